@@ -1,0 +1,1 @@
+"""Words and settings that every room shares."""

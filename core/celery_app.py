@@ -1,0 +1,101 @@
+"""The Celery application's settings; every option has its reason beside it."""
+
+from datetime import timedelta
+from typing import Any
+
+from celery import Celery
+from kombu import Exchange, Queue
+
+from core.errors import SettingsError
+from core.settings import PREFIX, Settings
+
+CONTROL_QUEUE = "control"
+"""Dispatch, rescue, settle, ticks: short work that keeps the ledger moving."""
+PLAN_QUEUE = "plan"
+"""Planning may take minutes; it has a queue of its own so that nothing else waits for it."""
+DEFAULT_QUEUE = "cpu"
+
+SCORE = "scorebeat.score"
+PLAN = "scorebeat.plan"
+TICK = "scorebeat.tick"
+CONTROL = "scorebeat.control"
+
+KEY_PREFIX = "scorebeat:"
+CONTROL_EVERY = timedelta(seconds=1)
+
+
+def queue(name: str) -> Queue:
+    """The queue of that name; the broker makes it when it is first used."""
+    return Queue(name, Exchange(name), routing_key=name)
+
+
+def make_app(settings: Settings) -> Celery:
+    """A Celery application for these settings. Raises SettingsError without a broker URL."""
+    if settings.broker_url is None:
+        raise SettingsError(
+            f"{PREFIX}BROKER_URL is not set: set it to redis://..., or start the embedded stack with `scorebeat up`"
+        )
+    app = Celery("scorebeat", broker=settings.broker_url, set_as_current=False)
+    app.conf.update(_messages(), _delivery(settings), _workers(settings), _queues())
+    return app
+
+
+def _messages() -> dict[str, Any]:
+    return {
+        "task_serializer": "json",
+        "accept_content": ["json"],  # a message can never carry code
+        "task_ignore_result": True,  # PostgreSQL holds the results
+        "result_backend": None,
+        "worker_send_task_events": True,  # Flower
+        "task_send_sent_event": True,
+    }
+
+
+def _delivery(settings: Settings) -> dict[str, Any]:
+    return {
+        "task_acks_late": True,  # the broker keeps the message until we committed
+        "task_reject_on_worker_lost": False,  # True redelivers a poison row without end
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_transport_options": {
+            # above the hard time limit: a redelivery in parallel is harmless, but a waste
+            "visibility_timeout": settings.time_limit * 3,
+            "unacked_restore_interval": 10,
+            "unacked_restore_throttle": 1,
+            "socket_timeout": 30,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+            "health_check_interval": 25,
+            "global_keyprefix": KEY_PREFIX,
+        },
+    }
+
+
+def _workers(settings: Settings) -> dict[str, Any]:
+    return {
+        "worker_prefetch_multiplier": 1,
+        "worker_disable_prefetch": True,  # a batch waits in the broker, not behind a busy process
+        "worker_cancel_long_running_tasks_on_connection_loss": False,  # a commit does not need the broker
+        "task_soft_time_limit": settings.soft_time_limit,
+        "task_time_limit": settings.time_limit,
+        "worker_soft_shutdown_timeout": 60,
+        "worker_proc_alive_timeout": 120,  # importing a numeric library can take long on a cold disk
+        "worker_hijack_root_logger": False,  # core.events configures logging
+        "worker_enable_remote_control": True,  # Flower
+    }
+
+
+def _queues() -> dict[str, Any]:
+    return {
+        "task_default_queue": DEFAULT_QUEUE,
+        "task_queues": [queue(DEFAULT_QUEUE), queue(CONTROL_QUEUE), queue(PLAN_QUEUE)],
+        # queue names are the user's own, so a worker may name any; one that nobody serves is shown by
+        # `check` and `runs`
+        "task_create_missing_queues": True,
+        "task_routes": {
+            PLAN: {"queue": PLAN_QUEUE},
+            TICK: {"queue": CONTROL_QUEUE},
+            CONTROL: {"queue": CONTROL_QUEUE},
+        },
+        "beat_max_loop_interval": 5,
+    }

@@ -1,0 +1,75 @@
+"""The errors that Scorebeat raises on purpose; each message says what happened, and what to do."""
+
+
+class ScorebeatError(Exception):
+    """Work failed for a reason that we can name. The command line prints it and exits with 1."""
+
+    exit_code = 1
+
+
+class UsageError(ScorebeatError):
+    """Wrong usage or configuration: nothing was started, nothing is lost. Exit code 2."""
+
+    exit_code = 2
+
+
+class SettingsError(UsageError):
+    """Environment variables or `.env` hold something unusable, or lack something needed."""
+
+
+class JobsFileError(UsageError):
+    """jobs.toml has mistakes; the message lists all of them, each with its line."""
+
+
+class UnknownName(UsageError):
+    """A job, run or model that nobody has heard of; the message has the near names."""
+
+
+class QueryError(UsageError):
+    """A job's query cannot be used: the message says why and what was expected."""
+
+
+class SignatureError(UsageError):
+    """What the query gives does not fit what the model wants."""
+
+
+class ModelError(ScorebeatError):
+    """A model is missing, altered or damaged, or its outputs break its contract."""
+
+
+class OutputError(ModelError):
+    """A model returned another length, other columns or other types than its contract says."""
+
+
+class StoreError(UsageError):
+    """A model cannot be added to, or read from, the store."""
+
+
+class ServiceDown(UsageError):
+    """PostgreSQL or the broker does not answer or refuses us; no password is ever in the message."""
+
+
+class ClaimLost(ScorebeatError):
+    """The claim expired and the batch moved on; this attempt's predictions were discarded."""
+
+
+class RunOpen(UsageError):
+    """The job already has an open run for this model version."""
+
+
+class PlanError(ScorebeatError):
+    """A run cannot be planned; the run is failed with this message."""
+
+
+class RepeatedKey(ScorebeatError):
+    """The query gave one key twice, or NULL for a key."""
+
+
+def near(word: str, known: list[str]) -> str:
+    """A closing sentence that names what was perhaps meant: ` Did you mean 'iris'?`"""
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, known, n=3, cutoff=0.5)
+    if close:
+        return f" Did you mean {' or '.join(repr(c) for c in close)}?"
+    return f" Known: {', '.join(sorted(known))}." if known else ""

@@ -1,0 +1,1 @@
+"""What an operator does: the command line, status, the embedded stack."""

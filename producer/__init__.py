@@ -1,0 +1,1 @@
+"""Ticks, plans, dispatch, rescue, settling and requeueing: what keeps the ledger moving."""

@@ -1,0 +1,1 @@
+"""Claim, fetch, predict, commit: the Celery application and its workers."""
