@@ -36,7 +36,7 @@ def make_app(settings: Settings) -> Celery:
             f"{PREFIX}BROKER_URL is not set: set it to redis://..., or start the embedded stack with `scorebeat up`"
         )
     app = Celery("scorebeat", broker=settings.broker_url, set_as_current=False)
-    app.conf.update(_messages(), _delivery(settings), _workers(settings), _queues())
+    app.conf.update(_messages() | _delivery(settings) | _workers(settings) | _queues())
     return app
 
 

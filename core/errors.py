@@ -1,5 +1,7 @@
 """The errors that Scorebeat raises on purpose; each message says what happened, and what to do."""
 
+from difflib import get_close_matches
+
 
 class ScorebeatError(Exception):
     """Work failed for a reason that we can name. The command line prints it and exits with 1."""
@@ -41,6 +43,10 @@ class OutputError(ModelError):
     """A model returned another length, other columns or other types than its contract says."""
 
 
+class InputError(ModelError):
+    """Rows hold values that the model cannot take; the message names the column and counts or rows."""
+
+
 class StoreError(UsageError):
     """A model cannot be added to, or read from, the store."""
 
@@ -67,8 +73,6 @@ class RepeatedKey(ScorebeatError):
 
 def near(word: str, known: list[str]) -> str:
     """A closing sentence that names what was perhaps meant: ` Did you mean 'iris'?`"""
-    from difflib import get_close_matches
-
     close = get_close_matches(word, known, n=3, cutoff=0.5)
     if close:
         return f" Did you mean {' or '.join(repr(c) for c in close)}?"

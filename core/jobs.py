@@ -2,32 +2,149 @@
 
 import re
 from datetime import timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+
+from core.durations import format_duration, parse_duration
+from core.schedule import Schedule, find_zone
 
 JOB_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+MODEL_NAME = re.compile(r"[a-z][a-z0-9_]*")
+QUEUE_NAME = re.compile(r"[a-z][a-z0-9_-]*")
+LONGEST_JOB_NAME = 40
+LONGEST_IDENTIFIER = 63
+"""Bytes of a PostgreSQL identifier."""
+LONGEST_QUERY = 1_000_000
+"""Bytes; a query travels with each batch's fetch."""
+MOST_KEY_COLUMNS = 8
+RESERVED_QUEUES = frozenset({"control", "plan"})
+"""The control worker's own (core.celery_app)."""
+RESERVED_COLUMNS = frozenset({"batch_id", "scored_at"})
+"""Every prediction table has these beside key and outputs."""
+
+
+def _job_name(name: str) -> str:
+    if not JOB_NAME.fullmatch(name) or len(name) > LONGEST_JOB_NAME:
+        raise ValueError(
+            f"{name!r} cannot name a job; expected small letters, digits and single underscores, a letter "
+            f"first, at most {LONGEST_JOB_NAME} characters"
+        )
+    return name
+
+
+def _query(query: str) -> str:
+    if not query.strip():
+        raise ValueError("is empty; expected a SELECT")
+    if len(query.encode()) > LONGEST_QUERY:
+        raise ValueError(f"has {len(query.encode()):,} bytes; expected at most {LONGEST_QUERY:,}")
+    if "\0" in query:
+        raise ValueError("holds a NUL character, which PostgreSQL refuses")
+    return query
+
+
+def _as_tuple(key: object) -> object:
+    if isinstance(key, str):
+        return (key,)
+    return tuple(key) if isinstance(key, list) else key
+
+
+def _key(key: tuple[str, ...]) -> tuple[str, ...]:
+    if not 1 <= len(key) <= MOST_KEY_COLUMNS:
+        raise ValueError(f"has {len(key)} columns; expected 1 to {MOST_KEY_COLUMNS}")
+    for column in key:
+        if not column or "\0" in column or len(column.encode()) > LONGEST_IDENTIFIER:
+            raise ValueError(f"{column!r} cannot name a column; expected 1 to {LONGEST_IDENTIFIER} bytes without NUL")
+        if column in RESERVED_COLUMNS:
+            raise ValueError(
+                f"{column!r} is a column of every prediction table; give it another name in the query, "
+                f"such as SELECT {column} AS source_{column}"
+            )
+        if key.count(column) > 1:
+            raise ValueError(f"names {column!r} twice; expected each column once")
+    return key
+
+
+def _model(model: str) -> str:
+    name, slash, version = model.partition("/")
+    good_version = not slash or re.fullmatch(r"[1-9][0-9]{0,8}", version)
+    if not MODEL_NAME.fullmatch(name) or len(name) > LONGEST_IDENTIFIER or not good_version:
+        raise ValueError(
+            f"{model!r} cannot name a model; expected a name of small letters, digits and underscores, such "
+            "as 'iris', or 'iris/3' to pin version 3"
+        )
+    return model
+
+
+def _schedule(text: str) -> str:
+    Schedule.parse(text)
+    return text
+
+
+def _timezone(name: str) -> str:
+    find_zone(name)
+    return name
+
+
+def _queue(name: str) -> str:
+    if name in RESERVED_QUEUES:
+        raise ValueError(f"{name!r} is a queue of Scorebeat's own; expected another, such as 'cpu'")
+    if not QUEUE_NAME.fullmatch(name) or len(name) > LONGEST_IDENTIFIER:
+        raise ValueError(
+            f"{name!r} cannot name a queue; expected small letters, digits, '_' and '-', a letter first, "
+            f"at most {LONGEST_IDENTIFIER} characters"
+        )
+    return name
+
+
+def _within(least: int, most: int) -> AfterValidator:
+    def check(number: int) -> int:
+        if not least <= number <= most:
+            raise ValueError(f"is {number:,}; expected a whole number from {least:,} to {most:,}")
+        return number
+
+    return AfterValidator(check)
+
+
+def _on_failure(policy: object) -> object:
+    if policy == "retry-run":
+        raise ValueError("'retry-run' is not available in this version; use 'retry-rows' or 'leave'")
+    return policy
+
+
+def _duration(value: object) -> object:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+Duration = Annotated[
+    timedelta, BeforeValidator(_duration), PlainSerializer(format_duration, return_type=str, when_used="json")
+]
 
 
 class Job(BaseModel):
-    """One checked block of jobs.toml; `Job.model_validate_json` reads back what the ledger stores."""
+    """One checked block of jobs.toml.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    `Job.model_validate` reads back what `model_dump(mode="json")` stores in the ledger. Each value has
+    its own type: a number in quotes is a mistake.
+    """
 
-    name: str
-    query: str
-    key: tuple[str, ...]
-    model: str
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: Annotated[str, AfterValidator(_job_name)]
+    query: Annotated[str, AfterValidator(_query)]
+    key: Annotated[tuple[str, ...], BeforeValidator(_as_tuple), AfterValidator(_key)]
+    model: Annotated[str, AfterValidator(_model)]
     """`iris` follows the published version, `iris/3` pins one."""
-    schedule: str | None = None
-    timezone: str = "UTC"
-    queue: str = "cpu"
-    batch_rows: int = Field(50_000, ge=1, le=1_000_000)
-    batch_bytes: int = Field(256 * 1024**2, ge=1024)
+    schedule: Annotated[str, AfterValidator(_schedule)] | None = None
+    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+    queue: Annotated[str, AfterValidator(_queue)] = "cpu"
+    batch_rows: Annotated[int, _within(1, 1_000_000)] = 50_000
+    batch_bytes: Annotated[int, _within(1024, 2 * 1024**3)] = 256 * 1024**2
+    """At most 2 GiB: Arrow counts the bytes of a text column in 32 bits."""
     rescore: Literal["never", "every-run"] = "never"
-    on_failure: Literal["retry-rows", "retry-run", "leave"] = "retry-rows"
-    deadline: timedelta | None = None
-    keep: int = Field(3, ge=1)
+    on_failure: Annotated[Literal["retry-rows", "leave"], BeforeValidator(_on_failure)] = "retry-rows"
+    deadline: Duration | None = None
+    keep: Annotated[int, _within(1, 1000)] = 3
     allow_full_scans: bool = False
 
     @property
@@ -38,3 +155,8 @@ class Job(BaseModel):
     def pinned_version(self) -> int | None:
         version = self.model.partition("/")[2]
         return int(version) if version else None
+
+    @property
+    def due(self) -> Schedule | None:
+        """When the job is due; None: only by hand."""
+        return Schedule.parse(self.schedule, self.timezone) if self.schedule else None

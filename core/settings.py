@@ -1,65 +1,221 @@
 """Settings: environment variables and `.env`, validated once, all mistakes together."""
 
+import os
+import re
+from collections.abc import Iterator
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError
+from dotenv import dotenv_values
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from core.durations import format_duration, parse_duration
 from core.errors import SettingsError
 
 PREFIX = "SCOREBEAT_"
+DOTENV = ".env"
+
+DATABASE_URL = "postgresql://user:password@host:5432/database"
+BROKER_URL = "redis://host:6379/0"
+_SCHEMES = {
+    DATABASE_URL: ("postgresql", "postgresql+psycopg2"),
+    BROKER_URL: ("redis", "rediss", "redis+socket"),
+}
+
+_KUBERNETES = re.compile(r"SCOREBEAT_(.*_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT|PORT_\d+_(TCP|UDP)(_.+)?)")
+"""Variables that Kubernetes sets by itself for a service named `scorebeat`; nobody mistyped them."""
+
+_URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.\-]*://[^\s:/@]*:)\S*@", re.IGNORECASE)
+_NAMED_PASSWORD = re.compile(r"\b(\w*password\s*=\s*)('[^']*'|[^&\s'\",;)]+)", re.IGNORECASE)
+
+
+def redact(text: str) -> str:
+    """`text` with the password of each URL in it as `***`; rather too much is hidden than too little."""
+    return _NAMED_PASSWORD.sub(r"\1***", _URL_PASSWORD.sub(r"\1***@", text))
+
+
+def _url(expected: str) -> AfterValidator:
+    """A URL of one of the schemes that belong to `expected`. Its errors never show the value."""
+    schemes = _SCHEMES[expected]
+
+    def check(url: str) -> str:
+        scheme, found, rest = url.partition("://")
+        if not found or not rest:
+            raise ValueError(f"is not a URL; expected {expected}")
+        if scheme not in schemes:
+            raise ValueError(f"begins with {scheme}://, not {' or '.join(schemes)}; expected {expected}")
+        if not _has_readable_host(url):
+            raise ValueError(
+                f"has no readable host and port; expected {expected}, each of : / ? # @ [ ] % in the password "
+                "written as % and two digits, such as %40 for @"
+            )
+        return url
+
+    return AfterValidator(check)
+
+
+def _has_readable_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where it is no number
+    except ValueError:
+        return False
+    password_cut_short = "@" in parts.path + parts.fragment or ("@" in parts.query and "@" not in parts.netloc)
+    return not (password_cut_short or parts.netloc.count("@") > 1 or re.search(r"\s", url))
+
+
+def _duration(value: object) -> object:
+    """Plain seconds, or a number and s, m, h or d."""
+    if not isinstance(value, str):
+        return value
+    plain = re.fullmatch(r"[0-9.]+", value.strip())
+    return parse_duration(f"{value.strip()}s" if plain else value)
+
+
+def _whole_seconds(value: object) -> object:
+    duration = _duration(value)
+    if not isinstance(duration, timedelta):
+        return duration
+    if duration % timedelta(seconds=1):
+        raise ValueError(f"{value!r} is not a whole number of seconds")
+    return duration // timedelta(seconds=1)
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
+WholeSeconds = Annotated[int, BeforeValidator(_whole_seconds), Field(ge=1)]
+Folder = Annotated[Path, AfterValidator(Path.expanduser)]
+"""A relative path starts at the working directory."""
 
 
 class Settings(BaseSettings):
-    """One value an environment variable `SCOREBEAT_<NAME>`; durations in seconds or ISO 8601."""
+    """One value an environment variable `SCOREBEAT_<NAME>`; docs/reference/settings.md explains each."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=DOTENV,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
 
-    database_url: str | None = None
+    database_url: Annotated[str, _url(DATABASE_URL)] | None = None
     """SQLAlchemy URL, `postgresql://user:password@host:5432/database`."""
-    broker_url: str | None = None
+    broker_url: Annotated[str, _url(BROKER_URL)] | None = None
     """`redis://`, `rediss://` or `redis+socket://` URL."""
-    jobs: Path = Path("jobs.toml")
-    artifacts: Path = Path("artifacts")
-    data: Path = Path(".scorebeat")
+    jobs: Folder = Path("jobs.toml")
+    artifacts: Folder = Path("artifacts")
+    data: Folder = Path(".scorebeat")
     """Folder of the embedded servers."""
     log_format: Literal["text", "json"] = "text"
 
-    claim_ttl: timedelta = Field(timedelta(seconds=15), gt=timedelta(0))
+    claim_ttl: Duration = timedelta(seconds=15)
     """How long a claim lasts unless the worker's parent renews it."""
-    heartbeat: timedelta = Field(timedelta(seconds=4), gt=timedelta(0))
-    resend_after: timedelta = Field(timedelta(seconds=5), gt=timedelta(0))
+    heartbeat: Duration = timedelta(seconds=4)
+    resend_after: Duration = timedelta(seconds=5)
     """A pending batch sent longer ago is sent again, if its queue is empty."""
     window: int = Field(1_000, ge=1)
     """Messages out a queue at most."""
     max_attempts: int = Field(5, ge=1)
-    backoff: timedelta = Field(timedelta(seconds=2), gt=timedelta(0))
+    backoff: Duration = timedelta(seconds=2)
     """Pause before the second attempt; doubled each time, at most `backoff_cap`."""
-    backoff_cap: timedelta = Field(timedelta(minutes=5), gt=timedelta(0))
-    soft_time_limit: int = Field(540, ge=1)
+    backoff_cap: Duration = timedelta(minutes=5)
+    soft_time_limit: WholeSeconds = 540
     """Seconds a batch may take before it is asked to stop."""
-    time_limit: int = Field(600, ge=1)
+    time_limit: WholeSeconds = 600
     """Seconds after which the process of a stuck batch is killed."""
+
+    def database(self) -> str:
+        """The database's URL. Raises SettingsError where it is unset."""
+        return _needed("DATABASE_URL", self.database_url, DATABASE_URL)
+
+    def broker(self) -> str:
+        """The broker's URL. Raises SettingsError where it is unset."""
+        return _needed("BROKER_URL", self.broker_url, BROKER_URL)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, redact(value) if isinstance(value, str) else value
 
 
 def load_settings() -> Settings:
     """Settings of this process. Raises SettingsError naming every variable that is wrong."""
+    mistakes = [_unknown(name) for name in _unknown_variables()]
     try:
         settings = Settings()
     except ValidationError as error:
-        raise SettingsError(_explain(error)) from None
-    if settings.heartbeat * 2 > settings.claim_ttl:
+        mistakes += [_explain(one) for one in error.errors()]
+    else:
+        mistakes += _contradictions(settings)
+        if not mistakes:
+            return settings
+    raise SettingsError("settings cannot be used:\n  " + "\n  ".join(mistakes))
+
+
+def _needed(name: str, url: str | None, expected: str) -> str:
+    if url is None:
         raise SettingsError(
-            f"{PREFIX}HEARTBEAT is {settings.heartbeat.total_seconds():g} s and {PREFIX}CLAIM_TTL "
-            f"{settings.claim_ttl.total_seconds():g} s: a claim must outlast two heartbeats"
+            f"{PREFIX}{name} is not set: set it to {expected}, in the environment or in {DOTENV}, "
+            "or start the embedded stack with `scorebeat up`"
         )
-    return settings
+    return url
 
 
-def _explain(error: ValidationError) -> str:
-    lines = [
-        f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}, got {str(e['input'])!r}" for e in error.errors()
-    ]
-    return "settings cannot be used:\n  " + "\n  ".join(lines)
+def _unknown_variables() -> list[str]:
+    """Names with our prefix that no setting has, from the environment and `.env`."""
+    known = {f"{PREFIX}{field}".upper() for field in Settings.model_fields}
+    names = {name.upper() for name, value in (_dotenv() | os.environ).items() if value}
+    ours = {name for name in names if name.startswith(PREFIX) and not _KUBERNETES.fullmatch(name)}
+    return sorted(ours - known)
+
+
+def _dotenv() -> dict[str, str | None]:
+    try:
+        return dict(dotenv_values(DOTENV, interpolate=False))
+    except OSError as error:
+        raise SettingsError(f"{DOTENV}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{DOTENV}: is not UTF-8; save the file as UTF-8") from None
+
+
+def _unknown(name: str) -> str:
+    """The prefix that all share is left out of the comparison."""
+    known = {field.upper(): f"{PREFIX}{field.upper()}" for field in Settings.model_fields}
+    close = get_close_matches(name.removeprefix(PREFIX), known, n=1)
+    meant = f"Did you mean {known[close[0]]}?" if close else f"Known: {', '.join(known.values())}."
+    return f"{name} is not a setting. {meant}"
+
+
+def _explain(error: ErrorDetails) -> str:
+    name, kind = f"{PREFIX}{str(error['loc'][0]).upper()}", error["type"]
+    if kind == "value_error":
+        return f"{name}: {error['ctx']['error']}"
+    if kind == "literal_error":
+        return f"{name}: expected {error['ctx']['expected']}, got {error['input']!r}"
+    if kind.startswith(("int_", "greater_than")):
+        return f"{name}: expected a whole number of at least 1, got {error['input']!r}"
+    return f"{name}: {error['msg']}"
+
+
+def _contradictions(settings: Settings) -> Iterator[str]:
+    """Settings that are good each, but not together."""
+    if settings.heartbeat * 2 > settings.claim_ttl:
+        yield (
+            f"{PREFIX}HEARTBEAT is {format_duration(settings.heartbeat)} and {PREFIX}CLAIM_TTL "
+            f"{format_duration(settings.claim_ttl)}: a claim must outlast two heartbeats"
+        )
+    if settings.backoff > settings.backoff_cap:
+        yield (
+            f"{PREFIX}BACKOFF is {format_duration(settings.backoff)} and {PREFIX}BACKOFF_CAP "
+            f"{format_duration(settings.backoff_cap)}: the first pause must not exceed the longest"
+        )
+    if settings.soft_time_limit >= settings.time_limit:
+        yield (
+            f"{PREFIX}SOFT_TIME_LIMIT is {settings.soft_time_limit}s and {PREFIX}TIME_LIMIT "
+            f"{settings.time_limit}s: a batch must be asked to stop before it is killed"
+        )

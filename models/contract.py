@@ -1,9 +1,12 @@
 """What every model is to the rest of Scorebeat, whatever its format."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import pyarrow as pa
+
+from core.errors import ModelError
+from models.arrow_types import type_name, type_named
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,15 @@ class Input:
     """Type of one value (of one element, for an array)."""
     length: int | None = None
 
+    @property
+    def column_type(self) -> pa.DataType:
+        """Type of the column that `Model.predict` gets for this input."""
+        return self.type if self.length is None else pa.list_(self.type, self.length)
+
+    def __str__(self) -> str:
+        array = "" if self.length is None else f"[{self.length}]"
+        return f"{self.name} {type_name(self.type)}{array}"
+
 
 @dataclass(frozen=True)
 class Signature:
@@ -22,6 +34,31 @@ class Signature:
 
     inputs: tuple[Input, ...]
     outputs: pa.Schema
+
+    @property
+    def columns(self) -> pa.Schema:
+        """Schema of the rows that `Model.predict` gets."""
+        return pa.schema([(i.name, i.column_type) for i in self.inputs])
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values only. Raises ModelError for a type outside the closed set."""
+        return {
+            "inputs": [
+                {"name": i.name, "type": type_name(i.type)} | ({"length": i.length} if i.length else {})
+                for i in self.inputs
+            ],
+            "outputs": [{"name": f.name, "type": type_name(f.type)} for f in self.outputs],
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """The signature that `to_json` stored. Raises ModelError when it is not one."""
+        try:
+            inputs = tuple(Input(str(i["name"]), type_named(i["type"]), i.get("length")) for i in data["inputs"])
+            outputs = pa.schema([(str(o["name"]), type_named(o["type"])) for o in data["outputs"]])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ModelError(f"this is not a model's signature ({error!r}): {str(data)[:200]}") from None
+        return cls(inputs, outputs)
 
 
 class Model(Protocol):
@@ -32,8 +69,8 @@ class Model(Protocol):
     def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Score rows.
 
-        `rows` has the signature's inputs in their order: scalar columns, and a FixedSizeList for an
-        array input. Returns as many rows, in the same order, with exactly the columns of `outputs`.
-        Called outside any database transaction.
+        `rows` has the signature's inputs in their order: scalar columns, and for an array input a
+        FixedSizeList in which only elements may be NULL. Returns as many rows, in the same order, with exactly the columns of `outputs`.
+        Called outside any database transaction. Raises InputError for values the model cannot take.
         """
         ...

@@ -1,0 +1,30 @@
+"""Durations as people write them: `90s`, `45m`, `2h`, `1d`."""
+
+import re
+from datetime import timedelta
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+LONGEST = timedelta(days=3660)
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*([smhd])", re.ASCII)
+
+
+def parse_duration(text: str) -> timedelta:
+    """The duration that `text` names, more than zero. Raises ValueError saying what was expected."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a duration; expected a number and s, m, h or d, such as '45m'")
+    amount, unit = match.groups()
+    seconds = float(amount) * SECONDS[unit]
+    if not 0 < seconds <= LONGEST.total_seconds():
+        raise ValueError(f"{text!r} is out of range; expected more than 0 s and at most {LONGEST.days} days")
+    return timedelta(seconds=seconds)
+
+
+def format_duration(duration: timedelta) -> str:
+    """`duration` in its largest whole unit; `parse_duration` reads it back."""
+    microseconds = duration // timedelta(microseconds=1)
+    for unit in "dhms":
+        amount, rest = divmod(microseconds, SECONDS[unit] * 1_000_000)
+        if not rest:
+            return f"{amount}{unit}"
+    return f"{microseconds / 1_000_000:.6f}".rstrip("0") + "s"

@@ -1,0 +1,198 @@
+"""Schedules: when a job is due, from a crontab or an interval."""
+
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
+from functools import cache
+from zoneinfo import ZoneInfo, available_timezones
+
+from cronsim import CronSim, CronSimError
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EXPECTED = "expected a crontab of 5 fields ('19 * * * *') or an interval ('every 5 minutes')"
+
+_UNITS = {
+    "second": timedelta(seconds=1),
+    "minute": timedelta(minutes=1),
+    "hour": timedelta(hours=1),
+    "day": timedelta(days=1),
+}
+_EVERY = re.compile(r"every\s+(?:(\d{1,6})\s+)?(second|minute|hour|day)s?", re.ASCII)
+_FIELDS = {
+    "minute": "0-59",
+    "hour": "0-23",
+    "day-of-month": "1-31",
+    "month": "1-12 or jan-dec",
+    "day-of-week": "0-7 or sun-sat",
+}
+_AROUND_CHANGE = timedelta(hours=3)
+"""Longer than any stretch of local time that a zone repeats."""
+
+
+class Schedule(ABC):
+    """Moments at which a job is due; every datetime in and out is aware, and out is UTC."""
+
+    @staticmethod
+    def parse(text: str, timezone: str = "UTC") -> "Schedule":
+        """The schedule that `text` names. Raises ValueError in plain words.
+
+        A crontab is read in `timezone`. An interval counts from 1970-01-01 00:00 UTC in any zone, so
+        that all who ask agree.
+        """
+        words = text.strip().lower()
+        return _interval(words) if words.startswith("every") else _crontab(words, find_zone(timezone))
+
+    @abstractmethod
+    def latest_due(self, now: datetime) -> datetime:
+        """The last due moment that is not after `now`."""
+
+    @abstractmethod
+    def next_due(self, now: datetime) -> datetime:
+        """The first due moment after `now`."""
+
+
+@dataclass(frozen=True)
+class Interval(Schedule):
+    """Due each whole multiple of `every` since the Unix epoch."""
+
+    every: timedelta
+
+    def latest_due(self, now: datetime) -> datetime:
+        return EPOCH + (_aware(now) - EPOCH) // self.every * self.every
+
+    def next_due(self, now: datetime) -> datetime:
+        return self.latest_due(now) + self.every
+
+
+@dataclass(frozen=True)
+class Crontab(Schedule):
+    """Due at the local times that five crontab fields match, as in crontab(5).
+
+    Each local time is due once, also where clocks change: one that is skipped is due when the clocks
+    have gone forward, one that comes twice is due the first time. A crontab of all 24 hours follows
+    real time instead, so that an hourly job stays hourly: both repeated hours are due.
+    """
+
+    fields: str
+    zone: ZoneInfo
+    hourly: bool
+    """The hour field names all 24 hours."""
+
+    def latest_due(self, now: datetime) -> datetime:
+        margin = self._margin(now)
+        start = self._local(now + margin).replace(microsecond=0) + timedelta(seconds=1)
+        earliest = self._local(now - margin)
+        found: list[datetime] = []
+        for local in CronSim(self.fields, start, reverse=True):
+            found += [moment for moment in self._moments(local) if moment <= now]
+            if found and local <= earliest:
+                return max(found)
+        raise ValueError(f"{self.fields!r} was never due before {now}")
+
+    def next_due(self, now: datetime) -> datetime:
+        margin = self._margin(now)
+        latest = self._local(now + margin)
+        found: list[datetime] = []
+        for local in CronSim(self.fields, self._local(now - margin)):
+            found += [moment for moment in self._moments(local) if moment > now]
+            if found and local >= latest:
+                return min(found)
+        raise ValueError(f"{self.fields!r} is never due after {now}")
+
+    def _margin(self, now: datetime) -> timedelta:
+        """How far local and real time may disagree in their order around `now`."""
+        moment = _aware(now)
+        before, after = (self._offset(moment + by) for by in (-_AROUND_CHANGE, _AROUND_CHANGE))
+        return timedelta(0) if before == after else _AROUND_CHANGE
+
+    def _offset(self, moment: datetime) -> timedelta | None:
+        return moment.astimezone(self.zone).utcoffset()
+
+    def _local(self, moment: datetime) -> datetime:
+        return moment.astimezone(self.zone).replace(tzinfo=None)
+
+    def _moments(self, local: datetime) -> list[datetime]:
+        """Every UTC moment at which the matched local time is due."""
+        if self.hourly:
+            return [moment for moment in self._both(local) if self._local(moment) == local]
+        first = self._both(local)[0]
+        while self._local(first) != local:  # the clocks skip it
+            local += timedelta(minutes=1)
+            first = self._both(local)[0]
+        return [first]
+
+    def _both(self, local: datetime) -> list[datetime]:
+        return [local.replace(tzinfo=self.zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
+
+
+def find_zone(name: str) -> ZoneInfo:
+    """The time zone of that name. Raises ValueError with the near names."""
+    if name in _zone_names():
+        return ZoneInfo(name)
+    if not _zone_names():
+        raise ValueError("this machine knows no time zones; install the Python package tzdata")
+    close = _near_zones(name)
+    meant = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+    raise ValueError(f"{name!r} is not a time zone; expected a name such as 'UTC' or 'Europe/Berlin'.{meant}")
+
+
+@cache
+def _zone_names() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+def _near_zones(name: str) -> list[str]:
+    """Zones whose name, or whose city, is written nearly so."""
+    names = {zone.lower(): zone for zone in sorted(_zone_names())}
+    cities = {zone.lower().rpartition("/")[2]: zone for zone in sorted(_zone_names())}
+    word = name.strip().lower().replace(" ", "_")
+    close = [names[found] for found in get_close_matches(word, names, n=3, cutoff=0.7)]
+    close += [cities[found] for found in get_close_matches(word, cities, n=3, cutoff=0.8)]
+    return list(dict.fromkeys(close))[:3]
+
+
+def _interval(words: str) -> Interval:
+    match = _EVERY.fullmatch(words)
+    if match is None:
+        raise ValueError(
+            f"{words!r} is not an interval; expected 'every' and a whole number of seconds, minutes, hours "
+            "or days, such as 'every 5 minutes', 'every hour' or 'every 1 day'"
+        )
+    count, unit = match.groups()
+    if count is not None and int(count) == 0:
+        raise ValueError(f"{words!r} has no length; expected at least 'every 1 second'")
+    return Interval(every=int(count or 1) * _UNITS[unit])
+
+
+def _crontab(words: str, zone: ZoneInfo) -> Crontab:
+    fields = words.split()
+    if len(fields) != len(_FIELDS):
+        raise ValueError(f"{words!r} has {len(fields)} field{'s' * (len(fields) != 1)}; {EXPECTED}")
+    start = EPOCH.replace(year=2000, tzinfo=None)
+    try:
+        dates = CronSim(" ".join(fields), start)
+    except CronSimError as error:
+        raise ValueError(_wrong_field(fields, str(error))) from None
+    if next(dates, None) is None:
+        raise ValueError(f"{words!r} names a date that never comes")
+    return Crontab(" ".join(fields), zone, hourly=len(dates.hours) == 24)
+
+
+def _wrong_field(fields: list[str], error: str) -> str:
+    """`error` is cronsim's: `Bad <field>`."""
+    crontab, name = " ".join(fields), error.removeprefix("Bad ")
+    field = fields[list(_FIELDS).index(name)]
+    if name == "day-of-month" and field.isdigit() and 1 <= int(field) <= 31:
+        return f"{crontab!r} names a date that never comes: no such month has a day {field}"
+    return (
+        f"{crontab!r} has a wrong {name} {field!r}; expected {_FIELDS[name]}, '*', steps such as '*/5', "
+        "ranges such as '1-5' or lists such as '1,3'"
+    )
+
+
+def _aware(now: datetime) -> datetime:
+    if now.tzinfo is None:
+        raise ValueError(f"{now} has no time zone; due moments are asked for with an aware datetime")
+    return now.astimezone(UTC)

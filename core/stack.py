@@ -1,0 +1,54 @@
+"""Finding the embedded stack of a data folder: the file that it leaves while it runs."""
+
+import fcntl
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from core.errors import UsageError
+
+LOCK_FILE = "lock"
+"""Held by flock for as long as someone runs servers on the folder; holds that process' id."""
+STATE_FILE = "stack.json"
+"""The URLs of the running servers; readable by the owner of the folder only."""
+
+
+@dataclass(frozen=True)
+class StackUrls:
+    """Where the embedded servers listen."""
+
+    database_url: str = field(repr=False)
+    """Holds the password: keep it out of logs and of argv."""
+    broker_url: str
+
+
+def running_stack(data: Path) -> StackUrls | None:
+    """The servers that run on this data folder; None when none do, or when they are not ready yet.
+
+    Raises UsageError when the folder belongs to another user.
+    """
+    try:
+        holder = lock_holder(data)
+        if holder is None:
+            return None
+        state = json.loads((data / STATE_FILE).read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    except PermissionError as error:
+        raise UsageError(
+            f"{data}: the embedded stack of this folder belongs to another user ({error.strerror}); "
+            "set SCOREBEAT_DATA to a folder of your own"
+        ) from None
+    if state.get("pid") != holder:  # left by an earlier stack; the present one has not written its own yet
+        return None
+    return StackUrls(state["database_url"], state["broker_url"])
+
+
+def lock_holder(data: Path) -> int | None:
+    """Process id of whoever runs servers on the folder, None if nobody does. Raises FileNotFoundError."""
+    with (data / LOCK_FILE).open("r") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # dropped again when the file is closed
+        except BlockingIOError:
+            return int(file.read() or 0)
+    return None

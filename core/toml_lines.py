@@ -1,0 +1,212 @@
+"""TOML with line numbers: where each table and key stands, and every line that is not TOML.
+
+`tomllib` parses, but keeps no positions and stops at the first mistake. So the text is first cut into its
+statements (a header, or a key with its value), each the shortest run of whole lines that `tomllib` reads.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+Keys = tuple[str, ...]
+
+_POSITION = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+_HEADER = re.compile(r"\s*\[\[?[\w\-.\"' ]+\]\]?\s*(#.*)?")
+_KEY = re.compile(r"\s*([\w-]+)\s*=")
+_CLOSED_BY = {'"""': '"""', "'''": "'''", "[": "]"}
+_PLAINER = {
+    "Illegal character '\\n'": "this string is not closed; one of several lines stands between three quotes",
+    "Invalid value": "this is no TOML value; a string stands in quotes",
+    "Invalid statement": "this is neither a [table] nor a key = value",
+}
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """What is wrong at `where` (`jobs.iris.schedule`); lines count from 1."""
+
+    line: int
+    where: str
+    what: str
+
+
+@dataclass
+class Document:
+    """What one set of lines says."""
+
+    spans: list[tuple[int, int]] = field(default_factory=list)
+    """From and to which index its lines are taken."""
+    lines: dict[Keys, int] = field(default_factory=dict)
+    damaged: set[Keys] = field(default_factory=set)
+    """Tables with a line that could not be read: a key missing there may stand on that line."""
+    data: dict[str, Any] = field(default_factory=dict)
+
+    def line(self, path: Keys) -> int:
+        """Line of the key or table, else where it first is part of a name, else of the table around it."""
+        while path:
+            found = [line for known, line in self.lines.items() if known[: len(path)] == path]
+            if found:
+                return self.lines.get(path, min(found))
+            path = path[:-1]
+        return 1
+
+
+@dataclass
+class _Statement:
+    first: int
+    end: int
+    said: dict[str, Any]
+    mistake: Mistake | None = None
+
+
+class _Reader:
+    """Gives each statement to a document: the first, or one of its own for a table that stands twice."""
+
+    def __init__(self) -> None:
+        self.mistakes: list[Mistake] = []
+        self.documents = [Document()]
+        self.document = self.documents[0]
+        self.table: Keys = ()
+
+    def header(self, statement: _Statement, *, array: bool) -> None:
+        path, main, line = _deepest(statement.said), self.documents[0], statement.first + 1
+        if array:
+            main.lines = {known: at for known, at in main.lines.items() if known[: len(path)] != path}
+        if path in main.lines:
+            self._twice(line, path, main)
+            self.documents.append(Document())
+            self.document = self.documents[-1]
+        elif path[: len(self.table)] != self.table:
+            self.document = main
+        self.table = path
+        self.document.lines[path] = line
+        self.document.spans.append((statement.first, statement.end))
+
+    def keys(self, statement: _Statement) -> None:
+        found = {self.table + path: leaf for path, leaf in _paths(statement.said)}
+        for path, leaf in found.items():
+            if leaf and path in self.document.lines:
+                self._twice(statement.first + 1, path, self.document)
+                return
+        for path in found:
+            self.document.lines.setdefault(path, statement.first + 1)
+        self.document.spans.append((statement.first, statement.end))
+
+    def broken_key(self, mistake: Mistake) -> None:
+        self.document.damaged.add(self.table)
+        where = ".".join((*self.table, mistake.where) if mistake.where else self.table)
+        self.mistakes.append(Mistake(mistake.line, where, mistake.what))
+
+    def broken_header(self, mistake: Mistake) -> None:
+        self.mistakes.append(mistake)
+
+    def _twice(self, line: int, path: Keys, document: Document) -> None:
+        first = document.lines[path]
+        self.mistakes.append(Mistake(line, ".".join(path), f"stands twice; it was first on line {first}"))
+
+
+def read(text: str) -> tuple[list[Document], list[Mistake]]:
+    """The documents in `text` (one, and one more for each repeated table), and what is not TOML."""
+    lines, reader = text.replace("\r\n", "\n").split("\n"), _Reader()
+    for statement in _statements(lines):
+        opening = lines[statement.first].lstrip()[:2]
+        if statement.mistake and opening.startswith("["):
+            reader.broken_header(statement.mistake)
+        elif statement.mistake:
+            reader.broken_key(statement.mistake)
+        elif opening.startswith("["):
+            reader.header(statement, array=opening == "[[")
+        elif statement.said:
+            reader.keys(statement)
+    for document in reader.documents:
+        data = _parse(_only(lines, document.spans))
+        if isinstance(data, ValueError):  # statements that contradict each other
+            what, line = _explain(data)
+            reader.mistakes.append(Mistake(line or 1, "", what))
+        else:
+            document.data = data
+    return reader.documents, reader.mistakes
+
+
+def _parse(text: str) -> dict[str, Any] | ValueError:
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:  # TOMLDecodeError, and numbers too long for Python
+        return error
+
+
+def _statements(lines: list[str]) -> Iterator[_Statement]:
+    at = 0
+    while at < len(lines):
+        statement = _statement(lines, at)
+        yield statement
+        at = statement.end
+
+
+def _statement(lines: list[str], first: int) -> _Statement:
+    for end in _ends(lines, first):
+        said = _parse("\n".join(lines[first:end]))
+        if not isinstance(said, ValueError):
+            return _Statement(first, end, said)
+    return _not_toml(lines, first)
+
+
+def _ends(lines: list[str], first: int) -> Iterator[int]:
+    """Where the statement may end: on its own line, or where what it opens may be closed."""
+    yield first + 1
+    closers = [closer for opener, closer in _CLOSED_BY.items() if opener in lines[first]]
+    for index in range(first + 1, len(lines)):
+        if any(closer in lines[index] for closer in closers):
+            yield index + 1
+
+
+def _not_toml(lines: list[str], first: int) -> _Statement:
+    error = _parse("\n".join(lines[first:]))
+    what, line = _explain(error) if isinstance(error, ValueError) else ("this is not TOML", 1)
+    key = _KEY.match(lines[first])
+    mistake = Mistake(first + (line or 1), key.group(1) if key else "", what)
+    end = first + 1
+    if line != 1 or not key:  # what follows may belong to this statement
+        while end < len(lines) and not _HEADER.fullmatch(lines[end]):
+            end += 1
+    return _Statement(first, end, {}, mistake)
+
+
+def _explain(error: ValueError) -> tuple[str, int | None]:
+    """What is wrong, and on which line of the parsed text; None: its end was reached."""
+    position = _POSITION.search(str(error))
+    what = _POSITION.sub("", str(error))
+    if position is None:
+        return what, 1
+    if position.group(1) is None:
+        return "what begins here is never closed", None
+    return _PLAINER.get(what, f"this is not TOML: {what[:1].lower()}{what[1:]}"), int(position.group(1))
+
+
+def _only(lines: list[str], spans: list[tuple[int, int]]) -> str:
+    """The text of `spans`, on the lines where it stands."""
+    kept = [""] * len(lines)
+    for first, end in spans:
+        kept[first:end] = lines[first:end]
+    return "\n".join(kept)
+
+
+def _deepest(said: dict[str, Any]) -> Keys:
+    """The table that a header names: `[jobs.iris]` says `{"jobs": {"iris": {}}}`."""
+    path: Keys = ()
+    inner: Any = said
+    while inner:
+        (key, inner) = next(iter(inner.items()))
+        path += (key,)
+        inner = inner[0] if isinstance(inner, list) else inner
+    return path
+
+
+def _paths(said: dict[str, Any]) -> Iterator[tuple[Keys, bool]]:
+    """Each key said, and whether it holds a value rather than more keys."""
+    for key, value in said.items():
+        yield (key,), not isinstance(value, dict)
+        if isinstance(value, dict):
+            yield from (((key, *path), leaf) for path, leaf in _paths(value))

@@ -1,0 +1,209 @@
+"""Batch rows: every statement that moves a batch between states."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+from db.sql import Key, KeyRange
+
+BatchId = int
+
+
+@dataclass(frozen=True)
+class NewBatch:
+    """A batch as the plan cuts it; `keys` only where pending rows are sparse or hand-picked."""
+
+    number: int
+    rows: int
+    span: KeyRange
+    keys: tuple[Key, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A worker's timed hold of a batch; every later move names the attempt."""
+
+    batch_id: BatchId
+    run_id: int
+    attempt: int
+    attempts_left: int
+    rows_planned: int
+    span: KeyRange
+    keys: tuple[Key, ...] | None
+
+    def __str__(self) -> str:
+        return f"batch {self.batch_id}: attempt {self.attempt}"
+
+
+def add(connection: Connection, run_id: int, queue: str, attempts: int, new: Sequence[NewBatch]) -> None:
+    """Planned batches become pending. The caller holds the planning lease in this transaction."""
+    connection.execute(
+        text(
+            "INSERT INTO scorebeat.batches"
+            " (run_id, number, queue, rows_planned, first_key, last_key, keys, attempts_left)"
+            " SELECT :run_id, b.number, :queue, b.rows, b.first, b.last, nullif(b.keys, 'null'), :attempts"
+            " FROM jsonb_to_recordset(CAST(:new AS jsonb))"
+            " AS b(number int, rows int, first jsonb, last jsonb, keys jsonb)"
+        ),
+        {"run_id": run_id, "queue": queue, "attempts": attempts, "new": _as_json(new)},
+    )
+
+
+def claim(connection: Connection, batch_id: BatchId, worker: str, ttl: timedelta) -> Claim | None:
+    """Take the batch for `ttl`; None when it is not to be had: held, finished, not due, or its run is closed.
+
+    The attempt is counted here, before any work, so that an attempt that kills its process counts.
+    """
+    row = connection.execute(
+        text(
+            "UPDATE scorebeat.batches b SET state = 'claimed', attempt = attempt + 1,"
+            " attempts_left = attempts_left - 1, claimed_by = :worker, claimed_at = clock_timestamp(),"
+            " claim_expires_at = clock_timestamp() + :ttl, sent_at = NULL, next_attempt_at = NULL"
+            " FROM scorebeat.runs r"
+            " WHERE b.id = :id AND b.state = 'pending' AND b.attempts_left > 0"
+            " AND (b.next_attempt_at IS NULL OR b.next_attempt_at <= clock_timestamp())"
+            " AND r.id = b.run_id AND r.state IN ('planning', 'running')"
+            " RETURNING b.id, b.run_id, b.attempt, b.attempts_left, b.rows_planned, b.first_key, b.last_key, b.keys"
+        ),
+        {"id": batch_id, "worker": worker, "ttl": ttl},
+    ).one_or_none()
+    return _claim(row) if row is not None else None
+
+
+def renew(connection: Connection, batch_ids: Sequence[BatchId], worker: str, ttl: timedelta) -> int:
+    """The worker's parent still runs these: their claims last `ttl` from now. Answers how many it held."""
+    return connection.execute(
+        text(
+            "WITH held AS (SELECT id FROM scorebeat.batches WHERE id = ANY (:ids) AND state = 'claimed'"
+            " AND claimed_by = :worker AND claim_expires_at > clock_timestamp() FOR UPDATE SKIP LOCKED)"
+            " UPDATE scorebeat.batches b SET claim_expires_at = clock_timestamp() + :ttl FROM held"
+            " WHERE b.id = held.id"
+        ),
+        {"ids": list(batch_ids), "worker": worker, "ttl": ttl},
+    ).rowcount
+
+
+_GIVE_UP = (
+    "state = CASE WHEN attempts_left > 0 THEN 'pending' ELSE 'dead' END, claim_expires_at = NULL,"
+    " finished_at = CASE WHEN attempts_left > 0 THEN NULL ELSE clock_timestamp() END, error = "
+)
+_DIE = "state = 'dead', attempts_left = 0, claim_expires_at = NULL, finished_at = clock_timestamp(), error = "
+
+
+def fail(connection: Connection, held: Claim, error: str, pause: timedelta) -> str | None:
+    """The attempt failed: pending again after `pause`, or dead when the budget is spent.
+
+    Answers the new state; None when the claim was lost meanwhile, and nothing was changed.
+    """
+    return _finish_badly(
+        connection,
+        held,
+        f"{_GIVE_UP} :error,"
+        " next_attempt_at = CASE WHEN attempts_left > 0 THEN clock_timestamp() + CAST(:pause AS interval) END",
+        {"error": error, "pause": pause},
+    )
+
+
+def kill(connection: Connection, held: Claim, error: str) -> str | None:
+    """The attempt failed in a way that no other attempt can mend: dead, whatever the budget."""
+    return _finish_badly(connection, held, f"{_DIE} :error", {"error": error})
+
+
+def _finish_badly(connection: Connection, held: Claim, move: str, values: dict[str, object]) -> str | None:
+    state = connection.execute(
+        text(
+            f"UPDATE scorebeat.batches SET {move}"
+            " WHERE id = :id AND attempt = :attempt AND state = 'claimed' RETURNING state"
+        ),
+        {"id": held.batch_id, "attempt": held.attempt, **values},
+    ).scalar_one_or_none()
+    return str(state) if state is not None else None
+
+
+def fail_lost(connection: Connection, batch_id: BatchId, worker: str, error: str) -> str | None:
+    """The worker's parent saw the process of this batch die: free its claim at once."""
+    state = connection.execute(
+        text(
+            f"UPDATE scorebeat.batches SET {_GIVE_UP} :error, next_attempt_at = NULL"
+            " WHERE id = :id AND claimed_by = :worker AND state = 'claimed' RETURNING state"
+        ),
+        {"id": batch_id, "worker": worker, "error": error},
+    ).scalar_one_or_none()
+    return str(state) if state is not None else None
+
+
+def release(connection: Connection, held: Claim) -> bool:
+    """Not finished, and not its fault: pending again at once, the budget given back, never the number."""
+    moved = connection.execute(
+        text(
+            "UPDATE scorebeat.batches SET state = 'pending', claim_expires_at = NULL,"
+            " attempts_left = attempts_left + 1, next_attempt_at = NULL"
+            " WHERE id = :id AND attempt = :attempt AND state = 'claimed'"
+        ),
+        {"id": held.batch_id, "attempt": held.attempt},
+    )
+    return moved.rowcount == 1
+
+
+def rescue(connection: Connection) -> list[tuple[BatchId, int, str]]:
+    """Free expired claims, but not one whose worker is committing now; (batch, run, new state) of each."""
+    rows = connection.execute(
+        text(
+            f"UPDATE scorebeat.batches SET {_GIVE_UP} format('attempt %s expired: %s died or lost the database',"
+            " attempt, claimed_by), next_attempt_at = NULL"
+            " WHERE id IN (SELECT id FROM scorebeat.batches WHERE state = 'claimed'"
+            " AND claim_expires_at < clock_timestamp() FOR UPDATE SKIP LOCKED)"
+            " RETURNING id, run_id, state"
+        )
+    )
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+def requeue_dead(
+    connection: Connection, run_id: int, attempts: int, batch_id: BatchId | None, error: str | None
+) -> int:
+    """Dead batches of the run, or the one, or those whose error holds the text, are pending with a new budget."""
+    return connection.execute(
+        text(
+            "UPDATE scorebeat.batches SET state = 'pending', attempts_left = :attempts, finished_at = NULL,"
+            " next_attempt_at = NULL WHERE run_id = :run_id AND state = 'dead'"
+            " AND (CAST(:batch_id AS bigint) IS NULL OR id = :batch_id)"
+            " AND (CAST(:error AS text) IS NULL OR position(:error IN error) > 0)"
+        ),
+        {"run_id": run_id, "attempts": attempts, "batch_id": batch_id, "error": error},
+    ).rowcount
+
+
+def cancel(connection: Connection, run_id: int) -> int:
+    """Open batches of the run are cancelled; a worker that holds one cannot commit it any more."""
+    return connection.execute(
+        text(
+            "UPDATE scorebeat.batches SET state = 'cancelled', claim_expires_at = NULL, sent_at = NULL,"
+            " finished_at = clock_timestamp() WHERE run_id = :run_id AND state IN ('pending', 'claimed')"
+        ),
+        {"run_id": run_id},
+    ).rowcount
+
+
+def _claim(row: Row[Any]) -> Claim:
+    values = row._mapping
+    keys = values["keys"]
+    return Claim(
+        batch_id=values["id"],
+        run_id=values["run_id"],
+        attempt=values["attempt"],
+        attempts_left=values["attempts_left"],
+        rows_planned=values["rows_planned"],
+        span=KeyRange(tuple(values["first_key"]), tuple(values["last_key"])),
+        keys=tuple(tuple(key) for key in keys) if keys is not None else None,
+    )
+
+
+def _as_json(new: Sequence[NewBatch]) -> str:
+    return json.dumps(
+        [{"number": b.number, "rows": b.rows, "first": b.span.first, "last": b.span.last, "keys": b.keys} for b in new]
+    )

@@ -1,0 +1,92 @@
+"""Connections to PostgreSQL: one way to open them, and one plain error when it is not there."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import adbc_driver_manager
+import adbc_driver_postgresql.dbapi
+from adbc_driver_manager.dbapi import Connection as DataConnection
+from sqlalchemy import Engine, create_engine, make_url
+from sqlalchemy.exc import OperationalError
+
+from core.errors import ServiceDown, UsageError
+
+SESSION = {
+    # a client that died with a transaction open gives its locks back
+    "idle_in_transaction_session_timeout": "60s",
+    # planning cursors and batches are many small index scans: workers and compilation only add delay
+    "jit": "off",
+    "max_parallel_workers_per_gather": "0",
+    # keys are stored as text and cast back: one way to write them
+    "timezone": "UTC",
+    "datestyle": "ISO",
+    "extra_float_digits": "1",
+}
+LOCK_TIMEOUT = "10s"
+"""A statement of the control plane that waits longer for a lock gives up; the ledger repeats it."""
+NETWORK = {
+    # a half-open socket is noticed after about half a minute
+    "connect_timeout": "10",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+
+
+def make_engine(url: str, name: str = "scorebeat", *, pool_size: int = 2) -> Engine:
+    """The control plane's engine; connects when first used."""
+    return create_engine(
+        make_url(url).set(drivername="postgresql+psycopg2"),
+        connect_args={"application_name": name, "options": f"{_options()} -c lock_timeout={LOCK_TIMEOUT}", **NETWORK},
+        pool_size=pool_size,
+        max_overflow=2,
+        pool_pre_ping=True,
+        execution_options={"no_parameters": True},  # a `%` in a user's query stays a `%`
+    )
+
+
+def data_connection(url: str, name: str = "scorebeat") -> DataConnection:
+    """An ADBC connection for columns of rows; a transaction begins with its first statement."""
+    uri = make_url(url).set(drivername="postgresql")
+    uri = uri.update_query_dict({"application_name": name, "options": _options(), **NETWORK})
+    server, _, query = uri.render_as_string(hide_password=False).partition("?")
+    try:
+        # libpq does not read `+` as a space
+        opened: DataConnection = adbc_driver_postgresql.dbapi.connect(f"{server}?{query.replace('+', '%20')}")
+    except adbc_driver_manager.Error as error:
+        raise ServiceDown(unreachable(url, str(error))) from None
+    return opened
+
+
+@contextmanager
+def reachable(url: str) -> Iterator[None]:
+    """Turns a refused connection within the block into ServiceDown, one line, without the password."""
+    try:
+        yield
+    except OperationalError as error:
+        if not error.connection_invalidated and error.statement is not None:
+            raise
+        raise ServiceDown(unreachable(url, str(error.orig))) from None
+
+
+def unreachable(url: str, reason: str) -> str:
+    parsed = make_url(url)
+    line = " ".join(reason.split())
+    if parsed.password:
+        line = line.replace(str(parsed.password), "***")
+    return (
+        f"PostgreSQL at {parsed.render_as_string(hide_password=True)} cannot be used: {line}. "
+        "Check SCOREBEAT_DATABASE_URL and that the server runs; nothing was changed."
+    )
+
+
+def require_version(engine: Engine, least: int = 15) -> None:
+    with engine.connect() as connection:
+        version = connection.exec_driver_sql("SHOW server_version_num").scalar_one()
+    if int(version) // 10_000 < least:
+        raise UsageError(f"PostgreSQL {int(version) // 10_000} is too old: Scorebeat needs {least} or newer")
+
+
+def _options() -> str:
+    return " ".join(f"-c {name}={value}" for name, value in SESSION.items())

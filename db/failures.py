@@ -1,0 +1,38 @@
+"""Which errors of the database pass by themselves, and which will come back at every attempt."""
+
+import adbc_driver_manager
+from sqlalchemy.exc import DBAPIError
+
+from db.columns import sqlstate
+
+TRANSIENT_CLASSES = ("08", "40", "53", "57P")
+"""Connection lost, serialisation and deadlock, out of resources, server shutting down."""
+PERMANENT = ("08P01", "22P03")
+"""From an ingest these say that bytes and column do not fit: no other attempt mends that."""
+
+
+def is_transient(error: BaseException) -> bool:
+    """Another attempt may succeed. An exception's class alone says nothing: the SQLSTATE decides."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    if original is None:
+        return True
+    state = sqlstate(original)
+    if state is not None:
+        return state.startswith(TRANSIENT_CLASSES) and state not in PERMANENT
+    if isinstance(original, adbc_driver_manager.Error):
+        return original.status_code == adbc_driver_manager.AdbcStatusCode.IO
+    return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def is_database_error(error: BaseException) -> bool:
+    return isinstance(error, (DBAPIError, adbc_driver_manager.Error))
+
+
+def breaks_connection(error: BaseException) -> bool:
+    """The connection is not to be used again."""
+    if isinstance(error, adbc_driver_manager.Error):
+        state = sqlstate(error)
+        return error.status_code == adbc_driver_manager.AdbcStatusCode.IO or bool(
+            state and state.startswith(("08", "57P"))
+        )
+    return False

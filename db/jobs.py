@@ -1,0 +1,133 @@
+"""The `jobs` table: what jobs.toml said when it was last applied, and what was done to a job since."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from core.errors import UnknownName, near
+from core.jobs import Job
+from db import actions
+from db.tables import jobs
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """A job with what the ledger knows of it."""
+
+    job: Job
+    last_due_at: datetime
+    paused_at: datetime | None
+    paused_by: str | None
+    paused_reason: str | None
+
+
+def apply(connection: Connection, wanted: Iterable[Job], by: str) -> dict[str, list[str]]:
+    """Make the table say what the file says; answers names under `added`, `changed`, `removed`, `same`."""
+    before = {row.job.name: row.job for row in listing(connection)}
+    report: dict[str, list[str]] = {"added": [], "changed": [], "removed": [], "same": []}
+    for job in wanted:
+        old = before.pop(job.name, None)
+        kind = "added" if old is None else "same" if old == job else "changed"
+        report[kind].append(job.name)
+        if kind != "same":
+            _store(connection, job)
+    for name in before:
+        connection.execute(update(jobs).where(jobs.c.name == name).values(removed_at=func.now()))
+        report["removed"].append(name)
+    if report["added"] or report["changed"] or report["removed"]:
+        actions.record(connection, by, "jobs.applied", "jobs.toml", **report)
+    return report
+
+
+def _store(connection: Connection, job: Job) -> None:
+    spec = job.model_dump(mode="json")
+    new = insert(jobs).values(name=job.name, spec=spec)
+    # a job that comes back is as new: ticks from before are not made up
+    returned = jobs.c.removed_at.is_not(None)
+    connection.execute(
+        new.on_conflict_do_update(
+            index_elements=["name"],
+            set_={
+                "spec": spec,
+                "applied_at": func.now(),
+                "removed_at": None,
+                "last_due_at": func.coalesce(select(func.now()).where(returned).scalar_subquery(), jobs.c.last_due_at),
+            },
+        )
+    )
+
+
+def listing(connection: Connection) -> list[JobRow]:
+    """Jobs that are in the file, by name."""
+    rows = connection.execute(select(jobs).where(jobs.c.removed_at.is_(None)).order_by(jobs.c.name))
+    return [_read(row) for row in rows]
+
+
+def get(connection: Connection, name: str, *, lock: bool = False) -> JobRow:
+    """One job. Raises UnknownName with the near names."""
+    wanted = select(jobs).where(jobs.c.name == name, jobs.c.removed_at.is_(None))
+    row = connection.execute(wanted.with_for_update() if lock else wanted).one_or_none()
+    if row is None:
+        known = [r.job.name for r in listing(connection)]
+        raise UnknownName(
+            f"there is no job {name!r}." + near(name, known) + " Jobs come from jobs.toml by `scorebeat apply`."
+        )
+    return _read(row)
+
+
+def answered(connection: Connection, name: str, due_at: datetime) -> bool:
+    """Mark the tick as answered; False when it was already, so that the second of two beats loses."""
+    moved = connection.execute(
+        update(jobs)
+        .where(jobs.c.name == name, jobs.c.removed_at.is_(None), jobs.c.last_due_at < due_at)
+        .values(last_due_at=due_at)
+        .returning(jobs.c.name)
+    )
+    return moved.one_or_none() is not None
+
+
+def pause(connection: Connection, name: str, by: str, reason: str) -> bool:
+    """No ticks are answered until it is resumed. False when it was paused already."""
+    get(connection, name)
+    moved = connection.execute(
+        update(jobs)
+        .where(jobs.c.name == name, jobs.c.paused_at.is_(None))
+        .values(paused_at=func.now(), paused_by=by, paused_reason=reason)
+        .returning(jobs.c.name)
+    ).one_or_none()
+    if moved is not None:
+        actions.record(connection, by, "job.paused", f"job {name}", reason=reason)
+    return moved is not None
+
+
+def resume(connection: Connection, name: str, by: str) -> bool:
+    """Answer ticks again, from the next one. False when it was not paused."""
+    get(connection, name)
+    moved = connection.execute(
+        update(jobs)
+        .where(jobs.c.name == name, jobs.c.paused_at.is_not(None))
+        .values(paused_at=None, paused_by=None, paused_reason=None, last_due_at=func.now())
+        .returning(jobs.c.name)
+    ).one_or_none()
+    if moved is not None:
+        actions.record(connection, by, "job.resumed", f"job {name}")
+    return moved is not None
+
+
+def now(connection: Connection) -> datetime:
+    """The only clock."""
+    return connection.execute(select(func.clock_timestamp())).scalar_one()  # type: ignore[no-any-return]  # a datetime
+
+
+def _read(row: Row[tuple[object, ...]]) -> JobRow:
+    values = row._mapping
+    return JobRow(
+        Job.model_validate(values["spec"]),
+        values["last_due_at"],
+        values["paused_at"],
+        values["paused_by"],
+        values["paused_reason"],
+    )

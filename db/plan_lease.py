@@ -1,0 +1,115 @@
+"""The planning lease: who plans a run, for how long, and what becomes of a plan whose planner died."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import Connection, text
+
+MAX_PLANS = 3
+"""Attempts to plan a run before it is failed: a plan that kills its process must not loop."""
+
+
+def claim(connection: Connection, run_id: int, planner: str, lease: timedelta) -> int | None:
+    """Take the planning of a run; the attempt's number, or None when another planner has it or it is planned."""
+    return connection.execute(
+        text(
+            "UPDATE scorebeat.runs SET plan_attempt = plan_attempt + 1, planned_by = :planner,"
+            " plan_expires_at = clock_timestamp() + :lease WHERE id = :id AND state = 'planning'"
+            " AND (planned_by IS NULL OR plan_expires_at < clock_timestamp()) AND plan_attempt < :most"
+            " RETURNING plan_attempt"
+        ),
+        {"id": run_id, "planner": planner, "lease": lease, "most": MAX_PLANS},
+    ).scalar_one_or_none()
+
+
+def extend(connection: Connection, run_id: int, attempt: int, lease: timedelta) -> bool:
+    """This attempt still plans the run: its lease lasts `lease` from now. Locks the run for the transaction."""
+    moved = connection.execute(
+        text(
+            "UPDATE scorebeat.runs SET plan_expires_at = clock_timestamp() + :lease"
+            " WHERE id = :id AND state = 'planning' AND plan_attempt = :attempt"
+        ),
+        {"id": run_id, "attempt": attempt, "lease": lease},
+    )
+    return moved.rowcount == 1
+
+
+def renew(connection: Connection, run_ids: Sequence[int], planner: str, lease: timedelta) -> int:
+    """The planner's parent still runs these plans."""
+    return connection.execute(
+        text(
+            "WITH held AS (SELECT id FROM scorebeat.runs WHERE id = ANY (:ids) AND state = 'planning'"
+            " AND planned_by = :planner AND plan_expires_at > clock_timestamp() FOR UPDATE SKIP LOCKED)"
+            " UPDATE scorebeat.runs r SET plan_expires_at = clock_timestamp() + :lease FROM held"
+            " WHERE r.id = held.id"
+        ),
+        {"ids": list(run_ids), "planner": planner, "lease": lease},
+    ).rowcount
+
+
+def note_empty(connection: Connection, run_id: int, attempt: int, was_empty: bool) -> None:
+    """Whether the prediction set was empty before the plan: then a first attempt needs no anti-join."""
+    connection.execute(
+        text(
+            "UPDATE scorebeat.runs SET set_was_empty = :was_empty"
+            " WHERE id = :id AND state = 'planning' AND plan_attempt = :attempt"
+        ),
+        {"id": run_id, "attempt": attempt, "was_empty": was_empty},
+    )
+
+
+def finish(connection: Connection, run_id: int, attempt: int) -> bool:
+    """The plan is whole: planning becomes running."""
+    moved = connection.execute(
+        text(
+            "UPDATE scorebeat.runs SET state = 'running', plan_expires_at = NULL,"
+            " planned_at = clock_timestamp() WHERE id = :id AND state = 'planning' AND plan_attempt = :attempt"
+        ),
+        {"id": run_id, "attempt": attempt},
+    )
+    return moved.rowcount == 1
+
+
+def close_expired(connection: Connection) -> list[int]:
+    """Plans whose planner died with batches made: the run goes on with those, the rest stays pending."""
+    rows = connection.execute(
+        text(
+            "UPDATE scorebeat.runs SET state = 'running', plan_expires_at = NULL, planned_at = clock_timestamp(),"
+            " reason = 'planning was cut short: ' || coalesce(planned_by, 'nobody')"
+            " || ' died; the rows that were not planned stay pending for the next run'"
+            " WHERE id IN (SELECT r.id FROM scorebeat.runs r WHERE r.state = 'planning'"
+            " AND r.plan_expires_at < clock_timestamp()"
+            " AND EXISTS (SELECT 1 FROM scorebeat.batches b WHERE b.run_id = r.id) FOR UPDATE SKIP LOCKED)"
+            " RETURNING id"
+        )
+    )
+    return [row[0] for row in rows]
+
+
+def fail_spent(connection: Connection) -> list[int]:
+    """Plans that died, or were lost, too often without a single batch: the run fails."""
+    rows = connection.execute(
+        text(
+            "UPDATE scorebeat.runs SET state = 'failed', plan_expires_at = NULL, finished_at = clock_timestamp(),"
+            " reason = format('planning died %s times without making a batch', plan_attempt)"
+            " WHERE state = 'planning' AND plan_expires_at < clock_timestamp() AND plan_attempt >= :most"
+            " RETURNING id"
+        ),
+        {"most": MAX_PLANS},
+    )
+    return [row[0] for row in rows]
+
+
+def unplanned(connection: Connection, lease: timedelta) -> list[int]:
+    """Plans that nobody holds although they should have begun: their message is to be sent again.
+
+    Marks them for `lease`, so that the next look does not send once more; the claim stays free.
+    """
+    rows = connection.execute(
+        text(
+            "UPDATE scorebeat.runs SET plan_expires_at = clock_timestamp() + :lease, planned_by = NULL"
+            " WHERE state = 'planning' AND plan_expires_at < clock_timestamp() RETURNING id"
+        ),
+        {"lease": lease},
+    )
+    return [row[0] for row in rows]

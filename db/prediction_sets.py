@@ -1,0 +1,169 @@
+"""Prediction sets: where one job's predictions of one model version go, one table each."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow as pa
+from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from core import names
+from core.errors import SignatureError
+from core.jobs import Job
+from db.source import Source
+from db.sql import ident, subquery
+from db.tables import PREDICTIONS
+from db.tables import prediction_sets as sets
+from db.types import column_type
+
+RESERVED = ("batch_id", "scored_at")
+
+
+@dataclass(frozen=True)
+class PredictionSet:
+    """A row of the ledger; `table` is quoted and has its schema."""
+
+    id: int
+    job: str
+    model: str
+    model_version: int
+    generation: int
+    table_name: str
+    complete_at: datetime | None
+
+    @property
+    def table(self) -> str:
+        return f"{PREDICTIONS}.{ident(self.table_name)}"
+
+
+def get(connection: Connection, set_id: int) -> PredictionSet:
+    row = connection.execute(select(*_COLUMNS).where(sets.c.id == set_id)).one()
+    return PredictionSet(**row._mapping)
+
+
+def find(
+    connection: Connection, job: str, model: str, version: int, generation: int | None = None
+) -> PredictionSet | None:
+    """The set of this job and model version: the given generation, or the newest."""
+    wanted = select(*_COLUMNS).where(
+        sets.c.job == job, sets.c.model == model, sets.c.model_version == version, sets.c.dropped_at.is_(None)
+    )
+    if generation is not None:
+        wanted = wanted.where(sets.c.generation == generation)
+    row = connection.execute(wanted.order_by(sets.c.generation.desc()).limit(1)).one_or_none()
+    return PredictionSet(**row._mapping) if row is not None else None
+
+
+def shown(connection: Connection, job: Job, version: int) -> PredictionSet | None:
+    """The set that the view shows: the newest generation that a run completed."""
+    wanted = select(*_COLUMNS).where(
+        sets.c.job == job.name,
+        sets.c.model == job.model_name,
+        sets.c.model_version == version,
+        sets.c.dropped_at.is_(None),
+        sets.c.complete_at.is_not(None),
+    )
+    row = connection.execute(wanted.order_by(sets.c.generation.desc()).limit(1)).one_or_none()
+    return PredictionSet(**row._mapping) if row is not None else None
+
+
+def ensure(connection: Connection, source: Source, job: Job, version: int, outputs: pa.Schema) -> PredictionSet:
+    """The set that predictions of this version go to, made with its table if it is not there.
+
+    It is complete from the start: its view shows what is scored so far. A job that scores every row in
+    every run gets generation 0, empty, so that the view is there before its first run ended.
+    """
+    generation = 0 if job.rescore == "every-run" else 1
+    found = find(connection, job.name, job.model_name, version, generation)
+    if found is None:
+        found = _create(connection, source, job, version, generation, outputs)
+        mark_complete(connection, found.id)
+    return found
+
+
+def new_generation(connection: Connection, source: Source, job: Job, version: int, outputs: pa.Schema) -> PredictionSet:
+    """An empty set beside the newest; it is shown when a run over it ended well."""
+    newest = find(connection, job.name, job.model_name, version)
+    return _create(connection, source, job, version, newest.generation + 1 if newest else 1, outputs)
+
+
+def mark_complete(connection: Connection, set_id: int) -> None:
+    connection.execute(
+        update(sets).where(sets.c.id == set_id, sets.c.complete_at.is_(None)).values(complete_at=func.now())
+    )
+
+
+def drop_old(connection: Connection, current: PredictionSet, keep: int) -> list[str]:
+    """Drop the tables of generations older than the newest `keep` complete ones; answers their names."""
+    old = connection.execute(
+        select(*_COLUMNS)
+        .where(
+            sets.c.job == current.job,
+            sets.c.model == current.model,
+            sets.c.model_version == current.model_version,
+            sets.c.generation < current.generation,
+            sets.c.dropped_at.is_(None),
+        )
+        .order_by(sets.c.complete_at.is_(None), sets.c.generation.desc())
+        .offset(keep - 1)
+    ).all()
+    for row in old:
+        gone = PredictionSet(**row._mapping)
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {gone.table}")
+        connection.execute(update(sets).where(sets.c.id == gone.id).values(dropped_at=func.now()))
+    return [row.table_name for row in old]
+
+
+def _create(
+    connection: Connection, source: Source, job: Job, version: int, generation: int, outputs: pa.Schema
+) -> PredictionSet:
+    name = names.prediction_table(job.name, job.model_name, version, generation if job.rescore == "every-run" else None)
+    made = connection.execute(
+        insert(sets)
+        .values(job=job.name, model=job.model_name, model_version=version, generation=generation, table_name=name)
+        .on_conflict_do_nothing()
+        .returning(sets.c.id)
+    ).scalar_one_or_none()
+    found = find(connection, job.name, job.model_name, version, generation)
+    if found is None:
+        raise SignatureError(f"jobs.{job.name}: the table {PREDICTIONS}.{name} belongs to another prediction set")
+    if made is not None:
+        _create_table(connection, source, found, outputs)
+    return found
+
+
+def _create_table(connection: Connection, source: Source, made: PredictionSet, outputs: pa.Schema) -> None:
+    """CREATE TABLE AS carries the keys' exact types and collations over."""
+    keys = ", ".join(ident(k.name) for k in source.keys)
+    taken = {k.name for k in source.keys} | set(RESERVED)
+    parts = []
+    for output in outputs:
+        sql_type = column_type(output.type)
+        if sql_type is None or output.name in taken:
+            why = (
+                f"has type {output.type}, which no column can store" if sql_type is None else "is a name already taken"
+            )
+            raise SignatureError(f"jobs.{made.job}: output {output.name!r} of {made.model}/{made.model_version} {why}")
+        parts.append(f"ADD COLUMN {ident(output.name)} {sql_type}")
+    connection.exec_driver_sql(f"CREATE TABLE {made.table} AS SELECT {keys} FROM {subquery(source.query)} WITH NO DATA")
+    parts += [
+        "ADD COLUMN batch_id bigint NOT NULL",
+        "ADD COLUMN scored_at timestamptz NOT NULL DEFAULT now()",
+        f"ADD PRIMARY KEY ({keys})",
+    ]
+    connection.exec_driver_sql(f"ALTER TABLE {made.table} {', '.join(parts)}")
+
+
+def row_count(connection: Connection, found: PredictionSet) -> int:
+    return int(connection.execute(text(f"SELECT count(*) FROM {found.table}")).scalar_one())
+
+
+_COLUMNS = (
+    sets.c.id,
+    sets.c.job,
+    sets.c.model,
+    sets.c.model_version,
+    sets.c.generation,
+    sets.c.table_name,
+    sets.c.complete_at,
+)

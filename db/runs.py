@@ -1,0 +1,219 @@
+"""Run rows: every statement that moves a run between states."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, select, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from core.errors import UnknownName
+from core.jobs import Job
+from core.states import RunState
+from db import actions
+from db.sql import Key
+from db.tables import runs
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What `enqueue` asked for beyond the pending rows; empty for a scheduled run."""
+
+    limit: int | None = None
+    where: str | None = None
+    keys: tuple[Key, ...] | None = None
+
+
+EVERYTHING = Selection()
+"""All pending rows."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run with the settings that its job had when it began."""
+
+    id: int
+    job: Job
+    model: str
+    model_version: int
+    prediction_set_id: int
+    state: RunState
+    selection: Selection
+    set_was_empty: bool | None
+    plan_attempt: int
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a run is asked for."""
+
+    job: Job
+    model: str
+    model_version: int
+    prediction_set_id: int
+    by: str
+    due_at: datetime | None = None
+    run_key: str | None = None
+    selection: Selection = EVERYTHING
+
+
+def start(connection: Connection, wanted: Start, lease: timedelta) -> int | None:
+    """Open a run in `planning`; None when the job has an open run for this model version."""
+    return connection.execute(
+        text(
+            "INSERT INTO scorebeat.runs (job, model, model_version, prediction_set_id, spec, created_by, due_at,"
+            " run_key, row_limit, row_filter, row_keys, deadline_at, plan_expires_at)"
+            " VALUES (:job, :model, :version, :set_id, :spec, :by, :due_at, :run_key, :limit, :where, :keys,"
+            " coalesce(CAST(:due_at AS timestamptz), now()) + CAST(:deadline AS interval), now() + :lease)"
+            " ON CONFLICT (job, model, model_version) WHERE state IN ('planning', 'running') DO NOTHING"
+            " RETURNING id"
+        ).bindparams(*_json_params()),
+        {
+            "job": wanted.job.name,
+            "model": wanted.model,
+            "version": wanted.model_version,
+            "set_id": wanted.prediction_set_id,
+            "spec": wanted.job.model_dump(mode="json"),
+            "by": wanted.by,
+            "due_at": wanted.due_at,
+            "run_key": wanted.run_key,
+            "limit": wanted.selection.limit,
+            "where": wanted.selection.where,
+            "keys": wanted.selection.keys,
+            "deadline": wanted.job.deadline,
+            "lease": lease,
+        },
+    ).scalar_one_or_none()
+
+
+def open_run(connection: Connection, job: str, model: str, version: int) -> int | None:
+    """The open run of this job and model version."""
+    return connection.execute(
+        select(runs.c.id).where(
+            runs.c.job == job,
+            runs.c.model == model,
+            runs.c.model_version == version,
+            runs.c.state.in_([RunState.PLANNING, RunState.RUNNING]),
+        )
+    ).scalar_one_or_none()
+
+
+def by_key(connection: Connection, run_key: str) -> Run | None:
+    """The run that this `--run-key` made."""
+    found = connection.execute(select(runs.c.id).where(runs.c.run_key == run_key)).scalar_one_or_none()
+    return get(connection, found) if found is not None else None
+
+
+def get(connection: Connection, run_id: int, *, lock: bool = False) -> Run:
+    """One run. Raises UnknownName."""
+    wanted = select(runs).where(runs.c.id == run_id)
+    row = connection.execute(wanted.with_for_update() if lock else wanted).one_or_none()
+    if row is None:
+        raise UnknownName(f"there is no run {run_id}; `scorebeat runs` lists them")
+    r = row._mapping
+    keys = tuple(tuple(key) for key in r["row_keys"]) if r["row_keys"] is not None else None
+    return Run(
+        id=r["id"],
+        job=Job.model_validate(r["spec"]),
+        model=r["model"],
+        model_version=r["model_version"],
+        prediction_set_id=r["prediction_set_id"],
+        state=RunState(r["state"]),
+        selection=Selection(r["row_limit"], r["row_filter"], keys),
+        set_was_empty=r["set_was_empty"],
+        plan_attempt=r["plan_attempt"],
+        reason=r["reason"],
+    )
+
+
+def is_settled(connection: Connection, run_id: int) -> bool:
+    """No batch of the run is open any more (the partial index holds only open ones)."""
+    return bool(
+        connection.execute(
+            text(
+                "SELECT NOT EXISTS (SELECT 1 FROM scorebeat.batches"
+                " WHERE run_id = :id AND state IN ('pending', 'claimed'))"
+            ),
+            {"id": run_id},
+        ).scalar_one()
+    )
+
+
+def settle(connection: Connection, run_id: int) -> RunState | None:
+    """Close the run if all its batches are final; None when it is not to be closed.
+
+    The row is locked by a statement of its own, so that the count sees what a requeue committed before.
+    """
+    locked = connection.execute(
+        text("SELECT 1 FROM scorebeat.runs WHERE id = :id AND state = 'running' FOR UPDATE"), {"id": run_id}
+    ).one_or_none()
+    if locked is None or not is_settled(connection, run_id):
+        return None
+    state = connection.execute(
+        text(
+            "UPDATE scorebeat.runs SET finished_at = clock_timestamp(),"
+            " state = CASE WHEN s.dead + s.failed = 0 THEN 'succeeded'"
+            " WHEN s.scored + s.failed = 0 THEN 'failed' ELSE 'partial' END,"
+            " reason = CASE WHEN s.dead > 0 THEN format('%s of %s batches are dead, the first by: %s',"
+            " s.dead, s.batches, s.error) ELSE reason END"
+            " FROM (SELECT count(*) AS batches, count(*) FILTER (WHERE state = 'dead') AS dead,"
+            " coalesce(sum(rows_failed), 0) AS failed, coalesce(sum(rows_scored), 0) AS scored,"
+            " left((array_agg(error ORDER BY id) FILTER (WHERE state = 'dead'))[1], 500) AS error"
+            " FROM scorebeat.batches WHERE run_id = :id) s"
+            " WHERE id = :id RETURNING state"
+        ),
+        {"id": run_id},
+    ).scalar_one()
+    return RunState(state)
+
+
+def settling(connection: Connection) -> list[int]:
+    """Running runs whose batches are all final."""
+    rows = connection.execute(
+        text(
+            "SELECT r.id FROM scorebeat.runs r WHERE r.state = 'running' AND NOT EXISTS (SELECT 1"
+            " FROM scorebeat.batches b WHERE b.run_id = r.id AND b.state IN ('pending', 'claimed'))"
+        )
+    )
+    return [row[0] for row in rows]
+
+
+def fail(connection: Connection, run_id: int, reason: str) -> bool:
+    """An open run fails as a whole; the caller cancels its batches."""
+    return _close(connection, run_id, RunState.FAILED, reason)
+
+
+def cancel(connection: Connection, run_id: int, by: str) -> bool:
+    """A person stops an open run; the caller cancels its batches."""
+    moved = _close(connection, run_id, RunState.CANCELLED, f"cancelled by {by}")
+    if moved:
+        actions.record(connection, by, "run.cancelled", f"run {run_id}")
+    return moved
+
+
+def reopen(connection: Connection, run_id: int) -> bool:
+    """A requeue gave a finished run batches to do."""
+    moved = connection.execute(
+        text(
+            "UPDATE scorebeat.runs SET state = 'running', finished_at = NULL, reason = NULL"
+            " WHERE id = :id AND state IN ('partial', 'failed')"
+        ),
+        {"id": run_id},
+    )
+    return moved.rowcount == 1
+
+
+def _close(connection: Connection, run_id: int, state: RunState, reason: str) -> bool:
+    moved = connection.execute(
+        text(
+            "UPDATE scorebeat.runs SET state = :state, reason = :reason, plan_expires_at = NULL,"
+            " finished_at = clock_timestamp() WHERE id = :id AND state IN ('planning', 'running')"
+        ),
+        {"id": run_id, "state": state, "reason": reason},
+    )
+    return moved.rowcount == 1
+
+
+def _json_params() -> list[Any]:
+    return [bindparam("spec", type_=JSONB), bindparam("keys", type_=JSONB(none_as_null=True))]

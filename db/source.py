@@ -1,0 +1,221 @@
+"""A job's query as PostgreSQL sees it: its columns, its key, and whether it can be read batch by batch."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import adbc_driver_manager
+import pyarrow as pa
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from core.errors import QueryError
+from core.jobs import Job
+from db import engine, types
+from db.sql import Key, KeyColumn, KeyRange, ident, row, subquery, within
+
+PROBE_SHARE = 0.5
+"""A fetch of one row that costs this share of the whole query does not use the key."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checked query: its key columns, and its other columns with how each is read."""
+
+    job: str
+    query: str
+    keys: tuple[KeyColumn, ...]
+    columns: pa.Schema
+    casts: dict[str, str] = field(default_factory=dict)
+    json: frozenset[str] = frozenset()
+    unique_by: tuple[int, ...] = ()
+    """Table oid and column numbers that the key comes from, when it is one table's; else empty."""
+
+    def expression(self, name: str) -> str:
+        return f"q.{ident(name)}{self.casts.get(name, '')} AS {ident(name)}"
+
+
+@dataclass(frozen=True)
+class _Column:
+    name: str
+    type_oid: int
+    table: int
+    number: int
+
+
+def describe(connection: Connection, url: str, job: Job) -> Source:
+    """What the query of `job` gives. Raises QueryError saying what is wrong with it, and where."""
+    _one_select(url, job)
+    found = _columns(connection, job)
+    types_of = _type_names(connection, [c.type_oid for c in found])
+    keys = _keys(job, found, types_of)
+    readable: dict[str, types.Reading] = {}
+    wrong = []
+    for column in found:
+        if column.name in job.key:
+            continue
+        name, kind, shown = types_of[column.type_oid]
+        how = types.reading(name, kind)
+        if how is None:
+            wrong.append(f"column {column.name!r} is {shown}; readable are {types.READABLE}")
+        else:
+            readable[column.name] = how
+    if wrong:
+        raise QueryError(f"jobs.{job.name}.query: " + "; ".join(wrong) + ". Cast it in the query, or leave it out.")
+    return Source(
+        job=job.name,
+        query=job.query,
+        keys=keys,
+        columns=pa.schema([pa.field(name, how.arrow) for name, how in readable.items()]),
+        casts={name: how.cast for name, how in readable.items() if how.cast},
+        json=frozenset(c.name for c in found if types_of[c.type_oid][0] in types.JSON and c.name in readable),
+        unique_by=_origin(job, found),
+    )
+
+
+def is_unique(connection: Connection, source: Source) -> bool:
+    """True when a unique index over NOT NULL columns, scanned alone, proves that no key repeats."""
+    if not source.unique_by:
+        return False
+    table, *numbers = source.unique_by
+    indexed = connection.execute(
+        text(
+            "SELECT EXISTS (SELECT 1 FROM pg_index i WHERE i.indrelid = :table AND i.indisunique AND i.indisvalid"
+            " AND i.indpred IS NULL AND i.indexprs IS NULL"
+            " AND (i.indkey::int2[])[0:i.indnkeyatts - 1] <@ CAST(:numbers AS int2[])"
+            " AND NOT EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = i.indrelid"
+            " AND a.attnum = ANY (CAST(:numbers AS int2[])) AND NOT a.attnotnull))"
+        ),
+        {"table": table, "numbers": numbers},
+    ).scalar_one()
+    return bool(indexed) and _single_scan(_plan(connection, f"SELECT * FROM {subquery(source.query)}"))
+
+
+def bad_keys(connection: Connection, source: Source, limit: int = 5) -> list[str]:
+    """Keys that are NULL or repeat, as texts; reads the whole query, so ask `is_unique` first."""
+    names = ", ".join(f"q.{ident(k.name)}" for k in source.keys)
+    nulls = " OR ".join(f"q.{ident(k.name)} IS NULL" for k in source.keys)
+    shown = ", ".join(f"coalesce(q.{ident(k.name)}::text, 'NULL')" for k in source.keys)
+    found = connection.exec_driver_sql(
+        f"SELECT concat_ws(', ', {shown}), count(*) FROM {subquery(source.query)} "
+        f"GROUP BY {names} HAVING count(*) > 1 OR ({nulls}) ORDER BY 2 DESC LIMIT {limit}"
+    )
+    return [f"({key}) {count} times" for key, count in found]
+
+
+def require_key_range(connection: Connection, source: Source, job: Job, first: Key) -> None:
+    """Refuse a query that PostgreSQL would compute again for every batch.
+
+    Compares the planner's cost of one key's fetch, sequential scans discouraged, with that of the whole
+    query. Raises QueryError.
+    """
+    if job.allow_full_scans:
+        return
+    whole = _plan(connection, f"SELECT * FROM {subquery(job.query)}")
+    if whole["Plan Rows"] <= job.batch_rows:
+        return
+    connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+    one = within(source.keys, "q", KeyRange(first, first))
+    probe = _plan(connection, f"SELECT * FROM {subquery(job.query)} WHERE {one} ORDER BY {row(source.keys, 'q')}")
+    connection.exec_driver_sql("SET LOCAL enable_seqscan = on")
+    if probe["Total Cost"] >= PROBE_SHARE * whole["Total Cost"]:
+        names = ", ".join(k.name for k in source.keys)
+        raise QueryError(
+            f"jobs.{job.name}.query cannot be cut by its key: PostgreSQL estimates a cost of "
+            f"{probe['Total Cost']:,.0f} for one row of {whole['Total Cost']:,.0f} for all, so every batch would "
+            f"compute the whole query again. Index ({names}), or store the query's result in a table; "
+            "allow_full_scans = true scores it nevertheless."
+        )
+
+
+def estimated_rows(connection: Connection, source: Source, keep: KeyRange | None = None) -> int:
+    """The planner's estimate of the query's rows, or of those with a key in the range."""
+    where = f" WHERE {within(source.keys, 'q', keep)}" if keep else ""
+    return int(_plan(connection, f"SELECT * FROM {subquery(source.query)}{where}")["Plan Rows"])
+
+
+def _one_select(url: str, job: Job) -> None:
+    """Parse the query alone in the extended protocol, which takes one statement, then as a subquery."""
+    with engine.data_connection(url, "scorebeat check") as connection, connection.cursor() as cursor:
+        for statement in (job.query, f"SELECT * FROM {subquery(job.query)}"):
+            try:
+                cursor.adbc_execute_schema(statement)
+            except adbc_driver_manager.Error as error:
+                connection.rollback()
+                raise QueryError(f"jobs.{job.name}.query {_reason(str(error))}") from None
+
+
+def _reason(message: str) -> str:
+    line = next((part for part in message.splitlines() if "ERROR:" in part), message).split("ERROR:")[-1].strip()
+    if "multiple commands" in message:
+        return "holds several statements; expected one SELECT"
+    if "syntax error" in line or "WITH clause containing a data-modifying" in line:
+        return f"is not one SELECT that PostgreSQL can run: {line}"
+    return f"fails in PostgreSQL: {line}"
+
+
+def _columns(connection: Connection, job: Job) -> list[_Column]:
+    try:
+        result = connection.exec_driver_sql(f"SELECT * FROM {subquery(job.query)} LIMIT 0")
+    except DBAPIError as error:
+        raise QueryError(f"jobs.{job.name}.query {_reason(str(error.orig))}") from None
+    described: Any = result.cursor.description if result.cursor is not None else ()
+    found = [_Column(d[0], d.type_code, d.table_oid or 0, d.table_column or 0) for d in described]
+    names = [c.name for c in found]
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise QueryError(f"jobs.{job.name}.query gives column {twice[0]!r} twice; name its columns apart with AS")
+    return found
+
+
+def _type_names(connection: Connection, oids: list[int]) -> dict[int, tuple[str, str, str]]:
+    rows = connection.execute(
+        text("SELECT oid, typname, typtype, format_type(oid, -1) FROM pg_type WHERE oid = ANY (CAST(:oids AS oid[]))"),
+        {"oids": oids},
+    )
+    return {r[0]: (r[1], r[2], r[3]) for r in rows}
+
+
+def _keys(job: Job, found: list[_Column], names: dict[int, tuple[str, str, str]]) -> tuple[KeyColumn, ...]:
+    by_name = {c.name: c for c in found}
+    missing = [k for k in job.key if k not in by_name]
+    if missing:
+        raise QueryError(
+            f"jobs.{job.name}.query has no column {', '.join(map(repr, missing))}, which `key` names; "
+            f"it gives {', '.join(by_name)}"
+        )
+    keys = []
+    for name in job.key:
+        short, _, shown = names[by_name[name].type_oid]
+        if short not in types.KEYS:
+            raise QueryError(
+                f"jobs.{job.name}.key: column {name!r} is {shown}; a key may be {', '.join(types.KEYS)}. "
+                "Cast it in the query."
+            )
+        keys.append(KeyColumn(name, shown))
+    return tuple(keys)
+
+
+def _origin(job: Job, found: list[_Column]) -> tuple[int, ...]:
+    by_name = {c.name: c for c in found}
+    parts = [by_name[name] for name in job.key]
+    tables = {c.table for c in parts}
+    return (parts[0].table, *(c.number for c in parts)) if len(tables) == 1 and parts[0].table else ()
+
+
+def _single_scan(node: dict[str, Any]) -> bool:
+    """The plan reads one table once, and nothing multiplies its rows."""
+    while True:
+        if node["Node Type"] in ("Append", "Nested Loop", "Hash Join", "Merge Join", "ProjectSet"):
+            return False
+        below = [p for p in node.get("Plans", ()) if p.get("Parent Relationship") != "SubPlan"]
+        if len(below) > 1:
+            return False
+        if not below:
+            return "Relation Name" in node
+        node = below[0]
+
+
+def _plan(connection: Connection, statement: str) -> dict[str, Any]:
+    explained: list[dict[str, Any]] = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}").scalar_one()
+    plan: dict[str, Any] = explained[0]["Plan"]
+    return plan

@@ -1,0 +1,83 @@
+"""Quoting, and comparing keys: by PostgreSQL only, as row values when there are several."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Key = tuple[str, ...]
+"""One key as PostgreSQL writes it, a text a key column."""
+
+
+@dataclass(frozen=True)
+class KeyColumn:
+    """A key column of a query; `type` is its PostgreSQL type without modifier, fit for a cast."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True)
+class KeyRange:
+    """Both ends belong to it."""
+
+    first: Key
+    last: Key
+
+
+def ident(name: str) -> str:
+    """`name` as a quoted identifier."""
+    if "\0" in name:
+        raise ValueError("an identifier cannot hold a NUL character")
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: str) -> str:
+    """`value` as a quoted text literal (`standard_conforming_strings` is on in every session of ours)."""
+    if "\0" in value:
+        raise ValueError("PostgreSQL text cannot hold a NUL character")
+    return "'" + value.replace("'", "''") + "'"
+
+
+def subquery(query: str, alias: str = "q") -> str:
+    """The query as a table; the newline ends a comment that the query may close with."""
+    return f"(\n{query.strip().rstrip(';')}\n) AS {alias}"
+
+
+def columns(keys: Sequence[KeyColumn], alias: str) -> str:
+    return ", ".join(f"{alias}.{ident(k.name)}" for k in keys)
+
+
+def row(keys: Sequence[KeyColumn], alias: str) -> str:
+    """The key as one comparable value: a column, or a row of several."""
+    return columns(keys, alias) if len(keys) == 1 else f"({columns(keys, alias)})"
+
+
+def value(keys: Sequence[KeyColumn], key: Key) -> str:
+    """A key as a typed literal that compares with `row`."""
+    parts = [f"{literal(text)}::{k.type}" for k, text in zip(keys, key, strict=True)]
+    return parts[0] if len(parts) == 1 else f"({', '.join(parts)})"
+
+
+def within(keys: Sequence[KeyColumn], alias: str, keep: KeyRange) -> str:
+    """Condition: the key lies in the range."""
+    return f"{row(keys, alias)} >= {value(keys, keep.first)} AND {row(keys, alias)} <= {value(keys, keep.last)}"
+
+
+def after(keys: Sequence[KeyColumn], alias: str, key: Key) -> str:
+    return f"{row(keys, alias)} > {value(keys, key)}"
+
+
+def among(keys: Sequence[KeyColumn], alias: str, wanted: Sequence[Key]) -> str:
+    """Condition: the key is one of the list. One column uses the index by ANY, several by a join."""
+    arrays = [f"ARRAY[{', '.join(literal(key[i]) for key in wanted)}]::{k.type}[]" for i, k in enumerate(keys)]
+    if len(keys) == 1:
+        return f"{columns(keys, alias)} = ANY ({arrays[0]})"
+    return f"{row(keys, alias)} IN (SELECT * FROM unnest({', '.join(arrays)}))"
+
+
+def texts(keys: Sequence[KeyColumn], alias: str) -> str:
+    """The key columns as texts, for reading a `Key`."""
+    return ", ".join(f"{alias}.{ident(k.name)}::text" for k in keys)
+
+
+def same_key(keys: Sequence[KeyColumn], left: str, right: str) -> str:
+    return " AND ".join(f"{left}.{ident(k.name)} = {right}.{ident(k.name)}" for k in keys)

@@ -1,0 +1,78 @@
+"""The documented mapping from PostgreSQL types to Arrow, and from a model's outputs to columns."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+FLOATS = pa.list_(pa.float64())
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a column of one PostgreSQL type is read: an SQL cast (or none), and the Arrow type it becomes."""
+
+    arrow: pa.DataType
+    cast: str = ""
+
+
+_READ: dict[str, Reading] = {
+    "int2": Reading(pa.int16()),
+    "int4": Reading(pa.int32()),
+    "int8": Reading(pa.int64()),
+    "float4": Reading(pa.float32()),
+    "float8": Reading(pa.float64()),
+    "numeric": Reading(pa.float64(), "::float8"),
+    "bool": Reading(pa.bool_()),
+    "text": Reading(pa.string()),
+    "varchar": Reading(pa.string()),
+    "bpchar": Reading(pa.string()),
+    "name": Reading(pa.string(), "::text"),
+    "date": Reading(pa.date32()),
+    "timestamp": Reading(pa.timestamp("us")),
+    "timestamptz": Reading(pa.timestamp("us", tz="UTC")),
+    "uuid": Reading(pa.string(), "::text"),
+    "_int2": Reading(pa.list_(pa.int16())),
+    "_int4": Reading(pa.list_(pa.int32())),
+    "_int8": Reading(pa.list_(pa.int64())),
+    "_float4": Reading(pa.list_(pa.float32())),
+    "_float8": Reading(FLOATS),
+    "_numeric": Reading(FLOATS, "::float8[]"),
+    "_text": Reading(pa.list_(pa.string())),
+    "_varchar": Reading(pa.list_(pa.string()), "::text[]"),
+    # JSON arrays of numbers; db.columns turns the text into a list
+    "json": Reading(FLOATS, "::text"),
+    "jsonb": Reading(FLOATS, "::text"),
+}
+JSON = ("json", "jsonb")
+KEYS = ("int2", "int4", "int8", "uuid", "text", "varchar", "date", "timestamp", "timestamptz", "bool")
+"""Types that a key may have: the driver writes them back as it read them."""
+
+READABLE = (
+    "integers, floats, numeric, boolean, text, enum, dates, timestamps, uuid, "
+    "arrays of numbers or text, JSON arrays of numbers"
+)
+
+_WRITE: dict[pa.DataType, str] = {
+    pa.int16(): "smallint",
+    pa.int32(): "integer",
+    pa.int64(): "bigint",
+    pa.float32(): "real",
+    pa.float64(): "double precision",
+    pa.bool_(): "boolean",
+    pa.string(): "text",
+    pa.date32(): "date",
+    pa.timestamp("us"): "timestamp",
+    pa.timestamp("us", tz="UTC"): "timestamptz",
+    pa.list_(pa.float32()): "real[]",
+    pa.list_(pa.float64()): "double precision[]",
+}
+
+
+def reading(type_name: str, kind: str) -> Reading | None:
+    """How a column of `pg_type.typname` and `typtype` is read; None: not supported."""
+    return Reading(pa.string(), "::text") if kind == "e" else _READ.get(type_name)
+
+
+def column_type(output: pa.DataType) -> str | None:
+    """The PostgreSQL type that stores a model's output; None: not supported."""
+    return _WRITE.get(output)

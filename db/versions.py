@@ -1,0 +1,133 @@
+"""The `model_versions` table: digests, signatures, and which version is published."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from core.errors import ModelError, UnknownName, near
+from core.jobs import Job
+from db import actions
+from db.tables import model_versions as versions
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a model as the ledger records it; only a file with this digest is ever loaded."""
+
+    name: str
+    version: int
+    format: str
+    digest: str
+    signature: dict[str, Any]
+    added_at: datetime
+    added_by: str
+    published_at: datetime | None
+    retired_at: datetime | None
+
+    @property
+    def published(self) -> bool:
+        return self.published_at is not None and self.retired_at is None
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.version}"
+
+
+_PUBLISHED = versions.c.published_at.is_not(None) & versions.c.retired_at.is_(None)
+
+
+@dataclass(frozen=True)
+class NewVersion:
+    """What the store found when a model file was added."""
+
+    name: str
+    version: int
+    format: str
+    digest: str
+    signature: dict[str, Any]
+
+
+def add(connection: Connection, new: NewVersion, by: str) -> Version:
+    """Record a version; a model's first one is published. Adding the same again changes nothing."""
+    connection.execute(insert(versions).values(**asdict(new), added_by=by).on_conflict_do_nothing())
+    found = get(connection, new.name, new.version)
+    if found.digest != new.digest:
+        raise ModelError(
+            f"{found} is recorded with digest {found.digest[:12]}, the file's is {new.digest[:12]}: "
+            "a version never changes. Nothing was recorded; add the file as a new version."
+        )
+    if published(connection, new.name) is None:
+        return publish(connection, new.name, new.version, by)
+    return found
+
+
+def get(connection: Connection, name: str, version: int) -> Version:
+    """One version. Raises UnknownName with what there is."""
+    row = connection.execute(
+        select(versions).where(versions.c.name == name, versions.c.version == version)
+    ).one_or_none()
+    if row is None:
+        known = [str(v) for v in listing(connection)]
+        raise UnknownName(
+            f"there is no model {name}/{version}."
+            + near(f"{name}/{version}", known)
+            + " Add it with `scorebeat models add`."
+        )
+    return Version(**row._mapping)
+
+
+def listing(connection: Connection, name: str | None = None) -> list[Version]:
+    wanted = select(versions).order_by(versions.c.name, versions.c.version)
+    rows = connection.execute(wanted.where(versions.c.name == name) if name else wanted)
+    return [Version(**row._mapping) for row in rows]
+
+
+def published(connection: Connection, name: str) -> Version | None:
+    row = connection.execute(select(versions).where(versions.c.name == name, _PUBLISHED)).one_or_none()
+    return Version(**row._mapping) if row is not None else None
+
+
+def of_job(connection: Connection, job: Job) -> Version:
+    """The version that the job's next run scores. Raises UnknownName when there is none."""
+    if job.pinned_version is not None:
+        return get(connection, job.model_name, job.pinned_version)
+    found = published(connection, job.model_name)
+    if found is None:
+        known = sorted({v.name for v in listing(connection)})
+        raise UnknownName(
+            f"jobs.{job.name}: model {job.model_name!r} has no version yet.{near(job.model_name, known)} "
+            f"Add one with `scorebeat models add FILE --name {job.model_name}`."
+        )
+    return found
+
+
+def publish(connection: Connection, name: str, version: int, by: str) -> Version:
+    """Make the version the published one; the caller switches the views in the same transaction."""
+    get(connection, name, version)
+    connection.execute(
+        update(versions)
+        .where(versions.c.name == name, _PUBLISHED, versions.c.version != version)
+        .values(retired_at=func.now())
+    )
+    connection.execute(
+        update(versions)
+        .where(versions.c.name == name, versions.c.version == version, ~_PUBLISHED)
+        .values(published_at=func.now(), retired_at=None)
+    )
+    actions.record(connection, by, "model.published", f"model {name}/{version}")
+    return get(connection, name, version)
+
+
+def previous(connection: Connection, name: str) -> Version:
+    """The version that was published before today's. Raises UnknownName when there was none."""
+    row = connection.execute(
+        select(versions)
+        .where(versions.c.name == name, versions.c.retired_at.is_not(None))
+        .order_by(versions.c.retired_at.desc(), versions.c.version.desc())
+        .limit(1)
+    ).one_or_none()
+    if row is None:
+        raise UnknownName(f"model {name!r} has no version that was published before; nothing to roll back to")
+    return Version(**row._mapping)

@@ -1,0 +1,118 @@
+"""The published view of a job, `predictions.<job>`: which prediction set readers see."""
+
+import time
+
+import psycopg2.errors
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from core.errors import ScorebeatError
+from db.prediction_sets import PredictionSet
+from db.sql import ident, literal
+from db.tables import PREDICTIONS
+
+LOCK_TIMEOUT = "2s"
+"""A waiting DDL statement blocks every new reader; so it waits briefly and is tried again."""
+TRIES = 5
+
+
+class ViewBusy(ScorebeatError):
+    """Readers hold the view; nothing was switched."""
+
+
+class ViewInUse(ScorebeatError):
+    """Other objects depend on columns that the new version does not have; nothing was switched."""
+
+
+def show(connection: Connection, job: str, shown: PredictionSet) -> None:
+    """Point the view at the set; columns keep their order, additions last.
+
+    Columns that go, or change type, need the view made anew: owner, grants and comment are kept. Raises
+    ViewInUse with the list when other objects depend on it, ViewBusy when readers hold it too long.
+    """
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+    for attempt in range(1, TRIES + 1):
+        try:
+            with connection.begin_nested():
+                _replace(connection, job, shown)
+            return
+        except DBAPIError as error:
+            if not isinstance(error.orig, psycopg2.errors.LockNotAvailable):
+                raise
+            if attempt == TRIES:
+                raise ViewBusy(
+                    f"the view {PREDICTIONS}.{job} is held by readers for over {LOCK_TIMEOUT}, tried {TRIES} times; "
+                    "nothing was switched. Try again when the long query has ended."
+                ) from None
+            time.sleep(0.2 * attempt)
+
+
+def _replace(connection: Connection, job: str, shown: PredictionSet) -> None:
+    view = f"{PREDICTIONS}.{ident(job)}"
+    now = _columns(connection, job)
+    wanted = _columns(connection, shown.table_name)
+    kept = [name for name in now if name in wanted]
+    ordered = kept + [name for name in wanted if name not in now]
+    select = f"SELECT {', '.join(ident(n) for n in ordered)} FROM {shown.table}"
+    if len(kept) == len(now) and all(now[n] == wanted[n] for n in kept):
+        connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {view} AS {select}")
+        return
+    keep = _owner_grants_comment(connection, job)
+    try:
+        connection.exec_driver_sql(f"DROP VIEW {view}")
+    except DBAPIError as error:
+        if not isinstance(error.orig, psycopg2.errors.DependentObjectsStillExist):
+            raise
+        gone = ", ".join(n for n in now if n not in wanted or now[n] != wanted[n])
+        detail = str(error.orig.diag.message_detail).replace("\n", "; ")
+        raise ViewInUse(
+            f"the view {PREDICTIONS}.{job} would lose or change {gone}, and other objects depend on it: {detail}. "
+            "Nothing was switched; drop or change those first."
+        ) from None
+    # the columns in their own order again: nothing is left that knows the old one
+    connection.exec_driver_sql(f"CREATE VIEW {view} AS SELECT {', '.join(map(ident, wanted))} FROM {shown.table}")
+    for statement in keep:
+        connection.exec_driver_sql(statement)
+
+
+def drop(connection: Connection, job: str) -> None:
+    connection.exec_driver_sql(f"DROP VIEW IF EXISTS {PREDICTIONS}.{ident(job)}")
+
+
+def _columns(connection: Connection, relation: str) -> dict[str, tuple[int, int, int]]:
+    """Name to type, modifier and collation, in column order; empty when there is no such relation."""
+    rows = connection.execute(
+        text(
+            "SELECT a.attname, a.atttypid, a.atttypmod, a.attcollation FROM pg_attribute a"
+            " JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = :schema AND c.relname = :relation AND a.attnum > 0 AND NOT a.attisdropped"
+            " ORDER BY a.attnum"
+        ),
+        {"schema": PREDICTIONS, "relation": relation},
+    )
+    return {row[0]: (row[1], row[2], row[3]) for row in rows}
+
+
+def _owner_grants_comment(connection: Connection, job: str) -> list[str]:
+    """Statements that give a view made anew what the old one had."""
+    view = f"{PREDICTIONS}.{ident(job)}"
+    named = {"name": f"{PREDICTIONS}.{ident(job)}"}
+    owner, comment = connection.execute(
+        text(
+            "SELECT pg_get_userbyid(relowner), obj_description(oid, 'pg_class') FROM pg_class"
+            " WHERE oid = CAST(:name AS regclass)"
+        ),
+        named,
+    ).one()
+    grants = connection.execute(
+        text(
+            "SELECT g.privilege_type, CASE WHEN g.grantee = 0 THEN 'PUBLIC'"
+            " ELSE quote_ident(pg_get_userbyid(g.grantee)) END, g.is_grantable"
+            " FROM pg_class c, aclexplode(c.relacl) g"
+            " WHERE c.oid = CAST(:name AS regclass) AND g.grantee <> c.relowner"
+        ),
+        named,
+    )
+    keep = [f"ALTER VIEW {view} OWNER TO {ident(owner)}"]
+    keep += [f"GRANT {g[0]} ON {view} TO {g[1]}{' WITH GRANT OPTION' if g[2] else ''}" for g in grants]
+    return keep + ([f"COMMENT ON VIEW {view} IS {literal(comment)}"] if comment else [])

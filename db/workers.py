@@ -1,0 +1,44 @@
+"""The `workers` table: who is there and which queues it serves."""
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from db.tables import workers
+
+SEEN_WITHIN = timedelta(seconds=20)
+"""A worker that was not seen for this long counts as gone: five heartbeats."""
+
+
+def seen(connection: Connection, name: str, queues: list[str], device: str | None, processes: int) -> None:
+    """The worker is alive, now by the database's clock."""
+    new = insert(workers).values(name=name, queues=queues, device=device, processes=processes)
+    connection.execute(
+        new.on_conflict_do_update(
+            index_elements=["name"],
+            set_={
+                "queues": new.excluded.queues,
+                "device": new.excluded.device,
+                "processes": new.excluded.processes,
+                "seen_at": func.now(),
+            },
+        )
+    )
+
+
+def gone(connection: Connection, name: str) -> None:
+    connection.execute(workers.delete().where(workers.c.name == name))
+
+
+def alive(connection: Connection) -> list[dict[str, Any]]:
+    rows = connection.execute(
+        select(workers).where(workers.c.seen_at > func.now() - SEEN_WITHIN).order_by(workers.c.name)
+    )
+    return [dict(row._mapping) for row in rows]
+
+
+def served(connection: Connection) -> set[str]:
+    """Queues that a living worker listens on."""
+    return {queue for worker in alive(connection) for queue in worker["queues"]}

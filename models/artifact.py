@@ -1,0 +1,87 @@
+"""One version of a model on disk: the files of its folder, their digest, and model.toml."""
+
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from core.errors import ModelError
+from models.contract import Signature
+
+MANIFEST = "model.toml"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A model version whose files were verified, or just written."""
+
+    name: str
+    version: int
+    digest: str
+    """SHA-256 over all files of the folder, 64 hex digits."""
+    folder: Path
+    format: str
+    file: str
+    """Name of the model's file in `folder`."""
+    devices: tuple[str, ...]
+    signature: Signature
+    is_new: bool = False
+    """Whether `store.add` made this version, rather than found it."""
+
+    @property
+    def path(self) -> Path:
+        return self.folder / self.file
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.version}"
+
+    @classmethod
+    def read(cls, folder: Path, name: str, version: int, digest: str) -> Self:
+        """The artifact that the folder's model.toml describes. Raises ModelError when it cannot be read."""
+        manifest = folder / MANIFEST
+        try:
+            data = tomllib.loads(manifest.read_text("utf-8"))
+            plain = str(data["format"]), str(data["file"]), tuple(map(str, data["devices"]))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+            raise ModelError(f"model {name}/{version}: {manifest} cannot be used: {error!r}") from error
+        return cls(name, version, digest, folder, *plain, Signature.from_json(data))
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of a folder's files: names relative to it in sorted order, sizes and contents.
+
+    Every length is part of what is hashed, so that bytes cannot move from one file to the next.
+    Raises ModelError for anything that is not a plain file or folder; OSError if it cannot be read.
+    """
+    whole = hashlib.sha256()
+    for path in sorted(folder.rglob("*"), key=lambda p: p.relative_to(folder).as_posix()):
+        if path.is_symlink() or not (path.is_dir() or path.is_file()):
+            raise ModelError(f"{path} is neither a plain file nor a folder: a model's files must lie in its folder")
+        if path.is_file():
+            name = path.relative_to(folder).as_posix().encode("utf-8", "surrogateescape")
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").digest()
+            whole.update(b"%d %b %d " % (len(name), name, path.stat().st_size) + content)
+    return whole.hexdigest()
+
+
+def manifest(model_format: str, file: str, devices: tuple[str, ...], signature: Signature) -> str:
+    """The text of model.toml."""
+    head = [
+        f"format = {_toml(model_format)}",
+        f"file = {_toml(file)}",
+        f"devices = [{', '.join(map(_toml, devices))}]",
+    ]
+    tables = [_table(kind, row) for kind, rows in signature.to_json().items() for row in rows]
+    return "\n".join([*head, *tables]) + "\n"
+
+
+def _table(kind: str, row: dict[str, Any]) -> str:
+    return "\n".join([f"\n[[{kind}]]", *(f"{key} = {_toml(value)}" for key, value in row.items())])
+
+
+def _toml(value: str | int) -> str:
+    # JSON's strings are TOML's, but for DEL and for the surrogate pairs of ASCII-only output
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

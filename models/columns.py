@@ -1,0 +1,61 @@
+"""Names of output columns: what PostgreSQL can hold, and the names that a person gave instead."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from core.errors import StoreError
+
+LABEL = "label"
+NAME_BYTES = 63
+"""PostgreSQL cuts longer names off, silently."""
+RESERVED = frozenset(
+    {"batch_id", "scored_at"}  # columns of every prediction table
+    | {"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"}  # PostgreSQL's own columns of every table
+)
+
+
+def output_schema(fields: Sequence[tuple[str, pa.DataType]], names: Sequence[str], model: str) -> pa.Schema:
+    """The outputs' schema; `names` replace those of all columns, or of all but the label.
+
+    Raises StoreError when the names are too many or too few, or when no column can have such a name.
+    """
+    renamed = [*zip(_names([n for n, _ in fields], names, model), (t for _, t in fields), strict=True)]
+    _check(model, [n for n, _ in renamed])
+    return pa.schema(renamed)
+
+
+def _names(own: list[str], given: Sequence[str], model: str) -> list[str]:
+    if not given or len(given) == len(own):
+        return list(given) or own
+    if own[0] == LABEL and len(given) == len(own) - 1:
+        return [LABEL, *given]
+    raise StoreError(
+        f"{model} gives {len(own)} columns ({', '.join(own[:8])}), but {len(given)} output names were "
+        f"given ({', '.join(given[:8])}): name all of them, or all but `{LABEL}`"
+    )
+
+
+def _check(model: str, names: list[str]) -> None:
+    twice = {name for name, count in Counter(names).items() if count > 1}
+    wrong = [f"{name!r} {reason}" for name in dict.fromkeys(names) if (reason := _reason(name, twice))]
+    if wrong:
+        raise StoreError(
+            f"{model}: {len(wrong)} output columns cannot be made: {'; '.join(wrong[:8])}. "
+            "Give other names with --outputs a,b,c"
+        )
+
+
+def _reason(name: str, twice: set[str]) -> str | None:
+    if not name:
+        return "is empty"
+    if name in twice:
+        return "stands there twice"
+    if name in RESERVED:
+        return "is the name of a column that every prediction table has"
+    if "\0" in name:
+        return "holds a NUL character"
+    if len(name.encode("utf-8", "surrogatepass")) > NAME_BYTES:
+        return f"is longer than {NAME_BYTES} bytes"
+    return None

@@ -1,0 +1,90 @@
+"""Arrow columns as one numeric matrix, and what to say about values that a model cannot take."""
+
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from core.errors import InputError
+
+Matrix = NDArray[Any]
+
+
+def matrix(rows: pa.RecordBatch, dtype: type[np.generic], order: Literal["C", "F"]) -> Matrix:
+    """[rows, values] of that dtype; an array column gives as many values as it is long.
+
+    NULL becomes NaN in a floating dtype; for any other, call `no_nulls` first. One array column of the
+    same dtype is not copied.
+    """
+    if rows.num_columns == 1 and pa.types.is_fixed_size_list(rows.column(0).type):
+        return _elements(rows.column(0)).astype(dtype, order="C", copy=False)
+    filled = np.empty((rows.num_rows, sum(_width(f.type) for f in rows.schema)), dtype=dtype, order=order)
+    at = 0
+    for column in rows.columns:
+        width = _width(column.type)
+        filled[:, at : at + width] = _elements(column)
+        at += width
+    return filled
+
+
+def no_nulls(rows: pa.RecordBatch) -> None:
+    """Raises InputError naming every column that has NULLs, in itself or in its arrays."""
+    _refuse(dict(zip(rows.schema.names, map(_nulls, rows.columns), strict=True)), "NULL")
+
+
+def explain(rows: pa.RecordBatch, error: ValueError) -> Exception:
+    """The InputError behind a model's ValueError when rows hold NULL, NaN or infinity; else `error`."""
+    counts = dict(zip(rows.schema.names, map(_unusable, rows.columns), strict=True))
+    if not any(counts.values()):
+        return error
+    try:
+        _refuse(counts, "NULL, NaN or infinite")
+    except InputError as found:
+        return found
+    return error
+
+
+def _refuse(counts: dict[str, int], what: str) -> None:
+    found = [f"{name} has {count} {what} values" for name, count in counts.items() if count]
+    if found:
+        raise InputError(
+            f"the model takes no {what} values: {', '.join(found)}. Replace them in the job's query "
+            "(COALESCE, or a WHERE that leaves such rows out)"
+        )
+
+
+def _width(arrow_type: pa.DataType) -> int:
+    return int(arrow_type.list_size) if pa.types.is_fixed_size_list(arrow_type) else 1
+
+
+def _flat(column: pa.Array) -> pa.Array:
+    if not pa.types.is_fixed_size_list(column.type):
+        return column
+    size = column.type.list_size
+    # flatten() would drop the elements of a NULL array and so shift all rows behind it
+    return column.values.slice(column.offset * size, len(column) * size)
+
+
+def _elements(column: pa.Array) -> Matrix:
+    return _values(_flat(column)).reshape(len(column), _width(column.type))
+
+
+def _values(column: pa.Array) -> Matrix:
+    if pa.types.is_boolean(column.type):
+        column = pc.cast(column, pa.uint8())  # a boolean with NULLs would become Python objects
+    values: Matrix = column.to_numpy(zero_copy_only=False)
+    return values
+
+
+def _nulls(column: pa.Array) -> int:
+    inner = _flat(column)
+    return int(inner.null_count if inner is column else inner.null_count + column.null_count)
+
+
+def _unusable(column: pa.Array) -> int:
+    flat = _flat(column)
+    if not pa.types.is_floating(flat.type):
+        return _nulls(column)
+    return int(np.count_nonzero(~np.isfinite(_values(flat))))

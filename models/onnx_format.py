@@ -1,0 +1,186 @@
+"""ONNX models in ONNX Runtime on one CPU thread: what they want and give, and how they score Arrow columns."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pyarrow as pa
+
+from core.errors import ModelError, StoreError
+from models.columns import LABEL, output_schema
+from models.contract import Input, Model, Signature
+from models.matrix import Matrix, matrix, no_nulls
+from models.samples import sample
+
+NAME = "onnx"
+DEVICES = ("cpu",)
+CLASSES = "classes"
+"""Key of the file's metadata that names the probabilities' columns, as a JSON list."""
+WIDE = 64
+"""A tensor with more values a row is stored as one array column: an embedding, not named columns."""
+_TRIAL_ROWS = 2
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """How a tensor's element type is called in ONNX, Arrow and NumPy."""
+
+    arrow: pa.DataType
+    numpy: type[Any]
+
+
+_TENSORS = {
+    "tensor(float)": Tensor(pa.float32(), np.float32),
+    "tensor(double)": Tensor(pa.float64(), np.float64),
+    "tensor(int64)": Tensor(pa.int64(), np.int64),
+    "tensor(int32)": Tensor(pa.int32(), np.int32),
+    "tensor(string)": Tensor(pa.string(), np.object_),
+    "tensor(bool)": Tensor(pa.bool_(), np.bool_),
+}
+
+
+def inspect(path: Path, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> Signature:
+    """What the model in this file wants and gives; how wide its outputs are is seen by a trial on two rows.
+
+    `inputs` names the values of a lone tensor of [rows, values]; `outputs` the columns, or all but the
+    label. Raises StoreError for a model that cannot be used, ModelError for a file that cannot be read.
+    """
+    session = _session(path)
+    wanted = _inputs(session, inputs, path.name)
+    found = OnnxModel(session, pa.schema([])).run(sample(Signature(wanted, pa.schema([])), _TRIAL_ROWS))
+    fields = [
+        field
+        for put, values in zip(session.get_outputs(), found, strict=True)
+        for field in _fields(put, values, _classes(session), path.name)
+    ]
+    return Signature(wanted, output_schema(fields, outputs, path.name))
+
+
+def load(path: Path, signature: Signature) -> Model:
+    """The model, ready to score. Raises ModelError when the file is damaged."""
+    return OnnxModel(_session(path), signature.outputs)
+
+
+class OnnxModel:
+    """A session over named tensors. A NULL is refused: a tensor cannot say that a value is unknown."""
+
+    def __init__(self, session: Any, outputs: pa.Schema) -> None:
+        self.session = session
+        self.outputs = outputs
+        self.puts = session.get_inputs()
+
+    def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        if not rows.num_rows:  # some operators refuse a tensor without rows
+            return pa.RecordBatch.from_pylist([], schema=self.outputs)
+        arrays = [array for values in self.run(rows) for array in _arrays(values)]
+        return pa.RecordBatch.from_arrays(arrays, names=self.outputs.names)
+
+    def run(self, rows: pa.RecordBatch) -> list[Any]:
+        """The session's outputs for the model's inputs."""
+        no_nulls(rows)
+        outputs: list[Any] = self.session.run(None, self._feed(rows))
+        return outputs
+
+    def _feed(self, rows: pa.RecordBatch) -> dict[str, Matrix]:
+        if len(self.puts) == 1:
+            return {self.puts[0].name: _tensor(self.puts[0], rows)}
+        return {put.name: _tensor(put, rows.select([at])) for at, put in enumerate(self.puts)}
+
+
+def _session(path: Path) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # a worker process has one core
+    options.log_severity_level = 4  # what fails is raised as well
+    try:
+        return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions have no common class of their own
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{path.name} cannot be loaded by ONNX Runtime {ort.__version__}: {reason}") from error
+
+
+def _inputs(session: Any, given: Sequence[str], file: str) -> tuple[Input, ...]:
+    puts = session.get_inputs()
+    for put in puts:
+        _usable(put, file)
+    if given and len(puts) == 1:
+        return _named(puts[0], given, file)
+    if given and list(given) != [put.name for put in puts]:
+        raise StoreError(f"{file} names its inputs itself, leave --inputs out: {_names(puts)}")
+    return tuple(_input(put, file) for put in puts)
+
+
+def _usable(put: Any, file: str) -> None:
+    if put.type not in _TENSORS or len(put.shape) not in (1, 2):
+        raise StoreError(
+            f"{file}: input {put.name} is {put.type} {put.shape}, but an input must be [rows] or [rows, values] "
+            f"of {', '.join(_TENSORS)}"
+        )
+    if isinstance(put.shape[0], int):
+        raise StoreError(
+            f"{file}: input {put.name} takes exactly {put.shape[0]} rows; export it with a dynamic first axis"
+        )
+
+
+def _named(put: Any, given: Sequence[str], file: str) -> tuple[Input, ...]:
+    width = (*put.shape, 1)[1]
+    if len(set(given)) != len(given) or (isinstance(width, int) and width != len(given)):
+        raise StoreError(f"{file} wants {width} values a row, but --inputs names {', '.join(given)}")
+    return tuple(Input(name, _TENSORS[put.type].arrow) for name in given)
+
+
+def _input(put: Any, file: str) -> Input:
+    width = (*put.shape, 1)[1]
+    if not isinstance(width, int):
+        raise StoreError(f"{file} does not say how many values {put.name} has: name them with --inputs a,b,c")
+    return Input(put.name, _TENSORS[put.type].arrow, None if width == 1 else width)
+
+
+def _tensor(put: Any, rows: pa.RecordBatch) -> Matrix:
+    tensor = matrix(rows, _TENSORS[put.type].numpy, "C")
+    return tensor if len(put.shape) == 2 else tensor[:, 0]
+
+
+def _classes(session: Any) -> list[str]:
+    try:
+        names = json.loads(session.get_modelmeta().custom_metadata_map.get(CLASSES, "[]"))
+    except ValueError:
+        return []
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def _fields(put: Any, values: Any, classes: list[str], file: str) -> list[tuple[str, pa.DataType]]:
+    name = LABEL if put.name == "output_label" else put.name
+    if put.type.startswith("seq(map("):
+        return [(k if isinstance(k, str) else f"class_{k}", pa.float32()) for k in values[0]]
+    shape = np.shape(values)
+    if put.type not in _TENSORS or len(shape) not in (1, 2) or shape[0] != _TRIAL_ROWS:
+        raise StoreError(
+            f"{file}: output {put.name} is {put.type} of shape {list(shape)} for {_TRIAL_ROWS} rows, but an "
+            f"output must be [rows] or [rows, values] of {', '.join(_TENSORS)}"
+        )
+    arrow, width = _TENSORS[put.type].arrow, (*shape, 1)[1]
+    if width > WIDE:
+        return [(name, pa.list_(arrow))]
+    if width == 1:
+        return [(name, arrow)]
+    names = classes if len(classes) == width else [f"{name}_{at}" for at in range(width)]
+    return [(each, arrow) for each in names]
+
+
+def _arrays(values: Any) -> list[pa.Array]:
+    """The columns of one output: a tensor of [rows] or [rows, values], or skl2onnx's list of maps."""
+    if isinstance(values, list):
+        values = np.array([list(row.values()) for row in values], dtype=np.float32)
+    if values.ndim == 2 and values.shape[1] > WIDE:
+        flat = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+        return [flat.cast(pa.list_(flat.type.value_type))]
+    columns = np.asfortranarray(values.reshape(len(values), -1))
+    return [pa.array(column) for column in columns.T]
+
+
+def _names(puts: Sequence[Any]) -> str:
+    return ", ".join(put.name for put in puts)

@@ -1,0 +1,51 @@
+"""The check between a model and its prediction table: the driver that writes compares no types."""
+
+import pyarrow as pa
+
+from core.errors import OutputError
+from models.arrow_types import lossless
+
+
+def check(predicted: pa.RecordBatch, expected: pa.Schema, rows: int) -> pa.RecordBatch:
+    """The predictions with exactly the schema `expected`, `rows` long; only lossless casts are made.
+
+    Raises OutputError for another length, missing or surplus columns, another type, or a NULL where
+    none may be. NaN and infinity are floating values like any other and pass.
+    """
+    if not isinstance(predicted, pa.RecordBatch):
+        raise OutputError(f"the model returned {type(predicted).__name__}, expected a RecordBatch")
+    if predicted.num_rows != rows:
+        raise OutputError(f"the model returned {predicted.num_rows} predictions for {rows} rows")
+    _same_columns(predicted.schema, expected)
+    arrays = [_column(predicted.column(field.name), field) for field in expected]
+    return pa.RecordBatch.from_arrays(arrays, schema=expected)
+
+
+def _same_columns(found: pa.Schema, expected: pa.Schema) -> None:
+    if sorted(found.names) == sorted(expected.names):
+        return
+    raise OutputError(f"the model returned the columns {_shown(found)}, expected {_shown(expected)}")
+
+
+def _column(column: pa.Array, field: pa.Field) -> pa.Array:
+    if column.null_count and not field.nullable:
+        raise OutputError(f"the model's column {field.name!r} has {column.null_count} NULLs, expected none")
+    return column if column.type.equals(field.type) else _cast(column, field)
+
+
+def _cast(column: pa.Array, field: pa.Field) -> pa.Array:
+    if not lossless(column.type, field.type):
+        raise OutputError(
+            f"the model's column {field.name!r} is {column.type}, expected {field.type}: it is not "
+            "converted, because values could change"
+        )
+    try:
+        return column.cast(field.type)
+    except pa.ArrowException as error:
+        raise OutputError(
+            f"the model's column {field.name!r} ({column.type}) cannot become {field.type}: {error}"
+        ) from error
+
+
+def _shown(schema: pa.Schema) -> str:
+    return ", ".join(f"{f.name} {f.type}" for f in schema) or "(none)"

@@ -1,0 +1,22 @@
+"""Scoring a batch in micro-batches, with every output checked."""
+
+import pyarrow as pa
+
+from models import outputs
+from models.contract import Model
+
+
+def predict(model: Model, rows: pa.RecordBatch, *, micro_batch_rows: int | None = None) -> pa.RecordBatch:
+    """One prediction a row, in the rows' order, with exactly the model's `outputs` schema.
+
+    At most `micro_batch_rows` rows go to the model at once (all, when None). Raises OutputError when
+    the model breaks its contract, InputError for values that it cannot take.
+    """
+    step = micro_batch_rows or rows.num_rows
+    if rows.num_rows <= step:
+        return _score(model, rows)
+    return pa.concat_batches([_score(model, rows.slice(at, step)) for at in range(0, rows.num_rows, step)])
+
+
+def _score(model: Model, rows: pa.RecordBatch) -> pa.RecordBatch:
+    return outputs.check(model.predict(rows), model.outputs, rows.num_rows)

@@ -1,0 +1,60 @@
+"""The types that a .skops file may hold beyond those that skops trusts, each one named.
+
+Never a whole package: skops may construct or call what is trusted, and numpy and scipy have functions
+that run text as code. All of these only hold a fitted estimator's numbers or compute with them.
+"""
+
+_SKLEARN = (
+    # skops warns of the two trees: they index their arrays unchecked, so that a forged file may crash the
+    # process. It cannot run code, and without them no forest or boosting would load.
+    "tree._tree.Tree",
+    "ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "_loss.loss.HalfTweedieLoss",
+    "_loss.loss.HalfTweedieLossIdentity",
+    "calibration._CalibratedClassifier",
+    "calibration._SigmoidCalibration",
+    "calibration._TemperatureScaling",
+    "cluster._bisect_k_means._BisectingTree",
+    "cluster._kmeans._kmeans_single_elkan",
+    "cluster._kmeans._kmeans_single_lloyd",
+    "feature_selection._univariate_selection.chi2",
+    "feature_selection._univariate_selection.f_classif",
+    "feature_selection._univariate_selection.f_regression",
+    "feature_selection._mutual_info.mutual_info_classif",
+    "feature_selection._mutual_info.mutual_info_regression",
+    "gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+    *(
+        f"gaussian_process.kernels.{kernel}"
+        for kernel in (
+            "CompoundKernel",
+            "ConstantKernel",
+            "DotProduct",
+            "ExpSineSquared",
+            "Exponentiation",
+            "Matern",
+            "PairwiseKernel",
+            "Product",
+            "RBF",
+            "RationalQuadratic",
+            "Sum",
+            "WhiteKernel",
+        )
+    ),
+    *(
+        f"metrics._dist_metrics.{metric}Distance{bits}"
+        for metric in ("Chebyshev", "Euclidean", "Manhattan", "Minkowski", "SEuclidean")
+        for bits in (32, 64)
+    ),
+    "metrics._scorer._PassthroughScorer",
+    "model_selection._split.KFold",
+    "model_selection._split.StratifiedKFold",
+    "neighbors._ball_tree.BallTree",
+    "neighbors._ball_tree.BallTree32",
+    "neighbors._ball_tree.BallTree64",
+    "neighbors._kd_tree.KDTree",
+    "neighbors._kd_tree.KDTree32",
+    "neighbors._kd_tree.KDTree64",
+    "neural_network._stochastic_optimizers.AdamOptimizer",
+    "neural_network._stochastic_optimizers.SGDOptimizer",
+)
+TRUSTED = frozenset({f"sklearn.{name}" for name in _SKLEARN} | {"numpy.dtype", "numpy.mean"})

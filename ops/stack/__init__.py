@@ -1,0 +1,1 @@
+"""The embedded stack: PostgreSQL, Valkey and Scorebeat's own processes on one machine."""

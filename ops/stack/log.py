@@ -1,0 +1,76 @@
+"""The one log of many processes: each line says when and which process spoke, as text or as JSON."""
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from io import TextIOWrapper
+from typing import IO, Literal, TextIO
+
+LONGEST_LINE = 64 * 1024
+"""Bytes; a longer line is shown in pieces, so that a process that never ends its line cannot fill memory."""
+COLOURS = (36, 33, 35, 32, 34, 96, 93, 95)
+"""ANSI foregrounds, given to the processes in the order in which they first speak."""
+
+
+class Log:
+    """Writes whole lines, whichever thread they come from."""
+
+    def __init__(
+        self,
+        stream: TextIO,
+        form: Literal["text", "json"] = "text",
+        width: int = 9,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """`width`: characters kept for a name."""
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter must not end the log
+        self._stream = stream
+        self._now = now
+        self._width = width
+        self._line = self._json if form == "json" else self._text
+        self._colour = stream.isatty() and not os.environ.get("NO_COLOR")
+        self._names: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def write(self, name: str, line: str) -> None:
+        """Write one line that `name` spoke; when nobody reads any more, drop it."""
+        with self._lock:
+            if self._closed:
+                return
+            try:
+                self._stream.write(self._line(name, line) + "\n")
+                self._stream.flush()
+            except (OSError, ValueError):  # the pipe broke or the file is closed: supervising goes on
+                self._closed = True
+
+    def follow(self, name: str, output: IO[bytes]) -> threading.Thread:
+        """Write what comes out of a process until it closes its output; the thread ends then."""
+        thread = threading.Thread(target=self._follow, args=(name, output), name=f"log {name}", daemon=True)
+        thread.start()
+        return thread
+
+    def _follow(self, name: str, output: IO[bytes]) -> None:
+        with output:
+            for raw in iter(lambda: output.readline(LONGEST_LINE), b""):
+                self.write(name, raw.decode("utf-8", "replace").rstrip("\r\n"))
+
+    def _text(self, name: str, line: str) -> str:
+        prefix = f"{self._now():%H:%M:%S} {name:<{self._width}} |"
+        if self._colour:
+            colour = COLOURS[self._names.setdefault(name, len(self._names)) % len(COLOURS)]
+            prefix = f"\x1b[{colour}m{prefix}\x1b[0m"
+        return f"{prefix} {line}"
+
+    def _json(self, name: str, line: str) -> str:
+        """A JSON object with the process' name added; a line that is none becomes its `message`."""
+        try:
+            event = json.loads(line)
+        except ValueError:
+            event = None
+        if not isinstance(event, dict):
+            event = {"at": self._now().isoformat(timespec="milliseconds"), "message": line}
+        return json.dumps({"process": name} | event, ensure_ascii=False)

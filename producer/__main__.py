@@ -1,0 +1,35 @@
+"""`python -m producer JOB`: enqueue a run by hand."""
+
+import argparse
+import getpass
+import sys
+
+from core.errors import ScorebeatError
+from core.settings import load_settings
+from producer.context import Producer
+from producer.enqueue import Request, enqueue
+from producer.messages import require_broker
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Enqueue a run of the job; exit code 0, or 2 with one line that says what is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m producer",
+        description="Enqueue a run over the rows of a job that have no prediction yet.",
+        epilog="example: python -m producer iris; `scorebeat enqueue` has more options",
+    )
+    parser.add_argument("job", help="a job of jobs.toml")
+    job = parser.parse_args(arguments).job
+    try:
+        p = Producer(load_settings(), "python -m producer")
+        require_broker(p.app)
+        made = enqueue(p, Request(job, getpass.getuser()))
+    except ScorebeatError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"run {made.run_id} of job {job} is enqueued; watch it with `scorebeat watch {made.run_id}`")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

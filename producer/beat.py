@@ -1,0 +1,103 @@
+"""Beat's schedule, read from the ledger: one entry a job, and the control tick."""
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from celery.beat import ScheduleEntry, Scheduler
+from celery.schedules import BaseSchedule, schedstate, schedule
+from sqlalchemy.exc import DBAPIError
+
+from core.celery_app import CONTROL, CONTROL_EVERY, CONTROL_QUEUE, TICK
+from core.events import emit
+from core.schedule import Schedule
+from core.settings import load_settings
+from db import jobs
+from db.jobs import JobRow
+from producer.context import Producer
+
+REFRESH_SECONDS = 5.0
+"""How soon beat sees a job that was applied."""
+
+
+class JobSchedule(BaseSchedule):  # type: ignore[misc]  # Celery publishes no types
+    """A job's schedule in Celery's terms."""
+
+    def __init__(self, text: str, timezone: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.text, self.timezone = text, timezone
+        self.due = Schedule.parse(text, timezone)
+
+    def is_due(self, last_run_at: datetime) -> schedstate:
+        now = datetime.now(UTC)
+        # a little late rather than early, so that the database's clock has passed the moment too
+        next_in = (self.due.next_due(now) - now).total_seconds() + 0.005
+        return schedstate(is_due=self.due.latest_due(now) > last_run_at, next=next_in)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, JobSchedule) and (other.text, other.timezone) == (self.text, self.timezone)
+
+    def __hash__(self) -> int:
+        return hash((self.text, self.timezone))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return JobSchedule, (self.text, self.timezone)
+
+
+class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery publishes no types
+    """Only sends; whether a job is due, and that it runs once, the ledger decides.
+
+    An entry begins at the job's last answered tick, so one that was missed while beat was down is sent
+    at its start. Without a database the last known schedule goes on.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._producer = Producer(load_settings(), "beat")
+        self._entries: dict[str, ScheduleEntry] = {}
+        self._read_at = float("-inf")
+        super().__init__(*args, **options)
+
+    def setup_schedule(self) -> None:
+        control = {"queue": CONTROL_QUEUE, "expires": CONTROL_EVERY.total_seconds() * 2}
+        self._entries["control"] = self.Entry(
+            name="control", task=CONTROL, schedule=schedule(CONTROL_EVERY), options=control, app=self.app
+        )
+        self._refresh()
+
+    @property
+    def schedule(self) -> dict[str, ScheduleEntry]:
+        if time.monotonic() - self._read_at >= REFRESH_SECONDS:
+            self._refresh()
+        return self._entries
+
+    def close(self) -> None:
+        super().close()
+        self._producer.close()
+
+    def _refresh(self) -> None:
+        self._read_at = time.monotonic()
+        try:
+            with self._producer.engine.connect() as connection:
+                rows = [row for row in jobs.listing(connection) if row.job.schedule is not None]
+        except DBAPIError as error:
+            emit("beat.database_away", reason=" ".join(str(error.orig).split()))
+            return
+        entries = {row.job.name: self._entry(row) for row in rows}
+        self._entries = {"control": self._entries["control"], **{f"job {n}": e for n, e in entries.items()}}
+
+    def _entry(self, row: JobRow) -> ScheduleEntry:
+        name = f"job {row.job.name}"
+        due = JobSchedule(str(row.job.schedule), row.job.timezone, app=self.app)
+        before = self._entries.get(name)
+        last = row.last_due_at
+        if before is not None and before.schedule == due:
+            last = max(last, before.last_run_at)
+        return self.Entry(
+            name=name,
+            task=TICK,
+            args=[row.job.name],
+            schedule=due,
+            last_run_at=last,
+            options={"queue": CONTROL_QUEUE, "expires": 3600},
+            app=self.app,
+        )

@@ -1,0 +1,38 @@
+"""What every step of the producer needs: the ledger, the broker and the settings."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from celery import Celery
+from sqlalchemy import Engine
+
+from core.celery_app import make_app
+from core.settings import Settings
+from db.engine import make_engine
+
+
+@dataclass(frozen=True)
+class Producer:
+    """Connects when first used; `close` when done."""
+
+    settings: Settings
+    name: str = "producer"
+    """Who is recorded as the planner, or as the one who asked."""
+
+    @cached_property
+    def url(self) -> str:
+        return self.settings.database()
+
+    @cached_property
+    def engine(self) -> Engine:
+        return make_engine(self.url, f"scorebeat {self.name}", pool_size=3)
+
+    @cached_property
+    def app(self) -> Celery:
+        return make_app(self.settings)
+
+    def close(self) -> None:
+        if "engine" in self.__dict__:
+            self.engine.dispose()
+        if "app" in self.__dict__:
+            self.app.close()

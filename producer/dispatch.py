@@ -1,0 +1,38 @@
+"""Dispatch: sending messages for pending batches, a bounded number at a time, after the commit."""
+
+from core.errors import ServiceDown
+from core.events import emit
+from db import messages as marks
+from producer.context import Producer
+from producer.messages import send_batches, waiting
+
+
+def dispatch(p: Producer, queue: str) -> int:
+    """Send messages for due batches of the queue, up to the window; answers how many went out."""
+    with p.engine.begin() as connection:
+        due = marks.mark_sent(connection, queue, p.settings.window)
+    return send_batches(p.app, queue, due) if due else 0
+
+
+def dispatch_all(p: Producer) -> int:
+    """Dispatch every queue, and again what was lost: sent long ago, still pending, and its queue is empty."""
+    with p.engine.begin() as connection:
+        queues = marks.waiting_queues(connection)
+    sent = 0
+    for queue in queues:
+        _take_back_lost(p, queue)
+        sent += dispatch(p, queue)
+    return sent
+
+
+def _take_back_lost(p: Producer, queue: str) -> None:
+    try:
+        if waiting(p.app, queue):
+            return
+    except ServiceDown as error:
+        emit("broker.away", queue=queue, reason=str(error))
+        return
+    with p.engine.begin() as connection:
+        lost = marks.unmark_lost(connection, queue, p.settings.resend_after)
+    if lost:
+        emit("messages.lost", queue=queue, batches=lost)

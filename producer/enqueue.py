@@ -1,0 +1,107 @@
+"""Opening a run: by hand or for a tick; the ledger lets one through."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from core.celery_app import PLAN
+from core.errors import RunOpen, UsageError
+from core.events import emit
+from db import jobs, runs, versions
+from db.engine import reachable
+from db.runs import EVERYTHING, Selection, Start
+from producer import sets
+from producer.context import Producer
+from producer.messages import send
+
+PLAN_LEASE = timedelta(seconds=15)
+"""How long a plan may stay silent: longer than three heartbeats."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person, a scheduler or a tick asks for."""
+
+    job: str
+    by: str
+    version: int | None = None
+    """None: the version that the job follows."""
+    selection: Selection = EVERYTHING
+    run_key: str | None = None
+    due_at: datetime | None = None
+    """The tick that asks; None: by hand."""
+
+
+@dataclass(frozen=True)
+class Enqueued:
+    run_id: int
+    is_new: bool
+    """False: the `run_key` had made this run before."""
+
+
+def enqueue(p: Producer, request: Request) -> Enqueued:
+    """Open a run and send its plan.
+
+    Raises RunOpen naming the open run, UnknownName, QueryError or SignatureError; then nothing was changed.
+    """
+    with reachable(p.url), p.engine.begin() as connection:
+        if request.run_key is not None:
+            before = runs.by_key(connection, request.run_key)
+            if before is not None:
+                return Enqueued(_same_job(before, request), is_new=False)
+        run_id = open_run(p, connection, request)
+    send_plan(p, run_id)
+    return Enqueued(run_id, is_new=True)
+
+
+def open_run(p: Producer, connection: Connection, request: Request) -> int:
+    """Open a run in the caller's transaction, which then sends the plan after its commit."""
+    job = jobs.get(connection, request.job, lock=True).job
+    version = (
+        versions.get(connection, job.model_name, request.version)
+        if request.version is not None
+        else versions.of_job(connection, job)
+    )
+    already = runs.open_run(connection, job.name, version.name, version.version)
+    if already is not None:
+        raise _is_open(connection, job.name, already)
+    fitted = sets.fit(connection, p.url, job, version)
+    target = sets.for_run(connection, fitted)
+    wanted = Start(
+        job=job,
+        model=version.name,
+        model_version=version.version,
+        prediction_set_id=target.id,
+        by=request.by,
+        due_at=request.due_at,
+        run_key=request.run_key,
+        selection=request.selection,
+    )
+    run_id = runs.start(connection, wanted, PLAN_LEASE)
+    if run_id is None:
+        raise RunOpen(f"job {job.name!r} has an open run already; `scorebeat runs` shows it")
+    emit("run.opened", run=run_id, job=job.name, model=str(version), by=request.by)
+    return run_id
+
+
+def send_plan(p: Producer, run_id: int) -> None:
+    """Wake a planner. If the message is lost, rescue sends it again when the lease is over."""
+    send(p.app, PLAN, [run_id])
+
+
+def _is_open(connection: Connection, job: str, run_id: int) -> RunOpen:
+    state = runs.get(connection, run_id).state
+    return RunOpen(
+        f"job {job!r} has an open run already: run {run_id} is {state}. Nothing was enqueued; watch it with "
+        f"`scorebeat watch {run_id}`, or stop it with `scorebeat cancel {run_id}`."
+    )
+
+
+def _same_job(before: runs.Run, request: Request) -> int:
+    if before.job.name != request.job:
+        raise UsageError(
+            f"run key {request.run_key!r} made run {before.id} of job {before.job.name!r}, not of {request.job!r}; "
+            "choose another key"
+        )
+    return before.id

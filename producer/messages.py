@@ -1,0 +1,55 @@
+"""Messages to the broker: hints that something is to be done; what it is stands in the ledger."""
+
+from collections.abc import Sequence
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from core.celery_app import DEFAULT_QUEUE, PLAN, PLAN_QUEUE, SCORE, queue
+from core.errors import ServiceDown
+from core.events import emit
+
+
+def send(app: Celery, task: str, args: Sequence[int]) -> bool:
+    """Send one message; False when the broker is away. The ledger remembers, so it is sent again later."""
+    try:
+        app.send_task(task, args=list(args), queue=queue(PLAN_QUEUE if task == PLAN else DEFAULT_QUEUE), retry=False)
+    except OperationalError as error:
+        emit("broker.away", task=task, reason=" ".join(str(error).split()))
+        return False
+    return True
+
+
+def send_batches(app: Celery, queue_name: str, batch_ids: Sequence[int]) -> int:
+    """Send a message a batch over one connection; answers how many went out before the broker was away."""
+    sent = 0
+    target = queue(queue_name)
+    try:
+        with app.producer_or_acquire() as producer:
+            for batch_id in batch_ids:
+                app.send_task(SCORE, args=[batch_id], queue=target, producer=producer, retry=False)
+                sent += 1
+    except OperationalError as error:
+        emit("broker.away", queue=queue_name, unsent=len(batch_ids) - sent, reason=" ".join(str(error).split()))
+    return sent
+
+
+def waiting(app: Celery, queue_name: str) -> int:
+    """Messages that wait in the queue. Raises ServiceDown."""
+    try:
+        with app.connection_or_acquire() as connection, connection.channel() as channel:
+            return int(channel.queue_declare(queue_name)[1])
+    except OperationalError as error:
+        raise ServiceDown(f"the broker does not answer: {' '.join(str(error).split())}") from None
+
+
+def require_broker(app: Celery) -> None:
+    """Raises ServiceDown, in one line and without the password, when the broker is not to be had."""
+    with app.connection_for_write() as connection:
+        try:
+            connection.ensure_connection(max_retries=1, interval_start=0.1, interval_max=0.1)
+        except (OperationalError, *connection.connection_errors) as error:
+            raise ServiceDown(
+                f"the broker at {connection.as_uri()} cannot be used: {' '.join(str(error).split())}. "
+                "Check SCOREBEAT_BROKER_URL and that the server runs; nothing was changed."
+            ) from None

@@ -1,0 +1,153 @@
+"""Planning: cutting the pending rows of a run into batches, sending them while the cut goes on."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from core.errors import PlanError, ScorebeatError
+from core.events import emit
+from db import batches, pending, plan_lease, planning, prediction_sets, runs, source, versions
+from db.batches import NewBatch
+from db.pending import PendingRows
+from db.planning import KeyCursor
+from db.runs import Run
+from db.sql import KeyRange
+from producer import sets
+from producer.context import Producer
+from producer.dispatch import dispatch
+from producer.enqueue import PLAN_LEASE
+from producer.settle import settle
+
+GROUP_ROWS = 20
+GROUP_SECONDS = 0.2
+"""Batches are stored together: so many, or those of so long."""
+
+
+class PlanLost(ScorebeatError):
+    """Another planner has the run, or it was cancelled; this one stops."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    run: Run
+    attempt: int
+    pending: PendingRows
+    anti_join: bool
+
+
+def plan(p: Producer, run_id: int) -> int | None:
+    """Plan a run; answers its batches, or None when it was not to be planned. Safe to call again."""
+    with p.engine.begin() as connection:
+        attempt = plan_lease.claim(connection, run_id, p.name, PLAN_LEASE)
+        if attempt is None:
+            return None
+        run = runs.get(connection, run_id)
+    try:
+        made = _make_batches(p, run, attempt)
+    except PlanLost as error:
+        emit("plan.lost", run=run_id, attempt=attempt, reason=str(error))
+        return None
+    except ScorebeatError as error:
+        _fail(p, run_id, str(error))
+        return None
+    with p.engine.begin() as connection:
+        plan_lease.finish(connection, run_id, attempt)
+    emit("run.planned", run=run_id, job=run.job.name, batches=made)
+    settle(p, run_id)
+    return made
+
+
+def _make_batches(p: Producer, run: Run, attempt: int) -> int:
+    with planning.reading(p.engine) as reader:
+        planned = _begin(p, reader, run, attempt)
+        made = 0
+        for group in _groups(_cut(reader, planned)):
+            _store(p, planned, group)
+            dispatch(p, run.job.queue)
+            made += len(group)
+    return made
+
+
+def _begin(p: Producer, reader: Connection, run: Run, attempt: int) -> _Plan:
+    """Check the query once more, as it is now, and note whether the prediction set is empty."""
+    version = versions.get(reader, run.model, run.model_version)
+    fitted = sets.fit(reader, p.url, run.job, version)
+    if not source.is_unique(reader, fitted.source):
+        bad = source.bad_keys(reader, fitted.source)
+        if bad:
+            raise PlanError(
+                f"jobs.{run.job.name}.key must be unique and not NULL; the query gives {', '.join(bad)}. "
+                "Nothing was scored."
+            )
+    first = planning.first_key(reader, fitted.source)
+    if first is not None and run.selection.keys is None:
+        source.require_key_range(reader, fitted.source, run.job, first)
+    target = prediction_sets.get(reader, run.prediction_set_id)
+    quarantined = pending.has_quarantine(reader, target.id)
+    empty = pending.is_empty(reader, target.table) and not quarantined
+    with p.engine.begin() as connection:
+        plan_lease.note_empty(connection, run.id, attempt, empty)
+    rows = PendingRows(fitted.source, target.table, target.id, run.selection.where, quarantined, run.selection.keys)
+    return _Plan(run, attempt, rows, anti_join=not empty)
+
+
+def _cut(reader: Connection, planned: _Plan) -> Iterator[NewBatch]:
+    """Batches in key order. Keys are only read where a list of them is, or may be, needed."""
+    run = planned.run
+    cursor = KeyCursor(reader, planned.pending, anti_join=planned.anti_join)
+    left = run.selection.limit
+    by_hand = run.selection.keys is not None
+    listing = by_hand or planned.anti_join
+    number = 0
+    while left is None or left > 0:
+        size = run.job.batch_rows if left is None else min(run.job.batch_rows, left)
+        number += 1
+        cut = _listed(cursor, number, size) if listing else _ranged(cursor, number, size)
+        if cut is None:
+            return
+        if not by_hand and planned.anti_join:
+            listing = planning.is_sparse(reader, planned.pending.source, cut.span, cut.rows)
+        keeps_list = by_hand or listing
+        yield cut if keeps_list else NewBatch(cut.number, cut.rows, cut.span)
+        left = None if left is None else left - cut.rows
+
+
+def _listed(cursor: KeyCursor, number: int, size: int) -> NewBatch | None:
+    keys = cursor.read(size)
+    return NewBatch(number, len(keys), KeyRange(keys[0], keys[-1]), tuple(keys)) if keys else None
+
+
+def _ranged(cursor: KeyCursor, number: int, size: int) -> NewBatch | None:
+    found = cursor.skip(size)
+    return NewBatch(number, found[1], found[0]) if found is not None else None
+
+
+def _groups(cut: Iterator[NewBatch]) -> Iterator[list[NewBatch]]:
+    """The first batch alone, so that a worker starts at once; then as many as come in a while."""
+    group: list[NewBatch] = []
+    began = 0.0
+    for batch in cut:
+        group.append(batch)
+        if len(group) >= GROUP_ROWS or time.monotonic() - began >= GROUP_SECONDS:
+            yield group
+            group, began = [], time.monotonic()
+    if group:
+        yield group
+
+
+def _store(p: Producer, planned: _Plan, group: list[NewBatch]) -> None:
+    run = planned.run
+    with p.engine.begin() as connection:
+        if not plan_lease.extend(connection, run.id, planned.attempt, PLAN_LEASE):
+            raise PlanLost(f"run {run.id}: planning attempt {planned.attempt} lost its lease, or the run was closed")
+        attempts = 1 if run.job.on_failure == "leave" else p.settings.max_attempts
+        batches.add(connection, run.id, run.job.queue, attempts, group)
+
+
+def _fail(p: Producer, run_id: int, reason: str) -> None:
+    with p.engine.begin() as connection:
+        runs.fail(connection, run_id, reason)
+        batches.cancel(connection, run_id)
+    emit("run.failed", run=run_id, reason=reason)

@@ -1,0 +1,34 @@
+"""Rescue: freeing what a dead worker or planner held."""
+
+from core.events import emit
+from db import batches, plan_lease
+from producer.context import Producer
+from producer.enqueue import PLAN_LEASE, send_plan
+from producer.settle import settle
+
+
+def rescue(p: Producer) -> int:
+    """Free expired claims and plans; answers how many. The batches are pending, or dead without budget."""
+    with p.engine.begin() as connection:
+        freed = batches.rescue(connection)
+    for batch_id, run_id, state in freed:
+        emit("batch.rescued", batch=batch_id, run=run_id, state=state)
+        if state == "dead":
+            settle(p, run_id)
+    return len(freed) + _rescue_plans(p)
+
+
+def _rescue_plans(p: Producer) -> int:
+    with p.engine.begin() as connection:
+        closed = plan_lease.close_expired(connection)
+        failed = plan_lease.fail_spent(connection)
+        again = plan_lease.unplanned(connection, PLAN_LEASE)
+    for run_id in closed:
+        emit("plan.cut_short", run=run_id)
+        settle(p, run_id)
+    for run_id in failed:
+        emit("run.failed", run=run_id, reason="planning died too often")
+    for run_id in again:
+        emit("plan.sent_again", run=run_id)
+        send_plan(p, run_id)
+    return len(closed) + len(failed) + len(again)

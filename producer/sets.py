@@ -1,0 +1,66 @@
+"""Prediction sets and views of jobs: made when a job, a model or a published version is new."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from core.errors import SignatureError
+from core.jobs import Job
+from db import prediction_sets, source, versions, views
+from db.prediction_sets import PredictionSet
+from db.source import Source
+from db.versions import Version
+from models.binding import Binding, bind
+from models.contract import Signature
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A job's query and a model version that fit each other."""
+
+    job: Job
+    version: Version
+    source: Source
+    signature: Signature
+    binding: Binding
+
+
+def fit(connection: Connection, url: str, job: Job, version: Version) -> Fit:
+    """Check the query and the version against each other. Raises QueryError or SignatureError."""
+    found = source.describe(connection, url, job)
+    signature = Signature.from_json(version.signature)
+    try:
+        binding = bind(signature, found.columns)
+    except SignatureError as error:
+        raise SignatureError(f"jobs.{job.name}: the query does not fit model {version}: {error}") from None
+    return Fit(job, version, found, signature, binding)
+
+
+def ensure(connection: Connection, fitted: Fit) -> PredictionSet:
+    """The set for this job and version, with its table, and the job's view if it has none yet."""
+    made = prediction_sets.ensure(
+        connection, fitted.source, fitted.job, fitted.version.version, fitted.signature.outputs
+    )
+    if versions.of_job(connection, fitted.job).version == fitted.version.version:
+        show(connection, fitted.job, fitted.version.version)
+    return made
+
+
+def for_run(connection: Connection, fitted: Fit) -> PredictionSet:
+    """The set that a new run scores into: the version's own, or a generation of the run's own."""
+    found = ensure(connection, fitted)
+    if fitted.job.rescore == "never":
+        return found
+    newest = prediction_sets.find(connection, fitted.job.name, fitted.version.name, fitted.version.version)
+    if newest is not None and newest.complete_at is None:
+        return newest  # of a run that did not end well; its rows are not scored again
+    return prediction_sets.new_generation(
+        connection, fitted.source, fitted.job, fitted.version.version, fitted.signature.outputs
+    )
+
+
+def show(connection: Connection, job: Job, version: int) -> None:
+    """Point the job's view at the set of this version that readers are to see."""
+    shown = prediction_sets.shown(connection, job, version)
+    if shown is not None:
+        views.show(connection, job.name, shown)

@@ -1,0 +1,22 @@
+"""Settling: closing a run whose batches are all final, and showing what it made."""
+
+from core.events import emit
+from core.states import RunState
+from db import runs, settling
+from producer.context import Producer
+
+
+def settle(p: Producer, run_id: int) -> RunState | None:
+    """Close the run if it is done; None when it is not, or was closed before."""
+    with p.engine.begin() as connection:
+        state = settling.settle(connection, run_id)
+    if state is not None:
+        emit("run.finished", run=run_id, state=state.value)
+    return state
+
+
+def settle_all(p: Producer) -> int:
+    """Close every run that is done: two last commits cannot see each other."""
+    with p.engine.begin() as connection:
+        done = runs.settling(connection)
+    return sum(settle(p, run_id) is not None for run_id in done)

@@ -1,0 +1,38 @@
+"""Celery tasks of the control and plan queues: thin, each calls one function."""
+
+from functools import cache
+
+from celery import shared_task
+
+from core.celery_app import CONTROL, PLAN, TICK
+from core.identity import worker_name
+from core.settings import load_settings
+from producer import control, plan, tick
+from producer.context import Producer
+
+A_DAY = 24 * 3600
+
+
+@cache
+def _producer(name: str) -> Producer:
+    """One a process: made by its first task, after the fork."""
+    return Producer(load_settings(), name)
+
+
+@shared_task(name=TICK)
+def tick_job(job: str) -> int | None:
+    """The job may be due."""
+    return tick.tick(_producer(worker_name()), job)
+
+
+@shared_task(name=CONTROL)
+def keep_moving() -> None:
+    """One round of rescue, settle and dispatch."""
+    control.run_once(_producer(worker_name()))
+
+
+# planning a huge query may take long; its lease bounds it, not the clock
+@shared_task(name=PLAN, time_limit=A_DAY, soft_time_limit=A_DAY - 60)
+def plan_run(run_id: int) -> int | None:
+    """The run waits for its plan."""
+    return plan.plan(_producer(worker_name()), run_id)

@@ -1,0 +1,74 @@
+"""Ticks: answering a job's schedule once for each due moment, however many beats ask."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from core.errors import ScorebeatError
+from core.events import emit
+from core.jobs import Job
+from core.schedule import Schedule
+from db import actions, jobs
+from producer.context import Producer
+from producer.enqueue import Request, open_run, send_plan
+
+BEAT = "beat"
+EARLY = timedelta(seconds=1)
+"""Beat's clock may be ahead of the database's by so much."""
+PATIENCE = timedelta(seconds=3)
+"""How long a due moment waits for beat's message before the control tick answers it."""
+
+
+def tick(p: Producer, name: str) -> int | None:
+    """Open a run if the job is due; None when it is not, was answered before, or was skipped.
+
+    The newest due moment counts, so one that was missed is made up once. The ledger's clock decides.
+    """
+    run_id = None
+    with p.engine.begin() as connection:
+        due_at = _take(connection, name)
+        if due_at is None:
+            return None
+        try:
+            with connection.begin_nested():
+                run_id = open_run(p, connection, Request(name, BEAT, due_at=due_at))
+        except ScorebeatError as error:
+            _skip(connection, name, due_at, str(error))
+    if run_id is not None:
+        send_plan(p, run_id)
+    return run_id
+
+
+def make_up(p: Producer) -> int:
+    """Answer ticks that nobody asked for in time: a message was lost, or beat or its clock is wrong."""
+    with p.engine.begin() as connection:
+        late = jobs.now(connection) - PATIENCE
+        overdue = [r.job.name for r in jobs.listing(connection) if is_due(r.job, r.last_due_at, late)]
+    return sum(tick(p, name) is not None for name in overdue)
+
+
+def is_due(job: Job, last_due_at: datetime, now: datetime) -> datetime | None:
+    """The due moment that is to be answered now; None when there is none, or its results would be too late."""
+    if job.schedule is None:
+        return None
+    latest = Schedule.parse(job.schedule, job.timezone).latest_due(now)
+    if latest <= last_due_at or (job.deadline is not None and latest + job.deadline <= now):
+        return None
+    return latest
+
+
+def _take(connection: Connection, name: str) -> datetime | None:
+    """Mark the due moment as answered; the second of two beats finds it taken."""
+    row = jobs.get(connection, name, lock=True)
+    due_at = is_due(row.job, row.last_due_at, jobs.now(connection) + EARLY)
+    if due_at is None or not jobs.answered(connection, name, due_at):
+        return None
+    if row.paused_at is not None:
+        _skip(connection, name, due_at, f"paused by {row.paused_by}: {row.paused_reason}")
+        return None
+    return due_at
+
+
+def _skip(connection: Connection, name: str, due_at: datetime, reason: str) -> None:
+    actions.record(connection, BEAT, "tick.skipped", f"job {name}", due_at=due_at.isoformat(), reason=reason)
+    emit("tick.skipped", job=name, due_at=due_at.isoformat(), reason=reason)

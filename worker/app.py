@@ -1,0 +1,64 @@
+"""The worker's Celery application: options, bootsteps and signals."""
+
+from typing import Any
+
+from billiard import current_process
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from celery import Celery, signals
+from sqlalchemy.exc import DBAPIError
+
+from core.celery_app import SCORE, make_app
+from core.events import configure_logging, emit
+from core.identity import become, worker_name
+from core.settings import Settings, load_settings
+from db import batches
+from db.engine import make_engine
+from worker.heartbeat import Heartbeat
+from worker.pin import pin_to_core
+
+
+def build_app() -> Celery:
+    """The application that `celery -A worker` runs. Raises SettingsError naming every wrong variable."""
+    settings = load_settings()
+    settings.database()
+    app = make_app(settings)
+    app.conf.update(
+        include=["worker.tasks", "producer.tasks"],  # by name: the one arrow from worker to producer
+        worker_consumer="worker.consumer:Consumer",
+        beat_scheduler="producer.beat:LedgerScheduler",
+    )
+    app.steps["worker"].add(Heartbeat)
+    _connect_signals(settings)
+    app.set_default()
+    return app
+
+
+def _connect_signals(settings: Settings) -> None:
+    signals.setup_logging.connect(lambda **_: configure_logging(settings.log_format), weak=False)
+    signals.celeryd_init.connect(_named, weak=False)
+    signals.worker_process_init.connect(_pinned, weak=False)
+    signals.task_failure.connect(_process_died, weak=False)
+
+
+def _named(sender: str, **_: Any) -> None:
+    become(sender)
+
+
+def _pinned(**_: Any) -> None:
+    core = pin_to_core(current_process().index)
+    emit("process.pinned", worker=worker_name(), core=core)
+
+
+def _process_died(sender: Any, exception: BaseException, args: Any, **_: Any) -> None:
+    """In the parent: the process of a batch is gone, so free its claim at once."""
+    if sender.name != SCORE or not isinstance(exception, (WorkerLostError, TimeLimitExceeded)):
+        return
+    engine = make_engine(load_settings().database(), f"scorebeat {worker_name()}", pool_size=1)
+    try:
+        with engine.begin() as connection:
+            state = batches.fail_lost(connection, args[0], worker_name(), f"{type(exception).__name__}: {exception}")
+        emit("process.died", batch=args[0], worker=worker_name(), state=state)
+    except DBAPIError as error:
+        emit("failure.not_recorded", batch=args[0], reason=" ".join(str(error.orig).split()))
+    finally:
+        engine.dispose()

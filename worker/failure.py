@@ -1,0 +1,69 @@
+"""What becomes of an attempt that failed: a pause and another try, or the end of the batch or the run."""
+
+import random
+from datetime import timedelta
+
+import adbc_driver_manager
+from sqlalchemy.exc import DBAPIError
+
+from core.errors import ModelError, RepeatedKey, UsageError
+from core.events import emit
+from core.settings import Settings
+from db import batches, failures, runs
+from db.batches import Claim
+from worker.runtime import Runtime
+
+ERROR_CHARACTERS = 2_000
+
+
+def record_failure(w: Runtime, held: Claim, error: Exception) -> None:
+    """Write down that the attempt failed. If the database is away the claim expires by itself."""
+    _recover(w, error)
+    try:
+        state = _record(w, held, error)
+    except DBAPIError as away:
+        emit("failure.not_recorded", batch=held.batch_id, attempt=held.attempt, reason=" ".join(str(away.orig).split()))
+        return
+    emit("batch.failed", run=held.run_id, batch=held.batch_id, attempt=held.attempt, state=state, error=describe(error))
+
+
+def backoff(settings: Settings, attempt: int) -> timedelta:
+    """Doubled after each attempt, capped, and jittered so that batches which failed together part."""
+    longest: timedelta = min(settings.backoff_cap, settings.backoff * 2 ** min(attempt - 1, 30))
+    jitter: float = random.uniform(0.5, 1.0)  # noqa: S311 -- not a secret
+    return longest * jitter
+
+
+def describe(error: BaseException) -> str:
+    """`Type: message`, cut to a sane size."""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return text.replace("\0", "")[:ERROR_CHARACTERS]
+
+
+def _record(w: Runtime, held: Claim, error: Exception) -> str | None:
+    with w.engine.begin() as connection:
+        if isinstance(error, RepeatedKey):
+            runs.fail(connection, held.run_id, str(error))
+            batches.cancel(connection, held.run_id)
+            return "cancelled"
+        if _is_final(error):
+            return batches.kill(connection, held, describe(error))
+        return batches.fail(connection, held, describe(error), backoff(w.settings, held.attempt))
+
+
+def _is_final(error: Exception) -> bool:
+    """No other attempt can mend it: the database or the contract says so."""
+    if failures.is_database_error(error):
+        return not failures.is_transient(error)
+    return isinstance(error, (ModelError, UsageError))
+
+
+def _recover(w: Runtime, error: Exception) -> None:
+    """After any error roll back before anything else; drop a connection that cannot."""
+    if failures.breaks_connection(error):
+        w.drop_data()
+        return
+    try:
+        w.data.rollback()
+    except (adbc_driver_manager.Error, UsageError):
+        w.drop_data()

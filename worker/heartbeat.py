@@ -1,0 +1,90 @@
+"""The heartbeat: the worker's parent renews the claims and plans that its processes run."""
+
+import threading
+from typing import Any
+
+from celery import bootsteps
+from celery.worker import state
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from core.celery_app import PLAN, SCORE
+from core.events import emit
+from core.identity import worker_name
+from core.settings import Settings, load_settings
+from db import batches, plan_lease, workers
+from db.engine import make_engine
+
+
+class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery publishes no types
+    """A thread of the parent: a model that holds the interpreter's lock would starve one in the child."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, parent: Any) -> None:
+        pulse = Pulse(load_settings(), sorted(parent.app.amqp.queues.consume_from), parent.concurrency)
+        self._thread = threading.Thread(target=pulse.run, args=(self._stop,), name="heartbeat", daemon=True)
+        self._thread.start()
+
+    def stop(self, parent: Any) -> None:  # noqa: ARG002 -- the bootstep's signature
+        """Called when the pool is empty: no claim needs renewing any more."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+
+    terminate = stop
+
+
+class Pulse:
+    """Renews everything that runs here in one statement each, every few seconds, until told to stop."""
+
+    def __init__(self, settings: Settings, queues: list[str], processes: int) -> None:
+        self._settings = settings
+        self._queues = queues
+        self._processes = processes
+
+    def run(self, stop: threading.Event) -> None:
+        engine = make_engine(self._settings.database(), f"scorebeat heartbeat {worker_name()}", pool_size=1)
+        while True:
+            try:
+                self.beat(engine)
+            except DBAPIError as error:
+                emit("heartbeat.database_away", reason=" ".join(str(error.orig).split()))
+            if stop.wait(self._settings.heartbeat.total_seconds()):
+                break
+        self._say_goodbye(engine)
+
+    def beat(self, engine: Engine) -> None:
+        """Once: this worker is here, and these are its batches and plans."""
+        name, ttl = worker_name(), self._settings.claim_ttl
+        running = _running()
+        with engine.begin() as connection:
+            workers.seen(connection, name, self._queues, "cpu", self._processes)
+        if running[SCORE]:
+            with engine.begin() as connection:
+                batches.renew(connection, running[SCORE], name, ttl)
+        if running[PLAN]:
+            with engine.begin() as connection:
+                plan_lease.renew(connection, running[PLAN], name, ttl)
+
+    def _say_goodbye(self, engine: Engine) -> None:
+        try:
+            with engine.begin() as connection:
+                workers.gone(connection, worker_name())
+        except DBAPIError as error:
+            emit("heartbeat.database_away", reason=" ".join(str(error.orig).split()))
+        engine.dispose()
+
+
+def _running() -> dict[str, list[int]]:
+    """Ids of the batches and runs that this worker's processes have in hand, by task."""
+    running: dict[str, list[int]] = {SCORE: [], PLAN: []}
+    for request in tuple(state.active_requests):
+        if request.name in running and request.args and isinstance(request.args[0], int):
+            running[request.name].append(request.args[0])
+    return running

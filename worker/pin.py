@@ -1,0 +1,24 @@
+"""Pinning: a process a core, one math thread a process, so that processes do not fight over cores."""
+
+import os
+
+MATH_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "ARROW_IO_THREADS")
+
+
+def one_math_thread() -> None:
+    """Before any numeric library is imported: one thread each, unless the environment says otherwise."""
+    for variable in MATH_THREADS:
+        os.environ.setdefault(variable, "1")
+
+
+def cores() -> list[int]:
+    """The cores that this process may use, lowest first."""
+    return sorted(os.sched_getaffinity(0))
+
+
+def pin_to_core(index: int) -> int:
+    """Pin this process to one core by its place in the pool; more processes than cores share them."""
+    allowed = cores()
+    core = allowed[index % len(allowed)]
+    os.sched_setaffinity(0, {core})
+    return core

@@ -1,0 +1,22 @@
+"""The Celery task that scores a batch: thin, it calls one function."""
+
+from functools import cache
+
+from celery import shared_task
+
+from core.celery_app import SCORE
+from core.settings import load_settings
+from worker.runtime import Runtime
+from worker.score import score_batch
+
+
+@cache
+def runtime() -> Runtime:
+    """One a process: made by its first task, after the fork."""
+    return Runtime(load_settings())
+
+
+@shared_task(name=SCORE)
+def score(batch_id: int) -> str:
+    """A batch waits to be scored; the message says which, the ledger everything else."""
+    return score_batch(batch_id, runtime()).value
