@@ -4,10 +4,9 @@ from datetime import timedelta
 from typing import Any
 
 from celery import Celery
-from kombu import Exchange, Queue
+from kombu.entity import Exchange, Queue
 
-from core.errors import SettingsError
-from core.settings import PREFIX, Settings
+from core.settings import Settings
 
 CONTROL_QUEUE = "control"
 """Dispatch, rescue, settle, ticks: short work that keeps the ledger moving."""
@@ -31,11 +30,7 @@ def queue(name: str) -> Queue:
 
 def make_app(settings: Settings) -> Celery:
     """A Celery application for these settings. Raises SettingsError without a broker URL."""
-    if settings.broker_url is None:
-        raise SettingsError(
-            f"{PREFIX}BROKER_URL is not set: set it to redis://..., or start the embedded stack with `scorebeat up`"
-        )
-    app = Celery("scorebeat", broker=settings.broker_url, set_as_current=False)
+    app = Celery("scorebeat", broker=settings.broker(), set_as_current=False)
     app.conf.update(_messages() | _delivery(settings) | _workers(settings) | _queues())
     return app
 

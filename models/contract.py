@@ -70,7 +70,8 @@ class Model(Protocol):
         """Score rows.
 
         `rows` has the signature's inputs in their order: scalar columns, and for an array input a
-        FixedSizeList in which only elements may be NULL. Returns as many rows, in the same order, with exactly the columns of `outputs`.
-        Called outside any database transaction. Raises InputError for values the model cannot take.
+        FixedSizeList in which only elements may be NULL. Returns as many rows, in the same order, with
+        exactly the columns of `outputs`. Called outside any database transaction. Raises InputError for
+        values the model cannot take.
         """
         ...

@@ -1,5 +1,6 @@
 """The worker's Celery application: options, bootsteps and signals."""
 
+import logging
 from typing import Any
 
 from billiard import current_process
@@ -7,7 +8,7 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import Celery, signals
 from sqlalchemy.exc import DBAPIError
 
-from core.celery_app import SCORE, make_app
+from core.celery_app import CONTROL, SCORE, make_app
 from core.events import configure_logging, emit
 from core.identity import become, worker_name
 from core.settings import Settings, load_settings
@@ -34,10 +35,21 @@ def build_app() -> Celery:
 
 
 def _connect_signals(settings: Settings) -> None:
-    signals.setup_logging.connect(lambda **_: configure_logging(settings.log_format), weak=False)
+    signals.setup_logging.connect(lambda **_: _log(settings), weak=False)
     signals.celeryd_init.connect(_named, weak=False)
     signals.worker_process_init.connect(_pinned, weak=False)
     signals.task_failure.connect(_process_died, weak=False)
+
+
+def _log(settings: Settings) -> None:
+    configure_logging(settings.log_format)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_worth_reading)
+
+
+def _worth_reading(record: logging.LogRecord) -> bool:
+    """The control tick comes each second; only its troubles are news."""
+    return record.levelno > logging.INFO or CONTROL not in record.getMessage()
 
 
 def _named(sender: str, **_: Any) -> None:

@@ -77,13 +77,15 @@ CASES = {
     ),
     "skops neighbours": Case(skops_of(KNeighborsClassifier(4), SPECIES), PROBABILITIES),
     "skops in-place scaler": Case(
-        skops_of(make_pipeline(StandardScaler(copy=False), KNeighborsClassifier()), SPECIES), PROBABILITIES
+        skops_of(make_pipeline(StandardScaler(copy=False), KNeighborsClassifier()), SPECIES),
+        PROBABILITIES,
+        FOUR,
     ),
     "skops imputer": Case(
         skops_of(make_pipeline(SimpleImputer(), LogisticRegression(max_iter=1000)), SPECIES), PROBABILITIES
     ),
     "skops threshold": Case(  # predict() is not the likeliest class
-        skops_of(FixedThresholdClassifier(LOGISTIC, threshold=0.9), SPECIES == "setosa"),
+        skops_of(FixedThresholdClassifier(LOGISTIC, threshold=0.6), SPECIES == "versicolor"),
         ["label", "class_false", "class_true"],
     ),
     "skops search": Case(skops_of(GridSearchCV(LOGISTIC, {"logisticregression__C": [1.0]}), SPECIES), PROBABILITIES),
