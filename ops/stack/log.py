@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,6 +11,8 @@ from typing import IO, Literal, TextIO
 
 LONGEST_LINE = 64 * 1024
 """Bytes; a longer line is shown in pieces, so that a process that never ends its line cannot fill memory."""
+OWN_TIME = re.compile(r"(\d\d:\d\d:\d\d) ")
+"""How `core.events` begins a line."""
 COLOURS = (36, 33, 35, 32, 34, 96, 93, 95)
 """ANSI foregrounds, given to the processes in the order in which they first speak."""
 
@@ -22,7 +25,7 @@ class Log:
         stream: TextIO,
         form: Literal["text", "json"] = "text",
         width: int = 9,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = lambda: datetime.now().astimezone(),
     ) -> None:
         """`width`: characters kept for a name."""
         if isinstance(stream, TextIOWrapper):
@@ -59,18 +62,23 @@ class Log:
                 self.write(name, raw.decode("utf-8", "replace").rstrip("\r\n"))
 
     def _text(self, name: str, line: str) -> str:
-        prefix = f"{self._now():%H:%M:%S} {name:<{self._width}} |"
+        """`12:31:04 worker    | INFO  batch.committed`: the time is the line's own if it begins with one."""
+        own = OWN_TIME.match(line)
+        time = own.group(1) if own else f"{self._now():%H:%M:%S}"
+        line = line[own.end() :] if own else line
+        prefix = f"{time} {name:<{self._width}} |"
         if self._colour:
             colour = COLOURS[self._names.setdefault(name, len(self._names)) % len(COLOURS)]
             prefix = f"\x1b[{colour}m{prefix}\x1b[0m"
         return f"{prefix} {line}"
 
     def _json(self, name: str, line: str) -> str:
-        """A JSON object with the process' name added; a line that is none becomes its `message`."""
+        """A JSON object with the process' name added; a line that is none becomes the message of one."""
         try:
             event = json.loads(line)
         except ValueError:
             event = None
         if not isinstance(event, dict):
-            event = {"at": self._now().isoformat(timespec="milliseconds"), "message": line}
+            time = self._now().astimezone(UTC).isoformat(timespec="milliseconds")
+            event = {"time": time, "event": "log", "message": line}
         return json.dumps({"process": name} | event, ensure_ascii=False)

@@ -34,6 +34,8 @@ class Process:
     restart: bool = True
     identity: Identity = field(default_factory=ourselves)
     pass_fds: tuple[int, ...] = ()
+    umask: int = -1
+    """Permissions that its new files lack; -1 for our own umask."""
     note: str = ""
     """What the operator should know when it has started, such as its address."""
 
@@ -53,6 +55,7 @@ class Child:
             stderr=subprocess.STDOUT,
             start_new_session=True,
             pass_fds=process.pass_fds,
+            umask=process.umask,
         )
 
     @property

@@ -60,6 +60,7 @@ def process(folder: DataFolder, sockets: Path, owner: Identity) -> Process:
         orphan_signal=signal.SIGTERM,
         identity=owner,
         pass_fds=(folder.servers_lock,),
+        umask=0o077,
     )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import adbc_driver_postgresql.dbapi as adbc
-import kombu
+import kombu.connection
 import psycopg2
 import pytest
 import redis
@@ -40,11 +40,14 @@ import sys
 from pathlib import Path
 from core.settings import Settings
 from ops.stack.process import Process
-from ops.stack.up import up
-own = [Process("ticker", ("/bin/sh", "-c", "echo tick $SCOREBEAT_DATABASE_URL | cut -c 1-15; exec sleep 1000"))]
-sys.exit(up(Settings(data=Path(sys.argv[1])), lambda s: print("prepared", flush=True), lambda s: own))
+from ops.stack.up import child_environment, up
+script = "echo tick $SCOREBEAT_DATABASE_URL | cut -c 1-15; exec sleep 1000"
+def own(settings):
+    return [Process("ticker", ("/bin/sh", "-c", script), child_environment(settings))]
+sys.exit(up(Settings(data=Path(sys.argv[1])), lambda s: print("prepared", flush=True), own))
 """
 
+pytestmark = pytest.mark.timeout(60)
 __all__ = ["stack"]
 
 
@@ -80,7 +83,7 @@ def servers_of(data: Path) -> list[int]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            held = {os.readlink(descriptor) for descriptor in (process / "fd").iterdir()}
+            held = {str(descriptor.readlink()) for descriptor in (process / "fd").iterdir()}
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
         if lock in held and int(process.name) != os.getpid():
@@ -120,13 +123,14 @@ def running_up(data: Path) -> Iterator[Up]:
 
 def test_the_urls_work_for_every_library_that_uses_them(stack: StackUrls) -> None:
     assert answer(stack.database_url, "SELECT current_database()") == "scorebeat"
-    with sqlalchemy.create_engine(stack.database_url).connect() as connection:
+    engine = sqlalchemy.create_engine(sqlalchemy.make_url(stack.database_url).set(drivername="postgresql+psycopg2"))
+    with engine.connect() as connection:
         assert connection.scalar(sqlalchemy.text("SELECT 1")) == 1
     with adbc.connect(stack.database_url) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT 1")
         assert cursor.fetchone() == (1,)
-    with kombu.Connection(stack.broker_url) as connection:
-        assert connection.ensure_connection(max_retries=1).connected
+    with kombu.connection.Connection(stack.broker_url) as connection:
+        assert connection.ensure_connection(max_retries=1)
 
 
 def test_the_database_is_utf8_and_durable_unless_told(data: Path) -> None:
@@ -175,9 +179,7 @@ def test_no_folder_outside_changes_and_nothing_inside_is_open(tmp_path: Path) ->
     with fast(outer / "data"):
         assert {path: path.stat().st_mode for path in before} == before
         inside = [outer / "data", *(p for p in (outer / "data").rglob("*") if not p.is_symlink())]
-        assert [p for p in inside if p.stat().st_mode & 0o077] == [
-            p for p in inside if p.is_file() and p.is_relative_to(outer / "data" / "valkey")
-        ], "only the broker's files, in a folder of mode 0700, follow the umask"
+        assert [path for path in inside if path.stat().st_mode & 0o077] == []
 
 
 def test_other_commands_find_the_running_stack_and_only_a_running_one(data: Path) -> None:
@@ -251,7 +253,7 @@ def test_a_cluster_of_another_major_version_is_refused_and_kept(data: Path) -> N
     version = data / "postgres" / "PG_VERSION"
     version.write_text("15\n")
 
-    with pytest.raises(UsageError, match="PostgreSQL 15.*nothing was changed"), fast(data):
+    with pytest.raises(UsageError, match=r"PostgreSQL 15.*nothing was changed"), fast(data):
         pytest.fail("another version's files")
     assert version.read_text() == "15\n"
 
@@ -441,14 +443,16 @@ class TestAsRoot:
         assert mode(closed) == 0o700
 
     def test_a_plain_user_starts_the_stack_as_itself(self, public: Path) -> None:
-        if not plain_python_works():
+        if not plain_python_works(public):
             pytest.skip(f"no {OTHER_PYTHON} that a plain user may run has the packages' version of Python")
         public.chmod(0o777)
         program = (
             "import sys; from pathlib import Path; from ops.stack.embedded import embedded\n"
             "with embedded(Path(sys.argv[1])) as urls: print(urls.broker_url)"
         )
-        done = subprocess.run([*as_nobody(), "-c", program, str(public / "data")], capture_output=True, text=True)
+        (public / "async_timeout.py").write_text("from asyncio import timeout")  # redis wants it before 3.11.3
+        command = [*as_nobody(public), "-c", program, str(public / "data")]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert (public / "data").stat().st_uid == 65534
         with pytest.raises(psycopg2.OperationalError):
@@ -456,21 +460,22 @@ class TestAsRoot:
 
 
 @pytest.fixture
-def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def public() -> Iterator[Path]:
     """A folder that every user may enter; pytest's own are closed."""
-    folder = Path(f"/tmp/scorebeat-test-{os.getpid()}-{os.urandom(4).hex()}")
+    folder = Path(f"/tmp/scorebeat-test-{os.getpid()}-{os.urandom(4).hex()}")  # noqa: S108 - a name that nobody can guess
     folder.mkdir(mode=0o755)
     yield folder
     shutil.rmtree(folder)
 
 
-def as_nobody() -> list[str]:
-    path = ":".join([str(REPOSITORY), *(word for word in sys.path if word.endswith("site-packages"))])
+def as_nobody(modules: Path) -> list[str]:
+    path = ":".join([str(modules), str(REPOSITORY), *(word for word in sys.path if word.endswith("site-packages"))])
     user = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
     return [*user, "env", f"PYTHONPATH={path}", "PYTHONDONTWRITEBYTECODE=1", OTHER_PYTHON]
 
 
-def plain_python_works() -> bool:
+def plain_python_works(modules: Path) -> bool:
     if shutil.which("setpriv") is None or not Path(OTHER_PYTHON).exists():
         return False
-    return subprocess.run([*as_nobody(), "-c", "import psycopg2"], capture_output=True).returncode == 0
+    command = [*as_nobody(modules), "-c", "import psycopg2"]
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0

@@ -216,6 +216,10 @@ def test_each_line_of_the_log_says_when_and_who() -> None:
     assert followed(b"one\ntwo\r\n") == ["03:04:05 worker    | one", "03:04:05 worker    | two"]
 
 
+def test_a_line_that_brings_its_own_time_is_not_given_another() -> None:
+    assert followed(b"01:02:03 INFO  run.planned\n") == ["01:02:03 worker    | INFO  run.planned"]
+
+
 def test_the_log_keeps_partial_lines_and_bytes_that_are_no_text() -> None:
     assert followed(b"caf\xe9\nno end") == ["03:04:05 worker    | caf\ufffd", "03:04:05 worker    | no end"]
 
@@ -228,7 +232,12 @@ def test_json_lines_pass_through_with_the_process_name_and_others_are_wrapped() 
     passed, wrapped, number = (json.loads(line) for line in followed(b'{"event": "claimed"}\nplain\n7\n', "json"))
 
     assert passed == {"process": "worker", "event": "claimed"}
-    assert wrapped == {"process": "worker", "at": "2026-01-02T03:04:05.000+00:00", "message": "plain"}
+    assert wrapped == {
+        "process": "worker",
+        "time": "2026-01-02T03:04:05.000+00:00",
+        "event": "log",
+        "message": "plain",
+    }
     assert number["message"] == "7"
 
 

@@ -1,0 +1,134 @@
+"""What the benchmarks run on: servers of their own, the items table, a model, real workers."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import skops.io
+from sklearn.linear_model import LogisticRegression
+from sqlalchemy import Engine
+
+from core.jobs import Job
+from core.settings import Settings
+from db import jobs, schema, versions
+from models import store
+from models.artifact import Artifact
+from ops.stack.embedded import embedded
+from producer import sets
+from producer.context import Producer
+
+ITEMS = Job(name="items", query="SELECT id, a, b, c, d FROM items", key=("id",), model="linear", batch_rows=50_000)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A running system with nothing to do."""
+
+    p: Producer
+    artifact: Artifact
+    workers: dict[str, "subprocess.Popen[bytes]"]
+
+    @property
+    def engine(self) -> Engine:
+        return self.p.engine
+
+
+@contextmanager
+def bench(rows: int, job: Job = ITEMS) -> Iterator[Bench]:
+    """Servers, `rows` items, the job applied, and beat, control, plan and a CPU worker of two processes."""
+    with tempfile.TemporaryDirectory(prefix="scorebeat-bench-") as name:
+        folder = Path(name)
+        with embedded(folder / "data") as urls:
+            settings = Settings(
+                database_url=urls.database_url, broker_url=urls.broker_url, artifacts=folder / "artifacts"
+            )
+            p = Producer(settings, "benchmark")
+            artifact = _prepare(p, folder, job, rows)
+            with _workers(settings, folder) as workers:
+                yield Bench(p, artifact, workers)
+            p.close()
+
+
+def _prepare(p: Producer, folder: Path, job: Job, rows: int) -> Artifact:
+    with p.engine.begin() as connection:
+        schema.migrate(connection)
+    fill_items(p.engine, rows)
+    artifact = store.add(p.settings.artifacts, _train(folder), job.model_name, inputs=["a", "b", "c", "d"])
+    with p.engine.begin() as connection:
+        jobs.apply(connection, [job], "benchmark")
+        new = versions.NewVersion(
+            artifact.name, artifact.version, artifact.format, artifact.digest, artifact.signature.to_json()
+        )
+        sets.ensure(connection, sets.fit(connection, p.url, job, versions.add(connection, new, "benchmark")))
+    return artifact
+
+
+def fill_items(engine: Engine, rows: int) -> None:
+    """`items(id, a, b, c, d)` with ids 1 to `rows`, analysed."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(
+            "CREATE TABLE items (id bigint PRIMARY KEY, a float8 NOT NULL, b float8 NOT NULL, c float8 NOT NULL,"
+            " d float8 NOT NULL)"
+        )
+        connection.exec_driver_sql(
+            f"INSERT INTO items SELECT i, random(), random(), random(), random() FROM generate_series(1, {rows}) i"
+        )
+        connection.exec_driver_sql("VACUUM ANALYZE items")
+
+
+def _train(folder: Path) -> Path:
+    """A logistic regression with three classes: label and three probabilities."""
+    random = np.random.default_rng(7)
+    features = random.random((1_000, 4))
+    classes = np.array(["x", "y", "z"])[np.digitize(features.sum(axis=1), [1.8, 2.2])]
+    path = folder / "linear.skops"
+    skops.io.dump(LogisticRegression().fit(features, classes), path)
+    return path
+
+
+@contextmanager
+def _workers(settings: Settings, folder: Path) -> Iterator[dict[str, "subprocess.Popen[bytes]"]]:
+    """Started in sessions of their own, so that their process groups can be stopped whole."""
+    environment = os.environ | {
+        "SCOREBEAT_DATABASE_URL": settings.database(),
+        "SCOREBEAT_BROKER_URL": settings.broker(),
+        "SCOREBEAT_ARTIFACTS": str(settings.artifacts),
+    }
+    celery = [sys.executable, "-m", "celery", "-A", "worker"]
+    plain = ["--without-gossip", "--without-mingle"]
+    commands = {
+        "beat": [*celery, "beat"],
+        "control": [*celery, "worker", "-Q", "control", "-n", "control@%h", "-c", "1", *plain],
+        "plan": [*celery, "worker", "-Q", "plan", "-n", "plan@%h", "-c", "1", *plain],
+        "cpu": [*celery, "worker", "-Q", "cpu", "-n", "cpu@%h", "-c", "2", *plain],
+    }
+    running = {}
+    try:
+        for name, command in commands.items():
+            with (folder / f"{name}.log").open("wb") as log:
+                running[name] = subprocess.Popen(
+                    command, env=environment, stdout=log, stderr=log, start_new_session=True
+                )
+        yield running
+    finally:
+        for process in running.values():
+            os.killpg(process.pid, signal.SIGTERM)
+        for process in running.values():
+            process.wait(timeout=90)
+
+
+def peak_megabytes(parent: "subprocess.Popen[bytes]") -> list[float]:
+    """Peak resident memory of each process of a worker, in MB."""
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+    found = []
+    for child in children:
+        status = Path(f"/proc/{child}/status").read_text().splitlines()
+        found += [int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM")]
+    return found

@@ -1,0 +1,90 @@
+"""Timing runs through the ledger: one clock, the database's."""
+
+import statistics
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+
+from benchmarks.bench_stack import Bench
+from core.states import RunState
+from db import runs
+from producer.enqueue import Request, enqueue
+
+PATIENCE_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A run from the moment before `enqueue` to its last commit, in seconds."""
+
+    seconds: float
+    first_claim: float
+    planned: float
+    rows: int
+    split: dict[str, float]
+    """Share of the worker processes' time by part."""
+
+    @property
+    def rows_per_second(self) -> float:
+        return self.rows / self.seconds
+
+
+def empty_set(b: Bench) -> None:
+    """As if nothing had ever been scored."""
+    with b.engine.begin() as connection:
+        connection.exec_driver_sql("TRUNCATE predictions.items__linear_v1")
+    checkpoint(b)
+
+
+def checkpoint(b: Bench) -> None:
+    """Each round begins with the same work left to the server: none."""
+    with b.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("VACUUM ANALYZE predictions.items__linear_v1")
+        connection.exec_driver_sql("CHECKPOINT")
+
+
+def timed_run(b: Bench, processes: int = 2) -> Timed:
+    """Enqueue the job and wait for its end. Raises AssertionError unless it succeeded."""
+    with b.engine.connect() as connection:
+        began = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
+    run_id = enqueue(b.p, Request("items", "benchmark")).run_id
+    state = wait_until_final(b, run_id)
+    assert state is RunState.SUCCEEDED, f"run {run_id} is {state}"
+    with b.engine.connect() as connection:
+        row = connection.execute(_TIMES, {"run": run_id, "began": began}).one()
+    whole = processes * row.seconds
+    split = {"fetch": row.fetch / whole, "predict": row.predict / whole, "commit": row.commit / whole}
+    split["everything else"] = 1 - sum(split.values())
+    return Timed(row.seconds, row.first_claim, row.planned, row.rows, split)
+
+
+_TIMES = text(
+    "SELECT extract(epoch FROM max(b.finished_at) - :began)::float8 AS seconds,"
+    " extract(epoch FROM min(b.claimed_at) - :began)::float8 AS first_claim,"
+    " extract(epoch FROM max(r.planned_at) - :began)::float8 AS planned,"
+    " sum(b.rows_scored)::bigint AS rows, sum(b.fetch_seconds) AS fetch, sum(b.predict_seconds) AS predict,"
+    " sum(b.commit_seconds) AS commit"
+    " FROM scorebeat.batches b JOIN scorebeat.runs r ON r.id = b.run_id WHERE b.run_id = :run"
+)
+
+
+def wait_until_final(b: Bench, run_id: int) -> RunState:
+    """Look rarely, so that looking costs nothing."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < until:
+        with b.engine.connect() as connection:
+            state = runs.get(connection, run_id).state
+        if state not in (RunState.PLANNING, RunState.RUNNING):
+            return state
+        time.sleep(0.1)
+    raise AssertionError(f"run {run_id} did not end within {PATIENCE_SECONDS} s")
+
+
+def median(values: list[float]) -> float:
+    return statistics.median(values)
+
+
+def spread(values: list[float]) -> dict[str, Any]:
+    return {"median": median(values), "least": min(values), "most": max(values), "all": values}

@@ -1,0 +1,133 @@
+"""`make bench`: the whole path over 1.5 M rows beside the limit, in alternating rounds."""
+
+import argparse
+import json
+import platform
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+
+from benchmarks import limit
+from benchmarks.bench_stack import ITEMS, Bench, bench, peak_megabytes
+from benchmarks.late_rows import late_rows
+from benchmarks.measure import Timed, checkpoint, empty_set, median, spread, timed_run
+from db import jobs, workers
+
+RESULTS = Path(__file__).parent / "results" / "spine.json"
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--rows", type=int, default=1_500_000)
+    options.add_argument("--rounds", type=int, default=7)
+    options.add_argument("--late-rows", type=int, default=5_000_000, help="scored rows beside 1,000 new ones")
+    chosen = options.parse_args()
+    with bench(chosen.rows) as b:
+        wait_for_workers(b)
+        result = rounds(b, chosen.rows, chosen.rounds)
+        result["tick to first claim, seconds"] = spread(ticks(b))
+        result["peak memory a worker process, MB"] = peak_megabytes(b.workers["cpu"])
+    if chosen.late_rows:
+        result["1,000 new rows"] = late_rows(chosen.late_rows)
+    result["machine"] = {"python": platform.python_version(), "at": datetime.now(UTC).isoformat(timespec="seconds")}
+    show(result)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(result, indent=2))
+    print(f"written to {RESULTS.relative_to(Path.cwd())}" if RESULTS.is_relative_to(Path.cwd()) else RESULTS)
+
+
+def wait_for_workers(b: Bench) -> None:
+    """All queues are served: the ledger says so."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        with b.engine.connect() as connection:
+            if {"cpu", "control", "plan"} <= workers.served(connection):
+                return
+        time.sleep(0.2)
+    raise AssertionError("the workers did not come up")
+
+
+def rounds(b: Bench, rows: int, count: int) -> dict[str, Any]:
+    """Alternating: the whole path, the limit, and the whole path with every other row scored already."""
+    warm(b)
+    whole: list[Timed] = []
+    half: list[Timed] = []
+    plain: list[float] = []
+    for number in range(1, count + 1):
+        empty_set(b)
+        whole.append(timed_run(b))
+        checkpoint(b)
+        plain.append(rows / limit.run(b.p.url, b.artifact, rows))
+        score_every_other(b)
+        half.append(timed_run(b))
+        print(
+            f"round {number}: scorebeat {whole[-1].rows_per_second:,.0f} rows/s, limit {plain[-1]:,.0f}, "
+            f"every other row {half[-1].rows_per_second:,.0f}",
+            flush=True,
+        )
+    return {
+        "rows": rows,
+        "scorebeat, rows/s": spread([t.rows_per_second for t in whole]),
+        "limit, rows/s": spread(plain),
+        "ratio to the limit": spread([t.rows_per_second / p for t, p in zip(whole, plain, strict=True)]),
+        "every other row scored: ratio to the limit": spread(
+            [t.rows_per_second / p for t, p in zip(half, plain, strict=True)]
+        ),
+        "enqueue to first claim, seconds": spread([t.first_claim for t in whole]),
+        "enqueue to whole plan, seconds": spread([t.planned for t in whole]),
+        "split of the processes' time": {part: median([t.split[part] for t in whole]) for part in whole[0].split},
+    }
+
+
+def warm(b: Bench) -> None:
+    """Both processes load the model and open their connections; nothing of this is counted."""
+    for _ in range(2):
+        empty_set(b)
+        timed_run(b)
+
+
+def score_every_other(b: Bench) -> None:
+    with b.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM predictions.items__linear_v1 WHERE id % 2 = 1")
+    checkpoint(b)
+
+
+def ticks(b: Bench, count: int = 5) -> list[float]:
+    """Seconds from a due moment to the first claim of its run, on an idle system with a row to score."""
+    fast = ITEMS.model_copy(update={"schedule": "every 3 seconds"})
+    with b.engine.begin() as connection:
+        last = connection.execute(text("SELECT coalesce(max(id), 0) FROM scorebeat.runs")).scalar_one()
+        connection.exec_driver_sql("DELETE FROM predictions.items__linear_v1 WHERE id % 1000 = 0")
+        jobs.apply(connection, [fast], "benchmark")
+    until = time.monotonic() + 60
+    found: list[float] = []
+    while len(found) < count and time.monotonic() < until:
+        time.sleep(0.5)
+        with b.engine.begin() as connection:
+            connection.exec_driver_sql("DELETE FROM predictions.items__linear_v1 WHERE id = 500 OR id = 700500")
+            found = list(connection.execute(_FIRST_CLAIMS, {"last": last}).scalars())
+    with b.engine.begin() as connection:
+        jobs.apply(connection, [ITEMS], "benchmark")
+    return [float(seconds) for seconds in found]
+
+
+_FIRST_CLAIMS = text(
+    "SELECT extract(epoch FROM min(b.claimed_at) - r.due_at) FROM scorebeat.runs r"
+    " JOIN scorebeat.batches b ON b.run_id = r.id WHERE r.id > :last AND b.claimed_at IS NOT NULL"
+    " GROUP BY r.id ORDER BY r.id OFFSET 1"
+)
+
+
+def show(result: dict[str, Any]) -> None:
+    for name, value in result.items():
+        if isinstance(value, dict) and "median" in value:
+            print(f"{name:45} {value['median']:>12,.3f}  ({value['least']:,.3f} to {value['most']:,.3f})")
+        else:
+            print(f"{name:45} {json.dumps(value, indent=1) if isinstance(value, dict) else value}")
+
+
+if __name__ == "__main__":
+    main()
