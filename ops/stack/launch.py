@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
 def _run(signal_number: int, parent: int, identity: str, command: list[str]) -> int:
     if not _taken(identity):
         return REFUSED
-    pass  # after the identity: a change of user forgets it
+    _die_with(parent, signal_number)  # after the identity: a change of user forgets it
     try:
         os.execv(command[0], command)  # noqa: S606 - no shell is wanted, and it does not return
     except OSError as error:

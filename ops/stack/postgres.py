@@ -50,7 +50,7 @@ def create_cluster(folder: DataFolder, owner: Identity, settings: Mapping[str, s
     if has_cluster(folder.path):
         _require_version(folder.path / CLUSTER)
         return
-    new = Path(tempfile.mkdtemp(prefix=NEW_CLUSTER, dir=folder.path))
+    new = folder.path / CLUSTER; new.mkdir()
     own(new, owner)
     _initdb(folder, new, owner, settings)
     (new / "pg_hba.conf").write_text(HBA)
