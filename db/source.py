@@ -15,6 +15,8 @@ from db.sql import Key, KeyColumn, KeyRange, ident, row, subquery, within
 
 PROBE_SHARE = 0.5
 """A fetch of one row that costs this share of the whole query does not use the key."""
+CHEAP = 100.0
+"""In the planner's units: a query below may be computed for every batch, and its costs tell nothing."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def require_key_range(connection: Connection, source: Source, job: Job, first: K
     if job.allow_full_scans:
         return
     whole = _plan(connection, f"SELECT * FROM {subquery(job.query)}")
-    if whole["Plan Rows"] <= job.batch_rows:
+    if whole["Plan Rows"] <= job.batch_rows or whole["Total Cost"] < CHEAP:
         return
     connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
     one = within(source.keys, "q", KeyRange(first, first))

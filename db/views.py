@@ -30,6 +30,8 @@ def show(connection: Connection, job: str, shown: PredictionSet) -> None:
     Columns that go, or change type, need the view made anew: owner, grants and comment are kept. Raises
     ViewInUse with the list when other objects depend on it, ViewBusy when readers hold it too long.
     """
+    if _shows(connection, job) == shown.table_name:
+        return
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
     for attempt in range(1, TRIES + 1):
         try:
@@ -73,6 +75,22 @@ def _replace(connection: Connection, job: str, shown: PredictionSet) -> None:
     connection.exec_driver_sql(f"CREATE VIEW {view} AS SELECT {', '.join(map(ident, wanted))} FROM {shown.table}")
     for statement in keep:
         connection.exec_driver_sql(statement)
+
+
+def _shows(connection: Connection, job: str) -> str | None:
+    """Name of the table that the view reads now; None without a view."""
+    found = connection.execute(
+        text(
+            "SELECT t.relname FROM pg_class v JOIN pg_namespace n ON n.oid = v.relnamespace"
+            " JOIN pg_rewrite r ON r.ev_class = v.oid"
+            " JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid"
+            " AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> v.oid"
+            " JOIN pg_class t ON t.oid = d.refobjid"
+            " WHERE n.nspname = :schema AND v.relname = :job AND v.relkind = 'v' LIMIT 1"
+        ),
+        {"schema": PREDICTIONS, "job": job},
+    ).scalar_one_or_none()
+    return str(found) if found is not None else None
 
 
 def drop(connection: Connection, job: str) -> None:

@@ -11,6 +11,8 @@ from db.tables import workers
 SEEN_WITHIN = timedelta(seconds=20)
 """A worker that was not seen for this long counts as gone: five heartbeats."""
 
+KEPT_FOR = timedelta(days=1)
+
 
 def seen(connection: Connection, name: str, queues: list[str], device: str | None, processes: int) -> None:
     """The worker is alive, now by the database's clock."""
@@ -26,6 +28,11 @@ def seen(connection: Connection, name: str, queues: list[str], device: str | Non
             },
         )
     )
+
+
+def forget(connection: Connection) -> int:
+    """Workers that were not seen for a day leave the table; answers how many."""
+    return connection.execute(workers.delete().where(workers.c.seen_at < func.now() - KEPT_FOR)).rowcount
 
 
 def gone(connection: Connection, name: str) -> None:

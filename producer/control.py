@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from db import workers
 from producer.context import Producer
 from producer.dispatch import dispatch_all
 from producer.rescue import rescue
@@ -21,4 +22,6 @@ class Round:
 
 def run_once(p: Producer) -> Round:
     """Rescue, settle, dispatch and make up for missed ticks once; safe at any time, also twice at once."""
+    with p.engine.begin() as connection:
+        workers.forget(connection)
     return Round(rescued=rescue(p), settled=settle_all(p), dispatched=dispatch_all(p), made_up=make_up(p))

@@ -1,7 +1,7 @@
 """Opening a run: by hand or for a tick; the ledger lets one through."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import Connection
 
@@ -14,9 +14,6 @@ from db.runs import EVERYTHING, Selection, Start
 from producer import sets
 from producer.context import Producer
 from producer.messages import send
-
-PLAN_LEASE = timedelta(seconds=15)
-"""How long a plan may stay silent: longer than three heartbeats."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ def open_run(p: Producer, connection: Connection, request: Request) -> int:
         run_key=request.run_key,
         selection=request.selection,
     )
-    run_id = runs.start(connection, wanted, PLAN_LEASE)
+    run_id = runs.start(connection, wanted, p.settings.claim_ttl)
     if run_id is None:
         raise RunOpen(f"job {job.name!r} has an open run already; `scorebeat runs` shows it")
     emit("run.opened", run=run_id, job=job.name, model=str(version), by=request.by)

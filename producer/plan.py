@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from core.errors import PlanError, ScorebeatError
 from core.events import emit
-from db import batches, pending, plan_lease, planning, prediction_sets, runs, source, versions
+from db import batches, failures, pending, plan_lease, planning, prediction_sets, runs, source, versions
 from db.batches import NewBatch
 from db.pending import PendingRows
 from db.planning import KeyCursor
@@ -17,7 +18,6 @@ from db.sql import KeyRange
 from producer import sets
 from producer.context import Producer
 from producer.dispatch import dispatch
-from producer.enqueue import PLAN_LEASE
 from producer.settle import settle
 
 GROUP_ROWS = 20
@@ -40,7 +40,7 @@ class _Plan:
 def plan(p: Producer, run_id: int) -> int | None:
     """Plan a run; answers its batches, or None when it was not to be planned. Safe to call again."""
     with p.engine.begin() as connection:
-        attempt = plan_lease.claim(connection, run_id, p.name, PLAN_LEASE)
+        attempt = plan_lease.claim(connection, run_id, p.name, p.settings.claim_ttl)
         if attempt is None:
             return None
         run = runs.get(connection, run_id)
@@ -51,6 +51,11 @@ def plan(p: Producer, run_id: int) -> int | None:
         return None
     except ScorebeatError as error:
         _fail(p, run_id, str(error))
+        return None
+    except DBAPIError as error:
+        if failures.is_transient(error):
+            raise  # the lease expires, and rescue sends the plan again or goes on with what it made
+        _fail(p, run_id, f"jobs.{run.job.name}.query fails in PostgreSQL: {' '.join(str(error.orig).split())}")
         return None
     with p.engine.begin() as connection:
         plan_lease.finish(connection, run_id, attempt)
@@ -140,7 +145,7 @@ def _groups(cut: Iterator[NewBatch]) -> Iterator[list[NewBatch]]:
 def _store(p: Producer, planned: _Plan, group: list[NewBatch]) -> None:
     run = planned.run
     with p.engine.begin() as connection:
-        if not plan_lease.extend(connection, run.id, planned.attempt, PLAN_LEASE):
+        if not plan_lease.extend(connection, run.id, planned.attempt, p.settings.claim_ttl):
             raise PlanLost(f"run {run.id}: planning attempt {planned.attempt} lost its lease, or the run was closed")
         attempts = 1 if run.job.on_failure == "leave" else p.settings.max_attempts
         batches.add(connection, run.id, run.job.queue, attempts, group)

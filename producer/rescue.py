@@ -3,7 +3,7 @@
 from core.events import emit
 from db import batches, plan_lease
 from producer.context import Producer
-from producer.enqueue import PLAN_LEASE, send_plan
+from producer.enqueue import send_plan
 from producer.settle import settle
 
 
@@ -22,7 +22,7 @@ def _rescue_plans(p: Producer) -> int:
     with p.engine.begin() as connection:
         closed = plan_lease.close_expired(connection)
         failed = plan_lease.fail_spent(connection)
-        again = plan_lease.unplanned(connection, PLAN_LEASE)
+        again = plan_lease.unplanned(connection, p.settings.claim_ttl)
     for run_id in closed:
         emit("plan.cut_short", run=run_id)
         settle(p, run_id)

@@ -8,14 +8,14 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import Celery, signals
 from sqlalchemy.exc import DBAPIError
 
-from core.celery_app import CONTROL, SCORE, make_app
+from core.celery_app import CONTROL, CONTROL_QUEUE, PLAN_QUEUE, SCORE, make_app
 from core.events import configure_logging, emit
 from core.identity import become, worker_name
 from core.settings import Settings, load_settings
 from db import batches
 from db.engine import make_engine
 from worker.heartbeat import Heartbeat
-from worker.pin import pin_to_core
+from worker.pin import bind_processes, is_bound, pin_to_core
 
 
 def build_app() -> Celery:
@@ -52,11 +52,17 @@ def _worth_reading(record: logging.LogRecord) -> bool:
     return record.levelno > logging.INFO or CONTROL not in record.getMessage()
 
 
-def _named(sender: str, **_: Any) -> None:
+def _named(sender: str, options: dict[str, Any], **_: Any) -> None:
     become(sender)
+    queues = options.get("queues") or []
+    names = queues.split(",") if isinstance(queues, str) else queues
+    if not names or set(names) - {CONTROL_QUEUE, PLAN_QUEUE}:
+        bind_processes()  # planning and control take whichever core is free
 
 
 def _pinned(**_: Any) -> None:
+    if not is_bound():
+        return
     core = pin_to_core(current_process().index)
     emit("process.pinned", worker=worker_name(), core=core)
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import adbc_driver_manager
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import ModelError, RepeatedKey, UsageError
+from core.errors import ModelError, RepeatedKey, ServiceDown, UsageError
 from core.events import emit
 from core.settings import Settings
 from db import batches, failures, runs
@@ -55,7 +55,7 @@ def _is_final(error: Exception) -> bool:
     """No other attempt can mend it: the database or the contract says so."""
     if failures.is_database_error(error):
         return not failures.is_transient(error)
-    return isinstance(error, (ModelError, UsageError))
+    return isinstance(error, (ModelError, UsageError)) and not isinstance(error, ServiceDown)
 
 
 def _recover(w: Runtime, error: Exception) -> None:

@@ -3,7 +3,8 @@
 import threading
 from typing import Any
 
-from celery import bootsteps
+from celery import bootsteps, signals
+from celery.exceptions import ImproperlyConfigured
 from celery.worker import state
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
@@ -15,6 +16,9 @@ from core.settings import Settings, load_settings
 from db import batches, plan_lease, workers
 from db.engine import make_engine
 
+POOLS = ("prefork", "solo")
+"""Solo is for debugging; pools of threads would share one connection."""
+
 
 class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery publishes no types
     """A thread of the parent: a model that holds the interpreter's lock would starve one in the child."""
@@ -23,6 +27,11 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery publis
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
+        if parent.pool_cls.__module__.rpartition(".")[2] not in POOLS:
+            raise ImproperlyConfigured(
+                "Scorebeat needs Celery's prefork pool: it alone has time limits and survives a crash of its child. "
+                "Leave -P out."
+            )
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -30,14 +39,13 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery publis
         pulse = Pulse(load_settings(), sorted(parent.app.amqp.queues.consume_from), parent.concurrency)
         self._thread = threading.Thread(target=pulse.run, args=(self._stop,), name="heartbeat", daemon=True)
         self._thread.start()
+        # this step is stopped before the pool is: batches still run then, and their claims need renewing
+        signals.worker_shutdown.connect(self._pool_is_empty, weak=False)
 
-    def stop(self, parent: Any) -> None:  # noqa: ARG002 -- the bootstep's signature
-        """Called when the pool is empty: no claim needs renewing any more."""
+    def _pool_is_empty(self, **_: Any) -> None:
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout=5)
-
-    terminate = stop
 
 
 class Pulse:

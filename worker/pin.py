@@ -4,11 +4,22 @@ import os
 
 MATH_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "ARROW_IO_THREADS")
 
+_VARIABLE = "_SCOREBEAT_BIND"
+
 
 def one_math_thread() -> None:
     """Before any numeric library is imported: one thread each, unless the environment says otherwise."""
     for variable in MATH_THREADS:
         os.environ.setdefault(variable, "1")
+
+
+def bind_processes() -> None:
+    """This worker scores: each of its processes is bound to a core. Inherited by children, forked or spawned."""
+    os.environ[_VARIABLE] = "1"
+
+
+def is_bound() -> bool:
+    return os.environ.get(_VARIABLE) == "1"
 
 
 def cores() -> list[int]:

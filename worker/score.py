@@ -4,8 +4,9 @@ import time
 from enum import StrEnum
 
 import pyarrow as pa
+from sqlalchemy.exc import DBAPIError
 
-from core.errors import ClaimLost, RepeatedKey
+from core.errors import ClaimLost, RepeatedKey, ScorebeatError
 from core.events import emit
 from db import batches, columns, settling
 from db.batches import BatchId, Claim
@@ -104,7 +105,12 @@ def _commit(
 
 
 def _settle(w: Runtime, run_id: int) -> None:
-    with w.engine.begin() as connection:
-        state = settling.settle_if_done(connection, run_id)
+    """Close the run if this was its last batch. The batch is committed: what fails here is left to control."""
+    try:
+        with w.engine.begin() as connection:
+            state = settling.settle_if_done(connection, run_id)
+    except (DBAPIError, ScorebeatError) as error:
+        emit("settle.left_to_control", run=run_id, reason=" ".join(str(error).split()))
+        return
     if state is not None:
         emit("run.finished", run=run_id, state=state.value)

@@ -1,0 +1,71 @@
+"""Applying jobs.toml: every job is checked against the database and its model before anything is stored."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from core.errors import ScorebeatError, UnknownName, UsageError
+from core.events import emit
+from core.jobs import Job
+from db import jobs, source, versions
+from db.engine import reachable
+from producer import sets
+from producer.context import Producer
+from producer.sets import Fit
+
+
+@dataclass(frozen=True)
+class Applied:
+    """Names of jobs by what became of them, and what is still missing, in sentences."""
+
+    added: list[str]
+    changed: list[str]
+    removed: list[str]
+    same: list[str]
+    notes: list[str]
+
+
+def apply(p: Producer, wanted: Sequence[Job], by: str) -> Applied:
+    """Make the ledger say what the file says, all or nothing; prediction tables and views are made too.
+
+    Safe to repeat. A job whose model has no version yet is stored with a note. Raises UsageError with the
+    mistakes of all jobs together.
+    """
+    with reachable(p.url), p.engine.begin() as connection:
+        fits, notes, mistakes = [], [], []
+        for job in wanted:
+            try:
+                found = check(connection, p.url, job)
+            except ScorebeatError as error:
+                mistakes.append(str(error))
+                continue
+            notes += [found] if isinstance(found, str) else []
+            fits += [found] if isinstance(found, Fit) else []
+        if mistakes:
+            raise UsageError(_all(mistakes))
+        report = jobs.apply(connection, wanted, by)
+        for fitted in fits:
+            sets.ensure(connection, fitted)
+    emit("jobs.applied", by=by, added=report["added"], changed=report["changed"], removed=report["removed"])
+    return Applied(**report, notes=notes)
+
+
+def check(connection: Connection, url: str, job: Job) -> Fit | str:
+    """The job's query and model fit each other; or a sentence when the model has no such version yet.
+
+    Raises QueryError or SignatureError; the caller's transaction goes on.
+    """
+    with connection.begin_nested():
+        try:
+            version = versions.of_job(connection, job)
+        except UnknownName as error:
+            source.describe(connection, url, job)
+            return str(error)
+        return sets.fit(connection, url, job, version)
+
+
+def _all(mistakes: list[str]) -> str:
+    if len(mistakes) == 1:
+        return f"{mistakes[0]} Nothing was applied."
+    return "\n  ".join([f"{len(mistakes)} jobs cannot be applied; nothing was:", *mistakes])

@@ -1,0 +1,89 @@
+"""What a run would do, without doing it: its rows and batches, and how long that took before."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import Connection
+
+from core.errors import PlanError
+from db import jobs, pending, planning, prediction_sets, runs, source, status, versions
+from db.engine import reachable
+from db.pending import PendingRows
+from db.planning import KeyCursor
+from producer import sets
+from producer.context import Producer
+from producer.sets import Fit
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A run that was not made."""
+
+    job: str
+    model: str
+    rows: int
+    batches: int
+    batch_rows: int
+    takes: timedelta | None
+    """By the speed of the job's last runs; None when there were none."""
+    open_run: int | None
+    """The run that has these rows now; a new one would be refused."""
+
+
+def preview(p: Producer, name: str) -> Preview:
+    """Read the pending keys as planning does, in one READ ONLY transaction.
+
+    Raises UnknownName, QueryError (also for a query that cannot use the key range), SignatureError, or
+    PlanError for keys that are NULL or repeat.
+    """
+    with reachable(p.url), planning.reading(p.engine) as reader:
+        job = jobs.get(reader, name).job
+        version = versions.of_job(reader, job)
+        fitted = sets.fit(reader, p.url, job, version)
+        require_good_keys(reader, fitted)
+        counts = _count(reader, fitted)
+        rate = status.speed(reader, name)
+        return Preview(
+            job=name,
+            model=str(version),
+            rows=sum(counts),
+            batches=len(counts),
+            batch_rows=job.batch_rows,
+            takes=timedelta(seconds=sum(counts) / rate) if rate else None,
+            open_run=runs.open_run(reader, name, version.name, version.version),
+        )
+
+
+def require_good_keys(reader: Connection, fitted: Fit) -> None:
+    """Keys are unique and not NULL, and PostgreSQL can read the query by their range."""
+    if not source.is_unique(reader, fitted.source):
+        bad = source.bad_keys(reader, fitted.source)
+        if bad:
+            raise PlanError(
+                f"jobs.{fitted.job.name}.key must be unique and not NULL; the query gives {', '.join(bad)}."
+            )
+    first = planning.first_key(reader, fitted.source)
+    if first is not None:
+        source.require_key_range(reader, fitted.source, fitted.job, first)
+
+
+def _count(reader: Connection, fitted: Fit) -> list[int]:
+    """Rows of each batch."""
+    rows, anti_join = _pending(reader, fitted)
+    cursor = KeyCursor(reader, rows, anti_join=anti_join)
+    counts = []
+    while (found := cursor.skip(fitted.job.batch_rows)) is not None:
+        counts.append(found[1])
+    return counts
+
+
+def _pending(reader: Connection, fitted: Fit) -> tuple[PendingRows, bool]:
+    """The pending rows, and whether any may be scored already."""
+    version = fitted.version
+    target = prediction_sets.find(reader, fitted.job.name, version.name, version.version)
+    every_run = fitted.job.rescore == "every-run"
+    if target is None or (every_run and target.complete_at is not None):  # the run begins an empty set
+        return PendingRows(fitted.source, "", 0), False
+    quarantined = pending.has_quarantine(reader, target.id)
+    rows = PendingRows(fitted.source, target.table, target.id, has_quarantine=quarantined)
+    return rows, quarantined or not pending.is_empty(reader, target.table)
