@@ -2,10 +2,11 @@
 
 import fcntl
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from core.errors import UsageError
+from core.errors import SettingsError, UsageError
+from core.settings import PREFIX, Settings
 
 LOCK_FILE = "lock"
 """Held by flock for as long as someone runs servers on the folder; holds that process' id."""
@@ -52,3 +53,18 @@ def lock_holder(data: Path) -> int | None:
         except BlockingIOError:
             return int(file.read() or 0)
     return None
+
+
+def joined(settings: Settings) -> Settings:
+    """The settings with the URLs of the embedded stack that runs on their data folder; as they are if none does.
+
+    URLs that are set win. Raises SettingsError when only one of the two is.
+    """
+    for given, missing in (("database_url", "broker_url"), ("broker_url", "database_url")):
+        if getattr(settings, given) is not None and getattr(settings, missing) is None:
+            raise SettingsError(
+                f"{PREFIX}{missing.upper()} is not set, {PREFIX}{given.upper()} is: set both to use servers of your "
+                "own, or neither to use the embedded ones"
+            )
+    urls = running_stack(settings.data) if settings.database_url is None else None
+    return settings if urls is None else settings.model_copy(update=asdict(urls))

@@ -6,6 +6,7 @@ import sys
 
 from core.errors import ScorebeatError
 from core.settings import load_settings
+from core.stack import joined
 from producer.context import Producer
 from producer.enqueue import Request, enqueue
 from producer.messages import require_broker
@@ -21,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("job", help="a job of jobs.toml")
     job = parser.parse_args(arguments).job
     try:
-        p = Producer(load_settings(), "python -m producer")
+        p = Producer(joined(load_settings()), "python -m producer")
         require_broker(p.app)
         made = enqueue(p, Request(job, getpass.getuser()))
     except ScorebeatError as error:

@@ -12,6 +12,7 @@ from core.celery_app import CONTROL, CONTROL_EVERY, CONTROL_QUEUE, TICK
 from core.events import emit
 from core.schedule import Schedule
 from core.settings import load_settings
+from core.stack import joined
 from db import jobs
 from db.jobs import JobRow
 from producer.context import Producer
@@ -52,7 +53,8 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery publishes no t
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        self._producer = Producer(load_settings(), "beat")
+        self._producer = Producer(joined(load_settings()), "beat")
+        self._producer.app.conf.task_send_sent_event = False
         self._entries: dict[str, ScheduleEntry] = {}
         self._read_at = float("-inf")
         super().__init__(*args, **options)
@@ -69,6 +71,13 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery publishes no t
         if time.monotonic() - self._read_at >= REFRESH_SECONDS:
             self._refresh()
         return self._entries
+
+    def apply_async(self, entry: ScheduleEntry, *args: Any, advance: bool = True, **options: Any) -> Any:
+        """Control ticks send no events: one a second would push all else out of Flower."""
+        if entry.task != CONTROL:
+            return super().apply_async(entry, *args, advance=advance, **options)
+        due = self.reserve(entry) if advance else entry
+        return self._producer.app.send_task(CONTROL, **due.options)
 
     def close(self) -> None:
         super().close()

@@ -7,6 +7,7 @@ from celery import shared_task
 from core.celery_app import CONTROL, PLAN, TICK
 from core.identity import worker_name
 from core.settings import load_settings
+from core.stack import joined
 from producer import control, plan, tick
 from producer.context import Producer
 
@@ -16,7 +17,7 @@ A_DAY = 24 * 3600
 @cache
 def _producer(name: str) -> Producer:
     """One a process: made by its first task, after the fork."""
-    return Producer(load_settings(), name)
+    return Producer(joined(load_settings()), name)
 
 
 @shared_task(name=TICK)
@@ -25,7 +26,7 @@ def tick_job(job: str) -> int | None:
     return tick.tick(_producer(worker_name()), job)
 
 
-@shared_task(name=CONTROL)
+@shared_task(name=CONTROL, send_events=False)
 def keep_moving() -> None:
     """One round of rescue, settle and dispatch."""
     control.run_once(_producer(worker_name()))

@@ -12,6 +12,7 @@ from core.celery_app import CONTROL, CONTROL_QUEUE, PLAN_QUEUE, SCORE, make_app
 from core.events import configure_logging, emit
 from core.identity import become, worker_name
 from core.settings import Settings, load_settings
+from core.stack import joined
 from db import batches
 from db.engine import make_engine
 from worker.heartbeat import Heartbeat
@@ -20,7 +21,7 @@ from worker.pin import bind_processes, is_bound, pin_to_core
 
 def build_app() -> Celery:
     """The application that `celery -A worker` runs. Raises SettingsError naming every wrong variable."""
-    settings = load_settings()
+    settings = joined(load_settings())
     settings.database()
     app = make_app(settings)
     app.conf.update(
@@ -71,7 +72,7 @@ def _process_died(sender: Any, exception: BaseException, args: Any, **_: Any) ->
     """In the parent: the process of a batch is gone, so free its claim at once."""
     if sender.name != SCORE or not isinstance(exception, (WorkerLostError, TimeLimitExceeded)):
         return
-    engine = make_engine(load_settings().database(), f"scorebeat {worker_name()}", pool_size=1)
+    engine = make_engine(joined(load_settings()).database(), f"scorebeat {worker_name()}", pool_size=1)
     try:
         with engine.begin() as connection:
             state = batches.fail_lost(connection, args[0], worker_name(), f"{type(exception).__name__}: {exception}")

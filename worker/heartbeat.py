@@ -13,6 +13,7 @@ from core.celery_app import PLAN, SCORE
 from core.events import emit
 from core.identity import worker_name
 from core.settings import Settings, load_settings
+from core.stack import joined
 from db import batches, plan_lease, workers
 from db.engine import make_engine
 
@@ -36,7 +37,7 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery publis
         self._thread: threading.Thread | None = None
 
     def start(self, parent: Any) -> None:
-        pulse = Pulse(load_settings(), sorted(parent.app.amqp.queues.consume_from), parent.concurrency)
+        pulse = Pulse(joined(load_settings()), sorted(parent.app.amqp.queues.consume_from), parent.concurrency)
         self._thread = threading.Thread(target=pulse.run, args=(self._stop,), name="heartbeat", daemon=True)
         self._thread.start()
         # this step is stopped before the pool is: batches still run then, and their claims need renewing

@@ -6,6 +6,7 @@ from celery import shared_task
 
 from core.celery_app import SCORE
 from core.settings import load_settings
+from core.stack import joined
 from worker.runtime import Runtime
 from worker.score import score_batch
 
@@ -13,7 +14,7 @@ from worker.score import score_batch
 @cache
 def runtime() -> Runtime:
     """One a process: made by its first task, after the fork."""
-    return Runtime(load_settings())
+    return Runtime(joined(load_settings()))
 
 
 @shared_task(name=SCORE)

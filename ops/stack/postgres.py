@@ -17,7 +17,9 @@ from ops.stack.folder import DataFolder, remove_leftovers
 from ops.stack.identity import Identity, launcher, own
 from ops.stack.process import Process
 
-USER = DATABASE = "scorebeat"
+DATABASE = "scorebeat"
+USER = "postgres"
+"""Not the database's name: a role called like the ledger's schema would find that schema before `public`."""
 CLUSTER = "postgres"
 NEW_CLUSTER = "postgres.new-"
 HBA = "local all all scram-sha-256\n"
@@ -50,7 +52,7 @@ def create_cluster(folder: DataFolder, owner: Identity, settings: Mapping[str, s
     if has_cluster(folder.path):
         _require_version(folder.path / CLUSTER)
         return
-    new = folder.path / CLUSTER; new.mkdir()
+    new = Path(tempfile.mkdtemp(prefix=NEW_CLUSTER, dir=folder.path))
     own(new, owner)
     _initdb(folder, new, owner, settings)
     (new / "pg_hba.conf").write_text(HBA)

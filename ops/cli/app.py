@@ -1,0 +1,91 @@
+"""The `scorebeat` command: which commands there are, and how each failure becomes one message and an exit code."""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+from click_didyoumean import DYMGroup
+from sqlalchemy.exc import DBAPIError
+
+from core.errors import ScorebeatError
+from core.settings import redact
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells expect it."""
+BROKEN_PIPE = 141
+"""Exit code when the reader of our output is gone, as shells expect it."""
+
+_COMMANDS = {
+    "ops.cli.stack": ("up", "demo", "worker"),
+    "ops.cli.setup": ("migrate", "apply", "check"),
+    "ops.cli.enqueue": ("plan", "enqueue"),
+    "ops.cli.look": ("runs", "show", "failures"),
+    "ops.cli.watch": ("watch",),
+    "ops.cli.act": ("requeue", "cancel", "pause", "resume"),
+    "ops.cli.models": ("models", "publish", "rollback"),
+}
+_HOMES = {name: home for home, names in _COMMANDS.items() for name in names}
+
+
+class Cli(DYMGroup):  # type: ignore[misc]  # click-didyoumean publishes no types
+    """Imports a command's module when it is asked for; names near ones for a command that is not there."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
+        return list(_HOMES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        home = _HOMES.get(cmd_name)
+        if home is None:
+            return None
+        command: click.Command = getattr(importlib.import_module(home), cmd_name)
+        return command
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> int:
+        """Run a command; ends the process with 0, 1 (the work failed), 2 (wrong usage or configuration), 130 or 141."""
+        extra["standalone_mode"] = False
+        sys.exit(guarded(lambda: super(Cli, self).main(args, prog_name or "scorebeat", **extra)))
+
+
+def guarded(command: Callable[[], Any]) -> int:
+    """The exit code of a command; every failure that we can name is one message on standard error."""
+    try:
+        code = command()
+        sys.stdout.flush()
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
+        return BROKEN_PIPE
+    except click.ClickException as error:
+        return _say(_usage(error), error.exit_code)
+    except ScorebeatError as error:
+        return _say(str(error), error.exit_code)
+    except DBAPIError as error:
+        return _say(f"PostgreSQL refused it: {' '.join(str(error.orig).split())}", ScorebeatError.exit_code)
+    return code if isinstance(code, int) else 0
+
+
+def _say(message: str, code: int) -> int:
+    click.echo(f"error: {redact(message)}", err=True)
+    return code
+
+
+def _usage(error: click.ClickException) -> str:
+    message = error.format_message()
+    context = getattr(error, "ctx", None)
+    return f"{message}\nSee `{context.command_path} --help`." if context is not None else message
+
+
+@click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="scorebeat")
+def cli() -> None:
+    """Batch inference on Celery: every row scored exactly once, whatever crashes.
+
+    \b
+    Example:
+        scorebeat demo
+    """

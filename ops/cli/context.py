@@ -1,0 +1,79 @@
+"""Where a command finds its servers: the settings' URLs, or the embedded stack of the data folder."""
+
+import getpass
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from core.events import configure_logging
+from core.settings import Settings, load_settings
+from core.stack import joined
+from db import schema
+from db.engine import reachable
+from ops.stack.embedded import database_only
+from producer.context import Producer
+from producer.messages import require_broker
+
+
+def whoami() -> str:
+    """The user whom the ledger records."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return f"user {os.getuid()}"
+
+
+def found_settings() -> Settings:
+    """The settings, with the URLs of a running embedded stack where none are set. Raises SettingsError."""
+    settings = load_settings()
+    configure_logging(settings.log_format, logging.WARNING)
+    return joined(settings)
+
+
+@contextmanager
+def unmigrated() -> Iterator[Producer]:
+    """For commands that need the database only, whatever is in it: an embedded one is started if it does not run.
+
+    Raises SettingsError saying which variable is unset, ServiceDown when the database does not answer.
+    """
+    settings = found_settings()
+    with ExitStack() as stack:
+        if settings.database_url is None:
+            url = stack.enter_context(database_only(settings.data))
+            settings = settings.model_copy(update={"database_url": url})
+        yield stack.enter_context(_producer(settings))
+
+
+@contextmanager
+def database() -> Iterator[Producer]:
+    """For commands that need the ledger, and no broker. Raises UsageError when it was never migrated."""
+    with unmigrated() as p:
+        require_ledger(p)
+        yield p
+
+
+@contextmanager
+def both() -> Iterator[Producer]:
+    """For commands that send messages. Raises SettingsError, or ServiceDown when either server does not answer."""
+    settings = found_settings()
+    settings.database(), settings.broker()
+    with _producer(settings) as p:
+        require_ledger(p)
+        require_broker(p.app)
+        yield p
+
+
+def require_ledger(p: Producer) -> None:
+    with p.engine.connect() as connection:
+        schema.require_current(connection)
+
+
+@contextmanager
+def _producer(settings: Settings) -> Iterator[Producer]:
+    p = Producer(settings, "command")
+    try:
+        with reachable(p.url):
+            yield p
+    finally:
+        p.close()

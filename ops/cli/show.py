@@ -1,0 +1,94 @@
+"""What commands print: tables for people, JSON for programs, lines for logs."""
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+WIDE = 10_000
+"""Characters of a line where nobody's window bounds it: a pipe gets each row on one line."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def console() -> Console:
+    """Standard output; nothing in a value is taken for markup."""
+    width = None if sys.stdout.isatty() else WIDE
+    return Console(markup=False, highlight=False, emoji=False, width=width, soft_wrap=False)
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Iterable[str], empty: str) -> None:
+    """Print the columns of the rows; a column that no row fills is left out. `empty` is said of no rows."""
+    if not rows:
+        click.echo(empty)
+        return
+    filled = [name for name in columns if any(row.get(name) is not None for row in rows)]
+    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in filled:
+        is_number = all(isinstance(row.get(name), int | float | None) for row in rows)
+        drawn.add_column(name.replace("_", " "), justify="right" if is_number else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(cell(row.get(name))) for name in filled))
+    console().print(drawn)
+
+
+def fields(values: Mapping[str, Any]) -> None:
+    """Print names and values below each other; what is None is left out."""
+    width = max(map(len, values), default=0)
+    for name, value in values.items():
+        if value is not None:
+            click.echo(f"{name.replace('_', ' '):<{width}}  {cell(value)}")
+
+
+def cell(value: object) -> str:
+    """A value on one line, as people write it; control characters never reach the terminal."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, timedelta):
+        return duration(value.total_seconds())
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return _CONTROL.sub(" ", str(value))
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    if whole < 7200:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def print_json(value: object) -> None:
+    """Moments as ISO 8601 with their zone, durations in seconds."""
+    click.echo(json.dumps(value, default=_json, indent=2, ensure_ascii=False))
+
+
+def note(message: str) -> None:
+    """For the person who waits: standard error, so that a program that reads our output is not disturbed."""
+    click.echo(f"note: {_CONTROL.sub(' ', message)}", err=True)
+
+
+def _json(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
