@@ -43,6 +43,10 @@ class OutputError(ModelError):
     """A model returned another length, other columns or other types than its contract says."""
 
 
+class NonsenseError(ModelError):
+    """A model returned NaN, infinity or NULL for a row; the row is to blame, or the model for that row."""
+
+
 class InputError(ModelError):
     """Rows hold values that the model cannot take; the message names the column and counts or rows."""
 

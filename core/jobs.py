@@ -121,6 +121,16 @@ Duration = Annotated[
 ]
 
 
+def _as_float(value: object) -> object:
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _threshold(share: float) -> float:
+    if share != -1 and not 0 <= share <= 1:
+        raise ValueError(f"is {share:g}; expected a share from 0 to 1, such as 0.01, or -1 for never")
+    return share
+
+
 class Job(BaseModel):
     """One checked block of jobs.toml.
 
@@ -146,6 +156,11 @@ class Job(BaseModel):
     deadline: Duration | None = None
     keep: Annotated[int, _within(1, 1000)] = 3
     allow_full_scans: bool = False
+    allow_nan: bool = False
+    error_threshold: Annotated[float, BeforeValidator(_as_float), AfterValidator(_threshold)] = 0.01
+    """Share of the run's rows that may be put aside before the run fails; -1: never."""
+    dead_runs: Annotated[int, _within(1, 1000)] = 3
+    """So many runs in a row with dead batches pause the job."""
 
     @property
     def model_name(self) -> str:

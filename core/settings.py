@@ -125,10 +125,16 @@ class Settings(BaseSettings):
     backoff: Duration = timedelta(seconds=2)
     """Pause before the second attempt; doubled each time, at most `backoff_cap`."""
     backoff_cap: Duration = timedelta(minutes=5)
-    soft_time_limit: WholeSeconds = 540
-    """Seconds a batch may take before it is asked to stop."""
-    time_limit: WholeSeconds = 600
-    """Seconds after which the process of a stuck batch is killed."""
+    batch_time_limit: WholeSeconds = 240
+    """Seconds that a model may take for a whole batch; past it the process ends, and chunks are tried."""
+    chunk_time_limit: WholeSeconds = 60
+    """Likewise for a chunk of 512 rows; past it rows are tried one by one."""
+    row_time_limit: WholeSeconds = 30
+    """Likewise for one row; past it the row is put aside."""
+    soft_time_limit: WholeSeconds = 3540
+    """Seconds an attempt may take in all before it is asked to stop; what it committed stays."""
+    time_limit: WholeSeconds = 3600
+    """Seconds after which the process of a stuck attempt is killed, whatever it does."""
 
     def database(self) -> str:
         """The database's URL. Raises SettingsError where it is unset."""

@@ -34,6 +34,10 @@ class Claim:
     rows_planned: int
     span: KeyRange
     keys: tuple[Key, ...] | None
+    care: int = 0
+    """How carefully it is to be scored: see `db.careful`."""
+    has_probe: bool = False
+    """The last attempt died while it scored one row alone."""
 
     def __str__(self) -> str:
         return f"batch {self.batch_id}: attempt {self.attempt}"
@@ -67,7 +71,8 @@ def claim(connection: Connection, batch_id: BatchId, worker: str, ttl: timedelta
             " WHERE b.id = :id AND b.state = 'pending' AND b.attempts_left > 0"
             " AND (b.next_attempt_at IS NULL OR b.next_attempt_at <= clock_timestamp())"
             " AND r.id = b.run_id AND r.state IN ('planning', 'running')"
-            " RETURNING b.id, b.run_id, b.attempt, b.attempts_left, b.rows_planned, b.first_key, b.last_key, b.keys"
+            " RETURNING b.id, b.run_id, b.attempt, b.attempts_left, b.rows_planned, b.first_key, b.last_key, b.keys,"
+            " b.care, b.probe_key IS NOT NULL AS has_probe"
         ),
         {"id": batch_id, "worker": worker, "ttl": ttl},
     ).one_or_none()
@@ -91,6 +96,8 @@ _GIVE_UP = (
     "state = CASE WHEN attempts_left > 0 THEN 'pending' ELSE 'dead' END, claim_expires_at = NULL,"
     " finished_at = CASE WHEN attempts_left > 0 THEN NULL ELSE clock_timestamp() END, error = "
 )
+_AFTER_A_DEATH = ", care = least(care + 1, 2)"
+"""The next attempt is more careful."""
 _DIE = "state = 'dead', attempts_left = 0, claim_expires_at = NULL, finished_at = clock_timestamp(), error = "
 
 
@@ -128,7 +135,7 @@ def fail_lost(connection: Connection, batch_id: BatchId, worker: str, error: str
     """The worker's parent saw the process of this batch die: free its claim at once."""
     state = connection.execute(
         text(
-            f"UPDATE scorebeat.batches SET {_GIVE_UP} :error, next_attempt_at = NULL"
+            f"UPDATE scorebeat.batches SET {_GIVE_UP} :error, next_attempt_at = NULL{_AFTER_A_DEATH}"
             " WHERE id = :id AND claimed_by = :worker AND state = 'claimed' RETURNING state"
         ),
         {"id": batch_id, "worker": worker, "error": error},
@@ -154,7 +161,7 @@ def rescue(connection: Connection) -> list[tuple[BatchId, int, str]]:
     rows = connection.execute(
         text(
             f"UPDATE scorebeat.batches SET {_GIVE_UP} format('attempt %s expired: %s died or lost the database',"
-            " attempt, claimed_by), next_attempt_at = NULL"
+            f" attempt, claimed_by), next_attempt_at = NULL{_AFTER_A_DEATH}"
             " WHERE id IN (SELECT id FROM scorebeat.batches WHERE state = 'claimed'"
             " AND claim_expires_at < clock_timestamp() FOR UPDATE SKIP LOCKED)"
             " RETURNING id, run_id, state"
@@ -170,11 +177,44 @@ def requeue_dead(
     return connection.execute(
         text(
             "UPDATE scorebeat.batches SET state = 'pending', attempts_left = :attempts, finished_at = NULL,"
-            " next_attempt_at = NULL WHERE run_id = :run_id AND state = 'dead'"
+            " next_attempt_at = NULL, care = 0, probe_key = NULL WHERE run_id = :run_id AND state = 'dead'"
             " AND (CAST(:batch_id AS bigint) IS NULL OR id = :batch_id)"
             " AND (CAST(:error AS text) IS NULL OR position(:error IN error) > 0)"
         ),
         {"run_id": run_id, "attempts": attempts, "batch_id": batch_id, "error": error},
+    ).rowcount
+
+
+def requeue_stopped(connection: Connection, run_id: int, attempts: int) -> int:
+    """Batches that were stopped because their run failed as a whole are pending again."""
+    return connection.execute(
+        text(
+            "UPDATE scorebeat.batches SET state = 'pending', attempts_left = :attempts, finished_at = NULL,"
+            " next_attempt_at = NULL, care = 0, probe_key = NULL WHERE run_id = :run_id AND state = 'cancelled'"
+        ),
+        {"run_id": run_id, "attempts": attempts},
+    ).rowcount
+
+
+def next_number(connection: Connection, run_id: int) -> int:
+    """For a batch that is added to a run that was planned before."""
+    return int(
+        connection.execute(
+            text("SELECT coalesce(max(number), 0) + 1 FROM scorebeat.batches WHERE run_id = :run_id"),
+            {"run_id": run_id},
+        ).scalar_one()
+    )
+
+
+def release_all(connection: Connection, worker: str) -> int:
+    """The worker stops and does not finish these: pending at once, budgets given back, never the numbers."""
+    return connection.execute(
+        text(
+            "UPDATE scorebeat.batches SET state = 'pending', claim_expires_at = NULL,"
+            " attempts_left = attempts_left + 1, next_attempt_at = NULL"
+            " WHERE claimed_by = :worker AND state = 'claimed'"
+        ),
+        {"worker": worker},
     ).rowcount
 
 
@@ -200,6 +240,8 @@ def _claim(row: Row[Any]) -> Claim:
         rows_planned=values["rows_planned"],
         span=KeyRange(tuple(values["first_key"]), tuple(values["last_key"])),
         keys=tuple(tuple(key) for key in keys) if keys is not None else None,
+        care=values["care"],
+        has_probe=values["has_probe"],
     )
 
 

@@ -10,10 +10,13 @@ import pyarrow.compute as pc
 import pyarrow.json
 from adbc_driver_manager.dbapi import Connection as DataConnection
 
-from core.errors import ClaimLost, OutputError
+from core.errors import ClaimLost, InputError, OutputError
+from db import quarantine
 from db.batches import Claim
 from db.prediction_sets import PredictionSet
+from db.quarantine import BadRow
 from db.source import Source
+from db.sql import Key
 from db.tables import PREDICTIONS
 from db.types import FLOATS
 
@@ -57,14 +60,28 @@ class Timing:
     predict: float
 
 
-def commit(
-    connection: DataConnection,
-    held: Claim,
-    target: PredictionSet,
-    predictions: pa.Table,
-    timing: Timing | None,
-) -> float:
-    """Fence, predictions and the batch's state in one transaction; answers its seconds.
+def fetch_keys(connection: DataConnection, statement: str) -> list[Key]:
+    """Run a statement of `PendingRows.keys`, READ ONLY as well."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION READ ONLY")
+        cursor.execute(statement)
+        table = cursor.fetch_arrow_table()
+    connection.commit()
+    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of a batch whose fate is known: predictions to store, and rows to put aside."""
+
+    predictions: pa.Table
+    bad: tuple[BadRow, ...] = ()
+    budget: int = 0
+    """Attempts that the batch has again after this progress."""
+
+
+def commit(connection: DataConnection, held: Claim, target: PredictionSet, part: Part, timing: Timing | None) -> float:
+    """Fence, predictions, bad rows and the batch's state in one transaction; answers its seconds.
 
     With `timing` the batch is committed; None keeps it claimed, for a batch that is fetched in several
     parts. Raises ClaimLost when another attempt has the batch: nothing was written.
@@ -75,12 +92,14 @@ def commit(
         if not cursor.fetchall():
             connection.rollback()
             raise ClaimLost(
-                f"{held} no longer holds the claim; its {predictions.num_rows} predictions were discarded. "
+                f"{held} no longer holds the claim; its {part.predictions.num_rows} predictions were discarded. "
                 "Whoever has the batch now scores them; nothing is to be done."
             )
-        if predictions.num_rows:
-            cursor.adbc_ingest(target.table_name, predictions, mode="append", db_schema_name=PREDICTIONS)
-        cursor.execute(_done(held, predictions.num_rows, timing, time.perf_counter() - began))
+        if part.predictions.num_rows:
+            cursor.adbc_ingest(target.table_name, part.predictions, mode="append", db_schema_name=PREDICTIONS)
+        if part.bad:
+            quarantine.put_aside(cursor, target.id, held.batch_id, part.bad)
+        cursor.execute(_done(held, part, timing, time.perf_counter() - began))
     connection.commit()
     return time.perf_counter() - began
 
@@ -130,15 +149,22 @@ def _fence(held: Claim) -> str:
     )
 
 
-def _done(held: Claim, scored: int, timing: Timing | None, seconds: float) -> str:
-    ends = ""
+def _done(held: Claim, part: Part, timing: Timing | None, seconds: float) -> str:
+    """Progress gives the budget back, and a probe that came this far has survived."""
+    scored, failed = part.predictions.num_rows, len(part.bad)
+    ends = ", probe_key = NULL"
+    if scored or failed:
+        ends += f", attempts_left = greatest(attempts_left, {part.budget:d})"
     if timing is not None:
-        ends = (
+        ends += (
             ", state = 'committed', claim_expires_at = NULL, finished_at = clock_timestamp(), error = NULL,"
             f" fetch_seconds = {timing.fetch:.6f}, predict_seconds = {timing.predict:.6f},"
             f" commit_seconds = {seconds:.6f}"
         )
-    return f"UPDATE scorebeat.batches SET rows_scored = rows_scored + {scored:d}{ends} WHERE id = {held.batch_id:d}"
+    return (
+        f"UPDATE scorebeat.batches SET rows_scored = rows_scored + {scored:d}, rows_failed = rows_failed + {failed:d}"
+        f"{ends} WHERE id = {held.batch_id:d}"
+    )
 
 
 def _read(reader: pa.RecordBatchReader, max_bytes: int) -> tuple[list[pa.RecordBatch], bool]:
@@ -183,7 +209,7 @@ def _json_lists(column: pa.Array, name: str) -> pa.Array:
             parse_options=pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error"),
         )
     except pa.ArrowInvalid as error:
-        raise OutputError(
+        raise InputError(
             f"column {name!r} holds JSON that is not an array of numbers ({error}); select such rows away, "
             "or turn them into an array in the query"
         ) from None

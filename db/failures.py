@@ -24,6 +24,13 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
+def is_about_values(error: BaseException) -> bool:
+    """A row's value cannot be computed or stored: classes 22 (data) and 54 (too large), but not 22P03."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    state = sqlstate(original) if original is not None else None
+    return state is not None and state.startswith(("22", "54")) and state not in PERMANENT
+
+
 def is_database_error(error: BaseException) -> bool:
     return isinstance(error, (DBAPIError, adbc_driver_manager.Error))
 

@@ -23,14 +23,14 @@ class PendingRows:
     def key_stream(self, *, anti_join: bool) -> str:
         """Pending keys as texts, in key order; no anti-join when the set is known to be empty."""
         keys = self.source.keys
-        conditions = [*self._chosen(), *(self._unscored(None, ()) if anti_join else ())]
+        conditions = [*self._chosen(), *(self._unscored(None, None) if anti_join else ())]
         return f"SELECT {texts(keys, 'q')} FROM {self._from(conditions)} ORDER BY {columns(keys, 'q')}"
 
     def last_key(self, first: Key, *, anti_join: bool) -> str:
         """The last pending key, at or after `first`."""
         keys = self.source.keys
         conditions = [*self._chosen(), f"{row(keys, 'q')} >= {value(keys, first)}"]
-        conditions += self._unscored(None, ()) if anti_join else ()
+        conditions += self._unscored(None, None) if anti_join else ()
         descending = ", ".join(f"{columns([k], 'q')} DESC" for k in keys)
         return f"SELECT {texts(keys, 'q')} FROM {self._from(conditions)} ORDER BY {descending} LIMIT 1"
 
@@ -46,16 +46,21 @@ class PendingRows:
     ) -> str:
         """Up to `limit` pending rows of a batch, in key order: the key columns, then the columns `names`."""
         keys = self.source.keys
-        conditions = [*self._chosen(with_keys=listed is None), within(keys, "q", span)]
-        if listed is not None:
-            conditions.append(among(keys, "q", listed))
+        conditions = [*self._chosen(with_keys=listed is None), self._place("q", span, listed)]
         if beyond is not None:
             conditions.append(after(keys, "q", beyond))
         if anti_join:
             # the range on both sides: otherwise each batch would hash the whole prediction table
-            conditions += self._unscored(span, listed or ())
+            conditions += self._unscored(span, listed)
         selected = [*(f"q.{ident(k.name)}" for k in keys), *(self.source.expression(n) for n in names)]
         return f"SELECT {', '.join(selected)} FROM {self._from(conditions)} ORDER BY {columns(keys, 'q')} LIMIT {limit}"
+
+    def keys(self, span: KeyRange, limit: int, *, listed: Sequence[Key] | None = None) -> str:
+        """The next pending keys of a batch as texts; no other column of the query is computed."""
+        keys = self.source.keys
+        conditions = [*self._chosen(with_keys=listed is None), self._place("q", span, listed)]
+        conditions += self._unscored(span, listed)
+        return f"SELECT {texts(keys, 'q')} FROM {self._from(conditions)} ORDER BY {columns(keys, 'q')} LIMIT {limit}"
 
     def _from(self, conditions: Sequence[str]) -> str:
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
@@ -67,10 +72,14 @@ class PendingRows:
             chosen.append(among(self.source.keys, "q", self.row_keys))
         return chosen
 
-    def _unscored(self, span: KeyRange | None, listed: Sequence[Key]) -> list[str]:
+    def _place(self, alias: str, span: KeyRange, listed: Sequence[Key] | None) -> str:
+        """Where the rows of a batch lie: its list of keys, or else its range."""
         keys = self.source.keys
-        near = f" AND {within(keys, 'p', span)}" if span else ""
-        near += f" AND {among(keys, 'p', listed)}" if listed else ""
+        return within(keys, alias, span) if listed is None else among(keys, alias, listed)
+
+    def _unscored(self, span: KeyRange | None, listed: Sequence[Key] | None) -> list[str]:
+        keys = self.source.keys
+        near = f" AND {self._place('p', span, listed)}" if span else ""
         scored = f"NOT EXISTS (SELECT 1 FROM {self.table} AS p WHERE {same_key(keys, 'p', 'q')}{near})"
         if not self.has_quarantine:
             return [scored]

@@ -168,6 +168,21 @@ def settle(connection: Connection, run_id: int) -> RunState | None:
     return RunState(state)
 
 
+def dead_in_a_row(connection: Connection, job: str, count: int) -> str | None:
+    """An error of the newest run, if each of the job's last `count` finished runs has dead batches."""
+    rows = connection.execute(
+        text(
+            "SELECT (SELECT left(min(error), 500) FROM scorebeat.batches b"
+            " WHERE b.run_id = r.id AND b.state = 'dead') FROM scorebeat.runs r"
+            " WHERE r.job = :job AND r.finished_at IS NOT NULL AND r.state <> 'cancelled'"
+            " ORDER BY r.id DESC LIMIT :count"
+        ),
+        {"job": job, "count": count},
+    ).scalars()
+    errors = list(rows)
+    return str(errors[0]) if len(errors) == count and all(e is not None for e in errors) else None
+
+
 def settling(connection: Connection) -> list[int]:
     """Running runs whose batches are all final."""
     rows = connection.execute(

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
@@ -158,6 +159,8 @@ batches = Table(
     Column("keys", JSONB, comment="sparse batch: the keys themselves, each a list of texts"),
     Column("attempt", Integer, nullable=False, server_default="0", comment="only grows: the fence"),
     Column("attempts_left", Integer, nullable=False, comment="the budget; may be given back"),
+    Column("care", SmallInteger, nullable=False, server_default="0", comment="0 whole, 1 chunks, 2 row by row"),
+    Column("probe_key", JSONB, comment="the row that is being scored alone"),
     _moment("next_attempt_at"),
     _moment("sent_at"),  # the message that is out for it; NULL: none
     Column("claimed_by", Text, comment="worker that has, or last had, the batch"),
@@ -174,6 +177,7 @@ batches = Table(
     CheckConstraint("sent_at IS NULL OR state = 'pending'", name="sent"),
     CheckConstraint("state <> 'dead' OR error IS NOT NULL", name="dead"),
     CheckConstraint("attempts_left >= 0 AND attempt >= 0", name="attempts"),
+    CheckConstraint("care BETWEEN 0 AND 2 AND (probe_key IS NULL OR care = 2)", name="care"),
     CheckConstraint("rows_planned > 0 AND rows_scored >= 0 AND rows_failed >= 0", name="rows"),
     UniqueConstraint("run_id", "number"),
 )

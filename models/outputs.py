@@ -1,8 +1,9 @@
 """The check between a model and its prediction table: the driver that writes compares no types."""
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from core.errors import OutputError
+from core.errors import NonsenseError, OutputError
 from models.arrow_types import lossless
 
 
@@ -19,6 +20,23 @@ def check(predicted: pa.RecordBatch, expected: pa.Schema, rows: int) -> pa.Recor
     _same_columns(predicted.schema, expected)
     arrays = [_column(predicted.column(field.name), field) for field in expected]
     return pa.RecordBatch.from_arrays(arrays, schema=expected)
+
+
+def check_finite(predicted: pa.RecordBatch) -> None:
+    """Raises NonsenseError naming the columns that hold NaN or infinity, with how many."""
+    wrong = []
+    for field, column in zip(predicted.schema, predicted.columns, strict=True):
+        values = column.flatten() if pa.types.is_list(field.type) else column
+        if not pa.types.is_floating(values.type):
+            continue
+        finite = pc.sum(pc.is_finite(values)).as_py() or 0
+        if finite + values.null_count < len(values):
+            wrong.append(f"{field.name} ({len(values) - values.null_count - finite})")
+    if wrong:
+        raise NonsenseError(
+            f"the model returned NaN or infinity in {', '.join(wrong)} of {predicted.num_rows} rows; "
+            "allow_nan = true in the job stores them"
+        )
 
 
 def _same_columns(found: pa.Schema, expected: pa.Schema) -> None:

@@ -5,16 +5,19 @@ from sqlalchemy import Connection
 from core.errors import UsageError
 from core.events import emit
 from core.states import FINAL_RUN, RunState
-from db import actions, batches, runs
+from db import actions, batches, quarantine, runs
+from db.batches import NewBatch
 from db.engine import reachable
+from db.runs import Run
+from db.sql import Key, KeyRange
 from producer.context import Producer
 from producer.dispatch import dispatch
 
 
 def requeue(p: Producer, run_id: int, by: str, *, batch_id: int | None = None, error: str | None = None) -> int:
-    """Put dead batches of the run back: all, one, or those whose error holds a text. Safe to repeat.
+    """Put dead batches and quarantined rows of the run back: all, of one batch, or by a text in their error.
 
-    Answers how many. Raises UnknownName, or UsageError for a run that cannot go on.
+    Safe to repeat. Answers how many batches. Raises UnknownName, or UsageError for a run that cannot go on.
     """
     with reachable(p.url), p.engine.begin() as connection:
         run = runs.get(connection, run_id, lock=True)
@@ -22,18 +25,35 @@ def requeue(p: Producer, run_id: int, by: str, *, batch_id: int | None = None, e
             raise UsageError(
                 f"run {run_id} was cancelled; its rows are pending. Score them with `scorebeat enqueue {run.job.name}`."
             )
-        put_back = batches.requeue_dead(connection, run_id, p.settings.max_attempts, batch_id, error)
+        attempts = p.settings.max_attempts
+        put_back = batches.requeue_dead(connection, run_id, attempts, batch_id, error)
+        if run.state is RunState.FAILED and batch_id is None:
+            put_back += batches.requeue_stopped(connection, run_id, attempts)
+        rows = quarantine.take_back(connection, run_id, batch_id, error)
+        put_back += _batches_of(connection, run, [key for _, key in rows], attempts)
         if put_back and run.state in FINAL_RUN:
             _reopen(connection, run)
         if put_back:
-            actions.record(connection, by, "run.requeued", f"run {run_id}", batches=put_back, error=error)
+            details = {"batches": put_back, "rows_from_quarantine": len(rows), "error": error}
+            actions.record(connection, by, "run.requeued", f"run {run_id}", **details)
     if put_back:
-        emit("run.requeued", run=run_id, batches=put_back, by=by)
+        emit("run.requeued", run=run_id, batches=put_back, rows_from_quarantine=len(rows), by=by)
         dispatch(p, run.job.queue)
     return put_back
 
 
-def _reopen(connection: Connection, run: runs.Run) -> None:
+def _batches_of(connection: Connection, run: Run, keys: list[Key], attempts: int) -> int:
+    """Rows that are pending again go into batches of their own, by their keys."""
+    size = run.job.batch_rows
+    number = batches.next_number(connection, run.id)
+    cut = [keys[i : i + size] for i in range(0, len(keys), size)]
+    new = [NewBatch(number + i, len(part), KeyRange(part[0], part[-1]), tuple(part)) for i, part in enumerate(cut)]
+    if new:
+        batches.add(connection, run.id, run.job.queue, attempts, new)
+    return len(new)
+
+
+def _reopen(connection: Connection, run: Run) -> None:
     other = runs.open_run(connection, run.job.name, run.model, run.model_version)
     if other is not None:
         raise UsageError(

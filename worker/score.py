@@ -1,6 +1,7 @@
 """The work: claim, fetch, predict, commit."""
 
 import time
+from dataclasses import dataclass
 from enum import StrEnum
 
 import pyarrow as pa
@@ -8,13 +9,18 @@ from sqlalchemy.exc import DBAPIError
 
 from core.errors import ClaimLost, RepeatedKey, ScorebeatError
 from core.events import emit
-from db import batches, columns, settling
+from db import batches, settling
 from db.batches import BatchId, Claim
+from db.careful import CHUNK_ROWS, Care
 from db.columns import Fetched, Timing
-from db.pending import PendingRows
-from models import scoring
+from db.quarantine import BadRow
+from worker import narrow
+from worker.attempt import Attempt, bad_row
 from worker.failure import record_failure
-from worker.runtime import Job, Runtime
+from worker.fetching import fetch
+from worker.runtime import Runtime
+from worker.storing import AlreadyThere, store
+from worker.watchdog import within
 
 
 class Outcome(StrEnum):
@@ -44,64 +50,74 @@ def score_batch(batch_id: BatchId, w: Runtime) -> Outcome:
     return Outcome.COMMITTED
 
 
+@dataclass
+class _Clock:
+    """Where the attempt's time goes, in seconds."""
+
+    fetch: float = 0.0
+    predict: float = 0.0
+
+
 def _score(held: Claim, w: Runtime) -> int:
-    """Parts of the batch, each fetched, scored and committed, until the range is empty; answers the rows."""
+    """Parts of the batch, each fetched, scored and committed, until none is left; answers the rows scored."""
     job = w.job(held.run_id)
-    model = w.model(job.version)
+    a = Attempt(held, job, w.model(job.version), w)
+    care = Care(held.care)
+    if held.has_probe:
+        a.put_probe_aside()
+        care = Care.CHUNKS
     # nothing was there when the run was planned, so nothing can be there on a first attempt
     anti_join = not (job.run.set_was_empty and held.attempt == 1)
-    fetching = predicting = 0.0
-    total, limit = 0, max(job.run.job.batch_rows, held.rows_planned) + 1
+    clock, total = _Clock(), 0
+    most = max(job.run.job.batch_rows, held.rows_planned) + 1
     while True:
         started = time.perf_counter()
-        fetched = _fetch(held, job, w, anti_join=anti_join, limit=limit)
-        fetching += time.perf_counter() - started
-        started = time.perf_counter()
-        scored = scoring.predict(model, job.binding.apply(fetched.rows))  # no transaction is open here
-        predicting += time.perf_counter() - started
-        timing = None if fetched.more else Timing(fetching, predicting)
-        if not _commit(held, job, w, fetched, scored, timing, anti_join=anti_join):
+        fetched, bad = fetch(a, most if care is Care.WHOLE else CHUNK_ROWS, anti_join=anti_join)
+        clock.fetch += time.perf_counter() - started
+        try:
+            total += _row_by_row(a, fetched, bad) if care is Care.ROWS else _part(a, fetched, bad, care, clock)
+        except AlreadyThere as error:
+            if anti_join:
+                raise RepeatedKey(
+                    f"jobs.{job.run.job.name}: the query gives a key twice: {error}. "
+                    "The key must be unique; the run is failed, what is committed stays."
+                ) from None
             anti_join = True
             continue
-        total += int(fetched.rows.num_rows)
-        if not fetched.more:
+        if not fetched.more and care is not Care.ROWS:
             return total
         # what was committed must not come again; and no more rows than fitted
-        anti_join, limit = True, max(1, fetched.rows.num_rows)
+        anti_join, most = True, max(CHUNK_ROWS, fetched.rows.num_rows)
+        care = Care.CHUNKS if care is Care.ROWS else care
 
 
-def _fetch(held: Claim, job: Job, w: Runtime, *, anti_join: bool, limit: int) -> Fetched:
-    quarantined = anti_join and w.has_quarantine(job.target.id)
-    rows = PendingRows(job.source, job.target.table, job.target.id, job.run.selection.where, quarantined)
-    statement = rows.batch(job.binding.columns, held.span, limit, anti_join=anti_join, listed=held.keys)
-    return columns.fetch(w.data, statement, job.source, limit, job.run.job.batch_bytes)
+def _part(a: Attempt, fetched: Fetched, bad: tuple[BadRow, ...], care: Care, clock: _Clock) -> int:
+    """Score and commit what was fetched; rows that the model raises for are put aside."""
+    settings = a.w.settings
+    started = time.perf_counter()
+    with within(settings.batch_time_limit if care is Care.WHOLE else settings.chunk_time_limit):
+        scored = narrow.score(a.predict, fetched.rows)
+    clock.predict += time.perf_counter() - started
+    keys = fetched.keys if scored.indices is None else fetched.keys.take(pa.array(scored.indices, pa.int64()))
+    bad += tuple(bad_row(fetched.keys, failed.index, failed.error) for failed in scored.failed)
+    timing = None if fetched.more else Timing(clock.fetch, clock.predict)
+    return store(a, keys, scored.predictions, bad, timing)
 
 
-def _commit(
-    held: Claim,
-    job: Job,
-    w: Runtime,
-    fetched: Fetched,
-    scored: pa.RecordBatch,
-    timing: Timing | None,
-    *,
-    anti_join: bool,
-) -> bool:
-    """Commit a part. False when rows of it were there already and it is to be fetched again without them."""
-    table = columns.to_ingest(w.data, job.target, fetched.keys, scored, held.batch_id)
-    try:
-        columns.commit(w.data, held, job.target, table, timing)
-    except columns.DRIVER_ERRORS as error:
-        if not columns.is_repeated_key(error):
-            raise
-        w.data.rollback()
-        if anti_join:
-            raise RepeatedKey(
-                f"jobs.{job.run.job.name}: the query gives a key twice: {columns.detail(error)}. "
-                "The key must be unique; the run is failed, what is committed stays."
-            ) from None
-        return False
-    return True
+def _row_by_row(a: Attempt, fetched: Fetched, bad: tuple[BadRow, ...]) -> int:
+    """Each row alone, its key written down before: if the process dies, the next attempt knows the row."""
+    total = 0
+    for i in range(fetched.rows.num_rows):
+        a.probe(fetched.keys, i)
+        with within(a.w.settings.row_time_limit):
+            scored = narrow.score(a.predict, fetched.rows.slice(i, 1))
+        failed = tuple(bad_row(fetched.keys, i, f.error) for f in scored.failed)
+        keys = fetched.keys.slice(i, 0 if failed else 1)
+        total += store(a, keys, scored.predictions, failed, None)
+    if bad:
+        store(a, fetched.keys.slice(0, 0), a.predict(fetched.rows.slice(0, 0)), bad, None)
+    a.calm_down()
+    return total
 
 
 def _settle(w: Runtime, run_id: int) -> None:

@@ -208,6 +208,15 @@ def upgrade() -> None:
         ),
         sa.Column("attempt", sa.Integer(), server_default="0", nullable=False, comment="only grows: the fence"),
         sa.Column("attempts_left", sa.Integer(), nullable=False, comment="the budget; may be given back"),
+        sa.Column(
+            "care", sa.SmallInteger(), server_default="0", nullable=False, comment="0 whole, 1 chunks, 2 row by row"
+        ),
+        sa.Column(
+            "probe_key",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=True,
+            comment="the row that is being scored alone",
+        ),
         sa.Column("next_attempt_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("claimed_by", sa.Text(), nullable=True, comment="worker that has, or last had, the batch"),
@@ -228,6 +237,7 @@ def upgrade() -> None:
             "state IN ('pending', 'claimed', 'committed', 'dead', 'cancelled')", name=op.f("batches_state_check")
         ),
         sa.CheckConstraint("attempts_left >= 0 AND attempt >= 0", name=op.f("batches_attempts_check")),
+        sa.CheckConstraint("care BETWEEN 0 AND 2 AND (probe_key IS NULL OR care = 2)", name=op.f("batches_care_check")),
         sa.CheckConstraint(
             "rows_planned > 0 AND rows_scored >= 0 AND rows_failed >= 0", name=op.f("batches_rows_check")
         ),

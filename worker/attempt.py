@@ -1,0 +1,111 @@
+"""One attempt at a batch: what its parts have in common."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from core.errors import ClaimLost
+from core.events import emit
+from db import batches, careful, columns, quarantine, runs
+from db.batches import Claim
+from db.columns import Part, Timing
+from db.pending import PendingRows
+from db.quarantine import BadRow
+from models import outputs, scoring
+from models.contract import Model
+from worker.narrow import places
+from worker.runtime import Job, Runtime
+
+ERROR_CHARACTERS = 2_000
+LEAST_THRESHOLD = 100
+"""Rows that may always fail, however small the run."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A claim with all that it takes to score its rows."""
+
+    held: Claim
+    job: Job
+    model: Model
+    w: Runtime
+
+    @property
+    def budget(self) -> int:
+        """Attempts that progress gives back; a job that leaves failed batches alone has one in all."""
+        return 0 if self.job.run.job.on_failure == "leave" else self.w.settings.max_attempts
+
+    def pending(self, *, anti_join: bool) -> PendingRows:
+        """How the batch's pending rows are asked for."""
+        quarantined = anti_join and self.w.has_quarantine(self.job.target.id)
+        target = self.job.target
+        return PendingRows(self.job.source, target.table, target.id, self.job.run.selection.where, quarantined)
+
+    def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Query columns in, checked outputs out; no transaction is open here."""
+        scored = scoring.predict(self.model, self.job.binding.apply(rows))
+        if not self.job.run.job.allow_nan:
+            outputs.check_finite(scored)
+        return scored
+
+    def commit(
+        self, keys: pa.RecordBatch, scored: pa.RecordBatch, bad: tuple[BadRow, ...], timing: Timing | None
+    ) -> None:
+        """Store a part of the batch; with `timing` it is the last."""
+        table = columns.to_ingest(self.w.data, self.job.target, keys, scored, self.held.batch_id)
+        columns.commit(self.w.data, self.held, self.job.target, Part(table, bad, self.budget), timing)
+        if bad:
+            self._say(bad)
+            self._stop_if_too_many()
+
+    def probe(self, keys: pa.RecordBatch, index: int) -> None:
+        """Name the row that is scored next, alone. Raises ClaimLost."""
+        with self.w.engine.begin() as connection:
+            if not careful.probe(connection, self.held, quarantine.keys_of(keys, index)):
+                raise ClaimLost(f"{self.held} no longer holds the claim; nothing of it was written")
+
+    def put_probe_aside(self) -> None:
+        """The last attempt died with one row alone: that row is the one."""
+        with self.w.engine.begin() as connection:
+            key = careful.quarantine_probe(connection, self.held, self.job.target.id, self.budget)
+        if key is not None:
+            emit("row.quarantined", run=self.held.run_id, batch=self.held.batch_id, key=list(key), error="ProcessDied")
+            self._stop_if_too_many()
+
+    def calm_down(self) -> None:
+        with self.w.engine.begin() as connection:
+            careful.calm_down(connection, self.held)
+
+    def _say(self, bad: tuple[BadRow, ...]) -> None:
+        first = bad[0]
+        emit(
+            "rows.quarantined",
+            run=self.held.run_id,
+            batch=self.held.batch_id,
+            rows=len(bad),
+            key=list(first.key),
+            error=f"{first.error_type}: {first.error}",
+        )
+
+    def _stop_if_too_many(self) -> None:
+        """Past the threshold something other than rows is wrong: the run fails and says so."""
+        share = self.job.run.job.error_threshold
+        if share < 0:
+            return
+        with self.w.engine.begin() as connection:
+            failed, planned = quarantine.count_of_run(connection, self.held.run_id)
+            allowed = max(LEAST_THRESHOLD, int(share * planned))
+            if failed <= allowed:
+                return
+            reason = (
+                f"{failed} of {planned} rows could not be scored, more than error_threshold allows ({allowed}); "
+                f"`scorebeat failures {self.held.run_id}` shows why, `scorebeat requeue {self.held.run_id}` tries again"
+            )
+            if runs.fail(connection, self.held.run_id, reason):
+                batches.cancel(connection, self.held.run_id)
+        emit("run.failed", run=self.held.run_id, reason=reason)
+
+
+def bad_row(keys: pa.RecordBatch, index: int, error: Exception) -> BadRow:
+    """A row with the error that it raised, cut to a sane size."""
+    return BadRow(quarantine.keys_of(keys, index), type(error).__name__, str(error)[:ERROR_CHARACTERS], places(error))

@@ -1,0 +1,71 @@
+"""Fetching rows of which one cannot be computed: found by its key, so that all others are read."""
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from core.errors import InputError
+from db import columns, failures
+from db.careful import CHUNK_ROWS
+from db.columns import Fetched
+from db.quarantine import BadRow
+from db.sql import Key
+from worker.attempt import ERROR_CHARACTERS, Attempt
+from worker.narrow import places
+
+
+def fetch(a: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, tuple[BadRow, ...]]:
+    """The next pending rows of the batch, at most `limit`; and rows that the query fails for."""
+    try:
+        return _read(a, limit, a.held.keys, anti_join=anti_join), ()
+    except (*columns.DRIVER_ERRORS, InputError) as error:
+        if not _is_about_a_row(error):
+            raise
+        a.w.data.rollback()
+    return _narrowed(a)
+
+
+def _narrowed(a: Attempt) -> tuple[Fetched, tuple[BadRow, ...]]:
+    """A chunk of rows, read in halves of its keys."""
+    keys = columns.fetch_keys(a.w.data, a.pending(anti_join=True).keys(a.held.span, CHUNK_ROWS, listed=a.held.keys))
+    parts = list(_halves(a, keys))
+    good = [part for part in parts if isinstance(part, Fetched)]
+    bad = tuple(part for part in parts if isinstance(part, BadRow))
+    if not good:
+        good = [_read(a, 0, a.held.keys, anti_join=True)]
+    joined = Fetched(_join([part.keys for part in good]), _join([part.rows for part in good]), more=True)
+    return joined, bad
+
+
+def _halves(a: Attempt, keys: Sequence[Key]) -> Iterator[Fetched | BadRow]:
+    if not keys:
+        return
+    try:
+        yield _read(a, len(keys) + 1, keys, anti_join=True)
+        return
+    except (*columns.DRIVER_ERRORS, InputError) as error:
+        if not _is_about_a_row(error):
+            raise
+        a.w.data.rollback()
+        if len(keys) == 1:
+            yield BadRow(keys[0], type(error).__name__, str(error)[:ERROR_CHARACTERS], places(error))
+            return
+    middle = len(keys) // 2
+    yield from _halves(a, keys[:middle])
+    yield from _halves(a, keys[middle:])
+
+
+def _read(a: Attempt, limit: int, keys: Sequence[Key] | None, *, anti_join: bool) -> Fetched:
+    statement = a.pending(anti_join=anti_join).batch(
+        a.job.binding.columns, a.held.span, limit, anti_join=anti_join, listed=keys
+    )
+    return columns.fetch(a.w.data, statement, a.job.source, limit, a.job.run.job.batch_bytes)
+
+
+def _is_about_a_row(error: BaseException) -> bool:
+    return isinstance(error, InputError) or failures.is_about_values(error)
+
+
+def _join(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    whole = pa.Table.from_batches(parts).combine_chunks().to_batches()
+    return whole[0] if whole else parts[0]

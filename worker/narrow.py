@@ -1,0 +1,105 @@
+"""Narrowing: finding the rows of a batch that a model cannot score, by halving what it is given."""
+
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+from billiard.exceptions import SoftTimeLimitExceeded
+
+from core.errors import OutputError
+
+ALIKE_FROM = 20
+"""From so many rows on, a batch of which every tried row fails alike is one failure, not one a row."""
+TRIED = 8
+
+Predict = Callable[[pa.RecordBatch], pa.RecordBatch]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A row that the model raised for."""
+
+    index: int
+    error: Exception
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Rows that were scored, by their place in what was given, and those that were not."""
+
+    indices: list[int] | None
+    """None: all."""
+    predictions: pa.RecordBatch
+    failed: tuple[Failed, ...] = ()
+
+
+def score(predict: Predict, rows: pa.RecordBatch) -> Scored:
+    """Score all rows at once; where the model raises, find the rows that it raises for.
+
+    Raises the model's error when it is not about single rows: it broke its contract, ran out of memory
+    or time, or raises alike for every row tried.
+    """
+    try:
+        return Scored(None, predict(rows))
+    except Exception as error:
+        if _is_whole(error) or _all_alike(predict, rows, error):
+            raise
+        parts = list(_halves(predict, rows, 0, error))
+    good = [part for part in parts if isinstance(part, _Good)]
+    failed = tuple(part for part in parts if isinstance(part, Failed))
+    indices = [part.start + i for part in good for i in range(part.predictions.num_rows)]
+    tables = [part.predictions for part in good]
+    if not tables:
+        return Scored([], predict(rows.slice(0, 0)), failed)
+    whole = pa.Table.from_batches(tables).combine_chunks().to_batches()
+    return Scored(indices, whole[0] if whole else tables[0], failed)
+
+
+@dataclass(frozen=True)
+class _Good:
+    start: int
+    predictions: pa.RecordBatch
+
+
+def _halves(predict: Predict, rows: pa.RecordBatch, start: int, error: Exception) -> Iterator[_Good | Failed]:
+    """`rows` failed with `error`: its halves, or the one row."""
+    if rows.num_rows == 1:
+        yield Failed(start, error)
+        return
+    middle = rows.num_rows // 2
+    for offset, half in ((0, rows.slice(0, middle)), (middle, rows.slice(middle))):
+        try:
+            yield _Good(start + offset, predict(half))
+        except Exception as worse:
+            if _is_whole(worse):
+                raise
+            yield from _halves(predict, half, start + offset, worse)
+
+
+def _is_whole(error: Exception) -> bool:
+    return isinstance(error, (OutputError, MemoryError, SoftTimeLimitExceeded))
+
+
+def _all_alike(predict: Predict, rows: pa.RecordBatch, error: Exception) -> bool:
+    """Rows from all over the batch, each alone, fail with the same error."""
+    if rows.num_rows < ALIKE_FROM:
+        return False
+    step = rows.num_rows // TRIED
+    return all(_fails_alike(predict, rows.slice(i * step, 1), error) for i in range(TRIED))
+
+
+def _fails_alike(predict: Predict, row: pa.RecordBatch, error: Exception) -> bool:
+    try:
+        predict(row)
+    except Exception as alone:
+        if _is_whole(alone):
+            raise
+        return type(alone) is type(error)
+    return False
+
+
+def places(error: BaseException) -> str:
+    """Where it was raised: file, line and function of each frame, the last 20, without any value."""
+    frames = traceback.extract_tb(error.__traceback__)[-20:]
+    return "\n".join(f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames)

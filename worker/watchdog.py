@@ -1,0 +1,18 @@
+"""The watchdog: ends this process when a model hangs, even in native code that holds the interpreter's lock."""
+
+import faulthandler
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """The block takes so long at most; past that the process writes its stacks to stderr and exits.
+
+    The worker's parent sees the death and frees the claim; the ledger makes the next attempt more careful.
+    """
+    faulthandler.dump_traceback_later(seconds, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
