@@ -106,12 +106,6 @@ def _within(least: int, most: int) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _on_failure(policy: object) -> object:
-    if policy == "retry-run":
-        raise ValueError("'retry-run' is not available in this version; use 'retry-rows' or 'leave'")
-    return policy
-
-
 def _duration(value: object) -> object:
     return parse_duration(value) if isinstance(value, str) else value
 
@@ -152,13 +146,15 @@ class Job(BaseModel):
     batch_bytes: Annotated[int, _within(1024, 2 * 1024**3)] = 256 * 1024**2
     """At most 2 GiB: Arrow counts the bytes of a text column in 32 bits."""
     rescore: Literal["never", "every-run"] = "never"
-    on_failure: Annotated[Literal["retry-rows", "leave"], BeforeValidator(_on_failure)] = "retry-rows"
+    on_failure: Literal["retry-rows", "retry-run", "leave"] = "retry-rows"
     deadline: Duration | None = None
     keep: Annotated[int, _within(1, 1000)] = 3
     allow_full_scans: bool = False
     allow_nan: bool = False
     error_threshold: Annotated[float, BeforeValidator(_as_float), AfterValidator(_threshold)] = 0.01
     """Share of the run's rows that may be put aside before the run fails; -1: never."""
+    run_attempts: Annotated[int, _within(1, 100)] = 3
+    """`retry-run`: times a run is begun before it fails."""
     dead_runs: Annotated[int, _within(1, 1000)] = 3
     """So many runs in a row with dead batches pause the job."""
 

@@ -41,6 +41,7 @@ class Run:
     selection: Selection
     set_was_empty: bool | None
     plan_attempt: int
+    tries: int
     reason: str | None
 
 
@@ -123,6 +124,7 @@ def get(connection: Connection, run_id: int, *, lock: bool = False) -> Run:
         selection=Selection(r["row_limit"], r["row_filter"], keys),
         set_was_empty=r["set_was_empty"],
         plan_attempt=r["plan_attempt"],
+        tries=r["tries"],
         reason=r["reason"],
     )
 
@@ -140,32 +142,62 @@ def is_settled(connection: Connection, run_id: int) -> bool:
     )
 
 
-def settle(connection: Connection, run_id: int) -> RunState | None:
-    """Close the run if all its batches are final; None when it is not to be closed.
+@dataclass(frozen=True)
+class Tally:
+    """What became of a run's batches and rows."""
 
-    The row is locked by a statement of its own, so that the count sees what a requeue committed before.
+    batches: int
+    dead: int
+    failed: int
+    """Rows put aside."""
+    scored: int
+    error: str | None
+    """Of the first dead batch, or of a row put aside."""
+
+
+def is_done(connection: Connection, run_id: int) -> bool:
+    """The run is running and has no open batch; its row stays locked for the transaction.
+
+    The lock is a statement of its own, so that the look at the batches sees what a requeue committed before.
     """
     locked = connection.execute(
         text("SELECT 1 FROM scorebeat.runs WHERE id = :id AND state = 'running' FOR UPDATE"), {"id": run_id}
     ).one_or_none()
-    if locked is None or not is_settled(connection, run_id):
-        return None
-    state = connection.execute(
+    return locked is not None and is_settled(connection, run_id)
+
+
+def tally(connection: Connection, run_id: int) -> Tally:
+    """Sum up the run's batches."""
+    row = connection.execute(
         text(
-            "UPDATE scorebeat.runs SET finished_at = clock_timestamp(),"
-            " state = CASE WHEN s.dead + s.failed = 0 THEN 'succeeded'"
-            " WHEN s.scored + s.failed = 0 THEN 'failed' ELSE 'partial' END,"
-            " reason = CASE WHEN s.dead > 0 THEN format('%s of %s batches are dead, the first by: %s',"
-            " s.dead, s.batches, s.error) ELSE reason END"
-            " FROM (SELECT count(*) AS batches, count(*) FILTER (WHERE state = 'dead') AS dead,"
-            " coalesce(sum(rows_failed), 0) AS failed, coalesce(sum(rows_scored), 0) AS scored,"
-            " left((array_agg(error ORDER BY id) FILTER (WHERE state = 'dead'))[1], 500) AS error"
-            " FROM scorebeat.batches WHERE run_id = :id) s"
-            " WHERE id = :id RETURNING state"
+            "SELECT count(*) AS batches, count(*) FILTER (WHERE state = 'dead') AS dead,"
+            " coalesce(sum(rows_failed), 0)::bigint AS failed, coalesce(sum(rows_scored), 0)::bigint AS scored,"
+            " left(coalesce((array_agg(error ORDER BY id) FILTER (WHERE state = 'dead'))[1],"
+            " (SELECT q.error_type || ': ' || q.error FROM scorebeat.quarantine q"
+            " JOIN scorebeat.batches z ON z.id = q.batch_id WHERE z.run_id = :id LIMIT 1)), 500) AS error"
+            " FROM scorebeat.batches WHERE run_id = :id"
         ),
         {"id": run_id},
-    ).scalar_one()
-    return RunState(state)
+    ).one()
+    return Tally(**row._mapping)
+
+
+def settle(connection: Connection, run_id: int, found: Tally) -> RunState:
+    """Close a run that is done: succeeded, partial, or failed when not a row was scored."""
+    state = RunState.PARTIAL
+    if found.dead + found.failed == 0:
+        state = RunState.SUCCEEDED
+    elif found.scored + found.failed == 0:
+        state = RunState.FAILED
+    reason = f"{found.dead} of {found.batches} batches are dead, the first by: {found.error}" if found.dead else None
+    connection.execute(
+        text(
+            "UPDATE scorebeat.runs SET finished_at = clock_timestamp(), state = :state,"
+            " reason = coalesce(:reason, reason) WHERE id = :id AND state = 'running'"
+        ),
+        {"id": run_id, "state": state, "reason": reason},
+    )
+    return state
 
 
 def dead_in_a_row(connection: Connection, job: str, count: int) -> str | None:

@@ -1,11 +1,16 @@
 """What the end of a run brings with it: its final state, and a finished generation shown and old ones dropped."""
 
+from datetime import timedelta
+
 from sqlalchemy import Connection
 
 from core.events import emit
 from core.states import RunState
-from db import jobs, prediction_sets, runs, versions, views
-from db.runs import Run
+from db import jobs, prediction_sets, runs, versions, views, whole_runs
+from db.runs import Run, Tally
+
+RETRY_BUDGET = 5
+RETRY_PAUSE = timedelta(seconds=10)
 
 
 def settle(connection: Connection, run_id: int) -> RunState | None:
@@ -14,15 +19,39 @@ def settle(connection: Connection, run_id: int) -> RunState | None:
     An every-run generation is complete when its run succeeded: the view then shows it instead of the one
     before, in the same transaction.
     """
-    state = runs.settle(connection, run_id)
-    if state is None:
+    if not runs.is_done(connection, run_id):
         return None
     run = runs.get(connection, run_id)
-    if state is not RunState.SUCCEEDED:
+    tally = runs.tally(connection, run_id)
+    if run.job.on_failure == "retry-run" and tally.dead + tally.failed:
+        state = _all_or_nothing(connection, run, tally)
+    else:
+        state = runs.settle(connection, run_id, tally)
+    if state is RunState.SUCCEEDED:
+        _show(connection, run)
+    elif state is not None:
         _pause_if_stuck(connection, run)
-    elif run.job.rescore == "every-run":
-        _show_generation(connection, run)
     return state
+
+
+def _show(connection: Connection, run: Run) -> None:
+    if run.job.on_failure == "retry-run":
+        whole_runs.show(connection, run)
+    if run.job.rescore == "every-run":
+        _show_generation(connection, run)
+
+
+def _all_or_nothing(connection: Connection, run: Run, tally: Tally) -> RunState | None:
+    """Delete what the run made and begin it again, or let it fail when that was done often enough."""
+    whole_runs.undo(connection, run, prediction_sets.get(connection, run.prediction_set_id))
+    why = f"{tally.dead} of {tally.batches} batches are dead and {tally.failed} rows failed"
+    if run.tries < run.job.run_attempts:
+        whole_runs.begin_again(connection, run, RETRY_BUDGET, RETRY_PAUSE * run.tries)
+        emit("run.begun_again", run=run.id, tries=run.tries + 1, reason=f"{why}: {tally.error}")
+        return None
+    reason = f"{why} in the last of {run.tries} tries; nothing of the run is shown: {tally.error}"
+    runs.fail(connection, run.id, reason)
+    return RunState.FAILED
 
 
 def _show_generation(connection: Connection, run: Run) -> None:

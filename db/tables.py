@@ -97,6 +97,7 @@ prediction_sets = Table(
     _moment("created_at", now=True, null=False),
     _moment("complete_at"),  # a run over it ended well: a generation may be shown from then on
     _moment("dropped_at"),  # an old generation; its table is gone
+    Column("visible_below", BigInteger, comment="readers see batches below this id; NULL: all"),
     ForeignKeyConstraint(
         ["model", "model_version"], ["scorebeat.model_versions.name", "scorebeat.model_versions.version"]
     ),
@@ -126,6 +127,7 @@ runs = Table(
     Column("planned_by", Text),
     Column("set_was_empty", Boolean, comment="nothing was scored or quarantined when it was planned"),
     _moment("planned_at"),
+    Column("tries", Integer, nullable=False, server_default="1", comment="retry-run: times it was begun"),
     _moment("finished_at"),
     Column("reason", Text, comment="why it failed, or was closed or cancelled"),
     CheckConstraint(_one_of("state", RunState), name="state"),

@@ -14,6 +14,7 @@ from db.tables import PREDICTIONS
 LOCK_TIMEOUT = "2s"
 """A waiting DDL statement blocks every new reader; so it waits briefly and is tried again."""
 TRIES = 5
+MOST_BATCH_ID = 2**63 - 1
 
 
 class ViewBusy(ScorebeatError):
@@ -55,7 +56,7 @@ def _replace(connection: Connection, job: str, shown: PredictionSet) -> None:
     wanted = _columns(connection, shown.table_name)
     kept = [name for name in now if name in wanted]
     ordered = kept + [name for name in wanted if name not in now]
-    select = f"SELECT {', '.join(ident(n) for n in ordered)} FROM {shown.table}"
+    select = f"SELECT {', '.join(ident(n) for n in ordered)} {_source(shown)}"
     if len(kept) == len(now) and all(now[n] == wanted[n] for n in kept):
         connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {view} AS {select}")
         return
@@ -72,9 +73,17 @@ def _replace(connection: Connection, job: str, shown: PredictionSet) -> None:
             "Nothing was switched; drop or change those first."
         ) from None
     # the columns in their own order again: nothing is left that knows the old one
-    connection.exec_driver_sql(f"CREATE VIEW {view} AS SELECT {', '.join(map(ident, wanted))} FROM {shown.table}")
+    connection.exec_driver_sql(f"CREATE VIEW {view} AS SELECT {', '.join(map(ident, wanted))} {_source(shown)}")
     for statement in keep:
         connection.exec_driver_sql(statement)
+
+
+def _source(shown: PredictionSet) -> str:
+    """The set's rows up to a stored number, so that a run can be shown whole: one UPDATE raises it."""
+    return (
+        f"FROM {shown.table} WHERE batch_id < coalesce((SELECT visible_below FROM scorebeat.prediction_sets"
+        f" WHERE id = {shown.id:d}), {MOST_BATCH_ID})"
+    )
 
 
 def _shows(connection: Connection, job: str) -> str | None:
@@ -85,7 +94,7 @@ def _shows(connection: Connection, job: str) -> str | None:
             " JOIN pg_rewrite r ON r.ev_class = v.oid"
             " JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid"
             " AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> v.oid"
-            " JOIN pg_class t ON t.oid = d.refobjid"
+            " JOIN pg_class t ON t.oid = d.refobjid AND t.relnamespace = v.relnamespace"
             " WHERE n.nspname = :schema AND v.relname = :job AND v.relkind = 'v' LIMIT 1"
         ),
         {"schema": PREDICTIONS, "job": job},

@@ -1,11 +1,13 @@
 """Requeue and cancel: what a person asks of a run."""
 
+from datetime import timedelta
+
 from sqlalchemy import Connection
 
 from core.errors import UsageError
 from core.events import emit
 from core.states import FINAL_RUN, RunState
-from db import actions, batches, quarantine, runs
+from db import actions, batches, quarantine, runs, whole_runs
 from db.batches import NewBatch
 from db.engine import reachable
 from db.runs import Run
@@ -26,11 +28,16 @@ def requeue(p: Producer, run_id: int, by: str, *, batch_id: int | None = None, e
                 f"run {run_id} was cancelled; its rows are pending. Score them with `scorebeat enqueue {run.job.name}`."
             )
         attempts = p.settings.max_attempts
-        put_back = batches.requeue_dead(connection, run_id, attempts, batch_id, error)
-        if run.state is RunState.FAILED and batch_id is None:
-            put_back += batches.requeue_stopped(connection, run_id, attempts)
-        rows = quarantine.take_back(connection, run_id, batch_id, error)
-        put_back += _batches_of(connection, run, [key for _, key in rows], attempts)
+        rows: list[tuple[int, Key]] = []
+        if run.state is RunState.FAILED and run.job.on_failure == "retry-run":
+            # nothing of it was kept
+            put_back = whole_runs.begin_again(connection, run, attempts, timedelta(0))
+        else:
+            put_back = batches.requeue_dead(connection, run_id, attempts, batch_id, error)
+            if run.state is RunState.FAILED and batch_id is None:
+                put_back += batches.requeue_stopped(connection, run_id, attempts)
+            rows = quarantine.take_back(connection, run_id, batch_id, error)
+            put_back += _batches_of(connection, run, [key for _, key in rows], attempts)
         if put_back and run.state in FINAL_RUN:
             _reopen(connection, run)
         if put_back:

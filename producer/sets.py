@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from core.errors import SignatureError
 from core.jobs import Job
-from db import prediction_sets, source, versions, views
+from db import prediction_sets, source, versions, views, whole_runs
 from db.prediction_sets import PredictionSet
 from db.source import Source
 from db.versions import Version
@@ -49,6 +49,10 @@ def ensure(connection: Connection, fitted: Fit) -> PredictionSet:
 def for_run(connection: Connection, fitted: Fit) -> PredictionSet:
     """The set that a new run scores into: the version's own, or a generation of the run's own."""
     found = ensure(connection, fitted)
+    if fitted.job.on_failure == "retry-run":
+        whole_runs.hide_what_comes(connection, found)
+    else:
+        whole_runs.show_as_it_comes(connection, found)
     if fitted.job.rescore == "never":
         return found
     newest = prediction_sets.find(connection, fitted.job.name, fitted.version.name, fitted.version.version)

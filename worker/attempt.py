@@ -90,8 +90,8 @@ class Attempt:
     def _stop_if_too_many(self) -> None:
         """Past the threshold something other than rows is wrong: the run fails and says so."""
         share = self.job.run.job.error_threshold
-        if share < 0:
-            return
+        if share < 0 or self.job.run.job.on_failure == "retry-run":
+            return  # a run that is shown whole fails with its first bad row, when it is settled
         with self.w.engine.begin() as connection:
             failed, planned = quarantine.count_of_run(connection, self.held.run_id)
             allowed = max(LEAST_THRESHOLD, int(share * planned))

@@ -101,6 +101,9 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("complete_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("dropped_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column(
+            "visible_below", sa.BigInteger(), nullable=True, comment="readers see batches below this id; NULL: all"
+        ),
         sa.ForeignKeyConstraint(["job"], ["scorebeat.jobs.name"], name=op.f("prediction_sets_job_fkey")),
         sa.ForeignKeyConstraint(
             ["model", "model_version"],
@@ -155,6 +158,7 @@ def upgrade() -> None:
             comment="nothing was scored or quarantined when it was planned",
         ),
         sa.Column("planned_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tries", sa.Integer(), server_default="1", nullable=False, comment="retry-run: times it was begun"),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True, comment="why it failed, or was closed or cancelled"),
         sa.CheckConstraint("(state = 'planning') = (plan_expires_at IS NOT NULL)", name=op.f("runs_lease_check")),

@@ -1,0 +1,64 @@
+"""The `retry-run` policy: a run is shown whole or not at all, and begun again when any of it failed."""
+
+from datetime import timedelta
+
+from sqlalchemy import Connection, text
+
+from db.prediction_sets import PredictionSet
+from db.runs import Run
+
+
+def hide_what_comes(connection: Connection, target: PredictionSet) -> None:
+    """Before a run: what readers see now stays, what the run commits is not seen yet."""
+    connection.execute(
+        text(
+            "UPDATE scorebeat.prediction_sets SET visible_below ="
+            " (SELECT coalesce(max(id), 0) + 1 FROM scorebeat.batches) WHERE id = :id AND visible_below IS NULL"
+        ),
+        {"id": target.id},
+    )
+
+
+def show_as_it_comes(connection: Connection, target: PredictionSet) -> None:
+    """The job has another policy now: readers see each batch when it is committed."""
+    connection.execute(
+        text("UPDATE scorebeat.prediction_sets SET visible_below = NULL WHERE id = :id AND visible_below IS NOT NULL"),
+        {"id": target.id},
+    )
+
+
+def show(connection: Connection, run: Run) -> None:
+    """The run succeeded: one number makes all of it visible."""
+    connection.execute(
+        text(
+            "UPDATE scorebeat.prediction_sets SET visible_below ="
+            " greatest(visible_below, (SELECT max(id) + 1 FROM scorebeat.batches WHERE run_id = :run))"
+            " WHERE id = :id"
+        ),
+        {"id": run.prediction_set_id, "run": run.id},
+    )
+
+
+def undo(connection: Connection, run: Run, target: PredictionSet) -> None:
+    """Delete what the run made, seen by nobody: its rows are pending again."""
+    ids = {"run": run.id}
+    batches = "(SELECT id FROM scorebeat.batches WHERE run_id = :run)"
+    connection.execute(text(f"DELETE FROM {target.table} WHERE batch_id IN {batches}"), ids)
+    connection.execute(text(f"DELETE FROM scorebeat.quarantine WHERE batch_id IN {batches}"), ids)
+
+
+def begin_again(connection: Connection, run: Run, attempts: int, pause: timedelta) -> int:
+    """All batches are pending, answered is how many; the attempts' numbers go on, so that no late worker can commit."""
+    connection.execute(
+        text("UPDATE scorebeat.runs SET tries = tries + 1 WHERE id = :run"),
+        {"run": run.id},
+    )
+    return connection.execute(
+        text(
+            "UPDATE scorebeat.batches SET state = 'pending', attempts_left = :attempts, finished_at = NULL,"
+            " claim_expires_at = NULL, sent_at = NULL, rows_scored = 0, rows_failed = 0, care = 0, probe_key = NULL,"
+            " fetch_seconds = NULL, predict_seconds = NULL, commit_seconds = NULL,"
+            " next_attempt_at = clock_timestamp() + CAST(:pause AS interval) WHERE run_id = :run"
+        ),
+        {"run": run.id, "attempts": attempts, "pause": pause},
+    ).rowcount
