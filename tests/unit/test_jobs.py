@@ -47,7 +47,7 @@ def mistake_in(file: Path, text: str) -> str:
         ("queue = 'control'", "is a queue of Scorebeat's own"),
         ("name = 'iris'", "is not a key; the name of a job stands in [jobs.iris]"),
         ("batchrows = 1", "Did you mean 'batch_rows'"),
-        ("on_failure = 'retry'", "is 'retry'; expected 'retry-rows' or 'leave'"),
+        ("on_failure = 'retry'", "is 'retry'; expected 'retry-rows', 'retry-run' or 'leave'"),
         ("keep = 0", "is 0; expected a whole number from 1 to 1,000"),
         ("keep = {a = 1}", "is a table; expected a whole number"),
     ],

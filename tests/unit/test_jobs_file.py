@@ -32,7 +32,7 @@ timezone = "Europe/Berln"
 queue = "plan"
 deadline = "soon"
 rescore = "sometimes"
-on_failure = "retry-run"
+on_failure = "retry-once"
 keep = 2.5
 '''
 
@@ -144,7 +144,7 @@ def test_every_mistake_of_every_job_is_reported_at_once(file: Path) -> None:
         "line 18, jobs.Big__Job.queue: 'plan' is a queue of Scorebeat's own; expected another, such as 'cpu'",
         "line 19, jobs.Big__Job.deadline: 'soon' is not a duration; expected a number and s, m, h or d, such as '45m'",
         "line 20, jobs.Big__Job.rescore: is 'sometimes'; expected 'never' or 'every-run'",
-        "line 21, jobs.Big__Job.on_failure: 'retry-run' is not available in this version; use 'retry-rows' or 'leave'",
+        "line 21, jobs.Big__Job.on_failure: is 'retry-once'; expected 'retry-rows', 'retry-run' or 'leave'",
         "line 22, jobs.Big__Job.keep: is 2.5; expected a whole number",
     ]
 

@@ -69,12 +69,12 @@ def test_every_mistake_is_reported_at_once(put: Put) -> None:
 
 
 def test_settings_that_contradict_each_other_are_refused_together(put: Put) -> None:
-    put(HEARTBEAT="10", BACKOFF="10m", SOFT_TIME_LIMIT="10m")
+    put(HEARTBEAT="10", BACKOFF="10m", SOFT_TIME_LIMIT="1h")
 
     text = refusal()
     assert "SCOREBEAT_HEARTBEAT is 10s and SCOREBEAT_CLAIM_TTL 15s: a claim must outlast two heartbeats" in text
     assert "SCOREBEAT_BACKOFF is 10m and SCOREBEAT_BACKOFF_CAP 5m" in text
-    assert "SCOREBEAT_SOFT_TIME_LIMIT is 600s and SCOREBEAT_TIME_LIMIT 600s" in text
+    assert "SCOREBEAT_SOFT_TIME_LIMIT is 3600s and SCOREBEAT_TIME_LIMIT 3600s" in text
 
 
 @pytest.mark.parametrize(
