@@ -33,6 +33,11 @@ _PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".dill", ".cloudpickle"})
 _CONVERT = "import skops.io; skops.io.dump(model, 'model.skops')"
 
 
+def register(suffix: str, module: str) -> None:
+    """Read files of this suffix by a module that is a `Format`."""
+    _BY_SUFFIX[suffix] = module
+
+
 def format_of(path: Path) -> Format:
     """The format of a file, by its suffix. Raises StoreError for one that is not accepted."""
     suffix = path.suffix.lower()

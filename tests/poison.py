@@ -1,0 +1,67 @@
+"""A model format of the tests' own, whose models misbehave for chosen rows; a worker gets it by `-I tests.poison`.
+
+The file is JSON: {"raise": [...], "exit": [...], "segfault": [...], "hang": [...], "nan": [...], "seconds_a_row": 0},
+each list the values of `x` for which the model does so. For every other row `value` is 2 x.
+"""
+
+import ctypes
+import json
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from models import registry
+from models.contract import Input, Signature
+
+NAME = "poison"
+DEVICES = ("cpu",)
+SUFFIX = ".poison"
+SIGNATURE = Signature((Input("x", pa.float64()),), pa.schema([("value", pa.float64())]))
+
+
+def inspect(path: Path, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> Signature:
+    del path, inputs, outputs
+    return SIGNATURE
+
+
+def load(path: Path, signature: Signature) -> "Poison":
+    return Poison(json.loads(path.read_text()), signature.outputs)
+
+
+class Poison:
+    """Doubles `x`, or does what its file says."""
+
+    def __init__(self, poison: dict[str, Any], outputs: pa.Schema) -> None:
+        self.outputs = outputs
+        self._poison = {kind: np.array(values, float) for kind, values in poison.items() if isinstance(values, list)}
+        self._pause = float(poison.get("seconds_a_row", 0))
+
+    def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        x = rows.column(0).to_numpy(zero_copy_only=False)
+        if self._holds("raise", x):
+            raise ValueError("the model does not like a row")
+        if self._holds("exit", x):
+            os._exit(3)
+        if self._holds("segfault", x):
+            ctypes.string_at(0)
+        if self._holds("hang", x):
+            threading.Event().wait()
+        if self._holds("hang holding the lock", x):
+            ctypes.PyDLL(None).pause()
+        time.sleep(self._pause * len(x))
+        value = np.where(np.isin(x, self._poison.get("nan", [])), np.nan, 2 * x)
+        if self._holds("wrong length", x):
+            value = value[:-1]
+        return pa.RecordBatch.from_arrays([pa.array(value)], schema=self.outputs)
+
+    def _holds(self, kind: str, x: np.ndarray) -> bool:
+        return bool(np.isin(self._poison.get(kind, np.array([])), x).any())
+
+
+registry.register(SUFFIX, __name__)

@@ -1,0 +1,65 @@
+"""The system under the soak: servers, beat, control and two CPU workers, under the supervisor that `up` uses."""
+
+import json
+import sys
+from pathlib import Path
+
+from core.jobs import Job
+from core.settings import Settings, load_settings
+from db import jobs, schema, versions
+from models import store
+from ops.stack.process import Process
+from ops.stack.up import child_environment, up
+from producer import sets
+from producer.context import Producer
+from tests import poison
+
+JOB = Job(
+    name="soak", query="SELECT id, x FROM items", key=("id",), model="poison", batch_rows=2_000, error_threshold=-1
+)
+
+
+def serve(rows: int, poisoned: dict[str, object]) -> int:
+    """Run everything in this terminal until SIGTERM; the table has ids 1 to `rows`, and x = id."""
+    settings = load_settings()
+    return up(settings, lambda reachable: _prepare(reachable, rows, poisoned), _processes)
+
+
+def _processes(settings: Settings) -> list[Process]:
+    environment = child_environment(settings)
+    celery = (sys.executable, "-m", "celery", "-A", "worker")
+
+    def worker(name: str, queue: str, processes: int) -> Process:
+        options = ("-Q", queue, "-n", f"{name}@%h", "-c", str(processes), "-I", poison.__name__, "-l", "WARNING")
+        return Process(name, (*celery, "worker", *options, "--without-gossip", "--without-mingle"), environment)
+
+    return [
+        worker("control", "control", 1),
+        worker("plan", "plan", 1),
+        worker("cpu-a", "cpu", 2),
+        worker("cpu-b", "cpu", 2),
+        Process("beat", (*celery, "beat", "-l", "WARNING"), environment),
+    ]
+
+
+def _prepare(settings: Settings, rows: int, poisoned: dict[str, object]) -> None:
+    p = Producer(settings, "soak")
+    with p.engine.begin() as connection:
+        schema.migrate(connection)
+        connection.exec_driver_sql("CREATE TABLE items (id bigint PRIMARY KEY, x float8 NOT NULL)")
+        connection.exec_driver_sql(f"INSERT INTO items SELECT i, i FROM generate_series(1, {rows:d}) i")
+    file = Path(settings.data).parent / f"model{poison.SUFFIX}"
+    file.write_text(json.dumps(poisoned))
+    artifact = store.add(settings.artifacts, file, JOB.model_name)
+    with p.engine.begin() as connection:
+        connection.exec_driver_sql("ANALYZE items")
+        jobs.apply(connection, [JOB], "soak")
+        new = versions.NewVersion(
+            artifact.name, artifact.version, artifact.format, artifact.digest, artifact.signature.to_json()
+        )
+        sets.ensure(connection, sets.fit(connection, p.url, JOB, versions.add(connection, new, "soak")))
+    p.close()
+
+
+if __name__ == "__main__":
+    sys.exit(serve(int(sys.argv[1]), json.loads(sys.argv[2])))
