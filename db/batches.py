@@ -160,8 +160,9 @@ def rescue(connection: Connection) -> list[tuple[BatchId, int, str]]:
     """Free expired claims, but not one whose worker is committing now; (batch, run, new state) of each."""
     rows = connection.execute(
         text(
-            f"UPDATE scorebeat.batches SET {_GIVE_UP} format('attempt %s expired: %s died or lost the database',"
-            f" attempt, claimed_by), next_attempt_at = NULL{_AFTER_A_DEATH}"
+            f"UPDATE scorebeat.batches SET {_GIVE_UP} 'attempt ' || attempt || ' expired: '"
+            " || coalesce(claimed_by, 'nobody') || ' died or lost the database',"
+            f" next_attempt_at = NULL{_AFTER_A_DEATH}"
             " WHERE id IN (SELECT id FROM scorebeat.batches WHERE state = 'claimed'"
             " AND claim_expires_at < clock_timestamp() FOR UPDATE SKIP LOCKED)"
             " RETURNING id, run_id, state"

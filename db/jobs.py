@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, case, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from core.errors import UnknownName, near
@@ -46,7 +46,7 @@ def _store(connection: Connection, job: Job) -> None:
     spec = job.model_dump(mode="json")
     new = insert(jobs).values(name=job.name, spec=spec)
     # a job that comes back is as new: ticks from before are not made up
-    returned = jobs.c.removed_at.is_not(None)
+    answered_at = case((jobs.c.removed_at.is_not(None), func.now()), else_=jobs.c.last_due_at)
     connection.execute(
         new.on_conflict_do_update(
             index_elements=["name"],
@@ -54,7 +54,7 @@ def _store(connection: Connection, job: Job) -> None:
                 "spec": spec,
                 "applied_at": func.now(),
                 "removed_at": None,
-                "last_due_at": func.coalesce(select(func.now()).where(returned).scalar_subquery(), jobs.c.last_due_at),
+                "last_due_at": answered_at,
             },
         )
     )

@@ -52,6 +52,8 @@ def require_current(connection: Connection) -> None:
 
 def differences(connection: Connection) -> list[Any]:
     """How the migrated database differs from `db.tables`; empty when they are equal."""
+    # to a role named as our schema it is the default one, which Alembic would leave out
+    connection.dialect.default_schema_name = "public"
     context = MigrationContext.configure(connection, opts={**alembic_options(), "compare_type": True})
     found: list[Any] = compare_metadata(context, metadata)
     return found

@@ -147,7 +147,8 @@ def _one_select(url: str, job: Job) -> None:
 
 
 def _reason(message: str) -> str:
-    line = next((part for part in message.splitlines() if "ERROR:" in part), message).split("ERROR:")[-1].strip()
+    lines = message.splitlines()
+    line = next((part for part in lines if "ERROR:" in part), lines[0]).split("ERROR:")[-1].strip()
     if "multiple commands" in message:
         return "holds several statements; expected one SELECT"
     if "syntax error" in line or "WITH clause containing a data-modifying" in line:

@@ -39,7 +39,8 @@ def literal(value: str) -> str:
 
 def subquery(query: str, alias: str = "q") -> str:
     """The query as a table; the newline ends a comment that the query may close with."""
-    return f"(\n{query.strip().rstrip(';')}\n) AS {alias}"
+    inner = query.rstrip("; \t\r\n")
+    return f"(\n{inner}\n) AS {alias}"
 
 
 def columns(keys: Sequence[KeyColumn], alias: str) -> str:
@@ -59,7 +60,12 @@ def value(keys: Sequence[KeyColumn], key: Key) -> str:
 
 def within(keys: Sequence[KeyColumn], alias: str, keep: KeyRange) -> str:
     """Condition: the key lies in the range."""
-    return f"{row(keys, alias)} >= {value(keys, keep.first)} AND {row(keys, alias)} <= {value(keys, keep.last)}"
+    ends = f"{row(keys, alias)} >= {value(keys, keep.first)} AND {row(keys, alias)} <= {value(keys, keep.last)}"
+    if len(keys) == 1:
+        return ends
+    # implied, but the planner does not see that the ends of a row belong together and expects a large part
+    # of the table between them
+    return f"{ends} AND {within(keys[:1], alias, KeyRange(keep.first[:1], keep.last[:1]))}"
 
 
 def after(keys: Sequence[KeyColumn], alias: str, key: Key) -> str:

@@ -29,7 +29,10 @@ class Producer:
 
     @cached_property
     def app(self) -> Celery:
-        return make_app(self.settings)
+        made = make_app(self.settings)
+        # a broker that is away is found out soon: a plan must not wait 6 s for each group of messages
+        made.conf.broker_transport_options |= {"max_retries": 1, "interval_start": 0.1, "interval_max": 0.1}
+        return made
 
     def close(self) -> None:
         if "engine" in self.__dict__:

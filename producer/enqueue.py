@@ -44,6 +44,7 @@ def enqueue(p: Producer, request: Request) -> Enqueued:
     """
     with reachable(p.url), p.engine.begin() as connection:
         if request.run_key is not None:
+            jobs.get(connection, request.job, lock=True)  # a repeat at the same moment waits here, and finds the run
             before = runs.by_key(connection, request.run_key)
             if before is not None:
                 return Enqueued(_same_job(before, request), is_new=False)

@@ -1,6 +1,7 @@
 """Messages to the broker: hints that something is to be done; what it is stands in the ledger."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -8,6 +9,9 @@ from kombu.exceptions import OperationalError
 from core.celery_app import DEFAULT_QUEUE, PLAN, PLAN_QUEUE, SCORE, queue
 from core.errors import ServiceDown
 from core.events import emit
+
+SOON = {"interval_start": 0.1, "interval_max": 0.1}
+"""Seconds between tries: a broker that is away is found out soon, for the ledger remembers what was not sent."""
 
 
 def send(app: Celery, task: str, args: Sequence[int]) -> bool:
@@ -36,9 +40,14 @@ def send_batches(app: Celery, queue_name: str, batch_ids: Sequence[int]) -> int:
 
 def waiting(app: Celery, queue_name: str) -> int:
     """Messages that wait in the queue. Raises ServiceDown."""
+
+    def declare(channel: Any) -> int:
+        return int(channel.queue_declare(queue_name)[1])
+
     try:
-        with app.connection_or_acquire() as connection, connection.channel() as channel:
-            return int(channel.queue_declare(queue_name)[1])
+        with app.connection_or_acquire() as connection:
+            found, _ = connection.autoretry(declare, max_retries=1, **SOON)()
+            return int(found)
     except OperationalError as error:
         raise ServiceDown(f"the broker does not answer: {' '.join(str(error).split())}") from None
 
@@ -47,7 +56,7 @@ def require_broker(app: Celery) -> None:
     """Raises ServiceDown, in one line and without the password, when the broker is not to be had."""
     with app.connection_for_write() as connection:
         try:
-            connection.ensure_connection(max_retries=1, interval_start=0.1, interval_max=0.1)
+            connection.ensure_connection(max_retries=1, **SOON)
         except (OperationalError, *connection.connection_errors) as error:
             raise ServiceDown(
                 f"the broker at {connection.as_uri()} cannot be used: {' '.join(str(error).split())}. "

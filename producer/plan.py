@@ -50,12 +50,13 @@ def plan(p: Producer, run_id: int) -> int | None:
         emit("plan.lost", run=run_id, attempt=attempt, reason=str(error))
         return None
     except ScorebeatError as error:
-        _fail(p, run_id, str(error))
+        _fail(p, run_id, attempt, str(error))
         return None
     except DBAPIError as error:
         if failures.is_transient(error):
             raise  # the lease expires, and rescue sends the plan again or goes on with what it made
-        _fail(p, run_id, f"jobs.{run.job.name}.query fails in PostgreSQL: {' '.join(str(error.orig).split())}")
+        reason = " ".join(str(error.orig).split())
+        _fail(p, run_id, attempt, f"jobs.{run.job.name}.query fails in PostgreSQL: {reason}")
         return None
     with p.engine.begin() as connection:
         plan_lease.finish(connection, run_id, attempt)
@@ -151,8 +152,11 @@ def _store(p: Producer, planned: _Plan, group: list[NewBatch]) -> None:
         batches.add(connection, run.id, run.job.queue, attempts, group)
 
 
-def _fail(p: Producer, run_id: int, reason: str) -> None:
+def _fail(p: Producer, run_id: int, attempt: int, reason: str) -> None:
+    """The run fails, unless this attempt lost the plan: then it is another's to judge."""
     with p.engine.begin() as connection:
+        if not plan_lease.extend(connection, run_id, attempt, p.settings.claim_ttl):
+            return
         runs.fail(connection, run_id, reason)
         batches.cancel(connection, run_id)
     emit("run.failed", run=run_id, reason=reason)

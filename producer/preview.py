@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from core.errors import PlanError
+from core.errors import QueryError
 from db import jobs, pending, planning, prediction_sets, runs, source, status, versions
 from db.engine import reachable
 from db.pending import PendingRows
@@ -33,8 +33,8 @@ class Preview:
 def preview(p: Producer, name: str) -> Preview:
     """Read the pending keys as planning does, in one READ ONLY transaction.
 
-    Raises UnknownName, QueryError (also for a query that cannot use the key range), SignatureError, or
-    PlanError for keys that are NULL or repeat.
+    Raises UnknownName, SignatureError, or QueryError: also for a query that cannot use the key range, and
+    for keys that are NULL or repeat.
     """
     with reachable(p.url), planning.reading(p.engine) as reader:
         job = jobs.get(reader, name).job
@@ -55,11 +55,11 @@ def preview(p: Producer, name: str) -> Preview:
 
 
 def require_good_keys(reader: Connection, fitted: Fit) -> None:
-    """Keys are unique and not NULL, and PostgreSQL can read the query by their range."""
+    """Raises QueryError unless keys are unique and not NULL, and PostgreSQL can read the query by their range."""
     if not source.is_unique(reader, fitted.source):
         bad = source.bad_keys(reader, fitted.source)
         if bad:
-            raise PlanError(
+            raise QueryError(
                 f"jobs.{fitted.job.name}.key must be unique and not NULL; the query gives {', '.join(bad)}."
             )
     first = planning.first_key(reader, fitted.source)

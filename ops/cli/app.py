@@ -10,7 +10,7 @@ import click
 from click_didyoumean import DYMGroup
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import ScorebeatError
+from core.errors import ScorebeatError, SettingsError
 from core.settings import redact
 
 INTERRUPTED = 130
@@ -43,6 +43,21 @@ class Cli(DYMGroup):  # type: ignore[misc]  # click-didyoumean publishes no type
         command: click.Command = getattr(importlib.import_module(home), cmd_name)
         return command
 
+    # a broken pipe is caught here before click sees it, who calls it a failure of the work
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        try:
+            context: click.Context = super().make_context(*args, **extra)
+        except BrokenPipeError:
+            raise click.exceptions.Exit(_reader_gone()) from None
+        return context
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            return _reader_gone()
+
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> int:
         """Run a command; ends the process with 0, 1 (the work failed), 2 (wrong usage or configuration), 130 or 141."""
         extra["standalone_mode"] = False
@@ -58,20 +73,29 @@ def guarded(command: Callable[[], Any]) -> int:
         click.echo("interrupted", err=True)
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
-        return BROKEN_PIPE
+        return _reader_gone()
     except click.ClickException as error:
         return _say(_usage(error), error.exit_code)
     except ScorebeatError as error:
-        return _say(str(error), error.exit_code)
+        return _say(_told(error), error.exit_code)
     except DBAPIError as error:
-        return _say(f"PostgreSQL refused it: {' '.join(str(error.orig).split())}", ScorebeatError.exit_code)
+        return _say(redact(f"PostgreSQL refused it: {' '.join(str(error.orig).split())}"), ScorebeatError.exit_code)
     return code if isinstance(code, int) else 0
 
 
+def _reader_gone() -> int:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
+    return BROKEN_PIPE
+
+
 def _say(message: str, code: int) -> int:
-    click.echo(f"error: {redact(message)}", err=True)
+    click.echo(f"error: {message}", err=True)
     return code
+
+
+def _told(error: ScorebeatError) -> str:
+    """A settings error shows what a URL looks like, and never what it is; elsewhere a password may have slipped in."""
+    return str(error) if isinstance(error, SettingsError) else redact(str(error))
 
 
 def _usage(error: click.ClickException) -> str:

@@ -15,15 +15,24 @@ from rich.text import Text
 
 WIDE = 10_000
 """Characters of a line where nobody's window bounds it: a pipe gets each row on one line."""
+NAMES = frozenset({"id", "run", "number", "model_version", "attempt"})
+"""Columns whose numbers name something: nobody writes run 1,204."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
+class _Console(Console):
+    """Leaves a broken pipe to `ops.cli.app`."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # noqa: PLE0704 -- called by rich from its handler
+
+
 def console() -> Console:
     """Standard output; nothing in a value is taken for markup."""
     width = None if sys.stdout.isatty() else WIDE
-    return Console(markup=False, highlight=False, emoji=False, width=width, soft_wrap=False)
+    return _Console(markup=False, highlight=False, emoji=False, width=width, soft_wrap=False)
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Iterable[str], empty: str) -> None:
@@ -37,7 +46,7 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Iterable[str], empty: str)
         is_number = all(isinstance(row.get(name), int | float | None) for row in rows)
         drawn.add_column(name.replace("_", " "), justify="right" if is_number else "left", overflow="fold")
     for row in rows:
-        drawn.add_row(*(Text(cell(row.get(name))) for name in filled))
+        drawn.add_row(*(Text(_cell(name, row.get(name))) for name in filled))
     console().print(drawn)
 
 
@@ -46,7 +55,7 @@ def fields(values: Mapping[str, Any]) -> None:
     width = max(map(len, values), default=0)
     for name, value in values.items():
         if value is not None:
-            click.echo(f"{name.replace('_', ' '):<{width}}  {cell(value)}")
+            click.echo(f"{name.replace('_', ' '):<{width}}  {_cell(name, value)}")
 
 
 def cell(value: object) -> str:
@@ -60,6 +69,10 @@ def cell(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return _CONTROL.sub(" ", str(value))
+
+
+def _cell(name: str, value: object) -> str:
+    return str(value) if name in NAMES and value is not None else cell(value)
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,51 @@
+"""Sets the example up, as often as you like: python -m examples.iris.setup."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from core.errors import ScorebeatError
+from db import versions
+from examples.iris import data, items, train
+from ops.cli.context import database, whoami
+from producer import publish
+from producer.context import Producer
+
+JOBS = Path(__file__).parent / "jobs.toml"
+MODEL = "iris"
+
+
+def fill(p: Producer, count: int = data.COUNT) -> int:
+    """The table with `count` flowers; answers how many were added, none when it has some already."""
+    with p.engine.begin() as connection:
+        items.create(connection)
+        return items.fill(connection, data.rows(count).tolist())
+
+
+def add_model(p: Producer, by: str) -> bool:
+    """Train and add the model; False when a version is there already."""
+    with p.engine.connect() as connection:
+        if versions.listing(connection, MODEL):
+            return False
+    with tempfile.TemporaryDirectory() as folder:
+        model, _ = train.train()
+        train.write_skops(model, Path(folder) / "iris.skops")
+        publish.add(p, Path(folder) / "iris.skops", MODEL, by)
+    return True
+
+
+def main() -> int:
+    """Table, rows and model; the job is applied by `scorebeat apply`."""
+    try:
+        with database() as p:
+            print(f"table items: {fill(p):,} rows added")
+            print(f"model {MODEL}: {'added' if add_model(p, whoami()) else 'was there'}")
+    except ScorebeatError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print("next: scorebeat apply --file examples/iris/jobs.toml, then scorebeat enqueue iris --wait")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""`requeue`, `cancel`, `pause`, `resume`: what a person does to runs and jobs."""
+
+import click
+
+from core.errors import UnknownName
+from db import jobs, status
+from ops.cli import show
+from ops.cli.context import both, database, whoami
+from producer import requeue as by_hand
+
+
+@click.command()
+@click.argument("run", type=int)
+@click.option("--batch", type=int, help="This batch only.")
+@click.option("--error", metavar="TEXT", help="Only batches whose error holds this text.")
+def requeue(run: int, batch: int | None, error: str | None) -> None:
+    """Put the dead batches of a RUN back: they are scored again. Safe to repeat.
+
+    \b
+    Example:
+        scorebeat requeue 3 --error "connection refused"
+    """
+    with both() as p:
+        with p.engine.connect() as connection:
+            status.get(connection, run)
+            if batch is not None and not status.batches(connection, run, batch):
+                raise UnknownName(f"run {run} has no batch {batch}; `scorebeat show {run} --json` lists its batches")
+        count = by_hand.requeue(p, run, whoami(), batch_id=batch, error=error)
+    click.echo(
+        f"{count} batch{'es' * (count != 1)} of run {run} put back; `scorebeat watch {run}` shows it"
+        if count
+        else f"no dead batch of run {run} matches; nothing was changed"
+    )
+
+
+@click.command()
+@click.argument("run", type=int)
+def cancel(run: int) -> None:
+    """Stop an open RUN: what it scored stays, the rest is pending for the next run.
+
+    \b
+    Example:
+        scorebeat cancel 3
+    """
+    with database() as p:
+        moved = by_hand.cancel(p, run, whoami())
+    click.echo(f"run {run} is cancelled" if moved else f"run {run} was over already; nothing was changed")
+
+
+@click.command()
+@click.argument("job")
+@click.option("--reason", default="by hand", show_default=True, help="Shown wherever the pause is.")
+def pause(job: str, reason: str) -> None:
+    """Answer no ticks of JOB until it is resumed. Its open run goes on.
+
+    \b
+    Example:
+        scorebeat pause iris --reason "the table is being rebuilt"
+    """
+    with database() as p, p.engine.begin() as connection:
+        moved = jobs.pause(connection, job, whoami(), reason)
+        row = jobs.get(connection, job)
+    if moved:
+        click.echo(f"job {job} is paused; `scorebeat resume {job}` ends that")
+    else:
+        click.echo(f"job {job} was paused before, by {row.paused_by}: {show.cell(row.paused_reason)}")
+
+
+@click.command()
+@click.argument("job")
+def resume(job: str) -> None:
+    """Answer the ticks of JOB again, from the next one.
+
+    \b
+    Example:
+        scorebeat resume iris
+    """
+    with database() as p, p.engine.begin() as connection:
+        moved = jobs.resume(connection, job, whoami())
+    click.echo(f"job {job} is resumed" if moved else f"job {job} was not paused; nothing was changed")

@@ -1,0 +1,148 @@
+"""What `check` looks at, one finding each; a finding that is wrong never hides those after it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from core.celery_app import CONTROL_QUEUE, PLAN_QUEUE
+from core.errors import ScorebeatError
+from core.jobs import Job
+from core.jobs_file import read_jobs
+from core.settings import redact
+from db import jobs, planning, schema, status, versions, workers
+from db.engine import require_version
+from db.versions import Version
+from models import store
+from ops.cli.context import unmigrated
+from producer.apply import check as check_job
+from producer.context import Producer
+from producer.messages import require_broker
+from producer.preview import require_good_keys
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    verdict: str
+    """ok, warning or problem."""
+    text: str
+
+
+def check_all() -> list[Finding]:
+    """All findings, in the order in which one would mend them. Raises only where no settings can be had."""
+    with unmigrated() as p:
+        return list(_all(p))
+
+
+def _all(p: Producer) -> Iterator[Finding]:
+    yield Finding("settings", "ok", redact(f"database {p.url}, broker {p.settings.broker_url or 'none'}"))
+    yield _try("database", lambda: _database(p))
+    ledger = _try("ledger", lambda: _ledger(p))
+    yield ledger
+    yield _try("broker", lambda: _broker(p))
+    if ledger.verdict == "ok":
+        yield from _of_ledger(p)
+
+
+def _of_ledger(p: Producer) -> Iterator[Finding]:
+    with p.engine.connect() as connection:
+        listed = [row.job for row in jobs.listing(connection)]
+        models = versions.listing(connection)
+    yield _try("jobs file", lambda: _file(p, listed))
+    for job in listed:
+        yield _try(f"job {job.name}", lambda job=job: _job(p, job))  # type: ignore[misc]  # bound now, on purpose
+    for version in models:
+        yield _try(f"model {version}", lambda version=version: _model(p, version))  # type: ignore[misc]  # as above
+    with p.engine.connect() as connection:
+        yield from _workers(connection, listed)
+
+
+def _try(subject: str, look: Callable[[], str | Finding]) -> Finding:
+    try:
+        found = look()
+    except ScorebeatError as error:
+        return Finding(subject, "problem", redact(str(error)))
+    except DBAPIError as error:
+        return Finding(subject, "problem", f"PostgreSQL refused it: {redact(' '.join(str(error.orig).split()))}")
+    return found if isinstance(found, Finding) else Finding(subject, "ok", found)
+
+
+def _database(p: Producer) -> str:
+    require_version(p.engine)
+    with p.engine.connect() as connection:
+        return f"PostgreSQL {status.server_version(connection)}"
+
+
+def _ledger(p: Producer) -> str:
+    with p.engine.connect() as connection:
+        schema.require_current(connection)
+        return f"revision {schema.revision(connection)}"
+
+
+def _broker(p: Producer) -> str | Finding:
+    if p.settings.broker_url is None:  # an embedded database that was started for this command
+        return Finding("broker", "warning", "the embedded stack does not run; start it with `scorebeat up`")
+    require_broker(p.app)
+    return "answers"
+
+
+def _file(p: Producer, listed: list[Job]) -> str | Finding:
+    path = p.settings.jobs
+    if not path.exists():
+        return Finding("jobs file", "warning", f"there is no {path}; jobs come from the database")
+    wanted = {job.name: job for job in read_jobs(path)}
+    known = {job.name: job for job in listed}
+    different = sorted(name for name in wanted.keys() | known.keys() if wanted.get(name) != known.get(name))
+    if different:
+        text = f"{path} and the database differ in {', '.join(different)}; run `scorebeat apply`"
+        return Finding("jobs file", "warning", text)
+    return f"{path}, {len(wanted)} jobs, all applied"
+
+
+def _job(p: Producer, job: Job) -> str | Finding:
+    with planning.reading(p.engine) as reader:
+        found = check_job(reader, p.url, job)
+        if isinstance(found, str):
+            return Finding(f"job {job.name}", "warning", found)
+        require_good_keys(reader, found)
+        return f"the query gives what model {found.version} wants"
+
+
+def _model(p: Producer, version: Version) -> str:
+    store.open_artifact(p.settings.artifacts, version.name, version.version, version.digest)
+    return f"{version.format}, digest {version.digest[:12]}{', published' * version.published}"
+
+
+def _workers(connection: Connection, listed: list[Job]) -> Iterator[Finding]:
+    served = workers.served(connection)
+    missing = sorted({CONTROL_QUEUE, PLAN_QUEUE} - served)
+    if missing:
+        yield Finding("control", "warning", no_control(missing))
+    else:
+        yield Finding("control", "ok", "a control worker is there")
+    for queue in sorted({job.queue for job in listed}):
+        if queue in served:
+            yield Finding(f"queue {queue}", "ok", "a worker listens")
+        else:
+            yield Finding(f"queue {queue}", "warning", no_worker(queue))
+
+
+def no_control(missing: list[str]) -> str:
+    what = "runs are neither planned nor settled" if len(missing) > 1 else f"nobody serves the queue {missing[0]!r}"
+    return f"no control worker, so {what}: start `scorebeat up` or `scorebeat worker --control`"
+
+
+def no_worker(queue: str) -> str:
+    return f"no worker listens on queue {queue!r}: start `scorebeat worker --device cpu --queue {queue}`"
+
+
+def unserved(connection: Connection, queues: set[str]) -> list[str]:
+    """What to say where nobody would plan or score work of these queues."""
+    served = workers.served(connection)
+    missing = sorted({CONTROL_QUEUE, PLAN_QUEUE} - served)
+    notes = [no_control(missing)] if missing else []
+    return notes + [no_worker(queue) for queue in sorted(queues - served)]

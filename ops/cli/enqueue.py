@@ -1,0 +1,174 @@
+"""`plan` and `enqueue`: asking for a run, and what it would do."""
+
+import csv
+from pathlib import Path
+
+import click
+
+from core.errors import UsageError
+from db import filters, jobs, planning, source, versions
+from db.engine import reachable
+from db.runs import Selection
+from db.source import Source
+from db.sql import Key
+from ops.cli import progress, show
+from ops.cli.checks import unserved
+from ops.cli.context import both, database, whoami
+from producer.context import Producer
+from producer.enqueue import Request
+from producer.enqueue import enqueue as open_run
+from producer.preview import Preview, preview
+
+MOST_KEYS = 1_000_000
+"""They are stored in the run's row, and travel with its plan."""
+
+
+@click.command()
+@click.argument("job")
+@show.as_json
+def plan(job: str, as_json: bool) -> None:
+    """Tell what a run of JOB would do: rows, batches, estimated time. Nothing is changed.
+
+    \b
+    Example:
+        scorebeat plan iris
+    """
+    with database() as p:
+        found = preview(p, job)
+    if as_json:
+        show.print_json(found)
+        return
+    click.echo(f"job {found.job}, model {found.model}")
+    click.echo(_expected(found) if found.rows else "nothing is pending")
+    if found.open_run is not None:
+        click.echo(f"run {found.open_run} is open; it has these rows, or a part of them")
+
+
+def _expected(found: Preview) -> str:
+    batches = f"{found.batches:,} batch{'es' * (found.batches != 1)} of at most {found.batch_rows:,}"
+    takes = (
+        f"about {show.cell(found.takes)} at the speed of its last runs"
+        if found.takes is not None
+        else "no run has scored rows yet, so there is no estimate of the time"
+    )
+    return f"{found.rows:,} rows pending in {batches}, each read by its key range\n{takes}"
+
+
+@click.command()
+@click.argument("job")
+@click.option("--model", metavar="M/V", help="Score this version, such as iris/4 or 4.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many rows, the lowest keys first.")
+@click.option("--where", metavar="SQL", help="Only rows for which this condition holds.")
+@click.option(
+    "--keys",
+    "keys_file",
+    type=click.Path(path_type=Path),
+    help="Only the rows whose keys are in this file: one a line, CSV for several columns.",
+)
+@click.option("--run-key", help="A name for this run: asked for again, the same run is answered.")
+@click.option("--wait", is_flag=True, help="Show progress until the run is over; end with 1 if it did not succeed.")
+def enqueue(
+    job: str,
+    model: str | None,
+    limit: int | None,
+    where: str | None,
+    keys_file: Path | None,
+    run_key: str | None,
+    wait: bool,
+) -> int:
+    """Score the rows of JOB that have no prediction yet.
+
+    \b
+    Example:
+        scorebeat enqueue iris --wait
+        scorebeat enqueue iris --model iris/4 --limit 1000
+    """
+    with both() as p:
+        keys = _read_keys(keys_file) if keys_file is not None else None
+        version = _check(p, job, model, where, keys, keys_file)
+        selection = Selection(limit, where, tuple(key for _, key in keys) if keys is not None else None)
+        made = open_run(p, Request(job, whoami(), version, selection, run_key))
+        click.echo(_answer(job, made.run_id, run_key, is_new=made.is_new))
+        with p.engine.connect() as connection:
+            for line in unserved(connection, {jobs.get(connection, job).job.queue}):
+                show.note(line)
+        return _wait(p, made.run_id) if wait else 0
+
+
+def _answer(job: str, run_id: int, run_key: str | None, *, is_new: bool) -> str:
+    if not is_new:
+        return f"run {run_id} of job {job} was enqueued before by run key {run_key!r}"
+    return f"run {run_id} of job {job} is enqueued"
+
+
+def _wait(p: Producer, run_id: int) -> int:
+    try:
+        line = progress.follow(p, run_id)
+    except KeyboardInterrupt:
+        show.note(f"run {run_id} goes on; `scorebeat watch {run_id}` shows it, `scorebeat cancel {run_id}` stops it")
+        raise
+    click.echo(progress.summary(line))
+    return progress.exit_code(line)
+
+
+def _check(
+    p: Producer, name: str, model: str | None, where: str | None, keys: list[tuple[int, Key]] | None, file: Path | None
+) -> int | None:
+    """The version asked for; the filter and the keys are good. Raises UsageError."""
+    with reachable(p.url), planning.reading(p.engine) as reader:
+        job = jobs.get(reader, name).job
+        version = None if model is None else _version(model, job.model_name)
+        if version is not None:
+            versions.get(reader, job.model_name, version)
+        if where is not None or keys is not None:
+            found = source.describe(reader, p.url, job)
+            if where is not None:
+                filters.require_filter(reader, p.url, found, where)
+            if keys is not None:
+                _require_keys(filters.first_bad_key(reader, found, _widths(found, keys, file)), keys, file)
+    return version
+
+
+def _version(text: str, of_job: str) -> int:
+    name, slash, number = text.rpartition("/")
+    if not number.isascii() or not number.isdecimal() or len(number) > 9 or (slash and not name):
+        raise UsageError(f"--model {text!r} is not a version; expected one such as {of_job}/4, or 4")
+    if slash and name != of_job:
+        raise UsageError(f"--model {text!r} is another model: the job uses {of_job!r}. Change `model` in jobs.toml")
+    return int(number)
+
+
+def _read_keys(file: Path) -> list[tuple[int, Key]]:
+    """Line numbers and keys; blank lines are passed over. Raises UsageError."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.reader(lines, strict=True)
+            found = [(reader.line_num, tuple(key)) for key in reader if key]
+    except OSError as error:
+        raise UsageError(f"--keys {file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"--keys {file} is not UTF-8; save it as UTF-8") from None
+    except csv.Error as error:
+        raise UsageError(f"--keys {file}: line {reader.line_num} is not CSV: {error}") from None
+    if not found:
+        raise UsageError(f"--keys {file} is empty; expected a key on each line")
+    if len(found) > MOST_KEYS:
+        raise UsageError(f"--keys {file} holds {len(found):,} keys; expected at most {MOST_KEYS:,}. Use --where")
+    return found
+
+
+def _widths(found: Source, keys: list[tuple[int, Key]], file: Path | None) -> list[Key]:
+    """The keys, each with a text for each key column."""
+    names = [column.name for column in found.keys]
+    for line, key in keys:
+        if len(key) != len(names):
+            expected = f"{len(names)} ({', '.join(names)})"
+            raise UsageError(f"--keys {file}: line {line} has {len(key)} columns; expected {expected}")
+        if any("\0" in text for text in key):
+            raise UsageError(f"--keys {file}: line {line} holds a NUL character")
+    return [key for _, key in keys]
+
+
+def _require_keys(bad: tuple[int, str] | None, keys: list[tuple[int, Key]], file: Path | None) -> None:
+    if bad is not None:
+        raise UsageError(f"--keys {file}: line {keys[bad[0]][0]} is not a key: {bad[1]}. Nothing was enqueued.")

@@ -1,0 +1,153 @@
+"""`runs`, `show`, `failures`: what was done, and what went wrong."""
+
+import csv
+import sys
+from itertools import islice
+from typing import Any
+
+import click
+
+from core.errors import UnknownName
+from db import batch_keys, jobs, prediction_sets, source, status
+from db import runs as run_rows
+from db.sql import Key
+from db.status import RunLine
+from ops.cli import show as out
+from ops.cli.checks import unserved
+from ops.cli.context import database
+from producer.context import Producer
+
+RUN_COLUMNS = ("id", "job", "model", "model_version", "state", "rows_planned", "rows_scored", "rows_failed",
+               "created_at", "finished_at", "reason")  # fmt: skip
+BATCH_COLUMNS = ("id", "number", "state", "rows_planned", "rows_scored", "rows_failed", "attempt", "claimed_by",
+                 "fetch_seconds", "predict_seconds", "commit_seconds", "error")  # fmt: skip
+FAILURE_COLUMNS = ("kind", "run", "count", "rows", "example", "error")
+FIRST_KEYS = 10
+
+
+@click.command()
+@click.option("--job", help="Runs of this job only.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="The newest so many.")
+@out.as_json
+def runs(job: str | None, limit: int, as_json: bool) -> None:
+    """List runs, the newest first.
+
+    \b
+    Example:
+        scorebeat runs --job iris --limit 5
+    """
+    with database() as p, p.engine.connect() as connection:
+        if job is not None:
+            jobs.get(connection, job)
+        lines = status.newest(connection, limit, job)
+        queues = {line.queue for line in lines if not line.is_final}
+        warnings = unserved(connection, queues) if queues else []
+    if as_json:
+        out.print_json([_run(line) for line in lines])
+    else:
+        out.table(
+            [_run(line) for line in lines], RUN_COLUMNS, "there are no runs yet; `scorebeat enqueue JOB` makes one"
+        )
+    for line in warnings:
+        out.note(line)
+
+
+@click.command()
+@click.argument("run", type=int)
+@click.option("--batch", type=int, help="This batch of the run, with its first and last keys.")
+@click.option("--keys", "keys_only", is_flag=True, help="With --batch: its keys and nothing else, as CSV.")
+@out.as_json
+def show(run: int, batch: int | None, keys_only: bool, as_json: bool) -> None:
+    """Show a RUN and its batches, or one batch and the rows that it stands for.
+
+    The keys of a batch can be given back to `enqueue --keys`.
+
+    \b
+    Example:
+        scorebeat show 3
+        scorebeat show 3 --batch 17 --keys
+    """
+    if keys_only and batch is None:
+        raise click.UsageError("--keys goes with --batch")
+    with database() as p:
+        if batch is None:
+            _show_run(p, run, as_json=as_json)
+        else:
+            _show_batch(p, run, batch, keys_only=keys_only, as_json=as_json)
+
+
+@click.command()
+@click.argument("run", type=int, required=False)
+@out.as_json
+def failures(run: int | None, as_json: bool) -> None:
+    """Show dead batches and quarantined rows, of one RUN or of all, grouped by their error.
+
+    \b
+    Example:
+        scorebeat failures 3
+    """
+    with database() as p, p.engine.connect() as connection:
+        if run is not None:
+            status.get(connection, run)
+        found = status.failures(connection, run)
+    if as_json:
+        out.print_json([{**row, "rows": int(row["rows"])} for row in found])
+        return
+    out.table(
+        [{**row, "rows": int(row["rows"])} for row in found],
+        FAILURE_COLUMNS,
+        "no batch is dead and no row is in quarantine",
+    )
+    if found:
+        out.note("`scorebeat requeue RUN` puts dead batches back, `--error TEXT` only those of one error")
+
+
+def _run(line: RunLine) -> dict[str, Any]:
+    """A run as programs read it; the names are promised."""
+    values = {name: getattr(line, name) for name in RUN_COLUMNS}
+    more = ("due_at", "deadline_at", "planned_at", "created_by", "batches", "batches_open", "batches_dead", "queue")
+    return values | {name: getattr(line, name) for name in more}
+
+
+def _show_run(p: Producer, run: int, *, as_json: bool) -> None:
+    with p.engine.connect() as connection:
+        line = status.get(connection, run)
+        if as_json:
+            out.print_json(_run(line) | {"batches": status.batches(connection, run)})
+            return
+        states = status.batch_states(connection, run)
+    out.fields(_run(line) | {"took": None if line.seconds is None else out.duration(line.seconds)})
+    click.echo()
+    columns = ("state", "batches", "rows_planned", "rows_scored", "rows_failed", "attempts", "fetch_seconds",
+               "predict_seconds", "commit_seconds")  # fmt: skip
+    counts = [{**row, **{name: int(row[name]) for name in columns[2:5]}} for row in states]
+    out.table(counts, columns, "no batches: nothing was pending" if line.is_final else "no batches yet")
+
+
+def _show_batch(p: Producer, run: int, batch: int, *, keys_only: bool, as_json: bool) -> None:
+    with p.engine.connect() as connection:
+        status.get(connection, run)
+        found = status.batches(connection, run, batch)
+        if not found:
+            raise UnknownName(f"run {run} has no batch {batch}; `scorebeat show {run} --json` lists its batches")
+        its_run = run_rows.get(connection, run)
+        described = source.describe(connection, p.url, its_run.job)
+        target = prediction_sets.get(connection, its_run.prediction_set_id)
+        keys = batch_keys.of_batch(connection, described, its_run, target, batch)
+        if as_json:
+            out.print_json(found[0] | {"keys": [list(key) for key in keys]})
+        elif keys_only:
+            csv.writer(sys.stdout, lineterminator="\n").writerows(keys)
+        else:
+            _print_batch(found[0], list(islice(keys, FIRST_KEYS + 1)))
+
+
+def _print_batch(values: dict[str, Any], first: list[Key]) -> None:
+    kind = "list of keys" if values["is_list"] else "range of keys"
+    shown = {name: values[name] for name in BATCH_COLUMNS}
+    out.fields(shown | {"kind": kind, "from": ", ".join(values["first_key"]), "to": ", ".join(values["last_key"])})
+    click.echo()
+    for key in first[:FIRST_KEYS]:
+        click.echo(", ".join(out.cell(text) for text in key))
+    if len(first) > FIRST_KEYS:
+        click.echo("...  (all by --keys)")

@@ -1,0 +1,52 @@
+"""`watch`: runs as they go on."""
+
+import time
+
+import click
+
+from db import status
+from ops.cli import progress, show
+from ops.cli.context import database
+from producer.context import Producer
+
+
+@click.command()
+@click.argument("run", type=int, required=False)
+def watch(run: int | None) -> int:
+    """Watch a RUN until it is over, or all open runs until Ctrl-C.
+
+    Ends with 1 when the run did not succeed.
+
+    \b
+    Example:
+        scorebeat watch 3
+    """
+    with database() as p:
+        if run is None:
+            _watch_all(p)
+            return 0
+        line = progress.follow(p, run)
+        click.echo(progress.summary(line))
+        return progress.exit_code(line)
+
+
+def _watch_all(p: Producer) -> None:
+    """Runs that are open now and those to come; each is told of once when it is over."""
+    with p.engine.connect() as connection:
+        newest = status.newest_id(connection)
+        seen = {line.id for line in status.after(connection, newest)}
+    if not seen:
+        show.note("no run is open; waiting for one (Ctrl-C ends this)")
+    told: set[int] = set()
+    with progress.display() as shown:
+        while True:
+            with p.engine.connect() as connection:
+                lines = status.after(connection, newest)
+                lines += [status.get(connection, i) for i in seen - told - {line.id for line in lines}]
+            for line in lines:
+                seen.add(line.id)
+                if line.id not in told:
+                    shown.show(line)
+                if line.is_final:
+                    told.add(line.id)
+            time.sleep(progress.LOOK_EVERY)

@@ -1,0 +1,160 @@
+"""The demo: 65,322 flowers from an empty folder to the last prediction, with everything real, and stopped again."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from signal import SIGTERM
+
+import click
+from sqlalchemy.exc import DBAPIError
+
+from core.errors import ScorebeatError
+from core.jobs_file import read_jobs
+from core.settings import PREFIX, Settings
+from core.stack import LOCK_FILE
+from db import status
+from db.status import RunLine
+from examples.iris import items
+from examples.iris import setup as iris
+from ops import workers
+from ops.cli import progress, show
+from ops.prepare import migrate
+from ops.stack.embedded import embedded
+from ops.stack.folder import locked
+from ops.stack.interrupts import Interrupts
+from ops.stack.log import Log
+from ops.stack.process import Process
+from ops.stack.supervisor import Supervisor
+from ops.stack.up import child_environment
+from producer.apply import apply
+from producer.context import Producer
+
+FOLDER = "demo"
+LOG_FILE = "demo.log"
+SCHEDULE = "every 2 seconds"
+"""Instead of the hour of jobs.toml: nobody wants to wait for that."""
+MOST_SECONDS = 120.0
+LAST_LINES = 15
+STOP = ((SIGTERM, 10.0),)
+DEMO = "demo"
+"""Who is recorded as the one who did it."""
+
+
+class DemoFailed(ScorebeatError):
+    """The demo did not come to its end; the message has the last lines of its log."""
+
+
+def demo(settings: Settings) -> int:
+    """Run it; answers 0. Raises DemoFailed, or UsageError when the folder cannot be used."""
+    began = time.monotonic()
+    folder = settings.data / FOLDER
+    _fresh(folder)
+    with Interrupts() as interrupts, interrupts.raising():
+        click.echo(f"starting PostgreSQL and Valkey in {folder}")
+        with embedded(folder) as urls, (folder / LOG_FILE).open("w", encoding="utf-8") as log:
+            own = {"data": folder, "artifacts": folder / "artifacts", **asdict(urls)}
+            p = Producer(settings.model_copy(update=own), DEMO)
+            try:
+                with Supervisor(Log(log), interrupts) as supervisor:
+                    line = _score(p, supervisor, began + MOST_SECONDS)
+                    _report(p, line)
+                    click.echo("stopping")
+            finally:
+                p.close()
+    _next(folder, time.monotonic() - began)
+    return 0
+
+
+def _fresh(folder: Path) -> None:
+    """The demo's folder, emptied of an earlier demo. Raises UsageError when one runs there."""
+    parent = folder.parent
+    parent.mkdir(parents=True, exist_ok=True)
+    if not any(parent.iterdir()):  # so that `scorebeat up` still takes it for a data folder
+        (parent / LOCK_FILE).touch(mode=0o600)
+    with locked(folder) as ours:
+        for old in ("postgres", "valkey", "artifacts"):
+            shutil.rmtree(ours.path / old, ignore_errors=True)
+
+
+def _score(p: Producer, supervisor: Supervisor, deadline: float) -> RunLine:
+    """Everything from the first table to the last prediction, by the processes that `up` runs too."""
+    with _explained(p):
+        migrate(p)
+        for process in _processes(p.settings):  # they start while the model is trained
+            supervisor.start(process)
+        click.echo(f"table items: {iris.fill(p):,} flowers")
+        iris.add_model(p, DEMO)
+        click.echo("model iris/1: a support-vector machine, trained and added")
+        ticking = [job.model_copy(update={"schedule": SCHEDULE}) for job in read_jobs(iris.JOBS)]
+        apply(p, ticking, DEMO)
+        click.echo(f"job iris: {ticking[0].query}; beat ticks {SCHEDULE}")
+        supervisor.start(Process("beat", workers.celery_beat(), _environment(p.settings), stop=STOP))
+        line = _follow(p, supervisor, deadline)
+        if progress.exit_code(line) or not line.rows_scored:
+            raise DemoFailed(progress.summary(line))
+        return line
+
+
+def _processes(settings: Settings) -> list[Process]:
+    environment = _environment(settings)
+    commands = {
+        "control": workers.control_worker(),
+        "plan": workers.plan_worker(),
+        "worker": workers.celery_worker(["cpu"], workers.cores(), "cpu"),
+    }
+    return [Process(name, command, environment, stop=STOP) for name, command in commands.items()]
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    folders = {f"{PREFIX}DATA": str(settings.data), f"{PREFIX}ARTIFACTS": str(settings.artifacts)}
+    return child_environment(settings) | folders
+
+
+def _follow(p: Producer, supervisor: Supervisor, deadline: float) -> RunLine:
+    """Show the first run until it is over."""
+    with progress.display() as shown:
+        while time.monotonic() < deadline:
+            supervisor.tend()
+            with p.engine.connect() as connection:
+                lines = status.after(connection, 0)
+            if lines:
+                shown.show(lines[0])
+                if lines[0].is_final:
+                    return lines[0]
+            time.sleep(0.1)
+    raise DemoFailed(f"the run was not over {MOST_SECONDS:g} s after the start")
+
+
+@contextmanager
+def _explained(p: Producer) -> Iterator[None]:
+    """A failure shows the end of the log."""
+    log = p.settings.data / LOG_FILE
+    try:
+        yield
+    except (ScorebeatError, DBAPIError) as error:
+        tail = "\n".join(log.read_text("utf-8", "replace").splitlines()[-LAST_LINES:])
+        raise DemoFailed(f"{error}\nThe end of {log}:\n{tail}") from error
+
+
+def _report(p: Producer, line: RunLine) -> None:
+    click.echo(f"\n{progress.summary(line)}")
+    click.echo(f"begun by {line.created_by}, {line.batches} batches\n")
+    with p.engine.connect() as connection:
+        classes = [dict(row._mapping) for row in connection.execute(items.classes())]
+        best = [dict(row._mapping) for row in connection.execute(items.top("virginica"))]
+    for row in classes:
+        row["mean_probability"] = f"{row['mean_probability']:.3f}"
+    show.table(classes, ("label", "rows", "mean_probability"), "")
+    click.echo("\nthe surest virginicas: SELECT * FROM predictions.iris ORDER BY virginica DESC LIMIT 5")
+    show.table([{**row, "virginica": f"{row['virginica']:.6f}"} for row in best], ("id", "values", "virginica"), "")
+    click.echo()
+
+
+def _next(folder: Path, seconds: float) -> None:
+    click.echo(f"done in {show.duration(seconds)}; everything is stopped, and its data is in {folder}. Look at it:\n")
+    for command in ("runs", "show 1", "models list"):
+        click.echo(f"  {PREFIX}DATA={folder} scorebeat {command}")
+    click.echo("\nThe log is in " + str(folder / LOG_FILE) + ". Next: `scorebeat up`, and examples/iris/README.md")

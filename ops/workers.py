@@ -1,0 +1,34 @@
+"""Command lines of Scorebeat's Celery workers."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from core.celery_app import CONTROL_QUEUE, PLAN_QUEUE
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def celery_worker(queues: Sequence[str], processes: int, name: str) -> tuple[str, ...]:
+    """A worker on these queues. `name` keeps workers of one host apart, so it must be unique there."""
+    where = ("-Q", ",".join(queues), "-n", f"{name}@%h", "-c", str(processes))
+    # gossip and mingle are talk between workers that nobody here listens to
+    return (sys.executable, "-m", "celery", "-A", "worker", "worker", *where,
+            "--without-gossip", "--without-mingle", "-l", "INFO")  # fmt: skip
+
+
+def control_worker() -> tuple[str, ...]:
+    """Dispatch, rescue, settle and ticks: short work, one after the other."""
+    return celery_worker([CONTROL_QUEUE], 1, f"control-{os.getpid()}")
+
+
+def plan_worker() -> tuple[str, ...]:
+    """Plans, which may take minutes: two at once, so that a huge one does not hold up a small one."""
+    return celery_worker([PLAN_QUEUE], 2, f"plan-{os.getpid()}")
+
+
+def celery_beat() -> tuple[str, ...]:
+    return (sys.executable, "-m", "celery", "-A", "worker", "beat", "-l", "INFO")

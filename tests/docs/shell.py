@@ -1,0 +1,137 @@
+"""A reader at a terminal: saves the files that a page shows, types its commands, compares what comes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from core.settings import PREFIX
+from tests.docs.pages import Block, Command, Page, commands, shows
+
+QUICK = {"CLAIM_TTL": "3s", "HEARTBEAT": "1s", "RESEND_AFTER": "2s"}
+"""What a dead worker held comes free sooner than the pages say."""
+ONE_COMMAND = 40.0
+MARK = "--- end of a command, exit code"
+
+
+@dataclass
+class Reader:
+    """One reader with a folder of its own; what keeps running is stopped when the reader leaves."""
+
+    folder: Path
+    running: list[tuple[Command, "subprocess.Popen[bytes]"]] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
+        return kept | {"PATH": path, "COLUMNS": "200"} | {f"{PREFIX}{name}": value for name, value in QUICK.items()}
+
+    def follow(self, page: Page) -> None:
+        """Do everything that the page says, in its order."""
+        for block in page.blocks:
+            if block.file is not None:
+                (self.folder / block.file).write_text(block.text, "utf-8")
+            elif block.language == "console" and not block.note.startswith("not run: "):
+                self.type(block)
+
+    def save(self, page: Page, *names: str) -> None:
+        """Save files that the page shows."""
+        for name in names:
+            (self.folder / name).write_text(next(b.text for b in page.blocks if b.file == name), "utf-8")
+
+    def type(self, block: Block) -> None:
+        """Type the commands of a block into one shell; each must end well and show what the page shows."""
+        given = commands(block)
+        if block.note == "keeps running":
+            self._start(given[0])
+        elif block.note == "repeated until it says so":
+            for command in given:
+                self._repeat(command)
+        else:
+            wanted = 1 if block.note == "ends with 1" else 0
+            for command, (code, output) in zip(given, self._run(given), strict=True):
+                _compare(command, code, output, wanted)
+
+    def _run(self, given: list[Command]) -> list[tuple[int, str]]:
+        """Exit code and output of each command; the notes for people, on standard error, are not compared."""
+        script = "".join(f"{c.text}\ncode=$?; echo; echo '{MARK}' $code\n" for c in given)
+        shell = ["bash", "-c", script]
+        try:
+            done = subprocess.run(
+                shell, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=ONE_COMMAND,
+                stdin=subprocess.DEVNULL, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as late:
+            pytest.fail(f"{given[0].block} was not done in {ONE_COMMAND:g} s\n{late.stdout!r}\n{self.logs()}")
+        sys.stderr.write(done.stderr)
+        *outputs, _ = done.stdout.split(f"\n{MARK} ")
+        codes = [int(part.split("\n", 1)[0]) for part in done.stdout.split(f"\n{MARK} ")[1:]]
+        texts = [outputs[0], *(part.split("\n", 1)[1] for part in outputs[1:])]
+        return list(zip(codes, texts, strict=True))
+
+    def _repeat(self, command: Command) -> None:
+        deadline = time.monotonic() + ONE_COMMAND
+        while True:
+            ((code, output),) = self._run([command])
+            if code == 0 and shows(command.output, output):
+                return
+            if time.monotonic() > deadline:
+                _compare(command, code, output)
+
+    def _start(self, command: Command) -> None:
+        """Returns when the command has said what the page shows."""
+        log = self.folder / f"{len(self.running)}.log"
+        with log.open("wb") as output:
+            shell = ["bash", "-c", f"exec {command.text}"]
+            process = subprocess.Popen(
+                shell, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=output,
+                stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+        self.running.append((command, process))
+        deadline = time.monotonic() + ONE_COMMAND
+        while not shows(command.output, log.read_text("utf-8", "replace")):
+            if time.monotonic() > deadline or process.poll() is not None:
+                pytest.fail(f"{command} never said what the page shows:\n{log.read_text('utf-8', 'replace')}")
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Ctrl-C for everything that runs, the newest first; ours must end with 0."""
+        ended = {}
+        for command, process in reversed(self.running):
+            process.send_signal(signal.SIGINT)
+            try:
+                ended[command.text] = process.wait(ONE_COMMAND)
+            finally:
+                process.kill()
+        assert not any(code for text, code in ended.items() if text.startswith("scorebeat ")), f"{ended}\n{self.logs()}"
+
+    def logs(self) -> str:
+        return "\n".join(f"--- {log.name}\n{log.read_text('utf-8', 'replace')[-4000:]}" for log in self._logs())
+
+    def _logs(self) -> list[Path]:
+        return sorted(self.folder.glob("*.log"))
+
+
+@contextmanager
+def reader(folder: Path) -> Iterator[Reader]:
+    folder.mkdir()
+    one = Reader(folder)
+    try:
+        yield one
+    finally:
+        one.stop()
+
+
+def _compare(command: Command, code: int, output: str, wanted: int = 0) -> None:
+    assert code == wanted, f"{command}\nended with {code} and said\n{output}"
+    expected = "\n".join(command.output)
+    # a page that shows no output leaves it out
+    assert not command.output or shows(command.output, output), f"{command}\nshould say\n{expected}\nand said\n{output}"

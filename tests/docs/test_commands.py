@@ -1,0 +1,101 @@
+"""The pages' commands do what the pages say, typed as a reader types them."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.settings import Settings
+from core.stack import StackUrls, joined
+from db.engine import make_engine
+from tests.docs.pages import REPOSITORY, Block, Page, commands
+from tests.docs.shell import Reader, reader
+
+QUICKSTART = Page.read(REPOSITORY / "docs/tutorial/quickstart.md")
+README = Page.read(REPOSITORY / "README.md")
+AFTER_THE_QUICKSTART = (
+    "score-some-rows", "model-versions", "requeue", "enqueue-from-outside", "celery", "stop-and-pause",
+)  # fmt: skip
+"""How-tos that go on in the quickstart's folder, beside its running system."""
+
+
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    """A reader who did the quickstart, and whose system still runs."""
+    with reader(tmp_path_factory.mktemp("quickstart") / "churn") as one:
+        one.follow(QUICKSTART)
+        yield one
+
+
+def test_the_quickstart_does_what_it_says(quickstart: Reader) -> None:
+    assert (quickstart.folder / "churn.skops").exists()
+    assert [command.text for command, _ in quickstart.running] == ["scorebeat up"]
+
+
+@pytest.mark.parametrize("name", AFTER_THE_QUICKSTART)
+def test_a_how_to_does_what_it_says(name: str, quickstart: Reader) -> None:
+    quickstart.follow(Page.read(REPOSITORY / f"docs/how-to/{name}.md"))
+
+
+def test_own_servers_need_two_variables_only(tmp_path: Path, stack: StackUrls, empty_database: str) -> None:
+    page = Page.read(REPOSITORY / "docs/how-to/own-servers.md")
+    shown = next(block for block in page.blocks if block.file == ".env")
+    ours = {"SCOREBEAT_DATABASE_URL": empty_database, "SCOREBEAT_BROKER_URL": stack.broker_url}
+    assert [line.partition("=")[0] for line in shown.lines] == list(ours)
+
+    with reader(tmp_path / "own") as one:
+        (one.folder / ".env").write_text("".join(f"{name}={url}\n" for name, url in ours.items()))
+        for block in page.blocks:
+            if block.language == "console":
+                one.type(block)
+
+
+def test_the_readme_does_what_it_says(tmp_path: Path) -> None:
+    with reader(tmp_path / "readme") as one:
+        one.save(QUICKSTART, "sql.py", "train.py")
+        up, job = (block for block in README.blocks if block.language == "console" and "not run" not in block.note)
+        one.type(up)
+        for command in _of_section(QUICKSTART, "customers", "train.py"):
+            subprocess.run(["bash", "-c", command], cwd=one.folder, env=one.environment, check=True, timeout=40)
+        one.save(README, "jobs.toml")
+        one.type(job)
+        assert _rows(one, next(block for block in README.blocks if block.language == "sql")) == 5
+
+
+def test_the_demo_scores_every_flower_and_stops(tmp_path: Path) -> None:
+    one = Reader(tmp_path)
+    done = subprocess.run(
+        ["scorebeat", "demo"],
+        cwd=tmp_path,
+        env=one.environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert "65,322 rows scored" in done.stdout
+    table = [line.split() for line in done.stdout.splitlines()]
+    counts = {line[0]: int(line[1].replace(",", "")) for line in table if line[:1] and line[0] in SPECIES}
+    assert set(counts) == set(SPECIES)
+    assert sum(counts.values()) == 65_322
+
+
+SPECIES = ("setosa", "versicolor", "virginica")
+
+
+def _of_section(page: Page, *words: str) -> Iterator[str]:
+    """The page's first commands that hold each of the words: what makes the table, what trains the model."""
+    given = [c.text for b in page.blocks if b.language == "console" for c in commands(b)]
+    yield from (text for text in given[:10] if any(word in text for word in words) and "SELECT id" not in text)
+
+
+def _rows(one: Reader, query: Block) -> int:
+    settings = joined(Settings(_env_file=None, data=one.folder / ".scorebeat"))
+    engine = make_engine(settings.database())
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql(query.text).all()
+    engine.dispose()
+    return len(found)

@@ -1,0 +1,71 @@
+"""The broker dies under a running task: workers live, thanks to a shim that goes when Celery needs it no more."""
+
+import re
+from collections.abc import Iterator
+from subprocess import Popen
+
+import celery
+import pytest
+
+from core.states import RunState
+from tests.fixtures import wait_for
+from tests.system import GATED, System, assert_scored_once, own_system
+
+CELERYS_OWN = """
+from worker.celery import app
+
+app.conf.worker_consumer = "celery.worker.consumer:Consumer"
+"""
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    with own_system(tmp_path_factory.mktemp("system")) as made:
+        yield made
+
+
+def test_workers_survive_three_deaths_of_the_broker_under_a_task(system: System) -> None:
+    system.programs.control()
+    worker = system.programs.worker("cpu")
+    job = system.job("broker_dies", where=GATED)
+    with system.closed_gate():
+        run = system.enqueue(job)
+        system.at_the_gate()
+        for _ in range(3):
+            _kill_broker(system, worker)
+
+    assert system.until_finished(run) is RunState.SUCCEEDED
+    assert [attempt for _, attempt, _ in system.batches(run)] == [1, 1, 1, 1]
+    assert all(process.poll() is None for process, _ in system.programs.started)
+    assert_scored_once(system, job)
+    for process, _ in system.programs.started:
+        system.programs.stop(process)
+
+
+def test_without_the_shim_the_worker_dies(system: System) -> None:
+    """When this fails, Celery has mended it: remove the shim's first method and this file."""
+    (system.programs.folder / "celerys_own.py").write_text(CELERYS_OWN)
+    system.programs.worker("control", "plan", name="control")
+    worker = system.programs.start(
+        "celery", "-A", "celerys_own", "worker", "-Q", "cpu", "-c", "1", PYTHONPATH=str(system.programs.folder)
+    )
+    system.programs.beat()
+    job = system.job("without_shim", where=GATED)
+    with system.closed_gate():
+        system.enqueue(job)
+        system.at_the_gate()
+        system.servers.restart("broker", "SIGKILL")
+        wait_for(lambda: worker.poll() is not None)
+
+    assert "'NoneType' object has no attribute 'hostname'" in system.programs.log(worker)
+
+
+def test_the_shim_is_looked_at_again_for_each_release_of_celery() -> None:
+    assert celery.__version__ == "5.7.0"
+
+
+def _kill_broker(system: System, worker: "Popen[bytes]") -> None:
+    """Kill it, start it again, and wait until the worker has come back."""
+    seen = len(re.findall("Connected to", system.programs.log(worker)))
+    system.servers.restart("broker", "SIGKILL")
+    wait_for(lambda: len(re.findall("Connected to", system.programs.log(worker))) > seen)

@@ -1,0 +1,282 @@
+"""A batch and a run move only as docs/states.md draws, and no row can be in a state that contradicts itself."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import IntegrityError
+
+from core.states import BatchState, RunState
+from db import batches, columns, plan_lease, runs
+from db.batches import Claim, NewBatch
+from db.columns import Timing
+from db.engine import data_connection
+from db.prediction_sets import PredictionSet
+from db.sql import KeyRange
+from tests.ledger_fixtures import a_job, add_batch, add_run, connection, shared_engine
+
+__all__ = ["connection", "shared_engine"]
+
+DRAWN = Path(__file__).parents[2] / "docs" / "states.md"
+MINUTE = timedelta(minutes=1)
+SPAN = KeyRange(("1",), ("10",))
+Move = tuple[str, str, str]
+
+
+def drawn(which: int) -> set[Move]:
+    """From, to and name of each arrow of the drawing."""
+    drawings = re.findall(r"```mermaid\nstateDiagram-v2\n(.*?)```", DRAWN.read_text("utf-8"), re.DOTALL)
+    return set(re.findall(r"^\s*(\w+) --> (\w+) : (\w+)$", drawings[which].replace("[*]", "start"), re.MULTILINE))
+
+
+def held(batch_id: int, run_id: int) -> Claim:
+    """The claim that `add_batch` writes for a claimed batch."""
+    return Claim(batch_id, run_id, 1, 0, 10, SPAN, None)
+
+
+@dataclass(frozen=True)
+class Here:
+    """A batch in its run, each in some state."""
+
+    connection: Connection
+    run_id: int
+    batch_id: int = 0
+
+    @property
+    def held(self) -> Claim:
+        return held(self.batch_id, self.run_id)
+
+
+BATCH_MOVES: dict[str, Callable[[Here], Any]] = {
+    "claim": lambda h: batches.claim(h.connection, h.batch_id, "w2", MINUTE),
+    "fail": lambda h: batches.fail(h.connection, h.held, "Broken: oh", MINUTE),
+    "fail_lost": lambda h: batches.fail_lost(h.connection, h.batch_id, "w1", "Died: oh"),
+    "kill": lambda h: batches.kill(h.connection, h.held, "Broken: for good"),
+    "release": lambda h: batches.release(h.connection, h.held),
+    "rescue": lambda h: (_expire(h), batches.rescue(h.connection)),
+    "requeue_dead": lambda h: batches.requeue_dead(h.connection, h.run_id, 5, None, None),
+    "cancel": lambda h: batches.cancel(h.connection, h.run_id),
+    "renew": lambda h: batches.renew(h.connection, [h.batch_id], "w1", MINUTE),
+}
+RUN_MOVES: dict[str, Callable[[Here], Any]] = {
+    "finish": lambda h: plan_lease.finish(h.connection, h.run_id, 0),
+    "close_expired": lambda h: (_expire(h), plan_lease.close_expired(h.connection)),
+    "fail_spent": lambda h: (_expire(h, plans=3), plan_lease.fail_spent(h.connection)),
+    "unplanned": lambda h: (_expire(h), plan_lease.unplanned(h.connection, MINUTE)),
+    "extend": lambda h: plan_lease.extend(h.connection, h.run_id, 0, MINUTE),
+    "note_empty": lambda h: plan_lease.note_empty(h.connection, h.run_id, 0, True),
+    "settle": lambda h: runs.settle(h.connection, h.run_id),
+    "fail": lambda h: runs.fail(h.connection, h.run_id, "because"),
+    "cancel": lambda h: runs.cancel(h.connection, h.run_id, "ann"),
+    "reopen": lambda h: runs.reopen(h.connection, h.run_id),
+}
+
+
+def _expire(here: Here, plans: int = 1) -> None:
+    """Time passes: what expires has expired."""
+    here.connection.exec_driver_sql(
+        "UPDATE scorebeat.batches SET claim_expires_at = now() - interval '1 s' WHERE state = 'claimed'"
+    )
+    here.connection.exec_driver_sql(
+        f"UPDATE scorebeat.runs SET plan_expires_at = now() - interval '1 s', plan_attempt = {plans}"
+        " WHERE state = 'planning'"
+    )
+
+
+def look(connection: Connection, table: str, row: int) -> dict[str, Any]:
+    found = connection.execute(text(f"SELECT * FROM scorebeat.{table} WHERE id = :id"), {"id": row})
+    return dict(found.one()._mapping)
+
+
+def batch_moves(connection: Connection, name: str, state: BatchState, budget: int) -> set[Move]:
+    """The move, if it changes the state of a batch in this one; else nothing of it may change."""
+    with connection.begin_nested() as savepoint:
+        run_id = add_run(connection)
+        here = Here(connection, run_id, add_batch(connection, run_id, state, attempts_left=budget))
+        before = look(connection, "batches", here.batch_id)
+        BATCH_MOVES[name](here)
+        after = look(connection, "batches", here.batch_id)
+        savepoint.rollback()
+    if after["state"] == state:
+        renewed = {"claim_expires_at"} if name == "renew" else set()
+        assert {key for key in before if before[key] != after[key]} <= renewed
+        return set()
+    return {(state.value, after["state"], name)}
+
+
+def run_moves(connection: Connection, name: str, state: RunState, batch: BatchState | None) -> set[Move]:
+    with connection.begin_nested() as savepoint:
+        here = Here(connection, add_run(connection, state))
+        if batch is not None:
+            scored = 10 if batch is BatchState.COMMITTED else 0
+            add_batch(connection, here.run_id, batch, rows_scored=scored)
+            add_batch(connection, here.run_id, "committed", number=2, rows_scored=scored)
+        RUN_MOVES[name](here)
+        after = look(connection, "runs", here.run_id)
+        savepoint.rollback()
+    return {(state.value, after["state"], name)} if after["state"] != state else set()
+
+
+@pytest.mark.parametrize("name", BATCH_MOVES)
+def test_a_batch_moves_only_as_it_is_drawn(connection: Connection, name: str) -> None:
+    made = {move for s in BatchState for left in (0, 3) for move in batch_moves(connection, name, s, left)}
+
+    assert made == {move for move in drawn(1) if move[2] == name}
+
+
+@pytest.mark.parametrize("name", RUN_MOVES)
+def test_a_run_moves_only_as_it_is_drawn(connection: Connection, name: str) -> None:
+    contents = (None, *BatchState)
+    made = {move for s in RunState for b in contents for move in run_moves(connection, name, s, b)}
+    made |= _partial(connection) if name == "settle" else set()
+
+    assert made == {move for move in drawn(0) if move[2] == name}
+
+
+def _partial(connection: Connection) -> set[Move]:
+    run_id = add_run(connection)
+    add_batch(connection, run_id, "committed", rows_scored=10)
+    add_batch(connection, run_id, "dead", number=2)
+    state = runs.settle(connection, run_id)
+    return {("running", str(state), "settle")}
+
+
+def test_every_move_that_is_drawn_is_tried_here() -> None:
+    assert {name for *_, name in drawn(1)} - set(BATCH_MOVES) == {"add", "commit"}
+    assert {name for *_, name in drawn(0)} - set(RUN_MOVES) == {"start"}
+
+
+def test_a_new_batch_is_pending(connection: Connection) -> None:
+    run_id = add_run(connection, "planning")
+
+    batches.add(connection, run_id, "cpu", 5, [NewBatch(1, 10, SPAN)])
+
+    made = connection.exec_driver_sql("SELECT state, keys, attempt, attempts_left FROM scorebeat.batches").one()
+    assert tuple(made) == ("pending", None, 0, 5)
+
+
+def test_a_new_run_is_planning(connection: Connection) -> None:
+    add_run(connection, "succeeded")
+    set_id = connection.exec_driver_sql("SELECT id FROM scorebeat.prediction_sets").scalar_one()
+
+    made = runs.start(connection, runs.Start(a_job(), "flowers", 1, set_id, "ann"), MINUTE)
+
+    assert look(connection, "runs", made or 0)["state"] == "planning"
+
+
+@pytest.mark.parametrize("state", BatchState)
+def test_only_a_claimed_batch_is_committed(database: str, engine: Engine, state: BatchState) -> None:
+    with engine.begin() as connection:
+        run_id = add_run(connection)
+        batch_id = add_batch(connection, run_id, state, attempt=1)
+    target = PredictionSet(1, "flowers_job", "flowers", 1, 1, "nowhere", None)
+
+    with data_connection(database) as data:
+        try:
+            columns.commit(data, held(batch_id, run_id), target, _nothing(), Timing(0, 0))
+        except columns.ClaimLost:
+            lost = True
+        else:
+            lost = False
+
+    with engine.connect() as connection:
+        after = look(connection, "batches", batch_id)["state"]
+    assert (lost, after) == ((False, "committed") if state is BatchState.CLAIMED else (True, state))
+
+
+def _nothing() -> pa.Table:
+    return pa.table({"id": pa.array([], pa.int64())})
+
+
+IMPOSSIBLE_BATCHES = {
+    "state": {"state": "'waiting'", "finished_at": "now()"},
+    "claimed": {"state": "'claimed'"},
+    "claimed ": {"claim_expires_at": "now()"},
+    "finished": {"state": "'committed'"},
+    "finished ": {"finished_at": "now()"},
+    "finished  ": {"state": "'cancelled'"},
+    "sent": {"sent_at": "now()", "state": "'claimed'", "claim_expires_at": "now()"},
+    "dead": {"state": "'dead'", "finished_at": "now()"},
+    "attempts": {"attempts_left": "-1"},
+    "attempts ": {"attempt": "-1"},
+    "rows": {"rows_planned": "0"},
+    "rows ": {"rows_scored": "-1"},
+    "rows  ": {"rows_failed": "-1"},
+}
+IMPOSSIBLE_RUNS = {
+    "state": {"state": "'waiting'", "finished_at": "now()"},
+    "lease": {"state": "'planning'"},
+    "lease ": {"plan_expires_at": "now()"},
+    "finished": {"state": "'succeeded'"},
+    "finished ": {"finished_at": "now()"},
+    "reason": {"state": "'failed'", "finished_at": "now()"},
+}
+IMPOSSIBLE_OTHERS = {
+    "jobs_paused": "UPDATE scorebeat.jobs SET paused_at = now()",
+    "model_versions_version": "UPDATE scorebeat.model_versions SET version = 0 WHERE name = 'spare'",
+    "model_versions_retired": "UPDATE scorebeat.model_versions SET retired_at = now() WHERE name = 'spare'",
+    "device_limits_rows": "INSERT INTO scorebeat.device_limits VALUES ('m', 1, 'cpu', 0)",
+}
+
+
+@pytest.mark.parametrize("which", IMPOSSIBLE_BATCHES)
+def test_a_batch_that_contradicts_itself_is_refused(connection: Connection, which: str) -> None:
+    batch_id = add_batch(connection, add_run(connection))
+    wrong = ", ".join(f"{column} = {value}" for column, value in IMPOSSIBLE_BATCHES[which].items())
+
+    with pytest.raises(IntegrityError, match=f"batches_{which.strip()}_check"):
+        connection.exec_driver_sql(f"UPDATE scorebeat.batches SET {wrong} WHERE id = {batch_id}")
+
+
+@pytest.mark.parametrize("which", IMPOSSIBLE_RUNS)
+def test_a_run_that_contradicts_itself_is_refused(connection: Connection, which: str) -> None:
+    run_id = add_run(connection)
+    wrong = ", ".join(f"{column} = {value}" for column, value in IMPOSSIBLE_RUNS[which].items())
+
+    with pytest.raises(IntegrityError, match=f"runs_{which.strip()}_check"):
+        connection.exec_driver_sql(f"UPDATE scorebeat.runs SET {wrong} WHERE id = {run_id}")
+
+
+@pytest.mark.parametrize("which", IMPOSSIBLE_OTHERS)
+def test_every_other_row_that_contradicts_itself_is_refused(connection: Connection, which: str) -> None:
+    add_run(connection)
+    connection.exec_driver_sql(
+        "INSERT INTO scorebeat.model_versions (name, version, format, digest, signature, added_by)"
+        " VALUES ('spare', 1, 'skops', 'd', '{}', 'ann')"
+    )
+
+    with pytest.raises(IntegrityError, match=f"{which}_check"):
+        connection.exec_driver_sql(IMPOSSIBLE_OTHERS[which])
+
+
+def test_every_check_of_the_ledger_is_tried_here(connection: Connection) -> None:
+    found = connection.exec_driver_sql(
+        "SELECT conname FROM pg_constraint WHERE contype = 'c' AND connamespace = 'scorebeat'::regnamespace"
+    )
+
+    tried = {f"batches_{name.strip()}_check" for name in IMPOSSIBLE_BATCHES}
+    tried |= {f"runs_{name.strip()}_check" for name in IMPOSSIBLE_RUNS} | {f"{n}_check" for n in IMPOSSIBLE_OTHERS}
+    assert {row[0] for row in found} == tried
+
+
+def test_a_second_open_run_of_a_job_and_version_is_refused(connection: Connection) -> None:
+    add_run(connection, "planning")
+
+    with pytest.raises(IntegrityError, match="runs_one_open"):
+        add_run(connection, "running")
+
+
+def test_two_versions_of_a_model_are_never_published_together(connection: Connection) -> None:
+    add_run(connection)
+
+    with pytest.raises(IntegrityError, match="model_versions_one_published"):
+        connection.exec_driver_sql(
+            "INSERT INTO scorebeat.model_versions (name, version, format, digest, signature, added_by, published_at)"
+            " VALUES ('flowers', 2, 'skops', 'd', '{}', 'ann', now())"
+        )

@@ -1,0 +1,261 @@
+"""A ledger that a test fills by hand, and runs driven in the test's own process, without worker processes."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from shutil import copytree
+from typing import Any, TypedDict, Unpack
+
+import numpy as np
+import pytest
+import skops.io
+from numpy.typing import NDArray
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+from sqlalchemy import Connection, Engine, text
+
+from core.jobs import Job
+from core.settings import Settings
+from core.stack import StackUrls
+from db import jobs, prediction_sets, runs, schema, versions
+from db.batches import BatchId
+from db.engine import make_engine
+from db.prediction_sets import PredictionSet
+from db.runs import Run
+from db.versions import NewVersion
+from models import store
+from models.artifact import Artifact
+from producer.context import Producer
+from producer.enqueue import Request, enqueue
+from producer.plan import plan
+from tests import fixtures
+from worker.runtime import Runtime
+from worker.score import Outcome, score_batch
+
+MODEL = "flowers"
+OUTPUTS = ("label", "p0", "p1", "p2")
+ITEMS = "CREATE TABLE items (id bigint PRIMARY KEY, a float8 NOT NULL, b float8 NOT NULL)"
+FILL = "INSERT INTO items SELECT n, 4 + n % 40 / 10.0, 2 + n % 7 / 3.0 FROM generate_series({first}, {last}) AS n"
+
+
+class Settled(TypedDict, total=False):
+    """What a test may say of its job."""
+
+    name: str
+    query: str
+    key: str | tuple[str, ...]
+    model: str
+    queue: str
+    batch_rows: int
+    batch_bytes: int
+    rescore: str
+    on_failure: str
+    keep: int
+    allow_full_scans: bool
+
+
+def a_job(**given: Unpack[Settled]) -> Job:
+    """A job over `items`, in batches of 10."""
+    usual = {"name": "flowers_job", "query": "SELECT id, a, b FROM items", "key": "id", "model": MODEL}
+    return Job.model_validate({**usual, "batch_rows": 10, **given})
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The estimator, and its artifact in a store of the session."""
+
+    estimator: Any
+    artifact: Artifact
+
+    def of(self, rows: Sequence[Sequence[float]]) -> list[list[float]]:
+        """Label and three probabilities of each row, from the estimator alone."""
+        values: NDArray[np.float64] = np.array(rows, dtype=np.float64).reshape(len(rows), 2)
+        return [
+            [float(label), *chances.tolist()]
+            for label, chances in zip(self.estimator.predict(values), self.estimator.predict_proba(values), strict=True)
+        ]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A small classifier of two inputs, `a` and `b`."""
+    folder = tmp_path_factory.mktemp("models")
+    iris = load_iris()
+    fitted = LogisticRegression(max_iter=500).fit(iris.data[:, :2], iris.target)
+    skops.io.dump(fitted, folder / "m.skops")
+    return Trained(fitted, store.add(folder / "store", folder / "m.skops", MODEL, inputs="ab", outputs=OUTPUTS))
+
+
+@dataclass
+class Ledger:
+    """One database with a model; everything runs in this process."""
+
+    producer: Producer
+    trained: Trained
+    settings: Settings
+    runtime: Runtime = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.runtime = Runtime(self.settings, name="w1")
+
+    @property
+    def engine(self) -> Engine:
+        return self.producer.engine
+
+    def sql(self, statement: str, **values: Any) -> list[Any]:
+        """Run one statement and commit; single columns come as values, others as tuples."""
+        with self.engine.begin() as connection:
+            result = connection.execute(text(statement), values) if values else connection.exec_driver_sql(statement)
+            rows = [tuple(row) for row in result] if result.returns_rows else []
+        return [row[0] if len(row) == 1 else row for row in rows]
+
+    def apply(self, job: Job) -> Job:
+        with self.engine.begin() as connection:
+            jobs.apply(connection, [job], "test")
+        return job
+
+    def enqueue(self, job: Job, **asked: Any) -> int:
+        self.apply(job)
+        return enqueue(self.producer, Request(job.name, "test", **asked)).run_id
+
+    def planned(self, job: Job, **asked: Any) -> int:
+        """A new run of the job, planned."""
+        run_id = self.enqueue(job, **asked)
+        plan(self.producer, run_id)
+        return run_id
+
+    def scored(self, job: Job, **asked: Any) -> int:
+        """A new run of the job, planned and scored to its end."""
+        run_id = self.planned(job, **asked)
+        assert set(self.score(run_id)) <= {Outcome.COMMITTED}
+        assert self.run(run_id).state == "succeeded"
+        return run_id
+
+    def score(self, run_id: int) -> list[Outcome]:
+        return [score_batch(batch_id, self.runtime) for batch_id in self.batch_ids(run_id)]
+
+    def run(self, run_id: int) -> Run:
+        with self.engine.connect() as connection:
+            return runs.get(connection, run_id)
+
+    def batch_ids(self, run_id: int) -> list[BatchId]:
+        return self.sql("SELECT id FROM scorebeat.batches WHERE run_id = :id ORDER BY number", id=run_id)
+
+    def batch(self, batch_id: BatchId) -> dict[str, Any]:
+        with self.engine.connect() as connection:
+            found = connection.execute(text("SELECT * FROM scorebeat.batches WHERE id = :id"), {"id": batch_id})
+            return dict(found.one()._mapping)
+
+    def target(self, run_id: int) -> PredictionSet:
+        with self.engine.connect() as connection:
+            return prediction_sets.get(connection, runs.get(connection, run_id).prediction_set_id)
+
+    def new_version(self, version: int, signature: dict[str, Any] | None = None) -> None:
+        """Another version of the model, of the same file unless `signature` says what it gives; not published."""
+        with self.engine.begin() as connection:
+            record(connection, self.trained, version, signature)
+
+    def check_exact(self, query: str, table: str, keys: str) -> int:
+        """Each row of the query has the prediction that a plain loop gives, once; answers how many rows."""
+        names = keys.split(", ")
+        width, order = len(names), ", ".join(f"q.{name}" for name in names)
+        texts = ", ".join(f"q.{name}::text" for name in names)
+        rows = self.sql(f"SELECT {texts}, a, b FROM ({query}) AS q ORDER BY {order}")
+        kept = self.sql(f"SELECT {texts}, {', '.join(OUTPUTS)} FROM {table} AS q ORDER BY {order}")
+        assert [row[:width] for row in kept] == [row[:width] for row in rows]
+        wanted = self.trained.of([row[width:] for row in rows])
+        np.testing.assert_allclose([row[width:] for row in kept], wanted, rtol=1e-9)
+        return len(rows)
+
+
+def record(connection: Connection, trained: Trained, version: int, signature: dict[str, Any] | None = None) -> None:
+    artifact = trained.artifact
+    told = signature or artifact.signature.to_json()
+    versions.add(connection, NewVersion(MODEL, version, "skops", artifact.digest, told), "test")
+
+
+@pytest.fixture
+def ledger(producer: Producer, settings: Settings, trained: Trained) -> Iterator[Ledger]:
+    """A migrated database with an empty table `items (id, a, b)` and the published model."""
+    copytree(trained.artifact.folder.parents[1], settings.artifacts)
+    made = Ledger(producer, trained, settings)
+    made.new_version(1)
+    made.sql(ITEMS)
+    yield made
+    made.runtime.close()
+
+
+@pytest.fixture(scope="module")
+def shared_engine(stack: StackUrls, template: str) -> Iterator[Engine]:
+    """A migrated database that the tests of one module share; each rolls back what it did."""
+    made = fixtures._database(stack, f"TEMPLATE {template}")
+    engine = make_engine(next(made), "test")
+    yield engine
+    engine.dispose()
+    next(made, None)
+
+
+@pytest.fixture
+def connection(shared_engine: Engine) -> Iterator[Connection]:
+    """One transaction, rolled back at the end."""
+    with shared_engine.connect() as opened:
+        yield opened
+
+
+def add_run(connection: Connection, state: str = "running", job: str = "flowers_job") -> int:
+    """A run without a plan, straight into the tables."""
+    values = {"job": job, "spec": a_job(name=job).model_dump_json(), "state": state}
+    for statement in _FIRST:
+        connection.execute(text(statement), values)
+    return int(connection.execute(text(_RUN), values).scalar_one())
+
+
+def add_batch(connection: Connection, run_id: int, state: str = "pending", **columns: Any) -> BatchId:
+    """A batch in this state, straight into the tables."""
+    usual: dict[str, Any] = {"number": 1, "queue": "cpu", "rows_planned": 10, "attempts_left": 5}
+    usual |= {"first_key": '["1"]', "last_key": '["10"]'}
+    in_state: dict[str, dict[str, Any]] = {
+        "pending": {},
+        "claimed": {"claim_expires_at": "infinity", "claimed_by": "w1", "attempt": 1},
+        "committed": {"finished_at": "now"},
+        "dead": {"finished_at": "now", "error": "Broken: oh", "attempts_left": 0},
+        "cancelled": {"finished_at": "now"},
+    }
+    values = {"run_id": run_id, "state": state, **usual, **in_state[state], **columns}
+    names = ", ".join(values)
+    marks = ", ".join(f"CAST(:{name} AS jsonb)" if name in _JSON else f":{name}" for name in values)
+    made = connection.execute(text(f"INSERT INTO scorebeat.batches ({names}) VALUES ({marks}) RETURNING id"), values)
+    return int(made.scalar_one())
+
+
+_JSON = ("first_key", "last_key", "keys")
+_FIRST = (
+    "INSERT INTO scorebeat.jobs (name, spec) VALUES (:job, CAST(:spec AS jsonb)) ON CONFLICT DO NOTHING",
+    "INSERT INTO scorebeat.model_versions (name, version, format, digest, signature, added_by, published_at)"
+    " VALUES ('flowers', 1, 'skops', 'd', '{}', 'test', now()) ON CONFLICT DO NOTHING",
+    "INSERT INTO scorebeat.prediction_sets (job, model, model_version, table_name, complete_at)"
+    " VALUES (:job, 'flowers', 1, CAST(:job AS text) || '__t', now()) ON CONFLICT DO NOTHING",
+)
+_RUN = (
+    "INSERT INTO scorebeat.runs (job, model, model_version, prediction_set_id, state, spec, created_by,"
+    " plan_expires_at, finished_at, reason)"
+    " SELECT :job, 'flowers', 1, s.id, CAST(:state AS text), CAST(:spec AS jsonb), 'test',"
+    " CASE WHEN :state = 'planning' THEN now() + interval '1 hour' END,"
+    " CASE WHEN :state NOT IN ('planning', 'running') THEN now() END,"
+    " CASE WHEN :state = 'failed' THEN 'because' END"
+    " FROM scorebeat.prediction_sets s WHERE s.job = :job RETURNING id"
+)
+
+
+def migrated(url: str) -> Engine:
+    """The engine of a database that is migrated here and now."""
+    engine = make_engine(url, "test")
+    with engine.begin() as connection:
+        schema.migrate(connection)
+    return engine
+
+
+def tmp_file(folder: Path, text_: str) -> Path:
+    path = folder / "file"
+    path.write_text(text_, "utf-8")
+    return path
