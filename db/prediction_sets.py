@@ -78,6 +78,8 @@ def ensure(connection: Connection, source: Source, job: Job, version: int, outpu
     if found is None:
         found = _create(connection, source, job, version, generation, outputs)
         mark_complete(connection, found.id)
+    else:
+        _require_same_keys(connection, source, found)
     return found
 
 
@@ -152,6 +154,26 @@ def _create_table(connection: Connection, source: Source, made: PredictionSet, o
         f"ADD PRIMARY KEY ({keys})",
     ]
     connection.exec_driver_sql(f"ALTER TABLE {made.table} {', '.join(parts)}")
+
+
+def _require_same_keys(connection: Connection, source: Source, found: PredictionSet) -> None:
+    """Predictions are stored under the key that the job had; raises SignatureError if it has another now."""
+    rows = connection.execute(
+        text(
+            "SELECT a.attname, format_type(a.atttypid, -1) FROM pg_index i JOIN pg_attribute a"
+            " ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)"
+            " WHERE i.indrelid = CAST(:table AS regclass) AND i.indisprimary"
+            " ORDER BY array_position(i.indkey::int2[], a.attnum)"
+        ),
+        {"table": found.table},
+    )
+    before = [f"{name} {kind}" for name, kind in rows]
+    now = [f"{key.name} {key.type}" for key in source.keys]
+    if before != now:
+        raise SignatureError(
+            f"jobs.{found.job}.key is ({', '.join(now)}) now, but {found.table} has predictions under "
+            f"({', '.join(before)}). Give the job another name, or take the key back; nothing was changed."
+        )
 
 
 def row_count(connection: Connection, found: PredictionSet) -> int:

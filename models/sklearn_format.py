@@ -1,7 +1,8 @@
 """scikit-learn models in .skops files: what they want and give, and how they score Arrow columns."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,14 @@ def load(path: Path, signature: Signature) -> Model:
     return LabelModel(model, signature.outputs) if is_classifier(model) else ValueModel(model, signature.outputs)
 
 
+@contextmanager
+def _nameless() -> Iterator[None]:
+    """A matrix without names may pass: its columns are in the order of training."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "X does not have valid feature names")
+        yield
+
+
 class SklearnModel:
     """A scikit-learn model over one float64 matrix. NULL reaches it as NaN: it alone knows what it takes.
 
@@ -63,9 +72,7 @@ class SklearnModel:
         x = matrix(rows, np.float64, "F")
         x.flags.writeable = False  # a scaler with copy=False would scale in place, and again for the label
         try:
-            with warnings.catch_warnings():
-                # the columns are already in the order of training
-                warnings.filterwarnings("ignore", "X does not have valid feature names")
+            with _nameless():
                 columns = self.columns(x)
         except ValueError as error:
             raise explain(rows, error) from error
@@ -166,5 +173,6 @@ def _outputs(model: Any) -> list[tuple[str, pa.DataType]]:
 
 
 def _targets(model: Any) -> list[str]:
-    count = int(np.asarray(model.predict(np.zeros((1, model.n_features_in_)))).size)
+    with _nameless():
+        count = int(np.asarray(model.predict(np.zeros((1, model.n_features_in_)))).size)
     return ["value"] if count == 1 else [f"value_{n}" for n in range(count)]

@@ -1,5 +1,6 @@
 """Beat's schedule, read from the ledger: one entry a job, and the control tick."""
 
+import logging
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -9,12 +10,15 @@ from celery.schedules import BaseSchedule, schedstate, schedule
 from sqlalchemy.exc import DBAPIError
 
 from core.celery_app import CONTROL, CONTROL_EVERY, CONTROL_QUEUE, TICK
+from core.errors import ScorebeatError
 from core.events import emit
+from core.jobs_file import read_jobs
 from core.schedule import Schedule
 from core.settings import load_settings
 from core.stack import joined
 from db import jobs
 from db.jobs import JobRow
+from producer.apply import apply
 from producer.context import Producer
 
 REFRESH_SECONDS = 5.0
@@ -60,6 +64,7 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery publishes no t
         super().__init__(*args, **options)
 
     def setup_schedule(self) -> None:
+        self._apply_jobs()
         control = {"queue": CONTROL_QUEUE, "expires": CONTROL_EVERY.total_seconds() * 2}
         self._entries["control"] = self.Entry(
             name="control", task=CONTROL, schedule=schedule(CONTROL_EVERY), options=control, app=self.app
@@ -82,6 +87,16 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery publishes no t
     def close(self) -> None:
         super().close()
         self._producer.close()
+
+    def _apply_jobs(self) -> None:
+        """jobs.toml counts from beat's start; one that cannot be used changes nothing, and says why."""
+        path = self._producer.settings.jobs
+        if not path.exists():
+            return
+        try:
+            apply(self._producer, read_jobs(path), "beat")
+        except (ScorebeatError, DBAPIError) as error:
+            emit("jobs.not_applied", level=logging.ERROR, file=str(path), reason=str(error))
 
     def _refresh(self) -> None:
         self._read_at = time.monotonic()
