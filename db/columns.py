@@ -1,6 +1,7 @@
 """Columns of rows in and out: a batch's pending rows as Arrow, its predictions by binary COPY."""
 
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ import adbc_driver_manager
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
+from adbc_driver_manager._reader import AdbcRecordBatchReader
 from adbc_driver_manager.dbapi import Connection as DataConnection
 
 from core.errors import ClaimLost, InputError, OutputError
@@ -39,7 +41,8 @@ def fetch(connection: DataConnection, statement: str, source: Source, limit: int
     with connection.cursor(adbc_stmt_kwargs={"adbc.postgresql.batch_size_hint_bytes": str(READ_CHUNK)}) as cursor:
         cursor.execute("SET TRANSACTION READ ONLY")
         cursor.execute(statement)
-        parts, cut = _read(cursor.fetch_record_batch(), max_bytes)
+        # PyArrow's own reader would lose the SQLSTATE of an error that comes when rows have been sent already
+        parts, cut = _read(AdbcRecordBatchReader._import_from_c(cursor.fetch_arrow().address), max_bytes)
     connection.commit()
     table = pa.Table.from_batches(parts).combine_chunks()
     whole = table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema=table.schema)
@@ -97,6 +100,9 @@ def commit(connection: DataConnection, held: Claim, target: PredictionSet, part:
             )
         if part.predictions.num_rows:
             cursor.adbc_ingest(target.table_name, part.predictions, mode="append", db_schema_name=PREDICTIONS)
+            # preparing anything lets the driver see that the transaction is still open; without it, it begins
+            # another, and the server warns at every batch
+            cursor.adbc_execute_schema("SELECT 1")
         if part.bad:
             quarantine.put_aside(cursor, target.id, held.batch_id, part.bad)
         cursor.execute(_done(held, part, timing, time.perf_counter() - began))
@@ -170,7 +176,7 @@ def _done(held: Claim, part: Part, timing: Timing | None, seconds: float) -> str
 def _read(reader: pa.RecordBatchReader, max_bytes: int) -> tuple[list[pa.RecordBatch], bool]:
     parts: list[pa.RecordBatch] = []
     size = 0
-    with reader:
+    with closing(reader):
         for part in reader:
             parts.append(part)
             size += part.nbytes
