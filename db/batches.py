@@ -104,12 +104,12 @@ _DIE = "state = 'dead', attempts_left = 0, claim_expires_at = NULL, finished_at 
 def fail(connection: Connection, held: Claim, error: str, pause: timedelta) -> str | None:
     """The attempt failed: pending again after `pause`, or dead when the budget is spent.
 
-    Answers the new state; None when the claim was lost meanwhile, and nothing was changed.
+    Its process lives, so the row that it may have scored alone is not to blame. Answers the new state; None when the claim was lost meanwhile, and nothing was changed.
     """
     return _finish_badly(
         connection,
         held,
-        f"{_GIVE_UP} :error,"
+        f"{_GIVE_UP} :error, probe_key = NULL,"
         " next_attempt_at = CASE WHEN attempts_left > 0 THEN clock_timestamp() + CAST(:pause AS interval) END",
         {"error": error, "pause": pause},
     )
@@ -148,7 +148,7 @@ def release(connection: Connection, held: Claim) -> bool:
     moved = connection.execute(
         text(
             "UPDATE scorebeat.batches SET state = 'pending', claim_expires_at = NULL,"
-            " attempts_left = attempts_left + 1, next_attempt_at = NULL"
+            " attempts_left = attempts_left + 1, next_attempt_at = NULL, probe_key = NULL"
             " WHERE id = :id AND attempt = :attempt AND state = 'claimed'"
         ),
         {"id": held.batch_id, "attempt": held.attempt},
@@ -212,7 +212,7 @@ def release_all(connection: Connection, worker: str) -> int:
     return connection.execute(
         text(
             "UPDATE scorebeat.batches SET state = 'pending', claim_expires_at = NULL,"
-            " attempts_left = attempts_left + 1, next_attempt_at = NULL"
+            " attempts_left = attempts_left + 1, next_attempt_at = NULL, probe_key = NULL"
             " WHERE claimed_by = :worker AND state = 'claimed'"
         ),
         {"worker": worker},

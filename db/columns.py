@@ -41,8 +41,9 @@ def fetch(connection: DataConnection, statement: str, source: Source, limit: int
     with connection.cursor(adbc_stmt_kwargs={"adbc.postgresql.batch_size_hint_bytes": str(READ_CHUNK)}) as cursor:
         cursor.execute("SET TRANSACTION READ ONLY")
         cursor.execute(statement)
+        stream = cursor.fetch_arrow()
         # PyArrow's own reader would lose the SQLSTATE of an error that comes when rows have been sent already
-        parts, cut = _read(AdbcRecordBatchReader._import_from_c(cursor.fetch_arrow().address), max_bytes)
+        parts, cut = _read(AdbcRecordBatchReader._import_from_c(stream.address), max_bytes)
     connection.commit()
     table = pa.Table.from_batches(parts).combine_chunks()
     whole = table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema=table.schema)

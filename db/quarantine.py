@@ -3,10 +3,9 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pyarrow as pa
 from adbc_driver_manager.dbapi import Cursor
 from sqlalchemy import Connection, text
@@ -29,9 +28,9 @@ def put_aside(cursor: Cursor, set_id: int, batch_id: int, bad: Sequence[BadRow])
     rows = pa.table(
         {
             "key": [json.dumps(row.key) for row in bad],
-            "type": [_plain(row.error_type) for row in bad],
-            "error": [_plain(row.error) for row in bad],
-            "traceback": pa.array([_plain(row.traceback) if row.traceback else None for row in bad], pa.string()),
+            "type": [plain(row.error_type) for row in bad],
+            "error": [plain(row.error) for row in bad],
+            "traceback": pa.array([plain(row.traceback) if row.traceback else None for row in bad], pa.string()),
         }
     )
     cursor.executemany(
@@ -44,7 +43,7 @@ def put_aside(cursor: Cursor, set_id: int, batch_id: int, bad: Sequence[BadRow])
 
 def keys_of(columns: pa.RecordBatch, index: int) -> Key:
     """The key of a fetched row as PostgreSQL writes it as text (sessions use UTC and ISO dates)."""
-    return tuple(_text(column[index].as_py()) for column in columns.columns)
+    return tuple(_text(column[index]) for column in columns.columns)
 
 
 def count_of_run(connection: Connection, run_id: int) -> tuple[int, int]:
@@ -59,12 +58,21 @@ def count_of_run(connection: Connection, run_id: int) -> tuple[int, int]:
     return int(row[0]), int(row[1])
 
 
+@dataclass(frozen=True)
+class TakenBack:
+    """Rows that are pending again."""
+
+    rows: int
+    homeless: list[Key]
+    """Those whose batch is final, or in hand: it may have fetched its rows already."""
+
+
 def take_back(
     connection: Connection, run_id: int, batch_id: int | None = None, error: str | None = None
-) -> list[tuple[int, Key]]:
+) -> TakenBack:
     """Rows that the run put aside are pending again: all, of one batch, or whose error holds a text.
 
-    Answers the batch and key of each; safe to repeat, and by two people at once.
+    Safe to repeat, and by two people at once.
     """
     rows = connection.execute(
         text(
@@ -74,30 +82,62 @@ def take_back(
             " RETURNING z.batch_id, z.key),"
             " counts AS (SELECT batch_id, count(*) AS rows FROM gone GROUP BY batch_id),"
             " fewer AS (UPDATE scorebeat.batches b SET rows_failed = b.rows_failed - counts.rows FROM counts"
-            " WHERE b.id = counts.batch_id)"
-            " SELECT batch_id, key FROM gone"
+            " WHERE b.id = counts.batch_id RETURNING b.id, b.state)"
+            " SELECT gone.batch_id, gone.key, fewer.state FROM gone JOIN fewer ON fewer.id = gone.batch_id"
         ),
         {"run_id": run_id, "batch_id": batch_id, "error": error},
     )
-    return sorted((row[0], tuple(row[1])) for row in rows)
+    taken = sorted((row[0], tuple(row[1]), row[2]) for row in rows)
+    return TakenBack(len(taken), [key for _, key, state in taken if state != "pending"])
 
 
-def _plain(words: str) -> str:
+def plain(words: str) -> str:
     """PostgreSQL's text holds no NUL, and UTF-8 no lone surrogate."""
     return words.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
 
 
-def _text(value: Any) -> str:
+def _text(value: pa.Scalar) -> str:
+    """The integers behind dates and moments are read: Python has no year 0, no year 10,000 and no infinity."""
     match value:
-        case bool():
-            return "true" if value else "false"
-        case datetime():
-            moment = value.astimezone(UTC) if value.tzinfo else value
-            fraction = f".{moment.microsecond:06d}".rstrip("0") if moment.microsecond else ""
-            return f"{moment:%Y-%m-%d %H:%M:%S}{fraction}{'+00' if value.tzinfo else ''}"
-        case date():
-            return value.isoformat()
-        case int() | str() | UUID():
-            return str(value)
-        case _:
-            raise TypeError(f"a key cannot be a {type(value).__name__}")
+        case pa.Date32Scalar():
+            return _ends(_wrapped(value.value - _EPOCH_DAYS, 32), 32) or _day(value.value, "")
+        case pa.TimestampScalar():
+            moment = _wrapped(value.value - _EPOCH_DAYS * _DAY, 64)
+            return _ends(moment, 64) or _moment(moment, "+00" if value.type.tz else "")
+        case pa.BooleanScalar():
+            return "true" if value.as_py() else "false"
+    plain = value.as_py()
+    if not isinstance(plain, int | str | UUID):
+        raise TypeError(f"a key cannot be a {type(plain).__name__}")
+    return str(plain)
+
+
+_EPOCH_DAYS = 10_957
+"""Days from 1970, where Arrow counts from, to 2000, where PostgreSQL does."""
+_DAY = 86_400_000_000
+"""Microseconds."""
+
+
+def _wrapped(number: int, bits: int) -> int:
+    """The driver moves the epoch without a look at the range: infinity wraps around, and back here."""
+    half = 1 << (bits - 1)
+    return (number + half) % (2 * half) - half
+
+
+def _ends(number: int, bits: int) -> str | None:
+    return {(1 << (bits - 1)) - 1: "infinity", -(1 << (bits - 1)): "-infinity"}.get(number)
+
+
+def _day(since_1970: int, rest: str) -> str:
+    """`rest` stands between the date and the era."""
+    year, month, day = str(np.datetime64(since_1970, "D")).rsplit("-", 2)
+    era = "" if int(year) > 0 else " BC"
+    return f"{int(year) if not era else 1 - int(year):04d}-{month}-{day}{rest}{era}"
+
+
+def _moment(since_2000: int, zone: str) -> str:
+    days, rest = divmod(since_2000, _DAY)
+    seconds, micros = divmod(rest, 1_000_000)
+    fraction = f".{micros:06d}".rstrip("0") if micros else ""
+    clock = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+    return _day(days + _EPOCH_DAYS, f" {clock}{fraction}{zone}")

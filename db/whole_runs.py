@@ -28,14 +28,14 @@ def show_as_it_comes(connection: Connection, target: PredictionSet) -> None:
 
 
 def show(connection: Connection, run: Run) -> None:
-    """The run succeeded: one number makes all of it visible."""
+    """The run succeeded: one number makes all of it visible, and what a cancelled run before it left."""
     connection.execute(
         text(
-            "UPDATE scorebeat.prediction_sets SET visible_below ="
-            " greatest(visible_below, (SELECT max(id) + 1 FROM scorebeat.batches WHERE run_id = :run))"
+            "UPDATE scorebeat.prediction_sets SET visible_below = greatest(visible_below, (SELECT max(b.id) + 1"
+            " FROM scorebeat.batches b JOIN scorebeat.runs r ON r.id = b.run_id WHERE r.prediction_set_id = :id))"
             " WHERE id = :id"
         ),
-        {"id": run.prediction_set_id, "run": run.id},
+        {"id": run.prediction_set_id},
     )
 
 

@@ -28,7 +28,7 @@ def requeue(p: Producer, run_id: int, by: str, *, batch_id: int | None = None, e
                 f"run {run_id} was cancelled; its rows are pending. Score them with `scorebeat enqueue {run.job.name}`."
             )
         attempts = p.settings.max_attempts
-        rows: list[tuple[int, Key]] = []
+        rows = 0
         if run.state is RunState.FAILED and run.job.on_failure == "retry-run":
             # nothing of it was kept
             put_back = whole_runs.begin_again(connection, run, attempts, timedelta(0))
@@ -36,15 +36,16 @@ def requeue(p: Producer, run_id: int, by: str, *, batch_id: int | None = None, e
             put_back = batches.requeue_dead(connection, run_id, attempts, batch_id, error)
             if run.state is RunState.FAILED and batch_id is None:
                 put_back += batches.requeue_stopped(connection, run_id, attempts)
-            rows = quarantine.take_back(connection, run_id, batch_id, error)
-            put_back += _batches_of(connection, run, [key for _, key in rows], attempts)
+            taken = quarantine.take_back(connection, run_id, batch_id, error)
+            put_back += _batches_of(connection, run, taken.homeless, attempts)
+            rows = taken.rows
         if put_back and run.state in FINAL_RUN:
             _reopen(connection, run)
         if put_back:
-            details = {"batches": put_back, "rows_from_quarantine": len(rows), "error": error}
+            details = {"batches": put_back, "rows_from_quarantine": rows, "error": error}
             actions.record(connection, by, "run.requeued", f"run {run_id}", **details)
     if put_back:
-        emit("run.requeued", run=run_id, batches=put_back, rows_from_quarantine=len(rows), by=by)
+        emit("run.requeued", run=run_id, batches=put_back, rows_from_quarantine=rows, by=by)
         dispatch(p, run.job.queue)
     return put_back
 

@@ -1,7 +1,8 @@
 """A model format of the tests' own, whose models misbehave for chosen rows; a worker gets it by `-I tests.poison`.
 
 The file is JSON: {"raise": [...], "exit": [...], "segfault": [...], "hang": [...], "nan": [...], "seconds_a_row": 0},
-each list the values of `x` for which the model does so. For every other row `value` is 2 x.
+each list the values of `x` for which the model does so. For every other row `value` is 2 x. With "calls", a path,
+each call leaves a line there: its time, and the values of `x`.
 """
 
 import ctypes
@@ -40,10 +41,14 @@ class Poison:
     def __init__(self, poison: dict[str, Any], outputs: pa.Schema) -> None:
         self.outputs = outputs
         self._poison = {kind: np.array(values, float) for kind, values in poison.items() if isinstance(values, list)}
+        self._calls = poison.get("calls")
         self._pause = float(poison.get("seconds_a_row", 0))
 
     def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         x = rows.column(0).to_numpy(zero_copy_only=False)
+        if self._calls:
+            with Path(self._calls).open("a") as calls:
+                calls.write(json.dumps([time.time(), x.tolist()]) + "\n")
         if self._holds("raise", x):
             raise ValueError("the model does not like a row")
         if self._holds("exit", x):
@@ -56,8 +61,13 @@ class Poison:
             ctypes.PyDLL(None).pause()
         time.sleep(self._pause * len(x))
         value = np.where(np.isin(x, self._poison.get("nan", [])), np.nan, 2 * x)
+        value = np.where(np.isin(x, self._poison.get("infinity", [])), np.inf, value)
         if self._holds("wrong length", x):
             value = value[:-1]
+        if self._holds("wrong columns", x):
+            return pa.RecordBatch.from_pydict({"other": value})
+        if self._holds("wrong types", x):
+            return pa.RecordBatch.from_pydict({"value": value.astype(str)})
         return pa.RecordBatch.from_arrays([pa.array(value)], schema=self.outputs)
 
     def _holds(self, kind: str, x: np.ndarray) -> bool:

@@ -13,7 +13,7 @@ from db.pending import PendingRows
 from db.quarantine import BadRow
 from models import outputs, scoring
 from models.contract import Model
-from worker.narrow import places
+from worker.narrow import ALIKE_FROM, places
 from worker.runtime import Job, Runtime
 
 ERROR_CHARACTERS = 2_000
@@ -34,6 +34,11 @@ class Attempt:
     def budget(self) -> int:
         """Attempts that progress gives back; a job that leaves failed batches alone has one in all."""
         return 0 if self.job.run.job.on_failure == "leave" else self.w.settings.max_attempts
+
+    @property
+    def alike_from(self) -> int:
+        """So many rows that all fail are a failure of the batch: most of it, not a stretch of bad rows."""
+        return max(ALIKE_FROM, self.held.rows_planned // 2 + 1)
 
     def pending(self, *, anti_join: bool) -> PendingRows:
         """How the batch's pending rows are asked for."""

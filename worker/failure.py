@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from core.errors import ModelError, RepeatedKey, ServiceDown, UsageError
 from core.events import emit
 from core.settings import Settings
-from db import batches, failures, runs
+from db import batches, failures, quarantine, runs
 from db.batches import Claim
 from worker.runtime import Runtime
 
@@ -37,7 +37,7 @@ def backoff(settings: Settings, attempt: int) -> timedelta:
 def describe(error: BaseException) -> str:
     """`Type: message`, cut to a sane size."""
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return text.replace("\0", "")[:ERROR_CHARACTERS]
+    return quarantine.plain(text)[:ERROR_CHARACTERS]
 
 
 def _record(w: Runtime, held: Claim, error: Exception) -> str | None:

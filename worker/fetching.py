@@ -11,7 +11,7 @@ from db.columns import Fetched
 from db.quarantine import BadRow
 from db.sql import Key
 from worker.attempt import ERROR_CHARACTERS, Attempt
-from worker.narrow import places
+from worker.narrow import drawn, places
 
 
 def fetch(a: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, tuple[BadRow, ...]]:
@@ -27,32 +27,52 @@ def fetch(a: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, tuple[Ba
 
 def _narrowed(a: Attempt) -> tuple[Fetched, tuple[BadRow, ...]]:
     """A chunk of rows, read in halves of its keys."""
-    keys = columns.fetch_keys(a.w.data, a.pending(anti_join=True).keys(a.held.span, CHUNK_ROWS, listed=a.held.keys))
-    parts = list(_halves(a, keys))
+    limit = max(a.held.rows_planned, CHUNK_ROWS)
+    keys = columns.fetch_keys(a.w.data, a.pending(anti_join=True).keys(a.held.span, limit, listed=a.held.keys))
+    if len(keys) >= a.alike_from:
+        _raise_if_all_alike(a, keys)
+    parts = list(_halves(a, keys[:CHUNK_ROWS]))
     good = [part for part in parts if isinstance(part, Fetched)]
     bad = tuple(part for part in parts if isinstance(part, BadRow))
     if not good:
         good = [_read(a, 0, a.held.keys, anti_join=True)]
-    joined = Fetched(_join([part.keys for part in good]), _join([part.rows for part in good]), more=True)
+    # without pending keys the query fails for rows that are scored or put aside
+    joined = Fetched(_join([part.keys for part in good]), _join([part.rows for part in good]), more=bool(keys))
     return joined, bad
+
+
+def _raise_if_all_alike(a: Attempt, keys: Sequence[Key]) -> None:
+    """Rows from all over the batch fail, each alone: that is one failure of the batch."""
+    for i in drawn(len(keys)):
+        found = _try(a, [keys[i]])
+        if isinstance(found, Fetched):
+            return
+    raise found
 
 
 def _halves(a: Attempt, keys: Sequence[Key]) -> Iterator[Fetched | BadRow]:
     if not keys:
         return
+    found = _try(a, keys)
+    if isinstance(found, Fetched):
+        yield found
+    elif len(keys) == 1:
+        yield BadRow(keys[0], type(found).__name__, str(found)[:ERROR_CHARACTERS], places(found))
+    else:
+        middle = len(keys) // 2
+        yield from _halves(a, keys[:middle])
+        yield from _halves(a, keys[middle:])
+
+
+def _try(a: Attempt, keys: Sequence[Key]) -> Fetched | Exception:
+    """The rows, or the error that one of them may be to blame for."""
     try:
-        yield _read(a, len(keys) + 1, keys, anti_join=True)
-        return
+        return _read(a, len(keys) + 1, keys, anti_join=True)
     except (*columns.DRIVER_ERRORS, InputError) as error:
         if not _is_about_a_row(error):
             raise
         a.w.data.rollback()
-        if len(keys) == 1:
-            yield BadRow(keys[0], type(error).__name__, str(error)[:ERROR_CHARACTERS], places(error))
-            return
-    middle = len(keys) // 2
-    yield from _halves(a, keys[:middle])
-    yield from _halves(a, keys[middle:])
+        return error
 
 
 def _read(a: Attempt, limit: int, keys: Sequence[Key] | None, *, anti_join: bool) -> Fetched:

@@ -1,5 +1,6 @@
 """Narrowing: finding the rows of a batch that a model cannot score, by halving what it is given."""
 
+import random
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from core.errors import OutputError
 
 ALIKE_FROM = 20
-"""From so many rows on, a batch of which every tried row fails alike is one failure, not one a row."""
-TRIED = 8
+"""Fewer rows that all fail are so many failures, not one."""
+TRIED = 64
+"""Rows drawn at random: bad rows at even distances must not look like all. One good row ends the trial."""
 
 Predict = Callable[[pa.RecordBatch], pa.RecordBatch]
 
@@ -34,16 +36,16 @@ class Scored:
     failed: tuple[Failed, ...] = ()
 
 
-def score(predict: Predict, rows: pa.RecordBatch) -> Scored:
+def score(predict: Predict, rows: pa.RecordBatch, alike_from: int = ALIKE_FROM) -> Scored:
     """Score all rows at once; where the model raises, find the rows that it raises for.
 
     Raises the model's error when it is not about single rows: it broke its contract, ran out of memory
-    or time, or raises alike for every row tried.
+    or time, or raises alike for every row tried of at least `alike_from`.
     """
     try:
         return Scored(None, predict(rows))
     except Exception as error:
-        if _is_whole(error) or _all_alike(predict, rows, error):
+        if _is_whole(error) or (rows.num_rows >= alike_from and _all_alike(predict, rows, error)):
             raise
         parts = list(_halves(predict, rows, 0, error))
     good = [part for part in parts if isinstance(part, _Good)]
@@ -83,10 +85,12 @@ def _is_whole(error: Exception) -> bool:
 
 def _all_alike(predict: Predict, rows: pa.RecordBatch, error: Exception) -> bool:
     """Rows from all over the batch, each alone, fail with the same error."""
-    if rows.num_rows < ALIKE_FROM:
-        return False
-    step = rows.num_rows // TRIED
-    return all(_fails_alike(predict, rows.slice(i * step, 1), error) for i in range(TRIED))
+    return all(_fails_alike(predict, rows.slice(i, 1), error) for i in drawn(rows.num_rows))
+
+
+def drawn(count: int) -> list[int]:
+    """Places of the rows that are tried, of so many; the same at every attempt."""
+    return random.Random(count).sample(range(count), min(TRIED, count))  # noqa: S311 -- not a secret
 
 
 def _fails_alike(predict: Predict, row: pa.RecordBatch, error: Exception) -> bool:

@@ -23,6 +23,10 @@ from worker.storing import AlreadyThere, store
 from worker.watchdog import within
 
 
+MOST_CLASHES = 3
+"""Times that rows without predictions turn out to have some before the query is to blame."""
+
+
 class Outcome(StrEnum):
     COMMITTED = "committed"
     SKIPPED = "skipped"
@@ -68,7 +72,7 @@ def _score(held: Claim, w: Runtime) -> int:
         care = Care.CHUNKS
     # nothing was there when the run was planned, so nothing can be there on a first attempt
     anti_join = not (job.run.set_was_empty and held.attempt == 1)
-    clock, total = _Clock(), 0
+    clock, total, clashes = _Clock(), 0, 0
     most = max(job.run.job.batch_rows, held.rows_planned) + 1
     while True:
         started = time.perf_counter()
@@ -77,7 +81,9 @@ def _score(held: Claim, w: Runtime) -> int:
         try:
             total += _row_by_row(a, fetched, bad) if care is Care.ROWS else _part(a, fetched, bad, care, clock)
         except AlreadyThere as error:
-            if anti_join:
+            # once more may be another batch with the same rows, of a requeue
+            clashes += anti_join
+            if clashes > MOST_CLASHES:
                 raise RepeatedKey(
                     f"jobs.{job.run.job.name}: the query gives a key twice: {error}. "
                     "The key must be unique; the run is failed, what is committed stays."
@@ -96,7 +102,7 @@ def _part(a: Attempt, fetched: Fetched, bad: tuple[BadRow, ...], care: Care, clo
     settings = a.w.settings
     started = time.perf_counter()
     with within(settings.batch_time_limit if care is Care.WHOLE else settings.chunk_time_limit):
-        scored = narrow.score(a.predict, fetched.rows)
+        scored = narrow.score(a.predict, fetched.rows, a.alike_from)
     clock.predict += time.perf_counter() - started
     keys = fetched.keys if scored.indices is None else fetched.keys.take(pa.array(scored.indices, pa.int64()))
     bad += tuple(bad_row(fetched.keys, failed.index, failed.error) for failed in scored.failed)

@@ -75,8 +75,8 @@ def test_migrating_again_changes_nothing(database: str) -> None:
 
     with engine.begin() as connection:
         was = schema.migrate(connection)
+        assert was == schema.newest(connection)
 
-    assert was == "0001"
     assert dump(database) == before
     engine.dispose()
 

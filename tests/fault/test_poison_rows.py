@@ -1,0 +1,130 @@
+"""Rows that end or hang their process: each is found and put aside, all others are committed, none twice."""
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.jobs import Job
+from core.settings import Settings
+from core.states import FINAL_RUN, RunState
+from producer import control
+from tests import poison
+from tests.fixtures import Programs, kill_group
+from tests.poison_fixtures import Points, assert_accounted, points
+
+__all__ = ["points"]
+
+DIED = "ProcessDied"
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """As for every test, and a model may take a second or two."""
+    limits = {"batch_time_limit": 2, "chunk_time_limit": 1, "row_time_limit": 1}
+    return settings.model_copy(update=limits)
+
+
+@pytest.fixture
+def worker(request: pytest.FixtureRequest, programs: Programs) -> Iterator[None]:
+    """A worker that knows the model format; the test is its control."""
+    processes = getattr(request, "param", 1)
+    options = ("-Q", "cpu", "-n", "w@%h", "-c", str(processes), "-I", poison.__name__)
+    quiet = ("--without-gossip", "--without-mingle", "-l", "INFO")
+    process = programs.start("celery", "-A", "worker", "worker", *options, *quiet)
+    yield
+    kill_group(process)
+
+
+def until_finished(points: Points, run: int, within: float = 60.0) -> RunState:
+    """Be the control until the run is closed."""
+    deadline = time.monotonic() + within
+    while (state := points.run(run).state) not in FINAL_RUN:
+        if time.monotonic() > deadline:
+            pytest.fail(f"run {run} is {state} after {within:g} s: {points.batches(run, 'state, attempt, care, error')}")
+        control.run_once(points.producer)
+        time.sleep(0.05)
+    return state
+
+
+def calls(path: Path) -> list[tuple[float, list[float]]]:
+    """When the model was called, with which values."""
+    return [tuple(json.loads(line)) for line in path.read_text().splitlines()]
+
+
+def assert_nothing_committed_was_scored_again(points: Points, job: Job, path: Path) -> None:
+    stored = points.sql(
+        f"SELECT p.x, extract(epoch FROM v.scored_at)::float8 FROM predictions.{job.name} v JOIN points p USING (id)"
+    )
+    since = dict(stored)
+    again = [x for at, xs in calls(path) for x in xs if x in since and at > since[x]]
+    assert len(since) > 0
+    assert again == []
+
+
+def run_of(points: Points, kinds: Mapping[str, Iterable[int]], rows: int, **given: Any) -> tuple[Job, int]:
+    points.fill(rows)
+    points.model(kinds, calls=str(points.folder / "calls"))
+    job = points.job(**given)
+    return job, points.planned(job)
+
+
+@pytest.mark.usefixtures("worker")
+def test_one_row_of_20_000_that_ends_its_process_costs_three_deaths_and_only_itself(points: Points) -> None:
+    job, run = run_of(points, {"segfault": [12_345]}, 20_000)
+
+    assert until_finished(points, run) is RunState.PARTIAL
+
+    assert points.batches(run) == [("committed", 4)]
+    assert points.batches(run, "rows_scored, rows_failed, care") == [(19_999, 1, 1)]
+    (error,) = points.aside(job, "z.error")
+    assert error.startswith("scoring this row alone ended the process: ")
+    assert "SIGSEGV" in error or "signal 11" in error
+    assert_accounted(points.engine, job, {12_345: DIED})
+    assert_nothing_committed_was_scored_again(points, job, points.folder / "calls")
+
+
+@pytest.mark.usefixtures("worker")
+def test_several_such_rows_adjacent_in_one_chunk_and_apart_are_all_found(points: Points) -> None:
+    ends = [700, 701, 2999]
+    kinds = {"exit": ends, "raise": [699, 702, 10], "nan": [703]}
+    job, run = run_of(points, kinds, 3000)
+
+    assert until_finished(points, run) is RunState.PARTIAL
+
+    ((state, attempts),) = points.batches(run)
+    assert state == "committed"
+    assert attempts - 1 <= 3 * len(ends)
+    assert_accounted(
+        points.engine, job, {**dict.fromkeys(ends, DIED), 699: "ValueError", 702: "ValueError", 10: "ValueError"}
+        | {703: "NonsenseError"},
+    )  # fmt: skip
+    assert_nothing_committed_was_scored_again(points, job, points.folder / "calls")
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_row_that_hangs_is_found_even_if_it_holds_the_interpreters_lock(points: Points) -> None:
+    job, run = run_of(points, {"hang": [1500], "hang holding the lock": [400]}, 2000)
+
+    assert until_finished(points, run) is RunState.PARTIAL
+
+    assert points.batches(run) == [("committed", 6)]
+    assert_accounted(points.engine, job, {400: DIED, 1500: DIED})
+    assert_nothing_committed_was_scored_again(points, job, points.folder / "calls")
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize("worker", [2], indirect=True, ids=["two processes"])
+def test_bad_rows_of_one_batch_do_not_hold_up_the_others(points: Points) -> None:
+    job, run = run_of(points, {"exit": [1, 700]}, 800, batch_rows=200)
+
+    assert until_finished(points, run) is RunState.PARTIAL
+
+    found = points.batches(run)
+    assert [state for state, _ in found] == ["committed"] * 4
+    assert [attempt for _, attempt in found] == [4, 1, 1, 4]
+    assert_accounted(points.engine, job, {1: DIED, 700: DIED})
+    assert_nothing_committed_was_scored_again(points, job, points.folder / "calls")

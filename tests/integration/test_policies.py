@@ -1,0 +1,321 @@
+"""What a job says about failures: shown whole or not at all, left for the next run, stopped past a share."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+
+from core.errors import ClaimLost
+from core.jobs import Job
+from core.states import RunState
+from db import batches, columns, jobs, prediction_sets
+from db.columns import Part
+from producer.apply import apply
+from producer.plan import plan
+from producer.requeue import cancel, requeue
+from producer.settle import settle
+from producer.tick import tick
+from tests.poison_fixtures import Points, assert_accounted, points
+
+__all__ = ["points"]
+
+TABLE = "SELECT count(*) FROM predictions.points_job__poison_v1"
+
+
+@contextmanager
+def reader(points: Points) -> Iterator[list[int]]:
+    """Somebody who counts the rows of the view all the time; the counts, each change once."""
+    seen: list[int] = []
+    stop = threading.Event()
+
+    def read() -> None:
+        with points.engine.connect() as connection:
+            while not stop.is_set():
+                count = connection.execute(text("SELECT count(*) FROM predictions.points_job")).scalar_one()
+                connection.rollback()
+                if seen[-1:] != [count]:
+                    seen.append(count)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.fixture
+def whole(points: Points) -> Job:
+    """A job whose runs are shown whole; 100 rows of it are scored and shown, the next 60 have a bad one."""
+    points.fill(100)
+    points.model({"raise": [150]})
+    job = points.job(on_failure="retry-run", batch_rows=20)
+    assert points.run(points.scored(job)).state is RunState.SUCCEEDED
+    points.sql("INSERT INTO points SELECT i, i + 0.5 FROM generate_series(101, 160) i")
+    return job
+
+
+def test_a_reader_sees_none_or_all_of_a_run_that_fails_and_is_tried_again(points: Points, whole: Job) -> None:
+    with reader(points) as seen:
+        run = points.planned(whole)
+        stored = []
+        for batch_id in points.pending(run):
+            points.attempt(batch_id)
+            stored += points.sql(TABLE)
+        begun = points.run(run)
+        stored += points.sql(TABLE)
+        points.mend()
+        state = points.work(run)
+
+    assert stored == [120, 139, 159, 100] or stored == [120, 140, 100, 100]
+    assert (begun.state, begun.tries) == (RunState.RUNNING, 2)
+    assert state is RunState.SUCCEEDED
+    assert seen == [100, 160]
+    assert_accounted(points.engine, whole, {})
+
+
+def test_a_run_that_fails_to_the_last_try_leaves_nothing_and_can_be_requeued(points: Points, whole: Job) -> None:
+    with reader(points) as seen:
+        run = points.planned(whole)
+        state = points.work(run)
+        left = (*points.sql(TABLE), points.aside(whole))
+        reason = str(points.run(run).reason)
+        points.mend()
+        requeue(points.producer, run, "ann")
+        again = points.work(run)
+
+    assert (state, again) == (RunState.FAILED, RunState.SUCCEEDED)
+    assert "in the last of 3 tries; nothing of the run is shown" in reason
+    assert "does not like a row" in reason
+    assert left == (100, [])
+    assert seen == [100, 160]
+    assert_accounted(points.engine, whole, {})
+
+
+def test_a_dead_batch_makes_the_whole_run_begin_again(points: Points, whole: Job) -> None:
+    run = points.planned(whole)
+    points.sql(
+        "UPDATE scorebeat.batches SET state = 'dead', attempts_left = 0, finished_at = now(), sent_at = NULL,"
+        " error = 'Broken: oh' WHERE run_id = :run AND number = 1",
+        run=run,
+    )
+    points.mend()
+    before = points.batches(run, "attempt")
+
+    assert points.work(run) is RunState.SUCCEEDED
+
+    assert points.run(run).tries == 2
+    assert all(now > then for now, then in zip(points.batches(run, "attempt"), before, strict=True))
+    assert_accounted(points.engine, whole, {})
+
+
+def test_a_late_worker_of_an_earlier_try_writes_nothing(points: Points, whole: Job) -> None:
+    run = points.planned(whole)
+    first = points.pending(run)[0]
+    with points.engine.begin() as connection:
+        held = batches.claim(connection, first, "slow", timedelta(0))
+        batches.rescue(connection)
+        target = prediction_sets.get(connection, points.run(run).prediction_set_id)
+    points.mend()
+    assert held is not None
+    points.work(run)
+    points.sql("UPDATE scorebeat.batches SET state = 'dead', error = 'Broken: oh' WHERE id = :id", id=first)
+    points.sql("UPDATE scorebeat.runs SET state = 'running', finished_at = NULL WHERE id = :id", id=run)
+    assert settle(points.producer, run) is None  # a second try
+
+    empty = columns.table_schema(points.runtime.data, target).empty_table()
+    with pytest.raises(ClaimLost, match="attempt 1"):
+        columns.commit(points.runtime.data, held, target, Part(empty), None)
+
+    assert points.work(run) is RunState.SUCCEEDED
+    assert_accounted(points.engine, whole, {})
+
+
+def test_another_policy_shows_what_is_stored(points: Points, whole: Job) -> None:
+    run = points.planned(whole)
+    points.attempt(points.pending(run)[0])
+    cancel(points.producer, run, "ann")
+    hidden = len(points.view(whole))
+    points.mend()
+    apply(points.producer, [whole.model_copy(update={"on_failure": "retry-rows"})], "test")
+
+    following = points.planned(whole)
+
+    assert hidden == 100
+    assert len(points.view(whole)) == 120
+    points.attempt(points.pending(following)[0])
+    assert len(points.view(whole)) == 140
+    points.work(following)
+    assert_accounted(points.engine, whole, {})
+
+
+def test_what_a_cancelled_run_left_is_shown_with_the_next_whole_run(points: Points, whole: Job) -> None:
+    run = points.planned(whole)
+    points.attempt(points.pending(run)[0])
+    cancel(points.producer, run, "ann")
+    points.sql("DELETE FROM points WHERE id > 120")
+
+    following = points.scored(whole)
+
+    assert points.batches(following) == []
+    assert len(points.view(whole)) == 120
+    assert_accounted(points.engine, whole, {})
+
+
+def test_a_whole_run_of_all_rows_is_shown_as_a_generation_when_it_succeeds(points: Points) -> None:
+    points.fill(60)
+    points.model({})
+    job = points.job(on_failure="retry-run", rescore="every-run", batch_rows=20)
+
+    with reader(points) as seen:
+        points.scored(job)
+        points.sql("DELETE FROM points WHERE id > 50")
+        points.scored(job)
+
+    assert seen == [0, 60, 50]
+
+
+def test_leave_gives_a_batch_one_attempt_and_leaves_its_rows_for_the_next_run(points: Points) -> None:
+    points.fill(100)
+    points.model({"raise": range(1, 26)})
+    job = points.job(on_failure="leave", batch_rows=25)
+
+    run = points.scored(job)
+
+    assert points.batches(run) == [("dead", 1), *[("committed", 1)] * 3]
+    assert points.run(run).state is RunState.PARTIAL
+    assert points.aside(job) == []
+    points.mend()
+    following = points.scored(job)
+    assert points.batches(following, "rows_scored") == [25]
+    assert_accounted(points.engine, job, {})
+
+
+def test_leave_gives_a_batch_one_attempt_though_it_dies(points: Points) -> None:
+    points.fill(100)
+    points.model({})
+    job = points.job(on_failure="leave", batch_rows=25)
+    run = points.planned(job)
+    with points.engine.begin() as connection:
+        batches.claim(connection, points.pending(run)[0], "gone", timedelta(0))
+        batches.rescue(connection)
+
+    assert points.work(run) is RunState.PARTIAL
+
+    assert points.batches(run) == [("dead", 1), *[("committed", 1)] * 3]
+    points.scored(job)
+    assert_accounted(points.engine, job, {})
+
+
+@pytest.mark.parametrize(("share", "bad"), [(0, 100), (0.01, 100), (0.2, 200), (-1, 600)])
+def test_as_many_bad_rows_as_the_threshold_allows_do_not_stop_a_run(points: Points, share: float, bad: int) -> None:
+    points.fill(1000)
+    points.model({"raise": range(1, bad + 1)})
+    job = points.job(error_threshold=share, batch_rows=1000)
+
+    run = points.scored(job)
+
+    assert points.run(run).state is RunState.PARTIAL
+    assert points.batches(run) == [("committed", 1)]
+    assert len(points.aside(job)) == points.batches(run, "rows_failed")[0] == bad
+
+
+@pytest.mark.parametrize(("share", "bad"), [(0, 101), (0.01, 101), (0.2, 201)])
+def test_one_bad_row_more_fails_the_run_and_requeue_takes_all_back(points: Points, share: float, bad: int) -> None:
+    points.fill(1000)
+    points.model({"raise": range(2, 2 * bad + 1, 2)})
+    job = points.job(error_threshold=share, batch_rows=150)
+
+    run = points.planned(job)
+    state = points.work(run)
+
+    assert state is RunState.FAILED
+    assert f"of 1000 rows could not be scored, more than error_threshold allows ({bad - 1})" in str(
+        points.run(run).reason
+    )
+    states = [one for one, _ in points.batches(run)]
+    assert set(states) == {"committed", "cancelled"}
+    points.mend()
+    requeue(points.producer, run, "ann")
+    assert points.aside(job) == []
+    assert points.work(run) is RunState.SUCCEEDED
+    assert_accounted(points.engine, job, {})
+
+
+@pytest.fixture
+def broken(points: Points) -> Job:
+    """A job whose every run leaves a dead batch, two of which pause it."""
+    points.fill(50)
+    points.model({"nan": range(1, 51)})
+    return points.job(dead_runs=2, schedule="every 1 minute")
+
+
+def test_runs_in_a_row_that_leave_dead_batches_pause_the_job_with_the_reason(points: Points, broken: Job) -> None:
+    points.scored(broken)
+    paused = [row(points, broken).paused_by]
+    points.scored(broken)
+
+    assert paused == [None]
+    assert row(points, broken).paused_by == "scorebeat"
+    reason = str(row(points, broken).paused_reason)
+    assert reason.startswith("2 runs in a row left dead batches, the last with: NonsenseError")
+    assert ticked(points, broken) is None
+
+
+def test_a_paused_job_goes_on_when_it_is_resumed(points: Points, broken: Job) -> None:
+    for _ in range(2):
+        points.scored(broken)
+    points.mend()
+    with points.engine.begin() as connection:
+        assert jobs.resume(connection, broken.name, "ann")
+
+    run = ticked(points, broken)
+
+    assert run is not None
+    plan(points.producer, run)
+    points.work(run)
+    assert row(points, broken).paused_by is None
+    assert_accounted(points.engine, broken, {})
+
+
+def test_a_run_that_succeeds_in_between_starts_the_count_again(points: Points) -> None:
+    points.fill(50)
+    points.model({"nan": range(1, 101)})
+    job = points.job(dead_runs=2)
+    points.scored(job)
+    harm = points.mend()
+    points.scored(job)
+    points.harm(harm)
+    points.sql("INSERT INTO points SELECT i, i + 0.5 FROM generate_series(51, 100) i")
+
+    points.scored(job)
+    paused = row(points, job).paused_by
+    points.scored(job)
+
+    assert paused is None
+    assert row(points, job).paused_by == "scorebeat"
+
+
+def test_settling_twice_begins_a_whole_run_again_once(points: Points, whole: Job) -> None:
+    run = points.planned(whole)
+    for batch_id in points.pending(run):
+        points.attempt(batch_id)
+
+    assert [settle(points.producer, run) for _ in range(3)] == [None] * 3
+
+    assert points.run(run).tries == 2
+
+
+def row(points: Points, job: Job) -> jobs.JobRow:
+    with points.engine.connect() as connection:
+        return jobs.get(connection, job.name)
+
+
+def ticked(points: Points, job: Job) -> int | None:
+    """What the next due tick answers."""
+    points.sql("UPDATE scorebeat.jobs SET last_due_at = now() - interval '1 hour'")
+    return tick(points.producer, job.name)
