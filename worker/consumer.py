@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from celery.worker.consumer import Consumer as CeleryConsumer
-from kombu.message import Message
 from kombu.exceptions import ContentDisallowed, DecodeError
+from kombu.message import Message
 
 
 class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery publishes no types
