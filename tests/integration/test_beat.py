@@ -103,9 +103,7 @@ def test_two_beats_and_ten_concurrent_enqueues_make_one_run(system: System) -> N
     with ThreadPoolExecutor(5) as threads:
         opened = sum(threads.map(lambda _: _enqueued(system.p), range(5)))
     opened += sum(other.wait(30) == 0 for other in others)
-    ticked = (
-        "SELECT 1 FROM scorebeat.jobs WHERE name = 'wanted' AND last_due_at > now() - interval '1 hour'"
-    )
+    ticked = "SELECT 1 FROM scorebeat.jobs WHERE name = 'wanted' AND last_due_at > now() - interval '1 hour'"
     wait_for(lambda: system.ask(ticked))
 
     ((run, by),) = system.ask("SELECT id, created_by FROM scorebeat.runs WHERE job = 'wanted'")

@@ -11,7 +11,8 @@ from core.errors import QueryError
 from core.jobs import Job
 from db import planning, source
 from db.source import Source
-from tests.ledger_fixtures import FILL, ITEMS, Ledger, a_job, ledger, shared_engine, trained
+from tests.ledger_fixtures import FILL, ITEMS, Ledger, ledger, shared_engine, trained
+from tests.ledger_rows import a_job
 
 __all__ = ["ledger", "shared_engine", "trained"]
 
@@ -26,7 +27,7 @@ def url(shared_engine: Engine) -> str:
         connection.exec_driver_sql("INSERT INTO plain SELECT id, id % 50, a FROM items")
         connection.exec_driver_sql("CREATE TYPE mood AS ENUM ('good', 'bad')")
         connection.exec_driver_sql(
-            "CREATE TABLE odd (id bigint PRIMARY KEY, \"o\"\"dd; --\" float8, place point, span tsrange, raw bytea, m mood)"
+            'CREATE TABLE odd (id bigint PRIMARY KEY, "o""dd; --" float8, place point, span tsrange, raw bytea, m mood)'
         )
         connection.exec_driver_sql("ANALYZE items, plain, odd")
     return shared_engine.url.render_as_string(hide_password=False)
@@ -58,13 +59,19 @@ REFUSED = {
     "an INSERT": ("INSERT INTO items VALUES (-1, 1, 1)", "is not one SELECT .*syntax error"),
     "a DELETE that returns": ("DELETE FROM items RETURNING id", "is not one SELECT .*syntax error"),
     "an UPDATE that returns": ("UPDATE items SET a = 1 RETURNING id", "is not one SELECT"),
-    "a CTE that writes": ("WITH d AS (DELETE FROM items RETURNING id) SELECT id FROM d", "is not one SELECT.*data-modify"),
+    "a CTE that writes": (
+        "WITH d AS (DELETE FROM items RETURNING id) SELECT id FROM d",
+        "is not one SELECT.*data-modify",
+    ),
     "SELECT INTO": ("SELECT id INTO copied FROM items", "SELECT ... INTO|INTO"),
     "CREATE TABLE AS": ("CREATE TABLE copied AS SELECT 1 AS id", "is not one SELECT"),
     "a semicolon before a comment": ("SELECT id FROM items; -- all", 'syntax error at or near ";"'),
     "no statement": ("-- nothing", "is not one SELECT"),
     "EXPLAIN": ("EXPLAIN SELECT 1 AS id", "is not one SELECT"),
-    "a syntax error": ("SELEC id FROM items", 'is not one SELECT that PostgreSQL can run: syntax error at or near "SELEC"'),
+    "a syntax error": (
+        "SELEC id FROM items",
+        'is not one SELECT that PostgreSQL can run: syntax error at or near "SELEC"',
+    ),
     "no such table": ("SELECT id FROM itemz", 'fails in PostgreSQL: relation "itemz" does not exist'),
     "no such column": ("SELECT idd FROM items", 'fails in PostgreSQL: column "idd" does not exist'),
     "parameters": ("SELECT id FROM items WHERE a > $1", r"parameter|\$1"),
@@ -119,7 +126,9 @@ def test_a_query_may_be_any_select(shared_engine: Engine, url: str, which: str) 
 
 
 def test_names_with_quotes_and_semicolons_are_only_names(shared_engine: Engine, url: str) -> None:
-    found = describe(shared_engine, url, 'SELECT id AS "i""; DROP TABLE items", "o""dd; --" FROM odd', 'i"; DROP TABLE items')
+    found = describe(
+        shared_engine, url, 'SELECT id AS "i""; DROP TABLE items", "o""dd; --" FROM odd', 'i"; DROP TABLE items'
+    )
 
     assert found.columns.names == ['o"dd; --']
     with reading(shared_engine) as connection:
