@@ -6,6 +6,9 @@ from sqlalchemy import Connection, text
 
 from db.batches import BatchId
 
+LOCK = 7_265_626
+"""Advisory locks of this class are held for a queue while its messages are counted and marked."""
+
 
 def waiting_queues(connection: Connection) -> list[str]:
     """Queues with pending batches."""
@@ -19,7 +22,9 @@ def mark_sent(connection: Connection, queue: str, window: int) -> list[BatchId]:
     """Due batches that have no message out, oldest first, at most `window` out together; marked as sent.
 
     The caller sends after the commit. One that crashes in between leaves marks that `unmark_lost` takes back.
+    Dispatchers of one queue take turns: each counts what the others marked.
     """
+    connection.execute(text("SELECT pg_advisory_xact_lock(:lock, hashtext(:queue))"), {"lock": LOCK, "queue": queue})
     rows = connection.execute(
         text(
             "WITH free AS (SELECT greatest(0, :window - count(*)) AS room FROM scorebeat.batches"

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+import psycopg2.errors
 import pyarrow as pa
 from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
 
 from core import names
 from core.errors import SignatureError
@@ -68,14 +70,14 @@ def shown(connection: Connection, job: Job, version: int) -> PredictionSet | Non
 
 
 def ensure(connection: Connection, source: Source, job: Job, version: int, outputs: pa.Schema) -> PredictionSet:
-    """The set that predictions of this version go to, made with its table if it is not there.
+    """The set that readers see of this version, made with its table if there is none yet.
 
     It is complete from the start: its view shows what is scored so far. A job that scores every row in
     every run gets generation 0, empty, so that the view is there before its first run ended.
     """
-    generation = 0 if job.rescore == "every-run" else 1
-    found = find(connection, job.name, job.model_name, version, generation)
+    found = shown(connection, job, version)
     if found is None:
+        generation = 0 if job.rescore == "every-run" else 1
         found = _create(connection, source, job, version, generation, outputs)
         mark_complete(connection, found.id)
     else:
@@ -96,7 +98,10 @@ def mark_complete(connection: Connection, set_id: int) -> None:
 
 
 def drop_old(connection: Connection, current: PredictionSet, keep: int) -> list[str]:
-    """Drop the tables of generations older than the newest `keep` complete ones; answers their names."""
+    """Drop the tables of generations older than the newest `keep` complete ones; answers their names.
+
+    One that somebody reads now is left for the next time.
+    """
     old = connection.execute(
         select(*_COLUMNS)
         .where(
@@ -109,11 +114,20 @@ def drop_old(connection: Connection, current: PredictionSet, keep: int) -> list[
         .order_by(sets.c.complete_at.is_(None), sets.c.generation.desc())
         .offset(keep - 1)
     ).all()
-    for row in old:
-        gone = PredictionSet(**row._mapping)
-        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {gone.table}")
-        connection.execute(update(sets).where(sets.c.id == gone.id).values(dropped_at=func.now()))
-    return [row.table_name for row in old]
+    return [row.table_name for row in old if _drop(connection, PredictionSet(**row._mapping))]
+
+
+def _drop(connection: Connection, old: PredictionSet) -> bool:
+    try:
+        with connection.begin_nested():
+            connection.exec_driver_sql("SET LOCAL lock_timeout = '100ms'")
+            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {old.table}")
+            connection.execute(update(sets).where(sets.c.id == old.id).values(dropped_at=func.now()))
+    except DBAPIError as error:
+        if not isinstance(error.orig, psycopg2.errors.LockNotAvailable):
+            raise
+        return False
+    return True
 
 
 def _create(

@@ -62,12 +62,14 @@ _RUNS = (
 )
 
 
-def newest(connection: Connection, limit: int, job: str | None = None) -> list[RunLine]:
-    """The newest runs first, of one job or of all."""
+def newest(connection: Connection, limit: int, job: str | None = None, *, with_idle: bool = True) -> list[RunLine]:
+    """The newest runs first, of one job or of all; idle ones are ticks that found nothing to score."""
     return _read(
         connection,
-        " WHERE CAST(:job AS text) IS NULL OR r.job = :job ORDER BY r.id DESC LIMIT :limit",
-        {"job": job, "limit": limit},
+        " WHERE (CAST(:job AS text) IS NULL OR r.job = :job)"
+        " AND (:with_idle OR r.due_at IS NULL OR r.state <> 'succeeded' OR b.batches > 0)"
+        " ORDER BY r.id DESC LIMIT :limit",
+        {"job": job, "limit": limit, "with_idle": with_idle},
     )
 
 

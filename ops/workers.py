@@ -16,7 +16,7 @@ def celery_worker(queues: Sequence[str], processes: int, name: str) -> tuple[str
     """A worker on these queues. `name` keeps workers of one host apart, so it must be unique there."""
     where = ("-Q", ",".join(queues), "-n", f"{name}@%h", "-c", str(processes))
     # gossip and mingle are talk between workers that nobody here listens to
-    return (sys.executable, "-m", "celery", "-A", "worker", "worker", *where,
+    return (sys.executable, "-m", "celery", "-A", "worker", "--quiet", "worker", *where,
             "--without-gossip", "--without-mingle", "-l", "INFO")  # fmt: skip
 
 
@@ -31,4 +31,4 @@ def plan_worker() -> tuple[str, ...]:
 
 
 def celery_beat() -> tuple[str, ...]:
-    return (sys.executable, "-m", "celery", "-A", "worker", "beat", "-l", "INFO")
+    return (sys.executable, "-m", "celery", "-A", "worker", "--quiet", "beat", "-l", "INFO")

@@ -67,5 +67,5 @@ def check(connection: Connection, url: str, job: Job) -> Fit | str:
 
 def _all(mistakes: list[str]) -> str:
     if len(mistakes) == 1:
-        return f"{mistakes[0]} Nothing was applied."
+        return f"{mistakes[0].rstrip('.')}. Nothing was applied."
     return "\n  ".join([f"{len(mistakes)} jobs cannot be applied; nothing was:", *mistakes])

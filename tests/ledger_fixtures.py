@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from shutil import copytree
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,35 +28,13 @@ from producer.context import Producer
 from producer.enqueue import Request, enqueue
 from producer.plan import plan
 from tests import fixtures
+from tests.ledger_rows import MODEL
 from worker.runtime import Runtime
 from worker.score import Outcome, score_batch
 
-MODEL = "flowers"
 OUTPUTS = ("label", "p0", "p1", "p2")
 ITEMS = "CREATE TABLE items (id bigint PRIMARY KEY, a float8 NOT NULL, b float8 NOT NULL)"
 FILL = "INSERT INTO items SELECT n, 4 + n % 40 / 10.0, 2 + n % 7 / 3.0 FROM generate_series({first}, {last}) AS n"
-
-
-class Settled(TypedDict, total=False):
-    """What a test may say of its job."""
-
-    name: str
-    query: str
-    key: str | tuple[str, ...]
-    model: str
-    queue: str
-    batch_rows: int
-    batch_bytes: int
-    rescore: str
-    on_failure: str
-    keep: int
-    allow_full_scans: bool
-
-
-def a_job(**given: Unpack[Settled]) -> Job:
-    """A job over `items`, in batches of 10."""
-    usual = {"name": "flowers_job", "query": "SELECT id, a, b FROM items", "key": "id", "model": MODEL}
-    return Job.model_validate({**usual, "batch_rows": 10, **given})
 
 
 @dataclass(frozen=True)
@@ -110,8 +87,10 @@ class Ledger:
         return [row[0] if len(row) == 1 else row for row in rows]
 
     def apply(self, job: Job) -> Job:
+        """The job as given, beside those there are."""
         with self.engine.begin() as connection:
-            jobs.apply(connection, [job], "test")
+            others = [row.job for row in jobs.listing(connection) if row.job.name != job.name]
+            jobs.apply(connection, [*others, job], "test")
         return job
 
     def enqueue(self, job: Job, **asked: Any) -> int:
@@ -150,10 +129,21 @@ class Ledger:
         with self.engine.connect() as connection:
             return prediction_sets.get(connection, runs.get(connection, run_id).prediction_set_id)
 
+    def someone_waits(self) -> bool:
+        """A session of this database waits for a lock."""
+        with self.runtime.engine.connect() as connection:
+            waiting = connection.exec_driver_sql(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            return bool(waiting.scalar_one())
+
     def new_version(self, version: int, signature: dict[str, Any] | None = None) -> None:
         """Another version of the model, of the same file unless `signature` says what it gives; not published."""
+        artifact, home = self.trained.artifact, self.settings.artifacts / MODEL
+        copytree(artifact.folder, home / str(version))
+        told = signature or artifact.signature.to_json()
         with self.engine.begin() as connection:
-            record(connection, self.trained, version, signature)
+            versions.add(connection, NewVersion(MODEL, version, "skops", artifact.digest, told), "test")
 
     def check_exact(self, query: str, table: str, keys: str) -> int:
         """Each row of the query has the prediction that a plain loop gives, once; answers how many rows."""
@@ -168,16 +158,9 @@ class Ledger:
         return len(rows)
 
 
-def record(connection: Connection, trained: Trained, version: int, signature: dict[str, Any] | None = None) -> None:
-    artifact = trained.artifact
-    told = signature or artifact.signature.to_json()
-    versions.add(connection, NewVersion(MODEL, version, "skops", artifact.digest, told), "test")
-
-
 @pytest.fixture
 def ledger(producer: Producer, settings: Settings, trained: Trained) -> Iterator[Ledger]:
     """A migrated database with an empty table `items (id, a, b)` and the published model."""
-    copytree(trained.artifact.folder.parents[1], settings.artifacts)
     made = Ledger(producer, trained, settings)
     made.new_version(1)
     made.sql(ITEMS)
@@ -202,60 +185,9 @@ def connection(shared_engine: Engine) -> Iterator[Connection]:
         yield opened
 
 
-def add_run(connection: Connection, state: str = "running", job: str = "flowers_job") -> int:
-    """A run without a plan, straight into the tables."""
-    values = {"job": job, "spec": a_job(name=job).model_dump_json(), "state": state}
-    for statement in _FIRST:
-        connection.execute(text(statement), values)
-    return int(connection.execute(text(_RUN), values).scalar_one())
-
-
-def add_batch(connection: Connection, run_id: int, state: str = "pending", **columns: Any) -> BatchId:
-    """A batch in this state, straight into the tables."""
-    usual: dict[str, Any] = {"number": 1, "queue": "cpu", "rows_planned": 10, "attempts_left": 5}
-    usual |= {"first_key": '["1"]', "last_key": '["10"]'}
-    in_state: dict[str, dict[str, Any]] = {
-        "pending": {},
-        "claimed": {"claim_expires_at": "infinity", "claimed_by": "w1", "attempt": 1},
-        "committed": {"finished_at": "now"},
-        "dead": {"finished_at": "now", "error": "Broken: oh", "attempts_left": 0},
-        "cancelled": {"finished_at": "now"},
-    }
-    values = {"run_id": run_id, "state": state, **usual, **in_state[state], **columns}
-    names = ", ".join(values)
-    marks = ", ".join(f"CAST(:{name} AS jsonb)" if name in _JSON else f":{name}" for name in values)
-    made = connection.execute(text(f"INSERT INTO scorebeat.batches ({names}) VALUES ({marks}) RETURNING id"), values)
-    return int(made.scalar_one())
-
-
-_JSON = ("first_key", "last_key", "keys")
-_FIRST = (
-    "INSERT INTO scorebeat.jobs (name, spec) VALUES (:job, CAST(:spec AS jsonb)) ON CONFLICT DO NOTHING",
-    "INSERT INTO scorebeat.model_versions (name, version, format, digest, signature, added_by, published_at)"
-    " VALUES ('flowers', 1, 'skops', 'd', '{}', 'test', now()) ON CONFLICT DO NOTHING",
-    "INSERT INTO scorebeat.prediction_sets (job, model, model_version, table_name, complete_at)"
-    " VALUES (:job, 'flowers', 1, CAST(:job AS text) || '__t', now()) ON CONFLICT DO NOTHING",
-)
-_RUN = (
-    "INSERT INTO scorebeat.runs (job, model, model_version, prediction_set_id, state, spec, created_by,"
-    " plan_expires_at, finished_at, reason)"
-    " SELECT :job, 'flowers', 1, s.id, CAST(:state AS text), CAST(:spec AS jsonb), 'test',"
-    " CASE WHEN :state = 'planning' THEN now() + interval '1 hour' END,"
-    " CASE WHEN :state NOT IN ('planning', 'running') THEN now() END,"
-    " CASE WHEN :state = 'failed' THEN 'because' END"
-    " FROM scorebeat.prediction_sets s WHERE s.job = :job RETURNING id"
-)
-
-
 def migrated(url: str) -> Engine:
     """The engine of a database that is migrated here and now."""
     engine = make_engine(url, "test")
     with engine.begin() as connection:
         schema.migrate(connection)
     return engine
-
-
-def tmp_file(folder: Path, text_: str) -> Path:
-    path = folder / "file"
-    path.write_text(text_, "utf-8")
-    return path

@@ -20,15 +20,14 @@ from core.jobs import Job
 from core.settings import Settings
 from core.states import FINAL_RUN, RunState
 from db import jobs, schema, workers
-from examples.iris import data
 from producer import publish
 from producer.apply import apply
 from producer.context import Producer
 from producer.enqueue import Request, enqueue
 from tests.fixtures import Programs, wait_for
 from tests.own_servers import OwnServers, own_servers
+from tests.source_tables import BIGINT, INPUTS, KeyCase, fill
 
-INPUTS = ("a", "b", "c", "d")
 MODEL = "flowers"
 GATE = 42
 """An advisory lock: while a test holds it, fetches of gated jobs wait, in the database and nowhere else."""
@@ -45,29 +44,6 @@ GATED = f"CASE WHEN {IN_A_FETCH} THEN pg_advisory_xact_lock_shared({GATE}) IS NO
 """True of every row; a worker's fetch first takes the gate's lock."""
 SLOW = f"CASE WHEN {IN_A_FETCH} THEN pg_sleep(0.002) IS NOT NULL ELSE true END"
 """True of every row; a worker's fetch takes 2 ms a row."""
-
-
-@dataclass(frozen=True)
-class KeyCase:
-    """A kind of key: its columns as SQL, and an expression over a number `n` for each."""
-
-    columns: dict[str, str]
-    values: tuple[str, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self.columns)
-
-
-BIGINT = KeyCase({"id": "bigint"}, ("n * 7 - 500",))
-KEYS = {
-    "bigint": BIGINT,
-    "uuid": KeyCase({"id": "uuid"}, ("md5(n::text)::uuid",)),
-    "text": KeyCase({"id": 'text COLLATE "C"'}, ("(ARRAY['Zoë', 'a''b', '%s', 'x \"y\"', 'Ä'])[n % 5 + 1] || n",)),
-    "two columns": KeyCase(
-        {"customer": "text", "as_of": "date"}, ("'c' || n % 17", "date '2026-01-01' + (n / 17)::int")
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -191,27 +167,6 @@ def assert_scored_once(s: System, job: Job) -> None:
     expected = [s.model.predict_proba(np.array([row[wide:]]))[0] for row in rows]
     assert np.allclose([row[wide + 1 :] for row in found], expected, rtol=0, atol=1e-9)
     assert [row[wide] for row in found] == [s.model.classes_[np.argmax(chances)] for chances in expected]
-
-
-def fill(engine: Engine, table: str, keys: KeyCase, first: int, count: int) -> None:
-    """`count` more real measurements, numbered from `first`; the table is made if it is not there."""
-    columns = ", ".join(f"{name} {kind}" for name, kind in keys.columns.items())
-    measured = data.rows(first + count)[first:]
-    with engine.begin() as connection:
-        connection.execute(
-            text(
-                f"CREATE TABLE IF NOT EXISTS {table} ({columns}, a float8, b float8, c float8, d float8,"
-                f" PRIMARY KEY ({', '.join(keys.names)}))"
-            )
-        )
-        connection.execute(
-            text(
-                f"INSERT INTO {table} SELECT {', '.join(keys.values)}, a, b, c, d FROM (SELECT :first + ordinality"
-                " AS n, a, b, c, d FROM unnest(CAST(:a AS float8[]), CAST(:b AS float8[]), CAST(:c AS float8[]),"
-                " CAST(:d AS float8[])) WITH ORDINALITY AS v(a, b, c, d, ordinality)) s"
-            ),
-            {"first": first, **dict(zip(INPUTS, measured.T.tolist(), strict=True))},
-        )
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The worker's Celery application: options, bootsteps and signals."""
 
 import logging
+import warnings
 from typing import Any
 
 from billiard import current_process
@@ -23,6 +24,8 @@ def build_app() -> Celery:
     """The application that `celery -A worker` runs. Raises SettingsError naming every wrong variable."""
     settings = joined(load_settings())
     settings.database()
+    # messages are JSON here: the pickle that makes root dangerous is refused
+    warnings.filterwarnings("ignore", "You're running the worker with superuser privileges")
     app = make_app(settings)
     app.conf.update(
         include=["worker.tasks", "producer.tasks"],  # by name: the one arrow from worker to producer

@@ -1,9 +1,16 @@
 """Where `celery -A worker` finds the application; the one module that works when it is imported."""
 
+import sys
+
 from worker.pin import one_math_thread
 
 one_math_thread()  # before anything imports a numeric library
 
-from worker.app import build_app  # noqa: E402 -- after the threads are set
+from core.errors import UsageError  # noqa: E402 -- after the threads are set
+from worker.app import build_app  # noqa: E402
 
-app = build_app()
+try:
+    app = build_app()
+except UsageError as error:
+    sys.stderr.write(f"error: {error}\n")
+    raise SystemExit(error.exit_code) from None  # any other exception Celery shows with the traceback of an import

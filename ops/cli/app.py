@@ -26,6 +26,7 @@ _COMMANDS = {
     "ops.cli.watch": ("watch",),
     "ops.cli.act": ("requeue", "cancel", "pause", "resume"),
     "ops.cli.models": ("models", "publish", "rollback"),
+    "ops.cli.psql": ("psql",),
 }
 _HOMES = {name: home for home, names in _COMMANDS.items() for name in names}
 

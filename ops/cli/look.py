@@ -28,9 +28,10 @@ FIRST_KEYS = 10
 @click.command()
 @click.option("--job", help="Runs of this job only.")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="The newest so many.")
+@click.option("--all", "with_idle", is_flag=True, help="Also the ticks that found nothing to score.")
 @out.as_json
-def runs(job: str | None, limit: int, as_json: bool) -> None:
-    """List runs, the newest first.
+def runs(job: str | None, limit: int, with_idle: bool, as_json: bool) -> None:
+    """List runs, the newest first; without the ticks that found nothing to score.
 
     \b
     Example:
@@ -39,7 +40,7 @@ def runs(job: str | None, limit: int, as_json: bool) -> None:
     with database() as p, p.engine.connect() as connection:
         if job is not None:
             jobs.get(connection, job)
-        lines = status.newest(connection, limit, job)
+        lines = status.newest(connection, limit, job, with_idle=with_idle)
         queues = {line.queue for line in lines if not line.is_final}
         warnings = unserved(connection, queues) if queues else []
     if as_json:

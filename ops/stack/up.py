@@ -52,6 +52,7 @@ def up(
                     prepare_database(reachable)
                 for process in (processes or own_processes)(reachable):
                     supervisor.start(process)
+                supervisor.say("all is started; Ctrl-C stops it")
                 supervisor.run()
                 supervisor.stop()
         except (Interrupted, KeyboardInterrupt):
@@ -65,7 +66,8 @@ def own_processes(settings: Settings) -> list[Process]:
     environment = child_environment(settings)
     # the signal by which a worker finishes what it holds, within its soft time-out
     worker = environment | {"REMAP_SIGTERM": "SIGQUIT"}
-    flower = _celery("flower", "--address=127.0.0.1", f"--port={port}")
+    # its warnings at the start are about workers that are not there yet
+    flower = _celery("flower", "--address=127.0.0.1", f"--port={port}", "--logging=error")
     return [
         Process("control", _scorebeat("worker", "--control"), worker, stop=((SIGTERM, DRAIN),)),
         Process("worker", _scorebeat("worker", "--device", "cpu"), worker, stop=((SIGTERM, DRAIN),)),
@@ -128,7 +130,7 @@ def _end(name: str, supervisor: Supervisor, interrupts: Interrupts) -> str | Non
 
 
 def _celery(*arguments: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", "celery", "-A", "worker", *arguments)
+    return (sys.executable, "-m", "celery", "-A", "worker", "--quiet", *arguments)
 
 
 def _scorebeat(*arguments: str) -> tuple[str, ...]:

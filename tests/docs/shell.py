@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +32,7 @@ class Reader:
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
-        return kept | {"PATH": path, "COLUMNS": "200"} | {f"{PREFIX}{name}": value for name, value in QUICK.items()}
+        return kept | {"PATH": path} | {f"{PREFIX}{name}": value for name, value in QUICK.items()}
 
     def follow(self, page: Page) -> None:
         """Do everything that the page says, in its order."""
@@ -60,22 +60,24 @@ class Reader:
             for command, (code, output) in zip(given, self._run(given), strict=True):
                 _compare(command, code, output, wanted)
 
-    def _run(self, given: list[Command]) -> list[tuple[int, str]]:
-        """Exit code and output of each command; the notes for people, on standard error, are not compared."""
-        script = "".join(f"{c.text}\ncode=$?; echo; echo '{MARK}' $code\n" for c in given)
-        shell = ["bash", "-c", script]
+    def shell(self, script: str, within: float = ONE_COMMAND) -> "subprocess.CompletedProcess[str]":
+        """Run a script in the reader's folder; fails the test when it takes too long."""
+        command = ["bash", "-c", script]
         try:
-            done = subprocess.run(
-                shell, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=ONE_COMMAND,
+            return subprocess.run(
+                command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=within,
                 stdin=subprocess.DEVNULL, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired as late:
-            pytest.fail(f"{given[0].block} was not done in {ONE_COMMAND:g} s\n{late.stdout!r}\n{self.logs()}")
+            pytest.fail(f"not done in {within:g} s: {script}\n{late.stdout!r}\n{late.stderr!r}\n{self.logs()}")
+
+    def _run(self, given: list[Command]) -> list[tuple[int, str]]:
+        """Exit code and output of each command; the notes for people, on standard error, are not compared."""
+        done = self.shell("".join(f"{c.text}\ncode=$?; echo; echo '{MARK}' $code\n" for c in given))
         sys.stderr.write(done.stderr)
-        *outputs, _ = done.stdout.split(f"\n{MARK} ")
-        codes = [int(part.split("\n", 1)[0]) for part in done.stdout.split(f"\n{MARK} ")[1:]]
-        texts = [outputs[0], *(part.split("\n", 1)[1] for part in outputs[1:])]
-        return list(zip(codes, texts, strict=True))
+        first, *rest = done.stdout.split(f"\n{MARK} ")
+        codes, following = zip(*(part.split("\n", 1) for part in rest), strict=True)
+        return list(zip(map(int, codes), [first, *following[:-1]], strict=True))
 
     def _repeat(self, command: Command) -> None:
         deadline = time.monotonic() + ONE_COMMAND
@@ -104,14 +106,16 @@ class Reader:
 
     def stop(self) -> None:
         """Ctrl-C for everything that runs, the newest first; ours must end with 0."""
-        ended = {}
+        ended: dict[str, int | None] = {}
         for command, process in reversed(self.running):
             process.send_signal(signal.SIGINT)
-            try:
-                ended[command.text] = process.wait(ONE_COMMAND)
-            finally:
-                process.kill()
-        assert not any(code for text, code in ended.items() if text.startswith("scorebeat ")), f"{ended}\n{self.logs()}"
+            with suppress(subprocess.TimeoutExpired):  # what does not stop is killed, and the rest is still stopped
+                process.wait(ONE_COMMAND)
+            ended[command.text] = process.poll()
+            process.kill()
+            process.wait()
+        ours = [code for text, code in ended.items() if text.startswith("scorebeat ")]
+        assert ours == [0] * len(ours), f"{ended}\n{self.logs()}"
 
     def logs(self) -> str:
         return "\n".join(f"--- {log.name}\n{log.read_text('utf-8', 'replace')[-4000:]}" for log in self._logs())

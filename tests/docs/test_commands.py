@@ -1,6 +1,8 @@
-"""The pages' commands do what the pages say, typed as a reader types them."""
+"""The pages' commands do what the pages say, typed as a reader types them.
 
-import subprocess
+The demo, which the pages only name, is run by tests/integration/test_iris.py.
+"""
+
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,37 +55,14 @@ def test_own_servers_need_two_variables_only(tmp_path: Path, stack: StackUrls, e
 
 def test_the_readme_does_what_it_says(tmp_path: Path) -> None:
     with reader(tmp_path / "readme") as one:
-        one.save(QUICKSTART, "sql.py", "train.py")
+        one.save(QUICKSTART, "train.py")
         up, job = (block for block in README.blocks if block.language == "console" and "not run" not in block.note)
         one.type(up)
         for command in _of_section(QUICKSTART, "customers", "train.py"):
-            subprocess.run(["bash", "-c", command], cwd=one.folder, env=one.environment, check=True, timeout=40)
+            assert one.shell(command).returncode == 0
         one.save(README, "jobs.toml")
         one.type(job)
         assert _rows(one, next(block for block in README.blocks if block.language == "sql")) == 5
-
-
-def test_the_demo_scores_every_flower_and_stops(tmp_path: Path) -> None:
-    one = Reader(tmp_path)
-    done = subprocess.run(
-        ["scorebeat", "demo"],
-        cwd=tmp_path,
-        env=one.environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    assert "65,322 rows scored" in done.stdout
-    table = [line.split() for line in done.stdout.splitlines()]
-    counts = {line[0]: int(line[1].replace(",", "")) for line in table if line[:1] and line[0] in SPECIES}
-    assert set(counts) == set(SPECIES)
-    assert sum(counts.values()) == 65_322
-
-
-SPECIES = ("setosa", "versicolor", "virginica")
 
 
 def _of_section(page: Page, *words: str) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,15 +13,13 @@ from core.errors import ClaimLost
 from db import batches, columns
 from db.batches import BatchId, Claim
 from db.columns import Timing
-from tests.fixtures import wait_for
-from tests.ledger_fixtures import FILL, Ledger, a_job, add_batch, add_run, ledger, trained
-from worker import score
+from tests.ledger_fixtures import FILL, Ledger, ledger, trained
+from tests.ledger_rows import a_job, add_batch, add_run
 from worker.score import Outcome, score_batch
 
 __all__ = ["ledger", "trained"]
 
 MINUTE, NOW = timedelta(minutes=1), timedelta(0)
-STATES = "SELECT state, attempt, attempts_left FROM scorebeat.batches WHERE id = :id"
 
 
 @pytest.fixture
@@ -61,9 +60,8 @@ def test_one_of_many_concurrent_claims_gets_the_batch(engine: Engine, pending: B
 
 
 def test_an_attempt_counts_from_its_claim_so_that_a_killed_one_counts(engine: Engine, pending: BatchId) -> None:
-    held = claim(engine, pending, "w1")
+    claim(engine, pending, "w1")
 
-    assert (held.attempt, held.attempts_left) == (1, 4)
     assert look(engine, pending) == ("claimed", 1, 4)
 
 
@@ -88,7 +86,7 @@ def test_a_batch_that_pauses_is_claimed_when_the_pause_is_over(engine: Engine, p
 LATE: dict[str, Callable[[Connection, Claim], Any]] = {
     "fail": lambda c, held: batches.fail(c, held, "Late: oh", NOW),
     "kill": lambda c, held: batches.kill(c, held, "Late: oh"),
-    "release": lambda c, held: batches.release(c, held),
+    "release": batches.release,
     "renew": lambda c, held: batches.renew(c, [held.batch_id], "slow", timedelta(hours=9)),
     "fail_lost": lambda c, held: batches.fail_lost(c, held.batch_id, "slow", "Late: oh"),
 }
@@ -121,7 +119,7 @@ def test_a_budget_that_is_spent_makes_the_batch_dead(engine: Engine, pending: Ba
     states = []
     for number in range(5):
         held = claim(engine, pending, f"w{number}")
-        states.append(do(engine, lambda c, h=held: batches.fail(c, h, "Broken: oh", NOW)))
+        states.append(do(engine, partial(batches.fail, held=held, error="Broken: oh", pause=NOW)))
 
     assert states == ["pending"] * 4 + ["dead"]
     assert look(engine, pending, "attempt, attempts_left, error") == (5, 0, "Broken: oh")
@@ -142,7 +140,7 @@ def test_a_release_gives_back_the_budget_but_never_the_number(engine: Engine, pe
     for number in range(8):
         held = claim(engine, pending, "w1")
         assert held.attempt == number + 1
-        assert do(engine, lambda c, h=held: batches.release(c, h))
+        assert do(engine, partial(batches.release, held=held))
 
     assert look(engine, pending) == ("pending", 8, 5)
 
@@ -188,7 +186,6 @@ def test_a_claim_that_has_not_expired_is_not_rescued(engine: Engine, pending: Ba
     claim(engine, pending, "w1")
 
     assert do(engine, batches.rescue) == []
-    assert look(engine, pending)[0] == "claimed"
 
 
 @pytest.fixture
@@ -215,7 +212,7 @@ def test_a_worker_that_outlives_its_claim_cannot_commit(
         reasons.append(str(lost.value))
         raise lost.value
 
-    monkeypatch.setattr(score.columns, "commit", commit_late)
+    monkeypatch.setattr(columns, "commit", commit_late)
 
     outcome = score_batch(batch_id, ledger.runtime)
 
@@ -234,7 +231,7 @@ def test_after_a_late_worker_each_row_is_still_scored_once(ledger: Ledger, one_b
 
     assert outcomes == [Outcome.COMMITTED, Outcome.SKIPPED]
     assert ledger.check_exact("SELECT * FROM items", ledger.target(run_id).table, "id") == 10
-    assert wait_for(lambda: ledger.run(run_id).state == "succeeded")
+    assert ledger.run(run_id).state == "succeeded"
 
 
 def test_a_stale_attempt_writes_no_predictions_even_while_another_holds_the_batch(
@@ -245,8 +242,7 @@ def test_a_stale_attempt_writes_no_predictions_even_while_another_holds_the_batc
     do(ledger.engine, batches.rescue)
     claim(ledger.engine, batch_id, "fast")
     target, w = ledger.target(run_id), ledger.runtime
-    wanted = columns.table_schema(w.data, target)
-    predictions = wanted.empty_table()
+    predictions = columns.table_schema(w.data, target).empty_table()
 
     with pytest.raises(ClaimLost, match="attempt 1"):
         columns.commit(w.data, slow, target, predictions, Timing(0, 0))

@@ -9,8 +9,9 @@ from core.errors import OutputError, RepeatedKey
 from core.states import RunState
 from db import columns
 from db.pending import PendingRows
-from tests.ledger_fixtures import FILL, Ledger, a_job, ledger, trained
-from worker import score
+from models import scoring
+from tests.ledger_fixtures import FILL, Ledger, ledger, trained
+from tests.ledger_rows import a_job
 from worker.score import Outcome, score_batch
 
 __all__ = ["ledger", "trained"]
@@ -37,7 +38,7 @@ def fetches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         seen.append(found.rows.num_rows)
         return found
 
-    monkeypatch.setattr(score.columns, "fetch", fetch)
+    monkeypatch.setattr(columns, "fetch", fetch)
     return seen
 
 
@@ -170,9 +171,10 @@ def test_a_model_that_fails_leaves_the_batch_for_another_attempt(
     run_id = ledger.planned(a_job())
     (batch_id,) = ledger.batch_ids(run_id)
 
-    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
-        patch.setattr(score.scoring, "predict", lambda *_: 1 / 0)
-        score_batch(batch_id, ledger.runtime)
+    with monkeypatch.context() as patch:
+        patch.setattr(scoring, "predict", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            score_batch(batch_id, ledger.runtime)
 
     failed = ledger.batch(batch_id)
     assert (failed["state"], failed["error"]) == ("pending", "ZeroDivisionError: division by zero")
@@ -188,7 +190,7 @@ def test_outputs_of_another_type_write_nothing_and_end_the_batch(
     run_id = ledger.planned(a_job())
     (batch_id,) = ledger.batch_ids(run_id)
     wrong = pa.record_batch({name: pa.array([1] * 10, pa.int32()) for name in ("label", "p0", "p1", "p2")})
-    monkeypatch.setattr(score.scoring, "predict", lambda *_: wrong)
+    monkeypatch.setattr(scoring, "predict", lambda *_: wrong)
 
     with pytest.raises(OutputError, match="p0 is int32, the table has double"):
         score_batch(batch_id, ledger.runtime)
@@ -201,7 +203,7 @@ def test_no_transaction_is_open_while_the_model_runs(ledger: Ledger, monkeypatch
     fill(ledger, 10)
     run_id = ledger.planned(a_job())
     states: list[tuple[str, str]] = []
-    real = score.scoring.predict
+    real = scoring.predict
 
     def predict(*arguments: Any) -> Any:
         states.extend(
@@ -212,7 +214,7 @@ def test_no_transaction_is_open_while_the_model_runs(ledger: Ledger, monkeypatch
         )
         return real(*arguments)
 
-    monkeypatch.setattr(score.scoring, "predict", predict)
+    monkeypatch.setattr(scoring, "predict", predict)
 
     ledger.score(run_id)
 

@@ -19,11 +19,14 @@ from producer import dispatch as dispatching
 from producer.context import Producer
 from producer.control import run_once
 from producer.dispatch import dispatch, dispatch_all
-from tests.ledger_fixtures import FILL, Ledger, a_job, add_batch, add_run, ledger, trained
+from tests.fixtures import wait_for
+from tests.ledger_fixtures import FILL, Ledger, ledger, trained
+from tests.ledger_rows import a_job, add_batch, add_run
 
 __all__ = ["ledger", "trained"]
 
 LONG_AGO = "UPDATE scorebeat.batches SET sent_at = now() - interval '1 hour' WHERE sent_at IS NOT NULL"
+WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 OUT = "SELECT count(*) FROM scorebeat.batches WHERE sent_at IS NOT NULL"
 
 
@@ -167,11 +170,26 @@ def test_a_batch_that_pauses_is_sent_when_the_pause_is_over(engine: Engine, prod
     assert (before, dispatch_all(producer)) == (0, 1)
 
 
-def test_two_producers_at_once_send_each_batch_once_and_keep_to_the_window(
-    engine: Engine, settings: Settings, valkey: redis.Redis
-) -> None:
+def test_two_producers_at_once_keep_to_one_window(engine: Engine) -> None:
+    ids = pending(engine, 10)
+
+    def mark() -> list[int]:
+        with engine.begin() as connection:
+            return messages.mark_sent(connection, "cpu", 4)
+
+    with ThreadPoolExecutor(1) as pool:
+        with engine.begin() as first:
+            marked = messages.mark_sent(first, "cpu", 4)
+            other = pool.submit(mark)
+            wait_for(lambda: execute(engine, WAITING))
+        second = other.result(timeout=10)
+
+    assert (marked, second) == (ids[:4], [])
+
+
+def test_many_producers_at_once_send_each_batch_once(engine: Engine, settings: Settings, valkey: redis.Redis) -> None:
     ids = pending(engine, 60)
-    producers = [Producer(settings.model_copy(update={"window": 60}), f"p{n}") for n in range(4)]
+    producers = [Producer(settings, f"p{n}") for n in range(4)]
 
     with ThreadPoolExecutor(4) as pool:
         sent = list(pool.map(dispatch_all, producers))
@@ -180,6 +198,17 @@ def test_two_producers_at_once_send_each_batch_once_and_keep_to_the_window(
     assert sorted(batch_of(m) for m in queued(valkey)) == ids
     for p in producers:
         p.close()
+
+
+def test_a_batch_that_is_being_claimed_holds_up_no_producer(engine: Engine, producer: Producer) -> None:
+    ids = pending(engine, 3)
+
+    with engine.begin() as claiming:
+        batches.claim(claiming, ids[0], "w1", timedelta(minutes=1))
+        with ThreadPoolExecutor(1) as pool:
+            sent = pool.submit(dispatch, producer, "cpu").result(timeout=5)
+
+    assert sent == 2
 
 
 def test_without_a_broker_nothing_is_lost_and_all_is_sent_later(
@@ -211,13 +240,3 @@ def test_a_broker_that_restarts_gets_every_message_by_the_next_ticks(
         dispatch_all(producer)
 
     assert [batch_of(m) for m in queued(valkey)] == ids
-
-
-def test_a_run_whose_plan_message_was_lost_is_sent_again(ledger: Ledger, valkey: redis.Redis) -> None:
-    run_id = ledger.enqueue(a_job())
-    valkey.flushall()
-    ledger.sql("UPDATE scorebeat.runs SET plan_expires_at = now() - interval '1 s'")
-
-    assert run_once(ledger.producer).rescued == 1
-    assert [batch_of(m) for m in queued(valkey, "plan")] == [run_id]
-    assert run_once(ledger.producer).rescued == 0

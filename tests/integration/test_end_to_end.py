@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from core.states import RunState
-from tests.system import KEYS, System, assert_scored_once, fill, own_system
+from tests.source_tables import KEYS, fill
+from tests.system import System, assert_scored_once, own_system
 
 
 @pytest.fixture(scope="module")

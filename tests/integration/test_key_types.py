@@ -11,7 +11,8 @@ from db.pending import PendingRows
 from db.runs import Selection
 from db.sql import KeyRange
 from producer.plan import plan
-from tests.ledger_fixtures import Ledger, a_job, ledger, trained
+from tests.ledger_fixtures import Ledger, ledger, trained
+from tests.ledger_rows import a_job
 
 __all__ = ["ledger", "trained"]
 

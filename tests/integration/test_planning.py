@@ -2,18 +2,15 @@
 
 import re
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
-from core.errors import PlanError, UsageError
-from core.states import RunState
-from db import filters, plan_lease, source
+from core.errors import UsageError
+from db import filters, source
 from db.runs import Selection
-from producer import plan as planner
 from producer.plan import plan
-from producer.rescue import rescue
-from tests.ledger_fixtures import FILL, Ledger, a_job, ledger, trained
+from tests.ledger_fixtures import FILL, Ledger, ledger, trained
+from tests.ledger_rows import a_job
 
 __all__ = ["ledger", "trained"]
 
@@ -195,133 +192,6 @@ def test_a_query_that_fails_in_the_middle_fails_the_run_and_cancels_its_batches(
     run = ledger.run(run_id)
     assert (run.state, run.reason and "division by zero" in run.reason) == ("failed", True)
     assert {ledger.batch(b)["state"] for b in ledger.batch_ids(run_id)} <= {"cancelled"}
-
-
-def test_a_second_planner_finds_the_plan_taken(ledger: Ledger) -> None:
-    fill(ledger, 5)
-    run_id = ledger.enqueue(a_job())
-    with ledger.engine.begin() as connection:
-        plan_lease.claim(connection, run_id, "first", MINUTE)
-
-    assert plan(ledger.producer, run_id) is None
-    assert ledger.run(run_id).plan_attempt == 1
-
-
-def test_a_plan_that_was_made_is_not_made_again(ledger: Ledger) -> None:
-    fill(ledger, 25)
-    run_id = ledger.planned(a_job())
-
-    assert plan(ledger.producer, run_id) is None
-    assert sizes(ledger, run_id) == [10, 10, 5]
-
-
-def test_a_planner_that_dies_with_batches_leaves_a_run_that_ends(ledger: Ledger) -> None:
-    fill(ledger, 25)
-    run_id = dead_planner(ledger, batches=2)
-
-    assert rescue(ledger.producer) == 1
-    ledger.score(run_id)
-
-    run = ledger.run(run_id)
-    assert (run.state, run.reason and "planning was cut short" in run.reason) == ("succeeded", True)
-    rest = ledger.scored(a_job())
-    assert ledger.check_exact("SELECT * FROM items", ledger.target(rest).table, "id") == 25
-
-
-def test_a_planner_that_dies_without_batches_is_replaced_three_times_at_most(ledger: Ledger) -> None:
-    run_id = ledger.enqueue(a_job())
-
-    for _ in range(plan_lease.MAX_PLANS):
-        with ledger.engine.begin() as connection:
-            assert plan_lease.claim(connection, run_id, "doomed", MINUTE) is not None
-        ledger.sql(EXPIRE)
-        rescue(ledger.producer)
-
-    run = ledger.run(run_id)
-    assert (run.state, run.reason) == ("failed", "planning died 3 times without making a batch")
-
-
-def test_a_planner_that_lost_its_lease_stops_and_stores_nothing_more(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fill(ledger, 65)
-    real = planner._store
-    monkeypatch.setattr(planner, "GROUP_ROWS", 1)
-
-    def lose_it(*arguments: Any) -> None:
-        real(*arguments)
-        ledger.sql(EXPIRE)
-        rescue(ledger.producer)
-
-    monkeypatch.setattr(planner, "_store", lose_it)
-
-    run_id = ledger.enqueue(a_job())
-
-    assert plan(ledger.producer, run_id) is None
-    assert sizes(ledger, run_id) == [10]
-    assert ledger.run(run_id).state is RunState.RUNNING
-
-
-def test_a_planner_that_lost_its_lease_cannot_fail_the_run(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    fill(ledger, 65)
-    real = planner._store
-    monkeypatch.setattr(planner, "GROUP_ROWS", 1)
-
-    def stall_and_fail(*arguments: Any) -> None:
-        real(*arguments)
-        ledger.sql(EXPIRE)
-        rescue(ledger.producer)
-        raise PlanError("too late")
-
-    monkeypatch.setattr(planner, "_store", stall_and_fail)
-    run_id = ledger.enqueue(a_job())
-    plan(ledger.producer, run_id)
-
-    assert ledger.run(run_id).state is RunState.RUNNING
-    assert [ledger.batch(b)["state"] for b in ledger.batch_ids(run_id)] == ["pending"]
-
-
-def test_a_run_cancelled_while_it_is_planned_gets_no_more_batches(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fill(ledger, 65)
-    real = planner._store
-    monkeypatch.setattr(planner, "GROUP_ROWS", 1)
-
-    def cancel(*arguments: Any) -> None:
-        real(*arguments)
-        ledger.sql("UPDATE scorebeat.batches SET state = 'cancelled', sent_at = NULL, finished_at = now()")
-        ledger.sql("UPDATE scorebeat.runs SET state = 'cancelled', plan_expires_at = NULL, finished_at = now()")
-
-    monkeypatch.setattr(planner, "_store", cancel)
-
-    run_id = ledger.enqueue(a_job())
-    plan(ledger.producer, run_id)
-
-    assert {ledger.batch(b)["state"] for b in ledger.batch_ids(run_id)} == {"cancelled"}
-    assert ledger.run(run_id).state is RunState.CANCELLED
-
-
-def dead_planner(ledger: Ledger, batches: int) -> int:
-    """A run whose planner stored some batches, and then no more was heard of it."""
-
-    class Died(Exception):
-        pass
-
-    stored: list[Any] = []
-    run_id, real = ledger.enqueue(a_job()), planner._store
-
-    def die(*arguments: Any) -> None:
-        if len(stored) == batches:
-            raise Died
-        stored.append(real(*arguments))
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Died):
-        patch.setattr(planner, "GROUP_ROWS", 1)
-        patch.setattr(planner, "_store", die)
-        plan(ledger.producer, run_id)
-    ledger.sql(EXPIRE)
-    return run_id
 
 
 def test_a_job_keeps_the_settings_it_had_when_its_run_began(ledger: Ledger) -> None:

@@ -11,7 +11,8 @@ from core.errors import QueryError
 from core.jobs import Job
 from db import planning, source
 from db.source import Source
-from tests.ledger_fixtures import FILL, ITEMS, Ledger, a_job, ledger, shared_engine, trained
+from tests.ledger_fixtures import FILL, ITEMS, Ledger, ledger, shared_engine, trained
+from tests.ledger_rows import a_job
 
 __all__ = ["ledger", "shared_engine", "trained"]
 

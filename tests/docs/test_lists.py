@@ -1,0 +1,79 @@
+"""The lists in the pages are those of the program: tables, types, settings, commands."""
+
+import html
+import re
+from collections import defaultdict
+
+import click
+import pytest
+
+from core.settings import PREFIX, Settings
+from db import types
+from db.tables import metadata
+from ops.cli.app import cli
+from tests.docs.pages import REPOSITORY, Page, every_page
+
+TABLES = REPOSITORY / "docs/reference/tables.md"
+OURS = re.compile(r"(?:^|[\s/`])scorebeat ([a-z]+)(?= |$|`)")
+TARGET = re.compile(r"\bmake ([a-z]+)\b(?!=)")
+
+
+def test_every_column_of_the_ledger_is_in_its_reference_page() -> None:
+    told: dict[str, list[str]] = defaultdict(list)
+    heading = ""
+    for line in TABLES.read_text("utf-8").split("## The ledger")[1].splitlines():
+        if line.startswith("### "):
+            heading = line.strip("# `")
+        elif line.startswith("| `"):
+            told[heading] += re.findall(r"`(\w+)`", line.split("|")[1])
+
+    assert told == {table.name: [column.name for column in table.columns] for table in metadata.sorted_tables}, told
+
+
+def test_every_type_that_is_read_or_stored_is_in_its_reference_page() -> None:
+    read, stored = (_rows(heading) for heading in ("### What a query may give", "### What a model may give"))
+
+    assert {name: arrow for names, arrow in read for name in re.findall(r"`(\w+)`", names)} == {
+        name: str(how.arrow) for name, how in types._READ.items()
+    }
+    assert {arrow: re.findall(r"`(.+)`", column)[0] for arrow, column in stored} == {
+        str(arrow): column for arrow, column in types._WRITE.items()
+    }
+
+
+def test_the_types_that_a_key_may_have_are_in_their_reference_page() -> None:
+    told = re.search(r"A \*\*key\*\* may be ([^.]*?), or\s", TABLES.read_text("utf-8"))
+
+    assert told is not None
+    assert tuple(re.findall(r"`(\w+)`", told[1])) == types.KEYS
+
+
+def test_the_example_of_an_environment_has_every_setting_with_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = (REPOSITORY / ".env.example").read_text("utf-8").splitlines()
+    told = dict(line[1:].split("=", 1) for line in lines if line.startswith(f"#{PREFIX}"))
+
+    assert [name.removeprefix(PREFIX).lower() for name in told] == list(Settings.model_fields)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    shown, default = Settings(_env_file=None).model_dump(), Settings.model_construct().model_dump()
+    urls = {"database_url", "broker_url"}
+    assert {n: v for n, v in shown.items() if n not in urls} == {n: v for n, v in default.items() if n not in urls}
+
+
+@pytest.mark.parametrize("page", every_page(), ids=lambda page: page.name)
+def test_every_command_that_a_page_names_is_there(page: Page) -> None:
+    said = [word for _, word in page.code]
+    said += [line for block in page.blocks if block.language in ("console", "text") for line in block.lines]
+    targets = set(re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE))
+
+    assert {name for text in said for name in OURS.findall(text)} <= set(cli.list_commands(click.Context(cli)))
+    assert {name for text in said for name in TARGET.findall(text)} <= targets
+
+
+def _rows(heading: str) -> list[tuple[str, str]]:
+    """The cells of the table below a heading, both columns, without its head."""
+    below = TABLES.read_text("utf-8").split(f"{heading}\n")[1].split("\n#")[0]
+    cells = [
+        [html.unescape(cell.strip()) for cell in line.split("|")[1:3]] for line in below.splitlines() if "|" in line
+    ]
+    return [(first, second) for first, second in cells[2:]]

@@ -1,0 +1,212 @@
+"""Readers of `predictions.<job>` see the published version, whole, through every switch."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from db import views
+from db.prediction_sets import PredictionSet
+from db.views import ViewBusy, ViewInUse
+from models.contract import Input, Signature
+from producer.publish import publish, rollback
+from tests.fixtures import wait_for
+from tests.ledger_fixtures import FILL, Ledger, ledger, trained
+from tests.ledger_rows import MODEL, a_job
+
+__all__ = ["ledger", "trained"]
+
+VIEW = "predictions.flowers_job"
+USUAL = {"label": pa.int64(), "p0": pa.float64(), "p1": pa.float64(), "p2": pa.float64()}
+
+
+def gives(**outputs: pa.DataType) -> dict[str, Any]:
+    """A signature of the usual inputs with these outputs."""
+    inputs = (Input("a", pa.float64()), Input("b", pa.float64()))
+    return Signature(inputs, pa.schema(list(outputs.items()))).to_json()
+
+
+def columns(ledger: Ledger) -> list[str]:
+    return ledger.sql(
+        "SELECT column_name FROM information_schema.columns WHERE table_schema = 'predictions'"
+        " AND table_name = 'flowers_job' ORDER BY ordinal_position"
+    )
+
+
+def count(ledger: Ledger) -> int:
+    return int(ledger.sql(f"SELECT count(*) FROM {VIEW}")[0])
+
+
+@pytest.fixture
+def shown(ledger: Ledger) -> Iterator[Ledger]:
+    """A job with 25 predictions of version 1, and roles that may read them."""
+    ledger.sql(FILL.format(first=1, last=25))
+    ledger.scored(a_job())
+    roles = ("reader_of_views", "owner_of_views")
+    for role in roles:
+        ledger.sql(f"DROP ROLE IF EXISTS {role}")
+        ledger.sql(f"CREATE ROLE {role}")
+    yield ledger
+    for role in roles:
+        ledger.sql(f"DROP OWNED BY {role} CASCADE")
+        ledger.sql(f"DROP ROLE {role}")
+
+
+def test_the_view_shows_what_is_scored_without_a_word_of_versions(shown: Ledger) -> None:
+    assert columns(shown) == ["id", "label", "p0", "p1", "p2", "batch_id", "scored_at"]
+    assert shown.check_exact("SELECT * FROM items", VIEW, "id") == 25
+
+
+def test_a_new_version_is_scored_beside_the_old_one_and_shown_by_publishing(shown: Ledger) -> None:
+    shown.new_version(2)
+    assert count(shown) == 25
+
+    publish(shown.producer, MODEL, 2, "ann")
+
+    assert count(shown) == 0
+    shown.scored(a_job())
+    assert shown.check_exact("SELECT * FROM items", VIEW, "id") == 25
+    assert shown.sql("SELECT table_name, generation FROM scorebeat.prediction_sets ORDER BY id") == [
+        ("flowers_job__flowers_v1", 1),
+        ("flowers_job__flowers_v2", 1),
+    ]
+
+
+def test_a_rollback_shows_the_version_before_with_all_its_predictions(shown: Ledger) -> None:
+    shown.new_version(2)
+    publish(shown.producer, MODEL, 2, "ann")
+
+    before, switched = rollback(shown.producer, MODEL, "ann")
+
+    assert (before.version, switched) == (1, ["flowers_job"])
+    assert count(shown) == 25
+
+
+def test_a_pinned_job_shows_its_own_version_whatever_is_published(shown: Ledger) -> None:
+    shown.new_version(2)
+    shown.scored(a_job(name="pinned", model=f"{MODEL}/1"))
+
+    assert publish(shown.producer, MODEL, 2, "ann") == ["flowers_job"]
+
+    assert shown.sql("SELECT count(*) FROM predictions.pinned") == [25]
+
+
+CHANGES = {
+    "a column more": USUAL | {"p3": pa.float64()},
+    "a column first": {"first": pa.float64()} | USUAL,
+    "a column less": {name: kind for name, kind in USUAL.items() if name != "p1"},
+    "another type": USUAL | {"p1": pa.string()},
+    "another order": dict(reversed(USUAL.items())),
+    "all others": {"value": pa.list_(pa.float32())},
+    "quoted names": USUAL | {'o"dd; DROP TABLE items; --': pa.float64()},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_publishing_outputs_of_another_shape_keeps_owner_grants_and_comment(shown: Ledger, change: str) -> None:
+    shown.sql(f"ALTER VIEW {VIEW} OWNER TO owner_of_views")
+    shown.sql(f"GRANT SELECT ON {VIEW} TO reader_of_views WITH GRANT OPTION")
+    shown.sql(f"GRANT SELECT ON {VIEW} TO PUBLIC")
+    shown.sql(f"COMMENT ON VIEW {VIEW} IS 'ann''s \\ own'")
+    before = kept_with_the_view(shown)
+    shown.new_version(2, gives(**CHANGES[change]))
+
+    publish(shown.producer, MODEL, 2, "ann")
+
+    assert set(columns(shown)) == {"id", *CHANGES[change], "batch_id", "scored_at"}
+    assert kept_with_the_view(shown) == before
+    assert shown.sql("SELECT count(*) FROM items") == [25]
+
+
+def kept_with_the_view(ledger: Ledger) -> list[Any]:
+    return ledger.sql(
+        "SELECT pg_get_userbyid(relowner), relacl::text, obj_description(oid, 'pg_class') FROM pg_class"
+        f" WHERE oid = '{VIEW}'::regclass"
+    )
+
+
+def test_additions_come_last_so_that_dependent_views_go_on(shown: Ledger) -> None:
+    shown.sql(f"CREATE VIEW best AS SELECT id, p2 FROM {VIEW}")
+    shown.new_version(2, gives(first=pa.float64(), **USUAL))
+
+    publish(shown.producer, MODEL, 2, "ann")
+
+    assert columns(shown) == ["id", "label", "p0", "p1", "p2", "batch_id", "scored_at", "first"]
+    assert shown.sql("SELECT count(*) FROM best") == [0]
+
+
+def test_a_view_that_others_depend_on_is_not_taken_from_them(shown: Ledger) -> None:
+    shown.sql(f"CREATE VIEW best AS SELECT id, p2 FROM {VIEW}")
+    shown.sql(f'CREATE VIEW "The Best" AS SELECT id FROM {VIEW}')
+    shown.new_version(2, gives(label=pa.int64(), p0=pa.string()))
+
+    with pytest.raises(ViewInUse) as refused:
+        publish(shown.producer, MODEL, 2, "ann")
+
+    told = str(refused.value)
+    assert "would lose or change p0, p1, p2" in told
+    assert "view best depends on" in told
+    assert 'view "The Best" depends on' in told
+    assert count(shown) == 25
+    assert shown.sql(
+        "SELECT version FROM scorebeat.model_versions WHERE retired_at IS NULL AND published_at IS NOT NULL"
+    ) == [1]
+
+
+def test_a_long_reader_keeps_publishing_waiting_but_never_other_readers(
+    shown: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "LOCK_TIMEOUT", "200ms")
+    monkeypatch.setattr(views, "TRIES", 3)
+    shown.new_version(2, gives(label=pa.int64()))
+    errors: list[Exception] = []
+
+    def try_to_publish() -> None:
+        try:
+            publish(shown.producer, MODEL, 2, "ann")
+        except ViewBusy as error:
+            errors.append(error)
+
+    with shown.engine.connect() as reader:
+        reader.exec_driver_sql(f"SELECT count(*) FROM {VIEW}")
+        publisher = threading.Thread(target=try_to_publish)
+        publisher.start()
+        while publisher.is_alive():
+            with shown.runtime.engine.begin() as other:
+                other.exec_driver_sql("SET LOCAL statement_timeout = '1s'")
+                assert other.exec_driver_sql(f"SELECT count(*) FROM {VIEW}").scalar_one() == 25
+    publisher.join()
+
+    assert "is held by readers for over 200ms, tried 3 times; nothing was switched" in str(errors[0])
+    publish(shown.producer, MODEL, 2, "ann")
+    assert columns(shown) == ["id", "label", "batch_id", "scored_at"]
+
+
+def test_publishing_goes_on_when_a_short_reader_ends(shown: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "LOCK_TIMEOUT", "300ms")
+    shown.new_version(2, gives(label=pa.int64()))
+
+    with shown.engine.connect() as reader:
+        reader.exec_driver_sql(f"SELECT count(*) FROM {VIEW}")
+        publisher = threading.Thread(target=publish, args=(shown.producer, MODEL, 2, "ann"))
+        publisher.start()
+        wait_for(shown.someone_waits, every=0.01)
+    publisher.join()
+
+    assert columns(shown) == ["id", "label", "batch_id", "scored_at"]
+
+
+def test_showing_what_is_shown_already_takes_no_lock(shown: Ledger) -> None:
+    target = PredictionSet(1, "flowers_job", MODEL, 1, 1, "flowers_job__flowers_v1", None)
+
+    with shown.engine.connect() as reader, shown.engine.connect() as again:
+        reader.exec_driver_sql(f"SELECT count(*) FROM {VIEW}")
+        again.exec_driver_sql("SET LOCAL lock_timeout = '100ms'")
+        views.show(again, "flowers_job", target)
+        locks = again.exec_driver_sql(
+            f"SELECT count(*) FROM pg_locks WHERE relation = '{VIEW}'::regclass AND pid = pg_backend_pid()"
+        ).scalar_one()
+
+    assert locks == 0

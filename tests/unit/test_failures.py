@@ -1,0 +1,90 @@
+"""Which database errors pass by themselves: the SQLSTATE decides, never the exception's class."""
+
+from typing import Any
+
+import adbc_driver_manager
+import psycopg2
+import pytest
+from adbc_driver_manager import AdbcStatusCode
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from core.errors import ModelError
+from db.columns import detail, is_repeated_key, sqlstate
+from db.failures import breaks_connection, is_database_error, is_transient
+
+
+def from_driver(state: str | None, status: AdbcStatusCode = AdbcStatusCode.INTERNAL, message: str = "oh") -> Any:
+    return adbc_driver_manager.OperationalError(message, status_code=status, sqlstate=state)
+
+
+def from_engine(state: str | None, *, invalidated: bool = False) -> DBAPIError:
+    class Original(psycopg2.Error):  # type: ignore[misc]  # psycopg2 publishes no types
+        pgcode = state
+
+    return OperationalError("SELECT 1", {}, Original("oh"), connection_invalidated=invalidated)
+
+
+TRANSIENT = ["08006", "08001", "40001", "40P01", "53100", "53200", "53300", "57P01", "57P02", "57P03"]
+PERMANENT = ["08P01", "22P03", "22001", "23505", "42601", "42P01", "42501", "57014", "25006", "XX000", "0A000"]
+
+
+@pytest.mark.parametrize("state", TRANSIENT)
+def test_trouble_of_the_server_passes(state: str) -> None:
+    assert is_transient(from_driver(state))
+    assert is_transient(from_engine(state))
+
+
+@pytest.mark.parametrize("state", PERMANENT)
+def test_trouble_of_the_statement_or_its_rows_does_not_pass(state: str) -> None:
+    assert not is_transient(from_driver(state))
+    assert not is_transient(from_engine(state))
+
+
+@pytest.mark.parametrize("state", ["08P01", "22P03"])
+def test_bytes_that_do_not_fit_a_column_do_not_pass_whatever_the_status(state: str) -> None:
+    assert not is_transient(from_driver(state, AdbcStatusCode.IO))
+
+
+def test_without_a_state_a_lost_connection_passes_and_nothing_else_does() -> None:
+    assert is_transient(from_driver(None, AdbcStatusCode.IO))
+    assert not is_transient(from_driver(None, AdbcStatusCode.INVALID_ARGUMENT))
+    assert is_transient(from_engine(None, invalidated=True))
+    assert not is_transient(from_engine(None))
+
+
+def test_only_errors_of_a_driver_are_the_databases() -> None:
+    assert is_database_error(from_driver("40001"))
+    assert is_database_error(from_engine("40001"))
+    assert not is_database_error(ModelError("oh"))
+    assert not is_transient(ModelError("oh"))
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "broken"),
+    [
+        (None, AdbcStatusCode.IO, True),
+        ("57P01", AdbcStatusCode.INTERNAL, True),
+        ("08006", AdbcStatusCode.INTERNAL, True),
+        ("23505", AdbcStatusCode.ALREADY_EXISTS, False),
+        ("40001", AdbcStatusCode.INTERNAL, False),
+    ],
+)
+def test_a_connection_is_given_up_only_when_it_is_broken(
+    state: str | None, status: AdbcStatusCode, broken: bool
+) -> None:
+    assert breaks_connection(from_driver(state, status)) is broken
+
+
+def test_a_repeated_key_is_told_by_its_state_and_named_by_its_detail() -> None:
+    repeated = from_driver("23505", message="INTERNAL: oh\nDETAIL:  Key (id)=(7) already exists.\nCONTEXT:  COPY t")
+
+    assert is_repeated_key(repeated)
+    assert not is_repeated_key(from_driver("23503"))
+    assert not is_repeated_key(from_engine("23505"))
+    assert detail(repeated) == "Key (id)=(7) already exists."
+    assert detail(from_driver(None, message="one\ntwo")) == "one two"
+
+
+def test_both_drivers_tell_their_state_the_same_way() -> None:
+    assert sqlstate(from_driver("40001")) == sqlstate(from_engine("40001").orig or ValueError()) == "40001"
+    assert sqlstate(ValueError("oh")) is None
