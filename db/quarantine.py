@@ -67,9 +67,7 @@ class TakenBack:
     """Those whose batch is final, or in hand: it may have fetched its rows already."""
 
 
-def take_back(
-    connection: Connection, run_id: int, batch_id: int | None = None, error: str | None = None
-) -> TakenBack:
+def take_back(connection: Connection, run_id: int, batch_id: int | None = None, error: str | None = None) -> TakenBack:
     """Rows that the run put aside are pending again: all, of one batch, or whose error holds a text.
 
     Safe to repeat, and by two people at once.

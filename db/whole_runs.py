@@ -59,6 +59,7 @@ def begin_again(connection: Connection, run: Run, attempts: int, pause: timedelt
             " claim_expires_at = NULL, sent_at = NULL, rows_scored = 0, rows_failed = 0, care = 0, probe_key = NULL,"
             " fetch_seconds = NULL, predict_seconds = NULL, commit_seconds = NULL,"
             " next_attempt_at = clock_timestamp() + CAST(:pause AS interval) WHERE run_id = :run"
+            " AND state IN ('committed', 'dead', 'cancelled')"
         ),
         {"run": run.id, "attempts": attempts, "pause": pause},
     ).rowcount

@@ -42,23 +42,37 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery publis
         self._thread.start()
         # this step is stopped before the pool is: batches still run then, and their claims need renewing
         signals.worker_shutdown.connect(self._pool_is_empty, weak=False)
+        # the second signal ends the processes at once, but their parent only when the soft shutdown is over
+        signals.worker_shutting_down.connect(_release_if_cold, weak=False)
 
     def terminate(self, parent: Any) -> None:  # noqa: ARG002 -- the bootstep's signature
         """Shut down at once: what the processes have in hand is pending again."""
         self._stop.set()
-        engine = make_engine(joined(load_settings()).database(), f"scorebeat {worker_name()}", pool_size=1)
-        try:
-            with engine.begin() as connection:
-                released = batches.release_all(connection, worker_name())
-            emit("claims.released", worker=worker_name(), batches=released)
-        except DBAPIError as error:
-            emit("heartbeat.database_away", reason=" ".join(str(error.orig).split()))
-        engine.dispose()
+        _release()
 
     def _pool_is_empty(self, **_: Any) -> None:
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout=5)
+
+
+def _release_if_cold(how: str, **_: Any) -> None:
+    """Celery has ended what its processes had in hand."""
+    if how == "Cold":
+        _release()
+
+
+def _release() -> None:
+    """The worker finishes nothing more: its batches are pending again."""
+    engine = make_engine(joined(load_settings()).database(), f"scorebeat {worker_name()}", pool_size=1)
+    try:
+        with engine.begin() as connection:
+            released = batches.release_all(connection, worker_name())
+        emit("claims.released", worker=worker_name(), batches=released)
+    except DBAPIError as error:
+        emit("heartbeat.database_away", reason=" ".join(str(error.orig).split()))
+    finally:
+        engine.dispose()
 
 
 class Pulse:

@@ -93,7 +93,7 @@ def _score(held: Claim, w: Runtime) -> int:
         if not fetched.more and care is not Care.ROWS:
             return total
         # what was committed must not come again; and no more rows than fitted
-        anti_join, most = True, max(CHUNK_ROWS, fetched.rows.num_rows)
+        anti_join, most = True, min(most, max(CHUNK_ROWS, fetched.rows.num_rows))
         care = Care.CHUNKS if care is Care.ROWS else care
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from core.errors import OutputError
 from db import columns, prediction_sets, source, types
 from db.batches import Claim
-from db.columns import Timing
+from db.columns import Part, Timing
 from db.engine import data_connection
 from db.prediction_sets import PredictionSet
 from db.sql import KeyRange
@@ -95,7 +95,7 @@ def write(data: DataConnection, to: Target, values: pa.Array) -> None:
     keys = pa.record_batch({"id": pa.array(range(len(values)), pa.int32())})
     scored = pa.record_batch({"y": values})
     table = columns.to_ingest(data, to.set, keys, scored, to.held.batch_id)
-    columns.commit(data, to.held, to.set, table, Timing(0, 0))
+    columns.commit(data, to.held, to.set, Part(table), Timing(0, 0))
 
 
 @pytest.mark.parametrize("output", TYPES, ids=str)

@@ -44,7 +44,9 @@ def until_finished(points: Points, run: int, within: float = 60.0) -> RunState:
     deadline = time.monotonic() + within
     while (state := points.run(run).state) not in FINAL_RUN:
         if time.monotonic() > deadline:
-            pytest.fail(f"run {run} is {state} after {within:g} s: {points.batches(run, 'state, attempt, care, error')}")
+            pytest.fail(
+                f"run {run} is {state} after {within:g} s: {points.batches(run, 'state, attempt, care, error')}"
+            )
         control.run_once(points.producer)
         time.sleep(0.05)
     return state

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from subprocess import Popen
 
@@ -36,9 +35,7 @@ def start(programs: Programs) -> Iterator[Start]:
     def worker(seconds: int) -> "Popen[bytes]":
         options = ("-Q", "cpu", "-n", f"w{len(started)}@%h", "-c", "1", "-I", poison.__name__, "-l", "INFO")
         quiet = ("--without-gossip", "--without-mingle", f"worker.soft_shutdown_timeout={seconds}")
-        started.append(
-            programs.start("celery", "-A", "worker", "worker", *options, *quiet, REMAP_SIGTERM="SIGQUIT")
-        )
+        started.append(programs.start("celery", "-A", "worker", "worker", *options, *quiet, REMAP_SIGTERM="SIGQUIT"))
         return started[-1]
 
     yield worker
@@ -59,46 +56,63 @@ def begun(points: Points, seconds: float) -> tuple[Job, int]:
 
 
 def batch(points: Points, run: int) -> tuple[str, int, int, int]:
-    return tuple(points.batches(run, "state, attempt, attempts_left, care")[0])
+    """State, attempts, budget and care of the run's only batch."""
+    ((state, attempt, left, care),) = points.batches(run, "state, attempt, attempts_left, care")
+    return state, attempt, left, care
 
 
-def finished(points: Points, run: int) -> RunState:
+def until_finished(points: Points, run: int) -> RunState:
     """Be the control until the run is closed."""
-    return wait_for(lambda: (control.run_once(points.producer), points.run(run).state)[1] in FINAL_RUN) and points.run(
-        run
-    ).state
+
+    def look() -> RunState | None:
+        control.run_once(points.producer)
+        state = points.run(run).state
+        return state if state in FINAL_RUN else None
+
+    state = wait_for(look)
+    assert state is not None
+    return state
 
 
 def test_a_worker_that_is_told_to_stop_finishes_its_batch(points: Points, start: Start) -> None:
-    worker = start(4)
-    job, run = begun(points, 2)
+    worker = start(3)
+    job, run = begun(points, 1)
 
     os.kill(worker.pid, signal.SIGTERM)
 
     worker.wait(15)
     assert batch(points, run) == ("committed", 1, BUDGET, 0)
-    assert finished(points, run) is RunState.SUCCEEDED
+    assert until_finished(points, run) is RunState.SUCCEEDED
     assert_accounted(points.engine, job, {})
 
 
-@pytest.mark.parametrize("how", ["in time", "at once"])
-def test_a_batch_that_is_not_finished_is_pending_at_once_and_keeps_its_budget(
-    points: Points, start: Start, how: str
-) -> None:
-    worker = start(1 if how == "in time" else 3)
-    job, run = begun(points, 9)
+def test_a_batch_that_is_not_finished_in_time_is_pending_and_keeps_its_budget(points: Points, start: Start) -> None:
+    worker = start(1)
+    job, run = begun(points, 4)
 
     os.kill(worker.pid, signal.SIGTERM)
-    if how == "at once":
-        time.sleep(0.5)
-        os.kill(worker.pid, signal.SIGQUIT)
-    wait_for(lambda: batch(points, run)[0] == "pending", within=15)
+    worker.wait(15)
 
     assert batch(points, run) == ("pending", 1, BUDGET, 0)
-    worker.wait(15)
+    finished_by_another(points, start, job, run)
+
+
+def test_a_second_signal_gives_the_batch_back_at_once(points: Points, start: Start, programs: Programs) -> None:
+    worker = start(60)
+    job, run = begun(points, 4)
+
+    os.kill(worker.pid, signal.SIGTERM)
+    wait_for(lambda: "Initiating Soft Shutdown" in programs.log(worker))
+    os.kill(worker.pid, signal.SIGTERM)
+    wait_for(lambda: batch(points, run)[0] == "pending", within=5)
+
     assert batch(points, run) == ("pending", 1, BUDGET, 0)
+    finished_by_another(points, start, job, run)
+
+
+def finished_by_another(points: Points, start: Start, job: Job, run: int) -> None:
     assert points.view(job) == {}
     start(1)
-    assert finished(points, run) is RunState.SUCCEEDED
+    assert until_finished(points, run) is RunState.SUCCEEDED
     assert points.batches(run) == [("committed", 2)]
     assert_accounted(points.engine, job, {})

@@ -273,9 +273,7 @@ class Words(poison.Poison):
         return pa.RecordBatch.from_arrays([pa.array(words)], schema=self.outputs)
 
 
-def test_an_output_that_postgresql_refuses_puts_its_row_aside(
-    points: Points, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_output_that_postgresql_refuses_puts_its_row_aside(points: Points, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = pa.schema([("value", pa.string())])
     monkeypatch.setattr(poison, "SIGNATURE", Signature(poison.SIGNATURE.inputs, outputs))
     monkeypatch.setattr(poison, "load", load_words)

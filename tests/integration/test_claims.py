@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 from core.errors import ClaimLost
 from db import batches, columns
 from db.batches import BatchId, Claim
-from db.columns import Timing
+from db.columns import Part, Timing
 from tests.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.ledger_rows import a_job, add_batch, add_run
 from worker.score import Outcome, score_batch
@@ -245,6 +245,6 @@ def test_a_stale_attempt_writes_no_predictions_even_while_another_holds_the_batc
     predictions = columns.table_schema(w.data, target).empty_table()
 
     with pytest.raises(ClaimLost, match="attempt 1"):
-        columns.commit(w.data, slow, target, predictions, Timing(0, 0))
+        columns.commit(w.data, slow, target, Part(predictions), Timing(0, 0))
 
     assert ledger.batch(batch_id)["state"] == "claimed"

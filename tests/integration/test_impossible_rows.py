@@ -19,6 +19,8 @@ IMPOSSIBLE_BATCHES = {
     "sent": {"sent_at": "now()", "state": "'claimed'", "claim_expires_at": "now()"},
     "dead": {"state": "'dead'", "finished_at": "now()"},
     "attempts": {"attempts_left": "-1"},
+    "care": {"care": "3"},
+    "care ": {"probe_key": "'[\"7\"]'", "care": "1"},
     "attempts ": {"attempt": "-1"},
     "rows": {"rows_planned": "0"},
     "rows ": {"rows_scored": "-1"},

@@ -107,7 +107,9 @@ def test_dead_batches_are_requeued_all_or_by_their_error(points: Points) -> None
     points.model({})
     job = points.job(batch_rows=25)
     run = kill_batches(points, job, 2)
-    points.sql("UPDATE scorebeat.batches SET error = 'Other: 100% \"full\"' WHERE run_id = :run AND number = 2", run=run)
+    points.sql(
+        "UPDATE scorebeat.batches SET error = 'Other: 100% \"full\"' WHERE run_id = :run AND number = 2", run=run
+    )
 
     assert requeue(points.producer, run, "ann", error='100% "full"') == 1
     assert points.work(run) is RunState.PARTIAL
@@ -206,7 +208,7 @@ def test_a_model_version_that_is_gone_says_so_and_loses_nothing(points: Points, 
     assert_accounted(points.engine, job, dict.fromkeys(BAD, "ValueError"))
 
 
-NASTY = {"a quote": "it's \"so\"", "lines": "a\nb\r\n\tc", "empty": "", "a path": "\\x00%s{}", "2 kB": "é" * 1000}
+NASTY = {"a quote": 'it\'s "so"', "lines": "a\nb\r\n\tc", "empty": "", "a path": "\\x00%s{}", "2 kB": "é" * 1000}
 
 
 @pytest.mark.parametrize("case", NASTY)

@@ -13,9 +13,9 @@ from sqlalchemy import Connection, Engine, text
 
 from core.errors import ClaimLost
 from core.states import BatchState, RunState
-from db import batches, columns, plan_lease, runs
+from db import batches, columns, plan_lease, runs, whole_runs
 from db.batches import Claim, NewBatch
-from db.columns import Timing
+from db.columns import Part, Timing
 from db.engine import data_connection
 from db.prediction_sets import PredictionSet
 from db.sql import KeyRange
@@ -63,6 +63,9 @@ BATCH_MOVES: dict[str, Callable[[Here], Any]] = {
     "rescue": lambda h: batches.rescue(_expired(h)),
     "requeue_dead": lambda h: batches.requeue_dead(h.connection, h.run_id, 5, None, None),
     "cancel": lambda h: batches.cancel(h.connection, h.run_id),
+    "release_all": lambda h: batches.release_all(h.connection, "w1"),
+    "requeue_stopped": lambda h: batches.requeue_stopped(h.connection, h.run_id, 5),
+    "begin_again": lambda h: whole_runs.begin_again(h.connection, runs.get(h.connection, h.run_id), 5, MINUTE),
     "renew": lambda h: batches.renew(h.connection, [h.batch_id], "w1", MINUTE),
 }
 RUN_MOVES: dict[str, Callable[[Here], Any]] = {
@@ -72,7 +75,7 @@ RUN_MOVES: dict[str, Callable[[Here], Any]] = {
     "unplanned": lambda h: plan_lease.unplanned(_expired(h), MINUTE),
     "extend": lambda h: plan_lease.extend(h.connection, h.run_id, 0, MINUTE),
     "note_empty": lambda h: plan_lease.note_empty(h.connection, h.run_id, 0, True),
-    "settle": lambda h: runs.settle(h.connection, h.run_id),
+    "settle": lambda h: _settle(h.connection, h.run_id),
     "fail": lambda h: runs.fail(h.connection, h.run_id, "because"),
     "cancel": lambda h: runs.cancel(h.connection, h.run_id, "ann"),
     "reopen": lambda h: runs.reopen(h.connection, h.run_id),
@@ -145,8 +148,13 @@ def _partial(connection: Connection) -> set[Move]:
     run_id = add_run(connection)
     add_batch(connection, run_id, "committed", rows_scored=10)
     add_batch(connection, run_id, "dead", number=2)
-    state = runs.settle(connection, run_id)
-    return {("running", str(state), "settle")}
+    return {("running", str(_settle(connection, run_id)), "settle")}
+
+
+def _settle(connection: Connection, run_id: int) -> RunState | None:
+    if not runs.is_done(connection, run_id):
+        return None
+    return runs.settle(connection, run_id, runs.tally(connection, run_id))
 
 
 def test_every_move_that_is_drawn_is_tried_here() -> None:
@@ -181,7 +189,7 @@ def test_only_a_claimed_batch_is_committed(database: str, engine: Engine, state:
 
     with data_connection(database) as data:
         try:
-            columns.commit(data, held(batch_id, run_id), target, _nothing(), Timing(0, 0))
+            columns.commit(data, held(batch_id, run_id), target, Part(_nothing()), Timing(0, 0))
         except ClaimLost:
             lost = True
         else:
