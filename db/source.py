@@ -45,8 +45,16 @@ class _Column:
 
 
 def describe(connection: Connection, url: str, job: Job) -> Source:
-    """What the query of `job` gives. Raises QueryError saying what is wrong with it, and where."""
+    """What the query of `job` gives, once it is known to be one SELECT. Raises QueryError saying what is wrong."""
     _one_select(url, job)
+    return read_columns(connection, job)
+
+
+def read_columns(connection: Connection, job: Job) -> Source:
+    """What the query gives now, for a job of the ledger: its text was parsed when it was applied.
+
+    Raises QueryError; columns and types may have changed since.
+    """
     found = _columns(connection, job)
     types_of = _type_names(connection, [c.type_oid for c in found])
     keys = _keys(job, found, types_of)

@@ -64,7 +64,7 @@ def open_run(p: Producer, connection: Connection, request: Request) -> int:
     already = runs.open_run(connection, job.name, version.name, version.version)
     if already is not None:
         raise _is_open(connection, job.name, already)
-    fitted = sets.fit(connection, p.url, job, version)
+    fitted = sets.fit_now(connection, job, version)
     target = sets.for_run(connection, fitted)
     wanted = Start(
         job=job,

@@ -79,7 +79,7 @@ def _make_batches(p: Producer, run: Run, attempt: int) -> int:
 def _begin(p: Producer, reader: Connection, run: Run, attempt: int) -> _Plan:
     """Check the query once more, as it is now, and note whether the prediction set is empty."""
     version = versions.get(reader, run.model, run.model_version)
-    fitted = sets.fit(reader, p.url, run.job, version)
+    fitted = sets.fit_now(reader, run.job, version)
     if not source.is_unique(reader, fitted.source):
         bad = source.bad_keys(reader, fitted.source)
         if bad:

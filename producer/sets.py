@@ -26,8 +26,16 @@ class Fit:
 
 
 def fit(connection: Connection, url: str, job: Job, version: Version) -> Fit:
-    """Check the query and the version against each other. Raises QueryError or SignatureError."""
-    found = source.describe(connection, url, job)
+    """Check a job that is new or changed, query and version against each other. Raises QueryError or SignatureError."""
+    return _bound(source.describe(connection, url, job), job, version)
+
+
+def fit_now(connection: Connection, job: Job, version: Version) -> Fit:
+    """Check a job of the ledger once more, as tables and columns are now. Raises QueryError or SignatureError."""
+    return _bound(source.read_columns(connection, job), job, version)
+
+
+def _bound(found: Source, job: Job, version: Version) -> Fit:
     signature = Signature.from_json(version.signature)
     try:
         binding = bind(signature, found.columns)

@@ -99,6 +99,6 @@ class Runtime:
             run = runs.get(connection, run_id)
             version = versions.get(connection, run.model, run.model_version)
             target = prediction_sets.get(connection, run.prediction_set_id)
-            found = source.describe(connection, self.url, run.job)
+            found = source.read_columns(connection, run.job)
         binding = bind(Signature.from_json(version.signature), found.columns)
         return Job(run, found, target, binding, version)
