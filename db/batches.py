@@ -104,7 +104,8 @@ _DIE = "state = 'dead', attempts_left = 0, claim_expires_at = NULL, finished_at 
 def fail(connection: Connection, held: Claim, error: str, pause: timedelta) -> str | None:
     """The attempt failed: pending again after `pause`, or dead when the budget is spent.
 
-    Its process lives, so the row that it may have scored alone is not to blame. Answers the new state; None when the claim was lost meanwhile, and nothing was changed.
+    Its process lives, so the row that it may have scored alone is not to blame. Answers the new state; None
+    when the claim was lost meanwhile, and nothing was changed.
     """
     return _finish_badly(
         connection,

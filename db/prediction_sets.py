@@ -174,8 +174,11 @@ def _require_same_keys(connection: Connection, source: Source, found: Prediction
     """Predictions are stored under the key that the job had; raises SignatureError if it has another now."""
     rows = connection.execute(
         text(
-            "SELECT a.attname, format_type(a.atttypid, -1) FROM pg_index i JOIN pg_attribute a"
-            " ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)"
+            "WITH RECURSIVE plain (oid, base) AS (SELECT oid, oid FROM pg_type WHERE typtype <> 'd'"
+            " UNION ALL SELECT d.oid, plain.base FROM pg_type d JOIN plain ON plain.oid = d.typbasetype"
+            " WHERE d.typtype = 'd')"
+            " SELECT a.attname, format_type(plain.base, -1) FROM pg_index i JOIN pg_attribute a"
+            " ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) JOIN plain ON plain.oid = a.atttypid"
             " WHERE i.indrelid = CAST(:table AS regclass) AND i.indisprimary"
             " ORDER BY array_position(i.indkey::int2[], a.attnum)"
         ),
