@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install demo test check bench lock clean
+.PHONY: install demo test check bench soak lock clean
 
 install: $(VENV)/.installed
 
@@ -24,10 +24,16 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/docs/test_links.py
+	$(BIN)/python -m pytest -q tests/docs/test_links.py tests/docs/test_lists.py
 
 bench: install
 	$(BIN)/python -m benchmarks.spine
+
+# faults of every kind over a run of two million rows; MINUTES=1 ROWS=100000 for a short one
+MINUTES ?= 10
+ROWS    ?= 2000000
+soak: install
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) --rows $(ROWS)
 
 # writes constraints.txt anew from the newest versions that pyproject.toml admits
 lock:

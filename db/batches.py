@@ -200,12 +200,8 @@ def requeue_stopped(connection: Connection, run_id: int, attempts: int) -> int:
 
 def next_number(connection: Connection, run_id: int) -> int:
     """For a batch that is added to a run that was planned before."""
-    return int(
-        connection.execute(
-            text("SELECT coalesce(max(number), 0) + 1 FROM scorebeat.batches WHERE run_id = :run_id"),
-            {"run_id": run_id},
-        ).scalar_one()
-    )
+    asked = text("SELECT coalesce(max(number), 0) + 1 FROM scorebeat.batches WHERE run_id = :run_id")
+    return int(connection.execute(asked, {"run_id": run_id}).scalar_one())
 
 
 def release_all(connection: Connection, worker: str) -> int:

@@ -43,11 +43,14 @@ def _narrowed(a: Attempt) -> tuple[Fetched, tuple[BadRow, ...]]:
 
 def _raise_if_all_alike(a: Attempt, keys: Sequence[Key]) -> None:
     """Rows from all over the batch fail, each alone: that is one failure of the batch."""
+    error: Exception | None = None
     for i in drawn(len(keys)):
         found = _try(a, [keys[i]])
         if isinstance(found, Fetched):
             return
-    raise found
+        error = found
+    if error is not None:
+        raise error
 
 
 def _halves(a: Attempt, keys: Sequence[Key]) -> Iterator[Fetched | BadRow]:

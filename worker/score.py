@@ -22,7 +22,6 @@ from worker.runtime import Runtime
 from worker.storing import AlreadyThere, store
 from worker.watchdog import within
 
-
 MOST_CLASHES = 3
 """Times that rows without predictions turn out to have some before the query is to blame."""
 

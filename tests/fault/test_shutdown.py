@@ -30,7 +30,7 @@ def settings(settings: Settings) -> Settings:
 @pytest.fixture
 def start(programs: Programs) -> Iterator[Start]:
     """Starts a worker as `up` and the unit file do, with so many seconds of soft shutdown."""
-    started = []
+    started: list[Popen[bytes]] = []
 
     def worker(seconds: int) -> "Popen[bytes]":
         options = ("-Q", "cpu", "-n", f"w{len(started)}@%h", "-c", "1", "-I", poison.__name__, "-l", "INFO")

@@ -1,0 +1,150 @@
+"""A row costs only itself: one whose value PostgreSQL cannot compute for the fetch, or refuses to store."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from models.contract import Model, Signature
+from tests import poison
+from tests.ledger_fixtures import Ledger, ledger, trained
+from tests.ledger_rows import a_job
+from tests.poison_fixtures import Points, assert_accounted, points
+
+__all__ = ["ledger", "points", "trained"]
+
+ONE_BATCH = [("committed", 1)]
+REFUSED_AT_FETCH = {
+    "a division by zero": "x + 1 / (id - 50) * 0.0",
+    "a number that overflows": "x * CASE id WHEN 50 THEN 1e308::float8 ELSE 1 END",
+    "a word that is no number": "(CASE id WHEN 50 THEN 'oh' ELSE x::text END)::float8",
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_AT_FETCH)
+def test_a_row_for_which_the_query_fails_is_put_aside(points: Points, case: str) -> None:
+    points.fill(2000)
+    points.model({"nan": [900]})
+    job = points.job(query=f"SELECT id, {REFUSED_AT_FETCH[case]} AS x FROM points")
+
+    run = points.scored(job)
+
+    assert points.batches(run) == ONE_BATCH
+    assert_accounted(points.engine, job, {50: "DataError", 900: "NonsenseError"})
+
+
+def test_several_rows_for_which_the_query_fails_are_put_aside_whatever_lies_between(points: Points) -> None:
+    bad = [1, 2, 500, 513, 514, 1999, 2000]
+    points.fill(2000)
+    points.model({})
+    job = points.job(query=f"SELECT id, x / (CASE WHEN id IN {tuple(bad)} THEN 0 ELSE 1 END) AS x FROM points")
+
+    run = points.scored(job)
+
+    assert points.batches(run) == ONE_BATCH
+    assert_accounted(points.engine, job, dict.fromkeys(bad, "DataError"))
+
+
+def test_a_stretch_of_rows_that_the_query_fails_for_is_put_aside(points: Points) -> None:
+    points.fill(1300)
+    points.model({})
+    job = points.job(
+        query="SELECT id, x / (CASE WHEN id <= 512 THEN 0 ELSE 1 END) AS x FROM points", error_threshold=-1
+    )
+
+    run = points.scored(job)
+
+    assert points.batches(run) == ONE_BATCH
+    assert_accounted(points.engine, job, dict.fromkeys(range(1, 513), "DataError"))
+
+
+def test_a_query_that_fails_for_rows_put_aside_before_comes_to_an_end(points: Points) -> None:
+    points.fill(100)
+    points.model({})
+    query = "SELECT id, random() AS r, x / (CASE WHEN id = 50 THEN 0 ELSE 1 END) AS x FROM points"
+    job = points.job(query=query)  # for the volatile column, all rows are computed before any is left out
+
+    points.scored(job)
+
+    if points.aside(job):
+        assert_accounted(points.engine, job, {50: "DataError"})
+    else:
+        assert points.view(job) == {}
+
+
+def test_a_query_that_fails_for_every_row_makes_one_dead_batch(points: Points) -> None:
+    points.fill(2000)
+    points.model({})
+    job = points.job(query="SELECT id, x / (id - id) AS x FROM points", error_threshold=-1)
+
+    run = points.scored(job)
+
+    assert points.batches(run) == [("dead", 1)]
+    assert "division by zero" in points.batches(run, "error")[0]
+    assert points.aside(job) == []
+
+
+def test_json_that_is_no_array_of_numbers_puts_its_row_aside(ledger: Ledger) -> None:
+    ledger.sql("ALTER TABLE items ADD v jsonb")
+    ledger.sql("INSERT INTO items (id, a, b) SELECT n, 4 + n / 100.0, 3 FROM generate_series(1, 100) AS n")
+    ledger.sql("UPDATE items SET v = jsonb_build_array(a, b)")
+    ledger.sql("""UPDATE items SET v = '{"a": 1}' WHERE id = 50; UPDATE items SET v = '[1]' WHERE id = 51""")
+    run = ledger.planned(a_job(query="SELECT id, v FROM items", batch_rows=100))
+
+    ledger.score(run)
+
+    aside = ledger.sql("SELECT key->>0, error_type FROM scorebeat.quarantine ORDER BY id")
+    assert sorted(aside) == [("50", "InputError"), ("51", "InputError")]
+    good = "SELECT id, a, b FROM items WHERE id NOT IN (50, 51)"
+    assert ledger.check_exact(good, ledger.target(run).table, "id") == 98
+
+
+LONG = "(SELECT string_agg(md5(i::text), '') FROM generate_series(1, 320) i)"
+"""10 kB that do not compress: more than a btree takes."""
+
+
+def test_a_row_whose_key_is_too_long_to_store_is_put_aside_and_stays_there(points: Points) -> None:
+    points.sql("CREATE TABLE points (id text NOT NULL, x float8)")
+    points.sql(f"INSERT INTO points SELECT 'k' || i, i FROM generate_series(1, 600) i UNION ALL SELECT {LONG}, 0.5")
+    points.model({})
+    job = points.job()
+
+    run = points.scored(job)
+    (key,) = points.aside(job)
+    again = points.scored(job)
+
+    assert points.batches(run) == ONE_BATCH
+    assert len(key) == 10_240
+    assert points.batches(again) == []
+    (kind,) = points.aside(job, "z.error_type")
+    assert_accounted(points.engine, job, {key: kind})
+
+
+class Words(poison.Poison):
+    """Gives text; for one row a text that PostgreSQL cannot hold."""
+
+    def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        words = [f"{x:g}" + "\0" * (x in (50.5, 51.5)) for x in rows.column(0).to_pylist()]
+        return pa.RecordBatch.from_arrays([pa.array(words)], schema=self.outputs)
+
+
+def test_an_output_that_postgresql_refuses_puts_its_row_aside(points: Points, monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs = pa.schema([("value", pa.string())])
+    monkeypatch.setattr(poison, "SIGNATURE", Signature(poison.SIGNATURE.inputs, outputs))
+    monkeypatch.setattr(poison, "load", load_words)
+    points.fill(1000)
+    points.model({})
+    job = points.job()
+
+    run = points.scored(job)
+
+    assert points.batches(run) == ONE_BATCH
+    assert sorted(points.aside(job)) == ["50", "51"]
+    assert points.view(job) == {i: f"{i}.5" for i in range(1, 1001) if i not in (50, 51)}
+
+
+def load_words(path: Any, signature: Signature) -> Model:
+    del path
+    nothing: Mapping[str, Any] = {}
+    return Words(dict(nothing), signature.outputs)

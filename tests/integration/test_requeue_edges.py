@@ -1,0 +1,125 @@
+"""Requeue of rows with nasty keys and unreadable errors, and of rows that two batches hold."""
+
+from typing import Any
+
+import pytest
+
+from core.states import RunState
+from db import columns
+from producer.requeue import requeue
+from tests import poison
+from tests.poison_fixtures import Points, assert_accounted, points
+from worker.runtime import Runtime
+from worker.score import Outcome, score_batch
+
+__all__ = ["points"]
+
+NASTY = {"a quote": 'it\'s "so"', "lines": "a\nb\r\n\tc", "empty": "", "a path": "\\x00%s{}", "2 kB": "é" * 1000}
+
+
+@pytest.mark.parametrize("case", NASTY)
+def test_a_bad_row_with_a_nasty_key_is_put_aside_and_taken_back(points: Points, case: str) -> None:
+    points.sql("CREATE TABLE points (id text PRIMARY KEY, x float8)")
+    points.sql("INSERT INTO points SELECT 'k' || i, i + 0.5 FROM generate_series(1, 50) i")
+    points.sql("INSERT INTO points VALUES (:key, 99.5)", key=NASTY[case])
+    points.model({"raise": [99]})
+    job = points.job(batch_rows=20)
+
+    run = points.scored(job)
+    assert_accounted(points.engine, job, {NASTY[case]: "ValueError"})
+    again = points.scored(job)
+    points.mend()
+    requeue(points.producer, run, "ann")
+
+    assert points.batches(again) == []
+    assert points.work(run) is RunState.SUCCEEDED
+    assert_accounted(points.engine, job, {})
+
+
+UNREADABLE = "caf\udce9 \0 \ud800"
+
+
+def complain() -> None:
+    raise ValueError(UNREADABLE)
+
+
+complain.__code__ = complain.__code__.replace(co_filename="caf\udce9.py")
+
+
+@pytest.mark.parametrize("rows", [3, 100], ids=["rows", "all"])
+def test_an_error_that_is_no_text_for_postgresql_is_stored_as_what_can_be(
+    points: Points, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    def predict(self: poison.Poison, given: Any) -> Any:
+        if given.num_rows and given.column(0).to_numpy().min() < rows + 1:
+            complain()
+        return real(self, given)
+
+    points.fill(100)
+    points.model({})
+    real = poison.Poison.predict
+    monkeypatch.setattr(poison.Poison, "predict", predict)
+    job = points.job()
+
+    run = points.scored(job)
+
+    told = points.aside(job, "z.error") or points.batches(run, "error")
+    assert all("caf\\udce9 \\0 \\ud800" in one for one in told)
+    assert len(told) == (rows if rows < 100 else 1)
+    assert all("caf\\udce9" in one for one in points.aside(job, "z.traceback"))
+    monkeypatch.undo()
+    assert requeue(points.producer, run, "ann", error="caf\\udce9") == 1
+    points.work(run)
+    assert_accounted(points.engine, job, {})
+
+
+def test_a_requeued_row_is_scored_once_although_its_batch_is_requeued_too(
+    points: Points, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points.fill(100)
+    points.model({"raise": [5, 6]})
+    job = points.job(error_threshold=-1)
+    run = points.scored(job)
+    points.sql("UPDATE scorebeat.batches SET state = 'dead', attempts_left = 0, error = 'Broken: oh'")
+    points.sql("DELETE FROM predictions.points_job__poison_v1 WHERE id > 50")
+    points.mend()
+    requeue(points.producer, run, "ann")
+    overtaken(points, monkeypatch, run)
+
+    points.work(run)
+
+    assert points.run(run).state is RunState.SUCCEEDED
+    assert_accounted(points.engine, job, {})
+
+
+def test_two_batches_that_hold_the_same_row_score_it_once(points: Points, monkeypatch: pytest.MonkeyPatch) -> None:
+    points.fill(100)
+    points.model({"raise": [5, 6]})
+    job = points.job(error_threshold=-1)
+    run = points.scored(job)
+    points.mend()
+    requeue(points.producer, run, "ann", error="does not like")
+    points.sql("UPDATE scorebeat.batches SET state = 'dead', attempts_left = 0, error = 'Broken: oh' WHERE number = 1")
+    requeue(points.producer, run, "ben")
+    assert len(points.pending(run)) == 2
+    overtaken(points, monkeypatch, run)
+
+    points.work(run)
+
+    assert points.run(run).state is RunState.SUCCEEDED
+    assert_accounted(points.engine, job, {})
+
+
+def overtaken(points: Points, monkeypatch: pytest.MonkeyPatch, run: int) -> None:
+    """When the first of the run's pending batches has fetched its rows, another worker scores all others."""
+    real = columns.fetch
+
+    def fetch(*arguments: Any) -> Any:
+        monkeypatch.setattr(columns, "fetch", real)
+        fetched = real(*arguments)
+        other = Runtime(points.settings, name="w2", _models=points.runtime._models)
+        assert {score_batch(one, other) for one in points.pending(run)} <= {Outcome.COMMITTED}
+        other.close()
+        return fetched
+
+    monkeypatch.setattr(columns, "fetch", fetch)
