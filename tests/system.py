@@ -24,7 +24,7 @@ from producer import publish
 from producer.apply import apply
 from producer.context import Producer
 from producer.enqueue import Request, enqueue
-from tests.fixtures import Programs, wait_for
+from tests.fixtures import Programs, kill_group, wait_for
 from tests.own_servers import OwnServers, own_servers
 from tests.source_tables import BIGINT, INPUTS, KeyCase, fill
 
@@ -71,10 +71,14 @@ class System:
         query = f"SELECT {columns} FROM {name} WHERE {where}"
         options = {"batch_rows": max(1, rows // 4), **options}
         job = Job(name=name, query=query, key=keys.names, model=MODEL, **options)
-        with self.engine.connect() as connection:
-            others = [row.job for row in jobs.listing(connection)]
-        apply(self.p, [*others, job], "test")
+        self.apply(job)
         return job
+
+    def apply(self, job: Job) -> None:
+        """Apply it beside the jobs that there are, or in place of the one of its name."""
+        with self.engine.connect() as connection:
+            others = [row.job for row in jobs.listing(connection) if row.job.name != job.name]
+        apply(self.p, [*others, job], "test")
 
     def enqueue(self, job: Job) -> int:
         return enqueue(self.p, Request(job.name, "test")).run_id
@@ -120,6 +124,15 @@ class System:
             " AND claimed_at + CAST(:ttl AS interval) * 1.5 < clock_timestamp()"
         )
         wait_for(lambda: self.ask(asked, id=run_id, ttl=self.settings.claim_ttl))
+
+    def until_renewed(self, run_id: int) -> None:
+        """Wait for a renewal of the claim of the run's first batch, a second from now or later."""
+        ((start,),) = self.ask("SELECT now() + interval '1 second'")
+        asked = (
+            "SELECT 1 FROM scorebeat.batches WHERE run_id = :id AND number = 1"
+            " AND claim_expires_at - CAST(:ttl AS interval) > :start"
+        )
+        wait_for(lambda: self.ask(asked, id=run_id, ttl=self.settings.claim_ttl, start=start))
 
     def at_the_gate(self, count: int = 1) -> list[str]:
         """Waits until `count` fetches stand before the closed gate; answers their connections' names."""
@@ -171,7 +184,7 @@ def assert_scored_once(s: System, job: Job) -> None:
 
 @contextmanager
 def own_system(folder: Path) -> Iterator[System]:
-    """Servers of its own, a migrated ledger and a published model; what was started in it is stopped."""
+    """Servers of its own, a migrated ledger and a published model; what was started in it is killed."""
     with own_servers(folder / "data") as servers:
         settings: dict[str, Any] = {
             "database_url": servers.urls.database_url,
@@ -187,7 +200,8 @@ def own_system(folder: Path) -> Iterator[System]:
                 schema.migrate(connection)
             yield System(p, programs, servers, publish_model(p, folder))
         finally:
-            programs.stop_all()
+            for process, _ in programs.started:
+                kill_group(process)
             print(programs.logs())  # noqa: T201 -- pytest shows it where a test failed
             p.close()
 

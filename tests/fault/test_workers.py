@@ -93,7 +93,7 @@ def test_a_worker_that_is_asked_to_stop_finishes_its_batch_first(system: System,
         system.at_the_gate()
         worker.terminate()
         wait_for(lambda: "Warm shutdown" in system.programs.log(worker))
-        system.until_older_than_a_claim(run)
+        system.until_renewed(run)
         assert system.batches(run)[0][:2] == ("claimed", 1)
 
     assert worker.wait(20) == 0

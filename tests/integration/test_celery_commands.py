@@ -32,25 +32,21 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def plain(system: System, elsewhere: Path) -> "Iterator[list[Popen[bytes]]]":
+def plain(system: System, elsewhere: Path) -> "list[Popen[bytes]]":
     """A plain worker from the repository's folder, and a plain beat from another one."""
-    made = [_plain(system, REPOSITORY, "worker"), _plain(system, elsewhere, "beat")]
-    yield made
-    for process in made:
-        system.programs.stop(process)
+    return [_plain(system, REPOSITORY, "worker"), _plain(system, elsewhere, "beat")]
 
 
 @pytest.fixture(scope="module")
-def flower(system: System, elsewhere: Path, plain: "list[Popen[bytes]]") -> Iterator[str]:  # noqa: ARG001
+def flower(system: System, elsewhere: Path, plain: "list[Popen[bytes]]") -> str:  # noqa: ARG001
     """Flower's URL; it hears what the workers do from then on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    started = _plain(system, elsewhere, "flower", FLOWER_PORT=str(port), FLOWER_UNAUTHENTICATED_API="true")
+    _plain(system, elsewhere, "flower", FLOWER_PORT=str(port), FLOWER_UNAUTHENTICATED_API="true")
     url = f"http://127.0.0.1:{port}"
     wait_for(lambda: _get(f"{url}/healthcheck") == b"OK")
-    yield url
-    system.programs.stop(started)
+    return url
 
 
 def test_a_plain_worker_and_a_plain_beat_are_a_whole_system(system: System, plain: "list[Popen[bytes]]") -> None:

@@ -9,7 +9,7 @@ import celery
 import pytest
 
 from core.states import RunState
-from tests.fixtures import wait_for
+from tests.fixtures import kill_group, wait_for
 from tests.system import GATED, System, assert_scored_once, own_system
 
 CELERYS_OWN = """
@@ -40,7 +40,7 @@ def test_workers_survive_three_deaths_of_the_broker_under_a_task(system: System)
     assert all(process.poll() is None for process, _ in system.programs.started)
     assert_scored_once(system, job)
     for process, _ in system.programs.started:
-        system.programs.stop(process)
+        kill_group(process)
 
 
 def test_without_the_shim_the_worker_dies(system: System) -> None:

@@ -24,7 +24,8 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 @pytest.fixture(scope="module")
 def planner(system: System) -> "Popen[bytes]":
-    return system.programs.worker("plan", name="planner")
+    """Its second process would take a plan that the first has lost."""
+    return system.programs.worker("plan", name="planner", processes=2)
 
 
 @pytest.mark.usefixtures("planner")
@@ -44,7 +45,7 @@ def test_a_batch_that_takes_longer_than_a_claim_stays_with_its_worker(system: Sy
 @pytest.mark.usefixtures("planner")
 def test_a_plan_that_takes_longer_than_its_lease_stays_with_its_planner(system: System) -> None:
     job = system.job("slow_plan", where=IN_A_PLAN)
-    older = "SELECT 1 FROM scorebeat.runs WHERE id = :id AND created_at + CAST(:ttl AS interval) * 1.5 < now()"
+    older = "SELECT 1 FROM scorebeat.runs WHERE id = :id AND created_at + CAST(:ttl AS interval) * 2 < now()"
     with system.closed_gate():
         run = system.enqueue(job)
         wait_for(lambda: system.ask(older, id=run, ttl=system.settings.claim_ttl))
