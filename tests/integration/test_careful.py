@@ -50,7 +50,7 @@ DEATHS: dict[str, Move] = {
 }
 SURVIVED: dict[str, Move] = {
     "an error": lambda c, held: batches.fail(c, held, "Broken: the disk is full", NOW),
-    "a release": lambda c, held: batches.release(c, held),
+    "a release": batches.release,
     "a shutdown": lambda c, _: batches.release_all(c, "w1"),
 }
 

@@ -77,6 +77,23 @@ def test_a_reader_sees_none_or_all_of_a_run_that_fails_and_is_tried_again(points
     assert_accounted(points.engine, whole, {})
 
 
+def test_nothing_of_a_first_run_is_seen_before_it_has_succeeded(points: Points) -> None:
+    points.fill(60)
+    points.model({})
+    job = points.job(on_failure="retry-run", batch_rows=20)
+    with reader(points) as seen:
+        run = points.planned(job)
+        counts: list[int] = []
+        for batch_id in points.pending(run):
+            counts.append(len(points.view(job)))
+            points.attempt(batch_id)
+        points.work(run)
+
+    assert counts == [0, 0, 0]
+    assert seen == [0, 60]
+    assert_accounted(points.engine, job, {})
+
+
 def test_a_run_that_fails_to_the_last_try_leaves_nothing_and_can_be_requeued(points: Points, whole: Job) -> None:
     with reader(points) as seen:
         run = points.planned(whole)
