@@ -102,8 +102,9 @@ def test_a_moment_that_two_beats_ask_for_is_answered_once(system: System, beats:
     wait_for(lambda: all(system.programs.log(beat).count("Sending due task job often") >= 3 for beat in beats))
 
     answers = system.ask(
-        "SELECT due_at FROM scorebeat.runs WHERE job = 'often' UNION ALL SELECT CAST(details ->> 'due_at' AS timestamptz)"
-        " FROM scorebeat.actions WHERE action = 'tick.skipped' AND subject = 'job often'"
+        "SELECT due_at FROM scorebeat.runs WHERE job = 'often' UNION ALL"
+        " SELECT CAST(details ->> 'due_at' AS timestamptz) FROM scorebeat.actions"
+        " WHERE action = 'tick.skipped' AND subject = 'job often'"
     )
     assert len(answers) >= 3
     assert len(set(answers)) == len(answers)
