@@ -201,12 +201,14 @@ def settle(connection: Connection, run_id: int, found: Tally) -> RunState:
 
 
 def dead_in_a_row(connection: Connection, job: str, count: int) -> str | None:
-    """An error of the newest run, if each of the job's last `count` finished runs has dead batches."""
+    """An error of the newest run, if each of the last `count` finished runs since a resume has dead batches."""
     rows = connection.execute(
         text(
             "SELECT (SELECT left(min(error), 500) FROM scorebeat.batches b"
             " WHERE b.run_id = r.id AND b.state = 'dead') FROM scorebeat.runs r"
             " WHERE r.job = :job AND r.finished_at IS NOT NULL AND r.state <> 'cancelled'"
+            " AND r.created_at > coalesce((SELECT max(a.at) FROM scorebeat.actions a"
+            " WHERE a.action = 'job.resumed' AND a.subject = 'job ' || :job), '-infinity')"
             " ORDER BY r.id DESC LIMIT :count"
         ),
         {"job": job, "count": count},

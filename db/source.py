@@ -168,6 +168,8 @@ def _columns(connection: Connection, job: Job) -> list[_Column]:
     try:
         result = connection.exec_driver_sql(f"SELECT * FROM {subquery(job.query)} LIMIT 0")
     except DBAPIError as error:
+        if error.connection_invalidated:
+            raise  # the connection is to blame, not the query
         raise QueryError(f"jobs.{job.name}.query {_reason(str(error.orig))}") from None
     described: Any = result.cursor.description if result.cursor is not None else ()
     found = [_Column(d[0], d.type_code, d.table_oid or 0, d.table_column or 0) for d in described]

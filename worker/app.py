@@ -71,6 +71,12 @@ def _pinned(**_: Any) -> None:
     emit("process.pinned", worker=worker_name(), core=core)
 
 
+def _cause(exception: BaseException) -> str:
+    cause = f"{type(exception).__name__}: {exception}"
+    hung = "exitcode 1" in cause  # the watchdog's; see worker/watchdog.py
+    return f"{cause} The model took longer than its time limit." if hung else cause
+
+
 def _process_died(sender: Any, exception: BaseException, args: Any, **_: Any) -> None:
     """In the parent: the process of a batch is gone, so free its claim at once."""
     if sender.name != SCORE or not isinstance(exception, (WorkerLostError, TimeLimitExceeded)):
@@ -78,7 +84,7 @@ def _process_died(sender: Any, exception: BaseException, args: Any, **_: Any) ->
     engine = make_engine(joined(load_settings()).database(), f"scorebeat {worker_name()}", pool_size=1)
     try:
         with engine.begin() as connection:
-            state = batches.fail_lost(connection, args[0], worker_name(), f"{type(exception).__name__}: {exception}")
+            state = batches.fail_lost(connection, args[0], worker_name(), _cause(exception))
         emit("process.died", batch=args[0], worker=worker_name(), state=state)
     except DBAPIError as error:
         emit("failure.not_recorded", batch=args[0], reason=" ".join(str(error.orig).split()))

@@ -4,6 +4,9 @@ import faulthandler
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+STDERR = 2
+"""The descriptor itself: whoever replaced `sys.stderr` may have put something there that is no file."""
+
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
@@ -11,7 +14,7 @@ def within(seconds: float) -> Iterator[None]:
 
     The worker's parent sees the death and frees the claim; the ledger makes the next attempt more careful.
     """
-    faulthandler.dump_traceback_later(seconds, exit=True)
+    faulthandler.dump_traceback_later(seconds, exit=True, file=STDERR)
     try:
         yield
     finally:
