@@ -67,7 +67,7 @@ def own_processes(settings: Settings) -> list[Process]:
     # the signal by which a worker finishes what it holds, within its soft time-out
     worker = environment | {"REMAP_SIGTERM": "SIGQUIT"}
     # its warnings at the start are about workers that are not there yet
-    flower = _celery("flower", "--address=127.0.0.1", f"--port={port}", "--logging=error")
+    flower = _celery("flower", "--address=127.0.0.1", "--logging=error", f"--port={port}")
     return [
         Process("control", _scorebeat("worker", "--control"), worker, stop=((SIGTERM, DRAIN),)),
         Process("worker", _scorebeat("worker", "--device", "cpu"), worker, stop=((SIGTERM, DRAIN),)),

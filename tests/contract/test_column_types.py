@@ -11,7 +11,7 @@ import pytest
 from adbc_driver_manager.dbapi import Connection as DataConnection
 from sqlalchemy import Engine
 
-from core.errors import OutputError, QueryError
+from core.errors import InputError, QueryError
 from db import columns, source, types
 from db.columns import Fetched
 from db.engine import data_connection
@@ -158,5 +158,5 @@ def test_json_that_is_not_an_array_of_numbers_is_refused(
 ) -> None:
     good = f"SELECT 1 AS id, '[1]'::{kind} AS x UNION ALL SELECT 2, '[]' UNION ALL SELECT 3, NULL"
 
-    with pytest.raises(OutputError, match="column 'x' holds JSON that is not an array of numbers"):
+    with pytest.raises(InputError, match="column 'x' holds JSON that is not an array of numbers"):
         fetched(engine, data, f"{good} UNION ALL SELECT 4, '{value}'")
