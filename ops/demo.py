@@ -1,6 +1,7 @@
 """The demo: 65,322 flowers from an empty folder to the last prediction, with everything real, and stopped again."""
 
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -155,6 +156,15 @@ def _report(p: Producer, line: RunLine) -> None:
 
 def _next(folder: Path, seconds: float) -> None:
     click.echo(f"done in {show.duration(seconds)}; everything is stopped, and its data is in {folder}. Look at it:\n")
+    program = _program()
     for command in ("runs", "show 1", "models list"):
-        click.echo(f"  {PREFIX}DATA={folder} scorebeat {command}")
-    click.echo("\nThe log is in " + str(folder / LOG_FILE) + ". Next: `scorebeat up`, and examples/iris/README.md")
+        click.echo(f"  {PREFIX}DATA={folder} {program} {command}")
+    click.echo(f"\nThe log is in {folder / LOG_FILE}. Next: `{program} up`, and examples/iris/README.md")
+
+
+def _program() -> str:
+    """How to call this program again: by its name where the shell finds it, else by its path from here."""
+    if shutil.which("scorebeat"):
+        return "scorebeat"
+    path = Path(sys.executable).parent / "scorebeat"
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
