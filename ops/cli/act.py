@@ -12,9 +12,9 @@ from producer import requeue as by_hand
 @click.command()
 @click.argument("run", type=int)
 @click.option("--batch", type=int, help="This batch only.")
-@click.option("--error", metavar="TEXT", help="Only batches whose error holds this text.")
+@click.option("--error", metavar="TEXT", help="Only what failed with an error that holds this text.")
 def requeue(run: int, batch: int | None, error: str | None) -> None:
-    """Put the dead batches of a RUN back: they are scored again. Safe to repeat.
+    """Put what failed in a RUN back: dead batches, and rows in quarantine. Safe to repeat.
 
     \b
     Example:
@@ -29,7 +29,7 @@ def requeue(run: int, batch: int | None, error: str | None) -> None:
     click.echo(
         f"{count} batch{'es' * (count != 1)} of run {run} put back; `scorebeat watch {run}` shows it"
         if count
-        else f"no dead batch of run {run} matches; nothing was changed"
+        else f"nothing that failed in run {run} matches; nothing was changed"
     )
 
 

@@ -168,7 +168,7 @@ def test_failures_are_grouped_and_requeue_puts_them_back(scorebeat: Cli, job: st
     assert scorebeat("watch", "1").exit_code == 1
     assert (dead["kind"], dead["count"], dead["rows"]) == ("dead batches", 3, ROWS)
     assert "digest" in dead["error"]
-    assert "no dead batch" in scorebeat("requeue", "1", "--error", "something else").output
+    assert "nothing that failed" in scorebeat("requeue", "1", "--error", "something else").output
     assert scorebeat("requeue", "1", "--batch", "1").output.startswith("1 batch of run 1 put back")
     assert scorebeat("requeue", "1", "--error", "digest").output.startswith("2 batches of run 1 put back")
     score_all(producer, 1)
