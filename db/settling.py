@@ -6,8 +6,9 @@ from sqlalchemy import Connection
 
 from core.events import emit
 from core.states import RunState
-from db import jobs, prediction_sets, runs, versions, views, whole_runs
-from db.runs import Run, Tally
+from db import jobs, prediction_sets, run_ends, runs, versions, views, whole_runs
+from db.run_ends import Tally
+from db.runs import Run
 
 RETRY_BUDGET = 5
 RETRY_PAUSE = timedelta(seconds=10)
@@ -19,14 +20,14 @@ def settle(connection: Connection, run_id: int) -> RunState | None:
     An every-run generation is complete when its run succeeded: the view then shows it instead of the one
     before, in the same transaction.
     """
-    if not runs.is_done(connection, run_id):
+    if not run_ends.is_done(connection, run_id):
         return None
     run = runs.get(connection, run_id)
-    tally = runs.tally(connection, run_id)
+    tally = run_ends.tally(connection, run_id)
     if run.job.on_failure == "retry-run" and tally.dead + tally.failed:
         state = _all_or_nothing(connection, run, tally)
     else:
-        state = runs.settle(connection, run_id, tally)
+        state = run_ends.settle(connection, run_id, tally)
     if state is RunState.SUCCEEDED:
         _show(connection, run)
     elif state is not None:
@@ -67,7 +68,7 @@ def _show_generation(connection: Connection, run: Run) -> None:
 
 def _pause_if_stuck(connection: Connection, run: Run) -> None:
     """The environment failed so many runs in a row that a person must look."""
-    error = runs.dead_in_a_row(connection, run.job.name, run.job.dead_runs)
+    error = run_ends.dead_in_a_row(connection, run.job.name, run.job.dead_runs)
     if error is not None:
         reason = f"{run.job.dead_runs} runs in a row left dead batches, the last with: {error}"
         if jobs.pause(connection, run.job.name, "scorebeat", reason):
@@ -76,4 +77,4 @@ def _pause_if_stuck(connection: Connection, run: Run) -> None:
 
 def settle_if_done(connection: Connection, run_id: int) -> RunState | None:
     """`settle`, after a look that locks nothing: most commits are not the last."""
-    return settle(connection, run_id) if runs.is_settled(connection, run_id) else None
+    return settle(connection, run_id) if run_ends.is_settled(connection, run_id) else None

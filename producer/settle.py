@@ -2,7 +2,7 @@
 
 from core.events import emit
 from core.states import RunState
-from db import runs, settling
+from db import run_ends, settling
 from db.views import ViewBusy
 from producer.context import Producer
 
@@ -23,5 +23,5 @@ def settle(p: Producer, run_id: int) -> RunState | None:
 def settle_all(p: Producer) -> int:
     """Close every run that is done: two last commits cannot see each other."""
     with p.engine.begin() as connection:
-        done = runs.settling(connection)
+        done = run_ends.settling(connection)
     return sum(settle(p, run_id) is not None for run_id in done)

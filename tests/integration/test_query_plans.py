@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event
 
 from core.jobs import Job
-from db import batches, messages, runs, source
+from db import batches, messages, run_ends, source
 from db.engine import make_engine
 from db.pending import PendingRows
 from db.sql import Key, KeyRange
@@ -94,8 +94,8 @@ ASKED: dict[str, Callable[[Connection], Any]] = {
     "renew": lambda c: batches.renew(c, [501, 1001], "w1", timedelta(minutes=1)),
     "waiting_queues": messages.waiting_queues,
     "unmark_lost": lambda c: messages.unmark_lost(c, "cpu", timedelta(minutes=1)),
-    "is_settled": lambda c: runs.is_settled(c, 1),
-    "settling": runs.settling,
+    "is_settled": lambda c: run_ends.is_settled(c, 1),
+    "settling": run_ends.settling,
     "cancel": lambda c: batches.cancel(c, 1),
 }
 

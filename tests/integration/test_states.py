@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, text
 
 from core.errors import ClaimLost
 from core.states import BatchState, RunState
-from db import batches, columns, plan_lease, runs, whole_runs
+from db import batches, columns, plan_lease, run_ends, runs, whole_runs
 from db.batches import Claim, NewBatch
 from db.columns import Part, Timing
 from db.engine import data_connection
@@ -152,9 +152,9 @@ def _partial(connection: Connection) -> set[Move]:
 
 
 def _settle(connection: Connection, run_id: int) -> RunState | None:
-    if not runs.is_done(connection, run_id):
+    if not run_ends.is_done(connection, run_id):
         return None
-    return runs.settle(connection, run_id, runs.tally(connection, run_id))
+    return run_ends.settle(connection, run_id, run_ends.tally(connection, run_id))
 
 
 def test_every_move_that_is_drawn_is_tried_here() -> None:
