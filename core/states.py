@@ -20,6 +20,4 @@ class BatchState(StrEnum):
     CANCELLED = "cancelled"
 
 
-OPEN_RUN = (RunState.PLANNING, RunState.RUNNING)
 FINAL_RUN = (RunState.SUCCEEDED, RunState.PARTIAL, RunState.FAILED, RunState.CANCELLED)
-OPEN_BATCH = (BatchState.PENDING, BatchState.CLAIMED)

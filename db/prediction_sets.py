@@ -193,10 +193,6 @@ def _require_same_keys(connection: Connection, source: Source, found: Prediction
         )
 
 
-def row_count(connection: Connection, found: PredictionSet) -> int:
-    return int(connection.execute(text(f"SELECT count(*) FROM {found.table}")).scalar_one())
-
-
 _COLUMNS = (
     sets.c.id,
     sets.c.job,

@@ -102,10 +102,6 @@ def _shows(connection: Connection, job: str) -> str | None:
     return str(found) if found is not None else None
 
 
-def drop(connection: Connection, job: str) -> None:
-    connection.exec_driver_sql(f"DROP VIEW IF EXISTS {PREDICTIONS}.{ident(job)}")
-
-
 def _columns(connection: Connection, relation: str) -> dict[str, tuple[int, int, int]]:
     """Name to type, modifier and collation, in column order; empty when there is no such relation."""
     rows = connection.execute(

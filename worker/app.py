@@ -1,6 +1,7 @@
 """The worker's Celery application: options, bootsteps and signals."""
 
 import logging
+import re
 import warnings
 from typing import Any
 
@@ -73,7 +74,7 @@ def _pinned(**_: Any) -> None:
 
 def _cause(exception: BaseException) -> str:
     cause = f"{type(exception).__name__}: {exception}"
-    hung = "exitcode 1" in cause  # the watchdog's; see worker/watchdog.py
+    hung = re.search(r"\bexitcode 1\b", cause)  # the watchdog's; not 11 or 139
     return f"{cause} The model took longer than its time limit." if hung else cause
 
 
