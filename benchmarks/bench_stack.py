@@ -20,6 +20,7 @@ from core.settings import Settings
 from db import jobs, schema, versions
 from models import store
 from models.artifact import Artifact
+from models.contract import Given
 from ops.stack.embedded import embedded
 from producer import sets
 from producer.context import Producer
@@ -60,7 +61,7 @@ def _prepare(p: Producer, folder: Path, job: Job, rows: int) -> Artifact:
     with p.engine.begin() as connection:
         schema.migrate(connection)
     fill_items(p.engine, rows)
-    artifact = store.add(p.settings.artifacts, _train(folder), job.model_name, inputs=["a", "b", "c", "d"])
+    artifact = store.add(p.settings.artifacts, _train(folder), job.model_name, Given(("a", "b", "c", "d")))
     with p.engine.begin() as connection:
         jobs.apply(connection, [job], "benchmark")
         new = versions.NewVersion(

@@ -3,12 +3,13 @@
 import hashlib
 import json
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from core.errors import ModelError
-from models.contract import Signature
+from models.contract import Described, Signature
 
 MANIFEST = "model.toml"
 
@@ -27,6 +28,8 @@ class Artifact:
     """Name of the model's file in `folder`."""
     devices: tuple[str, ...]
     signature: Signature
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What the format keeps for itself, such as a classifier's classes."""
     is_new: bool = False
     """Whether `store.add` made this version, rather than found it."""
 
@@ -46,7 +49,7 @@ class Artifact:
             plain = str(data["format"]), str(data["file"]), tuple(map(str, data["devices"]))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
             raise ModelError(f"model {name}/{version}: {manifest} cannot be used: {error!r}") from error
-        return cls(name, version, digest, folder, *plain, Signature.from_json(data))
+        return cls(name, version, digest, folder, *plain, Signature.from_json(data), dict(data.get("options", {})))
 
 
 def digest(folder: Path) -> str:
@@ -67,21 +70,22 @@ def digest(folder: Path) -> str:
     return whole.hexdigest()
 
 
-def manifest(model_format: str, file: str, devices: tuple[str, ...], signature: Signature) -> str:
+def manifest(model_format: str, file: str, devices: tuple[str, ...], described: Described) -> str:
     """The text of model.toml."""
     head = [
         f"format = {_toml(model_format)}",
         f"file = {_toml(file)}",
         f"devices = [{', '.join(map(_toml, devices))}]",
     ]
-    tables = [_table(kind, row) for kind, rows in signature.to_json().items() for row in rows]
-    return "\n".join([*head, *tables]) + "\n"
+    options = [_table("[options]", described.options)] if described.options else []
+    rows = [_table(f"[[{kind}]]", row) for kind, rows in described.signature.to_json().items() for row in rows]
+    return "\n".join([*head, *options, *rows]) + "\n"
 
 
-def _table(kind: str, row: dict[str, Any]) -> str:
-    return "\n".join([f"\n[[{kind}]]", *(f"{key} = {_toml(value)}" for key, value in row.items())])
+def _table(head: str, row: Mapping[str, Any]) -> str:
+    return "\n".join([f"\n{head}", *(f"{key} = {_toml(value)}" for key, value in row.items())])
 
 
-def _toml(value: str | int) -> str:
+def _toml(value: Any) -> str:
     # JSON's strings are TOML's, but for DEL and for the surrogate pairs of ASCII-only output
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

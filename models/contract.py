@@ -1,6 +1,7 @@
 """What every model is to the rest of Scorebeat, whatever its format."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 import pyarrow as pa
@@ -59,6 +60,36 @@ class Signature:
         except (KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"this is not a model's signature ({error!r}): {str(data)[:200]}") from None
         return cls(inputs, outputs)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the person who adds a model says of it, where its files do not."""
+
+    inputs: tuple[str, ...] = ()
+    """Names of the inputs, or `name:type` such as `review:string` or `pixels:float32[784]`."""
+    outputs: tuple[str, ...] = ()
+    """Names of the output columns: of all, or of all but the label."""
+    classes: tuple[str, ...] = ()
+    """A classifier's classes in the model's order, where its file has only their numbers."""
+    trusted: frozenset[str] = frozenset()
+    """Types in the model's file that may be loaded although they are not known to be harmless."""
+    code: frozenset[str] = frozenset()
+    """Formats that run code when they are opened and may be: `pickle`, `mlflow`."""
+    files: tuple[str, ...] = ()
+    """Further files that the model's own code opens; copied beside it."""
+
+
+NOTHING = Given()
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a format found in a model's files; model.toml keeps it, under the digest."""
+
+    signature: Signature
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The format's own, for its `load`: text, numbers, true or false, or lists of them."""
 
 
 class Model(Protocol):

@@ -11,13 +11,16 @@ import onnxruntime as ort
 import pyarrow as pa
 
 from core.errors import ModelError, StoreError
+from models.artifact import Artifact
 from models.columns import LABEL, output_schema
-from models.contract import Input, Model, Signature
+from models.contract import Described, Given, Input, Model, Signature
 from models.matrix import Matrix, matrix, no_nulls
+from models.registry import copy_file
 from models.samples import sample
 
 NAME = "onnx"
 DEVICES = ("cpu",)
+take = copy_file
 CLASSES = "classes"
 """Key of the file's metadata that names the probabilities' columns, as a JSON list."""
 WIDE = 64
@@ -43,26 +46,27 @@ _TENSORS = {
 }
 
 
-def inspect(path: Path, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> Signature:
+def inspect(path: Path, given: Given) -> Described:
     """What the model in this file wants and gives; how wide its outputs are is seen by a trial on two rows.
 
-    `inputs` names the values of a lone tensor of [rows, values]; `outputs` the columns, or all but the
-    label. Raises StoreError for a model that cannot be used, ModelError for a file that cannot be read.
+    The inputs given name the values of a lone tensor of [rows, values].
+    Raises StoreError for a model that cannot be used, ModelError for a file that cannot be read.
     """
     session = _session(path)
-    wanted = _inputs(session, inputs, path.name)
+    wanted = _inputs(session, given.inputs, path.name)
     found = OnnxModel(session, pa.schema([])).run(sample(Signature(wanted, pa.schema([])), _TRIAL_ROWS))
     fields = [
         field
         for put, values in zip(session.get_outputs(), found, strict=True)
         for field in _fields(put, values, _classes(session), path.name)
     ]
-    return Signature(wanted, output_schema(fields, outputs, path.name))
+    return Described(Signature(wanted, output_schema(fields, given.outputs, path.name)))
 
 
-def load(path: Path, signature: Signature) -> Model:
+def load(artifact: Artifact, device: str) -> Model:
     """The model, ready to score. Raises ModelError when the file is damaged."""
-    return OnnxModel(_session(path), signature.outputs)
+    del device
+    return OnnxModel(_session(artifact.path), artifact.signature.outputs)
 
 
 class OnnxModel:

@@ -1,13 +1,14 @@
-"""Which module reads which model file; a format's library is imported when it is first needed."""
+"""Which module reads which model; a format's library is imported when it is first needed."""
 
 import importlib
-from collections.abc import Sequence
+import re
+import shutil
 from pathlib import Path
 from typing import Protocol, cast
 
-from core.errors import StoreError
+from core.errors import ModelError, StoreError
 from models.artifact import Artifact
-from models.contract import Model, Signature
+from models.contract import Described, Given, Model
 
 
 class Format(Protocol):
@@ -16,42 +17,106 @@ class Format(Protocol):
     NAME: str
     DEVICES: tuple[str, ...]
 
-    def inspect(self, path: Path, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> Signature:
-        """The file's signature; `inputs` and `outputs` name what the file does not.
+    def take(self, source: str, draft: Path, given: Given) -> str:
+        """Copy a model's files into the folder `draft`; answers the name in it that `inspect` gets.
 
-        Raises StoreError when the model cannot be used, ModelError when the file is damaged.
+        Raises StoreError when they are not such a model.
         """
         ...
 
-    def load(self, path: Path, signature: Signature) -> Model:
-        """The model, ready to score. Raises ModelError when the file is damaged or not trusted."""
+    def inspect(self, path: Path, given: Given) -> Described:
+        """What the model wants and gives; `given` says what its files do not.
+
+        Raises StoreError when the model cannot be used, ModelError when its files are damaged.
+        """
+        ...
+
+    def load(self, artifact: Artifact, device: str) -> Model:
+        """The model, ready to score on `device`, `cpu` or `cuda`.
+
+        Raises ModelError when its files are damaged or not trusted.
+        """
         ...
 
 
-_BY_SUFFIX = {".skops": "models.sklearn_format", ".onnx": "models.onnx_format"}
-_PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".dill", ".cloudpickle"})
-_CONVERT = "import skops.io; skops.io.dump(model, 'model.skops')"
+CLASS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+"""`module:Class`: a model in Python."""
+
+_MODULES = {
+    "skops": "models.sklearn_format",
+    "pickle": "models.pickle_format",
+    "onnx": "models.onnx_format",
+    "torch": "models.torch_format",
+    "xgboost": "models.xgboost_format",
+    "lightgbm": "models.lightgbm_format",
+    "mlflow": "models.mlflow_format",
+    "python": "models.python_format",
+}
+_SUFFIXES = {
+    ".skops": "skops",
+    ".onnx": "onnx",
+    ".pt2": "torch",
+    ".ubj": "xgboost",
+    ".lgb": "lightgbm",
+    **dict.fromkeys((".pkl", ".pickle", ".joblib", ".dill", ".cloudpickle"), "pickle"),
+}
+_EXTRAS = {"torch": "torch", "xgboost": "xgboost", "lightgbm": "lightgbm", "mlflow": "mlflow", "pandas": "pandas"}
+"""Which extra of this project's installs which package."""
 
 
 def register(suffix: str, module: str) -> None:
-    """Read files of this suffix by a module that is a `Format`."""
-    _BY_SUFFIX[suffix] = module
+    """Read files of this suffix by a module that is a `Format`, whose NAME is the suffix without its dot."""
+    _SUFFIXES[suffix] = suffix.removeprefix(".")
+    _MODULES[suffix.removeprefix(".")] = module
 
 
-def format_of(path: Path) -> Format:
-    """The format of a file, by its suffix. Raises StoreError for one that is not accepted."""
-    suffix = path.suffix.lower()
-    if module := _BY_SUFFIX.get(suffix):
-        return cast(Format, importlib.import_module(module))
-    accepted = f"accepted are {', '.join(_BY_SUFFIX)}"
-    if suffix in _PICKLES:
-        raise StoreError(f"{path.name} is a pickle, which runs code when it is opened; {accepted}. Convert: {_CONVERT}")
+def format_of(source: str) -> Format:
+    """The format of a model file, an MLflow folder or `module:Class`. Raises StoreError for anything else."""
+    path = Path(source)
+    if path.is_dir():
+        if (path / "MLmodel").is_file():
+            return _format("mlflow")
+        raise StoreError(
+            f"{source} is a folder without an MLmodel file: name a model's file, or an MLflow model folder"
+        )
+    if not path.is_file():
+        if CLASS.fullmatch(source):
+            return _format("python")
+        raise StoreError(f"{source} is not there: name a model's file, such as model.skops, or a class, module:Class")
+    if name := _SUFFIXES.get(path.suffix.lower()):
+        return _format(name)
     raise StoreError(
-        f"{path.name}: unknown model format {suffix or '(no suffix)'!r}; {accepted}. "
-        f"A scikit-learn model is written with: {_CONVERT}"
+        f"{path.name}: unknown model format {path.suffix or '(no suffix)'!r}; accepted are "
+        f"{', '.join(_SUFFIXES)}, an MLflow model folder, and a Python class, module:Class. "
+        "A scikit-learn model is written with: import skops.io; skops.io.dump(model, 'model.skops')"
     )
 
 
-def load(artifact: Artifact) -> Model:
+def load(artifact: Artifact, device: str = "cpu") -> Model:
     """The model of an artifact that `store.open_artifact` verified. Raises ModelError if it is damaged."""
-    return format_of(artifact.path).load(artifact.path, artifact.signature)
+    if artifact.format not in _MODULES:
+        raise ModelError(f"model {artifact}: this version of Scorebeat reads no format {artifact.format!r}")
+    return _format(artifact.format).load(artifact, device if device in artifact.devices else "cpu")
+
+
+def copy_file(source: str, draft: Path, given: Given) -> str:
+    """`Format.take` of a format of one file: the copy is called `model` with the file's suffix."""
+    del given
+    name = f"model{Path(source).suffix.lower()}"
+    shutil.copyfile(source, draft / name)
+    return name
+
+
+def _format(name: str) -> Format:
+    try:
+        return cast(Format, importlib.import_module(_MODULES[name]))
+    except ModuleNotFoundError as error:
+        raise missing(error, f"a model of the format {name}") from error
+
+
+def missing(error: ModuleNotFoundError, what: str) -> ModelError:
+    """What to say where a package that a model needs is not installed."""
+    package = (error.name or "?").partition(".")[0]
+    extra = _EXTRAS.get(package)
+    install = f"pip install 'scorebeat[{extra}]'" if extra else f"pip install {package}"
+    return ModelError(f"{what} needs the package {package}, which is not installed here: {install}")

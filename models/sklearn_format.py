@@ -13,20 +13,23 @@ from sklearn.base import is_classifier, is_regressor
 from sklearn.compose import ColumnTransformer
 
 from core.errors import ModelError, StoreError
+from models.artifact import Artifact
 from models.columns import LABEL, output_schema
-from models.contract import Input, Model, Signature
+from models.contract import Described, Given, Input, Model, Signature
 from models.labels import Labels, class_columns, settles_by_probability
 from models.matrix import Matrix, explain, matrix
+from models.registry import copy_file
 from models.trusted import TRUSTED
 
 NAME = "skops"
 DEVICES = ("cpu",)
+take = copy_file
 
 
-def inspect(path: Path, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> Signature:
+def inspect(path: Path, given: Given) -> Described:
     """What the model in this file wants and gives.
 
-    Inputs are float64, named as in training, else by `inputs`, else one array called `features`.
+    Inputs are float64, named as in training, else as given, else one array called `features`.
     Raises StoreError for a model that cannot be used, ModelError for a file that cannot be read.
     """
     model = _open(path)
@@ -37,15 +40,17 @@ def inspect(path: Path, inputs: Sequence[str] = (), outputs: Sequence[str] = ())
             f"{path.name} has a ColumnTransformer that picks columns by name, as from a DataFrame; it gets a "
             "matrix of numbers here. Pick columns by position in training, or export the model to ONNX"
         )
-    return Signature(_inputs(model, inputs, path.name), output_schema(_outputs(model), outputs, path.name))
+    wanted = _inputs(model, given.inputs, path.name)
+    return Described(Signature(wanted, output_schema(_outputs(model), given.outputs, path.name)))
 
 
-def load(path: Path, signature: Signature) -> Model:
+def load(artifact: Artifact, device: str) -> Model:
     """The model, ready to score. Raises ModelError when the file is damaged or not trusted."""
-    model = _open(path)
+    del device
+    model, outputs = _open(artifact.path), artifact.signature.outputs
     if _is_probabilistic(model):
-        return ProbabilityModel(model, signature.outputs)
-    return LabelModel(model, signature.outputs) if is_classifier(model) else ValueModel(model, signature.outputs)
+        return ProbabilityModel(model, outputs)
+    return LabelModel(model, outputs) if is_classifier(model) else ValueModel(model, outputs)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from core.errors import ModelError, ScorebeatError, StoreError
 from models import registry, scoring
 from models.arrow_types import is_text
 from models.artifact import MANIFEST, Artifact, digest, manifest
+from models.contract import NOTHING, Given
 from models.samples import sample
 
 MODEL_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -20,29 +20,22 @@ _VERSION = re.compile(r"[1-9][0-9]*")
 _SAMPLE_ROWS = 3
 
 
-def add(
-    store: Path,
-    source: Path,
-    name: str,
-    *,
-    inputs: Sequence[str] = (),
-    outputs: Sequence[str] = (),
-    newest_recorded: int = 0,
-) -> Artifact:
-    """Copy a model file into the store as the next version of `name`, after a trial on invented rows.
+def add(store: Path, source: str | Path, name: str, given: Given = NOTHING, *, newest_recorded: int = 0) -> Artifact:
+    """Copy a model into the store as the next version of `name`, after a trial on invented rows.
 
-    Safe to call again: a file that is the newest version already is answered with that version,
-    `is_new=False`. A new version is above `newest_recorded`, the newest that the database knows.
-    Nothing is ever overwritten, and a version is visible whole or not at all. Raises StoreError when
-    the file cannot become a model, ModelError when it is damaged.
+    `source` is a file, an MLflow folder, or `module:Class`. Safe to call again: files that are the newest
+    version already are answered with that version, `is_new=False`. A new version is above
+    `newest_recorded`, the newest that the database knows. Nothing is ever overwritten, and a version is
+    visible whole or not at all. Raises StoreError when the source cannot become a model.
     """
-    home = _home(store, name)
-    if not source.is_file():
-        raise StoreError(f"{source} is not a file: name the model's file, such as model.skops")
-    registry.format_of(source)
+    home, source = _home(store, name), str(source)
+    try:
+        registry.format_of(source)
+    except ModelError as error:
+        raise StoreError(f"{source} was not added: {error}") from error
     draft = _new_folder(store)
     try:
-        fresh = _fill(draft, source, name, inputs, outputs)
+        fresh = _fill(draft, source, name, given)
         return _already_there(store, fresh) or _publish(home, fresh, newest_recorded)
     except ModelError as error:
         raise StoreError(f"{source} was not added: {error}") from error
@@ -96,12 +89,11 @@ def _new_folder(store: Path) -> Path:
     return draft
 
 
-def _fill(draft: Path, source: Path, name: str, inputs: Sequence[str], outputs: Sequence[str]) -> Artifact:
-    file = draft / f"model{source.suffix.lower()}"
-    shutil.copyfile(source, file)
-    model_format = registry.format_of(file)
-    signature = model_format.inspect(file, inputs, outputs)
-    text = manifest(model_format.NAME, file.name, model_format.DEVICES, signature)
+def _fill(draft: Path, source: str, name: str, given: Given) -> Artifact:
+    model_format = registry.format_of(source)
+    file = model_format.take(source, draft, given)
+    described = model_format.inspect(draft / file, given)
+    text = manifest(model_format.NAME, file, model_format.DEVICES, described)
     (draft / MANIFEST).write_text(text, "utf-8")
     artifact = Artifact.read(draft, name, 0, digest(draft))
     _try(artifact)

@@ -1,6 +1,5 @@
 """Model versions: adding one, and which one the views show and the next runs score."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from db.engine import reachable
 from db.versions import NewVersion, Version
 from models import store
 from models.artifact import Artifact
+from models.contract import NOTHING, Given
 from producer import sets
 from producer.context import Producer
 
@@ -30,17 +30,15 @@ class Added:
     """Jobs that use the model and do not fit this version, each with the reason."""
 
 
-def add(p: Producer, path: Path, name: str, by: str, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> Added:
-    """Store a model file as the next version of `name`; a model's first version is published.
+def add(p: Producer, source: str | Path, name: str, by: str, given: Given = NOTHING) -> Added:
+    """Store a file, a folder or `module:Class` as the next version of `name`; a model's first is published.
 
     The store comes first: a crash in between leaves a version that nobody uses, and the same call ends it.
     Raises StoreError or ModelError.
     """
     with reachable(p.url), p.engine.connect() as connection:
         recorded = [v.version for v in versions.listing(connection, name)]
-    artifact = store.add(
-        p.settings.artifacts, path, name, inputs=inputs, outputs=outputs, newest_recorded=max(recorded, default=0)
-    )
+    artifact = store.add(p.settings.artifacts, source, name, given, newest_recorded=max(recorded, default=0))
     new = NewVersion(name, artifact.version, artifact.format, artifact.digest, artifact.signature.to_json())
     with reachable(p.url), p.engine.begin() as connection:
         version = versions.add(connection, new, by)

@@ -24,6 +24,7 @@ from db.runs import Run
 from db.versions import NewVersion
 from models import store
 from models.artifact import Artifact
+from models.contract import Given
 from producer.context import Producer
 from producer.enqueue import Request, enqueue
 from producer.plan import plan
@@ -60,7 +61,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     iris = load_iris()
     fitted = LogisticRegression(max_iter=500).fit(iris.data[:, :2], iris.target)
     skops.io.dump(fitted, folder / "m.skops")
-    return Trained(fitted, store.add(folder / "store", folder / "m.skops", MODEL, inputs="ab", outputs=OUTPUTS))
+    return Trained(fitted, store.add(folder / "store", folder / "m.skops", MODEL, Given(tuple("ab"), OUTPUTS)))
 
 
 @dataclass

@@ -10,7 +10,6 @@ import json
 import os
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +17,25 @@ import numpy as np
 import pyarrow as pa
 
 from models import registry
-from models.contract import Input, Signature
+from models.artifact import Artifact
+from models.contract import Described, Given, Input, Signature
+from models.registry import copy_file
 
 NAME = "poison"
 DEVICES = ("cpu",)
+take = copy_file
 SUFFIX = ".poison"
 SIGNATURE = Signature((Input("x", pa.float64()),), pa.schema([("value", pa.float64())]))
 
 
-def inspect(path: Path, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> Signature:
-    del path, inputs, outputs
-    return SIGNATURE
+def inspect(path: Path, given: Given) -> Described:
+    del path, given
+    return Described(SIGNATURE)
 
 
-def load(path: Path, signature: Signature) -> "Poison":
-    return Poison(json.loads(path.read_text()), signature.outputs)
+def load(artifact: Artifact, device: str) -> "Poison":
+    del device
+    return Poison(json.loads(artifact.path.read_text()), artifact.signature.outputs)
 
 
 class Poison:

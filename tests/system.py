@@ -20,6 +20,7 @@ from core.jobs import Job
 from core.settings import Settings
 from core.states import FINAL_RUN, RunState
 from db import jobs, schema, workers
+from models.contract import Given
 from producer import publish
 from producer.apply import apply
 from producer.context import Producer
@@ -211,7 +212,7 @@ def publish_model(p: Producer, folder: Path) -> Any:
     iris = load_iris()
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(iris.data, iris.target_names[iris.target])
     skops.io.dump(model, folder / "flowers.skops")
-    publish.add(p, folder / "flowers.skops", MODEL, "test", inputs=INPUTS)
+    publish.add(p, folder / "flowers.skops", MODEL, "test", Given(INPUTS))
     return model
 
 

@@ -1,11 +1,10 @@
 """`models`, `publish`, `rollback`: versions of models, and which one is shown."""
 
-from pathlib import Path
-
 import click
 
 from core.errors import UsageError
 from db import status, versions
+from models.contract import Given
 from ops.cli import show
 from ops.cli.context import database, whoami
 from producer import publish as publishing
@@ -57,11 +56,11 @@ def list_versions(name: str | None, as_json: bool) -> None:
 
 
 @models.command("add")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("source", metavar="PATH")
 @click.option("--name", required=True, help="The model's name, as jobs.toml has it.")
 @click.option("--inputs", help="Names of the inputs, with commas between, where the file has none.")
 @click.option("--outputs", help="Names of the outputs, likewise.")
-def add_version(path: Path, name: str, inputs: str | None, outputs: str | None) -> None:
+def add_version(source: str, name: str, inputs: str | None, outputs: str | None) -> None:
     """Add the model file PATH as the next version of NAME. A model's first version is published.
 
     \b
@@ -69,7 +68,8 @@ def add_version(path: Path, name: str, inputs: str | None, outputs: str | None) 
         scorebeat models add model.skops --name iris --inputs a,b,c,d
     """
     with database() as p:
-        added = publishing.add(p, path, name, whoami(), _names("--inputs", inputs), _names("--outputs", outputs))
+        given = Given(_names("--inputs", inputs), _names("--outputs", outputs))
+        added = publishing.add(p, source, name, whoami(), given)
     version = added.version
     how = "added" if added.artifact.is_new else "is there already"
     click.echo(f"model {version} {how}{' and published' * version.published} (digest {version.digest[:12]})")

@@ -17,7 +17,7 @@ from core.errors import InputError
 from models import registry, scoring, store
 from models.artifact import Artifact
 from models.binding import bind
-from models.contract import Model
+from models.contract import Given, Model
 from tests.contract.format_cases import CASES, Loop, X
 
 
@@ -50,7 +50,7 @@ def loaded(request: pytest.FixtureRequest, every: dict[str, Loaded]) -> Loaded:
 def added(title: str, folder: Path, name: str) -> Loaded:
     case = CASES[title]
     path, loop = case.write(folder)
-    artifact = store.add(folder / "store", path, name, inputs=case.inputs)
+    artifact = store.add(folder / "store", path, name, Given(case.inputs))
     rows = bound(artifact, X.tolist())
     return Loaded(title, artifact, registry.load(artifact), rows, loop, case.outputs)
 

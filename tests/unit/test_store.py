@@ -22,6 +22,7 @@ from sklearn.tree import DecisionTreeClassifier
 from core.errors import ModelError, StoreError
 from models import store
 from models.artifact import MANIFEST, digest
+from models.contract import Given
 from tests.contract.onnx_files import embedding, matmul
 
 X, Y = load_iris(return_X_y=True)
@@ -149,7 +150,7 @@ def test_a_name_that_is_no_plain_word_is_refused(root: Path, file: Path, name: s
 
 def refused(root: Path, file: Path, match: str, **options: Any) -> None:
     with pytest.raises(StoreError, match=match):
-        store.add(root, file, "iris", **options)
+        store.add(root, file, "iris", Given(**options))
     assert store.versions(root, "iris") == []
     assert not root.exists() or not list(root.iterdir())
 
@@ -158,7 +159,7 @@ def test_pickles_and_unknown_files_are_refused_with_the_way_to_convert(root: Pat
     for suffix, match in ((".pkl", "runs code"), (".joblib", "runs code"), (".txt", "unknown model format")):
         (tmp_path / f"m{suffix}").write_bytes(pickle.dumps(LogisticRegression()))
         refused(root, tmp_path / f"m{suffix}", f"{match}.*skops.io.dump")
-    refused(root, tmp_path / "absent.skops", "is not a file")
+    refused(root, tmp_path / "absent.skops", "is not there")
 
 
 def test_damaged_files_are_refused_in_one_line(root: Path, file: Path, tmp_path: Path) -> None:
@@ -199,7 +200,7 @@ def test_a_class_that_no_column_can_be_named_after_is_refused_by_name(root: Path
     path = dump(tmp_path / "m.skops", model)
 
     refused(root, path, "cannot be made")
-    assert store.add(root, path, "iris", outputs=["a", "b", "c"]).signature.outputs.names[1:] == ["a", "b", "c"]
+    assert store.add(root, path, "iris", Given(outputs=("a", "b", "c"))).signature.outputs.names[1:] == ["a", "b", "c"]
 
 
 def test_wrong_numbers_of_input_and_output_names_are_refused(root: Path, file: Path, tmp_path: Path) -> None:
