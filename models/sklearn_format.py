@@ -16,6 +16,7 @@ from core.errors import ModelError, StoreError
 from models.artifact import Artifact
 from models.columns import LABEL, output_schema
 from models.contract import Described, Given, Input, Model, Signature
+from models.given import named_inputs
 from models.labels import Labels, class_columns, settles_by_probability
 from models.matrix import Matrix, explain, matrix
 from models.registry import copy_file
@@ -159,12 +160,12 @@ def _inputs(model: Any, given: Sequence[str], file: str) -> tuple[Input, ...]:
     count = int(getattr(model, "n_features_in_", 0) or len(given))
     if not count:
         raise StoreError(f"{file} does not say how many inputs it wants: name them with --inputs a,b,c")
-    names = list(given) or list(getattr(model, "feature_names_in_", ()))
+    names = list(given) or [str(name) for name in getattr(model, "feature_names_in_", ())]
     if not names:
         return (Input("features", pa.float64(), count),)
-    if len(names) != count or len(set(names)) != count:
-        raise StoreError(f"{file} wants {count} inputs, but --inputs names {len(set(names))}: {', '.join(names)}")
-    return tuple(Input(str(name), pa.float64()) for name in names)
+    if len(names) != count:
+        raise StoreError(f"{file} wants {count} inputs, but --inputs names {len(names)}: {', '.join(names)}")
+    return named_inputs(names, pa.float64()) if given else tuple(Input(name, pa.float64()) for name in names)
 
 
 def _outputs(model: Any) -> list[tuple[str, pa.DataType]]:

@@ -58,17 +58,44 @@ def list_versions(name: str | None, as_json: bool) -> None:
 @models.command("add")
 @click.argument("source", metavar="PATH")
 @click.option("--name", required=True, help="The model's name, as jobs.toml has it.")
-@click.option("--inputs", help="Names of the inputs, with commas between, where the file has none.")
+@click.option("--inputs", help="Names of the inputs, with commas between, where the file has none: a,b:int64.")
 @click.option("--outputs", help="Names of the outputs, likewise.")
-def add_version(source: str, name: str, inputs: str | None, outputs: str | None) -> None:
-    """Add the model file PATH as the next version of NAME. A model's first version is published.
+@click.option("--classes", help="Names of a classifier's classes, likewise, in the model's order.")
+@click.option(
+    "--trust", multiple=True, metavar="TYPE", help="Load this type of a .skops file, too; may be given again."
+)
+@click.option(
+    "--allow-code",
+    multiple=True,
+    type=click.Choice(["pickle", "mlflow"]),
+    help="Accept a format that runs whatever code its file holds.",
+)
+@click.option(
+    "--file", "files", multiple=True, metavar="FILE", help="A file that a Python class opens; may be given again."
+)
+def add_version(
+    source: str,
+    name: str,
+    trust: tuple[str, ...],
+    allow_code: tuple[str, ...],
+    files: tuple[str, ...],
+    **names: str | None,
+) -> None:
+    """Add PATH as the next version of model NAME: a file, an MLflow folder, or a Python class, module:Class.
+
+    A model's first version is published.
 
     \b
     Example:
         scorebeat models add model.skops --name iris --inputs a,b,c,d
     """
     with database() as p:
-        given = Given(_names("--inputs", inputs), _names("--outputs", outputs))
+        given = Given(
+            **{option: _names(f"--{option}", text) for option, text in names.items()},
+            trusted=frozenset(trust),
+            code=frozenset(allow_code),
+            files=files,
+        )
         added = publishing.add(p, source, name, whoami(), given)
     version = added.version
     how = "added" if added.artifact.is_new else "is there already"

@@ -207,7 +207,7 @@ def test_wrong_numbers_of_input_and_output_names_are_refused(root: Path, file: P
     onnx, _ = embedding(tmp_path)
 
     refused(root, file, "wants 4 inputs, but --inputs names 3", inputs=["a", "b", "c"])
-    refused(root, file, "wants 4 inputs", inputs=["a", "b", "c", "c"])
+    refused(root, file, "names c more than once", inputs=["a", "b", "c", "c"])
     refused(root, file, "gives 4 columns", outputs=["a", "b"])
     refused(root, onnx, "wants 4 values", inputs=["a"])
 
