@@ -4,7 +4,7 @@ EXTRAS ?= dev
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install demo test check bench soak lock clean
+.PHONY: install demo test check bench bench-gpu bench-text soak lock clean
 
 install: $(VENV)/.installed
 
@@ -29,6 +29,19 @@ check: install
 
 bench: install
 	$(BIN)/python -m benchmarks.spine
+
+# documents a second, the model alone beside the whole path; PROCESSES=2 for two of each
+bench-text: ROWS = 20000
+bench-text: install
+	$(BIN)/python -m benchmarks.text --rows $(ROWS) --processes $(or $(PROCESSES),1)
+
+# one GPU: how busy it is kept; DEVICE=cpu ROWS=2000 LAYERS=1 WIDTH=64 only tries the code
+DEVICE ?= cuda:0
+LAYERS ?= 6
+WIDTH  ?= 512
+bench-gpu: ROWS = 1000000
+bench-gpu: install
+	$(BIN)/python -m benchmarks.gpu --device $(DEVICE) --rows $(ROWS) --layers $(LAYERS) --width $(WIDTH)
 
 # faults of every kind over a run of two million rows; MINUTES=1 ROWS=100000 for a short one
 MINUTES ?= 10

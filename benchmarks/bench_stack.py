@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +44,13 @@ class Bench:
 @contextmanager
 def bench(rows: int, job: Job = ITEMS) -> Iterator[Bench]:
     """Servers, `rows` items, the job applied, and beat, control, plan and a CPU worker of two processes."""
+    with system(lambda p, folder: _prepare(p, folder, job, rows)) as b:
+        yield b
+
+
+@contextmanager
+def system(prepare: Callable[[Producer, Path], Artifact], processes: int = 2) -> Iterator[Bench]:
+    """Servers, what `prepare` makes in the migrated database, and workers; `processes` of them score."""
     with tempfile.TemporaryDirectory(prefix="scorebeat-bench-") as name:
         folder = Path(name)
         with embedded(folder / "data") as urls:
@@ -51,17 +58,22 @@ def bench(rows: int, job: Job = ITEMS) -> Iterator[Bench]:
                 database_url=urls.database_url, broker_url=urls.broker_url, artifacts=folder / "artifacts"
             )
             p = Producer(settings, "benchmark")
-            artifact = _prepare(p, folder, job, rows)
-            with _workers(settings, folder) as workers:
+            with p.engine.begin() as connection:
+                schema.migrate(connection)
+            artifact = prepare(p, folder)
+            with _workers(settings, folder, processes) as workers:
                 yield Bench(p, artifact, workers)
             p.close()
 
 
 def _prepare(p: Producer, folder: Path, job: Job, rows: int) -> Artifact:
-    with p.engine.begin() as connection:
-        schema.migrate(connection)
     fill_items(p.engine, rows)
-    artifact = store.add(p.settings.artifacts, _train(folder), job.model_name, Given(("a", "b", "c", "d")))
+    return add(p, job, _train(folder), Given(("a", "b", "c", "d")))
+
+
+def add(p: Producer, job: Job, file: Path, given: Given) -> Artifact:
+    """Apply the job and add its model."""
+    artifact = store.add(p.settings.artifacts, file, job.model_name, given)
     with p.engine.begin() as connection:
         jobs.apply(connection, [job], "benchmark")
         new = versions.NewVersion(
@@ -95,7 +107,7 @@ def _train(folder: Path) -> Path:
 
 
 @contextmanager
-def _workers(settings: Settings, folder: Path) -> Iterator[dict[str, "subprocess.Popen[bytes]"]]:
+def _workers(settings: Settings, folder: Path, processes: int) -> Iterator[dict[str, "subprocess.Popen[bytes]"]]:
     """Started in sessions of their own, so that their process groups can be stopped whole."""
     environment = os.environ | {
         "SCOREBEAT_DATABASE_URL": settings.database(),
@@ -108,7 +120,7 @@ def _workers(settings: Settings, folder: Path) -> Iterator[dict[str, "subprocess
         "beat": [*celery, "beat"],
         "control": [*celery, "worker", "-Q", "control", "-n", "control@%h", "-c", "1", *plain],
         "plan": [*celery, "worker", "-Q", "plan", "-n", "plan@%h", "-c", "1", *plain],
-        "cpu": [*celery, "worker", "-Q", "cpu", "-n", "cpu@%h", "-c", "2", *plain],
+        "cpu": [*celery, "worker", "-Q", "cpu", "-n", "cpu@%h", "-c", str(processes), *plain],
     }
     running = {}
     try:

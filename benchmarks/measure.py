@@ -13,6 +13,7 @@ from db import runs
 from producer.enqueue import Request, enqueue
 
 PATIENCE_SECONDS = 300
+ITEMS_SET = "items__linear_v1"
 
 
 @dataclass(frozen=True)
@@ -31,25 +32,25 @@ class Timed:
         return self.rows / self.seconds
 
 
-def empty_set(b: Bench) -> None:
+def empty_set(b: Bench, table: str = ITEMS_SET) -> None:
     """As if nothing had ever been scored."""
     with b.engine.begin() as connection:
-        connection.exec_driver_sql("TRUNCATE predictions.items__linear_v1")
-    checkpoint(b)
+        connection.exec_driver_sql(f"TRUNCATE predictions.{table}")
+    checkpoint(b, table)
 
 
-def checkpoint(b: Bench) -> None:
+def checkpoint(b: Bench, table: str = ITEMS_SET) -> None:
     """Each round begins with the same work left to the server: none."""
     with b.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql("VACUUM ANALYZE predictions.items__linear_v1")
+        connection.exec_driver_sql(f"VACUUM ANALYZE predictions.{table}")
         connection.exec_driver_sql("CHECKPOINT")
 
 
-def timed_run(b: Bench, processes: int = 2) -> Timed:
+def timed_run(b: Bench, processes: int = 2, job: str = "items") -> Timed:
     """Enqueue the job and wait for its end. Raises AssertionError unless it succeeded."""
     with b.engine.connect() as connection:
         began = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
-    run_id = enqueue(b.p, Request("items", "benchmark")).run_id
+    run_id = enqueue(b.p, Request(job, "benchmark")).run_id
     state = wait_until_final(b, run_id)
     assert state is RunState.SUCCEEDED, f"run {run_id} is {state}"
     with b.engine.connect() as connection:

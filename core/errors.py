@@ -51,6 +51,10 @@ class InputError(ModelError):
     """Rows hold values that the model cannot take; the message names the column and counts or rows."""
 
 
+class DeviceMemoryError(ScorebeatError):
+    """The device's memory does not hold so many rows at once; fewer of them may fit."""
+
+
 class StoreError(UsageError):
     """A model cannot be added to, or read from, the store."""
 

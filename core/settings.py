@@ -92,6 +92,14 @@ Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 """A relative path starts at the working directory."""
 
 
+def _place(value: object) -> object:
+    """A URL stays as it is; all else is a folder."""
+    return value if isinstance(value, str) and "://" in value else Path(str(value)).expanduser()
+
+
+FolderOrUrl = Annotated[Path | str, BeforeValidator(_place)]
+
+
 class Settings(BaseSettings):
     """One value an environment variable `SCOREBEAT_<NAME>`; docs/reference/settings.md explains each."""
 
@@ -109,7 +117,10 @@ class Settings(BaseSettings):
     broker_url: Annotated[str, _url(BROKER_URL)] | None = None
     """`redis://`, `rediss://` or `redis+socket://` URL."""
     jobs: Folder = Path("jobs.toml")
-    artifacts: Folder = Path("artifacts")
+    artifacts: FolderOrUrl = Path("artifacts")
+    """The store of models: a folder, or any URL that fsspec reads, such as `s3://bucket/models`."""
+    cache: Path = Path("~/.cache/scorebeat")
+    """Folder of local copies, where the store is a URL; `~` is read when it is used."""
     data: Folder = Path(".scorebeat")
     """Folder of the embedded servers."""
     log_format: Literal["text", "json"] = "text"

@@ -1,6 +1,6 @@
 """The states of a run and of a batch. docs/states.md draws the moves; CHECKs in `db.tables` hold them."""
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 
 class RunState(StrEnum):
@@ -21,3 +21,13 @@ class BatchState(StrEnum):
 
 
 FINAL_RUN = (RunState.SUCCEEDED, RunState.PARTIAL, RunState.FAILED, RunState.CANCELLED)
+
+
+class Rank(IntEnum):
+    """In what order the batches of open runs are sent, those of the lowest first."""
+
+    SCHEDULED = 0
+    """A tick asked, or an outer scheduler by its run key."""
+    BY_HAND = 1
+    CANDIDATE = 2
+    """A version that the job does not follow (yet)."""

@@ -48,16 +48,16 @@ def add(connection: Connection, run_id: int, queue: str, attempts: int, new: Seq
     connection.execute(
         text(
             "INSERT INTO scorebeat.batches"
-            " (run_id, number, queue, rows_planned, first_key, last_key, keys, attempts_left)"
-            " SELECT :run_id, b.number, :queue, b.rows, b.first, b.last, nullif(b.keys, 'null'), :attempts"
-            " FROM jsonb_to_recordset(CAST(:new AS jsonb))"
-            " AS b(number int, rows int, first jsonb, last jsonb, keys jsonb)"
+            " (run_id, number, queue, rows_planned, first_key, last_key, keys, attempts_left, rank)"
+            " SELECT r.id, b.number, :queue, b.rows, b.first, b.last, nullif(b.keys, 'null'), :attempts, r.rank"
+            " FROM scorebeat.runs r, jsonb_to_recordset(CAST(:new AS jsonb))"
+            " AS b(number int, rows int, first jsonb, last jsonb, keys jsonb) WHERE r.id = :run_id"
         ),
         {"run_id": run_id, "queue": queue, "attempts": attempts, "new": _as_json(new)},
     )
 
 
-def claim(connection: Connection, batch_id: BatchId, worker: str, ttl: timedelta) -> Claim | None:
+def claim(connection: Connection, batch_id: BatchId, worker: str, ttl: timedelta, device: str = "cpu") -> Claim | None:
     """Take the batch for `ttl`; None when it is not to be had: held, finished, not due, or its run is closed.
 
     The attempt is counted here, before any work, so that an attempt that kills its process counts.
@@ -65,8 +65,9 @@ def claim(connection: Connection, batch_id: BatchId, worker: str, ttl: timedelta
     row = connection.execute(
         text(
             "UPDATE scorebeat.batches b SET state = 'claimed', attempt = attempt + 1,"
-            " attempts_left = attempts_left - 1, claimed_by = :worker, claimed_at = clock_timestamp(),"
-            " claim_expires_at = clock_timestamp() + :ttl, sent_at = NULL, next_attempt_at = NULL"
+            " attempts_left = attempts_left - 1, claimed_by = :worker, device = :device,"
+            " claimed_at = clock_timestamp(), claim_expires_at = clock_timestamp() + :ttl,"
+            " sent_at = NULL, next_attempt_at = NULL"
             " FROM scorebeat.runs r"
             " WHERE b.id = :id AND b.state = 'pending' AND b.attempts_left > 0"
             " AND (b.next_attempt_at IS NULL OR b.next_attempt_at <= clock_timestamp())"
@@ -74,7 +75,7 @@ def claim(connection: Connection, batch_id: BatchId, worker: str, ttl: timedelta
             " RETURNING b.id, b.run_id, b.attempt, b.attempts_left, b.rows_planned, b.first_key, b.last_key, b.keys,"
             " b.care, b.probe_key IS NOT NULL AS has_probe"
         ),
-        {"id": batch_id, "worker": worker, "ttl": ttl},
+        {"id": batch_id, "worker": worker, "ttl": ttl, "device": device},
     ).one_or_none()
     return _claim(row) if row is not None else None
 

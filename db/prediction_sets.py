@@ -1,5 +1,6 @@
 """Prediction sets: where one job's predictions of one model version go, one table each."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,11 +11,11 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
 from core import names
-from core.errors import SignatureError
+from core.errors import SignatureError, UsageError
 from core.jobs import Job
 from db.source import Source
 from db.sql import ident, subquery
-from db.tables import PREDICTIONS
+from db.tables import PREDICTIONS, quarantine
 from db.tables import prediction_sets as sets
 from db.types import column_type
 
@@ -115,6 +116,38 @@ def drop_old(connection: Connection, current: PredictionSet, keep: int) -> list[
         .offset(keep - 1)
     ).all()
     return [row.table_name for row in old if _drop(connection, PredictionSet(**row._mapping))]
+
+
+def of_version(connection: Connection, model: str, version: int) -> list[PredictionSet]:
+    """The sets of all jobs for this version, all generations that are left."""
+    wanted = select(*_COLUMNS).where(
+        sets.c.model == model, sets.c.model_version == version, sets.c.dropped_at.is_(None)
+    )
+    return [PredictionSet(**row._mapping) for row in connection.execute(wanted.order_by(sets.c.id))]
+
+
+def count(connection: Connection, found: Sequence[PredictionSet]) -> int:
+    """Predictions in these sets."""
+    asked = (connection.exec_driver_sql(f"SELECT count(*) FROM {one.table}").scalar_one() for one in found)
+    return sum(int(rows) for rows in asked)
+
+
+def drop_all(connection: Connection, found: Sequence[PredictionSet]) -> None:
+    """Drop the sets' tables and their quarantine. Raises UsageError when other objects depend on a table."""
+    connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
+    for old in found:
+        try:
+            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {old.table}")
+        except DBAPIError as error:
+            if isinstance(error.orig, psycopg2.errors.DependentObjectsStillExist):
+                detail = str(error.orig.diag.message_detail).replace("\n", "; ")
+                raise UsageError(f"other objects depend on {old.table}: {detail}. Nothing was dropped.") from None
+            if isinstance(error.orig, psycopg2.errors.LockNotAvailable):
+                raise UsageError(f"{old.table} is being read. Nothing was dropped; try again later.") from None
+            raise
+    ids = [old.id for old in found]
+    connection.execute(quarantine.delete().where(quarantine.c.prediction_set_id.in_(ids)))
+    connection.execute(update(sets).where(sets.c.id.in_(ids)).values(dropped_at=func.now()))
 
 
 def _drop(connection: Connection, old: PredictionSet) -> bool:

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from core.errors import UnknownName
 from core.jobs import Job
-from core.states import RunState
+from core.states import Rank, RunState
 from db import actions
 from db.sql import Key
 from db.tables import runs
@@ -57,6 +57,7 @@ class Start:
     due_at: datetime | None = None
     run_key: str | None = None
     selection: Selection = EVERYTHING
+    rank: Rank = Rank.SCHEDULED
 
 
 def start(connection: Connection, wanted: Start, lease: timedelta) -> int | None:
@@ -64,8 +65,8 @@ def start(connection: Connection, wanted: Start, lease: timedelta) -> int | None
     return connection.execute(
         text(
             "INSERT INTO scorebeat.runs (job, model, model_version, prediction_set_id, spec, created_by, due_at,"
-            " run_key, row_limit, row_filter, row_keys, deadline_at, plan_expires_at)"
-            " VALUES (:job, :model, :version, :set_id, :spec, :by, :due_at, :run_key, :limit, :where, :keys,"
+            " run_key, row_limit, row_filter, row_keys, rank, deadline_at, plan_expires_at)"
+            " VALUES (:job, :model, :version, :set_id, :spec, :by, :due_at, :run_key, :limit, :where, :keys, :rank,"
             " coalesce(CAST(:due_at AS timestamptz), now()) + CAST(:deadline AS interval), now() + :lease)"
             " ON CONFLICT (job, model, model_version) WHERE state IN ('planning', 'running') DO NOTHING"
             " RETURNING id"
@@ -82,6 +83,7 @@ def start(connection: Connection, wanted: Start, lease: timedelta) -> int | None
             "limit": wanted.selection.limit,
             "where": wanted.selection.where,
             "keys": wanted.selection.keys,
+            "rank": wanted.rank,
             "deadline": wanted.job.deadline,
             "lease": lease,
         },
@@ -98,6 +100,13 @@ def open_run(connection: Connection, job: str, model: str, version: int) -> int 
             runs.c.state.in_([RunState.PLANNING, RunState.RUNNING]),
         )
     ).scalar_one_or_none()
+
+
+def open_of_version(connection: Connection, model: str, version: int) -> list[int]:
+    """Open runs of all jobs that score this version."""
+    is_open = runs.c.state.in_([RunState.PLANNING, RunState.RUNNING])
+    wanted = select(runs.c.id).where(runs.c.model == model, runs.c.model_version == version, is_open)
+    return list(connection.scalars(wanted.order_by(runs.c.id)))
 
 
 def by_key(connection: Connection, run_key: str) -> Run | None:

@@ -96,7 +96,7 @@ def batches(connection: Connection, run_id: int, batch_id: int | None = None) ->
     found = connection.execute(
         text(
             "SELECT id, number, queue, state, rows_planned, rows_scored, rows_failed, first_key, last_key,"
-            " keys IS NOT NULL AS is_list, attempt, attempts_left, claimed_by, claimed_at, finished_at, error,"
+            " keys IS NOT NULL AS is_list, attempt, attempts_left, claimed_by, device, claimed_at, finished_at, error,"
             " fetch_seconds, predict_seconds, commit_seconds FROM scorebeat.batches"
             " WHERE run_id = :run_id AND (CAST(:batch_id AS bigint) IS NULL OR id = :batch_id) ORDER BY number"
         ),

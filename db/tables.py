@@ -75,8 +75,10 @@ model_versions = Table(
     Column("added_by", Text, nullable=False),
     _moment("published_at"),
     _moment("retired_at"),  # published earlier, replaced since
+    _moment("dropped_at"),  # its predictions are gone; its number is never given again
     CheckConstraint("version > 0", name="version"),
     CheckConstraint("retired_at IS NULL OR published_at IS NOT NULL", name="retired"),
+    CheckConstraint("dropped_at IS NULL OR published_at IS NULL OR retired_at IS NOT NULL", name="dropped"),
 )
 Index(
     "model_versions_one_published",
@@ -130,6 +132,7 @@ runs = Table(
     Column("tries", Integer, nullable=False, server_default="1", comment="retry-run: times it was begun"),
     _moment("finished_at"),
     Column("reason", Text, comment="why it failed, or was closed or cancelled"),
+    Column("rank", SmallInteger, nullable=False, server_default="0", comment="0 scheduled, 1 by hand, 2 candidate"),
     CheckConstraint(_one_of("state", RunState), name="state"),
     CheckConstraint("(state = 'planning') = (plan_expires_at IS NOT NULL)", name="lease"),
     CheckConstraint("(state IN ('planning', 'running')) = (finished_at IS NULL)", name="finished"),
@@ -173,6 +176,8 @@ batches = Table(
     Column("fetch_seconds", Float),
     Column("predict_seconds", Float),
     Column("commit_seconds", Float),
+    Column("rank", SmallInteger, nullable=False, server_default="0", comment="its run's: lower ones are sent first"),
+    Column("device", Text, comment="of the worker that has, or last had, the batch"),
     CheckConstraint(_one_of("state", BatchState), name="state"),
     CheckConstraint("(state = 'claimed') = (claim_expires_at IS NOT NULL)", name="claimed"),
     CheckConstraint("(state IN ('pending', 'claimed')) = (finished_at IS NULL)", name="finished"),
@@ -184,7 +189,7 @@ batches = Table(
     UniqueConstraint("run_id", "number"),
 )
 # each is small: finished batches leave it
-Index("batches_pending", batches.c.queue, batches.c.id, postgresql_where=text("state = 'pending'"))
+Index("batches_pending", batches.c.queue, batches.c.rank, batches.c.id, postgresql_where=text("state = 'pending'"))
 Index("batches_open", batches.c.run_id, postgresql_where=text("state IN ('pending', 'claimed')"))
 Index("batches_expiry", batches.c.claim_expires_at, postgresql_where=text("state = 'claimed'"))
 

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, case, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from core.errors import ModelError, UnknownName, near
@@ -26,6 +26,7 @@ class Version:
     added_by: str
     published_at: datetime | None
     retired_at: datetime | None
+    dropped_at: datetime | None
 
     @property
     def published(self) -> bool:
@@ -34,6 +35,9 @@ class Version:
     def __str__(self) -> str:
         return f"{self.name}/{self.version}"
 
+
+LOCK = 7_265_627
+"""Advisory locks of this class are held for a model while its versions change."""
 
 _PUBLISHED = versions.c.published_at.is_not(None) & versions.c.retired_at.is_(None)
 
@@ -49,25 +53,37 @@ class NewVersion:
     signature: dict[str, Any]
 
 
+class VersionTaken(ModelError):
+    """Other files were recorded under this number in between; theirs it stays."""
+
+
 def add(connection: Connection, new: NewVersion, by: str) -> Version:
     """Record a version; a model's first one is published. Adding the same again changes nothing."""
+    _take_turns(connection, new.name)
     connection.execute(insert(versions).values(**asdict(new), added_by=by).on_conflict_do_nothing())
-    found = get(connection, new.name, new.version)
-    if found.digest != new.digest:
-        raise ModelError(
-            f"{found} is recorded with digest {found.digest[:12]}, the file's is {new.digest[:12]}: "
-            "a version never changes. Nothing was recorded; add the file as a new version."
+    digest = recorded(connection, new.name)[new.version]
+    if digest != new.digest:
+        what = f"recorded with digest {digest[:12]}" if digest else "dropped"
+        raise VersionTaken(
+            f"{new.name}/{new.version} is {what}, the file's digest is {new.digest[:12]}: a version never changes. "
+            "Nothing was recorded; add the file as a new version."
         )
+    found = get(connection, new.name, new.version)
     if published(connection, new.name) is None:
         return publish(connection, new.name, new.version, by)
     return found
 
 
 def get(connection: Connection, name: str, version: int) -> Version:
-    """One version. Raises UnknownName with what there is."""
+    """One version that was not dropped. Raises UnknownName with what there is."""
     row = connection.execute(
         select(versions).where(versions.c.name == name, versions.c.version == version)
     ).one_or_none()
+    if row is not None and row.dropped_at is not None:
+        raise UnknownName(
+            f"model {name}/{version} was dropped on {row.dropped_at:%Y-%m-%d}, with its predictions. "
+            "Add its file again as a new version."
+        )
     if row is None:
         known = [str(v) for v in listing(connection)]
         raise UnknownName(
@@ -79,9 +95,17 @@ def get(connection: Connection, name: str, version: int) -> Version:
 
 
 def listing(connection: Connection, name: str | None = None) -> list[Version]:
-    wanted = select(versions).order_by(versions.c.name, versions.c.version)
+    """Versions that were not dropped, of one model or of all."""
+    wanted = select(versions).where(versions.c.dropped_at.is_(None)).order_by(versions.c.name, versions.c.version)
     rows = connection.execute(wanted.where(versions.c.name == name) if name else wanted)
     return [Version(**row._mapping) for row in rows]
+
+
+def recorded(connection: Connection, name: str) -> dict[int, str]:
+    """Every number that the model ever had, with its digest; an empty one where the version was dropped."""
+    digest = case((versions.c.dropped_at.is_(None), versions.c.digest), else_="")
+    rows = connection.execute(select(versions.c.version, digest).where(versions.c.name == name))
+    return {row[0]: row[1] for row in rows}
 
 
 def published(connection: Connection, name: str) -> Version | None:
@@ -103,9 +127,9 @@ def of_job(connection: Connection, job: Job) -> Version:
     return found
 
 
-def publish(connection: Connection, name: str, version: int, by: str) -> Version:
+def publish(connection: Connection, name: str, version: int, by: str, **details: Any) -> Version:
     """Make the version the published one; the caller switches the views in the same transaction."""
-    get(connection, name, version)
+    lock(connection, name, version)
     connection.execute(
         update(versions)
         .where(versions.c.name == name, _PUBLISHED, versions.c.version != version)
@@ -116,15 +140,38 @@ def publish(connection: Connection, name: str, version: int, by: str) -> Version
         .where(versions.c.name == name, versions.c.version == version, ~_PUBLISHED)
         .values(published_at=func.now(), retired_at=None)
     )
-    actions.record(connection, by, "model.published", f"model {name}/{version}")
+    actions.record(connection, by, "model.published", f"model {name}/{version}", **details)
     return get(connection, name, version)
+
+
+def lock(connection: Connection, name: str, version: int) -> Version:
+    """One version; until the transaction ends nobody else adds, publishes or drops one of this model.
+
+    Raises UnknownName.
+    """
+    _take_turns(connection, name)
+    return get(connection, name, version)
+
+
+def _take_turns(connection: Connection, name: str) -> None:
+    connection.execute(text("SELECT pg_advisory_xact_lock(:lock, hashtext(:name))"), {"lock": LOCK, "name": name})
+
+
+def drop(connection: Connection, version: Version, by: str, **details: Any) -> None:
+    """The version is gone but for its number and its history; the caller locked it, and drops its predictions."""
+    connection.execute(
+        update(versions)
+        .where(versions.c.name == version.name, versions.c.version == version.version)
+        .values(dropped_at=func.now())
+    )
+    actions.record(connection, by, "model.dropped", f"model {version}", **details)
 
 
 def previous(connection: Connection, name: str) -> Version:
     """The version that was published before today's. Raises UnknownName when there was none."""
     row = connection.execute(
         select(versions)
-        .where(versions.c.name == name, versions.c.retired_at.is_not(None))
+        .where(versions.c.name == name, versions.c.retired_at.is_not(None), versions.c.dropped_at.is_(None))
         .order_by(versions.c.retired_at.desc(), versions.c.version.desc())
         .limit(1)
     ).one_or_none()

@@ -28,8 +28,10 @@ class ViewInUse(ScorebeatError):
 def show(connection: Connection, job: str, shown: PredictionSet) -> None:
     """Point the view at the set; columns keep their order, additions last.
 
-    Columns that go, or change type, need the view made anew: owner, grants and comment are kept. Raises
-    ViewInUse with the list when other objects depend on it, ViewBusy when readers hold it too long.
+    Columns that go, or change type, need the view made anew: owner, grants and comment are kept. Where other
+    objects depend on the view, but on none of the columns that go, those stay, as NULL: so a version that
+    added one can be taken back. Raises ViewInUse with the list when others depend on what goes or changes,
+    ViewBusy when readers hold it too long.
     """
     if _shows(connection, job) == shown.table_name:
         return
@@ -56,9 +58,16 @@ def _replace(connection: Connection, job: str, shown: PredictionSet) -> None:
     wanted = _columns(connection, shown.table_name)
     kept = [name for name in now if name in wanted]
     ordered = kept + [name for name in wanted if name not in now]
-    select = f"SELECT {', '.join(ident(n) for n in ordered)} {_source(shown)}"
+    select = f"SELECT {', '.join(ident(n) for n in ordered)} {rows(shown)}"
     if len(kept) == len(now) and all(now[n] == wanted[n] for n in kept):
         connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {view} AS {select}")
+        return
+    used = _used_by_others(connection, job)
+    if used and all(n not in used if n not in wanted else now[n] == wanted[n] for n in now):
+        columns = [
+            ident(n) if n in wanted else f"NULL::{now[n][3]} AS {ident(n)}" for n in (*now, *ordered[len(kept) :])
+        ]
+        connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {view} AS SELECT {', '.join(columns)} {rows(shown)}")
         return
     keep = _owner_grants_comment(connection, job)
     try:
@@ -73,13 +82,13 @@ def _replace(connection: Connection, job: str, shown: PredictionSet) -> None:
             "Nothing was switched; drop or change those first."
         ) from None
     # the columns in their own order again: nothing is left that knows the old one
-    connection.exec_driver_sql(f"CREATE VIEW {view} AS SELECT {', '.join(map(ident, wanted))} {_source(shown)}")
+    connection.exec_driver_sql(f"CREATE VIEW {view} AS SELECT {', '.join(map(ident, wanted))} {rows(shown)}")
     for statement in keep:
         connection.exec_driver_sql(statement)
 
 
-def _source(shown: PredictionSet) -> str:
-    """The set's rows up to a stored number, so that a run can be shown whole: one UPDATE raises it."""
+def rows(shown: PredictionSet) -> str:
+    """FROM and WHERE of what readers see: rows up to a stored number, so that one UPDATE shows a run whole."""
     return (
         f"FROM {shown.table} WHERE batch_id < coalesce((SELECT visible_below FROM scorebeat.prediction_sets"
         f" WHERE id = {shown.id:d}), {MOST_BATCH_ID})"
@@ -102,18 +111,34 @@ def _shows(connection: Connection, job: str) -> str | None:
     return str(found) if found is not None else None
 
 
-def _columns(connection: Connection, relation: str) -> dict[str, tuple[int, int, int]]:
-    """Name to type, modifier and collation, in column order; empty when there is no such relation."""
+def _used_by_others(connection: Connection, job: str) -> set[str]:
+    """Columns of the view that other views read; all of them where one is read as a whole."""
+    found = connection.execute(
+        text(
+            "SELECT DISTINCT a.attname FROM pg_class v JOIN pg_namespace n ON n.oid = v.relnamespace"
+            " JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = v.oid"
+            " JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid AND r.ev_class <> v.oid"
+            " JOIN pg_attribute a ON a.attrelid = v.oid AND d.refobjsubid IN (0, a.attnum)"
+            " WHERE n.nspname = :schema AND v.relname = :job"
+        ),
+        {"schema": PREDICTIONS, "job": job},
+    )
+    return set(found.scalars())
+
+
+def _columns(connection: Connection, relation: str) -> dict[str, tuple[int, int, int, str]]:
+    """Name to type, modifier, collation and the type's name, in column order; empty without such a relation."""
     rows = connection.execute(
         text(
-            "SELECT a.attname, a.atttypid, a.atttypmod, a.attcollation FROM pg_attribute a"
+            "SELECT a.attname, a.atttypid, a.atttypmod, a.attcollation, format_type(a.atttypid, a.atttypmod)"
+            " FROM pg_attribute a"
             " JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
             " WHERE n.nspname = :schema AND c.relname = :relation AND a.attnum > 0 AND NOT a.attisdropped"
             " ORDER BY a.attnum"
         ),
         {"schema": PREDICTIONS, "relation": relation},
     )
-    return {row[0]: (row[1], row[2], row[3]) for row in rows}
+    return {row[0]: (row[1], row[2], row[3], row[4]) for row in rows}
 
 
 def _owner_grants_comment(connection: Connection, job: str) -> list[str]:

@@ -34,8 +34,8 @@ def no_nulls(rows: pa.RecordBatch) -> None:
     _refuse(dict(zip(rows.schema.names, map(_nulls, rows.columns), strict=True)), "NULL")
 
 
-def explain(rows: pa.RecordBatch, error: ValueError) -> Exception:
-    """The InputError behind a model's ValueError when rows hold NULL, NaN or infinity; else `error`."""
+def explain(rows: pa.RecordBatch, error: Exception) -> Exception:
+    """The InputError behind a model's own error when rows hold NULL, NaN or infinity; else `error`."""
     counts = dict(zip(rows.schema.names, map(_unusable, rows.columns), strict=True))
     if not any(counts.values()):
         return error

@@ -43,21 +43,23 @@ CLASS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 """`module:Class`: a model in Python."""
 
 _MODULES = {
-    "skops": "models.sklearn_format",
-    "pickle": "models.pickle_format",
-    "onnx": "models.onnx_format",
-    "torch": "models.torch_format",
-    "xgboost": "models.xgboost_format",
-    "lightgbm": "models.lightgbm_format",
-    "mlflow": "models.mlflow_format",
-    "python": "models.python_format",
+    "skops": "models.formats.sklearn_format",
+    "pickle": "models.formats.pickle_format",
+    "onnx": "models.formats.onnx_format",
+    "torch": "models.formats.torch_format",
+    "xgboost": "models.formats.xgboost_format",
+    "lightgbm": "models.formats.lightgbm_format",
+    "mlflow": "models.formats.mlflow_format",
+    "python": "models.formats.python_format",
 }
 _SUFFIXES = {
     ".skops": "skops",
     ".onnx": "onnx",
     ".pt2": "torch",
     ".ubj": "xgboost",
+    ".json": "xgboost",
     ".lgb": "lightgbm",
+    ".txt": "lightgbm",
     **dict.fromkeys((".pkl", ".pickle", ".joblib", ".dill", ".cloudpickle"), "pickle"),
 }
 _EXTRAS = {"torch": "torch", "xgboost": "xgboost", "lightgbm": "lightgbm", "mlflow": "mlflow", "pandas": "pandas"}

@@ -1,92 +1,101 @@
-"""The store of model versions, a folder: `<name>/<version>/model.toml` beside the model's file."""
+"""The store of model versions, a folder or any fsspec URL: what is added to it, and what is given back."""
 
-import errno
-import os
 import re
 import shutil
-import uuid
-from dataclasses import replace
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from core.errors import ModelError, ScorebeatError, StoreError
-from models import registry, scoring
+from models import cache as copies
+from models import folder_store, registry, scoring
 from models.arrow_types import is_text
 from models.artifact import MANIFEST, Artifact, digest, manifest
 from models.contract import NOTHING, Given
 from models.samples import sample
 
+if TYPE_CHECKING:
+    from models.remote_store import RemoteStore
+
+Place = Path | str
+"""A folder, or a URL such as `s3://bucket/models`."""
 MODEL_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
-_VERSION = re.compile(r"[1-9][0-9]*")
 _SAMPLE_ROWS = 3
 
 
-def add(store: Path, source: str | Path, name: str, given: Given = NOTHING, *, newest_recorded: int = 0) -> Artifact:
+def add(
+    store: Place,
+    source: str | Path,
+    name: str,
+    given: Given = NOTHING,
+    *,
+    recorded: Mapping[int, str] | None = None,
+    cache: Path = copies.HOME,
+) -> Artifact:
     """Copy a model into the store as the next version of `name`, after a trial on invented rows.
 
     `source` is a file, an MLflow folder, or `module:Class`. Safe to call again: files that are the newest
-    version already are answered with that version, `is_new=False`. A new version is above
-    `newest_recorded`, the newest that the database knows. Nothing is ever overwritten, and a version is
-    visible whole or not at all. Raises StoreError when the source cannot become a model.
+    version already are answered with that version, `is_new=False`. `recorded` has every number that the
+    database knows with its digest (an empty one where it was dropped), and a new version is above them.
+    Nothing is ever overwritten, and a version is visible whole or not at all. Raises StoreError when the
+    source cannot become a model.
     """
-    home, source = _home(store, name), str(source)
+    _require_name(name)
+    source, recorded = str(source), recorded or {}
     try:
         registry.format_of(source)
     except ModelError as error:
         raise StoreError(f"{source} was not added: {error}") from error
-    draft = _new_folder(store)
+    remote = _remote(store, cache)
+    draft = Path(tempfile.mkdtemp(prefix="scorebeat-")) if remote else folder_store.new_draft(Path(store))
     try:
         fresh = _fill(draft, source, name, given)
-        return _already_there(store, fresh) or _publish(home, fresh, newest_recorded)
+        return remote.keep(fresh, recorded) if remote else folder_store.keep(Path(store), fresh, recorded)
     except ModelError as error:
         raise StoreError(f"{source} was not added: {error}") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def versions(store: Path, name: str) -> list[int]:
-    """The versions of a model that lie in the store, in ascending order."""
-    home = _home(store, name)
-    found = home.iterdir() if home.is_dir() else ()
-    return sorted(int(f.name) for f in found if _VERSION.fullmatch(f.name) and f.is_dir())
-
-
-def open_artifact(store: Path, name: str, version: int, digest_recorded: str) -> Artifact:
+def open_artifact(
+    store: Place, name: str, version: int, digest_recorded: str, *, cache: Path = copies.HOME
+) -> Artifact:
     """The artifact of a version, its files verified against the digest that the database recorded.
 
-    Raises ModelError when the folder is missing, or a file in it is missing, altered or surplus.
+    From a URL the files are copied into the folder `cache` first. Raises ModelError when the version is
+    missing, or a file in it is missing, altered or surplus; ServiceDown when a store does not answer.
     """
-    folder = _home(store, name) / str(version)
-    if not folder.is_dir():
-        raise ModelError(
-            f"model {name}/{version} is recorded, but {folder} is not there: restore the folder, set "
-            "SCOREBEAT_ARTIFACTS to the store that has it, or add the model again"
-        )
-    found = _digest(folder, f"{name}/{version}")
-    if found != digest_recorded:
-        raise ModelError(
-            f"model {name}/{version} was altered or damaged after it was added: expected digest "
-            f"{digest_recorded[:12]}, found {found[:12]} in {folder}. It was not loaded; restore the folder, "
-            "or add the model as a new version and publish that"
-        )
-    return Artifact.read(folder, name, version, found)
+    _require_name(name)
+    remote = _remote(store, cache)
+    find = remote.find if remote else lambda *wanted: folder_store.find(Path(store), *wanted)
+    return Artifact.read(find(name, version, digest_recorded), name, version, digest_recorded)
 
 
-def _home(store: Path, name: str) -> Path:
+def remove(store: Place, name: str, version: int, digest_recorded: str, *, cache: Path = copies.HOME) -> None:
+    """Delete a version's files; safe to repeat. Raises StoreError or ServiceDown when that cannot be done."""
+    _require_name(name)
+    remote = _remote(store, cache)
+    if remote:
+        remote.remove(name, version, digest_recorded)
+    else:
+        folder_store.remove(Path(store), name, version)
+
+
+def _remote(store: Place, cache: Path) -> "RemoteStore | None":
+    if isinstance(store, Path) or "://" not in store:
+        return None
+    from models.remote_store import RemoteStore  # noqa: PLC0415 -- a folder needs no fsspec, which takes 50 ms
+
+    return RemoteStore(store, cache)
+
+
+def _require_name(name: str) -> None:
     if not MODEL_NAME.fullmatch(name):
         raise StoreError(
             f"{name!r} is not a model's name: use a lower-case letter, then letters, digits and "
             "underscores, at most 40 characters"
         )
-    return store / name
-
-
-def _new_folder(store: Path) -> Path:
-    draft = store / f".adding-{uuid.uuid4().hex}"
-    try:
-        draft.mkdir(parents=True)
-    except OSError as error:
-        raise StoreError(f"the store {store} cannot be written: {error.strerror}") from error
-    return draft
 
 
 def _fill(draft: Path, source: str, name: str, given: Given) -> Artifact:
@@ -115,49 +124,3 @@ def _try(artifact: Artifact) -> None:
             f"it raised {type(error).__name__} on {_SAMPLE_ROWS} invented rows of "
             f"{', '.join(map(str, artifact.signature.inputs[:8]))}: {error}"
         ) from error
-
-
-def _already_there(store: Path, fresh: Artifact) -> Artifact | None:
-    newest = versions(store, fresh.name)[-1:]
-    for version in newest:
-        folder = store / fresh.name / str(version)
-        if _digest(folder, f"{fresh.name}/{version}") == fresh.digest:
-            return Artifact.read(folder, fresh.name, version, fresh.digest)
-    return None
-
-
-def _publish(home: Path, fresh: Artifact, newest_recorded: int) -> Artifact:
-    for path in (*fresh.folder.iterdir(), fresh.folder):
-        _sync(path)
-    home.mkdir(exist_ok=True)
-    version = max([newest_recorded, *versions(home.parent, fresh.name)]) + 1
-    while not _renamed(fresh.folder, home / str(version)):
-        version += 1  # another process took that number in between
-    _sync(home)
-    _sync(home.parent)
-    return replace(fresh, version=version, folder=home / str(version), is_new=True)
-
-
-def _renamed(draft: Path, target: Path) -> bool:
-    try:
-        draft.rename(target)  # atomic; refused when the target is a folder that is not empty
-    except OSError as error:
-        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-            return False
-        raise StoreError(f"{target} cannot be made: {error.strerror}") from error
-    return True
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _digest(folder: Path, model: str) -> str:
-    try:
-        return digest(folder)
-    except OSError as error:
-        raise ModelError(f"model {model}: {error.filename or folder} cannot be read: {error.strerror}") from error

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from core.celery_app import CONTROL_QUEUE, PLAN_QUEUE
+from worker.device import CPU, GPU_PROCESSES
 
 
 def cores() -> int:
@@ -12,12 +13,19 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def celery_worker(queues: Sequence[str], processes: int, name: str) -> tuple[str, ...]:
+def celery_worker(queues: Sequence[str], processes: int, name: str, *options: str) -> tuple[str, ...]:
     """A worker on these queues. `name` keeps workers of one host apart, so it must be unique there."""
-    where = ("-Q", ",".join(queues), "-n", f"{name}@%h", "-c", str(processes))
+    where = ("-Q", ",".join(queues), "-n", f"{name}@%h", "-c", str(processes), *options)
     # gossip and mingle are talk between workers that nobody here listens to
     return (sys.executable, "-m", "celery", "-A", "worker", "--quiet", "worker", *where,
             "--without-gossip", "--without-mingle", "-l", "INFO")  # fmt: skip
+
+
+def device_worker(device: str, queues: Sequence[str], processes: int | None, *, burst: bool) -> tuple[str, ...]:
+    """A worker that scores on `cpu` or `cuda:N`, with as many processes as suit the device unless told."""
+    options = ("--device", device, *(["--burst"] if burst else []))
+    usual = cores() if device == CPU else GPU_PROCESSES
+    return celery_worker(queues, processes or usual, f"{device.replace(':', '-')}-{os.getpid()}", *options)
 
 
 def control_worker() -> tuple[str, ...]:

@@ -8,9 +8,13 @@ from producer.messages import send_batches, waiting
 
 
 def dispatch(p: Producer, queue: str) -> int:
-    """Send messages for due batches of the queue, up to the window; answers how many went out."""
+    """Send messages for due batches of the queue, up to the window; answers how many went out.
+
+    Scheduled runs come first, and a candidate's backlog never fills the window.
+    """
     with p.engine.begin() as connection:
-        due = marks.mark_sent(connection, queue, p.settings.window)
+        back = marks.stand_back(connection, queue)
+        due = marks.mark_sent(connection, queue, p.settings.window, back)
     return send_batches(p.app, queue, due) if due else 0
 
 

@@ -8,6 +8,8 @@ from sqlalchemy import Connection
 from core.celery_app import PLAN
 from core.errors import RunOpen, UsageError
 from core.events import emit
+from core.jobs import Job
+from core.states import Rank
 from db import jobs, runs, versions
 from db.engine import reachable
 from db.runs import EVERYTHING, Selection, Start
@@ -75,6 +77,7 @@ def open_run(p: Producer, connection: Connection, request: Request) -> int:
         due_at=request.due_at,
         run_key=request.run_key,
         selection=request.selection,
+        rank=_rank(connection, request, job),
     )
     run_id = runs.start(connection, wanted, p.settings.claim_ttl)
     if run_id is None:
@@ -86,6 +89,13 @@ def open_run(p: Producer, connection: Connection, request: Request) -> int:
 def send_plan(p: Producer, run_id: int) -> None:
     """Wake a planner. If the message is lost, rescue sends it again when the lease is over."""
     send(p.app, PLAN, [run_id])
+
+
+def _rank(connection: Connection, request: Request, job: Job) -> Rank:
+    if request.version not in (None, versions.of_job(connection, job).version):
+        return Rank.CANDIDATE
+    by_hand = request.due_at is None and request.run_key is None
+    return Rank.BY_HAND if by_hand else Rank.SCHEDULED
 
 
 def _is_open(connection: Connection, job: str, run_id: int) -> RunOpen:

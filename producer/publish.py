@@ -2,20 +2,24 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection
 
-from core.errors import ScorebeatError, UnknownName, near
+from core.errors import ScorebeatError, UnknownName, UsageError, near
 from core.events import emit
 from core.jobs import Job
-from db import jobs, versions
+from db import jobs, planning, versions
 from db.engine import reachable
-from db.versions import NewVersion, Version
+from db.versions import NewVersion, Version, VersionTaken
 from models import store
 from models.artifact import Artifact
 from models.contract import NOTHING, Given
 from producer import sets
+from producer.agreement import MIN_COVERAGE, objections
 from producer.context import Producer
+
+ADD_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,30 @@ def add(p: Producer, source: str | Path, name: str, by: str, given: Given = NOTH
     """Store a file, a folder or `module:Class` as the next version of `name`; a model's first is published.
 
     The store comes first: a crash in between leaves a version that nobody uses, and the same call ends it.
-    Raises StoreError or ModelError.
+    The number is the ledger's to give: where somebody else's files got it in between, the next one is tried.
+    Raises StoreError, ModelError or ServiceDown.
     """
+    for left in reversed(range(ADD_TRIES)):
+        artifact = _store(p, source, name, given)
+        try:
+            return _record(p, artifact, by)
+        except VersionTaken:
+            if artifact.is_new:
+                store.remove(p.settings.artifacts, name, artifact.version, artifact.digest, cache=p.settings.cache)
+            if not left:
+                raise
+    raise AssertionError("the last try returned or raised")
+
+
+def _store(p: Producer, source: str | Path, name: str, given: Given) -> Artifact:
     with reachable(p.url), p.engine.connect() as connection:
-        recorded = [v.version for v in versions.listing(connection, name)]
-    artifact = store.add(p.settings.artifacts, source, name, given, newest_recorded=max(recorded, default=0))
+        recorded = versions.recorded(connection, name)
+    place, cache = p.settings.artifacts, p.settings.cache
+    return store.add(place, source, name, given, recorded=recorded, cache=cache)
+
+
+def _record(p: Producer, artifact: Artifact, by: str) -> Added:
+    name = artifact.name
     new = NewVersion(name, artifact.version, artifact.format, artifact.digest, artifact.signature.to_json())
     with reachable(p.url), p.engine.begin() as connection:
         version = versions.add(connection, new, by)
@@ -54,15 +77,32 @@ def add(p: Producer, source: str | Path, name: str, by: str, given: Given = NOTH
     return Added(artifact, version, ready, notes)
 
 
-def publish(p: Producer, name: str, version: int, by: str) -> list[str]:
+class PublishRefused(UsageError):
+    """Readers would lose by it; nothing was switched."""
+
+
+def publish(p: Producer, name: str, version: int, by: str, min_coverage: float = MIN_COVERAGE) -> list[str]:
     """Switch every job that follows the model to this version, views and next runs, in one transaction.
 
-    Answers the jobs. Raises UnknownName, SignatureError, or ViewInUse and ViewBusy; then nothing was switched.
+    Answers the jobs. Raises PublishRefused when the version lacks outputs that today's has, gives every row
+    the same, or scored less than the share `min_coverage` of today's rows; UnknownName, SignatureError, or
+    ViewInUse and ViewBusy. Then nothing was switched.
     """
-    with reachable(p.url), p.engine.begin() as connection:
-        switched = _publish(p, connection, name, version, by)
-    emit("model.published", model=f"{name}/{version}", by=by)
-    return switched
+    with reachable(p.url), planning.reading(p.engine) as reader:
+        _require_model(reader, name)
+        against = objections(reader, name, version, min_coverage)
+    if against:
+        raise PublishRefused(
+            f"model {name}/{version} was not published: {'; '.join(against)}. Nothing was switched. Score it with "
+            f"`scorebeat enqueue JOB --model {name}/{version}`, look with `scorebeat models compare {name}/{version}`, "
+            "or publish it nevertheless with --force."
+        )
+    return _switch(p, name, version, by, forced=False)
+
+
+def publish_anyway(p: Producer, name: str, version: int, by: str) -> list[str]:
+    """`publish`, whatever speaks against it; the ledger notes that it was forced."""
+    return _switch(p, name, version, by, forced=True)
 
 
 def rollback(p: Producer, name: str, by: str) -> tuple[Version, list[str]]:
@@ -70,14 +110,21 @@ def rollback(p: Producer, name: str, by: str) -> tuple[Version, list[str]]:
     with reachable(p.url), p.engine.begin() as connection:
         _require_model(connection, name)
         before = versions.previous(connection, name)
-        switched = _publish(p, connection, name, before.version, by)
+        switched = _publish(p, connection, name, before.version, by, rollback=True)
     emit("model.published", model=str(before), by=by, rollback=True)
     return before, switched
 
 
-def _publish(p: Producer, connection: Connection, name: str, version: int, by: str) -> list[str]:
+def _switch(p: Producer, name: str, version: int, by: str, **noted: Any) -> list[str]:
+    with reachable(p.url), p.engine.begin() as connection:
+        switched = _publish(p, connection, name, version, by, **noted)
+    emit("model.published", model=f"{name}/{version}", by=by, **noted)
+    return switched
+
+
+def _publish(p: Producer, connection: Connection, name: str, version: int, by: str, **noted: Any) -> list[str]:
     _require_model(connection, name)
-    published = versions.publish(connection, name, version, by)
+    published = versions.publish(connection, name, version, by, **noted)
     followers = [job for job in _users(connection, name, published) if job.pinned_version is None]
     for job in followers:
         sets.ensure(connection, sets.fit(connection, p.url, job, published))

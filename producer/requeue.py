@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from core.errors import UsageError
 from core.events import emit
 from core.states import FINAL_RUN, RunState
-from db import actions, batches, quarantine, runs, whole_runs
+from db import actions, batches, quarantine, runs, versions, whole_runs
 from db.batches import NewBatch
 from db.engine import reachable
 from db.runs import Run
@@ -23,6 +23,7 @@ def requeue(p: Producer, run_id: int, by: str, *, batch_id: int | None = None, e
     """
     with reachable(p.url), p.engine.begin() as connection:
         run = runs.get(connection, run_id, lock=True)
+        versions.get(connection, run.model, run.model_version)  # it may have been dropped
         if run.state is RunState.CANCELLED:
             raise UsageError(
                 f"run {run_id} was cancelled; its rows are pending. Score them with `scorebeat enqueue {run.job.name}`."

@@ -92,6 +92,7 @@ def settings(database: str, broker: str, tmp_path: Path) -> Settings:
         broker_url=broker,
         jobs=tmp_path / "jobs.toml",
         artifacts=tmp_path / "artifacts",
+        cache=tmp_path / "cache",
         data=tmp_path / "data",
         claim_ttl=timedelta(seconds=4),
         heartbeat=timedelta(seconds=1),

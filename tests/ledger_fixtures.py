@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from shutil import copytree
 from typing import Any
 
@@ -140,7 +141,7 @@ class Ledger:
 
     def new_version(self, version: int, signature: dict[str, Any] | None = None) -> None:
         """Another version of the model, of the same file unless `signature` says what it gives; not published."""
-        artifact, home = self.trained.artifact, self.settings.artifacts / MODEL
+        artifact, home = self.trained.artifact, Path(self.settings.artifacts) / MODEL
         copytree(artifact.folder, home / str(version))
         told = signature or artifact.signature.to_json()
         with self.engine.begin() as connection:

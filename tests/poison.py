@@ -2,7 +2,9 @@
 
 The file is JSON: {"raise": [...], "exit": [...], "segfault": [...], "hang": [...], "nan": [...], "seconds_a_row": 0},
 each list the values of `x` for which the model does so. For every other row `value` is 2 x. With "calls", a path,
-each call leaves a line there: its time, and the values of `x`.
+each call leaves a line there: its time, and the values of `x`. With "out_of_memory_above", so many rows fit at once;
+"out of memory" lists rows that never fit. With "placed", a path, the process that loads it leaves a line there: where
+it is and what it sees.
 """
 
 import ctypes
@@ -16,13 +18,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from core.errors import DeviceMemoryError
 from models import registry
 from models.artifact import Artifact
 from models.contract import Described, Given, Input, Signature
 from models.registry import copy_file
 
 NAME = "poison"
-DEVICES = ("cpu",)
+DEVICES = ("cpu", "cuda")
 take = copy_file
 SUFFIX = ".poison"
 SIGNATURE = Signature((Input("x", pa.float64()),), pa.schema([("value", pa.float64())]))
@@ -34,8 +37,15 @@ def inspect(path: Path, given: Given) -> Described:
 
 
 def load(artifact: Artifact, device: str) -> "Poison":
-    del device
-    return Poison(json.loads(artifact.path.read_text()), artifact.signature.outputs)
+    poison = json.loads(artifact.path.read_text())
+    if "placed" in poison:
+        _leave(poison["placed"], {"device": device, "pid": os.getpid(), "environ": dict(os.environ)})
+    return Poison(poison, artifact.signature.outputs)
+
+
+def _leave(path: str, said: Any) -> None:
+    with Path(path).open("a") as file:
+        file.write(json.dumps(said) + "\n")
 
 
 class Poison:
@@ -45,13 +55,14 @@ class Poison:
         self.outputs = outputs
         self._poison = {kind: np.array(values, float) for kind, values in poison.items() if isinstance(values, list)}
         self._calls = poison.get("calls")
+        self._fits = int(poison.get("out_of_memory_above", 1_000_000))
         self._pause = float(poison.get("seconds_a_row", 0))
 
     def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         x = rows.column(0).to_numpy(zero_copy_only=False)
         if self._calls:
-            with Path(self._calls).open("a") as calls:
-                calls.write(json.dumps([time.time(), x.tolist()]) + "\n")
+            _leave(self._calls, [time.time(), x.tolist()])
+        self._require_memory(x)
         if self._holds("raise", x):
             raise ValueError("the model does not like a row")
         if self._holds("exit", x):
@@ -72,6 +83,10 @@ class Poison:
         if self._holds("wrong types", x):
             return pa.RecordBatch.from_pydict({"value": value.astype(str)})
         return pa.RecordBatch.from_arrays([pa.array(value)], schema=self.outputs)
+
+    def _require_memory(self, x: np.ndarray) -> None:
+        if len(x) > self._fits or self._holds("out of memory", x):
+            raise DeviceMemoryError(f"{len(x)} rows do not fit")
 
     def _holds(self, kind: str, x: np.ndarray) -> bool:
         return bool(np.isin(self._poison.get(kind, np.array([])), x).any())

@@ -79,8 +79,8 @@ class Points:
 
     def _harm(self) -> dict[str, Any]:
         (loaded,) = self.runtime._models.values()
-        assert isinstance(loaded, poison.Poison)
-        return loaded._poison
+        assert isinstance(loaded.model, poison.Poison)
+        return loaded.model._poison
 
     def job(self, **given: Any) -> Job:
         """A job over the points in one batch, applied."""

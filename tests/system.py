@@ -191,6 +191,7 @@ def own_system(folder: Path) -> Iterator[System]:
             "database_url": servers.urls.database_url,
             "broker_url": servers.urls.broker_url,
             "artifacts": folder / "artifacts",
+            "cache": folder / "cache",
             "jobs": folder / "jobs.toml",
             "data": folder / "data",
         }

@@ -1,24 +1,19 @@
-"""The worker's Celery application: options, bootsteps and signals."""
+"""The worker's Celery application: its options, bootsteps and modules."""
 
-import logging
-import re
 import warnings
 from typing import Any
 
-from billiard import current_process
-from billiard.exceptions import TimeLimitExceeded, WorkerLostError
-from celery import Celery, signals
-from sqlalchemy.exc import DBAPIError
+import click
+from celery import Celery
 
-from core.celery_app import CONTROL, CONTROL_QUEUE, PLAN_QUEUE, SCORE, make_app
-from core.events import configure_logging, emit
-from core.identity import become, worker_name
-from core.settings import Settings, load_settings
+from core.celery_app import make_app, queue
+from core.errors import UsageError
+from core.settings import load_settings
 from core.stack import joined
-from db import batches
-from db.engine import make_engine
+from worker import device
+from worker import signals as _connected  # noqa: F401 -- connected before Celery says anything
+from worker.burst import Burst
 from worker.heartbeat import Heartbeat
-from worker.pin import bind_processes, is_bound, pin_to_core
 
 
 def build_app() -> Celery:
@@ -29,65 +24,45 @@ def build_app() -> Celery:
     warnings.filterwarnings("ignore", "You're running the worker with superuser privileges")
     app = make_app(settings)
     app.conf.update(
-        include=["worker.tasks", "producer.tasks"],  # by name: the one arrow from worker to producer
+        # by name: the one arrow from worker to producer; a spawned process knows no more of us than these
+        include=["worker.signals", "worker.tasks", "producer.tasks"],
         worker_consumer="worker.consumer:Consumer",
         beat_scheduler="producer.beat:LedgerScheduler",
     )
-    app.steps["worker"].add(Heartbeat)
-    _connect_signals(settings)
+    app.steps["worker"] |= {Heartbeat, Burst}
+    app.user_options["worker"] |= {_device_option(app), _burst_option()}
     app.set_default()
     return app
 
 
-def _connect_signals(settings: Settings) -> None:
-    signals.setup_logging.connect(lambda **_: _log(settings), weak=False)
-    signals.celeryd_init.connect(_named, weak=False)
-    signals.worker_process_init.connect(_pinned, weak=False)
-    signals.task_failure.connect(_process_died, weak=False)
+def _device_option(app: Celery) -> click.Option:
+    def place(_context: click.Context, _option: click.Parameter, name: str | None) -> str | None:
+        if name is not None:
+            _place(app, name)
+        return name
+
+    return click.Option(
+        ["--device"],
+        metavar="cpu|cuda:N",
+        callback=place,
+        is_eager=True,  # the defaults of other options are the device's
+        help="What to score on; its processes see no other GPU.",
+    )
 
 
-def _log(settings: Settings) -> None:
-    configure_logging(settings.log_format)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(_worth_reading)
+def _burst_option() -> click.Option:
+    return click.Option(["--burst"], is_flag=True, help="Stop when nothing is left to do on the queues.")
 
 
-def _worth_reading(record: logging.LogRecord) -> bool:
-    """The control tick comes each second; only its troubles are news."""
-    return record.levelno > logging.INFO or CONTROL not in record.getMessage()
-
-
-def _named(sender: str, options: dict[str, Any], **_: Any) -> None:
-    become(sender)
-    queues = options.get("queues") or []
-    names = queues.split(",") if isinstance(queues, str) else queues
-    if not names or set(names) - {CONTROL_QUEUE, PLAN_QUEUE}:
-        bind_processes()  # planning and control take whichever core is free
-
-
-def _pinned(**_: Any) -> None:
-    if not is_bound():
-        return
-    core = pin_to_core(current_process().index)
-    emit("process.pinned", worker=worker_name(), core=core)
-
-
-def _cause(exception: BaseException) -> str:
-    cause = f"{type(exception).__name__}: {exception}"
-    hung = re.search(r"\bexitcode 1\b", cause)  # the watchdog's; not 11 or 139
-    return f"{cause} The model took longer than its time limit." if hung else cause
-
-
-def _process_died(sender: Any, exception: BaseException, args: Any, **_: Any) -> None:
-    """In the parent: the process of a batch is gone, so free its claim at once."""
-    if sender.name != SCORE or not isinstance(exception, (WorkerLostError, TimeLimitExceeded)):
-        return
-    engine = make_engine(joined(load_settings()).database(), f"scorebeat {worker_name()}", pool_size=1)
+def _place(app: Celery, name: str) -> None:
+    """This worker scores on the device and, unless told, on its queue only."""
     try:
-        with engine.begin() as connection:
-            state = batches.fail_lost(connection, args[0], worker_name(), _cause(exception))
-        emit("process.died", batch=args[0], worker=worker_name(), state=state)
-    except DBAPIError as error:
-        emit("failure.not_recorded", batch=args[0], reason=" ".join(str(error.orig).split()))
-    finally:
-        engine.dispose()
+        found = device.find(name)
+    except UsageError as error:
+        raise click.UsageError(str(error)) from None
+    found.enter()
+    changes: dict[str, Any] = {"task_queues": [queue(found.queue)], "task_default_queue": found.queue}
+    if found.is_gpu:
+        # a forked process cannot use CUDA if its parent ever did; a spawned one shares nothing with it
+        changes |= {"worker_pool_start_method": "spawn", "worker_concurrency": device.GPU_PROCESSES}
+    app.conf.update(changes)

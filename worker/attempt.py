@@ -4,16 +4,16 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from core.errors import ClaimLost
+from core.errors import ClaimLost, DeviceMemoryError
 from core.events import emit
 from db import batches, careful, columns, quarantine, runs
 from db.batches import Claim
 from db.columns import Part, Timing
 from db.pending import PendingRows
 from db.quarantine import BadRow
-from models import outputs, scoring
-from models.contract import Model
-from worker.narrow import ALIKE_FROM, places
+from models import outputs
+from models.micro_batches import MicroBatches
+from worker.narrow import ALIKE_FROM, Scored, places
 from worker.runtime import Job, Runtime
 
 ERROR_CHARACTERS = 2_000
@@ -27,7 +27,7 @@ class Attempt:
 
     held: Claim
     job: Job
-    model: Model
+    model: MicroBatches
     w: Runtime
 
     @property
@@ -48,10 +48,19 @@ class Attempt:
 
     def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Query columns in, checked outputs out; no transaction is open here."""
-        scored = scoring.predict(self.model, self.job.binding.apply(rows))
+        scored = self.model.predict(self.job.binding.apply(rows))
         if not self.job.run.job.allow_nan:
             outputs.check_finite(scored)
         return scored
+
+    def require_memory(self, scored: Scored) -> None:
+        """Raises DeviceMemoryError when no row fitted, not even alone: that may be whoever else uses the device.
+
+        The last attempt waits no more: its rows are to blame.
+        """
+        failed = [row.error for row in scored.failed if isinstance(row.error, DeviceMemoryError)]
+        if failed and len(failed) == len(scored.failed) and not scored.predictions.num_rows and self.held.attempts_left:
+            raise failed[0]
 
     def commit(
         self, keys: pa.RecordBatch, scored: pa.RecordBatch, bad: tuple[BadRow, ...], timing: Timing | None

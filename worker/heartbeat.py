@@ -16,6 +16,7 @@ from core.settings import Settings, load_settings
 from core.stack import joined
 from db import batches, plan_lease, workers
 from db.engine import make_engine
+from worker import device
 
 POOLS = ("prefork", "solo")
 """Solo is for debugging; pools of threads would share one connection."""
@@ -99,7 +100,7 @@ class Pulse:
         name, ttl = worker_name(), self._settings.claim_ttl
         running = _running()
         with engine.begin() as connection:
-            workers.seen(connection, name, self._queues, "cpu", self._processes)
+            workers.seen(connection, name, self._queues, str(device.current()), self._processes)
         if running[SCORE]:
             with engine.begin() as connection:
                 batches.renew(connection, running[SCORE], name, ttl)

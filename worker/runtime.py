@@ -2,22 +2,27 @@
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import adbc_driver_manager
 from adbc_driver_manager.dbapi import Connection as DataConnection
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
+from core.events import emit
 from core.identity import worker_name
 from core.settings import Settings
-from db import pending, prediction_sets, runs, source, versions
+from db import device_limits, pending, prediction_sets, runs, source, versions
 from db.engine import data_connection, make_engine
 from db.prediction_sets import PredictionSet
 from db.runs import Run
 from db.source import Source
 from models import registry, store
 from models.binding import Binding, bind
-from models.contract import Model, Signature
+from models.contract import Signature
+from models.micro_batches import MicroBatches
+from worker import device
+from worker.device import Device
 
 MODELS_KEPT = 2
 """The published version and a candidate; older ones give their memory back."""
@@ -42,7 +47,7 @@ class Runtime:
     settings: Settings
     name: str = field(default_factory=worker_name)
     _runs: dict[int, Job] = field(default_factory=dict)
-    _models: dict[tuple[str, int], Model] = field(default_factory=dict)
+    _models: dict[tuple[str, int], MicroBatches] = field(default_factory=dict)
     _data: DataConnection | None = None
 
     @cached_property
@@ -75,15 +80,34 @@ class Runtime:
             self._runs[run_id] = self._read_job(run_id)
         return self._runs[run_id]
 
-    def model(self, version: versions.Version) -> Model:
+    def model(self, version: versions.Version) -> MicroBatches:
         """The loaded model; its file must have the digest that the ledger recorded."""
         key = (version.name, version.version)
         if key not in self._models:
             while len(self._models) >= MODELS_KEPT:
                 self._models.pop(next(iter(self._models)))
-            artifact = store.open_artifact(self.settings.artifacts, *key, version.digest)
-            self._models[key] = registry.load(artifact)
+            self._models[key] = self._load(version)
         return self._models[key]
+
+    def _load(self, version: versions.Version) -> MicroBatches:
+        """On this worker's device if the model knows it, with what its processes learned of how much fits."""
+        place, cache = self.settings.artifacts, self.settings.cache
+        artifact = store.open_artifact(place, version.name, version.version, version.digest, cache=cache)
+        placed = device.current().for_model(artifact.devices)
+        model = registry.load(artifact, placed.kind)
+        with self.engine.connect() as connection:
+            limit = device_limits.known(connection, version.name, version.version, placed.model)
+        emit("model.loaded", model=str(version), device=placed.name, hardware=placed.model, micro_batch_rows=limit)
+        return MicroBatches(model, limit, partial(self._learn, version, placed))
+
+    def _learn(self, version: versions.Version, placed: Device, rows: int) -> None:
+        """The next process starts with what fitted here. What cannot be written is found out again."""
+        emit("device.full", model=str(version), device=placed.name, hardware=placed.model, micro_batch_rows=rows)
+        try:
+            with self.engine.begin() as connection:
+                device_limits.learn(connection, version.name, version.version, placed.model, rows)
+        except DBAPIError as error:
+            emit("device_limit.not_recorded", model=str(version), reason=" ".join(str(error.orig).split()))
 
     def has_quarantine(self, set_id: int) -> bool:
         with self.engine.connect() as connection:

@@ -14,7 +14,7 @@ from db.batches import BatchId, Claim
 from db.careful import CHUNK_ROWS, Care
 from db.columns import Fetched, Timing
 from db.quarantine import BadRow
-from worker import narrow
+from worker import device, narrow
 from worker.attempt import Attempt, bad_row
 from worker.failure import record_failure
 from worker.fetching import fetch
@@ -37,7 +37,7 @@ class Outcome(StrEnum):
 def score_batch(batch_id: BatchId, w: Runtime) -> Outcome:
     """Score one batch; safe to call again with the same id. Raises what went wrong, after recording it."""
     with w.engine.begin() as connection:
-        held = batches.claim(connection, batch_id, w.name, w.settings.claim_ttl)
+        held = batches.claim(connection, batch_id, w.name, w.settings.claim_ttl, str(device.current()))
     if held is None:
         return Outcome.SKIPPED
     try:
@@ -102,6 +102,7 @@ def _part(a: Attempt, fetched: Fetched, bad: tuple[BadRow, ...], care: Care, clo
     started = time.perf_counter()
     with within(settings.batch_time_limit if care is Care.WHOLE else settings.chunk_time_limit):
         scored = narrow.score(a.predict, fetched.rows, a.alike_from)
+    a.require_memory(scored)
     clock.predict += time.perf_counter() - started
     keys = fetched.keys if scored.indices is None else fetched.keys.take(pa.array(scored.indices, pa.int64()))
     bad += tuple(bad_row(fetched.keys, failed.index, failed.error) for failed in scored.failed)
@@ -116,6 +117,7 @@ def _row_by_row(a: Attempt, fetched: Fetched, bad: tuple[BadRow, ...]) -> int:
         a.probe(fetched.keys, i)
         with within(a.w.settings.row_time_limit):
             scored = narrow.score(a.predict, fetched.rows.slice(i, 1))
+        a.require_memory(scored)
         failed = tuple(bad_row(fetched.keys, i, f.error) for f in scored.failed)
         keys = fetched.keys.slice(i, 0 if failed else 1)
         total += store(a, keys, scored.predictions, failed, None)

@@ -19,13 +19,16 @@ BROKEN_PIPE = 141
 """Exit code when the reader of our output is gone, as shells expect it."""
 
 _COMMANDS = {
-    "ops.cli.stack": ("up", "demo", "worker"),
+    "ops.cli.stack": ("up", "demo"),
+    "ops.cli.worker": ("worker",),
     "ops.cli.setup": ("migrate", "apply", "check"),
     "ops.cli.enqueue": ("plan", "enqueue"),
     "ops.cli.look": ("runs", "show", "failures"),
     "ops.cli.watch": ("watch",),
     "ops.cli.act": ("requeue", "cancel", "pause", "resume"),
-    "ops.cli.models": ("models", "publish", "rollback"),
+    "ops.cli.models": ("models",),
+    "ops.cli.versions": ("publish", "rollback"),
+    "ops.cli.predict": ("predict",),
     "ops.cli.psql": ("psql",),
 }
 _HOMES = {name: home for home, names in _COMMANDS.items() for name in names}

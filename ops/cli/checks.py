@@ -113,7 +113,8 @@ def _job(p: Producer, job: Job) -> str | Finding:
 
 
 def _model(p: Producer, version: Version) -> str:
-    store.open_artifact(p.settings.artifacts, version.name, version.version, version.digest)
+    place, cache = p.settings.artifacts, p.settings.cache
+    store.open_artifact(place, version.name, version.version, version.digest, cache=cache)
     return f"{version.format}, digest {version.digest[:12]}{', published' * version.published}"
 
 

@@ -20,7 +20,7 @@ from producer.context import Producer
 RUN_COLUMNS = ("id", "job", "model", "model_version", "state", "rows_planned", "rows_scored", "rows_failed",
                "created_at", "finished_at", "reason")  # fmt: skip
 BATCH_COLUMNS = ("id", "number", "state", "rows_planned", "rows_scored", "rows_failed", "attempt", "claimed_by",
-                 "fetch_seconds", "predict_seconds", "commit_seconds", "error")  # fmt: skip
+                 "device", "fetch_seconds", "predict_seconds", "commit_seconds", "error")  # fmt: skip
 FAILURE_COLUMNS = ("kind", "run", "count", "rows", "example", "error")
 FIRST_KEYS = 10
 

@@ -1,20 +1,25 @@
-"""`models`, `publish`, `rollback`: versions of models, and which one is shown."""
+"""`models list` and `models add`: what versions of models there are."""
+
+from typing import Any
 
 import click
+from sqlalchemy import Connection
 
 from core.errors import UsageError
-from db import status, versions
+from db import jobs, shares, status, versions
 from models.contract import Given
 from ops.cli import show
 from ops.cli.context import database, whoami
+from ops.cli.versions import compare, drop
 from producer import publish as publishing
+from producer.agreement import share
 
-COLUMNS = ("model", "format", "published_at", "digest", "rows_scored", "added_at", "added_by")
+COLUMNS = ("model", "format", "published_at", "digest", "rows_scored", "done", "added_at", "added_by")
 
 
 @click.group()
 def models() -> None:
-    """List or add versions of models.
+    """List, add, compare or drop versions of models.
 
     \b
     Example:
@@ -22,37 +27,56 @@ def models() -> None:
     """
 
 
+models.add_command(compare)
+models.add_command(drop)
+
+
 @models.command("list")
 @click.option("--name", help="Versions of this model only.")
 @show.as_json
 def list_versions(name: str | None, as_json: bool) -> None:
-    """List the versions of all models; the published ones have a date.
+    """List the versions of all models, and since when the published ones are.
+
+    DONE is the share that a version scored of the rows that the model's jobs have now.
 
     \b
     Example:
         scorebeat models list --name iris
     """
     with database() as p, p.engine.connect() as connection:
-        found = versions.listing(connection, name)
-        scored = status.rows_scored_by(connection)
-    rows = [
+        rows = _listed(connection, name)
+    if as_json:
+        show.print_json(rows)
+        return
+    shown = [
+        row | {"digest": row["digest"][:12], "done": None if row["done"] is None else share(row["done"])}
+        for row in rows
+    ]
+    show.table(shown, COLUMNS, "there are no models yet; `scorebeat models add FILE --name NAME` adds one")
+
+
+def _listed(connection: Connection, name: str | None) -> list[dict[str, Any]]:
+    found = versions.listing(connection, name)
+    names = {v.name for v in found}
+    users = [row.job for row in jobs.listing(connection) if row.job.model_name in names]
+    counted = {job.name: shares.rows_of(connection, job) for job in users}
+    rows = {job: count for job, count in counted.items() if count is not None}
+    scored = status.rows_scored_by(connection)
+    return [
         {
             "model": str(v),
             "name": v.name,
             "version": v.version,
             "format": v.format,
             "published_at": v.published_at if v.published else None,
-            "digest": v.digest if as_json else v.digest[:12],
+            "digest": v.digest,
             "rows_scored": scored.get((v.name, v.version), 0),
+            "done": shares.done(connection, v.name, v.version, users, rows),
             "added_at": v.added_at,
             "added_by": v.added_by,
         }
         for v in found
     ]
-    if as_json:
-        show.print_json(rows)
-    else:
-        show.table(rows, COLUMNS, "there are no models yet; `scorebeat models add FILE --name NAME` adds one")
 
 
 @models.command("add")
@@ -110,41 +134,6 @@ def add_version(
         click.echo(
             f"score it with `scorebeat enqueue JOB --model {version}`, show it with `scorebeat publish {version}`"
         )
-
-
-@click.command()
-@click.argument("version", metavar="NAME/V")
-def publish(version: str) -> None:
-    """Show version V of model NAME, and score it from now on, in every job that follows the model.
-
-    \b
-    Example:
-        scorebeat publish iris/4
-    """
-    name, slash, number = version.rpartition("/")
-    if not slash or not number.isascii() or not number.isdecimal() or len(number) > 9:
-        raise UsageError(f"{version!r} is not a version of a model; expected one such as iris/4")
-    with database() as p:
-        switched = publishing.publish(p, name, int(number), whoami())
-    click.echo(f"model {name}/{int(number)} is published; {_switched(switched)}")
-
-
-@click.command()
-@click.argument("name")
-def rollback(name: str) -> None:
-    """Publish the version of model NAME that was published before today's.
-
-    \b
-    Example:
-        scorebeat rollback iris
-    """
-    with database() as p:
-        version, switched = publishing.rollback(p, name, whoami())
-    click.echo(f"model {version} is published again; {_switched(switched)}")
-
-
-def _switched(jobs: list[str]) -> str:
-    return f"jobs that show it: {', '.join(jobs)}" if jobs else "no job follows the model"
 
 
 def _names(option: str, text: str | None) -> tuple[str, ...]:

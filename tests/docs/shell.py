@@ -56,7 +56,7 @@ class Reader:
             for command in given:
                 self._repeat(command)
         else:
-            wanted = 1 if block.note == "ends with 1" else 0
+            wanted = int(block.note.removeprefix("ends with ")) if block.note.startswith("ends with ") else 0
             for command, (code, output) in zip(given, self._run(given), strict=True):
                 _compare(command, code, output, wanted)
 

@@ -1,6 +1,7 @@
 """A model file that was altered after it was recorded is never loaded."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +21,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 def test_nothing_is_scored_by_an_altered_model_and_a_restored_one_scores_all(system: System) -> None:
     job = system.job("altered")
-    file = system.settings.artifacts / MODEL / "1" / "model.skops"
+    file = Path(system.settings.artifacts) / MODEL / "1" / "model.skops"
     original = file.read_bytes()
     file.write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
 

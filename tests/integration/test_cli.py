@@ -157,7 +157,7 @@ def test_a_cancelled_run_ends_watch_with_1_and_keeps_its_rows_pending(scorebeat:
 
 
 def test_failures_are_grouped_and_requeue_puts_them_back(scorebeat: Cli, job: str, producer: Producer) -> None:
-    file = next(producer.settings.artifacts.glob("adder/1/*.skops"))
+    file = next(Path(producer.settings.artifacts).glob("adder/1/*.skops"))
     good = file.read_bytes()
     file.write_bytes(good + b"altered")
     scorebeat("enqueue", job)

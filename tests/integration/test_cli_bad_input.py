@@ -38,7 +38,7 @@ def test_an_unknown_run_is_refused(scorebeat: Cli, command: list[str]) -> None:
         (["show", "1", "--keys"], ["--keys goes with --batch"]),
         (["worker"], ["--device cpu, or --control"]),
         (["worker", "--control", "--device", "cpu"], ["--control goes without"]),
-        (["worker", "--device", "cuda:0"], ["not available in this version"]),
+        (["worker", "--device", "gpu"], ["--device gpu is unknown", "cuda:0"]),
         (["worker", "--device", "tpu"], ["tpu is unknown"]),
         (["worker", "--device", "cpu", "--queue", "control"], ["scorebeat worker --control"]),
         (["worker", "--device", "cpu", "--queue", "x;y"], ["cannot name a queue"]),

@@ -86,7 +86,7 @@ def test_apply_tells_what_changed_and_stores_a_job_whose_model_is_to_come(
 @pytest.mark.usefixtures("job")
 def test_check_finds_everything_in_order_and_what_is_not(scorebeat: Cli, producer: Producer) -> None:
     good = scorebeat("check")
-    file = next(producer.settings.artifacts.glob("adder/1/*.skops"))
+    file = next(Path(producer.settings.artifacts).glob("adder/1/*.skops"))
     file.write_bytes(b"altered")
     bad = scorebeat("check", "--json")
 

@@ -23,8 +23,13 @@ from worker.celery import app
 
 @app.task(name="tell")
 def tell(path):
+    import importlib.util
     import numpy, sklearn.linear_model  # what a model needs, imported as late as a model is loaded
     import threadpoolctl
+
+    for name in ("torch", "xgboost", "lightgbm"):  # those that are installed
+        if importlib.util.find_spec(name):
+            importlib.import_module(name)
 
     told = {"threads": [pool["num_threads"] for pool in threadpoolctl.threadpool_info()], "environ": dict(os.environ)}
     made = pathlib.Path(path + ".new")

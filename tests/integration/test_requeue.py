@@ -1,6 +1,7 @@
 """Requeue: what failed is tried again, all of it or a part, once, whoever asks and however often."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -191,14 +192,14 @@ def test_a_failed_run_waits_while_another_run_of_the_job_is_open(points: Points,
 
 def test_a_model_version_that_is_gone_says_so_and_loses_nothing(points: Points, partial: tuple[Job, int]) -> None:
     job, run = partial
-    (points.settings.artifacts / MODEL).rename(points.folder / "gone")
+    (Path(points.settings.artifacts) / MODEL).rename(points.folder / "gone")
     points.runtime = Runtime(points.settings, name="w2")
 
     requeue(points.producer, run, "ann")
 
     assert points.work(run) is RunState.PARTIAL
     assert "is not there: restore the folder" in points.batches(run, "error")[-1]
-    (points.folder / "gone").rename(points.settings.artifacts / MODEL)
+    (points.folder / "gone").rename(Path(points.settings.artifacts) / MODEL)
     requeue(points.producer, run, "ann")
     points.work(run)
     assert_accounted(points.engine, job, dict.fromkeys(BAD, "ValueError"))

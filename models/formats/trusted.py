@@ -17,6 +17,7 @@ _SKLEARN = (
     "cluster._bisect_k_means._BisectingTree",
     "cluster._kmeans._kmeans_single_elkan",
     "cluster._kmeans._kmeans_single_lloyd",
+    "compose._column_transformer.make_column_selector",
     "feature_selection._univariate_selection.chi2",
     "feature_selection._univariate_selection.f_classif",
     "feature_selection._univariate_selection.f_regression",
@@ -56,5 +57,9 @@ _SKLEARN = (
     "neighbors._kd_tree.KDTree64",
     "neural_network._stochastic_optimizers.AdamOptimizer",
     "neural_network._stochastic_optimizers.SGDOptimizer",
+    "utils._bunch.Bunch",
+    "utils.validation.check_array",
 )
-TRUSTED = frozenset({f"sklearn.{name}" for name in _SKLEARN} | {"numpy.dtype", "numpy.mean"})
+# a partial calls what is trusted anyway; boosting over a DataFrame's categories has one of check_array
+_OTHERS = {"collections.OrderedDict", "functools.partial", "numpy.dtype", "numpy.mean", "numpy.number"}
+TRUSTED = frozenset({f"sklearn.{name}" for name in _SKLEARN} | _OTHERS)

@@ -14,6 +14,7 @@ from core.errors import ModelError, StoreError
 from models.artifact import Artifact
 from models.columns import LABEL, output_schema
 from models.contract import Described, Given, Input, Model, Signature
+from models.formats.tensors import arrays, fields
 from models.matrix import Matrix, matrix, no_nulls
 from models.registry import copy_file
 from models.samples import sample
@@ -23,8 +24,6 @@ DEVICES = ("cpu",)
 take = copy_file
 CLASSES = "classes"
 """Key of the file's metadata that names the probabilities' columns, as a JSON list."""
-WIDE = 64
-"""A tensor with more values a row is stored as one array column: an embedding, not named columns."""
 _TRIAL_ROWS = 2
 
 
@@ -55,12 +54,12 @@ def inspect(path: Path, given: Given) -> Described:
     session = _session(path)
     wanted = _inputs(session, given.inputs, path.name)
     found = OnnxModel(session, pa.schema([])).run(sample(Signature(wanted, pa.schema([])), _TRIAL_ROWS))
-    fields = [
-        field
+    columns = [
+        column
         for put, values in zip(session.get_outputs(), found, strict=True)
-        for field in _fields(put, values, _classes(session), path.name)
+        for column in _fields(put, values, _classes(session), path.name)
     ]
-    return Described(Signature(wanted, output_schema(fields, given.outputs, path.name)))
+    return Described(Signature(wanted, output_schema(columns, given.outputs, path.name)))
 
 
 def load(artifact: Artifact, device: str) -> Model:
@@ -80,8 +79,8 @@ class OnnxModel:
     def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         if not rows.num_rows:  # some operators refuse a tensor without rows
             return pa.RecordBatch.from_pylist([], schema=self.outputs)
-        arrays = [array for values in self.run(rows) for array in _arrays(values)]
-        return pa.RecordBatch.from_arrays(arrays, names=self.outputs.names)
+        columns = [column for values in self.run(rows) for column in _arrays(values)]
+        return pa.RecordBatch.from_arrays(columns, names=self.outputs.names)
 
     def run(self, rows: pa.RecordBatch) -> list[Any]:
         """The session's outputs for the model's inputs."""
@@ -166,24 +165,14 @@ def _fields(put: Any, values: Any, classes: list[str], file: str) -> list[tuple[
             f"{file}: output {put.name} is {put.type} of shape {list(shape)} for {_TRIAL_ROWS} rows, but an "
             f"output must be [rows] or [rows, values] of {', '.join(_TENSORS)}"
         )
-    arrow, width = _TENSORS[put.type].arrow, (*shape, 1)[1]
-    if width > WIDE:
-        return [(name, pa.list_(arrow))]
-    if width == 1:
-        return [(name, arrow)]
-    names = classes if len(classes) == width else [f"{name}_{at}" for at in range(width)]
-    return [(each, arrow) for each in names]
+    return fields(name, _TENSORS[put.type].arrow, (*shape, 1)[1], classes)
 
 
 def _arrays(values: Any) -> list[pa.Array]:
     """The columns of one output: a tensor of [rows] or [rows, values], or skl2onnx's list of maps."""
     if isinstance(values, list):
         values = np.array([list(row.values()) for row in values], dtype=np.float32)
-    if values.ndim == 2 and values.shape[1] > WIDE:
-        flat = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
-        return [flat.cast(pa.list_(flat.type.value_type))]
-    columns = np.asfortranarray(values.reshape(len(values), -1))
-    return [pa.array(column) for column in columns.T]
+    return arrays(values)
 
 
 def _names(puts: Sequence[Any]) -> str:

@@ -1,0 +1,137 @@
+"""Two prediction sets side by side: how far they agree, how much they cover, whether one says anything at all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+from db import views
+from db.prediction_sets import RESERVED, PredictionSet
+from db.source import Source
+from db.sql import ident, same_key, subquery
+from db.tables import PREDICTIONS
+
+_NUMBERS = frozenset({"int2", "int4", "int8", "float4", "float8"})
+_LISTS = frozenset({"_float4", "_float8"})
+_LABEL = "label"
+"""The difference of two classes means nothing, even where they are numbers."""
+
+
+@dataclass(frozen=True)
+class OutputAgreement:
+    """One output over the rows that both sets have; None where it has no meaning, or there are no such rows."""
+
+    output: str
+    equal: float | None
+    """Share of rows with the same value; NULL is NULL's, NaN NaN's."""
+    largest_difference: float | None
+    """Absolute; of elements, where the output is a list. NaN where one set alone has NaN."""
+    mean_difference: float | None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A set beside another; rows are those that readers would see."""
+
+    rows: int
+    rows_other: int
+    rows_both: int
+    outputs: tuple[OutputAgreement, ...]
+    """Those that both have."""
+    only: tuple[str, ...]
+    only_other: tuple[str, ...]
+    changed: tuple[str, ...]
+    """Of types that cannot be compared: `label text, was bigint`."""
+
+
+@dataclass(frozen=True)
+class _Columns:
+    keys: tuple[str, ...]
+    outputs: dict[str, str]
+    """Name to `pg_type.typname`, in column order."""
+
+
+def compare(connection: Connection, one: PredictionSet, other: PredictionSet) -> Agreement:
+    """How far the sets agree, in one pass over both."""
+    mine, theirs = _columns(connection, one), _columns(connection, other)
+    shared = [name for name in mine.outputs if name in theirs.outputs]
+    alike = [name for name in shared if _comparable(mine.outputs[name], theirs.outputs[name])]
+    asked = [part for name in alike for part in _asked(name, mine.outputs[name])]
+    on = " AND ".join(f"x.{ident(key)} = y.{ident(key)}" for key in mine.keys)
+    found = connection.exec_driver_sql(
+        f"SELECT (SELECT count(*) {views.rows(one)}), (SELECT count(*) {views.rows(other)}),"
+        f" {', '.join(['count(*)', *asked])}"
+        f" FROM (SELECT * {views.rows(one)}) AS x JOIN (SELECT * {views.rows(other)}) AS y ON {on}"
+    ).one()
+    rows, rows_other, both, *values = found
+    outputs = [OutputAgreement(name, *values[3 * i : 3 * i + 3]) for i, name in enumerate(alike)]
+    return Agreement(
+        rows,
+        rows_other,
+        both,
+        tuple(outputs),
+        tuple(name for name in mine.outputs if name not in theirs.outputs),
+        tuple(name for name in theirs.outputs if name not in mine.outputs),
+        tuple(f"{n} {mine.outputs[n]}, was {theirs.outputs[n]}" for n in shared if n not in alike),
+    )
+
+
+def covered(connection: Connection, source: Source, one: PredictionSet | None, other: PredictionSet) -> tuple[int, int]:
+    """Rows of the query, as it is now, that `other` has, and how many of them `one` has too.
+
+    What left the query is not counted: no new version could score it.
+    """
+    mine = f"SELECT * {views.rows(one)}" if one else f"SELECT * {views.rows(other)} AND false"
+    first = ident(source.keys[0].name)
+    found = connection.exec_driver_sql(
+        f"SELECT count(*), count(x.{first}) FROM {subquery(source.query)}"
+        f" JOIN (SELECT * {views.rows(other)}) AS y ON {same_key(source.keys, 'q', 'y')}"
+        f" LEFT JOIN ({mine}) AS x ON {same_key(source.keys, 'q', 'x')}"
+    ).one()
+    return found[0], found[1]
+
+
+def is_constant(connection: Connection, one: PredictionSet, least: int) -> bool:
+    """Every output has one and the same value in all rows, and these are `least` or more."""
+    outputs = _columns(connection, one).outputs
+    same = [f"bool_and(x.{ident(name)} IS NOT DISTINCT FROM y.{ident(name)})" for name in outputs]
+    rows, *alike = connection.exec_driver_sql(
+        f"SELECT {', '.join(['count(*)', *same])} FROM (SELECT * {views.rows(one)}) AS x"
+        f" CROSS JOIN (SELECT * {views.rows(one)} LIMIT 1) AS y"
+    ).one()
+    return bool(rows >= least and all(alike))
+
+
+def _comparable(one: str, other: str) -> bool:
+    return one == other or any({one, other} <= kinds for kinds in (_NUMBERS, _LISTS))
+
+
+def _asked(name: str, kind: str) -> Sequence[str]:
+    """Share of equal values, largest and mean difference."""
+    x, y = f"x.{ident(name)}", f"y.{ident(name)}"
+    equal = f"avg(({x} IS NOT DISTINCT FROM {y})::int)::float8"
+    if kind in _LISTS:
+        each = f"(SELECT {{}}({_difference('a', 'b')}) FROM unnest({x}, {y}) AS u (a, b))"
+        return equal, f"max({each.format('max')})", f"avg({each.format('avg')})"
+    if kind in _NUMBERS and name != _LABEL:
+        return equal, f"max({_difference(x, y)})", f"avg({_difference(x, y)})"
+    return equal, "NULL", "NULL"
+
+
+def _difference(x: str, y: str) -> str:
+    return f"CASE WHEN {x} IS NOT DISTINCT FROM {y} THEN 0 ELSE abs({x}::float8 - {y}::float8) END"
+
+
+def _columns(connection: Connection, found: PredictionSet) -> _Columns:
+    rows = connection.execute(
+        text(
+            "SELECT a.attname, t.typname, coalesce(a.attnum = ANY (i.indkey), false) FROM pg_attribute a"
+            " JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary"
+            " JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = :schema AND c.relname = :table AND a.attnum > 0 AND NOT a.attisdropped"
+            " ORDER BY a.attnum"
+        ),
+        {"schema": PREDICTIONS, "table": found.table_name},
+    ).all()
+    outputs = {name: kind for name, kind, is_key in rows if not is_key and name not in RESERVED}
+    return _Columns(tuple(name for name, _, is_key in rows if is_key), outputs)

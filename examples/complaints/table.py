@@ -1,0 +1,41 @@
+"""The example's table `complaints`, as a bank's regulator would keep it."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from itertools import islice
+
+from sqlalchemy import BigInteger, Column, Date, Identity, MetaData, Table, Text, func, insert, select
+from sqlalchemy.engine import Connection
+
+from examples.complaints.data import Complaint
+
+LOCK = 2_015_150
+"""Advisory lock: two set-ups at once fill the table once."""
+AT_ONCE = 5_000
+
+metadata = MetaData()
+complaints = Table(
+    "complaints",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("received", Date, nullable=False),
+    Column("product", Text, nullable=False),
+    Column("consumer_complaint_narrative", Text, comment="NULL where the consumer gave none"),
+)
+
+
+def create(connection: Connection) -> None:
+    """Make the table unless it is there."""
+    metadata.create_all(connection)
+
+
+def fill(connection: Connection, new: Iterable[Complaint]) -> int:
+    """Store the complaints unless there are any; answers how many were stored. Safe to repeat, also at once."""
+    connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+    if connection.execute(select(complaints.c.id).limit(1)).first() is not None:
+        return 0
+    count, rows = 0, iter(new)
+    while some := [asdict(each) for each in islice(rows, AT_ONCE)]:
+        connection.execute(insert(complaints), some)
+        count += len(some)
+    return count

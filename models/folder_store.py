@@ -1,0 +1,108 @@
+"""A store that is a folder: `<name>/<version>/model.toml` beside the model's files, taken by one atomic rename."""
+
+import errno
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from core.errors import ModelError, StoreError
+from models.artifact import Artifact, digest
+
+_VERSION = re.compile(r"[1-9][0-9]*")
+
+
+def new_draft(store: Path) -> Path:
+    """An empty folder in the store that nobody takes for a version."""
+    draft = store / f".adding-{uuid.uuid4().hex}"
+    try:
+        draft.mkdir(parents=True)
+    except OSError as error:
+        raise StoreError(f"the store {store} cannot be written: {error.strerror}") from error
+    return draft
+
+
+def versions(store: Path, name: str) -> list[int]:
+    """The versions of a model that lie in the store, in ascending order."""
+    home = store / name
+    found = home.iterdir() if home.is_dir() else ()
+    return sorted(int(f.name) for f in found if _VERSION.fullmatch(f.name) and f.is_dir())
+
+
+def keep(store: Path, fresh: Artifact, recorded: Mapping[int, str]) -> Artifact:
+    """The draft becomes the next version, unless the newest one has the same files and is not recorded otherwise."""
+    there = versions(store, fresh.name)
+    for newest in there[-1:]:
+        same = _digest(store / fresh.name / str(newest), f"{fresh.name}/{newest}") == fresh.digest
+        if same and recorded.get(newest, fresh.digest) == fresh.digest:
+            return replace(fresh, version=newest, folder=store / fresh.name / str(newest))
+    return _take_number(store / fresh.name, fresh, max([0, *recorded, *there]) + 1)
+
+
+def find(store: Path, name: str, version: int, recorded: str) -> Path:
+    """The version's folder, verified. Raises ModelError when it is not there, or not as recorded."""
+    folder = store / name / str(version)
+    if not folder.is_dir():
+        raise ModelError(
+            f"model {name}/{version} is recorded, but {folder} is not there: restore the folder, set "
+            "SCOREBEAT_ARTIFACTS to the store that has it, or add the model again"
+        )
+    found = _digest(folder, f"{name}/{version}")
+    if found != recorded:
+        raise ModelError(
+            f"model {name}/{version} was altered or damaged after it was added: expected digest "
+            f"{recorded[:12]}, found {found[:12]} in {folder}. It was not loaded; restore the folder, "
+            "or add the model as a new version and publish that"
+        )
+    return folder
+
+
+def remove(store: Path, name: str, version: int) -> None:
+    """Delete the version's files, at once for those who look; safe to repeat."""
+    gone = store / f".dropped-{uuid.uuid4().hex}"
+    try:
+        (store / name / str(version)).rename(gone)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StoreError(f"{store / name / str(version)} cannot be deleted: {error.strerror}") from error
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def _take_number(home: Path, fresh: Artifact, version: int) -> Artifact:
+    for path in (*fresh.folder.rglob("*"), fresh.folder):
+        _sync(path)
+    home.mkdir(exist_ok=True)
+    while not _renamed(fresh.folder, home / str(version)):
+        version += 1  # another process took that number in between
+    _sync(home)
+    _sync(home.parent)
+    return replace(fresh, version=version, folder=home / str(version), is_new=True)
+
+
+def _renamed(draft: Path, target: Path) -> bool:
+    try:
+        draft.rename(target)  # atomic; refused when the target is a folder that is not empty
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            return False
+        raise StoreError(f"{target} cannot be made: {error.strerror}") from error
+    return True
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _digest(folder: Path, model: str) -> str:
+    try:
+        return digest(folder)
+    except OSError as error:
+        raise ModelError(f"model {model}: {error.filename or folder} cannot be read: {error.strerror}") from error

@@ -1,0 +1,149 @@
+"""What models of XGBoost and LightGBM share: inputs, outputs, and a first opening in a process that may die of it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from core.errors import ModelError, StoreError
+from models.artifact import Artifact
+from models.columns import output_schema
+from models.contract import Described, Given, Input, Model, Signature
+from models.formats.labels import Labels
+from models.formats.tensors import arrays, class_arrays, class_fields, fields
+from models.given import classes_of, named_inputs
+from models.matrix import Matrix, matrix
+
+_MOST = 120
+"""Seconds."""
+_PLACE = re.compile(r"^\[[\d:]+\] \S+: ")
+"""A time and a line of the library's source."""
+
+
+@dataclass(frozen=True)
+class Booster:
+    """An opened model, as far as columns need to know it."""
+
+    names: Sequence[str]
+    """Of its inputs; none where the file has none."""
+    count: int
+    """Of its inputs."""
+    classes: int
+    """A classifier's number of classes, else 0."""
+    arrow: pa.DataType
+    """Of inputs and outputs alike, with the NumPy type beside it."""
+    numpy: type[np.floating]
+    score: Callable[[Matrix], Matrix]
+    """[rows, count] to [rows], or to [rows, values]; of two classes the second's probability alone."""
+
+
+def try_to_open(opening: str, path: Path, library: str) -> None:
+    """Run the Python text `opening`, with `path` as its argument, in a process of its own.
+
+    The libraries end the whole process on some damaged files (tried: a .ubj cut short, a .txt cut short).
+    Raises ModelError with what the library said, or with the signal that ended the process.
+    """
+    command = [sys.executable, "-c", opening, str(path.absolute())]
+    try:
+        done = subprocess.run(
+            command, cwd=path.parent, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+            errors="replace", timeout=_MOST, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise ModelError(f"{path.name} is not read by {library} within {_MOST} s") from None
+    if done.returncode:
+        raise ModelError(
+            f"{path.name} cannot be read by {library}: {_reason(done)}. It is damaged, of a newer version, or no "
+            "such model; write it again with save_model"
+        )
+
+
+def describe(booster: Booster, given: Given, file: str) -> Described:
+    """The signature of a model; a classifier's classes are numbers unless given.
+
+    Raises StoreError when what is given does not fit the model.
+    """
+    columns = fields("value", booster.arrow, _width(booster))
+    classes: list[str] = []
+    if booster.classes:
+        classes = classes_of(given.classes, booster.classes, file)
+        columns = class_fields(_classes(classes, booster), booster.arrow)
+    elif given.classes:
+        raise StoreError(f"{file} is no classifier: leave --classes out")
+    wanted = _inputs(booster, given.inputs, file)
+    return Described(
+        Signature(wanted, output_schema(columns, given.outputs, file)), {"classes": classes} if classes else {}
+    )
+
+
+def model_of(booster: Booster, artifact: Artifact) -> Model:
+    """The model behind an artifact that `describe` described."""
+    if booster.classes:
+        return ClassModel(booster, artifact)
+    return ValueModel(booster, artifact.signature.outputs)
+
+
+class ValueModel:
+    """A regressor or ranker: `value`, or a column a target. NULL reaches it as NaN, which means missing."""
+
+    def __init__(self, booster: Booster, outputs: pa.Schema) -> None:
+        self.booster = booster
+        self.outputs = outputs
+
+    def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        if not rows.num_rows:
+            return pa.RecordBatch.from_pylist([], schema=self.outputs)
+        scores = self.booster.score(matrix(rows, self.booster.numpy, "C"))
+        return pa.RecordBatch.from_arrays(self.columns(scores), names=self.outputs.names)
+
+    def columns(self, scores: Matrix) -> list[pa.Array]:
+        """The output columns of what the booster gave."""
+        return arrays(scores)
+
+
+class ClassModel(ValueModel):
+    """A classifier: its label, the class of the highest probability, then one column a class."""
+
+    def __init__(self, booster: Booster, artifact: Artifact) -> None:
+        super().__init__(booster, artifact.signature.outputs)
+        self.classes = _classes(artifact.options.get("classes", []), booster)
+        self.labels = Labels(self.classes)
+
+    def columns(self, scores: Matrix) -> list[pa.Array]:
+        probabilities = scores if scores.ndim == 2 else np.column_stack([1 - scores, scores])
+        return class_arrays(self.labels, probabilities, lambda near: self.classes[probabilities[near].argmax(axis=1)])
+
+
+def _reason(done: "subprocess.CompletedProcess[str]") -> str:
+    if done.returncode < 0:
+        return f"reading it ended the process with {signal.Signals(-done.returncode).name}"
+    said = (done.stdout or done.stderr).strip().splitlines() or ["no reason given"]
+    return _PLACE.sub("", said[-1])[:300]
+
+
+def _classes(given: Sequence[str], booster: Booster) -> Matrix:
+    return np.asarray(given) if given else np.arange(booster.classes)
+
+
+def _width(booster: Booster) -> int:
+    found = booster.score(np.zeros((1, booster.count), dtype=booster.numpy))
+    return 1 if found.ndim == 1 else int(found.shape[1])
+
+
+def _inputs(booster: Booster, given: Sequence[str], file: str) -> tuple[Input, ...]:
+    names = given or booster.names
+    if not names:
+        return (Input("features", booster.arrow, booster.count),)
+    inputs = named_inputs(names, booster.arrow) if given else tuple(Input(n, booster.arrow) for n in names)
+    if sum(i.length or 1 for i in inputs) != booster.count:
+        raise StoreError(f"{file} wants {booster.count} inputs, but --inputs names {len(inputs)}: {', '.join(names)}")
+    if wrong := [str(i) for i in inputs if pa.types.is_string(i.type) or pa.types.is_temporal(i.type)]:
+        raise StoreError(f"{file}: --inputs: {', '.join(wrong)}: trees take numbers only")
+    return inputs

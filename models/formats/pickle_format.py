@@ -1,0 +1,67 @@
+"""scikit-learn models in pickle and joblib files, which run code when they are opened: only where that is allowed."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import joblib
+
+from core.errors import ModelError, StoreError
+from models.artifact import Artifact
+from models.contract import Described, Given, Model
+from models.formats.sklearn_models import describe, ready
+from models.registry import copy_file
+
+NAME = "pickle"
+DEVICES = ("cpu",)
+
+
+def take(source: str, draft: Path, given: Given) -> str:
+    """As `Format.take`. Raises StoreError unless code was allowed; the file is not opened before that."""
+    _require_permission(source, given)
+    return copy_file(source, draft, given)
+
+
+def inspect(path: Path, given: Given) -> Described:
+    """What the model in this file wants and gives.
+
+    Raises StoreError for a model that cannot be used or may not be opened, ModelError for a damaged file.
+    """
+    _require_permission(path.name, given)
+    return describe(_open(path), given, path.name)
+
+
+def load(artifact: Artifact, device: str) -> Model:
+    """The model, ready to score: that it may run code was said when it was added, and its digest is the same.
+
+    Raises ModelError when the file is damaged, or needs what is not installed here.
+    """
+    del device
+    return ready(_open(artifact.path), artifact)
+
+
+def _require_permission(source: str, given: Given) -> None:
+    if NAME in given.code:
+        return
+    target = Path(source).with_suffix(".skops").name
+    convert = f"import joblib, skops.io; skops.io.dump(joblib.load({json.dumps(source)}), {json.dumps(target)})"
+    raise StoreError(
+        f"{Path(source).name} is a pickle, which runs code of its writer's choice when it is opened; it was not "
+        f"opened. Convert it where you trust it: python -c {shlex.quote(convert)}. Or add it with --allow-code "
+        "pickle: then whoever could write the file can do on every worker what the worker can"
+    )
+
+
+def _open(path: Path) -> Any:
+    try:
+        return joblib.load(path)  # reads plain pickles, too
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"{path.name} refers to the module {error.name}, which cannot be imported here: install the package "
+            "that has it, on every worker"
+        ) from error
+    except Exception as error:  # what a pickle does when it is opened may fail in any way
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        hint = ". Classes of a script are not in its pickles: write the file with cloudpickle" * ("__main__" in reason)
+        raise ModelError(f"{path.name} cannot be read as a pickle: {reason}{hint}") from error

@@ -1,0 +1,80 @@
+"""Finds the source of a Python module without importing it, and copies it with the files that it opens."""
+
+import importlib.util
+import shutil
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+
+from core.errors import StoreError
+
+CODE = "code"
+FILES = "files"
+_UNWANTED = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
+
+
+def copy_code(module: str, target: Path) -> None:
+    """Copy a module's file, or the whole package that it is in, into the new folder `target`.
+
+    It is looked for in the current folder, then where Python looks. Raises StoreError when it is not there or
+    has no source.
+    """
+    top = module.partition(".")[0]
+    whole = _file(_find(top), top)
+    if whole.name == "__init__.py":
+        _require(module, top, whole.parent)
+        _copy(whole.parent, target / top)
+    elif module != top:
+        raise StoreError(f"{module} is not there: {whole} is a module, not a package")
+    else:
+        target.mkdir()
+        _copy(whole, target / whole.name)
+
+
+def copy_files(files: Sequence[str], target: Path) -> None:
+    """Copy files and folders into the new folder `target`, under their own names. Raises StoreError."""
+    target.mkdir()
+    for file in files:
+        path = Path(file)
+        if not path.exists():
+            raise StoreError(f"--file {file}: there is no such file")
+        if (target / path.name).exists():
+            raise StoreError(f"--file {file}: a file called {path.name} was given already; rename one of them")
+        _copy(path.resolve(), target / path.name)
+
+
+def _find(top: str) -> ModuleSpec:
+    spec = PathFinder.find_spec(top, [str(Path.cwd()), *sys.path])
+    try:
+        spec = spec or importlib.util.find_spec(top)  # also what an import hook finds; nothing is imported
+    except ValueError:
+        spec = None
+    if spec is None:
+        raise StoreError(f"there is no module {top} in the current folder, {Path.cwd()}, or where Python looks")
+    return spec
+
+
+def _file(spec: ModuleSpec, top: str) -> Path:
+    if spec.origin is None:
+        raise StoreError(f"the folder {top} is no package: it has no __init__.py")
+    path = Path(spec.origin)
+    if path.suffix != ".py" or not path.is_file():
+        raise StoreError(f"module {top} has no Python source that could be copied ({spec.origin})")
+    return path
+
+
+def _require(module: str, top: str, package: Path) -> None:
+    inside = package.joinpath(*module.split(".")[1:])
+    if module != top and not inside.with_suffix(".py").is_file() and not (inside / "__init__.py").is_file():
+        raise StoreError(f"there is no module {module} in the package {package}")
+
+
+def _copy(path: Path, target: Path) -> None:
+    try:
+        if path.is_dir():
+            shutil.copytree(path, target, ignore=_UNWANTED)
+        else:
+            shutil.copyfile(path, target)
+    except (OSError, shutil.Error) as error:
+        raise StoreError(f"{path} cannot be copied: {error}") from error

@@ -1,0 +1,70 @@
+"""scikit-learn models in .skops files, which are read without running code."""
+
+from collections.abc import Set
+from pathlib import Path
+from typing import Any
+
+import skops.io
+
+from core.errors import ModelError
+from models.artifact import Artifact
+from models.contract import Described, Given, Model
+from models.formats.sklearn_models import describe, ready
+from models.formats.trusted import TRUSTED
+from models.registry import copy_file, missing
+
+NAME = "skops"
+DEVICES = ("cpu",)
+take = copy_file
+_ALLOWED = "trusted"
+"""The option that keeps which types a person trusts beyond those of models.formats.trusted."""
+
+
+def inspect(path: Path, given: Given) -> Described:
+    """What the model in this file wants and gives.
+
+    Raises StoreError for a model that cannot be used, ModelError for a file that cannot be read.
+    """
+    found = describe(_open(path, given.trusted), given, path.name)
+    allowed = sorted(_unknown(path) & given.trusted)
+    return Described(found.signature, {**found.options, **({_ALLOWED: allowed} if allowed else {})})
+
+
+def load(artifact: Artifact, device: str) -> Model:
+    """The model, ready to score. Raises ModelError when the file is damaged or not trusted."""
+    del device
+    return ready(_open(artifact.path, frozenset(artifact.options.get(_ALLOWED, ()))), artifact)
+
+
+def _open(path: Path, allowed: Set[str]) -> Any:
+    unknown = _unknown(path)
+    if refused := sorted(unknown - allowed):
+        raise ModelError(
+            f"{path.name} holds types that are not trusted, because they could run code: {', '.join(refused)}. If "
+            f"you know them and who wrote the file, add it with {' '.join(f'--trust {name}' for name in refused)}; "
+            "else keep to scikit-learn's own estimators and functions, or export the model to ONNX"
+        )
+    try:
+        return skops.io.load(path, trusted=sorted(unknown | TRUSTED))
+    except ModuleNotFoundError as error:
+        raise missing(error, path.name) from error
+    except Exception as error:  # a damaged file may fail in any of the libraries that read it
+        raise _unreadable(path, error) from error
+
+
+def _unknown(path: Path) -> set[str]:
+    """The types in the file that neither skops nor this project trusts."""
+    try:
+        return set(skops.io.get_untrusted_types(file=path)) - TRUSTED
+    except ModuleNotFoundError as error:
+        raise missing(error, path.name) from error
+    except Exception as error:  # as above
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> ModelError:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return ModelError(
+        f"{path.name} cannot be read as a .skops file: {reason}. Write it again with skops.io.dump, under the "
+        "scikit-learn version that is installed here"
+    )

@@ -1,0 +1,132 @@
+"""A .pt2 file looked at before PyTorch opens it: only tensors and a graph of PyTorch's own operators pass.
+
+PyTorch warns that torch.export.load may run code that a file holds. Read in the source of 2.13, it does so
+for pickled tensors, constants and example inputs, for compiled libraries, for shapes (evaluated by SymPy),
+for names (they become Python source), for operators (any attribute of `torch` would do) and for guards,
+which are not compiled here at all.
+"""
+
+import io
+import json
+import pickle
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export.pt2_archive._package import PT2ArchiveReader
+
+from core.errors import ModelError
+
+_RECORD = re.compile(
+    r"data/weights/(weight_\d+|model_weights_config\.json)|data/constants/(tensor_\d+|model_constants_config\.json)"
+    r"|models/model\.json|data/sample_inputs/model\.pt|archive_(format|version)|byteorder|\.data/\w+|extra/.*"
+)
+_NAME = re.compile(r"[\w.@-]*")
+_DUNDER = re.compile(r"(^|\.)__\w+__($|\.)")
+_FREE = frozenset({"as_string", "as_strings", "guards_code", "torch_version"})
+_OVERLOAD = re.compile(r"torch\.ops\.(?P<library>aten|prims|quantized)\.(?P<name>\w+)\.(?P<overload>\w+)")
+_FILES = frozenset({"from_file", "save"})
+"""Operators of aten that open files."""
+_CONTROL = re.compile(
+    r"torch\.ops\.higher_order\.(wrap_with_set_grad_enabled|wrap_with_autocast|cond|map_impl|scan|while_loop)"
+    r"|torch\.sym_(not|int|float|max|min|ite|sum)|math\.(ceil|floor|trunc|sqrt)"
+    r"|_operator\.(getitem|add|sub|mul|truediv|floordiv|mod|pow|neg|and_|or_|not_|eq|ne|lt|le|gt|ge)"
+)
+_SHAPE = re.compile(r"[\w\s'()+\-*/%,.=<>!&|~]*")
+_SYMBOL = re.compile(r"[a-z]+\d+")
+_WORD = re.compile(
+    r"Symbol|Integer|Float|Rational|Add|Mul|Pow|Max|Min|Abs|And|Or|Not|Eq|Ne|Lt|Le|Gt|Ge|Equality|Unequality"
+    r"|GreaterThan|LessThan|StrictGreaterThan|StrictLessThan|[Tt]rue|[Ff]alse|(non)?(positive|negative|zero)|integer"
+    r"|real|finite|precision|oo|int_oo|FloorDiv|ModularIndexing|Where|PythonMod|Mod|CleanDiv|CeilDiv|LShift|RShift"
+    r"|(Ceil|Floor|Trunc|Round)ToInt|TruncToFloat|ToFloat|RoundDecimal|PowByNatural|FloatPow|(Float|Int)TrueDiv"
+    r"|Identity|IsNonOverlappingAndDenseIndicator"
+)
+_CONTAINERS = frozenset({None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"})
+
+
+def refuse_code(path: Path) -> None:
+    """Raises ModelError naming what in the file could run code, or when it is no such file."""
+    with PT2ArchiveReader(str(path)) as archive:
+        names = archive.get_file_names()
+        found = [f"the record {name}" for name in names if not _RECORD.fullmatch(name)]
+        found += [] if found else [*_payloads(archive), *_examples(archive), *_program(archive)]
+    if found:
+        raise ModelError(
+            f"{path.name} holds what is not trusted, because it could run code: {'; '.join(found[:4])}"
+            f"{' ...' * (len(found) > 4)}. It was not opened. Write it with torch.export.save, with tensors and "
+            "PyTorch's own operators only, or export the model to ONNX"
+        )
+
+
+def _payloads(archive: Any) -> Iterator[str]:
+    for kind in ("weights", "constants"):
+        payloads = json.loads(archive.read_string(f"data/{kind}/model_{kind}_config.json"))["config"]
+        for name, payload in payloads.items():
+            if not _is_name(name):
+                yield f"the name {name[:80]!r}"
+            if payload["use_pickle"] is not False or not re.fullmatch(r"(weight|tensor)_\d+", payload["path_name"]):
+                yield f"{name} in {kind}, which is pickled"
+            yield from _texts(payload["tensor_meta"])
+
+
+def _examples(archive: Any) -> Iterator[str]:
+    try:
+        torch.load(io.BytesIO(archive.read_bytes("data/sample_inputs/model.pt")), weights_only=True)
+    except pickle.UnpicklingError:  # PyTorch itself would go on to unpickle it without limits
+        yield "the example inputs, which are pickled and more than tensors"
+
+
+def _program(archive: Any) -> Iterator[str]:
+    yield from _texts(json.loads(archive.read_string("models/model.json")))
+
+
+def _texts(value: Any, key: str = "") -> Iterator[str]:
+    """What is wrong with the texts of a JSON value that stands under `key`."""
+    if isinstance(value, str):
+        yield from _text(value, key)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts(each, key)
+    elif isinstance(value, dict) and not (key == "metadata" and all(isinstance(v, str) for v in value.values())):
+        for name, each in value.items():
+            yield from _text(name, "")
+            yield from _texts(each, name)
+
+
+def _text(text: str, key: str) -> Iterator[str]:
+    if key in _FREE:
+        return
+    harmless = {"target": _is_operator, "as_operator": _is_operator, "expr_str": _is_shape}
+    harmless |= {"in_spec": _is_tree, "out_spec": _is_tree}
+    if not harmless.get(key, _is_name)(text):
+        yield f"the {'name' if key not in harmless else key} {text[:80]!r}"
+
+
+def _is_name(text: str) -> bool:
+    return bool(_NAME.fullmatch(text)) and not _DUNDER.search(text)
+
+
+def _is_operator(text: str) -> bool:
+    own = _OVERLOAD.fullmatch(text)
+    if own is None:
+        return bool(_CONTROL.fullmatch(text))
+    packet = getattr(getattr(torch.ops, own["library"]), own["name"], None)
+    return own["name"] not in _FILES and isinstance(getattr(packet, own["overload"], None), torch._ops.OpOverload)
+
+
+def _is_shape(text: str) -> bool:
+    words = re.findall(r"[^\W\d]\w*", text)
+    return bool(_SHAPE.fullmatch(text)) and all(_WORD.fullmatch(w) or _SYMBOL.fullmatch(w) for w in words)
+
+
+def _is_tree(text: str) -> bool:
+    """Whether it says how tensors are nested, in Python's own containers."""
+    return not text or _is_plain(json.loads(text)[1])
+
+
+def _is_plain(tree: dict[str, Any]) -> bool:
+    context = None if tree["context"] is None else json.loads(tree["context"])
+    keys = context is None or (isinstance(context, list) and all(isinstance(key, str) for key in context))
+    return tree["type"] in _CONTAINERS and keys and all(map(_is_plain, tree["children_spec"]))

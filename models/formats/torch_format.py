@@ -1,0 +1,153 @@
+"""PyTorch programs in .pt2 files: read without running code, and scored on one CPU thread or a GPU."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch.export.passes import move_to_device_pass
+from torch.export.pt2_archive._package import load_pt2
+from torch.utils import _pytree as pytree
+
+from core.errors import DeviceMemoryError, ModelError, StoreError
+from models.artifact import Artifact
+from models.columns import output_schema
+from models.contract import Described, Given, Model, Signature
+from models.formats.labels import Labels
+from models.formats.tensors import arrays, class_arrays
+from models.formats.torch_archive import refuse_code
+from models.formats.torch_inputs import feed, inputs_of, repeated, rows_at_once, spread, tensors_of
+from models.formats.torch_outputs import alike, by_class, columns_of, joined, named, numpy_of
+from models.matrix import no_nulls
+from models.registry import copy_file
+
+NAME = "torch"
+DEVICES = ("cpu", "cuda")
+take = copy_file
+_TRIAL_ROWS = 64
+
+
+def inspect(path: Path, given: Given) -> Described:
+    """What the program in this file wants and gives; what its outputs are is seen by a trial.
+
+    The inputs given name the values of a lone tensor of [rows, values]; the classes given make a classifier
+    of a model that gives a score a class. Raises StoreError for a program that cannot be used, ModelError
+    for a file that cannot be read or could run code.
+    """
+    exported = _open(path)
+    wanted = inputs_of(exported, given.inputs, path.name)
+    found = _trial(exported, Signature(wanted, pa.schema([])), path.name)
+    columns, options = columns_of(found, _TRIAL_ROWS, given, path.name)
+    return Described(Signature(wanted, output_schema(columns, given.outputs, path.name)), options)
+
+
+def load(artifact: Artifact, device: str) -> Model:
+    """The model, ready to score. Raises ModelError when the file is damaged or could run code."""
+    torch.set_num_threads(1)  # a worker process has one core
+    program, outputs = Program(_open(artifact.path), device), artifact.signature.outputs
+    if "classes" in artifact.options:
+        return ClassModel(program, outputs, artifact.options["classes"], artifact.options["softmax"])
+    return TensorModel(program, outputs)
+
+
+class Program:
+    """A program on a device, over the tensors that it takes."""
+
+    def __init__(self, exported: Any, device: str) -> None:
+        self.device = device
+        self.tensors = tensors_of(exported)
+        self.fewest, self.most = rows_at_once(exported)
+        self.nesting = exported.call_spec.in_spec
+        placed = exported if device == "cpu" else move_to_device_pass(exported, device)
+        # guards are Python text in the file; what they say of shapes is held by rows_at_once and the inputs
+        self.module = placed.module(check_guards=False)
+
+    def run(self, rows: pa.RecordBatch) -> Any:
+        """The program's outputs on its device, nested as it nests them. A NULL is refused: no tensor holds one."""
+        no_nulls(rows)
+        parts = [self._once(rows.slice(at, self.most)) for at in range(0, rows.num_rows, self.most)]
+        return parts[0] if len(parts) == 1 else joined(parts)
+
+    def _once(self, rows: pa.RecordBatch) -> Any:
+        fed = feed(self.tensors, repeated(rows, self.fewest), self.device)
+        with torch.inference_mode():
+            args, kwargs = pytree.tree_unflatten(fed, self.nesting)
+            found = self.module(*args, **kwargs)
+            if rows.num_rows >= self.fewest:
+                return found
+            return pytree.tree_map_only(torch.Tensor, lambda tensor: tensor[: rows.num_rows], found)
+
+
+class TensorModel:
+    """A program whose tensors become columns."""
+
+    def __init__(self, program: Program, outputs: pa.Schema) -> None:
+        self.program = program
+        self.outputs = outputs
+
+    def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Raises DeviceMemoryError when the device cannot hold what the rows need."""
+        if not rows.num_rows:
+            return pa.RecordBatch.from_pylist([], schema=self.outputs)
+        try:
+            columns = self.columns(self.program.run(rows))
+        except torch.OutOfMemoryError as error:
+            told = str(error).partition("\n")[0]
+        else:
+            return pa.RecordBatch.from_arrays(columns, names=self.outputs.names)
+        # raised out here, because PyTorch's error holds the frames, and those the tensors that filled the device
+        torch.cuda.empty_cache()
+        raise DeviceMemoryError(
+            f"{self.program.device} has too little memory to score {rows.num_rows} rows at once: {told}"
+        )
+
+    def columns(self, found: Any) -> list[pa.Array]:
+        """The output columns of what the program returned."""
+        return [column for _, tensor in named(found) for column in arrays(numpy_of(tensor))]
+
+
+class ClassModel(TensorModel):
+    """A classifier: its label, then one column of probabilities a class."""
+
+    def __init__(self, program: Program, outputs: pa.Schema, classes: Sequence[str], softmax: bool) -> None:
+        super().__init__(program, outputs)
+        self.classes = np.asarray(classes)
+        self.labels = Labels(self.classes)
+        self.softmax = softmax
+
+    def columns(self, found: Any) -> list[pa.Array]:
+        ((_, given),) = named(found)
+        scores = by_class(given, self.softmax)
+        probabilities = numpy_of(torch.softmax(scores, dim=1) if self.softmax else scores)
+        return class_arrays(
+            self.labels, probabilities, lambda near: self.classes[numpy_of(scores)[near].argmax(axis=1)]
+        )
+
+
+def _open(path: Path) -> Any:
+    try:
+        refuse_code(path)
+        return load_pt2(str(path)).exported_programs["model"]
+    except ModelError:
+        raise
+    except Exception as error:  # a damaged file may fail in any of the layers that read it
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"{path.name} cannot be read as an exported program by PyTorch {torch.__version__}: "
+            f"{type(error).__name__}: {reason}. Write it again with torch.export.save, under this version"
+        ) from error
+
+
+def _trial(exported: Any, signature: Signature, file: str) -> Any:
+    """What the program gives for invented rows. Raises StoreError when they do not get the same in two halves."""
+    program, rows, half = Program(exported, "cpu"), spread(signature, _TRIAL_ROWS), _TRIAL_ROWS // 2
+    found, again = program.run(rows), joined([program.run(rows.slice(0, half)), program.run(rows.slice(half))])
+    pairs = zip(pytree.tree_leaves(found), pytree.tree_leaves(again), strict=True)
+    if not all(alike(a, b) for a, b in pairs if isinstance(a, torch.Tensor) and a.dim()):
+        raise StoreError(
+            f"{file} gives other values for the same rows at another time or among other rows, as in training: call "
+            "model.eval() before torch.export.export"
+        )
+    return found

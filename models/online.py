@@ -1,0 +1,196 @@
+"""Rows given as plain values, as JSON has them, scored by the contract that scores batches."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime
+from numbers import Integral, Real
+from typing import Any
+
+import pyarrow as pa
+
+from core.errors import ModelError, SignatureError
+from models import outputs, scoring
+from models.arrow_types import is_list
+from models.contract import Input, Model, Signature
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def predict(model: Model, signature: Signature, rows: Rows) -> list[dict[str, Any]]:
+    """One dict of outputs a row, in the rows' order.
+
+    Raises SignatureError naming row and column for values that are no inputs, InputError for values that the
+    model cannot take, OutputError when it breaks its contract, and NonsenseError for NaN and infinity.
+    """
+    scored = scoring.predict(model, bind(signature, rows))
+    outputs.check_finite(scored)
+    answers: list[dict[str, Any]] = scored.to_pylist()
+    return answers
+
+
+def bind(signature: Signature, rows: Rows) -> pa.RecordBatch:
+    """The model's inputs for these rows, numbered from 0 in messages.
+
+    Each row names each input, and nothing else; or it has one array alone, whatever its name, that feeds the only
+    array input, or as many inputs as it has elements. None is NULL. Raises SignatureError.
+    """
+    named = [_named(row, at, signature.inputs) for at, row in enumerate(rows)]
+    arrays = [_column(wanted, named) for wanted in signature.inputs]
+    return pa.RecordBatch.from_arrays(arrays, schema=signature.columns)
+
+
+def _named(row: object, at: int, inputs: tuple[Input, ...]) -> Mapping[str, Any]:
+    if not isinstance(row, Mapping):
+        raise SignatureError(f"row {at} is {_shown(row)}, expected an object with {_names(inputs)}")
+    names = [i.name for i in inputs]
+    if len(row) == 1 and not row.keys() & set(names):
+        row = _spread(row, at, inputs)
+    problems = [f"{name} is missing" for name in names if name not in row]
+    problems += [f"{name!r} is no input of the model" for name in row if name not in names]
+    if problems:
+        raise SignatureError(f"row {at}: {'; '.join(problems[:8])}. The model wants {_names(inputs)}")
+    return row
+
+
+def _spread(row: Mapping[str, Any], at: int, inputs: tuple[Input, ...]) -> Mapping[str, Any]:
+    """The row with its lone array under the inputs' names, if that is what it is."""
+    ((name, values),) = row.items()
+    if not isinstance(values, list | tuple):
+        return row
+    if len(inputs) == 1 and _is_array(inputs[0]):
+        return {inputs[0].name: values}
+    if any(_is_array(i) for i in inputs):
+        return row
+    if len(values) != len(inputs):
+        raise SignatureError(f"row {at}: {name} has {len(values)} elements, the model wants {len(inputs)}")
+    return dict(zip([i.name for i in inputs], values, strict=True))
+
+
+def _column(wanted: Input, rows: Sequence[Mapping[str, Any]]) -> pa.Array:
+    values = [_checked(wanted, row[wanted.name], at) for at, row in enumerate(rows)]
+    return pa.array(values, wanted.column_type)
+
+
+def _checked(wanted: Input, value: Any, at: int) -> Any:
+    """The value as pyarrow takes it for this input, alone, so that the message can name its row."""
+    where = f"row {at}: {wanted.name}"
+    if not _is_array(wanted):
+        return _scalar(wanted.type, value, where)
+    if value is None and wanted.length is None:
+        return None
+    if not isinstance(value, list | tuple):
+        raise SignatureError(f"{where} is {_shown(value)}, expected {_array_of(wanted)}")
+    if wanted.length is not None and len(value) != wanted.length:
+        raise SignatureError(f"{where} has {len(value)} elements, expected {wanted.length}")
+    return [_scalar(_element(wanted), each, f"{where}[{n}]") for n, each in enumerate(value)]
+
+
+def _scalar(wanted: pa.DataType, value: Any, where: str) -> Any:
+    if value is None:
+        return None
+    try:
+        made = _reader(wanted)(value)
+        if not pa.types.is_floating(wanted):
+            pa.scalar(made, wanted)  # out of range, or half of a character
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):  # UnicodeError is a ValueError
+        raise SignatureError(f"{where} is {_shown(value)}, expected {_kind(wanted)}") from None
+    return made
+
+
+def _reader(wanted: pa.DataType) -> Callable[[Any], Any]:
+    if pa.types.is_floating(wanted):
+        return _float
+    if pa.types.is_integer(wanted):
+        return _integer
+    if pa.types.is_boolean(wanted):
+        return _only(bool)
+    if pa.types.is_date(wanted):
+        return _date
+    if pa.types.is_timestamp(wanted):
+        return _moment if wanted.tz else _local
+    if pa.types.is_string(wanted):
+        return _only(str)
+    raise ModelError(f"the model has an input of type {wanted}, which has no JSON value")
+
+
+def _only(kind: type) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        if not isinstance(value, kind):
+            raise TypeError
+        return value
+
+    return read
+
+
+def _float(value: Any) -> float:
+    """Truth values are numbers, as a boolean column of a query is."""
+    if not isinstance(value, Real):
+        raise TypeError
+    return float(value)
+
+
+def _integer(value: Any) -> int:
+    if not isinstance(value, Integral):
+        raise TypeError
+    return int(value)
+
+
+def _date(value: Any) -> date:
+    if isinstance(value, datetime):
+        raise TypeError
+    return value if isinstance(value, date) else date.fromisoformat(value)
+
+
+def _any_moment(value: Any) -> datetime:
+    return value if isinstance(value, datetime) else datetime.fromisoformat(value)
+
+
+def _moment(value: Any) -> datetime:
+    found = _any_moment(value)
+    if found.tzinfo is None:
+        raise ValueError
+    return found
+
+
+def _local(value: Any) -> datetime:
+    found = _any_moment(value)
+    if found.tzinfo is not None:
+        raise ValueError
+    return found
+
+
+_KINDS = {
+    "string": ("text", "texts"),
+    "bool": ("true or false", "truth values"),
+    "date32[day]": ('a date, such as "2026-01-31"', "dates"),
+    "timestamp[us]": ('a moment without time zone, such as "2026-01-31T12:00:00"', "moments"),
+    "timestamp[us, tz=UTC]": ('a moment with its time zone, such as "2026-01-31T12:00:00Z"', "moments"),
+    "float": ("a number", "numbers"),
+    "double": ("a number", "numbers"),
+}
+
+
+def _kind(wanted: pa.DataType) -> str:
+    return _KINDS.get(str(wanted), (f"a whole number ({wanted})",))[0]
+
+
+def _array_of(wanted: Input) -> str:
+    kind = _KINDS.get(str(_element(wanted)), ("", "whole numbers"))[1]
+    return f"an array of {kind}" if wanted.length is None else f"an array of {wanted.length} {kind}"
+
+
+def _is_array(wanted: Input) -> bool:
+    return wanted.length is not None or is_list(wanted.type)
+
+
+def _element(wanted: Input) -> pa.DataType:
+    return wanted.type.value_type if is_list(wanted.type) else wanted.type
+
+
+def _names(inputs: tuple[Input, ...]) -> str:
+    shown = ", ".join(map(str, inputs[:8]))
+    return f"{shown} and {len(inputs) - 8} more" if len(inputs) > 8 else shown
+
+
+def _shown(value: object) -> str:
+    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

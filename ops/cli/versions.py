@@ -1,0 +1,169 @@
+"""`models compare`, `models drop`, `publish`, `rollback`: what becomes of a version once it is added."""
+
+import math
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from core.errors import UsageError
+from ops.cli import show
+from ops.cli.context import database, whoami
+from producer import agreement
+from producer import drop as dropping
+from producer import publish as publishing
+from producer.agreement import Compared, share
+
+OUTPUT_COLUMNS = ("output", "equal", "largest_difference", "mean_difference")
+
+
+@click.command()
+@click.argument("version", metavar="NAME/V")
+@click.option("--with", "other", metavar="NAME/W", help="Compare with this version instead of the published one.")
+@show.as_json
+def compare(version: str, other: str | None, as_json: bool) -> None:
+    """Show how far the predictions of version V agree with the published ones, a job at a time.
+
+    Reads both tables once and changes nothing.
+
+    \b
+    Example:
+        scorebeat models compare iris/4
+    """
+    name, number = _version(version)
+    beside = None
+    if other is not None:
+        other_name, beside = _version(other)
+        if other_name != name:
+            raise UsageError(f"--with {other!r} is another model; expected a version of {name!r}, such as {name}/1")
+    with database() as p:
+        found = agreement.compare(p, name, number, beside)
+    if as_json:
+        show.print_json([_json(one) for one in found])
+        return
+    for index, one in enumerate(found):
+        click.echo("\n" * bool(index), nl=False)
+        _print(one)
+
+
+@click.command()
+@click.argument("version", metavar="NAME/V")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def drop(version: str, yes: bool) -> None:
+    """Drop version V of model NAME: its predictions, and its files in the store.
+
+    Refused while it is published, pinned by a job, or being scored. Its runs stay in the list of runs.
+
+    \b
+    Example:
+        scorebeat models drop iris/2
+    """
+    name, number = _version(version)
+    with database() as p:
+        goes = dropping.look(p, name, number)
+        if not yes:
+            _ask(f"Drop model {goes.version} with {goes.predictions:,} predictions?")
+        gone = dropping.drop(p, name, number, whoami())
+    click.echo(f"model {gone.version} is dropped, and {gone.predictions:,} predictions with it")
+    if gone.note:
+        show.note(gone.note)
+
+
+@click.command()
+@click.argument("version", metavar="NAME/V")
+@click.option(
+    "--min-coverage",
+    type=click.FloatRange(0, 1),
+    default=agreement.MIN_COVERAGE,
+    show_default=True,
+    help="Refuse if V scored a smaller share of the rows that the published version scored.",
+)
+@click.option("--force", is_flag=True, help="Publish whatever speaks against it.")
+def publish(version: str, min_coverage: float, force: bool) -> None:
+    """Show version V of model NAME, and score it from now on, in every job that follows the model.
+
+    Refused when readers would lose by it: V lacks an output, gives every row the same, or scored too little.
+
+    \b
+    Example:
+        scorebeat publish iris/4
+    """
+    name, number = _version(version)
+    with database() as p:
+        if force:
+            switched = publishing.publish_anyway(p, name, number, whoami())
+        else:
+            switched = publishing.publish(p, name, number, whoami(), min_coverage)
+    click.echo(f"model {name}/{number} is published; {_switched(switched)}")
+
+
+@click.command()
+@click.argument("name")
+def rollback(name: str) -> None:
+    """Publish the version of model NAME that was published before today's.
+
+    \b
+    Example:
+        scorebeat rollback iris
+    """
+    with database() as p:
+        version, switched = publishing.rollback(p, name, whoami())
+    click.echo(f"model {version} is published again; {_switched(switched)}")
+
+
+def _version(text: str) -> tuple[str, int]:
+    name, slash, number = text.rpartition("/")
+    if not slash or not number.isascii() or not number.isdecimal() or len(number) > 9:
+        raise UsageError(f"{text!r} is not a version of a model; expected one such as iris/4")
+    return name, int(number)
+
+
+def _switched(jobs: list[str]) -> str:
+    return f"jobs that show it: {', '.join(jobs)}" if jobs else "no job follows the model"
+
+
+def _ask(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} Nobody is there to answer: say --yes. Nothing was dropped.")
+    click.confirm(question, abort=True)
+
+
+def _print(one: Compared) -> None:
+    found = one.agreement
+    if found is None:
+        click.echo(f"job {one.job}: {one.model} or {one.other} was never scored")
+        return
+    covers = "" if one.coverage is None else f", {share(one.coverage)} of what {one.other} scored of today's rows"
+    click.echo(
+        f"job {one.job}: {one.model} scored {found.rows:,} rows, {one.other} {found.rows_other:,}, "
+        f"both {found.rows_both:,}{covers}"
+    )
+    rows = [
+        asdict(output) | {"equal": None if output.equal is None else share(output.equal)} for output in found.outputs
+    ]
+    show.table([{name: _short(value) for name, value in row.items()} for row in rows], OUTPUT_COLUMNS, "")
+    for words, names in (
+        (f"only {one.model} gives", found.only),
+        (f"only {one.other} gives", found.only_other),
+        ("of another type:", found.changed),
+    ):
+        if names:
+            click.echo(f"{words} {', '.join(names)}")
+
+
+def _short(value: object) -> object:
+    return f"{value:.3g}" if isinstance(value, float) else value
+
+
+def _json(one: Compared) -> dict[str, Any]:
+    """JSON has no NaN: a difference that is none is null."""
+    head = {"job": one.job, "model": one.model, "other": one.other, "coverage": one.coverage}
+    if one.agreement is None:
+        return head | {"rows": None, "rows_other": None, "rows_both": None, "outputs": []}
+    found = asdict(one.agreement)
+    found["outputs"] = [
+        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in output.items()}
+        for output in found["outputs"]
+    ]
+    return head | found

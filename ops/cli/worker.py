@@ -1,0 +1,88 @@
+"""`worker`: one worker, on a device or keeping the ledger moving."""
+
+import os
+import sys
+from signal import SIGTERM
+from typing import TextIO
+
+import click
+
+from core.errors import UsageError
+from core.jobs import QUEUE_NAME, RESERVED_QUEUES
+from core.settings import Settings
+from ops import workers
+from ops.cli.context import both
+from ops.stack.interrupts import Interrupts
+from ops.stack.log import Log
+from ops.stack.process import Process
+from ops.stack.supervisor import Supervisor
+from ops.stack.up import DRAIN, child_environment
+from worker import device as devices
+
+
+@click.command()
+@click.option("--device", metavar="cpu|cuda:N", help="What to score on.")
+@click.option(
+    "--queue",
+    "queues",
+    multiple=True,
+    help="Queue to take batches from, may be given again.  [default: cpu, on a GPU gpu]",
+)
+@click.option("--processes", type=click.IntRange(1, 1024), help="Processes.  [default: one a core, on a GPU 2]")
+@click.option("--burst", is_flag=True, help="Stop when nothing is left to do on the queues.")
+@click.option("--control", is_flag=True, help="Plan, dispatch, rescue and settle instead of scoring.")
+def worker(device: str | None, queues: tuple[str, ...], processes: int | None, burst: bool, control: bool) -> None:
+    """Run a worker until it is stopped: it scores on one device, or keeps the ledger moving.
+
+    \b
+    Example:
+        scorebeat worker --device cpu --queue cpu
+        scorebeat worker --device cuda:0 --burst
+        scorebeat worker --control
+    """
+    if control:
+        if device or queues or processes or burst:
+            raise click.UsageError("--control goes without --device, --queue, --processes and --burst")
+        _run_control(_checked())
+        return
+    if device is None:
+        raise click.UsageError("say what the worker is for: --device cuda:0, --device cpu, or --control")
+    _require_usable(queues)
+    found = devices.find(device)
+    environment = child_environment(_checked())
+    command = workers.device_worker(found.name, queues or (found.queue,), processes, burst=burst)
+    os.execve(command[0], command, environment)  # noqa: S606 -- no shell is wanted
+
+
+def _checked() -> Settings:
+    """Both servers answer, and the ledger is there."""
+    with both() as p:
+        return p.settings
+
+
+def _require_usable(queues: tuple[str, ...]) -> None:
+    for queue in queues:
+        if queue in RESERVED_QUEUES:
+            raise UsageError(f"queue {queue!r} is the control worker's: run `scorebeat worker --control`")
+        if not QUEUE_NAME.fullmatch(queue):
+            raise UsageError(
+                f"{queue!r} cannot name a queue; expected small letters, digits, '_' and '-', a letter first"
+            )
+
+
+class _AsTheySpeak(Log):
+    """Lines as the workers wrote them: they have their time, and `up` adds who spoke."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._line = lambda name, line: line  # noqa: ARG005 -- as `Log` calls it
+
+
+def _run_control(settings: Settings) -> None:
+    # the signal by which a worker finishes what it holds, within its soft time-out
+    environment = child_environment(settings) | {"REMAP_SIGTERM": "SIGQUIT"}
+    stop = ((SIGTERM, DRAIN),)
+    with Interrupts() as interrupts, Supervisor(_AsTheySpeak(sys.stderr), interrupts) as supervisor:
+        supervisor.start(Process("control", workers.control_worker(), environment, stop=stop))
+        supervisor.start(Process("plan", workers.plan_worker(), environment, stop=stop))
+        supervisor.run()

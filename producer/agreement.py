@@ -1,0 +1,91 @@
+"""A candidate version beside another: the report before it is published, and what speaks against that."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from core.errors import UsageError
+from core.jobs import Job
+from db import agreement, jobs, planning, prediction_sets, source, versions
+from db.agreement import Agreement
+from db.engine import reachable
+from db.versions import Version
+from models.contract import Signature
+from producer.context import Producer
+
+MIN_COVERAGE = 0.95
+CONSTANT_FROM = 100
+"""So many rows that all get the same outputs are no accident."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One job's predictions of two versions."""
+
+    job: str
+    model: str
+    other: str
+    coverage: float | None
+    """Of the rows in the job's query that `other` scored, the share that `model` scored; None: it scored none."""
+    agreement: Agreement | None
+    """None when one of the versions was never scored for the job."""
+
+
+def compare(p: Producer, name: str, version: int, other: int | None = None) -> list[Compared]:
+    """The versions beside each other, a line a job that uses the model; `other` is the published one unless told.
+
+    Changes nothing. Raises UnknownName, UsageError when there is nothing to compare, or QueryError.
+    """
+    with reachable(p.url), planning.reading(p.engine) as reader:
+        candidate = versions.get(reader, name, version)
+        beside = versions.get(reader, name, other) if other is not None else versions.published(reader, name)
+        if beside is None or beside.version == candidate.version:
+            raise UsageError(f"model {candidate} is the published version: name another to compare it with, by --with")
+        users = [row.job for row in jobs.listing(reader) if row.job.model_name == name]
+        if not users:
+            raise UsageError(f"no job uses model {name!r}, so nothing was scored with it")
+        return [_compared(reader, job, candidate, beside) for job in users]
+
+
+def objections(reader: Connection, name: str, version: int, min_coverage: float) -> list[str]:
+    """Why the version should not be published in place of today's, a sentence each; none for the published one."""
+    candidate, now = versions.get(reader, name, version), versions.published(reader, name)
+    if now is None or now.version == candidate.version:
+        return []
+    outputs, before = (Signature.from_json(v.signature).outputs.names for v in (candidate, now))
+    gone = [output for output in before if output not in outputs]
+    found = [f"it does not give {', '.join(gone)}, which {now} gives"] if gone else []
+    followers = [row.job for row in jobs.listing(reader) if row.job.model == name]
+    return found + [why for job in followers for why in _of_job(reader, job, candidate, now, min_coverage)]
+
+
+def _of_job(reader: Connection, job: Job, candidate: Version, now: Version, min_coverage: float) -> Iterator[str]:
+    mine, theirs = (prediction_sets.shown(reader, job, v.version) for v in (candidate, now))
+    if mine is not None and agreement.is_constant(reader, mine, CONSTANT_FROM):
+        yield f"job {job.name}: it gives every row the same outputs"
+    if theirs is None:
+        return
+    rows, scored = agreement.covered(reader, source.read_columns(reader, job), mine, theirs)
+    if rows and not scored:
+        yield f"job {job.name}: it was never scored, and readers would lose {rows:,} predictions of {now}"
+    elif rows and scored < min_coverage * rows:
+        yield (
+            f"job {job.name}: it scored {scored:,} of the {rows:,} rows that {now} scored "
+            f"({share(scored / rows)}; {share(min_coverage)} are wanted)"
+        )
+
+
+def _compared(reader: Connection, job: Job, candidate: Version, beside: Version) -> Compared:
+    mine, theirs = (prediction_sets.shown(reader, job, v.version) for v in (candidate, beside))
+    if theirs is None:
+        return Compared(job.name, str(candidate), str(beside), None, None)
+    rows, scored = agreement.covered(reader, source.read_columns(reader, job), mine, theirs)
+    found = agreement.compare(reader, mine, theirs) if mine is not None else None
+    return Compared(job.name, str(candidate), str(beside), scored / rows if rows else None, found)
+
+
+def share(part: float) -> str:
+    """As people read it; what is not all is never shown as 100 %."""
+    return f"{math.floor(part * 1000 + 1e-9) / 10:g} %"

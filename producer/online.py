@@ -1,0 +1,61 @@
+"""Predictions asked for now, by the same versions of models that score batches."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
+
+from core.errors import UnknownName, UsageError, near
+from db import versions
+from db.engine import reachable
+from db.versions import Version
+from models import online, registry, store
+from models.contract import Model, Signature
+from producer.context import Producer
+
+MODELS_KEPT = 4
+
+
+@dataclass
+class Predictor:
+    """Loads a version when it is first asked for and keeps the last few; may be used by several threads."""
+
+    p: Producer
+    _models: dict[tuple[str, int], Model] = field(default_factory=dict)
+    _loading: Lock = field(default_factory=Lock)
+
+    def predict(self, model: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """One dict of outputs a row, by `iris`, which is the version published now, or by `iris/3`.
+
+        Raises UnknownName, ModelError, and what `models.online.predict` does.
+        """
+        version = self.version(model)
+        return online.predict(self._loaded(version), Signature.from_json(version.signature), rows)
+
+    def version(self, model: str) -> Version:
+        """The version that `model` names now. Raises UnknownName with the near names."""
+        name, slash, number = model.partition("/")
+        if slash and not (number.isascii() and number.isdecimal() and len(number) <= 9):
+            raise UsageError(f"{model!r} is neither a model nor a version of one; expected one such as iris or iris/4")
+        with reachable(self.p.url), self.p.engine.connect() as connection:
+            if slash:
+                return versions.get(connection, name, int(number))
+            found = versions.published(connection, name)
+            known = sorted({v.name for v in versions.listing(connection)})
+        if found is None:
+            raise UnknownName(f"there is no model {name!r}.{near(name, known)} Add it with `scorebeat models add`.")
+        return found
+
+    def _loaded(self, version: Version) -> Model:
+        key = (version.name, version.version)
+        with self._loading:
+            model = self._models.pop(key, None) or self._load(version)
+            while len(self._models) >= MODELS_KEPT:
+                self._models.pop(next(iter(self._models)))
+            self._models[key] = model
+        return model
+
+    def _load(self, version: Version) -> Model:
+        place, cache = self.p.settings.artifacts, self.p.settings.cache
+        artifact = store.open_artifact(place, version.name, version.version, version.digest, cache=cache)
+        return registry.load(artifact)

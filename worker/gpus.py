@@ -1,0 +1,82 @@
+"""The machine's NVIDIA GPUs, asked of the driver's own tools: asking CUDA would spoil every process forked later."""
+
+import re
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PROC = Path("/proc/driver/nvidia/gpus")
+PATIENCE = 60.0
+"""Seconds; a driver that wakes up eight GPUs takes long."""
+
+_GPU = re.compile(r"GPU (\d+): (.+?) \(UUID: (GPU-[^)\s]+)\)", re.ASCII)
+_SLICE = re.compile(r"\s+(MIG \S+)\s+Device\s+\d+: \(UUID: (MIG-[^)\s]+)\)", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU as `nvidia-smi -L` lists it."""
+
+    number: int
+    model: str
+    uuid: str
+    slices: dict[str, str] = field(default_factory=dict)
+    """Its MIG devices: UUID to profile."""
+
+    def answers(self, name: str) -> bool:
+        """Whether CUDA means this GPU, or a slice of it, by a number or the beginning of a UUID."""
+        if name.isdecimal():
+            return int(name) == self.number
+        return any(uuid.startswith(name) for uuid in (self.uuid, *self.slices))
+
+    def model_of(self, name: str) -> str:
+        """What fits a slice is not what fits the whole."""
+        profile = next((profile for uuid, profile in self.slices.items() if uuid.startswith(name)), None)
+        return f"{self.model} {profile}" if profile else self.model
+
+
+def installed() -> tuple[Gpu, ...]:
+    """The GPUs that this machine, or container, has, as nvidia-smi counts them; empty when none is known of."""
+    return _from_smi() or _from_driver()
+
+
+def _from_smi() -> tuple[Gpu, ...]:
+    try:
+        told = subprocess.run(
+            ["nvidia-smi", "-L"],  # noqa: S607 -- where it lies differs; PATH knows
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=PATIENCE,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return read_listing(told.stdout)
+
+
+def read_listing(listing: str) -> tuple[Gpu, ...]:
+    """The GPUs of `nvidia-smi -L`."""
+    gpus: list[Gpu] = []
+    for line in listing.splitlines():
+        if whole := _GPU.match(line):
+            gpus.append(Gpu(int(whole[1]), whole[2], whole[3]))
+        elif gpus and (part := _SLICE.match(line)):
+            gpus[-1].slices[part[2]] = part[1]
+    return tuple(gpus)
+
+
+def _from_driver() -> tuple[Gpu, ...]:
+    """A folder a GPU, named by its place on the bus, with what it is; for containers without nvidia-smi."""
+    found = [_described(folder / "information") for folder in sorted(PROC.glob("*"))]
+    return tuple(
+        Gpu(number, told.get("Model", "NVIDIA GPU"), told.get("GPU UUID", "")) for number, told in enumerate(found)
+    )
+
+
+def _described(file: Path) -> dict[str, str]:
+    try:
+        lines = [line.partition(":") for line in file.read_text("utf-8", "replace").splitlines()]
+    except OSError:
+        return {}
+    return {name.strip(): value.strip() for name, _, value in lines}

@@ -1,0 +1,78 @@
+"""What a worker does when Celery says that something happened; its parent and each of its processes import it."""
+
+import logging
+import re
+from typing import Any
+
+from billiard import current_process
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from celery import signals
+from sqlalchemy.exc import DBAPIError
+
+from core.celery_app import CONTROL, CONTROL_QUEUE, PLAN_QUEUE, SCORE
+from core.events import configure_logging, emit
+from core.identity import become, worker_name
+from core.settings import load_settings
+from core.stack import joined
+from db import batches
+from db.engine import make_engine
+from worker import device
+from worker.pin import bind_processes, is_bound, pin_to_core
+
+
+def _log(**_: Any) -> None:
+    configure_logging(load_settings().log_format)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_worth_reading)
+    # inherited by spawned processes, which say in a form of their own that they start
+    logging.getLogger("multiprocessing").setLevel(logging.WARNING)
+
+
+def _worth_reading(record: logging.LogRecord) -> bool:
+    """The control tick comes each second; only its troubles are news."""
+    return record.levelno > logging.INFO or CONTROL not in record.getMessage()
+
+
+def _named(sender: str, options: dict[str, Any], **_: Any) -> None:
+    become(sender)
+    queues = options.get("queues") or []
+    names = queues.split(",") if isinstance(queues, str) else queues
+    scores = not names or bool(set(names) - {CONTROL_QUEUE, PLAN_QUEUE})
+    # planning and control take whichever core is free, and so does what feeds a GPU
+    if scores and not device.current().is_gpu:
+        bind_processes()
+
+
+def _placed(**_: Any) -> None:
+    here = device.current()
+    if here.is_gpu:
+        emit("process.placed", worker=worker_name(), device=here.name, model=here.model, visible=here.visible)
+    elif is_bound():
+        emit("process.pinned", worker=worker_name(), core=pin_to_core(current_process().index))
+
+
+def _process_died(sender: Any, exception: BaseException, args: Any, **_: Any) -> None:
+    """In the parent: the process of a batch is gone, so free its claim at once."""
+    if sender.name != SCORE or not isinstance(exception, (WorkerLostError, TimeLimitExceeded)):
+        return
+    engine = make_engine(joined(load_settings()).database(), f"scorebeat {worker_name()}", pool_size=1)
+    try:
+        with engine.begin() as connection:
+            state = batches.fail_lost(connection, args[0], worker_name(), _cause(exception))
+        emit("process.died", batch=args[0], worker=worker_name(), state=state)
+    except DBAPIError as error:
+        emit("failure.not_recorded", batch=args[0], reason=" ".join(str(error.orig).split()))
+    finally:
+        engine.dispose()
+
+
+def _cause(exception: BaseException) -> str:
+    cause = f"{type(exception).__name__}: {exception}"
+    hung = re.search(r"\bexitcode 1\b", cause)  # the watchdog's; not 11 or 139
+    return f"{cause} The model took longer than its time limit." if hung else cause
+
+
+signals.setup_logging.connect(_log)
+signals.celeryd_init.connect(_named)
+signals.worker_process_init.connect(_placed)
+signals.task_failure.connect(_process_died)
