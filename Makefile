@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install demo test check bench soak lock clean
+.PHONY: install demo test check bench recovery soak lock clean
 
 install: $(VENV)/.installed
 
@@ -28,6 +28,10 @@ check: install
 
 bench: install
 	$(BIN)/python -m benchmarks.spine
+
+# from each fault to the work going on, beside its bound; ten minutes, most of them a row that hangs
+recovery: install
+	$(BIN)/python -m benchmarks.recovery
 
 # faults of every kind over a run of two million rows; MINUTES=1 ROWS=100000 for a short one
 MINUTES ?= 10
