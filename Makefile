@@ -4,7 +4,7 @@ EXTRAS ?= dev
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install demo test check bench bench-gpu bench-text soak lock clean
+.PHONY: install demo test check bench bench-gpu bench-text recovery soak lock clean
 
 install: $(VENV)/.installed
 
@@ -42,6 +42,10 @@ WIDTH  ?= 512
 bench-gpu: ROWS = 1000000
 bench-gpu: install
 	$(BIN)/python -m benchmarks.gpu --device $(DEVICE) --rows $(ROWS) --layers $(LAYERS) --width $(WIDTH)
+
+# from each fault to the work going on, beside its bound; ten minutes, most of them a row that hangs
+recovery: install
+	$(BIN)/python -m benchmarks.recovery
 
 # faults of every kind over a run of two million rows; MINUTES=1 ROWS=100000 for a short one
 MINUTES ?= 10

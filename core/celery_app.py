@@ -52,6 +52,7 @@ def _delivery(settings: Settings) -> dict[str, Any]:
         "task_reject_on_worker_lost": False,  # True redelivers a poison row without end
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
+        "broker_channel_error_retry": True,  # one that refuses to write, its disk full, ends no worker
         "broker_transport_options": {
             # above the hard time limit: a redelivery in parallel is harmless, but a waste
             "visibility_timeout": settings.time_limit * 3,

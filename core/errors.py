@@ -71,10 +71,6 @@ class RunOpen(UsageError):
     """The job already has an open run for this model version."""
 
 
-class PlanError(ScorebeatError):
-    """A run cannot be planned; the run is failed with this message."""
-
-
 class RepeatedKey(ScorebeatError):
     """The query gave one key twice, or NULL for a key."""
 

@@ -60,11 +60,16 @@ def joined(settings: Settings) -> Settings:
 
     URLs that are set win. Raises SettingsError when only one of the two is.
     """
+    require_both_urls_or_none(settings)
+    urls = running_stack(settings.data) if settings.database_url is None else None
+    return settings if urls is None else settings.model_copy(update=asdict(urls))
+
+
+def require_both_urls_or_none(settings: Settings) -> None:
+    """Raises SettingsError if one URL is set and the other is not."""
     for given, missing in (("database_url", "broker_url"), ("broker_url", "database_url")):
         if getattr(settings, given) is not None and getattr(settings, missing) is None:
             raise SettingsError(
                 f"{PREFIX}{missing.upper()} is not set, {PREFIX}{given.upper()} is: set both to use servers of your "
                 "own, or neither to use the embedded ones"
             )
-    urls = running_stack(settings.data) if settings.database_url is None else None
-    return settings if urls is None else settings.model_copy(update=asdict(urls))

@@ -145,19 +145,6 @@ def fail_lost(connection: Connection, batch_id: BatchId, worker: str, error: str
     return str(state) if state is not None else None
 
 
-def release(connection: Connection, held: Claim) -> bool:
-    """Not finished, and not its fault: pending again at once, the budget given back, never the number."""
-    moved = connection.execute(
-        text(
-            "UPDATE scorebeat.batches SET state = 'pending', claim_expires_at = NULL,"
-            " attempts_left = attempts_left + 1, next_attempt_at = NULL, probe_key = NULL"
-            " WHERE id = :id AND attempt = :attempt AND state = 'claimed'"
-        ),
-        {"id": held.batch_id, "attempt": held.attempt},
-    )
-    return moved.rowcount == 1
-
-
 def rescue(connection: Connection) -> list[tuple[BatchId, int, str]]:
     """Free expired claims, but not one whose worker is committing now; (batch, run, new state) of each."""
     rows = connection.execute(

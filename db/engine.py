@@ -14,6 +14,13 @@ from core.errors import ServiceDown, UsageError
 SESSION = {
     # a client that died with a transaction open gives its locks back
     "idle_in_transaction_session_timeout": "60s",
+    # so does one that died while a statement of its waits or runs: PostgreSQL would only notice at its end
+    "client_connection_check_interval": "2s",
+    # and one whose host is gone or cut off, about half a minute later
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "30s",
     # planning cursors and batches are many small index scans: workers and compilation only add delay
     "jit": "off",
     "max_parallel_workers_per_gather": "0",
@@ -57,6 +64,18 @@ def data_connection(url: str, name: str = "scorebeat") -> DataConnection:
     except adbc_driver_manager.Error as error:
         raise ServiceDown(unreachable(url, str(error))) from None
     return opened
+
+
+def is_alive(connection: DataConnection) -> bool:
+    """The server still answers over this connection, which has no transaction open."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            cursor.fetchall()
+        connection.rollback()
+    except adbc_driver_manager.Error:
+        return False
+    return True
 
 
 @contextmanager

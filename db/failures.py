@@ -5,8 +5,8 @@ from sqlalchemy.exc import DBAPIError
 
 from db.columns import sqlstate
 
-TRANSIENT_CLASSES = ("08", "40", "53", "57P")
-"""Connection lost, serialisation and deadlock, out of resources, server shutting down."""
+TRANSIENT_CLASSES = ("08", "40", "53", "55P03", "57P")
+"""Connection lost, serialisation and deadlock, out of resources, a lock not had in time, server shutting down."""
 PERMANENT = ("08P01", "22P03")
 """From an ingest these say that bytes and column do not fit: no other attempt mends that."""
 

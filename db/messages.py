@@ -96,8 +96,9 @@ def unmark_lost(connection: Connection, queue: str, sent_before: timedelta) -> i
     """Their queue is empty and they are still pending: the messages sent longer ago were lost."""
     return connection.execute(
         text(
-            "UPDATE scorebeat.batches SET sent_at = NULL WHERE state = 'pending' AND queue = :queue"
-            " AND sent_at < clock_timestamp() - CAST(:age AS interval)"
+            "UPDATE scorebeat.batches SET sent_at = NULL WHERE state = 'pending' AND id IN"
+            " (SELECT id FROM scorebeat.batches WHERE state = 'pending' AND queue = :queue"
+            " AND sent_at < clock_timestamp() - CAST(:age AS interval) FOR UPDATE SKIP LOCKED)"
         ),
         {"queue": queue, "age": sent_before},
     ).rowcount

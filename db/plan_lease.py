@@ -70,6 +70,13 @@ def finish(connection: Connection, run_id: int, attempt: int) -> bool:
     return moved.rowcount == 1
 
 
+_EXPIRED_WITHOUT_A_BATCH = (
+    "id IN (SELECT r.id FROM scorebeat.runs r WHERE r.state = 'planning' AND r.plan_expires_at < clock_timestamp()"
+    " AND NOT EXISTS (SELECT 1 FROM scorebeat.batches b WHERE b.run_id = r.id) FOR UPDATE SKIP LOCKED)"
+)
+"""A run that a dead planner's backend still locks is left for a later look: batches of it may come to light."""
+
+
 def close_expired(connection: Connection) -> list[int]:
     """Plans whose planner died with batches made: the run goes on with those, the rest stays pending."""
     rows = connection.execute(
@@ -92,8 +99,7 @@ def fail_spent(connection: Connection) -> list[int]:
         text(
             "UPDATE scorebeat.runs SET state = 'failed', plan_expires_at = NULL, finished_at = clock_timestamp(),"
             " reason = format('planning died %s times without making a batch', plan_attempt)"
-            " WHERE state = 'planning' AND plan_expires_at < clock_timestamp() AND plan_attempt >= :most"
-            " RETURNING id"
+            f" WHERE {_EXPIRED_WITHOUT_A_BATCH} AND plan_attempt >= :most RETURNING id"
         ),
         {"most": MAX_PLANS},
     )
@@ -108,7 +114,7 @@ def unplanned(connection: Connection, lease: timedelta) -> list[int]:
     rows = connection.execute(
         text(
             "UPDATE scorebeat.runs SET plan_expires_at = clock_timestamp() + :lease, planned_by = NULL"
-            " WHERE state = 'planning' AND plan_expires_at < clock_timestamp() RETURNING id"
+            f" WHERE {_EXPIRED_WITHOUT_A_BATCH} RETURNING id"
         ),
         {"lease": lease},
     )

@@ -37,9 +37,11 @@ def is_done(connection: Connection, run_id: int) -> bool:
     """The run is running and has no open batch; its row stays locked for the transaction.
 
     The lock is a statement of its own, so that the look at the batches sees what a requeue committed before.
+    Whoever else has it is not waited for: the next control tick looks again.
     """
     locked = connection.execute(
-        text("SELECT 1 FROM scorebeat.runs WHERE id = :id AND state = 'running' FOR UPDATE"), {"id": run_id}
+        text("SELECT 1 FROM scorebeat.runs WHERE id = :id AND state = 'running' FOR UPDATE SKIP LOCKED"),
+        {"id": run_id},
     ).one_or_none()
     return locked is not None and is_settled(connection, run_id)
 

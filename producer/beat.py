@@ -20,9 +20,12 @@ from db import jobs
 from db.jobs import JobRow
 from producer.apply import apply
 from producer.context import Producer
+from producer.messages import waiting
 
 REFRESH_SECONDS = 5.0
 """How soon beat sees a job that was applied."""
+ENOUGH_TICKS = 5
+"""Messages that wait for control; more control ticks behind them would do nothing that those do not."""
 
 
 class JobSchedule(BaseSchedule):  # type: ignore[misc]  # Celery publishes no types
@@ -65,9 +68,13 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery publishes no t
 
     def setup_schedule(self) -> None:
         self._apply_jobs()
-        control = {"queue": CONTROL_QUEUE, "expires": CONTROL_EVERY.total_seconds() * 2}
+        # without `expires`: a control worker whose clock is ahead of beat's would take every tick for an old one
         self._entries["control"] = self.Entry(
-            name="control", task=CONTROL, schedule=schedule(CONTROL_EVERY), options=control, app=self.app
+            name="control",
+            task=CONTROL,
+            schedule=schedule(CONTROL_EVERY),
+            options={"queue": CONTROL_QUEUE},
+            app=self.app,
         )
         self._refresh()
 
@@ -78,10 +85,12 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery publishes no t
         return self._entries
 
     def apply_async(self, entry: ScheduleEntry, *args: Any, advance: bool = True, **options: Any) -> Any:
-        """Control ticks send no events: one a second would push all else out of Flower."""
+        """Control ticks send no events: one a second would push all else out of Flower. They do not pile up either."""
         if entry.task != CONTROL:
             return super().apply_async(entry, *args, advance=advance, **options)
         due = self.reserve(entry) if advance else entry
+        if waiting(self._producer.app, CONTROL_QUEUE) >= ENOUGH_TICKS:
+            return None
         return self._producer.app.send_task(CONTROL, **due.options)
 
     def close(self) -> None:

@@ -30,8 +30,10 @@ class Producer:
     @cached_property
     def app(self) -> Celery:
         made = make_app(self.settings)
-        # a broker that is away is found out soon: a plan must not wait 6 s for each group of messages
-        made.conf.broker_transport_options |= {"max_retries": 1, "interval_start": 0.1, "interval_max": 0.1}
+        # a broker that is away is found out soon: a plan must not wait 6 s for each group of messages, nor rescue
+        # 30 s for a reply that was lost with its connection
+        soon = {"max_retries": 1, "interval_start": 0.1, "interval_max": 0.1, "socket_timeout": 5}
+        made.conf.broker_transport_options |= soon
         return made
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import PlanError, ScorebeatError
+from core.errors import ScorebeatError
 from core.events import emit
 from db import batches, failures, pending, plan_lease, planning, prediction_sets, runs, source, versions
 from db.batches import NewBatch
@@ -18,6 +18,7 @@ from db.sql import KeyRange
 from producer import sets
 from producer.context import Producer
 from producer.dispatch import dispatch
+from producer.preview import require_unique_keys
 from producer.settle import settle
 
 GROUP_ROWS = 20
@@ -80,13 +81,7 @@ def _begin(p: Producer, reader: Connection, run: Run, attempt: int) -> _Plan:
     """Check the query once more, as it is now, and note whether the prediction set is empty."""
     version = versions.get(reader, run.model, run.model_version)
     fitted = sets.fit_now(reader, run.job, version)
-    if not source.is_unique(reader, fitted.source):
-        bad = source.bad_keys(reader, fitted.source)
-        if bad:
-            raise PlanError(
-                f"jobs.{run.job.name}.key must be unique and not NULL; the query gives {', '.join(bad)}. "
-                "Nothing was scored."
-            )
+    require_unique_keys(reader, fitted)
     first = planning.first_key(reader, fitted.source)
     if first is not None and run.selection.keys is None:
         source.require_key_range(reader, fitted.source, run.job, first)

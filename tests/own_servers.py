@@ -38,9 +38,13 @@ class OwnServers:
         answers = getattr(self._prepared, f"{name}_answers")
         wait_until_ready(name, answers, lambda: str(child.ended()) if child.ended() is not None else None)
 
+    def send_signal(self, name: str, how: str) -> None:
+        """SIGSTOP, say."""
+        os.kill(self._children[name].pid, signal.Signals[how])
+
     def restart(self, name: str, how: str) -> None:
         """End it by a signal such as SIGKILL, and start it when it is gone."""
-        os.kill(self._children[name].pid, signal.Signals[how])
+        self.send_signal(name, how)
         wait_for(lambda: self._children[name].ended() is not None)
         self.start(name)
 

@@ -170,10 +170,14 @@ class System:
                 connection.commit()
 
 
-def assert_scored_once(s: System, job: Job) -> None:
+def assert_scored_once(s: System, job: Job, version: int = 1) -> None:
     """Each source row has exactly one prediction, equal to the one that a plain loop over the model gives."""
     keys = ", ".join(job.key)
-    table = s.ask("SELECT table_name FROM scorebeat.prediction_sets WHERE job = :job", job=job.name)[0][0]
+    table = s.ask(
+        "SELECT table_name FROM scorebeat.prediction_sets WHERE job = :job AND model_version = :version",
+        job=job.name,
+        version=version,
+    )[0][0]
     rows = s.ask(f"SELECT {keys}, {', '.join(INPUTS)} FROM {job.name} ORDER BY {keys}")
     found = s.ask(f"SELECT {keys}, label, setosa, versicolor, virginica FROM predictions.{table} ORDER BY {keys}")
     wide = len(job.key)
@@ -184,8 +188,11 @@ def assert_scored_once(s: System, job: Job) -> None:
 
 
 @contextmanager
-def own_system(folder: Path) -> Iterator[System]:
-    """Servers of its own, a migrated ledger and a published model; what was started in it is killed."""
+def own_system(folder: Path, **waits: timedelta) -> Iterator[System]:
+    """Servers of its own, a migrated ledger and a published model; what was started in it is killed.
+
+    `waits` are settings in place of those of `SHORT_WAITS`.
+    """
     with own_servers(folder / "data") as servers:
         settings: dict[str, Any] = {
             "database_url": servers.urls.database_url,
@@ -195,7 +202,7 @@ def own_system(folder: Path) -> Iterator[System]:
             "jobs": folder / "jobs.toml",
             "data": folder / "data",
         }
-        p = Producer(Settings(_env_file=None, **settings, **SHORT_WAITS), "test")
+        p = Producer(Settings(_env_file=None, **settings, **(SHORT_WAITS | waits)), "test")
         programs = Programs(p.settings, folder)
         try:
             with p.engine.begin() as connection:

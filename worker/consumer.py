@@ -1,11 +1,15 @@
-"""Celery's consumer with two ways of dying closed: see docs/decisions/0003-celery-5-7-with-a-shim.md."""
+"""Celery's consumer, kept from dying twice and from falling asleep: docs/decisions/0003-celery-5-7-with-a-shim.md."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from logging import Logger
+from typing import Any, TypeAlias
 
 from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.message import Message
+
+Errors: TypeAlias = tuple[type[Exception], ...]
 
 
 class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery publishes no types
@@ -18,6 +22,9 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery publishes no typ
 
     Celery unpacks a message's body without a look at it; the ValueError ends the worker, the message goes
     back to the queue, and ends the next one.
+
+    Celery logs an acknowledgement that fails, and goes on. The message then counts as in hand until the connection
+    is lost, which a silent one never is: with one process, the worker takes no message again.
     """
 
     def on_connection_error_after_connected(self, exc: BaseException) -> None:
@@ -30,11 +37,24 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery publishes no typ
 
         def on_task_received(message: Message) -> None:
             if _is_task(message):
+                acknowledge = partial(self._acknowledge, message, self.connection)
+                message.ack_log_error = acknowledge  # type: ignore[method-assign]  # Celery calls it by this name
                 handle(message)
             else:
                 self.on_unknown_message(None, message)  # logs and drops it
 
         return on_task_received
+
+    def _acknowledge(
+        self, message: Message, came_by: object, logger: Logger, errors: Errors, multiple: bool = False
+    ) -> None:
+        """Raises an error of the connection, which Celery then makes anew; unless it has done so since."""
+        try:
+            message.ack(multiple=multiple)
+        except errors as error:
+            logger.warning("Couldn't ack %r: %s. If it comes again it will be skipped.", message.delivery_tag, error)
+            if self.connection is came_by:
+                raise
 
 
 def _is_task(message: Message) -> bool:

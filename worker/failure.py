@@ -1,12 +1,15 @@
 """What becomes of an attempt that failed: a pause and another try, or the end of the batch or the run."""
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import adbc_driver_manager
+from billiard.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import ModelError, RepeatedKey, ServiceDown, UsageError
+from core.errors import ModelError, RepeatedKey, ScorebeatError, ServiceDown, UsageError
 from core.events import emit
 from core.settings import Settings
 from db import batches, failures, quarantine, runs
@@ -14,6 +17,10 @@ from db.batches import Claim
 from worker.runtime import Runtime
 
 ERROR_CHARACTERS = 2_000
+
+
+class BatchFailed(ScorebeatError):
+    """An attempt failed with an exception that only its own process knows; the message has its type and words."""
 
 
 def record_failure(w: Runtime, held: Claim, error: Exception) -> None:
@@ -25,6 +32,23 @@ def record_failure(w: Runtime, held: Claim, error: Exception) -> None:
         emit("failure.not_recorded", batch=held.batch_id, attempt=held.attempt, reason=" ".join(str(away.orig).split()))
         return
     emit("batch.failed", run=held.run_id, batch=held.batch_id, attempt=held.attempt, state=state, error=describe(error))
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """Errors leave the block as the worker's parent, and Flower, can show them: ours and Python's own as they are.
+
+    A driver's or a model's own exception would reach the parent as an object that nobody there can unpack;
+    it becomes a BatchFailed with its words.
+    """
+    try:
+        yield
+    except (ScorebeatError, SoftTimeLimitExceeded):
+        raise
+    except Exception as error:
+        if type(error).__module__ == "builtins":
+            raise
+        raise BatchFailed(describe(error)) from error
 
 
 def backoff(settings: Settings, attempt: int) -> timedelta:

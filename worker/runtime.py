@@ -13,7 +13,7 @@ from core.events import emit
 from core.identity import worker_name
 from core.settings import Settings
 from db import device_limits, pending, prediction_sets, runs, source, versions
-from db.engine import data_connection, make_engine
+from db.engine import data_connection, is_alive, make_engine
 from db.prediction_sets import PredictionSet
 from db.runs import Run
 from db.source import Source
@@ -64,6 +64,11 @@ class Runtime:
         if self._data is None:
             self._data = data_connection(self.url, f"scorebeat {self.name} data")
         return self._data
+
+    def drop_stale_data(self) -> None:
+        """A connection that the server closed between two batches would cost the next one an attempt."""
+        if self._data is not None and not is_alive(self._data):
+            self.drop_data()
 
     def drop_data(self) -> None:
         """Give up a connection that may be broken; the next use opens another."""

@@ -41,6 +41,7 @@ def score_batch(batch_id: BatchId, w: Runtime) -> Outcome:
     if held is None:
         return Outcome.SKIPPED
     try:
+        w.drop_stale_data()
         rows = _score(held, w)
     except ClaimLost as error:
         emit("claim.lost", batch=batch_id, attempt=held.attempt, worker=w.name, reason=str(error))

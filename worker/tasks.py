@@ -7,6 +7,7 @@ from celery import shared_task
 from core.celery_app import SCORE
 from core.settings import load_settings
 from core.stack import joined
+from worker.failure import readable_errors
 from worker.runtime import Runtime
 from worker.score import score_batch
 
@@ -20,4 +21,5 @@ def runtime() -> Runtime:
 @shared_task(name=SCORE)
 def score(batch_id: int) -> str:
     """A batch waits to be scored; the message says which, the ledger everything else."""
-    return score_batch(batch_id, runtime()).value
+    with readable_errors():
+        return score_batch(batch_id, runtime()).value

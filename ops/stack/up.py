@@ -12,6 +12,7 @@ from typing import TextIO
 
 from core.errors import SettingsError
 from core.settings import PREFIX, Settings
+from core.stack import require_both_urls_or_none
 from ops.stack.folder import locked
 from ops.stack.identity import for_servers
 from ops.stack.interrupts import Interrupts
@@ -91,7 +92,7 @@ def _with_servers(
     if settings.database_url is not None and settings.broker_url is not None:
         yield settings
         return
-    _require_none(settings)
+    require_both_urls_or_none(settings)
     with ExitStack() as stack:
         with interrupts.raising():
             folder = stack.enter_context(locked(settings.data))
@@ -102,16 +103,6 @@ def _with_servers(
         _start(servers, supervisor, interrupts)
         folder.publish(servers.urls)
         yield settings.model_copy(update=asdict(servers.urls))
-
-
-def _require_none(settings: Settings) -> None:
-    """Raises SettingsError if one URL is set and the other is not."""
-    for given, missing in (("DATABASE_URL", "BROKER_URL"), ("BROKER_URL", "DATABASE_URL")):
-        if getattr(settings, given.lower()) is not None:
-            raise SettingsError(
-                f"{PREFIX}{missing} is not set, {PREFIX}{given} is: set both to use servers of your own, or neither "
-                "to start the embedded ones"
-            )
 
 
 def _start(servers: Servers, supervisor: Supervisor, interrupts: Interrupts) -> None:

@@ -50,7 +50,6 @@ DEATHS: dict[str, Move] = {
 }
 SURVIVED: dict[str, Move] = {
     "an error": lambda c, held: batches.fail(c, held, "Broken: the disk is full", NOW),
-    "a release": batches.release,
     "a shutdown": lambda c, _: batches.release_all(c, "w1"),
 }
 

@@ -86,7 +86,6 @@ def test_a_batch_that_pauses_is_claimed_when_the_pause_is_over(engine: Engine, p
 LATE: dict[str, Callable[[Connection, Claim], Any]] = {
     "fail": lambda c, held: batches.fail(c, held, "Late: oh", NOW),
     "kill": lambda c, held: batches.kill(c, held, "Late: oh"),
-    "release": batches.release,
     "renew": lambda c, held: batches.renew(c, [held.batch_id], "slow", timedelta(hours=9)),
     "fail_lost": lambda c, held: batches.fail_lost(c, held.batch_id, "slow", "Late: oh"),
 }
@@ -105,7 +104,7 @@ def test_an_attempt_that_is_not_the_holder_any_more_moves_nothing(engine: Engine
     assert look(engine, pending, "*") == before
 
 
-@pytest.mark.parametrize("move", ["fail", "kill", "release"])
+@pytest.mark.parametrize("move", ["fail", "kill"])
 def test_the_same_worker_with_a_later_attempt_is_another_holder(engine: Engine, pending: BatchId, move: str) -> None:
     first = claim(engine, pending, "slow", NOW)
     do(engine, batches.rescue)
@@ -140,7 +139,7 @@ def test_a_release_gives_back_the_budget_but_never_the_number(engine: Engine, pe
     for number in range(8):
         held = claim(engine, pending, "w1")
         assert held.attempt == number + 1
-        assert do(engine, partial(batches.release, held=held))
+        assert do(engine, lambda c: batches.release_all(c, "w1"))
 
     assert look(engine, pending) == ("pending", 8, 5)
 

@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from core.celery_app import KEY_PREFIX
-from core.errors import PlanError
+from core.errors import QueryError
 from core.states import RunState
 from db import plan_lease
 from producer import plan as planner
@@ -105,7 +105,7 @@ def test_a_planner_that_lost_its_lease_cannot_fail_the_run(ledger: Ledger, monke
         real(*arguments)
         ledger.sql(EXPIRE)
         rescue(ledger.producer)
-        raise PlanError("too late")
+        raise QueryError("too late")
 
     monkeypatch.setattr(planner, "_store", stall_and_fail)
     run_id = ledger.enqueue(a_job())

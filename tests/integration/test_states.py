@@ -59,7 +59,6 @@ BATCH_MOVES: dict[str, Callable[[Here], Any]] = {
     "fail": lambda h: batches.fail(h.connection, h.held, "Broken: oh", MINUTE),
     "fail_lost": lambda h: batches.fail_lost(h.connection, h.batch_id, "w1", "Died: oh"),
     "kill": lambda h: batches.kill(h.connection, h.held, "Broken: for good"),
-    "release": lambda h: batches.release(h.connection, h.held),
     "rescue": lambda h: batches.rescue(_expired(h)),
     "requeue_dead": lambda h: batches.requeue_dead(h.connection, h.run_id, 5, None, None),
     "cancel": lambda h: batches.cancel(h.connection, h.run_id),

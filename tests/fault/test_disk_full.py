@@ -1,0 +1,181 @@
+"""PostgreSQL whose disk is full: of the predictions' table alone, and of everything."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import DBAPIError
+
+from core.jobs import Job
+from core.states import RunState
+from producer import control, plan
+from producer.requeue import requeue
+from tests.fixtures import wait_for
+from tests.system import MODEL, SLOW, System, assert_scored_once, own_system
+
+
+class Disk:
+    """A small file system that a test fills to the last byte, and frees."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._ballast = path / "ballast"
+
+    def fill(self) -> None:
+        with self._ballast.open("ab", buffering=0) as ballast:
+            for size in (1 << 20, 1 << 12):
+                try:
+                    while ballast.write(bytes(size)) == size:
+                        pass
+                except OSError:  # full
+                    continue
+
+    def free(self) -> None:
+        self._ballast.unlink()
+
+
+@contextmanager
+def small_disk(path: Path, megabytes: int, cluster: Path) -> Iterator[Disk]:
+    """Mounted at `path`, in memory, for the owner of the cluster. Skips the test where that is forbidden."""
+    path.mkdir(parents=True)
+    size = f"size={megabytes}m,mode=700"
+    command = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(path)]
+    mounted = subprocess.run(command, check=False, capture_output=True, text=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"no small file system can be mounted here, which takes root: {mounted.stderr.strip()}")
+    try:
+        _give(path, cluster)
+        yield Disk(path)
+    finally:
+        command = ["umount", "--lazy", str(path)]
+        subprocess.run(command, check=True)
+
+
+def _give(path: Path, cluster: Path) -> None:
+    """The servers may run as another user than the test."""
+    owner = cluster.stat()
+    os.chown(path, owner.st_uid, owner.st_gid)
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """The test is its control: nothing is tried again unless it says so."""
+    with own_system(tmp_path_factory.mktemp("system")) as made:
+        made.programs.worker("cpu")
+        made.until_served("cpu")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def tablespace(system: System) -> Iterator[Disk]:
+    """A disk of its own for predictions."""
+    cluster = system.programs.folder / "data" / "postgres"
+    with small_disk(system.programs.folder / "data" / "small", 8, cluster) as disk:
+        place = disk.path / "tablespace"
+        place.mkdir(mode=0o700)
+        _give(place, cluster)
+        with system.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql(f"CREATE TABLESPACE small LOCATION '{place}'")
+        yield disk
+        system.servers.stop("database")
+
+
+def _job_on_a_full_disk(system: System, disk: Disk, name: str) -> tuple[Job, int]:
+    """A job whose predictions have no place; its run, with every batch tried once."""
+    job = system.job(name)
+    system.tell(f"ALTER TABLE predictions.{name}__{MODEL}_v1 SET TABLESPACE small")
+    system.tell(f"ALTER INDEX predictions.{name}__{MODEL}_v1_pkey SET TABLESPACE small")
+    disk.fill()
+    run = system.enqueue(job)
+    plan.plan(system.p, run)
+    wait_for(lambda: _errors(system, run) == 4)
+    return job, run
+
+
+def _errors(system: System, run: int) -> int:
+    """Batches whose last attempt failed for want of space."""
+    asked = "SELECT count(*) FROM scorebeat.batches WHERE run_id = :id AND error LIKE '%No space left on device%'"
+    return int(system.ask(asked, id=run)[0][0])
+
+
+def _moved_on(system: System, run: int, state: str) -> bool:
+    """Whether all batches are in this state; a round of control before."""
+    control.run_once(system.p)
+    return {found for found, _, _ in system.batches(run)} == {state}
+
+
+def test_a_batch_that_finds_the_disk_full_waits_and_is_tried_again(system: System, tablespace: Disk) -> None:
+    job, run = _job_on_a_full_disk(system, tablespace, "full_for_a_while")
+
+    asked = "SELECT state, attempts_left, next_attempt_at > claimed_at FROM scorebeat.batches WHERE run_id = :id"
+    assert system.ask(asked, id=run) == [("pending", system.settings.max_attempts - 1, True)] * 4
+    tablespace.free()
+    wait_for(lambda: _moved_on(system, run, "committed"))
+
+    assert system.until_finished(run) is RunState.SUCCEEDED
+    assert [attempt for _, attempt, _ in system.batches(run)] == [2] * 4
+    assert_scored_once(system, job)
+
+
+def test_batches_that_died_of_a_full_disk_are_requeued_when_there_is_space(system: System, tablespace: Disk) -> None:
+    job, run = _job_on_a_full_disk(system, tablespace, "full_for_long")
+
+    wait_for(lambda: _moved_on(system, run, "dead"))
+    assert system.until_finished(run) is RunState.FAILED
+    assert [attempt for _, attempt, _ in system.batches(run)] == [system.settings.max_attempts] * 4
+    assert _errors(system, run) == 4
+    tablespace.free()
+    assert requeue(system.p, run, "test", error="No space left") == 4
+    wait_for(lambda: _moved_on(system, run, "committed"))
+
+    assert system.until_finished(run) is RunState.SUCCEEDED
+    assert_scored_once(system, job)
+
+
+def test_a_run_outlives_a_disk_on_which_the_database_cannot_even_write_its_log(tmp_path: Path) -> None:
+    with own_system(tmp_path) as system, _log_on_a_small_disk(system) as disk:
+        system.programs.control()
+        system.programs.worker("cpu", processes=2)
+        job = system.job("crashed_disk", rows=1_000, batch_rows=20, where=SLOW)
+        run = system.enqueue(job)
+        committed = "SELECT 1 FROM scorebeat.batches WHERE run_id = :id AND state = 'committed' OFFSET 9"
+        wait_for(lambda: system.ask(committed, id=run))
+
+        disk.fill()
+        wait_for(lambda: _crashed(system))
+        disk.free()
+        system.servers.restart("database", "SIGQUIT")
+
+        assert system.until_finished(run) is RunState.SUCCEEDED
+        assert all(process.poll() is None for process, _ in system.programs.started)
+        assert_scored_once(system, job)
+
+
+@contextmanager
+def _log_on_a_small_disk(system: System) -> Iterator[Disk]:
+    """PostgreSQL's write-ahead log has a disk of its own."""
+    cluster = system.programs.folder / "data" / "postgres"
+    log, place = cluster / "pg_wal", system.programs.folder / "small"
+    with small_disk(place, 96, cluster) as disk:
+        system.servers.stop("database")
+        shutil.copytree(log, place / "pg_wal")
+        for path in (place / "pg_wal", *(place / "pg_wal").rglob("*")):
+            _give(path, cluster)
+        shutil.rmtree(log)
+        log.symlink_to(place / "pg_wal")
+        system.servers.start("database")
+        yield disk
+        system.servers.stop("database")
+
+
+def _crashed(system: System) -> bool:
+    """Asks the server to begin another file of its log, for which there is no space; whether that ended it."""
+    try:
+        system.tell("SELECT pg_switch_wal(), pg_logical_emit_message(true, 'test', 'x')")
+    except DBAPIError as error:
+        return getattr(error.orig, "pgcode", None) is None  # the connection ended, or none is to be had
+    return False
