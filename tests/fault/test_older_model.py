@@ -11,6 +11,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from core.jobs import Job
 from core.states import RunState
+from models.contract import Given
 from producer import publish
 from tests.fixtures import kill_group, wait_for
 from tests.source_tables import BIGINT, INPUTS, fill
@@ -40,7 +41,7 @@ def versions(system: System) -> Versions:
     assert not np.isclose(system.model.predict_proba(iris.data), second.predict_proba(iris.data), atol=1e-9).any()
     file = system.programs.folder / "second.skops"
     skops.io.dump(second, file)
-    publish.add(system.p, file, MODEL, "test", inputs=INPUTS)
+    publish.add(system.p, file, MODEL, "test", Given(INPUTS))
     return Versions(system, replace(system, model=second))
 
 
@@ -50,7 +51,7 @@ def worker(system: System, versions: Versions) -> Iterator[int]:  # noqa: ARG001
     started = system.programs.worker("cpu")
     yield wait_for(lambda: children(started.pid))[0]
     kill_group(started)
-    publish.publish(system.p, MODEL, 1, "test")
+    publish.publish_anyway(system.p, MODEL, 1, "test")
 
 
 def test_a_run_goes_on_with_its_version_after_another_is_published(
@@ -60,7 +61,7 @@ def test_a_run_goes_on_with_its_version_after_another_is_published(
     with system.closed_gate():
         first = system.enqueue(job)
         system.at_the_gate()  # with version 1 loaded
-        publish.publish(system.p, MODEL, 2, "test")
+        publish.publish_anyway(system.p, MODEL, 2, "test")
         second = system.enqueue(job)
 
     assert system.until_finished(first) is RunState.SUCCEEDED
@@ -77,7 +78,7 @@ def test_a_worker_that_has_both_versions_scores_the_one_that_was_rolled_back_to(
 ) -> None:
     job = system.job("rolled_back")
     assert system.until_finished(system.enqueue(job)) is RunState.SUCCEEDED
-    publish.publish(system.p, MODEL, 2, "test")
+    publish.publish_anyway(system.p, MODEL, 2, "test")
     assert system.until_finished(system.enqueue(job)) is RunState.SUCCEEDED
     assert_scored_once(versions.two, job, version=2)
 
