@@ -107,7 +107,7 @@ def test_a_model_file_that_cannot_be_used_is_refused(scorebeat: Cli, job: str, a
     for name, content in (("m.pkl", b"x"), ("m.skops", adder.read_bytes()[:500]), ("m.onnx", b"x"), ("m", b"x")):
         Path(name).write_bytes(content)
         refused(scorebeat("models", "add", name, "--name", "other"), name)
-    refused(scorebeat("models", "add", "nowhere.skops", "--name", "other"), "not a file")
+    refused(scorebeat("models", "add", "nowhere.skops", "--name", "other"), "is not there")
     refused(scorebeat("models", "add", str(adder), "--name", "x'; DROP TABLE pairs; --"), "not a model's name")
     refused(scorebeat("models", "add", str(adder), "--name", "other", "--inputs", "a,,b"), "--inputs")
     refused(scorebeat("publish", "addr/1"), "Did you mean 'adder'?")
