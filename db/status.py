@@ -64,7 +64,7 @@ _RUNS = (
 
 def newest(connection: Connection, limit: int, job: str | None = None, *, with_idle: bool = True) -> list[RunLine]:
     """The newest runs first, of one job or of all; idle ones are ticks that found nothing to score."""
-    return _read(
+    return matching(
         connection,
         " WHERE (CAST(:job AS text) IS NULL OR r.job = :job)"
         " AND (:with_idle OR r.due_at IS NULL OR r.state <> 'succeeded' OR b.batches > 0)"
@@ -75,12 +75,12 @@ def newest(connection: Connection, limit: int, job: str | None = None, *, with_i
 
 def after(connection: Connection, run_id: int) -> list[RunLine]:
     """Runs that are open, or were made after the run of that id; oldest first."""
-    return _read(connection, " WHERE r.state IN ('planning', 'running') OR r.id > :id ORDER BY r.id", {"id": run_id})
+    return matching(connection, " WHERE r.state IN ('planning', 'running') OR r.id > :id ORDER BY r.id", {"id": run_id})
 
 
 def get(connection: Connection, run_id: int) -> RunLine:
     """One run. Raises UnknownName."""
-    found = _read(connection, " WHERE r.id = :id", {"id": run_id})
+    found = matching(connection, " WHERE r.id = :id", {"id": run_id})
     if not found:
         raise UnknownName(f"there is no run {run_id}; `scorebeat runs` lists them")
     return found[0]
@@ -172,7 +172,8 @@ def server_version(connection: Connection) -> str:
     return str(connection.execute(text("SHOW server_version")).scalar_one())
 
 
-def _read(connection: Connection, ending: str, values: dict[str, Any]) -> list[RunLine]:
+def matching(connection: Connection, ending: str, values: dict[str, Any]) -> list[RunLine]:
+    """Runs that the ending of the statement asks for, `r` being the run and `b` the sums over its batches."""
     found = connection.execute(text(_RUNS + ending), values)
     return [RunLine(**{**row._mapping, "state": RunState(row.state), **_sums(row)}) for row in found]
 
