@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install demo test check bench soak lock clean
+.PHONY: install demo test check bench bench-api soak screenshots lock clean
 
 install: $(VENV)/.installed
 
@@ -29,11 +29,19 @@ check: install
 bench: install
 	$(BIN)/python -m benchmarks.spine
 
+# one stored prediction by its key: the HTTP API beside plain psycopg2
+bench-api: install
+	$(BIN)/python -m benchmarks.api_latency
+
 # faults of every kind over a run of two million rows; MINUTES=1 ROWS=100000 for a short one
 MINUTES ?= 10
 ROWS    ?= 2000000
 soak: install
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) --rows $(ROWS)
+
+# docs/images: both pages of the Runs tab, taken in a headless Chromium
+screenshots: install
+	$(BIN)/python -m tests.browser.screenshots
 
 # writes constraints.txt anew from the newest versions that pyproject.toml admits
 lock:

@@ -1,11 +1,12 @@
 """What pages show, a page at a time: runs, batches, failures. Paging is by the last row seen, in SQL."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 
 from core.states import BatchState, RunState
 from db import status
@@ -43,11 +44,22 @@ class FailureGroup:
     error: str
     count: int
     rows: int
+    match: str
+    """The beginning of the error: what `requeue` takes to put this group back."""
     example: str
     """`batch 17`, or `key` and the key."""
     traceback: str | None
     first_at: datetime | None
     last_at: datetime | None
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """The ledger at one moment; nothing can be written, and a statement of over 10 s is given up."""
+    with engine.connect() as connection:
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        connection.exec_driver_sql("SET LOCAL statement_timeout = '10s'")
+        yield connection
 
 
 def runs(
@@ -57,14 +69,25 @@ def runs(
     states: Sequence[RunState] = (),
     before: int | None = None,
     limit: int = 50,
+    with_idle: bool = True,
 ) -> list[RunLine]:
-    """Runs, newest first, below the id `before`; of one job and in these states, or of all."""
+    """Runs, newest first, below the id `before`; of one job and in these states, or of all.
+
+    Idle ones are ticks that found nothing to score.
+    """
     return status.matching(
         connection,
         " WHERE (CAST(:job AS text) IS NULL OR r.job = :job)"
         " AND (CAST(:states AS text[]) IS NULL OR r.state = ANY (CAST(:states AS text[])))"
+        " AND (:with_idle OR r.due_at IS NULL OR r.state <> 'succeeded' OR b.batches > 0)"
         " AND (CAST(:before AS bigint) IS NULL OR r.id < :before) ORDER BY r.id DESC LIMIT :limit",
-        {"job": job, "states": [s.value for s in states] or None, "before": before, "limit": limit},
+        {
+            "job": job,
+            "states": [s.value for s in states] or None,
+            "with_idle": with_idle,
+            "before": before,
+            "limit": limit,
+        },
     )
 
 
@@ -114,8 +137,8 @@ def batches(
     """Batches of the run in these states, or all, by number, those above the number `after`."""
     return _batches(
         connection,
-        "number > :after AND (CAST(:states AS text[]) IS NULL OR state = ANY (CAST(:states AS text[])))"
-        " ORDER BY number LIMIT :limit",
+        "b.number > :after AND (CAST(:states AS text[]) IS NULL OR b.state = ANY (CAST(:states AS text[])))"
+        " ORDER BY b.number LIMIT :limit",
         {"run_id": run_id, "states": [s.value for s in states] or None, "after": after, "limit": limit},
     )
 
@@ -124,17 +147,18 @@ def slowest(connection: Connection, run_id: int, limit: int = 10) -> list[dict[s
     """The batches that took longest from claim to commit, in their last attempt."""
     return _batches(
         connection,
-        "finished_at IS NOT NULL AND claimed_at IS NOT NULL ORDER BY finished_at - claimed_at DESC, id LIMIT :limit",
+        "b.finished_at IS NOT NULL AND b.claimed_at IS NOT NULL"
+        " ORDER BY b.finished_at - b.claimed_at DESC, b.id LIMIT :limit",
         {"run_id": run_id, "limit": limit},
     )
 
 
 def failed(connection: Connection, run_id: int, limit: int = 10) -> list[dict[str, Any]]:
-    """Batches that are dead, or wait for another attempt after an error; the newest trouble first."""
+    """Batches that are dead, wait again after an error, or put rows aside; the dead first, then the newest."""
     return _batches(
         connection,
-        "error IS NOT NULL AND state IN ('dead', 'pending', 'claimed')"
-        " ORDER BY state = 'dead' DESC, coalesce(finished_at, claimed_at) DESC, id LIMIT :limit",
+        "(b.error IS NOT NULL AND b.state IN ('dead', 'pending', 'claimed') OR b.rows_failed > 0)"
+        " ORDER BY b.state = 'dead' DESC, coalesce(b.finished_at, b.claimed_at) DESC, b.id LIMIT :limit",
         {"run_id": run_id, "limit": limit},
     )
 
@@ -143,15 +167,24 @@ def failure_groups(connection: Connection, run_id: int, *, limit: int = 20, offs
     """What failed in the run, grouped by error; the most frequent first, each with one example."""
     found = connection.execute(
         text(
-            "SELECT 'dead batches' AS kind, min(error) AS error, count(*) AS count, sum(rows_planned) AS rows,"
-            " 'batch ' || min(id) AS example, NULL AS traceback, min(finished_at) AS first_at,"
+            "WITH mine AS MATERIALIZED (SELECT id FROM scorebeat.batches WHERE run_id = :run_id),"
+            " groups AS (SELECT 'dead batches' AS kind, min(id) AS example_id, count(*) AS count,"
+            " sum(rows_planned) AS rows, left(error, 100) AS match, min(finished_at) AS first_at,"
             " max(finished_at) AS last_at FROM scorebeat.batches WHERE state = 'dead' AND run_id = :run_id"
             " GROUP BY left(error, 100)"
-            " UNION ALL SELECT 'quarantined rows', min(z.error_type || ': ' || z.error), count(*), count(*),"
-            " 'key ' || min(z.key::text), min(z.traceback), min(z.quarantined_at), max(z.quarantined_at)"
-            " FROM scorebeat.quarantine z JOIN scorebeat.batches b ON b.id = z.batch_id WHERE b.run_id = :run_id"
+            " UNION ALL SELECT 'quarantined rows', min(z.id), count(*), count(*),"
+            " z.error_type || ': ' || left(z.error, 100), min(z.quarantined_at), max(z.quarantined_at)"
+            # the range is for the index: the rows of all other runs are not read
+            " FROM scorebeat.quarantine z JOIN mine ON mine.id = z.batch_id"
+            " WHERE z.batch_id BETWEEN (SELECT min(id) FROM mine) AND (SELECT max(id) FROM mine)"
             " GROUP BY z.error_type, left(z.error, 100)"
-            " ORDER BY count DESC, error LIMIT :limit OFFSET :offset"
+            " ORDER BY count DESC, match LIMIT :limit OFFSET :offset)"
+            " SELECT g.kind, coalesce(d.error, z.error_type || ': ' || z.error) AS error, g.count, g.rows, g.match,"
+            " coalesce('batch ' || d.id, 'key ' || (SELECT string_agg(part, ', ')"
+            " FROM jsonb_array_elements_text(z.key) AS part)) AS example, z.traceback, g.first_at, g.last_at"
+            " FROM groups g LEFT JOIN scorebeat.batches d ON g.kind = 'dead batches' AND d.id = g.example_id"
+            " LEFT JOIN scorebeat.quarantine z ON g.kind = 'quarantined rows' AND z.id = g.example_id"
+            " ORDER BY g.count DESC, g.match"
         ),
         {"run_id": run_id, "limit": limit, "offset": offset},
     )
@@ -161,10 +194,13 @@ def failure_groups(connection: Connection, run_id: int, *, limit: int = 20, offs
 def _batches(connection: Connection, ending: str, values: dict[str, Any]) -> list[dict[str, Any]]:
     found = connection.execute(
         text(
-            "SELECT id, number, queue, state, rows_planned, rows_scored, rows_failed, attempt, attempts_left,"
-            " claimed_by, claimed_at, finished_at, next_attempt_at, error, fetch_seconds, predict_seconds,"
-            " commit_seconds, extract(epoch FROM finished_at - claimed_at)::float8 AS seconds"
-            f" FROM scorebeat.batches WHERE run_id = :run_id AND {ending}"
+            "SELECT b.id, b.number, b.queue, b.state, b.rows_planned, b.rows_scored, b.rows_failed, b.attempt,"
+            " b.attempts_left, b.claimed_by,"
+            " (SELECT w.device FROM scorebeat.workers w WHERE w.name = b.claimed_by) AS device,"
+            " b.claimed_at, b.finished_at, b.next_attempt_at, b.error,"
+            " b.fetch_seconds, b.predict_seconds, b.commit_seconds,"
+            " extract(epoch FROM b.finished_at - b.claimed_at)::float8 AS seconds"
+            f" FROM scorebeat.batches b WHERE b.run_id = :run_id AND {ending}"
         ),
         values,
     )

@@ -2,7 +2,9 @@
 
 import logging
 import re
+import sys
 import warnings
+from importlib import import_module
 from typing import Any
 
 from billiard import current_process
@@ -35,6 +37,8 @@ def build_app() -> Celery:
     )
     app.steps["worker"].add(Heartbeat)
     _connect_signals(settings)
+    if "flower" in sys.argv:
+        import_module("monitor.flower").install(settings)  # by name: the one arrow from worker to monitor
     app.set_default()
     return app
 
