@@ -4,7 +4,7 @@ EXTRAS ?= dev
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install demo test check bench bench-gpu bench-text recovery soak lock clean
+.PHONY: install demo test check bench bench-api bench-gpu bench-text recovery soak screenshots lock clean
 
 install: $(VENV)/.installed
 
@@ -47,11 +47,19 @@ bench-gpu: install
 recovery: install
 	$(BIN)/python -m benchmarks.recovery
 
+# one stored prediction by its key: the HTTP API beside plain psycopg2
+bench-api: install
+	$(BIN)/python -m benchmarks.api_latency
+
 # faults of every kind over a run of two million rows; MINUTES=1 ROWS=100000 for a short one
 MINUTES ?= 10
 ROWS    ?= 2000000
 soak: install
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) --rows $(ROWS)
+
+# docs/images: both pages of the Runs tab, taken in a headless Chromium
+screenshots: install
+	$(BIN)/python -m tests.browser.screenshots
 
 # writes constraints.txt anew from the newest versions that pyproject.toml admits
 lock:

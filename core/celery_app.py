@@ -18,6 +18,7 @@ SCORE = "scorebeat.score"
 PLAN = "scorebeat.plan"
 TICK = "scorebeat.tick"
 CONTROL = "scorebeat.control"
+NOTIFY = "scorebeat.notify"
 
 KEY_PREFIX = "scorebeat:"
 CONTROL_EVERY = timedelta(seconds=1)
@@ -92,6 +93,7 @@ def _queues() -> dict[str, Any]:
             PLAN: {"queue": PLAN_QUEUE},
             TICK: {"queue": CONTROL_QUEUE},
             CONTROL: {"queue": CONTROL_QUEUE},
+            NOTIFY: {"queue": PLAN_QUEUE},  # it waits for receivers, which control must not
         },
         "beat_max_loop_interval": 5,
     }

@@ -3,6 +3,7 @@
 import re
 from datetime import timedelta
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
@@ -17,6 +18,7 @@ LONGEST_IDENTIFIER = 63
 """Bytes of a PostgreSQL identifier."""
 LONGEST_QUERY = 1_000_000
 """Bytes; a query travels with each batch's fetch."""
+LONGEST_URL = 2000
 MOST_KEY_COLUMNS = 8
 RESERVED_QUEUES = frozenset({"control", "plan"})
 """The control worker's own (core.celery_app)."""
@@ -97,6 +99,17 @@ def _queue(name: str) -> str:
     return name
 
 
+def _notify(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number, or brackets that do not match
+        good = False
+    if not good or len(url) > LONGEST_URL or re.search(r"[\s\x00-\x20\x7f]", url):
+        raise ValueError("is not a URL to post to; expected one such as 'https://hooks.example.org/scorebeat'")
+    return url
+
+
 def _within(least: int, most: int) -> AfterValidator:
     def check(number: int) -> int:
         if not least <= number <= most:
@@ -157,6 +170,8 @@ class Job(BaseModel):
     """`retry-run`: times a run is begun before it fails."""
     dead_runs: Annotated[int, _within(1, 1000)] = 3
     """So many runs in a row with dead batches pause the job."""
+    notify: Annotated[str, AfterValidator(_notify)] | None = None
+    """Where the end of each run, and a passed deadline, are posted to."""
 
     @property
     def model_name(self) -> str:

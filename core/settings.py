@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -86,6 +86,15 @@ def _whole_seconds(value: object) -> object:
     return duration // timedelta(seconds=1)
 
 
+def _token(token: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[!-~]{16,}", token.get_secret_value()):
+        raise ValueError(
+            "is no safe token; expected at least 16 ASCII characters without spaces, such as what "
+            "`openssl rand -hex 32` prints"
+        )
+    return token
+
+
 Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
 WholeSeconds = Annotated[int, BeforeValidator(_whole_seconds), Field(ge=1)]
 Folder = Annotated[Path, AfterValidator(Path.expanduser)]
@@ -146,6 +155,15 @@ class Settings(BaseSettings):
     """Seconds an attempt may take in all before it is asked to stop; what it committed stays."""
     time_limit: WholeSeconds = 3600
     """Seconds after which the process of a stuck attempt is killed, whatever it does."""
+
+    api_token: Annotated[SecretStr, AfterValidator(_token)] | None = None
+    """What the HTTP API's callers show. Unset: it answers /health, /ready and what is public, and nothing else."""
+    api_read_public: bool = False
+    """Everybody who reaches the HTTP API may read; only what writes or scores needs the token."""
+    api_max_body: int = Field(10 * 1024**2, ge=1)
+    """Bytes of a request's body, at most."""
+    notify_secret: Annotated[SecretStr, AfterValidator(_token)] | None = None
+    """Signs what is posted to a job's `notify`. Unset: nothing is signed."""
 
     def database(self) -> str:
         """The database's URL. Raises SettingsError where it is unset."""

@@ -115,7 +115,7 @@ def drop_old(connection: Connection, current: PredictionSet, keep: int) -> list[
         .order_by(sets.c.complete_at.is_(None), sets.c.generation.desc())
         .offset(keep - 1)
     ).all()
-    return [row.table_name for row in old if _drop(connection, PredictionSet(**row._mapping))]
+    return [row.table_name for row in old if drop(connection, PredictionSet(**row._mapping))]
 
 
 def of_version(connection: Connection, model: str, version: int) -> list[PredictionSet]:
@@ -150,7 +150,8 @@ def drop_all(connection: Connection, found: Sequence[PredictionSet]) -> None:
     connection.execute(update(sets).where(sets.c.id.in_(ids)).values(dropped_at=func.now()))
 
 
-def _drop(connection: Connection, old: PredictionSet) -> bool:
+def drop(connection: Connection, old: PredictionSet) -> bool:
+    """Drop the table of an old generation; False when somebody reads it now."""
     try:
         with connection.begin_nested():
             connection.exec_driver_sql("SET LOCAL lock_timeout = '100ms'")

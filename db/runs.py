@@ -155,7 +155,7 @@ def reopen(connection: Connection, run_id: int) -> bool:
     """A requeue gave a finished run batches to do."""
     moved = connection.execute(
         text(
-            "UPDATE scorebeat.runs SET state = 'running', finished_at = NULL, reason = NULL"
+            "UPDATE scorebeat.runs SET state = 'running', finished_at = NULL, noted_at = NULL, reason = NULL"
             " WHERE id = :id AND state IN ('partial', 'failed')"
         ),
         {"id": run_id},

@@ -51,20 +51,23 @@ class RunLine:
 
 
 _RUNS = (
-    "SELECT r.id, r.job, r.model, r.model_version, r.state, coalesce(b.rows_planned, 0) AS rows_planned,"
-    " coalesce(b.rows_scored, 0) AS rows_scored, coalesce(b.rows_failed, 0) AS rows_failed,"
+    "SELECT r.id, r.job, r.model, r.model_version, r.state, b.rows_planned, b.rows_scored, b.rows_failed,"
     " b.batches, b.batches_open, b.batches_dead, r.created_at, r.created_by, r.due_at, r.deadline_at, r.planned_at,"
-    " r.finished_at, r.reason, r.spec ->> 'queue' AS queue FROM scorebeat.runs r CROSS JOIN LATERAL"
-    " (SELECT sum(rows_planned) AS rows_planned, sum(rows_scored) AS rows_scored, sum(rows_failed) AS rows_failed,"
-    " count(*) AS batches, count(*) FILTER (WHERE state IN ('pending', 'claimed')) AS batches_open,"
-    " count(*) FILTER (WHERE state = 'dead') AS batches_dead"
+    " r.finished_at, r.reason, r.spec ->> 'queue' AS queue FROM scorebeat.runs r"
+    " LEFT JOIN scorebeat.pruned_batches p ON p.run_id = r.id CROSS JOIN LATERAL"
+    " (SELECT coalesce(sum(rows_planned), 0) + coalesce(p.rows_planned, 0) AS rows_planned,"
+    " coalesce(sum(rows_scored), 0) + coalesce(p.rows_scored, 0) AS rows_scored,"
+    " coalesce(sum(rows_failed), 0) + coalesce(p.rows_failed, 0) AS rows_failed,"
+    " count(*) + coalesce(p.batches, 0) AS batches,"
+    " count(*) FILTER (WHERE state IN ('pending', 'claimed')) AS batches_open,"
+    " count(*) FILTER (WHERE state = 'dead') + coalesce(p.batches_dead, 0) AS batches_dead"
     " FROM scorebeat.batches WHERE run_id = r.id) b"
 )
 
 
 def newest(connection: Connection, limit: int, job: str | None = None, *, with_idle: bool = True) -> list[RunLine]:
     """The newest runs first, of one job or of all; idle ones are ticks that found nothing to score."""
-    return _read(
+    return matching(
         connection,
         " WHERE (CAST(:job AS text) IS NULL OR r.job = :job)"
         " AND (:with_idle OR r.due_at IS NULL OR r.state <> 'succeeded' OR b.batches > 0)"
@@ -75,12 +78,12 @@ def newest(connection: Connection, limit: int, job: str | None = None, *, with_i
 
 def after(connection: Connection, run_id: int) -> list[RunLine]:
     """Runs that are open, or were made after the run of that id; oldest first."""
-    return _read(connection, " WHERE r.state IN ('planning', 'running') OR r.id > :id ORDER BY r.id", {"id": run_id})
+    return matching(connection, " WHERE r.state IN ('planning', 'running') OR r.id > :id ORDER BY r.id", {"id": run_id})
 
 
 def get(connection: Connection, run_id: int) -> RunLine:
     """One run. Raises UnknownName."""
-    found = _read(connection, " WHERE r.id = :id", {"id": run_id})
+    found = matching(connection, " WHERE r.id = :id", {"id": run_id})
     if not found:
         raise UnknownName(f"there is no run {run_id}; `scorebeat runs` lists them")
     return found[0]
@@ -161,8 +164,10 @@ def rows_scored_by(connection: Connection) -> dict[tuple[str, int], int]:
     """Rows that each model version scored, over all runs."""
     found = connection.execute(
         text(
-            "SELECT r.model, r.model_version, sum(b.rows_scored) FROM scorebeat.runs r"
-            " JOIN scorebeat.batches b ON b.run_id = r.id GROUP BY r.model, r.model_version"
+            "SELECT r.model, r.model_version, sum(s.rows_scored) FROM scorebeat.runs r"
+            " JOIN (SELECT run_id, rows_scored FROM scorebeat.batches UNION ALL"
+            " SELECT run_id, rows_scored FROM scorebeat.pruned_batches) s ON s.run_id = r.id"
+            " GROUP BY r.model, r.model_version"
         )
     )
     return {(row[0], row[1]): int(row[2]) for row in found}
@@ -172,7 +177,8 @@ def server_version(connection: Connection) -> str:
     return str(connection.execute(text("SHOW server_version")).scalar_one())
 
 
-def _read(connection: Connection, ending: str, values: dict[str, Any]) -> list[RunLine]:
+def matching(connection: Connection, ending: str, values: dict[str, Any]) -> list[RunLine]:
+    """Runs that the ending of the statement asks for, `r` being the run and `b` the sums over its batches."""
     found = connection.execute(text(_RUNS + ending), values)
     return [RunLine(**{**row._mapping, "state": RunState(row.state), **_sums(row)}) for row in found]
 

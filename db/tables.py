@@ -5,44 +5,25 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    DateTime,
     Float,
     ForeignKey,
     ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
-    MetaData,
     SmallInteger,
     Table,
     Text,
     UniqueConstraint,
-    func,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
 from core.states import BatchState, RunState
+from db import watch_tables
+from db.metadata import PREDICTIONS, SCHEMA, metadata, moment
 
-SCHEMA = "scorebeat"
-PREDICTIONS = "predictions"
-"""Schema of the prediction tables and of the published views."""
-
-metadata = MetaData(
-    schema=SCHEMA,
-    naming_convention={
-        "pk": "%(table_name)s_pkey",
-        "uq": "%(table_name)s_%(column_0_N_name)s_key",
-        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
-        "ck": "%(table_name)s_%(constraint_name)s_check",
-        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
-    },
-)
-
-
-def _moment(name: str, *, now: bool = False, null: bool = True) -> Column[object]:
-    default = func.now() if now else None
-    return Column(name, DateTime(timezone=True), nullable=null, server_default=default)
+__all__ = ["PREDICTIONS", "SCHEMA", "metadata", "watch_tables"]
 
 
 def _one_of(column: str, states: type[RunState] | type[BatchState]) -> str:
@@ -54,10 +35,10 @@ jobs = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("spec", JSONB, nullable=False, comment="the checked block of jobs.toml"),
-    _moment("applied_at", now=True, null=False),
-    _moment("removed_at"),  # the job left jobs.toml; its runs and predictions stay
-    _moment("last_due_at", null=False, now=True),  # the newest tick that was answered
-    _moment("paused_at"),
+    moment("applied_at", now=True, null=False),
+    moment("removed_at"),  # the job left jobs.toml; its runs and predictions stay
+    moment("last_due_at", null=False, now=True),  # the newest tick that was answered
+    moment("paused_at"),
     Column("paused_by", Text),
     Column("paused_reason", Text),
     CheckConstraint("(paused_at IS NULL) = (paused_by IS NULL)", name="paused"),
@@ -71,11 +52,11 @@ model_versions = Table(
     Column("format", Text, nullable=False),
     Column("digest", Text, nullable=False, comment="SHA-256 over all files of the artifact"),
     Column("signature", JSONB, nullable=False, comment="inputs and outputs with their types"),
-    _moment("added_at", now=True, null=False),
+    moment("added_at", now=True, null=False),
     Column("added_by", Text, nullable=False),
-    _moment("published_at"),
-    _moment("retired_at"),  # published earlier, replaced since
-    _moment("dropped_at"),  # its predictions are gone; its number is never given again
+    moment("published_at"),
+    moment("retired_at"),  # published earlier, replaced since
+    moment("dropped_at"),  # its predictions are gone; its number is never given again
     CheckConstraint("version > 0", name="version"),
     CheckConstraint("retired_at IS NULL OR published_at IS NOT NULL", name="retired"),
     CheckConstraint("dropped_at IS NULL OR published_at IS NULL OR retired_at IS NOT NULL", name="dropped"),
@@ -96,9 +77,9 @@ prediction_sets = Table(
     Column("model_version", Integer, nullable=False),
     Column("generation", Integer, nullable=False, server_default="1"),
     Column("table_name", Text, nullable=False, unique=True),
-    _moment("created_at", now=True, null=False),
-    _moment("complete_at"),  # a run over it ended well: a generation may be shown from then on
-    _moment("dropped_at"),  # an old generation; its table is gone
+    moment("created_at", now=True, null=False),
+    moment("complete_at"),  # a run over it ended well: a generation may be shown from then on
+    moment("dropped_at"),  # an old generation; its table is gone
     Column("visible_below", BigInteger, comment="readers see batches below this id; NULL: all"),
     ForeignKeyConstraint(
         ["model", "model_version"], ["scorebeat.model_versions.name", "scorebeat.model_versions.version"]
@@ -120,23 +101,25 @@ runs = Table(
     Column("row_filter", Text, comment="enqueue --where"),
     Column("row_keys", JSONB, comment="enqueue --keys: a list of keys, each a list of texts"),
     Column("run_key", Text, unique=True, comment="an outer scheduler's name for this run"),
-    _moment("created_at", now=True, null=False),
+    moment("created_at", now=True, null=False),
     Column("created_by", Text, nullable=False),
-    _moment("due_at"),  # the tick that began it; NULL: by hand
-    _moment("deadline_at"),
+    moment("due_at"),  # the tick that began it; NULL: by hand
+    moment("deadline_at"),
     Column("plan_attempt", Integer, nullable=False, server_default="0"),
-    _moment("plan_expires_at"),  # the planning lease
+    moment("plan_expires_at"),  # the planning lease
     Column("planned_by", Text),
     Column("set_was_empty", Boolean, comment="nothing was scored or quarantined when it was planned"),
-    _moment("planned_at"),
+    moment("planned_at"),
     Column("tries", Integer, nullable=False, server_default="1", comment="retry-run: times it was begun"),
-    _moment("finished_at"),
+    moment("finished_at"),
     Column("reason", Text, comment="why it failed, or was closed or cancelled"),
     Column("rank", SmallInteger, nullable=False, server_default="0", comment="0 scheduled, 1 by hand, 2 candidate"),
+    moment("noted_at"),  # its end was counted in run_sums
     CheckConstraint(_one_of("state", RunState), name="state"),
     CheckConstraint("(state = 'planning') = (plan_expires_at IS NOT NULL)", name="lease"),
     CheckConstraint("(state IN ('planning', 'running')) = (finished_at IS NULL)", name="finished"),
     CheckConstraint("state <> 'failed' OR reason IS NOT NULL", name="reason"),
+    CheckConstraint("noted_at IS NULL OR finished_at IS NOT NULL", name="noted"),
 )
 Index(
     "runs_one_open",
@@ -147,6 +130,11 @@ Index(
     postgresql_where=text("state IN ('planning', 'running')"),
 )
 Index("runs_job_id", runs.c.job, runs.c.id)
+Index(
+    "runs_to_note",
+    runs.c.id,
+    postgresql_where=text("finished_at IS NOT NULL AND noted_at IS NULL"),
+)
 
 batches = Table(
     "batches",
@@ -166,12 +154,12 @@ batches = Table(
     Column("attempts_left", Integer, nullable=False, comment="the budget; may be given back"),
     Column("care", SmallInteger, nullable=False, server_default="0", comment="0 whole, 1 chunks, 2 row by row"),
     Column("probe_key", JSONB, comment="the row that is being scored alone"),
-    _moment("next_attempt_at"),
-    _moment("sent_at"),  # the message that is out for it; NULL: none
+    moment("next_attempt_at"),
+    moment("sent_at"),  # the message that is out for it; NULL: none
     Column("claimed_by", Text, comment="worker that has, or last had, the batch"),
-    _moment("claimed_at"),
-    _moment("claim_expires_at"),
-    _moment("finished_at"),
+    moment("claimed_at"),
+    moment("claim_expires_at"),
+    moment("finished_at"),
     Column("error", Text, comment="of the last failed attempt"),
     Column("fetch_seconds", Float),
     Column("predict_seconds", Float),
@@ -203,9 +191,10 @@ quarantine = Table(
     Column("error_type", Text, nullable=False),
     Column("error", Text, nullable=False),
     Column("traceback", Text),
-    _moment("quarantined_at", now=True, null=False),
+    moment("quarantined_at", now=True, null=False),
     # by a digest: a btree takes no key of over 2,704 bytes, and such keys are put aside for that
     Index("quarantine_one_a_row", "prediction_set_id", text("md5(key::text)"), unique=True),
+    Index("quarantine_of_batch", "batch_id"),
 )
 
 workers = Table(
@@ -215,8 +204,8 @@ workers = Table(
     Column("queues", JSONB, nullable=False),
     Column("device", Text),
     Column("processes", Integer),
-    _moment("started_at", now=True, null=False),
-    _moment("seen_at", now=True, null=False),
+    moment("started_at", now=True, null=False),
+    moment("seen_at", now=True, null=False),
 )
 
 device_limits = Table(
@@ -226,7 +215,7 @@ device_limits = Table(
     Column("model_version", Integer, primary_key=True),
     Column("device", Text, primary_key=True),
     Column("micro_batch_rows", Integer, nullable=False),
-    _moment("learned_at", now=True, null=False),
+    moment("learned_at", now=True, null=False),
     CheckConstraint("micro_batch_rows > 0", name="rows"),
 )
 
@@ -234,9 +223,10 @@ actions = Table(
     "actions",
     metadata,
     Column("id", BigInteger, Identity(), primary_key=True),
-    _moment("at", now=True, null=False),
+    moment("at", now=True, null=False),
     Column("by", Text, nullable=False),
     Column("action", Text, nullable=False),
     Column("subject", Text, nullable=False, comment="what it was done to: job iris, run 17"),
     Column("details", JSONB, nullable=False, server_default="{}"),
+    Index("actions_on", "subject", "id"),
 )

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 
+from core.celery_app import CONTROL_EVERY, NOTIFY
 from db import workers
+from producer import notify
 from producer.context import Producer
 from producer.dispatch import dispatch_all
+from producer.messages import send
 from producer.rescue import rescue
 from producer.settle import settle_all
 from producer.tick import make_up
@@ -21,7 +24,11 @@ class Round:
 
 
 def run_once(p: Producer) -> Round:
-    """Rescue, settle, dispatch and make up for missed ticks once; safe at any time, also twice at once."""
+    """Rescue, settle, dispatch, make up for missed ticks and note ends once; safe at any time, also twice at once."""
     with p.engine.begin() as connection:
         workers.forget(connection)
-    return Round(rescued=rescue(p), settled=settle_all(p), dispatched=dispatch_all(p), made_up=make_up(p))
+    done = Round(rescued=rescue(p), settled=settle_all(p), dispatched=dispatch_all(p), made_up=make_up(p))
+    if notify.note_ends(p):
+        # posted elsewhere: a slow receiver must not hold up dispatch. Void when the next round sends another
+        send(p.app, NOTIFY, [], expires=2 * CONTROL_EVERY.total_seconds())
+    return done

@@ -6,7 +6,7 @@ from typing import Any
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from core.celery_app import DEFAULT_QUEUE, PLAN, PLAN_QUEUE, SCORE, queue
+from core.celery_app import DEFAULT_QUEUE, NOTIFY, PLAN, PLAN_QUEUE, SCORE, queue
 from core.errors import ServiceDown
 from core.events import emit
 
@@ -14,10 +14,14 @@ SOON = {"interval_start": 0.1, "interval_max": 0.1}
 """Seconds between tries: a broker that is away is found out soon, for the ledger remembers what was not sent."""
 
 
-def send(app: Celery, task: str, args: Sequence[int]) -> bool:
-    """Send one message; False when the broker is away. The ledger remembers, so it is sent again later."""
+def send(app: Celery, task: str, args: Sequence[int], expires: float | None = None) -> bool:
+    """Send one message, void after `expires` seconds; False when the broker is away.
+
+    The ledger remembers, so it is sent again later.
+    """
     try:
-        app.send_task(task, args=list(args), queue=queue(PLAN_QUEUE if task == PLAN else DEFAULT_QUEUE), retry=False)
+        target = queue(PLAN_QUEUE if task in (PLAN, NOTIFY) else DEFAULT_QUEUE)
+        app.send_task(task, args=list(args), queue=target, retry=False, expires=expires)
     except OperationalError as error:
         emit("broker.away", task=task, reason=" ".join(str(error).split()))
         return False

@@ -1,7 +1,7 @@
 """Rescue: freeing what a dead worker or planner held."""
 
 from core.events import emit
-from db import batches, plan_lease
+from db import batches, counters, plan_lease
 from producer.context import Producer
 from producer.enqueue import send_plan
 from producer.settle import settle
@@ -11,6 +11,8 @@ def rescue(p: Producer) -> int:
     """Free expired claims and plans; answers how many. The batches are pending, or dead without budget."""
     with p.engine.begin() as connection:
         freed = batches.rescue(connection)
+        if freed:
+            counters.add_by_run(connection, counters.CLAIMS_EXPIRED, [run_id for _, run_id, _ in freed])
     for batch_id, run_id, state in freed:
         emit("batch.rescued", batch=batch_id, run=run_id, state=state)
         if state == "dead":

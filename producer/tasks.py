@@ -4,11 +4,11 @@ from functools import cache
 
 from celery import shared_task
 
-from core.celery_app import CONTROL, PLAN, TICK
+from core.celery_app import CONTROL, NOTIFY, PLAN, TICK
 from core.identity import worker_name
 from core.settings import load_settings
 from core.stack import joined
-from producer import control, plan, tick
+from producer import control, notify, plan, tick
 from producer.context import Producer
 
 A_DAY = 24 * 3600
@@ -37,3 +37,9 @@ def keep_moving() -> None:
 def plan_run(run_id: int) -> int | None:
     """The run waits for its plan."""
     return plan.plan(_producer(worker_name()), run_id)
+
+
+@shared_task(name=NOTIFY)
+def deliver_notices() -> None:
+    """Notices are due; a slow receiver may hold this process for some seconds."""
+    notify.notify_once(_producer(worker_name()))

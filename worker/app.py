@@ -1,6 +1,8 @@
 """The worker's Celery application: its options, bootsteps and modules."""
 
+import sys
 import warnings
+from importlib import import_module
 from typing import Any
 
 import click
@@ -31,6 +33,8 @@ def build_app() -> Celery:
     )
     app.steps["worker"] |= {Heartbeat, Burst}
     app.user_options["worker"] |= {_device_option(app), _burst_option()}
+    if "flower" in sys.argv:
+        import_module("monitor.flower").install(settings)  # by name: the one arrow from worker to monitor
     app.set_default()
     return app
 

@@ -25,11 +25,14 @@ _COMMANDS = {
     "ops.cli.enqueue": ("plan", "enqueue"),
     "ops.cli.look": ("runs", "show", "failures"),
     "ops.cli.watch": ("watch",),
+    "ops.cli.metrics": ("metrics",),
+    "ops.cli.prune": ("prune",),
     "ops.cli.act": ("requeue", "cancel", "pause", "resume"),
     "ops.cli.models": ("models",),
     "ops.cli.versions": ("publish", "rollback"),
     "ops.cli.predict": ("predict",),
     "ops.cli.psql": ("psql",),
+    "ops.cli.serve": ("api",),
 }
 _HOMES = {name: home for home, names in _COMMANDS.items() for name in names}
 

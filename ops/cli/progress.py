@@ -3,15 +3,20 @@
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 from typing import Protocol, Self
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
+from sqlalchemy import Connection
 
 from core.states import RunState
-from db import status
+from db import jobs, pages, status
+from db.pages import Pace
 from db.status import RunLine
 from ops.cli.show import cell, duration
 from producer.context import Producer
@@ -21,6 +26,19 @@ LINE_EVERY = 2.0
 """Seconds between two plain lines about a run that only counts on."""
 
 
+@dataclass(frozen=True)
+class Now:
+    """What a run's page shows beside its counts."""
+
+    pace: Pace
+    at: datetime
+    """By the database's clock."""
+
+
+def now(connection: Connection, line: RunLine) -> Now:
+    return Now(pages.pace(connection, line), jobs.now(connection))
+
+
 class Display(Protocol):
     """Shows runs as they are now."""
 
@@ -28,14 +46,15 @@ class Display(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-    def show(self, line: RunLine) -> None: ...
+    def show(self, line: RunLine, now: Now | None = None) -> None: ...
 
 
 class Bars:
     """A bar a run."""
 
     def __init__(self, console: Console | None = None) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        how = TextColumn("{task.fields[how]}", table_column=Column(no_wrap=True, overflow="ellipsis"))
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), how, TimeElapsedColumn())
         self._progress = Progress(*columns, console=console)
         self._tasks: dict[int, TaskID] = {}
 
@@ -48,12 +67,13 @@ class Bars:
     ) -> None:
         self._progress.stop()
 
-    def show(self, line: RunLine) -> None:
+    def show(self, line: RunLine, now: Now | None = None) -> None:
         if line.id not in self._tasks:
-            self._tasks[line.id] = self._progress.add_task("", total=None)
+            self._tasks[line.id] = self._progress.add_task("", total=None, how="")
         done = line.rows_scored + line.rows_failed
         total = line.rows_planned if line.rows_planned or line.is_final else None
-        self._progress.update(self._tasks[line.id], description=_title(line), completed=done, total=total)
+        how = ", ".join(_how(line, now))
+        self._progress.update(self._tasks[line.id], description=_title(line), completed=done, total=total, how=how)
 
 
 class Lines:
@@ -61,7 +81,7 @@ class Lines:
 
     def __init__(self, echo: Callable[[str], None] = click.echo) -> None:
         self._echo = echo
-        self._said: dict[int, tuple[RunState, int]] = {}
+        self._said: dict[int, tuple[RunState, bool, int]] = {}
         self._said_at: dict[int, float] = {}
 
     def __enter__(self) -> Self:
@@ -72,14 +92,14 @@ class Lines:
     ) -> None:
         return None
 
-    def show(self, line: RunLine) -> None:
-        now, state = time.monotonic(), (line.state, line.rows_scored + line.rows_failed)
+    def show(self, line: RunLine, now: Now | None = None) -> None:
+        moment, state = time.monotonic(), (line.state, _is_late(line, now), line.rows_scored + line.rows_failed)
         before = self._said.get(line.id)
-        soon = now - self._said_at.get(line.id, 0.0) < LINE_EVERY
-        if state == before or (before is not None and before[0] == line.state and soon):
+        soon = moment - self._said_at.get(line.id, 0.0) < LINE_EVERY
+        if state == before or (before is not None and before[:2] == state[:2] and soon):
             return
-        self._said[line.id], self._said_at[line.id] = state, now
-        self._echo(f"{_title(line)}: {line.rows_scored:,} of {line.rows_planned:,} rows")
+        self._said[line.id], self._said_at[line.id] = state, moment
+        self._echo(", ".join([f"{_title(line)}: {line.rows_scored:,} of {line.rows_planned:,} rows", *_how(line, now)]))
 
 
 def display() -> Display:
@@ -92,7 +112,8 @@ def follow(p: Producer, run_id: int) -> RunLine:
         while True:
             with p.engine.connect() as connection:
                 line = status.get(connection, run_id)
-            shown.show(line)
+                present = now(connection, line)
+            shown.show(line, present)
             if line.is_final:
                 return line
             time.sleep(LOOK_EVERY)
@@ -113,6 +134,31 @@ def summary(line: RunLine) -> str:
 def exit_code(line: RunLine) -> int:
     """0 for a run that succeeded, 1 for any other end."""
     return 0 if line.state is RunState.SUCCEEDED else 1
+
+
+def _how(line: RunLine, now: Now | None) -> list[str]:
+    """How an open run goes: what failed, how fast, how long still, and whether that is in time."""
+    failed = [f"{line.rows_failed:,} failed"] if line.rows_failed else []
+    if now is None or line.is_final:
+        return failed
+    pace = now.pace
+    speed = [f"{pace.rows_a_second:,.0f} rows/s"] if pace.rows_a_second else []
+    left = [f"{duration(pace.left.total_seconds())} left"] if pace.left is not None else []
+    return [*failed, *speed, *left, *_deadline(line, now)]
+
+
+def _deadline(line: RunLine, now: Now) -> list[str]:
+    if line.deadline_at is None:
+        return []
+    seconds = (line.deadline_at - now.at).total_seconds()
+    if seconds < 0:
+        return [f"late by {duration(-seconds)}"]
+    ends_late = now.pace.left is not None and now.at + now.pace.left > line.deadline_at
+    return [f"due in {duration(seconds)}", *(["will be late"] if ends_late else [])]
+
+
+def _is_late(line: RunLine, now: Now | None) -> bool:
+    return now is not None and line.deadline_at is not None and not line.is_final and now.at > line.deadline_at
 
 
 def _title(line: RunLine) -> str:

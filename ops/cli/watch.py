@@ -15,6 +15,7 @@ from producer.context import Producer
 def watch(run: int | None) -> int:
     """Watch a RUN until it is over, or all open runs until Ctrl-C.
 
+    Shows rows done and failed, rows a second over the last minute, how long that still takes, and the deadline.
     Ends with 1 when the run did not succeed.
 
     \b
@@ -43,10 +44,10 @@ def _watch_all(p: Producer) -> None:
             with p.engine.connect() as connection:
                 lines = status.after(connection, newest)
                 lines += [status.get(connection, i) for i in seen - told - {line.id for line in lines}]
-            for line in lines:
+                present = [(line, progress.now(connection, line)) for line in lines if line.id not in told]
+            for line, now in present:
                 seen.add(line.id)
-                if line.id not in told:
-                    shown.show(line)
+                shown.show(line, now)
                 if line.is_final:
                     told.add(line.id)
             time.sleep(progress.LOOK_EVERY)

@@ -1,0 +1,1 @@
+"""Results, runs and online predictions over HTTP."""

@@ -1,0 +1,62 @@
+"""A run that a request asks for, checked before it is opened."""
+
+from sqlalchemy import Connection
+
+from api import keys
+from api.schemas import NewRun
+from api.service import BY
+from core.errors import UsageError
+from core.jobs import Job
+from db import filters, jobs, planning, source, versions
+from db.engine import reachable
+from db.runs import Selection
+from db.source import Source
+from db.sql import Key
+from producer.context import Producer
+from producer.enqueue import Request
+
+
+def request(p: Producer, asked: NewRun) -> Request:
+    """What `producer.enqueue` takes. Raises UsageError or UnknownName; nothing was changed."""
+    wanted = tuple(keys.of_body(key) for key in asked.keys) if asked.keys is not None else None
+    with reachable(p.url), planning.reading(p.engine) as reader:
+        job = jobs.get(reader, asked.job).job
+        version = _version(asked.model, job) if asked.model is not None else None
+        if version is not None:
+            versions.get(reader, job.model_name, version)
+        if asked.where is not None or wanted is not None:
+            found = source.describe(reader, p.url, job)
+            if asked.where is not None:
+                _require_filter(reader, p, found, asked.where)
+            if wanted is not None:
+                _require_widths(found, wanted)
+                _require_keys(filters.first_bad_key(reader, found, wanted), wanted)
+    return Request(asked.job, BY, version, Selection(asked.limit, asked.where, wanted), asked.run_key)
+
+
+def _version(text: str, job: Job) -> int:
+    name, slash, number = text.rpartition("/")
+    if not number.isascii() or not number.isdecimal() or len(number) > 9 or (slash and not name):
+        raise UsageError(f"model {text!r} is not a version; expected one such as {job.model_name}/4, or 4")
+    if slash and name != job.model_name:
+        raise UsageError(f"model {text!r} is another model: job {job.name!r} uses {job.model_name!r}")
+    return int(number)
+
+
+def _require_filter(reader: Connection, p: Producer, found: Source, where: str) -> None:
+    try:
+        filters.require_filter(reader, p.url, found, where)
+    except UsageError as error:
+        raise UsageError(str(error).removeprefix("--")) from None  # as the command line names it
+
+
+def _require_widths(found: Source, wanted: tuple[Key, ...]) -> None:
+    names = [column.name for column in found.keys]
+    for place, key in enumerate(wanted):
+        if len(key) != len(names):
+            raise UsageError(f"keys.{place} has {len(key)} columns; expected {len(names)} ({', '.join(names)})")
+
+
+def _require_keys(bad: tuple[int, str] | None, wanted: tuple[Key, ...]) -> None:
+    if bad is not None:
+        raise UsageError(f"keys.{bad[0]} {list(wanted[bad[0]])} is not a key: {bad[1]}. Nothing was enqueued.")

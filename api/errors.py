@@ -1,0 +1,174 @@
+"""Each failure as one answer: a status and `{"error": "..."}`."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.routing import Match
+
+from api.online import NotInstalled
+from core.errors import (
+    InputError,
+    NonsenseError,
+    QueryError,
+    RunOpen,
+    ScorebeatError,
+    ServiceDown,
+    SettingsError,
+    StoreError,
+    UnknownName,
+    UsageError,
+)
+from core.events import emit
+from core.settings import redact
+from db import failures
+from db.columns import sqlstate
+
+RETRY_AFTER = {"Retry-After": "5"}
+"""Seconds; a restart of PostgreSQL takes about so long."""
+MOST_MISTAKES = 8
+AWAY = "the database does not answer; nothing was changed. Try again in a few seconds"
+TOO_LONG = "the database took too long over this and gave up; nothing was changed. Ask for less, or try again"
+BUSY = "all connections to the database are busy; nothing was changed. Try again in a few seconds"
+
+_STATUSES: tuple[tuple[type[ScorebeatError], int], ...] = (
+    (UnknownName, 404),
+    (RunOpen, 409),
+    (QueryError, 409),  # the job's query, not the request, is at fault
+    (SettingsError, 500),
+    (StoreError, 500),
+    (UsageError, 400),
+    (InputError, 400),
+    (NonsenseError, 400),
+)
+"""The first that fits; 500 otherwise."""
+_GAVE_UP = frozenset({"57014", "55P03"})
+"""Statement time-out, lock time-out."""
+
+
+class Error(BaseModel):
+    """What went wrong, and what was expected."""
+
+    error: str
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The error answers of an endpoint, for its description."""
+    return {status: {"model": Error, "description": _MEANINGS[status], **_headers(status)} for status in statuses}
+
+
+def answer(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"error": message}, status, headers)
+
+
+def install(app: FastAPI) -> None:
+    """Make every failure one of ours."""
+    app.add_exception_handler(ScorebeatError, _ours)
+    app.add_exception_handler(DBAPIError, _database)
+    app.add_exception_handler(PoolTimeout, _busy)
+    app.add_exception_handler(NotInstalled, _not_installed)
+    app.add_exception_handler(StarletteHTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+async def _ours(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, ServiceDown):
+        return _away(request, error)
+    status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+    if status == 500:
+        emit("api.failed", logging.ERROR, path=request.url.path, reason=str(error))
+    return answer(status, redact(str(error)))
+
+
+async def _database(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, DBAPIError)  # noqa: S101 -- as installed
+    if ((error.orig is not None and sqlstate(error.orig)) or "") in _GAVE_UP:
+        return answer(503, TOO_LONG, RETRY_AFTER)
+    not_connected = isinstance(error, OperationalError) and error.statement is None
+    if not_connected or error.connection_invalidated or failures.is_transient(error):
+        return _away(request, error)
+    emit("api.failed", logging.ERROR, path=request.url.path, exc=error)
+    return answer(500, redact(f"PostgreSQL refused it: {' '.join(str(error.orig).split())}"))
+
+
+def _away(request: Request, error: Exception) -> JSONResponse:
+    """The reason names hosts and users, which readers need not know."""
+    emit("api.database_away", logging.WARNING, path=request.url.path, reason=" ".join(str(error).split())[:500])
+    return answer(503, AWAY, RETRY_AFTER)
+
+
+async def _busy(_request: Request, _error: Exception) -> JSONResponse:
+    return answer(503, BUSY, RETRY_AFTER)
+
+
+async def _not_installed(_request: Request, error: Exception) -> JSONResponse:
+    return answer(501, str(error))
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, StarletteHTTPException)  # noqa: S101 -- as installed
+    if error.status_code == 405:
+        allowed = ", ".join(sorted(_methods(request)))
+        return answer(405, f"{request.url.path} takes {allowed}, not {request.method}", {"Allow": allowed})
+    return answer(error.status_code, str(error.detail), error.headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """All that the path takes; Starlette names those of its first route alone."""
+    routes = [route for router in request.app.state.routers for route in router.routes]
+    found = [r for r in routes if r.matches(request.scope)[0] is not Match.NONE]
+    return {method for r in found for method in getattr(r, "methods", None) or ()}
+
+
+async def _invalid(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 -- as installed
+    mistakes = [_mistake(one) for one in error.errors()]
+    more = f"; and {len(mistakes) - MOST_MISTAKES} more" if len(mistakes) > MOST_MISTAKES else ""
+    return answer(422, "; ".join(mistakes[:MOST_MISTAKES]) + more)
+
+
+async def _unforeseen(_request: Request, _error: Exception) -> JSONResponse:
+    """The server's log has it with its traceback."""
+    return answer(500, "something failed that was not foreseen; the server's log has it")
+
+
+def _mistake(error: Mapping[str, Any]) -> str:
+    """Where it stands, what was expected and what was there."""
+    place = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "json_invalid":
+        return f"the body is not JSON: {error['ctx']['error']} at character {error['loc'][-1]}"
+    given = error.get("input")
+    shown = f", got {given!r:.60}" if isinstance(given, str | int | float) else ""
+    return f"{place}: {error['msg']}{shown}".encode("utf-8", "backslashreplace").decode()
+
+
+def conflict(error: UsageError) -> HTTPException:
+    """The request is right, and the state of things forbids it."""
+    return HTTPException(409, redact(str(error)))
+
+
+def _headers(status: int) -> dict[str, Any]:
+    names = {401: "WWW-Authenticate", 503: "Retry-After"}
+    return {"headers": {names[status]: {"schema": {"type": "string"}}}} if status in names else {}
+
+
+_MEANINGS = {
+    400: "The request is well formed, and PostgreSQL or the model cannot use a value in it.",
+    401: "No token, or a wrong one.",
+    403: "The server has no token, so this is closed.",
+    404: "There is no such thing.",
+    409: "The state of the job or run forbids it.",
+    413: "The body is too large.",
+    422: "The request is not as described here.",
+    500: "A failure of the server; its log has it.",
+    501: "This installation cannot do it.",
+    503: "The database does not answer, or took too long.",
+}

@@ -1,0 +1,78 @@
+"""Pages as JSON or CSV, as the Accept header asks; PostgreSQL has written the values."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import Response, StreamingResponse
+
+from db.results import Form, Page
+from db.sql import Key
+
+CHUNK_ROWS = 500
+JSON = "application/json"
+CSV = "text/csv"
+CSV_TOO: dict[str, Any] = {
+    "content": {CSV: {"schema": {"type": "string"}}},
+    "headers": {"Link": {"description": "The next page, if there is one.", "schema": {"type": "string"}}},
+}
+"""For the description of an endpoint that answers CSV as well."""
+
+
+def wanted(request: Request) -> Form:
+    """CSV where the Accept header prefers it to JSON; JSON for everything else, as HTTP allows."""
+    weights = {Form.JSON: 0.0, Form.CSV: 0.0}
+    for part in request.headers.get("accept", "*/*").split(","):
+        kind, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        weight = _weight(parameters)
+        if kind in ("text/csv", "text/*"):
+            weights[Form.CSV] = max(weights[Form.CSV], weight)
+        if kind in (JSON, "application/*", "*/*"):
+            weights[Form.JSON] = max(weights[Form.JSON], weight)
+    return Form.CSV if weights[Form.CSV] > weights[Form.JSON] else Form.JSON
+
+
+def respond(request: Request, page: Page, form: Form) -> Response:
+    headers = {"Vary": "Accept"}
+    if page.next is not None:
+        following = request.url.include_query_params(after=_as_text(page.next))
+        headers["Link"] = f'<{following}>; rel="next"'
+    if form is Form.CSV:
+        return StreamingResponse(_csv(page.names, page.rows), media_type=CSV, headers=headers)
+    rows = ",".join(row[0] for row in page.rows)
+    return raw({"job": page.job, "next": page.next}, headers, rows=f"[{rows}]")
+
+
+def raw(values: Mapping[str, Any], headers: Mapping[str, str] | None = None, **written: str) -> Response:
+    """A JSON object of the values, and of those that are written as JSON already."""
+    parts = [f"{json.dumps(name)}:{json.dumps(value, ensure_ascii=False)}" for name, value in values.items()]
+    parts += [f"{json.dumps(name)}:{text}" for name, text in written.items()]
+    return Response("{" + ",".join(parts) + "}", media_type=JSON, headers=headers)
+
+
+def _csv(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Iterator[str]:
+    """Values as PostgreSQL writes them as text; NULL is empty."""
+    lines = iter([names, *rows] if names else rows)
+    while chunk := list(islice(lines, CHUNK_ROWS)):
+        written = io.StringIO()
+        csv.writer(written).writerows(chunk)
+        yield written.getvalue()
+
+
+def _as_text(key: Key) -> str:
+    return json.dumps(key, ensure_ascii=False)
+
+
+def _weight(parameters: Sequence[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0

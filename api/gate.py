@@ -1,0 +1,86 @@
+"""What is decided before a request is read: whether its token is good, and that its body is not too large."""
+
+from collections.abc import Awaitable, Callable
+from hmac import compare_digest
+
+from fastapi import Security
+from fastapi.security import HTTPBearer
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import answer
+from core.settings import PREFIX, Settings
+
+OPEN = frozenset({"/health", "/ready", "/openapi.json"})
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+token_needed = Security(HTTPBearer(auto_error=False, description=f"The server's {PREFIX}API_TOKEN."))
+"""For the description alone: `Gate` is what asks for the token, of every path that is not open."""
+
+
+class Gate:
+    """Answers 401 or 403 before a byte of the body is read, and 413 as soon as it is too long."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._token = settings.api_token.get_secret_value().encode() if settings.api_token else None
+        self._read_public = settings.api_read_public
+        self._most = settings.api_max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        refusal = self._unauthorised(scope, headers) or self._announced(headers)
+        if refusal is None:
+            whole = await self._body(receive)
+            if whole is not None:
+                await self._app(scope, whole, send)
+                return
+            refusal = self._too_large()
+        await refusal(scope, receive, send)
+
+    def _unauthorised(self, scope: Scope, headers: Headers) -> Response | None:
+        if scope["path"] in OPEN or (self._read_public and scope["method"] in READING):
+            return None
+        if self._token is None:
+            return answer(403, f"closed: the server has no {PREFIX}API_TOKEN. Set it, and send it as a bearer token")
+        kind, _, given = headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer" and compare_digest(given.strip().encode("latin-1"), self._token):
+            return None
+        said = "no token was sent" if not kind else "this is not the server's token"
+        expected = f"expected the header 'Authorization: Bearer TOKEN' with the server's {PREFIX}API_TOKEN"
+        return answer(401, f"{said}; {expected}", {"WWW-Authenticate": "Bearer"})
+
+    def _announced(self, headers: Headers) -> Response | None:
+        length = headers.get("content-length", "")
+        return self._too_large() if length.isdecimal() and int(length) > self._most else None
+
+    def _too_large(self) -> Response:
+        # what is left of the body is not read: the connection cannot be used again
+        return answer(413, f"the body has more than {self._most:,} bytes; send less at once", {"Connection": "close"})
+
+    async def _body(self, receive: Receive) -> Callable[[], Awaitable[Message]] | None:
+        """The body, read whole, as the application receives it; None when it is too long."""
+        parts, size, more = [], 0, True
+        while more:
+            message = await receive()
+            if message["type"] != "http.request":
+                return _first(message, receive)
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > self._most:
+                return None
+            more = message.get("more_body", False)
+        return _first({"type": "http.request", "body": b"".join(parts), "more_body": False}, receive)
+
+
+def _first(message: Message, receive: Receive) -> Callable[[], Awaitable[Message]]:
+    waiting = [message]
+
+    async def again() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return again

@@ -1,0 +1,16 @@
+"""`/metrics`: the ledger's numbers for Prometheus."""
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from api.service import Served
+from producer.metrics import CONTENT_TYPE, exposition
+
+router = APIRouter(tags=["metrics"])
+_TEXT = {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus' text form."}
+
+
+@router.get("/metrics", response_class=Response, responses={200: _TEXT})
+def metrics(s: Served) -> Response:
+    """What `scorebeat metrics` prints; each scrape reads the ledger anew."""
+    return Response(exposition(s.engine), media_type=CONTENT_TYPE)

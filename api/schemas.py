@@ -1,0 +1,180 @@
+"""What the API takes and gives, as its description shows it."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from api.keys import Part, PlainText, whole
+from core.states import BatchState, RunState
+from db.lookup import KeyState
+
+LARGEST_ID = 2**53 - 1
+"""The largest whole number that every reader of JSON tells from its neighbours."""
+MOST_KEYS = 10_000
+MOST_ROWS = 10_000
+Id = Annotated[int, Field(ge=1, le=LARGEST_ID), BeforeValidator(whole)]
+Key = Annotated[list[str], Field(min_length=1, description="One text a key column, as PostgreSQL writes it.")]
+
+
+class Asked(BaseModel):
+    """Each value has its own type, and nothing else is accepted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Row(BaseModel):
+    key: Key
+    row: dict[str, Any] = Field(description="What the job's query gives for the key.")
+
+
+class Prediction(BaseModel):
+    key: Key
+    prediction: dict[str, Any] = Field(description="The row of the view predictions.<job>.")
+
+
+class RowAndPrediction(Row):
+    prediction: dict[str, Any] | None = Field(description="The row of the view predictions.<job>; null without one.")
+
+
+class _Page(BaseModel):
+    job: str
+    next: Key | None = Field(description="Give it as `after` for the next page; null on the last one.")
+
+
+class AllPage(_Page):
+    rows: list[RowAndPrediction]
+
+
+class PredictedPage(_Page):
+    rows: list[Prediction]
+
+
+class UnpredictedPage(_Page):
+    rows: list[Row]
+
+
+class OneKey(BaseModel):
+    job: str
+    key: Key
+    state: KeyState
+    reason: str | None = Field(description="Why the row is in quarantine.")
+    prediction: dict[str, Any] | None
+
+
+class Run(BaseModel):
+    """A run with the sums over its batches."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    job: str
+    model: str
+    model_version: int
+    state: RunState
+    rows_planned: int
+    rows_scored: int
+    rows_failed: int
+    batches: int
+    batches_open: int
+    batches_dead: int
+    created_at: datetime
+    created_by: str
+    due_at: datetime | None
+    deadline_at: datetime | None
+    planned_at: datetime | None
+    finished_at: datetime | None
+    reason: str | None
+    queue: str
+
+
+class BatchesInState(BaseModel):
+    state: BatchState
+    batches: int
+    rows_planned: int
+    rows_scored: int
+    rows_failed: int
+
+
+class RunDetails(Run):
+    rows_a_second: float = Field(description="Over the last minute; 0 when the run is over.")
+    seconds_left: float | None = Field(description="At that speed; null when nothing moves.")
+    states: list[BatchesInState]
+
+
+class Runs(BaseModel):
+    runs: list[Run]
+    next: int | None = Field(description="Give it as `before` for the next page; null on the last one.")
+
+
+class FailureGroup(BaseModel):
+    """What failed with one error."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    kind: str
+    error: str
+    count: int
+    rows: int
+    match: str = Field(description="Give it as `error` to requeue this group.")
+    example: str
+    traceback: str | None
+    first_at: datetime | None
+    last_at: datetime | None
+
+
+class Failures(BaseModel):
+    groups: list[FailureGroup]
+    next: int | None = Field(description="Give it as `offset` for the next page; null on the last one.")
+
+
+class NewRun(Asked):
+    """What `scorebeat enqueue` takes."""
+
+    job: PlainText
+    model: PlainText | None = Field(None, description="A version such as iris/4 or 4; the followed one if left out.")
+    limit: Id | None = None
+    where: Annotated[PlainText, Field(max_length=10_000)] | None = Field(
+        None, description="SQL: one condition over the query's columns."
+    )
+    keys: Annotated[list[Part | list[Part]], Field(min_length=1, max_length=MOST_KEYS)] | None = Field(
+        None, description="Only these keys; a key of several columns is a list."
+    )
+    run_key: Annotated[PlainText, Field(min_length=1, max_length=200)] | None = Field(
+        None, description="Asked for again, the same run is answered."
+    )
+
+
+class Enqueued(BaseModel):
+    run: int
+    is_new: bool = Field(description="False: the run_key had made this run before.")
+
+
+class WhatToRequeue(Asked):
+    batch: Id | None = Field(None, description="This batch only.")
+    error: PlainText | None = Field(None, description="Only what failed with an error that holds this text.")
+
+
+class Requeued(BaseModel):
+    run: int
+    batches: int = Field(description="How many were put back; 0: nothing that failed matches.")
+
+
+class Cancelled(BaseModel):
+    run: int
+    cancelled: bool = Field(description="False: the run was over already.")
+
+
+class RowsToScore(Asked):
+    rows: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MOST_ROWS)] = Field(
+        description="An object a row, with a value for each input of the model."
+    )
+
+
+class Scored(BaseModel):
+    model: str = Field(description="The version that scored, such as iris/4.")
+    predictions: list[dict[str, Any]] = Field(description="An object of outputs a row, in the order of the rows.")
+
+
+class Health(BaseModel):
+    status: str

@@ -1,0 +1,57 @@
+"""What every endpoint needs: settings, the producer for what writes, and connections for what reads."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy import Engine
+
+from api.online import Predictor, predictor
+from core.settings import Settings
+from db.engine import make_engine
+from db.lookup import Lookup
+from producer.context import Producer
+
+READERS = 16
+"""Connections that are kept for reading; two more are opened when these are busy."""
+BY = "api"
+"""Who is recorded for what a request did."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """Connects when first used; `close` when done."""
+
+    settings: Settings
+    producer: Producer = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "producer", Producer(self.settings, BY))
+
+    @cached_property
+    def engine(self) -> Engine:
+        return make_engine(self.settings.database(), "scorebeat api", pool_size=READERS)
+
+    @cached_property
+    def lookup(self) -> Lookup:
+        return Lookup(self.engine)
+
+    @cached_property
+    def online(self) -> Predictor:
+        return predictor(self.producer)
+
+    def close(self) -> None:
+        self.producer.close()
+        if "engine" in self.__dict__:
+            self.engine.dispose()
+
+
+async def _of_app(request: Request) -> Service:
+    """Async, so that it costs no thread."""
+    service: Service = request.app.state.service
+    return service
+
+
+Served = Annotated[Service, Depends(_of_app)]
+"""The service as an endpoint takes it."""

@@ -1,0 +1,19 @@
+"""Counters: what happened so often to a job, where no other row of the ledger keeps count."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, text
+
+CLAIMS_EXPIRED = "claims_expired"
+
+
+def add_by_run(connection: Connection, name: str, run_ids: Sequence[int]) -> None:
+    """Add one for each id in the list to the counter of its run's job; an id may stand several times."""
+    connection.execute(
+        text(
+            "INSERT INTO scorebeat.counters (name, job, value) SELECT :name, r.job, count(*)"
+            " FROM unnest(CAST(:ids AS bigint[])) AS i JOIN scorebeat.runs r ON r.id = i GROUP BY r.job ORDER BY r.job"
+            " ON CONFLICT (name, job) DO UPDATE SET value = counters.value + EXCLUDED.value"
+        ),
+        {"name": name, "ids": list(run_ids)},
+    )

@@ -1,0 +1,71 @@
+"""Orphans: predictions, and rows in quarantine, whose source row the job's query gives no more."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from db.prediction_sets import PredictionSet
+from db.source import Source
+from db.sql import Key, among, ident, literal, same_key, subquery, texts
+
+PIECE = 5_000
+"""Keys that are read, and deleted, at once."""
+
+
+def predictions(connection: Connection, source: Source, target: PredictionSet, cutoff: datetime) -> tuple[int, int]:
+    """How many predictions were made before the cutoff, and how many of them are orphans; reads the whole query."""
+    old = f"SELECT count(*) FROM {target.table} AS p WHERE {_old('p.scored_at', cutoff)}"
+    gone = f"SELECT count(*) FROM ({_predictions(source, target, cutoff)}) AS g"
+    return _number(connection, old), _number(connection, gone)
+
+
+def prediction_keys(
+    connection: Connection, source: Source, target: PredictionSet, cutoff: datetime
+) -> Iterator[list[Key]]:
+    """The keys of those orphans, piece by piece, in the caller's snapshot."""
+    connection.exec_driver_sql(f"DECLARE orphans NO SCROLL CURSOR FOR {_predictions(source, target, cutoff)}")
+    while found := [tuple(row) for row in connection.exec_driver_sql(f"FETCH FORWARD {PIECE} FROM orphans")]:
+        yield found
+    connection.exec_driver_sql("CLOSE orphans")
+
+
+def delete_predictions(
+    connection: Connection, source: Source, target: PredictionSet, keys: Sequence[Key], cutoff: datetime
+) -> int:
+    """Delete these, but not one that was scored anew since."""
+    statement = (
+        f"DELETE FROM {target.table} AS p WHERE {among(source.keys, 'p', keys)} AND {_old('p.scored_at', cutoff)}"
+    )
+    return int(connection.exec_driver_sql(statement).rowcount)
+
+
+def quarantined(connection: Connection, source: Source, target: PredictionSet, cutoff: datetime) -> list[int]:
+    """Ids of orphans in quarantine."""
+    key = ", ".join(f"q.{ident(k.name)}::text" for k in source.keys)
+    found = connection.exec_driver_sql(
+        f"SELECT z.id FROM scorebeat.quarantine AS z WHERE z.prediction_set_id = {target.id:d}"
+        f" AND {_old('z.quarantined_at', cutoff)}"
+        f" AND NOT EXISTS (SELECT 1 FROM {subquery(source.query)} WHERE jsonb_build_array({key}) = z.key) ORDER BY z.id"
+    )
+    return list(found.scalars())
+
+
+def delete_quarantined(connection: Connection, ids: Sequence[int]) -> int:
+    listed = ", ".join(f"{i:d}" for i in ids)
+    return int(connection.exec_driver_sql(f"DELETE FROM scorebeat.quarantine WHERE id IN ({listed})").rowcount)
+
+
+def _predictions(source: Source, target: PredictionSet, cutoff: datetime) -> str:
+    return (
+        f"SELECT {texts(source.keys, 'p')} FROM {target.table} AS p WHERE {_old('p.scored_at', cutoff)}"
+        f" AND NOT EXISTS (SELECT 1 FROM {subquery(source.query)} WHERE {same_key(source.keys, 'p', 'q')})"
+    )
+
+
+def _old(column: str, cutoff: datetime) -> str:
+    return f"{column} < {literal(cutoff.isoformat())}::timestamptz"
+
+
+def _number(connection: Connection, statement: str) -> int:
+    return int(connection.exec_driver_sql(statement).scalar_one())

@@ -1,0 +1,207 @@
+"""What pages show, a page at a time: runs, batches, failures. Paging is by the last row seen, in SQL."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Engine, text
+
+from core.states import BatchState, RunState
+from db import status
+from db.status import RunLine
+
+RECENT = timedelta(seconds=60)
+"""The present speed is that of so long."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a run goes now."""
+
+    rows_a_second: float
+    """Over the last minute, or since the run began where that is shorter."""
+    left: timedelta | None
+    """Until all planned rows are done at this speed; None when nothing moves, or nothing is left."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """Rows that were committed in one stretch of a run."""
+
+    at: datetime
+    """Where the stretch begins."""
+    rows_a_second: float
+
+
+@dataclass(frozen=True)
+class FailureGroup:
+    """What failed with one error in a run."""
+
+    kind: str
+    """`dead batches` or `quarantined rows`."""
+    error: str
+    count: int
+    rows: int
+    match: str
+    """The beginning of the error: what `requeue` takes to put this group back."""
+    example: str
+    """`batch 17`, or `key` and the key."""
+    traceback: str | None
+    first_at: datetime | None
+    last_at: datetime | None
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """The ledger at one moment; nothing can be written, and a statement of over 10 s is given up."""
+    with engine.connect() as connection:
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        connection.exec_driver_sql("SET LOCAL statement_timeout = '10s'")
+        yield connection
+
+
+def runs(
+    connection: Connection,
+    *,
+    job: str | None = None,
+    states: Sequence[RunState] = (),
+    before: int | None = None,
+    limit: int = 50,
+    with_idle: bool = True,
+) -> list[RunLine]:
+    """Runs, newest first, below the id `before`; of one job and in these states, or of all.
+
+    Idle ones are ticks that found nothing to score.
+    """
+    return status.matching(
+        connection,
+        " WHERE (CAST(:job AS text) IS NULL OR r.job = :job)"
+        " AND (CAST(:states AS text[]) IS NULL OR r.state = ANY (CAST(:states AS text[])))"
+        " AND (:with_idle OR r.due_at IS NULL OR r.state <> 'succeeded' OR b.batches > 0)"
+        " AND (CAST(:before AS bigint) IS NULL OR r.id < :before) ORDER BY r.id DESC LIMIT :limit",
+        {
+            "job": job,
+            "states": [s.value for s in states] or None,
+            "with_idle": with_idle,
+            "before": before,
+            "limit": limit,
+        },
+    )
+
+
+def pace(connection: Connection, line: RunLine) -> Pace:
+    """The present speed of an open run, and how long it takes to its end; of a closed one 0."""
+    rows, seconds = connection.execute(
+        text(
+            "SELECT coalesce(sum(b.rows_scored + b.rows_failed), 0),"
+            " extract(epoch FROM least(:recent, clock_timestamp() - r.created_at))::float8"
+            " FROM scorebeat.runs r LEFT JOIN scorebeat.batches b ON b.run_id = r.id"
+            " AND b.finished_at > clock_timestamp() - :recent WHERE r.id = :id GROUP BY r.id"
+        ),
+        {"id": line.id, "recent": RECENT},
+    ).one()
+    speed = 0.0 if line.is_final else int(rows) / max(seconds, 1.0)
+    left = line.rows_planned - line.rows_scored - line.rows_failed
+    return Pace(speed, timedelta(seconds=left / speed) if speed and left > 0 else None)
+
+
+def throughput(connection: Connection, run_id: int, points: int = 60) -> list[Point]:
+    """The run's time from its request to its last commit (or now), cut into `points` stretches of equal length."""
+    found = connection.execute(
+        text(
+            "WITH span AS (SELECT created_at AS low, greatest(coalesce(finished_at, clock_timestamp()),"
+            " created_at + interval '1 second') AS high FROM scorebeat.runs WHERE id = :id),"
+            " done AS (SELECT least(width_bucket(extract(epoch FROM b.finished_at)::float8,"
+            " extract(epoch FROM low)::float8, extract(epoch FROM high)::float8, :points), :points) AS part,"
+            " sum(b.rows_scored + b.rows_failed) AS rows FROM scorebeat.batches b CROSS JOIN span"
+            " WHERE b.run_id = :id AND b.finished_at IS NOT NULL GROUP BY 1)"
+            " SELECT low + (part - 1) * (high - low) / :points AS at,"
+            " (coalesce(rows, 0) / (extract(epoch FROM high - low) / :points))::float8 AS rows_a_second"
+            " FROM span CROSS JOIN generate_series(1, :points) AS part LEFT JOIN done USING (part) ORDER BY part"
+        ),
+        {"id": run_id, "points": points},
+    )
+    return [Point(row.at, row.rows_a_second) for row in found]
+
+
+def batches(
+    connection: Connection,
+    run_id: int,
+    *,
+    states: Sequence[BatchState] = (),
+    after: int = 0,
+    limit: int = 50,
+) -> list[dict[str, Any]]:
+    """Batches of the run in these states, or all, by number, those above the number `after`."""
+    return _batches(
+        connection,
+        "b.number > :after AND (CAST(:states AS text[]) IS NULL OR b.state = ANY (CAST(:states AS text[])))"
+        " ORDER BY b.number LIMIT :limit",
+        {"run_id": run_id, "states": [s.value for s in states] or None, "after": after, "limit": limit},
+    )
+
+
+def slowest(connection: Connection, run_id: int, limit: int = 10) -> list[dict[str, Any]]:
+    """The batches that took longest from claim to commit, in their last attempt."""
+    return _batches(
+        connection,
+        "b.finished_at IS NOT NULL AND b.claimed_at IS NOT NULL"
+        " ORDER BY b.finished_at - b.claimed_at DESC, b.id LIMIT :limit",
+        {"run_id": run_id, "limit": limit},
+    )
+
+
+def failed(connection: Connection, run_id: int, limit: int = 10) -> list[dict[str, Any]]:
+    """Batches that are dead, wait again after an error, or put rows aside; the dead first, then the newest."""
+    return _batches(
+        connection,
+        "(b.error IS NOT NULL AND b.state IN ('dead', 'pending', 'claimed') OR b.rows_failed > 0)"
+        " ORDER BY b.state = 'dead' DESC, coalesce(b.finished_at, b.claimed_at) DESC, b.id LIMIT :limit",
+        {"run_id": run_id, "limit": limit},
+    )
+
+
+def failure_groups(connection: Connection, run_id: int, *, limit: int = 20, offset: int = 0) -> list[FailureGroup]:
+    """What failed in the run, grouped by error; the most frequent first, each with one example."""
+    found = connection.execute(
+        text(
+            "WITH mine AS MATERIALIZED (SELECT id FROM scorebeat.batches WHERE run_id = :run_id),"
+            " groups AS (SELECT 'dead batches' AS kind, min(id) AS example_id, count(*) AS count,"
+            " sum(rows_planned) AS rows, left(error, 100) AS match, min(finished_at) AS first_at,"
+            " max(finished_at) AS last_at FROM scorebeat.batches WHERE state = 'dead' AND run_id = :run_id"
+            " GROUP BY left(error, 100)"
+            " UNION ALL SELECT 'quarantined rows', min(z.id), count(*), count(*),"
+            " z.error_type || ': ' || left(z.error, 100), min(z.quarantined_at), max(z.quarantined_at)"
+            # the range is for the index: the rows of all other runs are not read
+            " FROM scorebeat.quarantine z JOIN mine ON mine.id = z.batch_id"
+            " WHERE z.batch_id BETWEEN (SELECT min(id) FROM mine) AND (SELECT max(id) FROM mine)"
+            " GROUP BY z.error_type, left(z.error, 100)"
+            " ORDER BY count DESC, match LIMIT :limit OFFSET :offset)"
+            " SELECT g.kind, coalesce(d.error, z.error_type || ': ' || z.error) AS error, g.count, g.rows, g.match,"
+            " coalesce('batch ' || d.id, 'key ' || (SELECT string_agg(part, ', ')"
+            " FROM jsonb_array_elements_text(z.key) AS part)) AS example, z.traceback, g.first_at, g.last_at"
+            " FROM groups g LEFT JOIN scorebeat.batches d ON g.kind = 'dead batches' AND d.id = g.example_id"
+            " LEFT JOIN scorebeat.quarantine z ON g.kind = 'quarantined rows' AND z.id = g.example_id"
+            " ORDER BY g.count DESC, g.match"
+        ),
+        {"run_id": run_id, "limit": limit, "offset": offset},
+    )
+    return [FailureGroup(**{**row._mapping, "rows": int(row.rows)}) for row in found]
+
+
+def _batches(connection: Connection, ending: str, values: dict[str, Any]) -> list[dict[str, Any]]:
+    found = connection.execute(
+        text(
+            "SELECT b.id, b.number, b.queue, b.state, b.rows_planned, b.rows_scored, b.rows_failed, b.attempt,"
+            " b.attempts_left, b.claimed_by,"
+            " (SELECT w.device FROM scorebeat.workers w WHERE w.name = b.claimed_by) AS device,"
+            " b.claimed_at, b.finished_at, b.next_attempt_at, b.error,"
+            " b.fetch_seconds, b.predict_seconds, b.commit_seconds,"
+            " extract(epoch FROM b.finished_at - b.claimed_at)::float8 AS seconds"
+            f" FROM scorebeat.batches b WHERE b.run_id = :run_id AND {ending}"
+        ),
+        values,
+    )
+    return [dict(row._mapping) for row in found]

@@ -1,0 +1,52 @@
+"""Who may act from Flower's pages, and by which name the ledger records them."""
+
+from base64 import b64decode
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from tornado.httputil import HTTPServerRequest
+from tornado.options import OptionParser
+
+NOBODY = "flower"
+"""Recorded where Flower asks nobody who they are."""
+
+
+def refusal(options: OptionParser, request: HTTPServerRequest, unauthenticated_api: bool) -> str | None:
+    """Why nobody may act here; None where they may.
+
+    As with Flower's own buttons, authentication must be configured, or done without on purpose by
+    FLOWER_UNAUTHENTICATED_API. Beyond that, a Flower that listens on this machine only may be used on it: the
+    request's host is looked at too, for a page of another site may point its own name at 127.0.0.1.
+    """
+    if options.read_only:
+        return "Flower is in read-only mode."
+    if options.basic_auth or options.auth or unauthenticated_api:
+        return None
+    if not options.unix_socket and _is_here(options.address) and _is_here(urlsplit(f"//{request.host}").hostname or ""):
+        return None
+    return (
+        "Flower asks nobody who they are, and others can reach it: start it with --basic-auth or --auth, or with "
+        "--address=127.0.0.1 and open it by that address."
+    )
+
+
+def name_of(user: object, authorization: str) -> str:
+    """The person whom Flower let in: of OAuth the address, of basic authentication the name.
+
+    `authorization` is the request's header where Flower has checked it, and empty where anyone may write it.
+    """
+    if isinstance(user, str):
+        return user
+    kind, _, credentials = authorization.partition(" ")
+    if kind != "Basic":
+        return NOBODY
+    return b64decode(credentials).decode().partition(":")[0] or NOBODY
+
+
+def _is_here(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

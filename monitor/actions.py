@@ -1,0 +1,108 @@
+"""What a person does from the pages: requeue, cancel, pause, resume, run now; each recorded with who and when."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from tornado.web import HTTPError, authenticated
+
+from core.errors import ScorebeatError, UnknownName
+from db import jobs, status
+from monitor.handlers import LedgerHandler
+from monitor.ledger import is_away
+from monitor.words import plural
+from producer import requeue as by_hand
+from producer.context import Producer
+from producer.enqueue import Request, enqueue
+
+MOST_BATCH_ID = 18
+"""Digits."""
+
+
+class Action(LedgerHandler):
+    """A request that changes something; its answer is JSON with one sentence, `said`."""
+
+    def prepare(self) -> None:
+        if self.request.method == "POST" and self.current_user and self.refusal is not None:
+            raise HTTPError(403, self.refusal)
+
+    def write_error(self, status_code: int, **given: Any) -> None:
+        """What Flower's error pages say, for a program; who did not log in is asked by Flower."""
+        if status_code == HTTPStatus.UNAUTHORIZED:
+            super().write_error(status_code, **given)
+            return
+        error = given["exc_info"][1]
+        reason = error.get_message() if isinstance(error, HTTPError) else None
+        self.finish({"said": reason or f"{HTTPStatus(status_code).phrase}; nothing is known to have been changed."})
+
+    async def do(self, work: Callable[[Producer], str]) -> None:
+        try:
+            said = await self.ledger.act(work)
+        except ScorebeatError as error:
+            self.set_status(503 if is_away(error) else 404 if isinstance(error, UnknownName) else 409)
+            said = str(error)
+        self.write({"said": said})
+
+
+class RunAction(Action):
+    """`POST /runs/3/requeue` (fields `batch`, `error`), `POST /runs/3/cancel`."""
+
+    @authenticated
+    async def post(self, run: str, what: str) -> None:
+        run_id, by = int(run), self.actor
+        if what == "cancel":
+            await self.do(lambda p: _cancel(p, run_id, by))
+            return
+        batch_id, error = self._batch(), self.get_body_argument("error", "", strip=False) or None
+        await self.do(lambda p: _requeue(p, run_id, by, batch_id, error))
+
+    def _batch(self) -> int | None:
+        given = self.get_body_argument("batch", "")
+        if given and not (given.isascii() and given.isdecimal() and len(given) <= MOST_BATCH_ID):
+            raise HTTPError(400, "batch: expected the id of a batch")
+        return int(given) if given else None
+
+
+class JobAction(Action):
+    """`POST /runs/job/iris/run`, `pause` (field `reason`), `resume`."""
+
+    @authenticated
+    async def post(self, job: str, what: str) -> None:
+        by, reason = self.actor, self.get_body_argument("reason", "") or "by hand"
+        work: dict[str, Callable[[Producer], str]] = {
+            "run": lambda p: _run(p, job, by),
+            "pause": lambda p: _pause(p, job, by, reason),
+            "resume": lambda p: _resume(p, job, by),
+        }
+        await self.do(work[what])
+
+
+def _requeue(p: Producer, run_id: int, by: str, batch_id: int | None, error: str | None) -> str:
+    with p.engine.connect() as connection:
+        if batch_id is not None and not status.batches(connection, run_id, batch_id):
+            raise UnknownName(f"run {run_id} has no batch {batch_id}")
+    put_back = by_hand.requeue(p, run_id, by, batch_id=batch_id, error=error)
+    if not put_back:
+        return f"Nothing that failed in run {run_id} matches; perhaps it was put back before. Nothing was changed."
+    return f"{plural(put_back, 'batch', 'batches')} of run {run_id} put back."
+
+
+def _cancel(p: Producer, run_id: int, by: str) -> str:
+    moved = by_hand.cancel(p, run_id, by)
+    return f"Run {run_id} is cancelled." if moved else f"Run {run_id} was over already; nothing was changed."
+
+
+def _run(p: Producer, job: str, by: str) -> str:
+    return f"Run {enqueue(p, Request(job, by)).run_id} of job {job} is enqueued."
+
+
+def _pause(p: Producer, job: str, by: str, reason: str) -> str:
+    with p.engine.begin() as connection:
+        moved = jobs.pause(connection, job, by, reason)
+    return f"Job {job} is paused." if moved else f"Job {job} was paused before; nothing was changed."
+
+
+def _resume(p: Producer, job: str, by: str) -> str:
+    with p.engine.begin() as connection:
+        moved = jobs.resume(connection, job, by)
+    return f"Job {job} is resumed." if moved else f"Job {job} was not paused; nothing was changed."

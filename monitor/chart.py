@@ -1,0 +1,35 @@
+"""The chart of a run's throughput: where each bar stands, in percent of the drawing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from db.pages import Point
+
+
+@dataclass(frozen=True)
+class Bar:
+    at: datetime
+    rows_a_second: float
+    left: float
+    width: float
+    height: float
+    """0 to 100, as the others."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    bars: list[Bar]
+    highest: float
+    """Rows a second of the highest bar; 0 when nothing was committed yet."""
+
+
+def of(points: Sequence[Point]) -> Chart:
+    """A bar for each stretch of the run's time."""
+    highest = max((point.rows_a_second for point in points), default=0.0)
+    wide = 100.0 / max(1, len(points))
+    bars = [
+        Bar(point.at, point.rows_a_second, i * wide, wide * 0.8, 100.0 * point.rows_a_second / (highest or 1.0))
+        for i, point in enumerate(points)
+    ]
+    return Chart(bars, highest)

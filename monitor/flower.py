@@ -1,0 +1,25 @@
+"""Puts the Runs tab into Flower, when `celery -A worker flower` starts it."""
+
+import logging
+from importlib import import_module
+from importlib.metadata import version
+
+from core.events import emit
+from core.settings import Settings
+
+TRIED = "2.2"
+"""The version of Flower whose lists of handlers and settings were tried; with another there is no tab."""
+
+
+def install(settings: Settings) -> bool:
+    """Add our pages to the Flower that is about to start; False, with a line in the log, if it is another one."""
+    found = version("flower")
+    if found.split(".")[:2] != TRIED.split("."):
+        emit("flower.no_tab", logging.WARNING, flower=found, expected=f"{TRIED}.*", reason="not tried with this one")
+        return False
+    try:
+        import_module("monitor.wiring").wire(settings)  # only now: another Flower may lack what it imports
+    except (ImportError, AttributeError, ValueError, OSError) as error:
+        emit("flower.no_tab", logging.WARNING, flower=found, reason=str(error))
+        return False
+    return True

@@ -1,0 +1,68 @@
+"""What our handlers share: Flower's authentication, the XSRF token, what a page says when the database is away."""
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from flower.views import BaseHandler
+from sqlalchemy import Connection
+from tornado.web import HTTPError, RequestHandler
+
+from core.errors import ScorebeatError, UnknownName
+from monitor import access, chart, words
+from monitor.ledger import Ledger, is_away
+
+EVERY = 2000
+"""Milliseconds after which an open page asks for itself again."""
+
+
+class LedgerHandler(BaseHandler):  # type: ignore[misc]  # Flower publishes no types
+    """A page or an action of ours inside Flower."""
+
+    def initialize(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    def check_xsrf_cookie(self) -> None:
+        """Always the token too: Flower asks for it with OAuth only, and we act without authentication on loopback."""
+        super().check_xsrf_cookie()
+        RequestHandler.check_xsrf_cookie(self)
+
+    @property
+    def refusal(self) -> str | None:
+        """Why nobody may act here; None where they may."""
+        return access.refusal(self.application.options, self.request, self.unauthenticated_api)
+
+    @property
+    def actor(self) -> str:
+        checked = self.request.headers.get("Authorization", "") if self.application.options.basic_auth else ""
+        return access.name_of(self.current_user, checked)
+
+
+class Page(LedgerHandler):
+    """A page that is read from the ledger."""
+
+    async def show(self, template: str, look: Callable[[Connection], dict[str, Any]]) -> None:
+        """Fill the template with what `look` finds; 404 for what nobody has heard of, 503 with the reason."""
+        self.set_header("Cache-Control", "no-store")
+        try:
+            values = await self.ledger.read(look)
+        except UnknownName as error:
+            raise HTTPError(404, str(error)) from None
+        except ScorebeatError as error:
+            if not is_away(error):
+                raise
+            self.set_status(503)
+            template, values = "away.html", {"reason": str(error)}
+        usual = {"reason": None, "every": EVERY, "refusal": self.refusal, "words": words, "chart": chart}
+        self.render(template, **usual | values)
+
+    def whole_number(self, name: str) -> int | None:
+        """A parameter of the address; None when it is not given. 400 for anything but a whole number."""
+        given = self.get_query_argument(name, "")
+        if not given:
+            return None
+        if not given.isascii() or not given.isdecimal() or len(given) > 18:
+            self.bad_parameter(name, "a whole number")
+        return int(given)
+
+    def bad_parameter(self, name: str, expected: str) -> NoReturn:
+        raise HTTPError(400, f"{name}: expected {expected}")

@@ -1,0 +1,56 @@
+"""The ledger as Flower's handlers reach it: in threads of its own, so that a slow database stops nothing else."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from core.errors import ScorebeatError, ServiceDown
+from core.settings import Settings
+from db import pages
+from db.engine import reachable
+from producer.context import Producer
+
+THREADS = 4
+
+T = TypeVar("T")
+
+
+class Ledger:
+    """Connects when first asked; Flower starts whether the database is there or not."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._producer = Producer(settings, "flower")
+        self._threads = ThreadPoolExecutor(THREADS, "ledger")
+
+    async def read(self, look: Callable[[Connection], T]) -> T:
+        """What `look` finds in one read-only moment. Raises ServiceDown, and what `look` raises on purpose."""
+
+        def work() -> T:
+            with pages.reading(self._producer.engine) as connection:
+                return look(connection)
+
+        return await self._in_thread(work)
+
+    async def act(self, work: Callable[[Producer], T]) -> T:
+        """Do what a person asked. Raises ServiceDown, and what `work` raises on purpose."""
+        return await self._in_thread(lambda: work(self._producer))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._plainly, work)
+
+    def _plainly(self, work: Callable[[], T]) -> T:
+        try:
+            with reachable(self._producer.url):
+                return work()
+        except DBAPIError as error:
+            line = str(error.orig).strip().splitlines()[0]
+            raise ServiceDown(f"The ledger cannot be used: {line}. Does `scorebeat check` find it in order?") from None
+
+
+def is_away(error: ScorebeatError) -> bool:
+    """The page is right and may be asked for again; the server behind it does not answer."""
+    return isinstance(error, ServiceDown)

@@ -1,0 +1,193 @@
+// The Runs tab: a page that renews itself, and buttons that ask first.
+(function () {
+  "use strict";
+
+  const live = document.getElementById("live");
+  const away = document.getElementById("away");
+  const ask = document.getElementById("ask");
+  const patience = 15000; // milliseconds; the server gives up earlier
+  let timer = null;
+  let asking = null; // the request that is under way
+
+  if (live.dataset.into) {
+    document.querySelector(live.dataset.into).prepend(away, live);
+  }
+
+  // Make `node` say what `wanted` says, changing only what differs: focus, selection, an opened traceback and the
+  // place of the page stay as they are.
+  function renew(node, wanted) {
+    if (node.nodeType !== Node.ELEMENT_NODE) {
+      if (node.nodeValue !== wanted.nodeValue) { node.nodeValue = wanted.nodeValue; }
+      return;
+    }
+    renewAttributes(node, wanted);
+    let at = node.firstChild;
+    for (const part of wanted.childNodes) {
+      const found = counterpart(node, at, part);
+      if (!found) {
+        node.insertBefore(document.importNode(part, true), at);
+      } else {
+        if (found === at) { at = at.nextSibling; } else { node.insertBefore(found, at); }
+        renew(found, part);
+      }
+    }
+    while (at) {
+      const next = at.nextSibling;
+      at.remove();
+      at = next;
+    }
+  }
+
+  function counterpart(node, at, part) {
+    if (part.id) {
+      const found = document.getElementById(part.id);
+      return found && found.parentNode === node && found.nodeName === part.nodeName ? found : null;
+    }
+    return at && at.nodeType === part.nodeType && at.nodeName === part.nodeName && !at.id ? at : null;
+  }
+
+  function renewAttributes(node, wanted) {
+    for (const { name } of [...node.attributes]) {
+      if (!wanted.hasAttribute(name) && name !== "open") { node.removeAttribute(name); }
+    }
+    for (const { name, value } of wanted.attributes) {
+      if (node.getAttribute(name) !== value) { node.setAttribute(name, value); }
+    }
+  }
+
+  // What is announced when it changes, changes only then.
+  function say(reason) {
+    if (away.textContent !== reason) { away.textContent = reason; }
+    away.hidden = !reason;
+    const dot = document.getElementById("live-dot");
+    if (dot) {
+      dot.classList.toggle("status-dot-error", Boolean(reason));
+      dot.classList.toggle("status-dot-live", !reason);
+      const words = document.getElementById("live-text");
+      const state = reason ? "Not live" : "Live";
+      if (words.textContent !== state) { words.textContent = state; }
+    }
+  }
+
+  async function look() {
+    clearTimeout(timer);
+    if (asking) { asking.abort(); }
+    const mine = asking = new AbortController();
+    const limit = setTimeout(() => mine.abort(), patience);
+    try {
+      const answer = await fetch(live.dataset.from || location.href, { signal: mine.signal, credentials: "same-origin" });
+      const told = new DOMParser().parseFromString(await answer.text(), "text/html");
+      if (mine === asking) { take(answer, told); }
+    } catch (error) {
+      if (mine === asking) { say("Flower does not answer. What you see may be old; this page goes on trying."); }
+    } finally {
+      clearTimeout(limit);
+      if (mine === asking) {
+        asking = null;
+        timer = document.hidden ? null : setTimeout(look, Number(live.dataset.every));
+      }
+    }
+  }
+
+  function take(answer, told) {
+    const body = live.dataset.from ? told.getElementById("batch-part") : told.getElementById("live");
+    if (answer.ok && body) {
+      if (live.dataset.from) {
+        const whole = live.cloneNode(false);
+        whole.append(body);
+        renew(live, whole);
+      } else {
+        renew(live, body);
+        document.title = told.title;
+      }
+      say("");
+    } else if (answer.status === 503) {
+      const reason = told.getElementById("away");
+      say((reason ? reason.textContent : "") + " What you see may be old; this page goes on trying.");
+    } else if (answer.status === 404) {
+      say("This is no longer there.");
+    } else {
+      say("Flower asks you to log in again: load the page anew.");
+    }
+  }
+
+  function cookie(name) {
+    const found = document.cookie.split("; ").find((part) => part.startsWith(name + "="));
+    return found ? decodeURIComponent(found.slice(name.length + 1)) : "";
+  }
+
+  function toast(words, good) {
+    const box = document.createElement("div");
+    box.className = "toast align-items-center border-0 text-bg-" + (good ? "success" : "danger");
+    box.setAttribute("role", good ? "status" : "alert");
+    const row = document.createElement("div");
+    row.className = "d-flex";
+    const text = document.createElement("div");
+    text.className = "toast-body";
+    text.textContent = words;
+    const close = document.createElement("button");
+    close.type = "button";
+    close.className = "btn-close btn-close-white me-2 m-auto";
+    close.dataset.bsDismiss = "toast";
+    close.setAttribute("aria-label", "Close");
+    row.append(text, close);
+    box.append(row);
+    document.getElementById("toast-container").append(box);
+    box.addEventListener("hidden.bs.toast", () => box.remove());
+    new bootstrap.Toast(box, { delay: good ? 6000 : 20000 }).show();
+  }
+
+  // The answer is "yes", with the reason that was given, or null.
+  function agreed(button) {
+    document.getElementById("ask-title").textContent = button.dataset.verb;
+    document.getElementById("ask-text").textContent = button.dataset.ask;
+    document.getElementById("ask-yes").textContent = button.dataset.verb;
+    document.getElementById("ask-reason").hidden = !button.dataset.reason;
+    document.getElementById("ask-why").value = "";
+    ask.returnValue = "no";
+    ask.showModal();
+    if (button.dataset.reason) { document.getElementById("ask-why").focus(); }
+    return new Promise((answer) => {
+      ask.addEventListener("close", () => {
+        answer(ask.returnValue === "yes" ? { reason: document.getElementById("ask-why").value } : null);
+      }, { once: true });
+    });
+  }
+
+  async function act(button) {
+    const act = button.dataset.act;
+    const fields = JSON.parse(button.dataset.fields || "{}");
+    const given = await agreed(button);
+    if (!given) { return; }
+    if (given.reason) { fields.reason = given.reason; }
+    try {
+      const answer = await fetch(act, {
+        method: "POST",
+        credentials: "same-origin",
+        headers: { "X-XSRFToken": cookie("_xsrf") },
+        body: new URLSearchParams(fields),
+      });
+      const type = answer.headers.get("Content-Type") || "";
+      const said = type.includes("json") ? (await answer.json()).said : "Flower asks you to log in again; nothing was changed.";
+      toast(said, answer.ok);
+    } catch (error) {
+      toast("Flower does not answer. Whether it was done, the page shows when it is back.", false);
+    }
+    look();
+  }
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button[data-act]");
+    if (button && !ask.open) { act(button); }
+  });
+  document.getElementById("ask-why").addEventListener("keydown", (event) => {
+    if (event.key === "Enter") { // by itself it would press the first button, which is "no"
+      event.preventDefault();
+      ask.close("yes");
+    }
+  });
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) { clearTimeout(timer); } else { look(); }
+  });
+  if (live.dataset.from || !away.hidden) { look(); } else { timer = setTimeout(look, Number(live.dataset.every)); }
+}());

@@ -1,0 +1,70 @@
+"""Flower's own task pages: which run, job and rows a task stands for, and a way to put its batch back."""
+
+import re
+from typing import Any
+
+from flower.views.tasks import TasksDataTable
+from sqlalchemy import Connection
+from tornado.web import authenticated
+
+from core.celery_app import SCORE
+from core.errors import ScorebeatError
+from db import batch_pages
+from monitor.handlers import Page
+from monitor.ledger import Ledger
+
+_ONE_NUMBER = re.compile(r"[\[(](\d{1,18}),?[\])]")
+_SHOWN = 20
+"""Keys, and rows put aside, that a task's page lists."""
+
+
+def batch_of(name: str | None, args: str | None) -> int | None:
+    """The batch that a task of Celery's stands for, by its name and its arguments as written; None for others."""
+    found = _ONE_NUMBER.fullmatch(args or "") if name == SCORE else None
+    return int(found[1]) if found else None
+
+
+class DescribedTasks(TasksDataTable):  # type: ignore[misc]  # Flower publishes no types
+    """The rows of Flower's task list, their arguments in words while the ledger can be asked."""
+
+    def initialize(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._page: dict[str, Any] = {}
+
+    @authenticated
+    async def get(self) -> None:
+        super().get()
+        tasks = self._page.get("data", [])
+        ids = {batch for task in tasks if (batch := batch_of(task.get("name"), task.get("args"))) is not None}
+        said = await self._labels(sorted(ids)) if ids else {}
+        for task in tasks:
+            batch = batch_of(task.get("name"), task.get("args"))
+            if batch in said:
+                task["args"] = said[batch]
+        super().write(self._page)
+
+    def write(self, chunk: Any) -> None:
+        """Flower writes its answer, or an error's text: the former is kept until it is described."""
+        if isinstance(chunk, dict):
+            self._page = chunk
+        else:
+            super().write(chunk)
+
+    async def _labels(self, ids: list[int]) -> dict[int, str]:
+        try:
+            return await self._ledger.read(lambda connection: batch_pages.labels(connection, ids))
+        except ScorebeatError:  # Flower's list goes on without us
+            return {}
+
+
+class BatchPart(Page):
+    """`/runs/batch/17`: the part that a task's page takes in."""
+
+    @authenticated
+    async def get(self, batch: str) -> None:
+        def look(connection: Connection) -> dict[str, Any]:
+            found = batch_pages.batch(connection, int(batch))
+            aside = batch_pages.rows_put_aside(connection, found["run_id"], batch_id=found["id"], limit=_SHOWN + 1)
+            return {"batch": found, "aside": aside, "most": _SHOWN}
+
+        await self.show("batch.html", look)

@@ -1,0 +1,48 @@
+"""Flower's lists of handlers and settings with ours in them; they are read when Flower starts, after this."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flower import urls
+from flower.options import options
+from flower.views.tasks import TasksDataTable
+from tornado.web import StaticFileHandler, url
+
+from core.settings import Settings
+from monitor.actions import JobAction, RunAction
+from monitor.ledger import Ledger
+from monitor.runs import RunPage, RunsPage
+from monitor.tasks import BatchPart, DescribedTasks
+from monitor.templates import Templates
+
+STATIC = Path(__file__).parent / "static"
+COLUMNS = "name,uuid,state,args,received,runtime,worker"
+"""Of Flower's task list: its own, and the arguments, which say job, run and rows."""
+
+
+def wire(settings: Settings) -> None:
+    """Once, before Flower reads its options. Raises ValueError for a Flower whose templates are others."""
+    templates = Templates(Path(urls.settings["template_path"]))
+    templates.navigation()
+    urls.handlers[:] = with_ours(urls.handlers, Ledger(settings))
+    urls.settings["template_loader"] = templates
+    options.tasks_columns = COLUMNS  # the command line and FLOWER_TASKS_COLUMNS come later, and win
+
+
+def with_ours(flowers: Sequence[Any], ledger: Ledger) -> list[Any]:
+    """Flower's handlers with ours before its last, which answers whatever is left with 404."""
+    given = {"ledger": ledger}
+    kept = [
+        url(r"/tasks/datatable", DescribedTasks, given) if isinstance(one, url) and one.handler_class is TasksDataTable
+        else one for one in flowers
+    ]  # fmt: skip
+    ours = [
+        url(r"/runs", RunsPage, given, name="runs"),
+        url(r"/runs/(\d{1,18})", RunPage, given, name="run"),
+        url(r"/runs/(\d{1,18})/(requeue|cancel)", RunAction, given, name="run-action"),
+        url(r"/runs/job/([^/]+)/(run|pause|resume)", JobAction, given, name="job-action"),
+        url(r"/runs/batch/(\d{1,18})", BatchPart, given, name="batch"),
+        url(r"/runs/static/(.*)", StaticFileHandler, {"path": str(STATIC)}, name="runs-static"),
+    ]
+    return [*kept[:-1], *ours, kept[-1]]

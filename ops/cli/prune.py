@@ -1,0 +1,47 @@
+"""`prune`: taking out what is old and needed by nobody."""
+
+from datetime import timedelta
+
+import click
+
+from core.durations import parse_duration
+from ops.cli import show
+from ops.cli.context import database, whoami
+from producer import prune as pruning
+
+
+def _duration(_context: click.Context, _option: click.Parameter, value: str) -> timedelta:
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@click.command()
+@click.option("--older-than", required=True, metavar="DURATION", callback=_duration, help="Such as 90d.")
+@click.option("--dry-run", is_flag=True, help="Count what would go, and change nothing.")
+@click.option("--even-most", is_flag=True, help="Also where most of a job's old predictions have no source row.")
+@show.as_json
+def prune(older_than: timedelta, dry_run: bool, even_most: bool, as_json: bool) -> None:
+    """Delete what is old: batches of ended runs, tracebacks, old generations, predictions without a source row.
+
+    Runs stay, with their counts. What an open run needs is never touched.
+
+    \b
+    Example:
+        scorebeat prune --older-than 90d --dry-run
+    """
+    with database() as p:
+        if dry_run:
+            done = pruning.preview(p, older_than, even_most=even_most)
+        else:
+            done = pruning.run(p, older_than, whoami(), even_most=even_most)
+    rows = [{"kind": name, "count": number} for name, number in done.counts.items()]
+    if as_json:
+        show.print_json(rows)
+    else:
+        show.table(rows, ("kind", "count"), "")
+    for line in done.notes:
+        show.note(line)
+    if dry_run:
+        show.note("nothing was changed; the same without --dry-run deletes it")

@@ -1,0 +1,138 @@
+"""Metrics: the ledger's numbers in Prometheus' text form."""
+
+from collections.abc import Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy import Engine
+
+from core.states import FINAL_RUN, BatchState, RunState
+from db import metrics, pages
+from db.metrics import Numbers
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+Value = tuple[tuple[str, ...], float]
+"""Values of the labels, in their order, and the number."""
+
+
+def exposition(engine: Engine) -> bytes:
+    """The text, UTF-8, read in one snapshot of the ledger. Raises OperationalError when the database is away."""
+    with pages.reading(engine) as connection:
+        numbers = metrics.read(connection)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Ledger(numbers))
+    return generate_latest(registry)
+
+
+class _Ledger(Collector):
+    def __init__(self, numbers: Numbers) -> None:
+        self._numbers = numbers
+
+    def collect(self) -> Iterable[Metric]:
+        yield from _of_jobs(self._numbers)
+        yield from _of_open_runs(self._numbers)
+        yield from _of_ended_runs(self._numbers)
+        yield from _of_workers(self._numbers)
+
+
+def _of_jobs(n: Numbers) -> Iterator[Metric]:
+    for name, told in _COUNTERS.items():
+        yield _counter(name, told, ("job",), [((j["job"],), j[name]) for j in n.jobs])
+    yield _gauge(
+        "rows_quarantined",
+        "Rows that stand in quarantine now.",
+        ("job",),
+        [((j["job"],), j["rows_quarantined"]) for j in n.jobs],
+    )
+    yield _gauge("job_paused", "1 while the job is paused.", ("job",), [((j["job"],), j["paused"]) for j in n.jobs])
+    model = InfoMetricFamily("scorebeat_model", "The model version that the job's next run scores.", labels=("job",))
+    for m in n.models:
+        model.add_metric((m["job"],), {"model": m["model"], "version": str(m["version"]), "format": m["format"]})
+    yield model
+
+
+_COUNTERS = {
+    "rows_scored": "Rows that were scored.",
+    "attempts": "Attempts at batches: each claim of a worker is one.",
+    "claims_expired": "Claims that nobody renewed: the worker died or lost the database.",
+}
+
+
+def _of_open_runs(n: Numbers) -> Iterator[Metric]:
+    names = [j["job"] for j in n.jobs]
+    open_states = [s for s in RunState if s not in FINAL_RUN]
+    counts = {(name, state.value): 0.0 for name in names for state in open_states}
+    pending, oldest = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
+    deadlines: dict[str, float] = {}
+    for run in n.open_runs:
+        job = run["job"]
+        counts[job, run["state"]] = counts.get((job, run["state"]), 0) + 1
+        pending[job] = pending.get(job, 0) + run["rows_pending"]
+        oldest[job] = max(oldest.get(job, 0.0), run["pending_seconds"] or 0.0)
+        if run["seconds_to_deadline"] is not None:
+            deadlines[job] = min(deadlines.get(job, float("inf")), run["seconds_to_deadline"])
+    yield _gauge("open_runs", "Runs that are open, by state.", ("job", "state"), counts.items())
+    yield _gauge("rows_pending", "Rows that open runs planned and did not score yet.", ("job",), _one(pending))
+    yield _gauge(
+        "oldest_pending_seconds", "Age of the oldest open run that has pending batches, else 0.", ("job",), _one(oldest)
+    )
+    yield _gauge(
+        "deadline_remaining_seconds",
+        "Seconds until the deadline of the open run; below 0 when it is late. Absent without one.",
+        ("job",),
+        _one(deadlines),
+    )
+    queues = {(b["job"], b["queue"]) for b in n.batches}
+    batches = {(*where, state.value): 0.0 for where in sorted(queues) for state in BatchState}
+    batches |= {(b["job"], b["queue"], b["state"]): b["batches"] for b in n.batches}
+    yield _gauge("batches", "Batches of open runs, by state.", ("job", "queue", "state"), batches.items())
+
+
+def _of_ended_runs(n: Numbers) -> Iterator[Metric]:
+    runs = {(j["job"], state.value): 0 for j in n.jobs for state in FINAL_RUN} | n.runs
+    yield _counter("runs", "Runs that ended, by final state.", ("job", "state"), runs.items())
+    for name, (column, told) in _LAST_RUN.items():
+        yield _gauge(f"last_run_{name}", told, ("job",), [((r["job"],), r[column]) for r in n.last_runs])
+    ended_well = [((r["job"],), r["state"] == RunState.SUCCEEDED) for r in n.last_runs]
+    yield _gauge("last_run_succeeded", "1 when the newest ended run succeeded, else 0.", ("job",), ended_well)
+    yield _gauge(
+        "last_success_timestamp_seconds", "When a run succeeded last, since 1970.", ("job",), _one(n.last_success)
+    )
+
+
+_LAST_RUN = {
+    "duration_seconds": ("seconds", "Of the newest ended run, from its request to its end."),
+    "timestamp_seconds": ("finished", "When the newest ended run ended, since 1970."),
+    "rows_scored": ("rows_scored", "Rows that the newest ended run scored."),
+    "rows_failed": ("rows_failed", "Rows that the newest ended run put aside."),
+}
+
+
+def _of_workers(n: Numbers) -> Iterator[Metric]:
+    yield _gauge(
+        "workers",
+        "Workers that listen on the queue; 0 when a job needs it and nobody does.",
+        ("queue",),
+        _one(n.workers),
+    )
+    yield _gauge("notices_undelivered", "Notices that failed and are tried again.", ("job",), _one(n.undelivered))
+
+
+def _one(values: dict[str, float] | dict[str, int]) -> list[Value]:
+    return [((name,), value) for name, value in values.items()]
+
+
+def _counter(name: str, told: str, labels: tuple[str, ...], values: Iterable[Value]) -> Metric:
+    family = CounterMetricFamily(f"scorebeat_{name}", told, labels=labels)
+    for at, value in values:
+        family.add_metric(at, value)
+    return family
+
+
+def _gauge(name: str, told: str, labels: tuple[str, ...], values: Iterable[Value]) -> Metric:
+    family = GaugeMetricFamily(f"scorebeat_{name}", told, labels=labels)
+    for at, value in values:
+        family.add_metric(at, value)
+    return family

@@ -1,0 +1,140 @@
+"""Prune: taking out of the database what is old and needed by nobody, and telling how much it was."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy.exc import DBAPIError
+
+from core.errors import QueryError
+from core.events import emit
+from core.jobs import Job
+from db import actions, jobs, orphans, planning, prediction_sets, prune, source
+from db.engine import reachable
+from db.prediction_sets import PredictionSet
+from producer.context import Producer
+
+GENERATIONS = "generations"
+PREDICTIONS = "predictions without a source row"
+QUARANTINED = "quarantined rows without a source row"
+MOST = 0.5
+"""Where a greater share of old predictions has no source row, the query is taken to look at a window of time."""
+
+
+@dataclass
+class Pruned:
+    """What went, or would go, by kind; and what was left alone, in sentences."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+
+
+def preview(p: Producer, older_than: timedelta, *, even_most: bool = False) -> Pruned:
+    """Count what `prune` would take now; nothing is changed."""
+    done = Pruned()
+    with reachable(p.url), p.engine.connect() as connection:
+        cutoff = jobs.now(connection) - older_than
+        for kind in prune.KINDS:
+            done.counts[kind.name] = prune.count(connection, kind, cutoff)
+        done.counts[GENERATIONS] = len(prune.old_generations(connection, cutoff))
+        listed = jobs.listing(connection)
+    for row in listed:
+        _of_job(p, row.job, _Rule(cutoff, even_most, deletes=False), done)
+    return done
+
+
+def run(p: Producer, older_than: timedelta, by: str, *, even_most: bool = False) -> Pruned:
+    """Delete it, in pieces that are committed one by one, so that it may be stopped and begun again at any time.
+
+    What an open run needs is never touched. Safe beside workers, and beside another prune.
+    """
+    done = Pruned()
+    with reachable(p.url):
+        with p.engine.begin() as connection:
+            cutoff = jobs.now(connection) - older_than
+            listed = jobs.listing(connection)
+        for kind in prune.KINDS:
+            done.counts[kind.name] = _all(p, kind, cutoff)
+        _generations(p, cutoff, done)
+        for row in listed:
+            _of_job(p, row.job, _Rule(cutoff, even_most, deletes=True), done)
+        with p.engine.begin() as connection:
+            actions.record(connection, by, "ledger.pruned", "ledger", before=cutoff.isoformat(), **_told(done))
+    emit("ledger.pruned", by=by, before=cutoff, gone=_told(done))
+    return done
+
+
+@dataclass(frozen=True)
+class _Rule:
+    cutoff: datetime
+    even_most: bool
+    deletes: bool
+
+
+def _told(done: Pruned) -> dict[str, int]:
+    return {name.replace(" ", "_"): number for name, number in done.counts.items()}
+
+
+def _all(p: Producer, kind: prune.Kind, cutoff: datetime) -> int:
+    total = 0
+    while True:
+        with p.engine.begin() as connection:
+            gone = prune.delete_piece(connection, kind, cutoff)
+        if not gone:
+            return total
+        total += gone
+
+
+def _generations(p: Producer, cutoff: datetime, done: Pruned) -> None:
+    with p.engine.connect() as connection:
+        old = prune.old_generations(connection, cutoff)
+    done.counts[GENERATIONS] = 0
+    for generation in old:
+        try:
+            with p.engine.begin() as connection:
+                dropped = prediction_sets.drop(connection, generation)
+        except DBAPIError as error:
+            done.notes.append(f"{generation.table} was left alone: {' '.join(str(error.orig).split())}")
+            continue
+        done.counts[GENERATIONS] += dropped
+        if not dropped:
+            done.notes.append(f"{generation.table} was left alone: somebody reads it now")
+
+
+def _of_job(p: Producer, job: Job, rule: _Rule, done: Pruned) -> None:
+    for name in (PREDICTIONS, QUARANTINED):
+        done.counts.setdefault(name, 0)
+    with p.engine.connect() as connection:
+        if prune.has_open_run(connection, job.name):
+            done.notes.append(f"job {job.name} has an open run; its predictions were left alone")
+            return
+        sets = prune.sets_of(connection, job.name)
+    for target in sets:
+        try:
+            _of_set(p, job, target, rule, done)
+        except (QueryError, DBAPIError) as error:
+            why = " ".join(str(getattr(error, "orig", error)).split())
+            done.notes.append(f"{target.table} was left alone: the job's query cannot be compared with it: {why}")
+
+
+def _of_set(p: Producer, job: Job, target: PredictionSet, rule: _Rule, done: Pruned) -> None:
+    with planning.reading(p.engine) as reader:
+        found = source.read_columns(reader, job)
+        old, gone = orphans.predictions(reader, found, target, rule.cutoff)
+        if gone > MOST * old and not rule.even_most:
+            done.notes.append(
+                f"{target.table} was left alone: the query of job {job.name} gives no row for {gone:,} of its {old:,}"
+                " old predictions. If they are not wanted any more, say --even-most"
+            )
+            return
+        aside = orphans.quarantined(reader, found, target, rule.cutoff)
+        if not rule.deletes:
+            done.counts[PREDICTIONS] += gone
+            done.counts[QUARANTINED] += len(aside)
+            return
+        for keys in orphans.prediction_keys(reader, found, target, rule.cutoff) if gone else ():
+            with p.engine.begin() as connection:
+                done.counts[PREDICTIONS] += orphans.delete_predictions(connection, found, target, keys, rule.cutoff)
+    for at in range(0, len(aside), orphans.PIECE):
+        with p.engine.begin() as connection:
+            done.counts[QUARANTINED] += orphans.delete_quarantined(connection, aside[at : at + orphans.PIECE])

@@ -1,0 +1,93 @@
+"""Flower with our tab, as a real program beside a system, and a job whose model dislikes chosen rows."""
+
+import json
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from core.jobs import Job
+from models import registry
+from producer import publish
+from tests import poison
+from tests.fixtures import wait_for
+from tests.system import System
+
+
+@dataclass(frozen=True)
+class Flower:
+    """One running Flower."""
+
+    url: str
+    login: str | None = None
+    """`name:password` of basic authentication."""
+
+    def get(self, path: str) -> httpx.Response:
+        return self._ask("GET", path)
+
+    def post(self, path: str, **fields: str) -> httpx.Response:
+        """As a page does it, with its token."""
+        token = self.get("/runs").cookies["_xsrf"]
+        return self.post_with({"Cookie": f"_xsrf={token}", "X-XSRFToken": token}, path, **fields)
+
+    def post_with(self, headers: Mapping[str, str], path: str, **fields: str) -> httpx.Response:
+        """With these headers, whatever they are."""
+        return self._ask("POST", path, headers=headers, data=fields)
+
+    def _ask(self, method: str, path: str, **what: Any) -> httpx.Response:
+        name, _, password = (self.login or "").partition(":")
+        return httpx.request(method, self.url + path, auth=(name, password) if self.login else None, timeout=30, **what)
+
+
+def said(answer: httpx.Response) -> str:
+    """What an action answered."""
+    return str(answer.json()["said"])
+
+
+def start_flower(s: System, *, login: str | None = None, address: str = "127.0.0.1", **options: str) -> Flower:
+    """Start Flower, wait until it answers; `options` are Flower's, by name."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    given = {"port": str(port), "address": address, "logging": "warning", **options}
+    arguments = [f"--{name}={value}" for name, value in given.items()]
+    if login is not None:
+        arguments.append(f"--basic-auth={login}")
+    s.programs.start("celery", "-A", "worker", "--quiet", "flower", *arguments)
+    flower = Flower(f"http://127.0.0.1:{port}{options.get('url_prefix', '')}", login)
+    wait_for(lambda: _is_up(flower))
+    return flower
+
+
+def poisoned_job(
+    s: System, name: str, rows: int, kinds: Mapping[str, Iterable[int]], *, seconds_a_row: float = 0.0, **given: Any
+) -> Job:
+    """A table `name (id, x)`, x = id + 0.5, and a job of its own model, which does each kind of harm for these ids."""
+    registry.register(poison.SUFFIX, poison.__name__)
+    path = s.settings.artifacts.parent / f"{name}{poison.SUFFIX}"
+    harm = {kind: [i + 0.5 for i in ids] for kind, ids in kinds.items()}
+    path.write_text(json.dumps(harm | {"seconds_a_row": seconds_a_row}))
+    publish.add(s.p, path, name, "test")
+    s.tell(f"CREATE TABLE {name} (id bigint PRIMARY KEY, x float8)")
+    s.tell(f"INSERT INTO {name} SELECT i, i + 0.5 FROM generate_series(1, :rows) i", rows=rows)
+    s.tell(f"ANALYZE {name}")
+    job = Job.model_validate({"name": name, "query": f"SELECT id, x FROM {name}", "key": "id", "model": name, **given})
+    s.apply(job)
+    return job
+
+
+def start_worker(s: System, processes: int = 1) -> None:
+    """A worker that knows the tests' model format, and what keeps the ledger moving."""
+    options = ("-Q", "cpu", "-n", "cpu@%h", "-c", str(processes), "-I", poison.__name__)
+    s.programs.start("celery", "-A", "worker", "worker", *options, "--without-gossip", "--without-mingle", "-l", "INFO")
+    s.programs.control()
+    s.until_served("cpu", "control", "plan")
+
+
+def _is_up(flower: Flower) -> bool:
+    try:
+        return flower.get("/healthcheck").status_code == 200
+    except httpx.TransportError:
+        return False

@@ -1,0 +1,50 @@
+"""`scorebeat api` as a person starts it."""
+
+import signal
+import socket
+
+import httpx
+import pytest
+
+from tests.api_fixtures import BEARER, TOKEN, scored
+from tests.cli_fixtures import Cli, refused
+from tests.fixtures import Programs, wait_for
+from tests.ledger_fixtures import Ledger, ledger, trained
+
+__all__ = ["ledger", "scored", "trained"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_serves_until_it_is_stopped(programs: Programs, scored: Ledger, how: signal.Signals) -> None:
+    process = programs.start("ops.cli", "api", "--port", "0", SCOREBEAT_API_TOKEN=TOKEN)
+    said = wait_for(lambda: [line for line in programs.log(process).splitlines() if line.startswith("serving ")])
+    url = said[0].removeprefix("serving ")
+
+    with httpx.Client(base_url=url, headers=BEARER) as client:
+        wait_for(lambda: client.get("/ready").status_code == 200)
+        assert client.get("/data/25").json()["state"] == "predicted"
+        assert client.get("/data/25", headers={"Authorization": ""}).status_code == 401
+
+    programs.stop(process, how)
+    assert process.returncode == 0
+    assert TOKEN not in programs.log(process)
+    assert scored.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'scorebeat api'") == [0]
+
+
+def test_a_port_that_is_taken_is_told_with_exit_code_2(scorebeat: Cli) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused(
+            scorebeat("api", "--port", str(port)), f"cannot listen on 127.0.0.1 port {port}: Address already in use"
+        )
+
+
+@pytest.mark.parametrize("weak", ["tooshort", "with spaces in between them", "not-ascii-ä-but-long-enough"])
+def test_a_token_that_is_guessed_easily_is_refused_and_not_shown(
+    scorebeat: Cli, monkeypatch: pytest.MonkeyPatch, weak: str
+) -> None:
+    monkeypatch.setenv("SCOREBEAT_API_TOKEN", weak)
+
+    message = refused(scorebeat("api"), "SCOREBEAT_API_TOKEN: is no safe token; expected at least 16")
+
+    assert weak not in message

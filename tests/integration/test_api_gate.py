@@ -1,0 +1,167 @@
+"""Nothing is read, written or scored without the token, and no request is larger than it may be."""
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from core.settings import Settings
+from tests.api_fixtures import BEARER, SCORED, TOKEN, Client, Opener, client, opened, scored
+from tests.ledger_fixtures import Ledger, ledger, trained
+
+__all__ = ["client", "ledger", "opened", "scored", "trained"]
+
+OPEN = ("/health", "/ready", "/openapi.json")
+READ = ("/data/all", "/data/1", "/runs", "/runs/1", "/runs/1/failures", "/metrics", "/no/such/path")
+WRITE = ("/runs", "/runs/1/requeue", "/runs/1/cancel", "/predict/flowers")
+WRONG: list[dict[str, str]] = [
+    {},
+    {"Authorization": "Bearer"},
+    {"Authorization": f"Bearer {TOKEN}x"},
+    {"Authorization": f"Bearer {TOKEN[:-1]}"},
+    {"Authorization": f"Basic {TOKEN}"},
+    {"Authorization": TOKEN},
+]
+
+
+def test_without_the_token_only_health_is_answered(scored: Ledger, opened: Opener) -> None:
+    stranger = opened(headers={})
+    before = scored.sql("SELECT count(*) FROM scorebeat.actions")
+
+    for path in OPEN:
+        assert stranger.get(path).status_code == 200, path
+    for headers in WRONG:
+        refused = [stranger.get(path, headers=headers) for path in READ]
+        refused += [stranger.post(path, headers=headers, content=b"no json") for path in WRITE]
+        for answer in refused:
+            assert answer.status_code == 401, answer.url
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert "expected the header 'Authorization: Bearer TOKEN'" in answer.json()["error"]
+            assert TOKEN not in answer.text
+    assert scored.sql("SELECT count(*) FROM scorebeat.actions") == before
+
+
+def test_a_token_of_other_letters_than_ascii_is_wrong_and_no_failure(opened: Opener) -> None:
+    answer = opened(headers={}).get("/runs", headers=[(b"authorization", b"Bearer \xe9\xff")])
+
+    assert answer.status_code == 401
+
+
+@pytest.mark.usefixtures("scored")
+def test_a_server_without_a_token_is_closed_and_says_which_variable_opens_it(opened: Opener) -> None:
+    tokenless = opened(api_token=None)
+
+    for answer in (*map(tokenless.get, READ), *map(tokenless.post, WRITE)):
+        assert answer.status_code == 403
+        assert "SCOREBEAT_API_TOKEN" in answer.json()["error"]
+    assert tokenless.get("/ready").status_code == 200
+
+
+@pytest.mark.usefixtures("scored")
+def test_public_reading_opens_reading_alone(opened: Opener) -> None:
+    for closed, given in ((401, {}), (403, {"api_token": None})):
+        stranger = opened(headers={}, api_read_public=True, **given)
+        assert [stranger.get(path).status_code for path in READ] == [200] * 6 + [404]
+        assert {stranger.post(path, json={}).status_code for path in WRITE} == {closed}
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_read_whole(opened: Opener) -> None:
+    client = opened(api_max_body=10_000)
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        while sent < 50_000_000:
+            sent += 1_000
+            yield b"x" * 1_000
+
+    announced = client.post("/runs", content=b"x" * 10_001)
+    assert (announced.status_code, announced.json()["error"]) == (
+        413,
+        "the body has more than 10,000 bytes; send less at once",
+    )
+    chunked = client.post("/runs", content=iter([b"x" * 5_000, b"x" * 5_001]))
+    assert (chunked.status_code, chunked.json()) == (413, announced.json())
+    with suppress(httpx.TransportError):  # the server hangs up while the client still sends
+        assert client.post("/runs", content=endless()).status_code == 413
+    assert sent < 50_000_000
+    assert client.get("/health").status_code == 200
+
+
+def test_a_body_of_just_the_size_is_read(opened: Opener) -> None:
+    client = opened(api_max_body=10_000)
+
+    assert client.post("/runs", content=b"x" * 10_000).status_code == 422
+    assert client.post("/runs", content=iter([b"x" * 5_000] * 2)).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "expected"),
+    [
+        ("/runs", b"{", "the body is not JSON"),
+        ("/runs", b"", "body: Field required"),
+        ("/runs", b"[]", "valid dictionary"),
+        ("/runs", b"\xff\xfe", "the body"),
+        ("/runs", b"[" * 100_000, "the body"),
+        ("/runs", b'{"jbo": "x"}', "body.job: Field required; body.jbo: Extra inputs are not permitted"),
+        ("/runs", b'{"job": "x", "limit": "5"}', "body.limit: Input should be a valid integer, got '5'"),
+        ("/runs", b'{"job": "x", "limit": true}', "body.limit: Input should be a valid integer"),
+        ("/runs", b'{"job": "x\\u0000"}', "pattern"),
+        ("/runs", b'{"job": "\\ud800"}', "valid string"),
+        ("/runs", b'{"job": "x", "keys": []}', "at least 1 item"),
+        ("/predict/flowers", b'{"rows": []}', "at least 1 item"),
+        ("/predict/flowers", b'{"rows": [1]}', "valid dictionary"),
+    ],
+)
+def test_a_body_that_cannot_be_used_is_refused_in_one_shape(
+    client: Client, path: str, body: bytes, expected: str
+) -> None:
+    refused = client.post(path, content=body, headers={"Content-Type": "application/json"})
+
+    assert refused.status_code in (400, 422), refused.text
+    assert list(refused.json()) == ["error"]
+    assert expected in refused.json()["error"]
+
+
+def test_a_million_rows_are_refused_quickly_with_the_limit(client: Client) -> None:
+    body = json.dumps({"rows": [{"amount": 1}] * 1_000_000}).encode()
+    assert client.post("/predict/flowers", content=body).status_code == 413  # 15 MB
+
+    small = b'{"rows":[' + b"{}," * 999_999 + b"{}]}"
+    refused = client.post("/predict/flowers", content=small, headers={"Content-Type": "application/json"})
+    assert (refused.status_code, refused.elapsed.total_seconds() < 10) == (422, True)
+    assert "at most 10000 items" in refused.json()["error"]
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/none", 404), ("DELETE", "/runs", 405)])
+def test_paths_and_methods_that_are_not_there_have_the_same_shape(
+    client: Client, method: str, path: str, status: int
+) -> None:
+    answer = client.request(method, path)
+
+    assert (answer.status_code, list(answer.json())) == (status, ["error"])
+    assert answer.headers.get("allow") == (None if status == 404 else "GET, POST")
+
+
+@pytest.mark.usefixtures("scored")
+def test_metrics_are_in_the_form_that_prometheus_reads(client: Client) -> None:
+    answer = client.get("/metrics")
+
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    told = {
+        sample.name: sample.value for family in text_string_to_metric_families(answer.text) for sample in family.samples
+    }
+    assert told["scorebeat_rows_scored_total"] == SCORED
+
+
+def test_the_token_is_in_no_text_that_settings_are_shown_by(settings: Settings) -> None:
+    given: dict[str, Any] = settings.model_dump(exclude_none=True) | {"api_token": TOKEN}
+    shown = Settings(_env_file=None, **given)
+
+    assert shown.api_token is not None
+    assert BEARER["Authorization"].endswith(shown.api_token.get_secret_value())
+    assert TOKEN not in f"{shown!r} {shown} {shown.model_dump()} {shown.model_dump_json()}"

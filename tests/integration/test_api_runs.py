@@ -1,0 +1,164 @@
+"""`/runs` does what the command line does, and says so in the ledger."""
+
+from typing import Any
+
+import pytest
+
+from core.states import RunState
+from producer.plan import plan
+from producer.settle import settle_all
+from tests.api_fixtures import Client, client, opened, scored
+from tests.ledger_fixtures import Ledger, ledger, trained
+from tests.ledger_rows import a_job, add_batch, add_run
+
+__all__ = ["client", "ledger", "opened", "scored", "trained"]
+
+
+def new_run(client: Client, **asked: Any) -> Any:
+    return client.post("/runs", json={"job": "flowers_job", **asked})
+
+
+def test_a_run_that_is_asked_for_is_opened_and_scored(client: Client, scored: Ledger) -> None:
+    made = new_run(client)
+
+    assert (made.status_code, made.json()["is_new"]) == (201, True)
+    run_id = made.json()["run"]
+    assert made.headers["location"] == f"/runs/{run_id}"
+    plan(scored.producer, run_id)
+    scored.score(run_id)
+    shown = client.get(f"/runs/{run_id}").json()
+    assert (shown["state"], shown["rows_scored"], shown["created_by"]) == ("succeeded", 5, "api")
+    assert shown["states"] == [
+        {"state": "committed", "batches": 1, "rows_planned": 5, "rows_scored": 5, "rows_failed": 0}
+    ]
+
+
+def test_a_run_takes_the_rows_that_were_asked_for(client: Client, scored: Ledger) -> None:
+    made = new_run(client, where="a > 0", keys=[26, "27", ["28"]], limit=2, model="flowers/1").json()["run"]
+
+    plan(scored.producer, made)
+    assert scored.sql("SELECT sum(rows_planned)::int FROM scorebeat.batches WHERE run_id = :id", id=made) == [2]
+
+
+def test_a_run_key_answers_the_run_that_it_made(client: Client, scored: Ledger) -> None:
+    first, again = (new_run(client, run_key="tonight") for _ in range(2))
+
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert again.json() == {"run": first.json()["run"], "is_new": False}
+    assert len(scored.sql("SELECT id FROM scorebeat.runs WHERE run_key = 'tonight'")) == 1
+
+
+def test_a_second_run_beside_an_open_one_is_a_conflict(client: Client, scored: Ledger) -> None:
+    opened_run = new_run(client).json()["run"]
+
+    refused = new_run(client)
+
+    assert refused.status_code == 409
+    assert f"run {opened_run} is planning" in refused.json()["error"]
+    assert len(scored.sql("SELECT id FROM scorebeat.runs")) == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "expected"),
+    [
+        ({"job": "flower_job"}, 404, "Did you mean 'flowers_job'?"),
+        ({"model": "flowers/9"}, 404, "there is no model flowers/9"),
+        ({"model": "roses/1"}, 400, "uses 'flowers'"),
+        ({"model": "newest"}, 400, "expected one such as flowers/4"),
+        ({"where": "id <"}, 400, "where 'id <' is not one condition"),
+        ({"where": "true); DROP TABLE items; --"}, 400, "is not one condition"),
+        ({"keys": ["ten"]}, 400, "keys.0 ['ten'] is not a key"),
+        ({"keys": [26, ["1", "2"]]}, 400, "keys.1 has 2 columns; expected 1 (id)"),
+        ({"limit": 0}, 422, "greater than or equal to 1"),
+        ({"limit": 10**30}, 422, "less than or equal to"),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused_and_nothing_is_changed(
+    client: Client, scored: Ledger, asked: dict[str, Any], status: int, expected: str
+) -> None:
+    refused = new_run(client, **asked)
+
+    assert refused.status_code == status, refused.text
+    assert expected in refused.json()["error"]
+    assert scored.sql("SELECT count(*) FROM scorebeat.runs") == [1]
+    assert scored.sql("SELECT count(*) FROM items") == [30]
+
+
+def test_runs_are_listed_newest_first_by_job_state_and_page(client: Client, ledger: Ledger) -> None:
+    with ledger.engine.begin() as connection:
+        made = [add_run(connection, "succeeded") for _ in range(5)]
+        failed = add_run(connection, "failed")
+        other = add_run(connection, "running", job="other")
+
+    def ids(**asked: Any) -> tuple[list[int], int | None]:
+        answer = client.get("/runs", params=asked).raise_for_status().json()
+        return [run["id"] for run in answer["runs"]], answer["next"]
+
+    assert ids() == ([other, failed, *reversed(made)], None)
+    assert ids(job="other") == ([other], None)
+    assert ids(state=["failed", "running"]) == ([other, failed], None)
+    first, following = ids(job="flowers_job", limit=4)
+    assert (first, ids(job="flowers_job", limit=4, before=following)) == (
+        [failed, *made[:1:-1]],
+        (made[1::-1], None),
+    )
+    assert client.get("/runs", params={"state": "done"}).status_code == 422
+
+
+@pytest.mark.parametrize(("run", "status"), [("999", 404), ("ten", 422), ("0", 422), (str(10**30), 422), ("-1", 422)])
+def test_a_run_that_is_not_there_is_404_and_what_is_no_number_422(client: Client, run: str, status: int) -> None:
+    answers = [client.get(f"/runs/{run}"), client.get(f"/runs/{run}/failures")]
+    answers += [client.post(f"/runs/{run}/requeue"), client.post(f"/runs/{run}/cancel")]
+
+    assert {answer.status_code for answer in answers} == {status}
+    assert all(list(answer.json()) == ["error"] for answer in answers)
+
+
+def test_failures_are_grouped_and_one_group_is_requeued_by_its_match(client: Client, ledger: Ledger) -> None:
+    with ledger.engine.begin() as connection:
+        run_id = add_run(connection, "partial")
+        for number in range(1, 4):
+            add_batch(connection, run_id, "dead", number=number, error="Broken: <b>oh</b>")
+        add_batch(connection, run_id, "dead", number=4, error="Other: no")
+
+    groups = client.get(f"/runs/{run_id}/failures", params={"limit": 1}).json()
+    assert (groups["groups"][0]["count"], groups["groups"][0]["error"], groups["next"]) == (3, "Broken: <b>oh</b>", 1)
+    put_back = client.post(f"/runs/{run_id}/requeue", json={"error": groups["groups"][0]["match"]})
+
+    assert put_back.json() == {"run": run_id, "batches": 3}
+    assert ledger.run(run_id).state is RunState.RUNNING
+    assert ledger.sql("SELECT by, details ->> 'batches' FROM scorebeat.actions WHERE action = 'run.requeued'") == [
+        ("api", "3")
+    ]
+    again = client.post(f"/runs/{run_id}/requeue", json={"error": groups["groups"][0]["match"]})
+    assert again.json() == {"run": run_id, "batches": 0}
+
+
+def test_requeue_of_one_batch_leaves_the_others(client: Client, ledger: Ledger) -> None:
+    with ledger.engine.begin() as connection:
+        run_id = add_run(connection, "partial")
+        one, two = (add_batch(connection, run_id, "dead", number=n) for n in (1, 2))
+
+    assert client.post(f"/runs/{run_id}/requeue", json={"batch": two}).json()["batches"] == 1
+    assert (ledger.batch(one)["state"], ledger.batch(two)["state"]) == ("dead", "pending")
+    assert client.post(f"/runs/{run_id}/requeue", json={"batch": two + 1}).status_code == 404
+
+
+def test_requeue_of_a_cancelled_run_is_a_conflict(client: Client, ledger: Ledger) -> None:
+    with ledger.engine.begin() as connection:
+        run_id = add_run(connection, "cancelled")
+
+    refused = client.post(f"/runs/{run_id}/requeue")
+
+    assert (refused.status_code, "was cancelled" in refused.json()["error"]) == (409, True)
+
+
+def test_cancel_stops_an_open_run_once(client: Client, scored: Ledger) -> None:
+    run_id = scored.planned(a_job())
+
+    answers = [client.post(f"/runs/{run_id}/cancel").json()["cancelled"] for _ in range(2)]
+
+    assert answers == [True, False]
+    assert scored.run(run_id).reason == "cancelled by api"
+    settle_all(scored.producer)
+    assert client.get(f"/runs/{run_id}").json()["state"] == "cancelled"

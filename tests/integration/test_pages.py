@@ -1,0 +1,211 @@
+"""What pages read: a page at a time, in order, with the right counts."""
+
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from core.errors import UnknownName
+from core.states import BatchState, RunState
+from db import batch_pages, pages, status
+from tests.ledger_fixtures import connection, shared_engine
+from tests.ledger_rows import add_batch, add_run
+
+__all__ = ["connection", "shared_engine"]
+
+LONG = "the disk is full, " + "and full, " * 20
+
+
+def put_aside(connection: Connection, batch: int, key: str, error: str, kind: str = "ValueError") -> None:
+    connection.execute(
+        text(
+            "INSERT INTO scorebeat.quarantine (prediction_set_id, batch_id, key, error_type, error, traceback)"
+            " SELECT r.prediction_set_id, b.id, jsonb_build_array(CAST(:key AS text)), :kind, :error,"
+            " 'trace of ' || :key"
+            " FROM scorebeat.batches b JOIN scorebeat.runs r ON r.id = b.run_id WHERE b.id = :batch"
+        ),
+        {"batch": batch, "key": key, "error": error, "kind": kind},
+    )
+
+
+def ids(lines: list[status.RunLine]) -> list[int]:
+    return [line.id for line in lines]
+
+
+def test_runs_come_newest_first_and_each_once_page_by_page(connection: Connection) -> None:
+    made = [add_run(connection, "succeeded") for _ in range(5)]
+
+    first = pages.runs(connection, limit=2)
+    second = pages.runs(connection, limit=2, before=first[-1].id)
+    third = pages.runs(connection, limit=2, before=second[-1].id)
+
+    assert ids(first) + ids(second) + ids(third) == made[::-1]
+
+
+def test_runs_are_chosen_by_job_and_by_state(connection: Connection) -> None:
+    one = add_run(connection, "failed", "one")
+    other = add_run(connection, "running", "other")
+    done = add_run(connection, "succeeded", "one")
+
+    assert ids(pages.runs(connection, job="one")) == [done, one]
+    assert ids(pages.runs(connection, states=(RunState.RUNNING, RunState.FAILED))) == [other, one]
+    assert ids(pages.runs(connection, job="one", states=(RunState.FAILED,))) == [one]
+    assert pages.runs(connection, job="nobody's") == []
+
+
+def test_ticks_that_found_nothing_may_be_left_out(connection: Connection) -> None:
+    idle = add_run(connection, "succeeded")
+    connection.execute(text("UPDATE scorebeat.runs SET due_at = now()"))
+    by_hand = add_run(connection, "succeeded")
+
+    assert ids(pages.runs(connection, with_idle=False)) == [by_hand]
+    assert ids(pages.runs(connection)) == [by_hand, idle]
+
+
+def test_the_pace_is_of_the_last_minute_and_tells_what_is_left(connection: Connection) -> None:
+    run = add_run(connection)
+    connection.execute(text("UPDATE scorebeat.runs SET created_at = now() - interval '1 hour'"))
+    add_batch(connection, run, "committed", number=1, rows_planned=9000, rows_scored=9000, finished_at="yesterday")
+    add_batch(connection, run, "committed", number=2, rows_planned=600, rows_scored=590, rows_failed=10)
+    add_batch(connection, run, number=3, rows_planned=300)
+
+    found = pages.pace(connection, status.get(connection, run))
+
+    assert found.rows_a_second == pytest.approx(10, rel=0.05)
+    assert found.left == pytest.approx(timedelta(seconds=30), rel=0.05)
+
+
+@pytest.mark.parametrize("state", ["running", "planning", "failed"])
+def test_a_run_in_which_nothing_moves_has_no_pace_and_no_end(connection: Connection, state: str) -> None:
+    run = add_run(connection, state)
+    add_batch(connection, run, "pending" if state == "running" else "cancelled")
+
+    assert pages.pace(connection, status.get(connection, run)) == pages.Pace(0.0, None)
+
+
+def test_throughput_spreads_every_committed_row_over_the_runs_time(connection: Connection) -> None:
+    run = add_run(connection, "succeeded")
+    connection.execute(
+        text("UPDATE scorebeat.runs SET created_at = now() - interval '100 seconds', finished_at = now()")
+    )
+    for number, ago in enumerate((100, 95, 50, 1, 0), 1):
+        at = connection.execute(text(f"SELECT now() - interval '{ago} seconds'")).scalar_one()
+        add_batch(connection, run, "committed", number=number, rows_scored=90, rows_failed=10, finished_at=at)
+
+    found = pages.throughput(connection, run, points=10)
+
+    assert [round(point.rows_a_second * 10) for point in found] == [200, 0, 0, 0, 0, 100, 0, 0, 0, 200]
+    assert [b.at - a.at for a, b in pairwise(found)] == [timedelta(seconds=10)] * 9
+
+
+def test_batches_come_by_number_page_by_page_and_by_state(connection: Connection) -> None:
+    run, other = add_run(connection), add_run(connection, "succeeded", "other")
+    for number in range(1, 6):
+        add_batch(connection, run, "dead" if number % 2 else "committed", number=number)
+    add_batch(connection, other, "dead")
+
+    first = pages.batches(connection, run, limit=3)
+    rest = pages.batches(connection, run, after=first[-1]["number"], limit=3)
+    dead = pages.batches(connection, run, states=(BatchState.DEAD,))
+
+    assert [batch["number"] for batch in first + rest] == [1, 2, 3, 4, 5]
+    assert [batch["number"] for batch in dead] == [1, 3, 5]
+
+
+def test_the_slowest_batches_come_with_worker_device_attempt_and_time(connection: Connection) -> None:
+    run = add_run(connection)
+    connection.execute(
+        text("INSERT INTO scorebeat.workers (name, queues, device) VALUES ('gpu@a/1', '[\"gpu\"]', 'cuda:0')")
+    )
+    for number, seconds in enumerate((3, 9, 5), 1):
+        at = connection.execute(text(f"SELECT now() - interval '{seconds} seconds'")).scalar_one()
+        add_batch(connection, run, "committed", number=number, claimed_at=at, claimed_by="gpu@a/1", attempt=number)
+    add_batch(connection, run, number=4)
+
+    found = pages.slowest(connection, run, limit=2)
+
+    told = [(b["number"], round(b["seconds"]), b["claimed_by"], b["device"], b["attempt"]) for b in found]
+    assert told == [(2, 9, "gpu@a/1", "cuda:0", 2), (3, 5, "gpu@a/1", "cuda:0", 3)]
+
+
+def test_failed_batches_are_the_dead_those_that_wait_again_and_those_with_rows_aside(connection: Connection) -> None:
+    run = add_run(connection)
+    add_batch(connection, run, "committed", number=1)
+    add_batch(connection, run, "committed", number=2, rows_failed=3)
+    add_batch(connection, run, number=3, error="OSError: away")
+    add_batch(connection, run, "dead", number=4)
+    add_batch(connection, run, "committed", number=5, error="OSError: once")
+
+    found = pages.failed(connection, run)
+
+    assert found[0]["number"] == 4
+    assert {batch["number"] for batch in found} == {2, 3, 4}
+
+
+def test_failures_are_grouped_by_their_error_with_an_example_and_its_traceback(connection: Connection) -> None:
+    run = add_run(connection)
+    batch = add_batch(connection, run, "committed", rows_failed=3)
+    dead = [add_batch(connection, run, "dead", number=n, error=f"{LONG}{n}", rows_planned=7) for n in (2, 3)]
+    for key, error in (("a", "bad value"), ("b", "bad value"), ("c", "bad value"), ("d", "other")):
+        put_aside(connection, batch, key, error)
+
+    rows, batches, single = pages.failure_groups(connection, run)
+
+    assert (rows.kind, rows.error, rows.count, rows.rows) == ("quarantined rows", "ValueError: bad value", 3, 3)
+    assert (rows.example, rows.traceback) == ("key a", "trace of a")
+    assert (batches.kind, batches.count, batches.rows) == ("dead batches", 2, 14)
+    assert (batches.error, batches.example) == (f"{LONG}2", f"batch {dead[0]}")
+    assert batches.traceback is None
+    assert (single.count, single.example) == (1, "key d")
+    assert pages.failure_groups(connection, run, limit=1, offset=2) == [single]
+
+
+def test_the_match_of_a_group_is_in_the_error_of_each_of_its_members(connection: Connection) -> None:
+    run = add_run(connection)
+    errors = [f"{LONG}{n}" for n in (1, 2)]
+    for number, error in enumerate(errors, 1):
+        put_aside(connection, add_batch(connection, run, "committed", number=number), str(number), error, "OSError")
+
+    (group,) = pages.failure_groups(connection, run)
+
+    assert group.count == 2
+    assert all(group.match in f"OSError: {error}" for error in errors)
+
+
+def test_rows_put_aside_come_page_by_page_of_a_run_or_of_a_batch(connection: Connection) -> None:
+    run, other = add_run(connection), add_run(connection, "succeeded", "other")
+    one, two = (add_batch(connection, run, "committed", number=n) for n in (1, 2))
+    put_aside(connection, two, "d", "bad")
+    for key in "abc":
+        put_aside(connection, one, key, "bad")
+    put_aside(connection, add_batch(connection, other, "committed"), "e", "bad")
+
+    def keys(**given: Any) -> list[str]:
+        return [row["key"][0] for row in batch_pages.rows_put_aside(connection, run, **given)]
+
+    first = batch_pages.rows_put_aside(connection, run, limit=3)
+    assert [row["key"] for row in first] == [["a"], ["b"], ["c"]]
+    assert keys(after=(first[-1]["number"], first[-1]["id"])) == ["d"]
+    assert keys(batch_id=two) == ["d"]
+
+
+def test_a_batch_tells_its_run_job_and_keys_and_an_unknown_one_is_named(connection: Connection) -> None:
+    run = add_run(connection, job="prices")
+    batch = add_batch(connection, run, "dead", rows_planned=50_000, first_key='["1", "x"]')
+
+    found = batch_pages.batch(connection, batch)
+
+    assert (found["run_id"], found["job"], found["first_key"], found["state"]) == (run, "prices", ["1", "x"], "dead")
+    assert batch_pages.labels(connection, [batch, batch + 1]) == {
+        batch: f"batch {batch} of run {run}, job prices, 50,000 rows"
+    }
+    with pytest.raises(UnknownName, match=f"no batch {batch + 1}"):
+        batch_pages.batch(connection, batch + 1)
+
+
+def test_a_page_cannot_write(shared_engine: Engine) -> None:
+    with pages.reading(shared_engine) as reader, pytest.raises(DBAPIError, match="read-only"):
+        add_run(reader)
