@@ -33,12 +33,17 @@ IMPOSSIBLE_RUNS = {
     "finished": {"state": "'succeeded'"},
     "finished ": {"finished_at": "now()"},
     "reason": {"state": "'failed'", "finished_at": "now()"},
+    "noted": {"noted_at": "now()"},
 }
 IMPOSSIBLE_OTHERS = {
     "jobs_paused": "UPDATE scorebeat.jobs SET paused_at = now()",
     "model_versions_version": "UPDATE scorebeat.model_versions SET version = 0 WHERE name = 'spare'",
     "model_versions_retired": "UPDATE scorebeat.model_versions SET retired_at = now() WHERE name = 'spare'",
     "device_limits_rows": "INSERT INTO scorebeat.device_limits VALUES ('m', 1, 'cpu', 0)",
+    "notices_event": "INSERT INTO scorebeat.notices (run_id, event, happened_at)"
+    " SELECT id, 'begun', now() FROM scorebeat.runs",
+    "notices_end": "INSERT INTO scorebeat.notices (run_id, event, happened_at, delivered_at, given_up_at)"
+    " SELECT id, 'late', now(), now(), now() FROM scorebeat.runs",
 }
 
 

@@ -107,6 +107,7 @@ def test_a_requeued_run_is_told_again_when_it_ends_again_but_was_not_late(
     assert scorebeat("requeue", "1").exit_code == 0
     with engine.begin() as connection:
         connection.execute(text("UPDATE scorebeat.runs SET deadline_at = now()"))
+    notify.note_ends(producer)
     score_all(producer, 1)
     notify.note_ends(producer)
     notify.notify_once(producer)
