@@ -13,7 +13,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.routing import Match
 
-from api.online import NotInstalled
 from core.errors import (
     InputError,
     NonsenseError,
@@ -73,7 +72,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ScorebeatError, _ours)
     app.add_exception_handler(DBAPIError, _database)
     app.add_exception_handler(PoolTimeout, _busy)
-    app.add_exception_handler(NotInstalled, _not_installed)
     app.add_exception_handler(StarletteHTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _unforeseen)
@@ -107,10 +105,6 @@ def _away(request: Request, error: Exception) -> JSONResponse:
 
 async def _busy(_request: Request, _error: Exception) -> JSONResponse:
     return answer(503, BUSY, RETRY_AFTER)
-
-
-async def _not_installed(_request: Request, error: Exception) -> JSONResponse:
-    return answer(501, str(error))
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
@@ -169,6 +163,5 @@ _MEANINGS = {
     413: "The body is too large.",
     422: "The request is not as described here.",
     500: "A failure of the server; its log has it.",
-    501: "This installation cannot do it.",
     503: "The database does not answer, or took too long.",
 }

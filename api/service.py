@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy import Engine
 
-from api.online import Predictor, predictor
 from core.settings import Settings
 from db.engine import make_engine
 from db.lookup import Lookup
 from producer.context import Producer
+from producer.online import Predictor
 
 READERS = 16
 """Connections that are kept for reading; two more are opened when these are busy."""
@@ -39,7 +39,7 @@ class Service:
 
     @cached_property
     def online(self) -> Predictor:
-        return predictor(self.producer)
+        return Predictor(self.producer)
 
     def close(self) -> None:
         self.producer.close()

@@ -163,6 +163,8 @@ class Job(BaseModel):
     deadline: Duration | None = None
     keep: Annotated[int, _within(1, 1000)] = 3
     allow_full_scans: bool = False
+    null_inputs: Literal["model", "quarantine"] = "model"
+    """NULL and NaN among a row's inputs: passed on if the model takes them, or the row is put aside unseen."""
     allow_nan: bool = False
     error_threshold: Annotated[float, BeforeValidator(_as_float), AfterValidator(_threshold)] = 0.01
     """Share of the run's rows that may be put aside before the run fails; -1: never."""

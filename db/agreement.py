@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
 from sqlalchemy import Connection, text
 
 from db import views
@@ -10,9 +11,13 @@ from db.prediction_sets import RESERVED, PredictionSet
 from db.source import Source
 from db.sql import ident, same_key, subquery
 from db.tables import PREDICTIONS
+from db.types import column_type
 
 _NUMBERS = frozenset({"int2", "int4", "int8", "float4", "float8"})
 _LISTS = frozenset({"_float4", "_float8"})
+_KINDS = (frozenset({"smallint", "integer", "bigint"}), frozenset({"real", "double precision"}),
+          frozenset({"real[]", "double precision[]"}))  # fmt: skip
+"""Types that readers of one read as well as the other."""
 _LABEL = "label"
 """The difference of two classes means nothing, even where they are numbers."""
 
@@ -42,6 +47,8 @@ class Agreement:
     only_other: tuple[str, ...]
     changed: tuple[str, ...]
     """Of types that cannot be compared: `label text, was bigint`."""
+    constant: tuple[str, ...]
+    """Outputs of the set that have the same value in all its rows, which are two or more."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,24 @@ def compare(connection: Connection, one: PredictionSet, other: PredictionSet) ->
         tuple(name for name in mine.outputs if name not in theirs.outputs),
         tuple(name for name in theirs.outputs if name not in mine.outputs),
         tuple(f"{n} {mine.outputs[n]}, was {theirs.outputs[n]}" for n in shared if n not in alike),
+        tuple(constant(connection, one, least=2)),
     )
+
+
+def changed(outputs: pa.Schema, before: pa.Schema) -> list[str]:
+    """Outputs that both have, with types that readers of the one cannot take for the other, in words."""
+    both = [name for name in before.names if name in outputs.names]
+    kinds = {name: (_stored(outputs, name), _stored(before, name)) for name in both}
+    return [
+        f"{name} as {now} instead of {was}"
+        for name, (now, was) in kinds.items()
+        if now != was and not any({now, was} <= kind for kind in _KINDS)
+    ]
+
+
+def _stored(outputs: pa.Schema, name: str) -> str:
+    kind = outputs.field(name).type
+    return column_type(kind) or str(kind)
 
 
 def covered(connection: Connection, source: Source, one: PredictionSet | None, other: PredictionSet) -> tuple[int, int]:
@@ -91,15 +115,25 @@ def covered(connection: Connection, source: Source, one: PredictionSet | None, o
     return found[0], found[1]
 
 
-def is_constant(connection: Connection, one: PredictionSet, least: int) -> bool:
-    """Every output has one and the same value in all rows, and these are `least` or more."""
-    outputs = _columns(connection, one).outputs
-    same = [f"bool_and(x.{ident(name)} IS NOT DISTINCT FROM y.{ident(name)})" for name in outputs]
+def has_rows(connection: Connection, one: PredictionSet) -> bool:
+    """Readers would see some."""
+    return bool(connection.exec_driver_sql(f"SELECT EXISTS (SELECT 1 {views.rows(one)})").scalar_one())
+
+
+def outputs(connection: Connection, one: PredictionSet) -> list[str]:
+    """Names of the set's columns that are neither its key nor the ledger's, in their order."""
+    return list(_columns(connection, one).outputs)
+
+
+def constant(connection: Connection, one: PredictionSet, least: int = 1) -> list[str]:
+    """The outputs with one and the same value in all rows; none where there are fewer than `least` rows."""
+    names = outputs(connection, one)
+    same = [f"bool_and(x.{ident(name)} IS NOT DISTINCT FROM y.{ident(name)})" for name in names]
     rows, *alike = connection.exec_driver_sql(
         f"SELECT {', '.join(['count(*)', *same])} FROM (SELECT * {views.rows(one)}) AS x"
         f" CROSS JOIN (SELECT * {views.rows(one)} LIMIT 1) AS y"
     ).one()
-    return bool(rows >= least and all(alike))
+    return [name for name, same_in_all in zip(names, alike, strict=True) if same_in_all and rows >= least]
 
 
 def _comparable(one: str, other: str) -> bool:

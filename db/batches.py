@@ -36,8 +36,8 @@ class Claim:
     keys: tuple[Key, ...] | None
     care: int = 0
     """How carefully it is to be scored: see `db.careful`."""
-    has_probe: bool = False
-    """The last attempt died while it scored one row alone."""
+    probe_is_deadly: bool = False
+    """The row that was scored alone ended its process, or two claims expired with it."""
 
     def __str__(self) -> str:
         return f"batch {self.batch_id}: attempt {self.attempt}"
@@ -57,15 +57,18 @@ def add(connection: Connection, run_id: int, queue: str, attempts: int, new: Seq
     )
 
 
-def claim(connection: Connection, batch_id: BatchId, worker: str, ttl: timedelta, device: str = "cpu") -> Claim | None:
+def claim(
+    connection: Connection, batch_id: BatchId, worker: str, ttl: timedelta, device: str = "cpu", pid: int | None = None
+) -> Claim | None:
     """Take the batch for `ttl`; None when it is not to be had: held, finished, not due, or its run is closed.
 
-    The attempt is counted here, before any work, so that an attempt that kills its process counts.
+    The attempt is counted here, before any work, so that an attempt that kills its process counts. `pid` is the
+    process of the worker that takes it.
     """
     row = connection.execute(
         text(
             "UPDATE scorebeat.batches b SET state = 'claimed', attempt = attempt + 1,"
-            " attempts_left = attempts_left - 1, claimed_by = :worker, device = :device,"
+            " attempts_left = attempts_left - 1, claimed_by = :worker, device = :device, claimed_pid = :pid,"
             " claimed_at = clock_timestamp(), claim_expires_at = clock_timestamp() + :ttl,"
             " sent_at = NULL, next_attempt_at = NULL"
             " FROM scorebeat.runs r"
@@ -73,9 +76,9 @@ def claim(connection: Connection, batch_id: BatchId, worker: str, ttl: timedelta
             " AND (b.next_attempt_at IS NULL OR b.next_attempt_at <= clock_timestamp())"
             " AND r.id = b.run_id AND r.state IN ('planning', 'running')"
             " RETURNING b.id, b.run_id, b.attempt, b.attempts_left, b.rows_planned, b.first_key, b.last_key, b.keys,"
-            " b.care, b.probe_key IS NOT NULL AS has_probe"
+            f" b.care, b.probe_key IS NOT NULL AND b.probe_expiries >= {PROOF} AS probe_is_deadly"
         ),
-        {"id": batch_id, "worker": worker, "ttl": ttl, "device": device},
+        {"id": batch_id, "worker": worker, "ttl": ttl, "device": device, "pid": pid},
     ).one_or_none()
     return _claim(row) if row is not None else None
 
@@ -99,6 +102,8 @@ _GIVE_UP = (
 )
 _AFTER_A_DEATH = ", care = least(care + 1, 2)"
 """The next attempt is more careful."""
+PROOF = 2
+"""Claims that expired with the same row in hand: the first may only have lost the database."""
 _DIE = "state = 'dead', attempts_left = 0, claim_expires_at = NULL, finished_at = clock_timestamp(), error = "
 
 
@@ -133,63 +138,39 @@ def _finish_badly(connection: Connection, held: Claim, move: str, values: dict[s
     return str(state) if state is not None else None
 
 
-def fail_lost(connection: Connection, batch_id: BatchId, worker: str, error: str) -> str | None:
-    """The worker's parent saw the process of this batch die: free its claim at once."""
+def fail_lost(connection: Connection, batch_id: BatchId, worker: str, pid: int | None, error: str) -> str | None:
+    """The worker's parent saw its process `pid` die with this batch: free that process's claim at once.
+
+    Answers the new state; None when another holds the batch by now, be it another process of the same worker. A row
+    that was scored alone is to blame.
+    """
     state = connection.execute(
         text(
-            f"UPDATE scorebeat.batches SET {_GIVE_UP} :error, next_attempt_at = NULL{_AFTER_A_DEATH}"
-            " WHERE id = :id AND claimed_by = :worker AND state = 'claimed' RETURNING state"
+            f"UPDATE scorebeat.batches SET {_GIVE_UP} :error, next_attempt_at = NULL, probe_expiries = {PROOF}"
+            f"{_AFTER_A_DEATH} WHERE id = :id AND state = 'claimed' AND claimed_by = :worker AND claimed_pid = :pid"
+            " RETURNING state"
         ),
-        {"id": batch_id, "worker": worker, "error": error},
+        {"id": batch_id, "worker": worker, "pid": pid, "error": error},
     ).scalar_one_or_none()
     return str(state) if state is not None else None
 
 
 def rescue(connection: Connection) -> list[tuple[BatchId, int, str]]:
-    """Free expired claims, but not one whose worker is committing now; (batch, run, new state) of each."""
+    """Free expired claims, but not one whose worker is committing now; (batch, run, new state) of each.
+
+    Its process may live, cut off from the database: a row that was scored alone has another chance.
+    """
     rows = connection.execute(
         text(
             f"UPDATE scorebeat.batches SET {_GIVE_UP} 'attempt ' || attempt || ' expired: '"
             " || coalesce(claimed_by, 'nobody') || ' died or lost the database',"
-            f" next_attempt_at = NULL{_AFTER_A_DEATH}"
+            f" next_attempt_at = NULL{_AFTER_A_DEATH}, probe_expiries = least(probe_expiries + 1, {PROOF})"
             " WHERE id IN (SELECT id FROM scorebeat.batches WHERE state = 'claimed'"
             " AND claim_expires_at < clock_timestamp() FOR UPDATE SKIP LOCKED)"
             " RETURNING id, run_id, state"
         )
     )
     return [(row[0], row[1], row[2]) for row in rows]
-
-
-def requeue_dead(
-    connection: Connection, run_id: int, attempts: int, batch_id: BatchId | None, error: str | None
-) -> int:
-    """Dead batches of the run, or the one, or those whose error holds the text, are pending with a new budget."""
-    return connection.execute(
-        text(
-            "UPDATE scorebeat.batches SET state = 'pending', attempts_left = :attempts, finished_at = NULL,"
-            " next_attempt_at = NULL, care = 0, probe_key = NULL WHERE run_id = :run_id AND state = 'dead'"
-            " AND (CAST(:batch_id AS bigint) IS NULL OR id = :batch_id)"
-            " AND (CAST(:error AS text) IS NULL OR position(:error IN error) > 0)"
-        ),
-        {"run_id": run_id, "attempts": attempts, "batch_id": batch_id, "error": error},
-    ).rowcount
-
-
-def requeue_stopped(connection: Connection, run_id: int, attempts: int) -> int:
-    """Batches that were stopped because their run failed as a whole are pending again."""
-    return connection.execute(
-        text(
-            "UPDATE scorebeat.batches SET state = 'pending', attempts_left = :attempts, finished_at = NULL,"
-            " next_attempt_at = NULL, care = 0, probe_key = NULL WHERE run_id = :run_id AND state = 'cancelled'"
-        ),
-        {"run_id": run_id, "attempts": attempts},
-    ).rowcount
-
-
-def next_number(connection: Connection, run_id: int) -> int:
-    """For a batch that is added to a run that was planned before."""
-    asked = text("SELECT coalesce(max(number), 0) + 1 FROM scorebeat.batches WHERE run_id = :run_id")
-    return int(connection.execute(asked, {"run_id": run_id}).scalar_one())
 
 
 def release_all(connection: Connection, worker: str) -> int:
@@ -227,7 +208,7 @@ def _claim(row: Row[Any]) -> Claim:
         span=KeyRange(tuple(values["first_key"]), tuple(values["last_key"])),
         keys=tuple(tuple(key) for key in keys) if keys is not None else None,
         care=values["care"],
-        has_probe=values["has_probe"],
+        probe_is_deadly=values["probe_is_deadly"],
     )
 
 

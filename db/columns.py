@@ -18,7 +18,7 @@ from db.batches import Claim
 from db.prediction_sets import PredictionSet
 from db.quarantine import BadRow
 from db.source import Source
-from db.sql import Key
+from db.sql import Key, KeyColumn
 from db.tables import PREDICTIONS
 from db.types import FLOATS
 
@@ -80,6 +80,8 @@ class Part:
 
     predictions: pa.Table
     bad: tuple[BadRow, ...] = ()
+    keys: tuple[KeyColumn, ...] = ()
+    """By which a bad row is looked for among the predictions."""
     budget: int = 0
     """Attempts that the batch has again after this progress."""
 
@@ -105,7 +107,7 @@ def commit(connection: DataConnection, held: Claim, target: PredictionSet, part:
             # another, and the server warns at every batch
             cursor.adbc_execute_schema("SELECT 1")
         if part.bad:
-            quarantine.put_aside(cursor, target.id, held.batch_id, part.bad)
+            quarantine.put_aside(cursor, target, part.keys, held.batch_id, part.bad)
         cursor.execute(_done(held, part, timing, time.perf_counter() - began))
     connection.commit()
     return time.perf_counter() - began
@@ -157,10 +159,16 @@ def _fence(held: Claim) -> str:
 
 
 def _done(held: Claim, part: Part, timing: Timing | None, seconds: float) -> str:
-    """Progress gives the budget back, and a probe that came this far has survived."""
-    scored, failed = part.predictions.num_rows, len(part.bad)
+    """Progress gives the budget back, and a probe that came this far has survived.
+
+    Bad rows are counted where they stand: another batch may have stored some of them first.
+    """
+    scored = part.predictions.num_rows
     ends = ", probe_key = NULL"
-    if scored or failed:
+    if part.bad:
+        aside = f"SELECT count(*) FROM scorebeat.quarantine WHERE batch_id = {held.batch_id:d}"
+        ends += f", rows_failed = ({aside})"
+    if scored or part.bad:
         ends += f", attempts_left = greatest(attempts_left, {part.budget:d})"
     if timing is not None:
         ends += (
@@ -168,10 +176,7 @@ def _done(held: Claim, part: Part, timing: Timing | None, seconds: float) -> str
             f" fetch_seconds = {timing.fetch:.6f}, predict_seconds = {timing.predict:.6f},"
             f" commit_seconds = {seconds:.6f}"
         )
-    return (
-        f"UPDATE scorebeat.batches SET rows_scored = rows_scored + {scored:d}, rows_failed = rows_failed + {failed:d}"
-        f"{ends} WHERE id = {held.batch_id:d}"
-    )
+    return f"UPDATE scorebeat.batches SET rows_scored = rows_scored + {scored:d}{ends} WHERE id = {held.batch_id:d}"
 
 
 def _read(reader: pa.RecordBatchReader, max_bytes: int) -> tuple[list[pa.RecordBatch], bool]:

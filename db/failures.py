@@ -1,18 +1,23 @@
 """Which errors of the database pass by themselves, and which will come back at every attempt."""
 
 import adbc_driver_manager
+import psycopg2
 from sqlalchemy.exc import DBAPIError
 
 from db.columns import sqlstate
 
-TRANSIENT_CLASSES = ("08", "40", "53", "55P03", "57P")
-"""Connection lost, serialisation and deadlock, out of resources, a lock not had in time, server shutting down."""
+TRANSIENT_CLASSES = ("08", "25P03", "25P04", "40", "53", "55P03", "57014", "57P")
+"""Connection lost, a session or statement ended from outside or by a timeout (25P03, 25P04, 57014), serialisation and
+deadlock, out of resources, a lock not had in time, server shutting down."""
 PERMANENT = ("08P01", "22P03")
 """From an ingest these say that bytes and column do not fit: no other attempt mends that."""
 
 
 def is_transient(error: BaseException) -> bool:
-    """Another attempt may succeed. An exception's class alone says nothing: the SQLSTATE decides."""
+    """Another attempt may succeed. The SQLSTATE decides; where there is none, whether the connection is to blame.
+
+    A refusal to connect has none, whatever the server said: too many clients, starting up, recovering.
+    """
     original = error.orig if isinstance(error, DBAPIError) else error
     if original is None:
         return True
@@ -21,7 +26,8 @@ def is_transient(error: BaseException) -> bool:
         return state.startswith(TRANSIENT_CLASSES) and state not in PERMANENT
     if isinstance(original, adbc_driver_manager.Error):
         return original.status_code == adbc_driver_manager.AdbcStatusCode.IO
-    return isinstance(error, DBAPIError) and error.connection_invalidated
+    lost = isinstance(error, DBAPIError) and error.connection_invalidated
+    return lost or isinstance(original, psycopg2.OperationalError)
 
 
 def is_about_values(error: BaseException) -> bool:
@@ -40,6 +46,6 @@ def breaks_connection(error: BaseException) -> bool:
     if isinstance(error, adbc_driver_manager.Error):
         state = sqlstate(error)
         return error.status_code == adbc_driver_manager.AdbcStatusCode.IO or bool(
-            state and state.startswith(("08", "57P"))
+            state and state.startswith(("08", "25P03", "25P04", "57P"))
         )
     return False

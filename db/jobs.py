@@ -78,6 +78,16 @@ def get(connection: Connection, name: str, *, lock: bool = False) -> JobRow:
     return _read(row)
 
 
+def keep(connection: Connection, name: str) -> Job | None:
+    """The job as it is now, and stays until the transaction ends; None when it left the file.
+
+    Whoever changes it at this moment is not waited for: that is a DBAPIError that passes.
+    """
+    wanted = select(jobs).where(jobs.c.name == name, jobs.c.removed_at.is_(None))
+    row = connection.execute(wanted.with_for_update(read=True, nowait=True)).one_or_none()
+    return _read(row).job if row is not None else None
+
+
 def answered(connection: Connection, name: str, due_at: datetime) -> bool:
     """Mark the tick as answered; False when it was already, so that the second of two beats loses."""
     moved = connection.execute(

@@ -10,12 +10,16 @@ MAX_PLANS = 3
 
 
 def claim(connection: Connection, run_id: int, planner: str, lease: timedelta) -> int | None:
-    """Take the planning of a run; the attempt's number, or None when another planner has it or it is planned."""
+    """Take the planning of a run; the attempt's number, or None when another planner has it or it is planned.
+
+    One whose planner died with batches made is `close_expired`'s: a second plan would number them again.
+    """
     return connection.execute(
         text(
             "UPDATE scorebeat.runs SET plan_attempt = plan_attempt + 1, planned_by = :planner,"
             " plan_expires_at = clock_timestamp() + :lease WHERE id = :id AND state = 'planning'"
             " AND (planned_by IS NULL OR plan_expires_at < clock_timestamp()) AND plan_attempt < :most"
+            " AND NOT EXISTS (SELECT 1 FROM scorebeat.batches b WHERE b.run_id = :id)"
             " RETURNING plan_attempt"
         ),
         {"id": run_id, "planner": planner, "lease": lease, "most": MAX_PLANS},
@@ -62,7 +66,7 @@ def finish(connection: Connection, run_id: int, attempt: int) -> bool:
     """The plan is whole: planning becomes running."""
     moved = connection.execute(
         text(
-            "UPDATE scorebeat.runs SET state = 'running', plan_expires_at = NULL,"
+            "UPDATE scorebeat.runs SET state = 'running', plan_expires_at = NULL, plan_is_whole = true,"
             " planned_at = clock_timestamp() WHERE id = :id AND state = 'planning' AND plan_attempt = :attempt"
         ),
         {"id": run_id, "attempt": attempt},
@@ -78,7 +82,7 @@ _EXPIRED_WITHOUT_A_BATCH = (
 
 
 def close_expired(connection: Connection) -> list[int]:
-    """Plans whose planner died with batches made: the run goes on with those, the rest stays pending."""
+    """Plans whose planner died with batches made: the run goes on with those, and ends at best as partial."""
     rows = connection.execute(
         text(
             "UPDATE scorebeat.runs SET state = 'running', plan_expires_at = NULL, planned_at = clock_timestamp(),"

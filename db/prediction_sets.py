@@ -4,18 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-import psycopg2.errors
 import pyarrow as pa
 from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import DBAPIError
 
 from core import names
-from core.errors import SignatureError, UsageError
+from core.errors import SignatureError
 from core.jobs import Job
 from db.source import Source
 from db.sql import ident, subquery
-from db.tables import PREDICTIONS, quarantine
+from db.tables import PREDICTIONS
 from db.tables import prediction_sets as sets
 from db.types import column_type
 
@@ -40,7 +38,7 @@ class PredictionSet:
 
 
 def get(connection: Connection, set_id: int) -> PredictionSet:
-    row = connection.execute(select(*_COLUMNS).where(sets.c.id == set_id)).one()
+    row = connection.execute(select(*COLUMNS).where(sets.c.id == set_id)).one()
     return PredictionSet(**row._mapping)
 
 
@@ -48,7 +46,7 @@ def find(
     connection: Connection, job: str, model: str, version: int, generation: int | None = None
 ) -> PredictionSet | None:
     """The set of this job and model version: the given generation, or the newest."""
-    wanted = select(*_COLUMNS).where(
+    wanted = select(*COLUMNS).where(
         sets.c.job == job, sets.c.model == model, sets.c.model_version == version, sets.c.dropped_at.is_(None)
     )
     if generation is not None:
@@ -59,7 +57,7 @@ def find(
 
 def shown(connection: Connection, job: Job, version: int) -> PredictionSet | None:
     """The set that the view shows: the newest generation that a run completed."""
-    wanted = select(*_COLUMNS).where(
+    wanted = select(*COLUMNS).where(
         sets.c.job == job.name,
         sets.c.model == job.model_name,
         sets.c.model_version == version,
@@ -82,7 +80,7 @@ def ensure(connection: Connection, source: Source, job: Job, version: int, outpu
         found = _create(connection, source, job, version, generation, outputs)
         mark_complete(connection, found.id)
     else:
-        _require_same_keys(connection, source, found)
+        require_same_keys(connection, source, found)
     return found
 
 
@@ -98,31 +96,9 @@ def mark_complete(connection: Connection, set_id: int) -> None:
     )
 
 
-def drop_old(connection: Connection, current: PredictionSet, keep: int) -> list[str]:
-    """Drop the tables of generations older than the newest `keep` complete ones; answers their names.
-
-    One that somebody reads now is left for the next time.
-    """
-    old = connection.execute(
-        select(*_COLUMNS)
-        .where(
-            sets.c.job == current.job,
-            sets.c.model == current.model,
-            sets.c.model_version == current.model_version,
-            sets.c.generation < current.generation,
-            sets.c.dropped_at.is_(None),
-        )
-        .order_by(sets.c.complete_at.is_(None), sets.c.generation.desc())
-        .offset(keep - 1)
-    ).all()
-    return [row.table_name for row in old if drop(connection, PredictionSet(**row._mapping))]
-
-
 def of_version(connection: Connection, model: str, version: int) -> list[PredictionSet]:
     """The sets of all jobs for this version, all generations that are left."""
-    wanted = select(*_COLUMNS).where(
-        sets.c.model == model, sets.c.model_version == version, sets.c.dropped_at.is_(None)
-    )
+    wanted = select(*COLUMNS).where(sets.c.model == model, sets.c.model_version == version, sets.c.dropped_at.is_(None))
     return [PredictionSet(**row._mapping) for row in connection.execute(wanted.order_by(sets.c.id))]
 
 
@@ -130,38 +106,6 @@ def count(connection: Connection, found: Sequence[PredictionSet]) -> int:
     """Predictions in these sets."""
     asked = (connection.exec_driver_sql(f"SELECT count(*) FROM {one.table}").scalar_one() for one in found)
     return sum(int(rows) for rows in asked)
-
-
-def drop_all(connection: Connection, found: Sequence[PredictionSet]) -> None:
-    """Drop the sets' tables and their quarantine. Raises UsageError when other objects depend on a table."""
-    connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
-    for old in found:
-        try:
-            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {old.table}")
-        except DBAPIError as error:
-            if isinstance(error.orig, psycopg2.errors.DependentObjectsStillExist):
-                detail = str(error.orig.diag.message_detail).replace("\n", "; ")
-                raise UsageError(f"other objects depend on {old.table}: {detail}. Nothing was dropped.") from None
-            if isinstance(error.orig, psycopg2.errors.LockNotAvailable):
-                raise UsageError(f"{old.table} is being read. Nothing was dropped; try again later.") from None
-            raise
-    ids = [old.id for old in found]
-    connection.execute(quarantine.delete().where(quarantine.c.prediction_set_id.in_(ids)))
-    connection.execute(update(sets).where(sets.c.id.in_(ids)).values(dropped_at=func.now()))
-
-
-def drop(connection: Connection, old: PredictionSet) -> bool:
-    """Drop the table of an old generation; False when somebody reads it now."""
-    try:
-        with connection.begin_nested():
-            connection.exec_driver_sql("SET LOCAL lock_timeout = '100ms'")
-            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {old.table}")
-            connection.execute(update(sets).where(sets.c.id == old.id).values(dropped_at=func.now()))
-    except DBAPIError as error:
-        if not isinstance(error.orig, psycopg2.errors.LockNotAvailable):
-            raise
-        return False
-    return True
 
 
 def _create(
@@ -185,15 +129,21 @@ def _create(
 def _create_table(connection: Connection, source: Source, made: PredictionSet, outputs: pa.Schema) -> None:
     """CREATE TABLE AS carries the keys' exact types and collations over."""
     keys = ", ".join(ident(k.name) for k in source.keys)
-    taken = {k.name for k in source.keys} | set(RESERVED)
+    taken = dict.fromkeys(RESERVED, "of a column that every prediction table has")
+    taken |= {k.name: f"of the job's key, too: write SELECT {ident(k.name)} AS another_name" for k in source.keys}
     parts = []
     for output in outputs:
         sql_type = column_type(output.type)
         if sql_type is None or output.name in taken:
             why = (
-                f"has type {output.type}, which no column can store" if sql_type is None else "is a name already taken"
+                f"has type {output.type}, which no column can store"
+                if sql_type is None
+                else f"is the name {taken[output.name]}, or add the model with other names by --outputs"
             )
-            raise SignatureError(f"jobs.{made.job}: output {output.name!r} of {made.model}/{made.model_version} {why}")
+            raise SignatureError(
+                f"jobs.{made.job}: output {output.name!r} of {made.model}/{made.model_version} {why}. No table was "
+                "made and no job was changed"
+            )
         parts.append(f"ADD COLUMN {ident(output.name)} {sql_type}")
     connection.exec_driver_sql(f"CREATE TABLE {made.table} AS SELECT {keys} FROM {subquery(source.query)} WITH NO DATA")
     parts += [
@@ -204,7 +154,7 @@ def _create_table(connection: Connection, source: Source, made: PredictionSet, o
     connection.exec_driver_sql(f"ALTER TABLE {made.table} {', '.join(parts)}")
 
 
-def _require_same_keys(connection: Connection, source: Source, found: PredictionSet) -> None:
+def require_same_keys(connection: Connection, source: Source, found: PredictionSet) -> None:
     """Predictions are stored under the key that the job had; raises SignatureError if it has another now."""
     rows = connection.execute(
         text(
@@ -227,7 +177,7 @@ def _require_same_keys(connection: Connection, source: Source, found: Prediction
         )
 
 
-_COLUMNS = (
+COLUMNS = (
     sets.c.id,
     sets.c.job,
     sets.c.model,

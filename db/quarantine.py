@@ -10,7 +10,8 @@ import pyarrow as pa
 from adbc_driver_manager.dbapi import Cursor
 from sqlalchemy import Connection, text
 
-from db.sql import Key
+from db.prediction_sets import PredictionSet
+from db.sql import Key, KeyColumn, ident
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,13 @@ class BadRow:
     traceback: str | None = None
 
 
-def put_aside(cursor: Cursor, set_id: int, batch_id: int, bad: Sequence[BadRow]) -> None:
-    """Store bad rows in the transaction of the cursor, which commits the batch's good ones too."""
+def put_aside(
+    cursor: Cursor, target: PredictionSet, keys: Sequence[KeyColumn], batch_id: int, bad: Sequence[BadRow]
+) -> None:
+    """Store bad rows in the transaction of the cursor, which commits the batch's good ones too.
+
+    A row that another batch has scored or put aside meanwhile stays as it is.
+    """
     rows = pa.table(
         {
             "key": [json.dumps(row.key) for row in bad],
@@ -35,27 +41,22 @@ def put_aside(cursor: Cursor, set_id: int, batch_id: int, bad: Sequence[BadRow])
     )
     cursor.executemany(
         "INSERT INTO scorebeat.quarantine (prediction_set_id, batch_id, key, error_type, error, traceback)"
-        f" VALUES ({set_id:d}, {batch_id:d}, CAST($1::text AS jsonb), $2::text, $3::text, $4::text)"
+        f" SELECT {target.id:d}, {batch_id:d}, n.key, $2::text, $3::text, $4::text"
+        f" FROM (SELECT CAST($1::text AS jsonb) AS key) n WHERE {unscored(target, keys, 'n.key')}"
         " ON CONFLICT DO NOTHING",
         rows,
     )
 
 
+def unscored(target: PredictionSet, keys: Sequence[KeyColumn], key: str) -> str:
+    """Condition: no prediction has the key, which is an SQL expression of a list of texts."""
+    same = " AND ".join(f"p.{ident(k.name)} = ({key} ->> {i:d})::{k.type}" for i, k in enumerate(keys))
+    return f"NOT EXISTS (SELECT 1 FROM {target.table} AS p WHERE {same})"
+
+
 def keys_of(columns: pa.RecordBatch, index: int) -> Key:
     """The key of a fetched row as PostgreSQL writes it as text (sessions use UTC and ISO dates)."""
     return tuple(_text(column[index]) for column in columns.columns)
-
-
-def count_of_run(connection: Connection, run_id: int) -> tuple[int, int]:
-    """Rows put aside and rows planned in the run."""
-    row = connection.execute(
-        text(
-            "SELECT coalesce(sum(rows_failed), 0), coalesce(sum(rows_planned), 0)"
-            " FROM scorebeat.batches WHERE run_id = :run_id"
-        ),
-        {"run_id": run_id},
-    ).one()
-    return int(row[0]), int(row[1])
 
 
 @dataclass(frozen=True)
@@ -64,13 +65,16 @@ class TakenBack:
 
     rows: int
     homeless: list[Key]
-    """Those whose batch is final, or in hand: it may have fetched its rows already."""
+    """Those whose batch is final."""
+    freed: int
+    """Batches that were in hand."""
 
 
 def take_back(connection: Connection, run_id: int, batch_id: int | None = None, error: str | None = None) -> TakenBack:
     """Rows that the run put aside are pending again: all, of one batch, or whose error holds a text.
 
-    Safe to repeat, and by two people at once.
+    Safe to repeat, and by two people at once. A batch of them that is in hand is taken from its worker, which may
+    have fetched the rows before: with a batch of their own they would be in two hands at once.
     """
     rows = connection.execute(
         text(
@@ -79,14 +83,21 @@ def take_back(connection: Connection, run_id: int, batch_id: int | None = None, 
             " AND (CAST(:error AS text) IS NULL OR position(:error IN z.error_type || ': ' || z.error) > 0)"
             " RETURNING z.batch_id, z.key),"
             " counts AS (SELECT batch_id, count(*) AS rows FROM gone GROUP BY batch_id),"
-            " fewer AS (UPDATE scorebeat.batches b SET rows_failed = b.rows_failed - counts.rows FROM counts"
-            " WHERE b.id = counts.batch_id RETURNING b.id, b.state)"
-            " SELECT gone.batch_id, gone.key, fewer.state FROM gone JOIN fewer ON fewer.id = gone.batch_id"
+            " was AS (SELECT id, state, state = 'claimed' AS held FROM scorebeat.batches"
+            " WHERE id IN (SELECT batch_id FROM counts) FOR UPDATE),"
+            " fewer AS (UPDATE scorebeat.batches b SET rows_failed = b.rows_failed - counts.rows,"
+            " state = CASE WHEN was.held THEN 'pending' ELSE b.state END,"
+            " claim_expires_at = CASE WHEN was.held THEN NULL ELSE b.claim_expires_at END,"
+            " attempts_left = b.attempts_left + was.held::int,"
+            " probe_key = CASE WHEN was.held THEN NULL ELSE b.probe_key END"
+            " FROM counts JOIN was ON was.id = counts.batch_id WHERE b.id = counts.batch_id)"
+            " SELECT gone.batch_id, gone.key, was.state FROM gone JOIN was ON was.id = gone.batch_id"
         ),
         {"run_id": run_id, "batch_id": batch_id, "error": error},
     )
     taken = sorted((row[0], tuple(row[1]), row[2]) for row in rows)
-    return TakenBack(len(taken), [key for _, key, state in taken if state != "pending"])
+    homeless = [key for _, key, state in taken if state not in ("pending", "claimed")]
+    return TakenBack(len(taken), homeless, len({batch for batch, _, state in taken if state == "claimed"}))
 
 
 def plain(words: str) -> str:

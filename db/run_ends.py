@@ -6,6 +6,9 @@ from sqlalchemy import Connection, text
 
 from core.states import RunState
 
+CUT_SHORT = "planning was cut short; the rows that were not planned stay pending for the next run"
+"""Of a run that failed while it was planned, and was requeued."""
+
 
 def is_settled(connection: Connection, run_id: int) -> bool:
     """No batch of the run is open any more (the partial index holds only open ones)."""
@@ -26,11 +29,30 @@ class Tally:
 
     batches: int
     dead: int
+    cancelled: int
+    """Batches that were stopped when the run failed as a whole, and that no requeue put back."""
     failed: int
     """Rows put aside."""
     scored: int
     error: str | None
     """Of the first dead batch, or of a row put aside."""
+    plan_is_whole: bool
+    reason: str | None
+    """Why the plan was cut short, as far as it is known."""
+
+    @property
+    def has_looked_at_all(self) -> bool:
+        """No row was left out: each has a prediction or was put aside."""
+        return self.plan_is_whole and self.dead + self.cancelled == 0
+
+    @property
+    def can_be_shown(self) -> bool:
+        """As a generation: no row was left out, and not all of them were put aside."""
+        return self.has_looked_at_all and (self.scored > 0 or self.failed == 0)
+
+    @property
+    def has_scored_all(self) -> bool:
+        return self.has_looked_at_all and self.failed == 0
 
 
 def is_done(connection: Connection, run_id: int) -> bool:
@@ -50,12 +72,14 @@ def tally(connection: Connection, run_id: int) -> Tally:
     """Sum up the run's batches."""
     row = connection.execute(
         text(
-            "SELECT count(*) AS batches, count(*) FILTER (WHERE state = 'dead') AS dead,"
-            " coalesce(sum(rows_failed), 0)::bigint AS failed, coalesce(sum(rows_scored), 0)::bigint AS scored,"
-            " left(coalesce((array_agg(error ORDER BY id) FILTER (WHERE state = 'dead'))[1],"
+            "SELECT count(b.id) AS batches, count(*) FILTER (WHERE b.state = 'dead') AS dead,"
+            " count(*) FILTER (WHERE b.state = 'cancelled') AS cancelled,"
+            " coalesce(sum(b.rows_failed), 0)::bigint AS failed, coalesce(sum(b.rows_scored), 0)::bigint AS scored,"
+            " left(coalesce((array_agg(b.error ORDER BY b.id) FILTER (WHERE b.state = 'dead'))[1],"
             " (SELECT q.error_type || ': ' || q.error FROM scorebeat.quarantine q"
-            " JOIN scorebeat.batches z ON z.id = q.batch_id WHERE z.run_id = :id LIMIT 1)), 500) AS error"
-            " FROM scorebeat.batches WHERE run_id = :id"
+            " JOIN scorebeat.batches z ON z.id = q.batch_id WHERE z.run_id = :id LIMIT 1)), 500) AS error,"
+            " r.plan_is_whole, r.reason"
+            " FROM scorebeat.runs r LEFT JOIN scorebeat.batches b ON b.run_id = r.id WHERE r.id = :id GROUP BY r.id"
         ),
         {"id": run_id},
     ).one()
@@ -63,21 +87,32 @@ def tally(connection: Connection, run_id: int) -> Tally:
 
 
 def settle(connection: Connection, run_id: int, found: Tally) -> RunState:
-    """Close a run that is done: succeeded, partial, or failed when not a row was scored."""
+    """Close a run that is done: succeeded when every row was scored, failed when not one was, else partial."""
     state = RunState.PARTIAL
-    if found.dead + found.failed == 0:
+    if found.has_scored_all:
         state = RunState.SUCCEEDED
-    elif found.scored + found.failed == 0:
+    elif found.dead + found.cancelled and found.scored + found.failed == 0:
         state = RunState.FAILED
-    reason = f"{found.dead} of {found.batches} batches are dead, the first by: {found.error}" if found.dead else None
     connection.execute(
         text(
             "UPDATE scorebeat.runs SET finished_at = clock_timestamp(), state = :state,"
             " reason = coalesce(:reason, reason) WHERE id = :id AND state = 'running'"
         ),
-        {"id": run_id, "state": state, "reason": reason},
+        {"id": run_id, "state": state, "reason": left_out(found)},
     )
     return state
+
+
+def left_out(found: Tally) -> str | None:
+    """What the run did not look at, and what becomes of it; None when nothing was left out."""
+    parts = []
+    if found.dead:
+        parts.append(f"{found.dead} of {found.batches} batches are dead, the first by: {found.error}")
+    if found.cancelled:
+        parts.append(f"{found.cancelled} of {found.batches} batches were stopped; a requeue of the run puts them back")
+    if not found.plan_is_whole:
+        parts.append(found.reason or CUT_SHORT)
+    return "; ".join(parts) or None
 
 
 def dead_in_a_row(connection: Connection, job: str, count: int) -> str | None:

@@ -43,6 +43,8 @@ class Run:
     plan_attempt: int
     tries: int
     reason: str | None
+    plan_is_whole: bool
+    """Its planner came to the end of the rows."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ def get(connection: Connection, run_id: int, *, lock: bool = False) -> Run:
         plan_attempt=r["plan_attempt"],
         tries=r["tries"],
         reason=r["reason"],
+        plan_is_whole=r["plan_is_whole"],
     )
 
 

@@ -1,14 +1,16 @@
 """What the end of a run brings with it: its final state, and a finished generation shown and old ones dropped."""
 
+from contextlib import suppress
 from datetime import timedelta
 
 from sqlalchemy import Connection
 
+from core.errors import UnknownName
 from core.events import emit
 from core.states import RunState
-from db import jobs, prediction_sets, run_ends, runs, versions, views, whole_runs
+from db import batches, jobs, prediction_sets, run_ends, runs, set_drops, threshold, versions, views, whole_runs
 from db.run_ends import Tally
-from db.runs import Run
+from db.runs import EVERYTHING, Run
 
 RETRY_BUDGET = 5
 RETRY_PAUSE = timedelta(seconds=10)
@@ -17,35 +19,51 @@ RETRY_PAUSE = timedelta(seconds=10)
 def settle(connection: Connection, run_id: int) -> RunState | None:
     """Close the run if its batches are all final, in a transaction of its own; None when not.
 
-    An every-run generation is complete when its run succeeded: the view then shows it instead of the one
-    before, in the same transaction.
+    What it made is shown in the same transaction: all of a retry-run, or an every-run generation that has every row
+    but those put aside.
     """
     if not run_ends.is_done(connection, run_id):
         return None
     run = runs.get(connection, run_id)
     tally = run_ends.tally(connection, run_id)
-    if run.job.on_failure == "retry-run" and tally.dead + tally.failed:
+    if run.job.on_failure == "retry-run" and not tally.has_scored_all:
         state = _all_or_nothing(connection, run, tally)
+    elif threshold.stop(connection, run) is not None:  # a worker that died, or came late, could not say so
+        state = RunState.FAILED
     else:
         state = run_ends.settle(connection, run_id, tally)
-    if state is RunState.SUCCEEDED:
-        _show(connection, run)
-    elif state is not None:
+    if state in (RunState.SUCCEEDED, RunState.PARTIAL):
+        _show(connection, run, tally)
+    if state in (RunState.PARTIAL, RunState.FAILED):
         _pause_if_stuck(connection, run)
     return state
 
 
-def _show(connection: Connection, run: Run) -> None:
+def fail(connection: Connection, run_id: int, reason: str) -> bool:
+    """An open run fails as a whole, before its batches are all final: they are cancelled, a retry-run is deleted."""
+    run = runs.get(connection, run_id, lock=True)
+    if not runs.fail(connection, run_id, reason):
+        return False
+    batches.cancel(connection, run_id)
+    if run.job.on_failure == "retry-run":
+        whole_runs.undo(connection, run, prediction_sets.get(connection, run.prediction_set_id))
+    return True
+
+
+def _show(connection: Connection, run: Run, tally: Tally) -> None:
     if run.job.on_failure == "retry-run":
         whole_runs.show(connection, run)
-    if run.job.rescore == "every-run":
+    if run.job.rescore == "every-run" and run.selection == EVERYTHING and tally.can_be_shown:
         _show_generation(connection, run)
 
 
 def _all_or_nothing(connection: Connection, run: Run, tally: Tally) -> RunState | None:
-    """Delete what the run made and begin it again, or let it fail when that was done often enough."""
+    """Delete what the run made and begin it again, or let it fail when that was done often enough, or cannot help."""
     whole_runs.undo(connection, run, prediction_sets.get(connection, run.prediction_set_id))
-    why = f"{tally.dead} of {tally.batches} batches are dead and {tally.failed} rows failed"
+    if not tally.plan_is_whole:
+        runs.fail(connection, run.id, f"{run_ends.left_out(tally)}; nothing of the run is shown, nor kept")
+        return RunState.FAILED
+    why = f"{tally.dead + tally.cancelled} of {tally.batches} batches are dead and {tally.failed} rows failed"
     if run.tries < run.job.run_attempts:
         whole_runs.begin_again(connection, run, RETRY_BUDGET, RETRY_PAUSE * run.tries)
         emit("run.begun_again", run=run.id, tries=run.tries + 1, reason=f"{why}: {tally.error}")
@@ -60,10 +78,20 @@ def _show_generation(connection: Connection, run: Run) -> None:
     if target.complete_at is not None:
         return
     prediction_sets.mark_complete(connection, target.id)
-    current = versions.of_job(connection, run.job)
-    if (current.name, current.version) == (target.model, target.model_version):
+    newest = prediction_sets.shown(connection, run.job, target.model_version)
+    if newest is None or newest.id != target.id:
+        return  # a requeue completed it after a newer one was shown
+    if _is_followed(connection, run):
         views.show(connection, run.job.name, target)
-    prediction_sets.drop_old(connection, target, run.job.keep)
+    set_drops.drop_old(connection, target, run.job.keep)
+
+
+def _is_followed(connection: Connection, run: Run) -> bool:
+    """Readers are to see the run's version, as job and model are now, and stay until this transaction ends."""
+    if not versions.keep_published(connection, run.model):
+        raise views.ViewBusy(f"versions of model {run.model!r} are being changed; nothing was switched")
+    job = jobs.keep(connection, run.job.name) or run.job
+    return job.model_name == run.model and versions.of_job(connection, job).version == run.model_version
 
 
 def _pause_if_stuck(connection: Connection, run: Run) -> None:
@@ -71,8 +99,9 @@ def _pause_if_stuck(connection: Connection, run: Run) -> None:
     error = run_ends.dead_in_a_row(connection, run.job.name, run.job.dead_runs)
     if error is not None:
         reason = f"{run.job.dead_runs} runs in a row left dead batches, the last with: {error}"
-        if jobs.pause(connection, run.job.name, "scorebeat", reason):
-            emit("job.paused", job=run.job.name, reason=reason)
+        with suppress(UnknownName):  # it has left jobs.toml: no ticks are to be stopped
+            if jobs.pause(connection, run.job.name, "scorebeat", reason):
+                emit("job.paused", job=run.job.name, reason=reason)
 
 
 def settle_if_done(connection: Connection, run_id: int) -> RunState | None:

@@ -115,6 +115,13 @@ runs = Table(
     Column("reason", Text, comment="why it failed, or was closed or cancelled"),
     Column("rank", SmallInteger, nullable=False, server_default="0", comment="0 scheduled, 1 by hand, 2 candidate"),
     moment("noted_at"),  # its end was counted in run_sums
+    Column(
+        "plan_is_whole",
+        Boolean,
+        nullable=False,
+        server_default="false",
+        comment="its planner came to the end of the rows",
+    ),
     CheckConstraint(_one_of("state", RunState), name="state"),
     CheckConstraint("(state = 'planning') = (plan_expires_at IS NOT NULL)", name="lease"),
     CheckConstraint("(state IN ('planning', 'running')) = (finished_at IS NULL)", name="finished"),
@@ -166,6 +173,10 @@ batches = Table(
     Column("commit_seconds", Float),
     Column("rank", SmallInteger, nullable=False, server_default="0", comment="its run's: lower ones are sent first"),
     Column("device", Text, comment="of the worker that has, or last had, the batch"),
+    Column("claimed_pid", Integer, comment="process of that worker that has, or last had, the batch"),
+    Column(
+        "probe_expiries", SmallInteger, nullable=False, server_default="0", comment="claims that expired with the probe"
+    ),
     CheckConstraint(_one_of("state", BatchState), name="state"),
     CheckConstraint("(state = 'claimed') = (claim_expires_at IS NOT NULL)", name="claimed"),
     CheckConstraint("(state IN ('pending', 'claimed')) = (finished_at IS NULL)", name="finished"),

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from core.errors import ModelError, UnknownName, near
 from core.jobs import Job
-from db import actions
+from db import actions, tables
 from db.tables import model_versions as versions
 
 
@@ -39,6 +39,8 @@ class Version:
 LOCK = 7_265_627
 """Advisory locks of this class are held for a model while its versions change."""
 
+PUBLISHED = "model.published"
+"""The action that is recorded of a switch."""
 _PUBLISHED = versions.c.published_at.is_not(None) & versions.c.retired_at.is_(None)
 
 
@@ -140,7 +142,7 @@ def publish(connection: Connection, name: str, version: int, by: str, **details:
         .where(versions.c.name == name, versions.c.version == version, ~_PUBLISHED)
         .values(published_at=func.now(), retired_at=None)
     )
-    actions.record(connection, by, "model.published", f"model {name}/{version}", **details)
+    actions.record(connection, by, PUBLISHED, f"model {name}/{version}", **details)
     return get(connection, name, version)
 
 
@@ -157,6 +159,19 @@ def _take_turns(connection: Connection, name: str) -> None:
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock, hashtext(:name))"), {"lock": LOCK, "name": name})
 
 
+def keep_published(connection: Connection, name: str) -> bool:
+    """Which version is published stays as it is until the transaction ends; False when it is being changed now."""
+    asked = text("SELECT pg_try_advisory_xact_lock_shared(:lock, hashtext(:name))")
+    return bool(connection.execute(asked, {"lock": LOCK, "name": name}).scalar_one())
+
+
+def await_published(connection: Connection, name: str) -> None:
+    """Which version is published stays as it is until the transaction ends; waits for whoever changes it now."""
+    connection.execute(
+        text("SELECT pg_advisory_xact_lock_shared(:lock, hashtext(:name))"), {"lock": LOCK, "name": name}
+    )
+
+
 def drop(connection: Connection, version: Version, by: str, **details: Any) -> None:
     """The version is gone but for its number and its history; the caller locked it, and drops its predictions."""
     connection.execute(
@@ -168,13 +183,32 @@ def drop(connection: Connection, version: Version, by: str, **details: Any) -> N
 
 
 def previous(connection: Connection, name: str) -> Version:
-    """The version that was published before today's. Raises UnknownName when there was none."""
-    row = connection.execute(
-        select(versions)
-        .where(versions.c.name == name, versions.c.retired_at.is_not(None), versions.c.dropped_at.is_(None))
-        .order_by(versions.c.retired_at.desc(), versions.c.version.desc())
-        .limit(1)
-    ).one_or_none()
-    if row is None:
-        raise UnknownName(f"model {name!r} has no version that was published before; nothing to roll back to")
-    return Version(**row._mapping)
+    """The version that was published before today's; what was rolled back from is passed over, and what was dropped.
+
+    Raises UnknownName when there is none.
+    """
+    there = {found.version: found for found in listing(connection, name)}
+    now = published(connection, name)
+    for number in reversed(_standing(connection, name)):
+        if number in there and (now is None or number != now.version):
+            return there[number]
+    others = [str(v) for v in there.values() if not v.published]
+    raise UnknownName(
+        f"model {name!r} has no version that was published before {now}; nothing to roll back to, and nothing was "
+        "switched." + (f" Publish another by its number: {', '.join(others[-3:])}." if others else "")
+    )
+
+
+def _standing(connection: Connection, name: str) -> list[int]:
+    """Publications in their order, less those that a rollback took back."""
+    done = select(tables.actions.c.subject, tables.actions.c.details).where(
+        tables.actions.c.action == PUBLISHED, tables.actions.c.subject.startswith(f"model {name}/", autoescape=True)
+    )
+    standing: list[int] = []
+    for subject, details in connection.execute(done.order_by(tables.actions.c.id)):
+        version = int(subject.rpartition("/")[2])
+        if details.get("rollback") and version in standing:
+            del standing[len(standing) - standing[::-1].index(version) :]
+        if standing[-1:] != [version]:
+            standing.append(version)
+    return standing

@@ -6,7 +6,7 @@ import psycopg2.errors
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import ScorebeatError
+from core.errors import ScorebeatError, UsageError
 from db.prediction_sets import PredictionSet
 from db.sql import ident, literal
 from db.tables import PREDICTIONS
@@ -21,7 +21,7 @@ class ViewBusy(ScorebeatError):
     """Readers hold the view; nothing was switched."""
 
 
-class ViewInUse(ScorebeatError):
+class ViewInUse(UsageError):
     """Other objects depend on columns that the new version does not have; nothing was switched."""
 
 
@@ -33,7 +33,7 @@ def show(connection: Connection, job: str, shown: PredictionSet) -> None:
     added one can be taken back. Raises ViewInUse with the list when others depend on what goes or changes,
     ViewBusy when readers hold it too long.
     """
-    if _shows(connection, job) == shown.table_name:
+    if is_shown(connection, job, shown):
         return
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
     for attempt in range(1, TRIES + 1):
@@ -50,6 +50,11 @@ def show(connection: Connection, job: str, shown: PredictionSet) -> None:
                     "nothing was switched. Try again when the long query has ended."
                 ) from None
             time.sleep(0.2 * attempt)
+
+
+def is_shown(connection: Connection, job: str, wanted: PredictionSet) -> bool:
+    """The view is there and reads this set."""
+    return _shows(connection, job) == wanted.table_name
 
 
 def _replace(connection: Connection, job: str, shown: PredictionSet) -> None:

@@ -47,6 +47,11 @@ def undo(connection: Connection, run: Run, target: PredictionSet) -> None:
     connection.execute(text(f"DELETE FROM scorebeat.quarantine WHERE batch_id IN {batches}"), ids)
 
 
+def move_up(connection: Connection, run: Run) -> None:
+    """Give the batches of a closed run new ids: those that it had may be among what readers see by now."""
+    connection.execute(text("UPDATE scorebeat.batches SET id = DEFAULT WHERE run_id = :run"), {"run": run.id})
+
+
 def begin_again(connection: Connection, run: Run, attempts: int, pause: timedelta) -> int:
     """All batches are pending, answered is how many; the attempts' numbers go on, so that no late worker can commit."""
     connection.execute(
@@ -56,7 +61,8 @@ def begin_again(connection: Connection, run: Run, attempts: int, pause: timedelt
     return connection.execute(
         text(
             "UPDATE scorebeat.batches SET state = 'pending', attempts_left = :attempts, finished_at = NULL,"
-            " claim_expires_at = NULL, sent_at = NULL, rows_scored = 0, rows_failed = 0, care = 0, probe_key = NULL,"
+            " claim_expires_at = NULL, sent_at = NULL, rows_scored = 0, rows_failed = 0,"
+            " care = 0, probe_key = NULL, probe_expiries = 0,"
             " fetch_seconds = NULL, predict_seconds = NULL, commit_seconds = NULL,"
             " next_attempt_at = clock_timestamp() + CAST(:pause AS interval) WHERE run_id = :run"
             " AND state IN ('committed', 'dead', 'cancelled')"

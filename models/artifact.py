@@ -32,6 +32,10 @@ class Artifact:
     """What the format keeps for itself, such as a classifier's classes."""
     is_new: bool = False
     """Whether `store.add` made this version, rather than found it."""
+    put_back: bool = False
+    """Whether `store.add` found the version without its files, or with others, and gave it these."""
+    notes: tuple[str, ...] = ()
+    """What the person who adds the model should know, of the trial when it was added."""
 
     @property
     def path(self) -> Path:

@@ -6,10 +6,17 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from core.errors import StoreError
+from models.arrow_types import is_text
 
 LABEL = "label"
 NAME_BYTES = 63
 """PostgreSQL cuts longer names off, silently."""
+MOST = 1_597
+"""PostgreSQL's 1,600 columns of a table, less a key and two of every prediction table."""
+ROOM = 8_000
+"""Bytes of a row: PostgreSQL moves long values out of a page of 8 KiB, but no numbers."""
+_OUT_OF_LINE = 18
+"""Bytes of a long value that was moved out."""
 RESERVED = frozenset(
     {"batch_id", "scored_at"}  # columns of every prediction table
     | {"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"}  # PostgreSQL's own columns of every table
@@ -23,6 +30,7 @@ def output_schema(fields: Sequence[tuple[str, pa.DataType]], names: Sequence[str
     """
     renamed = [*zip(_names([n for n, _ in fields], names, model), (t for _, t in fields), strict=True)]
     _check(model, [n for n, _ in renamed])
+    _check_room(model, [t for _, t in renamed])
     return pa.schema(renamed)
 
 
@@ -45,6 +53,19 @@ def _check(model: str, names: list[str]) -> None:
             f"{model}: {len(wrong)} output columns cannot be made: {'; '.join(wrong[:8])}. "
             "Give other names with --outputs a,b,c"
         )
+
+
+def _check_room(model: str, types: Sequence[pa.DataType]) -> None:
+    if len(types) > MOST or sum(map(_bytes, types)) > ROOM:
+        raise StoreError(
+            f"{model} gives {len(types):,} columns, more than a table's row holds in PostgreSQL, which is {MOST:,} at "
+            f"most, or {ROOM // 8:,} of float64. Wrap it in a Python class that answers one array column, such as "
+            "list<float32>, or fewer columns"
+        )
+
+
+def _bytes(kind: pa.DataType) -> int:
+    return _OUT_OF_LINE if kind.num_fields or is_text(kind) else max(kind.bit_width // 8, 1)
 
 
 def _reason(name: str, twice: set[str]) -> str | None:

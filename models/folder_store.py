@@ -4,25 +4,39 @@ import errno
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 from core.errors import ModelError, StoreError
 from models.artifact import Artifact, digest
 
+LEFT_AFTER = timedelta(days=1)
+"""A draft of this age is nobody's."""
 _VERSION = re.compile(r"[1-9][0-9]*")
 
 
 def new_draft(store: Path) -> Path:
-    """An empty folder in the store that nobody takes for a version."""
+    """An empty folder in the store that nobody takes for a version; those that were left behind are cleared away."""
+    _clear_left(store)
     draft = store / f".adding-{uuid.uuid4().hex}"
     try:
         draft.mkdir(parents=True)
     except OSError as error:
         raise StoreError(f"the store {store} cannot be written: {error.strerror}") from error
     return draft
+
+
+def _clear_left(store: Path) -> None:
+    """What a process that died was adding or deleting, once it is old."""
+    for left in (*store.glob(".adding-*"), *store.glob(".dropped-*")):
+        with suppress(FileNotFoundError):  # somebody else clears it away
+            if time.time() - left.stat().st_mtime > LEFT_AFTER.total_seconds():
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def versions(store: Path, name: str) -> list[int]:
@@ -33,8 +47,15 @@ def versions(store: Path, name: str) -> list[int]:
 
 
 def keep(store: Path, fresh: Artifact, recorded: Mapping[int, str]) -> Artifact:
-    """The draft becomes the next version, unless the newest one has the same files and is not recorded otherwise."""
+    """The draft becomes the next version, unless the newest one has the same files and is not recorded otherwise.
+
+    A recorded version with these files whose folder is gone gets them back instead.
+    """
     there = versions(store, fresh.name)
+    gone = [number for number, known in recorded.items() if known == fresh.digest and number not in there]
+    for lost in sorted(gone, reverse=True):
+        if _put_down(store / fresh.name, fresh, lost):
+            return replace(fresh, version=lost, folder=store / fresh.name / str(lost), put_back=True)
     for newest in there[-1:]:
         same = _digest(store / fresh.name / str(newest), f"{fresh.name}/{newest}") == fresh.digest
         if same and recorded.get(newest, fresh.digest) == fresh.digest:
@@ -48,14 +69,14 @@ def find(store: Path, name: str, version: int, recorded: str) -> Path:
     if not folder.is_dir():
         raise ModelError(
             f"model {name}/{version} is recorded, but {folder} is not there: restore the folder, set "
-            "SCOREBEAT_ARTIFACTS to the store that has it, or add the model again"
+            "SCOREBEAT_ARTIFACTS to the store that has it, or add the same file again, which puts it back"
         )
     found = _digest(folder, f"{name}/{version}")
     if found != recorded:
         raise ModelError(
             f"model {name}/{version} was altered or damaged after it was added: expected digest "
-            f"{recorded[:12]}, found {found[:12]} in {folder}. It was not loaded; restore the folder, "
-            "or add the model as a new version and publish that"
+            f"{recorded[:12]}, found {found[:12]} in {folder}. It was not loaded; restore the folder, or delete "
+            "it and add the same file again, which puts it back"
         )
     return folder
 
@@ -73,14 +94,21 @@ def remove(store: Path, name: str, version: int) -> None:
 
 
 def _take_number(home: Path, fresh: Artifact, version: int) -> Artifact:
+    while not _put_down(home, fresh, version):
+        version += 1  # another process took that number in between
+    return replace(fresh, version=version, folder=home / str(version), is_new=True)
+
+
+def _put_down(home: Path, fresh: Artifact, version: int) -> bool:
+    """The draft lies under this number, also after a power cut; False when something else does."""
     for path in (*fresh.folder.rglob("*"), fresh.folder):
         _sync(path)
     home.mkdir(exist_ok=True)
-    while not _renamed(fresh.folder, home / str(version)):
-        version += 1  # another process took that number in between
+    if not _renamed(fresh.folder, home / str(version)):
+        return False
     _sync(home)
     _sync(home.parent)
-    return replace(fresh, version=version, folder=home / str(version), is_new=True)
+    return True
 
 
 def _renamed(draft: Path, target: Path) -> bool:

@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
+from math import isfinite
 from numbers import Integral, Real
 from typing import Any
 
 import pyarrow as pa
 
-from core.errors import ModelError, SignatureError
+from core.errors import InputError, ModelError, ScorebeatError, SignatureError
 from models import outputs, scoring
 from models.arrow_types import is_list
+from models.blame import culprit
 from models.contract import Input, Model, Signature
+from models.refusals import said
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -18,13 +21,48 @@ Rows = Sequence[Mapping[str, Any]]
 def predict(model: Model, signature: Signature, rows: Rows) -> list[dict[str, Any]]:
     """One dict of outputs a row, in the rows' order.
 
-    Raises SignatureError naming row and column for values that are no inputs, InputError for values that the
-    model cannot take, OutputError when it breaks its contract, and NonsenseError for NaN and infinity.
+    Raises SignatureError naming row and column for values that are no inputs or that the model cannot take,
+    ModelError naming the row for which it failed, OutputError when it breaks its contract, and NonsenseError
+    for NaN and infinity.
     """
-    scored = scoring.predict(model, bind(signature, rows))
+    scored = _scored(model, bind(signature, rows))
     outputs.check_finite(scored)
     answers: list[dict[str, Any]] = scored.to_pylist()
     return answers
+
+
+def _scored(model: Model, rows: pa.RecordBatch) -> pa.RecordBatch:
+    try:
+        return scoring.predict(model, rows)
+    except InputError as error:
+        raise _refused(rows, *culprit(model, rows, error)) from error
+    except ScorebeatError:
+        raise
+    except Exception as error:  # the model's own code
+        at, own = culprit(model, rows, error)
+        where = f"{rows.num_rows} rows together" if at is None else f"row {at}"
+        raise ModelError(f"{where}: the model raised {said(own)}. Nothing was scored") from error
+
+
+def _refused(rows: pa.RecordBatch, at: int | None, error: Exception) -> SignatureError:
+    if at is None:
+        return SignatureError(str(error))
+    row = rows.slice(at, 1).to_pylist()[0]
+    unusable = [f"{name} is {_as_json(value)}" for name, value in row.items() if not _is_whole(value)]
+    if unusable:
+        return SignatureError(f"row {at}: {', '.join(unusable[:8])}, which the model does not take")
+    return SignatureError(f"row {at}: {error}")
+
+
+def _is_whole(value: Any) -> bool:
+    """Neither NULL nor NaN nor infinite, nor an array with such elements."""
+    if isinstance(value, list):
+        return all(map(_is_whole, value))
+    return value is not None and not (isinstance(value, float) and not isfinite(value))
+
+
+def _as_json(value: Any) -> str:
+    return "null" if value is None else _shown(value)
 
 
 def bind(signature: Signature, rows: Rows) -> pa.RecordBatch:

@@ -16,6 +16,8 @@ class Format(Protocol):
 
     NAME: str
     DEVICES: tuple[str, ...]
+    READS: frozenset[str]
+    """The fields of Given that say something of such a model; any other is refused when one is added."""
 
     def take(self, source: str, draft: Path, given: Given) -> str:
         """Copy a model's files into the folder `draft`; answers the name in it that `inspect` gets.
@@ -62,6 +64,17 @@ _SUFFIXES = {
     ".txt": "lightgbm",
     **dict.fromkeys((".pkl", ".pickle", ".joblib", ".dill", ".cloudpickle"), "pickle"),
 }
+_SAVED = (
+    "a file of torch.save runs code when it is opened, and has no program. Write the model as a .pt2 file: "
+    "torch.export.save(torch.export.export(model.eval(), ...), 'model.pt2')"
+)
+_ADVICE = {
+    ".pt": _SAVED,
+    ".pth": _SAVED,
+    ".ckpt": _SAVED,
+    ".py": "a model in Python is named as module:Class, such as linked:Linked for the class Linked in linked.py",
+}
+"""What to do with files that are no models, but near to one."""
 _EXTRAS = {"torch": "torch", "xgboost": "xgboost", "lightgbm": "lightgbm", "mlflow": "mlflow", "pandas": "pandas"}
 """Which extra of this project's installs which package."""
 
@@ -85,6 +98,8 @@ def format_of(source: str) -> Format:
         if CLASS.fullmatch(source):
             return _format("python")
         raise StoreError(f"{source} is not there: name a model's file, such as model.skops, or a class, module:Class")
+    if advice := _ADVICE.get(path.suffix.lower()):
+        raise StoreError(f"{path.name}: {advice}")
     if name := _SUFFIXES.get(path.suffix.lower()):
         return _format(name)
     raise StoreError(
@@ -104,9 +119,14 @@ def load(artifact: Artifact, device: str = "cpu") -> Model:
 def copy_file(source: str, draft: Path, given: Given) -> str:
     """`Format.take` of a format of one file: the copy is called `model` with the file's suffix."""
     del given
-    name = f"model{Path(source).suffix.lower()}"
+    name = copy_name(source)
     shutil.copyfile(source, draft / name)
     return name
+
+
+def copy_name(source: str) -> str:
+    """What the copy of a model's file is called in the store."""
+    return f"model{Path(source).suffix.lower()}"
 
 
 def _format(name: str) -> Format:
@@ -117,8 +137,12 @@ def _format(name: str) -> Format:
 
 
 def missing(error: ModuleNotFoundError, what: str) -> ModelError:
-    """What to say where a package that a model needs is not installed."""
-    package = (error.name or "?").partition(".")[0]
-    extra = _EXTRAS.get(package)
-    install = f"pip install 'scorebeat[{extra}]'" if extra else f"pip install {package}"
-    return ModelError(f"{what} needs the package {package}, which is not installed here: {install}")
+    """What to say where a module that a model needs is not there; a package may have another name than its module."""
+    module = (error.name or "?").partition(".")[0]
+    if extra := _EXTRAS.get(module):
+        return ModelError(
+            f"{what} needs the package {module}, which is not installed here: pip install 'scorebeat[{extra}]'"
+        )
+    return ModelError(
+        f"{what} needs the module {module}, which cannot be imported here: install the package that has it"
+    )

@@ -10,6 +10,7 @@ A folder store that was copied to a URL as it is, `<name>/<version>/`, is read a
 """
 
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +24,7 @@ from core.errors import ModelError, ScorebeatError, ServiceDown, StoreError
 from core.events import emit
 from core.settings import redact
 from models.artifact import MANIFEST, Artifact
+from models.artifact import digest as digest_of
 from models.cache import forget, local_copy
 
 
@@ -46,16 +48,20 @@ class RemoteStore:
         self._root = str(root).rstrip("/")
 
     def keep(self, fresh: Artifact, recorded: Mapping[int, str]) -> Artifact:
-        """Upload the draft as the version after the newest recorded one, unless that has the same files."""
+        """Upload the draft as the version after the newest recorded one, unless that has the same files.
+
+        A recorded version with these files that the store does not have as recorded gets them back instead.
+        """
         newest = max(recorded, default=0)
-        known = recorded.get(newest) == fresh.digest
-        version = newest if known else newest + 1
-        home = self._home(fresh.name, version, fresh.digest)
-        with self._talking(f"{fresh.name}/{version} was not added"):
-            if not (known and self._sizes(home) == _local_sizes(fresh.folder)):
-                self._upload(fresh.folder, home)
+        known = sorted((number for number in recorded if recorded[number] == fresh.digest), reverse=True)
+        broken = [number for number in known if not self._holds(fresh.name, number, fresh.digest)][:1]
+        same = newest in known
+        (version,) = broken or [newest if same else newest + 1]
+        if broken or not same:
+            with self._talking(f"{fresh.name}/{version} was not added"):
+                self._upload(fresh.folder, self._home(fresh.name, version, fresh.digest))
         folder = local_copy(self._cache, fresh.digest, partial(_copy, fresh.folder))
-        return replace(fresh, version=version, folder=folder, is_new=not known)
+        return replace(fresh, version=version, folder=folder, is_new=not (broken or same), put_back=bool(broken))
 
     def find(self, name: str, version: int, recorded: str) -> Path:
         """The folder of the verified local copy, fetched if need be.
@@ -68,8 +74,22 @@ class RemoteStore:
         except ModelError as error:
             raise ModelError(
                 f"model {name}/{version} cannot be had from {self.url}: {error}. It was not loaded; restore its "
-                "files, set SCOREBEAT_ARTIFACTS to the store that has them, or add the model again"
+                "files, set SCOREBEAT_ARTIFACTS to the store that has them, or add the same file again"
             ) from error
+
+    def verify(self, name: str, version: int, recorded: str) -> None:
+        """Read the version's files in the store. Raises ModelError as `find` does, ServiceDown."""
+        with tempfile.TemporaryDirectory(prefix="scorebeat-") as into:
+            try:
+                self._fetch(name, version, recorded, Path(into))
+                found = digest_of(Path(into))
+                if found != recorded:
+                    raise ModelError(f"expected digest {recorded[:12]}, found {found[:12]}")
+            except ModelError as error:
+                raise ModelError(
+                    f"model {name}/{version} is not in {self.url} as it was added: {error}. Restore its files, or add "
+                    "the same file again, which puts them back"
+                ) from error
 
     def remove(self, name: str, version: int, recorded: str) -> None:
         """Delete the version's files, and the local copy; safe to repeat."""
@@ -80,7 +100,16 @@ class RemoteStore:
                     break
         forget(self._cache, recorded)
 
+    def _holds(self, name: str, version: int, recorded: str) -> bool:
+        try:
+            self.verify(name, version, recorded)
+        except ModelError:
+            return False
+        return True
+
     def _upload(self, draft: Path, home: str) -> None:
+        for surplus in self._sizes(home).keys() - _local_sizes(draft).keys():
+            self._files.rm_file(f"{home}/{surplus}")
         names = sorted(_local_sizes(draft), key=lambda name: (name == MANIFEST, name))
         for name in names:
             target = f"{home}/{name}"

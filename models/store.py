@@ -4,12 +4,13 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import ModelError, ScorebeatError, StoreError
 from models import cache as copies
-from models import folder_store, registry, scoring
+from models import folder_store, refusals, registry, scoring
 from models.arrow_types import is_text
 from models.artifact import MANIFEST, Artifact, digest, manifest
 from models.contract import NOTHING, Given
@@ -37,7 +38,8 @@ def add(
 
     `source` is a file, an MLflow folder, or `module:Class`. Safe to call again: files that are the newest
     version already are answered with that version, `is_new=False`. `recorded` has every number that the
-    database knows with its digest (an empty one where it was dropped), and a new version is above them.
+    database knows with its digest (an empty one where it was dropped), and a new version is above them; one
+    of this digest whose files are gone gets them back, `is_new=False` and `put_back=True`.
     Nothing is ever overwritten, and a version is visible whole or not at all. Raises StoreError when the
     source cannot become a model.
     """
@@ -72,6 +74,19 @@ def open_artifact(
     return Artifact.read(find(name, version, digest_recorded), name, version, digest_recorded)
 
 
+def verify(store: Place, name: str, version: int, digest_recorded: str, *, cache: Path = copies.HOME) -> None:
+    """The store itself has the version's files as they were recorded, whatever local copies say.
+
+    Raises ModelError when a file is missing, altered or surplus; ServiceDown when a store does not answer.
+    """
+    _require_name(name)
+    remote = _remote(store, cache)
+    if remote:
+        remote.verify(name, version, digest_recorded)
+    else:
+        folder_store.find(Path(store), name, version, digest_recorded)
+
+
 def remove(store: Place, name: str, version: int, digest_recorded: str, *, cache: Path = copies.HOME) -> None:
     """Delete a version's files; safe to repeat. Raises StoreError or ServiceDown when that cannot be done."""
     _require_name(name)
@@ -100,17 +115,23 @@ def _require_name(name: str) -> None:
 
 def _fill(draft: Path, source: str, name: str, given: Given) -> Artifact:
     model_format = registry.format_of(source)
-    file = model_format.take(source, draft, given)
-    described = model_format.inspect(draft / file, given)
-    text = manifest(model_format.NAME, file, model_format.DEVICES, described)
-    (draft / MANIFEST).write_text(text, "utf-8")
-    artifact = Artifact.read(draft, name, 0, digest(draft))
-    _try(artifact)
-    return artifact
+    file = _take(model_format, source, draft, given)
+    with refusals.told(source, draft, file):
+        described = model_format.inspect(draft / file, given)
+        refusals.require_read(given, model_format.READS, model_format.NAME, source)
+        text = manifest(model_format.NAME, file, model_format.DEVICES, described)
+        (draft / MANIFEST).write_text(text, "utf-8")
+        artifact = Artifact.read(draft, name, 0, digest(draft))
+        return replace(artifact, notes=_try(artifact))
 
 
-def _try(artifact: Artifact) -> None:
-    """Score invented rows: does the model run, and do its outputs obey the contract?"""
+def _take(model_format: registry.Format, source: str, draft: Path, given: Given) -> str:
+    with refusals.told(source, draft, registry.copy_name(source)):
+        return model_format.take(source, draft, given)
+
+
+def _try(artifact: Artifact) -> tuple[str, ...]:
+    """Score invented rows: does the model run, and do its outputs obey the contract? Answers what is to be told."""
     model = registry.load(artifact)
     rows = sample(artifact.signature, _SAMPLE_ROWS)
     try:
@@ -118,9 +139,14 @@ def _try(artifact: Artifact) -> None:
     except ScorebeatError:
         raise
     except Exception as error:
+        wanted = ", ".join(map(str, artifact.signature.inputs[:8]))
         if any(is_text(i.type) for i in artifact.signature.inputs):
-            return  # it may refuse words that it never saw in training
+            note = (
+                f"the trial on {_SAMPLE_ROWS} invented rows of {wanted} raised {refusals.said(error)}. The model may "
+                "refuse words that it never saw in training: score a few rows of yours with `scorebeat predict`"
+            )
+            return (note,)
         raise ModelError(
-            f"it raised {type(error).__name__} on {_SAMPLE_ROWS} invented rows of "
-            f"{', '.join(map(str, artifact.signature.inputs[:8]))}: {error}"
+            f"it raised {type(error).__name__} on {_SAMPLE_ROWS} invented rows of {wanted}: {error}"
         ) from error
+    return ()

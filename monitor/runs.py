@@ -50,7 +50,8 @@ class Shown:
     @property
     def has_failed_work(self) -> bool:
         """There is something that a requeue may put back."""
-        wanting = self.line.batches_dead or self.line.rows_failed or self.line.state is RunState.FAILED
+        ended_badly = self.line.state in (RunState.FAILED, RunState.PARTIAL)  # batches may have been stopped
+        wanting = self.line.batches_dead or self.line.rows_failed or ended_badly
         return bool(wanting) and self.line.state is not RunState.CANCELLED
 
 

@@ -1,10 +1,12 @@
 """The control tick: one round of everything that keeps the ledger moving."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from core.celery_app import CONTROL_EVERY, NOTIFY
 from db import workers
 from producer import notify
+from producer.apart import apart
 from producer.context import Producer
 from producer.dispatch import dispatch_all
 from producer.messages import send
@@ -24,11 +26,35 @@ class Round:
 
 
 def run_once(p: Producer) -> Round:
-    """Rescue, settle, dispatch, make up for missed ticks and note ends once; safe at any time, also twice at once."""
-    with p.engine.begin() as connection:
-        workers.forget(connection)
-    done = Round(rescued=rescue(p), settled=settle_all(p), dispatched=dispatch_all(p), made_up=make_up(p))
-    if notify.note_ends(p):
-        # posted elsewhere: a slow receiver must not hold up dispatch. Void when the next round sends another
-        send(p.app, NOTIFY, [], expires=2 * CONTROL_EVERY.total_seconds())
+    """Rescue, settle, dispatch, make up for missed ticks and note ends once; safe at any time, also twice at once.
+
+    A part that fails is one event, and stops no other part; the next round tries it again.
+    """
+    _do("forget", _forget, p)
+    done = Round(
+        rescued=_do("rescue", rescue, p),
+        settled=_do("settle", settle_all, p),
+        dispatched=_do("dispatch", dispatch_all, p),
+        made_up=_do("make_up", make_up, p),
+    )
+    _do("notify", _notify, p)
     return done
+
+
+def _do(name: str, part: Callable[[Producer], int], p: Producer) -> int:
+    """What the part did; 0 when it failed."""
+    with apart(name):
+        return part(p)
+    return 0
+
+
+def _forget(p: Producer) -> int:
+    with p.engine.begin() as connection:
+        return workers.forget(connection)
+
+
+def _notify(p: Producer) -> int:
+    if not notify.note_ends(p):
+        return 0
+    # posted elsewhere: a slow receiver must not hold up dispatch. Void when the next round sends another
+    return send(p.app, NOTIFY, [], expires=2 * CONTROL_EVERY.total_seconds())

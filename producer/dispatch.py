@@ -3,6 +3,7 @@
 from core.errors import ServiceDown
 from core.events import emit
 from db import messages as marks
+from producer.apart import apart
 from producer.context import Producer
 from producer.messages import send_batches, waiting
 
@@ -19,13 +20,17 @@ def dispatch(p: Producer, queue: str) -> int:
 
 
 def dispatch_all(p: Producer) -> int:
-    """Dispatch every queue, and again what was lost: sent long ago, still pending, and its queue is empty."""
+    """Dispatch every queue, and again what was lost: sent long ago, still pending, and its queue is empty.
+
+    A queue that fails, because somebody holds its lock, say, stops no other.
+    """
     with p.engine.begin() as connection:
         queues = marks.waiting_queues(connection)
     sent = 0
     for queue in queues:
-        _take_back_lost(p, queue)
-        sent += dispatch(p, queue)
+        with apart("dispatch", queue):
+            _take_back_lost(p, queue)
+            sent += dispatch(p, queue)
     return sent
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from core.errors import ScorebeatError, UsageError
 from core.events import emit
-from db import jobs, planning, prediction_sets, runs, versions
+from db import jobs, planning, prediction_sets, runs, set_drops, versions
 from db.engine import reachable
 from db.versions import Version
 from models import store
@@ -47,7 +47,7 @@ def drop(p: Producer, name: str, version: int, by: str) -> Dropped:
         _require_unused(connection, found)
         sets = prediction_sets.of_version(connection, name, version)
         gone = Dropped(found, [s.table for s in sets], prediction_sets.count(connection, sets))
-        prediction_sets.drop_all(connection, sets)
+        set_drops.drop_all(connection, sets)
         versions.drop(connection, found, by, tables=gone.tables, predictions=gone.predictions)
     emit("model.dropped", model=str(found), predictions=gone.predictions, by=by)
     return Dropped(found, gone.tables, gone.predictions, _remove_files(p, found))

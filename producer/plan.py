@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from core.errors import ScorebeatError
 from core.events import emit
-from db import batches, failures, pending, plan_lease, planning, prediction_sets, runs, source, versions
+from db import batches, failures, pending, plan_lease, planning, prediction_sets, runs, settling, source, versions
 from db.batches import NewBatch
 from db.pending import PendingRows
 from db.planning import KeyCursor
@@ -152,6 +152,5 @@ def _fail(p: Producer, run_id: int, attempt: int, reason: str) -> None:
     with p.engine.begin() as connection:
         if not plan_lease.extend(connection, run_id, attempt, p.settings.claim_ttl):
             return
-        runs.fail(connection, run_id, reason)
-        batches.cancel(connection, run_id)
+        settling.fail(connection, run_id, reason)
     emit("run.failed", run=run_id, reason=reason)

@@ -83,8 +83,7 @@ def _pending(reader: Connection, fitted: Fit) -> tuple[PendingRows, bool]:
     """The pending rows, and whether any may be scored already."""
     version = fitted.version
     target = prediction_sets.find(reader, fitted.job.name, version.name, version.version)
-    every_run = fitted.job.rescore == "every-run"
-    if target is None or (every_run and target.complete_at is not None):  # the run begins an empty set
+    if target is None or fitted.job.rescore == "every-run":  # the run begins an empty set
         return PendingRows(fitted.source, "", 0), False
     quarantined = pending.has_quarantine(reader, target.id)
     rows = PendingRows(fitted.source, target.table, target.id, has_quarantine=quarantined)

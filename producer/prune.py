@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from core.errors import QueryError
 from core.events import emit
 from core.jobs import Job
-from db import actions, jobs, orphans, planning, prediction_sets, prune, source
+from db import actions, jobs, orphans, planning, prune, set_drops, source
 from db.engine import reachable
 from db.prediction_sets import PredictionSet
 from producer.context import Producer
@@ -92,13 +92,13 @@ def _generations(p: Producer, cutoff: datetime, done: Pruned) -> None:
     for generation in old:
         try:
             with p.engine.begin() as connection:
-                dropped = prediction_sets.drop(connection, generation)
+                dropped = set_drops.drop(connection, generation)
         except DBAPIError as error:
             done.notes.append(f"{generation.table} was left alone: {' '.join(str(error.orig).split())}")
             continue
         done.counts[GENERATIONS] += dropped
         if not dropped:
-            done.notes.append(f"{generation.table} was left alone: somebody reads it now")
+            done.notes.append(f"{generation.table} was left alone: it is being read, or another object depends on it")
 
 
 def _of_job(p: Producer, job: Job, rule: _Rule, done: Pruned) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from core.errors import ScorebeatError, UnknownName, UsageError, near
+from core.errors import ModelError, ScorebeatError, UnknownName, UsageError, near
 from core.events import emit
 from core.jobs import Job
 from db import jobs, planning, versions
@@ -84,12 +84,15 @@ class PublishRefused(UsageError):
 def publish(p: Producer, name: str, version: int, by: str, min_coverage: float = MIN_COVERAGE) -> list[str]:
     """Switch every job that follows the model to this version, views and next runs, in one transaction.
 
-    Answers the jobs. Raises PublishRefused when the version lacks outputs that today's has, gives every row
-    the same, or scored less than the share `min_coverage` of today's rows; UnknownName, SignatureError, or
-    ViewInUse and ViewBusy. Then nothing was switched.
+    Answers the jobs. Raises PublishRefused when its files are gone or altered, when it lacks outputs that today's
+    has or gives them another type, gives every row the same, or scored less than the share `min_coverage` of
+    today's rows; UnknownName, SignatureError, ServiceDown, or ViewInUse and ViewBusy. Then nothing was switched.
     """
     with reachable(p.url), planning.reading(p.engine) as reader:
         _require_model(reader, name)
+        candidate = versions.get(reader, name, version)
+    _require_files(p, candidate)
+    with reachable(p.url), planning.reading(p.engine) as reader:
         against = objections(reader, name, version, min_coverage)
     if against:
         raise PublishRefused(
@@ -106,13 +109,34 @@ def publish_anyway(p: Producer, name: str, version: int, by: str) -> list[str]:
 
 
 def rollback(p: Producer, name: str, by: str) -> tuple[Version, list[str]]:
-    """Publish the version that was published before today's; answers it and the jobs that it switched."""
+    """Publish the version that was published before today's; answers it and the jobs that it switched.
+
+    Each further call goes one publication further back. Raises PublishRefused when its files are gone or altered;
+    UnknownName when there is none; ServiceDown, or ViewInUse and ViewBusy. Then nothing was switched.
+    """
+    with reachable(p.url), planning.reading(p.engine) as reader:
+        _require_model(reader, name)
+        before = versions.previous(reader, name)
+    _require_files(p, before)
     with reachable(p.url), p.engine.begin() as connection:
-        _require_model(connection, name)
-        before = versions.previous(connection, name)
+        versions.lock(connection, name, before.version)
+        if versions.previous(connection, name).version != before.version:
+            raise PublishRefused(f"model {name} was switched by somebody else meanwhile; nothing was switched here")
         switched = _publish(p, connection, name, before.version, by, rollback=True)
     emit("model.published", model=str(before), by=by, rollback=True)
     return before, switched
+
+
+def _require_files(p: Producer, version: Version) -> None:
+    """Raises PublishRefused when no worker could load the version, ServiceDown when the store does not answer."""
+    place, cache = p.settings.artifacts, p.settings.cache
+    try:
+        store.verify(place, version.name, version.version, version.digest, cache=cache)
+    except ModelError as error:
+        raise PublishRefused(
+            f"{version} was not published, for no worker could load it: {error}. Nothing was switched. `scorebeat "
+            f"publish {version} --force` shows its predictions nevertheless; nothing more is scored without the files."
+        ) from error
 
 
 def _switch(p: Producer, name: str, version: int, by: str, **noted: Any) -> list[str]:

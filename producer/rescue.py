@@ -2,13 +2,26 @@
 
 from core.events import emit
 from db import batches, counters, plan_lease
+from producer.apart import apart
 from producer.context import Producer
 from producer.enqueue import send_plan
 from producer.settle import settle
 
 
 def rescue(p: Producer) -> int:
-    """Free expired claims and plans; answers how many. The batches are pending, or dead without budget."""
+    """Free expired claims and plans; answers how many. The batches are pending, or dead without budget.
+
+    A run or plan that fails stops no other.
+    """
+    freed = 0
+    with apart("rescue of claims"):
+        freed += _rescue_claims(p)
+    with apart("rescue of plans"):
+        freed += _rescue_plans(p)
+    return freed
+
+
+def _rescue_claims(p: Producer) -> int:
     with p.engine.begin() as connection:
         freed = batches.rescue(connection)
         if freed:
@@ -16,8 +29,9 @@ def rescue(p: Producer) -> int:
     for batch_id, run_id, state in freed:
         emit("batch.rescued", batch=batch_id, run=run_id, state=state)
         if state == "dead":
-            settle(p, run_id)
-    return len(freed) + _rescue_plans(p)
+            with apart("settle", run_id):
+                settle(p, run_id)
+    return len(freed)
 
 
 def _rescue_plans(p: Producer) -> int:
@@ -27,10 +41,12 @@ def _rescue_plans(p: Producer) -> int:
         again = plan_lease.unplanned(connection, p.settings.claim_ttl)
     for run_id in closed:
         emit("plan.cut_short", run=run_id)
-        settle(p, run_id)
+        with apart("settle", run_id):
+            settle(p, run_id)
     for run_id in failed:
         emit("run.failed", run=run_id, reason="planning died too often")
     for run_id in again:
+        with apart("send plan", run_id):
+            send_plan(p, run_id)
         emit("plan.sent_again", run=run_id)
-        send_plan(p, run_id)
     return len(closed) + len(failed) + len(again)

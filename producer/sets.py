@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from core.errors import SignatureError
 from core.jobs import Job
-from db import prediction_sets, source, versions, views, whole_runs
+from db import prediction_sets, set_drops, source, versions, views, whole_runs
 from db.prediction_sets import PredictionSet
 from db.source import Source
 from db.versions import Version
@@ -49,13 +49,23 @@ def ensure(connection: Connection, fitted: Fit) -> PredictionSet:
     made = prediction_sets.ensure(
         connection, fitted.source, fitted.job, fitted.version.version, fitted.signature.outputs
     )
-    if versions.of_job(connection, fitted.job).version == fitted.version.version:
-        show(connection, fitted.job, fitted.version.version)
+    if not views.is_shown(connection, fitted.job.name, made):
+        _show_if_published(connection, fitted)
     return made
 
 
+def _show_if_published(connection: Connection, fitted: Fit) -> None:
+    """Asked behind the publishers' lock: else the view could go back to what was published a moment before."""
+    versions.await_published(connection, fitted.version.name)
+    if versions.of_job(connection, fitted.job).version == fitted.version.version:
+        show(connection, fitted.job, fitted.version.version)
+
+
 def for_run(connection: Connection, fitted: Fit) -> PredictionSet:
-    """The set that a new run scores into: the version's own, or a generation of the run's own."""
+    """The set that a new run scores into: the version's own, or a generation of the run's own.
+
+    Never a generation that another run began: its rows would be of different days.
+    """
     found = ensure(connection, fitted)
     if fitted.job.on_failure == "retry-run":
         whole_runs.hide_what_comes(connection, found)
@@ -63,12 +73,11 @@ def for_run(connection: Connection, fitted: Fit) -> PredictionSet:
         whole_runs.show_as_it_comes(connection, found)
     if fitted.job.rescore == "never":
         return found
-    newest = prediction_sets.find(connection, fitted.job.name, fitted.version.name, fitted.version.version)
-    if newest is not None and newest.complete_at is None:
-        return newest  # of a run that did not end well; its rows are not scored again
-    return prediction_sets.new_generation(
+    made = prediction_sets.new_generation(
         connection, fitted.source, fitted.job, fitted.version.version, fitted.signature.outputs
     )
+    set_drops.drop_unfinished(connection, made, fitted.job.keep)
+    return made
 
 
 def show(connection: Connection, job: Job, version: int) -> None:

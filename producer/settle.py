@@ -1,27 +1,50 @@
 """Settling: closing a run whose batches are all final, and showing what it made."""
 
+from sqlalchemy.exc import DBAPIError
+
+from core.errors import ScorebeatError
 from core.events import emit
 from core.states import RunState
-from db import run_ends, settling
+from db import failures, run_ends, runs, settling
 from db.views import ViewBusy
+from producer.apart import apart
 from producer.context import Producer
 
 
 def settle(p: Producer, run_id: int) -> RunState | None:
-    """Close the run if it is done; None when it is not, was closed before, or readers hold its job's view."""
+    """Close the run if it is done; None when it is not, was closed before, or cannot be shown just now.
+
+    A run that can never be closed as it should, say because its table is gone, is failed with the reason.
+    """
     try:
         with p.engine.begin() as connection:
             state = settling.settle(connection, run_id)
-    except ViewBusy as error:
-        emit("run.waits", run=run_id, reason=str(error))  # the next control tick tries again
-        return None
+    except (DBAPIError, ScorebeatError) as error:
+        return _not_closed(p, run_id, error)
     if state is not None:
         emit("run.finished", run=run_id, state=state.value)
     return state
 
 
 def settle_all(p: Producer) -> int:
-    """Close every run that is done: two last commits cannot see each other."""
+    """Close every run that is done: two last commits cannot see each other. One that fails stops no other."""
     with p.engine.begin() as connection:
         done = run_ends.settling(connection)
-    return sum(settle(p, run_id) is not None for run_id in done)
+    closed = 0
+    for run_id in done:
+        with apart("settle", run_id):
+            closed += settle(p, run_id) is not None
+    return closed
+
+
+def _not_closed(p: Producer, run_id: int, error: DBAPIError | ScorebeatError) -> RunState | None:
+    why = " ".join(str(error.orig if isinstance(error, DBAPIError) else error).split())
+    if isinstance(error, ViewBusy) or failures.is_transient(error):
+        emit("run.waits", run=run_id, reason=why)  # the next control tick tries again
+        return None
+    reason = f"the run could not be closed: {why}. What it committed stays; nothing new is shown."
+    with p.engine.begin() as connection:
+        moved = runs.fail(connection, run_id, reason)
+    if moved:
+        emit("run.failed", run=run_id, reason=reason)
+    return RunState.FAILED if moved else None

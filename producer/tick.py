@@ -9,6 +9,7 @@ from core.events import emit
 from core.jobs import Job
 from core.schedule import Schedule
 from db import actions, jobs
+from producer.apart import apart
 from producer.context import Producer
 from producer.enqueue import Request, open_run, send_plan
 
@@ -40,11 +41,18 @@ def tick(p: Producer, name: str) -> int | None:
 
 
 def make_up(p: Producer) -> int:
-    """Answer ticks that nobody asked for in time: a message was lost, or beat or its clock is wrong."""
+    """Answer ticks that nobody asked for in time: a message was lost, or beat or its clock is wrong.
+
+    A job that fails stops no other.
+    """
     with p.engine.begin() as connection:
         late = jobs.now(connection) - PATIENCE
         overdue = [r.job.name for r in jobs.listing(connection) if is_due(r.job, r.last_due_at, late)]
-    return sum(tick(p, name) is not None for name in overdue)
+    made = 0
+    for name in overdue:
+        with apart("make_up", name):
+            made += tick(p, name) is not None
+    return made
 
 
 def is_due(job: Job, last_due_at: datetime, now: datetime) -> datetime | None:

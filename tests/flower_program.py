@@ -4,6 +4,7 @@ import json
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -66,7 +67,7 @@ def poisoned_job(
 ) -> Job:
     """A table `name (id, x)`, x = id + 0.5, and a job of its own model, which does each kind of harm for these ids."""
     registry.register(poison.SUFFIX, poison.__name__)
-    path = s.settings.artifacts.parent / f"{name}{poison.SUFFIX}"
+    path = Path(s.settings.artifacts).parent / f"{name}{poison.SUFFIX}"
     harm = {kind: [i + 0.5 for i in ids] for kind, ids in kinds.items()}
     path.write_text(json.dumps(harm | {"seconds_a_row": seconds_a_row}))
     publish.add(s.p, path, name, "test")

@@ -33,10 +33,11 @@ def a_job(**given: Unpack[Settled]) -> Job:
 
 
 def add_run(connection: Connection, state: str = "running", job: str = "flowers_job") -> int:
-    """A run without a plan, straight into the tables."""
+    """A run whose plan is whole, unless it is planning, straight into the tables."""
     values = {"job": job, "spec": a_job(name=job).model_dump_json(), "state": state}
     for statement in (_JOB, _VERSION, _SET):
         connection.execute(text(statement), values)
+    connection.exec_driver_sql(f'CREATE TABLE IF NOT EXISTS predictions."{job}__t" ()')
     return int(connection.execute(text(_RUN), values).scalar_one())
 
 
@@ -46,7 +47,7 @@ def add_batch(connection: Connection, run_id: int, state: str = "pending", **col
     usual |= {"first_key": '["1"]', "last_key": '["10"]'}
     in_state: dict[str, dict[str, Any]] = {
         "pending": {},
-        "claimed": {"claim_expires_at": "infinity", "claimed_by": "w1", "attempt": 1},
+        "claimed": {"claim_expires_at": "infinity", "claimed_by": "w1", "claimed_pid": 41, "attempt": 1},
         "committed": {"finished_at": "now"},
         "dead": {"finished_at": "now", "error": "Broken: oh", "attempts_left": 0},
         "cancelled": {"finished_at": "now"},
@@ -70,10 +71,10 @@ _SET = (
 )
 _RUN = (
     "INSERT INTO scorebeat.runs (job, model, model_version, prediction_set_id, state, spec, created_by,"
-    " plan_expires_at, finished_at, reason)"
+    " plan_expires_at, finished_at, reason, plan_is_whole)"
     " SELECT :job, 'flowers', 1, s.id, CAST(:state AS text), CAST(:spec AS jsonb), 'test',"
     " CASE WHEN :state = 'planning' THEN now() + interval '1 hour' END,"
     " CASE WHEN :state NOT IN ('planning', 'running') THEN now() END,"
-    " CASE WHEN :state = 'failed' THEN 'because' END"
+    " CASE WHEN :state = 'failed' THEN 'because' END, :state <> 'planning'"
     " FROM scorebeat.prediction_sets s WHERE s.job = :job RETURNING id"
 )

@@ -26,6 +26,7 @@ from models.registry import copy_file
 
 NAME = "poison"
 DEVICES = ("cpu", "cuda")
+READS = frozenset({"inputs", "outputs", "classes"})
 take = copy_file
 SUFFIX = ".poison"
 SIGNATURE = Signature((Input("x", pa.float64()),), pa.schema([("value", pa.float64())]))

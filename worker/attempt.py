@@ -6,19 +6,18 @@ import pyarrow as pa
 
 from core.errors import ClaimLost, DeviceMemoryError
 from core.events import emit
-from db import batches, careful, columns, quarantine, runs
+from db import careful, columns, quarantine, threshold
 from db.batches import Claim
 from db.columns import Part, Timing
 from db.pending import PendingRows
 from db.quarantine import BadRow
+from db.sql import KeyColumn
 from models import outputs
 from models.micro_batches import MicroBatches
 from worker.narrow import ALIKE_FROM, Scored, places
 from worker.runtime import Job, Runtime
 
 ERROR_CHARACTERS = 2_000
-LEAST_THRESHOLD = 100
-"""Rows that may always fail, however small the run."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,10 @@ class Attempt:
     def budget(self) -> int:
         """Attempts that progress gives back; a job that leaves failed batches alone has one in all."""
         return 0 if self.job.run.job.on_failure == "leave" else self.w.settings.max_attempts
+
+    @property
+    def key_columns(self) -> tuple[KeyColumn, ...]:
+        return self.job.source.keys
 
     @property
     def alike_from(self) -> int:
@@ -67,7 +70,7 @@ class Attempt:
     ) -> None:
         """Store a part of the batch; with `timing` it is the last."""
         table = columns.to_ingest(self.w.data, self.job.target, keys, scored, self.held.batch_id)
-        columns.commit(self.w.data, self.held, self.job.target, Part(table, bad, self.budget), timing)
+        columns.commit(self.w.data, self.held, self.job.target, Part(table, bad, self.key_columns, self.budget), timing)
         if bad:
             self._say(bad)
             self._stop_if_too_many()
@@ -81,9 +84,17 @@ class Attempt:
     def put_probe_aside(self) -> None:
         """The last attempt died with one row alone: that row is the one."""
         with self.w.engine.begin() as connection:
-            key = careful.quarantine_probe(connection, self.held, self.job.target.id, self.budget)
+            key = careful.quarantine_probe(connection, self.held, self.job.target, self.key_columns, self.budget)
         if key is not None:
-            emit("row.quarantined", run=self.held.run_id, batch=self.held.batch_id, key=list(key), error="ProcessDied")
+            emit(
+                "row.quarantined",
+                run=self.held.run_id,
+                batch=self.held.batch_id,
+                attempt=self.held.attempt,
+                worker=self.w.name,
+                key=list(key),
+                error="ProcessDied",
+            )
             self._stop_if_too_many()
 
     def calm_down(self) -> None:
@@ -96,6 +107,8 @@ class Attempt:
             "rows.quarantined",
             run=self.held.run_id,
             batch=self.held.batch_id,
+            attempt=self.held.attempt,
+            worker=self.w.name,
             rows=len(bad),
             key=list(first.key),
             error=f"{first.error_type}: {first.error}",
@@ -103,21 +116,10 @@ class Attempt:
 
     def _stop_if_too_many(self) -> None:
         """Past the threshold something other than rows is wrong: the run fails and says so."""
-        share = self.job.run.job.error_threshold
-        if share < 0 or self.job.run.job.on_failure == "retry-run":
-            return  # a run that is shown whole fails with its first bad row, when it is settled
         with self.w.engine.begin() as connection:
-            failed, planned = quarantine.count_of_run(connection, self.held.run_id)
-            allowed = max(LEAST_THRESHOLD, int(share * planned))
-            if failed <= allowed:
-                return
-            reason = (
-                f"{failed} of {planned} rows could not be scored, more than error_threshold allows ({allowed}); "
-                f"`scorebeat failures {self.held.run_id}` shows why, `scorebeat requeue {self.held.run_id}` tries again"
-            )
-            if runs.fail(connection, self.held.run_id, reason):
-                batches.cancel(connection, self.held.run_id)
-        emit("run.failed", run=self.held.run_id, reason=reason)
+            reason = threshold.stop(connection, self.job.run)
+        if reason is not None:
+            emit("run.failed", run=self.held.run_id, reason=reason)
 
 
 def bad_row(keys: pa.RecordBatch, index: int, error: Exception) -> BadRow:

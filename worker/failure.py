@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from core.errors import ModelError, RepeatedKey, ScorebeatError, ServiceDown, UsageError
 from core.events import emit
 from core.settings import Settings
-from db import batches, failures, quarantine, runs
+from db import batches, failures, quarantine, settling
 from db.batches import Claim
 from worker.runtime import Runtime
 
@@ -31,7 +31,15 @@ def record_failure(w: Runtime, held: Claim, error: Exception) -> None:
     except DBAPIError as away:
         emit("failure.not_recorded", batch=held.batch_id, attempt=held.attempt, reason=" ".join(str(away.orig).split()))
         return
-    emit("batch.failed", run=held.run_id, batch=held.batch_id, attempt=held.attempt, state=state, error=describe(error))
+    emit(
+        "batch.failed",
+        run=held.run_id,
+        batch=held.batch_id,
+        attempt=held.attempt,
+        worker=w.name,
+        state=state,
+        error=describe(error),
+    )
 
 
 @contextmanager
@@ -67,8 +75,7 @@ def describe(error: BaseException) -> str:
 def _record(w: Runtime, held: Claim, error: Exception) -> str | None:
     with w.engine.begin() as connection:
         if isinstance(error, RepeatedKey):
-            runs.fail(connection, held.run_id, str(error))
-            batches.cancel(connection, held.run_id)
+            settling.fail(connection, held.run_id, str(error))
             return "cancelled"
         if _is_final(error):
             return batches.kill(connection, held, describe(error))

@@ -12,10 +12,23 @@ from db.quarantine import BadRow
 from db.sql import Key
 from worker.attempt import ERROR_CHARACTERS, Attempt
 from worker.narrow import drawn, places
+from worker.nulls import without_nulls
 
 
 def fetch(a: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, tuple[BadRow, ...]]:
-    """The next pending rows of the batch, at most `limit`; and rows that the query fails for."""
+    """The next pending rows of the batch, at most `limit`; and those that the model is not to see.
+
+    The query fails for them, or the job wants rows without a value put aside.
+    """
+    fetched, bad = _fetch(a, limit, anti_join=anti_join)
+    if a.job.run.job.null_inputs == "model":
+        return fetched, bad
+    whole, lacking = without_nulls(fetched)
+    return whole, (*bad, *lacking)
+
+
+def _fetch(a: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, tuple[BadRow, ...]]:
+    """Rows that can be read, and rows that the query fails for."""
     try:
         return _read(a, limit, a.held.keys, anti_join=anti_join), ()
     except (*columns.DRIVER_ERRORS, InputError) as error:

@@ -112,7 +112,7 @@ class Runtime:
             with self.engine.begin() as connection:
                 device_limits.learn(connection, version.name, version.version, placed.model, rows)
         except DBAPIError as error:
-            emit("device_limit.not_recorded", model=str(version), reason=" ".join(str(error.orig).split()))
+            emit("device.limit_not_recorded", model=str(version), reason=" ".join(str(error.orig).split()))
 
     def has_quarantine(self, set_id: int) -> bool:
         with self.engine.connect() as connection:

@@ -1,5 +1,6 @@
 """The work: claim, fetch, predict, commit."""
 
+import os
 import time
 from dataclasses import dataclass
 from enum import StrEnum
@@ -37,14 +38,14 @@ class Outcome(StrEnum):
 def score_batch(batch_id: BatchId, w: Runtime) -> Outcome:
     """Score one batch; safe to call again with the same id. Raises what went wrong, after recording it."""
     with w.engine.begin() as connection:
-        held = batches.claim(connection, batch_id, w.name, w.settings.claim_ttl, str(device.current()))
+        held = batches.claim(connection, batch_id, w.name, w.settings.claim_ttl, str(device.current()), os.getpid())
     if held is None:
         return Outcome.SKIPPED
     try:
         w.drop_stale_data()
         rows = _score(held, w)
     except ClaimLost as error:
-        emit("claim.lost", batch=batch_id, attempt=held.attempt, worker=w.name, reason=str(error))
+        emit("claim.lost", run=held.run_id, batch=batch_id, attempt=held.attempt, worker=w.name, reason=str(error))
         return Outcome.LOST
     except Exception as error:
         record_failure(w, held, error)
@@ -67,7 +68,7 @@ def _score(held: Claim, w: Runtime) -> int:
     job = w.job(held.run_id)
     a = Attempt(held, job, w.model(job.version), w)
     care = Care(held.care)
-    if held.has_probe:
+    if held.probe_is_deadly:
         a.put_probe_aside()
         care = Care.CHUNKS
     # nothing was there when the run was planned, so nothing can be there on a first attempt

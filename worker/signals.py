@@ -18,6 +18,7 @@ from db import batches
 from db.engine import make_engine
 from worker import device
 from worker.pin import bind_processes, is_bound, pin_to_core
+from worker.request import lost_process
 
 
 def _log(**_: Any) -> None:
@@ -58,7 +59,7 @@ def _process_died(sender: Any, exception: BaseException, args: Any, **_: Any) ->
     engine = make_engine(joined(load_settings()).database(), f"scorebeat {worker_name()}", pool_size=1)
     try:
         with engine.begin() as connection:
-            state = batches.fail_lost(connection, args[0], worker_name(), _cause(exception))
+            state = batches.fail_lost(connection, args[0], worker_name(), lost_process(), _cause(exception))
         emit("process.died", batch=args[0], worker=worker_name(), state=state)
     except DBAPIError as error:
         emit("failure.not_recorded", batch=args[0], reason=" ".join(str(error.orig).split()))

@@ -18,7 +18,7 @@ def runtime() -> Runtime:
     return Runtime(joined(load_settings()))
 
 
-@shared_task(name=SCORE)
+@shared_task(name=SCORE, Request="worker.request:ScoreRequest")
 def score(batch_id: int) -> str:
     """A batch waits to be scored; the message says which, the ledger everything else."""
     with readable_errors():

@@ -17,6 +17,7 @@ from models.registry import copy_file
 
 NAME = "lightgbm"
 DEVICES = ("cpu",)
+READS = frozenset({"inputs", "outputs", "classes"})
 take = copy_file
 _FIRST, _LAST = b"tree", b"\nend of trees"
 _UNNAMED = re.compile(r"Column_\d+")

@@ -23,6 +23,7 @@ from models.samples import sample
 
 NAME = "mlflow"
 DEVICES = ("cpu",)
+READS = frozenset({"inputs", "outputs", "code"})
 _FOLDER = "model"
 _PARTS = "parts"
 """The option that keeps the names under which the model answers its outputs."""

@@ -21,6 +21,7 @@ from models.samples import sample
 
 NAME = "onnx"
 DEVICES = ("cpu",)
+READS = frozenset({"inputs", "outputs"})
 take = copy_file
 CLASSES = "classes"
 """Key of the file's metadata that names the probabilities' columns, as a JSON list."""
@@ -101,8 +102,11 @@ def _session(path: Path) -> Any:
     try:
         return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions have no common class of their own
-        reason = " ".join(str(error).split())
-        raise ModelError(f"{path.name} cannot be loaded by ONNX Runtime {ort.__version__}: {reason}") from error
+        reason = " ".join(str(error).split()).removesuffix(".")
+        raise ModelError(
+            f"{path.name} cannot be loaded by ONNX Runtime {ort.__version__}: {reason}. Export it with an older opset, "
+            "or install a newer onnxruntime here and on every worker; operators of your own are not supported"
+        ) from error
 
 
 def _inputs(session: Any, given: Sequence[str], file: str) -> tuple[Input, ...]:

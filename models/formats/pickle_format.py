@@ -15,6 +15,7 @@ from models.registry import copy_file
 
 NAME = "pickle"
 DEVICES = ("cpu",)
+READS = frozenset({"inputs", "outputs", "code"})
 
 
 def take(source: str, draft: Path, given: Given) -> str:

@@ -37,10 +37,10 @@ class PrivateCode:
 
     def __init__(self, folder: Path, top: str) -> None:
         """`top` is the name of the only module or package in `folder`."""
-        self.folder = folder
+        self.folder = folder.resolve()  # as the file names in tracebacks are
         self.root = f"{PREFIX}{next(_numbers)}"
         package = ModuleType(self.root)
-        package.__path__ = [str(folder)]
+        package.__path__ = [str(self.folder)]
         self._finder = _Finder(self.root, _importer(self.root, top))
         sys.modules[self.root] = package
         sys.meta_path.insert(0, self._finder)

@@ -14,6 +14,7 @@ float32[784] and so on (models.arrow_types). `device` is `cpu` or `cuda`. `predi
 one value a row, in the rows' order. models.inner.open_model opens a model file among `files`.
 """
 
+import inspect as inspect_module
 import sys
 import weakref
 from collections.abc import Callable, Mapping
@@ -35,6 +36,7 @@ from models.registry import missing
 
 NAME = "python"
 DEVICES = ("cpu", "cuda")
+READS = frozenset({"files"})
 
 
 def take(source: str, draft: Path, given: Given) -> str:
@@ -137,7 +139,9 @@ def _made(folder: Path, name: str, device: str) -> tuple[PrivateCode, Any]:
     module, _, class_name = name.partition(":")
     code = PrivateCode(folder / CODE, module.partition(".")[0])
     try:
-        return code, _class(code, module, class_name)(folder / FILES, device)
+        wanted = _class(code, module, class_name)
+        _require_init(wanted, name)
+        return code, wanted(folder / FILES, device)
     except ModuleNotFoundError as error:
         code.forget()
         raise _absent(code, error, name) from error
@@ -156,6 +160,15 @@ def _class(code: PrivateCode, module: str, class_name: str) -> Callable[..., Any
         known = [n for n, v in found.items() if isinstance(v, type) and v.__module__.startswith(code.root)]
         raise StoreError(f"{module} has no class {class_name}.{near(class_name, known)}")
     return value
+
+
+def _require_init(wanted: Callable[..., Any], name: str) -> None:
+    try:
+        inspect_module.signature(wanted).bind(Path(), "cpu")
+    except TypeError as error:
+        raise StoreError(f"{name} is made with two arguments, __init__(self, files, device): {error}") from None
+    except ValueError:  # a class in C does not say what it takes
+        return
 
 
 def _absent(code: PrivateCode, error: ModuleNotFoundError, name: str) -> ModelError:

@@ -4,20 +4,30 @@ from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
-import skops.io
-
-from core.errors import ModelError
+from core.errors import ModelError, StoreError
 from models.artifact import Artifact
 from models.contract import Described, Given, Model
+from models.formats.light_skops import skops_io
 from models.formats.sklearn_models import describe, ready
 from models.formats.trusted import TRUSTED
 from models.registry import copy_file, missing
 
 NAME = "skops"
 DEVICES = ("cpu",)
-take = copy_file
+READS = frozenset({"inputs", "outputs", "trusted"})
 _ALLOWED = "trusted"
 """The option that keeps which types a person trusts beyond those of models.formats.trusted."""
+
+
+def take(source: str, draft: Path, given: Given) -> str:
+    """As `Format.take`. Raises StoreError for a trusted type that the file does not hold, or that needs no trust."""
+    name = copy_file(source, draft, given)
+    if given.trusted and (idle := sorted(given.trusted - _unknown(draft / name))):
+        raise StoreError(
+            f"{Path(source).name} needs no trust in {', '.join(idle)}: it holds no such type, or one that is trusted "
+            "anyway. Leave that --trust out"
+        )
+    return name
 
 
 def inspect(path: Path, given: Given) -> Described:
@@ -45,7 +55,7 @@ def _open(path: Path, allowed: Set[str]) -> Any:
             "else keep to scikit-learn's own estimators and functions, or export the model to ONNX"
         )
     try:
-        return skops.io.load(path, trusted=sorted(unknown | TRUSTED))
+        return skops_io().load(path, trusted=sorted(unknown | TRUSTED))
     except ModuleNotFoundError as error:
         raise missing(error, path.name) from error
     except Exception as error:  # a damaged file may fail in any of the libraries that read it
@@ -55,7 +65,7 @@ def _open(path: Path, allowed: Set[str]) -> Any:
 def _unknown(path: Path) -> set[str]:
     """The types in the file that neither skops nor this project trusts."""
     try:
-        return set(skops.io.get_untrusted_types(file=path)) - TRUSTED
+        return set(skops_io().get_untrusted_types(file=path)) - TRUSTED
     except ModuleNotFoundError as error:
         raise missing(error, path.name) from error
     except Exception as error:  # as above

@@ -31,6 +31,14 @@ class Fed:
     inputs: tuple[Input, ...]
     trial: pa.RecordBatch
     """One invented row, with texts that the model knows."""
+    said_text: tuple[str, ...] = ()
+    """Inputs that are text by the word of whoever added the model alone."""
+
+    @property
+    def words(self) -> pa.RecordBatch:
+        """One invented row with a word in each of `said_text`."""
+        known = {name: self.trial[name][0].as_py() for name in self.trial.schema.names}
+        return _trial(self.inputs, known | dict.fromkeys(self.said_text, "word"))
 
 
 def fed(model: Any, given: Sequence[str], file: str) -> Fed:
@@ -52,7 +60,8 @@ def fed(model: Any, given: Sequence[str], file: str) -> Fed:
     kind = FRAME if by_name or not all(map(_is_number, inputs)) else MATRIX
     if kind == FRAME and any(i.length for i in inputs):
         raise StoreError(f"{file} takes columns, not arrays: name each column with --inputs a,b,c")
-    return Fed(kind, inputs, _trial(inputs, texts))
+    said = tuple(i.name for i in inputs if is_text(i.type) and i.name not in texts)
+    return Fed(kind, inputs, _trial(inputs, texts), said)
 
 
 def feed(kind: str, model: Any, inputs: Sequence[Input]) -> Feed:

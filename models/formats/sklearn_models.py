@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from sklearn.base import is_classifier, is_regressor
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
 
 from core.errors import StoreError
 from models.artifact import Artifact
@@ -19,6 +21,8 @@ from models.matrix import explain
 
 _FED = "fed"
 """The option that keeps what the model's predict() takes."""
+_NO_WORD = "could not convert string to float"
+"""What NumPy says of a word in a matrix of numbers."""
 
 
 def describe(model: Any, given: Given, file: str) -> Described:
@@ -27,7 +31,9 @@ def describe(model: Any, given: Given, file: str) -> Described:
         raise StoreError(
             f"{file} holds a {type(model).__name__}, which has no predict() for new rows as scikit-learn's models do"
         )
+    _require_fitted(model, file)
     wanted = fed(model, given.inputs, file)
+    _require_words(model, wanted, file)
     fields = _outputs(model, wanted, len(given.outputs), file)
     signature = Signature(wanted.inputs, output_schema(fields, given.outputs, file))
     return Described(signature, {_FED: wanted.kind})
@@ -105,6 +111,33 @@ class ValueModel(SklearnModel):
         predicted = np.asarray(self.model.predict(x))
         values = np.asfortranarray(predicted.reshape(len(x), -1))
         return [pa.array(v, t) for v, t in zip(values.T, self.outputs.types, strict=True)]
+
+
+def _require_fitted(model: Any, file: str) -> None:
+    """Raises StoreError for a model that was not fitted. Others than scikit-learn's keep no rule but `classes_`."""
+    try:
+        check_is_fitted(model)
+    except NotFittedError:
+        is_own = type(model).__module__.startswith("sklearn.")
+        if is_own or (is_classifier(model) and not hasattr(model, "classes_")):
+            raise StoreError(
+                f"{file} holds a {type(model).__name__} that is not fitted: call fit() before it is written"
+            ) from None
+
+
+def _require_words(model: Any, wanted: Fed, file: str) -> None:
+    """Raises StoreError where --inputs says that a column is text, and the model takes it for a number."""
+    if not wanted.said_text:
+        return
+    try:
+        with _nameless():
+            model.predict(feed(wanted.kind, model, wanted.inputs)(wanted.words))
+    except Exception as error:  # it may refuse a word that it never saw, in any way
+        if _NO_WORD in str(error):
+            raise StoreError(
+                f"{file} takes numbers, but --inputs says that {', '.join(wanted.said_text)} is text: leave the type "
+                "out, and cast the column in the query"
+            ) from error
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import io
 import json
 import pickle
 import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,11 +44,14 @@ _WORD = re.compile(
     r"|(Ceil|Floor|Trunc|Round)ToInt|TruncToFloat|ToFloat|RoundDecimal|PowByNatural|FloatPow|(Float|Int)TrueDiv"
     r"|Identity|IsNonOverlappingAndDenseIndicator"
 )
+_PICKLED = re.compile(r"[^/]*/data\.pkl")
+"""The record that a file of torch.save has."""
 _CONTAINERS = frozenset({None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"})
 
 
 def refuse_code(path: Path) -> None:
     """Raises ModelError naming what in the file could run code, or when it is no such file."""
+    _refuse_pickle(path)
     with PT2ArchiveReader(str(path)) as archive:
         names = archive.get_file_names()
         found = [f"the record {name}" for name in names if not _RECORD.fullmatch(name)]
@@ -57,6 +61,21 @@ def refuse_code(path: Path) -> None:
             f"{path.name} holds what is not trusted, because it could run code: {'; '.join(found[:4])}"
             f"{' ...' * (len(found) > 4)}. It was not opened. Write it with torch.export.save, with tensors and "
             "PyTorch's own operators only, or export the model to ONNX"
+        )
+
+
+def _refuse_pickle(path: Path) -> None:
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        records = archive.infolist()
+    # the example inputs are such a file within the file, and what is left of a damaged one may end with them
+    is_whole = any(record.header_offset == 0 for record in records)
+    if is_whole and any(_PICKLED.fullmatch(record.filename) for record in records):
+        raise ModelError(
+            f"{path.name} was written by torch.save or torch.jit.save, whose files run code when they are opened; it "
+            "was not opened. Write the model with torch.export.save(torch.export.export(model.eval(), ...), "
+            "'model.pt2')"
         )
 
 

@@ -25,6 +25,7 @@ from models.registry import copy_file
 
 NAME = "torch"
 DEVICES = ("cpu", "cuda")
+READS = frozenset({"inputs", "outputs", "classes"})
 take = copy_file
 _TRIAL_ROWS = 64
 

@@ -18,6 +18,7 @@ from models.registry import copy_file
 
 NAME = "xgboost"
 DEVICES = ("cpu",)
+READS = frozenset({"inputs", "outputs", "classes"})
 take = copy_file
 _OPENING = """
 import sys, numpy, xgboost

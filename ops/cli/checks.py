@@ -138,7 +138,8 @@ def no_control(missing: list[str]) -> str:
 
 
 def no_worker(queue: str) -> str:
-    return f"no worker listens on queue {queue!r}: start `scorebeat worker --device cpu --queue {queue}`"
+    device = "cuda:0" if "gpu" in queue else "cpu"
+    return f"no worker listens on queue {queue!r}: start `scorebeat worker --device {device} --queue {queue}`"
 
 
 def unserved(connection: Connection, queues: set[str]) -> list[str]:

@@ -6,10 +6,13 @@ from itertools import islice
 from typing import Any
 
 import click
+from sqlalchemy import Connection
 
-from core.errors import UnknownName
-from db import batch_keys, jobs, prediction_sets, source, status
+from core.errors import UnknownName, UsageError
+from db import batch_keys, jobs, prediction_sets, set_drops, source, status, versions
 from db import runs as run_rows
+from db.prediction_sets import PredictionSet
+from db.runs import Run
 from db.sql import Key
 from db.status import RunLine
 from ops.cli import show as out
@@ -134,6 +137,8 @@ def _show_batch(p: Producer, run: int, batch: int, *, keys_only: bool, as_json: 
         its_run = run_rows.get(connection, run)
         described = source.describe(connection, p.url, its_run.job)
         target = prediction_sets.get(connection, its_run.prediction_set_id)
+        if not found[0]["is_list"]:
+            _require_predictions(connection, its_run, target)
         keys = batch_keys.of_batch(connection, described, its_run, target, batch)
         if as_json:
             out.print_json(found[0] | {"keys": [list(key) for key in keys]})
@@ -141,6 +146,18 @@ def _show_batch(p: Producer, run: int, batch: int, *, keys_only: bool, as_json: 
             csv.writer(sys.stdout, lineterminator="\n").writerows(keys)
         else:
             _print_batch(found[0], list(islice(keys, FIRST_KEYS + 1)))
+
+
+def _require_predictions(connection: Connection, run: Run, target: PredictionSet) -> None:
+    """Which rows of its range a batch scored, its predictions say. Raises UsageError when they were dropped."""
+    versions.get(connection, run.model, run.model_version)
+    try:
+        set_drops.require_table(connection, target)
+    except UsageError:
+        raise UnknownName(
+            f"{target.table} was dropped, so nobody knows any more which rows the batches of run {run.id} scored; "
+            f"`scorebeat show {run.id}` has their counts"
+        ) from None
 
 
 def _print_batch(values: dict[str, Any], first: list[Key]) -> None:

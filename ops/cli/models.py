@@ -14,6 +14,8 @@ from ops.cli.versions import compare, drop
 from producer import publish as publishing
 from producer.agreement import share
 
+SHOWN = 20
+"""Inputs or outputs of a new version that are printed."""
 COLUMNS = ("model", "format", "published_at", "digest", "rows_scored", "done", "added_at", "added_by")
 
 
@@ -122,18 +124,24 @@ def add_version(
         )
         added = publishing.add(p, source, name, whoami(), given)
     version = added.version
-    how = "added" if added.artifact.is_new else "is there already"
+    found = "has its files back" if added.artifact.put_back else "is there already"
+    how = "added" if added.artifact.is_new else found
     click.echo(f"model {version} {how}{' and published' * version.published} (digest {version.digest[:12]})")
-    click.echo(f"inputs   {', '.join(map(str, added.artifact.signature.inputs))}")
-    click.echo(f"outputs  {', '.join(f'{o.name} {o.type}' for o in added.artifact.signature.outputs)}")
+    click.echo(f"inputs   {_listing([str(i) for i in added.artifact.signature.inputs])}")
+    click.echo(f"outputs  {_listing([f'{o.name} {o.type}' for o in added.artifact.signature.outputs])}")
     if added.jobs:
         click.echo(f"jobs     {', '.join(added.jobs)}")
-    for line in added.notes:
+    for line in (*added.artifact.notes, *added.notes):
         show.note(line)
     if not version.published:
         click.echo(
             f"score it with `scorebeat enqueue JOB --model {version}`, show it with `scorebeat publish {version}`"
         )
+
+
+def _listing(columns: list[str]) -> str:
+    more = f" and {len(columns) - SHOWN:,} more" if len(columns) > SHOWN else ""
+    return ", ".join(columns[:SHOWN]) + more
 
 
 def _names(option: str, text: str | None) -> tuple[str, ...]:

@@ -123,7 +123,9 @@ def summary(line: RunLine) -> str:
     """How a final run ended, in a sentence or two."""
     model = f"{line.model}/{line.model_version}"
     if line.state is RunState.SUCCEEDED and not line.batches:
-        return f"run {line.id}: nothing is pending; every row of job {line.job} was handled by model {model} before"
+        return (
+            f"run {line.id}: nothing is pending: job {line.job}'s query gave no row that model {model} has not handled"
+        )
     took = f" in {duration(line.seconds or 0)}"
     rate = f", {line.speed:,.0f} rows/s" if line.speed else ""
     failed = f", {line.rows_failed:,} quarantined" if line.rows_failed else ""

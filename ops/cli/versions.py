@@ -2,12 +2,13 @@
 
 import math
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import click
 
 from core.errors import UsageError
+from db.agreement import Agreement
 from ops.cli import show
 from ops.cli.context import database, whoami
 from producer import agreement
@@ -25,7 +26,7 @@ OUTPUT_COLUMNS = ("output", "equal", "largest_difference", "mean_difference")
 def compare(version: str, other: str | None, as_json: bool) -> None:
     """Show how far the predictions of version V agree with the published ones, a job at a time.
 
-    Reads both tables once and changes nothing.
+    Reads both tables and changes nothing.
 
     \b
     Example:
@@ -83,7 +84,8 @@ def drop(version: str, yes: bool) -> None:
 def publish(version: str, min_coverage: float, force: bool) -> None:
     """Show version V of model NAME, and score it from now on, in every job that follows the model.
 
-    Refused when readers would lose by it: V lacks an output, gives every row the same, or scored too little.
+    Refused when readers would lose by it: V lacks an output or gives it another type, gives every row the same, or
+    scored too little; and when its files are gone or altered.
 
     \b
     Example:
@@ -95,7 +97,9 @@ def publish(version: str, min_coverage: float, force: bool) -> None:
             switched = publishing.publish_anyway(p, name, number, whoami())
         else:
             switched = publishing.publish(p, name, number, whoami(), min_coverage)
+        unscored = agreement.unscored(p, name, number)
     click.echo(f"model {name}/{number} is published; {_switched(switched)}")
+    _note_unscored(f"{name}/{number}", unscored)
 
 
 @click.command()
@@ -103,13 +107,17 @@ def publish(version: str, min_coverage: float, force: bool) -> None:
 def rollback(name: str) -> None:
     """Publish the version of model NAME that was published before today's.
 
+    Again, and it is the one before that. Nothing but its files is checked.
+
     \b
     Example:
         scorebeat rollback iris
     """
     with database() as p:
         version, switched = publishing.rollback(p, name, whoami())
+        unscored = agreement.unscored(p, name, version.version)
     click.echo(f"model {version} is published again; {_switched(switched)}")
+    _note_unscored(str(version), unscored)
 
 
 def _version(text: str) -> tuple[str, int]:
@@ -123,6 +131,13 @@ def _switched(jobs: list[str]) -> str:
     return f"jobs that show it: {', '.join(jobs)}" if jobs else "no job follows the model"
 
 
+def _note_unscored(version: str, jobs: list[str]) -> None:
+    for job in jobs:
+        show.note(
+            f"{version} was never scored for {job}, so readers see nothing of it; `scorebeat enqueue {job}` scores it"
+        )
+
+
 def _ask(question: str) -> None:
     if not sys.stdin.isatty():
         raise UsageError(f"{question} Nobody is there to answer: say --yes. Nothing was dropped.")
@@ -131,9 +146,17 @@ def _ask(question: str) -> None:
 
 def _print(one: Compared) -> None:
     found = one.agreement
-    if found is None:
-        click.echo(f"job {one.job}: {one.model} or {one.other} was never scored")
-        return
+    for version in one.never_scored:
+        click.echo(
+            f"job {one.job}: {version} was never scored; `scorebeat enqueue {one.job} --model {version}` does it"
+        )
+    if found is not None:
+        if not one.never_scored:
+            _print_values(one, found)
+        _print_names(one, found)
+
+
+def _print_values(one: Compared, found: Agreement) -> None:
     covers = "" if one.coverage is None else f", {share(one.coverage)} of what {one.other} scored of today's rows"
     click.echo(
         f"job {one.job}: {one.model} scored {found.rows:,} rows, {one.other} {found.rows_other:,}, "
@@ -143,7 +166,11 @@ def _print(one: Compared) -> None:
         asdict(output) | {"equal": None if output.equal is None else share(output.equal)} for output in found.outputs
     ]
     show.table([{name: _short(value) for name, value in row.items()} for row in rows], OUTPUT_COLUMNS, "")
+
+
+def _print_names(one: Compared, found: Agreement) -> None:
     for words, names in (
+        (f"the same in all {found.rows:,} rows of {one.model}:", found.constant),
         (f"only {one.model} gives", found.only),
         (f"only {one.other} gives", found.only_other),
         ("of another type:", found.changed),
@@ -158,10 +185,10 @@ def _short(value: object) -> object:
 
 def _json(one: Compared) -> dict[str, Any]:
     """JSON has no NaN: a difference that is none is null."""
-    head = {"job": one.job, "model": one.model, "other": one.other, "coverage": one.coverage}
-    if one.agreement is None:
-        return head | {"rows": None, "rows_other": None, "rows_both": None, "outputs": []}
-    found = asdict(one.agreement)
+    head = asdict(one)
+    found: dict[str, Any] = head.pop("agreement") or {field.name: None for field in fields(Agreement)}
+    if one.never_scored:
+        found["outputs"] = []
     found["outputs"] = [
         {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in output.items()}
         for output in found["outputs"]

@@ -120,7 +120,7 @@ def test_damaged_files_are_refused_in_one_line_even_where_the_library_ends_the_p
         whole = path.read_bytes().partition(b"\nend of trees")[0]
         for content in (whole[: len(whole) // 3], whole[:-40]):
             path.write_bytes(content)
-            refused(path, f"m{suffix} was not added: model{suffix} cannot be read by (XGBoost|LightGBM) .*damaged")
+            refused(path, f"m{suffix} was not added: m{suffix} cannot be read by (XGBoost|LightGBM) .*damaged")
 
 
 def test_a_process_that_the_library_ends_is_told_with_its_signal(tmp_path: Path) -> None:

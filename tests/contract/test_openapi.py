@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,6 @@ from tests.ledger_rows import add_batch, add_run
 
 __all__ = ["client", "ledger", "opened", "scored", "trained"]
 
-NOT_YET = [] if find_spec("producer.online") else ["--exclude-path", "/predict/{model}"]
-"""Without the part that scores rows of a request, that path answers 501."""
 CONFIG = """
 # 400: the request fits the description, and PostgreSQL or the model cannot use a value in it
 [checks.positive_data_acceptance]
@@ -32,7 +29,7 @@ def test_schemathesis_finds_nothing(scored: Ledger, opened: Opener, tmp_path: Pa
     found = subprocess.run(
         [sys.executable, "-m", "schemathesis.cli", "--config-file", "schemathesis.toml", "run", f"{url}/openapi.json",
          "--header", f"Authorization: {BEARER['Authorization']}", "--generation-deterministic",
-         "--max-examples", "5", "--checks", "all", "--no-color", *NOT_YET],
+         "--max-examples", "5", "--checks", "all", "--no-color"],
         cwd=tmp_path, capture_output=True, text=True, check=False, timeout=100,
     )  # fmt: skip
 

@@ -21,13 +21,14 @@ from tests.contract.python_files import CLASS, Write
         ("x = 1\nraise ValueError('no\\nluck')", "bad:C failed in bad.py, line 2: ValueError: no luck"),
         ("x = 1\nx = = 2", "bad:C failed in bad.py, line 2: SyntaxError"),
         ("import sys\nsys.exit('gone')", "bad:C failed in bad.py, line 2: SystemExit: gone"),
-        ("import nowhere.at.all", "needs the package nowhere, which is not installed here: pip install nowhere"),
+        ("import nowhere.at.all", "needs the module nowhere, which cannot be imported here: install the package"),
         ("import bad.inner", "bad:C failed in bad.py, line 1: ModuleNotFoundError: No module named 'bad.inner'"),
         ("class B: pass", "bad has no class C"),
         ("class Cc: pass", "bad has no class C. Did you mean 'Cc'?"),
         ("def C(files, device): pass", "bad has no class C"),
         ("class C:\n  def __init__(self, files, device):\n    open(files / 'no.csv')", "bad.py, line 3: FileNotFound"),
-        ("class C:\n  pass", "bad:C failed in"),
+        ("class C:\n  pass", "bad:C is made with two arguments, __init__(self, files, device): too many"),
+        ("class C:\n  def __init__(self): ...", "bad:C is made with two arguments, __init__(self, files, device)"),
         (CLASS.replace("predict", "score"), "bad:C has no predict(rows)"),
         (CLASS.replace('{"n": "int64"}', '["n"]'), "bad:C has no usable `inputs`: expected names with their types"),
         (CLASS.replace("outputs =", "gives ="), "bad:C has no usable `outputs`"),
@@ -43,6 +44,19 @@ def test_a_class_that_cannot_be_used_is_refused_with_its_file_and_line(
 
     assert said in refuse(dedent(text))
     assert not [name for name in set(sys.modules) - before if name.startswith("_scorebeat_code_")]
+
+
+def test_the_class_is_blamed_and_no_library_with_a_relative_store_too(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("bad.py", CLASS.replace("pass", 'open(str(files) + "/no.csv", mode="zz")'))
+    monkeypatch.syspath_prepend(".")
+
+    with pytest.raises(StoreError, match=r"bad:C failed in bad\.py, line 7: ValueError: invalid mode"):
+        store.add(Path("artifacts"), "bad:C", "m")
+    write("bad.py", CLASS.replace("pass", 'import json; json.loads("{")'))
+    with pytest.raises(StoreError, match=r"bad:C failed in bad\.py, line 7: JSONDecodeError"):
+        store.add(Path("artifacts"), "bad:C", "m")
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,15 @@ def test_a_damaged_file_is_told_in_one_line(program: Path) -> None:
 
     for content in (b"", b"junk" * 9, whole[: len(whole) // 2], whole[:-30]):
         program.write_bytes(content)
-        refused(program, "m.pt2 was not added: model.pt2 cannot be read as an exported program by PyTorch")
+        refused(program, "m.pt2 was not added: m.pt2 cannot be read as an exported program by PyTorch")
     changed(program, whole, "models/model.json", lambda text: text.replace('"major": 8', '"major": 99'))
     refused(program, "cannot be read as an exported program .* version")
+
+
+def test_a_file_of_torch_save_is_refused_with_how_to_export_it(program: Path) -> None:
+    torch.save({"weight": torch.zeros(2)}, program)
+
+    refused(program, r"m\.pt2 was written by torch\.save .* not opened\. Write the model with torch\.export\.save")
 
 
 class Canary:

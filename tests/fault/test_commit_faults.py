@@ -194,7 +194,7 @@ def test_a_late_worker_that_comes_to_its_commit_while_another_is_in_it_writes_no
             with stopped(-late.pid):
                 wait_for(lambda: attempts(system, run) == [("claimed", 2)], within=10)
         gate.backend()
-        wait_for(lambda: f"claim.lost batch={system.first_batch(run)} attempt=1" in system.programs.log(late))
+        wait_for(lambda: f"claim.lost run={run} batch={system.first_batch(run)} attempt=1" in system.programs.log(late))
         assert attempts(system, run) == [("claimed", 2)]
 
     assert system.until_finished(run) is RunState.SUCCEEDED

@@ -126,7 +126,7 @@ def test_a_batch_behind_a_silent_database_connection_is_taken_over_and_written_o
 
     assert system.until_finished(run) is RunState.SUCCEEDED
     proxy.resume()
-    wait_for(lambda: f"claim.lost batch={system.first_batch(run)} attempt=1" in network.log)
+    wait_for(lambda: f"claim.lost run={run} batch={system.first_batch(run)} attempt=1" in network.log)
     assert system.batches(run)[0][:2] == ("committed", 2)
     assert system.worker_of(run) == beside.pid
     assert_scored_once(system, job)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -67,6 +68,33 @@ def test_the_claim_of_a_killed_process_is_freed_by_its_parent_at_once(system: Sy
     assert_scored_once(system, job)
 
 
+def test_a_killed_parent_takes_its_processes_along_and_another_worker_has_their_batch(
+    system: System, start: Start
+) -> None:
+    job = system.job("killed_parent", batch_rows=200, where=GATED)
+    first = start()
+    with system.closed_gate():
+        run = system.enqueue(job)
+        system.at_the_gate()
+        (child,) = children(first.pid)
+        os.kill(first.pid, signal.SIGKILL)
+        wait_for(lambda: is_gone(child), within=5)
+        second = start()
+        wait_for(lambda: system.batches(run)[0][:2] == ("claimed", 2), within=10)
+
+    assert system.until_finished(run) is RunState.SUCCEEDED
+    assert system.worker_of(run) == second.pid
+    assert_scored_once(system, job)
+
+
+def is_gone(pid: int) -> bool:
+    """The process has ended; whoever inherited it may not have looked yet."""
+    try:
+        return ") Z " in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def test_a_worker_that_slept_past_its_claim_writes_nothing(system: System, start: Start) -> None:
     job = system.job("stalled", batch_rows=200, where=GATED)
     late = start()
@@ -79,7 +107,7 @@ def test_a_worker_that_slept_past_its_claim_writes_nothing(system: System, start
 
     assert system.until_finished(run) is RunState.SUCCEEDED
     os.killpg(late.pid, signal.SIGCONT)
-    wait_for(lambda: f"claim.lost batch={system.first_batch(run)} attempt=1" in system.programs.log(late))
+    wait_for(lambda: f"claim.lost run={run} batch={system.first_batch(run)} attempt=1" in system.programs.log(late))
     assert system.batches(run)[0][:2] == ("committed", 2)
     assert system.worker_of(run) == prompt.pid
     assert_scored_once(system, job)

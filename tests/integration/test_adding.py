@@ -1,5 +1,6 @@
 """Adding versions: every number has one file, whoever adds at the same time, and wherever the store is."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -34,6 +35,23 @@ def test_two_who_add_a_models_first_versions_publish_one_of_them(producer: Produ
             wait_for(lambda: other.done() or someone_waits(engine), every=0.01)
 
         assert other.result(timeout=20) is False
+
+
+@pytest.mark.usefixtures("two")
+def test_a_file_that_is_added_again_gives_its_lost_version_back(
+    producer: Producer, adder: Path, twice: Path, scorebeat: Cli
+) -> None:
+    home = Path(producer.settings.artifacts) / "adder"
+    for lost, file in ((2, twice), (1, adder)):
+        shutil.rmtree(home / str(lost))
+
+        told = scorebeat("models", "add", str(file), "--name", "adder", "--outputs", "total")
+
+        assert told.output.startswith(f"model adder/{lost} has its files back")
+        assert sorted(path.name for path in home.iterdir()) == ["1", "2"]
+        assert scorebeat("check").exit_code == 0
+    told = scorebeat("models", "add", str(twice), "--name", "adder", "--outputs", "total")
+    assert told.output.startswith("model adder/2 is there already")
 
 
 @pytest.mark.parametrize("remote", [False, True], ids=["folder", "url"])

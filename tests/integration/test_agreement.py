@@ -124,6 +124,34 @@ def test_keys_of_several_columns_are_joined_by_all_of_them(ledger: Ledger) -> No
     assert report.rows_both == 25
 
 
+def test_an_output_that_is_the_same_in_all_rows_is_named(scored: Ledger, scorebeat: Cli) -> None:
+    scored.sql(f"UPDATE {V2} SET label = 1, p2 = 'NaN'")
+
+    report = compared(scored).agreement
+
+    assert report is not None
+    assert report.constant == ("label", "p2")
+    shown = scorebeat("models", "compare", "flowers/2").output
+    assert "the same in all 120 rows of flowers/2: label, p2\n" in shown
+    (read,) = json.loads(scorebeat("models", "compare", "flowers/2", "--json").stdout)
+    assert read["constant"] == ["label", "p2"]
+
+
+@pytest.mark.parametrize("enqueued", [True, False], ids=["a run began", "nothing"])
+def test_a_version_that_was_never_scored_is_said_to_be_so(scored: Ledger, scorebeat: Cli, enqueued: bool) -> None:
+    scored.new_version(3)
+    if enqueued:
+        scored.enqueue(a_job(), version=3)
+
+    shown = scorebeat("models", "compare", "flowers/3")
+    (read,) = json.loads(scorebeat("models", "compare", "flowers/3", "--json").stdout)
+
+    told = "job flowers_job: flowers/3 was never scored; `scorebeat enqueue flowers_job --model flowers/3` does it\n"
+    assert shown.output == told
+    assert (read["never_scored"], read["outputs"]) == (["flowers/3"], [])
+    assert compared(scored).never_scored == ()
+
+
 def test_the_report_changes_nothing_and_needs_two_different_versions(scored: Ledger) -> None:
     with pytest.raises(UsageError, match=r"flowers/1 is the published version: name another .*--with"):
         compared(scored, 1)

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from producer.publish import publish, rollback
+from producer.publish import publish_anyway, rollback
 from tests.api_fixtures import BEARER, Client, Opener, client, opened, scored
 from tests.fixtures import wait_for
 from tests.integration.test_views import gives
@@ -19,7 +19,7 @@ def test_a_key_is_answered_from_the_version_that_is_published_now(client: Client
     assert client.get("/data/1").json()["state"] == "predicted"
     scored.new_version(2)
 
-    publish(scored.producer, MODEL, 2, "ann")
+    publish_anyway(scored.producer, MODEL, 2, "ann")
     assert client.get("/data/1").json()["state"] == "pending"
     scored.scored(a_job())
     assert client.get("/data/1").json()["prediction"]["batch_id"] > 3
@@ -32,7 +32,7 @@ def test_a_view_with_other_columns_is_shown_with_them(client: Client, scored: Le
     assert set(client.get("/data/1").json()["prediction"]) == {"id", "label", "p0", "p1", "p2", "batch_id", "scored_at"}
     scored.new_version(2, gives(other=pa.float64()))
 
-    publish(scored.producer, MODEL, 2, "ann")
+    publish_anyway(scored.producer, MODEL, 2, "ann")
     scored.sql("INSERT INTO predictions.flowers_job__flowers_v2 (id, other, batch_id) VALUES (1, 0.5, 1)")
 
     assert set(client.get("/data/1").json()["prediction"]) == {"id", "other", "batch_id", "scored_at"}
@@ -45,7 +45,7 @@ def test_a_job_whose_key_changed_with_its_version_is_read_by_the_new_key(client:
     scored.sql("UPDATE items SET name = 'n' || id")
     scored.new_version(2)
     scored.apply(a_job(query="SELECT name, a, b FROM items", key="name"))
-    publish(scored.producer, MODEL, 2, "ann")
+    publish_anyway(scored.producer, MODEL, 2, "ann")
     scored.scored(a_job(query="SELECT name, a, b FROM items", key="name"))
 
     assert client.get("/data/n1").json()["prediction"]["name"] == "n1"

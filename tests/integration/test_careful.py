@@ -7,19 +7,23 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
-from db import batches, careful
+from db import batches, careful, prediction_sets
 from db.batches import Claim
+from db.sql import Key, KeyColumn
 from tests.ledger_fixtures import connection, shared_engine
 from tests.ledger_rows import add_batch, add_run
+from tests.poison_fixtures import Points, assert_accounted, points
 
-__all__ = ["connection", "shared_engine"]
+__all__ = ["connection", "points", "shared_engine"]
 
 MINUTE, NOW = timedelta(minutes=1), timedelta(0)
+ID = (KeyColumn("id", "bigint"),)
+CHILD = 41
 Move = Callable[[Connection, Claim], Any]
 
 
 def claim(connection: Connection, batch_id: int, ttl: timedelta = MINUTE) -> Claim:
-    held = batches.claim(connection, batch_id, "w1", ttl)
+    held = batches.claim(connection, batch_id, "w1", ttl, pid=CHILD)
     assert held is not None
     return held
 
@@ -37,37 +41,106 @@ def look(connection: Connection, held: Claim, what: str) -> tuple[Any, ...]:
     return tuple(found.one())
 
 
+def put_aside(connection: Connection, held: Claim) -> Key | None:
+    """What the next attempt does first."""
+    target = connection.execute(text("SELECT max(id) FROM scorebeat.prediction_sets")).scalar_one()
+    return careful.quarantine_probe(connection, held, prediction_sets.get(connection, target), ID, 5)
+
+
 def probing(connection: Connection) -> Claim:
     """A batch that is held, and whose row 7 is being scored alone."""
     held = claim(connection, add_batch(connection, add_run(connection)))
+    connection.execute(text("ALTER TABLE predictions.flowers_job__t ADD id bigint PRIMARY KEY"))
     assert careful.probe(connection, held, ("7",))
     return held
 
 
-DEATHS: dict[str, Move] = {
-    "its process": lambda c, held: batches.fail_lost(c, held.batch_id, "w1", "WorkerLostError: signal 11"),
-    "its worker": expired,
-}
+def process_died(connection: Connection, held: Claim, pid: int = CHILD) -> str | None:
+    return batches.fail_lost(connection, held.batch_id, "w1", pid, "WorkerLostError: signal 11")
+
+
+def expired_twice(connection: Connection, held: Claim) -> None:
+    expired(connection, held)
+    again = claim(connection, held.batch_id)
+    assert careful.probe(connection, again, ("7",))
+    expired(connection, again)
+
+
+DEATHS: dict[str, Move] = {"its process": process_died, "its worker": expired}
+PROOFS: dict[str, Move] = {"its process": process_died, "its worker, twice": expired_twice}
 SURVIVED: dict[str, Move] = {
     "an error": lambda c, held: batches.fail(c, held, "Broken: the disk is full", NOW),
     "a shutdown": lambda c, _: batches.release_all(c, "w1"),
 }
 
 
-@pytest.mark.parametrize("death", DEATHS)
+@pytest.mark.parametrize("death", PROOFS)
 def test_a_row_that_its_process_died_with_is_put_aside_by_the_next_attempt(connection: Connection, death: str) -> None:
     died = probing(connection)
-    DEATHS[death](connection, died)
+    PROOFS[death](connection, died)
     held = claim(connection, died.batch_id)
-    target = connection.execute(text("SELECT max(id) FROM scorebeat.prediction_sets")).scalar_one()
 
-    key = careful.quarantine_probe(connection, held, target, 5)
+    key = put_aside(connection, held)
 
-    assert (held.care, held.has_probe, key) == (2, True, ("7",))
+    assert (held.care, held.probe_is_deadly, key) == (2, True, ("7",))
     assert look(connection, held, "care, probe_key, rows_failed, attempts_left") == (1, None, 1, 5)
     (error,) = connection.execute(text("SELECT error FROM scorebeat.quarantine")).scalars()
     assert error.startswith("scoring this row alone ended the process: ")
-    assert careful.quarantine_probe(connection, held, target, 5) is None
+    assert put_aside(connection, held) is None
+
+
+def test_a_row_is_not_blamed_for_one_claim_that_expired(connection: Connection) -> None:
+    was = probing(connection)
+    expired(connection, was)
+    held = claim(connection, was.batch_id)
+    assert (held.care, held.probe_is_deadly) == (2, False)
+
+    careful.probe(connection, held, ("8",))
+    expired(connection, held)
+    careful.probe(connection, again := claim(connection, was.batch_id), ("7",))
+    expired(connection, again)
+
+    assert not claim(connection, was.batch_id).probe_is_deadly
+
+
+def test_a_row_that_was_in_hand_when_the_database_was_away_is_scored(points: Points) -> None:
+    points.fill(30)
+    points.model({})
+    job = points.job()
+    run = points.planned(job)
+    with points.engine.begin() as connection:
+        careful.probe(connection, held := claim(connection, points.pending(run)[0]), ("7",))
+        expired(connection, held)
+
+    points.work(run)
+
+    assert points.batches(run) == [("committed", 2)]
+    assert_accounted(points.engine, job, {})
+
+
+def test_a_row_that_has_a_prediction_is_not_put_aside_for_a_death(connection: Connection) -> None:
+    died = probing(connection)
+    process_died(connection, died)
+    connection.execute(text("INSERT INTO predictions.flowers_job__t VALUES (7)"))
+    held = claim(connection, died.batch_id)
+
+    assert put_aside(connection, held) is None
+
+    assert look(connection, held, "care, probe_key, rows_failed") == (1, None, 0)
+    assert connection.execute(text("SELECT count(*) FROM scorebeat.quarantine")).scalar_one() == 0
+
+
+def test_a_death_frees_only_what_that_process_had_in_hand(connection: Connection) -> None:
+    first = claim(connection, add_batch(connection, add_run(connection)))
+    expired(connection, first)
+    second = batches.claim(connection, first.batch_id, "w1", MINUTE, pid=CHILD + 1)
+    assert second is not None
+    before = look(connection, second, "*")
+
+    assert process_died(connection, first) is None
+    assert look(connection, second, "*") == before
+
+    assert process_died(connection, second, CHILD + 1) == "pending"
 
 
 @pytest.mark.parametrize("end", SURVIVED)
@@ -77,7 +150,7 @@ def test_a_row_is_not_blamed_for_an_attempt_that_ended_otherwise(connection: Con
 
     held = claim(connection, was.batch_id)
 
-    assert (held.attempt, held.has_probe) == (2, False)
+    assert (held.attempt, held.probe_is_deadly) == (2, False)
 
 
 @pytest.mark.parametrize("death", DEATHS)
@@ -106,7 +179,7 @@ def test_a_worker_that_lost_its_claim_neither_probes_nor_puts_aside(connection: 
     before = look(connection, held, "*")
 
     assert not careful.probe(connection, late, ("8",))
-    assert careful.quarantine_probe(connection, late, 1, 5) is None
+    assert put_aside(connection, late) is None
     careful.calm_down(connection, late)
 
     assert look(connection, held, "*") == before

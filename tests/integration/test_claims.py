@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, Engine
 
 from core.errors import ClaimLost
-from db import batches, columns
+from db import batches, columns, requeued
 from db.batches import BatchId, Claim
 from db.columns import Part, Timing
 from tests.ledger_fixtures import FILL, Ledger, ledger, trained
@@ -87,7 +87,7 @@ LATE: dict[str, Callable[[Connection, Claim], Any]] = {
     "fail": lambda c, held: batches.fail(c, held, "Late: oh", NOW),
     "kill": lambda c, held: batches.kill(c, held, "Late: oh"),
     "renew": lambda c, held: batches.renew(c, [held.batch_id], "slow", timedelta(hours=9)),
-    "fail_lost": lambda c, held: batches.fail_lost(c, held.batch_id, "slow", "Late: oh"),
+    "fail_lost": lambda c, held: batches.fail_lost(c, held.batch_id, "slow", 41, "Late: oh"),
 }
 
 
@@ -148,7 +148,7 @@ def test_a_requeued_batch_has_a_new_budget_and_goes_on_counting(engine: Engine, 
     held = claim(engine, pending, "w1")
     do(engine, lambda c: batches.kill(c, held, "Broken: oh"))
 
-    do(engine, lambda c: batches.requeue_dead(c, held.run_id, 5, None, None))
+    do(engine, lambda c: requeued.requeue_dead(c, held.run_id, 5, None, None))
 
     assert look(engine, pending) == ("pending", 1, 5)
     assert claim(engine, pending, "w2").attempt == 2

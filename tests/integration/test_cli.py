@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from db import batches, runs, workers
+from ops.cli import checks
 from ops.cli.app import cli
 from producer.context import Producer
 from tests.cli_fixtures import ROWS, Cli, score_all, scoring
@@ -91,7 +92,8 @@ def test_enqueue_says_that_nobody_will_plan_and_score(scorebeat: Cli, job: str, 
     scorebeat("cancel", "1")
 
     assert "no control worker" in alone.stderr
-    assert "no worker listens on queue 'cpu'" in alone.stderr
+    assert "no worker listens on queue 'cpu': start `scorebeat worker --device cpu --queue cpu`" in alone.stderr
+    assert "`scorebeat worker --device cuda:0 --queue gpu-big`" in checks.no_worker("gpu-big")
     assert scorebeat("enqueue", job).stderr == ""
 
 

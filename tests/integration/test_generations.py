@@ -78,15 +78,25 @@ def test_a_run_that_does_not_end_well_changes_nothing_for_readers(ledger: Ledger
     assert ledger.check_exact(was, VIEW, "id") == 25
 
 
-def test_the_run_after_one_that_did_not_end_well_takes_up_its_generation(ledger: Ledger, job: Job) -> None:
+def test_the_run_after_one_that_did_not_end_well_scores_every_row_anew(ledger: Ledger, job: Job) -> None:
     cut = ledger.planned(job)
     score_batch(ledger.batch_ids(cut)[0], ledger.runtime)
     cancel(ledger.producer, cut, "ann")
+    ledger.sql("UPDATE items SET a = a + 1")
 
     run_id = ledger.scored(job)
 
-    assert ledger.target(run_id).table == ledger.target(cut).table
+    assert [ledger.target(run).generation for run in (cut, run_id)] == [1, 2]
     assert ledger.check_exact("SELECT * FROM items", VIEW, "id") == 25
+
+
+def test_generations_that_nobody_completed_do_not_pile_up(ledger: Ledger, job: Job) -> None:
+    ledger.scored(job)
+    for _ in range(5):
+        cancel(ledger.producer, ledger.planned(job), "ann")
+
+    assert tables(ledger) == [f"flowers_job__flowers_v1_g{n}" for n in (0, 1, 3, 4, 5, 6)]
+    assert shown(ledger) == 25
 
 
 def test_three_generations_are_kept(ledger: Ledger, job: Job) -> None:

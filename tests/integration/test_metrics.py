@@ -4,7 +4,7 @@ import time
 
 from sqlalchemy import Engine, text
 
-from db import batches, ended, runs, workers
+from db import batches, ended, requeued, runs, workers
 from producer import metrics
 from producer.context import Producer
 from producer.plan import plan
@@ -77,7 +77,7 @@ def test_a_requeued_run_is_counted_once_and_its_open_batches_meanwhile(engine: E
     seen = [of(samples(engine), "rows_scored_total", job="flowers_job")]
     with engine.begin() as connection:
         runs.reopen(connection, run_id)
-        batches.requeue_dead(connection, run_id, 5, None, None)
+        requeued.requeue_dead(connection, run_id, 5, None, None)
         connection.execute(text("UPDATE scorebeat.batches SET rows_scored = 4 WHERE id <> :id"), {"id": done})
     seen.append(of(samples(engine), "rows_scored_total", job="flowers_job"))
     with engine.begin() as connection:

@@ -6,6 +6,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from alembic import command
 from sqlalchemy import create_engine, make_url
 
 from core.errors import UsageError
@@ -14,6 +15,7 @@ from db.engine import make_engine
 from db.tables import PREDICTIONS, SCHEMA, metadata
 from ops.stack.postgres import binaries
 from tests.ledger_fixtures import migrated
+from tests.ledger_rows import add_run
 
 
 def dump(url: str) -> str:
@@ -139,3 +141,21 @@ def test_a_current_database_is_accepted(database: str) -> None:
         schema.require_current(connection)
 
     engine.dispose()
+
+
+def test_runs_of_an_older_ledger_keep_what_is_known_of_their_plans(database: str) -> None:
+    engine = make_engine(database)
+    with engine.begin() as connection:
+        for name in ("planned", "cut_short", "failed_in_planning"):
+            add_run(connection, "failed" if name == "failed_in_planning" else "running", name)
+        connection.exec_driver_sql("UPDATE scorebeat.runs SET planned_at = now() WHERE state = 'running'")
+        connection.exec_driver_sql(
+            "UPDATE scorebeat.runs SET reason = 'planning was cut short: p died' WHERE job = 'cut_short'"
+        )
+        command.downgrade(schema._config(connection), "0006")
+
+        schema.migrate(connection)
+
+        whole = connection.exec_driver_sql("SELECT job FROM scorebeat.runs WHERE plan_is_whole").scalars().all()
+    engine.dispose()
+    assert whole == ["planned"]

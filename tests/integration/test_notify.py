@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import time
+from pathlib import Path
 
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
@@ -96,7 +97,7 @@ def test_a_run_that_ended_late_between_two_looks_is_told_as_late_too(
 def test_a_requeued_run_is_told_again_when_it_ends_again_but_was_not_late(
     scorebeat: Cli, notified: str, producer: Producer, engine: Engine, receiver: Receiver
 ) -> None:
-    file = next(producer.settings.artifacts.glob("adder/1/*.skops"))
+    file = next(Path(producer.settings.artifacts).glob("adder/1/*.skops"))
     good = file.read_bytes()
     file.write_bytes(good + b"altered")
     scorebeat("enqueue", notified)

@@ -15,6 +15,7 @@ from core.stack import StackUrls
 from models import registry
 from models.artifact import Artifact
 from models.contract import Given, Model
+from models.formats.sklearn_models import SklearnModel
 from ops.cli.app import cli
 from producer import publish
 from producer.context import Producer
@@ -96,13 +97,27 @@ def test_bytes_that_are_no_text_end_with_2() -> None:
     refused(result, "--json is not JSON: 'utf-8' codec")
 
 
-def test_a_null_that_the_model_cannot_take_ends_with_1(scorebeat: Cli, job: str) -> None:
-    del job
+@pytest.mark.usefixtures("job")
+def test_a_null_that_the_model_cannot_take_ends_with_2_and_its_row_and_column(scorebeat: Cli) -> None:
+    rows = '[{"a": 1, "b": 2}, {"a": null, "b": 2}]'
 
-    result = scorebeat("predict", "adder", "--json", '[{"a": null, "b": 2}]')
+    refused(scorebeat("predict", "adder", "--json", rows), "row 1: a is null, which the model does not take")
+
+
+@pytest.mark.usefixtures("job")
+def test_a_model_that_raises_ends_with_1_and_one_line_that_names_the_row(
+    scorebeat: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_self: Any, rows: Any) -> None:
+        if 7.0 in rows["a"].to_pylist():
+            raise KeyError("zz")
+
+    monkeypatch.setattr(SklearnModel, "predict", fails)
+
+    result = scorebeat("predict", "adder", "--json", '[{"a": 7, "b": 2}]')
 
     assert result.exit_code == 1
-    assert "a has 1 NULL" in result.stderr
+    assert result.stderr == "error: row 0: the model raised KeyError: 'zz'. Nothing was scored\n"
 
 
 def test_publish_is_seen_at_the_next_call_and_each_version_is_loaded_once(

@@ -1,16 +1,24 @@
 """Publishing is refused, with the reason, when readers would lose by it; a person may force it."""
 
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
+from core.errors import SignatureError, UnknownName
+from models import store
+from producer.agreement import compare
+from producer.context import Producer
 from producer.publish import PublishRefused, publish, publish_anyway, rollback
-from tests.integration.test_agreement import ROWS, V1, V2, compared, gives, published, scored
+from tests.cli_fixtures import Cli, refused, scorebeat
+from tests.integration.test_agreement import ROWS, USUAL, V1, V2, compared, gives, published, scored
 from tests.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.ledger_rows import MODEL, a_job
 
-__all__ = ["ledger", "scored", "trained"]
+__all__ = ["ledger", "scorebeat", "scored", "trained"]
 
 
 def test_a_version_that_agrees_is_published_without_a_word(scored: Ledger) -> None:
@@ -82,10 +90,92 @@ def test_a_few_rows_may_well_be_all_the_same(scored: Ledger, rows: int, refused:
         assert publish(scored.producer, MODEL, 2, "ann") == ["flowers_job"]
 
 
-def test_one_output_that_never_changes_is_no_reason(scored: Ledger) -> None:
-    scored.sql(f"UPDATE {V2} SET label = 1")
+def test_one_output_that_never_changes_is_a_reason_where_todays_version_varies_it(scored: Ledger) -> None:
+    scored.sql(f"UPDATE {V2} SET label = 1, p0 = 0")
 
+    with pytest.raises(PublishRefused, match="it gives every row the same label, p0, and flowers/1 does not"):
+        publish(scored.producer, MODEL, 2, "ann")
+    scored.sql(f"UPDATE {V1} SET label = 2, p0 = 0.5")
     assert publish(scored.producer, MODEL, 2, "ann") == ["flowers_job"]
+
+
+@pytest.mark.parametrize(
+    ("label", "reason"),
+    [
+        (pa.string(), "label as text instead of bigint"),
+        (pa.float64(), "label as double precision instead of bigint"),
+        (pa.int32(), None),
+    ],
+    ids=str,
+)
+def test_an_output_that_changes_its_type_under_its_readers_is_a_reason(
+    scored: Ledger, label: pa.DataType, reason: str | None
+) -> None:
+    scored.new_version(3, gives(**USUAL | {"label": label, "p0": pa.float32()}))
+    scored.sql("DELETE FROM items")  # nothing else speaks against it
+
+    if reason:
+        with pytest.raises(PublishRefused, match=f"was not published: it gives {reason}. Nothing was switched"):
+            publish(scored.producer, MODEL, 3, "ann")
+        assert published(scored) == 1
+    else:
+        assert publish(scored.producer, MODEL, 3, "ann") == ["flowers_job"]
+
+
+FILES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "gone": (shutil.rmtree, "is recorded, but .* is not there"),
+    "altered": (lambda folder: (folder / "model.skops").write_bytes(b"x"), "was altered or damaged"),
+}
+
+
+@pytest.mark.parametrize("harm", FILES)
+def test_a_version_that_no_worker_could_load_is_neither_published_nor_rolled_back_to(
+    scored: Ledger, scorebeat: Cli, harm: str
+) -> None:
+    done, reason = FILES[harm]
+    homes = {version: Path(scored.settings.artifacts) / MODEL / str(version) for version in (1, 2)}
+
+    done(homes[2])
+    with pytest.raises(PublishRefused, match=f"flowers/2 was not published, for .*{reason}.* Nothing was switched"):
+        publish(scored.producer, MODEL, 2, "ann")
+    refused(scorebeat("publish", "flowers/2"))
+    assert published(scored) == 1
+    assert publish_anyway(scored.producer, MODEL, 2, "ann") == ["flowers_job"]
+
+    done(homes[1])
+    with pytest.raises(PublishRefused, match=f"flowers/1 was not published, for .*{reason}.* Nothing was switched"):
+        rollback(scored.producer, MODEL, "ann")
+    refused(scorebeat("rollback", MODEL))
+    assert published(scored) == 2
+
+
+def test_a_publish_asks_the_store_behind_a_url_itself_whatever_local_copies_there_are(
+    scored: Ledger, tmp_path: Path
+) -> None:
+    home = Path(scored.settings.artifacts)
+    p = Producer(scored.settings.model_copy(update={"artifacts": f"file://{home}"}), "test")
+    digest = scored.trained.artifact.digest
+    store.open_artifact(p.settings.artifacts, MODEL, 2, digest, cache=p.settings.cache)
+    home.rename(tmp_path / "away")
+
+    with pytest.raises(PublishRefused, match=r"flowers/2 is not in file://.* as it was added: it is recorded, but is"):
+        publish(p, MODEL, 2, "ann")
+    (tmp_path / "away").rename(home)
+    assert publish(p, MODEL, 2, "ann") == ["flowers_job"]
+    p.close()
+
+
+def test_predictions_under_another_key_than_the_jobs_are_told_plainly(scored: Ledger) -> None:
+    scored.new_version(3)
+    scored.sql("ALTER TABLE items ADD COLUMN name text")
+    scored.sql("UPDATE items SET name = 'n' || id")
+    scored.scored(a_job(name="renamed", query="SELECT name, a, b FROM items", key="name"), version=3)
+    scored.scored(a_job(name="renamed"))
+
+    for ask in (lambda: publish(scored.producer, MODEL, 3, "ann"), lambda: compare(scored.producer, MODEL, 3)):
+        with pytest.raises(SignatureError, match=r"renamed.key is \(id bigint\) now, but .* under \(name text\)"):
+            ask()
+    assert published(scored) == 1
 
 
 def test_a_job_that_nobody_scored_yet_or_that_pins_a_version_has_nothing_to_lose(scored: Ledger) -> None:
@@ -96,7 +186,31 @@ def test_a_job_that_nobody_scored_yet_or_that_pins_a_version_has_nothing_to_lose
     assert publish(scored.producer, MODEL, 2, "ann") == ["flowers_job", "fresh"]
 
 
-def test_a_rollback_is_never_refused(scored: Ledger) -> None:
+def test_each_rollback_goes_one_publication_further_back_until_there_is_none(scored: Ledger) -> None:
+    scored.new_version(3)
+    for version in (2, 3):
+        publish_anyway(scored.producer, MODEL, version, "ann")
+
+    assert [rollback(scored.producer, MODEL, "ann")[0].version for _ in range(2)] == [2, 1]
+    with pytest.raises(UnknownName, match=r"published before flowers/1; .* by its number: flowers/2, flowers/3"):
+        rollback(scored.producer, MODEL, "ann")
+    assert published(scored) == 1
+    publish_anyway(scored.producer, MODEL, 3, "ann")
+    assert rollback(scored.producer, MODEL, "ann")[0].version == 1
+
+
+def test_a_version_that_was_never_scored_is_not_shown_without_a_word(scored: Ledger, scorebeat: Cli) -> None:
+    scored.sql(f"DELETE FROM {V1}")
+    publish(scored.producer, MODEL, 2, "ann")
+
+    back, again = scorebeat("rollback", MODEL), scorebeat("publish", f"{MODEL}/2", "--force")
+
+    assert back.exit_code == 0
+    assert "flowers/1 was never scored for flowers_job" in back.stderr
+    assert again.stderr == ""
+
+
+def test_a_rollback_is_not_judged_by_what_readers_lose(scored: Ledger) -> None:
     publish(scored.producer, MODEL, 2, "ann")
     scored.sql(f"DELETE FROM {V1}")
 

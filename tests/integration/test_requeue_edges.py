@@ -1,5 +1,6 @@
 """Requeue of rows with nasty keys and unreadable errors, and of rows that two batches hold."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from db import columns
 from producer.requeue import requeue
 from tests import poison
 from tests.poison_fixtures import Points, assert_accounted, points
+from worker import storing
 from worker.runtime import Runtime
 from worker.score import Outcome, score_batch
 
@@ -110,8 +112,86 @@ def test_two_batches_that_hold_the_same_row_score_it_once(points: Points, monkey
     assert_accounted(points.engine, job, {})
 
 
-def overtaken(points: Points, monkeypatch: pytest.MonkeyPatch, run: int) -> None:
-    """When the first of the run's pending batches has fetched its rows, another worker scores all others."""
+def test_a_row_that_another_batch_scored_meanwhile_is_not_put_aside(
+    points: Points, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points.fill(100)
+    points.model({"raise": [5, 6]})
+    job = points.job(error_threshold=-1)
+    run = points.scored(job)
+    harm = points.mend()
+    requeue(points.producer, run, "ann", error="does not like")
+    points.sql("UPDATE scorebeat.batches SET state = 'dead', attempts_left = 0, error = 'Broken: oh' WHERE number = 1")
+    requeue(points.producer, run, "ben")
+    overtaken(points, monkeypatch, run, harm)
+
+    points.work(run)
+
+    assert points.run(run).state is RunState.SUCCEEDED
+    assert points.batches(run, "rows_scored, rows_failed") == [(98, 0), (2, 0)]
+    assert_accounted(points.engine, job, {})
+
+
+def test_rows_taken_back_from_a_batch_in_hand_are_scored_by_its_next_attempt(
+    points: Points, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points.fill(1100)
+    points.model({"raise": [5]})
+    job = points.job()
+    run = points.planned(job)
+    (batch,) = points.pending(run)
+    points.sql("UPDATE scorebeat.batches SET care = 1")  # a death before: it is scored in chunks of 512
+    after_the_first_part(monkeypatch, lambda: answers.append(requeue(points.producer, run, "ann")))
+    answers: list[int] = []
+
+    assert score_batch(batch, points.runtime) is Outcome.LOST
+    assert points.batches(run, "id, state, attempt, rows_failed") == [(batch, "pending", 1, 0)]
+    points.mend()
+
+    assert points.work(run) is RunState.SUCCEEDED
+    assert answers == [1]
+    assert points.batches(run, "id, rows_scored, rows_failed") == [(batch, 1100, 0)]
+    assert_accounted(points.engine, job, {})
+
+
+def test_a_bad_row_is_counted_once_although_two_batches_come_upon_it(
+    points: Points, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points.fill(100)
+    points.model({"raise": [5, 6]})
+    job = points.job(error_threshold=-1)
+    run = points.scored(job)
+    requeue(points.producer, run, "ann", error="does not like")
+    points.sql("UPDATE scorebeat.batches SET state = 'dead', attempts_left = 0, error = 'Broken: oh' WHERE number = 1")
+    requeue(points.producer, run, "ben")
+    overtaken(points, monkeypatch, run)
+
+    assert points.work(run) is RunState.PARTIAL
+    assert sum(points.batches(run, "rows_failed")) == 2
+    points.mend()
+    requeue(points.producer, run, "ann")
+
+    assert points.work(run) is RunState.SUCCEEDED
+    assert_accounted(points.engine, job, {})
+
+
+def after_the_first_part(monkeypatch: pytest.MonkeyPatch, then: Callable[[], object]) -> None:
+    """When the first part of a batch has been stored."""
+
+    def store(*arguments: Any) -> int:
+        monkeypatch.setattr("worker.score.store", storing.store)
+        stored = storing.store(*arguments)
+        then()
+        return stored
+
+    monkeypatch.setattr("worker.score.store", store)
+
+
+def overtaken(points: Points, monkeypatch: pytest.MonkeyPatch, run: int, harm: Mapping[str, Any] | None = None) -> None:
+    """When the first of the run's pending batches has fetched its rows, another worker scores all others.
+
+    After that the model does `harm` again.
+    """
     real = columns.fetch
 
     def fetch(*arguments: Any) -> Any:
@@ -120,6 +200,7 @@ def overtaken(points: Points, monkeypatch: pytest.MonkeyPatch, run: int) -> None
         other = Runtime(points.settings, name="w2", _models=points.runtime._models)
         assert {score_batch(one, other) for one in points.pending(run)} <= {Outcome.COMMITTED}
         other.close()
+        points.harm(dict(harm or {}))
         return fetched
 
     monkeypatch.setattr(columns, "fetch", fetch)

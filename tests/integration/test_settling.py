@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 
 from core.errors import UsageError
 from core.states import RunState
-from db import batches, runs, settling
+from db import batches, requeued, runs, settling
 from db.batches import Claim
 from db.sql import KeyRange
 from producer.context import Producer
@@ -108,7 +108,7 @@ def test_a_requeue_beside_a_settle_never_leaves_a_closed_run_with_open_batches(
 
     with engine.begin() as requeueing:
         runs.get(requeueing, run_id, lock=True)
-        batches.requeue_dead(requeueing, run_id, 5, None, None)
+        requeued.requeue_dead(requeueing, run_id, 5, None, None)
         assert settle(producer, run_id) is None  # it does not wait: the next control tick looks again
         requeueing.commit()
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, text
 
 from core.errors import ClaimLost
 from core.states import BatchState, RunState
-from db import batches, columns, plan_lease, run_ends, runs, whole_runs
+from db import batches, columns, plan_lease, quarantine, requeued, run_ends, runs, whole_runs
 from db.batches import Claim, NewBatch
 from db.columns import Part, Timing
 from db.engine import data_connection
@@ -57,13 +57,14 @@ class Here:
 BATCH_MOVES: dict[str, Callable[[Here], Any]] = {
     "claim": lambda h: batches.claim(h.connection, h.batch_id, "w2", MINUTE),
     "fail": lambda h: batches.fail(h.connection, h.held, "Broken: oh", MINUTE),
-    "fail_lost": lambda h: batches.fail_lost(h.connection, h.batch_id, "w1", "Died: oh"),
+    "fail_lost": lambda h: batches.fail_lost(h.connection, h.batch_id, "w1", 41, "Died: oh"),
     "kill": lambda h: batches.kill(h.connection, h.held, "Broken: for good"),
     "rescue": lambda h: batches.rescue(_expired(h)),
-    "requeue_dead": lambda h: batches.requeue_dead(h.connection, h.run_id, 5, None, None),
+    "requeue_dead": lambda h: requeued.requeue_dead(h.connection, h.run_id, 5, None, None),
     "cancel": lambda h: batches.cancel(h.connection, h.run_id),
     "release_all": lambda h: batches.release_all(h.connection, "w1"),
-    "requeue_stopped": lambda h: batches.requeue_stopped(h.connection, h.run_id, 5),
+    "requeue_stopped": lambda h: requeued.requeue_stopped(h.connection, h.run_id, 5),
+    "take_back": lambda h: quarantine.take_back(_with_a_bad_row(h), h.run_id),
     "begin_again": lambda h: whole_runs.begin_again(h.connection, runs.get(h.connection, h.run_id), 5, MINUTE),
     "renew": lambda h: batches.renew(h.connection, [h.batch_id], "w1", MINUTE),
 }
@@ -79,6 +80,18 @@ RUN_MOVES: dict[str, Callable[[Here], Any]] = {
     "cancel": lambda h: runs.cancel(h.connection, h.run_id, "ann"),
     "reopen": lambda h: runs.reopen(h.connection, h.run_id),
 }
+
+
+def _with_a_bad_row(here: Here) -> Connection:
+    here.connection.execute(
+        text(
+            "INSERT INTO scorebeat.quarantine (prediction_set_id, batch_id, key, error_type, error)"
+            " SELECT prediction_set_id, :batch, '[\"7\"]', 'Bad', 'oh' FROM scorebeat.runs WHERE id = :run"
+        ),
+        {"batch": here.batch_id, "run": here.run_id},
+    )
+    here.connection.execute(text("UPDATE scorebeat.batches SET rows_failed = 1 WHERE id = :id"), {"id": here.batch_id})
+    return here.connection
 
 
 def _expired(here: Here, plans: int = 1) -> Connection:

@@ -105,6 +105,28 @@ def test_a_version_that_nobody_uses_is_dropped_with_its_predictions_and_its_file
     ]
 
 
+@pytest.mark.usefixtures("two")
+def test_a_batch_whose_predictions_were_dropped_says_so(scorebeat: Cli, producer: Producer, engine: Engine) -> None:
+    (batch, *_) = ask(engine, "SELECT id FROM scorebeat.batches WHERE run_id = 2 ORDER BY id")
+    assert scorebeat("show", "2", "--batch", str(batch), "--keys").exit_code == 0
+
+    dropping.drop(producer, "adder", 2, "ann")
+
+    for options in ([], ["--keys"], ["--json"]):
+        refused(scorebeat("show", "2", "--batch", str(batch), *options), "model adder/2 was dropped on")
+
+
+@pytest.mark.usefixtures("two")
+def test_a_view_of_somebody_elses_that_forbids_a_switch_ends_the_command_as_other_refusals(
+    scorebeat: Cli, producer: Producer, tmp_path: Path, engine: Engine
+) -> None:
+    file = write_adder(tmp_path / "other.skops", "a", "b")
+    publishing.add(producer, file, "adder", "ann", Given(outputs=("another",)))
+    tell(engine, "CREATE VIEW mine AS SELECT total FROM predictions.sums")
+
+    refused(scorebeat("publish", "adder/3", "--force"), "would lose or change total", "view mine depends on")
+
+
 def test_what_was_dropped_is_not_to_be_had_and_its_number_is_not_given_again(
     scorebeat: Cli, two: str, producer: Producer, twice: Path
 ) -> None:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -24,6 +24,7 @@ from db.engine import make_engine
 from producer.context import Producer
 from producer.enqueue import Request, enqueue
 from tests.soak.faults import FAULTS, System
+from tests.soak.schedule import planned
 
 TIMES = {
     "SCOREBEAT_CLAIM_TTL": "4",
@@ -68,11 +69,11 @@ def main() -> int:
     seed = random.SystemRandom().randrange(10**6) if chosen.seed is None else chosen.seed
     print(f"seed {seed}: {chosen.rows:,} rows, faults for {chosen.minutes:g} minutes", flush=True)
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        return _soak(Path(folder), chosen, random.Random(seed))
+        return _soak(Path(folder), chosen, seed)
 
 
-def _soak(folder: Path, chosen: argparse.Namespace, rng: random.Random) -> int:
-    poisoned = _poison(chosen.rows, rng)
+def _soak(folder: Path, chosen: argparse.Namespace, seed: int) -> int:
+    poisoned = _poison(chosen.rows, random.Random(seed))
     # both workers together need about the time of the faults, so that these find work in progress
     pace = chosen.minutes * 60 * PROCESSES * 0.8 / chosen.rows
     environment = (
@@ -89,7 +90,7 @@ def _soak(folder: Path, chosen: argparse.Namespace, rng: random.Random) -> int:
         [sys.executable, "-m", "tests.soak.system", *arguments], env=environment, stdout=log, stderr=log
     )
     try:
-        return _watch(folder, server, chosen, rng, poisoned)
+        return _watch(folder, server, chosen, seed, poisoned)
     except BaseException:
         print((folder / "log").read_text("utf-8", "replace")[-8_000:])
         raise
@@ -103,16 +104,18 @@ def _watch(
     folder: Path,
     server: "subprocess.Popen[bytes]",
     chosen: argparse.Namespace,
-    rng: random.Random,
+    seed: int,
     poisoned: dict[str, list[int]],
 ) -> int:
     settings = _settings(folder, server)
     run_id = _begin(settings)
     engine = make_engine(settings.database(), "scorebeat soak")
-    system = System(server.pid, settings, rng)
+    faults = planned(seed, list(FAULTS), chosen.every)
+    fault = next(faults)
+    system = System(server.pid, settings, fault.random)
     counts: dict[str, int] = defaultdict(int)
     recoveries = Recoveries()
-    began, next_fault = time.monotonic(), time.monotonic() + chosen.every
+    began, next_fault = time.monotonic(), time.monotonic() + fault.pause
     while not _is_final(engine, run_id):
         assert server.poll() is None, "the supervisor ended"
         scored = _scored(engine, run_id)
@@ -121,13 +124,13 @@ def _watch(
         now = time.monotonic()
         assert now - began < chosen.minutes * 60 * 4 + 300, f"the run did not end: {scored} rows scored"
         if now >= next_fault and now - began < chosen.minutes * 60 and scored is not None:
-            name = rng.choice(list(FAULTS))
-            done = _hurt(system, name)
+            done = _hurt(replace(system, random=fault.random), fault.name)
             if done:
-                counts[name] += 1
-                recoveries.begin(name, scored)
-                print(f"{now - began:6.0f} s  {scored:>9,} rows  {name}: {done}", flush=True)
-            next_fault = now + chosen.every * rng.uniform(0.5, 1.5)
+                counts[fault.name] += 1
+                recoveries.begin(fault.name, scored)
+                print(f"{now - began:6.0f} s  {scored:>9,} rows  {fault.name}: {done}", flush=True)
+            fault = next(faults)
+            next_fault = now + fault.pause
         time.sleep(0.2)
     return _report(engine, run_id, chosen.rows, poisoned, counts, recoveries)
 

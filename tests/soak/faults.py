@@ -24,6 +24,7 @@ class System:
     supervisor: int
     settings: Settings
     random: random.Random
+    """Of this fault alone."""
 
 
 def kill_child(system: System) -> str | None:

@@ -81,4 +81,8 @@ def test_only_a_run_that_succeeded_ends_with_0(state: RunState) -> None:
 
 
 def test_nothing_pending_is_said() -> None:
-    assert "nothing is pending" in progress.summary(ended(RunState.SUCCEEDED, batches=0, rows_scored=0))
+    said = progress.summary(ended(RunState.SUCCEEDED, batches=0, rows_scored=0))
+
+    assert said == (
+        "run 1204: nothing is pending: job iris's query gave no row that model iris/3 has not handled"
+    )  # true of an empty query, too

@@ -6,7 +6,7 @@ import adbc_driver_manager
 import psycopg2
 import pytest
 from adbc_driver_manager import AdbcStatusCode
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from core.errors import ModelError
 from db.columns import detail, is_repeated_key, sqlstate
@@ -17,15 +17,17 @@ def from_driver(state: str | None, status: AdbcStatusCode = AdbcStatusCode.INTER
     return adbc_driver_manager.OperationalError(message, status_code=status, sqlstate=state)
 
 
-def from_engine(state: str | None, *, invalidated: bool = False) -> DBAPIError:
-    class Original(psycopg2.Error):  # type: ignore[misc]  # psycopg2 publishes no types
+def from_engine(state: str | None, *, invalidated: bool = False, kind: Any = psycopg2.ProgrammingError) -> DBAPIError:
+    class Original(kind):  # type: ignore[misc]  # psycopg2 publishes no types
         pgcode = state
 
-    return OperationalError("SELECT 1", {}, Original("oh"), connection_invalidated=invalidated)
+    return DBAPIError("SELECT 1", {}, Original("oh"), connection_invalidated=invalidated)
 
 
-TRANSIENT = ["08006", "08001", "40001", "40P01", "53100", "53200", "53300", "57P01", "57P02", "57P03"]
-PERMANENT = ["08P01", "22P03", "22001", "23505", "42601", "42P01", "42501", "57014", "25006", "XX000", "0A000"]
+LOST = ["08006", "08001", "40001", "40P01", "53100", "53200", "53300", "57P01", "57P02", "57P03"]
+ENDED_FROM_OUTSIDE = ["25P03", "25P04", "57014"]
+TRANSIENT = [*LOST, *ENDED_FROM_OUTSIDE]
+PERMANENT = ["08P01", "22P03", "22001", "23505", "42601", "42P01", "42501", "25006", "25P02", "XX000", "0A000"]
 
 
 @pytest.mark.parametrize("state", TRANSIENT)
@@ -52,6 +54,12 @@ def test_without_a_state_a_lost_connection_passes_and_nothing_else_does() -> Non
     assert not is_transient(from_engine(None))
 
 
+def test_a_connection_that_could_not_be_made_passes_though_nobody_says_why() -> None:
+    assert is_transient(from_engine(None, kind=psycopg2.OperationalError))
+    assert is_transient(psycopg2.OperationalError("too many clients already"))
+    assert not is_transient(from_engine("42P01", kind=psycopg2.OperationalError))
+
+
 def test_only_errors_of_a_driver_are_the_databases() -> None:
     assert is_database_error(from_driver("40001"))
     assert is_database_error(from_engine("40001"))
@@ -65,6 +73,8 @@ def test_only_errors_of_a_driver_are_the_databases() -> None:
         (None, AdbcStatusCode.IO, True),
         ("57P01", AdbcStatusCode.INTERNAL, True),
         ("08006", AdbcStatusCode.INTERNAL, True),
+        ("25P03", AdbcStatusCode.INTERNAL, True),
+        ("57014", AdbcStatusCode.CANCELLED, False),
         ("23505", AdbcStatusCode.ALREADY_EXISTS, False),
         ("40001", AdbcStatusCode.INTERNAL, False),
     ],

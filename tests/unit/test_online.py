@@ -6,10 +6,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from core.errors import NonsenseError, SignatureError
+from core.errors import ModelError, NonsenseError, SignatureError
 from models import online
 from models.arrow_types import TYPES, type_name, type_named
 from models.contract import Input, Signature
+from models.matrix import no_nulls
 
 
 def wants(**inputs: str) -> Signature:
@@ -138,3 +139,48 @@ def test_answers_come_in_the_order_of_the_rows() -> None:
 def test_an_answer_that_is_not_finite_is_an_error() -> None:
     with pytest.raises(NonsenseError, match=r"sum \(1\)"):
         online.predict(Sum(), wants(a="float64"), [{"a": 1}, {"a": float("nan")}])
+
+
+class Picky:
+    """Raises for words that it does not know, and takes no NULL."""
+
+    outputs = pa.schema([("n", pa.int64())])
+
+    def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        no_nulls(rows)
+        known = {"a": 1, "b": 2}
+        return pa.RecordBatch.from_pydict(
+            {"n": [known[word] for word in rows["word"].to_pylist()]}, schema=self.outputs
+        )
+
+
+@pytest.mark.parametrize("at", range(5))
+@pytest.mark.parametrize(
+    ("word", "kind", "said"),
+    [
+        ("zz", ModelError, "row {}: the model raised KeyError: 'zz'. Nothing was scored"),
+        (None, SignatureError, "row {}: word is null, which the model does not take"),
+    ],
+)
+def test_the_row_that_a_model_fails_on_is_named(at: int, word: str | None, kind: type[Exception], said: str) -> None:
+    rows: list[dict[str, Any]] = [{"word": "a"} for _ in range(5)]
+    rows[at]["word"] = word
+
+    with pytest.raises(kind) as error:
+        online.predict(Picky(), wants(word="string"), rows)
+
+    assert str(error.value) == said.format(at)
+
+
+class Crowded:
+    outputs = pa.schema([("n", pa.int64())])
+
+    def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        if len(rows) > 1:
+            raise ValueError("one at\na time")
+        return pa.RecordBatch.from_pydict({"n": [1] * len(rows)}, schema=self.outputs)
+
+
+def test_a_failure_of_the_rows_together_blames_none() -> None:
+    with pytest.raises(ModelError, match=r"^4 rows together: the model raised ValueError: one at a time\."):
+        online.predict(Crowded(), wants(word="string"), [{"word": "a"}] * 4)

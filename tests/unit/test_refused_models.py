@@ -1,22 +1,26 @@
 """A model that no table or query could serve is refused when it is added, with the reason and nothing left behind."""
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import skops.io
+from onnx import save as save_graph
+from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from core.errors import StoreError
-from models import folder_store, store
+from models import folder_store, registry, store
 from models.contract import Given
-from tests.contract.onnx_files import embedding
+from models.formats import sklearn_format
+from tests.contract.onnx_files import embedding, matmul
 
 X, Y = load_iris(return_X_y=True)
 
@@ -96,3 +100,106 @@ def test_a_model_that_cannot_score_a_matrix_is_refused(root: Path, tmp_path: Pat
     refused(root, dump(tmp_path / "a.skops", StandardScaler().fit(X)), "no predict")
     refused(root, dump(tmp_path / "b.skops", several), "several outputs")
     refused(root, dump(tmp_path / "c.skops", by_name), "picks columns by name")
+
+
+@pytest.mark.parametrize("model", [LogisticRegression(), DecisionTreeRegressor(), KMeans(), make_pipeline(Ridge())])
+def test_a_model_that_is_not_fitted_is_refused(root: Path, tmp_path: Path, model: Any) -> None:
+    refused(root, dump(tmp_path / "m.skops", model), r"^.*m\.skops holds a \w+ that is not fitted: call fit\(\)")
+
+
+def test_an_error_of_a_library_is_told_in_one_line(root: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise AttributeError("no\nsuch thing")
+
+    monkeypatch.setattr(sklearn_format, "describe", fails)
+
+    refused(root, file, r"iris\.skops was not added: AttributeError: no such thing$")
+
+
+@pytest.mark.parametrize("place", [Path("artifacts"), Path("artifacts").absolute()])
+def test_the_file_that_was_given_is_named_and_never_its_copy(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("bad.skops", "bad.onnx", "bad.ubj", "bad.txt"):
+        Path(name).write_bytes(b"tree junk")
+
+        with pytest.raises(StoreError) as error:
+            store.add(place, name, "m")
+
+        assert name in str(error.value)
+        assert not re.search(r"\bmodel\.(skops|onnx|ubj|txt)\b|\.adding-|artifacts", str(error.value))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"classes": ("x", "y")}, "--classes does nothing: leave it out"),
+        ({"files": ("l.txt",), "code": frozenset({"mlflow"})}, "--file, --allow-code mlflow do nothing: leave them"),
+        ({"code": frozenset({"pickle"})}, "--allow-code pickle does nothing"),
+        ({"trusted": frozenset({"foo.Bar"})}, r"iris\.skops needs no trust in foo\.Bar"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused_by_name(
+    root: Path, file: Path, options: dict[str, Any], said: str
+) -> None:
+    refused(root, file, said, **options)
+
+
+def test_text_for_a_model_that_takes_numbers_is_refused(root: Path, file: Path) -> None:
+    refused(root, file, r"takes numbers, but --inputs says that b is text", inputs=("a", "b:string", "c", "d"))
+
+
+def test_an_operator_that_is_not_known_is_refused_with_what_helps(root: Path, tmp_path: Path) -> None:
+    save_graph(matmul(np.ones((4, 3), np.float32), rows="n", op="Mystery"), tmp_path / "m.onnx")
+
+    refused(root, tmp_path / "m.onnx", r"m\.onnx cannot be loaded .*Mystery.* older opset, .*of your own are not")
+
+
+class Fails:
+    inputs: ClassVar = {"review": "string"}
+    outputs: ClassVar = {"label": "string"}
+
+    def __init__(self, files: Path, device: str) -> None: ...
+
+    def predict(self, rows: Any) -> Any:
+        raise KeyError(f"zz of {len(rows)}")
+
+
+def test_a_failed_trial_of_a_model_that_reads_text_is_told(root: Path, file: Path) -> None:
+    failed = store.add(root, f"{__name__}:Fails", "fails")
+    ran = store.add(root, file, "iris")
+
+    assert "the trial on 3 invented rows of review string raised KeyError: 'zz of 3'" in failed.notes[0]
+    assert ran.notes == ()
+
+
+@pytest.mark.parametrize("targets", [1_001, 1_598])
+def test_more_columns_than_a_table_holds_are_refused(root: Path, tmp_path: Path, targets: int) -> None:
+    model = LinearRegression().fit(X, np.tile(Y[:, None], targets))
+
+    refused(
+        root, dump(tmp_path / "m.skops", model), f"gives {targets:,} columns, more than .*Wrap it in a Python class"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("m.pt", r"m\.pt: .*torch\.export\.save\(torch\.export\.export"),
+        ("m.PTH", "torch.export.save"),
+        ("m.py", "module:Class, such as"),
+    ],
+)
+def test_what_is_near_to_a_model_is_refused_with_what_to_do(root: Path, tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / name).write_bytes(b"x")
+
+    refused(root, tmp_path / name, said)
+
+
+@pytest.mark.parametrize(("module", "said"), [("cv2.dnn", "install the package that has it"), ("torch", r"\[torch\]")])
+def test_a_missing_module_is_no_guess_at_a_package(module: str, said: str) -> None:
+    told = str(registry.missing(ModuleNotFoundError(name=module), "a model"))
+
+    assert re.search(said, told)
+    assert "pip install cv2" not in told

@@ -172,6 +172,35 @@ def test_adding_again_puts_back_what_the_store_lost(
     assert objects.written == []
 
 
+HARMS: dict[str, Callable[[Path], object]] = {
+    "missing": lambda f: next(f.glob("*.skops")).unlink(),
+    "no manifest": lambda f: (f / MANIFEST).unlink(),
+    "altered, of the same size": lambda f: next(f.glob("*.skops")).write_bytes(
+        next(f.glob("*.skops")).read_bytes()[:-1] + b"?"
+    ),
+    "surplus": lambda f: (f / "surplus.py").write_text(""),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("newest", [True, False], ids=["newest", "older"])
+def test_adding_again_repairs_what_the_store_has_otherwise_than_recorded(
+    url: str, root: Path, files: tuple[Path, Path], cache: Path, tmp_path: Path, harm: str, newest: bool
+) -> None:
+    added = store.add(url, files[0], "iris", cache=cache)
+    recorded = {1: added.digest} | ({} if newest else {2: "x"})
+
+    HARMS[harm](root / "iris" / f"1-{added.digest[:12]}")
+    with pytest.raises(ModelError, match=r"iris/1 is not in file://.* add the same file again, which puts them back"):
+        store.verify(url, "iris", 1, added.digest, cache=cache)  # the copy in the cache is good
+    again = store.add(url, files[0], "iris", recorded=recorded, cache=cache)
+
+    assert (again.version, again.is_new, again.put_back) == (1, False, True)
+    opened = store.open_artifact(url, "iris", 1, added.digest, cache=tmp_path / "worker")
+    assert opened.path.read_bytes() == files[0].read_bytes()
+    store.verify(url, "iris", 1, added.digest, cache=cache)
+
+
 @pytest.mark.parametrize(
     "harm",
     [

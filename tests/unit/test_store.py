@@ -1,8 +1,11 @@
 """The store gives back exactly what was added, or says what is wrong; a version never changes."""
 
+import os
 import pickle
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,6 +120,33 @@ def test_altered_files_are_not_opened(root: Path, file: Path, harm: Callable[[Pa
 
     with pytest.raises(ModelError, match=rf"iris/1 was altered .*expected digest {added.digest[:12]}, found "):
         store.open_artifact(root, "iris", 1, added.digest)
+
+
+def test_an_altered_version_is_put_back_as_the_error_says(root: Path, file: Path, other: Path) -> None:
+    first, second = (store.add(root, f, "iris") for f in (file, other))
+    recorded = {1: first.digest, 2: second.digest}
+    first.path.write_bytes(b"altered")
+    with pytest.raises(ModelError, match="or delete it and add the same file again, which puts it back"):
+        store.open_artifact(root, "iris", 1, first.digest)
+
+    shutil.rmtree(first.folder)
+    again = store.add(root, file, "iris", recorded=recorded)
+
+    assert (again.version, again.is_new, again.put_back) == (1, False, True)
+    assert store.open_artifact(root, "iris", 1, first.digest).path.read_bytes() == file.read_bytes()
+    assert store.add(root, file, "iris", recorded=recorded | {1: ""}).version == 3  # it was dropped
+
+
+def test_what_a_process_that_died_left_is_cleared_away_when_it_is_a_day_old(root: Path, file: Path) -> None:
+    ages = {".adding-old": 25, ".dropped-old": 25, ".adding-young": 23}
+    for name, hours in ages.items():
+        (root / name / "inner").mkdir(parents=True)
+        at = time.time() - hours * 3600
+        os.utime(root / name, (at, at))
+
+    store.add(root, file, "iris")
+
+    assert {path.name for path in root.iterdir()} == {".adding-young", "iris"}
 
 
 def test_links_are_not_followed_out_of_the_folder(root: Path, file: Path, other: Path) -> None:

@@ -1,0 +1,88 @@
+"""Dropping prediction sets: old generations, those that no run completed, and all of a version."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg2.errors
+from sqlalchemy import Connection, Select, func, select, text, update
+from sqlalchemy.exc import DBAPIError
+
+from core.errors import UsageError
+from db.prediction_sets import COLUMNS, PredictionSet
+from db.tables import prediction_sets as sets
+from db.tables import quarantine
+
+_IN_USE = (psycopg2.errors.LockNotAvailable, psycopg2.errors.DependentObjectsStillExist)
+
+
+def require_table(connection: Connection, found: PredictionSet) -> None:
+    """Raises UsageError when the set's table is gone: newer generations took its place, or somebody dropped it."""
+    if connection.execute(text("SELECT to_regclass(:table) IS NULL"), {"table": found.table}).scalar_one():
+        raise UsageError(
+            f"{found.table}, where the predictions of the run go, was dropped; nothing was put back. "
+            f"Score the rows anew with `scorebeat enqueue {found.job}`."
+        )
+
+
+def drop_old(connection: Connection, current: PredictionSet, keep: int) -> list[str]:
+    """Drop the tables of generations older than the newest `keep` complete ones; answers their names.
+
+    One that somebody reads now is left for the next time.
+    """
+    old = connection.execute(
+        _before(current).order_by(sets.c.complete_at.is_(None), sets.c.generation.desc()).offset(keep - 1)
+    ).all()
+    return [row.table_name for row in old if drop(connection, PredictionSet(**row._mapping))]
+
+
+def drop_unfinished(connection: Connection, current: PredictionSet, keep: int) -> list[str]:
+    """Drop generations that no run completed, but the newest `keep` before the current; answers their names.
+
+    Runs that fail again and again must not fill the disk. The newest may be completed yet, by a requeue.
+    """
+    old = connection.execute(
+        _before(current).where(sets.c.complete_at.is_(None)).order_by(sets.c.generation.desc()).offset(keep)
+    ).all()
+    return [row.table_name for row in old if drop(connection, PredictionSet(**row._mapping))]
+
+
+def _before(current: PredictionSet) -> Select[Any]:
+    return select(*COLUMNS).where(
+        sets.c.job == current.job,
+        sets.c.model == current.model,
+        sets.c.model_version == current.model_version,
+        sets.c.generation < current.generation,
+        sets.c.dropped_at.is_(None),
+    )
+
+
+def drop(connection: Connection, old: PredictionSet) -> bool:
+    """Drop the table of an old generation; False when somebody reads it now, or another object depends on it."""
+    try:
+        with connection.begin_nested():
+            connection.exec_driver_sql("SET LOCAL lock_timeout = '100ms'")
+            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {old.table}")
+            connection.execute(update(sets).where(sets.c.id == old.id).values(dropped_at=func.now()))
+    except DBAPIError as error:
+        if not isinstance(error.orig, _IN_USE):
+            raise
+        return False
+    return True
+
+
+def drop_all(connection: Connection, found: Sequence[PredictionSet]) -> None:
+    """Drop the sets' tables and their quarantine. Raises UsageError when other objects depend on a table."""
+    connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
+    for old in found:
+        try:
+            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {old.table}")
+        except DBAPIError as error:
+            if isinstance(error.orig, psycopg2.errors.DependentObjectsStillExist):
+                detail = str(error.orig.diag.message_detail).replace("\n", "; ")
+                raise UsageError(f"other objects depend on {old.table}: {detail}. Nothing was dropped.") from None
+            if isinstance(error.orig, psycopg2.errors.LockNotAvailable):
+                raise UsageError(f"{old.table} is being read. Nothing was dropped; try again later.") from None
+            raise
+    ids = [old.id for old in found]
+    connection.execute(quarantine.delete().where(quarantine.c.prediction_set_id.in_(ids)))
+    connection.execute(update(sets).where(sets.c.id.in_(ids)).values(dropped_at=func.now()))

@@ -1,0 +1,65 @@
+"""What is said of a model that cannot be added: one line, with the name of the file that the person gave."""
+
+import re
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
+from pathlib import Path
+
+from core.errors import ModelError, ScorebeatError, StoreError
+from models.contract import Given
+
+_OPTIONS = {
+    "inputs": "--inputs",
+    "outputs": "--outputs",
+    "classes": "--classes",
+    "trusted": "--trust",
+    "files": "--file",
+}
+_LONGEST = 500
+"""Characters of what a library says."""
+
+
+@contextmanager
+def told(source: str, draft: Path, copy: str) -> Iterator[None]:
+    """Errors about the copy in the folder `draft` speak of `source`; what a library or a model's code raises
+    becomes a StoreError."""
+    try:
+        yield
+    except (ModelError, StoreError) as error:
+        raise type(error)(_renamed(str(error), source, draft, copy)) from error
+    except ScorebeatError:
+        raise
+    except Exception as error:  # any library, or the model's own code, may fail in any way
+        raise StoreError(f"{source} was not added: {_renamed(said(error), source, draft, copy)}") from error
+
+
+def said(error: BaseException) -> str:
+    """An error's class and text on one line."""
+    text = " ".join(str(error).split())
+    shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
+    return f"{type(error).__name__}{': ' * bool(shown)}{shown}"
+
+
+def require_read(given: Given, read: Set[str], model_format: str, source: str) -> None:
+    """Raises StoreError naming the options that were given and that a model of this format makes no use of."""
+    idle = [option for name, option in _OPTIONS.items() if getattr(given, name) and name not in read]
+    idle += [f"--allow-code {name}" for name in sorted(given.code - {model_format})]
+    idle += ["--allow-code " + model_format] * (model_format in given.code and "code" not in read)
+    if idle:
+        raise StoreError(
+            f"{source} is a model of the format {model_format}, for which {', '.join(idle)} "
+            f"{'does' if len(idle) == 1 else 'do'} nothing: leave {'it' if len(idle) == 1 else 'them'} out. "
+            "Nothing was added"
+        )
+
+
+def _renamed(text: str, source: str, draft: Path, copy: str) -> str:
+    """Without the draft's folder, and with the given file's name for its copy's."""
+    for folder in sorted({str(draft), str(draft.absolute()), str(draft.resolve())}, key=len, reverse=True):
+        text = text.replace(f"{folder}/", "")
+    own = Path(source)
+    if own.is_file() and copy not in own.name:
+        return re.sub(rf"(?<![\w./-]){re.escape(copy)}(?![\w/])", lambda _: own.name, text)
+    if own.is_dir():  # its copy is called `model`, which is a word, too
+        return re.sub(rf"^((?:the MLflow model )?){re.escape(copy)}(?=[ :])", lambda m: f"{m[1]}{own.name}", text)
+    return text

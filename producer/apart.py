@@ -1,0 +1,27 @@
+"""Keeping parts of a round apart: one that fails is told and left to the next round, the others go on."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from billiard.exceptions import SoftTimeLimitExceeded
+
+from core.events import emit
+from db import failures
+
+
+@contextmanager
+def apart(part: str, of: object = None) -> Iterator[None]:
+    """Whatever fails within is one event, with its traceback unless it passes by itself.
+
+    `of` is the run, queue or job that it was about.
+    """
+    try:
+        yield
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception as error:  # noqa: BLE001 -- a bug in one part must not stop the others either
+        passes = failures.is_transient(error)
+        reason = " ".join(str(error).split())
+        level = logging.WARNING if passes else logging.ERROR
+        emit("control.failed", level, part=part, of=of, reason=reason, exc=None if passes else error)

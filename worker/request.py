@@ -1,0 +1,36 @@
+"""The request of a batch, in the worker's parent: which of its processes had it in hand."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from celery.worker.request import Request
+
+_lost: ContextVar[int | None] = ContextVar("lost", default=None)
+
+
+class ScoreRequest(Request):  # type: ignore[misc]  # Celery publishes no types
+    """Celery's signal of a failed task does not say which process it ran in, and only the request knows."""
+
+    def on_failure(self, *given: Any, **named: Any) -> None:
+        with _as_lost(self.worker_pid):
+            super().on_failure(*given, **named)
+
+    def on_timeout(self, *given: Any, **named: Any) -> None:
+        with _as_lost(self.worker_pid):
+            super().on_timeout(*given, **named)
+
+
+def lost_process() -> int | None:
+    """Id of the process whose task Celery says has failed; None when no process had begun it."""
+    return _lost.get()
+
+
+@contextmanager
+def _as_lost(pid: int | None) -> Iterator[None]:
+    before = _lost.set(pid)
+    try:
+        yield
+    finally:
+        _lost.reset(before)
