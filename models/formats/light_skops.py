@@ -1,4 +1,4 @@
-"""skops, imported without PyTorch: its list of estimators looks into every module of scikit-learn, one of which wants it."""
+"""skops, imported without PyTorch: it looks into every module of scikit-learn, one of which wants that."""
 
 import sys
 from importlib import import_module
