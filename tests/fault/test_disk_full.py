@@ -103,9 +103,12 @@ def _errors(system: System, run: int) -> int:
 
 
 def _moved_on(system: System, run: int, state: str) -> bool:
-    """Whether all batches are in this state; a round of control before."""
+    """Whether all batches are in this state, and the run is closed; a round of control before, and one after."""
     control.run_once(system.p)
-    return {found for found, _, _ in system.batches(run)} == {state}
+    if {found for found, _, _ in system.batches(run)} != {state}:
+        return False
+    control.run_once(system.p)
+    return True
 
 
 def test_a_batch_that_finds_the_disk_full_waits_and_is_tried_again(system: System, tablespace: Disk) -> None:
