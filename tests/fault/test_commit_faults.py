@@ -238,7 +238,9 @@ def test_a_database_that_goes_in_mid_commit_keeps_all_of_it_or_nothing(
         fault(system, backend)
 
     assert system.until_finished(run) is RunState.SUCCEEDED
-    assert attempts(system, run) == [("committed", 2), *[("committed", 1)] * 3]
+    # a fast stop ends the gate's session as well: if that goes first, the commit may yet be kept, whole
+    kept = [1, 2] if fault is stop_fast else [2]
+    assert attempts(system, run) in [[("committed", attempt), *[("committed", 1)] * 3] for attempt in kept]
     assert scored(system, run) == 200
     assert all(worker.poll() is None for worker in workers)
     assert_scored_once(system, job)

@@ -39,6 +39,8 @@ IMPOSSIBLE_OTHERS = {
     "jobs_paused": "UPDATE scorebeat.jobs SET paused_at = now()",
     "model_versions_version": "UPDATE scorebeat.model_versions SET version = 0 WHERE name = 'spare'",
     "model_versions_retired": "UPDATE scorebeat.model_versions SET retired_at = now() WHERE name = 'spare'",
+    "model_versions_dropped": "UPDATE scorebeat.model_versions SET dropped_at = now() WHERE published_at IS NOT NULL"
+    " AND retired_at IS NULL",
     "device_limits_rows": "INSERT INTO scorebeat.device_limits VALUES ('m', 1, 'cpu', 0)",
     "notices_event": "INSERT INTO scorebeat.notices (run_id, event, happened_at)"
     " SELECT id, 'begun', now() FROM scorebeat.runs",

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from models.artifact import Artifact
 from models.contract import Model, Signature
 from tests import poison
 from tests.ledger_fixtures import Ledger, ledger, trained
@@ -144,7 +145,7 @@ def test_an_output_that_postgresql_refuses_puts_its_row_aside(points: Points, mo
     assert points.view(job) == {i: f"{i}.5" for i in range(1, 1001) if i not in (50, 51)}
 
 
-def load_words(path: Any, signature: Signature) -> Model:
-    del path
+def load_words(artifact: Artifact, device: str) -> Model:
+    del device
     nothing: Mapping[str, Any] = {}
-    return Words(dict(nothing), signature.outputs)
+    return Words(dict(nothing), artifact.signature.outputs)
