@@ -33,7 +33,7 @@ _numbers = itertools.count(1)
 T = TypeVar("T")
 
 
-def wait_for(look: Callable[[], T], within: float = 30.0, every: float = 0.05) -> T:
+def wait_for(look: Callable[[], T], within: float = 60.0, every: float = 0.05) -> T:
     """The first true answer of `look`; fails the test with the last answer when none comes in time."""
     deadline = time.monotonic() + within
     while not (found := look()):
