@@ -26,10 +26,11 @@ def _delete(table: str) -> str:
     return f"d AS (DELETE FROM scorebeat.{table} t USING gone WHERE t.id = gone.id RETURNING 1) SELECT count(*) FROM d"
 
 
+# a run that may be requeued keeps all its batches, so that it is never taken for whole without them;
 # the highest id stays: a job that is shown whole or not at all counts from there
 _BATCHES = (
     "SELECT b.id FROM scorebeat.batches b JOIN scorebeat.runs r ON r.id = b.run_id WHERE r.finished_at < :cutoff"
-    " AND b.id < (SELECT max(id) FROM scorebeat.batches)"
+    " AND r.state IN ('succeeded', 'cancelled') AND b.id < (SELECT max(id) FROM scorebeat.batches)"
     " AND NOT EXISTS (SELECT 1 FROM scorebeat.quarantine z WHERE z.batch_id = b.id)"
 )
 _COUNTS = ("batches", "batches_dead", "rows_planned", "rows_scored", "rows_failed", "attempts")

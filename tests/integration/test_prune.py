@@ -33,6 +33,16 @@ def test_old_batches_go_and_their_run_keeps_its_counts(scorebeat: Cli, ledger: L
     assert prune(scorebeat) == {}
 
 
+@pytest.mark.parametrize("state", ["partial", "failed"])
+def test_a_run_that_may_be_requeued_keeps_all_its_batches(scorebeat: Cli, ledger: Ledger, job: Job, state: str) -> None:
+    run_id = ledger.scored(job)
+    ledger.sql(f"UPDATE scorebeat.runs SET state = '{state}', reason = 'a dead batch' WHERE id = {run_id}")
+    aged(ledger)
+
+    assert prune(scorebeat) == {}
+    assert ledger.sql(f"SELECT count(*) FROM scorebeat.batches WHERE run_id = {run_id}") == [3]
+
+
 def test_what_is_young_stays(scorebeat: Cli, ledger: Ledger, job: Job) -> None:
     run_id = ledger.scored(job)
     fail_rows(ledger, run_id, 1)
