@@ -24,6 +24,7 @@ from core.errors import (
     StoreError,
     UnknownName,
     UsageError,
+    one_line,
 )
 from core.events import emit
 from core.settings import redact
@@ -99,7 +100,7 @@ async def _database(request: Request, error: Exception) -> JSONResponse:
 
 def _away(request: Request, error: Exception) -> JSONResponse:
     """The reason names hosts and users, which readers need not know."""
-    emit("api.database_away", logging.WARNING, path=request.url.path, reason=" ".join(str(error).split())[:500])
+    emit("api.database_away", logging.WARNING, path=request.url.path, reason=one_line(error)[:500])
     return answer(503, AWAY, RETRY_AFTER)
 
 

@@ -75,6 +75,11 @@ class RepeatedKey(ScorebeatError):
     """The query gave one key twice, or NULL for a key."""
 
 
+def one_line(error: object) -> str:
+    """The words of an error on one line, for a log or a reason; what the database or a library broke is joined."""
+    return " ".join(str(error).split())
+
+
 def near(word: str, known: list[str]) -> str:
     """A closing sentence that names what was perhaps meant: ` Did you mean 'iris'?`"""
     close = get_close_matches(word, known, n=3, cutoff=0.5)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.errors import ModelError, ScorebeatError, StoreError
+from core.errors import ModelError, ScorebeatError, StoreError, one_line
 from models.contract import Given
 
 _OPTIONS = {
@@ -35,7 +35,7 @@ def told(source: str, draft: Path, copy: str) -> Iterator[None]:
 
 def said(error: BaseException) -> str:
     """An error's class and text on one line."""
-    text = " ".join(str(error).split())
+    text = one_line(error)
     shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
     return f"{type(error).__name__}{': ' * bool(shown)}{shown}"
 

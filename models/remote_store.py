@@ -20,7 +20,7 @@ from typing import Any
 
 import fsspec
 
-from core.errors import ModelError, ScorebeatError, ServiceDown, StoreError
+from core.errors import ModelError, ScorebeatError, ServiceDown, StoreError, one_line
 from core.events import emit
 from core.settings import redact
 from models.artifact import MANIFEST, Artifact
@@ -152,7 +152,7 @@ class RemoteStore:
             raise self._away(error, became) from error
 
     def _away(self, error: Exception, became: str) -> ServiceDown:
-        reason = redact(" ".join(str(error).split()))
+        reason = redact(one_line(error))
         return ServiceDown(
             f"the model store {self.url} cannot be used ({type(error).__name__}: {reason}): {became}. Check "
             "SCOREBEAT_ARTIFACTS, and that this machine may reach the store"

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
+from core.errors import one_line
 from core.events import emit
 from db import failures
 
@@ -22,6 +23,6 @@ def apart(part: str, of: object = None) -> Iterator[None]:
         raise
     except Exception as error:  # noqa: BLE001 -- a bug in one part must not stop the others either
         passes = failures.is_transient(error)
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         level = logging.WARNING if passes else logging.ERROR
         emit("control.failed", level, part=part, of=of, reason=reason, exc=None if passes else error)

@@ -10,7 +10,7 @@ from celery.schedules import BaseSchedule, schedstate, schedule
 from sqlalchemy.exc import DBAPIError
 
 from core.celery_app import CONTROL, CONTROL_EVERY, CONTROL_QUEUE, TICK
-from core.errors import ScorebeatError
+from core.errors import ScorebeatError, one_line
 from core.events import emit
 from core.jobs_file import read_jobs
 from core.schedule import Schedule
@@ -113,7 +113,7 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery publishes no t
             with self._producer.engine.connect() as connection:
                 rows = [row for row in jobs.listing(connection) if row.job.schedule is not None]
         except DBAPIError as error:
-            emit("beat.database_away", reason=" ".join(str(error.orig).split()))
+            emit("beat.database_away", reason=one_line(error.orig))
             return
         entries = {row.job.name: self._entry(row) for row in rows}
         self._entries = {"control": self._entries["control"], **{f"job {n}": e for n, e in entries.items()}}

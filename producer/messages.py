@@ -7,7 +7,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from core.celery_app import DEFAULT_QUEUE, NOTIFY, PLAN, PLAN_QUEUE, SCORE, queue
-from core.errors import ServiceDown
+from core.errors import ServiceDown, one_line
 from core.events import emit
 
 SOON = {"interval_start": 0.1, "interval_max": 0.1}
@@ -23,7 +23,7 @@ def send(app: Celery, task: str, args: Sequence[int], expires: float | None = No
         target = queue(PLAN_QUEUE if task in (PLAN, NOTIFY) else DEFAULT_QUEUE)
         app.send_task(task, args=list(args), queue=target, retry=False, expires=expires)
     except OperationalError as error:
-        emit("broker.away", task=task, reason=" ".join(str(error).split()))
+        emit("broker.away", task=task, reason=one_line(error))
         return False
     return True
 
@@ -38,7 +38,7 @@ def send_batches(app: Celery, queue_name: str, batch_ids: Sequence[int]) -> int:
                 app.send_task(SCORE, args=[batch_id], queue=target, producer=producer, retry=False)
                 sent += 1
     except OperationalError as error:
-        emit("broker.away", queue=queue_name, unsent=len(batch_ids) - sent, reason=" ".join(str(error).split()))
+        emit("broker.away", queue=queue_name, unsent=len(batch_ids) - sent, reason=one_line(error))
     return sent
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import ScorebeatError
+from core.errors import ScorebeatError, one_line
 from core.events import emit
 from db import batches, failures, pending, plan_lease, planning, prediction_sets, runs, settling, source, versions
 from db.batches import NewBatch
@@ -56,7 +56,7 @@ def plan(p: Producer, run_id: int) -> int | None:
     except DBAPIError as error:
         if failures.is_transient(error):
             raise  # the lease expires, and rescue sends the plan again or goes on with what it made
-        reason = " ".join(str(error.orig).split())
+        reason = one_line(error.orig)
         _fail(p, run_id, attempt, f"jobs.{run.job.name}.query fails in PostgreSQL: {reason}")
         return None
     with p.engine.begin() as connection:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import QueryError
+from core.errors import QueryError, one_line
 from core.events import emit
 from core.jobs import Job
 from db import actions, jobs, orphans, planning, prune, set_drops, source
@@ -113,7 +113,7 @@ def _of_job(p: Producer, job: Job, rule: _Rule, done: Pruned) -> None:
         try:
             _of_set(p, job, target, rule, done)
         except (QueryError, DBAPIError) as error:
-            why = " ".join(str(getattr(error, "orig", error)).split())
+            why = one_line(getattr(error, "orig", error))
             done.notes.append(f"{target.table} was left alone: the job's query cannot be compared with it: {why}")
 
 

@@ -2,7 +2,7 @@
 
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import ScorebeatError
+from core.errors import ScorebeatError, one_line
 from core.events import emit
 from core.states import RunState
 from db import failures, run_ends, runs, settling
@@ -38,7 +38,7 @@ def settle_all(p: Producer) -> int:
 
 
 def _not_closed(p: Producer, run_id: int, error: DBAPIError | ScorebeatError) -> RunState | None:
-    why = " ".join(str(error.orig if isinstance(error, DBAPIError) else error).split())
+    why = one_line(error.orig if isinstance(error, DBAPIError) else error)
     if isinstance(error, ViewBusy) or failures.is_transient(error):
         emit("run.waits", run=run_id, reason=why)  # the next control tick tries again
         return None

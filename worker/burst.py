@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from core.celery_app import CONTROL_QUEUE, PLAN_QUEUE
+from core.errors import one_line
 from core.events import emit
 from core.identity import worker_name
 from core.settings import load_settings
@@ -52,7 +53,7 @@ class Burst(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery publishes 
             try:
                 code = watch.look(engine)
             except DBAPIError as error:
-                emit("burst.database_away", reason=" ".join(str(error.orig).split()))
+                emit("burst.database_away", reason=one_line(error.orig))
         engine.dispose()
         if code is not None:
             state.should_stop = code  # what SIGTERM does: a warm shutdown

@@ -9,7 +9,7 @@ import adbc_driver_manager
 from billiard.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import ModelError, RepeatedKey, ScorebeatError, ServiceDown, UsageError
+from core.errors import ModelError, RepeatedKey, ScorebeatError, ServiceDown, UsageError, one_line
 from core.events import emit
 from core.settings import Settings
 from db import batches, failures, quarantine, settling
@@ -29,7 +29,7 @@ def record_failure(w: Runtime, held: Claim, error: Exception) -> None:
     try:
         state = _record(w, held, error)
     except DBAPIError as away:
-        emit("failure.not_recorded", batch=held.batch_id, attempt=held.attempt, reason=" ".join(str(away.orig).split()))
+        emit("failure.not_recorded", batch=held.batch_id, attempt=held.attempt, reason=one_line(away.orig))
         return
     emit(
         "batch.failed",

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from core.celery_app import PLAN, SCORE
+from core.errors import one_line
 from core.events import emit
 from core.identity import worker_name
 from core.settings import Settings, load_settings
@@ -17,6 +18,7 @@ from core.stack import joined
 from db import batches, plan_lease, workers
 from db.engine import make_engine
 from worker import device
+from worker.parent import ledger
 
 POOLS = ("prefork", "solo")
 """Solo is for debugging; pools of threads would share one connection."""
@@ -65,15 +67,12 @@ def _release_if_cold(how: str, **_: Any) -> None:
 
 def _release() -> None:
     """The worker finishes nothing more: its batches are pending again."""
-    engine = make_engine(joined(load_settings()).database(), f"scorebeat {worker_name()}", pool_size=1)
     try:
-        with engine.begin() as connection:
+        with ledger() as connection:
             released = batches.release_all(connection, worker_name())
         emit("claims.released", worker=worker_name(), batches=released)
     except DBAPIError as error:
-        emit("heartbeat.database_away", reason=" ".join(str(error.orig).split()))
-    finally:
-        engine.dispose()
+        emit("heartbeat.database_away", reason=one_line(error.orig))
 
 
 class Pulse:
@@ -90,7 +89,7 @@ class Pulse:
             try:
                 self.beat(engine)
             except DBAPIError as error:
-                emit("heartbeat.database_away", reason=" ".join(str(error.orig).split()))
+                emit("heartbeat.database_away", reason=one_line(error.orig))
             if stop.wait(self._settings.heartbeat.total_seconds()):
                 break
         self._say_goodbye(engine)
@@ -113,7 +112,7 @@ class Pulse:
             with engine.begin() as connection:
                 workers.gone(connection, worker_name())
         except DBAPIError as error:
-            emit("heartbeat.database_away", reason=" ".join(str(error.orig).split()))
+            emit("heartbeat.database_away", reason=one_line(error.orig))
         engine.dispose()
 
 

@@ -9,6 +9,7 @@ from adbc_driver_manager.dbapi import Connection as DataConnection
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from core.errors import one_line
 from core.events import emit
 from core.identity import worker_name
 from core.settings import Settings
@@ -112,7 +113,7 @@ class Runtime:
             with self.engine.begin() as connection:
                 device_limits.learn(connection, version.name, version.version, placed.model, rows)
         except DBAPIError as error:
-            emit("device.limit_not_recorded", model=str(version), reason=" ".join(str(error.orig).split()))
+            emit("device.limit_not_recorded", model=str(version), reason=one_line(error.orig))
 
     def has_quarantine(self, set_id: int) -> bool:
         with self.engine.connect() as connection:

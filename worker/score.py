@@ -8,7 +8,7 @@ from enum import StrEnum
 import pyarrow as pa
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import ClaimLost, RepeatedKey, ScorebeatError
+from core.errors import ClaimLost, RepeatedKey, ScorebeatError, one_line
 from core.events import emit
 from db import batches, settling
 from db.batches import BatchId, Claim
@@ -135,7 +135,7 @@ def _settle(w: Runtime, run_id: int) -> None:
         with w.engine.begin() as connection:
             state = settling.settle_if_done(connection, run_id)
     except (DBAPIError, ScorebeatError) as error:
-        emit("settle.left_to_control", run=run_id, reason=" ".join(str(error).split()))
+        emit("settle.left_to_control", run=run_id, reason=one_line(error))
         return
     if state is not None:
         emit("run.finished", run=run_id, state=state.value)

@@ -10,13 +10,13 @@ from celery import signals
 from sqlalchemy.exc import DBAPIError
 
 from core.celery_app import CONTROL, CONTROL_QUEUE, PLAN_QUEUE, SCORE
+from core.errors import one_line
 from core.events import configure_logging, emit
 from core.identity import become, worker_name
 from core.settings import load_settings
-from core.stack import joined
 from db import batches
-from db.engine import make_engine
 from worker import device
+from worker.parent import ledger
 from worker.pin import bind_processes, is_bound, pin_to_core
 from worker.request import lost_process
 
@@ -56,15 +56,12 @@ def _process_died(sender: Any, exception: BaseException, args: Any, **_: Any) ->
     """In the parent: the process of a batch is gone, so free its claim at once."""
     if sender.name != SCORE or not isinstance(exception, (WorkerLostError, TimeLimitExceeded)):
         return
-    engine = make_engine(joined(load_settings()).database(), f"scorebeat {worker_name()}", pool_size=1)
     try:
-        with engine.begin() as connection:
+        with ledger() as connection:
             state = batches.fail_lost(connection, args[0], worker_name(), lost_process(), _cause(exception))
         emit("process.died", batch=args[0], worker=worker_name(), state=state)
     except DBAPIError as error:
-        emit("failure.not_recorded", batch=args[0], reason=" ".join(str(error.orig).split()))
-    finally:
-        engine.dispose()
+        emit("failure.not_recorded", batch=args[0], reason=one_line(error.orig))
 
 
 def _cause(exception: BaseException) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime as ort
 import pyarrow as pa
 
-from core.errors import ModelError, StoreError
+from core.errors import ModelError, StoreError, one_line
 from models.artifact import Artifact
 from models.columns import LABEL, output_schema
 from models.contract import Described, Given, Input, Model, Signature
@@ -102,7 +102,7 @@ def _session(path: Path) -> Any:
     try:
         return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions have no common class of their own
-        reason = " ".join(str(error).split()).removesuffix(".")
+        reason = one_line(error).removesuffix(".")
         raise ModelError(
             f"{path.name} cannot be loaded by ONNX Runtime {ort.__version__}: {reason}. Export it with an older opset, "
             "or install a newer onnxruntime here and on every worker; operators of your own are not supported"

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from core.errors import DeviceMemoryError, ModelError, OutputError, ScorebeatError, StoreError, near
+from core.errors import DeviceMemoryError, ModelError, OutputError, ScorebeatError, StoreError, near, one_line
 from models.arrow_types import type_named
 from models.artifact import Artifact
 from models.columns import output_schema
@@ -103,7 +103,7 @@ class PythonModel:
         try:
             array = _array(values, wanted)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise OutputError(f"{self.name} answered values in {name!r} that are not {wanted}: {reason}") from error
         if len(array) != rows:
             raise OutputError(f"{self.name} answered {len(array)} values in {name!r} for {rows} rows")

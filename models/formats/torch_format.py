@@ -11,7 +11,7 @@ from torch.export.passes import move_to_device_pass
 from torch.export.pt2_archive._package import load_pt2
 from torch.utils import _pytree as pytree
 
-from core.errors import DeviceMemoryError, ModelError, StoreError
+from core.errors import DeviceMemoryError, ModelError, StoreError, one_line
 from models.artifact import Artifact
 from models.columns import output_schema
 from models.contract import Described, Given, Model, Signature
@@ -134,7 +134,7 @@ def _open(path: Path) -> Any:
     except ModelError:
         raise
     except Exception as error:  # a damaged file may fail in any of the layers that read it
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)[:200]
         raise ModelError(
             f"{path.name} cannot be read as an exported program by PyTorch {torch.__version__}: "
             f"{type(error).__name__}: {reason}. Write it again with torch.export.save, under this version"
