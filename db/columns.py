@@ -44,7 +44,7 @@ def fetch(connection: DataConnection, statement: str, source: Source, limit: int
         stream = cursor.fetch_arrow()
         # PyArrow's own reader would lose the SQLSTATE of an error that comes when rows have been sent already
         parts, cut = _read(AdbcRecordBatchReader._import_from_c(stream.address), max_bytes)
-    connection.commit()
+    connection.rollback()  # a query can set a session's settings, and a commit would keep them
     table = pa.Table.from_batches(parts).combine_chunks()
     whole = table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema=table.schema)
     width = len(source.keys)
@@ -70,7 +70,7 @@ def fetch_keys(connection: DataConnection, statement: str) -> list[Key]:
         cursor.execute("SET TRANSACTION READ ONLY")
         cursor.execute(statement)
         table = cursor.fetch_arrow_table()
-    connection.commit()
+    connection.rollback()  # as above
     return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 

@@ -18,10 +18,11 @@ def reading(engine: Engine) -> Iterator[Connection]:
     """One snapshot for the whole plan, in which nothing can be written."""
     with engine.connect() as plain:
         connection = plain.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        with connection.begin():
+        with connection.begin() as transaction:
             # a plan may pause for longer than other transactions while batches are stored
             connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '10min'")
             yield connection
+            transaction.rollback()  # a query can set a session's settings, and a commit would keep them
 
 
 class KeyCursor:

@@ -165,8 +165,11 @@ def _reason(message: str) -> str:
 
 
 def _columns(connection: Connection, job: Job) -> list[_Column]:
+    """As the query gives them, which runs nothing but what PostgreSQL works out beforehand; that writes nothing."""
     try:
-        result = connection.exec_driver_sql(f"SELECT * FROM {subquery(job.query)} LIMIT 0")
+        with connection.begin_nested():
+            connection.exec_driver_sql("SET LOCAL transaction_read_only = on")  # until the block is left
+            result = connection.exec_driver_sql(f"SELECT * FROM {subquery(job.query)} LIMIT 0")
     except DBAPIError as error:
         if error.connection_invalidated:
             raise  # the connection is to blame, not the query

@@ -5,6 +5,8 @@ from functools import cache
 from celery import shared_task
 
 from core.celery_app import CONTROL, NOTIFY, PLAN, TICK
+from core.errors import UnknownName, one_line
+from core.events import emit
 from core.identity import worker_name
 from core.settings import load_settings
 from core.stack import joined
@@ -22,8 +24,12 @@ def _producer(name: str) -> Producer:
 
 @shared_task(name=TICK)
 def tick_job(job: str) -> int | None:
-    """The job may be due."""
-    return tick.tick(_producer(worker_name()), job)
+    """The job may be due, or gone since the message was sent."""
+    try:
+        return tick.tick(_producer(worker_name()), job)
+    except UnknownName as error:
+        emit("tick.unknown", job=job, reason=one_line(error))
+        return None
 
 
 @shared_task(name=CONTROL, send_events=False)

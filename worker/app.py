@@ -12,7 +12,7 @@ from core.celery_app import make_app, queue
 from core.errors import UsageError
 from core.settings import load_settings
 from core.stack import joined
-from worker import device
+from worker import device, remote
 from worker import signals as _connected  # noqa: F401 -- connected before Celery says anything
 from worker.burst import Burst
 from worker.heartbeat import Heartbeat
@@ -35,6 +35,7 @@ def build_app() -> Celery:
     app.user_options["worker"] |= {_device_option(app), _burst_option()}
     if "flower" in sys.argv:
         import_module("monitor.flower").install(settings)  # by name: the one arrow from worker to monitor
+    remote.narrow()
     app.set_default()
     return app
 

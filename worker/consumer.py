@@ -1,13 +1,22 @@
 """Celery's consumer, kept from dying twice and from falling asleep: docs/decisions/0003-celery-5-7-with-a-shim.md."""
 
+import logging
 from collections.abc import Callable
 from functools import partial
-from logging import Logger
+from logging import Logger, getLogger
 from typing import Any, TypeAlias
 
 from celery.worker.consumer import Consumer as CeleryConsumer
-from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.message import Message
+from redis.exceptions import ResponseError
+
+from core.errors import one_line
+from core.events import emit
+from worker.messages import keep_own_limits, task_fault
+from worker.transport import Transport, refuse
+
+LONGEST_REASON = 300
+"""Characters of an answer that a line of the log shows; redis-py quotes the whole command."""
 
 Errors: TypeAlias = tuple[type[Exception], ...]
 
@@ -20,14 +29,22 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery publishes no typ
     the connection without closing it loses nothing: the socket is collected before, and the messages
     come back by the visibility timeout or by the ledger.
 
-    Celery unpacks a message's body without a look at it; the ValueError ends the worker, the message goes
-    back to the queue, and ends the next one.
+    Celery and kombu open a message without a look at it: one that lacks a part ends the worker, one that is compressed
+    fills its memory, and one may name tasks to send, lift time limits or wait in memory for years. `Transport` and
+    `task_fault` look first; what is not ours is one line in the log, and dropped.
 
     Celery logs an acknowledgement that fails, and goes on. The message then counts as in hand until the connection
     is lost, which a silent one never is: with one process, the worker takes no message again.
     """
 
+    def connection_for_read(self, heartbeat: float | None = None) -> Any:
+        made = self.app.connection_for_read(heartbeat=heartbeat)
+        made.get_transport_cls = lambda: Transport  # a transport named in the URL wins over any that is given
+        return self.ensure_connected(made)
+
     def on_connection_error_after_connected(self, exc: BaseException) -> None:
+        if isinstance(exc, ResponseError):  # Celery's line says of which kind it is, not what was refused
+            emit("broker.refuses", logging.WARNING, reason=one_line(exc)[:LONGEST_REASON])
         if self.connection is not None:
             self.connection.close = _nothing
         super().on_connection_error_after_connected(exc)
@@ -36,12 +53,15 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery publishes no typ
         handle = super().create_task_handler(*args, **options)
 
         def on_task_received(message: Message) -> None:
-            if _is_task(message):
+            fault = task_fault(message, self.app.tasks)
+            if fault is None:
+                keep_own_limits(message)
                 acknowledge = partial(self._acknowledge, message, self.connection)
                 message.ack_log_error = acknowledge  # type: ignore[method-assign]  # Celery calls it by this name
                 handle(message)
             else:
-                self.on_unknown_message(None, message)  # logs and drops it
+                refuse(str(message.delivery_info.get("routing_key")), fault)
+                message.reject_log_error(getLogger(__name__), self.connection_errors)
 
         return on_task_received
 
@@ -55,15 +75,6 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery publishes no typ
             logger.warning("Couldn't ack %r: %s. If it comes again it will be skipped.", message.delivery_tag, error)
             if self.connection is came_by:
                 raise
-
-
-def _is_task(message: Message) -> bool:
-    """The body is `[args, kwargs, embedded]`, as Celery's second message protocol has it."""
-    try:
-        body = message.payload
-    except (ContentDisallowed, DecodeError):
-        return True  # Celery refuses these by itself
-    return isinstance(body, list) and list(map(type, body)) == [list, dict, dict]
 
 
 def _nothing() -> None:

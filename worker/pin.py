@@ -1,8 +1,13 @@
 """Pinning: a process a core, one math thread a process, so that processes do not fight over cores."""
 
+import math
 import os
+from pathlib import Path
 
 MATH_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "ARROW_IO_THREADS")
+
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""Of a container: microseconds of CPU time that it may use in a period, or `max`, and the period."""
 
 _VARIABLE = "_SCOREBEAT_BIND"
 
@@ -25,6 +30,20 @@ def is_bound() -> bool:
 def cores() -> list[int]:
     """The cores that this process may use, lowest first."""
     return sorted(os.sched_getaffinity(0))
+
+
+def cpus(quota: Path = QUOTA) -> int:
+    """How many processes can compute at once: one a core, or fewer where a container has a quota; at least one."""
+    try:
+        allowed, period = quota.read_text().split()
+    except OSError:
+        return len(cores())
+    return len(cores()) if allowed == "max" else max(1, min(len(cores()), math.floor(int(allowed) / int(period))))
+
+
+def shares_cores(quota: Path = QUOTA) -> bool:
+    """Other containers have the rest of our cores, and would be pinned to the same ones."""
+    return quota.exists() and cpus(quota) < len(cores())
 
 
 def pin_to_core(index: int) -> int:

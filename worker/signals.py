@@ -17,7 +17,7 @@ from core.settings import load_settings
 from db import batches
 from worker import device
 from worker.parent import ledger
-from worker.pin import bind_processes, is_bound, pin_to_core
+from worker.pin import bind_processes, is_bound, pin_to_core, shares_cores
 from worker.request import lost_process
 
 
@@ -40,7 +40,7 @@ def _named(sender: str, options: dict[str, Any], **_: Any) -> None:
     names = queues.split(",") if isinstance(queues, str) else queues
     scores = not names or bool(set(names) - {CONTROL_QUEUE, PLAN_QUEUE})
     # planning and control take whichever core is free, and so does what feeds a GPU
-    if scores and not device.current().is_gpu:
+    if scores and not device.current().is_gpu and not shares_cores():
         bind_processes()
 
 

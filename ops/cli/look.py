@@ -9,7 +9,7 @@ import click
 from sqlalchemy import Connection
 
 from core.errors import UnknownName, UsageError
-from db import batch_keys, jobs, prediction_sets, set_drops, source, status, versions
+from db import batch_keys, filters, jobs, planning, prediction_sets, set_drops, source, status, versions
 from db import runs as run_rows
 from db.prediction_sets import PredictionSet
 from db.runs import Run
@@ -129,13 +129,15 @@ def _show_run(p: Producer, run: int, *, as_json: bool) -> None:
 
 
 def _show_batch(p: Producer, run: int, batch: int, *, keys_only: bool, as_json: bool) -> None:
-    with p.engine.connect() as connection:
+    with planning.reading(p.engine) as connection:
         status.get(connection, run)
         found = status.batches(connection, run, batch)
         if not found:
             raise UnknownName(f"run {run} has no batch {batch}; `scorebeat show {run} --json` lists its batches")
         its_run = run_rows.get(connection, run)
         described = source.describe(connection, p.url, its_run.job)
+        if its_run.selection.where is not None:  # the role that runs may write one, and we may be another
+            filters.require_filter(connection, p.url, described, its_run.selection.where)
         target = prediction_sets.get(connection, its_run.prediction_set_id)
         if not found[0]["is_list"]:
             _require_predictions(connection, its_run, target)

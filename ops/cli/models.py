@@ -6,7 +6,7 @@ import click
 from sqlalchemy import Connection
 
 from core.errors import UsageError
-from db import jobs, shares, status, versions
+from db import jobs, planning, shares, status, versions
 from models.contract import Given
 from ops.cli import show
 from ops.cli.context import database, whoami
@@ -45,7 +45,7 @@ def list_versions(name: str | None, as_json: bool) -> None:
     Example:
         scorebeat models list --name iris
     """
-    with database() as p, p.engine.connect() as connection:
+    with database() as p, planning.reading(p.engine) as connection:
         rows = _listed(connection, name)
     if as_json:
         show.print_json(rows)

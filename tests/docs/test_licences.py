@@ -1,0 +1,58 @@
+"""Every package that an installation of Scorebeat brings is in the list of licences, and none is there for nothing."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires
+from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.docs.pages import REPOSITORY
+
+PAGE = REPOSITORY / "docs/reference/licences.md"
+ROW = re.compile(r"^\| `([a-z0-9-]+)` \| (\S.*) \|$", re.MULTILINE)
+OF_MANY = {"setuptools"}
+"""Packages that one of a system's own asks for on some systems only."""
+
+
+def test_each_package_that_is_asked_for_is_in_the_list_with_a_licence() -> None:
+    asked, listed = {canonicalize_name(Requirement(one).name) for one in named()}, dict(ROW.findall(PAGE.read_text()))
+
+    assert asked - set(listed) == set()
+
+
+def test_each_package_that_those_bring_is_in_the_list_and_no_other() -> None:
+    listed, brought = set(dict(ROW.findall(PAGE.read_text()))), set[str]()
+    for one in named():
+        bring(Requirement(one), frozenset({""}), brought)
+
+    assert brought - listed == set()
+    locked = {line.partition("==")[0] for line in (REPOSITORY / "constraints.txt").read_text().splitlines()}
+    assert listed - {canonicalize_name(name) for name in locked} - {"xgboost"} - OF_MANY == set()
+
+
+def named() -> Iterator[str]:
+    """What pyproject.toml asks for, but for those who work on Scorebeat."""
+    project: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    yield from project["dependencies"]
+    for extra, requirements in project["optional-dependencies"].items():
+        if extra != "dev":
+            yield from requirements
+
+
+def bring(one: Requirement, extras: frozenset[str], brought: set[str]) -> None:
+    """Add the package and all that it asks for, as far as they are installed here."""
+    if one.marker is not None and not any(one.marker.evaluate({"extra": extra}) for extra in extras):
+        return
+    try:
+        further = requires(one.name) or []
+    except PackageNotFoundError:
+        return
+    name = canonicalize_name(one.name)
+    if name in brought and not one.extras:
+        return
+    brought.add(name)
+    for each in further:
+        bring(Requirement(each), frozenset(one.extras) | {""}, brought)

@@ -1,0 +1,159 @@
+"""What a message must look like before anything of it is used: whoever reaches the broker may write one."""
+
+import base64
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from kombu.message import Message
+
+from core.celery_app import CONTROL, NOTIFY, PLAN, SCORE, TICK
+from core.jobs import JOB_NAME, LONGEST_JOB_NAME
+
+LONGEST = 64 * 1024
+"""Bytes of a message; ours have about 1,500."""
+LONGEST_WORD = 255
+LARGEST_ID = 2**63 - 1
+
+_UNUSED = ("shadow", "eta", "group", "retries", "chord", "stamped_headers", "stamps", "replaced_task_nesting")
+"""Headers that Celery obeys and we never use: another name, a later moment, what is sent when it is done."""
+_WORDS = ("id", "root_id", "parent_id", "origin")
+_REPEATED = ("argsrepr", "kwargsrepr")
+_SHOWN = 60
+"""Characters of a stranger's text that a line of the log shows."""
+
+
+def envelope_fault(raw: bytes | str) -> str | None:
+    """Why the broker's bytes are no message that kombu may open; None when they are one.
+
+    kombu would unpack what is compressed, however large it gets, and raise an error that ends the worker for text
+    that is no JSON or lacks a part.
+    """
+    if len(raw) > LONGEST:
+        return f"it has {len(raw):,} bytes; ours have at most {LONGEST:,}"
+    try:
+        given = json.loads(raw, object_hook=_plain)
+    except (ValueError, RecursionError):
+        return "it is not JSON"
+    if not isinstance(given, dict):
+        return "it is not an object"
+    return _parts_fault(given) or _body_fault(given)
+
+
+def task_fault(message: Message, tasks: Collection[str]) -> str | None:
+    """Why the message is no call of one of `tasks` as we send it; None when it is one.
+
+    Celery would obey headers that send further tasks, lift the time limits or hold the message in memory until a
+    far moment.
+    """
+    headers: Mapping[str, Any] = message.headers
+    name = headers.get("task")
+    if not isinstance(name, str) or name not in tasks or name.startswith("celery."):
+        return f"it names no task of ours: {_shown(name)}"
+    return _header_fault(headers) or _call_fault(name, message.payload)
+
+
+def keep_own_limits(message: Message) -> None:
+    """Beat sends the limits of its own host along; those of the worker are what counts, whatever a message says."""
+    message.headers["timelimit"] = None
+
+
+def _parts_fault(given: Mapping[str, Any]) -> str | None:
+    headers, properties = given.get("headers"), given.get("properties")
+    if not isinstance(headers, dict) or not isinstance(properties, dict):
+        return "its headers or properties are missing"
+    if headers.get("compression"):
+        return "it is compressed"
+    if not _is_word(properties.get("delivery_tag")):
+        return "it has no delivery tag"
+    where = properties.get("delivery_info")
+    if not isinstance(where, dict) or not all(isinstance(where.get(n), str) for n in ("exchange", "routing_key")):
+        return "it does not say where it was sent"
+    return None
+
+
+def _body_fault(given: Mapping[str, Any]) -> str | None:
+    kind = (given.get("content-type"), given.get("content-encoding"))
+    if kind != ("application/json", "utf-8"):
+        return f"its content is {_shown(kind[0])}, {_shown(kind[1])}; expected application/json, utf-8"
+    if given["properties"].get("body_encoding") != "base64":
+        return "its body is not in base64"
+    try:
+        json.loads(base64.b64decode(given.get("body", ""), validate=True).decode(), object_hook=_plain)
+    except (ValueError, TypeError, RecursionError):
+        return "its body is not JSON in base64"
+    return None
+
+
+def _header_fault(headers: Mapping[str, Any]) -> str | None:
+    used = [name for name in _UNUSED if headers.get(name)]
+    if used:
+        return f"it has the header {used[0]}, which we never send"
+    if not _is_word(headers.get("id")):
+        return "it has no id"
+    long = [n for n in _WORDS if headers.get(n) is not None and not _is_word(headers[n])]
+    long += [n for n in _REPEATED if not isinstance(headers.get(n, ""), str)]
+    if long:
+        return f"its header {long[0]} is no short text"
+    if not isinstance(headers.get("timelimit") or [], list):
+        return "its header timelimit is no pair"
+    return None if _is_moment(headers.get("expires")) else "its header expires is no moment"
+
+
+def _call_fault(name: str, body: Any) -> str | None:
+    if not isinstance(body, list) or list(map(type, body)) != [list, dict, dict]:
+        return "its body is not arguments, named arguments and what follows"
+    args, named, embedded = body
+    if any(embedded.values()):
+        return "it names tasks to be sent after it"
+    expected = _ARGUMENTS.get(name)
+    if expected is not None and (named or not expected(args)):
+        return f"{name} takes other arguments"
+    return None
+
+
+def _plain(given: dict[str, Any]) -> dict[str, Any]:
+    """Objects are only objects: kombu would make other types of these."""
+    if "__type__" in given:
+        raise ValueError("an object that stands for another type")
+    return given
+
+
+def _is_id(args: Sequence[Any]) -> bool:
+    return len(args) == 1 and type(args[0]) is int and 0 < args[0] <= LARGEST_ID
+
+
+def _is_job(args: Sequence[Any]) -> bool:
+    is_text = len(args) == 1 and isinstance(args[0], str)
+    return is_text and len(args[0]) <= LONGEST_JOB_NAME and JOB_NAME.fullmatch(args[0]) is not None
+
+
+def _is_nothing(args: Sequence[Any]) -> bool:
+    return not args
+
+
+_ARGUMENTS: Mapping[str, Callable[[Sequence[Any]], bool]] = {
+    SCORE: _is_id,
+    PLAN: _is_id,
+    TICK: _is_job,
+    CONTROL: _is_nothing,
+    NOTIFY: _is_nothing,
+}
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_WORD
+
+
+def _is_moment(value: object) -> bool:
+    if value is None:
+        return True
+    try:
+        return isinstance(value, str) and bool(datetime.fromisoformat(value))
+    except ValueError:
+        return False
+
+
+def _shown(value: object) -> str:
+    return repr(value if isinstance(value, str | int | None) else type(value).__name__)[:_SHOWN]

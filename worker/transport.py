@@ -1,0 +1,69 @@
+"""kombu's Redis transport as a worker reads from it: what is no message of ours is logged and dropped, unopened."""
+
+import logging
+from typing import Any
+
+from kombu.transport import redis
+from kombu.utils.encoding import bytes_to_str
+
+from core.events import emit
+from worker.messages import envelope_fault
+
+LONGEST_PLACE = 100
+"""Characters of a queue's or channel's name that are told."""
+
+
+def refuse(place: str, reason: str) -> None:
+    """Tell that a message was dropped; never what was in it."""
+    emit("message.refused", logging.WARNING, place=place[:LONGEST_PLACE], reason=reason)
+
+
+class QoS(redis.QoS):
+    """Messages in hand, which the broker keeps too, where others may write."""
+
+    def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
+        try:
+            super().restore_by_tag(tag, client, leftmost)  # type: ignore[no-untyped-call]  # kombu publishes no types
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            refuse(self.unacked_key, "what the broker keeps as unacknowledged is no message")
+            with self.channel.conn_or_acquire(client) as opened:
+                opened.hdel(self.unacked_key, tag)
+                opened.zrem(self.unacked_index_key, tag)
+
+
+class Channel(redis.Channel):
+    """Looks at what comes, from a queue or by broadcast, before kombu does."""
+
+    QoS = QoS
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        made = super()._create_client(asynchronous)  # type: ignore[no-untyped-call]  # kombu publishes no types
+        if asynchronous:  # the one that waits for messages
+            made.set_response_callback("BRPOP", self._popped)
+        return made
+
+    def _popped(self, answer: Any, **_: Any) -> Any:
+        """What was popped; nothing, as when no message came in time, in place of what is none."""
+        if answer is None:
+            return None
+        queue, raw = answer
+        reason = envelope_fault(raw)
+        if reason is None:
+            return answer
+        refuse(bytes_to_str(queue), reason)
+        return None
+
+    def _handle_message(self, client: Any, response: Any) -> dict[str, Any]:
+        told: dict[str, Any] = super()._handle_message(client, response)  # type: ignore[no-untyped-call]  # kombu publishes no types
+        if bytes_to_str(told["type"]).endswith("message") and told["data"]:
+            reason = envelope_fault(told["data"])
+            if reason is not None:
+                refuse(bytes_to_str(told["channel"]), reason)
+                told["data"] = None  # kombu passes over what is empty
+        return told
+
+
+class Transport(redis.Transport):
+    """Of the connection that a worker reads from; what it writes goes over kombu's own."""
+
+    Channel = Channel
