@@ -6,6 +6,7 @@ from typing import Any
 from celery import Celery
 from kombu.entity import Exchange, Queue
 
+from core.broker import for_celery
 from core.settings import Settings
 
 CONTROL_QUEUE = "control"
@@ -31,8 +32,9 @@ def queue(name: str) -> Queue:
 
 def make_app(settings: Settings) -> Celery:
     """A Celery application for these settings. Raises SettingsError without a broker URL."""
-    app = Celery("scorebeat", broker=settings.broker(), set_as_current=False)
-    app.conf.update(_messages() | _delivery(settings) | _workers(settings) | _queues())
+    url, tls = for_celery(settings.broker(), settings.broker_files())
+    app = Celery("scorebeat", broker=url, set_as_current=False)
+    app.conf.update({"broker_use_ssl": tls} | _messages() | _delivery(settings) | _workers(settings) | _queues())
     return app
 
 

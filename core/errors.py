@@ -63,6 +63,14 @@ class ServiceDown(UsageError):
     """PostgreSQL or the broker does not answer or refuses us; no password is ever in the message."""
 
 
+class NotPermitted(UsageError):
+    """Our role in PostgreSQL lacks a right; the message says which, and what to do."""
+
+
+class MigrationFailed(ScorebeatError):
+    """A migration could not be done; the message says at which revision the ledger is."""
+
+
 class ClaimLost(ScorebeatError):
     """The claim expired and the batch moved on; this attempt's predictions were discarded."""
 

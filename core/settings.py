@@ -7,66 +7,22 @@ from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from core.broker import TlsFiles, tls_mistakes
 from core.durations import format_duration, parse_duration
 from core.errors import SettingsError
+from core.urls import BROKER_URL, DATABASE_URL, broker_url, database_url, redact
 
 PREFIX = "SCOREBEAT_"
 DOTENV = ".env"
 
-DATABASE_URL = "postgresql://user:password@host:5432/database"
-BROKER_URL = "redis://host:6379/0"
-_SCHEMES = {
-    DATABASE_URL: ("postgresql", "postgresql+psycopg2"),
-    BROKER_URL: ("redis", "rediss", "redis+socket"),
-}
-
 _KUBERNETES = re.compile(r"SCOREBEAT_(.*_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT|PORT_\d+_(TCP|UDP)(_.+)?)")
 """Variables that Kubernetes sets by itself for a service named `scorebeat`; nobody mistyped them."""
-
-_URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.\-]*://[^\s:/@]*:)\S*@", re.IGNORECASE)
-_NAMED_PASSWORD = re.compile(r"\b(\w*password\s*=\s*)('[^']*'|[^&\s'\",;)]+)", re.IGNORECASE)
-
-
-def redact(text: str) -> str:
-    """`text` with the password of each URL in it as `***`; rather too much is hidden than too little."""
-    return _NAMED_PASSWORD.sub(r"\1***", _URL_PASSWORD.sub(r"\1***@", text))
-
-
-def _url(expected: str) -> AfterValidator:
-    """A URL of one of the schemes that belong to `expected`. Its errors never show the value."""
-    schemes = _SCHEMES[expected]
-
-    def check(url: str) -> str:
-        scheme, found, rest = url.partition("://")
-        if not found or not rest:
-            raise ValueError(f"is not a URL; expected {expected}")
-        if scheme not in schemes:
-            raise ValueError(f"begins with {scheme}://, not {' or '.join(schemes)}; expected {expected}")
-        if not _has_readable_host(url):
-            raise ValueError(
-                f"has no readable host and port; expected {expected}, each of : / ? # @ [ ] % in the password "
-                "written as % and two digits, such as %40 for @"
-            )
-        return url
-
-    return AfterValidator(check)
-
-
-def _has_readable_host(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # raises where it is no number
-    except ValueError:
-        return False
-    password_cut_short = "@" in parts.path + parts.fragment or ("@" in parts.query and "@" not in parts.netloc)
-    return not (password_cut_short or parts.netloc.count("@") > 1 or re.search(r"\s", url))
 
 
 def _duration(value: object) -> object:
@@ -97,8 +53,12 @@ def _token(token: SecretStr) -> SecretStr:
 
 Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
 WholeSeconds = Annotated[int, BeforeValidator(_whole_seconds), Field(ge=1)]
+DatabaseUrl = Annotated[str, AfterValidator(database_url)]
+BrokerUrl = Annotated[str, AfterValidator(broker_url)]
 Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 """A relative path starts at the working directory."""
+PemFile = Folder
+"""A file of certificates or of a key."""
 
 
 def _place(value: object) -> object:
@@ -121,10 +81,16 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    database_url: Annotated[str, _url(DATABASE_URL)] | None = None
+    database_url: DatabaseUrl | None = None
     """SQLAlchemy URL, `postgresql://user:password@host:5432/database`."""
-    broker_url: Annotated[str, _url(BROKER_URL)] | None = None
+    broker_url: BrokerUrl | None = None
     """`redis://`, `rediss://` or `redis+socket://` URL."""
+    broker_ca: PemFile | None = None
+    """CAs of a `rediss://` broker, beside the system's."""
+    broker_cert: PemFile | None = None
+    """What a `rediss://` broker is shown of us, if it asks."""
+    broker_key: PemFile | None = None
+    """The key of `broker_cert`, where that file does not hold it."""
     jobs: Folder = Path("jobs.toml")
     artifacts: FolderOrUrl = Path("artifacts")
     """The store of models: a folder, or any URL that fsspec reads, such as `s3://bucket/models`."""
@@ -172,6 +138,9 @@ class Settings(BaseSettings):
     def broker(self) -> str:
         """The broker's URL. Raises SettingsError where it is unset."""
         return _needed("BROKER_URL", self.broker_url, BROKER_URL)
+
+    def broker_files(self) -> TlsFiles:
+        return TlsFiles(self.broker_ca, self.broker_cert, self.broker_key)
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
@@ -239,6 +208,7 @@ def _explain(error: ErrorDetails) -> str:
 
 def _contradictions(settings: Settings) -> Iterator[str]:
     """Settings that are good each, but not together."""
+    yield from tls_mistakes(settings.broker_url, settings.broker_files())
     if settings.heartbeat * 2 > settings.claim_ttl:
         yield (
             f"{PREFIX}HEARTBEAT is {format_duration(settings.heartbeat)} and {PREFIX}CLAIM_TTL "

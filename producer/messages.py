@@ -1,9 +1,11 @@
 """Messages to the broker: hints that something is to be done; what it is stands in the ledger."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from celery import Celery
+from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
 from core.celery_app import DEFAULT_QUEUE, NOTIFY, PLAN, PLAN_QUEUE, SCORE, queue
@@ -58,11 +60,20 @@ def waiting(app: Celery, queue_name: str) -> int:
 
 def require_broker(app: Celery) -> None:
     """Raises ServiceDown, in one line and without the password, when the broker is not to be had."""
+    with reaching(app):
+        pass
+
+
+@contextmanager
+def reaching(app: Celery) -> Iterator[Connection]:
+    """A connection to the broker; what it or the server refuses is ServiceDown, in one line."""
     with app.connection_for_write() as connection:
         try:
             connection.ensure_connection(max_retries=1, **SOON)
-        except (OperationalError, *connection.connection_errors) as error:
+            yield connection
+        except (OperationalError, *connection.connection_errors, *connection.channel_errors) as error:
+            shown = ", and, if the server asks for a certificate, SCOREBEAT_BROKER_CERT" if connection.ssl else ""
             raise ServiceDown(
-                f"the broker at {connection.as_uri()} cannot be used: {' '.join(str(error).split())}. "
-                "Check SCOREBEAT_BROKER_URL and that the server runs; nothing was changed."
+                f"the broker at {connection.as_uri()} cannot be used: {one_line(error).rstrip('.')}. "
+                f"Check SCOREBEAT_BROKER_URL and that the server runs{shown}; nothing was changed."
             ) from None

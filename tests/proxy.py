@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -45,13 +46,15 @@ Admit = Callable[[_Link, bytes], Awaitable[bytes]]
 class Proxy:
     """Listens on a free port of 127.0.0.1 and passes bytes on; its methods may be called from any thread."""
 
-    def __init__(self, connect: Connect) -> None:
+    def __init__(self, connect: Connect, tls: ssl.SSLContext | None = None) -> None:
         self.port = 0
         self.accepted = 0
         """Connections that clients have opened so far."""
         self.faults_done = 0
         """Faults armed by `when_sent` that have happened."""
         self._connect = connect
+        self._tls = tls
+        """Ends the clients' TLS here; the server behind speaks plainly."""
         self._links: set[_Link] = set()
         self._armed: tuple[int, Fault] | None = None
         self._delay = 0.0
@@ -117,7 +120,7 @@ class Proxy:
             act(link)
 
     async def _listen(self) -> int:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def _end(self) -> None:
@@ -195,9 +198,9 @@ async def _all(_: _Link, data: bytes) -> bytes:
 
 
 @contextmanager
-def proxy_to(path: str) -> Iterator[Proxy]:
+def proxy_to(path: str, tls: ssl.SSLContext | None = None) -> Iterator[Proxy]:
     """A proxy before the server that listens on a Unix socket."""
-    proxy = Proxy(lambda: asyncio.open_unix_connection(path))
+    proxy = Proxy(lambda: asyncio.open_unix_connection(path), tls)
     proxy.start()
     try:
         yield proxy

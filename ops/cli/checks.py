@@ -10,8 +10,8 @@ from core.celery_app import CONTROL_QUEUE, PLAN_QUEUE
 from core.errors import ScorebeatError
 from core.jobs import Job
 from core.jobs_file import read_jobs
-from core.settings import redact
-from db import jobs, planning, schema, status, versions, workers
+from core.urls import exposed, redact
+from db import jobs, planning, pooler, roles, schema, status, versions, workers
 from db.engine import require_version
 from db.versions import Version
 from models import store
@@ -20,6 +20,7 @@ from producer.apply import check as check_job
 from producer.context import Producer
 from producer.messages import require_broker
 from producer.preview import require_good_keys
+from producer.rights import require_rights
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,17 @@ def check_all() -> list[Finding]:
 def _all(p: Producer) -> Iterator[Finding]:
     yield Finding("settings", "ok", redact(f"database {p.url}, broker {p.settings.broker_url or 'none'}"))
     yield _try("database", lambda: _database(p))
+    yield from transport("database", p.url)
     ledger = _try("ledger", lambda: _ledger(p))
     yield ledger
     yield _try("broker", lambda: _broker(p))
+    yield from transport("broker", p.settings.broker_url or "")
     if ledger.verdict == "ok":
         yield from _of_ledger(p)
 
 
 def _of_ledger(p: Producer) -> Iterator[Finding]:
+    yield _try("role", lambda: _role(p))
     with p.engine.connect() as connection:
         listed = [row.job for row in jobs.listing(connection)]
         models = versions.listing(connection)
@@ -73,21 +77,43 @@ def _try(subject: str, look: Callable[[], str | Finding]) -> Finding:
 
 def _database(p: Producer) -> str:
     require_version(p.engine)
+    pooler.require_sessions(p.engine)
     with p.engine.connect() as connection:
         return f"PostgreSQL {status.server_version(connection)}"
 
 
 def _ledger(p: Producer) -> str:
     with p.engine.connect() as connection:
-        schema.require_current(connection)
+        schema.require_usable(connection)
         return f"revision {schema.revision(connection)}"
+
+
+def _role(p: Producer) -> str | Finding:
+    with p.engine.connect() as connection:
+        name, owner, missing = roles.current(connection), roles.owner(connection), roles.missing(connection)
+        owns = roles.is_owner(connection)
+    if missing:
+        return Finding(
+            "role",
+            "problem",
+            f"{name} lacks {len(missing)} rights that runs need: {', '.join(missing[:3])}. Let {owner} say "
+            f"`scorebeat migrate --run-role {name}`",
+        )
+    return f"{name} owns the ledger; what only runs needs less" if owns else f"{name} may run all, and owns nothing"
 
 
 def _broker(p: Producer) -> str | Finding:
     if p.settings.broker_url is None:  # an embedded database that was started for this command
         return Finding("broker", "warning", "the embedded stack does not run; start it with `scorebeat up`")
     require_broker(p.app)
+    require_rights(p.app)
     return "answers"
+
+
+def transport(service: str, url: str) -> list[Finding]:
+    """A warning where somebody between us and the service could read along."""
+    why = exposed(url)
+    return [Finding(f"{service} TLS", "warning", f"{why} (docs/how-to/tls.md)")] if why else []
 
 
 def _file(p: Producer, listed: list[Job]) -> str | Finding:

@@ -1,0 +1,123 @@
+"""The URLs of the two services: what is accepted of each, why another is refused, and what is never printed."""
+
+import os
+import re
+from collections.abc import Callable
+from urllib.parse import parse_qsl, urlsplit
+
+DATABASE_URL = "postgresql://user:password@host:5432/database"
+BROKER_URL = "redis://host:6379/0"
+
+DATABASE_SCHEMES = ("postgresql", "postgresql+psycopg2")
+BROKER_PARAMETERS = {
+    "redis": (),
+    "rediss": ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"),
+    "redis+socket": ("virtual_host",),
+}
+"""What may follow the `?` of a broker's URL, by scheme; all else reaches the client library as who knows what."""
+VERIFYING = ("required", "CERT_REQUIRED")
+"""The values of `ssl_cert_reqs` that are no hole."""
+_OTHER_BROKERS = {
+    "sentinel": "Redis Sentinel is not supported",
+    "amqp": "RabbitMQ is not supported",
+    "amqps": "RabbitMQ is not supported",
+    "pyamqp": "RabbitMQ is not supported",
+    "librabbitmq": "RabbitMQ is not supported",
+}
+_WHY_ONE_REDIS = (
+    "what becomes of lost and repeated messages was tried on one Redis or Valkey only. Expected redis://, "
+    "rediss:// (TLS) or redis+socket:// (a Unix socket)"
+)
+
+_URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.\-]*://[^\s:/@]*:)\S*@", re.IGNORECASE)
+_NAMED_PASSWORD = re.compile(r"\b(\w*(?:password|passphrase)\s*=\s*)('[^']*'|[^&\s'\",;)]+)", re.IGNORECASE)
+
+
+def redact(text: str) -> str:
+    """`text` with the password of each URL in it as `***`; rather too much is hidden than too little."""
+    return _NAMED_PASSWORD.sub(r"\1***", _URL_PASSWORD.sub(r"\1***@", text))
+
+
+def database_url(url: str) -> str:
+    """The URL, unchanged. Raises ValueError, which never shows the value."""
+    return _checked(url, DATABASE_URL, DATABASE_SCHEMES, lambda _: None)
+
+
+def broker_url(url: str) -> str:
+    """The URL, unchanged. Raises ValueError, which never shows the value."""
+    return _checked(url, BROKER_URL, tuple(BROKER_PARAMETERS), _refuse_other_brokers, _refuse_other_parameters)
+
+
+def parameters(url: str) -> dict[str, str]:
+    """What follows the `?`."""
+    return dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+
+
+def exposed(url: str) -> str | None:
+    """Why somebody on the way to the service could read along or answer in its place; None where nobody could."""
+    parts, given = urlsplit(url), parameters(url)
+    hosts = (given.get("host") or parts.hostname or "").split(",")
+    if all(_is_local(host) for host in hosts) or parts.scheme == "rediss":
+        return None
+    if parts.scheme == "redis":
+        return "redis:// is not encrypted; expected rediss://"
+    mode = given.get("sslmode") or os.environ.get("PGSSLMODE") or "prefer"
+    if mode == "verify-full":
+        return None
+    return f"sslmode is {mode}, which does not verify the server; expected sslmode=verify-full and sslrootcert=FILE"
+
+
+def _is_local(host: str) -> bool:
+    """Nothing leaves the machine on the way there."""
+    return not host or host.startswith(("/", "@", "127.")) or host in ("localhost", "::1")
+
+
+def _checked(
+    url: str,
+    expected: str,
+    schemes: tuple[str, ...],
+    before: Callable[[str], None],
+    after: Callable[[str], None] = lambda _: None,
+) -> str:
+    scheme, found, rest = url.partition("://")
+    if not found or not rest:
+        raise ValueError(f"is not a URL; expected {expected}")
+    before(scheme)
+    if scheme not in schemes:
+        raise ValueError(f"begins with {scheme}://, not {' or '.join(schemes)}; expected {expected}")
+    if not _has_readable_host(url):
+        raise ValueError(
+            f"has no readable host and port; expected {expected}, each of : / ? # @ [ ] % in the password "
+            "written as % and two digits, such as %40 for @"
+        )
+    after(url)
+    return url
+
+
+def _has_readable_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where it is no number
+    except ValueError:
+        return False
+    password_cut_short = "@" in parts.path + parts.fragment or ("@" in parts.query and "@" not in parts.netloc)
+    return not (password_cut_short or parts.netloc.count("@") > 1 or re.search(r"\s", url))
+
+
+def _refuse_other_brokers(scheme: str) -> None:
+    for part in scheme.split("+"):
+        if part in _OTHER_BROKERS:
+            raise ValueError(f"begins with {scheme}://: {_OTHER_BROKERS[part]}; {_WHY_ONE_REDIS}")
+
+
+def _refuse_other_parameters(url: str) -> None:
+    allowed = BROKER_PARAMETERS[urlsplit(url).scheme]
+    given = parameters(url)
+    if unknown := sorted(set(given) - set(allowed)):
+        may = f"allowed are {', '.join(allowed)}" if allowed else "none is allowed here"
+        raise ValueError(f"has the parameter {', '.join(unknown)}; {may}")
+    if given.get("ssl_cert_reqs", VERIFYING[0]) not in VERIFYING:
+        raise ValueError(
+            "has ssl_cert_reqs other than required: the server would not be verified, and anybody on the way could "
+            "read and send messages. Leave it out, and name the CA of the server by SCOREBEAT_BROKER_CA"
+        )
