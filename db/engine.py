@@ -1,15 +1,19 @@
 """Connections to PostgreSQL: one way to open them, and one plain error when it is not there."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import adbc_driver_manager
 import adbc_driver_postgresql.dbapi
+import psycopg2.errors
 from adbc_driver_manager.dbapi import Connection as DataConnection
-from sqlalchemy import Engine, create_engine, make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from core.errors import ServiceDown, UsageError
+from core.errors import NotPermitted, ServiceDown, UsageError
+from core.urls import redact
+from db import pooler
 
 SESSION = {
     # a client that died with a transaction open gives its locks back
@@ -41,16 +45,21 @@ NETWORK = {
 }
 
 
-def make_engine(url: str, name: str = "scorebeat", *, pool_size: int = 2) -> Engine:
-    """The control plane's engine; connects when first used."""
-    return create_engine(
+def make_engine(url: str, name: str = "scorebeat", *, pool_size: int = 2, patience: str | None = None) -> Engine:
+    """The control plane's engine; connects when first used. A statement that takes longer than `patience` is ended."""
+    options = f"{_options()} -c lock_timeout={LOCK_TIMEOUT}"
+    if patience is not None:
+        options += f" -c statement_timeout={patience}"
+    engine = create_engine(
         make_url(url).set(drivername="postgresql+psycopg2"),
-        connect_args={"application_name": name, "options": f"{_options()} -c lock_timeout={LOCK_TIMEOUT}", **NETWORK},
+        connect_args={"application_name": name, "options": options, **NETWORK},
         pool_size=pool_size,
         max_overflow=2,
         pool_pre_ping=True,
         execution_options={"no_parameters": True},  # a `%` in a user's query stays a `%`
     )
+    event.listen(engine, "connect", _require_settings)
+    return engine
 
 
 def data_connection(url: str, name: str = "scorebeat") -> DataConnection:
@@ -59,11 +68,22 @@ def data_connection(url: str, name: str = "scorebeat") -> DataConnection:
     uri = uri.update_query_dict({"application_name": name, "options": _options(), **NETWORK})
     server, _, query = uri.render_as_string(hide_password=False).partition("?")
     try:
-        # libpq does not read `+` as a space
-        opened: DataConnection = adbc_driver_postgresql.dbapi.connect(f"{server}?{query.replace('+', '%20')}")
+        # libpq does not read `+` as a space, nor a space in a name or password, which SQLAlchemy leaves
+        address = f"{server.replace(' ', '%20')}?{query.replace('+', '%20')}"
+        opened: DataConnection = adbc_driver_postgresql.dbapi.connect(address)
+        _require_settings(opened)
     except adbc_driver_manager.Error as error:
         raise ServiceDown(unreachable(url, str(error))) from None
     return opened
+
+
+def _require_settings(opened: DBAPIConnection | DataConnection, _: object = None) -> None:
+    """Raises ServiceDown where a pooler dropped what the new session was told to be."""
+    with closing(opened.cursor()) as cursor:
+        cursor.execute(pooler.QUESTION)
+        found = cursor.fetchall()
+    opened.rollback()
+    pooler.require_settings(found[0], SESSION)
 
 
 def is_alive(connection: DataConnection) -> bool:
@@ -80,13 +100,31 @@ def is_alive(connection: DataConnection) -> bool:
 
 @contextmanager
 def reachable(url: str) -> Iterator[None]:
-    """Turns a refused connection within the block into ServiceDown, one line, without the password."""
+    """Turns a refused connection within the block into ServiceDown, one line, without the password.
+
+    And a right that our role lacks into NotPermitted.
+    """
     try:
         yield
+    except ProgrammingError as error:
+        if not isinstance(error.orig, psycopg2.errors.InsufficientPrivilege):
+            raise
+        raise not_permitted(make_url(url).username, error.orig) from None
     except OperationalError as error:
         if not error.connection_invalidated and error.statement is not None:
             raise
         raise ServiceDown(unreachable(url, str(error.orig))) from None
+
+
+def not_permitted(role: str | None, error: object) -> NotPermitted:
+    """The error for a statement that PostgreSQL refused to our role."""
+    who = f"the role {role!r}" if role else "our role"
+    return NotPermitted(
+        f"PostgreSQL refused this to {who} of SCOREBEAT_DATABASE_URL: {str(error).splitlines()[0].strip()}. "
+        "Nothing was changed. `migrate`, `apply`, `models add`, `models drop`, `publish`, `rollback` and `prune` want "
+        "the URL of the role that owns the ledger. If a run was refused, let that role say "
+        f"`scorebeat migrate --run-role {role or 'NAME'}`."
+    )
 
 
 def unreachable(url: str, reason: str) -> str:
@@ -94,9 +132,8 @@ def unreachable(url: str, reason: str) -> str:
     line = " ".join(reason.split())
     if parsed.password:
         line = line.replace(str(parsed.password), "***")
-    return (
-        f"PostgreSQL at {parsed.render_as_string(hide_password=True)} cannot be used: {line}. "
-        "Check SCOREBEAT_DATABASE_URL and that the server runs; nothing was changed."
+    return f"PostgreSQL at {redact(parsed.render_as_string(hide_password=True))} cannot be used: {line}. " + (
+        pooler.advice(line) or "Check SCOREBEAT_DATABASE_URL and that the server runs; nothing was changed."
     )
 
 

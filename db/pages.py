@@ -12,6 +12,8 @@ from core.states import BatchState, RunState
 from db import status
 from db.status import RunLine
 
+PATIENCE = "10s"
+"""A statement that reads for longer is given up: a page or a scrape must not wait for it."""
 RECENT = timedelta(seconds=60)
 """The present speed is that of so long."""
 
@@ -55,10 +57,10 @@ class FailureGroup:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """The ledger at one moment; nothing can be written, and a statement of over 10 s is given up."""
+    """The ledger at one moment; nothing can be written, and a statement that takes too long is given up."""
     with engine.connect() as connection:
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        connection.exec_driver_sql("SET LOCAL statement_timeout = '10s'")
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{PATIENCE}'")
         yield connection
 
 

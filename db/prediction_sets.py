@@ -9,8 +9,9 @@ from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from core import names
-from core.errors import SignatureError
+from core.errors import NotPermitted, SignatureError
 from core.jobs import Job
+from db import functions, roles
 from db.source import Source
 from db.sql import ident, subquery
 from db.tables import PREDICTIONS
@@ -84,10 +85,15 @@ def ensure(connection: Connection, source: Source, job: Job, version: int, outpu
     return found
 
 
-def new_generation(connection: Connection, source: Source, job: Job, version: int, outputs: pa.Schema) -> PredictionSet:
-    """An empty set beside the newest; it is shown when a run over it ended well."""
-    newest = find(connection, job.name, job.model_name, version)
-    return _create(connection, source, job, version, newest.generation + 1 if newest else 1, outputs)
+def new_generation(connection: Connection, shown: PredictionSet) -> PredictionSet:
+    """An empty set beside the newest, with a table like the one of `shown`, made by the ledger's owner.
+
+    It is shown when a run over it ended well.
+    """
+    newest = find(connection, shown.job, shown.model, shown.model_version) or shown
+    number = newest.generation + 1
+    name = names.prediction_table(shown.job, shown.model, shown.model_version, number)
+    return get(connection, int(functions.call(connection, "open_generation", shown.id, number, name)))
 
 
 def mark_complete(connection: Connection, set_id: int) -> None:
@@ -112,6 +118,12 @@ def _create(
     connection: Connection, source: Source, job: Job, version: int, generation: int, outputs: pa.Schema
 ) -> PredictionSet:
     name = names.prediction_table(job.name, job.model_name, version, generation if job.rescore == "every-run" else None)
+    if not roles.is_owner(connection):
+        raise NotPermitted(
+            f"jobs.{job.name}: there is no table yet for predictions of {job.model_name}/{version}, and only the "
+            f"ledger's owner, {roles.owner(connection)}, can make it: `scorebeat apply` under it does so for the "
+            f"version that the job follows, `scorebeat enqueue {job.name} --model {job.model_name}/{version}` for any"
+        )
     made = connection.execute(
         insert(sets)
         .values(job=job.name, model=job.model_name, model_version=version, generation=generation, table_name=name)

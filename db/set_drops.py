@@ -1,6 +1,6 @@
 """Dropping prediction sets: old generations, those that no run completed, and all of a version."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg2.errors
@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Select, func, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from core.errors import UsageError
+from db import functions
 from db.prediction_sets import COLUMNS, PredictionSet
 from db.tables import prediction_sets as sets
 from db.tables import quarantine
@@ -32,7 +33,7 @@ def drop_old(connection: Connection, current: PredictionSet, keep: int) -> list[
     old = connection.execute(
         _before(current).order_by(sets.c.complete_at.is_(None), sets.c.generation.desc()).offset(keep - 1)
     ).all()
-    return [row.table_name for row in old if drop(connection, PredictionSet(**row._mapping))]
+    return [row.table_name for row in old if _let_go(connection, row.id)]
 
 
 def drop_unfinished(connection: Connection, current: PredictionSet, keep: int) -> list[str]:
@@ -43,7 +44,7 @@ def drop_unfinished(connection: Connection, current: PredictionSet, keep: int) -
     old = connection.execute(
         _before(current).where(sets.c.complete_at.is_(None)).order_by(sets.c.generation.desc()).offset(keep)
     ).all()
-    return [row.table_name for row in old if drop(connection, PredictionSet(**row._mapping))]
+    return [row.table_name for row in old if _let_go(connection, row.id)]
 
 
 def _before(current: PredictionSet) -> Select[Any]:
@@ -57,17 +58,31 @@ def _before(current: PredictionSet) -> Select[Any]:
 
 
 def drop(connection: Connection, old: PredictionSet) -> bool:
-    """Drop the table of an old generation; False when somebody reads it now, or another object depends on it."""
+    """Drop the table of an old generation, whose owner we are; False when somebody uses it now."""
+
+    def drop_it() -> bool:
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {old.table}")
+        connection.execute(update(sets).where(sets.c.id == old.id).values(dropped_at=func.now()))
+        return True
+
+    return _unless_used(connection, drop_it)
+
+
+def _let_go(connection: Connection, set_id: int) -> bool:
+    """`drop` by the ledger's owner, who looks whether the generation is old enough; False also when it is not."""
+    return _unless_used(connection, lambda: bool(functions.call(connection, "drop_generation", set_id)))
+
+
+def _unless_used(connection: Connection, drop_it: Callable[[], bool]) -> bool:
+    """False when somebody reads the table now, or another object depends on it; then nothing was changed."""
     try:
         with connection.begin_nested():
             connection.exec_driver_sql("SET LOCAL lock_timeout = '100ms'")
-            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {old.table}")
-            connection.execute(update(sets).where(sets.c.id == old.id).values(dropped_at=func.now()))
+            return drop_it()
     except DBAPIError as error:
         if not isinstance(error.orig, _IN_USE):
             raise
         return False
-    return True
 
 
 def drop_all(connection: Connection, found: Sequence[PredictionSet]) -> None:

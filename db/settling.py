@@ -8,7 +8,19 @@ from sqlalchemy import Connection
 from core.errors import UnknownName
 from core.events import emit
 from core.states import RunState
-from db import batches, jobs, prediction_sets, run_ends, runs, set_drops, threshold, versions, views, whole_runs
+from db import (
+    batches,
+    functions,
+    jobs,
+    prediction_sets,
+    run_ends,
+    runs,
+    set_drops,
+    threshold,
+    versions,
+    views,
+    whole_runs,
+)
 from db.run_ends import Tally
 from db.runs import EVERYTHING, Run
 
@@ -46,7 +58,7 @@ def fail(connection: Connection, run_id: int, reason: str) -> bool:
         return False
     batches.cancel(connection, run_id)
     if run.job.on_failure == "retry-run":
-        whole_runs.undo(connection, run, prediction_sets.get(connection, run.prediction_set_id))
+        whole_runs.undo(connection, run)
     return True
 
 
@@ -59,7 +71,7 @@ def _show(connection: Connection, run: Run, tally: Tally) -> None:
 
 def _all_or_nothing(connection: Connection, run: Run, tally: Tally) -> RunState | None:
     """Delete what the run made and begin it again, or let it fail when that was done often enough, or cannot help."""
-    whole_runs.undo(connection, run, prediction_sets.get(connection, run.prediction_set_id))
+    whole_runs.undo(connection, run)
     if not tally.plan_is_whole:
         runs.fail(connection, run.id, f"{run_ends.left_out(tally)}; nothing of the run is shown, nor kept")
         return RunState.FAILED
@@ -77,12 +89,12 @@ def _show_generation(connection: Connection, run: Run) -> None:
     target = prediction_sets.get(connection, run.prediction_set_id)
     if target.complete_at is not None:
         return
-    prediction_sets.mark_complete(connection, target.id)
+    functions.call(connection, "complete_generation", target.id)
     newest = prediction_sets.shown(connection, run.job, target.model_version)
     if newest is None or newest.id != target.id:
         return  # a requeue completed it after a newer one was shown
     if _is_followed(connection, run):
-        views.show(connection, run.job.name, target)
+        views.show_generation(connection, run.job.name, target)
     set_drops.drop_old(connection, target, run.job.keep)
 
 

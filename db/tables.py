@@ -20,10 +20,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from core.states import BatchState, RunState
-from db import watch_tables
+from db import functions, watch_tables
 from db.metadata import PREDICTIONS, SCHEMA, metadata, moment
 
-__all__ = ["PREDICTIONS", "SCHEMA", "metadata", "watch_tables"]
+__all__ = ["PREDICTIONS", "SCHEMA", "functions", "metadata", "watch_tables"]
 
 
 def _one_of(column: str, states: type[RunState] | type[BatchState]) -> str:

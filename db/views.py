@@ -1,12 +1,14 @@
 """The published view of a job, `predictions.<job>`: which prediction set readers see."""
 
 import time
+from collections.abc import Callable
 
 import psycopg2.errors
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from core.errors import ScorebeatError, UsageError
+from db import functions
 from db.prediction_sets import PredictionSet
 from db.sql import ident, literal
 from db.tables import PREDICTIONS
@@ -33,13 +35,25 @@ def show(connection: Connection, job: str, shown: PredictionSet) -> None:
     added one can be taken back. Raises ViewInUse with the list when others depend on what goes or changes,
     ViewBusy when readers hold it too long.
     """
+    _patiently(connection, job, shown, lambda: _replace(connection, job, shown))
+
+
+def show_generation(connection: Connection, job: str, shown: PredictionSet) -> None:
+    """Point the view at a newer generation of the version that it shows, by a function of the ledger's owner.
+
+    Raises ViewBusy.
+    """
+    _patiently(connection, job, shown, lambda: functions.call(connection, "show_generation", shown.id))
+
+
+def _patiently(connection: Connection, job: str, shown: PredictionSet, switch: Callable[[], object]) -> None:
     if is_shown(connection, job, shown):
         return
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
     for attempt in range(1, TRIES + 1):
         try:
             with connection.begin_nested():
-                _replace(connection, job, shown)
+                switch()
             return
         except DBAPIError as error:
             if not isinstance(error.orig, psycopg2.errors.LockNotAvailable):

@@ -1,55 +1,46 @@
-"""The `retry-run` policy: a run is shown whole or not at all, and begun again when any of it failed."""
+"""The `retry-run` policy: a run is shown whole or not at all, and begun again when any of it failed.
+
+What readers see is moved by functions of the ledger's owner: see `db.functions`.
+"""
 
 from datetime import timedelta
 
 from sqlalchemy import Connection, text
 
+from db import functions
 from db.prediction_sets import PredictionSet
 from db.runs import Run
 
 
 def hide_what_comes(connection: Connection, target: PredictionSet) -> None:
     """Before a run: what readers see now stays, what the run commits is not seen yet."""
-    connection.execute(
-        text(
-            "UPDATE scorebeat.prediction_sets SET visible_below ="
-            " (SELECT coalesce(max(id), 0) + 1 FROM scorebeat.batches) WHERE id = :id AND visible_below IS NULL"
-        ),
-        {"id": target.id},
-    )
+    functions.call(connection, "hide_from_now", target.id)
 
 
 def show_as_it_comes(connection: Connection, target: PredictionSet) -> None:
     """The job has another policy now: readers see each batch when it is committed."""
-    connection.execute(
-        text("UPDATE scorebeat.prediction_sets SET visible_below = NULL WHERE id = :id AND visible_below IS NOT NULL"),
-        {"id": target.id},
-    )
+    functions.call(connection, "show_as_it_comes", target.id)
 
 
 def show(connection: Connection, run: Run) -> None:
     """The run succeeded: one number makes all of it visible, and what a cancelled run before it left."""
+    functions.call(connection, "show_run", run.id)
+
+
+def undo(connection: Connection, run: Run) -> None:
+    """Delete what the run made, as far as no reader sees it: those rows are pending again."""
+    functions.call(connection, "undo_run", run.id)
     connection.execute(
         text(
-            "UPDATE scorebeat.prediction_sets SET visible_below = greatest(visible_below, (SELECT max(b.id) + 1"
-            " FROM scorebeat.batches b JOIN scorebeat.runs r ON r.id = b.run_id WHERE r.prediction_set_id = :id))"
-            " WHERE id = :id"
+            "DELETE FROM scorebeat.quarantine WHERE batch_id IN (SELECT id FROM scorebeat.batches WHERE run_id = :run)"
         ),
-        {"id": run.prediction_set_id},
+        {"run": run.id},
     )
-
-
-def undo(connection: Connection, run: Run, target: PredictionSet) -> None:
-    """Delete what the run made, seen by nobody: its rows are pending again."""
-    ids = {"run": run.id}
-    batches = "(SELECT id FROM scorebeat.batches WHERE run_id = :run)"
-    connection.execute(text(f"DELETE FROM {target.table} WHERE batch_id IN {batches}"), ids)
-    connection.execute(text(f"DELETE FROM scorebeat.quarantine WHERE batch_id IN {batches}"), ids)
 
 
 def move_up(connection: Connection, run: Run) -> None:
     """Give the batches of a closed run new ids: those that it had may be among what readers see by now."""
-    connection.execute(text("UPDATE scorebeat.batches SET id = DEFAULT WHERE run_id = :run"), {"run": run.id})
+    functions.call(connection, "renumber_batches", run.id)
 
 
 def begin_again(connection: Connection, run: Run, attempts: int, pause: timedelta) -> int:

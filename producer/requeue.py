@@ -68,7 +68,7 @@ def _require_can_go_on(run: Run) -> None:
 
 def _begin_again(connection: Connection, run: Run, target: PredictionSet, attempts: int) -> int:
     """A whole run that failed: all of it once more, hidden until it has succeeded, whatever readers see by now."""
-    whole_runs.undo(connection, run, target)
+    whole_runs.undo(connection, run)
     whole_runs.hide_what_comes(connection, target)
     whole_runs.move_up(connection, run)
     return whole_runs.begin_again(connection, run, attempts, timedelta(0))

@@ -73,9 +73,7 @@ def for_run(connection: Connection, fitted: Fit) -> PredictionSet:
         whole_runs.show_as_it_comes(connection, found)
     if fitted.job.rescore == "never":
         return found
-    made = prediction_sets.new_generation(
-        connection, fitted.source, fitted.job, fitted.version.version, fitted.signature.outputs
-    )
+    made = prediction_sets.new_generation(connection, found)
     set_drops.drop_unfinished(connection, made, fitted.job.keep)
     return made
 

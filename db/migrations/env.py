@@ -1,10 +1,19 @@
-"""Alembic's environment: runs migrations on the connection that `db.schema` hands over."""
+"""Alembic's environment: runs migrations on the connection that `db.schema` hands over, or writes them as SQL."""
 
 from alembic import context
 
+from db.migrations.releases import note_contraction
 from db.schema import alembic_options
 from db.tables import metadata
 
-context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, **alembic_options())
+context.configure(
+    connection=context.config.attributes["connection"],
+    dialect_name="postgresql",
+    literal_binds=context.is_offline_mode(),
+    target_metadata=metadata,
+    transaction_per_migration=True,  # one migration's locks end with it
+    on_version_apply=note_contraction,
+    **alembic_options(),
+)
 with context.begin_transaction():
     context.run_migrations()

@@ -1,0 +1,136 @@
+"""Functions of the ledger's owner, so that a role without DDL and without DELETE may run everything."""
+
+from alembic import op
+
+revision = "0009"
+down_revision = "0008"
+branch_labels = None
+depends_on = None
+
+_HEAD = (
+    "CREATE FUNCTION scorebeat.{signature}\n"
+    "LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$\n{body}\n$$"
+)
+FUNCTIONS = {
+    "open_generation(like_set bigint, number integer, new_table text) RETURNS bigint": """\
+DECLARE
+    old scorebeat.prediction_sets;
+    made bigint;
+BEGIN
+    SELECT s.* INTO old FROM scorebeat.prediction_sets s JOIN scorebeat.jobs j ON j.name = s.job
+        WHERE s.id = like_set AND s.dropped_at IS NULL AND j.removed_at IS NULL AND j.spec ->> 'rescore' = 'every-run';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'prediction set % is not one of a job that scores every row in every run', like_set;
+    END IF;
+    IF new_table !~ format('_v%s_g%s$', old.model_version, number) OR octet_length(new_table) > 63 THEN
+        RAISE EXCEPTION '% is not the name of generation % of %', new_table, number, old.table_name;
+    END IF;
+    INSERT INTO scorebeat.prediction_sets (job, model, model_version, generation, table_name)
+        VALUES (old.job, old.model, old.model_version, number, new_table) RETURNING id INTO made;
+    EXECUTE format('CREATE TABLE predictions.%I (LIKE predictions.%I INCLUDING ALL)', new_table, old.table_name);
+    RETURN made;
+END""",
+    "complete_generation(set_id bigint) RETURNS void": """\
+BEGIN
+    UPDATE scorebeat.prediction_sets SET complete_at = now() WHERE id = set_id AND complete_at IS NULL;
+END""",
+    "show_generation(set_id bigint) RETURNS void": """\
+DECLARE
+    wanted scorebeat.prediction_sets;
+    given text;
+BEGIN
+    SELECT s.* INTO wanted FROM scorebeat.prediction_sets s JOIN scorebeat.jobs j ON j.name = s.job
+        WHERE s.id = set_id AND s.complete_at IS NOT NULL AND s.dropped_at IS NULL
+        AND (j.spec ->> 'model' = s.model || '/' || s.model_version OR (j.spec ->> 'model' = s.model
+            AND EXISTS (SELECT FROM scorebeat.model_versions v WHERE v.name = s.model AND v.version = s.model_version
+                AND v.published_at IS NOT NULL AND v.retired_at IS NULL)));
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'prediction set % is not complete, or not of the version that its job follows', set_id;
+    END IF;
+    SELECT string_agg(CASE WHEN t.attname IS NOT NULL THEN quote_ident(t.attname)
+            ELSE format('NULL::%s AS %I', format_type(v.atttypid, v.atttypmod), v.attname) END, ', '
+            ORDER BY v.attnum, t.attnum)
+        INTO given
+        FROM (SELECT * FROM pg_attribute WHERE attrelid = to_regclass(format('predictions.%I', wanted.job))
+            AND attnum > 0 AND NOT attisdropped) v
+        FULL JOIN (SELECT * FROM pg_attribute WHERE attrelid = to_regclass(format('predictions.%I', wanted.table_name))
+            AND attnum > 0 AND NOT attisdropped) t ON t.attname = v.attname;
+    EXECUTE format('CREATE OR REPLACE VIEW predictions.%I AS SELECT %s FROM predictions.%I WHERE batch_id <'
+        ' coalesce((SELECT visible_below FROM scorebeat.prediction_sets WHERE id = %s), 9223372036854775807)',
+        wanted.job, given, wanted.table_name, wanted.id);
+END""",
+    "drop_generation(set_id bigint) RETURNS boolean": """\
+DECLARE
+    old scorebeat.prediction_sets;
+    others bigint;
+BEGIN
+    SELECT * INTO old FROM scorebeat.prediction_sets WHERE id = set_id AND dropped_at IS NULL;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    SELECT count(*) INTO others FROM scorebeat.prediction_sets s
+        WHERE s.job = old.job AND s.model = old.model AND s.model_version = old.model_version
+        AND s.dropped_at IS NULL AND s.id <> old.id AND CASE WHEN old.complete_at IS NULL
+            THEN s.complete_at IS NOT NULL OR s.generation > old.generation
+            ELSE s.complete_at IS NOT NULL AND s.generation > old.generation END;
+    IF others < (SELECT greatest(1, coalesce((spec ->> 'keep')::integer, 3)) FROM scorebeat.jobs WHERE name = old.job)
+        OR EXISTS (SELECT FROM scorebeat.runs WHERE prediction_set_id = set_id AND state IN ('planning', 'running'))
+    THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('DROP TABLE IF EXISTS predictions.%I', old.table_name);
+    UPDATE scorebeat.prediction_sets SET dropped_at = now() WHERE id = old.id;
+    RETURN true;
+END""",
+    "hide_from_now(set_id bigint) RETURNS void": """\
+BEGIN
+    UPDATE scorebeat.prediction_sets SET visible_below = (SELECT coalesce(max(id), 0) + 1 FROM scorebeat.batches)
+        WHERE id = set_id AND visible_below IS NULL;
+END""",
+    "show_as_it_comes(set_id bigint) RETURNS void": """\
+BEGIN
+    UPDATE scorebeat.prediction_sets s SET visible_below = NULL FROM scorebeat.jobs j
+        WHERE s.id = set_id AND s.visible_below IS NOT NULL
+        AND j.name = s.job AND j.spec ->> 'on_failure' IS DISTINCT FROM 'retry-run';
+END""",
+    "show_run(run bigint) RETURNS void": """\
+BEGIN
+    UPDATE scorebeat.prediction_sets s SET visible_below = greatest(s.visible_below, (SELECT max(b.id) + 1
+        FROM scorebeat.batches b JOIN scorebeat.runs r ON r.id = b.run_id WHERE r.prediction_set_id = s.id))
+        FROM scorebeat.runs done WHERE done.id = run AND done.state = 'succeeded' AND s.id = done.prediction_set_id;
+END""",
+    "undo_run(run bigint) RETURNS void": """\
+DECLARE
+    made_in scorebeat.prediction_sets;
+BEGIN
+    SELECT s.* INTO made_in FROM scorebeat.prediction_sets s JOIN scorebeat.runs r ON r.prediction_set_id = s.id
+        WHERE r.id = run AND r.spec ->> 'on_failure' = 'retry-run';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'run % is not one that is shown whole or not at all', run;
+    END IF;
+    EXECUTE format('DELETE FROM predictions.%I WHERE batch_id IN (SELECT id FROM scorebeat.batches WHERE run_id = $1)'
+        ' AND ($2 OR batch_id >= $3)', made_in.table_name)
+        USING run, made_in.complete_at IS NULL, made_in.visible_below;
+END""",
+    "renumber_batches(run bigint) RETURNS void": """\
+BEGIN
+    UPDATE scorebeat.batches b SET id = DEFAULT FROM scorebeat.runs r
+        WHERE b.run_id = run AND r.id = run AND r.state = 'failed' AND r.spec ->> 'on_failure' = 'retry-run';
+END""",
+}
+
+
+def upgrade() -> None:
+    connection = op.get_bind()  # `op.execute` would double each per cent sign
+    for signature, body in FUNCTIONS.items():
+        connection.exec_driver_sql(_HEAD.format(signature=signature, body=body))
+        connection.exec_driver_sql(f"REVOKE ALL ON FUNCTION {_named(signature)} FROM PUBLIC")
+
+
+def downgrade() -> None:
+    for signature in FUNCTIONS:
+        op.execute(f"DROP FUNCTION {_named(signature)}")
+
+
+def _named(signature: str) -> str:
+    return f"scorebeat.{signature.partition(' RETURNS ')[0]}"
