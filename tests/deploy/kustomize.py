@@ -1,0 +1,103 @@
+"""What Kustomize makes of a folder of deploy/kubernetes: as much of it as they use, for machines without it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from re import fullmatch
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]  # publishes no types
+
+Resource = dict[str, Any]
+Generator = dict[str, Any]
+KNOWN = {"apiVersion", "kind", "namespace", "resources", "components", "configMapGenerator", "patches"}
+
+
+def render(folder: Path) -> list[Resource]:
+    """Every object that `kubectl apply -k FOLDER` applies. Names of ConfigMaps stay without Kustomize's hash.
+
+    Fails where a file is missing, a patch meets nothing, or a kustomization uses what is not known here.
+    """
+    return _add(folder, [])
+
+
+def _add(folder: Path, objects: list[Resource]) -> list[Resource]:
+    """The objects there are and those of the folder, changed as its kustomization says."""
+    wanted = yaml.safe_load((folder / "kustomization.yaml").read_text("utf-8"))
+    assert set(wanted) <= KNOWN, f"{folder}: {set(wanted) - KNOWN} is not known here"
+    made = [*objects, *(found for name in wanted.get("resources", ()) for found in _resources(folder / name))]
+    for generator in wanted.get("configMapGenerator", ()):
+        made = _generate(folder, generator, made)
+    for name in wanted.get("components", ()):
+        made = _add(folder / name, made)
+    for patch in wanted.get("patches", ()):
+        _patch(folder, patch, made)
+    for made_one in made:
+        if "namespace" in wanted and made_one["kind"] != "Namespace":
+            made_one["metadata"]["namespace"] = wanted["namespace"]
+    return made
+
+
+def _resources(path: Path) -> Iterator[Resource]:
+    if path.is_dir():
+        yield from render(path)
+    else:
+        yield from (_apart(one) for one in yaml.safe_load_all(path.read_text("utf-8")))
+
+
+def _apart(value: Any) -> Any:
+    """The same without shared parts: what an anchor names twice is one object, and a patch is for one place."""
+    if isinstance(value, dict):
+        return {key: _apart(one) for key, one in value.items()}
+    return [_apart(one) for one in value] if isinstance(value, list) else value
+
+
+def _generate(folder: Path, wanted: Generator, objects: list[Resource]) -> list[Resource]:
+    data = dict(literal.split("=", 1) for literal in wanted.get("literals", ()))
+    data |= {name: (folder / name).read_text("utf-8") for name in wanted.get("files", ())}
+    before = [one for one in objects if (one["kind"], one["metadata"]["name"]) == ("ConfigMap", wanted["name"])]
+    behavior = wanted.get("behavior", "create")
+    assert bool(before) == (behavior != "create"), f"{folder}: {behavior} of {wanted['name']}"
+    if not before:
+        return [*objects, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": wanted["name"]}, "data": data}]
+    before[0]["data"] = data if behavior == "replace" else before[0]["data"] | data
+    return objects
+
+
+def _patch(folder: Path, wanted: dict[str, Any], objects: list[Resource]) -> None:
+    text = wanted["patch"] if "patch" in wanted else (folder / wanted["path"]).read_text("utf-8")
+    target = wanted["target"]
+    met = [one for one in objects if _is_meant(one, target)]
+    assert met, f"{folder}: no object is {target}"
+    for one in met:
+        for step in yaml.safe_load(text):
+            _do(one, step)
+
+
+def _is_meant(one: Resource, target: dict[str, str]) -> bool:
+    label, _, value = target.get("labelSelector", "").partition("=")
+    return (
+        one["kind"] == target["kind"]
+        and fullmatch(target.get("name", ".*"), one["metadata"]["name"]) is not None
+        and (not label or one["metadata"].get("labels", {}).get(label) == value)
+    )
+
+
+def _do(one: Resource, step: dict[str, Any]) -> None:
+    """A step of a JSON patch; `replace` and `remove` of what is not there fail."""
+    *parents, last = (part.replace("~1", "/") for part in step["path"].split("/")[1:])
+    place: Any = one
+    for part in parents:
+        place = place[int(part) if isinstance(place, list) else part]
+    if step["op"] != "add" and not (isinstance(place, dict) and last in place):
+        raise AssertionError(f"{one['kind']} {one['metadata']['name']} has no {step['path']}")
+    if step["op"] == "remove":
+        del place[last]
+    else:
+        _put(place, last, _apart(step["value"]))
+
+
+def _put(place: Any, last: str, value: Any) -> None:
+    if last == "-":
+        place.append(value)
+    else:
+        place[last] = value

@@ -1,0 +1,152 @@
+"""The pattern's own shape, without a cluster: the very commands of its CronJobs as processes, through whole runs."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.jobs import Job
+from core.jobs_file import read_jobs
+from tests.deploy.kubelet import Node, RunningPod
+from tests.deploy.manifests import Pod, calls, named, option, pods, shape
+from tests.fixtures import wait_for
+from tests.system import System, assert_scored_once, own_system
+
+pytestmark = pytest.mark.timeout(300)
+
+SHAPE = shape("overlays/burst")
+RUN, WORKERS = (next(pod for pod in pods(SHAPE) if pod.owner == name) for name in ("iris-run", "iris-workers"))
+PARALLEL = named(SHAPE, "CronJob", "iris-workers")["spec"]["jobTemplate"]["spec"]["parallelism"]
+WITHIN = 120.0
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Iterator[System]:
+    with own_system(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def job(system: System, tmp_path: Path) -> Job:
+    """The job that the CronJobs name, over rows of the test's own."""
+    file = tmp_path / "of-the-shape.toml"
+    file.write_text(named(SHAPE, "ConfigMap", "scorebeat-jobs")["data"]["jobs.toml"], "utf-8")
+    (shipped,) = read_jobs(file)
+    return system.job(shipped.name, queue=shipped.queue)
+
+
+@pytest.fixture
+def node(system: System, tmp_path: Path) -> Iterator[Node]:
+    folder = tmp_path / "node"
+    folder.mkdir()
+    urls = system.servers.urls
+    made = Node(
+        folder,
+        {"SCOREBEAT_DATABASE_URL": urls.database_url, "SCOREBEAT_BROKER_URL": urls.broker_url},
+        {
+            "HOME": str(folder),
+            "SCOREBEAT_ARTIFACTS": str(system.settings.artifacts),
+            "SCOREBEAT_CACHE": str(folder / "cache"),
+            "SCOREBEAT_LOG_FORMAT": "text",
+        },
+    )
+    yield made
+    made.end()
+    print(made.logs())  # noqa: T201 -- pytest shows it where a test failed
+
+
+class Minute:
+    """What Kubernetes starts at one moment: a pod of each Job, as many as it says."""
+
+    def __init__(self, node: Node, minute: int) -> None:
+        self._node, self._minute = node, minute
+
+    def run(self) -> RunningPod:
+        return self._pod(RUN, 0)
+
+    def workers(self) -> list[RunningPod]:
+        return [self._pod(WORKERS, number) for number in range(PARALLEL)]
+
+    def _pod(self, pod: Pod, number: int) -> RunningPod:
+        return RunningPod(self._node, pod, f"{pod.owner}-{self._minute}", number)
+
+
+def runs(system: System) -> list[tuple[object, ...]]:
+    return system.ask("SELECT run_key, state FROM scorebeat.runs ORDER BY id")
+
+
+def test_compute_starts_scores_everything_once_and_ends(system: System, job: Job, node: Node) -> None:
+    now = Minute(node, 29714179)
+
+    workers = now.workers()
+    wait_for(lambda: runs(system))
+    run = now.run()
+
+    assert [one.join(WITHIN) for one in workers] == [{"enqueue": 0, "worker": 0}] * PARALLEL
+    assert run.join(WITHIN) == {"control": 0, "beat": 0, "enqueue": 0}
+    assert runs(system) == [("iris-29714179", "succeeded")]
+    assert_scored_once(system, job)
+    assert not [process.pid for process in node.running if process.poll() is None]
+    assert system.ask("SELECT name FROM scorebeat.workers") == [], "nobody is left to be waited for"
+
+
+def test_jobs_that_are_tried_again_ask_for_no_second_run(system: System, job: Job, node: Node) -> None:
+    for again in (False, True):
+        run = Minute(node, 1).run()
+        wait_for(lambda: runs(system))
+        workers = Minute(node, 1).workers()
+        assert run.join(WITHIN)["enqueue"] == 0
+        assert [one.join(WITHIN) for one in workers] == [{"enqueue": 0, "worker": 0}] * PARALLEL
+        assert ("was enqueued before by run key 'iris-1'" in node.log("iris-run-1-0-enqueue")) is again
+
+    assert runs(system) == [("iris-1", "succeeded")]
+    assert_scored_once(system, job)
+
+
+def test_what_an_earlier_minute_left_open_is_finished_by_the_next(system: System, job: Job, node: Node) -> None:
+    left = system.enqueue(job)  # and nobody to plan it, as after a Job that was deleted
+
+    workers, run = Minute(node, 7).workers(), Minute(node, 7).run()
+
+    assert [one.join(WITHIN)["worker"] for one in workers] == [0] * PARALLEL
+    assert run.join(WITHIN)["enqueue"] == 0
+    assert run.exits["enqueue"][0] == 2, "it met the open run, and was started again beside the same control"
+    assert system.ask("SELECT state FROM scorebeat.runs WHERE id = :id", id=left) == [("succeeded",)]
+    assert "nothing is pending" in node.log("iris-run-7-0-enqueue"), "what was left open was all there was"
+    assert_scored_once(system, job)
+
+
+def test_a_worker_that_is_killed_starts_again_and_everything_is_scored_once(system: System, node: Node) -> None:
+    job = system.job("iris", rows=4000, batch_rows=50)
+    now = Minute(node, 9)
+    run, workers = now.run(), now.workers()
+    asked = "SELECT split_part(claimed_by, '/', 2)::int FROM scorebeat.batches WHERE state = 'claimed'"
+    victim = wait_for(lambda: system.ask(asked))[0]
+
+    os.killpg(victim[0], signal.SIGKILL)
+
+    assert [one.join(WITHIN)["worker"] for one in workers] == [0] * PARALLEL
+    assert run.join(WITHIN)["enqueue"] == 0
+    assert sorted(len(one.exits["worker"]) for one in workers) == [1] * (PARALLEL - 1) + [2]
+    assert_scored_once(system, job)
+
+
+def test_both_start_at_the_same_minute_never_twice_and_ask_by_the_same_key(tmp_path: Path) -> None:
+    crons = [named(SHAPE, "CronJob", pod.owner)["spec"] for pod in (RUN, WORKERS)]
+    asked = [
+        call
+        for pod in (RUN, WORKERS)
+        for container in pod.containers
+        for call in calls(container, tmp_path, JOB_NAME=f"{pod.owner}-29714179")
+        if call[1] == "enqueue"
+    ]
+
+    assert len({(c["schedule"], c["timeZone"], c["startingDeadlineSeconds"]) for c in crons}) == 1
+    assert {c["concurrencyPolicy"] for c in crons} == {"Forbid"}
+    assert [call[:3] for call in asked] == [["scorebeat", "enqueue", "iris"]] * 2
+    assert {option(call, "--run-key") for call in asked} == {"iris-29714179"}
+    assert ["--wait" in call for call in asked] == [True, False]
+    assert [c["name"] for c in RUN.containers if c.get("restartPolicy") == "Always"] == ["control", "beat"]
+    assert "completions" not in crons[1]["jobTemplate"]["spec"], "one that ends well tells that the work is done"

@@ -1,0 +1,207 @@
+"""The pods of deploy/kubernetes: commands that exist, rights that are few, time to finish, secrets that are told."""
+
+import importlib.util
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from celery.bin.celery import celery
+from flower.options import options as flower_options
+
+from core.celery_app import make_app
+from core.settings import Settings
+from ops.cli.app import cli
+from ops.stack.up import DRAIN
+from tests.deploy.manifests import PAGE, SHAPES, calls, named, option, ours, pods, secrets_used, shape
+from tests.docs.pages import Page
+
+each_shape = pytest.mark.parametrize("name", SHAPES)
+MINUTE = "29714179"
+SCRATCH = "/tmp"  # noqa: S108 -- the container's own
+SOFT_SHUTDOWN = make_app(Settings(_env_file=None, broker_url="redis://broker")).conf.worker_soft_shutdown_timeout
+SERVED_TO_THE_END = 30
+"""Seconds that the API gives the requests that it has begun."""
+
+
+@each_shape
+def test_every_command_is_one_that_there_is(name: str, tmp_path: Path) -> None:
+    for pod in ours(shape(name)):
+        for container in pod.containers:
+            for command in calls(container, tmp_path, JOB_NAME=f"{pod.owner}-{MINUTE}", RUN_ROLE="scorebeat_run"):
+                _require_known(command)
+            asked = container.get("readinessProbe", {}).get("exec")
+            if asked is not None:
+                _require_known(asked["command"])
+
+
+def test_a_misspelt_command_or_option_is_noticed() -> None:
+    for wrong in (
+        ["scorebeat", "worker", "--device", "cpu", "--bursts"],
+        ["scorebeat", "enqueu", "iris"],
+        ["celery", "-A", "worker", "beat", "--levels", "INFO"],
+        ["celery", "-A", "worker", "flower", "--adress=0.0.0.0"],
+    ):
+        with pytest.raises((click.UsageError, AssertionError)):
+            _require_known(wrong)
+
+
+@each_shape
+def test_a_pod_has_few_rights_and_bounds(name: str) -> None:
+    for pod in pods(shape(name)):
+        assert pod.spec["automountServiceAccountToken"] is False
+        assert pod.spec["enableServiceLinks"] is False
+        assert pod.spec["securityContext"]["runAsNonRoot"] is True
+        assert pod.spec["securityContext"]["runAsUser"] > 0
+        assert pod.spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod.containers:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert "memory" in container["resources"]["limits"]
+            assert {"cpu", "memory"} <= set(container["resources"]["requests"])
+
+
+@each_shape
+def test_a_pod_of_ours_is_as_the_image_is_made_and_writes_to_its_own_folder_alone(name: str) -> None:
+    for pod in ours(shape(name)):
+        assert pod.spec["securityContext"]["runAsUser"] == 10001
+        for container in pod.containers:
+            writable = [mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")]
+            assert writable == [SCRATCH] + ["/models"] * (container["name"] == "example")
+            assert container["workingDir"] == SCRATCH
+
+
+@each_shape
+def test_a_worker_has_longer_to_stop_than_it_takes(name: str, tmp_path: Path) -> None:
+    for pod in ours(shape(name)):
+        grace = pod.spec.get("terminationGracePeriodSeconds", 0)
+        for container in pod.containers:
+            command = calls(container, tmp_path)[0]
+            if command[:2] == ["scorebeat", "worker"] and "--control" in command:
+                assert grace > 2 * DRAIN, f"{pod.owner}: its two workers are stopped one after the other"
+            elif command[:2] == ["scorebeat", "worker"]:
+                assert {"name": "REMAP_SIGTERM", "value": "SIGQUIT"} in container["env"]
+                assert grace >= SOFT_SHUTDOWN + 15, pod.owner
+            elif command[:2] == ["scorebeat", "api"]:
+                waits = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+                assert grace > waits + SERVED_TO_THE_END
+
+
+def test_beat_is_one_and_control_and_api_outlive_a_machine() -> None:
+    objects = shape("base")
+    beat = named(objects, "Deployment", "beat")["spec"]
+
+    assert (beat["replicas"], beat["strategy"]["type"]) == (1, "Recreate")
+    assert named(objects, "Deployment", "control")["spec"]["replicas"] == 2
+    assert named(objects, "Deployment", "api")["spec"]["replicas"] == 3
+    assert named(objects, "PodDisruptionBudget", "api")["spec"]["minAvailable"] == 2
+
+
+def test_the_api_is_asked_whether_it_lives_and_whether_it_is_ready() -> None:
+    (api,) = named(shape("base"), "Deployment", "api")["spec"]["template"]["spec"]["containers"]
+    (port,) = api["ports"]
+
+    assert port["containerPort"] == int(option(api["command"], "--port"))
+    assert api["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "api"}
+    assert api["livenessProbe"]["httpGet"] == {"path": "/health", "port": "api"}, "a database away ends no server"
+
+
+def test_a_gpu_worker_gets_one_gpu_and_a_worker_a_cpu_for_each_process() -> None:
+    for name in SHAPES:
+        for pod in ours(shape(name)):
+            for container in pod.containers:
+                if "--processes" not in container["command"]:
+                    continue
+                processes = option(container["command"], "--processes")
+                given = container["resources"]
+                assert given["requests"]["cpu"] == processes
+                assert given["limits"].get("nvidia.com/gpu") == ("1" if "cuda:0" in container["command"] else None)
+
+
+@each_shape
+def test_every_secret_that_is_used_is_in_the_example_of_the_page(name: str) -> None:
+    assert secrets_used(shape(name)) <= _told_secrets()
+
+
+def test_no_secret_is_told_that_nobody_uses_and_none_has_a_value_in_the_tree() -> None:
+    optional = {("scorebeat", "SCOREBEAT_NOTIFY_SECRET")}
+    assert _told_secrets() - optional <= {used for name in SHAPES for used in secrets_used(shape(name))}
+    assert not [one for name in SHAPES for one in shape(name) if one["kind"] == "Secret"]
+    for name in SHAPES:
+        for pod in pods(shape(name)):
+            plain = [v["name"] for c in pod.containers for v in c.get("env", ()) if "value" in v]
+            assert not [v for v in plain if re.search("PASSWORD|TOKEN|SECRET|URL|AUTH", v)]
+
+
+def test_only_the_owners_job_has_the_owners_rights() -> None:
+    for name in SHAPES:
+        for pod in pods(shape(name)):
+            sources = [v["valueFrom"]["secretKeyRef"]["name"] for v in _variables(pod.containers) if _is_secret(v)]
+            assert ("scorebeat-owner" in sources) == (pod.owner == "migrate")
+
+
+def test_what_the_page_says_that_the_base_asks_for_without_workers_is_so() -> None:
+    cpus, mebibytes = 0.0, 0.0
+    objects = shape("base")
+    for name in ("beat", "control", "api", "flower"):
+        spec = named(objects, "Deployment", name)["spec"]
+        for container in spec["template"]["spec"]["containers"]:
+            asked = container["resources"]["requests"]
+            cpus += spec["replicas"] * int(asked["cpu"].removesuffix("m")) / 1000
+            mebibytes += spec["replicas"] * int(asked["memory"].removesuffix("Mi"))
+
+    assert f"asks for {cpus:g} CPUs and {mebibytes / 1024:g} GiB" in " ".join(PAGE.read_text("utf-8").split())
+
+
+def _require_known(command: list[str]) -> None:
+    """The real command line takes it. Raises UsageError or AssertionError."""
+    program, *arguments = command
+    if program == "scorebeat":
+        _parse(cli, arguments)
+    elif program == "celery":
+        assert arguments[:2] == ["-A", "worker"]
+        _parse_celery([word for word in arguments[2:] if word != "--quiet"])
+    else:
+        assert command[:2] == ["python", "-m"]
+        assert importlib.util.find_spec(command[2]) is not None
+
+
+def _parse(group: click.Group, arguments: list[str]) -> None:
+    name, *rest = arguments
+    found = group.get_command(click.Context(group), name)
+    assert found is not None, name
+    found.make_context(name, rest)
+
+
+def _parse_celery(arguments: list[str]) -> None:
+    if arguments[0] == "flower":  # its options are Tornado's
+        names = [re.fullmatch(r"--([\w-]+)=.+", word) for word in arguments[1:]]
+        assert all(name is not None and name[1].replace("-", "_") in flower_options for name in names), arguments
+    else:
+        found = celery.commands[arguments[0]]
+        # not more than parsed: what the options mean is worked out from an application
+        found.make_parser(click.Context(found)).parse_args(arguments[1:])
+
+
+def _told_secrets() -> set[tuple[str, str]]:
+    """Names and keys of the secrets that the page has its reader make."""
+    texts = [block.text.replace("\\\n", " ") for block in Page.read(PAGE).blocks]
+    made = [line for text in texts for line in text.splitlines() if "create secret generic" in line]
+    return {
+        (found[1], key)
+        for line in made
+        if (found := re.search(r"create secret generic ([\w-]+)", line))
+        for key in re.findall(r"--from-literal=(\w+)=", line)
+    }
+
+
+def _variables(containers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [variable for container in containers for variable in container.get("env", ())]
+
+
+def _is_secret(variable: dict[str, Any]) -> bool:
+    return "secretKeyRef" in variable.get("valueFrom", {})
