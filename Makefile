@@ -4,7 +4,7 @@ EXTRAS ?= dev
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install demo test check bench bench-api bench-gpu bench-text recovery soak screenshots lock clean
+.PHONY: install demo test test-postgres-15 check bench bench-api bench-gpu bench-text recovery soak screenshots lock audit clean
 
 install: $(VENV)/.installed
 
@@ -19,6 +19,10 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# the same on Debian's PostgreSQL 15, the oldest that counts; `make test` runs a part of it
+test-postgres-15: install
+	$(BIN)/python -m pytest -n 2 --dist loadfile --postgres=15 tests/integration
 
 check: install
 	$(BIN)/ruff check .
@@ -69,5 +73,12 @@ lock:
 	$(BIN)/python -m pip freeze --exclude-editable --exclude pip --exclude setuptools > constraints.txt
 	touch $(VENV)/.installed
 
+# the locked versions beside the public list of known weaknesses. One that does not concern us is named here by
+# --ignore-vuln, with the reason; none is. Fails, too, where the list cannot be asked
+audit:
+	$(PYTHON) -m venv .audit
+	.audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9,<3'
+	.audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r constraints.txt
+
 clean:
-	rm -rf $(VENV) .scorebeat .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .audit .scorebeat .mypy_cache .ruff_cache .pytest_cache

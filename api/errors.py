@@ -16,6 +16,7 @@ from starlette.routing import Match
 from core.errors import (
     InputError,
     NonsenseError,
+    NotPermitted,
     QueryError,
     RunOpen,
     ScorebeatError,
@@ -27,7 +28,7 @@ from core.errors import (
     one_line,
 )
 from core.events import emit
-from core.settings import redact
+from core.urls import redact
 from db import failures
 from db.columns import sqlstate
 
@@ -43,6 +44,7 @@ _STATUSES: tuple[tuple[type[ScorebeatError], int], ...] = (
     (RunOpen, 409),
     (QueryError, 409),  # the job's query, not the request, is at fault
     (SettingsError, 500),
+    (NotPermitted, 500),
     (StoreError, 500),
     (UsageError, 400),
     (InputError, 400),

@@ -23,7 +23,7 @@ def ready(s: Served) -> object:
     """The database answers, and its ledger is this version's."""
     try:
         with s.engine.connect() as connection:
-            schema.require_current(connection)
+            schema.require_usable(connection)
     except UsageError as error:
         return answer(503, str(error), RETRY_AFTER)
     except SQLAlchemyError:

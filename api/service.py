@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from sqlalchemy import Engine
 
 from core.settings import Settings
+from db import results
 from db.engine import make_engine
 from db.lookup import Lookup
 from producer.context import Producer
@@ -31,7 +32,7 @@ class Service:
 
     @cached_property
     def engine(self) -> Engine:
-        return make_engine(self.settings.database(), "scorebeat api", pool_size=READERS)
+        return make_engine(self.settings.database(), "scorebeat api", pool_size=READERS, patience=results.PATIENCE)
 
     @cached_property
     def lookup(self) -> Lookup:

@@ -22,7 +22,7 @@ import fsspec
 
 from core.errors import ModelError, ScorebeatError, ServiceDown, StoreError, one_line
 from core.events import emit
-from core.settings import redact
+from core.urls import redact
 from models.artifact import MANIFEST, Artifact
 from models.artifact import digest as digest_of
 from models.cache import forget, local_copy

@@ -5,12 +5,13 @@ import sys
 from collections.abc import Sequence
 
 from core.celery_app import CONTROL_QUEUE, PLAN_QUEUE
+from worker import pin
 from worker.device import CPU, GPU_PROCESSES
 
 
 def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use, or what a container's quota leaves of them."""
+    return pin.cpus() if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def celery_worker(queues: Sequence[str], processes: int, name: str, *options: str) -> tuple[str, ...]:

@@ -1,3 +1,21 @@
-"""Fixtures that every test may use."""
+"""Fixtures that every test may use, and the version of PostgreSQL that they start."""
 
-pytest_plugins = ["tests.stack_fixtures", "tests.fixtures", "tests.cli_fixtures"]
+import pytest
+
+pytest_plugins = ["tests.stack_fixtures", "tests.fixtures", "tests.cli_fixtures", "tests.deploy.wheel"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--postgres",
+        choices=["15", "embedded"],
+        default="embedded",
+        help="the servers that tests start: the embedded stack's, or Debian's PostgreSQL 15",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--postgres") == "15":
+        from tests import postgres_15  # noqa: PLC0415 -- imports what most sessions do not need
+
+        postgres_15.use()

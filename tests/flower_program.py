@@ -87,6 +87,16 @@ def start_worker(s: System, processes: int = 1) -> None:
     s.until_served("cpu", "control", "plan")
 
 
+def knows_of_scored(flower: Flower) -> bool:
+    """An event of a batch's end reached it, over the broker."""
+    told = flower.get("/metrics").text
+    return any(
+        "scorebeat.score" in line and "task-succeeded" in line
+        for line in told.splitlines()
+        if line.startswith("flower_events_total")
+    )
+
+
 def _is_up(flower: Flower) -> bool:
     try:
         return flower.get("/healthcheck").status_code == 200

@@ -188,10 +188,10 @@ def assert_scored_once(s: System, job: Job, version: int = 1) -> None:
 
 
 @contextmanager
-def own_system(folder: Path, **waits: timedelta) -> Iterator[System]:
+def own_system(folder: Path, **given: Any) -> Iterator[System]:
     """Servers of its own, a migrated ledger and a published model; what was started in it is killed.
 
-    `waits` are settings in place of those of `SHORT_WAITS`.
+    `given` are settings in place of these and of `SHORT_WAITS`.
     """
     with own_servers(folder / "data") as servers:
         settings: dict[str, Any] = {
@@ -202,7 +202,7 @@ def own_system(folder: Path, **waits: timedelta) -> Iterator[System]:
             "jobs": folder / "jobs.toml",
             "data": folder / "data",
         }
-        p = Producer(Settings(_env_file=None, **settings, **(SHORT_WAITS | waits)), "test")
+        p = Producer(Settings(_env_file=None, **(settings | SHORT_WAITS | given)), "test")
         programs = Programs(p.settings, folder)
         try:
             with p.engine.begin() as connection:
@@ -213,6 +213,20 @@ def own_system(folder: Path, **waits: timedelta) -> Iterator[System]:
                 kill_group(process)
             print(programs.logs())  # noqa: T201 -- pytest shows it where a test failed
             p.close()
+
+
+@contextmanager
+def reached(s: System, **settings: Any) -> Iterator[System]:
+    """The same system by other ways: settings such as URLs in place of its own, for its producer and its programs."""
+    p = Producer(s.settings.model_copy(update=settings), "test")
+    before = len(s.programs.started)
+    programs = Programs(p.settings, s.programs.folder, s.programs.started)
+    try:
+        yield System(p, programs, s.servers, s.model)
+    finally:
+        for process, _ in programs.started[before:]:
+            kill_group(process)
+        p.close()
 
 
 def publish_model(p: Producer, folder: Path) -> Any:

@@ -11,7 +11,7 @@ from click_didyoumean import DYMGroup
 from sqlalchemy.exc import DBAPIError
 
 from core.errors import ScorebeatError, SettingsError
-from core.settings import redact
+from core.urls import redact
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells expect it."""
@@ -33,6 +33,7 @@ _COMMANDS = {
     "ops.cli.predict": ("predict",),
     "ops.cli.psql": ("psql",),
     "ops.cli.serve": ("api",),
+    "ops.cli.health": ("health",),
 }
 _HOMES = {name: home for home, names in _COMMANDS.items() for name in names}
 

@@ -66,7 +66,7 @@ def both() -> Iterator[Producer]:
 
 def require_ledger(p: Producer) -> None:
     with p.engine.connect() as connection:
-        schema.require_current(connection)
+        schema.require_usable(connection)
 
 
 @contextmanager

@@ -2,9 +2,10 @@
 
 import os
 import subprocess
+from shutil import which
 
 import click
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 
 from ops.cli.context import unmigrated
 from ops.stack.postgres import binaries
@@ -24,4 +25,10 @@ def psql(arguments: tuple[str, ...]) -> int:
         # the password goes by the environment: anybody can read a process' arguments
         environment = os.environ | ({"PGPASSWORD": url.password} if url.password else {})
         address = url._replace(password=None).render_as_string(hide_password=False)
-        return subprocess.run([binaries() / "psql", address, *arguments], env=environment, check=False).returncode
+        return subprocess.run([_program(url), address, *arguments], env=environment, check=False).returncode
+
+
+def _program(url: URL) -> str:
+    """The embedded psql; where TLS is asked for, which it cannot do, the one on the PATH."""
+    needs_tls = url.query.get("sslmode") in ("require", "verify-ca", "verify-full")
+    return (which("psql") if needs_tls else None) or str(binaries() / "psql")

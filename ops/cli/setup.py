@@ -11,20 +11,29 @@ from producer.apply import apply as apply_jobs
 
 
 @click.command()
-def migrate() -> None:
+@click.option("--run-role", metavar="NAME", help="A role of PostgreSQL that gets what runs need, and no more.")
+def migrate(run_role: str | None) -> None:
     """Bring the database to this version of Scorebeat.
 
-    Makes the schemas `scorebeat` and `predictions`; tables of yours are not touched.
+    Makes the schemas `scorebeat` and `predictions`; tables of yours are not touched. Who runs it owns them, and needs
+    to be asked again only to migrate, apply, publish and prune. Others may go on working meanwhile
+    (docs/how-to/upgrade.md).
 
     \b
     Example:
         scorebeat migrate
+        scorebeat migrate --run-role scorebeat_run
     """
     from ops.prepare import migrate as bring_up  # noqa: PLC0415 -- the migrations' library loads slowly
 
     with unmigrated() as p:
-        changed = bring_up(p)
-    click.echo("the ledger was migrated" if changed else "the ledger is up to date")
+        done = bring_up(p, run_role)
+    if done.is_newer:
+        click.echo(f"the ledger is of a newer version (revision {done.now}) and serves this one; nothing was changed")
+        return
+    click.echo("the ledger was migrated" if done.changed else "the ledger is up to date")
+    if run_role is not None:
+        click.echo(f"the role {run_role} may do what runs need")
 
 
 @click.command()

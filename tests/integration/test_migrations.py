@@ -113,7 +113,7 @@ def test_a_database_of_a_newer_program_is_refused_unchanged(database: str) -> No
     with engine.begin() as connection:
         connection.exec_driver_sql(f"UPDATE {SCHEMA}.alembic_version SET version_num = '9999'")
 
-    for refused in (schema.migrate, schema.require_current):
+    for refused in (schema.migrate, schema.require_usable):
         with pytest.raises(UsageError, match="9999"), engine.begin() as connection:
             refused(connection)
 
@@ -129,7 +129,7 @@ def test_a_database_without_a_ledger_says_what_to_do(empty_database: str) -> Non
         pytest.raises(UsageError, match="the database has no ledger yet: run `scorebeat migrate`"),
         engine.begin() as connection,
     ):
-        schema.require_current(connection)
+        schema.require_usable(connection)
 
     engine.dispose()
 
@@ -138,7 +138,7 @@ def test_a_current_database_is_accepted(database: str) -> None:
     engine = make_engine(database)
 
     with engine.begin() as connection:
-        schema.require_current(connection)
+        schema.require_usable(connection)
 
     engine.dispose()
 
@@ -152,7 +152,7 @@ def test_runs_of_an_older_ledger_keep_what_is_known_of_their_plans(database: str
         connection.exec_driver_sql(
             "UPDATE scorebeat.runs SET reason = 'planning was cut short: p died' WHERE job = 'cut_short'"
         )
-        command.downgrade(schema._config(connection), "0006")
+        command.downgrade(schema.config(connection), "0006")
 
         schema.migrate(connection)
 

@@ -96,16 +96,15 @@ def test_a_version_is_published_after_the_run_that_is_being_closed(
     points: Points, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = ended(points, job, monkeypatch)
-    real, chosen, go = views.show, threading.Event(), threading.Event()
+    real, chosen, go = views.show_generation, threading.Event(), threading.Event()
 
     def slowly(connection: Connection, name: str, target: Any) -> None:
-        if "v1" in target.table_name:
-            chosen.set()
-            assert go.wait(10)
+        chosen.set()
+        assert go.wait(10)
         real(connection, name, target)
 
     with ThreadPoolExecutor(2) as pool, monkeypatch.context() as patch:
-        patch.setattr(views, "show", slowly)
+        patch.setattr(views, "show_generation", slowly)
         closing = pool.submit(settle, points.producer, run)
         assert chosen.wait(10)
         publishing = pool.submit(publish.publish_anyway, points.producer, MODEL, 2, "ann")

