@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from api import data, errors, health, metrics, predict, runs
 from api.gate import Gate, token_needed
@@ -15,8 +15,11 @@ from core.settings import PREFIX, Settings
 
 ABOUT = (
     "Stored predictions, runs and online predictions. Every answer that is no success is an object with the one "
-    "text `error`. All but /health and /ready take the token as `Authorization: Bearer TOKEN`."
+    "text `error`. "
 )
+CLOSED = "All but /health and /ready take the token as `Authorization: Bearer TOKEN`."
+PUBLIC = "What writes, scores or shows failures takes the token as `Authorization: Bearer TOKEN`; the rest is open."
+_usual = errors.documented(413, 422, 500, 503)
 
 
 def make(settings: Settings) -> FastAPI:
@@ -33,21 +36,28 @@ def make(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="Scorebeat",
         version=version("scorebeat"),
-        description=ABOUT,
+        description=ABOUT + (PUBLIC if settings.api_read_public else CLOSED),
         lifespan=lifespan,
         redirect_slashes=False,  # a key may end with one
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
     )
     app.state.service = service
-    app.state.routers = (health.router, metrics.router, data.router, runs.router, predict.router)
+    reading, closed = (metrics.router, data.router, runs.reading), (runs.closed, predict.router)
+    app.state.routers = (health.router, *reading, *closed)
     app.include_router(health.router, responses=errors.documented(500))
-    guarded = errors.documented(401, 403, 413, 422, 500, 503)
-    of_readers = [] if settings.api_read_public else [token_needed]
-    for router in (metrics.router, data.router):
-        app.include_router(router, dependencies=of_readers, responses=guarded)
-    for router in (runs.router, predict.router):
-        app.include_router(router, dependencies=[token_needed], responses=guarded)
+    for router in reading:
+        (_open if settings.api_read_public else _guarded)(app, router)
+    for router in closed:
+        _guarded(app, router)
     errors.install(app)
     app.add_middleware(Gate, settings=settings)
     return app
+
+
+def _open(app: FastAPI, router: APIRouter) -> None:
+    app.include_router(router, responses=_usual)
+
+
+def _guarded(app: FastAPI, router: APIRouter) -> None:
+    app.include_router(router, dependencies=[token_needed], responses=_usual | errors.documented(401, 403))

@@ -7,13 +7,15 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
+from starlette.convertors import StringConvertor, register_url_convertor
 
 from api import forms, keys, schemas
 from api.errors import documented
 from api.keys import PlainText
 from api.service import Served, Service
-from db import results
-from db.results import Form, Page, Shape
+from db import data_pages, results
+from db.data_pages import Form, Page
+from db.results import Shape
 from db.sql import Key
 
 MOST_ROWS = 10_000
@@ -36,22 +38,31 @@ class Asked(BaseModel):
 @router.get("/all", response_model=schemas.AllPage, responses={200: forms.CSV_TOO})
 def everything(s: Served, request: Request, asked: Annotated[Asked, Query()]) -> Response:
     """Rows of the job's query, each with its published prediction or null; JSON or CSV."""
-    return _page(s, request, asked, results.everything)
+    return _page(s, request, asked, data_pages.everything)
 
 
 @router.get("/predicted", response_model=schemas.PredictedPage, responses={200: forms.CSV_TOO})
 def predicted(s: Served, request: Request, asked: Annotated[Asked, Query()]) -> Response:
     """Rows of the view `predictions.<job>`; JSON or CSV."""
-    return _page(s, request, asked, results.predicted)
+    return _page(s, request, asked, data_pages.predicted)
 
 
 @router.get("/unpredicted", response_model=schemas.UnpredictedPage, responses={200: forms.CSV_TOO})
 def unpredicted(s: Served, request: Request, asked: Annotated[Asked, Query()]) -> Response:
     """Rows that wait for a prediction of the published version, without those in quarantine; JSON or CSV."""
-    return _page(s, request, asked, results.unpredicted)
+    return _page(s, request, asked, data_pages.unpredicted)
 
 
-@router.get("/{key:path}", response_model=schemas.OneKey)
+class _AnyText(StringConvertor):
+    """A key may hold any character; that of Starlette's own `path` ends before a line's end."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("any_text", _AnyText())
+
+
+@router.get("/{key:any_text}", response_model=schemas.OneKey)
 def one(
     s: Served,
     key: Annotated[str, Path(description="The key: plain text, or a JSON list of one element a key column.")],

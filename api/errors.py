@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from itertools import takewhile
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
@@ -37,6 +38,9 @@ RETRY_AFTER = {"Retry-After": "5"}
 MOST_MISTAKES = 8
 AWAY = "the database does not answer; nothing was changed. Try again in a few seconds"
 TOO_LONG = "the database took too long over this and gave up; nothing was changed. Ask for less, or try again"
+NOT_JSON = "the body is not said to be JSON; expected the header 'Content-Type: application/json'"
+UNREADABLE = "the body is not JSON in UTF-8, is nested too deeply, or holds a number of thousands of digits"
+ONE_OF_SEVERAL = "expected a text, a whole number, or a list of them"
 BUSY = "all connections to the database are busy; nothing was changed. Try again in a few seconds"
 
 _STATUSES: tuple[tuple[type[ScorebeatError], int], ...] = (
@@ -67,7 +71,8 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def answer(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"error": message}, status, headers)
+    """Half of a character, which no UTF-8 has, is shown by its number."""
+    return JSONResponse({"error": message.encode("utf-8", "backslashreplace").decode()}, status, headers)
 
 
 def install(app: FastAPI) -> None:
@@ -115,6 +120,9 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     if error.status_code == 405:
         allowed = ", ".join(sorted(_methods(request)))
         return answer(405, f"{request.url.path} takes {allowed}, not {request.method}", {"Allow": allowed})
+    said = {404: f"there is no path {request.url.path}; /openapi.json lists those that there are", 400: UNREADABLE}
+    if error.status_code in said:  # ours are UnknownName and UsageError
+        return answer(error.status_code, said[error.status_code])
     return answer(error.status_code, str(error.detail), error.headers)
 
 
@@ -122,12 +130,15 @@ def _methods(request: Request) -> set[str]:
     """All that the path takes; Starlette names those of its first route alone."""
     routes = [route for router in request.app.state.routers for route in router.routes]
     found = [r for r in routes if r.matches(request.scope)[0] is not Match.NONE]
-    return {method for r in found for method in getattr(r, "methods", None) or ()}
+    methods = {method for r in found for method in getattr(r, "methods", None) or ()}
+    return methods | ({"HEAD"} if "GET" in methods else set())
 
 
 async def _invalid(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 -- as installed
-    mistakes = [_mistake(one) for one in error.errors()]
+    if isinstance(error.body, bytes):  # FastAPI did not take it for JSON
+        return answer(415, NOT_JSON)
+    mistakes = list(dict.fromkeys(map(_mistake, error.errors())))
     more = f"; and {len(mistakes) - MOST_MISTAKES} more" if len(mistakes) > MOST_MISTAKES else ""
     return answer(422, "; ".join(mistakes[:MOST_MISTAKES]) + more)
 
@@ -139,12 +150,14 @@ async def _unforeseen(_request: Request, _error: Exception) -> JSONResponse:
 
 def _mistake(error: Mapping[str, Any]) -> str:
     """Where it stands, what was expected and what was there."""
-    place = ".".join(str(part) for part in error["loc"])
+    parts = [str(part) for part in error["loc"]]
+    plain = list(takewhile(lambda part: not part.startswith(("union[", "list[")), parts))
+    place, expected = ".".join(plain), error["msg"] if plain == parts else ONE_OF_SEVERAL
     if error["type"] == "json_invalid":
         return f"the body is not JSON: {error['ctx']['error']} at character {error['loc'][-1]}"
     given = error.get("input")
     shown = f", got {given!r:.60}" if isinstance(given, str | int | float) else ""
-    return f"{place}: {error['msg']}{shown}".encode("utf-8", "backslashreplace").decode()
+    return f"{place}: {expected}{shown}"
 
 
 def conflict(error: UsageError) -> HTTPException:
@@ -164,6 +177,7 @@ _MEANINGS = {
     404: "There is no such thing.",
     409: "The state of the job or run forbids it.",
     413: "The body is too large.",
+    415: "The body is not said to be JSON.",
     422: "The request is not as described here.",
     500: "A failure of the server; its log has it.",
     503: "The database does not answer, or took too long.",

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 
-from db.results import Form, Page
+from db.data_pages import Form, Page
 from db.sql import Key
 
 CHUNK_ROWS = 500
@@ -25,15 +25,11 @@ CSV_TOO: dict[str, Any] = {
 
 def wanted(request: Request) -> Form:
     """CSV where the Accept header prefers it to JSON; JSON for everything else, as HTTP allows."""
-    weights = {Form.JSON: 0.0, Form.CSV: 0.0}
-    for part in request.headers.get("accept", "*/*").split(","):
+    weights: dict[str, float] = {}
+    for part in ",".join(request.headers.getlist("accept")).split(","):
         kind, *parameters = (piece.strip().lower() for piece in part.split(";"))
-        weight = _weight(parameters)
-        if kind in ("text/csv", "text/*"):
-            weights[Form.CSV] = max(weights[Form.CSV], weight)
-        if kind in (JSON, "application/*", "*/*"):
-            weights[Form.JSON] = max(weights[Form.JSON], weight)
-    return Form.CSV if weights[Form.CSV] > weights[Form.JSON] else Form.JSON
+        weights[kind] = _weight(parameters)
+    return Form.CSV if _weight_of(CSV, weights) > _weight_of(JSON, weights) else Form.JSON
 
 
 def respond(request: Request, page: Page, form: Form) -> Response:
@@ -65,6 +61,12 @@ def _csv(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Iterator[str]
 
 def _as_text(key: Key) -> str:
     return json.dumps(key, ensure_ascii=False)
+
+
+def _weight_of(kind: str, weights: Mapping[str, float]) -> float:
+    """By the closest of the ranges that the kind lies in."""
+    ranges = (kind, f"{kind.partition('/')[0]}/*", "*/*")
+    return next((weights[one] for one in ranges if one in weights), 0.0)
 
 
 def _weight(parameters: Sequence[str]) -> float:

@@ -1,5 +1,6 @@
 """What is decided before a request is read: whether its token is good, and that its body is not too large."""
 
+import re
 from collections.abc import Awaitable, Callable
 from hmac import compare_digest
 
@@ -13,7 +14,10 @@ from api.errors import answer
 from core.settings import PREFIX, Settings
 
 OPEN = frozenset({"/health", "/ready", "/openapi.json"})
-READING = frozenset({"GET", "HEAD", "OPTIONS"})
+PUBLIC = re.compile(r"/data/.+|/runs|/runs/[^/]+|/metrics", re.DOTALL)
+"""What public reading opens. Not what failed: a traceback shows a server's files, and an example a key."""
+WRITING = ("POST", "/runs")
+"""The one thing on those paths that changes something; methods that they do not take are answered with 405."""
 
 token_needed = Security(HTTPBearer(auto_error=False, description=f"The server's {PREFIX}API_TOKEN."))
 """For the description alone: `Gate` is what asks for the token, of every path that is not open."""
@@ -32,6 +36,8 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":  # is answered as GET is; the server leaves out the body
+            scope = {**scope, "method": "GET"}
         headers = Headers(scope=scope)
         refusal = self._unauthorised(scope, headers) or self._announced(headers)
         if refusal is None:
@@ -43,7 +49,9 @@ class Gate:
         await refusal(scope, receive, send)
 
     def _unauthorised(self, scope: Scope, headers: Headers) -> Response | None:
-        if scope["path"] in OPEN or (self._read_public and scope["method"] in READING):
+        method, path = scope["method"], scope["path"]
+        is_public = self._read_public and PUBLIC.fullmatch(path) and (method, path) != WRITING
+        if path in OPEN or is_public:
             return None
         if self._token is None:
             return answer(403, f"closed: the server has no {PREFIX}API_TOKEN. Set it, and send it as a bearer token")

@@ -11,7 +11,7 @@ from api.service import Served
 router = APIRouter(prefix="/predict", tags=["predict"])
 
 
-@router.post("/{model:path}", responses=documented(400, 404))
+@router.post("/{model:path}", responses=documented(400, 404, 415))
 def predict(
     s: Served,
     model: Annotated[

@@ -8,16 +8,19 @@ from pydantic import BaseModel, Field
 from api import asked, schemas
 from api.errors import conflict, documented
 from api.keys import PlainText
-from api.schemas import LARGEST_ID, Id, NewRun, WhatToRequeue
-from api.service import BY, Served, Service
+from api.schemas import Id, NewRun, WhatToRequeue
+from api.service import BY, Served
 from core.errors import ServiceDown, UnknownName, UsageError
 from core.states import RunState
-from db import pages, results, status
-from db.engine import reachable
+from db import failure_groups, pages, results, status
+from db.failure_groups import PLACE, Place
 from producer import requeue as by_hand
 from producer.enqueue import enqueue
 
-router = APIRouter(prefix="/runs", tags=["runs"])
+reading = APIRouter(prefix="/runs", tags=["runs"])
+"""May be open to everybody."""
+closed = APIRouter(prefix="/runs", tags=["runs"])
+"""Takes the token in any case: what changes something, and tracebacks."""
 
 _SAME: dict[str, Any] = {"model": schemas.Enqueued, "description": "The run_key had made this run before."}
 RunId = Annotated[Id, Path(description="A run's number.")]
@@ -35,11 +38,11 @@ class Asked(BaseModel):
 class Part(BaseModel):
     """Which groups of failures."""
 
-    offset: int = Field(0, ge=0, le=LARGEST_ID)
+    after: str | None = Field(None, pattern=f"^{PLACE}$", description="`next` of the page before.")
     limit: int = Field(50, ge=1, le=1000)
 
 
-@router.get("")
+@reading.get("")
 def listing(s: Served, wanted: Annotated[Asked, Query()]) -> schemas.Runs:
     """Runs, the newest first."""
     with results.reading(s.engine) as connection:
@@ -50,7 +53,7 @@ def listing(s: Served, wanted: Annotated[Asked, Query()]) -> schemas.Runs:
     return schemas.Runs(runs=shown, next=shown[-1].id if len(found) > wanted.limit else None)
 
 
-@router.post("", status_code=201, responses={200: _SAME, **documented(400, 404, 409)})
+@closed.post("", status_code=201, responses={200: _SAME, **documented(400, 404, 409, 415)})
 def new(s: Served, wanted: NewRun, response: Response) -> schemas.Enqueued:
     """Score the rows of a job that have no prediction yet. 200 when the run_key had made this run before."""
     made = enqueue(s.producer, asked.request(s.producer, wanted))
@@ -59,7 +62,7 @@ def new(s: Served, wanted: NewRun, response: Response) -> schemas.Enqueued:
     return schemas.Enqueued(run=made.run_id, is_new=made.is_new)
 
 
-@router.get("/{run}", responses=documented(404))
+@reading.get("/{run}", responses=documented(404))
 def one(s: Served, run: RunId) -> schemas.RunDetails:
     """A run, its speed, and its batches by state."""
     with results.reading(s.engine) as connection:
@@ -74,23 +77,28 @@ def one(s: Served, run: RunId) -> schemas.RunDetails:
     )
 
 
-@router.get("/{run}/failures", responses=documented(404))
+@closed.get("/{run}/failures", responses=documented(404))
 def failures(s: Served, run: RunId, part: Annotated[Part, Query()]) -> schemas.Failures:
     """What failed in a run, grouped by error, the most frequent first."""
     with results.reading(s.engine) as connection:
         status.get(connection, run)
-        found = pages.failure_groups(connection, run, limit=part.limit + 1, offset=part.offset)
+        beyond = Place.of(part.after) if part.after is not None else None
+        found = failure_groups.page(connection, run, limit=part.limit + 1, after=beyond)
     groups = [schemas.FailureGroup.model_validate(group) for group in found[: part.limit]]
-    return schemas.Failures(groups=groups, next=part.offset + part.limit if len(found) > part.limit else None)
+    following = str(found[part.limit - 1].place) if len(found) > part.limit else None
+    return schemas.Failures(groups=groups, next=following)
 
 
-@router.post("/{run}/requeue", responses=documented(404, 409))
+@closed.post("/{run}/requeue", responses=documented(400, 404, 409, 415))
 def requeue(s: Served, run: RunId, what: WhatToRequeue | None = None) -> schemas.Requeued:
-    """Put dead batches and quarantined rows back. Safe to repeat, and by two people at once."""
+    """Put dead batches and quarantined rows back: all, or those that fit each field that is given.
+
+    Safe to repeat, and by two people at once. A failed run with the policy `retry-run` comes back whole only: 409 when
+    a field is given.
+    """
     what = what or WhatToRequeue()
-    _require_batch(s, run, what.batch)
     try:
-        count = by_hand.requeue(s.producer, run, BY, batch_id=what.batch, error=what.error)
+        count = by_hand.requeue(s.producer, run, BY, batch_id=what.batch, error=what.error, group=what.group)
     except (UnknownName, ServiceDown):
         raise
     except UsageError as error:
@@ -98,16 +106,7 @@ def requeue(s: Served, run: RunId, what: WhatToRequeue | None = None) -> schemas
     return schemas.Requeued(run=run, batches=count)
 
 
-@router.post("/{run}/cancel", responses=documented(404))
+@closed.post("/{run}/cancel", responses=documented(404))
 def cancel(s: Served, run: RunId) -> schemas.Cancelled:
     """Stop an open run: what it scored stays, the rest is pending for the next run."""
     return schemas.Cancelled(run=run, cancelled=by_hand.cancel(s.producer, run, BY))
-
-
-def _require_batch(s: Service, run: int, batch: int | None) -> None:
-    if batch is None:
-        return
-    with reachable(s.producer.url), s.engine.connect() as connection:
-        status.get(connection, run)
-        if not status.batches(connection, run, batch):
-            raise UnknownName(f"run {run} has no batch {batch}")

@@ -7,6 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from api.keys import Part, PlainText, whole
 from core.states import BatchState, RunState
+from db.failure_groups import GROUP
 from db.lookup import KeyState
 
 LARGEST_ID = 2**53 - 1
@@ -112,11 +113,12 @@ class FailureGroup(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
+    id: str = Field(description="Give it as `group` to requeue those that are counted here, and no others.")
     kind: str
     error: str
     count: int
     rows: int
-    match: str = Field(description="Give it as `error` to requeue this group.")
+    match: str = Field(description="The beginning of the error. An error of another group may hold it too.")
     example: str
     traceback: str | None
     first_at: datetime | None
@@ -125,7 +127,7 @@ class FailureGroup(BaseModel):
 
 class Failures(BaseModel):
     groups: list[FailureGroup]
-    next: int | None = Field(description="Give it as `offset` for the next page; null on the last one.")
+    next: str | None = Field(description="Give it as `after` for the next page; null on the last one.")
 
 
 class NewRun(Asked):
@@ -152,7 +154,12 @@ class Enqueued(BaseModel):
 
 class WhatToRequeue(Asked):
     batch: Id | None = Field(None, description="This batch only.")
-    error: PlainText | None = Field(None, description="Only what failed with an error that holds this text.")
+    error: Annotated[PlainText, Field(min_length=1)] | None = Field(
+        None, description="Only what failed with an error that holds this text, in any place; not what was stopped."
+    )
+    group: Annotated[str, Field(pattern=f"^{GROUP}$")] | None = Field(
+        None, description="Only one group: the `id` that /runs/{run}/failures gives it."
+    )
 
 
 class Requeued(BaseModel):

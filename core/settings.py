@@ -125,7 +125,7 @@ class Settings(BaseSettings):
     api_token: Annotated[SecretStr, AfterValidator(_token)] | None = None
     """What the HTTP API's callers show. Unset: it answers /health, /ready and what is public, and nothing else."""
     api_read_public: bool = False
-    """Everybody who reaches the HTTP API may read; only what writes or scores needs the token."""
+    """Everybody who reaches the HTTP API may read; what writes, scores or shows failures needs the token."""
     api_max_body: int = Field(10 * 1024**2, ge=1)
     """Bytes of a request's body, at most."""
     notify_secret: Annotated[SecretStr, AfterValidator(_token)] | None = None

@@ -12,7 +12,8 @@ def batch(connection: Connection, batch_id: int) -> dict[str, Any]:
     """One batch with its run and job, its first and last key or their list. Raises UnknownName."""
     found = connection.execute(
         text(
-            "SELECT b.id, b.run_id, r.job, r.state AS run_state, b.number, b.state, b.queue, b.rows_planned,"
+            "SELECT b.id, b.run_id, r.job, r.state AS run_state, r.spec ->> 'on_failure' AS on_failure,"
+            " b.number, b.state, b.queue, b.rows_planned,"
             " b.rows_scored, b.rows_failed, b.first_key, b.last_key, b.keys, b.attempt, b.attempts_left, b.claimed_by,"
             " w.device, b.claimed_at, b.finished_at, b.next_attempt_at, b.error"
             " FROM scorebeat.batches b JOIN scorebeat.runs r ON r.id = b.run_id"

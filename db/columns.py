@@ -161,13 +161,14 @@ def _fence(held: Claim) -> str:
 def _done(held: Claim, part: Part, timing: Timing | None, seconds: float) -> str:
     """Progress gives the budget back, and a probe that came this far has survived.
 
-    Bad rows are counted where they stand: another batch may have stored some of them first.
+    Bad rows are counted where they stand: another batch may have stored some of them first. Fewer than before they are
+    only when some were pruned.
     """
     scored = part.predictions.num_rows
     ends = ", probe_key = NULL"
     if part.bad:
         aside = f"SELECT count(*) FROM scorebeat.quarantine WHERE batch_id = {held.batch_id:d}"
-        ends += f", rows_failed = ({aside})"
+        ends += f", rows_failed = greatest(rows_failed, ({aside}))"
     if scored or part.bad:
         ends += f", attempts_left = greatest(attempts_left, {part.budget:d})"
     if timing is not None:

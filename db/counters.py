@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, text
 
 CLAIMS_EXPIRED = "claims_expired"
+ROWS_TAKEN_BACK = "rows_taken_back"
+"""Rows that had failed, and that a requeue or another try of a whole run made pending again."""
 
 
 def add_by_run(connection: Connection, name: str, run_ids: Sequence[int]) -> None:
@@ -17,3 +19,15 @@ def add_by_run(connection: Connection, name: str, run_ids: Sequence[int]) -> Non
         ),
         {"name": name, "ids": list(run_ids)},
     )
+
+
+def add(connection: Connection, name: str, run_id: int, value: int) -> None:
+    """Add to the counter of the run's job; 0 changes nothing."""
+    if value:
+        connection.execute(
+            text(
+                "INSERT INTO scorebeat.counters (name, job, value) SELECT :name, job, :value FROM scorebeat.runs"
+                " WHERE id = :run_id ON CONFLICT (name, job) DO UPDATE SET value = counters.value + EXCLUDED.value"
+            ),
+            {"name": name, "run_id": run_id, "value": value},
+        )

@@ -1,5 +1,6 @@
 """Noting how runs ended, once an end: their sums, so that no scrape adds up all history, and what is to be told."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import Connection, text
@@ -7,41 +8,58 @@ from sqlalchemy import Connection, text
 TOLD_WITHIN = timedelta(days=1)
 """An end that is older is no news any more: it was counted late, or `notify` is new."""
 
+
+@dataclass(frozen=True)
+class Noted:
+    """What one look found."""
+
+    ends: int
+    untold: dict[str, int]
+    """Ends that nobody is told of because they are older than `TOLD_WITHIN`, by job."""
+
+
 _URL = "j.spec ->> 'notify' IS NOT NULL AND j.removed_at IS NULL"
 _FIRST_END = "NOT EXISTS (SELECT 1 FROM scorebeat.run_sums WHERE run_id = {run})"
 
 
-def note(connection: Connection, limit: int = 200) -> int:
-    """Count ends that were not counted yet, and make the notices of jobs that want them; answers how many ends.
+def _sum(column: str, pruned: str | None = None) -> str:
+    """Over the batches that are there, and those that were pruned."""
+    return f"coalesce(sum(b.{column}), 0) + coalesce(max(p.{pruned or column}), 0)"
 
-    A run that a requeue opened again is counted anew at its next end. Safe to call twice at once.
+
+_NOTE = (
+    "WITH ended AS (SELECT r.id, r.job, r.state, r.finished_at, r.deadline_at"
+    " FROM scorebeat.runs r WHERE r.finished_at IS NOT NULL AND r.noted_at IS NULL"
+    " ORDER BY r.id LIMIT :limit FOR UPDATE SKIP LOCKED),"
+    " sums AS (INSERT INTO scorebeat.run_sums AS s (run_id, job, state, rows_scored, rows_failed, attempts, was_late)"
+    f" SELECT e.id, e.job, e.state, {_sum('rows_scored')}, {_sum('rows_failed')}, {_sum('attempt', 'attempts')},"
+    " coalesce(e.finished_at > e.deadline_at, false)"
+    " FROM ended e LEFT JOIN scorebeat.pruned_batches p ON p.run_id = e.id"
+    " LEFT JOIN scorebeat.batches b ON b.run_id = e.id GROUP BY e.id, e.job, e.state, e.finished_at, e.deadline_at"
+    # a whole run that was begun again may end with less, and a counter must not fall
+    " ON CONFLICT (run_id) DO UPDATE SET state = EXCLUDED.state, attempts = EXCLUDED.attempts,"
+    " rows_scored = greatest(s.rows_scored, EXCLUDED.rows_scored), rows_failed = EXCLUDED.rows_failed),"
+    " news AS (SELECT e.*, e.finished_at > now() - :told_within AS is_young"
+    f" FROM ended e JOIN scorebeat.jobs j ON j.name = e.job WHERE {_URL}),"
+    " told AS (INSERT INTO scorebeat.notices (run_id, event, happened_at)"
+    " SELECT n.id, CASE n.state WHEN 'failed' THEN 'failed' ELSE 'finished' END, n.finished_at FROM news n"
+    " WHERE n.is_young AND n.state <> 'cancelled' UNION ALL SELECT n.id, 'late', n.deadline_at FROM news n"
+    f" WHERE n.is_young AND {_FIRST_END.format(run='n.id')} AND n.finished_at > n.deadline_at"
+    " ON CONFLICT DO NOTHING),"
+    " noted AS (UPDATE scorebeat.runs r SET noted_at = r.finished_at FROM ended e WHERE r.id = e.id)"
+    " SELECT e.job, count(*), count(*) FILTER (WHERE NOT n.is_young AND n.state <> 'cancelled')"
+    " FROM ended e LEFT JOIN news n ON n.id = e.id GROUP BY e.job ORDER BY e.job"
+)
+
+
+def note(connection: Connection, limit: int = 200) -> Noted:
+    """Count ends that were not counted yet, and make the notices of jobs that want them.
+
+    A run that a requeue opened again is counted anew at its next end; whether it was late, its first end says. Safe
+    to call twice at once.
     """
-    return connection.execute(
-        text(
-            "WITH ended AS (SELECT r.id, r.job, r.state, r.finished_at, r.deadline_at"
-            " FROM scorebeat.runs r WHERE r.finished_at IS NOT NULL AND r.noted_at IS NULL"
-            " ORDER BY r.id LIMIT :limit FOR UPDATE SKIP LOCKED),"
-            " sums AS (INSERT INTO scorebeat.run_sums (run_id, job, state, rows_scored, attempts)"
-            " SELECT e.id, e.job, e.state,"
-            " coalesce(sum(b.rows_scored), 0) + coalesce(max(p.rows_scored), 0),"
-            " coalesce(sum(b.attempt), 0) + coalesce(max(p.attempts), 0)"
-            " FROM ended e LEFT JOIN scorebeat.pruned_batches p ON p.run_id = e.id"
-            " LEFT JOIN scorebeat.batches b ON b.run_id = e.id GROUP BY e.id, e.job, e.state"
-            " ON CONFLICT (run_id) DO UPDATE SET state = EXCLUDED.state, rows_scored = EXCLUDED.rows_scored,"
-            " attempts = EXCLUDED.attempts),"
-            " told AS (INSERT INTO scorebeat.notices (run_id, event, happened_at)"
-            " SELECT e.id, CASE e.state WHEN 'failed' THEN 'failed' ELSE 'finished' END, e.finished_at"
-            f" FROM ended e JOIN scorebeat.jobs j ON j.name = e.job WHERE {_URL}"
-            " AND e.state <> 'cancelled' AND e.finished_at > now() - :told_within"
-            " UNION ALL SELECT e.id, 'late', e.deadline_at"
-            f" FROM ended e JOIN scorebeat.jobs j ON j.name = e.job WHERE {_URL}"
-            f" AND {_FIRST_END.format(run='e.id')} AND e.finished_at > e.deadline_at"
-            " AND e.finished_at > now() - :told_within"
-            " ON CONFLICT DO NOTHING)"
-            " UPDATE scorebeat.runs r SET noted_at = r.finished_at FROM ended e WHERE r.id = e.id"
-        ),
-        {"limit": limit, "told_within": TOLD_WITHIN},
-    ).rowcount
+    rows = connection.execute(text(_NOTE), {"limit": limit, "told_within": TOLD_WITHIN}).all()
+    return Noted(sum(ends for _, ends, _ in rows), {job: untold for job, _, untold in rows if untold})
 
 
 def note_late(connection: Connection) -> list[int]:

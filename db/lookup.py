@@ -98,10 +98,11 @@ def _without_prediction(engine: Engine, shown: Shape, key: Key) -> Found:
         reason = _put_aside(connection, shown, given.keys, key)
         if reason is not None:
             return Found(shown.job.name, KeyState.QUARANTINED, reason=reason)
-        there = connection.exec_driver_sql(
-            f"SELECT EXISTS (SELECT 1 FROM {subquery(given.query)}"
-            f" WHERE {row(given.keys, 'q')} = {value(given.keys, key)})"
-        ).scalar_one()
+        there = results.ask(
+            connection,
+            shown,
+            f"SELECT 1 FROM {subquery(given.query)} WHERE {row(given.keys, 'q')} = {value(given.keys, key)} LIMIT 1",
+        )
     if not there:
         raise UnknownName(
             f"job {shown.job.name!r} has no row with the key {', '.join(key)!r}, and no prediction of one"

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, text
 from core.celery_app import CONTROL_QUEUE, PLAN_QUEUE
 from core.jobs import Job
 from db import jobs, workers
+from db.counters import CLAIMS_EXPIRED, ROWS_TAKEN_BACK
 
 
 @dataclass(frozen=True)
@@ -15,11 +16,12 @@ class Numbers:
     """The ledger at one moment; rows as dictionaries."""
 
     jobs: list[dict[str, Any]]
-    """`job`, `paused`, `rows_scored` and `attempts` (all of history), `claims_expired`, `rows_quarantined`."""
+    """`job`, `paused`, `rows_quarantined`, and of all history `rows_scored`, `rows_failed`, `attempts`, `runs_late`,
+    `claims_expired`."""
     runs: dict[tuple[str, str], int]
     """How many ended so, by job and final state."""
     open_runs: list[dict[str, Any]]
-    """`job`, `state`, `rows_pending`, `seconds_to_deadline`, `pending_seconds`."""
+    """`job`, `state`, `rows_pending`, `seconds_to_deadline`, `pending_seconds` (of its oldest pending batch)."""
     batches: list[dict[str, Any]]
     """Of open runs: `job`, `queue`, `state`, `batches`."""
     last_runs: list[dict[str, Any]]
@@ -87,29 +89,39 @@ def _rows(connection: Connection, statement: str) -> list[dict[str, Any]]:
 
 
 # sums of runs whose end was noted stand in run_sums; of the others, few, the batches are added up, each run's by index.
-# An open run that is shown whole or not at all counts when it ends: its batches may begin again, and a counter must not
-# fall
+# An open run that is shown whole or not at all counts its scored rows when it ends: its batches may begin again, and a
+# counter must not fall
 _LIVE = (
-    "SELECT r.id, r.job, b.rows_scored + coalesce(p.rows_scored, 0) AS rows_scored,"
-    " b.attempts + coalesce(p.attempts, 0) AS attempts FROM"
-    " (SELECT id, job FROM scorebeat.runs WHERE state IN ('planning', 'running')"
-    " AND spec ->> 'on_failure' IS DISTINCT FROM 'retry-run' UNION ALL SELECT id, job FROM scorebeat.runs"
+    "SELECT r.id, r.job, CASE WHEN r.counts THEN b.rows_scored + coalesce(p.rows_scored, 0) END AS rows_scored,"
+    " b.rows_failed + coalesce(p.rows_failed, 0) AS rows_failed, b.attempts + coalesce(p.attempts, 0) AS attempts,"
+    " coalesce(coalesce(r.finished_at, clock_timestamp()) > r.deadline_at, false) AS was_late FROM"
+    " (SELECT id, job, finished_at, deadline_at, spec ->> 'on_failure' IS DISTINCT FROM 'retry-run' AS counts"
+    " FROM scorebeat.runs WHERE state IN ('planning', 'running') UNION ALL"
+    " SELECT id, job, finished_at, deadline_at, true FROM scorebeat.runs"
     " WHERE finished_at IS NOT NULL AND noted_at IS NULL) r"
-    " LEFT JOIN scorebeat.pruned_batches p ON p.run_id = r.id CROSS JOIN LATERAL (SELECT coalesce(sum(rows_scored), 0)"
-    " AS rows_scored, coalesce(sum(attempt), 0) AS attempts FROM scorebeat.batches WHERE run_id = r.id) b"
+    " LEFT JOIN scorebeat.pruned_batches p ON p.run_id = r.id CROSS JOIN LATERAL (SELECT"
+    " coalesce(sum(rows_scored), 0) AS rows_scored, coalesce(sum(rows_failed), 0) AS rows_failed,"
+    " coalesce(sum(attempt), 0) AS attempts FROM scorebeat.batches WHERE run_id = r.id) b"
+)
+_COUNTED = (
+    "SELECT coalesce(l.job, s.job) AS job, sum(greatest(l.rows_scored, s.rows_scored)) AS rows_scored,"
+    " sum(coalesce(l.rows_failed, s.rows_failed)) AS rows_failed, sum(coalesce(l.attempts, s.attempts)) AS attempts,"
+    " count(*) FILTER (WHERE coalesce(s.was_late, l.was_late)) AS runs_late"
+    f" FROM ({_LIVE}) AS l FULL JOIN scorebeat.run_sums s ON s.run_id = l.id GROUP BY coalesce(l.job, s.job)"
 )
 _JOBS = (
-    f"WITH live AS MATERIALIZED ({_LIVE}), counted AS (SELECT job, sum(rows_scored) AS rows_scored,"
-    " sum(attempts) AS attempts FROM (SELECT job, rows_scored, attempts FROM live"
-    " UNION ALL SELECT job, rows_scored, attempts FROM scorebeat.run_sums s"
-    " WHERE NOT EXISTS (SELECT 1 FROM live WHERE live.id = s.run_id)) AS each GROUP BY job),"
+    f"WITH counted AS ({_COUNTED}),"
     " aside AS (SELECT s.job, sum(q.rows) AS rows FROM (SELECT prediction_set_id, count(*) AS rows"
     " FROM scorebeat.quarantine GROUP BY prediction_set_id) q JOIN scorebeat.prediction_sets s"
     " ON s.id = q.prediction_set_id AND s.dropped_at IS NULL GROUP BY s.job)"
     " SELECT j.name AS job, j.paused_at IS NOT NULL AS paused, coalesce(c.rows_scored, 0)::bigint AS rows_scored,"
-    " coalesce(c.attempts, 0)::bigint AS attempts, coalesce(e.value, 0) AS claims_expired,"
+    # what a requeue took back had failed nevertheless
+    " coalesce(c.rows_failed, 0)::bigint + coalesce(t.value, 0) AS rows_failed,"
+    " coalesce(c.attempts, 0)::bigint AS attempts, coalesce(c.runs_late, 0) AS runs_late,"
+    " coalesce(e.value, 0) AS claims_expired,"
     " coalesce(a.rows, 0)::bigint AS rows_quarantined FROM scorebeat.jobs j LEFT JOIN counted c ON c.job = j.name"
-    " LEFT JOIN scorebeat.counters e ON e.job = j.name AND e.name = 'claims_expired'"
+    f" LEFT JOIN scorebeat.counters e ON e.job = j.name AND e.name = '{CLAIMS_EXPIRED}'"
+    f" LEFT JOIN scorebeat.counters t ON t.job = j.name AND t.name = '{ROWS_TAKEN_BACK}'"
     " LEFT JOIN aside a ON a.job = j.name WHERE j.removed_at IS NULL ORDER BY j.name"
 )
 _RUNS = (
@@ -119,10 +131,10 @@ _RUNS = (
 _OPEN_RUNS = (
     "SELECT r.job, r.state, b.rows_pending,"
     " extract(epoch FROM r.deadline_at - clock_timestamp())::float8 AS seconds_to_deadline,"
-    " CASE WHEN b.has_pending THEN extract(epoch FROM clock_timestamp() - r.created_at)::float8 END AS pending_seconds"
+    " extract(epoch FROM clock_timestamp() - b.pending_at)::float8 AS pending_seconds"
     " FROM scorebeat.runs r CROSS JOIN LATERAL"
     " (SELECT coalesce(sum(rows_planned - rows_scored - rows_failed), 0)::bigint AS rows_pending,"
-    " coalesce(bool_or(state = 'pending'), false) AS has_pending FROM scorebeat.batches"
+    " min(pending_at) FILTER (WHERE state = 'pending') AS pending_at FROM scorebeat.batches"
     " WHERE run_id = r.id AND state IN ('pending', 'claimed')) b"
     " WHERE r.state IN ('planning', 'running') ORDER BY r.job, r.id"
 )

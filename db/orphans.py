@@ -33,27 +33,37 @@ def prediction_keys(
 def delete_predictions(
     connection: Connection, source: Source, target: PredictionSet, keys: Sequence[Key], cutoff: datetime
 ) -> int:
-    """Delete these, but not one that was scored anew since."""
+    """Delete these, but not one that was scored anew since, nor one whose source row has come back.
+
+    The query, which `predictions` has run READ ONLY before, is asked once more in the statement that deletes.
+    """
+    back = f"SELECT 1 FROM {subquery(source.query)} WHERE {among(source.keys, 'q', keys)}"
     statement = (
         f"DELETE FROM {target.table} AS p WHERE {among(source.keys, 'p', keys)} AND {_old('p.scored_at', cutoff)}"
+        f" AND NOT EXISTS ({back} AND {same_key(source.keys, 'p', 'q')})"
     )
     return int(connection.exec_driver_sql(statement).rowcount)
 
 
 def quarantined(connection: Connection, source: Source, target: PredictionSet, cutoff: datetime) -> list[int]:
     """Ids of orphans in quarantine."""
-    key = ", ".join(f"q.{ident(k.name)}::text" for k in source.keys)
     found = connection.exec_driver_sql(
         f"SELECT z.id FROM scorebeat.quarantine AS z WHERE z.prediction_set_id = {target.id:d}"
-        f" AND {_old('z.quarantined_at', cutoff)}"
-        f" AND NOT EXISTS (SELECT 1 FROM {subquery(source.query)} WHERE jsonb_build_array({key}) = z.key) ORDER BY z.id"
+        f" AND {_old('z.quarantined_at', cutoff)} AND {_without_row(source)} ORDER BY z.id"
     )
     return list(found.scalars())
 
 
-def delete_quarantined(connection: Connection, ids: Sequence[int]) -> int:
+def delete_quarantined(connection: Connection, source: Source, ids: Sequence[int]) -> int:
+    """Delete these, but not one whose source row has come back."""
     listed = ", ".join(f"{i:d}" for i in ids)
-    return int(connection.exec_driver_sql(f"DELETE FROM scorebeat.quarantine WHERE id IN ({listed})").rowcount)
+    statement = f"DELETE FROM scorebeat.quarantine AS z WHERE z.id IN ({listed}) AND {_without_row(source)}"
+    return int(connection.exec_driver_sql(statement).rowcount)
+
+
+def _without_row(source: Source) -> str:
+    key = ", ".join(f"q.{ident(k.name)}::text" for k in source.keys)
+    return f"NOT EXISTS (SELECT 1 FROM {subquery(source.query)} WHERE jsonb_build_array({key}) = z.key)"
 
 
 def _predictions(source: Source, target: PredictionSet, cutoff: datetime) -> str:

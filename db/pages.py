@@ -1,4 +1,4 @@
-"""What pages show, a page at a time: runs, batches, failures. Paging is by the last row seen, in SQL."""
+"""What pages show, a page at a time: runs, their speed, batches. Paging is by the last row seen, in SQL."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,24 +35,6 @@ class Point:
     at: datetime
     """Where the stretch begins."""
     rows_a_second: float
-
-
-@dataclass(frozen=True)
-class FailureGroup:
-    """What failed with one error in a run."""
-
-    kind: str
-    """`dead batches` or `quarantined rows`."""
-    error: str
-    count: int
-    rows: int
-    match: str
-    """The beginning of the error: what `requeue` takes to put this group back."""
-    example: str
-    """`batch 17`, or `key` and the key."""
-    traceback: str | None
-    first_at: datetime | None
-    last_at: datetime | None
 
 
 @contextmanager
@@ -155,42 +137,25 @@ def slowest(connection: Connection, run_id: int, limit: int = 10) -> list[dict[s
     )
 
 
+_FAILED = "(b.error IS NOT NULL AND b.state IN ('dead', 'pending', 'claimed') OR b.rows_failed > 0)"
+
+
 def failed(connection: Connection, run_id: int, limit: int = 10) -> list[dict[str, Any]]:
     """Batches that are dead, wait again after an error, or put rows aside; the dead first, then the newest."""
     return _batches(
         connection,
-        "(b.error IS NOT NULL AND b.state IN ('dead', 'pending', 'claimed') OR b.rows_failed > 0)"
-        " ORDER BY b.state = 'dead' DESC, coalesce(b.finished_at, b.claimed_at) DESC, b.id LIMIT :limit",
+        f"{_FAILED} ORDER BY b.state = 'dead' DESC, coalesce(b.finished_at, b.claimed_at) DESC, b.id LIMIT :limit",
         {"run_id": run_id, "limit": limit},
     )
 
 
-def failure_groups(connection: Connection, run_id: int, *, limit: int = 20, offset: int = 0) -> list[FailureGroup]:
-    """What failed in the run, grouped by error; the most frequent first, each with one example."""
-    found = connection.execute(
-        text(
-            "WITH mine AS MATERIALIZED (SELECT id FROM scorebeat.batches WHERE run_id = :run_id),"
-            " groups AS (SELECT 'dead batches' AS kind, min(id) AS example_id, count(*) AS count,"
-            " sum(rows_planned) AS rows, left(error, 100) AS match, min(finished_at) AS first_at,"
-            " max(finished_at) AS last_at FROM scorebeat.batches WHERE state = 'dead' AND run_id = :run_id"
-            " GROUP BY left(error, 100)"
-            " UNION ALL SELECT 'quarantined rows', min(z.id), count(*), count(*),"
-            " z.error_type || ': ' || left(z.error, 100), min(z.quarantined_at), max(z.quarantined_at)"
-            # the range is for the index: the rows of all other runs are not read
-            " FROM scorebeat.quarantine z JOIN mine ON mine.id = z.batch_id"
-            " WHERE z.batch_id BETWEEN (SELECT min(id) FROM mine) AND (SELECT max(id) FROM mine)"
-            " GROUP BY z.error_type, left(z.error, 100)"
-            " ORDER BY count DESC, match LIMIT :limit OFFSET :offset)"
-            " SELECT g.kind, coalesce(d.error, z.error_type || ': ' || z.error) AS error, g.count, g.rows, g.match,"
-            " coalesce('batch ' || d.id, 'key ' || (SELECT string_agg(part, ', ')"
-            " FROM jsonb_array_elements_text(z.key) AS part)) AS example, z.traceback, g.first_at, g.last_at"
-            " FROM groups g LEFT JOIN scorebeat.batches d ON g.kind = 'dead batches' AND d.id = g.example_id"
-            " LEFT JOIN scorebeat.quarantine z ON g.kind = 'quarantined rows' AND z.id = g.example_id"
-            " ORDER BY g.count DESC, g.match"
-        ),
-        {"run_id": run_id, "limit": limit, "offset": offset},
+def failed_by_number(connection: Connection, run_id: int, *, after: int = 0, limit: int = 50) -> list[dict[str, Any]]:
+    """The same batches, all of them, by number, those above the number `after`."""
+    return _batches(
+        connection,
+        f"b.number > :after AND {_FAILED} ORDER BY b.number LIMIT :limit",
+        {"run_id": run_id, "after": after, "limit": limit},
     )
-    return [FailureGroup(**{**row._mapping, "rows": int(row.rows)}) for row in found]
 
 
 def _batches(connection: Connection, ending: str, values: dict[str, Any]) -> list[dict[str, Any]]:

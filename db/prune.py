@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
+from core.jobs import Job
 from db.prediction_sets import PredictionSet
 
 PIECE = 5_000
@@ -111,6 +112,32 @@ def old_generations(connection: Connection, cutoff: datetime) -> list[Prediction
         {"cutoff": cutoff},
     )
     return [PredictionSet(**row._mapping) for row in rows]
+
+
+def is_free(connection: Connection, generation: PredictionSet, cutoff: datetime) -> bool:
+    """Still nobody needs the old generation, and nobody will until the transaction ends.
+
+    False too when its job or a run over it is being changed at this moment: it may be needed in the next.
+    """
+    # a new run of the job waits for the first lock, a requeue for the second
+    job = text("SELECT 1 FROM scorebeat.jobs WHERE name = :job FOR SHARE SKIP LOCKED")
+    if connection.execute(job, {"job": generation.job}).one_or_none() is None:
+        return False
+    runs = "SELECT id FROM scorebeat.runs WHERE prediction_set_id = :id"
+    locked = connection.execute(text(f"{runs} FOR UPDATE SKIP LOCKED"), {"id": generation.id}).all()
+    if len(locked) < len(connection.execute(text(runs), {"id": generation.id}).all()):
+        return False
+    return generation.id in {old.id for old in old_generations(connection, cutoff)}
+
+
+def is_at_rest(connection: Connection, job: Job) -> bool:
+    """The job is still as given and has no open run, and none is opened until the transaction ends.
+
+    False too when somebody changes it at this moment.
+    """
+    wanted = text("SELECT spec FROM scorebeat.jobs WHERE name = :job AND removed_at IS NULL FOR SHARE SKIP LOCKED")
+    spec = connection.execute(wanted, {"job": job.name}).scalar_one_or_none()
+    return spec is not None and Job.model_validate(spec) == job and not has_open_run(connection, job.name)
 
 
 def has_open_run(connection: Connection, job: str) -> bool:

@@ -10,7 +10,9 @@ import pyarrow as pa
 from adbc_driver_manager.dbapi import Cursor
 from sqlalchemy import Connection, text
 
+from db import failure_groups
 from db.prediction_sets import PredictionSet
+from db.requeued import EVERYTHING, Part
 from db.sql import Key, KeyColumn, ident
 
 
@@ -70,8 +72,8 @@ class TakenBack:
     """Batches that were in hand."""
 
 
-def take_back(connection: Connection, run_id: int, batch_id: int | None = None, error: str | None = None) -> TakenBack:
-    """Rows that the run put aside are pending again: all, of one batch, or whose error holds a text.
+def take_back(connection: Connection, run_id: int, part: Part = EVERYTHING) -> TakenBack:
+    """Rows that the run put aside, of this part of them, are pending again.
 
     Safe to repeat, and by two people at once. A batch of them that is in hand is taken from its worker, which may
     have fetched the rows before: with a batch of their own they would be in two hands at once.
@@ -81,6 +83,7 @@ def take_back(connection: Connection, run_id: int, batch_id: int | None = None, 
             "WITH gone AS (DELETE FROM scorebeat.quarantine z USING scorebeat.batches b WHERE b.id = z.batch_id"
             " AND b.run_id = :run_id AND (CAST(:batch_id AS bigint) IS NULL OR b.id = :batch_id)"
             " AND (CAST(:error AS text) IS NULL OR position(:error IN z.error_type || ': ' || z.error) > 0)"
+            f" AND (CAST(:group AS text) IS NULL OR {failure_groups.of_aside('z')} = :group)"
             " RETURNING z.batch_id, z.key),"
             " counts AS (SELECT batch_id, count(*) AS rows FROM gone GROUP BY batch_id),"
             " was AS (SELECT id, state, state = 'claimed' AS held FROM scorebeat.batches"
@@ -93,7 +96,7 @@ def take_back(connection: Connection, run_id: int, batch_id: int | None = None, 
             " FROM counts JOIN was ON was.id = counts.batch_id WHERE b.id = counts.batch_id)"
             " SELECT gone.batch_id, gone.key, was.state FROM gone JOIN was ON was.id = gone.batch_id"
         ),
-        {"run_id": run_id, "batch_id": batch_id, "error": error},
+        {"run_id": run_id, **vars(part)},
     )
     taken = sorted((row[0], tuple(row[1]), row[2]) for row in rows)
     homeless = [key for _, key, state in taken if state not in ("pending", "claimed")]

@@ -1,33 +1,61 @@
-"""Batches that a requeue puts back: pending again, with a new budget of attempts."""
+"""Batches that a requeue puts back, pending again with a new budget of attempts; and which of them are meant."""
+
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
+from db import failure_groups
 from db.batches import BatchId
 
 AFRESH = "care = 0, probe_key = NULL, probe_expiries = 0"
 """What the deaths of earlier attempts taught is forgotten."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which of a run's failed work is meant: what fits each of these; all of it when none is given."""
+
+    batch_id: BatchId | None = None
+    error: str | None = None
+    """A text that the error holds."""
+    group: str | None = None
+    """The id of a group of failures: those that it counts, and no others."""
+
+    @property
+    def is_by_error(self) -> bool:
+        return self.error is not None or self.group is not None
+
+
+EVERYTHING = Part()
+
 _PENDING = (
-    "UPDATE scorebeat.batches SET state = 'pending', attempts_left = :attempts, finished_at = NULL,"
-    f" next_attempt_at = NULL, {AFRESH} WHERE run_id = :run_id"
-    " AND (CAST(:batch_id AS bigint) IS NULL OR id = :batch_id)"
+    "UPDATE scorebeat.batches b SET state = 'pending', attempts_left = :attempts, finished_at = NULL,"
+    f" next_attempt_at = NULL, pending_at = clock_timestamp(), {AFRESH} WHERE b.run_id = :run_id"
+    " AND (CAST(:batch_id AS bigint) IS NULL OR b.id = :batch_id)"
 )
 
 
-def requeue_dead(
-    connection: Connection, run_id: int, attempts: int, batch_id: BatchId | None, error: str | None
-) -> int:
-    """Dead batches of the run, or the one, or those whose error holds the text, are pending with a new budget."""
+def requeue_dead(connection: Connection, run_id: int, attempts: int, part: Part = EVERYTHING) -> int:
+    """Dead batches of the run, of this part of it, are pending with a new budget."""
     return connection.execute(
-        text(f"{_PENDING} AND state = 'dead' AND (CAST(:error AS text) IS NULL OR position(:error IN error) > 0)"),
-        {"run_id": run_id, "attempts": attempts, "batch_id": batch_id, "error": error},
+        text(
+            f"{_PENDING} AND b.state = 'dead' AND (CAST(:error AS text) IS NULL OR position(:error IN b.error) > 0)"
+            f" AND (CAST(:group AS text) IS NULL OR {failure_groups.of_dead('b')} = :group)"
+        ),
+        {"run_id": run_id, "attempts": attempts, **vars(part)},
     ).rowcount
 
 
-def requeue_stopped(connection: Connection, run_id: int, attempts: int, batch_id: BatchId | None = None) -> int:
-    """Batches that were stopped because their run failed as a whole, or the one, are pending again."""
+def requeue_stopped(connection: Connection, run_id: int, attempts: int, part: Part = EVERYTHING) -> int:
+    """Batches that were stopped because their run failed as a whole, or the one, are pending again.
+
+    None of them when an error is asked for: they were stopped by none of their own.
+    """
+    if part.is_by_error:
+        return 0
     return connection.execute(
-        text(f"{_PENDING} AND state = 'cancelled'"),
-        {"run_id": run_id, "attempts": attempts, "batch_id": batch_id},
+        text(f"{_PENDING} AND b.state = 'cancelled'"),
+        {"run_id": run_id, "attempts": attempts, "batch_id": part.batch_id},
     ).rowcount
 
 

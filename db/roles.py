@@ -22,7 +22,8 @@ RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
                    "rank"),
         "UPDATE": ("state", "rows_scored", "rows_failed", "attempt", "attempts_left", "care", "probe_key",
                    "probe_expiries", "next_attempt_at", "sent_at", "claimed_by", "claimed_pid", "device", "claimed_at",
-                   "claim_expires_at", "finished_at", "error", "fetch_seconds", "predict_seconds", "commit_seconds"),
+                   "claim_expires_at", "pending_at", "finished_at", "error", "fetch_seconds", "predict_seconds",
+                   "commit_seconds"),
     },
     "quarantine": {
         "INSERT": ("prediction_set_id", "batch_id", "key", "error_type", "error", "traceback"),
@@ -39,8 +40,8 @@ RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "actions": {"INSERT": ("by", "action", "subject", "details")},
     "run_sums": {
-        "INSERT": ("run_id", "job", "state", "rows_scored", "attempts"),
-        "UPDATE": ("state", "rows_scored", "attempts"),
+        "INSERT": ("run_id", "job", "state", "rows_scored", "rows_failed", "attempts", "was_late"),
+        "UPDATE": ("state", "rows_scored", "rows_failed", "attempts"),
     },
     "counters": {"INSERT": ("name", "job", "value"), "UPDATE": ("value",)},
     "notices": {

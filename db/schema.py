@@ -60,7 +60,8 @@ def is_newer(connection: Connection) -> bool:
     if needed and max(known) <= needed:
         raise UsageError(
             f"the database's ledger is at revision {have}, and serves only programs that know a migration after "
-            f"{needed}; this version of Scorebeat knows those up to {max(known)}. Upgrade Scorebeat; nothing was changed."
+            f"{needed}; this version of Scorebeat knows those up to {max(known)}. Upgrade Scorebeat; "
+            "nothing was changed."
         )
     return True
 

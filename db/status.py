@@ -34,6 +34,7 @@ class RunLine:
     finished_at: datetime | None
     reason: str | None
     queue: str
+    on_failure: str = "retry-rows"
 
     @property
     def is_final(self) -> bool:
@@ -53,7 +54,7 @@ class RunLine:
 _RUNS = (
     "SELECT r.id, r.job, r.model, r.model_version, r.state, b.rows_planned, b.rows_scored, b.rows_failed,"
     " b.batches, b.batches_open, b.batches_dead, r.created_at, r.created_by, r.due_at, r.deadline_at, r.planned_at,"
-    " r.finished_at, r.reason, r.spec ->> 'queue' AS queue FROM scorebeat.runs r"
+    " r.finished_at, r.reason, r.spec ->> 'queue' AS queue, r.spec ->> 'on_failure' AS on_failure FROM scorebeat.runs r"
     " LEFT JOIN scorebeat.pruned_batches p ON p.run_id = r.id CROSS JOIN LATERAL"
     " (SELECT coalesce(sum(rows_planned), 0) + coalesce(p.rows_planned, 0) AS rows_planned,"
     " coalesce(sum(rows_scored), 0) + coalesce(p.rows_scored, 0) AS rows_scored,"

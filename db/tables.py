@@ -177,6 +177,7 @@ batches = Table(
     Column(
         "probe_expiries", SmallInteger, nullable=False, server_default="0", comment="claims that expired with the probe"
     ),
+    moment("pending_at", now=True, null=False),  # when it was planned, or put back by a requeue
     CheckConstraint(_one_of("state", BatchState), name="state"),
     CheckConstraint("(state = 'claimed') = (claim_expires_at IS NOT NULL)", name="claimed"),
     CheckConstraint("(state IN ('pending', 'claimed')) = (finished_at IS NULL)", name="finished"),

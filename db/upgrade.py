@@ -42,7 +42,7 @@ class Upgraded:
 
 @contextmanager
 def turn(engine: Engine, tell: Tell, patience: timedelta = PATIENCE) -> Iterator[Connection]:
-    """A session of its own that alone may migrate; another's is waited for. Raises MigrationFailed when it takes too long."""
+    """A session that alone may migrate; another's is waited for. Raises MigrationFailed when that takes too long."""
     deadline = time.monotonic() + patience.total_seconds()
     with engine.connect() as connection:
         connection.detach()  # closed at the end, whatever happens, and its locks and settings with it
@@ -62,8 +62,8 @@ def turn(engine: Engine, tell: Tell, patience: timedelta = PATIENCE) -> Iterator
 def upgrade(connection: Connection, tell: Tell, patience: timedelta = PATIENCE) -> Upgraded:
     """Bring the ledger to this program's version, each migration in a transaction of its own.
 
-    `connection` is one of `turn`. A lock that somebody holds is tried again for as long as `patience`. Raises UsageError
-    for a ledger that outgrew this program, MigrationFailed with the revision that the ledger is left at.
+    `connection` is one of `turn`. A lock that somebody holds is tried again for as long as `patience`. Raises
+    UsageError for a ledger that outgrew this program, MigrationFailed with the revision that the ledger is left at.
     """
     before, newer = schema.revision(connection), schema.is_newer(connection)
     if before is None:

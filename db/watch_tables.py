@@ -4,6 +4,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Connection,
@@ -31,6 +32,8 @@ run_sums = Table(
     Column("state", Text, nullable=False, comment="as it ended"),
     Column("rows_scored", BigInteger, nullable=False),
     Column("attempts", BigInteger, nullable=False, comment="claims of its batches"),
+    Column("rows_failed", BigInteger, nullable=False, server_default="0"),
+    Column("was_late", Boolean, nullable=False, server_default="false", comment="it first ended after its deadline"),
 )
 
 pruned_batches = Table(

@@ -7,9 +7,11 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, text
 
-from db import functions
+from db import counters, functions
 from db.prediction_sets import PredictionSet
 from db.runs import Run
+
+_FINAL = "state IN ('committed', 'dead', 'cancelled')"
 
 
 def hide_what_comes(connection: Connection, target: PredictionSet) -> None:
@@ -49,14 +51,16 @@ def begin_again(connection: Connection, run: Run, attempts: int, pause: timedelt
         text("UPDATE scorebeat.runs SET tries = tries + 1 WHERE id = :run"),
         {"run": run.id},
     )
+    failed = text(f"SELECT coalesce(sum(rows_failed), 0) FROM scorebeat.batches WHERE run_id = :run AND {_FINAL}")
+    rows = int(connection.execute(failed, {"run": run.id}).scalar_one())
+    counters.add(connection, counters.ROWS_TAKEN_BACK, run.id, rows)
     return connection.execute(
         text(
             "UPDATE scorebeat.batches SET state = 'pending', attempts_left = :attempts, finished_at = NULL,"
             " claim_expires_at = NULL, sent_at = NULL, rows_scored = 0, rows_failed = 0,"
-            " care = 0, probe_key = NULL, probe_expiries = 0,"
+            " pending_at = clock_timestamp(), care = 0, probe_key = NULL, probe_expiries = 0,"
             " fetch_seconds = NULL, predict_seconds = NULL, commit_seconds = NULL,"
-            " next_attempt_at = clock_timestamp() + CAST(:pause AS interval) WHERE run_id = :run"
-            " AND state IN ('committed', 'dead', 'cancelled')"
+            f" next_attempt_at = clock_timestamp() + CAST(:pause AS interval) WHERE run_id = :run AND {_FINAL}"
         ),
         {"run": run.id, "attempts": attempts, "pause": pause},
     ).rowcount

@@ -1,5 +1,6 @@
 """What a person does from the pages: requeue, cancel, pause, resume, run now; each recorded with who and when."""
 
+import re
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 from tornado.web import HTTPError, authenticated
 
 from core.errors import ScorebeatError, UnknownName
-from db import jobs, status
+from db import jobs
+from db.failure_groups import GROUP
 from monitor.handlers import LedgerHandler
 from monitor.ledger import is_away
 from monitor.words import plural
@@ -15,8 +17,9 @@ from producer import requeue as by_hand
 from producer.context import Producer
 from producer.enqueue import Request, enqueue
 
-MOST_BATCH_ID = 18
-"""Digits."""
+_BATCH = re.compile("[0-9]{1,18}")
+_GROUP = re.compile(GROUP)
+_FIELDS = frozenset({"batch", "group", "_xsrf"})
 
 
 class Action(LedgerHandler):
@@ -45,7 +48,7 @@ class Action(LedgerHandler):
 
 
 class RunAction(Action):
-    """`POST /runs/3/requeue` (fields `batch`, `error`), `POST /runs/3/cancel`."""
+    """`POST /runs/3/requeue` (fields `batch`, `group`), `POST /runs/3/cancel`."""
 
     @authenticated
     async def post(self, run: str, what: str) -> None:
@@ -53,14 +56,24 @@ class RunAction(Action):
         if what == "cancel":
             await self.do(lambda p: _cancel(p, run_id, by))
             return
-        batch_id, error = self._batch(), self.get_body_argument("error", "", strip=False) or None
-        await self.do(lambda p: _requeue(p, run_id, by, batch_id, error))
+        self._require_known()
+        batch_id, group = (
+            self._given("batch", _BATCH, "the id of a batch"),
+            self._given("group", _GROUP, "a group's id"),
+        )
+        await self.do(lambda p: _requeue(p, run_id, by, int(batch_id) if batch_id else None, group))
 
-    def _batch(self) -> int | None:
-        given = self.get_body_argument("batch", "")
-        if given and not (given.isascii() and given.isdecimal() and len(given) <= MOST_BATCH_ID):
-            raise HTTPError(400, "batch: expected the id of a batch")
-        return int(given) if given else None
+    def _require_known(self) -> None:
+        """A field that is not read would be a part that is not heeded: more would be put back than was asked for."""
+        sent = self.request.arguments
+        if set(sent) - _FIELDS or (self.request.body and not self.request.body_arguments):
+            raise HTTPError(400, "expected no fields but batch and group, as a form sends them; load the page anew")
+
+    def _given(self, name: str, pattern: re.Pattern[str], expected: str) -> str | None:
+        given: str | None = self.get_argument(name, None)
+        if given is not None and not pattern.fullmatch(given):
+            raise HTTPError(400, f"{name}: expected {expected}")
+        return given
 
 
 class JobAction(Action):
@@ -68,6 +81,8 @@ class JobAction(Action):
 
     @authenticated
     async def post(self, job: str, what: str) -> None:
+        if "\0" in job:
+            raise HTTPError(404, f"no job is named {job!r}: a name holds no NUL")
         by, reason = self.actor, self.get_body_argument("reason", "") or "by hand"
         work: dict[str, Callable[[Producer], str]] = {
             "run": lambda p: _run(p, job, by),
@@ -77,13 +92,13 @@ class JobAction(Action):
         await self.do(work[what])
 
 
-def _requeue(p: Producer, run_id: int, by: str, batch_id: int | None, error: str | None) -> str:
-    with p.engine.connect() as connection:
-        if batch_id is not None and not status.batches(connection, run_id, batch_id):
-            raise UnknownName(f"run {run_id} has no batch {batch_id}")
-    put_back = by_hand.requeue(p, run_id, by, batch_id=batch_id, error=error)
+def _requeue(p: Producer, run_id: int, by: str, batch_id: int | None, group: str | None) -> str:
+    put_back = by_hand.requeue(p, run_id, by, batch_id=batch_id, group=group)
     if not put_back:
-        return f"Nothing that failed in run {run_id} matches; perhaps it was put back before. Nothing was changed."
+        return (
+            f"Nothing of that is left to put back in run {run_id}: it never failed, or was put back before. "
+            "Nothing was changed."
+        )
     return f"{plural(put_back, 'batch', 'batches')} of run {run_id} put back."
 
 

@@ -13,9 +13,20 @@ from monitor.ledger import Ledger, is_away
 
 EVERY = 2000
 """Milliseconds after which an open page asks for itself again."""
+UNFRAMED = {"X-Frame-Options": "SAMEORIGIN", "Content-Security-Policy": "frame-ancestors 'self'"}
+"""No other site shows a page with these in a frame of its own, where people press buttons that they do not see."""
 
 
-class LedgerHandler(BaseHandler):  # type: ignore[misc]  # Flower publishes no types
+class Unframed(BaseHandler):  # type: ignore[misc]  # Flower publishes no types
+    """Whatever it answers, errors too, is shown in no other site's frame; Flower itself forbids guessing the type."""
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        for name, value in UNFRAMED.items():
+            self.set_header(name, value)
+
+
+class LedgerHandler(Unframed):
     """A page or an action of ours inside Flower."""
 
     def initialize(self, ledger: Ledger) -> None:

@@ -1,5 +1,6 @@
 """The pages of the Runs tab: all runs, and one."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,11 +10,13 @@ from tornado.web import authenticated
 
 from core.errors import UnknownName
 from core.states import BatchState, RunState
-from db import batch_pages, jobs, pages, status
+from db import batch_pages, failure_groups, jobs, pages, status
+from db.failure_groups import Place
 from db.jobs import JobRow
 from db.pages import Pace
 from db.status import RunLine
 from monitor.handlers import Page
+from producer.requeue import comes_back_whole
 
 A_PAGE = 50
 FILTERS: dict[str, tuple[RunState, ...]] = {
@@ -21,6 +24,10 @@ FILTERS: dict[str, tuple[RunState, ...]] = {
     **{state.value: (state,) for state in (RunState.SUCCEEDED, RunState.PARTIAL, RunState.FAILED, RunState.CANCELLED)},
 }
 """What may be chosen by name beside all."""
+FAILED = "failed"
+BATCHES = (FAILED, *BatchState)
+"""Which batches of a run may be chosen by name: those in a state, or those that the list of failed ones begins with."""
+_ROW = re.compile(r"([0-9]{1,9})-([0-9]{1,18})")
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,15 @@ class Shown:
         wanting = self.line.batches_dead or self.line.rows_failed or ended_badly
         return bool(wanting) and self.line.state is not RunState.CANCELLED
 
+    @property
+    def comes_back_whole(self) -> bool:
+        """A requeue of one batch or one error would be refused."""
+        return comes_back_whole(self.line.state, self.line.on_failure)
+
+    @property
+    def may_be_put_back_in_part(self) -> bool:
+        return self.has_failed_work and not self.comes_back_whole
+
 
 def shown(connection: Connection, line: RunLine, now: datetime) -> Shown:
     return Shown(line, Pace(0.0, None) if line.is_final else pages.pace(connection, line), now)
@@ -83,20 +99,19 @@ class RunsPage(Page):
 
 
 class RunPage(Page):
-    """`/runs/3`; its batches from the number `after` on, its failed rows from the id `rows_after` on."""
+    """`/runs/3`; its batches, failed rows and errors beyond `after`, `rows_after` and `groups_after`."""
 
     @authenticated
     async def get(self, run: str) -> None:
-        after, rows_after = self.whole_number("after") or 0, self._place("rows_after")
-        groups_after, state = self.whole_number("groups_after") or 0, self.get_query_argument("batches", "")
-        if state and state not in list(BatchState):
-            self.bad_parameter("batches", " or ".join(BatchState))
-        states = (BatchState(state),) if state else ()
+        after, rows_after = self.whole_number("after") or 0, self._row("rows_after")
+        groups_after, state = self._group("groups_after"), self.get_query_argument("batches", "")
+        if state and state not in BATCHES:
+            self.bad_parameter("batches", " or ".join(BATCHES))
 
         def look(connection: Connection) -> dict[str, Any]:
             line = status.get(connection, int(run))
-            groups = pages.failure_groups(connection, line.id, limit=21, offset=groups_after)
-            batches = pages.batches(connection, line.id, states=states, after=after, limit=A_PAGE + 1)
+            groups = failure_groups.page(connection, line.id, limit=21, after=groups_after)
+            batches, failed = _batches(connection, line.id, state, after), pages.failed(connection, line.id, limit=11)
             rows = batch_pages.rows_put_aside(connection, line.id, after=rows_after, limit=21)
             return {
                 "run": shown(connection, line, jobs.now(connection)),
@@ -104,8 +119,9 @@ class RunPage(Page):
                 "points": pages.throughput(connection, line.id, _points(line)),
                 "states": status.batch_states(connection, line.id),
                 "groups": groups[:20],
-                "more_groups": groups_after + 20 if len(groups) > 20 else None,
-                "failed": pages.failed(connection, line.id),
+                "more_groups": groups[19].place if len(groups) > 20 else None,
+                "failed": failed[:10],
+                "more_failed": len(failed) > 10,
                 "slowest": pages.slowest(connection, line.id),
                 "batches": batches[:A_PAGE],
                 "more_batches": batches[A_PAGE - 1]["number"] if len(batches) > A_PAGE else None,
@@ -120,13 +136,28 @@ class RunPage(Page):
 
         await self.show("run.html", look)
 
-    def _place(self, name: str) -> tuple[int, int]:
+    def _row(self, name: str) -> tuple[int, int]:
         """A batch's number and a row's id, as `120-9001`; the beginning when it is not given."""
-        given = self.get_query_argument(name, "") or "0-0"
-        number, dash, row = given.partition("-")
-        if not dash or not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in (number, row[-9:])):
+        found = _ROW.fullmatch(self.get_query_argument(name, "") or "0-0")
+        if found is None:
             self.bad_parameter(name, "the number of a batch and the id of a row, such as 120-9001")
-        return int(number), int(row)
+        return int(found[1]), int(found[2])
+
+    def _group(self, name: str) -> Place | None:
+        """Where the page before ended; None, for the beginning, when it is not given."""
+        given = self.get_query_argument(name, "")
+        found = Place.of(given) if given else None
+        if given and found is None:
+            self.bad_parameter(name, "the place of a group of failures, such as 12-r9001")
+        return found
+
+
+def _batches(connection: Connection, run_id: int, state: str, after: int) -> list[dict[str, Any]]:
+    """A page of the run's batches by number, and one more: all, those that failed, or those in a state."""
+    if state == FAILED:
+        return pages.failed_by_number(connection, run_id, after=after, limit=A_PAGE + 1)
+    states = (BatchState(state),) if state else ()
+    return pages.batches(connection, run_id, states=states, after=after, limit=A_PAGE + 1)
 
 
 def _points(line: RunLine) -> int:

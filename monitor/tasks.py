@@ -3,15 +3,17 @@
 import re
 from typing import Any
 
-from flower.views.tasks import TasksDataTable
+from flower.views.tasks import TasksDataTable, TaskView
 from sqlalchemy import Connection
 from tornado.web import authenticated
 
 from core.celery_app import SCORE
 from core.errors import ScorebeatError
+from core.states import RunState
 from db import batch_pages
-from monitor.handlers import Page
+from monitor.handlers import Page, Unframed
 from monitor.ledger import Ledger
+from producer.requeue import comes_back_whole
 
 _ONE_NUMBER = re.compile(r"[\[(](\d{1,18}),?[\])]")
 _SHOWN = 20
@@ -22,6 +24,10 @@ def batch_of(name: str | None, args: str | None) -> int | None:
     """The batch that a task of Celery's stands for, by its name and its arguments as written; None for others."""
     found = _ONE_NUMBER.fullmatch(args or "") if name == SCORE else None
     return int(found[1]) if found else None
+
+
+class TaskPage(Unframed, TaskView):  # type: ignore[misc]  # Flower publishes no types
+    """Flower's page of a task, which has our button where the task is a failed batch."""
 
 
 class DescribedTasks(TasksDataTable):  # type: ignore[misc]  # Flower publishes no types
@@ -65,6 +71,8 @@ class BatchPart(Page):
         def look(connection: Connection) -> dict[str, Any]:
             found = batch_pages.batch(connection, int(batch))
             aside = batch_pages.rows_put_aside(connection, found["run_id"], batch_id=found["id"], limit=_SHOWN + 1)
-            return {"batch": found, "aside": aside, "most": _SHOWN}
+            state = RunState(found["run_state"])
+            in_part = state is not RunState.CANCELLED and not comes_back_whole(state, found["on_failure"])
+            return {"batch": found, "aside": aside, "most": _SHOWN, "in_part": in_part}
 
         await self.show("batch.html", look)

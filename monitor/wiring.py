@@ -6,19 +6,26 @@ from typing import Any
 
 from flower import urls
 from flower.options import options
-from flower.views.tasks import TasksDataTable
+from flower.views.tasks import TasksDataTable, TaskView
 from tornado.web import StaticFileHandler, url
 
 from core.settings import Settings
 from monitor.actions import JobAction, RunAction
 from monitor.ledger import Ledger
 from monitor.runs import RunPage, RunsPage
-from monitor.tasks import BatchPart, DescribedTasks
+from monitor.tasks import BatchPart, DescribedTasks, TaskPage
 from monitor.templates import Templates
 
 STATIC = Path(__file__).parent / "static"
 COLUMNS = "name,uuid,state,args,received,runtime,worker"
 """Of Flower's task list: its own, and the arguments, which say job, run and rows."""
+
+
+class Static(StaticFileHandler):
+    """Our script and style, taken for nothing else."""
+
+    def set_default_headers(self) -> None:
+        self.set_header("X-Content-Type-Options", "nosniff")
 
 
 def wire(settings: Settings) -> None:
@@ -33,16 +40,22 @@ def wire(settings: Settings) -> None:
 def with_ours(flowers: Sequence[Any], ledger: Ledger) -> list[Any]:
     """Flower's handlers with ours before its last, which answers whatever is left with 404."""
     given = {"ledger": ledger}
-    kept = [
-        url(r"/tasks/datatable", DescribedTasks, given) if isinstance(one, url) and one.handler_class is TasksDataTable
-        else one for one in flowers
-    ]  # fmt: skip
+    kept = [_replaced(one, given) for one in flowers]
     ours = [
         url(r"/runs", RunsPage, given, name="runs"),
         url(r"/runs/(\d{1,18})", RunPage, given, name="run"),
         url(r"/runs/(\d{1,18})/(requeue|cancel)", RunAction, given, name="run-action"),
         url(r"/runs/job/([^/]+)/(run|pause|resume)", JobAction, given, name="job-action"),
         url(r"/runs/batch/(\d{1,18})", BatchPart, given, name="batch"),
-        url(r"/runs/static/(.*)", StaticFileHandler, {"path": str(STATIC)}, name="runs-static"),
+        url(r"/runs/static/(.*)", Static, {"path": str(STATIC)}, name="runs-static"),
     ]
     return [*kept[:-1], *ours, kept[-1]]
+
+
+def _replaced(one: Any, given: dict[str, Any]) -> Any:
+    """One of Flower's handlers, or ours in its place."""
+    if not isinstance(one, url):
+        return one
+    if one.handler_class is TasksDataTable:
+        return url(one.regex.pattern, DescribedTasks, given)
+    return url(one.regex.pattern, TaskPage, name=one.name) if one.handler_class is TaskView else one

@@ -4,6 +4,8 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from db.failure_groups import ASIDE, DEAD
+
 NOTHING = "\N{EN DASH}"
 
 
@@ -59,6 +61,11 @@ def key(parts: list[Any]) -> str:
 def plural(number: int, one: str, many: str | None = None) -> str:
     """`1 batch`, `1,204 batches`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def failed(kind: str, number: int) -> str:
+    """`1 dead batch`, `1,204 quarantined rows`."""
+    return plural(number, {DEAD: "dead batch", ASIDE: "quarantined row"}[kind], kind)
 
 
 def fields(**given: str | int | None) -> str:

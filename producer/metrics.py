@@ -55,8 +55,10 @@ def _of_jobs(n: Numbers) -> Iterator[Metric]:
 
 _COUNTERS = {
     "rows_scored": "Rows that were scored.",
+    "rows_failed": "Rows that were put aside, also those that were put back since.",
     "attempts": "Attempts at batches: each claim of a worker is one.",
     "claims_expired": "Claims that nobody renewed: the worker died or lost the database.",
+    "runs_late": "Runs whose deadline passed before they ended for the first time.",
 }
 
 
@@ -76,7 +78,10 @@ def _of_open_runs(n: Numbers) -> Iterator[Metric]:
     yield _gauge("open_runs", "Runs that are open, by state.", ("job", "state"), counts.items())
     yield _gauge("rows_pending", "Rows that open runs planned and did not score yet.", ("job",), _one(pending))
     yield _gauge(
-        "oldest_pending_seconds", "Age of the oldest open run that has pending batches, else 0.", ("job",), _one(oldest)
+        "oldest_pending_seconds",
+        "Since the oldest pending batch was planned, or put back by a requeue; 0 when none is pending.",
+        ("job",),
+        _one(oldest),
     )
     yield _gauge(
         "deadline_remaining_seconds",

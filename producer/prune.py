@@ -4,9 +4,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import QueryError, one_line
+from core.errors import QueryError, ScorebeatError, one_line
 from core.events import emit
 from core.jobs import Job
 from db import actions, jobs, orphans, planning, prune, set_drops, source
@@ -17,8 +18,9 @@ from producer.context import Producer
 GENERATIONS = "generations"
 PREDICTIONS = "predictions without a source row"
 QUARANTINED = "quarantined rows without a source row"
-MOST = 0.5
-"""Where a greater share of old predictions has no source row, the query is taken to look at a window of time."""
+MOST = 0.1
+"""Where a greater share of old predictions has no source row, the query is taken to look at a window of time, or at a
+table that is being loaded: rows that are deleted for good are few at a time."""
 
 
 @dataclass
@@ -91,14 +93,21 @@ def _generations(p: Producer, cutoff: datetime, done: Pruned) -> None:
     done.counts[GENERATIONS] = 0
     for generation in old:
         try:
-            with p.engine.begin() as connection:
-                dropped = set_drops.drop(connection, generation)
+            why = _drop(p, generation, cutoff)
         except DBAPIError as error:
-            done.notes.append(f"{generation.table} was left alone: {' '.join(str(error.orig).split())}")
-            continue
-        done.counts[GENERATIONS] += dropped
-        if not dropped:
-            done.notes.append(f"{generation.table} was left alone: it is being read, or another object depends on it")
+            why = one_line(error.orig)
+        done.counts[GENERATIONS] += why is None
+        if why is not None:
+            done.notes.append(f"{generation.table} was left alone: {why}")
+
+
+def _drop(p: Producer, generation: PredictionSet, cutoff: datetime) -> str | None:
+    """Why not; None when it was dropped."""
+    with p.engine.begin() as connection:
+        if not prune.is_free(connection, generation, cutoff):
+            return "a run may need it now"
+        dropped = set_drops.drop(connection, generation)
+    return None if dropped else "it is being read, or another object depends on it"
 
 
 def _of_job(p: Producer, job: Job, rule: _Rule, done: Pruned) -> None:
@@ -112,6 +121,9 @@ def _of_job(p: Producer, job: Job, rule: _Rule, done: Pruned) -> None:
     for target in sets:
         try:
             _of_set(p, job, target, rule, done)
+        except _Stirred as error:
+            done.notes.append(str(error))
+            return
         except (QueryError, DBAPIError) as error:
             why = one_line(getattr(error, "orig", error))
             done.notes.append(f"{target.table} was left alone: the job's query cannot be compared with it: {why}")
@@ -124,7 +136,8 @@ def _of_set(p: Producer, job: Job, target: PredictionSet, rule: _Rule, done: Pru
         if gone > MOST * old and not rule.even_most:
             done.notes.append(
                 f"{target.table} was left alone: the query of job {job.name} gives no row for {gone:,} of its {old:,}"
-                " old predictions. If they are not wanted any more, say --even-most"
+                f" old predictions, more than {MOST:.0%}: it may look at a window of time, or its table may not be"
+                " whole just now. If those rows are gone for good, delete their predictions with --even-most"
             )
             return
         aside = orphans.quarantined(reader, found, target, rule.cutoff)
@@ -134,7 +147,18 @@ def _of_set(p: Producer, job: Job, target: PredictionSet, rule: _Rule, done: Pru
             return
         for keys in orphans.prediction_keys(reader, found, target, rule.cutoff) if gone else ():
             with p.engine.begin() as connection:
+                _require_rest(connection, job)
                 done.counts[PREDICTIONS] += orphans.delete_predictions(connection, found, target, keys, rule.cutoff)
     for at in range(0, len(aside), orphans.PIECE):
         with p.engine.begin() as connection:
-            done.counts[QUARANTINED] += orphans.delete_quarantined(connection, aside[at : at + orphans.PIECE])
+            _require_rest(connection, job)
+            done.counts[QUARANTINED] += orphans.delete_quarantined(connection, found, aside[at : at + orphans.PIECE])
+
+
+def _require_rest(connection: Connection, job: Job) -> None:
+    if not prune.is_at_rest(connection, job):
+        raise _Stirred(f"job {job.name} was given a run or changed meanwhile; the rest of it was left alone")
+
+
+class _Stirred(ScorebeatError):
+    """Somebody works with the job: what prune knew of it may not be true any more."""

@@ -1,56 +1,109 @@
 """Requeue and cancel: what a person asks of a run."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from core.errors import UsageError
+from core.errors import UnknownName, UsageError
 from core.events import emit
 from core.states import FINAL_RUN, RunState
-from db import actions, batches, prediction_sets, quarantine, requeued, runs, set_drops, versions, whole_runs
+from db import (
+    actions,
+    batches,
+    counters,
+    failure_groups,
+    prediction_sets,
+    quarantine,
+    requeued,
+    runs,
+    set_drops,
+    status,
+    versions,
+    whole_runs,
+)
 from db.batches import NewBatch
 from db.engine import reachable
 from db.prediction_sets import PredictionSet
+from db.requeued import EVERYTHING, Part
 from db.runs import Run
 from db.sql import Key, KeyRange
 from producer.context import Producer
 from producer.dispatch import dispatch
 
 
-def requeue(p: Producer, run_id: int, by: str, *, batch_id: int | None = None, error: str | None = None) -> int:
-    """Put dead batches and quarantined rows of the run back: all, of one batch, or by a text in their error.
+@dataclass(frozen=True)
+class _Back:
+    """What was put back."""
 
-    Safe to repeat. Answers how many batches. Raises UnknownName, or UsageError for a run that cannot go on.
+    batches: int
+    rows: int
+    """Rows that stood in quarantine."""
+
+
+def requeue(
+    p: Producer,
+    run_id: int,
+    by: str,
+    *,
+    batch_id: int | None = None,
+    error: str | None = None,
+    group: str | None = None,
+) -> int:
+    """Put dead batches and quarantined rows of the run back: all, or those that fit each of what is given.
+
+    `error` is a text that their error holds; `group` is the id of a FailureGroup, and means those that it counts.
+    Safe to repeat, and by two people at once; recorded even when nothing was left to do. Answers how many batches.
+    Raises UnknownName, or UsageError for a run that cannot go on, or not in part.
     """
+    part = Part(batch_id, error, group)
     with reachable(p.url), p.engine.begin() as connection:
         run = runs.get(connection, run_id, lock=True)
-        versions.get(connection, run.model, run.model_version)  # it may have been dropped
-        target = prediction_sets.get(connection, run.prediction_set_id)
         _require_can_go_on(run)
-        set_drops.require_table(connection, target)
-        attempts = 1 if run.job.on_failure == "leave" else p.settings.max_attempts
-        rows = 0
-        if _was_undone(run):
-            put_back = _begin_again(connection, run, target, attempts)
-        else:
-            put_back = requeued.requeue_dead(connection, run_id, attempts, batch_id, error)
-            put_back += requeued.requeue_stopped(connection, run_id, attempts, batch_id)
-            taken = quarantine.take_back(connection, run_id, batch_id, error)
-            put_back += taken.freed + _batches_of(connection, run, taken.homeless, attempts)
-            rows = taken.rows
-        if put_back and run.state in FINAL_RUN:
+        _require_part(connection, run, part)
+        said = error if group is None else failure_groups.words(connection, run_id, group)
+        back = _put_back(connection, p, run, part)
+        if back.batches and run.state in FINAL_RUN:
             _reopen(connection, run)
-        if put_back:
-            details = {"batches": put_back, "rows_from_quarantine": rows, "error": error}
-            actions.record(connection, by, "run.requeued", f"run {run_id}", **details)
-    if put_back:
-        emit("run.requeued", run=run_id, batches=put_back, rows_from_quarantine=rows, by=by)
+        details = {"batches": back.batches, "rows_from_quarantine": back.rows, "batch": batch_id, "error": said}
+        actions.record(connection, by, "run.requeued", f"run {run_id}", **details)
+    if back.batches:
+        emit("run.requeued", run=run_id, batches=back.batches, rows_from_quarantine=back.rows, by=by)
         dispatch(p, run.job.queue)
-    return put_back
+    return back.batches
 
 
-def _was_undone(run: Run) -> bool:
-    return run.state is RunState.FAILED and run.job.on_failure == "retry-run"
+def comes_back_whole(state: RunState, on_failure: str) -> bool:
+    """Nothing of such a run was kept when it failed: it is scored once more from the beginning, or not at all."""
+    return state is RunState.FAILED and on_failure == "retry-run"
+
+
+def _put_back(connection: Connection, p: Producer, run: Run, part: Part) -> _Back:
+    versions.get(connection, run.model, run.model_version)  # it may have been dropped
+    target = prediction_sets.get(connection, run.prediction_set_id)
+    set_drops.require_table(connection, target)
+    attempts = 1 if run.job.on_failure == "leave" else p.settings.max_attempts
+    if comes_back_whole(run.state, run.job.on_failure):
+        return _Back(_begin_again(connection, run, target, attempts), 0)
+    count = requeued.requeue_dead(connection, run.id, attempts, part)
+    count += requeued.requeue_stopped(connection, run.id, attempts, part)
+    taken = quarantine.take_back(connection, run.id, part)
+    counters.add(connection, counters.ROWS_TAKEN_BACK, run.id, taken.rows)
+    return _Back(count + taken.freed + _batches_of(connection, run, taken.homeless, attempts), taken.rows)
+
+
+def _require_part(connection: Connection, run: Run, part: Part) -> None:
+    if part.error == "":
+        raise UsageError("the text that the error must hold is empty, and every error holds that; nothing was put back")
+    if part != EVERYTHING and comes_back_whole(run.state, run.job.on_failure):
+        raise UsageError(
+            f'run {run.id} failed with on_failure = "retry-run": it is shown whole or not at all, and nothing of it '
+            "was kept, so no single batch or error of it can be put back. Nothing was changed; requeue the whole run."
+        )
+    if part.batch_id is not None and not status.batches(connection, run.id, part.batch_id):
+        raise UnknownName(
+            f"run {run.id} has no batch {part.batch_id}; `scorebeat show {run.id} --json` lists its batches"
+        )
 
 
 def _require_can_go_on(run: Run) -> None:
@@ -62,7 +115,7 @@ def _require_can_go_on(run: Run) -> None:
             f"run {run.id} is still being planned; nothing was put back. Requeue it when all its batches are made: "
             f"`scorebeat watch {run.id}` shows it."
         )
-    if _was_undone(run) and not run.plan_is_whole:
+    if comes_back_whole(run.state, run.job.on_failure) and not run.plan_is_whole:
         raise UsageError(f"run {run.id} failed before all of it was planned, and nothing of it was kept; {score_them}")
 
 

@@ -66,3 +66,19 @@ def scored(ledger: Ledger) -> Ledger:
     ledger.scored(a_job())
     ledger.sql(FILL.format(first=SCORED + 1, last=SCORED + PENDING))
     return ledger
+
+
+def walk(client: Client, path: str, **asked: Any) -> list[dict[str, Any]]:
+    """All pages, one after the other."""
+    rows: list[dict[str, Any]] = []
+    page = client.get(path, params=asked).raise_for_status()
+    while True:
+        rows += page.json()["rows"]
+        if page.json()["next"] is None:
+            assert "next" not in page.links
+            return rows
+        page = client.get(page.links["next"]["url"]).raise_for_status()
+
+
+def numbers(rows: list[dict[str, Any]]) -> list[int]:
+    return [int(row["key"][0]) for row in rows]

@@ -63,13 +63,24 @@ def start_flower(s: System, *, login: str | None = None, address: str = "127.0.0
 
 
 def poisoned_job(
-    s: System, name: str, rows: int, kinds: Mapping[str, Iterable[int]], *, seconds_a_row: float = 0.0, **given: Any
+    s: System,
+    name: str,
+    rows: int,
+    kinds: Mapping[str, Iterable[int]],
+    *,
+    seconds_a_row: float = 0.0,
+    placed: Path | None = None,
+    **given: Any,
 ) -> Job:
-    """A table `name (id, x)`, x = id + 0.5, and a job of its own model, which does each kind of harm for these ids."""
+    """A table `name (id, x)`, x = id + 0.5, and a job of its own model, which does each kind of harm for these ids.
+
+    Whoever loads the model leaves a line in the file `placed`, and fails where its folder is not there.
+    """
     registry.register(poison.SUFFIX, poison.__name__)
     path = Path(s.settings.artifacts).parent / f"{name}{poison.SUFFIX}"
     harm = {kind: [i + 0.5 for i in ids] for kind, ids in kinds.items()}
-    path.write_text(json.dumps(harm | {"seconds_a_row": seconds_a_row}))
+    left = {"placed": str(placed)} if placed else {}
+    path.write_text(json.dumps({**harm, **left, "seconds_a_row": seconds_a_row}))
     publish.add(s.p, path, name, "test")
     s.tell(f"CREATE TABLE {name} (id bigint PRIMARY KEY, x float8)")
     s.tell(f"INSERT INTO {name} SELECT i, i + 0.5 FROM generate_series(1, :rows) i", rows=rows)

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
@@ -88,3 +89,8 @@ def rows_of(engine: Engine) -> list[tuple[str, int, bool, bool, str | None]]:
 def due_now(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE scorebeat.notices SET due_at = now()"))
+
+
+def told(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, Any]]:
+    """Fields of the events of this name; `caplog` must listen to the level INFO of `scorebeat`."""
+    return [r.__dict__["scorebeat_fields"] for r in caplog.records if r.__dict__.get("scorebeat_event") == event]

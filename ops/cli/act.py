@@ -2,8 +2,7 @@
 
 import click
 
-from core.errors import UnknownName
-from db import jobs, status
+from db import jobs
 from ops.cli import show
 from ops.cli.context import both, database, whoami
 from producer import requeue as by_hand
@@ -12,19 +11,18 @@ from producer import requeue as by_hand
 @click.command()
 @click.argument("run", type=int)
 @click.option("--batch", type=int, help="This batch only.")
-@click.option("--error", metavar="TEXT", help="Only what failed with an error that holds this text.")
+@click.option("--error", metavar="TEXT", help="Only what failed with an error that holds this text, in any place.")
 def requeue(run: int, batch: int | None, error: str | None) -> None:
     """Put what failed in a RUN back: dead batches, and rows in quarantine. Safe to repeat.
+
+    TEXT may be in the errors of several groups that `scorebeat failures` lists: all of those are put back. Batches
+    that were stopped when the run failed come back without --error, or by their number.
 
     \b
     Example:
         scorebeat requeue 3 --error "connection refused"
     """
     with both() as p:
-        with p.engine.connect() as connection:
-            status.get(connection, run)
-            if batch is not None and not status.batches(connection, run, batch):
-                raise UnknownName(f"run {run} has no batch {batch}; `scorebeat show {run} --json` lists its batches")
         count = by_hand.requeue(p, run, whoami(), batch_id=batch, error=error)
     click.echo(
         f"{count} batch{'es' * (count != 1)} of run {run} put back; `scorebeat watch {run}` shows it"

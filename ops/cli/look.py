@@ -103,7 +103,7 @@ def failures(run: int | None, as_json: bool) -> None:
         "no batch is dead and no row is in quarantine",
     )
     if found:
-        out.note("`scorebeat requeue RUN` puts dead batches back, `--error TEXT` only those of one error")
+        out.note("`scorebeat requeue RUN` puts all of it back, `--error TEXT` what has TEXT in its error")
 
 
 def _run(line: RunLine) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def _duration(_context: click.Context, _option: click.Parameter, value: str) -> 
 @click.command()
 @click.option("--older-than", required=True, metavar="DURATION", callback=_duration, help="Such as 90d.")
 @click.option("--dry-run", is_flag=True, help="Count what would go, and change nothing.")
-@click.option("--even-most", is_flag=True, help="Also where most of a job's old predictions have no source row.")
+@click.option("--even-most", is_flag=True, help="Also where over a tenth of old predictions have no source row.")
 @show.as_json
 def prune(older_than: timedelta, dry_run: bool, even_most: bool, as_json: bool) -> None:
     """Delete what is old: batches of ended runs, tracebacks, old generations, predictions without a source row.

@@ -1,14 +1,21 @@
 """The Runs tab in a real browser: a run seen growing, its bad rows seen, put back by a click, and all green."""
 
+from pathlib import Path
+
 from core.states import RunState
 from tests.browser.chromium import Browser
 from tests.browser.window import a_dead_batch, browser, flower, mend, partial_run, s, window
 from tests.fixtures import wait_for
 from tests.flower_program import Flower, poisoned_job
-from tests.ledger_rows import add_batch
 from tests.system import System
 
 __all__ = ["browser", "flower", "s", "window"]
+
+ODD = 'the "first" <b>line</b>\n\tand \x01 more'
+"""What a form's field would not bring back as it was."""
+ASIDE = (
+    "SELECT z.key ->> 0 FROM scorebeat.quarantine z JOIN scorebeat.batches b ON b.id = z.batch_id WHERE b.run_id = :run"
+)
 
 
 def done(browser: Browser) -> int:
@@ -41,16 +48,57 @@ def test_a_run_is_seen_growing_its_bad_rows_are_seen_requeued_by_a_click_and_gon
     assert "flower: run.requeued" in browser.text("#actions")
 
 
-def test_one_error_group_is_requeued_by_its_button(s: System, flower: Flower, browser: Browser) -> None:
-    run = a_dead_batch(s, "grouped", error='OSError: the "first" <b>disk</b> is full')
-    with s.engine.begin() as connection:
-        add_batch(connection, run, "dead", number=2, queue="nobody", error="MemoryError: no more")
+def test_a_batch_that_its_environment_killed_is_seen_dead_requeued_by_its_button_and_gone_green(
+    s: System, flower: Flower, browser: Browser, tmp_path: Path
+) -> None:
+    folder = tmp_path / "needed"
+    folder.mkdir()
+    job = poisoned_job(s, "homeless", 20, {}, batch_rows=10, placed=folder / "loaded")
+    folder.rename(tmp_path / "gone")
+    run = s.enqueue(job)
     browser.open(f"{flower.url}/runs/{run}")
+    browser.until("failed", "h1")
+    one, two = (row[0] for row in s.ask("SELECT id FROM scorebeat.batches WHERE run_id = :run ORDER BY id", run=run))
+    dead = browser.text(f"#failed-title-{one}").split()
+    assert ("dead" in dead, str(s.settings.max_attempts) in dead) == (True, True)
+    assert "FileNotFoundError" in browser.text("#groups")
 
-    browser.press('#groups button[aria-label*="first"]')
+    (tmp_path / "gone").rename(folder)
+    browser.press(f"#failed-title-{one} button")
     browser.until("1 batch of run", "#toast-container")
+    browser.until("committed", f"#batches-{one}")
+    browser.until("partial", "h1")
+    assert "text-bg-success" in str(browser.find(f"#batches-{one} .badge").get_attribute("class"))
+    assert "dead" in browser.text(f"#batches-{two}")
 
-    assert [state for state, *_ in s.batches(run)] == ["pending", "dead"]
+    browser.press(f"#failed-title-{two} button")
+    browser.until("succeeded", "h1")
+    assert s.ask("SELECT count(*), count(DISTINCT id) FROM predictions.homeless") == [(20, 20)]
+    assert browser.all("#groups") == browser.all("#requeue-run") == []
+
+
+def test_one_error_group_is_requeued_by_its_button_and_the_other_stays_in_quarantine(
+    s: System, flower: Flower, browser: Browser
+) -> None:
+    job = poisoned_job(s, "grouped", 40, {"raise": [7, 8, 17]}, batch_rows=10, error_threshold=-1)
+    run = s.enqueue(job)
+    assert s.until_finished(run) is RunState.PARTIAL
+    for row in (7, 8):
+        s.tell("UPDATE scorebeat.quarantine SET error = :error WHERE key ->> 0 = :row", error=ODD, row=str(row))
+    s.tell("UPDATE scorebeat.quarantine SET error = :error WHERE key ->> 0 = '17'", error=f"{ODD} and more")
+    for row in (7, 8, 17):
+        mend(s, job, row)
+    browser.open(f"{flower.url}/runs/{run}")
+    assert len(browser.all("#groups tbody tr")) == 2
+
+    browser.press('#groups button[aria-label^="Requeue 2 quarantined rows"]')
+    browser.until("1 batch of run", "#toast-container")
+    browser.until("1", "#rows-failed")
+
+    assert s.until_finished(run) is RunState.PARTIAL
+    assert s.ask(ASIDE, run=run) == [("17",)]
+    wait_for(lambda: len(browser.all("#groups tbody tr")) == 1)
+    assert "and more" in browser.text("#groups")
 
 
 def test_flowers_task_page_of_a_failed_batch_leads_to_its_run_and_puts_it_back(

@@ -1,8 +1,9 @@
-"""The API does what its description says, whatever is sent: schemathesis finds nothing."""
+"""The API does what its description says, whatever is sent and by whom: schemathesis finds nothing."""
 
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,23 +16,46 @@ __all__ = ["client", "ledger", "opened", "scored", "trained"]
 CONFIG = """
 # 400: the request fits the description, and PostgreSQL or the model cannot use a value in it
 [checks.positive_data_acceptance]
-expected-statuses = ["2xx", "400", "404", "409"]
+expected-statuses = ["2xx", "400", "404", "409"{more}]
+# 403: the server has no token, and says so to everybody
+[checks.missing_required_header]
+expected-statuses = ["4xx"]
 """
 
 
 @pytest.mark.timeout(120)
-def test_schemathesis_finds_nothing(scored: Ledger, opened: Opener, tmp_path: Path) -> None:
+def test_schemathesis_finds_nothing_with_the_token(scored: Ledger, opened: Opener, tmp_path: Path) -> None:
     with scored.engine.begin() as connection:
         add_batch(connection, add_run(connection, "partial", job="flowers_job"), "dead")
-    (tmp_path / "schemathesis.toml").write_text(CONFIG)
-    url = opened().base_url
 
-    found = subprocess.run(
-        [sys.executable, "-m", "schemathesis.cli", "--config-file", "schemathesis.toml", "run", f"{url}/openapi.json",
-         "--header", f"Authorization: {BEARER['Authorization']}", "--generation-deterministic",
-         "--max-examples", "5", "--checks", "all", "--no-color"],
-        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=100,
-    )  # fmt: skip
+    found = schemathesis(opened, tmp_path, "--header", f"Authorization: {BEARER['Authorization']}")
 
     assert found.returncode == 0, found.stdout + found.stderr
     assert scored.sql("SELECT count(*) FROM items") == [30]
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("given", [{}, {"api_read_public": True}, {"api_token": None}], ids=str)
+def test_schemathesis_finds_nothing_without_the_token_and_changes_nothing(
+    scored: Ledger, opened: Opener, tmp_path: Path, given: dict[str, Any]
+) -> None:
+    done = "SELECT (SELECT count(*) FROM scorebeat.actions), (SELECT count(*) FROM scorebeat.runs)"
+    before = scored.sql(done)
+
+    found = schemathesis(opened, tmp_path, refused=', "401", "403"', **given)
+
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert scored.sql(done) == before
+
+
+def schemathesis(
+    opened: Opener, folder: Path, *options: str, refused: str = "", **given: Any
+) -> subprocess.CompletedProcess[str]:
+    """Every check, over every path, of an API with these settings."""
+    (folder / "schemathesis.toml").write_text(CONFIG.format(more=refused))
+    return subprocess.run(
+        [sys.executable, "-m", "schemathesis.cli", "--config-file", "schemathesis.toml", "run",
+         f"{opened(**given).base_url}/openapi.json", *options, "--generation-deterministic",
+         "--max-examples", "5", "--checks", "all", "--no-color"],
+        cwd=folder, capture_output=True, text=True, check=False, timeout=100,
+    )  # fmt: skip

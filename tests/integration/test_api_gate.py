@@ -1,6 +1,7 @@
 """Nothing is read, written or scored without the token, and no request is larger than it may be."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -17,7 +18,10 @@ __all__ = ["client", "ledger", "opened", "scored", "trained"]
 
 OPEN = ("/health", "/ready", "/openapi.json")
 READ = ("/data/all", "/data/1", "/runs", "/runs/1", "/runs/1/failures", "/metrics", "/no/such/path")
+PUBLIC = ("/data/all", "/data/1", "/runs", "/runs/1", "/metrics")
+FAILURES = "/runs/1/failures"
 WRITE = ("/runs", "/runs/1/requeue", "/runs/1/cancel", "/predict/flowers")
+JSON = {"Content-Type": "application/json"}
 WRONG: list[dict[str, str]] = [
     {},
     {"Authorization": "Bearer"},
@@ -62,11 +66,40 @@ def test_a_server_without_a_token_is_closed_and_says_which_variable_opens_it(ope
 
 
 @pytest.mark.usefixtures("scored")
-def test_public_reading_opens_reading_alone(opened: Opener) -> None:
+def test_public_reading_opens_predictions_and_runs_and_nothing_that_failed_or_writes(opened: Opener) -> None:
     for closed, given in ((401, {}), (403, {"api_token": None})):
         stranger = opened(headers={}, api_read_public=True, **given)
-        assert [stranger.get(path).status_code for path in READ] == [200] * 6 + [404]
+        assert [stranger.get(path).status_code for path in READ if path in PUBLIC] == [200] * 5
+        assert {stranger.get(path).status_code for path in READ if path not in PUBLIC} == {closed}
         assert {stranger.post(path, json={}).status_code for path in WRITE} == {closed}
+        for path in ("/runs/1/failures/", "/runs//failures", "//runs/1/failures", "/runs/1%2Ffailures", "/runs/"):
+            assert "traceback" not in stranger.get(path).text
+            assert stranger.get(path).status_code in (closed, 404), path
+    assert opened(api_read_public=True).get(FAILURES).status_code == 200
+
+
+@pytest.mark.usefixtures("scored")
+@pytest.mark.parametrize("given", [{}, {"api_read_public": True}, {"api_token": None}])
+def test_the_description_says_for_each_setting_what_takes_the_token(opened: Opener, given: dict[str, Any]) -> None:
+    stranger = opened(headers={}, **given)
+    described = stranger.get("/openapi.json").json()
+
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            status = stranger.request(method, re.sub("{[a-z]+}", "1", path)).status_code
+            refused = status in (401, 403)
+            assert refused == ("security" in operation), (method, path, status)
+            assert refused == ("401" in operation["responses"]), (method, path)
+    assert ("the rest is open" in described["info"]["description"]) == ("api_read_public" in given)
+
+
+@pytest.mark.usefixtures("scored")
+def test_head_answers_what_get_does_without_its_body(client: Client, opened: Opener) -> None:
+    for path in (*OPEN, *READ):
+        head, whole = client.head(path), client.get(path)
+        assert (head.status_code, head.content) == (whole.status_code, b""), path
+        assert head.headers["content-type"] == whole.headers["content-type"]
+    assert opened(headers={}).head("/runs").status_code == 401
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_read_whole(opened: Opener) -> None:
@@ -95,8 +128,8 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read_whole(opened: Ope
 def test_a_body_of_just_the_size_is_read(opened: Opener) -> None:
     client = opened(api_max_body=10_000)
 
-    assert client.post("/runs", content=b"x" * 10_000).status_code == 422
-    assert client.post("/runs", content=iter([b"x" * 5_000] * 2)).status_code == 422
+    assert client.post("/runs", content=b"x" * 10_000, headers=JSON).status_code == 422
+    assert client.post("/runs", content=iter([b"x" * 5_000] * 2), headers=JSON).status_code == 422
 
 
 @pytest.mark.parametrize(
@@ -113,18 +146,36 @@ def test_a_body_of_just_the_size_is_read(opened: Opener) -> None:
         ("/runs", b'{"job": "x\\u0000"}', "pattern"),
         ("/runs", b'{"job": "\\ud800"}', "valid string"),
         ("/runs", b'{"job": "x", "keys": []}', "at least 1 item"),
+        (
+            "/runs",
+            b'{"job": "x", "keys": [1.5]}',
+            '"body.keys.0: expected a text, a whole number, or a list of them, got 1.5"',
+        ),
+        ("/runs", b'{"job": "x", "keys": [null]}', '"body.keys.0: expected a text, a whole number, or a list of them"'),
         ("/predict/flowers", b'{"rows": []}', "at least 1 item"),
         ("/predict/flowers", b'{"rows": [1]}', "valid dictionary"),
+        ("/predict/flowers", b'{"rows": [{"a": ' + b"9" * 5000 + b"}]}", "the body"),
     ],
 )
 def test_a_body_that_cannot_be_used_is_refused_in_one_shape(
     client: Client, path: str, body: bytes, expected: str
 ) -> None:
-    refused = client.post(path, content=body, headers={"Content-Type": "application/json"})
+    refused = client.post(path, content=body, headers=JSON)
 
     assert refused.status_code in (400, 422), refused.text
     assert list(refused.json()) == ["error"]
-    assert expected in refused.json()["error"]
+    assert expected in json.dumps(refused.json()["error"], ensure_ascii=False)
+
+
+@pytest.mark.parametrize("said", [None, "application/x-www-form-urlencoded", "text/json", "json"])
+@pytest.mark.parametrize("path", ["/runs", "/runs/1/requeue", "/predict/flowers"])
+def test_a_body_that_is_not_said_to_be_json_is_refused_with_the_header_that_says_so(
+    client: Client, path: str, said: str | None
+) -> None:
+    refused = client.post(path, content=b'{"job": "x"}', headers={"Content-Type": said} if said else {})
+
+    assert refused.status_code == 415
+    assert "expected the header 'Content-Type: application/json'" in refused.json()["error"]
 
 
 def test_a_million_rows_are_refused_quickly_with_the_limit(client: Client) -> None:
@@ -132,19 +183,21 @@ def test_a_million_rows_are_refused_quickly_with_the_limit(client: Client) -> No
     assert client.post("/predict/flowers", content=body).status_code == 413  # 15 MB
 
     small = b'{"rows":[' + b"{}," * 999_999 + b"{}]}"
-    refused = client.post("/predict/flowers", content=small, headers={"Content-Type": "application/json"})
+    refused = client.post("/predict/flowers", content=small, headers=JSON)
     assert (refused.status_code, refused.elapsed.total_seconds() < 10) == (422, True)
     assert "at most 10000 items" in refused.json()["error"]
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/none", 404), ("DELETE", "/runs", 405)])
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/none", 404), ("DELETE", "/runs", 405), ("OPTIONS", "/runs", 405)]
+)
 def test_paths_and_methods_that_are_not_there_have_the_same_shape(
     client: Client, method: str, path: str, status: int
 ) -> None:
     answer = client.request(method, path)
 
     assert (answer.status_code, list(answer.json())) == (status, ["error"])
-    assert answer.headers.get("allow") == (None if status == 404 else "GET, POST")
+    assert answer.headers.get("allow") == (None if status == 404 else "GET, HEAD, POST")
 
 
 @pytest.mark.usefixtures("scored")

@@ -114,7 +114,7 @@ def test_a_run_that_is_not_there_is_404_and_what_is_no_number_422(client: Client
     assert all(list(answer.json()) == ["error"] for answer in answers)
 
 
-def test_failures_are_grouped_and_one_group_is_requeued_by_its_match(client: Client, ledger: Ledger) -> None:
+def test_failures_are_grouped_and_one_group_is_requeued_by_its_id(client: Client, ledger: Ledger) -> None:
     with ledger.engine.begin() as connection:
         run_id = add_run(connection, "partial")
         for number in range(1, 4):
@@ -122,15 +122,22 @@ def test_failures_are_grouped_and_one_group_is_requeued_by_its_match(client: Cli
         add_batch(connection, run_id, "dead", number=4, error="Other: no")
 
     groups = client.get(f"/runs/{run_id}/failures", params={"limit": 1}).json()
-    assert (groups["groups"][0]["count"], groups["groups"][0]["error"], groups["next"]) == (3, "Broken: <b>oh</b>", 1)
-    put_back = client.post(f"/runs/{run_id}/requeue", json={"error": groups["groups"][0]["match"]})
+    assert (groups["groups"][0]["count"], groups["groups"][0]["error"], groups["next"]) == (
+        3,
+        "Broken: <b>oh</b>",
+        f"3-b{ledger.sql('SELECT min(id) FROM scorebeat.batches')[0]}",
+    )
+    following = client.get(f"/runs/{run_id}/failures", params={"after": groups["next"]}).json()
+    assert ([group["error"] for group in following["groups"]], following["next"]) == (["Other: no"], None)
+    assert client.get(f"/runs/{run_id}/failures", params={"after": "20"}).status_code == 422
+    put_back = client.post(f"/runs/{run_id}/requeue", json={"group": groups["groups"][0]["id"]})
 
     assert put_back.json() == {"run": run_id, "batches": 3}
     assert ledger.run(run_id).state is RunState.RUNNING
     assert ledger.sql("SELECT by, details ->> 'batches' FROM scorebeat.actions WHERE action = 'run.requeued'") == [
         ("api", "3")
     ]
-    again = client.post(f"/runs/{run_id}/requeue", json={"error": groups["groups"][0]["match"]})
+    again = client.post(f"/runs/{run_id}/requeue", json={"group": groups["groups"][0]["id"]})
     assert again.json() == {"run": run_id, "batches": 0}
 
 
@@ -142,6 +149,59 @@ def test_requeue_of_one_batch_leaves_the_others(client: Client, ledger: Ledger) 
     assert client.post(f"/runs/{run_id}/requeue", json={"batch": two}).json()["batches"] == 1
     assert (ledger.batch(one)["state"], ledger.batch(two)["state"]) == ("dead", "pending")
     assert client.post(f"/runs/{run_id}/requeue", json={"batch": two + 1}).status_code == 404
+
+
+def test_a_text_may_mean_several_groups_and_a_group_means_one(client: Client, ledger: Ledger) -> None:
+    with ledger.engine.begin() as connection:
+        run_id = add_run(connection, "partial")
+        for number, error in enumerate(("Broken: oh", "Broken: oh dear", "Other: no"), 1):
+            add_batch(connection, run_id, "dead", number=number, error=error)
+    groups = client.get(f"/runs/{run_id}/failures").json()["groups"]
+    one = next(group["id"] for group in groups if group["match"] == "Broken: oh")
+
+    def asked(**part: str) -> int:
+        return int(client.post(f"/runs/{run_id}/requeue", json=part).json()["batches"])
+
+    assert (asked(group=one, error="dear"), asked(group=one), asked(group=one), asked(error="roken: o")) == (0, 1, 0, 1)
+    assert ledger.sql("SELECT error FROM scorebeat.batches WHERE state = 'dead'") == ["Other: no"]
+
+
+@pytest.mark.parametrize("part", [{"error": ""}, {"group": ""}, {"group": "Broken: oh"}, {"batch": 0}, {"bach": 1}])
+def test_a_part_that_is_none_is_refused_and_nothing_is_put_back(
+    client: Client, ledger: Ledger, part: dict[str, Any]
+) -> None:
+    with ledger.engine.begin() as connection:
+        run_id = add_run(connection, "partial")
+        dead = add_batch(connection, run_id, "dead")
+
+    assert client.post(f"/runs/{run_id}/requeue", json=part).status_code == 422
+    assert ledger.batch(dead)["state"] == "dead"
+
+
+@pytest.mark.parametrize("part", ["batch", "error", "group"])
+def test_a_part_of_a_failed_run_that_is_shown_whole_is_a_conflict(client: Client, ledger: Ledger, part: str) -> None:
+    with ledger.engine.begin() as connection:
+        run_id = add_run(connection, "failed")
+        dead = add_batch(connection, run_id, "dead")
+    ledger.sql("UPDATE scorebeat.runs SET spec = jsonb_set(spec, '{on_failure}', '\"retry-run\"')")
+    given = {"batch": dead, "error": "oh", "group": "0" * 32}[part]
+
+    refused = client.post(f"/runs/{run_id}/requeue", json={part: given})
+
+    assert (refused.status_code, "requeue the whole run" in refused.json()["error"]) == (409, True)
+    assert ledger.batch(dead)["state"] == "dead"
+
+
+def test_requeue_of_a_run_that_is_running_puts_its_failed_part_back(client: Client, ledger: Ledger) -> None:
+    with ledger.engine.begin() as connection:
+        run_id = add_run(connection, "running")
+        for number, state in enumerate(("dead", "claimed", "pending"), 1):
+            add_batch(connection, run_id, state, number=number)
+
+    answers = [client.post(f"/runs/{run_id}/requeue").json() for _ in range(2)]
+
+    assert answers == [{"run": run_id, "batches": 1}, {"run": run_id, "batches": 0}]
+    assert ledger.run(run_id).state is RunState.RUNNING
 
 
 def test_requeue_of_a_cancelled_run_is_a_conflict(client: Client, ledger: Ledger) -> None:

@@ -148,7 +148,7 @@ def test_a_requeued_batch_has_a_new_budget_and_goes_on_counting(engine: Engine, 
     held = claim(engine, pending, "w1")
     do(engine, lambda c: batches.kill(c, held, "Broken: oh"))
 
-    do(engine, lambda c: requeued.requeue_dead(c, held.run_id, 5, None, None))
+    do(engine, lambda c: requeued.requeue_dead(c, held.run_id, 5))
 
     assert look(engine, pending) == ("pending", 1, 5)
     assert claim(engine, pending, "w2").attempt == 2

@@ -125,28 +125,6 @@ def test_a_name_that_nobody_checked_is_not_recorded(s: System, flower: Flower) -
     assert recorded(s, f"run {run}") == [("run.requeued", "flower")]
 
 
-def test_a_requeue_of_one_batch_or_of_one_error_leaves_the_others(s: System, flower: Flower) -> None:
-    run = a_run(s, "partial", "in_part", "dead", "dead", "dead")
-    ids = [row[0] for row in s.ask("SELECT id FROM scorebeat.batches WHERE run_id = :run ORDER BY id", run=run)]
-    s.tell("UPDATE scorebeat.batches SET error = 'OSError: <away> & gone' WHERE id = :id", id=ids[2])
-
-    flower.post(f"/runs/{run}/requeue", batch=str(ids[0]))
-    assert states(s, run) == ["pending", "dead", "dead"]
-    flower.post(f"/runs/{run}/requeue", error="OSError: <away> &")
-
-    assert states(s, run) == ["pending", "dead", "pending"]
-
-
-def test_a_requeue_that_is_pressed_twice_puts_back_once(s: System, flower: Flower) -> None:
-    run = a_run(s, "partial", "twice", "dead")
-
-    once, again = (flower.post(f"/runs/{run}/requeue") for _ in range(2))
-
-    assert said(once).startswith("1 batch ")
-    assert (again.status_code, "Nothing was changed" in said(again)) == (200, True)
-    assert recorded(s, f"run {run}") == [("run.requeued", "flower")]
-
-
 def test_a_run_is_cancelled_once(s: System, flower: Flower) -> None:
     run = a_run(s, "running", "stopped", "pending")
 
@@ -185,6 +163,11 @@ def test_a_job_is_paused_with_a_reason_resumed_and_run_now(s: System, guarded: F
         ("/runs/job/nobody/run", {}, 404),
         ("/runs/job/%27%3B--/pause", {}, 404),
         ("/runs/{run}/requeue", {"batch": "-1"}, 400),
+        ("/runs/{run}/requeue", {"batch": ""}, 400),
+        ("/runs/{run}/requeue", {"group": ""}, 400),
+        ("/runs/{run}/requeue", {"group": "Broken: oh"}, 400),
+        ("/runs/{run}/requeue", {"error": "of a page from before"}, 400),
+        ("/runs/{run}/requeue?bach=1", {}, 400),
         ("/runs/{run}/requeue", {"batch": "987654321"}, 404),
         ("/runs/{run}/erase", {}, 404),
     ],

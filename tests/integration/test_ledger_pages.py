@@ -10,7 +10,8 @@ from sqlalchemy.exc import DBAPIError
 
 from core.errors import UnknownName
 from core.states import BatchState, RunState
-from db import batch_pages, pages, status
+from db import batch_pages, failure_groups, pages, status
+from db.failure_groups import Place
 from tests.ledger_fixtures import connection, shared_engine
 from tests.ledger_rows import add_batch, add_run
 
@@ -152,7 +153,7 @@ def test_failures_are_grouped_by_their_error_with_an_example_and_its_traceback(c
     for key, error in (("a", "bad value"), ("b", "bad value"), ("c", "bad value"), ("d", "other")):
         put_aside(connection, batch, key, error)
 
-    rows, batches, single = pages.failure_groups(connection, run)
+    rows, batches, single = failure_groups.page(connection, run)
 
     assert (rows.kind, rows.error, rows.count, rows.rows) == ("quarantined rows", "ValueError: bad value", 3, 3)
     assert (rows.example, rows.traceback) == ("key a", "trace of a")
@@ -160,7 +161,33 @@ def test_failures_are_grouped_by_their_error_with_an_example_and_its_traceback(c
     assert (batches.error, batches.example) == (f"{LONG}2", f"batch {dead[0]}")
     assert batches.traceback is None
     assert (single.count, single.example) == (1, "key d")
-    assert pages.failure_groups(connection, run, limit=1, offset=2) == [single]
+    assert failure_groups.page(connection, run, after=batches.place) == [single]
+
+
+def test_pages_of_groups_give_each_group_once_whatever_is_put_back_between_them(connection: Connection) -> None:
+    run = add_run(connection)
+    aside = add_batch(connection, run, "committed", rows_failed=9)
+    for number in range(2, 5):
+        add_batch(connection, run, "dead", number=number, error=f"Died: {number}")
+    for number in range(6):
+        put_aside(connection, aside, f"k{number}", f"bad value {number % 4}")
+
+    whole = [group.match for group in failure_groups.page(connection, run)]
+    walked: list[str] = []
+    place: Place | None = None
+    while (found := failure_groups.page(connection, run, limit=2, after=place)) and len(walked) < 10:
+        walked += [group.match for group in found]
+        assert Place.of(str(found[-1].place)) == found[-1].place
+        place = found[-1].place
+        connection.execute(text("DELETE FROM scorebeat.quarantine WHERE error = 'bad value 0'"))
+
+    assert walked == whole
+    assert len(set(whole)) == 7
+
+
+@pytest.mark.parametrize("written", ["", "20", "1-9", "1-x9", "-1-r9", "1-r9 ", "1-r", f"1-r{10**18}", "\u0661-r9"])
+def test_what_is_no_place_of_a_group_is_known_as_such(written: str) -> None:
+    assert Place.of(written) is None
 
 
 def test_the_match_of_a_group_is_in_the_error_of_each_of_its_members(connection: Connection) -> None:
@@ -169,7 +196,7 @@ def test_the_match_of_a_group_is_in_the_error_of_each_of_its_members(connection:
     for number, error in enumerate(errors, 1):
         put_aside(connection, add_batch(connection, run, "committed", number=number), str(number), error, "OSError")
 
-    (group,) = pages.failure_groups(connection, run)
+    (group,) = failure_groups.page(connection, run)
 
     assert group.count == 2
     assert all(group.match in f"OSError: {error}" for error in errors)

@@ -21,8 +21,8 @@ def test_the_numbers_of_a_run_that_was_scored_are_the_ledgers(
     score_all(producer, 1)
     live = samples(engine)
     with engine.begin() as connection:
-        assert ended.note(connection) == 1
-        assert ended.note(connection) == 0
+        assert ended.note(connection).ends == 1
+        assert ended.note(connection).ends == 0
     noted = samples(engine)
 
     for found in (live, noted):
@@ -77,7 +77,7 @@ def test_a_requeued_run_is_counted_once_and_its_open_batches_meanwhile(engine: E
     seen = [of(samples(engine), "rows_scored_total", job="flowers_job")]
     with engine.begin() as connection:
         runs.reopen(connection, run_id)
-        requeued.requeue_dead(connection, run_id, 5, None, None)
+        requeued.requeue_dead(connection, run_id, 5)
         connection.execute(text("UPDATE scorebeat.batches SET rows_scored = 4 WHERE id <> :id"), {"id": done})
     seen.append(of(samples(engine), "rows_scored_total", job="flowers_job"))
     with engine.begin() as connection:

@@ -19,7 +19,7 @@ from producer import metrics
 from tests.fixtures import REPOSITORY
 from tests.ledger_fixtures import shared_engine
 from tests.ledger_rows import add_run
-from tests.scrape import of, samples, types
+from tests.scrape import Samples, of, samples, types
 
 __all__ = ["shared_engine"]
 
@@ -41,7 +41,7 @@ def full(shared_engine: Engine) -> Iterator[Engine]:
         connection.execute(text("UPDATE scorebeat.runs SET deadline_at = now()"))
         jobs.pause(connection, "job_1", "test", 'a "reason"\nof two lines')
         workers.seen(connection, "odd", ["cpu", 'new\nline "quoted" \\ slash'], "cpu", 1)
-        while ended.note(connection):
+        while ended.note(connection).ends:
             pass
     with shared_engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("ANALYZE")
@@ -162,6 +162,47 @@ def test_the_alerts_are_the_three_that_the_page_names() -> None:
         assert rule["labels"]["severity"] in ("page", "ticket")
         assert {"summary", "description"} == set(rule["annotations"])
         assert re.fullmatch(r"\d+[smh]", rule["for"])
+
+
+RUN_LATE = re.compile(r"scorebeat_(?P<gauge>\w+) < 0 or increase\(scorebeat_(?P<counter>\w+)\[(?P<window>\d+h)\]\) > 0")
+
+
+def fires(before: Samples, after: Samples, job: str) -> bool:
+    """The rule for late runs, evaluated over two scrapes within its window."""
+    (rule,) = [rule for rule in _rules() if rule["alert"] == "ScorebeatRunLate"]
+    parts = RUN_LATE.fullmatch(rule["expr"])
+    assert parts is not None, rule["expr"]
+    remaining = after.get((f"scorebeat_{parts['gauge']}", (("job", job),)))
+    grown = of(after, parts["counter"], job=job) - of(before, parts["counter"], job=job)
+    return (remaining is not None and remaining < 0) or grown > 0
+
+
+@pytest.mark.parametrize(
+    ("state", "deadline", "is_late"),
+    [
+        ("succeeded", "now() - interval '1 s'", True),
+        ("cancelled", "now() - interval '1 s'", True),
+        ("succeeded", "now() + interval '1 h'", False),
+        ("succeeded", "NULL", False),
+        ("running", "now() - interval '1 s'", True),
+        ("running", "now() + interval '1 h'", False),
+    ],
+)
+def test_the_alert_for_late_runs_fires_for_one_that_ended_between_two_scrapes(
+    engine: Engine, state: str, deadline: str, is_late: bool
+) -> None:
+    with engine.begin() as connection:
+        add_run(connection, "partial", "nightly")
+        ended.note(connection)
+    before = samples(engine)
+    with engine.begin() as connection:
+        run_id = add_run(connection, state, "nightly")
+        connection.execute(text(f"UPDATE scorebeat.runs SET deadline_at = {deadline} WHERE id = :id"), {"id": run_id})
+
+    assert fires(before, samples(engine), "nightly") == is_late
+    with engine.begin() as connection:
+        ended.note(connection)
+    assert fires(before, samples(engine), "nightly") == is_late
 
 
 def test_every_metric_is_in_its_reference_page(full: Engine) -> None:

@@ -108,7 +108,7 @@ def test_a_requeue_beside_a_settle_never_leaves_a_closed_run_with_open_batches(
 
     with engine.begin() as requeueing:
         runs.get(requeueing, run_id, lock=True)
-        requeued.requeue_dead(requeueing, run_id, 5, None, None)
+        requeued.requeue_dead(requeueing, run_id, 5)
         assert settle(producer, run_id) is None  # it does not wait: the next control tick looks again
         requeueing.commit()
 

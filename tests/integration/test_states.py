@@ -60,7 +60,7 @@ BATCH_MOVES: dict[str, Callable[[Here], Any]] = {
     "fail_lost": lambda h: batches.fail_lost(h.connection, h.batch_id, "w1", 41, "Died: oh"),
     "kill": lambda h: batches.kill(h.connection, h.held, "Broken: for good"),
     "rescue": lambda h: batches.rescue(_expired(h)),
-    "requeue_dead": lambda h: requeued.requeue_dead(h.connection, h.run_id, 5, None, None),
+    "requeue_dead": lambda h: requeued.requeue_dead(h.connection, h.run_id, 5),
     "cancel": lambda h: batches.cancel(h.connection, h.run_id),
     "release_all": lambda h: batches.release_all(h.connection, "w1"),
     "requeue_stopped": lambda h: requeued.requeue_stopped(h.connection, h.run_id, 5),

@@ -1,103 +1,17 @@
 """A store behind a URL gives back what was added, whole and verified, whatever its files or the copies went through."""
 
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-from urllib.request import pathname2url
 
-import fsspec
 import pytest
-import skops.io
-from fsspec.implementations.memory import MemoryFileSystem
-from sklearn.datasets import load_iris
-from sklearn.linear_model import LogisticRegression
 
 from core.errors import ModelError, ServiceDown, StoreError
 from core.settings import Settings
 from models import registry, store
 from models.artifact import MANIFEST
+from tests.store_fixtures import Objects, anywhere, cache, file, files, objects, root, url
 
-X, Y = load_iris(return_X_y=True)
-HERE = Path(__file__).parents[2]
-
-
-def dump(path: Path, c: float = 1.0) -> Path:
-    skops.io.dump(LogisticRegression(C=c, max_iter=1000).fit(X, Y), path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two models."""
-    folder = tmp_path_factory.mktemp("files")
-    return dump(folder / "one.skops"), dump(folder / "other.skops", 0.1)
-
-
-@pytest.fixture
-def file(files: tuple[Path, Path]) -> Path:
-    return files[0]
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def url(root: Path) -> str:
-    """A store that other processes see too."""
-    return f"file://{pathname2url(str(root))}"
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
-
-
-class Objects(MemoryFileSystem):  # type: ignore[misc]  # fsspec publishes no types
-    """As object stores are: nothing can be renamed or linked, and each write is recorded."""
-
-    protocol = "objects"
-    store: dict[str, Any] = {}  # noqa: RUF012 -- the base class keeps its files so
-    pseudo_dirs = [""]  # noqa: RUF012 -- as above
-    written: list[str] = []  # noqa: RUF012 -- read by the tests
-    fails_at: str | None = None
-
-    def mv(self, *_: Any, **__: Any) -> None:
-        raise NotImplementedError("an object cannot be renamed")
-
-    def put_file(self, lpath: str, rpath: str, *rest: Any, **more: Any) -> None:
-        if self.fails_at and self.fails_at in rpath:
-            raise ConnectionError("connection reset by peer")
-        self.written.append(rpath.rpartition("/")[2])
-        super().put_file(lpath, rpath, *rest, **more)
-
-    def get_file(self, rpath: str, lpath: Any, *rest: Any, **more: Any) -> None:
-        if self.fails_at and self.fails_at in rpath:
-            raise ConnectionError("connection reset by peer")
-        super().get_file(rpath, lpath, *rest, **more)
-
-
-@pytest.fixture
-def objects(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Objects]]:
-    fsspec.register_implementation("objects", Objects, clobber=True)
-    monkeypatch.setattr(Objects, "fails_at", None)
-    yield Objects
-    Objects.store.clear()
-    Objects.written.clear()
-    Objects.pseudo_dirs[:] = [""]
-
-
-URLS = ["file", "memory", "objects"]
-
-
-@pytest.fixture(params=URLS)
-def anywhere(request: pytest.FixtureRequest, url: str, tmp_path: Path) -> str:
-    """A store of each kind, empty."""
-    request.getfixturevalue("objects")
-    return url if request.param == "file" else f"{request.param}://{tmp_path.name}/models"
+__all__ = ["anywhere", "cache", "file", "files", "objects", "root", "url"]
 
 
 def test_what_was_added_is_opened_elsewhere_by_its_digest(anywhere: str, file: Path, tmp_path: Path) -> None:
@@ -134,9 +48,9 @@ def test_two_who_try_the_same_number_at_the_same_time_do_not_touch_each_others_f
     added = [store.add(anywhere, file, "iris", cache=tmp_path / "adder") for file in files]
 
     assert [a.version for a in added] == [1, 1]  # the ledger lets one of them through
-    for artifact, file in zip(added, files, strict=True):
+    for artifact, original in zip(added, files, strict=True):
         opened = store.open_artifact(anywhere, "iris", 1, artifact.digest, cache=tmp_path / "worker")
-        assert opened.path.read_bytes() == file.read_bytes()
+        assert opened.path.read_bytes() == original.read_bytes()
 
 
 def test_an_upload_that_breaks_off_is_no_version_and_the_same_call_ends_it(
@@ -223,90 +137,6 @@ def test_altered_files_in_the_store_are_refused_and_leave_no_copy(
         with pytest.raises(ModelError, match=r"iris/1 cannot be had from file://.*It was not loaded; restore"):
             store.open_artifact(url, "iris", 1, added.digest, cache=tmp_path / "worker")
     assert [p.name for p in (tmp_path / "worker").iterdir() if not p.name.startswith(".lock")] == []
-
-
-@pytest.mark.parametrize(
-    "harm",
-    [
-        lambda f: next(f.glob("*.skops")).write_bytes(b"half"),
-        lambda f: next(f.glob("*.skops")).unlink(),
-        lambda f: (f / "surplus.py").write_text(""),
-        lambda f: (next(f.glob("*.skops")).unlink(), (f / "model.skops").symlink_to(f / MANIFEST)),
-    ],
-    ids=["half written", "missing", "surplus", "a link"],
-)
-def test_a_copy_that_is_not_good_is_fetched_again(
-    url: str, file: Path, cache: Path, harm: Callable[[Path], None]
-) -> None:
-    added = store.add(url, file, "iris", cache=cache)
-
-    harm(cache / added.digest)
-
-    opened = store.open_artifact(url, "iris", 1, added.digest, cache=cache)
-    assert {p.name for p in opened.folder.iterdir()} == {MANIFEST, "model.skops"}
-    assert opened.path.read_bytes() == file.read_bytes()
-
-
-def test_a_good_copy_is_used_while_the_store_is_away(
-    objects: type[Objects], file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    added = store.add("objects://m/x", file, "iris", cache=cache)
-
-    monkeypatch.setattr(objects, "fails_at", "iris")
-
-    assert store.open_artifact("objects://m/x", "iris", 1, added.digest, cache=cache).path.exists()
-    with pytest.raises(ServiceDown, match="connection reset by peer"):  # a worker tries such a batch again
-        store.open_artifact("objects://m/x", "iris", 1, added.digest, cache=cache / "another")
-
-
-def test_what_a_fetch_that_died_left_behind_is_cleared_away(url: str, file: Path, cache: Path, tmp_path: Path) -> None:
-    added = store.add(url, file, "iris", cache=tmp_path / "adder")
-    left = cache / f".fetching-{added.digest}"
-    left.mkdir(parents=True)
-    (left / "surplus").write_text("half")
-
-    opened = store.open_artifact(url, "iris", 1, added.digest, cache=cache)
-
-    assert {p.name for p in opened.folder.iterdir()} == {MANIFEST, "model.skops"}
-    assert not left.exists()
-
-
-OPEN = """
-import sys
-from pathlib import Path
-from models import cache, remote_store, store
-fetch = remote_store.RemoteStore._fetch
-def counted(self, *rest):
-    print("fetched")
-    fetch(self, *rest)
-remote_store.RemoteStore._fetch = counted
-url, digest, copies = sys.argv[1:]
-for _ in range(5):
-    opened = store.open_artifact(url, "iris", 1, digest, cache=Path(copies))
-    assert opened.path.stat().st_size > 0
-"""
-
-
-def test_processes_that_start_together_fetch_once_and_all_find_it_good(
-    url: str, file: Path, cache: Path, tmp_path: Path
-) -> None:
-    added = store.add(url, file, "iris", cache=tmp_path / "adder")
-    command = [sys.executable, "-c", OPEN, url, added.digest, str(cache)]
-    running = [subprocess.Popen(command, cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(4)]
-
-    told = [process.communicate(timeout=60) for process in running]
-
-    assert [process.returncode for process in running] == [0] * 4, told
-    assert b"".join(out for out, _ in told).split() == [b"fetched"]
-
-
-def test_a_folder_store_that_was_copied_to_a_url_is_read(url: str, root: Path, file: Path, cache: Path) -> None:
-    added = store.add(root, file, "iris")
-
-    opened = store.open_artifact(url, "iris", 1, added.digest, cache=cache)
-
-    assert opened.folder == cache / added.digest
-    assert opened.path.read_bytes() == file.read_bytes()
 
 
 def test_a_file_outside_the_versions_folder_is_refused(

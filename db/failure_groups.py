@@ -1,0 +1,116 @@
+"""Failures by error: what is one group, how many are in it, and which rows of the ledger are of it."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+DEAD = "dead batches"
+ASIDE = "quarantined rows"
+PLACE = "[0-9]{1,18}-[br][0-9]{1,18}"
+"""Pattern of a place as text."""
+GROUP = "[0-9a-f]{32}"
+"""Pattern of a group's id."""
+_LETTERS = {DEAD: "b", ASIDE: "r"}
+_KINDS = {letter: kind for kind, letter in _LETTERS.items()}
+_BEYOND = " WHERE (-count, kind, example_id) > (-CAST(:count AS bigint), :kind, :example_id)"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a group stands among those of its run: the most frequent first, then by kind and example."""
+
+    count: int
+    kind: str
+    example_id: int
+
+    def __str__(self) -> str:
+        return f"{self.count}-{_LETTERS[self.kind]}{self.example_id}"
+
+    @classmethod
+    def of(cls, written: str) -> "Place | None":
+        """The place that is written so, such as `12-r9001`; None for anything else."""
+        if not re.fullmatch(PLACE, written):
+            return None
+        count, _, example = written.partition("-")
+        return cls(int(count), _KINDS[example[0]], int(example[1:]))
+
+
+@dataclass(frozen=True)
+class FailureGroup:
+    """What failed with one error in a run: of one kind, and alike in the first 100 characters of the error."""
+
+    id: str
+    """The same as long as the kind and those characters are; a requeue takes it."""
+    kind: str
+    """`dead batches` or `quarantined rows`."""
+    error: str
+    """Of the example, whole."""
+    count: int
+    rows: int
+    match: str
+    """The beginning of the error. An error of another group may hold it too."""
+    example: str
+    """`batch 17`, or `key` and the key."""
+    example_id: int
+    traceback: str | None
+    first_at: datetime | None
+    last_at: datetime | None
+
+    @property
+    def place(self) -> Place:
+        return Place(self.count, self.kind, self.example_id)
+
+
+def of_dead(batch: str) -> str:
+    """SQL: the id of the group that a dead batch is in; `batch` is the table's name in the statement."""
+    return f"md5(jsonb_build_array('{DEAD}', left({batch}.error, 100))::text)"
+
+
+def of_aside(row: str) -> str:
+    """SQL: the id of the group that a row in quarantine is in; `row` is the table's name in the statement."""
+    return f"md5(jsonb_build_array('{ASIDE}', {row}.error_type, left({row}.error, 100))::text)"
+
+
+_GROUPS = (
+    "WITH mine AS MATERIALIZED (SELECT id FROM scorebeat.batches WHERE run_id = :run_id),"
+    f" groups AS (SELECT {of_dead('b')} AS id, '{DEAD}' AS kind, min(b.id) AS example_id, count(*) AS count,"
+    " sum(b.rows_planned) AS rows, left(b.error, 100) AS match, min(b.finished_at) AS first_at,"
+    " max(b.finished_at) AS last_at FROM scorebeat.batches b WHERE b.state = 'dead' AND b.run_id = :run_id"
+    " GROUP BY left(b.error, 100)"
+    f" UNION ALL SELECT {of_aside('z')}, '{ASIDE}', min(z.id), count(*), count(*),"
+    " z.error_type || ': ' || left(z.error, 100), min(z.quarantined_at), max(z.quarantined_at)"
+    # the range is for the index: the rows of all other runs are not read
+    " FROM scorebeat.quarantine z JOIN mine ON mine.id = z.batch_id"
+    " WHERE z.batch_id BETWEEN (SELECT min(id) FROM mine) AND (SELECT max(id) FROM mine)"
+    " GROUP BY z.error_type, left(z.error, 100))"
+)
+"""A common table expression of all groups of a run."""
+
+
+def page(connection: Connection, run_id: int, *, limit: int = 20, after: Place | None = None) -> list[FailureGroup]:
+    """What failed in the run, grouped by error; the most frequent first, those beyond `after`; each with an example."""
+    found = connection.execute(
+        text(
+            f"{_GROUPS}, page AS (SELECT * FROM groups{_BEYOND if after else ''}"
+            " ORDER BY -count, kind, example_id LIMIT :limit)"
+            " SELECT g.id, g.kind, coalesce(d.error, z.error_type || ': ' || z.error) AS error, g.count, g.rows,"
+            " g.match, coalesce('batch ' || d.id, 'key ' || (SELECT string_agg(part, ', ')"
+            " FROM jsonb_array_elements_text(z.key) AS part)) AS example, g.example_id, z.traceback, g.first_at,"
+            f" g.last_at FROM page g LEFT JOIN scorebeat.batches d ON g.kind = '{DEAD}' AND d.id = g.example_id"
+            f" LEFT JOIN scorebeat.quarantine z ON g.kind = '{ASIDE}' AND z.id = g.example_id"
+            " ORDER BY -g.count, g.kind, g.example_id"
+        ),
+        {"run_id": run_id, "limit": limit, **(vars(after) if after else {})},
+    )
+    return [FailureGroup(**{**row._mapping, "rows": int(row.rows)}) for row in found]
+
+
+def words(connection: Connection, run_id: int, group: str) -> str | None:
+    """Kind and error of a group; None when nothing that failed in the run is in it, or no more."""
+    found = connection.execute(
+        text(f"{_GROUPS} SELECT kind || ': ' || match FROM groups WHERE id = :group"),
+        {"run_id": run_id, "group": group},
+    )
+    return found.scalar_one_or_none()
