@@ -75,11 +75,11 @@ def of_aside(row: str) -> str:
 
 _GROUPS = (
     "WITH mine AS MATERIALIZED (SELECT id FROM scorebeat.batches WHERE run_id = :run_id),"
-    f" groups AS (SELECT {of_dead('b')} AS id, '{DEAD}' AS kind, min(b.id) AS example_id, count(*) AS count,"
+    f" groups AS (SELECT '{DEAD}' AS kind, min(b.id) AS example_id, count(*) AS count,"
     " sum(b.rows_planned) AS rows, left(b.error, 100) AS match, min(b.finished_at) AS first_at,"
     " max(b.finished_at) AS last_at FROM scorebeat.batches b WHERE b.state = 'dead' AND b.run_id = :run_id"
     " GROUP BY left(b.error, 100)"
-    f" UNION ALL SELECT {of_aside('z')}, '{ASIDE}', min(z.id), count(*), count(*),"
+    f" UNION ALL SELECT '{ASIDE}', min(z.id), count(*), count(*),"
     " z.error_type || ': ' || left(z.error, 100), min(z.quarantined_at), max(z.quarantined_at)"
     # the range is for the index: the rows of all other runs are not read
     " FROM scorebeat.quarantine z JOIN mine ON mine.id = z.batch_id"
@@ -87,6 +87,13 @@ _GROUPS = (
     " GROUP BY z.error_type, left(z.error, 100))"
 )
 """A common table expression of all groups of a run."""
+_EXAMPLES = (
+    f" LEFT JOIN scorebeat.batches d ON g.kind = '{DEAD}' AND d.id = g.example_id"
+    f" LEFT JOIN scorebeat.quarantine z ON g.kind = '{ASIDE}' AND z.id = g.example_id"
+)
+"""Of groups `g`: a dead batch `d` or a row `z` in quarantine."""
+_ID = f"CASE WHEN g.kind = '{DEAD}' THEN {of_dead('d')} ELSE {of_aside('z')} END"
+"""A group's id, from its example: a digest of each of many thousand groups would take longer than all else."""
 
 
 def page(connection: Connection, run_id: int, *, limit: int = 20, after: Place | None = None) -> list[FailureGroup]:
@@ -95,11 +102,10 @@ def page(connection: Connection, run_id: int, *, limit: int = 20, after: Place |
         text(
             f"{_GROUPS}, page AS (SELECT * FROM groups{_BEYOND if after else ''}"
             " ORDER BY -count, kind, example_id LIMIT :limit)"
-            " SELECT g.id, g.kind, coalesce(d.error, z.error_type || ': ' || z.error) AS error, g.count, g.rows,"
-            " g.match, coalesce('batch ' || d.id, 'key ' || (SELECT string_agg(part, ', ')"
+            f" SELECT {_ID} AS id, g.kind, coalesce(d.error, z.error_type || ': ' || z.error) AS error, g.count,"
+            " g.rows, g.match, coalesce('batch ' || d.id, 'key ' || (SELECT string_agg(part, ', ')"
             " FROM jsonb_array_elements_text(z.key) AS part)) AS example, g.example_id, z.traceback, g.first_at,"
-            f" g.last_at FROM page g LEFT JOIN scorebeat.batches d ON g.kind = '{DEAD}' AND d.id = g.example_id"
-            f" LEFT JOIN scorebeat.quarantine z ON g.kind = '{ASIDE}' AND z.id = g.example_id"
+            f" g.last_at FROM page g{_EXAMPLES}"
             " ORDER BY -g.count, g.kind, g.example_id"
         ),
         {"run_id": run_id, "limit": limit, **(vars(after) if after else {})},
@@ -110,7 +116,7 @@ def page(connection: Connection, run_id: int, *, limit: int = 20, after: Place |
 def words(connection: Connection, run_id: int, group: str) -> str | None:
     """Kind and error of a group; None when nothing that failed in the run is in it, or no more."""
     found = connection.execute(
-        text(f"{_GROUPS} SELECT kind || ': ' || match FROM groups WHERE id = :group"),
+        text(f"{_GROUPS} SELECT g.kind || ': ' || g.match FROM groups g{_EXAMPLES} WHERE {_ID} = :group"),
         {"run_id": run_id, "group": group},
     )
     return found.scalar_one_or_none()

@@ -10,7 +10,7 @@ from datetime import timedelta
 import httpx
 
 from core.errors import one_line
-from core.settings import redact
+from core.urls import redact
 
 UNWINDING = timedelta(seconds=1)
 """What is stopped has so long to close its connection."""

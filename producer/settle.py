@@ -42,9 +42,20 @@ def _not_closed(p: Producer, run_id: int, error: DBAPIError | ScorebeatError) ->
     if isinstance(error, ViewBusy) or failures.is_transient(error):
         emit("run.waits", run=run_id, reason=why)  # the next control tick tries again
         return None
-    reason = f"the run could not be closed: {why}. What it committed stays; nothing new is shown."
-    with p.engine.begin() as connection:
-        moved = runs.fail(connection, run_id, reason)
+    reason = f"the run could not be closed: {why}. Nothing new is shown."
+    moved = _fail(p, run_id, reason)
     if moved:
         emit("run.failed", run=run_id, reason=reason)
     return RunState.FAILED if moved else None
+
+
+def _fail(p: Producer, run_id: int, reason: str) -> bool:
+    """As a whole, so that a run that is shown whole leaves nothing; by its state alone where its table is gone, say."""
+    try:
+        with p.engine.begin() as connection:
+            return settling.fail(connection, run_id, reason)
+    except (DBAPIError, ScorebeatError) as error:
+        if failures.is_transient(error):
+            raise
+        with p.engine.begin() as connection:
+            return runs.fail(connection, run_id, reason)

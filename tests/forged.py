@@ -168,7 +168,7 @@ def arguments(score: Message) -> dict[str, bytes]:
 
 
 def unknown(score: Message) -> dict[str, bytes]:
-    """Good messages about what is not there, or not due: each is begun and does nothing; no time limit of theirs counts."""
+    """Good messages about what is not there, or not due: each is begun, does nothing, and sets itself no limit."""
     wanted: list[tuple[str, list[object]]] = [
         (SCORE, [999_999_999]), (SCORE, [2**63 - 1]), (PLAN, [999_999_999]), (TICK, ["nobody"]), (CONTROL, []),
         (NOTIFY, []),

@@ -9,16 +9,18 @@ from sqlalchemy.exc import OperationalError
 
 from core.errors import UsageError
 from core.states import RunState
-from db import batches, settling, workers
+from db import batches, settling, whole_runs, workers
 from db import messages as marks
 from producer import control, notify, rescue, tick
 from producer.control import run_once
 from producer.requeue import requeue
 from producer.settle import settle
 from tests.ledger_rows import add_batch, add_run
-from tests.poison_fixtures import Points, points
+from tests.poison_fixtures import Points, assert_accounted, points
 
 __all__ = ["points"]
+
+TABLE = "predictions.points_job__poison_v1"
 
 PARTS = {
     "forget": (workers, "forget"),
@@ -224,3 +226,25 @@ def test_a_run_whose_generation_was_dropped_is_not_requeued(points: Points) -> N
 
     assert points.run(old).state is RunState.FAILED
     assert run_once(points.producer).settled == 0
+
+
+def test_a_whole_run_that_cannot_be_shown_fails_and_leaves_nothing(
+    points: Points, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points.fill(40)
+    points.model({})
+    job = points.job(batch_rows=20, on_failure="retry-run")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(whole_runs, "show", not_shown)
+        run = points.scored(job)
+
+    assert points.run(run).state is RunState.FAILED
+    assert "could not be closed: a reader's view. Nothing new is shown" in str(points.run(run).reason)
+    assert points.sql(f"SELECT count(*) FROM {TABLE}") == [0]
+    points.scored(job)
+    assert_accounted(points.engine, job, {})
+
+
+def not_shown(*_: object) -> None:
+    raise UsageError("a reader's view")

@@ -108,9 +108,6 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'run % is not one that is shown whole or not at all', run;
     END IF;
-    IF to_regclass(format('predictions.%I', made_in.table_name)) IS NULL THEN
-        RETURN;  -- somebody dropped it
-    END IF;
     EXECUTE format('DELETE FROM predictions.%I WHERE batch_id IN (SELECT id FROM scorebeat.batches WHERE run_id = $1)'
         ' AND ($2 OR batch_id >= $3)', made_in.table_name)
         USING run, made_in.complete_at IS NULL, made_in.visible_below;
