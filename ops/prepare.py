@@ -28,8 +28,8 @@ def prepare(settings: Settings) -> None:
 def migrate(p: Producer, run_role: str | None = None) -> Upgraded:
     """Bring the ledger to this program's version, while others work with it; says what it waits for.
 
-    Roles that run, this one and those of earlier calls, may then do what this version needs, and nothing more; where the
-    ledger is a newer version's, they keep what that gave them. Raises UsageError, ServiceDown, MigrationFailed, and
+    Roles that run, this one and those of earlier calls, may then do what this version needs, and nothing more; where
+    the ledger is a newer version's, they keep what that gave them. Raises UsageError, ServiceDown, MigrationFailed, and
     NotPermitted where the ledger is another role's.
     """
     with reachable(p.url):
