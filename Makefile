@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PACKAGES := chromium chromium-driver pgbouncer postgresql-15
 
 .PHONY: install packages demo test test-postgres-15 check bench bench-api bench-gpu bench-text recovery soak \
-  screenshots lock audit clean
+  screenshots lock audit release-check clean
 
 install: $(VENV)/.installed
 
@@ -90,5 +90,9 @@ audit:
 	.audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9,<3'
 	.audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r constraints.txt
 
+# what would be uploaded: built from a clean tree, checked, installed alone, its demo run to the end; some minutes
+release-check:
+	$(PYTHON) -m tests.deploy.release
+
 clean:
-	rm -rf $(VENV) .audit .scorebeat .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .audit dist .scorebeat .mypy_cache .ruff_cache .pytest_cache

@@ -45,7 +45,6 @@ def turn(engine: Engine, tell: Tell, patience: timedelta = PATIENCE) -> Iterator
     """A session that alone may migrate; another's is waited for. Raises MigrationFailed when that takes too long."""
     deadline = time.monotonic() + patience.total_seconds()
     with engine.connect() as connection:
-        connection.detach()  # closed at the end, whatever happens, and its locks and settings with it
         while not _taken(connection):
             if time.monotonic() > deadline:
                 raise MigrationFailed(
@@ -56,7 +55,10 @@ def turn(engine: Engine, tell: Tell, patience: timedelta = PATIENCE) -> Iterator
             time.sleep(PAUSE.total_seconds() / 4)
         connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
         connection.commit()
-        yield connection
+        try:
+            yield connection
+        finally:
+            connection.invalidate()  # its lock and its settings end with the session
 
 
 def upgrade(connection: Connection, tell: Tell, patience: timedelta = PATIENCE) -> Upgraded:

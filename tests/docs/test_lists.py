@@ -15,7 +15,7 @@ from tests.docs.pages import REPOSITORY, Page, every_page
 
 TABLES = REPOSITORY / "docs/reference/tables.md"
 OURS = re.compile(r"(?:^|[\s/`])scorebeat ([a-z]+)(?= |$|`)")
-TARGET = re.compile(r"\bmake ([a-z]+)\b(?!=)")
+TARGET = re.compile(r"\bmake ([a-z][a-z0-9-]*)(?!=)")
 
 
 def test_every_column_of_the_ledger_is_in_its_reference_page() -> None:
@@ -64,7 +64,7 @@ def test_the_example_of_an_environment_has_every_setting_with_its_default(monkey
 def test_every_command_that_a_page_names_is_there(page: Page) -> None:
     said = [word for _, word in page.code]
     said += [line for block in page.blocks if block.language in ("console", "text") for line in block.lines]
-    targets = set(re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z][a-z0-9-]*):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE))
 
     assert {name for text in said for name in OURS.findall(text)} <= set(cli.list_commands(click.Context(cli)))
     assert {name for text in said for name in TARGET.findall(text)} <= targets

@@ -108,10 +108,12 @@ def test_a_migration_that_fails_leaves_nothing_behind(empty_database: str) -> No
     engine.dispose()
 
 
-def test_a_database_of_a_newer_program_is_refused_unchanged(database: str) -> None:
+def test_a_database_that_outgrew_this_program_is_refused_unchanged(database: str) -> None:
     engine = make_engine(database)
     with engine.begin() as connection:
         connection.exec_driver_sql(f"UPDATE {SCHEMA}.alembic_version SET version_num = '9999'")
+        outgrown = f"{schema.OUTGROWN}{schema.newest(connection)}"
+        connection.exec_driver_sql(f"COMMENT ON TABLE {SCHEMA}.alembic_version IS '{outgrown}'")
 
     for refused in (schema.migrate, schema.require_usable):
         with pytest.raises(UsageError, match="9999"), engine.begin() as connection:

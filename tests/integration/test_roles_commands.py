@@ -99,7 +99,7 @@ def test_an_apply_that_changes_nothing_needs_no_right(locked: LockedPoints) -> N
 def test_a_later_migration_gives_the_rights_of_a_new_version_by_itself(locked: LockedPoints) -> None:
     with make_engine(locked.roles.admin).begin() as connection:
         connection.exec_driver_sql(f"REVOKE UPDATE (reason) ON scorebeat.runs FROM {locked.roles.runner}")
-        connection.exec_driver_sql("UPDATE scorebeat.alembic_version SET version_num = '0007'")
+        connection.exec_driver_sql("UPDATE scorebeat.alembic_version SET version_num = '0008'")
         for signature in FUNCTIONS:
             connection.exec_driver_sql(f"ALTER FUNCTION scorebeat.{signature} RENAME TO old_{signature.split('(')[0]}")
 
