@@ -113,6 +113,7 @@ def test_without_a_control_worker_it_says_so_and_gives_up(
     monkeypatch.setattr(workers, "served", lambda _: {"lonely"})
     seconds = iter([0.0, 0.0, burst.PATIENCE - 1, burst.PATIENCE + 1])
     watch = Watch(["lonely"], lambda: next(seconds))
+    caplog.clear()
 
     with caplog.at_level("INFO", "scorebeat"):
         answers = [watch.look(system.engine) for _ in range(3)]
