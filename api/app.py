@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI
 
 from api import data, errors, health, metrics, predict, runs
 from api.gate import Gate, token_needed
+from api.queries import query_known
 from api.service import Service
 from core.events import emit
 from core.settings import PREFIX, Settings
@@ -38,6 +39,7 @@ def make(settings: Settings) -> FastAPI:
         version=version("scorebeat"),
         description=ABOUT + (PUBLIC if settings.api_read_public else CLOSED),
         lifespan=lifespan,
+        dependencies=[query_known],
         redirect_slashes=False,  # a key may end with one
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
@@ -45,7 +47,7 @@ def make(settings: Settings) -> FastAPI:
     app.state.service = service
     reading, closed = (metrics.router, data.router, runs.reading), (runs.closed, predict.router)
     app.state.routers = (health.router, *reading, *closed)
-    app.include_router(health.router, responses=errors.documented(500))
+    app.include_router(health.router, responses=errors.documented(422, 500))
     for router in reading:
         (_open if settings.api_read_public else _guarded)(app, router)
     for router in closed:
@@ -60,4 +62,4 @@ def _open(app: FastAPI, router: APIRouter) -> None:
 
 
 def _guarded(app: FastAPI, router: APIRouter) -> None:
-    app.include_router(router, dependencies=[token_needed], responses=_usual | errors.documented(401, 403))
+    app.include_router(router, dependencies=[token_needed], responses=_usual | errors.documented(401))

@@ -172,13 +172,12 @@ def _headers(status: int) -> dict[str, Any]:
 
 _MEANINGS = {
     400: "The request is well formed, and PostgreSQL or the model cannot use a value in it.",
-    401: "No token, or a wrong one.",
-    403: "The server has no token, so this is closed.",
+    401: "No token, or a wrong one, or the server has none.",
     404: "There is no such thing.",
     409: "The state of the job or run forbids it.",
     413: "The body is too large.",
     415: "The body is not said to be JSON.",
     422: "The request is not as described here.",
     500: "A failure of the server; its log has it.",
-    503: "The database does not answer, or took too long.",
+    503: "The database or the model does not answer, or took too long.",
 }

@@ -14,7 +14,7 @@ from api.errors import answer
 from core.settings import PREFIX, Settings
 
 OPEN = frozenset({"/health", "/ready", "/openapi.json"})
-PUBLIC = re.compile(r"/data/.+|/runs|/runs/[^/]+|/metrics", re.DOTALL)
+PUBLIC = re.compile(r"/data/.*|/runs|/runs/[^/]+|/metrics", re.DOTALL)
 """What public reading opens. Not what failed: a traceback shows a server's files, and an example a key."""
 WRITING = ("POST", "/runs")
 """The one thing on those paths that changes something; methods that they do not take are answered with 405."""
@@ -24,7 +24,7 @@ token_needed = Security(HTTPBearer(auto_error=False, description=f"The server's 
 
 
 class Gate:
-    """Answers 401 or 403 before a byte of the body is read, and 413 as soon as it is too long."""
+    """Answers 401 before a byte of the body is read, and 413 as soon as it is too long."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
@@ -53,13 +53,14 @@ class Gate:
         is_public = self._read_public and PUBLIC.fullmatch(path) and (method, path) != WRITING
         if path in OPEN or is_public:
             return None
-        if self._token is None:
-            return answer(403, f"closed: the server has no {PREFIX}API_TOKEN. Set it, and send it as a bearer token")
         kind, _, given = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and compare_digest(given.strip().encode("latin-1"), self._token):
+        if self._token is None:
+            said, expected = "the server has no token", f"set {PREFIX}API_TOKEN where it runs, and send it then"
+        elif kind.lower() == "bearer" and compare_digest(given.strip().encode("latin-1"), self._token):
             return None
-        said = "no token was sent" if not kind else "this is not the server's token"
-        expected = f"expected the header 'Authorization: Bearer TOKEN' with the server's {PREFIX}API_TOKEN"
+        else:
+            said = "no token was sent" if not kind else "this is not the server's token"
+            expected = f"expected the header 'Authorization: Bearer TOKEN' with the server's {PREFIX}API_TOKEN"
         return answer(401, f"{said}; {expected}", {"WWW-Authenticate": "Bearer"})
 
     def _announced(self, headers: Headers) -> Response | None:

@@ -4,17 +4,22 @@ from fastapi import APIRouter
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.errors import AWAY, RETRY_AFTER, answer, documented
+from api.places import PLACES, STUCK_AFTER
 from api.schemas import Health
 from api.service import Served
 from core.errors import UsageError
 from db import schema
 
+STUCK = f"all {PLACES} places for predictions have hung for longer than {STUCK_AFTER} s; start the server again"
+
 router = APIRouter(tags=["health"])
 
 
-@router.get("/health")
-async def health() -> Health:
-    """The process lives."""
+@router.get("/health", response_model=Health, responses=documented(503))
+async def health(s: Served) -> object:
+    """The process lives; 503 when a restart alone brings predictions back."""
+    if s.places.all_stuck():
+        return answer(503, STUCK, RETRY_AFTER)
     return Health(status="ok")
 
 

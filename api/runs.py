@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Body, Depends, HTTPException, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from api import asked, schemas
@@ -89,14 +89,25 @@ def failures(s: Served, run: RunId, part: Annotated[Part, Query()]) -> schemas.F
     return schemas.Failures(groups=groups, next=following)
 
 
-@closed.post("/{run}/requeue", responses=documented(400, 404, 409, 415))
-def requeue(s: Served, run: RunId, what: WhatToRequeue | None = None) -> schemas.Requeued:
+async def _not_null(request: Request) -> None:
+    """To FastAPI a body `null` is none, and none means the whole run: nobody means that by it."""
+    try:
+        given = await request.json() if await request.body() else {}
+    except (ValueError, RecursionError):  # FastAPI says of it what there is to say
+        return
+    if given is None:
+        raise HTTPException(422, "body: null is no value here; send nothing, or {}, to requeue the whole run")
+
+
+@closed.post("/{run}/requeue", responses=documented(400, 404, 409, 415), dependencies=[Depends(_not_null)])
+def requeue(
+    s: Served, run: RunId, what: Annotated[WhatToRequeue, Body(default_factory=WhatToRequeue)]
+) -> schemas.Requeued:
     """Put dead batches and quarantined rows back: all, or those that fit each field that is given.
 
     Safe to repeat, and by two people at once. A failed run with the policy `retry-run` comes back whole only: 409 when
     a field is given.
     """
-    what = what or WhatToRequeue()
     try:
         count = by_hand.requeue(s.producer, run, BY, batch_id=what.batch, error=what.error, group=what.group)
     except (UnknownName, ServiceDown):

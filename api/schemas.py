@@ -1,9 +1,12 @@
 """What the API takes and gives, as its description shows it."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.annotated_handlers import GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from api.keys import Part, PlainText, whole
 from core.states import BatchState, RunState
@@ -16,6 +19,31 @@ MOST_KEYS = 10_000
 MOST_ROWS = 10_000
 Id = Annotated[int, Field(ge=1, le=LARGEST_ID), BeforeValidator(whole)]
 Key = Annotated[list[str], Field(min_length=1, description="One text a key column, as PostgreSQL writes it.")]
+
+
+T = TypeVar("T")
+
+
+def _not_null(value: object) -> object:
+    if value is None:
+        raise PydanticCustomError("null", "null is no value here; leave the field out to mean no such bound")
+    return value
+
+
+class _WithoutNull:
+    """The description offers what is accepted, so no null."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        (value,) = (one for one in handler(schema)["anyOf"] if one != {"type": "null"})
+        return dict(value)
+
+
+def left_out() -> None:
+    """The default of what may be left out; as a plain default the description would offer null."""
+
+
+Given = Annotated[T | None, BeforeValidator(_not_null), _WithoutNull()]
+"""May be left out, and is None then, but not given as null: a caller whose filter came out empty would mean all."""
 
 
 class Asked(BaseModel):
@@ -134,16 +162,18 @@ class NewRun(Asked):
     """What `scorebeat enqueue` takes."""
 
     job: PlainText
-    model: PlainText | None = Field(None, description="A version such as iris/4 or 4; the followed one if left out.")
-    limit: Id | None = None
-    where: Annotated[PlainText, Field(max_length=10_000)] | None = Field(
-        None, description="SQL: one condition over the query's columns."
+    model: Given[PlainText] = Field(
+        default_factory=left_out, description="A version such as iris/4 or 4; the followed one if left out."
     )
-    keys: Annotated[list[Part | list[Part]], Field(min_length=1, max_length=MOST_KEYS)] | None = Field(
-        None, description="Only these keys; a key of several columns is a list."
+    limit: Given[Id] = Field(default_factory=left_out)
+    where: Given[Annotated[PlainText, Field(max_length=10_000)]] = Field(
+        default_factory=left_out, description="SQL: one condition over the query's columns."
     )
-    run_key: Annotated[PlainText, Field(min_length=1, max_length=200)] | None = Field(
-        None, description="Asked for again, the same run is answered."
+    keys: Given[Annotated[list[Part | list[Part]], Field(min_length=1, max_length=MOST_KEYS)]] = Field(
+        default_factory=left_out, description="Only these keys; a key of several columns is a list."
+    )
+    run_key: Given[Annotated[PlainText, Field(min_length=1, max_length=200)]] = Field(
+        default_factory=left_out, description="Asked for again, the same run is answered."
     )
 
 
@@ -153,12 +183,13 @@ class Enqueued(BaseModel):
 
 
 class WhatToRequeue(Asked):
-    batch: Id | None = Field(None, description="This batch only.")
-    error: Annotated[PlainText, Field(min_length=1)] | None = Field(
-        None, description="Only what failed with an error that holds this text, in any place; not what was stopped."
+    batch: Given[Id] = Field(default_factory=left_out, description="This batch only.")
+    error: Given[Annotated[PlainText, Field(min_length=1)]] = Field(
+        default_factory=left_out,
+        description="Only what failed with an error that holds this text, in any place; not what was stopped.",
     )
-    group: Annotated[str, Field(pattern=f"^{GROUP}$")] | None = Field(
-        None, description="Only one group: the `id` that /runs/{run}/failures gives it."
+    group: Given[Annotated[str, Field(pattern=f"^{GROUP}$")]] = Field(
+        default_factory=left_out, description="Only one group: the `id` that /runs/{run}/failures gives it."
     )
 
 

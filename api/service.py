@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy import Engine
 
+from api.places import Places
 from core.settings import Settings
 from db import results
 from db.engine import make_engine
@@ -37,6 +38,10 @@ class Service:
     @cached_property
     def lookup(self) -> Lookup:
         return Lookup(self.engine)
+
+    @cached_property
+    def places(self) -> Places:
+        return Places(self.settings.row_time_limit)
 
     @cached_property
     def online(self) -> Predictor:

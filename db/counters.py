@@ -7,6 +7,8 @@ from sqlalchemy import Connection, text
 CLAIMS_EXPIRED = "claims_expired"
 ROWS_TAKEN_BACK = "rows_taken_back"
 """Rows that had failed, and that a requeue or another try of a whole run made pending again."""
+ENDED = "runs_"
+"""Followed by a final state: ends of runs. A requeue opens a run again, and it ends once more."""
 
 
 def add_by_run(connection: Connection, name: str, run_ids: Sequence[int]) -> None:

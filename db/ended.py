@@ -5,6 +5,8 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, text
 
+from db.counters import ENDED
+
 TOLD_WITHIN = timedelta(days=1)
 """An end that is older is no news any more: it was counted late, or `notify` is new."""
 
@@ -39,6 +41,10 @@ _NOTE = (
     # a whole run that was begun again may end with less, and a counter must not fall
     " ON CONFLICT (run_id) DO UPDATE SET state = EXCLUDED.state, attempts = EXCLUDED.attempts,"
     " rows_scored = greatest(s.rows_scored, EXCLUDED.rows_scored), rows_failed = EXCLUDED.rows_failed),"
+    # of what happened, not of what is: a run that is mended still was partial
+    f" counted AS (INSERT INTO scorebeat.counters (name, job, value) SELECT '{ENDED}' || state, job, count(*)"
+    " FROM ended GROUP BY job, state ORDER BY job, state"
+    " ON CONFLICT (name, job) DO UPDATE SET value = counters.value + EXCLUDED.value),"
     " news AS (SELECT e.*, e.finished_at > now() - :told_within AS is_young"
     f" FROM ended e JOIN scorebeat.jobs j ON j.name = e.job WHERE {_URL}),"
     " told AS (INSERT INTO scorebeat.notices (run_id, event, happened_at)"
@@ -55,8 +61,8 @@ _NOTE = (
 def note(connection: Connection, limit: int = 200) -> Noted:
     """Count ends that were not counted yet, and make the notices of jobs that want them.
 
-    A run that a requeue opened again is counted anew at its next end; whether it was late, its first end says. Safe
-    to call twice at once.
+    A run that a requeue opened again ends once more: its sums are set anew. Whether it was late, its first end says.
+    Safe to call twice at once.
     """
     rows = connection.execute(text(_NOTE), {"limit": limit, "told_within": TOLD_WITHIN}).all()
     return Noted(sum(ends for _, ends, _ in rows), {job: untold for job, _, untold in rows if untold})

@@ -1,7 +1,8 @@
 """What a run needs of the ledger's owner: functions with the owner's rights, each of which checks what it is asked.
 
 A role that only runs may neither make nor drop a table, nor delete a prediction, nor move what readers see. It calls
-these. None of them takes SQL, a name of another schema, or a prediction that a reader sees away.
+these. None of them takes SQL or a name of another schema. They look at the ledger before they move what readers see; a
+role that may write the ledger can make up there a run that they believe.
 """
 
 from typing import Any
@@ -14,12 +15,22 @@ _HEAD = (
     "CREATE FUNCTION scorebeat.{signature}\n"
     "LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$\n{body}\n$$"
 )
+_ENDED_WHOLE = """\
+EXISTS (SELECT FROM scorebeat.runs r WHERE r.prediction_set_id = set_id AND r.state IN ('succeeded', 'partial')
+        AND r.plan_is_whole AND r.row_limit IS NULL AND r.row_filter IS NULL AND r.row_keys IS NULL
+        AND (SELECT coalesce(bool_and(b.state = 'committed'), true)
+            AND (coalesce(sum(b.rows_scored), 0) > 0 OR coalesce(sum(b.rows_failed), 0) = 0)
+            FROM scorebeat.batches b WHERE b.run_id = r.id))"""
+"""As `Tally.can_be_shown`, of an ended run over all rows: no row was left out, and not all were put aside."""
 
 OPEN_GENERATION = _HEAD.format(
     signature="open_generation(like_set bigint, number integer, new_table text) RETURNS bigint",
     body="""\
 DECLARE
     old scorebeat.prediction_sets;
+    newest integer;
+    whole text;
+    tail text;
     made bigint;
 BEGIN
     SELECT s.* INTO old FROM scorebeat.prediction_sets s JOIN scorebeat.jobs j ON j.name = s.job
@@ -27,7 +38,19 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'prediction set % is not one of a job that scores every row in every run', like_set;
     END IF;
-    IF new_table !~ format('_v%s_g%s$', old.model_version, number) OR octet_length(new_table) > 63 THEN
+    SELECT max(s.generation) INTO newest FROM scorebeat.prediction_sets s WHERE s.job = old.job
+        AND s.model = old.model AND s.model_version = old.model_version AND s.dropped_at IS NULL;
+    IF number IS DISTINCT FROM newest + 1 THEN
+        RAISE EXCEPTION 'generation % does not follow %, the newest of the job, model and version of %', number,
+            newest, old.table_name;
+    END IF;
+    tail := format('_v%s_g%s', old.model_version, number);
+    whole := old.job || '__' || old.model || tail;
+    IF length(whole) > 63 THEN
+        whole := left(whole, 50 - length(tail)) || '_' || left(encode(sha256(convert_to(whole, 'UTF8')), 'hex'), 12)
+            || tail;
+    END IF;
+    IF new_table IS DISTINCT FROM whole THEN
         RAISE EXCEPTION '% is not the name of generation % of %', new_table, number, old.table_name;
     END IF;
     INSERT INTO scorebeat.prediction_sets (job, model, model_version, generation, table_name)
@@ -39,26 +62,33 @@ END""",
 
 COMPLETE_GENERATION = _HEAD.format(
     signature="complete_generation(set_id bigint) RETURNS void",
-    body="""\
+    body=f"""\
 BEGIN
+    IF NOT {_ENDED_WHOLE} THEN
+        RAISE EXCEPTION 'no run over prediction set % ended and looked at every row', set_id;
+    END IF;
     UPDATE scorebeat.prediction_sets SET complete_at = now() WHERE id = set_id AND complete_at IS NULL;
 END""",
 )
 
 SHOW_GENERATION = _HEAD.format(
     signature="show_generation(set_id bigint) RETURNS void",
-    body="""\
+    body=f"""\
 DECLARE
     wanted scorebeat.prediction_sets;
     given text;
 BEGIN
     SELECT s.* INTO wanted FROM scorebeat.prediction_sets s JOIN scorebeat.jobs j ON j.name = s.job
-        WHERE s.id = set_id AND s.complete_at IS NOT NULL AND s.dropped_at IS NULL
+        WHERE s.id = set_id AND s.complete_at IS NOT NULL AND s.dropped_at IS NULL AND {_ENDED_WHOLE}
+        AND NOT EXISTS (SELECT FROM scorebeat.prediction_sets n WHERE n.job = s.job AND n.model = s.model
+            AND n.model_version = s.model_version AND n.generation > s.generation AND n.complete_at IS NOT NULL
+            AND n.dropped_at IS NULL)
         AND (j.spec ->> 'model' = s.model || '/' || s.model_version OR (j.spec ->> 'model' = s.model
             AND EXISTS (SELECT FROM scorebeat.model_versions v WHERE v.name = s.model AND v.version = s.model_version
                 AND v.published_at IS NOT NULL AND v.retired_at IS NULL)));
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'prediction set % is not complete, or not of the version that its job follows', set_id;
+        RAISE EXCEPTION 'prediction set % is not complete, or older than one that is, or not of the version that its'
+            ' job follows', set_id;
     END IF;
     SELECT string_agg(CASE WHEN t.attname IS NOT NULL THEN quote_ident(t.attname)
             ELSE format('NULL::%s AS %I', format_type(v.atttypid, v.atttypmod), v.attname) END, ', '
@@ -92,6 +122,8 @@ BEGIN
             ELSE s.complete_at IS NOT NULL AND s.generation > old.generation END;
     IF others < (SELECT greatest(1, coalesce((spec ->> 'keep')::integer, 3)) FROM scorebeat.jobs WHERE name = old.job)
         OR EXISTS (SELECT FROM scorebeat.runs WHERE prediction_set_id = set_id AND state IN ('planning', 'running'))
+        OR NOT EXISTS (SELECT FROM scorebeat.prediction_sets s WHERE s.job = old.job AND s.model = old.model
+            AND s.model_version = old.model_version AND s.generation > old.generation AND s.dropped_at IS NULL)
     THEN
         RETURN false;
     END IF;
@@ -125,8 +157,11 @@ SHOW_RUN = _HEAD.format(
     body="""\
 BEGIN
     UPDATE scorebeat.prediction_sets s SET visible_below = greatest(s.visible_below, (SELECT max(b.id) + 1
-        FROM scorebeat.batches b JOIN scorebeat.runs r ON r.id = b.run_id WHERE r.prediction_set_id = s.id))
-        FROM scorebeat.runs done WHERE done.id = run AND done.state = 'succeeded' AND s.id = done.prediction_set_id;
+        FROM scorebeat.batches b JOIN scorebeat.runs r ON r.id = b.run_id WHERE r.prediction_set_id = s.id
+        AND (r.id = done.id OR (r.id < done.id AND r.state NOT IN ('planning', 'running')
+            AND (r.state <> 'failed' OR r.spec ->> 'on_failure' IS DISTINCT FROM 'retry-run')))))
+        FROM scorebeat.runs done WHERE done.id = run AND done.state = 'succeeded' AND s.id = done.prediction_set_id
+        AND s.visible_below IS NOT NULL;
 END""",
 )
 
@@ -150,9 +185,22 @@ END""",
 RENUMBER_BATCHES = _HEAD.format(
     signature="renumber_batches(run bigint) RETURNS void",
     body="""\
+DECLARE
+    made_in text;
+    are_kept boolean;
 BEGIN
-    UPDATE scorebeat.batches b SET id = DEFAULT FROM scorebeat.runs r
-        WHERE b.run_id = run AND r.id = run AND r.state = 'failed' AND r.spec ->> 'on_failure' = 'retry-run';
+    SELECT s.table_name INTO made_in FROM scorebeat.prediction_sets s JOIN scorebeat.runs r
+        ON r.prediction_set_id = s.id
+        WHERE r.id = run AND r.state = 'failed' AND r.spec ->> 'on_failure' = 'retry-run';
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    EXECUTE format('SELECT EXISTS (SELECT FROM predictions.%I WHERE batch_id IN'
+        ' (SELECT id FROM scorebeat.batches WHERE run_id = $1))', made_in) INTO are_kept USING run;
+    IF are_kept THEN
+        RAISE EXCEPTION 'predictions of run % are stored, so its batches keep their ids', run;
+    END IF;
+    UPDATE scorebeat.batches SET id = DEFAULT WHERE run_id = run;
 END""",
 )
 

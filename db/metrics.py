@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 from core.celery_app import CONTROL_QUEUE, PLAN_QUEUE
 from core.jobs import Job
 from db import jobs, workers
-from db.counters import CLAIMS_EXPIRED, ROWS_TAKEN_BACK
+from db.counters import CLAIMS_EXPIRED, ENDED, ROWS_TAKEN_BACK
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Numbers:
     """`job`, `paused`, `rows_quarantined`, and of all history `rows_scored`, `rows_failed`, `attempts`, `runs_late`,
     `claims_expired`."""
     runs: dict[tuple[str, str], int]
-    """How many ended so, by job and final state."""
+    """Ends, by job and final state."""
     open_runs: list[dict[str, Any]]
     """`job`, `state`, `rows_pending`, `seconds_to_deadline`, `pending_seconds` (of its oldest pending batch)."""
     batches: list[dict[str, Any]]
@@ -125,8 +125,9 @@ _JOBS = (
     " LEFT JOIN aside a ON a.job = j.name WHERE j.removed_at IS NULL ORDER BY j.name"
 )
 _RUNS = (
-    "SELECT s.job, s.state, count(*) AS runs FROM scorebeat.run_sums s"
-    " JOIN scorebeat.jobs j ON j.name = s.job AND j.removed_at IS NULL GROUP BY s.job, s.state ORDER BY s.job, s.state"
+    f"SELECT c.job, substr(c.name, {len(ENDED) + 1}) AS state, c.value AS runs FROM scorebeat.counters c"
+    " JOIN scorebeat.jobs j ON j.name = c.job AND j.removed_at IS NULL"
+    f" WHERE starts_with(c.name, '{ENDED}') ORDER BY c.job, c.name"
 )
 _OPEN_RUNS = (
     "SELECT r.job, r.state, b.rows_pending,"

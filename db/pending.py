@@ -19,6 +19,8 @@ class PendingRows:
     where: str | None = None
     has_quarantine: bool = True
     row_keys: tuple[Key, ...] | None = None
+    again: tuple[int, ...] = ()
+    """Runs whose rows in quarantine are pending nevertheless: the next run tries them."""
 
     def key_stream(self, *, anti_join: bool) -> str:
         """Pending keys as texts, in key order; no anti-join when the set is known to be empty."""
@@ -86,9 +88,15 @@ class PendingRows:
         key = ", ".join(f"q.{ident(k.name)}::text" for k in keys)
         aside = (
             f"NOT EXISTS (SELECT 1 FROM scorebeat.quarantine AS z WHERE z.prediction_set_id = {self.set_id}"
-            f" AND z.key = jsonb_build_array({key}))"
+            f" AND z.key = jsonb_build_array({key}){self._but_again()})"
         )
         return [scored, aside]
+
+    def _but_again(self) -> str:
+        if not self.again:
+            return ""
+        runs = ", ".join(str(int(run)) for run in self.again)
+        return f" AND (SELECT b.run_id FROM scorebeat.batches b WHERE b.id = z.batch_id) NOT IN ({runs})"
 
 
 def is_empty(connection: Connection, table: str) -> bool:

@@ -76,7 +76,8 @@ def take_back(connection: Connection, run_id: int, part: Part = EVERYTHING) -> T
     """Rows that the run put aside, of this part of them, are pending again.
 
     Safe to repeat, and by two people at once. A batch of them that is in hand is taken from its worker, which may
-    have fetched the rows before: with a batch of their own they would be in two hands at once.
+    have fetched the rows before: with a batch of their own they would be in two hands at once. Of a batch that is
+    final they are planned no more: they need one of their own.
     """
     rows = connection.execute(
         text(
@@ -89,6 +90,7 @@ def take_back(connection: Connection, run_id: int, part: Part = EVERYTHING) -> T
             " was AS (SELECT id, state, state = 'claimed' AS held FROM scorebeat.batches"
             " WHERE id IN (SELECT batch_id FROM counts) FOR UPDATE),"
             " fewer AS (UPDATE scorebeat.batches b SET rows_failed = b.rows_failed - counts.rows,"
+            " rows_planned = b.rows_planned - CASE WHEN b.state IN ('pending', 'claimed') THEN 0 ELSE counts.rows END,"
             " state = CASE WHEN was.held THEN 'pending' ELSE b.state END,"
             " claim_expires_at = CASE WHEN was.held THEN NULL ELSE b.claim_expires_at END,"
             " attempts_left = b.attempts_left + was.held::int,"

@@ -52,7 +52,10 @@ def settle(connection: Connection, run_id: int) -> RunState | None:
 
 
 def fail(connection: Connection, run_id: int, reason: str) -> bool:
-    """An open run fails as a whole, before its batches are all final: they are cancelled, a retry-run is deleted."""
+    """An open run fails as a whole, before its batches are all final: they are cancelled.
+
+    A retry-run's predictions are deleted.
+    """
     run = runs.get(connection, run_id, lock=True)
     if not runs.fail(connection, run_id, reason):
         return False
@@ -70,13 +73,17 @@ def _show(connection: Connection, run: Run, tally: Tally) -> None:
 
 
 def _all_or_nothing(connection: Connection, run: Run, tally: Tally) -> RunState | None:
-    """Delete what the run made and begin it again, or let it fail when that was done often enough, or cannot help."""
+    """Delete what the run made and begin it again, or let it fail when that was done often enough, or cannot help.
+
+    When it fails, what it put aside stays in quarantine and says why, until those rows are tried again.
+    """
     whole_runs.undo(connection, run)
     if not tally.plan_is_whole:
         runs.fail(connection, run.id, f"{run_ends.left_out(tally)}; nothing of the run is shown, nor kept")
         return RunState.FAILED
     why = f"{tally.dead + tally.cancelled} of {tally.batches} batches are dead and {tally.failed} rows failed"
     if run.tries < run.job.run_attempts:
+        whole_runs.free(connection, run)
         whole_runs.begin_again(connection, run, RETRY_BUDGET, RETRY_PAUSE * run.tries)
         emit("run.begun_again", run=run.id, tries=run.tries + 1, reason=f"{why}: {tally.error}")
         return None

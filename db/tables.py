@@ -185,7 +185,7 @@ batches = Table(
     CheckConstraint("state <> 'dead' OR error IS NOT NULL", name="dead"),
     CheckConstraint("attempts_left >= 0 AND attempt >= 0", name="attempts"),
     CheckConstraint("care BETWEEN 0 AND 2 AND (probe_key IS NULL OR care = 2)", name="care"),
-    CheckConstraint("rows_planned > 0 AND rows_scored >= 0 AND rows_failed >= 0", name="rows"),
+    CheckConstraint("rows_planned >= 0 AND rows_scored >= 0 AND rows_failed >= 0", name="rows"),
     UniqueConstraint("run_id", "number"),
 )
 # each is small: finished batches leave it

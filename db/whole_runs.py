@@ -30,14 +30,47 @@ def show(connection: Connection, run: Run) -> None:
 
 
 def undo(connection: Connection, run: Run) -> None:
-    """Delete what the run made, as far as no reader sees it: those rows are pending again."""
+    """Delete the predictions that the run made, as far as no reader sees them. What it put aside stays to be read."""
     functions.call(connection, "undo_run", run.id)
+
+
+def free(connection: Connection, run: Run) -> None:
+    """Rows that the run put aside are tried again, by itself."""
     connection.execute(
         text(
             "DELETE FROM scorebeat.quarantine WHERE batch_id IN (SELECT id FROM scorebeat.batches WHERE run_id = :run)"
         ),
         {"run": run.id},
     )
+
+
+_FAILED = (
+    "FROM scorebeat.batches b JOIN scorebeat.runs r ON r.id = b.run_id WHERE b.id = z.batch_id"
+    " AND r.state = 'failed' AND r.spec ->> 'on_failure' = 'retry-run'"
+)
+
+
+def free_of_failed(connection: Connection, set_id: int) -> None:
+    """Rows that failed whole runs put aside are tried again, by the run that begins now: nothing else of them is kept.
+
+    In the transaction in which the run begins, or else it would take them for settled, and be shown without them.
+    """
+    connection.execute(
+        text(f"DELETE FROM scorebeat.quarantine z WHERE z.prediction_set_id = :id AND EXISTS (SELECT 1 {_FAILED})"),
+        {"id": set_id},
+    )
+
+
+def failed_with(connection: Connection, set_id: int) -> tuple[int, ...]:
+    """Failed whole runs that have rows in quarantine: the set's next run tries those rows."""
+    found = connection.execute(
+        text(
+            "SELECT DISTINCT f.run_id FROM scorebeat.quarantine z CROSS JOIN LATERAL"
+            f" (SELECT b.run_id {_FAILED}) f WHERE z.prediction_set_id = :id ORDER BY f.run_id"
+        ),
+        {"id": set_id},
+    )
+    return tuple(found.scalars())
 
 
 def move_up(connection: Connection, run: Run) -> None:

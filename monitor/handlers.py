@@ -1,6 +1,8 @@
 """What our handlers share: Flower's authentication, the XSRF token, what a page says when the database is away."""
 
+from base64 import b64encode
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Any, NoReturn
 
 from flower.views import BaseHandler
@@ -13,12 +15,24 @@ from monitor.ledger import Ledger, is_away
 
 EVERY = 2000
 """Milliseconds after which an open page asks for itself again."""
-UNFRAMED = {"X-Frame-Options": "SAMEORIGIN", "Content-Security-Policy": "frame-ancestors 'self'"}
-"""No other site shows a page with these in a frame of its own, where people press buttons that they do not see."""
+FLOWERS_OWN = ["\nvar autorefresh = 0;\n", "\nvar autorefresh = 1;\n"]
+"""The one script that stands in a page of Flower's, in the list of workers, as it is sent."""
+SCRIPTS = " ".join(
+    ["'self'", *(f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'" for text in FLOWERS_OWN)]
+)
+UNFRAMED = {
+    "X-Frame-Options": "SAMEORIGIN",
+    "Content-Security-Policy": f"frame-ancestors 'self'; script-src {SCRIPTS}; object-src 'none'; base-uri 'self'",
+}
+"""No other site shows a page with these in a frame of its own, where people press buttons that they do not see; and
+no markup that came from elsewhere runs."""
 
 
 class Unframed(BaseHandler):  # type: ignore[misc]  # Flower publishes no types
-    """Whatever it answers, errors too, is shown in no other site's frame; Flower itself forbids guessing the type."""
+    """Whatever it answers, errors too, is shown in no other site's frame and runs no script but those of its files.
+
+    Flower itself forbids guessing the type.
+    """
 
     def set_default_headers(self) -> None:
         super().set_default_headers()

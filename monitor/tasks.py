@@ -11,6 +11,7 @@ from core.celery_app import SCORE
 from core.errors import ScorebeatError
 from core.states import RunState
 from db import batch_pages
+from monitor.events import shown
 from monitor.handlers import Page, Unframed
 from monitor.ledger import Ledger
 from producer.requeue import comes_back_whole
@@ -20,9 +21,9 @@ _SHOWN = 20
 """Keys, and rows put aside, that a task's page lists."""
 
 
-def batch_of(name: str | None, args: str | None) -> int | None:
+def batch_of(name: object, args: object) -> int | None:
     """The batch that a task of Celery's stands for, by its name and its arguments as written; None for others."""
-    found = _ONE_NUMBER.fullmatch(args or "") if name == SCORE else None
+    found = _ONE_NUMBER.fullmatch(args) if name == SCORE and isinstance(args, str) else None
     return int(found[1]) if found else None
 
 
@@ -30,8 +31,11 @@ class TaskPage(Unframed, TaskView):  # type: ignore[misc]  # Flower publishes no
     """Flower's page of a task, which has our button where the task is a failed batch."""
 
 
-class DescribedTasks(TasksDataTable):  # type: ignore[misc]  # Flower publishes no types
-    """The rows of Flower's task list, their arguments in words while the ledger can be asked."""
+class DescribedTasks(Unframed, TasksDataTable):  # type: ignore[misc]  # Flower publishes no types
+    """The rows of Flower's task list, their arguments in words while the ledger can be asked.
+
+    Each value is a text, a number or nothing: Flower's script escapes texts only.
+    """
 
     def initialize(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -40,14 +44,14 @@ class DescribedTasks(TasksDataTable):  # type: ignore[misc]  # Flower publishes 
     @authenticated
     async def get(self) -> None:
         super().get()
-        tasks = self._page.get("data", [])
+        tasks = [{field: shown(value) for field, value in task.items()} for task in self._page.get("data", [])]
         ids = {batch for task in tasks if (batch := batch_of(task.get("name"), task.get("args"))) is not None}
         said = await self._labels(sorted(ids)) if ids else {}
         for task in tasks:
             batch = batch_of(task.get("name"), task.get("args"))
             if batch in said:
                 task["args"] = said[batch]
-        super().write(self._page)
+        super().write(self._page | {"data": tasks} if self._page else self._page)
 
     def write(self, chunk: Any) -> None:
         """Flower writes its answer, or an error's text: the former is kept until it is described."""

@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flower import urls
+from flower import events, urls
 from flower.options import options
+from flower.views import BaseHandler
 from flower.views.tasks import TasksDataTable, TaskView
 from tornado.web import StaticFileHandler, url
 
 from core.settings import Settings
 from monitor.actions import JobAction, RunAction
+from monitor.events import KnownEvents
+from monitor.handlers import Unframed
 from monitor.ledger import Ledger
 from monitor.runs import RunPage, RunsPage
 from monitor.tasks import BatchPart, DescribedTasks, TaskPage
@@ -34,6 +37,7 @@ def wire(settings: Settings) -> None:
     templates.navigation()
     urls.handlers[:] = with_ours(urls.handlers, Ledger(settings))
     urls.settings["template_loader"] = templates
+    events.EventsState = KnownEvents  # Flower makes one when it starts
     options.tasks_columns = COLUMNS  # the command line and FLOWER_TASKS_COLUMNS come later, and win
 
 
@@ -53,9 +57,18 @@ def with_ours(flowers: Sequence[Any], ledger: Ledger) -> list[Any]:
 
 
 def _replaced(one: Any, given: dict[str, Any]) -> Any:
-    """One of Flower's handlers, or ours in its place."""
-    if not isinstance(one, url):
-        return one
+    """One of Flower's handlers, or ours in its place; each answers with our headers."""
+    if isinstance(one, tuple):
+        pattern, kind, *more = one
+        return (pattern, _unframed(kind), *more)
     if one.handler_class is TasksDataTable:
         return url(one.regex.pattern, DescribedTasks, given)
-    return url(one.regex.pattern, TaskPage, name=one.name) if one.handler_class is TaskView else one
+    page = TaskPage if one.handler_class is TaskView else _unframed(one.handler_class)
+    return url(one.regex.pattern, page, one.kwargs, name=one.name)
+
+
+def _unframed(kind: Any) -> Any:
+    """The handler with our headers; what is none of Flower's own, such as that of files, stays."""
+    if not isinstance(kind, type) or not issubclass(kind, BaseHandler):
+        return kind
+    return type(kind.__name__, (Unframed, kind), {})

@@ -97,7 +97,12 @@ def _of_open_runs(n: Numbers) -> Iterator[Metric]:
 
 def _of_ended_runs(n: Numbers) -> Iterator[Metric]:
     runs = {(j["job"], state.value): 0 for j in n.jobs for state in FINAL_RUN} | n.runs
-    yield _counter("runs", "Runs that ended, by final state.", ("job", "state"), runs.items())
+    yield _counter(
+        "runs",
+        "Ends of runs, by state; a run that a requeue opened again ends once more.",
+        ("job", "state"),
+        runs.items(),
+    )
     for name, (column, told) in _LAST_RUN.items():
         yield _gauge(f"last_run_{name}", told, ("job",), [((r["job"],), r[column]) for r in n.last_runs])
     ended_well = [((r["job"],), r["state"] == RunState.SUCCEEDED) for r in n.last_runs]

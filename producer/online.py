@@ -23,6 +23,8 @@ class Predictor:
     p: Producer
     _models: dict[tuple[str, int], Model] = field(default_factory=dict)
     _loading: Lock = field(default_factory=Lock)
+    _touching: Lock = field(default_factory=Lock)
+    """Held for moments only, where `_loading` is held for a download."""
 
     def predict(self, model: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """One dict of outputs a row, by `iris`, which is the version published now, or by `iris/3`.
@@ -47,9 +49,23 @@ class Predictor:
         return found
 
     def _loaded(self, version: Version) -> Model:
+        """One is loaded at a time, as two may not fit; what is loaded already waits for none."""
         key = (version.name, version.version)
+        model = self._kept(key)
+        if model is not None:
+            return model
         with self._loading:
-            model = self._models.pop(key, None) or self._load(version)
+            return self._kept(key) or self._keep(key, self._load(version))
+
+    def _kept(self, key: tuple[str, int]) -> Model | None:
+        with self._touching:
+            model = self._models.pop(key, None)
+            if model is not None:
+                self._models[key] = model  # the last that was used
+            return model
+
+    def _keep(self, key: tuple[str, int], model: Model) -> Model:
+        with self._touching:
             while len(self._models) >= MODELS_KEPT:
                 self._models.pop(next(iter(self._models)))
             self._models[key] = model

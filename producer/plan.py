@@ -9,7 +9,19 @@ from sqlalchemy.exc import DBAPIError
 
 from core.errors import ScorebeatError, one_line
 from core.events import emit
-from db import batches, failures, pending, plan_lease, planning, prediction_sets, runs, settling, source, versions
+from db import (
+    batches,
+    failures,
+    pending,
+    plan_lease,
+    planning,
+    prediction_sets,
+    runs,
+    settling,
+    source,
+    versions,
+    whole_runs,
+)
 from db.batches import NewBatch
 from db.pending import PendingRows
 from db.planning import KeyCursor
@@ -45,6 +57,7 @@ def plan(p: Producer, run_id: int) -> int | None:
         if attempt is None:
             return None
         run = runs.get(connection, run_id)
+        whole_runs.free_of_failed(connection, run.prediction_set_id)
     try:
         made = _make_batches(p, run, attempt)
     except PlanLost as error:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from sqlalchemy import Connection
 
 from core.errors import QueryError
-from db import jobs, pending, planning, prediction_sets, runs, source, status, versions
+from db import jobs, pending, planning, prediction_sets, runs, source, status, versions, whole_runs
 from db.engine import reachable
 from db.pending import PendingRows
 from db.planning import KeyCursor
@@ -86,5 +86,6 @@ def _pending(reader: Connection, fitted: Fit) -> tuple[PendingRows, bool]:
     if target is None or fitted.job.rescore == "every-run":  # the run begins an empty set
         return PendingRows(fitted.source, "", 0), False
     quarantined = pending.has_quarantine(reader, target.id)
-    rows = PendingRows(fitted.source, target.table, target.id, has_quarantine=quarantined)
+    again = whole_runs.failed_with(reader, target.id)
+    rows = PendingRows(fitted.source, target.table, target.id, has_quarantine=quarantined, again=again)
     return rows, quarantined or not pending.is_empty(reader, target.table)

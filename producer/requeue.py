@@ -64,6 +64,7 @@ def requeue(
         said = error if group is None else failure_groups.words(connection, run_id, group)
         back = _put_back(connection, p, run, part)
         if back.batches and run.state in FINAL_RUN:
+            whole_runs.free_of_failed(connection, run.prediction_set_id)
             _reopen(connection, run)
         details = {"batches": back.batches, "rows_from_quarantine": back.rows, "batch": batch_id, "error": said}
         actions.record(connection, by, "run.requeued", f"run {run_id}", **details)
@@ -122,6 +123,7 @@ def _require_can_go_on(run: Run) -> None:
 def _begin_again(connection: Connection, run: Run, target: PredictionSet, attempts: int) -> int:
     """A whole run that failed: all of it once more, hidden until it has succeeded, whatever readers see by now."""
     whole_runs.undo(connection, run)
+    whole_runs.free(connection, run)
     whole_runs.hide_what_comes(connection, target)
     whole_runs.move_up(connection, run)
     return whole_runs.begin_again(connection, run, attempts, timedelta(0))

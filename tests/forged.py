@@ -13,6 +13,8 @@ from core.celery_app import CONTROL, KEY_PREFIX, NOTIFY, PLAN, SCORE, TICK, queu
 from tests.system import System
 
 PAYLOAD = "a-payload-that-no-log-shows-" * 40
+HALF = "\ud800"
+"""Half a character: JSON may hold it, and nobody can write it."""
 ELSEWHERE = "elsewhere"
 """A queue that nobody serves."""
 
@@ -88,6 +90,15 @@ def envelopes(score: Message) -> dict[str, bytes]:
         "headers that are a list": altered(score, headers=[PAYLOAD]),
         "no properties": altered(score, properties=None),
         "a delivery tag that is a list": altered(score, properties={"delivery_tag": [1]}),
+        "half a character as delivery tag": altered(score, properties={"delivery_tag": HALF}),
+        "half a character as routing key": altered(
+            score, properties={"delivery_info": {"exchange": HALF, "routing_key": HALF}}
+        ),
+        "half a character as id": altered(score, headers={"id": HALF}),
+        "a priority that is an object": altered(score, properties={"priority": {"a": 1}}),
+        "an answer to an object": altered(score, properties={"reply_to": {"a": 1}}),
+        "a number of 4,300 digits": altered(score, headers={"clock": int("9" * 4300)}),
+        "no number": altered(score, headers={"x": float("nan")}),
         "no delivery information": altered(score, properties={"delivery_info": None}),
         "a body in another encoding": altered(score, properties={"body_encoding": "rot13"}),
         "wrong base64": altered(score, body="!" + PAYLOAD),
@@ -133,6 +144,15 @@ def calls(score: Message) -> dict[str, bytes]:
         "time limits that are a number": {"timelimit": 3},
         "a group": {"group": "g"},
         "a repetition that is a list": {"argsrepr": [PAYLOAD]},
+        "tasks after it, in a header": {"callbacks": [FOLLOWS]},
+        "tasks after its failure, in a header": {"errbacks": [FOLLOWS]},
+        "a chain in a header": {"chain": [FOLLOWS]},
+        "a chain that is a number": {"chain": 17},
+        "children": {"children": [3]},
+        "a method of Celery's": {"update": 3},
+        "another method of Celery's": {"get": 4},
+        "a file for the log": {"logfile": "x"},
+        "an end before all": {"expires": "0001-01-01T00:00:00+14:00"},
     }
     bodies: dict[str, str] = {
         "tasks after it": body([1], callbacks=[FOLLOWS]),
@@ -142,6 +162,7 @@ def calls(score: Message) -> dict[str, bytes]:
         "an object": encoded(b"{}"),
         "a text": encoded(b'"seventeen"'),
         "too short": encoded(b"[[1]]"),
+        "a method, after it": body([1], get=None),
         "the first protocol": encoded(json.dumps({"task": SCORE, "id": "1", "args": [1], "kwargs": {}}).encode()),
     }
     made = {name: altered(score, headers=changed) for name, changed in headers.items()}
@@ -179,3 +200,37 @@ def unknown(score: Message) -> dict[str, bytes]:
         for task, args in wanted
         for more in headers
     }
+
+
+def commands(told: Message) -> dict[str, bytes]:
+    """What is broadcast, made from a true command, and is none that a worker keeps, or takes other things."""
+    bodies: dict[str, Any] = {
+        f"{name} {given!r:.60}": {"method": name, "arguments": given} for name, given in _WRONG_COMMANDS
+    } | {
+        "an answer to a text": {"reply_to": "text"},
+        "an answer to no name": {"reply_to": {"exchange": {"a": 1}, "routing_key": "x"}},
+        "to a number": {"destination": 17},
+        "to a pattern": {"pattern": "(a+)+$", "matcher": "pcre"},
+        "a ticket that is an object": {"ticket": {"a": 1}, "reply_to": {"exchange": "x", "routing_key": "x"}},
+    }
+    true = json.loads(base64.b64decode(told["body"]))
+    made = {name: altered(told, body=encoded(json.dumps(true | parts).encode())) for name, parts in bodies.items()}
+    made |= {f"a body {raw!r}": altered(told, body=encoded(raw)) for raw in (b"17", b'"ping"', b"null", b"[1]")}
+    return made | {
+        "a late clock": altered(told, headers={"clock": 2**63}),
+        "a clock of 4,300 digits": altered(told, headers={"clock": int("9" * 4300)}),
+        "a clock that is a text": altered(told, headers={"clock": "x"}),
+    }
+
+
+_WRONG_COMMANDS: list[tuple[Any, Any]] = [
+    ("add_consumer", {"queue": HALF}), ("add_consumer", {"queue": {"a": 1}}), ("add_consumer", {}),
+    ("add_consumer", {"queue": "x", "exchange_type": "nope"}), ("cancel_consumer", {"queue": {"a": 1}}),
+    ("add_consumer", {"queue": "y", "exchange": "y", "exchange_type": "topic", "routing_key": "("}),
+    ("autoscale", {"max": "x", "min": 1}), ("pool_grow", {"n": "x"}), ("pool_grow", {"n": 10**6}),
+    ("pool_shrink", {"n": -1}), ("ping", [1]), ("ping", {"x": 1}), ("revoke", {"task_id": "x", "signal": "nope"}),
+    ("terminate", {}), ("query_task", {"ids": 3}), ("hello", {"from_node": "x", "revoked": {"x": "y"}}),
+    ("registered", {"taskinfoitems": ["app"]}), ("time_limit", {"task_name": SCORE, "hard": 1, "soft": 1}),
+    ("rate_limit", {"task_name": SCORE, "rate_limit": "1/h"}), ("objgraph", {}), ("memdump", {}),
+    ("pool_restart", {"modules": ["antigravity"], "reload": True}), (None, {}), (["ping"], {}), (HALF, {}),
+]  # fmt: skip

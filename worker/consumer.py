@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 
 from core.errors import one_line
 from core.events import emit
-from worker.messages import keep_own_limits, task_fault
+from worker.messages import keep_ours, task_fault
 from worker.transport import Transport, refuse
 
 LONGEST_REASON = 300
@@ -55,7 +55,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery publishes no typ
         def on_task_received(message: Message) -> None:
             fault = task_fault(message, self.app.tasks)
             if fault is None:
-                keep_own_limits(message)
+                keep_ours(message)
                 acknowledge = partial(self._acknowledge, message, self.connection)
                 message.ack_log_error = acknowledge  # type: ignore[method-assign]  # Celery calls it by this name
                 handle(message)

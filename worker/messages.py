@@ -2,10 +2,13 @@
 
 import base64
 import json
+import math
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from celery.app.task import Context
 from kombu.message import Message
 
 from core.celery_app import CONTROL, NOTIFY, PLAN, SCORE, TICK
@@ -16,10 +19,22 @@ LONGEST = 64 * 1024
 LONGEST_WORD = 255
 LARGEST_ID = 2**63 - 1
 
-_UNUSED = ("shadow", "eta", "group", "retries", "chord", "stamped_headers", "stamps", "replaced_task_nesting")
-"""Headers that Celery obeys and we never use: another name, a later moment, what is sent when it is done."""
-_WORDS = ("id", "root_id", "parent_id", "origin")
+_OURS = frozenset(
+    ("lang", "task", "id", "root_id", "parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result", "expires")
+)
+"""Headers that we send and a worker may use."""
+_LEFT_OUT = frozenset(("timelimit", "kwargs", "args"))
+"""Obeyed too, and left out: beat sends its own host's limits along; arguments stand in the body."""
+_OBEYED = frozenset(vars(Context)) - _OURS - _LEFT_OUT
+"""The others that Celery obeys: another name, a later moment, what is sent when it is done, a method of its own."""
+_FOLLOW = frozenset(("callbacks", "errbacks", "chain", "chord"))
+"""What a body's third part may name, and ours never does."""
+_WORDS = ("root_id", "parent_id", "origin", "lang")
 _REPEATED = ("argsrepr", "kwargsrepr")
+LONGEST_REPEATED = 1024 + 3
+"""Characters; Celery cuts what is longer."""
+_MOMENT = re.compile(r"2[01]\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)?")
+_MOST_DIGITS = 40
 _SHOWN = 60
 """Characters of a stranger's text that a line of the log shows."""
 
@@ -33,12 +48,26 @@ def envelope_fault(raw: bytes | str) -> str | None:
     if len(raw) > LONGEST:
         return f"it has {len(raw):,} bytes; ours have at most {LONGEST:,}"
     try:
-        given = json.loads(raw, object_hook=_plain)
+        given = plain_json(raw)
     except (ValueError, RecursionError):
-        return "it is not JSON"
+        return "it is not JSON of plain texts and numbers"
     if not isinstance(given, dict):
         return "it is not an object"
     return _parts_fault(given) or _body_fault(given)
+
+
+def opened(raw: bytes | str) -> tuple[dict[str, Any], Any]:
+    """Headers and body of bytes that have no fault."""
+    given = plain_json(raw)
+    return given["headers"], plain_json(base64.b64decode(given["body"]))
+
+
+def plain_json(raw: bytes | str) -> Any:
+    """What the JSON says. Raises ValueError for what Celery could not write again: half a character, a number of
+    4,300 digits, no number, an object that stands for another type."""
+    given = json.loads(raw, object_hook=_plain, parse_int=_int, parse_float=_float, parse_constant=_float)
+    json.dumps(given, ensure_ascii=False).encode()
+    return given
 
 
 def task_fault(message: Message, tasks: Collection[str]) -> str | None:
@@ -54,9 +83,9 @@ def task_fault(message: Message, tasks: Collection[str]) -> str | None:
     return _header_fault(headers) or _call_fault(name, message.payload)
 
 
-def keep_own_limits(message: Message) -> None:
-    """Beat sends the limits of its own host along; those of the worker are what counts, whatever a message says."""
-    message.headers["timelimit"] = None
+def keep_ours(message: Message) -> None:
+    """Leave only headers that we know; Celery makes what it has of a task out of all of them, whatever their names."""
+    message.headers = {name: value for name, value in message.headers.items() if name in _OURS}
 
 
 def _parts_fault(given: Mapping[str, Any]) -> str | None:
@@ -65,12 +94,14 @@ def _parts_fault(given: Mapping[str, Any]) -> str | None:
         return "its headers or properties are missing"
     if headers.get("compression"):
         return "it is compressed"
-    if not _is_word(properties.get("delivery_tag")):
+    if not is_word(properties.get("delivery_tag")):
         return "it has no delivery tag"
     where = properties.get("delivery_info")
-    if not isinstance(where, dict) or not all(isinstance(where.get(n), str) for n in ("exchange", "routing_key")):
+    if not isinstance(where, dict) or not all(_is_short(where.get(name)) for name in ("exchange", "routing_key")):
         return "it does not say where it was sent"
-    return None
+    if not all(_is_short(properties.get(name) or "") for name in ("reply_to", "correlation_id")):
+        return "its answer would go nowhere"
+    return None if isinstance(properties.get("priority") or 0, int) else "its priority is no number"
 
 
 def _body_fault(given: Mapping[str, Any]) -> str | None:
@@ -80,22 +111,24 @@ def _body_fault(given: Mapping[str, Any]) -> str | None:
     if given["properties"].get("body_encoding") != "base64":
         return "its body is not in base64"
     try:
-        json.loads(base64.b64decode(given.get("body", ""), validate=True).decode(), object_hook=_plain)
+        plain_json(base64.b64decode(given.get("body", ""), validate=True).decode())
     except (ValueError, TypeError, RecursionError):
-        return "its body is not JSON in base64"
+        return "its body is not JSON, of plain texts and numbers, in base64"
     return None
 
 
 def _header_fault(headers: Mapping[str, Any]) -> str | None:
-    used = [name for name in _UNUSED if headers.get(name)]
+    used = sorted(name for name in _OBEYED if headers.get(name))
     if used:
         return f"it has the header {used[0]}, which we never send"
-    if not _is_word(headers.get("id")):
+    if not is_word(headers.get("id")):
         return "it has no id"
-    long = [n for n in _WORDS if headers.get(n) is not None and not _is_word(headers[n])]
-    long += [n for n in _REPEATED if not isinstance(headers.get(n, ""), str)]
+    long = [n for n in _WORDS if headers.get(n) is not None and not is_word(headers[n])]
+    long += [n for n in _REPEATED if not _is_short(headers.get(n, ""), LONGEST_REPEATED)]
     if long:
         return f"its header {long[0]} is no short text"
+    if headers.get("ignore_result") not in (None, True, False):
+        return "its header ignore_result is no yes or no"
     if not isinstance(headers.get("timelimit") or [], list):
         return "its header timelimit is no pair"
     return None if _is_moment(headers.get("expires")) else "its header expires is no moment"
@@ -105,8 +138,8 @@ def _call_fault(name: str, body: Any) -> str | None:
     if not isinstance(body, list) or list(map(type, body)) != [list, dict, dict]:
         return "its body is not arguments, named arguments and what follows"
     args, named, embedded = body
-    if any(embedded.values()):
-        return "it names tasks to be sent after it"
+    if any(embedded.values()) or not embedded.keys() <= _FOLLOW:
+        return "it names tasks to be sent after it, or more"
     expected = _ARGUMENTS.get(name)
     if expected is not None and (named or not expected(args)):
         return f"{name} takes other arguments"
@@ -142,17 +175,35 @@ _ARGUMENTS: Mapping[str, Callable[[Sequence[Any]], bool]] = {
 }
 
 
-def _is_word(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= LONGEST_WORD
+def is_word(value: object) -> bool:
+    """A short text on one line, which can be written."""
+    return _is_short(value) and value != ""
+
+
+def _is_short(value: object, longest: int = LONGEST_WORD) -> bool:
+    return isinstance(value, str) and len(value) <= longest and value.isprintable()
 
 
 def _is_moment(value: object) -> bool:
     if value is None:
         return True
     try:
-        return isinstance(value, str) and bool(datetime.fromisoformat(value))
+        return isinstance(value, str) and bool(_MOMENT.fullmatch(value) and datetime.fromisoformat(value))
     except ValueError:
         return False
+
+
+def _int(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError("a number of too many digits")
+    return int(digits)
+
+
+def _float(written: str) -> float:
+    number = float(written)
+    if not math.isfinite(number):
+        raise ValueError("no number")
+    return number
 
 
 def _shown(value: object) -> str:

@@ -8,6 +8,7 @@ from kombu.utils.encoding import bytes_to_str
 
 from core.events import emit
 from worker.messages import envelope_fault
+from worker.remote import MAILBOX, command_fault
 
 LONGEST_PLACE = 100
 """Characters of a queue's or channel's name that are told."""
@@ -56,9 +57,10 @@ class Channel(redis.Channel):
     def _handle_message(self, client: Any, response: Any) -> dict[str, Any]:
         told: dict[str, Any] = super()._handle_message(client, response)  # type: ignore[no-untyped-call]  # kombu publishes no types
         if bytes_to_str(told["type"]).endswith("message") and told["data"]:
-            reason = envelope_fault(told["data"])
+            place, raw = bytes_to_str(told["channel"]), told["data"]
+            reason = envelope_fault(raw) or (command_fault(raw) if place.endswith(MAILBOX) else None)
             if reason is not None:
-                refuse(bytes_to_str(told["channel"]), reason)
+                refuse(place, reason)
                 told["data"] = None  # kombu passes over what is empty
         return told
 

@@ -17,9 +17,6 @@ CONFIG = """
 # 400: the request fits the description, and PostgreSQL or the model cannot use a value in it
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", "400", "404", "409"{more}]
-# 403: the server has no token, and says so to everybody
-[checks.missing_required_header]
-expected-statuses = ["4xx"]
 """
 
 

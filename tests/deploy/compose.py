@@ -57,8 +57,9 @@ class Service:
 
     @property
     def target(self) -> str | None:
-        """The stage of the Dockerfile that it is built from; None for another's image."""
-        return self.given["build"]["target"] if "build" in self.given else None
+        """The stage of the Dockerfile that its image is, by the image's tag; None for another's image."""
+        name, _, tag = self.given["image"].partition(":")
+        return tag if name == "scorebeat" else None
 
     @property
     def mounts(self) -> dict[str, str]:

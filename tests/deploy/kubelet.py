@@ -37,7 +37,7 @@ class Node:
 
     def start(self, container: Container, log: str, job: str) -> Process:
         environment = {**self._clean(), **self.settings}
-        environment |= {v["name"]: self._value(v, job) for v in container.get("env", ())}
+        environment |= {v["name"]: self._value(v, job) for v in container.get("env", ()) if self._is_there(v)}
         with (self.folder / f"{log}.log").open("ab") as output:
             process = subprocess.Popen(
                 [self._here(word) for word in container["command"]],
@@ -76,6 +76,11 @@ class Node:
             "PATH": path,
             "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]),
         }
+
+    def _is_there(self, variable: dict[str, Any]) -> bool:
+        """Whether it is set: what is taken from an optional key of a secret is not, where the key is missing."""
+        source = variable.get("valueFrom", {}).get("secretKeyRef", {})
+        return not source.get("optional") or source["key"] in self.secrets
 
     def _value(self, variable: dict[str, Any], job: str) -> str:
         source = variable.get("valueFrom", {})

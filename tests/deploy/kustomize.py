@@ -15,7 +15,8 @@ KNOWN = {"apiVersion", "kind", "namespace", "resources", "components", "configMa
 def render(folder: Path) -> list[Resource]:
     """Every object that `kubectl apply -k FOLDER` applies. Names of ConfigMaps stay without Kustomize's hash.
 
-    Fails where a file is missing, a patch meets nothing, or a kustomization uses what is not known here.
+    Fails where a file is missing, a patch of an object by its name meets nothing, or a kustomization uses what is not
+    known here.
     """
     return _add(folder, [])
 
@@ -67,7 +68,7 @@ def _patch(folder: Path, wanted: dict[str, Any], objects: list[Resource]) -> Non
     text = wanted["patch"] if "patch" in wanted else (folder / wanted["path"]).read_text("utf-8")
     target = wanted["target"]
     met = [one for one in objects if _is_meant(one, target)]
-    assert met, f"{folder}: no object is {target}"
+    assert met or "labelSelector" in target, f"{folder}: no object is {target}"
     for one in met:
         for step in yaml.safe_load(text):
             _do(one, step)

@@ -23,6 +23,7 @@ from tests.deploy.compose import (
     variables_of,
 )
 from tests.deploy.dockerfile import stages
+from tests.deploy.known import unknown
 
 GIVEN = {name: f"secret-of-{name.lower()}" for name in SECRETS}
 VARIABLES = list(variables_of(COMPOSE.read_text("utf-8")))
@@ -84,6 +85,7 @@ def test_the_example_names_every_variable_with_its_default_and_no_other() -> Non
     told = dict(line.removeprefix("#").split("=", 1) for line in lines)
     defaults = {name: text if "$" not in text else "" for name, how, text in VARIABLES if how == "-"}
 
+    assert told.pop("COMPOSE_PROFILES") == "gpu", "Compose's own"
     assert told == {**dict.fromkeys(SECRETS, ""), **defaults}
     assert {line.split("=")[0] for line in lines if line[0] != "#"} == set(SECRETS)
 
@@ -169,16 +171,51 @@ def test_the_gpu_worker_is_there_only_when_it_is_asked_for(file: File) -> None:
 
     assert gpu["profiles"] == ["gpu"]
     assert (device["driver"], device["device_ids"]) == ("nvidia", ["0"])
+    assert "gpu" in device["capabilities"], "without it the engine gives none"
     assert [one.name for one in file.services.values() if "profiles" in one.given] == ["gpu-worker", "cli"]
 
 
-def test_images_are_of_a_version_or_built_here(file: File) -> None:
+def test_an_image_is_of_a_version_or_never_looked_for_in_a_registry(file: File) -> None:
     for service in file.services.values():
         if service.target:
             assert service.target in stages()
-            assert service.given["pull_policy"] == "build"
+            assert service.given["pull_policy"] == "never"
         else:
             assert re.fullmatch(r"(postgres:18|redis:8\.\d+)-[a-z]+", service.given["image"])
+
+
+def test_each_image_of_ours_is_built_by_one_service_alone(file: File) -> None:
+    """Two would be built at the same time, and the second meets the first one's tag."""
+    given = [one.given for one in file.services.values()]
+    built = [(one["image"], one["build"]["target"]) for one in given if "build" in one]
+
+    assert sorted(built) == [("scorebeat:cpu", "cpu"), ("scorebeat:cuda", "cuda")]
+    assert {one.given["image"] for one in file.ours} == {image for image, _ in built}
+    assert "build" in file.services["migrate"].given, (
+        "all others wait for it, so it is always among those that are built"
+    )
+
+
+def test_what_is_published_listens_to_more_than_its_own_container(file: File) -> None:
+    assert {"--host", "0.0.0.0", "--port", "8000"} <= set(file.services["api"].given["command"])  # noqa: S104 -- a container's
+    assert {"--address=0.0.0.0", "--port=5555"} <= set(file.services["flower"].given["command"])
+
+
+def test_the_servers_of_others_find_their_user_and_their_folders(file: File) -> None:
+    database, roles, broker = (file.services[name] for name in ("database", "roles", "broker"))
+
+    # by name: the numbers of the images of Debian and of Alpine differ
+    assert [one.given["user"] for one in (database, roles, broker)] == ["postgres", "postgres", "redis"]
+    assert database.mounts == {"/var/lib/postgresql": "database"}, "from version 18 on the images keep data below it"
+    assert set(database.given["tmpfs"]) == {"/tmp", "/var/run/postgresql"}  # noqa: S108 -- a container's
+    assert broker.mounts == {"/data": "broker"}
+
+
+def test_every_container_of_ours_is_given_settings_that_there_are_and_a_place_to_write(file: File) -> None:
+    for service in file.ours:
+        assert unknown(set(service.environment)) == set(), service.name
+        assert service.given["tmpfs"] == ["/tmp"], service.name  # noqa: S108 -- a container's
+        assert "HOME" not in service.environment, "it is the image's"
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,22 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
-from core.settings import PREFIX, Settings
+from tests.deploy.compose import EXAMPLE, SECRETS, read
 from tests.deploy.dockerfile import DOCKERFILE, REPOSITORY, Stage, stages
+from tests.deploy.known import unknown
+from tests.deploy.locked import locked
 
 TARGETS = ("cpu", "cuda")
 LINTER = Path(sys.executable).parent / "hadolint"
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|LOGIN|_URL\b", re.IGNORECASE)
 COMPILERS = re.compile(r"build-essential|gcc|g\+\+|clang|cmake|\bmake\b|-dev\b|\bgit\b|\bcurl\b")
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+EXTRAS = {name: asked for name, asked in PROJECT["optional-dependencies"].items() if name != "dev"}
+LEFT_OPEN = {"setuptools", "cuda-bindings", "cuda-pathfinder", "nvidia-nvjitlink", "nvidia-nccl-cu12"}
+"""What PyTorch's and XGBoost's wheels for GPUs bring at any version."""
 
 each_target = pytest.mark.parametrize("target", TARGETS)
 
@@ -71,10 +79,35 @@ def test_the_dependencies_are_those_that_were_locked(target: str) -> None:
     assert all("-c constraints.txt" in command for command in installed), installed
 
 
-def test_each_base_is_a_slim_image_of_one_version() -> None:
-    bases = {stage.base for stage in stages().values()}
+def test_what_an_image_can_be_given_by_extras_is_locked_too() -> None:
+    lines = (REPOSITORY / "constraints.txt").read_text("utf-8").splitlines()
+    pinned = {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines)}
+    asked = [Requirement(one) for extra in EXTRAS.values() for one in extra]
 
-    assert all(re.fullmatch(r"python:3\.\d+-slim-[a-z]+(@sha256:[0-9a-f]{64})?", base) for base in bases), bases
+    assert {one.name for one in asked if pinned.get(canonicalize_name(one.name), "none") not in one.specifier} == set()
+    assert set(pinned) >= LEFT_OPEN
+    assert all(pinned.values()), "each at one version"
+
+
+def test_the_example_names_all_extras_of_images() -> None:
+    text = " ".join(EXAMPLE.read_text("utf-8").replace("\n#", "").split())
+    told = re.search(r"scikit-learn and ONNX: ([\w, ]+);.*: ([\w, ]+); with commas", text)
+
+    assert told is not None
+    assert sorted(", ".join(told.groups()).split(", ")) == sorted(EXTRAS)
+
+
+def test_a_report_of_pip_becomes_constraints() -> None:
+    names = [("scorebeat", "0.1.0"), ("torch", "2.13.0+cpu"), ("s3fs", "2026.9.0")]
+    report = {"install": [{"metadata": {"name": name, "version": version}} for name, version in names]}
+
+    assert list(locked(report)) == ["torch==2.13.0", "s3fs==2026.9.0"]
+
+
+def test_all_stages_are_made_from_one_slim_image_of_one_version() -> None:
+    (base,) = {stage.base for stage in stages().values()}  # an environment runs where it was made only
+
+    assert re.fullmatch(r"python:3\.\d+-slim-[a-z]+(@sha256:[0-9a-f]{64})?", base)
 
 
 def test_no_secret_is_baked_in_and_nothing_comes_from_the_network_unasked() -> None:
@@ -97,9 +130,41 @@ def test_the_build_sees_what_the_wheel_is_made_of_and_nothing_else() -> None:
 
 @each_target
 def test_the_image_sets_what_is_a_setting(target: str) -> None:
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    assert unknown(set(stages()[target].environment)) == set()
 
-    assert {name for name in stages()[target].environment if name.startswith(PREFIX)} <= known
+
+@each_target
+def test_what_was_installed_lies_where_it_was_made_and_is_found_first(target: str) -> None:
+    (copied,) = stages()[target].all("COPY")
+    made_in, source, place = copied.split()
+    (made,) = [line for line in stages()[made_in.removeprefix("--from=")].all("RUN") if "python -m venv" in line]
+
+    assert source == place
+    assert re.search(rf"-m venv (--[\w-]+ )*{place} ", made)
+    assert set(re.findall(r"pip --python (\S+)", made)) == {place}
+    assert stages()[target].environment["PATH"].split(":")[0] == f"{place}/bin"
+
+
+@each_target
+def test_its_folders_belong_to_who_runs_it(target: str) -> None:
+    stage = stages()[target]
+    (made,) = [line for line in stage.all("RUN") if "useradd" in line]
+    folders = re.findall(r"install --directory --owner (\w+) --group \1 ([\w/ ]+)", made)
+    project = str(Path(stage.environment["SCOREBEAT_JOBS"]).parent)
+    mounted = {path for one in read(dict.fromkeys(SECRETS, "x")).ours for path in one.mounts}
+
+    assert re.findall(r"useradd --uid (\d+) .* scorebeat\b", made) == [stage.last("USER").split(":")[0]]
+    assert [owner for owner, _ in folders] == ["scorebeat"]
+    needed = {stage.last("WORKDIR"), stage.environment["SCOREBEAT_ARTIFACTS"], project} | mounted
+    assert needed == set(folders[0][1].split())
+
+
+@each_target
+def test_what_a_program_keeps_is_kept_where_it_may_write(target: str) -> None:
+    environment = stages()[target].environment
+
+    assert environment["HOME"] == "/tmp"  # noqa: S108 -- the container's own
+    assert environment["SCOREBEAT_CACHE"].startswith("/tmp/")  # noqa: S108 -- as above
 
 
 def test_a_build_without_a_target_is_the_small_image() -> None:

@@ -13,8 +13,6 @@ from tests.docs.pages import REPOSITORY
 
 PAGE = REPOSITORY / "docs/reference/licences.md"
 ROW = re.compile(r"^\| `([a-z0-9-]+)` \| (\S.*) \|$", re.MULTILINE)
-OF_MANY = {"setuptools"}
-"""Packages that one of a system's own asks for on some systems only."""
 
 
 def test_each_package_that_is_asked_for_is_in_the_list_with_a_licence() -> None:
@@ -30,7 +28,7 @@ def test_each_package_that_those_bring_is_in_the_list_and_no_other() -> None:
 
     assert brought - listed == set()
     locked = {line.partition("==")[0] for line in (REPOSITORY / "constraints.txt").read_text().splitlines()}
-    assert listed - {canonicalize_name(name) for name in locked} - {"xgboost"} - OF_MANY == set()
+    assert listed - {canonicalize_name(name) for name in locked} == set()
 
 
 def named() -> Iterator[str]:

@@ -16,6 +16,7 @@ from core.states import RunState
 from tests import forged
 from tests.fixtures import wait_for
 from tests.system import System, assert_scored_once, children, own_system
+from worker.remote import MOST_PROCESSES
 
 QUEUES = ("cpu", CONTROL_QUEUE, PLAN_QUEUE)
 MORE_MEMORY = 120
@@ -93,7 +94,8 @@ def test_good_messages_about_what_is_not_there_do_nothing(system: System, worker
 def test_what_is_broadcast_and_is_no_command_is_one_line_in_each_log(system: System, workers: Workers) -> None:
     before = {queue: tree(worker) for queue, worker in workers.items()}
     channel = f"{KEY_PREFIX}/0.celery.pidbox"
-    bad = forged.envelopes(a_command(system))
+    true = a_command(system)
+    bad = forged.envelopes(true) | forged.commands(true)
     counts = {queue: len(refusals(system, worker)) for queue, worker in workers.items()}
 
     small = [raw for raw in bad.values() if 0 < len(raw) < 1_000_000]
@@ -105,25 +107,29 @@ def test_what_is_broadcast_and_is_no_command_is_one_line_in_each_log(system: Sys
 
     wait_for(lambda: len(system.p.app.control.ping(timeout=2)) == len(QUEUES))
     assert {queue: tree(worker) for queue, worker in workers.items()} == before
+    assert not any("Traceback" in system.programs.log(worker) for worker in workers.values())
+    score(system, system.job("after_the_commands"))
 
 
-@pytest.mark.parametrize(
-    ("command", "given"),
-    [
-        ("time_limit", {"task_name": SCORE, "hard": 1, "soft": 1}),
-        ("rate_limit", {"task_name": SCORE, "rate_limit": "1/h"}),
-        ("pool_restart", {"modules": ["antigravity"], "reload": True}),
-        ("objgraph", {}),
-        ("memdump", {}),
-    ],
-)
-def test_commands_that_flower_does_not_need_are_unknown(
-    system: System, workers: Workers, command: str, given: dict[str, object]
+def test_a_worker_takes_no_more_processes_than_its_host_bears_however_often_it_is_told(
+    system: System, workers: Workers
 ) -> None:
-    answers = system.p.app.control.broadcast(command, arguments=given, reply=True, timeout=2)
+    control, grown = system.p.app.control, system.programs.worker("grown", name="grown")
+    (name,) = wait_for(lambda: [n for n in control.inspect(timeout=2).ping() or {} if n.startswith("grown")])
+    told = {"destination": [name], "reply": True, "timeout": 5}
 
-    assert len(answers) == len(workers)
-    assert all("KeyError" in str(answer) for answer in answers)
+    most = {"n": MOST_PROCESSES}
+    answers = [control.broadcast("pool_grow", arguments=most, **told) for _ in range(3)]
+    answers += [control.broadcast("pool_shrink", arguments=most, **told)]
+    answers += [control.broadcast("autoscale", arguments={"max": 2, "min": 1}, **told)]
+
+    assert all("error" in answer[0][name] for answer in answers)
+    assert len(children(grown.pid)) <= MOST_PROCESSES
+    assert control.broadcast("pool_grow", arguments={"n": 1}, **told) == [{name: {"ok": "pool will grow"}}]
+    assert control.broadcast("cancel_consumer", arguments={"queue": "grown"}, **told)[0][name]["ok"]
+    assert "Traceback" not in system.programs.log(grown)
+    system.programs.stop(grown)
+    assert all(worker.poll() is None for worker in workers.values())
 
 
 def test_junk_among_what_the_broker_keeps_as_unacknowledged_is_taken_away(system: System, workers: Workers) -> None:

@@ -60,22 +60,24 @@ def test_a_server_without_a_token_is_closed_and_says_which_variable_opens_it(ope
     tokenless = opened(api_token=None)
 
     for answer in (*map(tokenless.get, READ), *map(tokenless.post, WRITE)):
-        assert answer.status_code == 403
-        assert "SCOREBEAT_API_TOKEN" in answer.json()["error"]
+        assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+        assert "the server has no token; set SCOREBEAT_API_TOKEN" in answer.json()["error"]
     assert tokenless.get("/ready").status_code == 200
 
 
 @pytest.mark.usefixtures("scored")
 def test_public_reading_opens_predictions_and_runs_and_nothing_that_failed_or_writes(opened: Opener) -> None:
-    for closed, given in ((401, {}), (403, {"api_token": None})):
+    for given in ({}, {"api_token": None}):
         stranger = opened(headers={}, api_read_public=True, **given)
         assert [stranger.get(path).status_code for path in READ if path in PUBLIC] == [200] * 5
-        assert {stranger.get(path).status_code for path in READ if path not in PUBLIC} == {closed}
-        assert {stranger.post(path, json={}).status_code for path in WRITE} == {closed}
+        assert {stranger.get(path).status_code for path in READ if path not in PUBLIC} == {401}
+        assert {stranger.post(path, json={}).status_code for path in WRITE} == {401}
         for path in ("/runs/1/failures/", "/runs//failures", "//runs/1/failures", "/runs/1%2Ffailures", "/runs/"):
             assert "traceback" not in stranger.get(path).text
-            assert stranger.get(path).status_code in (closed, 404), path
-    assert opened(api_read_public=True).get(FAILURES).status_code == 200
+            assert stranger.get(path).status_code in (401, 404), path
+    public = opened(api_read_public=True)
+    assert public.get(FAILURES).status_code == 200
+    assert public.get("/data/").json() == public.get("/data/", headers={"Authorization": ""}).json()
 
 
 @pytest.mark.usefixtures("scored")
@@ -87,7 +89,7 @@ def test_the_description_says_for_each_setting_what_takes_the_token(opened: Open
     for path, methods in described["paths"].items():
         for method, operation in methods.items():
             status = stranger.request(method, re.sub("{[a-z]+}", "1", path)).status_code
-            refused = status in (401, 403)
+            refused = status == 401
             assert refused == ("security" in operation), (method, path, status)
             assert refused == ("401" in operation["responses"]), (method, path)
     assert ("the rest is open" in described["info"]["description"]) == ("api_read_public" in given)

@@ -109,16 +109,21 @@ def test_a_part_beyond_the_end_of_a_run_is_empty(s: System, flower: Flower, part
     assert flower.get(f"/runs/{run}?{part}").status_code == 200
 
 
-def test_no_other_site_may_show_a_page_with_buttons_in_a_frame(s: System, flower: Flower, guarded: Flower) -> None:
+def test_no_other_site_may_show_a_page_in_a_frame_and_no_page_runs_a_script_but_those_of_its_files(
+    s: System, flower: Flower, guarded: Flower
+) -> None:
     run = a_run(s, "partial", "framed", "dead")
-    pages = ("/runs", f"/runs/{run}", f"/runs/batch/{s.first_batch(run)}", "/runs/987654321", "/task/unknown")
+    ours = ("/runs", f"/runs/{run}", f"/runs/batch/{s.first_batch(run)}", "/runs/987654321", "/task/unknown")
+    pages = (*ours, "/", "/workers", "/tasks", "/broker", "/nowhere")
 
     answers = [*map(flower.get, pages), flower.post(f"/runs/{run}/cancel"), Flower(guarded.url).get("/runs")]
 
-    assert [answer.status_code for answer in answers] == [200, 200, 200, 404, 404, 200, 401]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 404, 404, 200, 200, 200, 200, 404, 200, 401]
     for answer in answers:
         assert answer.headers["x-frame-options"] == "SAMEORIGIN", answer.url
-        assert answer.headers["content-security-policy"] == "frame-ancestors 'self'"
+        policy = answer.headers["content-security-policy"]
+        assert policy.startswith("frame-ancestors 'self'; script-src 'self' 'sha256-"), answer.url
+        assert "unsafe" not in policy
         assert answer.headers["x-content-type-options"] == "nosniff"
     assert flower.get("/runs/static/runs.js").headers["x-content-type-options"] == "nosniff"
 

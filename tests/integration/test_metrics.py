@@ -5,6 +5,7 @@ import time
 from sqlalchemy import Engine, text
 
 from db import batches, ended, requeued, runs, workers
+from db import metrics as metrics_db
 from producer import metrics
 from producer.context import Producer
 from producer.plan import plan
@@ -90,7 +91,22 @@ def test_a_requeued_run_is_counted_once_and_its_open_batches_meanwhile(engine: E
 
     assert [*seen, of(found, "rows_scored_total", job="flowers_job")] == [10, 14, 14, 14]
     assert of(found, "runs_total", job="flowers_job", state="cancelled") == 1
-    assert of(found, "runs_total", job="flowers_job", state="partial") == 0
+    assert of(found, "runs_total", job="flowers_job", state="partial") == 1
+
+
+def test_each_end_of_a_run_is_counted_and_no_count_falls_when_it_is_requeued(engine: Engine) -> None:
+    seen = []
+    with engine.begin() as connection:
+        run_id = add_run(connection, "partial")
+        for state in ("partial", "partial", "succeeded"):
+            runs.reopen(connection, run_id)
+            connection.execute(text("UPDATE scorebeat.runs SET state = :s, finished_at = now()"), {"s": state})
+            ended.note(connection)
+            ended.note(connection)
+            seen.append(metrics_db.read(connection).runs)
+
+    assert [one["flowers_job", "partial"] for one in seen] == [1, 2, 2]
+    assert seen[-1]["flowers_job", "succeeded"] == 1
 
 
 def test_the_command_prints_what_is_served(scorebeat: Cli, job: str, engine: Engine) -> None:

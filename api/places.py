@@ -1,0 +1,99 @@
+"""Places for online predictions: few threads of their own, and a time in which each caller is answered."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future as Task
+from contextlib import suppress
+from dataclasses import dataclass, field
+from threading import Thread
+from time import monotonic
+from typing import TypeVar
+
+from fastapi import HTTPException
+
+from api.errors import RETRY_AFTER
+from core.events import emit
+from core.settings import PREFIX
+
+PLACES = 8
+"""Predictions at once. Models use the processor, and often several of its cores: more would only share it."""
+STUCK_AFTER = 300
+"""Seconds. Longer than a batch's model may take and than a model loads; what takes longer, hardly comes back."""
+
+T = TypeVar("T")
+
+
+@dataclass
+class Places:
+    """Used from one event loop. A thread that hangs keeps its place, and nothing but the process's end frees it."""
+
+    seconds: float
+    """How long a caller waits at most, for a place and for the answer together."""
+    _free: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PLACES))
+    _since: dict[Thread, float] = field(default_factory=dict)
+
+    async def answer(self, what: str, work: Callable[[], T]) -> T:
+        """What `work` answers or raises, from a thread. Raises HTTPException 503 when it does not in time."""
+        deadline = asyncio.get_running_loop().time() + self.seconds
+        await self._sit(what, deadline)
+        done = self._start(work)
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await done
+        except TimeoutError:
+            if not done.cancelled():  # the model's own
+                raise
+            raise self._late(what, f"did not answer within {self.seconds:g} s, the time for loading included") from None
+
+    def all_stuck(self) -> bool:
+        """No place has been given up for so long that a restart alone may help."""
+        return self._all_taken_for(STUCK_AFTER)
+
+    def _all_taken_for(self, seconds: float) -> bool:
+        return len(self._since) >= PLACES and monotonic() - max(self._since.values()) > seconds
+
+    async def _sit(self, what: str, deadline: float) -> None:
+        if self._all_taken_for(self.seconds):  # to wait is of no use
+            raise self._late(what, f"has no place: all {PLACES} predictions hang for longer than {self.seconds:g} s")
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._free.acquire()
+        except TimeoutError:
+            raise self._late(what, f"found none of {PLACES} places free within {self.seconds:g} s") from None
+
+    def _start(self, work: Callable[[], T]) -> "asyncio.Future[T]":
+        task: Task[T] = Task()
+        loop = asyncio.get_running_loop()
+        # daemon: the end of the process waits for no thread that hangs
+        thread = Thread(target=_run, args=(task, work), name="prediction", daemon=True)
+
+        def free() -> None:
+            del self._since[thread]
+            self._free.release()
+
+        def ended(_task: "Task[T]") -> None:
+            with suppress(RuntimeError):  # the server has ended before
+                loop.call_soon_threadsafe(free)
+
+        self._since[thread] = monotonic()
+        task.add_done_callback(ended)
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no more threads
+            free()
+            raise
+        return asyncio.wrap_future(task)
+
+    def _late(self, what: str, happened: str) -> HTTPException:
+        emit("api.prediction_late", logging.WARNING, model=what, reason=happened)
+        advice = f"Nothing was stored. Try again in a few seconds, with fewer rows; {PREFIX}ROW_TIME_LIMIT is the limit"
+        return HTTPException(503, f"the prediction by {what} {happened}. {advice}", RETRY_AFTER)
+
+
+def _run(task: "Task[T]", work: Callable[[], T]) -> None:
+    task.set_running_or_notify_cancel()  # from here on it cannot be cancelled: an answer that is late goes nowhere
+    try:
+        task.set_result(work())
+    except BaseException as error:  # noqa: BLE001 -- whoever waits gets it
+        task.set_exception(error)

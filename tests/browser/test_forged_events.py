@@ -1,0 +1,113 @@
+"""Events that anybody with access to the broker may send run nothing in the browser of who looks at Flower."""
+
+import base64
+import json
+import time
+from typing import Any
+
+import pytest
+import redis
+
+from core.celery_app import KEY_PREFIX, SCORE
+from tests.browser.chromium import Browser
+from tests.browser.window import browser, flower, s, window
+from tests.fixtures import wait_for
+from tests.flower_program import Flower
+from tests.system import System
+
+__all__ = ["browser", "flower", "s", "window"]
+
+SCRIPT = "<img src=x onerror=\"document.documentElement.dataset.owned = 'yes'\">"
+NAME = "cpu@forged"
+ROWS = "/tasks/datatable?draw=1&start=0&length=100&order[0][column]=0"
+ORDER = "&order[0][dir]=asc&columns[0][data]=name&search[value]="
+OWNED = "return document.documentElement.dataset.owned || 'no'"
+TASK = "11111111-1111-1111-1111-11111111111"
+
+
+@pytest.fixture(scope="module")
+def forged(s: System, flower: Flower) -> list[str]:
+    """Tasks of which Flower was told, with markup in each field, as a text and inside of lists and objects."""
+    odd: list[Any] = [SCRIPT, [SCRIPT], {SCRIPT: SCRIPT}]
+    for number, value in enumerate(odd):
+        fields = dict.fromkeys(("args", "kwargs", "eta", "expires", "exchange", "queue", "root_id", "_fields"), value)
+        send(s, "task-received", uuid=f"{TASK}{number}", name=SCORE, retries=value, **fields)
+        send(s, "task-succeeded", uuid=f"{TASK}{number}", result=value, runtime=value, exception=value)
+        send(s, "worker-heartbeat", loadavg=[value], active=value, processed=value, sw_ident=value, freq=value)
+        send(s, "worker-heartbeat", _fields=["hostname", "task-failed"], **{"task-failed": value}, freq=60)
+        send(s, "task-" + SCRIPT, uuid=f"{TASK}{number}", name=value)
+        send(s, "task-received", uuid=value, name=value, args=value)
+    send(s, "task-received", uuid=f"{TASK}9", name=SCRIPT, args=SCRIPT, kwargs=SCRIPT)
+    wait_for(lambda: flower.get(f"/task/{TASK}9").status_code == 200)
+    return [f"{TASK}{number}" for number in (0, 1, 2, 9)]
+
+
+def test_markup_in_a_forged_event_is_text_on_each_page_of_flower(
+    flower: Flower, browser: Browser, forged: list[str]
+) -> None:
+    pages = ("/tasks", "/", "/workers", "/broker", "/runs", *(f"/task/{task}" for task in forged))
+    for page in pages:
+        browser.open(flower.url + page)
+        if page == "/tasks":
+            wait_for(lambda: forged[1] in browser.driver.page_source)
+        if page in ("/", "/workers"):
+            wait_for(lambda: NAME in browser.driver.page_source)
+        wait_for(lambda: browser.js("return document.readyState") == "complete")
+
+        assert browser.js(OWNED) == "no", page
+        assert browser.js("return document.querySelectorAll('img[src=x]').length") == 0, page
+
+
+def test_flowers_list_answers_whatever_a_forged_event_holds(flower: Flower, forged: list[str]) -> None:
+    answer = flower.get(ROWS + ORDER)
+
+    assert answer.status_code == 200
+    rows = {row["uuid"]: row for row in answer.json()["data"]}
+    assert set(forged) <= set(rows)
+    for task in forged:
+        assert all(value is None or isinstance(value, str | int | float) for value in rows[task].values())
+    assert flower.get("/workers?json=1").status_code == 200
+
+
+def test_a_handler_in_markup_does_not_run_on_any_page_even_where_it_got_there(
+    flower: Flower, browser: Browser, forged: list[str]
+) -> None:
+    for page in ("/tasks", "/workers", "/runs", f"/task/{forged[0]}", "/nowhere/to/be/found", "/broker"):
+        browser.open(flower.url + page)
+        browser.js("document.body.insertAdjacentHTML('beforeend', arguments[0])", SCRIPT)
+        wait_for(lambda: browser.js("return document.querySelector('img[src=x]').complete"))
+
+        assert browser.js(OWNED) == "no", page
+
+
+def test_flowers_own_pages_bear_that_policy(flower: Flower, browser: Browser) -> None:
+    browser.driver.get_log("browser")  # type: ignore[no-untyped-call]  # what others left
+    for page in ("/workers", "/tasks", "/broker", "/runs"):
+        browser.open(flower.url + page)
+        told = browser.driver.get_log("browser")  # type: ignore[no-untyped-call]  # Selenium publishes no type of it
+
+        assert [line["message"] for line in told if "Content Security" in line["message"]] == []
+    browser.open(f"{flower.url}/workers")
+    assert browser.js("return window.autorefresh") == 1  # Flower's one script in a page
+
+
+def send(s: System, kind: str, **fields: Any) -> None:
+    """An event as a worker sends it, with these fields."""
+    told = {"type": kind, "hostname": NAME, "utcoffset": 0, "pid": 1, "clock": 5, "timestamp": time.time(), **fields}
+    key = kind.replace("-", ".")
+    message = {
+        "body": base64.b64encode(json.dumps(told).encode()).decode(),
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": {"hostname": NAME},
+        "properties": {
+            "delivery_mode": 1,
+            "delivery_info": {"exchange": "celeryev", "routing_key": key},
+            "priority": 0,
+            "body_encoding": "base64",
+            "delivery_tag": "8a1b0bc6-3aee-4f2f-9a6c-2e8b5f0e8d11",
+        },
+    }
+    with redis.Redis(unix_socket_path=s.servers.broker_socket) as client:
+        channel = f"{KEY_PREFIX}/0.celeryev/{key}"
+        wait_for(lambda: client.publish(channel, json.dumps(message)) > 0)

@@ -1,0 +1,97 @@
+"""Models on a volume: every shape's workers read it, and the pod of the page that adds models writes it."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml  # type: ignore[import-untyped]  # publishes no types
+
+from tests.deploy.known import unknown
+from tests.deploy.kustomize import Resource, render
+from tests.deploy.manifests import PAGE, ROOT, named, of_kind, ours, shape
+from tests.docs.pages import Page
+
+PLACE = "/models"
+READ_ONLY = {"name": "models", "mountPath": PLACE, "readOnly": True}
+OLDEST = "1.29"
+
+
+def with_volume(name: str, folder: Path) -> tuple[Resource, ...]:
+    """The shape as a folder of one's own makes it that adds the component."""
+    shutil.copytree(ROOT, folder / "kubernetes")
+    own = folder / "own"
+    own.mkdir()
+    wanted = {
+        "namespace": "scorebeat",
+        "resources": [f"../kubernetes/{name}"],
+        "components": ["../kubernetes/components/models-volume"],
+    }
+    (own / "kustomization.yaml").write_text(yaml.safe_dump(wanted), "utf-8")
+    return tuple(render(own))
+
+
+@pytest.mark.parametrize(
+    ("name", "readers"),
+    [
+        ("base", {"api", "worker-cpu", "worker-gpu"}),
+        ("overlays/keda", {"api", "worker-cpu", "worker-gpu"}),
+        ("overlays/burst", {"iris-workers"}),
+    ],
+)
+def test_whoever_loads_models_has_the_volume_and_may_not_write_it(name: str, readers: set[str], tmp_path: Path) -> None:
+    objects = with_volume(name, tmp_path)
+
+    for pod in ours(objects):
+        mounts = [mount for container in pod.containers for mount in container["volumeMounts"]]
+        assert mounts.count(READ_ONLY) == (pod.owner in readers), pod.owner
+        assert [mount for mount in mounts if mount["mountPath"] == PLACE] == [READ_ONLY] * (pod.owner in readers)
+        claims = [v for v in pod.spec["volumes"] if v["name"] == "models"]
+        assert claims == [{"name": "models", "persistentVolumeClaim": {"claimName": "models"}}] * (pod.owner in readers)
+    assert [one["metadata"]["name"] for one in of_kind(objects, "PersistentVolumeClaim")] == ["models"]
+    assert named(objects, "ConfigMap", "scorebeat-settings")["data"]["SCOREBEAT_ARTIFACTS"] == PLACE
+    for one in objects:
+        if not one["apiVersion"].startswith("keda.sh/"):
+            kubernetes_validate.validate(one, OLDEST, strict=True)
+
+
+@pytest.mark.parametrize("version", [OLDEST, kubernetes_validate.latest_version()])
+def test_the_pages_pod_fits_the_schema_of_pods(version: str) -> None:
+    kubernetes_validate.validate(_pod(), version, strict=True)
+
+
+def test_the_pages_pod_may_write_the_store_and_has_the_owners_rights() -> None:
+    (container,) = _pod()["spec"]["containers"]
+    variables = {variable["name"]: variable for variable in container["env"]}
+
+    assert {"name": "models", "mountPath": PLACE} in container["volumeMounts"]
+    assert {"name": "models", "persistentVolumeClaim": {"claimName": "models"}} in _pod()["spec"]["volumes"]
+    assert variables["SCOREBEAT_ARTIFACTS"]["value"] == PLACE
+    assert variables["SCOREBEAT_DATABASE_URL"]["valueFrom"]["secretKeyRef"]["name"] == "scorebeat-owner"
+    assert unknown(set(variables)) == set()
+
+
+def test_the_pages_pod_is_one_that_the_namespace_takes_and_ends_by_itself() -> None:
+    spec, like = _pod()["spec"], next(pod for pod in ours(shape("base")) if pod.owner == "worker-cpu")
+    (container,) = spec["containers"]
+
+    assert spec["securityContext"] == like.spec["securityContext"]
+    assert container["securityContext"] == like.containers[0]["securityContext"]
+    assert container["image"].removeprefix("registry.example.org/") == like.containers[0]["image"]
+    assert (spec["restartPolicy"], spec["activeDeadlineSeconds"]) == ("Never", 3600)
+    assert (spec["automountServiceAccountToken"], spec["enableServiceLinks"]) == (False, False)
+
+
+def test_the_page_reaches_the_pod_by_its_name() -> None:
+    (typed,) = (block.text for block in Page.read(PAGE).blocks if "scorebeat models add" in block.text)
+    name = _pod()["metadata"]["name"]
+
+    named_there = re.findall(r"pod/(\w+)|(\w+):/tmp|exec (\w+) --|delete pod (\w+)", typed)
+    assert [next(filter(None, found)) for found in named_there] == [name] * 4
+
+
+def _pod() -> Any:
+    (found,) = (block.text for block in Page.read(PAGE).blocks if block.text.startswith("apiVersion: v1\nkind: Pod\n"))
+    return yaml.safe_load(found)
