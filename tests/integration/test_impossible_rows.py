@@ -22,7 +22,7 @@ IMPOSSIBLE_BATCHES = {
     "care": {"care": "3"},
     "care ": {"probe_key": "'[\"7\"]'", "care": "1"},
     "attempts ": {"attempt": "-1"},
-    "rows": {"rows_planned": "0"},
+    "rows": {"rows_planned": "-1"},
     "rows ": {"rows_scored": "-1"},
     "rows  ": {"rows_failed": "-1"},
 }
