@@ -109,7 +109,8 @@ def test_everything_runs_under_a_role_that_owns_nothing(s: Locked, client: Clien
     publish_another(s.owner, daily.name)
     assert s.run.until_finished(s.run.enqueue(daily)) is RunState.SUCCEEDED
     assert s.owner.ask("SELECT count(*) FROM predictions.daily") == [(40,)]
-    assert s.run.ask("SELECT DISTINCT event FROM scorebeat.notices WHERE attempts > 0") == [("finished",)]
+    told = "SELECT DISTINCT event FROM scorebeat.notices WHERE attempts > 0"
+    wait_for(lambda: s.run.ask(told) == [("finished",)])
     said = "\n".join(log.read_text("utf-8", "replace") for _, log in s.run.programs.started)
     assert "permission denied" not in said
     assert "control.failed" not in said
