@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -41,6 +42,13 @@ def wait_for(look: Callable[[], T], within: float = 60.0, every: float = 0.05) -
             pytest.fail(f"nothing came within {within:g} s; the last answer was {found!r}")
         time.sleep(every)
     return found
+
+
+def free_port() -> int:
+    """A TCP port of this machine that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

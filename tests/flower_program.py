@@ -1,7 +1,6 @@
 """Flower with our tab, as a real program beside a system, and a job whose model dislikes chosen rows."""
 
 import json
-import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from core.jobs import Job
 from models import registry
 from producer import publish
 from tests import poison
-from tests.fixtures import wait_for
+from tests.fixtures import free_port, wait_for
 from tests.system import System
 
 
@@ -49,9 +48,7 @@ def said(answer: httpx.Response) -> str:
 
 def start_flower(s: System, *, login: str | None = None, address: str = "127.0.0.1", **options: str) -> Flower:
     """Start Flower, wait until it answers; `options` are Flower's, by name."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     given = {"port": str(port), "address": address, "logging": "warning", **options}
     arguments = [f"--{name}={value}" for name, value in given.items()]
     if login is not None:

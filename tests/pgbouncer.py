@@ -12,7 +12,7 @@ from sqlalchemy import URL, make_url
 
 from ops.stack.identity import for_servers, own
 from ops.stack.process import Child, Process
-from tests.fixtures import wait_for
+from tests.fixtures import free_port, wait_for
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def pgbouncer(folder: Path, url: str, mode: str, ignored: str = "") -> Iterator[
         pytest.skip("there is no pgbouncer: apt-get install pgbouncer")
     database, folder = make_url(url), folder / mode
     folder.mkdir()
-    port = _free_port()
+    port = free_port()
     pooled = database.set(host="127.0.0.1", port=port, query={}).render_as_string(hide_password=False)
     identity = for_servers(folder, [Path(program)])
     for path in _files(folder, database, port, mode, ignored):
@@ -74,9 +74,3 @@ def _listens(port: int) -> bool:
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

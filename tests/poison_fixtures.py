@@ -48,6 +48,11 @@ class Points:
     def engine(self) -> Engine:
         return self.producer.engine
 
+    @property
+    def acting(self) -> Producer:
+        """Who enqueues, plans and settles."""
+        return self.producer
+
     def sql(self, statement: str, **values: Any) -> list[Any]:
         """Run one statement and commit; single columns come as values, others as tuples."""
         with self.engine.begin() as connection:
@@ -90,8 +95,8 @@ class Points:
         return job
 
     def planned(self, job: Job) -> int:
-        run_id = enqueue(self.producer, Request(job.name, "test")).run_id
-        plan(self.producer, run_id)
+        run_id = enqueue(self.acting, Request(job.name, "test")).run_id
+        plan(self.acting, run_id)
         return run_id
 
     def scored(self, job: Job) -> int:
@@ -106,7 +111,7 @@ class Points:
             for batch_id in self.pending(run_id):
                 self.sql("UPDATE scorebeat.batches SET next_attempt_at = NULL WHERE id = :id", id=batch_id)
                 self.attempt(batch_id)
-            settle.settle(self.producer, run_id)
+            settle.settle(self.acting, run_id)
             if self.run(run_id).state not in (RunState.PLANNING, RunState.RUNNING):
                 return self.run(run_id).state
         pytest.fail(f"run {run_id} goes on for ever: {self.errors[-3:]}")

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +14,7 @@ import pytest
 from ops.stack.identity import Identity, for_servers, launcher, own
 from ops.stack.process import Child, Process
 from tests.certificates import Certificates
-from tests.fixtures import wait_for
+from tests.fixtures import free_port, wait_for
 from tests.postgres_15 import BINARIES, MISSING
 from tests.stack_fixtures import UNSAFE_BUT_FAST
 
@@ -49,7 +48,7 @@ def tls_server(folder: Path, certificates: Certificates) -> Iterator[TlsServer]:
         pytest.skip(MISSING)
     identity = for_servers(folder, [BINARIES / "postgres"])
     cluster = _cluster(folder, certificates, identity)
-    server = TlsServer(_free_port(), certificates, folder / "server.log")
+    server = TlsServer(free_port(), certificates, folder / "server.log")
     with server.log.open("wb") as output:
         child = Child(_process(cluster, server.port, identity), output)
         try:
@@ -92,12 +91,6 @@ def _process(cluster: Path, port: int, identity: Identity) -> Process:
     argv = (str(BINARIES / "postgres"), "-D", str(cluster), *words)
     stop = ((signal.SIGINT, 20.0),)
     return Process("postgres", argv, environment, stop, orphan_signal=signal.SIGINT, identity=identity)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _answers(server: TlsServer) -> bool:

@@ -10,14 +10,11 @@ from sqlalchemy import Engine, make_url, text
 
 from core.settings import Settings
 from core.stack import StackUrls
-from core.states import RunState
 from db.engine import make_engine
 from ops import prepare
-from producer import publish, settle
+from producer import publish
 from producer.context import Producer
-from producer.enqueue import Request, enqueue
-from producer.plan import plan
-from tests.poison_fixtures import ROUNDS, Points
+from tests.poison_fixtures import Points
 
 PASSWORD = "of-a-test"
 
@@ -75,24 +72,13 @@ class LockedPoints(Points):
     def engine(self) -> Engine:
         return self.admin
 
+    @property
+    def acting(self) -> Producer:
+        return self.runner
+
     def fill(self, count: int) -> None:
         super().fill(count)
         open_source(self.admin, "points", self.roles)
-
-    def planned(self, job: Any) -> int:
-        run_id = enqueue(self.runner, Request(job.name, "test")).run_id
-        plan(self.runner, run_id)
-        return run_id
-
-    def work(self, run_id: int) -> RunState:
-        for _ in range(ROUNDS):
-            for batch_id in self.pending(run_id):
-                self.sql("UPDATE scorebeat.batches SET next_attempt_at = NULL WHERE id = :id", id=batch_id)
-                self.attempt(batch_id)
-            settle.settle(self.runner, run_id)
-            if self.run(run_id).state not in (RunState.PLANNING, RunState.RUNNING):
-                return self.run(run_id).state
-        pytest.fail(f"run {run_id} goes on for ever: {self.errors[-3:]}")
 
     def as_runner(self, statement: str, **values: Any) -> list[Any]:
         """Rows of one statement under the role that runs."""

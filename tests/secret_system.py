@@ -1,6 +1,5 @@
 """All of Scorebeat on servers that ask for passwords, each secret a word that stands nowhere else."""
 
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 import redis
 from sqlalchemy import make_url
 
+from tests.fixtures import free_port
 from tests.proxy import proxy_to
 from tests.source_tables import BIGINT, INPUTS, fill
 from tests.system import MODEL, System, own_system
@@ -86,12 +86,6 @@ def let_in(s: System) -> None:
     """The broker forgets its users when it is restarted."""
     with redis.Redis(unix_socket_path=s.servers.broker_socket) as client:
         client.execute_command("ACL", "SETUSER", "marked", "on", f">{BROKER}", "~*", "&*", "+@all")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wrong_settings() -> list[tuple[str, str]]:

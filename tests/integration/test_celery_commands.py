@@ -1,7 +1,6 @@
 """`celery -A worker worker|beat|flower`, as any Celery user types them."""
 
 import json
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -14,7 +13,7 @@ import pytest
 
 from core.settings import PREFIX
 from core.states import RunState
-from tests.fixtures import REPOSITORY, environment, wait_for
+from tests.fixtures import REPOSITORY, environment, free_port, wait_for
 from tests.system import System, assert_scored_once, own_system
 
 CELERY = Path(sys.executable).with_name("celery")
@@ -40,9 +39,7 @@ def plain(system: System, elsewhere: Path) -> "list[Popen[bytes]]":
 @pytest.fixture(scope="module")
 def flower(system: System, elsewhere: Path, plain: "list[Popen[bytes]]") -> str:  # noqa: ARG001
     """Flower's URL; it hears what the workers do from then on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     _plain(system, elsewhere, "flower", FLOWER_PORT=str(port), FLOWER_UNAUTHENTICATED_API="true")
     url = f"http://127.0.0.1:{port}"
     wait_for(lambda: _get(f"{url}/healthcheck") == b"OK")

@@ -1,7 +1,6 @@
 """Bad input gets one clear message and exit code 2, never a stack trace, and nothing is lost by it."""
 
 import os
-import socket
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from core.settings import Settings
 from ops.stack.folder import locked
 from producer.context import Producer
 from tests.cli_fixtures import Cli, ledger, refused, score_all, write_adder
+from tests.fixtures import free_port
 
 
 @pytest.mark.parametrize("command", ["plan", "enqueue", "pause", "resume"])
@@ -119,9 +119,7 @@ def test_a_model_file_that_cannot_be_used_is_refused(scorebeat: Cli, job: str, a
 def test_a_database_that_is_not_there_or_refuses_us_is_told_without_the_password(
     scorebeat: Cli, job: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        nobody = f"postgresql://ann:s3cret-word@127.0.0.1:{probe.getsockname()[1]}/shop"
+    nobody = f"postgresql://ann:s3cret-word@127.0.0.1:{free_port()}/shop"
     stranger = make_url(str(settings.database_url)).set(password="s3cret-word").render_as_string(hide_password=False)
     for url in (nobody, stranger):
         monkeypatch.setenv("SCOREBEAT_DATABASE_URL", url)
@@ -133,9 +131,7 @@ def test_a_database_that_is_not_there_or_refuses_us_is_told_without_the_password
 def test_a_broker_that_is_not_there_or_refuses_us_is_told_and_nothing_is_enqueued(
     scorebeat: Cli, job: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        nobody = f"redis://:s3cret-word@127.0.0.1:{probe.getsockname()[1]}/0"
+    nobody = f"redis://:s3cret-word@127.0.0.1:{free_port()}/0"
     stranger = os.environ["SCOREBEAT_BROKER_URL"].replace("redis+socket://", "redis+socket://ann:s3cret-word@")
     before = ledger(engine)
     for url in (nobody, stranger):

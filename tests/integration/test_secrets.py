@@ -9,8 +9,8 @@ from subprocess import Popen
 import httpx
 import pytest
 
-from tests.fixtures import wait_for
-from tests.secret_system import SECRETS, TOKEN, Whole, free_port, let_in, whole_system, wrong_settings
+from tests.fixtures import free_port, wait_for
+from tests.secret_system import SECRETS, TOKEN, Whole, let_in, whole_system, wrong_settings
 from tests.system import System, children
 
 PATHS_OF_FLOWER = (
