@@ -1,12 +1,11 @@
 """What the benchmarks run on: servers of their own, the items table, a model, real workers."""
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import skops.io
 from sklearn.linear_model import LogisticRegression
 from sqlalchemy import Engine
 
+from benchmarks.programs import programs
 from core.jobs import Job
 from core.settings import Settings
 from db import jobs, schema, versions
@@ -106,9 +106,9 @@ def _train(folder: Path) -> Path:
     return path
 
 
-@contextmanager
-def _workers(settings: Settings, folder: Path, processes: int) -> Iterator[dict[str, "subprocess.Popen[bytes]"]]:
-    """Started in sessions of their own, so that their process groups can be stopped whole."""
+def _workers(
+    settings: Settings, folder: Path, processes: int
+) -> AbstractContextManager[dict[str, "subprocess.Popen[bytes]"]]:
     environment = os.environ | {
         "SCOREBEAT_DATABASE_URL": settings.database(),
         "SCOREBEAT_BROKER_URL": settings.broker(),
@@ -122,19 +122,7 @@ def _workers(settings: Settings, folder: Path, processes: int) -> Iterator[dict[
         "plan": [*celery, "worker", "-Q", "plan", "-n", "plan@%h", "-c", "1", *plain],
         "cpu": [*celery, "worker", "-Q", "cpu", "-n", "cpu@%h", "-c", str(processes), *plain],
     }
-    running = {}
-    try:
-        for name, command in commands.items():
-            with (folder / f"{name}.log").open("wb") as log:
-                running[name] = subprocess.Popen(
-                    command, env=environment, stdout=log, stderr=log, start_new_session=True
-                )
-        yield running
-    finally:
-        for process in running.values():
-            os.killpg(process.pid, signal.SIGTERM)
-        for process in running.values():
-            process.wait(timeout=90)
+    return programs(commands, environment, folder)
 
 
 def peak_megabytes(parent: "subprocess.Popen[bytes]") -> list[float]:

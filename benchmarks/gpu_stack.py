@@ -7,11 +7,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks.bench_stack import Bench, fill_items
 from benchmarks.gpu_model import Shape, export
+from benchmarks.programs import programs
 from core.jobs import Job
 from core.settings import Settings
 from db import schema, workers
@@ -56,11 +57,9 @@ def gpu_bench(device: Device, rows: int, batch_rows: int, processes: int, shape:
         yield Bench(p, added.artifact, running)
 
 
-@contextmanager
 def _workers(
     settings: Settings, folder: Path, device: Device, processes: int
-) -> Iterator[dict[str, "subprocess.Popen[bytes]"]]:
-    """Each in a session of its own; what one says when the benchmark fails is shown."""
+) -> AbstractContextManager[dict[str, "subprocess.Popen[bytes]"]]:
     environment = child_environment(settings) | {
         "SCOREBEAT_ARTIFACTS": str(settings.artifacts),
         "SCOREBEAT_BATCH_TIME_LIMIT": str(settings.batch_time_limit),
@@ -71,22 +70,7 @@ def _workers(
         "control": [*scorebeat, "--control"],
         "worker": [*scorebeat, "--device", device.name, "--processes", str(processes)],
     }
-    running: dict[str, subprocess.Popen[bytes]] = {}
-    try:
-        for name, command in commands.items():
-            with (folder / f"{name}.log").open("wb") as log:
-                running[name] = subprocess.Popen(
-                    command, env=environment, stdout=log, stderr=log, start_new_session=True
-                )
-        yield running
-    except BaseException:
-        sys.stderr.write((folder / "worker.log").read_text("utf-8", "replace")[-4000:])
-        raise
-    finally:
-        for process in running.values():
-            os.killpg(process.pid, signal.SIGTERM)
-        for process in running.values():
-            process.wait(timeout=90)
+    return programs(commands, environment, folder)
 
 
 def _until_served(p: Producer, queue: str) -> None:

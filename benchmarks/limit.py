@@ -1,12 +1,11 @@
 """The limit: plain processes that fetch, predict, ingest and commit, with no ledger and no queue."""
 
-import multiprocessing
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
+from benchmarks.programs import seconds_of
 from db.engine import data_connection
 from models import registry
 from models.artifact import Artifact
@@ -27,19 +26,8 @@ def create_table(url: str) -> None:
 def run(url: str, artifact: Artifact, rows: int, processes: int = 2) -> float:
     """Score ids 1 to `rows` of `items`; seconds from the start signal, given when all are warm, to the last commit."""
     create_table(url)
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(processes + 1)
     work = [_Work(url, artifact, range(i * ROWS, rows, processes * ROWS), rows, i) for i in range(processes)]
-    workers = [context.Process(target=_run, args=(part, barrier)) for part in work]
-    for worker in workers:
-        worker.start()
-    barrier.wait()
-    began = time.perf_counter()
-    barrier.wait()
-    seconds = time.perf_counter() - began
-    for worker in workers:
-        worker.join()
-    return seconds
+    return seconds_of(_run, work)
 
 
 @dataclass(frozen=True)

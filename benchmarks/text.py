@@ -2,10 +2,8 @@
 
 import argparse
 import json
-import multiprocessing
 import platform
 import resource
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +13,7 @@ import pyarrow as pa
 
 from benchmarks.bench_stack import Bench, add, peak_megabytes, system
 from benchmarks.measure import Timed, empty_set, median, spread, timed_run
+from benchmarks.programs import CONTEXT, seconds_of
 from benchmarks.spine import show, wait_for_workers
 from core.jobs import Job
 from core.jobs_file import read_jobs
@@ -88,19 +87,10 @@ class Alone:
 
 def model_alone(b: Bench, batch_rows: int, processes: int) -> Alone:
     """Score all texts, read before, in batches as large as the job's; a process takes the next when it is done."""
-    context = multiprocessing.get_context("spawn")
-    barrier, following, peaks = context.Barrier(processes + 1), context.Value("i", 0), context.Queue()
+    following, peaks = CONTEXT.Value("i", 0), CONTEXT.SimpleQueue()
     work = [_Work(b.p.url, b.artifact, batch_rows, core) for core in range(processes)]
-    workers = [context.Process(target=_run, args=(part, barrier, following, peaks)) for part in work]
-    for worker in workers:
-        worker.start()
-    barrier.wait()
-    began = time.perf_counter()
-    barrier.wait()
-    seconds = time.perf_counter() - began
-    found = [peaks.get() for _ in workers]
-    for worker in workers:
-        worker.join()
+    seconds = seconds_of(_run, work, following, peaks)
+    found = [peaks.get() for _ in work]
     return Alone(found[0][1] / seconds, [megabytes for megabytes, _ in found])
 
 

@@ -7,24 +7,16 @@ from urllib.request import pathname2url
 
 import fsspec
 import pytest
-import skops.io
 from fsspec.implementations.memory import MemoryFileSystem
-from sklearn.datasets import load_iris
-from sklearn.linear_model import LogisticRegression
 
-X, Y = load_iris(return_X_y=True)
-
-
-def dump(path: Path, c: float = 1.0) -> Path:
-    skops.io.dump(LogisticRegression(C=c, max_iter=1000).fit(X, Y), path)
-    return path
+from tests.iris_models import classifier, dump
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two models."""
     folder = tmp_path_factory.mktemp("files")
-    return dump(folder / "one.skops"), dump(folder / "other.skops", 0.1)
+    return dump(folder / "one.skops", classifier()), dump(folder / "other.skops", classifier(0.1))
 
 
 @pytest.fixture

@@ -222,7 +222,9 @@ def test_a_type_that_is_not_trusted_is_named_and_may_be_trusted_by_that_name(tmp
 
     assert trusted.options["trusted"] == [DOUBLED]
     opened = store.open_artifact(tmp_path / "store", "m", 1, trusted.digest)
-    assert scored(opened, [{"visits": 9.0}])[0]["yes"] == pytest.approx(model.predict_proba(np.array([[9.0]]))[0, 1])
+    assert scored(opened, [{"visits": 9.0}])[0]["yes"] == pytest.approx(
+        model.predict_proba(pd.DataFrame({"visits": [9.0]}))[0, 1]
+    )
 
 
 def test_boosting_of_another_library_in_a_pipeline_is_used_once_it_is_trusted(tmp_path: Path) -> None:
@@ -235,7 +237,8 @@ def test_boosting_of_another_library_in_a_pipeline_is_used_once_it_is_trusted(tm
     types = frozenset(re.findall(r"--trust (\S+?)[;\s]", str(refused.value)))
 
     found = scored(added(tmp_path, model, trusted=types), [{"number": 3.0, "visits": 4.0}])
-    assert found[0]["yes"] == pytest.approx(model.predict_proba([[3.0, 4.0]])[0, 1])
+    expected = model.predict_proba(pd.DataFrame({"number": [3.0], "visits": [4.0]}))
+    assert found[0]["yes"] == pytest.approx(expected[0, 1])
 
 
 def test_what_a_partial_calls_must_be_trusted_itself(tmp_path: Path) -> None:

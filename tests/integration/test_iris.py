@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from sqlalchemy import Engine
 
@@ -59,7 +60,7 @@ def test_items_are_read_with_and_without_their_prediction(scorebeat: Cli, produc
     model, _ = train.train()
     assert [row.id for row in scored] == list(range(1, 201))
     assert [row.id for row in waiting] == [*range(201, COUNT + 1), new]
-    expected = model.predict_proba(np.array([row.values for row in scored]))
+    expected = model.predict_proba(pd.DataFrame([row.values for row in scored], columns=data.FEATURES))
     assert np.allclose([[row.setosa, row.versicolor, row.virginica] for row in scored], expected, atol=1e-9)
     assert one is not None
     assert one.label == "setosa" or max(one.versicolor, one.virginica) > one.setosa

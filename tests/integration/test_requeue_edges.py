@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from core.jobs import Job
 from core.states import RunState
 from db import columns
 from producer.requeue import requeue
@@ -78,10 +79,7 @@ def test_an_error_that_is_no_text_for_postgresql_is_stored_as_what_can_be(
 def test_a_requeued_row_is_scored_once_although_its_batch_is_requeued_too(
     points: Points, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    points.fill(100)
-    points.model({"raise": [5, 6]})
-    job = points.job(error_threshold=-1)
-    run = points.scored(job)
+    job, run = two_put_aside(points)
     points.sql("UPDATE scorebeat.batches SET state = 'dead', attempts_left = 0, error = 'Broken: oh'")
     points.sql("DELETE FROM predictions.points_job__poison_v1 WHERE id > 50")
     points.mend()
@@ -95,14 +93,9 @@ def test_a_requeued_row_is_scored_once_although_its_batch_is_requeued_too(
 
 
 def test_two_batches_that_hold_the_same_row_score_it_once(points: Points, monkeypatch: pytest.MonkeyPatch) -> None:
-    points.fill(100)
-    points.model({"raise": [5, 6]})
-    job = points.job(error_threshold=-1)
-    run = points.scored(job)
+    job, run = two_put_aside(points)
     points.mend()
-    requeue(points.producer, run, "ann", error="does not like")
-    points.sql("UPDATE scorebeat.batches SET state = 'dead', attempts_left = 0, error = 'Broken: oh' WHERE number = 1")
-    requeue(points.producer, run, "ben")
+    requeue_twice(points, run)
     assert len(points.pending(run)) == 2
     overtaken(points, monkeypatch, run)
 
@@ -115,14 +108,9 @@ def test_two_batches_that_hold_the_same_row_score_it_once(points: Points, monkey
 def test_a_row_that_another_batch_scored_meanwhile_is_not_put_aside(
     points: Points, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    points.fill(100)
-    points.model({"raise": [5, 6]})
-    job = points.job(error_threshold=-1)
-    run = points.scored(job)
+    job, run = two_put_aside(points)
     harm = points.mend()
-    requeue(points.producer, run, "ann", error="does not like")
-    points.sql("UPDATE scorebeat.batches SET state = 'dead', attempts_left = 0, error = 'Broken: oh' WHERE number = 1")
-    requeue(points.producer, run, "ben")
+    requeue_twice(points, run)
     overtaken(points, monkeypatch, run, harm)
 
     points.work(run)
@@ -157,13 +145,8 @@ def test_rows_taken_back_from_a_batch_in_hand_are_scored_by_its_next_attempt(
 def test_a_bad_row_is_counted_once_although_two_batches_come_upon_it(
     points: Points, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    points.fill(100)
-    points.model({"raise": [5, 6]})
-    job = points.job(error_threshold=-1)
-    run = points.scored(job)
-    requeue(points.producer, run, "ann", error="does not like")
-    points.sql("UPDATE scorebeat.batches SET state = 'dead', attempts_left = 0, error = 'Broken: oh' WHERE number = 1")
-    requeue(points.producer, run, "ben")
+    job, run = two_put_aside(points)
+    requeue_twice(points, run)
     overtaken(points, monkeypatch, run)
 
     assert points.work(run) is RunState.PARTIAL
@@ -173,6 +156,21 @@ def test_a_bad_row_is_counted_once_although_two_batches_come_upon_it(
 
     assert points.work(run) is RunState.SUCCEEDED
     assert_accounted(points.engine, job, {})
+
+
+def two_put_aside(points: Points) -> tuple[Job, int]:
+    """A job and its run over 100 rows, two of which the model did not like."""
+    points.fill(100)
+    points.model({"raise": [5, 6]})
+    job = points.job(error_threshold=-1)
+    return job, points.scored(job)
+
+
+def requeue_twice(points: Points, run: int) -> None:
+    """Two batches hold the rows that were put aside: one of their own, and the one that they came from, which died."""
+    requeue(points.producer, run, "ann", error="does not like")
+    points.sql("UPDATE scorebeat.batches SET state = 'dead', attempts_left = 0, error = 'Broken: oh' WHERE number = 1")
+    requeue(points.producer, run, "ben")
 
 
 def after_the_first_part(monkeypatch: pytest.MonkeyPatch, then: Callable[[], object]) -> None:

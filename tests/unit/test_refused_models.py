@@ -6,11 +6,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-import skops.io
 from onnx import save as save_graph
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
-from sklearn.datasets import load_iris
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -21,23 +19,9 @@ from models import folder_store, registry, store
 from models.contract import Given
 from models.formats import sklearn_format
 from tests.contract.onnx_files import embedding, matmul
+from tests.iris_models import X, Y, dump, file, root
 
-X, Y = load_iris(return_X_y=True)
-
-
-def dump(path: Path, model: Any) -> Path:
-    skops.io.dump(model, path)
-    return path
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return dump(tmp_path / "iris.skops", LogisticRegression(max_iter=1000).fit(X, Y))
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "artifacts"
+__all__ = ["file", "root"]
 
 
 def refused(root: Path, file: Path, match: str, **options: Any) -> None:

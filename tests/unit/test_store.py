@@ -12,10 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import skops.io
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
 from core.errors import ModelError, StoreError
@@ -23,28 +21,9 @@ from models import folder_store, store
 from models.artifact import MANIFEST, digest
 from models.contract import Given
 from tests.contract.onnx_files import matmul
+from tests.iris_models import file, other, root
 
-X, Y = load_iris(return_X_y=True)
-
-
-def dump(path: Path, model: Any) -> Path:
-    skops.io.dump(model, path)
-    return path
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return dump(tmp_path / "iris.skops", LogisticRegression(max_iter=1000).fit(X, Y))
-
-
-@pytest.fixture
-def other(tmp_path: Path) -> Path:
-    return dump(tmp_path / "other.skops", LogisticRegression(C=0.1, max_iter=1000).fit(X, Y))
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "artifacts"
+__all__ = ["file", "other", "root"]
 
 
 def test_what_was_added_is_opened_with_its_digest_alone(root: Path, file: Path) -> None:

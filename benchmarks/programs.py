@@ -1,0 +1,60 @@
+"""What a benchmark starts beside itself: programs with their logs, and processes that begin at one signal."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from multiprocessing.context import SpawnContext
+from pathlib import Path
+from typing import Any
+
+CONTEXT: SpawnContext = multiprocessing.get_context("spawn")
+_TOLD = 4000
+"""Characters of each log that a failure shows."""
+
+
+@contextmanager
+def programs(
+    commands: Mapping[str, Sequence[str]], environment: Mapping[str, str], folder: Path
+) -> Iterator[dict[str, "subprocess.Popen[bytes]"]]:
+    """Each in a session of its own, so that its process group is stopped whole; a failure shows what they said."""
+    running: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        for name, command in commands.items():
+            with (folder / f"{name}.log").open("wb") as log:
+                running[name] = subprocess.Popen(
+                    command, env=environment, stdout=log, stderr=log, start_new_session=True
+                )
+        yield running
+    except BaseException:
+        for name in running:
+            said = (folder / f"{name}.log").read_text("utf-8", "replace")[-_TOLD:]
+            sys.stderr.write(f"--- {name}\n{said}\n")
+        raise
+    finally:
+        for process in running.values():
+            os.killpg(process.pid, signal.SIGTERM)
+        for process in running.values():
+            process.wait(timeout=90)
+
+
+def seconds_of(run: Callable[..., None], work: Sequence[Any], *shared: Any) -> float:
+    """From the moment when all processes are ready to when all are done, in seconds.
+
+    Each calls `run(part, barrier, *shared)`, which waits at the barrier when it is ready, and again when it is done.
+    """
+    barrier = CONTEXT.Barrier(len(work) + 1)
+    processes = [CONTEXT.Process(target=run, args=(part, barrier, *shared)) for part in work]
+    for process in processes:
+        process.start()
+    barrier.wait()
+    began = time.perf_counter()
+    barrier.wait()
+    seconds = time.perf_counter() - began
+    for process in processes:
+        process.join()
+    return seconds
