@@ -185,6 +185,12 @@ def release_all(connection: Connection, worker: str) -> int:
     ).rowcount
 
 
+def is_held(connection: Connection, worker: str) -> bool:
+    """Whether a process of the worker has a batch in hand."""
+    asked = text("SELECT EXISTS (SELECT FROM scorebeat.batches WHERE claimed_by = :worker AND state = 'claimed')")
+    return bool(connection.execute(asked, {"worker": worker}).scalar_one())
+
+
 def cancel(connection: Connection, run_id: int) -> int:
     """Open batches of the run are cancelled; a worker that holds one cannot commit it any more."""
     return connection.execute(

@@ -15,6 +15,7 @@ from core.stack import joined
 from worker import device, remote
 from worker import signals as _connected  # noqa: F401 -- connected before Celery says anything
 from worker.burst import Burst
+from worker.drain import Drain
 from worker.heartbeat import Heartbeat
 
 
@@ -31,7 +32,7 @@ def build_app() -> Celery:
         worker_consumer="worker.consumer:Consumer",
         beat_scheduler="producer.beat:LedgerScheduler",
     )
-    app.steps["worker"] |= {Heartbeat, Burst}
+    app.steps["worker"] |= {Heartbeat, Burst, Drain}
     app.user_options["worker"] |= {_device_option(app), _burst_option()}
     if "flower" in sys.argv:
         import_module("monitor.flower").install(settings)  # by name: the one arrow from worker to monitor

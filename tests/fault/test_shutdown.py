@@ -75,12 +75,12 @@ def until_finished(points: Points, run: int) -> RunState:
 
 
 def test_a_worker_that_is_told_to_stop_finishes_its_batch(points: Points, start: Start) -> None:
-    worker = start(3)
-    job, run = begun(points, 1)
+    worker = start(60)
+    job, run = begun(points, 3)
 
     os.kill(worker.pid, signal.SIGTERM)
 
-    worker.wait(15)
+    worker.wait(15)  # not for all of the 60 seconds
     assert batch(points, run) == ("committed", 1, BUDGET, 0)
     assert until_finished(points, run) is RunState.SUCCEEDED
     assert_accounted(points.engine, job, {})
@@ -102,10 +102,11 @@ def test_a_second_signal_gives_the_batch_back_at_once(points: Points, start: Sta
     job, run = begun(points, 4)
 
     os.kill(worker.pid, signal.SIGTERM)
-    wait_for(lambda: "Initiating Soft Shutdown" in programs.log(worker))
+    wait_for(lambda: "worker.drains" in programs.log(worker))
     os.kill(worker.pid, signal.SIGTERM)
     wait_for(lambda: batch(points, run)[0] == "pending", within=5)
 
+    worker.wait(15)
     assert batch(points, run) == ("pending", 1, BUDGET, 0)
     finished_by_another(points, start, job, run)
 
