@@ -5,6 +5,8 @@ from typing import Any
 
 from flower.events import EventsState
 
+from worker.messages import is_count
+
 LONGEST_NAME = 255
 LATEST = 10.0**11
 """Seconds since 1970; later ones are no moment of a calendar."""
@@ -21,6 +23,16 @@ class KnownEvents(EventsState):  # type: ignore[misc]  # Flower publishes no typ
         told = plain(event)
         if told is not None:
             super().event(told)
+
+
+def event_fault(event: Any) -> str | None:
+    """Why Celery could not take the event in; None for one that it can, of whatever kind."""
+    if not isinstance(event, dict) or not _is_name(event.get("type")):
+        return "it is no event"
+    if not is_count(event.get("clock", 0)):
+        return "its clock is no count"
+    moments = (event.get("timestamp", 0), event.get("utcoffset", 0))
+    return None if all(map(_is_number, moments)) else "its time is no number"
 
 
 def plain(event: Any) -> dict[str, Any] | None:

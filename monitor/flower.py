@@ -4,7 +4,7 @@ import logging
 from importlib import import_module
 from importlib.metadata import version
 
-from core.events import emit
+from core.events import configure_logging, emit
 from core.settings import Settings
 
 TRIED = "2.2"
@@ -13,6 +13,7 @@ TRIED = "2.2"
 
 def install(settings: Settings) -> bool:
     """Add our pages to the Flower that is about to start; False, with a line in the log, if it is another one."""
+    configure_logging(settings.log_format)  # Flower sets the level, by its own option, and leaves our handler
     found = version("flower")
     if found.split(".")[:2] != TRIED.split("."):
         emit("flower.no_tab", logging.WARNING, flower=found, expected=f"{TRIED}.*", reason="not tried with this one")

@@ -8,6 +8,7 @@ from flower import events, urls
 from flower.options import options
 from flower.views import BaseHandler
 from flower.views.tasks import TasksDataTable, TaskView
+from kombu.transport import TRANSPORT_ALIASES
 from tornado.web import StaticFileHandler, url
 
 from core.settings import Settings
@@ -38,6 +39,7 @@ def wire(settings: Settings) -> None:
     urls.handlers[:] = with_ours(urls.handlers, Ledger(settings))
     urls.settings["template_loader"] = templates
     events.EventsState = KnownEvents  # Flower makes one when it starts
+    TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "monitor.transport:Transport"))
     options.tasks_columns = COLUMNS  # the command line and FLOWER_TASKS_COLUMNS come later, and win
 
 

@@ -15,6 +15,7 @@ from core.stack import joined
 from worker import device, remote
 from worker import signals as _connected  # noqa: F401 -- connected before Celery says anything
 from worker.burst import Burst
+from worker.clock import BoundedClock
 from worker.drain import Drain
 from worker.heartbeat import Heartbeat
 
@@ -26,6 +27,7 @@ def build_app() -> Celery:
     # messages are JSON here: the pickle that makes root dangerous is refused
     warnings.filterwarnings("ignore", "You're running the worker with superuser privileges")
     app = make_app(settings)
+    app.clock, app.control.mailbox.clock = BoundedClock(), BoundedClock()
     app.conf.update(
         # by name: the one arrow from worker to producer; a spawned process knows no more of us than these
         include=["worker.signals", "worker.tasks", "producer.tasks"],

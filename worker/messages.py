@@ -39,14 +39,14 @@ _SHOWN = 60
 """Characters of a stranger's text that a line of the log shows."""
 
 
-def envelope_fault(raw: bytes | str) -> str | None:
+def envelope_fault(raw: bytes | str, longest: int = LONGEST) -> str | None:
     """Why the broker's bytes are no message that kombu may open; None when they are one.
 
     kombu would unpack what is compressed, however large it gets, and raise an error that ends the worker for text
     that is no JSON or lacks a part.
     """
-    if len(raw) > LONGEST:
-        return f"it has {len(raw):,} bytes; ours have at most {LONGEST:,}"
+    if len(raw) > longest:
+        return f"it has {len(raw):,} bytes; ours have at most {longest:,}"
     try:
         given = plain_json(raw)
     except (ValueError, RecursionError):
@@ -178,6 +178,10 @@ _ARGUMENTS: Mapping[str, Callable[[Sequence[Any]], bool]] = {
 def is_word(value: object) -> bool:
     """A short text on one line, which can be written."""
     return _is_short(value) and value != ""
+
+
+def is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value <= LARGEST_ID
 
 
 def _is_short(value: object, longest: int = LONGEST_WORD) -> bool:

@@ -8,10 +8,12 @@ from typing import Any
 from celery.worker.control import Panel
 
 from core.jobs import LONGEST_IDENTIFIER, QUEUE_NAME
-from worker.messages import LARGEST_ID, is_word, opened
+from worker.messages import is_count, is_word, opened
 
 MAILBOX = "celery.pidbox"
 """How the name of the broker's channel for commands ends."""
+ANSWERS = f".reply.{MAILBOX}"
+"""How the name of a queue for their answers ends."""
 SIGNALS = frozenset(("TERM", "KILL", "QUIT", "INT", "USR1"))
 MOST_IDS = 1000
 MOST_PROCESSES = 4 * (os.cpu_count() or 1)
@@ -36,8 +38,8 @@ def command_fault(raw: bytes | str) -> str | None:
     Celery would call whatever command it names with whatever it holds: a queue that is none ends the worker.
     """
     headers, body = opened(raw)
-    if not _is_count(headers.get("clock") or 0) or not _is_finite(headers.get("expires") or 0):
-        return "its clock or its end is no number"
+    if (late := _clock_fault(headers)) is not None:
+        return late
     if not isinstance(body, dict) or not body.keys() <= _PARTS:
         return "its body is no command"
     name, given = body.get("method"), body.get("arguments") or {}
@@ -48,6 +50,18 @@ def command_fault(raw: bytes | str) -> str | None:
         return f"{name} takes other arguments"
     wrong = [argument for argument, value in given.items() if not known[argument](value)]
     return f"{name} takes another {wrong[0]}" if wrong else _addresses_fault(body)
+
+
+def answer_fault(headers: Mapping[str, Any], body: Any) -> str | None:
+    """Why this is no answer of a worker to a command; Celery would take one without a ticket for whoever asks."""
+    if not isinstance(body, dict) or not is_word(headers.get("ticket")):
+        return "it is no worker's answer"
+    return _clock_fault(headers)
+
+
+def _clock_fault(headers: Mapping[str, Any]) -> str | None:
+    numbers = is_count(headers.get("clock") or 0) and _is_finite(headers.get("expires") or 0)
+    return None if numbers else "its clock or its end is no number"
 
 
 def _addresses_fault(body: Mapping[str, Any]) -> str | None:
@@ -104,10 +118,6 @@ def _is_queue(value: object) -> bool:
 
 def _is_flag(value: object) -> bool:
     return value is None or isinstance(value, bool)
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value <= LARGEST_ID
 
 
 def _is_finite(value: object) -> bool:

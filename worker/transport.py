@@ -7,8 +7,8 @@ from kombu.transport import redis
 from kombu.utils.encoding import bytes_to_str
 
 from core.events import emit
-from worker.messages import envelope_fault
-from worker.remote import MAILBOX, command_fault
+from worker.messages import envelope_fault, opened
+from worker.remote import ANSWERS, MAILBOX, answer_fault, command_fault
 
 LONGEST_PLACE = 100
 """Characters of a queue's or channel's name that are told."""
@@ -37,6 +37,13 @@ class Channel(redis.Channel):
 
     QoS = QoS
 
+    def fault(self, place: str, raw: bytes | str) -> str | None:
+        """Why the broker's bytes, from the queue or channel of this name, are dropped; None for a message of ours."""
+        reason = envelope_fault(raw)
+        if reason is not None or not place.endswith(MAILBOX):
+            return reason
+        return answer_fault(*opened(raw)) if place.endswith(ANSWERS) else command_fault(raw)
+
     def _create_client(self, asynchronous: bool = False) -> Any:
         made = super()._create_client(asynchronous)  # type: ignore[no-untyped-call]  # kombu publishes no types
         if asynchronous:  # the one that waits for messages
@@ -48,17 +55,18 @@ class Channel(redis.Channel):
         if answer is None:
             return None
         queue, raw = answer
-        reason = envelope_fault(raw)
+        place = bytes_to_str(queue)
+        reason = self.fault(place, raw)
         if reason is None:
             return answer
-        refuse(bytes_to_str(queue), reason)
+        refuse(place, reason)
         return None
 
     def _handle_message(self, client: Any, response: Any) -> dict[str, Any]:
         told: dict[str, Any] = super()._handle_message(client, response)  # type: ignore[no-untyped-call]  # kombu publishes no types
         if bytes_to_str(told["type"]).endswith("message") and told["data"]:
             place, raw = bytes_to_str(told["channel"]), told["data"]
-            reason = envelope_fault(raw) or (command_fault(raw) if place.endswith(MAILBOX) else None)
+            reason = self.fault(place, raw)
             if reason is not None:
                 refuse(place, reason)
                 told["data"] = None  # kombu passes over what is empty

@@ -1,0 +1,226 @@
+"""Flower reads events and answers from the broker, where anybody may write: what is neither is a line in its log."""
+
+import base64
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import Popen
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+import redis
+
+from core.celery_app import KEY_PREFIX
+from core.states import RunState
+from tests import forged
+from tests.fixtures import wait_for
+from tests.flower_program import Flower, start_flower
+from tests.system import System, own_system
+from worker.clock import LATEST
+from worker.messages import is_count
+
+HEARTBEATS = f"{KEY_PREFIX}/0.celeryev/worker.heartbeat"
+COMMANDS = f"{KEY_PREFIX}/0.celery.pidbox"
+MORE_MEMORY = 120
+"""MiB that Flower may have more after a bomb of 256."""
+
+
+@pytest.fixture(scope="module")
+def s(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    with own_system(tmp_path_factory.mktemp("system")) as made:
+        made.programs.worker("cpu", name="cpu")
+        made.programs.control()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def flower(s: System) -> Flower:
+    return start_flower(s, login="ann:a-long-password")
+
+
+@pytest.fixture(scope="module")
+def program(s: System, flower: Flower) -> "Popen[bytes]":  # noqa: ARG001 -- it is the last that was started
+    return s.programs.started[-1][0]
+
+
+@pytest.fixture(scope="module")
+def worker(flower: Flower) -> str:
+    """The scoring worker's name, which Flower knows."""
+    names: list[str] = wait_for(lambda: [row["hostname"] for row in rows(flower) if row["hostname"].startswith("cpu")])
+    wait_for(lambda: names[0] in flower.get("/api/workers?refresh=1").text)
+    return names[0]
+
+
+def rows(flower: Flower) -> list[dict[str, Any]]:
+    """Of Flower's list of workers."""
+    found: list[dict[str, Any]] = flower.get("/workers?json=1").json()["data"]
+    return found
+
+
+def test_what_is_no_event_is_one_line_in_flowers_log_and_true_ones_go_on(
+    s: System, flower: Flower, program: "Popen[bytes]", worker: str
+) -> None:
+    true = heard(s)
+    bad = {name: raw for name, raw in (forged.envelopes(true) | events(true)).items() if 0 < len(raw) < 1_000_000}
+    memory = mebibytes(program)
+
+    with redis.Redis(unix_socket_path=s.servers.broker_socket) as client:
+        assert [client.publish(HEARTBEATS, raw) for raw in bad.values()] == [1] * len(bad)
+    wait_for(lambda: len(refusals(s, program)) >= len(bad))
+
+    assert len(refusals(s, program)) == len(bad)
+    assert mebibytes(program) - memory < MORE_MEMORY
+    assert_it_goes_on(s, flower, worker)
+    said = s.programs.log(program)
+    assert "message.refused place=" in said
+    assert forged.PAYLOAD[:20] not in said
+    assert "Traceback" not in said
+    assert "Failed to capture" not in said
+
+
+def test_a_forged_clock_keeps_nobody_from_being_heard(s: System, flower: Flower, worker: str) -> None:
+    true = heard(s)
+    for clock in (LATEST, 2**63 - 1):
+        with redis.Redis(unix_socket_path=s.servers.broker_socket) as client:
+            assert client.publish(HEARTBEATS, changed(true, clock=clock)) == 1
+        asked_before = Event()
+
+        def answered(_: str, clock: int = clock, asked: Event = asked_before) -> list[bytes]:
+            asked.set()
+            return [forged.altered(true, headers={"ticket": "another", "clock": clock})]
+
+        with answering(s, answered):
+            press(flower, worker, "grow")  # whoever asked one worker is content with the first answer
+            press(flower, worker, "shrink")
+        assert asked_before.is_set()
+        assert grow(flower, worker) == 200, clock
+        assert_it_goes_on(s, flower, worker)
+
+
+def test_forged_answers_keep_no_button_from_working(
+    s: System, flower: Flower, program: "Popen[bytes]", worker: str
+) -> None:
+    before = len(refusals(s, program))
+
+    true = heard(s)
+    junk = [raw for raw in forged.envelopes(true).values() if len(raw) < 10_000_000]
+    with answering(s, lambda ticket: [*junk, *answers(true, ticket)]):
+        statuses = {grow(flower, worker) for _ in range(5)}
+        wait_for(lambda: grow(flower, worker) == 200 and len(refusals(s, program)) > before)
+
+    assert statuses == {200}
+    assert any("reply.celery.pidbox" in line for line in refusals(s, program)[before:])
+    assert "Traceback" not in s.programs.log(program)
+    assert_it_goes_on(s, flower, worker)
+
+
+def test_a_worker_that_is_told_a_forged_clock_when_it_starts_is_heard(s: System, program: "Popen[bytes]") -> None:
+    before = len(refusals(s, program))
+    true, body = heard(s), forged.encoded(json.dumps({"cpu@forged": {"clock": 2**63 - 1}}).encode())
+
+    with answering(s, lambda ticket: [forged.altered(true, headers={"ticket": ticket}, body=body)]):
+        late = s.programs.start(
+            "celery", "-A", "worker", "worker", "-Q", "late", "-n", "late@%h", "-c", "1", "-l", "INFO"
+        )
+        wait_for(lambda: "mingle: sync complete" in s.programs.log(late))
+
+    assert is_count(event_of(heard(s, "late"))["clock"])
+    assert "celeryev" not in "".join(refusals(s, program)[before:])
+
+
+def assert_it_goes_on(s: System, flower: Flower, worker: str) -> None:
+    """Flower hears of the tasks of a new run."""
+    job = s.job(f"seen_{len(s.ask('SELECT 1 FROM scorebeat.jobs'))}")
+    run = s.enqueue(job)
+    assert s.until_finished(run) is RunState.SUCCEEDED
+    batches = {str(batch) for (batch,) in s.ask("SELECT id FROM scorebeat.batches WHERE run_id = :run", run=run)}
+    wait_for(lambda: batches <= set(re.findall(r"\d+", str(flower.get("/api/tasks?limit=100").json()))))
+    assert worker in flower.get("/workers?json=1").text
+
+
+def grow(flower: Flower, worker: str) -> int:
+    """Status of Flower's button for one more process, as a page presses it; it is taken away again."""
+    status = press(flower, worker, "grow")
+    assert press(flower, worker, "shrink") == 200
+    return status
+
+
+def press(flower: Flower, worker: str, button: str) -> int:
+    return flower.post_with({}, f"/api/worker/pool/{button}/{worker}?n=1").status_code
+
+
+def heard(s: System, by: str = "") -> forged.Message:
+    """The heartbeat, as it comes, of a worker with such a name."""
+    with redis.Redis(unix_socket_path=s.servers.broker_socket) as client, client.pubsub() as listening:
+        listening.subscribe(HEARTBEATS)
+        while True:
+            said = wait_for(lambda: listening.get_message(ignore_subscribe_messages=True, timeout=1))
+            found: forged.Message = json.loads(said["data"])
+            if event_of(found)["hostname"].startswith(by):
+                return found
+
+
+def changed(message: forged.Message, **fields: Any) -> bytes:
+    """The event with other fields."""
+    event = event_of(message) | fields
+    return forged.altered(message, body=forged.encoded(json.dumps(event).encode()))
+
+
+def event_of(message: forged.Message) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(base64.b64decode(message["body"]))
+    return found
+
+
+def events(true: forged.Message) -> dict[str, bytes]:
+    """Good messages that hold no event that Celery could take in."""
+    odd: list[tuple[str, Any]] = [
+        ("type", None), ("type", ["a"]), ("type", ""), ("clock", 2**63), ("clock", -1), ("clock", "x"), ("clock", None),
+        ("clock", True), ("utcoffset", "x"), ("utcoffset", None), ("timestamp", {}), ("timestamp", "now"),
+    ]  # fmt: skip
+    made = {f"{name} {value!r}": changed(true, **{name: value}) for name, value in odd}
+    bodies = (b"17", b"null", b'"worker-heartbeat"', b"[1]", b'[{"type": "worker-heartbeat", "clock": []}]')
+    return made | {f"a body {body!r}": forged.altered(true, body=forged.encoded(body)) for body in bodies}
+
+
+def answers(true: forged.Message, ticket: str) -> list[bytes]:
+    """What is no answer."""
+    bodies = (b"[1, 2]", b"17", b"null")
+    headers: list[dict[str, Any]] = [{"ticket": ticket, "clock": "x"}, {"ticket": ticket, "expires": "x"}, {}]
+    made = [forged.altered(true, headers={"ticket": ticket}, body=forged.encoded(body)) for body in bodies]
+    return made + [forged.altered(true, headers=one) for one in headers]
+
+
+@contextmanager
+def answering(s: System, answers: Callable[[str], list[bytes]]) -> Iterator[None]:
+    """Whoever asks workers for answers gets these, made for the question's ticket, before theirs."""
+    over = Event()
+
+    def answer() -> None:
+        with redis.Redis(unix_socket_path=s.servers.broker_socket) as client, client.pubsub() as listening:
+            listening.subscribe(COMMANDS)
+            while not over.is_set():
+                told = listening.get_message(ignore_subscribe_messages=True, timeout=0.2)
+                asked = json.loads(base64.b64decode(json.loads(told["data"])["body"])) if told else {}
+                if asked.get("reply_to"):
+                    queue = f"{KEY_PREFIX}{asked['reply_to']['routing_key']}.reply.celery.pidbox"
+                    client.rpush(queue, *answers(asked["ticket"]))
+
+    sender = Thread(target=answer)
+    sender.start()
+    try:
+        yield
+    finally:
+        over.set()
+        sender.join()
+
+
+def refusals(s: System, program: "Popen[bytes]") -> list[str]:
+    return [line for line in s.programs.log(program).splitlines() if "message.refused" in line]
+
+
+def mebibytes(program: "Popen[bytes]") -> float:
+    status = Path(f"/proc/{program.pid}/status").read_text()
+    return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) / 1024
