@@ -115,12 +115,11 @@ def _workers(
         "SCOREBEAT_ARTIFACTS": str(settings.artifacts),
     }
     celery = [sys.executable, "-m", "celery", "-A", "worker"]
-    plain = ["--without-gossip", "--without-mingle"]
     commands = {
         "beat": [*celery, "beat"],
-        "control": [*celery, "worker", "-Q", "control", "-n", "control@%h", "-c", "1", *plain],
-        "plan": [*celery, "worker", "-Q", "plan", "-n", "plan@%h", "-c", "1", *plain],
-        "cpu": [*celery, "worker", "-Q", "cpu", "-n", "cpu@%h", "-c", str(processes), *plain],
+        "control": [*celery, "worker", "-Q", "control", "-n", "control@%h", "-c", "1"],
+        "plan": [*celery, "worker", "-Q", "plan", "-n", "plan@%h", "-c", "1"],
+        "cpu": [*celery, "worker", "-Q", "cpu", "-n", "cpu@%h", "-c", str(processes)],
     }
     return programs(commands, environment, folder)
 

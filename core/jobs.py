@@ -22,6 +22,8 @@ LONGEST_URL = 2000
 MOST_KEY_COLUMNS = 8
 RESERVED_QUEUES = frozenset({"control", "plan"})
 """The control worker's own (core.celery_app)."""
+BROKERS_OWN = frozenset({"unacked", "unacked_index", "unacked_mutex"})
+"""Keys under which Celery keeps something else in the broker."""
 RESERVED_COLUMNS = frozenset({"batch_id", "scored_at"})
 """Every prediction table has these beside key and outputs."""
 
@@ -89,7 +91,7 @@ def _timezone(name: str) -> str:
 
 
 def _queue(name: str) -> str:
-    if name in RESERVED_QUEUES:
+    if name in RESERVED_QUEUES | BROKERS_OWN:
         raise ValueError(f"{name!r} is a queue of Scorebeat's own; expected another, such as 'cpu'")
     if not QUEUE_NAME.fullmatch(name) or len(name) > LONGEST_IDENTIFIER:
         raise ValueError(

@@ -36,7 +36,7 @@ def event_fault(event: Any) -> str | None:
 
 
 def plain(event: Any) -> dict[str, Any] | None:
-    """The event's known fields, each a text, a number or nothing; None when it is none of Celery's.
+    """The event's known fields, each a text or a number; None when it is none of Celery's.
 
     Celery would set every field as an attribute, and Flower's pages escape texts only.
     """
@@ -47,7 +47,7 @@ def plain(event: Any) -> dict[str, Any] | None:
     if fields is None or not _is_moment(event.get("timestamp")) or (kind in TASKS and not _is_name(event.get("uuid"))):
         return None
     made = {name: make(event[name]) for name, make in fields.items() if name in event}
-    return made | {"type": kind}
+    return {name: value for name, value in made.items() if value is not None} | {"type": kind}
 
 
 def shown(value: object) -> str | float | None:

@@ -17,9 +17,8 @@ def cores() -> int:
 def celery_worker(queues: Sequence[str], processes: int, name: str, *options: str) -> tuple[str, ...]:
     """A worker on these queues. `name` keeps workers of one host apart, so it must be unique there."""
     where = ("-Q", ",".join(queues), "-n", f"{name}@%h", "-c", str(processes), *options)
-    # gossip and mingle are talk between workers that nobody here listens to
     return (sys.executable, "-m", "celery", "-A", "worker", "--quiet", "worker", *where,
-            "--without-gossip", "--without-mingle", "-l", "INFO")  # fmt: skip
+            "-l", "INFO")  # fmt: skip
 
 
 def device_worker(device: str, queues: Sequence[str], processes: int | None, *, burst: bool) -> tuple[str, ...]:

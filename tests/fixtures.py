@@ -151,7 +151,7 @@ class Programs:
     def worker(self, *queues: str, processes: int = 1, name: str = "worker", **extra: str) -> subprocess.Popen[bytes]:
         """A Celery worker on these queues; it is in the `workers` table once it serves."""
         options = ("-Q", ",".join(queues), "-n", f"{name}{len(self.started)}@%h", "-c", str(processes))
-        quiet = ("--without-gossip", "--without-mingle", "-l", "INFO")
+        quiet = ("-l", "INFO")
         return self.start("celery", "-A", "worker", "worker", *options, *quiet, **extra)
 
     def control(self) -> None:

@@ -90,7 +90,7 @@ def poisoned_job(
 def start_worker(s: System, processes: int = 1) -> None:
     """A worker that knows the tests' model format, and what keeps the ledger moving."""
     options = ("-Q", "cpu", "-n", "cpu@%h", "-c", str(processes), "-I", poison.__name__)
-    s.programs.start("celery", "-A", "worker", "worker", *options, "--without-gossip", "--without-mingle", "-l", "INFO")
+    s.programs.start("celery", "-A", "worker", "worker", *options, "-l", "INFO")
     s.programs.control()
     s.until_served("cpu", "control", "plan")
 

@@ -27,7 +27,7 @@ def build_app() -> Celery:
     # messages are JSON here: the pickle that makes root dangerous is refused
     warnings.filterwarnings("ignore", "You're running the worker with superuser privileges")
     app = make_app(settings)
-    app.clock, app.control.mailbox.clock = BoundedClock(), BoundedClock()
+    app.control.mailbox.clock = BoundedClock()
     app.conf.update(
         # by name: the one arrow from worker to producer; a spawned process knows no more of us than these
         include=["worker.signals", "worker.tasks", "producer.tasks"],

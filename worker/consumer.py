@@ -1,7 +1,7 @@
 """Celery's consumer, kept from dying twice and from falling asleep: docs/decisions/0003-celery-5-7-with-a-shim.md."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from logging import Logger, getLogger
 from typing import Any, TypeAlias
@@ -33,9 +33,15 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery publishes no typ
     fills its memory, and one may name tasks to send, lift time limits or wait in memory for years. `Transport` and
     `task_fault` look first; what is not ours is one line in the log, and dropped.
 
+    Workers do not talk with each other: nobody here needs what they would say, and a forged word ends one that listens.
+
     Celery logs an acknowledgement that fails, and goes on. The message then counts as in hand until the connection
     is lost, which a silent one never is: with one process, the worker takes no message again.
     """
+
+    def __init__(self, *args: Any, worker_options: Mapping[str, Any] | None = None, **options: Any) -> None:
+        silent = {"without_gossip": True, "without_mingle": True}
+        super().__init__(*args, worker_options={**(worker_options or {}), **silent}, **options)
 
     def connection_for_read(self, heartbeat: float | None = None) -> Any:
         made = self.app.connection_for_read(heartbeat=heartbeat)

@@ -56,6 +56,17 @@ def envelope_fault(raw: bytes | str, longest: int = LONGEST) -> str | None:
     return _parts_fault(given) or _body_fault(given)
 
 
+def kept_fault(raw: bytes | str) -> str | None:
+    """Why what the broker keeps as unacknowledged is no message with its exchange and key; None when it is."""
+    try:
+        given = plain_json(raw)
+    except (ValueError, RecursionError):
+        return "it is not JSON of plain texts and numbers"
+    if not isinstance(given, list) or list(map(type, given)) != [dict, str, str] or not all(map(_is_short, given[1:])):
+        return "it is no message with its exchange and key"
+    return _parts_fault(given[0]) or _body_fault(given[0])
+
+
 def opened(raw: bytes | str) -> tuple[dict[str, Any], Any]:
     """Headers and body of bytes that have no fault."""
     given = plain_json(raw)
@@ -65,7 +76,8 @@ def opened(raw: bytes | str) -> tuple[dict[str, Any], Any]:
 def plain_json(raw: bytes | str) -> Any:
     """What the JSON says. Raises ValueError for what Celery could not write again: half a character, a number of
     4,300 digits, no number, an object that stands for another type."""
-    given = json.loads(raw, object_hook=_plain, parse_int=_int, parse_float=_float, parse_constant=_float)
+    text = raw.decode() if isinstance(raw, bytes) else raw  # json would guess another encoding, which kombu does not
+    given = json.loads(text, object_hook=_plain, parse_int=_int, parse_float=_float, parse_constant=_float)
     json.dumps(given, ensure_ascii=False).encode()
     return given
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from celery.worker.control import Panel
 
-from core.jobs import LONGEST_IDENTIFIER, QUEUE_NAME
+from core.jobs import BROKERS_OWN, LONGEST_IDENTIFIER, QUEUE_NAME
 from worker.messages import is_count, is_word, opened
 
 MAILBOX = "celery.pidbox"
@@ -27,6 +27,7 @@ def narrow() -> None:
     for name in set(Panel.data) - KEPT:
         del Panel.data[name]
         Panel.meta.pop(name, None)
+    Panel.data.update(dict.fromkeys(_NOT_TAKEN, _untaken))
     for name, fault in _BOUNDED.items():
         if Panel.data[name].__module__ != __name__:
             Panel.data[name] = _bounded(Panel.data[name], fault)
@@ -45,6 +46,8 @@ def command_fault(raw: bytes | str) -> str | None:
     name, given = body.get("method"), body.get("arguments") or {}
     if not isinstance(name, str) or name not in KEPT:
         return f"it names no command that is kept: {name!r:.60}" if is_word(name) else "it names no command"
+    if name in _NOT_TAKEN:
+        return _addresses_fault(body)
     known = _ARGUMENTS[name]
     if not isinstance(given, dict) or not given.keys() <= known.keys() or not _NEEDED.get(name, set()) <= given.keys():
         return f"{name} takes other arguments"
@@ -90,6 +93,10 @@ def _bounded(command: Callable[..., Any], fault: Callable[..., str | None]) -> C
     return bounded
 
 
+def _untaken(_state: Any, **_given: Any) -> dict[str, str]:
+    return {"error": "Scorebeat's workers do not take this command"}
+
+
 def _growing_fault(state: Any, n: int = 1) -> str | None:
     few = state.consumer.pool.num_processes + n <= MOST_PROCESSES
     return None if few else f"a worker here has at most {MOST_PROCESSES} processes"
@@ -113,11 +120,12 @@ _BOUNDED: Mapping[str, Callable[..., str | None]] = {
 
 
 def _is_queue(value: object) -> bool:
-    return isinstance(value, str) and len(value) <= LONGEST_IDENTIFIER and QUEUE_NAME.fullmatch(value) is not None
+    is_name = isinstance(value, str) and len(value) <= LONGEST_IDENTIFIER and QUEUE_NAME.fullmatch(value) is not None
+    return is_name and value not in BROKERS_OWN
 
 
 def _is_flag(value: object) -> bool:
-    return value is None or isinstance(value, bool)
+    return value is None or (isinstance(value, bool | int) and value in (0, 1))  # Flower says 1 and 0
 
 
 def _is_finite(value: object) -> bool:
@@ -144,11 +152,6 @@ def _is_nothing(value: object) -> bool:
     return not value
 
 
-def _is_revoked(value: object) -> bool:
-    """Ids, and when each was revoked."""
-    return not value or (isinstance(value, dict) and all(map(is_word, value)) and all(map(_is_finite, value.values())))
-
-
 _PARTS = frozenset(("method", "arguments", "destination", "pattern", "matcher", "ticket", "reply_to"))
 _ANSWER = {"exchange", "routing_key"}
 _TAKES_NOTHING = ("active_queues", "clock", "disable_events", "enable_events", "heartbeat", "ping", "report",
@@ -160,7 +163,6 @@ _ARGUMENTS: Mapping[str, Mapping[str, Check]] = {name: {} for name in _TAKES_NOT
     "autoscale": {"max": _is_size, "min": _is_size},
     "cancel_consumer": {"queue": _is_queue},
     "conf": {"with_defaults": _is_flag},
-    "hello": {"from_node": is_word, "revoked": _is_revoked},
     "pool_grow": {"n": _is_size},
     "pool_shrink": {"n": _is_size},
     "query_task": {"ids": _is_ids},
@@ -170,9 +172,11 @@ _ARGUMENTS: Mapping[str, Mapping[str, Check]] = {name: {} for name in _TAKES_NOT
 }  # fmt: skip
 """What each command takes. Those of the pool and of queues are Flower's buttons; the ledger brings back what they take
 from a worker."""
-KEPT = frozenset(_ARGUMENTS)
+_NOT_TAKEN = frozenset(("rate_limit", "time_limit", "pool_restart"))
+"""Flower has buttons for them, and shows the answer."""
+KEPT = _NOT_TAKEN | frozenset(_ARGUMENTS)
 """The others lift time limits, slow a task down to nothing, import modules or write files."""
 _NEEDED = {
-    "add_consumer": {"queue"}, "cancel_consumer": {"queue"}, "hello": {"from_node"}, "query_task": {"ids"},
+    "add_consumer": {"queue"}, "cancel_consumer": {"queue"}, "query_task": {"ids"},
     "revoke": {"task_id"}, "terminate": {"task_id", "signal"},
 }  # fmt: skip

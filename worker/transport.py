@@ -7,7 +7,7 @@ from kombu.transport import redis
 from kombu.utils.encoding import bytes_to_str
 
 from core.events import emit
-from worker.messages import envelope_fault, opened
+from worker.messages import envelope_fault, kept_fault, opened
 from worker.remote import ANSWERS, MAILBOX, answer_fault, command_fault
 
 LONGEST_PLACE = 100
@@ -23,13 +23,15 @@ class QoS(redis.QoS):
     """Messages in hand, which the broker keeps too, where others may write."""
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
-        try:
-            super().restore_by_tag(tag, client, leftmost)  # type: ignore[no-untyped-call]  # kombu publishes no types
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            refuse(self.unacked_key, "what the broker keeps as unacknowledged is no message")
-            with self.channel.conn_or_acquire(client) as opened:
-                opened.hdel(self.unacked_key, tag)
-                opened.zrem(self.unacked_index_key, tag)
+        with self.channel.conn_or_acquire(client) as reached:
+            raw = reached.hget(self.unacked_key, tag)
+            reason = raw and kept_fault(raw)
+            if reason:
+                refuse(self.unacked_key, reason)
+                reached.hdel(self.unacked_key, tag)
+                reached.zrem(self.unacked_index_key, tag)
+                return
+        super().restore_by_tag(tag, client, leftmost)  # type: ignore[no-untyped-call]  # kombu publishes no types
 
 
 class Channel(redis.Channel):

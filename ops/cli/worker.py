@@ -8,7 +8,7 @@ from typing import TextIO
 import click
 
 from core.errors import UsageError
-from core.jobs import QUEUE_NAME, RESERVED_QUEUES
+from core.jobs import BROKERS_OWN, QUEUE_NAME, RESERVED_QUEUES
 from core.settings import Settings
 from ops import workers
 from ops.cli.context import both
@@ -64,9 +64,10 @@ def _require_usable(queues: tuple[str, ...]) -> None:
     for queue in queues:
         if queue in RESERVED_QUEUES:
             raise UsageError(f"queue {queue!r} is the control worker's: run `scorebeat worker --control`")
-        if not QUEUE_NAME.fullmatch(queue):
+        if not QUEUE_NAME.fullmatch(queue) or queue in BROKERS_OWN:
             raise UsageError(
-                f"{queue!r} cannot name a queue; expected small letters, digits, '_' and '-', a letter first"
+                f"{queue!r} cannot name a queue; expected small letters, digits, '_' and '-', a letter first, and none "
+                f"of {', '.join(sorted(BROKERS_OWN))}"
             )
 
 

@@ -49,7 +49,7 @@ def workers(system: System, known: Workers) -> Workers:
 def start_worker(system: System, queue: str, processes: int) -> "Popen[bytes]":
     """A worker whose processes are soon ready: their parent has the model's libraries loaded."""
     options = ("-Q", queue, "-n", f"w{len(system.programs.started)}@%h", "-c", str(processes))
-    quiet = ("--without-gossip", "--without-mingle", "-l", "INFO", "-I", "models.formats.sklearn_format")
+    quiet = ("-l", "INFO", "-I", "models.formats.sklearn_format")
     return system.programs.start("celery", "-A", "worker", "worker", *options, *quiet)
 
 

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from subprocess import Popen
 from threading import Event, Thread
@@ -13,14 +14,13 @@ from typing import Any
 import pytest
 import redis
 
-from core.celery_app import KEY_PREFIX
+from core.celery_app import KEY_PREFIX, SCORE, make_app
 from core.states import RunState
 from tests import forged
 from tests.fixtures import wait_for
 from tests.flower_program import Flower, start_flower
 from tests.system import System, own_system
 from worker.clock import LATEST
-from worker.messages import is_count
 
 HEARTBEATS = f"{KEY_PREFIX}/0.celeryev/worker.heartbeat"
 COMMANDS = f"{KEY_PREFIX}/0.celery.pidbox"
@@ -68,7 +68,9 @@ def test_what_is_no_event_is_one_line_in_flowers_log_and_true_ones_go_on(
     memory = mebibytes(program)
 
     with redis.Redis(unix_socket_path=s.servers.broker_socket) as client:
-        assert [client.publish(HEARTBEATS, raw) for raw in bad.values()] == [1] * len(bad)
+        assert [client.publish(HEARTBEATS, raw) for raw in bad.values()] == [1] * len(bad)  # Flower hears, no worker
+        for kind in ("worker.elect", "worker.elect.ack", "worker.online"):
+            assert client.publish(f"{KEY_PREFIX}/0.celeryev/{kind}", changed(true, id={}, type=kind)) == 1
     wait_for(lambda: len(refusals(s, program)) >= len(bad))
 
     assert len(refusals(s, program)) == len(bad)
@@ -96,15 +98,17 @@ def test_a_forged_clock_keeps_nobody_from_being_heard(s: System, flower: Flower,
             press(flower, worker, "grow")  # whoever asked one worker is content with the first answer
             press(flower, worker, "shrink")
         assert asked_before.is_set()
-        assert grow(flower, worker) == 200, clock
+        stranger = make_app(s.p.settings)
+        stranger.control.mailbox.clock.value = clock - 1
+        stranger.control.broadcast("heartbeat")  # of that clock, which workers answer with
+        assert [grow(flower, worker) for _ in range(2)] == [200, 200], clock
         assert_it_goes_on(s, flower, worker)
 
 
 def test_forged_answers_keep_no_button_from_working(
     s: System, flower: Flower, program: "Popen[bytes]", worker: str
 ) -> None:
-    before = len(refusals(s, program))
-
+    before, said = len(refusals(s, program)), len(s.programs.log(program))
     true = heard(s)
     junk = [raw for raw in forged.envelopes(true).values() if len(raw) < 10_000_000]
     with answering(s, lambda ticket: [*junk, *answers(true, ticket)]):
@@ -113,22 +117,47 @@ def test_forged_answers_keep_no_button_from_working(
 
     assert statuses == {200}
     assert any("reply.celery.pidbox" in line for line in refusals(s, program)[before:])
-    assert "Traceback" not in s.programs.log(program)
+    assert "Traceback" not in s.programs.log(program)[said:]
     assert_it_goes_on(s, flower, worker)
 
 
-def test_a_worker_that_is_told_a_forged_clock_when_it_starts_is_heard(s: System, program: "Popen[bytes]") -> None:
-    before = len(refusals(s, program))
-    true, body = heard(s), forged.encoded(json.dumps({"cpu@forged": {"clock": 2**63 - 1}}).encode())
+def test_flowers_buttons_say_what_became_of_it(s: System, flower: Flower, program: "Popen[bytes]", worker: str) -> None:
+    kept, said = s.programs.started[0][0], len(s.programs.log(program))
+    refused = len(refusals(s, kept))
 
-    with answering(s, lambda ticket: [forged.altered(true, headers={"ticket": ticket}, body=body)]):
-        late = s.programs.start(
-            "celery", "-A", "worker", "worker", "-Q", "late", "-n", "late@%h", "-c", "1", "-l", "INFO"
+    answers = {
+        path: flower.post_with({}, f"/api/{path}")
+        for path in (
+            f"worker/pool/restart/{worker}",
+            f"task/timeout/{SCORE}?workername={worker}&soft=1",
+            f"task/rate-limit/{SCORE}?workername={worker}&ratelimit=1",
         )
-        wait_for(lambda: "mingle: sync complete" in s.programs.log(late))
+    }
+    revoked = flower.post_with({}, "/api/task/revoke/11111111?terminate=true&signal=SIGTERM")
+    assert flower.post_with({}, "/api/task/revoke/22222222?terminate=false&signal=SIGTERM").status_code == 200
 
-    assert is_count(event_of(heard(s, "late"))["clock"])
-    assert "celeryev" not in "".join(refusals(s, program)[before:])
+    for path, answer in answers.items():
+        assert (answer.status_code, "do not take this command" in answer.text) == (403, True), path
+    assert revoked.status_code == 200
+    wait_for(lambda: "11111111" in str(s.p.app.control.inspect(timeout=2).revoked()))
+    assert len(refusals(s, kept)) == refused
+    assert "Traceback" not in s.programs.log(program)[said:]
+
+
+def test_a_heartbeat_with_odd_fields_spoils_no_page(s: System, flower: Flower) -> None:
+    true = heard(s)
+    for name in ("freq", "active", "processed", "loadavg", "sw_ident", "sw_ver", "sw_sys", "pid"):
+        odd: list[Any] = ["x", None, {}, [1], 2**70]
+        for value in odd:
+            with redis.Redis(unix_socket_path=s.servers.broker_socket) as client:
+                client.publish(HEARTBEATS, changed(true, hostname=f"odd@{name}", **{name: value}))
+            wait_for(partial(in_list, flower, f"odd@{name}"))
+
+            assert [flower.get(page).status_code for page in ("/", "/workers", "/tasks")] == [200] * 3, (name, value)
+
+
+def in_list(flower: Flower, worker: str) -> bool:
+    return worker in flower.get("/workers?json=1").text
 
 
 def assert_it_goes_on(s: System, flower: Flower, worker: str) -> None:
@@ -152,15 +181,13 @@ def press(flower: Flower, worker: str, button: str) -> int:
     return flower.post_with({}, f"/api/worker/pool/{button}/{worker}?n=1").status_code
 
 
-def heard(s: System, by: str = "") -> forged.Message:
-    """The heartbeat, as it comes, of a worker with such a name."""
+def heard(s: System) -> forged.Message:
+    """A worker's heartbeat as it comes."""
     with redis.Redis(unix_socket_path=s.servers.broker_socket) as client, client.pubsub() as listening:
         listening.subscribe(HEARTBEATS)
-        while True:
-            said = wait_for(lambda: listening.get_message(ignore_subscribe_messages=True, timeout=1))
-            found: forged.Message = json.loads(said["data"])
-            if event_of(found)["hostname"].startswith(by):
-                return found
+        said = wait_for(lambda: listening.get_message(ignore_subscribe_messages=True, timeout=1))
+    found: forged.Message = json.loads(said["data"])
+    return found
 
 
 def changed(message: forged.Message, **fields: Any) -> bytes:

@@ -134,13 +134,19 @@ def test_a_worker_takes_no_more_processes_than_its_host_bears_however_often_it_i
 
 def test_junk_among_what_the_broker_keeps_as_unacknowledged_is_taken_away(system: System, workers: Workers) -> None:
     before = {queue: tree(worker) for queue, worker in workers.items()}
-    tags = {"junk": b"junk", "a number": b"1", "a list": b"[1]", "parts": b'["a", "b", "c"]'}
+    text = json.dumps([forged.PAYLOAD, "cpu", "cpu"]).encode()
+    tags = {"junk": b"junk", "a number": b"1", "a list": b"[1]", "parts": b'["a", "b", "c"]', "a text": text,
+            "a type of kombu's": b'[{"__type__": "decimal", "__value__": "x"}, "cpu", "cpu"]',
+            "no message": b'[{}, "cpu", "cpu"]', "a message to no one": b'[{}, 1, {}]'}  # fmt: skip
     with redis.Redis(unix_socket_path=system.servers.broker_socket) as client:
         for tag, raw in tags.items():
             client.hset(f"{KEY_PREFIX}unacked", tag, raw)
             client.zadd(f"{KEY_PREFIX}unacked_index", {tag: 1})
         wait_for(lambda: not any(client.hexists(f"{KEY_PREFIX}unacked", tag) for tag in tags))
 
+    for worker in workers.values():
+        assert "Traceback" not in system.programs.log(worker)
+        assert forged.PAYLOAD[:20] not in system.programs.log(worker)
     assert {queue: tree(worker) for queue, worker in workers.items()} == before
     score(system, system.job("after_the_junk"))
 

@@ -33,7 +33,7 @@ def worker(request: pytest.FixtureRequest, programs: Programs) -> Iterator[None]
     """A worker that knows the model format; the test is its control."""
     processes = getattr(request, "param", 1)
     options = ("-Q", "cpu", "-n", "w@%h", "-c", str(processes), "-I", poison.__name__)
-    quiet = ("--without-gossip", "--without-mingle", "-l", "INFO")
+    quiet = ("-l", "INFO")
     process = programs.start("celery", "-A", "worker", "worker", *options, *quiet)
     yield
     kill_group(process)

@@ -34,8 +34,8 @@ def start(programs: Programs) -> Iterator[Start]:
 
     def worker(seconds: int) -> "Popen[bytes]":
         options = ("-Q", "cpu", "-n", f"w{len(started)}@%h", "-c", "1", "-I", poison.__name__, "-l", "INFO")
-        quiet = ("--without-gossip", "--without-mingle", f"worker.soft_shutdown_timeout={seconds}")
-        started.append(programs.start("celery", "-A", "worker", "worker", *options, *quiet, REMAP_SIGTERM="SIGQUIT"))
+        drain = f"worker.soft_shutdown_timeout={seconds}"
+        started.append(programs.start("celery", "-A", "worker", "worker", *options, drain, REMAP_SIGTERM="SIGQUIT"))
         return started[-1]
 
     yield worker

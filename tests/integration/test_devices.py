@@ -42,7 +42,7 @@ def start(programs: Programs, tmp_path: Path) -> Start:
     """Starts a worker on `cuda:1` of two pretended GPUs."""
 
     def worker(*options: str) -> "Popen[bytes]":
-        quiet = ("--without-gossip", "--without-mingle", "-l", "INFO", "-I", poison.__name__)
+        quiet = ("-l", "INFO", "-I", poison.__name__)
         device = ("--device", "cuda:1", "-n", f"gpu{len(programs.started)}@%h")
         return programs.start("celery", "-A", "worker", "worker", *device, *quiet, *options, **pretend(tmp_path))
 

@@ -31,7 +31,7 @@ def _processes(settings: Settings) -> list[Process]:
 
     def worker(name: str, queue: str, processes: int) -> Process:
         options = ("-Q", queue, "-n", f"{name}@%h", "-c", str(processes), "-I", poison.__name__, "-l", "WARNING")
-        return Process(name, (*celery, "worker", *options, "--without-gossip", "--without-mingle"), environment)
+        return Process(name, (*celery, "worker", *options), environment)
 
     return [
         worker("control", "control", 1),

@@ -130,12 +130,13 @@ def test_what_follows_a_task_names_nothing(after: dict[str, Any]) -> None:
 GOOD: list[tuple[str, dict[str, Any]]] = [
     ("ping", {}), ("active", {"safe": True}), ("active", {"safe": None}), ("conf", {"with_defaults": False}),
     ("registered", {"taskinfoitems": []}), ("query_task", {"ids": [AN_ID]}), ("stats", {}), ("report", {}),
-    ("hello", {"from_node": "a@b", "revoked": {AN_ID: 17.5}}), ("hello", {"from_node": "a@b", "revoked": {}}),
     ("add_consumer", {"queue": "cpu-2"}), ("cancel_consumer", {"queue": "cpu"}), ("autoscale", {"max": 2, "min": 1}),
     ("add_consumer", {"queue": "cpu", "exchange": None, "exchange_type": "direct", "routing_key": None}),
     ("pool_grow", {"n": 1}), ("pool_shrink", {"n": 1}), ("shutdown", {}),
     ("revoke", {"task_id": AN_ID, "terminate": True, "signal": "SIGTERM"}),
     ("terminate", {"signal": "KILL", "task_id": [AN_ID]}),
+    ("revoke", {"task_id": AN_ID, "terminate": 1, "signal": "SIGTERM"}),  # as Flower says it
+    ("revoke", {"task_id": AN_ID, "terminate": 0, "signal": "SIGTERM"}),
 ]  # fmt: skip
 BAD: list[tuple[Any, Any]] = [
     ("add_consumer", {"queue": HALF}), ("add_consumer", {"queue": {"a": 1}}), ("add_consumer", {}),
@@ -148,10 +149,10 @@ BAD: list[tuple[Any, Any]] = [
     ("pool_grow", {"n": MOST_PROCESSES + 1}), ("pool_grow", {"n": -1}), ("pool_grow", {"n": True}),
     ("pool_shrink", {"n": 10**6}), ("active", {"safe": 3}), ("ping", {"x": 1}), ("ping", [1]),
     ("add_consumer", {"queue": "x", "exchange": []}), ("shutdown", {"msg": "x"}),
-    ("registered", {"taskinfoitems": ["app"]}), ("hello", {"from_node": 3}),
-    ("hello", {"from_node": "a", "revoked": {"b": "c"}}), ("revoke", {"task_id": {"a": 1}}), ("revoke", {}),
+    ("registered", {"taskinfoitems": ["app"]}), ("hello", {"from_node": "a"}),
+    ("add_consumer", {"queue": "unacked"}), ("revoke", {"task_id": "x", "terminate": 2}),
+    ("revoke", {"task_id": {"a": 1}}), ("revoke", {}),
     ("revoke", {"task_id": "x", "signal": "nope"}), ("terminate", {"task_id": "x"}), ("query_task", {"ids": 3}),
-    ("time_limit", {"task_name": SCORE, "hard": 1}), ("rate_limit", {}), ("pool_restart", {"modules": ["antigravity"]}),
     (None, {}), (["ping"], {}), (HALF, {}), ("", {}),
 ]  # fmt: skip
 
