@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import OutputError
+from core.errors import NonsenseError, OutputError
 from models import outputs
-from models.arrow_types import TYPES
+from models.arrow_types import TYPES, type_named
 
 DAY = dt.date(2024, 2, 29)
 MOMENT = dt.datetime(2024, 2, 29, 12, 30)
@@ -139,3 +139,14 @@ def test_dictionaries_become_the_same_texts(values: list[str | None]) -> None:
     checked = outputs.check(found, pa.schema([("y", pa.string())]), len(values))
 
     assert checked.column("y").to_pylist() == values
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("name", ["float32", "float64", "list<float32>", "list<float64>"])
+def test_nan_and_infinity_are_nonsense_alone_and_within_a_list(name: str, wrong: float) -> None:
+    good: list[Any] = [[1.0, None], None, []] if "list" in name else [1.0, None]
+    bad: list[Any] = [[2.0, wrong]] if "list" in name else [wrong]
+
+    outputs.check_finite(pa.record_batch({"out": pa.array(good, type_named(name))}))
+    with pytest.raises(NonsenseError, match=r"out \(1\)"):
+        outputs.check_finite(pa.record_batch({"out": pa.array(good + bad, type_named(name))}))

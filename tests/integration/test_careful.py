@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
-from db import batches, careful, prediction_sets
+from db import batches, careful, prediction_sets, quarantine
 from db.batches import Claim
 from db.sql import Key, KeyColumn
 from tests.ledger_fixtures import connection, shared_engine
@@ -66,11 +66,25 @@ def expired_twice(connection: Connection, held: Claim) -> None:
     expired(connection, again)
 
 
+def taken_back(connection: Connection, held: Claim) -> None:
+    """A person requeues a row of the batch."""
+    connection.execute(
+        text(
+            "INSERT INTO scorebeat.quarantine (prediction_set_id, batch_id, key, error_type, error)"
+            " SELECT max(id), :id, '[\"3\"]', 'Broken', 'oh' FROM scorebeat.prediction_sets"
+        ),
+        {"id": held.batch_id},
+    )
+    connection.execute(text("UPDATE scorebeat.batches SET rows_failed = 1 WHERE id = :id"), {"id": held.batch_id})
+    assert quarantine.take_back(connection, held.run_id).freed == 1
+
+
 DEATHS: dict[str, Move] = {"its process": process_died, "its worker": expired}
 PROOFS: dict[str, Move] = {"its process": process_died, "its worker, twice": expired_twice}
 SURVIVED: dict[str, Move] = {
     "an error": lambda c, held: batches.fail(c, held, "Broken: the disk is full", NOW),
     "a shutdown": lambda c, _: batches.release_all(c, "w1"),
+    "a requeue": taken_back,
 }
 
 
@@ -141,6 +155,29 @@ def test_a_death_frees_only_what_that_process_had_in_hand(connection: Connection
     assert look(connection, second, "*") == before
 
     assert process_died(connection, second, CHILD + 1) == "pending"
+
+
+def test_a_death_frees_nothing_of_another_worker_whose_process_has_the_same_number(connection: Connection) -> None:
+    first = claim(connection, add_batch(connection, add_run(connection)))
+    expired(connection, first)
+    second = batches.claim(connection, first.batch_id, "w2", MINUTE, pid=CHILD)
+    assert second is not None
+    before = look(connection, second, "*")
+
+    assert process_died(connection, first) is None
+
+    assert look(connection, second, "*") == before
+
+
+@pytest.mark.parametrize("end", SURVIVED)
+def test_a_row_that_its_process_survived_is_not_blamed_for_the_death_of_the_next(
+    connection: Connection, end: str
+) -> None:
+    was = probing(connection)
+    SURVIVED[end](connection, was)
+    process_died(connection, claim(connection, was.batch_id))
+
+    assert not claim(connection, was.batch_id).probe_is_deadly
 
 
 @pytest.mark.parametrize("end", SURVIVED)

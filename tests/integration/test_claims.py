@@ -181,6 +181,20 @@ def test_rescue_leaves_a_claim_alone_while_its_worker_commits(engine: Engine, pe
     assert [state for *_, state in do(engine, batches.rescue)] == ["pending"]
 
 
+def test_a_batch_that_commits_holds_up_the_renewal_of_no_other(engine: Engine) -> None:
+    with engine.begin() as connection:
+        run_id = add_run(connection)
+        ids = [add_batch(connection, run_id, number=number) for number in (1, 2)]
+    first, _ = (claim(engine, batch_id, "w1") for batch_id in ids)
+
+    with engine.begin() as committing:
+        committing.exec_driver_sql(columns._fence(first))
+        with ThreadPoolExecutor(1) as pool:
+            renewed = pool.submit(do, engine, lambda c: batches.renew(c, ids, "w1", MINUTE)).result(timeout=5)
+
+    assert renewed == 1
+
+
 def test_a_claim_that_has_not_expired_is_not_rescued(engine: Engine, pending: BatchId) -> None:
     claim(engine, pending, "w1")
 

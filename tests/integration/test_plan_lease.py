@@ -1,5 +1,6 @@
 """One planner plans a run; one that died, or lost its lease, leaves a run that still ends."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -75,6 +76,18 @@ def test_a_planner_that_dies_without_batches_is_replaced_three_times_at_most(led
     assert (run.state, run.reason) == ("failed", "planning died 3 times without making a batch")
 
 
+def test_a_planner_that_is_storing_its_first_batch_holds_up_no_other_plan(ledger: Ledger) -> None:
+    slow, _ = (ledger.enqueue(a_job(name=name)) for name in ("slow_job", "lost_job"))
+    ledger.sql(EXPIRE)
+
+    with ledger.runtime.engine.begin() as storing:
+        assert plan_lease.extend(storing, slow, 0, MINUTE)
+        with ThreadPoolExecutor(1) as pool:
+            sent_again = pool.submit(rescue, ledger.producer).result(timeout=5)
+
+    assert sent_again == 1
+
+
 def test_a_planner_that_lost_its_lease_stops_and_stores_nothing_more(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +107,20 @@ def test_a_planner_that_lost_its_lease_stops_and_stores_nothing_more(
     assert plan(ledger.producer, run_id) is None
     assert sizes(ledger, run_id) == [10]
     assert ledger.run(run_id).state is RunState.RUNNING
+
+
+def test_a_planner_that_was_replaced_neither_ends_the_plan_nor_says_what_it_began_with(ledger: Ledger) -> None:
+    run_id = ledger.enqueue(a_job())
+    with ledger.engine.begin() as connection:
+        late = plan_lease.claim(connection, run_id, "late", timedelta(0))
+        assert late is not None
+        assert plan_lease.claim(connection, run_id, "in its place", MINUTE) == late + 1
+
+        plan_lease.note_empty(connection, run_id, late, was_empty=True)
+        assert not plan_lease.finish(connection, run_id, late)
+
+    run = ledger.run(run_id)
+    assert (run.state, run.plan_is_whole, run.set_was_empty) == (RunState.PLANNING, False, None)
 
 
 def test_a_planner_that_lost_its_lease_cannot_fail_the_run(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,9 +85,10 @@ def test_a_run_that_ends_while_its_job_is_changed_waits_for_that(
 ) -> None:
     run = ended(points, job, monkeypatch)
 
-    with points.engine.begin() as applying:
+    with points.engine.begin() as applying, ThreadPoolExecutor(1) as pool:
         jobs.apply(applying, [job.model_copy(update={"model": f"{MODEL}/2"})], "ann")
-        assert settle(points.producer, run) is None
+        # at once: a lock that it waited for would hold up all that control does
+        assert pool.submit(settle, points.producer, run).result(timeout=5) is None
 
     assert settle(points.producer, run) is RunState.SUCCEEDED
 

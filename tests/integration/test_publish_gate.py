@@ -199,6 +199,25 @@ def test_each_rollback_goes_one_publication_further_back_until_there_is_none(sco
     assert rollback(scored.producer, MODEL, "ann")[0].version == 1
 
 
+def test_a_rollback_that_another_switch_overtakes_switches_nothing(
+    scored: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored.new_version(3)
+    publish_anyway(scored.producer, MODEL, 2, "ann")
+    real = store.verify
+
+    def overtaken(*wanted: Any, **given: Any) -> None:
+        real(*wanted, **given)
+        publish_anyway(scored.producer, MODEL, 3, "ben")
+
+    monkeypatch.setattr(store, "verify", overtaken)
+
+    with pytest.raises(PublishRefused, match="was switched by somebody else meanwhile; nothing was switched here"):
+        rollback(scored.producer, MODEL, "ann")
+
+    assert published(scored) == 3
+
+
 def test_a_version_that_was_never_scored_is_not_shown_without_a_word(scored: Ledger, scorebeat: Cli) -> None:
     scored.sql(f"DELETE FROM {V1}")
     publish(scored.producer, MODEL, 2, "ann")

@@ -44,6 +44,12 @@ SIDE_EFFECTS = {
 }
 ONLY_IN_A_FETCH = "CASE WHEN current_setting('application_name') LIKE '% data' THEN {} ELSE true END"
 
+ONLY_IN_THE_SEARCH = (
+    "CASE WHEN current_setting('application_name') LIKE '% data'"
+    " AND current_query() LIKE '%SELECT q.\"id\"::te' || 'xt%' THEN {} ELSE true END"
+)
+"""Where a fetch has failed, its keys are asked for alone; the pattern is cut so that it does not find itself."""
+
 
 @pytest.fixture
 def tempted(ledger: Ledger) -> Ledger:
@@ -66,6 +72,11 @@ def untouched(ledger: Ledger) -> None:
 
 def asking(what: str) -> Job:
     return a_job(query=f"SELECT id, a, b FROM items WHERE {what}")
+
+
+def failing(bad: int, what: str) -> Job:
+    """Its query fails for one row."""
+    return a_job(query=f"SELECT id, a / (id - {bad}) AS a, b FROM items WHERE {what}")
 
 
 @pytest.mark.parametrize("which", SIDE_EFFECTS)
@@ -92,6 +103,18 @@ def test_a_fetch_changes_nothing_and_its_batch_is_not_scored(tempted: Ledger, wh
     untouched(tempted)
     assert tempted.batch(tempted.batch_ids(run_id)[0])["state"] == "dead"
     assert tempted.sql(f"SELECT count(*) FROM {tempted.target(run_id).table}") == [0]
+
+
+@pytest.mark.parametrize("which", SIDE_EFFECTS)
+def test_the_search_for_a_bad_row_changes_nothing_and_its_batch_is_not_scored(tempted: Ledger, which: str) -> None:
+    what = "sly(1)" if which == "one that claims to be immutable" else SIDE_EFFECTS[which]
+    run_id = tempted.planned(failing(7, ONLY_IN_THE_SEARCH.format(what)))
+
+    with pytest.raises((ScorebeatError, adbc_driver_manager.Error)):
+        score_batch(tempted.batch_ids(run_id)[0], tempted.runtime)
+
+    untouched(tempted)
+    assert tempted.batch(tempted.batch_ids(run_id)[0])["state"] == "dead"
 
 
 @pytest.mark.parametrize("which", SIDE_EFFECTS)
@@ -161,6 +184,18 @@ def test_what_a_query_sets_does_not_outlive_it(tempted: Ledger, setting: str) ->
 
     assert sessions(tempted, setting) == before
     assert tempted.run(run_id).state == "succeeded"
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_what_a_query_sets_in_the_search_for_a_bad_row_does_not_outlive_it(tempted: Ledger, setting: str) -> None:
+    before = sessions(tempted, setting)
+    what = ONLY_IN_THE_SEARCH.format(f"set_config('{setting}', '{SETTINGS[setting]}', false) IS NOT NULL")
+    run_id = tempted.planned(failing(7, f"CASE WHEN id = 10 THEN {what} ELSE true END"))
+
+    score_batch(tempted.batch_ids(run_id)[0], tempted.runtime)
+
+    assert sessions(tempted, setting) == before
+    assert tempted.batch(tempted.batch_ids(run_id)[0])["rows_failed"] == 1
 
 
 def sessions(ledger: Ledger, setting: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Requeue of rows with nasty keys and unreadable errors, and of rows that two batches hold."""
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from core.states import RunState
 from db import columns
 from producer.requeue import requeue
 from tests import poison
+from tests.fixtures import wait_for
 from tests.poison_fixtures import Points, assert_accounted, points
 from worker import storing
 from worker.runtime import Runtime
@@ -120,12 +122,13 @@ def test_a_row_that_another_batch_scored_meanwhile_is_not_put_aside(
     assert_accounted(points.engine, job, {})
 
 
+@pytest.mark.parametrize("policy", ["retry-rows", "leave"])
 def test_rows_taken_back_from_a_batch_in_hand_are_scored_by_its_next_attempt(
-    points: Points, monkeypatch: pytest.MonkeyPatch
+    points: Points, monkeypatch: pytest.MonkeyPatch, policy: str
 ) -> None:
     points.fill(1100)
     points.model({"raise": [5]})
-    job = points.job()
+    job = points.job(on_failure=policy)
     run = points.planned(job)
     (batch,) = points.pending(run)
     points.sql("UPDATE scorebeat.batches SET care = 1")  # a death before: it is scored in chunks of 512
@@ -139,6 +142,29 @@ def test_rows_taken_back_from_a_batch_in_hand_are_scored_by_its_next_attempt(
     assert points.work(run) is RunState.SUCCEEDED
     assert answers == [1]
     assert points.batches(run, "id, rows_scored, rows_failed") == [(batch, 1100, 0)]
+    assert_accounted(points.engine, job, {})
+
+
+def test_rows_taken_back_while_their_batch_is_committed_are_in_one_of_their_own(points: Points) -> None:
+    points.fill(100)
+    points.model({"raise": [5]})
+    job = points.job(error_threshold=-1)
+    run = points.scored(job)
+    points.sql("UPDATE scorebeat.runs SET state = 'running', finished_at = NULL")
+    points.sql("UPDATE scorebeat.batches SET state = 'claimed', claim_expires_at = 'infinity', finished_at = NULL")
+
+    with points.engine.connect() as committing, ThreadPoolExecutor(1) as pool:
+        committing.exec_driver_sql(
+            "UPDATE scorebeat.batches SET state = 'committed', claim_expires_at = NULL, finished_at = now()"
+        )
+        asked = pool.submit(requeue, points.producer, run, "ann")
+        wait_for(lambda: points.sql("SELECT 1 FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted"))
+        committing.commit()
+        assert asked.result() == 1
+
+    assert points.batches(run, "state, rows_planned, rows_failed") == [("committed", 99, 0), ("pending", 1, 0)]
+    points.mend()
+    assert points.work(run) is RunState.SUCCEEDED
     assert_accounted(points.engine, job, {})
 
 

@@ -106,10 +106,11 @@ def test_a_requeue_beside_a_settle_never_leaves_a_closed_run_with_open_batches(
 ) -> None:
     run_id, _ = run_with(engine, "committed", "dead")
 
-    with engine.begin() as requeueing:
+    with engine.begin() as requeueing, ThreadPoolExecutor(1) as pool:
         runs.get(requeueing, run_id, lock=True)
         requeued.requeue_dead(requeueing, run_id, 5)
-        assert settle(producer, run_id) is None  # it does not wait: the next control tick looks again
+        # it does not wait: the next control tick looks again
+        assert pool.submit(settle, producer, run_id).result(timeout=5) is None
         requeueing.commit()
 
     assert settle(producer, run_id) is None

@@ -89,6 +89,18 @@ def test_a_batch_whose_every_row_fails_alike_raises_that_one_error() -> None:
     assert model.calls < 100
 
 
+def test_a_batch_whose_rows_fail_in_several_ways_is_narrowed_to_each() -> None:
+    def predict(given: pa.RecordBatch) -> pa.RecordBatch:
+        for x in given.column(0).to_pylist():
+            raise (ValueError if x % 2 else TypeError)(x)
+        return Doubles()(given)
+
+    found = narrow.score(predict, rows(1000))
+
+    check(found, 1000, range(1000))
+    assert [type(failed.error) for failed in found.failed] == [TypeError, ValueError] * 500
+
+
 def test_in_a_small_batch_each_failing_row_is_its_own_failure() -> None:
     count = ALIKE_FROM - 1
 

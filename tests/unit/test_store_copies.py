@@ -1,20 +1,27 @@
 """A worker's local copies of versions: fetched once, verified, fetched again when they are not good."""
 
+import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from core.errors import ServiceDown
 from models import store
-from models.artifact import MANIFEST
+from models.artifact import MANIFEST, digest
+from models.cache import local_copy
+from tests.fixtures import wait_for
 from tests.store_fixtures import Objects, cache, file, files, objects, root, url
 
 __all__ = ["cache", "file", "files", "objects", "root", "url"]
 
 HERE = Path(__file__).parents[2]
+LOCKS = Path("/proc/locks")
+"""Locks of files, and who waits for one, as Linux lists them."""
 
 
 @pytest.mark.parametrize(
@@ -90,6 +97,30 @@ def test_processes_that_start_together_fetch_once_and_all_find_it_good(
 
     assert [process.returncode for process in running] == [0] * 4, told
     assert b"".join(out for out, _ in told).split() == [b"fetched"]
+
+
+def test_whoever_wants_a_copy_that_is_being_fetched_waits_for_it(cache: Path, tmp_path: Path) -> None:
+    begun, go, fetched = threading.Event(), threading.Event(), []
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "model").write_text("whole")
+    wanted = digest(tmp_path / "files")
+
+    def fetch(into: Path) -> None:
+        fetched.append(into)
+        (into / "model").write_text("half")
+        begun.set()
+        assert go.wait(10)
+        (into / "model").write_text("whole")
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(local_copy, cache, wanted, fetch)
+        assert begun.wait(10)
+        second = pool.submit(local_copy, cache, wanted, fetch)
+        wait_for(lambda: len(fetched) > 1 or f"-> FLOCK  ADVISORY  WRITE {os.getpid()} " in LOCKS.read_text())
+        go.set()
+
+    assert first.result() == second.result() == cache / wanted
+    assert len(fetched) == 1
 
 
 def test_a_folder_store_that_was_copied_to_a_url_is_read(url: str, root: Path, file: Path, cache: Path) -> None:

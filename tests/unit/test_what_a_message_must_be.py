@@ -69,6 +69,10 @@ def test_a_message_as_celery_sends_it_has_no_fault_and_keeps_only_what_is_ours()
     }  # fmt: skip
 
 
+def test_a_message_that_says_it_is_compressed_is_not_opened() -> None:
+    assert envelope_fault(raw(CALL, HEADERS | {"compression": "application/x-bz2"})) == "it is compressed"
+
+
 @pytest.mark.parametrize(
     "properties",
     [
