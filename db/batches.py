@@ -102,6 +102,8 @@ _GIVE_UP = (
 )
 _AFTER_A_DEATH = ", care = least(care + 1, 2)"
 """The next attempt is more careful."""
+_SCORED_ALONE = "probe_attempt = attempt"
+"""The attempt came as far as its row: one that died before it says nothing of the row."""
 PROOF = 2
 """Claims that expired with the same row in hand: the first may only have lost the database."""
 _DIE = "state = 'dead', attempts_left = 0, claim_expires_at = NULL, finished_at = clock_timestamp(), error = "
@@ -146,9 +148,9 @@ def fail_lost(connection: Connection, batch_id: BatchId, worker: str, pid: int |
     """
     state = connection.execute(
         text(
-            f"UPDATE scorebeat.batches SET {_GIVE_UP} :error, next_attempt_at = NULL, probe_expiries = {PROOF}"
-            f"{_AFTER_A_DEATH} WHERE id = :id AND state = 'claimed' AND claimed_by = :worker AND claimed_pid = :pid"
-            " RETURNING state"
+            f"UPDATE scorebeat.batches SET {_GIVE_UP} :error, next_attempt_at = NULL{_AFTER_A_DEATH},"
+            f" probe_expiries = CASE WHEN {_SCORED_ALONE} THEN {PROOF} ELSE probe_expiries END"
+            " WHERE id = :id AND state = 'claimed' AND claimed_by = :worker AND claimed_pid = :pid RETURNING state"
         ),
         {"id": batch_id, "worker": worker, "pid": pid, "error": error},
     ).scalar_one_or_none()
@@ -164,7 +166,8 @@ def rescue(connection: Connection) -> list[tuple[BatchId, int, str]]:
         text(
             f"UPDATE scorebeat.batches SET {_GIVE_UP} 'attempt ' || attempt || ' expired: '"
             " || coalesce(claimed_by, 'nobody') || ' died or lost the database',"
-            f" next_attempt_at = NULL{_AFTER_A_DEATH}, probe_expiries = least(probe_expiries + 1, {PROOF})"
+            f" next_attempt_at = NULL{_AFTER_A_DEATH}, probe_expiries = CASE WHEN {_SCORED_ALONE}"
+            f" THEN least(probe_expiries + 1, {PROOF}) ELSE probe_expiries END"
             " WHERE id IN (SELECT id FROM scorebeat.batches WHERE state = 'claimed'"
             " AND claim_expires_at < clock_timestamp() FOR UPDATE SKIP LOCKED)"
             " RETURNING id, run_id, state"

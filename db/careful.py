@@ -30,7 +30,7 @@ def probe(connection: Connection, held: Claim, key: Key) -> bool:
     """
     moved = connection.execute(
         text(
-            "UPDATE scorebeat.batches SET probe_key = CAST(:key AS jsonb), care = 2,"
+            "UPDATE scorebeat.batches SET probe_key = CAST(:key AS jsonb), probe_attempt = attempt, care = 2,"
             " probe_expiries = CASE WHEN probe_key = CAST(:key AS jsonb) THEN probe_expiries ELSE 0 END"
             " WHERE id = :id AND attempt = :attempt AND state = 'claimed'"
         ),

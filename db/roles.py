@@ -21,9 +21,9 @@ RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
         "INSERT": ("run_id", "number", "queue", "rows_planned", "first_key", "last_key", "keys", "attempts_left",
                    "rank"),
         "UPDATE": ("state", "rows_planned", "rows_scored", "rows_failed", "attempt", "attempts_left", "care",
-                   "probe_key", "probe_expiries", "next_attempt_at", "sent_at", "claimed_by", "claimed_pid", "device",
-                   "claimed_at", "claim_expires_at", "pending_at", "finished_at", "error", "fetch_seconds",
-                   "predict_seconds", "commit_seconds"),
+                   "probe_key", "probe_expiries", "probe_attempt", "next_attempt_at", "sent_at", "claimed_by",
+                   "claimed_pid", "device", "claimed_at", "claim_expires_at", "pending_at", "finished_at", "error",
+                   "fetch_seconds", "predict_seconds", "commit_seconds"),
     },
     "quarantine": {
         "INSERT": ("prediction_set_id", "batch_id", "key", "error_type", "error", "traceback"),

@@ -178,6 +178,7 @@ batches = Table(
         "probe_expiries", SmallInteger, nullable=False, server_default="0", comment="claims that expired with the probe"
     ),
     moment("pending_at", now=True, null=False),  # when it was planned, or put back by a requeue
+    Column("probe_attempt", Integer, comment="the attempt that scored `probe_key` last"),
     CheckConstraint(_one_of("state", BatchState), name="state"),
     CheckConstraint("(state = 'claimed') = (claim_expires_at IS NOT NULL)", name="claimed"),
     CheckConstraint("(state IN ('pending', 'claimed')) = (finished_at IS NULL)", name="finished"),

@@ -13,7 +13,7 @@ from alembic.script import Script
 from db.metadata import SCHEMA
 from db.schema import OUTGROWN
 
-RELEASED = {"0.1": "0010"}
+RELEASED = {"0.1": "0011"}
 """Newest revision of each minor version's first release."""
 
 

@@ -180,6 +180,23 @@ def test_a_row_that_its_process_survived_is_not_blamed_for_the_death_of_the_next
     assert not claim(connection, was.batch_id).probe_is_deadly
 
 
+@pytest.mark.parametrize("death", DEATHS)
+def test_a_row_is_not_blamed_for_the_death_of_an_attempt_that_did_not_come_as_far(
+    connection: Connection, death: str
+) -> None:
+    was = probing(connection)
+    expired(connection, was)
+    again = claim(connection, was.batch_id)
+
+    DEATHS[death](connection, again)
+
+    held = claim(connection, was.batch_id)
+    assert not held.probe_is_deadly
+    assert careful.probe(connection, held, ("7",))
+    expired(connection, held)
+    assert claim(connection, was.batch_id).probe_is_deadly
+
+
 @pytest.mark.parametrize("end", SURVIVED)
 def test_a_row_is_not_blamed_for_an_attempt_that_ended_otherwise(connection: Connection, end: str) -> None:
     was = probing(connection)
