@@ -23,6 +23,10 @@ class JobsFileError(UsageError):
     """jobs.toml has mistakes; the message lists all of them, each with its line."""
 
 
+class WouldRemoveAll(UsageError):
+    """The jobs file holds no job and the database does; nothing was removed."""
+
+
 class UnknownName(UsageError):
     """A job, run or model that nobody has heard of; the message has the near names."""
 

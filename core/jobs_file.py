@@ -44,7 +44,7 @@ def _text(path: Path) -> str:
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise JobsFileError(
-            f"{path}: no such file; write one, or name another by the variable SCOREBEAT_JOBS"
+            f"{path}: no such file; write one, or name another by `apply --file` or the variable SCOREBEAT_JOBS"
         ) from None
     except OSError as error:
         raise JobsFileError(f"{path}: cannot be read ({error.strerror}); expected a TOML file") from None

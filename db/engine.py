@@ -121,8 +121,8 @@ def not_permitted(role: str | None, error: object) -> NotPermitted:
     who = f"the role {role!r}" if role else "our role"
     return NotPermitted(
         f"PostgreSQL refused this to {who} of SCOREBEAT_DATABASE_URL: {str(error).splitlines()[0].strip()}. "
-        "Nothing was changed. `migrate`, `apply`, `models add`, `models drop`, `publish`, `rollback` and `prune` want "
-        "the URL of the role that owns the ledger. If a run was refused, let that role say "
+        "The transaction was undone. `migrate`, `apply`, `models add`, `models drop`, `publish`, `rollback` and "
+        "`prune` want the URL of the role that owns the ledger. If a run was refused, let that role say "
         f"`scorebeat migrate --run-role {role or 'NAME'}`."
     )
 

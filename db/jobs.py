@@ -78,12 +78,18 @@ def get(connection: Connection, name: str, *, lock: bool = False) -> JobRow:
     return _read(row)
 
 
+def require_known(connection: Connection, name: str) -> None:
+    """There is such a job, or there was one. Raises UnknownName with the near names."""
+    if connection.execute(select(jobs.c.name).where(jobs.c.name == name)).one_or_none() is None:
+        get(connection, name)
+
+
 def keep(connection: Connection, name: str) -> Job | None:
-    """The job as it is now, and stays until the transaction ends; None when it left the file.
+    """The job as it was last in the file, and stays until the transaction ends; None when it never was there.
 
     Whoever changes it at this moment is not waited for: that is a DBAPIError that passes.
     """
-    wanted = select(jobs).where(jobs.c.name == name, jobs.c.removed_at.is_(None))
+    wanted = select(jobs).where(jobs.c.name == name)
     row = connection.execute(wanted.with_for_update(read=True, nowait=True)).one_or_none()
     return _read(row).job if row is not None else None
 

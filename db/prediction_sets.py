@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from core import names
 from core.errors import NotPermitted, SignatureError
 from core.jobs import Job
-from db import functions, roles
+from db import functions, ownership
 from db.source import Source
 from db.sql import ident, subquery
 from db.tables import PREDICTIONS
@@ -118,10 +118,10 @@ def _create(
     connection: Connection, source: Source, job: Job, version: int, generation: int, outputs: pa.Schema
 ) -> PredictionSet:
     name = names.prediction_table(job.name, job.model_name, version, generation if job.rescore == "every-run" else None)
-    if not roles.is_owner(connection):
+    if not ownership.is_owner(connection):
         raise NotPermitted(
             f"jobs.{job.name}: there is no table yet for predictions of {job.model_name}/{version}, and only the "
-            f"ledger's owner, {roles.owner(connection)}, can make it: `scorebeat apply` under it does so for the "
+            f"ledger's owner, {ownership.owner(connection)}, can make it: `scorebeat apply` under it does so for the "
             f"version that the job follows, `scorebeat enqueue {job.name} --model {job.model_name}/{version}` for any"
         )
     made = connection.execute(
@@ -134,7 +134,8 @@ def _create(
     if found is None:
         raise SignatureError(f"jobs.{job.name}: the table {PREDICTIONS}.{name} belongs to another prediction set")
     if made is not None:
-        _create_table(connection, source, found, outputs)
+        with ownership.as_owner(connection, f"make {found.table}"):
+            _create_table(connection, source, found, outputs)
     return found
 
 

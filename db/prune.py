@@ -28,11 +28,14 @@ def _delete(table: str) -> str:
 
 
 # a run that may be requeued keeps all its batches, so that it is never taken for whole without them;
-# the highest id stays: a job that is shown whole or not at all counts from there
+# the highest id stays: a job that is shown whole or not at all counts from there; so do the batches of what readers do
+# not see yet, such as a cancelled run left: the next run that is shown finds it by them
 _BATCHES = (
     "SELECT b.id FROM scorebeat.batches b JOIN scorebeat.runs r ON r.id = b.run_id WHERE r.finished_at < :cutoff"
     " AND r.state IN ('succeeded', 'cancelled') AND b.id < (SELECT max(id) FROM scorebeat.batches)"
     " AND NOT EXISTS (SELECT 1 FROM scorebeat.quarantine z WHERE z.batch_id = b.id)"
+    " AND NOT EXISTS (SELECT 1 FROM scorebeat.prediction_sets s WHERE s.id = r.prediction_set_id"
+    " AND s.dropped_at IS NULL AND b.id >= s.visible_below)"
 )
 _COUNTS = ("batches", "batches_dead", "rows_planned", "rows_scored", "rows_failed", "attempts")
 _DELETE_BATCHES = (

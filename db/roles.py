@@ -1,12 +1,14 @@
 """Two roles: the one that owns the ledger, and one that runs everything and owns nothing. What the second may do."""
 
 import json
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from core.errors import NotPermitted, UsageError
+from core.errors import UsageError
 from db.functions import FUNCTIONS
 from db.metadata import PREDICTIONS, SCHEMA
+from db.ownership import as_owner
 from db.sql import ident
 
 RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -53,20 +55,40 @@ RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
 ON_PREDICTIONS = ("SELECT", "INSERT")
 
 
-def statements(role: str) -> list[str]:
+@dataclass(frozen=True)
+class Objects:
+    """What rights are given on, as SQL names it after ON; empty where there is none."""
+
+    ledger: str
+    predictions: str
+    functions: str
+    tables: str
+    """Of both schemas."""
+
+
+ALL = Objects(
+    f"ALL TABLES IN SCHEMA {SCHEMA}",
+    f"ALL TABLES IN SCHEMA {PREDICTIONS}",
+    f"ALL FUNCTIONS IN SCHEMA {SCHEMA}",
+    f"ALL TABLES IN SCHEMA {SCHEMA}, {PREDICTIONS}",
+)
+"""For a person: PostgreSQL refuses these where one of them is not the owner's."""
+
+
+def statements(role: str, on: Objects = ALL) -> list[str]:
     """SQL that gives a role what runs need and takes all else in both schemas; `role` as SQL writes it."""
     both = f"{SCHEMA}, {PREDICTIONS}"
     functions = ", ".join(f"{SCHEMA}.{signature}" for signature in FUNCTIONS)
     on_predictions = ", ".join(ON_PREDICTIONS)
     return [
         f"REVOKE ALL ON SCHEMA {both} FROM {role}",
-        f"REVOKE ALL ON ALL TABLES IN SCHEMA {both} FROM {role}",
-        f"REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {SCHEMA} FROM {role}",
+        f"REVOKE ALL ON {on.tables} FROM {role}",
+        f"REVOKE ALL ON {on.functions} FROM {role}",
         f"GRANT USAGE ON SCHEMA {both} TO {role}",
-        f"GRANT SELECT ON ALL TABLES IN SCHEMA {SCHEMA} TO {role}",
+        f"GRANT SELECT ON {on.ledger} TO {role}",
         *(f"GRANT {_listed(rights)} ON {SCHEMA}.{table} TO {role}" for table, rights in RIGHTS.items()),
         f"GRANT EXECUTE ON FUNCTION {functions} TO {role}",
-        f"GRANT {on_predictions} ON ALL TABLES IN SCHEMA {PREDICTIONS} TO {role}",
+        *([f"GRANT {on_predictions} ON {on.predictions} TO {role}"] if on.predictions else []),
         f"ALTER DEFAULT PRIVILEGES IN SCHEMA {PREDICTIONS} REVOKE ALL ON TABLES FROM {role}",
         f"ALTER DEFAULT PRIVILEGES IN SCHEMA {PREDICTIONS} GRANT {on_predictions} ON TABLES TO {role}",
     ]
@@ -78,10 +100,31 @@ def grant(connection: Connection, role: str) -> None:
     Raises NotPermitted where our role does not own the ledger; UsageError for a role that is not there or has the
     owner's rights.
     """
-    require_owner(connection, "give rights to another")
-    require_role(connection, role)
-    for statement in statements(ident(role)):
-        connection.exec_driver_sql(statement)
+    with as_owner(connection, "give rights to another"):
+        require_role(connection, role)
+        for statement in statements(ident(role), _ours(connection)):
+            connection.exec_driver_sql(statement)
+
+
+def _ours(connection: Connection) -> Objects:
+    """What the owner has in both schemas. What others put there is theirs to give, and one of it would refuse ALL."""
+    tables = text(
+        "SELECT string_agg(format('%I.%I', :schema, c.relname), ', ' ORDER BY c.oid)"
+        " FROM pg_class c WHERE c.relnamespace = to_regnamespace(:schema) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')"
+        " AND c.relowner = (SELECT relowner FROM pg_class WHERE oid = to_regclass('scorebeat.runs'))"
+    )
+    functions = text(
+        "SELECT string_agg(format('%I.%I(%s)', :schema, proname, pg_get_function_identity_arguments(oid)), ', ')"
+        " FROM pg_proc WHERE pronamespace = to_regnamespace(:schema) AND prokind = 'f'"
+        " AND proowner = (SELECT relowner FROM pg_class WHERE oid = to_regclass('scorebeat.runs'))"
+    )
+    ledger, predictions = (connection.execute(tables, {"schema": name}).scalar_one() for name in (SCHEMA, PREDICTIONS))
+    return Objects(
+        ledger,
+        predictions or "",
+        f"FUNCTION {connection.execute(functions, {'schema': SCHEMA}).scalar_one()}",
+        ", ".join(filter(None, (ledger, predictions))),
+    )
 
 
 def require_role(connection: Connection, role: str) -> None:
@@ -109,37 +152,13 @@ def granted(connection: Connection) -> list[str]:
             text(
                 "SELECT DISTINCT r.rolname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace,"
                 " aclexplode(p.proacl) g JOIN pg_roles r ON r.oid = g.grantee"
-                " WHERE n.nspname = :schema AND g.grantee <> p.proowner ORDER BY r.rolname"
+                " WHERE n.nspname = :schema AND g.grantee <> p.proowner"
+                " AND p.proowner = (SELECT relowner FROM pg_class WHERE oid = to_regclass('scorebeat.runs'))"
+                " ORDER BY r.rolname"
             ),
             {"schema": SCHEMA},
         ).scalars()
     )
-
-
-def owner(connection: Connection) -> str:
-    """The role that owns the ledger."""
-    asked = text("SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = to_regclass('scorebeat.runs')")
-    return str(connection.execute(asked).scalar_one())
-
-
-def current(connection: Connection) -> str:
-    """Our role."""
-    return str(connection.execute(text("SELECT current_user")).scalar_one())
-
-
-def is_owner(connection: Connection) -> bool:
-    """Our role owns the ledger, or may act as the one that does."""
-    asked = text("SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass('scorebeat.runs')")
-    return bool(connection.execute(asked).scalar_one_or_none())
-
-
-def require_owner(connection: Connection, what: str) -> None:
-    """Raises NotPermitted before anything is done that only the ledger's owner may end."""
-    if not is_owner(connection):
-        raise NotPermitted(
-            f"the role {current(connection)!r} may not {what}; nothing was changed. Use the URL of the role that owns "
-            f"the ledger, {owner(connection)!r}, in SCOREBEAT_DATABASE_URL."
-        )
 
 
 def missing(connection: Connection) -> list[str]:

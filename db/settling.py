@@ -62,12 +62,12 @@ def fail(connection: Connection, run_id: int, reason: str) -> bool:
     batches.cancel(connection, run_id)
     if run.job.on_failure == "retry-run":
         whole_runs.undo(connection, run)
+        whole_runs.count_nothing(connection, run)
     return True
 
 
 def _show(connection: Connection, run: Run, tally: Tally) -> None:
-    if run.job.on_failure == "retry-run":
-        whole_runs.show(connection, run)
+    whole_runs.show(connection, run)
     if run.job.rescore == "every-run" and run.selection == EVERYTHING and tally.can_be_shown:
         _show_generation(connection, run)
 
@@ -78,17 +78,17 @@ def _all_or_nothing(connection: Connection, run: Run, tally: Tally) -> RunState 
     When it fails, what it put aside stays in quarantine and says why, until those rows are tried again.
     """
     whole_runs.undo(connection, run)
-    if not tally.plan_is_whole:
-        runs.fail(connection, run.id, f"{run_ends.left_out(tally)}; nothing of the run is shown, nor kept")
-        return RunState.FAILED
     why = f"{tally.dead + tally.cancelled} of {tally.batches} batches are dead and {tally.failed} rows failed"
-    if run.tries < run.job.run_attempts:
+    if tally.plan_is_whole and run.tries < run.job.run_attempts:
         whole_runs.free(connection, run)
         whole_runs.begin_again(connection, run, RETRY_BUDGET, RETRY_PAUSE * run.tries)
         emit("run.begun_again", run=run.id, tries=run.tries + 1, reason=f"{why}: {tally.error}")
         return None
     reason = f"{why} in the last of {run.tries} tries; nothing of the run is shown: {tally.error}"
+    if not tally.plan_is_whole:
+        reason = f"{run_ends.left_out(tally)}; nothing of the run is shown, nor kept"
     runs.fail(connection, run.id, reason)
+    whole_runs.count_nothing(connection, run)
     return RunState.FAILED
 
 
@@ -106,11 +106,17 @@ def _show_generation(connection: Connection, run: Run) -> None:
 
 
 def _is_followed(connection: Connection, run: Run) -> bool:
-    """Readers are to see the run's version, as job and model are now, and stay until this transaction ends."""
+    """Readers are to see the run's version, as job and model are now, and stay until this transaction ends.
+
+    A job that left jobs.toml follows what it did then.
+    """
     if not versions.keep_published(connection, run.model):
         raise views.ViewBusy(f"versions of model {run.model!r} are being changed; nothing was switched")
     job = jobs.keep(connection, run.job.name) or run.job
-    return job.model_name == run.model and versions.of_job(connection, job).version == run.model_version
+    if job.pinned_version is not None:
+        return job.model == f"{run.model}/{run.model_version}"
+    published = versions.published(connection, run.model)
+    return job.model == run.model and published is not None and published.version == run.model_version
 
 
 def _pause_if_stuck(connection: Connection, run: Run) -> None:

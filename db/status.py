@@ -124,6 +124,19 @@ def batch_states(connection: Connection, run_id: int) -> list[dict[str, Any]]:
     return [dict(row._mapping) for row in found]
 
 
+def last_error(connection: Connection, run_id: int) -> dict[str, Any] | None:
+    """The batch whose last attempt failed, and that is to have another: the one tried last, and how many there are."""
+    found = connection.execute(
+        text(
+            "SELECT id, attempt, error, count(*) OVER () AS batches FROM scorebeat.batches"
+            " WHERE run_id = :run_id AND state IN ('pending', 'claimed') AND error IS NOT NULL"
+            " ORDER BY claimed_at DESC NULLS LAST, id DESC LIMIT 1"
+        ),
+        {"run_id": run_id},
+    ).one_or_none()
+    return dict(found._mapping) if found is not None else None
+
+
 def failures(connection: Connection, run_id: int | None = None) -> list[dict[str, Any]]:
     """Dead batches and quarantined rows of a run or of all, a row for each run and error, most frequent first.
 

@@ -59,6 +59,10 @@ class VersionTaken(ModelError):
     """Other files were recorded under this number in between; theirs it stays."""
 
 
+class VersionDropped(UnknownName):
+    """There was such a version; its number is never given again."""
+
+
 def add(connection: Connection, new: NewVersion, by: str) -> Version:
     """Record a version; a model's first one is published. Adding the same again changes nothing."""
     _take_turns(connection, new.name)
@@ -77,12 +81,12 @@ def add(connection: Connection, new: NewVersion, by: str) -> Version:
 
 
 def get(connection: Connection, name: str, version: int) -> Version:
-    """One version that was not dropped. Raises UnknownName with what there is."""
+    """One version. Raises VersionDropped, or UnknownName with what there is."""
     row = connection.execute(
         select(versions).where(versions.c.name == name, versions.c.version == version)
     ).one_or_none()
     if row is not None and row.dropped_at is not None:
-        raise UnknownName(
+        raise VersionDropped(
             f"model {name}/{version} was dropped on {row.dropped_at:%Y-%m-%d}, with its predictions. "
             "Add its file again as a new version."
         )

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from core.errors import ScorebeatError, UsageError
-from db import functions
+from db import functions, ownership
 from db.prediction_sets import PredictionSet
 from db.sql import ident, literal
 from db.tables import PREDICTIONS
@@ -78,6 +78,10 @@ def _replace(connection: Connection, job: str, shown: PredictionSet) -> None:
     kept = [name for name in now if name in wanted]
     ordered = kept + [name for name in wanted if name not in now]
     select = f"SELECT {', '.join(ident(n) for n in ordered)} {rows(shown)}"
+    if not now:
+        with ownership.as_owner(connection, f"make the view {view}"):
+            connection.exec_driver_sql(f"CREATE VIEW {view} AS {select}")
+        return
     if len(kept) == len(now) and all(now[n] == wanted[n] for n in kept):
         connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {view} AS {select}")
         return
@@ -101,7 +105,8 @@ def _replace(connection: Connection, job: str, shown: PredictionSet) -> None:
             "Nothing was switched; drop or change those first."
         ) from None
     # the columns in their own order again: nothing is left that knows the old one
-    connection.exec_driver_sql(f"CREATE VIEW {view} AS SELECT {', '.join(map(ident, wanted))} {rows(shown)}")
+    with ownership.as_owner(connection, f"make the view {view}"):
+        connection.exec_driver_sql(f"CREATE VIEW {view} AS SELECT {', '.join(map(ident, wanted))} {rows(shown)}")
     for statement in keep:
         connection.exec_driver_sql(statement)
 

@@ -25,13 +25,28 @@ def show_as_it_comes(connection: Connection, target: PredictionSet) -> None:
 
 
 def show(connection: Connection, run: Run) -> None:
-    """The run succeeded: one number makes all of it visible, and what a cancelled run before it left."""
+    """The run succeeded: one number makes all of it visible, and what a cancelled run before it left.
+
+    Also a run of another policy, which was requeued after its job became one that is shown whole: until it succeeds,
+    or a later run does, what the requeue adds is hidden. Where all is shown as it comes, nothing is done.
+    """
     functions.call(connection, "show_run", run.id)
 
 
 def undo(connection: Connection, run: Run) -> None:
     """Delete the predictions that the run made, as far as no reader sees them. What it put aside stays to be read."""
     functions.call(connection, "undo_run", run.id)
+
+
+def count_nothing(connection: Connection, run: Run) -> None:
+    """The run failed: what `undo` deleted is no row that was scored. What readers saw before stays, and counts."""
+    connection.execute(
+        text(
+            "UPDATE scorebeat.batches b SET rows_scored = 0 FROM scorebeat.prediction_sets s WHERE b.run_id = :run"
+            " AND s.id = :set AND b.rows_scored > 0 AND (s.complete_at IS NULL OR b.id >= s.visible_below)"
+        ),
+        {"run": run.id, "set": run.prediction_set_id},
+    )
 
 
 def free(connection: Connection, run: Run) -> None:

@@ -63,9 +63,12 @@ def digest(folder: Path) -> str:
     Raises ModelError for anything that is not a plain file or folder; OSError if it cannot be read.
     """
     whole = hashlib.sha256()
+    next(folder.iterdir(), None)  # `rglob` passes over what it may not read
     for path in sorted(folder.rglob("*"), key=lambda p: p.relative_to(folder).as_posix()):
         if path.is_symlink() or not (path.is_dir() or path.is_file()):
             raise ModelError(f"{path} is neither a plain file nor a folder: a model's files must lie in its folder")
+        if path.is_dir():
+            next(path.iterdir(), None)
         if path.is_file():
             name = path.relative_to(folder).as_posix().encode("utf-8", "surrogateescape")
             with path.open("rb") as file:

@@ -6,8 +6,8 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,9 +22,9 @@ _VERSION = re.compile(r"[1-9][0-9]*")
 
 def new_draft(store: Path) -> Path:
     """An empty folder in the store that nobody takes for a version; those that were left behind are cleared away."""
-    _clear_left(store)
     draft = store / f".adding-{uuid.uuid4().hex}"
     try:
+        _clear_left(store)
         draft.mkdir(parents=True)
     except OSError as error:
         raise StoreError(f"the store {store} cannot be written: {error.strerror}") from error
@@ -49,8 +49,13 @@ def versions(store: Path, name: str) -> list[int]:
 def keep(store: Path, fresh: Artifact, recorded: Mapping[int, str]) -> Artifact:
     """The draft becomes the next version, unless the newest one has the same files and is not recorded otherwise.
 
-    A recorded version with these files whose folder is gone gets them back instead.
+    A recorded version with these files whose folder is gone gets them back instead. Raises StoreError.
     """
+    with _usable(store):
+        return _kept(store, fresh, recorded)
+
+
+def _kept(store: Path, fresh: Artifact, recorded: Mapping[int, str]) -> Artifact:
     there = versions(store, fresh.name)
     gone = [number for number, known in recorded.items() if known == fresh.digest and number not in there]
     for lost in sorted(gone, reverse=True):
@@ -64,9 +69,9 @@ def keep(store: Path, fresh: Artifact, recorded: Mapping[int, str]) -> Artifact:
 
 
 def find(store: Path, name: str, version: int, recorded: str) -> Path:
-    """The version's folder, verified. Raises ModelError when it is not there, or not as recorded."""
+    """The version's folder, verified. Raises ModelError when it is not there, closed to us, or not as recorded."""
     folder = store / name / str(version)
-    if not folder.is_dir():
+    if not _is_there(folder, f"{name}/{version}"):
         raise ModelError(
             f"model {name}/{version} is recorded, but {folder} is not there: restore the folder, set "
             "SCOREBEAT_ARTIFACTS to the store that has it, or add the same file again, which puts it back"
@@ -129,8 +134,30 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _digest(folder: Path, model: str) -> str:
+@contextmanager
+def _usable(store: Path) -> Iterator[None]:
     try:
-        return digest(folder)
+        yield
     except OSError as error:
-        raise ModelError(f"model {model}: {error.filename or folder} cannot be read: {error.strerror}") from error
+        raise StoreError(f"the store {store} cannot be used: {error.filename or store}: {error.strerror}") from error
+
+
+def _is_there(folder: Path, model: str) -> bool:
+    with _readable(folder, model):
+        return folder.is_dir()
+
+
+def _digest(folder: Path, model: str) -> str:
+    with _readable(folder, model):
+        return digest(folder)
+
+
+@contextmanager
+def _readable(folder: Path, model: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ModelError(
+            f"model {model}: {error.filename or folder} cannot be read: {error.strerror}. It was not loaded; let the "
+            "user of this process read the store, or set SCOREBEAT_ARTIFACTS to one that it may read"
+        ) from error

@@ -1,5 +1,6 @@
 """What is said of a model that cannot be added: one line, with the name of the file that the person gave."""
 
+import errno
 import re
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ _OPTIONS = {
     "trusted": "--trust",
     "files": "--file",
 }
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LONGEST = 500
 """Characters of what a library says."""
 
@@ -29,6 +31,13 @@ def told(source: str, draft: Path, copy: str) -> Iterator[None]:
         raise type(error)(_renamed(str(error), source, draft, copy)) from error
     except ScorebeatError:
         raise
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise StoreError(f"{source} was not added: {_renamed(said(error), source, draft, copy)}") from error
+        raise StoreError(
+            f"{source} was not added: {draft.parent} cannot be written: {error.strerror}. Nothing of it is left there; "
+            "make room, or set SCOREBEAT_ARTIFACTS to a store that has some"
+        ) from error
     except Exception as error:  # any library, or the model's own code, may fail in any way
         raise StoreError(f"{source} was not added: {_renamed(said(error), source, draft, copy)}") from error
 

@@ -1,13 +1,14 @@
-"""What our handlers share: Flower's authentication, the XSRF token, what a page says when the database is away."""
+"""What our handlers share: Flower's authentication, the XSRF token, and what is said when there is nothing to show."""
 
 from base64 import b64encode
 from collections.abc import Callable
 from hashlib import sha256
+from http import HTTPStatus
 from typing import Any, NoReturn
 
 from flower.views import BaseHandler
 from sqlalchemy import Connection
-from tornado.web import HTTPError, RequestHandler
+from tornado.web import HTTPError, RequestHandler, authenticated
 
 from core.errors import ScorebeatError, UnknownName
 from monitor import access, chart, words
@@ -26,6 +27,10 @@ UNFRAMED = {
 }
 """No other site shows a page with these in a frame of its own, where people press buttons that they do not see; and
 no markup that came from elsewhere runs."""
+
+
+WRONG = {HTTPStatus.BAD_REQUEST: "Wrong address", HTTPStatus.NOT_FOUND: "Not found"}
+"""What is the matter with an address that is answered so."""
 
 
 class Unframed(BaseHandler):  # type: ignore[misc]  # Flower publishes no types
@@ -65,13 +70,13 @@ class LedgerHandler(Unframed):
 class Page(LedgerHandler):
     """A page that is read from the ledger."""
 
-    async def show(self, template: str, look: Callable[[Connection], dict[str, Any]]) -> None:
-        """Fill the template with what `look` finds; 404 for what nobody has heard of, 503 with the reason."""
+    async def show(self, template: str, look: Callable[[Connection], dict[str, Any]], *, unknown: str = "") -> None:
+        """Fill the template with what `look` finds; 404 with `unknown` where it is not there, 503 with the reason."""
         self.set_header("Cache-Control", "no-store")
         try:
             values = await self.ledger.read(look)
-        except UnknownName as error:
-            raise HTTPError(404, str(error)) from None
+        except UnknownName:
+            raise HTTPError(404, unknown) from None
         except ScorebeatError as error:
             if not is_away(error):
                 raise
@@ -79,6 +84,18 @@ class Page(LedgerHandler):
             template, values = "away.html", {"reason": str(error)}
         usual = {"reason": None, "every": EVERY, "refusal": self.refusal, "words": words, "chart": chart}
         self.render(template, **usual | values)
+
+    def write_error(self, status_code: int, **given: Any) -> None:
+        """A wrong address is answered in Flower's frame, with the way back; all else as Flower does."""
+        error = given.get("exc_info", (None, None))[1]
+        if status_code not in WRONG or not isinstance(error, HTTPError):
+            super().write_error(status_code, **given)
+            return
+        if not hasattr(self, "_current_user"):
+            self.current_user = None  # what is refused before anybody logged in asks for no login
+        self.render(
+            "wrong.html", title=WRONG[HTTPStatus(status_code)], said=error.get_message() or "There is no such page."
+        )
 
     def whole_number(self, name: str) -> int | None:
         """A parameter of the address; None when it is not given. 400 for anything but a whole number."""
@@ -91,3 +108,11 @@ class Page(LedgerHandler):
 
     def bad_parameter(self, name: str, expected: str) -> NoReturn:
         raise HTTPError(400, f"{name}: expected {expected}")
+
+
+class NoPage(Page):
+    """Whatever else stands under `/runs`."""
+
+    @authenticated
+    def prepare(self) -> None:
+        raise HTTPError(HTTPStatus.NOT_FOUND)

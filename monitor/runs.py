@@ -16,6 +16,7 @@ from db.jobs import JobRow
 from db.pages import Pace
 from db.status import RunLine
 from monitor.handlers import Page
+from producer import unserved
 from producer.requeue import comes_back_whole
 
 A_PAGE = 50
@@ -93,7 +94,8 @@ class RunsPage(Page):
             now = jobs.now(connection)
             runs = [shown(connection, line, now) for line in lines[:A_PAGE]]
             older = runs[-1].line.id if len(lines) > A_PAGE else None
-            return {"runs": runs, "older": older, "jobs": jobs.listing(connection), **chosen}
+            notes = unserved.of_runs(connection, lines[:A_PAGE])
+            return {"runs": runs, "older": older, "jobs": jobs.listing(connection), "notes": notes, **chosen}
 
         await self.show("runs.html", look)
 
@@ -116,6 +118,7 @@ class RunPage(Page):
             return {
                 "run": shown(connection, line, jobs.now(connection)),
                 "job": _job(connection, line.job),
+                "notes": unserved.of_runs(connection, [line]),
                 "points": pages.throughput(connection, line.id, _points(line)),
                 "states": status.batch_states(connection, line.id),
                 "groups": groups[:20],
@@ -134,7 +137,7 @@ class RunPage(Page):
                 "groups_after": groups_after,
             }
 
-        await self.show("run.html", look)
+        await self.show("run.html", look, unknown=f"There is no run {int(run)}.")
 
     def _row(self, name: str) -> tuple[int, int]:
         """A batch's number and a row's id, as `120-9001`; the beginning when it is not given."""

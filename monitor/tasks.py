@@ -79,4 +79,4 @@ class BatchPart(Page):
             in_part = state is not RunState.CANCELLED and not comes_back_whole(state, found["on_failure"])
             return {"batch": found, "aside": aside, "most": _SHOWN, "in_part": in_part}
 
-        await self.show("batch.html", look)
+        await self.show("batch.html", look, unknown=f"There is no batch {int(batch)}; it may have been pruned.")

@@ -14,7 +14,7 @@ from tornado.web import StaticFileHandler, url
 from core.settings import Settings
 from monitor.actions import JobAction, RunAction
 from monitor.events import KnownEvents
-from monitor.handlers import Unframed
+from monitor.handlers import NoPage, Unframed
 from monitor.ledger import Ledger
 from monitor.runs import RunPage, RunsPage
 from monitor.tasks import BatchPart, DescribedTasks, TaskPage
@@ -54,6 +54,7 @@ def with_ours(flowers: Sequence[Any], ledger: Ledger) -> list[Any]:
         url(r"/runs/job/([^/]+)/(run|pause|resume)", JobAction, given, name="job-action"),
         url(r"/runs/batch/(\d{1,18})", BatchPart, given, name="batch"),
         url(r"/runs/static/(.*)", Static, {"path": str(STATIC)}, name="runs-static"),
+        url(r"/runs/.*", NoPage, given),
     ]
     return [*kept[:-1], *ours, kept[-1]]
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from signal import SIGTERM
 
 import click
@@ -24,7 +25,7 @@ from ops import workers
 from ops.cli import progress, show
 from ops.prepare import migrate
 from ops.stack.embedded import embedded
-from ops.stack.folder import locked
+from ops.stack.folder import locked, usable
 from ops.stack.interrupts import Interrupts
 from ops.stack.log import Log
 from ops.stack.process import Process
@@ -65,16 +66,18 @@ def demo(settings: Settings) -> int:
                     click.echo("stopping")
             finally:
                 p.close()
-    _next(folder, time.monotonic() - began)
+    click.echo(f"done in {show.duration(time.monotonic() - began)}; everything is stopped")
+    click.echo("\n".join(look_at(folder, settings)))
     return 0
 
 
 def _fresh(folder: Path) -> None:
-    """The demo's folder, emptied of an earlier demo. Raises UsageError when one runs there."""
+    """The demo's folder, emptied of an earlier demo. Raises UsageError when one runs there, or it cannot be written."""
     parent = folder.parent
-    parent.mkdir(parents=True, exist_ok=True)
-    if not any(parent.iterdir()):  # so that `scorebeat up` still takes it for a data folder
-        (parent / LOCK_FILE).touch(mode=0o600)
+    with usable(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        if not any(parent.iterdir()):  # so that `scorebeat up` still takes it for a data folder
+            (parent / LOCK_FILE).touch(mode=0o600)
     with locked(folder) as ours:
         for old in ("postgres", "valkey", "artifacts"):
             shutil.rmtree(ours.path / old, ignore_errors=True)
@@ -154,12 +157,15 @@ def _report(p: Producer, line: RunLine) -> None:
     click.echo()
 
 
-def _next(folder: Path, seconds: float) -> None:
-    click.echo(f"done in {show.duration(seconds)}; everything is stopped, and its data is in {folder}. Look at it:\n")
-    program = _program()
-    for command in ("runs", "show 1", "models list"):
-        click.echo(f"  {PREFIX}DATA={folder} {program} {command}")
-    click.echo(f"\nThe log is in {folder / LOG_FILE}. Next: `{program} up`, and examples/iris/README.md")
+def look_at(folder: Path, settings: Settings) -> list[str]:
+    """What to type next, in lines. URLs of one's own would come before the demo's folder."""
+    program, how = _program(), ""
+    if settings.database_url is not None:
+        folder = folder.absolute()
+        how = f", where neither the environment nor .env sets {PREFIX}DATABASE_URL and {PREFIX}BROKER_URL"
+    commands = [f"  {PREFIX}DATA={quote(str(folder))} {program} {c}" for c in ("runs", "show 1", "models list")]
+    last = f"The log is in {folder / LOG_FILE}. Next: `{program} up`, and examples/iris/README.md"
+    return [f"its data is in {folder}. Look at it{how}:", "", *commands, "", last]
 
 
 def _program() -> str:

@@ -2,10 +2,12 @@
 
 import click
 from sqlalchemy import Connection
+from sqlalchemy.exc import ProgrammingError
 
+from core.errors import NotPermitted, WouldRemoveAll, one_line
 from core.jobs_file import read_jobs
 from core.settings import Settings
-from db import roles, schema
+from db import ownership, roles, schema
 from db.engine import reachable, require_version
 from db.upgrade import Upgraded, turn, upgrade
 from producer.apply import Applied, apply
@@ -13,16 +15,25 @@ from producer.context import Producer
 
 
 def prepare(settings: Settings) -> None:
-    """Migrate, then apply the jobs file. Raises UsageError; a database that was ready is not changed."""
+    """Migrate, then apply the jobs file; one without jobs removes none. Raises UsageError; a database that was ready is
+    not changed."""
     p = Producer(settings, "prepare")
     try:
         migrate(p)
         if settings.jobs.exists():
-            tell(apply(p, read_jobs(settings.jobs), "scorebeat up"))
+            _apply(p)
         else:
             click.echo(f"there is no {settings.jobs}: write one, then `scorebeat apply`")
     finally:
         p.close()
+
+
+def _apply(p: Producer) -> None:
+    file = p.settings.jobs
+    try:
+        tell(apply(p, read_jobs(file), "scorebeat up"))
+    except WouldRemoveAll as error:  # nobody may be there to say whether it is meant
+        _say(f"warning: {file}: {error}")
 
 
 def migrate(p: Producer, run_role: str | None = None) -> Upgraded:
@@ -35,22 +46,48 @@ def migrate(p: Producer, run_role: str | None = None) -> Upgraded:
     with reachable(p.url):
         require_version(p.engine)
         with turn(p.engine, _say) as connection:
+            with connection.begin():
+                _act_as_owner(connection)
             if run_role is not None:
                 _require_role(connection, run_role)
             done = upgrade(connection, _say)
-            with connection.begin():
-                known = roles.granted(connection) if roles.is_owner(connection) else []
-                for role in dict.fromkeys([*known, *([run_role] if run_role else [])]) if not done.is_newer else ():
-                    roles.grant(connection, role)
+            if not done.is_newer:
+                _give_rights(connection, run_role, "was migrated" if done.changed else "is up to date")
             return done
+
+
+def _act_as_owner(connection: Connection) -> None:
+    """What the migrations of a ledger make is its owner's, too. Raises NotPermitted where there are some to be done."""
+    have = schema.revision(connection)
+    if have is None:
+        return
+    if ownership.is_owner(connection):
+        ownership.become_owner(connection)
+    elif have != schema.newest(connection) and not schema.is_newer(connection):
+        ownership.require_owner(connection, "migrate the ledger")
 
 
 def _require_role(connection: Connection, role: str) -> None:
     """Before anything is migrated."""
     with connection.begin():
         if schema.revision(connection) is not None:
-            roles.require_owner(connection, "give rights to another")
+            ownership.require_owner(connection, "give rights to another")
         roles.require_role(connection, role)
+
+
+def _give_rights(connection: Connection, run_role: str | None, ledger: str) -> None:
+    """All of them or none. Raises NotPermitted, which says what became of the ledger."""
+    named = [run_role] if run_role is not None else []
+    try:
+        with connection.begin():
+            known = roles.granted(connection) if ownership.is_owner(connection) else []
+            for role in dict.fromkeys([*known, *named]):
+                roles.grant(connection, role)
+    except ProgrammingError as error:
+        raise NotPermitted(
+            f"the ledger {ledger}, but no rights were given or taken: {one_line(error.orig)}. Roles that run have those"
+            " that they had. Let an administrator put that right, then run `scorebeat migrate` again."
+        ) from error
 
 
 def _say(line: str) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from core.errors import ScorebeatError, UnknownName, UsageError
+from core.errors import ScorebeatError, UnknownName, UsageError, WouldRemoveAll
 from core.events import emit
 from core.jobs import Job
 from db import jobs, source, versions
@@ -30,9 +30,11 @@ def apply(p: Producer, wanted: Sequence[Job], by: str) -> Applied:
     """Make the ledger say what the file says, all or nothing; prediction tables and views are made too.
 
     Safe to repeat. A job whose model has no version yet is stored with a note. Raises UsageError with the
-    mistakes of all jobs together.
+    mistakes of all jobs together, and WouldRemoveAll where none is wanted and there are some: `remove_all` does that.
     """
     with reachable(p.url), p.engine.begin() as connection:
+        if not wanted:
+            _require_none(connection)
         fits, notes, mistakes = [], [], []
         for job in wanted:
             try:
@@ -47,22 +49,45 @@ def apply(p: Producer, wanted: Sequence[Job], by: str) -> Applied:
         report = jobs.apply(connection, wanted, by)
         for fitted in fits:
             sets.ensure(connection, fitted)
-    emit("jobs.applied", by=by, added=report["added"], changed=report["changed"], removed=report["removed"])
-    return Applied(**report, notes=notes)
+    return _told(report, notes, by)
+
+
+def remove_all(p: Producer, by: str) -> Applied:
+    """No job is left; their runs and predictions stay."""
+    with reachable(p.url), p.engine.begin() as connection:
+        report = jobs.apply(connection, [], by)
+    return _told(report, [], by)
 
 
 def check(connection: Connection, url: str, job: Job) -> Fit | str:
     """The job's query and model fit each other; or a sentence when the model has no such version yet.
 
-    Raises QueryError or SignatureError; the caller's transaction goes on.
+    Raises QueryError, SignatureError, or UsageError for a version that was dropped; the caller's transaction goes on.
     """
     with connection.begin_nested():
         try:
             version = versions.of_job(connection, job)
+        except versions.VersionDropped as error:  # it does not come back, so no run could ever begin
+            raise UsageError(f"jobs.{job.name}: {error}") from None
         except UnknownName as error:
             source.describe(connection, url, job)
             return str(error)
         return sets.fit(connection, url, job, version)
+
+
+def _require_none(connection: Connection) -> None:
+    names = [row.job.name for row in jobs.listing(connection)]
+    if names:
+        raise WouldRemoveAll(
+            f"the jobs file holds no [jobs.NAME], and the database has {len(names)} job{'s' * (len(names) != 1)} "
+            f"({', '.join(names[:5])}{', ...' * (len(names) > 5)}): expected at least one. Nothing was removed. Put "
+            "the file right; to remove every job, say `scorebeat apply --remove-all`"
+        )
+
+
+def _told(report: dict[str, list[str]], notes: list[str], by: str) -> Applied:
+    emit("jobs.applied", by=by, added=report["added"], changed=report["changed"], removed=report["removed"])
+    return Applied(**report, notes=notes)
 
 
 def _all(mistakes: list[str]) -> str:

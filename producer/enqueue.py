@@ -17,6 +17,11 @@ from producer import sets
 from producer.context import Producer
 from producer.messages import send
 
+_BLANK_KEY = (
+    "the run key is blank: every later run with a blank key would be answered with the first, and score nothing. "
+    "Nothing was enqueued; give a name such as nightly-2026-07-01, or leave the run key out"
+)
+
 
 @dataclass(frozen=True)
 class Request:
@@ -42,8 +47,11 @@ class Enqueued:
 def enqueue(p: Producer, request: Request) -> Enqueued:
     """Open a run and send its plan.
 
-    Raises RunOpen naming the open run, UnknownName, QueryError or SignatureError; then nothing was changed.
+    Raises RunOpen naming the open run, UsageError for a blank run key, UnknownName, QueryError or SignatureError; then
+    nothing was changed.
     """
+    if request.run_key is not None and not request.run_key.strip():
+        raise UsageError(_BLANK_KEY)
     with reachable(p.url), p.engine.begin() as connection:
         if request.run_key is not None:
             jobs.get(connection, request.job, lock=True)  # a repeat at the same moment waits here, and finds the run

@@ -11,6 +11,7 @@ from kombu.exceptions import OperationalError
 from core.celery_app import DEFAULT_QUEUE, NOTIFY, PLAN, PLAN_QUEUE, SCORE, queue
 from core.errors import ServiceDown, one_line
 from core.events import emit
+from core.urls import redact
 
 SOON = {"interval_start": 0.1, "interval_max": 0.1}
 """Seconds between tries: a broker that is away is found out soon, for the ledger remembers what was not sent."""
@@ -64,6 +65,11 @@ def require_broker(app: Celery) -> None:
         pass
 
 
+def shown_address(connection: Connection) -> str:
+    """The broker's URL as it was given, its password hidden; kombu would show one that is not there."""
+    return redact(connection.as_uri(include_password=True))
+
+
 @contextmanager
 def reaching(app: Celery) -> Iterator[Connection]:
     """A connection to the broker; what it or the server refuses is ServiceDown, in one line."""
@@ -74,6 +80,6 @@ def reaching(app: Celery) -> Iterator[Connection]:
         except (OperationalError, *connection.connection_errors, *connection.channel_errors) as error:
             shown = ", and, if the server asks for a certificate, SCOREBEAT_BROKER_CERT" if connection.ssl else ""
             raise ServiceDown(
-                f"the broker at {connection.as_uri()} cannot be used: {one_line(error).rstrip('.')}. "
+                f"the broker at {shown_address(connection)} cannot be used: {one_line(error).rstrip('.')}. "
                 f"Check SCOREBEAT_BROKER_URL and that the server runs{shown}; nothing was changed."
             ) from None

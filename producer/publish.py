@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from core.errors import ModelError, ScorebeatError, UnknownName, UsageError, near
 from core.events import emit
 from core.jobs import Job
-from db import jobs, planning, roles, versions
+from db import jobs, ownership, planning, versions
 from db.engine import reachable
 from db.versions import NewVersion, Version, VersionTaken
 from models import store
@@ -55,7 +55,7 @@ def add(p: Producer, source: str | Path, name: str, by: str, given: Given = NOTH
 
 def _store(p: Producer, source: str | Path, name: str, given: Given) -> Artifact:
     with reachable(p.url), p.engine.connect() as connection:
-        roles.require_owner(connection, "add a model")
+        ownership.require_owner(connection, "add a model")
         recorded = versions.recorded(connection, name)
     place, cache = p.settings.artifacts, p.settings.cache
     return store.add(place, source, name, given, recorded=recorded, cache=cache)

@@ -9,7 +9,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from core.celery_app import KEY_PREFIX
 from core.errors import ServiceDown
-from producer.messages import reaching
+from producer.messages import reaching, shown_address
 
 PLACE = f"{KEY_PREFIX}check:"
 LASTS = 60_000
@@ -39,7 +39,7 @@ def require_rights(app: Celery) -> None:
     """Raises ServiceDown naming every command that the broker refuses our user, of those that Celery and we use."""
     with reaching(app) as connection, connection.channel() as channel:
         refused = list(dict.fromkeys(_refused(channel.pool)))
-        address = connection.as_uri()
+        address = shown_address(connection)
     if refused:
         raise ServiceDown(
             f"the broker at {address} refuses our user (NOPERM): {', '.join(refused)}. Work waits until it is "

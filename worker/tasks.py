@@ -5,6 +5,7 @@ from functools import cache
 from celery import shared_task
 
 from core.celery_app import SCORE
+from core.errors import ModelError
 from core.settings import load_settings
 from core.stack import joined
 from worker.failure import readable_errors
@@ -18,7 +19,8 @@ def runtime() -> Runtime:
     return Runtime(joined(load_settings()))
 
 
-@shared_task(name=SCORE, Request="worker.request:ScoreRequest")
+# what is wrong with a model its error says; a traceback of ours would say nothing more
+@shared_task(name=SCORE, Request="worker.request:ScoreRequest", throws=(ModelError,))
 def score(batch_id: int) -> str:
     """A batch waits to be scored; the message says which, the ledger everything else."""
     with readable_errors():

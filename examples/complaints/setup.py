@@ -3,6 +3,7 @@
 import sys
 import tempfile
 from pathlib import Path
+from shlex import quote
 
 from core.errors import ScorebeatError
 from db import versions
@@ -12,7 +13,7 @@ from ops.cli.context import database, whoami
 from producer import publish
 from producer.context import Producer
 
-JOBS = Path(__file__).parent / "jobs.toml"
+JOBS = Path(__file__).absolute().parent / "jobs.toml"
 MODEL = "sentiment"
 
 
@@ -45,7 +46,7 @@ def main(count: int) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     print(f"model {MODEL}: {'was there' if accuracy is None else f'added, accuracy {accuracy:.3f} on unseen texts'}")
-    print("next: scorebeat apply --file examples/complaints/jobs.toml, then scorebeat enqueue complaints --wait")
+    print(f"next: scorebeat apply --file {quote(str(JOBS))}, then scorebeat enqueue complaints --wait")
     return 0
 
 

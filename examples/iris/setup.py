@@ -3,6 +3,7 @@
 import sys
 import tempfile
 from pathlib import Path
+from shlex import quote
 
 from core.errors import ScorebeatError
 from db import versions
@@ -11,7 +12,7 @@ from ops.cli.context import database, whoami
 from producer import publish
 from producer.context import Producer
 
-JOBS = Path(__file__).parent / "jobs.toml"
+JOBS = Path(__file__).absolute().parent / "jobs.toml"
 MODEL = "iris"
 
 
@@ -43,7 +44,7 @@ def main() -> int:
     except ScorebeatError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    print("next: scorebeat apply --file examples/iris/jobs.toml, then scorebeat enqueue iris --wait")
+    print(f"next: scorebeat apply --file {quote(str(JOBS))}, then scorebeat enqueue iris --wait")
     return 0
 
 

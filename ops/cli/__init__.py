@@ -2,9 +2,16 @@
 
 import sys
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells expect it."""
+
 
 def main() -> None:
     """Run the command of `sys.argv` and end with its exit code."""
-    from ops.cli.app import cli  # noqa: PLC0415 -- `import ops.cli` stays cheap for those who want one module of it
+    try:
+        from ops.cli.app import cli  # noqa: PLC0415 -- `import ops.cli` stays cheap for those who want one module of it
 
-    sys.exit(cli.main())
+        cli.main()
+    except KeyboardInterrupt:  # while it was loading; later the command itself says so
+        sys.stderr.write("interrupted\n")
+        sys.exit(INTERRUPTED)

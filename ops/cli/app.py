@@ -10,11 +10,10 @@ import click
 from click_didyoumean import DYMGroup
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import ScorebeatError, SettingsError
+from core.errors import ScorebeatError, SettingsError, UsageError
 from core.urls import redact
+from ops.cli import INTERRUPTED
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells expect it."""
 BROKEN_PIPE = 141
 """Exit code when the reader of our output is gone, as shells expect it."""
 
@@ -69,7 +68,13 @@ class Cli(DYMGroup):  # type: ignore[misc]  # click-didyoumean publishes no type
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> int:
         """Run a command; ends the process with 0, 1 (the work failed), 2 (wrong usage or configuration), 130 or 141."""
         extra["standalone_mode"] = False
-        sys.exit(guarded(lambda: super(Cli, self).main(args, prog_name or "scorebeat", **extra)))
+        given = list(sys.argv[1:] if args is None else args)
+
+        def run() -> Any:
+            _require_text(given)
+            return super(Cli, self).main(given, prog_name or "scorebeat", **extra)
+
+        sys.exit(guarded(run))
 
 
 def guarded(command: Callable[[], Any]) -> int:
@@ -89,6 +94,16 @@ def guarded(command: Callable[[], Any]) -> int:
     except DBAPIError as error:
         return _say(redact(f"PostgreSQL refused it: {' '.join(str(error.orig).split())}"), ScorebeatError.exit_code)
     return code if isinstance(code, int) else 0
+
+
+def _require_text(arguments: Sequence[str]) -> None:
+    """Python hands on bytes that are not UTF-8 as halves of characters, which no library after it can write."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            shown = repr(os.fsencode(argument)).removeprefix("b")
+            raise UsageError(f"the argument {shown} is not UTF-8; nothing was done. Type it in UTF-8") from None
 
 
 def _reader_gone() -> int:

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from core.celery_app import CONTROL_QUEUE, PLAN_QUEUE
 from core.errors import ScorebeatError
 from core.jobs import Job
 from core.jobs_file import read_jobs
 from core.urls import exposed, redact
-from db import jobs, planning, pooler, roles, schema, status, versions, workers
+from db import jobs, ownership, planning, pooler, roles, schema, status, versions, workers
 from db.engine import require_version
 from db.versions import Version
 from models import store
@@ -21,6 +20,7 @@ from producer.context import Producer
 from producer.messages import require_broker
 from producer.preview import require_good_keys
 from producer.rights import require_rights
+from producer.unserved import no_control, no_worker
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ def _ledger(p: Producer) -> str:
 
 def _role(p: Producer) -> str | Finding:
     with p.engine.connect() as connection:
-        name, owner, missing = roles.current(connection), roles.owner(connection), roles.missing(connection)
-        owns = roles.is_owner(connection)
+        name, owner, missing = ownership.current(connection), ownership.owner(connection), roles.missing(connection)
+        owns = ownership.is_owner(connection)
     if missing:
         return Finding(
             "role",
@@ -123,6 +123,9 @@ def _file(p: Producer, listed: list[Job]) -> str | Finding:
     wanted = {job.name: job for job in read_jobs(path)}
     known = {job.name: job for job in listed}
     different = sorted(name for name in wanted.keys() | known.keys() if wanted.get(name) != known.get(name))
+    if known and not wanted:
+        text = f"{path} holds no job, and the database has {', '.join(known)}; these go on, put the file right"
+        return Finding("jobs file", "warning", text)
     if different:
         text = f"{path} and the database differ in {', '.join(different)}; run `scorebeat apply`"
         return Finding("jobs file", "warning", text)
@@ -146,9 +149,9 @@ def _model(p: Producer, version: Version) -> str:
 
 def _workers(connection: Connection, listed: list[Job]) -> Iterator[Finding]:
     served = workers.served(connection)
-    missing = sorted({CONTROL_QUEUE, PLAN_QUEUE} - served)
+    missing = no_control(served)
     if missing:
-        yield Finding("control", "warning", no_control(missing))
+        yield Finding("control", "warning", missing)
     else:
         yield Finding("control", "ok", "a control worker is there")
     for queue in sorted({job.queue for job in listed}):
@@ -156,21 +159,3 @@ def _workers(connection: Connection, listed: list[Job]) -> Iterator[Finding]:
             yield Finding(f"queue {queue}", "ok", "a worker listens")
         else:
             yield Finding(f"queue {queue}", "warning", no_worker(queue))
-
-
-def no_control(missing: list[str]) -> str:
-    what = "runs are neither planned nor settled" if len(missing) > 1 else f"nobody serves the queue {missing[0]!r}"
-    return f"no control worker, so {what}: start `scorebeat up` or `scorebeat worker --control`"
-
-
-def no_worker(queue: str) -> str:
-    device = "cuda:0" if "gpu" in queue else "cpu"
-    return f"no worker listens on queue {queue!r}: start `scorebeat worker --device {device} --queue {queue}`"
-
-
-def unserved(connection: Connection, queues: set[str]) -> list[str]:
-    """What to say where nobody would plan or score work of these queues."""
-    served = workers.served(connection)
-    missing = sorted({CONTROL_QUEUE, PLAN_QUEUE} - served)
-    notes = [no_control(missing)] if missing else []
-    return notes + [no_worker(queue) for queue in sorted(queues - served)]

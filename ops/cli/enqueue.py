@@ -12,8 +12,9 @@ from db.runs import Selection
 from db.source import Source
 from db.sql import Key
 from ops.cli import progress, show
-from ops.cli.checks import unserved
 from ops.cli.context import both, database, whoami
+from ops.cli.options import Whole
+from producer import unserved
 from producer.context import Producer
 from producer.enqueue import Request
 from producer.enqueue import enqueue as open_run
@@ -57,7 +58,7 @@ def _expected(found: Preview) -> str:
 @click.command()
 @click.argument("job")
 @click.option("--model", metavar="M/V", help="Score this version, such as iris/4 or 4.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many rows, the lowest keys first.")
+@click.option("--limit", type=Whole(min=1), help="At most so many rows, the lowest keys first.")
 @click.option("--where", metavar="SQL", help="Only rows for which this condition holds.")
 @click.option(
     "--keys",
@@ -90,7 +91,7 @@ def enqueue(
         made = open_run(p, Request(job, whoami(), version, selection, run_key))
         click.echo(_answer(job, made.run_id, run_key, is_new=made.is_new))
         with p.engine.connect() as connection:
-            for line in unserved(connection, {jobs.get(connection, job).job.queue}):
+            for line in unserved.of_queues(connection, {jobs.get(connection, job).job.queue}):
                 show.note(line)
         return _wait(p, made.run_id) if wait else 0
 

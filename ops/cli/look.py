@@ -16,8 +16,9 @@ from db.runs import Run
 from db.sql import Key
 from db.status import RunLine
 from ops.cli import show as out
-from ops.cli.checks import unserved
 from ops.cli.context import database
+from ops.cli.options import Whole
+from producer import unserved
 from producer.context import Producer
 
 RUN_COLUMNS = ("id", "job", "model", "model_version", "state", "rows_planned", "rows_scored", "rows_failed",
@@ -29,8 +30,8 @@ FIRST_KEYS = 10
 
 
 @click.command()
-@click.option("--job", help="Runs of this job only.")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="The newest so many.")
+@click.option("--job", help="Runs of this job only, also of one that left jobs.toml.")
+@click.option("--limit", type=Whole(min=1), default=20, show_default=True, help="The newest so many.")
 @click.option("--all", "with_idle", is_flag=True, help="Also the ticks that found nothing to score.")
 @out.as_json
 def runs(job: str | None, limit: int, with_idle: bool, as_json: bool) -> None:
@@ -42,10 +43,9 @@ def runs(job: str | None, limit: int, with_idle: bool, as_json: bool) -> None:
     """
     with database() as p, p.engine.connect() as connection:
         if job is not None:
-            jobs.get(connection, job)
+            jobs.require_known(connection, job)
         lines = status.newest(connection, limit, job, with_idle=with_idle)
-        queues = {line.queue for line in lines if not line.is_final}
-        warnings = unserved(connection, queues) if queues else []
+        warnings = unserved.of_runs(connection, lines)
     if as_json:
         out.print_json([_run(line) for line in lines])
     else:
@@ -120,12 +120,20 @@ def _show_run(p: Producer, run: int, *, as_json: bool) -> None:
             out.print_json(_run(line) | {"batches": status.batches(connection, run)})
             return
         states = status.batch_states(connection, run)
+        last = status.last_error(connection, run)
+        warnings = unserved.of_runs(connection, [line])
     out.fields(_run(line) | {"took": None if line.seconds is None else out.duration(line.seconds)})
     click.echo()
     columns = ("state", "batches", "rows_planned", "rows_scored", "rows_failed", "attempts", "fetch_seconds",
                "predict_seconds", "commit_seconds")  # fmt: skip
     counts = [{**row, **{name: int(row[name]) for name in columns[2:5]}} for row in states]
     out.table(counts, columns, "no batches: nothing was pending" if line.is_final else "no batches yet")
+    if last is not None:
+        again = f"{last['batches']} batch{'es' * (last['batches'] != 1)}, to be tried again"
+        click.echo(f"\nfailed before: {again}; the last error, of batch {last['id']}, attempt {last['attempt']}:")
+        click.echo(f"  {out.cell(last['error'])}")
+    for warning in warnings:
+        out.note(warning)
 
 
 def _show_batch(p: Producer, run: int, batch: int, *, keys_only: bool, as_json: bool) -> None:

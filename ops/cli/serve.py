@@ -1,6 +1,8 @@
 """`api`: the HTTP API, served until it is stopped."""
 
+import errno
 import importlib
+import os
 import signal
 import socket
 import sys
@@ -12,11 +14,12 @@ import uvicorn
 from core.errors import UsageError
 from core.events import configure_logging
 from ops.cli.context import found_settings
+from ops.cli.options import Whole
 
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 for any free one.")
+@click.option("--port", type=Whole(0, 65535), default=8000, show_default=True, help="0 for any free one.")
 def api(host: str, port: int) -> None:
     """Serve results, runs and predictions over HTTP until it is stopped.
 
@@ -52,4 +55,12 @@ def _listening(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise UsageError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
+        raise UsageError(f"cannot listen on {host} port {port}: {_reason(error)}") from None
+
+
+def _reason(error: OSError) -> str:
+    """Without Python's own words on the address, which stands before it."""
+    if isinstance(error, socket.gaierror) or error.errno is None:
+        return str(error.strerror or error)
+    other = "; choose another by --port, 0 takes any free one" if error.errno == errno.EADDRINUSE else ""
+    return f"{os.strerror(error.errno)}{other}"

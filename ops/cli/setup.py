@@ -4,10 +4,12 @@ from pathlib import Path
 
 import click
 
+from core.errors import UsageError
 from core.jobs_file import read_jobs
 from ops.cli import show
 from ops.cli.context import database, found_settings, unmigrated, whoami
 from producer.apply import apply as apply_jobs
+from producer.apply import remove_all as remove_jobs
 
 
 @click.command()
@@ -38,10 +40,12 @@ def migrate(run_role: str | None) -> None:
 
 @click.command()
 @click.option("--file", type=click.Path(path_type=Path), help="The jobs file.  [default: jobs.toml]")
-def apply(file: Path | None) -> None:
+@click.option("--remove-all", is_flag=True, help="The file holds no job, and that is meant: remove every job.")
+def apply(file: Path | None, remove_all: bool) -> None:
     """Make the jobs of the database those of jobs.toml.
 
-    Every job's query and model are checked first; if one cannot be used, nothing is changed.
+    Every job's query and model are checked first; if one cannot be used, nothing is changed. A file without a single
+    job is refused while the database has some, unless you mean it. Runs and predictions of removed jobs stay.
 
     \b
     Example:
@@ -49,9 +53,13 @@ def apply(file: Path | None) -> None:
     """
     from ops.prepare import tell  # noqa: PLC0415
 
-    wanted = read_jobs(file or found_settings().jobs)
+    file = file or found_settings().jobs
+    wanted = read_jobs(file)
+    if remove_all and wanted:
+        names = ", ".join(job.name for job in wanted)
+        raise UsageError(f"--remove-all is for a jobs file without jobs, and {file} holds {names}. Nothing was removed")
     with database() as p:
-        tell(apply_jobs(p, wanted, whoami()))
+        tell(remove_jobs(p, whoami()) if remove_all else apply_jobs(p, wanted, whoami()))
 
 
 @click.command()

@@ -12,6 +12,7 @@ from core.jobs import BROKERS_OWN, QUEUE_NAME, RESERVED_QUEUES
 from core.settings import Settings
 from ops import workers
 from ops.cli.context import both
+from ops.cli.options import Whole
 from ops.stack.interrupts import Interrupts
 from ops.stack.log import Log
 from ops.stack.process import Process
@@ -28,7 +29,7 @@ from worker import device as devices
     multiple=True,
     help="Queue to take batches from, may be given again.  [default: cpu, on a GPU gpu]",
 )
-@click.option("--processes", type=click.IntRange(1, 1024), help="Processes.  [default: one a core, on a GPU 2]")
+@click.option("--processes", type=Whole(1, 1024), help="Processes.  [default: one a core, on a GPU 2]")
 @click.option("--burst", is_flag=True, help="Stop when nothing is left to do on the queues.")
 @click.option("--control", is_flag=True, help="Plan, dispatch, rescue and settle instead of scoring.")
 def worker(device: str | None, queues: tuple[str, ...], processes: int | None, burst: bool, control: bool) -> None:

@@ -93,8 +93,20 @@ def remove_leftovers(folder: DataFolder, pattern: str) -> None:
         shutil.rmtree(leftover)
 
 
-def _ready(data: Path) -> Path:
+@contextmanager
+def usable(data: Path) -> Iterator[None]:
+    """What the system refuses us in the data folder is a UsageError that says what to do."""
     try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"{data}: cannot be the folder of the embedded servers ({error.strerror}); set SCOREBEAT_DATA "
+            "to a folder that you may write"
+        ) from None
+
+
+def _ready(data: Path) -> Path:
+    with usable(data):
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = data.resolve()
         _require_ours(path)
@@ -104,11 +116,6 @@ def _ready(data: Path) -> Path:
                 f"{path}: this file system cannot close a folder to other users; set SCOREBEAT_DATA to a "
                 "folder on another one"
             )
-    except OSError as error:
-        raise UsageError(
-            f"{data}: cannot be the folder of the embedded servers ({error.strerror}); set SCOREBEAT_DATA "
-            "to a folder that you may write"
-        ) from None
     return path
 
 
@@ -127,7 +134,8 @@ def _require_ours(path: Path) -> None:
 
 @contextmanager
 def _held(file: Path, patience: float, refusal: Callable[[Path], str]) -> Iterator[int]:
-    lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with usable(file.parent):
+        lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         deadline = time.monotonic() + patience
         while not _try_lock(lock):

@@ -48,6 +48,16 @@ class Browser:
     def resize(self, width: int, height: int = 900) -> None:
         self.driver.set_window_size(width, height)
 
+    @contextmanager
+    def telephone(self, width: int, height: int = 800) -> Iterator[None]:
+        """As wide as one, which a window cannot be."""
+        screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": True}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        try:
+            yield
+        finally:
+            self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
     def find(self, css: str) -> WebElement:
         return wait_for(lambda: self.all(css))[0]
 

@@ -125,18 +125,13 @@ def test_a_narrow_window_shows_all_without_scrolling_the_page_sideways(
     s: System, flower: Flower, browser: Browser, path: str
 ) -> None:
     run = a_dead_batch(s, f"narrow_{len(path)}", error="OSError: " + "a_long_word_without_a_break" * 20)
-    browser.driver.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": NARROW, "height": 800, "deviceScaleFactor": 1, "mobile": True}
-    )
-    try:
+    with browser.telephone(NARROW):
         browser.open(flower.url + path.format(run=run))
         browser.find("#live table")
 
         assert browser.js("return window.innerWidth") == NARROW
         assert browser.js("return document.documentElement.scrollWidth") == NARROW
         browser.find("#requeue-run" if "{" in path else "#jobs-title").is_displayed()
-    finally:
-        browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_progress_and_chart_are_told_to_a_screen_reader(s: System, flower: Flower, browser: Browser) -> None:

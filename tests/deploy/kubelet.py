@@ -14,7 +14,6 @@ from typing import Any
 from tests.deploy.manifests import REPOSITORY, Pod
 from tests.fixtures import kill_group
 
-RESTARTS = 20
 PAUSE = 2.0
 """Seconds before a container that failed is started again; Kubernetes waits longer."""
 
@@ -52,7 +51,9 @@ class Node:
         return process
 
     def log(self, name: str) -> str:
-        return (self.folder / f"{name}.log").read_text("utf-8", "replace")
+        """Empty before the container has started."""
+        file = self.folder / f"{name}.log"
+        return file.read_text("utf-8", "replace") if file.exists() else ""
 
     def logs(self) -> str:
         return "\n".join(
@@ -68,14 +69,23 @@ class Node:
         return str(self.files.get(word, word))
 
     def _clean(self) -> dict[str, str]:
-        """As in an image: its programs first, and nothing of this machine's settings."""
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        """As in an image: its programs first, and nothing of this machine's settings. Pauses of a shell are short."""
+        path = f"{self._quick()}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         kept = {name: os.environ[name] for name in ("LANG", "TZ") if name in os.environ}
         return {
             **kept,
             "PATH": path,
             "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]),
         }
+
+    def _quick(self) -> Path:
+        """A folder with a `sleep` that hardly does."""
+        folder = self.folder / "quick"
+        if not folder.exists():
+            folder.mkdir()
+            (folder / "sleep").write_text("#!/bin/sh\nexec /bin/sleep 0.1\n")
+            (folder / "sleep").chmod(0o755)
+        return folder
 
     def _is_there(self, variable: dict[str, Any]) -> bool:
         """Whether it is set: what is taken from an optional key of a secret is not, where the key is missing."""
@@ -92,16 +102,40 @@ class Node:
         return str(variable["value"])
 
 
-class RunningPod:
-    """One pod of a Job: started in a thread of its own; `join` answers the last exit code of each container."""
+class Restarts:
+    """How often the containers of a Job were started again, in all of its pods together: Kubernetes sums them so."""
 
-    def __init__(self, node: Node, pod: Pod, job: str, number: int = 0) -> None:
+    def __init__(self, limit: int) -> None:
+        self.count = 0
+        self.too_many = threading.Event()
+        """The Job has failed, and its pods are told to end."""
+        self._limit, self._lock = limit, threading.Lock()
+
+    def one_more(self) -> bool:
+        """Whether the container may be started again."""
+        with self._lock:
+            self.count += not self.too_many.is_set()
+            if self.count >= self._limit:
+                self.too_many.set()
+        return not self.too_many.is_set()
+
+
+class RunningPod:
+    """One pod of a Job: started in a thread of its own; `join` answers the last exit code of each container.
+
+    Pods of one Job share their `restarts`.
+    """
+
+    def __init__(self, node: Node, pod: Pod, job: str, number: int = 0, restarts: Restarts | None = None) -> None:
+        assert pod.spec["restartPolicy"] == "OnFailure"
         self._node, self._pod, self._job = node, pod, job
         self._name = f"{job}-{number}"
-        self.beside: list[tuple[Container, Process]] = []
+        self.restarts = restarts or Restarts(pod.backoff_limit)
         self.exits: dict[str, list[int]] = {}
         """Exit codes of each container that ended, one a start."""
-        self._stopped = threading.Event()
+        self._beside: list[tuple[Container, threading.Thread]] = []
+        self._now: dict[str, Process] = {}
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._live)
         self._thread.start()
 
@@ -110,41 +144,50 @@ class RunningPod:
         assert not self._thread.is_alive(), f"{self._name} did not end: {self.exits}\n{self._node.logs()}"
         return {name: codes[-1] for name, codes in self.exits.items()}
 
-    def give_up(self) -> None:
-        """No more restarts."""
-        self._stopped.set()
-
     def _live(self) -> None:
         try:
             for container in self._pod.spec.get("initContainers", ()):
                 if container.get("restartPolicy") == "Always":
-                    self.beside.append((container, self._start(container)))
+                    self._beside.append((container, self._thread_of(container)))
                 else:
-                    self._to_its_end(container)
-            mains = [threading.Thread(target=self._to_its_end, args=(one,)) for one in self._pod.spec["containers"]]
-            for main in mains:
-                main.start()
-            for main in mains:
+                    self._run(container)
+            for main in [self._thread_of(container) for container in self._pod.spec["containers"]]:
                 main.join()
         finally:
+            self._over.set()
             self._end_those_beside()
 
-    def _start(self, container: Container) -> Process:
-        return self._node.start(container, f"{self._name}-{container['name']}", self._job)
+    def _thread_of(self, container: Container) -> threading.Thread:
+        thread = threading.Thread(target=self._run, args=(container,))
+        thread.start()
+        return thread
 
-    def _to_its_end(self, container: Container) -> None:
-        """Started again until it ends well, as `restartPolicy: OnFailure` has it."""
-        assert self._pod.spec["restartPolicy"] == "OnFailure"
-        codes = self.exits.setdefault(container["name"], [])
-        while not self._stopped.is_set() and len(codes) < RESTARTS:
-            codes.append(self._start(container).wait())
-            if codes[-1] == 0 or self._stopped.wait(PAUSE):
+    def _run(self, container: Container) -> None:
+        """Start it again until it ends well, or until the pod is over if it is one beside others."""
+        name, codes = container["name"], self.exits.setdefault(container["name"], [])
+        while not self.restarts.too_many.is_set():
+            self._now[name] = self._node.start(container, f"{self._name}-{name}", self._job)
+            codes.append(self._end_of(self._now[name]))
+            is_done = self._over.is_set() or (codes[-1] == 0 and container.get("restartPolicy") != "Always")
+            if is_done or self._over.wait(PAUSE) or not self.restarts.one_more():
                 return
 
+    def _end_of(self, process: Process) -> int:
+        while process.poll() is None:
+            if self.restarts.too_many.wait(0.1):
+                return self._told_to_end(process)
+        return process.returncode
+
+    def _told_to_end(self, process: Process) -> int:
+        """By SIGTERM to the container's first process; what is left after the grace period is killed."""
+        process.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(self._pod.spec.get("terminationGracePeriodSeconds", 30))
+        kill_group(process)
+        return process.returncode
+
     def _end_those_beside(self) -> None:
-        """The last one first, by SIGTERM; what is left after the grace period is killed."""
-        grace = self._pod.spec.get("terminationGracePeriodSeconds", 30)
-        for container, process in reversed(self.beside):
-            process.send_signal(signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                self.exits.setdefault(container["name"], []).append(process.wait(grace))
+        """The last one first."""
+        for container, thread in reversed(self._beside):
+            self._told_to_end(self._now[container["name"]])
+            thread.join()

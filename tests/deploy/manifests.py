@@ -22,6 +22,8 @@ class Pod:
     owner: str
     labels: dict[str, str]
     spec: dict[str, Any]
+    backoff_limit: int = 6
+    """Of a Job: restarts of all its containers at which it fails."""
 
     @property
     def containers(self) -> list[dict[str, Any]]:
@@ -45,9 +47,10 @@ def named(objects: tuple[Resource, ...], kind: str, name: str) -> Resource:
 def pods(objects: tuple[Resource, ...]) -> Iterator[Pod]:
     for one in objects:
         spec = one.get("spec", {})
-        template = spec.get("jobTemplate", {}).get("spec", spec).get("template")
+        job = spec.get("jobTemplate", {}).get("spec", spec)
+        template, limit = job.get("template"), job.get("backoffLimit", 6)
         if template is not None:
-            yield Pod(one["metadata"]["name"], template["metadata"]["labels"], template["spec"])
+            yield Pod(one["metadata"]["name"], template["metadata"]["labels"], template["spec"], limit)
 
 
 def ours(objects: tuple[Resource, ...]) -> list[Pod]:
@@ -58,19 +61,24 @@ def ours(objects: tuple[Resource, ...]) -> list[Pod]:
 def calls(container: dict[str, Any], folder: Path, **variables: str) -> list[list[str]]:
     """The programs of ours that a container's command calls, with their arguments; a shell's by running it.
 
-    The first of them fails in the shell, so that what comes behind `||` is called too.
+    In the shell each fails with 2 when it is called first, so that what is done then is called too.
     """
     command = [*container["command"], *container.get("args", ())]
     if command[0] != "sh":
         return [command]
-    stub = folder / "scorebeat"
-    stub.write_text('#!/bin/sh\necho scorebeat "$@" >> "$TOLD"\nexit 2\n')
-    stub.chmod(0o755)
     told = folder / "told"
     told.unlink(missing_ok=True)
+    again = 'grep -qxF "scorebeat $*" "$TOLD" 2> /dev/null && exit 0'
+    _stub(folder / "scorebeat", f'{again}\necho scorebeat "$@" >> "$TOLD"\nexit 2')
+    _stub(folder / "sleep", "exit 0")
     environment = {"PATH": f"{folder}:/usr/bin:/bin", "TOLD": str(told), **variables}
     subprocess.run(command, env=environment, check=False, timeout=10, capture_output=True)
     return [line.split() for line in told.read_text("utf-8").splitlines()]
+
+
+def _stub(file: Path, text: str) -> None:
+    file.write_text(f"#!/bin/sh\n{text}\n")
+    file.chmod(0o755)
 
 
 def option(command: list[str], name: str) -> str:

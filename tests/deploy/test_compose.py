@@ -30,6 +30,8 @@ VARIABLES = list(variables_of(COMPOSE.read_text("utf-8")))
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|LOGIN|AUTH")
 ENDING = ("roles", "migrate", "cli")
 """What ends by itself."""
+SERVED_TO_THE_END = 30
+"""Seconds that the API gives the requests that it has begun."""
 PUBLISHED = {"flower": 5555, "api": 8000}
 
 
@@ -131,6 +133,8 @@ def test_a_worker_has_longer_to_stop_than_it_gives_itself(file: File) -> None:
         assert file.services[name].grace > own
         assert file.services[name].environment["REMAP_SIGTERM"] == "SIGQUIT"
     assert file.services["control"].grace > 2 * DRAIN  # it stops its two workers one after the other
+    assert file.services["api"].grace > SERVED_TO_THE_END
+    assert not [one.name for one in file.services.values() if "stop_signal" in one.given], "the images' own are right"
 
 
 def test_every_container_has_no_more_rights_than_it_needs(file: File) -> None:

@@ -2,6 +2,7 @@
 
 import secrets
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,17 @@ def test_the_broker_writes_down_what_it_holds_and_throws_nothing_away(machine: M
 
     assert found == {"appendonly": "yes", "maxmemory-policy": "noeviction"}
     assert (machine.path("/data") / "appendonlydir").is_dir()
+
+
+def test_the_password_of_those_who_run_can_be_changed_at_any_time(machine: Machine) -> None:
+    service, url = machine.file.services["roles"], machine.environment(machine.file.services["api"])
+    usual = url["SCOREBEAT_DATABASE_URL"]
+
+    for password in (secrets.token_hex(24), GIVEN["RUN_PASSWORD"]):
+        environment = machine.environment(service) | {"RUN_PASSWORD": password}
+        done = subprocess.run(machine.command(service), env=environment, capture_output=True, check=False, timeout=60)
+        assert (done.returncode, done.stderr) == (0, b"")
+        psycopg2.connect(usual.replace(GIVEN["RUN_PASSWORD"], password)).close()
 
 
 def test_what_goes_on_running_may_not_change_the_ledger_itself(machine: Machine) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from tests.deploy.compose import EXAMPLE, SECRETS, read
@@ -124,8 +125,42 @@ def test_the_build_sees_what_the_wheel_is_made_of_and_nothing_else() -> None:
     copied = {word for line in stages()["wheel"].all("COPY") for word in line.split()[:-1]}
 
     assert ignored[0] == "*"
-    assert {line.removeprefix("!") for line in ignored if line.startswith("!")} == packages | files
+    assert {line.removeprefix("!") for line in ignored[1:] if line.startswith("!")} == packages | files
+    assert [line for line in ignored[1:] if not line.startswith("!")] == ["**/__pycache__"], "all else is the wheel's"
     assert copied == packages | files
+
+
+@pytest.mark.parametrize(
+    ("target", "extras"), [("cpu", "${EXTRAS:+[$EXTRAS]}"), ("cuda", "[torch${EXTRAS:+,$EXTRAS}]")]
+)
+def test_each_image_has_the_packages_of_its_own_device(target: str, extras: str) -> None:
+    (copied,) = stages()[target].all("COPY")
+    made_in = stages()[copied.split()[0].removeprefix("--from=")]
+
+    assert made_in.name == f"{target}-environment"
+    assert f'"$(echo /dist/*.whl){extras}"' in made_in.all("RUN")[-1]
+
+
+def test_what_builds_the_wheel_is_there_before_it_is_asked_to() -> None:
+    backend = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["build-system"]["requires"]
+    first, *others = stages()["wheel"].all("RUN")
+
+    assert [Requirement(one).name for one in backend] == first.split()[-1:], first
+    assert "--no-build-isolation" in others[-1]
+
+
+def test_python_is_one_that_the_package_takes() -> None:
+    for stage in stages().values():
+        version = re.match(r"python:([\d.]+)-", stage.base)
+        assert version is not None
+        assert SpecifierSet(PROJECT["requires-python"]).contains(version[1])
+
+
+@each_target
+def test_what_wheels_expect_of_the_system_is_there(target: str) -> None:
+    (installed,) = [run for run in stages()[target].all("RUN") if "apt-get install" in run]
+
+    assert re.search(r"\blibgomp1\b", installed), "LightGBM's"
 
 
 @each_target
@@ -152,6 +187,7 @@ def test_its_folders_belong_to_who_runs_it(target: str) -> None:
     folders = re.findall(r"install --directory --owner (\w+) --group \1 ([\w/ ]+)", made)
     project = str(Path(stage.environment["SCOREBEAT_JOBS"]).parent)
     mounted = {path for one in read(dict.fromkeys(SECRETS, "x")).ours for path in one.mounts}
+    mounted -= {"/etc/scorebeat"}  # certificates, which nothing writes
 
     assert re.findall(r"useradd --uid (\d+) .* scorebeat\b", made) == [stage.last("USER").split(":")[0]]
     assert [owner for owner, _ in folders] == ["scorebeat"]

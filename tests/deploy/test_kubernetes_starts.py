@@ -99,7 +99,7 @@ def test_who_may_reach_the_api_is_labelled_as_the_page_says() -> None:
 
 @each_shape
 def test_what_posts_notices_is_given_what_signs_them(name: str) -> None:
-    controls = [c for pod in ours(shape(name)) for c in pod.containers if "--control" in c["command"]]
+    controls = [c for pod in ours(shape(name)) for c in pod.containers if "--control" in " ".join(c["command"])]
     key = {"name": "scorebeat", "key": "SCOREBEAT_NOTIFY_SECRET", "optional": True}
 
     assert controls

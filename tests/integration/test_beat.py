@@ -138,6 +138,19 @@ def test_ten_concurrent_enqueues_with_one_run_key_answer_one_run(system: System)
     assert sum(one.is_new for one in made) == 1
 
 
+def test_beat_that_starts_with_an_emptied_jobs_file_says_so_and_keeps_the_jobs(system: System) -> None:
+    system.job("kept")
+    system.settings.jobs.write_text("")
+    try:
+        beat = system.programs.beat()
+        wait_for(lambda: "jobs.not_applied" in system.programs.log(beat))
+    finally:
+        system.settings.jobs.unlink()
+
+    assert "no [jobs.NAME]" in system.programs.log(beat)
+    assert system.ask("SELECT 1 FROM scorebeat.jobs WHERE name = 'kept' AND removed_at IS NULL") == [(1,)]
+
+
 def _enqueued(p: Producer) -> bool:
     try:
         enqueue(p, Request("wanted", "test"))

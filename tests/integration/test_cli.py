@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import Engine, text
 
 from db import batches, runs, workers
-from ops.cli import checks
 from ops.cli.app import cli
+from producer import unserved
 from producer.context import Producer
-from tests.cli_fixtures import ROWS, Cli, score_all, scoring
+from tests.cli_fixtures import ROWS, Cli, refused, score_all, scoring
 
 COMMANDS = [*cli.list_commands(None)]  # type: ignore[arg-type]  # our list needs no context
 
@@ -85,15 +85,24 @@ def test_a_repeated_run_key_answers_the_run_that_it_made(scorebeat: Cli, job: st
     assert "run 1 of job sums was enqueued before" in outputs[1].output
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\t\n"])
+def test_a_blank_run_key_is_refused(scorebeat: Cli, job: str, blank: str) -> None:
+    refused(scorebeat("enqueue", job, "--run-key", blank), "run key is blank", "Nothing was enqueued")
+
+    assert json.loads(scorebeat("runs", "--json").stdout) == []
+
+
 def test_enqueue_says_that_nobody_will_plan_and_score(scorebeat: Cli, job: str, engine: Engine) -> None:
     alone = scorebeat("enqueue", job)
+    notes = [scorebeat(*command).stderr for command in (("runs",), ("show", "1"))]
     with engine.begin() as connection:
         workers.seen(connection, "all", ["control", "plan", "cpu"], "cpu", 1)
     scorebeat("cancel", "1")
 
     assert "no control worker" in alone.stderr
+    assert notes == [alone.stderr] * 2
     assert "no worker listens on queue 'cpu': start `scorebeat worker --device cpu --queue cpu`" in alone.stderr
-    assert "`scorebeat worker --device cuda:0 --queue gpu-big`" in checks.no_worker("gpu-big")
+    assert "`scorebeat worker --device cuda:0 --queue gpu-big`" in unserved.no_worker("gpu-big")
     assert scorebeat("enqueue", job).stderr == ""
 
 

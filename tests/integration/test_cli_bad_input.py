@@ -33,6 +33,8 @@ def test_an_unknown_run_is_refused(scorebeat: Cli, command: list[str]) -> None:
         (["runz"], ["No such command 'runz'", "runs"]),
         (["runs", "--jsn"], ["No such option '--jsn'", "--json"]),
         (["runs", "--limit", "0"], ["--limit"]),
+        (["runs", "--limit", "abc"], ["--limit", "'abc' is not a valid integer."]),
+        (["enqueue", "sums", "--limit", "abc"], ["'abc' is not a valid integer."]),
         (["show", "one"], ["'one' is not a valid integer"]),
         (["enqueue"], ["Missing argument 'JOB'"]),
         (["show", "1", "--keys"], ["--keys goes with --batch"]),

@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import Engine
 
 from core.settings import Settings
+from ops.prepare import prepare
 from producer.context import Producer
 from tests.cli_fixtures import JOB, Cli, ledger, refused, score_all
 
@@ -30,6 +31,41 @@ def test_a_jobs_file_that_is_not_there_or_not_toml_is_refused(scorebeat: Cli, jo
     settings.jobs.write_text("[jobs.sums\n")
     refused(scorebeat("apply"), "line 1")
     assert scorebeat("plan", job).exit_code == 0
+
+
+@pytest.mark.parametrize("content", ["", "# [jobs.sums]\n", "[jobs]\n"])
+def test_a_jobs_file_without_a_job_removes_none_unless_it_is_meant(
+    scorebeat: Cli, job: str, settings: Settings, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings.jobs.write_text(content)
+
+    message = refused(scorebeat("apply"), "no [jobs.NAME]", "1 job (sums)", "Nothing was removed", "apply --remove-all")
+    prepare(settings)
+
+    assert "no [jobs.NAME]" in capsys.readouterr().err
+    assert "sums; these go on" in scorebeat("check").output
+    assert scorebeat("plan", job).exit_code == 0, message
+    assert scorebeat("apply", "--remove-all").output == "removed job sums\n"
+    refused(scorebeat("plan", job), "there is no job 'sums'")
+    assert scorebeat("apply").output == "nothing changed: 0 jobs as before\n"
+
+
+def test_to_remove_every_job_is_refused_while_the_file_holds_one(scorebeat: Cli, job: str) -> None:
+    refused(scorebeat("apply", "--remove-all"), "holds sums", "Nothing was removed")
+
+    assert scorebeat("plan", job).exit_code == 0
+
+
+def test_the_runs_of_a_removed_job_are_shown(scorebeat: Cli, job: str, settings: Settings) -> None:
+    scorebeat("enqueue", job)
+    settings.jobs.write_text("")
+    scorebeat("apply", "--remove-all")
+
+    shown = scorebeat("runs", "--job", job)
+
+    assert shown.exit_code == 0
+    assert "sums" in shown.stdout
+    refused(scorebeat("runs", "--job", "sumz"), "there is no job 'sumz'")
 
 
 @pytest.mark.parametrize(

@@ -74,13 +74,13 @@ def test_apply_tells_what_changed_and_stores_a_job_whose_model_is_to_come(
     settings.jobs.write_text(JOB.replace("40", "50"))
     changed = scorebeat("apply")
     view = answer(engine, "SELECT to_regclass('predictions.sums')::text")
-    settings.jobs.write_text("")
+    settings.jobs.write_text(JOB.replace("sums", "others"))
 
     assert added.output.startswith("added job sums\nnote: jobs.sums: model 'adder' has no version yet")
     assert same.output.startswith("nothing changed: 1 job as before")
     assert changed.output == "changed job sums\n"
     assert view == "predictions.sums"
-    assert scorebeat("apply").output == "removed job sums\n"
+    assert scorebeat("apply").output == "added job others\nremoved job sums\n"
 
 
 @pytest.mark.usefixtures("job")

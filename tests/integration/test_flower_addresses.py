@@ -1,14 +1,16 @@
 """Addresses of the tab's pages that are wrong, or that lie beyond what there is."""
 
+import re
 from urllib.parse import urlencode
 
+import httpx
 import pytest
 
-from tests.flower_fixtures import a_run, flower, s
+from tests.flower_fixtures import a_run, flower, guarded, s
 from tests.flower_program import Flower
 from tests.system import System
 
-__all__ = ["flower", "s"]
+__all__ = ["flower", "guarded", "s"]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,41 @@ def test_a_part_of_a_run_that_cannot_be_is_refused_with_what_was_expected(
 
     refused = flower.get(f"/runs/{run}?{urlencode({name: given})}")
 
-    assert (refused.status_code, refused.text[: len(name) + 10]) == (400, f"{name}: expected")
+    assert (refused.status_code, f'id="wrong">{name}: expected' in refused.text) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "said"),
+    [
+        ("/runs/987654321", 404, "There is no run 987654321."),
+        ("/runs/batch/987654321", 404, "There is no batch 987654321; it may have been pruned."),
+        ("/runs/one", 404, "There is no such page."),
+        ("/runs/", 404, "There is no such page."),
+        ("/runs?state=sleeping", 400, "state: expected open or succeeded or partial or failed or cancelled"),
+        ("/runs?before=x%25d", 400, "before: expected a whole number"),
+    ],
+)
+def test_a_wrong_address_is_told_in_flowers_frame_with_the_way_back(
+    guarded: Flower, path: str, status: int, said: str
+) -> None:
+    found = guarded.get(path)
+
+    assert (found.status_code, found.headers["content-type"]) == (status, "text/html; charset=UTF-8")
+    assert f'id="wrong">{said}</p>' in found.text
+    assert re.search(r'<a class="nav-link active"\s+href="/watch/runs"', found.text)
+    assert '<a class="btn btn-sm btn-outline-primary" href="/watch/runs">All runs</a>' in found.text
+
+
+def test_a_wrong_address_asks_for_the_login_first(guarded: Flower) -> None:
+    assert [Flower(guarded.url).get(path).status_code for path in ("/runs/one", "/runs/7", "/runs?before=x")] == [
+        401
+    ] * 3
+
+
+def test_a_body_that_cannot_be_read_is_told_to_somebody_who_did_not_log_in_too(guarded: Flower) -> None:
+    found = httpx.request("GET", f"{guarded.url}/runs", headers={"Content-Type": "multipart/form-data"}, content=b"x")
+
+    assert (found.status_code, 'id="wrong">Invalid body' in found.text) == (400, True)
 
 
 def test_a_job_that_no_name_can_be_is_not_there(flower: Flower) -> None:

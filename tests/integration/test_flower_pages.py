@@ -148,6 +148,7 @@ def test_another_version_of_flower_gets_no_tab_and_a_line_in_the_log(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, version: str
 ) -> None:
     monkeypatch.setattr(wiring, "version", lambda _: version)
+    monkeypatch.setattr(wiring, "configure_logging", lambda _: None)  # it would take the place of what listens here
     before = list(handlers)
 
     with caplog.at_level(logging.WARNING):

@@ -2,11 +2,13 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -17,9 +19,10 @@ from core.settings import Settings
 from core.stack import running_stack
 from db import runs, versions
 from db.engine import make_engine
+from examples.complaints import setup as complaints
 from examples.iris import data, items, setup, train
 from producer.context import Producer
-from tests.cli_fixtures import Cli, score_all
+from tests.cli_fixtures import Cli, refused, score_all
 from tests.fixtures import environment, wait_for
 
 EXAMPLE = Path(setup.__file__).parent
@@ -41,6 +44,20 @@ def test_setting_up_twice_doubles_neither_rows_nor_models(producer: Producer, en
         assert [str(v) for v in versions.listing(connection)] == ["iris/1"]
         stored = [row.values for row in connection.execute(items.items.select().order_by(items.items.c.id))]
     assert stored == data.rows(COUNT).tolist()
+
+
+@pytest.mark.parametrize("example", [setup, complaints])
+def test_the_next_command_that_an_example_names_works_from_every_folder(
+    scorebeat: Cli, example: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for slow in ("fill", "add_model"):
+        monkeypatch.setattr(example, slow, lambda *_: 0)
+    assert example.main(*([COUNT] if example is complaints else [])) == 0
+
+    hint = capsys.readouterr().out.splitlines()[-1].removeprefix("next: scorebeat ").partition(", then")[0]
+
+    assert shlex.split(hint)[:2] == ["apply", "--file"]
+    refused(scorebeat(*shlex.split(hint)), "relation", "does not exist")  # the file was found; the tables were not made
 
 
 def test_items_are_read_with_and_without_their_prediction(scorebeat: Cli, producer: Producer, engine: Engine) -> None:

@@ -31,7 +31,9 @@ def reader(points: Points) -> Iterator[list[int]]:
 
     def read() -> None:
         with points.engine.connect() as connection:
-            while not stop.is_set():
+            is_last = False
+            while not is_last:
+                is_last = stop.is_set()  # looked at before the count, so that the end is seen
                 count = connection.execute(text("SELECT count(*) FROM predictions.points_job")).scalar_one()
                 connection.rollback()
                 if seen[-1:] != [count]:

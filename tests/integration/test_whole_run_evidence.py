@@ -145,3 +145,28 @@ def test_what_other_runs_put_aside_stays_in_quarantine_when_a_failed_whole_run_i
     points.scored(job)
 
     assert_accounted(points.engine, job, {3: "ValueError"})
+
+
+def test_a_whole_run_that_failed_counts_none_of_the_rows_that_it_did_not_keep(points: Points) -> None:
+    job, run = failing(points)
+
+    assert (stored(points), points.batches(run, "rows_scored, rows_failed")) == ([0], [(0, 1), (0, 0), (0, 1)])
+
+    points.mend()
+    requeue(points.producer, run, "ann")
+    assert points.work(run) is RunState.SUCCEEDED
+    assert points.batches(run, "rows_scored, rows_failed") == [(BATCH, 0)] * 3
+    assert len(points.view(job)) == ALL
+
+
+def test_a_run_that_fails_after_its_job_is_shown_as_it_comes_counts_what_readers_keep(points: Points) -> None:
+    points.fill(ALL)
+    points.model({"raise": [50]})
+    run = points.planned(points.job(batch_rows=BATCH, on_failure="retry-run", run_attempts=1))
+    points.attempt(points.pending(run)[0])
+    points.sql("UPDATE scorebeat.prediction_sets SET visible_below = NULL")
+
+    assert points.work(run) is RunState.FAILED
+
+    assert points.batches(run, "rows_scored") == [BATCH, BATCH, BATCH - 1]
+    assert stored(points) == [ALL - 1]

@@ -104,7 +104,7 @@ def test_jobs_keep_the_order_of_the_file(file: Path) -> None:
 
 
 def test_a_missing_file_says_how_to_name_another(file: Path) -> None:
-    with pytest.raises(JobsFileError, match=r"jobs\.toml: no such file; .* SCOREBEAT_JOBS"):
+    with pytest.raises(JobsFileError, match=r"jobs\.toml: no such file; .* `apply --file` .* SCOREBEAT_JOBS"):
         read_jobs(file)
 
 

@@ -1,0 +1,37 @@
+"""What to say where work waits in a queue that nobody serves: the command line and the pages say the same."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import Connection
+
+from core.celery_app import CONTROL_QUEUE, PLAN_QUEUE
+from db import workers
+from db.status import RunLine
+
+
+def of_queues(connection: Connection, queues: set[str]) -> list[str]:
+    """What to say where nobody would plan or score work of these queues."""
+    served = workers.served(connection)
+    missing = no_control(served)
+    return ([missing] if missing else []) + [no_worker(queue) for queue in sorted(queues - served)]
+
+
+def of_runs(connection: Connection, lines: Iterable[RunLine]) -> list[str]:
+    """What to say of these runs; nothing where all of them are over."""
+    queues = {line.queue for line in lines if not line.is_final}
+    return of_queues(connection, queues) if queues else []
+
+
+def no_control(served: set[str]) -> str | None:
+    """What to say where one of the queues that keep runs going is not among those served; None where all are."""
+    missing = sorted({CONTROL_QUEUE, PLAN_QUEUE} - served)
+    if not missing:
+        return None
+    what = "runs are neither planned nor settled" if len(missing) > 1 else f"nobody serves the queue {missing[0]!r}"
+    return f"no control worker, so {what}: start `scorebeat up` or `scorebeat worker --control`"
+
+
+def no_worker(queue: str) -> str:
+    """What to say where no worker listens on the queue."""
+    device = "cuda:0" if "gpu" in queue else "cpu"
+    return f"no worker listens on queue {queue!r}: start `scorebeat worker --device {device} --queue {queue}`"

@@ -1,0 +1,119 @@
+"""Numbers and names in deploy/kubernetes that fit every schema and would still keep it from working."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute
+from flower.urls import handlers
+
+from api.health import router
+from core.schedule import Schedule
+from tests.deploy.manifests import SHAPES, Pod, named, of_kind, ours, pods, shape
+
+each_shape = pytest.mark.parametrize("name", SHAPES)
+UNITS = {"m": Decimal("0.001"), "Mi": Decimal(2**20), "Gi": Decimal(2**30)}
+SPARE_CPUS = Decimal("1.15")
+"""Of two, what the programs of a cluster of one machine leave to others."""
+SPARE_MEMORY = 3 * UNITS["Gi"]
+PAGES = {
+    "api": {route.path for route in router.routes if isinstance(route, APIRoute)},
+    "flower": {str(one[0]) for one in handlers if isinstance(one, tuple)},
+}
+ASKED_BY_COMMAND = 10
+"""Seconds in which a command that asks the ledger has started and answered on a busy machine; 1 is Kubernetes' own."""
+GPU = "nvidia.com/gpu"
+
+
+@each_shape
+def test_nothing_asks_for_more_than_it_may_take(name: str) -> None:
+    for pod in pods(shape(name)):
+        for container in pod.containers:
+            asked, most = container["resources"]["requests"], container["resources"]["limits"]
+            assert [what for what in asked.keys() & most.keys() if amount(asked[what]) > amount(most[what])] == []
+
+
+def test_the_trial_fits_on_two_cpus_beside_the_cluster_itself() -> None:
+    objects = shape("overlays/trial")
+    needed = {
+        what: sum((asked(pod, what) * replicas(objects, pod) for pod in pods(objects)), Decimal())
+        for what in ("cpu", "memory")
+    }
+
+    assert needed["cpu"] <= SPARE_CPUS
+    assert needed["memory"] <= SPARE_MEMORY
+
+
+@each_shape
+def test_probes_ask_for_pages_that_there_are_and_wait_long_enough_for_commands(name: str) -> None:
+    for pod in ours(shape(name)):
+        for container in pod.containers:
+            for probe in (container[kind] for kind in container if kind.endswith("Probe")):
+                if "httpGet" in probe:
+                    assert probe["httpGet"]["path"] in PAGES[container["name"]], pod.owner
+                else:
+                    assert probe.get("timeoutSeconds", 1) >= ASKED_BY_COMMAND, pod.owner
+
+
+@each_shape
+def test_a_job_is_given_the_time_and_the_tries_that_its_work_takes(name: str) -> None:
+    for one in of_kind(shape(name), "Job", "CronJob"):
+        job = one["spec"].get("jobTemplate", one)["spec"]
+        assert 6 <= job["backoffLimit"] <= 100, "one is not enough, and one that cannot work is told so"
+        assert job["activeDeadlineSeconds"] >= 1800
+    for cron in of_kind(shape(name), "CronJob"):
+        Schedule.parse(cron["spec"]["schedule"], cron["spec"]["timeZone"])
+        assert cron["spec"]["startingDeadlineSeconds"] >= 60, "below 10 s Kubernetes may never start it"
+        assert cron["spec"]["jobTemplate"]["spec"]["activeDeadlineSeconds"] >= 3600
+
+
+@each_shape
+def test_the_job_that_migrates_makes_room_for_its_successor(name: str) -> None:
+    job = named(shape(name), "Job", "migrate")["spec"]
+
+    assert 60 <= job["ttlSecondsAfterFinished"] <= 3600, "time to read its log, and no longer"
+
+
+def test_ours_reach_the_servers_of_the_trial_and_nobody_else_does() -> None:
+    objects = shape("overlays/trial")
+    policy = named(objects, "NetworkPolicy", "scorebeat-reaches-its-servers")["spec"]
+    (rule,) = policy["ingress"]
+    (source,) = rule["from"]
+    servers = {pod.labels["app.kubernetes.io/name"] for pod in pods(objects)} - {"scorebeat"}
+
+    (to,) = policy["podSelector"]["matchExpressions"]
+    assert (to["key"], set(to["values"])) == ("app.kubernetes.io/name", servers)
+    assert servers == {"database", "broker"}
+    assert source == {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "scorebeat"}}}
+
+
+def test_a_gpu_worker_may_go_where_the_gpus_are() -> None:
+    (pod,) = (pod for pod in ours(shape("base")) if pod.owner == "worker-gpu")
+    (container,) = pod.containers
+
+    assert GPU in container["resources"]["limits"]
+    assert pod.spec["tolerations"] == [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}]
+
+
+def test_the_namespace_refuses_pods_with_more_rights() -> None:
+    (namespace,) = of_kind(shape("base"), "Namespace")
+
+    assert namespace["metadata"]["labels"] == {"pod-security.kubernetes.io/enforce": "restricted"}
+
+
+def amount(text: str) -> Decimal:
+    unit = text.lstrip("0123456789.")
+    return Decimal(text.removesuffix(unit)) * UNITS.get(unit, 1)
+
+
+def asked(pod: Pod, what: str) -> Decimal:
+    """As the scheduler counts: what runs together is added up, what runs before it is not."""
+    before = [c for c in pod.spec.get("initContainers", ()) if c.get("restartPolicy") != "Always"]
+    together = [container for container in pod.containers if container not in before]
+    of = [amount(container["resources"]["requests"][what]) for container in together]
+    return max(sum(of, Decimal()), *(amount(c["resources"]["requests"][what]) for c in before), Decimal())
+
+
+def replicas(objects: tuple[Any, ...], pod: Pod) -> int:
+    found = [one for one in of_kind(objects, "Deployment", "StatefulSet") if one["metadata"]["name"] == pod.owner]
+    return found[0]["spec"]["replicas"] if found else 1
