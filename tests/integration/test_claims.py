@@ -9,13 +9,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine
 
-from core.errors import ClaimLost
 from db import batches, columns, requeued
 from db.batches import BatchId, Claim
-from db.columns import Part, Timing
-from tests.ledger_fixtures import FILL, Ledger, ledger, trained
-from tests.ledger_rows import a_job, add_batch, add_run
-from worker.score import Outcome, score_batch
+from tests.ledger_fixtures import ledger, trained
+from tests.ledger_rows import add_batch, add_run
 
 __all__ = ["ledger", "trained"]
 
@@ -199,65 +196,3 @@ def test_a_claim_that_has_not_expired_is_not_rescued(engine: Engine, pending: Ba
     claim(engine, pending, "w1")
 
     assert do(engine, batches.rescue) == []
-
-
-@pytest.fixture
-def one_batch(ledger: Ledger) -> tuple[int, BatchId]:
-    ledger.sql(FILL.format(first=1, last=10))
-    run_id = ledger.planned(a_job())
-    return run_id, ledger.batch_ids(run_id)[0]
-
-
-def test_a_worker_that_outlives_its_claim_cannot_commit(
-    ledger: Ledger, one_batch: tuple[int, BatchId], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run_id, batch_id = one_batch
-    reasons: list[str] = []
-    real = columns.commit
-
-    def commit_late(*arguments: Any) -> float:
-        monkeypatch.setattr(columns, "commit", real)
-        ledger.sql("UPDATE scorebeat.batches SET claim_expires_at = now() - interval '1 s'")
-        with ledger.engine.begin() as connection:
-            batches.rescue(connection)
-        with pytest.raises(ClaimLost) as lost:
-            real(*arguments)
-        reasons.append(str(lost.value))
-        raise lost.value
-
-    monkeypatch.setattr(columns, "commit", commit_late)
-
-    outcome = score_batch(batch_id, ledger.runtime)
-
-    assert outcome is Outcome.LOST
-    assert reasons[0].startswith(f"batch {batch_id}: attempt 1 no longer holds the claim; its 10 predictions")
-    assert ledger.sql(f"SELECT count(*) FROM {ledger.target(run_id).table}") == [0]
-    assert ledger.batch(batch_id)["state"] == "pending"
-
-
-def test_after_a_late_worker_each_row_is_still_scored_once(ledger: Ledger, one_batch: tuple[int, BatchId]) -> None:
-    run_id, batch_id = one_batch
-    claim(ledger.engine, batch_id, "slow", NOW)
-    do(ledger.engine, batches.rescue)
-
-    outcomes = [score_batch(batch_id, ledger.runtime), score_batch(batch_id, ledger.runtime)]
-
-    assert outcomes == [Outcome.COMMITTED, Outcome.SKIPPED]
-    assert ledger.check_exact("SELECT * FROM items", ledger.target(run_id).table, "id") == 10
-    assert ledger.run(run_id).state == "succeeded"
-
-
-def test_a_stale_attempt_writes_no_predictions_even_while_another_holds_the_batch(
-    ledger: Ledger, one_batch: tuple[int, BatchId]
-) -> None:
-    run_id, batch_id = one_batch
-    slow = claim(ledger.engine, batch_id, "slow", NOW)
-    do(ledger.engine, batches.rescue)
-    claim(ledger.engine, batch_id, "fast")
-    target, w = ledger.target(run_id), ledger.runtime
-    predictions = columns.table_schema(w.data, target).empty_table()
-
-    with pytest.raises(ClaimLost, match="attempt 1"):
-        columns.commit(w.data, slow, target, Part(predictions), Timing(0, 0))
-
-    assert ledger.batch(batch_id)["state"] == "claimed"

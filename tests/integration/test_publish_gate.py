@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from core.errors import SignatureError, UnknownName
+from core.errors import SignatureError
 from models import store
 from producer.agreement import compare
 from producer.context import Producer
@@ -186,38 +186,6 @@ def test_a_job_that_nobody_scored_yet_or_that_pins_a_version_has_nothing_to_lose
     assert publish(scored.producer, MODEL, 2, "ann") == ["flowers_job", "fresh"]
 
 
-def test_each_rollback_goes_one_publication_further_back_until_there_is_none(scored: Ledger) -> None:
-    scored.new_version(3)
-    for version in (2, 3):
-        publish_anyway(scored.producer, MODEL, version, "ann")
-
-    assert [rollback(scored.producer, MODEL, "ann")[0].version for _ in range(2)] == [2, 1]
-    with pytest.raises(UnknownName, match=r"published before flowers/1; .* by its number: flowers/2, flowers/3"):
-        rollback(scored.producer, MODEL, "ann")
-    assert published(scored) == 1
-    publish_anyway(scored.producer, MODEL, 3, "ann")
-    assert rollback(scored.producer, MODEL, "ann")[0].version == 1
-
-
-def test_a_rollback_that_another_switch_overtakes_switches_nothing(
-    scored: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scored.new_version(3)
-    publish_anyway(scored.producer, MODEL, 2, "ann")
-    real = store.verify
-
-    def overtaken(*wanted: Any, **given: Any) -> None:
-        real(*wanted, **given)
-        publish_anyway(scored.producer, MODEL, 3, "ben")
-
-    monkeypatch.setattr(store, "verify", overtaken)
-
-    with pytest.raises(PublishRefused, match="was switched by somebody else meanwhile; nothing was switched here"):
-        rollback(scored.producer, MODEL, "ann")
-
-    assert published(scored) == 3
-
-
 def test_a_version_that_was_never_scored_is_not_shown_without_a_word(scored: Ledger, scorebeat: Cli) -> None:
     scored.sql(f"DELETE FROM {V1}")
     publish(scored.producer, MODEL, 2, "ann")
@@ -227,16 +195,6 @@ def test_a_version_that_was_never_scored_is_not_shown_without_a_word(scored: Led
     assert back.exit_code == 0
     assert "flowers/1 was never scored for flowers_job" in back.stderr
     assert again.stderr == ""
-
-
-def test_a_rollback_is_not_judged_by_what_readers_lose(scored: Ledger) -> None:
-    publish(scored.producer, MODEL, 2, "ann")
-    scored.sql(f"DELETE FROM {V1}")
-
-    before, _ = rollback(scored.producer, MODEL, "ann")
-
-    assert before.version == 1
-    assert actions(scored)[0][2] == {"forced": False}
 
 
 def test_an_every_run_job_is_judged_by_its_newest_whole_generation(ledger: Ledger) -> None:

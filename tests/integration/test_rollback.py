@@ -1,0 +1,57 @@
+"""Rollback goes back to what was published before, whatever readers lose by it."""
+
+from typing import Any
+
+import pytest
+
+from core.errors import UnknownName
+from models import store
+from producer.publish import PublishRefused, publish, publish_anyway, rollback
+from tests.integration.test_agreement import V1, published, scored
+from tests.integration.test_publish_gate import actions
+from tests.ledger_fixtures import Ledger, ledger, trained
+from tests.ledger_rows import MODEL
+
+__all__ = ["ledger", "scored", "trained"]
+
+
+def test_each_rollback_goes_one_publication_further_back_until_there_is_none(scored: Ledger) -> None:
+    scored.new_version(3)
+    for version in (2, 3):
+        publish_anyway(scored.producer, MODEL, version, "ann")
+
+    assert [rollback(scored.producer, MODEL, "ann")[0].version for _ in range(2)] == [2, 1]
+    with pytest.raises(UnknownName, match=r"published before flowers/1; .* by its number: flowers/2, flowers/3"):
+        rollback(scored.producer, MODEL, "ann")
+    assert published(scored) == 1
+    publish_anyway(scored.producer, MODEL, 3, "ann")
+    assert rollback(scored.producer, MODEL, "ann")[0].version == 1
+
+
+def test_a_rollback_that_another_switch_overtakes_switches_nothing(
+    scored: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored.new_version(3)
+    publish_anyway(scored.producer, MODEL, 2, "ann")
+    real = store.verify
+
+    def overtaken(*wanted: Any, **given: Any) -> None:
+        real(*wanted, **given)
+        publish_anyway(scored.producer, MODEL, 3, "ben")
+
+    monkeypatch.setattr(store, "verify", overtaken)
+
+    with pytest.raises(PublishRefused, match="was switched by somebody else meanwhile; nothing was switched here"):
+        rollback(scored.producer, MODEL, "ann")
+
+    assert published(scored) == 3
+
+
+def test_a_rollback_is_not_judged_by_what_readers_lose(scored: Ledger) -> None:
+    publish(scored.producer, MODEL, 2, "ann")
+    scored.sql(f"DELETE FROM {V1}")
+
+    before, _ = rollback(scored.producer, MODEL, "ann")
+
+    assert before.version == 1
+    assert actions(scored)[0][2] == {"forced": False}
