@@ -6,17 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from sqlalchemy import Engine, make_url, text
 
 from core.settings import Settings
 from core.stack import StackUrls
+from db import schema
 from db.engine import make_engine
+from db.functions import FUNCTIONS
 from ops import prepare
 from producer import publish
 from producer.context import Producer
 from tests.poison_fixtures import Points
 
 PASSWORD = "of-a-test"
+BEFORE_FUNCTIONS = "0008"
+"""The migration after it makes the functions of the owner."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,20 @@ class LockedPoints(Points):
         with self.runner.engine.begin() as connection:
             result = connection.execute(text(statement), values)
             return [tuple(row) for row in result] if result.returns_rows else []
+
+    def downgrade(self, revision: str) -> None:
+        """The ledger as a program that knew no later migration left it to its owner."""
+        owner = make_engine(self.roles.owner)
+        with owner.begin() as connection:
+            command.downgrade(schema.config(connection), revision)
+        owner.dispose()
+
+    def forget_functions(self) -> None:
+        """They are to be made once more; the rights that were given on them tell still who runs."""
+        self.downgrade("0009")
+        for signature in FUNCTIONS:
+            self.sql(f"ALTER FUNCTION scorebeat.{signature} RENAME TO old_{signature.partition('(')[0]}")
+        self.sql(f"UPDATE scorebeat.alembic_version SET version_num = '{BEFORE_FUNCTIONS}'")
 
     def publish(self, version: int) -> list[str]:
         return publish.publish_anyway(self.producer, "poison", version, "ann")

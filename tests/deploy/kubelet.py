@@ -34,6 +34,12 @@ class Node:
     """What is mounted where, by the path in the container."""
     running: list[Process] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        quick = self._quick / "sleep"  # one that hardly does
+        quick.parent.mkdir(exist_ok=True)  # a copy of a node has it
+        quick.write_text("#!/bin/sh\nexec /bin/sleep 0.1\n")
+        quick.chmod(0o755)
+
     def start(self, container: Container, log: str, job: str) -> Process:
         environment = {**self._clean(), **self.settings}
         environment |= {v["name"]: self._value(v, job) for v in container.get("env", ()) if self._is_there(v)}
@@ -65,27 +71,22 @@ class Node:
         for process in self.running:
             kill_group(process)
 
+    @property
+    def _quick(self) -> Path:
+        return self.folder / "quick"
+
     def _here(self, word: str) -> str:
         return str(self.files.get(word, word))
 
     def _clean(self) -> dict[str, str]:
         """As in an image: its programs first, and nothing of this machine's settings. Pauses of a shell are short."""
-        path = f"{self._quick()}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+        path = f"{self._quick}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         kept = {name: os.environ[name] for name in ("LANG", "TZ") if name in os.environ}
         return {
             **kept,
             "PATH": path,
             "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]),
         }
-
-    def _quick(self) -> Path:
-        """A folder with a `sleep` that hardly does."""
-        folder = self.folder / "quick"
-        if not folder.exists():
-            folder.mkdir()
-            (folder / "sleep").write_text("#!/bin/sh\nexec /bin/sleep 0.1\n")
-            (folder / "sleep").chmod(0o755)
-        return folder
 
     def _is_there(self, variable: dict[str, Any]) -> bool:
         """Whether it is set: what is taken from an optional key of a secret is not, where the key is missing."""

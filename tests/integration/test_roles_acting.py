@@ -9,13 +9,12 @@ from core.errors import NotPermitted
 from core.states import RunState
 from db import roles as rights
 from db import schema
-from db.functions import FUNCTIONS
 from ops import prepare
 from producer.apply import apply
 from producer.context import Producer
 from producer.enqueue import Request, enqueue
 from producer.plan import plan
-from tests.roles_fixtures import PASSWORD, LockedPoints, locked, roles
+from tests.roles_fixtures import BEFORE_FUNCTIONS, PASSWORD, LockedPoints, locked, roles
 
 __all__ = ["locked", "roles"]
 
@@ -25,8 +24,6 @@ OWNERS = (
     " UNION SELECT pg_get_userbyid(proowner) FROM pg_proc WHERE pronamespace = 'scorebeat'::regnamespace"
 )
 """Of everything in both schemas."""
-FORGET = "UPDATE scorebeat.alembic_version SET version_num = '0008'"
-"""The functions of the owner are to be made once more."""
 
 Acting = Callable[[str], Producer]
 
@@ -55,12 +52,6 @@ def acting(locked: LockedPoints) -> Iterator[Acting]:
 def lacks(locked: LockedPoints) -> list[str]:
     with locked.runner.engine.connect() as connection:
         return rights.missing(connection)
-
-
-def forget_functions(locked: LockedPoints) -> None:
-    locked.sql(FORGET)
-    for signature in FUNCTIONS:
-        locked.sql(f"ALTER FUNCTION scorebeat.{signature} RENAME TO old_{signature.partition('(')[0]}")
 
 
 @pytest.mark.parametrize("who", ["superuser", "member "])
@@ -107,7 +98,7 @@ def test_what_their_migrate_makes_is_the_owners_and_runs_go_on(locked: LockedPoi
     locked.fill(10)
     locked.model({})
     job = locked.job(rescore="every-run")
-    forget_functions(locked)
+    locked.forget_functions()
 
     assert prepare.migrate(acting(who)).changed
 
@@ -132,11 +123,11 @@ def test_a_member_that_may_not_act_as_the_owner_is_refused_before_anything_is_ma
         locked.model({}, another=2)
     with pytest.raises(NotPermitted, match="only the ledger's owner"):
         locked.job()
-    forget_functions(locked)
+    locked.forget_functions()
     with pytest.raises(NotPermitted, match="_ann' may not migrate the ledger; nothing was changed"):
         prepare.migrate(ann)
 
-    assert locked.sql("SELECT version_num FROM scorebeat.alembic_version") == ["0008"]
+    assert locked.sql("SELECT version_num FROM scorebeat.alembic_version") == [BEFORE_FUNCTIONS]
     assert prepare.migrate(owner).changed
     assert locked.sql(OWNERS) == [locked.roles.holder]
 
@@ -158,7 +149,7 @@ def test_what_others_put_into_the_schemas_keeps_no_migration_from_giving_rights(
     locked.sql(foreign)
     if "FUNCTION" in foreign:
         locked.sql("GRANT EXECUTE ON FUNCTION scorebeat.mine() TO pg_monitor")
-    forget_functions(locked)
+    locked.forget_functions()
     locked.sql(f"REVOKE INSERT ON predictions.points_job__poison_v1 FROM {locked.roles.runner}")
 
     assert prepare.migrate(locked.producer).changed
@@ -169,7 +160,7 @@ def test_what_others_put_into_the_schemas_keeps_no_migration_from_giving_rights(
 
 def test_rights_that_cannot_be_given_are_told_apart_from_the_migration_that_is_done(locked: LockedPoints) -> None:
     locked.sql("ALTER SCHEMA predictions OWNER TO CURRENT_USER")
-    locked.sql("UPDATE scorebeat.alembic_version SET version_num = '0009'")
+    locked.downgrade("-1")
 
     with pytest.raises(NotPermitted) as refused:
         prepare.migrate(locked.producer)

@@ -11,7 +11,6 @@ from core.settings import Settings
 from db import roles as rights
 from db import schema
 from db.engine import make_engine
-from db.functions import FUNCTIONS
 from ops import prepare
 from ops.cli.app import cli
 from producer import publish
@@ -99,9 +98,7 @@ def test_an_apply_that_changes_nothing_needs_no_right(locked: LockedPoints) -> N
 def test_a_later_migration_gives_the_rights_of_a_new_version_by_itself(locked: LockedPoints) -> None:
     with make_engine(locked.roles.admin).begin() as connection:
         connection.exec_driver_sql(f"REVOKE UPDATE (reason) ON scorebeat.runs FROM {locked.roles.runner}")
-        connection.exec_driver_sql("UPDATE scorebeat.alembic_version SET version_num = '0008'")
-        for signature in FUNCTIONS:
-            connection.exec_driver_sql(f"ALTER FUNCTION scorebeat.{signature} RENAME TO old_{signature.split('(')[0]}")
+    locked.forget_functions()
 
     assert prepare.migrate(locked.producer).changed
 
