@@ -1,6 +1,6 @@
 """A job's query only reads, wherever it is run: what it would write is refused, what it would set is undone."""
 
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 import adbc_driver_manager
 import pytest
@@ -70,6 +70,15 @@ def untouched(ledger: Ledger) -> None:
     assert ledger.sql("SELECT count(*) FROM pg_largeobject_metadata") == [0]
 
 
+def is_refused(ledger: Ledger, which: str) -> bool:
+    """Before version 16, PostgreSQL lets a READ ONLY transaction write large objects; the ROLLBACK takes them back."""
+    return "large object" not in which or ledger.sql("SELECT current_setting('server_version_num')::int >= 160000")[0]
+
+
+def refusal(ledger: Ledger, which: str, *errors: type[Exception]) -> AbstractContextManager[object]:
+    return pytest.raises(errors) if is_refused(ledger, which) else nullcontext()
+
+
 def asking(what: str) -> Job:
     return a_job(query=f"SELECT id, a, b FROM items WHERE {what}")
 
@@ -87,7 +96,7 @@ def test_neither_applying_nor_planning_a_query_changes_anything(tempted: Ledger,
         apply(tempted.producer, [job], "test")
     untouched(tempted)
     tempted.apply(job)  # as if it had been applied
-    with pytest.raises((ScorebeatError, DBAPIError)):
+    with refusal(tempted, which, ScorebeatError, DBAPIError):
         preview(tempted.producer, job.name)
     untouched(tempted)
 
@@ -97,12 +106,12 @@ def test_a_fetch_changes_nothing_and_its_batch_is_not_scored(tempted: Ledger, wh
     what = "sly(1)" if which == "one that claims to be immutable" else SIDE_EFFECTS[which]  # else planning works it out
     run_id = tempted.planned(asking(ONLY_IN_A_FETCH.format(what)))
 
-    with pytest.raises((ScorebeatError, adbc_driver_manager.Error)):
+    with refusal(tempted, which, ScorebeatError, adbc_driver_manager.Error):
         score_batch(tempted.batch_ids(run_id)[0], tempted.runtime)
 
     untouched(tempted)
-    assert tempted.batch(tempted.batch_ids(run_id)[0])["state"] == "dead"
-    assert tempted.sql(f"SELECT count(*) FROM {tempted.target(run_id).table}") == [0]
+    assert (tempted.batch(tempted.batch_ids(run_id)[0])["state"] == "dead") is is_refused(tempted, which)
+    assert (tempted.sql(f"SELECT count(*) FROM {tempted.target(run_id).table}") == [0]) is is_refused(tempted, which)
 
 
 @pytest.mark.parametrize("which", SIDE_EFFECTS)
@@ -110,11 +119,11 @@ def test_the_search_for_a_bad_row_changes_nothing_and_its_batch_is_not_scored(te
     what = "sly(1)" if which == "one that claims to be immutable" else SIDE_EFFECTS[which]
     run_id = tempted.planned(failing(7, ONLY_IN_THE_SEARCH.format(what)))
 
-    with pytest.raises((ScorebeatError, adbc_driver_manager.Error)):
+    with refusal(tempted, which, ScorebeatError, adbc_driver_manager.Error):
         score_batch(tempted.batch_ids(run_id)[0], tempted.runtime)
 
     untouched(tempted)
-    assert tempted.batch(tempted.batch_ids(run_id)[0])["state"] == "dead"
+    assert (tempted.batch(tempted.batch_ids(run_id)[0])["state"] == "dead") is is_refused(tempted, which)
 
 
 @pytest.mark.parametrize("which", SIDE_EFFECTS)
@@ -122,7 +131,7 @@ def test_reading_source_rows_by_the_api_changes_nothing(tempted: Ledger, client:
     tempted.apply(asking(SIDE_EFFECTS[which]))
 
     for path in ("/data/all", "/data/unpredicted", "/data/1"):
-        assert client.get(path).status_code >= 400
+        assert (client.get(path).status_code >= 400) is is_refused(tempted, which)
         untouched(tempted)
 
 
@@ -165,7 +174,7 @@ def test_a_filter_of_a_run_changes_nothing(tempted: Ledger, which: str) -> None:
     run = tempted.run(tempted.planned(job, selection=Selection(where=WHERE[which])))
 
     untouched(tempted)
-    assert (run.state, "fails in PostgreSQL" in (run.reason or "")) == ("failed", True)
+    assert (run.state == "failed") is ("fails in PostgreSQL" in (run.reason or "")) is is_refused(tempted, which)
 
 
 SETTINGS = {"search_path": "elsewhere", "role": "pg_monitor", "statement_timeout": "1d", "datestyle": "SQL, DMY"}
