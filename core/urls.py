@@ -30,12 +30,15 @@ _WHY_ONE_REDIS = (
 )
 
 _URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.\-]*://[^\s:/@]*:)\S*@", re.IGNORECASE)
+_BROKERS_LONE_WORD = re.compile(r"(\brediss?://)[^\s:/@]+@", re.IGNORECASE)
+"""A name without a password, or a password whose colon was forgotten."""
 _NAMED_PASSWORD = re.compile(r"\b(\w*(?:password|passphrase)\s*=\s*)('[^']*'|[^&\s'\",;)]+)", re.IGNORECASE)
 
 
 def redact(text: str) -> str:
     """`text` with the password of each URL in it as `***`; rather too much is hidden than too little."""
-    return _NAMED_PASSWORD.sub(r"\1***", _URL_PASSWORD.sub(r"\1***@", text))
+    without = _BROKERS_LONE_WORD.sub(r"\1***@", _URL_PASSWORD.sub(r"\1***@", text))
+    return _NAMED_PASSWORD.sub(r"\1***", without)
 
 
 def database_url(url: str) -> str:

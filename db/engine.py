@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 
 import adbc_driver_manager
 import adbc_driver_postgresql.dbapi
@@ -48,8 +49,6 @@ NETWORK = {
 def make_engine(url: str, name: str = "scorebeat", *, pool_size: int = 2, patience: str | None = None) -> Engine:
     """The control plane's engine; connects when first used. A statement that takes longer than `patience` is ended."""
     options = f"{_options()} -c lock_timeout={LOCK_TIMEOUT}"
-    if patience is not None:
-        options += f" -c statement_timeout={patience}"
     engine = create_engine(
         make_url(url).set(drivername="postgresql+psycopg2"),
         connect_args={"application_name": name, "options": options, **NETWORK},
@@ -59,6 +58,8 @@ def make_engine(url: str, name: str = "scorebeat", *, pool_size: int = 2, patien
         execution_options={"no_parameters": True},  # a `%` in a user's query stays a `%`
     )
     event.listen(engine, "connect", _require_settings)
+    if patience is not None:
+        event.listen(engine, "connect", partial(_bound_statements, patience))
     return engine
 
 
@@ -84,6 +85,13 @@ def _require_settings(opened: DBAPIConnection | DataConnection, _: object = None
         found = cursor.fetchall()
     opened.rollback()
     pooler.require_settings(found[0], SESSION)
+
+
+def _bound_statements(patience: str, opened: DBAPIConnection, _: object) -> None:
+    """Told to the session itself: a pooler drops what `options` say, and its role has no bound of its own."""
+    with closing(opened.cursor()) as cursor:
+        cursor.execute(f"SET statement_timeout = '{patience}'")
+    opened.commit()
 
 
 def is_alive(connection: DataConnection) -> bool:

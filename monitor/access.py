@@ -4,6 +4,7 @@ from base64 import b64decode
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+import click
 from tornado.httputil import HTTPServerRequest
 from tornado.options import OptionParser
 
@@ -28,6 +29,16 @@ def refusal(options: OptionParser, request: HTTPServerRequest, unauthenticated_a
         "Flower asks nobody who they are, and others can reach it: start it with --basic-auth or --auth, or with "
         "--address=127.0.0.1 and open it by that address."
     )
+
+
+def require_logins(options: OptionParser) -> None:
+    """Raises click.UsageError for an entry of `--basic-auth` that lets somebody in without a password."""
+    if not all(name and password for name, _, password in (login.partition(":") for login in options.basic_auth or ())):
+        raise click.UsageError(
+            "--basic-auth (FLOWER_BASIC_AUTH) has an entry without a name or without a password, which would let "
+            "anybody in; expected name:password, several with commas between, and no comma in a password. Flower was "
+            "not started."
+        )
 
 
 def name_of(user: object, authorization: str) -> str:

@@ -1,6 +1,7 @@
 """Flower's lists of handlers and settings with ours in them; they are read when Flower starts, after this."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from kombu.transport import TRANSPORT_ALIASES
 from tornado.web import StaticFileHandler, url
 
 from core.settings import Settings
+from monitor.access import require_logins
 from monitor.actions import JobAction, RunAction
 from monitor.events import KnownEvents
 from monitor.handlers import NoPage, Unframed
@@ -40,6 +42,7 @@ def wire(settings: Settings) -> None:
     urls.settings["template_loader"] = templates
     events.EventsState = KnownEvents  # Flower makes one when it starts
     TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "monitor.transport:Transport"))
+    options.add_parse_callback(partial(require_logins, options))
     options.tasks_columns = COLUMNS  # the command line and FLOWER_TASKS_COLUMNS come later, and win
 
 

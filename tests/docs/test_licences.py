@@ -3,7 +3,8 @@
 import re
 import tomllib
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, requires
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, metadata, requires
 from typing import Any
 
 from packaging.requirements import Requirement
@@ -29,6 +30,18 @@ def test_each_package_that_those_bring_is_in_the_list_and_no_other() -> None:
     assert brought - listed == set()
     locked = {line.partition("==")[0] for line in (REPOSITORY / "constraints.txt").read_text().splitlines()}
     assert listed - {canonicalize_name(name) for name in locked} == set()
+
+
+def test_the_licences_are_those_that_the_packages_state() -> None:
+    """Those that state one as SPDX does."""
+    stated = {}
+    for name in dict(ROW.findall(PAGE.read_text())):
+        with suppress(PackageNotFoundError):
+            stated[name] = metadata(name).json.get("license_expression")
+
+    known = {name: licence for name, licence in stated.items() if licence}
+    assert len(known) > 20
+    assert {name: licence for name, licence in ROW.findall(PAGE.read_text()) if name in known} == known
 
 
 def named() -> Iterator[str]:

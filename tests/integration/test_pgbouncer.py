@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 
 from core.errors import ServiceDown
 from core.states import RunState
@@ -37,6 +38,12 @@ def connect(url: str) -> None:
 
 def connect_for_data(url: str) -> None:
     data_connection(url, "test").close()
+
+
+def allow_pooler(engine: Engine) -> None:
+    """As the page says, for one database."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql(SETTINGS.replace("ROLE scorebeat", f'DATABASE "{engine.url.database}"'))
 
 
 both_drivers = pytest.mark.parametrize("reach", [connect, connect_for_data])
@@ -80,12 +87,22 @@ def test_a_whole_run_goes_through_a_pooler_of_sessions_set_up_as_the_page_says(t
             assert_scored_once(s, job)
 
 
+def test_a_bound_of_statements_holds_through_a_pooler(engine: Engine, tmp_path: Path) -> None:
+    allow_pooler(engine)
+    url = engine.url.render_as_string(hide_password=False)
+    with pgbouncer(tmp_path, url, "session", ALL_IGNORED) as pool:
+        bounded = make_engine(pool.url, "test", patience="100ms")
+        for _ in range(2):  # a transaction that was undone takes no bound with it
+            with bounded.connect() as connection, pytest.raises(OperationalError, match="statement timeout"):
+                connection.exec_driver_sql("SELECT pg_sleep(5)")
+        bounded.dispose()
+
+
 @pytest.mark.parametrize("mode", ["session", "transaction"])
 def test_check_finds_a_pooler_that_hands_sessions_on(
     mode: str, scorebeat: Cli, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with engine.begin() as connection:
-        connection.exec_driver_sql(SETTINGS.replace("ROLE scorebeat", f'DATABASE "{engine.url.database}"'))
+    allow_pooler(engine)
     url = engine.url.render_as_string(hide_password=False)
     with pgbouncer(tmp_path, url, mode, ALL_IGNORED) as pool:
         monkeypatch.setenv("SCOREBEAT_DATABASE_URL", pool.url)

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tests.later import Later, later
 __all__ = ["later"]
 
 FIRST = RELEASED["0.1"]
+VERSIONS = schema.FOLDER / "versions"
 ALLOWED = [
     'op.execute("ALTER TABLE scorebeat.batches ADD COLUMN cost bigint")',
     "op.execute(\"ALTER TABLE scorebeat.runs ADD COLUMN note text NOT NULL DEFAULT 'none'\")",
@@ -53,6 +55,14 @@ REFUSED = [
 
 def test_every_migration_since_the_first_release_only_expands_or_says_what_it_ends() -> None:
     assert refusals(FIRST) == []
+
+
+def test_no_migration_that_was_released_was_changed() -> None:
+    lines = (REPOSITORY / "tests/released.sha256").read_text().splitlines()
+    listed = {file: digest for digest, file in map(str.split, lines)}
+    released = [file for file in sorted(VERSIONS.glob("*.py")) if file.name[:4] <= max(RELEASED.values())]
+
+    assert {str(file.relative_to(REPOSITORY)): sha256(file.read_bytes()).hexdigest() for file in released} == listed
 
 
 @pytest.mark.parametrize("line", ALLOWED)

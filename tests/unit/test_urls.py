@@ -114,6 +114,7 @@ def test_no_password_is_shown_with_the_settings(put: Put) -> None:
             "rediss://h/0?ssl_keyfile=/k&ssl_keyfile_password=***",
         ),
         ("postgresql://h/d?sslkey=/k&sslpassword=s3cr3t", "postgresql://h/d?sslkey=/k&sslpassword=***"),
+        ("redis://s3cr3t@cache:6379/0", "redis://***@cache:6379/0"),
         ("redis://cache:6379/0 and a@b", "redis://cache:6379/0 and a@b"),
         ("postgresql://db:5432/app", "postgresql://db:5432/app"),
     ],
