@@ -15,12 +15,16 @@ REDIS_SERVER = """#!/bin/sh
 exec {server} "$@" --port {port} --bind 127.0.0.1
 """
 REDIS_CLI = """#!{python}
-# as redis-cli does with -e: its password from the environment, and an error is a failure
+# as redis-cli does: its password from the environment; a refusal is printed, and with -e a failure
 import os, sys, redis
-if sys.argv[1:] != ["-e", "ping"]:
-    sys.exit("this stands for redis-cli -e ping only")
+if sys.argv[1:] not in (["ping"], ["-e", "ping"]):
+    sys.exit("this stands for redis-cli ping only")
 try:
-    print(redis.Redis(port={port}, password=os.environ["REDISCLI_AUTH"]).ping())
+    redis.Redis(port={port}, password=os.environ.get("REDISCLI_AUTH")).ping()
+    print("PONG")
+except (redis.AuthenticationError, redis.BusyLoadingError, redis.ResponseError) as refusal:
+    print(refusal)
+    sys.exit("-e" in sys.argv)
 except redis.RedisError as error:
     sys.exit(str(error))
 """

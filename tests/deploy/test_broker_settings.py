@@ -21,6 +21,9 @@ SHELLS = {
     "REDIS_PASSWORD": [str(word) for word in TRIAL["command"]],
 }
 """By the variable that has the password."""
+CHECKS = {"BROKER_PASSWORD": COMPOSE.health or [], "REDIS_PASSWORD": TRIAL["readinessProbe"]["exec"]["command"]}
+NAMES = {"BROKER_PASSWORD": COMPOSE.environment, "REDIS_PASSWORD": ["REDIS_PASSWORD"]}
+"""The variables of its container, which are all its password."""
 
 each_shell = pytest.mark.parametrize("variable", SHELLS)
 
@@ -44,9 +47,11 @@ def test_it_wants_the_password_keeps_what_it_has_and_takes_no_huge_message(varia
     port, password = free_port(), "aZ09._~+=-"
     with started(variable, password, tmp_path, port) as process, redis.Redis(port=port, password=password) as broker:
         wait_for(lambda: _answers(broker))
-        found = broker.config_get("appendonly", "maxmemory-policy", "proto-max-bulk-len")
+        found = broker.config_get("appendonly", "save", "maxmemory-policy", "proto-max-bulk-len")
 
-        assert found == {"appendonly": "yes", "maxmemory-policy": "noeviction", "proto-max-bulk-len": str(1024**2)}
+        # no snapshots beside: one that fails would have it refuse every message
+        kept = {"appendonly": "yes", "save": "", "maxmemory-policy": "noeviction"}
+        assert found == kept | {"proto-max-bulk-len": str(1024**2)}
         with pytest.raises(redis.AuthenticationError), redis.Redis(port=port) as stranger:
             stranger.ping()
         with pytest.raises(redis.RedisError):
@@ -67,6 +72,22 @@ def test_a_password_that_would_break_its_settings_stops_it_and_is_not_shown(
 
     log = (tmp_path / "log").read_text("utf-8")
     assert log == f"{variable}: expected letters, digits and . _ ~ + = - only\n"
+
+
+@each_shell
+def test_its_check_tells_one_that_answers_from_one_that_refuses_and_one_that_is_gone(
+    variable: str, tmp_path: Path
+) -> None:
+    port = free_port()
+
+    def check(password: str) -> int:
+        environment = servers.environment(port, tmp_path) | dict.fromkeys(NAMES[variable], password)
+        return subprocess.run(CHECKS[variable], env=environment, check=False, timeout=20).returncode
+
+    with started(variable, "right", tmp_path, port):
+        wait_for(lambda: check("right") == 0)
+        assert check("wrong") != 0
+    assert check("right") != 0
 
 
 def test_the_trials_servers_are_given_what_their_images_know() -> None:

@@ -141,6 +141,22 @@ def test_the_password_of_those_who_run_can_be_changed_at_any_time(machine: Machi
         psycopg2.connect(usual.replace(GIVEN["RUN_PASSWORD"], password)).close()
 
 
+def test_roles_opens_the_tables_that_are_there_already_and_ends_badly_where_it_fails(machine: Machine) -> None:
+    service = machine.file.services["roles"]
+    environment = machine.environment(service)
+    with psycopg2.connect(_url(machine)) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE restored (); REVOKE ALL ON restored FROM scorebeat_run")
+
+    done = subprocess.run(machine.command(service), env=environment, capture_output=True, check=False, timeout=60)
+    environment.pop("RUN_PASSWORD")
+    failed = subprocess.run(machine.command(service), env=environment, capture_output=True, check=False, timeout=60)
+
+    assert (done.returncode, failed.returncode) == (0, 3), failed.stderr
+    run = machine.environment(machine.file.services["api"])["SCOREBEAT_DATABASE_URL"]
+    with psycopg2.connect(run) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT FROM restored")
+
+
 def test_what_goes_on_running_may_not_change_the_ledger_itself(machine: Machine) -> None:
     url = machine.environment(machine.file.services["cpu-worker"])["SCOREBEAT_DATABASE_URL"]
 

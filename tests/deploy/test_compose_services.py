@@ -5,6 +5,8 @@ import pytest
 from tests.deploy.compose import SECRETS, File, read, seconds
 
 GIVEN = dict.fromkeys(SECRETS, "secret")
+ASKED_BY_COMMAND = 10
+"""Seconds in which a command that asks the ledger has started and answered on a busy machine."""
 
 
 @pytest.fixture
@@ -20,9 +22,52 @@ def test_a_service_that_is_stuck_is_seen_within_minutes(file: File) -> None:
     for service in file.long_running:
         check = service.given["healthcheck"]
         assert 1 <= seconds(check["interval"]) <= 60, service.name
+        assert seconds(check["timeout"]) >= (ASKED_BY_COMMAND if service.target else 2), service.name
         assert 2 <= check["retries"] <= 12, service.name
         assert 20 <= seconds(check["start_period"]) <= 120, service.name
     assert (file.services["database"].health or [])[1:3] == ["-h", "127.0.0.1"], "its socket answers too early"
+
+
+def test_servers_have_the_time_to_write_down_what_they_hold(file: File) -> None:
+    assert [one.name for one in file.long_running if one.grace < 10] == []
+    assert [name for name in ("database", "broker") if file.services[name].grace < 30] == []
+
+
+def test_the_database_has_connections_and_memory_for_many_processes(file: File) -> None:
+    given = file.services["database"].given
+    (connections,) = (word for word in given["command"] if word.startswith("max_connections="))
+
+    assert int(connections.partition("=")[2]) > 100, "PostgreSQL's own, and a worker takes two a core"
+    assert given["shm_size"] == "256m"
+
+
+def test_the_databases_indexes_outlive_an_update_of_the_image(file: File) -> None:
+    """They would not by a locale of the C library, which orders texts anew from time to time."""
+    options = file.services["database"].environment["POSTGRES_INITDB_ARGS"].split()
+
+    assert {"--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"} < set(options)
+
+
+def test_logs_do_not_fill_the_disk(file: File) -> None:
+    assert [one.name for one in file.services.values() if one.given["logging"] != {"driver": "local"}] == []
+
+
+def test_only_who_uses_a_secret_has_it_and_by_the_name_that_is_looked_for(file: File) -> None:
+    holders = {
+        name: {one.name for one in file.services.values() if name in one.environment}
+        for name in ("SCOREBEAT_NOTIFY_SECRET", "SCOREBEAT_API_TOKEN", "FLOWER_BASIC_AUTH")
+    }
+
+    assert list(holders.values()) == [{"control"}, {"api"}, {"flower"}]
+
+
+def test_each_service_is_asked_for_itself(file: File) -> None:
+    health = {one.name: " ".join(one.health or []) for one in file.services.values()}
+    own = {"beat": "beat", "control": "control", "cpu-worker": "worker", "gpu-worker": "worker"}
+
+    assert {name: health[name] for name in own} == {name: f"scorebeat health {which}" for name, which in own.items()}
+    assert "//127.0.0.1:8000/ready'" in health["api"], "/health answers also while the database is away"
+    assert "//127.0.0.1:5555/healthcheck'" in health["flower"]
 
 
 def test_what_certificates_are_needed_can_be_shown_to_every_service_of_ours(file: File) -> None:

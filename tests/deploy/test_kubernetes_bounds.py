@@ -1,5 +1,6 @@
 """Numbers and names in deploy/kubernetes that fit every schema and would still keep it from working."""
 
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -9,7 +10,7 @@ from flower.urls import handlers
 
 from api.health import router
 from core.schedule import Schedule
-from tests.deploy.manifests import SHAPES, Pod, named, of_kind, ours, pods, shape
+from tests.deploy.manifests import PAGE, SHAPES, Pod, named, of_kind, ours, pods, shape
 
 each_shape = pytest.mark.parametrize("name", SHAPES)
 UNITS = {"m": Decimal("0.001"), "Mi": Decimal(2**20), "Gi": Decimal(2**30)}
@@ -23,6 +24,14 @@ PAGES = {
 ASKED_BY_COMMAND = 10
 """Seconds in which a command that asks the ledger has started and answered on a busy machine; 1 is Kubernetes' own."""
 GPU = "nvidia.com/gpu"
+ROW = re.compile(r"^\| `([\w-]+)` \| ([\d.]+ CPU[^|]*) \| ([^|]+) \|", re.MULTILINE)
+"""Of the page's table of sizes: a pod, what it asks for, its limit."""
+TOLD = {" CPU": ("cpu", Decimal(1)), " MiB": ("memory", UNITS["Mi"]), " GiB": ("memory", UNITS["Gi"])}
+SMALLEST = 256 * UNITS["Mi"]
+"""A command that asks the ledger takes 176 MiB."""
+MODELS = 2 * UNITS["Gi"]
+"""What those who load models may keep of them."""
+LEAST_GRACE = 30
 
 
 @each_shape
@@ -42,6 +51,37 @@ def test_the_trial_fits_on_two_cpus_beside_the_cluster_itself() -> None:
 
     assert needed["cpu"] <= SPARE_CPUS
     assert needed["memory"] <= SPARE_MEMORY
+
+
+def test_each_pod_is_of_the_size_that_the_page_tells() -> None:
+    told = {name: (size(least), size(most)) for name, least, most in ROW.findall(PAGE.read_text("utf-8"))}
+    always, burst = (
+        {c["name"]: (given(c, "requests"), given(c, "limits")) for pod in ours(shape(name)) for c in pod.containers}
+        for name in ("base", "overlays/burst")
+    )
+
+    assert {name: always[name] for name in always.keys() - {"migrate", "apply"}} == told
+    assert [burst[name] for name in ("control", "beat", "worker")] == [
+        told[name] for name in ("control", "beat", "worker-cpu")
+    ]
+
+
+@each_shape
+def test_a_container_of_ours_has_the_memory_and_the_scratch_space_that_its_work_takes(name: str) -> None:
+    loads = {one["metadata"]["name"] for one in shape(name) if "scorebeat-store" in one["metadata"].get("labels", {})}
+
+    assert loads
+    for pod in ours(shape(name)):
+        (scratch,) = (volume["emptyDir"] for volume in pod.spec["volumes"] if volume["name"] == "tmp")
+        assert amount(scratch["sizeLimit"]) >= (MODELS if pod.owner in loads else SMALLEST), pod.owner
+        for container in pod.containers:
+            assert amount(container["resources"]["limits"]["memory"]) >= SMALLEST, pod.owner
+
+
+@each_shape
+def test_every_pod_has_the_time_to_end_by_itself(name: str) -> None:
+    for pod in pods(shape(name)):
+        assert pod.spec.get("terminationGracePeriodSeconds", LEAST_GRACE) >= LEAST_GRACE, pod.owner
 
 
 @each_shape
@@ -104,6 +144,16 @@ def test_the_namespace_refuses_pods_with_more_rights() -> None:
 def amount(text: str) -> Decimal:
     unit = text.lstrip("0123456789.")
     return Decimal(text.removesuffix(unit)) * UNITS.get(unit, 1)
+
+
+def size(told: str) -> dict[str, Decimal]:
+    """CPUs and bytes, of `2 CPUs, 1 GiB`."""
+    found = re.findall(r"([\d.]+)( CPU| MiB| GiB)", told)
+    return {TOLD[unit][0]: Decimal(number) * TOLD[unit][1] for number, unit in found}
+
+
+def given(container: dict[str, Any], which: str) -> dict[str, Decimal]:
+    return {what: amount(text) for what, text in container["resources"][which].items() if what != GPU}
 
 
 def asked(pod: Pod, what: str) -> Decimal:

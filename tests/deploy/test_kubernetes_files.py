@@ -124,12 +124,13 @@ def test_volumes_claims_and_config_maps_are_there_by_name(name: str) -> None:
     maps = {one["metadata"]["name"] for one in of_kind(objects, "ConfigMap")}
     claims = {one["metadata"]["name"] for one in of_kind(objects, "PersistentVolumeClaim")}
     templates = {
-        c["metadata"]["name"] for s in of_kind(objects, "StatefulSet") for c in s["spec"]["volumeClaimTemplates"]
+        s["metadata"]["name"]: {c["metadata"]["name"] for c in s["spec"]["volumeClaimTemplates"]}
+        for s in of_kind(objects, "StatefulSet")
     }
     for pod in pods(objects):
         volumes = pod.spec.get("volumes", ())
         mounted = {mount["name"] for container in pod.containers for mount in container.get("volumeMounts", ())}
-        assert mounted == {volume["name"] for volume in volumes} | (mounted & templates)
+        assert mounted == {volume["name"] for volume in volumes} | templates.get(pod.owner, set())
         assert {v["configMap"]["name"] for v in volumes if "configMap" in v} <= maps
         assert {v["persistentVolumeClaim"]["claimName"] for v in volumes if "persistentVolumeClaim" in v} <= claims
         assert {s["configMapRef"]["name"] for c in pod.containers for s in c.get("envFrom", ())} <= maps

@@ -50,11 +50,18 @@ def test_whoever_loads_models_has_the_volume_and_may_not_write_it(name: str, rea
         assert [mount for mount in mounts if mount["mountPath"] == PLACE] == [READ_ONLY] * (pod.owner in readers)
         claims = [v for v in pod.spec["volumes"] if v["name"] == "models"]
         assert claims == [{"name": "models", "persistentVolumeClaim": {"claimName": "models"}}] * (pod.owner in readers)
-    assert [one["metadata"]["name"] for one in of_kind(objects, "PersistentVolumeClaim")] == ["models"]
+    (claim,) = of_kind(objects, "PersistentVolumeClaim")
+    assert (claim["metadata"]["name"], claim["spec"]["accessModes"]) == ("models", ["ReadWriteMany"])
     assert named(objects, "ConfigMap", "scorebeat-settings")["data"]["SCOREBEAT_ARTIFACTS"] == PLACE
     for one in objects:
         if not one["apiVersion"].startswith("keda.sh/"):
             kubernetes_validate.validate(one, OLDEST, strict=True)
+
+
+def test_the_trial_asks_for_a_volume_that_a_cluster_of_one_machine_has() -> None:
+    claim = named(shape("overlays/trial"), "PersistentVolumeClaim", "models")
+
+    assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
 
 
 @pytest.mark.parametrize("version", [OLDEST, kubernetes_validate.latest_version()])

@@ -14,7 +14,7 @@ from core.celery_app import make_app
 from core.settings import Settings
 from ops.cli.app import cli
 from ops.stack.up import DRAIN
-from tests.deploy.manifests import PAGE, SHAPES, calls, named, option, ours, pods, secrets_used, shape
+from tests.deploy.manifests import PAGE, SHAPES, calls, named, of_kind, option, ours, pods, secrets_used, shape
 from tests.docs.pages import Page
 
 each_shape = pytest.mark.parametrize("name", SHAPES)
@@ -23,6 +23,9 @@ SCRATCH = "/tmp"  # noqa: S108 -- the container's own
 SOFT_SHUTDOWN = make_app(Settings(_env_file=None, broker_url="redis://broker")).conf.worker_soft_shutdown_timeout
 SERVED_TO_THE_END = 30
 """Seconds that the API gives the requests that it has begun."""
+UNTIL_NOBODY_ASKS = 5
+"""Seconds in which every machine of a cluster has learnt that a pod is on its way out."""
+HIDDEN = re.compile("PASSWORD|TOKEN|SECRET|URL|AUTH")
 
 
 @each_shape
@@ -68,7 +71,8 @@ def test_a_pod_has_few_rights_and_bounds(name: str) -> None:
 @each_shape
 def test_a_pod_of_ours_is_as_the_image_is_made_and_writes_to_its_own_folder_alone(name: str) -> None:
     for pod in ours(shape(name)):
-        assert pod.spec["securityContext"]["runAsUser"] == 10001
+        made = pod.spec["securityContext"]
+        assert (made["runAsUser"], made["runAsGroup"], made["fsGroup"]) == (10001, 10001, 10001), pod.owner
         for container in pod.containers:
             writable = [mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")]
             assert writable == [SCRATCH] + ["/models"] * (container["name"] == "example")
@@ -89,6 +93,7 @@ def test_a_worker_has_longer_to_stop_than_it_takes(name: str, tmp_path: Path) ->
             elif command[:2] == ["scorebeat", "api"]:
                 waits = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
                 assert grace > waits + SERVED_TO_THE_END
+                assert waits >= UNTIL_NOBODY_ASKS
 
 
 def test_beat_is_one_and_control_and_api_outlive_a_machine() -> None:
@@ -135,7 +140,8 @@ def test_no_secret_is_told_that_nobody_uses_and_none_has_a_value_in_the_tree() -
     for name in SHAPES:
         for pod in pods(shape(name)):
             plain = [v["name"] for c in pod.containers for v in c.get("env", ()) if "value" in v]
-            assert not [v for v in plain if re.search("PASSWORD|TOKEN|SECRET|URL|AUTH", v)]
+            assert not [v for v in plain if HIDDEN.search(v)]
+        assert not [key for one in of_kind(shape(name), "ConfigMap") for key in one["data"] if HIDDEN.search(key)]
 
 
 def test_only_the_owners_job_has_the_owners_rights() -> None:

@@ -85,12 +85,25 @@ def test_a_cancelled_run_wants_nobody(connection: Connection) -> None:
     assert wanted(connection) == 1
 
 
+def test_the_page_tells_how_soon_and_how_many_workers_come_and_go() -> None:
+    text = " ".join(PAGE.read_text("utf-8").split())
+    cpu, gpu = (named(shape("overlays/keda"), "ScaledObject", f"worker-{queue}")["spec"] for queue in ("cpu", "gpu"))
+
+    for one in (cpu, gpu):
+        assert f"has KEDA ask the ledger every {one['pollingInterval']} seconds" in text
+        assert f"a worker for each {one['triggers'][0]['metadata']['targetQueryValue']} batches" in text
+        assert f" {one['cooldownPeriod']} seconds after the last batch was committed" in text
+    assert f"at most {cpu['maxReplicaCount']} (on GPUs {gpu['maxReplicaCount']})" in text
+
+
 def test_the_role_of_the_page_may_count_batches_and_nothing_else(connection: Connection) -> None:
     add_batch(connection, add_run(connection))
     (sql,) = (block.text for block in Page.read(PAGE).blocks if block.language == "sql" and ROLE in block.text)
     connection.exec_driver_sql(sql)
     connection.exec_driver_sql(f"SET LOCAL ROLE {ROLE}")
+    bounds = connection.exec_driver_sql("SELECT rolconnlimit, rolconfig FROM pg_roles WHERE rolname = current_user")
 
+    assert tuple(bounds.one()) == (10, ["statement_timeout=5s"])
     assert wanted(connection) == 1
     for refused in (
         "SELECT error FROM scorebeat.batches",

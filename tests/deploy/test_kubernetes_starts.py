@@ -48,6 +48,19 @@ def test_the_api_and_flower_listen_to_others_at_the_port_of_their_service() -> N
     assert {f"--address={EVERYBODY}", f"--port={flower['ports'][0]['containerPort']}"} <= set(flower["command"])
 
 
+@each_shape
+def test_a_secret_is_taken_by_its_own_name_and_the_pod_waits_for_it(name: str) -> None:
+    for pod in pods(shape(name)):
+        variables = [variable for container in pod.containers for variable in container.get("env", ())]
+        taken = {
+            v["name"]: v["valueFrom"]["secretKeyRef"] for v in variables if "secretKeyRef" in v.get("valueFrom", {})
+        }
+        assert {variable: source["key"] for variable, source in taken.items()} == {one: one for one in taken}, pod.owner
+        assert {one for one, source in taken.items() if source.get("optional")} <= {"SCOREBEAT_NOTIFY_SECRET"}, (
+            pod.owner
+        )
+
+
 def test_keda_is_told_all_parts_of_the_login_by_their_names() -> None:
     (login,) = of_kind(shape("overlays/keda"), "TriggerAuthentication")
 
@@ -68,6 +81,14 @@ def test_the_page_has_the_trial_reach_the_servers_that_it_brings() -> None:
         assert str(_container(objects, host)["ports"][0]["containerPort"]) == port
         if scheme == "postgresql":
             assert (user, rest) == (database["POSTGRES_USER"], database["POSTGRES_DB"])
+
+
+def test_the_page_forwards_a_port_that_the_service_has() -> None:
+    found = re.search(r"port-forward service/([\w-]+) \d+:(\d+)", PAGE.read_text("utf-8"))
+
+    assert found is not None
+    ports = named(shape("overlays/trial"), "Service", found[1])["spec"]["ports"]
+    assert [str(port["port"]) for port in ports] == [found[2]]
 
 
 def test_the_servers_of_the_trial_may_write_what_they_keep() -> None:
@@ -95,6 +116,16 @@ def test_who_may_reach_the_api_is_labelled_as_the_page_says() -> None:
 
     assert policy["podSelector"]["matchExpressions"][0]["values"] == ["api", "flower"]
     assert f"`{label}={value}`" in PAGE.read_text("utf-8")
+
+
+@each_shape
+def test_what_nobody_opened_is_closed_and_nothing_is_open_to_other_machines(name: str) -> None:
+    policies = of_kind(shape(name), "NetworkPolicy")
+    closed = {"podSelector": {}, "policyTypes": ["Ingress"]}
+
+    assert named(shape(name), "NetworkPolicy", "nobody-comes-in")["spec"] == closed
+    assert [one for one in policies if one["spec"]["policyTypes"] != ["Ingress"]] == []
+    assert [one for one in of_kind(shape(name), "Service") if "type" in one["spec"]] == [], "of the cluster only"
 
 
 @each_shape

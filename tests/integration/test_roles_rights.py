@@ -60,6 +60,10 @@ def test_the_pages_sql_makes_two_roles_that_are_enough(locked: LockedPoints) -> 
         locked.sql(re.sub("|".join(named), lambda found: named[found[0]], statement).replace("shop", database))
 
     assert has(locked.engine, "page_run") == {"public.points: SELECT", "schema public: USAGE"}
+    assert locked.sql(
+        "SELECT rolname, rolsuper, has_database_privilege(oid, current_database(), 'CREATE') FROM pg_roles"
+        " WHERE rolname IN ('page_owner', 'page_run') ORDER BY rolname"
+    ) == [("page_owner", False, True), ("page_run", False, False)]
     owner = Producer(locked.settings.model_copy(update={"database_url": _as(locked, "page_owner")}), "owner")
     with owner.engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM points").scalar_one() == 3
