@@ -1,6 +1,7 @@
 """Numbers and names in deploy/kubernetes that fit every schema and would still keep it from working."""
 
 import re
+from collections.abc import Collection
 from decimal import Decimal
 from typing import Any
 
@@ -43,14 +44,18 @@ def test_nothing_asks_for_more_than_it_may_take(name: str) -> None:
 
 
 def test_the_trial_fits_on_two_cpus_beside_the_cluster_itself() -> None:
-    objects = shape("overlays/trial")
-    needed = {
-        what: sum((asked(pod, what) * replicas(objects, pod) for pod in pods(objects)), Decimal())
-        for what in ("cpu", "memory")
-    }
+    needed = in_all("overlays/trial")
 
     assert needed["cpu"] <= SPARE_CPUS
     assert needed["memory"] <= SPARE_MEMORY
+
+
+def test_the_page_tells_what_the_trial_and_what_stands_before_any_worker_ask_for() -> None:
+    text = " ".join(PAGE.read_text("utf-8").split())
+    trial, base = in_all("overlays/trial"), in_all("base", but=("worker-cpu", "worker-gpu", "migrate"))
+
+    assert f"The trial asks for {in_words(trial)}," in text
+    assert f"Before any worker, `base` asks for {in_words(base)}:" in text
 
 
 def test_each_pod_is_of_the_size_that_the_page_tells() -> None:
@@ -150,6 +155,20 @@ def size(told: str) -> dict[str, Decimal]:
     """CPUs and bytes, of `2 CPUs, 1 GiB`."""
     found = re.findall(r"([\d.]+)( CPU| MiB| GiB)", told)
     return {TOLD[unit][0]: Decimal(number) * TOLD[unit][1] for number, unit in found}
+
+
+def in_all(name: str, but: Collection[str] = ()) -> dict[str, Decimal]:
+    """What the pods of a shape ask for together."""
+    objects = shape(name)
+    counted = [pod for pod in pods(objects) if pod.owner not in but]
+    return {
+        what: sum((asked(pod, what) * replicas(objects, pod) for pod in counted), Decimal())
+        for what in ("cpu", "memory")
+    }
+
+
+def in_words(size: dict[str, Decimal]) -> str:
+    return f"{size['cpu'].normalize():f} CPUs and {size['memory'] / UNITS['Gi']:.1f} GiB"
 
 
 def given(container: dict[str, Any], which: str) -> dict[str, Decimal]:
