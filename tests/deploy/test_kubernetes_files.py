@@ -13,14 +13,11 @@ import yaml  # type: ignore[import-untyped]  # publishes no types
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.jobs_file import read_jobs
-from tests.deploy.kustomize import render
+from tests.deploy.kustomize import KUSTOMIZE, render
 from tests.deploy.manifests import REPOSITORY, ROOT, SHAPES, named, of_kind, option, ours, pods, shape
 
 OLDEST = "1.29"
 """The first Kubernetes that runs containers beside others of a Job without being told to."""
-KUSTOMIZE = next(
-    (found.split() for found in ("kustomize build", "kubectl kustomize") if shutil.which(found.split()[0])), []
-)
 
 each_shape = pytest.mark.parametrize("name", SHAPES)
 
@@ -133,7 +130,9 @@ def test_volumes_claims_and_config_maps_are_there_by_name(name: str) -> None:
         assert mounted == {volume["name"] for volume in volumes} | templates.get(pod.owner, set())
         assert {v["configMap"]["name"] for v in volumes if "configMap" in v} <= maps
         assert {v["persistentVolumeClaim"]["claimName"] for v in volumes if "persistentVolumeClaim" in v} <= claims
-        assert {s["configMapRef"]["name"] for c in pod.containers for s in c.get("envFrom", ())} <= maps
+        sources = [source for container in pod.containers for source in container.get("envFrom", ())]
+        assert {source["configMapRef"]["name"] for source in sources if "configMapRef" in source} <= maps
+        assert [source for source in sources if "secretRef" in source and not source["secretRef"]["optional"]] == []
 
 
 def test_a_queue_is_counted_for_the_workers_that_serve_it() -> None:

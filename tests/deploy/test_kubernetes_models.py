@@ -1,4 +1,4 @@
-"""Models on a volume: every shape's workers read it, and the pod of the page that adds models writes it."""
+"""Models on a volume or in a bucket: every shape's workers can read them, and the pod of the page can add them."""
 
 import re
 import shutil
@@ -16,6 +16,8 @@ from tests.docs.pages import Page
 
 PLACE = "/models"
 READ_ONLY = {"name": "models", "mountPath": PLACE, "readOnly": True}
+CREDENTIALS = {"secretRef": {"name": "scorebeat-store", "optional": True}}
+"""Of a bucket."""
 OLDEST = "1.29"
 
 
@@ -33,7 +35,7 @@ def with_volume(name: str, folder: Path) -> tuple[Resource, ...]:
     return tuple(render(own))
 
 
-@pytest.mark.parametrize(
+each_shape = pytest.mark.parametrize(
     ("name", "readers"),
     [
         ("base", {"api", "worker-cpu", "worker-gpu"}),
@@ -41,6 +43,9 @@ def with_volume(name: str, folder: Path) -> tuple[Resource, ...]:
         ("overlays/burst", {"iris-workers"}),
     ],
 )
+
+
+@each_shape
 def test_whoever_loads_models_has_the_volume_and_may_not_write_it(name: str, readers: set[str], tmp_path: Path) -> None:
     objects = with_volume(name, tmp_path)
 
@@ -64,6 +69,25 @@ def test_the_trial_asks_for_a_volume_that_a_cluster_of_one_machine_has() -> None
     assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
 
 
+@each_shape
+def test_whoever_loads_models_and_nobody_else_has_the_credentials_of_a_bucket(name: str, readers: set[str]) -> None:
+    for pod in ours(shape(name)):
+        for container in pod.containers:
+            loads = pod.owner in readers and container in pod.spec["containers"]
+            assert container["envFrom"].count(CREDENTIALS) == loads, container["name"]
+            assert len(container["envFrom"]) == 1 + loads
+
+
+def test_the_page_has_its_reader_make_the_secret_of_the_credentials_and_says_what_is_in_it() -> None:
+    typed = [block.text for block in Page.read(PAGE).blocks if "create secret generic" in block.text]
+    (shown,) = (block for block in Page.read(PAGE).blocks if block.file == "store.env")
+
+    assert any("create secret generic scorebeat-store --from-env-file=store.env\n" in text for text in typed)
+    assert [line.partition("=")[0] for line in shown.lines] == [
+        "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("version", [OLDEST, kubernetes_validate.latest_version()])
 def test_the_pages_pod_fits_the_schema_of_pods(version: str) -> None:
     kubernetes_validate.validate(_pod(), version, strict=True)
@@ -76,6 +100,7 @@ def test_the_pages_pod_may_write_the_store_and_has_the_owners_rights() -> None:
     assert {"name": "models", "mountPath": PLACE} in container["volumeMounts"]
     assert {"name": "models", "persistentVolumeClaim": {"claimName": "models"}} in _pod()["spec"]["volumes"]
     assert variables["SCOREBEAT_ARTIFACTS"]["value"] == PLACE
+    assert container["envFrom"] == [CREDENTIALS], "the store may be a bucket"
     assert variables["SCOREBEAT_DATABASE_URL"]["valueFrom"]["secretKeyRef"]["name"] == "scorebeat-owner"
     assert unknown(set(variables)) == set()
 
