@@ -43,7 +43,9 @@ class Browser:
         self.driver = driver
 
     def open(self, url: str) -> None:
+        """Answers when the page was drawn, which is after it was loaded: until then nothing of it can be read."""
         self.driver.get(url)
+        self.driver.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
 
     def resize(self, width: int, height: int = 900) -> None:
         self.driver.set_window_size(width, height)
