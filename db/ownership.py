@@ -7,11 +7,13 @@ from sqlalchemy import Connection, text
 
 from core.errors import NotPermitted
 
+OWNER = "(SELECT relowner FROM pg_class WHERE oid = to_regclass('scorebeat.runs'))"
+"""SQL: the role's oid; NULL where there is no ledger."""
+
 
 def owner(connection: Connection) -> str:
     """The role that owns the ledger."""
-    asked = text("SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = to_regclass('scorebeat.runs')")
-    return str(connection.execute(asked).scalar_one())
+    return str(connection.execute(text(f"SELECT pg_get_userbyid({OWNER})")).scalar_one())
 
 
 def current(connection: Connection) -> str:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 from core.errors import UsageError
 from db.functions import FUNCTIONS
 from db.metadata import PREDICTIONS, SCHEMA
-from db.ownership import as_owner
+from db.ownership import OWNER, as_owner
 from db.sql import ident
 
 RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -111,12 +111,12 @@ def _ours(connection: Connection) -> Objects:
     tables = text(
         "SELECT string_agg(format('%I.%I', :schema, c.relname), ', ' ORDER BY c.oid)"
         " FROM pg_class c WHERE c.relnamespace = to_regnamespace(:schema) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')"
-        " AND c.relowner = (SELECT relowner FROM pg_class WHERE oid = to_regclass('scorebeat.runs'))"
+        f" AND c.relowner = {OWNER}"
     )
     functions = text(
         "SELECT string_agg(format('%I.%I(%s)', :schema, proname, pg_get_function_identity_arguments(oid)), ', ')"
         " FROM pg_proc WHERE pronamespace = to_regnamespace(:schema) AND prokind = 'f'"
-        " AND proowner = (SELECT relowner FROM pg_class WHERE oid = to_regclass('scorebeat.runs'))"
+        f" AND proowner = {OWNER}"
     )
     ledger, predictions = (connection.execute(tables, {"schema": name}).scalar_one() for name in (SCHEMA, PREDICTIONS))
     return Objects(
@@ -153,8 +153,7 @@ def granted(connection: Connection) -> list[str]:
                 "SELECT DISTINCT r.rolname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace,"
                 " aclexplode(p.proacl) g JOIN pg_roles r ON r.oid = g.grantee"
                 " WHERE n.nspname = :schema AND g.grantee <> p.proowner"
-                " AND p.proowner = (SELECT relowner FROM pg_class WHERE oid = to_regclass('scorebeat.runs'))"
-                " ORDER BY r.rolname"
+                f" AND p.proowner = {OWNER} ORDER BY r.rolname"
             ),
             {"schema": SCHEMA},
         ).scalars()

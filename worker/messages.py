@@ -47,24 +47,12 @@ def envelope_fault(raw: bytes | str, longest: int = LONGEST) -> str | None:
     """
     if len(raw) > longest:
         return f"it has {len(raw):,} bytes; ours have at most {longest:,}"
-    try:
-        given = plain_json(raw)
-    except (ValueError, RecursionError):
-        return "it is not JSON of plain texts and numbers"
-    if not isinstance(given, dict):
-        return "it is not an object"
-    return _parts_fault(given) or _body_fault(given)
+    return _fault(raw, _message_fault)
 
 
 def kept_fault(raw: bytes | str) -> str | None:
     """Why what the broker keeps as unacknowledged is no message with its exchange and key; None when it is."""
-    try:
-        given = plain_json(raw)
-    except (ValueError, RecursionError):
-        return "it is not JSON of plain texts and numbers"
-    if not isinstance(given, list) or list(map(type, given)) != [dict, str, str] or not all(map(_is_short, given[1:])):
-        return "it is no message with its exchange and key"
-    return _parts_fault(given[0]) or _body_fault(given[0])
+    return _fault(raw, _kept_fault)
 
 
 def opened(raw: bytes | str) -> tuple[dict[str, Any], Any]:
@@ -98,6 +86,27 @@ def task_fault(message: Message, tasks: Collection[str]) -> str | None:
 def keep_ours(message: Message) -> None:
     """Leave only headers that we know; Celery makes what it has of a task out of all of them, whatever their names."""
     message.headers = {name: value for name, value in message.headers.items() if name in _OURS}
+
+
+def _fault(raw: bytes | str, look: Callable[[Any], str | None]) -> str | None:
+    """What `look` says of what the JSON holds."""
+    try:
+        given = plain_json(raw)
+    except (ValueError, RecursionError):
+        return "it is not JSON of plain texts and numbers"
+    return look(given)
+
+
+def _message_fault(given: Any) -> str | None:
+    if not isinstance(given, dict):
+        return "it is not an object"
+    return _parts_fault(given) or _body_fault(given)
+
+
+def _kept_fault(given: Any) -> str | None:
+    if not isinstance(given, list) or list(map(type, given)) != [dict, str, str] or not all(map(_is_short, given[1:])):
+        return "it is no message with its exchange and key"
+    return _message_fault(given[0])
 
 
 def _parts_fault(given: Mapping[str, Any]) -> str | None:

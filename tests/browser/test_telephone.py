@@ -37,14 +37,18 @@ def telephone(browser: Browser) -> Iterator[Browser]:
         yield browser
 
 
+def put_aside(s: System, run: int, values: str) -> None:
+    """The run's row in quarantine has these, in SQL."""
+    s.tell(
+        f"UPDATE scorebeat.quarantine z SET {values} FROM scorebeat.batches b WHERE b.id = z.batch_id"
+        " AND b.run_id = :run",
+        run=run,
+    )
+
+
 def test_a_key_and_a_date_are_not_broken_in_the_middle(s: System, flower: Flower, telephone: Browser) -> None:
     _, run = partial_run(s, "keyed")
-    s.tell(
-        "UPDATE scorebeat.quarantine z SET key = '[123456789012]', error = :error FROM scorebeat.batches b"
-        " WHERE b.id = z.batch_id AND b.run_id = :run",
-        run=run,
-        error="one_long_word" * 20,
-    )
+    put_aside(s, run, "key = '[123456789012]', error = repeat('one_long_word', 20)")
 
     telephone.open(f"{flower.url}/runs/{run}")
 
@@ -55,11 +59,7 @@ def test_a_key_and_a_date_are_not_broken_in_the_middle(s: System, flower: Flower
 
 def test_a_key_that_is_long_does_not_push_its_error_out_of_sight(s: System, flower: Flower, telephone: Browser) -> None:
     _, run = partial_run(s, "long_keyed")
-    s.tell(
-        "UPDATE scorebeat.quarantine z SET key = jsonb_build_array(repeat('k', 150)) FROM scorebeat.batches b"
-        " WHERE b.id = z.batch_id AND b.run_id = :run",
-        run=run,
-    )
+    put_aside(s, run, "key = jsonb_build_array(repeat('k', 150))")
 
     telephone.open(f"{flower.url}/runs/{run}")
 

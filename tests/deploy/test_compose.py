@@ -24,14 +24,13 @@ from tests.deploy.compose import (
 )
 from tests.deploy.dockerfile import stages
 from tests.deploy.known import unknown
+from tests.deploy.patience import SERVED_TO_THE_END
 
 GIVEN = {name: f"secret-of-{name.lower()}" for name in SECRETS}
 VARIABLES = list(variables_of(COMPOSE.read_text("utf-8")))
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|LOGIN|AUTH")
 ENDING = ("roles", "migrate", "cli")
 """What ends by itself."""
-SERVED_TO_THE_END = 30
-"""Seconds that the API gives the requests that it has begun."""
 PUBLISHED = {"flower": 5555, "api": 8000}
 
 

@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.compose import REPOSITORY, SECRETS, File, read, seconds
+from tests.deploy.patience import ASKED_BY_COMMAND
 from tests.docs.pages import Page
 
 GIVEN = dict.fromkeys(SECRETS, "secret")
-ASKED_BY_COMMAND = 10
-"""Seconds in which a command that asks the ledger has started and answered on a busy machine."""
 PAGE = REPOSITORY / "docs/how-to/docker-compose.md"
 STORE = "store.env"
 MODELS = "/srv/scorebeat/models"

@@ -12,6 +12,7 @@ from flower.urls import handlers
 from api.health import router
 from core.schedule import Schedule
 from tests.deploy.manifests import PAGE, SHAPES, Pod, named, of_kind, ours, pods, shape
+from tests.deploy.patience import ASKED_BY_COMMAND
 
 each_shape = pytest.mark.parametrize("name", SHAPES)
 UNITS = {"m": Decimal("0.001"), "Mi": Decimal(2**20), "Gi": Decimal(2**30)}
@@ -22,8 +23,6 @@ PAGES = {
     "api": {route.path for route in router.routes if isinstance(route, APIRoute)},
     "flower": {str(one[0]) for one in handlers if isinstance(one, tuple)},
 }
-ASKED_BY_COMMAND = 10
-"""Seconds in which a command that asks the ledger has started and answered on a busy machine; 1 is Kubernetes' own."""
 GPU = "nvidia.com/gpu"
 ROW = re.compile(r"^\| `([\w-]+)` \| ([\d.]+ CPU[^|]*) \| ([^|]+) \|", re.MULTILINE)
 """Of the page's table of sizes: a pod, what it asks for, its limit."""

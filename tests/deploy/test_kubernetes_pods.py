@@ -15,14 +15,13 @@ from core.settings import Settings
 from ops.cli.app import cli
 from ops.stack.up import DRAIN
 from tests.deploy.manifests import PAGE, SHAPES, calls, named, of_kind, option, ours, pods, secrets_used, shape
+from tests.deploy.patience import SERVED_TO_THE_END
 from tests.docs.pages import Page
 
 each_shape = pytest.mark.parametrize("name", SHAPES)
 MINUTE = "29714179"
 SCRATCH = "/tmp"  # noqa: S108 -- the container's own
 SOFT_SHUTDOWN = make_app(Settings(_env_file=None, broker_url="redis://broker")).conf.worker_soft_shutdown_timeout
-SERVED_TO_THE_END = 30
-"""Seconds that the API gives the requests that it has begun."""
 UNTIL_NOBODY_ASKS = 5
 """Seconds in which every machine of a cluster has learnt that a pod is on its way out."""
 HIDDEN = re.compile("PASSWORD|TOKEN|SECRET|URL|AUTH")
