@@ -13,7 +13,7 @@ from core.jobs import Job
 from core.states import RunState
 from models.contract import Given
 from producer import publish
-from tests.fixtures import kill_group, wait_for
+from tests.fixtures import kill_group
 from tests.source_tables import BIGINT, INPUTS, fill
 from tests.system import GATED, MODEL, System, assert_scored_once, children, own_system
 
@@ -46,21 +46,21 @@ def versions(system: System) -> Versions:
 
 
 @pytest.fixture(autouse=True)
-def worker(system: System, versions: Versions) -> Iterator[int]:  # noqa: ARG001 -- version 1 is published first
-    """A worker of one process, whose id it is: what it loaded for one run it has for the next."""
+def worker(system: System, versions: Versions) -> Iterator[None]:  # noqa: ARG001 -- version 1 is published first
+    """A worker of one process: what it loaded for one run it has for the next."""
     started = system.programs.worker("cpu")
-    yield wait_for(lambda: children(started.pid))[0]
+    yield
     kill_group(started)
     publish.publish_anyway(system.p, MODEL, 1, "test")
 
 
-def test_a_run_goes_on_with_its_version_after_another_is_published(
-    system: System, versions: Versions, worker: int
-) -> None:
+def test_a_run_goes_on_with_its_version_after_another_is_published(system: System, versions: Versions) -> None:
     job = system.job("published_meanwhile", where=GATED)
     with system.closed_gate():
         first = system.enqueue(job)
         system.at_the_gate()  # with version 1 loaded
+        asked = "SELECT claimed_pid FROM scorebeat.batches WHERE run_id = :run AND state = 'claimed'"
+        ((process,),) = system.ask(asked, run=first)
         publish.publish_anyway(system.p, MODEL, 2, "test")
         second = system.enqueue(job)
 
@@ -70,7 +70,7 @@ def test_a_run_goes_on_with_its_version_after_another_is_published(
     assert_scored_once(versions.one, job, version=1)
     assert_scored_once(versions.two, job, version=2)
     assert _shown(system, job) == _stored(system, job, 2)
-    assert worker in children(system.worker_of(second))
+    assert process in children(system.worker_of(second))
 
 
 def test_a_worker_that_has_both_versions_scores_the_one_that_was_rolled_back_to(
