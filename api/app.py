@@ -7,12 +7,12 @@ from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI
 
-from api import data, errors, health, metrics, predict, runs
-from api.gate import Gate, token_needed
-from api.queries import query_known
-from api.service import Service
-from core.events import emit
-from core.settings import PREFIX, Settings
+from scorebeat.api import data, errors, health, metrics, predict, runs
+from scorebeat.api.gate import Gate, token_needed
+from scorebeat.api.queries import query_known
+from scorebeat.api.service import Service
+from scorebeat.core.events import emit
+from scorebeat.core.settings import PREFIX, Settings
 
 ABOUT = (
     "Stored predictions, runs and online predictions. Every answer that is no success is an object with the one "

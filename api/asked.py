@@ -2,18 +2,18 @@
 
 from sqlalchemy import Connection
 
-from api import keys
-from api.schemas import NewRun
-from api.service import BY
-from core.errors import UsageError
-from core.jobs import Job
-from db import filters, jobs, planning, source, versions
-from db.engine import reachable
-from db.runs import Selection
-from db.source import Source
-from db.sql import Key
-from producer.context import Producer
-from producer.enqueue import Request
+from scorebeat.api import keys
+from scorebeat.api.schemas import NewRun
+from scorebeat.api.service import BY
+from scorebeat.core.errors import UsageError
+from scorebeat.core.jobs import Job
+from scorebeat.db import filters, jobs, planning, source, versions
+from scorebeat.db.engine import reachable
+from scorebeat.db.runs import Selection
+from scorebeat.db.source import Source
+from scorebeat.db.sql import Key
+from scorebeat.producer.context import Producer
+from scorebeat.producer.enqueue import Request
 
 
 def request(p: Producer, asked: NewRun) -> Request:

@@ -9,14 +9,14 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 from starlette.convertors import StringConvertor, register_url_convertor
 
-from api import forms, keys, schemas
-from api.errors import documented
-from api.keys import PlainText
-from api.service import Served, Service
-from db import data_pages, results
-from db.data_pages import Form, Page
-from db.results import Shape
-from db.sql import Key
+from scorebeat.api import forms, keys, schemas
+from scorebeat.api.errors import documented
+from scorebeat.api.keys import PlainText
+from scorebeat.api.service import Served, Service
+from scorebeat.db import data_pages, results
+from scorebeat.db.data_pages import Form, Page
+from scorebeat.db.results import Shape
+from scorebeat.db.sql import Key
 
 MOST_ROWS = 10_000
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.routing import Match
 
-from core.errors import (
+from scorebeat.core.errors import (
     InputError,
     NonsenseError,
     NotPermitted,
@@ -28,10 +28,10 @@ from core.errors import (
     UsageError,
     one_line,
 )
-from core.events import emit
-from core.urls import redact
-from db import failures
-from db.columns import sqlstate
+from scorebeat.core.events import emit
+from scorebeat.core.urls import redact
+from scorebeat.db import failures
+from scorebeat.db.columns import sqlstate
 
 RETRY_AFTER = {"Retry-After": "5"}
 """Seconds; a restart of PostgreSQL takes about so long."""

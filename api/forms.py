@@ -10,8 +10,8 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 
-from db.data_pages import Form, Page
-from db.sql import Key
+from scorebeat.db.data_pages import Form, Page
+from scorebeat.db.sql import Key
 
 CHUNK_ROWS = 500
 JSON = "application/json"

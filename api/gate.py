@@ -10,8 +10,8 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import answer
-from core.settings import PREFIX, Settings
+from scorebeat.api.errors import answer
+from scorebeat.core.settings import PREFIX, Settings
 
 OPEN = frozenset({"/health", "/ready", "/openapi.json"})
 PUBLIC = re.compile(r"/data/.*|/runs|/runs/[^/]+|/metrics", re.DOTALL)

@@ -3,12 +3,12 @@
 from fastapi import APIRouter
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.errors import AWAY, RETRY_AFTER, answer, documented
-from api.places import PLACES, STUCK_AFTER
-from api.schemas import Health
-from api.service import Served
-from core.errors import UsageError
-from db import schema
+from scorebeat.api.errors import AWAY, RETRY_AFTER, answer, documented
+from scorebeat.api.places import PLACES, STUCK_AFTER
+from scorebeat.api.schemas import Health
+from scorebeat.api.service import Served
+from scorebeat.core.errors import UsageError
+from scorebeat.db import schema
 
 STUCK = f"all {PLACES} places for predictions have hung for longer than {STUCK_AFTER} s; start the server again"
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
-from core.errors import UsageError
-from db.sql import Key
+from scorebeat.core.errors import UsageError
+from scorebeat.db.sql import Key
 
 LONGEST = 10_000
 PlainText = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]

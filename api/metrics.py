@@ -3,8 +3,8 @@
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from api.service import Served
-from producer.metrics import CONTENT_TYPE, exposition
+from scorebeat.api.service import Served
+from scorebeat.producer.metrics import CONTENT_TYPE, exposition
 
 router = APIRouter(tags=["metrics"])
 _TEXT = {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus' text form."}

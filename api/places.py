@@ -12,9 +12,9 @@ from typing import TypeVar
 
 from fastapi import HTTPException
 
-from api.errors import RETRY_AFTER
-from core.events import emit
-from core.settings import PREFIX
+from scorebeat.api.errors import RETRY_AFTER
+from scorebeat.core.events import emit
+from scorebeat.core.settings import PREFIX
 
 PLACES = 8
 """Predictions at once. Models use the processor, and often several of its cores: more would only share it."""

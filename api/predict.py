@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from fastapi.responses import Response
 
-from api.errors import documented
-from api.forms import JSON
-from api.schemas import RowsToScore, Scored
-from api.service import Served, Service
+from scorebeat.api.errors import documented
+from scorebeat.api.forms import JSON
+from scorebeat.api.schemas import RowsToScore, Scored
+from scorebeat.api.service import Served, Service
 
 router = APIRouter(prefix="/predict", tags=["predict"])
 

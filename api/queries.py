@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import Depends, HTTPException, Request
 
-from core.errors import near
+from scorebeat.core.errors import near
 
 
 async def _known(request: Request) -> None:

@@ -5,17 +5,17 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, HTTPException, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from api import asked, schemas
-from api.errors import conflict, documented
-from api.keys import PlainText
-from api.schemas import Id, NewRun, WhatToRequeue
-from api.service import BY, Served
-from core.errors import ServiceDown, UnknownName, UsageError
-from core.states import RunState
-from db import failure_groups, pages, results, status
-from db.failure_groups import PLACE, Place
-from producer import requeue as by_hand
-from producer.enqueue import enqueue
+from scorebeat.api import asked, schemas
+from scorebeat.api.errors import conflict, documented
+from scorebeat.api.keys import PlainText
+from scorebeat.api.schemas import Id, NewRun, WhatToRequeue
+from scorebeat.api.service import BY, Served
+from scorebeat.core.errors import ServiceDown, UnknownName, UsageError
+from scorebeat.core.states import RunState
+from scorebeat.db import failure_groups, pages, results, status
+from scorebeat.db.failure_groups import PLACE, Place
+from scorebeat.producer import requeue as by_hand
+from scorebeat.producer.enqueue import enqueue
 
 reading = APIRouter(prefix="/runs", tags=["runs"])
 """May be open to everybody."""

@@ -8,10 +8,10 @@ from pydantic.annotated_handlers import GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from api.keys import Part, PlainText, whole
-from core.states import BatchState, RunState
-from db.failure_groups import GROUP
-from db.lookup import KeyState
+from scorebeat.api.keys import Part, PlainText, whole
+from scorebeat.core.states import BatchState, RunState
+from scorebeat.db.failure_groups import GROUP
+from scorebeat.db.lookup import KeyState
 
 LARGEST_ID = 2**53 - 1
 """The largest whole number that every reader of JSON tells from its neighbours."""

@@ -7,13 +7,13 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy import Engine
 
-from api.places import Places
-from core.settings import Settings
-from db import results
-from db.engine import make_engine
-from db.lookup import Lookup
-from producer.context import Producer
-from producer.online import Predictor
+from scorebeat.api.places import Places
+from scorebeat.core.settings import Settings
+from scorebeat.db import results
+from scorebeat.db.engine import make_engine
+from scorebeat.db.lookup import Lookup
+from scorebeat.producer.context import Producer
+from scorebeat.producer.online import Predictor
 
 READERS = 16
 """Connections that are kept for reading; two more are opened when these are busy."""

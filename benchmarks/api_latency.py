@@ -22,13 +22,13 @@ import psycopg2
 import pyarrow as pa
 
 from benchmarks.bench_stack import ITEMS, fill_items
-from core.stack import StackUrls
-from db import jobs, schema, versions
-from db.engine import make_engine
-from db.versions import NewVersion
-from models.contract import Input, Signature
-from ops.stack.embedded import embedded
-from producer import sets
+from scorebeat.core.stack import StackUrls
+from scorebeat.db import jobs, schema, versions
+from scorebeat.db.engine import make_engine
+from scorebeat.db.versions import NewVersion
+from scorebeat.models.contract import Input, Signature
+from scorebeat.ops.stack.embedded import embedded
+from scorebeat.producer import sets
 
 CONNECTIONS = 16
 """Kept alive; more than are ever busy at once."""
@@ -88,7 +88,7 @@ def _api(urls: StackUrls, token: str, folder: Path) -> Iterator[str]:
         "SCOREBEAT_BROKER_URL": urls.broker_url,
         "SCOREBEAT_API_TOKEN": token,
     }
-    command = [sys.executable, "-u", "-m", "ops.cli", "api", "--port", "0"]
+    command = [sys.executable, "-u", "-m", "scorebeat.ops.cli", "api", "--port", "0"]
     with (folder / "api.log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
     try:

@@ -15,15 +15,15 @@ from sklearn.linear_model import LogisticRegression
 from sqlalchemy import Engine
 
 from benchmarks.programs import programs
-from core.jobs import Job
-from core.settings import Settings
-from db import jobs, schema, versions
-from models import store
-from models.artifact import Artifact
-from models.contract import Given
-from ops.stack.embedded import embedded
-from producer import sets
-from producer.context import Producer
+from scorebeat.core.jobs import Job
+from scorebeat.core.settings import Settings
+from scorebeat.db import jobs, schema, versions
+from scorebeat.models import store
+from scorebeat.models.artifact import Artifact
+from scorebeat.models.contract import Given
+from scorebeat.ops.stack.embedded import embedded
+from scorebeat.producer import sets
+from scorebeat.producer.context import Producer
 
 ITEMS = Job(name="items", query="SELECT id, a, b, c, d FROM items", key=("id",), model="linear", batch_rows=50_000)
 

@@ -14,11 +14,11 @@ from benchmarks.bench_stack import Bench
 from benchmarks.gpu_model import Shape
 from benchmarks.gpu_stack import HEAVY, end_processes, gpu_bench, held_memory
 from benchmarks.measure import timed_run, wait_until_final
-from core.errors import UsageError
-from db.runs import Selection
-from producer.enqueue import Request, enqueue
-from worker import device as devices
-from worker.device import Device
+from scorebeat.core.errors import UsageError
+from scorebeat.db.runs import Selection
+from scorebeat.producer.enqueue import Request, enqueue
+from scorebeat.worker import device as devices
+from scorebeat.worker.device import Device
 
 AIM = 0.9
 """Share of the time that the GPU is to be busy."""

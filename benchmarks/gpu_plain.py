@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from models import registry
-from models.artifact import Artifact
-from worker import device as devices
+from scorebeat.models import registry
+from scorebeat.models.artifact import Artifact
+from scorebeat.worker import device as devices
 
 
 def main() -> None:

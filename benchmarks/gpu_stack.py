@@ -13,16 +13,16 @@ from pathlib import Path
 from benchmarks.bench_stack import Bench, fill_items
 from benchmarks.gpu_model import Shape, export
 from benchmarks.programs import programs
-from core.jobs import Job
-from core.settings import Settings
-from db import schema, workers
-from models.contract import Given
-from ops.stack.embedded import embedded
-from ops.stack.up import child_environment
-from producer import publish
-from producer.apply import apply
-from producer.context import Producer
-from worker.device import Device
+from scorebeat.core.jobs import Job
+from scorebeat.core.settings import Settings
+from scorebeat.db import schema, workers
+from scorebeat.models.contract import Given
+from scorebeat.ops.stack.embedded import embedded
+from scorebeat.ops.stack.up import child_environment
+from scorebeat.producer import publish
+from scorebeat.producer.apply import apply
+from scorebeat.producer.context import Producer
+from scorebeat.worker.device import Device
 
 HEAVY = "items"
 _HOLD = (
@@ -64,7 +64,7 @@ def _workers(
         "SCOREBEAT_ARTIFACTS": str(settings.artifacts),
         "SCOREBEAT_BATCH_TIME_LIMIT": str(settings.batch_time_limit),
     }
-    scorebeat = [sys.executable, "-m", "ops.cli", "worker"]
+    scorebeat = [sys.executable, "-m", "scorebeat.ops.cli", "worker"]
     commands = {
         "beat": [sys.executable, "-m", "celery", "-A", "worker", "beat"],
         "control": [*scorebeat, "--control"],

@@ -4,8 +4,8 @@ from typing import Any
 
 from benchmarks.bench_stack import ITEMS, Bench, bench
 from benchmarks.measure import checkpoint, timed_run
-from db import prediction_sets, source
-from db.pending import PendingRows
+from scorebeat.db import prediction_sets, source
+from scorebeat.db.pending import PendingRows
 
 NEW = 1_000
 

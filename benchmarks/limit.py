@@ -6,10 +6,10 @@ from typing import Any
 import pyarrow as pa
 
 from benchmarks.programs import seconds_of
-from db.engine import data_connection
-from models import registry
-from models.artifact import Artifact
-from worker.pin import one_math_thread, pin_to_core
+from scorebeat.db.engine import data_connection
+from scorebeat.models import registry
+from scorebeat.models.artifact import Artifact
+from scorebeat.worker.pin import one_math_thread, pin_to_core
 
 TABLE = "limit_predictions"
 ROWS = 20_000

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from benchmarks.recovery_stage import Stage, stage
-from core.jobs import Job
+from scorebeat.core.jobs import Job
 from tests.fixtures import kill_group
 from tests.poison_fixtures import assert_accounted
 from tests.system import IN_A_FETCH, children

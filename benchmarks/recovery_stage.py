@@ -13,16 +13,16 @@ from typing import Any
 import redis
 from sqlalchemy import text
 
-from core.jobs import Job
-from core.settings import Settings
-from core.states import FINAL_RUN
-from db import schema
-from ops.stack.embedded import embedded
-from producer import publish
-from producer.apply import apply
-from producer.context import Producer
-from producer.enqueue import Request, enqueue
-from producer.requeue import cancel
+from scorebeat.core.jobs import Job
+from scorebeat.core.settings import Settings
+from scorebeat.core.states import FINAL_RUN
+from scorebeat.db import schema
+from scorebeat.ops.stack.embedded import embedded
+from scorebeat.producer import publish
+from scorebeat.producer.apply import apply
+from scorebeat.producer.context import Producer
+from scorebeat.producer.enqueue import Request, enqueue
+from scorebeat.producer.requeue import cancel
 from tests import poison
 from tests.fixtures import Programs, kill_group
 

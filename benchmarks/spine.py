@@ -14,7 +14,7 @@ from benchmarks import limit
 from benchmarks.bench_stack import ITEMS, Bench, bench, peak_megabytes
 from benchmarks.late_rows import late_rows
 from benchmarks.measure import Timed, checkpoint, empty_set, median, spread, timed_run
-from db import jobs, workers
+from scorebeat.db import jobs, workers
 
 RESULTS = Path(__file__).parent / "results" / "spine.json"
 

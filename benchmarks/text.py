@@ -15,15 +15,15 @@ from benchmarks.bench_stack import Bench, add, peak_megabytes, system
 from benchmarks.measure import Timed, empty_set, median, spread, timed_run
 from benchmarks.programs import CONTEXT, seconds_of
 from benchmarks.spine import show, wait_for_workers
-from core.jobs import Job
-from core.jobs_file import read_jobs
-from db.engine import data_connection
-from examples.complaints import data, setup, table, train
-from models import registry, scoring
-from models.artifact import Artifact
-from models.contract import Given
-from producer.context import Producer
-from worker.pin import one_math_thread, pin_to_core
+from scorebeat.core.jobs import Job
+from scorebeat.core.jobs_file import read_jobs
+from scorebeat.db.engine import data_connection
+from scorebeat.examples.complaints import data, setup, table, train
+from scorebeat.models import registry, scoring
+from scorebeat.models.artifact import Artifact
+from scorebeat.models.contract import Given
+from scorebeat.producer.context import Producer
+from scorebeat.worker.pin import one_math_thread, pin_to_core
 
 RESULTS = Path(__file__).parent / "results" / "text.json"
 SET = "complaints__sentiment_v1"

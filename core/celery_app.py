@@ -6,8 +6,8 @@ from typing import Any
 from celery import Celery
 from kombu.entity import Exchange, Queue
 
-from core.broker import for_celery
-from core.settings import Settings
+from scorebeat.core.broker import for_celery
+from scorebeat.core.settings import Settings
 
 CONTROL_QUEUE = "control"
 """Dispatch, rescue, settle, ticks: short work that keeps the ledger moving."""

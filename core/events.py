@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, TextIO
 
-from core.urls import redact
+from scorebeat.core.urls import redact
 
 LOGGER = "scorebeat"
 _SHORT_LEVELS = {"WARNING": "WARN", "CRITICAL": "FATAL"}

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
-from core.durations import format_duration, parse_duration
-from core.schedule import Schedule, find_zone
+from scorebeat.core.durations import format_duration, parse_duration
+from scorebeat.core.schedule import Schedule, find_zone
 
 JOB_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 MODEL_NAME = re.compile(r"[a-z][a-z0-9_]*")

@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from core.errors import JobsFileError, near
-from core.jobs import Job
-from core.toml_lines import Document, Mistake, read
+from scorebeat.core.errors import JobsFileError, near
+from scorebeat.core.jobs import Job
+from scorebeat.core.toml_lines import Document, Mistake, read
 
 KEYS = [name for name in Job.model_fields if name != "name"]
 """What may stand in a block; its name stands in its header."""

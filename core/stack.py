@@ -5,8 +5,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from core.errors import SettingsError, UsageError
-from core.settings import PREFIX, Settings
+from scorebeat.core.errors import SettingsError, UsageError
+from scorebeat.core.settings import PREFIX, Settings
 
 LOCK_FILE = "lock"
 """Held by flock for as long as someone runs servers on the folder; holds that process' id."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from db.tables import actions
+from scorebeat.db.tables import actions
 
 
 def record(connection: Connection, by: str, action: str, subject: str, **details: Any) -> None:

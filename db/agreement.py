@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import pyarrow as pa
 from sqlalchemy import Connection, text
 
-from db import views
-from db.prediction_sets import RESERVED, PredictionSet
-from db.source import Source
-from db.sql import ident, same_key, subquery
-from db.tables import PREDICTIONS
-from db.types import column_type
+from scorebeat.db import views
+from scorebeat.db.prediction_sets import RESERVED, PredictionSet
+from scorebeat.db.source import Source
+from scorebeat.db.sql import ident, same_key, subquery
+from scorebeat.db.tables import PREDICTIONS
+from scorebeat.db.types import column_type
 
 _NUMBERS = frozenset({"int2", "int4", "int8", "float4", "float8"})
 _LISTS = frozenset({"_float4", "_float8"})

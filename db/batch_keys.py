@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, text
 
-from db.pending import PendingRows
-from db.prediction_sets import PredictionSet
-from db.runs import Run
-from db.source import Source
-from db.sql import Key, KeyRange, columns, texts, within
+from scorebeat.db.pending import PendingRows
+from scorebeat.db.prediction_sets import PredictionSet
+from scorebeat.db.runs import Run
+from scorebeat.db.source import Source
+from scorebeat.db.sql import Key, KeyRange, columns, texts, within
 
 
 def of_batch(connection: Connection, source: Source, run: Run, target: PredictionSet, batch_id: int) -> Iterator[Key]:

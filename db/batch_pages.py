@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from core.errors import UnknownName
+from scorebeat.core.errors import UnknownName
 
 
 def batch(connection: Connection, batch_id: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from db.sql import Key, KeyRange
+from scorebeat.db.sql import Key, KeyRange
 
 BatchId = int
 

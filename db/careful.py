@@ -6,10 +6,10 @@ from enum import IntEnum
 
 from sqlalchemy import Connection, text
 
-from db import quarantine
-from db.batches import Claim
-from db.prediction_sets import PredictionSet
-from db.sql import Key, KeyColumn
+from scorebeat.db import quarantine
+from scorebeat.db.batches import Claim
+from scorebeat.db.prediction_sets import PredictionSet
+from scorebeat.db.sql import Key, KeyColumn
 
 CHUNK_ROWS = 512
 

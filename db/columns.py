@@ -12,15 +12,15 @@ import pyarrow.json
 from adbc_driver_manager._reader import AdbcRecordBatchReader
 from adbc_driver_manager.dbapi import Connection as DataConnection
 
-from core.errors import ClaimLost, InputError, OutputError
-from db import quarantine
-from db.batches import Claim
-from db.prediction_sets import PredictionSet
-from db.quarantine import BadRow
-from db.source import Source
-from db.sql import Key, KeyColumn
-from db.tables import PREDICTIONS
-from db.types import FLOATS
+from scorebeat.core.errors import ClaimLost, InputError, OutputError
+from scorebeat.db import quarantine
+from scorebeat.db.batches import Claim
+from scorebeat.db.prediction_sets import PredictionSet
+from scorebeat.db.quarantine import BadRow
+from scorebeat.db.source import Source
+from scorebeat.db.sql import Key, KeyColumn
+from scorebeat.db.tables import PREDICTIONS
+from scorebeat.db.types import FLOATS
 
 READ_CHUNK = 16 * 1024**2
 """Bytes of one record batch that the driver hands over; the bound on a fetch is checked between them."""

@@ -7,12 +7,12 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from core.errors import QueryError
-from db import source, whole_runs
-from db.pending import PendingRows
-from db.results import Shape, ask, published_set, require_key
-from db.source import Source
-from db.sql import Key, KeyColumn, after, among, columns, ident, literal, same_key, subquery, texts
+from scorebeat.core.errors import QueryError
+from scorebeat.db import source, whole_runs
+from scorebeat.db.pending import PendingRows
+from scorebeat.db.results import Shape, ask, published_set, require_key
+from scorebeat.db.source import Source
+from scorebeat.db.sql import Key, KeyColumn, after, among, columns, ident, literal, same_key, subquery, texts
 
 MOST_NAMED = 5
 

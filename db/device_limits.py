@@ -5,7 +5,7 @@ from datetime import timedelta
 from sqlalchemy import Connection, case, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from db.tables import device_limits as limits
+from scorebeat.db.tables import device_limits as limits
 
 KEPT_FOR = timedelta(days=7)
 """A limit may come from what else was on the device that day: older ones are not believed, and found out again."""

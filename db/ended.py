@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, text
 
-from db.counters import ENDED
+from scorebeat.db.counters import ENDED
 
 TOLD_WITHIN = timedelta(days=1)
 """An end that is older is no news any more: it was counted late, or `notify` is new."""

@@ -12,9 +12,9 @@ from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from core.errors import NotPermitted, ServiceDown, UsageError
-from core.urls import redact
-from db import pooler
+from scorebeat.core.errors import NotPermitted, ServiceDown, UsageError
+from scorebeat.core.urls import redact
+from scorebeat.db import pooler
 
 SESSION = {
     # a client that died with a transaction open gives its locks back

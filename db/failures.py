@@ -4,7 +4,7 @@ import adbc_driver_manager
 import psycopg2
 from sqlalchemy.exc import DBAPIError
 
-from db.columns import sqlstate
+from scorebeat.db.columns import sqlstate
 
 TRANSIENT_CLASSES = ("08", "25P03", "25P04", "40", "53", "55P03", "57014", "57P")
 """Connection lost, a session or statement ended from outside or by a timeout (25P03, 25P04, 57014), serialisation and

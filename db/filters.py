@@ -6,10 +6,10 @@ import adbc_driver_manager
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import UsageError
-from db.engine import data_connection
-from db.source import Source
-from db.sql import Key, among, subquery
+from scorebeat.core.errors import UsageError
+from scorebeat.db.engine import data_connection
+from scorebeat.db.source import Source
+from scorebeat.db.sql import Key, among, subquery
 
 
 def require_filter(connection: Connection, url: str, source: Source, where: str) -> None:

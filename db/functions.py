@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, event, text
 
-from db.metadata import metadata
+from scorebeat.db.metadata import metadata
 
 _HEAD = (
     "CREATE FUNCTION scorebeat.{signature}\n"

@@ -2,8 +2,8 @@
 
 from sqlalchemy import Connection, func, select, text
 
-from db.tables import workers
-from db.workers import SEEN_WITHIN
+from scorebeat.db.tables import workers
+from scorebeat.db.workers import SEEN_WITHIN
 
 BEAT = "scorebeat beat"
 """The name of beat's sessions; it reads the schedule anew every few seconds."""

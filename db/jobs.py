@@ -7,10 +7,10 @@ from datetime import datetime
 from sqlalchemy import Connection, Row, case, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from core.errors import UnknownName, near
-from core.jobs import Job
-from db import actions
-from db.tables import jobs
+from scorebeat.core.errors import UnknownName, near
+from scorebeat.core.jobs import Job
+from scorebeat.db import actions
+from scorebeat.db.tables import jobs
 
 
 @dataclass(frozen=True)

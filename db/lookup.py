@@ -6,10 +6,10 @@ from enum import StrEnum
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import ScorebeatError, UnknownName
-from db import failures, results, source
-from db.results import Shape
-from db.sql import Key, KeyColumn, literal, row, subquery, value
+from scorebeat.core.errors import ScorebeatError, UnknownName
+from scorebeat.db import failures, results, source
+from scorebeat.db.results import Shape
+from scorebeat.db.sql import Key, KeyColumn, literal, row, subquery, value
 
 TRIES = 3
 """Publishing twice while one key is read is rare; thrice does not happen."""

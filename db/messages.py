@@ -5,9 +5,9 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, text
 
-from core.states import Rank
-from db.batches import BatchId
-from db.workers import SEEN_WITHIN
+from scorebeat.core.states import Rank
+from scorebeat.db.batches import BatchId
+from scorebeat.db.workers import SEEN_WITHIN
 
 LOCK = 7_265_626
 """Advisory locks of this class are held for a queue while its messages are counted and marked."""

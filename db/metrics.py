@@ -5,10 +5,10 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from core.celery_app import CONTROL_QUEUE, PLAN_QUEUE
-from core.jobs import Job
-from db import jobs, workers
-from db.counters import CLAIMS_EXPIRED, ENDED, ROWS_TAKEN_BACK
+from scorebeat.core.celery_app import CONTROL_QUEUE, PLAN_QUEUE
+from scorebeat.core.jobs import Job
+from scorebeat.db import jobs, workers
+from scorebeat.db.counters import CLAIMS_EXPIRED, ENDED, ROWS_TAKEN_BACK
 
 
 @dataclass(frozen=True)

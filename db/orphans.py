@@ -5,9 +5,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from db.prediction_sets import PredictionSet
-from db.source import Source
-from db.sql import Key, among, ident, literal, same_key, subquery, texts
+from scorebeat.db.prediction_sets import PredictionSet
+from scorebeat.db.source import Source
+from scorebeat.db.sql import Key, among, ident, literal, same_key, subquery, texts
 
 PIECE = 5_000
 """Keys that are read, and deleted, at once."""

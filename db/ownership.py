@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, text
 
-from core.errors import NotPermitted
+from scorebeat.core.errors import NotPermitted
 
 OWNER = "(SELECT relowner FROM pg_class WHERE oid = to_regclass('scorebeat.runs'))"
 """SQL: the role's oid; NULL where there is no ledger."""

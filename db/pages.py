@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
-from core.states import BatchState, RunState
-from db import status
-from db.status import RunLine
+from scorebeat.core.states import BatchState, RunState
+from scorebeat.db import status
+from scorebeat.db.status import RunLine
 
 PATIENCE = "10s"
 """A statement that reads for longer is given up: a page or a scrape must not wait for it."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from db.source import Source
-from db.sql import Key, KeyRange, after, among, columns, ident, row, same_key, subquery, texts, value, within
+from scorebeat.db.source import Source
+from scorebeat.db.sql import Key, KeyRange, after, among, columns, ident, row, same_key, subquery, texts, value, within
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine
 
-from db.pending import PendingRows
-from db.source import Source, estimated_rows
-from db.sql import Key, KeyRange, columns, subquery, texts
+from scorebeat.db.pending import PendingRows
+from scorebeat.db.source import Source, estimated_rows
+from scorebeat.db.sql import Key, KeyRange, columns, subquery, texts
 
 DENSE = 8
 """A range is read whole as long as at most this many of its rows are there for each pending one."""

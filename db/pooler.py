@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, Engine
 
-from core.errors import ServiceDown
+from scorebeat.core.errors import ServiceDown
 
 PROVED = (
     "client_connection_check_interval",

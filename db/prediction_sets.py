@@ -8,15 +8,15 @@ import pyarrow as pa
 from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from core import names
-from core.errors import NotPermitted, SignatureError
-from core.jobs import Job
-from db import functions, ownership
-from db.source import Source
-from db.sql import ident, subquery
-from db.tables import PREDICTIONS
-from db.tables import prediction_sets as sets
-from db.types import column_type
+from scorebeat.core import names
+from scorebeat.core.errors import NotPermitted, SignatureError
+from scorebeat.core.jobs import Job
+from scorebeat.db import functions, ownership
+from scorebeat.db.source import Source
+from scorebeat.db.sql import ident, subquery
+from scorebeat.db.tables import PREDICTIONS
+from scorebeat.db.tables import prediction_sets as sets
+from scorebeat.db.types import column_type
 
 RESERVED = ("batch_id", "scored_at")
 

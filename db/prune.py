@@ -5,8 +5,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-from core.jobs import Job
-from db.prediction_sets import PredictionSet
+from scorebeat.core.jobs import Job
+from scorebeat.db.prediction_sets import PredictionSet
 
 PIECE = 5_000
 """Rows that one transaction deletes at most."""

@@ -10,10 +10,10 @@ import pyarrow as pa
 from adbc_driver_manager.dbapi import Cursor
 from sqlalchemy import Connection, text
 
-from db import failure_groups
-from db.prediction_sets import PredictionSet
-from db.requeued import EVERYTHING, Part
-from db.sql import Key, KeyColumn, ident
+from scorebeat.db import failure_groups
+from scorebeat.db.prediction_sets import PredictionSet
+from scorebeat.db.requeued import EVERYTHING, Part
+from scorebeat.db.sql import Key, KeyColumn, ident
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from db import failure_groups
-from db.batches import BatchId
+from scorebeat.db import failure_groups
+from scorebeat.db.batches import BatchId
 
 AFRESH = "care = 0, probe_key = NULL, probe_expiries = 0"
 """What the deaths of earlier attempts taught is forgotten."""

@@ -8,12 +8,12 @@ from typing import Any
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import QueryError, UnknownName, UsageError
-from core.jobs import Job
-from db import failures, jobs, prediction_sets, versions
-from db.prediction_sets import PredictionSet
-from db.sql import Key, KeyColumn, ident, literal, value
-from db.tables import PREDICTIONS
+from scorebeat.core.errors import QueryError, UnknownName, UsageError
+from scorebeat.core.jobs import Job
+from scorebeat.db import failures, jobs, prediction_sets, versions
+from scorebeat.db.prediction_sets import PredictionSet
+from scorebeat.db.sql import Key, KeyColumn, ident, literal, value
+from scorebeat.db.tables import PREDICTIONS
 
 PATIENCE = "30s"
 """A statement that reads for longer is given up."""

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from core.errors import UsageError
-from db.functions import FUNCTIONS
-from db.metadata import PREDICTIONS, SCHEMA
-from db.ownership import OWNER, as_owner
-from db.sql import ident
+from scorebeat.core.errors import UsageError
+from scorebeat.db.functions import FUNCTIONS
+from scorebeat.db.metadata import PREDICTIONS, SCHEMA
+from scorebeat.db.ownership import OWNER, as_owner
+from scorebeat.db.sql import ident
 
 RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
     "jobs": {"UPDATE": ("last_due_at", "paused_at", "paused_by", "paused_reason")},

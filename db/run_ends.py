@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from core.states import RunState
+from scorebeat.core.states import RunState
 
 CUT_SHORT = "planning was cut short; the rows that were not planned stay pending for the next run"
 """Of a run that failed while it was planned, and was requeued."""

@@ -7,12 +7,12 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from core.errors import UnknownName
-from core.jobs import Job
-from core.states import Rank, RunState
-from db import actions
-from db.sql import Key
-from db.tables import runs
+from scorebeat.core.errors import UnknownName
+from scorebeat.core.jobs import Job
+from scorebeat.core.states import Rank, RunState
+from scorebeat.db import actions
+from scorebeat.db.sql import Key
+from scorebeat.db.tables import runs
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
-from core.errors import UsageError
-from db.tables import PREDICTIONS, SCHEMA, metadata
+from scorebeat.core.errors import UsageError
+from scorebeat.db.tables import PREDICTIONS, SCHEMA, metadata
 
 LOCK = 7_265_626_541
 """Advisory lock: two programs that start together migrate one after the other."""

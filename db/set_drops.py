@@ -7,11 +7,11 @@ import psycopg2.errors
 from sqlalchemy import Connection, Select, func, select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import UsageError
-from db import functions
-from db.prediction_sets import COLUMNS, PredictionSet
-from db.tables import prediction_sets as sets
-from db.tables import quarantine
+from scorebeat.core.errors import UsageError
+from scorebeat.db import functions
+from scorebeat.db.prediction_sets import COLUMNS, PredictionSet
+from scorebeat.db.tables import prediction_sets as sets
+from scorebeat.db.tables import quarantine
 
 _IN_USE = (psycopg2.errors.LockNotAvailable, psycopg2.errors.DependentObjectsStillExist)
 

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from core.errors import UnknownName
-from core.events import emit
-from core.states import RunState
-from db import (
+from scorebeat.core.errors import UnknownName
+from scorebeat.core.events import emit
+from scorebeat.core.states import RunState
+from scorebeat.db import (
     batches,
     functions,
     jobs,
@@ -21,8 +21,8 @@ from db import (
     views,
     whole_runs,
 )
-from db.run_ends import Tally
-from db.runs import EVERYTHING, Run
+from scorebeat.db.run_ends import Tally
+from scorebeat.db.runs import EVERYTHING, Run
 
 RETRY_BUDGET = 5
 RETRY_PAUSE = timedelta(seconds=10)

@@ -6,10 +6,10 @@ import psycopg2.errors
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import QueryError
-from core.jobs import Job
-from db import source
-from db.sql import subquery
+from scorebeat.core.errors import QueryError
+from scorebeat.core.jobs import Job
+from scorebeat.db import source
+from scorebeat.db.sql import subquery
 
 COUNT_WITHIN = "2s"
 """A query that takes longer to count is estimated."""

@@ -8,10 +8,10 @@ import pyarrow as pa
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import QueryError
-from core.jobs import Job
-from db import engine, types
-from db.sql import Key, KeyColumn, KeyRange, ident, row, subquery, within
+from scorebeat.core.errors import QueryError
+from scorebeat.core.jobs import Job
+from scorebeat.db import engine, types
+from scorebeat.db.sql import Key, KeyColumn, KeyRange, ident, row, subquery, within
 
 PROBE_SHARE = 0.5
 """A fetch of one row that costs this share of the whole query does not use the key."""

@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from core.errors import UnknownName
-from core.states import FINAL_RUN, RunState
+from scorebeat.core.errors import UnknownName
+from scorebeat.core.states import FINAL_RUN, RunState
 
 
 @dataclass(frozen=True)

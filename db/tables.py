@@ -19,9 +19,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from core.states import BatchState, RunState
-from db import functions, watch_tables
-from db.metadata import PREDICTIONS, SCHEMA, metadata, moment
+from scorebeat.core.states import BatchState, RunState
+from scorebeat.db import functions, watch_tables
+from scorebeat.db.metadata import PREDICTIONS, SCHEMA, metadata, moment
 
 __all__ = ["PREDICTIONS", "SCHEMA", "functions", "metadata", "watch_tables"]
 

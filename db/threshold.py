@@ -2,9 +2,9 @@
 
 from sqlalchemy import Connection, text
 
-from core.states import RunState
-from db import batches, runs
-from db.runs import Run
+from scorebeat.core.states import RunState
+from scorebeat.db import batches, runs
+from scorebeat.db.runs import Run
 
 LEAST = 100
 """Rows that may always fail, however small the run."""

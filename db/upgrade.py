@@ -11,11 +11,11 @@ from alembic import command
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from core.durations import format_duration
-from core.errors import MigrationFailed, one_line
-from db import schema
-from db.metadata import SCHEMA
-from db.migrations.indexes import CONCURRENTLY
+from scorebeat.core.durations import format_duration
+from scorebeat.core.errors import MigrationFailed, one_line
+from scorebeat.db import schema
+from scorebeat.db.metadata import SCHEMA
+from scorebeat.db.migrations.indexes import CONCURRENTLY
 
 LOCK_TIMEOUT = "500ms"
 """Who waits for an exclusive lock keeps all who come after it waiting. Below `deadlock_timeout`: we give way first."""

@@ -7,10 +7,10 @@ from typing import Any
 from sqlalchemy import Connection, case, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from core.errors import ModelError, UnknownName, near
-from core.jobs import Job
-from db import actions, tables
-from db.tables import model_versions as versions
+from scorebeat.core.errors import ModelError, UnknownName, near
+from scorebeat.core.jobs import Job
+from scorebeat.db import actions, tables
+from scorebeat.db.tables import model_versions as versions
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ import psycopg2.errors
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import ScorebeatError, UsageError
-from db import functions, ownership
-from db.prediction_sets import PredictionSet
-from db.sql import ident, literal
-from db.tables import PREDICTIONS
+from scorebeat.core.errors import ScorebeatError, UsageError
+from scorebeat.db import functions, ownership
+from scorebeat.db.prediction_sets import PredictionSet
+from scorebeat.db.sql import ident, literal
+from scorebeat.db.tables import PREDICTIONS
 
 LOCK_TIMEOUT = "2s"
 """A waiting DDL statement blocks every new reader; so it waits briefly and is tried again."""

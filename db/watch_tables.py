@@ -19,7 +19,7 @@ from sqlalchemy import (
     text,
 )
 
-from db.metadata import metadata, moment
+from scorebeat.db.metadata import metadata, moment
 
 NOTICES = ("finished", "failed", "late")
 """What is told of a run."""

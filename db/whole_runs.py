@@ -7,9 +7,9 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, text
 
-from db import counters, functions
-from db.prediction_sets import PredictionSet
-from db.runs import Run
+from scorebeat.db import counters, functions
+from scorebeat.db.prediction_sets import PredictionSet
+from scorebeat.db.runs import Run
 
 _FINAL = "state IN ('committed', 'dead', 'cancelled')"
 

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from db.tables import workers
+from scorebeat.db.tables import workers
 
 SEEN_WITHIN = timedelta(seconds=20)
 """A worker that was not seen for this long counts as gone: five heartbeats."""

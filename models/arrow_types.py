@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-from core.errors import ModelError
+from scorebeat.core.errors import ModelError
 
 _NAMED: dict[str, pa.DataType] = {
     "int16": pa.int16(),

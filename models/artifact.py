@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from core.errors import ModelError
-from models.contract import Described, Signature
+from scorebeat.core.errors import ModelError
+from scorebeat.models.contract import Described, Signature
 
 MANIFEST = "model.toml"
 

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from core.errors import InputError, SignatureError
-from models.arrow_types import is_list, is_text, lossless, type_name
-from models.contract import Input, Signature
+from scorebeat.core.errors import InputError, SignatureError
+from scorebeat.models.arrow_types import is_list, is_text, lossless, type_name
+from scorebeat.models.contract import Input, Signature
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 import pyarrow as pa
 
-from models import scoring
-from models.contract import Model
+from scorebeat.models import scoring
+from scorebeat.models.contract import Model
 
 
 def culprit(model: Model, rows: pa.RecordBatch, error: Exception) -> tuple[int | None, Exception]:

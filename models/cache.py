@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.errors import ModelError, StoreError
-from models.artifact import digest as digest_of
+from scorebeat.core.errors import ModelError, StoreError
+from scorebeat.models.artifact import digest as digest_of
 
 HOME = Path("~/.cache/scorebeat")
 """Where copies lie unless told."""

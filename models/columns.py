@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from core.errors import StoreError
-from models.arrow_types import is_text
+from scorebeat.core.errors import StoreError
+from scorebeat.models.arrow_types import is_text
 
 LABEL = "label"
 NAME_BYTES = 63

@@ -6,8 +6,8 @@ from typing import Any, Protocol, Self
 
 import pyarrow as pa
 
-from core.errors import ModelError
-from models.arrow_types import type_name, type_named
+from scorebeat.core.errors import ModelError
+from scorebeat.models.arrow_types import type_name, type_named
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from core.errors import ModelError, StoreError
-from models.artifact import Artifact, digest
+from scorebeat.core.errors import ModelError, StoreError
+from scorebeat.models.artifact import Artifact, digest
 
 LEFT_AFTER = timedelta(days=1)
 """A draft of this age is nobody's."""

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from core.errors import ModelError, StoreError
-from models.arrow_types import type_named
-from models.contract import Input
+from scorebeat.core.errors import ModelError, StoreError
+from scorebeat.models.arrow_types import type_named
+from scorebeat.models.contract import Input
 
 _WITH_TYPE = re.compile(r"(?P<name>[^:]+)(:(?P<type>[^\[\]]+(\[us(, UTC)?\])?)(\[(?P<length>[0-9]+)\])?)?")
 

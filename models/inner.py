@@ -6,11 +6,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from core.errors import ModelError
-from models import registry, scoring
-from models.artifact import Artifact
-from models.binding import bind
-from models.contract import Given, Model, Signature
+from scorebeat.core.errors import ModelError
+from scorebeat.models import registry, scoring
+from scorebeat.models.artifact import Artifact
+from scorebeat.models.binding import bind
+from scorebeat.models.contract import Given, Model, Signature
 
 
 class Inner:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from core.errors import InputError
+from scorebeat.core.errors import InputError
 
 Matrix = NDArray[Any]
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from core.errors import DeviceMemoryError
-from models import scoring
-from models.contract import Model
+from scorebeat.core.errors import DeviceMemoryError
+from scorebeat.models import scoring
+from scorebeat.models.contract import Model
 
 SURE_AFTER = 3
 """So many parts of about one size that did not fit, and none that did, are no accident."""

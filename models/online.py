@@ -8,12 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from core.errors import InputError, ModelError, ScorebeatError, SignatureError
-from models import outputs, scoring
-from models.arrow_types import is_list
-from models.blame import culprit
-from models.contract import Input, Model, Signature
-from models.refusals import said
+from scorebeat.core.errors import InputError, ModelError, ScorebeatError, SignatureError
+from scorebeat.models import outputs, scoring
+from scorebeat.models.arrow_types import is_list
+from scorebeat.models.blame import culprit
+from scorebeat.models.contract import Input, Model, Signature
+from scorebeat.models.refusals import said
 
 Rows = Sequence[Mapping[str, Any]]
 

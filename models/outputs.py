@@ -3,8 +3,8 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from core.errors import NonsenseError, OutputError
-from models.arrow_types import lossless
+from scorebeat.core.errors import NonsenseError, OutputError
+from scorebeat.models.arrow_types import lossless
 
 
 def check(predicted: pa.RecordBatch, expected: pa.Schema, rows: int) -> pa.RecordBatch:

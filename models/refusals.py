@@ -6,8 +6,8 @@ from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.errors import ModelError, ScorebeatError, StoreError, one_line
-from models.contract import Given
+from scorebeat.core.errors import ModelError, ScorebeatError, StoreError, one_line
+from scorebeat.models.contract import Given
 
 _OPTIONS = {
     "inputs": "--inputs",

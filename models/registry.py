@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Protocol, cast
 
-from core.errors import ModelError, StoreError
-from models.artifact import Artifact
-from models.contract import Described, Given, Model
+from scorebeat.core.errors import ModelError, StoreError
+from scorebeat.models.artifact import Artifact
+from scorebeat.models.contract import Described, Given, Model
 
 
 class Format(Protocol):
@@ -45,14 +45,14 @@ CLASS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 """`module:Class`: a model in Python."""
 
 _MODULES = {
-    "skops": "models.formats.sklearn_format",
-    "pickle": "models.formats.pickle_format",
-    "onnx": "models.formats.onnx_format",
-    "torch": "models.formats.torch_format",
-    "xgboost": "models.formats.xgboost_format",
-    "lightgbm": "models.formats.lightgbm_format",
-    "mlflow": "models.formats.mlflow_format",
-    "python": "models.formats.python_format",
+    "skops": "scorebeat.models.formats.sklearn_format",
+    "pickle": "scorebeat.models.formats.pickle_format",
+    "onnx": "scorebeat.models.formats.onnx_format",
+    "torch": "scorebeat.models.formats.torch_format",
+    "xgboost": "scorebeat.models.formats.xgboost_format",
+    "lightgbm": "scorebeat.models.formats.lightgbm_format",
+    "mlflow": "scorebeat.models.formats.mlflow_format",
+    "python": "scorebeat.models.formats.python_format",
 }
 _SUFFIXES = {
     ".skops": "skops",

@@ -20,12 +20,12 @@ from typing import Any
 
 import fsspec
 
-from core.errors import ModelError, ScorebeatError, ServiceDown, StoreError, one_line
-from core.events import emit
-from core.urls import redact
-from models.artifact import MANIFEST, Artifact
-from models.artifact import digest as digest_of
-from models.cache import forget, local_copy
+from scorebeat.core.errors import ModelError, ScorebeatError, ServiceDown, StoreError, one_line
+from scorebeat.core.events import emit
+from scorebeat.core.urls import redact
+from scorebeat.models.artifact import MANIFEST, Artifact
+from scorebeat.models.artifact import digest as digest_of
+from scorebeat.models.cache import forget, local_copy
 
 
 class RemoteStore:

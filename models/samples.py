@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from models.contract import Input, Signature
+from scorebeat.models.contract import Input, Signature
 
 
 def sample(signature: Signature, rows: int) -> pa.RecordBatch:

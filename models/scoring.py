@@ -2,8 +2,8 @@
 
 import pyarrow as pa
 
-from models import outputs
-from models.contract import Model
+from scorebeat.models import outputs
+from scorebeat.models.contract import Model
 
 
 def predict(model: Model, rows: pa.RecordBatch, *, micro_batch_rows: int | None = None) -> pa.RecordBatch:

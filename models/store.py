@@ -8,16 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.errors import ModelError, ScorebeatError, StoreError
-from models import cache as copies
-from models import folder_store, refusals, registry, scoring
-from models.arrow_types import is_text
-from models.artifact import MANIFEST, Artifact, digest, manifest
-from models.contract import NOTHING, Given
-from models.samples import sample
+from scorebeat.core.errors import ModelError, ScorebeatError, StoreError
+from scorebeat.models import cache as copies
+from scorebeat.models import folder_store, refusals, registry, scoring
+from scorebeat.models.arrow_types import is_text
+from scorebeat.models.artifact import MANIFEST, Artifact, digest, manifest
+from scorebeat.models.contract import NOTHING, Given
+from scorebeat.models.samples import sample
 
 if TYPE_CHECKING:
-    from models.remote_store import RemoteStore
+    from scorebeat.models.remote_store import RemoteStore
 
 Place = Path | str
 """A folder, or a URL such as `s3://bucket/models`."""
@@ -100,7 +100,7 @@ def remove(store: Place, name: str, version: int, digest_recorded: str, *, cache
 def _remote(store: Place, cache: Path) -> "RemoteStore | None":
     if isinstance(store, Path) or "://" not in store:
         return None
-    from models.remote_store import RemoteStore  # noqa: PLC0415 -- a folder needs no fsspec, which takes 50 ms
+    from scorebeat.models.remote_store import RemoteStore  # noqa: PLC0415 -- a folder needs no fsspec, which takes 50 ms
 
     return RemoteStore(store, cache)
 

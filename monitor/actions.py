@@ -7,15 +7,15 @@ from typing import Any
 
 from tornado.web import HTTPError, authenticated
 
-from core.errors import ScorebeatError, UnknownName
-from db import jobs
-from db.failure_groups import GROUP
-from monitor.handlers import LedgerHandler
-from monitor.ledger import is_away
-from monitor.words import plural
-from producer import requeue as by_hand
-from producer.context import Producer
-from producer.enqueue import Request, enqueue
+from scorebeat.core.errors import ScorebeatError, UnknownName
+from scorebeat.db import jobs
+from scorebeat.db.failure_groups import GROUP
+from scorebeat.monitor.handlers import LedgerHandler
+from scorebeat.monitor.ledger import is_away
+from scorebeat.monitor.words import plural
+from scorebeat.producer import requeue as by_hand
+from scorebeat.producer.context import Producer
+from scorebeat.producer.enqueue import Request, enqueue
 
 _BATCH = re.compile("[0-9]{1,18}")
 _GROUP = re.compile(GROUP)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from db.pages import Point
+from scorebeat.db.pages import Point
 
 
 @dataclass(frozen=True)

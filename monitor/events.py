@@ -5,7 +5,7 @@ from typing import Any
 
 from flower.events import EventsState
 
-from worker.messages import is_count
+from scorebeat.worker.messages import is_count
 
 LONGEST_NAME = 255
 LATEST = 10.0**11

@@ -4,8 +4,8 @@ import logging
 from importlib import import_module
 from importlib.metadata import version
 
-from core.events import configure_logging, emit
-from core.settings import Settings
+from scorebeat.core.events import configure_logging, emit
+from scorebeat.core.settings import Settings
 
 TRIED = "2.2"
 """The version of Flower whose lists of handlers and settings were tried; with another there is no tab."""
@@ -19,7 +19,7 @@ def install(settings: Settings) -> bool:
         emit("flower.no_tab", logging.WARNING, flower=found, expected=f"{TRIED}.*", reason="not tried with this one")
         return False
     try:
-        import_module("monitor.wiring").wire(settings)  # only now: another Flower may lack what it imports
+        import_module("scorebeat.monitor.wiring").wire(settings)  # only now: another Flower may lack what it imports
     except (ImportError, AttributeError, ValueError, OSError) as error:
         emit("flower.no_tab", logging.WARNING, flower=found, reason=str(error))
         return False

@@ -10,9 +10,9 @@ from flower.views import BaseHandler
 from sqlalchemy import Connection
 from tornado.web import HTTPError, RequestHandler, authenticated
 
-from core.errors import ScorebeatError, UnknownName
-from monitor import access, chart, words
-from monitor.ledger import Ledger, is_away
+from scorebeat.core.errors import ScorebeatError, UnknownName
+from scorebeat.monitor import access, chart, words
+from scorebeat.monitor.ledger import Ledger, is_away
 
 EVERY = 2000
 """Milliseconds after which an open page asks for itself again."""

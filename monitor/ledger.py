@@ -8,11 +8,11 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import ScorebeatError, ServiceDown
-from core.settings import Settings
-from db import pages
-from db.engine import reachable
-from producer.context import Producer
+from scorebeat.core.errors import ScorebeatError, ServiceDown
+from scorebeat.core.settings import Settings
+from scorebeat.db import pages
+from scorebeat.db.engine import reachable
+from scorebeat.producer.context import Producer
 
 THREADS = 4
 

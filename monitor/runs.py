@@ -8,16 +8,16 @@ from typing import Any
 from sqlalchemy import Connection
 from tornado.web import authenticated
 
-from core.errors import UnknownName
-from core.states import BatchState, RunState
-from db import batch_pages, failure_groups, jobs, pages, status
-from db.failure_groups import Place
-from db.jobs import JobRow
-from db.pages import Pace
-from db.status import RunLine
-from monitor.handlers import Page
-from producer import unserved
-from producer.requeue import comes_back_whole
+from scorebeat.core.errors import UnknownName
+from scorebeat.core.states import BatchState, RunState
+from scorebeat.db import batch_pages, failure_groups, jobs, pages, status
+from scorebeat.db.failure_groups import Place
+from scorebeat.db.jobs import JobRow
+from scorebeat.db.pages import Pace
+from scorebeat.db.status import RunLine
+from scorebeat.monitor.handlers import Page
+from scorebeat.producer import unserved
+from scorebeat.producer.requeue import comes_back_whole
 
 A_PAGE = 50
 FILTERS: dict[str, tuple[RunState, ...]] = {

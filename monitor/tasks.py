@@ -7,14 +7,14 @@ from flower.views.tasks import TasksDataTable, TaskView
 from sqlalchemy import Connection
 from tornado.web import authenticated
 
-from core.celery_app import SCORE
-from core.errors import ScorebeatError
-from core.states import RunState
-from db import batch_pages
-from monitor.events import shown
-from monitor.handlers import Page, Unframed
-from monitor.ledger import Ledger
-from producer.requeue import comes_back_whole
+from scorebeat.core.celery_app import SCORE
+from scorebeat.core.errors import ScorebeatError
+from scorebeat.core.states import RunState
+from scorebeat.db import batch_pages
+from scorebeat.monitor.events import shown
+from scorebeat.monitor.handlers import Page, Unframed
+from scorebeat.monitor.ledger import Ledger
+from scorebeat.producer.requeue import comes_back_whole
 
 _ONE_NUMBER = re.compile(r"[\[(](\d{1,18}),?[\])]")
 _SHOWN = 20

@@ -4,10 +4,10 @@ from typing import Any
 
 from kombu.transport import redis
 
-from monitor.events import event_fault
-from worker.messages import envelope_fault, opened
-from worker.remote import answer_fault
-from worker.transport import Channel as WorkerChannel
+from scorebeat.monitor.events import event_fault
+from scorebeat.worker.messages import envelope_fault, opened
+from scorebeat.worker.remote import answer_fault
+from scorebeat.worker.transport import Channel as WorkerChannel
 
 LONGEST_ANSWER = 4 * 1024 * 1024
 """Bytes of what a worker says of itself: its settings, or the tasks that it has in hand."""

@@ -12,15 +12,15 @@ from flower.views.tasks import TasksDataTable, TaskView
 from kombu.transport import TRANSPORT_ALIASES
 from tornado.web import StaticFileHandler, url
 
-from core.settings import Settings
-from monitor.access import require_logins
-from monitor.actions import JobAction, RunAction
-from monitor.events import KnownEvents
-from monitor.handlers import NoPage, Unframed
-from monitor.ledger import Ledger
-from monitor.runs import RunPage, RunsPage
-from monitor.tasks import BatchPart, DescribedTasks, TaskPage
-from monitor.templates import Templates
+from scorebeat.core.settings import Settings
+from scorebeat.monitor.access import require_logins
+from scorebeat.monitor.actions import JobAction, RunAction
+from scorebeat.monitor.events import KnownEvents
+from scorebeat.monitor.handlers import NoPage, Unframed
+from scorebeat.monitor.ledger import Ledger
+from scorebeat.monitor.runs import RunPage, RunsPage
+from scorebeat.monitor.tasks import BatchPart, DescribedTasks, TaskPage
+from scorebeat.monitor.templates import Templates
 
 STATIC = Path(__file__).parent / "static"
 COLUMNS = "name,uuid,state,args,received,runtime,worker"
@@ -41,7 +41,7 @@ def wire(settings: Settings) -> None:
     urls.handlers[:] = with_ours(urls.handlers, Ledger(settings))
     urls.settings["template_loader"] = templates
     events.EventsState = KnownEvents  # Flower makes one when it starts
-    TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "monitor.transport:Transport"))
+    TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "scorebeat.monitor.transport:Transport"))
     options.add_parse_callback(partial(require_logins, options))
     options.tasks_columns = COLUMNS  # the command line and FLOWER_TASKS_COLUMNS come later, and win
 

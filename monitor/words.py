@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from db.failure_groups import ASIDE, DEAD
+from scorebeat.db.failure_groups import ASIDE, DEAD
 
 NOTHING = "\N{EN DASH}"
 

@@ -13,26 +13,26 @@ from signal import SIGTERM
 import click
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import ScorebeatError
-from core.jobs_file import read_jobs
-from core.settings import PREFIX, Settings
-from core.stack import LOCK_FILE
-from db import status
-from db.status import RunLine
-from examples.iris import items
-from examples.iris import setup as iris
-from ops import workers
-from ops.cli import progress, show
-from ops.prepare import migrate
-from ops.stack.embedded import embedded
-from ops.stack.folder import locked, usable
-from ops.stack.interrupts import Interrupts
-from ops.stack.log import Log
-from ops.stack.process import Process
-from ops.stack.supervisor import Supervisor
-from ops.stack.up import child_environment
-from producer.apply import apply
-from producer.context import Producer
+from scorebeat.core.errors import ScorebeatError
+from scorebeat.core.jobs_file import read_jobs
+from scorebeat.core.settings import PREFIX, Settings
+from scorebeat.core.stack import LOCK_FILE
+from scorebeat.db import status
+from scorebeat.db.status import RunLine
+from scorebeat.examples.iris import items
+from scorebeat.examples.iris import setup as iris
+from scorebeat.ops import workers
+from scorebeat.ops.cli import progress, show
+from scorebeat.ops.prepare import migrate
+from scorebeat.ops.stack.embedded import embedded
+from scorebeat.ops.stack.folder import locked, usable
+from scorebeat.ops.stack.interrupts import Interrupts
+from scorebeat.ops.stack.log import Log
+from scorebeat.ops.stack.process import Process
+from scorebeat.ops.stack.supervisor import Supervisor
+from scorebeat.ops.stack.up import child_environment
+from scorebeat.producer.apply import apply
+from scorebeat.producer.context import Producer
 
 FOLDER = "demo"
 LOG_FILE = "demo.log"

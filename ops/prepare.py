@@ -4,14 +4,14 @@ import click
 from sqlalchemy import Connection
 from sqlalchemy.exc import ProgrammingError
 
-from core.errors import NotPermitted, WouldRemoveAll, one_line
-from core.jobs_file import read_jobs
-from core.settings import Settings
-from db import ownership, roles, schema
-from db.engine import reachable, require_version
-from db.upgrade import Upgraded, turn, upgrade
-from producer.apply import Applied, apply
-from producer.context import Producer
+from scorebeat.core.errors import NotPermitted, WouldRemoveAll, one_line
+from scorebeat.core.jobs_file import read_jobs
+from scorebeat.core.settings import Settings
+from scorebeat.db import ownership, roles, schema
+from scorebeat.db.engine import reachable, require_version
+from scorebeat.db.upgrade import Upgraded, turn, upgrade
+from scorebeat.producer.apply import Applied, apply
+from scorebeat.producer.context import Producer
 
 
 def prepare(settings: Settings) -> None:

@@ -4,9 +4,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from core.celery_app import CONTROL_QUEUE, PLAN_QUEUE
-from worker import pin
-from worker.device import CPU, GPU_PROCESSES
+from scorebeat.core.celery_app import CONTROL_QUEUE, PLAN_QUEUE
+from scorebeat.worker import pin
+from scorebeat.worker.device import CPU, GPU_PROCESSES
 
 
 def cores() -> int:

@@ -4,12 +4,12 @@ import argparse
 import getpass
 import sys
 
-from core.errors import ScorebeatError
-from core.settings import load_settings
-from core.stack import joined
-from producer.context import Producer
-from producer.enqueue import Request, enqueue
-from producer.messages import require_broker
+from scorebeat.core.errors import ScorebeatError
+from scorebeat.core.settings import load_settings
+from scorebeat.core.stack import joined
+from scorebeat.producer.context import Producer
+from scorebeat.producer.enqueue import Request, enqueue
+from scorebeat.producer.messages import require_broker
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from core.errors import UsageError
-from core.jobs import Job
-from db import agreement, jobs, planning, prediction_sets, source, versions
-from db.agreement import Agreement
-from db.engine import reachable
-from db.prediction_sets import PredictionSet
-from db.versions import Version
-from models.contract import Signature
-from producer.context import Producer
+from scorebeat.core.errors import UsageError
+from scorebeat.core.jobs import Job
+from scorebeat.db import agreement, jobs, planning, prediction_sets, source, versions
+from scorebeat.db.agreement import Agreement
+from scorebeat.db.engine import reachable
+from scorebeat.db.prediction_sets import PredictionSet
+from scorebeat.db.versions import Version
+from scorebeat.models.contract import Signature
+from scorebeat.producer.context import Producer
 
 MIN_COVERAGE = 0.95
 CONSTANT_FROM = 100

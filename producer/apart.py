@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
-from core.errors import one_line
-from core.events import emit
-from db import failures
+from scorebeat.core.errors import one_line
+from scorebeat.core.events import emit
+from scorebeat.db import failures
 
 
 @contextmanager

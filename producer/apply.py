@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from core.errors import ScorebeatError, UnknownName, UsageError, WouldRemoveAll
-from core.events import emit
-from core.jobs import Job
-from db import jobs, source, versions
-from db.engine import reachable
-from producer import sets
-from producer.context import Producer
-from producer.sets import Fit
+from scorebeat.core.errors import ScorebeatError, UnknownName, UsageError, WouldRemoveAll
+from scorebeat.core.events import emit
+from scorebeat.core.jobs import Job
+from scorebeat.db import jobs, source, versions
+from scorebeat.db.engine import reachable
+from scorebeat.producer import sets
+from scorebeat.producer.context import Producer
+from scorebeat.producer.sets import Fit
 
 
 @dataclass(frozen=True)

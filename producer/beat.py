@@ -9,18 +9,18 @@ from celery.beat import ScheduleEntry, Scheduler
 from celery.schedules import BaseSchedule, schedstate, schedule
 from sqlalchemy.exc import DBAPIError
 
-from core.celery_app import CONTROL, CONTROL_EVERY, CONTROL_QUEUE, TICK
-from core.errors import ScorebeatError, one_line
-from core.events import emit
-from core.jobs_file import read_jobs
-from core.schedule import Schedule
-from core.settings import load_settings
-from core.stack import joined
-from db import jobs
-from db.jobs import JobRow
-from producer.apply import apply
-from producer.context import Producer
-from producer.messages import waiting
+from scorebeat.core.celery_app import CONTROL, CONTROL_EVERY, CONTROL_QUEUE, TICK
+from scorebeat.core.errors import ScorebeatError, one_line
+from scorebeat.core.events import emit
+from scorebeat.core.jobs_file import read_jobs
+from scorebeat.core.schedule import Schedule
+from scorebeat.core.settings import load_settings
+from scorebeat.core.stack import joined
+from scorebeat.db import jobs
+from scorebeat.db.jobs import JobRow
+from scorebeat.producer.apply import apply
+from scorebeat.producer.context import Producer
+from scorebeat.producer.messages import waiting
 
 REFRESH_SECONDS = 5.0
 """How soon beat sees a job that was applied."""

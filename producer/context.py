@@ -6,9 +6,9 @@ from functools import cached_property
 from celery import Celery
 from sqlalchemy import Engine
 
-from core.celery_app import make_app
-from core.settings import Settings
-from db.engine import make_engine
+from scorebeat.core.celery_app import make_app
+from scorebeat.core.settings import Settings
+from scorebeat.db.engine import make_engine
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from core.celery_app import CONTROL_EVERY, NOTIFY
-from db import workers
-from producer import notify
-from producer.apart import apart
-from producer.context import Producer
-from producer.dispatch import dispatch_all
-from producer.messages import send
-from producer.rescue import rescue
-from producer.settle import settle_all
-from producer.tick import make_up
+from scorebeat.core.celery_app import CONTROL_EVERY, NOTIFY
+from scorebeat.db import workers
+from scorebeat.producer import notify
+from scorebeat.producer.apart import apart
+from scorebeat.producer.context import Producer
+from scorebeat.producer.dispatch import dispatch_all
+from scorebeat.producer.messages import send
+from scorebeat.producer.rescue import rescue
+from scorebeat.producer.settle import settle_all
+from scorebeat.producer.tick import make_up
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """Dispatch: sending messages for pending batches, a bounded number at a time, after the commit."""
 
-from core.errors import ServiceDown
-from core.events import emit
-from db import messages as marks
-from producer.apart import apart
-from producer.context import Producer
-from producer.messages import send_batches, waiting
+from scorebeat.core.errors import ServiceDown
+from scorebeat.core.events import emit
+from scorebeat.db import messages as marks
+from scorebeat.producer.apart import apart
+from scorebeat.producer.context import Producer
+from scorebeat.producer.messages import send_batches, waiting
 
 
 def dispatch(p: Producer, queue: str) -> int:

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from core.errors import ScorebeatError, UsageError
-from core.events import emit
-from db import jobs, planning, prediction_sets, runs, set_drops, versions
-from db.engine import reachable
-from db.versions import Version
-from models import store
-from producer.context import Producer
+from scorebeat.core.errors import ScorebeatError, UsageError
+from scorebeat.core.events import emit
+from scorebeat.db import jobs, planning, prediction_sets, runs, set_drops, versions
+from scorebeat.db.engine import reachable
+from scorebeat.db.versions import Version
+from scorebeat.models import store
+from scorebeat.producer.context import Producer
 
 
 @dataclass(frozen=True)

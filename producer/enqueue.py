@@ -5,17 +5,17 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from core.celery_app import PLAN
-from core.errors import RunOpen, UsageError
-from core.events import emit
-from core.jobs import Job
-from core.states import Rank
-from db import jobs, runs, versions
-from db.engine import reachable
-from db.runs import EVERYTHING, Selection, Start
-from producer import sets
-from producer.context import Producer
-from producer.messages import send
+from scorebeat.core.celery_app import PLAN
+from scorebeat.core.errors import RunOpen, UsageError
+from scorebeat.core.events import emit
+from scorebeat.core.jobs import Job
+from scorebeat.core.states import Rank
+from scorebeat.db import jobs, runs, versions
+from scorebeat.db.engine import reachable
+from scorebeat.db.runs import EVERYTHING, Selection, Start
+from scorebeat.producer import sets
+from scorebeat.producer.context import Producer
+from scorebeat.producer.messages import send
 
 _BLANK_KEY = (
     "the run key is blank: every later run with a blank key would be answered with the first, and score nothing. "

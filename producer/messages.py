@@ -8,10 +8,10 @@ from celery import Celery
 from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
-from core.celery_app import DEFAULT_QUEUE, NOTIFY, PLAN, PLAN_QUEUE, SCORE, queue
-from core.errors import ServiceDown, one_line
-from core.events import emit
-from core.urls import redact
+from scorebeat.core.celery_app import DEFAULT_QUEUE, NOTIFY, PLAN, PLAN_QUEUE, SCORE, queue
+from scorebeat.core.errors import ServiceDown, one_line
+from scorebeat.core.events import emit
+from scorebeat.core.urls import redact
 
 SOON = {"interval_start": 0.1, "interval_max": 0.1}
 """Seconds between tries: a broker that is away is found out soon, for the ledger remembers what was not sent."""

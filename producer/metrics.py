@@ -7,9 +7,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine
 
-from core.states import FINAL_RUN, BatchState, RunState
-from db import metrics, pages
-from db.metrics import Numbers
+from scorebeat.core.states import FINAL_RUN, BatchState, RunState
+from scorebeat.db import metrics, pages
+from scorebeat.db.metrics import Numbers
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

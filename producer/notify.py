@@ -8,12 +8,12 @@ import time
 from datetime import datetime, timedelta
 from typing import Any
 
-from core.events import emit
-from db import ended, notices
-from db.notices import Notice
-from producer.apart import apart
-from producer.context import Producer
-from producer.posting import Post, post_all, reason
+from scorebeat.core.events import emit
+from scorebeat.db import ended, notices
+from scorebeat.db.notices import Notice
+from scorebeat.producer.apart import apart
+from scorebeat.producer.context import Producer
+from scorebeat.producer.posting import Post, post_all, reason
 
 TIMEOUT = timedelta(seconds=5)
 """Of one post, from the look-up of the receiver's name to its answer. Far shorter than a notice is claimed for."""

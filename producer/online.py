@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
-from core.errors import UnknownName, UsageError, near
-from db import versions
-from db.engine import reachable
-from db.versions import Version
-from models import online, registry, store
-from models.contract import Model, Signature
-from producer.context import Producer
+from scorebeat.core.errors import UnknownName, UsageError, near
+from scorebeat.db import versions
+from scorebeat.db.engine import reachable
+from scorebeat.db.versions import Version
+from scorebeat.models import online, registry, store
+from scorebeat.models.contract import Model, Signature
+from scorebeat.producer.context import Producer
 
 MODELS_KEPT = 4
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import ScorebeatError, one_line
-from core.events import emit
-from db import (
+from scorebeat.core.errors import ScorebeatError, one_line
+from scorebeat.core.events import emit
+from scorebeat.db import (
     batches,
     failures,
     pending,
@@ -22,16 +22,16 @@ from db import (
     versions,
     whole_runs,
 )
-from db.batches import NewBatch
-from db.pending import PendingRows
-from db.planning import KeyCursor
-from db.runs import Run
-from db.sql import KeyRange
-from producer import sets
-from producer.context import Producer
-from producer.dispatch import dispatch
-from producer.preview import require_unique_keys
-from producer.settle import settle
+from scorebeat.db.batches import NewBatch
+from scorebeat.db.pending import PendingRows
+from scorebeat.db.planning import KeyCursor
+from scorebeat.db.runs import Run
+from scorebeat.db.sql import KeyRange
+from scorebeat.producer import sets
+from scorebeat.producer.context import Producer
+from scorebeat.producer.dispatch import dispatch
+from scorebeat.producer.preview import require_unique_keys
+from scorebeat.producer.settle import settle
 
 GROUP_ROWS = 20
 GROUP_SECONDS = 0.2

@@ -9,8 +9,8 @@ from datetime import timedelta
 
 import httpx
 
-from core.errors import one_line
-from core.urls import redact
+from scorebeat.core.errors import one_line
+from scorebeat.core.urls import redact
 
 UNWINDING = timedelta(seconds=1)
 """What is stopped has so long to close its connection."""

@@ -5,14 +5,14 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from core.errors import QueryError
-from db import jobs, pending, planning, prediction_sets, runs, source, status, versions, whole_runs
-from db.engine import reachable
-from db.pending import PendingRows
-from db.planning import KeyCursor
-from producer import sets
-from producer.context import Producer
-from producer.sets import Fit
+from scorebeat.core.errors import QueryError
+from scorebeat.db import jobs, pending, planning, prediction_sets, runs, source, status, versions, whole_runs
+from scorebeat.db.engine import reachable
+from scorebeat.db.pending import PendingRows
+from scorebeat.db.planning import KeyCursor
+from scorebeat.producer import sets
+from scorebeat.producer.context import Producer
+from scorebeat.producer.sets import Fit
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import QueryError, ScorebeatError, one_line
-from core.events import emit
-from core.jobs import Job
-from db import actions, jobs, orphans, planning, prune, set_drops, source
-from db.engine import reachable
-from db.prediction_sets import PredictionSet
-from producer.context import Producer
+from scorebeat.core.errors import QueryError, ScorebeatError, one_line
+from scorebeat.core.events import emit
+from scorebeat.core.jobs import Job
+from scorebeat.db import actions, jobs, orphans, planning, prune, set_drops, source
+from scorebeat.db.engine import reachable
+from scorebeat.db.prediction_sets import PredictionSet
+from scorebeat.producer.context import Producer
 
 GENERATIONS = "generations"
 PREDICTIONS = "predictions without a source row"

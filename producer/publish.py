@@ -6,18 +6,18 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from core.errors import ModelError, ScorebeatError, UnknownName, UsageError, near
-from core.events import emit
-from core.jobs import Job
-from db import jobs, ownership, planning, versions
-from db.engine import reachable
-from db.versions import NewVersion, Version, VersionTaken
-from models import store
-from models.artifact import Artifact
-from models.contract import NOTHING, Given
-from producer import sets
-from producer.agreement import MIN_COVERAGE, objections
-from producer.context import Producer
+from scorebeat.core.errors import ModelError, ScorebeatError, UnknownName, UsageError, near
+from scorebeat.core.events import emit
+from scorebeat.core.jobs import Job
+from scorebeat.db import jobs, ownership, planning, versions
+from scorebeat.db.engine import reachable
+from scorebeat.db.versions import NewVersion, Version, VersionTaken
+from scorebeat.models import store
+from scorebeat.models.artifact import Artifact
+from scorebeat.models.contract import NOTHING, Given
+from scorebeat.producer import sets
+from scorebeat.producer.agreement import MIN_COVERAGE, objections
+from scorebeat.producer.context import Producer
 
 ADD_TRIES = 5
 

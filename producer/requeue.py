@@ -5,10 +5,10 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from core.errors import UnknownName, UsageError
-from core.events import emit
-from core.states import FINAL_RUN, RunState
-from db import (
+from scorebeat.core.errors import UnknownName, UsageError
+from scorebeat.core.events import emit
+from scorebeat.core.states import FINAL_RUN, RunState
+from scorebeat.db import (
     actions,
     batches,
     counters,
@@ -22,14 +22,14 @@ from db import (
     versions,
     whole_runs,
 )
-from db.batches import NewBatch
-from db.engine import reachable
-from db.prediction_sets import PredictionSet
-from db.requeued import EVERYTHING, Part
-from db.runs import Run
-from db.sql import Key, KeyRange
-from producer.context import Producer
-from producer.dispatch import dispatch
+from scorebeat.db.batches import NewBatch
+from scorebeat.db.engine import reachable
+from scorebeat.db.prediction_sets import PredictionSet
+from scorebeat.db.requeued import EVERYTHING, Part
+from scorebeat.db.runs import Run
+from scorebeat.db.sql import Key, KeyRange
+from scorebeat.producer.context import Producer
+from scorebeat.producer.dispatch import dispatch
 
 
 @dataclass(frozen=True)

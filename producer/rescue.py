@@ -1,11 +1,11 @@
 """Rescue: freeing what a dead worker or planner held."""
 
-from core.events import emit
-from db import batches, counters, plan_lease
-from producer.apart import apart
-from producer.context import Producer
-from producer.enqueue import send_plan
-from producer.settle import settle
+from scorebeat.core.events import emit
+from scorebeat.db import batches, counters, plan_lease
+from scorebeat.producer.apart import apart
+from scorebeat.producer.context import Producer
+from scorebeat.producer.enqueue import send_plan
+from scorebeat.producer.settle import settle
 
 
 def rescue(p: Producer) -> int:

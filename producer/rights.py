@@ -7,9 +7,9 @@ from typing import Any
 from celery import Celery
 from redis.exceptions import NoPermissionError, ResponseError
 
-from core.celery_app import KEY_PREFIX
-from core.errors import ServiceDown
-from producer.messages import reaching, shown_address
+from scorebeat.core.celery_app import KEY_PREFIX
+from scorebeat.core.errors import ServiceDown
+from scorebeat.producer.messages import reaching, shown_address
 
 PLACE = f"{KEY_PREFIX}check:"
 LASTS = 60_000

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from core.errors import SignatureError
-from core.jobs import Job
-from db import prediction_sets, set_drops, source, versions, views, whole_runs
-from db.prediction_sets import PredictionSet
-from db.source import Source
-from db.versions import Version
-from models.binding import Binding, bind
-from models.contract import Signature
+from scorebeat.core.errors import SignatureError
+from scorebeat.core.jobs import Job
+from scorebeat.db import prediction_sets, set_drops, source, versions, views, whole_runs
+from scorebeat.db.prediction_sets import PredictionSet
+from scorebeat.db.source import Source
+from scorebeat.db.versions import Version
+from scorebeat.models.binding import Binding, bind
+from scorebeat.models.contract import Signature
 
 
 @dataclass(frozen=True)

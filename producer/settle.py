@@ -2,13 +2,13 @@
 
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import ScorebeatError, one_line
-from core.events import emit
-from core.states import RunState
-from db import failures, run_ends, runs, settling
-from db.views import ViewBusy
-from producer.apart import apart
-from producer.context import Producer
+from scorebeat.core.errors import ScorebeatError, one_line
+from scorebeat.core.events import emit
+from scorebeat.core.states import RunState
+from scorebeat.db import failures, run_ends, runs, settling
+from scorebeat.db.views import ViewBusy
+from scorebeat.producer.apart import apart
+from scorebeat.producer.context import Producer
 
 
 def settle(p: Producer, run_id: int) -> RunState | None:

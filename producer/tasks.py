@@ -4,14 +4,14 @@ from functools import cache
 
 from celery import shared_task
 
-from core.celery_app import CONTROL, NOTIFY, PLAN, TICK
-from core.errors import UnknownName, one_line
-from core.events import emit
-from core.identity import worker_name
-from core.settings import load_settings
-from core.stack import joined
-from producer import control, notify, plan, tick
-from producer.context import Producer
+from scorebeat.core.celery_app import CONTROL, NOTIFY, PLAN, TICK
+from scorebeat.core.errors import UnknownName, one_line
+from scorebeat.core.events import emit
+from scorebeat.core.identity import worker_name
+from scorebeat.core.settings import load_settings
+from scorebeat.core.stack import joined
+from scorebeat.producer import control, notify, plan, tick
+from scorebeat.producer.context import Producer
 
 A_DAY = 24 * 3600
 

@@ -4,14 +4,14 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from core.errors import ScorebeatError
-from core.events import emit
-from core.jobs import Job
-from core.schedule import Schedule
-from db import actions, jobs
-from producer.apart import apart
-from producer.context import Producer
-from producer.enqueue import Request, open_run, send_plan
+from scorebeat.core.errors import ScorebeatError
+from scorebeat.core.events import emit
+from scorebeat.core.jobs import Job
+from scorebeat.core.schedule import Schedule
+from scorebeat.db import actions, jobs
+from scorebeat.producer.apart import apart
+from scorebeat.producer.context import Producer
+from scorebeat.producer.enqueue import Request, open_run, send_plan
 
 BEAT = "beat"
 EARLY = timedelta(seconds=1)

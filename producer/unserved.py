@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection
 
-from core.celery_app import CONTROL_QUEUE, PLAN_QUEUE
-from db import workers
-from db.status import RunLine
+from scorebeat.core.celery_app import CONTROL_QUEUE, PLAN_QUEUE
+from scorebeat.db import workers
+from scorebeat.db.status import RunLine
 
 
 def of_queues(connection: Connection, queues: set[str]) -> list[str]:

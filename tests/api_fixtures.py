@@ -12,8 +12,8 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from api.app import make
-from core.settings import Settings
+from scorebeat.api.app import make
+from scorebeat.core.settings import Settings
 from tests.ledger_fixtures import FILL, Ledger
 from tests.ledger_rows import a_job
 

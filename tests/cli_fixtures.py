@@ -14,16 +14,16 @@ from click.testing import CliRunner, Result
 from sklearn.linear_model import LinearRegression
 from sqlalchemy import Engine, text
 
-from core.errors import ScorebeatError
-from core.settings import PREFIX, Settings
-from db import status
-from ops.cli.app import cli
-from producer.context import Producer
-from producer.plan import plan
-from producer.settle import settle_all
+from scorebeat.core.errors import ScorebeatError
+from scorebeat.core.settings import PREFIX, Settings
+from scorebeat.db import status
+from scorebeat.ops.cli.app import cli
+from scorebeat.producer.context import Producer
+from scorebeat.producer.plan import plan
+from scorebeat.producer.settle import settle_all
+from scorebeat.worker.runtime import Runtime
+from scorebeat.worker.score import score_batch
 from tests.fixtures import environment
-from worker.runtime import Runtime
-from worker.score import score_batch
 
 Cli = Callable[..., Result]
 

@@ -7,8 +7,8 @@ import sqlparse
 from alembic import command
 from alembic.script import ScriptDirectory
 
-from db import schema
-from db.migrations.releases import contracted
+from scorebeat.db import schema
+from scorebeat.db.migrations.releases import contracted
 
 LARGE = ("batches", "quarantine")
 """Tables of the ledger on which an index takes long, and a lock keeps commits waiting."""

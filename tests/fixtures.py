@@ -19,12 +19,12 @@ import pytest
 import redis
 from sqlalchemy import Engine, make_url
 
-from core.durations import format_duration
-from core.settings import PREFIX, Settings
-from core.stack import StackUrls
-from db import schema
-from db.engine import make_engine
-from producer.context import Producer
+from scorebeat.core.durations import format_duration
+from scorebeat.core.settings import PREFIX, Settings
+from scorebeat.core.stack import StackUrls
+from scorebeat.db import schema
+from scorebeat.db.engine import make_engine
+from scorebeat.producer.context import Producer
 
 REPOSITORY = Path(__file__).parents[1]
 TEMPLATE = "migrated_template"

@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 
-from core.jobs import Job
-from models import registry
-from producer import publish
+from scorebeat.core.jobs import Job
+from scorebeat.models import registry
+from scorebeat.producer import publish
 from tests import poison
 from tests.fixtures import free_port, wait_for
 from tests.system import System

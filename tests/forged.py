@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 
-from core.celery_app import CONTROL, KEY_PREFIX, NOTIFY, PLAN, SCORE, TICK, queue
+from scorebeat.core.celery_app import CONTROL, KEY_PREFIX, NOTIFY, PLAN, SCORE, TICK, queue
 from tests.system import System
 
 PAYLOAD = "a-payload-that-no-log-shows-" * 40

@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 
-from core.celery_app import KEY_PREFIX
+from scorebeat.core.celery_app import KEY_PREFIX
 from tests import forged
 from tests.fixtures import wait_for
 from tests.system import System

@@ -9,8 +9,8 @@ from enum import IntEnum
 
 from sqlalchemy import text
 
-from core.jobs import Job
-from core.states import RunState
+from scorebeat.core.jobs import Job
+from scorebeat.core.states import RunState
 from tests.fixtures import wait_for
 from tests.system import System, assert_scored_once
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from db import schema
+from scorebeat.db import schema
 
 _SCRIPT = '''"""Made up for a test."""
 {constants}
 from alembic import op
 
-from db.migrations.indexes import create_index
+from scorebeat.db.migrations.indexes import create_index
 
 revision = "{revision}"
 down_revision = "{before}"

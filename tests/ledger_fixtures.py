@@ -14,25 +14,25 @@ from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sqlalchemy import Connection, Engine, text
 
-from core.jobs import Job
-from core.settings import Settings
-from core.stack import StackUrls
-from db import jobs, prediction_sets, runs, schema, versions
-from db.batches import BatchId
-from db.engine import make_engine
-from db.prediction_sets import PredictionSet
-from db.runs import Run
-from db.versions import NewVersion
-from models import store
-from models.artifact import Artifact
-from models.contract import Given
-from producer.context import Producer
-from producer.enqueue import Request, enqueue
-from producer.plan import plan
+from scorebeat.core.jobs import Job
+from scorebeat.core.settings import Settings
+from scorebeat.core.stack import StackUrls
+from scorebeat.db import jobs, prediction_sets, runs, schema, versions
+from scorebeat.db.batches import BatchId
+from scorebeat.db.engine import make_engine
+from scorebeat.db.prediction_sets import PredictionSet
+from scorebeat.db.runs import Run
+from scorebeat.db.versions import NewVersion
+from scorebeat.models import store
+from scorebeat.models.artifact import Artifact
+from scorebeat.models.contract import Given
+from scorebeat.producer.context import Producer
+from scorebeat.producer.enqueue import Request, enqueue
+from scorebeat.producer.plan import plan
+from scorebeat.worker.runtime import Runtime
+from scorebeat.worker.score import Outcome, score_batch
 from tests import fixtures
 from tests.ledger_rows import MODEL
-from worker.runtime import Runtime
-from worker.score import Outcome, score_batch
 
 OUTPUTS = ("label", "p0", "p1", "p2")
 ITEMS = "CREATE TABLE items (id bigint PRIMARY KEY, a float8 NOT NULL, b float8 NOT NULL)"

@@ -4,8 +4,8 @@ from typing import Any, TypedDict, Unpack
 
 from sqlalchemy import Connection, text
 
-from core.jobs import Job
-from db.batches import BatchId
+from scorebeat.core.jobs import Job
+from scorebeat.db.batches import BatchId
 
 MODEL = "flowers"
 

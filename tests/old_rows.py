@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from core.jobs import Job
+from scorebeat.core.jobs import Job
 from tests.cli_fixtures import Cli
 from tests.ledger_fixtures import FILL, Ledger
 from tests.ledger_rows import a_job

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from core.stack import StackUrls
-from ops.stack.folder import locked
-from ops.stack.process import Child, Process
-from ops.stack.servers import Servers, prepare, wait_until_ready
+from scorebeat.core.stack import StackUrls
+from scorebeat.ops.stack.folder import locked
+from scorebeat.ops.stack.process import Child, Process
+from scorebeat.ops.stack.servers import Servers, prepare, wait_until_ready
 from tests.fixtures import wait_for
 from tests.stack_fixtures import UNSAFE_BUT_FAST
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, make_url
 
-from ops.stack.identity import for_servers, own
-from ops.stack.process import Child, Process
+from scorebeat.ops.stack.identity import for_servers, own
+from scorebeat.ops.stack.process import Child, Process
 from tests.fixtures import free_port, wait_for
 
 

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from core.errors import DeviceMemoryError
-from models import registry
-from models.artifact import Artifact
-from models.contract import Described, Given, Input, Signature
-from models.registry import copy_file
+from scorebeat.core.errors import DeviceMemoryError
+from scorebeat.models import registry
+from scorebeat.models.artifact import Artifact
+from scorebeat.models.contract import Described, Given, Input, Signature
+from scorebeat.models.registry import copy_file
 
 NAME = "poison"
 DEVICES = ("cpu", "cuda")

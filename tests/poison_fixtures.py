@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from core.jobs import Job
-from core.settings import Settings
-from core.states import RunState
-from db import runs
-from models import registry
-from producer import publish, settle
-from producer.apply import apply
-from producer.context import Producer
-from producer.enqueue import Request, enqueue
-from producer.plan import plan
+from scorebeat.core.jobs import Job
+from scorebeat.core.settings import Settings
+from scorebeat.core.states import RunState
+from scorebeat.db import runs
+from scorebeat.models import registry
+from scorebeat.producer import publish, settle
+from scorebeat.producer.apply import apply
+from scorebeat.producer.context import Producer
+from scorebeat.producer.enqueue import Request, enqueue
+from scorebeat.producer.plan import plan
+from scorebeat.worker.runtime import Runtime
+from scorebeat.worker.score import score_batch
 from tests import poison
-from worker.runtime import Runtime
-from worker.score import score_batch
 
 MODEL = "poison"
 QUERY = "SELECT id, x FROM points"

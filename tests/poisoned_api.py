@@ -1,6 +1,6 @@
 """`python -m tests.poisoned_api`: `scorebeat api` on a free port, which knows the tests' format of models that hang."""
 
-from ops.cli.app import cli
+from scorebeat.ops.cli.app import cli
 from tests import poison
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ops.stack import postgres
-from ops.stack.folder import DataFolder
-from ops.stack.identity import Identity, launcher, own
+from scorebeat.ops.stack import postgres
+from scorebeat.ops.stack.folder import DataFolder
+from scorebeat.ops.stack.identity import Identity, launcher, own
 
 VERSION = "15"
 BINARIES = Path("/usr/lib/postgresql") / VERSION / "bin"

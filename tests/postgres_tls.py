@@ -11,8 +11,8 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from ops.stack.identity import Identity, for_servers, launcher, own
-from ops.stack.process import Child, Process
+from scorebeat.ops.stack.identity import Identity, for_servers, launcher, own
+from scorebeat.ops.stack.process import Child, Process
 from tests.certificates import Certificates
 from tests.fixtures import free_port, wait_for
 from tests.postgres_15 import BINARIES, MISSING

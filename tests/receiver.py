@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from core.settings import Settings
+from scorebeat.core.settings import Settings
 from tests.cli_fixtures import JOB, Cli
 
 

@@ -9,8 +9,8 @@ import sqlparse
 from alembic import command
 from sqlalchemy import Engine, text
 
-from db import schema
-from db.migrations.releases import RELEASED
+from scorebeat.db import schema
+from scorebeat.db.migrations.releases import RELEASED
 from tests.ledger_fixtures import Ledger
 
 SPEC = json.dumps(

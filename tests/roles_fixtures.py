@@ -9,14 +9,14 @@ import pytest
 from alembic import command
 from sqlalchemy import Engine, make_url, text
 
-from core.settings import Settings
-from core.stack import StackUrls
-from db import schema
-from db.engine import make_engine
-from db.functions import FUNCTIONS
-from ops import prepare
-from producer import publish
-from producer.context import Producer
+from scorebeat.core.settings import Settings
+from scorebeat.core.stack import StackUrls
+from scorebeat.db import schema
+from scorebeat.db.engine import make_engine
+from scorebeat.db.functions import FUNCTIONS
+from scorebeat.ops import prepare
+from scorebeat.producer import publish
+from scorebeat.producer.context import Producer
 from tests.poison_fixtures import Points
 
 PASSWORD = "of-a-test"

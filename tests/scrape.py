@@ -5,7 +5,7 @@ import re
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine
 
-from producer import metrics
+from scorebeat.producer import metrics
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 

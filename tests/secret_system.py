@@ -48,7 +48,7 @@ class Whole:
 
     def command(self, name: str, *arguments: str, **changed: str) -> str:
         """What a command said."""
-        process = self.s.programs.start("ops.cli", name, *arguments, **(self.environment | changed))
+        process = self.s.programs.start("scorebeat.ops.cli", name, *arguments, **(self.environment | changed))
         process.wait(60)
         return self.s.programs.log(process)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, text
 
-from examples.iris import data
+from scorebeat.examples.iris import data
 
 INPUTS = ("a", "b", "c", "d")
 

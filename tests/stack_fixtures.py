@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.stack import StackUrls
-from ops.stack.embedded import embedded
+from scorebeat.core.stack import StackUrls
+from scorebeat.ops.stack.embedded import embedded
 
 UNSAFE_BUT_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 """A crash of the machine would lose the data, which no test needs."""

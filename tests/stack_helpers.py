@@ -16,8 +16,8 @@ import psycopg2
 import pytest
 import redis
 
-from core.stack import StackUrls
-from ops.stack.embedded import embedded
+from scorebeat.core.stack import StackUrls
+from scorebeat.ops.stack.embedded import embedded
 from tests.stack_fixtures import UNSAFE_BUT_FAST
 
 PATIENCE = 20.0
@@ -25,9 +25,9 @@ REPOSITORY = Path(__file__).parents[2]
 UP = """
 import sys
 from pathlib import Path
-from core.settings import Settings
-from ops.stack.process import Process
-from ops.stack.up import child_environment, up
+from scorebeat.core.settings import Settings
+from scorebeat.ops.stack.process import Process
+from scorebeat.ops.stack.up import child_environment, up
 script = "echo tick $SCOREBEAT_DATABASE_URL | cut -c 1-15; exec sleep 1000"
 def own(settings):
     return [Process("ticker", ("/bin/sh", "-c", script), child_environment(settings))]

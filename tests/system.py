@@ -16,15 +16,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sqlalchemy import Engine, text
 
-from core.jobs import Job
-from core.settings import Settings
-from core.states import FINAL_RUN, RunState
-from db import jobs, schema, workers
-from models.contract import Given
-from producer import publish
-from producer.apply import apply
-from producer.context import Producer
-from producer.enqueue import Request, enqueue
+from scorebeat.core.jobs import Job
+from scorebeat.core.settings import Settings
+from scorebeat.core.states import FINAL_RUN, RunState
+from scorebeat.db import jobs, schema, workers
+from scorebeat.models.contract import Given
+from scorebeat.producer import publish
+from scorebeat.producer.apply import apply
+from scorebeat.producer.context import Producer
+from scorebeat.producer.enqueue import Request, enqueue
 from tests.fixtures import Programs, kill_group, wait_for
 from tests.own_servers import OwnServers, own_servers
 from tests.source_tables import BIGINT, INPUTS, KeyCase, fill

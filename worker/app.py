@@ -8,16 +8,16 @@ from typing import Any
 import click
 from celery import Celery
 
-from core.celery_app import make_app, queue
-from core.errors import UsageError
-from core.settings import load_settings
-from core.stack import joined
-from worker import device, remote
-from worker import signals as _connected  # noqa: F401 -- connected before Celery says anything
-from worker.burst import Burst
-from worker.clock import BoundedClock
-from worker.drain import Drain
-from worker.heartbeat import Heartbeat
+from scorebeat.core.celery_app import make_app, queue
+from scorebeat.core.errors import UsageError
+from scorebeat.core.settings import load_settings
+from scorebeat.core.stack import joined
+from scorebeat.worker import device, remote
+from scorebeat.worker import signals as _connected  # noqa: F401 -- connected before Celery says anything
+from scorebeat.worker.burst import Burst
+from scorebeat.worker.clock import BoundedClock
+from scorebeat.worker.drain import Drain
+from scorebeat.worker.heartbeat import Heartbeat
 
 
 def build_app() -> Celery:
@@ -30,14 +30,14 @@ def build_app() -> Celery:
     app.control.mailbox.clock = BoundedClock()
     app.conf.update(
         # by name: the one arrow from worker to producer; a spawned process knows no more of us than these
-        include=["worker.signals", "worker.tasks", "producer.tasks"],
-        worker_consumer="worker.consumer:Consumer",
-        beat_scheduler="producer.beat:LedgerScheduler",
+        include=["scorebeat.worker.signals", "scorebeat.worker.tasks", "scorebeat.producer.tasks"],
+        worker_consumer="scorebeat.worker.consumer:Consumer",
+        beat_scheduler="scorebeat.producer.beat:LedgerScheduler",
     )
     app.steps["worker"] |= {Heartbeat, Burst, Drain}
     app.user_options["worker"] |= {_device_option(app), _burst_option()}
     if "flower" in sys.argv:
-        import_module("monitor.flower").install(settings)  # by name: the one arrow from worker to monitor
+        import_module("scorebeat.monitor.flower").install(settings)  # by name: the one arrow from worker to monitor
     remote.narrow()
     app.set_default()
     return app

@@ -4,18 +4,18 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from core.errors import ClaimLost, DeviceMemoryError
-from core.events import emit
-from db import careful, columns, quarantine, threshold
-from db.batches import Claim
-from db.columns import Part, Timing
-from db.pending import PendingRows
-from db.quarantine import BadRow
-from db.sql import KeyColumn
-from models import outputs
-from models.micro_batches import MicroBatches
-from worker.narrow import ALIKE_FROM, Scored, places
-from worker.runtime import Job, Runtime
+from scorebeat.core.errors import ClaimLost, DeviceMemoryError
+from scorebeat.core.events import emit
+from scorebeat.db import careful, columns, quarantine, threshold
+from scorebeat.db.batches import Claim
+from scorebeat.db.columns import Part, Timing
+from scorebeat.db.pending import PendingRows
+from scorebeat.db.quarantine import BadRow
+from scorebeat.db.sql import KeyColumn
+from scorebeat.models import outputs
+from scorebeat.models.micro_batches import MicroBatches
+from scorebeat.worker.narrow import ALIKE_FROM, Scored, places
+from scorebeat.worker.runtime import Job, Runtime
 
 ERROR_CHARACTERS = 2_000
 

@@ -11,15 +11,15 @@ from celery.worker import state
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from core.celery_app import CONTROL_QUEUE, PLAN_QUEUE
-from core.errors import one_line
-from core.events import emit
-from core.identity import worker_name
-from core.settings import load_settings
-from core.stack import joined
-from db import open_runs, workers
-from db.engine import make_engine
-from db.open_runs import OpenRun
+from scorebeat.core.celery_app import CONTROL_QUEUE, PLAN_QUEUE
+from scorebeat.core.errors import one_line
+from scorebeat.core.events import emit
+from scorebeat.core.identity import worker_name
+from scorebeat.core.settings import load_settings
+from scorebeat.core.stack import joined
+from scorebeat.db import open_runs, workers
+from scorebeat.db.engine import make_engine
+from scorebeat.db.open_runs import OpenRun
 
 LOOK_EVERY = 1.0
 PATIENCE = 60.0

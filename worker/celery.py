@@ -2,12 +2,12 @@
 
 import sys
 
-from worker.pin import one_math_thread
+from scorebeat.worker.pin import one_math_thread
 
 one_math_thread()  # before anything imports a numeric library
 
-from core.errors import UsageError  # noqa: E402 -- after the threads are set
-from worker.app import build_app  # noqa: E402
+from scorebeat.core.errors import UsageError  # noqa: E402 -- after the threads are set
+from scorebeat.worker.app import build_app  # noqa: E402
 
 try:
     app = build_app()

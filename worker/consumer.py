@@ -10,10 +10,10 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.message import Message
 from redis.exceptions import ResponseError
 
-from core.errors import one_line
-from core.events import emit
-from worker.messages import keep_ours, task_fault
-from worker.transport import Transport, refuse
+from scorebeat.core.errors import one_line
+from scorebeat.core.events import emit
+from scorebeat.worker.messages import keep_ours, task_fault
+from scorebeat.worker.transport import Transport, refuse
 
 LONGEST_REASON = 300
 """Characters of an answer that a line of the log shows; redis-py quotes the whole command."""

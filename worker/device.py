@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from core.errors import UsageError
-from worker.gpus import Gpu, installed
+from scorebeat.core.errors import UsageError
+from scorebeat.worker.gpus import Gpu, installed
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 ORDER = "CUDA_DEVICE_ORDER"

@@ -7,12 +7,12 @@ from celery import bootsteps
 from celery.worker import state
 from sqlalchemy.exc import DBAPIError
 
-from core.celery_app import SCORE
-from core.errors import one_line
-from core.events import emit
-from core.identity import worker_name
-from db import batches
-from worker.parent import ledger
+from scorebeat.core.celery_app import SCORE
+from scorebeat.core.errors import one_line
+from scorebeat.core.events import emit
+from scorebeat.core.identity import worker_name
+from scorebeat.db import batches
+from scorebeat.worker.parent import ledger
 
 CLAIMED_WITHIN = 1.0
 """Seconds that a process may take from a message to its claim; before that the ledger is not asked."""

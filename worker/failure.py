@@ -9,12 +9,12 @@ import adbc_driver_manager
 from billiard.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import ModelError, RepeatedKey, ScorebeatError, ServiceDown, UsageError, one_line
-from core.events import emit
-from core.settings import Settings
-from db import batches, failures, quarantine, settling
-from db.batches import Claim
-from worker.runtime import Runtime
+from scorebeat.core.errors import ModelError, RepeatedKey, ScorebeatError, ServiceDown, UsageError, one_line
+from scorebeat.core.events import emit
+from scorebeat.core.settings import Settings
+from scorebeat.db import batches, failures, quarantine, settling
+from scorebeat.db.batches import Claim
+from scorebeat.worker.runtime import Runtime
 
 ERROR_CHARACTERS = 2_000
 

@@ -4,15 +4,15 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from core.errors import InputError
-from db import columns, failures
-from db.careful import CHUNK_ROWS
-from db.columns import Fetched
-from db.quarantine import BadRow
-from db.sql import Key
-from worker.attempt import ERROR_CHARACTERS, Attempt
-from worker.narrow import drawn, places
-from worker.nulls import without_nulls
+from scorebeat.core.errors import InputError
+from scorebeat.db import columns, failures
+from scorebeat.db.careful import CHUNK_ROWS
+from scorebeat.db.columns import Fetched
+from scorebeat.db.quarantine import BadRow
+from scorebeat.db.sql import Key
+from scorebeat.worker.attempt import ERROR_CHARACTERS, Attempt
+from scorebeat.worker.narrow import drawn, places
+from scorebeat.worker.nulls import without_nulls
 
 
 def fetch(a: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, tuple[BadRow, ...]]:

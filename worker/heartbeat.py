@@ -9,16 +9,16 @@ from celery.worker import state
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from core.celery_app import PLAN, SCORE
-from core.errors import one_line
-from core.events import emit
-from core.identity import worker_name
-from core.settings import Settings, load_settings
-from core.stack import joined
-from db import batches, plan_lease, workers
-from db.engine import make_engine
-from worker import device
-from worker.parent import ledger
+from scorebeat.core.celery_app import PLAN, SCORE
+from scorebeat.core.errors import one_line
+from scorebeat.core.events import emit
+from scorebeat.core.identity import worker_name
+from scorebeat.core.settings import Settings, load_settings
+from scorebeat.core.stack import joined
+from scorebeat.db import batches, plan_lease, workers
+from scorebeat.db.engine import make_engine
+from scorebeat.worker import device
+from scorebeat.worker.parent import ledger
 
 POOLS = ("prefork", "solo")
 """Solo is for debugging; pools of threads would share one connection."""

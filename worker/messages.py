@@ -11,8 +11,8 @@ from typing import Any
 from celery.app.task import Context
 from kombu.message import Message
 
-from core.celery_app import CONTROL, NOTIFY, PLAN, SCORE, TICK
-from core.jobs import JOB_NAME, LONGEST_JOB_NAME
+from scorebeat.core.celery_app import CONTROL, NOTIFY, PLAN, SCORE, TICK
+from scorebeat.core.jobs import JOB_NAME, LONGEST_JOB_NAME
 
 LONGEST = 64 * 1024
 """Bytes of a message; ours have about 1,500."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 from billiard.exceptions import SoftTimeLimitExceeded
 
-from core.errors import OutputError
+from scorebeat.core.errors import OutputError
 
 ALIKE_FROM = 20
 """Fewer rows that all fail are so many failures, not one."""

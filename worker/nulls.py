@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from db import quarantine
-from db.columns import Fetched
-from db.quarantine import BadRow
-from models.arrow_types import is_list
+from scorebeat.db import quarantine
+from scorebeat.db.columns import Fetched
+from scorebeat.db.quarantine import BadRow
+from scorebeat.models.arrow_types import is_list
 
 
 def without_nulls(fetched: Fetched) -> tuple[Fetched, tuple[BadRow, ...]]:

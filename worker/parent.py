@@ -5,10 +5,10 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection
 
-from core.identity import worker_name
-from core.settings import load_settings
-from core.stack import joined
-from db.engine import make_engine
+from scorebeat.core.identity import worker_name
+from scorebeat.core.settings import load_settings
+from scorebeat.core.stack import joined
+from scorebeat.db.engine import make_engine
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from typing import Any
 
 from celery.worker.control import Panel
 
-from core.jobs import BROKERS_OWN, LONGEST_IDENTIFIER, QUEUE_NAME
-from worker.messages import is_count, is_word, opened
+from scorebeat.core.jobs import BROKERS_OWN, LONGEST_IDENTIFIER, QUEUE_NAME
+from scorebeat.worker.messages import is_count, is_word, opened
 
 MAILBOX = "celery.pidbox"
 """How the name of the broker's channel for commands ends."""

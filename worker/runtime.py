@@ -9,21 +9,21 @@ from adbc_driver_manager.dbapi import Connection as DataConnection
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import one_line
-from core.events import emit
-from core.identity import worker_name
-from core.settings import Settings
-from db import device_limits, pending, prediction_sets, runs, source, versions
-from db.engine import data_connection, is_alive, make_engine
-from db.prediction_sets import PredictionSet
-from db.runs import Run
-from db.source import Source
-from models import registry, store
-from models.binding import Binding, bind
-from models.contract import Signature
-from models.micro_batches import MicroBatches
-from worker import device
-from worker.device import Device
+from scorebeat.core.errors import one_line
+from scorebeat.core.events import emit
+from scorebeat.core.identity import worker_name
+from scorebeat.core.settings import Settings
+from scorebeat.db import device_limits, pending, prediction_sets, runs, source, versions
+from scorebeat.db.engine import data_connection, is_alive, make_engine
+from scorebeat.db.prediction_sets import PredictionSet
+from scorebeat.db.runs import Run
+from scorebeat.db.source import Source
+from scorebeat.models import registry, store
+from scorebeat.models.binding import Binding, bind
+from scorebeat.models.contract import Signature
+from scorebeat.models.micro_batches import MicroBatches
+from scorebeat.worker import device
+from scorebeat.worker.device import Device
 
 MODELS_KEPT = 2
 """The published version and a candidate; older ones give their memory back."""

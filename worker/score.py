@@ -8,20 +8,20 @@ from enum import StrEnum
 import pyarrow as pa
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import ClaimLost, RepeatedKey, ScorebeatError, one_line
-from core.events import emit
-from db import batches, settling
-from db.batches import BatchId, Claim
-from db.careful import CHUNK_ROWS, Care
-from db.columns import Fetched, Timing
-from db.quarantine import BadRow
-from worker import device, narrow
-from worker.attempt import Attempt, bad_row
-from worker.failure import record_failure
-from worker.fetching import fetch
-from worker.runtime import Runtime
-from worker.storing import AlreadyThere, store
-from worker.watchdog import within
+from scorebeat.core.errors import ClaimLost, RepeatedKey, ScorebeatError, one_line
+from scorebeat.core.events import emit
+from scorebeat.db import batches, settling
+from scorebeat.db.batches import BatchId, Claim
+from scorebeat.db.careful import CHUNK_ROWS, Care
+from scorebeat.db.columns import Fetched, Timing
+from scorebeat.db.quarantine import BadRow
+from scorebeat.worker import device, narrow
+from scorebeat.worker.attempt import Attempt, bad_row
+from scorebeat.worker.failure import record_failure
+from scorebeat.worker.fetching import fetch
+from scorebeat.worker.runtime import Runtime
+from scorebeat.worker.storing import AlreadyThere, store
+from scorebeat.worker.watchdog import within
 
 MOST_CLASHES = 3
 """Times that rows without predictions turn out to have some before the query is to blame."""

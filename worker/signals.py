@@ -9,16 +9,16 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import signals
 from sqlalchemy.exc import DBAPIError
 
-from core.celery_app import CONTROL, CONTROL_QUEUE, PLAN_QUEUE, SCORE
-from core.errors import one_line
-from core.events import configure_logging, emit
-from core.identity import become, worker_name
-from core.settings import load_settings
-from db import batches
-from worker import device
-from worker.parent import ledger
-from worker.pin import bind_processes, is_bound, pin_to_core, shares_cores
-from worker.request import lost_process
+from scorebeat.core.celery_app import CONTROL, CONTROL_QUEUE, PLAN_QUEUE, SCORE
+from scorebeat.core.errors import one_line
+from scorebeat.core.events import configure_logging, emit
+from scorebeat.core.identity import become, worker_name
+from scorebeat.core.settings import load_settings
+from scorebeat.db import batches
+from scorebeat.worker import device
+from scorebeat.worker.parent import ledger
+from scorebeat.worker.pin import bind_processes, is_bound, pin_to_core, shares_cores
+from scorebeat.worker.request import lost_process
 
 
 def _log(**_: Any) -> None:

@@ -2,11 +2,11 @@
 
 import pyarrow as pa
 
-from core.errors import ScorebeatError
-from db import columns, failures
-from db.columns import Timing
-from db.quarantine import BadRow
-from worker.attempt import Attempt, bad_row
+from scorebeat.core.errors import ScorebeatError
+from scorebeat.db import columns, failures
+from scorebeat.db.columns import Timing
+from scorebeat.db.quarantine import BadRow
+from scorebeat.worker.attempt import Attempt, bad_row
 
 
 class AlreadyThere(ScorebeatError):

@@ -4,13 +4,13 @@ from functools import cache
 
 from celery import shared_task
 
-from core.celery_app import SCORE
-from core.errors import ModelError
-from core.settings import load_settings
-from core.stack import joined
-from worker.failure import readable_errors
-from worker.runtime import Runtime
-from worker.score import score_batch
+from scorebeat.core.celery_app import SCORE
+from scorebeat.core.errors import ModelError
+from scorebeat.core.settings import load_settings
+from scorebeat.core.stack import joined
+from scorebeat.worker.failure import readable_errors
+from scorebeat.worker.runtime import Runtime
+from scorebeat.worker.score import score_batch
 
 
 @cache
@@ -20,7 +20,7 @@ def runtime() -> Runtime:
 
 
 # what is wrong with a model its error says; a traceback of ours would say nothing more
-@shared_task(name=SCORE, Request="worker.request:ScoreRequest", throws=(ModelError,))
+@shared_task(name=SCORE, Request="scorebeat.worker.request:ScoreRequest", throws=(ModelError,))
 def score(batch_id: int) -> str:
     """A batch waits to be scored; the message says which, the ledger everything else."""
     with readable_errors():

@@ -6,9 +6,9 @@ from typing import Any
 from kombu.transport import redis
 from kombu.utils.encoding import bytes_to_str
 
-from core.events import emit
-from worker.messages import envelope_fault, kept_fault, opened
-from worker.remote import ANSWERS, MAILBOX, answer_fault, command_fault
+from scorebeat.core.events import emit
+from scorebeat.worker.messages import envelope_fault, kept_fault, opened
+from scorebeat.worker.remote import ANSWERS, MAILBOX, answer_fault, command_fault
 
 LONGEST_PLACE = 100
 """Characters of a queue's or channel's name that are told."""

@@ -2,9 +2,9 @@
 
 from alembic import context
 
-from db.migrations.releases import note_contraction
-from db.schema import alembic_options
-from db.tables import metadata
+from scorebeat.db.migrations.releases import note_contraction
+from scorebeat.db.schema import alembic_options
+from scorebeat.db.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

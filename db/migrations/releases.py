@@ -10,8 +10,8 @@ from typing import Any
 from alembic.runtime.migration import MigrationContext, MigrationInfo
 from alembic.script import Script
 
-from db.metadata import SCHEMA
-from db.schema import OUTGROWN
+from scorebeat.db.metadata import SCHEMA
+from scorebeat.db.schema import OUTGROWN
 
 RELEASED = {"0.1": "0011"}
 """Newest revision of each minor version's first release."""

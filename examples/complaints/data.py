@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from examples.complaints.corpus import SENTIMENTS, corpus
+from scorebeat.examples.complaints.corpus import SENTIMENTS, corpus
 
 COUNT = 20_000
 CHARACTERS = 1_000

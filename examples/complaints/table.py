@@ -7,7 +7,7 @@ from itertools import islice
 from sqlalchemy import BigInteger, Column, Date, Identity, MetaData, Table, Text, func, insert, select
 from sqlalchemy.engine import Connection
 
-from examples.complaints.data import Complaint
+from scorebeat.examples.complaints.data import Complaint
 
 LOCK = 2_015_150
 """Advisory lock: two set-ups at once fill the table once."""

@@ -11,8 +11,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline, make_pipeline
 from threadpoolctl import threadpool_limits
 
-from core.errors import ScorebeatError
-from examples.complaints.corpus import corpus
+from scorebeat.core.errors import ScorebeatError
+from scorebeat.examples.complaints.corpus import corpus
 
 HELD_OUT = 0.2
 INPUTS = ("review:string",)

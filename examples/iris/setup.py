@@ -5,12 +5,12 @@ import tempfile
 from pathlib import Path
 from shlex import quote
 
-from core.errors import ScorebeatError
-from db import versions
-from examples.iris import data, items, train
-from ops.cli.context import database, whoami
-from producer import publish
-from producer.context import Producer
+from scorebeat.core.errors import ScorebeatError
+from scorebeat.db import versions
+from scorebeat.examples.iris import data, items, train
+from scorebeat.ops.cli.context import database, whoami
+from scorebeat.producer import publish
+from scorebeat.producer.context import Producer
 
 JOBS = Path(__file__).absolute().parent / "jobs.toml"
 MODEL = "iris"

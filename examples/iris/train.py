@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from examples.iris.data import FEATURES
+from scorebeat.examples.iris.data import FEATURES
 
 
 def classifier() -> Pipeline:

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from core.errors import ModelError, StoreError
-from models.artifact import Artifact
-from models.columns import output_schema
-from models.contract import Described, Given, Input, Model, Signature
-from models.formats.labels import Labels
-from models.formats.tensors import arrays, class_arrays, class_fields, fields
-from models.given import classes_of, named_inputs
-from models.matrix import Matrix, matrix
+from scorebeat.core.errors import ModelError, StoreError
+from scorebeat.models.artifact import Artifact
+from scorebeat.models.columns import output_schema
+from scorebeat.models.contract import Described, Given, Input, Model, Signature
+from scorebeat.models.formats.labels import Labels
+from scorebeat.models.formats.tensors import arrays, class_arrays, class_fields, fields
+from scorebeat.models.given import classes_of, named_inputs
+from scorebeat.models.matrix import Matrix, matrix
 
 _MOST = 120
 """Seconds."""

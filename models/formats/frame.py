@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from models.matrix import Matrix
+from scorebeat.models.matrix import Matrix
 
 NAN: Mapping[str, Any] = {}
 

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from core.errors import StoreError
-from models.matrix import Matrix
+from scorebeat.core.errors import StoreError
+from scorebeat.models.matrix import Matrix
 
 # scikit-learn's classifiers whose predict() picks the class of the highest probability, or of the highest
 # score of which the probability is a monotone function, so that the two agree unless rounding ties them

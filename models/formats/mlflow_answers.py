@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from core.errors import OutputError, StoreError
-from models.arrow_types import type_name
-from models.columns import LABEL
-from models.formats import tensors
-from models.matrix import Matrix
+from scorebeat.core.errors import OutputError, StoreError
+from scorebeat.models.arrow_types import type_name
+from scorebeat.models.columns import LABEL
+from scorebeat.models.formats import tensors
+from scorebeat.models.matrix import Matrix
 
 _STORED = {
     pa.int8(): pa.int16(),

@@ -11,15 +11,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from core.errors import ModelError, StoreError
-from models.artifact import Artifact
-from models.columns import output_schema
-from models.contract import Described, Given, Model, Signature
-from models.formats.mlflow_answers import Answers, columns, seen
-from models.formats.mlflow_signature import fed, inputs_of, outputs_of
-from models.matrix import explain
-from models.registry import missing
-from models.samples import sample
+from scorebeat.core.errors import ModelError, StoreError
+from scorebeat.models.artifact import Artifact
+from scorebeat.models.columns import output_schema
+from scorebeat.models.contract import Described, Given, Model, Signature
+from scorebeat.models.formats.mlflow_answers import Answers, columns, seen
+from scorebeat.models.formats.mlflow_signature import fed, inputs_of, outputs_of
+from scorebeat.models.matrix import explain
+from scorebeat.models.registry import missing
+from scorebeat.models.samples import sample
 
 NAME = "mlflow"
 DEVICES = ("cpu",)

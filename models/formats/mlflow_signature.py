@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from core.errors import StoreError
-from models.contract import Input
-from models.formats.frame import frame
-from models.formats.mlflow_answers import Answers, fields_of
-from models.given import named_inputs
-from models.matrix import matrix, no_nulls
+from scorebeat.core.errors import StoreError
+from scorebeat.models.contract import Input
+from scorebeat.models.formats.frame import frame
+from scorebeat.models.formats.mlflow_answers import Answers, fields_of
+from scorebeat.models.given import named_inputs
+from scorebeat.models.matrix import matrix, no_nulls
 
 _TYPES = {
     "boolean": pa.bool_(),

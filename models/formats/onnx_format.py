@@ -10,14 +10,14 @@ import numpy as np
 import onnxruntime as ort
 import pyarrow as pa
 
-from core.errors import ModelError, StoreError, one_line
-from models.artifact import Artifact
-from models.columns import LABEL, output_schema
-from models.contract import Described, Given, Input, Model, Signature
-from models.formats.tensors import arrays, fields
-from models.matrix import Matrix, matrix, no_nulls
-from models.registry import copy_file
-from models.samples import sample
+from scorebeat.core.errors import ModelError, StoreError, one_line
+from scorebeat.models.artifact import Artifact
+from scorebeat.models.columns import LABEL, output_schema
+from scorebeat.models.contract import Described, Given, Input, Model, Signature
+from scorebeat.models.formats.tensors import arrays, fields
+from scorebeat.models.matrix import Matrix, matrix, no_nulls
+from scorebeat.models.registry import copy_file
+from scorebeat.models.samples import sample
 
 NAME = "onnx"
 DEVICES = ("cpu",)

@@ -7,11 +7,11 @@ from typing import Any
 
 import joblib
 
-from core.errors import ModelError, StoreError
-from models.artifact import Artifact
-from models.contract import Described, Given, Model
-from models.formats.sklearn_models import describe, ready
-from models.registry import copy_file
+from scorebeat.core.errors import ModelError, StoreError
+from scorebeat.models.artifact import Artifact
+from scorebeat.models.contract import Described, Given, Model
+from scorebeat.models.formats.sklearn_models import describe, ready
+from scorebeat.models.registry import copy_file
 
 NAME = "pickle"
 DEVICES = ("cpu",)

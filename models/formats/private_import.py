@@ -27,7 +27,7 @@ from types import ModuleType
 from typing import Any
 
 PREFIX = "_scorebeat_code_"
-HELPER = "models.inner"
+HELPER = "scorebeat.models.inner"
 """Ours, also for code whose own package is called `models`."""
 _numbers = itertools.count(1)
 

@@ -24,15 +24,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from core.errors import DeviceMemoryError, ModelError, OutputError, ScorebeatError, StoreError, near, one_line
-from models.arrow_types import type_named
-from models.artifact import Artifact
-from models.columns import output_schema
-from models.contract import Described, Given, Input, Model, Signature
-from models.formats.private_import import PrivateCode
-from models.formats.python_source import CODE, FILES, copy_code, copy_files
-from models.given import named_inputs
-from models.registry import missing
+from scorebeat.core.errors import DeviceMemoryError, ModelError, OutputError, ScorebeatError, StoreError, near, one_line
+from scorebeat.models.arrow_types import type_named
+from scorebeat.models.artifact import Artifact
+from scorebeat.models.columns import output_schema
+from scorebeat.models.contract import Described, Given, Input, Model, Signature
+from scorebeat.models.formats.private_import import PrivateCode
+from scorebeat.models.formats.python_source import CODE, FILES, copy_code, copy_files
+from scorebeat.models.given import named_inputs
+from scorebeat.models.registry import missing
 
 NAME = "python"
 DEVICES = ("cpu", "cuda")

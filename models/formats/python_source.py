@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
-from core.errors import StoreError
+from scorebeat.core.errors import StoreError
 
 CODE = "code"
 FILES = "files"

@@ -4,13 +4,13 @@ from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
-from core.errors import ModelError, StoreError
-from models.artifact import Artifact
-from models.contract import Described, Given, Model
-from models.formats.light_skops import skops_io
-from models.formats.sklearn_models import describe, ready
-from models.formats.trusted import TRUSTED
-from models.registry import copy_file, missing
+from scorebeat.core.errors import ModelError, StoreError
+from scorebeat.models.artifact import Artifact
+from scorebeat.models.contract import Described, Given, Model
+from scorebeat.models.formats.light_skops import skops_io
+from scorebeat.models.formats.sklearn_models import describe, ready
+from scorebeat.models.formats.trusted import TRUSTED
+from scorebeat.models.registry import copy_file, missing
 
 NAME = "skops"
 DEVICES = ("cpu",)

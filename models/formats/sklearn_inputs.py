@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from core.errors import StoreError
-from models.arrow_types import is_text
-from models.contract import Input, Signature
-from models.formats.sklearn_columns import picks_by_name, reads_text, text_columns, used
-from models.given import named_inputs
-from models.matrix import matrix, no_nulls
-from models.registry import missing
-from models.samples import sample
+from scorebeat.core.errors import StoreError
+from scorebeat.models.arrow_types import is_text
+from scorebeat.models.contract import Input, Signature
+from scorebeat.models.formats.sklearn_columns import picks_by_name, reads_text, text_columns, used
+from scorebeat.models.given import named_inputs
+from scorebeat.models.matrix import matrix, no_nulls
+from scorebeat.models.registry import missing
+from scorebeat.models.samples import sample
 
 MATRIX, FRAME, TEXTS = "matrix", "frame", "texts"
 Feed = Callable[[pa.RecordBatch], Any]
@@ -84,7 +84,7 @@ def _texts(rows: pa.RecordBatch) -> Any:
 
 def _frames(model: Any, inputs: list[str]) -> Feed:
     try:
-        frame = importlib.import_module("models.formats.frame").frame
+        frame = importlib.import_module("scorebeat.models.formats.frame").frame
     except ModuleNotFoundError as error:
         raise missing(error, "a model that was fitted on a DataFrame") from error
     texts = text_columns(model, _names(model))

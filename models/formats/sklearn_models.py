@@ -11,13 +11,13 @@ from sklearn.base import is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from core.errors import StoreError
-from models.artifact import Artifact
-from models.columns import LABEL, output_schema
-from models.contract import Described, Given, Model, Signature
-from models.formats.labels import Labels, class_columns, settles_by_probability
-from models.formats.sklearn_inputs import MATRIX, Fed, Feed, fed, feed
-from models.matrix import explain
+from scorebeat.core.errors import StoreError
+from scorebeat.models.artifact import Artifact
+from scorebeat.models.columns import LABEL, output_schema
+from scorebeat.models.contract import Described, Given, Model, Signature
+from scorebeat.models.formats.labels import Labels, class_columns, settles_by_probability
+from scorebeat.models.formats.sklearn_inputs import MATRIX, Fed, Feed, fed, feed
+from scorebeat.models.matrix import explain
 
 _FED = "fed"
 """The option that keeps what the model's predict() takes."""

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from models.columns import LABEL
-from models.formats.labels import Labels, class_columns
-from models.matrix import Matrix
+from scorebeat.models.columns import LABEL
+from scorebeat.models.formats.labels import Labels, class_columns
+from scorebeat.models.matrix import Matrix
 
 WIDE = 64
 """A tensor with more values a row is stored as one array column: an embedding, not named columns."""

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.export.pt2_archive._package import PT2ArchiveReader
 
-from core.errors import ModelError
+from scorebeat.core.errors import ModelError
 
 _RECORD = re.compile(
     r"data/weights/(weight_\d+|model_weights_config\.json)|data/constants/(tensor_\d+|model_constants_config\.json)"

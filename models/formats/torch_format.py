@@ -11,17 +11,17 @@ from torch.export.passes import move_to_device_pass
 from torch.export.pt2_archive._package import load_pt2
 from torch.utils import _pytree as pytree
 
-from core.errors import DeviceMemoryError, ModelError, StoreError, one_line
-from models.artifact import Artifact
-from models.columns import output_schema
-from models.contract import Described, Given, Model, Signature
-from models.formats.labels import Labels
-from models.formats.tensors import arrays, class_arrays
-from models.formats.torch_archive import refuse_code
-from models.formats.torch_inputs import feed, inputs_of, repeated, rows_at_once, spread, tensors_of
-from models.formats.torch_outputs import alike, by_class, columns_of, joined, named, numpy_of
-from models.matrix import no_nulls
-from models.registry import copy_file
+from scorebeat.core.errors import DeviceMemoryError, ModelError, StoreError, one_line
+from scorebeat.models.artifact import Artifact
+from scorebeat.models.columns import output_schema
+from scorebeat.models.contract import Described, Given, Model, Signature
+from scorebeat.models.formats.labels import Labels
+from scorebeat.models.formats.tensors import arrays, class_arrays
+from scorebeat.models.formats.torch_archive import refuse_code
+from scorebeat.models.formats.torch_inputs import feed, inputs_of, repeated, rows_at_once, spread, tensors_of
+from scorebeat.models.formats.torch_outputs import alike, by_class, columns_of, joined, named, numpy_of
+from scorebeat.models.matrix import no_nulls
+from scorebeat.models.registry import copy_file
 
 NAME = "torch"
 DEVICES = ("cpu", "cuda")

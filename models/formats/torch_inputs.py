@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from core.errors import StoreError
-from models.contract import Input, Signature
-from models.given import named_inputs
-from models.matrix import Matrix, matrix
+from scorebeat.core.errors import StoreError
+from scorebeat.models.contract import Input, Signature
+from scorebeat.models.given import named_inputs
+from scorebeat.models.matrix import Matrix, matrix
 
 TYPES = {
     torch.float32: (pa.float32(), np.float32),

@@ -8,12 +8,12 @@ import pyarrow as pa
 import torch
 from torch.utils import _pytree as pytree
 
-from core.errors import StoreError
-from models.contract import Given
-from models.formats.tensors import WIDE, Fields, class_fields, fields
-from models.formats.torch_inputs import TYPES
-from models.given import classes_of
-from models.matrix import Matrix
+from scorebeat.core.errors import StoreError
+from scorebeat.models.contract import Given
+from scorebeat.models.formats.tensors import WIDE, Fields, class_fields, fields
+from scorebeat.models.formats.torch_inputs import TYPES
+from scorebeat.models.given import classes_of
+from scorebeat.models.matrix import Matrix
 
 _NARROW = {
     torch.float16: torch.float32,

@@ -9,12 +9,12 @@ import pyarrow as pa
 import xgboost
 from sklearn.utils.extmath import softmax
 
-from core.errors import ModelError, StoreError
-from models.artifact import Artifact
-from models.contract import Described, Given, Model
-from models.formats.boosters import Booster, describe, model_of, try_to_open
-from models.matrix import Matrix
-from models.registry import copy_file
+from scorebeat.core.errors import ModelError, StoreError
+from scorebeat.models.artifact import Artifact
+from scorebeat.models.contract import Described, Given, Model
+from scorebeat.models.formats.boosters import Booster, describe, model_of, try_to_open
+from scorebeat.models.matrix import Matrix
+from scorebeat.models.registry import copy_file
 
 NAME = "xgboost"
 DEVICES = ("cpu",)

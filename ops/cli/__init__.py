@@ -9,7 +9,7 @@ INTERRUPTED = 130
 def main() -> None:
     """Run the command of `sys.argv` and end with its exit code."""
     try:
-        from ops.cli.app import cli  # noqa: PLC0415 -- `import ops.cli` stays cheap for those who want one module of it
+        from scorebeat.ops.cli.app import cli  # noqa: PLC0415 -- `import scorebeat.ops.cli` stays cheap for those who want one module of it
 
         cli.main()
     except KeyboardInterrupt:  # while it was loading; later the command itself says so

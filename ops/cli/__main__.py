@@ -1,6 +1,6 @@
 """`python -m ops.cli`: the command line where no script is installed."""
 
-from ops.cli import main
+from scorebeat.ops.cli import main
 
 if __name__ == "__main__":
     main()

@@ -2,10 +2,10 @@
 
 import click
 
-from db import jobs
-from ops.cli import show
-from ops.cli.context import both, database, whoami
-from producer import requeue as by_hand
+from scorebeat.db import jobs
+from scorebeat.ops.cli import show
+from scorebeat.ops.cli.context import both, database, whoami
+from scorebeat.producer import requeue as by_hand
 
 
 @click.command()

@@ -10,29 +10,29 @@ import click
 from click_didyoumean import DYMGroup
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import ScorebeatError, SettingsError, UsageError
-from core.urls import redact
-from ops.cli import INTERRUPTED
+from scorebeat.core.errors import ScorebeatError, SettingsError, UsageError
+from scorebeat.core.urls import redact
+from scorebeat.ops.cli import INTERRUPTED
 
 BROKEN_PIPE = 141
 """Exit code when the reader of our output is gone, as shells expect it."""
 
 _COMMANDS = {
-    "ops.cli.stack": ("up", "demo"),
-    "ops.cli.worker": ("worker",),
-    "ops.cli.setup": ("migrate", "apply", "check"),
-    "ops.cli.enqueue": ("plan", "enqueue"),
-    "ops.cli.look": ("runs", "show", "failures"),
-    "ops.cli.watch": ("watch",),
-    "ops.cli.metrics": ("metrics",),
-    "ops.cli.prune": ("prune",),
-    "ops.cli.act": ("requeue", "cancel", "pause", "resume"),
-    "ops.cli.models": ("models",),
-    "ops.cli.versions": ("publish", "rollback"),
-    "ops.cli.predict": ("predict",),
-    "ops.cli.psql": ("psql",),
-    "ops.cli.serve": ("api",),
-    "ops.cli.health": ("health",),
+    "scorebeat.ops.cli.stack": ("up", "demo"),
+    "scorebeat.ops.cli.worker": ("worker",),
+    "scorebeat.ops.cli.setup": ("migrate", "apply", "check"),
+    "scorebeat.ops.cli.enqueue": ("plan", "enqueue"),
+    "scorebeat.ops.cli.look": ("runs", "show", "failures"),
+    "scorebeat.ops.cli.watch": ("watch",),
+    "scorebeat.ops.cli.metrics": ("metrics",),
+    "scorebeat.ops.cli.prune": ("prune",),
+    "scorebeat.ops.cli.act": ("requeue", "cancel", "pause", "resume"),
+    "scorebeat.ops.cli.models": ("models",),
+    "scorebeat.ops.cli.versions": ("publish", "rollback"),
+    "scorebeat.ops.cli.predict": ("predict",),
+    "scorebeat.ops.cli.psql": ("psql",),
+    "scorebeat.ops.cli.serve": ("api",),
+    "scorebeat.ops.cli.health": ("health",),
 }
 _HOMES = {name: home for home, names in _COMMANDS.items() for name in names}
 

@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import ScorebeatError
-from core.jobs import Job
-from core.jobs_file import read_jobs
-from core.urls import exposed, redact
-from db import jobs, ownership, planning, pooler, roles, schema, status, versions, workers
-from db.engine import require_version
-from db.versions import Version
-from models import store
-from ops.cli.context import unmigrated
-from producer.apply import check as check_job
-from producer.context import Producer
-from producer.messages import require_broker
-from producer.preview import require_good_keys
-from producer.rights import require_rights
-from producer.unserved import no_control, no_worker
+from scorebeat.core.errors import ScorebeatError
+from scorebeat.core.jobs import Job
+from scorebeat.core.jobs_file import read_jobs
+from scorebeat.core.urls import exposed, redact
+from scorebeat.db import jobs, ownership, planning, pooler, roles, schema, status, versions, workers
+from scorebeat.db.engine import require_version
+from scorebeat.db.versions import Version
+from scorebeat.models import store
+from scorebeat.ops.cli.context import unmigrated
+from scorebeat.producer.apply import check as check_job
+from scorebeat.producer.context import Producer
+from scorebeat.producer.messages import require_broker
+from scorebeat.producer.preview import require_good_keys
+from scorebeat.producer.rights import require_rights
+from scorebeat.producer.unserved import no_control, no_worker
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from core.events import configure_logging
-from core.settings import Settings, load_settings
-from core.stack import joined
-from db import schema
-from db.engine import reachable
-from ops.stack.embedded import database_only
-from producer.context import Producer
-from producer.messages import require_broker
+from scorebeat.core.events import configure_logging
+from scorebeat.core.settings import Settings, load_settings
+from scorebeat.core.stack import joined
+from scorebeat.db import schema
+from scorebeat.db.engine import reachable
+from scorebeat.ops.stack.embedded import database_only
+from scorebeat.producer.context import Producer
+from scorebeat.producer.messages import require_broker
 
 
 def whoami() -> str:

@@ -5,20 +5,20 @@ from pathlib import Path
 
 import click
 
-from core.errors import UsageError
-from db import filters, jobs, planning, source, versions
-from db.engine import reachable
-from db.runs import Selection
-from db.source import Source
-from db.sql import Key
-from ops.cli import progress, show
-from ops.cli.context import both, database, whoami
-from ops.cli.options import Whole
-from producer import unserved
-from producer.context import Producer
-from producer.enqueue import Request
-from producer.enqueue import enqueue as open_run
-from producer.preview import Preview, preview
+from scorebeat.core.errors import UsageError
+from scorebeat.db import filters, jobs, planning, source, versions
+from scorebeat.db.engine import reachable
+from scorebeat.db.runs import Selection
+from scorebeat.db.source import Source
+from scorebeat.db.sql import Key
+from scorebeat.ops.cli import progress, show
+from scorebeat.ops.cli.context import both, database, whoami
+from scorebeat.ops.cli.options import Whole
+from scorebeat.producer import unserved
+from scorebeat.producer.context import Producer
+from scorebeat.producer.enqueue import Request
+from scorebeat.producer.enqueue import enqueue as open_run
+from scorebeat.producer.preview import Preview, preview
 
 MOST_KEYS = 1_000_000
 """They are stored in the run's row, and travel with its plan."""

@@ -5,13 +5,13 @@ import socket
 import click
 from sqlalchemy import Connection
 
-from core.errors import ScorebeatError
-from core.jobs import RESERVED_QUEUES
-from core.settings import load_settings
-from core.stack import joined
-from db import health as signs
-from db.engine import make_engine, reachable
-from db.workers import SEEN_WITHIN
+from scorebeat.core.errors import ScorebeatError
+from scorebeat.core.jobs import RESERVED_QUEUES
+from scorebeat.core.settings import load_settings
+from scorebeat.core.stack import joined
+from scorebeat.db import health as signs
+from scorebeat.db.engine import make_engine, reachable
+from scorebeat.db.workers import SEEN_WITHIN
 
 
 @click.command()

@@ -8,18 +8,18 @@ from typing import Any
 import click
 from sqlalchemy import Connection
 
-from core.errors import UnknownName, UsageError
-from db import batch_keys, filters, jobs, planning, prediction_sets, set_drops, source, status, versions
-from db import runs as run_rows
-from db.prediction_sets import PredictionSet
-from db.runs import Run
-from db.sql import Key
-from db.status import RunLine
-from ops.cli import show as out
-from ops.cli.context import database
-from ops.cli.options import Whole
-from producer import unserved
-from producer.context import Producer
+from scorebeat.core.errors import UnknownName, UsageError
+from scorebeat.db import batch_keys, filters, jobs, planning, prediction_sets, set_drops, source, status, versions
+from scorebeat.db import runs as run_rows
+from scorebeat.db.prediction_sets import PredictionSet
+from scorebeat.db.runs import Run
+from scorebeat.db.sql import Key
+from scorebeat.db.status import RunLine
+from scorebeat.ops.cli import show as out
+from scorebeat.ops.cli.context import database
+from scorebeat.ops.cli.options import Whole
+from scorebeat.producer import unserved
+from scorebeat.producer.context import Producer
 
 RUN_COLUMNS = ("id", "job", "model", "model_version", "state", "rows_planned", "rows_scored", "rows_failed",
                "created_at", "finished_at", "reason")  # fmt: skip

@@ -2,7 +2,7 @@
 
 import click
 
-from ops.cli.context import database
+from scorebeat.ops.cli.context import database
 
 
 @click.command()
@@ -15,7 +15,7 @@ def metrics() -> None:
     Example:
         scorebeat metrics > scorebeat.prom
     """
-    from producer.metrics import exposition  # noqa: PLC0415 -- only here; other commands start without the client
+    from scorebeat.producer.metrics import exposition  # noqa: PLC0415 -- only here; other commands start without the client
 
     with database() as p:
         text = exposition(p.engine)

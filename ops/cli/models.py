@@ -5,14 +5,14 @@ from typing import Any
 import click
 from sqlalchemy import Connection
 
-from core.errors import UsageError
-from db import jobs, planning, shares, status, versions
-from models.contract import Given
-from ops.cli import show
-from ops.cli.context import database, whoami
-from ops.cli.versions import compare, drop
-from producer import publish as publishing
-from producer.agreement import share
+from scorebeat.core.errors import UsageError
+from scorebeat.db import jobs, planning, shares, status, versions
+from scorebeat.models.contract import Given
+from scorebeat.ops.cli import show
+from scorebeat.ops.cli.context import database, whoami
+from scorebeat.ops.cli.versions import compare, drop
+from scorebeat.producer import publish as publishing
+from scorebeat.producer.agreement import share
 
 SHOWN = 20
 """Inputs or outputs of a new version that are printed."""

@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from core.errors import UsageError
-from ops.cli import show
-from ops.cli.context import database
-from producer.online import Predictor
+from scorebeat.core.errors import UsageError
+from scorebeat.ops.cli import show
+from scorebeat.ops.cli.context import database
+from scorebeat.producer.online import Predictor
 
 
 @click.command()

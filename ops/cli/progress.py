@@ -14,12 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column
 from sqlalchemy import Connection
 
-from core.states import RunState
-from db import jobs, pages, status
-from db.pages import Pace
-from db.status import RunLine
-from ops.cli.show import cell, duration
-from producer.context import Producer
+from scorebeat.core.states import RunState
+from scorebeat.db import jobs, pages, status
+from scorebeat.db.pages import Pace
+from scorebeat.db.status import RunLine
+from scorebeat.ops.cli.show import cell, duration
+from scorebeat.producer.context import Producer
 
 LOOK_EVERY = 0.3
 LINE_EVERY = 2.0

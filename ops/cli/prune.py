@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import click
 
-from core.durations import parse_duration
-from ops.cli import show
-from ops.cli.context import database, whoami
-from producer import prune as pruning
+from scorebeat.core.durations import parse_duration
+from scorebeat.ops.cli import show
+from scorebeat.ops.cli.context import database, whoami
+from scorebeat.producer import prune as pruning
 
 
 def _duration(_context: click.Context, _option: click.Parameter, value: str) -> timedelta:

@@ -7,8 +7,8 @@ from shutil import which
 import click
 from sqlalchemy import URL, make_url
 
-from ops.cli.context import unmigrated
-from ops.stack.postgres import binaries
+from scorebeat.ops.cli.context import unmigrated
+from scorebeat.ops.stack.postgres import binaries
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})

@@ -11,10 +11,10 @@ from types import FrameType
 import click
 import uvicorn
 
-from core.errors import UsageError
-from core.events import configure_logging
-from ops.cli.context import found_settings
-from ops.cli.options import Whole
+from scorebeat.core.errors import UsageError
+from scorebeat.core.events import configure_logging
+from scorebeat.ops.cli.context import found_settings
+from scorebeat.ops.cli.options import Whole
 
 
 @click.command()
@@ -33,7 +33,7 @@ def api(host: str, port: int) -> None:
     settings.database(), settings.broker()
     configure_logging(settings.log_format)
     # by name: the rooms of operators and of the API do not know each other
-    app = importlib.import_module("api.app").make(settings)
+    app = importlib.import_module("scorebeat.api.app").make(settings)
     with _listening(host, port) as listener:
         name, open_port = listener.getsockname()[:2]
         click.echo(f"serving http://{f'[{name}]' if ':' in name else name}:{open_port}")

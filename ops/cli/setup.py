@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from core.errors import UsageError
-from core.jobs_file import read_jobs
-from ops.cli import show
-from ops.cli.context import database, found_settings, unmigrated, whoami
-from producer.apply import apply as apply_jobs
-from producer.apply import remove_all as remove_jobs
+from scorebeat.core.errors import UsageError
+from scorebeat.core.jobs_file import read_jobs
+from scorebeat.ops.cli import show
+from scorebeat.ops.cli.context import database, found_settings, unmigrated, whoami
+from scorebeat.producer.apply import apply as apply_jobs
+from scorebeat.producer.apply import remove_all as remove_jobs
 
 
 @click.command()
@@ -26,7 +26,7 @@ def migrate(run_role: str | None) -> None:
         scorebeat migrate
         scorebeat migrate --run-role scorebeat_run
     """
-    from ops.prepare import migrate as bring_up  # noqa: PLC0415 -- the migrations' library loads slowly
+    from scorebeat.ops.prepare import migrate as bring_up  # noqa: PLC0415 -- the migrations' library loads slowly
 
     with unmigrated() as p:
         done = bring_up(p, run_role)
@@ -51,7 +51,7 @@ def apply(file: Path | None, remove_all: bool) -> None:
     Example:
         scorebeat apply --file jobs.toml
     """
-    from ops.prepare import tell  # noqa: PLC0415
+    from scorebeat.ops.prepare import tell  # noqa: PLC0415
 
     file = file or found_settings().jobs
     wanted = read_jobs(file)
@@ -73,7 +73,7 @@ def check(as_json: bool) -> int:
     Example:
         scorebeat check
     """
-    from ops.cli.checks import check_all  # noqa: PLC0415
+    from scorebeat.ops.cli.checks import check_all  # noqa: PLC0415
 
     findings = check_all()
     if as_json:

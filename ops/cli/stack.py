@@ -2,8 +2,8 @@
 
 import click
 
-from core.settings import load_settings
-from ops.stack.up import up as run_all
+from scorebeat.core.settings import load_settings
+from scorebeat.ops.stack.up import up as run_all
 
 
 @click.command()
@@ -17,7 +17,7 @@ def up() -> None:
     Example:
         scorebeat up
     """
-    from ops.prepare import prepare  # noqa: PLC0415 -- only here; the rest of this module starts quickly
+    from scorebeat.ops.prepare import prepare  # noqa: PLC0415 -- only here; the rest of this module starts quickly
 
     run_all(load_settings(), prepare)
 
@@ -32,6 +32,6 @@ def demo() -> int:
     Example:
         scorebeat demo
     """
-    from ops.demo import demo as run_demo  # noqa: PLC0415
+    from scorebeat.ops.demo import demo as run_demo  # noqa: PLC0415
 
     return run_demo(load_settings())

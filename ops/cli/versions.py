@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from core.errors import UsageError
-from db.agreement import Agreement
-from ops.cli import show
-from ops.cli.context import database, whoami
-from producer import agreement
-from producer import drop as dropping
-from producer import publish as publishing
-from producer.agreement import Compared, share
+from scorebeat.core.errors import UsageError
+from scorebeat.db.agreement import Agreement
+from scorebeat.ops.cli import show
+from scorebeat.ops.cli.context import database, whoami
+from scorebeat.producer import agreement
+from scorebeat.producer import drop as dropping
+from scorebeat.producer import publish as publishing
+from scorebeat.producer.agreement import Compared, share
 
 OUTPUT_COLUMNS = ("output", "equal", "largest_difference", "mean_difference")
 

@@ -4,10 +4,10 @@ import time
 
 import click
 
-from db import status
-from ops.cli import progress, show
-from ops.cli.context import database
-from producer.context import Producer
+from scorebeat.db import status
+from scorebeat.ops.cli import progress, show
+from scorebeat.ops.cli.context import database
+from scorebeat.producer.context import Producer
 
 
 @click.command()

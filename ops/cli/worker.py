@@ -7,18 +7,18 @@ from typing import TextIO
 
 import click
 
-from core.errors import UsageError
-from core.jobs import BROKERS_OWN, QUEUE_NAME, RESERVED_QUEUES
-from core.settings import Settings
-from ops import workers
-from ops.cli.context import both
-from ops.cli.options import Whole
-from ops.stack.interrupts import Interrupts
-from ops.stack.log import Log
-from ops.stack.process import Process
-from ops.stack.supervisor import Supervisor
-from ops.stack.up import DRAIN, child_environment
-from worker import device as devices
+from scorebeat.core.errors import UsageError
+from scorebeat.core.jobs import BROKERS_OWN, QUEUE_NAME, RESERVED_QUEUES
+from scorebeat.core.settings import Settings
+from scorebeat.ops import workers
+from scorebeat.ops.cli.context import both
+from scorebeat.ops.cli.options import Whole
+from scorebeat.ops.stack.interrupts import Interrupts
+from scorebeat.ops.stack.log import Log
+from scorebeat.ops.stack.process import Process
+from scorebeat.ops.stack.supervisor import Supervisor
+from scorebeat.ops.stack.up import DRAIN, child_environment
+from scorebeat.worker import device as devices
 
 
 @click.command()

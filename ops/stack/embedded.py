@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.errors import SettingsError
-from core.stack import StackUrls
-from ops.stack import postgres
-from ops.stack.folder import DataFolder, locked
-from ops.stack.identity import for_servers
-from ops.stack.process import Child, Process, describe
-from ops.stack.servers import Chooser, prepare, wait_until_ready
+from scorebeat.core.errors import SettingsError
+from scorebeat.core.stack import StackUrls
+from scorebeat.ops.stack import postgres
+from scorebeat.ops.stack.folder import DataFolder, locked
+from scorebeat.ops.stack.identity import for_servers
+from scorebeat.ops.stack.process import Child, Process, describe
+from scorebeat.ops.stack.servers import Chooser, prepare, wait_until_ready
 
 LOG_FILE = "servers.log"
 TIMES = {"log_line_prefix": "%m "}

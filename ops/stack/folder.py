@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from core.errors import UsageError
-from core.stack import LOCK_FILE, STATE_FILE, StackUrls
-from ops.stack.identity import Identity
+from scorebeat.core.errors import UsageError
+from scorebeat.core.stack import LOCK_FILE, STATE_FILE, StackUrls
+from scorebeat.ops.stack.identity import Identity
 
 SERVERS_LOCK_FILE = "servers.lock"
 """Inherited by the servers: it stays held until the last of them is gone, even if we were killed."""

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import UsageError
-from ops.stack import launch
+from scorebeat.core.errors import UsageError
+from scorebeat.ops.stack import launch
 
 UNPRIVILEGED = ("postgres", "nobody")
 """Users that root may lend the servers to where user namespaces are forbidden; the first that exists."""

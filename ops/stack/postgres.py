@@ -12,10 +12,10 @@ from urllib.parse import quote
 
 import psycopg2
 
-from core.errors import ScorebeatError, UsageError
-from ops.stack.folder import DataFolder, remove_leftovers
-from ops.stack.identity import Identity, launcher, own
-from ops.stack.process import Process
+from scorebeat.core.errors import ScorebeatError, UsageError
+from scorebeat.ops.stack.folder import DataFolder, remove_leftovers
+from scorebeat.ops.stack.identity import Identity, launcher, own
+from scorebeat.ops.stack.process import Process
 
 DATABASE = "scorebeat"
 USER = "postgres"

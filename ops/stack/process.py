@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import IO
 
-from ops.stack.identity import Identity, launcher, ourselves
+from scorebeat.ops.stack.identity import Identity, launcher, ourselves
 
 POLL = 0.02
 """Seconds between two looks at a child that was asked to stop."""

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from core.errors import ScorebeatError
-from core.stack import StackUrls
-from ops.stack import postgres, valkey
-from ops.stack.folder import DataFolder
-from ops.stack.identity import Identity, for_servers
-from ops.stack.process import Process
-from ops.stack.sockets import close_sockets, open_sockets
+from scorebeat.core.errors import ScorebeatError
+from scorebeat.core.stack import StackUrls
+from scorebeat.ops.stack import postgres, valkey
+from scorebeat.ops.stack.folder import DataFolder
+from scorebeat.ops.stack.identity import Identity, for_servers
+from scorebeat.ops.stack.process import Process
+from scorebeat.ops.stack.sockets import close_sockets, open_sockets
 
 READY_WITHIN = 120.0
 """Seconds; a server that was killed reads its log again first."""

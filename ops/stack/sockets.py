@@ -7,8 +7,8 @@ import stat
 import tempfile
 from pathlib import Path
 
-from ops.stack.folder import DataFolder, write_private
-from ops.stack.identity import Identity, own
+from scorebeat.ops.stack.folder import DataFolder, write_private
+from scorebeat.ops.stack.identity import Identity, own
 
 LONGEST = 100
 """Bytes of a socket's path; the kernel takes 107 on Linux and 103 elsewhere."""

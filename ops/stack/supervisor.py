@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
-from ops.stack.interrupts import Interrupts
-from ops.stack.log import Log
-from ops.stack.process import Child, Process, describe
+from scorebeat.ops.stack.interrupts import Interrupts
+from scorebeat.ops.stack.log import Log
+from scorebeat.ops.stack.process import Child, Process, describe
 
 OWN_NAME = "scorebeat"
 FIRST_PAUSE = 1.0

@@ -10,16 +10,16 @@ from functools import partial
 from signal import SIGTERM
 from typing import TextIO
 
-from core.errors import SettingsError
-from core.settings import PREFIX, Settings
-from core.stack import require_both_urls_or_none
-from ops.stack.folder import locked
-from ops.stack.identity import for_servers
-from ops.stack.interrupts import Interrupts
-from ops.stack.log import Log
-from ops.stack.process import Process
-from ops.stack.servers import Chooser, Servers, prepare, wait_until_ready
-from ops.stack.supervisor import Supervisor
+from scorebeat.core.errors import SettingsError
+from scorebeat.core.settings import PREFIX, Settings
+from scorebeat.core.stack import require_both_urls_or_none
+from scorebeat.ops.stack.folder import locked
+from scorebeat.ops.stack.identity import for_servers
+from scorebeat.ops.stack.interrupts import Interrupts
+from scorebeat.ops.stack.log import Log
+from scorebeat.ops.stack.process import Process
+from scorebeat.ops.stack.servers import Chooser, Servers, prepare, wait_until_ready
+from scorebeat.ops.stack.supervisor import Supervisor
 
 FLOWER_PORT = 5555
 DRAIN = 70.0
@@ -125,7 +125,7 @@ def _celery(*arguments: str) -> tuple[str, ...]:
 
 
 def _scorebeat(*arguments: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", "ops.cli", *arguments)
+    return (sys.executable, "-m", "scorebeat.ops.cli", *arguments)
 
 
 def _free_port(wanted: int) -> int:

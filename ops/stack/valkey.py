@@ -7,10 +7,10 @@ from pathlib import Path
 
 import redis
 
-from core.errors import UsageError
-from ops.stack.folder import DataFolder
-from ops.stack.identity import Identity, own
-from ops.stack.process import Process
+from scorebeat.core.errors import UsageError
+from scorebeat.ops.stack.folder import DataFolder
+from scorebeat.ops.stack.identity import Identity, own
+from scorebeat.ops.stack.process import Process
 
 SOCKET = "valkey.sock"
 STOP = ((signal.SIGTERM, 10.0),)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from core.celery_app import KEY_PREFIX, SCORE
+from scorebeat.core.celery_app import KEY_PREFIX, SCORE
 from tests.browser.chromium import Browser
 from tests.browser.window import browser, flower, s, window
 from tests.fixtures import wait_for

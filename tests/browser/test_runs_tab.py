@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from core.states import RunState
+from scorebeat.core.states import RunState
 from tests.browser.chromium import Browser
 from tests.browser.window import a_dead_batch, browser, flower, mend, partial_run, s, window
 from tests.fixtures import wait_for

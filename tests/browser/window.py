@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.jobs import Job
-from core.states import RunState
+from scorebeat.core.jobs import Job
+from scorebeat.core.states import RunState
 from tests.browser.chromium import MISSING, Browser, chromium, installed
 from tests.flower_program import Flower, poisoned_job, start_flower, start_worker
 from tests.ledger_rows import add_batch, add_run

@@ -6,10 +6,10 @@ from textwrap import dedent
 
 import pytest
 
-from core.errors import StoreError
-from models import store
-from models.artifact import Artifact
-from models.contract import Given
+from scorebeat.core.errors import StoreError
+from scorebeat.models import store
+from scorebeat.models.artifact import Artifact
+from scorebeat.models.contract import Given
 from tests.contract.python_files import Write
 
 

@@ -29,7 +29,7 @@ CLASS = """
 CODE = """
 from pathlib import Path
 
-from models.inner import open_model
+from scorebeat.models.inner import open_model
 
 NAMES = ("a", "b", "c", "d")
 

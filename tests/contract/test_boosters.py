@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from core.errors import ModelError, StoreError
-from models import registry, scoring, store
-from models.artifact import Artifact
-from models.binding import bind
-from models.contract import Given
+from scorebeat.core.errors import ModelError, StoreError
+from scorebeat.models import registry, scoring, store
+from scorebeat.models.artifact import Artifact
+from scorebeat.models.binding import bind
+from scorebeat.models.contract import Given
 from tests.contract import booster_files
 from tests.contract.booster_files import BINARY, X, Y
 
@@ -124,7 +124,7 @@ def test_damaged_files_are_refused_in_one_line_even_where_the_library_ends_the_p
 
 
 def test_a_process_that_the_library_ends_is_told_with_its_signal(tmp_path: Path) -> None:
-    boosters = import_module("models.formats.boosters")
+    boosters = import_module("scorebeat.models.formats.boosters")
     (tmp_path / "m.ubj").touch()
 
     with pytest.raises(
@@ -158,7 +158,7 @@ def test_where_the_package_is_absent_adding_and_loading_say_how_to_install_it(
     path = write(library, tmp_path)
     artifact = added(path)
     monkeypatch.setitem(sys.modules, library, None)
-    monkeypatch.delitem(sys.modules, f"models.formats.{library}_format")
+    monkeypatch.delitem(sys.modules, f"scorebeat.models.formats.{library}_format")
 
     attempts: tuple[Callable[[], object], ...] = (lambda: added(path), lambda: registry.load(artifact))
     for attempt, error in zip(attempts, (StoreError, ModelError), strict=True):

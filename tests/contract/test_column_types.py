@@ -11,12 +11,12 @@ import pytest
 from adbc_driver_manager.dbapi import Connection as DataConnection
 from sqlalchemy import Engine
 
-from core.errors import InputError, QueryError
-from db import columns, source, types
-from db.columns import Fetched
-from db.engine import data_connection
-from db.pending import PendingRows
-from db.sql import KeyRange
+from scorebeat.core.errors import InputError, QueryError
+from scorebeat.db import columns, source, types
+from scorebeat.db.columns import Fetched
+from scorebeat.db.engine import data_connection
+from scorebeat.db.pending import PendingRows
+from scorebeat.db.sql import KeyRange
 from tests.ledger_fixtures import shared_engine
 from tests.ledger_rows import a_job
 

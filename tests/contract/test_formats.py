@@ -14,11 +14,11 @@ import pytest
 import skops.io
 from sklearn.linear_model import LogisticRegression
 
-from core.errors import InputError
-from models import registry, scoring, store
-from models.artifact import Artifact
-from models.binding import bind
-from models.contract import Given, Model
+from scorebeat.core.errors import InputError
+from scorebeat.models import registry, scoring, store
+from scorebeat.models.artifact import Artifact
+from scorebeat.models.binding import bind
+from scorebeat.models.contract import Given, Model
 from tests.contract.format_cases import CASES, Case, Loop, X
 
 
@@ -119,7 +119,7 @@ AGAIN = """
 import sys
 from pathlib import Path
 import pyarrow as pa
-from models import registry, scoring, store
+from scorebeat.models import registry, scoring, store
 for line in sys.stdin.read().splitlines():
     folder, digest = Path(line.split()[0]), line.split()[1]
     artifact = store.open_artifact(folder.parents[1], folder.parent.name, int(folder.name), digest)

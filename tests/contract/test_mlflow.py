@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from core.errors import InputError, StoreError
-from models import registry, scoring, store
-from models.artifact import Artifact
-from models.contract import NOTHING, Given
+from scorebeat.core.errors import InputError, StoreError
+from scorebeat.models import registry, scoring, store
+from scorebeat.models.artifact import Artifact
+from scorebeat.models.contract import NOTHING, Given
 from tests.contract.mlflow_files import NOTHING_MORE, library, named_columns, tensors
 
 pytest.importorskip("mlflow")
@@ -147,9 +147,9 @@ def test_a_signature_that_cannot_be_fed_is_refused_with_the_reason(tmp_path: Pat
 TRACELESS = """
 import sys
 from pathlib import Path
-from models import registry, scoring, store
-from models.contract import Given
-from models.samples import sample
+from scorebeat.models import registry, scoring, store
+from scorebeat.models.contract import Given
+from scorebeat.models.samples import sample
 root, source = Path(sys.argv[1]), sys.argv[2]
 added = store.add(root, source, "m", Given(code=frozenset({"mlflow"})))
 scoring.predict(registry.load(added), sample(added.signature, 3))

@@ -7,8 +7,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from core.errors import OutputError
-from models.formats.mlflow_answers import columns, seen
+from scorebeat.core.errors import OutputError
+from scorebeat.models.formats.mlflow_answers import columns, seen
 
 
 @pytest.mark.parametrize(

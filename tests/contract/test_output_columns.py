@@ -11,14 +11,14 @@ import pytest
 from adbc_driver_manager.dbapi import Connection as DataConnection
 from sqlalchemy import Engine
 
-from core.errors import OutputError
-from db import columns, prediction_sets, source, types
-from db.batches import Claim
-from db.columns import Part, Timing
-from db.engine import data_connection
-from db.prediction_sets import PredictionSet
-from db.sql import KeyRange
-from models.arrow_types import TYPES
+from scorebeat.core.errors import OutputError
+from scorebeat.db import columns, prediction_sets, source, types
+from scorebeat.db.batches import Claim
+from scorebeat.db.columns import Part, Timing
+from scorebeat.db.engine import data_connection
+from scorebeat.db.prediction_sets import PredictionSet
+from scorebeat.db.sql import KeyRange
+from scorebeat.models.arrow_types import TYPES
 from tests.ledger_fixtures import shared_engine
 from tests.ledger_rows import a_job, add_batch, add_run
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import NonsenseError, OutputError
-from models import outputs
-from models.arrow_types import TYPES, type_named
+from scorebeat.core.errors import NonsenseError, OutputError
+from scorebeat.models import outputs
+from scorebeat.models.arrow_types import TYPES, type_named
 
 DAY = dt.date(2024, 2, 29)
 MOMENT = dt.datetime(2024, 2, 29, 12, 30)

@@ -17,10 +17,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from core.errors import StoreError
-from models import registry, scoring, store
-from models.contract import NOTHING, Given
-from models.formats import pickle_format
+from scorebeat.core.errors import StoreError
+from scorebeat.models import registry, scoring, store
+from scorebeat.models.contract import NOTHING, Given
+from scorebeat.models.formats import pickle_format
 
 X, Y = load_iris(return_X_y=True)
 ALLOWED = Given(code=frozenset({"pickle"}))

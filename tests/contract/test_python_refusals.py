@@ -8,10 +8,10 @@ from textwrap import dedent
 import pyarrow as pa
 import pytest
 
-from core.errors import ModelError, OutputError, StoreError
-from models import registry, scoring, store
-from models.artifact import Artifact
-from models.contract import Given
+from scorebeat.core.errors import ModelError, OutputError, StoreError
+from scorebeat.models import registry, scoring, store
+from scorebeat.models.artifact import Artifact
+from scorebeat.models.contract import Given
 from tests.contract.python_files import CLASS, Write
 
 

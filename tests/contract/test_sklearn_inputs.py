@@ -23,10 +23,10 @@ from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from core.errors import InputError, StoreError
-from models import registry, scoring, store
-from models.artifact import Artifact
-from models.contract import Given
+from scorebeat.core.errors import InputError, StoreError
+from scorebeat.models import registry, scoring, store
+from scorebeat.models.artifact import Artifact
+from scorebeat.models.contract import Given
 
 TABLE = pd.DataFrame(
     {
@@ -197,7 +197,7 @@ def test_a_model_of_texts_takes_one_name(tmp_path: Path, inputs: tuple[str, ...]
 
 def test_without_pandas_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = make_pipeline(by_name(OneHotEncoder()), LogisticRegression()).fit(TABLE, STAYS)
-    monkeypatch.delitem(sys.modules, "models.formats.frame", raising=False)
+    monkeypatch.delitem(sys.modules, "scorebeat.models.formats.frame", raising=False)
     monkeypatch.setitem(sys.modules, "pandas", None)
 
     with pytest.raises(StoreError, match=r"needs the package pandas.*scorebeat\[pandas\]"):

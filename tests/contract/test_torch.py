@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from core.errors import DeviceMemoryError, InputError, ModelError, StoreError
-from models import registry, scoring, store
-from models.artifact import Artifact
-from models.binding import bind
-from models.contract import Given
+from scorebeat.core.errors import DeviceMemoryError, InputError, ModelError, StoreError
+from scorebeat.models import registry, scoring, store
+from scorebeat.models.artifact import Artifact
+from scorebeat.models.binding import bind
+from scorebeat.models.contract import Given
 from tests.contract import torch_files
 from tests.contract.torch_files import export, linear, module
 
@@ -156,7 +156,7 @@ def test_too_little_memory_is_told_as_such_with_the_number_of_rows(
     def full(*_: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
 
-    monkeypatch.setattr(import_module("models.formats.torch_format").Program, "run", full)
+    monkeypatch.setattr(import_module("scorebeat.models.formats.torch_format").Program, "run", full)
     rows = pa.RecordBatch.from_pydict({"features": pa.array([[0.0] * 4] * 7, pa.list_(pa.float32(), 4))})
 
     with pytest.raises(DeviceMemoryError, match=r"score 7 rows at once: .* allocate 2.00 GiB\.$") as raised:
@@ -169,7 +169,7 @@ def test_where_torch_is_absent_adding_and_loading_say_how_to_install_it(
 ) -> None:
     artifact = added(program)
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "models.formats.torch_format")
+    monkeypatch.delitem(sys.modules, "scorebeat.models.formats.torch_format")
 
     wanted = r"a model of the format torch needs the package torch.*: pip install 'scorebeat\[torch\]'"
     with pytest.raises(StoreError, match=wanted):

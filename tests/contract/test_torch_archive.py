@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from core.errors import ModelError
-from models import registry
+from scorebeat.core.errors import ModelError
+from scorebeat.models import registry
 from tests.contract.test_torch import added, program, refused
 
 torch = pytest.importorskip("torch", reason="torch is not installed")

@@ -1,6 +1,6 @@
 """What there is to be named in files of containers."""
 
-from core.settings import PREFIX, Settings
+from scorebeat.core.settings import PREFIX, Settings
 
 SETTINGS = frozenset(f"{PREFIX}{name.upper()}" for name in Settings.model_fields)
 """The variables that are settings."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from core.jobs import Job
-from core.jobs_file import read_jobs
+from scorebeat.core.jobs import Job
+from scorebeat.core.jobs_file import read_jobs
 from tests.deploy.kubelet import Node, Restarts, RunningPod
 from tests.deploy.manifests import Pod, calls, named, option, pods, shape
 from tests.fixtures import wait_for

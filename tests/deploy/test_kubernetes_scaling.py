@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import ProgrammingError
 
-from db import batches
+from scorebeat.db import batches
 from tests.deploy.manifests import PAGE, named, shape
 from tests.docs.pages import Page
 from tests.ledger_fixtures import connection, shared_engine

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from core.stack import StackUrls
-from db.engine import make_engine
+from scorebeat.core.stack import StackUrls
+from scorebeat.db.engine import make_engine
 from tests.deploy.kubelet import Node, RunningPod
 from tests.deploy.manifests import Pod, named, pods, shape
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from core.settings import PREFIX
+from scorebeat.core.settings import PREFIX
 from tests.docs.pages import Block, Command, Page, commands, shows
 
 QUICK = {"CLAIM_TTL": "3s", "HEARTBEAT": "1s", "RESEND_AFTER": "2s"}

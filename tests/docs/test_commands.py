@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from core.settings import Settings
-from core.stack import StackUrls, joined
-from db.engine import make_engine
+from scorebeat.core.settings import Settings
+from scorebeat.core.stack import StackUrls, joined
+from scorebeat.db.engine import make_engine
 from tests.docs.pages import REPOSITORY, Block, Page, commands
 from tests.docs.shell import Reader, reader
 

@@ -7,10 +7,10 @@ from collections import defaultdict
 import click
 import pytest
 
-from core.settings import PREFIX, Settings
-from db import types
-from db.tables import metadata
-from ops.cli.app import cli
+from scorebeat.core.settings import PREFIX, Settings
+from scorebeat.db import types
+from scorebeat.db.tables import metadata
+from scorebeat.ops.cli.app import cli
 from tests.docs.pages import REPOSITORY, Page, every_page
 
 TABLES = REPOSITORY / "docs/reference/tables.md"

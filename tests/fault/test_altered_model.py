@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from core.states import RunState
-from producer.requeue import requeue
+from scorebeat.core.states import RunState
+from scorebeat.producer.requeue import requeue
 from tests.system import MODEL, System, assert_scored_once, own_system
 
 

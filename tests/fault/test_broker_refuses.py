@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from core.states import RunState
+from scorebeat.core.states import RunState
 from tests.fixtures import wait_for
 from tests.system import GATED, System, assert_scored_once, own_system
 

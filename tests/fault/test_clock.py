@@ -11,7 +11,7 @@ from subprocess import Popen
 
 import pytest
 
-from core.states import RunState
+from scorebeat.core.states import RunState
 from tests.fixtures import kill_group, wait_for
 from tests.system import GATED, System, assert_scored_once, own_system
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from core.states import RunState
+from scorebeat.core.states import RunState
 from tests.fixtures import kill_group, wait_for
 from tests.gates import Place, build_gates, has_backend, of_batch, of_copy, others_go_on, stopped
 from tests.system import GATE, GATED, IN_A_FETCH, System, assert_scored_once, children, own_system
@@ -49,7 +49,7 @@ def workers(system: System, known: Workers) -> Workers:
 def start_worker(system: System, queue: str, processes: int) -> "Popen[bytes]":
     """A worker whose processes are soon ready: their parent has the model's libraries loaded."""
     options = ("-Q", queue, "-n", f"w{len(system.programs.started)}@%h", "-c", str(processes))
-    quiet = ("-l", "INFO", "-I", "models.formats.sklearn_format")
+    quiet = ("-l", "INFO", "-I", "scorebeat.models.formats.sklearn_format")
     return system.programs.start("celery", "-A", "worker", "worker", *options, *quiet)
 
 

@@ -5,7 +5,7 @@ from subprocess import Popen
 
 import pytest
 
-from core.states import RunState
+from scorebeat.core.states import RunState
 from tests.fixtures import wait_for
 from tests.system import SLOW, System, assert_scored_once, own_system
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from core.jobs import Job
-from core.states import RunState
-from producer import control, plan
-from producer.requeue import requeue
+from scorebeat.core.jobs import Job
+from scorebeat.core.states import RunState
+from scorebeat.producer import control, plan
+from scorebeat.producer.requeue import requeue
 from tests.fixtures import wait_for
 from tests.system import MODEL, SLOW, System, assert_scored_once, own_system
 

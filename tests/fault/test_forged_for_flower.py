@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import redis
 
-from core.celery_app import KEY_PREFIX, SCORE, make_app
-from core.states import RunState
+from scorebeat.core.celery_app import KEY_PREFIX, SCORE, make_app
+from scorebeat.core.states import RunState
+from scorebeat.worker.clock import LATEST
 from tests import forged
 from tests.fixtures import wait_for
 from tests.flower_program import Flower, start_flower
 from tests.forged_events import HEARTBEATS, answering, answers, changed, events, heard
 from tests.system import System, own_system
-from worker.clock import LATEST
 
 MORE_MEMORY = 120
 """MiB that Flower may have more after a bomb of 256."""

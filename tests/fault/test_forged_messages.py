@@ -10,13 +10,13 @@ from subprocess import Popen
 import pytest
 import redis
 
-from core.celery_app import CONTROL, CONTROL_QUEUE, KEY_PREFIX, PLAN_QUEUE, SCORE
-from core.jobs import Job
-from core.states import RunState
+from scorebeat.core.celery_app import CONTROL, CONTROL_QUEUE, KEY_PREFIX, PLAN_QUEUE, SCORE
+from scorebeat.core.jobs import Job
+from scorebeat.core.states import RunState
+from scorebeat.worker.remote import MOST_PROCESSES
 from tests import forged
 from tests.fixtures import wait_for
 from tests.system import System, assert_scored_once, children, own_system
-from worker.remote import MOST_PROCESSES
 
 QUEUES = ("cpu", CONTROL_QUEUE, PLAN_QUEUE)
 MORE_MEMORY = 120

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from core.celery_app import SCORE, queue
-from core.states import RunState
+from scorebeat.core.celery_app import SCORE, queue
+from scorebeat.core.states import RunState
 from tests.fixtures import wait_for
 from tests.system import GATED, System, assert_scored_once, own_system
 

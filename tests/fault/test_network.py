@@ -9,7 +9,7 @@ from typing import TypeAlias
 import pytest
 from sqlalchemy import make_url
 
-from core.states import RunState
+from scorebeat.core.states import RunState
 from tests.fixtures import kill_group, wait_for
 from tests.proxy import Proxy, proxy_to
 from tests.system import GATED, SLOW, System, assert_scored_once, own_system

@@ -9,10 +9,10 @@ import skops.io
 from sklearn.datasets import load_iris
 from sklearn.tree import DecisionTreeClassifier
 
-from core.jobs import Job
-from core.states import RunState
-from models.contract import Given
-from producer import publish
+from scorebeat.core.jobs import Job
+from scorebeat.core.states import RunState
+from scorebeat.models.contract import Given
+from scorebeat.producer import publish
 from tests.fixtures import kill_group
 from tests.source_tables import BIGINT, INPUTS, fill
 from tests.system import GATED, MODEL, System, assert_scored_once, children, own_system

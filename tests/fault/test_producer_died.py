@@ -7,7 +7,7 @@ from subprocess import Popen
 import pytest
 from sqlalchemy import text
 
-from core.states import RunState
+from scorebeat.core.states import RunState
 from tests.fixtures import kill_group, wait_for
 from tests.gates import Gate, Place, build_gates, of_batch, others_go_on, stopped
 from tests.system import GATED, System, assert_scored_once, own_system

@@ -7,10 +7,10 @@ from subprocess import Popen
 
 import pytest
 
-from core.jobs import Job
-from core.settings import Settings
-from core.states import FINAL_RUN, RunState
-from producer import control
+from scorebeat.core.jobs import Job
+from scorebeat.core.settings import Settings
+from scorebeat.core.states import FINAL_RUN, RunState
+from scorebeat.producer import control
 from tests import poison
 from tests.fixtures import Programs, kill_group, wait_for
 from tests.poison_fixtures import Points, assert_accounted, points

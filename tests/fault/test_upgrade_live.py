@@ -8,8 +8,8 @@ from itertools import pairwise
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
-from core.states import RunState
-from db import upgrade
+from scorebeat.core.states import RunState
+from scorebeat.db import upgrade
 from tests.fixtures import wait_for
 from tests.later import Later, later
 from tests.system import SLOW, System, assert_scored_once, own_system

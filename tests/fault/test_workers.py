@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.states import RunState
+from scorebeat.core.states import RunState
 from tests.fixtures import kill_group, wait_for
 from tests.system import GATED, System, assert_scored_once, children, own_system
 

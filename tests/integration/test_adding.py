@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, Engine
 
-from core.settings import Settings
-from db import versions
-from db.versions import NewVersion
-from models import store
-from producer.context import Producer
+from scorebeat.core.settings import Settings
+from scorebeat.db import versions
+from scorebeat.db.versions import NewVersion
+from scorebeat.models import store
+from scorebeat.producer.context import Producer
 from tests.cli_fixtures import JOB, Cli, score_all, write_adder
 from tests.fixtures import wait_for
 from tests.integration.test_versions import add, ask, someone_waits, twice, two

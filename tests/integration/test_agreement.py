@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from core.errors import UnknownName, UsageError
-from db.agreement import OutputAgreement
-from models.contract import Input, Signature
-from producer import agreement
-from producer.agreement import Compared
+from scorebeat.core.errors import UnknownName, UsageError
+from scorebeat.db.agreement import OutputAgreement
+from scorebeat.models.contract import Input, Signature
+from scorebeat.producer import agreement
+from scorebeat.producer.agreement import Compared
 from tests.cli_fixtures import Cli, scorebeat
 from tests.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.ledger_rows import MODEL, a_job

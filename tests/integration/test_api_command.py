@@ -16,7 +16,7 @@ __all__ = ["ledger", "scored", "trained"]
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_serves_until_it_is_stopped(programs: Programs, scored: Ledger, how: signal.Signals) -> None:
-    process = programs.start("ops.cli", "api", "--port", "0", SCOREBEAT_API_TOKEN=TOKEN)
+    process = programs.start("scorebeat.ops.cli", "api", "--port", "0", SCOREBEAT_API_TOKEN=TOKEN)
     said = wait_for(lambda: [line for line in programs.log(process).splitlines() if line.startswith("serving ")])
     url = said[0].removeprefix("serving ")
 

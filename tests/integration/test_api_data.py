@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from db.runs import Selection
+from scorebeat.db.runs import Selection
 from tests.api_fixtures import Client, client, numbers, opened, scored, walk
 from tests.ledger_fixtures import Ledger, ledger, trained
 from tests.ledger_rows import a_job

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from core.settings import Settings
+from scorebeat.core.settings import Settings
 from tests.api_fixtures import BEARER, SCORED, TOKEN, Client, Opener, client, opened, scored
 from tests.ledger_fixtures import Ledger, ledger, trained
 

@@ -3,14 +3,14 @@
 import pyarrow as pa
 import pytest
 
-from producer.publish import publish_anyway, rollback
+from scorebeat.producer.publish import publish_anyway, rollback
+from scorebeat.worker.score import score_batch
 from tests.api_fixtures import BEARER, Client, Opener, client, opened, scored
 from tests.fixtures import wait_for
 from tests.integration.test_views import gives
 from tests.ledger_fixtures import Ledger, ledger, migrated, trained
 from tests.ledger_rows import MODEL, a_job
 from tests.own_servers import own_servers
-from worker.score import score_batch
 
 __all__ = ["client", "ledger", "opened", "scored", "trained"]
 

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pytest
 from pydantic import SecretStr
 
-from api import places
-from api.app import make
-from api.places import PLACES
-from api.service import Service
-from core.settings import Settings
-from producer.online import Predictor
+from scorebeat.api import places
+from scorebeat.api.app import make
+from scorebeat.api.places import PLACES
+from scorebeat.api.service import Service
+from scorebeat.core.settings import Settings
+from scorebeat.producer.online import Predictor
 from tests.api_fixtures import BEARER, TOKEN, Client, scored, served
 from tests.fixtures import Programs, wait_for
 from tests.ledger_fixtures import Ledger, ledger, trained

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from producer.publish import publish_anyway
+from scorebeat.producer.publish import publish_anyway
 from tests.api_fixtures import Client, client, opened, scored
 from tests.ledger_fixtures import OUTPUTS, Ledger, ledger, trained
 from tests.ledger_rows import MODEL

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from core.states import RunState
-from producer.plan import plan
-from producer.settle import settle_all
+from scorebeat.core.states import RunState
+from scorebeat.producer.plan import plan
+from scorebeat.producer.settle import settle_all
 from tests.api_fixtures import Client, client, opened, scored
 from tests.ledger_fixtures import Ledger, ledger, trained
 from tests.ledger_rows import a_job, add_batch, add_run

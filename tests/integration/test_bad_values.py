@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.states import RunState
+from scorebeat.core.states import RunState
 from tests.ledger_fixtures import Ledger, ledger, trained
 from tests.ledger_rows import a_job
 from tests.poison_fixtures import Points, assert_accounted, points

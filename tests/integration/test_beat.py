@@ -9,13 +9,13 @@ from subprocess import Popen
 
 import pytest
 
-from core.errors import RunOpen
-from core.jobs import Job
-from core.states import RunState
-from db import jobs
-from producer import tick
-from producer.context import Producer
-from producer.enqueue import Request, enqueue
+from scorebeat.core.errors import RunOpen
+from scorebeat.core.jobs import Job
+from scorebeat.core.states import RunState
+from scorebeat.db import jobs
+from scorebeat.producer import tick
+from scorebeat.producer.context import Producer
+from scorebeat.producer.enqueue import Request, enqueue
 from tests.fixtures import REPOSITORY, environment, wait_for
 from tests.system import System, assert_scored_once, own_system
 

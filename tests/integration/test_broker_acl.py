@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import redis
 
-from core.celery_app import KEY_PREFIX
-from core.errors import ServiceDown
-from core.states import RunState
-from producer.rights import require_rights
+from scorebeat.core.celery_app import KEY_PREFIX
+from scorebeat.core.errors import ServiceDown
+from scorebeat.core.states import RunState
+from scorebeat.producer.rights import require_rights
 from tests.docs.pages import REPOSITORY, Page
 from tests.fixtures import wait_for
 from tests.flower_program import knows_of_scored, start_flower

@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from core.celery_app import make_app
-from core.errors import ServiceDown, SettingsError
-from core.settings import Settings, load_settings
-from core.states import RunState
-from producer.messages import require_broker
+from scorebeat.core.celery_app import make_app
+from scorebeat.core.errors import ServiceDown, SettingsError
+from scorebeat.core.settings import Settings, load_settings
+from scorebeat.core.states import RunState
+from scorebeat.producer.messages import require_broker
 from tests.certificates import Certificates, certificates
 from tests.cli_fixtures import Cli
 from tests.fixtures import wait_for

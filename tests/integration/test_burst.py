@@ -5,12 +5,12 @@ from subprocess import Popen
 
 import pytest
 
-from core.states import RunState
-from db import workers
+from scorebeat.core.states import RunState
+from scorebeat.db import workers
+from scorebeat.worker import burst
+from scorebeat.worker.burst import Watch
 from tests.fixtures import kill_group, wait_for
 from tests.system import GATED, System, assert_scored_once, own_system
-from worker import burst
-from worker.burst import Watch
 
 AT_ONCE = 20.0
 """Seconds for a start, a look and an end."""
@@ -29,7 +29,9 @@ def control(system: System) -> None:
 
 
 def start(system: System, *options: str) -> "Popen[bytes]":
-    return system.programs.start("ops.cli", "worker", "--device", "cpu", "--processes", "1", "--burst", *options)
+    return system.programs.start(
+        "scorebeat.ops.cli", "worker", "--device", "cpu", "--processes", "1", "--burst", *options
+    )
 
 
 def test_with_nothing_to_do_it_stops_at_once(system: System) -> None:

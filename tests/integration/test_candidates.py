@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import redis
 
-from core.states import Rank
-from db import batches, messages, workers
-from producer.control import run_once
-from producer.dispatch import dispatch
-from producer.enqueue import Request, enqueue
-from producer.plan import plan
+from scorebeat.core.states import Rank
+from scorebeat.db import batches, messages, workers
+from scorebeat.producer.control import run_once
+from scorebeat.producer.dispatch import dispatch
+from scorebeat.producer.enqueue import Request, enqueue
+from scorebeat.producer.plan import plan
 from tests.fixtures import Programs, wait_for
 from tests.integration.test_dispatch import batch_of, queued, valkey
 from tests.ledger_fixtures import FILL, Ledger, ledger, trained

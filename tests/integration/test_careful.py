@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
-from db import batches, careful, prediction_sets, quarantine
-from db.batches import Claim
-from db.sql import Key, KeyColumn
+from scorebeat.db import batches, careful, prediction_sets, quarantine
+from scorebeat.db.batches import Claim
+from scorebeat.db.sql import Key, KeyColumn
 from tests.ledger_fixtures import connection, shared_engine
 from tests.ledger_rows import add_batch, add_run
 from tests.poison_fixtures import Points, assert_accounted, points

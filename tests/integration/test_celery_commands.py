@@ -11,8 +11,8 @@ from urllib.error import URLError
 
 import pytest
 
-from core.settings import PREFIX
-from core.states import RunState
+from scorebeat.core.settings import PREFIX
+from scorebeat.core.states import RunState
 from tests.fixtures import REPOSITORY, environment, free_port, wait_for
 from tests.system import System, assert_scored_once, own_system
 

@@ -4,12 +4,12 @@ from datetime import timedelta
 
 import pytest
 
-from core.errors import UsageError
-from core.jobs import Job
-from core.states import RunState
-from producer import drop, prune, publish
-from producer.apply import apply, remove_all
-from producer.requeue import cancel, requeue
+from scorebeat.core.errors import UsageError
+from scorebeat.core.jobs import Job
+from scorebeat.core.states import RunState
+from scorebeat.producer import drop, prune, publish
+from scorebeat.producer.apply import apply, remove_all
+from scorebeat.producer.requeue import cancel, requeue
 from tests.poison_fixtures import MODEL, Points, points
 
 __all__ = ["points"]

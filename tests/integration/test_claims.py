@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine
 
-from db import batches, columns, requeued
-from db.batches import BatchId, Claim
+from scorebeat.db import batches, columns, requeued
+from scorebeat.db.batches import BatchId, Claim
 from tests.ledger_fixtures import ledger, trained
 from tests.ledger_rows import add_batch, add_run
 

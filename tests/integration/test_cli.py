@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from db import batches, runs, workers
-from ops.cli.app import cli
-from producer import unserved
-from producer.context import Producer
+from scorebeat.db import batches, runs, workers
+from scorebeat.ops.cli.app import cli
+from scorebeat.producer import unserved
+from scorebeat.producer.context import Producer
 from tests.cli_fixtures import ROWS, Cli, refused, score_all, scoring
 
 COMMANDS = [*cli.list_commands(None)]  # type: ignore[arg-type]  # our list needs no context

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, make_url
 
-from core.settings import Settings
-from ops.stack.folder import locked
-from producer.context import Producer
+from scorebeat.core.settings import Settings
+from scorebeat.ops.stack.folder import locked
+from scorebeat.producer.context import Producer
 from tests.cli_fixtures import Cli, ledger, refused, score_all, write_adder
 from tests.fixtures import free_port
 

@@ -3,9 +3,9 @@
 import pytest
 from sqlalchemy import Engine
 
-from core.settings import Settings
-from ops.prepare import prepare
-from producer.context import Producer
+from scorebeat.core.settings import Settings
+from scorebeat.ops.prepare import prepare
+from scorebeat.producer.context import Producer
 from tests.cli_fixtures import JOB, Cli, ledger, refused, score_all
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from core.settings import Settings
-from core.states import RunState
-from db import batches
-from db.batches import BatchId
-from ops.demo import look_at
-from producer.context import Producer
-from producer.plan import plan
+from scorebeat.core.settings import Settings
+from scorebeat.core.states import RunState
+from scorebeat.db import batches
+from scorebeat.db.batches import BatchId
+from scorebeat.ops.demo import look_at
+from scorebeat.producer.context import Producer
+from scorebeat.producer.plan import plan
 from tests.cli_fixtures import Cli, refused
 from tests.fixtures import REPOSITORY
 from tests.system import own_system
@@ -104,10 +104,10 @@ def test_ctrl_c_while_the_command_line_is_loading_ends_it_without_a_trace() -> N
         "import sys\n"
         "class CtrlC:\n"
         "    def find_spec(self, name, *_):\n"
-        "        if name == 'ops.cli.app':\n"
+        "        if name == 'scorebeat.ops.cli.app':\n"
         "            raise KeyboardInterrupt\n"
         "sys.meta_path.insert(0, CtrlC())\n"
-        "from ops.cli import main\n"
+        "from scorebeat.ops.cli import main\n"
         "main()\n"
     )
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from core.settings import Settings
-from producer.context import Producer
+from scorebeat.core.settings import Settings
+from scorebeat.producer.context import Producer
 from tests.cli_fixtures import JOB, ROWS, Cli, score_all, write_adder
 
 

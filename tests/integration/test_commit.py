@@ -5,14 +5,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from core.errors import OutputError, RepeatedKey
-from core.states import RunState
-from db import columns
-from db.pending import PendingRows
-from models import scoring
+from scorebeat.core.errors import OutputError, RepeatedKey
+from scorebeat.core.states import RunState
+from scorebeat.db import columns
+from scorebeat.db.pending import PendingRows
+from scorebeat.models import scoring
+from scorebeat.worker.score import Outcome, score_batch
 from tests.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.ledger_rows import a_job
-from worker.score import Outcome, score_batch
 
 __all__ = ["ledger", "trained"]
 

@@ -11,12 +11,12 @@ import skops.io
 from sklearn.model_selection import train_test_split
 from sqlalchemy import Engine, text
 
-from core.errors import UsageError
-from core.settings import Settings
-from core.stack import joined
-from db.engine import make_engine
-from examples.complaints import corpus, data, setup, train
-from producer.context import Producer
+from scorebeat.core.errors import UsageError
+from scorebeat.core.settings import Settings
+from scorebeat.core.stack import joined
+from scorebeat.db.engine import make_engine
+from scorebeat.examples.complaints import corpus, data, setup, train
+from scorebeat.producer.context import Producer
 from tests.docs.pages import REPOSITORY, Page
 from tests.docs.shell import Reader, reader
 

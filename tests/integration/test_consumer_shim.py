@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import celery
 import pytest
 
-from core.states import RunState
+from scorebeat.core.states import RunState
 from tests.fixtures import kill_group, wait_for
 from tests.system import GATED, System, assert_scored_once, own_system
 
 CELERYS_OWN = """
-from worker.celery import app
+from scorebeat.worker.celery import app
 
 app.conf.worker_consumer = "celery.worker.consumer:Consumer"
 """

@@ -7,14 +7,14 @@ import psycopg2.errors
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from core.errors import UsageError
-from core.states import RunState
-from db import batches, settling, whole_runs, workers
-from db import messages as marks
-from producer import control, notify, rescue, tick
-from producer.control import run_once
-from producer.requeue import requeue
-from producer.settle import settle
+from scorebeat.core.errors import UsageError
+from scorebeat.core.states import RunState
+from scorebeat.db import batches, settling, whole_runs, workers
+from scorebeat.db import messages as marks
+from scorebeat.producer import control, notify, rescue, tick
+from scorebeat.producer.control import run_once
+from scorebeat.producer.requeue import requeue
+from scorebeat.producer.settle import settle
 from tests.ledger_rows import add_batch, add_run
 from tests.poison_fixtures import Points, assert_accounted, points
 

@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, text
 
-from core.jobs import Job
-from core.states import RunState
-from db import batches, ended, requeued, runs, settling, whole_runs
+from scorebeat.core.jobs import Job
+from scorebeat.core.states import RunState
+from scorebeat.db import batches, ended, requeued, runs, settling, whole_runs
 from tests.cli_fixtures import Cli
 from tests.ledger_fixtures import Ledger, ledger, trained
 from tests.ledger_rows import add_batch, add_run

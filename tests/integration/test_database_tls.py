@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from core.errors import ServiceDown
-from core.states import RunState
-from db.engine import data_connection, make_engine, reachable
-from ops.cli.checks import transport
+from scorebeat.core.errors import ServiceDown
+from scorebeat.core.states import RunState
+from scorebeat.db.engine import data_connection, make_engine, reachable
+from scorebeat.ops.cli.checks import transport
 from tests.certificates import certificates
 from tests.postgres_tls import CERTIFIED, PASSWORD, TlsServer, tls_server
 from tests.system import assert_scored_once, own_system

@@ -13,18 +13,18 @@ from typing import Any
 
 import pytest
 
-from core.jobs import Job
-from core.settings import Settings
-from core.states import FINAL_RUN, RunState
-from producer import control, publish
-from producer.context import Producer
+from scorebeat.core.jobs import Job
+from scorebeat.core.settings import Settings
+from scorebeat.core.states import FINAL_RUN, RunState
+from scorebeat.producer import control, publish
+from scorebeat.producer.context import Producer
+from scorebeat.worker import gpus
 from tests import poison
 from tests.cli_fixtures import Cli, adder, job, pairs, refused, scorebeat, write_adder
 from tests.fixtures import Programs, wait_for
 from tests.gpus import MODEL, pretend
 from tests.poison_fixtures import Points, assert_accounted, points
 from tests.system import children
-from worker import gpus
 
 __all__ = ["adder", "job", "pairs", "points", "scorebeat"]
 
@@ -173,7 +173,7 @@ def test_a_model_that_only_knows_the_cpu_is_scored_there(
 
 def test_the_parent_finds_the_gpu_and_imports_no_numeric_library(settings: Settings, tmp_path: Path) -> None:
     code = (
-        "import sys; from worker.celery import app; from worker import device; device.find('cuda:0').enter();"
+        "import sys; from scorebeat.worker.celery import app; from scorebeat.worker import device; device.find('cuda:0').enter();"
         "print({'torch', 'xgboost', 'lightgbm', 'onnxruntime'} & set(sys.modules))"
     )
     given = {f"SCOREBEAT_{name.upper()}": str(getattr(settings, name)) for name in ("database_url", "broker_url")}
@@ -194,7 +194,7 @@ def test_a_worker_by_command_serves_the_gpu_queue_with_two_processes_until_told(
     points: Points, programs: Programs, tmp_path: Path
 ) -> None:
     given = pretend(tmp_path) | {"CUDA_VISIBLE_DEVICES": "GPU-1aaa"}
-    worker = programs.start("ops.cli", "worker", "--device", "cuda:0", **given)
+    worker = programs.start("scorebeat.ops.cli", "worker", "--device", "cuda:0", **given)
     wait_for(lambda: points.sql("SELECT 1 FROM scorebeat.workers"))
 
     ((name, *what),) = points.sql("SELECT name, device, queues, processes FROM scorebeat.workers")

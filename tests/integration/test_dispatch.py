@@ -12,13 +12,13 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
-from core.celery_app import KEY_PREFIX
-from core.settings import Settings
-from db import batches, messages
-from producer import dispatch as dispatching
-from producer.context import Producer
-from producer.control import run_once
-from producer.dispatch import dispatch, dispatch_all
+from scorebeat.core.celery_app import KEY_PREFIX
+from scorebeat.core.settings import Settings
+from scorebeat.db import batches, messages
+from scorebeat.producer import dispatch as dispatching
+from scorebeat.producer.context import Producer
+from scorebeat.producer.control import run_once
+from scorebeat.producer.dispatch import dispatch, dispatch_all
 from tests.fixtures import wait_for
 from tests.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.ledger_rows import a_job, add_batch, add_run

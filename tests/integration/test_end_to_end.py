@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.states import RunState
+from scorebeat.core.states import RunState
 from tests.source_tables import KEYS, fill
 from tests.system import System, assert_scored_once, own_system
 

@@ -7,15 +7,15 @@ import pytest
 from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import DBAPIError
 
-from core.states import RunState
-from db import failures, plan_lease
-from db.engine import make_engine
-from producer import plan as planner
-from producer.enqueue import Request, enqueue
-from producer.plan import plan
-from producer.rescue import rescue
+from scorebeat.core.states import RunState
+from scorebeat.db import failures, plan_lease
+from scorebeat.db.engine import make_engine
+from scorebeat.producer import plan as planner
+from scorebeat.producer.enqueue import Request, enqueue
+from scorebeat.producer.plan import plan
+from scorebeat.producer.rescue import rescue
+from scorebeat.worker.runtime import Runtime
 from tests.poison_fixtures import Points, assert_accounted, points
-from worker.runtime import Runtime
 
 __all__ = ["points"]
 

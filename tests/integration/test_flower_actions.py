@@ -2,8 +2,8 @@
 
 import pytest
 
-from db.jobs import JobRow
-from db.jobs import get as job_of
+from scorebeat.db.jobs import JobRow
+from scorebeat.db.jobs import get as job_of
 from tests.flower_fixtures import NUMBERS, a_run, flower, guarded, recorded, s, states
 from tests.flower_program import Flower, said, start_flower
 from tests.system import System

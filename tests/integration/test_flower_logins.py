@@ -7,7 +7,7 @@ import click
 import pytest
 from tornado.options import OptionParser
 
-from monitor.access import require_logins
+from scorebeat.monitor.access import require_logins
 from tests.fixtures import REPOSITORY, environment
 from tests.ledger_fixtures import Ledger, ledger, trained
 

@@ -3,8 +3,8 @@
 import re
 from html import unescape
 
-from db import workers
-from producer import unserved
+from scorebeat.db import workers
+from scorebeat.producer import unserved
 from tests.flower_fixtures import a_run, flower, s
 from tests.flower_program import Flower
 from tests.system import System

@@ -9,8 +9,8 @@ import pytest
 from flower.urls import handlers
 from sqlalchemy import text
 
-from core.settings import Settings
-from monitor import flower as wiring
+from scorebeat.core.settings import Settings
+from scorebeat.monitor import flower as wiring
 from tests.fixtures import wait_for
 from tests.flower_fixtures import a_run, flower, guarded, s
 from tests.flower_program import Flower, said, start_flower

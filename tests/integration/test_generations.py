@@ -2,14 +2,14 @@
 
 import pytest
 
-from core.jobs import Job
-from db import views
-from producer.control import run_once
-from producer.publish import publish_anyway
-from producer.requeue import cancel
+from scorebeat.core.jobs import Job
+from scorebeat.db import views
+from scorebeat.producer.control import run_once
+from scorebeat.producer.publish import publish_anyway
+from scorebeat.producer.requeue import cancel
+from scorebeat.worker.score import score_batch
 from tests.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.ledger_rows import a_job
-from worker.score import score_batch
 
 __all__ = ["ledger", "trained"]
 

@@ -5,8 +5,8 @@ import socket
 import pytest
 from sqlalchemy import Engine, text
 
-from db import health, workers
-from db.engine import make_engine
+from scorebeat.db import health, workers
+from scorebeat.db.engine import make_engine
 from tests.cli_fixtures import Cli
 from tests.fixtures import wait_for
 
@@ -59,7 +59,7 @@ def test_beat_is_alive_while_it_reads(scorebeat: Cli, database: str, monkeypatch
     with beat.connect() as connection:
         connection.execute(text("SELECT 1"))
         assert scorebeat("health", "beat").exit_code == 0
-        monkeypatch.setattr("db.health.SEEN_WITHIN", workers.SEEN_WITHIN / 100)
+        monkeypatch.setattr("scorebeat.db.health.SEEN_WITHIN", workers.SEEN_WITHIN / 100)
         wait_for(lambda: scorebeat("health", "beat").exit_code == 1, within=10)
     beat.dispose()
 

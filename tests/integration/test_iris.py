@@ -15,13 +15,13 @@ import pandas as pd
 import pytest
 from sqlalchemy import Engine
 
-from core.settings import Settings
-from core.stack import running_stack
-from db import runs, versions
-from db.engine import make_engine
-from examples.complaints import setup as complaints
-from examples.iris import data, items, setup, train
-from producer.context import Producer
+from scorebeat.core.settings import Settings
+from scorebeat.core.stack import running_stack
+from scorebeat.db import runs, versions
+from scorebeat.db.engine import make_engine
+from scorebeat.examples.complaints import setup as complaints
+from scorebeat.examples.iris import data, items, setup, train
+from scorebeat.producer.context import Producer
 from tests.cli_fixtures import Cli, refused, score_all
 from tests.fixtures import environment, wait_for
 
@@ -87,7 +87,7 @@ def test_items_are_read_with_and_without_their_prediction(scorebeat: Cli, produc
 def test_the_demo_scores_every_row_and_ends_by_itself_again_and_again(tmp_path: Path, alone: dict[str, str]) -> None:
     for _ in range(2):
         done = subprocess.run(
-            [sys.executable, "-m", "ops.cli", "demo"],
+            [sys.executable, "-m", "scorebeat.ops.cli", "demo"],
             cwd=tmp_path,
             env=alone,
             capture_output=True,
@@ -102,7 +102,7 @@ def test_the_demo_scores_every_row_and_ends_by_itself_again_and_again(tmp_path: 
         classes = re.findall(r"^(?:setosa|versicolor|virginica)\s+([\d,]+)", done.stdout, re.MULTILINE)
         assert sum(int(count.replace(",", "")) for count in classes) == data.COUNT
     after = subprocess.run(
-        [sys.executable, "-m", "ops.cli", "runs"],
+        [sys.executable, "-m", "scorebeat.ops.cli", "runs"],
         cwd=tmp_path,
         env=alone | {"SCOREBEAT_DATA": ".scorebeat/demo"},
         capture_output=True,
@@ -119,7 +119,7 @@ def up(tmp_path: Path, alone: dict[str, str]) -> Iterator[subprocess.Popen[bytes
     log = tmp_path / "up.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ops.cli", "up"], cwd=tmp_path, env=alone, stdout=output, stderr=output
+            [sys.executable, "-m", "scorebeat.ops.cli", "up"], cwd=tmp_path, env=alone, stdout=output, stderr=output
         )
     yield process
     if process.poll() is None:
@@ -142,12 +142,17 @@ def test_the_readme_of_the_example_works_beside_up(
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    assert "65,322 rows added" in command("examples.iris.setup")
-    assert command("ops.cli", "apply", "--file", str(EXAMPLE / "jobs.toml")) == "added job iris\n"
-    assert "65,322 rows scored" in command("ops.cli", "enqueue", "iris", "--wait")
-    assert "problem" not in command("ops.cli", "check")
+    assert "65,322 rows added" in command("scorebeat.examples.iris.setup")
+    assert command("scorebeat.ops.cli", "apply", "--file", str(EXAMPLE / "jobs.toml")) == "added job iris\n"
+    assert "65,322 rows scored" in command("scorebeat.ops.cli", "enqueue", "iris", "--wait")
+    assert "problem" not in command("scorebeat.ops.cli", "check")
     second = subprocess.run(
-        [sys.executable, "-m", "ops.cli", "up"], cwd=tmp_path, env=alone, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "scorebeat.ops.cli", "up"],
+        cwd=tmp_path,
+        env=alone,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert second.returncode == 2
     assert f"process {up.pid} runs the embedded servers there" in second.stderr
@@ -163,7 +168,7 @@ def test_ctrl_c_ends_a_watch_without_a_trace_and_the_run_goes_on(
     setup.add_model(producer, "test")
     scorebeat("apply", "--file", str(EXAMPLE / "jobs.toml"))
     watching = subprocess.Popen(
-        [sys.executable, "-m", "ops.cli", "enqueue", "iris", "--wait"],
+        [sys.executable, "-m", "scorebeat.ops.cli", "enqueue", "iris", "--wait"],
         env=environment(settings),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from core.jobs import Job
-from db import source
-from db.pending import PendingRows
-from db.runs import Selection
-from db.sql import KeyRange
-from producer.plan import plan
+from scorebeat.core.jobs import Job
+from scorebeat.db import source
+from scorebeat.db.pending import PendingRows
+from scorebeat.db.runs import Selection
+from scorebeat.db.sql import KeyRange
+from scorebeat.producer.plan import plan
 from tests.ledger_fixtures import Ledger, ledger, trained
 from tests.ledger_rows import a_job
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from core.errors import ClaimLost
-from db import batches, columns
-from db.batches import BatchId, Claim
-from db.columns import Part, Timing
+from scorebeat.core.errors import ClaimLost
+from scorebeat.db import batches, columns
+from scorebeat.db.batches import BatchId, Claim
+from scorebeat.db.columns import Part, Timing
+from scorebeat.worker.score import Outcome, score_batch
 from tests.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.ledger_rows import a_job
-from worker.score import Outcome, score_batch
 
 __all__ = ["ledger", "trained"]
 

@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import UnknownName
-from core.states import BatchState, RunState
-from db import batch_pages, failure_groups, pages, status
-from db.failure_groups import Place
+from scorebeat.core.errors import UnknownName
+from scorebeat.core.states import BatchState, RunState
+from scorebeat.db import batch_pages, failure_groups, pages, status
+from scorebeat.db.failure_groups import Place
 from tests.ledger_fixtures import connection, shared_engine
 from tests.ledger_rows import add_batch, add_run
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from core.jobs import Job
-from core.states import RunState
-from db import jobs
-from producer.plan import plan
-from producer.requeue import requeue
-from producer.tick import tick
+from scorebeat.core.jobs import Job
+from scorebeat.core.states import RunState
+from scorebeat.db import jobs
+from scorebeat.producer.plan import plan
+from scorebeat.producer.requeue import requeue
+from scorebeat.producer.tick import tick
 from tests.poison_fixtures import Points, assert_accounted, points
 
 __all__ = ["points"]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from core.states import RunState
-from db import device_limits
+from scorebeat.core.states import RunState
+from scorebeat.db import device_limits
 from tests.poison_fixtures import Points, assert_accounted, points
 
 __all__ = ["points"]

@@ -4,12 +4,12 @@ import time
 
 from sqlalchemy import Engine, text
 
-from db import batches, ended, requeued, runs, workers
-from db import metrics as metrics_db
-from producer import metrics
-from producer.context import Producer
-from producer.plan import plan
-from producer.rescue import rescue
+from scorebeat.db import batches, ended, requeued, runs, workers
+from scorebeat.db import metrics as metrics_db
+from scorebeat.producer import metrics
+from scorebeat.producer.context import Producer
+from scorebeat.producer.plan import plan
+from scorebeat.producer.rescue import rescue
 from tests.cli_fixtures import ROWS, Cli, score_all
 from tests.ledger_rows import add_batch, add_run
 from tests.scrape import of, samples, types

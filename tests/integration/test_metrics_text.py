@@ -12,10 +12,10 @@ import yaml  # type: ignore[import-untyped]  # publishes no types
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Connection, Engine, text
 
-from db import ended, jobs, workers
-from db import metrics as numbers
-from db.engine import make_engine
-from producer import metrics
+from scorebeat.db import ended, jobs, workers
+from scorebeat.db import metrics as numbers
+from scorebeat.db.engine import make_engine
+from scorebeat.producer import metrics
 from tests.fixtures import REPOSITORY
 from tests.ledger_fixtures import shared_engine
 from tests.ledger_rows import add_run

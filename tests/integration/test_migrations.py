@@ -9,11 +9,11 @@ import pytest
 from alembic import command
 from sqlalchemy import create_engine, make_url
 
-from core.errors import UsageError
-from db import schema
-from db.engine import make_engine
-from db.tables import PREDICTIONS, SCHEMA, metadata
-from ops.stack.postgres import binaries
+from scorebeat.core.errors import UsageError
+from scorebeat.db import schema
+from scorebeat.db.engine import make_engine
+from scorebeat.db.tables import PREDICTIONS, SCHEMA, metadata
+from scorebeat.ops.stack.postgres import binaries
 from tests.ledger_fixtures import migrated
 from tests.ledger_rows import add_run
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
-from core.settings import Settings
-from db import batches, runs
-from producer import control, notify
-from producer.context import Producer
-from producer.plan import plan
+from scorebeat.core.settings import Settings
+from scorebeat.db import batches, runs
+from scorebeat.producer import control, notify
+from scorebeat.producer.context import Producer
+from scorebeat.producer.plan import plan
 from tests.cli_fixtures import JOB, ROWS, Cli, score_all
 from tests.fixtures import Programs, wait_for
 from tests.receiver import Receiver, notified, receiver, rows_of

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from db import notices
-from db.notices import Notice
-from producer import notify, posting
-from producer.context import Producer
-from producer.posting import Post
+from scorebeat.db import notices
+from scorebeat.db.notices import Notice
+from scorebeat.producer import notify, posting
+from scorebeat.producer.context import Producer
+from scorebeat.producer.posting import Post
 from tests.cli_fixtures import Cli, score_all
 from tests.receiver import Receiver, due_now, notified, receiver, rows_of, told
 

@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 from sqlalchemy import Engine, text
 
-from producer import control, notify
-from producer.context import Producer
+from scorebeat.producer import control, notify
+from scorebeat.producer.context import Producer
 from tests.cli_fixtures import Cli, score_all
 from tests.receiver import Receiver, due_now, notified, receiver, rows_of, status
 

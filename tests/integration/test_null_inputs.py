@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.states import RunState
+from scorebeat.core.states import RunState
 from tests.ledger_fixtures import Ledger, ledger, trained
 from tests.ledger_rows import a_job
 from tests.poison_fixtures import Points, assert_accounted, points

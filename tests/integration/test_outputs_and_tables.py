@@ -6,9 +6,9 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import Engine, text
 
-from core.settings import Settings
-from db.types import column_type
-from models.columns import MOST, ROOM, output_schema
+from scorebeat.core.settings import Settings
+from scorebeat.db.types import column_type
+from scorebeat.models.columns import MOST, ROOM, output_schema
 from tests.cli_fixtures import JOB, Cli, refused, write_adder
 
 

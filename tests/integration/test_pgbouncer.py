@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
-from core.errors import ServiceDown
-from core.states import RunState
-from db.engine import data_connection, make_engine, reachable
+from scorebeat.core.errors import ServiceDown
+from scorebeat.core.states import RunState
+from scorebeat.db.engine import data_connection, make_engine, reachable
 from tests.cli_fixtures import Cli
 from tests.docs.pages import REPOSITORY, Page
 from tests.own_servers import OwnServers, own_servers

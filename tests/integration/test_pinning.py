@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from core.celery_app import queue
+from scorebeat.core.celery_app import queue
+from scorebeat.worker.pin import MATH_THREADS
 from tests.fixtures import wait_for
 from tests.system import System, children, own_system
-from worker.pin import MATH_THREADS
 
 TELLING = """
 import json, os, pathlib
 
-from worker.celery import app
+from scorebeat.worker.celery import app
 
 
 @app.task(name="tell")

@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
-from core.celery_app import KEY_PREFIX
-from core.errors import QueryError
-from core.states import RunState
-from db import plan_lease
-from producer import plan as planner
-from producer.plan import plan
-from producer.rescue import rescue
+from scorebeat.core.celery_app import KEY_PREFIX
+from scorebeat.core.errors import QueryError
+from scorebeat.core.states import RunState
+from scorebeat.db import plan_lease
+from scorebeat.producer import plan as planner
+from scorebeat.producer.plan import plan
+from scorebeat.producer.rescue import rescue
 from tests.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.ledger_rows import a_job
 

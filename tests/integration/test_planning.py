@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from core.errors import UsageError
-from db import filters, source
-from db.runs import Selection
-from producer.plan import plan
+from scorebeat.core.errors import UsageError
+from scorebeat.db import filters, source
+from scorebeat.db.runs import Selection
+from scorebeat.producer.plan import plan
 from tests.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.ledger_rows import a_job
 

@@ -8,14 +8,14 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-from core.errors import ClaimLost
-from core.jobs import Job
-from core.states import RunState
-from db import batches, columns, prediction_sets
-from db.columns import Part
-from producer.apply import apply
-from producer.requeue import cancel, requeue
-from producer.settle import settle
+from scorebeat.core.errors import ClaimLost
+from scorebeat.core.jobs import Job
+from scorebeat.core.states import RunState
+from scorebeat.db import batches, columns, prediction_sets
+from scorebeat.db.columns import Part
+from scorebeat.producer.apply import apply
+from scorebeat.producer.requeue import cancel, requeue
+from scorebeat.producer.settle import settle
 from tests.poison_fixtures import Points, assert_accounted, points
 
 __all__ = ["points"]

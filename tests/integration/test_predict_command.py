@@ -9,17 +9,17 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import Engine, text
 
-from core.errors import ModelError, SignatureError, UnknownName
-from core.settings import Settings
-from core.stack import StackUrls
-from models import registry
-from models.artifact import Artifact
-from models.contract import Given, Model
-from models.formats.sklearn_models import SklearnModel
-from ops.cli.app import cli
-from producer import publish
-from producer.context import Producer
-from producer.online import MODELS_KEPT, Predictor
+from scorebeat.core.errors import ModelError, SignatureError, UnknownName
+from scorebeat.core.settings import Settings
+from scorebeat.core.stack import StackUrls
+from scorebeat.models import registry
+from scorebeat.models.artifact import Artifact
+from scorebeat.models.contract import Given, Model
+from scorebeat.models.formats.sklearn_models import SklearnModel
+from scorebeat.ops.cli.app import cli
+from scorebeat.producer import publish
+from scorebeat.producer.context import Producer
+from scorebeat.producer.online import MODELS_KEPT, Predictor
 from tests.cli_fixtures import Cli, ledger, refused, score_all, write_adder
 from tests.docs.pages import REPOSITORY, Page
 from tests.docs.shell import Reader, reader

@@ -2,9 +2,9 @@
 
 import pytest
 
-from core.jobs import Job
-from core.states import RunState
-from db import ended, status, whole_runs
+from scorebeat.core.jobs import Job
+from scorebeat.core.states import RunState
+from scorebeat.db import ended, status, whole_runs
 from tests.cli_fixtures import Cli
 from tests.ledger_fixtures import Ledger, ledger, trained
 from tests.old_rows import OLD, SOME, aged, fail_rows, job, prune
@@ -138,8 +138,8 @@ def test_a_duration_that_is_none_is_refused(scorebeat: Cli, value: str) -> None:
 
 
 def test_a_piece_at_a_time_takes_all(scorebeat: Cli, ledger: Ledger, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("db.prune.PIECE", 1)
-    monkeypatch.setattr("db.orphans.PIECE", 2)
+    monkeypatch.setattr("scorebeat.db.prune.PIECE", 1)
+    monkeypatch.setattr("scorebeat.db.orphans.PIECE", 2)
     run_id = ledger.scored(job)
     table = ledger.target(run_id).table
     aged(ledger, table)

@@ -1,6 +1,6 @@
 """Pruning takes predictions without a source row and unneeded generations, and never what a reader needs."""
 
-from core.jobs import Job
+from scorebeat.core.jobs import Job
 from tests.cli_fixtures import Cli
 from tests.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.ledger_rows import a_job

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from core.jobs import Job
-from db import orphans
-from db import prune as pruning
-from producer.requeue import requeue
+from scorebeat.core.jobs import Job
+from scorebeat.db import orphans
+from scorebeat.db import prune as pruning
+from scorebeat.producer.requeue import requeue
 from tests.cli_fixtures import Cli
 from tests.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.ledger_rows import a_job

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from core.jobs import Job
-from core.states import RunState
-from db import jobs, views
-from producer import publish, sets
-from producer.enqueue import Request, enqueue
-from producer.settle import settle
+from scorebeat.core.jobs import Job
+from scorebeat.core.states import RunState
+from scorebeat.db import jobs, views
+from scorebeat.producer import publish, sets
+from scorebeat.producer.enqueue import Request, enqueue
+from scorebeat.producer.settle import settle
+from scorebeat.worker import score
 from tests.fixtures import wait_for
 from tests.poison_fixtures import MODEL, Points, points
-from worker import score
 
 __all__ = ["points"]
 

@@ -8,11 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from core.errors import SignatureError
-from models import store
-from producer.agreement import compare
-from producer.context import Producer
-from producer.publish import PublishRefused, publish, publish_anyway, rollback
+from scorebeat.core.errors import SignatureError
+from scorebeat.models import store
+from scorebeat.producer.agreement import compare
+from scorebeat.producer.context import Producer
+from scorebeat.producer.publish import PublishRefused, publish, publish_anyway, rollback
 from tests.cli_fixtures import Cli, refused, scorebeat
 from tests.integration.test_agreement import ROWS, USUAL, V1, V2, compared, gives, published, scored
 from tests.ledger_fixtures import FILL, Ledger, ledger, trained

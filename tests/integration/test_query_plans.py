@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event
 
-from core.jobs import Job
-from db import batches, messages, run_ends, source
-from db.engine import make_engine
-from db.pending import PendingRows
-from db.sql import Key, KeyRange
+from scorebeat.core.jobs import Job
+from scorebeat.db import batches, messages, run_ends, source
+from scorebeat.db.engine import make_engine
+from scorebeat.db.pending import PendingRows
+from scorebeat.db.sql import Key, KeyRange
 from tests.ledger_fixtures import FILL, ITEMS, shared_engine
 from tests.ledger_rows import a_job, add_run
 

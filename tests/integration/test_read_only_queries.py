@@ -6,17 +6,17 @@ import adbc_driver_manager
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import ScorebeatError
-from core.jobs import Job
-from db import filters, planning, source
-from db.runs import Selection
-from producer.apply import apply
-from producer.preview import preview
+from scorebeat.core.errors import ScorebeatError
+from scorebeat.core.jobs import Job
+from scorebeat.db import filters, planning, source
+from scorebeat.db.runs import Selection
+from scorebeat.producer.apply import apply
+from scorebeat.producer.preview import preview
+from scorebeat.worker.score import score_batch
 from tests.api_fixtures import Client, Opener, client, opened
 from tests.cli_fixtures import Cli, scorebeat
 from tests.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.ledger_rows import a_job
-from worker.score import score_batch
 
 __all__ = ["Opener", "client", "ledger", "opened", "scorebeat", "trained"]
 

@@ -6,8 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from models.artifact import Artifact
-from models.contract import Model, Signature
+from scorebeat.models.artifact import Artifact
+from scorebeat.models.contract import Model, Signature
 from tests import poison
 from tests.ledger_fixtures import Ledger, ledger, trained
 from tests.ledger_rows import a_job

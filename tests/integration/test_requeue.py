@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import UnknownName, UsageError
-from core.jobs import Job
-from core.states import RunState
-from producer.requeue import cancel, requeue
+from scorebeat.core.errors import UnknownName, UsageError
+from scorebeat.core.jobs import Job
+from scorebeat.core.states import RunState
+from scorebeat.producer.requeue import cancel, requeue
+from scorebeat.worker.runtime import Runtime
 from tests.poison_fixtures import MODEL, Points, assert_accounted, points
-from worker.runtime import Runtime
 
 __all__ = ["points"]
 

@@ -10,8 +10,8 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from api.app import make
-from db import failure_groups
+from scorebeat.api.app import make
+from scorebeat.db import failure_groups
 from tests.api_fixtures import BEARER, TOKEN, served
 from tests.fixtures import wait_for
 from tests.flower_fixtures import NUMBERS, a_run, s

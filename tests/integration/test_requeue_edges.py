@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from core.jobs import Job
-from core.states import RunState
-from db import columns
-from producer.requeue import requeue
+from scorebeat.core.jobs import Job
+from scorebeat.core.states import RunState
+from scorebeat.db import columns
+from scorebeat.producer.requeue import requeue
+from scorebeat.worker import storing
+from scorebeat.worker.runtime import Runtime
+from scorebeat.worker.score import Outcome, score_batch
 from tests import poison
 from tests.fixtures import wait_for
 from tests.poison_fixtures import Points, assert_accounted, points
-from worker import storing
-from worker.runtime import Runtime
-from worker.score import Outcome, score_batch
 
 __all__ = ["points"]
 
@@ -203,12 +203,12 @@ def after_the_first_part(monkeypatch: pytest.MonkeyPatch, then: Callable[[], obj
     """When the first part of a batch has been stored."""
 
     def store(*arguments: Any) -> int:
-        monkeypatch.setattr("worker.score.store", storing.store)
+        monkeypatch.setattr("scorebeat.worker.score.store", storing.store)
         stored = storing.store(*arguments)
         then()
         return stored
 
-    monkeypatch.setattr("worker.score.store", store)
+    monkeypatch.setattr("scorebeat.worker.score.store", store)
 
 
 def overtaken(points: Points, monkeypatch: pytest.MonkeyPatch, run: int, harm: Mapping[str, Any] | None = None) -> None:

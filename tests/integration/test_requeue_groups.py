@@ -2,12 +2,12 @@
 
 import pytest
 
-from core.errors import UnknownName, UsageError
-from core.jobs import Job
-from core.states import RunState
-from db import failure_groups
-from db.failure_groups import ASIDE, DEAD, FailureGroup
-from producer.requeue import requeue
+from scorebeat.core.errors import UnknownName, UsageError
+from scorebeat.core.jobs import Job
+from scorebeat.core.states import RunState
+from scorebeat.db import failure_groups
+from scorebeat.db.failure_groups import ASIDE, DEAD, FailureGroup
+from scorebeat.producer.requeue import requeue
 from tests.cli_fixtures import Cli, refused
 from tests.integration.test_requeue import kill_batches
 from tests.poison_fixtures import Points, assert_accounted, points

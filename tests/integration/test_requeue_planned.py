@@ -1,8 +1,8 @@
 """What a run planned stays what it planned, however often a part of it is requeued."""
 
-from core.states import RunState
-from db import pages, status
-from producer.requeue import requeue
+from scorebeat.core.states import RunState
+from scorebeat.db import pages, status
+from scorebeat.producer.requeue import requeue
 from tests.poison_fixtures import Points, assert_accounted, points
 
 __all__ = ["points"]

@@ -2,14 +2,14 @@
 
 import pytest
 
-from core.errors import RepeatedKey, ScorebeatError, UsageError
-from core.states import RunState
-from db import batches
-from producer.plan import plan
-from producer.requeue import requeue
+from scorebeat.core.errors import RepeatedKey, ScorebeatError, UsageError
+from scorebeat.core.states import RunState
+from scorebeat.db import batches
+from scorebeat.producer.plan import plan
+from scorebeat.producer.requeue import requeue
+from scorebeat.worker.failure import record_failure
 from tests.integration.test_whole_runs import ALL, BATCH, begun, planned_after_one, stopped, whole
 from tests.poison_fixtures import Points, assert_accounted, points
-from worker.failure import record_failure
 
 __all__ = ["points"]
 

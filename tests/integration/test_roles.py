@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from core.states import RunState
-from producer import control
-from producer.enqueue import Request, enqueue
-from producer.requeue import cancel, requeue
+from scorebeat.core.states import RunState
+from scorebeat.producer import control
+from scorebeat.producer.enqueue import Request, enqueue
+from scorebeat.producer.requeue import cancel, requeue
 from tests.poison_fixtures import assert_accounted
 from tests.roles_fixtures import LockedPoints, locked, roles
 

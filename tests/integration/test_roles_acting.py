@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterator
 import pytest
 from sqlalchemy import make_url
 
-from core.errors import NotPermitted
-from core.states import RunState
-from db import roles as rights
-from db import schema
-from ops import prepare
-from producer.apply import apply
-from producer.context import Producer
-from producer.enqueue import Request, enqueue
-from producer.plan import plan
+from scorebeat.core.errors import NotPermitted
+from scorebeat.core.states import RunState
+from scorebeat.db import roles as rights
+from scorebeat.db import schema
+from scorebeat.ops import prepare
+from scorebeat.producer.apply import apply
+from scorebeat.producer.context import Producer
+from scorebeat.producer.enqueue import Request, enqueue
+from scorebeat.producer.plan import plan
 from tests.roles_fixtures import BEFORE_FUNCTIONS, PASSWORD, LockedPoints, locked, roles
 
 __all__ = ["locked", "roles"]

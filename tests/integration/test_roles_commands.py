@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from core.errors import NotPermitted, UsageError
-from core.settings import Settings
-from db import roles as rights
-from db import schema
-from db.engine import make_engine
-from ops import prepare
-from ops.cli.app import cli
-from producer import publish
-from producer.apply import apply
+from scorebeat.core.errors import NotPermitted, UsageError
+from scorebeat.core.settings import Settings
+from scorebeat.db import roles as rights
+from scorebeat.db import schema
+from scorebeat.db.engine import make_engine
+from scorebeat.ops import prepare
+from scorebeat.ops.cli.app import cli
+from scorebeat.producer import publish
+from scorebeat.producer.apply import apply
 from tests.fixtures import environment
 from tests.roles_fixtures import LockedPoints, Roles, locked, make_roles, roles
 

@@ -6,7 +6,7 @@ import pytest
 from psycopg2.errors import InsufficientPrivilege, RaiseException
 from sqlalchemy.exc import DBAPIError
 
-from db.engine import make_engine
+from scorebeat.db.engine import make_engine
 from tests.roles_fixtures import LockedPoints, locked, roles
 
 __all__ = ["locked", "roles"]

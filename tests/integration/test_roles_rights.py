@@ -7,12 +7,12 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import Engine, text
 
-from db import roles as rights
-from db.engine import make_engine
-from db.functions import FUNCTIONS
-from ops import prepare
-from ops.cli.app import cli
-from producer.context import Producer
+from scorebeat.db import roles as rights
+from scorebeat.db.engine import make_engine
+from scorebeat.db.functions import FUNCTIONS
+from scorebeat.ops import prepare
+from scorebeat.ops.cli.app import cli
+from scorebeat.producer.context import Producer
 from tests.docs.pages import REPOSITORY, Block, Page, commands
 from tests.fixtures import environment
 from tests.roles_fixtures import LockedPoints, locked, roles

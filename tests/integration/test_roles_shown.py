@@ -6,10 +6,10 @@ import pytest
 from psycopg2.errors import RaiseException
 from sqlalchemy.exc import DBAPIError
 
-from core.jobs import Job
-from core.states import RunState
-from producer import publish
-from producer.requeue import cancel
+from scorebeat.core.jobs import Job
+from scorebeat.core.states import RunState
+from scorebeat.producer import publish
+from scorebeat.producer.requeue import cancel
 from tests.roles_fixtures import LockedPoints, locked, roles
 
 __all__ = ["locked", "roles"]

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from core.settings import Settings
-from core.states import RunState
-from db.engine import make_engine
-from ops import prepare
-from producer import publish
-from producer.context import Producer
+from scorebeat.core.settings import Settings
+from scorebeat.core.states import RunState
+from scorebeat.db.engine import make_engine
+from scorebeat.ops import prepare
+from scorebeat.producer import publish
+from scorebeat.producer.context import Producer
 from tests import poison
 from tests.api_fixtures import BEARER, TOKEN, Client, served
 from tests.fixtures import Programs, kill_group, wait_for
@@ -74,7 +74,7 @@ def s(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locked]:
 
 @pytest.fixture(scope="module")
 def client(s: Locked) -> Iterator[Client]:
-    from api.app import make  # noqa: PLC0415 -- the application loads slowly
+    from scorebeat.api.app import make  # noqa: PLC0415 -- the application loads slowly
 
     settings = s.run.settings.model_copy(update={"api_token": SecretStr(TOKEN)})
     with served(make(settings)) as url, Client(base_url=url, headers=BEARER, timeout=30) as made:

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from core.errors import UnknownName
-from models import store
-from producer.publish import PublishRefused, publish, publish_anyway, rollback
+from scorebeat.core.errors import UnknownName
+from scorebeat.models import store
+from scorebeat.producer.publish import PublishRefused, publish, publish_anyway, rollback
 from tests.integration.test_agreement import V1, published, scored
 from tests.integration.test_publish_gate import actions
 from tests.ledger_fixtures import Ledger, ledger, trained

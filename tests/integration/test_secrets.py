@@ -50,8 +50,8 @@ def seen(whole: Whole) -> Seen:
     """A run, and each error that there is, with all that was said."""
     found = Seen()
     s, api_port = whole.s, free_port()
-    up = s.programs.start("ops.cli", "up", **whole.environment)
-    api = s.programs.start("ops.cli", "api", "--port", str(api_port), **whole.environment)
+    up = s.programs.start("scorebeat.ops.cli", "up", **whole.environment)
+    api = s.programs.start("scorebeat.ops.cli", "api", "--port", str(api_port), **whole.environment)
     flower = wait_for(lambda: re.findall(r"Flower: (http://127\.0\.0\.1:\d+)", s.programs.log(up)))[0]
     wait_for(lambda: f":{api_port}" in s.programs.log(api))
     s.until_served("cpu", "control", "plan")
@@ -106,7 +106,7 @@ def look_at_processes(started: list["Popen[bytes]"], found: Seen) -> None:
 
 
 def look_at_psql(whole: Whole, found: Seen) -> None:
-    psql = whole.s.programs.start("ops.cli", "psql", "-c", "SELECT pg_sleep(3)", **whole.environment)
+    psql = whole.s.programs.start("scorebeat.ops.cli", "psql", "-c", "SELECT pg_sleep(3)", **whole.environment)
     wait_for(lambda: whole.s.ask("SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(3)'"))
     look_at = [psql.pid, *children(psql.pid)]
     assert len(look_at) > 1

@@ -6,19 +6,19 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, text
 
-from core.errors import UsageError
-from core.states import RunState
-from db import batches, requeued, runs, settling
-from db.batches import Claim
-from db.sql import KeyRange
-from producer.context import Producer
-from producer.control import run_once
-from producer.requeue import cancel, requeue
-from producer.rescue import rescue
-from producer.settle import settle
+from scorebeat.core.errors import UsageError
+from scorebeat.core.states import RunState
+from scorebeat.db import batches, requeued, runs, settling
+from scorebeat.db.batches import Claim
+from scorebeat.db.sql import KeyRange
+from scorebeat.producer.context import Producer
+from scorebeat.producer.control import run_once
+from scorebeat.producer.requeue import cancel, requeue
+from scorebeat.producer.rescue import rescue
+from scorebeat.producer.settle import settle
+from scorebeat.worker.score import Outcome, score_batch
 from tests.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.ledger_rows import a_job, add_batch, add_run
-from worker.score import Outcome, score_batch
 
 __all__ = ["ledger", "trained"]
 

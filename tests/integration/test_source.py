@@ -7,10 +7,10 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import Connection, Engine
 
-from core.errors import QueryError
-from core.jobs import Job
-from db import planning, source
-from db.source import Source
+from scorebeat.core.errors import QueryError
+from scorebeat.core.jobs import Job
+from scorebeat.db import planning, source
+from scorebeat.db.source import Source
 from tests.ledger_fixtures import FILL, ITEMS, Ledger, ledger, shared_engine, trained
 from tests.ledger_rows import a_job
 

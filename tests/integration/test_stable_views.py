@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import ProgrammingError
 
-from producer.context import Producer
+from scorebeat.producer.context import Producer
 from tests.cli_fixtures import ROWS, Cli, score_all
 from tests.docs.pages import REPOSITORY
 

@@ -12,11 +12,11 @@ import psycopg2
 import pytest
 import sqlalchemy
 
-from core.errors import SettingsError
-from core.stack import STATE_FILE, StackUrls, running_stack
-from ops.stack import postgres
-from ops.stack.embedded import database_only, embedded
-from ops.stack.folder import locked
+from scorebeat.core.errors import SettingsError
+from scorebeat.core.stack import STATE_FILE, StackUrls, running_stack
+from scorebeat.ops.stack import postgres
+from scorebeat.ops.stack.embedded import database_only, embedded
+from scorebeat.ops.stack.folder import locked
 from tests.stack_helpers import answer, broker, fast, mode, servers_of
 
 pytestmark = pytest.mark.timeout(60)

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from core.errors import UsageError
-from ops.stack import postgres
+from scorebeat.core.errors import UsageError
+from scorebeat.ops.stack import postgres
 from tests.stack_helpers import answer, broker, fast, mode, running_up, wait_for
 
 pytestmark = pytest.mark.timeout(60)

@@ -11,8 +11,8 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from core.errors import UsageError
-from ops.stack import identity
+from scorebeat.core.errors import UsageError
+from scorebeat.ops.stack import identity
 from tests.stack_helpers import REPOSITORY, answer, broker, fast, mode, servers_of
 
 pytestmark = pytest.mark.timeout(60)
@@ -61,7 +61,7 @@ class TestAsRoot:
             pytest.skip(f"no {OTHER_PYTHON} that a plain user may run has the packages' version of Python")
         public.chmod(0o777)
         program = (
-            "import sys; from pathlib import Path; from ops.stack.embedded import embedded\n"
+            "import sys; from pathlib import Path; from scorebeat.ops.stack.embedded import embedded\n"
             "with embedded(Path(sys.argv[1])) as urls: print(urls.broker_url)"
         )
         (public / "async_timeout.py").write_text("from asyncio import timeout")  # redis wants it before 3.11.3

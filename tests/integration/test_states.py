@@ -11,14 +11,14 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from core.errors import ClaimLost
-from core.states import BatchState, RunState
-from db import batches, columns, plan_lease, quarantine, requeued, run_ends, runs, whole_runs
-from db.batches import Claim, NewBatch
-from db.columns import Part, Timing
-from db.engine import data_connection
-from db.prediction_sets import PredictionSet
-from db.sql import KeyRange
+from scorebeat.core.errors import ClaimLost
+from scorebeat.core.states import BatchState, RunState
+from scorebeat.db import batches, columns, plan_lease, quarantine, requeued, run_ends, runs, whole_runs
+from scorebeat.db.batches import Claim, NewBatch
+from scorebeat.db.columns import Part, Timing
+from scorebeat.db.engine import data_connection
+from scorebeat.db.prediction_sets import PredictionSet
+from scorebeat.db.sql import KeyRange
 from tests.ledger_fixtures import connection, shared_engine
 from tests.ledger_rows import a_job, add_batch, add_run
 

@@ -15,11 +15,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from sqlalchemy import text
 
-from core.jobs import Job
-from core.states import RunState
-from models.contract import Given
-from producer import publish
-from producer.apply import apply
+from scorebeat.core.jobs import Job
+from scorebeat.core.states import RunState
+from scorebeat.models.contract import Given
+from scorebeat.producer import publish
+from scorebeat.producer.apply import apply
 from tests.contract import booster_files, sklearn_files
 from tests.contract.format_cases import COUNTED, FOUR, NUMBERS, PROBABILITIES, SPECIES, Case, Loop, X, skops_of
 from tests.contract.onnx_files import zipmap_classifier

@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from core.states import RunState
-from producer import plan as planner
-from producer.enqueue import Request, enqueue
-from producer.plan import plan
-from producer.requeue import requeue
-from producer.settle import settle
+from scorebeat.core.states import RunState
+from scorebeat.producer import plan as planner
+from scorebeat.producer.enqueue import Request, enqueue
+from scorebeat.producer.plan import plan
+from scorebeat.producer.requeue import requeue
+from scorebeat.producer.settle import settle
+from scorebeat.worker.attempt import Attempt
 from tests.poison_fixtures import Points, assert_accounted, points
-from worker.attempt import Attempt
 
 __all__ = ["points"]
 

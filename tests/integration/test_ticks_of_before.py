@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from core.jobs import Job
-from db import jobs
-from producer.control import run_once
-from producer.tick import tick
+from scorebeat.core.jobs import Job
+from scorebeat.db import jobs
+from scorebeat.producer.control import run_once
+from scorebeat.producer.tick import tick
 from tests.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.ledger_rows import a_job
 

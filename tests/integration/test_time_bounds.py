@@ -7,10 +7,10 @@ import pytest
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from api.service import Service
-from core.settings import Settings
-from db import pages, results
-from db.engine import LOCK_TIMEOUT
+from scorebeat.api.service import Service
+from scorebeat.core.settings import Settings
+from scorebeat.db import pages, results
+from scorebeat.db.engine import LOCK_TIMEOUT
 from tests.api_fixtures import Opener, opened, scored
 from tests.ledger_fixtures import Ledger, ledger, trained
 

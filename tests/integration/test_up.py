@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import SettingsError, UsageError
-from core.settings import Settings
-from core.stack import STATE_FILE, running_stack
-from ops.stack.up import own_processes, up
+from scorebeat.core.errors import SettingsError, UsageError
+from scorebeat.core.settings import Settings
+from scorebeat.core.stack import STATE_FILE, running_stack
+from scorebeat.ops.stack.up import own_processes, up
 from tests.stack_helpers import alive, answer, answers, fast, running_up, servers_of, wait_for
 
 pytestmark = pytest.mark.timeout(60)

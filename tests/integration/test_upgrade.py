@@ -8,20 +8,20 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, create_engine, make_url
 
-from core.errors import MigrationFailed, UsageError
-from core.settings import Settings
-from db import schema, upgrade
-from db.engine import make_engine
-from producer.context import Producer
-from producer.requeue import requeue
-from producer.rescue import rescue
-from producer.settle import settle_all
+from scorebeat.core.errors import MigrationFailed, UsageError
+from scorebeat.core.settings import Settings
+from scorebeat.db import schema, upgrade
+from scorebeat.db.engine import make_engine
+from scorebeat.producer.context import Producer
+from scorebeat.producer.requeue import requeue
+from scorebeat.producer.rescue import rescue
+from scorebeat.producer.settle import settle_all
+from scorebeat.worker.score import Outcome
 from tests.cli_fixtures import Cli
 from tests.fixtures import wait_for
 from tests.later import Later, later
 from tests.ledger_fixtures import Ledger, Trained, trained
 from tests.released_rows import TABLES, contents, fill
-from worker.score import Outcome
 
 __all__ = ["later", "trained"]
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from core.errors import ScorebeatError, UnknownName, UsageError
-from core.settings import Settings
-from db import versions
-from models import store
-from models.contract import Given
-from producer import drop as dropping
-from producer import publish as publishing
-from producer.context import Producer
-from producer.enqueue import Request, open_run
-from producer.requeue import cancel, requeue
+from scorebeat.core.errors import ScorebeatError, UnknownName, UsageError
+from scorebeat.core.settings import Settings
+from scorebeat.db import versions
+from scorebeat.models import store
+from scorebeat.models.contract import Given
+from scorebeat.producer import drop as dropping
+from scorebeat.producer import publish as publishing
+from scorebeat.producer.context import Producer
+from scorebeat.producer.enqueue import Request, open_run
+from scorebeat.producer.requeue import cancel, requeue
 from tests.cli_fixtures import JOB, ROWS, Cli, refused, score_all, write_adder
 from tests.fixtures import wait_for
 

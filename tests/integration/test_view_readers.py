@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 import pytest
 
-from db import views
-from db.engine import make_engine
-from db.prediction_sets import PredictionSet
-from db.views import ViewBusy
-from producer.publish import publish_anyway, rollback
+from scorebeat.db import views
+from scorebeat.db.engine import make_engine
+from scorebeat.db.prediction_sets import PredictionSet
+from scorebeat.db.views import ViewBusy
+from scorebeat.producer.publish import publish_anyway, rollback
 from tests.fixtures import wait_for
 from tests.integration.test_views import USUAL, VIEW, columns, gives, shown
 from tests.ledger_fixtures import Ledger, ledger, trained

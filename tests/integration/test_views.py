@@ -6,9 +6,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from db.views import ViewInUse
-from models.contract import Input, Signature
-from producer.publish import publish_anyway, rollback
+from scorebeat.db.views import ViewInUse
+from scorebeat.models.contract import Input, Signature
+from scorebeat.producer.publish import publish_anyway, rollback
 from tests.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.ledger_rows import MODEL, a_job
 

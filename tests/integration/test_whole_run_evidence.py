@@ -2,12 +2,12 @@
 
 import pytest
 
-from core.jobs import Job
-from core.states import RunState
-from db import data_pages, failure_groups, results
-from db.data_pages import Form
-from producer.preview import preview
-from producer.requeue import requeue
+from scorebeat.core.jobs import Job
+from scorebeat.core.states import RunState
+from scorebeat.db import data_pages, failure_groups, results
+from scorebeat.db.data_pages import Form
+from scorebeat.producer.preview import preview
+from scorebeat.producer.requeue import requeue
 from tests.cli_fixtures import Cli, scorebeat
 from tests.integration.test_requeue import kill_batches
 from tests.integration.test_whole_runs import cut_short

@@ -4,17 +4,17 @@ from typing import Any
 
 import pytest
 
-from core.errors import ScorebeatError, UsageError
-from core.jobs import Job
-from core.states import RunState
-from db import settling
-from db.runs import Selection
-from producer import plan as planner
-from producer.enqueue import Request, enqueue
-from producer.plan import plan
-from producer.requeue import requeue
-from producer.rescue import rescue
-from producer.settle import settle
+from scorebeat.core.errors import ScorebeatError, UsageError
+from scorebeat.core.jobs import Job
+from scorebeat.core.states import RunState
+from scorebeat.db import settling
+from scorebeat.db.runs import Selection
+from scorebeat.producer import plan as planner
+from scorebeat.producer.enqueue import Request, enqueue
+from scorebeat.producer.plan import plan
+from scorebeat.producer.requeue import requeue
+from scorebeat.producer.rescue import rescue
+from scorebeat.producer.settle import settle
 from tests.poison_fixtures import Points, assert_accounted, points
 
 __all__ = ["points"]

@@ -16,13 +16,13 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import ScorebeatError
-from core.settings import Settings
-from core.stack import running_stack
-from db import runs
-from db.engine import make_engine
-from producer.context import Producer
-from producer.enqueue import Request, enqueue
+from scorebeat.core.errors import ScorebeatError
+from scorebeat.core.settings import Settings
+from scorebeat.core.stack import running_stack
+from scorebeat.db import runs
+from scorebeat.db.engine import make_engine
+from scorebeat.producer.context import Producer
+from scorebeat.producer.enqueue import Request, enqueue
 from tests.soak.faults import FAULTS, System
 from tests.soak.schedule import planned
 

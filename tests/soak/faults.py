@@ -10,8 +10,8 @@ from pathlib import Path
 
 import redis
 
-from core.celery_app import SCORE, make_app, queue
-from core.settings import Settings
+from scorebeat.core.celery_app import SCORE, make_app, queue
+from scorebeat.core.settings import Settings
 
 STOPPED_SECONDS = 6.0
 """Longer than a claim lasts in the soak."""

@@ -4,14 +4,14 @@ import json
 import sys
 from pathlib import Path
 
-from core.jobs import Job
-from core.settings import Settings, load_settings
-from db import jobs, schema, versions
-from models import store
-from ops.stack.process import Process
-from ops.stack.up import child_environment, up
-from producer import sets
-from producer.context import Producer
+from scorebeat.core.jobs import Job
+from scorebeat.core.settings import Settings, load_settings
+from scorebeat.db import jobs, schema, versions
+from scorebeat.models import store
+from scorebeat.ops.stack.process import Process
+from scorebeat.ops.stack.up import child_environment, up
+from scorebeat.producer import sets
+from scorebeat.producer.context import Producer
 from tests import poison
 
 JOB = Job(

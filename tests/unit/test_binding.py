@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import InputError, ModelError, SignatureError
-from models.arrow_types import TYPES
-from models.binding import bind
-from models.contract import Input, Signature
+from scorebeat.core.errors import InputError, ModelError, SignatureError
+from scorebeat.models.arrow_types import TYPES
+from scorebeat.models.binding import bind
+from scorebeat.models.contract import Input, Signature
 
 Y = pa.schema([("y", pa.float64())])
 

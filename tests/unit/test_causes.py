@@ -3,7 +3,7 @@
 import pytest
 from billiard.exceptions import WorkerLostError
 
-from worker.signals import _cause
+from scorebeat.worker.signals import _cause
 
 HUNG = "took longer than its time limit"
 

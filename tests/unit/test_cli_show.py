@@ -7,9 +7,9 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from core.states import RunState
-from db.status import RunLine
-from ops.cli import progress, show
+from scorebeat.core.states import RunState
+from scorebeat.db.status import RunLine
+from scorebeat.ops.cli import progress, show
 
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 RUN = RunLine(

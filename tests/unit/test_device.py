@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import UsageError
+from scorebeat.core.errors import UsageError
+from scorebeat.worker import device, gpus
+from scorebeat.worker.device import Device
 from tests.gpus import MODEL, pretend
-from worker import device, gpus
-from worker.device import Device
 
 MIG = """GPU 0: NVIDIA H200 (UUID: GPU-1111)
   MIG 3g.71gb     Device  0: (UUID: MIG-aaaa)

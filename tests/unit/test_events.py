@@ -9,7 +9,7 @@ from typing import Literal
 
 import pytest
 
-from core.events import configure_logging, emit
+from scorebeat.core.events import configure_logging, emit
 
 Format = Literal["text", "json"]
 FORMATS: list[Format] = ["text", "json"]

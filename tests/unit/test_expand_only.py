@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from alembic.script import ScriptDirectory
 
-from db import schema
-from db.migrations.releases import RELEASED, contracted
+from scorebeat.db import schema
+from scorebeat.db.migrations.releases import RELEASED, contracted
 from tests.expand import refusals
 from tests.fixtures import REPOSITORY
 from tests.later import Later, later

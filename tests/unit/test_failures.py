@@ -8,9 +8,9 @@ import pytest
 from adbc_driver_manager import AdbcStatusCode
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import ModelError
-from db.columns import detail, is_repeated_key, sqlstate
-from db.failures import breaks_connection, is_database_error, is_transient
+from scorebeat.core.errors import ModelError
+from scorebeat.db.columns import detail, is_repeated_key, sqlstate
+from scorebeat.db.failures import breaks_connection, is_database_error, is_transient
 
 
 def from_driver(state: str | None, status: AdbcStatusCode = AdbcStatusCode.INTERNAL, message: str = "oh") -> Any:

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from core.celery_app import SCORE
-from monitor.events import plain, shown
-from monitor.tasks import batch_of
+from scorebeat.core.celery_app import SCORE
+from scorebeat.monitor.events import plain, shown
+from scorebeat.monitor.tasks import batch_of
 
 HEARTBEAT: dict[str, Any] = {
     "type": "worker-heartbeat", "hostname": "cpu@host", "utcoffset": 0, "pid": 17, "clock": 3,

@@ -7,9 +7,9 @@ import pyarrow as pa
 from numpy.testing import assert_allclose
 from sklearn.datasets import load_iris
 
-from examples.iris import data, train
-from models import registry, scoring, store
-from models.binding import bind
+from scorebeat.examples.iris import data, train
+from scorebeat.models import registry, scoring, store
+from scorebeat.models.binding import bind
 
 
 def test_the_iris_example_scores_alike_in_both_formats(tmp_path: Path) -> None:

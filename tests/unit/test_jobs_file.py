@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import JobsFileError
-from core.jobs import Job
-from core.jobs_file import read_jobs
+from scorebeat.core.errors import JobsFileError
+from scorebeat.core.jobs import Job
+from scorebeat.core.jobs_file import read_jobs
 
 GOOD = '[jobs.iris]\nquery = "SELECT id, x FROM items"\nkey = "id"\nmodel = "iris"\n'
 FAULTY = '''title = "mine"

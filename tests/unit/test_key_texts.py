@@ -3,9 +3,9 @@
 import pytest
 from sqlalchemy import Engine
 
-from db import quarantine
-from db.engine import data_connection
-from db.types import KEYS
+from scorebeat.db import quarantine
+from scorebeat.db.engine import data_connection
+from scorebeat.db.types import KEYS
 
 VALUES = {
     "int2": ["0", "-32768", "32767"],

@@ -8,7 +8,7 @@ import pytest
 
 CODE = """
 import sys
-from models.formats.light_skops import skops_io
+from scorebeat.models.formats.light_skops import skops_io
 assert skops_io().load
 assert "torch" not in sys.modules
 import torch

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 import pyarrow as pa
 import pytest
 
-from core.errors import DeviceMemoryError, OutputError
-from models.micro_batches import MicroBatches
+from scorebeat.core.errors import DeviceMemoryError, OutputError
+from scorebeat.models.micro_batches import MicroBatches
 
 OUTPUTS = pa.schema([("value", pa.float64())])
 

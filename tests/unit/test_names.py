@@ -5,8 +5,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.jobs import JOB_NAME, LONGEST_JOB_NAME, MODEL_NAME
-from core.names import prediction_table
+from scorebeat.core.jobs import JOB_NAME, LONGEST_JOB_NAME, MODEL_NAME
+from scorebeat.core.names import prediction_table
 
 JOBS = st.from_regex(JOB_NAME, fullmatch=True).filter(lambda name: len(name) <= LONGEST_JOB_NAME)
 MODELS = st.from_regex(MODEL_NAME, fullmatch=True).filter(lambda name: len(name) <= 63)

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 
-from core.errors import InputError, NonsenseError, OutputError
-from worker import narrow
-from worker.narrow import ALIKE_FROM, Scored
+from scorebeat.core.errors import InputError, NonsenseError, OutputError
+from scorebeat.worker import narrow
+from scorebeat.worker.narrow import ALIKE_FROM, Scored
 
 SCHEMA = pa.schema([("value", pa.float64())])
 

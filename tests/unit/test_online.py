@@ -6,11 +6,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from core.errors import ModelError, NonsenseError, SignatureError
-from models import online
-from models.arrow_types import TYPES, type_name, type_named
-from models.contract import Input, Signature
-from models.matrix import no_nulls
+from scorebeat.core.errors import ModelError, NonsenseError, SignatureError
+from scorebeat.models import online
+from scorebeat.models.arrow_types import TYPES, type_name, type_named
+from scorebeat.models.contract import Input, Signature
+from scorebeat.models.matrix import no_nulls
 
 
 def wants(**inputs: str) -> Signature:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from worker import pin, signals
+from scorebeat.worker import pin, signals
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ import adbc_driver_manager
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from core.errors import ModelError
-from worker.failure import BatchFailed, readable_errors
+from scorebeat.core.errors import ModelError
+from scorebeat.worker.failure import BatchFailed, readable_errors
 
 
 class Own(Exception):

@@ -14,10 +14,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from core.errors import StoreError
-from models import folder_store, registry, store
-from models.contract import Given
-from models.formats import sklearn_format
+from scorebeat.core.errors import StoreError
+from scorebeat.models import folder_store, registry, store
+from scorebeat.models.contract import Given
+from scorebeat.models.formats import sklearn_format
 from tests.contract.onnx_files import embedding, matmul
 from tests.iris_models import X, Y, dump, file, root
 

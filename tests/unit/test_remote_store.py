@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ModelError, ServiceDown, StoreError
-from core.settings import Settings
-from models import registry, store
-from models.artifact import MANIFEST
+from scorebeat.core.errors import ModelError, ServiceDown, StoreError
+from scorebeat.core.settings import Settings
+from scorebeat.models import registry, store
+from scorebeat.models.artifact import MANIFEST
 from tests.store_fixtures import Objects, anywhere, cache, file, files, objects, root, url
 
 __all__ = ["anywhere", "cache", "file", "files", "objects", "root", "url"]

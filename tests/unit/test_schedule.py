@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.schedule import Schedule, find_zone
+from scorebeat.core.schedule import Schedule, find_zone
 
 MOMENTS = st.datetimes(datetime(1995, 1, 1), datetime(2080, 1, 1), timezones=st.just(UTC))
 ZONES = st.sampled_from(

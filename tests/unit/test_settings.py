@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import SettingsError
-from core.settings import _KUBERNETES, PREFIX, Settings, load_settings
+from scorebeat.core.errors import SettingsError
+from scorebeat.core.settings import _KUBERNETES, PREFIX, Settings, load_settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
 Put = Callable[..., None]

@@ -5,7 +5,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.sql import KeyColumn, KeyRange, after, among, ident, literal, row, same_key, subquery, texts, value, within
+from scorebeat.db.sql import (
+    KeyColumn,
+    KeyRange,
+    after,
+    among,
+    ident,
+    literal,
+    row,
+    same_key,
+    subquery,
+    texts,
+    value,
+    within,
+)
 
 ONE = (KeyColumn("id", "bigint"),)
 TWO = (KeyColumn("cust", "text"), KeyColumn('a"s', "date"))

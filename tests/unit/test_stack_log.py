@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ops.stack.log import LONGEST_LINE, Log
+from scorebeat.ops.stack.log import LONGEST_LINE, Log
 from tests.stack_helpers import PATIENCE
 
 

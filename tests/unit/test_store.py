@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from core.errors import ModelError, StoreError
-from models import folder_store, store
-from models.artifact import MANIFEST, digest
-from models.contract import Given
+from scorebeat.core.errors import ModelError, StoreError
+from scorebeat.models import folder_store, store
+from scorebeat.models.artifact import MANIFEST, digest
+from scorebeat.models.contract import Given
 from tests.contract.onnx_files import matmul
 from tests.iris_models import file, other, root
 
@@ -50,7 +50,7 @@ def test_a_new_version_is_above_what_the_database_knows(root: Path, file: Path) 
 
 
 def test_adds_at_the_same_time_never_share_a_version(root: Path, file: Path, other: Path) -> None:
-    script = "import sys; from pathlib import Path; from models import store; a = [Path(x) for x in sys.argv[1:]]; "
+    script = "import sys; from pathlib import Path; from scorebeat.models import store; a = [Path(x) for x in sys.argv[1:]]; "
     script += "print(*(store.add(a[0], f, 'iris').version for f in a[1:] * 4))"
     here = Path(__file__).parents[2]
     running = [

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ServiceDown
-from models import store
-from models.artifact import MANIFEST, digest
-from models.cache import local_copy
+from scorebeat.core.errors import ServiceDown
+from scorebeat.models import store
+from scorebeat.models.artifact import MANIFEST, digest
+from scorebeat.models.cache import local_copy
 from tests.fixtures import wait_for
 from tests.store_fixtures import Objects, cache, file, files, objects, root, url
 
@@ -73,7 +73,7 @@ def test_what_a_fetch_that_died_left_behind_is_cleared_away(url: str, file: Path
 OPEN = """
 import sys
 from pathlib import Path
-from models import cache, remote_store, store
+from scorebeat.models import cache, remote_store, store
 fetch = remote_store.RemoteStore._fetch
 def counted(self, *rest):
     print("fetched")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ModelError, StoreError
-from models import store
+from scorebeat.core.errors import ModelError, StoreError
+from scorebeat.models import store
 from tests.iris_models import file, other, root
 
 __all__ = ["file", "other", "root"]

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from ops.stack.interrupts import Interrupts
-from ops.stack.log import Log
-from ops.stack.process import Process, describe
-from ops.stack.supervisor import FIRST_PAUSE, LIVED, LONGEST_PAUSE, Supervisor
+from scorebeat.ops.stack.interrupts import Interrupts
+from scorebeat.ops.stack.log import Log
+from scorebeat.ops.stack.process import Process, describe
+from scorebeat.ops.stack.supervisor import FIRST_PAUSE, LIVED, LONGEST_PAUSE, Supervisor
 from tests.stack_helpers import PATIENCE, alive, wait_for
 
 
@@ -162,7 +162,7 @@ def test_a_second_interrupt_hurries_a_long_grace(tended: Tended) -> None:
 
 def test_children_die_with_a_supervisor_that_is_killed() -> None:
     program = (
-        "import subprocess, sys, time; from ops.stack.process import *\n"
+        "import subprocess, sys, time; from scorebeat.ops.stack.process import *\n"
         "child = Child(Process('c', ('/bin/sleep', '1000')), subprocess.DEVNULL)\n"
         "print(child.pid, flush=True); time.sleep(1000)"
     )

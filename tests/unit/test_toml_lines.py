@@ -5,7 +5,7 @@ import tomllib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.toml_lines import read
+from scorebeat.core.toml_lines import read
 
 KEY_NAMES = st.sampled_from(["a", "b", '"c d"', "'e'"])
 VALUES = st.sampled_from(

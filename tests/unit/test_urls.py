@@ -2,8 +2,8 @@
 
 import pytest
 
-from core.settings import load_settings
-from core.urls import redact
+from scorebeat.core.settings import load_settings
+from scorebeat.core.urls import redact
 from tests.unit.test_settings import Put, put, refusal
 
 __all__ = ["put"]

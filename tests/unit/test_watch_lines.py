@@ -7,11 +7,11 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from core.states import RunState
-from db.pages import Pace
-from db.status import RunLine
-from ops.cli import progress
-from ops.cli.progress import Now
+from scorebeat.core.states import RunState
+from scorebeat.db.pages import Pace
+from scorebeat.db.status import RunLine
+from scorebeat.ops.cli import progress
+from scorebeat.ops.cli.progress import Now
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 RUN = RunLine(

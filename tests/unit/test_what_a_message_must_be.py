@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from kombu.message import Message
 
-from core.celery_app import SCORE
-from worker.messages import LONGEST, envelope_fault, keep_ours, task_fault
-from worker.remote import KEPT, MOST_PROCESSES, command_fault
+from scorebeat.core.celery_app import SCORE
+from scorebeat.worker.messages import LONGEST, envelope_fault, keep_ours, task_fault
+from scorebeat.worker.remote import KEPT, MOST_PROCESSES, command_fault
 
 HALF = "\ud800"
 """Half a character: JSON may hold it, and nobody can write it."""
