@@ -4,7 +4,8 @@
 FROM python:3.11-slim-trixie AS wheel
 WORKDIR /src
 COPY constraints.txt pyproject.toml README.md ./
-RUN pip install --no-cache-dir -c constraints.txt hatchling
+RUN pip install --no-cache-dir -c constraints.txt setuptools
+COPY src src
 COPY core core
 COPY db db
 COPY models models

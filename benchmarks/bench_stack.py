@@ -114,7 +114,7 @@ def _workers(
         "SCOREBEAT_BROKER_URL": settings.broker(),
         "SCOREBEAT_ARTIFACTS": str(settings.artifacts),
     }
-    celery = [sys.executable, "-m", "celery", "-A", "worker"]
+    celery = [sys.executable, "-m", "celery", "-A", "scorebeat.worker"]
     commands = {
         "beat": [*celery, "beat"],
         "control": [*celery, "worker", "-Q", "control", "-n", "control@%h", "-c", "1"],

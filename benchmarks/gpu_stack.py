@@ -66,7 +66,7 @@ def _workers(
     }
     scorebeat = [sys.executable, "-m", "scorebeat.ops.cli", "worker"]
     commands = {
-        "beat": [sys.executable, "-m", "celery", "-A", "worker", "beat"],
+        "beat": [sys.executable, "-m", "celery", "-A", "scorebeat.worker", "beat"],
         "control": [*scorebeat, "--control"],
         "worker": [*scorebeat, "--device", device.name, "--processes", str(processes)],
     }

@@ -69,7 +69,7 @@ class Stage:
     def _worker(self, queue: str) -> "Popen[bytes]":
         name = f"{queue}{len(self.programs.started)}@%h"
         options = ("-Q", queue, "-n", name, "-c", "1", "-I", poison.__name__)
-        return self.programs.start("celery", "-A", "worker", "worker", *options)
+        return self.programs.start("celery", "-A", "scorebeat.worker", "worker", *options)
 
     def process(self, name: str) -> "Popen[bytes]":
         """The program that works under this name."""

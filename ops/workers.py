@@ -17,8 +17,7 @@ def cores() -> int:
 def celery_worker(queues: Sequence[str], processes: int, name: str, *options: str) -> tuple[str, ...]:
     """A worker on these queues. `name` keeps workers of one host apart, so it must be unique there."""
     where = ("-Q", ",".join(queues), "-n", f"{name}@%h", "-c", str(processes), *options)
-    return (sys.executable, "-m", "celery", "-A", "worker", "--quiet", "worker", *where,
-            "-l", "INFO")  # fmt: skip
+    return (sys.executable, "-m", "scorebeat.worker", "--quiet", "worker", *where, "-l", "INFO")
 
 
 def device_worker(device: str, queues: Sequence[str], processes: int | None, *, burst: bool) -> tuple[str, ...]:
@@ -39,4 +38,4 @@ def plan_worker() -> tuple[str, ...]:
 
 
 def celery_beat() -> tuple[str, ...]:
-    return (sys.executable, "-m", "celery", "-A", "worker", "--quiet", "beat", "-l", "INFO")
+    return (sys.executable, "-m", "scorebeat.worker", "--quiet", "beat", "-l", "INFO")

@@ -152,7 +152,7 @@ class Programs:
         """A Celery worker on these queues; it is in the `workers` table once it serves."""
         options = ("-Q", ",".join(queues), "-n", f"{name}{len(self.started)}@%h", "-c", str(processes))
         quiet = ("-l", "INFO")
-        return self.start("celery", "-A", "worker", "worker", *options, *quiet, **extra)
+        return self.start("celery", "-A", "scorebeat.worker", "worker", *options, *quiet, **extra)
 
     def control(self) -> None:
         """One worker that plans, dispatches, rescues and settles; `beat` sends it the control ticks."""
@@ -160,7 +160,7 @@ class Programs:
         self.beat()
 
     def beat(self) -> subprocess.Popen[bytes]:
-        return self.start("celery", "-A", "worker", "beat", "-l", "INFO")
+        return self.start("celery", "-A", "scorebeat.worker", "beat", "-l", "INFO")
 
     def log(self, process: subprocess.Popen[bytes]) -> str:
         return next(log for one, log in self.started if one is process).read_text("utf-8", "replace")

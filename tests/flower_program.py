@@ -53,7 +53,7 @@ def start_flower(s: System, *, login: str | None = None, address: str = "127.0.0
     arguments = [f"--{name}={value}" for name, value in given.items()]
     if login is not None:
         arguments.append(f"--basic-auth={login}")
-    s.programs.start("celery", "-A", "worker", "--quiet", "flower", *arguments)
+    s.programs.start("celery", "-A", "scorebeat.worker", "--quiet", "flower", *arguments)
     flower = Flower(f"http://127.0.0.1:{port}{options.get('url_prefix', '')}", login)
     wait_for(lambda: _is_up(flower))
     return flower
@@ -90,7 +90,7 @@ def poisoned_job(
 def start_worker(s: System, processes: int = 1) -> None:
     """A worker that knows the tests' model format, and what keeps the ledger moving."""
     options = ("-Q", "cpu", "-n", "cpu@%h", "-c", str(processes), "-I", poison.__name__)
-    s.programs.start("celery", "-A", "worker", "worker", *options, "-l", "INFO")
+    s.programs.start("celery", "-A", "scorebeat.worker", "worker", *options, "-l", "INFO")
     s.programs.control()
     s.until_served("cpu", "control", "plan")
 

@@ -1,9 +1,14 @@
-"""Where `celery -A worker` finds the application; the one module that works when it is imported."""
+"""Where `celery -A scorebeat.worker` finds the application; the one module that works when it is imported.
+
+`celery -A worker` finds it here, too, in a checkout.
+"""
 
 import sys
 
+from scorebeat.core.import_path import search_working_folder_last
 from scorebeat.worker.pin import one_math_thread
 
+search_working_folder_last()  # before anything imports a library
 one_math_thread()  # before anything imports a numeric library
 
 from scorebeat.core.errors import UsageError  # noqa: E402 -- after the threads are set

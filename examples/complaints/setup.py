@@ -1,4 +1,4 @@
-"""Sets the example up, as often as you like: python -m examples.complaints.setup [ROWS]."""
+"""Sets the example up, as often as you like: python -m scorebeat.examples.complaints.setup [ROWS]."""
 
 import sys
 import tempfile

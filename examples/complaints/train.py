@@ -1,4 +1,4 @@
-"""Trains the example's model of sentiment and writes sentiment.skops: python -m examples.complaints.train [FOLDER]."""
+"""Trains the example's model and writes sentiment.skops: python -m scorebeat.examples.complaints.train [FOLDER]."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Sets the example up, as often as you like: python -m examples.iris.setup."""
+"""Sets the example up, as often as you like: python -m scorebeat.examples.iris.setup."""
 
 import sys
 import tempfile

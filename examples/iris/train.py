@@ -1,4 +1,4 @@
-"""Trains the example's classifier and writes iris.skops and iris.onnx: python -m examples.iris.train [FOLDER]."""
+"""Trains the example's classifier and writes its files: python -m scorebeat.examples.iris.train [FOLDER]."""
 
 import json
 import sys

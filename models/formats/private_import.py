@@ -27,8 +27,8 @@ from types import ModuleType
 from typing import Any
 
 PREFIX = "_scorebeat_code_"
-HELPER = "scorebeat.models.inner"
-"""Ours, also for code whose own package is called `models`."""
+OLD_HELPER = "models.inner"
+"""What code that was added under Scorebeat 0.1 calls `scorebeat.models.inner`."""
 _numbers = itertools.count(1)
 
 
@@ -41,7 +41,8 @@ class PrivateCode:
         self.root = f"{PREFIX}{next(_numbers)}"
         package = ModuleType(self.root)
         package.__path__ = [str(self.folder)]
-        self._finder = _Finder(self.root, _importer(self.root, top))
+        has_own = (self.folder / OLD_HELPER.replace(".", "/")).with_suffix(".py").is_file()
+        self._finder = _Finder(self.root, _importer(self.root, top, has_own_helper=has_own))
         sys.modules[self.root] = package
         sys.meta_path.insert(0, self._finder)
 
@@ -76,7 +77,7 @@ class PrivateCode:
 _Import = Callable[..., ModuleType]
 
 
-def _importer(root: str, top: str) -> _Import:
+def _importer(root: str, top: str, *, has_own_helper: bool) -> _Import:
     """`__import__` for the modules under `root`, which know themselves by the name `top`."""
 
     def private_import(
@@ -86,7 +87,10 @@ def _importer(root: str, top: str) -> _Import:
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> ModuleType:
-        if level or name.partition(".")[0] != top or name == HELPER:
+        if level == 0 and name == OLD_HELPER and not has_own_helper:
+            ours = importlib.import_module(f"scorebeat.{OLD_HELPER}")
+            return ours if fromlist else sys.modules["scorebeat.models"]
+        if level or name.partition(".")[0] != top:
             return builtins.__import__(name, globals, locals, fromlist or (), level)
         if fromlist:
             return builtins.__import__(f"{root}.{name}", globals, locals, fromlist, 0)

@@ -2,12 +2,15 @@
 
 import sys
 
+from scorebeat.core.import_path import search_working_folder_last
+
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells expect it."""
 
 
 def main() -> None:
     """Run the command of `sys.argv` and end with its exit code."""
+    search_working_folder_last()
     try:
         from scorebeat.ops.cli.app import cli  # noqa: PLC0415 -- `import scorebeat.ops.cli` stays cheap for those who want one module of it
 

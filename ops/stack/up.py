@@ -121,7 +121,7 @@ def _end(name: str, supervisor: Supervisor, interrupts: Interrupts) -> str | Non
 
 
 def _celery(*arguments: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", "celery", "-A", "worker", "--quiet", *arguments)
+    return (sys.executable, "-m", "scorebeat.worker", "--quiet", *arguments)
 
 
 def _scorebeat(*arguments: str) -> tuple[str, ...]:

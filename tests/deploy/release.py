@@ -65,8 +65,8 @@ def require_names(built: list[Path], version: str) -> None:
     with tarfile.open(source) as archive:
         root = f"scorebeat-{version}/"
         packed = [name.removeprefix(root) for name in archive.getnames()]
-    migrations = [f"db/migrations/versions/{path.name}" for path in _migrations()]
-    missing = {*NEEDED, *TESTS, *migrations} - set(packed) | {*migrations} - set(inside)
+    migrations = [f"scorebeat/db/migrations/versions/{path.name}" for path in _migrations()]
+    missing = {*NEEDED, *TESTS, *(f"src/{name}" for name in migrations)} - set(packed) | {*migrations} - set(inside)
     if wrong := [*junk(inside), *junk(packed), *sorted(missing)]:
         sys.exit(f"error: these are in the archives and should not be, or are missing: {', '.join(wrong)}")
 

@@ -42,8 +42,8 @@ def test_a_misspelt_command_or_option_is_noticed() -> None:
     for wrong in (
         ["scorebeat", "worker", "--device", "cpu", "--bursts"],
         ["scorebeat", "enqueu", "iris"],
-        ["celery", "-A", "worker", "beat", "--levels", "INFO"],
-        ["celery", "-A", "worker", "flower", "--adress=0.0.0.0"],
+        ["celery", "-A", "scorebeat.worker", "beat", "--levels", "INFO"],
+        ["celery", "-A", "scorebeat.worker", "flower", "--adress=0.0.0.0"],
     ):
         with pytest.raises((click.UsageError, AssertionError)):
             _require_known(wrong)
@@ -169,7 +169,7 @@ def _require_known(command: list[str]) -> None:
     if program == "scorebeat":
         _parse(cli, arguments)
     elif program == "celery":
-        assert arguments[:2] == ["-A", "worker"]
+        assert arguments[:2] == ["-A", "scorebeat.worker"]
         _parse_celery([word for word in arguments[2:] if word != "--quiet"])
     else:
         assert command[:2] == ["python", "-m"]

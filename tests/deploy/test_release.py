@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.release import junk, project, require_changes
-from tests.deploy.wheel import REPOSITORY
+from tests.deploy.wheel import REPOSITORY, ROOMS
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +29,9 @@ def test_the_wheel_says_the_version_and_the_words_of_the_project(metadata: Messa
 
 
 def test_the_wheel_has_every_module_migration_and_example_and_nothing_else(wheel: Path) -> None:
-    packages = ("core", "db", "models", "producer", "worker", "ops", "monitor", "api", "examples")
-    kept = {
-        path.relative_to(REPOSITORY).as_posix()
-        for package in packages
+    kept = {"scorebeat/__init__.py", "scorebeat/py.typed"} | {
+        f"scorebeat/{path.relative_to(REPOSITORY).as_posix()}"
+        for package in ROOMS
         for path in (REPOSITORY / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }

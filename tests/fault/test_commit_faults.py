@@ -50,7 +50,7 @@ def start_worker(system: System, queue: str, processes: int) -> "Popen[bytes]":
     """A worker whose processes are soon ready: their parent has the model's libraries loaded."""
     options = ("-Q", queue, "-n", f"w{len(system.programs.started)}@%h", "-c", str(processes))
     quiet = ("-l", "INFO", "-I", "scorebeat.models.formats.sklearn_format")
-    return system.programs.start("celery", "-A", "worker", "worker", *options, *quiet)
+    return system.programs.start("celery", "-A", "scorebeat.worker", "worker", *options, *quiet)
 
 
 def holder(system: System, run: int, workers: Workers) -> "Popen[bytes]":

@@ -68,7 +68,7 @@ def network(wired: Network) -> Iterator[Network]:
 def _start(system: System, program: str, *options: str, **extra: str) -> Process:
     """A worker or beat that notices a half-open broker connection soon."""
     transport = json.dumps(system.p.app.conf.broker_transport_options | SOON)
-    words = ("celery", "-A", "worker", program, "-l", "INFO", *options)
+    words = ("celery", "-A", "scorebeat.worker", program, "-l", "INFO", *options)
     return system.programs.start(*words, "--", f"broker_transport_options=(json){transport}", **extra)
 
 

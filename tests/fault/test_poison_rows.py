@@ -34,7 +34,7 @@ def worker(request: pytest.FixtureRequest, programs: Programs) -> Iterator[None]
     processes = getattr(request, "param", 1)
     options = ("-Q", "cpu", "-n", "w@%h", "-c", str(processes), "-I", poison.__name__)
     quiet = ("-l", "INFO")
-    process = programs.start("celery", "-A", "worker", "worker", *options, *quiet)
+    process = programs.start("celery", "-A", "scorebeat.worker", "worker", *options, *quiet)
     yield
     kill_group(process)
 

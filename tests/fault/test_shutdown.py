@@ -35,7 +35,9 @@ def start(programs: Programs) -> Iterator[Start]:
     def worker(seconds: int) -> "Popen[bytes]":
         options = ("-Q", "cpu", "-n", f"w{len(started)}@%h", "-c", "1", "-I", poison.__name__, "-l", "INFO")
         drain = f"worker.soft_shutdown_timeout={seconds}"
-        started.append(programs.start("celery", "-A", "worker", "worker", *options, drain, REMAP_SIGTERM="SIGQUIT"))
+        started.append(
+            programs.start("celery", "-A", "scorebeat.worker", "worker", *options, drain, REMAP_SIGTERM="SIGQUIT")
+        )
         return started[-1]
 
     yield worker

@@ -68,7 +68,9 @@ def test_everything_that_we_do_is_done_by_a_user_with_those_rights(s: System, ad
     job = s.job("by_acl")
     flower = start_flower(s, login="ann:secret")
     s.programs.control()
-    worker = s.programs.start("celery", "-A", "worker", "worker", "-Q", "cpu", "-c", "1", "-l", "INFO")  # gossips
+    worker = s.programs.start(
+        "celery", "-A", "scorebeat.worker", "worker", "-Q", "cpu", "-c", "1", "-l", "INFO"
+    )  # gossips
     run = s.enqueue(job)
 
     assert s.until_finished(run) is RunState.SUCCEEDED

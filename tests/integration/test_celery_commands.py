@@ -69,7 +69,7 @@ def test_a_missing_url_is_named_without_a_traceback(system: System, elsewhere: P
     given = environment(system.settings.model_copy(update={"data": elsewhere / "none"}))
     del given[f"{PREFIX}{unset}"]
 
-    call = [str(CELERY), "-A", "worker", command]
+    call = [str(CELERY), "-A", "scorebeat.worker", command]
     ended = subprocess.run(call, cwd=elsewhere, env=given, capture_output=True, text=True, timeout=30, check=False)
 
     assert ended.returncode == 2
@@ -82,7 +82,7 @@ def _plain(system: System, folder: Path, command: str, **extra: str) -> "Popen[b
     log = system.programs.folder / f"plain-{command}.log"
     with log.open("wb") as output:
         process = Popen(
-            [CELERY, "-A", "worker", command],
+            [CELERY, "-A", "scorebeat.worker", command],
             cwd=folder,
             env=environment(system.settings) | extra,
             stdout=output,

@@ -44,7 +44,9 @@ def start(programs: Programs, tmp_path: Path) -> Start:
     def worker(*options: str) -> "Popen[bytes]":
         quiet = ("-l", "INFO", "-I", poison.__name__)
         device = ("--device", "cuda:1", "-n", f"gpu{len(programs.started)}@%h")
-        return programs.start("celery", "-A", "worker", "worker", *device, *quiet, *options, **pretend(tmp_path))
+        return programs.start(
+            "celery", "-A", "scorebeat.worker", "worker", *device, *quiet, *options, **pretend(tmp_path)
+        )
 
     return worker
 
@@ -173,7 +175,8 @@ def test_a_model_that_only_knows_the_cpu_is_scored_there(
 
 def test_the_parent_finds_the_gpu_and_imports_no_numeric_library(settings: Settings, tmp_path: Path) -> None:
     code = (
-        "import sys; from scorebeat.worker.celery import app; from scorebeat.worker import device; device.find('cuda:0').enter();"
+        "import sys; from scorebeat.worker.celery import app; from scorebeat.worker import device;"
+        "device.find('cuda:0').enter();"
         "print({'torch', 'xgboost', 'lightgbm', 'onnxruntime'} & set(sys.modules))"
     )
     given = {f"SCOREBEAT_{name.upper()}": str(getattr(settings, name)) for name in ("database_url", "broker_url")}
@@ -233,7 +236,7 @@ def test_celery_refuses_a_device_that_is_not_there(
 ) -> None:
     assert points is not None
 
-    worker = programs.start("celery", "-A", "worker", "worker", "--device", device, **pretend(tmp_path))
+    worker = programs.start("celery", "-A", "scorebeat.worker", "worker", "--device", device, **pretend(tmp_path))
 
     assert worker.wait(30) == 2
     assert said in " ".join(programs.log(worker).split())

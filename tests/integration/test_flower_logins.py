@@ -32,7 +32,7 @@ def test_others_are_taken(given: list[str]) -> None:
 @pytest.mark.parametrize(("argument", "variable"), [("--basic-auth=ann:", None), (None, "ann:")])
 def test_flower_does_not_start(ledger: Ledger, argument: str | None, variable: str | None) -> None:
     said = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "worker", "flower", "--port=0", *filter(None, [argument])],
+        [sys.executable, "-m", "celery", "-A", "scorebeat.worker", "flower", "--port=0", *filter(None, [argument])],
         cwd=REPOSITORY,
         env=environment(ledger.settings) | ({"FLOWER_BASIC_AUTH": variable} if variable else {}),
         capture_output=True,

@@ -137,7 +137,7 @@ def make_every_mistake(whole: Whole, found: Seen) -> None:
     for variable, value in wrong_settings():
         found.texts[f"check with {variable}={value}"] = whole.command("check", **{variable: value})
     worker = whole.s.programs.start(
-        "celery", "-A", "worker", "worker", **whole.environment | dict(wrong_settings()[:1])
+        "celery", "-A", "scorebeat.worker", "worker", **whole.environment | dict(wrong_settings()[:1])
     )
     wait_for(lambda: re.search("database_away|cannot be used", whole.s.programs.log(worker)))
 

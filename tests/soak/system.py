@@ -27,7 +27,7 @@ def serve(rows: int, poisoned: dict[str, object]) -> int:
 
 def _processes(settings: Settings) -> list[Process]:
     environment = child_environment(settings)
-    celery = (sys.executable, "-m", "celery", "-A", "worker")
+    celery = (sys.executable, "-m", "celery", "-A", "scorebeat.worker")
 
     def worker(name: str, queue: str, processes: int) -> Process:
         options = ("-Q", queue, "-n", f"{name}@%h", "-c", str(processes), "-I", poison.__name__, "-l", "WARNING")

@@ -17,7 +17,7 @@ from tests.later import Later, later
 __all__ = ["later"]
 
 FIRST = RELEASED["0.1"]
-VERSIONS = schema.FOLDER / "versions"
+VERSIONS = REPOSITORY / "db/migrations/versions"
 ALLOWED = [
     'op.execute("ALTER TABLE scorebeat.batches ADD COLUMN cost bigint")',
     "op.execute(\"ALTER TABLE scorebeat.runs ADD COLUMN note text NOT NULL DEFAULT 'none'\")",

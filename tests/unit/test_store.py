@@ -50,7 +50,8 @@ def test_a_new_version_is_above_what_the_database_knows(root: Path, file: Path) 
 
 
 def test_adds_at_the_same_time_never_share_a_version(root: Path, file: Path, other: Path) -> None:
-    script = "import sys; from pathlib import Path; from scorebeat.models import store; a = [Path(x) for x in sys.argv[1:]]; "
+    script = "import sys; from pathlib import Path; from scorebeat.models import store;"
+    script += "a = [Path(x) for x in sys.argv[1:]];"
     script += "print(*(store.add(a[0], f, 'iris').version for f in a[1:] * 4))"
     here = Path(__file__).parents[2]
     running = [

@@ -1,0 +1,1 @@
+"""Batch inference on Celery: every row scored exactly once, whatever crashes."""
