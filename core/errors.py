@@ -54,6 +54,13 @@ class NonsenseError(ModelError):
 class InputError(ModelError):
     """Rows hold values that the model cannot take; the message names the column and counts or rows."""
 
+    def __init__(self, message: str = "", columns: tuple[str, ...] = (), cause: str = "") -> None:
+        super().__init__(message)
+        self.columns = columns
+        """Those whose values are to blame, where that is known."""
+        self.cause = cause
+        """What the model itself raised."""
+
 
 class DeviceMemoryError(ScorebeatError):
     """The device's memory does not hold so many rows at once; fewer of them may fit."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from scorebeat.db.tables import actions
 
@@ -10,3 +10,9 @@ from scorebeat.db.tables import actions
 def record(connection: Connection, by: str, action: str, subject: str, **details: Any) -> None:
     """Note an action in the caller's transaction; `subject` is what it was done to, such as `run 17`."""
     connection.execute(actions.insert().values(by=by, action=action, subject=subject, details=details))
+
+
+def details(connection: Connection, action: str) -> list[tuple[str, dict[str, Any]]]:
+    """Subject and details of each action of this kind, the oldest first."""
+    wanted = select(actions.c.subject, actions.c.details).where(actions.c.action == action).order_by(actions.c.id)
+    return [(row.subject, row.details) for row in connection.execute(wanted)]

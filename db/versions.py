@@ -63,8 +63,8 @@ class VersionDropped(UnknownName):
     """There was such a version; its number is never given again."""
 
 
-def add(connection: Connection, new: NewVersion, by: str) -> Version:
-    """Record a version; a model's first one is published. Adding the same again changes nothing."""
+def add(connection: Connection, new: NewVersion, by: str, *, may_publish: bool = True) -> Version:
+    """Record a version; a model's first one is published where it may be. Adding the same again changes nothing."""
     _take_turns(connection, new.name)
     connection.execute(insert(versions).values(**asdict(new), added_by=by).on_conflict_do_nothing())
     digest = recorded(connection, new.name)[new.version]
@@ -75,7 +75,7 @@ def add(connection: Connection, new: NewVersion, by: str) -> Version:
             "Nothing was recorded; add the file as a new version."
         )
     found = get(connection, new.name, new.version)
-    if published(connection, new.name) is None:
+    if may_publish and published(connection, new.name) is None:
         return publish(connection, new.name, new.version, by)
     return found
 
@@ -124,6 +124,11 @@ def of_job(connection: Connection, job: Job) -> Version:
     if job.pinned_version is not None:
         return get(connection, job.model_name, job.pinned_version)
     found = published(connection, job.model_name)
+    if found is None and (there := listing(connection, job.model_name)):
+        raise UnknownName(
+            f"jobs.{job.name}: no version of model {job.model_name!r} is published yet. Publish one with "
+            f"`scorebeat publish {there[-1]}`."
+        )
     if found is None:
         known = sorted({v.name for v in listing(connection)})
         raise UnknownName(

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from scorebeat.core.errors import ModelError
 from scorebeat.models.contract import Described, Signature
+from scorebeat.models.evidence import Evidence
 
 MANIFEST = "model.toml"
 
@@ -36,6 +37,8 @@ class Artifact:
     """Whether `store.add` found the version without its files, or with others, and gave it these."""
     notes: tuple[str, ...] = ()
     """What the person who adds the model should know, of the trial when it was added."""
+    evidence: Evidence | None = None
+    """What the trial saw, where `store.add` returned this; it is no part of the files."""
 
     @property
     def path(self) -> Path:

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import pyarrow as pa
 
 from scorebeat.core.errors import ModelError
 from scorebeat.models.arrow_types import type_name, type_named
+
+if TYPE_CHECKING:
+    from scorebeat.models.samples import Sample
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,10 @@ class Given:
     """Formats that run code when they are opened and may be: `pickle`, `mlflow`."""
     files: tuple[str, ...] = ()
     """Further files that the model's own code opens; copied beside it."""
+    sample: "Sample | None" = None
+    """Rows to try the model on."""
+    unsteady: bool = False
+    """Whether it is accepted that predictions of a row depend on the rows beside it, or differ from call to call."""
 
 
 NOTHING = Given()

@@ -31,28 +31,26 @@ def matrix(rows: pa.RecordBatch, dtype: type[np.generic], order: Literal["C", "F
 
 def no_nulls(rows: pa.RecordBatch) -> None:
     """Raises InputError naming every column that has NULLs, in itself or in its arrays."""
-    _refuse(dict(zip(rows.schema.names, map(_nulls, rows.columns), strict=True)), "NULL")
-
-
-def explain(rows: pa.RecordBatch, error: Exception) -> Exception:
-    """The InputError behind a model's own error when rows hold NULL, NaN or infinity; else `error`."""
-    counts = dict(zip(rows.schema.names, map(_unusable, rows.columns), strict=True))
-    if not any(counts.values()):
-        return error
-    try:
-        _refuse(counts, "NULL, NaN or infinite")
-    except InputError as found:
-        return found
-    return error
-
-
-def _refuse(counts: dict[str, int], what: str) -> None:
-    found = [f"{name} has {count} {what} values" for name, count in counts.items() if count]
+    counts = {name: _nulls(column) for name, column in zip(rows.schema.names, rows.columns, strict=True)}
+    found = [f"{name} has {count} NULL values" for name, count in counts.items() if count]
     if found:
         raise InputError(
-            f"the model takes no {what} values: {', '.join(found)}. Replace them in the job's query "
-            "(COALESCE, or a WHERE that leaves such rows out)"
+            f"the model takes no NULL values: {', '.join(found)}. Replace them in the job's query "
+            "(COALESCE, or a WHERE that leaves such rows out)",
+            columns=tuple(name for name, count in counts.items() if count),
         )
+
+
+def unusable(column: pa.Array) -> NDArray[np.bool_]:
+    """Which rows hold NULL, NaN or infinity, in themselves or in their arrays."""
+    rows: NDArray[np.bool_] = column.is_null().to_numpy(zero_copy_only=False)
+    flat = _flat(column)
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        return rows
+    elements: NDArray[np.bool_] = flat.is_null().to_numpy(zero_copy_only=False)
+    if pa.types.is_floating(flat.type):
+        elements = ~np.isfinite(_values(flat))
+    return rows | elements.reshape(len(column), -1).any(axis=1)
 
 
 def _width(arrow_type: pa.DataType) -> int:
@@ -81,10 +79,3 @@ def _values(column: pa.Array) -> Matrix:
 def _nulls(column: pa.Array) -> int:
     inner = _flat(column)
     return int(inner.null_count if inner is column else inner.null_count + column.null_count)
-
-
-def _unusable(column: pa.Array) -> int:
-    flat = _flat(column)
-    if not pa.types.is_floating(flat.type):
-        return _nulls(column)
-    return int(np.count_nonzero(~np.isfinite(_values(flat))))

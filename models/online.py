@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
-from math import isfinite
 from numbers import Integral, Real
 from typing import Any
 
@@ -47,18 +46,12 @@ def _scored(model: Model, rows: pa.RecordBatch) -> pa.RecordBatch:
 def _refused(rows: pa.RecordBatch, at: int | None, error: Exception) -> SignatureError:
     if at is None:
         return SignatureError(str(error))
+    if not isinstance(error, InputError) or not error.columns:
+        return SignatureError(f"row {at}: {error}")
     row = rows.slice(at, 1).to_pylist()[0]
-    unusable = [f"{name} is {_as_json(value)}" for name, value in row.items() if not _is_whole(value)]
-    if unusable:
-        return SignatureError(f"row {at}: {', '.join(unusable[:8])}, which the model does not take")
-    return SignatureError(f"row {at}: {error}")
-
-
-def _is_whole(value: Any) -> bool:
-    """Neither NULL nor NaN nor infinite, nor an array with such elements."""
-    if isinstance(value, list):
-        return all(map(_is_whole, value))
-    return value is not None and not (isinstance(value, float) and not isfinite(value))
+    guilty = ", ".join(f"{name} is {_as_json(row[name])}" for name in error.columns[:8])
+    raised = f"the model raised {error.cause}; " if error.cause else ""
+    return SignatureError(f"row {at}: {raised}{guilty}, which the model does not take")
 
 
 def _as_json(value: Any) -> str:

@@ -42,9 +42,9 @@ def told(source: str, draft: Path, copy: str) -> Iterator[None]:
         raise StoreError(f"{source} was not added: {_renamed(said(error), source, draft, copy)}") from error
 
 
-def said(error: BaseException) -> str:
-    """An error's class and text on one line."""
-    text = one_line(error)
+def said(error: BaseException, lines: int | None = None) -> str:
+    """An error's class and text, or the first lines of it, on one line."""
+    text = one_line("\n".join(str(error).splitlines()[:lines]))
     shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
     return f"{type(error).__name__}{': ' * bool(shown)}{shown}"
 

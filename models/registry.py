@@ -3,12 +3,15 @@
 import importlib
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Described, Given, Model
+from scorebeat.models.contract import Described, Given, Model, Signature
+from scorebeat.models.own_rows import OwnRows
+from scorebeat.models.samples import Known
 
 
 class Format(Protocol):
@@ -37,6 +40,18 @@ class Format(Protocol):
         """The model, ready to score on `device`, `cpu` or `cuda`.
 
         Raises ModelError when its files are damaged or not trusted.
+        """
+        ...
+
+    def known_values(self, model: Model, signature: Signature) -> Known:
+        """Values that the inputs had in training, as far as the loaded model tells."""
+        ...
+
+    def own_predict(self, artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
+        """What the library itself returns for rows, the file opened anew: arrays of [rows] or [rows, values] in the
+        order of the output columns; None where there is no library but the model itself.
+
+        Raises whatever the library raises.
         """
         ...
 
@@ -90,18 +105,18 @@ def format_of(source: str) -> Format:
     path = Path(source)
     if path.is_dir():
         if (path / "MLmodel").is_file():
-            return _format("mlflow")
+            return format_named("mlflow")
         raise StoreError(
             f"{source} is a folder without an MLmodel file: name a model's file, or an MLflow model folder"
         )
     if not path.is_file():
         if CLASS.fullmatch(source):
-            return _format("python")
+            return format_named("python")
         raise StoreError(f"{source} is not there: name a model's file, such as model.skops, or a class, module:Class")
     if advice := _ADVICE.get(path.suffix.lower()):
         raise StoreError(f"{path.name}: {advice}")
     if name := _SUFFIXES.get(path.suffix.lower()):
-        return _format(name)
+        return format_named(name)
     raise StoreError(
         f"{path.name}: unknown model format {path.suffix or '(no suffix)'!r}; accepted are "
         f"{', '.join(_SUFFIXES)}, an MLflow model folder, and a Python class, module:Class. "
@@ -113,7 +128,7 @@ def load(artifact: Artifact, device: str = "cpu") -> Model:
     """The model of an artifact that `store.open_artifact` verified. Raises ModelError if it is damaged."""
     if artifact.format not in _MODULES:
         raise ModelError(f"model {artifact}: this version of Scorebeat reads no format {artifact.format!r}")
-    return _format(artifact.format).load(artifact, device if device in artifact.devices else "cpu")
+    return format_named(artifact.format).load(artifact, device if device in artifact.devices else "cpu")
 
 
 def copy_file(source: str, draft: Path, given: Given) -> str:
@@ -129,7 +144,8 @@ def copy_name(source: str) -> str:
     return f"model{Path(source).suffix.lower()}"
 
 
-def _format(name: str) -> Format:
+def format_named(name: str) -> Format:
+    """The format of that name, as model.toml has it. Raises ModelError where its library is not installed."""
     try:
         return cast(Format, importlib.import_module(_MODULES[name]))
     except ModuleNotFoundError as error:

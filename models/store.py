@@ -8,13 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scorebeat.core.errors import ModelError, ScorebeatError, StoreError
+from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models import cache as copies
-from scorebeat.models import folder_store, refusals, registry, scoring
-from scorebeat.models.arrow_types import is_text
+from scorebeat.models import folder_store, refusals, registry, trial
 from scorebeat.models.artifact import MANIFEST, Artifact, digest, manifest
 from scorebeat.models.contract import NOTHING, Given
-from scorebeat.models.samples import sample
 
 if TYPE_CHECKING:
     from scorebeat.models.remote_store import RemoteStore
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
 Place = Path | str
 """A folder, or a URL such as `s3://bucket/models`."""
 MODEL_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
-_SAMPLE_ROWS = 3
 
 
 def add(
@@ -34,7 +31,7 @@ def add(
     recorded: Mapping[int, str] | None = None,
     cache: Path = copies.HOME,
 ) -> Artifact:
-    """Copy a model into the store as the next version of `name`, after a trial on invented rows.
+    """Copy a model into the store as the next version of `name`, after a trial on the rows given, or invented ones.
 
     `source` is a file, an MLflow folder, or `module:Class`. Safe to call again: files that are the newest
     version already are answered with that version, `is_new=False`. `recorded` has every number that the
@@ -122,31 +119,10 @@ def _fill(draft: Path, source: str, name: str, given: Given) -> Artifact:
         text = manifest(model_format.NAME, file, model_format.DEVICES, described)
         (draft / MANIFEST).write_text(text, "utf-8")
         artifact = Artifact.read(draft, name, 0, digest(draft))
-        return replace(artifact, notes=_try(artifact))
+        tried = trial.try_out(artifact, given)
+        return replace(artifact, notes=tried.notes, evidence=tried.evidence)
 
 
 def _take(model_format: registry.Format, source: str, draft: Path, given: Given) -> str:
     with refusals.told(source, draft, registry.copy_name(source)):
         return model_format.take(source, draft, given)
-
-
-def _try(artifact: Artifact) -> tuple[str, ...]:
-    """Score invented rows: does the model run, and do its outputs obey the contract? Answers what is to be told."""
-    model = registry.load(artifact)
-    rows = sample(artifact.signature, _SAMPLE_ROWS)
-    try:
-        scoring.predict(model, rows)
-    except ScorebeatError:
-        raise
-    except Exception as error:
-        wanted = ", ".join(map(str, artifact.signature.inputs[:8]))
-        if any(is_text(i.type) for i in artifact.signature.inputs):
-            note = (
-                f"the trial on {_SAMPLE_ROWS} invented rows of {wanted} raised {refusals.said(error)}. The model may "
-                "refuse words that it never saw in training: score a few rows of yours with `scorebeat predict`"
-            )
-            return (note,)
-        raise ModelError(
-            f"it raised {type(error).__name__} on {_SAMPLE_ROWS} invented rows of {wanted}: {error}"
-        ) from error
-    return ()

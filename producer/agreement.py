@@ -45,7 +45,11 @@ def compare(p: Producer, name: str, version: int, other: int | None = None) -> l
     with reachable(p.url), planning.reading(p.engine) as reader:
         candidate = versions.get(reader, name, version)
         beside = versions.get(reader, name, other) if other is not None else versions.published(reader, name)
-        if beside is None or beside.version == candidate.version:
+        if beside is None:
+            raise UsageError(
+                f"no version of model {name!r} is published: name one to compare {candidate} with, by --with"
+            )
+        if beside.version == candidate.version:
             raise UsageError(f"model {candidate} is the published version: name another to compare it with, by --with")
         users = [row.job for row in jobs.listing(reader) if row.job.model_name == name]
         if not users:

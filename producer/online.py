@@ -44,6 +44,11 @@ class Predictor:
                 return versions.get(connection, name, int(number))
             found = versions.published(connection, name)
             known = sorted({v.name for v in versions.listing(connection)})
+        if found is None and name in known:
+            raise UnknownName(
+                f"no version of model {name!r} is published: ask for one by its number, such as {name}/1, or publish "
+                f"it with `scorebeat publish {name}/1`"
+            )
         if found is None:
             raise UnknownName(f"there is no model {name!r}.{near(name, known)} Add it with `scorebeat models add`.")
         return found

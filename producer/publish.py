@@ -1,6 +1,6 @@
 """Model versions: adding one, and which one the views show and the next runs score."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,14 @@ from sqlalchemy import Connection
 from scorebeat.core.errors import ModelError, ScorebeatError, UnknownName, UsageError, near
 from scorebeat.core.events import emit
 from scorebeat.core.jobs import Job
-from scorebeat.db import jobs, ownership, planning, versions
+from scorebeat.db import actions, jobs, ownership, planning, versions
 from scorebeat.db.engine import reachable
 from scorebeat.db.versions import NewVersion, Version, VersionTaken
 from scorebeat.models import store
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import NOTHING, Given
+from scorebeat.models.evidence import Evidence
+from scorebeat.models.samples import Sample
 from scorebeat.producer import sets
 from scorebeat.producer.agreement import MIN_COVERAGE, objections
 from scorebeat.producer.context import Producer
@@ -34,13 +36,23 @@ class Added:
     """Jobs that use the model and do not fit this version, each with the reason."""
 
 
-def add(p: Producer, source: str | Path, name: str, by: str, given: Given = NOTHING) -> Added:
+ADDED = "model.added"
+"""The action that is recorded of each addition, with what the trial saw."""
+
+
+def add(
+    p: Producer, source: str | Path, name: str, by: str, given: Given = NOTHING, sample: Sample | None = None
+) -> Added:
     """Store a file, a folder or `module:Class` as the next version of `name`; a model's first is published.
+
+    It is tried on the rows of `sample`, a models.sample_file.SampleFile or a producer.sample_job.SampleJob, or else on
+    invented ones. Where it raises for those it is added, and not published.
 
     The store comes first: a crash in between leaves a version that nobody uses, and the same call ends it.
     The number is the ledger's to give: where somebody else's files got it in between, the next one is tried.
     Raises StoreError, ModelError or ServiceDown.
     """
+    given = given if sample is None else replace(given, sample=sample)
     for left in reversed(range(ADD_TRIES)):
         artifact = _store(p, source, name, given)
         try:
@@ -51,6 +63,16 @@ def add(p: Producer, source: str | Path, name: str, by: str, given: Given = NOTH
             if not left:
                 raise
     raise AssertionError("the last try returned or raised")
+
+
+def evidence(connection: Connection) -> dict[str, Evidence]:
+    """What was seen of each version when it was added, by its name `iris/3`; rows of a person's count for more."""
+    found: dict[str, Evidence] = {}
+    for subject, noted in actions.details(connection, ADDED):
+        version, seen = subject.removeprefix("model "), Evidence.from_json(noted.get("evidence", {"rows": 0}))
+        if version not in found or seen.is_of_rows_given or not found[version].is_of_rows_given:
+            found[version] = seen
+    return found
 
 
 def _store(p: Producer, source: str | Path, name: str, given: Given) -> Artifact:
@@ -65,7 +87,11 @@ def _record(p: Producer, artifact: Artifact, by: str) -> Added:
     name = artifact.name
     new = NewVersion(name, artifact.version, artifact.format, artifact.digest, artifact.signature.to_json())
     with reachable(p.url), p.engine.begin() as connection:
-        version = versions.add(connection, new, by)
+        evidence = artifact.evidence
+        was_scored = evidence is None or not evidence.error
+        version = versions.add(connection, new, by, may_publish=was_scored)
+        if evidence is not None:
+            actions.record(connection, by, ADDED, f"model {version}", evidence=evidence.to_json())
         ready, notes = [], []
         for job in _users(connection, name, version):
             try:
@@ -74,6 +100,12 @@ def _record(p: Producer, artifact: Artifact, by: str) -> Added:
                 ready.append(job.name)
             except ScorebeatError as error:
                 notes.append(str(error))
+    if not was_scored and not version.published:
+        notes.append(
+            f"{version} was not published, for it has scored no row. Add the file again with --sample FILE or "
+            "--sample-job JOB: a model's first version is published once it scored rows. "
+            f"`scorebeat publish {version}` publishes it as it is"
+        )
     emit("model.added", model=str(version), digest=version.digest[:12], published=version.published, by=by)
     return Added(artifact, version, ready, notes)
 

@@ -21,8 +21,10 @@ import pyarrow as pa
 from scorebeat.core.errors import DeviceMemoryError
 from scorebeat.models import registry
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Described, Given, Input, Signature
+from scorebeat.models.contract import Described, Given, Input, Model, Signature
+from scorebeat.models.own_rows import OwnRows
 from scorebeat.models.registry import copy_file
+from scorebeat.models.samples import NOTHING_KNOWN, Known
 
 NAME = "poison"
 DEVICES = ("cpu", "cuda")
@@ -35,6 +37,15 @@ SIGNATURE = Signature((Input("x", pa.float64()),), pa.schema([("value", pa.float
 def inspect(path: Path, given: Given) -> Described:
     del path, given
     return Described(SIGNATURE)
+
+
+def known_values(model: Model, signature: Signature) -> Known:
+    del model, signature
+    return NOTHING_KNOWN
+
+
+def own_predict(artifact: Artifact, own: OwnRows) -> None:
+    del artifact, own
 
 
 def load(artifact: Artifact, device: str) -> "Poison":

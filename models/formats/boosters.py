@@ -121,6 +121,20 @@ class ClassModel(ValueModel):
         return class_arrays(self.labels, probabilities, lambda near: self.classes[probabilities[near].argmax(axis=1)])
 
 
+def own_columns(booster: Booster, returned: Matrix, artifact: Artifact) -> list[Matrix]:
+    """What a booster's own predict returned, in the order of the output columns: of a classifier the label first.
+
+    Where it returned the numbers of classes alone, that is the label alone.
+    """
+    if not booster.classes:
+        return [returned]
+    classes = _classes(artifact.options.get("classes", []), booster)
+    if returned.ndim == 1 and booster.classes > 2:
+        return [classes[returned.astype(int)]]
+    probabilities = returned if returned.ndim == 2 else np.column_stack([1 - returned, returned])
+    return [classes[probabilities.argmax(axis=1)], probabilities]
+
+
 def _reason(done: "subprocess.CompletedProcess[str]") -> str:
     if done.returncode < 0:
         return f"reading it ended the process with {signal.Signals(-done.returncode).name}"

@@ -1,6 +1,7 @@
 """LightGBM models in .lgb and .txt files: what they want and give, and how they score Arrow columns on one thread."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import pyarrow as pa
 
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Described, Given, Model
-from scorebeat.models.formats.boosters import Booster, describe, model_of, try_to_open
+from scorebeat.models.contract import Described, Given, Model, Signature
+from scorebeat.models.formats.boosters import Booster, describe, model_of, own_columns, try_to_open
 from scorebeat.models.matrix import Matrix
+from scorebeat.models.own_rows import OwnRows
 from scorebeat.models.registry import copy_file
+from scorebeat.models.samples import NOTHING_KNOWN, Known
 
 NAME = "lightgbm"
 DEVICES = ("cpu",)
@@ -60,6 +63,20 @@ def load(artifact: Artifact, device: str) -> Model:
     """The model, ready to score. Raises ModelError when the file is damaged."""
     del device
     return model_of(_booster(_open(artifact.path)), artifact)
+
+
+def known_values(model: Model, signature: Signature) -> Known:
+    """As `Format.known_values`: trees take any number."""
+    del model, signature
+    return NOTHING_KNOWN
+
+
+def own_predict(artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
+    """As `Format.own_predict`: Booster.predict, over a DataFrame with the names of training where there are any."""
+    model = _open(artifact.path)
+    names = model.feature_name()
+    is_named = own.table is not None and not all(map(_UNNAMED.fullmatch, names))
+    return own_columns(_booster(model), model.predict(own.frame(names) if is_named else own.matrix()), artifact)
 
 
 def _open(path: Path) -> Any:

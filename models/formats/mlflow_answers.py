@@ -68,6 +68,12 @@ def columns(answer: Any, parts: Sequence[str], outputs: pa.Schema) -> list[pa.Ar
     return [_cast(array, field) for array, field in zip(arrays, outputs, strict=True)]
 
 
+def returned(answer: Any, parts: Sequence[str]) -> list[Matrix]:
+    """The arrays of an answer as they are, in the order of `parts` where it names them."""
+    found = _named(answer)
+    return [found[name] for name in parts or found] if found else [_array(answer)]
+
+
 def _named(answer: Any) -> dict[str, Matrix]:
     """The parts of a table or dict; of a list of dicts, too. None of an array."""
     if isinstance(answer, list) and answer and isinstance(answer[0], Mapping):

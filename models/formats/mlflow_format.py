@@ -4,10 +4,10 @@ import importlib
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
@@ -15,11 +15,12 @@ from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.columns import output_schema
 from scorebeat.models.contract import Described, Given, Model, Signature
-from scorebeat.models.formats.mlflow_answers import Answers, columns, seen
+from scorebeat.models.formats.mlflow_answers import Answers, columns, returned, seen
 from scorebeat.models.formats.mlflow_signature import fed, inputs_of, outputs_of
-from scorebeat.models.matrix import explain
+from scorebeat.models.nulls import explain
+from scorebeat.models.own_rows import OwnRows
 from scorebeat.models.registry import missing
-from scorebeat.models.samples import sample
+from scorebeat.models.samples import NOTHING_KNOWN, Known, trial_rows
 
 NAME = "mlflow"
 DEVICES = ("cpu",)
@@ -51,7 +52,7 @@ def inspect(path: Path, given: Given) -> Described:
     model = _open(path)
     signature = model.metadata.signature
     inputs = inputs_of(signature, given.inputs, path.name)
-    found = outputs_of(signature) or _trial(model, Signature(inputs, pa.schema([])), path.name)
+    found = outputs_of(signature) or _trial(model, Signature(inputs, pa.schema([])), given, path.name)
     described = Signature(inputs, output_schema(found.fields, given.outputs, path.name))
     return Described(described, {_PARTS: [*found.parts]} if found.parts else {})
 
@@ -63,6 +64,32 @@ def load(artifact: Artifact, device: str) -> Model:
     """
     del device
     return PyfuncModel(_open(artifact.path), tuple(artifact.options.get(_PARTS, ())), artifact.signature.outputs)
+
+
+def known_values(model: Model, signature: Signature) -> Known:
+    """As `Format.known_values`: those of the rows that MLflow keeps as an input example, where there are any."""
+    try:
+        example = cast(PyfuncModel, model).model.input_example
+        return {i.name: [example[i.name].dropna().tolist()] for i in signature.inputs}
+    except Exception:  # noqa: BLE001 -- it may lack an example, or have one of any other form
+        return NOTHING_KNOWN
+
+
+def own_predict(artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
+    """As `Format.own_predict`: pyfunc's own predict, over a DataFrame or over arrays where the signature has them."""
+    model = _open(artifact.path)
+    schema = getattr(model.metadata.signature, "inputs", None)
+    if schema is None or not schema.is_tensor_spec():
+        data: Any = own.table[[i.name for i in own.signature.inputs]]
+    elif len(schema.inputs) == 1:
+        data = _tensor(schema.inputs[0], own.matrix(schema.inputs[0].type))
+    else:
+        data = {spec.name: _tensor(spec, own.column(spec.name)) for spec in schema.inputs}
+    return returned(model.predict(data), tuple(artifact.options.get(_PARTS, ())))
+
+
+def _tensor(spec: Any, values: Any) -> Any:
+    return values.astype(spec.type).reshape(len(values), *spec.shape[1:])
 
 
 class PyfuncModel:
@@ -124,16 +151,18 @@ def _answer(model: Any, rows: pa.RecordBatch) -> Any:
     try:
         return model.predict(fed(model.metadata.signature, rows))
     except (TypeError, ValueError, refused) as error:
-        raise explain(rows, error) from error
+        raise explain(rows, error, lambda other: model.predict(fed(model.metadata.signature, other))) from error
 
 
-def _trial(model: Any, signature: Signature, file: str) -> Answers:
+def _trial(model: Any, signature: Signature, given: Given, file: str) -> Answers:
     try:
-        return seen(_answer(model, sample(signature, _TRIAL_ROWS)))
+        return seen(_answer(model, trial_rows(signature, given, _TRIAL_ROWS)))
     except ModelError:
         raise
     except Exception as error:  # the model's own code
+        rows = "invented rows" if given.sample is None else "rows of the sample"
         raise ModelError(
-            f"{file} does not say its outputs in MLmodel, and {_TRIAL_ROWS} invented rows do not show them: "
-            f"{type(error).__name__}: {error}. Save it with a signature that has outputs"
+            f"{file} does not say its outputs in MLmodel, and {_TRIAL_ROWS} {rows} do not show them: "
+            f"{type(error).__name__}: {error}. Save it with a signature that has outputs, or give rows of yours with "
+            "--sample FILE"
         ) from error

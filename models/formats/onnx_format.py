@@ -16,8 +16,10 @@ from scorebeat.models.columns import LABEL, output_schema
 from scorebeat.models.contract import Described, Given, Input, Model, Signature
 from scorebeat.models.formats.tensors import arrays, fields
 from scorebeat.models.matrix import Matrix, matrix, no_nulls
+from scorebeat.models.own_rows import OwnRows
+from scorebeat.models.refusals import said
 from scorebeat.models.registry import copy_file
-from scorebeat.models.samples import sample
+from scorebeat.models.samples import NOTHING_KNOWN, Known, trial_rows
 
 NAME = "onnx"
 DEVICES = ("cpu",)
@@ -54,7 +56,7 @@ def inspect(path: Path, given: Given) -> Described:
     """
     session = _session(path)
     wanted = _inputs(session, given.inputs, path.name)
-    found = OnnxModel(session, pa.schema([])).run(sample(Signature(wanted, pa.schema([])), _TRIAL_ROWS))
+    found = _trial(session, Signature(wanted, pa.schema([])), given, path.name)
     columns = [
         column
         for put, values in zip(session.get_outputs(), found, strict=True)
@@ -67,6 +69,31 @@ def load(artifact: Artifact, device: str) -> Model:
     """The model, ready to score. Raises ModelError when the file is damaged."""
     del device
     return OnnxModel(_session(artifact.path), artifact.signature.outputs)
+
+
+def known_values(model: Model, signature: Signature) -> Known:
+    """As `Format.known_values`: ONNX Runtime shows no constants of a graph."""
+    del model, signature
+    return NOTHING_KNOWN
+
+
+def own_predict(artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
+    """As `Format.own_predict`: a session's own run, over arrays of NumPy."""
+    session = _session(artifact.path)
+    puts, inputs = session.get_inputs(), own.signature.inputs
+    if len(puts) == 1:
+        whole = own.column(inputs[0].name) if len(inputs) == 1 else own.matrix(np.object_)
+        fed = {puts[0].name: _shaped(puts[0], whole)}
+    else:
+        fed = {put.name: _shaped(put, own.column(i.name)) for put, i in zip(puts, inputs, strict=True)}
+    returned = session.run(None, fed)
+    # skl2onnx's ZipMap returns a dict of probabilities for each row
+    return [np.array([[*row.values()] for row in each]) if isinstance(each, list) else each for each in returned]
+
+
+def _shaped(put: Any, values: Matrix) -> Matrix:
+    tensor: Matrix = values.astype(_TENSORS[put.type].numpy)
+    return tensor.reshape(len(tensor), -1) if len(put.shape) == 2 else tensor.reshape(len(tensor))
 
 
 class OnnxModel:
@@ -106,6 +133,20 @@ def _session(path: Path) -> Any:
         raise ModelError(
             f"{path.name} cannot be loaded by ONNX Runtime {ort.__version__}: {reason}. Export it with an older opset, "
             "or install a newer onnxruntime here and on every worker; operators of your own are not supported"
+        ) from error
+
+
+def _trial(session: Any, signature: Signature, given: Given, file: str) -> list[Any]:
+    """What the session returns for two rows. Raises StoreError where invented ones do not do."""
+    model, rows = OnnxModel(session, pa.schema([])), trial_rows(signature, given, _TRIAL_ROWS)
+    try:
+        return model.run(rows)
+    except Exception as error:  # ONNX Runtime's exceptions have no common class of their own
+        if given.sample is not None:
+            raise
+        raise StoreError(
+            f"{file}: {_TRIAL_ROWS} invented rows do not show what it returns: {said(error)}. Give rows of yours with "
+            "--sample FILE or --sample-job JOB"
         ) from error
 
 

@@ -2,16 +2,20 @@
 
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import joblib
 
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Described, Given, Model
-from scorebeat.models.formats.sklearn_models import describe, ready
+from scorebeat.models.contract import Described, Given, Model, Signature
+from scorebeat.models.formats import sklearn_own, sklearn_values
+from scorebeat.models.formats.sklearn_models import SklearnModel, describe, ready
+from scorebeat.models.own_rows import OwnRows
 from scorebeat.models.registry import copy_file
+from scorebeat.models.samples import Known
 
 NAME = "pickle"
 DEVICES = ("cpu",)
@@ -40,6 +44,16 @@ def load(artifact: Artifact, device: str) -> Model:
     """
     del device
     return ready(_open(artifact.path), artifact)
+
+
+def known_values(model: Model, signature: Signature) -> Known:
+    """As `Format.known_values`: categories of encoders, ranges of scalers, thresholds of trees."""
+    return sklearn_values.known_values(cast(SklearnModel, model).model, signature)
+
+
+def own_predict(artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
+    """As `Format.own_predict`: the estimator's own predict and predict_proba."""
+    return sklearn_own.own_predict(_open(artifact.path), own)
 
 
 def _require_permission(source: str, given: Given) -> None:

@@ -17,7 +17,7 @@ one value a row, in the rows' order. models.inner.open_model opens a model file 
 import inspect as inspect_module
 import sys
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,9 @@ from scorebeat.models.contract import Described, Given, Input, Model, Signature
 from scorebeat.models.formats.private_import import PrivateCode
 from scorebeat.models.formats.python_source import CODE, FILES, copy_code, copy_files
 from scorebeat.models.given import named_inputs
+from scorebeat.models.own_rows import OwnRows
 from scorebeat.models.registry import missing
+from scorebeat.models.samples import NOTHING_KNOWN, Known
 
 NAME = "python"
 DEVICES = ("cpu", "cuda")
@@ -67,6 +69,18 @@ def load(artifact: Artifact, device: str) -> Model:
     """The class, imported under a private name and made for `device`. Raises ModelError when its code fails."""
     code, made = _made(artifact.folder, artifact.file, device)
     return PythonModel(code, made, artifact.file, artifact.signature.outputs)
+
+
+def known_values(model: Model, signature: Signature) -> Known:
+    """As `Format.known_values`: a class tells nothing."""
+    del model, signature
+    return NOTHING_KNOWN
+
+
+def own_predict(artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
+    """As `Format.own_predict`: there is no library but the class itself."""
+    del artifact, own
+    return None
 
 
 class PythonModel:

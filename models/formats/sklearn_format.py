@@ -1,16 +1,19 @@
 """scikit-learn models in .skops files, which are read without running code."""
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Described, Given, Model
+from scorebeat.models.contract import Described, Given, Model, Signature
+from scorebeat.models.formats import sklearn_own, sklearn_values
 from scorebeat.models.formats.light_skops import skops_io
-from scorebeat.models.formats.sklearn_models import describe, ready
+from scorebeat.models.formats.sklearn_models import SklearnModel, describe, ready
 from scorebeat.models.formats.trusted import TRUSTED
+from scorebeat.models.own_rows import OwnRows
 from scorebeat.models.registry import copy_file, missing
+from scorebeat.models.samples import Known
 
 NAME = "skops"
 DEVICES = ("cpu",)
@@ -44,6 +47,16 @@ def load(artifact: Artifact, device: str) -> Model:
     """The model, ready to score. Raises ModelError when the file is damaged or not trusted."""
     del device
     return ready(_open(artifact.path, frozenset(artifact.options.get(_ALLOWED, ()))), artifact)
+
+
+def known_values(model: Model, signature: Signature) -> Known:
+    """As `Format.known_values`: categories of encoders, ranges of scalers, thresholds of trees."""
+    return sklearn_values.known_values(cast(SklearnModel, model).model, signature)
+
+
+def own_predict(artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
+    """As `Format.own_predict`: the estimator's own predict and predict_proba."""
+    return sklearn_own.own_predict(_open(artifact.path, frozenset(artifact.options.get(_ALLOWED, ()))), own)
 
 
 def _open(path: Path, allowed: Set[str]) -> Any:

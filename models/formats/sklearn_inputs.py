@@ -12,10 +12,11 @@ from scorebeat.core.errors import StoreError
 from scorebeat.models.arrow_types import is_text
 from scorebeat.models.contract import Input, Signature
 from scorebeat.models.formats.sklearn_columns import picks_by_name, reads_text, text_columns, used
+from scorebeat.models.formats.sklearn_values import known_values
 from scorebeat.models.given import named_inputs
 from scorebeat.models.matrix import matrix, no_nulls
 from scorebeat.models.registry import missing
-from scorebeat.models.samples import sample
+from scorebeat.models.samples import invented
 
 MATRIX, FRAME, TEXTS = "matrix", "frame", "texts"
 Feed = Callable[[pa.RecordBatch], Any]
@@ -61,7 +62,7 @@ def fed(model: Any, given: Sequence[str], file: str) -> Fed:
     if kind == FRAME and any(i.length for i in inputs):
         raise StoreError(f"{file} takes columns, not arrays: name each column with --inputs a,b,c")
     said = tuple(i.name for i in inputs if is_text(i.type) and i.name not in texts)
-    return Fed(kind, inputs, _trial(inputs, texts), said)
+    return Fed(kind, inputs, _trial(inputs, texts, model), said)
 
 
 def feed(kind: str, model: Any, inputs: Sequence[Input]) -> Feed:
@@ -140,8 +141,9 @@ def _is_number(wanted: Input) -> bool:
     return any(kind(wanted.type) for kind in kinds)
 
 
-def _trial(inputs: tuple[Input, ...], texts: dict[str, str]) -> pa.RecordBatch:
-    row = sample(Signature(inputs, pa.schema([])), 1)
+def _trial(inputs: tuple[Input, ...], texts: dict[str, str], model: Any = None) -> pa.RecordBatch:
+    signature = Signature(inputs, pa.schema([]))
+    row = invented(signature, 1, known_values(model, signature))
     columns = [
         pa.array([texts[i.name]], i.column_type) if i.name in texts and is_text(i.type) else column
         for i, column in zip(inputs, row.columns, strict=True)

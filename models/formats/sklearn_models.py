@@ -3,6 +3,8 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,9 @@ from scorebeat.models.columns import LABEL, output_schema
 from scorebeat.models.contract import Described, Given, Model, Signature
 from scorebeat.models.formats.labels import Labels, class_columns, settles_by_probability
 from scorebeat.models.formats.sklearn_inputs import MATRIX, Fed, Feed, fed, feed
-from scorebeat.models.matrix import explain
+from scorebeat.models.formats.sklearn_values import known_values
+from scorebeat.models.nulls import explain
+from scorebeat.models.samples import trial_rows
 
 _FED = "fed"
 """The option that keeps what the model's predict() takes."""
@@ -33,6 +37,8 @@ def describe(model: Any, given: Given, file: str) -> Described:
         )
     _require_fitted(model, file)
     wanted = fed(model, given.inputs, file)
+    if given.sample is not None:
+        wanted = replace(wanted, trial=trial_rows(Signature(wanted.inputs, pa.schema([])), given, 1))
     _require_words(model, wanted, file)
     fields = _outputs(model, wanted, len(given.outputs), file)
     signature = Signature(wanted.inputs, output_schema(fields, given.outputs, file))
@@ -68,8 +74,12 @@ class SklearnModel:
             with _nameless():
                 columns = self.columns(x)
         except (TypeError, ValueError) as error:
-            raise explain(rows, error) from error
+            raise explain(rows, error, self._score, partial(known_values, self.model)) from error
         return pa.RecordBatch.from_arrays(columns, names=self.outputs.names)
+
+    def _score(self, rows: pa.RecordBatch) -> list[pa.Array]:
+        with _nameless():
+            return self.columns(self.feed(rows))
 
     def columns(self, x: Any) -> list[pa.Array]:
         """The output columns for what the model is fed, `len(x)` long."""
@@ -172,5 +182,6 @@ def _targets(model: Any, wanted: Fed, told: int, file: str) -> int:
         if told:
             return told
         raise StoreError(
-            f"{file}: an invented row does not tell how many values the model gives: {error}. Name them with --outputs"
+            f"{file}: an invented row does not tell how many values the model gives: {error}. Name them with "
+            "--outputs, or give rows of yours with --sample FILE"
         ) from error

@@ -21,7 +21,9 @@ from scorebeat.models.formats.torch_archive import refuse_code
 from scorebeat.models.formats.torch_inputs import feed, inputs_of, repeated, rows_at_once, spread, tensors_of
 from scorebeat.models.formats.torch_outputs import alike, by_class, columns_of, joined, named, numpy_of
 from scorebeat.models.matrix import no_nulls
+from scorebeat.models.own_rows import OwnRows
 from scorebeat.models.registry import copy_file
+from scorebeat.models.samples import NOTHING_KNOWN, Known
 
 NAME = "torch"
 DEVICES = ("cpu", "cuda")
@@ -39,7 +41,7 @@ def inspect(path: Path, given: Given) -> Described:
     """
     exported = _open(path)
     wanted = inputs_of(exported, given.inputs, path.name)
-    found = _trial(exported, Signature(wanted, pa.schema([])), path.name)
+    found = _trial(exported, Signature(wanted, pa.schema([])), path.name, may_vary=given.unsteady)
     columns, options = columns_of(found, _TRIAL_ROWS, given, path.name)
     return Described(Signature(wanted, output_schema(columns, given.outputs, path.name)), options)
 
@@ -51,6 +53,38 @@ def load(artifact: Artifact, device: str) -> Model:
     if "classes" in artifact.options:
         return ClassModel(program, outputs, artifact.options["classes"], artifact.options["softmax"])
     return TensorModel(program, outputs)
+
+
+def known_values(model: Model, signature: Signature) -> Known:
+    """As `Format.known_values`: a program does not tell."""
+    del model, signature
+    return NOTHING_KNOWN
+
+
+def own_predict(artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
+    """As `Format.own_predict`: a call of the program itself, over tensors made of NumPy's arrays."""
+    torch.set_num_threads(1)
+    exported = _open(artifact.path)
+    tensors, (fewest, most) = tensors_of(exported), rows_at_once(exported)
+    if not fewest <= len(own) <= most:
+        return None
+    arrays = [own.matrix()] if len(tensors) == 1 else [own.column(i.name) for i in own.signature.inputs]
+    fed = [_shaped(tensor, array) for tensor, array in zip(tensors, arrays, strict=True)]
+    args, kwargs = pytree.tree_unflatten(fed, exported.call_spec.in_spec)
+    with torch.no_grad():
+        found = exported.module(check_guards=False)(*args, **kwargs)
+    if "classes" not in artifact.options:
+        return [numpy_of(tensor) for _, tensor in named(found)]
+    ((_, given),) = named(found)
+    softmax = artifact.options["softmax"]
+    scores = by_class(given, softmax)
+    labels = np.asarray(artifact.options["classes"])[numpy_of(scores).argmax(axis=1)]
+    return [labels, numpy_of(torch.softmax(scores, dim=1) if softmax else scores)]
+
+
+def _shaped(tensor: Any, values: Any) -> torch.Tensor:
+    shape = (len(values),) if tensor.flat else (len(values), -1)
+    return torch.from_numpy(np.ascontiguousarray(values.reshape(shape))).to(tensor.type)
 
 
 class Program:
@@ -141,14 +175,14 @@ def _open(path: Path) -> Any:
         ) from error
 
 
-def _trial(exported: Any, signature: Signature, file: str) -> Any:
+def _trial(exported: Any, signature: Signature, file: str, *, may_vary: bool) -> Any:
     """What the program gives for invented rows. Raises StoreError when they do not get the same in two halves."""
     program, rows, half = Program(exported, "cpu"), spread(signature, _TRIAL_ROWS), _TRIAL_ROWS // 2
     found, again = program.run(rows), joined([program.run(rows.slice(0, half)), program.run(rows.slice(half))])
     pairs = zip(pytree.tree_leaves(found), pytree.tree_leaves(again), strict=True)
-    if not all(alike(a, b) for a, b in pairs if isinstance(a, torch.Tensor) and a.dim()):
+    if not may_vary and not all(alike(a, b) for a, b in pairs if isinstance(a, torch.Tensor) and a.dim()):
         raise StoreError(
             f"{file} gives other values for the same rows at another time or among other rows, as in training: call "
-            "model.eval() before torch.export.export"
+            "model.eval() before torch.export.export, or accept it with --allow-unsteady"
         )
     return found

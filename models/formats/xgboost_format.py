@@ -1,6 +1,7 @@
 """XGBoost models in .ubj and .json files: what they want and give, and how they score Arrow columns on one thread."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ from sklearn.utils.extmath import softmax
 
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Described, Given, Model
-from scorebeat.models.formats.boosters import Booster, describe, model_of, try_to_open
+from scorebeat.models.contract import Described, Given, Model, Signature
+from scorebeat.models.formats.boosters import Booster, describe, model_of, own_columns, try_to_open
 from scorebeat.models.matrix import Matrix
+from scorebeat.models.own_rows import OwnRows
 from scorebeat.models.registry import copy_file
+from scorebeat.models.samples import NOTHING_KNOWN, Known
 
 NAME = "xgboost"
 DEVICES = ("cpu",)
@@ -52,6 +55,24 @@ def load(artifact: Artifact, device: str) -> Model:
     """The model, ready to score. Raises ModelError when the file is damaged."""
     del device
     return model_of(_booster(_open(artifact.path)), artifact)
+
+
+def known_values(model: Model, signature: Signature) -> Known:
+    """As `Format.known_values`: trees take any number."""
+    del model, signature
+    return NOTHING_KNOWN
+
+
+def own_predict(artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
+    """As `Format.own_predict`: Booster.predict of a DMatrix, with the names of training where there are any; as many
+    trees as stopped early, which is what XGBoost's own classifier takes."""
+    model = _open(artifact.path)
+    learner = json.loads(model.save_config())["learner"]
+    best = model.attr("best_iteration") if learner["gradient_booster"]["name"] != "gblinear" else None
+    is_named = own.table is not None and model.feature_names
+    data = xgboost.DMatrix(own.frame(model.feature_names) if is_named else own.matrix())
+    found = model.predict(data, iteration_range=(0, int(best) + 1 if best else 0), validate_features=bool(is_named))
+    return own_columns(_booster(model), found, artifact)
 
 
 def _open(path: Path) -> Any:

@@ -1,5 +1,6 @@
 """`models list` and `models add`: what versions of models there are."""
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -8,12 +9,18 @@ from sqlalchemy import Connection
 from scorebeat.core.errors import UsageError
 from scorebeat.db import jobs, planning, shares, status, versions
 from scorebeat.models.contract import Given
+from scorebeat.models.sample_file import MOST, SampleFile
+from scorebeat.models.samples import Sample
 from scorebeat.ops.cli import show
 from scorebeat.ops.cli.context import database, whoami
 from scorebeat.ops.cli.versions import compare, drop
 from scorebeat.producer import publish as publishing
 from scorebeat.producer.agreement import share
+from scorebeat.producer.context import Producer
+from scorebeat.producer.sample_job import SampleJob
 
+NAMED = ("inputs", "outputs", "classes")
+"""Options that are names with commas between."""
 SHOWN = 20
 """Inputs or outputs of a new version that are printed."""
 COLUMNS = ("model", "format", "published_at", "digest", "rows_scored", "done", "added_at", "added_by")
@@ -64,6 +71,7 @@ def _listed(connection: Connection, name: str | None) -> list[dict[str, Any]]:
     counted = {job.name: shares.rows_of(connection, job) for job in users}
     rows = {job: count for job, count in counted.items() if count is not None}
     scored = status.rows_scored_by(connection)
+    seen = publishing.evidence(connection)
     return [
         {
             "model": str(v),
@@ -76,6 +84,7 @@ def _listed(connection: Connection, name: str | None) -> list[dict[str, Any]]:
             "done": shares.done(connection, v.name, v.version, users, rows),
             "added_at": v.added_at,
             "added_by": v.added_by,
+            "evidence": seen[str(v)].to_json() if str(v) in seen else None,
         }
         for v in found
     ]
@@ -99,36 +108,59 @@ def _listed(connection: Connection, name: str | None) -> list[dict[str, Any]]:
 @click.option(
     "--file", "files", multiple=True, metavar="FILE", help="A file that a Python class opens; may be given again."
 )
+@click.option(
+    "--sample",
+    "sample_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Try the model on rows of this file, .csv, .parquet or .json, against its own library's predictions.",
+)
+@click.option("--sample-job", metavar="JOB", help="Try it on rows of this job's query.")
+@click.option(
+    "--sample-rows", type=click.IntRange(1, 100_000), default=MOST, show_default=True, help="At most so many rows."
+)
+@click.option(
+    "--allow-unsteady",
+    is_flag=True,
+    help="Accept a model whose predictions of a row depend on other rows, or on chance.",
+)
 def add_version(
     source: str,
     name: str,
     trust: tuple[str, ...],
     allow_code: tuple[str, ...],
     files: tuple[str, ...],
-    **names: str | None,
+    **options: Any,
 ) -> None:
     """Add PATH as the next version of model NAME: a file, an MLflow folder, or a Python class, module:Class.
 
-    A model's first version is published.
+    It is tried first: on your rows with --sample or --sample-job, else on invented ones. A model's first version is
+    published when it scored rows.
 
     \b
     Example:
-        scorebeat models add model.skops --name iris --inputs a,b,c,d
+        scorebeat models add model.skops --name iris --inputs a,b,c,d --sample iris.csv
     """
     with database() as p:
+        inputs, outputs, classes = (_names(f"--{option}", options[option]) for option in NAMED)
         given = Given(
-            **{option: _names(f"--{option}", text) for option, text in names.items()},
+            inputs,
+            outputs,
+            classes,
             trusted=frozenset(trust),
             code=frozenset(allow_code),
             files=files,
+            unsteady=options["allow_unsteady"],
         )
-        added = publishing.add(p, source, name, whoami(), given)
+        added = publishing.add(p, source, name, whoami(), given, _sample(p, options))
     version = added.version
     found = "has its files back" if added.artifact.put_back else "is there already"
     how = "added" if added.artifact.is_new else found
     click.echo(f"model {version} {how}{' and published' * version.published} (digest {version.digest[:12]})")
     click.echo(f"inputs   {_listing([str(i) for i in added.artifact.signature.inputs])}")
     click.echo(f"outputs  {_listing([f'{o.name} {o.type}' for o in added.artifact.signature.outputs])}")
+    if added.artifact.evidence is not None:
+        click.echo(f"evidence {added.artifact.evidence}")
     if added.jobs:
         click.echo(f"jobs     {', '.join(added.jobs)}")
     for line in (*added.artifact.notes, *added.notes):
@@ -137,6 +169,15 @@ def add_version(
         click.echo(
             f"score it with `scorebeat enqueue JOB --model {version}`, show it with `scorebeat publish {version}`"
         )
+
+
+def _sample(p: Producer, options: dict[str, Any]) -> Sample | None:
+    file, job = options["sample_file"], options["sample_job"]
+    if file is not None and job is not None:
+        raise UsageError("--sample and --sample-job each name the rows to try the model on: give one of them")
+    if file is not None:
+        return SampleFile(file, options["sample_rows"])
+    return SampleJob(p, job, options["sample_rows"]) if job is not None else None
 
 
 def _listing(columns: list[str]) -> str:

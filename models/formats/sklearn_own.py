@@ -1,0 +1,30 @@
+"""What scikit-learn itself returns for rows, as a notebook would ask it: no way of ours, to compare ours with."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import is_classifier
+
+from scorebeat.models.arrow_types import is_text
+from scorebeat.models.formats.sklearn_columns import reads_text
+from scorebeat.models.own_rows import OwnRows
+
+
+def own_predict(model: Any, own: OwnRows) -> list[Any]:
+    """`predict`, and of a classifier `predict_proba` where it has that, each as the model returns it."""
+    returned = [np.asarray(model.predict(_fed(model, own)))]
+    if is_classifier(model) and hasattr(model, "predict_proba"):
+        probabilities = model.predict_proba(_fed(model, own))  # made anew: a scaler with copy=False scales in place
+        returned += probabilities if isinstance(probabilities, list) else [np.asarray(probabilities)]
+    return returned
+
+
+def _fed(model: Any, own: OwnRows) -> Any:
+    """A DataFrame where the model was fitted on one or takes other things than numbers, else a matrix."""
+    inputs = own.signature.inputs
+    if reads_text(model):
+        return own.column(inputs[0].name)
+    names = [str(name) for name in getattr(model, "feature_names_in_", ())]
+    if own.table is not None and (names or any(is_text(i.type) for i in inputs)):
+        return own.frame(names or [i.name for i in inputs])
+    return own.matrix()

@@ -1,0 +1,121 @@
+"""How far two sets of predictions of the same rows are apart, whoever made them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+DOUBLE = 1e-9
+"""Relative to the values, and absolute below 1: what float64 may differ by, where rows are summed in another order."""
+SINGLE = 1e-5
+"""The same of values that were computed in float32."""
+Values = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two sets of predictions, row by row."""
+
+    rows: NDArray[np.bool_]
+    """Which rows differ by more than the tolerance, or in a text, a whole number or a truth value at all."""
+    largest: float
+    """Of all floats, in rows that do not differ."""
+    columns: int
+    """How many columns were compared."""
+
+    @property
+    def where(self) -> list[int]:
+        """Positions of the rows that differ."""
+        found: list[int] = np.flatnonzero(self.rows).tolist()
+        return found
+
+
+def of_batch(predicted: pa.RecordBatch) -> list[Values]:
+    """Predictions as flat columns: an array column gives one for each element, where all have the same length."""
+    return [column for each in predicted.columns for column in _spread(each)]
+
+
+def of_arrays(returned: Sequence[Any]) -> list[Values]:
+    """What a library returned, as flat columns: [rows, values] gives one for each value."""
+    columns: list[Values] = []
+    for each in map(np.asarray, returned):
+        columns += [each] if each.ndim == 1 else [*each.reshape(len(each), -1).T]
+    return columns
+
+
+def difference(found: Sequence[Values], expected: Sequence[Values], *, is_single: bool = False) -> Difference:
+    """Compare column by column, as many as both have, by the tolerance of float32 where either was computed in it."""
+    pairs = list(zip(found, expected, strict=False))
+    rows = np.zeros(len(pairs[0][0]) if pairs else 0, bool)
+    gaps = np.zeros(len(rows))
+    tolerance = SINGLE if is_single or any(_is_single(c) for pair in pairs for c in pair) else DOUBLE
+    for one, other in pairs:
+        if not _is_float(one) and not _is_float(other):
+            rows |= _unequal(one, other)
+            continue
+        gap, limit = _gap(one, other, tolerance)
+        rows |= ~(gap <= limit)
+        gaps = np.maximum(gaps, np.nan_to_num(gap))
+    return Difference(rows, float(gaps[~rows].max(initial=0)), len(pairs))
+
+
+def _spread(column: pa.Array) -> list[Values]:
+    values: Values
+    if not (pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)):
+        values = column.to_numpy(zero_copy_only=False)
+        return [values]
+    arrays = column.to_pylist()
+    widths = {-1 if array is None else len(array) for array in arrays}
+    if len(widths) == 1 and -1 not in widths:
+        whole = np.asarray(arrays, dtype=column.type.value_type.to_pandas_dtype())
+        return [*whole.T]
+    values = np.empty(len(arrays), object)
+    values[:] = [None if array is None else tuple(array) for array in arrays]
+    return [values]
+
+
+def _is_float(column: Values) -> bool:
+    return column.dtype.kind == "f"
+
+
+def _is_single(column: Values) -> bool:
+    """Whether the values were computed in float32, whatever type holds them now."""
+    if not _is_float(column):
+        return False
+    if column.dtype.itemsize < 8:
+        return True
+    known = column[np.isfinite(column) & (column != np.round(column))]
+    with np.errstate(over="ignore", under="ignore"):
+        return bool(len(known) and (known.astype(np.float32) == known).all())
+
+
+def _gap(one: Values, other: Values, tolerance: float) -> tuple[Values, Values]:
+    """The differences of floats, and the most that each may be: NaN equals NaN, and infinity itself."""
+    a, b = (_floats(each) for each in (one, other))
+    with np.errstate(invalid="ignore", over="ignore"):
+        same = (a == b) | (np.isnan(a) & np.isnan(b))
+        gap = np.where(same, 0.0, np.abs(a - b))
+        size = np.maximum(np.abs(a), np.abs(b))
+        known = size[np.isfinite(size)]
+        floor = min(1.0, float(known.max(initial=0)))
+        return gap, tolerance * np.maximum(np.where(np.isfinite(size), size, 0), floor)
+
+
+def _floats(column: Values) -> Values:
+    try:
+        return column.astype(np.float64)
+    except (TypeError, ValueError):  # text beside a number: they differ
+        return np.full(len(column), np.inf)
+
+
+def _unequal(one: Values, other: Values) -> NDArray[np.bool_]:
+    pairs = zip(one.tolist(), other.tolist(), strict=True)
+    return np.array([not _is_same(a, b) for a, b in pairs], bool)
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    absent = [each is None or each != each for each in (one, other)]  # noqa: PLR0124 -- NaN alone differs from itself
+    return all(absent) or (not any(absent) and bool(one == other))
