@@ -112,6 +112,7 @@ def _floats(column: Values) -> Values:
 
 
 def _unequal(one: Values, other: Values) -> NDArray[np.bool_]:
+    one, other = (c.astype("datetime64[us]") if c.dtype.kind == "M" else c for c in (one, other))
     pairs = zip(one.tolist(), other.tolist(), strict=True)
     return np.array([not _is_same(a, b) for a, b in pairs], bool)
 

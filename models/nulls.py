@@ -11,7 +11,7 @@ from scorebeat.core.errors import InputError
 from scorebeat.models.contract import Input, Signature
 from scorebeat.models.matrix import unusable
 from scorebeat.models.refusals import said
-from scorebeat.models.samples import NOTHING_KNOWN, Known, invented
+from scorebeat.models.samples import NOTHING_KNOWN, Known, sample
 
 _ROWS = 16
 """Rows with such values that are looked at."""
@@ -85,7 +85,7 @@ def _ordinary(rows: pa.RecordBatch, known: Knows | None) -> pa.RecordBatch:
     """One row of values that the model may know: of the rows themselves where they have some."""
     inputs = tuple(map(_input, rows.schema))
     signature = Signature(inputs, pa.schema([]))
-    made = invented(signature, 1, known(signature) if known is not None else NOTHING_KNOWN)
+    made = sample(signature, 1, known(signature) if known is not None else NOTHING_KNOWN)
     columns = []
     for column, instead in zip(rows.columns, made.columns, strict=True):
         usable = column.filter(pc.invert(pa.array(unusable(column))))

@@ -42,11 +42,12 @@ class OwnRows:
 
     def frame(self, names: Sequence[str]) -> Any:
         """A DataFrame with the columns that training had: under those names, or the inputs in their order."""
-        own = [i.name for i in self.signature.inputs]
-        if set(own) <= set(names):  # a column that the model drops may be absent
-            return self.table[[name for name in names if name in self.table.columns]]
-        found = self.table[own]
-        return found.set_axis(names, axis=1) if len(names) == len(own) else found
+        renamed = {i.name: str(getattr(i, "trained_name", i.name)) for i in self.signature.inputs}
+        if set(renamed.values()) <= set(names):  # a column that the model drops may be absent
+            table = self.table.rename(columns=renamed)
+            return table[[name for name in names if name in table.columns]]
+        found = self.table[[*renamed]]
+        return found.set_axis(names, axis=1) if len(names) == len(renamed) else found
 
     def column(self, name: str) -> Matrix:
         """One input's values; [rows, values] of an array."""
@@ -74,6 +75,7 @@ class OwnRows:
         yield self
         if self.table is None:
             return
+        yield self._changed(_as_trained)
         yield self._changed(_none_for_missing)
         yield self._changed(_nan_for_missing)
         yield self._changed(_as_declared)
@@ -97,6 +99,18 @@ def frame_of(rows: pa.RecordBatch) -> Any:
     import pandas as pd  # noqa: F401, PLC0415 -- optional, and slow to import
 
     return pa.Table.from_batches([rows]).to_pandas(date_as_object=False)
+
+
+def _as_trained(column: Any, wanted: Input) -> Any:
+    """The dtype of training, where the model's file tells it."""
+    import pandas as pd  # noqa: PLC0415 -- optional, and slow to import
+
+    trained = getattr(wanted, "trained", None)
+    dtype = getattr(trained, "dtype", "")
+    if dtype == "category":
+        known = pd.CategoricalDtype([*getattr(trained, "categories", ())], getattr(trained, "ordered", False))
+        return column.astype(known)
+    return column.astype(dtype) if dtype else column
 
 
 def _none_for_missing(column: Any, wanted: Input) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from scorebeat.core.errors import ModelError, ScorebeatError, StoreError, one_line
 from scorebeat.models.contract import Given
+from scorebeat.models.written_by import difference
 
 _OPTIONS = {
     "inputs": "--inputs",
@@ -22,13 +23,17 @@ _LONGEST = 500
 
 
 @contextmanager
-def told(source: str, draft: Path, copy: str) -> Iterator[None]:
+def told(source: str, draft: Path, copy: str, *, tells_versions: bool = False) -> Iterator[None]:
     """Errors about the copy in the folder `draft` speak of `source`; what a library or a model's code raises
-    becomes a StoreError."""
+    becomes a StoreError.
+
+    With `tells_versions` they end with the versions that wrote the file where others are installed.
+    """
     try:
         yield
     except (ModelError, StoreError) as error:
-        raise type(error)(_renamed(str(error), source, draft, copy)) from error
+        text = _renamed(str(error), source, draft, copy)
+        raise type(error)(_with_versions(text, draft / copy) if tells_versions else text) from error
     except ScorebeatError:
         raise
     except OSError as error:
@@ -39,7 +44,9 @@ def told(source: str, draft: Path, copy: str) -> Iterator[None]:
             "make room, or set SCOREBEAT_ARTIFACTS to a store that has some"
         ) from error
     except Exception as error:  # any library, or the model's own code, may fail in any way
-        raise StoreError(f"{source} was not added: {_renamed(said(error), source, draft, copy)}") from error
+        text = _renamed(said(error), source, draft, copy)
+        text = _with_versions(text, draft / copy) if tells_versions else text
+        raise StoreError(f"{source} was not added: {text}") from error
 
 
 def said(error: BaseException, lines: int | None = None) -> str:
@@ -47,6 +54,11 @@ def said(error: BaseException, lines: int | None = None) -> str:
     text = one_line("\n".join(str(error).splitlines()[:lines]))
     shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
     return f"{type(error).__name__}{': ' * bool(shown)}{shown}"
+
+
+def _with_versions(text: str, file: Path) -> str:
+    apart = difference(file)
+    return text if not apart or apart in text else f"{text}. The file was {apart}, which may be why"
 
 
 def require_read(given: Given, read: Set[str], model_format: str, source: str) -> None:

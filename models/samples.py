@@ -55,23 +55,23 @@ def trial_rows(signature: "Signature", given: "Given", rows: int, known: Known =
     Where fewer were given the last is repeated.
     """
     if given.sample is None:
-        return invented(signature, rows, known)
+        return sample(signature, rows, known)
     sampled = given.sample.read(signature)
     bound = bind(signature, sampled.rows.schema).apply(sampled.rows)
     return bound.take(pa.array([min(at, bound.num_rows - 1) for at in range(rows)], pa.int64()))
 
 
-def invented(signature: "Signature", rows: int, known: Known = NOTHING_KNOWN) -> pa.RecordBatch:
-    """Rows of values that the model knows; of fractions, small numbers, "1" and "0" where it tells none."""
+def sample(signature: "Signature", rows: int, known: Known = NOTHING_KNOWN) -> pa.RecordBatch:
+    """Invented rows of values that the model knows; of fractions, small numbers, "1" and "0" where it tells none."""
     return _batch(signature, rows, known, _ordinary)
 
 
 def inventions(signature: "Signature", rows: int, known: Known = NOTHING_KNOWN) -> Iterator[pa.RecordBatch]:
     """Several tries at rows that a model may take, the likeliest first: some take no fraction, others no zero."""
-    yield invented(signature, rows, known)
+    yield sample(signature, rows, known)
     yield _batch(signature, rows, known, _ones_and_zeros)
     if known:
-        yield invented(signature, rows)
+        yield sample(signature, rows)
 
 
 def _batch(

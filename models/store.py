@@ -113,12 +113,14 @@ def _require_name(name: str) -> None:
 def _fill(draft: Path, source: str, name: str, given: Given) -> Artifact:
     model_format = registry.format_of(source)
     file = _take(model_format, source, draft, given)
-    with refusals.told(source, draft, file):
+    with refusals.told(source, draft, file, tells_versions=True):
         described = model_format.inspect(draft / file, given)
+    with refusals.told(source, draft, file):
         refusals.require_read(given, model_format.READS, model_format.NAME, source)
         text = manifest(model_format.NAME, file, model_format.DEVICES, described)
         (draft / MANIFEST).write_text(text, "utf-8")
         artifact = Artifact.read(draft, name, 0, digest(draft))
+    with refusals.told(source, draft, file, tells_versions=True):
         tried = trial.try_out(artifact, given)
         return replace(artifact, notes=tried.notes, evidence=tried.evidence)
 

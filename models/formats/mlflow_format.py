@@ -135,7 +135,7 @@ def _open(path: Path) -> Any:
 def _own_modules() -> Iterator[None]:
     """Forgets modules of folders that were opened before: they would be taken for this one's of the same name."""
     sys.path[:] = [path for path in sys.path if path not in _code]
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():  # a thread of MLflow imports meanwhile
         file = getattr(module, "__file__", None)
         if file is not None and any(Path(file).is_relative_to(path) for path in _code):
             del sys.modules[name]

@@ -16,6 +16,7 @@ from scorebeat.models.formats.sklearn_models import SklearnModel, describe, read
 from scorebeat.models.own_rows import OwnRows
 from scorebeat.models.registry import copy_file
 from scorebeat.models.samples import Known
+from scorebeat.models.written_by import difference
 
 NAME = "pickle"
 DEVICES = ("cpu",)
@@ -72,6 +73,13 @@ def _open(path: Path) -> Any:
     try:
         return joblib.load(path)  # reads plain pickles, too
     except ModuleNotFoundError as error:
+        top, apart = (error.name or "?").partition(".")[0], difference(path)
+        if top == "sklearn" or (top.startswith("_") and apart):  # scikit-learn's own compiled parts move
+            apart = apart or "written by another scikit-learn"
+            raise ModelError(
+                f"{path.name} cannot be read as a pickle: {error}. It was {apart}: write it again under the "
+                "version that is installed, or install the one that wrote it, on every worker"
+            ) from error
         raise ModelError(
             f"{path.name} refers to the module {error.name}, which cannot be imported here: install the package "
             "that has it, on every worker"
@@ -79,4 +87,5 @@ def _open(path: Path) -> Any:
     except Exception as error:  # what a pickle does when it is opened may fail in any way
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         hint = ". Classes of a script are not in its pickles: write the file with cloudpickle" * ("__main__" in reason)
-        raise ModelError(f"{path.name} cannot be read as a pickle: {reason}{hint}") from error
+        apart = f". It was {apart}" if (apart := difference(path)) else ""
+        raise ModelError(f"{path.name} cannot be read as a pickle: {reason}{apart}{hint}") from error

@@ -1,8 +1,11 @@
 """scikit-learn models in .skops files, which are read without running code."""
 
+import importlib.util
 from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any, cast
+
+import sklearn
 
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
@@ -14,6 +17,7 @@ from scorebeat.models.formats.trusted import TRUSTED
 from scorebeat.models.own_rows import OwnRows
 from scorebeat.models.registry import copy_file, missing
 from scorebeat.models.samples import Known
+from scorebeat.models.written_by import difference
 
 NAME = "skops"
 DEVICES = ("cpu",)
@@ -61,6 +65,12 @@ def own_predict(artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
 
 def _open(path: Path, allowed: Set[str]) -> Any:
     unknown = _unknown(path)
+    if gone := sorted(name for name in unknown if not _is_here(name)):
+        apart = difference(path) or f"written by another version than is installed, scikit-learn {sklearn.__version__}"
+        raise ModelError(
+            f"{path.name} was {apart}: it holds types that are not here: {', '.join(gone)}. Write it again under the "
+            "version that is installed, or install the one that wrote it, here and on every worker"
+        )
     if refused := sorted(unknown - allowed):
         raise ModelError(
             f"{path.name} holds types that are not trusted, because they could run code: {', '.join(refused)}. If "
@@ -75,6 +85,14 @@ def _open(path: Path, allowed: Set[str]) -> Any:
         raise _unreadable(path, error) from error
 
 
+def _is_here(name: str) -> bool:
+    """Whether the package of a type can be imported; scikit-learn's own compiled parts were once called `_loss`."""
+    try:
+        return importlib.util.find_spec(name.partition(".")[0]) is not None
+    except (ImportError, ValueError):
+        return False
+
+
 def _unknown(path: Path) -> set[str]:
     """The types in the file that neither skops nor this project trusts."""
     try:
@@ -85,9 +103,13 @@ def _unknown(path: Path) -> set[str]:
         raise _unreadable(path, error) from error
 
 
+def _apart(path: Path) -> str:
+    return f"It was {apart}. " if (apart := difference(path)) else ""
+
+
 def _unreadable(path: Path, error: Exception) -> ModelError:
     reason = " ".join(f"{type(error).__name__}: {error}".split())
     return ModelError(
-        f"{path.name} cannot be read as a .skops file: {reason}. Write it again with skops.io.dump, under the "
-        "scikit-learn version that is installed here"
+        f"{path.name} cannot be read as a .skops file: {reason}. {_apart(path)}Write it again with "
+        f"skops.io.dump, under scikit-learn {sklearn.__version__}, which is installed here"
     )

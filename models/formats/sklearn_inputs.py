@@ -16,7 +16,7 @@ from scorebeat.models.formats.sklearn_values import known_values
 from scorebeat.models.given import named_inputs
 from scorebeat.models.matrix import matrix, no_nulls
 from scorebeat.models.registry import missing
-from scorebeat.models.samples import invented
+from scorebeat.models.samples import sample
 
 MATRIX, FRAME, TEXTS = "matrix", "frame", "texts"
 Feed = Callable[[pa.RecordBatch], Any]
@@ -143,7 +143,7 @@ def _is_number(wanted: Input) -> bool:
 
 def _trial(inputs: tuple[Input, ...], texts: dict[str, str], model: Any = None) -> pa.RecordBatch:
     signature = Signature(inputs, pa.schema([]))
-    row = invented(signature, 1, known_values(model, signature))
+    row = sample(signature, 1, known_values(model, signature))
     columns = [
         pa.array([texts[i.name]], i.column_type) if i.name in texts and is_text(i.type) else column
         for i, column in zip(inputs, row.columns, strict=True)

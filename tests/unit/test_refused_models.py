@@ -154,7 +154,7 @@ def test_a_failed_trial_of_a_model_that_reads_text_is_told(root: Path, file: Pat
     failed = store.add(root, f"{__name__}:Fails", "fails")
     ran = store.add(root, file, "iris")
 
-    assert "the trial on 3 invented rows of review string raised KeyError: 'zz of 3'" in failed.notes[0]
+    assert "8 invented rows of review string raised KeyError: 'zz of 8'" in failed.notes[0]
     assert ran.notes == ()
 
 
