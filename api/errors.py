@@ -31,7 +31,7 @@ from scorebeat.core.errors import (
 from scorebeat.core.events import emit
 from scorebeat.core.urls import redact
 from scorebeat.db import failures
-from scorebeat.db.columns import sqlstate
+from scorebeat.db.failures import sqlstate
 
 RETRY_AFTER = {"Retry-After": "5"}
 """Seconds; a restart of PostgreSQL takes about so long."""

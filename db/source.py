@@ -8,9 +8,9 @@ import pyarrow as pa
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core.errors import QueryError
+from scorebeat.core.errors import QueryError, SourceLocked
 from scorebeat.core.jobs import Job
-from scorebeat.db import engine, types
+from scorebeat.db import engine, failures, locks, read_only, types
 from scorebeat.db.sql import Key, KeyColumn, KeyRange, ident, row, subquery, within
 
 PROBE_SHARE = 0.5
@@ -151,6 +151,10 @@ def _one_select(url: str, job: Job) -> None:
                 cursor.adbc_execute_schema(statement)
             except adbc_driver_manager.Error as error:
                 connection.rollback()
+                if failures.is_lock(error):
+                    raise SourceLocked(
+                        f"a table of jobs.{job.name}.query is locked; try again when it is free"
+                    ) from None
                 raise QueryError(f"jobs.{job.name}.query {_reason(str(error))}") from None
 
 
@@ -169,10 +173,13 @@ def _columns(connection: Connection, job: Job) -> list[_Column]:
     try:
         with connection.begin_nested():
             connection.exec_driver_sql("SET LOCAL transaction_read_only = on")  # until the block is left
-            result = connection.exec_driver_sql(f"SELECT * FROM {subquery(job.query)} LIMIT 0")
+            statement = f"SELECT * FROM {subquery(job.query)} LIMIT 0"
+            result = connection.exec_driver_sql(statement, execution_options=read_only.FOR_A_QUERY)
     except DBAPIError as error:
-        if error.connection_invalidated:
-            raise  # the connection is to blame, not the query
+        if failures.is_lock(error):
+            raise SourceLocked(f"jobs.{job.name}.query {locks.waits_for(connection, job.query)}") from None
+        if error.connection_invalidated or failures.is_transient(error):
+            raise  # the connection or the moment is to blame, not the query
         raise QueryError(f"jobs.{job.name}.query {_reason(str(error.orig))}") from None
     described: Any = result.cursor.description if result.cursor is not None else ()
     found = [_Column(d[0], d.type_code, d.table_oid or 0, d.table_column or 0) for d in described]
