@@ -23,6 +23,7 @@ from scorebeat.core.errors import (
     ScorebeatError,
     ServiceDown,
     SettingsError,
+    SourceLocked,
     StoreError,
     UnknownName,
     UsageError,
@@ -88,6 +89,8 @@ def install(app: FastAPI) -> None:
 async def _ours(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, ServiceDown):
         return _away(request, error)
+    if isinstance(error, SourceLocked):
+        return answer(503, redact(str(error)), RETRY_AFTER)
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
     if status == 500:
         emit("api.failed", logging.ERROR, path=request.url.path, reason=str(error))

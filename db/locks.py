@@ -36,7 +36,7 @@ def waits_for(connection: Connection, statement: str) -> str:
     """
     held = connection.execute(
         text(
-            "SELECT l.relation::regclass::text AS name, c.relname, l.pid, a.usename, a.application_name,"
+            "SELECT l.relation::regclass::text AS name, c.relname, l.pid, a.usename, a.application_name, l.granted,"
             " extract(epoch FROM clock_timestamp() - a.xact_start)::int AS seconds FROM pg_locks l"
             " JOIN pg_class c ON c.oid = l.relation JOIN pg_stat_activity a ON a.pid = l.pid"
             " WHERE l.locktype = 'relation' AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND l.pid <> pg_backend_pid()"
@@ -52,8 +52,9 @@ def waits_for(connection: Connection, statement: str) -> str:
         return f"{WAITS}a table that somebody else held a moment ago"
     first = named[0]
     program = f" ({first.application_name})" if first.application_name else ""
-    since = f" for {first.seconds} s" if first.seconds is not None else ""
-    return f"{WAITS}{first.name}, which process {first.pid} of {first.usename}{program} holds or waits for{since}"
+    verb = "holds" if first.granted else "waits for"
+    age = f" in a transaction of {first.seconds} s" if first.seconds is not None else ""
+    return f"{WAITS}{first.name}, which process {first.pid} of {first.usename}{program} {verb}{age}"
 
 
 _IN_THE_WAY = ["ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock"]

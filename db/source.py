@@ -46,7 +46,7 @@ class _Column:
 
 def describe(connection: Connection, url: str, job: Job) -> Source:
     """What the query of `job` gives, once it is known to be one SELECT. Raises QueryError saying what is wrong."""
-    _one_select(url, job)
+    _one_select(connection, url, job)
     return read_columns(connection, job)
 
 
@@ -143,7 +143,7 @@ def estimated_rows(connection: Connection, source: Source, keep: KeyRange | None
     return int(_plan(connection, f"SELECT * FROM {subquery(source.query)}{where}")["Plan Rows"])
 
 
-def _one_select(url: str, job: Job) -> None:
+def _one_select(ledger: Connection, url: str, job: Job) -> None:
     """Parse the query alone in the extended protocol, which takes one statement, then as a subquery."""
     with engine.data_connection(url, "scorebeat check") as connection, connection.cursor() as cursor:
         for statement in (job.query, f"SELECT * FROM {subquery(job.query)}"):
@@ -152,9 +152,7 @@ def _one_select(url: str, job: Job) -> None:
             except adbc_driver_manager.Error as error:
                 connection.rollback()
                 if failures.is_lock(error):
-                    raise SourceLocked(
-                        f"a table of jobs.{job.name}.query is locked; try again when it is free"
-                    ) from None
+                    raise SourceLocked(f"jobs.{job.name}.query {locks.waits_for(ledger, job.query)}") from None
                 raise QueryError(f"jobs.{job.name}.query {_reason(str(error))}") from None
 
 

@@ -130,6 +130,27 @@ def test_a_tick_whose_table_is_locked_opens_its_run_at_once(points: Points) -> N
     assert_accounted(points.engine, job, {})
 
 
+def test_a_tick_that_times_out_is_not_answered_and_comes_again(points: Points) -> None:
+    points.fill(10)
+    points.model({})
+    points.sql(
+        "CREATE FUNCTION slow() RETURNS bool IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN"
+        " PERFORM pg_sleep(0.5); RETURN true; END $$"
+    )
+    job = points.job(query="SELECT id, x FROM points WHERE slow()", schedule="every 1 day")
+    points.sql("UPDATE scorebeat.jobs SET last_due_at = now() - interval '2 days'")
+    set_for_all(points, "SET statement_timeout = '200ms'")
+    limited = Producer(points.settings, "limited")
+
+    with pytest.raises(DBAPIError, match="statement timeout"):
+        tick(limited, job.name)
+
+    assert points.sql("SELECT last_due_at < now() - interval '47 hours' FROM scorebeat.jobs") == [True]
+    assert points.sql("SELECT count(*) FROM scorebeat.actions WHERE action = 'tick.skipped'") == [0]
+    assert tick(points.producer, job.name) is not None  # by a session that may take longer
+    limited.close()
+
+
 def test_a_run_whose_predictions_are_locked_keeps_the_one_who_closes_it_waiting_for_a_moment(points: Points) -> None:
     points.fill(10)
     points.model({})
@@ -182,6 +203,23 @@ def test_a_batch_that_times_out_each_time_is_dead_with_the_error_and_what_to_do(
     assert state == "dead"
     assert "canceling statement due to statement timeout" in error
     assert "`ALTER ROLE name SET statement_timeout = '...'`" in error
+
+
+def test_sessions_that_the_server_ends_while_they_are_idle_cost_no_attempt(points: Points) -> None:
+    points.fill(20)
+    points.model({})
+    job = points.job(batch_rows=5)
+    run = points.planned(job)
+    set_for_all(points, "SET idle_session_timeout = '200ms'")
+    points.runtime = Runtime(points.settings, name="limited")
+
+    for batch in points.pending(run):
+        points.attempt(batch)
+        time.sleep(0.5)  # the time that passes is what is tested
+
+    assert points.errors == []
+    assert points.batches(run) == [("committed", 1)] * 4
+    assert_accounted(points.engine, job, {})
 
 
 def test_a_claim_that_expires_keeps_the_error_of_the_attempt_before(points: Points) -> None:
