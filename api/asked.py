@@ -7,7 +7,7 @@ from scorebeat.api.schemas import NewRun
 from scorebeat.api.service import BY
 from scorebeat.core.errors import UsageError
 from scorebeat.core.jobs import Job
-from scorebeat.db import filters, jobs, planning, source, versions
+from scorebeat.db import filters, jobs, locks, planning, source, versions
 from scorebeat.db.engine import reachable
 from scorebeat.db.runs import Selection
 from scorebeat.db.source import Source
@@ -20,6 +20,7 @@ def request(p: Producer, asked: NewRun) -> Request:
     """What `producer.enqueue` takes. Raises UsageError or UnknownName; nothing was changed."""
     wanted = tuple(keys.of_body(key) for key in asked.keys) if asked.keys is not None else None
     with reachable(p.url), planning.reading(p.engine) as reader:
+        locks.wait_at_most(reader, locks.FOR_A_PERSON)
         job = jobs.get(reader, asked.job).job
         version = _version(asked.model, job) if asked.model is not None else None
         if version is not None:

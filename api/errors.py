@@ -23,6 +23,7 @@ from scorebeat.core.errors import (
     ScorebeatError,
     ServiceDown,
     SettingsError,
+    SourceLocked,
     StoreError,
     UnknownName,
     UsageError,
@@ -31,7 +32,7 @@ from scorebeat.core.errors import (
 from scorebeat.core.events import emit
 from scorebeat.core.urls import redact
 from scorebeat.db import failures
-from scorebeat.db.columns import sqlstate
+from scorebeat.db.failures import sqlstate
 
 RETRY_AFTER = {"Retry-After": "5"}
 """Seconds; a restart of PostgreSQL takes about so long."""
@@ -88,6 +89,8 @@ def install(app: FastAPI) -> None:
 async def _ours(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, ServiceDown):
         return _away(request, error)
+    if isinstance(error, SourceLocked):
+        return answer(503, redact(str(error)), RETRY_AFTER)
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
     if status == 500:
         emit("api.failed", logging.ERROR, path=request.url.path, reason=str(error))

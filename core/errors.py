@@ -35,6 +35,10 @@ class QueryError(UsageError):
     """A job's query cannot be used: the message says why and what was expected."""
 
 
+class SourceLocked(ScorebeatError):
+    """A table of a job's query is locked; the message names the lock. Nothing is wrong, it is tried again later."""
+
+
 class SignatureError(UsageError):
     """What the query gives does not fit what the model wants."""
 

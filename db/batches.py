@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from scorebeat.db.locks import WAITS
 from scorebeat.db.sql import Key, KeyRange
 
 BatchId = int
@@ -38,6 +39,8 @@ class Claim:
     """How carefully it is to be scored: see `db.careful`."""
     probe_is_deadly: bool = False
     """The row that was scored alone ended its process, or two claims expired with it."""
+    has_waited: bool = False
+    """Its last attempt waited for a lock: the run's other batches are held back until it comes through."""
 
     def __str__(self) -> str:
         return f"batch {self.batch_id}: attempt {self.attempt}"
@@ -55,6 +58,9 @@ def add(connection: Connection, run_id: int, queue: str, attempts: int, new: Seq
         ),
         {"run_id": run_id, "queue": queue, "attempts": attempts, "new": _as_json(new)},
     )
+
+
+_WAITED = f"coalesce(starts_with(error, '{WAITS}'), false)"
 
 
 def claim(
@@ -76,7 +82,8 @@ def claim(
             " AND (b.next_attempt_at IS NULL OR b.next_attempt_at <= clock_timestamp())"
             " AND r.id = b.run_id AND r.state IN ('planning', 'running')"
             " RETURNING b.id, b.run_id, b.attempt, b.attempts_left, b.rows_planned, b.first_key, b.last_key, b.keys,"
-            f" b.care, b.probe_key IS NOT NULL AND b.probe_expiries >= {PROOF} AS probe_is_deadly"
+            f" b.care, b.probe_key IS NOT NULL AND b.probe_expiries >= {PROOF} AS probe_is_deadly,"
+            f" {_WAITED} AS has_waited"
         ),
         {"id": batch_id, "worker": worker, "ttl": ttl, "device": device, "pid": pid},
     ).one_or_none()
@@ -104,6 +111,10 @@ _AFTER_A_DEATH = ", care = least(care + 1, 2)"
 """The next attempt is more careful."""
 _SCORED_ALONE = "probe_attempt = attempt"
 """The attempt came as far as its row: one that died before it says nothing of the row."""
+_ERROR_BEFORE = (
+    "CASE WHEN error LIKE 'attempt % expired: %' THEN substring(error FROM '; before that: (.*)$') ELSE error END"
+)
+"""What an earlier attempt wrote down, however many expired since."""
 PROOF = 2
 """Claims that expired with the same row in hand: the first may only have lost the database."""
 _DIE = "state = 'dead', attempts_left = 0, claim_expires_at = NULL, finished_at = clock_timestamp(), error = "
@@ -122,6 +133,48 @@ def fail(connection: Connection, held: Claim, error: str, pause: timedelta) -> s
         " next_attempt_at = CASE WHEN attempts_left > 0 THEN clock_timestamp() + CAST(:pause AS interval) END",
         {"error": error, "pause": pause},
     )
+
+
+def postpone(connection: Connection, held: Claim, error: str, pause: timedelta) -> str | None:
+    """The attempt came at the wrong time and nothing of the batch is to blame: pending again, its budget given back.
+
+    Answers as `fail` does.
+    """
+    return _finish_badly(
+        connection,
+        held,
+        "state = 'pending', claim_expires_at = NULL, attempts_left = attempts_left + 1, probe_key = NULL,"
+        " next_attempt_at = clock_timestamp() + CAST(:pause AS interval), error = :error",
+        {"error": error, "pause": pause},
+    )
+
+
+def hold_back(connection: Connection, run_id: int, pause: timedelta) -> int:
+    """The run's other pending batches would meet the same lock: they come after `pause`, or when one came through.
+
+    Answers how many. A message that is out for one of them finds it not due, and is sent again when it is.
+    """
+    return connection.execute(
+        text(
+            "WITH others AS (SELECT id FROM scorebeat.batches WHERE run_id = :run_id AND state = 'pending'"
+            " AND (next_attempt_at IS NULL OR next_attempt_at < clock_timestamp() + CAST(:pause AS interval))"
+            " FOR UPDATE SKIP LOCKED) UPDATE scorebeat.batches b SET sent_at = NULL,"
+            " next_attempt_at = clock_timestamp() + CAST(:pause AS interval) FROM others WHERE b.id = others.id"
+        ),
+        {"run_id": run_id, "pause": pause},
+    ).rowcount
+
+
+def let_go(connection: Connection, run_id: int) -> int:
+    """A batch of the run came through: those that were held back are due. Answers how many."""
+    return connection.execute(
+        text(
+            "WITH others AS (SELECT id FROM scorebeat.batches WHERE run_id = :run_id AND state = 'pending'"
+            f" AND next_attempt_at > clock_timestamp() AND (error IS NULL OR {_WAITED}) FOR UPDATE SKIP LOCKED)"
+            " UPDATE scorebeat.batches b SET next_attempt_at = NULL FROM others WHERE b.id = others.id"
+        ),
+        {"run_id": run_id},
+    ).rowcount
 
 
 def kill(connection: Connection, held: Claim, error: str) -> str | None:
@@ -165,7 +218,8 @@ def rescue(connection: Connection) -> list[tuple[BatchId, int, str]]:
     rows = connection.execute(
         text(
             f"UPDATE scorebeat.batches SET {_GIVE_UP} 'attempt ' || attempt || ' expired: '"
-            " || coalesce(claimed_by, 'nobody') || ' died or lost the database',"
+            " || coalesce(claimed_by, 'nobody') || ' died or lost the database'"
+            f" || coalesce('; before that: ' || {_ERROR_BEFORE}, ''),"
             f" next_attempt_at = NULL{_AFTER_A_DEATH}, probe_expiries = CASE WHEN {_SCORED_ALONE}"
             f" THEN least(probe_expiries + 1, {PROOF}) ELSE probe_expiries END"
             " WHERE id IN (SELECT id FROM scorebeat.batches WHERE state = 'claimed'"
@@ -218,6 +272,7 @@ def _claim(row: Row[Any]) -> Claim:
         keys=tuple(tuple(key) for key in keys) if keys is not None else None,
         care=values["care"],
         probe_is_deadly=values["probe_is_deadly"],
+        has_waited=values["has_waited"],
     )
 
 

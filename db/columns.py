@@ -3,7 +3,6 @@
 import time
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
 import adbc_driver_manager
 import pyarrow as pa
@@ -13,8 +12,9 @@ from adbc_driver_manager._reader import AdbcRecordBatchReader
 from adbc_driver_manager.dbapi import Connection as DataConnection
 
 from scorebeat.core.errors import ClaimLost, InputError, OutputError
-from scorebeat.db import quarantine
+from scorebeat.db import locks, quarantine
 from scorebeat.db.batches import Claim
+from scorebeat.db.failures import sqlstate
 from scorebeat.db.prediction_sets import PredictionSet
 from scorebeat.db.quarantine import BadRow
 from scorebeat.db.source import Source
@@ -37,9 +37,13 @@ class Fetched:
 
 
 def fetch(connection: DataConnection, statement: str, source: Source, limit: int, max_bytes: int) -> Fetched:
-    """Run a pending-rows statement in a READ ONLY transaction that is over when this returns."""
+    """Run a pending-rows statement in a READ ONLY transaction that is over when this returns.
+
+    It waits for no lock longer than a moment.
+    """
     with connection.cursor(adbc_stmt_kwargs={"adbc.postgresql.batch_size_hint_bytes": str(READ_CHUNK)}) as cursor:
-        cursor.execute("SET TRANSACTION READ ONLY")
+        cursor.execute(locks.READ_ONLY)
+        cursor.fetchall()
         cursor.execute(statement)
         stream = cursor.fetch_arrow()
         # PyArrow's own reader would lose the SQLSTATE of an error that comes when rows have been sent already
@@ -67,7 +71,8 @@ class Timing:
 def fetch_keys(connection: DataConnection, statement: str) -> list[Key]:
     """Run a statement of `PendingRows.keys`, READ ONLY as well."""
     with connection.cursor() as cursor:
-        cursor.execute("SET TRANSACTION READ ONLY")
+        cursor.execute(locks.READ_ONLY)
+        cursor.fetchall()
         cursor.execute(statement)
         table = cursor.fetch_arrow_table()
     connection.rollback()  # as above
@@ -227,12 +232,6 @@ def _json_lists(column: pa.Array, name: str) -> pa.Array:
             "or turn them into an array in the query"
         ) from None
     return parsed.column("v").combine_chunks()
-
-
-def sqlstate(error: BaseException) -> str | None:
-    """The SQLSTATE of a driver's error, from either driver."""
-    state: Any = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-    return str(state) if state else None
 
 
 DRIVER_ERRORS = (adbc_driver_manager.Error,)

@@ -10,11 +10,11 @@ import psycopg2.errors
 from adbc_driver_manager.dbapi import Connection as DataConnection
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import InternalError, OperationalError, ProgrammingError
 
 from scorebeat.core.errors import NotPermitted, ServiceDown, UsageError
 from scorebeat.core.urls import redact
-from scorebeat.db import pooler
+from scorebeat.db import locks, pooler, read_only
 
 SESSION = {
     # a client that died with a transaction open gives its locks back
@@ -36,6 +36,8 @@ SESSION = {
 }
 LOCK_TIMEOUT = "10s"
 """A statement of the control plane that waits longer for a lock gives up; the ledger repeats it."""
+DATA_LOCK_TIMEOUT = "2s"
+"""So does a worker's commit: the process is to score other jobs meanwhile. A fetch waits less, see `db.locks`."""
 NETWORK = {
     # a half-open socket is noticed after about half a minute
     "connect_timeout": "10",
@@ -54,10 +56,10 @@ def make_engine(url: str, name: str = "scorebeat", *, pool_size: int = 2, patien
         connect_args={"application_name": name, "options": options, **NETWORK},
         pool_size=pool_size,
         max_overflow=2,
-        pool_pre_ping=True,
         execution_options={"no_parameters": True},  # a `%` in a user's query stays a `%`
     )
     event.listen(engine, "connect", _require_settings)
+    read_only.replace_sessions(engine)
     if patience is not None:
         event.listen(engine, "connect", partial(_bound_statements, patience))
     return engine
@@ -66,7 +68,8 @@ def make_engine(url: str, name: str = "scorebeat", *, pool_size: int = 2, patien
 def data_connection(url: str, name: str = "scorebeat") -> DataConnection:
     """An ADBC connection for columns of rows; a transaction begins with its first statement."""
     uri = make_url(url).set(drivername="postgresql")
-    uri = uri.update_query_dict({"application_name": name, "options": _options(), **NETWORK})
+    options = f"{_options()} -c lock_timeout={DATA_LOCK_TIMEOUT}"
+    uri = uri.update_query_dict({"application_name": name, "options": options, **NETWORK})
     server, _, query = uri.render_as_string(hide_password=False).partition("?")
     try:
         # libpq does not read `+` as a space, nor a space in a name or password, which SQLAlchemy leaves
@@ -90,20 +93,20 @@ def _require_settings(opened: DBAPIConnection | DataConnection, _: object = None
 def _bound_statements(patience: str, opened: DBAPIConnection, _: object) -> None:
     """Told to the session itself: a pooler drops what `options` say, and its role has no bound of its own."""
     with closing(opened.cursor()) as cursor:
-        cursor.execute(f"SET statement_timeout = '{patience}'")
+        cursor.execute(f"SET statement_timeout = '{patience}'; SET lock_timeout = '{locks.FOR_A_PERSON}'")
     opened.commit()
 
 
 def is_alive(connection: DataConnection) -> bool:
-    """The server still answers over this connection, which has no transaction open."""
+    """The server still answers over this connection, which has no transaction open, and takes writes."""
     try:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-            cursor.fetchall()
+            cursor.execute(read_only.IS_READ_ONLY)
+            found = cursor.fetchall()
         connection.rollback()
     except adbc_driver_manager.Error:
         return False
-    return True
+    return bool(found[0][0] == "off")
 
 
 @contextmanager
@@ -118,6 +121,12 @@ def reachable(url: str) -> Iterator[None]:
         if not isinstance(error.orig, psycopg2.errors.InsufficientPrivilege):
             raise
         raise not_permitted(make_url(url).username, error.orig) from None
+    except InternalError as error:
+        if not error.connection_invalidated:
+            raise
+        raise ServiceDown(
+            f"{unreachable(url, str(error.orig))} `scorebeat check` says why it takes no writes."
+        ) from None
     except OperationalError as error:
         if not error.connection_invalidated and error.statement is not None:
             raise

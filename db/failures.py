@@ -1,14 +1,21 @@
 """Which errors of the database pass by themselves, and which will come back at every attempt."""
 
+from typing import Any
+
 import adbc_driver_manager
 import psycopg2
 from sqlalchemy.exc import DBAPIError
 
-from scorebeat.db.columns import sqlstate
+from scorebeat.core.errors import SourceLocked, one_line
 
 TRANSIENT_CLASSES = ("08", "25P03", "25P04", "40", "53", "55P03", "57014", "57P")
 """Connection lost, a session or statement ended from outside or by a timeout (25P03, 25P04, 57014), serialisation and
 deadlock, out of resources, a lock not had in time, server shutting down."""
+WRONG_SESSION = ("25006", "25P02", "26000")
+"""A session that cannot write, that is in a failed transaction which nobody of ours left open, or that does not know
+what we prepared: of another server, or handed on by a pooler. It is dropped, and a new one tried."""
+READ_ONLY = "25006"
+LOCKED = "55P03"
 PERMANENT = ("08P01", "22P03")
 """From an ingest these say that bytes and column do not fit: no other attempt mends that."""
 
@@ -22,12 +29,67 @@ def is_transient(error: BaseException) -> bool:
     if original is None:
         return True
     state = sqlstate(original)
+    if state is not None and is_wrong_session(original):
+        # psycopg2's are only so where they did not come from a query in a transaction that we made read-only
+        return not isinstance(error, DBAPIError) or error.connection_invalidated
     if state is not None:
         return state.startswith(TRANSIENT_CLASSES) and state not in PERMANENT
     if isinstance(original, adbc_driver_manager.Error):
         return original.status_code == adbc_driver_manager.AdbcStatusCode.IO
     lost = isinstance(error, DBAPIError) and error.connection_invalidated
     return lost or isinstance(original, psycopg2.OperationalError)
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """The SQLSTATE of a driver's error, from either driver."""
+    state: Any = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    return str(state) if state else None
+
+
+def is_wrong_session(error: BaseException) -> bool:
+    """Not the statement is to blame, but the session that it was sent to.
+
+    Of the states 0A000 (not supported) only a plan that was kept while a table changed; its text is in English unless
+    the server's `lc_messages` says otherwise.
+    """
+    original = error.orig if isinstance(error, DBAPIError) else error
+    state = sqlstate(original) if original is not None else None
+    return state in WRONG_SESSION or (state == "0A000" and "cached plan" in str(original))
+
+
+def is_read_only(error: BaseException) -> bool:
+    """Something was to be written in a transaction that only reads."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    return original is not None and sqlstate(original) == READ_ONLY
+
+
+def is_lock(error: BaseException) -> bool:
+    """A lock was not had in time: whoever has it is to blame, and the wait costs nothing."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    return isinstance(error, SourceLocked) or (original is not None and sqlstate(original) == LOCKED)
+
+
+def told(error: Exception) -> str:
+    """What an error says, PostgreSQL's own on one line and with what to do about a time limit of the role."""
+    original = error.orig if isinstance(error, DBAPIError) else None
+    return str(error) if original is None else one_line(original) + advice(original)
+
+
+def advice(error: BaseException) -> str:
+    """What to do where a time limit of the role or database may be to blame; empty for all other errors."""
+    closed = sqlstate(error) is None and "server closed the connection" in str(error)  # the driver lost the reason
+    name = _TIME_LIMITS.get(_TRANSACTION if closed else sqlstate(error) or "")
+    if name is None:
+        return ""
+    return f" (`SHOW {name}` tells what the role may take; `ALTER ROLE name SET {name} = '...'` gives it more)"
+
+
+_TRANSACTION = "25P04"
+_TIME_LIMITS = {
+    "57014": "statement_timeout",
+    "25P03": "idle_in_transaction_session_timeout",
+    _TRANSACTION: "transaction_timeout",
+}
 
 
 def is_about_values(error: BaseException) -> bool:
@@ -45,7 +107,9 @@ def breaks_connection(error: BaseException) -> bool:
     """The connection is not to be used again."""
     if isinstance(error, adbc_driver_manager.Error):
         state = sqlstate(error)
-        return error.status_code == adbc_driver_manager.AdbcStatusCode.IO or bool(
-            state and state.startswith(("08", "25P03", "25P04", "57P"))
+        return (
+            is_wrong_session(error)
+            or error.status_code == adbc_driver_manager.AdbcStatusCode.IO
+            or bool(state and state.startswith(("08", "25P03", "25P04", "57P")))
         )
     return False

@@ -6,7 +6,8 @@ import adbc_driver_manager
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core.errors import UsageError
+from scorebeat.core.errors import SourceLocked, UsageError
+from scorebeat.db import failures, locks
 from scorebeat.db.engine import data_connection
 from scorebeat.db.source import Source
 from scorebeat.db.sql import Key, among, subquery
@@ -26,11 +27,15 @@ def require_filter(connection: Connection, url: str, source: Source, where: str)
                 cursor.adbc_execute_schema(statement)
             except adbc_driver_manager.Error as error:
                 parser.rollback()
+                if failures.is_lock(error):
+                    raise SourceLocked(f"--where {where!r} {locks.waits_for(connection, source.query)}") from None
                 raise UsageError(_refused(where, str(error))) from None
     try:
         with connection.begin_nested():
             connection.exec_driver_sql(f"EXPLAIN {condition}")
     except DBAPIError as error:
+        if failures.is_transient(error):
+            raise
         raise UsageError(_refused(where, str(error.orig))) from None
 
 
@@ -54,6 +59,8 @@ def _reason_against(connection: Connection, source: Source, keys: Sequence[Key])
                 f"SELECT 1 FROM {subquery(source.query)} WHERE {among(source.keys, 'q', keys)} LIMIT 0"
             )
     except DBAPIError as error:
+        if failures.is_transient(error):
+            raise  # no key is to blame
         return str(error.orig).splitlines()[0].strip()
     return None
 

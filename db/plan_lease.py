@@ -62,12 +62,42 @@ def note_empty(connection: Connection, run_id: int, attempt: int, was_empty: boo
     )
 
 
+def put_back(connection: Connection, run_id: int, attempt: int, reason: str, pause: timedelta) -> bool:
+    """The attempt failed by something that passes: the plan is sent again after `pause`, or fails when all are spent.
+
+    `reason` is kept. One that has made batches goes on with those. False where the attempt had lost the plan.
+    """
+    return _let_go(connection, run_id, attempt, "", reason, pause)
+
+
+def postpone(connection: Connection, run_id: int, attempt: int, reason: str, pause: timedelta) -> bool:
+    """`put_back` of an attempt that only came at the wrong time: it does not count.
+
+    Its number is given again: nobody has it any more, and whoever holds an older one finds it taken, or batches made.
+    """
+    return _let_go(connection, run_id, attempt, " plan_attempt = plan_attempt - 1,", reason, pause)
+
+
+def _let_go(connection: Connection, run_id: int, attempt: int, counts: str, reason: str, pause: timedelta) -> bool:
+    moved = connection.execute(
+        text(
+            f"UPDATE scorebeat.runs r SET{counts} planned_by = NULL, reason = :reason,"
+            " plan_expires_at = clock_timestamp() + CASE WHEN EXISTS (SELECT 1 FROM scorebeat.batches b"
+            " WHERE b.run_id = r.id) THEN interval '0' ELSE CAST(:pause AS interval) END"
+            " WHERE id = :id AND state = 'planning' AND plan_attempt = :attempt"
+        ),
+        {"id": run_id, "attempt": attempt, "reason": reason, "pause": pause},
+    )
+    return moved.rowcount == 1
+
+
 def finish(connection: Connection, run_id: int, attempt: int) -> bool:
     """The plan is whole: planning becomes running."""
     moved = connection.execute(
         text(
             "UPDATE scorebeat.runs SET state = 'running', plan_expires_at = NULL, plan_is_whole = true,"
-            " planned_at = clock_timestamp() WHERE id = :id AND state = 'planning' AND plan_attempt = :attempt"
+            " reason = NULL, planned_at = clock_timestamp()"
+            " WHERE id = :id AND state = 'planning' AND plan_attempt = :attempt"
         ),
         {"id": run_id, "attempt": attempt},
     )
@@ -86,8 +116,8 @@ def close_expired(connection: Connection) -> list[int]:
     rows = connection.execute(
         text(
             "UPDATE scorebeat.runs SET state = 'running', plan_expires_at = NULL, planned_at = clock_timestamp(),"
-            " reason = 'planning was cut short: ' || coalesce(planned_by, 'nobody')"
-            " || ' died; the rows that were not planned stay pending for the next run'"
+            " reason = 'planning was cut short: ' || coalesce(planned_by || ' died', reason, 'nobody planned it')"
+            " || '; the rows that were not planned stay pending for the next run'"
             " WHERE id IN (SELECT r.id FROM scorebeat.runs r WHERE r.state = 'planning'"
             " AND r.plan_expires_at < clock_timestamp()"
             " AND EXISTS (SELECT 1 FROM scorebeat.batches b WHERE b.run_id = r.id) FOR UPDATE SKIP LOCKED)"
@@ -97,17 +127,20 @@ def close_expired(connection: Connection) -> list[int]:
     return [row[0] for row in rows]
 
 
-def fail_spent(connection: Connection) -> list[int]:
-    """Plans that died, or were lost, too often without a single batch: the run fails."""
+def fail_spent(connection: Connection) -> list[tuple[int, str]]:
+    """Plans that died, failed or were lost too often without a single batch: the run fails; with which reason."""
     rows = connection.execute(
         text(
             "UPDATE scorebeat.runs SET state = 'failed', plan_expires_at = NULL, finished_at = clock_timestamp(),"
-            " reason = format('planning died %s times without making a batch', plan_attempt)"
-            f" WHERE {_EXPIRED_WITHOUT_A_BATCH} AND plan_attempt >= :most RETURNING id"
+            " reason = CASE WHEN reason IS NULL THEN format('planning died %s times without making a batch',"
+            " plan_attempt) ELSE format('planning failed %s times without making a batch, %s: %s', plan_attempt,"
+            " CASE WHEN planned_by IS NULL THEN 'the last time by' ELSE 'the last time it died, and before that' END,"
+            " reason) END"
+            f" WHERE {_EXPIRED_WITHOUT_A_BATCH} AND plan_attempt >= :most RETURNING id, reason"
         ),
         {"most": MAX_PLANS},
     )
-    return [row[0] for row in rows]
+    return [(row[0], row[1]) for row in rows]
 
 
 def unplanned(connection: Connection, lease: timedelta) -> list[int]:

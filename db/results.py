@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import QueryError, UnknownName, UsageError
 from scorebeat.core.jobs import Job
-from scorebeat.db import failures, jobs, prediction_sets, versions
+from scorebeat.db import failures, jobs, prediction_sets, read_only, versions
 from scorebeat.db.prediction_sets import PredictionSet
 from scorebeat.db.sql import Key, KeyColumn, ident, literal, value
 from scorebeat.db.tables import PREDICTIONS
@@ -39,6 +39,7 @@ class Shape:
 def reading(engine: Engine) -> Iterator[Connection]:
     """One snapshot in which nothing can be written, with an end to every statement."""
     with engine.connect() as connection:
+        connection.execution_options(**read_only.FOR_A_QUERY)
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{PATIENCE}'")
         yield connection

@@ -6,9 +6,9 @@ import psycopg2.errors
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core.errors import QueryError
+from scorebeat.core.errors import QueryError, SourceLocked
 from scorebeat.core.jobs import Job
-from scorebeat.db import source
+from scorebeat.db import locks, source
 from scorebeat.db.sql import subquery
 
 COUNT_WITHIN = "2s"
@@ -29,6 +29,7 @@ def rows_of(connection: Connection, job: Job) -> int | None:
     try:
         with connection.begin_nested():
             connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{COUNT_WITHIN}'")
+            locks.wait_at_most(connection, locks.FOR_A_PERSON)
             count = connection.exec_driver_sql(f"SELECT count(*) FROM {subquery(job.query)}").scalar_one()
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
             return int(count)
@@ -39,7 +40,7 @@ def rows_of(connection: Connection, job: Job) -> int | None:
 def _estimated(connection: Connection, job: Job) -> int | None:
     try:
         return source.estimated_rows(connection, source.read_columns(connection, job))
-    except QueryError:
+    except (QueryError, SourceLocked):
         return None
 
 

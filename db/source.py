@@ -8,9 +8,9 @@ import pyarrow as pa
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core.errors import QueryError
+from scorebeat.core.errors import QueryError, SourceLocked
 from scorebeat.core.jobs import Job
-from scorebeat.db import engine, types
+from scorebeat.db import engine, failures, locks, read_only, types
 from scorebeat.db.sql import Key, KeyColumn, KeyRange, ident, row, subquery, within
 
 PROBE_SHARE = 0.5
@@ -46,7 +46,7 @@ class _Column:
 
 def describe(connection: Connection, url: str, job: Job) -> Source:
     """What the query of `job` gives, once it is known to be one SELECT. Raises QueryError saying what is wrong."""
-    _one_select(url, job)
+    _one_select(connection, url, job)
     return read_columns(connection, job)
 
 
@@ -143,7 +143,7 @@ def estimated_rows(connection: Connection, source: Source, keep: KeyRange | None
     return int(_plan(connection, f"SELECT * FROM {subquery(source.query)}{where}")["Plan Rows"])
 
 
-def _one_select(url: str, job: Job) -> None:
+def _one_select(ledger: Connection, url: str, job: Job) -> None:
     """Parse the query alone in the extended protocol, which takes one statement, then as a subquery."""
     with engine.data_connection(url, "scorebeat check") as connection, connection.cursor() as cursor:
         for statement in (job.query, f"SELECT * FROM {subquery(job.query)}"):
@@ -151,6 +151,8 @@ def _one_select(url: str, job: Job) -> None:
                 cursor.adbc_execute_schema(statement)
             except adbc_driver_manager.Error as error:
                 connection.rollback()
+                if failures.is_lock(error):
+                    raise SourceLocked(f"jobs.{job.name}.query {locks.waits_for(ledger, job.query)}") from None
                 raise QueryError(f"jobs.{job.name}.query {_reason(str(error))}") from None
 
 
@@ -169,10 +171,13 @@ def _columns(connection: Connection, job: Job) -> list[_Column]:
     try:
         with connection.begin_nested():
             connection.exec_driver_sql("SET LOCAL transaction_read_only = on")  # until the block is left
-            result = connection.exec_driver_sql(f"SELECT * FROM {subquery(job.query)} LIMIT 0")
+            statement = f"SELECT * FROM {subquery(job.query)} LIMIT 0"
+            result = connection.exec_driver_sql(statement, execution_options=read_only.FOR_A_QUERY)
     except DBAPIError as error:
-        if error.connection_invalidated:
-            raise  # the connection is to blame, not the query
+        if failures.is_lock(error):
+            raise SourceLocked(f"jobs.{job.name}.query {locks.waits_for(connection, job.query)}") from None
+        if error.connection_invalidated or failures.is_transient(error):
+            raise  # the connection or the moment is to blame, not the query
         raise QueryError(f"jobs.{job.name}.query {_reason(str(error.orig))}") from None
     described: Any = result.cursor.description if result.cursor is not None else ()
     found = [_Column(d[0], d.type_code, d.table_oid or 0, d.table_column or 0) for d in described]

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, text
 
 from scorebeat.core.errors import UnknownName
 from scorebeat.core.states import FINAL_RUN, RunState
+from scorebeat.db.locks import WAITS
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,17 @@ class RunLine:
 _RUNS = (
     "SELECT r.id, r.job, r.model, r.model_version, r.state, b.rows_planned, b.rows_scored, b.rows_failed,"
     " b.batches, b.batches_open, b.batches_dead, r.created_at, r.created_by, r.due_at, r.deadline_at, r.planned_at,"
-    " r.finished_at, r.reason, r.spec ->> 'queue' AS queue, r.spec ->> 'on_failure' AS on_failure FROM scorebeat.runs r"
+    " r.finished_at, coalesce(r.reason, b.waits) AS reason, r.spec ->> 'queue' AS queue,"
+    " r.spec ->> 'on_failure' AS on_failure FROM scorebeat.runs r"
     " LEFT JOIN scorebeat.pruned_batches p ON p.run_id = r.id CROSS JOIN LATERAL"
     " (SELECT coalesce(sum(rows_planned), 0) + coalesce(p.rows_planned, 0) AS rows_planned,"
     " coalesce(sum(rows_scored), 0) + coalesce(p.rows_scored, 0) AS rows_scored,"
     " coalesce(sum(rows_failed), 0) + coalesce(p.rows_failed, 0) AS rows_failed,"
     " count(*) + coalesce(p.batches, 0) AS batches,"
     " count(*) FILTER (WHERE state IN ('pending', 'claimed')) AS batches_open,"
-    " count(*) FILTER (WHERE state = 'dead') + coalesce(p.batches_dead, 0) AS batches_dead"
+    " count(*) FILTER (WHERE state = 'dead') + coalesce(p.batches_dead, 0) AS batches_dead,"
+    f" max(error) FILTER (WHERE starts_with(error, '{WAITS}') AND (state = 'pending'"
+    " OR (state = 'claimed' AND claimed_at > clock_timestamp() - interval '3 s'))) AS waits"
     " FROM scorebeat.batches WHERE run_id = r.id) b"
 )
 

@@ -1,7 +1,6 @@
 """The published view of a job, `predictions.<job>`: which prediction set readers see."""
 
 import time
-from collections.abc import Callable
 
 import psycopg2.errors
 from sqlalchemy import Connection, text
@@ -35,25 +34,13 @@ def show(connection: Connection, job: str, shown: PredictionSet) -> None:
     added one can be taken back. Raises ViewInUse with the list when others depend on what goes or changes,
     ViewBusy when readers hold it too long.
     """
-    _patiently(connection, job, shown, lambda: _replace(connection, job, shown))
-
-
-def show_generation(connection: Connection, job: str, shown: PredictionSet) -> None:
-    """Point the view at a newer generation of the version that it shows, by a function of the ledger's owner.
-
-    Raises ViewBusy.
-    """
-    _patiently(connection, job, shown, lambda: functions.call(connection, "show_generation", shown.id))
-
-
-def _patiently(connection: Connection, job: str, shown: PredictionSet, switch: Callable[[], object]) -> None:
     if is_shown(connection, job, shown):
         return
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
     for attempt in range(1, TRIES + 1):
         try:
             with connection.begin_nested():
-                switch()
+                _replace(connection, job, shown)
             return
         except DBAPIError as error:
             if not isinstance(error.orig, psycopg2.errors.LockNotAvailable):
@@ -64,6 +51,23 @@ def _patiently(connection: Connection, job: str, shown: PredictionSet, switch: C
                     "nothing was switched. Try again when the long query has ended."
                 ) from None
             time.sleep(0.2 * attempt)
+
+
+def show_generation(connection: Connection, job: str, shown: PredictionSet) -> None:
+    """Point the view at a newer generation of the version that it shows, by a function of the ledger's owner.
+
+    One try, by the transaction's own lock_timeout: whoever settles a run tries again soon, and other jobs share the
+    process. Raises ViewBusy.
+    """
+    if is_shown(connection, job, shown):
+        return
+    try:
+        with connection.begin_nested():
+            functions.call(connection, "show_generation", shown.id)
+    except DBAPIError as error:
+        if not isinstance(error.orig, psycopg2.errors.LockNotAvailable):
+            raise
+        raise ViewBusy(f"the view {PREDICTIONS}.{job} is held by readers; nothing was switched yet") from None
 
 
 def is_shown(connection: Connection, job: str, wanted: PredictionSet) -> bool:

@@ -6,13 +6,15 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from scorebeat.core.celery_app import PLAN
-from scorebeat.core.errors import RunOpen, UsageError
+from scorebeat.core.errors import RunOpen, SourceLocked, UsageError
 from scorebeat.core.events import emit
 from scorebeat.core.jobs import Job
 from scorebeat.core.states import Rank
-from scorebeat.db import jobs, runs, versions
+from scorebeat.db import jobs, locks, prediction_sets, runs, versions
 from scorebeat.db.engine import reachable
+from scorebeat.db.prediction_sets import PredictionSet
 from scorebeat.db.runs import EVERYTHING, Selection, Start
+from scorebeat.db.versions import Version
 from scorebeat.producer import sets
 from scorebeat.producer.context import Producer
 from scorebeat.producer.messages import send
@@ -74,8 +76,8 @@ def open_run(p: Producer, connection: Connection, request: Request) -> int:
     already = runs.open_run(connection, job.name, version.name, version.version)
     if already is not None:
         raise _is_open(connection, job.name, already)
-    fitted = sets.fit_now(connection, job, version)
-    target = sets.for_run(connection, fitted)
+    locks.wait_at_most(connection, locks.FOR_A_PERSON if request.due_at is None else locks.IN_CONTROL)
+    target = sets.for_run(connection, job, _shown_set(connection, request, job, version))
     wanted = Start(
         job=job,
         model=version.name,
@@ -92,6 +94,22 @@ def open_run(p: Producer, connection: Connection, request: Request) -> int:
         raise RunOpen(f"job {job.name!r} has an open run already; `scorebeat runs` shows it")
     emit("run.opened", run=run_id, job=job.name, model=str(version), by=request.by)
     return run_id
+
+
+def _shown_set(connection: Connection, request: Request, job: Job, version: Version) -> PredictionSet:
+    """The set that readers see of the version, once the query is known to fit it.
+
+    A tick does not wait for a lock on a table of the query: the planner, who keeps nobody waiting, looks at it too.
+    """
+    try:
+        return sets.ensure(connection, sets.fit_now(connection, job, version))
+    except SourceLocked as locked:
+        if request.due_at is None:
+            raise SourceLocked(f"{locked}. Nothing was enqueued; try again when it is free") from None
+        found = prediction_sets.shown(connection, job, version.version)
+        if found is None:
+            raise
+        return found
 
 
 def send_plan(p: Producer, run_id: int) -> None:

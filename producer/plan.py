@@ -1,17 +1,21 @@
 """Planning: cutting the pending rows of a run into batches, sending them while the cut goes on."""
 
+import logging
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core.errors import ScorebeatError, one_line
+from scorebeat.core.errors import ScorebeatError
 from scorebeat.core.events import emit
 from scorebeat.db import (
     batches,
     failures,
+    locks,
     pending,
     plan_lease,
     planning,
@@ -33,6 +37,8 @@ from scorebeat.producer.dispatch import dispatch
 from scorebeat.producer.preview import require_unique_keys
 from scorebeat.producer.settle import settle
 
+LOCK_PAUSE = timedelta(seconds=3)
+"""After a plan met a lock on a table of its query."""
 GROUP_ROWS = 20
 GROUP_SECONDS = 0.2
 """Batches are stored together: so many, or those of so long."""
@@ -63,14 +69,15 @@ def plan(p: Producer, run_id: int) -> int | None:
     except PlanLost as error:
         emit("plan.lost", run=run_id, attempt=attempt, reason=str(error))
         return None
-    except ScorebeatError as error:
-        _fail(p, run_id, attempt, str(error))
-        return None
-    except DBAPIError as error:
-        if failures.is_transient(error):
-            raise  # the lease expires, and rescue sends the plan again or goes on with what it made
-        reason = one_line(error.orig)
-        _fail(p, run_id, attempt, f"jobs.{run.job.name}.query fails in PostgreSQL: {reason}")
+    except (ScorebeatError, DBAPIError) as error:
+        if failures.is_lock(error):
+            _postpone(p, run, attempt)
+        elif failures.is_transient(error):
+            _put_back(p, run_id, attempt, failures.told(error), counts=not failures.is_read_only(error))
+            raise  # rescue sends the plan again, or goes on with what it made
+        else:
+            query = f"jobs.{run.job.name}.query fails in PostgreSQL: " if isinstance(error, DBAPIError) else ""
+            _fail(p, run_id, attempt, query + failures.told(error))
         return None
     with p.engine.begin() as connection:
         plan_lease.finish(connection, run_id, attempt)
@@ -81,6 +88,7 @@ def plan(p: Producer, run_id: int) -> int | None:
 
 def _make_batches(p: Producer, run: Run, attempt: int) -> int:
     with planning.reading(p.engine) as reader:
+        locks.wait_at_most(reader, locks.IN_A_PLAN)  # other jobs' plans come after this one
         planned = _begin(p, reader, run, attempt)
         made = 0
         for group in _groups(_cut(reader, planned)):
@@ -99,6 +107,7 @@ def _begin(p: Producer, reader: Connection, run: Run, attempt: int) -> _Plan:
     if first is not None and run.selection.keys is None:
         source.require_key_range(reader, fitted.source, run.job, first)
     target = prediction_sets.get(reader, run.prediction_set_id)
+    prediction_sets.require_same_keys(reader, fitted.source, target)
     quarantined = pending.has_quarantine(reader, target.id)
     empty = pending.is_empty(reader, target.table) and not quarantined
     with p.engine.begin() as connection:
@@ -158,6 +167,22 @@ def _store(p: Producer, planned: _Plan, group: list[NewBatch]) -> None:
             raise PlanLost(f"run {run.id}: planning attempt {planned.attempt} lost its lease, or the run was closed")
         attempts = 1 if run.job.on_failure == "leave" else p.settings.max_attempts
         batches.add(connection, run.id, run.job.queue, attempts, group)
+
+
+def _postpone(p: Producer, run: Run, attempt: int) -> None:
+    """Another plan may take this process; this one comes again, for as long as the lock is held."""
+    with p.engine.begin() as connection:
+        reason = locks.waits_for(connection, run.job.query)
+        plan_lease.postpone(connection, run.id, attempt, reason, LOCK_PAUSE)
+    emit("plan.postponed", logging.WARNING, run=run.id, job=run.job.name, reason=reason)
+
+
+def _put_back(p: Producer, run_id: int, attempt: int, reason: str, *, counts: bool) -> None:
+    """Keep the error with the run, and let another attempt begin soon. If the database is away the lease expires."""
+    emit("plan.failed", logging.WARNING, run=run_id, attempt=attempt, reason=reason)
+    move = plan_lease.put_back if counts else plan_lease.postpone
+    with suppress(DBAPIError), p.engine.begin() as connection:
+        move(connection, run_id, attempt, reason, p.settings.backoff)
 
 
 def _fail(p: Producer, run_id: int, attempt: int, reason: str) -> None:

@@ -43,8 +43,8 @@ def _rescue_plans(p: Producer) -> int:
         emit("plan.cut_short", run=run_id)
         with apart("settle", run_id):
             settle(p, run_id)
-    for run_id in failed:
-        emit("run.failed", run=run_id, reason="planning died too often")
+    for run_id, reason in failed:
+        emit("run.failed", run=run_id, reason=reason)
     for run_id in again:
         with apart("send plan", run_id):
             send_plan(p, run_id)

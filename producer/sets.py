@@ -61,20 +61,19 @@ def _show_if_published(connection: Connection, fitted: Fit) -> None:
         show(connection, fitted.job, fitted.version.version)
 
 
-def for_run(connection: Connection, fitted: Fit) -> PredictionSet:
-    """The set that a new run scores into: the version's own, or a generation of the run's own.
+def for_run(connection: Connection, job: Job, found: PredictionSet) -> PredictionSet:
+    """The set that a new run scores into: `found`, which readers see of the version, or a generation of the run's own.
 
     Never a generation that another run began: its rows would be of different days.
     """
-    found = ensure(connection, fitted)
-    if fitted.job.on_failure == "retry-run":
+    if job.on_failure == "retry-run":
         whole_runs.hide_what_comes(connection, found)
     else:
         whole_runs.show_as_it_comes(connection, found)
-    if fitted.job.rescore == "never":
+    if job.rescore == "never":
         return found
     made = prediction_sets.new_generation(connection, found)
-    set_drops.drop_unfinished(connection, made, fitted.job.keep)
+    set_drops.drop_unfinished(connection, made, job.keep)
     return made
 
 

@@ -5,7 +5,7 @@ from sqlalchemy.exc import DBAPIError
 from scorebeat.core.errors import ScorebeatError, one_line
 from scorebeat.core.events import emit
 from scorebeat.core.states import RunState
-from scorebeat.db import failures, run_ends, runs, settling
+from scorebeat.db import failures, locks, run_ends, runs, settling
 from scorebeat.db.views import ViewBusy
 from scorebeat.producer.apart import apart
 from scorebeat.producer.context import Producer
@@ -18,6 +18,7 @@ def settle(p: Producer, run_id: int) -> RunState | None:
     """
     try:
         with p.engine.begin() as connection:
+            locks.wait_at_most(connection, locks.IN_A_WORKER)  # for its predictions or view: the next tick comes soon
             state = settling.settle(connection, run_id)
     except (DBAPIError, ScorebeatError) as error:
         return _not_closed(p, run_id, error)
@@ -53,6 +54,7 @@ def _fail(p: Producer, run_id: int, reason: str) -> bool:
     """As a whole, so that a run that is shown whole leaves nothing; by its state alone where its table is gone, say."""
     try:
         with p.engine.begin() as connection:
+            locks.wait_at_most(connection, locks.IN_A_WORKER)
             return settling.fail(connection, run_id, reason)
     except (DBAPIError, ScorebeatError) as error:
         if failures.is_transient(error):

@@ -1,14 +1,16 @@
 """Ticks: answering a job's schedule once for each due moment, however many beats ask."""
 
+import logging
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core.errors import ScorebeatError
+from scorebeat.core.errors import ScorebeatError, SourceLocked, one_line
 from scorebeat.core.events import emit
 from scorebeat.core.jobs import Job
 from scorebeat.core.schedule import Schedule
-from scorebeat.db import actions, jobs
+from scorebeat.db import actions, failures, jobs, locks
 from scorebeat.producer.apart import apart
 from scorebeat.producer.context import Producer
 from scorebeat.producer.enqueue import Request, open_run, send_plan
@@ -25,19 +27,34 @@ def tick(p: Producer, name: str) -> int | None:
 
     The newest due moment counts, so one that was missed is made up once. The ledger's clock decides.
     """
-    run_id = None
+    try:
+        run_id = _answer(p, name)
+    except (DBAPIError, SourceLocked) as error:
+        if not failures.is_lock(error):
+            raise
+        # the due moment is not marked as answered: `make_up` tries again each second
+        emit("tick.waits", logging.WARNING, job=name, reason=one_line(error))
+        return None
+    if run_id is not None:
+        send_plan(p, run_id)
+    return run_id
+
+
+def _answer(p: Producer, name: str) -> int | None:
+    """The run that was opened, without a wait: control moves all other runs too."""
     with p.engine.begin() as connection:
+        locks.wait_at_most(connection, locks.IN_CONTROL)
         due_at = _take(connection, name)
         if due_at is None:
             return None
         try:
             with connection.begin_nested():
-                run_id = open_run(p, connection, Request(name, BEAT, due_at=due_at))
+                return open_run(p, connection, Request(name, BEAT, due_at=due_at))
+        except SourceLocked:
+            raise
         except ScorebeatError as error:
             _skip(connection, name, due_at, str(error))
-    if run_id is not None:
-        send_plan(p, run_id)
-    return run_id
+            return None
 
 
 def make_up(p: Producer) -> int:

@@ -41,7 +41,11 @@ SHORT_WAITS: dict[str, Any] = {
     "backoff_cap": timedelta(seconds=1),
 }
 IN_A_FETCH = "current_setting('application_name') LIKE '% data'"
-GATED = f"CASE WHEN {IN_A_FETCH} THEN pg_advisory_xact_lock_shared({GATE}) IS NOT NULL ELSE true END"
+AT_THE_GATE = (
+    f"CASE WHEN set_config('lock_timeout', '0', true) = '0' THEN pg_advisory_xact_lock_shared({GATE}) IS NOT NULL END"
+)
+"""True, when the gate is open: a fetch would not wait long by itself."""
+GATED = f"CASE WHEN {IN_A_FETCH} THEN {AT_THE_GATE} ELSE true END"
 """True of every row; a worker's fetch first takes the gate's lock."""
 SLOW = f"CASE WHEN {IN_A_FETCH} THEN pg_sleep(0.002) IS NOT NULL ELSE true END"
 """True of every row; a worker's fetch takes 2 ms a row."""

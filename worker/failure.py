@@ -1,5 +1,6 @@
 """What becomes of an attempt that failed: a pause and another try, or the end of the batch or the run."""
 
+import logging
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,15 +13,61 @@ from sqlalchemy.exc import DBAPIError
 from scorebeat.core.errors import ModelError, RepeatedKey, ScorebeatError, ServiceDown, UsageError, one_line
 from scorebeat.core.events import emit
 from scorebeat.core.settings import Settings
-from scorebeat.db import batches, failures, quarantine, settling
+from scorebeat.db import batches, failures, locks, prediction_sets, quarantine, runs, settling
 from scorebeat.db.batches import Claim
 from scorebeat.worker.runtime import Runtime
 
 ERROR_CHARACTERS = 2_000
+FIRST_WAIT = timedelta(seconds=1)
+LONGEST_WAIT = timedelta(seconds=10)
+"""Between two attempts at a batch that only waits: for a lock, or until the database takes writes."""
+HELD_BACK = timedelta(seconds=30)
+"""The other batches of a run that waits for a lock, unless one of them came through before."""
 
 
 class BatchFailed(ScorebeatError):
     """An attempt failed with an exception that only its own process knows; the message has its type and words."""
+
+
+def is_wait(error: Exception) -> bool:
+    """The attempt came at the wrong time: a lock was not had, or its session takes no writes. It costs no attempt."""
+    return failures.is_lock(error) or (failures.is_read_only(error) and failures.is_transient(error))
+
+
+def postpone(w: Runtime, held: Claim, error: Exception) -> None:
+    """Give the batch back for a while, and the run's other batches too where a lock is in their way.
+
+    If the database takes no writes the claim expires by itself.
+    """
+    _recover(w, error)
+    pause = _doubled(FIRST_WAIT, LONGEST_WAIT, held.attempt)
+    try:
+        reason = _postpone(w, held, error, pause)
+    except DBAPIError as away:
+        emit("failure.not_recorded", batch=held.batch_id, attempt=held.attempt, reason=one_line(away.orig))
+        return
+    emit(
+        "batch.postponed",
+        logging.WARNING,
+        run=held.run_id,
+        batch=held.batch_id,
+        attempt=held.attempt,
+        worker=w.name,
+        seconds=pause.total_seconds(),
+        reason=reason,
+    )
+
+
+def _postpone(w: Runtime, held: Claim, error: Exception, pause: timedelta) -> str:
+    with w.engine.begin() as connection:
+        reason = describe(error)
+        if failures.is_lock(error):
+            run = runs.get(connection, held.run_id)
+            table = prediction_sets.get(connection, run.prediction_set_id).table_name
+            reason = locks.waits_for(connection, f"{run.job.query} {table}")
+            batches.hold_back(connection, held.run_id, HELD_BACK)
+        batches.postpone(connection, held, reason, pause)
+    return reason
 
 
 def record_failure(w: Runtime, held: Claim, error: Exception) -> None:
@@ -61,7 +108,11 @@ def readable_errors() -> Iterator[None]:
 
 def backoff(settings: Settings, attempt: int) -> timedelta:
     """Doubled after each attempt, capped, and jittered so that batches which failed together part."""
-    longest: timedelta = min(settings.backoff_cap, settings.backoff * 2 ** min(attempt - 1, 30))
+    return _doubled(settings.backoff, settings.backoff_cap, attempt)
+
+
+def _doubled(first: timedelta, cap: timedelta, attempt: int) -> timedelta:
+    longest: timedelta = min(cap, first * 2 ** min(attempt - 1, 30))
     jitter: float = random.uniform(0.5, 1.0)  # noqa: S311 -- not a secret
     return longest * jitter
 
@@ -69,6 +120,7 @@ def backoff(settings: Settings, attempt: int) -> timedelta:
 def describe(error: BaseException) -> str:
     """`Type: message`, cut to a sane size."""
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text += failures.advice(error)
     return quarantine.plain(text)[:ERROR_CHARACTERS]
 
 

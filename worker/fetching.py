@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from scorebeat.core.errors import InputError
+from scorebeat.core.errors import InputError, QueryError, one_line
 from scorebeat.db import columns, failures
 from scorebeat.db.careful import CHUNK_ROWS
 from scorebeat.db.columns import Fetched
@@ -20,7 +20,14 @@ def fetch(a: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, tuple[Ba
 
     The query fails for them, or the job wants rows without a value put aside.
     """
-    fetched, bad = _fetch(a, limit, anti_join=anti_join)
+    try:
+        fetched, bad = _fetch(a, limit, anti_join=anti_join)
+    except columns.DRIVER_ERRORS as error:
+        if not failures.is_read_only(error):
+            raise
+        raise QueryError(
+            f"jobs.{a.job.run.job.name}.query writes, and a query may only read: {one_line(error)}"
+        ) from None
     if a.job.run.job.null_inputs == "model":
         return fetched, bad
     whole, lacking = without_nulls(fetched)

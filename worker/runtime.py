@@ -13,7 +13,7 @@ from scorebeat.core.errors import one_line
 from scorebeat.core.events import emit
 from scorebeat.core.identity import worker_name
 from scorebeat.core.settings import Settings
-from scorebeat.db import device_limits, pending, prediction_sets, runs, source, versions
+from scorebeat.db import device_limits, locks, pending, prediction_sets, runs, source, versions
 from scorebeat.db.engine import data_connection, is_alive, make_engine
 from scorebeat.db.prediction_sets import PredictionSet
 from scorebeat.db.runs import Run
@@ -129,6 +129,7 @@ class Runtime:
             run = runs.get(connection, run_id)
             version = versions.get(connection, run.model, run.model_version)
             target = prediction_sets.get(connection, run.prediction_set_id)
+            locks.wait_at_most(connection, locks.IN_A_WORKER)
             found = source.read_columns(connection, run.job)
         binding = bind(Signature.from_json(version.signature), found.columns)
         return Job(run, found, target, binding, version)

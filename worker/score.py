@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -10,14 +11,14 @@ from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import ClaimLost, RepeatedKey, ScorebeatError, one_line
 from scorebeat.core.events import emit
-from scorebeat.db import batches, settling
+from scorebeat.db import batches, locks, settling
 from scorebeat.db.batches import BatchId, Claim
 from scorebeat.db.careful import CHUNK_ROWS, Care
 from scorebeat.db.columns import Fetched, Timing
 from scorebeat.db.quarantine import BadRow
 from scorebeat.worker import device, narrow
 from scorebeat.worker.attempt import Attempt, bad_row
-from scorebeat.worker.failure import record_failure
+from scorebeat.worker.failure import is_wait, postpone, record_failure
 from scorebeat.worker.fetching import fetch
 from scorebeat.worker.runtime import Runtime
 from scorebeat.worker.storing import AlreadyThere, store
@@ -33,6 +34,8 @@ class Outcome(StrEnum):
     """Somebody else has it, or it is done: a message too many."""
     LOST = "lost"
     """The claim was lost meanwhile; nothing was written."""
+    POSTPONED = "postponed"
+    """It waits for a lock, or for a session that can write; the attempt is not counted."""
 
 
 def score_batch(batch_id: BatchId, w: Runtime) -> Outcome:
@@ -48,9 +51,14 @@ def score_batch(batch_id: BatchId, w: Runtime) -> Outcome:
         emit("claim.lost", run=held.run_id, batch=batch_id, attempt=held.attempt, worker=w.name, reason=str(error))
         return Outcome.LOST
     except Exception as error:
+        if is_wait(error):
+            postpone(w, held, error)
+            return Outcome.POSTPONED
         record_failure(w, held, error)
         raise
     emit("batch.committed", run=held.run_id, batch=batch_id, attempt=held.attempt, rows=rows, worker=w.name)
+    if held.has_waited:
+        _let_others_go(w, held.run_id)
     _settle(w, held.run_id)
     return Outcome.COMMITTED
 
@@ -129,10 +137,17 @@ def _row_by_row(a: Attempt, fetched: Fetched, bad: tuple[BadRow, ...]) -> int:
     return total
 
 
+def _let_others_go(w: Runtime, run_id: int) -> None:
+    """The lock is gone. If this fails they come by themselves, a little later."""
+    with suppress(DBAPIError), w.engine.begin() as connection:
+        batches.let_go(connection, run_id)
+
+
 def _settle(w: Runtime, run_id: int) -> None:
     """Close the run if this was its last batch. The batch is committed: what fails here is left to control."""
     try:
         with w.engine.begin() as connection:
+            locks.wait_at_most(connection, locks.IN_A_WORKER)
             state = settling.settle_if_done(connection, run_id)
     except (DBAPIError, ScorebeatError) as error:
         emit("settle.left_to_control", run=run_id, reason=one_line(error))

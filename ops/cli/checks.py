@@ -10,7 +10,19 @@ from scorebeat.core.errors import ScorebeatError
 from scorebeat.core.jobs import Job
 from scorebeat.core.jobs_file import read_jobs
 from scorebeat.core.urls import exposed, redact
-from scorebeat.db import jobs, ownership, planning, pooler, roles, schema, status, versions, workers
+from scorebeat.db import (
+    jobs,
+    ownership,
+    planning,
+    pooler,
+    read_only,
+    roles,
+    row_security,
+    schema,
+    status,
+    versions,
+    workers,
+)
 from scorebeat.db.engine import require_version
 from scorebeat.db.versions import Version
 from scorebeat.models import store
@@ -75,10 +87,13 @@ def _try(subject: str, look: Callable[[], str | Finding]) -> Finding:
     return found if isinstance(found, Finding) else Finding(subject, "ok", found)
 
 
-def _database(p: Producer) -> str:
+def _database(p: Producer) -> str | Finding:
     require_version(p.engine)
     pooler.require_sessions(p.engine)
     with p.engine.connect() as connection:
+        takes_no_writes = read_only.why(connection)
+        if takes_no_writes is not None:
+            return Finding("database", "problem", takes_no_writes)
         return f"PostgreSQL {status.server_version(connection)}"
 
 
@@ -138,6 +153,9 @@ def _job(p: Producer, job: Job) -> str | Finding:
         if isinstance(found, str):
             return Finding(f"job {job.name}", "warning", found)
         require_good_keys(reader, found)
+        hidden = row_security.hides_all(reader)
+        if hidden:
+            return Finding(f"job {job.name}", "problem", hidden)
         return f"the query gives what model {found.version} wants"
 
 

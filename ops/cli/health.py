@@ -10,6 +10,7 @@ from scorebeat.core.jobs import RESERVED_QUEUES
 from scorebeat.core.settings import load_settings
 from scorebeat.core.stack import joined
 from scorebeat.db import health as signs
+from scorebeat.db import read_only
 from scorebeat.db.engine import make_engine, reachable
 from scorebeat.db.workers import SEEN_WITHIN
 
@@ -19,7 +20,8 @@ from scorebeat.db.workers import SEEN_WITHIN
 def health(process: str) -> None:
     """Tell whether a worker, the control worker or beat of this machine is alive.
 
-    Ends with 0 when it gave a sign of life to the database within 20 seconds, else with 1.
+    Ends with 0 when it gave a sign of life to the database within 20 seconds, else with 1. Says when the database
+    takes no writes: nobody can give a sign then.
 
     \b
     Example:
@@ -30,12 +32,17 @@ def health(process: str) -> None:
     try:
         with reachable(url), engine.connect() as connection:
             missing = _missing(connection, process)
+            takes_no_writes = read_only.why(connection)
     finally:
         engine.dispose()
+    if missing and takes_no_writes:
+        raise ScorebeatError(f"{missing} could give no sign of life: {takes_no_writes}")
     if missing:
         seconds = int(SEEN_WITHIN.total_seconds())
         raise ScorebeatError(f"{missing} gave no sign of life within {seconds} s: look into its log, or start it again")
     click.echo(f"{process} is alive")
+    if takes_no_writes:
+        click.echo(f"note: {takes_no_writes}", err=True)
 
 
 def _missing(connection: Connection, process: str) -> str:

@@ -69,6 +69,8 @@ def _listed(connection: Connection, name: str | None) -> list[dict[str, Any]]:
     names = {v.name for v in found}
     users = [row.job for row in jobs.listing(connection) if row.job.model_name in names]
     counted = {job.name: shares.rows_of(connection, job) for job in users}
+    for job in (job for job, count in counted.items() if count is None):
+        show.note(f"the rows of job {job} cannot be counted now; `scorebeat check` says why")
     rows = {job: count for job, count in counted.items() if count is not None}
     scored = status.rows_scored_by(connection)
     seen = publishing.evidence(connection)

@@ -81,7 +81,7 @@ class Lines:
 
     def __init__(self, echo: Callable[[str], None] = click.echo) -> None:
         self._echo = echo
-        self._said: dict[int, tuple[RunState, bool, int]] = {}
+        self._said: dict[int, tuple[RunState, tuple[bool, bool], int]] = {}
         self._said_at: dict[int, float] = {}
 
     def __enter__(self) -> Self:
@@ -93,7 +93,8 @@ class Lines:
         return None
 
     def show(self, line: RunLine, now: Now | None = None) -> None:
-        moment, state = time.monotonic(), (line.state, _is_late(line, now), line.rows_scored + line.rows_failed)
+        news = _is_late(line, now), line.reason is not None
+        moment, state = time.monotonic(), (line.state, news, line.rows_scored + line.rows_failed)
         before = self._said.get(line.id)
         soon = moment - self._said_at.get(line.id, 0.0) < LINE_EVERY
         if state == before or (before is not None and before[:2] == state[:2] and soon):
@@ -143,10 +144,11 @@ def _how(line: RunLine, now: Now | None) -> list[str]:
     failed = [f"{line.rows_failed:,} failed"] if line.rows_failed else []
     if now is None or line.is_final:
         return failed
+    waits = [cell(line.reason)] if line.reason else []
     pace = now.pace
     speed = [f"{pace.rows_a_second:,.0f} rows/s"] if pace.rows_a_second else []
     left = [f"{duration(pace.left.total_seconds())} left"] if pace.left is not None else []
-    return [*failed, *speed, *left, *_deadline(line, now)]
+    return [*failed, *speed, *left, *_deadline(line, now), *waits]
 
 
 def _deadline(line: RunLine, now: Now) -> list[str]:

@@ -14,12 +14,12 @@ from sqlalchemy.exc import OperationalError
 from scorebeat.core.states import RunState
 from tests.fixtures import kill_group, wait_for
 from tests.gates import Place, build_gates, has_backend, of_batch, of_copy, others_go_on, stopped
-from tests.system import GATE, GATED, IN_A_FETCH, System, assert_scored_once, children, own_system
+from tests.system import AT_THE_GATE, GATED, IN_A_FETCH, System, assert_scored_once, children, own_system
 
 Workers = list["Popen[bytes]"]
 
 WAITS = {"claim_ttl": timedelta(seconds=2), "heartbeat": timedelta(milliseconds=300)}
-BUT_THE_FIRST = f"CASE WHEN id > -150 AND {IN_A_FETCH} THEN pg_advisory_xact_lock_shared({GATE}) IS NOT NULL"
+BUT_THE_FIRST = f"CASE WHEN id > -150 AND {IN_A_FETCH} THEN {AT_THE_GATE}"
 """Fetches of all batches wait before the gate but that of the first fifty rows."""
 
 

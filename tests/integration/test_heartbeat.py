@@ -7,10 +7,10 @@ import pytest
 
 from scorebeat.core.states import RunState
 from tests.fixtures import kill_group, wait_for
-from tests.system import GATE, GATED, System, assert_scored_once, own_system
+from tests.system import AT_THE_GATE, GATED, System, assert_scored_once, own_system
 
 IN_A_PLAN = f"""CASE WHEN current_setting('application_name') LIKE 'scorebeat planner%'
-    THEN pg_advisory_xact_lock_shared({GATE}) IS NOT NULL ELSE true END"""
+    THEN {AT_THE_GATE} ELSE true END"""
 
 
 @pytest.fixture(scope="module")

@@ -58,6 +58,9 @@ BATCH_MOVES: dict[str, Callable[[Here], Any]] = {
     "claim": lambda h: batches.claim(h.connection, h.batch_id, "w2", MINUTE),
     "fail": lambda h: batches.fail(h.connection, h.held, "Broken: oh", MINUTE),
     "fail_lost": lambda h: batches.fail_lost(h.connection, h.batch_id, "w1", 41, "Died: oh"),
+    "postpone": lambda h: batches.postpone(h.connection, h.held, "waits for a lock on items", MINUTE),
+    "hold_back": lambda h: batches.hold_back(h.connection, h.run_id, MINUTE),
+    "let_go": lambda h: batches.let_go(_held_back(h), h.run_id),
     "kill": lambda h: batches.kill(h.connection, h.held, "Broken: for good"),
     "rescue": lambda h: batches.rescue(_expired(h)),
     "requeue_dead": lambda h: requeued.requeue_dead(h.connection, h.run_id, 5),
@@ -73,6 +76,8 @@ RUN_MOVES: dict[str, Callable[[Here], Any]] = {
     "close_expired": lambda h: plan_lease.close_expired(_expired(h)),
     "fail_spent": lambda h: plan_lease.fail_spent(_expired(h, plans=3)),
     "unplanned": lambda h: plan_lease.unplanned(_expired(h), MINUTE),
+    "put_back": lambda h: plan_lease.put_back(h.connection, h.run_id, 0, "oh", MINUTE),
+    "postpone": lambda h: plan_lease.postpone(h.connection, h.run_id, 0, "oh", MINUTE),
     "extend": lambda h: plan_lease.extend(h.connection, h.run_id, 0, MINUTE),
     "note_empty": lambda h: plan_lease.note_empty(h.connection, h.run_id, 0, True),
     "settle": lambda h: _settle(h.connection, h.run_id),
@@ -80,6 +85,11 @@ RUN_MOVES: dict[str, Callable[[Here], Any]] = {
     "cancel": lambda h: runs.cancel(h.connection, h.run_id, "ann"),
     "reopen": lambda h: runs.reopen(h.connection, h.run_id),
 }
+
+
+def _held_back(here: Here) -> Connection:
+    batches.hold_back(here.connection, here.run_id, MINUTE)
+    return here.connection
 
 
 def _with_a_bad_row(here: Here) -> Connection:
@@ -121,7 +131,12 @@ def batch_moves(connection: Connection, name: str, state: BatchState, budget: in
         after = look(connection, "batches", here.batch_id)
         savepoint.rollback()
     if after["state"] == state:
-        kept = {"renew": {"claim_expires_at"}, "take_back": {"rows_planned"}}.get(name, set())
+        kept = {
+            "renew": {"claim_expires_at"},
+            "take_back": {"rows_planned"},
+            "hold_back": {"next_attempt_at", "sent_at"},
+            "let_go": {"next_attempt_at", "sent_at"},
+        }.get(name, set())
         assert {key for key in before if before[key] != after[key]} <= kept
         return set()
     return {(state.value, after["state"], name)}

@@ -9,8 +9,8 @@ from adbc_driver_manager import AdbcStatusCode
 from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import ModelError
-from scorebeat.db.columns import detail, is_repeated_key, sqlstate
-from scorebeat.db.failures import breaks_connection, is_database_error, is_transient
+from scorebeat.db.columns import detail, is_repeated_key
+from scorebeat.db.failures import breaks_connection, is_database_error, is_transient, sqlstate
 
 
 def from_driver(state: str | None, status: AdbcStatusCode = AdbcStatusCode.INTERNAL, message: str = "oh") -> Any:
@@ -27,7 +27,8 @@ def from_engine(state: str | None, *, invalidated: bool = False, kind: Any = psy
 LOST = ["08006", "08001", "40001", "40P01", "53100", "53200", "53300", "57P01", "57P02", "57P03"]
 ENDED_FROM_OUTSIDE = ["25P03", "25P04", "57014"]
 TRANSIENT = [*LOST, *ENDED_FROM_OUTSIDE]
-PERMANENT = ["08P01", "22P03", "22001", "23505", "42601", "42P01", "42501", "25006", "25P02", "XX000", "0A000"]
+PERMANENT = ["08P01", "22P03", "22001", "23505", "42601", "42P01", "42501", "25001", "XX000", "0A000"]
+WRONG_SESSION = ["25006", "25P02", "26000"]
 
 
 @pytest.mark.parametrize("state", TRANSIENT)
@@ -40,6 +41,21 @@ def test_trouble_of_the_server_passes(state: str) -> None:
 def test_trouble_of_the_statement_or_its_rows_does_not_pass(state: str) -> None:
     assert not is_transient(from_driver(state))
     assert not is_transient(from_engine(state))
+
+
+@pytest.mark.parametrize("state", WRONG_SESSION)
+def test_a_session_that_takes_no_writes_or_is_not_ours_any_more_passes_with_it(state: str) -> None:
+    assert is_transient(from_driver(state))
+    assert breaks_connection(from_driver(state))
+    assert is_transient(from_engine(state, invalidated=True))
+    assert not is_transient(from_engine(state))  # its pool did not blame the session, but a query that writes
+
+
+def test_a_plan_that_was_kept_while_its_table_changed_is_the_sessions() -> None:
+    kept = from_driver("0A000", message="cached plan must not change result type")
+
+    assert is_transient(kept)
+    assert breaks_connection(kept)
 
 
 @pytest.mark.parametrize("state", ["08P01", "22P03"])

@@ -51,6 +51,15 @@ def test_lateness_is_told_before_it_comes(left: timedelta | None, deadline: time
     assert said((line, Now(Pace(1234.4 if left else 0.0, left), AT)))[0].endswith(words)
 
 
+def test_what_an_open_run_waits_for_is_told_at_once() -> None:
+    waits = replace(RUN, reason="waits for a lock on orders, which process 7 of ann holds in a transaction of 3 s")
+
+    lines = said((RUN, FAST), (waits, FAST))
+
+    assert len(lines) == 2
+    assert lines[1].endswith(", waits for a lock on orders, which process 7 of ann holds in a transaction of 3 s")
+
+
 def test_a_run_that_stands_still_and_becomes_late_is_told_of_once() -> None:
     still, later = Now(Pace(0.0, None), AT), Now(Pace(0.0, None), AT + timedelta(minutes=21))
 
