@@ -8,7 +8,7 @@ from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import QueryError
 from scorebeat.core.jobs import Job
-from scorebeat.db import source
+from scorebeat.db import source, user_sql
 from scorebeat.db.sql import subquery
 
 COUNT_WITHIN = "2s"
@@ -29,7 +29,7 @@ def rows_of(connection: Connection, job: Job) -> int | None:
     try:
         with connection.begin_nested():
             connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{COUNT_WITHIN}'")
-            count = connection.exec_driver_sql(f"SELECT count(*) FROM {subquery(job.query)}").scalar_one()
+            (count,) = user_sql.rows(connection, f"SELECT count(*) FROM {subquery(job.query)}")[0]
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
             return int(count)
     except DBAPIError as error:

@@ -10,7 +10,7 @@ from scorebeat.core.errors import ScorebeatError
 from scorebeat.core.jobs import Job
 from scorebeat.core.jobs_file import read_jobs
 from scorebeat.core.urls import exposed, redact
-from scorebeat.db import jobs, ownership, planning, pooler, roles, schema, status, versions, workers
+from scorebeat.db import jobs, ownership, planning, pooler, roles, schema, status, user_sql, versions, workers
 from scorebeat.db.engine import require_version
 from scorebeat.db.versions import Version
 from scorebeat.models import store
@@ -138,7 +138,7 @@ def _job(p: Producer, job: Job) -> str | Finding:
         if isinstance(found, str):
             return Finding(f"job {job.name}", "warning", found)
         require_good_keys(reader, found)
-        return f"the query gives what model {found.version} wants"
+        return f"the query gives what model {found.version} wants; its SQL runs in {user_sql.settings_in_words(reader)}"
 
 
 def _model(p: Producer, version: Version) -> str:
