@@ -1,16 +1,19 @@
 """Settings of the database, the role or the URL: the user's SQL has them, and no key or label is read otherwise."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url, text
 
 from scorebeat.core.errors import QueryError, ScorebeatError, ServiceDown
+from scorebeat.core.jobs import Job
 from scorebeat.core.settings import Settings
 from scorebeat.core.stack import StackUrls
-from scorebeat.db import messages, turns, versions
+from scorebeat.db import data_pages, messages, results, turns, versions
+from scorebeat.db.data_pages import Form, Page
 from scorebeat.db.engine import data_connection, make_engine, reachable
+from scorebeat.producer.apply import apply
 from scorebeat.producer.enqueue import Request, enqueue
 from scorebeat.producer.preview import preview
 from tests.cli_fixtures import Cli, scorebeat
@@ -250,3 +253,27 @@ def test_a_text_that_became_two_statements_runs_none_of_them(shop: Shop) -> None
         enqueue(p, Request("echoed", "test"))
 
     assert shop.sql("SELECT to_regclass('precious') IS NOT NULL") == [(True,)]
+
+
+@pytest.mark.parametrize("form", list(Form))
+@pytest.mark.parametrize("rows", [data_pages.everything, data_pages.unpredicted])
+def test_pages_of_source_rows_are_computed_by_the_users_settings_and_written_in_utc(
+    shop: Shop, form: Form, rows: Callable[..., Page]
+) -> None:
+    shop.sql("CREATE TABLE ev (id int PRIMARY KEY, at timestamptz, f float8)")
+    shop.labels("SELECT id, extract(hour FROM at)::float8 AS x, at::text AS word FROM ev")
+    shop.sql("INSERT INTO ev VALUES (1, '2026-07-01 03:00+00', 0.1::float8 + 0.2)")
+    shop.alter("timezone = 'America/New_York'", "datestyle = 'SQL, DMY'", "extra_float_digits = 0")
+    with shop.producer() as p:
+        job = Job.model_validate(
+            {"name": "echoed", "query": "SELECT id, at, f AS x, at::date::text AS word FROM ev", "key": "id",
+             "model": "echo"}
+        )  # fmt: skip
+        apply(p, [job], "test")
+        with results.reading(p.engine) as connection:
+            page = rows(connection, results.shape(connection, "echoed"), None, 10, form)
+
+    shown = str(page.rows[0])
+    assert "30/06/2026" in shown
+    assert "0.30000000000000004" in shown
+    assert ("2026-07-01T03:00:00+00:00" if form is Form.JSON else "2026-07-01 03:00:00+00") in shown
