@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 from sqlalchemy import Connection, text
 
-from scorebeat.db import views
+from scorebeat.db import user_sql, views
 from scorebeat.db.prediction_sets import RESERVED, PredictionSet
 from scorebeat.db.source import Source
 from scorebeat.db.sql import ident, same_key, subquery
@@ -107,11 +107,12 @@ def covered(connection: Connection, source: Source, one: PredictionSet | None, o
     """
     mine = f"SELECT * {views.rows(one)}" if one else f"SELECT * {views.rows(other)} AND false"
     first = ident(source.keys[0].name)
-    found = connection.exec_driver_sql(
+    found = user_sql.rows(
+        connection,
         f"SELECT count(*), count(x.{first}) FROM {subquery(source.query)}"
         f" JOIN (SELECT * {views.rows(other)}) AS y ON {same_key(source.keys, 'q', 'y')}"
-        f" LEFT JOIN ({mine}) AS x ON {same_key(source.keys, 'q', 'x')}"
-    ).one()
+        f" LEFT JOIN ({mine}) AS x ON {same_key(source.keys, 'q', 'x')}",
+    )[0]
     return found[0], found[1]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, text
 
+from scorebeat.db import user_sql
 from scorebeat.db.pending import PendingRows
 from scorebeat.db.prediction_sets import PredictionSet
 from scorebeat.db.runs import Run
@@ -40,5 +41,5 @@ def _scored(
 def _unscored(connection: Connection, source: Source, run: Run, target: PredictionSet, span: KeyRange) -> Iterator[Key]:
     pending = PendingRows(source, target.table, target.id, run.selection.where)
     statement = pending.batch((), span, run.job.batch_rows, anti_join=True)
-    found = connection.exec_driver_sql(f"SELECT {texts(source.keys, 'b')} FROM (\n{statement}\n) AS b")
+    found = user_sql.rows(connection, f"SELECT {texts(source.keys, 'b')} FROM (\n{statement}\n) AS b")
     return (tuple(key) for key in found)

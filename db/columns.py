@@ -1,7 +1,8 @@
 """Columns of rows in and out: a batch's pending rows as Arrow, its predictions by binary COPY."""
 
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 
 import adbc_driver_manager
@@ -14,6 +15,7 @@ from adbc_driver_manager.dbapi import Connection as DataConnection
 from scorebeat.core.errors import ClaimLost, InputError, OutputError
 from scorebeat.db import locks, quarantine
 from scorebeat.db.batches import Claim
+from scorebeat.db.engine import forget
 from scorebeat.db.failures import sqlstate
 from scorebeat.db.prediction_sets import PredictionSet
 from scorebeat.db.quarantine import BadRow
@@ -37,18 +39,15 @@ class Fetched:
 
 
 def fetch(connection: DataConnection, statement: str, source: Source, limit: int, max_bytes: int) -> Fetched:
-    """Run a pending-rows statement in a READ ONLY transaction that is over when this returns.
-
-    It waits for no lock longer than a moment.
-    """
-    with connection.cursor(adbc_stmt_kwargs={"adbc.postgresql.batch_size_hint_bytes": str(READ_CHUNK)}) as cursor:
-        cursor.execute(locks.READ_ONLY)
-        cursor.fetchall()
+    """Run a pending-rows statement in a READ ONLY transaction that is over when this returns."""
+    with (
+        _users_sql(connection),
+        connection.cursor(adbc_stmt_kwargs={"adbc.postgresql.batch_size_hint_bytes": str(READ_CHUNK)}) as cursor,
+    ):
         cursor.execute(statement)
         stream = cursor.fetch_arrow()
         # PyArrow's own reader would lose the SQLSTATE of an error that comes when rows have been sent already
         parts, cut = _read(AdbcRecordBatchReader._import_from_c(stream.address), max_bytes)
-    connection.rollback()  # a query can set a session's settings, and a commit would keep them
     table = pa.Table.from_batches(parts).combine_chunks()
     whole = table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema=table.schema)
     width = len(source.keys)
@@ -70,13 +69,28 @@ class Timing:
 
 def fetch_keys(connection: DataConnection, statement: str) -> list[Key]:
     """Run a statement of `PendingRows.keys`, READ ONLY as well."""
+    with _users_sql(connection), connection.cursor() as cursor:
+        cursor.execute(statement)
+        table = cursor.fetch_arrow_table()
+    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
+@contextmanager
+def _users_sql(connection: DataConnection) -> Iterator[None]:
+    """A READ ONLY transaction of which nothing is left: predictions are written in the same session.
+
+    It waits for no lock longer than a short time.
+    """
     with connection.cursor() as cursor:
         cursor.execute(locks.READ_ONLY)
         cursor.fetchall()
-        cursor.execute(statement)
-        table = cursor.fetch_arrow_table()
-    connection.rollback()  # as above
-    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    try:
+        yield
+    except Exception:
+        with suppress(adbc_driver_manager.Error):  # it may be the connection that is broken
+            forget(connection)
+        raise
+    forget(connection)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from scorebeat.db.pending import PendingRows
 from scorebeat.db.results import Shape, ask, published_set, require_key
 from scorebeat.db.source import Source
 from scorebeat.db.sql import Key, KeyColumn, after, among, columns, ident, literal, same_key, subquery, texts
+from scorebeat.db.user_sql import page
 
 MOST_NAMED = 5
 
@@ -59,7 +60,7 @@ def everything(connection: Connection, shown: Shape, beyond: Key | None, limit: 
     given = source.read_columns(connection, shown.job)
     keys, names = given.keys, _columns_of(given)
     where = _beyond(connection, keys, "q", beyond)
-    rows = f"(SELECT * FROM {subquery(given.query)}{where} ORDER BY {columns(keys, 'q')} LIMIT {limit + 1:d}) AS q"
+    rows = f"SELECT * FROM {subquery(given.query)}{where} ORDER BY {columns(keys, 'q')} LIMIT {limit + 1:d}"
     outputs = [name for name in shown.columns if name not in shown.job.key]
     scored = f" LEFT JOIN {shown.view} AS p ON {same_key(keys, 'p', 'q')}" if shown.columns else ""
     if form is Form.JSON:
@@ -68,11 +69,8 @@ def everything(connection: Connection, shown: Shape, beyond: Key | None, limit: 
         what = _object(keys, "q", row="row_to_json(q)", prediction=prediction)
     else:
         what = ", ".join(filter(None, (_texts("q", names), _texts("p", outputs))))
-    found = ask(
-        connection,
-        shown,
-        f"SELECT {_is_bad(keys)}, {texts(keys, 'q')}, {what} FROM {rows}{scored} ORDER BY {columns(keys, 'q')}",
-    )
+    what = f"{_is_bad(keys)}, {texts(keys, 'q')}, {what}"
+    found = ask(connection, shown, page(connection, rows, what, f"{scored} ORDER BY {columns(keys, 'q')}"))
     _require_good_keys(given, found)
     if beyond is not None and len(found) <= limit:
         _require_no_null_left(connection, shown, given)
@@ -105,12 +103,9 @@ def unpredicted(connection: Connection, shown: Shape, beyond: Key | None, limit:
     if not wanted:
         return Page(shown.job.name, names, [], None)
     what = _object(given.keys, "q", row="row_to_json(q)") if form is Form.JSON else _texts("q", names)
-    found = ask(
-        connection,
-        shown,
-        f"SELECT {_is_bad(given.keys)}, {texts(given.keys, 'q')}, {what} FROM {subquery(given.query)}"
-        f" WHERE {among(given.keys, 'q', wanted)} ORDER BY {columns(given.keys, 'q')}",
-    )
+    rows = f"SELECT * FROM {subquery(given.query)} WHERE {among(given.keys, 'q', wanted)}"
+    what = f"{_is_bad(given.keys)}, {texts(given.keys, 'q')}, {what}"
+    found = ask(connection, shown, page(connection, rows, what, f" ORDER BY {columns(given.keys, 'q')}"))
     _require_good_keys(given, found)
     return _page(shown, names, [row[1:] for row in found], limit)
 

@@ -1,43 +1,28 @@
 """Connections to PostgreSQL: one way to open them, and one plain error when it is not there."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import partial
+from typing import Any
 
 import adbc_driver_manager
 import adbc_driver_postgresql.dbapi
 import psycopg2.errors
 from adbc_driver_manager.dbapi import Connection as DataConnection
-from sqlalchemy import Engine, create_engine, event, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.exc import InternalError, OperationalError, ProgrammingError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from scorebeat.core.errors import NotPermitted, ServiceDown, UsageError
 from scorebeat.core.urls import redact
-from scorebeat.db import locks, pooler, read_only
+from scorebeat.db import locks, pooler, read_only, session, user_sql
 
-SESSION = {
-    # a client that died with a transaction open gives its locks back
-    "idle_in_transaction_session_timeout": "60s",
-    # so does one that died while a statement of its waits or runs: PostgreSQL would only notice at its end
-    "client_connection_check_interval": "2s",
-    # and one whose host is gone or cut off, about half a minute later
-    "tcp_keepalives_idle": "10",
-    "tcp_keepalives_interval": "5",
-    "tcp_keepalives_count": "3",
-    "tcp_user_timeout": "30s",
-    # planning cursors and batches are many small index scans: workers and compilation only add delay
-    "jit": "off",
-    "max_parallel_workers_per_gather": "0",
-    # keys are stored as text and cast back: one way to write them
-    "timezone": "UTC",
-    "datestyle": "ISO",
-    "extra_float_digits": "1",
-}
 LOCK_TIMEOUT = "10s"
 """A statement of the control plane that waits longer for a lock gives up; the ledger repeats it."""
 DATA_LOCK_TIMEOUT = "2s"
 """So does a worker's commit: the process is to score other jobs meanwhile. A fetch waits less, see `db.locks`."""
+CONFORMING = "standard_conforming_strings"
 NETWORK = {
     # a half-open socket is noticed after about half a minute
     "connect_timeout": "10",
@@ -49,57 +34,119 @@ NETWORK = {
 
 
 def make_engine(url: str, name: str = "scorebeat", *, pool_size: int = 2, patience: str | None = None) -> Engine:
-    """The control plane's engine; connects when first used. A statement that takes longer than `patience` is ended."""
-    options = f"{_options()} -c lock_timeout={LOCK_TIMEOUT}"
+    """The control plane's engine; connects when first used. A statement that takes longer than `patience` is ended.
+
+    Its sessions have the settings that our own statements need; the user's SQL goes through `db.user_sql`.
+    """
+    parsed = make_url(url).set(drivername="postgresql+psycopg2")
+    ours = {
+        "application_name": name,
+        "client_encoding": session.ENCODING,
+        "options": session.options(parsed, {"lock_timeout": LOCK_TIMEOUT}),
+    }
     engine = create_engine(
-        make_url(url).set(drivername="postgresql+psycopg2"),
-        connect_args={"application_name": name, "options": options, **NETWORK},
+        parsed,
+        connect_args={**ours, **NETWORK},
         pool_size=pool_size,
         max_overflow=2,
         execution_options={"no_parameters": True},  # a `%` in a user's query stays a `%`
     )
-    event.listen(engine, "connect", _require_settings)
+    event.listen(engine, "do_connect", partial(_open_session, patience))
     read_only.replace_sessions(engine)
-    if patience is not None:
-        event.listen(engine, "connect", partial(_bound_statements, patience))
     return engine
 
 
 def data_connection(url: str, name: str = "scorebeat") -> DataConnection:
-    """An ADBC connection for columns of rows; a transaction begins with its first statement."""
-    uri = make_url(url).set(drivername="postgresql")
-    options = f"{_options()} -c lock_timeout={DATA_LOCK_TIMEOUT}"
-    uri = uri.update_query_dict({"application_name": name, "options": options, **NETWORK})
-    server, _, query = uri.render_as_string(hide_password=False).partition("?")
+    """An ADBC connection for columns of rows; a transaction begins with its first statement.
+
+    Its session has the user's settings. Statements of ours over it are written so that they depend on none.
+    """
+    parsed = make_url(url)
+    options = session.options(parsed, {"lock_timeout": DATA_LOCK_TIMEOUT})
+    ours = {"application_name": name, "client_encoding": session.ENCODING, "options": options}
     try:
-        # libpq does not read `+` as a space, nor a space in a name or password, which SQLAlchemy leaves
-        address = f"{server.replace(' ', '%20')}?{query.replace('+', '%20')}"
-        opened: DataConnection = adbc_driver_postgresql.dbapi.connect(address)
-        _require_settings(opened)
+        opened: DataConnection = adbc_driver_postgresql.dbapi.connect(address(parsed, {**ours, **NETWORK}))
+        forget(opened)  # settings that do not outlive it are proved missing
+        with closing(opened.cursor()) as cursor:
+            cursor.execute(session.QUESTION)
+            found = session.found(cursor.fetchall())
+        opened.rollback()
     except adbc_driver_manager.Error as error:
         raise ServiceDown(unreachable(url, str(error))) from None
+    session.require(found)
     return opened
 
 
-def _require_settings(opened: DBAPIConnection | DataConnection, _: object = None) -> None:
-    """Raises ServiceDown where a pooler dropped what the new session was told to be."""
+def address(url: URL, more: Mapping[str, str] | None = None) -> str:
+    """The URL as libpq reads it, with more parameters in it."""
+    uri = url.set(drivername="postgresql").update_query_dict(dict(more or {}))
+    server, _, query = uri.render_as_string(hide_password=False).partition("?")
+    # libpq does not read `+` as a space, nor a space in a name or password, which SQLAlchemy leaves
+    return f"{server.replace(' ', '%20')}?{query.replace('+', '%20')}" if query else server.replace(" ", "%20")
+
+
+def forget(connection: DataConnection) -> None:
+    """Undo the open transaction, and whatever the user's SQL left in the session: settings, locks, statements."""
+    connection.rollback()
+    connection.adbc_connection.set_autocommit(True)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("DISCARD ALL")
+    finally:
+        connection.adbc_connection.set_autocommit(False)
+
+
+def _open_session(
+    patience: str | None,
+    dialect: Dialect,
+    record: ConnectionPoolEntry,
+    arguments: tuple[Any, ...],
+    parameters: dict[str, Any],
+) -> DBAPIConnection:
+    """A session with the settings of our own statements; which the user has otherwise is remembered with it.
+
+    `patience` is told to the session itself: a pooler drops what `options` say, and its role has no bound of its own.
+    """
+    opened = dialect.connect(*arguments, **parameters)
+    found = _settings_of(opened)
+    session.require(found)
+    if found.now[CONFORMING] != session.STATEMENTS[CONFORMING]:
+        # psycopg2 decides once, when it connects, how it quotes
+        opened.close()
+        conforming = f"{parameters['options']} -c {CONFORMING}={session.STATEMENTS[CONFORMING]}"
+        opened = dialect.connect(*arguments, **{**parameters, "options": conforming})
+        _require_conforming(_settings_of(opened))
+    ours = {name: value for name, value in session.STATEMENTS.items() if found.now[name] != value}
+    if patience is not None:
+        ours |= {"statement_timeout": patience, "lock_timeout": locks.FOR_A_PERSON}
+    if ours:
+        with closing(opened.cursor()) as cursor:
+            cursor.execute(f"SELECT {user_sql.settings(ours, local=False)}")
+        opened.commit()
+    record.info[user_sql.SETTINGS] = session.theirs(found)
+    return opened
+
+
+def _settings_of(opened: DBAPIConnection) -> session.Found:
     with closing(opened.cursor()) as cursor:
-        cursor.execute(pooler.QUESTION)
-        found = cursor.fetchall()
+        cursor.execute(session.QUESTION)
+        found = session.found(cursor.fetchall())
     opened.rollback()
-    pooler.require_settings(found[0], SESSION)
+    return found
 
 
-def _bound_statements(patience: str, opened: DBAPIConnection, _: object) -> None:
-    """Told to the session itself: a pooler drops what `options` say, and its role has no bound of its own."""
-    with closing(opened.cursor()) as cursor:
-        cursor.execute(f"SET statement_timeout = '{patience}'; SET lock_timeout = '{locks.FOR_A_PERSON}'")
-    opened.commit()
+def _require_conforming(found: session.Found) -> None:
+    if found.now[CONFORMING] != session.STATEMENTS[CONFORMING]:
+        raise ServiceDown(
+            f"a pooler before PostgreSQL keeps {CONFORMING} off, with which keys would be read wrongly. "
+            f"{session.WHAT_TO_DO}"
+        )
 
 
 def is_alive(connection: DataConnection) -> bool:
-    """The server still answers over this connection, which has no transaction open, and takes writes."""
+    """The server still answers over this connection and takes writes; the session is as a new one then."""
     try:
+        forget(connection)
         with connection.cursor() as cursor:
             cursor.execute(read_only.IS_READ_ONLY)
             found = cursor.fetchall()
@@ -159,7 +206,3 @@ def require_version(engine: Engine, least: int = 15) -> None:
         version = connection.exec_driver_sql("SHOW server_version_num").scalar_one()
     if int(version) // 10_000 < least:
         raise UsageError(f"PostgreSQL {int(version) // 10_000} is too old: Scorebeat needs {least} or newer")
-
-
-def _options() -> str:
-    return " ".join(f"-c {name}={value}" for name, value in SESSION.items())

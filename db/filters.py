@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import SourceLocked, UsageError
-from scorebeat.db import failures, locks
+from scorebeat.db import failures, locks, user_sql
 from scorebeat.db.engine import data_connection
 from scorebeat.db.source import Source
 from scorebeat.db.sql import Key, among, subquery
@@ -32,7 +32,7 @@ def require_filter(connection: Connection, url: str, source: Source, where: str)
                 raise UsageError(_refused(where, str(error))) from None
     try:
         with connection.begin_nested():
-            connection.exec_driver_sql(f"EXPLAIN {condition}")
+            user_sql.rows(connection, f"EXPLAIN {condition}")
     except DBAPIError as error:
         if failures.is_transient(error):
             raise
@@ -55,8 +55,8 @@ def first_bad_key(connection: Connection, source: Source, keys: Sequence[Key]) -
 def _reason_against(connection: Connection, source: Source, keys: Sequence[Key]) -> str | None:
     try:
         with connection.begin_nested():
-            connection.exec_driver_sql(
-                f"SELECT 1 FROM {subquery(source.query)} WHERE {among(source.keys, 'q', keys)} LIMIT 0"
+            user_sql.rows(
+                connection, f"SELECT 1 FROM {subquery(source.query)} WHERE {among(source.keys, 'q', keys)} LIMIT 0"
             )
     except DBAPIError as error:
         if failures.is_transient(error):

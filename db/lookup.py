@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from scorebeat.core.errors import ScorebeatError, UnknownName
 from scorebeat.db import failures, results, source
 from scorebeat.db.results import Shape
-from scorebeat.db.sql import Key, KeyColumn, literal, row, subquery, value
+from scorebeat.db.sql import Key, KeyColumn, as_text, literal, row, subquery, value
 
 TRIES = 3
 """Publishing twice while one key is read is rare; thrice does not happen."""
@@ -114,8 +114,8 @@ def _put_aside(connection: Connection, shown: Shape, keys: tuple[KeyColumn, ...]
     target = results.published_set(connection, shown.job)
     if target is None:
         return None
-    # as `text`, the key is written as it was when the row was put aside
-    parts = ", ".join(f"{literal(part)}::{k.type}::text" for k, part in zip(keys, key, strict=True))
+    # the key is written as it was when the row was put aside
+    parts = ", ".join(as_text(f"{literal(part)}::{k.type}", k.type) for k, part in zip(keys, key, strict=True))
     found: str | None = connection.exec_driver_sql(
         "SELECT z.error_type || ': ' || z.error FROM scorebeat.quarantine AS z"
         f" WHERE z.prediction_set_id = {target.id:d} AND md5(z.key::text) = md5(jsonb_build_array({parts})::text)"

@@ -6,12 +6,9 @@ from datetime import timedelta
 from sqlalchemy import Connection, text
 
 from scorebeat.core.states import Rank
+from scorebeat.db import turns
 from scorebeat.db.batches import BatchId
 from scorebeat.db.workers import SEEN_WITHIN
-
-LOCK = 7_265_626
-"""Advisory locks of this class are held for a queue while its messages are counted and marked."""
-
 
 A_PROCESS = range(2, 51)
 """Messages that runs which stand back may have out for each process that serves their queue, at least and at most."""
@@ -61,7 +58,7 @@ def mark_sent(connection: Connection, queue: str, window: int, back: StandBack |
     caller sends after the commit. One that crashes in between leaves marks that `unmark_lost` takes back.
     Dispatchers of one queue take turns: each counts what the others marked.
     """
-    connection.execute(text("SELECT pg_advisory_xact_lock(:lock, hashtext(:queue))"), {"lock": LOCK, "queue": queue})
+    turns.take(connection, turns.DISPATCH, queue)
     rows = connection.execute(
         text(
             "WITH free AS (SELECT :window - count(*) AS room,"

@@ -5,9 +5,10 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from scorebeat.db import user_sql
 from scorebeat.db.prediction_sets import PredictionSet
 from scorebeat.db.source import Source
-from scorebeat.db.sql import Key, among, ident, literal, same_key, subquery, texts
+from scorebeat.db.sql import Key, among, literal, same_key, subquery, texts
 
 PIECE = 5_000
 """Keys that are read, and deleted, at once."""
@@ -24,7 +25,7 @@ def prediction_keys(
     connection: Connection, source: Source, target: PredictionSet, cutoff: datetime
 ) -> Iterator[list[Key]]:
     """The keys of those orphans, piece by piece, in the caller's snapshot."""
-    connection.exec_driver_sql(f"DECLARE orphans NO SCROLL CURSOR FOR {_predictions(source, target, cutoff)}")
+    user_sql.open_cursor(connection, "orphans", _predictions(source, target, cutoff))
     while found := [tuple(row) for row in connection.exec_driver_sql(f"FETCH FORWARD {PIECE} FROM orphans")]:
         yield found
     connection.exec_driver_sql("CLOSE orphans")
@@ -38,32 +39,33 @@ def delete_predictions(
     The query, which `predictions` has run READ ONLY before, is asked once more in the statement that deletes.
     """
     back = f"SELECT 1 FROM {subquery(source.query)} WHERE {among(source.keys, 'q', keys)}"
-    statement = (
+    return _count_gone(
+        connection,
         f"DELETE FROM {target.table} AS p WHERE {among(source.keys, 'p', keys)} AND {_old('p.scored_at', cutoff)}"
-        f" AND NOT EXISTS ({back} AND {same_key(source.keys, 'p', 'q')})"
+        f" AND NOT EXISTS ({back} AND {same_key(source.keys, 'p', 'q')})",
     )
-    return int(connection.exec_driver_sql(statement).rowcount)
 
 
 def quarantined(connection: Connection, source: Source, target: PredictionSet, cutoff: datetime) -> list[int]:
     """Ids of orphans in quarantine."""
-    found = connection.exec_driver_sql(
+    found = user_sql.rows(
+        connection,
         f"SELECT z.id FROM scorebeat.quarantine AS z WHERE z.prediction_set_id = {target.id:d}"
-        f" AND {_old('z.quarantined_at', cutoff)} AND {_without_row(source)} ORDER BY z.id"
+        f" AND {_old('z.quarantined_at', cutoff)} AND {_without_row(source)} ORDER BY z.id",
     )
-    return list(found.scalars())
+    return [row[0] for row in found]
 
 
 def delete_quarantined(connection: Connection, source: Source, ids: Sequence[int]) -> int:
     """Delete these, but not one whose source row has come back."""
     listed = ", ".join(f"{i:d}" for i in ids)
     statement = f"DELETE FROM scorebeat.quarantine AS z WHERE z.id IN ({listed}) AND {_without_row(source)}"
-    return int(connection.exec_driver_sql(statement).rowcount)
+    return _count_gone(connection, statement)
 
 
 def _without_row(source: Source) -> str:
-    key = ", ".join(f"q.{ident(k.name)}::text" for k in source.keys)
-    return f"NOT EXISTS (SELECT 1 FROM {subquery(source.query)} WHERE jsonb_build_array({key}) = z.key)"
+    key = f"jsonb_build_array({texts(source.keys, 'q')})"
+    return f"NOT EXISTS (SELECT 1 FROM {subquery(source.query)} WHERE {key} = z.key)"
 
 
 def _predictions(source: Source, target: PredictionSet, cutoff: datetime) -> str:
@@ -78,4 +80,8 @@ def _old(column: str, cutoff: datetime) -> str:
 
 
 def _number(connection: Connection, statement: str) -> int:
-    return int(connection.exec_driver_sql(statement).scalar_one())
+    return int(user_sql.rows(connection, statement)[0][0])
+
+
+def _count_gone(connection: Connection, delete: str) -> int:
+    return _number(connection, f"WITH gone AS ({delete} RETURNING 1) SELECT count(*) FROM gone")

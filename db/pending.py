@@ -85,10 +85,9 @@ class PendingRows:
         scored = f"NOT EXISTS (SELECT 1 FROM {self.table} AS p WHERE {same_key(keys, 'p', 'q')}{near})"
         if not self.has_quarantine:
             return [scored]
-        key = ", ".join(f"q.{ident(k.name)}::text" for k in keys)
         aside = (
             f"NOT EXISTS (SELECT 1 FROM scorebeat.quarantine AS z WHERE z.prediction_set_id = {self.set_id}"
-            f" AND z.key = jsonb_build_array({key}){self._but_again()})"
+            f" AND z.key = jsonb_build_array({texts(keys, 'q')}){self._but_again()})"
         )
         return [scored, aside]
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine
 
+from scorebeat.db import user_sql
 from scorebeat.db.pending import PendingRows
 from scorebeat.db.source import Source, estimated_rows
 from scorebeat.db.sql import Key, KeyRange, columns, subquery, texts
@@ -32,7 +33,7 @@ class KeyCursor:
         self._connection = connection
         self._pending = pending
         self._anti_join = anti_join
-        connection.exec_driver_sql(f"DECLARE pending NO SCROLL CURSOR FOR {pending.key_stream(anti_join=anti_join)}")
+        user_sql.open_cursor(connection, "pending", pending.key_stream(anti_join=anti_join))
 
     def read(self, rows: int) -> list[Key]:
         """The next keys, at most `rows`."""
@@ -56,7 +57,7 @@ class KeyCursor:
     def _last(self, first: Key) -> Key:
         """The last pending key, asked for in the same snapshot: the cursor ran past it."""
         statement = self._pending.last_key(first, anti_join=self._anti_join)
-        return tuple(self._connection.exec_driver_sql(statement).one())
+        return user_sql.rows(self._connection, statement)[0]
 
 
 def is_sparse(connection: Connection, source: Source, span: KeyRange, pending: int) -> bool:
@@ -69,7 +70,8 @@ def is_sparse(connection: Connection, source: Source, span: KeyRange, pending: i
 
 def first_key(connection: Connection, source: Source) -> Key | None:
     """The lowest key of the query, pending or not."""
-    found = connection.exec_driver_sql(
-        f"SELECT {texts(source.keys, 'q')} FROM {subquery(source.query)} ORDER BY {columns(source.keys, 'q')} LIMIT 1"
-    ).one_or_none()
-    return tuple(found) if found is not None else None
+    found = user_sql.rows(
+        connection,
+        f"SELECT {texts(source.keys, 'q')} FROM {subquery(source.query)} ORDER BY {columns(source.keys, 'q')} LIMIT 1",
+    )
+    return found[0] if found else None

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from scorebeat.core import names
 from scorebeat.core.errors import NotPermitted, SignatureError
 from scorebeat.core.jobs import Job
-from scorebeat.db import functions, ownership
+from scorebeat.db import functions, ownership, user_sql
 from scorebeat.db.source import Source
 from scorebeat.db.sql import ident, subquery
 from scorebeat.db.tables import PREDICTIONS
@@ -158,7 +158,7 @@ def _create_table(connection: Connection, source: Source, made: PredictionSet, o
                 "made and no job was changed"
             )
         parts.append(f"ADD COLUMN {ident(output.name)} {sql_type}")
-    connection.exec_driver_sql(f"CREATE TABLE {made.table} AS SELECT {keys} FROM {subquery(source.query)} WITH NO DATA")
+    user_sql.create_table(connection, made.table, f"SELECT {keys} FROM {subquery(source.query)}")
     parts += [
         "ADD COLUMN batch_id bigint NOT NULL",
         "ADD COLUMN scored_at timestamptz NOT NULL DEFAULT now()",

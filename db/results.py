@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import QueryError, UnknownName, UsageError
 from scorebeat.core.jobs import Job
-from scorebeat.db import failures, jobs, prediction_sets, read_only, versions
+from scorebeat.db import failures, jobs, prediction_sets, read_only, user_sql, versions
 from scorebeat.db.prediction_sets import PredictionSet
 from scorebeat.db.sql import Key, KeyColumn, ident, literal, value
 from scorebeat.db.tables import PREDICTIONS
@@ -90,7 +90,7 @@ def not_a_key(keys: Sequence[KeyColumn], key: Key, error: DBAPIError) -> UsageEr
 def ask(connection: Connection, shown: Shape, statement: str) -> list[tuple[Any, ...]]:
     """Rows of a statement that holds the job's own query, which may fail on a row. Raises QueryError."""
     try:
-        return [tuple(row) for row in connection.exec_driver_sql(statement)]
+        return user_sql.rows(connection, statement)
     except DBAPIError as error:
         if not failures.is_about_values(error):
             raise

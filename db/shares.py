@@ -8,7 +8,7 @@ from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import QueryError, SourceLocked
 from scorebeat.core.jobs import Job
-from scorebeat.db import locks, source
+from scorebeat.db import locks, source, user_sql
 from scorebeat.db.sql import subquery
 
 COUNT_WITHIN = "2s"
@@ -30,7 +30,7 @@ def rows_of(connection: Connection, job: Job) -> int | None:
         with connection.begin_nested():
             connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{COUNT_WITHIN}'")
             locks.wait_at_most(connection, locks.FOR_A_PERSON)
-            count = connection.exec_driver_sql(f"SELECT count(*) FROM {subquery(job.query)}").scalar_one()
+            (count,) = user_sql.rows(connection, f"SELECT count(*) FROM {subquery(job.query)}")[0]
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
             return int(count)
     except DBAPIError as error:

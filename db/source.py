@@ -10,8 +10,8 @@ from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import QueryError, SourceLocked
 from scorebeat.core.jobs import Job
-from scorebeat.db import engine, failures, locks, read_only, types
-from scorebeat.db.sql import Key, KeyColumn, KeyRange, ident, row, subquery, within
+from scorebeat.db import engine, failures, locks, types, user_sql
+from scorebeat.db.sql import Key, KeyColumn, KeyRange, as_text, ident, row, subquery, within
 
 PROBE_SHARE = 0.5
 """A fetch of one row that costs this share of the whole query does not use the key."""
@@ -104,10 +104,11 @@ def bad_keys(connection: Connection, source: Source, limit: int = 5) -> list[str
     """Keys that are NULL or repeat, as texts; reads the whole query, so ask `is_unique` first."""
     names = ", ".join(f"q.{ident(k.name)}" for k in source.keys)
     nulls = " OR ".join(f"q.{ident(k.name)} IS NULL" for k in source.keys)
-    shown = ", ".join(f"coalesce(q.{ident(k.name)}::text, 'NULL')" for k in source.keys)
-    found = connection.exec_driver_sql(
+    shown = ", ".join(f"coalesce({as_text(f'q.{ident(k.name)}', k.type)}, 'NULL')" for k in source.keys)
+    found = user_sql.rows(
+        connection,
         f"SELECT concat_ws(', ', {shown}), count(*) FROM {subquery(source.query)} "
-        f"GROUP BY {names} HAVING count(*) > 1 OR ({nulls}) ORDER BY 2 DESC LIMIT {limit}"
+        f"GROUP BY {names} HAVING count(*) > 1 OR ({nulls}) ORDER BY 2 DESC LIMIT {limit}",
     )
     return [f"({key}) {count} times" for key, count in found]
 
@@ -159,7 +160,7 @@ def _one_select(ledger: Connection, url: str, job: Job) -> None:
 def _reason(message: str) -> str:
     lines = message.splitlines()
     line = next((part for part in lines if "ERROR:" in part), lines[0]).split("ERROR:")[-1].strip()
-    if "multiple commands" in message:
+    if "multiple commands" in message or "multi-query plan" in message:
         return "holds several statements; expected one SELECT"
     if "syntax error" in line or "WITH clause containing a data-modifying" in line:
         return f"is not one SELECT that PostgreSQL can run: {line}"
@@ -169,10 +170,10 @@ def _reason(message: str) -> str:
 def _columns(connection: Connection, job: Job) -> list[_Column]:
     """As the query gives them, which runs nothing but what PostgreSQL works out beforehand; that writes nothing."""
     try:
-        with connection.begin_nested():
-            connection.exec_driver_sql("SET LOCAL transaction_read_only = on")  # until the block is left
-            statement = f"SELECT * FROM {subquery(job.query)} LIMIT 0"
-            result = connection.exec_driver_sql(statement, execution_options=read_only.FOR_A_QUERY)
+        with connection.begin_nested() as part:
+            connection.exec_driver_sql("SET LOCAL transaction_read_only = on")
+            result = user_sql.describe(connection, f"SELECT * FROM {subquery(job.query)} LIMIT 0")
+            part.rollback()  # nothing that the query set stays
     except DBAPIError as error:
         if failures.is_lock(error):
             raise SourceLocked(f"jobs.{job.name}.query {locks.waits_for(connection, job.query)}") from None
@@ -237,6 +238,6 @@ def _single_scan(node: dict[str, Any]) -> bool:
 
 
 def _plan(connection: Connection, statement: str) -> dict[str, Any]:
-    explained: list[dict[str, Any]] = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}").scalar_one()
+    explained: list[dict[str, Any]] = user_sql.rows(connection, f"EXPLAIN (FORMAT JSON) {statement}")[0][0]
     plan: dict[str, Any] = explained[0]["Plan"]
     return plan

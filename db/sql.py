@@ -1,4 +1,4 @@
-"""Quoting, and comparing keys: by PostgreSQL only, as row values when there are several."""
+"""Quoting, keys as texts, and comparing keys: by PostgreSQL only, as row values when there are several."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,10 +31,11 @@ def ident(name: str) -> str:
 
 
 def literal(value: str) -> str:
-    """`value` as a quoted text literal (`standard_conforming_strings` is on in every session of ours)."""
+    """`value` as a quoted text literal, which no setting reads otherwise: a backslash stands in `E'...'` only."""
     if "\0" in value:
         raise ValueError("PostgreSQL text cannot hold a NUL character")
-    return "'" + value.replace("'", "''") + "'"
+    quoted = "'" + value.replace("'", "''").replace("\\", "\\\\") + "'"
+    return f" E{quoted}" if "\\" in value else quoted
 
 
 def subquery(query: str, alias: str = "q") -> str:
@@ -80,9 +81,29 @@ def among(keys: Sequence[KeyColumn], alias: str, wanted: Sequence[Key]) -> str:
     return f"{row(keys, alias)} IN (SELECT * FROM unnest({', '.join(arrays)}))"
 
 
+def as_text(value: str, kind: str) -> str:
+    """An SQL expression of type `kind` as the text that the ledger has of a key: UTC, ISO dates, whatever is set."""
+    return _AS_TEXT.get(kind, "{0}::text").format(value)
+
+
 def texts(keys: Sequence[KeyColumn], alias: str) -> str:
     """The key columns as texts, for reading a `Key`."""
-    return ", ".join(f"{alias}.{ident(k.name)}::text" for k in keys)
+    return ", ".join(as_text(f"{alias}.{ident(k.name)}", k.type) for k in keys)
+
+
+_ISO = "btrim(to_json({0})::text, '\"')"
+"""JSON has dates in ISO form by definition."""
+_AS_TEXT = {
+    "date": _ISO,
+    "timestamp without time zone": f"replace({_ISO}, 'T', ' ')",
+    "timestamp with time zone": (
+        "CASE WHEN isfinite({0}) THEN regexp_replace(replace("
+        + _ISO.format("({0} AT TIME ZONE 'UTC')")
+        + ", 'T', ' '), '( BC)?$', E'+00\\\\1') ELSE {0}::text END"
+    ),
+    "bytea": "E'\\\\x' || encode({0}, 'hex')",
+}
+"""By type, where `::text` depends on a setting of the session."""
 
 
 def same_key(keys: Sequence[KeyColumn], left: str, right: str) -> str:

@@ -4,12 +4,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, case, func, select, text, update
+from sqlalchemy import Connection, case, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from scorebeat.core.errors import ModelError, UnknownName, near
 from scorebeat.core.jobs import Job
-from scorebeat.db import actions, tables
+from scorebeat.db import actions, tables, turns
 from scorebeat.db.tables import model_versions as versions
 
 
@@ -35,9 +35,6 @@ class Version:
     def __str__(self) -> str:
         return f"{self.name}/{self.version}"
 
-
-LOCK = 7_265_627
-"""Advisory locks of this class are held for a model while its versions change."""
 
 PUBLISHED = "model.published"
 """The action that is recorded of a switch."""
@@ -165,20 +162,17 @@ def lock(connection: Connection, name: str, version: int) -> Version:
 
 
 def _take_turns(connection: Connection, name: str) -> None:
-    connection.execute(text("SELECT pg_advisory_xact_lock(:lock, hashtext(:name))"), {"lock": LOCK, "name": name})
+    turns.take(connection, turns.PUBLISH, name)
 
 
 def keep_published(connection: Connection, name: str) -> bool:
     """Which version is published stays as it is until the transaction ends; False when it is being changed now."""
-    asked = text("SELECT pg_try_advisory_xact_lock_shared(:lock, hashtext(:name))")
-    return bool(connection.execute(asked, {"lock": LOCK, "name": name}).scalar_one())
+    return turns.try_share(connection, turns.PUBLISH, name)
 
 
 def await_published(connection: Connection, name: str) -> None:
     """Which version is published stays as it is until the transaction ends; waits for whoever changes it now."""
-    connection.execute(
-        text("SELECT pg_advisory_xact_lock_shared(:lock, hashtext(:name))"), {"lock": LOCK, "name": name}
-    )
+    turns.share(connection, turns.PUBLISH, name)
 
 
 def drop(connection: Connection, version: Version, by: str, **details: Any) -> None:

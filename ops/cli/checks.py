@@ -20,6 +20,7 @@ from scorebeat.db import (
     row_security,
     schema,
     status,
+    user_sql,
     versions,
     workers,
 )
@@ -156,7 +157,7 @@ def _job(p: Producer, job: Job) -> str | Finding:
         hidden = row_security.hides_all(reader)
         if hidden:
             return Finding(f"job {job.name}", "problem", hidden)
-        return f"the query gives what model {found.version} wants"
+        return f"the query gives what model {found.version} wants; its SQL runs in {user_sql.settings_in_words(reader)}"
 
 
 def _model(p: Producer, version: Version) -> str:

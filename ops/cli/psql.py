@@ -7,6 +7,7 @@ from shutil import which
 import click
 from sqlalchemy import URL, make_url
 
+from scorebeat.db.engine import address
 from scorebeat.ops.cli.context import unmigrated
 from scorebeat.ops.stack.postgres import binaries
 
@@ -21,11 +22,11 @@ def psql(arguments: tuple[str, ...]) -> int:
         scorebeat psql -c "SELECT * FROM predictions.iris LIMIT 5"
     """
     with unmigrated() as p:
-        url = make_url(p.url).set(drivername="postgresql")
+        url = make_url(p.url)
         # the password goes by the environment: anybody can read a process' arguments
         environment = os.environ | ({"PGPASSWORD": url.password} if url.password else {})
-        address = url._replace(password=None).render_as_string(hide_password=False)
-        return subprocess.run([_program(url), address, *arguments], env=environment, check=False).returncode
+        command = [_program(url), address(url._replace(password=None)), *arguments]
+        return subprocess.run(command, env=environment, check=False).returncode
 
 
 def _program(url: URL) -> str:

@@ -26,7 +26,7 @@ from tests.ledger_rows import a_job, add_batch, add_run
 __all__ = ["ledger", "trained"]
 
 LONG_AGO = "UPDATE scorebeat.batches SET sent_at = now() - interval '1 hour' WHERE sent_at IS NOT NULL"
-WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 OUT = "SELECT count(*) FROM scorebeat.batches WHERE sent_at IS NOT NULL"
 
 

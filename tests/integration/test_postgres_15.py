@@ -16,6 +16,7 @@ CHOSEN = (
     "test_views.py",
     "test_roles.py",
     "test_prune.py",
+    "test_psql_settings.py",
 )
 
 

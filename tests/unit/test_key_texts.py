@@ -5,6 +5,7 @@ from sqlalchemy import Engine
 
 from scorebeat.db import quarantine
 from scorebeat.db.engine import data_connection
+from scorebeat.db.sql import KeyColumn, literal, texts
 from scorebeat.db.types import KEYS
 
 VALUES = {
@@ -45,6 +46,28 @@ def test_a_key_of_each_type_is_written_as_postgresql_writes_it(engine: Engine, k
         wanted = [tuple(row) for row in connection.exec_driver_sql(f"SELECT k::text FROM ({rows}) AS q")]
 
     assert fetched(engine, rows) == wanted
+
+
+SETTINGS = ("TimeZone = 'Asia/Kathmandu'", "DateStyle = 'SQL, DMY'", "DateStyle = 'German'", "bytea_output = escape",
+            "extra_float_digits = 0", "standard_conforming_strings = off")  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [*KEYS, "bytea"])
+def test_no_setting_changes_the_text_of_a_key_or_what_it_is_read_as(engine: Engine, kind: str) -> None:
+    values = ", ".join(f"(CAST({value} AS {kind}))" for value in VALUES.get(kind, [r"'\x00ff5c'"]))
+    with engine.connect() as connection:
+        (name,) = connection.exec_driver_sql(f"SELECT format_type('{kind}'::regtype, -1)").one()
+        connection.exec_driver_sql(f"CREATE TEMP TABLE there AS SELECT k FROM (VALUES {values}) AS v(k)")
+        wanted = list(connection.exec_driver_sql("SELECT k::text FROM there").scalars())
+        for setting in SETTINGS:
+            connection.exec_driver_sql(f"SET LOCAL {setting}")
+
+        found = list(connection.exec_driver_sql(f"SELECT {texts((KeyColumn('k', name),), 'v')} FROM there v").scalars())
+        keys = ", ".join(f"{literal(text)}::{name}" for text in found)
+        same = connection.exec_driver_sql(f"SELECT count(*) FROM there WHERE k IN ({keys})").scalar_one()
+
+    assert found == wanted
+    assert same == len(wanted)
 
 
 def test_a_key_of_several_columns_keeps_their_order(engine: Engine) -> None:
