@@ -35,6 +35,10 @@ class QueryError(UsageError):
     """A job's query cannot be used: the message says why and what was expected."""
 
 
+class SourceChanged(ScorebeatError):
+    """A column of the query has another type than when this process read the query; the next attempt reads it anew."""
+
+
 class SignatureError(UsageError):
     """What the query gives does not fit what the model wants."""
 

@@ -1,6 +1,7 @@
 """Columns of rows in and out: a batch's pending rows as Arrow, its predictions by binary COPY."""
 
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -11,19 +12,33 @@ import pyarrow.compute as pc
 import pyarrow.json
 from adbc_driver_manager._reader import AdbcRecordBatchReader
 from adbc_driver_manager.dbapi import Connection as DataConnection
+from adbc_driver_manager.dbapi import Cursor
 
-from scorebeat.core.errors import ClaimLost, InputError, OutputError
+from scorebeat.core.errors import ClaimLost, InputError, OutputError, SourceChanged
 from scorebeat.db import quarantine
 from scorebeat.db.batches import Claim
 from scorebeat.db.prediction_sets import PredictionSet
 from scorebeat.db.quarantine import BadRow
 from scorebeat.db.source import Source
-from scorebeat.db.sql import Key, KeyColumn
+from scorebeat.db.sql import Key, KeyColumn, ident
 from scorebeat.db.tables import PREDICTIONS
-from scorebeat.db.types import FLOATS
+from scorebeat.db.types import FLOATS, THROUGH_TEXT
 
+SENT, TEXT = "sent", "text"
+"""Of a key that is stored as PostgreSQL sends it: those bytes, and the value's text."""
 READ_CHUNK = 16 * 1024**2
 """Bytes of one record batch that the driver hands over; the bound on a fetch is checked between them."""
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """Values of a column that Arrow cannot hold: what stands there in their rows is something else."""
+
+    column: str
+    rows: pa.BooleanArray
+    reason: str
+    is_moment: bool
+    """A date or timestamp, which a job may want as NULL."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +49,8 @@ class Fetched:
     rows: pa.RecordBatch
     more: bool
     """The fetch stopped at its bound of rows or bytes: rows of the batch may be left."""
+    unfit: tuple[Unfit, ...] = ()
+    """Values of `rows` that are not the query's: no Arrow value is the same."""
 
 
 def fetch(connection: DataConnection, statement: str, source: Source, limit: int, max_bytes: int) -> Fetched:
@@ -43,17 +60,21 @@ def fetch(connection: DataConnection, statement: str, source: Source, limit: int
         cursor.execute(statement)
         stream = cursor.fetch_arrow()
         # PyArrow's own reader would lose the SQLSTATE of an error that comes when rows have been sent already
-        parts, cut = _read(AdbcRecordBatchReader._import_from_c(stream.address), max_bytes)
+        try:
+            parts, cut = _read(AdbcRecordBatchReader._import_from_c(stream.address), max_bytes)
+        except adbc_driver_manager.Error as error:
+            if "lower bound" not in str(error):
+                raise
+            raise InputError(
+                "the row has an array whose first index is neither 0 nor 1, which the driver does not read; write x[:] "
+                "AS x for the column x in the query"
+            ) from None
     connection.rollback()  # a query can set a session's settings, and a commit would keep them
     table = pa.Table.from_batches(parts).combine_chunks()
-    whole = table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema=table.schema)
-    width = len(source.keys)
-    names = whole.schema.names
-    return Fetched(
-        keys=whole.select(names[:width]),
-        rows=_typed(whole.select(names[width:]), source),
-        more=cut or whole.num_rows >= limit,
-    )
+    whole = table.to_batches()[0] if table.num_rows else _no_rows(table.schema)
+    keys, taken = _keys(whole, source)
+    rows, unfit = _typed(whole, taken, source)
+    return Fetched(keys, rows, cut or whole.num_rows >= limit, unfit)
 
 
 @dataclass(frozen=True)
@@ -102,7 +123,7 @@ def commit(connection: DataConnection, held: Claim, target: PredictionSet, part:
                 "Whoever has the batch now scores them; nothing is to be done."
             )
         if part.predictions.num_rows:
-            cursor.adbc_ingest(target.table_name, part.predictions, mode="append", db_schema_name=PREDICTIONS)
+            _ingest(cursor, target, part)
             # preparing anything lets the driver see that the transaction is still open; without it, it begins
             # another, and the server warns at every batch
             cursor.adbc_execute_schema("SELECT 1")
@@ -113,28 +134,48 @@ def commit(connection: DataConnection, held: Claim, target: PredictionSet, part:
     return time.perf_counter() - began
 
 
+_STAGED = "scorebeat_staged"
+
+
+def _ingest(cursor: Cursor, target: PredictionSet, part: Part) -> None:
+    """By binary COPY; through a temporary table where the key is of a type that the driver cannot write."""
+    staged = {key.name: f"::{key.type}" for key in part.keys if key.type in THROUGH_TEXT}
+    if not staged:
+        cursor.adbc_ingest(target.table_name, part.predictions, mode="append", db_schema_name=PREDICTIONS)
+        return
+    names = part.predictions.schema.names
+    cursor.adbc_ingest(_STAGED, part.predictions, mode="create", temporary=True)
+    cursor.execute(
+        f"INSERT INTO {target.table} ({', '.join(map(ident, names))})"
+        f" SELECT {', '.join(ident(n) + staged.get(n, '') for n in names)} FROM pg_temp.{_STAGED}"
+    )
+    cursor.execute(f"DROP TABLE pg_temp.{_STAGED}")
+
+
 def to_ingest(
     connection: DataConnection,
     target: PredictionSet,
     keys: pa.RecordBatch,
     scored: pa.RecordBatch,
     batch_id: int,
+    key_columns: Sequence[KeyColumn] = (),
 ) -> pa.Table:
-    """Keys, outputs and the batch's id as one table, in the exact Arrow types of the prediction table.
+    """Keys, outputs and the batch's id as one table, in the exact types of the prediction table.
 
     The driver compares no types: an int64 in a float8 column would be stored as garbage, silently. Raises
     OutputError.
     """
-    stamp = pa.repeat(pa.scalar(batch_id, pa.int64()), scored.num_rows)
-    table = pa.table(
-        [*keys.columns, *scored.columns, stamp], names=[*keys.schema.names, *scored.schema.names, "batch_id"]
-    )
     wanted = table_schema(connection, target)
+    named = {key.name: key for key in key_columns}
+    stored = [_stored(c, named.get(n), wanted) for n, c in zip(keys.schema.names, keys.columns, strict=True)]
+    stamp = pa.repeat(pa.scalar(batch_id, pa.int64()), scored.num_rows)
+    table = pa.table([*stored, *scored.columns, stamp], names=[*keys.schema.names, *scored.schema.names, "batch_id"])
     wrong = [
         f"{name} is {table.schema.field(name).type if name in table.schema.names else 'missing'}, "
         f"the table has {wanted.field(name).type}"
         for name in wanted.names
-        if name not in table.schema.names or table.schema.field(name).type != wanted.field(name).type
+        if name not in table.schema.names
+        or not _fits(table.schema.field(name).type, wanted.field(name), named.get(name))
     ]
     extra = [f"{name} is no column of the table" for name in table.schema.names if name not in wanted.names]
     if wrong or extra:
@@ -142,12 +183,27 @@ def to_ingest(
     return table
 
 
+def _stored(column: pa.Array, key: KeyColumn | None, wanted: pa.Schema) -> pa.Array:
+    """A key column as the table takes it: what PostgreSQL sent, its text, or as it was read."""
+    if key is not None and key.send:
+        return pc.struct_field(column, TEXT if key.type in THROUGH_TEXT else SENT)
+    field = wanted.field(key.name) if key is not None and key.name in wanted.names else None
+    is_wider = field is not None and pa.types.is_integer(field.type) and pa.types.is_integer(column.type)
+    return column.cast(field.type) if field is not None and is_wider else column
+
+
+def _fits(found: pa.DataType, wanted: pa.Field, key: KeyColumn | None) -> bool:
+    if key is not None and key.send:
+        return driver_type(wanted) in key.read_as
+    return bool(found == wanted.type)
+
+
 def table_schema(connection: DataConnection, target: PredictionSet) -> pa.Schema:
     """The prediction table's Arrow types, without `scored_at`, which takes its default."""
     with connection.cursor() as cursor:
         schema = cursor.adbc_execute_schema(f"SELECT * FROM {target.table}")
     connection.commit()
-    return pa.schema([pa.field(f.name, f.type) for f in schema if f.name != "scored_at"])
+    return pa.schema([f for f in schema if f.name != "scored_at"])
 
 
 def _fence(held: Claim) -> str:
@@ -190,17 +246,88 @@ def _read(reader: pa.RecordBatchReader, max_bytes: int) -> tuple[list[pa.RecordB
             if size >= max_bytes:
                 return parts, True
     if not parts:
-        parts.append(pa.RecordBatch.from_pylist([], schema=reader.schema))
+        parts.append(_no_rows(reader.schema))
     return parts, False
 
 
-def _typed(rows: pa.RecordBatch, source: Source) -> pa.RecordBatch:
-    """Input columns in the types that `Source.columns` promises; JSON texts become lists."""
-    columns = [
-        _json_lists(rows.column(name), name) if name in source.json else _plain(rows.column(name))
-        for name in rows.schema.names
-    ]
-    return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
+def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
+
+
+def _keys(whole: pa.RecordBatch, source: Source) -> tuple[pa.RecordBatch, int]:
+    """The key columns, and how many of the fetch's they are. Raises SourceChanged."""
+    arrays: list[pa.Array] = []
+    at = 0
+    for key in source.keys:
+        if key.send:
+            arrays.append(pa.StructArray.from_arrays([whole.column(at), whole.column(at + 1)], names=[SENT, TEXT]))
+        else:
+            _require_type(whole.schema.field(at), key.name, key.read_as)
+            arrays.append(whole.column(at))
+        at += 2 if key.send else 1
+    return pa.RecordBatch.from_arrays(arrays, names=[key.name for key in source.keys]), at
+
+
+def _typed(whole: pa.RecordBatch, at: int, source: Source) -> tuple[pa.RecordBatch, tuple[Unfit, ...]]:
+    """Input columns in the types that `Source.columns` promises, and which values are not the query's.
+
+    Raises SourceChanged when PostgreSQL gives another type than that which the source was read with.
+    """
+    arrays: list[pa.Array] = []
+    names: list[str] = []
+    unfit: list[Unfit] = []
+    while at < whole.num_columns:
+        name, column = whole.schema.names[at], whole.column(at)
+        at += name in source.casts
+        _require_type(whole.schema.field(at), name, source.read_as[name])
+        if source.is_array(name):
+            at += 1
+            unfit += _nested(name, whole.column(at))
+        arrays.append(_json_lists(column, name) if name in source.json else _plain(column))
+        unfit += _beyond(name, arrays[-1])
+        names.append(name)
+        at += 1
+    return pa.RecordBatch.from_arrays(arrays, names=names), tuple(unfit)
+
+
+def _nested(name: str, is_nested: pa.BooleanArray) -> Iterator[Unfit]:
+    """Arrays of several dimensions, which the driver made flat."""
+    if is_nested.null_count < len(is_nested):
+        yield Unfit(name, is_nested.fill_null(False), "is an array of several dimensions", is_moment=False)
+
+
+_LEAST_DAY = -2_440_588
+"""PostgreSQL's first date, 4714-11-24 BC, counted from 1970."""
+_DAY = 86_400_000_000
+"""Microseconds."""
+
+
+def _beyond(name: str, column: pa.Array) -> Iterator[Unfit]:
+    """Infinity, and timestamps past the year 294246: the driver moves the epoch, and they wrap around to below."""
+    if pa.types.is_date32(column.type):
+        numbers, least = column.view(pa.int32()), _LEAST_DAY
+    elif pa.types.is_timestamp(column.type):
+        numbers, least = column.view(pa.int64()), _LEAST_DAY * _DAY
+    else:
+        return
+    lowest = pc.min(numbers).as_py()
+    if lowest is not None and lowest < least:
+        wrong = pc.less(numbers, pa.scalar(least, numbers.type)).fill_null(False)
+        yield Unfit(name, wrong, "is infinite, or later than a timestamp that a model can get", is_moment=True)
+
+
+def _require_type(field: pa.Field, name: str, wanted: frozenset[str]) -> None:
+    found = driver_type(field)
+    if found not in wanted:
+        raise SourceChanged(
+            f"column {name!r} of the query is {found} now and was {' or '.join(sorted(wanted))} when this process read "
+            "the query; nothing of these rows was scored. The next attempt reads the query anew"
+        )
+
+
+def driver_type(field: pa.Field) -> str:
+    """What the driver calls the PostgreSQL type of a column that it read."""
+    return str((field.metadata or {}).get(b"POSTGRESQL:type", b"unknown").decode())
 
 
 def _plain(column: pa.Array) -> pa.Array:

@@ -13,6 +13,12 @@ class KeyColumn:
 
     name: str
     type: str
+    read_as: frozenset[str] = frozenset()
+    """What the driver that reads columns calls the type."""
+    send: str = ""
+    """The function that gives a value as PostgreSQL itself sends it; "": the driver writes what it read."""
+    size: tuple[int, ...] = ()
+    """The type's modifier, such as 20 of varchar(20) or 10 and 2 of numeric(10,2); empty: none."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +86,30 @@ def among(keys: Sequence[KeyColumn], alias: str, wanted: Sequence[Key]) -> str:
     return f"{row(keys, alias)} IN (SELECT * FROM unnest({', '.join(arrays)}))"
 
 
+_TEXTS = {
+    "bytea": "concat(chr(92), 'x', encode({}, 'hex'))",
+    "inet": "abbrev({})",  # as psql shows it; a cast would show the mask of a single host
+}
+"""Types whose text is not that of a cast, or not in every session."""
+
+
+def text_of(key: KeyColumn, value: str) -> str:
+    """SQL of a key value's text: the same in every session, and fit for a cast back."""
+    return _TEXTS.get(key.type, "{}::text").format(value)
+
+
 def texts(keys: Sequence[KeyColumn], alias: str) -> str:
     """The key columns as texts, for reading a `Key`."""
-    return ", ".join(f"{alias}.{ident(k.name)}::text" for k in keys)
+    return ", ".join(text_of(k, f"{alias}.{ident(k.name)}") for k in keys)
+
+
+def whole(keys: Sequence[KeyColumn], alias: str) -> list[str]:
+    """The key columns as `db.columns` reads and stores them: as they are, or as sent beside their text."""
+    selected = []
+    for k in keys:
+        value = f"{alias}.{ident(k.name)}"
+        selected += [f"{k.send}({value}) AS {ident(k.name)}", text_of(k, value)] if k.send else [value]
+    return selected
 
 
 def same_key(keys: Sequence[KeyColumn], left: str, right: str) -> str:

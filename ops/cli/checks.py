@@ -10,7 +10,19 @@ from scorebeat.core.errors import ScorebeatError
 from scorebeat.core.jobs import Job
 from scorebeat.core.jobs_file import read_jobs
 from scorebeat.core.urls import exposed, redact
-from scorebeat.db import jobs, ownership, planning, pooler, roles, schema, status, versions, workers
+from scorebeat.db import (
+    jobs,
+    ownership,
+    planning,
+    pooler,
+    prediction_sets,
+    roles,
+    schema,
+    status,
+    stored_keys,
+    versions,
+    workers,
+)
 from scorebeat.db.engine import require_version
 from scorebeat.db.versions import Version
 from scorebeat.models import store
@@ -138,6 +150,12 @@ def _job(p: Producer, job: Job) -> str | Finding:
         if isinstance(found, str):
             return Finding(f"job {job.name}", "warning", found)
         require_good_keys(reader, found)
+        target = prediction_sets.shown(reader, job, found.version.version)
+        wider = stored_keys.change(reader, found.source, target) if target is not None else None
+        if wider is not None:
+            return Finding(
+                f"job {job.name}", "warning", f"{wider}; `scorebeat apply` under the ledger's owner widens it"
+            )
         return f"the query gives what model {found.version} wants"
 
 
