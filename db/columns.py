@@ -1,7 +1,7 @@
 """Columns of rows in and out: a batch's pending rows as Arrow, its predictions by binary COPY."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -14,31 +14,29 @@ from adbc_driver_manager._reader import AdbcRecordBatchReader
 from adbc_driver_manager.dbapi import Connection as DataConnection
 from adbc_driver_manager.dbapi import Cursor
 
-from scorebeat.core.errors import ClaimLost, InputError, OutputError, SourceChanged
+from scorebeat.core.errors import ClaimLost, InputError, OutputError
 from scorebeat.db import quarantine
 from scorebeat.db.batches import Claim
+from scorebeat.db.fetched_values import (
+    SENT,
+    TEXT,
+    Unfit,
+    beyond,
+    driver_type,
+    key_columns_of,
+    no_rows,
+    since_2000,
+    typed,
+)
 from scorebeat.db.prediction_sets import PredictionSet
 from scorebeat.db.quarantine import BadRow
 from scorebeat.db.source import Source
 from scorebeat.db.sql import Key, KeyColumn, ident
 from scorebeat.db.tables import PREDICTIONS
-from scorebeat.db.types import FLOATS, THROUGH_TEXT
+from scorebeat.db.types import THROUGH_TEXT
 
-SENT, TEXT = "sent", "text"
-"""Of a key that is stored as PostgreSQL sends it: those bytes, and the value's text."""
 READ_CHUNK = 16 * 1024**2
 """Bytes of one record batch that the driver hands over; the bound on a fetch is checked between them."""
-
-
-@dataclass(frozen=True)
-class Unfit:
-    """Values of a column that Arrow cannot hold: what stands there in their rows is something else."""
-
-    column: str
-    rows: pa.BooleanArray
-    reason: str
-    is_moment: bool
-    """A date or timestamp, which a job may want as NULL."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +69,9 @@ def fetch(connection: DataConnection, statement: str, source: Source, limit: int
             ) from None
     connection.rollback()  # a query can set a session's settings, and a commit would keep them
     table = pa.Table.from_batches(parts).combine_chunks()
-    whole = table.to_batches()[0] if table.num_rows else _no_rows(table.schema)
-    keys, taken = _keys(whole, source)
-    rows, unfit = _typed(whole, taken, source)
+    whole = table.to_batches()[0] if table.num_rows else no_rows(table.schema)
+    keys, taken = key_columns_of(whole, source)
+    rows, unfit = typed(whole, taken, source)
     return Fetched(keys, rows, cut or whole.num_rows >= limit, unfit)
 
 
@@ -144,7 +142,9 @@ def _ingest(cursor: Cursor, target: PredictionSet, part: Part) -> None:
         cursor.adbc_ingest(target.table_name, part.predictions, mode="append", db_schema_name=PREDICTIONS)
         return
     names = part.predictions.schema.names
-    cursor.adbc_ingest(_STAGED, part.predictions, mode="create", temporary=True)
+    as_text = ", ".join(f"{ident(n)}{'::text' if n in staged else ''} AS {ident(n)}" for n in names)
+    cursor.execute(f"CREATE TEMPORARY TABLE {_STAGED} AS SELECT {as_text} FROM {target.table} WITH NO DATA")
+    cursor.adbc_ingest(_STAGED, part.predictions, mode="append", temporary=True)
     cursor.execute(
         f"INSERT INTO {target.table} ({', '.join(map(ident, names))})"
         f" SELECT {', '.join(ident(n) + staged.get(n, '') for n in names)} FROM pg_temp.{_STAGED}"
@@ -180,6 +180,10 @@ def to_ingest(
     extra = [f"{name} is no column of the table" for name in table.schema.names if name not in wanted.names]
     if wrong or extra:
         raise OutputError(f"predictions do not fit {target.table}: {'; '.join(wrong + extra)}. Nothing was written.")
+    for at, name in enumerate(keys.schema.names):
+        is_moment = pa.types.is_timestamp(table.schema.field(at).type)
+        if is_moment and table.num_rows and any(beyond(name, table.column(at).chunk(0))):
+            table = table.set_column(at, name, since_2000(table.column(at)))
     return table
 
 
@@ -246,114 +250,8 @@ def _read(reader: pa.RecordBatchReader, max_bytes: int) -> tuple[list[pa.RecordB
             if size >= max_bytes:
                 return parts, True
     if not parts:
-        parts.append(_no_rows(reader.schema))
+        parts.append(no_rows(reader.schema))
     return parts, False
-
-
-def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
-
-
-def _keys(whole: pa.RecordBatch, source: Source) -> tuple[pa.RecordBatch, int]:
-    """The key columns, and how many of the fetch's they are. Raises SourceChanged."""
-    arrays: list[pa.Array] = []
-    at = 0
-    for key in source.keys:
-        if key.send:
-            arrays.append(pa.StructArray.from_arrays([whole.column(at), whole.column(at + 1)], names=[SENT, TEXT]))
-        else:
-            _require_type(whole.schema.field(at), key.name, key.read_as)
-            arrays.append(whole.column(at))
-        at += 2 if key.send else 1
-    return pa.RecordBatch.from_arrays(arrays, names=[key.name for key in source.keys]), at
-
-
-def _typed(whole: pa.RecordBatch, at: int, source: Source) -> tuple[pa.RecordBatch, tuple[Unfit, ...]]:
-    """Input columns in the types that `Source.columns` promises, and which values are not the query's.
-
-    Raises SourceChanged when PostgreSQL gives another type than that which the source was read with.
-    """
-    arrays: list[pa.Array] = []
-    names: list[str] = []
-    unfit: list[Unfit] = []
-    while at < whole.num_columns:
-        name, column = whole.schema.names[at], whole.column(at)
-        at += name in source.casts
-        _require_type(whole.schema.field(at), name, source.read_as[name])
-        if source.is_array(name):
-            at += 1
-            unfit += _nested(name, whole.column(at))
-        arrays.append(_json_lists(column, name) if name in source.json else _plain(column))
-        unfit += _beyond(name, arrays[-1])
-        names.append(name)
-        at += 1
-    return pa.RecordBatch.from_arrays(arrays, names=names), tuple(unfit)
-
-
-def _nested(name: str, is_nested: pa.BooleanArray) -> Iterator[Unfit]:
-    """Arrays of several dimensions, which the driver made flat."""
-    if is_nested.null_count < len(is_nested):
-        yield Unfit(name, is_nested.fill_null(False), "is an array of several dimensions", is_moment=False)
-
-
-_LEAST_DAY = -2_440_588
-"""PostgreSQL's first date, 4714-11-24 BC, counted from 1970."""
-_DAY = 86_400_000_000
-"""Microseconds."""
-
-
-def _beyond(name: str, column: pa.Array) -> Iterator[Unfit]:
-    """Infinity, and timestamps past the year 294246: the driver moves the epoch, and they wrap around to below."""
-    if pa.types.is_date32(column.type):
-        numbers, least = column.view(pa.int32()), _LEAST_DAY
-    elif pa.types.is_timestamp(column.type):
-        numbers, least = column.view(pa.int64()), _LEAST_DAY * _DAY
-    else:
-        return
-    lowest = pc.min(numbers).as_py()
-    if lowest is not None and lowest < least:
-        wrong = pc.less(numbers, pa.scalar(least, numbers.type)).fill_null(False)
-        yield Unfit(name, wrong, "is infinite, or later than a timestamp that a model can get", is_moment=True)
-
-
-def _require_type(field: pa.Field, name: str, wanted: frozenset[str]) -> None:
-    found = driver_type(field)
-    if found not in wanted:
-        raise SourceChanged(
-            f"column {name!r} of the query is {found} now and was {' or '.join(sorted(wanted))} when this process read "
-            "the query; nothing of these rows was scored. The next attempt reads the query anew"
-        )
-
-
-def driver_type(field: pa.Field) -> str:
-    """What the driver calls the PostgreSQL type of a column that it read."""
-    return str((field.metadata or {}).get(b"POSTGRESQL:type", b"unknown").decode())
-
-
-def _plain(column: pa.Array) -> pa.Array:
-    return column.storage if isinstance(column, pa.ExtensionArray) else column
-
-
-def _json_lists(column: pa.Array, name: str) -> pa.Array:
-    """Texts of JSON arrays of numbers as a list column, by Arrow's own JSON reader."""
-    if len(column) == 0:
-        return pa.array([], FLOATS)
-    # a newline would end a record; in JSON outside of strings it is only white space
-    flat = pc.replace_substring(pc.coalesce(column, pa.scalar("null")), "\n", " ")
-    lines = pc.binary_join_element_wise('{"v":', flat, "}\n", "")
-    text = pa.concat_arrays([lines]).buffers()[2]
-    schema = pa.schema([("v", FLOATS)])
-    try:
-        parsed = pa.json.read_json(
-            pa.BufferReader(text.slice(0, pc.sum(pc.binary_length(lines)).as_py())),
-            parse_options=pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error"),
-        )
-    except pa.ArrowInvalid as error:
-        raise InputError(
-            f"column {name!r} holds JSON that is not an array of numbers ({error}); select such rows away, "
-            "or turn them into an array in the query"
-        ) from None
-    return parsed.column("v").combine_chunks()
 
 
 def sqlstate(error: BaseException) -> str | None:

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scorebeat.db import quarantine
-from scorebeat.db.columns import Fetched, Unfit
+from scorebeat.db.columns import Fetched
+from scorebeat.db.fetched_values import Unfit
 from scorebeat.db.quarantine import BadRow
 
 
