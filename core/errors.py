@@ -39,6 +39,10 @@ class SourceLocked(ScorebeatError):
     """A table of a job's query is locked; the message names the lock. Nothing is wrong, it is tried again later."""
 
 
+class SourceChanged(ScorebeatError):
+    """A column of the query has another type than when this process read the query; the next attempt reads it anew."""
+
+
 class SignatureError(UsageError):
     """What the query gives does not fit what the model wants."""
 

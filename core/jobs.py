@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from scorebeat.core.durations import format_duration, parse_duration
 from scorebeat.core.schedule import Schedule, find_zone
@@ -167,6 +167,11 @@ class Job(BaseModel):
     allow_full_scans: bool = False
     null_inputs: Literal["model", "quarantine"] = "model"
     """NULL and NaN among a row's inputs: passed on if the model takes them, or the row is put aside unseen."""
+    out_of_range: Annotated[Literal["quarantine", "null"], Field(exclude_if=lambda kept: kept == "quarantine")] = (
+        "quarantine"
+    )
+    """Dates and timestamps that no model can get, such as infinity. The ledger has it only where it is chosen, because
+    programs of an older release read the ledger, too."""
     allow_nan: bool = False
     error_threshold: Annotated[float, BeforeValidator(_as_float), AfterValidator(_threshold)] = 0.01
     """Share of the run's rows that may be put aside before the run fails; -1: never."""

@@ -40,6 +40,5 @@ def _scored(
 
 def _unscored(connection: Connection, source: Source, run: Run, target: PredictionSet, span: KeyRange) -> Iterator[Key]:
     pending = PendingRows(source, target.table, target.id, run.selection.where)
-    statement = pending.batch((), span, run.job.batch_rows, anti_join=True)
-    found = user_sql.rows(connection, f"SELECT {texts(source.keys, 'b')} FROM (\n{statement}\n) AS b")
+    found = user_sql.rows(connection, pending.keys(span, run.job.batch_rows))
     return (tuple(key) for key in found)

@@ -1,7 +1,7 @@
 """Columns of rows in and out: a batch's pending rows as Arrow, its predictions by binary COPY."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 
@@ -11,18 +11,30 @@ import pyarrow.compute as pc
 import pyarrow.json
 from adbc_driver_manager._reader import AdbcRecordBatchReader
 from adbc_driver_manager.dbapi import Connection as DataConnection
+from adbc_driver_manager.dbapi import Cursor
 
 from scorebeat.core.errors import ClaimLost, InputError, OutputError
 from scorebeat.db import locks, quarantine
 from scorebeat.db.batches import Claim
 from scorebeat.db.engine import forget
 from scorebeat.db.failures import sqlstate
+from scorebeat.db.fetched_values import (
+    SENT,
+    TEXT,
+    Unfit,
+    beyond,
+    driver_type,
+    key_columns_of,
+    no_rows,
+    since_2000,
+    typed,
+)
 from scorebeat.db.prediction_sets import PredictionSet
 from scorebeat.db.quarantine import BadRow
 from scorebeat.db.source import Source
-from scorebeat.db.sql import Key, KeyColumn
+from scorebeat.db.sql import Key, KeyColumn, ident
 from scorebeat.db.tables import PREDICTIONS
-from scorebeat.db.types import FLOATS
+from scorebeat.db.types import THROUGH_TEXT
 
 READ_CHUNK = 16 * 1024**2
 """Bytes of one record batch that the driver hands over; the bound on a fetch is checked between them."""
@@ -36,6 +48,8 @@ class Fetched:
     rows: pa.RecordBatch
     more: bool
     """The fetch stopped at its bound of rows or bytes: rows of the batch may be left."""
+    unfit: tuple[Unfit, ...] = ()
+    """Values of `rows` that are not the query's: no Arrow value is the same."""
 
 
 def fetch(connection: DataConnection, statement: str, source: Source, limit: int, max_bytes: int) -> Fetched:
@@ -47,16 +61,20 @@ def fetch(connection: DataConnection, statement: str, source: Source, limit: int
         cursor.execute(statement)
         stream = cursor.fetch_arrow()
         # PyArrow's own reader would lose the SQLSTATE of an error that comes when rows have been sent already
-        parts, cut = _read(AdbcRecordBatchReader._import_from_c(stream.address), max_bytes)
+        try:
+            parts, cut = _read(AdbcRecordBatchReader._import_from_c(stream.address), max_bytes)
+        except adbc_driver_manager.Error as error:
+            if "lower bound" not in str(error):
+                raise
+            raise InputError(
+                "the row has an array whose first index is neither 0 nor 1, which the driver does not read; write x[:] "
+                "AS x for the column x in the query"
+            ) from None
     table = pa.Table.from_batches(parts).combine_chunks()
-    whole = table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema=table.schema)
-    width = len(source.keys)
-    names = whole.schema.names
-    return Fetched(
-        keys=whole.select(names[:width]),
-        rows=_typed(whole.select(names[width:]), source),
-        more=cut or whole.num_rows >= limit,
-    )
+    whole = table.to_batches()[0] if table.num_rows else no_rows(table.schema)
+    keys, taken = key_columns_of(whole, source)
+    rows, unfit = typed(whole, taken, source)
+    return Fetched(keys, rows, cut or whole.num_rows >= limit, unfit)
 
 
 @dataclass(frozen=True)
@@ -121,7 +139,7 @@ def commit(connection: DataConnection, held: Claim, target: PredictionSet, part:
                 "Whoever has the batch now scores them; nothing is to be done."
             )
         if part.predictions.num_rows:
-            cursor.adbc_ingest(target.table_name, part.predictions, mode="append", db_schema_name=PREDICTIONS)
+            _ingest(cursor, target, part)
             # preparing anything lets the driver see that the transaction is still open; without it, it begins
             # another, and the server warns at every batch
             cursor.adbc_execute_schema("SELECT 1")
@@ -132,33 +150,74 @@ def commit(connection: DataConnection, held: Claim, target: PredictionSet, part:
     return time.perf_counter() - began
 
 
+_STAGED = "scorebeat_staged"
+
+
+def _ingest(cursor: Cursor, target: PredictionSet, part: Part) -> None:
+    """By binary COPY; through a temporary table where the key is of a type that the driver cannot write."""
+    staged = {key.name: f"::{key.type}" for key in part.keys if key.type in THROUGH_TEXT}
+    if not staged:
+        cursor.adbc_ingest(target.table_name, part.predictions, mode="append", db_schema_name=PREDICTIONS)
+        return
+    names = part.predictions.schema.names
+    as_text = ", ".join(f"{ident(n)}{'::text' if n in staged else ''} AS {ident(n)}" for n in names)
+    cursor.execute(f"CREATE TEMPORARY TABLE {_STAGED} AS SELECT {as_text} FROM {target.table} WITH NO DATA")
+    cursor.adbc_ingest(_STAGED, part.predictions, mode="append", temporary=True)
+    cursor.execute(
+        f"INSERT INTO {target.table} ({', '.join(map(ident, names))})"
+        f" SELECT {', '.join(ident(n) + staged.get(n, '') for n in names)} FROM pg_temp.{_STAGED}"
+    )
+    cursor.execute(f"DROP TABLE pg_temp.{_STAGED}")
+
+
 def to_ingest(
     connection: DataConnection,
     target: PredictionSet,
     keys: pa.RecordBatch,
     scored: pa.RecordBatch,
     batch_id: int,
+    key_columns: Sequence[KeyColumn] = (),
 ) -> pa.Table:
-    """Keys, outputs and the batch's id as one table, in the exact Arrow types of the prediction table.
+    """Keys, outputs and the batch's id as one table, in the exact types of the prediction table.
 
     The driver compares no types: an int64 in a float8 column would be stored as garbage, silently. Raises
     OutputError.
     """
-    stamp = pa.repeat(pa.scalar(batch_id, pa.int64()), scored.num_rows)
-    table = pa.table(
-        [*keys.columns, *scored.columns, stamp], names=[*keys.schema.names, *scored.schema.names, "batch_id"]
-    )
     wanted = table_schema(connection, target)
+    named = {key.name: key for key in key_columns}
+    stored = [_stored(c, named.get(n), wanted) for n, c in zip(keys.schema.names, keys.columns, strict=True)]
+    stamp = pa.repeat(pa.scalar(batch_id, pa.int64()), scored.num_rows)
+    table = pa.table([*stored, *scored.columns, stamp], names=[*keys.schema.names, *scored.schema.names, "batch_id"])
     wrong = [
         f"{name} is {table.schema.field(name).type if name in table.schema.names else 'missing'}, "
         f"the table has {wanted.field(name).type}"
         for name in wanted.names
-        if name not in table.schema.names or table.schema.field(name).type != wanted.field(name).type
+        if name not in table.schema.names
+        or not _fits(table.schema.field(name).type, wanted.field(name), named.get(name))
     ]
     extra = [f"{name} is no column of the table" for name in table.schema.names if name not in wanted.names]
     if wrong or extra:
         raise OutputError(f"predictions do not fit {target.table}: {'; '.join(wrong + extra)}. Nothing was written.")
+    for at, name in enumerate(keys.schema.names):
+        is_moment = pa.types.is_timestamp(table.schema.field(at).type)
+        if is_moment and table.num_rows and any(beyond(name, table.column(at).chunk(0))):
+            table = table.set_column(at, name, since_2000(table.column(at)))
     return table
+
+
+def _stored(column: pa.Array, key: KeyColumn | None, wanted: pa.Schema) -> pa.Array:
+    """A key column as the table takes it: what PostgreSQL sent, its text, or as it was read."""
+    if key is not None and key.send:
+        return pc.struct_field(column, TEXT if key.type in THROUGH_TEXT else SENT)
+    field = wanted.field(key.name) if key is not None and key.name in wanted.names else None
+    is_wider = field is not None and pa.types.is_integer(field.type) and pa.types.is_integer(column.type)
+    return column.cast(field.type) if field is not None and is_wider else column
+
+
+def _fits(found: pa.DataType, wanted: pa.Field, key: KeyColumn | None) -> bool:
+    if key is not None and key.send:
+        return driver_type(wanted) in key.read_as
+    return bool(found == wanted.type)
 
 
 def table_schema(connection: DataConnection, target: PredictionSet) -> pa.Schema:
@@ -166,7 +225,7 @@ def table_schema(connection: DataConnection, target: PredictionSet) -> pa.Schema
     with connection.cursor() as cursor:
         schema = cursor.adbc_execute_schema(f"SELECT * FROM {target.table}")
     connection.commit()
-    return pa.schema([pa.field(f.name, f.type) for f in schema if f.name != "scored_at"])
+    return pa.schema([f for f in schema if f.name != "scored_at"])
 
 
 def _fence(held: Claim) -> str:
@@ -209,43 +268,8 @@ def _read(reader: pa.RecordBatchReader, max_bytes: int) -> tuple[list[pa.RecordB
             if size >= max_bytes:
                 return parts, True
     if not parts:
-        parts.append(pa.RecordBatch.from_pylist([], schema=reader.schema))
+        parts.append(no_rows(reader.schema))
     return parts, False
-
-
-def _typed(rows: pa.RecordBatch, source: Source) -> pa.RecordBatch:
-    """Input columns in the types that `Source.columns` promises; JSON texts become lists."""
-    columns = [
-        _json_lists(rows.column(name), name) if name in source.json else _plain(rows.column(name))
-        for name in rows.schema.names
-    ]
-    return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
-
-
-def _plain(column: pa.Array) -> pa.Array:
-    return column.storage if isinstance(column, pa.ExtensionArray) else column
-
-
-def _json_lists(column: pa.Array, name: str) -> pa.Array:
-    """Texts of JSON arrays of numbers as a list column, by Arrow's own JSON reader."""
-    if len(column) == 0:
-        return pa.array([], FLOATS)
-    # a newline would end a record; in JSON outside of strings it is only white space
-    flat = pc.replace_substring(pc.coalesce(column, pa.scalar("null")), "\n", " ")
-    lines = pc.binary_join_element_wise('{"v":', flat, "}\n", "")
-    text = pa.concat_arrays([lines]).buffers()[2]
-    schema = pa.schema([("v", FLOATS)])
-    try:
-        parsed = pa.json.read_json(
-            pa.BufferReader(text.slice(0, pc.sum(pc.binary_length(lines)).as_py())),
-            parse_options=pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error"),
-        )
-    except pa.ArrowInvalid as error:
-        raise InputError(
-            f"column {name!r} holds JSON that is not an array of numbers ({error}); select such rows away, "
-            "or turn them into an array in the query"
-        ) from None
-    return parsed.column("v").combine_chunks()
 
 
 DRIVER_ERRORS = (adbc_driver_manager.Error,)

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from scorebeat.core.errors import ScorebeatError, UnknownName
 from scorebeat.db import failures, results, source
 from scorebeat.db.results import Shape
-from scorebeat.db.sql import Key, KeyColumn, as_text, literal, row, subquery, value
+from scorebeat.db.sql import Key, KeyColumn, as_text, literal, row, subquery, texts, value
 
 TRIES = 3
 """Publishing twice while one key is read is rare; thrice does not happen."""
@@ -95,14 +95,15 @@ def _without_prediction(engine: Engine, shown: Shape, key: Key) -> Found:
     with results.reading(engine) as connection:
         given = source.read_columns(connection, shown.job)
         results.require_key(connection, given.keys, key)
-        reason = _put_aside(connection, shown, given.keys, key)
-        if reason is not None:
-            return Found(shown.job.name, KeyState.QUARANTINED, reason=reason)
         there = results.ask(
             connection,
             shown,
-            f"SELECT 1 FROM {subquery(given.query)} WHERE {row(given.keys, 'q')} = {value(given.keys, key)} LIMIT 1",
+            f"SELECT {texts(given.keys, 'q')} FROM {subquery(given.query)}"
+            f" WHERE {row(given.keys, 'q')} = {value(given.keys, key)} LIMIT 1",
         )
+        reason = _put_aside(connection, shown, given.keys, there[0] if there else key)
+        if reason is not None:
+            return Found(shown.job.name, KeyState.QUARANTINED, reason=reason)
     if not there:
         raise UnknownName(
             f"job {shown.job.name!r} has no row with the key {', '.join(key)!r}, and no prediction of one"
@@ -114,7 +115,7 @@ def _put_aside(connection: Connection, shown: Shape, keys: tuple[KeyColumn, ...]
     target = results.published_set(connection, shown.job)
     if target is None:
         return None
-    # the key is written as it was when the row was put aside
+    # as the text that the key has in the query, which is one of several where 1 equals 1.00, or A equals a
     parts = ", ".join(as_text(f"{literal(part)}::{k.type}", k.type) for k, part in zip(keys, key, strict=True))
     found: str | None = connection.exec_driver_sql(
         "SELECT z.error_type || ': ' || z.error FROM scorebeat.quarantine AS z"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 
 from scorebeat.db.source import Source
-from scorebeat.db.sql import Key, KeyRange, after, among, columns, ident, row, same_key, subquery, texts, value, within
+from scorebeat.db.sql import Key, KeyRange, after, among, columns, row, same_key, subquery, texts, value, whole, within
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,10 @@ class PendingRows:
         listed: Sequence[Key] | None = None,
         beyond: Key | None = None,
     ) -> str:
-        """Up to `limit` pending rows of a batch, in key order: the key columns, then the columns `names`."""
+        """Up to `limit` pending rows of a batch, in key order, as `db.columns.fetch` reads them.
+
+        The key columns by `sql.whole`, then the columns `names` by `Source.expressions`.
+        """
         keys = self.source.keys
         conditions = [*self._chosen(with_keys=listed is None), self._place("q", span, listed)]
         if beyond is not None:
@@ -54,7 +57,7 @@ class PendingRows:
         if anti_join:
             # the range on both sides: otherwise each batch would hash the whole prediction table
             conditions += self._unscored(span, listed)
-        selected = [*(f"q.{ident(k.name)}" for k in keys), *(self.source.expression(n) for n in names)]
+        selected = [*whole(keys, "q"), *(part for n in names for part in self.source.expressions(n))]
         return f"SELECT {', '.join(selected)} FROM {self._from(conditions)} ORDER BY {columns(keys, 'q')} LIMIT {limit}"
 
     def keys(self, span: KeyRange, limit: int, *, listed: Sequence[Key] | None = None) -> str:

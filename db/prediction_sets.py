@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow as pa
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import Connection, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from scorebeat.core import names
@@ -73,15 +73,14 @@ def ensure(connection: Connection, source: Source, job: Job, version: int, outpu
     """The set that readers see of this version, made with its table if there is none yet.
 
     It is complete from the start: its view shows what is scored so far. A job that scores every row in
-    every run gets generation 0, empty, so that the view is there before its first run ended.
+    every run gets generation 0, empty, so that the view is there before its first run ended. Whether the key is still
+    the same is asked by `stored_keys`.
     """
     found = shown(connection, job, version)
     if found is None:
         generation = 0 if job.rescore == "every-run" else 1
         found = _create(connection, source, job, version, generation, outputs)
         mark_complete(connection, found.id)
-    else:
-        require_same_keys(connection, source, found)
     return found
 
 
@@ -165,29 +164,6 @@ def _create_table(connection: Connection, source: Source, made: PredictionSet, o
         f"ADD PRIMARY KEY ({keys})",
     ]
     connection.exec_driver_sql(f"ALTER TABLE {made.table} {', '.join(parts)}")
-
-
-def require_same_keys(connection: Connection, source: Source, found: PredictionSet) -> None:
-    """Predictions are stored under the key that the job had; raises SignatureError if it has another now."""
-    rows = connection.execute(
-        text(
-            "WITH RECURSIVE plain (oid, base) AS (SELECT oid, oid FROM pg_type WHERE typtype <> 'd'"
-            " UNION ALL SELECT d.oid, plain.base FROM pg_type d JOIN plain ON plain.oid = d.typbasetype"
-            " WHERE d.typtype = 'd')"
-            " SELECT a.attname, format_type(plain.base, -1) FROM pg_index i JOIN pg_attribute a"
-            " ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) JOIN plain ON plain.oid = a.atttypid"
-            " WHERE i.indrelid = CAST(:table AS regclass) AND i.indisprimary"
-            " ORDER BY array_position(i.indkey::int2[], a.attnum)"
-        ),
-        {"table": found.table},
-    )
-    before = [f"{name} {kind}" for name, kind in rows]
-    now = [f"{key.name} {key.type}" for key in source.keys]
-    if before != now:
-        raise SignatureError(
-            f"jobs.{found.job}.key is ({', '.join(now)}) now, but {found.table} has predictions under "
-            f"({', '.join(before)}). Give the job another name, or take the key back; nothing was changed."
-        )
 
 
 COLUMNS = (

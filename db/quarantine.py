@@ -118,6 +118,8 @@ def _text(value: pa.Scalar) -> str:
         case pa.TimestampScalar():
             moment = _wrapped(value.value - _EPOCH_DAYS * _DAY, 64)
             return _ends(moment, 64) or _moment(moment, "+00" if value.type.tz else "")
+        case pa.StructScalar():  # a key that is stored as PostgreSQL sends it, with its text
+            return str(value["text"].as_py())
         case pa.BooleanScalar():
             return "true" if value.as_py() else "false"
     plain = value.as_py()

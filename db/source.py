@@ -29,11 +29,25 @@ class Source:
     columns: pa.Schema
     casts: dict[str, str] = field(default_factory=dict)
     json: frozenset[str] = frozenset()
+    read_as: dict[str, frozenset[str]] = field(default_factory=dict)
+    """What the driver calls each column's type, before a cast."""
     unique_by: tuple[int, ...] = ()
     """Table oid and column numbers that the key comes from, when it is one table's; else empty."""
 
-    def expression(self, name: str) -> str:
-        return f"q.{ident(name)}{self.casts.get(name, '')} AS {ident(name)}"
+    def expressions(self, name: str) -> list[str]:
+        """SQL of a column as `db.columns` reads it: the value, and what shows that it is the query's.
+
+        Where a cast reads it, a NULL of its own type; for an array, NULL unless it has several dimensions, which the
+        driver drops.
+        """
+        column = f"q.{ident(name)}"
+        parts = [f"{column}{self.casts.get(name, '')} AS {ident(name)}"]
+        parts += [f"CASE WHEN false THEN {column} END"] if name in self.casts else []
+        return parts + ([f"nullif(array_ndims({column}) > 1, false)"] if self.is_array(name) else [])
+
+    def is_array(self, name: str) -> bool:
+        """Whether PostgreSQL has arrays in it."""
+        return name not in self.json and pa.types.is_list(self.columns.field(name).type)
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,18 @@ class _Column:
     type_oid: int
     table: int
     number: int
+    size: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Type:
+    """Of `pg_type`: its name, its kind, and how it is shown, cast to, and sent."""
+
+    name: str
+    kind: str
+    shown: str
+    cast: str
+    send: str
 
 
 def describe(connection: Connection, url: str, job: Job) -> Source:
@@ -63,10 +89,10 @@ def read_columns(connection: Connection, job: Job) -> Source:
     for column in found:
         if column.name in job.key:
             continue
-        name, kind, shown = types_of[column.type_oid]
-        how = types.reading(name, kind)
+        found_type = types_of[column.type_oid]
+        how = types.reading(found_type.name, found_type.kind)
         if how is None:
-            wrong.append(f"column {column.name!r} is {shown}; readable are {types.READABLE}")
+            wrong.append(f"column {column.name!r} is {found_type.shown}; readable are {types.READABLE}")
         else:
             readable[column.name] = how
     if wrong:
@@ -77,7 +103,8 @@ def read_columns(connection: Connection, job: Job) -> Source:
         keys=keys,
         columns=pa.schema([pa.field(name, how.arrow) for name, how in readable.items()]),
         casts={name: how.cast for name, how in readable.items() if how.cast},
-        json=frozenset(c.name for c in found if types_of[c.type_oid][0] in types.JSON and c.name in readable),
+        json=frozenset(c.name for c in found if types_of[c.type_oid].name in types.JSON and c.name in readable),
+        read_as={c.name: types.names(types_of[c.type_oid].name, c.type_oid) for c in found if c.name in readable},
         unique_by=_origin(job, found),
     )
 
@@ -130,10 +157,16 @@ def require_key_range(connection: Connection, source: Source, job: Job, first: K
     connection.exec_driver_sql("SET LOCAL enable_seqscan = on")
     if probe["Total Cost"] >= PROBE_SHARE * whole["Total Cost"]:
         names = ", ".join(k.name for k in source.keys)
+        index = f"Index ({names})"
+        if not source.unique_by:
+            index += (
+                ", or where the query computes it the same expression, as CREATE UNIQUE INDEX ON orders "
+                "((code::text)) does for SELECT code::text AS id, and ANALYZE the table"
+            )
         raise QueryError(
             f"jobs.{job.name}.query cannot be cut by its key: PostgreSQL estimates a cost of "
             f"{probe['Total Cost']:,.0f} for one row of {whole['Total Cost']:,.0f} for all, so every batch would "
-            f"compute the whole query again. Index ({names}), or store the query's result in a table; "
+            f"compute the whole query again. {index}; or store the query's result in a table; "
             "allow_full_scans = true scores it nevertheless."
         )
 
@@ -181,7 +214,7 @@ def _columns(connection: Connection, job: Job) -> list[_Column]:
             raise  # the connection or the moment is to blame, not the query
         raise QueryError(f"jobs.{job.name}.query {_reason(str(error.orig))}") from None
     described: Any = result.cursor.description if result.cursor is not None else ()
-    found = [_Column(d[0], d.type_code, d.table_oid or 0, d.table_column or 0) for d in described]
+    found = [_Column(d[0], d.type_code, d.table_oid or 0, d.table_column or 0, _size(d)) for d in described]
     names = [c.name for c in found]
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
@@ -189,15 +222,36 @@ def _columns(connection: Connection, job: Job) -> list[_Column]:
     return found
 
 
-def _type_names(connection: Connection, oids: list[int]) -> dict[int, tuple[str, str, str]]:
+def _size(described: Any) -> tuple[int, ...]:
+    """The modifier of a column's type, where it has one: a length, or digits and those behind the point."""
+    if described.precision is not None and described.internal_size > 0:
+        return described.precision, described.scale
+    return (described.internal_size,) if described.type_code in _WITH_LENGTH and described.internal_size > 0 else ()
+
+
+_WITH_LENGTH = (1042, 1043)
+"""Oids of bpchar and varchar."""
+CASTABLE = (
+    "CASE WHEN {t}.typnamespace = 'pg_catalog'::regnamespace THEN format_type({t}.oid, -1)"
+    " ELSE format('%I.%I', {t}.typnamespace::regnamespace::name, {t}.typname) END"
+)
+"""SQL: a type's name, the same whatever the search path is. For `format` with an alias of `pg_type`."""
+
+
+def _type_names(connection: Connection, oids: list[int]) -> dict[int, _Type]:
     rows = connection.execute(
-        text("SELECT oid, typname, typtype, format_type(oid, -1) FROM pg_type WHERE oid = ANY (CAST(:oids AS oid[]))"),
+        text(
+            f"SELECT t.oid, t.typname, t.typtype, format_type(t.oid, -1), {CASTABLE.format(t='t')},"
+            " (SELECT format('%I.%I', p.pronamespace::regnamespace::name, p.proname) FROM pg_proc p"
+            " WHERE p.oid = t.typsend)"
+            " FROM pg_type t WHERE t.oid = ANY (CAST(:oids AS oid[]))"
+        ),
         {"oids": oids},
     )
-    return {r[0]: (r[1], r[2], r[3]) for r in rows}
+    return {r[0]: _Type(*r[1:]) for r in rows}
 
 
-def _keys(job: Job, found: list[_Column], names: dict[int, tuple[str, str, str]]) -> tuple[KeyColumn, ...]:
+def _keys(job: Job, found: list[_Column], types_of: dict[int, _Type]) -> tuple[KeyColumn, ...]:
     by_name = {c.name: c for c in found}
     missing = [k for k in job.key if k not in by_name]
     if missing:
@@ -207,13 +261,16 @@ def _keys(job: Job, found: list[_Column], names: dict[int, tuple[str, str, str]]
         )
     keys = []
     for name in job.key:
-        short, _, shown = names[by_name[name].type_oid]
-        if short not in types.KEYS:
+        column = by_name[name]
+        kind = types_of[column.type_oid]
+        if not types.is_key(kind.name, kind.kind):
             raise QueryError(
-                f"jobs.{job.name}.key: column {name!r} is {shown}; a key may be {', '.join(types.KEYS)}. "
-                "Cast it in the query."
+                f"jobs.{job.name}.key: column {name!r} is {kind.shown}; a key may be {', '.join(types.KEYS)} or an "
+                f"enum. Write (x::text) AS {ident(name)} in the query in place of the column x, or another of these "
+                "types, and index the same expression: CREATE UNIQUE INDEX ON its_table ((x::text)); ANALYZE its_table"
             )
-        keys.append(KeyColumn(name, shown))
+        send = kind.send if types.is_copied(kind.name) else ""
+        keys.append(KeyColumn(name, kind.cast, types.names(kind.name, column.type_oid), send, column.size))
     return tuple(keys)
 
 

@@ -13,6 +13,12 @@ class KeyColumn:
 
     name: str
     type: str
+    read_as: frozenset[str] = frozenset()
+    """What the driver that reads columns calls the type."""
+    send: str = ""
+    """The function that gives a value as PostgreSQL itself sends it; "": the driver writes what it read."""
+    size: tuple[int, ...] = ()
+    """The type's modifier, such as 20 of varchar(20) or 10 and 2 of numeric(10,2); empty: none."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,15 @@ def texts(keys: Sequence[KeyColumn], alias: str) -> str:
     return ", ".join(as_text(f"{alias}.{ident(k.name)}", k.type) for k in keys)
 
 
+def whole(keys: Sequence[KeyColumn], alias: str) -> list[str]:
+    """The key columns as `db.columns` reads and stores them: as they are, or as sent beside their text."""
+    selected = []
+    for k in keys:
+        value = f"{alias}.{ident(k.name)}"
+        selected += [f"{k.send}({value}) AS {ident(k.name)}", as_text(value, k.type)] if k.send else [value]
+    return selected
+
+
 _ISO = "btrim(to_json({0})::text, '\"')"
 """JSON has dates in ISO form by definition."""
 _AS_TEXT = {
@@ -102,8 +117,9 @@ _AS_TEXT = {
         + ", 'T', ' '), '( BC)?$', E'+00\\\\1') ELSE {0}::text END"
     ),
     "bytea": "E'\\\\x' || encode({0}, 'hex')",
+    "inet": "abbrev({0})",  # as psql shows it; a cast would show the mask of a single host
 }
-"""By type, where `::text` depends on a setting of the session."""
+"""By type, where `::text` depends on a setting of the session, or is not what psql shows."""
 
 
 def same_key(keys: Sequence[KeyColumn], left: str, right: str) -> str:

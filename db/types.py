@@ -44,8 +44,13 @@ _READ: dict[str, Reading] = {
     "jsonb": Reading(FLOATS, "::text"),
 }
 JSON = ("json", "jsonb")
-KEYS = ("int2", "int4", "int8", "uuid", "text", "varchar", "date", "timestamp", "timestamptz", "bool")
-"""Types that a key may have: the driver writes them back as it read them."""
+_AS_READ = ("int2", "int4", "int8", "uuid", "text", "varchar", "date", "timestamp", "timestamptz", "bool")
+"""Types of keys that the driver writes back as it read them."""
+_AS_SENT = ("numeric", "bpchar", "citext", "bytea", "inet", "cidr", "macaddr", "macaddr8")
+"""Types of keys that the driver does not read, or not write: PostgreSQL's own bytes are copied. So are enums'."""
+THROUGH_TEXT = ("numeric",)
+"""Those of which the driver writes not even these bytes."""
+KEYS = (*_AS_READ, *_AS_SENT)
 
 READABLE = (
     "integers, floats, numeric, boolean, text, enum, dates, timestamps, uuid, "
@@ -71,6 +76,21 @@ _WRITE: dict[pa.DataType, str] = {
 def reading(type_name: str, kind: str) -> Reading | None:
     """How a column of `pg_type.typname` and `typtype` is read; None: not supported."""
     return Reading(pa.string(), "::text") if kind == "e" else _READ.get(type_name)
+
+
+def is_key(type_name: str, kind: str) -> bool:
+    """Whether a key may be of `pg_type.typname` and `typtype`."""
+    return type_name in KEYS or kind == "e"
+
+
+def is_copied(type_name: str) -> bool:
+    """Whether a key of this type is stored as PostgreSQL sends it."""
+    return type_name not in _AS_READ
+
+
+def names(type_name: str, oid: int) -> frozenset[str]:
+    """What the driver may call a type: it knows no name of a type that somebody made."""
+    return frozenset((type_name, f"unnamed<oid:{oid}>"))
 
 
 def column_type(output: pa.DataType) -> str | None:

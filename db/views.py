@@ -1,6 +1,8 @@
 """The published view of a job, `predictions.<job>`: which prediction set readers see."""
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import psycopg2.errors
 from sqlalchemy import Connection, text
@@ -34,13 +36,17 @@ def show(connection: Connection, job: str, shown: PredictionSet) -> None:
     added one can be taken back. Raises ViewInUse with the list when others depend on what goes or changes,
     ViewBusy when readers hold it too long.
     """
-    if is_shown(connection, job, shown):
-        return
+    if not is_shown(connection, job, shown):
+        patiently(connection, job, lambda: _replace(connection, job, shown))
+
+
+def patiently(connection: Connection, job: str, switch: Callable[[], object]) -> None:
+    """Change what readers of the job's view read, in a savepoint. Raises ViewBusy when they hold it too long."""
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
     for attempt in range(1, TRIES + 1):
         try:
             with connection.begin_nested():
-                _replace(connection, job, shown)
+                switch()
             return
         except DBAPIError as error:
             if not isinstance(error.orig, psycopg2.errors.LockNotAvailable):
@@ -97,22 +103,45 @@ def _replace(connection: Connection, job: str, shown: PredictionSet) -> None:
         connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {view} AS SELECT {', '.join(columns)} {rows(shown)}")
         return
     keep = _owner_grants_comment(connection, job)
-    try:
-        connection.exec_driver_sql(f"DROP VIEW {view}")
-    except DBAPIError as error:
-        if not isinstance(error.orig, psycopg2.errors.DependentObjectsStillExist):
-            raise
-        gone = ", ".join(n for n in now if n not in wanted or now[n] != wanted[n])
-        detail = str(error.orig.diag.message_detail).replace("\n", "; ")
-        raise ViewInUse(
-            f"the view {PREDICTIONS}.{job} would lose or change {gone}, and other objects depend on it: {detail}. "
-            "Nothing was switched; drop or change those first."
-        ) from None
+    _drop(connection, job, ", ".join(n for n in now if n not in wanted or now[n] != wanted[n]))
     # the columns in their own order again: nothing is left that knows the old one
     with ownership.as_owner(connection, f"make the view {view}"):
         connection.exec_driver_sql(f"CREATE VIEW {view} AS SELECT {', '.join(map(ident, wanted))} {rows(shown)}")
     for statement in keep:
         connection.exec_driver_sql(statement)
+
+
+@contextmanager
+def taken_away(connection: Connection, shown: PredictionSet) -> Iterator[None]:
+    """If the view reads this set, it is gone within the block, and made again after it, of the types that are then.
+
+    PostgreSQL changes the type of no column that a view reads. Raises ViewInUse when others depend on the view.
+    """
+    if not is_shown(connection, shown.job, shown):
+        yield
+        return
+    view = f"{PREDICTIONS}.{ident(shown.job)}"
+    keep = _owner_grants_comment(connection, shown.job)
+    definition = connection.execute(text("SELECT pg_get_viewdef(CAST(:view AS regclass))"), {"view": view}).scalar_one()
+    _drop(connection, shown.job, "the type of its key")
+    yield
+    with ownership.as_owner(connection, f"make the view {view}"):
+        connection.exec_driver_sql(f"CREATE VIEW {view} AS {definition}")
+    for statement in keep:
+        connection.exec_driver_sql(statement)
+
+
+def _drop(connection: Connection, job: str, changed: str) -> None:
+    try:
+        connection.exec_driver_sql(f"DROP VIEW {PREDICTIONS}.{ident(job)}")
+    except DBAPIError as error:
+        if not isinstance(error.orig, psycopg2.errors.DependentObjectsStillExist):
+            raise
+        detail = str(error.orig.diag.message_detail).replace("\n", "; ")
+        raise ViewInUse(
+            f"the view {PREDICTIONS}.{job} would lose or change {changed}, and other objects depend on it: {detail}. "
+            "Nothing was switched; drop or change those first."
+        ) from None
 
 
 def rows(shown: PredictionSet) -> str:

@@ -35,7 +35,9 @@ class Binding:
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     def _spread(self, rows: pa.RecordBatch) -> bool:
-        return self.inputs[0].length is None and is_list(rows.schema.field(self.sources[0]).type)
+        first = self.inputs[0]
+        takes_one = first.length is None and not is_list(first.type)
+        return takes_one and is_list(rows.schema.field(self.sources[0]).type)
 
     def _elements(self, rows: pa.RecordBatch) -> list[pa.Array]:
         name = self.sources[0]
@@ -78,7 +80,9 @@ def _problem(wanted: Input, columns: pa.Schema) -> str | None:
 
 
 def _fits(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """Numbers and truth values may become floats; float64 rounds to a float32 input, as in training."""
+    """Numbers and truth values may become floats, which rounds as training on floats does; so may those in arrays."""
+    if is_list(wanted):
+        return is_list(found) and _fits(found.value_type, wanted.value_type)
     if pa.types.is_floating(wanted):
         return _number(found)
     if pa.types.is_integer(wanted):
@@ -167,10 +171,31 @@ def _wrong_lengths(name: str, length: int, wrong: np.ndarray, lengths: np.ndarra
 
 
 def _cast(name: str, values: pa.Array, wanted: pa.DataType) -> pa.Array:
+    """The values in the type of an input. Raises InputError for those that it cannot hold."""
     if values.type.equals(wanted):
         return values
+    element = wanted.value_type if is_list(wanted) else wanted
     try:
-        # a float may round what an integer holds exactly: that is what training on floats does, too
-        return pc.cast(values, wanted, safe=not pa.types.is_floating(wanted))
+        # a float may round what an integer or a longer float holds: that is what training on floats does, too
+        cast = pc.cast(values, wanted, safe=not pa.types.is_floating(element))
     except pa.ArrowException as error:
         raise InputError(f"{name} has values that cannot become {type_name(wanted)}: {error}") from error
+    if pa.types.is_float32(element):
+        _require_finite(name, _flattened(values), _flattened(cast))
+    return cast
+
+
+def _require_finite(name: str, values: pa.Array, cast: pa.Array) -> None:
+    """No finite number became infinite, which float32 makes of those past 3.4e38."""
+    if not pa.types.is_float64(values.type):
+        return
+    ends = pc.min_max(cast).as_py()
+    if not (ends["min"] == -np.inf or ends["max"] == np.inf):
+        return
+    lost = pc.sum(pc.and_(pc.is_inf(cast), pc.is_finite(values))).as_py()
+    if lost:
+        raise InputError(f"{name} has {lost} values beyond what float32 holds, which is 3.4e38")
+
+
+def _flattened(column: pa.Array) -> pa.Array:
+    return column.flatten() if is_list(column.type) else column

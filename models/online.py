@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
+from math import isfinite
 from numbers import Integral, Real
 from typing import Any
 
@@ -120,8 +121,8 @@ def _scalar(wanted: pa.DataType, value: Any, where: str) -> Any:
         return None
     try:
         made = _reader(wanted)(value)
-        if not pa.types.is_floating(wanted):
-            pa.scalar(made, wanted)  # out of range, or half of a character
+        if not pa.types.is_float64(wanted):
+            _require_room(made, pa.scalar(made, wanted).as_py())  # out of range, or half of a character
     except (pa.ArrowException, TypeError, ValueError, OverflowError):  # UnicodeError is a ValueError
         raise SignatureError(f"{where} is {_shown(value)}, expected {_kind(wanted)}") from None
     return made
@@ -129,7 +130,7 @@ def _scalar(wanted: pa.DataType, value: Any, where: str) -> Any:
 
 def _reader(wanted: pa.DataType) -> Callable[[Any], Any]:
     if pa.types.is_floating(wanted):
-        return _float
+        return _float32 if pa.types.is_float32(wanted) else _float
     if pa.types.is_integer(wanted):
         return _integer
     if pa.types.is_boolean(wanted):
@@ -157,6 +158,19 @@ def _float(value: Any) -> float:
     if not isinstance(value, Real):
         raise TypeError
     return float(value)
+
+
+def _float32(value: Any) -> float:
+    """Rounded once, as a column of a query is: an integer is not made a float64 first."""
+    if isinstance(value, Integral):
+        return float(pa.scalar(int(value), pa.int64()).cast(pa.float32(), safe=False).as_py())
+    return _float(value)
+
+
+def _require_room(value: Any, stored: Any) -> None:
+    """No finite number became infinite."""
+    if isinstance(value, float) and isfinite(value) and not isfinite(stored):
+        raise OverflowError
 
 
 def _integer(value: Any) -> int:
@@ -195,7 +209,7 @@ _KINDS = {
     "date32[day]": ('a date, such as "2026-01-31"', "dates"),
     "timestamp[us]": ('a moment without time zone, such as "2026-01-31T12:00:00"', "moments"),
     "timestamp[us, tz=UTC]": ('a moment with its time zone, such as "2026-01-31T12:00:00Z"', "moments"),
-    "float": ("a number", "numbers"),
+    "float": ("a number that float32 holds", "numbers"),
     "double": ("a number", "numbers"),
 }
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from scorebeat.core.errors import UsageError
 from scorebeat.core.jobs import Job
-from scorebeat.db import agreement, jobs, planning, prediction_sets, source, versions
+from scorebeat.db import agreement, jobs, planning, prediction_sets, source, stored_keys, versions
 from scorebeat.db.agreement import Agreement
 from scorebeat.db.engine import reachable
 from scorebeat.db.prediction_sets import PredictionSet
@@ -107,7 +107,7 @@ def _covered(reader: Connection, job: Job, mine: PredictionSet | None, theirs: P
     now = source.read_columns(reader, job)
     for one in (mine, theirs):
         if one is not None:
-            prediction_sets.require_same_keys(reader, now, one)
+            stored_keys.require_comparable(reader, now, one)
     return agreement.covered(reader, now, mine, theirs)
 
 

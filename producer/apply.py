@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from scorebeat.core.errors import ScorebeatError, UnknownName, UsageError, WouldRemoveAll
 from scorebeat.core.events import emit
 from scorebeat.core.jobs import Job
-from scorebeat.db import jobs, source, versions
+from scorebeat.db import jobs, prediction_sets, source, stored_keys, versions
 from scorebeat.db.engine import reachable
 from scorebeat.producer import sets
 from scorebeat.producer.context import Producer
@@ -29,18 +29,22 @@ class Applied:
 def apply(p: Producer, wanted: Sequence[Job], by: str) -> Applied:
     """Make the ledger say what the file says, all or nothing; prediction tables and views are made too.
 
-    Safe to repeat. A job whose model has no version yet is stored with a note. Raises UsageError with the
-    mistakes of all jobs together, and WouldRemoveAll where none is wanted and there are some: `remove_all` does that.
+    Safe to repeat. A job whose model has no version yet is stored with a note. So is one that the ledger has as it is,
+    when the user's tables changed under it: that stops no other job. Raises UsageError with the mistakes of all others
+    together, and WouldRemoveAll where none is wanted and there are some: `remove_all` does that.
     """
     with reachable(p.url), p.engine.begin() as connection:
         if not wanted:
             _require_none(connection)
-        fits, notes, mistakes = [], [], []
+        known = {row.job.name: row.job for row in jobs.listing(connection)}
+        fits: list[Fit] = []
+        notes: list[str] = []
+        mistakes: list[str] = []
         for job in wanted:
             try:
                 found = check(connection, p.url, job)
             except ScorebeatError as error:
-                mistakes.append(str(error))
+                (notes if known.get(job.name) == job else mistakes).append(str(error))
                 continue
             notes += [found] if isinstance(found, str) else []
             fits += [found] if isinstance(found, Fit) else []
@@ -48,7 +52,13 @@ def apply(p: Producer, wanted: Sequence[Job], by: str) -> Applied:
             raise UsageError(_all(mistakes))
         report = jobs.apply(connection, wanted, by)
         for fitted in fits:
-            sets.ensure(connection, fitted)
+            try:
+                with connection.begin_nested():
+                    sets.ensure(connection, fitted)
+            except ScorebeatError as error:
+                if known.get(fitted.job.name) != fitted.job:
+                    raise
+                notes.append(str(error))
     return _told(report, notes, by)
 
 
@@ -72,7 +82,11 @@ def check(connection: Connection, url: str, job: Job) -> Fit | str:
         except UnknownName as error:
             source.describe(connection, url, job)
             return str(error)
-        return sets.fit(connection, url, job, version)
+        fitted = sets.fit(connection, url, job, version)
+        target = prediction_sets.shown(connection, job, version.version)
+        if target is not None:
+            stored_keys.require_comparable(connection, fitted.source, target)
+        return fitted
 
 
 def _require_none(connection: Connection) -> None:

@@ -23,6 +23,7 @@ from scorebeat.db import (
     runs,
     settling,
     source,
+    stored_keys,
     versions,
     whole_runs,
 )
@@ -107,7 +108,7 @@ def _begin(p: Producer, reader: Connection, run: Run, attempt: int) -> _Plan:
     if first is not None and run.selection.keys is None:
         source.require_key_range(reader, fitted.source, run.job, first)
     target = prediction_sets.get(reader, run.prediction_set_id)
-    prediction_sets.require_same_keys(reader, fitted.source, target)
+    stored_keys.require_room(reader, fitted.source, target)
     quarantined = pending.has_quarantine(reader, target.id)
     empty = pending.is_empty(reader, target.table) and not quarantined
     with p.engine.begin() as connection:

@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from scorebeat.core.errors import SignatureError
 from scorebeat.core.jobs import Job
-from scorebeat.db import prediction_sets, set_drops, source, versions, views, whole_runs
+from scorebeat.db import prediction_sets, set_drops, source, stored_keys, versions, views, whole_runs
 from scorebeat.db.prediction_sets import PredictionSet
 from scorebeat.db.source import Source
 from scorebeat.db.versions import Version
@@ -45,10 +45,14 @@ def _bound(found: Source, job: Job, version: Version) -> Fit:
 
 
 def ensure(connection: Connection, fitted: Fit) -> PredictionSet:
-    """The set for this job and version, with its table, and the job's view if it has none yet."""
+    """The set for this job and version, with its table, and the job's view if it has none yet.
+
+    A key that became wider in the user's tables becomes wider in the set's, too.
+    """
     made = prediction_sets.ensure(
         connection, fitted.source, fitted.job, fitted.version.version, fitted.signature.outputs
     )
+    stored_keys.make_room(connection, fitted.source, made)
     if not views.is_shown(connection, fitted.job.name, made):
         _show_if_published(connection, fitted)
     return made

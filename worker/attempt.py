@@ -69,7 +69,7 @@ class Attempt:
         self, keys: pa.RecordBatch, scored: pa.RecordBatch, bad: tuple[BadRow, ...], timing: Timing | None
     ) -> None:
         """Store a part of the batch; with `timing` it is the last."""
-        table = columns.to_ingest(self.w.data, self.job.target, keys, scored, self.held.batch_id)
+        table = columns.to_ingest(self.w.data, self.job.target, keys, scored, self.held.batch_id, self.key_columns)
         columns.commit(self.w.data, self.held, self.job.target, Part(table, bad, self.key_columns, self.budget), timing)
         if bad:
             self._say(bad)

@@ -10,7 +10,15 @@ import adbc_driver_manager
 from billiard.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core.errors import ModelError, RepeatedKey, ScorebeatError, ServiceDown, UsageError, one_line
+from scorebeat.core.errors import (
+    ModelError,
+    RepeatedKey,
+    ScorebeatError,
+    ServiceDown,
+    SourceChanged,
+    UsageError,
+    one_line,
+)
 from scorebeat.core.events import emit
 from scorebeat.core.settings import Settings
 from scorebeat.db import batches, failures, locks, prediction_sets, quarantine, runs, settling
@@ -73,6 +81,8 @@ def _postpone(w: Runtime, held: Claim, error: Exception, pause: timedelta) -> st
 def record_failure(w: Runtime, held: Claim, error: Exception) -> None:
     """Write down that the attempt failed. If the database is away the claim expires by itself."""
     _recover(w, error)
+    if isinstance(error, SourceChanged):
+        w.forget_job(held.run_id)
     try:
         state = _record(w, held, error)
     except DBAPIError as away:

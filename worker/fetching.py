@@ -13,6 +13,7 @@ from scorebeat.db.sql import Key
 from scorebeat.worker.attempt import ERROR_CHARACTERS, Attempt
 from scorebeat.worker.narrow import drawn, places
 from scorebeat.worker.nulls import without_nulls
+from scorebeat.worker.unfit import without_unfit
 
 
 def fetch(a: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, tuple[BadRow, ...]]:
@@ -37,7 +38,7 @@ def fetch(a: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, tuple[Ba
 def _fetch(a: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, tuple[BadRow, ...]]:
     """Rows that can be read, and rows that the query fails for."""
     try:
-        return _read(a, limit, a.held.keys, anti_join=anti_join), ()
+        return _fit(a, _read(a, limit, a.held.keys, anti_join=anti_join))
     except (*columns.DRIVER_ERRORS, InputError) as error:
         if not _is_about_a_row(error):
             raise
@@ -52,10 +53,9 @@ def _narrowed(a: Attempt) -> tuple[Fetched, tuple[BadRow, ...]]:
     if len(keys) >= a.alike_from:
         _raise_if_all_alike(a, keys)
     parts = list(_halves(a, keys[:CHUNK_ROWS]))
-    good = [part for part in parts if isinstance(part, Fetched)]
-    bad = tuple(part for part in parts if isinstance(part, BadRow))
-    if not good:
-        good = [_read(a, 0, a.held.keys, anti_join=True)]
+    read = [_fit(a, part) for part in parts if isinstance(part, Fetched)]
+    good = [part for part, _ in read] or [_read(a, 0, a.held.keys, anti_join=True)]
+    bad = tuple(part for part in parts if isinstance(part, BadRow)) + tuple(row for _, rows in read for row in rows)
     # without pending keys the query fails for rows that are scored or put aside
     joined = Fetched(_join([part.keys for part in good]), _join([part.rows for part in good]), more=bool(keys))
     return joined, bad
@@ -103,6 +103,10 @@ def _read(a: Attempt, limit: int, keys: Sequence[Key] | None, *, anti_join: bool
         a.job.binding.columns, a.held.span, limit, anti_join=anti_join, listed=keys
     )
     return columns.fetch(a.w.data, statement, a.job.source, limit, a.job.run.job.batch_bytes)
+
+
+def _fit(a: Attempt, fetched: Fetched) -> tuple[Fetched, tuple[BadRow, ...]]:
+    return without_unfit(fetched, a.job.run.job.out_of_range)
 
 
 def _is_about_a_row(error: BaseException) -> bool:

@@ -13,7 +13,7 @@ from scorebeat.core.errors import one_line
 from scorebeat.core.events import emit
 from scorebeat.core.identity import worker_name
 from scorebeat.core.settings import Settings
-from scorebeat.db import device_limits, locks, pending, prediction_sets, runs, source, versions
+from scorebeat.db import device_limits, locks, pending, prediction_sets, runs, source, stored_keys, versions
 from scorebeat.db.engine import data_connection, is_alive, make_engine
 from scorebeat.db.prediction_sets import PredictionSet
 from scorebeat.db.runs import Run
@@ -86,6 +86,10 @@ class Runtime:
             self._runs[run_id] = self._read_job(run_id)
         return self._runs[run_id]
 
+    def forget_job(self, run_id: int) -> None:
+        """Its query gives other types than when it was read: it is read anew when it is asked for next."""
+        self._runs.pop(run_id, None)
+
     def model(self, version: versions.Version) -> MicroBatches:
         """The loaded model; its file must have the digest that the ledger recorded."""
         key = (version.name, version.version)
@@ -131,5 +135,6 @@ class Runtime:
             target = prediction_sets.get(connection, run.prediction_set_id)
             locks.wait_at_most(connection, locks.IN_A_WORKER)
             found = source.read_columns(connection, run.job)
+            stored_keys.require_room(connection, found, target)
         binding = bind(Signature.from_json(version.signature), found.columns)
         return Job(run, found, target, binding, version)

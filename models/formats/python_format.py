@@ -24,7 +24,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from scorebeat.core.errors import DeviceMemoryError, ModelError, OutputError, ScorebeatError, StoreError, near, one_line
+from scorebeat.core.errors import (
+    DeviceMemoryError,
+    ModelError,
+    NonsenseError,
+    OutputError,
+    ScorebeatError,
+    StoreError,
+    near,
+    one_line,
+)
 from scorebeat.models.arrow_types import type_named
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.columns import output_schema
@@ -116,6 +125,8 @@ class PythonModel:
         wanted = self.outputs.field(name).type if name in self.outputs.names else None
         try:
             array = _array(values, wanted)
+        except UnicodeEncodeError as error:  # of a row, where the others are of the contract
+            raise NonsenseError(f"{self.name} returned half of a character in {name!r}: {one_line(error)}") from error
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             reason = one_line(error)
             raise OutputError(f"{self.name} answered values in {name!r} that are not {wanted}: {reason}") from error

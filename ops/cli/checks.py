@@ -15,11 +15,13 @@ from scorebeat.db import (
     ownership,
     planning,
     pooler,
+    prediction_sets,
     read_only,
     roles,
     row_security,
     schema,
     status,
+    stored_keys,
     user_sql,
     versions,
     workers,
@@ -157,6 +159,12 @@ def _job(p: Producer, job: Job) -> str | Finding:
         hidden = row_security.hides_all(reader)
         if hidden:
             return Finding(f"job {job.name}", "problem", hidden)
+        target = prediction_sets.shown(reader, job, found.version.version)
+        wider = stored_keys.change(reader, found.source, target) if target is not None else None
+        if wider is not None:
+            return Finding(
+                f"job {job.name}", "warning", f"{wider}; `scorebeat apply` under the ledger's owner widens it"
+            )
         return f"the query gives what model {found.version} wants; its SQL runs in {user_sql.settings_in_words(reader)}"
 
 

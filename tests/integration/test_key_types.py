@@ -109,8 +109,7 @@ class Typed:
         fetched = []
         for batch in map(ledger.batch, ledger.batch_ids(run_id)):
             span = KeyRange(tuple(batch["first_key"]), tuple(batch["last_key"]))
-            statement = rows.batch((), span, 1000, anti_join=True, listed=batch["keys"])
-            fetched.append(ledger.sql(f"SELECT {self.texts} FROM ({statement}) AS q"))
+            fetched.append(ledger.sql(rows.keys(span, 1000, listed=batch["keys"])))
             assert len(fetched[-1]) == batch["rows_planned"]
         return fetched
 

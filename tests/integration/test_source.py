@@ -82,7 +82,10 @@ REFUSED = {
     "an unreadable type": ("SELECT id, place FROM odd", "column 'place' is point; readable are .*Cast it in the query"),
     "two unreadable types": ("SELECT id, span, raw FROM odd", "'span' is tsrange.*'raw' is bytea"),
     "an unreadable key": ("SELECT a AS id FROM items", "key: column 'id' is double precision; a key may be int2"),
-    "an enum as key": ("SELECT m AS id FROM odd", "key: column 'id' is mood"),
+    "a point as key": (
+        "SELECT place AS id FROM odd",
+        r"key: column 'id' is point; a key may be .* enum. Write \(x::text\) AS \"id\" .* CREATE UNIQUE INDEX",
+    ),
 }
 
 
