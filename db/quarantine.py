@@ -50,6 +50,23 @@ def put_aside(
     )
 
 
+def is_ascii(bad: Sequence[BadRow]) -> bool:
+    """Every database can store their errors."""
+    return all(f"{row.error_type}{row.error}{row.traceback}".isascii() for row in bad)
+
+
+def as_ascii(bad: Sequence[BadRow]) -> tuple[BadRow, ...]:
+    """The rows, with other characters of their errors written as Python does, such as \\u65e5."""
+    return tuple(
+        BadRow(row.key, _ascii(row.error_type), _ascii(row.error), _ascii(row.traceback) if row.traceback else None)
+        for row in bad
+    )
+
+
+def _ascii(words: str) -> str:
+    return words.encode("ascii", "backslashreplace").decode()
+
+
 def unscored(target: PredictionSet, keys: Sequence[KeyColumn], key: str) -> str:
     """Condition: no prediction has the key, which is an SQL expression of a list of texts."""
     same = " AND ".join(f"p.{ident(k.name)} = ({key} ->> {i:d})::{k.type}" for i, k in enumerate(keys))

@@ -1,4 +1,4 @@
-"""A model format of the tests' own that gives what it gets: `y` is `x`, `label` is `word`."""
+"""A model format of the tests' own that gives what it gets: `y` is `x`, `label` is `word`, but for two values of x."""
 
 from pathlib import Path
 
@@ -18,6 +18,10 @@ SIGNATURE = Signature(
     (Input("x", pa.float64()), Input("word", pa.string())), pa.schema([("y", pa.float64()), ("label", pa.string())])
 )
 
+JAPANESE = "日本"
+RAISES, TRANSLATES = -1.0, -2.0
+"""Values of `x`: an error with these words, or a label of them."""
+
 
 def inspect(path: Path, given: Given) -> Described:
     del path, given
@@ -35,7 +39,11 @@ class Echo:
     outputs = SIGNATURE.outputs
 
     def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        return pa.RecordBatch.from_arrays(rows.columns, schema=self.outputs)
+        x, words = rows.column("x").to_pylist(), rows.column("word").to_pylist()
+        if RAISES in x:
+            raise ValueError(JAPANESE)
+        words = [JAPANESE if value == TRANSLATES else word for value, word in zip(x, words, strict=True)]
+        return pa.RecordBatch.from_arrays([rows.column("x"), pa.array(words, pa.string())], schema=self.outputs)
 
 
 registry.register(SUFFIX, __name__)

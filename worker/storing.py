@@ -3,10 +3,13 @@
 import pyarrow as pa
 
 from scorebeat.core.errors import ScorebeatError
-from scorebeat.db import columns, failures
+from scorebeat.db import columns, failures, quarantine
 from scorebeat.db.columns import Timing
 from scorebeat.db.quarantine import BadRow
 from scorebeat.worker.attempt import Attempt, bad_row
+
+NO_SUCH_CHARACTER = "22P05"
+"""The database is not UTF-8, and its encoding lacks a character."""
 
 
 class AlreadyThere(ScorebeatError):
@@ -27,6 +30,9 @@ def store(
         if columns.is_repeated_key(error):
             a.w.data.rollback()
             raise AlreadyThere(columns.detail(error)) from None
+        if columns.sqlstate(error) == NO_SUCH_CHARACTER and not quarantine.is_ascii(bad):
+            a.w.data.rollback()
+            return store(a, keys, scored, quarantine.as_ascii(bad), timing)
         if not failures.is_about_values(error) or not scored.num_rows:
             raise
         a.w.data.rollback()

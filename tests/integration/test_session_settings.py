@@ -16,6 +16,7 @@ from scorebeat.db.engine import data_connection, make_engine, reachable
 from scorebeat.producer.apply import apply
 from scorebeat.producer.enqueue import Request, enqueue
 from scorebeat.producer.preview import preview
+from tests import echo
 from tests.cli_fixtures import Cli, scorebeat
 from tests.fixtures import _execute, _other
 from tests.shop import Shop
@@ -135,6 +136,22 @@ def test_labels_and_keys_arrive_as_they_are_whatever_the_encoding(
         monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
 
     assert here.labels(OF_WORDS, batch_rows=2) == words
+
+
+def test_characters_that_the_database_lacks_cost_their_row_alone(latin: Shop) -> None:
+    latin.sql(
+        "CREATE TABLE items (id int PRIMARY KEY, x float8)",
+        f"INSERT INTO items VALUES (1, 1), (2, {echo.RAISES}), (3, {echo.TRANSLATES}), (4, 4)",
+    )
+
+    done = latin.run("SELECT id, x, 'w'::text AS word FROM items", error_threshold=-1)
+
+    assert done.state == "partial"
+    assert latin.sql("SELECT id FROM predictions.echoed ORDER BY id") == [(1,), (4,)]
+    aside = latin.sql("SELECT key, error_type, error FROM scorebeat.quarantine ORDER BY key")
+    assert aside[0] == (["2"], "ValueError", "\\u65e5\\u672c")
+    assert aside[1][0] == ["3"]
+    assert "LATIN1" in aside[1][2]
 
 
 def test_an_encoding_in_the_url_changes_no_label(shop: Shop) -> None:
