@@ -122,7 +122,7 @@ def _fill(draft: Path, source: str, name: str, given: Given) -> Artifact:
         text = manifest(model_format.NAME, file, model_format.DEVICES, described)
         (draft / MANIFEST).write_text(text, "utf-8")
         artifact = Artifact.read(draft, name, 0, digest(draft))
-        return replace(artifact, notes=_try(artifact))
+        return replace(artifact, notes=(*described.notes, *_try(artifact)))
 
 
 def _take(model_format: registry.Format, source: str, draft: Path, given: Given) -> str:

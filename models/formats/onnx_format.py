@@ -15,6 +15,7 @@ from scorebeat.models.artifact import Artifact
 from scorebeat.models.columns import LABEL, output_schema
 from scorebeat.models.contract import Described, Given, Input, Model, Signature
 from scorebeat.models.formats.tensors import arrays, fields
+from scorebeat.models.given import Matched, match_fixed
 from scorebeat.models.matrix import Matrix, matrix, no_nulls
 from scorebeat.models.registry import copy_file
 from scorebeat.models.samples import sample
@@ -53,14 +54,15 @@ def inspect(path: Path, given: Given) -> Described:
     Raises StoreError for a model that cannot be used, ModelError for a file that cannot be read.
     """
     session = _session(path)
-    wanted = _inputs(session, given.inputs, path.name)
+    matched = _inputs(session, given.inputs, path.name)
+    wanted = matched.inputs
     found = OnnxModel(session, pa.schema([])).run(sample(Signature(wanted, pa.schema([])), _TRIAL_ROWS))
     columns = [
         column
         for put, values in zip(session.get_outputs(), found, strict=True)
         for column in _fields(put, values, _classes(session), path.name)
     ]
-    return Described(Signature(wanted, output_schema(columns, given.outputs, path.name)))
+    return Described(Signature(wanted, output_schema(columns, given.outputs, path.name)), notes=matched.notes)
 
 
 def load(artifact: Artifact, device: str) -> Model:
@@ -109,15 +111,13 @@ def _session(path: Path) -> Any:
         ) from error
 
 
-def _inputs(session: Any, given: Sequence[str], file: str) -> tuple[Input, ...]:
+def _inputs(session: Any, given: Sequence[str], file: str) -> Matched:
     puts = session.get_inputs()
     for put in puts:
         _usable(put, file)
     if given and len(puts) == 1:
-        return _named(puts[0], given, file)
-    if given and list(given) != [put.name for put in puts]:
-        raise StoreError(f"{file} names its inputs itself, leave --inputs out: {_names(puts)}")
-    return tuple(_input(put, file) for put in puts)
+        return Matched(_named(puts[0], given, file))
+    return match_fixed(given, [_input(put, file) for put in puts], file)
 
 
 def _usable(put: Any, file: str) -> None:
@@ -177,7 +177,3 @@ def _arrays(values: Any) -> list[pa.Array]:
     if isinstance(values, list):
         values = np.array([list(row.values()) for row in values], dtype=np.float32)
     return arrays(values)
-
-
-def _names(puts: Sequence[Any]) -> str:
-    return ", ".join(put.name for put in puts)

@@ -37,7 +37,7 @@ def inspect(path: Path, given: Given) -> Described:
     """
     found = describe(_open(path, given.trusted), given, path.name)
     allowed = sorted(_unknown(path) & given.trusted)
-    return Described(found.signature, {**found.options, **({_ALLOWED: allowed} if allowed else {})})
+    return Described(found.signature, {**found.options, **({_ALLOWED: allowed} if allowed else {})}, found.notes)
 
 
 def load(artifact: Artifact, device: str) -> Model:

@@ -9,9 +9,10 @@ import pyarrow as pa
 import xgboost
 from sklearn.utils.extmath import softmax
 
-from scorebeat.core.errors import ModelError, StoreError
+from scorebeat.core.errors import ModelError
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import Described, Given, Model
+from scorebeat.models.formats.booster_columns import trained_columns
 from scorebeat.models.formats.boosters import Booster, describe, model_of, try_to_open
 from scorebeat.models.matrix import Matrix
 from scorebeat.models.registry import copy_file
@@ -39,12 +40,6 @@ def inspect(path: Path, given: Given) -> Described:
     """
     try_to_open(_OPENING, path, f"XGBoost {xgboost.__version__}")
     model = _open(path)
-    if coded := [str(n) for n, t in enumerate(model.feature_types or []) if t == "c"]:
-        names = [model.feature_names[int(n)] for n in coded] if model.feature_names else coded
-        raise StoreError(
-            f"{path.name} was trained on categories ({', '.join(names)}), whose codes no query gives: "
-            "encode them in training, or wrap the model in a Python class"
-        )
     return describe(_booster(model), given, path.name)
 
 
@@ -73,7 +68,7 @@ def _booster(model: Any) -> Booster:
     trees = (0, 0) if best is None else (0, int(best) + 1)  # as XGBClassifier and XGBRegressor do
     margin = objective == "multi:softmax"
 
-    def score(x: Matrix) -> Matrix:
+    def score(x: Any) -> Matrix:
         if linear:
             data = xgboost.DMatrix(x, nthread=1)
             found: Matrix = model.predict(data, output_margin=margin, iteration_range=trees, validate_features=False)
@@ -82,4 +77,4 @@ def _booster(model: Any) -> Booster:
             found = model.inplace_predict(x, iteration_range=trees, predict_type=kind, validate_features=False)
         return softmax(found) if margin else found
 
-    return Booster(model.feature_names or [], model.num_features(), classes, pa.float32(), np.float32, score)
+    return Booster(trained_columns(model), model.num_features(), classes, pa.float32(), np.float32, score)
