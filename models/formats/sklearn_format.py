@@ -1,12 +1,17 @@
 """scikit-learn models in .skops files, which are read without running code."""
 
+import warnings
 from collections.abc import Set
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from sklearn.exceptions import InconsistentVersionWarning
 
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import Described, Given, Model
+from scorebeat.models.formats import written_by
 from scorebeat.models.formats.light_skops import skops_io
 from scorebeat.models.formats.sklearn_models import describe, ready
 from scorebeat.models.formats.trusted import TRUSTED
@@ -35,9 +40,12 @@ def inspect(path: Path, given: Given) -> Described:
 
     Raises StoreError for a model that cannot be used, ModelError for a file that cannot be read.
     """
-    found = describe(_open(path, given.trusted), given, path.name)
+    model, writer = _open(path, given.trusted), written_by.of_skops(path)
+    with written_by.said_first(writer):
+        found = describe(model, given, path.name)
     allowed = sorted(_unknown(path) & given.trusted)
-    return Described(found.signature, {**found.options, **({_ALLOWED: allowed} if allowed else {})}, found.notes)
+    notes = (*written_by.notes(writer), *found.notes)
+    return Described(found.signature, {**found.options, **({_ALLOWED: allowed} if allowed else {})}, notes)
 
 
 def load(artifact: Artifact, device: str) -> Model:
@@ -49,13 +57,22 @@ def load(artifact: Artifact, device: str) -> Model:
 def _open(path: Path, allowed: Set[str]) -> Any:
     unknown = _unknown(path)
     if refused := sorted(unknown - allowed):
+        writer = written_by.of_skops(path)
+        gone = [name for name in refused if find_spec(name.partition(".")[0]) is None]
+        if writer is not None and writer.differs and gone:
+            raise ModelError(
+                f"{writer}: {path.name} holds types that the installed version does not have: {', '.join(gone)}. "
+                f"{writer.advice.capitalize()}"
+            )
         raise ModelError(
             f"{path.name} holds types that are not trusted, because they could run code: {', '.join(refused)}. If "
             f"you know them and who wrote the file, add it with {' '.join(f'--trust {name}' for name in refused)}; "
             "else keep to scikit-learn's own estimators and functions, or export the model to ONNX"
         )
     try:
-        return skops_io().load(path, trusted=sorted(unknown | TRUSTED))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", InconsistentVersionWarning)  # a note says it
+            return skops_io().load(path, trusted=sorted(unknown | TRUSTED))
     except ModuleNotFoundError as error:
         raise missing(error, path.name) from error
     except Exception as error:  # a damaged file may fail in any of the libraries that read it
@@ -74,7 +91,8 @@ def _unknown(path: Path) -> set[str]:
 
 def _unreadable(path: Path, error: Exception) -> ModelError:
     reason = " ".join(f"{type(error).__name__}: {error}".split())
-    return ModelError(
+    said = (
         f"{path.name} cannot be read as a .skops file: {reason}. Write it again with skops.io.dump, under the "
         "scikit-learn version that is installed here"
     )
+    return ModelError(written_by.before(written_by.of_skops(path), said))

@@ -1,6 +1,7 @@
 """XGBoost models in .ubj and .json files: what they want and give, and how they score Arrow columns on one thread."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from sklearn.utils.extmath import softmax
 from scorebeat.core.errors import ModelError
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import Described, Given, Model
+from scorebeat.models.formats import written_by
 from scorebeat.models.formats.booster_columns import trained_columns
 from scorebeat.models.formats.boosters import Booster, describe, model_of, try_to_open
 from scorebeat.models.matrix import Matrix
@@ -38,9 +40,14 @@ def inspect(path: Path, given: Given) -> Described:
 
     Raises StoreError for a model that cannot be used, ModelError for a file that cannot be read.
     """
-    try_to_open(_OPENING, path, f"XGBoost {xgboost.__version__}")
-    model = _open(path)
-    return describe(_booster(model), given, path.name)
+    writer = written_by.of_xgboost(path, xgboost.__version__)
+    try:
+        try_to_open(_OPENING, path, f"XGBoost {xgboost.__version__}")
+    except ModelError as error:
+        raise ModelError(written_by.before(writer, str(error))) from error
+    found = describe(_booster(_open(path)), given, path.name)
+    is_newer = writer is not None and writer.is_newer  # it promises to read older files
+    return replace(found, notes=(*(written_by.notes(writer) if is_newer else ()), *found.notes))
 
 
 def load(artifact: Artifact, device: str) -> Model:

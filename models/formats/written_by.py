@@ -1,0 +1,147 @@
+"""Which version of its library wrote a model's file, read from the bytes: nothing of the file is opened or run."""
+
+import bz2
+import lzma
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import sklearn
+
+from scorebeat.core.errors import ModelError, ScorebeatError, one_line
+
+_KEY = rb"_sklearn_version"
+_IN_PICKLE = re.compile(_KEY + rb"(?:\x94|q.|r.{4}|\np\d+\n)?(?:\x8c(?P<short>.)|X(?P<long>.{4})|V)", re.DOTALL)
+"""The key, perhaps memoized, and the head of the string behind it, in each of pickle's protocols."""
+_IN_SKOPS = re.compile(r'"_sklearn_version":\s*\{[^{}]*"content":\s*"\\"(?P<version>[^"\\]+)\\""')
+_IN_JSON = re.compile(rb'"version":\s*\[(\d+),\s*(\d+),\s*(\d+)\]')
+_IN_UBJ = re.compile(rb"version\[#L.{7}\x03[iU](.)[iU](.)[iU](.)", re.DOTALL)
+_NUMBER = re.compile(r"\d+(\.\d+)+\w*")
+_LONGEST = 40
+
+
+@dataclass(frozen=True)
+class Writer:
+    """The library that wrote a file, under its name in the package index."""
+
+    package: str
+    name: str
+    version: str
+    installed: str
+    """The version that is installed here."""
+
+    @property
+    def differs(self) -> bool:
+        """Whether the installed version is another."""
+        return self.installed != self.version
+
+    @property
+    def is_newer(self) -> bool:
+        """Whether the file is of a newer version than the installed one."""
+        return _parts(self.version) > _parts(self.installed)
+
+    @property
+    def advice(self) -> str:
+        """What to do about a file that does not open, or may predict otherwise."""
+        return f"install {self.package}=={self.version} here and on every worker, or save the model anew"
+
+    def __str__(self) -> str:
+        return f"written by {self.name} {self.version}, installed is {self.installed}"
+
+
+def of_pickle(path: Path) -> Writer | None:
+    """The scikit-learn that wrote a pickle, compressed by joblib or not; None where it holds no such version."""
+    content = _uncompressed(path.read_bytes())
+    found = _IN_PICKLE.search(content)
+    if found is None:
+        return None
+    end = found.end()
+    if found["short"] or found["long"]:
+        length = int.from_bytes(found["short"] or found["long"], "little")
+        text = content[end : end + min(length, _LONGEST)]
+    else:
+        text = content[end : end + _LONGEST].partition(b"\n")[0]
+    return _sklearn(text.decode("ascii", "replace"))
+
+
+def of_skops(path: Path) -> Writer | None:
+    """The scikit-learn that wrote a .skops file; None where it holds no such version, or is no such file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = _IN_SKOPS.search(archive.read("schema.json").decode("utf-8", "replace"))
+    except (OSError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError):
+        return None
+    return _sklearn(found["version"]) if found else None
+
+
+def of_xgboost(path: Path, installed: str) -> Writer | None:
+    """The XGBoost that wrote a .ubj or .json file; None where it holds no version."""
+    content = path.read_bytes()
+    if found := [*_IN_JSON.finditer(content)]:
+        numbers = [int(number) for number in found[-1].groups()]
+    elif found := [*_IN_UBJ.finditer(content)]:
+        numbers = [number[0] for number in found[-1].groups()]
+    else:
+        return None
+    return Writer("xgboost", "XGBoost", ".".join(map(str, numbers)), installed)
+
+
+def before(writer: Writer | None, message: str) -> str:
+    """An error's message, after the version that wrote the file where it is another than the installed one."""
+    return f"{writer}: {message}" if writer is not None and writer.differs else message
+
+
+@contextmanager
+def said_first(writer: Writer | None) -> Iterator[None]:
+    """What fails in a library for a file of another version of it is a ModelError that begins with the versions."""
+    try:
+        yield
+    except ScorebeatError:
+        raise
+    except Exception as error:
+        if writer is None or not writer.differs:
+            raise
+        raise ModelError(
+            f"{writer}: {type(error).__name__}: {one_line(error)}. {writer.advice.capitalize()}"
+        ) from error
+
+
+def notes(writer: Writer | None) -> tuple[str, ...]:
+    """What to say of a file that another version wrote and that opened nevertheless."""
+    if writer is None or not writer.differs:
+        return ()
+    note = (
+        f"{writer}. It opened, but {writer.name} promises the same predictions under the version that wrote the file "
+        f"only: {writer.advice}"
+    )
+    return (note,)
+
+
+def _sklearn(text: str) -> Writer | None:
+    return Writer("scikit-learn", "scikit-learn", text, sklearn.__version__) if _NUMBER.fullmatch(text) else None
+
+
+def _parts(number: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", number)[:3]]
+
+
+def _uncompressed(content: bytes) -> bytes:
+    """What joblib compressed, or `content` as it is."""
+    readers: dict[bytes, Callable[[bytes], bytes]] = {
+        b"\x1f\x8b": lambda data: zlib.decompress(data, wbits=31),
+        b"x": zlib.decompress,
+        b"BZh": bz2.decompress,
+        b"\xfd7zXZ": lzma.decompress,
+        b"]\x00\x00": lzma.decompress,
+    }
+    for magic, read in readers.items():
+        if content.startswith(magic):
+            try:
+                return read(content)
+            except (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError):
+                return content
+    return content
