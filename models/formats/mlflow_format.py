@@ -15,6 +15,7 @@ from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.columns import output_schema
 from scorebeat.models.contract import Described, Given, Input, Model, Signature
+from scorebeat.models.formats import written_by
 from scorebeat.models.formats.mlflow_answers import Answers, columns, seen
 from scorebeat.models.formats.mlflow_signature import fed, inputs_of, outputs_of
 from scorebeat.models.matrix import explain
@@ -52,8 +53,9 @@ def inspect(path: Path, given: Given) -> Described:
     signature = model.metadata.signature
     wanted = inputs_of(signature, given.inputs, path.name)
     found = outputs_of(signature) or _trial(model, Signature(wanted.inputs, pa.schema([])), path.name)
+    notes = (*written_by.notes(written_by.of_mlflow(path)), *wanted.notes)
     described = Signature(wanted.inputs, output_schema(found.fields, given.outputs, path.name))
-    return Described(described, {_PARTS: [*found.parts]} if found.parts else {}, wanted.notes)
+    return Described(described, {_PARTS: [*found.parts]} if found.parts else {}, notes)
 
 
 def load(artifact: Artifact, device: str) -> Model:
@@ -102,7 +104,8 @@ def _open(path: Path) -> Any:
         raise missing(error, f"the MLflow model {path.name}") from error
     except Exception as error:  # what a model does when it is opened may fail in any way
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ModelError(f"{path.name} cannot be loaded by MLflow: {reason}") from error
+        said = f"{path.name} cannot be loaded by MLflow: {reason}"
+        raise ModelError(written_by.before(written_by.of_mlflow(path), said)) from error
 
 
 @contextmanager

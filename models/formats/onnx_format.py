@@ -14,6 +14,7 @@ from scorebeat.core.errors import ModelError, StoreError, one_line
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.columns import LABEL, output_schema
 from scorebeat.models.contract import Described, Given, Input, Model, Signature
+from scorebeat.models.formats import written_by
 from scorebeat.models.formats.tensors import arrays, fields
 from scorebeat.models.given import Matched, match_fixed
 from scorebeat.models.matrix import Matrix, matrix, no_nulls
@@ -105,9 +106,12 @@ def _session(path: Path) -> Any:
         return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions have no common class of their own
         reason = one_line(error).removesuffix(".")
+        producer = written_by.of_onnx(path)
+        writer = f"written by {producer}: " if producer else ""
         raise ModelError(
-            f"{path.name} cannot be loaded by ONNX Runtime {ort.__version__}: {reason}. Export it with an older opset, "
-            "or install a newer onnxruntime here and on every worker; operators of your own are not supported"
+            f"{writer}{path.name} cannot be loaded by ONNX Runtime {ort.__version__}: {reason}. Export it with an "
+            "older opset, or install a newer onnxruntime here and on every worker; operators of your own are not "
+            "supported"
         ) from error
 
 

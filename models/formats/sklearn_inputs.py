@@ -4,7 +4,7 @@ import importlib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +30,7 @@ from scorebeat.models.samples import sample
 
 MATRIX, FRAME, OBJECTS, TEXTS = "matrix", "frame", "objects", "texts"
 Feed = Callable[[pa.RecordBatch], Any]
+_Found = TypeVar("_Found")
 _TEXT = "text"
 """The input of a model that reads texts, unless it is given another name."""
 _DAYS = tuple(np.datetime64(day, "us") for day in ("1999-12-31T23:59:59.5", "2016-02-29T12", "2031-07-01"))
@@ -63,10 +64,10 @@ def fed(model: Any, given: Sequence[str], file: str) -> Fed:
     Raises StoreError where the two do not fit, where neither tells the names, or where timestamps of another unit
     would give other predictions and nobody says which unit training had.
     """
-    if reads_text(model):
+    if _read(lambda: reads_text(model), otherwise=False):
         inputs = _one_text(given, file)
         return Fed(TEXTS, inputs, _trial(inputs, {}))
-    names = training_names(model)
+    names = _read(lambda: training_names(model), [])
     known = _known(model, names or [str(at) for at in range(_count(model))])
     matched = _named(model, names, known, given, file) if names else _unnamed(model, known, given, file)
     inputs = matched.inputs
@@ -121,21 +122,26 @@ def _as_stored_before(model: Any, inputs: Sequence[Input]) -> Sequence[Input]:
     """The inputs; of a version that was stored without what is known of training, NULL is as the model shows it."""
     if any(i.trained != Trained() for i in inputs):
         return inputs
-    names = training_names(model) or [str(at) for at in range(_count(model))]
+    own_names = _read(lambda: training_names(model), [])
+    names = own_names or [str(at) for at in range(_count(model))]
     nulls = {name: column.trained.null for name, column in _known(model, names).items()}
-    own = names if training_names(model) else [i.name for i in inputs]
+    own = own_names or [i.name for i in inputs]
     by_name = {given: nulls.get(name, "") for name, given in zip(names, own, strict=False)}
     return [replace(i, trained=Trained(null=by_name.get(i.name, ""))) for i in inputs]
 
 
 def _known(model: Any, names: Sequence[str]) -> dict[str, Column]:
-    """What the model shows of its columns. A model that cannot be read so is given up: the trial decides."""
+    return _read(lambda: known_columns(model, names), {})
+
+
+def _read(look: Callable[[], _Found], otherwise: _Found) -> _Found:
+    """What is seen in the model; `otherwise` where it cannot be read so: then the trial decides."""
     try:
-        return known_columns(model, names)
+        return look()
     except ScorebeatError:
         raise
     except Exception:  # noqa: BLE001 -- attributes of any estimator may be anything
-        return {}
+        return otherwise
 
 
 def _count(model: Any) -> int:
@@ -156,10 +162,7 @@ def _one_text(given: Sequence[str], file: str) -> tuple[Input, ...]:
 
 def _named(model: Any, names: Sequence[str], known: dict[str, Column], given: Sequence[str], file: str) -> Matched:
     """Columns under the names of training, without those that are dropped at once."""
-    try:
-        wanted = used(model, names)
-    except Exception:  # noqa: BLE001 -- as for `_known`
-        wanted = [*names]
+    wanted = _read(lambda: used(model, names), [*names])
     own = [_input(name, known.get(name)) for name in wanted]
     if len(wanted) < len(names) and len(given) == len(names):  # all of training, those that are dropped among them
         every = match_names(given, [_input(name, known.get(name)) for name in names], file)
@@ -180,7 +183,9 @@ def _unnamed(model: Any, known: dict[str, Column], given: Sequence[str], file: s
         raise StoreError(f"{file} does not say how many inputs it wants: name them with --inputs a,b,c")
     if typed and found != count:
         raise StoreError(f"{file} wants {count} inputs, but --inputs names {found}: {', '.join(given)}")
-    if not typed and (picks_by_name(model) or any(is_text(column.type) for column in known.values())):
+    if not typed and (
+        _read(lambda: picks_by_name(model), otherwise=False) or any(is_text(column.type) for column in known.values())
+    ):
         raise StoreError(
             f"{file} picks columns by name, or has text among its {count} columns, but does not know their names: "
             "give them with their types, --inputs age:float64,city:string"
@@ -210,11 +215,12 @@ def _check_types(inputs: Sequence[Input], columns: dict[str, Column], file: str)
 def _kind(model: Any, is_named: bool, inputs: Sequence[Input], trial: pa.RecordBatch) -> str:
     """What the model was fitted on. Where it does not tell, what scores an invented row."""
     is_plain = all(_is_number(i) and not i.trained.dtype for i in inputs)
-    if any(i.length for i in inputs) or (is_plain and reads_numbers(model)):
-        return MATRIX if not is_named or reads_numbers(model) else FRAME
+    reads_matrix = _read(lambda: reads_numbers(model), otherwise=False)
+    if any(i.length for i in inputs) or (is_plain and reads_matrix):
+        return MATRIX if not is_named or reads_matrix else FRAME
     if is_named:
         return FRAME
-    own = begins_with_own_code(model) or picks_by_name(model)
+    own = _read(lambda: begins_with_own_code(model) or picks_by_name(model), otherwise=True)
     kinds = ((FRAME, MATRIX) if own else (MATRIX, FRAME)) if is_plain else (FRAME, OBJECTS)
     return next((kind for kind in kinds if isinstance(_score(model, kind, inputs, trial), np.ndarray)), kinds[0])
 
@@ -271,7 +277,7 @@ def _number_note(
     """What to say where the model's own code tells whole numbers from others, and the file does not."""
     typed = {i.name for i in named_inputs(given, pa.null()) if not pa.types.is_null(i.type)}
     unsure = [i.name for i in inputs if pa.types.is_float64(i.type) and i.name not in {*typed, *examples}]
-    if kind != FRAME or not unsure or not runs_own_code(model):
+    if kind != FRAME or not unsure or not _read(lambda: runs_own_code(model), otherwise=True):
         return ()
     trial = _trial(inputs, examples)
     whole = tuple(replace(i, type=pa.int64()) if i.name in unsure else i for i in inputs)

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import sklearn
@@ -22,6 +23,17 @@ _IN_JSON = re.compile(rb'"version":\s*\[(\d+),\s*(\d+),\s*(\d+)\]')
 _IN_UBJ = re.compile(rb"version\[#L.{7}\x03[iU](.)[iU](.)[iU](.)", re.DOTALL)
 _NUMBER = re.compile(r"\d+(\.\d+)+\w*")
 _LONGEST = 40
+_HEAD = 300
+"""Bytes of an ONNX file that have its producer."""
+_PRODUCER = (0x12, 0x1A)
+"""The tags of a producer's name and version."""
+_FLAVORS = {
+    "sklearn": ("scikit-learn", "scikit-learn"),
+    "xgb": ("xgboost", "XGBoost"),
+    "lgb": ("lightgbm", "LightGBM"),
+    "catboost": ("catboost", "CatBoost"),
+}
+"""How MLflow calls the versions of libraries, whose packages and names these are."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +100,41 @@ def of_xgboost(path: Path, installed: str) -> Writer | None:
     else:
         return None
     return Writer("xgboost", "XGBoost", ".".join(map(str, numbers)), installed)
+
+
+def of_onnx(path: Path) -> str:
+    """The program that wrote an ONNX file, and its version, such as `pytorch 2.9.0`; empty where the file has none."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    texts: dict[int, str] = {}
+    at = 2 if head[:1] == b"\x08" else 0  # the version of ONNX itself, one byte
+    while at + 1 < len(head) and head[at] in _PRODUCER:
+        length = head[at + 1]
+        texts[head[at]] = head[at + 2 : at + 2 + length].decode("ascii", "replace")
+        at += 2 + length
+    said = " ".join(texts[tag] for tag in _PRODUCER if texts.get(tag))
+    return said if said.isprintable() else ""
+
+
+def of_mlflow(folder: Path) -> Writer | None:
+    """The library that wrote the model in an MLflow folder, where its MLmodel says one of another version than here."""
+    try:
+        text = (folder / "MLmodel").read_text("utf-8", "replace")
+    except OSError:
+        return None
+    for key, (package, name) in _FLAVORS.items():
+        found = re.search(rf"^ +{key}_version: *['\"]?([\w.]+)", text, re.MULTILINE)
+        installed = _installed(package) if found else ""
+        if found and installed and found[1] != installed:
+            return Writer(package, name, found[1], installed)
+    return None
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def before(writer: Writer | None, message: str) -> str:

@@ -643,3 +643,39 @@ def test_joblib_files_are_bound_as_pickles_are(tmp_path: Path) -> None:
     artifact = store.add(tmp_path / "store", tmp_path / "m.joblib", "m", Given(code=PICKLE))
 
     assert_same(artifact, model, of_categories())
+
+
+class Secretive(BaseEstimator, TransformerMixin):  # type: ignore[misc]  # scikit-learn publishes no types
+    """Its attributes are not what scikit-learn's are, or raise."""
+
+    @property
+    def feature_names_in_(self) -> Any:
+        raise RuntimeError("not for you")
+
+    @property
+    def transformers_(self) -> Any:
+        return 7
+
+    @property
+    def categories_(self) -> Any:
+        return 7
+
+    def fit(self, x: Any, y: Any = None) -> Any:  # noqa: ARG002 -- scikit-learn's signature
+        return self
+
+    def transform(self, x: Any) -> Any:
+        return np.asarray(x) / 2
+
+
+@pytest.mark.parametrize(
+    "around", [lambda m: m, FrozenEstimator, CalibratedClassifierCV], ids=["", "frozen", "calibrated"]
+)
+def test_a_model_that_cannot_be_looked_into_is_tried(tmp_path: Path, around: Any) -> None:
+    inside = make_pipeline(Secretive(), StandardScaler(), logistic()).fit(PEOPLE[NUMBERS].to_numpy(), LEAVES)
+    model = around(inside)
+    if around is CalibratedClassifierCV:
+        model.fit(PEOPLE[NUMBERS].to_numpy(), LEAVES)
+
+    artifact = pickled(tmp_path, model, inputs=("age", "income", "grade"))
+
+    assert_same(artifact, model, PEOPLE[NUMBERS].to_numpy(), queried(PEOPLE[NUMBERS]))

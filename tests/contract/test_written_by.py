@@ -110,3 +110,31 @@ def test_what_fails_after_opening_says_both_versions_too(tmp_path: Path) -> None
 
     with pytest.raises(ModelError, match=rf"{BOTH}: AttributeError: no such thing"), written_by.said_first(writer):
         raise AttributeError("no such thing")
+
+
+def test_an_onnx_file_that_does_not_load_says_what_wrote_it(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    node = onnx.helper.make_node("Unheard", ["x"], ["y"])
+    put = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None, 1]) for name in "xy"]
+    graph = onnx.helper.make_graph([node], "g", put[:1], put[1:])
+    model = onnx.helper.make_model(graph, producer_name="pytorch", producer_version="9.9.1")
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+
+    with pytest.raises(StoreError, match=r"was not added: written by pytorch 9\.9\.1: m\.onnx cannot be loaded"):
+        store.add(tmp_path / "store", tmp_path / "m.onnx", "m")
+
+    (tmp_path / "m.onnx").write_bytes(b"\x08\x0a\x12\xff no model")
+    with pytest.raises(StoreError, match=r"m\.onnx cannot be loaded"):
+        store.add(tmp_path / "store", tmp_path / "m.onnx", "m")
+
+
+def test_an_mlflow_folder_says_the_version_of_its_library(tmp_path: Path) -> None:
+    (tmp_path / "MLmodel").write_text(
+        "flavors:\n  sklearn:\n    pickled_model: model.pkl\n    sklearn_version: 1.5.2\n"
+    )
+    found = written_by.of_mlflow(tmp_path)
+
+    assert str(found) == f"written by scikit-learn 1.5.2, installed is {sklearn.__version__}"
+    (tmp_path / "MLmodel").write_text(f"flavors:\n  sklearn:\n    sklearn_version: {sklearn.__version__}\n")
+    assert written_by.of_mlflow(tmp_path) is None
+    assert written_by.of_mlflow(tmp_path / "absent") is None
