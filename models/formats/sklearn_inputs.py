@@ -67,7 +67,7 @@ def fed(model: Any, given: Sequence[str], file: str) -> Fed:
     if _read(lambda: reads_text(model), otherwise=False):
         inputs = _one_text(given, file)
         return Fed(TEXTS, inputs, _trial(inputs, {}))
-    names = _read(lambda: training_names(model), [])
+    names: list[str] = _read(lambda: training_names(model), [])
     known = _known(model, names or [str(at) for at in range(_count(model))])
     matched = _named(model, names, known, given, file) if names else _unnamed(model, known, given, file)
     inputs = matched.inputs
@@ -122,7 +122,7 @@ def _as_stored_before(model: Any, inputs: Sequence[Input]) -> Sequence[Input]:
     """The inputs; of a version that was stored without what is known of training, NULL is as the model shows it."""
     if any(i.trained != Trained() for i in inputs):
         return inputs
-    own_names = _read(lambda: training_names(model), [])
+    own_names: list[str] = _read(lambda: training_names(model), [])
     names = own_names or [str(at) for at in range(_count(model))]
     nulls = {name: column.trained.null for name, column in _known(model, names).items()}
     own = own_names or [i.name for i in inputs]
