@@ -14,6 +14,40 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Trained:
+    """What a column was in the DataFrame that a model was fitted on, as far as its file knows. Empty: not known."""
+
+    name: str = ""
+    """Its name there, where the input has another."""
+    dtype: str = ""
+    """Its dtype in pandas' words: `category`, `object`, `datetime64[ns]`, `Int64`."""
+    categories: tuple[str | int | float | bool, ...] = ()
+    """The categories of a `category`, in the order of their codes."""
+    ordered: bool = False
+    """Whether the categories have an order."""
+    null: str = ""
+    """What stood where there was no value: `None` or `NaN`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What is known, JSON values only."""
+        found = {"trained_as": self.name, "dtype": self.dtype, "ordered": self.ordered, "null": self.null}
+        return {key: value for key, value in found.items() if value} | (
+            {"categories": [*self.categories]} if self.categories else {}
+        )
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """What `to_json` stored among an input's keys; versions of before have none of them."""
+        return cls(
+            str(data.get("trained_as", "")),
+            str(data.get("dtype", "")),
+            tuple(data.get("categories", ())),
+            bool(data.get("ordered", False)),
+            str(data.get("null", "")),
+        )
+
+
+@dataclass(frozen=True)
 class Input:
     """One input of a model: a column, or an array of fixed length when `length` is set."""
 
@@ -21,6 +55,12 @@ class Input:
     type: pa.DataType
     """Type of one value (of one element, for an array)."""
     length: int | None = None
+    trained: Trained = Trained()
+
+    @property
+    def trained_name(self) -> str:
+        """Its name in training."""
+        return self.trained.name or self.name
 
     @property
     def column_type(self) -> pa.DataType:
@@ -48,7 +88,9 @@ class Signature:
         """JSON values only. Raises ModelError for a type outside the closed set."""
         return {
             "inputs": [
-                {"name": i.name, "type": type_name(i.type)} | ({"length": i.length} if i.length else {})
+                {"name": i.name, "type": type_name(i.type)}
+                | ({"length": i.length} if i.length else {})
+                | i.trained.to_json()
                 for i in self.inputs
             ],
             "outputs": [{"name": f.name, "type": type_name(f.type)} for f in self.outputs],
@@ -58,7 +100,10 @@ class Signature:
     def from_json(cls, data: dict[str, Any]) -> Self:
         """The signature that `to_json` stored. Raises ModelError when it is not one."""
         try:
-            inputs = tuple(Input(str(i["name"]), type_named(i["type"]), i.get("length")) for i in data["inputs"])
+            inputs = tuple(
+                Input(str(i["name"]), type_named(i["type"]), i.get("length"), Trained.from_json(i))
+                for i in data["inputs"]
+            )
             outputs = pa.schema([(str(o["name"]), type_named(o["type"])) for o in data["outputs"]])
         except (KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"this is not a model's signature ({error!r}): {str(data)[:200]}") from None
@@ -97,6 +142,8 @@ class Described:
     signature: Signature
     options: Mapping[str, Any] = field(default_factory=dict)
     """The format's own, for its `load`: text, numbers, true or false, or lists of them."""
+    notes: tuple[str, ...] = ()
+    """What the person who adds the model should know of how its inputs were bound; not stored."""
 
 
 class Model(Protocol):

@@ -42,7 +42,7 @@ class OwnRows:
 
     def frame(self, names: Sequence[str]) -> Any:
         """A DataFrame with the columns that training had: under those names, or the inputs in their order."""
-        renamed = {i.name: str(getattr(i, "trained_name", i.name)) for i in self.signature.inputs}
+        renamed = {i.name: i.trained_name for i in self.signature.inputs}
         if set(renamed.values()) <= set(names):  # a column that the model drops may be absent
             table = self.table.rename(columns=renamed)
             return table[[name for name in names if name in table.columns]]
@@ -105,12 +105,10 @@ def _as_trained(column: Any, wanted: Input) -> Any:
     """The dtype of training, where the model's file tells it."""
     import pandas as pd  # noqa: PLC0415 -- optional, and slow to import
 
-    trained = getattr(wanted, "trained", None)
-    dtype = getattr(trained, "dtype", "")
-    if dtype == "category":
-        known = pd.CategoricalDtype([*getattr(trained, "categories", ())], getattr(trained, "ordered", False))
-        return column.astype(known)
-    return column.astype(dtype) if dtype else column
+    trained = wanted.trained
+    if trained.dtype == "category":
+        return column.astype(pd.CategoricalDtype([*trained.categories], trained.ordered))
+    return column.astype(trained.dtype) if trained.dtype else column
 
 
 def _none_for_missing(column: Any, wanted: Input) -> Any:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from scorebeat.core.errors import ModelError, ScorebeatError, StoreError, one_line
 from scorebeat.models.contract import Given
-from scorebeat.models.written_by import difference
 
 _OPTIONS = {
     "inputs": "--inputs",
@@ -27,7 +26,7 @@ def told(source: str, draft: Path, copy: str, *, tells_versions: bool = False) -
     """Errors about the copy in the folder `draft` speak of `source`; what a library or a model's code raises
     becomes a StoreError.
 
-    With `tells_versions` they end with the versions that wrote the file where others are installed.
+    With `tells_versions` they begin with the version that wrote the file where another is installed.
     """
     try:
         yield
@@ -57,8 +56,10 @@ def said(error: BaseException, lines: int | None = None) -> str:
 
 
 def _with_versions(text: str, file: Path) -> str:
-    apart = difference(file)
-    return text if not apart or apart in text else f"{text}. The file was {apart}, which may be why"
+    from scorebeat.models.formats import written_by  # noqa: PLC0415 -- formats import this module
+
+    writer = written_by.of_file(file)
+    return text if str(writer) in text else written_by.before(writer, text)
 
 
 def require_read(given: Given, read: Set[str], model_format: str, source: str) -> None:

@@ -1,13 +1,15 @@
 """What models of XGBoost and LightGBM share: inputs, outputs, and a first opening in a process that may die of it."""
 
+import importlib
 import os
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,8 +20,9 @@ from scorebeat.models.columns import output_schema
 from scorebeat.models.contract import Described, Given, Input, Model, Signature
 from scorebeat.models.formats.labels import Labels
 from scorebeat.models.formats.tensors import arrays, class_arrays, class_fields, fields
-from scorebeat.models.given import classes_of, named_inputs
+from scorebeat.models.given import Matched, classes_of, match_names, named_inputs
 from scorebeat.models.matrix import Matrix, matrix
+from scorebeat.models.registry import missing
 
 _MOST = 120
 """Seconds."""
@@ -31,8 +34,8 @@ _PLACE = re.compile(r"^\[[\d:]+\] \S+: ")
 class Booster:
     """An opened model, as far as columns need to know it."""
 
-    names: Sequence[str]
-    """Of its inputs; none where the file has none."""
+    columns: Sequence[Input]
+    """Of training, by the library's own word; none where the file has no names for them."""
     count: int
     """Of its inputs."""
     classes: int
@@ -40,8 +43,8 @@ class Booster:
     arrow: pa.DataType
     """Of inputs and outputs alike, with the NumPy type beside it."""
     numpy: type[np.floating]
-    score: Callable[[Matrix], Matrix]
-    """[rows, count] to [rows], or to [rows, values]; of two classes the second's probability alone."""
+    score: Callable[[Any], Matrix]
+    """[rows, count], or a DataFrame, to [rows], or to [rows, values]; of two classes the second's probability alone."""
 
 
 def try_to_open(opening: str, path: Path, library: str) -> None:
@@ -78,29 +81,30 @@ def describe(booster: Booster, given: Given, file: str) -> Described:
     elif given.classes:
         raise StoreError(f"{file} is no classifier: leave --classes out")
     wanted = _inputs(booster, given.inputs, file)
-    return Described(
-        Signature(wanted, output_schema(columns, given.outputs, file)), {"classes": classes} if classes else {}
-    )
+    signature = Signature(wanted.inputs, output_schema(columns, given.outputs, file))
+    return Described(signature, {"classes": classes} if classes else {}, wanted.notes)
 
 
 def model_of(booster: Booster, artifact: Artifact) -> Model:
     """The model behind an artifact that `describe` described."""
     if booster.classes:
         return ClassModel(booster, artifact)
-    return ValueModel(booster, artifact.signature.outputs)
+    return ValueModel(booster, artifact.signature)
 
 
 class ValueModel:
     """A regressor or ranker: `value`, or a column a target. NULL reaches it as NaN, which means missing."""
 
-    def __init__(self, booster: Booster, outputs: pa.Schema) -> None:
+    def __init__(self, booster: Booster, signature: Signature) -> None:
+        """Raises ModelError where categories need pandas and it is absent."""
         self.booster = booster
-        self.outputs = outputs
+        self.outputs = signature.outputs
+        self.feed = _feed(booster, signature)
 
     def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         if not rows.num_rows:
             return pa.RecordBatch.from_pylist([], schema=self.outputs)
-        scores = self.booster.score(matrix(rows, self.booster.numpy, "C"))
+        scores = self.booster.score(self.feed(rows))
         return pa.RecordBatch.from_arrays(self.columns(scores), names=self.outputs.names)
 
     def columns(self, scores: Matrix) -> list[pa.Array]:
@@ -112,7 +116,7 @@ class ClassModel(ValueModel):
     """A classifier: its label, the class of the highest probability, then one column a class."""
 
     def __init__(self, booster: Booster, artifact: Artifact) -> None:
-        super().__init__(booster, artifact.signature.outputs)
+        super().__init__(booster, artifact.signature)
         self.classes = _classes(artifact.options.get("classes", []), booster)
         self.labels = Labels(self.classes)
 
@@ -151,13 +155,31 @@ def _width(booster: Booster) -> int:
     return 1 if found.ndim == 1 else int(found.shape[1])
 
 
-def _inputs(booster: Booster, given: Sequence[str], file: str) -> tuple[Input, ...]:
-    names = given or booster.names
-    if not names:
-        return (Input("features", booster.arrow, booster.count),)
-    inputs = named_inputs(names, booster.arrow) if given else tuple(Input(n, booster.arrow) for n in names)
-    if sum(i.length or 1 for i in inputs) != booster.count:
-        raise StoreError(f"{file} wants {booster.count} inputs, but --inputs names {len(inputs)}: {', '.join(names)}")
-    if wrong := [str(i) for i in inputs if pa.types.is_string(i.type) or pa.types.is_temporal(i.type)]:
+def _feed(booster: Booster, signature: Signature) -> Callable[[pa.RecordBatch], Any]:
+    """How rows become what the library takes: a DataFrame where it was fitted on categories, else a matrix."""
+    if not any(i.trained.categories for i in signature.inputs):
+        return lambda rows: matrix(rows, booster.numpy, "C")
+    try:
+        frame = importlib.import_module("scorebeat.models.formats.frame").frame
+    except ModuleNotFoundError as error:
+        raise missing(error, "a model that was fitted on categories") from error
+    return lambda rows: frame(rows, signature.inputs)
+
+
+def _inputs(booster: Booster, given: Sequence[str], file: str) -> Matched:
+    own = [i if i.trained.categories else replace(i, type=booster.arrow) for i in booster.columns]
+    if own:
+        matched = match_names(given, own, file)
+    elif given:
+        matched = Matched(named_inputs(given, booster.arrow))
+    else:
+        return Matched((Input("features", booster.arrow, booster.count),))
+    inputs = matched.inputs
+    if (found := sum(i.length or 1 for i in inputs)) != booster.count:
+        raise StoreError(f"{file} wants {booster.count} inputs, but --inputs names {found}: {', '.join(given)}")
+    numbers = [i for i in inputs if not i.trained.categories]
+    if wrong := [str(i) for i in numbers if pa.types.is_string(i.type) or pa.types.is_temporal(i.type)]:
         raise StoreError(f"{file}: --inputs: {', '.join(wrong)}: trees take numbers only")
-    return inputs
+    if any(i.length for i in inputs) and any(i.trained.categories for i in own):
+        raise StoreError(f"{file} takes columns, not arrays: it was fitted on categories. Leave --inputs out")
+    return matched

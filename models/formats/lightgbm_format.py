@@ -1,6 +1,5 @@
 """LightGBM models in .lgb and .txt files: what they want and give, and how they score Arrow columns on one thread."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pyarrow as pa
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import Described, Given, Model, Signature
+from scorebeat.models.formats.booster_columns import trained_columns
 from scorebeat.models.formats.boosters import Booster, describe, model_of, own_columns, try_to_open
 from scorebeat.models.matrix import Matrix
 from scorebeat.models.own_rows import OwnRows
@@ -23,7 +23,6 @@ DEVICES = ("cpu",)
 READS = frozenset({"inputs", "outputs", "classes"})
 take = copy_file
 _FIRST, _LAST = b"tree", b"\nend of trees"
-_UNNAMED = re.compile(r"Column_\d+")
 _OPENING = """
 import sys, numpy, lightgbm
 try:
@@ -51,11 +50,6 @@ def inspect(path: Path, given: Given) -> Described:
         raise ModelError(f"{path.name} cannot be read by {library}: it is damaged, for its trees have no end")
     try_to_open(_OPENING, path, library)
     model = _open(path)
-    if model.pandas_categorical:
-        raise StoreError(
-            f"{path.name} was trained on categories of pandas, whose codes no query gives: encode them as numbers "
-            "in training (categorical_feature= takes such columns), or wrap the model in a Python class"
-        )
     return describe(_booster(model), given, path.name)
 
 
@@ -90,14 +84,13 @@ def _booster(model: Any) -> Booster:
     head = model.dump_model(num_iteration=1)
     objective = str(head.get("objective", "")).partition(" ")[0]
     classes = {"binary": 2, "multiclass": head["num_class"], "multiclassova": head["num_class"]}.get(objective, 0)
-    names = model.feature_name()
 
-    def score(x: Matrix) -> Matrix:
+    def score(x: Any) -> Matrix:
         found: Matrix = model.predict(x, num_threads=1)  # a worker process has one core
         return found
 
     return Booster(
-        [] if all(map(_UNNAMED.fullmatch, names)) else names,
+        trained_columns(model),
         model.num_feature(),
         int(classes),
         pa.float64(),

@@ -14,7 +14,8 @@ import pyarrow as pa
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.columns import output_schema
-from scorebeat.models.contract import Described, Given, Model, Signature
+from scorebeat.models.contract import Described, Given, Input, Model, Signature
+from scorebeat.models.formats import written_by
 from scorebeat.models.formats.mlflow_answers import Answers, columns, returned, seen
 from scorebeat.models.formats.mlflow_signature import fed, inputs_of, outputs_of
 from scorebeat.models.nulls import explain
@@ -51,10 +52,11 @@ def inspect(path: Path, given: Given) -> Described:
     _require_permission(path.name, given)
     model = _open(path)
     signature = model.metadata.signature
-    inputs = inputs_of(signature, given.inputs, path.name)
-    found = outputs_of(signature) or _trial(model, Signature(inputs, pa.schema([])), given, path.name)
-    described = Signature(inputs, output_schema(found.fields, given.outputs, path.name))
-    return Described(described, {_PARTS: [*found.parts]} if found.parts else {})
+    wanted = inputs_of(signature, given.inputs, path.name)
+    found = outputs_of(signature) or _trial(model, Signature(wanted.inputs, pa.schema([])), given, path.name)
+    notes = (*written_by.notes(written_by.of_mlflow(path)), *wanted.notes)
+    described = Signature(wanted.inputs, output_schema(found.fields, given.outputs, path.name))
+    return Described(described, {_PARTS: [*found.parts]} if found.parts else {}, notes)
 
 
 def load(artifact: Artifact, device: str) -> Model:
@@ -63,7 +65,7 @@ def load(artifact: Artifact, device: str) -> Model:
     Raises ModelError when the folder is damaged, or needs what is not installed here.
     """
     del device
-    return PyfuncModel(_open(artifact.path), tuple(artifact.options.get(_PARTS, ())), artifact.signature.outputs)
+    return PyfuncModel(_open(artifact.path), tuple(artifact.options.get(_PARTS, ())), artifact.signature)
 
 
 def known_values(model: Model, signature: Signature) -> Known:
@@ -95,15 +97,16 @@ def _tensor(spec: Any, values: Any) -> Any:
 class PyfuncModel:
     """A pyfunc model over a DataFrame or arrays. NULL reaches it as NaN; MLflow refuses it where a type has none."""
 
-    def __init__(self, model: Any, parts: tuple[str, ...], outputs: pa.Schema) -> None:
+    def __init__(self, model: Any, parts: tuple[str, ...], signature: Signature) -> None:
         self.model = model
         self.parts = parts
-        self.outputs = outputs
+        self.inputs = signature.inputs
+        self.outputs = signature.outputs
 
     def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         if not rows.num_rows:  # not every model takes a table without rows
             return pa.RecordBatch.from_pylist([], schema=self.outputs)
-        found = columns(_answer(self.model, rows), self.parts, self.outputs)
+        found = columns(_answer(self.model, rows, self.inputs), self.parts, self.outputs)
         return pa.RecordBatch.from_arrays(found, names=self.outputs.names)
 
 
@@ -128,7 +131,8 @@ def _open(path: Path) -> Any:
         raise missing(error, f"the MLflow model {path.name}") from error
     except Exception as error:  # what a model does when it is opened may fail in any way
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ModelError(f"{path.name} cannot be loaded by MLflow: {reason}") from error
+        said = f"{path.name} cannot be loaded by MLflow: {reason}"
+        raise ModelError(written_by.before(written_by.of_mlflow(path), said)) from error
 
 
 @contextmanager
@@ -146,17 +150,17 @@ def _own_modules() -> Iterator[None]:
         _code.update(path for path in sys.path if path not in before)
 
 
-def _answer(model: Any, rows: pa.RecordBatch) -> Any:
+def _answer(model: Any, rows: pa.RecordBatch, inputs: Sequence[Input]) -> Any:
     refused = importlib.import_module("mlflow.exceptions").MlflowException
     try:
-        return model.predict(fed(model.metadata.signature, rows))
+        return model.predict(fed(model.metadata.signature, rows, inputs))
     except (TypeError, ValueError, refused) as error:
-        raise explain(rows, error, lambda other: model.predict(fed(model.metadata.signature, other))) from error
+        raise explain(rows, error, lambda other: model.predict(fed(model.metadata.signature, other, inputs))) from error
 
 
 def _trial(model: Any, signature: Signature, given: Given, file: str) -> Answers:
     try:
-        return seen(_answer(model, trial_rows(signature, given, _TRIAL_ROWS)))
+        return seen(_answer(model, trial_rows(signature, given, _TRIAL_ROWS), signature.inputs))
     except ModelError:
         raise
     except Exception as error:  # the model's own code

@@ -11,7 +11,7 @@ from scorebeat.core.errors import StoreError
 from scorebeat.models.contract import Input
 from scorebeat.models.formats.frame import frame
 from scorebeat.models.formats.mlflow_answers import Answers, fields_of
-from scorebeat.models.given import named_inputs
+from scorebeat.models.given import Matched, match_fixed, named_inputs
 from scorebeat.models.matrix import matrix, no_nulls
 
 _TYPES = {
@@ -27,8 +27,9 @@ _TYPES = {
 _ARRAY = "features"
 
 
-def inputs_of(signature: Any, given: Sequence[str], file: str) -> tuple[Input, ...]:
-    """The inputs by the signature; those given name what it leaves unnamed, or all where there is none.
+def inputs_of(signature: Any, given: Sequence[str], file: str) -> Matched:
+    """The inputs by the signature; those given are matched with its names, or name what it leaves unnamed, or all
+    where there is none.
 
     Raises StoreError where names are wanting or too many, or a type cannot be fed.
     """
@@ -38,13 +39,13 @@ def inputs_of(signature: Any, given: Sequence[str], file: str) -> tuple[Input, .
             raise StoreError(
                 f"{file} has no signature: name its inputs with their types, --inputs age:int64,city:string"
             )
-        return named_inputs(given, pa.float64())
+        return Matched(named_inputs(given, pa.float64()))
     if not schema.is_tensor_spec():
         return _columns(schema.inputs, given, file)
     tensors = tuple(_tensor(spec, given, file) for spec in schema.inputs)
     if given and len(tensors) == 1:
-        return _named_values(tensors[0], given, file)
-    return _own_names(tensors, given, file)
+        return Matched(_named_values(tensors[0], given, file))
+    return match_fixed(given, tensors, file)
 
 
 def outputs_of(signature: Any) -> Answers | None:
@@ -63,11 +64,11 @@ def outputs_of(signature: Any) -> Answers | None:
     return Answers(fields, tuple(spec.name for spec in specs if spec.name is not None))
 
 
-def fed(signature: Any, rows: pa.RecordBatch) -> Any:
+def fed(signature: Any, rows: pa.RecordBatch, inputs: Sequence[Input]) -> Any:
     """A DataFrame, or where the signature has tensors an array, or a dict of arrays."""
     schema = getattr(signature, "inputs", None)
     if schema is None or not schema.is_tensor_spec():
-        return frame(rows)
+        return frame(rows, inputs)
     specs = schema.inputs
     if len(specs) == 1:
         return _array(specs[0], rows)
@@ -81,22 +82,15 @@ def _array(spec: Any, rows: pa.RecordBatch) -> Any:
     return matrix(rows, dtype, "C").reshape(rows.num_rows, *spec.shape[1:])
 
 
-def _columns(specs: Sequence[Any], given: Sequence[str], file: str) -> tuple[Input, ...]:
+def _columns(specs: Sequence[Any], given: Sequence[str], file: str) -> Matched:
     types = [_TYPES.get(getattr(spec.type, "name", "")) for spec in specs]
     if wrong := [f"{spec.name} is {spec.type}" for spec, t in zip(specs, types, strict=True) if t is None]:
         raise StoreError(f"{file}: {'; '.join(wrong)}, but a column must be one of {', '.join(_TYPES)}")
     if any(spec.name is None for spec in specs):
         if len(given) != len(specs):
             raise StoreError(f"{file} wants {len(specs)} columns without names: name them with --inputs a,b,c")
-        return tuple(named_inputs((name,), t)[0] for name, t in zip(given, types, strict=True))
-    return _own_names(tuple(Input(spec.name, t) for spec, t in zip(specs, types, strict=True)), given, file)
-
-
-def _own_names(inputs: tuple[Input, ...], given: Sequence[str], file: str) -> tuple[Input, ...]:
-    own = [i.name for i in inputs]
-    if given and list(given) != own:
-        raise StoreError(f"{file} names its inputs itself, leave --inputs out: {', '.join(own)}")
-    return inputs
+        return Matched(tuple(named_inputs((name,), t)[0] for name, t in zip(given, types, strict=True)))
+    return match_fixed(given, [Input(spec.name, t) for spec, t in zip(specs, types, strict=True)], file)
 
 
 def _tensor(spec: Any, given: Sequence[str], file: str) -> Input:

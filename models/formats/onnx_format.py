@@ -14,7 +14,9 @@ from scorebeat.core.errors import ModelError, StoreError, one_line
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.columns import LABEL, output_schema
 from scorebeat.models.contract import Described, Given, Input, Model, Signature
+from scorebeat.models.formats import written_by
 from scorebeat.models.formats.tensors import arrays, fields
+from scorebeat.models.given import Matched, match_fixed
 from scorebeat.models.matrix import Matrix, matrix, no_nulls
 from scorebeat.models.own_rows import OwnRows
 from scorebeat.models.refusals import said
@@ -55,14 +57,15 @@ def inspect(path: Path, given: Given) -> Described:
     Raises StoreError for a model that cannot be used, ModelError for a file that cannot be read.
     """
     session = _session(path)
-    wanted = _inputs(session, given.inputs, path.name)
+    matched = _inputs(session, given.inputs, path.name)
+    wanted = matched.inputs
     found = _trial(session, Signature(wanted, pa.schema([])), given, path.name)
     columns = [
         column
         for put, values in zip(session.get_outputs(), found, strict=True)
         for column in _fields(put, values, _classes(session), path.name)
     ]
-    return Described(Signature(wanted, output_schema(columns, given.outputs, path.name)))
+    return Described(Signature(wanted, output_schema(columns, given.outputs, path.name)), notes=matched.notes)
 
 
 def load(artifact: Artifact, device: str) -> Model:
@@ -130,9 +133,12 @@ def _session(path: Path) -> Any:
         return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions have no common class of their own
         reason = one_line(error).removesuffix(".")
+        producer = written_by.of_onnx(path)
+        writer = f"written by {producer}: " if producer else ""
         raise ModelError(
-            f"{path.name} cannot be loaded by ONNX Runtime {ort.__version__}: {reason}. Export it with an older opset, "
-            "or install a newer onnxruntime here and on every worker; operators of your own are not supported"
+            f"{writer}{path.name} cannot be loaded by ONNX Runtime {ort.__version__}: {reason}. Export it with an "
+            "older opset, or install a newer onnxruntime here and on every worker; operators of your own are not "
+            "supported"
         ) from error
 
 
@@ -150,15 +156,13 @@ def _trial(session: Any, signature: Signature, given: Given, file: str) -> list[
         ) from error
 
 
-def _inputs(session: Any, given: Sequence[str], file: str) -> tuple[Input, ...]:
+def _inputs(session: Any, given: Sequence[str], file: str) -> Matched:
     puts = session.get_inputs()
     for put in puts:
         _usable(put, file)
     if given and len(puts) == 1:
-        return _named(puts[0], given, file)
-    if given and list(given) != [put.name for put in puts]:
-        raise StoreError(f"{file} names its inputs itself, leave --inputs out: {_names(puts)}")
-    return tuple(_input(put, file) for put in puts)
+        return Matched(_named(puts[0], given, file))
+    return match_fixed(given, [_input(put, file) for put in puts], file)
 
 
 def _usable(put: Any, file: str) -> None:
@@ -218,7 +222,3 @@ def _arrays(values: Any) -> list[pa.Array]:
     if isinstance(values, list):
         values = np.array([list(row.values()) for row in values], dtype=np.float32)
     return arrays(values)
-
-
-def _names(puts: Sequence[Any]) -> str:
-    return ", ".join(put.name for put in puts)

@@ -2,21 +2,23 @@
 
 import json
 import shlex
+import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import joblib
+from sklearn.exceptions import InconsistentVersionWarning
 
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import Described, Given, Model, Signature
-from scorebeat.models.formats import sklearn_own, sklearn_values
+from scorebeat.models.formats import sklearn_own, sklearn_values, written_by
 from scorebeat.models.formats.sklearn_models import SklearnModel, describe, ready
 from scorebeat.models.own_rows import OwnRows
 from scorebeat.models.registry import copy_file
 from scorebeat.models.samples import Known
-from scorebeat.models.written_by import difference
 
 NAME = "pickle"
 DEVICES = ("cpu",)
@@ -35,7 +37,10 @@ def inspect(path: Path, given: Given) -> Described:
     Raises StoreError for a model that cannot be used or may not be opened, ModelError for a damaged file.
     """
     _require_permission(path.name, given)
-    return describe(_open(path), given, path.name)
+    model, writer = _open(path), written_by.of_pickle(path)
+    with written_by.said_first(writer):
+        found = describe(model, given, path.name)
+    return replace(found, notes=(*written_by.notes(writer), *found.notes))
 
 
 def load(artifact: Artifact, device: str) -> Model:
@@ -71,14 +76,15 @@ def _require_permission(source: str, given: Given) -> None:
 
 def _open(path: Path) -> Any:
     try:
-        return joblib.load(path)  # reads plain pickles, too
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", InconsistentVersionWarning)  # a note says it
+            return joblib.load(path)  # reads plain pickles, too
     except ModuleNotFoundError as error:
-        top, apart = (error.name or "?").partition(".")[0], difference(path)
-        if top == "sklearn" or (top.startswith("_") and apart):  # scikit-learn's own compiled parts move
-            apart = apart or "written by another scikit-learn"
+        writer = written_by.of_pickle(path)
+        if writer is not None and writer.differs:
             raise ModelError(
-                f"{path.name} cannot be read as a pickle: {error}. It was {apart}: write it again under the "
-                "version that is installed, or install the one that wrote it, on every worker"
+                f"{writer}: {path.name} refers to the module {error.name}, which is not there. "
+                f"{writer.advice.capitalize()}"
             ) from error
         raise ModelError(
             f"{path.name} refers to the module {error.name}, which cannot be imported here: install the package "
@@ -87,5 +93,5 @@ def _open(path: Path) -> Any:
     except Exception as error:  # what a pickle does when it is opened may fail in any way
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         hint = ". Classes of a script are not in its pickles: write the file with cloudpickle" * ("__main__" in reason)
-        apart = f". It was {apart}" if (apart := difference(path)) else ""
-        raise ModelError(f"{path.name} cannot be read as a pickle: {reason}{apart}{hint}") from error
+        said = f"{path.name} cannot be read as a pickle: {reason}{hint}"
+        raise ModelError(written_by.before(written_by.of_pickle(path), said)) from error

@@ -226,6 +226,8 @@ def _input(name: str, kind: str, model: str) -> Input:
         (wanted,) = named_inputs([f"{name}:{kind}"], pa.float64())
     except StoreError as error:
         raise StoreError(f"{model}.inputs[{name!r}]: {str(error).removeprefix('--inputs: ')}") from None
+    if wanted.trained.dtype:
+        raise StoreError(f"{model}.inputs[{name!r}]: {kind} is a dtype of pandas, but predict() gets Arrow columns")
     return wanted
 
 

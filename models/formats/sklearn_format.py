@@ -1,23 +1,23 @@
 """scikit-learn models in .skops files, which are read without running code."""
 
 import importlib.util
+import warnings
 from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any, cast
 
-import sklearn
+from sklearn.exceptions import InconsistentVersionWarning
 
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import Described, Given, Model, Signature
-from scorebeat.models.formats import sklearn_own, sklearn_values
+from scorebeat.models.formats import sklearn_own, sklearn_values, written_by
 from scorebeat.models.formats.light_skops import skops_io
 from scorebeat.models.formats.sklearn_models import SklearnModel, describe, ready
 from scorebeat.models.formats.trusted import TRUSTED
 from scorebeat.models.own_rows import OwnRows
 from scorebeat.models.registry import copy_file, missing
 from scorebeat.models.samples import Known
-from scorebeat.models.written_by import difference
 
 NAME = "skops"
 DEVICES = ("cpu",)
@@ -42,9 +42,12 @@ def inspect(path: Path, given: Given) -> Described:
 
     Raises StoreError for a model that cannot be used, ModelError for a file that cannot be read.
     """
-    found = describe(_open(path, given.trusted), given, path.name)
+    model, writer = _open(path, given.trusted), written_by.of_skops(path)
+    with written_by.said_first(writer):
+        found = describe(model, given, path.name)
     allowed = sorted(_unknown(path) & given.trusted)
-    return Described(found.signature, {**found.options, **({_ALLOWED: allowed} if allowed else {})})
+    notes = (*written_by.notes(writer), *found.notes)
+    return Described(found.signature, {**found.options, **({_ALLOWED: allowed} if allowed else {})}, notes)
 
 
 def load(artifact: Artifact, device: str) -> Model:
@@ -65,11 +68,12 @@ def own_predict(artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
 
 def _open(path: Path, allowed: Set[str]) -> Any:
     unknown = _unknown(path)
-    if gone := sorted(name for name in unknown if not _is_here(name)):
-        apart = difference(path) or f"written by another version than is installed, scikit-learn {sklearn.__version__}"
+    writer = written_by.of_skops(path)
+    gone = sorted(name for name in unknown if not _is_here(name))
+    if gone and writer is not None and writer.differs:
         raise ModelError(
-            f"{path.name} was {apart}: it holds types that are not here: {', '.join(gone)}. Write it again under the "
-            "version that is installed, or install the one that wrote it, here and on every worker"
+            f"{writer}: {path.name} holds types that the installed version does not have: {', '.join(gone)}. "
+            f"{writer.advice.capitalize()}"
         )
     if refused := sorted(unknown - allowed):
         raise ModelError(
@@ -78,7 +82,9 @@ def _open(path: Path, allowed: Set[str]) -> Any:
             "else keep to scikit-learn's own estimators and functions, or export the model to ONNX"
         )
     try:
-        return skops_io().load(path, trusted=sorted(unknown | TRUSTED))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", InconsistentVersionWarning)  # a note says it
+            return skops_io().load(path, trusted=sorted(unknown | TRUSTED))
     except ModuleNotFoundError as error:
         raise missing(error, path.name) from error
     except Exception as error:  # a damaged file may fail in any of the libraries that read it
@@ -103,13 +109,10 @@ def _unknown(path: Path) -> set[str]:
         raise _unreadable(path, error) from error
 
 
-def _apart(path: Path) -> str:
-    return f"It was {apart}. " if (apart := difference(path)) else ""
-
-
 def _unreadable(path: Path, error: Exception) -> ModelError:
     reason = " ".join(f"{type(error).__name__}: {error}".split())
-    return ModelError(
-        f"{path.name} cannot be read as a .skops file: {reason}. {_apart(path)}Write it again with "
-        f"skops.io.dump, under scikit-learn {sklearn.__version__}, which is installed here"
+    said = (
+        f"{path.name} cannot be read as a .skops file: {reason}. Write it again with skops.io.dump, under the "
+        "scikit-learn version that is installed here"
     )
+    return ModelError(written_by.before(written_by.of_skops(path), said))

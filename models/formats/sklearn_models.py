@@ -42,7 +42,7 @@ def describe(model: Any, given: Given, file: str) -> Described:
     _require_words(model, wanted, file)
     fields = _outputs(model, wanted, len(given.outputs), file)
     signature = Signature(wanted.inputs, output_schema(fields, given.outputs, file))
-    return Described(signature, {_FED: wanted.kind})
+    return Described(signature, {_FED: wanted.kind}, wanted.notes)
 
 
 def ready(model: Any, artifact: Artifact) -> Model:

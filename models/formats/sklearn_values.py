@@ -33,9 +33,8 @@ def _known_values(model: Any, signature: Signature) -> Known:
     count = int(getattr(model, "n_features_in_", 0))
     names = [str(name) for name in getattr(model, "feature_names_in_", range(count))]
     found = _of(model, list(range(len(names))), names)
-    own = [i.name for i in signature.inputs]
-    if set(own) <= set(names):
-        return {name: [found.get(names.index(name), [])] for name in own}
+    if {i.trained_name for i in signature.inputs} <= set(names):
+        return {i.name: [found.get(names.index(i.trained_name), [])] for i in signature.inputs}
     elements, at = {}, 0
     for wanted in signature.inputs:
         width = wanted.length or 1

@@ -40,10 +40,11 @@ def inspect(path: Path, given: Given) -> Described:
     for a file that cannot be read or could run code.
     """
     exported = _open(path)
-    wanted = inputs_of(exported, given.inputs, path.name)
+    matched = inputs_of(exported, given.inputs, path.name)
+    wanted = matched.inputs
     found = _trial(exported, Signature(wanted, pa.schema([])), path.name, may_vary=given.unsteady)
     columns, options = columns_of(found, _TRIAL_ROWS, given, path.name)
-    return Described(Signature(wanted, output_schema(columns, given.outputs, path.name)), options)
+    return Described(Signature(wanted, output_schema(columns, given.outputs, path.name)), options, matched.notes)
 
 
 def load(artifact: Artifact, device: str) -> Model:

@@ -10,7 +10,7 @@ import torch
 
 from scorebeat.core.errors import StoreError
 from scorebeat.models.contract import Input, Signature
-from scorebeat.models.given import named_inputs
+from scorebeat.models.given import Matched, match_fixed, named_inputs
 from scorebeat.models.matrix import Matrix, matrix
 
 TYPES = {
@@ -62,7 +62,7 @@ def rows_at_once(exported: Any) -> tuple[int, int]:
     return max(1, int(bounds.lower)), int(bounds.upper) if bounds.upper.is_Integer else _MOST
 
 
-def inputs_of(exported: Any, given: Sequence[str], file: str) -> tuple[Input, ...]:
+def inputs_of(exported: Any, given: Sequence[str], file: str) -> Matched:
     """The model's inputs: one array `features`, or as named; several tensors have the program's names."""
     try:
         tensors = tensors_of(exported)
@@ -70,10 +70,8 @@ def inputs_of(exported: Any, given: Sequence[str], file: str) -> tuple[Input, ..
     except StoreError as error:
         raise StoreError(f"{file}: {error}") from None
     if len(tensors) == 1:
-        return _lone(tensors[0], given, file)
-    if given and list(given) != [tensor.name for tensor in tensors]:
-        raise StoreError(f"{file} names its inputs itself, leave --inputs out: {', '.join(t.name for t in tensors)}")
-    return tuple(_input(tensor, tensor.name, file) for tensor in tensors)
+        return Matched(_lone(tensors[0], given, file))
+    return match_fixed(given, [_input(tensor, tensor.name, file) for tensor in tensors], file)
 
 
 def feed(tensors: Sequence[Tensor], rows: pa.RecordBatch, device: str) -> list[torch.Tensor]:

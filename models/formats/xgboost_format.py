@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import pyarrow as pa
 import xgboost
 from sklearn.utils.extmath import softmax
 
-from scorebeat.core.errors import ModelError, StoreError
+from scorebeat.core.errors import ModelError
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import Described, Given, Model, Signature
+from scorebeat.models.formats import written_by
+from scorebeat.models.formats.booster_columns import trained_columns
 from scorebeat.models.formats.boosters import Booster, describe, model_of, own_columns, try_to_open
 from scorebeat.models.matrix import Matrix
 from scorebeat.models.own_rows import OwnRows
@@ -40,15 +43,14 @@ def inspect(path: Path, given: Given) -> Described:
 
     Raises StoreError for a model that cannot be used, ModelError for a file that cannot be read.
     """
-    try_to_open(_OPENING, path, f"XGBoost {xgboost.__version__}")
-    model = _open(path)
-    if coded := [str(n) for n, t in enumerate(model.feature_types or []) if t == "c"]:
-        names = [model.feature_names[int(n)] for n in coded] if model.feature_names else coded
-        raise StoreError(
-            f"{path.name} was trained on categories ({', '.join(names)}), whose codes no query gives: "
-            "encode them in training, or wrap the model in a Python class"
-        )
-    return describe(_booster(model), given, path.name)
+    writer = written_by.of_xgboost(path, xgboost.__version__)
+    try:
+        try_to_open(_OPENING, path, f"XGBoost {xgboost.__version__}")
+    except ModelError as error:
+        raise ModelError(written_by.before(writer, str(error))) from error
+    found = describe(_booster(_open(path)), given, path.name)
+    is_newer = writer is not None and writer.is_newer  # it promises to read older files
+    return replace(found, notes=(*(written_by.notes(writer) if is_newer else ()), *found.notes))
 
 
 def load(artifact: Artifact, device: str) -> Model:
@@ -94,7 +96,7 @@ def _booster(model: Any) -> Booster:
     trees = (0, 0) if best is None else (0, int(best) + 1)  # as XGBClassifier and XGBRegressor do
     margin = objective == "multi:softmax"
 
-    def score(x: Matrix) -> Matrix:
+    def score(x: Any) -> Matrix:
         if linear:
             data = xgboost.DMatrix(x, nthread=1)
             found: Matrix = model.predict(data, output_margin=margin, iteration_range=trees, validate_features=False)
@@ -103,4 +105,4 @@ def _booster(model: Any) -> Booster:
             found = model.inplace_predict(x, iteration_range=trees, predict_type=kind, validate_features=False)
         return softmax(found) if margin else found
 
-    return Booster(model.feature_names or [], model.num_features(), classes, pa.float32(), np.float32, score)
+    return Booster(trained_columns(model), model.num_features(), classes, pa.float32(), np.float32, score)

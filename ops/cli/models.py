@@ -1,5 +1,6 @@
 """`models list` and `models add`: what versions of models there are."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +189,7 @@ def _listing(columns: list[str]) -> str:
 
 
 def _names(option: str, text: str | None) -> tuple[str, ...]:
-    names = tuple(part.strip() for part in text.split(",")) if text is not None else ()
+    names = tuple(part.strip() for part in re.split(r",(?![^\[]*\])", text)) if text is not None else ()
     if "" in names or len(set(names)) < len(names):
         raise UsageError(f"{option} {text!r}: expected different names with commas between, such as a,b,c")
     return names

@@ -100,18 +100,6 @@ def test_what_is_given_must_fit(library: str, tmp_path: Path) -> None:
     refused(write(library, tmp_path, "Regressor"), "is no classifier: leave --classes out", classes=("a", "b"))
 
 
-def test_categories_of_pandas_are_refused(library: str, tmp_path: Path) -> None:
-    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
-    frame = pandas.DataFrame({"size": X[:, 0], "species": pandas.Categorical(Y.astype(str))})
-    options = {"enable_categorical": True} if library == "xgboost" else {"verbose": -1}
-    estimator = getattr(import_module(library), f"{KINDS[library]}Classifier")(n_estimators=2, n_jobs=1, **options)
-    estimator.fit(frame, BINARY)
-    path = tmp_path / ("m.ubj" if library == "xgboost" else "m.lgb")
-    getattr(estimator, "booster_", estimator).save_model(path)
-
-    refused(path, "trained on categories.* whose codes no query gives: encode them")
-
-
 def test_damaged_files_are_refused_in_one_line_even_where_the_library_ends_the_process(
     library: str, tmp_path: Path
 ) -> None:

@@ -136,7 +136,8 @@ def test_a_signature_that_cannot_be_fed_is_refused_with_the_reason(tmp_path: Pat
             (unnamed, (), "2 columns without names: name them with --inputs"),
             (wide, (), "name its values with --inputs"),
             (None, (), "no signature: name its inputs"),
-            (schema({"a": "double"}), ("b",), "names its inputs itself"),
+            (schema({"a": "double", "b": "long"}), ("a", "c"), r"fitted on \[a, b\]; --inputs \[a, c\]"),
+            (schema({"a": "double"}), ("a:string",), "leave those of a string out"),
         ]
     ):
         source = saved(tmp_path / str(at), "1", inputs)

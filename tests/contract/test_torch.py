@@ -127,7 +127,8 @@ def test_what_is_given_must_fit(program: Path) -> None:
     refused(program, "has 3 classes, but --classes names 2: no, yes", classes=("no", "yes"))
     refused(export(program.parent, linear(2), (ROW,)), "names 1: one", classes=("one",))
     many, _ = torch_files.many(program.parent)
-    refused(many, "names its inputs itself, leave --inputs out: a, b, c, d", inputs=("x", "y", "z", "w"))
+    refused(many, r"fitted on \[a, b, c, d\]; --inputs \[a, y, c, d\]", inputs=("a", "y", "c", "d"))
+    refused(many, "says the types of its inputs itself: leave those of a string out", inputs=("a:string",))
     refused(many, "gives sum torch.float32, pairs .* but --classes wants one tensor", classes=("x", "y"))
 
 
