@@ -6,7 +6,7 @@ from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 
-from scorebeat.core.errors import ModelError, ScorebeatError, StoreError, one_line
+from scorebeat.core.errors import ModelError, ScorebeatError, StoreError, kind, one_line
 from scorebeat.models.contract import Given
 
 _OPTIONS = {
@@ -46,7 +46,7 @@ def said(error: BaseException) -> str:
     """An error's class and text on one line."""
     text = one_line(error)
     shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
-    return f"{type(error).__name__}{': ' * bool(shown)}{shown}"
+    return f"{kind(error)}{': ' * bool(shown)}{shown}"
 
 
 def require_read(given: Given, read: Set[str], model_format: str, source: str) -> None:

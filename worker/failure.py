@@ -9,7 +9,16 @@ import adbc_driver_manager
 from billiard.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core.errors import ModelError, RepeatedKey, ScorebeatError, ServiceDown, UsageError, one_line
+from scorebeat.core.errors import (
+    ModelError,
+    RepeatedKey,
+    ScorebeatError,
+    ServiceDown,
+    UsageError,
+    kind,
+    one_line,
+    text,
+)
 from scorebeat.core.events import emit
 from scorebeat.core.settings import Settings
 from scorebeat.db import batches, failures, quarantine, settling
@@ -46,15 +55,15 @@ def record_failure(w: Runtime, held: Claim, error: Exception) -> None:
 def readable_errors() -> Iterator[None]:
     """Errors leave the block as the worker's parent, and Flower, can show them: ours and Python's own as they are.
 
-    A driver's or a model's own exception would reach the parent as an object that nobody there can unpack;
-    it becomes a BatchFailed with its words.
+    A driver's or a model's own exception would reach the parent as an object that nobody there can unpack, and so
+    would one of Python's that carries another object; it becomes a BatchFailed with its words.
     """
     try:
         yield
     except (ScorebeatError, SoftTimeLimitExceeded):
         raise
     except Exception as error:
-        if type(error).__module__ == "builtins":
+        if type(error).__module__ == "builtins" and all(isinstance(each, str | int | None) for each in error.args):
             raise
         raise BatchFailed(describe(error)) from error
 
@@ -68,8 +77,8 @@ def backoff(settings: Settings, attempt: int) -> timedelta:
 
 def describe(error: BaseException) -> str:
     """`Type: message`, cut to a sane size."""
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return quarantine.plain(text)[:ERROR_CHARACTERS]
+    words = text(error)
+    return quarantine.plain(f"{kind(error)}: {words}" if words else kind(error))[:ERROR_CHARACTERS]
 
 
 def _record(w: Runtime, held: Claim, error: Exception) -> str | None:

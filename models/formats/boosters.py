@@ -20,6 +20,7 @@ from scorebeat.models.formats.labels import Labels
 from scorebeat.models.formats.tensors import arrays, class_arrays, class_fields, fields
 from scorebeat.models.given import classes_of, named_inputs
 from scorebeat.models.matrix import Matrix, matrix
+from scorebeat.models.outputs import assembled
 
 _MOST = 120
 """Seconds."""
@@ -42,6 +43,8 @@ class Booster:
     numpy: type[np.floating]
     score: Callable[[Matrix], Matrix]
     """[rows, count] to [rows], or to [rows, values]; of two classes the second's probability alone."""
+    thread_safe: bool
+    """Whether `score` may be called by several threads at once, by the library's own word."""
 
 
 def try_to_open(opening: str, path: Path, library: str) -> None:
@@ -93,15 +96,18 @@ def model_of(booster: Booster, artifact: Artifact) -> Model:
 class ValueModel:
     """A regressor or ranker: `value`, or a column a target. NULL reaches it as NaN, which means missing."""
 
+    returns_new_arrays = True
+
     def __init__(self, booster: Booster, outputs: pa.Schema) -> None:
         self.booster = booster
+        self.thread_safe = booster.thread_safe
         self.outputs = outputs
 
     def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         if not rows.num_rows:
             return pa.RecordBatch.from_pylist([], schema=self.outputs)
         scores = self.booster.score(matrix(rows, self.booster.numpy, "C"))
-        return pa.RecordBatch.from_arrays(self.columns(scores), names=self.outputs.names)
+        return assembled(self.columns(scores), self.outputs.names)
 
     def columns(self, scores: Matrix) -> list[pa.Array]:
         """The output columns of what the booster gave."""

@@ -86,4 +86,5 @@ def _booster(model: Any) -> Booster:
         pa.float64(),
         np.float64,
         score,
+        thread_safe=False,  # predict() sets how many trees are used in the booster itself
     )

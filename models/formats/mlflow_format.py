@@ -14,10 +14,13 @@ import pyarrow as pa
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.columns import output_schema
+from scorebeat.models.containment import contained
 from scorebeat.models.contract import Described, Given, Model, Signature
 from scorebeat.models.formats.mlflow_answers import Answers, columns, seen
 from scorebeat.models.formats.mlflow_signature import fed, inputs_of, outputs_of
 from scorebeat.models.matrix import explain
+from scorebeat.models.outputs import assembled
+from scorebeat.models.refusals import said
 from scorebeat.models.registry import missing
 from scorebeat.models.samples import sample
 
@@ -77,7 +80,7 @@ class PyfuncModel:
         if not rows.num_rows:  # not every model takes a table without rows
             return pa.RecordBatch.from_pylist([], schema=self.outputs)
         found = columns(_answer(self.model, rows), self.parts, self.outputs)
-        return pa.RecordBatch.from_arrays(found, names=self.outputs.names)
+        return assembled(found, self.outputs.names)
 
 
 def _require_permission(source: str, given: Given) -> None:
@@ -95,13 +98,12 @@ def _open(path: Path) -> Any:
     sys.dont_write_bytecode = True  # compiled code beside the folder's modules would change its digest
     try:
         pyfunc = importlib.import_module("mlflow.pyfunc")
-        with _own_modules():
+        with _own_modules(), contained():
             return pyfunc.load_model(str(path.resolve()), suppress_warnings=True)
     except ModuleNotFoundError as error:
         raise missing(error, f"the MLflow model {path.name}") from error
     except Exception as error:  # what a model does when it is opened may fail in any way
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ModelError(f"{path.name} cannot be loaded by MLflow: {reason}") from error
+        raise ModelError(f"{path.name} cannot be loaded by MLflow: {said(error)}") from error
 
 
 @contextmanager
@@ -129,11 +131,12 @@ def _answer(model: Any, rows: pa.RecordBatch) -> Any:
 
 def _trial(model: Any, signature: Signature, file: str) -> Answers:
     try:
-        return seen(_answer(model, sample(signature, _TRIAL_ROWS)))
+        with contained():
+            return seen(_answer(model, sample(signature, _TRIAL_ROWS)))
     except ModelError:
         raise
     except Exception as error:  # the model's own code
         raise ModelError(
             f"{file} does not say its outputs in MLmodel, and {_TRIAL_ROWS} invented rows do not show them: "
-            f"{type(error).__name__}: {error}. Save it with a signature that has outputs"
+            f"{said(error)}. Save it with a signature that has outputs"
         ) from error

@@ -9,8 +9,10 @@ import joblib
 
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
+from scorebeat.models.containment import contained
 from scorebeat.models.contract import Described, Given, Model
 from scorebeat.models.formats.sklearn_models import describe, ready
+from scorebeat.models.refusals import said
 from scorebeat.models.registry import copy_file
 
 NAME = "pickle"
@@ -56,13 +58,14 @@ def _require_permission(source: str, given: Given) -> None:
 
 def _open(path: Path) -> Any:
     try:
-        return joblib.load(path)  # reads plain pickles, too
+        with contained():
+            return joblib.load(path)  # reads plain pickles, too
     except ModuleNotFoundError as error:
         raise ModelError(
             f"{path.name} refers to the module {error.name}, which cannot be imported here: install the package "
             "that has it, on every worker"
         ) from error
     except Exception as error:  # what a pickle does when it is opened may fail in any way
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = said(error)
         hint = ". Classes of a script are not in its pickles: write the file with cloudpickle" * ("__main__" in reason)
         raise ModelError(f"{path.name} cannot be read as a pickle: {reason}{hint}") from error

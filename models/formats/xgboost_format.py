@@ -82,4 +82,7 @@ def _booster(model: Any) -> Booster:
             found = model.inplace_predict(x, iteration_range=trees, predict_type=kind, validate_features=False)
         return softmax(found) if margin else found
 
-    return Booster(model.feature_names or [], model.num_features(), classes, pa.float32(), np.float32, score)
+    # XGBoost promises it of inplace_predict alone
+    return Booster(
+        model.feature_names or [], model.num_features(), classes, pa.float32(), np.float32, score, not linear
+    )
