@@ -2,6 +2,7 @@
 
 import random
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -110,5 +111,7 @@ def _fails_alike(predict: Predict, row: pa.RecordBatch, error: Exception) -> boo
 def places(error: BaseException) -> str:
     """Where it was raised: file, line and function of each frame, the last 20, without any value."""
     own = raised(error)
-    frames = traceback.extract_tb(own.__traceback__ if isinstance(own, BaseException) else None)[-20:]
+    # a model that raises one object again and again makes its traceback longer each time
+    last = deque(traceback.walk_tb(own.__traceback__ if isinstance(own, BaseException) else None), 20)
+    frames = traceback.StackSummary.extract(iter(last))
     return "\n".join(f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames)
