@@ -84,7 +84,8 @@ class Poison:
         if self._calls:
             _leave(self._calls, [time.time(), x.tolist()])
         self._require_memory(x)
-        self._raise(x)
+        if error := self._error(x):
+            raise error
         if self._holds("segfault", x):
             ctypes.string_at(0)
         if self._holds("hang", x):
@@ -102,12 +103,10 @@ class Poison:
             return pa.RecordBatch.from_pydict({"value": value.astype(str)})
         return pa.RecordBatch.from_arrays([pa.array(value)], schema=self.outputs)
 
-    def _raise(self, x: np.ndarray) -> None:
-        for kind, error in RAISED.items():
-            if self._holds(kind, x):
-                raise error()
+    def _error(self, x: np.ndarray) -> BaseException | None:
         if self._holds("exit", x):
             os._exit(3)
+        return next((error() for kind, error in RAISED.items() if self._holds(kind, x)), None)
 
     def _require_memory(self, x: np.ndarray) -> None:
         if len(x) > self._fits or self._holds("out of memory", x):

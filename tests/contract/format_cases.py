@@ -78,9 +78,9 @@ def skops_of(model: Any, y: Any) -> Callable[[Path], tuple[Path, Loop]]:
 
 def by_hand(model: Any, row: NDArray[np.float64]) -> list[Any]:
     labels: list[Any] = np.atleast_1d(np.squeeze(model.predict(row.copy()))).tolist()
-    if hasattr(model, "predict_proba"):
-        return labels + model.predict_proba(row.copy())[0].tolist()
-    return labels + (model.score_samples(row.copy()).tolist() if hasattr(model, "score_samples") else [])
+    more: list[Any] = model.predict_proba(row.copy())[0].tolist() if hasattr(model, "predict_proba") else []
+    scores: list[Any] = model.score_samples(row.copy()).tolist() if hasattr(model, "score_samples") else []
+    return labels + more + scores
 
 
 def torch_classes(names: tuple[str, ...], *, ends_as_probabilities: bool) -> Case:

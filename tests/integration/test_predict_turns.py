@@ -16,7 +16,8 @@ from sklearn.preprocessing import FunctionTransformer
 
 from scorebeat.core.errors import ServiceDown
 from scorebeat.models.contract import Given
-from scorebeat.models.formats import onnx_format, sklearn_models
+from scorebeat.models.formats import onnx_format
+from scorebeat.models.formats.sklearn_outputs import is_of_scikit_learn
 from scorebeat.producer import publish
 from scorebeat.producer.context import Producer
 from scorebeat.producer.online import Predictor
@@ -113,7 +114,7 @@ def test_formats_say_whether_several_threads_may_be_in_a_model(producer: Produce
     predictor.predict("own", [{"x": 1.0}])
 
     assert predictor._models["own", 1].model.thread_safe is True  # type: ignore[attr-defined]  # some models have it
-    assert not sklearn_models.is_of_scikit_learn(strange)
+    assert not is_of_scikit_learn(strange)
     assert onnx_format.OnnxModel.thread_safe
 
 
