@@ -102,9 +102,32 @@ class RepeatedKey(ScorebeatError):
     """The query gave one key twice, or NULL for a key."""
 
 
+class EscapedError(Exception):
+    """A model raised what is no Exception, such as SystemExit or asyncio.CancelledError; `__cause__` is that."""
+
+
+def raised(error: object) -> object:
+    """What the model raised: what escaped, for an EscapedError."""
+    return error.__cause__ if isinstance(error, EscapedError) and error.__cause__ is not None else error
+
+
+def kind(error: BaseException) -> str:
+    """The name of an error's class; of an EscapedError, that of what escaped."""
+    return type(raised(error)).__name__
+
+
+def text(error: object) -> str:
+    """What `str()` returns for an error, or that it fails: an error of a model's own may not be printable."""
+    own = raised(error)
+    try:
+        return str(own)
+    except BaseException as failed:  # noqa: BLE001 -- the error's own code, which may raise anything
+        return f"(its message cannot be read: str() raised {type(failed).__name__})"
+
+
 def one_line(error: object) -> str:
     """The words of an error on one line, for a log or a reason; what the database or a library broke is joined."""
-    return " ".join(str(error).split())
+    return " ".join(text(error).split())
 
 
 def near(word: str, known: list[str]) -> str:

@@ -147,7 +147,12 @@ class Described:
 
 
 class Model(Protocol):
-    """A loaded model."""
+    """A loaded model.
+
+    It may have two attributes more, both False where they are absent: `returns_new_arrays`, by which nothing
+    that predict() returned is written to later, so that it need not be copied; and `thread_safe`, by which several
+    threads may be in predict() at once.
+    """
 
     outputs: pa.Schema
 

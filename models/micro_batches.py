@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from scorebeat.core.errors import DeviceMemoryError
+from scorebeat.core.errors import DeviceMemoryError, kind, text
 from scorebeat.models import scoring
 from scorebeat.models.contract import Model
 
@@ -118,4 +118,4 @@ class _Trial:
 
 
 def _told(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+    return text(error) or kind(error)

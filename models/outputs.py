@@ -1,5 +1,7 @@
 """The check between a model and its prediction table: the driver that writes compares no types."""
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -20,6 +22,23 @@ def check(predicted: pa.RecordBatch, expected: pa.Schema, rows: int) -> pa.Recor
     _same_columns(predicted.schema, expected)
     arrays = [_column(predicted.column(field.name), field) for field in expected]
     return pa.RecordBatch.from_arrays(arrays, schema=expected)
+
+
+def copied(predicted: pa.RecordBatch) -> pa.RecordBatch:
+    """The same values in memory of their own: a model may return one buffer at every call, and fill it anew."""
+    arrays = [pa.concat_arrays([column]) for column in predicted.columns]  # copies, also where there is one array
+    return pa.RecordBatch.from_arrays(arrays, schema=predicted.schema)
+
+
+def assembled(columns: Sequence[pa.Array], names: Sequence[str]) -> pa.RecordBatch:
+    """The output columns as one batch. Raises OutputError for columns too many or too few, or of several lengths."""
+    if len(columns) != len(names) or len(set(map(len, columns))) > 1:
+        lengths = ", ".join(str(len(column)) for column in columns[:8])
+        raise OutputError(
+            f"the model returned {len(columns)} columns of {lengths} rows, expected {len(names)} columns: "
+            f"{', '.join(names[:8])}"
+        )
+    return pa.RecordBatch.from_arrays(list(columns), names=list(names))
 
 
 def check_finite(predicted: pa.RecordBatch) -> None:

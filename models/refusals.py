@@ -6,7 +6,7 @@ from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 
-from scorebeat.core.errors import ModelError, ScorebeatError, StoreError, one_line
+from scorebeat.core.errors import ModelError, ScorebeatError, StoreError, kind, one_line
 from scorebeat.models.contract import Given
 
 _OPTIONS = {
@@ -52,7 +52,7 @@ def said(error: BaseException, lines: int | None = None) -> str:
     """An error's class and text, or the first lines of it, on one line."""
     text = one_line("\n".join(str(error).splitlines()[:lines]))
     shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
-    return f"{type(error).__name__}{': ' * bool(shown)}{shown}"
+    return f"{kind(error)}{': ' * bool(shown)}{shown}"
 
 
 def _with_versions(text: str, file: Path) -> str:

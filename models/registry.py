@@ -9,6 +9,7 @@ from typing import Any, Protocol, cast
 
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
+from scorebeat.models.containment import contained
 from scorebeat.models.contract import Described, Given, Model, Signature
 from scorebeat.models.own_rows import OwnRows
 from scorebeat.models.samples import Known
@@ -128,7 +129,8 @@ def load(artifact: Artifact, device: str = "cpu") -> Model:
     """The model of an artifact that `store.open_artifact` verified. Raises ModelError if it is damaged."""
     if artifact.format not in _MODULES:
         raise ModelError(f"model {artifact}: this version of Scorebeat reads no format {artifact.format!r}")
-    return format_named(artifact.format).load(artifact, device if device in artifact.devices else "cpu")
+    with contained():
+        return format_named(artifact.format).load(artifact, device if device in artifact.devices else "cpu")
 
 
 def copy_file(source: str, draft: Path, given: Given) -> str:

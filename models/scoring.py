@@ -1,16 +1,18 @@
-"""Scoring a batch in micro-batches, with every output checked."""
+"""Scoring a batch in micro-batches, with every output checked, and kept from what the model does next."""
 
 import pyarrow as pa
 
 from scorebeat.models import outputs
+from scorebeat.models.containment import contained
 from scorebeat.models.contract import Model
 
 
 def predict(model: Model, rows: pa.RecordBatch, *, micro_batch_rows: int | None = None) -> pa.RecordBatch:
     """One prediction a row, in the rows' order, with exactly the model's `outputs` schema.
 
-    At most `micro_batch_rows` rows go to the model at once (all, when None). Raises OutputError when
-    the model breaks its contract, InputError for values that it cannot take.
+    At most `micro_batch_rows` rows go to the model at once (all, when None). The predictions share no memory
+    with arrays that the model may write to at its next call. Raises OutputError when the model breaks its
+    contract, InputError for values that it cannot take, EscapedError for what is no Exception.
     """
     step = micro_batch_rows or rows.num_rows
     if rows.num_rows <= step:
@@ -19,4 +21,7 @@ def predict(model: Model, rows: pa.RecordBatch, *, micro_batch_rows: int | None 
 
 
 def _score(model: Model, rows: pa.RecordBatch) -> pa.RecordBatch:
-    return outputs.check(model.predict(rows), model.outputs, rows.num_rows)
+    with contained():
+        predicted = model.predict(rows)
+    checked = outputs.check(predicted, model.outputs, rows.num_rows)
+    return checked if getattr(model, "returns_new_arrays", False) else outputs.copied(checked)

@@ -12,16 +12,21 @@ from scorebeat.db.versions import Version
 from scorebeat.models import online, registry, store
 from scorebeat.models.contract import Model, Signature
 from scorebeat.producer.context import Producer
+from scorebeat.producer.turns import Turns
 
 MODELS_KEPT = 4
 
 
 @dataclass
 class Predictor:
-    """Loads a version when it is first asked for and keeps the last few; may be used by several threads."""
+    """Loads a version when it is first asked for and keeps the last few; may be used by several threads.
+
+    They take turns in a model that is not `thread_safe`. One in which a prediction hangs is given up with its thread,
+    and loaded anew for the others.
+    """
 
     p: Producer
-    _models: dict[tuple[str, int], Model] = field(default_factory=dict)
+    _models: dict[tuple[str, int], Turns] = field(default_factory=dict)
     _loading: Lock = field(default_factory=Lock)
     _touching: Lock = field(default_factory=Lock)
     """Held for moments only, where `_loading` is held for a download."""
@@ -29,10 +34,12 @@ class Predictor:
     def predict(self, model: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """One dict of outputs a row, by `iris`, which is the version published now, or by `iris/3`.
 
-        Raises UnknownName, ModelError, and what `models.online.predict` does.
+        Raises UnknownName, ModelError, ServiceDown where the model is not free in time, and what
+        `models.online.predict` does.
         """
         version = self.version(model)
-        return online.predict(self._loaded(version), Signature.from_json(version.signature), rows)
+        with self._loaded(version).turn(self.p.settings.row_time_limit, str(version)) as loaded:
+            return online.predict(loaded, Signature.from_json(version.signature), rows)
 
     def version(self, model: str) -> Version:
         """The version that `model` names now. Raises UnknownName with the near names."""
@@ -53,23 +60,24 @@ class Predictor:
             raise UnknownName(f"there is no model {name!r}.{near(name, known)} Add it with `scorebeat models add`.")
         return found
 
-    def _loaded(self, version: Version) -> Model:
+    def _loaded(self, version: Version) -> Turns:
         """One is loaded at a time, as two may not fit; what is loaded already waits for none."""
         key = (version.name, version.version)
         model = self._kept(key)
         if model is not None:
             return model
         with self._loading:
-            return self._kept(key) or self._keep(key, self._load(version))
+            return self._kept(key) or self._keep(key, Turns(self._load(version)))
 
-    def _kept(self, key: tuple[str, int]) -> Model | None:
+    def _kept(self, key: tuple[str, int]) -> Turns | None:
         with self._touching:
             model = self._models.pop(key, None)
-            if model is not None:
-                self._models[key] = model  # the last that was used
+            if model is None or model.hangs(self.p.settings.row_time_limit):
+                return None
+            self._models[key] = model  # the last that was used
             return model
 
-    def _keep(self, key: tuple[str, int], model: Model) -> Model:
+    def _keep(self, key: tuple[str, int], model: Turns) -> Turns:
         with self._touching:
             while len(self._models) >= MODELS_KEPT:
                 self._models.pop(next(iter(self._models)))

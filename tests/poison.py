@@ -1,17 +1,20 @@
 """A model format of the tests' own, whose models misbehave for chosen rows; a worker gets it by `-I tests.poison`.
 
 The file is JSON: {"raise": [...], "exit": [...], "segfault": [...], "hang": [...], "nan": [...], "seconds_a_row": 0},
-each list the values of `x` for which the model does so. For every other row `value` is 2 x. With "calls", a path,
+each list the values of `x` for which the model does so, and so do "mute" (an error without a readable message),
+"cancelled" (asyncio.CancelledError) and "leave" (SystemExit). For every other row `value` is 2 x. With "calls", a path,
 each call leaves a line there: its time, and the values of `x`. With "out_of_memory_above", so many rows fit at once;
 "out of memory" lists rows that never fit. With "placed", a path, the process that loads it leaves a line there: where
 it is and what it sees.
 """
 
+import asyncio
 import ctypes
 import json
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +63,23 @@ def _leave(path: str, said: Any) -> None:
         file.write(json.dumps(said) + "\n")
 
 
+class MuteError(Exception):
+    """What a library raises whose messages are made when they are read."""
+
+    def __str__(self) -> str:
+        raise AttributeError("no message")
+
+    __repr__ = __str__
+
+
+RAISED: dict[str, Callable[[], BaseException]] = {
+    "raise": lambda: ValueError("the model does not like a row"),
+    "mute": MuteError,
+    "cancelled": lambda: asyncio.CancelledError("the model's own task"),
+    "leave": lambda: SystemExit("the model wants no more"),
+}
+
+
 class Poison:
     """Doubles `x`, or does what its file says."""
 
@@ -75,10 +95,8 @@ class Poison:
         if self._calls:
             _leave(self._calls, [time.time(), x.tolist()])
         self._require_memory(x)
-        if self._holds("raise", x):
-            raise ValueError("the model does not like a row")
-        if self._holds("exit", x):
-            os._exit(3)
+        if error := self._error(x):
+            raise error
         if self._holds("segfault", x):
             ctypes.string_at(0)
         if self._holds("hang", x):
@@ -95,6 +113,11 @@ class Poison:
         if self._holds("wrong types", x):
             return pa.RecordBatch.from_pydict({"value": value.astype(str)})
         return pa.RecordBatch.from_arrays([pa.array(value)], schema=self.outputs)
+
+    def _error(self, x: np.ndarray) -> BaseException | None:
+        if self._holds("exit", x):
+            os._exit(3)
+        return next((error() for kind, error in RAISED.items() if self._holds(kind, x)), None)
 
     def _require_memory(self, x: np.ndarray) -> None:
         if len(x) > self._fits or self._holds("out of memory", x):

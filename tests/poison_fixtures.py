@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from scorebeat.core import errors
 from scorebeat.core.jobs import Job
 from scorebeat.core.settings import Settings
 from scorebeat.core.states import RunState
@@ -120,7 +121,7 @@ class Points:
         try:
             score_batch(batch_id, self.runtime)
         except Exception as error:  # noqa: BLE001 -- the ledger has it; the test looks there
-            self.errors.append(f"{type(error).__name__}: {error}")
+            self.errors.append(f"{errors.kind(error)}: {errors.text(error)}")
 
     def pending(self, run_id: int) -> list[int]:
         return self.sql(

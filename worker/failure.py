@@ -17,7 +17,9 @@ from scorebeat.core.errors import (
     ServiceDown,
     SourceChanged,
     UsageError,
+    kind,
     one_line,
+    text,
 )
 from scorebeat.core.events import emit
 from scorebeat.core.settings import Settings
@@ -103,15 +105,15 @@ def record_failure(w: Runtime, held: Claim, error: Exception) -> None:
 def readable_errors() -> Iterator[None]:
     """Errors leave the block as the worker's parent, and Flower, can show them: ours and Python's own as they are.
 
-    A driver's or a model's own exception would reach the parent as an object that nobody there can unpack;
-    it becomes a BatchFailed with its words.
+    A driver's or a model's own exception would reach the parent as an object that nobody there can unpack, and so
+    would one of Python's that carries another object; it becomes a BatchFailed with its words.
     """
     try:
         yield
     except (ScorebeatError, SoftTimeLimitExceeded):
         raise
     except Exception as error:
-        if type(error).__module__ == "builtins":
+        if type(error).__module__ == "builtins" and all(isinstance(each, str | int | None) for each in error.args):
             raise
         raise BatchFailed(describe(error)) from error
 
@@ -129,9 +131,9 @@ def _doubled(first: timedelta, cap: timedelta, attempt: int) -> timedelta:
 
 def describe(error: BaseException) -> str:
     """`Type: message`, cut to a sane size."""
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    text += failures.advice(error)
-    return quarantine.plain(text)[:ERROR_CHARACTERS]
+    words = text(error)
+    told = (f"{kind(error)}: {words}" if words else kind(error)) + failures.advice(error)
+    return quarantine.plain(told)[:ERROR_CHARACTERS]
 
 
 def _record(w: Runtime, held: Claim, error: Exception) -> str | None:

@@ -2,13 +2,14 @@
 
 import random
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 from billiard.exceptions import SoftTimeLimitExceeded
 
-from scorebeat.core.errors import OutputError
+from scorebeat.core.errors import OutputError, raised
 
 ALIKE_FROM = 20
 """Fewer rows that all fail are so many failures, not one."""
@@ -39,8 +40,8 @@ class Scored:
 def score(predict: Predict, rows: pa.RecordBatch, alike_from: int = ALIKE_FROM) -> Scored:
     """Score all rows at once; where the model raises, find the rows that it raises for.
 
-    Raises the model's error when it is not about single rows: it broke its contract, ran out of memory
-    or time, or raises alike for every row tried of at least `alike_from`.
+    Raises the model's error when it is not about single rows: it ran out of memory or time, raises alike for
+    every row tried of at least `alike_from`, or breaks its contract for rows together of which none breaks it alone.
     """
     try:
         return Scored(None, predict(rows))
@@ -69,18 +70,22 @@ def _halves(predict: Predict, rows: pa.RecordBatch, start: int, error: Exception
     if rows.num_rows == 1:
         yield Failed(start, error)
         return
-    middle = rows.num_rows // 2
+    middle, blamed = rows.num_rows // 2, False
     for offset, half in ((0, rows.slice(0, middle)), (middle, rows.slice(middle))):
         try:
             yield _Good(start + offset, predict(half))
         except Exception as worse:
             if _is_whole(worse):
                 raise
-            yield from _halves(predict, half, start + offset, worse)
+            for part in _halves(predict, half, start + offset, worse):
+                blamed = blamed or isinstance(part, Failed)
+                yield part
+    if isinstance(error, OutputError) and not blamed:
+        raise error  # it returns one value for all rows, say: then what it returns for one alone is wrong, too
 
 
 def _is_whole(error: Exception) -> bool:
-    return isinstance(error, (OutputError, MemoryError, SoftTimeLimitExceeded))
+    return isinstance(error, (MemoryError, SoftTimeLimitExceeded))
 
 
 def _all_alike(predict: Predict, rows: pa.RecordBatch, error: Exception) -> bool:
@@ -105,5 +110,8 @@ def _fails_alike(predict: Predict, row: pa.RecordBatch, error: Exception) -> boo
 
 def places(error: BaseException) -> str:
     """Where it was raised: file, line and function of each frame, the last 20, without any value."""
-    frames = traceback.extract_tb(error.__traceback__)[-20:]
+    own = raised(error)
+    # a model that raises one object again and again makes its traceback longer each time
+    last = deque(traceback.walk_tb(own.__traceback__ if isinstance(own, BaseException) else None), 20)
+    frames = traceback.StackSummary.extract(iter(last))
     return "\n".join(f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames)

@@ -30,7 +30,7 @@ def store(
         if columns.is_repeated_key(error):
             a.w.data.rollback()
             raise AlreadyThere(columns.detail(error)) from None
-        if columns.sqlstate(error) == NO_SUCH_CHARACTER and not quarantine.is_ascii(bad):
+        if failures.sqlstate(error) == NO_SUCH_CHARACTER and not quarantine.is_ascii(bad):
             a.w.data.rollback()
             return store(a, keys, scored, quarantine.as_ascii(bad), timing)
         if not failures.is_about_values(error) or not scored.num_rows:

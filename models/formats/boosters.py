@@ -22,6 +22,7 @@ from scorebeat.models.formats.labels import Labels
 from scorebeat.models.formats.tensors import arrays, class_arrays, class_fields, fields
 from scorebeat.models.given import Matched, classes_of, match_names, named_inputs
 from scorebeat.models.matrix import Matrix, matrix
+from scorebeat.models.outputs import assembled
 from scorebeat.models.registry import missing
 
 _MOST = 120
@@ -45,6 +46,8 @@ class Booster:
     numpy: type[np.floating]
     score: Callable[[Any], Matrix]
     """[rows, count], or a DataFrame, to [rows], or to [rows, values]; of two classes the second's probability alone."""
+    thread_safe: bool
+    """Whether `score` may be called by several threads at once, by the library's own word."""
 
 
 def try_to_open(opening: str, path: Path, library: str) -> None:
@@ -95,9 +98,12 @@ def model_of(booster: Booster, artifact: Artifact) -> Model:
 class ValueModel:
     """A regressor or ranker: `value`, or a column a target. NULL reaches it as NaN, which means missing."""
 
+    returns_new_arrays = True
+
     def __init__(self, booster: Booster, signature: Signature) -> None:
         """Raises ModelError where categories need pandas and it is absent."""
         self.booster = booster
+        self.thread_safe = booster.thread_safe
         self.outputs = signature.outputs
         self.feed = _feed(booster, signature)
 
@@ -105,7 +111,7 @@ class ValueModel:
         if not rows.num_rows:
             return pa.RecordBatch.from_pylist([], schema=self.outputs)
         scores = self.booster.score(self.feed(rows))
-        return pa.RecordBatch.from_arrays(self.columns(scores), names=self.outputs.names)
+        return assembled(self.columns(scores), self.outputs.names)
 
     def columns(self, scores: Matrix) -> list[pa.Array]:
         """The output columns of what the booster gave."""

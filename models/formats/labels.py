@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from scorebeat.core.errors import StoreError
+from scorebeat.core.errors import OutputError, StoreError, one_line
 from scorebeat.models.matrix import Matrix
 
 # scikit-learn's classifiers whose predict() picks the class of the highest probability, or of the highest
@@ -78,8 +78,22 @@ class Labels:
         return pa.compute.replace_with_mask(labels, mask, self.named(settle(near)))
 
     def named(self, predicted: Any) -> pa.Array:
-        """What predict() returned, as this classifier's label type."""
-        return pa.array(np.asarray(predicted), self.type)
+        """What predict() returned, as this classifier's label type, in memory of its own.
+
+        Raises OutputError for several labels a row, and for what is no such label.
+        """
+        labels = np.array(predicted)
+        if labels.ndim == 2 and labels.shape[1] == 1:  # CatBoost's, of several classes
+            labels = labels[:, 0]
+        if labels.ndim != 1:
+            raise OutputError(
+                f"the model returned labels of the shape {list(labels.shape)}, expected one a row. If it has several "
+                "labels, add its file again: each of them becomes a column"
+            )
+        try:
+            return pa.array(labels, self.type)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:  # UnicodeError is a ValueError
+            raise OutputError(f"the model returned labels that are not {self.type}: {one_line(error)}") from error
 
 
 def _label_type(classes: NDArray[Any]) -> pa.DataType:

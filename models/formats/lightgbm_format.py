@@ -11,7 +11,7 @@ import pyarrow as pa
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import Described, Given, Model, Signature
-from scorebeat.models.formats.booster_columns import trained_columns
+from scorebeat.models.formats.booster_columns import UNNAMED, trained_columns
 from scorebeat.models.formats.boosters import Booster, describe, model_of, own_columns, try_to_open
 from scorebeat.models.matrix import Matrix
 from scorebeat.models.own_rows import OwnRows
@@ -69,7 +69,7 @@ def own_predict(artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
     """As `Format.own_predict`: Booster.predict, over a DataFrame with the names of training where there are any."""
     model = _open(artifact.path)
     names = model.feature_name()
-    is_named = own.table is not None and not all(map(_UNNAMED.fullmatch, names))
+    is_named = own.table is not None and not all(map(UNNAMED.fullmatch, names))
     return own_columns(_booster(model), model.predict(own.frame(names) if is_named else own.matrix()), artifact)
 
 
@@ -96,4 +96,5 @@ def _booster(model: Any) -> Booster:
         pa.float64(),
         np.float64,
         score,
+        thread_safe=False,  # predict() sets how many trees are used in the booster itself
     )

@@ -14,12 +14,15 @@ import pyarrow as pa
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.columns import output_schema
+from scorebeat.models.containment import contained
 from scorebeat.models.contract import Described, Given, Input, Model, Signature
 from scorebeat.models.formats import written_by
 from scorebeat.models.formats.mlflow_answers import Answers, columns, returned, seen
 from scorebeat.models.formats.mlflow_signature import fed, inputs_of, outputs_of
 from scorebeat.models.nulls import explain
+from scorebeat.models.outputs import assembled
 from scorebeat.models.own_rows import OwnRows
+from scorebeat.models.refusals import said
 from scorebeat.models.registry import missing
 from scorebeat.models.samples import NOTHING_KNOWN, Known, trial_rows
 
@@ -107,7 +110,7 @@ class PyfuncModel:
         if not rows.num_rows:  # not every model takes a table without rows
             return pa.RecordBatch.from_pylist([], schema=self.outputs)
         found = columns(_answer(self.model, rows, self.inputs), self.parts, self.outputs)
-        return pa.RecordBatch.from_arrays(found, names=self.outputs.names)
+        return assembled(found, self.outputs.names)
 
 
 def _require_permission(source: str, given: Given) -> None:
@@ -125,14 +128,13 @@ def _open(path: Path) -> Any:
     sys.dont_write_bytecode = True  # compiled code beside the folder's modules would change its digest
     try:
         pyfunc = importlib.import_module("mlflow.pyfunc")
-        with _own_modules():
+        with _own_modules(), contained():
             return pyfunc.load_model(str(path.resolve()), suppress_warnings=True)
     except ModuleNotFoundError as error:
         raise missing(error, f"the MLflow model {path.name}") from error
     except Exception as error:  # what a model does when it is opened may fail in any way
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        said = f"{path.name} cannot be loaded by MLflow: {reason}"
-        raise ModelError(written_by.before(written_by.of_mlflow(path), said)) from error
+        message = f"{path.name} cannot be loaded by MLflow: {said(error)}"
+        raise ModelError(written_by.before(written_by.of_mlflow(path), message)) from error
 
 
 @contextmanager
@@ -160,13 +162,13 @@ def _answer(model: Any, rows: pa.RecordBatch, inputs: Sequence[Input]) -> Any:
 
 def _trial(model: Any, signature: Signature, given: Given, file: str) -> Answers:
     try:
-        return seen(_answer(model, trial_rows(signature, given, _TRIAL_ROWS), signature.inputs))
+        with contained():
+            return seen(_answer(model, trial_rows(signature, given, _TRIAL_ROWS), signature.inputs))
     except ModelError:
         raise
     except Exception as error:  # the model's own code
         rows = "invented rows" if given.sample is None else "rows of the sample"
         raise ModelError(
-            f"{file} does not say its outputs in MLmodel, and {_TRIAL_ROWS} {rows} do not show them: "
-            f"{type(error).__name__}: {error}. Save it with a signature that has outputs, or give rows of yours with "
-            "--sample FILE"
+            f"{file} does not say its outputs in MLmodel, and {_TRIAL_ROWS} {rows} do not show them: {said(error)}. "
+            "Save it with a signature that has outputs, or give rows of yours with --sample FILE"
         ) from error

@@ -79,7 +79,9 @@ def _array(spec: Any, rows: pa.RecordBatch) -> Any:
     dtype = np.object_ if spec.type.kind in "OUS" else spec.type.type
     if spec.type.kind != "f":
         no_nulls(rows)
-    return matrix(rows, dtype, "C").reshape(rows.num_rows, *spec.shape[1:])
+    # the model may write to it, and Arrow's memory is read-only
+    values = np.require(matrix(rows, dtype, "C"), requirements="W")
+    return values.reshape(rows.num_rows, *spec.shape[1:])
 
 
 def _columns(specs: Sequence[Any], given: Sequence[str], file: str) -> Matched:

@@ -1,9 +1,11 @@
 """ONNX models in ONNX Runtime on one CPU thread: what they want and give, and how they score Arrow columns."""
 
 import json
+import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -11,13 +13,15 @@ import onnxruntime as ort
 import pyarrow as pa
 
 from scorebeat.core.errors import ModelError, StoreError, one_line
-from scorebeat.models.artifact import Artifact
+from scorebeat.models.artifact import MANIFEST, Artifact
 from scorebeat.models.columns import LABEL, output_schema
 from scorebeat.models.contract import Described, Given, Input, Model, Signature
 from scorebeat.models.formats import written_by
+from scorebeat.models.formats.onnx_graph import data_files, nodes_of_training, random_nodes
 from scorebeat.models.formats.tensors import arrays, fields
 from scorebeat.models.given import Matched, match_fixed
 from scorebeat.models.matrix import Matrix, matrix, no_nulls
+from scorebeat.models.outputs import assembled
 from scorebeat.models.own_rows import OwnRows
 from scorebeat.models.refusals import said
 from scorebeat.models.registry import copy_file
@@ -26,7 +30,8 @@ from scorebeat.models.samples import NOTHING_KNOWN, Known, trial_rows
 NAME = "onnx"
 DEVICES = ("cpu",)
 READS = frozenset({"inputs", "outputs"})
-take = copy_file
+_OUTDATED = re.compile(r"opset|IR version|[Nn]ot implemented|NOT_IMPLEMENTED|No Op registered|not a registered")
+"""What ONNX Runtime says of a file that is newer than it is, or that has operators which it does not have."""
 CLASSES = "classes"
 """Key of the file's metadata that names the probabilities' columns, as a JSON list."""
 _TRIAL_ROWS = 2
@@ -50,16 +55,39 @@ _TENSORS = {
 }
 
 
+def take(source: str, draft: Path, given: Given) -> str:
+    """As `Format.take`: the file, and the files with its weights beside it, under the names that it has for them.
+
+    Raises StoreError for one that is absent, or that lies elsewhere than in the file's own folder.
+    """
+    name = copy_file(source, draft, given)
+    for location in data_files(draft / name):
+        _copy_data(Path(source), location, draft, name)
+    return name
+
+
 def inspect(path: Path, given: Given) -> Described:
     """What the model in this file wants and gives; how wide its outputs are is seen by a trial on two rows.
 
     The inputs given name the values of a lone tensor of [rows, values].
     Raises StoreError for a model that cannot be used, ModelError for a file that cannot be read.
     """
+    if nodes := nodes_of_training(path):
+        raise StoreError(
+            f"{path.name} is a graph of training, with {', '.join(nodes[:8])}: the same row gets another value at each "
+            "run, or among other rows. Call model.eval() before the export, and export it for inference"
+        )
     session = _session(path)
     matched = _inputs(session, given.inputs, path.name)
     wanted = matched.inputs
-    found = _trial(session, Signature(wanted, pa.schema([])), given, path.name)
+    rows = trial_rows(Signature(wanted, pa.schema([])), given, _TRIAL_ROWS)
+    found, again = (_trial(session, rows, given, path.name) for _ in range(2))
+    if not given.unsteady and not all(map(_is_same, found, again)):
+        raise StoreError(
+            f"{path.name} gives other values for the same rows at each run"
+            f"{', with ' * bool(drawn := random_nodes(path))}{', '.join(drawn[:8])}: export it without random numbers, "
+            "or accept it with --allow-unsteady"
+        )
     columns = [
         column
         for put, values in zip(session.get_outputs(), found, strict=True)
@@ -100,7 +128,11 @@ def _shaped(put: Any, values: Matrix) -> Matrix:
 
 
 class OnnxModel:
-    """A session over named tensors. A NULL is refused: a tensor cannot say that a value is unknown."""
+    """A session over named tensors. NULL is NaN in a tensor of floats, and refused where a type has no NaN."""
+
+    returns_new_arrays = True
+    thread_safe = True
+    """Run() may be called by several threads, by ONNX Runtime's own word."""
 
     def __init__(self, session: Any, outputs: pa.Schema) -> None:
         self.session = session
@@ -111,13 +143,20 @@ class OnnxModel:
         if not rows.num_rows:  # some operators refuse a tensor without rows
             return pa.RecordBatch.from_pylist([], schema=self.outputs)
         columns = [column for values in self.run(rows) for column in _arrays(values)]
-        return pa.RecordBatch.from_arrays(columns, names=self.outputs.names)
+        return assembled(columns, self.outputs.names)
 
     def run(self, rows: pa.RecordBatch) -> list[Any]:
         """The session's outputs for the model's inputs."""
-        no_nulls(rows)
+        no_nulls(self._without_nan(rows))
         outputs: list[Any] = self.session.run(None, self._feed(rows))
         return outputs
+
+    def _without_nan(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """The columns of tensors whose type has no NaN."""
+        whole = [not put.type.startswith(("tensor(float", "tensor(double")) for put in self.puts]
+        if len(whole) == 1:
+            return rows if whole[0] else rows.select([])
+        return rows.select([at for at, is_whole in enumerate(whole) if is_whole])
 
     def _feed(self, rows: pa.RecordBatch) -> dict[str, Matrix]:
         if len(self.puts) == 1:
@@ -135,18 +174,48 @@ def _session(path: Path) -> Any:
         reason = one_line(error).removesuffix(".")
         producer = written_by.of_onnx(path)
         writer = f"written by {producer}: " if producer else ""
+        advice = (
+            ". Export it with an older opset, or install a newer onnxruntime here and on every worker; operators of "
+            "your own are not supported"
+        )
         raise ModelError(
-            f"{writer}{path.name} cannot be loaded by ONNX Runtime {ort.__version__}: {reason}. Export it with an "
-            "older opset, or install a newer onnxruntime here and on every worker; operators of your own are not "
-            "supported"
+            f"{writer}{path.name} cannot be loaded by ONNX Runtime {ort.__version__}: {reason}"
+            f"{advice * bool(_OUTDATED.search(reason))}"
         ) from error
 
 
-def _trial(session: Any, signature: Signature, given: Given, file: str) -> list[Any]:
-    """What the session returns for two rows. Raises StoreError where invented ones do not do."""
-    model, rows = OnnxModel(session, pa.schema([])), trial_rows(signature, given, _TRIAL_ROWS)
+def _copy_data(source: Path, location: str, draft: Path, name: str) -> None:
+    """One file of weights, into the same path below `draft`."""
+    path = PurePosixPath(location)
+    if not path.parts or path.is_absolute() or ".." in path.parts or any(c in location for c in "\\:\0"):
+        raise StoreError(
+            f"{source.name} keeps weights in {location!r}, which is not in its own folder: write it again with "
+            "onnx.save_model(..., save_as_external_data=True, location='weights.bin')"
+        )
+    if path.parts[0] in (name, MANIFEST):
+        raise StoreError(
+            f"{source.name} keeps weights in {location!r}, a name that the store needs: write it again with another"
+        )
+    found = source.parent / path
+    links = [one for one in (found, *found.parents) if one.is_relative_to(source.parent) and one != source.parent]
+    if any(one.is_symlink() for one in links):
+        raise StoreError(
+            f"{source.name} keeps weights in {location!r}, which is a link: put the file itself there (cp -L)"
+        )
+    if not found.is_file():
+        raise StoreError(
+            f"{source.name} keeps weights in {location!r}, which is not beside it: copy that file into "
+            f"{source.parent.absolute()}, or export with external_data=False, which keeps them in one file up to 2 GB"
+        )
+    target = draft / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(found, target)
+
+
+def _trial(session: Any, rows: pa.RecordBatch, given: Given, file: str) -> list[Any]:
+    """What the session returns for these rows. Raises StoreError where invented ones do not do."""
     try:
-        return model.run(rows)
+        return OnnxModel(session, pa.schema([])).run(rows)
     except Exception as error:  # ONNX Runtime's exceptions have no common class of their own
         if given.sample is not None:
             raise
@@ -222,3 +291,10 @@ def _arrays(values: Any) -> list[pa.Array]:
     if isinstance(values, list):
         values = np.array([list(row.values()) for row in values], dtype=np.float32)
     return arrays(values)
+
+
+def _is_same(found: Any, again: Any) -> bool:
+    """Whether an output was the same twice; NaN is as NaN."""
+    if isinstance(found, list):
+        return repr(found) == repr(again)
+    return bool(np.array_equal(found, again, equal_nan=found.dtype.kind == "f"))

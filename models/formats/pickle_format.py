@@ -13,10 +13,12 @@ from sklearn.exceptions import InconsistentVersionWarning
 
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
+from scorebeat.models.containment import contained
 from scorebeat.models.contract import Described, Given, Model, Signature
 from scorebeat.models.formats import sklearn_own, sklearn_values, written_by
 from scorebeat.models.formats.sklearn_models import SklearnModel, describe, ready
 from scorebeat.models.own_rows import OwnRows
+from scorebeat.models.refusals import said
 from scorebeat.models.registry import copy_file
 from scorebeat.models.samples import Known
 
@@ -76,7 +78,7 @@ def _require_permission(source: str, given: Given) -> None:
 
 def _open(path: Path) -> Any:
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contained():
             warnings.simplefilter("ignore", InconsistentVersionWarning)  # a note says it
             return joblib.load(path)  # reads plain pickles, too
     except ModuleNotFoundError as error:
@@ -91,7 +93,7 @@ def _open(path: Path) -> Any:
             "that has it, on every worker"
         ) from error
     except Exception as error:  # what a pickle does when it is opened may fail in any way
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = said(error)
         hint = ". Classes of a script are not in its pickles: write the file with cloudpickle" * ("__main__" in reason)
-        said = f"{path.name} cannot be read as a pickle: {reason}{hint}"
-        raise ModelError(written_by.before(written_by.of_pickle(path), said)) from error
+        message = f"{path.name} cannot be read as a pickle: {reason}{hint}"
+        raise ModelError(written_by.before(written_by.of_pickle(path), message)) from error

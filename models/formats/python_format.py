@@ -11,7 +11,9 @@ The class has
 `inputs` and `outputs` may be attributes of the class or be set by `__init__`. A type is float64, string,
 float32[784] and so on (models.arrow_types). `device` is `cpu` or `cuda`. `predict` gets the columns of
 `inputs`, at least one row, and answers the columns of `outputs`: a dict of arrays, lists or pandas columns,
-one value a row, in the rows' order. models.inner.open_model opens a model file among `files`.
+one value a row, in the rows' order. models.inner.open_model opens a model file among `files`. What it answers is
+copied before `predict` is called again. Of several threads of the API one at a time calls it, unless the class
+says `thread_safe = True`.
 """
 
 import inspect as inspect_module
@@ -33,6 +35,7 @@ from scorebeat.core.errors import (
     StoreError,
     near,
     one_line,
+    text,
 )
 from scorebeat.models.arrow_types import type_named
 from scorebeat.models.artifact import Artifact
@@ -41,6 +44,7 @@ from scorebeat.models.contract import Described, Given, Input, Model, Signature
 from scorebeat.models.formats.private_import import PrivateCode
 from scorebeat.models.formats.python_source import CODE, FILES, copy_code, copy_files
 from scorebeat.models.given import named_inputs
+from scorebeat.models.outputs import assembled
 from scorebeat.models.own_rows import OwnRows
 from scorebeat.models.registry import missing
 from scorebeat.models.samples import NOTHING_KNOWN, Known
@@ -98,6 +102,7 @@ class PythonModel:
     def __init__(self, code: PrivateCode, made: Any, name: str, outputs: pa.Schema) -> None:
         self.made = made
         self.name = name
+        self.thread_safe = getattr(made, "thread_safe", False) is True
         self.outputs = outputs
         weakref.finalize(self, code.forget).atexit = False
 
@@ -109,7 +114,7 @@ class PythonModel:
             return answer
         columns = _columns(answer, self.name)
         arrays = [self._array(name, values, rows.num_rows) for name, values in columns.items()]
-        return pa.RecordBatch.from_arrays(arrays, names=list(columns))
+        return assembled(arrays, list(columns))
 
     def _answer(self, rows: pa.RecordBatch) -> Any:
         try:
@@ -117,7 +122,7 @@ class PythonModel:
         except Exception as error:
             if not _is_out_of_memory(error):
                 raise
-            told = str(error).partition("\n")[0]
+            told = text(error).partition("\n")[0]
         # raised out here, because PyTorch's error holds the frames, and those the tensors that filled the device
         raise DeviceMemoryError(f"{self.name} has too little memory to score {rows.num_rows} rows at once: {told}")
 

@@ -95,9 +95,7 @@ def feed(kind: str, model: Any, inputs: Sequence[Input]) -> Feed:
 
 
 def _matrix(rows: pa.RecordBatch) -> Any:
-    x = matrix(rows, np.float64, "F")
-    x.flags.writeable = False  # a scaler with copy=False would scale in place, and again for the label
-    return x
+    return matrix(rows, np.float64, "F")
 
 
 def _texts(rows: pa.RecordBatch) -> Any:

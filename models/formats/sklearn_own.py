@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from sklearn.base import is_classifier
+from sklearn.base import is_classifier, is_outlier_detector
 
 from scorebeat.models.arrow_types import is_text
 from scorebeat.models.formats.sklearn_columns import reads_text
@@ -11,8 +11,14 @@ from scorebeat.models.own_rows import OwnRows
 
 
 def own_predict(model: Any, own: OwnRows) -> list[Any]:
-    """`predict`, and of a classifier `predict_proba` where it has that, each as the model returns it."""
+    """`predict`, and beside it a classifier's `predict_proba` or an outlier detector's scores; or else `transform`."""
+    if not hasattr(model, "predict"):
+        found = model.transform(_fed(model, own))
+        return [found.toarray() if hasattr(found, "toarray") else np.asarray(found)]
     returned = [np.asarray(model.predict(_fed(model, own)))]
+    if is_outlier_detector(model):
+        scores = getattr(model, "score_samples", None) or getattr(model, "decision_function", None)
+        return [returned[0], np.asarray(scores(_fed(model, own)))] if scores else returned
     if is_classifier(model) and hasattr(model, "predict_proba"):
         probabilities = model.predict_proba(_fed(model, own))  # made anew: a scaler with copy=False scales in place
         returned += probabilities if isinstance(probabilities, list) else [np.asarray(probabilities)]

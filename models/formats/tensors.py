@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from scorebeat.core.errors import OutputError, one_line
 from scorebeat.models.columns import LABEL
 from scorebeat.models.formats.labels import Labels, class_columns
 from scorebeat.models.matrix import Matrix
@@ -33,6 +34,15 @@ def arrays(values: Matrix) -> list[pa.Array]:
         return [flat.cast(pa.list_(flat.type.value_type))]
     columns = np.asfortranarray(values.reshape(len(values), -1))
     return [pa.array(column) for column in columns.T]
+
+
+def typed(values: Any, wanted: pa.DataType, name: str) -> pa.Array:
+    """Values that a model returned, as a column of that type. Raises OutputError for one that it does not hold."""
+    holes = isinstance(values, np.ndarray) and values.dtype.kind == "O" and not pa.types.is_floating(wanted)
+    try:
+        return pa.array(values, wanted, from_pandas=holes)  # among objects NaN means that there is no value
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:  # UnicodeError is a ValueError
+        raise OutputError(f"the model returned values for {name!r} that are not {wanted}: {one_line(error)}") from error
 
 
 def class_fields(classes: NDArray[Any], arrow: pa.DataType) -> Fields:

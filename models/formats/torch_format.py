@@ -11,7 +11,7 @@ from torch.export.passes import move_to_device_pass
 from torch.export.pt2_archive._package import load_pt2
 from torch.utils import _pytree as pytree
 
-from scorebeat.core.errors import DeviceMemoryError, ModelError, StoreError, one_line
+from scorebeat.core.errors import DeviceMemoryError, ModelError, StoreError, one_line, text
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.columns import output_schema
 from scorebeat.models.contract import Described, Given, Model, Signature
@@ -21,6 +21,7 @@ from scorebeat.models.formats.torch_archive import refuse_code
 from scorebeat.models.formats.torch_inputs import feed, inputs_of, repeated, rows_at_once, spread, tensors_of
 from scorebeat.models.formats.torch_outputs import alike, by_class, columns_of, joined, named, numpy_of
 from scorebeat.models.matrix import no_nulls
+from scorebeat.models.outputs import assembled
 from scorebeat.models.own_rows import OwnRows
 from scorebeat.models.registry import copy_file
 from scorebeat.models.samples import NOTHING_KNOWN, Known
@@ -96,15 +97,26 @@ class Program:
         self.tensors = tensors_of(exported)
         self.fewest, self.most = rows_at_once(exported)
         self.nesting = exported.call_spec.in_spec
+        self.is_stateless = not exported.graph_signature.buffers_to_mutate
         placed = exported if device == "cpu" else move_to_device_pass(exported, device)
         # guards are Python text in the file; what they say of shapes is held by rows_at_once and the inputs
         self.module = placed.module(check_guards=False)
 
     def run(self, rows: pa.RecordBatch) -> Any:
-        """The program's outputs on its device, nested as it nests them. A NULL is refused: no tensor holds one."""
-        no_nulls(rows)
+        """The program's outputs on its device, nested as it nests them.
+
+        NULL is NaN in a tensor of floats, and refused where a type has no NaN.
+        """
+        no_nulls(self._without_nan(rows))
         parts = [self._once(rows.slice(at, self.most)) for at in range(0, rows.num_rows, self.most)]
         return parts[0] if len(parts) == 1 else joined(parts)
+
+    def _without_nan(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """The columns of tensors whose type has no NaN."""
+        whole = [not tensor.type.is_floating_point for tensor in self.tensors]
+        if len(whole) == 1:
+            return rows if whole[0] else rows.select([])
+        return rows.select([at for at, is_whole in enumerate(whole) if is_whole])
 
     def _once(self, rows: pa.RecordBatch) -> Any:
         fed = feed(self.tensors, repeated(rows, self.fewest), self.device)
@@ -122,6 +134,8 @@ class TensorModel:
     def __init__(self, program: Program, outputs: pa.Schema) -> None:
         self.program = program
         self.outputs = outputs
+        self.thread_safe = program.is_stateless
+        """PyTorch runs one program in several threads, as long as it writes to no buffer of its own."""
 
     def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Raises DeviceMemoryError when the device cannot hold what the rows need."""
@@ -130,9 +144,9 @@ class TensorModel:
         try:
             columns = self.columns(self.program.run(rows))
         except torch.OutOfMemoryError as error:
-            told = str(error).partition("\n")[0]
+            told = text(error).partition("\n")[0]
         else:
-            return pa.RecordBatch.from_arrays(columns, names=self.outputs.names)
+            return assembled(columns, self.outputs.names)
         # raised out here, because PyTorch's error holds the frames, and those the tensors that filled the device
         torch.cuda.empty_cache()
         raise DeviceMemoryError(

@@ -105,4 +105,5 @@ def _booster(model: Any) -> Booster:
             found = model.inplace_predict(x, iteration_range=trees, predict_type=kind, validate_features=False)
         return softmax(found) if margin else found
 
-    return Booster(trained_columns(model), model.num_features(), classes, pa.float32(), np.float32, score)
+    # XGBoost promises it of inplace_predict alone
+    return Booster(trained_columns(model), model.num_features(), classes, pa.float32(), np.float32, score, not linear)

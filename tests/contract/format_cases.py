@@ -78,7 +78,9 @@ def skops_of(model: Any, y: Any) -> Callable[[Path], tuple[Path, Loop]]:
 
 def by_hand(model: Any, row: NDArray[np.float64]) -> list[Any]:
     labels: list[Any] = np.atleast_1d(np.squeeze(model.predict(row.copy()))).tolist()
-    return labels + (model.predict_proba(row.copy())[0].tolist() if hasattr(model, "predict_proba") else [])
+    more: list[Any] = model.predict_proba(row.copy())[0].tolist() if hasattr(model, "predict_proba") else []
+    scores: list[Any] = model.score_samples(row.copy()).tolist() if hasattr(model, "score_samples") else []
+    return labels + more + scores
 
 
 def torch_classes(names: tuple[str, ...], *, ends_as_probabilities: bool) -> Case:
@@ -124,7 +126,7 @@ CASES = {
     "skops forest regressor": Case(skops_of(RandomForestRegressor(5, random_state=0), X[:, 0]), ["value"]),
     "skops multi-output": Case(skops_of(LinearRegression(), X[:, :2]), ["value_0", "value_1"]),
     "skops clusterer": Case(skops_of(KMeans(3, n_init=1, random_state=0), None), ["label"]),
-    "skops outliers": Case(skops_of(IsolationForest(n_estimators=5, random_state=0), None), ["label"]),
+    "skops outliers": Case(skops_of(IsolationForest(n_estimators=5, random_state=0), None), ["label", "score"]),
     "skops columns by name": Case(sklearn_files.COLUMNS_CLASSIFIER, PROBABILITIES, query=as_table),
     "skops columns, multi-output": Case(sklearn_files.COLUMNS_REGRESSOR, ["value_0", "value_1"], query=as_table),
     "skops columns, boosting": Case(sklearn_files.boosted_categories, PROBABILITIES, query=as_table),

@@ -151,7 +151,8 @@ def test_a_fresh_process_gives_the_same_predictions(every: dict[str, Loaded], tm
 def test_null_is_refused_by_column_unless_the_model_takes_it(loaded: Loaded) -> None:
     rows = bound(loaded.artifact, [[None, *row[1:]] for row in X[:4].tolist()], CASES[loaded.title])
     takes = any(
-        word in loaded.title for word in ("imputer", "boosting", "forest", "integer", "outliers", "xgboost", "lightgbm")
+        word in loaded.title
+        for word in ("imputer", "boosting", "forest", "integer", "outliers", "xgboost", "lightgbm", "onnx", "torch")
     )
 
     if takes:

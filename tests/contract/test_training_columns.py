@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import cloudpickle  # type: ignore[import-untyped]  # it publishes no types
+import cloudpickle
 import joblib
 import numpy as np
 import pandas as pd

@@ -18,6 +18,7 @@ from scorebeat.api.places import PLACES
 from scorebeat.api.service import Service
 from scorebeat.core.settings import Settings
 from scorebeat.producer.online import Predictor
+from scorebeat.producer.turns import Turns
 from tests.api_fixtures import BEARER, TOKEN, Client, scored, served
 from tests.fixtures import Programs, wait_for
 from tests.ledger_fixtures import Ledger, ledger, trained
@@ -34,9 +35,10 @@ class Sleeper:
     def __init__(self, service: Service) -> None:
         self.woken = Event()
         version = service.online.version("flowers/1")
-        self._model = service.online._loaded(version)
+        self._model = service.online._loaded(version).model
         self.outputs = self._model.outputs
-        service.online._models[("flowers", 1)] = self
+        self.thread_safe = True
+        service.online._models[("flowers", 1)] = Turns(self)
 
     def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         self.woken.wait()

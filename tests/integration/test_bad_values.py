@@ -82,9 +82,53 @@ def test_a_job_that_allows_nan_stores_it(points: Points) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["wrong length", "wrong columns", "wrong types"])
-def test_a_model_that_breaks_its_contract_makes_one_dead_batch_with_one_error(points: Points, wrong: str) -> None:
+def test_a_row_for_which_the_model_breaks_its_contract_is_put_aside_alone(points: Points, wrong: str) -> None:
     points.fill(1000)
     points.model({wrong: [500]})
+    job = points.job()
+
+    run = points.scored(job)
+
+    assert points.batches(run) == ONE_BATCH
+    assert_accounted(points.engine, job, {500: "OutputError"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("mute", "MuteError"), ("cancelled", "CancelledError"), ("leave", "SystemExit")]
+)
+def test_whatever_a_model_raises_for_a_row_costs_only_the_row(points: Points, kind: str, name: str) -> None:
+    points.fill(1000)
+    points.model({kind: [7, 500]})
+    job = points.job()
+
+    run = points.scored(job)
+
+    assert points.batches(run) == ONE_BATCH
+    assert_accounted(points.engine, job, dict.fromkeys([7, 500], name))
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("mute", "MuteError: (its message"), ("cancelled", "CancelledError: the"), ("leave", "SystemExit: the model")],
+)
+def test_a_model_that_raises_no_exception_for_any_row_makes_one_dead_batch(
+    points: Points, kind: str, said: str
+) -> None:
+    points.fill(1000)
+    points.model({kind: range(1, 1001)})
+    job = points.job()
+
+    run = points.scored(job)
+
+    assert points.batches(run, "state") == ["dead"]
+    assert points.batches(run, "error")[0].startswith(said)
+    assert points.aside(job) == []
+
+
+@pytest.mark.parametrize("wrong", ["wrong length", "wrong columns", "wrong types"])
+def test_a_model_that_breaks_its_contract_makes_one_dead_batch_with_one_error(points: Points, wrong: str) -> None:
+    points.fill(1000)
+    points.model({wrong: range(1, 601)})
     job = points.job(batch_rows=600)
 
     run = points.scored(job)

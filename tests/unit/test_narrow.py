@@ -107,7 +107,7 @@ def test_in_a_small_batch_each_failing_row_is_its_own_failure() -> None:
     check(narrow.score(Doubles(range(count)), rows(count)), count, range(count))
 
 
-@pytest.mark.parametrize("error", [OutputError("length"), MemoryError(), SoftTimeLimitExceeded()])
+@pytest.mark.parametrize("error", [MemoryError(), SoftTimeLimitExceeded()])
 @pytest.mark.parametrize("bad", [[7], range(1000)])
 def test_an_error_that_no_single_row_is_to_blame_for_is_raised_at_once(error: Exception, bad: Iterable[int]) -> None:
     model = Doubles(bad, lambda: error)
@@ -120,10 +120,26 @@ def test_an_error_that_no_single_row_is_to_blame_for_is_raised_at_once(error: Ex
 
 def test_a_fault_of_the_whole_that_shows_while_rows_are_narrowed_is_raised() -> None:
     model = Doubles([7])
-    model.error = lambda: InputError("a row") if model.calls < 3 else OutputError("the model")
+    model.error = lambda: InputError("a row") if model.calls < 3 else MemoryError("the model")
 
-    with pytest.raises(OutputError):
+    with pytest.raises(MemoryError):
         narrow.score(model, rows(1000))
+
+
+@pytest.mark.parametrize("bad", [[7], [0, 499, 999], list(range(100, 120))])
+def test_rows_for_which_a_model_breaks_its_contract_are_found(bad: list[int]) -> None:
+    check(narrow.score(Doubles(bad, lambda: OutputError("length")), rows(1000)), 1000, bad)
+
+
+@pytest.mark.parametrize("bad", [[], [7], [7, 900]])
+def test_a_model_that_returns_one_value_for_all_rows_is_never_believed_for_single_rows(bad: list[int]) -> None:
+    def mean(given: pa.RecordBatch) -> pa.RecordBatch:
+        if given.num_rows > 1:
+            raise OutputError("the model returned 1 predictions for many rows")
+        return Doubles(bad)(given)
+
+    with pytest.raises(OutputError, match="for many rows"):
+        narrow.score(mean, rows(1000))
 
 
 def test_the_places_of_an_error_name_code_and_no_values() -> None:
