@@ -45,8 +45,8 @@ def create(cursor: Any, table: str, frame: Any, keys: list[int], types: Mapping[
 
 
 def _texts(column: Any, kind: str) -> list[str]:
-    if kind == "bigint" and column.dtype.kind == "f":  # whole numbers among which some are missing
-        column = column.astype("Int64")
+    if kind == "bigint":  # among which some may be missing, so that pandas made floats of them
+        return [r"\N" if pd.isna(value) else str(int(value)) for value in column.astype(object)]
     return [_text(value) for value in column.astype(object)]
 
 
