@@ -13,7 +13,7 @@ from scorebeat.models.arrow_types import is_text
 from scorebeat.models.contract import Input, Signature
 from scorebeat.models.formats.sklearn_columns import picks_by_name, reads_text, text_columns, used
 from scorebeat.models.given import named_inputs
-from scorebeat.models.matrix import matrix, no_nulls
+from scorebeat.models.matrix import matrix
 from scorebeat.models.registry import missing
 from scorebeat.models.samples import sample
 
@@ -78,8 +78,12 @@ def _matrix(rows: pa.RecordBatch) -> Any:
 
 
 def _texts(rows: pa.RecordBatch) -> Any:
-    no_nulls(rows)
-    return rows.column(0).to_numpy(zero_copy_only=False)
+    """NULL is NaN, as in a Series of texts: a vectorizer refuses it in its own words."""
+    texts = rows.column(0).to_numpy(zero_copy_only=False)
+    if rows.column(0).null_count:
+        texts = texts.copy()
+        texts[rows.column(0).is_null().to_numpy(zero_copy_only=False)] = np.nan
+    return texts
 
 
 def _frames(model: Any, inputs: list[str]) -> Feed:
