@@ -39,5 +39,3 @@ class Case:
     """Packages without which the case is skipped."""
     refused: str = ""
     """A pattern: `models add` refuses the model with these words, and nothing is scored."""
-    known: str = ""
-    """Why the case fails at present. It must fail: the mark goes with the mend."""

@@ -12,6 +12,7 @@ from scorebeat.core.stack import StackUrls
 from tests import fixtures
 from tests.parity.cases import CASES
 from tests.parity.compare import differences
+from tests.parity.known import KNOWN
 from tests.parity.system import Parity
 
 
@@ -37,7 +38,7 @@ def parity(stack: StackUrls, template: str, tmp_path_factory: pytest.TempPathFac
 
 
 def _marked(title: str) -> object:
-    known = CASES[title].known
+    known = KNOWN.get(title)
     return pytest.param(title, marks=[pytest.mark.xfail(reason=known, strict=True)] if known else [])
 
 

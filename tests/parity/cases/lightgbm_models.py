@@ -45,16 +45,14 @@ def boosted(*arguments: Any, **more: Any) -> Case:
 
 
 CASES = {
-    "LightGBM .txt, names in another order": boosted(
-        estimator("LGBMRegressor"),
+    "LightGBM .lgb, named classes, names in another order": boosted(
+        estimator("LGBMClassifier"),
         NUMBERS,
-        frames.spent,
-        says.value,
-        own_file(".txt"),
+        frames.tier,
+        named_classes,
+        own_file(".lgb"),
         inputs=("visits", "debt", "age", "income"),
-    ),
-    "LightGBM .lgb, named classes": boosted(
-        estimator("LGBMClassifier"), NUMBERS, frames.tier, named_classes, own_file(".lgb"), classes=QUOTED
+        classes=QUOTED,
     ),
     "LightGBM .txt, names with spaces": boosted(
         estimator("LGBMRegressor"),
@@ -64,9 +62,6 @@ CASES = {
         own_file(".txt"),
         named={"income": "yearly income", "age": "age in years"},
         inputs=("age in years", "yearly income"),
-    ),
-    "LightGBM .txt, ranker": boosted(
-        estimator("LGBMRanker"), NUMBERS, frames.tier, says.value, own_file(".txt"), fit=GROUPS
     ),
     "LightGBM .txt, categories of words and numbers": boosted(
         estimator("LGBMRegressor", min_child_samples=5),

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -97,13 +96,9 @@ def with_code_paths(folder: Path) -> Built:
     return Built(folder / "saved", frames.today(("income", "grade")), predict, Given(code=frozenset({"mlflow"})))
 
 
-def saved(*arguments: Any, **more: Any) -> Callable[[Path], Built]:
-    return fitted(*arguments, **more)
-
-
 CASES = {
     "MLflow, scikit-learn": Case(
-        saved(
+        fitted(
             make_pipeline(mixed(), logistic()),
             ("age", "income", "debt", "city", "grade", "visits"),
             strange,
@@ -114,18 +109,18 @@ CASES = {
         needs=("mlflow",),
     ),
     "MLflow, scikit-learn without a signature": Case(
-        saved(
+        fitted(
             make_pipeline(scaled(), logistic()),
             NUMBERS,
             left,
             says.label,
             folder_of("sklearn", signed=False, serialization_format="cloudpickle"),
-            inputs=("debt", "age", "income"),
+            inputs=NUMBERS,
         ),
         needs=("mlflow",),
     ),
     "MLflow, XGBoost": Case(
-        saved(
+        fitted(
             xgboost_models.estimator("XGBRegressor"),
             NUMBERS,
             frames.spent,
@@ -135,7 +130,7 @@ CASES = {
         needs=("mlflow", "xgboost"),
     ),
     "MLflow, LightGBM": Case(
-        saved(
+        fitted(
             lightgbm_models.estimator("LGBMClassifier"),
             NUMBERS,
             strange,

@@ -121,9 +121,6 @@ CASES = {
             inputs=("income", "debt", "age"),
         )
     ),
-    "a frame without a column transformer": Case(
-        fitted(make_pipeline(scaled(), Ridge()), ("age", "income", "debt", "visits"), frames.spent, says.value)
-    ),
     "a bare matrix with names typed": Case(
         fitted(
             make_pipeline(scaled(), Ridge()),

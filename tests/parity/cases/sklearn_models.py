@@ -16,7 +16,6 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
     StackingClassifier,
-    VotingClassifier,
     VotingRegressor,
 )
 from sklearn.frozen import FrozenEstimator
@@ -82,9 +81,6 @@ def regressor(model: Any, **more: Any) -> Case:
 
 CASES = {
     "calibrated around a frozen pipeline": Case(fitted(frozen, MIXED, left, says.probabilities())),
-    "calibrated around a pipeline": Case(
-        fitted(CalibratedClassifierCV(make_pipeline(mixed(), SVC()), cv=2), MIXED, strange, says.probabilities())
-    ),
     "fixed threshold": Case(
         fitted(
             FixedThresholdClassifier(make_pipeline(mixed(), logistic()), threshold=0.3, pos_label="leaves"),
@@ -110,21 +106,6 @@ CASES = {
                 ],
                 logistic(),
                 cv=3,
-            ),
-            MIXED,
-            strange,
-            says.probabilities(),
-        )
-    ),
-    "soft vote": Case(
-        fitted(
-            VotingClassifier(
-                [
-                    ("a", make_pipeline(mixed(), logistic())),
-                    ("b", make_pipeline(mixed(), DecisionTreeClassifier(max_depth=3, random_state=0))),
-                ],
-                voting="soft",
-                weights=[2, 1],
             ),
             MIXED,
             strange,
@@ -175,7 +156,6 @@ CASES = {
     "discriminants": Case(
         fitted(make_pipeline(scaled(), LinearDiscriminantAnalysis()), NUMBERS, strange, says.probabilities())
     ),
-    "gradient descent without probabilities": classifier(SGDClassifier(random_state=0), tells=says.label),
     "trees by histogram, categories": Case(
         fitted(
             HistGradientBoostingClassifier(max_iter=8, categorical_features="from_dtype"),

@@ -11,7 +11,6 @@ from sklearn.linear_model import LinearRegression
 from sklearn.mixture import GaussianMixture
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
-from sklearn.neighbors import LocalOutlierFactor
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import OneClassSVM
@@ -117,7 +116,6 @@ CASES = {
         )
     ),
     "isolation forest": on_numbers(IsolationForest(n_estimators=8, random_state=0), normality),
-    "local outliers": on_numbers(LocalOutlierFactor(novelty=True), normality),
     "one-class support vectors": on_numbers(OneClassSVM(), normality),
     "clusters": on_numbers(KMeans(4, n_init=1, random_state=0), cluster),
     "mixture": on_numbers(GaussianMixture(3, random_state=0), cluster),
