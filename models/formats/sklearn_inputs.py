@@ -25,7 +25,7 @@ from scorebeat.models.formats.sklearn_columns import (
 )
 from scorebeat.models.formats.sklearn_values import known_values
 from scorebeat.models.given import Matched, match_names, named_inputs
-from scorebeat.models.matrix import matrix, no_nulls
+from scorebeat.models.matrix import matrix
 from scorebeat.models.registry import missing
 from scorebeat.models.samples import sample
 
@@ -99,8 +99,12 @@ def _matrix(rows: pa.RecordBatch) -> Any:
 
 
 def _texts(rows: pa.RecordBatch) -> Any:
-    no_nulls(rows)
-    return rows.column(0).to_numpy(zero_copy_only=False)
+    """NULL is NaN, as in a Series of texts: a vectorizer refuses it in its own words."""
+    texts = rows.column(0).to_numpy(zero_copy_only=False)
+    if rows.column(0).null_count:
+        texts = texts.copy()
+        texts[rows.column(0).is_null().to_numpy(zero_copy_only=False)] = np.nan
+    return texts
 
 
 def _frames(model: Any, inputs: Sequence[Input]) -> Feed:

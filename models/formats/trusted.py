@@ -41,12 +41,17 @@ _SKLEARN = (
             "WhiteKernel",
         )
     ),
+    "impute._iterative.IterativeImputer",
+    "impute._iterative._ImputerTriplet",
+    "metrics._classification.balanced_accuracy_score",
     *(
         f"metrics._dist_metrics.{metric}Distance{bits}"
         for metric in ("Chebyshev", "Euclidean", "Manhattan", "Minkowski", "SEuclidean")
         for bits in (32, 64)
     ),
+    "metrics._scorer._CurveScorer",
     "metrics._scorer._PassthroughScorer",
+    "metrics._scorer._Scorer",
     "model_selection._split.KFold",
     "model_selection._split.StratifiedKFold",
     "neighbors._ball_tree.BallTree",
@@ -58,8 +63,19 @@ _SKLEARN = (
     "neural_network._stochastic_optimizers.AdamOptimizer",
     "neural_network._stochastic_optimizers.SGDOptimizer",
     "utils._bunch.Bunch",
+    "utils._metadata_requests.MetadataRequest",
+    "utils._metadata_requests.MethodMetadataRequest",
     "utils.validation.check_array",
 )
-# a partial calls what is trusted anyway; boosting over a DataFrame's categories has one of check_array
-_OTHERS = {"collections.OrderedDict", "functools.partial", "numpy.dtype", "numpy.mean", "numpy.number"}
+# a partial and a scorer call what is trusted anyway; boosting over a DataFrame's categories has one of check_array
+_OTHERS = {
+    "collections.OrderedDict",
+    "functools.partial",
+    "numpy.dtype",
+    "numpy.mean",
+    "numpy.number",
+    # SplineTransformer's: coefficients, and a function that makes an array of numbers
+    "scipy._lib.array_api_compat.numpy._aliases.asarray",
+    "scipy.interpolate._bsplines.BSpline",
+}
 TRUSTED = frozenset({f"sklearn.{name}" for name in _SKLEARN} | _OTHERS)
