@@ -135,6 +135,14 @@ def of_job(connection: Connection, job: Job) -> Version:
     return found
 
 
+def shown_of(connection: Connection, job: Job) -> int | None:
+    """The number of the version that readers of the job see, pinned or published; None while there is none."""
+    if job.pinned_version is not None:
+        return job.pinned_version
+    found = published(connection, job.model_name)
+    return None if found is None else found.version
+
+
 def publish(connection: Connection, name: str, version: int, by: str, **details: Any) -> Version:
     """Make the version the published one; the caller switches the views in the same transaction."""
     lock(connection, name, version)

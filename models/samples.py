@@ -77,10 +77,10 @@ def inventions(signature: "Signature", rows: int, known: Known = NOTHING_KNOWN) 
 def _batch(
     signature: "Signature", rows: int, known: Known, default: Callable[[pa.DataType, int], Any]
 ) -> pa.RecordBatch:
-    arrays = [
-        _column(i, rows, known.get(i.name, ()) or [i.trained.categories], at, default)
-        for at, i in enumerate(signature.inputs)
-    ]
+    arrays = []
+    for at, wanted in enumerate(signature.inputs):
+        values = known.get(wanted.name, ())
+        arrays.append(_column(wanted, rows, values if any(values) else [wanted.trained.categories], at, default))
     return pa.RecordBatch.from_arrays(arrays, schema=signature.columns)
 
 

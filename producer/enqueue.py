@@ -118,7 +118,7 @@ def send_plan(p: Producer, run_id: int) -> None:
 
 
 def _rank(connection: Connection, request: Request, job: Job) -> Rank:
-    if request.version not in (None, versions.of_job(connection, job).version):
+    if request.version not in (None, versions.shown_of(connection, job)):
         return Rank.CANDIDATE
     by_hand = request.due_at is None and request.run_key is None
     return Rank.BY_HAND if by_hand else Rank.SCHEDULED

@@ -61,7 +61,7 @@ def ensure(connection: Connection, fitted: Fit) -> PredictionSet:
 def _show_if_published(connection: Connection, fitted: Fit) -> None:
     """Asked behind the publishers' lock: else the view could go back to what was published a moment before."""
     versions.await_published(connection, fitted.version.name)
-    if versions.of_job(connection, fitted.job).version == fitted.version.version:
+    if versions.shown_of(connection, fitted.job) == fitted.version.version:
         show(connection, fitted.job, fitted.version.version)
 
 
