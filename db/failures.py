@@ -6,7 +6,7 @@ import adbc_driver_manager
 import psycopg2
 from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core.errors import SourceLocked, one_line
+from scorebeat.core.errors import SourceLocked, one_line, text
 
 TRANSIENT_CLASSES = ("08", "25P03", "25P04", "40", "53", "55P03", "57014", "57P")
 """Connection lost, a session or statement ended from outside or by a timeout (25P03, 25P04, 57014), serialisation and
@@ -77,7 +77,7 @@ def told(error: Exception) -> str:
 
 def advice(error: BaseException) -> str:
     """What to do where a time limit of the role or database may be to blame; empty for all other errors."""
-    closed = sqlstate(error) is None and "server closed the connection" in str(error)  # the driver lost the reason
+    closed = sqlstate(error) is None and "server closed the connection" in text(error)  # the driver lost the reason
     name = _TIME_LIMITS.get(_TRANSACTION if closed else sqlstate(error) or "")
     if name is None:
         return ""

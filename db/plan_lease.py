@@ -116,7 +116,7 @@ def close_expired(connection: Connection) -> list[int]:
     rows = connection.execute(
         text(
             "UPDATE scorebeat.runs SET state = 'running', plan_expires_at = NULL, planned_at = clock_timestamp(),"
-            " reason = 'planning was cut short: ' || coalesce(planned_by || ' died', reason, 'nobody planned it')"
+            " reason = 'planning was cut short: ' || coalesce(reason, planned_by || ' died', 'nobody planned it')"
             " || '; the rows that were not planned stay pending for the next run'"
             " WHERE id IN (SELECT r.id FROM scorebeat.runs r WHERE r.state = 'planning'"
             " AND r.plan_expires_at < clock_timestamp()"

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine
 
-from scorebeat.db import user_sql
+from scorebeat.db import read_only, user_sql
 from scorebeat.db.pending import PendingRows
 from scorebeat.db.source import Source, estimated_rows
 from scorebeat.db.sql import Key, KeyRange, columns, subquery, texts
@@ -18,8 +18,10 @@ DENSE = 8
 def reading(engine: Engine) -> Iterator[Connection]:
     """One snapshot for the whole plan, in which nothing can be written."""
     with engine.connect() as plain:
-        connection = plain.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        connection = plain.execution_options(**read_only.FOR_A_QUERY)
         with connection.begin() as transaction:
+            # within the transaction: options of the driver would stay with the session, and overrule the database's own
+            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             # a plan may pause for longer than other transactions while batches are stored
             connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '10min'")
             yield connection

@@ -98,4 +98,4 @@ def _is_of_a_query(context: ExceptionContext) -> bool:
     options = dict(context.connection.get_execution_options()) if context.connection is not None else {}
     if context.execution_context is not None:
         options |= context.execution_context.execution_options
-    return bool(options.get("postgresql_readonly") or options.keys() & FOR_A_QUERY.keys())
+    return bool(options.keys() & FOR_A_QUERY.keys())

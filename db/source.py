@@ -68,6 +68,8 @@ class _Type:
     shown: str
     cast: str
     send: str
+    is_compared: bool
+    """Whether bare operators are the type's own: they are not found where its schema is not in the search path."""
 
 
 def describe(connection: Connection, url: str, job: Job) -> Source:
@@ -243,7 +245,7 @@ def _type_names(connection: Connection, oids: list[int]) -> dict[int, _Type]:
         text(
             f"SELECT t.oid, t.typname, t.typtype, format_type(t.oid, -1), {CASTABLE.format(t='t')},"
             " (SELECT format('%I.%I', p.pronamespace::regnamespace::name, p.proname) FROM pg_proc p"
-            " WHERE p.oid = t.typsend)"
+            " WHERE p.oid = t.typsend), t.typtype <> 'b' OR pg_type_is_visible(t.oid)"
             " FROM pg_type t WHERE t.oid = ANY (CAST(:oids AS oid[]))"
         ),
         {"oids": oids},
@@ -268,6 +270,12 @@ def _keys(job: Job, found: list[_Column], types_of: dict[int, _Type]) -> tuple[K
                 f"jobs.{job.name}.key: column {name!r} is {kind.shown}; a key may be {', '.join(types.KEYS)} or an "
                 f"enum. Write (x::text) AS {ident(name)} in the query in place of the column x, or another of these "
                 "types, and index the same expression: CREATE UNIQUE INDEX ON its_table ((x::text)); ANALYZE its_table"
+            )
+        if not kind.is_compared:
+            raise QueryError(
+                f"jobs.{job.name}.key: column {name!r} is {kind.cast}, whose schema is not in the search path: keys "
+                "would be compared as texts, not as that type compares them. Add the schema to search_path by ALTER "
+                f"ROLE, ALTER DATABASE or the URL's options, or write (x::text) AS {ident(name)} in the query"
             )
         send = kind.send if types.is_copied(kind.name) else ""
         keys.append(KeyColumn(name, kind.cast, types.names(kind.name, column.type_oid), send, column.size))

@@ -144,6 +144,8 @@ class Described:
     """The format's own, for its `load`: text, numbers, true or false, or lists of them."""
     notes: tuple[str, ...] = ()
     """What the person who adds the model should know of how its inputs were bound; not stored."""
+    unsure: str = ""
+    """Why it may score rows otherwise than its library: such a version is published by a person only; not stored."""
 
 
 class Model(Protocol):

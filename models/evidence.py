@@ -20,8 +20,15 @@ class Evidence:
     """The largest difference from what the library's own predict returns for the same rows; None: not compared."""
     error: str = ""
     """What the model raised on invented rows; empty: it scored them."""
+    unsure: str = ""
+    """Why rows of training may be scored otherwise, where no rows of a person showed that they are not."""
     unsteady: str = ""
     """How predictions depend on other rows or on time, which was accepted; empty: they do not."""
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether the version scored rows, and nothing speaks against its predictions."""
+        return not self.error and not self.unsure
 
     @property
     def is_of_rows_given(self) -> bool:
@@ -42,7 +49,7 @@ class Evidence:
         tried = whose if self.is_of_rows_given else f"{self.rows} invented rows"
         if self.error:
             return f"none: {tried} raised {self.error}"
-        said = f"{tried}: {self._agreement()}"
+        said = f"{tried}: {self._agreement()}" + f"; unsure: {self.unsure}" * bool(self.unsure)
         return said + f"; accepted: {self.unsteady}" * bool(self.unsteady)
 
     def _agreement(self) -> str:

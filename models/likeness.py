@@ -1,5 +1,6 @@
 """How far two sets of predictions of the same rows are apart, whoever made them."""
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,5 +119,6 @@ def _unequal(one: Values, other: Values) -> NDArray[np.bool_]:
 
 
 def _is_same(one: Any, other: Any) -> bool:
+    one, other = (dt.datetime(e.year, e.month, e.day) if type(e) is dt.date else e for e in (one, other))
     absent = [each is None or each != each for each in (one, other)]  # noqa: PLR0124 -- NaN alone differs from itself
     return all(absent) or (not any(absent) and bool(one == other))

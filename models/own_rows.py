@@ -27,6 +27,8 @@ class OwnRows:
     """A pandas DataFrame; None where pandas is not installed."""
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Inputs that several columns of the table feed."""
+    is_given: bool = False
+    """Whether a person gave the rows: then the types of the table are those of a notebook."""
 
     @classmethod
     def of(cls, signature: Signature, sampled: Sampled) -> "OwnRows":
@@ -35,7 +37,7 @@ class OwnRows:
             table = sampled.frame()
         except ImportError:
             table = None
-        return cls(signature, sampled.rows, table, sampled.columns)
+        return cls(signature, sampled.rows, table, sampled.columns, sampled.is_given)
 
     def __len__(self) -> int:
         return int(self.rows.num_rows)
@@ -70,14 +72,20 @@ class OwnRows:
         return self.column(name).astype(dtype)
 
     def forms(self) -> Iterator["OwnRows"]:
-        """The same rows in the forms that a notebook may have them in: a file does not tell NaN from None, nor a
-        text from a category, nor how long a whole number is."""
+        """The same rows in the forms that a notebook may have them in.
+
+        No file tells NaN from None, nor, of those that we read, a text from a category that the model knows. Rows that
+        we invented may have any type that the model's file or its inputs name.
+        """
         yield self
         if self.table is None:
             return
-        yield self._changed(_as_trained)
+        yield self._changed(_as_category_of_training)
         yield self._changed(_none_for_missing)
         yield self._changed(_nan_for_missing)
+        if self.is_given:
+            return
+        yield self._changed(_as_trained)
         yield self._changed(_as_declared)
         yield self._changed(_category)
 
@@ -99,6 +107,10 @@ def frame_of(rows: pa.RecordBatch) -> Any:
     import pandas as pd  # noqa: F401, PLC0415 -- optional, and slow to import
 
     return pa.Table.from_batches([rows]).to_pandas(date_as_object=False)
+
+
+def _as_category_of_training(column: Any, wanted: Input) -> Any:
+    return _as_trained(column, wanted) if wanted.trained.dtype == "category" else column
 
 
 def _as_trained(column: Any, wanted: Input) -> Any:

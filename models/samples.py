@@ -39,6 +39,8 @@ class Sampled:
     """Columns that the model does not want."""
     name: Callable[[int], str] = lambda at: f"row {at + 1}"
     """What a row is called in messages."""
+    is_given: bool = True
+    """Whether a person gave the rows, and they were not invented."""
 
 
 class Sample(Protocol):

@@ -4,10 +4,11 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 
-from scorebeat.core.errors import ModelError, OutputError, ScorebeatError, SignatureError
+from scorebeat.core.errors import ModelError, OutputError, ScorebeatError, SignatureError, text
 from scorebeat.models import likeness, refusals, registry
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.binding import bind
@@ -80,7 +81,8 @@ def _on_invented(model_format: registry.Format, model: Model, artifact: Artifact
             _require_uncertain(error, artifact)
             first = first or error
             continue
-        sampled = Sampled(INVENTED, rows, lambda rows=rows: frame_of(rows))  # type: ignore[misc]  # mypy cannot infer a default
+        made = partial(frame_of, rows)
+        sampled = Sampled(INVENTED, rows, made, is_given=False)
         trial = _Trial(model, rows, predicted, sampled, given)
         unsteady = trial.unsteadiness()
         own = OwnRows.of(artifact.signature, sampled)
@@ -105,7 +107,7 @@ def _require_uncertain(error: Exception, artifact: Artifact) -> None:
     """Raises ModelError where rows of no kind would help."""
     if isinstance(error, ScorebeatError) and not isinstance(error, ModelError):
         raise error
-    if not isinstance(error, _CERTAIN) and not _SHAPES.search(str(error)):
+    if not isinstance(error, _CERTAIN) and not _SHAPES.search(text(error)):
         return
     if isinstance(error, ScorebeatError):
         raise error
@@ -231,7 +233,8 @@ class _Trial:
         return (
             f"{len(nearest.where):,} of {self.rows.num_rows:,} rows would be scored otherwise than by its own library, "
             f"such as {_named(self.sampled, [at])}: {found[column][at]!s} here, {expected[column][at]!s} there. Do "
-            "--inputs, --outputs and --classes have the order of training?"
+            "--inputs, --outputs and --classes have the order of training? If its own code tells whole numbers, "
+            "truth values or dates from others, --inputs names their types, such as region:int64,active:bool"
         )
 
 

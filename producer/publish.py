@@ -88,7 +88,7 @@ def _record(p: Producer, artifact: Artifact, by: str) -> Added:
     new = NewVersion(name, artifact.version, artifact.format, artifact.digest, artifact.signature.to_json())
     with reachable(p.url), p.engine.begin() as connection:
         evidence = artifact.evidence
-        was_scored = evidence is None or not evidence.error
+        was_scored = evidence is None or evidence.is_enough
         version = versions.add(connection, new, by, may_publish=was_scored)
         if evidence is not None:
             actions.record(connection, by, ADDED, f"model {version}", evidence=evidence.to_json())
@@ -102,8 +102,8 @@ def _record(p: Producer, artifact: Artifact, by: str) -> Added:
                 notes.append(str(error))
     if not was_scored and not version.published:
         notes.append(
-            f"{version} was not published, for it has scored no row. Add the file again with --sample FILE or "
-            "--sample-job JOB: a model's first version is published once it scored rows. "
+            f"{version} was not published, for {_doubt(evidence)}. Add the file again with --sample FILE or "
+            "--sample-job JOB: a model's first version is published once it scored rows as its library does. "
             f"`scorebeat publish {version}` publishes it as it is"
         )
     emit("model.added", model=str(version), digest=version.digest[:12], published=version.published, by=by)
@@ -198,3 +198,7 @@ def _require_model(connection: Connection, name: str) -> None:
     known = sorted({v.name for v in versions.listing(connection)})
     if name not in known:
         raise UnknownName(f"there is no model {name!r}.{near(name, known)} Add it with `scorebeat models add`.")
+
+
+def _doubt(evidence: Evidence | None) -> str:
+    return evidence.unsure if evidence is not None and evidence.unsure else "it has scored no row"

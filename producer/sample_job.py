@@ -4,7 +4,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from scorebeat.core.errors import SignatureError, UsageError
-from scorebeat.db import columns, jobs, planning, source
+from scorebeat.db import columns, jobs, planning, source, user_sql
 from scorebeat.db.engine import data_connection, reachable
 from scorebeat.db.pending import PendingRows
 from scorebeat.db.sql import KeyRange
@@ -43,7 +43,7 @@ class SampleJob:
             if first is None:
                 raise UsageError(f"--sample-job {self.job}: its query gives no rows; use --sample FILE")
             pending = PendingRows(found, "", 0, has_quarantine=False)
-            last = tuple(reader.exec_driver_sql(pending.last_key(first, anti_join=False)).one())
+            (last,) = user_sql.rows(reader, pending.last_key(first, anti_join=False))
         statement = pending.batch(names, KeyRange(first, last), self.most, anti_join=False)
         with closing(data_connection(self.p.url, "scorebeat sample")) as data:
             fetched = columns.fetch(data, statement, found, self.most, job.batch_bytes)

@@ -72,10 +72,11 @@ def inspect(path: Path, given: Given) -> Described:
     The inputs given name the values of a lone tensor of [rows, values].
     Raises StoreError for a model that cannot be used, ModelError for a file that cannot be read.
     """
-    if nodes := nodes_of_training(path):
+    if not given.unsteady and (nodes := nodes_of_training(path)):
         raise StoreError(
             f"{path.name} is a graph of training, with {', '.join(nodes[:8])}: the same row gets another value at each "
-            "run, or among other rows. Call model.eval() before the export, and export it for inference"
+            "run, or among other rows. Call model.eval() before the export, and export it for inference, or accept it "
+            "with --allow-unsteady"
         )
     session = _session(path)
     matched = _inputs(session, given.inputs, path.name)

@@ -3,6 +3,7 @@
 import importlib.util
 import warnings
 from collections.abc import Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -47,7 +48,7 @@ def inspect(path: Path, given: Given) -> Described:
         found = describe(model, given, path.name)
     allowed = sorted(_unknown(path) & given.trusted)
     notes = (*written_by.notes(writer), *found.notes)
-    return Described(found.signature, {**found.options, **({_ALLOWED: allowed} if allowed else {})}, notes)
+    return replace(found, options={**found.options, **({_ALLOWED: allowed} if allowed else {})}, notes=notes)
 
 
 def load(artifact: Artifact, device: str) -> Model:

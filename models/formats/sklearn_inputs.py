@@ -51,6 +51,8 @@ class Fed:
     """Inputs that are text by the word of whoever added the model alone."""
     notes: tuple[str, ...] = ()
     """What they should know of how the inputs were bound."""
+    unsure: str = ""
+    """Why rows may be scored otherwise than in training, as far as the file tells; empty: there is no reason."""
 
     @property
     def words(self) -> pa.RecordBatch:
@@ -80,9 +82,9 @@ def fed(model: Any, given: Sequence[str], file: str) -> Fed:
         raise StoreError(f"{file} takes columns, not arrays: name each column with --inputs a,b,c")
     if kind == FRAME:
         inputs = _with_units(model, inputs, examples, file)
-    notes = (*matched.notes, *_number_note(model, kind, inputs, examples, given))
+    unsure = _unsure(model, kind, inputs, examples, given)
     said = tuple(i.name for i in inputs if is_text(i.type) and i.name not in columns)
-    return Fed(kind, inputs, _trial(inputs, examples, model), said, notes)
+    return Fed(kind, inputs, _trial(inputs, examples, model), said, matched.notes, unsure)
 
 
 def feed(kind: str, model: Any, inputs: Sequence[Input]) -> Feed:
@@ -274,23 +276,25 @@ def _in_unit(wanted: Input, unit: str, names: Sequence[str]) -> Input:
     return replace(wanted, trained=replace(wanted.trained, dtype=f"datetime64[{unit}{zone}]"))
 
 
-def _number_note(
-    model: Any, kind: str, inputs: Sequence[Input], examples: dict[str, Any], given: Sequence[str]
-) -> tuple[str, ...]:
-    """What to say where the model's own code tells whole numbers from others, and the file does not."""
+def _unsure(model: Any, kind: str, inputs: Sequence[Input], examples: dict[str, Any], given: Sequence[str]) -> str:
+    """What to say where the model's own code tells whole numbers from others, and the file does not; else empty."""
     typed = {i.name for i in named_inputs(given, pa.null()) if not pa.types.is_null(i.type)}
     unsure = [i.name for i in inputs if pa.types.is_float64(i.type) and i.name not in {*typed, *examples}]
     if kind != FRAME or not unsure or not _read(lambda: runs_own_code(model), otherwise=True):
-        return ()
-    trial = _trial(inputs, examples)
+        return ""
     whole = tuple(replace(i, type=pa.int64()) if i.name in unsure else i for i in inputs)
-    if _same(_score(model, kind, inputs, trial), _score(model, kind, whole, _trial(whole, examples))):
-        return ()
-    note = (
-        f"the model's own code tells whole numbers from others, and its file does not say which {', '.join(unsure)} "
-        f"had in training: float64 was taken. Where they were integers, say so: --inputs {unsure[0]}:int64"
+    trial = _trial(whole, examples)
+    as_floats = pa.RecordBatch.from_arrays(
+        [column.cast(i.type) if i.name in unsure else column for i, column in zip(inputs, trial.columns, strict=True)],
+        names=trial.schema.names,
     )
-    return (note,)
+    if _same(_score(model, kind, inputs, as_floats), _score(model, kind, whole, trial)):
+        return ""
+    return (
+        f"the model's own code tells whole numbers from others, and its file does not say which {', '.join(unsure)} "
+        "had in training: float64 was taken. Say the types of those that were integers or truth values, such as "
+        f"--inputs {unsure[0]}:int64 or {unsure[0]}:bool, or of those that were not, {unsure[0]}:float64"
+    )
 
 
 def _is_number(wanted: Input) -> bool:

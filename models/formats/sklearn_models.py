@@ -61,13 +61,13 @@ def describe(model: Any, given: Given, file: str) -> Described:
     _require_fitted(model, file)
     wanted = fed(model, given.inputs, file)
     if given.sample is not None:
-        wanted = replace(wanted, trial=trial_rows(Signature(wanted.inputs, pa.schema([])), given, _LOOK_ROWS))
+        wanted = replace(wanted, trial=trial_rows(Signature(wanted.inputs, pa.schema([])), given, 1))
     _require_words(model, wanted, file)
     found = gives(model, _look(model, wanted), given.outputs, file)
     # names of the labels alone are in the fields already
     named = () if len(given.outputs) == found.options.get(COUNT) else given.outputs
     signature = Signature(wanted.inputs, output_schema(found.fields, named, file))
-    return Described(signature, {_FED: wanted.kind, **found.kept}, wanted.notes)
+    return Described(signature, {_FED: wanted.kind, **found.kept}, wanted.notes, wanted.unsure)
 
 
 def ready(model: Any, artifact: Artifact) -> Model:

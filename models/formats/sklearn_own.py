@@ -13,16 +13,19 @@ from scorebeat.models.own_rows import OwnRows
 def own_predict(model: Any, own: OwnRows) -> list[Any]:
     """`predict`, and beside it a classifier's `predict_proba` or an outlier detector's scores; or else `transform`."""
     if not hasattr(model, "predict"):
-        found = model.transform(_fed(model, own))
-        return [found.toarray() if hasattr(found, "toarray") else np.asarray(found)]
-    returned = [np.asarray(model.predict(_fed(model, own)))]
+        return [_dense(model.transform(_fed(model, own)))]
+    returned = [_dense(model.predict(_fed(model, own)))]
     if is_outlier_detector(model):
         scores = getattr(model, "score_samples", None) or getattr(model, "decision_function", None)
         return [returned[0], np.asarray(scores(_fed(model, own)))] if scores else returned
     if is_classifier(model) and hasattr(model, "predict_proba"):
         probabilities = model.predict_proba(_fed(model, own))  # made anew: a scaler with copy=False scales in place
-        returned += probabilities if isinstance(probabilities, list) else [np.asarray(probabilities)]
+        returned += probabilities if isinstance(probabilities, list) else [_dense(probabilities)]
     return returned
+
+
+def _dense(values: Any) -> Any:
+    return values.toarray() if hasattr(values, "toarray") else np.asarray(values)
 
 
 def _fed(model: Any, own: OwnRows) -> Any:

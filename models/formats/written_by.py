@@ -67,6 +67,8 @@ def of_file(path: Path) -> Writer | None:
     """The library that wrote a model of a format that keeps scikit-learn's version, or MLflow's; None for any other."""
     if path.is_dir():
         return of_mlflow(path)
+    if not path.is_file():  # a Python class has no file of its own
+        return None
     return of_skops(path) if path.suffix == ".skops" else of_pickle(path)
 
 

@@ -39,7 +39,7 @@ class C:
             at = x.index(77)
 """
 ONE_ROW = {
-    "half of a character": ('word[at] = "caf\\ud800"', "OutputError"),
+    "half of a character": ('word[at] = "caf\\ud800"', "NonsenseError"),
     "bytes": ('word[at] = b"\\xff"', "OutputError"),
     "a number for a word": ("word[at] = 7", "OutputError"),
     "a word for a number": ('twice[at] = "many"', "OutputError"),

@@ -316,7 +316,10 @@ def dropping() -> Any:
     return helper.make_graph([node], "dropping", [x], [y], [ratio, training])
 
 
-@pytest.mark.parametrize(("graph", "said"), [(centred, "a row alone"), (noisy, "again: row 1"), (dropping, "again: ")])
+@pytest.mark.parametrize(
+    ("graph", "said"),
+    [(centred, "a row alone"), (noisy, "at each run, with RandomN"), (dropping, "training, with Drop")],
+)
 def test_a_graph_in_which_rows_or_calls_differ_is_refused(tmp_path: Path, graph: Callable[[], Any], said: str) -> None:
     from onnx import helper, save  # noqa: PLC0415 -- as above
 
