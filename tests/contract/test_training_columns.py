@@ -34,7 +34,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from scorebeat.core.errors import StoreError
+from scorebeat.core.errors import SignatureError, StoreError
 from scorebeat.models import registry, scoring, store
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.binding import bind
@@ -263,6 +263,16 @@ def test_catboost_gets_the_texts_of_its_categories(tmp_path: Path) -> None:
         artifact = pickled(tmp_path, model, inputs=inputs)
         rows = PEOPLE[WORDS] if inputs else PEOPLE[WORDS].astype({"region": str})
         assert_same(artifact, model, PEOPLE[WORDS], queried(rows))
+
+
+def test_catboost_gets_truth_values_as_it_had_them_where_the_refusal_says_how(tmp_path: Path) -> None:
+    table = PEOPLE[["age", "city", "active"]]
+    catboost = trees("catboost").set_params(cat_features=["city", "active"])
+    model = catboost.fit(table, PEOPLE["active"].astype(int))
+
+    with pytest.raises(SignatureError, match=r"bool cannot become string.*do not cast.*--inputs active:bool"):
+        scored(pickled(tmp_path, model), queried(table))
+    assert_same(pickled(tmp_path, model, inputs=("active:bool",)), model, table)
 
 
 def test_a_category_that_training_did_not_have_is_what_the_library_makes_of_it(tmp_path: Path) -> None:
