@@ -76,7 +76,14 @@ def _problem(wanted: Input, columns: pa.Schema) -> str | None:
         return f"{wanted.name}: the query has {count or 'no'} such column{'s' if count else ''}"
     found = columns.field(wanted.name).type
     fits = _fits(found, wanted.type) if wanted.length is None else _feeds(found, wanted.length, wanted.type)
-    return None if fits else f"{wanted.name}: {found} cannot become {wanted.column_type}"
+    if fits:
+        return None
+    problem = f"{wanted.name}: {found} cannot become {wanted.column_type}"
+    if not (pa.types.is_boolean(found) and wanted.length is None and is_text(wanted.type)):
+        return problem
+    return (  # PostgreSQL writes true, Python True
+        f"{problem}. If training had truth values, do not cast it: add the model with --inputs {wanted.name}:bool"
+    )
 
 
 def _fits(found: pa.DataType, wanted: pa.DataType) -> bool:

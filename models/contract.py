@@ -27,10 +27,18 @@ class Trained:
     """Whether the categories have an order."""
     null: str = ""
     """What stood where there was no value: `None` or `NaN`."""
+    index: str = ""
+    """The dtype of whole numbers that are categories, where it is not int64 and the library wants it back."""
 
     def to_json(self) -> dict[str, Any]:
         """What is known, JSON values only."""
-        found = {"trained_as": self.name, "dtype": self.dtype, "ordered": self.ordered, "null": self.null}
+        found = {
+            "trained_as": self.name,
+            "dtype": self.dtype,
+            "ordered": self.ordered,
+            "null": self.null,
+            "index": self.index,
+        }
         return {key: value for key, value in found.items() if value} | (
             {"categories": [*self.categories]} if self.categories else {}
         )
@@ -44,6 +52,7 @@ class Trained:
             tuple(data.get("categories", ())),
             bool(data.get("ordered", False)),
             str(data.get("null", "")),
+            str(data.get("index", "")),
         )
 
 

@@ -89,6 +89,10 @@ class OwnRows:
         yield self._changed(_as_declared)
         yield self._changed(_category)
 
+    def with_categories(self) -> "OwnRows":
+        """The same rows with the categories of training, for a library that takes bare numbers for their codes."""
+        return self._changed(lambda column, i: _as_trained(column, i) if i.trained.categories else column)
+
     def _changed(self, change: _Change) -> "OwnRows":
         inputs = {i.name: i for i in self.signature.inputs if i.name in self.table.columns}
         return replace(self, table=self.table.assign(**{n: change(self.table[n], i) for n, i in inputs.items()}))
@@ -119,7 +123,9 @@ def _as_trained(column: Any, wanted: Input) -> Any:
 
     trained = wanted.trained
     if trained.dtype == "category":
-        return column.astype(pd.CategoricalDtype([*trained.categories], trained.ordered))
+        return column.astype(
+            pd.CategoricalDtype(pd.Index(trained.categories, dtype=trained.index or None), trained.ordered)
+        )
     return column.astype(trained.dtype) if trained.dtype else column
 
 

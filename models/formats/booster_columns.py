@@ -5,6 +5,7 @@ Whether it is the library's own model or its estimator of scikit-learn's kind. N
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -84,9 +85,15 @@ def _xgboost(model: Any) -> list[Input]:
             "training, or wrap the model in a Python class"
         )
     return [
-        Input(name, pa.float64()) if found.get(name) is None else _category(name, found[name].to_pylist(), "XGBoost")
-        for name in names
+        Input(name, pa.float64()) if found.get(name) is None else _xgboost_category(name, found[name]) for name in names
     ]
+
+
+def _xgboost_category(name: str, values: pa.Array) -> Input:
+    """It refuses whole numbers of another width than those of training."""
+    found = _category(name, values.to_pylist(), "XGBoost")
+    is_other = pa.types.is_integer(values.type) and not pa.types.is_int64(values.type)
+    return replace(found, trained=replace(found.trained, index=str(values.type))) if is_other else found
 
 
 def _catboost(model: Any) -> list[Input]:

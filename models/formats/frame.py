@@ -48,8 +48,16 @@ def category(column: pa.Array, trained: Trained) -> Any:
     known |= {value: len(trained.categories) + at for at, value in enumerate(unknown)}
     codes = np.array([-1 if value in missing else known[value] for value in values] + [-1], dtype=np.int32)
     indices = encoded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
-    dtype = pd.CategoricalDtype(pd.Index([*trained.categories, *unknown]), trained.ordered)
+    dtype = pd.CategoricalDtype(_index([*trained.categories, *unknown], trained.index), trained.ordered)
     return pd.Categorical.from_codes(codes[indices], dtype=dtype)
+
+
+def _index(values: Sequence[Any], dtype: str) -> Any:
+    """In that dtype, unless a value that training did not have is none of it: the library then refuses the rows."""
+    try:
+        return pd.Index(values, dtype=dtype or None)
+    except (ValueError, OverflowError):
+        return pd.Index(values)
 
 
 def _column(column: pa.Array, trained: Trained, name: str) -> Any:

@@ -66,13 +66,14 @@ def known_values(model: Model, signature: Signature) -> Known:
 
 
 def own_predict(artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
-    """As `Format.own_predict`: Booster.predict of a DMatrix, with the names of training where there are any; as many
-    trees as stopped early, which is what XGBoost's own classifier takes."""
+    """As `Format.own_predict`: Booster.predict of a DMatrix, with the names and categories of training where there are
+    any; as many trees as stopped early, which is what XGBoost's own classifier takes."""
     model = _open(artifact.path)
     learner = json.loads(model.save_config())["learner"]
     best = model.attr("best_iteration") if learner["gradient_booster"]["name"] != "gblinear" else None
     is_named = own.table is not None and model.feature_names
-    data = xgboost.DMatrix(own.frame(model.feature_names) if is_named else own.matrix())
+    rows = own.with_categories().frame(model.feature_names) if is_named else own.matrix()
+    data = xgboost.DMatrix(rows, enable_categorical=True)
     found = model.predict(data, iteration_range=(0, int(best) + 1 if best else 0), validate_features=bool(is_named))
     return own_columns(_booster(model), found, artifact)
 

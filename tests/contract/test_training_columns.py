@@ -34,12 +34,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from scorebeat.core.errors import StoreError
+from scorebeat.core.errors import SignatureError, StoreError
 from scorebeat.models import registry, scoring, store
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.binding import bind
 from scorebeat.models.contract import Given
 from scorebeat.models.formats.trusted import TRUSTED
+from scorebeat.models.sample_file import SampleFile
 from tests.contract.format_cases import CASES
 
 ROWS = 300
@@ -264,6 +265,16 @@ def test_catboost_gets_the_texts_of_its_categories(tmp_path: Path) -> None:
         assert_same(artifact, model, PEOPLE[WORDS], queried(rows))
 
 
+def test_catboost_gets_truth_values_as_it_had_them_where_the_refusal_says_how(tmp_path: Path) -> None:
+    table = PEOPLE[["age", "city", "active"]]
+    catboost = trees("catboost").set_params(cat_features=["city", "active"])
+    model = catboost.fit(table, PEOPLE["active"].astype(int))
+
+    with pytest.raises(SignatureError, match=r"bool cannot become string.*do not cast.*--inputs active:bool"):
+        scored(pickled(tmp_path, model), queried(table))
+    assert_same(pickled(tmp_path, model, inputs=("active:bool",)), model, table)
+
+
 def test_a_category_that_training_did_not_have_is_what_the_library_makes_of_it(tmp_path: Path) -> None:
     table = of_categories().head(20)
     strange = table.assign(region=table["region"].cat.add_categories([99]), city=table["city"].astype(object))
@@ -294,6 +305,49 @@ def test_a_boosters_own_file_keeps_the_categories_that_it_was_fitted_on(tmp_path
         found = scored(artifact, queried(table))
         assert found["label"].to_pylist() == model.predict(table).tolist()
         assert np.asarray(found["class_1"]) == pytest.approx(model.predict_proba(table)[:, 1], abs=1e-6)
+
+
+@pytest.mark.parametrize("sample", ["none", "plain", "categories"])
+@pytest.mark.parametrize("words", [["region"], ["city"]], ids=["numbers", "texts"])
+@pytest.mark.parametrize(("library", "suffix"), [("lightgbm", ".txt"), ("xgboost", ".ubj")])
+def test_a_boosters_own_file_is_compared_with_its_library_over_categories(
+    tmp_path: Path, library: str, suffix: str, words: list[str], sample: str
+) -> None:
+    table = of_categories()[["age", *words]]
+    model = trees(library).fit(table, YES)
+    getattr(model, "booster_", model).save_model(tmp_path / f"m{suffix}")
+    rows = {"plain": PEOPLE[table.columns], "categories": table}.get(sample)
+    if rows is not None:
+        rows.to_parquet(tmp_path / "rows.parquet")
+    given = Given(sample=None if rows is None else SampleFile(tmp_path / "rows.parquet"))
+
+    artifact = store.add(tmp_path / "store", tmp_path / f"m{suffix}", "m", given)
+
+    assert artifact.evidence is not None
+    assert artifact.evidence.difference is not None
+    assert np.asarray(scored(artifact, queried(table))["class_1"]) == pytest.approx(
+        model.predict_proba(table)[:, 1], abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int16", "int8", "uint8"])
+def test_xgboost_gets_whole_numbers_that_are_categories_in_the_width_of_training(tmp_path: Path, dtype: str) -> None:
+    region = pd.Categorical(PEOPLE["region"], categories=pd.Index([30, 5, 20, 10], dtype=dtype))
+    table = PEOPLE[["age"]].assign(region=region)
+    model = trees("xgboost").fit(table, YES)
+    model.save_model(tmp_path / "m.ubj")
+    PEOPLE[["age", "region"]].to_parquet(tmp_path / "rows.parquet")
+    sample = SampleFile(tmp_path / "rows.parquet")
+
+    for artifact in (
+        pickled(tmp_path, model, sample=sample),
+        store.add(tmp_path / "store", tmp_path / "m.ubj", "own", Given(inputs=("region", "age"), sample=sample)),
+    ):
+        opened = store.open_artifact(tmp_path / "store", artifact.name, artifact.version, artifact.digest)
+        found = scored(opened, queried(table))
+        assert np.asarray(found.columns[-1]) == pytest.approx(model.predict_proba(table)[:, 1], abs=1e-6)
+        assert artifact.evidence is not None
+        assert artifact.evidence.difference is not None
 
 
 def test_categories_whose_values_the_file_does_not_keep_are_refused(tmp_path: Path) -> None:
