@@ -35,7 +35,7 @@ class Column:
     """A value that the model knows."""
     trained: Trained
     is_sure: bool = True
-    """Whether no function of the model's author stands before those steps."""
+    """Whether they show its type: no function of the model's author stands before them, and they learnt a value."""
 
 
 def parts(model: Any) -> Iterator[Any]:
@@ -82,6 +82,13 @@ def training_names(model: Any) -> list[str]:
     if library_of(model):
         return [i.name for i in trained_columns(model)]
     return next((found for step in _following(model) if (found := training_names(step))), [])
+
+
+def fills_in(model: Any) -> bool:
+    """Whether it puts a constant in for missing values of any type, which says nothing of the columns."""
+    if not isinstance(model, SimpleImputer) or model.strategy != "constant":
+        return False
+    return bool(getattr(model, "statistics_", np.empty(0)).dtype == object)
 
 
 def reads_text(model: Any) -> bool:
@@ -243,7 +250,7 @@ def _column(model: Any, values: Sequence[Any], dtype: "np.dtype[Any]") -> Column
     is_object = dtype.kind == "O" and kind != pa.string()
     is_whole_row = isinstance(model, SimpleImputer) and null == "NaN" and kind != pa.bool_()
     dtype_name = "object" if is_object and not is_whole_row else ""
-    return Column(kind, present[0], Trained(dtype=dtype_name, null=null))
+    return Column(kind, present[0], Trained(dtype=dtype_name, null=null), is_sure=not fills_in(model))
 
 
 def _booster_column(kind: pa.DataType, trained: Trained) -> Column:

@@ -675,3 +675,56 @@ def test_a_model_that_cannot_be_looked_into_is_tried(tmp_path: Path, around: Any
     artifact = pickled(tmp_path, model, inputs=("age", "income", "grade"))
 
     assert_same(artifact, model, PEOPLE[NUMBERS].to_numpy(), queried(PEOPLE[NUMBERS]))
+
+
+# A constant for missing values
+
+
+def filled(*names: str, fill: Any = "missing", codes: Any = None) -> Any:
+    steps = make_pipeline(SimpleImputer(strategy="constant", fill_value=fill), codes or UNSEEN)
+    return ColumnTransformer([("words", steps, [*names])])
+
+
+UNSEEN = OneHotEncoder(handle_unknown="ignore")
+FILLED: dict[str, tuple[Any, list[str], list[str]]] = {
+    "numbers": (filled("region", "city"), ["region float64", "city string"], []),
+    "truth values": (filled("active", "city"), ["active bool", "city string"], []),
+    "all": (filled("region", "city", "active"), ["region float64", "city string", "active bool"], []),
+    "codes": (filled("region", "city", codes=CODES), ["region float64", "city string"], ["city"]),
+    "a number": (filled("region", "city", fill=0), ["region float64", "city string"], ["region"]),
+    "in front": (
+        make_pipeline(SimpleImputer(strategy="constant", fill_value="missing"), UNSEEN),
+        ["region float64", "city string"],
+        ["city"],
+    ),
+    "in front of columns": (
+        make_pipeline(
+            SimpleImputer(strategy="constant", fill_value="missing"),
+            ColumnTransformer([("codes", CODES, [1]), ("words", UNSEEN, [0])]),
+        ),
+        ["region float64", "city string"],
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("title", FILLED)
+def test_a_constant_for_missing_values_does_not_say_what_its_columns_are(tmp_path: Path, title: str) -> None:
+    steps, expected, missing = FILLED[title]
+    table = PEOPLE[[field.split()[0] for field in expected]]
+    table = table.assign(**{name: with_missing(table[name], np.nan) for name in missing})
+    model = make_pipeline(clone(steps), logistic()).fit(table, LEAVES)
+
+    plain = pickled(tmp_path, model)
+    typed = pickled(tmp_path, model, inputs=tuple(f.replace(" float64", ":int64").split()[0] for f in expected))
+
+    assert [*map(str, plain.signature.inputs)] == expected
+    for artifact in (plain, typed):
+        assert_same(artifact, model, table)
+
+
+def test_numbers_behind_a_constant_of_text_cannot_be_added_as_text(tmp_path: Path) -> None:
+    model = make_pipeline(filled("region", "city"), logistic()).fit(PEOPLE[["region", "city"]], LEAVES)
+
+    with pytest.raises(StoreError, match=r"region is text, but it was fitted on float64 there, such as 5"):
+        pickled(tmp_path, model, inputs=("region:string",))
