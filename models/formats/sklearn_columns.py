@@ -16,6 +16,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from scorebeat.models.contract import Trained
 from scorebeat.models.formats.booster_columns import library_of, trained_columns, value_type
+from scorebeat.models.formats.labels import predicts_as_written
 
 _KEEPS_COLUMNS = (SimpleImputer, FunctionTransformer)
 """Steps that mostly give the columns which they got."""
@@ -23,6 +24,20 @@ _BY_COLUMN = frozenset({"ColumnTransformer", "OneHotEncoder", "OrdinalEncoder", 
 """scikit-learn's estimators for which a DataFrame is more than its matrix of numbers."""
 _READ_AS_NUMBERS = frozenset({"sklearn", "lightgbm", "xgboost", "catboost"})
 """Libraries whose other estimators make a matrix of numbers of a DataFrame before anything else."""
+_HANDS_ON = frozenset(
+    {
+        "CalibratedClassifierCV",
+        "FixedThresholdClassifier",
+        "FrozenEstimator",
+        "GridSearchCV",
+        "HalvingGridSearchCV",
+        "HalvingRandomSearchCV",
+        "RandomizedSearchCV",
+        "TransformedTargetRegressor",
+        "TunedThresholdClassifierCV",
+    }
+)
+"""scikit-learn's estimators around one other, that read no column themselves."""
 _TEXT = Trained()
 
 
@@ -107,11 +122,18 @@ def picks_by_name(model: Any) -> bool:
 
 
 def used(model: Any, names: Sequence[str]) -> list[str]:
-    """The columns that reach the model: without those that a ColumnTransformer at its beginning drops."""
+    """The columns that reach the model: without those that a ColumnTransformer at its beginning drops.
+
+    Only where scikit-learn's own classes hand all rows on: other code, and ensembles, may read every column.
+    """
+    if not predicts_as_written(model):
+        return [*names]
     if isinstance(model, ColumnTransformer):
         kept = {name for _, step, columns in _fitted(model) if step != "drop" for name in _picked(columns, names)}
-    else:
+    elif isinstance(model, Pipeline) or type(model).__name__ in _HANDS_ON:
         kept = {name for step in _following(model) for name in used(step, names)} or set(names)
+    else:
+        return [*names]
     return [name for name in names if name in kept]
 
 

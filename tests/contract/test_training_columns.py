@@ -6,6 +6,7 @@ What it must predict is what the library itself predicts for the DataFrame.
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import cloudpickle
@@ -15,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import skops.io
-from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor, make_column_selector
 from sklearn.ensemble import (
@@ -30,7 +31,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, TunedThresholdClassifierCV
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
@@ -728,3 +729,93 @@ def test_numbers_behind_a_constant_of_text_cannot_be_added_as_text(tmp_path: Pat
 
     with pytest.raises(StoreError, match=r"region is text, but it was fitted on float64 there, such as 5"):
         pickled(tmp_path, model, inputs=("region:string",))
+
+
+# Columns that an inner model does not use
+
+
+def of_two() -> Any:
+    return make_pipeline(ColumnTransformer([("numbers", StandardScaler(), ["age", "income"])]), logistic())
+
+
+class Rule(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn publishes no types
+    """A rule over a column that the model inside never sees."""
+
+    def fit(self, x: Any, y: Any) -> Any:
+        self.feature_names_in_ = np.array(x.columns, dtype=object)
+        self.n_features_in_ = x.shape[1]
+        self.estimator_ = of_two().fit(x, y)
+        self.classes_ = self.estimator_.classes_
+        return self
+
+    def predict(self, x: Any) -> Any:
+        return np.where(x.get("grade", 0) > 6, "yes", self.estimator_.predict(x))
+
+
+class RuledPipeline(Pipeline):  # type: ignore[misc]  # scikit-learn publishes no types
+    """A pipeline with such a rule."""
+
+    def predict(self, x: Any) -> Any:
+        return np.where(x.get("grade", 0) > 6, "yes", super().predict(x))
+
+
+READS_ALL: dict[str, Any] = {
+    "a rule": Rule(),
+    "a rule in a search": GridSearchCV(Rule(), {}, cv=2),
+    "a pipeline with a rule": RuledPipeline(of_two().steps),
+    "stacking": StackingClassifier([("a", of_two())], DecisionTreeClassifier(max_depth=4), cv=2, passthrough=True),
+}
+
+
+@pytest.mark.parametrize("title", READS_ALL)
+def test_a_column_that_an_inner_model_drops_is_kept_where_others_may_read_it(tmp_path: Path, title: str) -> None:
+    model = clone(READS_ALL[title]).fit(PEOPLE[NUMBERS], LEAVES)
+
+    artifact = pickled(tmp_path, model)
+
+    assert [i.name for i in artifact.signature.inputs] == NUMBERS
+    assert_same(artifact, model, PEOPLE[NUMBERS])
+
+
+# A predict() of one's own
+
+
+class Cautious(Pipeline):  # type: ignore[misc]  # scikit-learn publishes no types
+    """A pipeline with a threshold."""
+
+    def predict(self, x: Any) -> Any:
+        return np.where(self.predict_proba(x)[:, 1] > 0.7, "yes", "no")
+
+
+def patched(model: Any, part: Any = None) -> Any:
+    """The model, with a predict() on the object, or on the part of it, that has a threshold."""
+    part = model if part is None else part
+    part.predict = MethodType(lambda self, x: np.where(self.predict_proba(x)[:, 1] > 0.7, "yes", "no"), part)
+    return model
+
+
+def fitted(model: Any) -> Any:
+    return model.fit(PEOPLE[NUMBERS], LEAVES)
+
+
+def patched_step() -> Any:
+    model = fitted(make_pipeline(StandardScaler(), logistic()))
+    return patched(model, model.steps[-1][1])
+
+
+OWN_PREDICT: dict[str, Callable[[], Any]] = {
+    "a pipeline": lambda: fitted(Cautious([("scale", StandardScaler()), ("last", logistic())])),
+    "a pipeline in a search": lambda: fitted(
+        GridSearchCV(Cautious([("scale", StandardScaler()), ("last", logistic())]), {}, cv=2)
+    ),
+    "on an object": lambda: patched(fitted(logistic())),
+    "on a pipeline": lambda: patched(fitted(make_pipeline(StandardScaler(), logistic()))),
+    "on a last step": patched_step,
+}
+
+
+@pytest.mark.parametrize("title", OWN_PREDICT)
+def test_a_label_is_what_a_predict_of_ones_own_returns(tmp_path: Path, title: str) -> None:
+    model = OWN_PREDICT[title]()
+
+    assert_same(pickled(tmp_path, model), model, PEOPLE[NUMBERS])
