@@ -1,5 +1,6 @@
 """What a fitted scikit-learn model shows of the columns that it was trained on: names, types and missing values."""
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -216,10 +217,17 @@ def _reads_numbers(part: Any) -> bool:
 def _is_own(part: Any) -> bool:
     """Whether it is a class of somebody's own, or calls a function of theirs on what it gets."""
     if isinstance(part, FunctionTransformer):
-        function = part.func
+        function = _called(part.func)
         module = getattr(function, "__module__", None) or type(function).__module__
-        return function is not None and module.partition(".")[0] not in ("numpy", "sklearn", "functools")
+        return function is not None and module.partition(".")[0] not in ("numpy", "sklearn")
     return type(part).__module__.partition(".")[0] not in _READ_AS_NUMBERS
+
+
+def _called(function: Any) -> Any:
+    """The function that is called in the end."""
+    while isinstance(function, functools.partial | np.vectorize):
+        function = function.func if isinstance(function, functools.partial) else function.pyfunc
+    return function
 
 
 def _working(model: Any) -> list[Any]:

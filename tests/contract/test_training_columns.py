@@ -4,6 +4,7 @@ What it must predict is what the library itself predicts for the DataFrame.
 """
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import MethodType
@@ -819,3 +820,55 @@ def test_a_label_is_what_a_predict_of_ones_own_returns(tmp_path: Path, title: st
     model = OWN_PREDICT[title]()
 
     assert_same(pickled(tmp_path, model), model, PEOPLE[NUMBERS])
+
+
+class Plain:
+    """A model that is made from no class of scikit-learn's."""
+
+    def fit(self, x: Any, y: Any) -> Any:
+        self.inside = make_pipeline(StandardScaler(), logistic()).fit(x, y)
+        self.classes_, self.n_features_in_ = self.inside.classes_, x.shape[1]
+        return self
+
+    def predict(self, x: Any) -> Any:
+        return self.inside.predict(x)
+
+
+def test_a_class_with_fit_and_predict_alone_is_taken_as_it_is(tmp_path: Path) -> None:
+    model = Plain().fit(PEOPLE[NUMBERS].to_numpy(), LEAVES)
+
+    artifact = pickled(tmp_path, model, inputs=tuple(NUMBERS))
+
+    assert_same(artifact, model, PEOPLE[NUMBERS].to_numpy(), queried(PEOPLE[NUMBERS]))
+
+
+def times(frame: Any, k: int) -> Any:
+    return ratio(frame) * k
+
+
+def digits(value: Any) -> float:
+    return float(len(str(value)))
+
+
+WITHIN: dict[str, Any] = {
+    "partial": partial(times, k=2),
+    "partial of a partial": partial(partial(times), k=2),
+    "vectorize": np.vectorize(digits),
+    "partial of vectorize": partial(np.vectorize(digits)),
+}
+
+
+@pytest.mark.parametrize("title", WITHIN)
+def test_a_function_within_another_gets_what_it_had_in_training(tmp_path: Path, title: str) -> None:
+    model = fitted(make_pipeline(FunctionTransformer(WITHIN[title]), StandardScaler(), DecisionTreeClassifier()))
+
+    artifact = pickled(tmp_path, model, inputs=("age", "income", "grade:int64"))
+
+    assert artifact.options["fed"] == "frame"
+    assert_same(artifact, model, PEOPLE[NUMBERS])
+
+
+def test_numpys_own_functions_are_no_code_of_ones_own(tmp_path: Path) -> None:
+    for function in (np.log1p, np.abs, partial(np.clip, a_min=0, a_max=50), np.sqrt):
+        model = fitted(make_pipeline(FunctionTransformer(function), StandardScaler(), logistic()))
+        assert pickled(tmp_path, model).options["fed"] == "matrix"
