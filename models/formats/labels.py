@@ -42,13 +42,20 @@ _NEAR = 1e-6
 
 def settles_by_probability(model: Any) -> bool:
     """Whether the label can be read off the probabilities, which saves half of the work."""
-    while True:
+    while predicts_as_written(model):
         if hasattr(model, "steps"):
             model = model.steps[-1][1]
         elif hasattr(model, "best_estimator_"):
             model = model.best_estimator_
         else:
-            return type(model).__name__ in _BY_PROBABILITY and type(model).__module__.startswith("sklearn.")
+            return type(model).__name__ in _BY_PROBABILITY
+    return False
+
+
+def predicts_as_written(model: Any) -> bool:
+    """Whether its methods are those of scikit-learn: neither a class made from one, nor a method put on the object."""
+    own = vars(model) if hasattr(model, "__dict__") else {}
+    return type(model).__module__.startswith("sklearn.") and not {"predict", "predict_proba", "transform"} & {*own}
 
 
 def class_columns(classes: NDArray[Any]) -> list[str]:

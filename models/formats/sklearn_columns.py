@@ -1,5 +1,6 @@
 """What a fitted scikit-learn model shows of the columns that it was trained on: names, types and missing values."""
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from scorebeat.models.contract import Trained
 from scorebeat.models.formats.booster_columns import library_of, trained_columns, value_type
+from scorebeat.models.formats.labels import predicts_as_written
 
 _KEEPS_COLUMNS = (SimpleImputer, FunctionTransformer)
 """Steps that mostly give the columns which they got."""
@@ -23,6 +25,20 @@ _BY_COLUMN = frozenset({"ColumnTransformer", "OneHotEncoder", "OrdinalEncoder", 
 """scikit-learn's estimators for which a DataFrame is more than its matrix of numbers."""
 _READ_AS_NUMBERS = frozenset({"sklearn", "lightgbm", "xgboost", "catboost"})
 """Libraries whose other estimators make a matrix of numbers of a DataFrame before anything else."""
+_HANDS_ON = frozenset(
+    {
+        "CalibratedClassifierCV",
+        "FixedThresholdClassifier",
+        "FrozenEstimator",
+        "GridSearchCV",
+        "HalvingGridSearchCV",
+        "HalvingRandomSearchCV",
+        "RandomizedSearchCV",
+        "TransformedTargetRegressor",
+        "TunedThresholdClassifierCV",
+    }
+)
+"""scikit-learn's estimators around one other, that read no column themselves."""
 _TEXT = Trained()
 
 
@@ -35,7 +51,7 @@ class Column:
     """A value that the model knows."""
     trained: Trained
     is_sure: bool = True
-    """Whether no function of the model's author stands before those steps."""
+    """Whether they show its type: no function of the model's author stands before them, and they learnt a value."""
 
 
 def parts(model: Any) -> Iterator[Any]:
@@ -84,6 +100,13 @@ def training_names(model: Any) -> list[str]:
     return next((found for step in _following(model) if (found := training_names(step))), [])
 
 
+def fills_in(model: Any) -> bool:
+    """Whether it puts a constant in for missing values of any type, which says nothing of the columns."""
+    if not isinstance(model, SimpleImputer) or model.strategy != "constant":
+        return False
+    return bool(getattr(model, "statistics_", np.empty(0)).dtype == object)
+
+
 def reads_text(model: Any) -> bool:
     """Whether it is fed texts, one a row, rather than columns: it begins with a text vectorizer."""
     if isinstance(model, Pipeline):
@@ -100,11 +123,18 @@ def picks_by_name(model: Any) -> bool:
 
 
 def used(model: Any, names: Sequence[str]) -> list[str]:
-    """The columns that reach the model: without those that a ColumnTransformer at its beginning drops."""
+    """The columns that reach the model: without those that a ColumnTransformer at its beginning drops.
+
+    Only where scikit-learn's own classes hand all rows on: other code, and ensembles, may read every column.
+    """
+    if not predicts_as_written(model):
+        return [*names]
     if isinstance(model, ColumnTransformer):
         kept = {name for _, step, columns in _fitted(model) if step != "drop" for name in _picked(columns, names)}
-    else:
+    elif isinstance(model, Pipeline) or type(model).__name__ in _HANDS_ON:
         kept = {name for step in _following(model) for name in used(step, names)} or set(names)
+    else:
+        return [*names]
     return [name for name in names if name in kept]
 
 
@@ -187,10 +217,17 @@ def _reads_numbers(part: Any) -> bool:
 def _is_own(part: Any) -> bool:
     """Whether it is a class of somebody's own, or calls a function of theirs on what it gets."""
     if isinstance(part, FunctionTransformer):
-        function = part.func
+        function = _called(part.func)
         module = getattr(function, "__module__", None) or type(function).__module__
-        return function is not None and module.partition(".")[0] not in ("numpy", "sklearn", "functools")
+        return function is not None and module.partition(".")[0] not in ("numpy", "sklearn")
     return type(part).__module__.partition(".")[0] not in _READ_AS_NUMBERS
+
+
+def _called(function: Any) -> Any:
+    """The function that is called in the end."""
+    while isinstance(function, functools.partial | np.vectorize):
+        function = function.func if isinstance(function, functools.partial) else function.pyfunc
+    return function
 
 
 def _working(model: Any) -> list[Any]:
@@ -243,7 +280,7 @@ def _column(model: Any, values: Sequence[Any], dtype: "np.dtype[Any]") -> Column
     is_object = dtype.kind == "O" and kind != pa.string()
     is_whole_row = isinstance(model, SimpleImputer) and null == "NaN" and kind != pa.bool_()
     dtype_name = "object" if is_object and not is_whole_row else ""
-    return Column(kind, present[0], Trained(dtype=dtype_name, null=null))
+    return Column(kind, present[0], Trained(dtype=dtype_name, null=null), is_sure=not fills_in(model))
 
 
 def _booster_column(kind: pa.DataType, trained: Trained) -> Column:

@@ -210,11 +210,17 @@ def _check_types(inputs: Sequence[Input], columns: dict[str, Column], file: str)
     """Raises StoreError where --inputs says text of what the model knows as numbers, or the other way round."""
     for wanted in inputs:
         column = columns.get(wanted.name)
-        if column is not None and column.is_sure and is_text(column.type) and not is_text(wanted.type):
+        if column is None or not column.is_sure or is_text(column.type) == is_text(wanted.type):
+            continue
+        if is_text(column.type):
             raise StoreError(
                 f"{file}: --inputs says that {wanted.name} is {type_name(wanted.type)}, but it was fitted on texts "
                 f"there, such as {column.example!r}: leave the type out, and cast the column in the query"
             )
+        raise StoreError(
+            f"{file}: --inputs says that {wanted.name} is text, but it was fitted on {type_name(column.type)} there, "
+            f"such as {column.example!r}: leave the type out, and give the column in the query as it is"
+        )
 
 
 def _kind(model: Any, is_named: bool, inputs: Sequence[Input], trial: pa.RecordBatch) -> str:

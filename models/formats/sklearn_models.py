@@ -219,7 +219,7 @@ def _require_fitted(model: Any, file: str) -> None:
     """Raises StoreError for a model that was not fitted. Others than scikit-learn's keep no rule but `classes_`."""
     try:
         check_is_fitted(model)
-    except TypeError:  # no estimator of scikit-learn's kind: it is taken as it is
+    except (TypeError, AttributeError):  # no estimator of scikit-learn's kind: it is taken as it is
         return
     except NotFittedError:
         is_own = type(model).__module__.startswith("sklearn.")

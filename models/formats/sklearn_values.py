@@ -10,7 +10,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import FunctionTransformer, PowerTransformer
 
 from scorebeat.models.contract import Signature
-from scorebeat.models.formats.sklearn_columns import _fitted, _inner, _picked, _working, reads_text
+from scorebeat.models.formats.sklearn_columns import _fitted, _inner, _picked, _working, fills_in, reads_text
 from scorebeat.models.samples import NOTHING_KNOWN, Known
 
 _MOST = 50
@@ -97,7 +97,9 @@ def _told(model: Any) -> list[list[Any]]:
 
 
 def _categories(model: Any) -> list[list[Any]]:
-    """Of encoders, and what an imputer puts in for a missing value."""
+    """Of encoders, and what an imputer learnt to put in for a missing value."""
+    if fills_in(model):
+        return []
     if isinstance(model, SimpleImputer):
         return [_usable([value]) for value in getattr(model, "statistics_", ())]
     return [_usable(values.tolist()) for values in getattr(model, "categories_", ()) if hasattr(values, "tolist")]

@@ -4,8 +4,10 @@ What it must predict is what the library itself predicts for the DataFrame.
 """
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import cloudpickle
@@ -15,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import skops.io
-from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor, make_column_selector
 from sklearn.ensemble import (
@@ -30,7 +32,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, TunedThresholdClassifierCV
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
@@ -729,3 +731,198 @@ def test_a_model_that_cannot_be_looked_into_is_tried(tmp_path: Path, around: Any
     artifact = pickled(tmp_path, model, inputs=("age", "income", "grade"))
 
     assert_same(artifact, model, PEOPLE[NUMBERS].to_numpy(), queried(PEOPLE[NUMBERS]))
+
+
+# A constant for missing values
+
+
+def filled(*names: str, fill: Any = "missing", codes: Any = None) -> Any:
+    steps = make_pipeline(SimpleImputer(strategy="constant", fill_value=fill), codes or UNSEEN)
+    return ColumnTransformer([("words", steps, [*names])])
+
+
+UNSEEN = OneHotEncoder(handle_unknown="ignore")
+FILLED: dict[str, tuple[Any, list[str], list[str]]] = {
+    "numbers": (filled("region", "city"), ["region float64", "city string"], []),
+    "truth values": (filled("active", "city"), ["active bool", "city string"], []),
+    "all": (filled("region", "city", "active"), ["region float64", "city string", "active bool"], []),
+    "codes": (filled("region", "city", codes=CODES), ["region float64", "city string"], ["city"]),
+    "a number": (filled("region", "city", fill=0), ["region float64", "city string"], ["region"]),
+    "in front": (
+        make_pipeline(SimpleImputer(strategy="constant", fill_value="missing"), UNSEEN),
+        ["region float64", "city string"],
+        ["city"],
+    ),
+    "in front of columns": (
+        make_pipeline(
+            SimpleImputer(strategy="constant", fill_value="missing"),
+            ColumnTransformer([("codes", CODES, [1]), ("words", UNSEEN, [0])]),
+        ),
+        ["region float64", "city string"],
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("title", FILLED)
+def test_a_constant_for_missing_values_does_not_say_what_its_columns_are(tmp_path: Path, title: str) -> None:
+    steps, expected, missing = FILLED[title]
+    table = PEOPLE[[field.split()[0] for field in expected]]
+    table = table.assign(**{name: with_missing(table[name], np.nan) for name in missing})
+    model = make_pipeline(clone(steps), logistic()).fit(table, LEAVES)
+
+    plain = pickled(tmp_path, model)
+    typed = pickled(tmp_path, model, inputs=tuple(f.replace(" float64", ":int64").split()[0] for f in expected))
+
+    assert [*map(str, plain.signature.inputs)] == expected
+    for artifact in (plain, typed):
+        assert_same(artifact, model, table)
+
+
+def test_numbers_behind_a_constant_of_text_cannot_be_added_as_text(tmp_path: Path) -> None:
+    model = make_pipeline(filled("region", "city"), logistic()).fit(PEOPLE[["region", "city"]], LEAVES)
+
+    with pytest.raises(StoreError, match=r"region is text, but it was fitted on float64 there, such as 5"):
+        pickled(tmp_path, model, inputs=("region:string",))
+
+
+# Columns that an inner model does not use
+
+
+def of_two() -> Any:
+    return make_pipeline(ColumnTransformer([("numbers", StandardScaler(), ["age", "income"])]), logistic())
+
+
+class Rule(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn publishes no types
+    """A rule over a column that the model inside never sees."""
+
+    def fit(self, x: Any, y: Any) -> Any:
+        self.feature_names_in_ = np.array(x.columns, dtype=object)
+        self.n_features_in_ = x.shape[1]
+        self.estimator_ = of_two().fit(x, y)
+        self.classes_ = self.estimator_.classes_
+        return self
+
+    def predict(self, x: Any) -> Any:
+        return np.where(x.get("grade", 0) > 6, "yes", self.estimator_.predict(x))
+
+
+class RuledPipeline(Pipeline):  # type: ignore[misc]  # scikit-learn publishes no types
+    """A pipeline with such a rule."""
+
+    def predict(self, x: Any) -> Any:
+        return np.where(x.get("grade", 0) > 6, "yes", super().predict(x))
+
+
+READS_ALL: dict[str, Any] = {
+    "a rule": Rule(),
+    "a rule in a search": GridSearchCV(Rule(), {}, cv=2),
+    "a pipeline with a rule": RuledPipeline(of_two().steps),
+    "stacking": StackingClassifier([("a", of_two())], DecisionTreeClassifier(max_depth=4), cv=2, passthrough=True),
+}
+
+
+@pytest.mark.parametrize("title", READS_ALL)
+def test_a_column_that_an_inner_model_drops_is_kept_where_others_may_read_it(tmp_path: Path, title: str) -> None:
+    model = clone(READS_ALL[title]).fit(PEOPLE[NUMBERS], LEAVES)
+
+    artifact = pickled(tmp_path, model)
+
+    assert [i.name for i in artifact.signature.inputs] == NUMBERS
+    assert_same(artifact, model, PEOPLE[NUMBERS])
+
+
+# A predict() of one's own
+
+
+class Cautious(Pipeline):  # type: ignore[misc]  # scikit-learn publishes no types
+    """A pipeline with a threshold."""
+
+    def predict(self, x: Any) -> Any:
+        return np.where(self.predict_proba(x)[:, 1] > 0.7, "yes", "no")
+
+
+def patched(model: Any, part: Any = None) -> Any:
+    """The model, with a predict() on the object, or on the part of it, that has a threshold."""
+    part = model if part is None else part
+    part.predict = MethodType(lambda self, x: np.where(self.predict_proba(x)[:, 1] > 0.7, "yes", "no"), part)
+    return model
+
+
+def fitted(model: Any) -> Any:
+    return model.fit(PEOPLE[NUMBERS], LEAVES)
+
+
+def patched_step() -> Any:
+    model = fitted(make_pipeline(StandardScaler(), logistic()))
+    return patched(model, model.steps[-1][1])
+
+
+OWN_PREDICT: dict[str, Callable[[], Any]] = {
+    "a pipeline": lambda: fitted(Cautious([("scale", StandardScaler()), ("last", logistic())])),
+    "a pipeline in a search": lambda: fitted(
+        GridSearchCV(Cautious([("scale", StandardScaler()), ("last", logistic())]), {}, cv=2)
+    ),
+    "on an object": lambda: patched(fitted(logistic())),
+    "on a pipeline": lambda: patched(fitted(make_pipeline(StandardScaler(), logistic()))),
+    "on a last step": patched_step,
+}
+
+
+@pytest.mark.parametrize("title", OWN_PREDICT)
+def test_a_label_is_what_a_predict_of_ones_own_returns(tmp_path: Path, title: str) -> None:
+    model = OWN_PREDICT[title]()
+
+    assert_same(pickled(tmp_path, model), model, PEOPLE[NUMBERS])
+
+
+class Plain:
+    """A model that is made from no class of scikit-learn's."""
+
+    def fit(self, x: Any, y: Any) -> Any:
+        self.inside = make_pipeline(StandardScaler(), logistic()).fit(x, y)
+        self.classes_, self.n_features_in_ = self.inside.classes_, x.shape[1]
+        return self
+
+    def predict(self, x: Any) -> Any:
+        return self.inside.predict(x)
+
+
+def test_a_class_with_fit_and_predict_alone_is_taken_as_it_is(tmp_path: Path) -> None:
+    model = Plain().fit(PEOPLE[NUMBERS].to_numpy(), LEAVES)
+
+    artifact = pickled(tmp_path, model, inputs=tuple(NUMBERS))
+
+    assert_same(artifact, model, PEOPLE[NUMBERS].to_numpy(), queried(PEOPLE[NUMBERS]))
+
+
+def times(frame: Any, k: int) -> Any:
+    return ratio(frame) * k
+
+
+def digits(value: Any) -> float:
+    return float(len(str(value)))
+
+
+WITHIN: dict[str, Any] = {
+    "partial": partial(times, k=2),
+    "partial of a partial": partial(partial(times), k=2),
+    "vectorize": np.vectorize(digits),
+    "partial of vectorize": partial(np.vectorize(digits)),
+}
+
+
+@pytest.mark.parametrize("title", WITHIN)
+def test_a_function_within_another_gets_what_it_had_in_training(tmp_path: Path, title: str) -> None:
+    model = fitted(make_pipeline(FunctionTransformer(WITHIN[title]), StandardScaler(), DecisionTreeClassifier()))
+
+    artifact = pickled(tmp_path, model, inputs=("age", "income", "grade:int64"))
+
+    assert artifact.options["fed"] == "frame"
+    assert_same(artifact, model, PEOPLE[NUMBERS])
+
+
+def test_numpys_own_functions_are_no_code_of_ones_own(tmp_path: Path) -> None:
+    for function in (np.log1p, np.abs, partial(np.clip, a_min=0, a_max=50), np.sqrt):
+        model = fitted(make_pipeline(FunctionTransformer(function), StandardScaler(), logistic()))
+        assert pickled(tmp_path, model).options["fed"] == "matrix"
