@@ -13,6 +13,8 @@ DOUBLE = 1e-9
 """Relative to the values, and absolute below 1: what float64 may differ by, where rows are summed in another order."""
 SINGLE = 1e-5
 """The same of values that were computed in float32."""
+_NOISE = 1e-6
+"""Below it values may be what rounding left of larger ones, such as a row less the mean that it has itself."""
 Values = NDArray[Any]
 
 
@@ -101,7 +103,7 @@ def _gap(one: Values, other: Values, tolerance: float) -> tuple[Values, Values]:
         gap = np.where(same, 0.0, np.abs(a - b))
         size = np.maximum(np.abs(a), np.abs(b))
         known = size[np.isfinite(size)]
-        floor = min(1.0, float(known.max(initial=0)))
+        floor = min(1.0, max(_NOISE, float(known.max(initial=0))))
         return gap, tolerance * np.maximum(np.where(np.isfinite(size), size, 0), floor)
 
 

@@ -91,7 +91,7 @@ def test_a_first_version_that_scored_no_row_is_not_published_until_it_does(
     (version,) = listed(scorebeat)
     assert version["published_at"] is not None
     assert version["evidence"] == {
-        "rows": 2, "source": "rows.csv", "difference": None, "error": "", "unsteady": ""
+        "rows": 2, "source": "rows.csv", "difference": None, "error": "", "unsure": "", "unsteady": ""
     }  # fmt: skip
 
 
