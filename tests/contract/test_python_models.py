@@ -217,7 +217,7 @@ def test_what_a_class_may_answer(write: Write, add: Callable[..., Artifact]) -> 
 
             def predict(self, rows):
                 n = len(rows)
-                frame = pd.DataFrame({"f": ["x", None] * n})[:n]
+                frame = pd.DataFrame({"f": ["x" if k % 2 else None for k in rows["n"].to_pylist()]}, dtype=object)
                 return {
                     "a": np.ones(n), "b": np.array(["u"] * n), "c": np.ones((n, 2)), "e": pa.chunked_array([rows["n"]])
                     .cast("int32"), "d": [pd.Timestamp("2026-01-31", tz="UTC")] * n, "f": frame["f"],

@@ -19,6 +19,8 @@ from scorebeat.producer.enqueue import Request, enqueue
 from scorebeat.producer.plan import plan
 from scorebeat.producer.rescue import rescue
 from scorebeat.producer.tick import tick
+from scorebeat.worker import storing
+from scorebeat.worker.attempt import Attempt
 from scorebeat.worker.runtime import Runtime
 from scorebeat.worker.score import Outcome, score_batch
 from tests.poison_fixtures import Points, assert_accounted, points
@@ -246,11 +248,17 @@ def test_a_commit_over_a_read_only_session_is_made_again_over_a_new_one(
     points.model({})
     job = points.job()
     run = points.planned(job)
-    monkeypatch.setattr(Runtime, "drop_stale_data", lambda _: None)  # the server changes after that look
-    points.runtime.data.cursor().execute("SET default_transaction_read_only = on")
-    points.runtime.data.commit()
+    stored = storing.store
 
-    assert score_batch(points.pending(run)[0], points.runtime) is Outcome.POSTPONED
+    def over_a_read_only_session(a: Attempt, *rest: Any) -> int:
+        with a.w.data.cursor() as cursor:
+            cursor.execute("SET default_transaction_read_only = on")
+        a.w.data.commit()
+        return stored(a, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("scorebeat.worker.score.store", over_a_read_only_session)  # it changes after the fetch
+        assert score_batch(points.pending(run)[0], points.runtime) is Outcome.POSTPONED
 
     assert points.batches(run, "state, attempts_left") == [("pending", 5)]
     assert points.work(run) is RunState.SUCCEEDED
