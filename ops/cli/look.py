@@ -153,11 +153,11 @@ def _show_batch(p: Producer, run: int, batch: int, *, keys_only: bool, as_json: 
         if as_json:
             out.print_json(found[0] | {"keys": [list(key) for key in keys]})
         elif keys_only:
-            # `csv` quotes a carriage return only where lines end with it, and a reader would take it for the end of one
+            # `csv` quotes a carriage return only where lines end with it, and a reader takes it for the end of one
+            usual = csv.writer(sys.stdout, lineterminator="\n")
+            quoted = csv.writer(sys.stdout, lineterminator="\n", quoting=csv.QUOTE_ALL)
             for key in keys:
-                has_return = any("\r" in part for part in key)
-                as_rows = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
-                csv.writer(sys.stdout, lineterminator="\n", quoting=as_rows).writerow(key)
+                (quoted if any("\r" in part for part in key) else usual).writerow(key)
         else:
             _print_batch(found[0], list(islice(keys, FIRST_KEYS + 1)))
 

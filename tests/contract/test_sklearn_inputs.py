@@ -14,7 +14,7 @@ import pytest
 import skops.io
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, make_column_selector
-from sklearn.ensemble import RandomForestClassifier, VotingClassifier
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -63,9 +63,8 @@ def wanted(artifact: Artifact) -> list[str]:
 def test_columns_have_the_names_and_types_of_training_and_dropped_ones_are_not_asked_for(tmp_path: Path) -> None:
     plain = make_pipeline(by_name(OneHotEncoder(handle_unknown="ignore")), RandomForestClassifier(3, random_state=0))
     search = GridSearchCV(CalibratedClassifierCV(plain, cv=2), {"ensemble": [True]}, cv=2)
-    voting = VotingClassifier([("one", plain), ("two", plain)], voting="soft")
 
-    for model in (plain, search, voting):
+    for model in (plain, search):
         artifact = added(tmp_path, model.fit(TABLE, STAYS))
         assert wanted(artifact) == ["age float64", "city string", "visits float64"]
         found = scored(artifact, [{"age": 41.0, "city": "Oslo", "visits": 5.0}])

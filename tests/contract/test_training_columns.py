@@ -468,14 +468,16 @@ def is_whole(frame: Any) -> Any:
     return frame.assign(**{name: frame[name] * (1 + (frame[name].dtype.kind == "i")) for name in frame})
 
 
-def test_a_model_whose_code_looks_at_dtypes_is_added_with_a_note(tmp_path: Path) -> None:
+def test_a_model_whose_code_looks_at_dtypes_is_a_doubt_until_types_are_said(tmp_path: Path) -> None:
     model = make_pipeline(FunctionTransformer(is_whole), logistic()).fit(PEOPLE[["grade", "region"]], LEAVES)
 
     plain = pickled(tmp_path, model)
     typed = pickled(tmp_path, model, inputs=("grade:int64", "region:int64"))
 
-    assert any("--inputs grade:int64" in note for note in plain.notes)
-    assert not typed.notes
+    assert plain.evidence is not None
+    assert "--inputs grade:int64" in plain.evidence.unsure
+    assert typed.evidence is not None
+    assert typed.evidence.is_enough
     assert_same(typed, model, PEOPLE[["grade", "region"]])
 
 

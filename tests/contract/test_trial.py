@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -339,3 +340,48 @@ def test_words_of_training_are_tried_on_a_model_that_reads_text(tmp_path: Path) 
     assert seen(added(tmp_path, model)).startswith("8 invented rows: agree")
     (tmp_path / "t.json").write_text(json.dumps([{"text": "a good one"}, {"text": ""}]))
     assert seen(added(tmp_path, model, sample=SampleFile(tmp_path / "t.json"))).startswith("2 rows of t.json: agree")
+
+
+def crossed(table: Any) -> Any:
+    return table.assign(both=table["code"].astype(str) + "_" + table["city"])
+
+
+def cross() -> tuple[Any, Any]:
+    """A model whose own code tells whole numbers from others, and the DataFrame that it was fitted on."""
+    table = pd.DataFrame({"code": [5, 10, 20, 30] * 10, "city": ["Ghent", "Oslo"] * 20, "age": np.arange(40.0)})
+    encoder = ColumnTransformer([("k", OneHotEncoder(handle_unknown="ignore"), ["both"])])
+    model = make_pipeline(FunctionTransformer(crossed), encoder, LogisticRegression())
+    return model.fit(table, table["code"] > 10), table
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".json"])
+def test_rows_given_are_compared_as_they_are_and_not_as_inputs_say(tmp_path: Path, suffix: str) -> None:
+    model, table = cross()
+    path = tmp_path / f"rows{suffix}"
+    write = {".csv": table.to_csv, ".parquet": table.to_parquet, ".json": partial(table.to_json, orient="records")}
+    write[suffix](path, **({} if suffix == ".json" else {"index": False}))
+
+    told = refusal(tmp_path, model, sample=SampleFile(path), inputs=("code", "city:string", "age"))
+
+    assert "would be scored otherwise than by its own library" in told
+    assert "region:int64,active:bool" in told
+    right = added(tmp_path, model, sample=SampleFile(path), inputs=("code:int64", "city:string", "age"))
+    assert seen(right).startswith(f"40 rows of rows{suffix}: agree")
+
+
+def digits(table: Any) -> Any:
+    return table.assign(code=table["code"].astype(str).str.len())
+
+
+def test_own_code_that_tells_whole_numbers_from_others_is_a_doubt_until_types_are_said(tmp_path: Path) -> None:
+    table = pd.DataFrame({"code": [5, 10, 200, 3000] * 10, "age": np.arange(40.0)})
+    model = make_pipeline(FunctionTransformer(digits), LogisticRegression()).fit(table, table["code"] > 10)
+
+    unsure = added(tmp_path, model).evidence
+
+    assert unsure is not None
+    assert not unsure.is_enough
+    assert "--inputs code:int64" in unsure.unsure
+    sure = added(tmp_path, model, inputs=("code:int64", "age:float64")).evidence
+    assert sure is not None
+    assert sure.is_enough

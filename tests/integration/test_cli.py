@@ -1,5 +1,7 @@
 """Every command on real servers: what it does, what it prints, how it ends."""
 
+import csv
+import io
 import json
 import re
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
+from scorebeat.core.settings import Settings
 from scorebeat.db import batches, runs, workers
 from scorebeat.ops.cli.app import cli
 from scorebeat.producer import unserved
@@ -153,6 +156,24 @@ def test_the_keys_of_a_batch_are_those_that_it_scored_and_can_be_enqueued_again(
     assert json.loads(scorebeat("show", "1", "--batch", batch, "--json").stdout)["keys"] == [[k] for k in expected]
     assert "range of keys\nfrom             41\n" in scorebeat("show", "1", "--batch", batch).stdout
     assert scorebeat("enqueue", job, "--keys", "keys.csv").exit_code == 0
+
+
+def test_a_key_with_a_carriage_return_is_printed_so_that_it_is_read_back_as_one(
+    scorebeat: Cli, job: str, engine: Engine, settings: Settings, producer: Producer
+) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE returns (id text PRIMARY KEY, a float8, b float8)")
+        connection.execute(text("INSERT INTO returns VALUES (:odd, 1, 1), ('a', 2, 2), ('b', 3, 3)"), {"odd": "a\rb"})
+    settings.jobs.write_text(
+        settings.jobs.read_text().replace(f"[jobs.{job}]", "[jobs.returns]").replace("pairs", "returns")
+    )
+    assert scorebeat("apply").exit_code == 0
+    scorebeat("enqueue", "returns", "--limit", "2")
+    score_all(producer, 1)
+
+    keys = scorebeat("show", "1", "--batch", "1", "--keys").stdout
+
+    assert [tuple(row) for row in csv.reader(io.StringIO(keys, newline=""))] == [("a",), ("a\rb",)]
 
 
 def test_a_cancelled_run_ends_watch_with_1_and_keeps_its_rows_pending(scorebeat: Cli, job: str) -> None:

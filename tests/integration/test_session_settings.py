@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url, text
 
-from scorebeat.core.errors import QueryError, ScorebeatError, ServiceDown
+from scorebeat.core.errors import QueryError, ScorebeatError, ServiceDown, UsageError
 from scorebeat.core.jobs import Job
 from scorebeat.core.settings import Settings
 from scorebeat.core.stack import StackUrls
@@ -294,3 +294,18 @@ def test_pages_of_source_rows_are_computed_by_the_users_settings_and_written_in_
     assert "30/06/2026" in shown
     assert "0.30000000000000004" in shown
     assert ("2026-07-01T03:00:00+00:00" if form is Form.JSON else "2026-07-01 03:00:00+00") in shown
+
+
+def test_a_key_whose_type_is_not_in_the_search_path_is_refused(shop: Shop) -> None:
+    shop.sql(
+        "CREATE SCHEMA ext",
+        "CREATE EXTENSION citext SCHEMA ext",
+        "CREATE TABLE folded (id ext.citext PRIMARY KEY, x float8, word text)",
+        "INSERT INTO folded VALUES ('a', 1, 'u'), ('B', 2, 'v'), ('c', 3, 'w')",
+    )
+
+    with pytest.raises(UsageError, match=r"ext\.citext, whose schema is not in the search path"):
+        shop.labels("SELECT id, x, word FROM folded")
+
+    shop.alter("search_path = public, ext")
+    assert shop.labels("SELECT id, x, word FROM folded") == {"a": "u", "B": "v", "c": "w"}

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import SourceLocked
 from scorebeat.core.states import RunState
-from scorebeat.db import read_only, status
+from scorebeat.db import planning, read_only, status
 from scorebeat.db.engine import make_engine
 from scorebeat.producer import settle
 from scorebeat.producer.context import Producer
@@ -327,3 +327,17 @@ def set_for_all(points: Points, how: str) -> None:
     name = make_url(points.settings.database()).database
     with points.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text(f'ALTER DATABASE "{name}" {how}'))
+
+
+def test_a_snapshot_leaves_its_session_to_the_databases_own_read_only_setting(points: Points) -> None:
+    engine = points.engine
+    with planning.reading(engine) as reader:
+        reader.execute(text("SELECT 1"))
+    with engine.connect() as connection:
+        connection.execute(text("SET default_transaction_read_only = on"))
+        connection.commit()
+        writable = connection.execute(text("SELECT current_setting('transaction_read_only')")).scalar_one()
+        connection.execute(text("RESET default_transaction_read_only"))
+        connection.commit()
+
+    assert writable == "on"
