@@ -27,7 +27,7 @@ class Place(IntEnum):
 
 
 _FUNCTION = """
-CREATE FUNCTION public.gate() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION public.gate() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 AS $$
 DECLARE what text := TG_TABLE_NAME;
 BEGIN
     IF what = 'batches' THEN
