@@ -1,6 +1,6 @@
 """The closed set of Arrow types that a signature may name, and which of them convert without loss."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pyarrow as pa
 
@@ -75,3 +75,15 @@ def lossless(found: pa.DataType, wanted: pa.DataType) -> bool:
     if is_list(found) and pa.types.is_list(wanted):
         return lossless(found.value_type, wanted.value_type)
     return False
+
+
+WIDER: Mapping[pa.DataType, pa.DataType] = {
+    pa.int8(): pa.int16(),
+    pa.uint8(): pa.int16(),
+    pa.uint16(): pa.int32(),
+    pa.uint32(): pa.int64(),
+    pa.uint64(): pa.int64(),
+    pa.float16(): pa.float32(),
+    pa.large_string(): pa.string(),
+}
+"""Types that no signature names, each with the one that holds its values."""

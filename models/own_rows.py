@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scorebeat.models.arrow_types import is_list, is_text
+from scorebeat.models.arrow_types import WIDER, is_list, is_text
 from scorebeat.models.contract import Input, Signature
 from scorebeat.models.matrix import Matrix
 from scorebeat.models.samples import Sampled
@@ -171,13 +171,7 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 _WIDER = {
-    pa.int8(): pa.int16(),
-    pa.uint8(): pa.int16(),
-    pa.uint16(): pa.int32(),
-    pa.uint32(): pa.int64(),
-    pa.uint64(): pa.int64(),
-    pa.float16(): pa.float32(),
-    pa.large_string(): pa.string(),
+    **WIDER,
     pa.string_view(): pa.string(),
     pa.date64(): pa.date32(),
 }

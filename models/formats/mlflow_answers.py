@@ -9,19 +9,13 @@ import pandas as pd
 import pyarrow as pa
 
 from scorebeat.core.errors import OutputError, StoreError
-from scorebeat.models.arrow_types import type_name
+from scorebeat.models.arrow_types import WIDER, type_name
 from scorebeat.models.columns import LABEL
 from scorebeat.models.formats import tensors
 from scorebeat.models.matrix import Matrix
 
 _STORED = {
-    pa.int8(): pa.int16(),
-    pa.uint8(): pa.int16(),
-    pa.uint16(): pa.int32(),
-    pa.uint32(): pa.int64(),
-    pa.uint64(): pa.int64(),
-    pa.float16(): pa.float32(),
-    pa.large_string(): pa.string(),
+    **WIDER,
     **{pa.timestamp(unit): pa.timestamp("us") for unit in ("s", "ms", "ns")},
 }
 """How types are stored that no signature may name."""
