@@ -21,7 +21,7 @@ from scorebeat.ops.stack.embedded import embedded
 from tests.stack_fixtures import UNSAFE_BUT_FAST
 
 PATIENCE = 20.0
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 UP = """
 import sys
 from pathlib import Path

@@ -219,14 +219,14 @@ def _require_fitted(model: Any, file: str) -> None:
     """Raises StoreError for a model that was not fitted. Others than scikit-learn's keep no rule but `classes_`."""
     try:
         check_is_fitted(model)
-    except (TypeError, AttributeError):  # no estimator of scikit-learn's kind: it is taken as it is
-        return
-    except NotFittedError:
+    except NotFittedError:  # an AttributeError too, so it comes first
         is_own = type(model).__module__.startswith("sklearn.")
         if is_own or (estimator_kind(model) == "classifier" and not hasattr(model, "classes_")):
             raise StoreError(
                 f"{file} holds a {type(model).__name__} that is not fitted: call fit() before it is written"
             ) from None
+    except (TypeError, AttributeError):  # no estimator of scikit-learn's kind: it is taken as it is
+        return
 
 
 def _require_words(model: Any, wanted: Fed, file: str) -> None:

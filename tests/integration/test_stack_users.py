@@ -83,7 +83,9 @@ def public() -> Iterator[Path]:
 
 
 def as_nobody(modules: Path) -> list[str]:
-    path = ":".join([str(modules), str(REPOSITORY), *(word for word in sys.path if word.endswith("site-packages"))])
+    path = ":".join(
+        [str(modules), str(REPOSITORY / "src"), *(word for word in sys.path if word.endswith("site-packages"))]
+    )
     user = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
     return [*user, "env", f"PYTHONPATH={path}", "PYTHONDONTWRITEBYTECODE=1", OTHER_PYTHON]
 
