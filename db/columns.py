@@ -4,14 +4,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import adbc_driver_manager
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 from adbc_driver_manager._reader import AdbcRecordBatchReader
-from adbc_driver_manager.dbapi import Connection as DataConnection
-from adbc_driver_manager.dbapi import Cursor
 
 from scorebeat.core.errors import ClaimLost, InputError, OutputError
 from scorebeat.db import locks, quarantine
@@ -36,6 +35,10 @@ from scorebeat.db.sql import Key, KeyColumn, ident
 from scorebeat.db.tables import PREDICTIONS
 from scorebeat.db.types import THROUGH_TEXT
 
+if TYPE_CHECKING:
+    from adbc_driver_manager.dbapi import Connection as DataConnection
+    from adbc_driver_manager.dbapi import Cursor
+
 READ_CHUNK = 16 * 1024**2
 """Bytes of one record batch that the driver hands over; the bound on a fetch is checked between them."""
 
@@ -52,7 +55,7 @@ class Fetched:
     """Values of `rows` that are not the query's: no Arrow value is the same."""
 
 
-def fetch(connection: DataConnection, statement: str, source: Source, limit: int, max_bytes: int) -> Fetched:
+def fetch(connection: "DataConnection", statement: str, source: Source, limit: int, max_bytes: int) -> Fetched:
     """Run a pending-rows statement in a READ ONLY transaction that is over when this returns."""
     with (
         _users_sql(connection),
@@ -85,7 +88,7 @@ class Timing:
     predict: float
 
 
-def fetch_keys(connection: DataConnection, statement: str) -> list[Key]:
+def fetch_keys(connection: "DataConnection", statement: str) -> list[Key]:
     """Run a statement of `PendingRows.keys`, READ ONLY as well."""
     with _users_sql(connection), connection.cursor() as cursor:
         cursor.execute(statement)
@@ -94,7 +97,7 @@ def fetch_keys(connection: DataConnection, statement: str) -> list[Key]:
 
 
 @contextmanager
-def _users_sql(connection: DataConnection) -> Iterator[None]:
+def _users_sql(connection: "DataConnection") -> Iterator[None]:
     """A READ ONLY transaction of which nothing is left: predictions are written in the same session.
 
     It waits for no lock longer than a short time.
@@ -123,7 +126,9 @@ class Part:
     """Attempts that the batch has again after this progress."""
 
 
-def commit(connection: DataConnection, held: Claim, target: PredictionSet, part: Part, timing: Timing | None) -> float:
+def commit(
+    connection: "DataConnection", held: Claim, target: PredictionSet, part: Part, timing: Timing | None
+) -> float:
     """Fence, predictions, bad rows and the batch's state in one transaction; answers its seconds.
 
     With `timing` the batch is committed; None keeps it claimed, for a batch that is fetched in several
@@ -153,7 +158,7 @@ def commit(connection: DataConnection, held: Claim, target: PredictionSet, part:
 _STAGED = "scorebeat_staged"
 
 
-def _ingest(cursor: Cursor, target: PredictionSet, part: Part) -> None:
+def _ingest(cursor: "Cursor", target: PredictionSet, part: Part) -> None:
     """By binary COPY; through a temporary table where the key is of a type that the driver cannot write."""
     staged = {key.name: f"::{key.type}" for key in part.keys if key.type in THROUGH_TEXT}
     if not staged:
@@ -171,7 +176,7 @@ def _ingest(cursor: Cursor, target: PredictionSet, part: Part) -> None:
 
 
 def to_ingest(
-    connection: DataConnection,
+    connection: "DataConnection",
     target: PredictionSet,
     keys: pa.RecordBatch,
     scored: pa.RecordBatch,
@@ -220,7 +225,7 @@ def _fits(found: pa.DataType, wanted: pa.Field, key: KeyColumn | None) -> bool:
     return bool(found == wanted.type)
 
 
-def table_schema(connection: DataConnection, target: PredictionSet) -> pa.Schema:
+def table_schema(connection: "DataConnection", target: PredictionSet) -> pa.Schema:
     """The prediction table's Arrow types, without `scored_at`, which takes its default."""
     with connection.cursor() as cursor:
         schema = cursor.adbc_execute_schema(f"SELECT * FROM {target.table}")

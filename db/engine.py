@@ -3,12 +3,10 @@
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import adbc_driver_manager
-import adbc_driver_postgresql.dbapi
 import psycopg2.errors
-from adbc_driver_manager.dbapi import Connection as DataConnection
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.exc import InternalError, OperationalError, ProgrammingError
@@ -17,6 +15,9 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from scorebeat.core.errors import NotPermitted, ServiceDown, UsageError
 from scorebeat.core.urls import redact
 from scorebeat.db import locks, pooler, read_only, session, user_sql
+
+if TYPE_CHECKING:
+    from adbc_driver_manager.dbapi import Connection as DataConnection
 
 LOCK_TIMEOUT = "10s"
 """A statement of the control plane that waits longer for a lock gives up; the ledger repeats it."""
@@ -56,11 +57,13 @@ def make_engine(url: str, name: str = "scorebeat", *, pool_size: int = 2, patien
     return engine
 
 
-def data_connection(url: str, name: str = "scorebeat") -> DataConnection:
+def data_connection(url: str, name: str = "scorebeat") -> "DataConnection":
     """An ADBC connection for columns of rows; a transaction begins with its first statement.
 
     Its session has the user's settings. Statements of ours over it are written so that they depend on none.
     """
+    import adbc_driver_postgresql.dbapi  # noqa: PLC0415 -- imports pandas, a second that most commands do not need
+
     parsed = make_url(url)
     options = session.options(parsed, {"lock_timeout": DATA_LOCK_TIMEOUT})
     ours = {"application_name": name, "client_encoding": session.ENCODING, "options": options}
@@ -85,7 +88,7 @@ def address(url: URL, more: Mapping[str, str] | None = None) -> str:
     return f"{server.replace(' ', '%20')}?{query.replace('+', '%20')}" if query else server.replace(" ", "%20")
 
 
-def forget(connection: DataConnection) -> None:
+def forget(connection: "DataConnection") -> None:
     """Undo the open transaction, and whatever the user's SQL left in the session: settings, locks, statements."""
     connection.rollback()
     connection.adbc_connection.set_autocommit(True)
@@ -143,7 +146,7 @@ def _require_conforming(found: session.Found) -> None:
         )
 
 
-def is_alive(connection: DataConnection) -> bool:
+def is_alive(connection: "DataConnection") -> bool:
     """The server still answers over this connection and takes writes; the session is as a new one then."""
     try:
         forget(connection)

@@ -3,17 +3,20 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
-from adbc_driver_manager.dbapi import Cursor
 from sqlalchemy import Connection, text
 
 from scorebeat.db import failure_groups
 from scorebeat.db.prediction_sets import PredictionSet
 from scorebeat.db.requeued import EVERYTHING, Part
 from scorebeat.db.sql import Key, KeyColumn, ident
+
+if TYPE_CHECKING:
+    from adbc_driver_manager.dbapi import Cursor
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class BadRow:
 
 
 def put_aside(
-    cursor: Cursor, target: PredictionSet, keys: Sequence[KeyColumn], batch_id: int, bad: Sequence[BadRow]
+    cursor: "Cursor", target: PredictionSet, keys: Sequence[KeyColumn], batch_id: int, bad: Sequence[BadRow]
 ) -> None:
     """Store bad rows in the transaction of the cursor, which commits the batch's good ones too.
 

@@ -3,9 +3,9 @@
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import adbc_driver_manager
-from adbc_driver_manager.dbapi import Connection as DataConnection
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
@@ -24,6 +24,9 @@ from scorebeat.models.contract import Signature
 from scorebeat.models.micro_batches import MicroBatches
 from scorebeat.worker import device
 from scorebeat.worker.device import Device
+
+if TYPE_CHECKING:
+    from adbc_driver_manager.dbapi import Connection as DataConnection
 
 MODELS_KEPT = 2
 """The published version and a candidate; older ones give their memory back."""
@@ -49,7 +52,7 @@ class Runtime:
     name: str = field(default_factory=worker_name)
     _runs: dict[int, Job] = field(default_factory=dict)
     _models: dict[tuple[str, int], MicroBatches] = field(default_factory=dict)
-    _data: DataConnection | None = None
+    _data: "DataConnection | None" = None
 
     @cached_property
     def url(self) -> str:
@@ -60,7 +63,7 @@ class Runtime:
         return make_engine(self.url, f"scorebeat {self.name}", pool_size=1)
 
     @property
-    def data(self) -> DataConnection:
+    def data(self) -> "DataConnection":
         """The connection that rows move over."""
         if self._data is None:
             self._data = data_connection(self.url, f"scorebeat {self.name} data")

@@ -2,6 +2,7 @@
 
 from functools import cache
 
+import adbc_driver_postgresql.dbapi  # noqa: F401 -- before the fork: processes share what it loads, pandas among it
 from celery import shared_task
 
 from scorebeat.core.celery_app import SCORE
