@@ -8,7 +8,7 @@ from scorebeat.api.places import PLACES, STUCK_AFTER
 from scorebeat.api.schemas import Health
 from scorebeat.api.service import Served
 from scorebeat.core.errors import UsageError
-from scorebeat.db import schema
+from scorebeat.db import revisions
 
 STUCK = f"all {PLACES} places for predictions have hung for longer than {STUCK_AFTER} s; start the server again"
 
@@ -28,7 +28,7 @@ def ready(s: Served) -> object:
     """The database answers, and its ledger is this version's."""
     try:
         with s.engine.connect() as connection:
-            schema.require_usable(connection)
+            revisions.require_usable(connection)
     except UsageError as error:
         return answer(503, str(error), RETRY_AFTER)
     except SQLAlchemyError:

@@ -1,13 +1,14 @@
 """The Celery application's settings; every option has its reason beside it."""
 
 from datetime import timedelta
-from typing import Any
-
-from celery import Celery
-from kombu.entity import Exchange, Queue
+from typing import TYPE_CHECKING, Any
 
 from scorebeat.core.broker import for_celery
 from scorebeat.core.settings import Settings
+
+if TYPE_CHECKING:
+    from celery import Celery
+    from kombu.entity import Queue
 
 CONTROL_QUEUE = "control"
 """Dispatch, rescue, settle, ticks: short work that keeps the ledger moving."""
@@ -25,13 +26,17 @@ KEY_PREFIX = "scorebeat:"
 CONTROL_EVERY = timedelta(seconds=1)
 
 
-def queue(name: str) -> Queue:
+def queue(name: str) -> "Queue":
     """The queue of that name; the broker makes it when it is first used."""
+    from kombu.entity import Exchange, Queue  # noqa: PLC0415 -- most commands send nothing
+
     return Queue(name, Exchange(name), routing_key=name)
 
 
-def make_app(settings: Settings) -> Celery:
+def make_app(settings: Settings) -> "Celery":
     """A Celery application for these settings. Raises SettingsError without a broker URL."""
+    from celery import Celery  # noqa: PLC0415 -- most commands send nothing
+
     url, tls = for_celery(settings.broker(), settings.broker_files())
     app = Celery("scorebeat", broker=url, set_as_current=False)
     app.conf.update({"broker_use_ssl": tls} | _messages() | _delivery(settings) | _workers(settings) | _queues())

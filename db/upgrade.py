@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.durations import format_duration
 from scorebeat.core.errors import MigrationFailed, one_line
-from scorebeat.db import schema
+from scorebeat.db import revisions, schema
 from scorebeat.db.metadata import SCHEMA
 from scorebeat.db.migrations.indexes import CONCURRENTLY
 
@@ -67,7 +67,7 @@ def upgrade(connection: Connection, tell: Tell, patience: timedelta = PATIENCE) 
     `connection` is one of `turn`. A lock that somebody holds is tried again for as long as `patience`. Raises
     UsageError for a ledger that outgrew this program, MigrationFailed with the revision that the ledger is left at.
     """
-    before, newer = schema.revision(connection), schema.is_newer(connection)
+    before, newer = revisions.revision(connection), revisions.is_newer(connection)
     if before is None:
         schema.make_schemas(connection)
     connection.commit()
@@ -77,7 +77,7 @@ def upgrade(connection: Connection, tell: Tell, patience: timedelta = PATIENCE) 
             raise _failed(connection, f"no lock was to be had in {format_duration(patience)}")
         tell(f"the ledger is in use: {_holder(connection)}. Commits go on; trying again in {format_duration(PAUSE)}")
         time.sleep(PAUSE.total_seconds())
-    now = schema.revision(connection)
+    now = revisions.revision(connection)
     connection.commit()
     return Upgraded(before, now, newer)
 
@@ -101,7 +101,7 @@ def _tried(connection: Connection) -> bool:
 
 def _failed(connection: Connection, why: str) -> MigrationFailed:
     """The migration that failed left nothing; those before it are done."""
-    now = schema.revision(connection) or "none"
+    now = revisions.revision(connection) or "none"
     connection.rollback()
     return MigrationFailed(
         f"the migration after revision {now} failed: {why}. What it had done was undone and the ledger is at revision "

@@ -7,7 +7,7 @@ from sqlalchemy.exc import ProgrammingError
 from scorebeat.core.errors import NotPermitted, WouldRemoveAll, one_line
 from scorebeat.core.jobs_file import read_jobs
 from scorebeat.core.settings import Settings
-from scorebeat.db import ownership, roles, schema
+from scorebeat.db import ownership, revisions, roles
 from scorebeat.db.engine import reachable, require_version
 from scorebeat.db.upgrade import Upgraded, turn, upgrade
 from scorebeat.producer.apply import Applied, apply
@@ -58,19 +58,19 @@ def migrate(p: Producer, run_role: str | None = None) -> Upgraded:
 
 def _act_as_owner(connection: Connection) -> None:
     """What the migrations of a ledger make is its owner's, too. Raises NotPermitted where there are some to be done."""
-    have = schema.revision(connection)
+    have = revisions.revision(connection)
     if have is None:
         return
     if ownership.is_owner(connection):
         ownership.become_owner(connection)
-    elif have != schema.newest(connection) and not schema.is_newer(connection):
+    elif have != revisions.newest() and not revisions.is_newer(connection):
         ownership.require_owner(connection, "migrate the ledger")
 
 
 def _require_role(connection: Connection, role: str) -> None:
     """Before anything is migrated."""
     with connection.begin():
-        if schema.revision(connection) is not None:
+        if revisions.revision(connection) is not None:
             ownership.require_owner(connection, "give rights to another")
         roles.require_role(connection, role)
 

@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from celery import Celery
 from sqlalchemy import Engine
 
 from scorebeat.core.celery_app import make_app
 from scorebeat.core.settings import Settings
 from scorebeat.db.engine import make_engine
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Producer:
         return make_engine(self.url, f"scorebeat {self.name}", pool_size=3)
 
     @cached_property
-    def app(self) -> Celery:
+    def app(self) -> "Celery":
         made = make_app(self.settings)
         # a broker that is away is found out soon: a plan must not wait 6 s for each group of messages, nor rescue
         # 30 s for a reply that was lost with its connection

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scorebeat.db import schema
+from scorebeat.db import revisions
 
 _SCRIPT = '''"""Made up for a test."""
 {constants}
@@ -51,7 +51,7 @@ class Later:
     def installed(self) -> Iterator[None]:
         """Within the block this process is that version."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(schema, "FOLDER", self.folder)
+            patch.setattr(revisions, "FOLDER", self.folder)
             yield
 
 
@@ -59,6 +59,6 @@ class Later:
 def later(tmp_path: Path) -> Later:
     """As yet with our own migrations only."""
     folder = tmp_path / "migrations"
-    shutil.copytree(schema.FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(revisions.FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
     newest = max(path.name[:4] for path in (folder / "versions").glob("[0-9]*.py"))
     return Later(folder, newest)

@@ -44,6 +44,11 @@ def is_wait(error: Exception) -> bool:
     return failures.is_lock(error) or (failures.is_read_only(error) and failures.is_transient(error))
 
 
+def may_heal(error: Exception) -> bool:
+    """The ledger is away, full, or takes no writes over this session; the statement itself is right."""
+    return isinstance(error, ServiceDown) or failures.is_transient(error)
+
+
 def postpone(w: Runtime, held: Claim, error: Exception) -> None:
     """Give the batch back for a while, and the run's other batches too where a lock is in their way.
 

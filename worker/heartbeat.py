@@ -1,5 +1,6 @@
 """The heartbeat: the worker's parent renews the claims and plans that its processes run."""
 
+import logging
 import threading
 from typing import Any
 
@@ -85,11 +86,18 @@ class Pulse:
 
     def run(self, stop: threading.Event) -> None:
         engine = make_engine(self._settings.database(), f"scorebeat heartbeat {worker_name()}", pool_size=1)
+        is_away = False
         while True:
             try:
                 self.beat(engine)
             except DBAPIError as error:
-                emit("heartbeat.database_away", reason=one_line(error.orig))
+                if not is_away:  # one line for a night without a database
+                    emit("heartbeat.database_away", logging.WARNING, reason=one_line(error.orig))
+                is_away = True
+            else:
+                if is_away:
+                    emit("heartbeat.database_back")
+                is_away = False
             if stop.wait(self._settings.heartbeat.total_seconds()):
                 break
         self._say_goodbye(engine)

@@ -1,5 +1,6 @@
 """The work: claim, fetch, predict, commit."""
 
+import logging
 import os
 import time
 from contextlib import suppress
@@ -9,7 +10,7 @@ from enum import StrEnum
 import pyarrow as pa
 from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core.errors import ClaimLost, RepeatedKey, ScorebeatError, one_line
+from scorebeat.core.errors import ClaimLost, RepeatedKey, ScorebeatError, ServiceDown, one_line
 from scorebeat.core.events import emit
 from scorebeat.db import batches, locks, settling
 from scorebeat.db.batches import BatchId, Claim
@@ -18,12 +19,16 @@ from scorebeat.db.columns import Fetched, Timing
 from scorebeat.db.quarantine import BadRow
 from scorebeat.worker import device, narrow
 from scorebeat.worker.attempt import Attempt, bad_row
-from scorebeat.worker.failure import is_wait, postpone, record_failure
+from scorebeat.worker.failure import is_wait, may_heal, postpone, record_failure
 from scorebeat.worker.fetching import fetch
 from scorebeat.worker.runtime import Runtime
 from scorebeat.worker.storing import AlreadyThere, store
 from scorebeat.worker.watchdog import within
 
+AWAY_FOR = 60.0
+"""Seconds that a process waits with a message in hand until the ledger can be reached, before it drops the message."""
+FIRST_LOOK, LONGEST_LOOK = 0.5, 10.0
+"""Seconds between two tries, doubled from the first to the longest."""
 MOST_CLASHES = 3
 """Times that rows without predictions turn out to have some before the query is to blame."""
 
@@ -36,12 +41,18 @@ class Outcome(StrEnum):
     """The claim was lost meanwhile; nothing was written."""
     POSTPONED = "postponed"
     """It waits for a lock, or for a session that can write; the attempt is not counted."""
+    UNREACHED = "unreached"
+    """The ledger cannot be reached from here: nothing was claimed, and control sends the batch again."""
 
 
 def score_batch(batch_id: BatchId, w: Runtime) -> Outcome:
     """Score one batch; safe to call again with the same id. Raises what went wrong, after recording it."""
-    with w.engine.begin() as connection:
-        held = batches.claim(connection, batch_id, w.name, w.settings.claim_ttl, str(device.current()), os.getpid())
+    try:
+        held = _claim(batch_id, w)
+    except (DBAPIError, ServiceDown) as error:
+        if not may_heal(error):
+            raise
+        return Outcome.UNREACHED
     if held is None:
         return Outcome.SKIPPED
     try:
@@ -61,6 +72,36 @@ def score_batch(batch_id: BatchId, w: Runtime) -> Outcome:
         _let_others_go(w, held.run_id)
     _settle(w, held.run_id)
     return Outcome.COMMITTED
+
+
+def _claim(batch_id: BatchId, w: Runtime) -> Claim | None:
+    """The claim; None when somebody else has the batch, or it is done.
+
+    A process that does not reach the ledger waits with the one message that it has: it could do nothing for others,
+    which stay in the queue for workers that do. Raises the last error when the ledger stays away.
+    """
+    began, pause = time.monotonic(), FIRST_LOOK
+    away: Exception | None = None
+    while True:
+        try:
+            with w.engine.begin() as connection:
+                name, ttl = w.name, w.settings.claim_ttl
+                held = batches.claim(connection, batch_id, name, ttl, str(device.current()), os.getpid())
+        except (DBAPIError, ServiceDown) as error:
+            if not may_heal(error):
+                raise
+            if away is None:
+                emit("database.away", logging.WARNING, worker=w.name, batch=batch_id, reason=one_line(error))
+            away = error
+            if time.monotonic() - began > AWAY_FOR:
+                raise
+            time.sleep(pause)
+            pause = min(pause * 2, LONGEST_LOOK)
+        else:
+            if away is not None:
+                seconds = round(time.monotonic() - began, 1)
+                emit("database.back", worker=w.name, batch=batch_id, seconds=seconds)
+            return held
 
 
 @dataclass

@@ -11,7 +11,7 @@ from alembic.runtime.migration import MigrationContext, MigrationInfo
 from alembic.script import Script
 
 from scorebeat.db.metadata import SCHEMA
-from scorebeat.db.schema import OUTGROWN
+from scorebeat.db.revisions import OUTGROWN
 
 RELEASED = {"0.1": "0011"}
 """Newest revision of each minor version's first release."""

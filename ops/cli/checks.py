@@ -17,9 +17,9 @@ from scorebeat.db import (
     pooler,
     prediction_sets,
     read_only,
+    revisions,
     roles,
     row_security,
-    schema,
     status,
     stored_keys,
     user_sql,
@@ -102,8 +102,8 @@ def _database(p: Producer) -> str | Finding:
 
 def _ledger(p: Producer) -> str:
     with p.engine.connect() as connection:
-        schema.require_usable(connection)
-        return f"revision {schema.revision(connection)}"
+        revisions.require_usable(connection)
+        return f"revision {revisions.revision(connection)}"
 
 
 def _role(p: Producer) -> str | Finding:

@@ -9,11 +9,9 @@ from contextlib import ExitStack, contextmanager
 from scorebeat.core.events import configure_logging
 from scorebeat.core.settings import Settings, load_settings
 from scorebeat.core.stack import joined
-from scorebeat.db import schema
+from scorebeat.db import revisions
 from scorebeat.db.engine import reachable
-from scorebeat.ops.stack.embedded import database_only
 from scorebeat.producer.context import Producer
-from scorebeat.producer.messages import require_broker
 
 
 def whoami() -> str:
@@ -40,6 +38,8 @@ def unmigrated() -> Iterator[Producer]:
     settings = found_settings()
     with ExitStack() as stack:
         if settings.database_url is None:
+            from scorebeat.ops.stack.embedded import database_only  # noqa: PLC0415 -- the servers' own modules
+
             url = stack.enter_context(database_only(settings.data))
             settings = settings.model_copy(update={"database_url": url})
         yield stack.enter_context(_producer(settings))
@@ -57,6 +57,8 @@ def database() -> Iterator[Producer]:
 def both() -> Iterator[Producer]:
     """For commands that send messages. Raises SettingsError, or ServiceDown when either server does not answer."""
     settings = found_settings()
+    from scorebeat.producer.messages import require_broker  # noqa: PLC0415 -- loads Celery, which few commands need
+
     settings.database(), settings.broker()
     with _producer(settings) as p:
         require_ledger(p)
@@ -66,7 +68,7 @@ def both() -> Iterator[Producer]:
 
 def require_ledger(p: Producer) -> None:
     with p.engine.connect() as connection:
-        schema.require_usable(connection)
+        revisions.require_usable(connection)
 
 
 @contextmanager

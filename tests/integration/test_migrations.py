@@ -10,7 +10,7 @@ from alembic import command
 from sqlalchemy import create_engine, make_url
 
 from scorebeat.core.errors import UsageError
-from scorebeat.db import schema
+from scorebeat.db import revisions, schema
 from scorebeat.db.engine import make_engine
 from scorebeat.db.tables import PREDICTIONS, SCHEMA, metadata
 from scorebeat.ops.stack.postgres import binaries
@@ -77,7 +77,7 @@ def test_migrating_again_changes_nothing(database: str) -> None:
 
     with engine.begin() as connection:
         was = schema.migrate(connection)
-        assert was == schema.newest(connection)
+        assert was == revisions.newest()
 
     assert dump(database) == before
     engine.dispose()
@@ -88,7 +88,7 @@ def test_ten_programs_that_start_together_migrate_once(empty_database: str) -> N
         engines = list(pool.map(migrated, [empty_database] * 10))
 
     with engines[0].begin() as connection:
-        assert schema.revision(connection) == schema.newest(connection)
+        assert revisions.revision(connection) == revisions.newest()
         assert schema.differences(connection) == []
     for engine in engines:
         engine.dispose()
@@ -112,15 +112,15 @@ def test_a_database_that_outgrew_this_program_is_refused_unchanged(database: str
     engine = make_engine(database)
     with engine.begin() as connection:
         connection.exec_driver_sql(f"UPDATE {SCHEMA}.alembic_version SET version_num = '9999'")
-        outgrown = f"{schema.OUTGROWN}{schema.newest(connection)}"
+        outgrown = f"{revisions.OUTGROWN}{revisions.newest()}"
         connection.exec_driver_sql(f"COMMENT ON TABLE {SCHEMA}.alembic_version IS '{outgrown}'")
 
-    for refused in (schema.migrate, schema.require_usable):
+    for refused in (schema.migrate, revisions.require_usable):
         with pytest.raises(UsageError, match="9999"), engine.begin() as connection:
             refused(connection)
 
     with engine.begin() as connection:
-        assert schema.revision(connection) == "9999"
+        assert revisions.revision(connection) == "9999"
     engine.dispose()
 
 
@@ -131,7 +131,7 @@ def test_a_database_without_a_ledger_says_what_to_do(empty_database: str) -> Non
         pytest.raises(UsageError, match="the database has no ledger yet: run `scorebeat migrate`"),
         engine.begin() as connection,
     ):
-        schema.require_usable(connection)
+        revisions.require_usable(connection)
 
     engine.dispose()
 
@@ -140,7 +140,7 @@ def test_a_current_database_is_accepted(database: str) -> None:
     engine = make_engine(database)
 
     with engine.begin() as connection:
-        schema.require_usable(connection)
+        revisions.require_usable(connection)
 
     engine.dispose()
 

@@ -7,8 +7,8 @@ from sqlalchemy import make_url
 
 from scorebeat.core.errors import NotPermitted
 from scorebeat.core.states import RunState
+from scorebeat.db import revisions
 from scorebeat.db import roles as rights
-from scorebeat.db import schema
 from scorebeat.ops import prepare
 from scorebeat.producer.apply import apply
 from scorebeat.producer.context import Producer
@@ -169,4 +169,4 @@ def test_rights_that_cannot_be_given_are_told_apart_from_the_migration_that_is_d
     assert said.startswith("the ledger was migrated, but no rights were given or taken: permission denied for schema")
     assert "hanged" not in said
     with locked.engine.connect() as connection:
-        assert schema.revision(connection) == schema.newest(connection)
+        assert revisions.revision(connection) == revisions.newest()

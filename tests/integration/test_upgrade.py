@@ -10,7 +10,7 @@ from sqlalchemy import Engine, create_engine, make_url
 
 from scorebeat.core.errors import MigrationFailed, UsageError
 from scorebeat.core.settings import Settings
-from scorebeat.db import schema, upgrade
+from scorebeat.db import revisions, schema, upgrade
 from scorebeat.db.engine import make_engine
 from scorebeat.producer.context import Producer
 from scorebeat.producer.requeue import requeue
@@ -235,7 +235,7 @@ def test_a_lock_that_is_never_had_is_given_up_with_the_name_of_who_holds_it(old:
 def test_a_database_without_a_ledger_is_migrated_from_nothing(empty_database: str) -> None:
     engine = make_engine(empty_database)
     with pytest.raises(UsageError, match="has no ledger yet"), engine.connect() as connection:
-        schema.require_usable(connection)
+        revisions.require_usable(connection)
 
     assert told(engine) == []
 
