@@ -25,11 +25,13 @@ from scorebeat.core.stack import StackUrls
 from scorebeat.db import schema
 from scorebeat.db.engine import make_engine
 from scorebeat.producer.context import Producer
+from tests.fork_server import ForkServer
 
 REPOSITORY = Path(__file__).parents[1]
 TEMPLATE = "migrated_template"
 STOP_WITHIN = 20.0
 _numbers = itertools.count(1)
+_forks = ForkServer()
 
 T = TypeVar("T")
 
@@ -135,6 +137,10 @@ class Programs:
     def start(self, *arguments: str, **extra: str) -> subprocess.Popen[bytes]:
         """`python -m ARGUMENTS` with the test's settings; `extra` are further environment variables."""
         log = self.folder / f"{len(self.started)}-{arguments[0].replace('/', '-')}.log"
+        if arguments[0] == "celery":
+            process: subprocess.Popen[bytes] = _forks.start(arguments, environment(self.settings) | extra, log)
+            self.started.append((process, log))
+            return process
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", *arguments],
