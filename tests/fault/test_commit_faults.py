@@ -192,7 +192,7 @@ def test_a_late_worker_that_comes_to_its_commit_while_another_is_in_it_writes_no
             system.at_the_gate()
             late = holder(system, run, workers)
             with stopped(-late.pid):
-                wait_for(lambda: attempts(system, run) == [("claimed", 2)], within=10)
+                wait_for(lambda: attempts(system, run) == [("claimed", 2)])
         gate.backend()
         wait_for(lambda: f"claim.lost run={run} batch={system.first_batch(run)} attempt=1" in system.programs.log(late))
         assert attempts(system, run) == [("claimed", 2)]

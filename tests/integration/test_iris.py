@@ -191,7 +191,7 @@ def test_ctrl_c_ends_a_watch_without_a_trace_and_the_run_goes_on(
 
 
 def test_a_reader_that_leaves_ends_a_command_without_a_trace(settings: Settings) -> None:
-    command = f"{sys.executable} -m ops.cli --help; echo $? >&2"
+    command = f"{sys.executable} -m scorebeat.ops.cli --help; echo $? >&2"
     done = subprocess.run(
         ["/bin/bash", "-c", f"({command}) | true"],
         env=environment(settings),
