@@ -15,7 +15,7 @@ from adbc_driver_manager._reader import AdbcRecordBatchReader
 from scorebeat.core.errors import ClaimLost, InputError, OutputError
 from scorebeat.db import locks, quarantine
 from scorebeat.db.batches import Claim
-from scorebeat.db.engine import forget
+from scorebeat.db.engine import forget, run
 from scorebeat.db.failures import sqlstate
 from scorebeat.db.fetched_values import (
     SENT,
@@ -103,8 +103,7 @@ def _users_sql(connection: "DataConnection") -> Iterator[None]:
     It waits for no lock longer than a short time.
     """
     with connection.cursor() as cursor:
-        cursor.execute(locks.READ_ONLY)
-        cursor.fetchall()
+        run(cursor, locks.READ_ONLY)
     try:
         yield
     except Exception:
@@ -136,8 +135,7 @@ def commit(
     """
     began = time.perf_counter()
     with connection.cursor() as cursor:
-        cursor.execute(_fence(held))
-        if not cursor.fetchall():
+        if not run(cursor, _fence(held)):
             connection.rollback()
             raise ClaimLost(
                 f"{held} no longer holds the claim; its {part.predictions.num_rows} predictions were discarded. "
@@ -150,7 +148,7 @@ def commit(
             cursor.adbc_execute_schema("SELECT 1")
         if part.bad:
             quarantine.put_aside(cursor, target, part.keys, held.batch_id, part.bad)
-        cursor.execute(_done(held, part, timing, time.perf_counter() - began))
+        run(cursor, _done(held, part, timing, time.perf_counter() - began))
     connection.commit()
     return time.perf_counter() - began
 

@@ -18,6 +18,7 @@ from scorebeat.db import locks, pooler, read_only, session, user_sql
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection as DataConnection
+    from adbc_driver_manager.dbapi import Cursor
 
 LOCK_TIMEOUT = "10s"
 """A statement of the control plane that waits longer for a lock gives up; the ledger repeats it."""
@@ -91,10 +92,21 @@ def address(url: URL, more: Mapping[str, str] | None = None) -> str:
 def forget(connection: "DataConnection") -> None:
     """Undo the open transaction, and whatever the user's SQL left in the session: settings, locks, statements."""
     connection.rollback()
+    with _autocommit(connection), connection.cursor() as cursor:
+        run(cursor, "DISCARD ALL")
+
+
+def run(cursor: "Cursor", statement: str) -> int:
+    """Run a statement in one round trip, where `execute` takes three; returns the rows that it wrote or found."""
+    cursor.adbc_statement.set_sql_query(statement)
+    return int(cursor.adbc_statement.execute_update())
+
+
+@contextmanager
+def _autocommit(connection: "DataConnection") -> Iterator[None]:
     connection.adbc_connection.set_autocommit(True)
     try:
-        with connection.cursor() as cursor:
-            cursor.execute("DISCARD ALL")
+        yield
     finally:
         connection.adbc_connection.set_autocommit(False)
 
@@ -147,16 +159,15 @@ def _require_conforming(found: session.Found) -> None:
 
 
 def is_alive(connection: "DataConnection") -> bool:
-    """The server still answers over this connection and takes writes; the session is as a new one then."""
+    """The server still answers over this connection and takes writes.
+
+    The session is as a new one: whoever ran a user's SQL in it has undone what that left.
+    """
     try:
-        forget(connection)
-        with connection.cursor() as cursor:
-            cursor.execute(read_only.IS_READ_ONLY)
-            found = cursor.fetchall()
-        connection.rollback()
+        with _autocommit(connection), connection.cursor() as cursor:
+            return run(cursor, f"SELECT WHERE ({read_only.IS_READ_ONLY}) = 'off'") == 1
     except adbc_driver_manager.Error:
         return False
-    return bool(found[0][0] == "off")
 
 
 @contextmanager

@@ -127,8 +127,3 @@ def _pause_if_stuck(connection: Connection, run: Run) -> None:
         with suppress(UnknownName):  # it has left jobs.toml: no ticks are to be stopped
             if jobs.pause(connection, run.job.name, "scorebeat", reason):
                 emit("job.paused", job=run.job.name, reason=reason)
-
-
-def settle_if_done(connection: Connection, run_id: int) -> RunState | None:
-    """`settle`, after a look that locks nothing: most commits are not the last."""
-    return settle(connection, run_id) if run_ends.is_settled(connection, run_id) else None

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 CHUNK = 64 * 1024
+LONGEST_WORDS = 200
 NO_LINGER = struct.pack("ii", 1, 0)
 """SO_LINGER of 0 s: closing sends a reset, and what was not sent is lost."""
 
@@ -27,6 +28,8 @@ class _Link:
     server: asyncio.StreamWriter | None = None
     sent: int = 0
     """Bytes that went from client to server since a fault was last armed."""
+    is_answered: bool = True
+    """Nothing that the client said waits for the server's words."""
 
     def close(self) -> None:
         for end in (self.client, self.server):
@@ -50,6 +53,8 @@ class Proxy:
         self.port = 0
         self.accepted = 0
         """Connections that clients have opened so far."""
+        self.round_trips: list[bytes] = []
+        """What clients said, each time that they had heard the server before: the beginning of it."""
         self.faults_done = 0
         """Faults armed by `when_sent` that have happened."""
         self._connect = connect
@@ -156,7 +161,7 @@ class Proxy:
         from_server, link.server = await self._connect()
         pumps = [
             asyncio.ensure_future(self._pump(link, from_client, link.server, self._count)),
-            asyncio.ensure_future(self._pump(link, from_server, link.client, _all)),
+            asyncio.ensure_future(self._pump(link, from_server, link.client, _answer)),
         ]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -178,6 +183,9 @@ class Proxy:
 
     async def _count(self, link: _Link, data: bytes) -> bytes:
         """What of the data still goes out; the armed fault is done where its byte is reached."""
+        if link.is_answered:
+            self.round_trips.append(data[:LONGEST_WORDS])
+            link.is_answered = False
         if self._armed is None or link.sent + len(data) <= self._armed[0]:
             link.sent += len(data)
             return data
@@ -193,7 +201,8 @@ class Proxy:
         return data[allowed:]
 
 
-async def _all(_: _Link, data: bytes) -> bytes:
+async def _answer(link: _Link, data: bytes) -> bytes:
+    link.is_answered = True
     return data
 
 

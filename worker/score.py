@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import ClaimLost, RepeatedKey, ScorebeatError, ServiceDown, one_line
 from scorebeat.core.events import emit
-from scorebeat.db import batches, locks, settling
+from scorebeat.db import batches, locks, run_ends, settling
 from scorebeat.db.batches import BatchId, Claim
 from scorebeat.db.careful import CHUNK_ROWS, Care
 from scorebeat.db.columns import Fetched, Timing
@@ -84,7 +84,7 @@ def _claim(batch_id: BatchId, w: Runtime) -> Claim | None:
     away: Exception | None = None
     while True:
         try:
-            with w.engine.begin() as connection:
+            with w.one_statement() as connection:
                 name, ttl = w.name, w.settings.claim_ttl
                 held = batches.claim(connection, batch_id, name, ttl, str(device.current()), os.getpid())
         except (DBAPIError, ServiceDown) as error:
@@ -187,9 +187,12 @@ def _let_others_go(w: Runtime, run_id: int) -> None:
 def _settle(w: Runtime, run_id: int) -> None:
     """Close the run if this was its last batch. The batch is committed: what fails here is left to control."""
     try:
+        with w.one_statement() as connection:
+            if not run_ends.is_settled(connection, run_id):  # most commits are not the last
+                return
         with w.engine.begin() as connection:
             locks.wait_at_most(connection, locks.IN_A_WORKER)
-            state = settling.settle_if_done(connection, run_id)
+            state = settling.settle(connection, run_id)
     except (DBAPIError, ScorebeatError) as error:
         emit("settle.left_to_control", run=run_id, reason=one_line(error))
         return

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 
 from scorebeat.core.errors import UsageError
 from scorebeat.core.states import RunState
-from scorebeat.db import batches, requeued, runs, settling
+from scorebeat.db import batches, requeued, run_ends, runs
 from scorebeat.db.batches import Claim
 from scorebeat.db.sql import KeyRange
 from scorebeat.producer.context import Producer
@@ -49,11 +49,11 @@ def test_two_last_commits_that_cannot_see_each_other_are_settled_by_the_control_
     with engine.connect() as first, engine.connect() as second:
         first.execute(FINISH, {"id": one})
         second.execute(FINISH, {"id": other})
-        unseen = [settling.settle_if_done(first, run_id), settling.settle_if_done(second, run_id)]
+        unseen = [run_ends.is_settled(first, run_id), run_ends.is_settled(second, run_id)]
         first.commit()
         second.commit()
 
-    assert unseen == [None, None]
+    assert unseen == [False, False]
     assert state(engine, run_id) == "running"
     assert run_once(producer).settled == 1
     assert state(engine, run_id) == "succeeded"
