@@ -1,6 +1,10 @@
 """Fixtures that every test may use, and the version of PostgreSQL that they start."""
 
+import os
+
 import pytest
+
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a test starts hundreds of programs: each would compile all modules
 
 pytest_plugins = ["tests.stack_fixtures", "tests.fixtures", "tests.cli_fixtures", "tests.deploy.wheel"]
 

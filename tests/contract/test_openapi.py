@@ -20,7 +20,6 @@ expected-statuses = ["2xx", "400", "404", "409"{more}]
 """
 
 
-@pytest.mark.timeout(120)
 def test_schemathesis_finds_nothing_with_the_token(scored: Ledger, opened: Opener, tmp_path: Path) -> None:
     with scored.engine.begin() as connection:
         add_batch(connection, add_run(connection, "partial", job="flowers_job"), "dead")
@@ -31,7 +30,6 @@ def test_schemathesis_finds_nothing_with_the_token(scored: Ledger, opened: Opene
     assert scored.sql("SELECT count(*) FROM items") == [30]
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("given", [{}, {"api_read_public": True}, {"api_token": None}], ids=str)
 def test_schemathesis_finds_nothing_without_the_token_and_changes_nothing(
     scored: Ledger, opened: Opener, tmp_path: Path, given: dict[str, Any]

@@ -25,8 +25,6 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": secrets.token_hex(8), "AWS_SECRET_ACCESS_KEY
 """Of a bucket; the models are in a folder here."""
 WATCHED = ("flower", "api", "beat", "control", "cpu-worker", "gpu-worker")
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @pytest.fixture(scope="module")
 def machine(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:

@@ -15,8 +15,6 @@ from tests.deploy.manifests import Pod, calls, named, option, pods, shape
 from tests.fixtures import wait_for
 from tests.system import System, assert_scored_once, own_system
 
-pytestmark = pytest.mark.timeout(450)
-
 SHAPE = shape("overlays/burst")
 RUN, WORKERS = (next(pod for pod in pods(SHAPE) if pod.owner == name) for name in ("iris-run", "iris-workers"))
 PARALLEL = named(SHAPE, "CronJob", "iris-workers")["spec"]["jobTemplate"]["spec"]["parallelism"]

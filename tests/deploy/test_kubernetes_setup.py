@@ -11,7 +11,6 @@ from scorebeat.db.engine import make_engine
 from tests.deploy.kubelet import Node, RunningPod
 from tests.deploy.manifests import Pod, named, pods, shape
 
-pytestmark = pytest.mark.timeout(180)
 WITHIN = 150.0
 
 

@@ -17,7 +17,7 @@ from tests.docs.pages import Block, Command, Page, commands, shows
 
 QUICK = {"CLAIM_TTL": "3s", "HEARTBEAT": "1s", "RESEND_AFTER": "2s"}
 """What a dead worker held comes free sooner than the pages say."""
-ONE_COMMAND = 90.0
+ONE_COMMAND = 180.0
 MARK = "--- end of a command, exit code"
 
 

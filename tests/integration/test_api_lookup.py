@@ -94,7 +94,6 @@ def test_a_run_that_is_shown_whole_is_not_read_before_its_end(client: Client, sc
     assert len(client.get("/data/predicted", params={"job": "whole"}).json()["rows"]) == 30
 
 
-@pytest.mark.timeout(120)
 def test_while_the_database_is_away_each_answer_says_so_and_it_recovers(
     opened: Opener, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

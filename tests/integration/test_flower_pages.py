@@ -20,8 +20,9 @@ __all__ = ["flower", "guarded", "s"]
 
 PAGES = ("/", "/tasks", "/broker", "/runs")
 MARKUP = "<script>alert('x')</script> \"&amp;"
-PAGE_WITHIN = 0.3
-"""Seconds that a page may take with 10,000 batches and 100,000 failed rows, and as many again of other runs."""
+AS_LONG = 5.0
+"""Times what the page of a small run takes, at most, with 10,000 batches and 100,000 failed rows, and as many again of
+other runs. A page that read them all would take a hundred times as long."""
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -91,14 +92,15 @@ def test_flowers_task_page_takes_in_the_batch_and_its_list_says_job_run_and_rows
 
 
 def test_a_page_of_10_000_batches_and_100_000_failed_rows_stays_fast(s: System, flower: Flower) -> None:
+    small = a_run(s, "partial", "small", "dead", "committed")
     runs = [_large(s, f"large_{n}") for n in range(3)]
     s.tell("ANALYZE scorebeat.batches, scorebeat.quarantine, scorebeat.runs")
 
     paths = ("/runs", f"/runs/{runs[1]}", f"/runs/{runs[1]}?after=9000&rows_after=9000-1&groups_after=2000-r1")
-    took = {path: _seconds(flower, path) for path in paths}
+    took = _seconds(flower, f"/runs/{small}", *paths)
 
     print(took)  # noqa: T201 -- pytest shows it where a test failed
-    assert max(took.values()) < PAGE_WITHIN
+    assert max(took.values()) < AS_LONG * took[f"/runs/{small}"]
     assert f'rel="next" href="/runs/{runs[1]}?after=50#batches"' in flower.get(f"/runs/{runs[1]}").text
 
 
@@ -179,12 +181,13 @@ def _large(s: System, name: str) -> int:
     return run
 
 
-def _seconds(flower: Flower, path: str) -> float:
-    """The best of several: what the page takes, and not what else the machine does."""
+def _seconds(flower: Flower, *paths: str) -> dict[str, float]:
+    """The best of several, by turns: what each page takes, and not what else the machine does."""
 
-    def once() -> float:
+    def once(path: str) -> float:
         began = time.perf_counter()
         assert flower.get(path).status_code == 200
         return time.perf_counter() - began
 
-    return min(once() for _ in range(15))
+    rounds = [{path: once(path) for path in paths} for _ in range(15)]
+    return {path: min(took[path] for took in rounds) for path in paths}

@@ -83,7 +83,6 @@ def test_items_are_read_with_and_without_their_prediction(scorebeat: Cli, produc
     assert one.label == "setosa" or max(one.versicolor, one.virginica) > one.setosa
 
 
-@pytest.mark.timeout(150)
 def test_the_demo_scores_every_row_and_ends_by_itself_again_and_again(tmp_path: Path, alone: dict[str, str]) -> None:
     for _ in range(2):
         done = subprocess.run(
@@ -128,7 +127,6 @@ def up(tmp_path: Path, alone: dict[str, str]) -> Iterator[subprocess.Popen[bytes
     sys.stdout.write(log.read_text("utf-8", "replace")[-10_000:])
 
 
-@pytest.mark.timeout(150)
 def test_the_readme_of_the_example_works_beside_up(
     tmp_path: Path, alone: dict[str, str], up: subprocess.Popen[bytes]
 ) -> None:

@@ -21,7 +21,6 @@ CHOSEN = (
 
 
 @pytest.mark.skipif(not BINARIES.exists(), reason=MISSING)
-@pytest.mark.timeout(300)
 def test_what_matters_most_holds_on_postgresql_15(request: pytest.FixtureRequest) -> None:
     if request.config.getoption("--postgres") == "15":
         pytest.skip("the whole session is on PostgreSQL 15")

@@ -148,7 +148,6 @@ def look_at_database(s: System, found: Seen) -> None:
     found.texts["the sessions"] = str(s.ask("SELECT application_name, query FROM pg_stat_activity"))
 
 
-@pytest.mark.timeout(420)
 @pytest.mark.parametrize("which", SECRETS)
 def test_a_secret_is_in_nothing_that_is_printed_answered_or_shown(seen: Seen, which: str) -> None:
     assert len(seen.texts) > 100

@@ -19,8 +19,6 @@ from scorebeat.ops.stack.embedded import database_only, embedded
 from scorebeat.ops.stack.folder import locked
 from tests.stack_helpers import answer, broker, fast, mode, servers_of
 
-pytestmark = pytest.mark.timeout(60)
-
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:

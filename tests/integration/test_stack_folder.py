@@ -10,8 +10,6 @@ from scorebeat.core.errors import UsageError
 from scorebeat.ops.stack import postgres
 from tests.stack_helpers import answer, broker, fast, mode, running_up, wait_for
 
-pytestmark = pytest.mark.timeout(60)
-
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:

@@ -15,8 +15,6 @@ from scorebeat.core.errors import UsageError
 from scorebeat.ops.stack import identity
 from tests.stack_helpers import REPOSITORY, answer, broker, fast, mode, servers_of
 
-pytestmark = pytest.mark.timeout(60)
-
 ROOT = os.geteuid() == 0
 OTHER_PYTHON = "/usr/bin/python3"
 

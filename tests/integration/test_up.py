@@ -14,8 +14,6 @@ from scorebeat.core.stack import STATE_FILE, running_stack
 from scorebeat.ops.stack.up import own_processes, up
 from tests.stack_helpers import alive, answer, answers, fast, running_up, servers_of, wait_for
 
-pytestmark = pytest.mark.timeout(60)
-
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
