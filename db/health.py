@@ -2,11 +2,8 @@
 
 from sqlalchemy import Connection, func, select, text
 
+from scorebeat.db.life import BEAT, SEEN_WITHIN
 from scorebeat.db.tables import workers
-from scorebeat.db.workers import SEEN_WITHIN
-
-BEAT = "scorebeat beat"
-"""The name of beat's sessions; it reads the schedule anew every few seconds."""
 
 
 def queues_served_from(connection: Connection, host: str) -> set[str]:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 from scorebeat.core.states import Rank
 from scorebeat.db import turns
 from scorebeat.db.batches import BatchId
-from scorebeat.db.workers import SEEN_WITHIN
+from scorebeat.db.life import SEEN_WITHIN
 
 A_PROCESS = range(2, 51)
 """Messages that runs which stand back may have out for each process that serves their queue, at least and at most."""

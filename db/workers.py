@@ -6,10 +6,8 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects.postgresql import insert
 
+from scorebeat.db.life import SEEN_WITHIN
 from scorebeat.db.tables import workers
-
-SEEN_WITHIN = timedelta(seconds=20)
-"""A worker that was not seen for this long counts as gone: five heartbeats."""
 
 KEPT_FOR = timedelta(days=1)
 

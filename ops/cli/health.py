@@ -12,7 +12,7 @@ from scorebeat.core.stack import joined
 from scorebeat.db import health as signs
 from scorebeat.db import read_only
 from scorebeat.db.engine import make_engine, reachable
-from scorebeat.db.workers import SEEN_WITHIN
+from scorebeat.db.life import SEEN_WITHIN
 
 
 @click.command()

@@ -1,14 +1,18 @@
 """`scorebeat health`: alive is who gave the database a sign of life lately, from this machine and in this place."""
 
 import socket
+import subprocess
+import sys
 
 import pytest
 from sqlalchemy import Engine, text
 
-from scorebeat.db import health, workers
+from scorebeat.core.jobs import RESERVED_QUEUES
+from scorebeat.core.settings import Settings
+from scorebeat.db import life, workers
 from scorebeat.db.engine import make_engine
 from tests.cli_fixtures import Cli
-from tests.fixtures import wait_for
+from tests.fixtures import environment, wait_for
 
 HERE = socket.gethostname()
 
@@ -55,11 +59,11 @@ def test_control_is_alive_when_both_of_its_workers_are(scorebeat: Cli, engine: E
 
 def test_beat_is_alive_while_it_reads(scorebeat: Cli, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert scorebeat("health", "beat").exit_code == 1
-    beat = make_engine(database, health.BEAT, pool_size=1)
+    beat = make_engine(database, life.BEAT, pool_size=1)
     with beat.connect() as connection:
         connection.execute(text("SELECT 1"))
         assert scorebeat("health", "beat").exit_code == 0
-        monkeypatch.setattr("scorebeat.db.health.SEEN_WITHIN", workers.SEEN_WITHIN / 100)
+        monkeypatch.setattr("scorebeat.db.health.SEEN_WITHIN", life.SEEN_WITHIN / 100)
         wait_for(lambda: scorebeat("health", "beat").exit_code == 1, within=30)
     beat.dispose()
 
@@ -70,3 +74,29 @@ def test_a_database_that_is_away_is_said_without_its_password(scorebeat: Cli, mo
 
     assert answer.exit_code == 2
     assert "hidden" not in answer.output
+
+
+@pytest.mark.parametrize(("process", "queues"), [("worker", ["cpu"]), ("control", ["control", "plan"])])
+def test_a_yes_takes_neither_sqlalchemy_nor_celery_and_a_no_says_why(
+    settings: Settings, engine: Engine, process: str, queues: list[str]
+) -> None:
+    program = (
+        f"import sys; sys.argv = ['scorebeat', 'health', '{process}']\n"
+        "from scorebeat.ops.cli import main; main()\n"
+        "print(*sorted({'sqlalchemy', 'celery', 'pydantic', 'click'} & set(sys.modules)))"
+    )
+
+    def asked() -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-c", program]
+        return subprocess.run(command, env=environment(settings), capture_output=True, text=True, check=False)
+
+    silent = asked()
+    seen(engine, queues)
+    heard = asked()
+
+    assert (silent.returncode, "gave no sign of life within 20 s" in silent.stderr) == (1, True)
+    assert (heard.returncode, heard.stdout) == (0, f"{process} is alive\n\n")
+
+
+def test_the_quick_answer_knows_the_queues_of_control() -> None:
+    assert life.CONTROL_QUEUES == RESERVED_QUEUES
