@@ -1,14 +1,14 @@
 """A job: the query, model and schedule that a block of jobs.toml names."""
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationInfo
 
 from scorebeat.core.durations import format_duration, parse_duration
-from scorebeat.core.schedule import Schedule, find_zone
+from scorebeat.core.schedule import Schedule, find_zone, require_steps_within
 
 JOB_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 MODEL_NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -80,8 +80,14 @@ def _model(model: str) -> str:
     return model
 
 
-def _schedule(text: str) -> str:
+NEW = {"is_new": True}
+"""Context of a validation: a person writes the job now. What the ledger holds of an older version is read as it was."""
+
+
+def _schedule(text: str, info: ValidationInfo) -> str:
     Schedule.parse(text)
+    if info.context == NEW:
+        require_steps_within(text)
     return text
 
 
@@ -195,3 +201,12 @@ class Job(BaseModel):
     def due(self) -> Schedule | None:
         """When the job is due; None: only by hand."""
         return Schedule.parse(self.schedule, self.timezone) if self.schedule else None
+
+    def needed_by(self, due_at: datetime) -> datetime:
+        """When the results of that due moment are needed: by the deadline, else before the job is due again.
+
+        For a job with a schedule.
+        """
+        if self.deadline is not None:
+            return due_at + self.deadline
+        return self.due.next_due(due_at) if self.due is not None else due_at
