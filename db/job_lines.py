@@ -29,6 +29,8 @@ class JobLine:
     """That time has passed."""
     last_success_at: datetime | None
     """When a run ended that left no row out but those that it put aside."""
+    open_run: int | None
+    """The newest run that is planned or scored now."""
     last_run: int | None
     """The newest run that ended."""
     last_state: RunState | None
@@ -65,12 +67,14 @@ class JobLine:
 _LINES = text(
     "SELECT j.name, j.applied_at, (SELECT version FROM scorebeat.model_versions WHERE published_at IS NOT NULL"
     " AND retired_at IS NULL AND name = split_part(j.spec ->> 'model', '/', 1)) AS published,"
-    " s.finished_at AS last_success_at, e.id AS last_run, e.state AS last_state,"
+    " s.finished_at AS last_success_at, o.id AS open_run, e.id AS last_run, e.state AS last_state,"
     " e.finished_at AS last_end_at, e.reason AS last_reason,"
     " CAST(k.details ->> 'due_at' AS timestamptz) AS last_skip_at, k.details ->> 'reason' AS last_skip_reason"
     " FROM scorebeat.jobs j"
     f" LEFT JOIN LATERAL (SELECT finished_at FROM scorebeat.runs WHERE job = j.name AND {COMPLETE}"
     " ORDER BY id DESC LIMIT 1) s ON true"
+    " LEFT JOIN LATERAL (SELECT max(id) AS id FROM scorebeat.runs WHERE job = j.name"
+    " AND state IN ('planning', 'running')) o ON true"
     " LEFT JOIN LATERAL (SELECT id, state, finished_at, reason FROM scorebeat.runs WHERE job = j.name"
     " AND finished_at IS NOT NULL ORDER BY id DESC LIMIT 1) e ON true"
     " LEFT JOIN LATERAL (SELECT details FROM scorebeat.actions WHERE subject = 'job ' || j.name"

@@ -11,6 +11,7 @@ from scorebeat.producer.apart import apart
 from scorebeat.producer.context import Producer
 from scorebeat.producer.dispatch import dispatch_all
 from scorebeat.producer.messages import send
+from scorebeat.producer.overdue import note_overdue
 from scorebeat.producer.rescue import rescue
 from scorebeat.producer.settle import settle_all
 from scorebeat.producer.tick import begin_again, make_up
@@ -42,6 +43,7 @@ def run_once(p: Producer) -> Round:
         made_up=_do("make_up", make_up, p),
         begun_again=_do("begin_again", begin_again, p),
     )
+    _do("overdue", note_overdue, p)
     _do("notify", _notify, p)
     return done
 

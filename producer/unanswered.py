@@ -48,6 +48,12 @@ def miss(connection: Connection, job: Job, missed: Missed) -> None:
     emit("tick.missed", logging.WARNING, job=job.name, due_at=missed.last, moments=missed.count, reason=told)
 
 
+def fail_overdue(connection: Connection, job: Job, reason: str) -> int:
+    """A job that never ran has no run that `results_by` could be told of: a failed one."""
+    told = f"{reason}. `scorebeat enqueue {job.name}` scores the rows now"
+    return _failed_run(connection, job, None, told, again=False)
+
+
 def skip(connection: Connection, job: str, due_at: datetime, why: str, reason: str) -> None:
     """It is known why no run is opened: `why` is one of `counters.SKIPPED`."""
     actions.record(connection, BEAT, "tick.skipped", f"job {job}", due_at=due_at.isoformat(), reason=reason)
@@ -55,7 +61,7 @@ def skip(connection: Connection, job: str, due_at: datetime, why: str, reason: s
     emit("tick.skipped", logging.WARNING, job=job, due_at=due_at.isoformat(), reason=reason)
 
 
-def _failed_run(connection: Connection, job: Job, due_at: datetime, reason: str, *, again: bool) -> int:
+def _failed_run(connection: Connection, job: Job, due_at: datetime | None, reason: str, *, again: bool) -> int:
     version, found = _version(connection, job), None
     if version:
         found = prediction_sets.find(connection, job.name, job.model_name, version)

@@ -30,6 +30,7 @@ PARTS = {
     "dispatch": (control, "dispatch_all"),
     "make_up": (control, "make_up"),
     "begin_again": (control, "begin_again"),
+    "overdue": (control, "note_overdue"),
     "notify": (notify, "note_ends"),
 }
 
