@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI
 
-from scorebeat.api import data, errors, health, metrics, predict, runs
+from scorebeat.api import data, errors, health, jobs, metrics, predict, runs
 from scorebeat.api.gate import Gate, token_needed
 from scorebeat.api.queries import query_known
 from scorebeat.api.service import Service
@@ -45,7 +45,7 @@ def make(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
-    reading, closed = (metrics.router, data.router, runs.reading), (runs.closed, predict.router)
+    reading, closed = (metrics.router, data.router, jobs.reading, runs.reading), (runs.closed, predict.router)
     app.state.routers = (health.router, *reading, *closed)
     app.include_router(health.router, responses=errors.documented(422, 500))
     for router in reading:

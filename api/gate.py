@@ -14,7 +14,7 @@ from scorebeat.api.errors import answer
 from scorebeat.core.settings import PREFIX, Settings
 
 OPEN = frozenset({"/health", "/ready", "/openapi.json"})
-PUBLIC = re.compile(r"/data/.*|/runs|/runs/[^/]+|/metrics", re.DOTALL)
+PUBLIC = re.compile(r"/data/.*|/jobs|/runs|/runs/[^/]+|/metrics", re.DOTALL)
 """What public reading opens. Not what failed: a traceback shows a server's files, and an example a key."""
 WRITING = ("POST", "/runs")
 """The one thing on those paths that changes something; methods that they do not take are answered with 405."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, TextIO
 
+from scorebeat.core.event_levels import level_of
 from scorebeat.core.urls import redact
 
 LOGGER = "scorebeat"
@@ -18,12 +19,14 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _BARE = re.compile(r"[^\s\"'=\\]+")
 
 
-def emit(event: str, /, level: int = logging.INFO, *, exc: BaseException | None = None, **fields: object) -> None:
+def emit(event: str, /, level: int | None = None, *, exc: BaseException | None = None, **fields: object) -> None:
     """Report that `event` (`noun.verb`) happened; `exc` is logged with its traceback.
 
+    The level is that of `core.event_levels` unless one is named.
     Passwords in URLs are hidden, in fields and in the traceback too.
     """
     extra = {"scorebeat_event": event, "scorebeat_fields": fields}
+    level = level_of(event, fields) if level is None else level
     logging.getLogger(LOGGER).log(level, event, exc_info=exc, extra=extra, stacklevel=2)
 
 

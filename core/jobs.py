@@ -1,14 +1,14 @@
 """A job: the query, model and schedule that a block of jobs.toml names."""
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationInfo
 
 from scorebeat.core.durations import format_duration, parse_duration
-from scorebeat.core.schedule import Schedule, find_zone
+from scorebeat.core.schedule import Schedule, find_zone, require_steps_within
 
 JOB_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 MODEL_NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -24,6 +24,9 @@ RESERVED_QUEUES = frozenset({"control", "plan"})
 """The control worker's own (core.celery_app)."""
 BROKERS_OWN = frozenset({"unacked", "unacked_index", "unacked_mutex"})
 """Keys under which Celery keeps something else in the broker."""
+EVENTS = ("finished", "failed", "late", "empty")
+"""What `notify` may be told: a run ended, failed, or is late, or a tick found nothing to score."""
+USUALLY_TOLD: tuple[str, ...] = ("finished", "failed", "late")
 RESERVED_COLUMNS = frozenset({"batch_id", "scored_at"})
 """Every prediction table has these beside key and outputs."""
 
@@ -80,8 +83,14 @@ def _model(model: str) -> str:
     return model
 
 
-def _schedule(text: str) -> str:
+NEW = {"is_new": True}
+"""Context of a validation: a person writes the job now. What the ledger holds of an older version is read as it was."""
+
+
+def _schedule(text: str, info: ValidationInfo) -> str:
     Schedule.parse(text)
+    if info.context == NEW:
+        require_steps_within(text)
     return text
 
 
@@ -110,6 +119,20 @@ def _notify(url: str) -> str:
     if not good or len(url) > LONGEST_URL or re.search(r"[\s\x00-\x20\x7f]", url):
         raise ValueError("is not a URL to post to; expected one such as 'https://hooks.example.org/scorebeat'")
     return url
+
+
+def _results_by(text: str, info: ValidationInfo) -> str:
+    if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text):
+        raise ValueError(f"{text!r} is not a time of day; expected hours and minutes such as '07:00'")
+    if info.context == NEW and info.data.get("schedule", "wrong") is None:
+        raise ValueError("goes with a schedule, which says of which moments the results are; expected one beside it")
+    return text
+
+
+def _notify_on(events: tuple[str, ...]) -> tuple[str, ...]:
+    if not events or len(set(events)) < len(events):
+        raise ValueError(f"expected each event once, and at least one of {', '.join(map(repr, EVENTS))}")
+    return events
 
 
 def _within(least: int, most: int) -> AfterValidator:
@@ -163,6 +186,10 @@ class Job(BaseModel):
     rescore: Literal["never", "every-run"] = "never"
     on_failure: Literal["retry-rows", "retry-run", "leave"] = "retry-rows"
     deadline: Duration | None = None
+    results_by: Annotated[
+        Annotated[str, AfterValidator(_results_by)] | None, Field(exclude_if=lambda kept: kept is None)
+    ] = None
+    """Time of day in `timezone` by which complete results are needed; in the ledger only where it is chosen."""
     keep: Annotated[int, _within(1, 1000)] = 3
     allow_full_scans: bool = False
     null_inputs: Literal["model", "quarantine"] = "model"
@@ -181,6 +208,13 @@ class Job(BaseModel):
     """So many runs in a row with dead batches pause the job."""
     notify: Annotated[str, AfterValidator(_notify)] | None = None
     """Where the end of each run, and a passed deadline, are posted to."""
+    notify_on: Annotated[
+        tuple[Literal["finished", "failed", "late", "empty"], ...],
+        BeforeValidator(_as_tuple),
+        AfterValidator(_notify_on),
+        Field(exclude_if=lambda kept: kept == USUALLY_TOLD),
+    ] = ("finished", "failed", "late")
+    """Which events are posted; the ledger has it only where it is chosen, as `out_of_range`."""
 
     @property
     def model_name(self) -> str:
@@ -195,3 +229,16 @@ class Job(BaseModel):
     def due(self) -> Schedule | None:
         """When the job is due; None: only by hand."""
         return Schedule.parse(self.schedule, self.timezone) if self.schedule else None
+
+    def needed_by(self, due_at: datetime) -> datetime:
+        """When complete results of that due moment are needed: at `results_by`, else by the deadline, else when the job
+        is due again.
+
+        For a job with a schedule.
+        """
+        if self.results_by is not None:
+            hour, minute = map(int, self.results_by.split(":"))
+            return Schedule.parse(f"{minute} {hour} * * *", self.timezone).next_due(due_at)
+        if self.deadline is not None:
+            return due_at + self.deadline
+        return self.due.next_due(due_at) if self.due is not None else due_at

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from scorebeat.core.errors import JobsFileError, near
-from scorebeat.core.jobs import Job
+from scorebeat.core.jobs import NEW, Job
 from scorebeat.core.toml_lines import Document, Mistake, read
 
 KEYS = [name for name in Job.model_fields if name != "name"]
@@ -69,7 +69,7 @@ def _jobs(document: Document, mistakes: list[Mistake]) -> Iterator[Job]:
             line, where = document.line((*path, "name")), f"jobs.{name}.name"
             mistakes.append(Mistake(line, where, f"is not a key; the name of a job stands in [jobs.{name}]"))
         try:
-            yield Job.model_validate({**block, "name": name})
+            yield Job.model_validate({**block, "name": name}, context=NEW)
         except ValidationError as error:
             whole = path not in document.damaged
             mistakes += [_mistake(document, path, one) for one in error.errors() if whole or one["type"] != "missing"]

@@ -27,6 +27,9 @@ _FIELDS = {
     "month": "1-12 or jan-dec",
     "day-of-week": "0-7 or sun-sat",
 }
+_VALUES = {"minute": 60, "hour": 24, "day-of-month": 31, "month": 12, "day-of-week": 7}
+_STEP_UNITS = {"minute": "minutes", "hour": "hours", "day-of-month": "days"}
+"""Fields whose steps an interval can have."""
 _AROUND_CHANGE = timedelta(hours=3)
 """Longer than any stretch of local time that a zone repeats."""
 
@@ -51,6 +54,13 @@ class Schedule(ABC):
     @abstractmethod
     def next_due(self, now: datetime) -> datetime:
         """The first due moment after `now`."""
+
+    def between(self, after: datetime, before: datetime, most: int) -> list[datetime]:
+        """Due moments after `after` and before `before`, the oldest first and at most so many."""
+        found: list[datetime] = []
+        while len(found) < most and (after := self.next_due(after)) < before:
+            found.append(after)
+        return found
 
 
 @dataclass(frozen=True)
@@ -141,6 +151,25 @@ def find_zone(name: str) -> ZoneInfo:
 @cache
 def _zone_names() -> frozenset[str]:
     return frozenset(available_timezones())
+
+
+def require_steps_within(text: str) -> None:
+    """Raises ValueError for a crontab with a step beyond its field, such as 90 minutes: it begins anew each hour.
+
+    Of a new schedule only: the ledger may hold one of before, which goes on as it did.
+    """
+    words = text.lower().split()
+    if len(words) != len(_FIELDS):
+        return
+    for name, field in zip(_FIELDS, words, strict=True):
+        for step in re.findall(r"/(\d+)", field):
+            if int(step) > _VALUES[name]:
+                unit = _STEP_UNITS.get(name)
+                instead = f"'every {int(step)} {unit}'" if unit else "the values themselves, such as '1,4'"
+                raise ValueError(
+                    f"{' '.join(words)!r} has a step of {step} in its {name}, which has only {_VALUES[name]} values "
+                    f"and begins anew after them; expected {instead}"
+                )
 
 
 def _near_zones(name: str) -> list[str]:

@@ -10,6 +10,24 @@ ROWS_TAKEN_BACK = "rows_taken_back"
 ENDED = "runs_"
 """Followed by a final state: ends of runs. A requeue opens a run again, and it ends once more."""
 
+TICKS = "ticks_"
+TICKS_MISSED = f"{TICKS}missed"
+TICKS_SKIPPED = f"{TICKS}skipped_"
+"""Followed by why."""
+SKIPPED = PAUSED, BUSY = "paused", "busy"
+"""Why a due moment is skipped: somebody, or Scorebeat, paused the job, or its run of before is still open."""
+
+
+def add_to_job(connection: Connection, name: str, job: str, value: int) -> None:
+    """Add to the counter of a job."""
+    connection.execute(
+        text(
+            "INSERT INTO scorebeat.counters (name, job, value) VALUES (:name, :job, :value)"
+            " ON CONFLICT (name, job) DO UPDATE SET value = counters.value + EXCLUDED.value"
+        ),
+        {"name": name, "job": job, "value": value},
+    )
+
 
 def add_by_run(connection: Connection, name: str, run_ids: Sequence[int]) -> None:
     """Add one for each id in the list to the counter of its run's job; an id may stand several times."""

@@ -1,10 +1,12 @@
 """Noting how runs ended, once an end: their sums, so that no scrape adds up all history, and what is to be told."""
 
+import json
 from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import Connection, text
 
+from scorebeat.core.jobs import USUALLY_TOLD
 from scorebeat.db.counters import ENDED
 
 TOLD_WITHIN = timedelta(days=1)
@@ -21,6 +23,9 @@ class Noted:
 
 
 _URL = "j.spec ->> 'notify' IS NOT NULL AND j.removed_at IS NULL"
+_USUAL = json.dumps(USUALLY_TOLD)
+TOLD_ON = f"coalesce(j.spec -> 'notify_on', '{_USUAL}'::jsonb)"
+"""The events that the job's address is told."""
 _FIRST_END = "NOT EXISTS (SELECT 1 FROM scorebeat.run_sums WHERE run_id = {run})"
 
 
@@ -30,7 +35,7 @@ def _sum(column: str, pruned: str | None = None) -> str:
 
 
 _NOTE = (
-    "WITH ended AS (SELECT r.id, r.job, r.state, r.finished_at, r.deadline_at"
+    "WITH ended AS (SELECT r.id, r.job, r.state, r.finished_at, r.deadline_at, r.due_at"
     " FROM scorebeat.runs r WHERE r.finished_at IS NOT NULL AND r.noted_at IS NULL"
     " ORDER BY r.id LIMIT :limit FOR UPDATE SKIP LOCKED),"
     " sums AS (INSERT INTO scorebeat.run_sums AS s (run_id, job, state, rows_scored, rows_failed, attempts, was_late)"
@@ -45,15 +50,19 @@ _NOTE = (
     f" counted AS (INSERT INTO scorebeat.counters (name, job, value) SELECT '{ENDED}' || state, job, count(*)"
     " FROM ended GROUP BY job, state ORDER BY job, state"
     " ON CONFLICT (name, job) DO UPDATE SET value = counters.value + EXCLUDED.value),"
-    " news AS (SELECT e.*, e.finished_at > now() - :told_within AS is_young"
+    # a tick that found nothing to score is no news
+    f" news AS (SELECT e.*, e.finished_at > now() - :told_within AS is_young, {TOLD_ON} ? CASE WHEN e.state = 'failed'"
+    " THEN 'failed' WHEN e.state = 'succeeded' AND e.due_at IS NOT NULL AND NOT EXISTS (SELECT FROM scorebeat.batches b"
+    f" WHERE b.run_id = e.id) THEN 'empty' ELSE 'finished' END AS is_told, {TOLD_ON} ? 'late' AS is_told_late"
     f" FROM ended e JOIN scorebeat.jobs j ON j.name = e.job WHERE {_URL}),"
     " told AS (INSERT INTO scorebeat.notices (run_id, event, happened_at)"
     " SELECT n.id, CASE n.state WHEN 'failed' THEN 'failed' ELSE 'finished' END, n.finished_at FROM news n"
-    " WHERE n.is_young AND n.state <> 'cancelled' UNION ALL SELECT n.id, 'late', n.deadline_at FROM news n"
-    f" WHERE n.is_young AND {_FIRST_END.format(run='n.id')} AND n.finished_at > n.deadline_at"
+    " WHERE n.is_young AND n.is_told AND n.state <> 'cancelled'"
+    " UNION ALL SELECT n.id, 'late', n.deadline_at FROM news n"
+    f" WHERE n.is_young AND n.is_told_late AND {_FIRST_END.format(run='n.id')} AND n.finished_at > n.deadline_at"
     " ON CONFLICT DO NOTHING),"
     " noted AS (UPDATE scorebeat.runs r SET noted_at = r.finished_at FROM ended e WHERE r.id = e.id)"
-    " SELECT e.job, count(*), count(*) FILTER (WHERE NOT n.is_young AND n.state <> 'cancelled')"
+    " SELECT e.job, count(*), count(*) FILTER (WHERE NOT n.is_young AND n.is_told AND n.state <> 'cancelled')"
     " FROM ended e LEFT JOIN news n ON n.id = e.id GROUP BY e.job ORDER BY e.job"
 )
 
@@ -78,7 +87,8 @@ def note_late(connection: Connection) -> list[int]:
             "INSERT INTO scorebeat.notices (run_id, event, happened_at) SELECT r.id, 'late', r.deadline_at"
             " FROM scorebeat.runs r JOIN scorebeat.jobs j ON j.name = r.job"
             " WHERE r.state IN ('planning', 'running') AND r.deadline_at < clock_timestamp()"
-            f" AND {_URL} AND {_FIRST_END.format(run='r.id')} AND NOT EXISTS (SELECT 1 FROM scorebeat.notices n"
+            f" AND {_URL} AND {TOLD_ON} ? 'late' AND {_FIRST_END.format(run='r.id')}"
+            " AND NOT EXISTS (SELECT 1 FROM scorebeat.notices n"
             " WHERE n.run_id = r.id AND n.event = 'late') ON CONFLICT DO NOTHING RETURNING run_id"
         )
     ).scalars()

@@ -69,6 +69,11 @@ def is_lock(error: BaseException) -> bool:
     return isinstance(error, SourceLocked) or (original is not None and sqlstate(original) == LOCKED)
 
 
+def passes(error: BaseException) -> bool:
+    """Waiting may be all that it takes: a lock, or what is transient."""
+    return is_lock(error) or is_transient(error)
+
+
 def told(error: Exception) -> str:
     """What an error says, PostgreSQL's own on one line and with what to do about a time limit of the role."""
     original = error.orig if isinstance(error, DBAPIError) else None

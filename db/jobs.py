@@ -3,13 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, Row, case, func, select, update
+from sqlalchemy import Connection, Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from scorebeat.core.errors import UnknownName, near
+from scorebeat.core.events import emit
 from scorebeat.core.jobs import Job
-from scorebeat.db import actions
+from scorebeat.db import actions, counters
 from scorebeat.db.tables import jobs
 
 
@@ -26,14 +28,17 @@ class JobRow:
 
 def apply(connection: Connection, wanted: Iterable[Job], by: str) -> dict[str, list[str]]:
     """Make the table say what the file says; answers names under `added`, `changed`, `removed`, `same`."""
-    before = {row.job.name: row.job for row in listing(connection)}
+    before = {row.job.name: row for row in listing(connection)}
     report: dict[str, list[str]] = {"added": [], "changed": [], "removed": [], "same": []}
     for job in wanted:
-        old = before.pop(job.name, None)
+        row = before.pop(job.name, None)
+        old = row.job if row is not None else None
         kind = "added" if old is None else "same" if old == job else "changed"
         report[kind].append(job.name)
         if kind != "same":
-            _store(connection, job)
+            _store(connection, job, old)
+        if row is not None and row.job.due != job.due:
+            _note_unanswered(connection, row)
     for name in before:
         connection.execute(update(jobs).where(jobs.c.name == name).values(removed_at=func.now()))
         report["removed"].append(name)
@@ -42,20 +47,31 @@ def apply(connection: Connection, wanted: Iterable[Job], by: str) -> dict[str, l
     return report
 
 
-def _store(connection: Connection, job: Job) -> None:
+def _note_unanswered(connection: Connection, row: JobRow) -> None:
+    """The schedule is replaced; a due moment of the old one that nobody answered yet is lost with it."""
+    at = row.job.due.latest_due(now(connection)) if row.job.due is not None else row.last_due_at
+    if at > row.last_due_at and row.paused_at is None:
+        reason = f"the schedule was changed before the due moment {at.isoformat(' ', 'seconds')} was answered"
+        told = {"due_at": at.isoformat(), "moments": 1, "reason": reason}
+        actions.record(connection, "scorebeat", "tick.missed", f"job {row.job.name}", **told)
+        counters.add_to_job(connection, counters.TICKS_MISSED, row.job.name, 1)
+        emit("tick.missed", job=row.job.name, due_at=at.isoformat(), moments=1, reason=reason)
+
+
+def _store(connection: Connection, job: Job, old: Job | None) -> None:
+    """Add or change a job. One that comes back is as new: not paused, and due from its next tick on.
+
+    A schedule counts from its change, too: ticks that it would have had before are not made up.
+    """
     spec = job.model_dump(mode="json")
+    begins = old is None or old.due != job.due
+    due_again: dict[str, Any] = {"last_due_at": func.now()} if begins else {}
+    new_again = {"paused_at": None, "paused_by": None, "paused_reason": None} if old is None else {}
     new = insert(jobs).values(name=job.name, spec=spec)
-    # a job that comes back is as new: ticks from before are not made up
-    answered_at = case((jobs.c.removed_at.is_not(None), func.now()), else_=jobs.c.last_due_at)
     connection.execute(
         new.on_conflict_do_update(
             index_elements=["name"],
-            set_={
-                "spec": spec,
-                "applied_at": func.now(),
-                "removed_at": None,
-                "last_due_at": answered_at,
-            },
+            set_={"spec": spec, "applied_at": func.now(), "removed_at": None, **due_again, **new_again},
         )
     )
 

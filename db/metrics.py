@@ -1,14 +1,24 @@
 """What the metrics are made of: a few cheap looks at the ledger, none of which reads all history."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, text
 
 from scorebeat.core.celery_app import CONTROL_QUEUE, PLAN_QUEUE
 from scorebeat.core.jobs import Job
-from scorebeat.db import jobs, workers
-from scorebeat.db.counters import CLAIMS_EXPIRED, ENDED, ROWS_TAKEN_BACK
+from scorebeat.db import job_lines, jobs, workers
+from scorebeat.db.counters import (
+    CLAIMS_EXPIRED,
+    ENDED,
+    ROWS_TAKEN_BACK,
+    SKIPPED,
+    TICKS,
+    TICKS_MISSED,
+    TICKS_SKIPPED,
+)
+from scorebeat.db.job_lines import JobLine
 
 
 @dataclass(frozen=True)
@@ -34,11 +44,19 @@ class Numbers:
     """Living workers by queue; 0 for one that a job needs and nobody serves."""
     undelivered: dict[str, int]
     """Notices that wait for another attempt, by job."""
+    due: list[dict[str, Any]]
+    """Of jobs with a schedule: `job`, `next_due` in seconds since 1970, `overdue` in seconds."""
+    ticks_missed: dict[str, int]
+    """Due moments without a run, by job."""
+    ticks_skipped: dict[tuple[str, str], int]
+    """Due moments without a run by intention, by job and why."""
 
 
 def read(connection: Connection) -> Numbers:
     """All numbers, of one snapshot if the caller's transaction is one."""
-    listed = [row.job for row in jobs.listing(connection)]
+    lines = job_lines.listing(connection)
+    listed = [line.job for line in lines]
+    ticks = {(row["job"], row["name"]): row["value"] for row in _rows(connection, _TICKS)}
     return Numbers(
         jobs=_rows(connection, _JOBS),
         runs={(row["job"], row["state"]): row["runs"] for row in _rows(connection, _RUNS)},
@@ -49,7 +67,24 @@ def read(connection: Connection) -> Numbers:
         models=_models(connection, listed),
         workers=_workers(connection, listed),
         undelivered={row["job"]: row["notices"] for row in _rows(connection, _UNDELIVERED)},
+        due=_due(lines, jobs.now(connection)),
+        ticks_missed={job.name: ticks.get((job.name, TICKS_MISSED), 0) for job in listed},
+        ticks_skipped={
+            (job.name, why): ticks.get((job.name, TICKS_SKIPPED + why), 0) for job in listed for why in SKIPPED
+        },
     )
+
+
+def _due(lines: list[JobLine], now: datetime) -> list[dict[str, Any]]:
+    return [
+        {
+            "job": line.job.name,
+            "next_due": line.next_due_at.timestamp(),
+            "overdue": max(0.0, (now - line.needed_by).total_seconds()),
+        }
+        for line in lines
+        if line.next_due_at is not None and line.needed_by is not None
+    ]
 
 
 def _models(connection: Connection, listed: list[Job]) -> list[dict[str, Any]]:
@@ -156,6 +191,7 @@ _LAST_RUNS = _NEWEST.format(
     joins="CROSS JOIN LATERAL (SELECT rows_scored, rows_failed FROM scorebeat.run_status WHERE id = r.id OFFSET 0) s",
 )
 _LAST_SUCCESS = _NEWEST.format(columns=f"r.job, {_FINISHED}", condition="state = 'succeeded'", joins="")
+_TICKS = f"SELECT job, name, value FROM scorebeat.counters WHERE starts_with(name, '{TICKS}') ORDER BY job, name"
 _UNDELIVERED = (
     "SELECT r.job, count(*) AS notices FROM scorebeat.notices n JOIN scorebeat.runs r ON r.id = n.run_id"
     " WHERE n.delivered_at IS NULL AND n.given_up_at IS NULL AND n.attempts > 0 GROUP BY r.job ORDER BY r.job"

@@ -16,6 +16,8 @@ PATIENCE = "10s"
 """A statement that reads for longer is given up: a page or a scrape must not wait for it."""
 RECENT = timedelta(seconds=60)
 """The present speed is that of so long."""
+FORECAST_FROM = 2
+"""Batches that were committed before the speed says when the run ends: the first may have a row, and take its start."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Pace:
     rows_a_second: float
     """Over the last minute, or since the run began where that is shorter."""
     left: timedelta | None
-    """Until all planned rows are done at this speed; None when nothing moves, or nothing is left."""
+    """Until all planned rows are done at this speed; None when nothing moves, nothing is left, or it is too early."""
 
 
 @dataclass(frozen=True)
@@ -77,18 +79,21 @@ def runs(
 
 def pace(connection: Connection, line: RunLine) -> Pace:
     """The present speed of an open run, and how long it takes to its end; of a closed one 0."""
-    rows, seconds = connection.execute(
+    rows, seconds, done = connection.execute(
         text(
             "SELECT coalesce(sum(b.rows_scored + b.rows_failed), 0),"
-            " extract(epoch FROM least(:recent, clock_timestamp() - r.created_at))::float8"
+            " extract(epoch FROM least(:recent, clock_timestamp() - r.created_at))::float8,"
+            " (SELECT count(*) FROM (SELECT FROM scorebeat.batches WHERE run_id = r.id AND state = 'committed'"
+            " LIMIT :enough) AS done)"
             " FROM scorebeat.runs r LEFT JOIN scorebeat.batches b ON b.run_id = r.id"
             " AND b.finished_at > clock_timestamp() - :recent WHERE r.id = :id GROUP BY r.id"
         ),
-        {"id": line.id, "recent": RECENT},
+        {"id": line.id, "recent": RECENT, "enough": FORECAST_FROM},
     ).one()
     speed = 0.0 if line.is_final else int(rows) / max(seconds, 1.0)
     left = line.rows_planned - line.rows_scored - line.rows_failed
-    return Pace(speed, timedelta(seconds=left / speed) if speed and left > 0 else None)
+    can_tell = speed > 0 and left > 0 and done >= FORECAST_FROM
+    return Pace(speed, timedelta(seconds=left / speed) if can_tell else None)
 
 
 def throughput(connection: Connection, run_id: int, points: int = 60) -> list[Point]:

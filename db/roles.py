@@ -15,9 +15,10 @@ RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
     "jobs": {"UPDATE": ("last_due_at", "paused_at", "paused_by", "paused_reason")},
     "runs": {
         "INSERT": ("job", "model", "model_version", "prediction_set_id", "spec", "row_limit", "row_filter", "row_keys",
-                   "run_key", "created_by", "due_at", "deadline_at", "plan_expires_at", "rank"),
+                   "run_key", "created_by", "due_at", "deadline_at", "plan_expires_at", "rank", "state", "finished_at",
+                   "reason", "retry_at"),
         "UPDATE": ("state", "plan_attempt", "plan_expires_at", "planned_by", "set_was_empty", "planned_at",
-                   "plan_is_whole", "tries", "finished_at", "reason", "noted_at"),
+                   "plan_is_whole", "tries", "finished_at", "reason", "noted_at", "retry_at"),
     },
     "batches": {
         "INSERT": ("run_id", "number", "queue", "rows_planned", "first_key", "last_key", "keys", "attempts_left",

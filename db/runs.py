@@ -37,6 +37,7 @@ class Run:
     model: str
     model_version: int
     prediction_set_id: int
+    """0 where a tick failed before there was one."""
     state: RunState
     selection: Selection
     set_was_empty: bool | None
@@ -54,7 +55,8 @@ class Start:
     job: Job
     model: str
     model_version: int
-    prediction_set_id: int
+    prediction_set_id: int | None
+    """None: a run that failed before there was one."""
     by: str
     due_at: datetime | None = None
     run_key: str | None = None
@@ -90,6 +92,87 @@ def start(connection: Connection, wanted: Start, lease: timedelta) -> int | None
             "lease": lease,
         },
     ).scalar_one_or_none()
+
+
+AGAIN_FIRST = timedelta(seconds=10)
+AGAIN_AT_MOST = timedelta(minutes=10)
+"""Pauses between the attempts to begin a run for a due moment; they grow with its age."""
+
+
+def start_failed(connection: Connection, wanted: Start, reason: str, *, again: bool) -> int:
+    """Record a run that could not begin; `again`: to be begun by another run for the same due moment."""
+    return int(
+        connection.execute(
+            text(
+                "INSERT INTO scorebeat.runs (job, model, model_version, prediction_set_id, state, spec, created_by,"
+                " due_at, deadline_at, finished_at, reason, retry_at) VALUES (:job, :model, :version, :set_id,"
+                " 'failed', :spec, :by, :due_at, CAST(:due_at AS timestamptz) + CAST(:deadline AS interval),"
+                " clock_timestamp(), :reason, clock_timestamp() + CAST(:again AS interval)) RETURNING id"
+            ).bindparams(bindparam("spec", type_=JSONB)),
+            {
+                "job": wanted.job.name,
+                "model": wanted.model,
+                "version": wanted.model_version,
+                "set_id": wanted.prediction_set_id,
+                "spec": wanted.job.model_dump(mode="json"),
+                "by": wanted.by,
+                "due_at": wanted.due_at,
+                "deadline": wanted.job.deadline,
+                "reason": reason,
+                "again": AGAIN_FIRST if again else None,
+            },
+        ).scalar_one()
+    )
+
+
+@dataclass(frozen=True)
+class NotBegun:
+    """A run that failed before it began, and whose due moment is tried again."""
+
+    id: int
+    job: str
+    due_at: datetime
+
+
+def to_begin_again(connection: Connection) -> list[int]:
+    """Runs that could not begin, and are to be tried now: the newest of a job only, for a newer one took its rows."""
+    rows = connection.execute(
+        text(
+            "SELECT r.id FROM scorebeat.jobs j CROSS JOIN LATERAL (SELECT id, retry_at FROM scorebeat.runs"
+            " WHERE job = j.name ORDER BY id DESC LIMIT 1) r"
+            " WHERE j.removed_at IS NULL AND r.retry_at <= clock_timestamp() ORDER BY r.id"
+        )
+    )
+    return list(rows.scalars())
+
+
+def take_not_begun(connection: Connection, run_id: int) -> NotBegun | None:
+    """Lock such a run; None when somebody else has it, or it was tried meanwhile."""
+    row = connection.execute(
+        text(
+            "SELECT id, job, due_at FROM scorebeat.runs WHERE id = :id AND retry_at <= clock_timestamp()"
+            " FOR NO KEY UPDATE SKIP LOCKED"
+        ),
+        {"id": run_id},
+    ).one_or_none()
+    return NotBegun(**row._mapping) if row is not None else None
+
+
+def begin_later(connection: Connection, run_id: int, reason: str | None = None) -> None:
+    """It still cannot begin, `reason` is why now (None: as before); tried again after a pause that grows."""
+    connection.execute(
+        text(
+            "UPDATE scorebeat.runs SET reason = coalesce(:reason, reason), retry_at = clock_timestamp()"
+            " + least(greatest((clock_timestamp() - created_at) / 2, CAST(:first AS interval)),"
+            " CAST(:most AS interval)) WHERE id = :id"
+        ),
+        {"id": run_id, "reason": reason, "first": AGAIN_FIRST, "most": AGAIN_AT_MOST},
+    )
+
+
+def begin_no_more(connection: Connection, run_id: int) -> None:
+    """Another run was opened for its due moment, or there is no time left."""
+    connection.execute(text("UPDATE scorebeat.runs SET retry_at = NULL WHERE id = :id"), {"id": run_id})
 
 
 def open_run(connection: Connection, job: str, model: str, version: int) -> int | None:
@@ -130,7 +213,7 @@ def get(connection: Connection, run_id: int, *, lock: bool = False) -> Run:
         job=Job.model_validate(r["spec"]),
         model=r["model"],
         model_version=r["model_version"],
-        prediction_set_id=r["prediction_set_id"],
+        prediction_set_id=r["prediction_set_id"] or 0,
         state=RunState(r["state"]),
         selection=Selection(r["row_limit"], r["row_filter"], keys),
         set_was_empty=r["set_was_empty"],

@@ -144,7 +144,7 @@ def last_error(connection: Connection, run_id: int) -> dict[str, Any] | None:
 def failures(connection: Connection, run_id: int | None = None) -> list[dict[str, Any]]:
     """Dead batches and quarantined rows of a run or of all, a row for each run and error, most frequent first.
 
-    The count is of batches or of rows; the example is one batch or one key.
+    So are runs that failed without a batch. The count is of batches, rows or runs; the example is one batch or key.
     """
     found = connection.execute(
         text(
@@ -157,6 +157,9 @@ def failures(connection: Connection, run_id: int | None = None) -> list[dict[str
             " FROM scorebeat.quarantine z JOIN scorebeat.batches b ON b.id = z.batch_id"
             " WHERE CAST(:run_id AS bigint) IS NULL OR b.run_id = :run_id"
             " GROUP BY b.run_id, z.error_type, left(z.error, 100)"
+            " UNION ALL SELECT 'failed run', r.id, 1, 0, r.reason, 'job ' || r.job FROM scorebeat.runs r"
+            " WHERE r.state = 'failed' AND (CAST(:run_id AS bigint) IS NULL OR r.id = :run_id)"
+            " AND NOT EXISTS (SELECT FROM scorebeat.batches b WHERE b.run_id = r.id)"
             " ORDER BY run DESC, count DESC"
         ),
         {"run_id": run_id},

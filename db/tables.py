@@ -94,7 +94,7 @@ runs = Table(
     Column("job", Text, ForeignKey("scorebeat.jobs.name"), nullable=False),
     Column("model", Text, nullable=False),
     Column("model_version", Integer, nullable=False),
-    Column("prediction_set_id", BigInteger, ForeignKey("scorebeat.prediction_sets.id"), nullable=False),
+    Column("prediction_set_id", BigInteger, ForeignKey("scorebeat.prediction_sets.id")),  # NULL: it failed before
     Column("state", Text, nullable=False, server_default=RunState.PLANNING),
     Column("spec", JSONB, nullable=False, comment="the job's settings when the run began"),
     Column("row_limit", BigInteger, comment="enqueue --limit"),
@@ -122,6 +122,7 @@ runs = Table(
         server_default="false",
         comment="its planner came to the end of the rows",
     ),
+    moment("retry_at"),  # it failed before it began; another run is opened for its due moment then
     CheckConstraint(_one_of("state", RunState), name="state"),
     CheckConstraint("(state = 'planning') = (plan_expires_at IS NOT NULL)", name="lease"),
     CheckConstraint("(state IN ('planning', 'running')) = (finished_at IS NULL)", name="finished"),

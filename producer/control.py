@@ -4,15 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from scorebeat.core.celery_app import CONTROL_EVERY, NOTIFY
-from scorebeat.db import workers
+from scorebeat.core.events import emit
+from scorebeat.db import clock, workers
 from scorebeat.producer import notify
 from scorebeat.producer.apart import apart
 from scorebeat.producer.context import Producer
 from scorebeat.producer.dispatch import dispatch_all
 from scorebeat.producer.messages import send
+from scorebeat.producer.overdue import note_overdue
 from scorebeat.producer.rescue import rescue
 from scorebeat.producer.settle import settle_all
-from scorebeat.producer.tick import make_up
+from scorebeat.producer.tick import begin_again, make_up
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Round:
     settled: int
     dispatched: int
     made_up: int
+    begun_again: int
+    """Runs for due moments whose run could not begin before."""
 
 
 def run_once(p: Producer) -> Round:
@@ -30,13 +34,16 @@ def run_once(p: Producer) -> Round:
 
     A part that fails is one event, and stops no other part; the next round tries it again.
     """
+    _do("clock", _bring_back, p)
     _do("forget", _forget, p)
     done = Round(
         rescued=_do("rescue", rescue, p),
         settled=_do("settle", settle_all, p),
         dispatched=_do("dispatch", dispatch_all, p),
         made_up=_do("make_up", make_up, p),
+        begun_again=_do("begin_again", begin_again, p),
     )
+    _do("overdue", note_overdue, p)
     _do("notify", _notify, p)
     return done
 
@@ -46,6 +53,15 @@ def _do(name: str, part: Callable[[Producer], int], p: Producer) -> int:
     with apart(name):
         return part(p)
     return 0
+
+
+def _bring_back(p: Producer) -> int:
+    """Before all else: what lies ahead by mistake would not be looked at."""
+    with p.engine.begin() as connection:
+        found = clock.bring_back(connection, p.settings.claim_ttl, p.settings.backoff_cap)
+    if found:
+        emit("clock.went_back", moved=found)
+    return len(found)
 
 
 def _forget(p: Producer) -> int:

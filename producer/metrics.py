@@ -32,6 +32,7 @@ class _Ledger(Collector):
 
     def collect(self) -> Iterable[Metric]:
         yield from _of_jobs(self._numbers)
+        yield from _of_due_moments(self._numbers)
         yield from _of_open_runs(self._numbers)
         yield from _of_ended_runs(self._numbers)
         yield from _of_workers(self._numbers)
@@ -51,6 +52,30 @@ def _of_jobs(n: Numbers) -> Iterator[Metric]:
     for m in n.models:
         model.add_metric((m["job"],), {"model": m["model"], "version": str(m["version"]), "format": m["format"]})
     yield model
+
+
+def _of_due_moments(n: Numbers) -> Iterator[Metric]:
+    yield _gauge(
+        "next_due_timestamp_seconds",
+        "When the job is due next, since 1970. Absent without a schedule.",
+        ("job",),
+        [((d["job"],), d["next_due"]) for d in n.due],
+    )
+    yield _gauge(
+        "results_overdue_seconds",
+        "How long complete results have been overdue by the job's schedule; 0 in time. Absent without a schedule.",
+        ("job",),
+        [((d["job"],), d["overdue"]) for d in n.due],
+    )
+    yield _counter(
+        "ticks_missed", "Due moments that passed without a run: nothing ran.", ("job",), _one(n.ticks_missed)
+    )
+    yield _counter(
+        "ticks_skipped",
+        "Due moments without a run, because the job was paused or its run of before still open.",
+        ("job", "reason"),
+        n.ticks_skipped.items(),
+    )
 
 
 _COUNTERS = {

@@ -84,9 +84,21 @@ def _made(p: Producer, notice: Notice, url: str) -> Post:
 
 
 def body(notice: Notice, run: dict[str, Any]) -> bytes:
-    """The run as `runs --json` gives it, with what happened to it and when."""
-    told = {**run, "event": notice.event, "happened_at": notice.happened_at, "notice": notice.id}
+    """The run as `runs --json` gives it, with what happened to it and when, and a `text` for chats."""
+    about = {"event": notice.event, "happened_at": notice.happened_at, "notice": notice.id}
+    told = {**run, **about, "text": in_words(notice, run)}
     return json.dumps(told, default=_json, ensure_ascii=False).encode()
+
+
+def in_words(notice: Notice, run: dict[str, Any]) -> str:
+    """A line that Slack and Mattermost show."""
+    run_is = f"job {run['job']}, run {run['id']}, {run['state']}"
+    rows = f"{run['rows_scored']:,} rows scored" + f", {run['rows_failed']:,} quarantined" * bool(run["rows_failed"])
+    reason = f": {run['reason']}" if run["reason"] else ""
+    if notice.event == "late":
+        at = notice.happened_at.isoformat(" ", "minutes")
+        return f"job {run['job']} is late: results were needed by {at}; run {run['id']}, {run['state']}{reason}, {rows}"
+    return f"{run_is}{reason}" if notice.event == "failed" else f"{run_is}: {rows}{reason}"
 
 
 def signature(key: bytes, content: bytes, at: int) -> str:

@@ -111,6 +111,8 @@ def _require_can_go_on(run: Run) -> None:
     score_them = f"its rows are pending. Score them with `scorebeat enqueue {run.job.name}`."
     if run.state is RunState.CANCELLED:
         raise UsageError(f"run {run.id} was cancelled; {score_them}")
+    if run.state is RunState.FAILED and run.plan_attempt == 0:
+        raise UsageError(f"run {run.id} failed before it was planned, so nothing of it can be put back; {score_them}")
     if run.state is RunState.PLANNING:
         raise UsageError(
             f"run {run.id} is still being planned; nothing was put back. Requeue it when all its batches are made: "

@@ -3,27 +3,30 @@
 import logging
 from datetime import datetime, timedelta
 
+from billiard.exceptions import SoftTimeLimitExceeded
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core.errors import ScorebeatError, SourceLocked, one_line
+from scorebeat.core.errors import RunOpen, SourceLocked, one_line
 from scorebeat.core.events import emit
 from scorebeat.core.jobs import Job
-from scorebeat.core.schedule import Schedule
-from scorebeat.db import actions, failures, jobs, locks
+from scorebeat.db import failures, jobs, locks, runs
+from scorebeat.db.counters import BUSY, PAUSED
+from scorebeat.producer import due, unanswered
 from scorebeat.producer.apart import apart
 from scorebeat.producer.context import Producer
+from scorebeat.producer.due import PATIENCE
 from scorebeat.producer.enqueue import Request, open_run, send_plan
+from scorebeat.producer.unanswered import BEAT
 
-BEAT = "beat"
 EARLY = timedelta(seconds=1)
 """Beat's clock may be ahead of the database's by so much."""
-PATIENCE = timedelta(seconds=3)
-"""How long a due moment waits for beat's message before the control tick answers it."""
+PASSES_WITHIN = timedelta(minutes=1)
+"""What passes by itself, a lock, say, is waited for so long; then it is a failed run like any other."""
 
 
 def tick(p: Producer, name: str) -> int | None:
-    """Open a run if the job is due; None when it is not, was answered before, or was skipped.
+    """Open a run if the job is due; None when it is not, was answered before, or no run could be opened.
 
     The newest due moment counts, so one that was missed is made up once. The ledger's clock decides.
     """
@@ -44,17 +47,36 @@ def _answer(p: Producer, name: str) -> int | None:
     """The run that was opened, without a wait: control moves all other runs too."""
     with p.engine.begin() as connection:
         locks.wait_at_most(connection, locks.IN_CONTROL)
-        due_at = _take(connection, name)
+        job, due_at = _take(connection, name)
         if due_at is None:
             return None
         try:
             with connection.begin_nested():
                 return open_run(p, connection, Request(name, BEAT, due_at=due_at))
-        except SourceLocked:
+        except RunOpen as error:
+            unanswered.skip(connection, name, due_at, BUSY, str(error))
+        except SoftTimeLimitExceeded:
             raise
-        except ScorebeatError as error:
-            _skip(connection, name, due_at, str(error))
-            return None
+        except Exception as error:
+            if failures.passes(error) and jobs.now(connection) - due_at < PASSES_WITHIN:
+                raise
+            unanswered.fail(connection, job, due_at, error)
+        return None
+
+
+def _take(connection: Connection, name: str) -> tuple[Job, datetime | None]:
+    """Mark what is due as answered, and record what was missed; the second of two beats finds it taken."""
+    row = jobs.get(connection, name, lock=True)
+    now = jobs.now(connection)
+    found = due.find(row.job, row.last_due_at, now + EARLY, now)
+    if found is None or not jobs.answered(connection, name, found.newest):
+        return row.job, None
+    if row.paused_at is not None:
+        unanswered.skip(connection, name, found.newest, PAUSED, f"paused by {row.paused_by}: {row.paused_reason}")
+        return row.job, None
+    if found.missed is not None:
+        unanswered.miss(connection, row.job, found.missed)
+    return row.job, found.newest if found.is_in_time else None
 
 
 def make_up(p: Producer) -> int:
@@ -63,37 +85,58 @@ def make_up(p: Producer) -> int:
     A job that fails stops no other.
     """
     with p.engine.begin() as connection:
-        late = jobs.now(connection) - PATIENCE
-        overdue = [r.job.name for r in jobs.listing(connection) if is_due(r.job, r.last_due_at, late)]
+        now = jobs.now(connection)
+        late = [r for r in jobs.listing(connection) if due.find(r.job, r.last_due_at, now - PATIENCE, now) is not None]
     made = 0
-    for name in overdue:
-        with apart("make_up", name):
-            made += tick(p, name) is not None
+    for row in late:
+        with apart("make_up", row.job.name):
+            made += tick(p, row.job.name) is not None
     return made
 
 
-def is_due(job: Job, last_due_at: datetime, now: datetime) -> datetime | None:
-    """The due moment that is to be answered now; None when there is none, or its results would be too late."""
-    if job.schedule is None:
-        return None
-    latest = Schedule.parse(job.schedule, job.timezone).latest_due(now)
-    if latest <= last_due_at or (job.deadline is not None and latest + job.deadline <= now):
-        return None
-    return latest
+def begin_again(p: Producer) -> int:
+    """Open runs for due moments whose run could not begin before, as long as there is time; answers how many.
+
+    A job that fails stops no other.
+    """
+    with p.engine.begin() as connection:
+        waiting = runs.to_begin_again(connection)
+    begun = 0
+    for run_id in waiting:
+        with apart("begin_again", run_id):
+            begun += _begin_again(p, run_id)
+    return begun
 
 
-def _take(connection: Connection, name: str) -> datetime | None:
-    """Mark the due moment as answered; the second of two beats finds it taken."""
-    row = jobs.get(connection, name, lock=True)
-    due_at = is_due(row.job, row.last_due_at, jobs.now(connection) + EARLY)
-    if due_at is None or not jobs.answered(connection, name, due_at):
-        return None
-    if row.paused_at is not None:
-        _skip(connection, name, due_at, f"paused by {row.paused_by}: {row.paused_reason}")
-        return None
-    return due_at
+def _begin_again(p: Producer, failed_id: int) -> bool:
+    with p.engine.begin() as connection:
+        locks.wait_at_most(connection, locks.IN_CONTROL)
+        failed = runs.take_not_begun(connection, failed_id)
+        if failed is None:
+            return False
+        row = jobs.get(connection, failed.job, lock=True)
+        if not _has_time(connection, row.job, failed.due_at):
+            runs.begin_no_more(connection, failed_id)
+            return False
+        if row.paused_at is not None:
+            runs.begin_later(connection, failed_id)
+            return False
+        try:
+            with connection.begin_nested():
+                run_id = open_run(p, connection, Request(failed.job, BEAT, due_at=failed.due_at))
+        except SoftTimeLimitExceeded:
+            raise
+        except Exception as error:  # noqa: BLE001 -- as when it was due
+            runs.begin_later(connection, failed_id, unanswered.reason(row.job, error))
+            return False
+        runs.begin_no_more(connection, failed_id)
+    send_plan(p, run_id)
+    return True
 
 
-def _skip(connection: Connection, name: str, due_at: datetime, reason: str) -> None:
-    actions.record(connection, BEAT, "tick.skipped", f"job {name}", due_at=due_at.isoformat(), reason=reason)
-    emit("tick.skipped", job=name, due_at=due_at.isoformat(), reason=reason)
+def _has_time(connection: Connection, job: Job, due_at: datetime) -> bool:
+    """Until the job is due again, or its deadline has passed."""
+    if job.due is None:
+        return False
+    end = job.due.next_due(due_at)
+    return jobs.now(connection) < (end if job.deadline is None else min(end, due_at + job.deadline))

@@ -84,7 +84,7 @@ def show(run: int, batch: int | None, keys_only: bool, as_json: bool) -> None:
 @click.argument("run", type=int, required=False)
 @out.as_json
 def failures(run: int | None, as_json: bool) -> None:
-    """Show dead batches and quarantined rows, of one RUN or of all, grouped by their error.
+    """Show dead batches, quarantined rows and runs that never began, of one RUN or of all, grouped by their error.
 
     \b
     Example:
@@ -102,7 +102,7 @@ def failures(run: int | None, as_json: bool) -> None:
         FAILURE_COLUMNS,
         "no batch is dead and no row is in quarantine",
     )
-    if found:
+    if any(row["rows"] for row in found):
         out.note("`scorebeat requeue RUN` puts all of it back, `--error TEXT` what has TEXT in its error")
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from scorebeat.core.states import RunState
+from scorebeat.ops.cli.jobs import PROMISED
 from scorebeat.producer.plan import plan
 from scorebeat.producer.settle import settle_all
 from tests.api_fixtures import Client, client, opened, scored
@@ -222,3 +223,14 @@ def test_cancel_stops_an_open_run_once(client: Client, scored: Ledger) -> None:
     assert scored.run(run_id).reason == "cancelled by api"
     settle_all(scored.producer)
     assert client.get(f"/runs/{run_id}").json()["state"] == "cancelled"
+
+
+def test_the_jobs_are_those_that_scorebeat_jobs_prints(client: Client, scored: Ledger) -> None:
+    scored.apply(a_job().model_copy(update={"schedule": "0 2 * * *", "timezone": "Europe/Berlin"}))
+
+    (shown,) = client.get("/jobs").raise_for_status().json()["jobs"]
+
+    assert set(shown) == set(PROMISED)
+    assert (shown["name"], shown["schedule"], shown["model_version"]) == ("flowers_job", "0 2 * * *", 1)
+    assert shown["next_due_at"].endswith((":00:00Z", ":00:00+00:00"))
+    assert (shown["last_run"], shown["last_state"], shown["is_overdue"]) == (1, "succeeded", False)

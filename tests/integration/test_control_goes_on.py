@@ -23,11 +23,14 @@ __all__ = ["points"]
 TABLE = "predictions.points_job__poison_v1"
 
 PARTS = {
+    "clock": (control, "_bring_back"),
     "forget": (workers, "forget"),
     "rescue": (control, "rescue"),
     "settle": (control, "settle_all"),
     "dispatch": (control, "dispatch_all"),
     "make_up": (control, "make_up"),
+    "begin_again": (control, "begin_again"),
+    "overdue": (control, "note_overdue"),
     "notify": (notify, "note_ends"),
 }
 

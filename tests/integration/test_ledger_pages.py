@@ -79,6 +79,19 @@ def test_the_pace_is_of_the_last_minute_and_tells_what_is_left(connection: Conne
     assert found.left == pytest.approx(timedelta(seconds=30), rel=0.05)
 
 
+@pytest.mark.parametrize(("batches", "can_tell"), [(0, False), (1, False), (2, True)])
+def test_one_batch_does_not_tell_when_a_run_ends(connection: Connection, batches: int, can_tell: bool) -> None:
+    run = add_run(connection)
+    for number in range(batches):
+        add_batch(connection, run, "committed", number=number + 1, rows_planned=1, rows_scored=1)
+    add_batch(connection, run, number=9, rows_planned=200_000)
+
+    found = pages.pace(connection, status.get(connection, run))
+
+    assert (found.left is not None) == can_tell
+    assert (found.rows_a_second > 0) == (batches > 0)
+
+
 @pytest.mark.parametrize("state", ["running", "planning", "failed"])
 def test_a_run_in_which_nothing_moves_has_no_pace_and_no_end(connection: Connection, state: str) -> None:
     run = add_run(connection, state)

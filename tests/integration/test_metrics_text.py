@@ -37,7 +37,8 @@ def full(shared_engine: Engine) -> Iterator[Engine]:
             run_id = add_run(connection, job=f"job_{number}")
             _many(connection, [run_id], OPEN_BATCHES // 10, "CASE WHEN n % 3 = 0 THEN 'pending' ELSE 'committed' END")
             _add_ended(connection, f"job_{number}", FINISHED // 10)
-        connection.execute(text("UPDATE scorebeat.jobs SET spec = jsonb_set(spec, '{deadline}', '\"1h\"')"))
+        connection.execute(text('UPDATE scorebeat.jobs SET spec = spec || \'{"deadline": "1h"}\''))
+        connection.execute(text('UPDATE scorebeat.jobs SET spec = spec || \'{"schedule": "every 1 day"}\''))
         connection.execute(text("UPDATE scorebeat.runs SET deadline_at = now()"))
         jobs.pause(connection, "job_1", "test", 'a "reason"\nof two lines')
         workers.seen(connection, "odd", ["cpu", 'new\nline "quoted" \\ slash'], "cpu", 1)
@@ -153,10 +154,11 @@ def _rules() -> list[dict[str, Any]]:
     return [rule for group in yaml.safe_load(ALERTS.read_text("utf-8"))["groups"] for rule in group["rules"]]
 
 
-def test_the_alerts_are_the_three_that_the_page_names() -> None:
+def test_the_alerts_are_those_that_the_page_names() -> None:
     rules = _rules()
+    page = (REPOSITORY / "docs/how-to/alert-on-lateness.md").read_text("utf-8")
 
-    assert [rule["alert"] for rule in rules] == ["ScorebeatRunLate", "ScorebeatQuarantineGrowing", "ScorebeatNoWorker"]
+    assert [rule["alert"] for rule in rules] == re.findall(r"^\| `(Scorebeat\w+)` \|", page, re.MULTILINE)
     for rule in rules:
         assert set(rule) == {"alert", "expr", "for", "labels", "annotations"}
         assert rule["labels"]["severity"] in ("page", "ticket")
@@ -203,6 +205,50 @@ def test_the_alert_for_late_runs_fires_for_one_that_ended_between_two_scrapes(
     with engine.begin() as connection:
         ended.note(connection)
     assert fires(before, samples(engine), "nightly") == is_late
+
+
+ONE_NUMBER = re.compile(r"scorebeat_(?P<name>\w+) (?P<sign>>|==) (?P<limit>\d)")
+INCREASE = re.compile(r"increase\(scorebeat_(?P<name>\w+)(\{(?P<label>\w+)=\"(?P<value>\w+)\"\})?\[1h\]\) > 0")
+
+
+def alarms(before: Samples, after: Samples, job: str) -> set[str]:
+    """Rules of one metric that fire for the job, evaluated over two scrapes within their window."""
+    found = set()
+    for rule in _rules():
+        grown, number = INCREASE.fullmatch(rule["expr"]), ONE_NUMBER.fullmatch(rule["expr"])
+        if grown:
+            labels = {"job": job} | ({grown["label"]: grown["value"]} if grown["label"] else {})
+            fired = of(after, grown["name"], **labels) > of(before, grown["name"], **labels)
+        elif number and number["name"] != "workers":
+            value = after.get((f"scorebeat_{number['name']}", (("job", job),)), 0)
+            fired = value > int(number["limit"]) if number["sign"] == ">" else value == int(number["limit"])
+        else:
+            continue
+        found |= {rule["alert"]} if fired else set()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("what", "alert"),
+    [
+        ("SELECT 1", None),
+        ("UPDATE scorebeat.runs SET state = 'failed', reason = 'oh', finished_at = now()", "ScorebeatRunFailed"),
+        ("UPDATE scorebeat.jobs SET applied_at = now() - interval '3 days'", "ScorebeatResultsOverdue"),
+        ("INSERT INTO scorebeat.counters VALUES ('ticks_missed', 'nightly', 1)", "ScorebeatTickMissed"),
+        ("INSERT INTO scorebeat.counters VALUES ('ticks_skipped_busy', 'nightly', 1)", "ScorebeatTickSkipped"),
+        ("UPDATE scorebeat.jobs SET paused_at = now(), paused_by = 'ann'", "ScorebeatJobPaused"),
+    ],
+)
+def test_each_rule_fires_for_what_it_is_for_and_for_nothing_else(engine: Engine, what: str, alert: str | None) -> None:
+    with engine.begin() as connection:
+        add_run(connection, "running", "nightly")
+        connection.execute(text('UPDATE scorebeat.jobs SET spec = spec || \'{"schedule": "every 1 day"}\''))
+    before = samples(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(what)
+        ended.note(connection)
+
+    assert alarms(before, samples(engine), "nightly") == ({alert} if alert else set())
 
 
 def test_every_metric_is_in_its_reference_page(full: Engine) -> None:

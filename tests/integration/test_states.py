@@ -186,7 +186,7 @@ def _settle(connection: Connection, run_id: int) -> RunState | None:
 
 def test_every_move_that_is_drawn_is_tried_here() -> None:
     assert {name for *_, name in drawn(1)} - set(BATCH_MOVES) == {"add", "commit"}
-    assert {name for *_, name in drawn(0)} - set(RUN_MOVES) == {"start"}
+    assert {name for *_, name in drawn(0)} - set(RUN_MOVES) == {"start", "start_failed"}
 
 
 def test_a_new_batch_is_pending(connection: Connection) -> None:

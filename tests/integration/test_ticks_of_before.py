@@ -1,4 +1,4 @@
-"""A job that is resumed, or comes back to jobs.toml, is due from its next moment on: what was before is not made up."""
+"""A job that is resumed, comes back or gets another schedule is due from its next moment on, not for those before."""
 
 from collections.abc import Callable
 
@@ -39,7 +39,21 @@ def came_back(ledger: Ledger, job: Job) -> None:
         assert jobs.apply(connection, [job], "ann")["added"] == [job.name]
 
 
-@pytest.mark.parametrize("again", [resumed, came_back])
+def moved(ledger: Ledger, job: Job) -> None:
+    ledger.apply(job.model_copy(update={"schedule": "0 0 2 1 *"}))
+
+
+def moved_to_another_zone(ledger: Ledger, job: Job) -> None:
+    ledger.apply(job.model_copy(update={"timezone": "Asia/Tokyo"}))
+
+
+def got_its_first_schedule(ledger: Ledger, job: Job) -> None:
+    ledger.apply(job.model_copy(update={"schedule": None}))
+    ledger.sql(LONG_AGO)
+    ledger.apply(job)
+
+
+@pytest.mark.parametrize("again", [resumed, came_back, moved, moved_to_another_zone, got_its_first_schedule])
 def test_a_job_that_begins_again_makes_up_no_tick_of_before(
     ledger: Ledger, due: Job, again: Callable[[Ledger, Job], None]
 ) -> None:
@@ -47,9 +61,42 @@ def test_a_job_that_begins_again_makes_up_no_tick_of_before(
 
     assert tick(ledger.producer, due.name) is None
     assert run_once(ledger.producer).made_up == 0
+    assert ledger.sql("SELECT count(*) FROM scorebeat.runs") == [0]
 
 
 def test_a_job_that_is_changed_still_makes_up_its_last_tick(ledger: Ledger, due: Job) -> None:
     ledger.apply(due.model_copy(update={"batch_rows": 7}))
 
     assert tick(ledger.producer, due.name) is not None
+
+
+def test_a_due_moment_that_is_lost_with_its_schedule_is_recorded(ledger: Ledger, due: Job) -> None:
+    moved(ledger, due)
+    moved(ledger, due)
+
+    ((details,),) = [ledger.sql("SELECT details FROM scorebeat.actions WHERE action = 'tick.missed'")]
+    assert "the schedule was changed before the due moment" in details["reason"]
+
+
+def test_a_schedule_that_is_only_written_otherwise_still_makes_up_its_last_tick(ledger: Ledger, due: Job) -> None:
+    ledger.apply(due.model_copy(update={"schedule": f" {YEARLY}  "}))
+
+    assert tick(ledger.producer, due.name) is not None
+
+
+def test_a_paused_job_that_comes_back_is_as_new(ledger: Ledger, due: Job) -> None:
+    with ledger.engine.begin() as connection:
+        jobs.pause(connection, due.name, "ann", "the source is being repaired")
+    came_back(ledger, due)
+
+    with ledger.engine.connect() as connection:
+        assert jobs.get(connection, due.name).paused_at is None
+
+
+def test_a_paused_job_that_is_changed_stays_paused(ledger: Ledger, due: Job) -> None:
+    with ledger.engine.begin() as connection:
+        jobs.pause(connection, due.name, "ann", "the source is being repaired")
+    moved(ledger, due)
+
+    with ledger.engine.connect() as connection:
+        assert jobs.get(connection, due.name).paused_by == "ann"

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scorebeat.core.schedule import Schedule, find_zone
+from scorebeat.core.schedule import Schedule, find_zone, require_steps_within
+from tests.fixtures import REPOSITORY
 
 MOMENTS = st.datetimes(datetime(1995, 1, 1), datetime(2080, 1, 1), timezones=st.just(UTC))
 ZONES = st.sampled_from(
@@ -143,6 +144,60 @@ def test_day_of_month_and_day_of_week_are_joined_as_in_cron() -> None:
 
     assert Schedule.parse("0 0 15 * fri").next_due(thursday).day == 13
     assert Schedule.parse("0 0 15 * *").next_due(thursday).day == 15
+
+
+def test_a_day_field_that_begins_with_a_star_is_joined_by_and_as_the_page_says() -> None:
+    begin = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    page = (REPOSITORY / "docs/reference/jobs-toml.md").read_text("utf-8")
+
+    for text, either in (("0 0 */2 * fri", False), ("0 0 1-31/2 * fri", True), ("0 0 13 * */2", False)):
+        schedule, days = Schedule.parse(text), []
+        at = begin
+        for _ in range(20):
+            at = schedule.next_due(at)
+            days.append((at.day, at.isoweekday() % 7))
+        _, _, of_month, _, of_week = text.split()
+        in_month = [day == 13 if of_month == "13" else day % 2 == 1 for day, _ in days]
+        in_week = [day == 5 if of_week == "fri" else day % 2 == 0 for _, day in days]
+        joined = [a or b if either else a and b for a, b in zip(in_month, in_week, strict=True)]
+        assert all(joined), text
+        assert all(a and b for a, b in zip(in_month, in_week, strict=True)) != either
+        assert f"`{text}`" in page
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("*/90 * * * *", "expected 'every 90 minutes'"),
+        ("5,*/61 * * * *", "expected 'every 61 minutes'"),
+        ("0 */36 * * *", "expected 'every 36 hours'"),
+        ("0 0 */45 * *", "expected 'every 45 days'"),
+        ("0 0 1 1/13 *", "expected the values themselves"),
+        ("0 0 * * */8", "expected the values themselves"),
+    ],
+)
+def test_a_step_beyond_its_field_is_refused_with_what_to_write(text: str, expected: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        require_steps_within(text)
+
+
+@pytest.mark.parametrize("text", ["*/60 * * * *", "0 */24 * * *", "0 0 1 */12 *", "*/7 */5 * * *", "every 90 minutes"])
+def test_a_step_within_its_field_is_taken(text: str) -> None:
+    require_steps_within(text)
+    Schedule.parse(text)
+
+
+def test_due_moments_between_two_times_are_those_after_the_first_and_before_the_second() -> None:
+    schedule = Schedule.parse("0 2 * * *", "Europe/Berlin")
+    first, last = berlin("2026-03-27T02:00+01:00"), berlin("2026-03-31T02:00+02:00")
+
+    assert [at.isoformat() for at in schedule.between(first, last, 10)] == [
+        "2026-03-28T01:00:00+00:00",
+        "2026-03-29T01:00:00+00:00",
+        "2026-03-30T00:00:00+00:00",
+    ]
+    assert len(schedule.between(first, last, 2)) == 2
+    assert schedule.between(first, first, 10) == []
 
 
 @pytest.mark.parametrize(

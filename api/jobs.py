@@ -1,0 +1,17 @@
+"""`/jobs`: when each job is due, how it ended last, and why it was left out last."""
+
+from fastapi import APIRouter
+
+from scorebeat.api import schemas
+from scorebeat.api.service import Served
+from scorebeat.db import job_lines, results
+
+reading = APIRouter(prefix="/jobs", tags=["jobs"])
+"""May be open to everybody."""
+
+
+@reading.get("")
+def listing(s: Served) -> schemas.Jobs:
+    """The jobs, by name."""
+    with results.reading(s.engine) as connection:
+        return schemas.Jobs(jobs=[schemas.Job.model_validate(line) for line in job_lines.listing(connection)])

@@ -1,0 +1,132 @@
+"""A job chooses what its address is told; results that are not there at the time of day are told whatever the cause."""
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from scorebeat.core.jobs import Job
+from scorebeat.db import ended, jobs, notices
+from scorebeat.producer import notify
+from scorebeat.producer.overdue import note_overdue
+from tests.ledger_fixtures import FILL, Ledger, ledger, trained
+from tests.ledger_rows import a_job
+from tests.receiver import told
+from tests.scrape import of, samples
+
+__all__ = ["ledger", "trained"]
+
+HOOK = "https://hooks.example.org/x"
+
+
+def a_told_job(ledger: Ledger, **options: Any) -> Job:
+    ledger.sql(FILL.format(first=1, last=5))
+    return ledger.apply(a_job().model_copy(update={"notify": HOOK, "schedule": "0 2 * * *", **options}))
+
+
+def events(ledger: Ledger) -> list[str]:
+    with ledger.engine.begin() as connection:
+        ended.note(connection)
+        ended.note_late(connection)
+    return ledger.sql("SELECT event FROM scorebeat.notices ORDER BY id")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        (("finished", "failed", "late"), ["finished", "failed", "late"]),
+        (("failed",), ["failed"]),
+        (("late",), ["late"]),
+        (("empty",), ["finished"]),
+        (("finished", "empty"), ["finished", "finished"]),
+    ],
+)
+def test_an_address_gets_the_events_that_its_job_chose(
+    ledger: Ledger, chosen: tuple[str, ...], expected: list[str]
+) -> None:
+    job = a_told_job(ledger, notify_on=chosen)
+    ledger.scored(job)
+    empty = ledger.planned(job)
+    ledger.sql("UPDATE scorebeat.runs SET due_at = now() WHERE id = :id", id=empty)
+    failed = ledger.enqueue(job)
+    ledger.sql(
+        "UPDATE scorebeat.runs SET state = 'failed', reason = 'oh', plan_expires_at = NULL, finished_at = now(),"
+        " deadline_at = now() - interval '1 s' WHERE id = :id",
+        id=failed,
+    )
+
+    assert sorted(events(ledger)) == sorted(expected)
+
+
+def test_a_job_that_chooses_nothing_is_stored_as_older_programs_read_it(ledger: Ledger) -> None:
+    a_told_job(ledger)
+
+    (spec,) = ledger.sql("SELECT spec FROM scorebeat.jobs")
+    assert not {"notify_on", "results_by"} & set(spec)
+
+
+def test_a_post_has_a_text_that_says_what_happened(ledger: Ledger) -> None:
+    job = a_told_job(ledger)
+    run = ledger.scored(job)
+    events(ledger)
+    with ledger.engine.begin() as connection:
+        (notice,) = notices.take_due(connection, 5)
+        status = notices.run_status(connection, run)
+
+    assert json.loads(notify.body(notice, status))["text"] == f"job {job.name}, run {run}, succeeded: 5 rows scored"
+
+
+def late_job(ledger: Ledger) -> Job:
+    """Its results were needed by a time of day that passed since it was applied."""
+    job = a_told_job(ledger, results_by="07:00", timezone="Europe/Berlin")
+    ledger.sql("UPDATE scorebeat.jobs SET applied_at = now() - interval '2 days'")
+    return job
+
+
+def test_results_that_are_not_there_in_time_are_told_once(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+    job = late_job(ledger)
+    run = ledger.enqueue(job)
+    ledger.sql("UPDATE scorebeat.jobs SET applied_at = now() - interval '2 days'")
+
+    with caplog.at_level(logging.INFO, "scorebeat"):
+        assert [note_overdue(ledger.producer) for _ in range(3)] == [1, 0, 0]
+
+    assert ledger.sql("SELECT run_id, event FROM scorebeat.notices") == [(run, "late")]
+    (event,) = told(caplog, "results.overdue")
+    assert f"run {run} is still open" in event["reason"]
+    assert of(samples(ledger.engine), "results_overdue_seconds", job=job.name) > 0
+    (at,) = ledger.sql("SELECT happened_at FROM scorebeat.notices")
+    assert (at.astimezone(UTC).hour, at.minute) in ((5, 0), (6, 0))  # 07:00 in Berlin
+    assert at < datetime.now(UTC)
+
+
+def test_a_paused_job_that_never_ran_is_a_failed_run_when_its_results_are_not_there(ledger: Ledger) -> None:
+    job = late_job(ledger)
+    with ledger.engine.begin() as connection:
+        jobs.pause(connection, job.name, "ann", "the table is being rebuilt")
+
+    assert note_overdue(ledger.producer) == 1
+
+    ((state, reason),) = ledger.sql("SELECT state, reason FROM scorebeat.runs")
+    assert state == "failed"
+    assert "paused by ann: the table is being rebuilt" in reason
+    assert events(ledger) == ["failed"]
+
+
+def test_results_that_are_there_are_not_told_and_a_partial_run_that_left_rows_out_is(ledger: Ledger) -> None:
+    job = late_job(ledger)
+    ledger.scored(job)
+    ledger.sql("UPDATE scorebeat.jobs SET applied_at = now() - interval '2 days'")
+
+    assert note_overdue(ledger.producer) == 0
+    ledger.sql("UPDATE scorebeat.runs SET state = 'partial', reason = '2 of 5 batches are dead'")
+    assert note_overdue(ledger.producer) == 1
+
+
+def test_a_job_without_results_by_is_never_told_so(ledger: Ledger) -> None:
+    a_told_job(ledger)
+    ledger.sql("UPDATE scorebeat.jobs SET applied_at = now() - interval '9 days'")
+
+    assert note_overdue(ledger.producer) == 0
