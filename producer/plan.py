@@ -14,6 +14,7 @@ from scorebeat.core.errors import ScorebeatError
 from scorebeat.core.events import emit
 from scorebeat.db import (
     batches,
+    closed_runs,
     failures,
     locks,
     pending,
@@ -25,7 +26,6 @@ from scorebeat.db import (
     source,
     stored_keys,
     versions,
-    whole_runs,
 )
 from scorebeat.db.batches import NewBatch
 from scorebeat.db.pending import PendingRows
@@ -64,7 +64,7 @@ def plan(p: Producer, run_id: int) -> int | None:
         if attempt is None:
             return None
         run = runs.get(connection, run_id)
-        whole_runs.free_of_failed(connection, run.prediction_set_id)
+        closed_runs.free(connection, run.prediction_set_id)
     try:
         made = _make_batches(p, run, attempt)
     except PlanLost as error:

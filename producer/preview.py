@@ -6,7 +6,18 @@ from datetime import timedelta
 from sqlalchemy import Connection
 
 from scorebeat.core.errors import QueryError
-from scorebeat.db import jobs, pending, planning, prediction_sets, runs, source, status, versions, whole_runs
+from scorebeat.db import (
+    closed_runs,
+    jobs,
+    old_queries,
+    pending,
+    planning,
+    prediction_sets,
+    runs,
+    source,
+    status,
+    versions,
+)
 from scorebeat.db.engine import reachable
 from scorebeat.db.pending import PendingRows
 from scorebeat.db.planning import KeyCursor
@@ -28,6 +39,8 @@ class Preview:
     """By the speed of the job's last runs; None when there were none."""
     open_run: int | None
     """The run that has these rows now; a new one would be refused."""
+    from_other_queries: int
+    """Predictions that runs of another query made, of those that readers see of the version: not scored again."""
 
 
 def preview(p: Producer, name: str) -> Preview:
@@ -51,6 +64,7 @@ def preview(p: Producer, name: str) -> Preview:
             batch_rows=job.batch_rows,
             takes=timedelta(seconds=sum(counts) / rate) if rate else None,
             open_run=runs.open_run(reader, name, version.name, version.version),
+            from_other_queries=_from_other_queries(reader, fitted),
         )
 
 
@@ -79,13 +93,19 @@ def _count(reader: Connection, fitted: Fit) -> list[int]:
     return counts
 
 
+def _from_other_queries(reader: Connection, fitted: Fit) -> int:
+    target = prediction_sets.shown(reader, fitted.job, fitted.version.version)
+    scores_all = target is None or fitted.job.rescore == "every-run"
+    return 0 if scores_all or target is None else old_queries.count(reader, target, fitted.job.query).other
+
+
 def _pending(reader: Connection, fitted: Fit) -> tuple[PendingRows, bool]:
     """The pending rows, and whether any may be scored already."""
     version = fitted.version
-    target = prediction_sets.find(reader, fitted.job.name, version.name, version.version)
+    target = prediction_sets.shown(reader, fitted.job, version.version)
     if target is None or fitted.job.rescore == "every-run":  # the run begins an empty set
         return PendingRows(fitted.source, "", 0), False
     quarantined = pending.has_quarantine(reader, target.id)
-    again = whole_runs.failed_with(reader, target.id)
+    again = closed_runs.with_rows(reader, target.id)
     rows = PendingRows(fitted.source, target.table, target.id, has_quarantine=quarantined, again=again)
     return rows, quarantined or not pending.is_empty(reader, target.table)
