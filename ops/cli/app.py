@@ -27,6 +27,7 @@ _COMMANDS = {
     "scorebeat.ops.cli.metrics": ("metrics",),
     "scorebeat.ops.cli.prune": ("prune",),
     "scorebeat.ops.cli.act": ("requeue", "cancel", "pause", "resume"),
+    "scorebeat.ops.cli.jobs": ("jobs",),
     "scorebeat.ops.cli.models": ("models",),
     "scorebeat.ops.cli.versions": ("publish", "rollback"),
     "scorebeat.ops.cli.predict": ("predict",),
