@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core.errors import ScorebeatError, UnknownName, UsageError, WouldRemoveAll
+from scorebeat.core.errors import QueryError, ScorebeatError, UnknownName, UsageError, WouldRemoveAll, one_line
 from scorebeat.core.events import emit
 from scorebeat.core.jobs import Job
 from scorebeat.core.jobs_file import OWNER, JobsFile
@@ -16,6 +17,7 @@ from scorebeat.db.jobs import JobRow
 from scorebeat.producer import sets
 from scorebeat.producer.agreement import objections_to_job
 from scorebeat.producer.context import Producer
+from scorebeat.producer.preview import require_good_keys
 from scorebeat.producer.sets import Fit
 
 
@@ -163,6 +165,7 @@ def _examine(p: Producer, connection: Connection, files: Sequence[JobsFile], opt
             found.notes.append(checked)
     if mistakes:
         raise UsageError(_all(mistakes))
+    _require_keys(p, [fitted for fitted in found.fits if not found.is_same(fitted.job)])
     if not options.force:
         _require_kept(p, [job for file in files for job in file.jobs if not found.is_same(job)])
     _note_old_queries(connection, found)
@@ -227,6 +230,20 @@ def _require_jobs(
         )
 
 
+def _require_keys(p: Producer, changed: Sequence[Fit]) -> None:
+    """Raises UsageError for new or changed jobs whose keys no run could use, or only at a great cost."""
+    mistakes: list[str] = []
+    for fitted in changed:
+        with planning.reading(p.engine) as reader:
+            try:
+                mistakes += filter(None, [require_good_keys(reader, fitted)])
+            except (QueryError, DBAPIError) as error:
+                fails = f"jobs.{fitted.job.name}.query fails in PostgreSQL: {one_line(getattr(error, 'orig', error))}"
+                mistakes.append(fails if isinstance(error, DBAPIError) else str(error))
+    if mistakes:
+        raise UsageError(_all(mistakes))
+
+
 def _require_kept(p: Producer, changed: Sequence[Job]) -> None:
     """Raises ApplyRefused where a job has a model or a pin by which its readers would lose."""
     against = []
@@ -266,7 +283,14 @@ def _differences(old: Job, new: Job) -> list[str]:
 
 def _told(report: dict[str, list[str]], found: _Examined, by: str) -> Applied:
     emit("jobs.applied", by=by, added=report["added"], changed=report["changed"], removed=report["removed"])
-    return Applied(**report, notes=found.notes, of_old_query=found.of_old_query)
+    return Applied(
+        report["added"],
+        report["changed"],
+        report["removed"],
+        report["same"],
+        found.notes,
+        of_old_query=found.of_old_query,
+    )
 
 
 def _all(mistakes: list[str]) -> str:

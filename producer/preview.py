@@ -9,6 +9,7 @@ from scorebeat.core.errors import QueryError
 from scorebeat.db import (
     closed_runs,
     jobs,
+    key_range,
     old_queries,
     pending,
     planning,
@@ -39,6 +40,8 @@ class Preview:
     """By the speed of the job's last runs; None when there were none."""
     open_run: int | None
     """The run that has these rows now; a new one would be refused."""
+    whole_for_each_batch: str | None
+    """Why every batch computes the whole query, if it does."""
     from_other_queries: int
     """Predictions that runs of another query made, of those that readers see of the version: not scored again."""
 
@@ -46,14 +49,13 @@ class Preview:
 def preview(p: Producer, name: str) -> Preview:
     """Read the pending keys as planning does, in one READ ONLY transaction.
 
-    Raises UnknownName, SignatureError, or QueryError: also for a query that cannot use the key range, and
-    for keys that are NULL or repeat.
+    Raises UnknownName, SignatureError, or QueryError: also for keys that are NULL or repeat.
     """
     with reachable(p.url), planning.reading(p.engine) as reader:
         job = jobs.get(reader, name).job
         version = versions.of_job(reader, job)
         fitted = sets.fit(reader, p.url, job, version)
-        require_good_keys(reader, fitted)
+        whole = require_good_keys(reader, fitted)
         counts = _count(reader, fitted)
         rate = status.speed(reader, name)
         return Preview(
@@ -64,16 +66,19 @@ def preview(p: Producer, name: str) -> Preview:
             batch_rows=job.batch_rows,
             takes=timedelta(seconds=sum(counts) / rate) if rate else None,
             open_run=runs.open_run(reader, name, version.name, version.version),
+            whole_for_each_batch=whole,
             from_other_queries=_from_other_queries(reader, fitted),
         )
 
 
-def require_good_keys(reader: Connection, fitted: Fit) -> None:
-    """Raises QueryError unless keys are unique and not NULL, and PostgreSQL can read the query by their range."""
+def require_good_keys(reader: Connection, fitted: Fit) -> str | None:
+    """Why every batch would compute the whole query, if it would. Raises QueryError for keys that are NULL or repeat.
+
+    The one rule of `apply`, which refuses a new or changed job by it, and of `plan`, `check` and a run, which say so.
+    """
     require_unique_keys(reader, fitted)
     first = planning.first_key(reader, fitted.source)
-    if first is not None:
-        source.require_key_range(reader, fitted.source, fitted.job, first)
+    return None if first is None else key_range.why_whole(reader, fitted.source, fitted.job, first)
 
 
 def require_unique_keys(reader: Connection, fitted: Fit) -> None:

@@ -160,7 +160,7 @@ def _job(p: Producer, job: Job) -> str | Finding:
         found = check_job(reader, p.url, job)
         if isinstance(found, str):
             return Finding(f"job {job.name}", "warning", found)
-        require_good_keys(reader, found)
+        whole = require_good_keys(reader, found)
         hidden = row_security.hides_all(reader)
         if hidden:
             return Finding(f"job {job.name}", "problem", hidden)
@@ -170,6 +170,8 @@ def _job(p: Producer, job: Job) -> str | Finding:
             return Finding(
                 f"job {job.name}", "warning", f"{wider}; `scorebeat apply` under the ledger's owner widens it"
             )
+        if whole is not None:
+            return Finding(f"job {job.name}", "warning", whole)
         return f"the query gives what model {found.version} wants; its SQL runs in {user_sql.settings_in_words(reader)}"
 
 

@@ -41,6 +41,8 @@ def plan(job: str, as_json: bool) -> None:
         return
     click.echo(f"job {found.job}, model {found.model}")
     click.echo(_expected(found) if found.rows else "nothing is pending")
+    if found.whole_for_each_batch is not None:
+        show.note(found.whole_for_each_batch)
     if found.from_other_queries:
         click.echo(
             f"{found.from_other_queries:,} predictions come from another query and stay as they are; "
