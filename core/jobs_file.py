@@ -1,7 +1,8 @@
 """jobs.toml: read and checked whole, every mistake with its line and what was expected."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,74 @@ _MISSING = {
 }
 
 
+OWNER = "jobs.toml"
+"""Whose jobs are that no file of another name holds."""
+LONGEST_OWNER = 100
+
+
+@dataclass(frozen=True)
+class JobsFile:
+    """The jobs of one file."""
+
+    path: Path
+    owner: str
+    """By which the database knows the file: its name, or the `owner` at its top. The path differs between machines."""
+    jobs: tuple[Job, ...]
+
+
+def read_files(path: Path) -> list[JobsFile]:
+    """The jobs file, or each `*.toml` of a folder. Raises JobsFileError, also for what two of the files say."""
+    if not path.is_dir():
+        return [read_file(path)]
+    found = [one for one in sorted(path.glob("*.toml")) if not one.name.startswith(".")]
+    if not found:
+        raise JobsFileError(f"{path}: is a folder without a jobs file; expected files such as {path / 'jobs.toml'}")
+    files, mistakes = [], []
+    for one in found:
+        try:
+            files.append(read_file(one))
+        except JobsFileError as error:
+            mistakes.append(str(error))
+    mistakes += [
+        f"{second}: {what} stands in {first} too; expected one file for each" for what, first, second in _shared(files)
+    ]
+    if mistakes:
+        raise JobsFileError("\n".join(mistakes))
+    return files
+
+
+def _shared(files: Sequence[JobsFile]) -> Iterator[tuple[str, Path, Path]]:
+    """Owners and jobs that two files have, with the files."""
+    first: dict[str, Path] = {}
+    for file in files:
+        for what in (f'owner = "{file.owner}"', *(f"[jobs.{job.name}]" for job in file.jobs)):
+            if what in first:
+                yield what, first[what], file.path
+            first.setdefault(what, file.path)
+
+
 def read_jobs(path: Path) -> list[Job]:
     """The jobs of the file, in its order; none if it is empty. Raises JobsFileError with all mistakes."""
+    return list(read_file(path).jobs)
+
+
+def read_file(path: Path) -> JobsFile:
+    """The file with its owner. Raises JobsFileError with all mistakes."""
     documents, mistakes = read(_text(path))
-    jobs = [job for document in documents for job in _jobs(document, mistakes)]
+    jobs = tuple(job for document in documents for job in _jobs(document, mistakes))
+    owner = _owner(documents[0], path.name, mistakes)
     if mistakes:
         raise JobsFileError(_message(path, mistakes))
-    return jobs
+    return JobsFile(path, owner, jobs)
+
+
+def _owner(document: Document, name: str, mistakes: list[Mistake]) -> str:
+    owner = document.data.get("owner", name)
+    if isinstance(owner, str) and owner.strip() == owner and 0 < len(owner) <= LONGEST_OWNER and owner.isprintable():
+        return owner
+    what = f"is {_shown(owner)}; expected a name in quotes of at most {LONGEST_OWNER} characters, such as 'team-a'"
+    mistakes.append(Mistake(document.line(("owner",)), "owner", what))
+    return name
 
 
 def _text(path: Path) -> str:
@@ -78,7 +140,7 @@ def _jobs(document: Document, mistakes: list[Mistake]) -> Iterator[Job]:
 def _blocks(document: Document, mistakes: list[Mistake]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each `[jobs.NAME]` of the document."""
     for key in document.data:
-        if key != "jobs":
+        if key not in ("jobs", "owner"):
             what = f"is not known here; expected [jobs.NAME] blocks only.{_near_job(key)}"
             mistakes.append(Mistake(document.line((key,)), key, what))
     jobs = document.data.get("jobs", {})

@@ -116,6 +116,11 @@ def covered(connection: Connection, source: Source, one: PredictionSet | None, o
     return found[0], found[1]
 
 
+def count(connection: Connection, one: PredictionSet) -> int:
+    """Rows that readers would see."""
+    return int(connection.exec_driver_sql(f"SELECT count(*) {views.rows(one)}").scalar_one())
+
+
 def has_rows(connection: Connection, one: PredictionSet) -> bool:
     """Readers would see some."""
     return bool(connection.exec_driver_sql(f"SELECT EXISTS (SELECT 1 {views.rows(one)})").scalar_one())

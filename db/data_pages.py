@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from scorebeat.core.errors import QueryError
-from scorebeat.db import source, whole_runs
+from scorebeat.db import closed_runs, source
 from scorebeat.db.pending import PendingRows
 from scorebeat.db.results import Shape, ask, published_set, require_key
 from scorebeat.db.source import Source
@@ -92,7 +92,7 @@ def unpredicted(connection: Connection, shown: Shape, beyond: Key | None, limit:
         target.table if target else "",
         target.id if target else 0,
         where=after(given.keys, "q", beyond) if beyond is not None else None,
-        again=whole_runs.failed_with(connection, target.id) if target else (),
+        again=closed_runs.with_rows(connection, target.id) if target else (),
     )
     stream = f"{pending.key_stream(anti_join=target is not None)} LIMIT {limit + 1:d}"
     wanted = ask(connection, shown, stream)

@@ -1,6 +1,6 @@
 """The `jobs` table: what jobs.toml said when it was last applied, and what was done to a job since."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -24,10 +24,17 @@ class JobRow:
     paused_at: datetime | None
     paused_by: str | None
     paused_reason: str | None
+    owner: str | None
+    """The file that it comes from; None: it was applied before files owned jobs."""
 
 
-def apply(connection: Connection, wanted: Iterable[Job], by: str) -> dict[str, list[str]]:
-    """Make the table say what the file says; answers names under `added`, `changed`, `removed`, `same`."""
+def apply(
+    connection: Connection, wanted: Iterable[Job], by: str, removed: Collection[str] | None = None
+) -> dict[str, list[str]]:
+    """Make the table say what the file says; returns names under `added`, `changed`, `removed`, `same`.
+
+    `removed` are the jobs that go, all that are not wanted unless told.
+    """
     before = {row.job.name: row for row in listing(connection)}
     report: dict[str, list[str]] = {"added": [], "changed": [], "removed": [], "same": []}
     for job in wanted:
@@ -39,7 +46,7 @@ def apply(connection: Connection, wanted: Iterable[Job], by: str) -> dict[str, l
             _store(connection, job, old)
         if row is not None and row.job.due != job.due:
             _note_unanswered(connection, row)
-    for name in before:
+    for name in before if removed is None else removed:
         connection.execute(update(jobs).where(jobs.c.name == name).values(removed_at=func.now()))
         report["removed"].append(name)
     if report["added"] or report["changed"] or report["removed"]:
@@ -56,6 +63,12 @@ def _note_unanswered(connection: Connection, row: JobRow) -> None:
         actions.record(connection, "scorebeat", "tick.missed", f"job {row.job.name}", **told)
         counters.add_to_job(connection, counters.TICKS_MISSED, row.job.name, 1)
         emit("tick.missed", job=row.job.name, due_at=at.isoformat(), moments=1, reason=reason)
+
+
+def set_owner(connection: Connection, names: Iterable[str], owner: str) -> None:
+    """The jobs belong to this file from now on."""
+    others = jobs.c.name.in_(list(names)) & jobs.c.owner.is_distinct_from(owner)
+    connection.execute(update(jobs).where(others).values(owner=owner))
 
 
 def _store(connection: Connection, job: Job, old: Job | None) -> None:
@@ -94,9 +107,28 @@ def get(connection: Connection, name: str, *, lock: bool = False) -> JobRow:
     return _read(row)
 
 
+def get_any(connection: Connection, name: str, *, lock: bool = False) -> Job:
+    """The job, also one that left its file. Raises UnknownName with the near names."""
+    wanted = select(jobs).where(jobs.c.name == name)
+    row = connection.execute(wanted.with_for_update() if lock else wanted).one_or_none()
+    return _read(row).job if row is not None else get(connection, name).job
+
+
+def forget(connection: Connection, name: str) -> None:
+    """The job is none of any file; its row stays for the runs that it had."""
+    gone = {"removed_at": func.coalesce(jobs.c.removed_at, func.now()), "owner": None}
+    unpaused = {"paused_at": None, "paused_by": None, "paused_reason": None}
+    connection.execute(update(jobs).where(jobs.c.name == name).values(**gone, **unpaused))
+
+
+def is_known(connection: Connection, name: str) -> bool:
+    """There is such a job, or there was one."""
+    return connection.execute(select(jobs.c.name).where(jobs.c.name == name)).one_or_none() is not None
+
+
 def require_known(connection: Connection, name: str) -> None:
     """There is such a job, or there was one. Raises UnknownName with the near names."""
-    if connection.execute(select(jobs.c.name).where(jobs.c.name == name)).one_or_none() is None:
+    if not is_known(connection, name):
         get(connection, name)
 
 
@@ -162,4 +194,5 @@ def _read(row: Row[tuple[object, ...]]) -> JobRow:
         values["paused_at"],
         values["paused_by"],
         values["paused_reason"],
+        values["owner"],
     )

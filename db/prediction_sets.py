@@ -56,6 +56,12 @@ def find(
     return PredictionSet(**row._mapping) if row is not None else None
 
 
+def of_table(connection: Connection, table_name: str) -> PredictionSet | None:
+    """The set whose table has this name."""
+    row = connection.execute(select(*COLUMNS).where(sets.c.table_name == table_name)).one_or_none()
+    return PredictionSet(**row._mapping) if row is not None else None
+
+
 def shown(connection: Connection, job: Job, version: int) -> PredictionSet | None:
     """The set that the view shows: the newest generation that a run completed."""
     wanted = select(*COLUMNS).where(
@@ -93,6 +99,17 @@ def new_generation(connection: Connection, shown: PredictionSet) -> PredictionSe
     number = newest.generation + 1
     name = names.prediction_table(shown.job, shown.model, shown.model_version, number)
     return get(connection, int(functions.call(connection, "open_generation", shown.id, number, name)))
+
+
+def beside(connection: Connection, source: Source, job: Job, version: int, outputs: pa.Schema) -> PredictionSet:
+    """An empty set beside those of the version, for a run that scores every row anew, whatever `rescore` says.
+
+    Raises NotPermitted unless our role owns the ledger. It is shown when a run over it ended well.
+    """
+    ownership.require_owner(connection, f"score every row of job {job.name} anew")
+    newest = find(connection, job.name, job.model_name, version)
+    number = newest.generation + 1 if newest is not None else 1
+    return _create(connection, source, job.model_copy(update={"rescore": "every-run"}), version, number, outputs)
 
 
 def mark_complete(connection: Connection, set_id: int) -> None:

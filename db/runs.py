@@ -194,6 +194,12 @@ def open_of_version(connection: Connection, model: str, version: int) -> list[in
     return list(connection.scalars(wanted.order_by(runs.c.id)))
 
 
+def open_of_job(connection: Connection, job: str) -> list[int]:
+    """Open runs of the job, of all versions."""
+    is_open = runs.c.state.in_([RunState.PLANNING, RunState.RUNNING])
+    return list(connection.scalars(select(runs.c.id).where(runs.c.job == job, is_open).order_by(runs.c.id)))
+
+
 def by_key(connection: Connection, run_key: str) -> Run | None:
     """The run that this `--run-key` made."""
     found = connection.execute(select(runs.c.id).where(runs.c.run_key == run_key)).scalar_one_or_none()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg2.errors
-from sqlalchemy import Connection, Select, func, select, text, update
+from sqlalchemy import Connection, Integer, Select, Text, cast, func, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import UsageError
@@ -83,6 +83,13 @@ def _unless_used(connection: Connection, drop_it: Callable[[], bool]) -> bool:
         if not isinstance(error.orig, _IN_USE):
             raise
         return False
+
+
+def make_room(connection: Connection, job: str) -> None:
+    """The dropped sets of the job leave their names and numbers to a job of the same name that comes later."""
+    gone = (sets.c.job == job) & sets.c.dropped_at.is_not(None) & (sets.c.generation >= 0)
+    name = sets.c.table_name + " dropped " + cast(sets.c.id, Text)
+    connection.execute(update(sets).where(gone).values(generation=-1 - cast(sets.c.id, Integer), table_name=name))
 
 
 def drop_all(connection: Connection, found: Sequence[PredictionSet]) -> None:

@@ -11,12 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from scorebeat.core.errors import QueryError, SourceLocked
 from scorebeat.core.jobs import Job
 from scorebeat.db import engine, failures, locks, types, user_sql
-from scorebeat.db.sql import Key, KeyColumn, KeyRange, as_text, ident, row, subquery, within
-
-PROBE_SHARE = 0.5
-"""A fetch of one row that costs this share of the whole query does not use the key."""
-CHEAP = 100.0
-"""In the planner's units: a query below may be computed for every batch, and its costs tell nothing."""
+from scorebeat.db.sql import KeyColumn, KeyRange, as_text, ident, subquery, within
 
 
 @dataclass(frozen=True)
@@ -140,37 +135,6 @@ def bad_keys(connection: Connection, source: Source, limit: int = 5) -> list[str
         f"GROUP BY {names} HAVING count(*) > 1 OR ({nulls}) ORDER BY 2 DESC LIMIT {limit}",
     )
     return [f"({key}) {count} times" for key, count in found]
-
-
-def require_key_range(connection: Connection, source: Source, job: Job, first: Key) -> None:
-    """Refuse a query that PostgreSQL would compute again for every batch.
-
-    Compares the planner's cost of one key's fetch, sequential scans discouraged, with that of the whole
-    query. Raises QueryError.
-    """
-    if job.allow_full_scans:
-        return
-    whole = _plan(connection, f"SELECT * FROM {subquery(job.query)}")
-    if whole["Plan Rows"] <= job.batch_rows or whole["Total Cost"] < CHEAP:
-        return
-    connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
-    one = within(source.keys, "q", KeyRange(first, first))
-    probe = _plan(connection, f"SELECT * FROM {subquery(job.query)} WHERE {one} ORDER BY {row(source.keys, 'q')}")
-    connection.exec_driver_sql("SET LOCAL enable_seqscan = on")
-    if probe["Total Cost"] >= PROBE_SHARE * whole["Total Cost"]:
-        names = ", ".join(k.name for k in source.keys)
-        index = f"Index ({names})"
-        if not source.unique_by:
-            index += (
-                ", or where the query computes it the same expression, as CREATE UNIQUE INDEX ON orders "
-                "((code::text)) does for SELECT code::text AS id, and ANALYZE the table"
-            )
-        raise QueryError(
-            f"jobs.{job.name}.query cannot be cut by its key: PostgreSQL estimates a cost of "
-            f"{probe['Total Cost']:,.0f} for one row of {whole['Total Cost']:,.0f} for all, so every batch would "
-            f"compute the whole query again. {index}; or store the query's result in a table; "
-            "allow_full_scans = true scores it nevertheless."
-        )
 
 
 def estimated_rows(connection: Connection, source: Source, keep: KeyRange | None = None) -> int:

@@ -41,6 +41,7 @@ jobs = Table(
     moment("paused_at"),
     Column("paused_by", Text),
     Column("paused_reason", Text),
+    Column("owner", Text, comment="the jobs file that it comes from; NULL: not known yet"),
     CheckConstraint("(paused_at IS NULL) = (paused_by IS NULL)", name="paused"),
 )
 

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from scorebeat.core.errors import ModelError, UnknownName, near
 from scorebeat.core.jobs import Job
 from scorebeat.db import actions, tables, turns
+from scorebeat.db.prediction_sets import PredictionSet
 from scorebeat.db.tables import model_versions as versions
 
 
@@ -62,7 +63,7 @@ class VersionDropped(UnknownName):
 
 def add(connection: Connection, new: NewVersion, by: str, *, may_publish: bool = True) -> Version:
     """Record a version; a model's first one is published where it may be. Adding the same again changes nothing."""
-    _take_turns(connection, new.name)
+    take_turns(connection, new.name)
     connection.execute(insert(versions).values(**asdict(new), added_by=by).on_conflict_do_nothing())
     digest = recorded(connection, new.name)[new.version]
     if digest != new.digest:
@@ -135,6 +136,12 @@ def of_job(connection: Connection, job: Job) -> Version:
     return found
 
 
+def of_set(connection: Connection, found: PredictionSet) -> Version:
+    """The version whose predictions the set has, dropped or not."""
+    wanted = select(versions).where(versions.c.name == found.model, versions.c.version == found.model_version)
+    return Version(**connection.execute(wanted).one()._mapping)
+
+
 def shown_of(connection: Connection, job: Job) -> int | None:
     """The number of the version that readers of the job see, pinned or published; None while there is none."""
     if job.pinned_version is not None:
@@ -165,11 +172,12 @@ def lock(connection: Connection, name: str, version: int) -> Version:
 
     Raises UnknownName.
     """
-    _take_turns(connection, name)
+    take_turns(connection, name)
     return get(connection, name, version)
 
 
-def _take_turns(connection: Connection, name: str) -> None:
+def take_turns(connection: Connection, name: str) -> None:
+    """Until the transaction ends nobody else adds, publishes or drops a version of this model."""
     turns.take(connection, turns.PUBLISH, name)
 
 
@@ -185,10 +193,12 @@ def await_published(connection: Connection, name: str) -> None:
 
 def drop(connection: Connection, version: Version, by: str, **details: Any) -> None:
     """The version is gone but for its number and its history; the caller locked it, and drops its predictions."""
+    was_published = versions.c.published_at.is_not(None)
+    retired = case((was_published, func.coalesce(versions.c.retired_at, func.now())), else_=versions.c.retired_at)
     connection.execute(
         update(versions)
         .where(versions.c.name == version.name, versions.c.version == version.version)
-        .values(dropped_at=func.now())
+        .values(dropped_at=func.now(), retired_at=retired)
     )
     actions.record(connection, by, "model.dropped", f"model {version}", **details)
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import ScorebeatError, UsageError
-from scorebeat.db import functions, ownership
+from scorebeat.db import functions, ownership, prediction_sets
 from scorebeat.db.prediction_sets import PredictionSet
 from scorebeat.db.sql import ident, literal
 from scorebeat.db.tables import PREDICTIONS
@@ -81,6 +81,12 @@ def is_shown(connection: Connection, job: str, wanted: PredictionSet) -> bool:
     return _shows(connection, job) == wanted.table_name
 
 
+def read_now(connection: Connection, job: str) -> PredictionSet | None:
+    """The set that readers of the job see at present, whatever the job says; None without a view."""
+    table = _shows(connection, job)
+    return prediction_sets.of_table(connection, table) if table is not None else None
+
+
 def _replace(connection: Connection, job: str, shown: PredictionSet) -> None:
     view = f"{PREDICTIONS}.{ident(job)}"
     now = _columns(connection, job)
@@ -141,6 +147,23 @@ def _drop(connection: Connection, job: str, changed: str) -> None:
         raise ViewInUse(
             f"the view {PREDICTIONS}.{job} would lose or change {changed}, and other objects depend on it: {detail}. "
             "Nothing was switched; drop or change those first."
+        ) from None
+
+
+def drop(connection: Connection, job: str) -> None:
+    """Drop the job's view, if it has one. Raises ViewInUse when other objects depend on it, or ViewBusy."""
+
+    def switch() -> None:
+        connection.exec_driver_sql(f"DROP VIEW IF EXISTS {PREDICTIONS}.{ident(job)}")
+
+    try:
+        patiently(connection, job, switch)
+    except DBAPIError as error:
+        if not isinstance(error.orig, psycopg2.errors.DependentObjectsStillExist):
+            raise
+        detail = str(error.orig.diag.message_detail).replace("\n", "; ")
+        raise ViewInUse(
+            f"other objects depend on the view {PREDICTIONS}.{job}: {detail}. Nothing was dropped; drop those first"
         ) from None
 
 

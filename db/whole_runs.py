@@ -59,35 +59,6 @@ def free(connection: Connection, run: Run) -> None:
     )
 
 
-_FAILED = (
-    "FROM scorebeat.batches b JOIN scorebeat.runs r ON r.id = b.run_id WHERE b.id = z.batch_id"
-    " AND r.state = 'failed' AND r.spec ->> 'on_failure' = 'retry-run'"
-)
-
-
-def free_of_failed(connection: Connection, set_id: int) -> None:
-    """Rows that failed whole runs put aside are tried again, by the run that begins now: nothing else of them is kept.
-
-    In the transaction in which the run begins, or else it would take them for settled, and be shown without them.
-    """
-    connection.execute(
-        text(f"DELETE FROM scorebeat.quarantine z WHERE z.prediction_set_id = :id AND EXISTS (SELECT 1 {_FAILED})"),
-        {"id": set_id},
-    )
-
-
-def failed_with(connection: Connection, set_id: int) -> tuple[int, ...]:
-    """Failed whole runs that have rows in quarantine: the set's next run tries those rows."""
-    found = connection.execute(
-        text(
-            "SELECT DISTINCT f.run_id FROM scorebeat.quarantine z CROSS JOIN LATERAL"
-            f" (SELECT b.run_id {_FAILED}) f WHERE z.prediction_set_id = :id ORDER BY f.run_id"
-        ),
-        {"id": set_id},
-    )
-    return tuple(found.scalars())
-
-
 def move_up(connection: Connection, run: Run) -> None:
     """Give the batches of a closed run new ids: those that it had may be among what readers see by now."""
     functions.call(connection, "renumber_batches", run.id)

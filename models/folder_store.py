@@ -86,6 +86,21 @@ def find(store: Path, name: str, version: int, recorded: str) -> Path:
     return folder
 
 
+def copy(store: Path, name: str, version: int, recorded: str, new_name: str) -> None:
+    """The version's files under another name, too. Raises ModelError as `find` does, StoreError where others are."""
+    source, draft = find(store, name, version, recorded), new_draft(store)
+    try:
+        with _usable(store):
+            shutil.copytree(source, draft, dirs_exist_ok=True)
+            fresh = Artifact.read(draft, new_name, version, recorded)
+            if not _put_down(store / new_name, fresh, version):
+                find(store, new_name, version, recorded)
+    except ModelError as error:
+        raise StoreError(f"{store / new_name / str(version)} has other files: {error}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
 def remove(store: Path, name: str, version: int) -> None:
     """Delete the version's files, at once for those who look; safe to repeat."""
     gone = store / f".dropped-{uuid.uuid4().hex}"

@@ -91,6 +91,12 @@ class RemoteStore:
                     "the same file again, which puts them back"
                 ) from error
 
+    def copy(self, name: str, version: int, recorded: str, new_name: str) -> None:
+        """Upload the version's files under another name, too."""
+        folder = self.find(name, version, recorded)
+        with self._talking(f"{new_name}/{version} was not copied"):
+            self._upload(folder, self._home(new_name, version, recorded))
+
     def remove(self, name: str, version: int, recorded: str) -> None:
         """Delete the version's files, and the local copy; safe to repeat."""
         with self._talking(f"the files of {name}/{version} were not deleted"):

@@ -84,6 +84,21 @@ def verify(store: Place, name: str, version: int, digest_recorded: str, *, cache
         folder_store.find(Path(store), name, version, digest_recorded)
 
 
+def copy(
+    store: Place, name: str, version: int, digest_recorded: str, new_name: str, *, cache: Path = copies.HOME
+) -> None:
+    """Put a version's files under another name of a model, too, with the same number; safe to repeat.
+
+    Raises ModelError when they are missing, altered or surplus, StoreError where others lie there, ServiceDown.
+    """
+    _require_name(new_name)
+    remote = _remote(store, cache)
+    if remote:
+        remote.copy(name, version, digest_recorded, new_name)
+    else:
+        folder_store.copy(Path(store), name, version, digest_recorded, new_name)
+
+
 def remove(store: Place, name: str, version: int, digest_recorded: str, *, cache: Path = copies.HOME) -> None:
     """Delete a version's files; safe to repeat. Raises StoreError or ServiceDown when that cannot be done."""
     _require_name(name)

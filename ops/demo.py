@@ -14,7 +14,7 @@ import click
 from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import ScorebeatError
-from scorebeat.core.jobs_file import read_jobs
+from scorebeat.core.jobs_file import read_file
 from scorebeat.core.settings import PREFIX, Settings
 from scorebeat.core.stack import LOCK_FILE
 from scorebeat.db import status
@@ -92,8 +92,9 @@ def _score(p: Producer, supervisor: Supervisor, deadline: float) -> RunLine:
         click.echo(f"table items: {iris.fill(p):,} flowers")
         iris.add_model(p, DEMO)
         click.echo("model iris/1: a support-vector machine, trained and added")
-        ticking = [job.model_copy(update={"schedule": SCHEDULE}) for job in read_jobs(iris.JOBS)]
-        apply(p, ticking, DEMO)
+        file = read_file(iris.JOBS)
+        ticking = [job.model_copy(update={"schedule": SCHEDULE}) for job in file.jobs]
+        apply(p, ticking, DEMO, owner=file.owner)
         click.echo(f"job iris: {ticking[0].query}; beat ticks {SCHEDULE}")
         supervisor.start(Process("beat", workers.celery_beat(), _environment(p.settings), stop=STOP))
         line = _follow(p, supervisor, deadline)

@@ -5,12 +5,12 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import ProgrammingError
 
 from scorebeat.core.errors import NotPermitted, WouldRemoveAll, one_line
-from scorebeat.core.jobs_file import read_jobs
+from scorebeat.core.jobs_file import read_files
 from scorebeat.core.settings import Settings
 from scorebeat.db import ownership, revisions, roles
 from scorebeat.db.engine import reachable, require_version
 from scorebeat.db.upgrade import Upgraded, turn, upgrade
-from scorebeat.producer.apply import Applied, apply
+from scorebeat.producer.apply import Applied, ApplyRefused, apply_files
 from scorebeat.producer.context import Producer
 
 
@@ -31,8 +31,8 @@ def prepare(settings: Settings) -> None:
 def _apply(p: Producer) -> None:
     file = p.settings.jobs
     try:
-        tell(apply(p, read_jobs(file), "scorebeat up"))
-    except WouldRemoveAll as error:  # nobody may be there to say whether it is meant
+        tell(apply_files(p, read_files(file), "scorebeat up"))
+    except (WouldRemoveAll, ApplyRefused) as error:  # nobody may be there to say whether it is meant
         _say(f"warning: {file}: {error}")
 
 
@@ -102,4 +102,18 @@ def tell(applied: Applied) -> None:
     if not (applied.added or applied.changed or applied.removed):
         click.echo(f"nothing changed: {len(applied.same)} job{'s' * (len(applied.same) != 1)} as before")
     for line in applied.notes:
+        click.echo(f"note: {line}")
+
+
+def tell_difference(found: Applied) -> None:
+    """Say what would become of each job of the file."""
+    for name in found.added:
+        click.echo(f"would add job {name}")
+    for name in found.changed:
+        click.echo(f"would change job {name}: {', '.join(found.differences[name])}")
+    for name in found.removed:
+        click.echo(f"would remove job {name}")
+    if not (found.added or found.changed or found.removed):
+        click.echo(f"nothing would change: {len(found.same)} job{'s' * (len(found.same) != 1)} as before")
+    for line in found.notes:
         click.echo(f"note: {line}")

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from scorebeat.core.errors import UsageError
+from scorebeat.core.errors import SignatureError, UnknownName, UsageError
 from scorebeat.core.jobs import Job
-from scorebeat.db import agreement, jobs, planning, prediction_sets, source, stored_keys, versions
+from scorebeat.db import agreement, jobs, planning, prediction_sets, source, stored_keys, versions, views
 from scorebeat.db.agreement import Agreement
 from scorebeat.db.engine import reachable
 from scorebeat.db.prediction_sets import PredictionSet
@@ -58,48 +58,88 @@ def compare(p: Producer, name: str, version: int, other: int | None = None) -> l
 
 
 def objections(reader: Connection, name: str, version: int, min_coverage: float) -> list[str]:
-    """Why the version should not be published in place of today's, a sentence each; none for the published one."""
+    """Why the version should not be published, a sentence each; none where readers see it already, or see nothing."""
     candidate, now = versions.get(reader, name, version), versions.published(reader, name)
-    if now is None or now.version == candidate.version:
+    found = _of_outputs(candidate, now) if now is not None and now.version != candidate.version else []
+    for job in [row.job for row in jobs.listing(reader) if row.job.model == name]:
+        shown = views.read_now(reader, job.name)
+        before = now if shown is None else versions.of_set(reader, shown)
+        if before is None or str(before) == str(candidate):
+            continue
+        if str(before) != str(now):
+            found += [f"job {job.name}: {why}" for why in _of_outputs(candidate, before)]
+        found += [f"job {job.name}: {why}" for why in _of_job(reader, job, candidate, before, shown, min_coverage)]
+    return found
+
+
+def objections_to_job(reader: Connection, job: Job, min_coverage: float = MIN_COVERAGE) -> list[str]:
+    """Why the job should not become what it is here, a sentence each: what readers of its view would lose.
+
+    They are those of `objections` to publishing a version, for one job that changes its model or its pin. None where
+    readers go on seeing the same version, or see nothing now. Raises QueryError.
+    """
+    shown = views.read_now(reader, job.name)
+    if shown is None:
         return []
+    before = versions.of_set(reader, shown)
+    rows = agreement.count(reader, shown)
+    lost = f"readers would lose {rows:,} predictions of {before}"
+    try:
+        candidate = versions.of_job(reader, job)
+    except UnknownName:
+        stays = job.pinned_version is None and job.model_name == before.name
+        reason = f"model {job.model} has no published version yet, and {lost} to its first"
+        return [reason] if rows and not stays else []
+    if not rows or str(candidate) == str(before):
+        return []
+    found = _of_outputs(candidate, before)
+    try:
+        found += _of_job(reader, job, candidate, before, shown, min_coverage)
+    except SignatureError:
+        found.append(f"its key is another now, and {lost}")
+    mine = prediction_sets.shown(reader, job, candidate.version)
+    if not found and (mine is None or not agreement.has_rows(reader, mine)):
+        found.append(f"{candidate} was never scored, and {lost}, whose rows the query does not give any more")
+    return found
+
+
+def _of_outputs(candidate: Version, now: Version) -> list[str]:
     outputs, before = (Signature.from_json(v.signature).outputs for v in (candidate, now))
     gone = [output for output in before.names if output not in outputs.names]
     found = [f"it does not give {', '.join(gone)}, which {now} gives"] if gone else []
-    found += [f"it gives {why}" for why in agreement.changed(outputs, before)]
-    followers = [row.job for row in jobs.listing(reader) if row.job.model == name]
-    return found + [why for job in followers for why in _of_job(reader, job, candidate, now, min_coverage)]
+    return found + [f"it gives {why}" for why in agreement.changed(outputs, before)]
 
 
-def _of_job(reader: Connection, job: Job, candidate: Version, now: Version, min_coverage: float) -> Iterator[str]:
-    mine, theirs = (prediction_sets.shown(reader, job, v.version) for v in (candidate, now))
+def _of_job(
+    reader: Connection, job: Job, candidate: Version, now: Version, theirs: PredictionSet | None, min_coverage: float
+) -> Iterator[str]:
+    mine = prediction_sets.shown(reader, job, candidate.version)
     if mine is not None:
-        yield from _constant(reader, job, mine, theirs, now)
+        yield from _constant(reader, mine, theirs, now)
     if theirs is None:
         return
     rows, scored = _covered(reader, job, mine, theirs)
     if rows and not scored:
-        yield f"job {job.name}: it was never scored, and readers would lose {rows:,} predictions of {now}"
+        yield f"it was never scored, and readers would lose {rows:,} predictions of {now}"
     elif rows and scored < min_coverage * rows:
         yield (
-            f"job {job.name}: it scored {scored:,} of the {rows:,} rows that {now} scored "
+            f"it scored {scored:,} of the {rows:,} rows that {now} scored "
             f"({share(scored / rows)}; {share(min_coverage)} are wanted)"
         )
 
 
-def _constant(
-    reader: Connection, job: Job, mine: PredictionSet, theirs: PredictionSet | None, now: Version
-) -> Iterator[str]:
+def _constant(reader: Connection, mine: PredictionSet, theirs: PredictionSet | None, now: Version) -> Iterator[str]:
     """An output that never changes is a reason where today's does, or where no other output changes either."""
     same = agreement.constant(reader, mine, CONSTANT_FROM)
     if not same:
         return
     if same == agreement.outputs(reader, mine):
-        yield f"job {job.name}: it gives every row the same outputs"
+        yield "it gives every row the same outputs"
     elif theirs is not None:
         varied = set(agreement.outputs(reader, theirs)) - set(agreement.constant(reader, theirs))
         dull = [output for output in same if output in varied]
         if dull:
-            yield f"job {job.name}: it gives every row the same {', '.join(dull)}, and {now} does not"
+            yield f"it gives every row the same {', '.join(dull)}, and {now} does not"
 
 
 def _covered(reader: Connection, job: Job, mine: PredictionSet | None, theirs: PredictionSet) -> tuple[int, int]:

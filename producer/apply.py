@@ -1,72 +1,129 @@
-"""Applying jobs.toml: every job is checked against the database and its model before anything is stored."""
+"""Applying jobs files: every job is checked against the database and its model before anything is stored."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core.errors import ScorebeatError, UnknownName, UsageError, WouldRemoveAll
+from scorebeat.core.errors import QueryError, ScorebeatError, UnknownName, UsageError, WouldRemoveAll, one_line
 from scorebeat.core.events import emit
 from scorebeat.core.jobs import Job
-from scorebeat.db import jobs, prediction_sets, source, stored_keys, versions
+from scorebeat.core.jobs_file import OWNER, JobsFile
+from scorebeat.db import jobs, old_queries, ownership, planning, prediction_sets, source, stored_keys, versions
 from scorebeat.db.engine import reachable
+from scorebeat.db.jobs import JobRow
 from scorebeat.producer import sets
+from scorebeat.producer.agreement import objections_to_job
 from scorebeat.producer.context import Producer
+from scorebeat.producer.preview import require_good_keys
 from scorebeat.producer.sets import Fit
 
 
 @dataclass(frozen=True)
+class ApplyOptions:
+    """What a person asks for, beyond jobs that are added and changed."""
+
+    prune: bool = False
+    """Remove jobs of these files that they do not name any more."""
+    adopt: bool = False
+    """Take jobs over that another file owns."""
+    force: bool = False
+    """Apply a model or a pin by which readers lose."""
+
+
+USUAL = ApplyOptions()
+
+
+@dataclass(frozen=True)
 class Applied:
-    """Names of jobs by what became of them, and what is still missing, in sentences."""
+    """Names of jobs by what became of them, or would, and what is still missing, in sentences."""
 
     added: list[str]
     changed: list[str]
     removed: list[str]
     same: list[str]
     notes: list[str]
+    differences: dict[str, list[str]] = field(default_factory=dict)
+    """Of each changed job what changed, such as `batch_rows 40 -> 50`."""
+    of_old_query: list[str] = field(default_factory=list)
+    """Changed jobs with predictions of the query that they had before, which stay unless they are scored anew."""
 
 
-def apply(p: Producer, wanted: Sequence[Job], by: str) -> Applied:
-    """Make the ledger say what the file says, all or nothing; prediction tables and views are made too.
+class ApplyRefused(UsageError):
+    """Readers would lose by it; nothing was applied."""
 
-    Safe to repeat. A job whose model has no version yet is stored with a note. So is one that the ledger has as it is,
-    when the user's tables changed under it: that stops no other job. Raises UsageError with the mistakes of all others
-    together, and WouldRemoveAll where none is wanted and there are some: `remove_all` does that.
+
+@dataclass(frozen=True)
+class _Examined:
+    """What the files say beside the ledger, once nothing speaks against it."""
+
+    known: dict[str, JobRow]
+    fits: list[Fit]
+    removed: list[str]
+    notes: list[str]
+    of_old_query: list[str]
+
+    def is_same(self, job: Job) -> bool:
+        return job.name in self.known and self.known[job.name].job == job
+
+
+def apply(p: Producer, wanted: Sequence[Job], by: str, options: ApplyOptions = USUAL, owner: str = OWNER) -> Applied:
+    """`apply_files` for the jobs of one file."""
+    return apply_files(p, [JobsFile(Path(owner), owner, tuple(wanted))], by, options)
+
+
+def apply_files(p: Producer, files: Sequence[JobsFile], by: str, options: ApplyOptions = USUAL) -> Applied:
+    """Make the ledger say what the files say, all or nothing; prediction tables and views are made too.
+
+    Safe to repeat. Jobs of other files stay as they are. A job that left its file goes on, with a note, unless `prune`.
+    A job whose model has no version yet is stored with a note. So is one that the ledger has as it is, when the user's
+    tables changed under it: that stops no other job. Raises UsageError with the mistakes of all others together, or for
+    a job that another file owns; ApplyRefused where readers would lose; and WouldRemoveAll where the files hold no job
+    and own some: `remove_all` removes them.
     """
+    wanted = [job for file in files for job in file.jobs]
     with reachable(p.url), p.engine.begin() as connection:
-        if not wanted:
-            _require_none(connection)
-        known = {row.job.name: row.job for row in jobs.listing(connection)}
-        fits: list[Fit] = []
-        notes: list[str] = []
-        mistakes: list[str] = []
-        for job in wanted:
-            try:
-                found = check(connection, p.url, job)
-            except ScorebeatError as error:
-                (notes if known.get(job.name) == job else mistakes).append(str(error))
-                continue
-            notes += [found] if isinstance(found, str) else []
-            fits += [found] if isinstance(found, Fit) else []
-        if mistakes:
-            raise UsageError(_all(mistakes))
-        report = jobs.apply(connection, wanted, by)
-        for fitted in fits:
+        found = _examine(p, connection, files, options)
+        report = jobs.apply(connection, wanted, by, found.removed)
+        if ownership.is_owner(connection):  # what runs by itself may change no job
+            for file in files:
+                jobs.set_owner(connection, [job.name for job in file.jobs], file.owner)
+        for fitted in found.fits:
             try:
                 with connection.begin_nested():
                     sets.ensure(connection, fitted)
             except ScorebeatError as error:
-                if known.get(fitted.job.name) != fitted.job:
+                if not found.is_same(fitted.job):
                     raise
-                notes.append(str(error))
-    return _told(report, notes, by)
+                found.notes.append(str(error))
+    return _told(report, found, by)
 
 
-def remove_all(p: Producer, by: str) -> Applied:
-    """No job is left; their runs and predictions stay."""
+def difference(p: Producer, files: Sequence[JobsFile], options: ApplyOptions = USUAL) -> Applied:
+    """What `apply_files` would do; nothing is changed. Raises what it raises."""
+    with reachable(p.url), planning.reading(p.engine) as reader:
+        found = _examine(p, reader, files, options)
+    wanted = [job for file in files for job in file.jobs]
+    changed = [job for job in wanted if job.name in found.known and not found.is_same(job)]
+    return Applied(
+        added=[job.name for job in wanted if job.name not in found.known],
+        changed=[job.name for job in changed],
+        removed=found.removed,
+        same=[job.name for job in wanted if found.is_same(job)],
+        notes=found.notes,
+        differences={job.name: _differences(found.known[job.name].job, job) for job in changed},
+        of_old_query=found.of_old_query,
+    )
+
+
+def remove_all(p: Producer, by: str, owner: str = OWNER) -> Applied:
+    """No job is left that this file owns, or that no file owns; their runs and predictions stay."""
     with reachable(p.url), p.engine.begin() as connection:
-        report = jobs.apply(connection, [], by)
-    return _told(report, [], by)
+        mine = [row.job.name for row in jobs.listing(connection) if row.owner in (owner, None)]
+        report = jobs.apply(connection, [], by, mine)
+    return _told(report, _Examined({}, [], mine, [], []), by)
 
 
 def check(connection: Connection, url: str, job: Job) -> Fit | str:
@@ -89,19 +146,151 @@ def check(connection: Connection, url: str, job: Job) -> Fit | str:
         return fitted
 
 
-def _require_none(connection: Connection) -> None:
-    names = [row.job.name for row in jobs.listing(connection)]
+def _examine(p: Producer, connection: Connection, files: Sequence[JobsFile], options: ApplyOptions) -> _Examined:
+    known = {row.job.name: row for row in jobs.listing(connection)}
+    _require_owned(known, files, options)
+    left = _left(known, files)
+    _require_jobs(known, files, left, options)
+    found = _Examined(known, [], sorted(left) if options.prune else [], [], [])
+    mistakes: list[str] = []
+    for job in (job for file in files for job in file.jobs):
+        try:
+            checked = check(connection, p.url, job)
+        except ScorebeatError as error:
+            (found.notes if found.is_same(job) else mistakes).append(str(error))
+            continue
+        if isinstance(checked, Fit):
+            found.fits.append(checked)
+        else:
+            found.notes.append(checked)
+    if mistakes:
+        raise UsageError(_all(mistakes))
+    _require_keys(p, [fitted for fitted in found.fits if not found.is_same(fitted.job)])
+    if not options.force:
+        _require_kept(p, [job for file in files for job in file.jobs if not found.is_same(job)])
+    _note_old_queries(connection, found)
+    found.notes.extend(_of_left(known, files, {} if options.prune else left))
+    return found
+
+
+def _require_owned(known: dict[str, JobRow], files: Sequence[JobsFile], options: ApplyOptions) -> None:
+    """Raises UsageError for jobs of other files: a job may move between those that are applied together."""
+    owners = {None, *(file.owner for file in files)}
+    taken = [
+        f"jobs.{job.name} of {file.path} belongs to {known[job.name].owner!r}"
+        for file in files
+        for job in file.jobs
+        if job.name in known and known[job.name].owner not in owners
+    ]
+    if taken and not options.adopt:
+        raise UsageError(
+            f"{'; '.join(taken)}: another jobs file made it, and nothing was applied. Give the job another name; or, "
+            'where that file was renamed, write owner = "ITS OLD NAME" at the top of this one; or take the job over '
+            "with `scorebeat apply --adopt`"
+        )
+
+
+def _left(known: dict[str, JobRow], files: Sequence[JobsFile]) -> dict[str, str]:
+    """Jobs that these files own and do not name, with their owners."""
+    owners, named = {file.owner for file in files}, {job.name for file in files for job in file.jobs}
+    left = {name: row.owner for name, row in known.items() if row.owner is not None and name not in named}
+    return {name: owner for name, owner in left.items() if owner in owners}
+
+
+def _of_left(known: dict[str, JobRow], files: Sequence[JobsFile], left: dict[str, str]) -> list[str]:
+    """What is said of jobs that go on although no file names them."""
+    named = {job.name for file in files for job in file.jobs}
+    notes = [
+        f"job {name} is not in {owner} any more and goes on; `scorebeat apply --prune` removes it"
+        for name, owner in sorted(left.items())
+    ]
+    return notes + [
+        f"job {name} is in no file that was applied since files own jobs, and goes on; apply the file that names it"
+        for name, row in known.items()
+        if row.owner is None and name not in named
+    ]
+
+
+def _require_jobs(
+    known: dict[str, JobRow], files: Sequence[JobsFile], left: dict[str, str], options: ApplyOptions
+) -> None:
+    """Raises WouldRemoveAll for files without a job, which may have been emptied by mistake."""
+    empty = {file.owner for file in files if not file.jobs}
+    if options.prune:
+        names = [name for name, owner in left.items() if owner in empty]
+    elif len(empty) == len(files):
+        names = [name for name, row in known.items() if row.owner is None or row.owner in empty]
+    else:
+        names = []
     if names:
         raise WouldRemoveAll(
             f"the jobs file holds no [jobs.NAME], and the database has {len(names)} job{'s' * (len(names) != 1)} "
             f"({', '.join(names[:5])}{', ...' * (len(names) > 5)}): expected at least one. Nothing was removed. Put "
-            "the file right; to remove every job, say `scorebeat apply --remove-all`"
+            "the file right; to remove every job of it, say `scorebeat apply --remove-all`"
         )
 
 
-def _told(report: dict[str, list[str]], notes: list[str], by: str) -> Applied:
+def _require_keys(p: Producer, changed: Sequence[Fit]) -> None:
+    """Raises UsageError for new or changed jobs whose keys no run could use, or only at a great cost."""
+    mistakes: list[str] = []
+    for fitted in changed:
+        with planning.reading(p.engine) as reader:
+            try:
+                mistakes += filter(None, [require_good_keys(reader, fitted)])
+            except (QueryError, DBAPIError) as error:
+                fails = f"jobs.{fitted.job.name}.query fails in PostgreSQL: {one_line(getattr(error, 'orig', error))}"
+                mistakes.append(fails if isinstance(error, DBAPIError) else str(error))
+    if mistakes:
+        raise UsageError(_all(mistakes))
+
+
+def _require_kept(p: Producer, changed: Sequence[Job]) -> None:
+    """Raises ApplyRefused where a job has a model or a pin by which its readers would lose."""
+    against = []
+    with planning.reading(p.engine) as reader:
+        for job in changed:
+            against += [f"jobs.{job.name} with {job.model}: {why}" for why in objections_to_job(reader, job)]
+    if against:
+        raise ApplyRefused(
+            f"readers would lose by it, so nothing was applied: {'; '.join(against)}. A version of the same model is "
+            "scored beforehand with `scorebeat enqueue JOB --model NAME/V`; another model in a job of another name. "
+            "`scorebeat apply --force` applies it nevertheless."
+        )
+
+
+def _note_old_queries(connection: Connection, found: _Examined) -> None:
+    """Rows that have a prediction are not scored again because their query is another: that is said, with how many."""
+    for fitted in found.fits:
+        job, before = fitted.job, found.known.get(fitted.job.name)
+        target = prediction_sets.shown(connection, job, fitted.version.version)
+        if before is None or target is None or before.job.query == job.query or job.rescore == "every-run":
+            continue
+        origin = old_queries.count(connection, target, job.query)
+        if origin.other + origin.unknown:
+            found.of_old_query.append(job.name)
+            found.notes.append(
+                f"jobs.{job.name}: {origin.other + origin.unknown:,} predictions come from the query that it had "
+                f"before, and stay. `scorebeat enqueue {job.name} --rescore` scores every row anew, as `apply "
+                "--rescore` does at once; readers see the new predictions when the run has ended"
+            )
+
+
+def _differences(old: Job, new: Job) -> list[str]:
+    before, now = old.model_dump(mode="json"), new.model_dump(mode="json")
+    keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    return [key if key == "query" else f"{key} {before.get(key)} -> {now.get(key)}" for key in keys]
+
+
+def _told(report: dict[str, list[str]], found: _Examined, by: str) -> Applied:
     emit("jobs.applied", by=by, added=report["added"], changed=report["changed"], removed=report["removed"])
-    return Applied(**report, notes=notes)
+    return Applied(
+        report["added"],
+        report["changed"],
+        report["removed"],
+        report["same"],
+        found.notes,
+        of_old_query=found.of_old_query,
+    )
 
 
 def _all(mistakes: list[str]) -> str:

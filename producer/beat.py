@@ -12,13 +12,13 @@ from sqlalchemy.exc import DBAPIError
 from scorebeat.core.celery_app import CONTROL, CONTROL_EVERY, CONTROL_QUEUE, TICK
 from scorebeat.core.errors import ScorebeatError, one_line
 from scorebeat.core.events import emit
-from scorebeat.core.jobs_file import read_jobs
+from scorebeat.core.jobs_file import read_files
 from scorebeat.core.schedule import Schedule
 from scorebeat.core.settings import load_settings
 from scorebeat.core.stack import joined
 from scorebeat.db import jobs
 from scorebeat.db.jobs import JobRow
-from scorebeat.producer.apply import apply
+from scorebeat.producer.apply import apply_files
 from scorebeat.producer.context import Producer
 from scorebeat.producer.messages import waiting
 
@@ -103,7 +103,7 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery publishes no t
         if not path.exists():
             return
         try:
-            apply(self._producer, read_jobs(path), "beat")
+            apply_files(self._producer, read_files(path), "beat")
         except (ScorebeatError, DBAPIError) as error:
             emit("jobs.not_applied", level=logging.ERROR, file=str(path), reason=str(error))
 

@@ -64,7 +64,10 @@ def _remove_files(p: Producer, gone: Version) -> str | None:
 
 def _require_unused(connection: Connection, version: Version) -> None:
     if version.published:
-        raise UsageError(f"model {version} is published; publish another version first. Nothing was dropped.")
+        raise UsageError(
+            f"model {version} is published; publish another version first, or drop the whole model with `scorebeat "
+            f"models drop {version.name}`. Nothing was dropped."
+        )
     pins = [row.job.name for row in jobs.listing(connection) if row.job.model == str(version)]
     if pins:
         raise UsageError(f"model {version} is pinned by {', '.join(pins)} in jobs.toml. Nothing was dropped.")

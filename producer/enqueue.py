@@ -37,6 +37,8 @@ class Request:
     run_key: str | None = None
     due_at: datetime | None = None
     """The tick that asks; None: by hand."""
+    anew: bool = False
+    """Every row, also those that have a prediction: into a set of the run's own, which readers see when it is whole."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,14 @@ class Enqueued:
 def enqueue(p: Producer, request: Request) -> Enqueued:
     """Open a run and send its plan.
 
-    Raises RunOpen naming the open run, UsageError for a blank run key, UnknownName, QueryError or SignatureError; then
-    nothing was changed.
+    Raises RunOpen naming the open run, UsageError for a blank run key or for some rows anew, UnknownName, QueryError,
+    SignatureError, or NotPermitted for all rows anew; then nothing was changed.
     """
+    if request.anew and request.selection != EVERYTHING:
+        raise UsageError(
+            "rows are scored anew all together, because readers see the new predictions when they are whole. Nothing "
+            "was enqueued; leave out what selects some of them"
+        )
     if request.run_key is not None and not request.run_key.strip():
         raise UsageError(_BLANK_KEY)
     with reachable(p.url), p.engine.begin() as connection:
@@ -77,7 +84,12 @@ def open_run(p: Producer, connection: Connection, request: Request) -> int:
     if already is not None:
         raise _is_open(connection, job.name, already)
     locks.wait_at_most(connection, locks.FOR_A_PERSON if request.due_at is None else locks.IN_CONTROL)
-    target = sets.for_run(connection, job, _shown_set(connection, request, job, version))
+    shown = _shown_set(connection, request, job, version)
+    if request.anew and job.rescore == "never":
+        target = sets.for_run_anew(connection, sets.fit_now(connection, job, version))
+        job = job.model_copy(update={"rescore": "every-run"})  # of this run alone: it is shown as a generation
+    else:
+        target = sets.for_run(connection, job, shown)
     wanted = Start(
         job=job,
         model=version.name,

@@ -14,7 +14,9 @@ from scorebeat.core.errors import ScorebeatError
 from scorebeat.core.events import emit
 from scorebeat.db import (
     batches,
+    closed_runs,
     failures,
+    key_range,
     locks,
     pending,
     plan_lease,
@@ -22,10 +24,8 @@ from scorebeat.db import (
     prediction_sets,
     runs,
     settling,
-    source,
     stored_keys,
     versions,
-    whole_runs,
 )
 from scorebeat.db.batches import NewBatch
 from scorebeat.db.pending import PendingRows
@@ -64,7 +64,7 @@ def plan(p: Producer, run_id: int) -> int | None:
         if attempt is None:
             return None
         run = runs.get(connection, run_id)
-        whole_runs.free_of_failed(connection, run.prediction_set_id)
+        closed_runs.free(connection, run.prediction_set_id)
     try:
         made = _make_batches(p, run, attempt)
     except PlanLost as error:
@@ -106,7 +106,9 @@ def _begin(p: Producer, reader: Connection, run: Run, attempt: int) -> _Plan:
     require_unique_keys(reader, fitted)
     first = planning.first_key(reader, fitted.source)
     if first is not None and run.selection.keys is None:
-        source.require_key_range(reader, fitted.source, run.job, first)
+        whole = key_range.why_whole(reader, fitted.source, run.job, first)
+        if whole is not None:  # its table grew, or lost an index: slow is better than not at all
+            emit("plan.computes_all", logging.WARNING, run=run.id, job=run.job.name, reason=whole)
     target = prediction_sets.get(reader, run.prediction_set_id)
     stored_keys.require_room(reader, fitted.source, target)
     quarantined = pending.has_quarantine(reader, target.id)

@@ -6,7 +6,19 @@ from datetime import timedelta
 from sqlalchemy import Connection
 
 from scorebeat.core.errors import QueryError
-from scorebeat.db import jobs, pending, planning, prediction_sets, runs, source, status, versions, whole_runs
+from scorebeat.db import (
+    closed_runs,
+    jobs,
+    key_range,
+    old_queries,
+    pending,
+    planning,
+    prediction_sets,
+    runs,
+    source,
+    status,
+    versions,
+)
 from scorebeat.db.engine import reachable
 from scorebeat.db.pending import PendingRows
 from scorebeat.db.planning import KeyCursor
@@ -28,19 +40,22 @@ class Preview:
     """By the speed of the job's last runs; None when there were none."""
     open_run: int | None
     """The run that has these rows now; a new one would be refused."""
+    whole_for_each_batch: str | None
+    """Why every batch computes the whole query, if it does."""
+    from_other_queries: int
+    """Predictions that runs of another query made, of those that readers see of the version: not scored again."""
 
 
 def preview(p: Producer, name: str) -> Preview:
     """Read the pending keys as planning does, in one READ ONLY transaction.
 
-    Raises UnknownName, SignatureError, or QueryError: also for a query that cannot use the key range, and
-    for keys that are NULL or repeat.
+    Raises UnknownName, SignatureError, or QueryError: also for keys that are NULL or repeat.
     """
     with reachable(p.url), planning.reading(p.engine) as reader:
         job = jobs.get(reader, name).job
         version = versions.of_job(reader, job)
         fitted = sets.fit(reader, p.url, job, version)
-        require_good_keys(reader, fitted)
+        whole = require_good_keys(reader, fitted)
         counts = _count(reader, fitted)
         rate = status.speed(reader, name)
         return Preview(
@@ -51,15 +66,19 @@ def preview(p: Producer, name: str) -> Preview:
             batch_rows=job.batch_rows,
             takes=timedelta(seconds=sum(counts) / rate) if rate else None,
             open_run=runs.open_run(reader, name, version.name, version.version),
+            whole_for_each_batch=whole,
+            from_other_queries=_from_other_queries(reader, fitted),
         )
 
 
-def require_good_keys(reader: Connection, fitted: Fit) -> None:
-    """Raises QueryError unless keys are unique and not NULL, and PostgreSQL can read the query by their range."""
+def require_good_keys(reader: Connection, fitted: Fit) -> str | None:
+    """Why every batch would compute the whole query, if it would. Raises QueryError for keys that are NULL or repeat.
+
+    The one rule of `apply`, which refuses a new or changed job by it, and of `plan`, `check` and a run, which say so.
+    """
     require_unique_keys(reader, fitted)
     first = planning.first_key(reader, fitted.source)
-    if first is not None:
-        source.require_key_range(reader, fitted.source, fitted.job, first)
+    return None if first is None else key_range.why_whole(reader, fitted.source, fitted.job, first)
 
 
 def require_unique_keys(reader: Connection, fitted: Fit) -> None:
@@ -79,13 +98,19 @@ def _count(reader: Connection, fitted: Fit) -> list[int]:
     return counts
 
 
+def _from_other_queries(reader: Connection, fitted: Fit) -> int:
+    target = prediction_sets.shown(reader, fitted.job, fitted.version.version)
+    scores_all = target is None or fitted.job.rescore == "every-run"
+    return 0 if scores_all or target is None else old_queries.count(reader, target, fitted.job.query).other
+
+
 def _pending(reader: Connection, fitted: Fit) -> tuple[PendingRows, bool]:
     """The pending rows, and whether any may be scored already."""
     version = fitted.version
-    target = prediction_sets.find(reader, fitted.job.name, version.name, version.version)
+    target = prediction_sets.shown(reader, fitted.job, version.version)
     if target is None or fitted.job.rescore == "every-run":  # the run begins an empty set
         return PendingRows(fitted.source, "", 0), False
     quarantined = pending.has_quarantine(reader, target.id)
-    again = whole_runs.failed_with(reader, target.id)
+    again = closed_runs.with_rows(reader, target.id)
     rows = PendingRows(fitted.source, target.table, target.id, has_quarantine=quarantined, again=again)
     return rows, quarantined or not pending.is_empty(reader, target.table)

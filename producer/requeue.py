@@ -11,6 +11,7 @@ from scorebeat.core.states import FINAL_RUN, RunState
 from scorebeat.db import (
     actions,
     batches,
+    closed_runs,
     counters,
     failure_groups,
     prediction_sets,
@@ -64,7 +65,7 @@ def requeue(
         said = error if group is None else failure_groups.words(connection, run_id, group)
         back = _put_back(connection, p, run, part)
         if back.batches and run.state in FINAL_RUN:
-            whole_runs.free_of_failed(connection, run.prediction_set_id)
+            closed_runs.free(connection, run.prediction_set_id)
             _reopen(connection, run)
         details = {"batches": back.batches, "rows_from_quarantine": back.rows, "batch": batch_id, "error": said}
         actions.record(connection, by, "run.requeued", f"run {run_id}", **details)

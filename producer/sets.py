@@ -81,6 +81,15 @@ def for_run(connection: Connection, job: Job, found: PredictionSet) -> Predictio
     return made
 
 
+def for_run_anew(connection: Connection, fitted: Fit) -> PredictionSet:
+    """A set for a run that scores every row anew. Readers see what they see now until it ended well."""
+    made = prediction_sets.beside(
+        connection, fitted.source, fitted.job, fitted.version.version, fitted.signature.outputs
+    )
+    set_drops.drop_unfinished(connection, made, fitted.job.keep)
+    return made
+
+
 def show(connection: Connection, job: Job, version: int) -> None:
     """Point the job's view at the set of this version that readers are to see."""
     shown = prediction_sets.shown(connection, job, version)

@@ -34,7 +34,7 @@ def requeue(run: int, batch: int | None, error: str | None) -> None:
 @click.command()
 @click.argument("run", type=int)
 def cancel(run: int) -> None:
-    """Stop an open RUN: what it scored stays, the rest is pending for the next run.
+    """Stop an open RUN: what it scored stays, the rest is pending for the next run, rows in quarantine too.
 
     \b
     Example:

@@ -8,7 +8,7 @@ from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import ScorebeatError
 from scorebeat.core.jobs import Job
-from scorebeat.core.jobs_file import read_jobs
+from scorebeat.core.jobs_file import read_files
 from scorebeat.core.urls import exposed, redact
 from scorebeat.db import (
     jobs,
@@ -27,6 +27,7 @@ from scorebeat.db import (
     workers,
 )
 from scorebeat.db.engine import require_version
+from scorebeat.db.jobs import JobRow
 from scorebeat.db.versions import Version
 from scorebeat.models import store
 from scorebeat.ops.cli.context import unmigrated
@@ -69,9 +70,10 @@ def _all(p: Producer) -> Iterator[Finding]:
 def _of_ledger(p: Producer) -> Iterator[Finding]:
     yield _try("role", lambda: _role(p))
     with p.engine.connect() as connection:
-        listed = [row.job for row in jobs.listing(connection)]
+        rows = jobs.listing(connection)
         models = versions.listing(connection)
-    yield _try("jobs file", lambda: _file(p, listed))
+    yield _try("jobs file", lambda: _file(p, rows))
+    listed = [row.job for row in rows]
     for job in listed:
         yield _try(f"job {job.name}", lambda job=job: _job(p, job))  # type: ignore[misc]  # bound now, on purpose
     for version in models:
@@ -134,20 +136,23 @@ def transport(service: str, url: str) -> list[Finding]:
     return [Finding(f"{service} TLS", "warning", f"{why} (docs/how-to/tls.md)")] if why else []
 
 
-def _file(p: Producer, listed: list[Job]) -> str | Finding:
+def _file(p: Producer, listed: list[JobRow]) -> str | Finding:
     path = p.settings.jobs
     if not path.exists():
         return Finding("jobs file", "warning", f"there is no {path}; jobs come from the database")
-    wanted = {job.name: job for job in read_jobs(path)}
-    known = {job.name: job for job in listed}
+    files = read_files(path)
+    wanted = {job.name: job for file in files for job in file.jobs}
+    owners = {None, *(file.owner for file in files)}
+    known = {row.job.name: row.job for row in listed if row.owner in owners or row.job.name in wanted}
     different = sorted(name for name in wanted.keys() | known.keys() if wanted.get(name) != known.get(name))
     if known and not wanted:
         text = f"{path} holds no job, and the database has {', '.join(known)}; these go on, put the file right"
         return Finding("jobs file", "warning", text)
     if different:
-        text = f"{path} and the database differ in {', '.join(different)}; run `scorebeat apply`"
+        text = f"{path} and the database differ in {', '.join(different)}; `scorebeat apply --dry-run` shows how"
         return Finding("jobs file", "warning", text)
-    return f"{path}, {len(wanted)} jobs, all applied"
+    others = len(listed) - len(known)
+    return f"{path}, {len(wanted)} jobs, all applied" + f"; {others} of other files" * bool(others)
 
 
 def _job(p: Producer, job: Job) -> str | Finding:
@@ -155,7 +160,7 @@ def _job(p: Producer, job: Job) -> str | Finding:
         found = check_job(reader, p.url, job)
         if isinstance(found, str):
             return Finding(f"job {job.name}", "warning", found)
-        require_good_keys(reader, found)
+        whole = require_good_keys(reader, found)
         hidden = row_security.hides_all(reader)
         if hidden:
             return Finding(f"job {job.name}", "problem", hidden)
@@ -165,6 +170,8 @@ def _job(p: Producer, job: Job) -> str | Finding:
             return Finding(
                 f"job {job.name}", "warning", f"{wider}; `scorebeat apply` under the ledger's owner widens it"
             )
+        if whole is not None:
+            return Finding(f"job {job.name}", "warning", whole)
         return f"the query gives what model {found.version} wants; its SQL runs in {user_sql.settings_in_words(reader)}"
 
 

@@ -41,6 +41,13 @@ def plan(job: str, as_json: bool) -> None:
         return
     click.echo(f"job {found.job}, model {found.model}")
     click.echo(_expected(found) if found.rows else "nothing is pending")
+    if found.whole_for_each_batch is not None:
+        show.note(found.whole_for_each_batch)
+    if found.from_other_queries:
+        click.echo(
+            f"{found.from_other_queries:,} predictions come from another query and stay as they are; "
+            f"`scorebeat enqueue {found.job} --rescore` scores every row anew"
+        )
     if found.open_run is not None:
         click.echo(f"run {found.open_run} is open; it has these rows, or a part of them")
 
@@ -66,6 +73,7 @@ def _expected(found: Preview) -> str:
     type=click.Path(path_type=Path),
     help="Only the rows whose keys are in this file: one a line, CSV for several columns.",
 )
+@click.option("--rescore", is_flag=True, help="Score every row anew; readers see it when the run has ended.")
 @click.option("--run-key", help="A name for this run: asked for again, the same run is answered.")
 @click.option("--wait", is_flag=True, help="Show progress until the run is over; end with 1 if it did not succeed.")
 def enqueue(
@@ -75,7 +83,7 @@ def enqueue(
     where: str | None,
     keys_file: Path | None,
     run_key: str | None,
-    wait: bool,
+    **flags: bool,
 ) -> int:
     """Score the rows of JOB that have no prediction yet.
 
@@ -83,17 +91,18 @@ def enqueue(
     Example:
         scorebeat enqueue iris --wait
         scorebeat enqueue iris --model iris/4 --limit 1000
+        scorebeat enqueue iris --rescore
     """
     with both() as p:
         keys = _read_keys(keys_file) if keys_file is not None else None
         version = _check(p, job, model, where, keys, keys_file)
         selection = Selection(limit, where, tuple(key for _, key in keys) if keys is not None else None)
-        made = open_run(p, Request(job, whoami(), version, selection, run_key))
+        made = open_run(p, Request(job, whoami(), version, selection, run_key, anew=flags["rescore"]))
         click.echo(_answer(job, made.run_id, run_key, is_new=made.is_new))
         with p.engine.connect() as connection:
             for line in unserved.of_queues(connection, {jobs.get(connection, job).job.queue}):
                 show.note(line)
-        return _wait(p, made.run_id) if wait else 0
+        return _wait(p, made.run_id) if flags["wait"] else 0
 
 
 def _answer(job: str, run_id: int, run_key: str | None, *, is_new: bool) -> str:

@@ -10,6 +10,7 @@ from scorebeat.db import jobs as job_rows
 from scorebeat.db.job_lines import JobLine
 from scorebeat.ops.cli import show
 from scorebeat.ops.cli.context import database
+from scorebeat.ops.cli.jobs_change import drop, rename
 
 COLUMNS = ("job", "schedule", "next_due", "last_success", "last_end", "last_skip", "paused", "queue", "model")
 
@@ -73,3 +74,7 @@ def _at(at: datetime | None, now: datetime) -> str | None:
     size, unit = next(((s, u) for s, u in ((86_400, "d"), (3600, "h"), (60, "min")) if abs(seconds) >= s), (1, "s"))
     length = f"{abs(seconds) // size:.0f} {unit}"
     return f"{show.cell(at)}, {f'in {length}' if seconds > 0 else f'{length} ago'}"
+
+
+jobs.add_command(drop)
+jobs.add_command(rename)

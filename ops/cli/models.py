@@ -14,7 +14,8 @@ from scorebeat.models.sample_file import MOST, SampleFile
 from scorebeat.models.samples import Sample
 from scorebeat.ops.cli import show
 from scorebeat.ops.cli.context import database, whoami
-from scorebeat.ops.cli.versions import compare, drop
+from scorebeat.ops.cli.models_change import drop, rename
+from scorebeat.ops.cli.versions import compare
 from scorebeat.producer import publish as publishing
 from scorebeat.producer.agreement import share
 from scorebeat.producer.context import Producer
@@ -29,7 +30,7 @@ COLUMNS = ("model", "format", "published_at", "digest", "rows_scored", "done", "
 
 @click.group()
 def models() -> None:
-    """List, add, compare or drop versions of models.
+    """List, add, compare, drop or rename models and versions of them.
 
     \b
     Example:
@@ -39,6 +40,7 @@ def models() -> None:
 
 models.add_command(compare)
 models.add_command(drop)
+models.add_command(rename)
 
 
 @models.command("list")

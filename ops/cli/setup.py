@@ -5,11 +5,13 @@ from pathlib import Path
 import click
 
 from scorebeat.core.errors import UsageError
-from scorebeat.core.jobs_file import read_jobs
+from scorebeat.core.jobs_file import JobsFile, read_files
 from scorebeat.ops.cli import show
-from scorebeat.ops.cli.context import database, found_settings, unmigrated, whoami
-from scorebeat.producer.apply import apply as apply_jobs
-from scorebeat.producer.apply import remove_all as remove_jobs
+from scorebeat.ops.cli.context import both, database, found_settings, unmigrated, whoami
+from scorebeat.producer import apply as applying
+from scorebeat.producer.apply import ApplyOptions
+from scorebeat.producer.context import Producer
+from scorebeat.producer.enqueue import Request, enqueue
 
 
 @click.command()
@@ -39,27 +41,66 @@ def migrate(run_role: str | None) -> None:
 
 
 @click.command()
-@click.option("--file", type=click.Path(path_type=Path), help="The jobs file.  [default: jobs.toml]")
-@click.option("--remove-all", is_flag=True, help="The file holds no job, and that is meant: remove every job.")
-def apply(file: Path | None, remove_all: bool) -> None:
-    """Make the jobs of the database those of jobs.toml.
+@click.option(
+    "--file", type=click.Path(path_type=Path), help="The jobs file, or a folder of them.  [default: jobs.toml]"
+)
+@click.option("--dry-run", is_flag=True, help="Show the difference and change nothing.")
+@click.option("--prune", is_flag=True, help="Remove jobs of the file that it does not name any more.")
+@click.option("--adopt", is_flag=True, help="Take over jobs that another file owns.")
+@click.option("--force", is_flag=True, help="Apply a model or a pin by which readers lose.")
+@click.option("--rescore", is_flag=True, help="Score every row anew in jobs whose query changed.")
+@click.option("--remove-all", is_flag=True, help="The file holds no job, and that is meant: remove every job of it.")
+def apply(file: Path | None, dry_run: bool, rescore: bool, remove_all: bool, **asked: bool) -> int:
+    """Add and change jobs as jobs.toml says.
 
-    Every job's query and model are checked first; if one cannot be used, nothing is changed. A file without a single
-    job is refused while the database has some, unless you mean it. Runs and predictions of removed jobs stay.
+    Every job's query and model are checked first; if one cannot be used, nothing is changed. Jobs of other files stay
+    as they are, and a job that left the file goes on until --prune removes it; its runs and predictions stay. Another
+    model or pin that scored too little is refused, as `scorebeat publish` refuses it.
 
     \b
     Example:
-        scorebeat apply --file jobs.toml
+        scorebeat apply --file jobs.toml --dry-run
     """
-    from scorebeat.ops.prepare import tell  # noqa: PLC0415
+    from scorebeat.ops.prepare import tell, tell_difference  # noqa: PLC0415
 
     file = file or found_settings().jobs
-    wanted = read_jobs(file)
-    if remove_all and wanted:
-        names = ", ".join(job.name for job in wanted)
-        raise UsageError(f"--remove-all is for a jobs file without jobs, and {file} holds {names}. Nothing was removed")
-    with database() as p:
-        tell(remove_jobs(p, whoami()) if remove_all else apply_jobs(p, wanted, whoami()))
+    files = read_files(file)
+    options = ApplyOptions(**asked)
+    with both() if rescore else database() as p:
+        if remove_all:
+            _remove_all(p, files, dry_run=dry_run)
+        elif dry_run:
+            tell_difference(applying.difference(p, files, options))
+        else:
+            done = applying.apply_files(p, files, whoami(), options)
+            tell(done)
+            return _rescore(p, done.of_old_query) if rescore else 0
+    return 0
+
+
+def _rescore(p: Producer, jobs: list[str]) -> int:
+    """Ends with 1 where a job could not be enqueued: it is applied all the same."""
+    code = 0
+    for job in jobs:
+        try:
+            made = enqueue(p, Request(job, whoami(), anew=True))
+            click.echo(f"run {made.run_id} of job {job} is enqueued, and scores every row anew")
+        except UsageError as error:
+            code = 1
+            show.note(f"job {job} is applied, and its rows were not enqueued: {error}")
+    return code
+
+
+def _remove_all(p: Producer, files: list[JobsFile], *, dry_run: bool) -> None:
+    from scorebeat.ops.prepare import tell  # noqa: PLC0415
+
+    names = ", ".join(job.name for file in files for job in file.jobs)
+    if names or len(files) != 1:
+        held = f"{files[0].path} holds {names}" if names else f"{files[0].path.parent} is a folder"
+        raise UsageError(f"--remove-all is for a jobs file without jobs, and {held}. Nothing was removed")
+    if dry_run:
+        raise UsageError("--remove-all and --dry-run do not go together. Nothing was removed")
+    tell(applying.remove_all(p, whoami(), files[0].owner))
 
 
 @click.command()

@@ -1,7 +1,6 @@
-"""`models compare`, `models drop`, `publish`, `rollback`: what becomes of a version once it is added."""
+"""`models compare`, `publish`, `rollback`: what becomes of a version once it is added."""
 
 import math
-import sys
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -12,7 +11,6 @@ from scorebeat.db.agreement import Agreement
 from scorebeat.ops.cli import show
 from scorebeat.ops.cli.context import database, whoami
 from scorebeat.producer import agreement
-from scorebeat.producer import drop as dropping
 from scorebeat.producer import publish as publishing
 from scorebeat.producer.agreement import Compared, share
 
@@ -32,10 +30,10 @@ def compare(version: str, other: str | None, as_json: bool) -> None:
     Example:
         scorebeat models compare iris/4
     """
-    name, number = _version(version)
+    name, number = version_of(version)
     beside = None
     if other is not None:
-        other_name, beside = _version(other)
+        other_name, beside = version_of(other)
         if other_name != name:
             raise UsageError(f"--with {other!r} is another model; expected a version of {name!r}, such as {name}/1")
     with database() as p:
@@ -46,29 +44,6 @@ def compare(version: str, other: str | None, as_json: bool) -> None:
     for index, one in enumerate(found):
         click.echo("\n" * bool(index), nl=False)
         _print(one)
-
-
-@click.command()
-@click.argument("version", metavar="NAME/V")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-def drop(version: str, yes: bool) -> None:
-    """Drop version V of model NAME: its predictions, and its files in the store.
-
-    Refused while it is published, pinned by a job, or being scored. Its runs stay in the list of runs.
-
-    \b
-    Example:
-        scorebeat models drop iris/2
-    """
-    name, number = _version(version)
-    with database() as p:
-        goes = dropping.look(p, name, number)
-        if not yes:
-            _ask(f"Drop model {goes.version} with {goes.predictions:,} predictions?")
-        gone = dropping.drop(p, name, number, whoami())
-    click.echo(f"model {gone.version} is dropped, and {gone.predictions:,} predictions with it")
-    if gone.note:
-        show.note(gone.note)
 
 
 @click.command()
@@ -91,7 +66,7 @@ def publish(version: str, min_coverage: float, force: bool) -> None:
     Example:
         scorebeat publish iris/4
     """
-    name, number = _version(version)
+    name, number = version_of(version)
     with database() as p:
         if force:
             switched = publishing.publish_anyway(p, name, number, whoami())
@@ -120,7 +95,8 @@ def rollback(name: str) -> None:
     _note_unscored(str(version), unscored)
 
 
-def _version(text: str) -> tuple[str, int]:
+def version_of(text: str) -> tuple[str, int]:
+    """`iris/4`, read. Raises UsageError."""
     name, slash, number = text.rpartition("/")
     if not slash or not number.isascii() or not number.isdecimal() or len(number) > 9:
         raise UsageError(f"{text!r} is not a version of a model; expected one such as iris/4")
@@ -136,12 +112,6 @@ def _note_unscored(version: str, jobs: list[str]) -> None:
         show.note(
             f"{version} was never scored for {job}, so readers see nothing of it; `scorebeat enqueue {job}` scores it"
         )
-
-
-def _ask(question: str) -> None:
-    if not sys.stdin.isatty():
-        raise UsageError(f"{question} Nobody is there to answer: say --yes. Nothing was dropped.")
-    click.confirm(question, abort=True)
 
 
 def _print(one: Compared) -> None:

@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 from scorebeat.core.settings import Settings
 from scorebeat.ops.prepare import prepare
 from scorebeat.producer.context import Producer
-from tests.cli_fixtures import JOB, Cli, ledger, refused, score_all
+from tests.cli_fixtures import JOB, ROWS, Cli, ledger, refused, score_all
 
 
 def test_all_mistakes_of_jobs_toml_come_at_once_each_with_its_line(
@@ -120,36 +120,76 @@ def test_one_bad_job_keeps_the_good_ones_of_its_file_out_and_all_bad_ones_are_to
     refused(scorebeat("plan", "good"), "there is no job 'good'")
 
 
-@pytest.mark.usefixtures("pairs")
+GROUPED = "SELECT id, sum(a) AS a, sum(b) AS b FROM pairs GROUP BY id"
+
+
 @pytest.mark.parametrize(
     ("query", "words"),
     [
         ("SELECT id / 2 AS id, a, b FROM pairs", ["unique and not NULL", ") 2 times"]),
         ("SELECT nullif(id, 7) AS id, a, b FROM pairs", ["unique and not NULL", "(NULL) 1 times"]),
-        ("SELECT id, sum(a) AS a, sum(b) AS b FROM pairs GROUP BY id", ["allow_full_scans"]),
+        (GROUPED, ["gives more than 1,000 rows", "allow_full_scans"]),
     ],
 )
-def test_bad_keys_and_a_query_that_cannot_use_the_key_range_are_refused(
-    scorebeat: Cli, job: str, settings: Settings, producer: Producer, engine: Engine, query: str, words: list[str]
+def test_what_plan_and_a_run_would_refuse_or_complain_of_is_not_applied(
+    scorebeat: Cli, job: str, settings: Settings, engine: Engine, query: str, words: list[str]
 ) -> None:
+    without_an_index(engine, 20_000)
+    before = ledger(engine)
+    settings.jobs.write_text(JOB.replace("SELECT id, a, b FROM pairs", query))
+
+    for command in (["apply"], ["apply", "--dry-run"]):
+        refused(scorebeat(*command), "jobs.sums", "Nothing was applied", *words)
+
+    assert ledger(engine) == before
+    assert scorebeat("plan", job).exit_code == 0
+
+
+def without_an_index(engine: Engine, rows: int) -> None:
     with engine.begin() as connection:
-        connection.exec_driver_sql("ALTER TABLE pairs DROP CONSTRAINT pairs_pkey")
-        connection.exec_driver_sql("INSERT INTO pairs SELECT i, i, i FROM generate_series(101, 20000) i")
+        connection.exec_driver_sql("ALTER TABLE pairs DROP CONSTRAINT IF EXISTS pairs_pkey")
+        connection.exec_driver_sql(f"INSERT INTO pairs SELECT i, i, i FROM generate_series({ROWS} + 1, {rows}) i")
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("ANALYZE pairs")
-    settings.jobs.write_text(JOB.replace("SELECT id, a, b FROM pairs", query))
-    assert scorebeat("apply").exit_code == 0
 
-    refused(scorebeat("plan", job), *words)
+
+def test_keys_that_repeat_since_the_job_was_applied_are_refused_by_plan_check_and_the_run(
+    scorebeat: Cli, job: str, producer: Producer, engine: Engine
+) -> None:
+    without_an_index(engine, ROWS)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO pairs VALUES (7, 1, 1)")
+
+    refused(scorebeat("plan", job), "unique and not NULL", "(7) 2 times")
     checked = scorebeat("check")
     scorebeat("enqueue", job)
     score_all(producer, 1)
     watched = scorebeat("watch", "1")
 
-    assert checked.exit_code == 2
-    assert words[0] in checked.output
-    assert watched.exit_code == 1
-    assert words[0] in watched.output
+    assert (checked.exit_code, watched.exit_code) == (2, 1)
+    assert "unique and not NULL" in checked.output
+    assert "unique and not NULL" in watched.output
+
+
+def test_a_job_whose_table_grew_past_a_batch_is_scored_and_its_cost_is_told(
+    scorebeat: Cli, job: str, settings: Settings, producer: Producer, engine: Engine
+) -> None:
+    without_an_index(engine, 1_000)
+    settings.jobs.write_text(JOB.replace("SELECT id, a, b FROM pairs", GROUPED).replace("= 40", "= 600"))
+    assert scorebeat("apply").output == "changed job sums\n"
+    assert "cannot be cut" not in scorebeat("plan", job).stderr
+    with engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO pairs SELECT i, i, i FROM generate_series(1001, 1001) i")
+
+    planned, checked, again = scorebeat("plan", job), scorebeat("check"), scorebeat("apply")
+    scorebeat("enqueue", job)
+    score_all(producer, 1)
+
+    assert planned.exit_code == 0
+    assert "gives more than 1,000 rows" in planned.stderr
+    assert "warning  job sums: jobs.sums.query cannot be cut by its key" in checked.output
+    assert again.output.startswith("nothing changed")
+    assert scorebeat("watch", "1").exit_code == 0
 
 
 def test_a_job_without_its_model_is_not_enqueued(scorebeat: Cli, pairs: None, settings: Settings) -> None:

@@ -80,7 +80,7 @@ def test_apply_tells_what_changed_and_stores_a_job_whose_model_is_to_come(
     assert same.output.startswith("nothing changed: 1 job as before")
     assert changed.output == "changed job sums\n"
     assert view == "predictions.sums"
-    assert scorebeat("apply").output == "added job others\nremoved job sums\n"
+    assert scorebeat("apply", "--prune").output == "added job others\nremoved job sums\n"
 
 
 @pytest.mark.usefixtures("job")

@@ -77,7 +77,7 @@ def test_rows_in_quarantine_are_not_planned_and_not_fetched(ledger: Ledger) -> N
     fill(ledger, 20)
     run_id = ledger.planned(a_job(batch_rows=20))
     put_aside(ledger, run_id, 7)
-    ledger.sql("UPDATE scorebeat.runs SET state = 'cancelled', finished_at = now()")
+    ledger.sql("UPDATE scorebeat.runs SET state = 'partial', finished_at = now()")
 
     again = ledger.scored(a_job(batch_rows=20))
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine
 
 from scorebeat.core.errors import QueryError
 from scorebeat.core.jobs import Job
-from scorebeat.db import planning, source
+from scorebeat.db import key_range, planning, source
 from scorebeat.db.source import Source
 from tests.ledger_fixtures import FILL, ITEMS, Ledger, ledger, shared_engine, trained
 from tests.ledger_rows import a_job
@@ -49,7 +49,9 @@ def require_range(engine: Engine, url: str, job: Job) -> None:
         found = source.describe(connection, url, job)
         first = planning.first_key(connection, found)
         assert first is not None
-        source.require_key_range(connection, found, job, first)
+        whole = key_range.why_whole(connection, found, job, first)
+        if whole is not None:
+            raise QueryError(whole)
 
 
 REFUSED = {
@@ -139,7 +141,7 @@ def test_names_with_quotes_and_semicolons_are_only_names(shared_engine: Engine, 
 
 
 WHOLE = {
-    "GROUP BY another column": "SELECT min(id) AS id, avg(a) AS a, grp AS b FROM plain GROUP BY grp, id % 400",
+    "GROUP BY another column": "SELECT min(id) AS id, avg(a) AS a, grp AS b FROM plain GROUP BY grp, id % 4000",
     "DISTINCT": "SELECT DISTINCT id + 0 AS id, a FROM items",
     "a window": "SELECT id, a, sum(b) OVER (ORDER BY a) AS b FROM items",
     "a computed key": "SELECT id + 1 AS id, a, b FROM items",
@@ -224,3 +226,27 @@ def test_the_check_of_a_query_runs_nothing_of_it(shared_engine: Engine, url: str
 
     with shared_engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT is_called FROM calls").scalar_one() is False
+
+
+@pytest.mark.parametrize("which", [*WHOLE, *CUT])
+def test_what_the_statistics_say_changes_no_verdict_on_a_query(ledger: Ledger, which: str) -> None:
+    """Before the first ANALYZE PostgreSQL expects fewer groups than one batch holds, and afterwards all of them."""
+    url = ledger.engine.url.render_as_string(hide_password=False)
+    ledger.sql("CREATE TABLE plain (id bigint, grp int, a float8)")
+    ledger.sql("ALTER TABLE items SET (autovacuum_enabled = off)")
+    ledger.sql("ALTER TABLE plain SET (autovacuum_enabled = off)")
+    ledger.sql(FILL.format(first=1, last=20_000))
+    ledger.sql("INSERT INTO plain SELECT id, id % 50, a FROM items")
+    job = a_job(query={**WHOLE, **CUT}[which], batch_rows=2_500)
+
+    def verdict() -> bool:
+        try:
+            require_range(ledger.engine, url, job)
+        except QueryError:
+            return False
+        return True
+
+    before = verdict()
+    ledger.sql("ANALYZE items, plain")
+
+    assert [before, verdict()] == [which in CUT] * 2

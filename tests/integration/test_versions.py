@@ -172,7 +172,7 @@ def test_what_is_published_pinned_or_being_scored_is_not_dropped(
     refused(scorebeat("models", "drop", "adder/2", "--yes"), "is being scored by run 3", "scorebeat cancel 3")
     cancel(producer, 3, "ann")
     settings.jobs.write_text(JOB.replace('"adder"', '"adder/2"'))
-    scorebeat("apply")
+    assert scorebeat("apply", "--force").exit_code == 0
     refused(scorebeat("models", "drop", "adder/2", "--yes"), "adder/2 is pinned by sums in jobs.toml")
 
     assert ask(engine, DROPPED) == []
@@ -192,7 +192,8 @@ def test_a_table_that_others_depend_on_is_not_taken_from_them(scorebeat: Cli, en
 @pytest.mark.usefixtures("two")
 def test_nobody_drops_by_mistake(scorebeat: Cli, engine: Engine) -> None:
     refused(scorebeat("models", "drop", "adder/2"), "Drop model adder/2 with 60 predictions?", "say --yes")
-    refused(scorebeat("models", "drop", "adder"), "not a version of a model")
+    refused(scorebeat("models", "drop", "adder"), "model adder is used by sums")
+    refused(scorebeat("models", "drop", "adder/x"), "not a version of a model")
     refused(scorebeat("models", "drop", "adder/9", "--yes"), "there is no model adder/9")
 
     assert ask(engine, DROPPED) == []
