@@ -70,8 +70,9 @@ KINDS = (
         _delete("notices"),
     ),
     Kind(
-        "skipped ticks",
-        "SELECT id FROM scorebeat.actions WHERE action = 'tick.skipped' AND at < :cutoff",
+        "skipped ticks, models that workers could not load",
+        "SELECT id FROM scorebeat.actions WHERE at < :cutoff"
+        " AND action IN ('tick.skipped', 'model.cannot_load', 'model.can_load')",
         _delete("actions"),
     ),
 )

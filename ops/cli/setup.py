@@ -6,6 +6,7 @@ import click
 
 from scorebeat.core.errors import UsageError
 from scorebeat.core.jobs_file import read_jobs
+from scorebeat.core.settings import shown
 from scorebeat.ops.cli import show
 from scorebeat.ops.cli.context import database, found_settings, unmigrated, whoami
 from scorebeat.producer.apply import apply as apply_jobs
@@ -53,7 +54,7 @@ def apply(file: Path | None, remove_all: bool) -> None:
     """
     from scorebeat.ops.prepare import tell  # noqa: PLC0415
 
-    file = file or found_settings().jobs
+    file = file or shown(found_settings().jobs)
     wanted = read_jobs(file)
     if remove_all and wanted:
         names = ", ".join(job.name for job in wanted)
