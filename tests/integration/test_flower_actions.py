@@ -1,5 +1,8 @@
 """What Flower's pages let a person do: who may, what is done, what is recorded."""
 
+from base64 import b64encode
+
+import httpx
 import pytest
 
 from scorebeat.db.jobs import JobRow
@@ -46,6 +49,44 @@ def test_who_did_not_log_in_changes_nothing(s: System, guarded: Flower) -> None:
     for one in (Flower(guarded.url), wrong):
         assert one.post_with(TOKEN, f"/runs/{run}/requeue").status_code == 401
     assert states(s, run) == ["dead"]
+
+
+def test_a_wrong_login_is_refused_whatever_its_characters(guarded: Flower) -> None:
+    for login in ("ann:pässwort", "änn:secret", "ann:日本", "ann:\udcff"):
+        given = b64encode(login.encode("utf-8", "surrogateescape")).decode()
+        for path in ("/runs", "/workers", "/api/workers"):
+            answer = httpx.get(guarded.url + path, headers={"Authorization": f"Basic {given}"}, timeout=30)
+            assert answer.status_code == 401, (login, path)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"Sec-Fetch-Site": "same-site", "Origin": "http://127.0.0.1:9"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "none"},
+        {"Origin": "http://127.0.0.1:9"},
+        {"Origin": "null"},
+    ],
+)
+def test_a_page_of_another_port_or_site_presses_no_button(s: System, flower: Flower, said: dict[str, str]) -> None:
+    run = a_run(s, "partial", f"another_page_{next(NUMBERS)}", "dead")
+
+    answer = flower.post_with(TOKEN | said, f"/runs/{run}/requeue")
+
+    assert answer.status_code == 403
+    assert states(s, run) == ["dead"]
+
+
+@pytest.mark.parametrize("with_site", [True, False])
+def test_a_page_of_its_own_presses_a_button(s: System, flower: Flower, with_site: bool) -> None:
+    run = a_run(s, "partial", f"own_page_{next(NUMBERS)}", "dead")
+    site = {"Sec-Fetch-Site": "same-origin"} if with_site else {}
+
+    answer = flower.post_with(TOKEN | {"Origin": flower.url} | site, f"/runs/{run}/requeue")
+
+    assert answer.status_code == 200, answer.text
+    assert states(s, run) == ["pending"]
 
 
 @pytest.mark.parametrize(
