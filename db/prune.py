@@ -70,9 +70,13 @@ KINDS = (
         _delete("notices"),
     ),
     Kind(
-        "skipped ticks, models that workers could not load",
-        "SELECT id FROM scorebeat.actions WHERE at < :cutoff"
-        " AND action IN ('tick.skipped', 'model.cannot_load', 'model.can_load')",
+        "skipped ticks",
+        "SELECT id FROM scorebeat.actions WHERE action = 'tick.skipped' AND at < :cutoff",
+        _delete("actions"),
+    ),
+    Kind(
+        "models that workers could not load",
+        "SELECT id FROM scorebeat.actions WHERE action IN ('model.cannot_load', 'model.can_load') AND at < :cutoff",
         _delete("actions"),
     ),
 )

@@ -27,6 +27,8 @@ from scorebeat.worker.parent import ledger
 LOOK_EVERY = 1.0
 GRACE = 10.0
 """Seconds after which a time limit of a model was not kept by its own process, or a killed process is not gone."""
+LEAST_PATIENCE = 10.0
+"""Seconds; a disk under load may take some."""
 _STANDING = {"T": "stopped by a signal", "D": "waiting for a device that does not answer"}
 
 _ended: dict[int, str] = {}
@@ -48,7 +50,9 @@ class Standstill(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery publi
         self._stop = threading.Event()
 
     def start(self, parent: Any) -> None:
-        watch = Watch(lambda: parent.pool.info.get("processes", ()), load_settings().row_time_limit)
+        watch = Watch(
+            lambda: parent.pool.info.get("processes", ()), max(LEAST_PATIENCE, load_settings().row_time_limit)
+        )
         threading.Thread(target=watch.run, args=(self._stop,), name="standstill", daemon=True).start()
 
     def terminate(self, parent: Any) -> None:  # noqa: ARG002 -- the bootstep's signature

@@ -1,6 +1,8 @@
 """What Flower's pages let a person do: who may, what is done, what is recorded."""
 
+import socket
 from base64 import b64encode
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -57,6 +59,22 @@ def test_a_wrong_login_is_refused_whatever_its_characters(guarded: Flower) -> No
         for path in ("/runs", "/workers", "/api/workers"):
             answer = httpx.get(guarded.url + path, headers={"Authorization": f"Basic {given}"}, timeout=30)
             assert answer.status_code == 401, (login, path)
+
+
+def test_connections_that_never_send_a_whole_request_are_closed_by_flower(flower: Flower) -> None:
+    port = int(flower.url.rpartition(":")[2])
+    head = b"GET /runs HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    halves = (b"", head, b"POST" + head[3:] + b"Content-Length: 9\r\n\r\n{")
+    sent = [(half, socket.create_connection(("127.0.0.1", port))) for half in halves]
+    for half, connection in sent:
+        connection.sendall(half)
+
+    for _, connection in sent:
+        connection.settimeout(60)
+        with suppress(ConnectionResetError):
+            while connection.recv(4096):  # until Flower hangs up
+                pass
+        connection.close()
 
 
 @pytest.mark.parametrize(
