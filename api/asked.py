@@ -5,8 +5,9 @@ from sqlalchemy import Connection
 from scorebeat.api import keys
 from scorebeat.api.schemas import NewRun
 from scorebeat.api.service import BY
-from scorebeat.core.errors import UsageError
+from scorebeat.core.errors import NotAllowed, UsageError
 from scorebeat.core.jobs import Job
+from scorebeat.core.settings import PREFIX
 from scorebeat.db import filters, jobs, locks, planning, source, versions
 from scorebeat.db.engine import reachable
 from scorebeat.db.runs import Selection
@@ -18,6 +19,12 @@ from scorebeat.producer.enqueue import Request
 
 def request(p: Producer, asked: NewRun) -> Request:
     """What `producer.enqueue` takes. Raises UsageError or UnknownName; nothing was changed."""
+    if asked.where is not None and not p.settings.api_where:
+        raise NotAllowed(
+            "`where` is SQL, which reads whatever the server's role may read: it is taken over HTTP only where "
+            f"{PREFIX}API_WHERE=true is set for the server. Name the rows by `keys`, or say "
+            "`scorebeat enqueue --where` there; nothing was enqueued"
+        )
     wanted = tuple(keys.of_body(key) for key in asked.keys) if asked.keys is not None else None
     with reachable(p.url), planning.reading(p.engine) as reader:
         locks.wait_at_most(reader, locks.FOR_A_PERSON)

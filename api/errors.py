@@ -17,6 +17,7 @@ from starlette.routing import Match
 from scorebeat.core.errors import (
     InputError,
     NonsenseError,
+    NotAllowed,
     NotPermitted,
     QueryError,
     RunOpen,
@@ -48,6 +49,7 @@ _STATUSES: tuple[tuple[type[ScorebeatError], int], ...] = (
     (UnknownName, 404),
     (RunOpen, 409),
     (QueryError, 409),  # the job's query, not the request, is at fault
+    (NotAllowed, 403),
     (SettingsError, 500),
     (NotPermitted, 500),
     (StoreError, 500),
@@ -104,8 +106,9 @@ async def _database(request: Request, error: Exception) -> JSONResponse:
     not_connected = isinstance(error, OperationalError) and error.statement is None
     if not_connected or error.connection_invalidated or failures.is_transient(error):
         return _away(request, error)
-    emit("api.failed", logging.ERROR, path=request.url.path, exc=error)
-    return answer(500, redact(f"PostgreSQL refused it: {' '.join(str(error.orig).split())}"))
+    told = None if failures.quotes_values(error) else error
+    emit("api.failed", logging.ERROR, path=request.url.path, reason=one_line(failures.words(error)), exc=told)
+    return answer(500, f"PostgreSQL refused it: {one_line(failures.words(error))}")
 
 
 def _away(request: Request, error: Exception) -> JSONResponse:
@@ -176,6 +179,7 @@ def _headers(status: int) -> dict[str, Any]:
 _MEANINGS = {
     400: "The request is well formed, and PostgreSQL or the model cannot use a value in it.",
     401: "No token, or a wrong one, or the server has none.",
+    403: "The server's settings do not allow it.",
     404: "There is no such thing.",
     409: "The state of the job or run forbids it.",
     413: "The body is too large.",

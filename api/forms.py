@@ -1,12 +1,12 @@
 """Pages as JSON or CSV, as the Accept header asks; PostgreSQL has written the values."""
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.csv as pa_csv
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 
@@ -51,12 +51,21 @@ def raw(values: Mapping[str, Any], headers: Mapping[str, str] | None = None, **w
 
 
 def _csv(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Iterator[str]:
-    """Values as PostgreSQL writes them as text; NULL is empty."""
-    lines = iter([names, *rows] if names else rows)
+    """Values as PostgreSQL writes them as text, in quotation marks; NULL is empty and has none, as COPY reads it."""
+    lines = iter(rows)
+    if names:
+        yield _lines([tuple(names)])
     while chunk := list(islice(lines, CHUNK_ROWS)):
-        written = io.StringIO()
-        csv.writer(written).writerows(chunk)
-        yield written.getvalue()
+        yield _lines(chunk)
+
+
+def _lines(rows: Sequence[tuple[Any, ...]]) -> str:
+    columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
+    table = pa.table(columns, names=[str(at) for at in range(len(columns))])
+    written = pa.BufferOutputStream()
+    pa_csv.write_csv(table, written, pa_csv.WriteOptions(include_header=False, quoting_style="needed"))
+    text: str = written.getvalue().to_pybytes().decode()
+    return text
 
 
 def _as_text(key: Key) -> str:

@@ -1,5 +1,6 @@
 """What is decided before a request is read: whether its token is good, and that its body is not too large."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from hmac import compare_digest
@@ -11,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scorebeat.api.errors import answer
+from scorebeat.api.patience import BODY_WITHIN
 from scorebeat.core.settings import PREFIX, Settings
 
 OPEN = frozenset({"/health", "/ready", "/openapi.json"})
@@ -41,11 +43,16 @@ class Gate:
         headers = Headers(scope=scope)
         refusal = self._unauthorised(scope, headers) or self._announced(headers)
         if refusal is None:
-            whole = await self._body(receive)
-            if whole is not None:
-                await self._app(scope, whole, send)
-                return
-            refusal = self._too_large()
+            try:
+                async with asyncio.timeout(BODY_WITHIN):
+                    whole = await self._body(receive)
+            except TimeoutError:
+                refusal = answer(408, f"the body did not come within {BODY_WITHIN:g} s", {"Connection": "close"})
+            else:
+                if whole is not None:
+                    await self._app(scope, whole, send)
+                    return
+                refusal = self._too_large()
         await refusal(scope, receive, send)
 
     def _unauthorised(self, scope: Scope, headers: Headers) -> Response | None:

@@ -53,7 +53,7 @@ def listing(s: Served, wanted: Annotated[Asked, Query()]) -> schemas.Runs:
     return schemas.Runs(runs=shown, next=shown[-1].id if len(found) > wanted.limit else None)
 
 
-@closed.post("", status_code=201, responses={200: _SAME, **documented(400, 404, 409, 415)})
+@closed.post("", status_code=201, responses={200: _SAME, **documented(400, 403, 404, 409, 415)})
 def new(s: Served, wanted: NewRun, response: Response) -> schemas.Enqueued:
     """Score the rows of a job that have no prediction yet. 200 when the run_key had made this run before."""
     made = enqueue(s.producer, asked.request(s.producer, wanted))

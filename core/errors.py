@@ -74,6 +74,10 @@ class DeviceMemoryError(ScorebeatError):
     """The device's memory does not hold so many rows at once; fewer of them may fit."""
 
 
+class NotAllowed(UsageError):
+    """A setting of the server does not allow it; the message names the setting."""
+
+
 class StoreError(UsageError):
     """A model cannot be added to, or read from, the store."""
 

@@ -13,6 +13,11 @@ from scorebeat.core.event_levels import level_of
 from scorebeat.core.urls import redact
 
 LOGGER = "scorebeat"
+TALKATIVE = ("httpx", "httpcore", "h11", "h2", "hpack", "urllib3", "requests", "aiohttp", "botocore", "boto3",
+             "aiobotocore", "s3fs", "s3transfer", "fsspec", "gcsfs", "google", "adlfs", "azure", "msal", "asyncio",
+             "tornado.access", "websockets")  # fmt: skip
+"""Libraries that write URLs and headers of requests to the log: the token of a webhook is a part of its URL, and so is
+the signature of a stored file. Of them only what is wrong is written."""
 _SHORT_LEVELS = {"WARNING": "WARN", "CRITICAL": "FATAL"}
 _OWN_KEYS = frozenset({"time", "level", "event", "logger", "message", "exception"})
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
@@ -40,6 +45,8 @@ def configure_logging(
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(TextFormatter() if log_format == "text" else JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 
 class _Redacting(logging.Formatter):

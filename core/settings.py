@@ -55,17 +55,47 @@ Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0
 WholeSeconds = Annotated[int, BeforeValidator(_whole_seconds), Field(ge=1)]
 DatabaseUrl = Annotated[str, AfterValidator(database_url)]
 BrokerUrl = Annotated[str, AfterValidator(broker_url)]
-Folder = Annotated[Path, AfterValidator(Path.expanduser)]
-"""A relative path starts at the working directory."""
+
+
+def _absolute(path: Path) -> Path:
+    """A relative path starts at the folder in which the process is now, wherever a model or a library goes later."""
+    try:
+        return path.expanduser().absolute()
+    except FileNotFoundError:
+        raise ValueError(
+            f"{str(path)!r} is relative, and the folder that it starts at, the working directory, was deleted; "
+            "expected an absolute path"
+        ) from None
+    except RuntimeError:
+        raise ValueError(f"{str(path)!r} starts at a home folder, and this user has none") from None
+
+
+Folder = Annotated[Path, AfterValidator(_absolute)]
 PemFile = Folder
 """A file of certificates or of a key."""
 
 
 def _place(value: object) -> object:
     """A URL stays as it is; all else is a folder."""
-    return value if isinstance(value, str) and "://" in value else Path(str(value)).expanduser()
+    return value if isinstance(value, str) and "://" in value else _absolute(Path(str(value)))
 
 
+def shown(path: Path) -> Path:
+    """The path as a person would type it: relative, where it lies below the working directory."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _cache(path: Path) -> Path:
+    try:
+        return _absolute(path)
+    except ValueError:
+        if not str(path).startswith("~"):
+            raise
+        return path  # most never use the folder; whoever does is told then
+
+
+Cache = Annotated[Path, AfterValidator(_cache)]
 FolderOrUrl = Annotated[Path | str, BeforeValidator(_place)]
 
 
@@ -94,8 +124,8 @@ class Settings(BaseSettings):
     jobs: Folder = Path("jobs.toml")
     artifacts: FolderOrUrl = Path("artifacts")
     """The store of models: a folder, or any URL that fsspec reads, such as `s3://bucket/models`."""
-    cache: Path = Path("~/.cache/scorebeat")
-    """Folder of local copies, where the store is a URL; `~` is read when it is used."""
+    cache: Cache = Path("~/.cache/scorebeat")
+    """Folder of local copies, where the store is a URL; a user without a home is told when it is used."""
     data: Folder = Path(".scorebeat")
     """Folder of the embedded servers."""
     log_format: Literal["text", "json"] = "text"
@@ -128,6 +158,8 @@ class Settings(BaseSettings):
     """Everybody who reaches the HTTP API may read; what writes, scores or shows failures needs the token."""
     api_max_body: int = Field(10 * 1024**2, ge=1)
     """Bytes of a request's body, at most."""
+    api_where: bool = False
+    """Whoever has the API's token may ask for rows by an SQL condition, which reads what the role may read."""
     notify_secret: Annotated[SecretStr, AfterValidator(_token)] | None = None
     """Signs what is posted to a job's `notify`. Unset: nothing is signed."""
 

@@ -32,13 +32,19 @@ _WHY_ONE_REDIS = (
 _URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.\-]*://[^\s:/@]*:)\S*@", re.IGNORECASE)
 _BROKERS_LONE_WORD = re.compile(r"(\brediss?://)[^\s:/@]+@", re.IGNORECASE)
 """A name without a password, or a password whose colon was forgotten."""
-_NAMED_PASSWORD = re.compile(r"\b(\w*(?:password|passphrase)\s*=\s*)('[^']*'|[^&\s'\",;)]+)", re.IGNORECASE)
+_NAMED_PASSWORD = re.compile(
+    r"(\b\w*(?:password|passphrase|passwd|pwd|secret|token|api_?key|access_?key)(?:[\"']\s*:|[\"']?\s*=)\s*)"
+    r"('[^']*'|\"[^\"]*\"|[^&\s'\",;)}\]]+)",
+    re.IGNORECASE,
+)
+_BEARER = re.compile(r"\b((?:Bearer|Basic)\s+)[A-Za-z0-9+/=._~-]{8,}")
 
 
 def redact(text: str) -> str:
-    """`text` with the password of each URL in it as `***`; rather too much is hidden than too little."""
+    """`text` with passwords of URLs, and whatever is called a password or token, as `***`; rather too much is hidden
+    than too little."""
     without = _BROKERS_LONE_WORD.sub(r"\1***@", _URL_PASSWORD.sub(r"\1***@", text))
-    return _NAMED_PASSWORD.sub(r"\1***", without)
+    return _BEARER.sub(r"\1***", _NAMED_PASSWORD.sub(r"\1***", without))
 
 
 def database_url(url: str) -> str:

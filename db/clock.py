@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, text
 
-from scorebeat.db.notices import CLAIM, LONGEST_PAUSE
 from scorebeat.db.life import SEEN_WITHIN
+from scorebeat.db.notices import CLAIM, LONGEST_PAUSE
 
 SHORTEST_LEASE = timedelta(minutes=2)
 """A worker may have another `claim_ttl` than we."""

@@ -1,5 +1,6 @@
 """Which errors of the database pass by themselves, and which will come back at every attempt."""
 
+import re
 from typing import Any
 
 import adbc_driver_manager
@@ -7,6 +8,7 @@ import psycopg2
 from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import SourceLocked, one_line, text
+from scorebeat.core.urls import redact
 
 TRANSIENT_CLASSES = ("08", "25P03", "25P04", "40", "53", "55P03", "57014", "57P")
 """Connection lost, a session or statement ended from outside or by a timeout (25P03, 25P04, 57014), serialisation and
@@ -77,7 +79,42 @@ def passes(error: BaseException) -> bool:
 def told(error: Exception) -> str:
     """What an error says, PostgreSQL's own on one line and with what to do about a time limit of the role."""
     original = error.orig if isinstance(error, DBAPIError) else None
-    return str(error) if original is None else one_line(original) + advice(original)
+    return redact(str(error)) if original is None else one_line(words(original)) + advice(original)
+
+
+def words(error: BaseException) -> str:
+    """What an error says, as it may be stored and shown: without passwords, and of PostgreSQL's without a row's values.
+
+    Who reads a reason, in a log, in Flower, over HTTP or in a notice, may not be allowed to read the table.
+    """
+    original = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    said = text(original)
+    return redact(_without_values(said) if quotes_values(error) else said)
+
+
+def quotes_values(error: BaseException) -> bool:
+    """Its message and its traceback may hold a row's values: they are not for a log."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    state = sqlstate(original) if original is not None else None
+    return state is not None and state.startswith(_QUOTING)
+
+
+def _without_values(said: str) -> str:
+    """PostgreSQL's message, whatever its language, with all between its quotation marks hidden, as values hold some
+    themselves; its further lines, which tell more of the row, are left out, but for the SQLSTATE."""
+    before, _, message = said.rpartition(_SEVERITY) if _SEVERITY in said else ("", "", said)
+    message, _, rest = _QUOTED.sub(HIDDEN, message).partition("\n")
+    state = _SQLSTATE.search(rest)
+    kept = before.rpartition("[libpq]")[0]
+    return f"{kept}{message.strip()}{f' ({state[0]})' if state else ''}"
+
+
+HIDDEN = '"***"'
+_QUOTING = ("22", "23", "38", "39", "54", "P0", "XX")
+"""Classes of SQLSTATE whose messages quote values: of data, constraints, functions and what nobody foresaw."""
+_SEVERITY = "ERROR:"
+_QUOTED = re.compile('["\u201c-\u201e\u00ab\u00bb].*["\u201c-\u201e\u00ab\u00bb]', re.DOTALL)
+_SQLSTATE = re.compile(r"SQLSTATE:? ?\w{5}")
 
 
 def advice(error: BaseException) -> str:

@@ -74,6 +74,11 @@ KINDS = (
         "SELECT id FROM scorebeat.actions WHERE action = 'tick.skipped' AND at < :cutoff",
         _delete("actions"),
     ),
+    Kind(
+        "models that workers could not load",
+        "SELECT id FROM scorebeat.actions WHERE action IN ('model.cannot_load', 'model.can_load') AND at < :cutoff",
+        _delete("actions"),
+    ),
 )
 """In the order in which they go. What becomes free by one goes with the next prune, so that a dry run counts right."""
 

@@ -83,7 +83,7 @@ def require_width(keys: Sequence[KeyColumn], key: Key) -> None:
 
 
 def not_a_key(keys: Sequence[KeyColumn], key: Key, error: DBAPIError) -> UsageError:
-    reason = str(error.orig).splitlines()[0].strip()
+    reason = failures.words(error).splitlines()[0].strip()
     return UsageError(f"{list(key)} is not a key, which is {_named(keys)}: {reason}")
 
 
@@ -94,7 +94,7 @@ def ask(connection: Connection, shown: Shape, statement: str) -> list[tuple[Any,
     except DBAPIError as error:
         if not failures.is_about_values(error):
             raise
-        reason = str(error.orig).splitlines()[0].strip()
+        reason = failures.words(error).splitlines()[0].strip()
         raise QueryError(f"jobs.{shown.job.name}.query fails in PostgreSQL: {reason}") from None
 
 

@@ -8,13 +8,19 @@ from types import TracebackType
 
 from scorebeat.core.errors import EscapedError, kind, text
 
+ran = False
+"""Whether a model's code ran in this process: it may have begun threads, or asked for a word at the end."""
+
 
 @contextmanager
 def contained() -> Iterator[None]:
-    """What is no Exception (SystemExit, asyncio.CancelledError, ...) leaves the block as an EscapedError.
+    """A model's own code runs in the block: what it raises that is no Exception (SystemExit, asyncio.CancelledError,
+    ...) leaves it as an EscapedError.
 
     What a signal raised passes as it is: it means this process, not the model.
     """
+    global ran  # noqa: PLW0603 -- of the process: code that ran cannot be taken back
+    ran = True
     try:
         yield
     except Exception:

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact, digest
+from scorebeat.models.copying import close
 
 LEFT_AFTER = timedelta(days=1)
 """A draft of this age is nobody's."""
@@ -25,7 +27,8 @@ def new_draft(store: Path) -> Path:
     draft = store / f".adding-{uuid.uuid4().hex}"
     try:
         _clear_left(store)
-        draft.mkdir(parents=True)
+        store.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft.mkdir(mode=0o700)
     except OSError as error:
         raise StoreError(f"the store {store} cannot be written: {error.strerror}") from error
     return draft
@@ -121,9 +124,10 @@ def _take_number(home: Path, fresh: Artifact, version: int) -> Artifact:
 
 def _put_down(home: Path, fresh: Artifact, version: int) -> bool:
     """The draft lies under this number, also after a power cut; False when something else does."""
+    close(fresh.folder, home.parent)
     for path in (*fresh.folder.rglob("*"), fresh.folder):
         _sync(path)
-    home.mkdir(exist_ok=True)
+    home.mkdir(exist_ok=True, mode=stat.S_IMODE(fresh.folder.stat().st_mode))
     if not _renamed(fresh.folder, home / str(version)):
         return False
     _sync(home)

@@ -1,6 +1,7 @@
 """Micro-batches: how many rows a model takes at once, found where the device's memory does not hold them all."""
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ SURE_AFTER = 3
 """So many parts of about one size that did not fit, and none that did, are no accident."""
 
 Learned = Callable[[int], None]
+Around = Callable[[], AbstractContextManager[None]]
 
 
 class MicroBatches:
@@ -20,14 +22,22 @@ class MicroBatches:
 
     Where rows do not fit they are halved; what was scored is kept. Once everything that fitted was smaller than
     everything that did not, the size is to blame: later calls begin there, and `learned` is told, once a change.
-    A few rows that are much larger than others change nothing for those.
+    A few rows that are much larger than others change nothing for those. Each call of the model is made within
+    `around()`.
     """
 
-    def __init__(self, model: Model, limit: int | None = None, learned: Learned = lambda rows: None) -> None:  # noqa: ARG005
+    def __init__(
+        self,
+        model: Model,
+        limit: int | None = None,
+        learned: Learned = lambda rows: None,  # noqa: ARG005
+        around: Around = nullcontext,
+    ) -> None:
         self.model = model
         self.limit = limit
         """Most rows that the model is given at once; None: as many as there are."""
         self._learned = learned
+        self._around = around
         self._fitted = limit or 0
         """Most rows that fitted so far."""
         self._doubts = 0
@@ -40,7 +50,8 @@ class MicroBatches:
         """
         trial = _Trial(self.model)
         try:
-            parts = list(trial.pieces(rows, self.limit or rows.num_rows))
+            with self._around():
+                parts = list(trial.pieces(rows, self.limit or rows.num_rows))
         except DeviceMemoryError:
             raise  # a row that fits nowhere says nothing of how many others do
         except Exception:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 
-from scorebeat.core.errors import ModelError, ScorebeatError, StoreError, kind, one_line
+from scorebeat.core.errors import ModelError, ScorebeatError, StoreError, kind, one_line, text
+from scorebeat.core.urls import redact
 from scorebeat.models.contract import Given
 
 _OPTIONS = {
@@ -31,8 +32,8 @@ def told(source: str, draft: Path, copy: str, *, tells_versions: bool = False) -
     try:
         yield
     except (ModelError, StoreError) as error:
-        text = _renamed(str(error), source, draft, copy)
-        raise type(error)(_with_versions(text, draft / copy) if tells_versions else text) from error
+        words = _renamed(str(error), source, draft, copy)
+        raise type(error)(_with_versions(words, draft / copy) if tells_versions else words) from error
     except ScorebeatError:
         raise
     except OSError as error:
@@ -43,15 +44,15 @@ def told(source: str, draft: Path, copy: str, *, tells_versions: bool = False) -
             "make room, or set SCOREBEAT_ARTIFACTS to a store that has some"
         ) from error
     except Exception as error:  # any library, or the model's own code, may fail in any way
-        text = _renamed(said(error), source, draft, copy)
-        text = _with_versions(text, draft / copy) if tells_versions else text
-        raise StoreError(f"{source} was not added: {text}") from error
+        words = _renamed(said(error), source, draft, copy)
+        words = _with_versions(words, draft / copy) if tells_versions else words
+        raise StoreError(f"{source} was not added: {words}") from error
 
 
 def said(error: BaseException, lines: int | None = None) -> str:
     """An error's class and text, or the first lines of it, on one line."""
-    text = one_line("\n".join(str(error).splitlines()[:lines]))
-    shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
+    words = one_line("\n".join(redact(text(error)).splitlines()[:lines]))
+    shown = words if len(words) <= _LONGEST else f"{words[:_LONGEST]} ..."
     return f"{kind(error)}{': ' * bool(shown)}{shown}"
 
 

@@ -2,7 +2,6 @@
 
 import importlib
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -11,6 +10,7 @@ from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.containment import contained
 from scorebeat.models.contract import Described, Given, Model, Signature
+from scorebeat.models.copying import copy_regular
 from scorebeat.models.own_rows import OwnRows
 from scorebeat.models.samples import Known
 
@@ -137,7 +137,7 @@ def copy_file(source: str, draft: Path, given: Given) -> str:
     """`Format.take` of a format of one file: the copy is called `model` with the file's suffix."""
     del given
     name = copy_name(source)
-    shutil.copyfile(source, draft / name)
+    copy_regular(Path(source), draft / name)
     return name
 
 

@@ -1,12 +1,14 @@
 """Who may act from Flower's pages, and by which name the ledger records them."""
 
 from base64 import b64decode
+from http import HTTPStatus
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import click
 from tornado.httputil import HTTPServerRequest
 from tornado.options import OptionParser
+from tornado.web import HTTPError
 
 NOBODY = "flower"
 """Recorded where Flower asks nobody who they are."""
@@ -31,13 +33,31 @@ def refusal(options: OptionParser, request: HTTPServerRequest, unauthenticated_a
     )
 
 
+def require_own_page(request: HTTPServerRequest) -> None:
+    """Raises HTTPError, 403, for what a browser sends from a page of another host, port or scheme.
+
+    Sec-Fetch-Site is the browser's own word, which no page can write. Browsers of before 2023 send Origin alone. What
+    has neither is no browser's.
+    """
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    is_own = site == "same-origin" if site else origin is None or urlsplit(origin).netloc == request.host
+    if not is_own:
+        raise HTTPError(HTTPStatus.FORBIDDEN, "This page is of another site: nothing was done.")
+
+
 def require_logins(options: OptionParser) -> None:
-    """Raises click.UsageError for an entry of `--basic-auth` that lets somebody in without a password."""
+    """Raises click.UsageError for an entry of `--basic-auth` that lets somebody in without a password, or nobody."""
     if not all(name and password for name, _, password in (login.partition(":") for login in options.basic_auth or ())):
         raise click.UsageError(
             "--basic-auth (FLOWER_BASIC_AUTH) has an entry without a name or without a password, which would let "
             "anybody in; expected name:password, several with commas between, and no comma in a password. Flower was "
             "not started."
+        )
+    if not all(login.isascii() for login in options.basic_auth or ()):
+        raise click.UsageError(
+            "--basic-auth (FLOWER_BASIC_AUTH) has a name or password with a character that is not ASCII, such as an "
+            "umlaut: Flower cannot compare it, so nobody could log in with it. Choose ASCII characters. Flower was not "
+            "started."
         )
 
 

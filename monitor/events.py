@@ -5,6 +5,7 @@ from typing import Any
 
 from flower.events import EventsState
 
+from scorebeat.core.urls import redact
 from scorebeat.worker.messages import is_count
 
 LONGEST_NAME = 255
@@ -58,7 +59,7 @@ def shown(value: object) -> str | float | None:
 
 
 def _text(value: object) -> str | None:
-    return None if value is None else str(value)[:_LONGEST_TEXT].encode("utf-8", "replace").decode()
+    return None if value is None else redact(str(value)[:_LONGEST_TEXT]).encode("utf-8", "replace").decode()
 
 
 _LONGEST_TEXT = 64 * 1024

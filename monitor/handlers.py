@@ -44,6 +44,20 @@ class Unframed(BaseHandler):  # type: ignore[misc]  # Flower publishes no types
         for name, value in UNFRAMED.items():
             self.set_header(name, value)
 
+    def get_current_user(self) -> Any:
+        """Flower's comparison raises for a name or password that is not ASCII: none that it takes is such a one."""
+        try:
+            return super().get_current_user()
+        except TypeError:
+            raise HTTPError(HTTPStatus.UNAUTHORIZED) from None
+
+    def check_xsrf_cookie(self) -> None:
+        """Flower looks at where a request comes from only if it has logins; a Flower that is open to all on purpose
+        takes its own calls from everywhere."""
+        if not self.unauthenticated_api:
+            access.require_own_page(self.request)
+        super().check_xsrf_cookie()
+
 
 class LedgerHandler(Unframed):
     """A page or an action of ours inside Flower."""
@@ -52,7 +66,11 @@ class LedgerHandler(Unframed):
         self.ledger = ledger
 
     def check_xsrf_cookie(self) -> None:
-        """Always the token too: Flower asks for it with OAuth only, and we act without authentication on loopback."""
+        """Always the token too: Flower asks for it with OAuth only, and we act without authentication on loopback.
+
+        A page of another port of this host can plant the token's cookie, but not say that it is one of ours.
+        """
+        access.require_own_page(self.request)
         super().check_xsrf_cookie()
         RequestHandler.check_xsrf_cookie(self)
 

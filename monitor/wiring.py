@@ -5,11 +5,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flower import events, urls
+from flower import app, events, urls
 from flower.options import options
 from flower.views import BaseHandler
 from flower.views.tasks import TasksDataTable, TaskView
 from kombu.transport import TRANSPORT_ALIASES
+from tornado.httpserver import HTTPServer
 from tornado.web import StaticFileHandler, url
 
 from scorebeat.core.settings import Settings
@@ -22,6 +23,8 @@ from scorebeat.monitor.runs import RunPage, RunsPage
 from scorebeat.monitor.tasks import BatchPart, DescribedTasks, TaskPage
 from scorebeat.monitor.templates import Templates
 
+REQUEST_WITHIN = 15.0
+"""Seconds that a connection may be idle, or take to send a request."""
 STATIC = Path(__file__).parent / "static"
 COLUMNS = "name,uuid,state,args,received,runtime,worker"
 """Of Flower's task list: its own, and the arguments, which say job, run and rows."""
@@ -41,6 +44,8 @@ def wire(settings: Settings) -> None:
     urls.handlers[:] = with_ours(urls.handlers, Ledger(settings))
     urls.settings["template_loader"] = templates
     events.EventsState = KnownEvents  # Flower makes one when it starts
+    # of 300 half-sent requests each would be open for an hour, before anybody is asked who they are
+    app.HTTPServer = partial(HTTPServer, idle_connection_timeout=REQUEST_WITHIN, body_timeout=REQUEST_WITHIN)
     TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "scorebeat.monitor.transport:Transport"))
     options.add_parse_callback(partial(require_logins, options))
     options.tasks_columns = COLUMNS  # the command line and FLOWER_TASKS_COLUMNS come later, and win

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import ScorebeatError
 from scorebeat.core.jobs_file import read_file
-from scorebeat.core.settings import PREFIX, Settings
+from scorebeat.core.settings import PREFIX, Settings, shown
 from scorebeat.core.stack import LOCK_FILE
 from scorebeat.db import status
 from scorebeat.db.status import RunLine
@@ -52,12 +52,13 @@ class DemoFailed(ScorebeatError):
 def demo(settings: Settings) -> int:
     """Run it; answers 0. Raises DemoFailed, or UsageError when the folder cannot be used."""
     began = time.monotonic()
-    folder = settings.data / FOLDER
+    folder = shown(settings.data) / FOLDER
     _fresh(folder)
     with Interrupts() as interrupts, interrupts.raising():
         click.echo(f"starting PostgreSQL and Valkey in {folder}")
         with embedded(folder) as urls, (folder / LOG_FILE).open("w", encoding="utf-8") as log:
-            own = {"data": folder, "artifacts": folder / "artifacts", **asdict(urls)}
+            at = folder.absolute()
+            own = {"data": at, "artifacts": at / "artifacts", **asdict(urls)}
             p = Producer(settings.model_copy(update=own), DEMO)
             try:
                 with Supervisor(Log(log), interrupts) as supervisor:
@@ -136,7 +137,7 @@ def _follow(p: Producer, supervisor: Supervisor, deadline: float) -> RunLine:
 @contextmanager
 def _explained(p: Producer) -> Iterator[None]:
     """A failure shows the end of the log."""
-    log = p.settings.data / LOG_FILE
+    log = shown(p.settings.data) / LOG_FILE
     try:
         yield
     except (ScorebeatError, DBAPIError) as error:

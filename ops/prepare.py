@@ -6,7 +6,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from scorebeat.core.errors import NotPermitted, WouldRemoveAll, one_line
 from scorebeat.core.jobs_file import read_files
-from scorebeat.core.settings import Settings
+from scorebeat.core.settings import Settings, shown
 from scorebeat.db import ownership, revisions, roles
 from scorebeat.db.engine import reachable, require_version
 from scorebeat.db.upgrade import Upgraded, turn, upgrade
@@ -23,13 +23,13 @@ def prepare(settings: Settings) -> None:
         if settings.jobs.exists():
             _apply(p)
         else:
-            click.echo(f"there is no {settings.jobs}: write one, then `scorebeat apply`")
+            click.echo(f"there is no {shown(settings.jobs)}: write one, then `scorebeat apply`")
     finally:
         p.close()
 
 
 def _apply(p: Producer) -> None:
-    file = p.settings.jobs
+    file = shown(p.settings.jobs)
     try:
         tell(apply_files(p, read_files(file), "scorebeat up"))
     except (WouldRemoveAll, ApplyRefused) as error:  # nobody may be there to say whether it is meant

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from scorebeat.core.celery_app import CONTROL_QUEUE, PLAN_QUEUE
 from scorebeat.worker import pin
@@ -20,9 +21,31 @@ def celery_worker(queues: Sequence[str], processes: int, name: str, *options: st
     return (sys.executable, "-m", "scorebeat.worker", "--quiet", "worker", *where, "-l", "INFO")
 
 
-def device_worker(device: str, queues: Sequence[str], processes: int | None, *, burst: bool) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Renewal:
+    """When a process of a worker makes way for a new one, after the batch that it is at."""
+
+    tasks: int | None = None
+    """After so many tasks."""
+    kibibytes: int | None = None
+    """Once it took so much memory."""
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """As Celery's worker takes them."""
+        tasks = ("--max-tasks-per-child", str(self.tasks)) if self.tasks else ()
+        memory = ("--max-memory-per-child", str(self.kibibytes)) if self.kibibytes else ()
+        return (*tasks, *memory)
+
+
+NEVER = Renewal()
+
+
+def device_worker(
+    device: str, queues: Sequence[str], processes: int | None, *, burst: bool, renewal: Renewal = NEVER
+) -> tuple[str, ...]:
     """A worker that scores on `cpu` or `cuda:N`, with as many processes as suit the device unless told."""
-    options = ("--device", device, *(["--burst"] if burst else []))
+    options = ("--device", device, *(["--burst"] if burst else []), *renewal.options)
     usual = cores() if device == CPU else GPU_PROCESSES
     return celery_worker(queues, processes or usual, f"{device.replace(':', '-')}-{os.getpid()}", *options)
 

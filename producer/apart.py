@@ -23,6 +23,13 @@ def apart(part: str, of: object = None) -> Iterator[None]:
         raise
     except Exception as error:  # noqa: BLE001 -- a bug in one part must not stop the others either
         passes = failures.is_transient(error)
-        reason = one_line(error)
+        reason = one_line(failures.words(error))
         level = logging.WARNING if passes else logging.ERROR
-        emit("control.failed", level, part=part, of=of, reason=reason, exc=None if passes else error)
+        emit(
+            "control.failed",
+            level,
+            part=part,
+            of=of,
+            reason=reason,
+            exc=None if passes or failures.quotes_values(error) else error,
+        )

@@ -39,7 +39,7 @@ def settle_all(p: Producer) -> int:
 
 
 def _not_closed(p: Producer, run_id: int, error: DBAPIError | ScorebeatError) -> RunState | None:
-    why = one_line(error.orig if isinstance(error, DBAPIError) else error)
+    why = one_line(failures.words(error))
     if isinstance(error, ViewBusy) or failures.is_transient(error):
         emit("run.waits", run=run_id, reason=why)  # the next control tick tries again
         return None

@@ -1,11 +1,11 @@
-"""What to say where work waits in a queue that nobody serves: the command line and the pages say the same."""
+"""What to say where work waits for a worker: for one that serves its queue, or that can load its model."""
 
 from collections.abc import Iterable
 
 from sqlalchemy import Connection
 
 from scorebeat.core.celery_app import CONTROL_QUEUE, PLAN_QUEUE
-from scorebeat.db import workers
+from scorebeat.db import unloadable, workers
 from scorebeat.db.status import RunLine
 
 
@@ -18,8 +18,11 @@ def of_queues(connection: Connection, queues: set[str]) -> list[str]:
 
 def of_runs(connection: Connection, lines: Iterable[RunLine]) -> list[str]:
     """What to say of these runs; nothing where all of them are over."""
-    queues = {line.queue for line in lines if not line.is_final}
-    return of_queues(connection, queues) if queues else []
+    open_lines = [line for line in lines if not line.is_final]
+    queues = {line.queue for line in open_lines}
+    models = {f"{line.model}/{line.model_version}" for line in open_lines}
+    blind = [str(one) for one in unloadable.known(connection) if one.model in models] if models else []
+    return (of_queues(connection, queues) if queues else []) + blind
 
 
 def no_control(served: set[str]) -> str | None:

@@ -46,7 +46,7 @@ def opened(settings: Settings) -> Iterator[Opener]:
     with ExitStack() as stack:
 
         def open_one(headers: dict[str, str] = BEARER, **given: Any) -> Client:
-            given = {"api_token": SecretStr(TOKEN), **given}
+            given = {"api_token": SecretStr(TOKEN), "api_where": True, **given}
             url = stack.enter_context(served(make(settings.model_copy(update=given))))
             return stack.enter_context(Client(base_url=url, headers=headers, timeout=30))
 

@@ -2,16 +2,18 @@
 
 The file is JSON: {"raise": [...], "exit": [...], "segfault": [...], "hang": [...], "nan": [...], "seconds_a_row": 0},
 each list the values of `x` for which the model does so, and so do "mute" (an error without a readable message),
-"cancelled" (asyncio.CancelledError) and "leave" (SystemExit). For every other row `value` is 2 x. With "calls", a path,
-each call leaves a line there: its time, and the values of `x`. With "out_of_memory_above", so many rows fit at once;
-"out of memory" lists rows that never fit. With "placed", a path, the process that loads it leaves a line there: where
-it is and what it sees.
+"cancelled" (asyncio.CancelledError), "leave" (SystemExit) and "tell" (an error with secrets in its words). "stop" stops
+the process as SIGSTOP does, "exit 1" ends it with the exit code of a watchdog. For every other row `value` is 2 x. With
+"calls", a path, each call leaves a line there: its time, and the values of `x`. With "out_of_memory_above", so many
+rows fit at once; "out of memory" lists rows that never fit. With "placed", a path, the process that loads it leaves a
+line there: where it is and what it sees.
 """
 
 import asyncio
 import ctypes
 import json
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -72,11 +74,15 @@ class MuteError(Exception):
     __repr__ = __str__
 
 
+TELLING = "no answer from postgresql://ann:s3cr3t@db/app with api_key=s3cr3t and Bearer s3cr3ts3cr3t"
 RAISED: dict[str, Callable[[], BaseException]] = {
     "raise": lambda: ValueError("the model does not like a row"),
     "mute": MuteError,
     "cancelled": lambda: asyncio.CancelledError("the model's own task"),
     "leave": lambda: SystemExit("the model wants no more"),
+    "tell": lambda: ValueError(
+        "no answer from postgresql://ann:s3cr3t@db/app with api_key=s3cr3t and Bearer s3cr3ts3cr3t"
+    ),
 }
 
 
@@ -97,6 +103,8 @@ class Poison:
         self._require_memory(x)
         if error := self._error(x):
             raise error
+        if self._holds("stop", x):
+            os.kill(os.getpid(), signal.SIGSTOP)
         if self._holds("segfault", x):
             ctypes.string_at(0)
         if self._holds("hang", x):
@@ -117,6 +125,8 @@ class Poison:
     def _error(self, x: np.ndarray) -> BaseException | None:
         if self._holds("exit", x):
             os._exit(3)
+        if self._holds("exit 1", x):
+            os._exit(1)
         return next((error() for kind, error in RAISED.items() if self._holds(kind, x)), None)
 
     def _require_memory(self, x: np.ndarray) -> None:

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from scorebeat.core.errors import ClaimLost, DeviceMemoryError, kind, text
+from scorebeat.core.errors import ClaimLost, DeviceMemoryError, kind
 from scorebeat.core.events import emit
-from scorebeat.db import careful, columns, quarantine, threshold
+from scorebeat.db import careful, columns, failures, quarantine, threshold
 from scorebeat.db.batches import Claim
 from scorebeat.db.columns import Part, Timing
 from scorebeat.db.pending import PendingRows
@@ -124,4 +124,4 @@ class Attempt:
 
 def bad_row(keys: pa.RecordBatch, index: int, error: Exception) -> BadRow:
     """A row with the error that it raised, cut to a sane size."""
-    return BadRow(quarantine.keys_of(keys, index), kind(error), text(error)[:ERROR_CHARACTERS], places(error))
+    return BadRow(quarantine.keys_of(keys, index), kind(error), failures.words(error)[:ERROR_CHARACTERS], places(error))

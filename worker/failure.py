@@ -23,6 +23,7 @@ from scorebeat.core.errors import (
 )
 from scorebeat.core.events import emit
 from scorebeat.core.settings import Settings
+from scorebeat.core.urls import redact
 from scorebeat.db import batches, failures, locks, prediction_sets, quarantine, runs, settling
 from scorebeat.db.batches import Claim
 from scorebeat.worker.runtime import Runtime
@@ -111,16 +112,21 @@ def readable_errors() -> Iterator[None]:
     """Errors leave the block as the worker's parent, and Flower, can show them: ours and Python's own as they are.
 
     A driver's or a model's own exception would reach the parent as an object that nobody there can unpack, and so
-    would one of Python's that carries another object; it becomes a BatchFailed with its words.
+    would one of Python's that carries another object; it becomes a BatchFailed with its words, and without its
+    traceback where that holds a secret or a row's values.
     """
     try:
         yield
     except (ScorebeatError, SoftTimeLimitExceeded):
         raise
     except Exception as error:
-        if type(error).__module__ == "builtins" and all(isinstance(each, str | int | None) for each in error.args):
+        is_plain = type(error).__module__ == "builtins" and all(
+            isinstance(each, str | int | None) for each in error.args
+        )
+        tells_too_much = failures.quotes_values(error) or redact(text(error)) != text(error)
+        if is_plain and not tells_too_much:
             raise
-        raise BatchFailed(describe(error)) from error
+        raise BatchFailed(describe(error)) from (None if tells_too_much else error)
 
 
 def backoff(settings: Settings, attempt: int) -> timedelta:
@@ -136,7 +142,7 @@ def _doubled(first: timedelta, cap: timedelta, attempt: int) -> timedelta:
 
 def describe(error: BaseException) -> str:
     """`Type: message`, cut to a sane size."""
-    words = text(error)
+    words = failures.words(error)
     told = (f"{kind(error)}: {words}" if words else kind(error)) + failures.advice(error)
     return quarantine.plain(told)[:ERROR_CHARACTERS]
 

@@ -80,7 +80,7 @@ def _halves(a: Attempt, keys: Sequence[Key]) -> Iterator[Fetched | BadRow]:
     if isinstance(found, Fetched):
         yield found
     elif len(keys) == 1:
-        yield BadRow(keys[0], type(found).__name__, str(found)[:ERROR_CHARACTERS], places(found))
+        yield BadRow(keys[0], type(found).__name__, failures.words(found)[:ERROR_CHARACTERS], places(found))
     else:
         middle = len(keys) // 2
         yield from _halves(a, keys[:middle])

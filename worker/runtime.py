@@ -23,6 +23,7 @@ from scorebeat.models import registry, store
 from scorebeat.models.binding import Binding, bind
 from scorebeat.models.contract import Signature
 from scorebeat.models.micro_batches import MicroBatches
+from scorebeat.models.surroundings import Surroundings
 from scorebeat.worker import device
 from scorebeat.worker.device import Device
 
@@ -53,6 +54,10 @@ class Runtime:
     name: str = field(default_factory=worker_name)
     _runs: dict[int, Job] = field(default_factory=dict)
     _models: dict[tuple[str, int], MicroBatches] = field(default_factory=dict)
+    unloadable: dict[str, float] = field(default_factory=dict)
+    """Models that this process could not load, and when, by `time.monotonic()`, it tries again."""
+    left_to_others: int = 0
+    """Batches that it gave back for that, one after the other."""
     _data: "DataConnection | None" = None
 
     @cached_property
@@ -121,11 +126,13 @@ class Runtime:
         place, cache = self.settings.artifacts, self.settings.cache
         artifact = store.open_artifact(place, version.name, version.version, version.digest, cache=cache)
         placed = device.current().for_model(artifact.devices)
-        model = registry.load(artifact, placed.kind)
+        around = Surroundings(str(version)).entered
+        with around():
+            model = registry.load(artifact, placed.kind)
         with self.engine.connect() as connection:
             limit = device_limits.known(connection, version.name, version.version, placed.model)
         emit("model.loaded", model=str(version), device=placed.name, hardware=placed.model, micro_batch_rows=limit)
-        return MicroBatches(model, limit, partial(self._learn, version, placed))
+        return MicroBatches(model, limit, partial(self._learn, version, placed), around)
 
     def _learn(self, version: versions.Version, placed: Device, rows: int) -> None:
         """The next process starts with what fitted here. What cannot be written is found out again."""

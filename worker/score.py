@@ -17,7 +17,7 @@ from scorebeat.db.batches import BatchId, Claim
 from scorebeat.db.careful import CHUNK_ROWS, Care
 from scorebeat.db.columns import Fetched, Timing
 from scorebeat.db.quarantine import BadRow
-from scorebeat.worker import device, narrow
+from scorebeat.worker import device, loading, narrow
 from scorebeat.worker.attempt import Attempt, bad_row
 from scorebeat.worker.failure import is_wait, may_heal, postpone, record_failure
 from scorebeat.worker.fetching import fetch
@@ -40,7 +40,7 @@ class Outcome(StrEnum):
     LOST = "lost"
     """The claim was lost meanwhile; nothing was written."""
     POSTPONED = "postponed"
-    """It waits for a lock, or for a session that can write; the attempt is not counted."""
+    """It waits for a lock, a session that can write or a worker that has its model; the attempt is not counted."""
     UNREACHED = "unreached"
     """The ledger cannot be reached from here: nothing was claimed, and control sends the batch again."""
 
@@ -61,6 +61,9 @@ def score_batch(batch_id: BatchId, w: Runtime) -> Outcome:
     except ClaimLost as error:
         emit("claim.lost", run=held.run_id, batch=batch_id, attempt=held.attempt, worker=w.name, reason=str(error))
         return Outcome.LOST
+    except loading.LeftToOthers as why:
+        loading.leave(w, held, why)
+        return Outcome.POSTPONED
     except Exception as error:
         if is_wait(error):
             postpone(w, held, error)
@@ -68,6 +71,7 @@ def score_batch(batch_id: BatchId, w: Runtime) -> Outcome:
         record_failure(w, held, error)
         raise
     emit("batch.committed", run=held.run_id, batch=batch_id, attempt=held.attempt, rows=rows, worker=w.name)
+    w.left_to_others = 0
     if held.has_waited:
         _let_others_go(w, held.run_id)
     _settle(w, held.run_id)
@@ -115,7 +119,7 @@ class _Clock:
 def _score(held: Claim, w: Runtime) -> int:
     """Parts of the batch, each fetched, scored and committed, until none is left; answers the rows scored."""
     job = w.job(held.run_id)
-    a = Attempt(held, job, w.model(job.version), w)
+    a = Attempt(held, job, loading.load(w, held, job.version), w)
     care = Care(held.care)
     if held.probe_is_deadly:
         a.put_probe_aside()

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import sys
 from typing import Any
 
 from billiard import current_process
@@ -15,10 +16,13 @@ from scorebeat.core.events import configure_logging, emit
 from scorebeat.core.identity import become, worker_name
 from scorebeat.core.settings import load_settings
 from scorebeat.db import batches
-from scorebeat.worker import device
+from scorebeat.worker import deadlines, device, standstill
 from scorebeat.worker.parent import ledger
 from scorebeat.worker.pin import bind_processes, is_bound, pin_to_core, shares_cores
 from scorebeat.worker.request import lost_process
+
+WATCHDOGS_EXIT = "1"
+"""The exit code of faulthandler, and of a program that calls exit(1)."""
 
 
 def _log(**_: Any) -> None:
@@ -36,6 +40,7 @@ def _worth_reading(record: logging.LogRecord) -> bool:
 
 def _named(sender: str, options: dict[str, Any], **_: Any) -> None:
     become(sender)
+    deadlines.share()
     queues = options.get("queues") or []
     names = queues.split(",") if isinstance(queues, str) else queues
     scores = not names or bool(set(names) - {CONTROL_QUEUE, PLAN_QUEUE})
@@ -58,16 +63,27 @@ def _process_died(sender: Any, exception: BaseException, args: Any, **_: Any) ->
         return
     try:
         with ledger() as connection:
-            state = batches.fail_lost(connection, args[0], worker_name(), lost_process(), _cause(exception))
+            pid = lost_process()
+            state = batches.fail_lost(connection, args[0], worker_name(), pid, _cause(exception, pid))
         emit("process.died", batch=args[0], worker=worker_name(), state=state)
     except DBAPIError as error:
         emit("failure.not_recorded", batch=args[0], reason=one_line(error.orig))
 
 
-def _cause(exception: BaseException) -> str:
+def _cause(exception: BaseException, pid: int | None) -> str:
+    """What happened to the process, as far as its parent knows."""
     cause = f"{type(exception).__name__}: {exception}"
-    hung = re.search(r"\bexitcode 1\b", cause)  # the watchdog's; not 11 or 139
-    return f"{cause} The model took longer than its time limit." if hung else cause
+    if killed := standstill.reason(pid):
+        return f"{cause} It was killed because {killed}."
+    shared = deadlines.shared()
+    limit = shared.of(pid) if shared is not None and pid is not None else None
+    code = re.search(r"\bexitcode (\d+)", cause)
+    if code is None:
+        return cause
+    if limit is not None and limit.stacks and code[1] == WATCHDOGS_EXIT:
+        sys.stderr.write(limit.stacks)
+        return f"{cause} The model took longer than its time limit of {limit.seconds:g} s."
+    return f"{cause} The model, or a library that it uses, ended its process with exit code {code[1]}."
 
 
 signals.setup_logging.connect(_log)

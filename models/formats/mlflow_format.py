@@ -16,6 +16,7 @@ from scorebeat.models.artifact import Artifact
 from scorebeat.models.columns import output_schema
 from scorebeat.models.containment import contained
 from scorebeat.models.contract import Described, Given, Input, Model, Signature
+from scorebeat.models.copying import copy_folder
 from scorebeat.models.formats import written_by
 from scorebeat.models.formats.mlflow_answers import Answers, columns, returned, seen
 from scorebeat.models.formats.mlflow_signature import fed, inputs_of, outputs_of
@@ -41,7 +42,7 @@ def take(source: str, draft: Path, given: Given) -> str:
     """Copy the folder. Raises StoreError unless code was allowed; no file is opened before that."""
     _require_permission(source, given)
     try:
-        shutil.copytree(source, draft / _FOLDER, ignore=shutil.ignore_patterns("__pycache__"))
+        copy_folder(Path(source), draft / _FOLDER, shutil.ignore_patterns("__pycache__"))
     except (OSError, shutil.Error) as error:
         raise StoreError(f"{source} cannot be copied: {error}") from error
     return _FOLDER

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,6 +15,7 @@ from scorebeat.core.errors import ModelError, StoreError, one_line
 from scorebeat.models.artifact import MANIFEST, Artifact
 from scorebeat.models.columns import LABEL, output_schema
 from scorebeat.models.contract import Described, Given, Input, Model, Signature
+from scorebeat.models.copying import copy_regular
 from scorebeat.models.formats import written_by
 from scorebeat.models.formats.onnx_graph import data_files, nodes_of_training, random_nodes
 from scorebeat.models.formats.tensors import arrays, fields
@@ -210,7 +210,7 @@ def _copy_data(source: Path, location: str, draft: Path, name: str) -> None:
         )
     target = draft / path
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(found, target)
+    copy_regular(found, target)
 
 
 def _trial(session: Any, rows: pa.RecordBatch, given: Given, file: str) -> list[Any]:

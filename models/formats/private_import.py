@@ -26,6 +26,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from scorebeat.core.errors import kind, one_line, raised, text
+
 PREFIX = "_scorebeat_code_"
 OLD_HELPER = "models.inner"
 """What code that was added under Scorebeat 0.1 calls `scorebeat.models.inner`."""
@@ -59,8 +61,10 @@ class PrivateCode:
 
     def blame(self, error: BaseException) -> str:
         """What an error of this code says, on one line, with the file and line where the code raised it."""
-        text = " ".join(str(error).replace(f"{self.root}.", "").split())
-        return f"{self._place(error)}: {type(error).__name__}{': ' * bool(text)}{text}"
+        words = one_line(text(error).replace(f"{self.root}.", ""))
+        own = raised(error)
+        place = self._place(own if isinstance(own, BaseException) else error)
+        return f"{place}: {kind(error)}{': ' * bool(words)}{words}"
 
     def _place(self, error: BaseException) -> str:
         if isinstance(error, SyntaxError) and error.filename:

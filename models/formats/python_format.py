@@ -40,6 +40,7 @@ from scorebeat.core.errors import (
 from scorebeat.models.arrow_types import type_named
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.columns import output_schema
+from scorebeat.models.containment import contained
 from scorebeat.models.contract import Described, Given, Input, Model, Signature
 from scorebeat.models.formats.private_import import PrivateCode
 from scorebeat.models.formats.python_source import CODE, FILES, copy_code, copy_files
@@ -169,16 +170,17 @@ def _made(folder: Path, name: str, device: str) -> tuple[PrivateCode, Any]:
     module, _, class_name = name.partition(":")
     code = PrivateCode(folder / CODE, module.partition(".")[0])
     try:
-        wanted = _class(code, module, class_name)
-        _require_init(wanted, name)
-        return code, wanted(folder / FILES, device)
+        with contained():
+            wanted = _class(code, module, class_name)
+            _require_init(wanted, name)
+            return code, wanted(folder / FILES, device)
     except ModuleNotFoundError as error:
         code.forget()
         raise _absent(code, error, name) from error
     except ScorebeatError:
         code.forget()
         raise
-    except (Exception, SystemExit) as error:  # the code is somebody else's and may raise anything
+    except Exception as error:  # the code is somebody else's and may raise anything
         code.forget()
         raise ModelError(f"{name} failed in {code.blame(error)}") from error
 

@@ -8,6 +8,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 from scorebeat.core.errors import StoreError
+from scorebeat.models.copying import copy_folder, copy_regular
 
 CODE = "code"
 FILES = "files"
@@ -73,8 +74,8 @@ def _require(module: str, top: str, package: Path) -> None:
 def _copy(path: Path, target: Path) -> None:
     try:
         if path.is_dir():
-            shutil.copytree(path, target, ignore=_UNWANTED)
+            copy_folder(path, target, _UNWANTED)
         else:
-            shutil.copyfile(path, target)
+            copy_regular(path, target)
     except (OSError, shutil.Error) as error:
         raise StoreError(f"{path} cannot be copied: {error}") from error

@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from scorebeat.core.errors import ScorebeatError
 from scorebeat.core.jobs import Job
 from scorebeat.core.jobs_file import read_files
+from scorebeat.core.settings import shown
 from scorebeat.core.urls import exposed, redact
 from scorebeat.db import (
     jobs,
@@ -22,6 +23,7 @@ from scorebeat.db import (
     row_security,
     status,
     stored_keys,
+    unloadable,
     user_sql,
     versions,
     workers,
@@ -137,7 +139,7 @@ def transport(service: str, url: str) -> list[Finding]:
 
 
 def _file(p: Producer, listed: list[JobRow]) -> str | Finding:
-    path = p.settings.jobs
+    path = shown(p.settings.jobs)
     if not path.exists():
         return Finding("jobs file", "warning", f"there is no {path}; jobs come from the database")
     files = read_files(path)
@@ -193,3 +195,5 @@ def _workers(connection: Connection, listed: list[Job]) -> Iterator[Finding]:
             yield Finding(f"queue {queue}", "ok", "a worker listens")
         else:
             yield Finding(f"queue {queue}", "warning", no_worker(queue))
+    for one in unloadable.known(connection):
+        yield Finding(f"worker {one.worker}", "problem", str(one))

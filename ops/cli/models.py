@@ -14,6 +14,7 @@ from scorebeat.models.sample_file import MOST, SampleFile
 from scorebeat.models.samples import Sample
 from scorebeat.ops.cli import show
 from scorebeat.ops.cli.context import database, whoami
+from scorebeat.ops.cli.ending import leaving_nothing
 from scorebeat.ops.cli.models_change import drop, rename
 from scorebeat.ops.cli.versions import compare
 from scorebeat.producer import publish as publishing
@@ -146,7 +147,7 @@ def add_version(
     Example:
         scorebeat models add model.skops --name iris --inputs a,b,c,d --sample iris.csv
     """
-    with database() as p:
+    with leaving_nothing(), database() as p:
         inputs, outputs, classes = (_names(f"--{option}", options[option]) for option in NAMED)
         given = Given(
             inputs,

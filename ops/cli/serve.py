@@ -40,7 +40,12 @@ def api(host: str, port: int) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _ended)
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=30
+            app,
+            http="scorebeat.api.patience:Patient",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=30,
         )
         uvicorn.Server(config).run(sockets=[listener])
 

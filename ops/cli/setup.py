@@ -6,6 +6,7 @@ import click
 
 from scorebeat.core.errors import UsageError
 from scorebeat.core.jobs_file import JobsFile, read_files
+from scorebeat.core.settings import shown
 from scorebeat.ops.cli import show
 from scorebeat.ops.cli.context import both, database, found_settings, unmigrated, whoami
 from scorebeat.producer import apply as applying
@@ -63,7 +64,7 @@ def apply(file: Path | None, dry_run: bool, rescore: bool, remove_all: bool, **a
     """
     from scorebeat.ops.prepare import tell, tell_difference  # noqa: PLC0415
 
-    file = file or found_settings().jobs
+    file = file or shown(found_settings().jobs)
     files = read_files(file)
     options = ApplyOptions(**asked)
     with both() if rescore else database() as p:

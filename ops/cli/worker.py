@@ -32,7 +32,29 @@ from scorebeat.worker import device as devices
 @click.option("--processes", type=Whole(1, 1024), help="Processes.  [default: one a core, on a GPU 2]")
 @click.option("--burst", is_flag=True, help="Stop when nothing is left to do on the queues.")
 @click.option("--control", is_flag=True, help="Plan, dispatch, rescue and settle instead of scoring.")
-def worker(device: str | None, queues: tuple[str, ...], processes: int | None, burst: bool, control: bool) -> None:
+@click.option(
+    "--max-tasks-per-child",
+    "tasks",
+    type=Whole(1, 1_000_000_000),
+    metavar="N",
+    help="Replace a process by a new one after N batches.  [default: never]",
+)
+@click.option(
+    "--max-memory-per-child",
+    "kibibytes",
+    type=Whole(1, 2**40),
+    metavar="KIB",
+    help="Replace a process, after its batch, that ever took more than KIB KiB of memory.  [default: never]",
+)
+def worker(
+    device: str | None,
+    queues: tuple[str, ...],
+    processes: int | None,
+    burst: bool,
+    control: bool,
+    tasks: int | None,
+    kibibytes: int | None,
+) -> None:
     """Run a worker until it is stopped: it scores on one device, or keeps the ledger moving.
 
     \b
@@ -41,9 +63,10 @@ def worker(device: str | None, queues: tuple[str, ...], processes: int | None, b
         scorebeat worker --device cuda:0 --burst
         scorebeat worker --control
     """
+    renewal = workers.Renewal(tasks, kibibytes)
     if control:
-        if device or queues or processes or burst:
-            raise click.UsageError("--control goes without --device, --queue, --processes and --burst")
+        if device or queues or processes or burst or renewal != workers.NEVER:
+            raise click.UsageError("--control goes without any other option")
         _run_control(_checked())
         return
     if device is None:
@@ -51,7 +74,7 @@ def worker(device: str | None, queues: tuple[str, ...], processes: int | None, b
     _require_usable(queues)
     found = devices.find(device)
     environment = child_environment(_checked())
-    command = workers.device_worker(found.name, queues or (found.queue,), processes, burst=burst)
+    command = workers.device_worker(found.name, queues or (found.queue,), processes, burst=burst, renewal=renewal)
     os.execve(command[0], command, environment)  # noqa: S606 -- no shell is wanted
 
 

@@ -53,9 +53,10 @@ def test_the_example_of_an_environment_has_every_setting_with_its_default(monkey
     told = dict(line[1:].split("=", 1) for line in lines if line.startswith(f"#{PREFIX}"))
 
     assert [name.removeprefix(PREFIX).lower() for name in told] == list(Settings.model_fields)
+    default = Settings(_env_file=None).model_dump()
     for name, value in told.items():
         monkeypatch.setenv(name, value)
-    shown, default = Settings(_env_file=None).model_dump(), Settings.model_construct().model_dump()
+    shown = Settings(_env_file=None).model_dump()
     urls = {"database_url", "broker_url"}
     assert {n: v for n, v in shown.items() if n not in urls} == {n: v for n, v in default.items() if n not in urls}
 

@@ -118,6 +118,22 @@ def test_a_row_that_hangs_is_found_even_if_it_holds_the_interpreters_lock(points
     assert_nothing_committed_was_scored_again(points, job, points.folder / "calls")
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("worker")
+def test_a_row_that_stops_its_process_is_found_and_each_death_is_told_as_it_was(points: Points) -> None:
+    job, run = run_of(points, {"stop": [700], "exit 1": [400], "hang": [1500]}, 2000)
+
+    assert until_finished(points, run, within=200) is RunState.PARTIAL
+
+    told = dict(zip(points.aside(job), points.aside(job, "z.error"), strict=True))
+    assert "stood still" in told["700"]
+    assert "stopped by a signal" in told["700"]
+    assert "ended its process with exit code 1" in told["400"]
+    assert "longer than its time limit of 1 s" in told["1500"]
+    assert not any("time limit" in told[row] for row in ("400", "700"))
+    assert_accounted(points.engine, job, dict.fromkeys([400, 700, 1500], DIED))
+
+
 @pytest.mark.usefixtures("worker")
 @pytest.mark.parametrize("worker", [2], indirect=True, ids=["two processes"])
 def test_bad_rows_of_one_batch_do_not_hold_up_the_others(points: Points) -> None:

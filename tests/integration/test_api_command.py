@@ -2,6 +2,8 @@
 
 import signal
 import socket
+import time
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -29,6 +31,38 @@ def test_the_command_serves_until_it_is_stopped(programs: Programs, scored: Ledg
     assert process.returncode == 0
     assert TOKEN not in programs.log(process)
     assert scored.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'scorebeat api'") == [0]
+
+
+@pytest.mark.usefixtures("scored")
+def test_connections_that_never_send_a_whole_request_are_closed(programs: Programs) -> None:
+    process = programs.start("scorebeat.ops.cli", "api", "--port", "0", SCOREBEAT_API_TOKEN=TOKEN)
+    said = wait_for(lambda: [line for line in programs.log(process).splitlines() if line.startswith("serving ")])
+    port = int(said[0].rpartition(":")[2])
+    halves = [
+        b"",
+        b"GET /runs HTTP/1.1\r\nHost: x\r\n",
+        b"POST /runs HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
+    ]
+    again = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" + halves[1]
+    sent = [(half, socket.create_connection(("127.0.0.1", port))) for half in [*halves, again] * 25]
+    for half, connection in sent:
+        connection.sendall(half)
+
+    with httpx.Client(base_url=said[0].removeprefix("serving "), headers=BEARER, timeout=60) as client:
+        for _, connection in sent:
+            connection.settimeout(60)
+            with suppress(ConnectionResetError):
+                while connection.recv(4096):  # until the server hangs up
+                    pass
+            connection.close()
+        assert client.get("/data/25").json()["state"] == "predicted"
+
+    slow = socket.create_connection(("127.0.0.1", port))
+    for part in (b"GET /health HTTP/1.1\r\n", b"Host: x\r\n", b"\r\n"):
+        slow.sendall(part)
+        time.sleep(0.5)
+    assert slow.recv(4096).startswith(b"HTTP/1.1 200")
+    slow.close()
 
 
 def test_a_port_that_is_taken_is_told_with_exit_code_2(scorebeat: Cli) -> None:

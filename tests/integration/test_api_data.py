@@ -134,6 +134,23 @@ def test_csv_has_the_same_rows_as_json(client: Client, ledger: Ledger, kind: str
         assert [bool(row["prediction.label"]) for row in told] == [True, True, False, False, False]
 
 
+def test_csv_tells_null_from_an_empty_text_as_copy_does(client: Client, ledger: Ledger) -> None:
+    ledger.sql("CREATE TABLE notes (id int PRIMARY KEY, a float8 NOT NULL, b float8 NOT NULL, note text)")
+    ledger.sql("INSERT INTO notes VALUES (1, 5, 3, NULL), (2, 5, 3, ''), (3, 5, 3, 'NULL'), (4, 5, 3, E'a,\"b\"\r\n')")
+    ledger.scored(a_job(query="SELECT id, a, b, note FROM notes"))
+
+    answer = client.get("/data/all", headers={"Accept": "text/csv"}).text
+
+    head, _, rows = answer.partition("\n")
+    names = [name.replace(".", "_") for name in next(csv.reader([head]))]
+    ledger.sql(f"CREATE TABLE copied ({', '.join(f'{name} text' for name in names)})")
+    raw = ledger.engine.raw_connection()
+    raw.cursor().copy_expert("COPY copied FROM STDIN (FORMAT csv)", io.StringIO(rows, newline=""))
+    raw.commit()
+    raw.close()
+    assert ledger.sql("SELECT note FROM copied ORDER BY id") == [None, "", "NULL", 'a,"b"\r\n']
+
+
 @pytest.mark.usefixtures("scored")
 def test_json_is_answered_unless_csv_is_preferred(client: Client) -> None:
     for accept in (

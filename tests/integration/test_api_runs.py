@@ -8,7 +8,7 @@ from scorebeat.core.states import RunState
 from scorebeat.ops.cli.jobs import PROMISED
 from scorebeat.producer.plan import plan
 from scorebeat.producer.settle import settle_all
-from tests.api_fixtures import Client, client, opened, scored
+from tests.api_fixtures import Client, Opener, client, opened, scored
 from tests.ledger_fixtures import Ledger, ledger, trained
 from tests.ledger_rows import a_job, add_batch, add_run
 
@@ -39,6 +39,17 @@ def test_a_run_takes_the_rows_that_were_asked_for(client: Client, scored: Ledger
 
     plan(scored.producer, made)
     assert scored.sql("SELECT sum(rows_planned)::int FROM scorebeat.batches WHERE run_id = :id", id=made) == [2]
+
+
+@pytest.mark.parametrize("where", ["a > 0", "pg_read_file('/etc/passwd')::int = 1", ""])
+def test_a_condition_in_sql_is_taken_only_where_the_server_allows_it(
+    opened: Opener, scored: Ledger, where: str
+) -> None:
+    refused = new_run(opened(api_where=False), where=where)
+
+    assert refused.status_code == 403
+    assert "only where SCOREBEAT_API_WHERE=true is set" in refused.json()["error"]
+    assert len(scored.sql("SELECT id FROM scorebeat.runs")) == 1
 
 
 def test_a_run_key_answers_the_run_that_it_made(client: Client, scored: Ledger) -> None:

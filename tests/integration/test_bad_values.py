@@ -1,5 +1,7 @@
 """A row costs only itself: one that a model raises for, answers nonsense for, or that PostgreSQL refuses."""
 
+from collections.abc import Iterable
+
 import pytest
 
 from scorebeat.core.states import RunState
@@ -79,6 +81,20 @@ def test_a_job_that_allows_nan_stores_it(points: Points) -> None:
     shown = points.view(job)
     assert (str(shown[7]), str(shown[8]), shown[9]) == ("nan", "inf", 19.0)
     assert len(shown) == 100
+
+
+@pytest.mark.parametrize("bad", [[7], range(1, 101)], ids=["a row", "the batch"])
+def test_a_secret_in_what_a_model_says_is_not_stored(points: Points, bad: Iterable[int]) -> None:
+    points.fill(100)
+    points.model({"tell": bad})
+    job = points.job()
+
+    points.scored(job)
+
+    stored = [*points.aside(job, "z.error"), *points.sql("SELECT error FROM scorebeat.batches WHERE error IS NOT NULL")]
+    stored += points.sql("SELECT reason FROM scorebeat.runs WHERE reason IS NOT NULL")
+    assert any("no answer from postgresql://ann:***@db/app" in words for words in stored)
+    assert not any("s3cr3t" in words for words in stored)
 
 
 @pytest.mark.parametrize("wrong", ["wrong length", "wrong columns", "wrong types"])

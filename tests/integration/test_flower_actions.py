@@ -1,5 +1,10 @@
 """What Flower's pages let a person do: who may, what is done, what is recorded."""
 
+import socket
+from base64 import b64encode
+from contextlib import suppress
+
+import httpx
 import pytest
 
 from scorebeat.db.jobs import JobRow
@@ -46,6 +51,60 @@ def test_who_did_not_log_in_changes_nothing(s: System, guarded: Flower) -> None:
     for one in (Flower(guarded.url), wrong):
         assert one.post_with(TOKEN, f"/runs/{run}/requeue").status_code == 401
     assert states(s, run) == ["dead"]
+
+
+def test_a_wrong_login_is_refused_whatever_its_characters(guarded: Flower) -> None:
+    for login in ("ann:pässwort", "änn:secret", "ann:日本", "ann:\udcff"):
+        given = b64encode(login.encode("utf-8", "surrogateescape")).decode()
+        for path in ("/runs", "/workers", "/api/workers"):
+            answer = httpx.get(guarded.url + path, headers={"Authorization": f"Basic {given}"}, timeout=30)
+            assert answer.status_code == 401, (login, path)
+
+
+def test_connections_that_never_send_a_whole_request_are_closed_by_flower(flower: Flower) -> None:
+    port = int(flower.url.rpartition(":")[2])
+    head = b"GET /runs HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    halves = (b"", head, b"POST" + head[3:] + b"Content-Length: 9\r\n\r\n{")
+    sent = [(half, socket.create_connection(("127.0.0.1", port))) for half in halves]
+    for half, connection in sent:
+        connection.sendall(half)
+
+    for _, connection in sent:
+        connection.settimeout(60)
+        with suppress(ConnectionResetError):
+            while connection.recv(4096):  # until Flower hangs up
+                pass
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"Sec-Fetch-Site": "same-site", "Origin": "http://127.0.0.1:9"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "none"},
+        {"Origin": "http://127.0.0.1:9"},
+        {"Origin": "null"},
+    ],
+)
+def test_a_page_of_another_port_or_site_presses_no_button(s: System, flower: Flower, said: dict[str, str]) -> None:
+    run = a_run(s, "partial", f"another_page_{next(NUMBERS)}", "dead")
+
+    answer = flower.post_with(TOKEN | said, f"/runs/{run}/requeue")
+
+    assert answer.status_code == 403
+    assert states(s, run) == ["dead"]
+
+
+@pytest.mark.parametrize("with_site", [True, False])
+def test_a_page_of_its_own_presses_a_button(s: System, flower: Flower, with_site: bool) -> None:
+    run = a_run(s, "partial", f"own_page_{next(NUMBERS)}", "dead")
+    site = {"Sec-Fetch-Site": "same-origin"} if with_site else {}
+
+    answer = flower.post_with(TOKEN | {"Origin": flower.url} | site, f"/runs/{run}/requeue")
+
+    assert answer.status_code == 200, answer.text
+    assert states(s, run) == ["pending"]
 
 
 @pytest.mark.parametrize(

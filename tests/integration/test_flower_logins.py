@@ -24,6 +24,14 @@ def test_an_entry_without_a_name_or_a_password_is_refused(given: list[str]) -> N
     assert "s3" not in str(refused.value)
 
 
+@pytest.mark.parametrize("given", [["ann:pässwort"], ["änn:s3cr3t"], ["ann:s3cr3t", "ben:naïve"]])
+def test_a_login_that_flower_cannot_compare_is_refused(given: list[str]) -> None:
+    with pytest.raises(click.UsageError, match="not ASCII") as refused:
+        require_logins(parsed(given))
+
+    assert not any(login.partition(":")[2] in str(refused.value) for login in given)
+
+
 @pytest.mark.parametrize("given", [[], ["ann:s3cr3t"], ["ann:s3:cr3t", "ben:x"]])
 def test_others_are_taken(given: list[str]) -> None:
     require_logins(parsed(given))

@@ -145,3 +145,4 @@ def test_real_workers_score_a_run_and_tell_its_end(
     assert receiver.events == ["finished"]
     assert json.loads(receiver.got[0][2])["rows_scored"] == ROWS
     wait_for(lambda: rows_of(engine) == [("finished", 1, True, False, None)])
+    assert "/hook" not in programs.logs()  # it is what a webhook's token is a part of

@@ -6,8 +6,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from scorebeat.db.runs import Selection
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import Model, Signature
+from scorebeat.producer.enqueue import Request, enqueue
+from scorebeat.producer.plan import plan
 from tests import poison
 from tests.ledger_fixtures import Ledger, ledger, trained
 from tests.ledger_rows import a_job
@@ -33,6 +36,51 @@ def test_a_row_for_which_the_query_fails_is_put_aside(points: Points, case: str)
 
     assert points.batches(run) == ONE_BATCH
     assert_accounted(points.engine, job, {50: "DataError", 900: "NonsenseError"})
+
+
+SECRET = "ann@home.example"
+QUOTING = {
+    "an invalid number": "(CASE WHEN {bad} THEN 'ann@home.example' ELSE x::text END)::float8",
+    "one with quotation marks and lines": "(CASE WHEN {bad} THEN E'\"a\\nann@home.example\"' ELSE x::text END)::float8",
+    "a date": "x + extract(year FROM (CASE WHEN {bad} THEN 'ann@home.example' ELSE '2026-01-01' END)::date) * 0",
+    "a function's own": "x + told(CASE WHEN {bad} THEN 'ann@home.example' END)",
+}
+TOLD = (
+    "CREATE FUNCTION told(word text) RETURNS float8 LANGUAGE plpgsql AS $$ BEGIN IF word IS NULL THEN RETURN 0; END IF;"
+    """ RAISE EXCEPTION USING MESSAGE = 'not "' || word || '"', ERRCODE = '22000'; END $$"""
+)
+
+
+@pytest.mark.parametrize("case", QUOTING)
+@pytest.mark.parametrize("which", ["id = 50", "id > 0"], ids=["a row", "all rows"])
+def test_no_value_of_a_table_is_in_an_error_that_is_stored(points: Points, case: str, which: str) -> None:
+    points.fill(200)
+    points.model({})
+    points.sql(TOLD)
+    job = points.job(query=f"SELECT id, {QUOTING[case].format(bad=which)} AS x FROM points")
+
+    points.scored(job)
+
+    stored = [*points.aside(job, "z.error"), *points.sql("SELECT error FROM scorebeat.batches WHERE error IS NOT NULL")]
+    stored += points.sql("SELECT reason FROM scorebeat.runs WHERE reason IS NOT NULL")
+    assert any('"***"' in words for words in stored), stored
+    assert not any(SECRET in words for words in stored)
+    assert any(word in words for words in stored for word in ("invalid input syntax", "not "))
+
+
+def test_no_value_of_a_table_is_in_the_reason_of_a_plan_that_failed(points: Points) -> None:
+    points.fill(20)
+    points.model({})
+    job = points.job()
+    where = "(CASE WHEN id = 5 THEN 'ann@home.example' ELSE '1' END)::int = 1"
+    run = enqueue(points.acting, Request(job.name, "test", selection=Selection(where=where))).run_id
+    plan(points.acting, run)
+
+    points.work(run)
+
+    reason = str(points.run(run).reason)
+    assert 'invalid input syntax for type integer: "***"' in reason
+    assert SECRET not in reason
 
 
 def test_several_rows_for_which_the_query_fails_are_put_aside_whatever_lies_between(points: Points) -> None:

@@ -32,6 +32,18 @@ def written(log_format: Format, level: int = logging.INFO) -> io.StringIO:
     return stream
 
 
+@pytest.mark.parametrize("name", ["httpx", "httpcore.http11", "urllib3.connectionpool", "botocore.auth", "azure.core"])
+@pytest.mark.parametrize("log_format", FORMATS)
+def test_what_a_library_says_of_its_requests_is_not_written(name: str, log_format: Format) -> None:
+    stream = written(log_format)
+
+    logging.getLogger(name).info("HTTP Request: POST https://hooks.example/services/T0/B0/s3cr3t")
+    logging.getLogger(name).warning("it is slow")
+
+    assert "s3cr3t" not in stream.getvalue()
+    assert "it is slow" in stream.getvalue()
+
+
 def failure() -> ValueError:
     try:
         raise ValueError(f"no answer from {URL}")

@@ -37,7 +37,7 @@ def refusal() -> str:
 def test_nothing_needs_to_be_set() -> None:
     settings = load_settings()
 
-    assert (settings.database_url, settings.jobs, settings.window) == (None, Path("jobs.toml"), 1000)
+    assert (settings.database_url, settings.jobs, settings.window) == (None, Path.cwd() / "jobs.toml", 1000)
 
 
 def test_every_mistake_is_reported_at_once(put: Put) -> None:

@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -143,6 +144,56 @@ def test_a_missing_version_says_where_it_was_sought(root: Path, file: Path) -> N
 
     with pytest.raises(ModelError, match=r"iris/2 is recorded, but .*artifacts/iris/2 is not there"):
         store.open_artifact(root, "iris", 2, added.digest)
+
+
+def test_a_copy_in_the_store_is_closed_to_others_whatever_its_source_was(root: Path, file: Path) -> None:
+    file.chmod(0o644)
+
+    added = store.add(root, file, "iris")
+
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (added.folder, *added.folder.rglob("*"))}
+    assert modes == {"1": 0o700, "model.skops": 0o600, "model.toml": 0o600}
+
+
+def test_a_store_that_is_shared_with_a_group_is_read_by_it(root: Path, file: Path) -> None:
+    root.mkdir()
+    root.chmod(0o2750)
+
+    added = store.add(root, file, "iris")
+
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (added.folder, *added.folder.rglob("*"))}
+    assert modes == {"1": 0o2750, "model.skops": 0o640, "model.toml": 0o640}
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "device"])
+def test_only_regular_files_are_added(root: Path, file: Path, tmp_path: Path, kind: str) -> None:
+    other = tmp_path / "other.skops"
+    match kind:
+        case "link":
+            other.symlink_to(file)
+        case "pipe":
+            os.mkfifo(other)
+        case "device":
+            other.symlink_to("/dev/zero")
+
+    with pytest.raises(StoreError, match=r"only regular files are added|is not there"):
+        store.add(root, other, "iris")
+
+    assert [*root.rglob("*.skops")] == []
+    assert [*root.glob(".adding-*")] == []
+
+
+def test_a_link_in_a_package_is_not_followed(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "__init__.py").write_text("class C: pass\n")
+    (tmp_path / "private").write_text("a key")
+    (tmp_path / "mine" / "key").symlink_to(tmp_path / "private")
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(StoreError, match="mine/key is a link"):
+        store.add(root, "mine:C", "mine")
+
+    assert [path for path in root.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize("name", ["", "Iris", "9lives", "../x", "a/b", "a.b", "a" * 41, "iris\n", "a b", "."])

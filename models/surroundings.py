@@ -1,0 +1,209 @@
+"""What a model changes of the process around it: for its own calls only, so that no other model finds it changed."""
+
+import gc
+import locale
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from scorebeat.core.events import emit
+
+Snapshot = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One thing that a whole process shares: how it is read, and how it is put back."""
+
+    name: str
+    read: Callable[[], Any]
+    put_back: Callable[[Any], None]
+    is_the_models_own: bool = False
+    """Whether the model finds it at its next call as it left it: one may enter its own folder once, when it loads."""
+
+
+class Surroundings:
+    """What one loaded model did to the process around it; for a process in which one thread at a time calls models.
+
+    What the model does not find again at its next call is told once.
+    """
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._own: Snapshot = {}
+        self._told: set[str] = set()
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """The block sees what this model changed before; afterwards everything is as it was before the block."""
+        before = {kept.name: kept.read() for kept in _KEPT}
+        try:
+            self._enter()
+            yield
+        finally:
+            self._leave(before)
+
+    def _enter(self) -> None:
+        for kept in _KEPT:
+            if kept.name in self._own:
+                kept.put_back(self._own[kept.name])
+
+    def _leave(self, before: Snapshot) -> None:
+        for kept in _KEPT:
+            after = kept.read()
+            if after == before[kept.name]:
+                self._own.pop(kept.name, None)
+                continue
+            kept.put_back(before[kept.name])
+            if kept.is_the_models_own:
+                self._own[kept.name] = after
+            elif kept.name not in self._told:
+                self._told.add(kept.name)
+                emit("model.surroundings_restored", logging.WARNING, model=self._model, changed=kept.name)
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109 -- a text that nothing is asked of
+    except FileNotFoundError:
+        return ""
+
+
+def _enter_folder(path: str) -> None:
+    with suppress(OSError):  # it was deleted: then there is none to go back to, and no path of ours needs it
+        os.chdir(path)
+
+
+def _put_environment(wanted: Mapping[str, str]) -> None:
+    for name in os.environ.keys() - wanted.keys():
+        del os.environ[name]
+    changed = {name: value for name, value in wanted.items() if os.environ.get(name) != value}
+    os.environ.update(changed)
+    time.tzset()
+
+
+def _handlers() -> dict[int, Any]:
+    """Of Python; one that a library set by itself is not seen here."""
+    return {number: signal.getsignal(number) for number in _SIGNALS} | {-1: signal.getitimer(signal.ITIMER_REAL)[0] > 0}
+
+
+def _put_handlers(wanted: dict[int, Any]) -> None:
+    """An alarm that still runs would end the process once its handler is gone."""
+    if not wanted[-1]:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    for number in _SIGNALS:
+        if wanted[number] is not None and signal.getsignal(number) != wanted[number]:
+            signal.signal(number, wanted[number])
+
+
+def _put_filters(wanted: list[Any]) -> None:
+    with warnings.catch_warnings():  # its end makes Python look at the filters anew
+        pass
+    warnings.filters[:] = wanted  # type: ignore[index]  # a list, which typeshed shows as a Sequence
+    with warnings.catch_warnings():
+        pass
+
+
+def _log() -> tuple[Any, ...]:
+    root = logging.getLogger()
+    ours = logging.getLogger("scorebeat")
+    return [*root.handlers], root.level, root.manager.disable, ours.level, ours.disabled, ours.propagate
+
+
+def _put_log(wanted: tuple[Any, ...]) -> None:
+    root, ours = logging.getLogger(), logging.getLogger("scorebeat")
+    handlers, level, disabled, own_level, own_disabled, propagates = wanted
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.disable(disabled)
+    ours.setLevel(own_level)
+    ours.disabled, ours.propagate = own_disabled, propagates
+
+
+def _streams() -> tuple[Any, ...]:
+    return (sys.stdin, sys.stdout, sys.stderr, *(_file_of(number) for number in range(3)))
+
+
+def _file_of(descriptor: int) -> tuple[int, int] | None:
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+@dataclass
+class _Originals:
+    """Copies of descriptors 0, 1 and 2, made when a model is first called in this process."""
+
+    pid: int = 0
+    copies: list[int | None] = field(default_factory=list)
+
+    def of(self, descriptor: int) -> int | None:
+        if self.pid != os.getpid():
+            self.pid, self.copies = os.getpid(), [_copy(number) for number in range(3)]
+        return self.copies[descriptor]
+
+
+def _copy(descriptor: int) -> int | None:
+    try:
+        return os.dup(descriptor)
+    except OSError:
+        return None
+
+
+def _read_streams() -> tuple[Any, ...]:
+    _originals.of(0)
+    return _streams()
+
+
+def _put_streams(wanted: tuple[Any, ...]) -> None:
+    sys.stdin, sys.stdout, sys.stderr = wanted[:3]
+    for number, before in enumerate(wanted[3:]):
+        original = _originals.of(number)
+        if original is not None and _file_of(number) != before:
+            os.dup2(original, number)
+
+
+def _put_search_path(wanted: list[str]) -> None:
+    sys.path[:] = wanted
+
+
+def _put_collection(wanted: bool) -> None:
+    (gc.enable if wanted else gc.disable)()
+
+
+def _put_numpy(wanted: dict[str, Any]) -> None:
+    np.seterr(**wanted)
+
+
+def _put_locale(wanted: str) -> None:
+    locale.setlocale(locale.LC_ALL, wanted)
+
+
+_SIGNALS = sorted(number for number in signal.valid_signals() if number < signal.SIGRTMIN)
+_originals = _Originals()
+_KEPT = (
+    Kept("working directory", _folder, _enter_folder, is_the_models_own=True),
+    Kept("environment variables", lambda: dict(os.environ), _put_environment, is_the_models_own=True),
+    Kept("sys.path", lambda: [*sys.path], _put_search_path, is_the_models_own=True),
+    Kept("locale", lambda: locale.setlocale(locale.LC_ALL), _put_locale, is_the_models_own=True),
+    Kept("filters of warnings", lambda: [*warnings.filters], _put_filters, is_the_models_own=True),
+    Kept("numpy's handling of errors", np.geterr, _put_numpy, is_the_models_own=True),
+    Kept("default time-out of sockets", socket.getdefaulttimeout, socket.setdefaulttimeout, is_the_models_own=True),
+    Kept("signal handlers", _handlers, _put_handlers),
+    Kept("log", _log, _put_log),
+    Kept("standard streams", _read_streams, _put_streams),
+    Kept("garbage collection", gc.isenabled, _put_collection),
+)
+"""In the order in which they are put back."""
