@@ -12,6 +12,7 @@ from scorebeat.core.errors import MigrationFailed, UsageError
 from scorebeat.core.settings import Settings
 from scorebeat.db import revisions, schema, upgrade
 from scorebeat.db.engine import make_engine
+from scorebeat.db.migrations import releases
 from scorebeat.producer.context import Producer
 from scorebeat.producer.requeue import requeue
 from scorebeat.producer.rescue import rescue
@@ -107,6 +108,7 @@ def test_work_that_the_first_release_began_is_ended_by_this_one(old: Ledger, sco
 def test_a_migration_that_fails_half_way_leaves_the_ledger_as_it_was_and_says_so(
     old: Ledger, later: Later, scorebeat: Cli
 ) -> None:
+    assert scorebeat("migrate").exit_code == 0
     before, was = contents(old.engine), later.newest
     later.add(ADD_COLUMN, "op.execute(\"UPDATE scorebeat.runs SET reason = 'half'\")", BREAK)
 
@@ -165,10 +167,11 @@ def test_an_older_program_goes_on_with_a_newer_ledger_and_leaves_it_alone(
 
 
 def test_a_program_that_the_ledger_outgrew_is_refused_and_told_what_to_do(
-    old: Ledger, later: Later, scorebeat: Cli
+    old: Ledger, later: Later, scorebeat: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(releases.RELEASED, "this one", later.newest)
     later.add(ADD_COLUMN)
-    number = later.add('op.drop_table("device_limits", schema="scorebeat")', contract_of="0.1")
+    number = later.add('op.drop_table("device_limits", schema="scorebeat")', contract_of="this one")
     with later.installed():
         told(old.engine)
         assert scorebeat("runs").exit_code == 0
@@ -182,6 +185,7 @@ def test_a_program_that_the_ledger_outgrew_is_refused_and_told_what_to_do(
 
 def test_a_newer_program_refuses_an_older_ledger_and_says_what_to_do(old: Ledger, later: Later, scorebeat: Cli) -> None:
     assert old.engine
+    assert scorebeat("migrate").exit_code == 0
     was, number = later.newest, later.add(ADD_COLUMN)
 
     with later.installed():

@@ -139,7 +139,7 @@ def test_a_tick_that_times_out_is_not_answered_and_comes_again(points: Points) -
         "CREATE FUNCTION slow() RETURNS bool IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN"
         " PERFORM pg_sleep(0.5); RETURN true; END $$"
     )
-    job = points.job(query="SELECT id, x FROM points WHERE slow()", schedule="every 1 day")
+    job = points.job(query="SELECT id, x FROM points WHERE slow()", schedule="every 10 seconds")
     points.sql("UPDATE scorebeat.jobs SET last_due_at = now() - interval '2 days'")
     set_for_all(points, "SET statement_timeout = '200ms'")
     limited = Producer(points.settings, "limited")
