@@ -83,7 +83,7 @@ def require_width(keys: Sequence[KeyColumn], key: Key) -> None:
 
 
 def not_a_key(keys: Sequence[KeyColumn], key: Key, error: DBAPIError) -> UsageError:
-    reason = failures.words(error).splitlines()[0].strip()
+    reason = str(error.orig).splitlines()[0].strip()  # what it quotes is the asker's own key
     return UsageError(f"{list(key)} is not a key, which is {_named(keys)}: {reason}")
 
 
