@@ -96,7 +96,7 @@ def quotes_values(error: BaseException) -> bool:
     """Its message and its traceback may hold a row's values: they are not for a log."""
     original = error.orig if isinstance(error, DBAPIError) else error
     state = sqlstate(original) if original is not None else None
-    return state is not None and state.startswith(_QUOTING)
+    return state is not None and state.startswith(_QUOTING) and state not in _QUOTING_NAMES
 
 
 def _without_values(said: str) -> str:
@@ -112,6 +112,8 @@ def _without_values(said: str) -> str:
 HIDDEN = '"***"'
 _QUOTING = ("22", "23", "38", "39", "54", "P0", "XX")
 """Classes of SQLSTATE whose messages quote values: of data, constraints, functions and what nobody foresaw."""
+_QUOTING_NAMES = ("22021", "22P05")
+"""They quote the names of encodings."""
 _SEVERITY = "ERROR:"
 _QUOTED = re.compile('["\u201c-\u201e\u00ab\u00bb].*["\u201c-\u201e\u00ab\u00bb]', re.DOTALL)
 _SQLSTATE = re.compile(r"SQLSTATE:? ?\w{5}")

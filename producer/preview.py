@@ -56,8 +56,10 @@ def preview(p: Producer, name: str) -> Preview:
         version = versions.of_job(reader, job)
         fitted = sets.fit(reader, p.url, job, version)
         whole = require_good_keys(reader, fitted)
-        counts = _count(reader, fitted)
         rate = status.speed(reader, name)
+        open_run = runs.open_run(reader, name, version.name, version.version)
+        of_others = _from_other_queries(reader, fitted)
+        counts = _count(reader, fitted)  # the last: the session has the user's settings from here on
         return Preview(
             job=name,
             model=str(version),
@@ -65,9 +67,9 @@ def preview(p: Producer, name: str) -> Preview:
             batches=len(counts),
             batch_rows=job.batch_rows,
             takes=timedelta(seconds=sum(counts) / rate) if rate else None,
-            open_run=runs.open_run(reader, name, version.name, version.version),
+            open_run=open_run,
             whole_for_each_batch=whole,
-            from_other_queries=_from_other_queries(reader, fitted),
+            from_other_queries=of_others,
         )
 
 
