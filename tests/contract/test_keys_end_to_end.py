@@ -11,6 +11,7 @@ from scorebeat.db.data_pages import Form, Page, everything, predicted, unpredict
 from scorebeat.db.lookup import KeyState, Lookup
 from scorebeat.db.runs import Selection
 from scorebeat.producer import requeue
+from scorebeat.producer.preview import preview
 from tests.contract.typed_rows import TypedRows, rows
 
 __all__ = ["rows"]
@@ -176,12 +177,12 @@ def test_the_advice_for_a_key_of_another_type_works(rows: TypedRows, careful: st
     rows.sql("ALTER TABLE ranked ALTER x TYPE float8, ADD PRIMARY KEY (id)")
     rows.sql("ANALYZE ranked")
     job = rows.job("ranked", careful, query="SELECT (id::text) AS id, x FROM ranked", batch_rows=10_000)
-    refused = rows.scored(job)
-    assert "CREATE UNIQUE INDEX ON" in str(refused.reason)
+    assert "CREATE UNIQUE INDEX ON" in str(preview(rows.producer, "ranked").whole_for_each_batch)
 
     rows.sql("CREATE UNIQUE INDEX ON ranked ((id::text))")
     rows.sql("ANALYZE ranked")
 
+    assert preview(rows.producer, "ranked").whole_for_each_batch is None
     assert rows.scored(job).state is RunState.SUCCEEDED
     assert rows.sql("SELECT count(*) FROM ranked r JOIN predictions.ranked p ON p.id = r.id::text WHERE y = 2 * x") == [
         30000

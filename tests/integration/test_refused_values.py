@@ -46,7 +46,8 @@ QUOTING = {
     "a function's own": "x + told(CASE WHEN {bad} THEN 'ann@home.example' END)",
 }
 TOLD = (
-    "CREATE FUNCTION told(word text) RETURNS float8 LANGUAGE plpgsql AS $$ BEGIN IF word IS NULL THEN RETURN 0; END IF;"
+    "CREATE FUNCTION told(word text) RETURNS float8 LANGUAGE plpgsql STABLE AS"
+    " $$ BEGIN IF word IS NULL THEN RETURN 0; END IF;"
     """ RAISE EXCEPTION USING MESSAGE = 'not "' || word || '"', ERRCODE = '22000'; END $$"""
 )
 
