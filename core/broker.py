@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from scorebeat.core.paths import shown
 from scorebeat.core.urls import parameters
 
 TLS_SCHEME = "rediss"
@@ -74,13 +75,13 @@ def _file_mistakes(files: TlsFiles) -> Iterator[str]:
 def _tried(what: str, path: Path, expected: str, load: Callable[[], None], *others: Path) -> Iterator[str]:
     for one in (*others, path):
         if not os.access(one, os.R_OK):
-            yield f"the broker's {what} file {one} cannot be read; expected a PEM file with {expected}"
+            yield f"the broker's {what} file {shown(one)} cannot be read; expected a PEM file with {expected}"
             return
     try:
         load()
     except (ssl.SSLError, OSError) as error:
         reason = getattr(error, "reason", None) or error
-        yield f"the broker's {what} file {path} cannot be used ({reason}); expected a PEM file with {expected}"
+        yield f"the broker's {what} file {shown(path)} cannot be used ({reason}); expected a PEM file with {expected}"
 
 
 _IN_URL = {"ca": "ssl_ca_certs", "cert": "ssl_certfile", "key": "ssl_keyfile"}

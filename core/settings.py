@@ -80,12 +80,6 @@ def _place(value: object) -> object:
     return value if isinstance(value, str) and "://" in value else _absolute(Path(str(value)))
 
 
-def shown(path: Path) -> Path:
-    """The path as a person would type it: relative, where it lies below the working directory."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
-
-
 def _cache(path: Path) -> Path:
     try:
         return _absolute(path)

@@ -15,7 +15,8 @@ from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import ScorebeatError
 from scorebeat.core.jobs_file import read_file
-from scorebeat.core.settings import PREFIX, Settings, shown
+from scorebeat.core.paths import shown
+from scorebeat.core.settings import PREFIX, Settings
 from scorebeat.core.stack import LOCK_FILE
 from scorebeat.db import status
 from scorebeat.db.status import RunLine

@@ -6,7 +6,8 @@ from sqlalchemy.exc import ProgrammingError
 
 from scorebeat.core.errors import NotPermitted, WouldRemoveAll, one_line
 from scorebeat.core.jobs_file import read_files
-from scorebeat.core.settings import Settings, shown
+from scorebeat.core.paths import shown
+from scorebeat.core.settings import Settings
 from scorebeat.db import ownership, revisions, roles
 from scorebeat.db.engine import reachable, require_version
 from scorebeat.db.upgrade import Upgraded, turn, upgrade

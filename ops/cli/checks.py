@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from scorebeat.core.errors import ScorebeatError
 from scorebeat.core.jobs import Job
 from scorebeat.core.jobs_file import read_files
-from scorebeat.core.settings import shown
+from scorebeat.core.paths import shown
 from scorebeat.core.urls import exposed, redact
 from scorebeat.db import (
     jobs,

@@ -6,7 +6,7 @@ import click
 
 from scorebeat.core.errors import UsageError
 from scorebeat.core.jobs_file import JobsFile, read_files
-from scorebeat.core.settings import shown
+from scorebeat.core.paths import shown
 from scorebeat.ops.cli import show
 from scorebeat.ops.cli.context import both, database, found_settings, unmigrated, whoami
 from scorebeat.producer import apply as applying
