@@ -71,10 +71,11 @@ _SET = (
 )
 _RUN = (
     "INSERT INTO scorebeat.runs (job, model, model_version, prediction_set_id, state, spec, created_by,"
-    " plan_expires_at, finished_at, reason, plan_is_whole)"
+    " plan_expires_at, finished_at, reason, plan_is_whole, plan_attempt)"
     " SELECT :job, 'flowers', 1, s.id, CAST(:state AS text), CAST(:spec AS jsonb), 'test',"
     " CASE WHEN :state = 'planning' THEN now() + interval '1 hour' END,"
     " CASE WHEN :state NOT IN ('planning', 'running') THEN now() END,"
-    " CASE WHEN :state = 'failed' THEN 'because' END, :state <> 'planning'"
+    " CASE WHEN :state = 'failed' THEN 'because' END, :state <> 'planning',"
+    " CASE WHEN :state = 'planning' THEN 0 ELSE 1 END"
     " FROM scorebeat.prediction_sets s WHERE s.job = :job RETURNING id"
 )

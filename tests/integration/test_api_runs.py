@@ -195,7 +195,7 @@ def test_a_part_of_a_failed_run_that_is_shown_whole_is_a_conflict(client: Client
     with ledger.engine.begin() as connection:
         run_id = add_run(connection, "failed")
         dead = add_batch(connection, run_id, "dead")
-    ledger.sql("UPDATE scorebeat.runs SET plan_attempt = 1, spec = jsonb_set(spec, '{on_failure}', '\"retry-run\"')")
+    ledger.sql("UPDATE scorebeat.runs SET spec = jsonb_set(spec, '{on_failure}', '\"retry-run\"')")
     given = {"batch": dead, "error": "oh", "group": "0" * 32}[part]
 
     refused = client.post(f"/runs/{run_id}/requeue", json={part: given})
