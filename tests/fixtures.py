@@ -138,9 +138,9 @@ class Programs:
         """`python -m ARGUMENTS` with the test's settings; `extra` are further environment variables."""
         log = self.folder / f"{len(self.started)}-{arguments[0].replace('/', '-')}.log"
         if arguments[0] == "celery" and "REMAP_SIGTERM" not in extra:  # Celery reads that when it is imported
-            process: subprocess.Popen[bytes] = _forks.start(arguments, environment(self.settings) | extra, log)
-            self.started.append((process, log))
-            return process
+            forked = _forks.start(arguments, environment(self.settings) | extra, log)
+            self.started.append((forked, log))
+            return forked
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", *arguments],
