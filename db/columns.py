@@ -135,7 +135,7 @@ def commit(
     """
     began = time.perf_counter()
     with connection.cursor() as cursor:
-        if not run(cursor, _fence(held)):
+        if run(cursor, _fence(held)) != 1:
             connection.rollback()
             raise ClaimLost(
                 f"{held} no longer holds the claim; its {part.predictions.num_rows} predictions were discarded. "

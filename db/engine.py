@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import adbc_driver_manager
 import psycopg2.errors
-from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.exc import InternalError, OperationalError, ProgrammingError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -58,6 +58,13 @@ def make_engine(url: str, name: str = "scorebeat", *, pool_size: int = 2, patien
     return engine
 
 
+@contextmanager
+def one_statement(engine: Engine) -> Iterator[Connection]:
+    """A connection of the control plane for a single statement, which is a transaction by itself."""
+    with engine.connect() as connection, session.autocommit(connection.connection.driver_connection):
+        yield connection
+
+
 def data_connection(url: str, name: str = "scorebeat") -> "DataConnection":
     """An ADBC connection for columns of rows; a transaction begins with its first statement.
 
@@ -97,7 +104,10 @@ def forget(connection: "DataConnection") -> None:
 
 
 def run(cursor: "Cursor", statement: str) -> int:
-    """Run a statement in one round trip, where `execute` takes three; returns the rows that it wrote or found."""
+    """Run a statement in one round trip, where `execute` takes three.
+
+    Returns the rows that it wrote or found; -1 where the driver does not know.
+    """
     cursor.adbc_statement.set_sql_query(statement)
     return int(cursor.adbc_statement.execute_update())
 

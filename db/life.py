@@ -10,11 +10,12 @@ SEEN_WITHIN = timedelta(seconds=20)
 BEAT = "scorebeat beat"
 """The name of beat's sessions; it reads the schedule anew every few seconds."""
 CONTROL_QUEUES = frozenset({"control", "plan"})
-_BEAT_READS = (
+# psycopg2's marks, which SQLAlchemy's driver takes as well: `db.health` asks the same
+BEAT_READS = (
     "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = %s AND datname = current_database()"
     " AND client_addr IS NOT DISTINCT FROM inet_client_addr() AND state_change > clock_timestamp() - %s"
 )
-_SERVED = (
+SERVED = (
     "SELECT queue FROM scorebeat.workers, jsonb_array_elements_text(queues) AS queue"
     " WHERE split_part(split_part(name, '/', 1), '@', 2) = %s AND seen_at > now() - %s"
 )
@@ -34,9 +35,9 @@ def is_certain(url: str, process: str, host: str) -> bool:
             if cursor.fetchall() != [(True,)]:
                 return False
             if process == "beat":
-                cursor.execute(_BEAT_READS, (BEAT, SEEN_WITHIN))
+                cursor.execute(BEAT_READS, (BEAT, SEEN_WITHIN))
                 return bool(cursor.fetchall() == [(True,)])
-            cursor.execute(_SERVED, (host, SEEN_WITHIN))
+            cursor.execute(SERVED, (host, SEEN_WITHIN))
             served = {queue for (queue,) in cursor.fetchall()}
     except (psycopg2.Error, ValueError):
         return False

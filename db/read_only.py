@@ -16,7 +16,7 @@ from sqlalchemy.exc import DisconnectionError, InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from scorebeat.core.events import emit
-from scorebeat.db import failures
+from scorebeat.db import failures, session
 
 IS_READ_ONLY = "SELECT current_setting('transaction_read_only')"
 """`on` where a transaction that begins now could write nothing."""
@@ -77,15 +77,9 @@ def _require_writable(connection: DBAPIConnection, record: ConnectionPoolEntry, 
 
 def _is_read_only(connection: DBAPIConnection) -> bool:
     """Asked outside of a transaction, which would have to be ended."""
-    before = connection.autocommit
-    connection.autocommit = True
-    try:
-        with closing(connection.cursor()) as cursor:
-            cursor.execute(IS_READ_ONLY)
-            return bool(cursor.fetchall()[0][0] == "on")
-    finally:
-        if not connection.closed:
-            connection.autocommit = before
+    with session.autocommit(connection), closing(connection.cursor()) as cursor:
+        cursor.execute(IS_READ_ONLY)
+        return bool(cursor.fetchall()[0][0] == "on")
 
 
 def _invalidate(context: ExceptionContext) -> None:

@@ -6,7 +6,8 @@ which `db.user_sql` takes back while the user's SQL runs; and, for the control p
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,3 +127,18 @@ def options(url: URL, more: Mapping[str, str] | None = None) -> str:
 def escaped(value: str) -> str:
     """A value as `options` take it, in which a space begins another option."""
     return value.replace("\\", "\\\\").replace(" ", "\\ ")
+
+
+@contextmanager
+def autocommit(connection: Any) -> Iterator[None]:
+    """Each statement over this psycopg2 connection is a transaction by itself: one round trip instead of three.
+
+    SQLAlchemy's own isolation level AUTOCOMMIT sets it by a statement, and takes it back by another.
+    """
+    before = connection.autocommit
+    connection.autocommit = True
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.autocommit = before

@@ -32,6 +32,8 @@ TEMPLATE = "migrated_template"
 STOP_WITHIN = 20.0
 _numbers = itertools.count(1)
 _forks = ForkServer()
+READ_AT_START = ("LD_", "PYTHON", "REMAP_SIGTERM")
+"""Variables that the loader, Python and Celery read once, when they start: a forked program would not see them."""
 
 T = TypeVar("T")
 
@@ -137,10 +139,10 @@ class Programs:
     def start(self, *arguments: str, **extra: str) -> subprocess.Popen[bytes]:
         """`python -m ARGUMENTS` with the test's settings; `extra` are further environment variables."""
         log = self.folder / f"{len(self.started)}-{arguments[0].replace('/', '-')}.log"
-        if arguments[0] == "celery":
-            process: subprocess.Popen[bytes] = _forks.start(arguments, environment(self.settings) | extra, log)
-            self.started.append((process, log))
-            return process
+        if arguments[0] == "celery" and not any(name.startswith(READ_AT_START) for name in extra):
+            forked = _forks.start(arguments, environment(self.settings) | extra, log)
+            self.started.append((forked, log))
+            return forked
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", *arguments],

@@ -1,13 +1,12 @@
 """What one worker process keeps between batches: connections, the runs it knows, the models it loaded."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import adbc_driver_manager
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import one_line
@@ -67,19 +66,6 @@ class Runtime:
     @cached_property
     def engine(self) -> Engine:
         return make_engine(self.url, f"scorebeat {self.name}", pool_size=1)
-
-    @contextmanager
-    def one_statement(self) -> Iterator[Connection]:
-        """The ledger for a single statement, which is a transaction by itself: one round trip instead of three."""
-        with self.engine.connect() as connection:
-            driver: Any = connection.connection.driver_connection
-            # SQLAlchemy's own way sets it by a statement, and takes it back by another
-            driver.autocommit = True
-            try:
-                yield connection
-            finally:
-                if not driver.closed:
-                    driver.autocommit = False
 
     @property
     def data(self) -> "DataConnection":

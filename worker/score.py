@@ -16,6 +16,7 @@ from scorebeat.db import batches, locks, run_ends, settling
 from scorebeat.db.batches import BatchId, Claim
 from scorebeat.db.careful import CHUNK_ROWS, Care
 from scorebeat.db.columns import Fetched, Timing
+from scorebeat.db.engine import one_statement
 from scorebeat.db.quarantine import BadRow
 from scorebeat.worker import device, loading, narrow
 from scorebeat.worker.attempt import Attempt, bad_row
@@ -47,14 +48,9 @@ class Outcome(StrEnum):
 
 def score_batch(batch_id: BatchId, w: Runtime) -> Outcome:
     """Score one batch; safe to call again with the same id. Raises what went wrong, after recording it."""
-    try:
-        held = _claim(batch_id, w)
-    except (DBAPIError, ServiceDown) as error:
-        if not may_heal(error):
-            raise
-        return Outcome.UNREACHED
-    if held is None:
-        return Outcome.SKIPPED
+    held = _claim(batch_id, w)
+    if isinstance(held, Outcome):
+        return held
     try:
         w.drop_stale_data()
         rows = _score(held, w)
@@ -78,34 +74,33 @@ def score_batch(batch_id: BatchId, w: Runtime) -> Outcome:
     return Outcome.COMMITTED
 
 
-def _claim(batch_id: BatchId, w: Runtime) -> Claim | None:
-    """The claim; None when somebody else has the batch, or it is done.
+def _claim(batch_id: BatchId, w: Runtime) -> Claim | Outcome:
+    """The claim, or why there is none.
 
     A process that does not reach the ledger waits with the one message that it has: it could do nothing for others,
-    which stay in the queue for workers that do. Raises the last error when the ledger stays away.
+    which stay in the queue for workers that do.
     """
-    began, pause = time.monotonic(), FIRST_LOOK
-    away: Exception | None = None
+    began, pause, is_away = time.monotonic(), FIRST_LOOK, False
     while True:
         try:
-            with w.one_statement() as connection:
+            with one_statement(w.engine) as connection:
                 name, ttl = w.name, w.settings.claim_ttl
                 held = batches.claim(connection, batch_id, name, ttl, str(device.current()), os.getpid())
         except (DBAPIError, ServiceDown) as error:
             if not may_heal(error):
                 raise
-            if away is None:
+            if not is_away:
                 emit("database.away", logging.WARNING, worker=w.name, batch=batch_id, reason=one_line(error))
-            away = error
+            is_away = True
             if time.monotonic() - began > AWAY_FOR:
-                raise
+                return Outcome.UNREACHED
             time.sleep(pause)
             pause = min(pause * 2, LONGEST_LOOK)
         else:
-            if away is not None:
+            if is_away:
                 seconds = round(time.monotonic() - began, 1)
                 emit("database.back", worker=w.name, batch=batch_id, seconds=seconds)
-            return held
+            return held if held is not None else Outcome.SKIPPED
 
 
 @dataclass
@@ -191,7 +186,7 @@ def _let_others_go(w: Runtime, run_id: int) -> None:
 def _settle(w: Runtime, run_id: int) -> None:
     """Close the run if this was its last batch. The batch is committed: what fails here is left to control."""
     try:
-        with w.one_statement() as connection:
+        with one_statement(w.engine) as connection:
             if not run_ends.is_settled(connection, run_id):  # most commits are not the last
                 return
         with w.engine.begin() as connection:

@@ -56,9 +56,9 @@ def database() -> Iterator[Producer]:
 @contextmanager
 def both() -> Iterator[Producer]:
     """For commands that send messages. Raises SettingsError, or ServiceDown when either server does not answer."""
-    settings = found_settings()
     from scorebeat.producer.messages import require_broker  # noqa: PLC0415 -- loads Celery, which few commands need
 
+    settings = found_settings()
     settings.database(), settings.broker()
     with _producer(settings) as p:
         require_ledger(p)

@@ -20,9 +20,9 @@ __all__ = ["flower", "guarded", "s"]
 
 PAGES = ("/", "/tasks", "/broker", "/runs")
 MARKUP = "<script>alert('x')</script> \"&amp;"
-AS_LONG = 5.0
+AS_LONG = 12.0
 """Times what the page of a small run takes, at most, with 10,000 batches and 100,000 failed rows, and as many again of
-other runs. A page that read them all would take a hundred times as long."""
+other runs."""
 
 
 @pytest.mark.parametrize("path", PAGES)
