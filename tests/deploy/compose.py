@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,7 @@ class File:
 
 def read(variables: Mapping[str, str], folder: Path | None = None) -> File:
     """The file with these variables, and with the `env_file`s that are in the folder. Raises Unset."""
-    return File(_filled(yaml.safe_load(COMPOSE.read_text("utf-8")), variables), folder)
+    return File(_filled(_document(), variables), folder)
 
 
 def fill(text: str, variables: Mapping[str, str]) -> str:
@@ -156,6 +156,11 @@ def variables_of(text: str) -> Iterator[tuple[str, str, str]]:
         named = _VARIABLE.fullmatch(text[found.end() : _end(text, found.start())])
         assert named is not None, text
         yield named[1], named[2] or "", named[3] or ""
+
+
+@cache
+def _document() -> Any:
+    return yaml.load(COMPOSE.read_text("utf-8"), yaml.CSafeLoader)
 
 
 def _filled(node: Any, variables: Mapping[str, str]) -> Any:

@@ -28,7 +28,7 @@ def render(folder: Path) -> list[Resource]:
 
 def _add(folder: Path, objects: list[Resource]) -> list[Resource]:
     """The objects there are and those of the folder, changed as its kustomization says."""
-    wanted = yaml.safe_load((folder / "kustomization.yaml").read_text("utf-8"))
+    wanted = yaml.load((folder / "kustomization.yaml").read_text("utf-8"), yaml.CSafeLoader)
     assert set(wanted) <= KNOWN, f"{folder}: {set(wanted) - KNOWN} is not known here"
     made = [*objects, *(found for name in wanted.get("resources", ()) for found in _resources(folder / name))]
     for generator in wanted.get("configMapGenerator", ()):
@@ -47,7 +47,7 @@ def _resources(path: Path) -> Iterator[Resource]:
     if path.is_dir():
         yield from render(path)
     else:
-        yield from (_apart(one) for one in yaml.safe_load_all(path.read_text("utf-8")))
+        yield from (_apart(one) for one in yaml.load_all(path.read_text("utf-8"), yaml.CSafeLoader))
 
 
 def _apart(value: Any) -> Any:
@@ -75,7 +75,7 @@ def _patch(folder: Path, wanted: dict[str, Any], objects: list[Resource]) -> Non
     met = [one for one in objects if _is_meant(one, target)]
     assert met or "labelSelector" in target, f"{folder}: no object is {target}"
     for one in met:
-        for step in yaml.safe_load(text):
+        for step in yaml.load(text, yaml.CSafeLoader):
             _do(one, step)
 
 
