@@ -69,13 +69,13 @@ def template(stack: StackUrls) -> str:
 @pytest.fixture
 def database(stack: StackUrls, template: str) -> Iterator[str]:
     """URL of a migrated database of the test's own."""
-    yield from _database(stack, f"TEMPLATE {template}")
+    yield from _database(stack, f"TEMPLATE {template} STRATEGY FILE_COPY")  # ten times faster than through the WAL
 
 
 @pytest.fixture
 def empty_database(stack: StackUrls) -> Iterator[str]:
     """URL of a database of the test's own that was never migrated."""
-    yield from _database(stack, "")
+    yield from _database(stack, "STRATEGY FILE_COPY")
 
 
 @pytest.fixture

@@ -71,14 +71,18 @@ class Machine:
         )  # fmt: skip
 
     def health(self, name: str) -> "subprocess.CompletedProcess[str]":
-        """The service's health check, once."""
+        """The service's health check, once; one that takes too long failed, as for an engine."""
         service = self.file.services[name]
         assert service.health is not None
         check, environment = [self._here(word, service) for word in service.health], self.environment(service)
-        return subprocess.run(
-            self._found(check, service), cwd=self._directory(service), env=environment,
-            capture_output=True, text=True, timeout=service.health_timeout, check=False,
-        )  # fmt: skip
+        command = self._found(check, service)
+        try:
+            return subprocess.run(
+                command, cwd=self._directory(service), env=environment,
+                capture_output=True, text=True, timeout=service.health_timeout, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return subprocess.CompletedProcess(command, 1, "", f"no answer within {service.health_timeout:g} s")
 
     def stop(self, name: str) -> int | None:
         """As an engine stops it: a signal to its first process, then its grace; answers how it ended, None if not."""
