@@ -1,7 +1,6 @@
 """Posting over HTTP, many at once: bounded in time whatever receiver, proxy or name server do, and never raising."""
 
 import asyncio
-import functools
 import ssl
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -43,19 +42,14 @@ def post_all(posts: Sequence[Post], within: timedelta) -> list[str | None]:
 
 
 async def _post_all(posts: Sequence[Post], within: timedelta) -> list[str | None]:
-    tasks = [asyncio.create_task(_post(post, _trusted())) for post in posts]
+    context = httpx.create_ssl_context()
+    tasks = [asyncio.create_task(_post(post, context)) for post in posts]
     _, late = await asyncio.wait(tasks, timeout=within.total_seconds())
     for task in late:
         task.cancel()
     if late:
         await asyncio.wait(late, timeout=UNWINDING.total_seconds())
     return [_outcome(task, within) for task in tasks]
-
-
-@functools.cache
-def _trusted() -> ssl.SSLContext:
-    """The system's authorities, read once a process: that takes 0.3 s."""
-    return httpx.create_ssl_context()
 
 
 async def _post(post: Post, context: ssl.SSLContext) -> str | None:
