@@ -111,7 +111,8 @@ class Poison:
             threading.Event().wait()
         if self._holds("hang holding the lock", x):
             ctypes.PyDLL(None).pause()
-        time.sleep(self._pause * len(x))
+        if self._pause:  # a sleep of no time gives the core away, for as long as others like
+            time.sleep(self._pause * len(x))
         value = np.where(np.isin(x, self._poison.get("nan", [])), np.nan, 2 * x)
         value = np.where(np.isin(x, self._poison.get("infinity", [])), np.inf, value)
         if self._holds("wrong length", x):
