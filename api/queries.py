@@ -1,15 +1,18 @@
 """Query parameters that an endpoint does not take: refused, as who sends them expects them to matter."""
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import Depends, HTTPException, Request
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 
 from scorebeat.core.errors import near
 
 
 async def _known(request: Request) -> None:
     """Async, so that it costs no thread."""
-    known = _parameters(request)
+    known = _parameters(request.scope["route"])
     unknown = [name for name in dict.fromkeys(request.query_params) if name not in known]
     if unknown:
         where = f"{request.method} {request.url.path}"
@@ -19,15 +22,17 @@ async def _known(request: Request) -> None:
 query_known = Depends(_known)
 
 
-def _parameters(request: Request) -> list[str]:
-    """As the description shows them; it is made once."""
-    operation: dict[str, Any] = request.app.openapi()["paths"][_path(request)][request.method.lower()]
-    return [one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"]
+_of_endpoints: dict[Callable[..., Any], list[str]] = {}
 
 
-def _path(request: Request) -> str:
-    path: str = request.scope["route"].path_format
-    return path
+def _parameters(route: APIRoute) -> list[str]:
+    """As the route's description shows them, which takes milliseconds to make: once for each endpoint."""
+    if route.endpoint not in _of_endpoints:
+        described: dict[str, Any] = get_openapi(title="one route", version="1", routes=[route])
+        ((operation,),) = (path.values() for path in described["paths"].values())
+        found = operation.get("parameters", ())
+        _of_endpoints[route.endpoint] = [one["name"] for one in found if one["in"] == "query"]
+    return _of_endpoints[route.endpoint]
 
 
 def _hint(name: str, known: list[str]) -> str:

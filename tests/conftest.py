@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from threadpoolctl import threadpool_limits
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a test starts hundreds of programs: each would compile all modules
 
@@ -19,6 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    threadpool_limits(1)  # several test processes share few cores: threads that wait for each other cost ten times more
     if config.getoption("--postgres") == "15":
         from tests import postgres_15  # noqa: PLC0415 -- imports what most sessions do not need
 

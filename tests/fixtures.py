@@ -69,7 +69,7 @@ def template(stack: StackUrls) -> str:
 @pytest.fixture
 def database(stack: StackUrls, template: str) -> Iterator[str]:
     """URL of a migrated database of the test's own."""
-    yield from _database(stack, f"TEMPLATE {template}")
+    yield from _database(stack, f"TEMPLATE {template} STRATEGY FILE_COPY")  # ten times faster than through the WAL
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 REPOSITORY = Path(__file__).parents[1]
 IMPORTED = (
@@ -81,6 +82,7 @@ def serve() -> dict[str, Any] | None:
     """Fork for each request. Returns the request in a process that is to be the program, None when all is over."""
     for name in IMPORTED:
         import_module(name)
+    threadpool_limits(1)  # a worker asks for one thread before NumPy is loaded; here it is loaded by now
     gc.freeze()
     with open(0, "rb", buffering=0, closefd=False) as requests:
         while line := requests.readline():
