@@ -85,6 +85,7 @@ def test_errors_and_tracebacks_that_hold_markup_are_shown_as_text(s: System, flo
 def test_the_jobs_are_shown_with_what_the_command_shows_and_markup_in_them_is_text(s: System, flower: Flower) -> None:
     job = s.job("listed", rows=4, schedule="0 2 * * *", timezone="Europe/Berlin")
     run = a_run(s, "partial", "listed", "committed")
+    s.tell("UPDATE scorebeat.runs SET reason = '1 of 5 batches are dead' WHERE id = :run", run=run)
     s.tell(
         "UPDATE scorebeat.jobs SET applied_at = now() - interval '3 days', paused_at = now(), paused_by = :m,"
         " paused_reason = :m WHERE name = 'listed'",
