@@ -28,3 +28,11 @@ def format_duration(duration: timedelta) -> str:
         if not rest:
             return f"{amount}{unit}"
     return f"{microseconds / 1_000_000:.6f}".rstrip("0") + "s"
+
+
+def from_now(distance: timedelta) -> str:
+    """`in 3 h`, or `5 min ago` of a negative one."""
+    seconds = distance.total_seconds()
+    size, unit = next(((s, u) for s, u in ((86_400, "d"), (3600, "h"), (60, "min")) if abs(seconds) >= s), (1, "s"))
+    length = f"{abs(seconds) // size:.0f} {unit}"
+    return f"in {length}" if seconds > 0 else f"{length} ago"

@@ -5,6 +5,8 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, text
 
+from scorebeat.db.next_step import ENQUEUE
+
 MAX_PLANS = 3
 """Attempts to plan a run before it is failed: a plan that kills its process must not loop."""
 
@@ -135,10 +137,10 @@ def fail_spent(connection: Connection) -> list[tuple[int, str]]:
             " reason = CASE WHEN reason IS NULL THEN format('planning died %s times without making a batch',"
             " plan_attempt) ELSE format('planning failed %s times without making a batch, %s: %s', plan_attempt,"
             " CASE WHEN planned_by IS NULL THEN 'the last time by' ELSE 'the last time it died, and before that' END,"
-            " reason) END"
+            " reason) END || '. ' || replace(:next_step, '{job}', job)"
             f" WHERE {_EXPIRED_WITHOUT_A_BATCH} AND plan_attempt >= :most RETURNING id, reason"
         ),
-        {"most": MAX_PLANS},
+        {"most": MAX_PLANS, "next_step": ENQUEUE},
     )
     return [(row[0], row[1]) for row in rows]
 

@@ -59,6 +59,12 @@ def requeue_stopped(connection: Connection, run_id: int, attempts: int, part: Pa
     ).rowcount
 
 
+def has_batches(connection: Connection, run_id: int) -> bool:
+    """There is something that a requeue may put back."""
+    asked = text("SELECT EXISTS (SELECT FROM scorebeat.batches WHERE run_id = :run_id)")
+    return bool(connection.execute(asked, {"run_id": run_id}).scalar_one())
+
+
 def next_number(connection: Connection, run_id: int) -> int:
     """For a batch that is added to a run that was planned before."""
     asked = text("SELECT coalesce(max(number), 0) + 1 FROM scorebeat.batches WHERE run_id = :run_id")

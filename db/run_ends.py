@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 
 from scorebeat.core.states import RunState
+from scorebeat.db import next_step
 
 CUT_SHORT = "planning was cut short; the rows that were not planned stay pending for the next run"
 """Of a run that failed while it was planned, and was requeued."""
@@ -27,6 +28,8 @@ def is_settled(connection: Connection, run_id: int) -> bool:
 class Tally:
     """What became of a run's batches and rows."""
 
+    run: int
+    job: str
     batches: int
     dead: int
     cancelled: int
@@ -72,7 +75,7 @@ def tally(connection: Connection, run_id: int) -> Tally:
     """Sum up the run's batches."""
     row = connection.execute(
         text(
-            "SELECT count(b.id) AS batches, count(*) FILTER (WHERE b.state = 'dead') AS dead,"
+            "SELECT r.id AS run, r.job, count(b.id) AS batches, count(*) FILTER (WHERE b.state = 'dead') AS dead,"
             " count(*) FILTER (WHERE b.state = 'cancelled') AS cancelled,"
             " coalesce(sum(b.rows_failed), 0)::bigint AS failed, coalesce(sum(b.rows_scored), 0)::bigint AS scored,"
             " left(coalesce((array_agg(b.error ORDER BY b.id) FILTER (WHERE b.state = 'dead'))[1],"
@@ -104,15 +107,17 @@ def settle(connection: Connection, run_id: int, found: Tally) -> RunState:
 
 
 def left_out(found: Tally) -> str | None:
-    """What the run did not look at, and what becomes of it; None when nothing was left out."""
+    """What the run did not look at, and what to type; None when nothing was left out."""
     parts = []
     if found.dead:
         parts.append(f"{found.dead} of {found.batches} batches are dead, the first by: {found.error}")
     if found.cancelled:
-        parts.append(f"{found.cancelled} of {found.batches} batches were stopped; a requeue of the run puts them back")
+        parts.append(f"{found.cancelled} of {found.batches} batches were stopped")
     if not found.plan_is_whole:
         parts.append(found.reason or CUT_SHORT)
-    return "; ".join(parts) or None
+    if not parts:
+        return None
+    return "; ".join([*parts, next_step.of(found.run, found.job, plan_is_whole=found.plan_is_whole)])
 
 
 def dead_in_a_row(connection: Connection, job: str, count: int) -> str | None:

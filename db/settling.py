@@ -1,6 +1,7 @@
 """What the end of a run brings with it: its final state, and a finished generation shown and old ones dropped."""
 
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import Connection
@@ -12,6 +13,7 @@ from scorebeat.db import (
     batches,
     functions,
     jobs,
+    next_step,
     prediction_sets,
     run_ends,
     runs,
@@ -28,7 +30,25 @@ RETRY_BUDGET = 5
 RETRY_PAUSE = timedelta(seconds=10)
 
 
-def settle(connection: Connection, run_id: int) -> RunState | None:
+@dataclass(frozen=True)
+class Settled:
+    """A run that was closed just now."""
+
+    run: int
+    job: str
+    state: RunState
+    reason: str | None
+    """Why it failed, or what it left out, and what to type."""
+
+    def tell(self) -> None:
+        """In the log, once it is committed."""
+        if self.reason is None:
+            emit("run.finished", run=self.run, job=self.job, state=self.state.value)
+        else:
+            emit("run.finished", run=self.run, job=self.job, state=self.state.value, reason=self.reason)
+
+
+def settle(connection: Connection, run_id: int) -> Settled | None:
     """Close the run if its batches are all final, in a transaction of its own; None when not.
 
     What it made is shown in the same transaction: all of a retry-run, or an every-run generation that has every row
@@ -39,31 +59,40 @@ def settle(connection: Connection, run_id: int) -> RunState | None:
     run = runs.get(connection, run_id)
     tally = run_ends.tally(connection, run_id)
     if run.job.on_failure == "retry-run" and not tally.has_scored_all:
-        state = _all_or_nothing(connection, run, tally)
-    elif threshold.stop(connection, run) is not None:  # a worker that died, or came late, could not say so
+        reason = _all_or_nothing(connection, run, tally)
+        if reason is None:
+            return None
+        state = RunState.FAILED
+    elif (reason := threshold.stop(connection, run)) is not None:  # a worker that died, or came late, could not say so
         state = RunState.FAILED
     else:
-        state = run_ends.settle(connection, run_id, tally)
+        state, reason = run_ends.settle(connection, run_id, tally), run_ends.left_out(tally)
     if state in (RunState.SUCCEEDED, RunState.PARTIAL):
         _show(connection, run, tally)
     if state in (RunState.PARTIAL, RunState.FAILED):
         _pause_if_stuck(connection, run)
-    return state
+    return Settled(run_id, run.job.name, state, reason)
 
 
-def fail(connection: Connection, run_id: int, reason: str) -> bool:
+def fail(connection: Connection, run_id: int, reason: str) -> str | None:
     """An open run fails as a whole, before its batches are all final: they are cancelled.
 
-    A retry-run's predictions are deleted.
+    A retry-run's predictions are deleted. Returns the reason with what to type; None when the run was closed before.
     """
     run = runs.get(connection, run_id, lock=True)
-    if not runs.fail(connection, run_id, reason):
-        return False
+    told = with_next_step(run, reason)
+    if not runs.fail(connection, run_id, told):
+        return None
     batches.cancel(connection, run_id)
     if run.job.on_failure == "retry-run":
         whole_runs.undo(connection, run)
         whole_runs.count_nothing(connection, run)
-    return True
+    return told
+
+
+def with_next_step(run: Run, reason: str) -> str:
+    """The reason of a run that fails as a whole, with the command that scores its rows."""
+    return f"{reason.rstrip('.')}. {next_step.of(run.id, run.job.name, plan_is_whole=run.plan_is_whole)}"
 
 
 def _show(connection: Connection, run: Run, tally: Tally) -> None:
@@ -72,10 +101,11 @@ def _show(connection: Connection, run: Run, tally: Tally) -> None:
         _show_generation(connection, run)
 
 
-def _all_or_nothing(connection: Connection, run: Run, tally: Tally) -> RunState | None:
+def _all_or_nothing(connection: Connection, run: Run, tally: Tally) -> str | None:
     """Delete what the run made and begin it again, or let it fail when that was done often enough, or cannot help.
 
-    When it fails, what it put aside stays in quarantine and says why, until those rows are tried again.
+    When it fails, what it put aside stays in quarantine and says why, until those rows are tried again. Returns the
+    reason; None when it begins again.
     """
     whole_runs.undo(connection, run)
     why = f"{tally.dead + tally.cancelled} of {tally.batches} batches are dead and {tally.failed} rows failed"
@@ -84,12 +114,12 @@ def _all_or_nothing(connection: Connection, run: Run, tally: Tally) -> RunState 
         whole_runs.begin_again(connection, run, RETRY_BUDGET, RETRY_PAUSE * run.tries)
         emit("run.begun_again", run=run.id, tries=run.tries + 1, reason=f"{why}: {tally.error}")
         return None
-    reason = f"{why} in the last of {run.tries} tries; nothing of the run is shown: {tally.error}"
+    reason = with_next_step(run, f"{why} in the last of {run.tries} tries; nothing of the run is shown: {tally.error}")
     if not tally.plan_is_whole:
-        reason = f"{run_ends.left_out(tally)}; nothing of the run is shown, nor kept"
+        reason = f"nothing of the run is shown, nor kept: {run_ends.left_out(tally)}"
     runs.fail(connection, run.id, reason)
     whole_runs.count_nothing(connection, run)
-    return RunState.FAILED
+    return reason
 
 
 def _show_generation(connection: Connection, run: Run) -> None:
@@ -123,7 +153,10 @@ def _pause_if_stuck(connection: Connection, run: Run) -> None:
     """The environment failed so many runs in a row that a person must look."""
     error = run_ends.dead_in_a_row(connection, run.job.name, run.job.dead_runs)
     if error is not None:
-        reason = f"{run.job.dead_runs} runs in a row left dead batches, the last with: {error}"
+        reason = (
+            f"{run.job.dead_runs} runs in a row left dead batches, the last with: {error}. When it is mended, "
+            f"`scorebeat resume {run.job.name}` lets the job go on"
+        )
         with suppress(UnknownName):  # it has left jobs.toml: no ticks are to be stopped
             if jobs.pause(connection, run.job.name, "scorebeat", reason):
                 emit("job.paused", job=run.job.name, reason=reason)

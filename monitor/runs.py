@@ -10,7 +10,7 @@ from tornado.web import authenticated
 
 from scorebeat.core.errors import UnknownName
 from scorebeat.core.states import BatchState, RunState
-from scorebeat.db import batch_pages, failure_groups, jobs, pages, status
+from scorebeat.db import batch_pages, failure_groups, job_lines, jobs, pages, status
 from scorebeat.db.failure_groups import Place
 from scorebeat.db.jobs import JobRow
 from scorebeat.db.pages import Pace
@@ -94,8 +94,10 @@ class RunsPage(Page):
             now = jobs.now(connection)
             runs = [shown(connection, line, now) for line in lines[:A_PAGE]]
             older = runs[-1].line.id if len(lines) > A_PAGE else None
-            notes = unserved.of_runs(connection, lines[:A_PAGE])
-            return {"runs": runs, "older": older, "jobs": jobs.listing(connection), "notes": notes, **chosen}
+            listed = job_lines.listing(connection)
+            of_runs, of_jobs = unserved.of_runs(connection, lines[:A_PAGE]), unserved.of_jobs(connection, listed)
+            notes = list(dict.fromkeys(of_runs + of_jobs))  # both may say that there is no control worker
+            return {"runs": runs, "older": older, "jobs": listed, "notes": notes, "now": now, **chosen}
 
         await self.show("runs.html", look)
 

@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from scorebeat.core.durations import from_now
 from scorebeat.db.failure_groups import ASIDE, DEAD
 
 NOTHING = "\N{EN DASH}"
@@ -41,6 +42,11 @@ _UNITS = (("d", "h", 86_400, 3600), ("h", "min", 3600, 60), ("min", "s", 60, 1))
 def moment(at: datetime | None) -> str:
     """`2026-11-22 00:23:11`, in UTC; a dash for None."""
     return NOTHING if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def away(at: datetime, now: datetime) -> str:
+    """`in 3 h`, `5 min ago`."""
+    return from_now(at - now)
 
 
 def machine(at: datetime) -> str:

@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from scorebeat.core.events import emit
-from scorebeat.db import ended, notices
+from scorebeat.db import ended, notices, status
 from scorebeat.db.notices import Notice
+from scorebeat.producer import unserved
 from scorebeat.producer.apart import apart
 from scorebeat.producer.context import Producer
 from scorebeat.producer.posting import Post, post_all, reason
@@ -27,8 +28,10 @@ def note_ends(p: Producer) -> bool:
         noted = ended.note(connection)
         late = ended.note_late(connection)
         due = notices.are_due(connection)
-    for run_id in late:
-        emit("run.late", run=run_id)
+        waiting = [status.get(connection, run_id) for run_id in late]
+        whys = [unserved.why_open(connection, line) for line in waiting]
+    for line, why in zip(waiting, whys, strict=True):
+        emit("run.late", run=line.id, job=line.job, reason=why)
     for job, runs in noted.untold.items():
         emit("notices.left_out", logging.WARNING, job=job, runs=runs, older_than=ended.TOLD_WITHIN)
     return due
@@ -69,7 +72,9 @@ def _post(p: Producer, taken: list[Notice]) -> dict[int, str | None]:
 
 def _made(p: Producer, notice: Notice, url: str) -> Post:
     with p.engine.connect() as connection:
-        content = body(notice, notices.run_status(connection, notice.run_id))
+        line = status.get(connection, notice.run_id)
+        run = notices.run_status(connection, notice.run_id) | {"reason": line.reason}
+        content = body(notice, run | {"notes": unserved.of_runs(connection, [line])})
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "scorebeat",
@@ -84,7 +89,7 @@ def _made(p: Producer, notice: Notice, url: str) -> Post:
 
 
 def body(notice: Notice, run: dict[str, Any]) -> bytes:
-    """The run as `runs --json` gives it, with what happened to it and when, and a `text` for chats."""
+    """The run as `runs --json` gives it, with `notes` of what it waits for, what happened and when, and a `text`."""
     about = {"event": notice.event, "happened_at": notice.happened_at, "notice": notice.id}
     told = {**run, **about, "text": in_words(notice, run)}
     return json.dumps(told, default=_json, ensure_ascii=False).encode()
@@ -97,7 +102,8 @@ def in_words(notice: Notice, run: dict[str, Any]) -> str:
     reason = f": {run['reason']}" if run["reason"] else ""
     if notice.event == "late":
         at = notice.happened_at.isoformat(" ", "minutes")
-        return f"job {run['job']} is late: results were needed by {at}; run {run['id']}, {run['state']}{reason}, {rows}"
+        late = f"job {run['job']} is late: results were needed by {at}; run {run['id']}, {run['state']}{reason}, {rows}"
+        return "; ".join([late, *run["notes"]])
     return f"{run_is}{reason}" if notice.event == "failed" else f"{run_is}: {rows}{reason}"
 
 

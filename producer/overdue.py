@@ -1,10 +1,12 @@
 """The dead-man's rule: a job that has no complete results at `results_by` is told, whatever the cause."""
 
+from sqlalchemy import Connection
+
 from scorebeat.core.events import emit
 from scorebeat.core.states import FINAL_RUN
-from scorebeat.db import job_lines, jobs, overdue
+from scorebeat.db import job_lines, jobs, overdue, status
 from scorebeat.db.job_lines import JobLine
-from scorebeat.producer import unanswered
+from scorebeat.producer import unanswered, unserved
 from scorebeat.producer.context import Producer
 
 
@@ -17,7 +19,7 @@ def note_overdue(p: Producer) -> int:
         for line in job_lines.listing(connection):
             if line.job.results_by is None or line.needed_by is None or not line.is_overdue:
                 continue
-            reason = f"no complete results by {line.needed_by.isoformat(' ', 'minutes')}: {_cause(line)}"
+            reason = f"no complete results by {line.needed_by.isoformat(' ', 'minutes')}: {_cause(connection, line)}"
             if not overdue.note(connection, line.name, line.needed_by, reason):
                 continue
             if overdue.tell(connection, line.name, line.needed_by) is None:
@@ -28,12 +30,13 @@ def note_overdue(p: Producer) -> int:
     return len(noted)
 
 
-def _cause(line: JobLine) -> str:
+def _cause(connection: Connection, line: JobLine) -> str:
     """What is known of it."""
     if line.paused_at is not None:
         return f"the job is paused by {line.paused_by}: {line.paused_reason}"
     if line.open_run is not None:
-        return f"run {line.open_run} is still open"
+        why = unserved.why_open(connection, status.get(connection, line.open_run))
+        return f"run {line.open_run} is still open: {why}"
     if line.last_state in FINAL_RUN:
         return (
             f"its newest run, {line.last_run}, {line.last_state}{f': {line.last_reason}' if line.last_reason else ''}"

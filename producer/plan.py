@@ -193,5 +193,5 @@ def _fail(p: Producer, run_id: int, attempt: int, reason: str) -> None:
     with p.engine.begin() as connection:
         if not plan_lease.extend(connection, run_id, attempt, p.settings.claim_ttl):
             return
-        settling.fail(connection, run_id, reason)
-    emit("run.failed", run=run_id, reason=reason)
+        told = settling.fail(connection, run_id, reason)
+    emit("run.failed", run=run_id, reason=told)

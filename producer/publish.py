@@ -144,19 +144,43 @@ def publish_anyway(p: Producer, name: str, version: int, by: str) -> list[str]:
 def rollback(p: Producer, name: str, by: str) -> tuple[Version, list[str]]:
     """Publish the version that was published before today's; answers it and the jobs that it switched.
 
-    Each further call goes one publication further back. Raises PublishRefused when its files are gone or altered;
-    UnknownName when there is none; ServiceDown, or ViewInUse and ViewBusy. Then nothing was switched.
+    Each further call goes one publication further back. Raises PublishRefused where `publish` of that version would;
+    UnknownName when there is none; SignatureError, ServiceDown, or ViewInUse and ViewBusy. Then nothing was switched.
     """
+    before = _previous(p, name)
+    _require_files(p, before)
+    with reachable(p.url), planning.reading(p.engine) as reader:
+        against = objections(reader, name, before.version, MIN_COVERAGE)
+    if against:
+        raise PublishRefused(
+            f"model {name} was not rolled back to {before}: {'; '.join(against)}. Nothing was switched. Score it with "
+            f"`scorebeat enqueue JOB --model {before}`, look with `scorebeat models compare {before}`, or go back "
+            f"nevertheless with `scorebeat rollback {name} --force`."
+        )
+    return _back_to(p, before, by, forced=False)
+
+
+def rollback_anyway(p: Producer, name: str, by: str) -> tuple[Version, list[str]]:
+    """`rollback`, whatever readers lose by it; the ledger notes that it was forced. The files must be there."""
+    before = _previous(p, name)
+    _require_files(p, before)
+    return _back_to(p, before, by, forced=True)
+
+
+def _previous(p: Producer, name: str) -> Version:
     with reachable(p.url), planning.reading(p.engine) as reader:
         _require_model(reader, name)
-        before = versions.previous(reader, name)
-    _require_files(p, before)
+        return versions.previous(reader, name)
+
+
+def _back_to(p: Producer, before: Version, by: str, *, forced: bool) -> tuple[Version, list[str]]:
+    name = before.name
     with reachable(p.url), p.engine.begin() as connection:
         versions.lock(connection, name, before.version)
         if versions.previous(connection, name).version != before.version:
             raise PublishRefused(f"model {name} was switched by somebody else meanwhile; nothing was switched here")
-        switched = _publish(p, connection, name, before.version, by, rollback=True)
-    emit("model.published", model=str(before), by=by, rollback=True)
+        switched = _publish(p, connection, name, before.version, by, rollback=True, forced=forced)
+    emit("model.published", model=str(before), by=by, rollback=True, forced=forced)
     return before, switched
 
 

@@ -60,7 +60,7 @@ def requeue(
     part = Part(batch_id, error, group)
     with reachable(p.url), p.engine.begin() as connection:
         run = runs.get(connection, run_id, lock=True)
-        _require_can_go_on(run)
+        _require_can_go_on(connection, run)
         _require_part(connection, run, part)
         said = error if group is None else failure_groups.words(connection, run_id, group)
         back = _put_back(connection, p, run, part)
@@ -108,12 +108,12 @@ def _require_part(connection: Connection, run: Run, part: Part) -> None:
         )
 
 
-def _require_can_go_on(run: Run) -> None:
+def _require_can_go_on(connection: Connection, run: Run) -> None:
     score_them = f"its rows are pending. Score them with `scorebeat enqueue {run.job.name}`."
     if run.state is RunState.CANCELLED:
         raise UsageError(f"run {run.id} was cancelled; {score_them}")
-    if run.state is RunState.FAILED and run.plan_attempt == 0:
-        raise UsageError(f"run {run.id} failed before it was planned, so nothing of it can be put back; {score_them}")
+    if run.state is RunState.FAILED and not requeued.has_batches(connection, run.id):
+        raise UsageError(f"run {run.id} failed and has no batches, so nothing of it can be put back; {score_them}")
     if run.state is RunState.PLANNING:
         raise UsageError(
             f"run {run.id} is still being planned; nothing was put back. Requeue it when all its batches are made: "

@@ -19,12 +19,13 @@ def settle(p: Producer, run_id: int) -> RunState | None:
     try:
         with p.engine.begin() as connection:
             locks.wait_at_most(connection, locks.IN_A_WORKER)  # for its predictions or view: the next tick comes soon
-            state = settling.settle(connection, run_id)
+            closed = settling.settle(connection, run_id)
     except (DBAPIError, ScorebeatError) as error:
         return _not_closed(p, run_id, error)
-    if state is not None:
-        emit("run.finished", run=run_id, state=state.value)
-    return state
+    if closed is None:
+        return None
+    closed.tell()
+    return closed.state
 
 
 def settle_all(p: Producer) -> int:
@@ -44,14 +45,18 @@ def _not_closed(p: Producer, run_id: int, error: DBAPIError | ScorebeatError) ->
         emit("run.waits", run=run_id, reason=why)  # the next control tick tries again
         return None
     reason = f"the run could not be closed: {why}. Nothing new is shown."
-    moved = _fail(p, run_id, reason)
-    if moved:
-        emit("run.failed", run=run_id, reason=reason)
-    return RunState.FAILED if moved else None
+    told = _fail(p, run_id, reason)
+    if told is None:
+        return None
+    emit("run.failed", run=run_id, reason=told)
+    return RunState.FAILED
 
 
-def _fail(p: Producer, run_id: int, reason: str) -> bool:
-    """As a whole, so that a run that is shown whole leaves nothing; by its state alone where its table is gone, say."""
+def _fail(p: Producer, run_id: int, reason: str) -> str | None:
+    """As a whole, so that a run that is shown whole leaves nothing; by its state alone where its table is gone, say.
+
+    Returns the reason that the run has; None when it was closed before.
+    """
     try:
         with p.engine.begin() as connection:
             locks.wait_at_most(connection, locks.IN_A_WORKER)
@@ -60,4 +65,5 @@ def _fail(p: Producer, run_id: int, reason: str) -> bool:
         if failures.is_transient(error):
             raise
         with p.engine.begin() as connection:
-            return runs.fail(connection, run_id, reason)
+            told = settling.with_next_step(runs.get(connection, run_id), reason)
+            return told if runs.fail(connection, run_id, told) else None

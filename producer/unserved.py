@@ -6,6 +6,7 @@ from sqlalchemy import Connection
 
 from scorebeat.core.celery_app import CONTROL_QUEUE, PLAN_QUEUE
 from scorebeat.db import unloadable, workers
+from scorebeat.db.job_lines import JobLine
 from scorebeat.db.status import RunLine
 
 
@@ -23,6 +24,20 @@ def of_runs(connection: Connection, lines: Iterable[RunLine]) -> list[str]:
     models = {f"{line.model}/{line.model_version}" for line in open_lines}
     blind = [str(one) for one in unloadable.known(connection) if one.model in models] if models else []
     return (of_queues(connection, queues) if queues else []) + blind
+
+
+def why_open(connection: Connection, line: RunLine) -> str:
+    """What an open run waits for, as far as it is known."""
+    return "; ".join(filter(None, [line.reason, *of_runs(connection, [line])])) or f"it is {line.state}"
+
+
+def of_jobs(connection: Connection, lines: Iterable[JobLine]) -> list[str]:
+    """What to say where a job is to be due and nobody would begin its run.
+
+    Not of its queue: workers may be started only when there is work.
+    """
+    missing = no_control(workers.served(connection)) if any(line.next_due_at for line in lines) else None
+    return [missing] if missing else []
 
 
 def no_control(served: set[str]) -> str | None:

@@ -69,13 +69,22 @@ class System:
     def settings(self) -> Settings:
         return self.p.settings
 
-    def job(self, name: str, keys: KeyCase = BIGINT, rows: int = 200, *, where: str = "true", **options: Any) -> Job:
+    def job(
+        self,
+        name: str,
+        keys: KeyCase = BIGINT,
+        rows: int = 200,
+        *,
+        where: str = "true",
+        model: str = MODEL,
+        **options: Any,
+    ) -> Job:
         """A source table `name` of real measurements, and a job over it, applied beside those there are."""
         fill(self.engine, name, keys, 0, rows)
         columns = ", ".join([*keys.names, *INPUTS])
         query = f"SELECT {columns} FROM {name} WHERE {where}"
         options = {"batch_rows": max(1, rows // 4), **options}
-        job = Job(name=name, query=query, key=keys.names, model=MODEL, **options)
+        job = Job(name=name, query=query, key=keys.names, model=model, **options)
         self.apply(job)
         return job
 

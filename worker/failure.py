@@ -148,10 +148,13 @@ def describe(error: BaseException) -> str:
 
 
 def _record(w: Runtime, held: Claim, error: Exception) -> str | None:
+    if isinstance(error, RepeatedKey):
+        with w.engine.begin() as connection:
+            reason = settling.fail(connection, held.run_id, str(error))
+        if reason is not None:
+            emit("run.failed", run=held.run_id, reason=reason)
+        return "cancelled"
     with w.engine.begin() as connection:
-        if isinstance(error, RepeatedKey):
-            settling.fail(connection, held.run_id, str(error))
-            return "cancelled"
         if _is_final(error):
             return batches.kill(connection, held, describe(error))
         return batches.fail(connection, held, describe(error), backoff(w.settings, held.attempt))

@@ -191,9 +191,9 @@ def _settle(w: Runtime, run_id: int) -> None:
                 return
         with w.engine.begin() as connection:
             locks.wait_at_most(connection, locks.IN_A_WORKER)
-            state = settling.settle(connection, run_id)
+            closed = settling.settle(connection, run_id)
     except (DBAPIError, ScorebeatError) as error:
         emit("settle.left_to_control", run=run_id, reason=one_line(error))
         return
-    if state is not None:
-        emit("run.finished", run=run_id, state=state.value)
+    if closed is not None:
+        closed.tell()

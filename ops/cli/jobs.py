@@ -5,12 +5,14 @@ from typing import Any
 
 import click
 
+from scorebeat.core.durations import from_now
 from scorebeat.db import job_lines
 from scorebeat.db import jobs as job_rows
 from scorebeat.db.job_lines import JobLine
 from scorebeat.ops.cli import show
 from scorebeat.ops.cli.context import database
 from scorebeat.ops.cli.jobs_change import drop, rename
+from scorebeat.producer import unserved
 
 COLUMNS = ("job", "schedule", "next_due", "last_success", "last_end", "last_skip", "paused", "queue", "model")
 
@@ -33,6 +35,7 @@ def jobs(ctx: click.Context, as_json: bool) -> None:
         return
     with database() as p, p.engine.connect() as connection:
         lines, now = job_lines.listing(connection), job_rows.now(connection)
+        notes = unserved.of_jobs(connection, lines)
     if as_json:
         show.print_json([_promised(line) for line in lines])
         return
@@ -41,6 +44,8 @@ def jobs(ctx: click.Context, as_json: bool) -> None:
     for line in lines:
         if line.is_overdue and line.needed_by is not None:
             show.note(f"job {line.job.name}: no success yet, and results were needed by {show.cell(line.needed_by)}")
+    for note in notes:
+        show.note(note)
 
 
 def _promised(line: JobLine) -> dict[str, Any]:
@@ -70,10 +75,7 @@ def _at(at: datetime | None, now: datetime) -> str | None:
     """`2026-11-22 02:00:00, in 3 h`, or `..., 5 min ago`."""
     if at is None:
         return None
-    seconds = (at - now).total_seconds()
-    size, unit = next(((s, u) for s, u in ((86_400, "d"), (3600, "h"), (60, "min")) if abs(seconds) >= s), (1, "s"))
-    length = f"{abs(seconds) // size:.0f} {unit}"
-    return f"{show.cell(at)}, {f'in {length}' if seconds > 0 else f'{length} ago'}"
+    return f"{show.cell(at)}, {from_now(at - now)}"
 
 
 jobs.add_command(drop)

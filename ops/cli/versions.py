@@ -79,17 +79,19 @@ def publish(version: str, min_coverage: float, force: bool) -> None:
 
 @click.command()
 @click.argument("name")
-def rollback(name: str) -> None:
+@click.option("--force", is_flag=True, help="Go back whatever readers lose by it.")
+def rollback(name: str, force: bool) -> None:
     """Publish the version of model NAME that was published before today's.
 
-    Again, and it is the one before that. Nothing but its files is checked.
+    Again, and it is the one before that. Refused where `publish` of that version would be.
 
     \b
     Example:
         scorebeat rollback iris
     """
     with database() as p:
-        version, switched = publishing.rollback(p, name, whoami())
+        go_back = publishing.rollback_anyway if force else publishing.rollback
+        version, switched = go_back(p, name, whoami())
         unscored = agreement.unscored(p, name, version.version)
     click.echo(f"model {version} is published again; {_switched(switched)}")
     _note_unscored(str(version), unscored)

@@ -6,7 +6,7 @@ from selenium.webdriver.common.keys import Keys
 from tests.browser.chromium import Browser
 from tests.browser.window import a_dead_batch, browser, flower, partial_run, s, window
 from tests.fixtures import wait_for
-from tests.flower_program import Flower
+from tests.flower_program import Flower, poisoned_job
 from tests.system import System
 
 __all__ = ["browser", "flower", "s", "window"]
@@ -118,6 +118,30 @@ def test_a_new_run_comes_into_the_list_and_the_focus_stays_on_its_run(
 
     assert f"/runs/{first}" in str(browser.driver.switch_to.active_element.get_attribute("href"))
     assert browser.js("return document.querySelector('#runs-table tbody tr').id") == f"run-{second}"
+
+
+def test_a_window_of_usual_width_shows_each_jobs_buttons_whatever_its_name_and_reasons(
+    s: System, flower: Flower, browser: Browser
+) -> None:
+    name = "m" * 40
+    poisoned_job(s, name, 5, {}, schedule="0 2 * * *", timezone="America/Argentina/ComodRivadavia")
+    s.tell(
+        "UPDATE scorebeat.jobs SET paused_at = now(), paused_by = 'ann', paused_reason = repeat('being rebuilt ', 30)"
+        " WHERE name = :name",
+        name=name,
+    )
+    s.tell(
+        "INSERT INTO scorebeat.actions (by, action, subject, details) VALUES ('beat', 'tick.skipped', 'job ' || :name,"
+        " jsonb_build_object('due_at', now(), 'reason', repeat('paused by ann ', 30)))",
+        name=name,
+    )
+    browser.open(f"{flower.url}/runs")
+    browser.find(f"#resume-{name}")
+
+    assert (
+        browser.js("const e = document.querySelector('#jobs-table').parentNode; return e.scrollWidth - e.clientWidth")
+        == 0
+    )
 
 
 @pytest.mark.parametrize("path", ["/runs", "/runs/{run}"])

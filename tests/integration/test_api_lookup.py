@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from scorebeat.producer.publish import publish_anyway, rollback
+from scorebeat.producer.publish import publish_anyway, rollback_anyway
 from scorebeat.worker.score import score_batch
 from tests.api_fixtures import BEARER, Client, Opener, client, opened, scored
 from tests.fixtures import wait_for
@@ -23,7 +23,7 @@ def test_a_key_is_answered_from_the_version_that_is_published_now(client: Client
     assert client.get("/data/1").json()["state"] == "pending"
     scored.scored(a_job())
     assert client.get("/data/1").json()["prediction"]["batch_id"] > 3
-    rollback(scored.producer, MODEL, "ann")
+    rollback_anyway(scored.producer, MODEL, "ann")
 
     assert client.get("/data/1").json()["prediction"]["batch_id"] <= 3
 

@@ -11,6 +11,7 @@ from scorebeat.core.errors import UsageError
 from scorebeat.core.states import RunState
 from scorebeat.db import batches, settling, whole_runs, workers
 from scorebeat.db import messages as marks
+from scorebeat.db.settling import Settled
 from scorebeat.producer import control, notify, rescue, tick
 from scorebeat.producer.control import run_once
 from scorebeat.producer.requeue import requeue
@@ -109,7 +110,7 @@ def test_a_run_that_cannot_be_closed_just_now_waits_and_others_are_closed(
     first, second = two_runs(points)
     real = settling.settle
 
-    def settle_one(connection: Any, run_id: int) -> RunState | None:
+    def settle_one(connection: Any, run_id: int) -> Settled | None:
         if run_id == first:
             raise lock_timeout()
         return real(connection, run_id)
@@ -129,7 +130,7 @@ def test_a_run_that_meets_a_bug_when_it_is_closed_stops_no_other(
     first, second = two_runs(points)
     real = settling.settle
 
-    def settle_one(connection: Any, run_id: int) -> RunState | None:
+    def settle_one(connection: Any, run_id: int) -> Settled | None:
         return real(connection, run_id) if run_id == second else 1 // 0  # type: ignore[return-value]  # never returned
 
     monkeypatch.setattr(settling, "settle", settle_one)

@@ -1,15 +1,18 @@
 """Flower's pages with our tab: what they show, how fast, and what they say when they cannot know."""
 
+import html
 import logging
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC
 
 import pytest
 from flower.urls import handlers
 from sqlalchemy import text
 
 from scorebeat.core.settings import Settings
+from scorebeat.db import job_lines
 from scorebeat.monitor import flower as wiring
 from tests.fixtures import wait_for
 from tests.flower_fixtures import a_run, flower, guarded, s
@@ -77,6 +80,48 @@ def test_errors_and_tracebacks_that_hold_markup_are_shown_as_text(s: System, flo
     for page in (flower.get(f"/runs/{run}").text, flower.get(f"/runs/batch/{dead}").text):
         assert "<script>alert" not in page
         assert "&lt;script&gt;alert" in page
+
+
+def test_the_jobs_are_shown_with_what_the_command_shows_and_markup_in_them_is_text(s: System, flower: Flower) -> None:
+    job = s.job("listed", rows=4, schedule="0 2 * * *", timezone="Europe/Berlin")
+    run = a_run(s, "partial", "listed", "committed")
+    s.tell("UPDATE scorebeat.runs SET reason = '1 of 5 batches are dead' WHERE id = :run", run=run)
+    s.tell(
+        "UPDATE scorebeat.jobs SET applied_at = now() - interval '3 days', paused_at = now(), paused_by = :m,"
+        " paused_reason = :m WHERE name = 'listed'",
+        m=MARKUP,
+    )
+    s.tell(
+        "INSERT INTO scorebeat.actions (by, action, subject, details) VALUES ('beat', 'tick.skipped', 'job listed',"
+        " jsonb_build_object('due_at', now() - interval '5 h 1 min', 'reason', CAST(:m AS text)))",
+        m=MARKUP,
+    )
+    with s.engine.connect() as connection:
+        (line,) = (one for one in job_lines.listing(connection) if one.name == job.name)
+
+    page = flower.get("/runs").text
+    row = page.partition('<tr id="job-listed">')[2].partition("</tr>")[0]
+    told = " ".join(html.unescape(re.sub(r"<[^>]*>", " ", row)).split())
+
+    assert line.next_due_at is not None
+    assert line.last_end_at is not None
+    assert line.last_skip_at is not None
+    for at, distance in (
+        (line.next_due_at, r"in \d+ (h|min|s)"),
+        (line.last_skip_at, "5 h ago"),
+        (line.last_end_at, "ago"),
+    ):
+        assert re.search(f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}.*? {distance}", told), told
+    for words in (
+        "flowers/1",
+        "queue cpu",
+        "0 2 * * * Europe/Berlin",
+        f"run {run} partial",
+        "overdue",
+        f"by {MARKUP}: {MARKUP}",
+    ):
+        assert " ".join(words.split()) in told, words
+    assert "<script>" not in row
 
 
 def test_flowers_task_page_takes_in_the_batch_and_its_list_says_job_run_and_rows(s: System, flower: Flower) -> None:

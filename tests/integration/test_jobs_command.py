@@ -67,3 +67,14 @@ def test_a_job_whose_results_are_overdue_is_noted(scorebeat: Cli, job: str, sett
     result = scorebeat("jobs")
 
     assert f"note: job {job}: no success yet, and results were needed by " in result.stderr
+
+
+def test_nobody_who_would_begin_a_run_is_noted_where_a_job_is_to_be_due(
+    scorebeat: Cli, job: str, settings: Settings
+) -> None:
+    by_hand = scorebeat("jobs")
+    assert (job in by_hand.stdout, by_hand.stderr) == (True, "")
+
+    scheduled(scorebeat, settings)
+
+    assert "note: no control worker, so runs are neither planned nor settled" in scorebeat("jobs").stderr

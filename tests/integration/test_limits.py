@@ -65,6 +65,7 @@ def test_runs_in_a_row_that_leave_dead_batches_pause_the_job_with_the_reason(poi
     assert row(points, broken).paused_by == "scorebeat"
     reason = str(row(points, broken).paused_reason)
     assert reason.startswith("2 runs in a row left dead batches, the last with: NonsenseError")
+    assert reason.endswith(f"`scorebeat resume {broken.name}` lets the job go on")
     assert ticked(points, broken) is None
 
 

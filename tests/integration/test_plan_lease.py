@@ -73,7 +73,10 @@ def test_a_planner_that_dies_without_batches_is_replaced_three_times_at_most(led
         rescue(ledger.producer)
 
     run = ledger.run(run_id)
-    assert (run.state, run.reason) == ("failed", "planning died 3 times without making a batch")
+    assert (run.state, run.reason) == (
+        "failed",
+        "planning died 3 times without making a batch. `scorebeat enqueue flowers_job` scores its rows by another run",
+    )
 
 
 def test_a_planner_that_is_storing_its_first_batch_holds_up_no_other_plan(ledger: Ledger) -> None:

@@ -190,7 +190,7 @@ def test_a_version_that_was_never_scored_is_not_shown_without_a_word(scored: Led
     scored.sql(f"DELETE FROM {V1}")
     publish(scored.producer, MODEL, 2, "ann")
 
-    back, again = scorebeat("rollback", MODEL), scorebeat("publish", f"{MODEL}/2", "--force")
+    back, again = scorebeat("rollback", MODEL, "--force"), scorebeat("publish", f"{MODEL}/2", "--force")
 
     assert back.exit_code == 0
     assert "flowers/1 was never scored for flowers_job" in back.stderr

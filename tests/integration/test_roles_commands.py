@@ -37,7 +37,7 @@ def scorebeat(locked: LockedPoints, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     "words",
     [
         ("publish", "poison/2", "--force"),
-        ("rollback", "poison"),
+        ("rollback", "poison", "--force"),
         ("models", "add", "model.poison", "--name", "poison"),
         ("models", "drop", "poison/2", "--yes"),
         ("apply", "--file", "jobs.toml"),

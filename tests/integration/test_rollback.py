@@ -1,4 +1,4 @@
-"""Rollback goes back to what was published before, whatever readers lose by it."""
+"""Rollback goes back to what was published before, and is refused where readers would lose by it."""
 
 from typing import Any
 
@@ -6,9 +6,8 @@ import pytest
 
 from scorebeat.core.errors import UnknownName
 from scorebeat.models import store
-from scorebeat.producer.publish import PublishRefused, publish, publish_anyway, rollback
+from scorebeat.producer.publish import PublishRefused, publish, publish_anyway, rollback, rollback_anyway
 from tests.integration.test_agreement import V1, published, scored
-from tests.integration.test_publish_gate import actions
 from tests.ledger_fixtures import Ledger, ledger, trained
 from tests.ledger_rows import MODEL
 
@@ -47,11 +46,19 @@ def test_a_rollback_that_another_switch_overtakes_switches_nothing(
     assert published(scored) == 3
 
 
-def test_a_rollback_is_not_judged_by_what_readers_lose(scored: Ledger) -> None:
+def test_a_rollback_by_which_readers_lose_is_refused_unless_it_is_forced(scored: Ledger) -> None:
     publish(scored.producer, MODEL, 2, "ann")
     scored.sql(f"DELETE FROM {V1}")
 
-    before, _ = rollback(scored.producer, MODEL, "ann")
+    with pytest.raises(
+        PublishRefused, match=r"never scored, and readers would lose .*`scorebeat rollback flowers --force`"
+    ):
+        rollback(scored.producer, MODEL, "ann")
+    assert published(scored) == 2
+
+    before, _ = rollback_anyway(scored.producer, MODEL, "ann")
 
     assert before.version == 1
-    assert actions(scored)[0][2] == {"forced": False}
+    assert published(scored) == 1
+    forced = "SELECT details ->> 'forced' FROM scorebeat.actions WHERE action = 'model.published' ORDER BY id"
+    assert scored.sql(forced)[-2:] == ["false", "true"]

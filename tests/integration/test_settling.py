@@ -75,7 +75,8 @@ def test_the_end_of_a_run_says_what_became_of_its_batches(engine: Engine, produc
     with engine.connect() as connection:
         reason = runs.get(connection, run_id).reason
     dead = ENDS[end].count("dead")
-    assert reason == (f"{dead} of 2 batches are dead, the first by: Broken: oh" if dead else None)
+    command = f"`scorebeat requeue {run_id}` puts back what it left out"
+    assert reason == (f"{dead} of 2 batches are dead, the first by: Broken: oh; {command}" if dead else None)
 
 
 @pytest.mark.parametrize("open_state", ["pending", "claimed"])

@@ -11,6 +11,7 @@ from scorebeat.core.jobs import Job
 from scorebeat.db import ended, jobs, notices
 from scorebeat.producer import notify
 from scorebeat.producer.overdue import note_overdue
+from scorebeat.producer.posting import Post
 from tests.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.ledger_rows import a_job
 from tests.receiver import told
@@ -76,6 +77,32 @@ def test_a_post_has_a_text_that_says_what_happened(ledger: Ledger) -> None:
         status = notices.run_status(connection, run)
 
     assert json.loads(notify.body(notice, status))["text"] == f"job {job.name}, run {run}, succeeded: 5 rows scored"
+
+
+def test_a_run_that_is_late_is_told_with_what_it_waits_for(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+    job = a_told_job(ledger)
+    run = ledger.planned(job)
+    ledger.sql(
+        "INSERT INTO scorebeat.workers (name, queues, processes) VALUES ('control@h/1', '[\"control\", \"plan\"]', 1)"
+    )
+    ledger.sql("UPDATE scorebeat.runs SET deadline_at = now() - interval '1 s'")
+
+    posts: list[Post] = []
+
+    def post(made: list[Post], _: object) -> list[None]:
+        posts.extend(made)
+        return [None] * len(made)
+
+    with caplog.at_level(logging.INFO, "scorebeat"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(notify, "post_all", post)
+        notify.note_ends(ledger.producer)
+        assert notify.notify_once(ledger.producer) == 1
+
+    waits = "no worker listens on queue 'cpu': start `scorebeat worker --device cpu --queue cpu`"
+    body = json.loads(posts[0].content)
+    assert body["text"].endswith(f"; {waits}")
+    assert body["notes"] == [waits]
+    assert told(caplog, "run.late") == [{"run": run, "job": job.name, "reason": waits}]
 
 
 def late_job(ledger: Ledger) -> Job:

@@ -10,7 +10,7 @@ from scorebeat.db import views
 from scorebeat.db.engine import make_engine
 from scorebeat.db.prediction_sets import PredictionSet
 from scorebeat.db.views import ViewBusy
-from scorebeat.producer.publish import publish_anyway, rollback
+from scorebeat.producer.publish import publish_anyway, rollback_anyway
 from tests.fixtures import wait_for
 from tests.integration.test_views import USUAL, VIEW, columns, gives, shown
 from tests.ledger_fixtures import Ledger, ledger, trained
@@ -81,7 +81,7 @@ def test_readers_all_the_while_see_one_version_whole_through_every_switch(shown:
             for _ in range(4):
                 publish_anyway(shown.producer, MODEL, 2, "ann")
                 until_seen(25)
-                rollback(shown.producer, MODEL, "ann")
+                rollback_anyway(shown.producer, MODEL, "ann")
                 until_seen(0)
         finally:
             stop.set()

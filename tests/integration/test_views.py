@@ -8,7 +8,7 @@ import pytest
 
 from scorebeat.db.views import ViewInUse
 from scorebeat.models.contract import Input, Signature
-from scorebeat.producer.publish import publish_anyway, rollback
+from scorebeat.producer.publish import publish_anyway, rollback, rollback_anyway
 from tests.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.ledger_rows import MODEL, a_job
 
@@ -156,15 +156,15 @@ def test_a_version_that_added_a_column_can_be_taken_back_from_under_dependent_vi
     shown.new_version(2, gives(first=pa.float64(), **USUAL))
     publish_anyway(shown.producer, MODEL, 2, "ann")
 
-    rollback(shown.producer, MODEL, "ann")
+    rollback_anyway(shown.producer, MODEL, "ann")
 
     assert shown.sql("SELECT count(*) FROM best") == [25]
     assert shown.sql(f"SELECT DISTINCT first FROM {VIEW}") == [None]
     shown.sql(f"CREATE VIEW newest AS SELECT v FROM {VIEW} AS v")
     publish_anyway(shown.producer, MODEL, 2, "ann")
     with pytest.raises(ViewInUse, match="would lose or change first"):
-        rollback(shown.producer, MODEL, "ann")
+        rollback_anyway(shown.producer, MODEL, "ann")
     shown.sql("DROP VIEW newest")
     shown.sql("DROP VIEW best")
-    rollback(shown.producer, MODEL, "ann")
+    rollback_anyway(shown.producer, MODEL, "ann")
     assert columns(shown) == ["id", "label", "p0", "p1", "p2", "batch_id", "scored_at"]

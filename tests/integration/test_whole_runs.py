@@ -156,7 +156,9 @@ def test_a_run_with_a_stopped_batch_is_partial_and_a_requeue_puts_it_back(points
 
     assert requeue(points.producer, run, "ann", batch_id=second) == 1
     assert points.work(run) is RunState.PARTIAL
-    assert points.run(run).reason == "1 of 3 batches were stopped; a requeue of the run puts them back"
+    assert points.run(run).reason == (
+        f"1 of 3 batches were stopped; `scorebeat requeue {run}` puts back what it left out"
+    )
     assert not is_fresh(points, job)
     assert len(points.view(job)) == ALL
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scorebeat.core.durations import format_duration, parse_duration
+from scorebeat.core.durations import format_duration, from_now, parse_duration
 
 
 @given(st.integers(1, 10**14).map(lambda us: timedelta(microseconds=us)))
@@ -32,3 +32,11 @@ def test_a_duration_is_written_in_its_largest_whole_unit(duration: timedelta, te
 def test_a_wrong_duration_says_what_was_expected(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(3.5 * 3600, "in 3 h"), (-300, "5 min ago"), (59, "in 59 s"), (2 * 86_400, "in 2 d"), (0, "0 s ago")],
+)
+def test_how_far_a_time_is_from_now_is_written_in_its_largest_unit(seconds: float, text: str) -> None:
+    assert from_now(timedelta(seconds=seconds)) == text

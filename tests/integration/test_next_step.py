@@ -1,0 +1,121 @@
+"""The reason of a run that failed or left rows out names one command, and that command scores the rows."""
+
+import logging
+import re
+from collections.abc import Callable
+
+import pytest
+
+from scorebeat.core.errors import RepeatedKey, UsageError
+from scorebeat.core.jobs import Job
+from scorebeat.core.states import RunState
+from scorebeat.db import batches
+from scorebeat.producer.enqueue import Request, enqueue
+from scorebeat.producer.plan import plan
+from scorebeat.producer.requeue import requeue
+from scorebeat.producer.rescue import rescue
+from scorebeat.worker.failure import record_failure
+from tests.poison_fixtures import Points, assert_accounted, points
+from tests.receiver import told
+
+__all__ = ["points"]
+
+COMMAND = re.compile(r"`scorebeat (enqueue|requeue) (\w+)`")
+
+
+def all_dead(points: Points) -> tuple[Job, int]:
+    points.model({"nan": range(1, 51)})
+    job = points.job(batch_rows=25)
+    run = points.scored(job)
+    points.mend()
+    return job, run
+
+
+def the_query_fails_in_the_plan(points: Points) -> tuple[Job, int]:
+    points.model({})
+    job = points.job()
+    run = enqueue(points.producer, Request(job.name, "test")).run_id
+    points.sql("ALTER TABLE points RENAME COLUMN x TO width")
+    plan(points.producer, run)
+    points.sql("ALTER TABLE points RENAME COLUMN width TO x")
+    return job, run
+
+
+def the_plan_died_each_time(points: Points) -> tuple[Job, int]:
+    points.model({})
+    job = points.job()
+    run = enqueue(points.producer, Request(job.name, "test")).run_id
+    points.sql("UPDATE scorebeat.runs SET plan_attempt = 3, plan_expires_at = now() - interval '1 s', planned_by = 'p'")
+    rescue(points.producer)
+    return job, run
+
+
+def shown_whole_or_not_at_all(points: Points) -> tuple[Job, int]:
+    points.model({"raise": [5]})
+    job = points.job(batch_rows=25, on_failure="retry-run", run_attempts=1)
+    run = points.scored(job)
+    points.mend()
+    return job, run
+
+
+@pytest.mark.parametrize(
+    "fails", [all_dead, the_query_fails_in_the_plan, the_plan_died_each_time, shown_whole_or_not_at_all]
+)
+def test_the_command_that_a_reason_names_scores_the_rows(
+    points: Points, fails: Callable[[Points], tuple[Job, int]]
+) -> None:
+    points.fill(50)
+    job, run = fails(points)
+
+    ((verb, name),) = COMMAND.findall(str(points.run(run).reason))
+    if verb == "requeue":
+        assert requeue(points.producer, int(name), "ann") > 0
+    else:
+        run = enqueue(points.producer, Request(name, "ann")).run_id
+        plan(points.producer, run)
+
+    assert points.work(run) is RunState.SUCCEEDED
+    assert_accounted(points.engine, job, {})
+
+
+@pytest.mark.parametrize("fails", [the_query_fails_in_the_plan, the_plan_died_each_time])
+def test_a_requeue_of_a_run_without_batches_says_what_to_type_instead(
+    points: Points, fails: Callable[[Points], tuple[Job, int]]
+) -> None:
+    points.fill(50)
+    job, run = fails(points)
+
+    with pytest.raises(UsageError, match=f"`scorebeat enqueue {job.name}`"):
+        requeue(points.producer, run, "ann")
+
+
+def test_a_run_that_fails_by_a_key_that_repeats_is_an_error_in_the_log_with_its_reason(
+    points: Points, caplog: pytest.LogCaptureFixture
+) -> None:
+    points.fill(50)
+    points.model({})
+    run = points.planned(points.job())
+    (batch,) = points.pending(run)
+    with points.engine.begin() as connection:
+        held = batches.claim(connection, batch, "w", points.settings.claim_ttl, "cpu", 1)
+    assert held is not None
+
+    with caplog.at_level(logging.INFO, "scorebeat"):
+        record_failure(points.runtime, held, RepeatedKey("key 21 is given twice."))
+
+    reason = f"key 21 is given twice. `scorebeat requeue {run}` puts back what it left out"
+    assert points.run(run).reason == reason
+    assert [r.levelname for r in caplog.records if r.__dict__.get("scorebeat_event") == "run.failed"] == ["ERROR"]
+    assert [event["reason"] for event in told(caplog, "run.failed")] == [reason]
+
+
+def test_the_end_of_a_run_is_in_the_log_with_its_job_and_reason(
+    points: Points, caplog: pytest.LogCaptureFixture
+) -> None:
+    points.fill(50)
+    with caplog.at_level(logging.INFO, "scorebeat"):
+        job, run = all_dead(points)
+
+    (event,) = told(caplog, "run.finished")
+    assert (event["run"], event["job"], event["state"]) == (run, job.name, "failed")
+    assert event["reason"] == points.run(run).reason
