@@ -7,8 +7,9 @@ import pytest
 
 from scorebeat.core import celery_app
 from scorebeat.core.errors import JobsFileError
+from scorebeat.core.job_block import KEYS
 from scorebeat.core.jobs import RESERVED_QUEUES
-from scorebeat.core.jobs_file import KEYS, read_jobs
+from scorebeat.core.jobs_file import read_jobs
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "jobs-toml.md").read_text(encoding="utf-8")
 DOCUMENTED = re.findall(r"^\| `([^`|]*)`.* \| `jobs\.iris\.(\w+): (.*)` \|$", PAGE, re.MULTILINE)
