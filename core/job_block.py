@@ -96,13 +96,13 @@ class Block:
         whole = self.defaults.around(self.own)
         file = whole.pop(QUERY_FILE, None)
         if file is not None:
-            if QUERY in whole:
-                self._add((QUERY_FILE,), _BOTH)
             try:
+                if QUERY in whole:
+                    raise ValueError(_BOTH)
                 whole[QUERY] = _read_query(file, self.folder)
             except ValueError as error:
                 self._add((QUERY_FILE,), str(error))
-                whole[QUERY] = "SELECT"  # what else is wrong is found, too
+                whole.setdefault(QUERY, "SELECT")  # what else is wrong is found, too
         declared = self.own.get(PARAMETERS, {})
         if isinstance(declared, dict):
             whole[PARAMETERS] = {**self.defaults.parameters_for(whole.get(QUERY)), **declared}

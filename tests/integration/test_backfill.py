@@ -17,7 +17,7 @@ from tests.cli_fixtures import JOB, Cli, refused, score_all, scoring
 
 QUERY = "SELECT id, a, b FROM pairs WHERE id <= extract(day FROM :due_at AT TIME ZONE 'UTC') * 10"
 BY_DAY = JOB.replace("SELECT id, a, b FROM pairs", QUERY) + 'schedule = "0 2 * * *"\n'
-JULY = ("backfill", "sums", "--from", "2026-07-01", "--to", "2026-07-04")
+JULY = ("backfill", "sums", "--from", "2025-07-01", "--to", "2025-07-04")
 
 
 @pytest.fixture
@@ -50,14 +50,14 @@ def test_each_due_moment_gets_one_run_in_order_and_a_second_time_none(
     assert asked(engine, "SELECT count(*) FROM scorebeat.runs") == [(0,)]
     with scoring(producer):
         first = scorebeat(*JULY)
-        again = scorebeat("backfill", daily, "--from", "2026-06-30T03:00", "--to", "2026-07-05T02:00")
+        again = scorebeat("backfill", daily, "--from", "2025-06-30T03:00", "--to", "2025-07-05T02:00")
 
     assert "3 of 3 due moments would get a run; nothing was changed" in dry.stdout
-    assert [one["due_at"] for one in planned] == [f"2026-07-0{day}T02:00:00+00:00" for day in (1, 2, 3)]
+    assert [one["due_at"] for one in planned] == [f"2025-07-0{day}T02:00:00+00:00" for day in (1, 2, 3)]
     assert (first.exit_code, again.exit_code) == (0, 0)
     assert days_of_runs(engine) == [(day, "succeeded", 10) for day in (1, 2, 3, 4)]
     assert again.stdout.count("succeeded before") == 3
-    assert "2026-07-03T02:00:00+00:00: run 3 succeeded before" in again.stdout
+    assert "2025-07-03T02:00:00+00:00: run 3 succeeded before" in again.stdout
     assert asked(engine, "SELECT count(DISTINCT run_key), count(deadline_at) FROM scorebeat.runs") == [(4, 0)]
     assert scorebeat("runs").stdout.count("succeeded") == 4
 
@@ -91,7 +91,7 @@ def test_a_run_that_left_rows_out_ends_it_and_the_same_command_goes_on(
 
     assert (failed.exit_code, healed.exit_code) == (1, 0)
     assert "left rows out, so no later due moment was begun: 2 are left" in failed.stderr
-    assert "the same command begins with 2026-07-01T02:00:00+00:00 again" in failed.stderr
+    assert "the same command begins with 2025-07-01T02:00:00+00:00 again" in failed.stderr
     assert [run[:2] for run in days_of_runs(engine)][1:] == [(day, "succeeded") for day in (1, 2, 3)]
     assert asked(engine, "SELECT count(*) FROM predictions.sums") == [(30,)]
 
@@ -101,14 +101,14 @@ def test_a_run_that_is_open_is_waited_for_and_one_for_the_due_moment_is_taken(
 ) -> None:
     other = enqueue(producer, Request(daily, "ann")).run_id
     with scoring(producer):
-        waited = scorebeat(*JULY[:-1], "2026-07-02")
-    own = enqueue(producer, Request(daily, "ann", due_at=datetime(2026, 7, 2, 2, tzinfo=UTC))).run_id
+        waited = scorebeat(*JULY[:-1], "2025-07-02")
+    own = enqueue(producer, Request(daily, "ann", due_at=datetime(2025, 7, 2, 2, tzinfo=UTC))).run_id
     with scoring(producer):
-        taken = scorebeat(*JULY[:3], "2026-07-02", "--to", "2026-07-03")
+        taken = scorebeat(*JULY[:3], "2025-07-02", "--to", "2025-07-03")
 
-    assert f"2026-07-01T02:00:00+00:00: waits for run {other} to end" in waited.stdout
+    assert f"2025-07-01T02:00:00+00:00: waits for run {other} to end" in waited.stdout
     assert waited.exit_code == taken.exit_code == 0
-    assert f"2026-07-02T02:00:00+00:00: run {own}" in taken.stdout
+    assert f"2025-07-02T02:00:00+00:00: run {own}" in taken.stdout
     assert len(days_of_runs(engine)) == 3
 
 
@@ -119,10 +119,10 @@ REFUSED = {
         (),
         "does not use :due_at, so the run of each due moment would score the same rows",
     ),
-    "no due moment": (BY_DAY, ("--from", "2026-07-01T03:00", "--to", "2026-07-01T04:00"), "had no due moment from"),
-    "a span that ends before it begins": (BY_DAY, ("--to", "2026-06-01"), "is not before --to 2026-06-01"),
+    "no due moment": (BY_DAY, ("--from", "2025-07-01T03:00", "--to", "2025-07-01T04:00"), "had no due moment from"),
+    "a span that ends before it begins": (BY_DAY, ("--to", "2025-06-01"), "is not before --to 2025-06-01"),
     "no time": (BY_DAY, ("--from", "yesterday"), "'yesterday' is no time; expected ISO 8601"),
-    "too many": (BY_DAY.replace("0 2 * * *", "* * * * *"), ("--to", "2026-07-20"), "more than 10,000 due moments"),
+    "too many": (BY_DAY.replace("0 2 * * *", "* * * * *"), ("--to", "2025-07-20"), "more than 10,000 due moments"),
 }
 
 
@@ -152,7 +152,7 @@ def test_interrupted_it_says_what_is_open_and_how_to_go_on(
 
     assert stopped.exit_code == 130
     assert "run 1 goes on; `scorebeat watch 1` shows it, `scorebeat cancel 1` stops it" in stopped.stderr
-    assert "3 due moments are left, from 2026-07-01T02:00:00+00:00 on; the same command goes on there" in stopped.stderr
+    assert "3 due moments are left, from 2025-07-01T02:00:00+00:00 on; the same command goes on there" in stopped.stderr
     assert days_of_runs(engine) == [(1, "planning", 0)]
 
 
@@ -168,7 +168,7 @@ def test_a_due_moment_that_is_skipped_meanwhile_is_told_with_the_command_that_ma
 
     monkeypatch.setattr(progress, "follow", with_a_tick)
     with scoring(producer):
-        done = scorebeat(*JULY[:-1], "2026-07-02")
+        done = scorebeat(*JULY[:-1], "2025-07-02")
 
     ((due_at,),) = asked(engine, "SELECT details ->> 'due_at' FROM scorebeat.actions WHERE action = 'tick.skipped'")
     assert f"the due moment {due_at} was skipped" in done.stderr
