@@ -146,7 +146,7 @@ def test_interrupted_it_says_what_is_open_and_how_to_go_on(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(progress.time, "sleep", interrupt)
+    monkeypatch.setattr("scorebeat.ops.cli.progress.time.sleep", interrupt)
 
     stopped = scorebeat(*JULY)
 
