@@ -1,5 +1,8 @@
 """A run that a request asks for, checked before it is opened."""
 
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
 from sqlalchemy import Connection
 
 from scorebeat.api import keys
@@ -8,6 +11,7 @@ from scorebeat.api.service import BY
 from scorebeat.core.errors import NotAllowed, UsageError
 from scorebeat.core.jobs import Job
 from scorebeat.core.settings import PREFIX
+from scorebeat.core.times import parse_time
 from scorebeat.db import filters, jobs, locks, planning, source, versions
 from scorebeat.db.engine import reachable
 from scorebeat.db.runs import Selection
@@ -39,7 +43,16 @@ def request(p: Producer, asked: NewRun) -> Request:
             if wanted is not None:
                 _require_widths(found, wanted)
                 _require_keys(filters.first_bad_key(reader, found, wanted), wanted)
-    return Request(asked.job, BY, version, Selection(asked.limit, asked.where, wanted), asked.run_key)
+    selection = Selection(asked.limit, asked.where, wanted)
+    due_at = _time(asked.due_at) if asked.due_at is not None else None
+    return Request(asked.job, BY, version, selection, asked.run_key, due_at, asked.parameters or {})
+
+
+def _time(text: str) -> datetime:
+    try:
+        return parse_time(text, ZoneInfo("UTC"))
+    except ValueError as error:
+        raise UsageError(f"due_at {error}. Nothing was enqueued") from None
 
 
 def _version(text: str, job: Job) -> int:

@@ -205,6 +205,13 @@ class NewRun(Asked):
     run_key: Given[Annotated[PlainText, Field(min_length=1, max_length=200)]] = Field(
         default_factory=left_out, description="Asked for again, the same run is answered."
     )
+    due_at: Given[Annotated[str, Field(max_length=100, json_schema_extra={"format": "date-time"})]] = Field(
+        default_factory=left_out,
+        description="What :due_at is in the query; now if left out.",
+    )
+    parameters: Given[dict[PlainText, PlainText]] = Field(
+        default_factory=left_out, description="Values of the job's parameters for this run alone, as texts."
+    )
 
 
 class Enqueued(BaseModel):

@@ -7,7 +7,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationInfo
 
+from scorebeat.core import query_names
 from scorebeat.core.durations import format_duration, parse_duration
+from scorebeat.core.parameters import DUE_AT, Parameter, as_parameter, require_few, require_name
 from scorebeat.core.schedule import Schedule, find_zone, require_steps_within
 
 JOB_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -177,6 +179,12 @@ class Job(BaseModel):
     key: Annotated[tuple[str, ...], BeforeValidator(_as_tuple), AfterValidator(_key)]
     model: Annotated[str, AfterValidator(_model)]
     """`iris` follows the published version, `iris/3` pins one."""
+    parameters: Annotated[
+        dict[Annotated[str, AfterValidator(require_name)], Annotated[Parameter, BeforeValidator(as_parameter)]],
+        AfterValidator(require_few),
+        Field(exclude_if=lambda kept: not kept),
+    ] = {}
+    """What `:name`s of the query stand for, beside those that every run has; in the ledger only where there are any."""
     schedule: Annotated[str, AfterValidator(_schedule)] | None = None
     timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
     queue: Annotated[str, AfterValidator(_queue)] = "cpu"
@@ -224,6 +232,11 @@ class Job(BaseModel):
     def pinned_version(self) -> int | None:
         version = self.model.partition("/")[2]
         return int(version) if version else None
+
+    @property
+    def is_by_due_moment(self) -> bool:
+        """The query has `:due_at`: each due moment has rows of its own."""
+        return DUE_AT in query_names.find(self.query)
 
     @property
     def due(self) -> Schedule | None:

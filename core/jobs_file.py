@@ -1,35 +1,14 @@
 """jobs.toml: read and checked whole, every mistake with its line and what was expected."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
-
 from scorebeat.core.errors import JobsFileError, near
-from scorebeat.core.jobs import NEW, Job
+from scorebeat.core.job_block import DEFAULTS, Block, Defaults, read_defaults, shown
+from scorebeat.core.jobs import Job
 from scorebeat.core.toml_lines import Document, Mistake, read
-
-KEYS = [name for name in Job.model_fields if name != "name"]
-"""What may stand in a block; its name stands in its header."""
-
-_EXPECTED = {
-    "string_type": "a string in quotes",
-    "int_type": "a whole number",
-    "bool_type": "true or false",
-    "tuple_type": "a string in quotes or a list of strings",
-    "time_delta_type": "a duration in quotes, such as '45m'",
-    "is_instance_of": "a duration in quotes, such as '45m'",
-}
-_MISSING = {
-    "query": "a SELECT whose rows are to be scored",
-    "key": "the column that names a row, such as 'id', or a list of columns",
-    "model": "the name of a model, such as 'iris'",
-}
-
 
 OWNER = "jobs.toml"
 """Whose jobs are that no file of another name holds."""
@@ -85,7 +64,8 @@ def read_jobs(path: Path) -> list[Job]:
 def read_file(path: Path) -> JobsFile:
     """The file with its owner. Raises JobsFileError with all mistakes."""
     documents, mistakes = read(_text(path))
-    jobs = tuple(job for document in documents for job in _jobs(document, mistakes))
+    defaults = read_defaults(documents[0], mistakes)
+    jobs = tuple(job for document in documents for job in _jobs(document, defaults, path.parent, mistakes))
     owner = _owner(documents[0], path.name, mistakes)
     if mistakes:
         raise JobsFileError(_message(path, mistakes))
@@ -96,7 +76,7 @@ def _owner(document: Document, name: str, mistakes: list[Mistake]) -> str:
     owner = document.data.get("owner", name)
     if isinstance(owner, str) and owner.strip() == owner and 0 < len(owner) <= LONGEST_OWNER and owner.isprintable():
         return owner
-    what = f"is {_shown(owner)}; expected a name in quotes of at most {LONGEST_OWNER} characters, such as 'team-a'"
+    what = f"is {shown(owner)}; expected a name in quotes of at most {LONGEST_OWNER} characters, such as 'team-a'"
     mistakes.append(Mistake(document.line(("owner",)), "owner", what))
     return name
 
@@ -123,24 +103,20 @@ def _message(path: Path, mistakes: list[Mistake]) -> str:
     return "\n".join([f"{path}: {count}", *lines])
 
 
-def _jobs(document: Document, mistakes: list[Mistake]) -> Iterator[Job]:
+def _jobs(document: Document, defaults: Defaults, folder: Path, mistakes: list[Mistake]) -> Iterator[Job]:
     """The good jobs of the document; every mistake goes to `mistakes`."""
-    for name, block in _blocks(document, mistakes):
-        path = ("jobs", name)
-        if "name" in block:
-            line, where = document.line((*path, "name")), f"jobs.{name}.name"
-            mistakes.append(Mistake(line, where, f"is not a key; the name of a job stands in [jobs.{name}]"))
-        try:
-            yield Job.model_validate({**block, "name": name}, context=NEW)
-        except ValidationError as error:
-            whole = path not in document.damaged
-            mistakes += [_mistake(document, path, one) for one in error.errors() if whole or one["type"] != "missing"]
+    for name, own in _blocks(document, mistakes):
+        block = Block(document, name, own, defaults, folder)
+        job = block.job()
+        mistakes += [one for one in block.mistakes if one not in mistakes]  # one of [defaults] is of each job
+        if job is not None:
+            yield job
 
 
 def _blocks(document: Document, mistakes: list[Mistake]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each `[jobs.NAME]` of the document."""
     for key in document.data:
-        if key not in ("jobs", "owner"):
+        if key not in ("jobs", "owner", DEFAULTS):
             what = f"is not known here; expected [jobs.NAME] blocks only.{_near_job(key)}"
             mistakes.append(Mistake(document.line((key,)), key, what))
     jobs = document.data.get("jobs", {})
@@ -157,39 +133,3 @@ def _blocks(document: Document, mistakes: list[Mistake]) -> Iterator[tuple[str, 
 
 def _near_job(key: str) -> str:
     return " Did you mean 'jobs'?" if near(key, ["jobs"]).startswith(" Did") else ""
-
-
-def _mistake(document: Document, path: tuple[str, str], error: ErrorDetails) -> Mistake:
-    key = str(error["loc"][0])
-    at = path if key == "name" else (*path, key)
-    return Mistake(document.line(at), ".".join(at), _words(key, error))
-
-
-def _words(key: str, error: ErrorDetails) -> str:
-    """pydantic's finding, in plain words."""
-    kind, got = error["type"], error["input"]
-    if kind == "value_error":
-        return str(error["ctx"]["error"])
-    if kind == "missing":
-        return f"is missing; expected {_MISSING[key]}"
-    if kind == "extra_forbidden":
-        return f"is not a key of a job.{near(key, KEYS)}"
-    if kind == "literal_error":
-        return f"is {_shown(got)}; expected {error['ctx']['expected']}"
-    expected = _EXPECTED.get(kind, re.sub(r"^Input should be ", "", error["msg"]))
-    if len(error["loc"]) > 1 and kind == "string_type":
-        return f"holds {_shown(got)}; expected column names in quotes"
-    return f"is {_shown(got)}; expected {expected}"
-
-
-def _shown(value: object) -> str:
-    """A value of the file, as its writer would call it."""
-    if isinstance(value, str):
-        return repr(value if len(value) <= 60 else f"{value[:57]}...")
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, list | tuple):
-        return "a list"
-    return "a table" if isinstance(value, dict) else "a date or time"

@@ -100,18 +100,22 @@ def _stored(outputs: pa.Schema, name: str) -> str:
     return column_type(kind) or str(kind)
 
 
-def covered(connection: Connection, source: Source, one: PredictionSet | None, other: PredictionSet) -> tuple[int, int]:
+def covered(
+    connection: Connection, source: Source, one: PredictionSet | None, other: PredictionSet, *, of_all_runs: bool
+) -> tuple[int, int]:
     """Rows of the query, as it is now, that `other` has, and how many of them `one` has too.
 
-    What left the query is not counted: no new version could score it.
+    What left the query is not counted: no new version could score it. `of_all_runs`: the query gives other rows for
+    each run, so all rows that `other` has are counted.
     """
     mine = f"SELECT * {views.rows(one)}" if one else f"SELECT * {views.rows(other)} AND false"
     first = ident(source.keys[0].name)
+    given = f"{subquery(source.query)} JOIN (SELECT * {views.rows(other)}) AS y ON {same_key(source.keys, 'q', 'y')}"
+    if of_all_runs:
+        given = f"(SELECT * {views.rows(other)}) AS q"
     found = user_sql.rows(
         connection,
-        f"SELECT count(*), count(x.{first}) FROM {subquery(source.query)}"
-        f" JOIN (SELECT * {views.rows(other)}) AS y ON {same_key(source.keys, 'q', 'y')}"
-        f" LEFT JOIN ({mine}) AS x ON {same_key(source.keys, 'q', 'x')}",
+        f"SELECT count(*), count(x.{first}) FROM {given} LEFT JOIN ({mine}) AS x ON {same_key(source.keys, 'q', 'x')}",
     )[0]
     return found[0], found[1]
 

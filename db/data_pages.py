@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from scorebeat.core.errors import QueryError
 from scorebeat.db import closed_runs, source
+from scorebeat.db.parameters import of_no_run
 from scorebeat.db.pending import PendingRows
 from scorebeat.db.results import Shape, ask, published_set, require_key
 from scorebeat.db.source import Source
@@ -57,7 +58,7 @@ def everything(connection: Connection, shown: Shape, beyond: Key | None, limit: 
 
     Raises QueryError, also for a key that is NULL or repeats: a page begins after a key, and would lose rows.
     """
-    given = source.read_columns(connection, shown.job)
+    given = source.read_columns(connection, shown.job, of_no_run(connection))
     keys, names = given.keys, _columns_of(given)
     where = _beyond(connection, keys, "q", beyond)
     rows = f"SELECT * FROM {subquery(given.query)}{where} ORDER BY {columns(keys, 'q')} LIMIT {limit + 1:d}"
@@ -83,7 +84,7 @@ def unpredicted(connection: Connection, shown: Shape, beyond: Key | None, limit:
 
     Raises QueryError as `everything` does.
     """
-    given = source.read_columns(connection, shown.job)
+    given = source.read_columns(connection, shown.job, of_no_run(connection))
     target = published_set(connection, shown.job)
     if beyond is not None:
         require_key(connection, given.keys, beyond)

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, text
 
 from scorebeat.core.jobs import USUALLY_TOLD
 from scorebeat.db.counters import ENDED
+from scorebeat.db.runs import IS_TICK
 
 TOLD_WITHIN = timedelta(days=1)
 """An end that is older is no news any more: it was counted late, or `notify` is new."""
@@ -35,7 +36,7 @@ def _sum(column: str, pruned: str | None = None) -> str:
 
 
 _NOTE = (
-    "WITH ended AS (SELECT r.id, r.job, r.state, r.finished_at, r.deadline_at, r.due_at"
+    f"WITH ended AS (SELECT r.id, r.job, r.state, r.finished_at, r.deadline_at, {IS_TICK} AS is_tick"
     " FROM scorebeat.runs r WHERE r.finished_at IS NOT NULL AND r.noted_at IS NULL"
     " ORDER BY r.id LIMIT :limit FOR UPDATE SKIP LOCKED),"
     " sums AS (INSERT INTO scorebeat.run_sums AS s (run_id, job, state, rows_scored, rows_failed, attempts, was_late)"
@@ -52,7 +53,7 @@ _NOTE = (
     " ON CONFLICT (name, job) DO UPDATE SET value = counters.value + EXCLUDED.value),"
     # a tick that found nothing to score is no news
     f" news AS (SELECT e.*, e.finished_at > now() - :told_within AS is_young, {TOLD_ON} ? CASE WHEN e.state = 'failed'"
-    " THEN 'failed' WHEN e.state = 'succeeded' AND e.due_at IS NOT NULL AND NOT EXISTS (SELECT FROM scorebeat.batches b"
+    " THEN 'failed' WHEN e.state = 'succeeded' AND e.is_tick AND NOT EXISTS (SELECT FROM scorebeat.batches b"
     f" WHERE b.run_id = e.id) THEN 'empty' ELSE 'finished' END AS is_told, {TOLD_ON} ? 'late' AS is_told_late"
     f" FROM ended e JOIN scorebeat.jobs j ON j.name = e.job WHERE {_URL}),"
     " told AS (INSERT INTO scorebeat.notices (run_id, event, happened_at)"

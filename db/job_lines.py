@@ -9,9 +9,15 @@ from sqlalchemy import Connection, text
 from scorebeat.core.jobs import Job
 from scorebeat.core.states import RunState
 from scorebeat.db import jobs
+from scorebeat.db.runs import IS_TICK
 
 COMPLETE = "(state = 'succeeded' OR (state = 'partial' AND reason IS NULL))"
 """A run that left no row out but those that it put aside."""
+
+
+def is_complete(state: RunState, reason: str | None) -> bool:
+    """What `COMPLETE` says in SQL."""
+    return state is RunState.SUCCEEDED or (state is RunState.PARTIAL and reason is None)
 
 
 @dataclass(frozen=True)
@@ -67,12 +73,16 @@ class JobLine:
 _LINES = text(
     "SELECT j.name, j.applied_at, (SELECT version FROM scorebeat.model_versions WHERE published_at IS NOT NULL"
     " AND retired_at IS NULL AND name = split_part(j.spec ->> 'model', '/', 1)) AS published,"
-    " s.finished_at AS last_success_at, o.id AS open_run, e.id AS last_run, e.state AS last_state,"
+    " greatest(s.finished_at, f.finished_at) AS last_success_at, s.finished_at AS complete_until,"
+    " f.due_at AS filled_until, o.id AS open_run, e.id AS last_run, e.state AS last_state,"
     " e.finished_at AS last_end_at, e.reason AS last_reason,"
     " CAST(k.details ->> 'due_at' AS timestamptz) AS last_skip_at, k.details ->> 'reason' AS last_skip_reason"
     " FROM scorebeat.jobs j"
-    f" LEFT JOIN LATERAL (SELECT finished_at FROM scorebeat.runs WHERE job = j.name AND {COMPLETE}"
-    " ORDER BY id DESC LIMIT 1) s ON true"
+    f" LEFT JOIN LATERAL (SELECT r.finished_at FROM scorebeat.runs r WHERE r.job = j.name AND {COMPLETE}"
+    f" AND (r.due_at IS NULL OR {IS_TICK}) ORDER BY r.id DESC LIMIT 1) s ON true"
+    # by hand for a due moment: it says nothing of later ones
+    f" LEFT JOIN LATERAL (SELECT max(r.due_at) AS due_at, max(r.finished_at) AS finished_at FROM scorebeat.runs r"
+    f" WHERE r.job = j.name AND {COMPLETE} AND r.due_at IS NOT NULL AND NOT {IS_TICK}) f ON true"
     " LEFT JOIN LATERAL (SELECT max(id) AS id FROM scorebeat.runs WHERE job = j.name"
     " AND state IN ('planning', 'running')) o ON true"
     " LEFT JOIN LATERAL (SELECT id, state, finished_at, reason FROM scorebeat.runs WHERE job = j.name"
@@ -93,7 +103,7 @@ def listing(connection: Connection) -> list[JobLine]:
 def _line(row: jobs.JobRow, values: dict[str, Any], now: datetime) -> JobLine:
     del values["name"]
     published = values.pop("published")
-    since = max(filter(None, (values.pop("applied_at"), values["last_success_at"])))
+    since = max(filter(None, (values.pop("applied_at"), values.pop("complete_until"), values.pop("filled_until"))))
     needed_by = needed_first(row.job, since)
     state = values.pop("last_state")
     return JobLine(

@@ -8,6 +8,7 @@ from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import ScorebeatError, UnknownName
 from scorebeat.db import failures, results, source
+from scorebeat.db.parameters import of_no_run
 from scorebeat.db.results import Shape
 from scorebeat.db.sql import Key, KeyColumn, as_text, literal, row, subquery, texts, value
 
@@ -93,7 +94,7 @@ def _stamp_now(connection: Connection, job: str | None) -> str | None:
 def _without_prediction(engine: Engine, shown: Shape, key: Key) -> Found:
     """A slower look at the source and at what was put aside."""
     with results.reading(engine) as connection:
-        given = source.read_columns(connection, shown.job)
+        given = source.read_columns(connection, shown.job, of_no_run(connection))
         results.require_key(connection, given.keys, key)
         there = results.ask(
             connection,

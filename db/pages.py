@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, text
 
 from scorebeat.core.states import BatchState, RunState
 from scorebeat.db import status
+from scorebeat.db.runs import IS_TICK
 from scorebeat.db.status import RunLine
 
 PATIENCE = "10s"
@@ -65,7 +66,7 @@ def runs(
         connection,
         " WHERE (CAST(:job AS text) IS NULL OR r.job = :job)"
         " AND (CAST(:states AS text[]) IS NULL OR r.state = ANY (CAST(:states AS text[])))"
-        " AND (:with_idle OR r.due_at IS NULL OR r.state <> 'succeeded' OR b.batches > 0)"
+        f" AND (:with_idle OR NOT {IS_TICK} OR r.state <> 'succeeded' OR b.batches > 0)"
         " AND (CAST(:before AS bigint) IS NULL OR r.id < :before) ORDER BY r.id DESC LIMIT :limit",
         {
             "job": job,

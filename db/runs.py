@@ -11,6 +11,7 @@ from scorebeat.core.errors import UnknownName
 from scorebeat.core.jobs import Job
 from scorebeat.core.states import Rank, RunState
 from scorebeat.db import actions
+from scorebeat.db.parameters import RunValues
 from scorebeat.db.sql import Key
 from scorebeat.db.tables import runs
 
@@ -26,6 +27,10 @@ class Selection:
 
 EVERYTHING = Selection()
 """All pending rows."""
+BEAT = "beat"
+"""Who makes the runs of ticks."""
+IS_TICK = f"(r.due_at IS NOT NULL AND r.created_by = '{BEAT}')"
+"""SQL: the schedule made the run r; another with a due moment was made for it by hand."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class Run:
     reason: str | None
     plan_is_whole: bool
     """Its planner came to the end of the rows."""
+    values: RunValues
+    """The same for all its batches and attempts."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,10 @@ class Start:
     selection: Selection = EVERYTHING
     rank: Rank = Rank.SCHEDULED
 
+    @property
+    def is_tick(self) -> bool:
+        return self.due_at is not None and self.by == BEAT
+
 
 def start(connection: Connection, wanted: Start, lease: timedelta) -> int | None:
     """Open a run in `planning`; None when the job has an open run for this model version."""
@@ -71,7 +82,7 @@ def start(connection: Connection, wanted: Start, lease: timedelta) -> int | None
             "INSERT INTO scorebeat.runs (job, model, model_version, prediction_set_id, spec, created_by, due_at,"
             " run_key, row_limit, row_filter, row_keys, rank, deadline_at, plan_expires_at)"
             " VALUES (:job, :model, :version, :set_id, :spec, :by, :due_at, :run_key, :limit, :where, :keys, :rank,"
-            " coalesce(CAST(:due_at AS timestamptz), now()) + CAST(:deadline AS interval), now() + :lease)"
+            " coalesce(CAST(:tick_at AS timestamptz), now()) + CAST(:deadline AS interval), now() + :lease)"
             " ON CONFLICT (job, model, model_version) WHERE state IN ('planning', 'running') DO NOTHING"
             " RETURNING id"
         ).bindparams(*_json_params()),
@@ -83,6 +94,7 @@ def start(connection: Connection, wanted: Start, lease: timedelta) -> int | None
             "spec": wanted.job.model_dump(mode="json"),
             "by": wanted.by,
             "due_at": wanted.due_at,
+            "tick_at": wanted.due_at if wanted.is_tick else None,
             "run_key": wanted.run_key,
             "limit": wanted.selection.limit,
             "where": wanted.selection.where,
@@ -227,6 +239,7 @@ def get(connection: Connection, run_id: int, *, lock: bool = False) -> Run:
         tries=r["tries"],
         reason=r["reason"],
         plan_is_whole=r["plan_is_whole"],
+        values=RunValues(r["due_at"] or r["created_at"], r["id"]),
     )
 
 

@@ -8,7 +8,7 @@ from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import QueryError, SourceLocked
 from scorebeat.core.jobs import Job
-from scorebeat.db import locks, source, user_sql
+from scorebeat.db import locks, parameters, source, user_sql
 from scorebeat.db.sql import subquery
 
 COUNT_WITHIN = "2s"
@@ -27,10 +27,11 @@ def done(connection: Connection, name: str, version: int, users: Iterable[Job], 
 def rows_of(connection: Connection, job: Job) -> int | None:
     """Rows of the job's query now, by the planner's estimate where counting takes long; None: it fails."""
     try:
+        query = parameters.bound_query(connection, job, parameters.of_no_run(connection))
         with connection.begin_nested():
             connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{COUNT_WITHIN}'")
             locks.wait_at_most(connection, locks.FOR_A_PERSON)
-            (count,) = user_sql.rows(connection, f"SELECT count(*) FROM {subquery(job.query)}")[0]
+            (count,) = user_sql.rows(connection, f"SELECT count(*) FROM {subquery(query)}")[0]
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
             return int(count)
     except DBAPIError as error:
@@ -39,7 +40,7 @@ def rows_of(connection: Connection, job: Job) -> int | None:
 
 def _estimated(connection: Connection, job: Job) -> int | None:
     try:
-        return source.estimated_rows(connection, source.read_columns(connection, job))
+        return source.estimated_rows(connection, source.read_columns(connection, job, parameters.of_no_run(connection)))
     except (QueryError, SourceLocked):
         return None
 

@@ -10,7 +10,8 @@ from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import QueryError, SourceLocked
 from scorebeat.core.jobs import Job
-from scorebeat.db import engine, failures, locks, types, user_sql
+from scorebeat.db import engine, failures, locks, parameters, types, user_sql
+from scorebeat.db.parameters import RunValues
 from scorebeat.db.sql import KeyColumn, KeyRange, as_text, ident, subquery, within
 
 
@@ -20,6 +21,7 @@ class Source:
 
     job: str
     query: str
+    """With the values of its parameters."""
     keys: tuple[KeyColumn, ...]
     columns: pa.Schema
     casts: dict[str, str] = field(default_factory=dict)
@@ -67,18 +69,25 @@ class _Type:
     """Whether bare operators are the type's own: they are not found where its schema is not in the search path."""
 
 
-def describe(connection: Connection, url: str, job: Job) -> Source:
-    """What the query of `job` gives, once it is known to be one SELECT. Raises QueryError saying what is wrong."""
-    _one_select(connection, url, job)
-    return read_columns(connection, job)
+def describe(connection: Connection, url: str, job: Job, values: RunValues | None = None) -> Source:
+    """What the query of `job` gives, once it is known to be one SELECT. Raises QueryError saying what is wrong.
+
+    `values` are a run's; without any it is looked at as `parameters.of_no_run` does.
+    """
+    values = values or parameters.of_no_run(connection)
+    query = parameters.bound_query(connection, job, values)
+    parameters.require_used(connection, job)
+    _one_select(connection, url, job, query)
+    return read_columns(connection, job, values)
 
 
-def read_columns(connection: Connection, job: Job) -> Source:
+def read_columns(connection: Connection, job: Job, values: RunValues) -> Source:
     """What the query gives now, for a job of the ledger: its text was parsed when it was applied.
 
     Raises QueryError; columns and types may have changed since.
     """
-    found = _columns(connection, job)
+    query = parameters.bound_query(connection, job, values)
+    found = _columns(connection, job, query)
     types_of = _type_names(connection, [c.type_oid for c in found])
     keys = _keys(job, found, types_of)
     readable: dict[str, types.Reading] = {}
@@ -96,7 +105,7 @@ def read_columns(connection: Connection, job: Job) -> Source:
         raise QueryError(f"jobs.{job.name}.query: " + "; ".join(wrong) + ". Cast it in the query, or leave it out.")
     return Source(
         job=job.name,
-        query=job.query,
+        query=query,
         keys=keys,
         columns=pa.schema([pa.field(name, how.arrow) for name, how in readable.items()]),
         casts={name: how.cast for name, how in readable.items() if how.cast},
@@ -143,10 +152,10 @@ def estimated_rows(connection: Connection, source: Source, keep: KeyRange | None
     return int(_plan(connection, f"SELECT * FROM {subquery(source.query)}{where}")["Plan Rows"])
 
 
-def _one_select(ledger: Connection, url: str, job: Job) -> None:
+def _one_select(ledger: Connection, url: str, job: Job, query: str) -> None:
     """Parse the query alone in the extended protocol, which takes one statement, then as a subquery."""
     with engine.data_connection(url, "scorebeat check") as connection, connection.cursor() as cursor:
-        for statement in (job.query, f"SELECT * FROM {subquery(job.query)}"):
+        for statement in (query, f"SELECT * FROM {subquery(query)}"):
             try:
                 cursor.adbc_execute_schema(statement)
             except adbc_driver_manager.Error as error:
@@ -166,12 +175,12 @@ def _reason(message: str) -> str:
     return f"fails in PostgreSQL: {line}"
 
 
-def _columns(connection: Connection, job: Job) -> list[_Column]:
+def _columns(connection: Connection, job: Job, query: str) -> list[_Column]:
     """As the query gives them, which runs nothing but what PostgreSQL works out beforehand; that writes nothing."""
     try:
         with connection.begin_nested() as part:
             connection.exec_driver_sql("SET LOCAL transaction_read_only = on")
-            result = user_sql.describe(connection, f"SELECT * FROM {subquery(job.query)} LIMIT 0")
+            result = user_sql.describe(connection, f"SELECT * FROM {subquery(query)} LIMIT 0")
             part.rollback()  # nothing that the query set stays
     except DBAPIError as error:
         if failures.is_lock(error):

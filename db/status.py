@@ -9,6 +9,7 @@ from sqlalchemy import Connection, text
 from scorebeat.core.errors import UnknownName
 from scorebeat.core.states import FINAL_RUN, RunState
 from scorebeat.db.locks import WAITS
+from scorebeat.db.runs import IS_TICK
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def newest(connection: Connection, limit: int, job: str | None = None, *, with_i
     return matching(
         connection,
         " WHERE (CAST(:job AS text) IS NULL OR r.job = :job)"
-        " AND (:with_idle OR r.due_at IS NULL OR r.state <> 'succeeded' OR b.batches > 0)"
+        f" AND (:with_idle OR NOT {IS_TICK} OR r.state <> 'succeeded' OR b.batches > 0)"
         " ORDER BY r.id DESC LIMIT :limit",
         {"job": job, "limit": limit, "with_idle": with_idle},
     )

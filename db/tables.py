@@ -104,7 +104,7 @@ runs = Table(
     Column("run_key", Text, unique=True, comment="an outer scheduler's name for this run"),
     moment("created_at", now=True, null=False),
     Column("created_by", Text, nullable=False),
-    moment("due_at"),  # the tick that began it; NULL: by hand
+    moment("due_at"),  # the due moment that it is for; NULL: by hand, for none
     moment("deadline_at"),
     Column("plan_attempt", Integer, nullable=False, server_default="0"),
     moment("plan_expires_at"),  # the planning lease

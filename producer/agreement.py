@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from scorebeat.core.errors import SignatureError, UnknownName, UsageError
 from scorebeat.core.jobs import Job
-from scorebeat.db import agreement, jobs, planning, prediction_sets, source, stored_keys, versions, views
+from scorebeat.db import agreement, jobs, parameters, planning, prediction_sets, source, stored_keys, versions, views
 from scorebeat.db.agreement import Agreement
 from scorebeat.db.engine import reachable
 from scorebeat.db.prediction_sets import PredictionSet
@@ -144,11 +144,11 @@ def _constant(reader: Connection, mine: PredictionSet, theirs: PredictionSet | N
 
 def _covered(reader: Connection, job: Job, mine: PredictionSet | None, theirs: PredictionSet) -> tuple[int, int]:
     """Raises SignatureError where predictions are stored under another key than the job's."""
-    now = source.read_columns(reader, job)
+    now = source.read_columns(reader, job, parameters.of_no_run(reader))
     for one in (mine, theirs):
         if one is not None:
             stored_keys.require_comparable(reader, now, one)
-    return agreement.covered(reader, now, mine, theirs)
+    return agreement.covered(reader, now, mine, theirs, of_all_runs=parameters.differ_by_run(reader, job))
 
 
 def _compared(reader: Connection, job: Job, candidate: Version, beside: Version) -> Compared:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -263,9 +264,11 @@ def _note_old_queries(connection: Connection, found: _Examined) -> None:
     for fitted in found.fits:
         job, before = fitted.job, found.known.get(fitted.job.name)
         target = prediction_sets.shown(connection, job, fitted.version.version)
-        if before is None or target is None or before.job.query == job.query or job.rescore == "every-run":
+        if before is None or target is None or job.rescore == "every-run":
             continue
-        origin = old_queries.count(connection, target, job.query)
+        if (before.job.query, before.job.parameters) == (job.query, job.parameters):
+            continue
+        origin = old_queries.count(connection, target, job)
         if origin.other + origin.unknown:
             found.of_old_query.append(job.name)
             found.notes.append(
@@ -276,9 +279,15 @@ def _note_old_queries(connection: Connection, found: _Examined) -> None:
 
 
 def _differences(old: Job, new: Job) -> list[str]:
-    before, now = old.model_dump(mode="json"), new.model_dump(mode="json")
+    before, now = _flat(old), _flat(new)
     keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     return [key if key == "query" else f"{key} {before.get(key)} -> {now.get(key)}" for key in keys]
+
+
+def _flat(job: Job) -> dict[str, Any]:
+    """The job's values, each parameter by itself."""
+    parameters = {f"parameters.{name}": parameter for name, parameter in job.parameters.items()}
+    return {**job.model_dump(mode="json", exclude={"parameters"}), **parameters}
 
 
 def _told(report: dict[str, list[str]], found: _Examined, by: str) -> Applied:

@@ -1,6 +1,7 @@
 """Opening a run: by hand or for a tick; the ledger lets one through."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -9,9 +10,11 @@ from scorebeat.core.celery_app import PLAN
 from scorebeat.core.errors import RunOpen, SourceLocked, UsageError
 from scorebeat.core.events import emit
 from scorebeat.core.jobs import Job
+from scorebeat.core.parameters import DUE_AT, other_values
 from scorebeat.core.states import Rank
-from scorebeat.db import jobs, locks, prediction_sets, runs, versions
+from scorebeat.db import jobs, locks, parameters, prediction_sets, runs, versions
 from scorebeat.db.engine import reachable
+from scorebeat.db.parameters import RunValues, of_no_run
 from scorebeat.db.prediction_sets import PredictionSet
 from scorebeat.db.runs import EVERYTHING, Selection, Start
 from scorebeat.db.versions import Version
@@ -36,9 +39,15 @@ class Request:
     selection: Selection = EVERYTHING
     run_key: str | None = None
     due_at: datetime | None = None
-    """The tick that asks; None: by hand."""
+    """The tick that asks; by hand, what `:due_at` is in the query. None: by hand, and that is when it is asked."""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """Values of the job's parameters for this run alone, as a person types them."""
     anew: bool = False
     """Every row, also those that have a prediction: into a set of the run's own, which readers see when it is whole."""
+
+    @property
+    def is_tick(self) -> bool:
+        return self.due_at is not None and self.by == runs.BEAT
 
 
 @dataclass(frozen=True)
@@ -51,8 +60,9 @@ class Enqueued:
 def enqueue(p: Producer, request: Request) -> Enqueued:
     """Open a run and send its plan.
 
-    Raises RunOpen naming the open run, UsageError for a blank run key or for some rows anew, UnknownName, QueryError,
-    SignatureError, or NotPermitted for all rows anew; then nothing was changed.
+    Raises RunOpen naming the open run, UsageError for a blank run key, for some rows anew or for a due moment or
+    parameter that the query does not use, UnknownName, QueryError, SignatureError, or NotPermitted for all rows anew;
+    then nothing was changed.
     """
     if request.anew and request.selection != EVERYTHING:
         raise UsageError(
@@ -74,7 +84,7 @@ def enqueue(p: Producer, request: Request) -> Enqueued:
 
 def open_run(p: Producer, connection: Connection, request: Request) -> int:
     """Open a run in the caller's transaction, which then sends the plan after its commit."""
-    job = jobs.get(connection, request.job, lock=True).job
+    job = _with_parameters(connection, jobs.get(connection, request.job, lock=True).job, request)
     version = (
         versions.get(connection, job.model_name, request.version)
         if request.version is not None
@@ -83,10 +93,11 @@ def open_run(p: Producer, connection: Connection, request: Request) -> int:
     already = runs.open_run(connection, job.name, version.name, version.version)
     if already is not None:
         raise _is_open(connection, job.name, already)
-    locks.wait_at_most(connection, locks.FOR_A_PERSON if request.due_at is None else locks.IN_CONTROL)
-    shown = _shown_set(connection, request, job, version)
+    locks.wait_at_most(connection, locks.IN_CONTROL if request.is_tick else locks.FOR_A_PERSON)
+    values = of_no_run(connection, request.due_at)
+    shown = _shown_set(connection, request, job, version, values)
     if request.anew and job.rescore == "never":
-        target = sets.for_run_anew(connection, sets.fit_now(connection, job, version))
+        target = sets.for_run_anew(connection, sets.fit_now(connection, job, version, values))
         job = job.model_copy(update={"rescore": "every-run"})  # of this run alone: it is shown as a generation
     else:
         target = sets.for_run(connection, job, shown)
@@ -108,15 +119,29 @@ def open_run(p: Producer, connection: Connection, request: Request) -> int:
     return run_id
 
 
-def _shown_set(connection: Connection, request: Request, job: Job, version: Version) -> PredictionSet:
+def _with_parameters(connection: Connection, job: Job, request: Request) -> Job:
+    """The job as this run has it. Raises UsageError for what would change nothing."""
+    if request.due_at is not None and not request.is_tick and DUE_AT not in parameters.names(connection, job):
+        raise UsageError(
+            f"the query of job {job.name!r} does not use :{DUE_AT}, so it gives the same rows for any due moment. "
+            "Nothing was enqueued; leave the due moment out"
+        )
+    if not request.parameters:
+        return job
+    return job.model_copy(update={"parameters": other_values(job.name, job.parameters, request.parameters)})
+
+
+def _shown_set(
+    connection: Connection, request: Request, job: Job, version: Version, values: RunValues
+) -> PredictionSet:
     """The set that readers see of the version, once the query is known to fit it.
 
     A tick does not wait for a lock on a table of the query: the planner, who keeps nobody waiting, looks at it too.
     """
     try:
-        return sets.ensure(connection, sets.fit_now(connection, job, version))
+        return sets.ensure(connection, sets.fit_now(connection, job, version, values))
     except SourceLocked as locked:
-        if request.due_at is None:
+        if not request.is_tick:
             raise SourceLocked(f"{locked}. Nothing was enqueued; try again when it is free") from None
         found = prediction_sets.shown(connection, job, version.version)
         if found is None:
@@ -132,7 +157,7 @@ def send_plan(p: Producer, run_id: int) -> None:
 def _rank(connection: Connection, request: Request, job: Job) -> Rank:
     if request.version not in (None, versions.shown_of(connection, job)):
         return Rank.CANDIDATE
-    by_hand = request.due_at is None and request.run_key is None
+    by_hand = not request.is_tick and request.run_key is None
     return Rank.BY_HAND if by_hand else Rank.SCHEDULED
 
 
@@ -149,5 +174,10 @@ def _same_job(before: runs.Run, request: Request) -> int:
         raise UsageError(
             f"run key {request.run_key!r} made run {before.id} of job {before.job.name!r}, not of {request.job!r}; "
             "choose another key"
+        )
+    if request.due_at not in (None, before.values.due_at):
+        raise UsageError(
+            f"run key {request.run_key!r} made run {before.id} for {before.values.due_at.isoformat()}, not for "
+            f"{request.due_at}; choose another key"
         )
     return before.id

@@ -102,7 +102,7 @@ def _make_batches(p: Producer, run: Run, attempt: int) -> int:
 def _begin(p: Producer, reader: Connection, run: Run, attempt: int) -> _Plan:
     """Check the query once more, as it is now, and note whether the prediction set is empty."""
     version = versions.get(reader, run.model, run.model_version)
-    fitted = sets.fit_now(reader, run.job, version)
+    fitted = sets.fit_now(reader, run.job, version, run.values)
     require_unique_keys(reader, fitted)
     first = planning.first_key(reader, fitted.source)
     if first is not None and run.selection.keys is None:

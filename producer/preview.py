@@ -103,7 +103,7 @@ def _count(reader: Connection, fitted: Fit) -> list[int]:
 def _from_other_queries(reader: Connection, fitted: Fit) -> int:
     target = prediction_sets.shown(reader, fitted.job, fitted.version.version)
     scores_all = target is None or fitted.job.rescore == "every-run"
-    return 0 if scores_all or target is None else old_queries.count(reader, target, fitted.job.query).other
+    return 0 if scores_all or target is None else old_queries.count(reader, target, fitted.job).other
 
 
 def _pending(reader: Connection, fitted: Fit) -> tuple[PendingRows, bool]:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from scorebeat.core.errors import QueryError, ScorebeatError, one_line
 from scorebeat.core.events import emit
 from scorebeat.core.jobs import Job
-from scorebeat.db import actions, jobs, orphans, planning, prune, set_drops, source
+from scorebeat.db import actions, jobs, orphans, parameters, planning, prune, set_drops, source
 from scorebeat.db.engine import reachable
 from scorebeat.db.prediction_sets import PredictionSet
 from scorebeat.producer.context import Producer
@@ -131,7 +131,13 @@ def _of_job(p: Producer, job: Job, rule: _Rule, done: Pruned) -> None:
 
 def _of_set(p: Producer, job: Job, target: PredictionSet, rule: _Rule, done: Pruned) -> None:
     with planning.reading(p.engine) as reader:
-        found = source.read_columns(reader, job)
+        if parameters.differ_by_run(reader, job):
+            done.notes.append(
+                f"{target.table} was left alone: the query of job {job.name} gives other rows for each run, so a row "
+                "that it does not give now may be there nevertheless"
+            )
+            return
+        found = source.read_columns(reader, job, parameters.of_no_run(reader))
         old, gone = orphans.predictions(reader, found, target, rule.cutoff)
         if gone > MOST * old and not rule.even_most:
             done.notes.append(

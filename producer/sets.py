@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 from scorebeat.core.errors import SignatureError
 from scorebeat.core.jobs import Job
 from scorebeat.db import prediction_sets, set_drops, source, stored_keys, versions, views, whole_runs
+from scorebeat.db.parameters import RunValues
 from scorebeat.db.prediction_sets import PredictionSet
 from scorebeat.db.source import Source
 from scorebeat.db.versions import Version
@@ -30,9 +31,9 @@ def fit(connection: Connection, url: str, job: Job, version: Version) -> Fit:
     return _bound(source.describe(connection, url, job), job, version)
 
 
-def fit_now(connection: Connection, job: Job, version: Version) -> Fit:
+def fit_now(connection: Connection, job: Job, version: Version, values: RunValues) -> Fit:
     """Check a job of the ledger once more, as tables and columns are now. Raises QueryError or SignatureError."""
-    return _bound(source.read_columns(connection, job), job, version)
+    return _bound(source.read_columns(connection, job, values), job, version)
 
 
 def _bound(found: Source, job: Job, version: Version) -> Fit:

@@ -12,12 +12,12 @@ from scorebeat.core.events import emit
 from scorebeat.core.jobs import Job
 from scorebeat.db import failures, jobs, locks, runs
 from scorebeat.db.counters import BUSY, PAUSED
+from scorebeat.db.runs import BEAT
 from scorebeat.producer import due, unanswered
 from scorebeat.producer.apart import apart
 from scorebeat.producer.context import Producer
 from scorebeat.producer.due import PATIENCE
 from scorebeat.producer.enqueue import Request, open_run, send_plan
-from scorebeat.producer.unanswered import BEAT
 
 EARLY = timedelta(seconds=1)
 """Beat's clock may be ahead of the database's by so much."""
@@ -54,7 +54,7 @@ def _answer(p: Producer, name: str) -> int | None:
             with connection.begin_nested():
                 return open_run(p, connection, Request(name, BEAT, due_at=due_at))
         except RunOpen as error:
-            unanswered.skip(connection, name, due_at, BUSY, str(error))
+            unanswered.skip(connection, job, due_at, BUSY, str(error))
         except SoftTimeLimitExceeded:
             raise
         except Exception as error:
@@ -72,7 +72,7 @@ def _take(connection: Connection, name: str) -> tuple[Job, datetime | None]:
     if found is None or not jobs.answered(connection, name, found.newest):
         return row.job, None
     if row.paused_at is not None:
-        unanswered.skip(connection, name, found.newest, PAUSED, f"paused by {row.paused_by}: {row.paused_reason}")
+        unanswered.skip(connection, row.job, found.newest, PAUSED, f"paused by {row.paused_by}: {row.paused_reason}")
         return row.job, None
     if found.missed is not None:
         unanswered.miss(connection, row.job, found.missed)
@@ -127,7 +127,7 @@ def _begin_again(p: Producer, failed_id: int) -> bool:
         except SoftTimeLimitExceeded:
             raise
         except Exception as error:  # noqa: BLE001 -- as when it was due
-            runs.begin_later(connection, failed_id, unanswered.reason(row.job, error))
+            runs.begin_later(connection, failed_id, unanswered.reason(row.job, failed.due_at, error))
             return False
         runs.begin_no_more(connection, failed_id)
     send_plan(p, run_id)

@@ -2,7 +2,7 @@
 
 import logging
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection
@@ -13,36 +13,45 @@ from scorebeat.core.events import emit
 from scorebeat.core.jobs import Job
 from scorebeat.db import actions, counters, failures, prediction_sets, runs, versions
 from scorebeat.db.prediction_sets import PredictionSet
-from scorebeat.db.runs import Start
+from scorebeat.db.runs import BEAT, Start
 from scorebeat.producer.due import Missed
-
-BEAT = "beat"
 
 
 def fail(connection: Connection, job: Job, due_at: datetime, error: Exception) -> int:
     """Something is broken that the run needs: a failed run, which is tried again."""
     if not isinstance(error, ScorebeatError | DBAPIError):
         emit("control.failed", logging.ERROR, part="tick", of=job.name, reason=one_line(error), exc=error)
-    return _failed_run(connection, job, due_at, reason(job, error), again=True)
+    return _failed_run(connection, job, due_at, reason(job, due_at, error), again=True)
 
 
-def reason(job: Job, error: Exception) -> str:
+def reason(job: Job, due_at: datetime, error: Exception) -> str:
     """Why a run could not begin, and until when it is tried again."""
     until = "the job is due again" if job.deadline is None else "the job is due again or its deadline has passed"
-    return f"the run could not begin: {failures.told(error).rstrip('.')}. It is tried again until {until}"
+    why = f"the run could not begin: {failures.told(error).rstrip('.')}. It is tried again until {until}"
+    return f"{why}; after that {_backfill(job, due_at, due_at)}" if job.is_by_due_moment else why
+
+
+def _backfill(job: Job, first: datetime, last: datetime) -> str:
+    """What to do for due moments whose rows no later run scores."""
+    start, end = (at.isoformat(timespec="seconds") for at in (first, last + timedelta(seconds=1)))
+    return f"`scorebeat backfill {job.name} --from {start} --to {end}` makes up for it"
 
 
 def miss(connection: Connection, job: Job, missed: Missed) -> None:
     """Nobody answered in time: a failed run where results were promised by a deadline, else a record with the count."""
     told = f"{missed.in_words} passed without a run: the system was off, or could not reach the database"
+    by_due_moment = _backfill(job, missed.first, missed.last)
+    score_now = by_due_moment if job.is_by_due_moment else f"`scorebeat enqueue {job.name}` scores the rows now"
     details: dict[str, Any] = {
         "due_at": missed.last.isoformat(),
         "first": missed.first.isoformat(),
         "moments": missed.count,
     }
     if job.deadline is not None:
-        why = f"missed: {told}, until the deadline was over. `scorebeat enqueue {job.name}` scores the rows now"
+        why = f"missed: {told}, until the deadline was over. {score_now}"
         details["run"] = _failed_run(connection, job, missed.last, why, again=False)
+    if job.is_by_due_moment:
+        told = f"{told}; {by_due_moment}"
     actions.record(connection, BEAT, "tick.missed", f"job {job.name}", reason=told, **details)
     counters.add_to_job(connection, counters.TICKS_MISSED, job.name, missed.count)
     emit("tick.missed", logging.WARNING, job=job.name, due_at=missed.last, moments=missed.count, reason=told)
@@ -54,11 +63,13 @@ def fail_overdue(connection: Connection, job: Job, reason: str) -> int:
     return _failed_run(connection, job, None, told, again=False)
 
 
-def skip(connection: Connection, job: str, due_at: datetime, why: str, reason: str) -> None:
+def skip(connection: Connection, job: Job, due_at: datetime, why: str, reason: str) -> None:
     """It is known why no run is opened: `why` is one of `counters.SKIPPED`."""
-    actions.record(connection, BEAT, "tick.skipped", f"job {job}", due_at=due_at.isoformat(), reason=reason)
-    counters.add_to_job(connection, counters.TICKS_SKIPPED + why, job, 1)
-    emit("tick.skipped", logging.WARNING, job=job, due_at=due_at.isoformat(), reason=reason)
+    if job.is_by_due_moment:
+        reason = f"{reason.rstrip('.')}; {_backfill(job, due_at, due_at)}"
+    actions.record(connection, BEAT, "tick.skipped", f"job {job.name}", due_at=due_at.isoformat(), reason=reason)
+    counters.add_to_job(connection, counters.TICKS_SKIPPED + why, job.name, 1)
+    emit("tick.skipped", logging.WARNING, job=job.name, due_at=due_at.isoformat(), reason=reason)
 
 
 def _failed_run(connection: Connection, job: Job, due_at: datetime | None, reason: str, *, again: bool) -> int:

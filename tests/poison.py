@@ -111,8 +111,7 @@ class Poison:
             threading.Event().wait()
         if self._holds("hang holding the lock", x):
             ctypes.PyDLL(None).pause()
-        if self._pause:  # a sleep of no time gives the core away, for as long as others like
-            time.sleep(self._pause * len(x))
+        self._take_time(x)
         value = np.where(np.isin(x, self._poison.get("nan", [])), np.nan, 2 * x)
         value = np.where(np.isin(x, self._poison.get("infinity", [])), np.inf, value)
         if self._holds("wrong length", x):
@@ -122,6 +121,10 @@ class Poison:
         if self._holds("wrong types", x):
             return pa.RecordBatch.from_pydict({"value": value.astype(str)})
         return pa.RecordBatch.from_arrays([pa.array(value)], schema=self.outputs)
+
+    def _take_time(self, x: np.ndarray) -> None:
+        if self._pause:  # a sleep of no time gives the core away, for as long as others like
+            time.sleep(self._pause * len(x))
 
     def _error(self, x: np.ndarray) -> BaseException | None:
         if self._holds("exit", x):

@@ -144,7 +144,7 @@ class Runtime:
             version = versions.get(connection, run.model, run.model_version)
             target = prediction_sets.get(connection, run.prediction_set_id)
             locks.wait_at_most(connection, locks.IN_A_WORKER)
-            found = source.read_columns(connection, run.job)
+            found = source.read_columns(connection, run.job, run.values)
             stored_keys.require_room(connection, found, target)
         binding = bind(Signature.from_json(version.signature), found.columns)
         return Job(run, found, target, binding, version)

@@ -22,6 +22,7 @@ _COMMANDS = {
     "scorebeat.ops.cli.worker": ("worker",),
     "scorebeat.ops.cli.setup": ("migrate", "apply", "check"),
     "scorebeat.ops.cli.enqueue": ("plan", "enqueue"),
+    "scorebeat.ops.cli.backfill": ("backfill",),
     "scorebeat.ops.cli.jobs": ("jobs",),
     "scorebeat.ops.cli.look": ("runs", "show", "failures"),
     "scorebeat.ops.cli.watch": ("watch",),

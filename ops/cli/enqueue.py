@@ -1,11 +1,15 @@
 """`plan` and `enqueue`: asking for a run, and what it would do."""
 
 import csv
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
 from scorebeat.core.errors import UsageError
+from scorebeat.core.schedule import find_zone
+from scorebeat.core.times import parse_time
 from scorebeat.db import filters, jobs, planning, source, versions
 from scorebeat.db.engine import reachable
 from scorebeat.db.runs import Selection
@@ -73,6 +77,8 @@ def _expected(found: Preview) -> str:
     type=click.Path(path_type=Path),
     help="Only the rows whose keys are in this file: one a line, CSV for several columns.",
 )
+@click.option("--due-at", metavar="TIME", help="What :due_at is in the query.  [default: now]")
+@click.option("--parameter", "parameters", metavar="NAME=VALUE", multiple=True, help="A value for this run alone.")
 @click.option("--rescore", is_flag=True, help="Score every row anew; readers see it when the run has ended.")
 @click.option("--run-key", help="A name for this run: asked for again, the same run is answered.")
 @click.option("--wait", is_flag=True, help="Show progress until the run is over; end with 1 if it did not succeed.")
@@ -83,26 +89,33 @@ def enqueue(
     where: str | None,
     keys_file: Path | None,
     run_key: str | None,
-    **flags: bool,
+    **more: Any,
 ) -> int:
     """Score the rows of JOB that have no prediction yet.
+
+    A time without an offset is in the time zone of the job's schedule.
 
     \b
     Example:
         scorebeat enqueue iris --wait
         scorebeat enqueue iris --model iris/4 --limit 1000
         scorebeat enqueue iris --rescore
+        scorebeat enqueue iris --due-at 2026-07-01T02:30 --parameter least=5
     """
+    parameters = _parameters(more["parameters"])
     with both() as p:
         keys = _read_keys(keys_file) if keys_file is not None else None
         version = _check(p, job, model, where, keys, keys_file)
         selection = Selection(limit, where, tuple(key for _, key in keys) if keys is not None else None)
-        made = open_run(p, Request(job, whoami(), version, selection, run_key, anew=flags["rescore"]))
+        due_at = None if more["due_at"] is None else time_of_job(p, job, "--due-at", more["due_at"])
+        made = open_run(
+            p, Request(job, whoami(), version, selection, run_key, due_at, parameters, anew=more["rescore"])
+        )
         click.echo(_answer(job, made.run_id, run_key, is_new=made.is_new))
         with p.engine.connect() as connection:
             for line in unserved.of_queues(connection, {jobs.get(connection, job).job.queue}):
                 show.note(line)
-        return _wait(p, made.run_id) if flags["wait"] else 0
+        return wait(p, made.run_id) if more["wait"] else 0
 
 
 def _answer(job: str, run_id: int, run_key: str | None, *, is_new: bool) -> str:
@@ -111,7 +124,29 @@ def _answer(job: str, run_id: int, run_key: str | None, *, is_new: bool) -> str:
     return f"run {run_id} of job {job} is enqueued"
 
 
-def _wait(p: Producer, run_id: int) -> int:
+def time_of_job(p: Producer, job: str, option: str, text: str) -> datetime:
+    """A time as typed; without an offset in the time zone of the job's schedule. Raises UsageError."""
+    with p.engine.connect() as connection:
+        zone = find_zone(jobs.get(connection, job).job.timezone)
+    try:
+        return parse_time(text, zone)
+    except ValueError as error:
+        raise UsageError(f"{option} {error}. Nothing was enqueued") from None
+
+
+def _parameters(given: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or name in found:
+            what = "stands twice" if equals else "has no value"
+            raise UsageError(f"--parameter {name} {what}; expected NAME=VALUE, each name once")
+        found[name] = value
+    return found
+
+
+def wait(p: Producer, run_id: int) -> int:
+    """Follow the run to its end; the exit code."""
     try:
         line = progress.follow(p, run_id)
     except KeyboardInterrupt:
@@ -127,7 +162,7 @@ def _check(
     """The version asked for; the filter and the keys are good. Raises UsageError."""
     with reachable(p.url), planning.reading(p.engine) as reader:
         job = jobs.get(reader, name).job
-        version = None if model is None else _version(model, job.model_name)
+        version = None if model is None else version_number(model, job.model_name)
         if version is not None:
             versions.get(reader, job.model_name, version)
         if where is not None or keys is not None:
@@ -139,7 +174,8 @@ def _check(
     return version
 
 
-def _version(text: str, of_job: str) -> int:
+def version_number(text: str, of_job: str) -> int:
+    """The number of `iris/4` or `4`. Raises UsageError."""
     name, slash, number = text.rpartition("/")
     if not number.isascii() or not number.isdecimal() or len(number) > 9 or (slash and not name):
         raise UsageError(f"--model {text!r} is not a version; expected one such as {of_job}/4, or 4")

@@ -143,7 +143,7 @@ def _show_batch(p: Producer, run: int, batch: int, *, keys_only: bool, as_json: 
         if not found:
             raise UnknownName(f"run {run} has no batch {batch}; `scorebeat show {run} --json` lists its batches")
         its_run = run_rows.get(connection, run)
-        described = source.describe(connection, p.url, its_run.job)
+        described = source.describe(connection, p.url, its_run.job, its_run.values)
         if its_run.selection.where is not None:  # the role that runs may write one, and we may be another
             filters.require_filter(connection, p.url, described, its_run.selection.where)
         target = prediction_sets.get(connection, its_run.prediction_set_id)

@@ -8,7 +8,7 @@ import click
 from sqlalchemy import Connection
 
 from scorebeat.core.errors import UsageError
-from scorebeat.db import jobs, planning, shares, status, versions
+from scorebeat.db import jobs, parameters, planning, shares, status, versions
 from scorebeat.models.contract import Given
 from scorebeat.models.sample_file import MOST, SampleFile
 from scorebeat.models.samples import Sample
@@ -72,7 +72,8 @@ def _listed(connection: Connection, name: str | None) -> list[dict[str, Any]]:
     found = versions.listing(connection, name)
     names = {v.name for v in found}
     users = [row.job for row in jobs.listing(connection) if row.job.model_name in names]
-    counted = {job.name: shares.rows_of(connection, job) for job in users}
+    same = [job for job in users if not parameters.differ_by_run(connection, job)]  # of others no whole is known
+    counted = {job.name: shares.rows_of(connection, job) for job in same}
     for job in (job for job, count in counted.items() if count is None):
         show.note(f"the rows of job {job} cannot be counted now; `scorebeat check` says why")
     rows = {job: count for job, count in counted.items() if count is not None}

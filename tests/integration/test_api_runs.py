@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from scorebeat.core.parameters import Parameter
 from scorebeat.core.states import RunState
 from scorebeat.ops.cli.jobs import PROMISED
 from scorebeat.producer.plan import plan
@@ -245,3 +246,18 @@ def test_the_jobs_are_those_that_scorebeat_jobs_prints(client: Client, scored: L
     assert (shown["name"], shown["schedule"], shown["model_version"]) == ("flowers_job", "0 2 * * *", 1)
     assert shown["next_due_at"].endswith((":00:00Z", ":00:00+00:00"))
     assert (shown["last_run"], shown["last_state"], shown["is_overdue"]) == (1, "succeeded", False)
+
+
+def test_a_run_takes_its_due_moment_and_parameters(client: Client, scored: Ledger) -> None:
+    query = "SELECT id, a, b FROM items WHERE id > :least AND :due_at < now()"
+    scored.apply(a_job(query=query).model_copy(update={"parameters": {"least": Parameter.of(1)}}))
+
+    made = new_run(client, due_at="2026-07-01T02:00:00+02:00", parameters={"least": "27"})
+    wrong = [new_run(client, due_at="soon"), new_run(client, parameters={"leest": "1"}), new_run(client, due_at=None)]
+
+    assert made.status_code == 201
+    plan(scored.producer, made.json()["run"])
+    assert scored.sql("SELECT sum(rows_planned)::int FROM scorebeat.batches WHERE number > 0 AND run_id = 2") == [3]
+    assert client.get("/runs/2").json()["due_at"] == "2026-07-01T00:00:00Z"
+    assert [one.status_code for one in wrong] == [400, 400, 422]
+    assert "'soon' is no time" in wrong[0].json()["error"]

@@ -1,0 +1,130 @@
+"""Values of `:name` in a query: those that every run has, and those that `[jobs.NAME.parameters]` declares."""
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationInfo
+
+from scorebeat.core.errors import UsageError, near
+
+DUE_AT, RUN_ID = "due_at", "run_id"
+OF_EVERY_RUN = (DUE_AT, RUN_ID)
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+LONGEST_NAME = 63
+MOST = 100
+LONGEST_TEXT = 100_000
+EXPECTED = "a string, a number, true, false, a date or a date-time"
+_INT4, _INT8 = 2**31, 2**63
+
+
+class Parameter(BaseModel):
+    """A value with its PostgreSQL type, as text: JSON would not keep 1.0 from 1, nor a date from a string."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    type: Literal["text", "integer", "bigint", "double precision", "boolean", "date", "timestamp", "timestamptz"]
+    text: str
+
+    @staticmethod
+    def of(value: object) -> "Parameter":
+        """The parameter of a value of TOML. Raises ValueError."""
+        if isinstance(value, str):
+            return Parameter(type="text", text=_text(value))
+        if isinstance(value, bool):
+            return Parameter(type="boolean", text=str(value).lower())
+        if isinstance(value, int):
+            return Parameter(type=_integer(value), text=str(value))
+        if isinstance(value, float):
+            return Parameter(type="double precision", text=repr(value) if math.isfinite(value) else _special(value))
+        if isinstance(value, datetime):
+            return Parameter(type="timestamp" if value.tzinfo is None else "timestamptz", text=value.isoformat())
+        if isinstance(value, date):
+            return Parameter(type="date", text=value.isoformat())
+        kind = "a list" if isinstance(value, list | tuple) else "a table" if isinstance(value, dict) else "a time"
+        raise ValueError(f"is {kind}; expected {EXPECTED}")
+
+    def read(self, text: str) -> "Parameter":
+        """Another value of the same kind, as a person types it. Raises ValueError."""
+        match self.type:
+            case "text":
+                return Parameter.of(text)
+            case "integer" | "bigint" if re.fullmatch(r"[+-]?[0-9]{1,20}", text):
+                return Parameter.of(int(text))
+            case "double precision":
+                return Parameter.of(float(text))
+            case "boolean" if text in ("true", "false"):
+                return Parameter.of(text == "true")
+            case "date":
+                return Parameter.of(date.fromisoformat(text))
+            case "timestamp" | "timestamptz":
+                found = Parameter.of(datetime.fromisoformat(text))
+                if found.type == self.type:
+                    return found
+        raise ValueError(text)
+
+    def __str__(self) -> str:
+        return repr(self.text) if self.type == "text" else self.text
+
+
+def _integer(value: int) -> Literal["integer", "bigint"]:
+    """As PostgreSQL types a number that is written out."""
+    if -_INT4 <= value < _INT4:
+        return "integer"
+    if -_INT8 <= value < _INT8:
+        return "bigint"
+    raise ValueError(f"is {value}, which no bigint of PostgreSQL holds; write it in quotes and cast it in the query")
+
+
+def _special(value: float) -> str:
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _text(value: str) -> str:
+    if len(value) > LONGEST_TEXT:
+        raise ValueError(f"has {len(value):,} characters; expected at most {LONGEST_TEXT:,}")
+    if "\0" in value:
+        raise ValueError("holds a NUL character, which PostgreSQL refuses")
+    return value
+
+
+def as_parameter(value: object, info: ValidationInfo) -> object:
+    """A value of jobs.toml, or one that the ledger has: that is a table, which nobody writes into jobs.toml."""
+    is_stored = isinstance(value, dict) and info.context is None
+    return value if is_stored or isinstance(value, Parameter) else Parameter.of(value)
+
+
+def require_name(name: str) -> str:
+    if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+        raise ValueError(
+            f"{name!r} cannot name a parameter; expected small letters, digits and underscores, a letter first, at "
+            f"most {LONGEST_NAME} characters"
+        )
+    if name in OF_EVERY_RUN:
+        raise ValueError(f"{name!r} has a value in every run; expected another name")
+    return name
+
+
+def require_few(parameters: dict[str, Any]) -> dict[str, Any]:
+    if len(parameters) > MOST:
+        raise ValueError(f"has {len(parameters)} parameters; expected at most {MOST}")
+    return parameters
+
+
+def other_values(job: str, declared: Mapping[str, Parameter], given: Mapping[str, str]) -> dict[str, Parameter]:
+    """The parameters with some values as a person gave them for one run. Raises UsageError."""
+    changed = dict(declared)
+    for name, text in given.items():
+        if name not in declared:
+            hint = near(name, list(declared)) or " It has none: they stand in [jobs.NAME.parameters] of jobs.toml."
+            raise UsageError(f"job {job!r} has no parameter {name!r}.{hint} Nothing was enqueued")
+        try:
+            changed[name] = declared[name].read(text)
+        except ValueError:
+            raise UsageError(
+                f"parameter {name!r} of job {job!r} is {text!r}; expected a value of type {declared[name].type}, such "
+                f"as {declared[name].text}. Nothing was enqueued"
+            ) from None
+    return changed

@@ -1,0 +1,127 @@
+"""Finding `:name` in a query: outside of literals, quoted names, comments, dollar quotes and casts.
+
+It reads tokens as PostgreSQL's scanner does. A single colon means something in two places of PostgreSQL's own SQL, the
+slice of an array (`a[1:n]`) and `json_object(k:v)`; there it stays what it is. A query without a `:name` elsewhere is
+never changed.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+
+_IDENT = r"[A-Za-z_\x80-\U0010ffff][\w$\x80-\U0010ffff]*"
+_CONTINUED = re.compile(r"(?:[ \t\f\v]|--[^\r\n]*)*[\r\n](?:\s|--[^\r\n]*[\r\n])*'")
+"""Between two parts of one literal: blanks and comments with a line break among them."""
+_TOKEN = re.compile(
+    rf"""
+      (?P<blank> \s+ | --[^\r\n]* )
+    | (?P<comment> /\* )
+    | (?P<escaped> [eE]' )
+    | (?P<plain> (?: [uU]& | [bBxXnN] )? ' )
+    | (?P<quoted> (?: [uU]& )? "(?: [^"] | "" )*"? )
+    | (?P<dollar> \$(?: [A-Za-z_\x80-\U0010ffff][\w\x80-\U0010ffff]* )?\$ )
+    | (?P<word> {_IDENT} )
+    | (?P<number> \$?\d[\w.]* )
+    | (?P<cast> :: | := )
+    | (?P<name> : (?={_IDENT}) )
+    | (?P<other> . )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_NAME = re.compile(_IDENT)
+_BODY = {False: re.compile(r"(?:[^']|'')*'?", re.DOTALL), True: re.compile(r"(?:[^'\\]|''|\\.)*'?", re.DOTALL)}
+"""The rest of a literal, without and with backslashes that escape."""
+_COMMENT_EDGE = re.compile(r"/\*|\*/")
+_WITH_COLONS = frozenset({"json_object", "json_objectagg"})
+_ARRAY, _SLICE, _JSON, _OTHER = "array", "slice", "json", "other"
+
+
+def find(query: str, *, backslashes: bool = False) -> list[str]:
+    """The names, each once, in their order.
+
+    `backslashes`: whether a backslash escapes in a plain literal, which is so where standard_conforming_strings is off.
+    """
+    return list(dict.fromkeys(query[first + 1 : end] for first, end in _spans(query, backslashes)))
+
+
+def replace(query: str, values: Mapping[str, str], *, backslashes: bool = False) -> str:
+    """The query with an SQL expression in place of each name. Raises KeyError for a name without a value."""
+    parts, done = [], 0
+    for first, end in _spans(query, backslashes):
+        parts += [query[done:first], values[query[first + 1 : end]]]
+        done = end
+    return "".join([*parts, query[done:]])
+
+
+def _spans(query: str, backslashes: bool) -> Iterator[tuple[int, int]]:
+    """Where each name stands, with its colon."""
+    around: list[str] = []
+    """What is open, from the outermost bracket to the innermost."""
+    before, at = "", 0
+    """The token before, without blanks; an operand that is no word is `'`."""
+    while at < len(query):
+        found = _TOKEN.match(query, at)
+        assert found is not None  # noqa: S101 -- `other` takes any character
+        kind, read, at = str(found.lastgroup), found.group(), found.end()
+        if kind == "blank":
+            continue
+        if kind == "comment":
+            at = _end_of_comment(query, at)
+            continue
+        if kind == "name" and _is_separator(around, before, query[at - 2 : at - 1]):
+            kind = "other"
+        if kind == "name":
+            end = _end(_NAME, query, at)
+            yield at - 1, end
+            at = end
+        elif kind in ("escaped", "plain"):
+            escapes = kind == "escaped" or (backslashes and read[0] in "'nN")
+            at = _end_of_literal(query, at, escapes=escapes)
+        elif kind == "dollar":
+            end = query.find(read, at)
+            at = len(query) if end < 0 else end + len(read)
+        elif kind == "other":
+            _note_bracket(around, read, before)
+        before = read.lower() if kind in ("word", "other", "cast") else "'"
+
+
+def _end(pattern: re.Pattern[str], query: str, at: int) -> int:
+    found = pattern.match(query, at)
+    return found.end() if found is not None else at
+
+
+def _end_of_comment(query: str, at: int) -> int:
+    """Comments between `/*` and `*/` are nested."""
+    depth = 1
+    for edge in _COMMENT_EDGE.finditer(query, at):
+        depth += 1 if edge.group() == "/*" else -1
+        if depth == 0:
+            return edge.end()
+    return len(query)
+
+
+def _end_of_literal(query: str, at: int, *, escapes: bool) -> int:
+    at = _end(_BODY[escapes], query, at)
+    while (more := _CONTINUED.match(query, at)) is not None:
+        at = _end(_BODY[escapes], query, more.end())
+    return at
+
+
+def _note_bracket(around: list[str], read: str, before: str) -> None:
+    if read == "[":
+        is_array = before == "array" or (before in ("[", ",") and around[-1:] == [_ARRAY])
+        around.append(_ARRAY if is_array else _SLICE)
+    elif read == "(":
+        around.append(_JSON if before in _WITH_COLONS else _OTHER)
+    elif read in ("]", ")") and around:
+        around.pop()
+
+
+def _is_separator(around: list[str], before: str, character_before: str) -> bool:
+    """The colon belongs to a slice or to a JSON object; after another such colon a name begins."""
+    inside = around[-1] if around else _OTHER
+    if inside == _SLICE:
+        return before != ":"
+    if inside == _JSON:
+        is_operand = before in ("'", ")", "]") or before[:1].isidentifier()
+        return is_operand and (before not in ("key", "value") or not character_before.isspace())
+    return False
