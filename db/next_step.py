@@ -1,9 +1,21 @@
 """What to type after a run that failed or left rows out: the command that its reason names."""
 
-REQUEUE = "`scorebeat requeue {run}` puts back what it left out"
-ENQUEUE = "`scorebeat enqueue {job}` scores its rows by another run"
+from scorebeat.db.runs import Run
 
 
-def of(run_id: int, job: str, *, plan_is_whole: bool) -> str:
+def of(run: Run) -> str:
     """Where rows of the run were never planned only another run finds them; it takes those of dead batches too."""
-    return REQUEUE.format(run=run_id) if plan_is_whole else ENQUEUE.format(job=job)
+    if run.plan_is_whole:
+        return f"`scorebeat requeue {run.id}` puts back what it left out"
+    return f"`{enqueue(run)}` scores its rows by another run"
+
+
+def enqueue(run: Run) -> str:
+    """The command that makes a run over the same rows."""
+    due_at = f" --due-at {run.values.due_at.isoformat()}" if run.job.is_by_due_moment else ""
+    return f"scorebeat enqueue {run.job.name}{due_at}"
+
+
+def after(run: Run, reason: str) -> str:
+    """The reason of a run that fails as a whole, with the command that scores its rows."""
+    return f"{reason.rstrip('.')}. {of(run)}"

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, text
 
-from scorebeat.db.next_step import ENQUEUE
+from scorebeat.db import next_step, runs
 
 MAX_PLANS = 3
 """Attempts to plan a run before it is failed: a plan that kills its process must not loop."""
@@ -137,12 +137,17 @@ def fail_spent(connection: Connection) -> list[tuple[int, str]]:
             " reason = CASE WHEN reason IS NULL THEN format('planning died %s times without making a batch',"
             " plan_attempt) ELSE format('planning failed %s times without making a batch, %s: %s', plan_attempt,"
             " CASE WHEN planned_by IS NULL THEN 'the last time by' ELSE 'the last time it died, and before that' END,"
-            " reason) END || '. ' || replace(:next_step, '{job}', job)"
+            " reason) END"
             f" WHERE {_EXPIRED_WITHOUT_A_BATCH} AND plan_attempt >= :most RETURNING id, reason"
         ),
-        {"most": MAX_PLANS, "next_step": ENQUEUE},
+        {"most": MAX_PLANS},
     )
-    return [(row[0], row[1]) for row in rows]
+    failed = [(run_id, next_step.after(runs.get(connection, run_id), reason)) for run_id, reason in rows]
+    for run_id, reason in failed:
+        connection.execute(
+            text("UPDATE scorebeat.runs SET reason = :reason WHERE id = :id"), {"id": run_id, "reason": reason}
+        )
+    return failed
 
 
 def unplanned(connection: Connection, lease: timedelta) -> list[int]:

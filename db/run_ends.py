@@ -6,6 +6,7 @@ from sqlalchemy import Connection, text
 
 from scorebeat.core.states import RunState
 from scorebeat.db import next_step
+from scorebeat.db.runs import Run
 
 CUT_SHORT = "planning was cut short; the rows that were not planned stay pending for the next run"
 """Of a run that failed while it was planned, and was requeued."""
@@ -28,8 +29,6 @@ def is_settled(connection: Connection, run_id: int) -> bool:
 class Tally:
     """What became of a run's batches and rows."""
 
-    run: int
-    job: str
     batches: int
     dead: int
     cancelled: int
@@ -75,7 +74,7 @@ def tally(connection: Connection, run_id: int) -> Tally:
     """Sum up the run's batches."""
     row = connection.execute(
         text(
-            "SELECT r.id AS run, r.job, count(b.id) AS batches, count(*) FILTER (WHERE b.state = 'dead') AS dead,"
+            "SELECT count(b.id) AS batches, count(*) FILTER (WHERE b.state = 'dead') AS dead,"
             " count(*) FILTER (WHERE b.state = 'cancelled') AS cancelled,"
             " coalesce(sum(b.rows_failed), 0)::bigint AS failed, coalesce(sum(b.rows_scored), 0)::bigint AS scored,"
             " left(coalesce((array_agg(b.error ORDER BY b.id) FILTER (WHERE b.state = 'dead'))[1],"
@@ -89,7 +88,7 @@ def tally(connection: Connection, run_id: int) -> Tally:
     return Tally(**row._mapping)
 
 
-def settle(connection: Connection, run_id: int, found: Tally) -> RunState:
+def settle(connection: Connection, run: Run, found: Tally) -> RunState:
     """Close a run that is done: succeeded when every row was scored, failed when not one was, else partial."""
     state = RunState.PARTIAL
     if found.has_scored_all:
@@ -101,12 +100,12 @@ def settle(connection: Connection, run_id: int, found: Tally) -> RunState:
             "UPDATE scorebeat.runs SET finished_at = clock_timestamp(), state = :state,"
             " reason = coalesce(:reason, reason) WHERE id = :id AND state = 'running'"
         ),
-        {"id": run_id, "state": state, "reason": left_out(found)},
+        {"id": run.id, "state": state, "reason": left_out(found, run)},
     )
     return state
 
 
-def left_out(found: Tally) -> str | None:
+def left_out(found: Tally, run: Run) -> str | None:
     """What the run did not look at, and what to type; None when nothing was left out."""
     parts = []
     if found.dead:
@@ -117,7 +116,7 @@ def left_out(found: Tally) -> str | None:
         parts.append(found.reason or CUT_SHORT)
     if not parts:
         return None
-    return "; ".join([*parts, next_step.of(found.run, found.job, plan_is_whole=found.plan_is_whole)])
+    return "; ".join([*parts, next_step.of(run)])
 
 
 def dead_in_a_row(connection: Connection, job: str, count: int) -> str | None:

@@ -66,7 +66,7 @@ def settle(connection: Connection, run_id: int) -> Settled | None:
     elif (reason := threshold.stop(connection, run)) is not None:  # a worker that died, or came late, could not say so
         state = RunState.FAILED
     else:
-        state, reason = run_ends.settle(connection, run_id, tally), run_ends.left_out(tally)
+        state, reason = run_ends.settle(connection, run, tally), run_ends.left_out(tally, run)
     if state in (RunState.SUCCEEDED, RunState.PARTIAL):
         _show(connection, run, tally)
     if state in (RunState.PARTIAL, RunState.FAILED):
@@ -80,7 +80,7 @@ def fail(connection: Connection, run_id: int, reason: str) -> str | None:
     A retry-run's predictions are deleted. Returns the reason with what to type; None when the run was closed before.
     """
     run = runs.get(connection, run_id, lock=True)
-    told = with_next_step(run, reason)
+    told = next_step.after(run, reason)
     if not runs.fail(connection, run_id, told):
         return None
     batches.cancel(connection, run_id)
@@ -88,11 +88,6 @@ def fail(connection: Connection, run_id: int, reason: str) -> str | None:
         whole_runs.undo(connection, run)
         whole_runs.count_nothing(connection, run)
     return told
-
-
-def with_next_step(run: Run, reason: str) -> str:
-    """The reason of a run that fails as a whole, with the command that scores its rows."""
-    return f"{reason.rstrip('.')}. {next_step.of(run.id, run.job.name, plan_is_whole=run.plan_is_whole)}"
 
 
 def _show(connection: Connection, run: Run, tally: Tally) -> None:
@@ -114,9 +109,9 @@ def _all_or_nothing(connection: Connection, run: Run, tally: Tally) -> str | Non
         whole_runs.begin_again(connection, run, RETRY_BUDGET, RETRY_PAUSE * run.tries)
         emit("run.begun_again", run=run.id, tries=run.tries + 1, reason=f"{why}: {tally.error}")
         return None
-    reason = with_next_step(run, f"{why} in the last of {run.tries} tries; nothing of the run is shown: {tally.error}")
+    reason = next_step.after(run, f"{why} in the last of {run.tries} tries; nothing of the run is shown: {tally.error}")
     if not tally.plan_is_whole:
-        reason = f"nothing of the run is shown, nor kept: {run_ends.left_out(tally)}"
+        reason = f"nothing of the run is shown, nor kept: {run_ends.left_out(tally, run)}"
     runs.fail(connection, run.id, reason)
     whole_runs.count_nothing(connection, run)
     return reason

@@ -14,6 +14,7 @@ from scorebeat.db import (
     closed_runs,
     counters,
     failure_groups,
+    next_step,
     prediction_sets,
     quarantine,
     requeued,
@@ -109,7 +110,7 @@ def _require_part(connection: Connection, run: Run, part: Part) -> None:
 
 
 def _require_can_go_on(connection: Connection, run: Run) -> None:
-    score_them = f"its rows are pending. Score them with `scorebeat enqueue {run.job.name}`."
+    score_them = f"its rows are pending. Score them with `{next_step.enqueue(run)}`."
     if run.state is RunState.CANCELLED:
         raise UsageError(f"run {run.id} was cancelled; {score_them}")
     if run.state is RunState.FAILED and not requeued.has_batches(connection, run.id):

@@ -5,7 +5,7 @@ from sqlalchemy.exc import DBAPIError
 from scorebeat.core.errors import ScorebeatError, one_line
 from scorebeat.core.events import emit
 from scorebeat.core.states import RunState
-from scorebeat.db import failures, locks, run_ends, runs, settling
+from scorebeat.db import failures, locks, next_step, run_ends, runs, settling
 from scorebeat.db.views import ViewBusy
 from scorebeat.producer.apart import apart
 from scorebeat.producer.context import Producer
@@ -65,5 +65,5 @@ def _fail(p: Producer, run_id: int, reason: str) -> str | None:
         if failures.is_transient(error):
             raise
         with p.engine.begin() as connection:
-            told = settling.with_next_step(runs.get(connection, run_id), reason)
+            told = next_step.after(runs.get(connection, run_id), reason)
             return told if runs.fail(connection, run_id, told) else None

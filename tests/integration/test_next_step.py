@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 
@@ -87,6 +88,21 @@ def test_a_requeue_of_a_run_without_batches_says_what_to_type_instead(
 
     with pytest.raises(UsageError, match=f"`scorebeat enqueue {job.name}`"):
         requeue(points.producer, run, "ann")
+
+
+def test_the_command_for_a_run_of_a_due_moment_names_the_moment(points: Points) -> None:
+    points.fill(50)
+    points.model({})
+    job = points.job(query="SELECT id, x FROM points WHERE x < extract(day FROM :due_at)")
+    due_at = datetime(2025, 3, 21, 12, tzinfo=UTC)
+    failed = enqueue(points.producer, Request(job.name, "test", due_at=due_at)).run_id
+    points.sql("UPDATE scorebeat.runs SET plan_attempt = 3, plan_expires_at = now() - interval '1 s', planned_by = 'p'")
+    rescue(points.producer)
+
+    command = f"`scorebeat enqueue {job.name} --due-at {due_at.isoformat()}`"
+    assert str(points.run(failed).reason).endswith(f"{command} scores its rows by another run")
+    with pytest.raises(UsageError, match=re.escape(command)):
+        requeue(points.producer, failed, "ann")
 
 
 def test_a_run_that_fails_by_a_key_that_repeats_is_an_error_in_the_log_with_its_reason(

@@ -181,7 +181,7 @@ def _partial(connection: Connection) -> set[Move]:
 def _settle(connection: Connection, run_id: int) -> RunState | None:
     if not run_ends.is_done(connection, run_id):
         return None
-    return run_ends.settle(connection, run_id, run_ends.tally(connection, run_id))
+    return run_ends.settle(connection, runs.get(connection, run_id), run_ends.tally(connection, run_id))
 
 
 def test_every_move_that_is_drawn_is_tried_here() -> None:
