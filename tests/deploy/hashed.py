@@ -1,7 +1,7 @@
 """Writes requirements/*.txt: what images install, each at its version in constraints.txt and with its files' hashes.
 
-`python -m tests.deploy.hashed UV` after constraints.txt was made. `base.txt` is for all images, `NAME.txt` what an extra
-adds.
+`python -m tests.deploy.hashed UV` after constraints.txt was made. `base.txt` is for all images, `NAME.txt` what an
+extra adds.
 """
 
 import re
