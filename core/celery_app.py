@@ -1,5 +1,6 @@
 """The Celery application's settings; every option has its reason beside it."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -7,8 +8,9 @@ from scorebeat.core.broker import for_celery
 from scorebeat.core.settings import Settings
 
 if TYPE_CHECKING:
-    from celery import Celery
     from kombu.entity import Queue
+
+    from scorebeat.core.broker_app import InstallationApp
 
 CONTROL_QUEUE = "control"
 """Dispatch, rescue, settle, ticks: short work that keeps the ledger moving."""
@@ -22,7 +24,8 @@ TICK = "scorebeat.tick"
 CONTROL = "scorebeat.control"
 NOTIFY = "scorebeat.notify"
 
-KEY_PREFIX = "scorebeat:"
+UNREAD_PREFIX = "scorebeat:unread:"
+"""Begins the prefix of keys that nobody reads or writes, until the ledger has told the installation's own."""
 CONTROL_EVERY = timedelta(seconds=1)
 
 
@@ -33,13 +36,17 @@ def queue(name: str) -> "Queue":
     return Queue(name, Exchange(name), routing_key=name)
 
 
-def make_app(settings: Settings) -> "Celery":
-    """A Celery application for these settings. Raises SettingsError without a broker URL."""
-    from celery import Celery  # noqa: PLC0415 -- most commands send nothing
+def make_app(settings: Settings, read_prefix: Callable[[], str]) -> "InstallationApp":
+    """A Celery application for these settings. Raises SettingsError without a broker URL.
+
+    `read_prefix` is called when the broker is first used, unless a setting has the prefix of its keys.
+    """
+    from scorebeat.core.broker_app import InstallationApp  # noqa: PLC0415 -- most commands send nothing
 
     url, tls = for_celery(settings.broker(), settings.broker_files())
-    app = Celery("scorebeat", broker=url, set_as_current=False)
+    app = InstallationApp("scorebeat", broker=url, set_as_current=False)
     app.conf.update({"broker_use_ssl": tls} | _messages() | _delivery(settings) | _workers(settings) | _queues())
+    app.take_prefix(settings.broker_prefix, read_prefix)
     return app
 
 
@@ -70,7 +77,6 @@ def _delivery(settings: Settings) -> dict[str, Any]:
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
             "health_check_interval": 25,
-            "global_keyprefix": KEY_PREFIX,
         },
     }
 

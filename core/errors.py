@@ -86,6 +86,13 @@ class ServiceDown(UsageError):
     """PostgreSQL or the broker does not answer or refuses us; no password is ever in the message."""
 
 
+class PrefixUnknown(ConnectionError):
+    """The ledger, which has the prefix of the broker's keys, cannot be read.
+
+    To Celery and kombu the broker is away then: they try again, or tell their caller.
+    """
+
+
 class NotPermitted(UsageError):
     """Our role in PostgreSQL lacks a right; the message says which, and what to do."""
 

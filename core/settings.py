@@ -57,6 +57,18 @@ DatabaseUrl = Annotated[str, AfterValidator(database_url)]
 BrokerUrl = Annotated[str, AfterValidator(broker_url)]
 
 
+def _key_prefix(prefix: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,100}", prefix):
+        raise ValueError(
+            f"{prefix!r} cannot begin the broker's keys; expected 1 to 100 of letters, digits, '_', '.', '-' and ':', "
+            "such as scorebeat:staging:"
+        )
+    return prefix
+
+
+KeyPrefix = Annotated[str, AfterValidator(_key_prefix)]
+
+
 def _absolute(path: Path) -> Path:
     """A relative path starts at the folder in which the process is now, wherever a model or a library goes later."""
     try:
@@ -115,6 +127,8 @@ class Settings(BaseSettings):
     """What a `rediss://` broker is shown of us, if it asks."""
     broker_key: PemFile | None = None
     """The key of `broker_cert`, where that file does not hold it."""
+    broker_prefix: KeyPrefix | None = None
+    """What all keys and channels on the broker begin with. Unset: what `migrate` made for this ledger."""
     jobs: Folder = Path("jobs.toml")
     artifacts: FolderOrUrl = Path("artifacts")
     """The store of models: a folder, or any URL that fsspec reads, such as `s3://bucket/models`."""

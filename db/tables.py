@@ -234,6 +234,15 @@ device_limits = Table(
     CheckConstraint("micro_batch_rows > 0", name="rows"),
 )
 
+installation = Table(
+    "installation",
+    metadata,
+    Column("is_only", Boolean, primary_key=True, server_default="true"),
+    Column("broker_prefix", Text, nullable=False, comment="what the keys of its programs on the broker begin with"),
+    CheckConstraint("is_only", name="one"),
+)
+"""One row, made with the table by a migration."""
+
 actions = Table(
     "actions",
     metadata,

@@ -44,6 +44,11 @@ def alive(connection: Connection) -> list[dict[str, Any]]:
     return [dict(row._mapping) for row in rows]
 
 
+def nodes(connection: Connection) -> set[str]:
+    """Celery's names of all workers that served this ledger within a day."""
+    return {name.rpartition("/")[0] for name in connection.execute(select(workers.c.name)).scalars()}
+
+
 def served(connection: Connection) -> set[str]:
     """Queues that a living worker listens on."""
     return {queue for worker in alive(connection) for queue in worker["queues"]}

@@ -9,9 +9,10 @@ from sqlalchemy import Engine
 from scorebeat.core.celery_app import make_app
 from scorebeat.core.settings import Settings
 from scorebeat.db.engine import make_engine
+from scorebeat.db.installation import broker_prefix
 
 if TYPE_CHECKING:
-    from celery import Celery
+    from scorebeat.core.broker_app import InstallationApp
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Producer:
         return make_engine(self.url, f"scorebeat {self.name}", pool_size=3)
 
     @cached_property
-    def app(self) -> "Celery":
-        made = make_app(self.settings)
+    def app(self) -> "InstallationApp":
+        made = make_app(self.settings, lambda: broker_prefix(self.engine))
         # a broker that is away is found out soon: a plan must not wait 6 s for each group of messages, nor rescue
         # 30 s for a reply that was lost with its connection
         soon = {"max_retries": 1, "interval_start": 0.1, "interval_max": 0.1, "socket_timeout": 5}

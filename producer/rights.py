@@ -4,14 +4,12 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from celery import Celery
 from redis.exceptions import NoPermissionError, ResponseError
 
-from scorebeat.core.celery_app import KEY_PREFIX
+from scorebeat.core.broker_app import InstallationApp
 from scorebeat.core.errors import ServiceDown
 from scorebeat.producer.messages import reaching, shown_address
 
-PLACE = f"{KEY_PREFIX}check:"
 LASTS = 60_000
 """Milliseconds after which all is gone that a killed `check` left."""
 NO_SCRIPT = "0" * 40
@@ -35,10 +33,10 @@ A user may subscribe by a pattern only if the very same pattern is among its cha
 """
 
 
-def require_rights(app: Celery) -> None:
+def require_rights(app: InstallationApp) -> None:
     """Raises ServiceDown naming every command that the broker refuses our user, of those that Celery and we use."""
     with reaching(app) as connection, connection.channel() as channel:
-        refused = list(dict.fromkeys(_refused(channel.pool)))
+        refused = list(dict.fromkeys(_refused(channel.pool, app.prefix())))
         address = shown_address(connection)
     if refused:
         raise ServiceDown(
@@ -47,9 +45,9 @@ def require_rights(app: Celery) -> None:
         )
 
 
-def _refused(pool: Any) -> Iterator[str]:
-    place = f"{PLACE}{uuid.uuid4().hex}:"
-    channels = f"{KEY_PREFIX}/{pool.connection_kwargs['db']}."
+def _refused(pool: Any, prefix: str) -> Iterator[str]:
+    place = f"{prefix}check:{uuid.uuid4().hex}:"
+    channels = f"{prefix}/{pool.connection_kwargs['db']}."
     for group in TRIED:
         connection = pool.get_connection()
         try:

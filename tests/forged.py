@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 
-from scorebeat.core.celery_app import CONTROL, KEY_PREFIX, NOTIFY, PLAN, SCORE, TICK, queue
+from scorebeat.core.celery_app import CONTROL, NOTIFY, PLAN, SCORE, TICK, queue
 from tests.system import System
 
 PAYLOAD = "a-payload-that-no-log-shows-" * 40
@@ -45,7 +45,7 @@ def true_message(s: System, task: str, *args: object) -> Message:
     """What the broker has of a task that was sent as we send it."""
     s.p.app.send_task(task, args=args, queue=queue(ELSEWHERE))
     with redis.Redis(unix_socket_path=s.servers.broker_socket) as client:
-        raw = client.rpop(KEY_PREFIX + ELSEWHERE)
+        raw = client.rpop(s.key(ELSEWHERE))
     assert isinstance(raw, bytes)
     found: Message = json.loads(raw)
     return found

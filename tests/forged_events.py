@@ -9,19 +9,18 @@ from typing import Any
 
 import redis
 
-from scorebeat.core.celery_app import KEY_PREFIX
 from tests import forged
 from tests.fixtures import wait_for
 from tests.system import System
 
-HEARTBEATS = f"{KEY_PREFIX}/0.celeryev/worker.heartbeat"
-COMMANDS = f"{KEY_PREFIX}/0.celery.pidbox"
+HEARTBEATS = "/0.celeryev/worker.heartbeat"
+COMMANDS = "/0.celery.pidbox"
 
 
 def heard(s: System) -> forged.Message:
     """A worker's heartbeat as it comes."""
     with redis.Redis(unix_socket_path=s.servers.broker_socket) as client, client.pubsub() as listening:
-        listening.subscribe(HEARTBEATS)
+        listening.subscribe(s.key(HEARTBEATS))
         said = wait_for(lambda: listening.get_message(ignore_subscribe_messages=True, timeout=1))
     found: forged.Message = json.loads(said["data"])
     return found
@@ -64,12 +63,12 @@ def answering(s: System, answers: Callable[[str], list[bytes]]) -> Iterator[None
 
     def answer() -> None:
         with redis.Redis(unix_socket_path=s.servers.broker_socket) as client, client.pubsub() as listening:
-            listening.subscribe(COMMANDS)
+            listening.subscribe(s.key(COMMANDS))
             while not over.is_set():
                 told = listening.get_message(ignore_subscribe_messages=True, timeout=0.2)
                 asked = json.loads(base64.b64decode(json.loads(told["data"])["body"])) if told else {}
                 if asked.get("reply_to"):
-                    queue = f"{KEY_PREFIX}{asked['reply_to']['routing_key']}.reply.celery.pidbox"
+                    queue = s.key(f"{asked['reply_to']['routing_key']}.reply.celery.pidbox")
                     client.rpush(queue, *answers(asked["ticket"]))
 
     sender = Thread(target=answer)

@@ -157,6 +157,10 @@ class System:
         wait_for(lambda: len(self.ask(waiting)) >= count)
         return [row[0] for row in self.ask(waiting)]
 
+    def key(self, name: str) -> str:
+        """The broker's key, or channel, of that name."""
+        return self.p.app.prefix() + name
+
     def flush_broker(self) -> None:
         with redis.Redis(unix_socket_path=self.servers.broker_socket) as client:
             client.flushall()

@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -10,8 +11,10 @@ from celery import Celery
 
 from scorebeat.core.celery_app import make_app, queue
 from scorebeat.core.errors import UsageError
-from scorebeat.core.settings import load_settings
+from scorebeat.core.settings import Settings, load_settings
 from scorebeat.core.stack import joined
+from scorebeat.db.engine import make_engine
+from scorebeat.db.installation import broker_prefix
 from scorebeat.worker import device, remote
 from scorebeat.worker import signals as _connected  # noqa: F401 -- connected before Celery says anything
 from scorebeat.worker.burst import Burst
@@ -27,7 +30,7 @@ def build_app() -> Celery:
     settings.database()
     # messages are JSON here: the pickle that makes root dangerous is refused
     warnings.filterwarnings("ignore", "You're running the worker with superuser privileges")
-    app = make_app(settings)
+    app = make_app(settings, partial(_read_prefix, settings))
     app.control.mailbox.clock = BoundedClock()
     app.conf.update(
         # by name: the one arrow from worker to producer; a spawned process knows no more of us than these
@@ -42,6 +45,14 @@ def build_app() -> Celery:
     remote.narrow()
     app.set_default()
     return app
+
+
+def _read_prefix(settings: Settings) -> str:
+    engine = make_engine(settings.database(), "scorebeat prefix", pool_size=1)
+    try:
+        return broker_prefix(engine)
+    finally:
+        engine.dispose()  # its processes are forked from this one
 
 
 def _device_option(app: Celery) -> click.Option:

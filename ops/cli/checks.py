@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from scorebeat.core.celery_app import UNREAD_PREFIX, make_app
 from scorebeat.core.errors import ScorebeatError
 from scorebeat.core.jobs import Job
 from scorebeat.core.jobs_file import read_files
 from scorebeat.core.paths import shown
 from scorebeat.core.urls import exposed, redact
 from scorebeat.db import (
+    installation,
     jobs,
     ownership,
     planning,
@@ -36,6 +38,7 @@ from scorebeat.ops.cli.context import unmigrated
 from scorebeat.producer.apply import check as check_job
 from scorebeat.producer.context import Producer
 from scorebeat.producer.messages import require_broker
+from scorebeat.producer.neighbours import answering, neighbours
 from scorebeat.producer.preview import require_good_keys
 from scorebeat.producer.rights import require_rights
 from scorebeat.producer.unserved import no_control, no_worker
@@ -63,9 +66,16 @@ def _all(p: Producer) -> Iterator[Finding]:
     yield from transport("database", p.url)
     ledger = _try("ledger", lambda: _ledger(p))
     yield ledger
-    yield _try("broker", lambda: _broker(p))
+    is_usable = ledger.verdict == "ok"
+    broker = _try("broker", lambda: _broker(p, is_usable=is_usable))
+    yield broker
     yield from transport("broker", p.settings.broker_url or "")
-    if ledger.verdict == "ok":
+    if is_usable and broker.verdict == "ok":
+        try:
+            yield from _of_neighbours(p)
+        except ScorebeatError as error:
+            yield Finding("neighbours", "problem", redact(str(error)))
+    if is_usable:
         yield from _of_ledger(p)
 
 
@@ -124,12 +134,44 @@ def _role(p: Producer) -> str | Finding:
     return f"{name} owns the ledger; what only runs needs less" if owns else f"{name} may run all, and owns nothing"
 
 
-def _broker(p: Producer) -> str | Finding:
+def _broker(p: Producer, *, is_usable: bool) -> str | Finding:
+    """Without a ledger that has the prefix, under one that nobody uses."""
     if p.settings.broker_url is None:  # an embedded database that was started for this command
         return Finding("broker", "warning", "the embedded stack does not run; start it with `scorebeat up`")
-    require_broker(p.app)
-    require_rights(p.app)
-    return "answers"
+    app = p.app if is_usable else make_app(p.settings, lambda: UNREAD_PREFIX)
+    require_broker(app)
+    require_rights(app)
+    if not is_usable:
+        return "answers"
+    return f"answers; our keys there begin with {app.prefix()}"
+
+
+def _of_neighbours(p: Producer) -> Iterator[Finding]:
+    with p.engine.connect() as connection:
+        own, nodes = installation.own_prefix(connection), workers.nodes(connection)
+    strangers = sorted(answering(p.app) - nodes)
+    if strangers:
+        yield Finding(
+            "neighbours",
+            "problem",
+            f"{', '.join(strangers)} answer under our prefix {p.app.prefix()} and never served this ledger: another "
+            "installation has the same prefix, and each takes the other's messages. Is one database a copy of the "
+            "other? docs/how-to/own-servers.md gives one of them a prefix of its own",
+        )
+    for one in neighbours(p.app) or []:
+        if one.prefix.startswith(UNREAD_PREFIX):
+            continue
+        if one.prefix == own:
+            text = f"{one}: programs of this ledger without SCOREBEAT_BROKER_PREFIX; all need the same setting"
+            yield Finding("neighbours", "warning" if one.listening else "ok", text)
+        elif one.is_older:
+            text = (
+                f"{one}, of a version without prefixes. If they are this installation's, they stand idle: "
+                "replace them (docs/how-to/upgrade.md)"
+            )
+            yield Finding("neighbours", "warning" if one.listening else "ok", text)
+        else:
+            yield Finding("neighbours", "ok", f"{one} uses the same database; the prefixes keep us apart")
 
 
 def transport(service: str, url: str) -> list[Finding]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from scorebeat.core.celery_app import KEY_PREFIX, SCORE
+from scorebeat.core.celery_app import SCORE
 from tests.browser.chromium import Browser
 from tests.browser.window import browser, flower, s, window
 from tests.fixtures import wait_for
@@ -109,5 +109,5 @@ def send(s: System, kind: str, **fields: Any) -> None:
         },
     }
     with redis.Redis(unix_socket_path=s.servers.broker_socket) as client:
-        channel = f"{KEY_PREFIX}/0.celeryev/{key}"
+        channel = s.key(f"/0.celeryev/{key}")
         wait_for(lambda: client.publish(channel, json.dumps(message)) > 0)

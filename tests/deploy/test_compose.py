@@ -128,7 +128,7 @@ def test_nothing_starts_before_what_it_needs_is_well(file: File) -> None:
 
 
 def test_a_worker_has_longer_to_stop_than_it_gives_itself(file: File) -> None:
-    own = make_app(Settings(_env_file=None, broker_url="redis://broker/0")).conf.worker_soft_shutdown_timeout
+    own = make_app(Settings(_env_file=None, broker_url="redis://broker/0"), str).conf.worker_soft_shutdown_timeout
 
     for name in ("cpu-worker", "gpu-worker"):
         assert file.services[name].grace > own

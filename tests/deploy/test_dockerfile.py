@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 
 from tests.deploy.compose import EXAMPLE, SECRETS, read
 from tests.deploy.dockerfile import DOCKERFILE, REPOSITORY, Stage, stages
+from tests.deploy.hashed import FOLDER, entries
 from tests.deploy.known import unknown
 from tests.deploy.locked import locked
 from tests.deploy.wheel import ROOMS
@@ -78,7 +79,10 @@ def test_the_dependencies_are_those_that_were_locked(target: str) -> None:
     installed = [found for run in environment.all("RUN") for found in re.findall(r"pip\b.*?\binstall [^&]*", run)]
 
     assert installed
-    assert all("-c constraints.txt" in command for command in installed), installed
+    hashed, own = installed[-2:]
+    assert all("--no-deps --require-hashes -r " in command for command in installed[:-1]), installed
+    assert hashed.split()[-1] == "/locked.txt"
+    assert own.split()[-3:] == ["--no-deps", "--no-index", "/dist/*.whl"], "built here, from this tree"
 
 
 def test_what_an_image_can_be_given_by_extras_is_locked_too() -> None:
@@ -120,7 +124,7 @@ def test_no_secret_is_baked_in_and_nothing_comes_from_the_network_unasked() -> N
 
 def test_the_build_sees_what_the_wheel_is_made_of_and_nothing_else() -> None:
     packages = {"src", *ROOMS}
-    files = {"pyproject.toml", "constraints.txt", "README.md"}
+    files = {"pyproject.toml", "requirements", "README.md"}
     ignored = [line for line in (REPOSITORY / ".dockerignore").read_text("utf-8").splitlines() if line[:1] != "#"]
     copied = {word for line in stages()["wheel"].all("COPY") for word in line.split()[:-1]}
 
@@ -130,22 +134,31 @@ def test_the_build_sees_what_the_wheel_is_made_of_and_nothing_else() -> None:
     assert copied == packages | files
 
 
-@pytest.mark.parametrize(
-    ("target", "extras"), [("cpu", "${EXTRAS:+[$EXTRAS]}"), ("cuda", "[torch${EXTRAS:+,$EXTRAS}]")]
-)
-def test_each_image_has_the_packages_of_its_own_device(target: str, extras: str) -> None:
+@pytest.mark.parametrize(("target", "names"), [("cpu", ["base"]), ("cuda", ["base", "torch"])])
+def test_each_image_has_the_packages_of_its_own_device(target: str, names: list[str]) -> None:
     (copied,) = stages()[target].all("COPY")
     made_in = stages()[copied.split()[0].removeprefix("--from=")]
 
     assert made_in.name == f"{target}-environment"
-    assert f'"$(echo /dist/*.whl){extras}"' in made_in.all("RUN")[-1]
+    (line,) = re.findall(r"&& (\(IFS.*\)) > /locked\.txt", made_in.all("RUN")[-1])
+    for extras in ("", "s3", "gs,azure"):
+        done = subprocess.run(
+            ["/bin/sh", "-c", line], cwd=REPOSITORY, env={"EXTRAS": extras}, capture_output=True, text=True, check=True
+        )
+        wanted = [*names, *filter(None, extras.split(","))]
+        assert done.stdout == "".join((FOLDER / f"{name}.txt").read_text("utf-8") for name in wanted)
+    unknown_extra = subprocess.run(
+        ["/bin/sh", "-c", line], cwd=REPOSITORY, env={"EXTRAS": "s4"}, capture_output=True, check=False
+    )
+    assert unknown_extra.returncode == 1
 
 
 def test_what_builds_the_wheel_is_there_before_it_is_asked_to() -> None:
     backend = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["build-system"]["requires"]
     first, *others = stages()["wheel"].all("RUN")
 
-    assert [Requirement(one).name for one in backend] == first.split()[-1:], first
+    assert first.split()[-1] == "requirements/build.txt", first
+    assert [Requirement(one).name for one in backend] == list(entries((FOLDER / "build.txt").read_text("utf-8")))
     assert "--no-build-isolation" in others[-1]
 
 

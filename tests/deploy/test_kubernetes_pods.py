@@ -21,7 +21,7 @@ from tests.docs.pages import Page
 each_shape = pytest.mark.parametrize("name", SHAPES)
 MINUTE = "29714179"
 SCRATCH = "/tmp"  # noqa: S108 -- the container's own
-SOFT_SHUTDOWN = make_app(Settings(_env_file=None, broker_url="redis://broker")).conf.worker_soft_shutdown_timeout
+SOFT_SHUTDOWN = make_app(Settings(_env_file=None, broker_url="redis://broker"), str).conf.worker_soft_shutdown_timeout
 UNTIL_NOBODY_ASKS = 5
 """Seconds in which every machine of a cluster has learnt that a pod is on its way out."""
 HIDDEN = re.compile("PASSWORD|TOKEN|SECRET|URL|AUTH")

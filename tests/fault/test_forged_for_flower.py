@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from scorebeat.core.celery_app import KEY_PREFIX, SCORE, make_app
+from scorebeat.core.celery_app import SCORE, make_app
 from scorebeat.core.states import RunState
 from scorebeat.worker.clock import LATEST
 from tests import forged
@@ -64,9 +64,11 @@ def test_what_is_no_event_is_one_line_in_flowers_log_and_true_ones_go_on(
     memory = mebibytes(program)
 
     with redis.Redis(unix_socket_path=s.servers.broker_socket) as client:
-        assert [client.publish(HEARTBEATS, raw) for raw in bad.values()] == [1] * len(bad)  # Flower hears, no worker
+        assert [client.publish(s.key(HEARTBEATS), raw) for raw in bad.values()] == [1] * len(
+            bad
+        )  # Flower hears, no worker
         for kind in ("worker.elect", "worker.elect.ack", "worker.online"):
-            assert client.publish(f"{KEY_PREFIX}/0.celeryev/{kind}", changed(true, id={}, type=kind)) == 1
+            assert client.publish(s.key(f"/0.celeryev/{kind}"), changed(true, id={}, type=kind)) == 1
     wait_for(lambda: len(refusals(s, program)) >= len(bad))
 
     assert len(refusals(s, program)) == len(bad)
@@ -83,7 +85,7 @@ def test_a_forged_clock_keeps_nobody_from_being_heard(s: System, flower: Flower,
     true = heard(s)
     for clock in (LATEST, 2**63 - 1):
         with redis.Redis(unix_socket_path=s.servers.broker_socket) as client:
-            assert client.publish(HEARTBEATS, changed(true, clock=clock)) == 1
+            assert client.publish(s.key(HEARTBEATS), changed(true, clock=clock)) == 1
         asked_before = Event()
 
         def answered(_: str, clock: int = clock, asked: Event = asked_before) -> list[bytes]:
@@ -94,7 +96,7 @@ def test_a_forged_clock_keeps_nobody_from_being_heard(s: System, flower: Flower,
             press(flower, worker, "grow")  # whoever asked one worker is content with the first answer
             press(flower, worker, "shrink")
         assert asked_before.is_set()
-        stranger = make_app(s.p.settings)
+        stranger = make_app(s.p.settings, s.p.app.prefix)
         stranger.control.mailbox.clock.value = clock - 1
         stranger.control.broadcast("heartbeat")  # of that clock, which workers answer with
         assert [grow(flower, worker) for _ in range(2)] == [200, 200], clock
@@ -146,7 +148,7 @@ def test_a_heartbeat_with_odd_fields_spoils_no_page(s: System, flower: Flower) -
         odd: list[Any] = ["x", None, {}, [1], 2**70]
         for value in odd:
             with redis.Redis(unix_socket_path=s.servers.broker_socket) as client:
-                client.publish(HEARTBEATS, changed(true, hostname=f"odd@{name}", **{name: value}))
+                client.publish(s.key(HEARTBEATS), changed(true, hostname=f"odd@{name}", **{name: value}))
             wait_for(partial(in_list, flower, f"odd@{name}"))
 
             assert [flower.get(page).status_code for page in ("/", "/workers", "/tasks")] == [200] * 3, (name, value)

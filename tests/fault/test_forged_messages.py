@@ -10,7 +10,7 @@ from subprocess import Popen
 import pytest
 import redis
 
-from scorebeat.core.celery_app import CONTROL, CONTROL_QUEUE, KEY_PREFIX, PLAN_QUEUE, SCORE
+from scorebeat.core.celery_app import CONTROL, CONTROL_QUEUE, PLAN_QUEUE, SCORE
 from scorebeat.core.jobs import Job
 from scorebeat.core.states import RunState
 from scorebeat.worker.remote import MOST_PROCESSES
@@ -81,7 +81,7 @@ def test_good_messages_about_what_is_not_there_do_nothing(system: System, worker
     for queue in QUEUES:
         before_these = ends(system, workers[queue])
         for raw in good.values():
-            system.push(KEY_PREFIX + queue, raw.decode())
+            system.push(system.key(queue), raw.decode())
         told = [name for name in good if not name.startswith(CONTROL)]  # the log leaves out what keeps it moving
         until_ended(system, workers[queue], before_these + len(told))
 
@@ -93,7 +93,7 @@ def test_good_messages_about_what_is_not_there_do_nothing(system: System, worker
 
 def test_what_is_broadcast_and_is_no_command_is_one_line_in_each_log(system: System, workers: Workers) -> None:
     before = {queue: tree(worker) for queue, worker in workers.items()}
-    channel = f"{KEY_PREFIX}/0.celery.pidbox"
+    channel = system.key("/0.celery.pidbox")
     true = a_command(system)
     bad = forged.envelopes(true) | forged.commands(true)
     counts = {queue: len(refusals(system, worker)) for queue, worker in workers.items()}
@@ -140,9 +140,9 @@ def test_junk_among_what_the_broker_keeps_as_unacknowledged_is_taken_away(system
             "no message": b'[{}, "cpu", "cpu"]', "a message to no one": b'[{}, 1, {}]'}  # fmt: skip
     with redis.Redis(unix_socket_path=system.servers.broker_socket) as client:
         for tag, raw in tags.items():
-            client.hset(f"{KEY_PREFIX}unacked", tag, raw)
-            client.zadd(f"{KEY_PREFIX}unacked_index", {tag: 1})
-        wait_for(lambda: not any(client.hexists(f"{KEY_PREFIX}unacked", tag) for tag in tags))
+            client.hset(system.key("unacked"), tag, raw)
+            client.zadd(system.key("unacked_index"), {tag: 1})
+        wait_for(lambda: not any(client.hexists(system.key("unacked"), tag) for tag in tags))
 
     for worker in workers.values():
         assert "Traceback" not in system.programs.log(worker)
@@ -164,9 +164,9 @@ def lines_of(system: System, worker: "Popen[bytes]", messages: dict[str, bytes],
     before = len(refusals(system, worker))
     with redis.Redis(unix_socket_path=system.servers.broker_socket) as client:
         for raw in messages.values():
-            client.lpush(KEY_PREFIX + queue, raw)
+            client.lpush(system.key(queue), raw)
         # beat's tick may lie there a moment
-        wait_for(lambda: client.llen(KEY_PREFIX + queue) <= 1)
+        wait_for(lambda: client.llen(system.key(queue)) <= 1)
     until_refused(system, worker, before + len(messages))
     return refusals(system, worker)[before:]
 
@@ -191,7 +191,7 @@ def until_ended(system: System, worker: "Popen[bytes]", tasks: int) -> None:
 def a_command(system: System) -> forged.Message:
     """A broadcast as Celery sends it, which asks for nothing."""
     with redis.Redis(unix_socket_path=system.servers.broker_socket) as client, client.pubsub() as heard:
-        heard.subscribe(f"{KEY_PREFIX}/0.celery.pidbox")
+        heard.subscribe(system.key("/0.celery.pidbox"))
         assert heard.get_message(timeout=5) is not None
         system.p.app.control.broadcast("heartbeat")
         said = heard.get_message(timeout=5)

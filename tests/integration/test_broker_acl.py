@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import redis
 
-from scorebeat.core.celery_app import KEY_PREFIX
 from scorebeat.core.errors import ServiceDown
 from scorebeat.core.states import RunState
 from scorebeat.producer.rights import require_rights
@@ -20,6 +19,8 @@ from tests.system import System, assert_scored_once, own_system, reached
 PAGE = Page.read(REPOSITORY / "docs/how-to/own-servers.md")
 USER = next(line for block in PAGE.blocks for line in block.lines if line.startswith("ACL SETUSER"))
 """The one line of the page."""
+OURS = "scorebeat:3f9a1c07:"
+"""The prefix of the page's installation."""
 NAME, PASSWORD = "scorebeat", "secret"
 COMMANDS = [word[1:] for word in USER.split() if word.startswith("+")]
 
@@ -36,7 +37,7 @@ def admin(plain: System) -> Iterator[Any]:
     with redis.Redis(unix_socket_path=plain.servers.broker_socket, decode_responses=True) as client:
         admin: Any = client  # redis-py types few of its commands
         admin.acl_deluser(NAME)
-        admin.execute_command(*USER.split())
+        admin.execute_command(*USER.replace(OURS, plain.p.app.prefix()).split())
         yield admin
 
 
@@ -82,7 +83,7 @@ def test_everything_that_we_do_is_done_by_a_user_with_those_rights(s: System, ad
     wait_for(lambda: commands(admin) >= {"zrangebyscore", "zrange", "evalsha"})  # done now and then only
     s.programs.stop(worker)
     assert refused(admin) == []
-    assert all(key.startswith(KEY_PREFIX) for key in admin.scan_iter("*"))
+    assert all(key.startswith(s.p.app.prefix()) for key in admin.scan_iter("*"))
 
 
 @pytest.mark.parametrize(

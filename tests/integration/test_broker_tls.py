@@ -37,7 +37,7 @@ def over_tls(broker: str, server: ssl.SSLContext, host: str = "localhost") -> It
 
 def reach(settings: Settings, url: str, **files: Path) -> None:
     """As `check` and the enqueueing commands do."""
-    app = make_app(settings.model_copy(update={"broker_url": url, **files}))
+    app = make_app(settings.model_copy(update={"broker_url": url, **files}), lambda: "tls:")
     try:
         require_broker(app)
     finally:

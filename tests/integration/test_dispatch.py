@@ -12,7 +12,6 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
-from scorebeat.core.celery_app import KEY_PREFIX
 from scorebeat.core.settings import Settings
 from scorebeat.db import batches, messages
 from scorebeat.producer import dispatch as dispatching
@@ -37,7 +36,8 @@ def valkey(broker: str) -> redis.Redis:
 
 def queued(valkey: redis.Redis, queue: str = "cpu") -> list[bytes]:
     """The messages that wait, oldest first."""
-    found: Any = valkey.lrange(f"{KEY_PREFIX}{queue}", 0, -1)
+    keys: Any = valkey.keys(f"scorebeat:*:{queue}")
+    found: Any = [message for key in keys for message in valkey.lrange(key, 0, -1)]
     return list(reversed(found))
 
 

@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
-from scorebeat.core.celery_app import KEY_PREFIX
 from scorebeat.core.errors import QueryError
 from scorebeat.core.states import RunState
 from scorebeat.db import plan_lease
@@ -199,5 +198,5 @@ def test_a_run_whose_plan_message_was_lost_is_sent_again_once_a_lease(ledger: Le
     again, twice = rescue(ledger.producer), rescue(ledger.producer)
 
     assert (too_soon, again, twice) == (0, 1, 0)
-    assert valkey.llen(f"{KEY_PREFIX}plan") == 1
+    assert valkey.llen(f"{ledger.producer.app.prefix()}plan") == 1
     assert plan(ledger.producer, run_id) == 0

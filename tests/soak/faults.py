@@ -10,8 +10,9 @@ from pathlib import Path
 
 import redis
 
-from scorebeat.core.celery_app import SCORE, make_app, queue
+from scorebeat.core.celery_app import SCORE, queue
 from scorebeat.core.settings import Settings
+from scorebeat.producer.context import Producer
 
 STOPPED_SECONDS = 6.0
 """Longer than a claim lasts in the soak."""
@@ -83,10 +84,10 @@ def stop_worker(system: System) -> str | None:
 
 def repeat_messages(system: System) -> str | None:
     """Messages for batches that are done, running, waiting or not there."""
-    app = make_app(system.settings)
+    p = Producer(system.settings, "soak")
     for _ in range(50):
-        app.send_task(SCORE, args=[system.random.randint(1, 1_200)], queue=queue("cpu"), retry=False)
-    app.close()
+        p.app.send_task(SCORE, args=[system.random.randint(1, 1_200)], queue=queue("cpu"), retry=False)
+    p.close()
     return "50 messages"
 
 

@@ -1,0 +1,75 @@
+"""requirements/*.txt: what images install is what constraints.txt says, and no file but those that were locked."""
+
+import re
+import tomllib
+from importlib.metadata import distribution, version
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.deploy.hashed import BUILD, FOLDER, REPOSITORY, SERVERS, entries
+
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+EXTRAS = {name: asked for name, asked in PROJECT["optional-dependencies"].items() if name != "dev"}
+FILES = {path.stem: path.read_text("utf-8") for path in FOLDER.glob("*.txt")}
+OF_CUDA = re.compile(r"nvidia-|cuda-|triton")
+"""What PyTorch's wheel names at one version each: constraints.txt leaves them to it."""
+
+each_file = pytest.mark.parametrize("name", ["base", "build", *EXTRAS])
+
+
+def pins(name: str) -> dict[str, str]:
+    """The version of each package of the file."""
+    return {package: one.split()[0].partition("==")[2] for package, one in entries(FILES[name]).items()}
+
+
+def locked() -> dict[str, str]:
+    lines = (REPOSITORY / "constraints.txt").read_text("utf-8").splitlines()
+    return {canonicalize_name(name): at for name, _, at in (line.partition("==") for line in lines)}
+
+
+def test_there_is_a_file_for_each_extra_that_an_image_can_be_given() -> None:
+    assert set(FILES) == {"base", "build", *EXTRAS}
+
+
+@each_file
+def test_each_package_has_its_version_in_constraints(name: str) -> None:
+    known = locked() | {package: at for package, at in pins(name).items() if OF_CUDA.match(package)}
+
+    assert {package: known.get(package) for package in pins(name)} == pins(name)
+
+
+@each_file
+def test_each_package_has_hashes_and_no_line_says_where_it_comes_from(name: str) -> None:
+    for package, one in entries(FILES[name]).items():
+        first, *hashes = one.split(" \\\n")
+        assert re.fullmatch(r"[a-z0-9-]+==[\w.]+( ; [^;\\]+)?", first), first
+        assert hashes, package
+        assert all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}", line) for line in hashes), package
+
+
+@pytest.mark.parametrize("name", ["base", *EXTRAS])
+def test_whatever_the_project_asks_for_is_in_the_file_but_the_servers(name: str) -> None:
+    asked = PROJECT["dependencies"] if name == "base" else EXTRAS[name]
+    have = pins("base") | pins(name)
+
+    missing = {canonicalize_name(Requirement(one).name) for one in asked} - set(have)
+    assert missing == (set(SERVERS) if name == "base" else set())
+    for one in map(Requirement, asked):
+        if one.name not in missing:
+            assert one.specifier.contains(have[canonicalize_name(one.name)]), one
+
+
+def test_whatever_a_package_needs_is_in_the_file_too() -> None:
+    """As the packages themselves say, which are installed here at the same versions."""
+    have = pins("base")
+    for package in have:
+        assert version(package) == have[package]
+        for needed in map(Requirement, distribution(package).requires or []):
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                assert needed.specifier.contains(have[canonicalize_name(needed.name)]), (package, str(needed))
+
+
+def test_what_builds_the_wheel_is_locked() -> None:
+    assert list(pins("build")) == [BUILD]
