@@ -15,7 +15,7 @@ from adbc_driver_manager._reader import AdbcRecordBatchReader
 from scorebeat.core.errors import ClaimLost, InputError, OutputError
 from scorebeat.db import locks, quarantine
 from scorebeat.db.batches import Claim
-from scorebeat.db.engine import forget, run
+from scorebeat.db.engine import autocommit, begin, forget, run
 from scorebeat.db.failures import sqlstate
 from scorebeat.db.fetched_values import (
     SENT,
@@ -102,8 +102,7 @@ def _users_sql(connection: "DataConnection") -> Iterator[None]:
 
     It waits for no lock longer than a short time.
     """
-    with connection.cursor() as cursor:
-        run(cursor, locks.READ_ONLY)
+    begin(connection, locks.READ_ONLY)
     try:
         yield
     except Exception:
@@ -134,22 +133,18 @@ def commit(
     parts. Raises ClaimLost when another attempt has the batch: nothing was written.
     """
     began = time.perf_counter()
-    with connection.cursor() as cursor:
-        if run(cursor, _fence(held)) != 1:
-            connection.rollback()
+    with autocommit(connection), connection.cursor() as cursor:
+        if run(cursor, f"BEGIN; {_fence(held)}") != 1:
+            run(cursor, "ROLLBACK")
             raise ClaimLost(
                 f"{held} no longer holds the claim; its {part.predictions.num_rows} predictions were discarded. "
                 "Whoever has the batch now scores them; nothing is to be done."
             )
         if part.predictions.num_rows:
             _ingest(cursor, target, part)
-            # preparing anything lets the driver see that the transaction is still open; without it, it begins
-            # another, and the server warns at every batch
-            cursor.adbc_execute_schema("SELECT 1")
         if part.bad:
             quarantine.put_aside(cursor, target, part.keys, held.batch_id, part.bad)
-        run(cursor, _done(held, part, timing, time.perf_counter() - began))
-    connection.commit()
+        run(cursor, f"{_done(held, part, timing, time.perf_counter() - began)}; COMMIT")
     return time.perf_counter() - began
 
 

@@ -60,8 +60,13 @@ def make_engine(url: str, name: str = "scorebeat", *, pool_size: int = 2, patien
 
 @contextmanager
 def one_statement(engine: Engine) -> Iterator[Connection]:
-    """A connection of the control plane for a single statement, which is a transaction by itself."""
-    with engine.connect() as connection, session.autocommit(connection.connection.driver_connection):
+    """A connection of the control plane for a single statement, which is a transaction by itself.
+
+    Its caller repeats it, or does without, when it fails: a session that was used a moment ago is not asked before.
+    """
+    with read_only.single_statement():
+        opened = engine.connect()
+    with opened as connection, session.autocommit(connection.connection.driver_connection):
         yield connection
 
 
@@ -99,7 +104,7 @@ def address(url: URL, more: Mapping[str, str] | None = None) -> str:
 def forget(connection: "DataConnection") -> None:
     """Undo the open transaction, and whatever the user's SQL left in the session: settings, locks, statements."""
     connection.rollback()
-    with _autocommit(connection), connection.cursor() as cursor:
+    with autocommit(connection), connection.cursor() as cursor:
         run(cursor, "DISCARD ALL")
 
 
@@ -112,8 +117,18 @@ def run(cursor: "Cursor", statement: str) -> int:
     return int(cursor.adbc_statement.execute_update())
 
 
+def begin(connection: "DataConnection", statement: str) -> int:
+    """Begin a transaction with this statement, in one round trip instead of two. Returns what `run` does."""
+    with autocommit(connection), connection.cursor() as cursor:
+        return run(cursor, f"BEGIN; {statement}")
+
+
 @contextmanager
-def _autocommit(connection: "DataConnection") -> Iterator[None]:
+def autocommit(connection: "DataConnection") -> Iterator[None]:
+    """The driver begins and ends no transaction: the block's statements do, in the round trips of their own.
+
+    Nothing may be open when the block begins: the driver would commit it.
+    """
     connection.adbc_connection.set_autocommit(True)
     try:
         yield
@@ -174,7 +189,7 @@ def is_alive(connection: "DataConnection") -> bool:
     The session is as a new one: whoever ran a user's SQL in it has undone what that left.
     """
     try:
-        with _autocommit(connection), connection.cursor() as cursor:
+        with autocommit(connection), connection.cursor() as cursor:
             return run(cursor, f"SELECT WHERE ({read_only.IS_READ_ONLY}) = 'off'") == 1
     except adbc_driver_manager.Error:
         return False

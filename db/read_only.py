@@ -6,7 +6,9 @@ on stays read-only for as long as it lives, whatever is set since.
 
 import logging
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from contextvars import ContextVar
 
 import psycopg2
 from sqlalchemy import Connection, Engine, event, text
@@ -26,6 +28,22 @@ FOR_A_QUERY = {"of_a_query": True}
 """Execution options of a statement with a user's SQL, in a transaction that is read-only on purpose."""
 
 
+FRESH = 10.0
+"""Seconds after its use in which a session is not asked again for a single statement, whose failure costs nothing."""
+
+_is_single: ContextVar[bool] = ContextVar("single", default=False)
+
+
+@contextmanager
+def single_statement() -> Iterator[None]:
+    """What is taken from the pool in this block is for one statement that its caller repeats when it fails."""
+    before = _is_single.set(True)
+    try:
+        yield
+    finally:
+        _is_single.reset(before)
+
+
 def replace_sessions(engine: Engine) -> None:
     """Have the engine's pool hand out no dead session, and no read-only one that is older than OLDEST.
 
@@ -33,6 +51,7 @@ def replace_sessions(engine: Engine) -> None:
     """
     event.listen(engine, "connect", _note_the_time)
     event.listen(engine, "checkout", _require_writable)
+    event.listen(engine, "checkin", _note_the_use)
     event.listen(engine, "handle_error", _invalidate)
 
 
@@ -62,9 +81,15 @@ def _note_the_time(_: DBAPIConnection, record: ConnectionPoolEntry) -> None:
     record.info["is_new"] = True
 
 
+def _note_the_use(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+    record.info["used_at"] = time.monotonic()
+
+
 def _require_writable(connection: DBAPIConnection, record: ConnectionPoolEntry, _: object) -> None:
     """Takes the place of SQLAlchemy's own ping, in as many round trips."""
     if record.info.pop("is_new", False):
+        return
+    if _is_single.get() and time.monotonic() - record.info.get("used_at", -FRESH) < FRESH:
         return
     try:
         read_only = _is_read_only(connection)

@@ -59,7 +59,7 @@ def test_runs_are_chosen_by_job_and_by_state(connection: Connection) -> None:
 
 def test_ticks_that_found_nothing_may_be_left_out(connection: Connection) -> None:
     idle = add_run(connection, "succeeded")
-    connection.execute(text("UPDATE scorebeat.runs SET due_at = now()"))
+    connection.execute(text("UPDATE scorebeat.runs SET due_at = now(), created_by = 'beat'"))
     by_hand = add_run(connection, "succeeded")
 
     assert ids(pages.runs(connection, with_idle=False)) == [by_hand]

@@ -10,7 +10,7 @@ from tests.proxy import proxy_to
 __all__ = ["points"]
 
 BATCHES = 10
-MOST = 24
+MOST = 17
 """Of a batch without faults, the last of a run apart."""
 
 
