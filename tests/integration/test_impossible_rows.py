@@ -42,7 +42,7 @@ IMPOSSIBLE_OTHERS = {
     "model_versions_dropped": "UPDATE scorebeat.model_versions SET dropped_at = now() WHERE published_at IS NOT NULL"
     " AND retired_at IS NULL",
     "device_limits_rows": "INSERT INTO scorebeat.device_limits VALUES ('m', 1, 'cpu', 0)",
-    "installation_one": "INSERT INTO scorebeat.installation (one, prefix) VALUES (false, 'scorebeat:another:')",
+    "installation_one": "INSERT INTO scorebeat.installation (is_only, broker_prefix) VALUES (false, 'another:')",
     "notices_event": "INSERT INTO scorebeat.notices (run_id, event, happened_at)"
     " SELECT id, 'begun', now() FROM scorebeat.runs",
     "notices_end": "INSERT INTO scorebeat.notices (run_id, event, happened_at, delivered_at, given_up_at)"
