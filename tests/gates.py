@@ -76,7 +76,7 @@ class Gate:
             "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND pid <> :other"
             " AND classid::bigint = :place AND objid::bigint = hashtext(:what)::bigint & 4294967295"
         )
-        return int(wait_for(lambda: self.system.ask(asked, other=instead_of, **self._lock), within=30)[0][0])
+        return int(wait_for(lambda: self.system.ask(asked, other=instead_of, **self._lock))[0][0])
 
     @property
     def _lock(self) -> dict[str, int | str]:

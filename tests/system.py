@@ -109,7 +109,7 @@ class System:
     def until_served(self, *queues: str) -> None:
         wait_for(lambda: self._served() >= set(queues))
 
-    def until_finished(self, run_id: int, within: float = 40.0) -> RunState:
+    def until_finished(self, run_id: int, within: float = 120.0) -> RunState:
         """Wait for the end of the run; answers its state."""
         finals = [state.value for state in FINAL_RUN]
         asked = "SELECT state FROM scorebeat.runs WHERE id = :id AND state = ANY (:finals)"

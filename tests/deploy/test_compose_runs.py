@@ -187,7 +187,7 @@ def test_a_signal_to_stop_ends_each_service_in_its_grace_and_leaves_nothing_behi
     ended = {}
     for name in names:
         ended[name] = machine.stop(name)
-        wait_for(lambda name=name: not machine.processes(name), within=20)  # type: ignore[misc]  # bound now
+        wait_for(lambda name=name: not machine.processes(name), within=60)  # type: ignore[misc]  # bound now
 
     assert ended == dict.fromkeys(names, 0)
 

@@ -105,7 +105,7 @@ def test_a_plan_whose_planner_was_killed_half_way_is_closed_and_the_next_run_tak
         run = system.enqueue(job)
         gate.backend()
         planner.kill()
-        assert system.until_finished(run, within=30) is RunState.PARTIAL
+        assert system.until_finished(run) is RunState.PARTIAL
 
     assert_cut_short(system, run)
     planner.replace()

@@ -78,7 +78,7 @@ def test_a_killed_parent_takes_its_processes_along_and_another_worker_has_their_
         system.at_the_gate()
         (child,) = children(first.pid)
         os.kill(first.pid, signal.SIGKILL)
-        wait_for(lambda: is_gone(child), within=30)
+        wait_for(lambda: is_gone(child))
         second = start()
         wait_for(lambda: system.batches(run)[0][:2] == ("claimed", 2))
 

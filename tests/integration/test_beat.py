@@ -96,8 +96,8 @@ def test_a_job_that_is_applied_while_beat_runs_is_seen_within_seconds(
 
     system.job("applied", schedule="every 1 second")
 
-    wait_for(lambda: "Sending due task job applied" in system.programs.log(awake), within=20)
-    wait_for(lambda: system.ask("SELECT 1 FROM scorebeat.runs WHERE job = 'applied'"), within=20)
+    wait_for(lambda: "Sending due task job applied" in system.programs.log(awake))
+    wait_for(lambda: system.ask("SELECT 1 FROM scorebeat.runs WHERE job = 'applied'"))
 
 
 def test_a_moment_that_two_beats_ask_for_is_answered_once(system: System, beats: "list[Popen[bytes]]") -> None:

@@ -118,7 +118,7 @@ def test_the_claim_of_a_killed_process_is_freed_by_its_parent_at_once(
 
     os.kill(placed["pid"], signal.SIGKILL)
 
-    wait_for(lambda: points.batches(run)[0][1] == 2 or control.run_once(points.producer).rescued, within=10)
+    wait_for(lambda: points.batches(run)[0][1] == 2 or control.run_once(points.producer).rescued)
     assert until_finished(points, run) is RunState.SUCCEEDED
     assert "process.died" in programs.log(worker)
     assert "batch.rescued" not in programs.logs()
