@@ -50,7 +50,7 @@ def test_an_address_gets_the_events_that_its_job_chose(
     job = a_told_job(ledger, notify_on=chosen)
     ledger.scored(job)
     empty = ledger.planned(job)
-    ledger.sql("UPDATE scorebeat.runs SET due_at = now() WHERE id = :id", id=empty)
+    ledger.sql("UPDATE scorebeat.runs SET due_at = now(), created_by = 'beat' WHERE id = :id", id=empty)
     failed = ledger.enqueue(job)
     ledger.sql(
         "UPDATE scorebeat.runs SET state = 'failed', reason = 'oh', plan_expires_at = NULL, finished_at = now(),"
