@@ -34,3 +34,7 @@ def test_a_batch_costs_few_round_trips(points: Points) -> None:
     assert points.work(run) is RunState.SUCCEEDED
     assert not points.errors
     assert len(said) / (BATCHES - 2) <= MOST, "\n".join(said[-40:])
+    between = "".join(said).split("FOR UPDATE\x00")[1:]
+    assert len(between) == BATCHES - 2
+    # from the fence to the batch's state nothing is committed
+    assert all("COMMIT" not in words.partition("UPDATE scorebeat.batches SET rows_scored")[0] for words in between)
