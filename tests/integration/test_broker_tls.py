@@ -71,7 +71,7 @@ def test_every_process_does_its_part_of_a_run_over_tls_with_certificates_of_both
             assert s.until_finished(run) is RunState.SUCCEEDED
             assert_scored_once(s, job)
             # Flower's own client asks for the lengths, its events come by a subscription
-            assert "<td>cpu</td>" in flower.get("/broker").text
+            wait_for(lambda: "<td>cpu</td>" in flower.get("/broker").text)
             wait_for(lambda: knows_of_scored(flower))
 
 

@@ -11,6 +11,7 @@ from scorebeat.core.jobs import Job
 from scorebeat.core.states import RunState
 from scorebeat.db import jobs, views
 from scorebeat.producer import publish, sets
+from scorebeat.producer.apply import ApplyOptions, apply
 from scorebeat.producer.enqueue import Request, enqueue
 from scorebeat.producer.settle import settle
 from scorebeat.worker import score
@@ -73,7 +74,8 @@ def test_a_run_of_a_version_that_its_job_left_meanwhile_does_not_take_the_view_b
     points: Points, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = ended(points, job, monkeypatch)
-    points.job(rescore="every-run", model=f"{MODEL}/2")
+    left = job.model_copy(update={"model": f"{MODEL}/2"})
+    apply(points.producer, [left], "ann", ApplyOptions(force=True))  # readers see what that version made: nothing yet
 
     assert settle(points.producer, run) is RunState.SUCCEEDED
 
