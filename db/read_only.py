@@ -26,8 +26,6 @@ OLDEST = 5.0
 """Seconds that a read-only session is kept: where all are read-only, no more connections than that are made anew."""
 FOR_A_QUERY = {"of_a_query": True}
 """Execution options of a statement with a user's SQL, in a transaction that is read-only on purpose."""
-
-
 FRESH = 10.0
 """Seconds after its use in which a session is not asked again for a single statement, whose failure costs nothing."""
 

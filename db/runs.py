@@ -87,23 +87,30 @@ def start(connection: Connection, wanted: Start, lease: timedelta) -> int | None
             " RETURNING id"
         ).bindparams(*_json_params()),
         {
-            "job": wanted.job.name,
-            "model": wanted.model,
-            "version": wanted.model_version,
-            "set_id": wanted.prediction_set_id,
-            "spec": wanted.job.model_dump(mode="json"),
-            "by": wanted.by,
-            "due_at": wanted.due_at,
+            **_of_start(wanted),
             "tick_at": wanted.due_at if wanted.is_tick else None,
             "run_key": wanted.run_key,
             "limit": wanted.selection.limit,
             "where": wanted.selection.where,
             "keys": wanted.selection.keys,
             "rank": wanted.rank,
-            "deadline": wanted.job.deadline,
             "lease": lease,
         },
     ).scalar_one_or_none()
+
+
+def _of_start(wanted: Start) -> dict[str, Any]:
+    """The values that a run has in common, whether it begins or could not."""
+    return {
+        "job": wanted.job.name,
+        "model": wanted.model,
+        "version": wanted.model_version,
+        "set_id": wanted.prediction_set_id,
+        "spec": wanted.job.model_dump(mode="json"),
+        "by": wanted.by,
+        "due_at": wanted.due_at,
+        "deadline": wanted.job.deadline,
+    }
 
 
 AGAIN_FIRST = timedelta(seconds=10)
@@ -122,14 +129,7 @@ def start_failed(connection: Connection, wanted: Start, reason: str, *, again: b
                 " clock_timestamp(), :reason, clock_timestamp() + CAST(:again AS interval)) RETURNING id"
             ).bindparams(bindparam("spec", type_=JSONB)),
             {
-                "job": wanted.job.name,
-                "model": wanted.model,
-                "version": wanted.model_version,
-                "set_id": wanted.prediction_set_id,
-                "spec": wanted.job.model_dump(mode="json"),
-                "by": wanted.by,
-                "due_at": wanted.due_at,
-                "deadline": wanted.job.deadline,
+                **_of_start(wanted),
                 "reason": reason,
                 "again": AGAIN_FIRST if again else None,
             },

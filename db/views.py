@@ -141,12 +141,9 @@ def _drop(connection: Connection, job: str, changed: str) -> None:
     try:
         connection.exec_driver_sql(f"DROP VIEW {PREDICTIONS}.{ident(job)}")
     except DBAPIError as error:
-        if not isinstance(error.orig, psycopg2.errors.DependentObjectsStillExist):
-            raise
-        detail = str(error.orig.diag.message_detail).replace("\n", "; ")
         raise ViewInUse(
-            f"the view {PREDICTIONS}.{job} would lose or change {changed}, and other objects depend on it: {detail}. "
-            "Nothing was switched; drop or change those first."
+            f"the view {PREDICTIONS}.{job} would lose or change {changed}, and other objects depend on it: "
+            f"{_dependents(error)}. Nothing was switched; drop or change those first."
         ) from None
 
 
@@ -159,12 +156,17 @@ def drop(connection: Connection, job: str) -> None:
     try:
         patiently(connection, job, switch)
     except DBAPIError as error:
-        if not isinstance(error.orig, psycopg2.errors.DependentObjectsStillExist):
-            raise
-        detail = str(error.orig.diag.message_detail).replace("\n", "; ")
         raise ViewInUse(
-            f"other objects depend on the view {PREDICTIONS}.{job}: {detail}. Nothing was dropped; drop those first"
+            f"other objects depend on the view {PREDICTIONS}.{job}: {_dependents(error)}. "
+            "Nothing was dropped; drop those first"
         ) from None
+
+
+def _dependents(error: DBAPIError) -> str:
+    """The objects that a refused DROP names. Raises any other error as it is."""
+    if not isinstance(error.orig, psycopg2.errors.DependentObjectsStillExist):
+        raise error
+    return str(error.orig.diag.message_detail).replace("\n", "; ")
 
 
 def rows(shown: PredictionSet) -> str:
