@@ -25,7 +25,14 @@ from scorebeat.worker.runtime import Runtime
 from scorebeat.worker.score import score_batch
 from tests.fixtures import environment
 
-Cli = Callable[..., Result]
+class Told(Result):
+    """A result that a failed assertion shows with the command's words, not with an exit code alone."""
+
+    def __repr__(self) -> str:
+        return f"<exit code {self.exit_code}: {self.output}>"
+
+
+Cli = Callable[..., Told]
 
 JOB = """
 [jobs.sums]
@@ -45,10 +52,12 @@ def scorebeat(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
             monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: str) -> Result:
+    def run(*arguments: str) -> Told:
         result = CliRunner().invoke(cli, list(arguments), prog_name="scorebeat")
+        result.__class__ = Told
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
         assert "Traceback" not in result.output
+        assert isinstance(result, Told)
         return result
 
     return run
