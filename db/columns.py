@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.json
 from adbc_driver_manager._reader import AdbcRecordBatchReader
 
-from scorebeat.core.errors import ClaimLost, InputError, OutputError
-from scorebeat.db import locks, quarantine
+from scorebeat.core.errors import ClaimLost, InputError, OutputError, ScorebeatError
+from scorebeat.db import locks, quarantine, run_ends
 from scorebeat.db.batches import Claim
 from scorebeat.db.engine import autocommit, begin, forget, run
 from scorebeat.db.failures import sqlstate
@@ -31,7 +31,7 @@ from scorebeat.db.fetched_values import (
 from scorebeat.db.prediction_sets import PredictionSet
 from scorebeat.db.quarantine import BadRow
 from scorebeat.db.source import Source
-from scorebeat.db.sql import Key, KeyColumn, ident
+from scorebeat.db.sql import Key, KeyColumn, ident, literal
 from scorebeat.db.tables import PREDICTIONS
 from scorebeat.db.types import THROUGH_TEXT
 
@@ -56,7 +56,7 @@ class Fetched:
 
 
 def fetch(connection: "DataConnection", statement: str, source: Source, limit: int, max_bytes: int) -> Fetched:
-    """Run a pending-rows statement in a READ ONLY transaction that is over when this returns."""
+    """Run a pending-rows statement in the transaction of `begin_query`, which is over when this returns."""
     with (
         _users_sql(connection),
         connection.cursor(adbc_stmt_kwargs={"adbc.postgresql.batch_size_hint_bytes": str(READ_CHUNK)}) as cursor,
@@ -89,24 +89,32 @@ class Timing:
 
 
 def fetch_keys(connection: "DataConnection", statement: str) -> list[Key]:
-    """Run a statement of `PendingRows.keys`, READ ONLY as well."""
+    """Run a statement of `PendingRows.keys`, as `fetch` does."""
     with _users_sql(connection), connection.cursor() as cursor:
         cursor.execute(statement)
         table = cursor.fetch_arrow_table()
     return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
+def begin_query(connection: "DataConnection") -> bool:
+    """Begin a READ ONLY transaction for the user's SQL, which waits for no lock longer than a short time.
+
+    False where the session is dead or takes no writes at all: it is to be replaced.
+    """
+    try:
+        return begin(connection, locks.READ_ONLY) == 1
+    except adbc_driver_manager.Error:
+        return False
+
+
 @contextmanager
 def _users_sql(connection: "DataConnection") -> Iterator[None]:
-    """A READ ONLY transaction of which nothing is left: predictions are written in the same session.
-
-    It waits for no lock longer than a short time.
-    """
-    begin(connection, locks.READ_ONLY)
+    """Of the transaction nothing is left: predictions are written in the same session."""
     try:
         yield
     except Exception:
         with suppress(adbc_driver_manager.Error):  # it may be the connection that is broken
+            connection.rollback()  # over a failed transaction the driver sends nothing else
             forget(connection)
         raise
     forget(connection)
@@ -122,20 +130,28 @@ class Part:
     """By which a bad row is looked for among the predictions."""
     budget: int = 0
     """Attempts that the batch has again after this progress."""
+    types: "TableTypes | None" = None
+    """Which `predictions` were made to fit."""
 
 
-def commit(
-    connection: "DataConnection", held: Claim, target: PredictionSet, part: Part, timing: Timing | None
-) -> float:
-    """Fence, predictions, bad rows and the batch's state in one transaction; answers its seconds.
+class TypesChanged(ScorebeatError):
+    """The prediction table has other columns than when they were read."""
 
-    With `timing` the batch is committed; None keeps it claimed, for a batch that is fetched in several
-    parts. Raises ClaimLost when another attempt has the batch: nothing was written.
+
+def commit(connection: "DataConnection", held: Claim, target: PredictionSet, part: Part, timing: Timing | None) -> bool:
+    """Fence, predictions, bad rows and the batch's state in one transaction.
+
+    With `timing` the batch is committed, and the answer is whether no batch of its run is open any more; None keeps it
+    claimed, for a batch that is fetched in several parts. Raises ClaimLost when another attempt has the batch, and
+    TypesChanged: nothing was written.
     """
     began = time.perf_counter()
     with autocommit(connection), connection.cursor() as cursor:
-        if run(cursor, f"BEGIN; {_fence(held)}") != 1:
+        if run(cursor, f"BEGIN; {_fence(held, _as_they_were(target, part.types))}") != 1:
+            is_held = run(cursor, _fence(held)) == 1
             run(cursor, "ROLLBACK")
+            if is_held:
+                raise TypesChanged(f"the columns of {target.table} are not those that were read before")
             raise ClaimLost(
                 f"{held} no longer holds the claim; its {part.predictions.num_rows} predictions were discarded. "
                 "Whoever has the batch now scores them; nothing is to be done."
@@ -144,8 +160,12 @@ def commit(
             _ingest(cursor, target, part)
         if part.bad:
             quarantine.put_aside(cursor, target, part.keys, held.batch_id, part.bad)
-        run(cursor, f"{_done(held, part, timing, time.perf_counter() - began)}; COMMIT")
-    return time.perf_counter() - began
+        done = f"{_done(held, part, timing, time.perf_counter() - began)}; COMMIT"
+        if timing is None:
+            run(cursor, done)
+            return False
+        # asked after the commit: of two last batches that end at once, at least one sees the other
+        return run(cursor, f"{done}; SELECT WHERE {run_ends.is_settled_sql(f'{held.run_id:d}')}") == 1
 
 
 _STAGED = "scorebeat_staged"
@@ -169,7 +189,7 @@ def _ingest(cursor: "Cursor", target: PredictionSet, part: Part) -> None:
 
 
 def to_ingest(
-    connection: "DataConnection",
+    types: "TableTypes",
     target: PredictionSet,
     keys: pa.RecordBatch,
     scored: pa.RecordBatch,
@@ -181,7 +201,7 @@ def to_ingest(
     The driver compares no types: an int64 in a float8 column would be stored as garbage, silently. Raises
     OutputError.
     """
-    wanted = table_schema(connection, target)
+    wanted = types.schema
     named = {key.name: key for key in key_columns}
     stored = [_stored(c, named.get(n), wanted) for n, c in zip(keys.schema.names, keys.columns, strict=True)]
     stamp = pa.repeat(pa.scalar(batch_id, pa.int64()), scored.num_rows)
@@ -218,19 +238,43 @@ def _fits(found: pa.DataType, wanted: pa.Field, key: KeyColumn | None) -> bool:
     return bool(found == wanted.type)
 
 
-def table_schema(connection: "DataConnection", target: PredictionSet) -> pa.Schema:
-    """The prediction table's Arrow types, without `scored_at`, which takes its default."""
+@dataclass(frozen=True)
+class TableTypes:
+    """What the columns of a prediction table are."""
+
+    schema: pa.Schema
+    """Without `scored_at`, which takes its default."""
+    stamp: str
+    """As PostgreSQL's catalogue had them."""
+
+
+def table_types(connection: "DataConnection", target: PredictionSet) -> TableTypes:
+    """Read once, and compared at each fence."""
     with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {_stamp(target)}")
+        ((stamp,),) = cursor.fetchall()
         schema = cursor.adbc_execute_schema(f"SELECT * FROM {target.table}")
     connection.commit()
-    return pa.schema([f for f in schema if f.name != "scored_at"])
+    return TableTypes(pa.schema([f for f in schema if f.name != "scored_at"]), stamp)
 
 
-def _fence(held: Claim) -> str:
+def _stamp(target: PredictionSet) -> str:
+    one = "attnum || ' ' || attname || ' ' || atttypid || ' ' || atttypmod"
+    return (
+        f"(SELECT pg_catalog.string_agg({one}, ',' ORDER BY attnum) FROM pg_catalog.pg_attribute"
+        f" WHERE attrelid = {literal(target.table)}::pg_catalog.regclass AND attnum > 0 AND NOT attisdropped)"
+    )
+
+
+def _as_they_were(target: PredictionSet, types: TableTypes | None) -> str:
+    return f" AND {_stamp(target)} = {literal(types.stamp)}" if types is not None else ""
+
+
+def _fence(held: Claim, more: str = "") -> str:
     """Locks the batch if this attempt still holds it. Numbers only, so it needs no parameters."""
     return (
         f"SELECT id FROM scorebeat.batches WHERE id = {held.batch_id:d} AND attempt = {held.attempt:d}"
-        " AND state = 'claimed' FOR UPDATE"
+        f" AND state = 'claimed'{more} FOR UPDATE"
     )
 
 

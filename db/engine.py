@@ -101,11 +101,17 @@ def address(url: URL, more: Mapping[str, str] | None = None) -> str:
     return f"{server.replace(' ', '%20')}?{query.replace('+', '%20')}" if query else server.replace(" ", "%20")
 
 
+FORGOTTEN = (
+    "ROLLBACK", "CLOSE ALL", "SET SESSION AUTHORIZATION DEFAULT", "RESET ALL", "DEALLOCATE ALL", "UNLISTEN *",
+    "SELECT pg_advisory_unlock_all()", "DISCARD PLANS", "DISCARD TEMP", "DISCARD SEQUENCES",
+)  # fmt: skip
+"""What DISCARD ALL is by PostgreSQL's manual; itself it can share no round trip, not even with ROLLBACK."""
+
+
 def forget(connection: "DataConnection") -> None:
     """Undo the open transaction, and whatever the user's SQL left in the session: settings, locks, statements."""
-    connection.rollback()
-    with autocommit(connection), connection.cursor() as cursor:
-        run(cursor, "DISCARD ALL")
+    with connection.cursor() as cursor:
+        run(cursor, "; ".join(FORGOTTEN))
 
 
 def run(cursor: "Cursor", statement: str) -> int:
@@ -181,18 +187,6 @@ def _require_conforming(found: session.Found) -> None:
             f"a pooler before PostgreSQL keeps {CONFORMING} off, with which keys would be read wrongly. "
             f"{session.WHAT_TO_DO}"
         )
-
-
-def is_alive(connection: "DataConnection") -> bool:
-    """The server still answers over this connection and takes writes.
-
-    The session is as a new one: whoever ran a user's SQL in it has undone what that left.
-    """
-    try:
-        with autocommit(connection), connection.cursor() as cursor:
-            return run(cursor, f"SELECT WHERE ({read_only.IS_READ_ONLY}) = 'off'") == 1
-    except adbc_driver_manager.Error:
-        return False
 
 
 @contextmanager

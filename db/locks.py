@@ -18,10 +18,10 @@ FOR_A_PERSON = "2s"
 WAITS = "waits for a lock on "
 """Errors of batches and reasons of runs that only wait begin so."""
 READ_ONLY = (
-    "SELECT set_config('transaction_read_only', 'on', true),"
-    f" set_config('lock_timeout', '{IN_A_WORKER}', true)"
-)  # fmt: skip
-"""The first statement of a transaction in which a worker runs a job's query."""
+    f"SET LOCAL lock_timeout = '{IN_A_WORKER}'; SELECT set_config('transaction_read_only', 'on', true)"
+    " WHERE current_setting('transaction_read_only') = 'off'"
+)
+"""Begins a transaction in which a worker runs a job's query. Without a row where the session takes no writes at all."""
 
 
 def wait_at_most(connection: Connection, patience: str) -> None:

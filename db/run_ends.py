@@ -12,17 +12,13 @@ CUT_SHORT = "planning was cut short; the rows that were not planned stay pending
 """Of a run that failed while it was planned, and was requeued."""
 
 
+def is_settled_sql(run_id: str) -> str:
+    """Condition: no batch of the run is open any more (the partial index holds only open ones)."""
+    return f"NOT EXISTS (SELECT 1 FROM scorebeat.batches WHERE run_id = {run_id} AND state IN ('pending', 'claimed'))"
+
+
 def is_settled(connection: Connection, run_id: int) -> bool:
-    """No batch of the run is open any more (the partial index holds only open ones)."""
-    return bool(
-        connection.execute(
-            text(
-                "SELECT NOT EXISTS (SELECT 1 FROM scorebeat.batches"
-                " WHERE run_id = :id AND state IN ('pending', 'claimed'))"
-            ),
-            {"id": run_id},
-        ).scalar_one()
-    )
+    return bool(connection.execute(text(f"SELECT {is_settled_sql(':id')}"), {"id": run_id}).scalar_one())
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ class SampleJob:
             (last,) = user_sql.rows(reader, pending.last_key(first, anti_join=False))
         statement = pending.batch(names, KeyRange(first, last), self.most, anti_join=False)
         with closing(data_connection(self.p.url, "scorebeat sample")) as data:
+            columns.begin_query(data)
             fetched = columns.fetch(data, statement, found, self.most, job.batch_bytes)
         keys = fetched.keys.to_pylist()
         return Sampled(

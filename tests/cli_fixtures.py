@@ -25,6 +25,7 @@ from scorebeat.worker.runtime import Runtime
 from scorebeat.worker.score import score_batch
 from tests.fixtures import environment
 
+
 class Told(Result):
     """A result that a failed assertion shows with the command's words, not with an exit code alone."""
 

@@ -8,7 +8,7 @@ from scorebeat.core.errors import ClaimLost, DeviceMemoryError, kind
 from scorebeat.core.events import emit
 from scorebeat.db import careful, columns, failures, quarantine, threshold
 from scorebeat.db.batches import Claim
-from scorebeat.db.columns import Part, Timing
+from scorebeat.db.columns import Part, Timing, TypesChanged
 from scorebeat.db.pending import PendingRows
 from scorebeat.db.quarantine import BadRow
 from scorebeat.db.sql import KeyColumn
@@ -67,13 +67,25 @@ class Attempt:
 
     def commit(
         self, keys: pa.RecordBatch, scored: pa.RecordBatch, bad: tuple[BadRow, ...], timing: Timing | None
-    ) -> None:
-        """Store a part of the batch; with `timing` it is the last."""
-        table = columns.to_ingest(self.w.data, self.job.target, keys, scored, self.held.batch_id, self.key_columns)
-        columns.commit(self.w.data, self.held, self.job.target, Part(table, bad, self.key_columns, self.budget), timing)
+    ) -> bool:
+        """Store a part of the batch; with `timing` it is the last. Returns whether its run has no open batch then."""
+        try:
+            was_last = self._commit(keys, scored, bad, timing)
+        except TypesChanged:
+            self.w.forget_types(self.job.target)
+            was_last = self._commit(keys, scored, bad, timing)
         if bad:
             self._say(bad)
             self._stop_if_too_many()
+        return was_last
+
+    def _commit(
+        self, keys: pa.RecordBatch, scored: pa.RecordBatch, bad: tuple[BadRow, ...], timing: Timing | None
+    ) -> bool:
+        target, types = self.job.target, self.w.types(self.job.target)
+        table = columns.to_ingest(types, target, keys, scored, self.held.batch_id, self.key_columns)
+        part = Part(table, bad, self.key_columns, self.budget, types)
+        return columns.commit(self.w.data, self.held, target, part, timing)
 
     def probe(self, keys: pa.RecordBatch, index: int) -> None:
         """Name the row that is scored next, alone. Raises ClaimLost."""

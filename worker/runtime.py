@@ -13,8 +13,9 @@ from scorebeat.core.errors import one_line
 from scorebeat.core.events import emit
 from scorebeat.core.identity import worker_name
 from scorebeat.core.settings import Settings
-from scorebeat.db import device_limits, locks, pending, prediction_sets, runs, source, stored_keys, versions
-from scorebeat.db.engine import data_connection, is_alive, make_engine
+from scorebeat.db import columns, device_limits, locks, pending, prediction_sets, runs, source, stored_keys, versions
+from scorebeat.db.columns import TableTypes
+from scorebeat.db.engine import data_connection, make_engine
 from scorebeat.db.prediction_sets import PredictionSet
 from scorebeat.db.runs import Run
 from scorebeat.db.source import Source
@@ -53,6 +54,7 @@ class Runtime:
     name: str = field(default_factory=worker_name)
     _runs: dict[int, Job] = field(default_factory=dict)
     _models: dict[tuple[str, int], MicroBatches] = field(default_factory=dict)
+    _types: dict[str, TableTypes] = field(default_factory=dict)
     unloadable: dict[str, float] = field(default_factory=dict)
     """Models that this process could not load, and when, by `time.monotonic()`, it tries again."""
     left_to_others: int = 0
@@ -74,10 +76,17 @@ class Runtime:
             self._data = data_connection(self.url, f"scorebeat {self.name} data")
         return self._data
 
-    def drop_stale_data(self) -> None:
-        """A connection that the server closed between two batches would cost the next one an attempt."""
-        if self._data is not None and not is_alive(self._data):
-            self.drop_data()
+    def begin_query(self) -> "DataConnection":
+        """The connection, in a transaction for the user's SQL.
+
+        One that the server closed between two batches, or that takes no writes, would cost the batch an attempt: the
+        next takes its place.
+        """
+        if self._data is not None and columns.begin_query(self._data):
+            return self._data
+        self.drop_data()
+        columns.begin_query(self.data)
+        return self.data
 
     def drop_data(self) -> None:
         """Give up a connection that may be broken; the next use opens another."""
@@ -97,6 +106,18 @@ class Runtime:
     def forget_job(self, run_id: int) -> None:
         """Its query gives other types than when it was read: it is read anew when it is asked for next."""
         self._runs.pop(run_id, None)
+
+    def types(self, target: PredictionSet) -> TableTypes:
+        """Of the prediction table's columns, read once a process."""
+        if target.table not in self._types:
+            while len(self._types) >= RUNS_KEPT:
+                self._types.pop(next(iter(self._types)))
+            self._types[target.table] = columns.table_types(self.data, target)
+        return self._types[target.table]
+
+    def forget_types(self, target: PredictionSet) -> None:
+        """They changed: they are read anew when they are asked for next."""
+        self._types.pop(target.table, None)
 
     def model(self, version: versions.Version) -> MicroBatches:
         """The loaded model; its file must have the digest that the ledger recorded."""

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import ClaimLost, RepeatedKey, ScorebeatError, ServiceDown, one_line
 from scorebeat.core.events import emit
-from scorebeat.db import batches, locks, run_ends, settling
+from scorebeat.db import batches, locks, settling
 from scorebeat.db.batches import BatchId, Claim
 from scorebeat.db.careful import CHUNK_ROWS, Care
 from scorebeat.db.columns import Fetched, Timing
@@ -23,7 +23,7 @@ from scorebeat.worker.attempt import Attempt, bad_row
 from scorebeat.worker.failure import is_wait, may_heal, postpone, record_failure
 from scorebeat.worker.fetching import fetch
 from scorebeat.worker.runtime import Runtime
-from scorebeat.worker.storing import AlreadyThere, store
+from scorebeat.worker.storing import AlreadyThere, Stored, store
 from scorebeat.worker.watchdog import within
 
 AWAY_FOR = 60.0
@@ -52,8 +52,7 @@ def score_batch(batch_id: BatchId, w: Runtime) -> Outcome:
     if isinstance(held, Outcome):
         return held
     try:
-        w.drop_stale_data()
-        rows = _score(held, w)
+        scored = _score(held, w)
     except ClaimLost as error:
         emit("claim.lost", run=held.run_id, batch=batch_id, attempt=held.attempt, worker=w.name, reason=str(error))
         return Outcome.LOST
@@ -66,11 +65,12 @@ def score_batch(batch_id: BatchId, w: Runtime) -> Outcome:
             return Outcome.POSTPONED
         record_failure(w, held, error)
         raise
-    emit("batch.committed", run=held.run_id, batch=batch_id, attempt=held.attempt, rows=rows, worker=w.name)
+    emit("batch.committed", run=held.run_id, batch=batch_id, attempt=held.attempt, rows=scored.rows, worker=w.name)
     w.left_to_others = 0
     if held.has_waited:
         _let_others_go(w, held.run_id)
-    _settle(w, held.run_id)
+    if scored.was_last:
+        _settle(w, held.run_id)
     return Outcome.COMMITTED
 
 
@@ -111,8 +111,8 @@ class _Clock:
     predict: float = 0.0
 
 
-def _score(held: Claim, w: Runtime) -> int:
-    """Parts of the batch, each fetched, scored and committed, until none is left; answers the rows scored."""
+def _score(held: Claim, w: Runtime) -> Stored:
+    """Parts of the batch, each fetched, scored and committed, until none is left."""
     job = w.job(held.run_id)
     a = Attempt(held, job, loading.load(w, held, job.version), w)
     care = Care(held.care)
@@ -128,7 +128,7 @@ def _score(held: Claim, w: Runtime) -> int:
         fetched, bad = fetch(a, most if care is Care.WHOLE else CHUNK_ROWS, anti_join=anti_join)
         clock.fetch += time.perf_counter() - started
         try:
-            total += _row_by_row(a, fetched, bad) if care is Care.ROWS else _part(a, fetched, bad, care, clock)
+            stored = _row_by_row(a, fetched, bad) if care is Care.ROWS else _part(a, fetched, bad, care, clock)
         except AlreadyThere as error:
             # once more may be another batch with the same rows, of a requeue
             clashes += anti_join
@@ -139,14 +139,15 @@ def _score(held: Claim, w: Runtime) -> int:
                 ) from None
             anti_join = True
             continue
+        total += stored.rows
         if not fetched.more and care is not Care.ROWS:
-            return total
+            return Stored(total, stored.was_last)
         # what was committed must not come again; and no more rows than fitted
         anti_join, most = True, min(most, max(CHUNK_ROWS, fetched.rows.num_rows))
         care = Care.CHUNKS if care is Care.ROWS else care
 
 
-def _part(a: Attempt, fetched: Fetched, bad: tuple[BadRow, ...], care: Care, clock: _Clock) -> int:
+def _part(a: Attempt, fetched: Fetched, bad: tuple[BadRow, ...], care: Care, clock: _Clock) -> Stored:
     """Score and commit what was fetched; rows that the model raises for are put aside."""
     settings = a.w.settings
     started = time.perf_counter()
@@ -160,7 +161,7 @@ def _part(a: Attempt, fetched: Fetched, bad: tuple[BadRow, ...], care: Care, clo
     return store(a, keys, scored.predictions, bad, timing)
 
 
-def _row_by_row(a: Attempt, fetched: Fetched, bad: tuple[BadRow, ...]) -> int:
+def _row_by_row(a: Attempt, fetched: Fetched, bad: tuple[BadRow, ...]) -> Stored:
     """Each row alone, its key written down before: if the process dies, the next attempt knows the row."""
     total = 0
     for i in range(fetched.rows.num_rows):
@@ -170,11 +171,11 @@ def _row_by_row(a: Attempt, fetched: Fetched, bad: tuple[BadRow, ...]) -> int:
         a.require_memory(scored)
         failed = tuple(bad_row(fetched.keys, i, f.error) for f in scored.failed)
         keys = fetched.keys.slice(i, 0 if failed else 1)
-        total += store(a, keys, scored.predictions, failed, None)
+        total += store(a, keys, scored.predictions, failed, None).rows
     if bad:
         store(a, fetched.keys.slice(0, 0), a.predict(fetched.rows.slice(0, 0)), bad, None)
     a.calm_down()
-    return total
+    return Stored(total)
 
 
 def _let_others_go(w: Runtime, run_id: int) -> None:
@@ -184,11 +185,8 @@ def _let_others_go(w: Runtime, run_id: int) -> None:
 
 
 def _settle(w: Runtime, run_id: int) -> None:
-    """Close the run if this was its last batch. The batch is committed: what fails here is left to control."""
+    """Close the run. Its last batch is committed: what fails here is left to control."""
     try:
-        with one_statement(w.engine) as connection:
-            if not run_ends.is_settled(connection, run_id):  # most commits are not the last
-                return
         with w.engine.begin() as connection:
             locks.wait_at_most(connection, locks.IN_A_WORKER)
             closed = settling.settle(connection, run_id)

@@ -108,6 +108,7 @@ def fetched(engine: Engine, data: DataConnection, query: str) -> Fetched:
     with engine.connect() as connection:
         found = source.describe(connection, url, a_job(query=query))
     statement = PendingRows(found, "nowhere", 0).batch(found.columns.names, SPAN, 100, anti_join=False)
+    assert columns.begin_query(data)
     result = columns.fetch(data, statement, found, 100, 10**9)
     assert result.rows.schema == found.columns
     return result

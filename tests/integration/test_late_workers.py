@@ -45,7 +45,7 @@ def test_a_worker_that_outlives_its_claim_cannot_commit(
     reasons: list[str] = []
     real = columns.commit
 
-    def commit_late(*arguments: Any) -> float:
+    def commit_late(*arguments: Any) -> bool:
         monkeypatch.setattr(columns, "commit", real)
         ledger.sql("UPDATE scorebeat.batches SET claim_expires_at = now() - interval '1 s'")
         with ledger.engine.begin() as connection:
@@ -83,7 +83,7 @@ def test_a_stale_attempt_writes_no_predictions_even_while_another_holds_the_batc
     slow = slow_and_rescued(ledger, batch_id)
     claimed(ledger, batch_id, "fast", timedelta(minutes=1))
     target, w = ledger.target(run_id), ledger.runtime
-    predictions = columns.table_schema(w.data, target).empty_table()
+    predictions = columns.table_types(w.data, target).schema.empty_table()
 
     with pytest.raises(ClaimLost, match="attempt 1"):
         columns.commit(w.data, slow, target, Part(predictions), Timing(0, 0))

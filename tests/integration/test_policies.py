@@ -145,7 +145,7 @@ def test_a_late_worker_of_an_earlier_try_writes_nothing(points: Points, whole: J
     points.sql("UPDATE scorebeat.runs SET state = 'running', finished_at = NULL WHERE id = :id", id=run)
     assert settle(points.producer, run) is None  # a second try
 
-    empty = columns.table_schema(points.runtime.data, target).empty_table()
+    empty = columns.table_types(points.runtime.data, target).schema.empty_table()
     with pytest.raises(ClaimLost, match="attempt 1"):
         columns.commit(points.runtime.data, held, target, Part(empty), None)
 

@@ -202,7 +202,7 @@ def requeue_twice(points: Points, run: int) -> None:
 def after_the_first_part(monkeypatch: pytest.MonkeyPatch, then: Callable[[], object]) -> None:
     """When the first part of a batch has been stored."""
 
-    def store(*arguments: Any) -> int:
+    def store(*arguments: Any) -> storing.Stored:
         monkeypatch.setattr("scorebeat.worker.score.store", storing.store)
         stored = storing.store(*arguments)
         then()

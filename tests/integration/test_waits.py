@@ -250,7 +250,7 @@ def test_a_commit_over_a_read_only_session_is_made_again_over_a_new_one(
     run = points.planned(job)
     stored = storing.store
 
-    def over_a_read_only_session(a: Attempt, *rest: Any) -> int:
+    def over_a_read_only_session(a: Attempt, *rest: Any) -> storing.Stored:
         with a.w.data.cursor() as cursor:
             cursor.execute("SET default_transaction_read_only = on")
         a.w.data.commit()
