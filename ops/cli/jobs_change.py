@@ -1,11 +1,14 @@
 """`jobs drop` and `jobs rename`: what readers lose is said first."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from scorebeat.ops.cli import confirm
 from scorebeat.ops.cli.context import database, whoami
-from scorebeat.producer import change_job
-from scorebeat.producer.change_job import Stake
+
+if TYPE_CHECKING:
+    from scorebeat.producer.change_job import Stake
 
 
 @click.command()
@@ -21,6 +24,8 @@ def drop(name: str, yes: bool) -> None:
     Example:
         scorebeat jobs drop iris
     """
+    from scorebeat.producer import change_job  # noqa: PLC0415 -- what changes views loads Arrow, `jobs` alone does not
+
     with database() as p:
         lost = change_job.look(p, name)
         said = f"Readers lose {_what(lost)} of job {name}."
@@ -46,6 +51,8 @@ def rename(old: str, new: str, yes: bool) -> None:
     Example:
         scorebeat jobs rename iris flowers
     """
+    from scorebeat.producer import change_job  # noqa: PLC0415 -- as above
+
     with database() as p:
         at_stake = change_job.look(p, old)
         if at_stake.view is not None:
@@ -58,6 +65,6 @@ def rename(old: str, new: str, yes: bool) -> None:
         click.echo(f"rename it in {moved.owner}, too: the next `scorebeat apply` makes a new job {old} else")
 
 
-def _what(lost: Stake) -> str:
+def _what(lost: "Stake") -> str:
     tables = f"{lost.predictions:,} predictions in {len(lost.tables)} table{'s' * (len(lost.tables) != 1)}"
     return f"the view {lost.view} and {tables}" if lost.view is not None else tables

@@ -1,19 +1,10 @@
 """`runs`, `show`, `failures`: what was done, and what went wrong."""
 
-import csv
-import sys
-from itertools import islice
 from typing import Any
 
 import click
-from sqlalchemy import Connection
 
-from scorebeat.core.errors import UnknownName, UsageError
-from scorebeat.db import batch_keys, filters, jobs, planning, prediction_sets, set_drops, source, status, versions
-from scorebeat.db import runs as run_rows
-from scorebeat.db.prediction_sets import PredictionSet
-from scorebeat.db.runs import Run
-from scorebeat.db.sql import Key
+from scorebeat.db import jobs, status
 from scorebeat.db.status import RunLine
 from scorebeat.ops.cli import show as out
 from scorebeat.ops.cli.context import database
@@ -23,10 +14,7 @@ from scorebeat.producer.context import Producer
 
 RUN_COLUMNS = ("id", "job", "model", "model_version", "state", "rows_planned", "rows_scored", "rows_failed",
                "created_at", "finished_at", "reason")  # fmt: skip
-BATCH_COLUMNS = ("id", "number", "state", "rows_planned", "rows_scored", "rows_failed", "attempt", "claimed_by",
-                 "device", "fetch_seconds", "predict_seconds", "commit_seconds", "error")  # fmt: skip
 FAILURE_COLUMNS = ("kind", "run", "count", "rows", "example", "error")
-FIRST_KEYS = 10
 
 
 @click.command()
@@ -77,7 +65,9 @@ def show(run: int, batch: int | None, keys_only: bool, as_json: bool) -> None:
         if batch is None:
             _show_run(p, run, as_json=as_json)
         else:
-            _show_batch(p, run, batch, keys_only=keys_only, as_json=as_json)
+            from scorebeat.ops.cli.show_batch import show_batch  # noqa: PLC0415 -- what reads keys loads Arrow
+
+            show_batch(p, run, batch, keys_only=keys_only, as_json=as_json)
 
 
 @click.command()
@@ -134,52 +124,3 @@ def _show_run(p: Producer, run: int, *, as_json: bool) -> None:
         click.echo(f"  {out.cell(last['error'])}")
     for warning in warnings:
         out.note(warning)
-
-
-def _show_batch(p: Producer, run: int, batch: int, *, keys_only: bool, as_json: bool) -> None:
-    with planning.reading(p.engine) as connection:
-        status.get(connection, run)
-        found = status.batches(connection, run, batch)
-        if not found:
-            raise UnknownName(f"run {run} has no batch {batch}; `scorebeat show {run} --json` lists its batches")
-        its_run = run_rows.get(connection, run)
-        described = source.describe(connection, p.url, its_run.job, its_run.values)
-        if its_run.selection.where is not None:  # the role that runs may write one, and we may be another
-            filters.require_filter(connection, p.url, described, its_run.selection.where)
-        target = prediction_sets.get(connection, its_run.prediction_set_id)
-        if not found[0]["is_list"]:
-            _require_predictions(connection, its_run, target)
-        keys = batch_keys.of_batch(connection, described, its_run, target, batch)
-        if as_json:
-            out.print_json(found[0] | {"keys": [list(key) for key in keys]})
-        elif keys_only:
-            # `csv` quotes a carriage return only where lines end with it, and a reader takes it for the end of one
-            usual = csv.writer(sys.stdout, lineterminator="\n")
-            quoted = csv.writer(sys.stdout, lineterminator="\n", quoting=csv.QUOTE_ALL)
-            for key in keys:
-                (quoted if any("\r" in part for part in key) else usual).writerow(key)
-        else:
-            _print_batch(found[0], list(islice(keys, FIRST_KEYS + 1)))
-
-
-def _require_predictions(connection: Connection, run: Run, target: PredictionSet) -> None:
-    """Which rows of its range a batch scored, its predictions say. Raises UsageError when they were dropped."""
-    versions.get(connection, run.model, run.model_version)
-    try:
-        set_drops.require_table(connection, target)
-    except UsageError:
-        raise UnknownName(
-            f"{target.table} was dropped, so nobody knows any more which rows the batches of run {run.id} scored; "
-            f"`scorebeat show {run.id}` has their counts"
-        ) from None
-
-
-def _print_batch(values: dict[str, Any], first: list[Key]) -> None:
-    kind = "list of keys" if values["is_list"] else "range of keys"
-    shown = {name: values[name] for name in BATCH_COLUMNS}
-    out.fields(shown | {"kind": kind, "from": ", ".join(values["first_key"]), "to": ", ".join(values["last_key"])})
-    click.echo()
-    for key in first[:FIRST_KEYS]:
-        click.echo(", ".join(out.cell(text) for text in key))
-    if len(first) > FIRST_KEYS:
-        click.echo("...  (all by --keys)")
