@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from scorebeat.api import schemas
 from scorebeat.api.service import Served
 from scorebeat.db import job_lines, results
+from scorebeat.producer import unserved
 
 reading = APIRouter(prefix="/jobs", tags=["jobs"])
 """May be open to everybody."""
@@ -14,4 +15,6 @@ reading = APIRouter(prefix="/jobs", tags=["jobs"])
 def listing(s: Served) -> schemas.Jobs:
     """The jobs, by name."""
     with results.reading(s.engine) as connection:
-        return schemas.Jobs(jobs=[schemas.Job.model_validate(line) for line in job_lines.listing(connection)])
+        lines = job_lines.listing(connection)
+        notes = unserved.of_jobs(connection, lines)
+    return schemas.Jobs(jobs=[schemas.Job.model_validate(line) for line in lines], notes=notes)

@@ -145,6 +145,7 @@ class Job(BaseModel):
 
 class Jobs(BaseModel):
     jobs: list[Job]
+    notes: list[str] = Field(description="What keeps due jobs from beginning, such as a missing control worker.")
 
 
 class BatchesInState(BaseModel):

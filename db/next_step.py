@@ -1,5 +1,7 @@
 """What to type after a run that failed or left rows out: the command that its reason names."""
 
+import shlex
+
 from scorebeat.db.runs import Run
 
 
@@ -11,9 +13,14 @@ def of(run: Run) -> str:
 
 
 def enqueue(run: Run) -> str:
-    """The command that makes a run over the same rows."""
-    due_at = f" --due-at {run.values.due_at.isoformat()}" if run.job.is_by_due_moment else ""
-    return f"scorebeat enqueue {run.job.name}{due_at}"
+    """The command that makes a run over the same rows, with the values that a person may have given for this one."""
+    words = ["scorebeat", "enqueue", run.job.name]
+    if run.job.is_by_due_moment:
+        words += ["--due-at", run.values.due_at.isoformat()]
+    if not run.is_tick:
+        for name, value in run.job.parameters.items():
+            words += ["--parameter", f"{name}={value.text}"]
+    return shlex.join(words)
 
 
 def after(run: Run, reason: str) -> str:

@@ -53,6 +53,8 @@ class Run:
     """Its planner came to the end of the rows."""
     values: RunValues
     """The same for all its batches and attempts."""
+    is_tick: bool
+    """The scheduler asked for it, not a person."""
 
 
 @dataclass(frozen=True)
@@ -240,6 +242,7 @@ def get(connection: Connection, run_id: int, *, lock: bool = False) -> Run:
         reason=r["reason"],
         plan_is_whole=r["plan_is_whole"],
         values=RunValues(r["due_at"] or r["created_at"], r["id"]),
+        is_tick=r["due_at"] is not None and r["created_by"] == BEAT,
     )
 
 

@@ -240,12 +240,17 @@ def test_cancel_stops_an_open_run_once(client: Client, scored: Ledger) -> None:
 def test_the_jobs_are_those_that_scorebeat_jobs_prints(client: Client, scored: Ledger) -> None:
     scored.apply(a_job().model_copy(update={"schedule": "0 2 * * *", "timezone": "Europe/Berlin"}))
 
-    (shown,) = client.get("/jobs").raise_for_status().json()["jobs"]
+    answer = client.get("/jobs").raise_for_status().json()
+    (shown,) = answer["jobs"]
+    (note,) = answer["notes"]
 
     assert set(shown) == set(PROMISED)
     assert (shown["name"], shown["schedule"], shown["model_version"]) == ("flowers_job", "0 2 * * *", 1)
     assert shown["next_due_at"].endswith((":00:00Z", ":00:00+00:00"))
     assert (shown["last_run"], shown["last_state"], shown["is_overdue"]) == (1, "succeeded", False)
+    assert note.startswith("no control worker")
+    scored.apply(a_job())
+    assert client.get("/jobs").raise_for_status().json()["notes"] == []  # nothing is to be due
 
 
 def test_a_run_takes_its_due_moment_and_parameters(client: Client, scored: Ledger) -> None:

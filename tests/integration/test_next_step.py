@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shlex
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -9,6 +10,7 @@ import pytest
 
 from scorebeat.core.errors import RepeatedKey, UsageError
 from scorebeat.core.jobs import Job
+from scorebeat.core.parameters import Parameter
 from scorebeat.core.states import RunState
 from scorebeat.db import batches
 from scorebeat.producer.enqueue import Request, enqueue
@@ -16,10 +18,11 @@ from scorebeat.producer.plan import plan
 from scorebeat.producer.requeue import requeue
 from scorebeat.producer.rescue import rescue
 from scorebeat.worker.failure import record_failure
+from tests.cli_fixtures import Cli, scorebeat
 from tests.poison_fixtures import Points, assert_accounted, points
 from tests.receiver import told
 
-__all__ = ["points"]
+__all__ = ["points", "scorebeat"]
 
 COMMAND = re.compile(r"`scorebeat (enqueue|requeue) (\w+)`")
 
@@ -103,6 +106,24 @@ def test_the_command_for_a_run_of_a_due_moment_names_the_moment(points: Points) 
     assert str(points.run(failed).reason).endswith(f"{command} scores its rows by another run")
     with pytest.raises(UsageError, match=re.escape(command)):
         requeue(points.producer, failed, "ann")
+
+
+def test_the_command_for_a_run_with_values_of_its_own_makes_a_run_with_the_same(points: Points, scorebeat: Cli) -> None:
+    points.fill(50)
+    points.model({})
+    parameters = {"least": Parameter.of(2), "word": Parameter.of("usual")}
+    job = points.job(query="SELECT id, x FROM points WHERE id > :least AND :word <> ''", parameters=parameters)
+    given = {"least": "-5", "word": "it's `x`; $HOME \\"}
+    failed = enqueue(points.producer, Request(job.name, "test", parameters=given)).run_id
+    points.sql("UPDATE scorebeat.runs SET plan_attempt = 3, plan_expires_at = now() - interval '1 s', planned_by = 'p'")
+    rescue(points.producer)
+    program, *words = shlex.split(str(points.run(failed).reason).partition("`")[2].rpartition("`")[0])
+
+    assert program == "scorebeat"
+    assert scorebeat(*words).exit_code == 0
+    again = points.run(failed + 1)
+    assert again.job.parameters == points.run(failed).job.parameters
+    assert {name: value.text for name, value in again.job.parameters.items()} == given
 
 
 def test_a_run_that_fails_by_a_key_that_repeats_is_an_error_in_the_log_with_its_reason(

@@ -175,6 +175,15 @@ def test_a_run_by_hand_is_due_when_it_is_enqueued_and_a_tick_when_it_was_due(sho
     assert (moments[1][0].hour, moments[1][0].minute) == (2, 0)
 
 
+def test_a_person_whose_account_has_the_schedulers_name_is_a_person(shop: Shop) -> None:
+    with at_work(shop) as (p, _):
+        apply(p, [a_job("SELECT id, 1.0::float8 AS x, :due_at::text AS word FROM items", deadline="1h")], "test")
+        enqueue(p, Request("echoed", "beat", due_at=DUE))
+
+    ((by, due_at, is_from_now),) = shop.sql("SELECT created_by, due_at, deadline_at > created_at FROM scorebeat.runs")
+    assert (by, due_at, is_from_now) == ("user beat", DUE, True)
+
+
 def test_a_job_that_changes_in_the_middle_changes_no_run_that_is_open(shop: Shop) -> None:
     query = "SELECT id, x, :words || :run_id AS word FROM items WHERE id < :least"
     with at_work(shop) as (p, runtime):
