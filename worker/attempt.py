@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from scorebeat.core.errors import ClaimLost, DeviceMemoryError, kind
+from scorebeat.core.errors import ClaimLost, DeviceMemoryError, OutputError, kind
 from scorebeat.core.events import emit
 from scorebeat.db import careful, columns, failures, quarantine, threshold
 from scorebeat.db.batches import Claim
@@ -71,7 +71,7 @@ class Attempt:
         """Store a part of the batch; with `timing` it is the last. Returns whether its run has no open batch then."""
         try:
             was_last = self._commit(keys, scored, bad, timing)
-        except TypesChanged:
+        except (TypesChanged, OutputError, pa.ArrowInvalid):  # by types that may be those of before
             self.w.forget_types(self.job.target)
             was_last = self._commit(keys, scored, bad, timing)
         if bad:
