@@ -1,0 +1,44 @@
+"""The files of `.github` and `.devcontainer`: they run what a person runs, and name what exists."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import yaml  # type: ignore[import-untyped]  # publishes no types
+
+ROOT = Path(__file__).parents[2]
+TARGETS = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def _steps() -> list[dict[str, object]]:
+    (job,) = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"].values()
+    return list(job["steps"])
+
+
+def test_the_workflow_ends_with_the_projects_own_run_and_every_command_of_it_exists() -> None:
+    commands = [str(step["run"]) for step in _steps() if "run" in step]
+
+    assert commands[-1] == ".ci/run"
+    assert os.access(ROOT / ".ci/run", os.X_OK)
+    assert set(re.findall(r"\bmake ([a-z-]+)", " ".join(commands))) <= TARGETS
+
+
+def test_issue_forms_have_what_github_requires_of_them() -> None:
+    forms = [file for file in (ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml") if file.name != "config.yml"]
+
+    assert len(forms) == 2
+    for form in forms:
+        read = yaml.safe_load(form.read_text())
+        assert {"name", "description", "body"} <= set(read), form
+        asked = [part for part in read["body"] if part["type"] != "markdown"]
+        assert asked, form
+        assert all(part["attributes"]["label"] for part in asked), form
+        assert len({part["id"] for part in asked}) == len(asked), form
+
+
+def test_the_development_container_uses_commands_that_exist() -> None:
+    read = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
+
+    words = f"{read['onCreateCommand']} {read['postCreateCommand']}"
+    assert set(re.findall(r"\bmake (?:[A-Z]+=\S+ )?([a-z-]+)", words)) == {"packages", "install"} & TARGETS
