@@ -1,7 +1,7 @@
 """jobs.toml: read and checked whole, every mistake with its line and what was expected."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ class JobsFile:
     owner: str
     """By which the database knows the file: its name, or the `owner` at its top. The path differs between machines."""
     jobs: tuple[Job, ...]
+    is_in_folder: bool = False
+    """Read together with all files of its folder."""
 
 
 def read_files(path: Path) -> list[JobsFile]:
@@ -35,7 +37,7 @@ def read_files(path: Path) -> list[JobsFile]:
     files, mistakes = [], []
     for one in found:
         try:
-            files.append(read_file(one))
+            files.append(replace(read_file(one), is_in_folder=True))
         except JobsFileError as error:
             mistakes.append(str(error))
     mistakes += [

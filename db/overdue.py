@@ -26,6 +26,18 @@ def note(connection: Connection, job: str, needed_by: datetime, reason: str) -> 
     return True
 
 
+def why(connection: Connection, job: str, needed_by: datetime) -> str | None:
+    """What `note` recorded of results that were needed by then; None where nothing is."""
+    found: str | None = connection.execute(
+        text(
+            "SELECT details ->> 'reason' FROM scorebeat.actions WHERE subject = 'job ' || :job AND action = :action"
+            " AND details ->> 'needed_by' = :needed_by"
+        ),
+        {"job": job, "action": ACTION, "needed_by": needed_by.isoformat()},
+    ).scalar()
+    return found
+
+
 def tell(connection: Connection, job: str, needed_by: datetime) -> int | None:
     """Make the notice `late`, of the job's newest run; that run, or None when it has none yet."""
     run_id: int | None = connection.execute(

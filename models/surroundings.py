@@ -106,6 +106,26 @@ def _put_handlers(wanted: dict[int, Any]) -> None:
             signal.signal(number, wanted[number])
 
 
+def _blocked() -> set[int]:
+    """Of this thread: a signal that it blocks would neither stop the process nor end a call that takes too long."""
+    return {*signal.pthread_sigmask(signal.SIG_BLOCK, ())}
+
+
+def _put_blocked(wanted: set[int]) -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, wanted)
+
+
+def _umask() -> int:
+    """It can only be read by setting it."""
+    found = os.umask(0o077)
+    _put_umask(found)
+    return found
+
+
+def _put_umask(wanted: int) -> None:
+    os.umask(wanted)
+
+
 def _put_filters(wanted: list[Any]) -> None:
     with warnings.catch_warnings():  # its end makes Python look at the filters anew
         pass
@@ -202,6 +222,8 @@ _KEPT = (
     Kept("numpy's handling of errors", np.geterr, _put_numpy, is_the_models_own=True),
     Kept("default time-out of sockets", socket.getdefaulttimeout, socket.setdefaulttimeout, is_the_models_own=True),
     Kept("signal handlers", _handlers, _put_handlers),
+    Kept("blocked signals", _blocked, _put_blocked),
+    Kept("umask", _umask, _put_umask),
     Kept("log", _log, _put_log),
     Kept("standard streams", _read_streams, _put_streams),
     Kept("garbage collection", gc.isenabled, _put_collection),

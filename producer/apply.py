@@ -205,6 +205,15 @@ def _of_left(known: dict[str, JobRow], files: Sequence[JobsFile], left: dict[str
         f"job {name} is not in {owner} any more and goes on; `scorebeat apply --prune` removes it"
         for name, owner in sorted(left.items())
     ]
+    if any(file.is_in_folder for file in files):  # the file may have been deleted, with its jobs in mind
+        owners = {None, *(file.owner for file in files)}
+        notes += [
+            f"job {name} belongs to {row.owner}, which is not in this folder, and goes on. `scorebeat apply --file "
+            f"{row.owner} --remove-all` with an empty file of that name removes the jobs of it and keeps their "
+            f"predictions; `scorebeat jobs drop {name}` drops those too"
+            for name, row in known.items()
+            if row.owner not in owners and name not in named
+        ]
     return notes + [
         f"job {name} is in no file that was applied since files own jobs, and goes on; apply the file that names it"
         for name, row in known.items()

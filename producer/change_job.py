@@ -28,10 +28,16 @@ class Stake:
     """The file that names the job; None: none that is known, or it left its file."""
 
 
-def look(p: Producer, name: str) -> Stake:
-    """What is at stake when the job is dropped or renamed. Raises UnknownName, or UsageError while a run is open."""
+def look(p: Producer, name: str, new: str | None = None) -> Stake:
+    """What is at stake when the job is dropped, or renamed to `new`.
+
+    Raises UnknownName, or UsageError while a run is open or where it cannot have the new name.
+    """
     with reachable(p.url), p.engine.connect() as connection:
-        return _stake(connection, name)
+        found = _stake(connection, name)
+        if new is not None:
+            _require_name(connection, found.job, new)
+        return found
 
 
 def drop(p: Producer, name: str, by: str) -> Stake:

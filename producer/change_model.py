@@ -27,9 +27,14 @@ class Model:
     """Why files are still in the store."""
 
 
-def look(p: Producer, name: str) -> Model:
-    """What there is of the model. Raises UnknownName, or UsageError while a run of it is open."""
+def look(p: Producer, name: str, new: str | None = None) -> Model:
+    """What there is of the model, which is dropped, or renamed to `new`.
+
+    Raises UnknownName, or UsageError while a run of it is open or where it cannot have the new name.
+    """
     with reachable(p.url), p.engine.connect() as connection:
+        if new is not None:
+            _require_free(connection, new)
         return _found(connection, name)
 
 
@@ -74,8 +79,7 @@ def rename(p: Producer, old: str, new: str, by: str) -> Model:
         for name in sorted((old, new)):
             versions.take_turns(connection, name)
         moved = _found(connection, old)
-        if versions.recorded(connection, new):
-            raise UsageError(f"there is, or was, a model {new}. Nothing was renamed; choose another name")
+        _require_free(connection, new)
         for job in moved.jobs:
             jobs.get(connection, job, lock=True)  # nobody opens a run meanwhile
         for version in moved.versions:
@@ -84,6 +88,11 @@ def rename(p: Producer, old: str, new: str, by: str) -> Model:
         actions.record(connection, by, "model.renamed", f"model {new}", was=old)
     emit("model.renamed", model=new, was=old, by=by)
     return Model(moved.versions, moved.sets, moved.predictions, moved.jobs, _remove_files(p, old, moved.versions))
+
+
+def _require_free(connection: Connection, name: str) -> None:
+    if versions.recorded(connection, name):
+        raise UsageError(f"there is, or was, a model {name}. Nothing was renamed; choose another name")
 
 
 def _found(connection: Connection, name: str) -> Model:

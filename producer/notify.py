@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from scorebeat.core.events import emit
-from scorebeat.db import ended, notices, status
+from scorebeat.db import ended, notices, overdue, status
 from scorebeat.db.notices import Notice
 from scorebeat.producer import unserved
 from scorebeat.producer.apart import apart
@@ -74,7 +74,10 @@ def _made(p: Producer, notice: Notice, url: str) -> Post:
     with p.engine.connect() as connection:
         line = status.get(connection, notice.run_id)
         run = notices.run_status(connection, notice.run_id) | {"reason": line.reason}
-        content = body(notice, run | {"notes": unserved.of_runs(connection, [line])})
+        notes = unserved.of_runs(connection, [line])
+        if notice.event == "late":
+            notes = [*filter(None, [overdue.why(connection, line.job, notice.happened_at)]), *notes]
+        content = body(notice, run | {"notes": notes})
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "scorebeat",

@@ -24,6 +24,7 @@ def note_overdue(p: Producer) -> int:
                 continue
             if overdue.tell(connection, line.name, line.needed_by) is None:
                 unanswered.fail_overdue(connection, line.job, reason)
+                overdue.tell(connection, line.name, line.needed_by)
             noted.append((line.name, reason))
     for job, reason in noted:
         emit("results.overdue", job=job, reason=reason)
@@ -33,7 +34,7 @@ def note_overdue(p: Producer) -> int:
 def _cause(connection: Connection, line: JobLine) -> str:
     """What is known of it."""
     if line.paused_at is not None:
-        return f"the job is paused by {line.paused_by}: {line.paused_reason}"
+        return f"the job is paused by {line.paused_by}: {line.paused_reason} (`scorebeat resume {line.name}`)"
     if line.open_run is not None:
         why = unserved.why_open(connection, status.get(connection, line.open_run))
         return f"run {line.open_run} is still open: {why}"

@@ -195,6 +195,10 @@ def _file(p: Producer, listed: list[JobRow]) -> str | Finding:
     if different:
         text = f"{path} and the database differ in {', '.join(different)}; `scorebeat apply --dry-run` shows how"
         return Finding("jobs file", "warning", text)
+    gone = sorted(row.job.name for row in listed if row.owner not in owners) if path.is_dir() else []
+    if gone:
+        text = f"{path} has no file of {', '.join(gone)} (any more); `scorebeat apply` says whose they are"
+        return Finding("jobs file", "warning", text)
     others = len(listed) - len(known)
     return f"{path}, {len(wanted)} jobs, all applied" + f"; {others} of other files" * bool(others)
 

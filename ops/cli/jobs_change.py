@@ -54,7 +54,7 @@ def rename(old: str, new: str, yes: bool) -> None:
     from scorebeat.producer import change_job  # noqa: PLC0415 -- as above
 
     with database() as p:
-        at_stake = change_job.look(p, old)
+        at_stake = change_job.look(p, old, new)
         if at_stake.view is not None:
             click.echo(f"Readers of predictions.{old} find nothing there any more: it is predictions.{new} then.")
         if not yes:

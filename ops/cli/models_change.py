@@ -66,7 +66,7 @@ def rename(old: str, new: str, yes: bool) -> None:
         scorebeat models rename iris flowers
     """
     with database() as p:
-        at_stake = change_model.look(p, old)
+        at_stake = change_model.look(p, old, new)
         click.echo(
             f"Readers of tables such as predictions.JOB__{old}_v1 find them under the new name; the jobs' views stay."
         )

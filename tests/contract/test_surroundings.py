@@ -54,6 +54,11 @@ CHANGES: dict[str, tuple[str, Callable[[], Any]]] = {
         "signal.signal(signal.SIGALRM, lambda *_: None); signal.alarm(600)",
         lambda: (signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)[0]),
     ),
+    "a blocked signal": (
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR1])",
+        lambda: signal.pthread_sigmask(signal.SIG_BLOCK, []),
+    ),
+    "umask": ("os.umask(0o777)", lambda: (found := os.umask(0o022), os.umask(found))[0]),
     "locale": (
         "locale.setlocale(locale.LC_ALL, 'C' if locale.setlocale(locale.LC_ALL) != 'C' else 'C.UTF-8')",
         lambda: locale.setlocale(locale.LC_ALL),

@@ -91,6 +91,21 @@ def test_nothing_is_dropped_or_renamed_while_a_run_is_open(
     assert relations(engine) == before
 
 
+@pytest.mark.parametrize(
+    "command",
+    [["jobs", "rename", "sums", "F A"], ["jobs", "rename", "sums", "sums"], ["models", "rename", "adder", "adder"]],
+    ids=" ".join,
+)
+def test_a_name_that_cannot_be_had_is_refused_before_anything_is_announced(
+    scorebeat: Cli, scored: str, command: list[str]
+) -> None:
+    assert scored == "sums"
+    result = scorebeat(*command)
+
+    refused(result, "Nothing was renamed")
+    assert result.stdout == ""
+
+
 def test_what_others_made_of_a_jobs_view_keeps_it_from_being_dropped(
     scorebeat: Cli, scored: str, engine: Engine
 ) -> None:

@@ -128,9 +128,10 @@ def test_a_folder_of_files_is_applied_at_once_and_a_job_may_move_between_them(
     write(folder / "b.toml", THIRD)
     write(folder / ".b.toml.swp.toml", "no jobs file")
 
-    assert scorebeat("apply").output == "added job others\nadded job third\n"
+    first = scorebeat("apply").output
+    assert first.startswith("added job others\nadded job third\nnote: job sums belongs to jobs.toml, which is not in")
     assert names(engine) == {"others": "a.toml", "sums": "jobs.toml", "third": "b.toml"}
-    assert "ok       jobs file" in scorebeat("check").output
+    assert "warning  jobs file" in scorebeat("check").output
     write(folder / "a.toml", OTHER + THIRD)
     refused(scorebeat("apply"), "b.toml: [jobs.third] stands in", "a.toml too")
     write(folder / "b.toml", "[jobs.fresh]\n")
@@ -139,6 +140,29 @@ def test_a_folder_of_files_is_applied_at_once_and_a_job_may_move_between_them(
     prepare(settings.model_copy(update={"jobs": folder}))
 
     assert names(engine) == {"fresh": "b.toml", "others": "a.toml", "sums": "jobs.toml", "third": "a.toml"}
+
+
+@pytest.mark.usefixtures("job")
+def test_jobs_of_a_file_that_left_its_folder_go_on_with_a_note_until_they_are_removed(
+    scorebeat: Cli, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "jobs"
+    folder.mkdir()
+    monkeypatch.setenv("SCOREBEAT_JOBS", str(folder))
+    write(folder / "jobs.toml", JOB)
+    write(folder / "b.toml", THIRD)
+    assert scorebeat("apply").stdout == "added job third\n"
+    (folder / "b.toml").unlink()
+
+    for command in (["apply"], ["apply", "--prune"], ["apply", "--prune", "--dry-run"]):
+        assert "note: job third belongs to b.toml, which is not in this folder" in scorebeat(*command).output
+    checked = scorebeat("check").output
+    assert "warning  jobs file" in checked
+    assert "third" in checked.partition("jobs file: ")[2].splitlines()[0]
+    assert names(engine) == {"sums": "jobs.toml", "third": "b.toml"}
+    empty = write(tmp_path / "b.toml", "")
+    assert scorebeat("apply", "--file", empty, "--remove-all").exit_code == 0
+    assert "third" not in scorebeat("apply").output
 
 
 @pytest.mark.usefixtures("job")

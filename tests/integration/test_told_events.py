@@ -139,7 +139,7 @@ def test_a_paused_job_that_never_ran_is_a_failed_run_when_its_results_are_not_th
     ((state, reason),) = ledger.sql("SELECT state, reason FROM scorebeat.runs")
     assert state == "failed"
     assert "paused by ann: the table is being rebuilt" in reason
-    assert events(ledger) == ["failed"]
+    assert events(ledger) == ["late", "failed"]
 
 
 def test_results_that_are_there_are_not_told_and_a_partial_run_that_left_rows_out_is(ledger: Ledger) -> None:
@@ -150,6 +150,34 @@ def test_results_that_are_there_are_not_told_and_a_partial_run_that_left_rows_ou
     assert note_overdue(ledger.producer) == 0
     ledger.sql("UPDATE scorebeat.runs SET state = 'partial', reason = '2 of 5 batches are dead'")
     assert note_overdue(ledger.producer) == 1
+
+
+@pytest.mark.parametrize("has_run", [False, True], ids=["it never ran", "it ran before"])
+def test_late_results_of_a_paused_job_are_told_with_the_pause_and_the_command(ledger: Ledger, has_run: bool) -> None:
+    job = a_told_job(ledger, results_by="07:00", notify_on=("late",))
+    if has_run:
+        run = ledger.scored(job)
+        ledger.sql("UPDATE scorebeat.runs SET finished_at = now() - interval '2 days' WHERE id = :id", id=run)
+        events(ledger)
+    ledger.sql("UPDATE scorebeat.jobs SET applied_at = now() - interval '2 days'")
+    with ledger.engine.begin() as connection:
+        jobs.pause(connection, job.name, "ann", "the table is being rebuilt")
+    posts: list[Post] = []
+
+    def post(made: list[Post], _: object) -> list[None]:
+        posts.extend(made)
+        return [None] * len(made)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(notify, "post_all", post)
+        assert note_overdue(ledger.producer) == 1
+        notify.note_ends(ledger.producer)
+        assert notify.notify_once(ledger.producer) == 1
+
+    (body,) = [json.loads(one.content) for one in posts]
+    assert body["event"] == "late"
+    assert "the job is paused by ann: the table is being rebuilt (`scorebeat resume" in body["text"]
+    assert "the job is paused by ann" in body["notes"][0]
 
 
 def test_a_job_without_results_by_is_never_told_so(ledger: Ledger) -> None:
