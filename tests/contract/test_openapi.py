@@ -52,5 +52,5 @@ def schemathesis(
         [sys.executable, "-m", "schemathesis.cli", "--config-file", "schemathesis.toml", "run",
          f"{opened(**given).base_url}/openapi.json", *options, "--generation-deterministic",
          "--max-examples", "5", "--checks", "all", "--no-color"],
-        cwd=folder, capture_output=True, text=True, check=False, timeout=100,
+        cwd=folder, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
