@@ -103,7 +103,7 @@ def address(url: URL, more: Mapping[str, str] | None = None) -> str:
 
 FORGOTTEN = (
     "ROLLBACK", "CLOSE ALL", "SET SESSION AUTHORIZATION DEFAULT", "RESET ALL", "DEALLOCATE ALL", "UNLISTEN *",
-    "SELECT pg_advisory_unlock_all()", "DISCARD PLANS", "DISCARD TEMP", "DISCARD SEQUENCES",
+    "SELECT pg_catalog.pg_advisory_unlock_all()", "DISCARD PLANS", "DISCARD TEMP", "DISCARD SEQUENCES",
 )  # fmt: skip
 """What DISCARD ALL is by PostgreSQL's manual; itself it can share no round trip, not even with ROLLBACK."""
 
