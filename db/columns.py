@@ -99,12 +99,10 @@ def fetch_keys(connection: "DataConnection", statement: str) -> list[Key]:
 def begin_query(connection: "DataConnection") -> bool:
     """Begin a READ ONLY transaction for the user's SQL, which waits for no lock longer than a short time.
 
-    False where the session is dead or takes no writes at all: it is to be replaced.
+    False where the session takes no writes at all, so that predictions could not be written in it either. Raises the
+    driver's error: then no transaction is open, and the next statement would run in one that may write.
     """
-    try:
-        return begin(connection, locks.READ_ONLY) == 1
-    except adbc_driver_manager.Error:
-        return False
+    return begin(connection, locks.READ_ONLY) == 1
 
 
 @contextmanager

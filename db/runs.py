@@ -33,6 +33,11 @@ IS_TICK = f"(r.due_at IS NOT NULL AND r.created_by = '{BEAT}')"
 """SQL: the schedule made the run r; another with a due moment was made for it by hand."""
 
 
+def is_tick(due_at: datetime | None, by: str) -> bool:
+    """What `IS_TICK` says, of a run that has these."""
+    return due_at is not None and by == BEAT
+
+
 @dataclass(frozen=True)
 class Run:
     """A run with the settings that its job had when it began."""
@@ -74,7 +79,7 @@ class Start:
 
     @property
     def is_tick(self) -> bool:
-        return self.due_at is not None and self.by == BEAT
+        return is_tick(self.due_at, self.by)
 
 
 def start(connection: Connection, wanted: Start, lease: timedelta) -> int | None:
@@ -242,7 +247,7 @@ def get(connection: Connection, run_id: int, *, lock: bool = False) -> Run:
         reason=r["reason"],
         plan_is_whole=r["plan_is_whole"],
         values=RunValues(r["due_at"] or r["created_at"], r["id"]),
-        is_tick=r["due_at"] is not None and r["created_by"] == BEAT,
+        is_tick=is_tick(r["due_at"], r["created_by"]),
     )
 
 

@@ -40,7 +40,7 @@ def add(
     Nothing is ever overwritten, and a version is visible whole or not at all. Raises StoreError when the
     source cannot become a model.
     """
-    _require_name(name)
+    require_name(name)
     source, recorded = str(source), recorded or {}
     try:
         registry.format_of(source)
@@ -65,7 +65,7 @@ def open_artifact(
     From a URL the files are copied into the folder `cache` first. Raises ModelError when the version is
     missing, or a file in it is missing, altered or surplus; ServiceDown when a store does not answer.
     """
-    _require_name(name)
+    require_name(name)
     remote = _remote(store, cache)
     find = remote.find if remote else lambda *wanted: folder_store.find(Path(store), *wanted)
     return Artifact.read(find(name, version, digest_recorded), name, version, digest_recorded)
@@ -76,7 +76,7 @@ def verify(store: Place, name: str, version: int, digest_recorded: str, *, cache
 
     Raises ModelError when a file is missing, altered or surplus; ServiceDown when a store does not answer.
     """
-    _require_name(name)
+    require_name(name)
     remote = _remote(store, cache)
     if remote:
         remote.verify(name, version, digest_recorded)
@@ -91,7 +91,7 @@ def copy(
 
     Raises ModelError when they are missing, altered or surplus, StoreError where others lie there, ServiceDown.
     """
-    _require_name(new_name)
+    require_name(new_name)
     remote = _remote(store, cache)
     if remote:
         remote.copy(name, version, digest_recorded, new_name)
@@ -101,7 +101,7 @@ def copy(
 
 def remove(store: Place, name: str, version: int, digest_recorded: str, *, cache: Path = copies.HOME) -> None:
     """Delete a version's files; safe to repeat. Raises StoreError or ServiceDown when that cannot be done."""
-    _require_name(name)
+    require_name(name)
     remote = _remote(store, cache)
     if remote:
         remote.remove(name, version, digest_recorded)
@@ -117,7 +117,8 @@ def _remote(store: Place, cache: Path) -> "RemoteStore | None":
     return RemoteStore(store, cache)
 
 
-def _require_name(name: str) -> None:
+def require_name(name: str) -> None:
+    """Raises StoreError where no model can have the name."""
     if not MODEL_NAME.fullmatch(name):
         raise StoreError(
             f"{name!r} is not a model's name: use a lower-case letter, then letters, digits and "

@@ -1,6 +1,6 @@
 """Applying jobs files: every job is checked against the database and its model before anything is stored."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -205,20 +205,32 @@ def _of_left(known: dict[str, JobRow], files: Sequence[JobsFile], left: dict[str
         f"job {name} is not in {owner} any more and goes on; `scorebeat apply --prune` removes it"
         for name, owner in sorted(left.items())
     ]
-    if any(file.is_in_folder for file in files):  # the file may have been deleted, with its jobs in mind
-        owners = {None, *(file.owner for file in files)}
-        notes += [
-            f"job {name} belongs to {row.owner}, which is not in this folder, and goes on. `scorebeat apply --file "
-            f"{row.owner} --remove-all` with an empty file of that name removes the jobs of it and keeps their "
-            f"predictions; `scorebeat jobs drop {name}` drops those too"
-            for name, row in known.items()
-            if row.owner not in owners and name not in named
-        ]
+    notes += [
+        f"job {name} belongs to {owner}, which is not in this folder, and goes on. `scorebeat apply --file {owner} "
+        "--remove-all` with an empty file of that name removes the jobs of it and keeps their predictions; `scorebeat "
+        f"jobs drop {name}` drops those too"
+        for name, owner in without_file(known.values(), files)
+    ]
     return notes + [
         f"job {name} is in no file that was applied since files own jobs, and goes on; apply the file that names it"
         for name, row in known.items()
         if row.owner is None and name not in named
     ]
+
+
+def without_file(known: Iterable[JobRow], files: Sequence[JobsFile]) -> list[tuple[str, str]]:
+    """Jobs whose file is not among those of the folder that was read, with their owners; none where no folder was.
+
+    The file may have been deleted so that its jobs end, and they go on.
+    """
+    if not any(file.is_in_folder for file in files):
+        return []
+    present, named = {file.owner for file in files}, {job.name for file in files for job in file.jobs}
+    return sorted(
+        (row.job.name, row.owner)
+        for row in known
+        if row.owner is not None and row.owner not in present and row.job.name not in named
+    )
 
 
 def _require_jobs(

@@ -30,7 +30,8 @@ class Model:
 def look(p: Producer, name: str, new: str | None = None) -> Model:
     """What there is of the model, which is dropped, or renamed to `new`.
 
-    Raises UnknownName, or UsageError while a run of it is open or where it cannot have the new name.
+    Raises UnknownName, StoreError for a new name that is none, or UsageError while a run of it is open or the new name
+    is taken.
     """
     with reachable(p.url), p.engine.connect() as connection:
         if new is not None:
@@ -91,6 +92,7 @@ def rename(p: Producer, old: str, new: str, by: str) -> Model:
 
 
 def _require_free(connection: Connection, name: str) -> None:
+    store.require_name(name)
     if versions.recorded(connection, name):
         raise UsageError(f"there is, or was, a model {name}. Nothing was renamed; choose another name")
 

@@ -1,7 +1,7 @@
 """Opening a run: by hand or for a tick; the ledger lets one through."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -47,7 +47,7 @@ class Request:
 
     @property
     def is_tick(self) -> bool:
-        return self.due_at is not None and self.by == runs.BEAT
+        return runs.is_tick(self.due_at, self.by)
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,6 @@ def enqueue(p: Producer, request: Request) -> Enqueued:
         )
     if request.run_key is not None and not request.run_key.strip():
         raise UsageError(_BLANK_KEY)
-    if request.by == runs.BEAT:  # an account of that name is not the scheduler
-        request = replace(request, by=f"user {request.by}")
     with reachable(p.url), p.engine.begin() as connection:
         if request.run_key is not None:
             jobs.get(connection, request.job, lock=True)  # a repeat at the same moment waits here, and finds the run

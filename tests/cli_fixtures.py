@@ -54,11 +54,9 @@ def scorebeat(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> Told:
-        result = CliRunner().invoke(cli, list(arguments), prog_name="scorebeat")
-        result.__class__ = Told
+        result = Told(**vars(CliRunner().invoke(cli, list(arguments), prog_name="scorebeat")))
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
         assert "Traceback" not in result.output
-        assert isinstance(result, Told)
         return result
 
     return run

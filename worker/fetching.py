@@ -49,7 +49,8 @@ def _fetch(a: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, tuple[B
 def _narrowed(a: Attempt) -> tuple[Fetched, tuple[BadRow, ...]]:
     """A chunk of rows, read in halves of its keys."""
     limit = max(a.held.rows_planned, CHUNK_ROWS)
-    keys = columns.fetch_keys(a.w.begin_query(), a.pending(anti_join=True).keys(a.held.span, limit, listed=a.held.keys))
+    statement = a.pending(anti_join=True).keys(a.held.span, limit, listed=a.held.keys)
+    keys = columns.fetch_keys(a.w.begin_query(), statement)
     if len(keys) >= a.alike_from:
         _raise_if_all_alike(a, keys)
     parts = list(_halves(a, keys[:CHUNK_ROWS]))

@@ -82,9 +82,11 @@ class Runtime:
         One that the server closed between two batches, or that takes no writes, would cost the batch an attempt: the
         next takes its place.
         """
-        if self._data is not None and columns.begin_query(self._data):
-            return self._data
-        self.drop_data()
+        if self._data is not None:
+            with suppress(adbc_driver_manager.Error):
+                if columns.begin_query(self._data):
+                    return self._data
+            self.drop_data()
         columns.begin_query(self.data)
         return self.data
 

@@ -35,7 +35,7 @@ from scorebeat.db.jobs import JobRow
 from scorebeat.db.versions import Version
 from scorebeat.models import store
 from scorebeat.ops.cli.context import unmigrated
-from scorebeat.producer.apply import check as check_job
+from scorebeat.producer import apply as applying
 from scorebeat.producer.context import Producer
 from scorebeat.producer.messages import require_broker
 from scorebeat.producer.neighbours import answering, neighbours
@@ -195,7 +195,7 @@ def _file(p: Producer, listed: list[JobRow]) -> str | Finding:
     if different:
         text = f"{path} and the database differ in {', '.join(different)}; `scorebeat apply --dry-run` shows how"
         return Finding("jobs file", "warning", text)
-    gone = sorted(row.job.name for row in listed if row.owner not in owners) if path.is_dir() else []
+    gone = [name for name, _ in applying.without_file(listed, files)]
     if gone:
         text = f"{path} has no file of {', '.join(gone)} (any more); `scorebeat apply` says whose they are"
         return Finding("jobs file", "warning", text)
@@ -205,7 +205,7 @@ def _file(p: Producer, listed: list[JobRow]) -> str | Finding:
 
 def _job(p: Producer, job: Job) -> str | Finding:
     with planning.reading(p.engine) as reader:
-        found = check_job(reader, p.url, job)
+        found = applying.check(reader, p.url, job)
         if isinstance(found, str):
             return Finding(f"job {job.name}", "warning", found)
         whole = require_good_keys(reader, found)

@@ -11,15 +11,17 @@ from scorebeat.core.settings import Settings, load_settings
 from scorebeat.core.stack import joined
 from scorebeat.db import revisions
 from scorebeat.db.engine import reachable
+from scorebeat.db.runs import BEAT
 from scorebeat.producer.context import Producer
 
 
 def whoami() -> str:
     """The user whom the ledger records."""
     try:
-        return getpass.getuser()
+        name = getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
         return f"user {os.getuid()}"
+    return f"user {name}" if name == BEAT else name  # an account of that name is not the scheduler
 
 
 def found_settings() -> Settings:

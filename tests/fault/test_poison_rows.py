@@ -113,9 +113,7 @@ def test_a_row_that_hangs_is_found_even_if_it_holds_the_interpreters_lock(points
 
     assert until_finished(points, run) is RunState.PARTIAL
 
-    ((state, attempts),) = points.batches(run)
-    assert state == "committed"
-    assert 6 <= attempts <= 8  # on a slow machine a good chunk may take longer than its second, too
+    assert points.batches(run) == [("committed", 6)]
     assert_accounted(points.engine, job, {400: DIED, 1500: DIED})
     assert_nothing_committed_was_scored_again(points, job, points.folder / "calls")
 

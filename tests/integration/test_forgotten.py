@@ -49,8 +49,12 @@ def _say(session: DataConnection, *statements: str) -> None:
 
 
 def _state(session: DataConnection) -> list[tuple[object, ...]]:
+    return _asked(session, STATE)
+
+
+def _asked(session: DataConnection, question: str) -> list[tuple[object, ...]]:
     with session.cursor() as cursor:
-        cursor.execute(STATE)
+        cursor.execute(question)
         found = cursor.fetchall()
     session.rollback()
     return [tuple(row) for row in found]
@@ -72,6 +76,17 @@ def test_a_cleaned_session_is_as_after_discard_all(session: DataConnection) -> N
 
     assert _state(session) == discarded
     assert discarded == clean
+
+
+def test_where_no_transaction_could_begin_the_users_sql_is_not_run_in_one_that_may_write(
+    session: DataConnection, engine: Engine
+) -> None:
+    ((backend,),) = _asked(session, "SELECT pg_backend_pid()")
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"SELECT pg_terminate_backend({backend}, 10000)")
+
+    with pytest.raises(adbc_driver_manager.Error):
+        columns.begin_query(session)
 
 
 @pytest.mark.parametrize("end", ["", " / (count(*) - count(*))"], ids=["a query that works", "a query that fails"])

@@ -92,17 +92,21 @@ def test_nothing_is_dropped_or_renamed_while_a_run_is_open(
 
 
 @pytest.mark.parametrize(
-    "command",
-    [["jobs", "rename", "sums", "F A"], ["jobs", "rename", "sums", "sums"], ["models", "rename", "adder", "adder"]],
-    ids=" ".join,
+    ("command", "why"),
+    [
+        ("jobs rename sums F-A", "Nothing was renamed"),
+        ("jobs rename sums sums", "Nothing was renamed"),
+        ("models rename adder adder", "Nothing was renamed"),
+        ("models rename adder F-A", "is not a model's name"),
+    ],
 )
 def test_a_name_that_cannot_be_had_is_refused_before_anything_is_announced(
-    scorebeat: Cli, scored: str, command: list[str]
+    scorebeat: Cli, scored: str, command: str, why: str
 ) -> None:
     assert scored == "sums"
-    result = scorebeat(*command)
+    result = scorebeat(*command.split())
 
-    refused(result, "Nothing was renamed")
+    refused(result, why)
     assert result.stdout == ""
 
 

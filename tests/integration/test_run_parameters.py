@@ -175,10 +175,13 @@ def test_a_run_by_hand_is_due_when_it_is_enqueued_and_a_tick_when_it_was_due(sho
     assert (moments[1][0].hour, moments[1][0].minute) == (2, 0)
 
 
-def test_a_person_whose_account_has_the_schedulers_name_is_a_person(shop: Shop) -> None:
+def test_a_person_whose_account_has_the_schedulers_name_is_a_person(
+    shop: Shop, scorebeat: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "beat")
     with at_work(shop) as (p, _):
         apply(p, [a_job("SELECT id, 1.0::float8 AS x, :due_at::text AS word FROM items", deadline="1h")], "test")
-        enqueue(p, Request("echoed", "beat", due_at=DUE))
+        assert scorebeat("enqueue", "echoed", "--due-at", DUE.isoformat()).exit_code == 0
 
     ((by, due_at, is_from_now),) = shop.sql("SELECT created_by, due_at, deadline_at > created_at FROM scorebeat.runs")
     assert (by, due_at, is_from_now) == ("user beat", DUE, True)
