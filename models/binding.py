@@ -42,11 +42,11 @@ class Binding:
     def _elements(self, rows: pa.RecordBatch) -> list[pa.Array]:
         name = self.sources[0]
         whole = _array(name, rows.column(name), len(self.inputs))
-        return [_cast(name, _element(whole, at), i.type) for at, i in enumerate(self.inputs)]
+        return [_one(name, _element(whole, at), i) for at, i in enumerate(self.inputs)]
 
     def _columns(self, rows: pa.RecordBatch) -> list[pa.Array]:
         return [
-            _cast(name, rows.column(name), wanted.type)
+            _one(name, rows.column(name), wanted)
             if wanted.length is None
             else _array(name, rows.column(name), wanted.length, wanted.type)
             for name, wanted in zip(self.sources, self.inputs, strict=True)
@@ -177,12 +177,29 @@ def _wrong_lengths(name: str, length: int, wrong: np.ndarray, lengths: np.ndarra
     )
 
 
+def _one(name: str, values: pa.Array, wanted: Input) -> pa.Array:
+    """The values of an input that is no array."""
+    if wanted.trained.exact and pa.types.is_integer(values.type) and pa.types.is_floating(wanted.type):
+        try:
+            return pc.cast(values, wanted.type)
+        except pa.ArrowException as error:
+            raise InputError(
+                f"{name} has whole numbers that {type_name(wanted.type)} does not hold, which the model's own code may "
+                f"tell from the rounded ones: add the model with --inputs {wanted.name}:int64, or, where rounded ones "
+                f"are right, write {name}::float8 in the query: {error}"
+            ) from error
+    return _cast(name, values, wanted.type)
+
+
 def _cast(name: str, values: pa.Array, wanted: pa.DataType) -> pa.Array:
     """The values in the type of an input. Raises InputError for those that it cannot hold."""
     if values.type.equals(wanted):
         return values
-    element = wanted.value_type if is_list(wanted) else wanted
+    element = _leaf(wanted)
     try:
+        if pa.types.is_float32(_leaf(values.type)) and pa.types.is_float64(element):
+            # 0.1 in a column of type real is 0.1, as psql shows it and pandas reads it, and not 0.10000000149011612
+            values = pc.cast(values, pa.list_(pa.string()) if is_list(wanted) else pa.string())
         # a float may round what an integer or a longer float holds: that is what training on floats does, too
         cast = pc.cast(values, wanted, safe=not pa.types.is_floating(element))
     except pa.ArrowException as error:
@@ -202,6 +219,10 @@ def _require_finite(name: str, values: pa.Array, cast: pa.Array) -> None:
     lost = pc.sum(pc.and_(pc.is_inf(cast), pc.is_finite(values))).as_py()
     if lost:
         raise InputError(f"{name} has {lost} values beyond what float32 holds, which is 3.4e38")
+
+
+def _leaf(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if is_list(kind) else kind
 
 
 def _flattened(column: pa.Array) -> pa.Array:

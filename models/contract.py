@@ -29,6 +29,8 @@ class Trained:
     """What stood where there was no value: `None` or `NaN`."""
     index: str = ""
     """The dtype of whole numbers that are categories, where it is not int64 and the library wants it back."""
+    exact: bool = False
+    """Whether the model's own code may see what float64 rounds: whole numbers beyond 2^53."""
 
     def to_json(self) -> dict[str, Any]:
         """What is known, JSON values only."""
@@ -38,6 +40,7 @@ class Trained:
             "ordered": self.ordered,
             "null": self.null,
             "index": self.index,
+            "exact": self.exact,
         }
         return {key: value for key, value in found.items() if value} | (
             {"categories": [*self.categories]} if self.categories else {}
@@ -53,6 +56,7 @@ class Trained:
             bool(data.get("ordered", False)),
             str(data.get("null", "")),
             str(data.get("index", "")),
+            bool(data.get("exact", False)),
         )
 
 

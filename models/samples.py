@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from scorebeat.models.arrow_types import is_list
 from scorebeat.models.binding import bind
@@ -69,11 +71,49 @@ def sample(signature: "Signature", rows: int, known: Known = NOTHING_KNOWN) -> p
 
 
 def inventions(signature: "Signature", rows: int, known: Known = NOTHING_KNOWN) -> Iterator[pa.RecordBatch]:
-    """Several tries at rows that a model may take, the likeliest first: some take no fraction, others no zero."""
-    yield sample(signature, rows, known)
+    """Several tries at rows that a model may take, the likeliest first: some take no fraction, others no zero.
+
+    Where the model knows one value of a column alone, such as the mean that an imputer puts in, the first try has
+    others beside it: rows that are all alike show nothing of how a prediction depends on the rows around it.
+    """
+    varied = {name: [_varied(values) for values in elements] for name, elements in known.items()}
+    yield sample(signature, rows, varied)
+    if varied != known:
+        yield sample(signature, rows, known)
     yield _batch(signature, rows, known, _ones_and_zeros)
     if known:
         yield sample(signature, rows)
+
+
+def with_nulls(rows: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
+    """The same rows, with a NULL in one row of each column that is named: in the first row of the first, and so on.
+
+    An array has it in its first element.
+    """
+    columns = list(rows.columns)
+    for at, name in enumerate(names):
+        n = rows.schema.get_field_index(name)
+        row = at % rows.num_rows
+        width = rows.schema.field(n).type.list_size if pa.types.is_fixed_size_list(rows.schema.field(n).type) else 1
+        flat = columns[n].flatten() if width > 1 else columns[n]
+        kept = np.arange(len(flat)) != row * width
+        flat = pc.if_else(pa.array(kept), flat, pa.scalar(None, flat.type))
+        columns[n] = pa.FixedSizeListArray.from_arrays(flat, width) if width > 1 else flat
+    return pa.RecordBatch.from_arrays(columns, schema=rows.schema)
+
+
+def _varied(values: Sequence[Any]) -> Sequence[Any]:
+    """The values, or, where they are one number or truth value alone, that one and two near it."""
+    if len({*values}) != 1:
+        return values
+    (value,) = {*values}
+    if isinstance(value, bool | np.bool_):
+        return [value, not value]
+    if isinstance(value, int | np.integer):
+        return [value, value + 1, value + 2]
+    if isinstance(value, float | np.floating):
+        return [value, value * 0.75, value * 1.25] if value else [value, *_FRACTIONS[:2]]  # its sign stays
+    return values
 
 
 def _batch(

@@ -138,7 +138,7 @@ def _fill(draft: Path, source: str, name: str, given: Given) -> Artifact:
         artifact = Artifact.read(draft, name, 0, digest(draft))
     with refusals.told(source, draft, file, tells_versions=True):
         tried = trial.try_out(artifact, given)
-        unsure = described.unsure if given.sample is None else ""
+        unsure = described.unsure or tried.evidence.unsure if given.sample is None else ""
         evidence = replace(tried.evidence, unsure=unsure)
         return replace(artifact, notes=(*described.notes, *tried.notes), evidence=evidence)
 

@@ -1,8 +1,7 @@
 """The trial of a model that is being added: does it score rows, steadily, and as its own library does?"""
 
 import re
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,15 +18,16 @@ from scorebeat.models.likeness import Values
 from scorebeat.models.micro_batches import MicroBatches
 from scorebeat.models.own_rows import OwnRows, frame_of
 from scorebeat.models.samples import Sampled, inventions
+from scorebeat.models.steadiness import dependence, is_single
 
 INVENTED_ROWS = 8
-ALONE = 32
-"""Most rows that are scored each alone, too."""
-ALONE_SECONDS = 20.0
-"""No further row is scored alone after this."""
 _SHOWN = 5
 _CERTAIN = (OutputError, SignatureError, TypeError, AttributeError, NameError, ImportError, NotImplementedError)
 """What no other row would change."""
+_ALIKE = (
+    "the invented rows that it scores are all alike, which shows nothing of how a prediction depends on other rows: "
+    "give some rows with --sample FILE or --sample-job JOB"
+)
 _SHAPES = re.compile(
     r"features?, but|expecting \d+ features|shapes? .*(not aligned|cannot be multiplied|mismatch)|size mismatch|"
     r"core dimension|[Ii]nvalid (rank|dimensions)|not equal to number of features",
@@ -87,7 +87,9 @@ def _on_invented(model_format: registry.Format, model: Model, artifact: Artifact
         unsteady = trial.unsteadiness()
         own = OwnRows.of(artifact.signature, sampled)
         largest = None if unsteady else trial.difference_from_library(model_format, artifact, own, must_score=False)
-        return Tried(Evidence(rows.num_rows, difference=largest, unsteady=unsteady), _warnings(unsteady))
+        unsure = _ALIKE if len({str(row) for row in rows.to_pylist()}) == 1 else ""
+        evidence = Evidence(rows.num_rows, difference=largest, unsteady=unsteady, unsure=unsure)
+        return Tried(evidence, _warnings(unsteady))
     said = refusals.said(first) if first is not None else ""
     wanted = ", ".join(map(str, artifact.signature.inputs[:8]))
     note = (
@@ -113,9 +115,24 @@ def _require_uncertain(error: Exception, artifact: Artifact) -> None:
         raise error
     wanted = ", ".join(map(str, artifact.signature.inputs[:8]))
     raise ModelError(
-        f"it raised {refusals.said(error)} on {INVENTED_ROWS} invented rows of {wanted}. If rows of yours would do, "
-        "give some with --sample FILE or --sample-job JOB"
+        f"it raised {refusals.said(error)} on {INVENTED_ROWS} invented rows of {wanted}. "
+        f"{_types_wanted(error, artifact)}"
+        "If rows of yours would do, give some with --sample FILE or --sample-job JOB"
     ) from error
+
+
+def _types_wanted(error: Exception, artifact: Artifact) -> str:
+    """What to type where the model's own code may have wanted another type; empty: its file tells all types."""
+    untold = [i.name for i in artifact.signature.inputs if i.trained.exact]
+    if not untold:
+        return ""
+    hints = {".dt accessor": "datetime64[us]", ".str accessor": "string"}
+    types = [kind for word, kind in hints.items() if word in text(error)]
+    such_as = " or ".join(f"--inputs {untold[0]}:{kind}" for kind in types or ["string", "datetime64[us]", "int64"])
+    return (
+        f"Its file does not say what {', '.join(untold[:8])} had in training, and float64 was taken: where that is "
+        f"wrong, say the type, such as {such_as}. "
+    )
 
 
 def _scored(model: Model, rows: pa.RecordBatch, sampled: Sampled) -> pa.RecordBatch:
@@ -151,46 +168,20 @@ class _Trial:
     sampled: Sampled
     given: Given
 
-    @property
-    def is_single(self) -> bool:
-        """Whether the model is fed numbers of float32, and so computes in it."""
-        return any(pa.types.is_float32(_element(f.type)) for f in (*self.rows.schema, *self.predicted.schema))
-
     def unsteadiness(self) -> str:
         """How predictions depend on time or on other rows, where that is accepted; empty where they do not.
 
         Raises ModelError where it is not accepted.
         """
-        found = next(self._unsteady(), "")
+        found = dependence(self.model, self.rows, self.predicted, partial(_named, self.sampled))
         if found and not self.given.unsteady:
             raise ModelError(
                 f"{found}. A batch may be scored again, and in other pieces, so such predictions mean nothing: take "
-                "dropout, random draws, batch normalisation in training mode and kept state out of the model (in "
-                "PyTorch call model.eval() before it is exported), or accept it with --allow-unsteady"
+                "dropout, random draws, batch normalisation in training mode, kept state and values computed from the "
+                "other rows, such as fillna(rows.mean()), out of the model (in PyTorch call model.eval() before it is "
+                "exported), or accept it with --allow-unsteady"
             )
         return found
-
-    def _unsteady(self) -> Iterator[str]:
-        again = self._differing(MicroBatches(self.model).predict(self.rows), self.predicted)
-        if again:
-            yield f"it returns other values when the same rows come again: {_named(self.sampled, again)}"
-        alone = self._alone()
-        one_by_one = self._differing(alone, self.predicted.slice(0, alone.num_rows))
-        if one_by_one:
-            yield f"it returns other values for a row alone than among other rows: {_named(self.sampled, one_by_one)}"
-
-    def _alone(self) -> pa.RecordBatch:
-        """Predictions of the first rows, each alone."""
-        until, parts = time.monotonic() + ALONE_SECONDS, []
-        for at in range(min(self.rows.num_rows, ALONE)):
-            parts.append(MicroBatches(self.model).predict(self.rows.slice(at, 1)))
-            if time.monotonic() > until:
-                break
-        return pa.concat_batches(parts)
-
-    def _differing(self, found: pa.RecordBatch, expected: pa.RecordBatch) -> list[int]:
-        one, other = (likeness.of_batch(each) for each in (found, expected))
-        return likeness.difference(one, other, is_single=self.is_single).where
 
     def difference_from_library(
         self, model_format: registry.Format, artifact: Artifact, own: OwnRows, *, must_score: bool
@@ -211,7 +202,7 @@ class _Trial:
             if returned is None:
                 return None
             expected = likeness.of_arrays(returned)
-            compared = likeness.difference(found, expected, is_single=self.is_single)
+            compared = likeness.difference(found, expected, is_single=is_single(self.rows, self.predicted))
             nearest = _nearer(nearest, compared)
             if not nearest.rows.any():
                 return nearest.largest
@@ -225,10 +216,10 @@ class _Trial:
         return None
 
     def _apart(self, nearest: likeness.Difference, found: list[Values], expected: list[Values]) -> str:
-        at = nearest.where[0]
+        at, single = nearest.where[0], is_single(self.rows, self.predicted)
         column = next(
             (n for n, (a, b) in enumerate(zip(found, expected, strict=False))
-             if likeness.difference([a[at : at + 1]], [b[at : at + 1]], is_single=self.is_single).where), 0,
+             if likeness.difference([a[at : at + 1]], [b[at : at + 1]], is_single=single).where), 0,
         )  # fmt: skip
         return (
             f"{len(nearest.where):,} of {self.rows.num_rows:,} rows would be scored otherwise than by its own library, "
@@ -244,7 +235,3 @@ def _nearer(one: likeness.Difference | None, other: likeness.Difference) -> like
         return other
     rows = one.rows & other.rows
     return likeness.Difference(rows, max(one.largest, other.largest), min(one.columns, other.columns))
-
-
-def _element(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) else kind

@@ -18,8 +18,11 @@ def frame(rows: pa.RecordBatch, inputs: Sequence[Input] = ()) -> Any:
     """A DataFrame of the same columns in the same order, under their names of training.
 
     A column has the dtype that `inputs` knows from training. Otherwise numbers keep their type; where there are
-    NULLs, integers become float64 and NULL is NaN, as in any DataFrame. Texts are objects, and NULL is NaN, or None
-    where `inputs` says so. Truth values with NULLs are objects. Dates and times are datetime64, and NULL is NaT.
+    NULLs, integers become float64 and NULL is NaN, as in any DataFrame. Texts are what the installed pandas makes of
+    them (`str` since pandas 3, objects before), and NULL is NaN; where `inputs` knows what NULL was in training, they
+    are objects, and NULL is NaN or None. Truth values with NULLs are objects. Dates and times are datetime64, and NULL
+    is NaT.
+
     Raises InputError for a timestamp that the dtype of training does not hold.
     """
     known = {i.name: i for i in inputs}
@@ -71,6 +74,10 @@ def _column(column: pa.Array, trained: Trained, name: str) -> Any:
 
 
 def _values(column: pa.Array, trained: Trained) -> Any:
+    if pa.types.is_string(column.type) and not trained.null and not trained.dtype:
+        texts = column.to_pandas()
+        if texts.dtype != object:
+            return texts
     missing = None if trained.null == "None" else np.nan
     values: Matrix
     if trained.dtype == "object":

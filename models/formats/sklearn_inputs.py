@@ -82,7 +82,9 @@ def fed(model: Any, given: Sequence[str], file: str) -> Fed:
         raise StoreError(f"{file} takes columns, not arrays: name each column with --inputs a,b,c")
     if kind == FRAME:
         inputs = _with_units(model, inputs, examples, file)
-    unsure = _unsure(model, kind, inputs, examples, given)
+    untold = _untold(model, kind, inputs, examples, given)
+    unsure = _unsure(model, kind, inputs, examples, untold)
+    inputs = tuple(replace(i, trained=replace(i.trained, exact=True)) if i.name in untold else i for i in inputs)
     said = tuple(i.name for i in inputs if is_text(i.type) and i.name not in columns)
     return Fed(kind, inputs, _trial(inputs, examples, model), said, matched.notes, unsure)
 
@@ -282,24 +284,32 @@ def _in_unit(wanted: Input, unit: str, names: Sequence[str]) -> Input:
     return replace(wanted, trained=replace(wanted.trained, dtype=f"datetime64[{unit}{zone}]"))
 
 
-def _unsure(model: Any, kind: str, inputs: Sequence[Input], examples: dict[str, Any], given: Sequence[str]) -> str:
-    """What to say where the model's own code tells whole numbers from others, and the file does not; else empty."""
+def _untold(
+    model: Any, kind: str, inputs: Sequence[Input], examples: dict[str, Any], given: Sequence[str]
+) -> list[str]:
+    """Inputs that are float64 because nobody says otherwise, where the model's own code sees them as they come."""
+    if kind not in (FRAME, OBJECTS) or not _read(lambda: runs_own_code(model), otherwise=True):
+        return []
     typed = {i.name for i in named_inputs(given, pa.null()) if not pa.types.is_null(i.type)}
-    unsure = [i.name for i in inputs if pa.types.is_float64(i.type) and i.name not in {*typed, *examples}]
-    if kind != FRAME or not unsure or not _read(lambda: runs_own_code(model), otherwise=True):
+    return [i.name for i in inputs if pa.types.is_float64(i.type) and i.name not in {*typed, *examples}]
+
+
+def _unsure(model: Any, kind: str, inputs: Sequence[Input], examples: dict[str, Any], untold: Sequence[str]) -> str:
+    """What to say where the model's own code tells whole numbers from others, and the file does not; else empty."""
+    if not untold:
         return ""
-    whole = tuple(replace(i, type=pa.int64()) if i.name in unsure else i for i in inputs)
+    whole = tuple(replace(i, type=pa.int64()) if i.name in untold else i for i in inputs)
     trial = _trial(whole, examples)
     as_floats = pa.RecordBatch.from_arrays(
-        [column.cast(i.type) if i.name in unsure else column for i, column in zip(inputs, trial.columns, strict=True)],
+        [column.cast(i.type) if i.name in untold else column for i, column in zip(inputs, trial.columns, strict=True)],
         names=trial.schema.names,
     )
     if _same(_score(model, kind, inputs, as_floats), _score(model, kind, whole, trial)):
         return ""
     return (
-        f"the model's own code tells whole numbers from others, and its file does not say which {', '.join(unsure)} "
+        f"the model's own code tells whole numbers from others, and its file does not say which {', '.join(untold)} "
         "had in training: float64 was taken. Say the types of those that were integers or truth values, such as "
-        f"--inputs {unsure[0]}:int64 or {unsure[0]}:bool, or of those that were not, {unsure[0]}:float64"
+        f"--inputs {untold[0]}:int64 or {untold[0]}:bool, or of those that were not, {untold[0]}:float64"
     )
 
 

@@ -18,7 +18,8 @@ from scorebeat.models.columns import LABEL, output_schema
 from scorebeat.models.containment import contained
 from scorebeat.models.contract import Described, Given, Model, Signature
 from scorebeat.models.formats.labels import Labels, settles_by_probability
-from scorebeat.models.formats.sklearn_inputs import MATRIX, Fed, Feed, fed, feed
+from scorebeat.models.formats.sklearn_columns import runs_own_code
+from scorebeat.models.formats.sklearn_inputs import FRAME, MATRIX, OBJECTS, Fed, Feed, fed, feed
 from scorebeat.models.formats.sklearn_outputs import (
     BY_CLASS,
     CLASSES,
@@ -72,8 +73,17 @@ def describe(model: Any, given: Given, file: str) -> Described:
 
 def ready(model: Any, artifact: Artifact) -> Model:
     """The model as `describe` found it, ready to score. Raises ModelError where a package that it needs is absent."""
+    signature = artifact.signature
+    fed_as = artifact.options.get(_FED, MATRIX)
+    made = _made(model, artifact, feed(fed_as, model, signature.inputs))
+    if fed_as in (FRAME, OBJECTS) and runs_own_code(model):
+        whole = [i for i in signature.inputs if pa.types.is_integer(i.type) or pa.types.is_boolean(i.type)]
+        made.apart = tuple(i.name for i in whole if not i.trained.dtype)
+    return made
+
+
+def _made(model: Any, artifact: Artifact, how: Feed) -> "SklearnModel":
     signature, options = artifact.signature, artifact.options
-    how = feed(options.get(_FED, MATRIX), model, signature.inputs)
     if options.get(GIVES, CLASSES if estimator_kind(model) == "classifier" else VALUES) == CLASSES:
         proba = options.get(PROBABILITIES, BY_CLASS) == BY_CLASS and hasattr(model, "predict_proba")
         return (ProbabilityModel if proba else LabelModel)(model, how, signature.outputs)
@@ -91,6 +101,10 @@ class SklearnModel:
     (The tag `allow_nan` does not know: it is False for a pipeline that begins with an imputer.)
     """
 
+    apart: tuple[str, ...] = ()
+    """Inputs whose dtype in a DataFrame a NULL would change for all rows, and of which the model's own code may tell:
+    rows that lack other ones of them are scored apart, so that no prediction depends on the rows around it."""
+
     def __init__(self, model: Any, feed: Feed, outputs: pa.Schema) -> None:
         self.model = model
         self.feed = feed
@@ -107,8 +121,15 @@ class SklearnModel:
         return assembled(columns, self.outputs.names)
 
     def _score(self, rows: pa.RecordBatch) -> list[pa.Array]:
+        lacking = [rows.column(name).is_null().to_numpy(zero_copy_only=False) for name in self.apart]
         with _nameless():
-            return self.columns(rows)
+            if not any(each.any() for each in lacking):
+                return self.columns(rows)
+            _, kinds = np.unique(np.column_stack(lacking), axis=0, return_inverse=True)
+            groups = [np.flatnonzero(kinds == kind) for kind in range(kinds.max() + 1)]
+            parts = [self.columns(rows.take(pa.array(group))) for group in groups]
+        back = pa.array(np.argsort(np.concatenate(groups)))
+        return [pa.concat_arrays(columns).take(back) for columns in zip(*parts, strict=True)]
 
     def columns(self, rows: pa.RecordBatch) -> list[pa.Array]:
         """The output columns for these rows."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scorebeat.core.errors import InputError, ModelError, SignatureError
 from scorebeat.models.arrow_types import TYPES
 from scorebeat.models.binding import bind
-from scorebeat.models.contract import Input, Signature
+from scorebeat.models.contract import Input, Signature, Trained
 
 Y = pa.schema([("y", pa.float64())])
 
@@ -135,6 +135,47 @@ def test_a_signature_survives_its_json() -> None:
     signature = Signature(inputs, pa.schema([(f"o{n}", t) for n, t in enumerate(TYPES)]))
 
     assert Signature.from_json(signature.to_json()) == signature
+
+
+WRITTEN = ["0.1", "45.3", "1e-45", "3.4e+38", "-0", "16777217", "nan", "-inf", None]
+"""Values of the type real, as they are written."""
+
+
+def test_a_real_is_the_number_that_is_written() -> None:
+    given_rows = rows(
+        a=pa.array(WRITTEN).cast(pa.float32()),
+        b=pa.array([[each, "0.3"] for each in WRITTEN], pa.list_(pa.string())).cast(pa.list_(pa.float32())),
+    )
+
+    fed = bind(wants(A, Input("b", pa.float64(), 2)), given_rows.schema).apply(given_rows)
+
+    expected = [None if each is None else float(each) for each in WRITTEN]
+    expected[WRITTEN.index("16777217")] = 16777216.0  # the type has no other so near
+    assert repr(fed.column("a").to_pylist()) == repr(expected)
+    assert repr(fed.column("b").to_pylist()) == repr([[each, 0.3] for each in expected])
+
+
+def test_elements_of_a_real_array_are_the_numbers_that_are_written() -> None:
+    given_rows = rows(v=pa.array([[0.1, 0.7], [45.3, None]], pa.list_(pa.float32())))
+
+    fed = bind(wants(A, B), given_rows.schema).apply(given_rows)
+
+    assert fed.to_pydict() == {"a": [0.1, 45.3], "b": [0.7, None]}
+
+
+EXACT = Input("a", pa.float64(), trained=Trained(exact=True))
+
+
+@pytest.mark.parametrize("value", [2**53 + 1, -(2**53) - 1, 2**63 - 1])
+def test_a_whole_number_that_would_be_rounded_is_refused_where_the_model_may_tell(value: int) -> None:
+    given_rows = rows(a=pa.array([1, value]))
+
+    with pytest.raises(InputError, match=rf"--inputs a:int64.*a::float8.*{value}"):
+        bind(wants(EXACT), given_rows.schema).apply(given_rows)
+
+    assert bind(wants(A), given_rows.schema).apply(given_rows).column("a")[1].as_py() == float(value)
+    fits = rows(a=pa.array([2**53, -(2**53), None]))
+    assert bind(wants(EXACT), fits.schema).apply(fits).column("a").to_pylist() == [2.0**53, -(2.0**53), None]
 
 
 @pytest.mark.parametrize(

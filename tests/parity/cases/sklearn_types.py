@@ -24,6 +24,7 @@ nanoseconds = in_notebook(
     lambda frame: pd.DataFrame({"at": frame["joined"].astype("int64").where(frame["joined"].notna()) / 1e18})
 )
 weekday = in_notebook(lambda frame: pd.DataFrame({"day": pd.to_datetime(frame["joined"]).dt.dayofweek}))
+last_digits = in_notebook(lambda frame: frame % 1000)
 one_or_none = in_notebook(lambda frame: frame.astype(float))
 
 
@@ -93,6 +94,30 @@ CASES = {
             says.probabilities(),
             cloudpickle_file,
             inputs=("active:bool", "vip:bool"),
+        )
+    ),
+    "a real column, one-hot": Case(
+        fitted(
+            make_pipeline(
+                columns_of((OneHotEncoder(handle_unknown="ignore"), ["age"]), (scaled(), ["income"])), logistic()
+            ),
+            ("age", "income"),
+            left,
+            says.probabilities(),
+            built={"types": {"age": "real"}},
+        )
+    ),
+    "whole numbers that float64 rounds": Case(
+        fitted(
+            make_pipeline(FunctionTransformer(last_digits), scaled(), logistic()),
+            ("visits", "region"),
+            left,
+            says.probabilities(),
+            cloudpickle_file,
+            x=lambda frame: frame.assign(visits=2**53 + frame["visits"]),
+            inputs=("visits:int64", "region:int64"),
+            nulls=False,
+            built={"query": f"SELECT id, region, {2**53} + visits AS visits FROM {{table}}"},
         )
     ),
     "timestamps": timed(FunctionTransformer(clock), "datetime64[us]", "timestamp[us]"),
