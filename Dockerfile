@@ -13,6 +13,7 @@ COPY models models
 COPY producer producer
 COPY worker worker
 COPY ops ops
+COPY client client
 COPY monitor monitor
 COPY api api
 COPY examples examples

@@ -109,6 +109,14 @@ class RunOpen(UsageError):
     """The job already has an open run for this model version."""
 
 
+class RunNotSucceeded(ScorebeatError):
+    """A run that was waited for ended in another state than `succeeded`."""
+
+
+class RunStillOpen(ScorebeatError, TimeoutError):
+    """A run was not over in the time that it was waited for; it goes on."""
+
+
 class RepeatedKey(ScorebeatError):
     """The query gave one key twice, or NULL for a key."""
 

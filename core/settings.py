@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
@@ -187,11 +187,13 @@ class Settings(BaseSettings):
             yield name, redact(value) if isinstance(value, str) else value
 
 
-def load_settings() -> Settings:
-    """Settings of this process. Raises SettingsError naming every variable that is wrong."""
-    mistakes = [_unknown(name) for name in _unknown_variables()]
+def load_settings(given: Mapping[str, Any] | None = None) -> Settings:
+    """Settings of this process; those given come first. Raises SettingsError naming every one that is wrong."""
+    given = {name: value for name, value in (given or {}).items() if value is not None}
+    wrong = [name for name in given if name not in Settings.model_fields]
+    mistakes = [_unknown(name) for name in [*(f"{PREFIX}{name.upper()}" for name in wrong), *_unknown_variables()]]
     try:
-        settings = Settings()
+        settings = Settings(**given)
     except ValidationError as error:
         mistakes += [_explain(one) for one in error.errors()]
     else:

@@ -13,13 +13,13 @@ from scorebeat.db.source import Source
 from scorebeat.db.sql import Key, among, subquery
 
 
-def require_filter(connection: Connection, url: str, source: Source, where: str) -> None:
-    """Raises UsageError unless `where` is one condition over the query's columns.
+def require_filter(connection: Connection, url: str, source: Source, where: str, name: str = "--where") -> None:
+    """Raises UsageError unless `where` is one condition over the query's columns; messages call it by `name`.
 
     It is only parsed. In round brackets and in square ones: text that closes the one cannot close the other.
     """
     if not where.strip() or "\0" in where:
-        raise UsageError("--where is empty; expected a condition over the query's columns, such as 'id < 100'")
+        raise UsageError(f"{name} is empty; expected a condition over the query's columns, such as 'id < 100'")
     condition = f"SELECT 1 FROM {subquery(source.query)} WHERE (\n{where}\n)"
     with data_connection(url, "scorebeat check") as parser, parser.cursor() as cursor:
         for statement in (condition, f"SELECT ARRAY[\n{where}\n] FROM {subquery(source.query)}"):
@@ -28,15 +28,15 @@ def require_filter(connection: Connection, url: str, source: Source, where: str)
             except adbc_driver_manager.Error as error:
                 parser.rollback()
                 if failures.is_lock(error):
-                    raise SourceLocked(f"--where {where!r} {locks.waits_for(connection, source.query)}") from None
-                raise UsageError(_refused(where, str(error))) from None
+                    raise SourceLocked(f"{name} {where!r} {locks.waits_for(connection, source.query)}") from None
+                raise UsageError(_refused(name, where, str(error))) from None
     try:
         with connection.begin_nested():
             user_sql.rows(connection, f"EXPLAIN {condition}")
     except DBAPIError as error:
         if failures.is_transient(error):
             raise
-        raise UsageError(_refused(where, str(error.orig))) from None
+        raise UsageError(_refused(name, where, str(error.orig))) from None
 
 
 def first_bad_key(connection: Connection, source: Source, keys: Sequence[Key]) -> tuple[int, str] | None:
@@ -65,9 +65,9 @@ def _reason_against(connection: Connection, source: Source, keys: Sequence[Key])
     return None
 
 
-def _refused(where: str, message: str) -> str:
+def _refused(name: str, where: str, message: str) -> str:
     line = next((part for part in message.splitlines() if "ERROR:" in part), message.splitlines()[0])
     return (
-        f"--where {where!r} is not one condition that PostgreSQL can check: {line.split('ERROR:')[-1].strip()}. "
+        f"{name} {where!r} is not one condition that PostgreSQL can check: {line.split('ERROR:')[-1].strip()}. "
         "Expected an expression over the query's columns, such as 'id < 100'; nothing was enqueued."
     )

@@ -198,8 +198,7 @@ def _cast(name: str, values: pa.Array, wanted: pa.DataType) -> pa.Array:
     element = _leaf(wanted)
     try:
         if pa.types.is_float32(_leaf(values.type)) and pa.types.is_float64(element):
-            # 0.1 in a column of type real is 0.1, as psql shows it and pandas reads it, and not 0.10000000149011612
-            values = pc.cast(values, pa.list_(pa.string()) if is_list(wanted) else pa.string())
+            values = as_written(values)
         # a float may round what an integer or a longer float holds: that is what training on floats does, too
         cast = pc.cast(values, wanted, safe=not pa.types.is_floating(element))
     except pa.ArrowException as error:
@@ -219,6 +218,12 @@ def _require_finite(name: str, values: pa.Array, cast: pa.Array) -> None:
     lost = pc.sum(pc.and_(pc.is_inf(cast), pc.is_finite(values))).as_py()
     if lost:
         raise InputError(f"{name} has {lost} values beyond what float32 holds, which is 3.4e38")
+
+
+def as_written(values: pa.Array) -> pa.Array:
+    """Floats, or lists of them, as texts: a `real` of 0.1 is 0.1, as psql shows it and pandas reads it, and not
+    0.10000000149011612."""
+    return pc.cast(values, pa.list_(pa.string()) if is_list(values.type) else pa.string())
 
 
 def _leaf(kind: pa.DataType) -> pa.DataType:

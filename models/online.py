@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from scorebeat.core.errors import InputError, ModelError, ScorebeatError, SignatureError
-from scorebeat.models import outputs, scoring
+from scorebeat.models import binding, outputs, scoring
 from scorebeat.models.arrow_types import is_list
 from scorebeat.models.blame import culprit
 from scorebeat.models.contract import Input, Model, Signature
@@ -29,6 +29,16 @@ def predict(model: Model, signature: Signature, rows: Rows) -> list[dict[str, An
     outputs.check_finite(scored)
     answers: list[dict[str, Any]] = scored.to_pylist()
     return answers
+
+
+def predict_columns(model: Model, signature: Signature, rows: pa.RecordBatch) -> pa.RecordBatch:
+    """The outputs for columns in the types of a query, bound as those of a batch; as many rows, in their order.
+
+    Raises what `predict` does.
+    """
+    scored = _scored(model, binding.bind(signature, rows.schema).apply(rows))
+    outputs.check_finite(scored)
+    return scored
 
 
 def _scored(model: Model, rows: pa.RecordBatch) -> pa.RecordBatch:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scorebeat.models.arrow_types import WIDER, is_list, is_text
+from scorebeat.models.binding import as_written
 from scorebeat.models.contract import Input, Signature
 from scorebeat.models.matrix import Matrix
 from scorebeat.models.samples import Sampled
@@ -152,6 +153,14 @@ def _as_declared(column: Any, wanted: Input) -> Any:
 
 def _category(column: Any, wanted: Input) -> Any:
     return column.astype("category") if is_text(wanted.type) else column
+
+
+def as_queried(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Rows of a query as pandas.read_sql has them: it reads the text of a `real`, as a float64."""
+    columns = [
+        as_written(column).cast(pa.float64()) if pa.types.is_float32(column.type) else column for column in rows.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
 
 
 def plain_types(rows: pa.Table) -> pa.Table:

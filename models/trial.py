@@ -202,7 +202,9 @@ class _Trial:
             if returned is None:
                 return None
             expected = likeness.of_arrays(returned)
-            compared = likeness.difference(found, expected, is_single=is_single(self.rows, self.predicted))
+            compared = likeness.difference(
+                found, expected, is_single=is_single(self.sampled.rows, self.rows, self.predicted)
+            )
             nearest = _nearer(nearest, compared)
             if not nearest.rows.any():
                 return nearest.largest
@@ -216,7 +218,7 @@ class _Trial:
         return None
 
     def _apart(self, nearest: likeness.Difference, found: list[Values], expected: list[Values]) -> str:
-        at, single = nearest.where[0], is_single(self.rows, self.predicted)
+        at, single = nearest.where[0], is_single(self.sampled.rows, self.rows, self.predicted)
         column = next(
             (n for n, (a, b) in enumerate(zip(found, expected, strict=False))
              if likeness.difference([a[at : at + 1]], [b[at : at + 1]], is_single=single).where), 0,

@@ -1,13 +1,12 @@
 """`python -m producer JOB`: enqueue a run by hand."""
 
 import argparse
-import getpass
 import sys
 
 from scorebeat.core.errors import ScorebeatError
 from scorebeat.core.settings import load_settings
 from scorebeat.core.stack import joined
-from scorebeat.producer.context import Producer
+from scorebeat.producer.context import Producer, whoami
 from scorebeat.producer.enqueue import Request, enqueue
 from scorebeat.producer.messages import require_broker
 
@@ -24,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         p = Producer(joined(load_settings()), "python -m producer")
         require_broker(p.app)
-        made = enqueue(p, Request(job, getpass.getuser()))
+        made = enqueue(p, Request(job, whoami()))
     except ScorebeatError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

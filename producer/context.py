@@ -1,5 +1,7 @@
 """What every step of the producer needs: the ledger, the broker and the settings."""
 
+import getpass
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,6 +12,7 @@ from scorebeat.core.celery_app import make_app
 from scorebeat.core.settings import Settings
 from scorebeat.db.engine import make_engine
 from scorebeat.db.installation import broker_prefix
+from scorebeat.db.runs import BEAT
 
 if TYPE_CHECKING:
     from scorebeat.core.broker_app import InstallationApp
@@ -45,3 +48,12 @@ class Producer:
             self.engine.dispose()
         if "app" in self.__dict__:
             self.app.close()
+
+
+def whoami() -> str:
+    """The user whom the ledger records."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return f"user {os.getuid()}"
+    return f"user {name}" if name == BEAT else name  # an account of that name is not the scheduler

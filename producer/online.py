@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scorebeat.core.errors import UnknownName, UsageError, near
 from scorebeat.db import versions
@@ -13,6 +13,9 @@ from scorebeat.models import online, registry, store
 from scorebeat.models.contract import Model, Signature
 from scorebeat.producer.context import Producer
 from scorebeat.producer.turns import Turns
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MODELS_KEPT = 4
 
@@ -40,6 +43,12 @@ class Predictor:
         version = self.version(model)
         with self._loaded(version).turn(self.p.settings.row_time_limit, str(version)) as loaded:
             return online.predict(loaded, Signature.from_json(version.signature), rows)
+
+    def predict_columns(self, model: str, rows: "pa.RecordBatch") -> "pa.RecordBatch":
+        """The outputs of columns, in the rows' order; as `predict`, with the time of a whole batch."""
+        version = self.version(model)
+        with self._loaded(version).turn(self.p.settings.batch_time_limit, str(version)) as loaded:
+            return online.predict_columns(loaded, Signature.from_json(version.signature), rows)
 
     def version(self, model: str) -> Version:
         """The version that `model` names now. Raises UnknownName with the near names."""

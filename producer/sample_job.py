@@ -10,7 +10,7 @@ from scorebeat.db.pending import PendingRows
 from scorebeat.db.sql import KeyRange
 from scorebeat.models.binding import bind
 from scorebeat.models.contract import Signature
-from scorebeat.models.own_rows import frame_of
+from scorebeat.models.own_rows import as_queried, frame_of
 from scorebeat.models.samples import Sampled
 from scorebeat.producer.context import Producer
 
@@ -52,6 +52,6 @@ class SampleJob:
         return Sampled(
             f"job {self.job}",
             fetched.rows,
-            lambda: frame_of(fetched.rows),
+            lambda: frame_of(as_queried(fetched.rows)),
             name=lambda at: f"the row with {', '.join(f'{name} {value}' for name, value in keys[at].items())}",
         )

@@ -9,9 +9,9 @@ from scorebeat.core.errors import ScorebeatError
 from scorebeat.db import versions
 from scorebeat.examples.complaints import data, table, train
 from scorebeat.models.contract import Given
-from scorebeat.ops.cli.context import database, whoami
+from scorebeat.ops.cli.context import database
 from scorebeat.producer import publish
-from scorebeat.producer.context import Producer
+from scorebeat.producer.context import Producer, whoami
 
 JOBS = Path(__file__).absolute().parent / "jobs.toml"
 MODEL = "sentiment"

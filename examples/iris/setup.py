@@ -8,9 +8,9 @@ from shlex import quote
 from scorebeat.core.errors import ScorebeatError
 from scorebeat.db import versions
 from scorebeat.examples.iris import data, items, train
-from scorebeat.ops.cli.context import database, whoami
+from scorebeat.ops.cli.context import database
 from scorebeat.producer import publish
-from scorebeat.producer.context import Producer
+from scorebeat.producer.context import Producer, whoami
 
 JOBS = Path(__file__).absolute().parent / "jobs.toml"
 MODEL = "iris"

@@ -4,8 +4,9 @@ import click
 
 from scorebeat.db import jobs
 from scorebeat.ops.cli import show
-from scorebeat.ops.cli.context import both, database, whoami
+from scorebeat.ops.cli.context import both, database
 from scorebeat.producer import requeue as by_hand
+from scorebeat.producer.context import whoami
 
 
 @click.command()

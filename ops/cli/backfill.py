@@ -9,12 +9,12 @@ from scorebeat.core.errors import UsageError
 from scorebeat.db import jobs
 from scorebeat.db.job_lines import is_complete
 from scorebeat.ops.cli import progress, show
-from scorebeat.ops.cli.context import both, database, whoami
-from scorebeat.ops.cli.enqueue import time_of_job, version_number
+from scorebeat.ops.cli.context import both, database
 from scorebeat.producer import backfill as by_due_moment
 from scorebeat.producer import unserved
 from scorebeat.producer.backfill import Backfill, Moment
-from scorebeat.producer.context import Producer
+from scorebeat.producer.context import Producer, whoami
+from scorebeat.producer.wanted import Words, time_of_job, version_number
 
 COLUMNS = ("due_at", "run", "state", "plan")
 
@@ -52,7 +52,7 @@ def backfill(job: str, first: str, before: str | None, model: str | None, **how:
 def _wanted(p: Producer, job: str, first: str, before: str | None, model: str | None) -> Backfill:
     with p.engine.connect() as connection:
         now = jobs.now(connection)
-        version = None if model is None else version_number(model, jobs.get(connection, job).job.model_name)
+        version = None if model is None else version_number(model, jobs.get(connection, job).job, Words("--"))
     start = time_of_job(p, job, "--from", first)
     end = now if before is None else time_of_job(p, job, "--to", before)
     if start >= end:

@@ -1,8 +1,6 @@
 """Where a command finds its servers: the settings' URLs, or the embedded stack of the data folder."""
 
-import getpass
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -11,17 +9,7 @@ from scorebeat.core.settings import Settings, load_settings
 from scorebeat.core.stack import joined
 from scorebeat.db import revisions
 from scorebeat.db.engine import reachable
-from scorebeat.db.runs import BEAT
 from scorebeat.producer.context import Producer
-
-
-def whoami() -> str:
-    """The user whom the ledger records."""
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return f"user {os.getuid()}"
-    return f"user {name}" if name == BEAT else name  # an account of that name is not the scheduler
 
 
 def found_settings() -> Settings:

@@ -1,28 +1,24 @@
 """`plan` and `enqueue`: asking for a run, and what it would do."""
 
 import csv
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from scorebeat.core.errors import UsageError
-from scorebeat.core.schedule import find_zone
-from scorebeat.core.times import parse_time
-from scorebeat.db import filters, jobs, planning, source, versions
-from scorebeat.db.engine import reachable
+from scorebeat.db import jobs
 from scorebeat.db.runs import Selection
-from scorebeat.db.source import Source
 from scorebeat.db.sql import Key
 from scorebeat.ops.cli import progress, show
-from scorebeat.ops.cli.context import both, database, whoami
+from scorebeat.ops.cli.context import both, database
 from scorebeat.ops.cli.options import Whole
 from scorebeat.producer import unserved
-from scorebeat.producer.context import Producer
+from scorebeat.producer.context import Producer, whoami
 from scorebeat.producer.enqueue import Request
 from scorebeat.producer.enqueue import enqueue as open_run
 from scorebeat.producer.preview import Preview, preview
+from scorebeat.producer.wanted import Words, checked_version, time_of_job
 
 MOST_KEYS = 1_000_000
 """They are stored in the run's row, and travel with its plan."""
@@ -105,8 +101,10 @@ def enqueue(
     parameters = _parameters(more["parameters"])
     with both() as p:
         keys = _read_keys(keys_file) if keys_file is not None else None
-        version = _check(p, job, model, where, keys, keys_file)
-        selection = Selection(limit, where, tuple(key for _, key in keys) if keys is not None else None)
+        wanted = tuple(key for _, key in keys) if keys is not None else None
+        words = Words("--", lambda at: f"--keys {keys_file}: line {keys[at][0] if keys else at}")
+        version = checked_version(p, job, model, where, wanted, words)
+        selection = Selection(limit, where, wanted)
         due_at = None if more["due_at"] is None else time_of_job(p, job, "--due-at", more["due_at"])
         made = open_run(
             p, Request(job, whoami(), version, selection, run_key, due_at, parameters, anew=more["rescore"])
@@ -122,16 +120,6 @@ def _answer(job: str, run_id: int, run_key: str | None, *, is_new: bool) -> str:
     if not is_new:
         return f"run {run_id} of job {job} was enqueued before by run key {run_key!r}"
     return f"run {run_id} of job {job} is enqueued"
-
-
-def time_of_job(p: Producer, job: str, option: str, text: str) -> datetime:
-    """A time as typed; without an offset in the time zone of the job's schedule. Raises UsageError."""
-    with p.engine.connect() as connection:
-        zone = find_zone(jobs.get(connection, job).job.timezone)
-    try:
-        return parse_time(text, zone)
-    except ValueError as error:
-        raise UsageError(f"{option} {error}. Nothing was enqueued") from None
 
 
 def _parameters(given: tuple[str, ...]) -> dict[str, str]:
@@ -156,34 +144,6 @@ def wait(p: Producer, run_id: int) -> int:
     return progress.exit_code(line)
 
 
-def _check(
-    p: Producer, name: str, model: str | None, where: str | None, keys: list[tuple[int, Key]] | None, file: Path | None
-) -> int | None:
-    """The version asked for; the filter and the keys are good. Raises UsageError."""
-    with reachable(p.url), planning.reading(p.engine) as reader:
-        job = jobs.get(reader, name).job
-        version = None if model is None else version_number(model, job.model_name)
-        if version is not None:
-            versions.get(reader, job.model_name, version)
-        if where is not None or keys is not None:
-            found = source.describe(reader, p.url, job)
-            if where is not None:
-                filters.require_filter(reader, p.url, found, where)
-            if keys is not None:
-                _require_keys(filters.first_bad_key(reader, found, _widths(found, keys, file)), keys, file)
-    return version
-
-
-def version_number(text: str, of_job: str) -> int:
-    """The number of `iris/4` or `4`. Raises UsageError."""
-    name, slash, number = text.rpartition("/")
-    if not number.isascii() or not number.isdecimal() or len(number) > 9 or (slash and not name):
-        raise UsageError(f"--model {text!r} is not a version; expected one such as {of_job}/4, or 4")
-    if slash and name != of_job:
-        raise UsageError(f"--model {text!r} is another model: the job uses {of_job!r}. Change `model` in jobs.toml")
-    return int(number)
-
-
 def _read_keys(file: Path) -> list[tuple[int, Key]]:
     """Line numbers and keys; blank lines are passed over. Raises UsageError."""
     try:
@@ -201,20 +161,3 @@ def _read_keys(file: Path) -> list[tuple[int, Key]]:
     if len(found) > MOST_KEYS:
         raise UsageError(f"--keys {file} holds {len(found):,} keys; expected at most {MOST_KEYS:,}. Use --where")
     return found
-
-
-def _widths(found: Source, keys: list[tuple[int, Key]], file: Path | None) -> list[Key]:
-    """The keys, each with a text for each key column."""
-    names = [column.name for column in found.keys]
-    for line, key in keys:
-        if len(key) != len(names):
-            expected = f"{len(names)} ({', '.join(names)})"
-            raise UsageError(f"--keys {file}: line {line} has {len(key)} columns; expected {expected}")
-        if any("\0" in text for text in key):
-            raise UsageError(f"--keys {file}: line {line} holds a NUL character")
-    return [key for _, key in keys]
-
-
-def _require_keys(bad: tuple[int, str] | None, keys: list[tuple[int, Key]], file: Path | None) -> None:
-    if bad is not None:
-        raise UsageError(f"--keys {file}: line {keys[bad[0]][0]} is not a key: {bad[1]}. Nothing was enqueued.")

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import click
 
 from scorebeat.ops.cli import confirm
-from scorebeat.ops.cli.context import database, whoami
+from scorebeat.ops.cli.context import database
+from scorebeat.producer.context import whoami
 
 if TYPE_CHECKING:
     from scorebeat.producer.change_job import Stake

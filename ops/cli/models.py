@@ -13,13 +13,13 @@ from scorebeat.models.contract import Given
 from scorebeat.models.sample_file import MOST, SampleFile
 from scorebeat.models.samples import Sample
 from scorebeat.ops.cli import show
-from scorebeat.ops.cli.context import database, whoami
+from scorebeat.ops.cli.context import database
 from scorebeat.ops.cli.ending import leaving_nothing
 from scorebeat.ops.cli.models_change import drop, rename
 from scorebeat.ops.cli.versions import compare
 from scorebeat.producer import publish as publishing
 from scorebeat.producer.agreement import share
-from scorebeat.producer.context import Producer
+from scorebeat.producer.context import Producer, whoami
 from scorebeat.producer.sample_job import SampleJob
 
 NAMED = ("inputs", "outputs", "classes")

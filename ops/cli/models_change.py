@@ -3,11 +3,11 @@
 import click
 
 from scorebeat.ops.cli import confirm, show
-from scorebeat.ops.cli.context import database, whoami
+from scorebeat.ops.cli.context import database
 from scorebeat.ops.cli.versions import version_of
 from scorebeat.producer import change_model
 from scorebeat.producer import drop as dropping
-from scorebeat.producer.context import Producer
+from scorebeat.producer.context import Producer, whoami
 
 
 @click.command()

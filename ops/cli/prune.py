@@ -6,8 +6,9 @@ import click
 
 from scorebeat.core.durations import parse_duration
 from scorebeat.ops.cli import show
-from scorebeat.ops.cli.context import database, whoami
+from scorebeat.ops.cli.context import database
 from scorebeat.producer import prune as pruning
+from scorebeat.producer.context import whoami
 
 
 def _duration(_context: click.Context, _option: click.Parameter, value: str) -> timedelta:

@@ -8,10 +8,10 @@ from scorebeat.core.errors import UsageError
 from scorebeat.core.jobs_file import JobsFile, read_files
 from scorebeat.core.paths import shown
 from scorebeat.ops.cli import show
-from scorebeat.ops.cli.context import both, database, found_settings, unmigrated, whoami
+from scorebeat.ops.cli.context import both, database, found_settings, unmigrated
 from scorebeat.producer import apply as applying
 from scorebeat.producer.apply import ApplyOptions
-from scorebeat.producer.context import Producer
+from scorebeat.producer.context import Producer, whoami
 from scorebeat.producer.enqueue import Request, enqueue
 
 

@@ -9,10 +9,11 @@ import click
 from scorebeat.core.errors import UsageError
 from scorebeat.db.agreement import Agreement
 from scorebeat.ops.cli import show
-from scorebeat.ops.cli.context import database, whoami
+from scorebeat.ops.cli.context import database
 from scorebeat.producer import agreement
 from scorebeat.producer import publish as publishing
 from scorebeat.producer.agreement import Compared, share
+from scorebeat.producer.context import whoami
 
 OUTPUT_COLUMNS = ("output", "equal", "largest_difference", "mean_difference")
 

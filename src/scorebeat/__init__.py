@@ -1,1 +1,109 @@
-"""Batch inference on Celery: every row scored exactly once, whatever crashes."""
+"""Batch inference on Celery: every row scored exactly once, whatever crashes.
+
+The public Python API: `scorebeat.connect()`, what it returns, and the errors. Everything else may change with any
+version.
+
+    import scorebeat
+
+    with scorebeat.connect() as client:
+        run = client.enqueue("churn")
+        run.wait()
+        print(client.predictions("churn").to_pandas())
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scorebeat.client.client import Client
+    from scorebeat.client.run import Progress, Run
+    from scorebeat.core.errors import (
+        InputError,
+        JobsFileError,
+        ModelError,
+        NotPermitted,
+        OutputError,
+        QueryError,
+        RunNotSucceeded,
+        RunOpen,
+        RunStillOpen,
+        ScorebeatError,
+        ServiceDown,
+        SettingsError,
+        SignatureError,
+        StoreError,
+        UnknownName,
+        UsageError,
+    )
+
+_ERRORS = "scorebeat.core.errors"
+_WHERE = {
+    "Client": "scorebeat.client.client",
+    "Progress": "scorebeat.client.run",
+    "Run": "scorebeat.client.run",
+    "InputError": _ERRORS,
+    "JobsFileError": _ERRORS,
+    "ModelError": _ERRORS,
+    "NotPermitted": _ERRORS,
+    "OutputError": _ERRORS,
+    "QueryError": _ERRORS,
+    "RunNotSucceeded": _ERRORS,
+    "RunOpen": _ERRORS,
+    "RunStillOpen": _ERRORS,
+    "ScorebeatError": _ERRORS,
+    "ServiceDown": _ERRORS,
+    "SettingsError": _ERRORS,
+    "SignatureError": _ERRORS,
+    "StoreError": _ERRORS,
+    "UnknownName": _ERRORS,
+    "UsageError": _ERRORS,
+}
+"""Loaded when they are first asked for: a worker's start does not pay for them."""
+
+__all__ = [
+    "Client",
+    "InputError",
+    "JobsFileError",
+    "ModelError",
+    "NotPermitted",
+    "OutputError",
+    "Progress",
+    "QueryError",
+    "Run",
+    "RunNotSucceeded",
+    "RunOpen",
+    "RunStillOpen",
+    "ScorebeatError",
+    "ServiceDown",
+    "SettingsError",
+    "SignatureError",
+    "StoreError",
+    "UnknownName",
+    "UsageError",
+    "connect",
+]
+
+
+def connect(database_url: str | None = None, **settings: Any) -> "Client":
+    """A client of the installation whose ledger is in this database.
+
+    Without a URL it is that of SCOREBEAT_DATABASE_URL, in the environment or in `.env`, or of the embedded stack that
+    `scorebeat up` runs on the data folder. Other settings may be given by their names, such as `broker_url`, and come
+    before the environment's; runs are enqueued through the broker, and models are kept in `artifacts`.
+
+    Raises SettingsError naming every setting that is wrong, ServiceDown when the database does not answer, or
+    UsageError when `scorebeat migrate` never made a ledger in it.
+    """
+    from scorebeat.client.client import Client  # noqa: PLC0415 -- a worker's start does not pay for it
+
+    return Client.connect(database_url, **settings)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'scorebeat' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

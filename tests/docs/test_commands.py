@@ -19,7 +19,7 @@ README = Page.read(REPOSITORY / "README.md")
 AFTER_THE_QUICKSTART = (
     "score-some-rows", "model-versions", "requeue", "enqueue-from-outside", "celery", "stop-and-pause",
     "bring-scikit-learn", "bring-onnx", "bring-mlflow", "bring-pytorch", "bring-xgboost-lightgbm",
-    "http-api", "prune", "read-from-dbt-and-bi", "alert-on-lateness", "backfill",
+    "http-api", "prune", "use-from-python", "read-from-dbt-and-bi", "alert-on-lateness", "backfill",
 )  # fmt: skip
 """How-tos that go on in the quickstart's folder, beside its running system."""
 

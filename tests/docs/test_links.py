@@ -9,7 +9,7 @@ from tests.docs.pages import REPOSITORY, Page, every_page
 
 PAGES = every_page()
 BY_PATH = {page.path: page for page in PAGES}
-ROOMS = "core|db|models|producer|worker|ops|monitor|api|examples|benchmarks|tests|docs"
+ROOMS = "client|core|db|models|producer|worker|ops|monitor|api|examples|benchmarks|tests|docs"
 PATH = re.compile(rf"(?:(?:{ROOMS})/[\w./-]*|[\w-]+\.md|Makefile|pyproject\.toml|\.env\.example)")
 TEST = re.compile(r"test_\w+")
 

@@ -1,0 +1,173 @@
+"""A connection to one installation of Scorebeat: what `scorebeat.connect` returns."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from scorebeat.client.models import Models
+from scorebeat.client.run import Run
+from scorebeat.client.values import key_of, parameters_of
+from scorebeat.core.jobs import Job
+from scorebeat.core.jobs_file import OWNER, JobsFile, read_files
+from scorebeat.core.settings import load_settings
+from scorebeat.core.stack import joined
+from scorebeat.db import job_lines, pages, results, revisions
+from scorebeat.db.engine import reachable
+from scorebeat.db.job_lines import JobLine
+from scorebeat.db.runs import Selection
+from scorebeat.db.status import RunLine
+from scorebeat.producer import apply as applying
+from scorebeat.producer.apply import Applied, ApplyOptions
+from scorebeat.producer.context import Producer, whoami
+from scorebeat.producer.enqueue import Request, enqueue
+from scorebeat.producer.online import Predictor
+from scorebeat.producer.wanted import checked_version, time_of_job
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Key = Any
+"""A key: one value, or a sequence of one value a key column."""
+
+
+class Client:
+    """Jobs, runs, models and predictions of one installation. Threads may share it; close it when done."""
+
+    def __init__(self, producer: Producer) -> None:
+        self._p = producer
+        self._predictor: Predictor | None = None
+        self.models = Models(producer)
+
+    @classmethod
+    def connect(cls, database_url: str | None = None, **settings: Any) -> Self:
+        """What `scorebeat.connect` does."""
+        given = settings if database_url is None else {"database_url": database_url, **settings}
+        loaded = load_settings(given)
+        p = Producer(loaded if "database_url" in given else joined(loaded), "client")
+        with reachable(p.url), p.engine.connect() as connection:
+            revisions.require_usable(connection)
+        return cls(p)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._p.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def enqueue(  # noqa: PLR0913 -- each is given by its name
+        self,
+        job: str,
+        *,
+        where: str | None = None,
+        keys: Iterable[Key] | None = None,
+        limit: int | None = None,
+        model: str | None = None,
+        run_key: str | None = None,
+        due_at: datetime | str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        rescore: bool = False,
+    ) -> Run:
+        """Score the rows of the job that have no prediction yet, or those of them that are asked for.
+
+        `where` is an SQL condition over the query's columns, `keys` are the rows' keys, `limit` takes at most so many
+        rows, those of the lowest keys. `model` is a version such as `iris/4`; None: the one that the job follows. With
+        a `run_key` that made a run before, that run is returned and nothing is enqueued, so that a task of a scheduler
+        may be tried again. `due_at` and `parameters` are values of the query; a time without a zone is in the job's.
+        `rescore` scores every row anew.
+
+        Raises UnknownName, RunOpen while the job has an open run, QueryError, SignatureError, UsageError for what
+        cannot be asked, or ServiceDown; then nothing was enqueued.
+        """
+        from scorebeat.producer.messages import require_broker  # noqa: PLC0415 -- Celery, which readers do not need
+
+        wanted = None if keys is None else tuple(key_of(key, at) for at, key in enumerate(keys))
+        require_broker(self._p.app)
+        version = checked_version(self._p, job, model, where, wanted)
+        due = due_at if due_at is None else time_of_job(self._p, job, "due_at", str(due_at))
+        selection = Selection(limit, where, wanted)
+        values = parameters_of(parameters)
+        asked = Request(job, whoami(), version, selection, run_key, due, values, anew=rescore)
+        made = enqueue(self._p, asked)
+        return Run(self._p, made.run_id, is_new=made.is_new)
+
+    def run(self, number: int) -> Run:
+        """The run of that number. Raises UnknownName."""
+        found = Run(self._p, number)
+        found.status()
+        return found
+
+    def runs(self, job: str | None = None, *, limit: int = 50) -> list[RunLine]:
+        """The newest runs first, of one job or of all."""
+        with reachable(self._p.url), results.reading(self._p.engine) as connection:
+            return pages.runs(connection, job=job, states=[], before=None, limit=limit)
+
+    def jobs(self) -> list[JobLine]:
+        """The jobs by name: when each is due, how it ended last, why it was left out last."""
+        with reachable(self._p.url), results.reading(self._p.engine) as connection:
+            return job_lines.listing(connection)
+
+    def apply(
+        self,
+        jobs: str | Path | Sequence[Job] | None = None,
+        *,
+        dry_run: bool = False,
+        prune: bool = False,
+        adopt: bool = False,
+        force: bool = False,
+    ) -> Applied:
+        """Make the ledger say what a jobs file or folder says, or these jobs, all or nothing; None: SCOREBEAT_JOBS.
+
+        With `dry_run` nothing is changed. `prune` removes jobs that the file named before and does not any more,
+        `adopt` takes over those of another file, `force` applies a change by which readers lose predictions.
+
+        Raises JobsFileError, or UsageError with all mistakes together.
+        """
+        options = ApplyOptions(prune, adopt, force)
+        if jobs is None or isinstance(jobs, str | Path):
+            files = read_files(self._p.settings.jobs if jobs is None else Path(jobs))
+        else:
+            files = [JobsFile(Path(OWNER), OWNER, tuple(jobs))]
+        if dry_run:
+            return applying.difference(self._p, files, options)
+        return applying.apply_files(self._p, files, whoami(), options)
+
+    def publish(self, version: str, *, force: bool = False) -> list[str]:
+        """What `models.publish` does."""
+        return self.models.publish(version, force=force)
+
+    def predictions(self, job: str) -> "pa.Table":
+        """The published predictions of a job, as readers of the view `predictions.<job>` see them now.
+
+        A pyarrow.Table with the key columns, the outputs, `batch_id` and `scored_at`, in no order; `to_pandas()` or
+        `polars.from_arrow()` makes a DataFrame of it. Values of types that Arrow lacks are texts, as psql shows them.
+        It is held in memory whole. Raises UnknownName, or UsageError where the job has no predictions yet.
+        """
+        from scorebeat.db import published  # noqa: PLC0415 -- loads Arrow
+
+        with reachable(self._p.url):
+            return published.table(self._p.engine, self._p.url, job)
+
+    def predict(self, model: str, rows: Any) -> Any:
+        """Score rows now, in this process, by `iris`, the published version, or `iris/3`; nothing is stored.
+
+        `rows` is a DataFrame of pandas or polars, a pyarrow.Table, or a list of dicts; they are bound to the model's
+        inputs by name, as columns of a query are, and columns that the model does not want are left out. NaN, NaT and
+        None are NULL. Returns the same kind with a column an output, in the order of the rows; of pandas with their
+        index.
+
+        Raises UnknownName, SignatureError where the rows do not fit the model's inputs, InputError for values that the
+        model does not take, ModelError, or ServiceDown where another thread does not leave the model.
+        """
+        from scorebeat.client import frames  # noqa: PLC0415 -- loads Arrow
+
+        if self._predictor is None:
+            self._predictor = Predictor(self._p)
+        return frames.like(rows, self._predictor.predict_columns(model, frames.columns(rows)))

@@ -1,0 +1,55 @@
+"""Rows of a caller as Arrow, and predictions as the kind of table that the rows were."""
+
+import sys
+from typing import Any
+
+import pyarrow as pa
+
+from scorebeat.core.errors import SignatureError
+from scorebeat.models.own_rows import plain_types
+
+
+def columns(rows: Any) -> pa.RecordBatch:
+    """The rows in the types that a query gives; NaN, NaT and None of pandas are NULL.
+
+    Raises SignatureError for what is no table, or has values that no column holds.
+    """
+    try:
+        table = plain_types(_table(rows)).combine_chunks()
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise SignatureError(f"the rows are no table of columns: {' '.join(str(error).split())}") from error
+    if not table.num_rows:
+        return pa.RecordBatch.from_arrays([pa.array([], f.type) for f in table.schema], schema=table.schema)
+    return table.to_batches()[0]
+
+
+def like(rows: Any, predicted: pa.RecordBatch) -> Any:
+    """The predictions as the same kind of table."""
+    table = pa.Table.from_batches([predicted])
+    if _is(rows, "pandas"):
+        found = table.to_pandas()
+        found.index = rows.index
+        return found
+    if _is(rows, "polars"):
+        return sys.modules["polars"].from_arrow(table)
+    return table if isinstance(rows, pa.Table) else predicted if isinstance(rows, pa.RecordBatch) else table.to_pylist()
+
+
+def _table(rows: Any) -> pa.Table:
+    if _is(rows, "pandas"):
+        return pa.Table.from_pandas(rows, preserve_index=False)
+    if _is(rows, "polars"):
+        return rows.to_arrow()
+    if isinstance(rows, pa.Table):
+        return rows
+    if isinstance(rows, pa.RecordBatch):
+        return pa.Table.from_batches([rows])
+    if isinstance(rows, list):
+        return pa.Table.from_pylist(rows)
+    raise TypeError(f"a {type(rows).__name__} was given; expected a DataFrame, a pyarrow.Table or a list of dicts")
+
+
+def _is(rows: Any, library: str) -> bool:
+    """Whether it is a DataFrame of that library, which is loaded then."""
+    module = sys.modules.get(library)
+    return module is not None and isinstance(rows, module.DataFrame)

@@ -1,0 +1,90 @@
+"""The models of an installation: adding versions, comparing and publishing them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from scorebeat.core.errors import UsageError
+from scorebeat.db import results, versions
+from scorebeat.db.engine import reachable
+from scorebeat.db.versions import Version
+from scorebeat.producer import publish as publishing
+from scorebeat.producer.agreement import Compared, compare
+from scorebeat.producer.context import Producer, whoami
+from scorebeat.producer.publish import Added
+
+
+class Models:
+    """`client.models`."""
+
+    def __init__(self, p: Producer) -> None:
+        self._p = p
+
+    def versions(self) -> list[Version]:
+        """All versions, by model and number."""
+        with reachable(self._p.url), results.reading(self._p.engine) as connection:
+            return versions.listing(connection)
+
+    def add(  # noqa: PLR0913 -- each is given by its name
+        self,
+        source: str | Path,
+        name: str,
+        *,
+        inputs: Sequence[str] = (),
+        outputs: Sequence[str] = (),
+        classes: Sequence[str] = (),
+        trust: Sequence[str] = (),
+        allow: Sequence[str] = (),
+        files: Sequence[str | Path] = (),
+        sample: str | Path | None = None,
+        sample_job: str | None = None,
+        allow_unsteady: bool = False,
+    ) -> Added:
+        """Store a model file, a folder or `module:Class` as the next version of `name`, after a trial.
+
+        The options are those of `scorebeat models add`; `allow` names formats that run code when they are opened,
+        `pickle` or `mlflow`. A model's first version is published if it scored rows. Files that are the newest version
+        already are that version.
+
+        Raises StoreError with the reason where the source cannot become a model, ModelError, UsageError.
+        """
+        from scorebeat.models.contract import Given  # noqa: PLC0415 -- loads Arrow
+        from scorebeat.models.sample_file import MOST, SampleFile  # noqa: PLC0415 -- likewise
+        from scorebeat.producer.sample_job import SampleJob  # noqa: PLC0415 -- likewise
+
+        if sample is not None and sample_job is not None:
+            raise UsageError("a model is tried on one sample: give `sample` or `sample_job`")
+        given = Given(
+            tuple(inputs), tuple(outputs), tuple(classes), frozenset(trust), frozenset(allow),
+            tuple(map(str, files)), unsteady=allow_unsteady,
+        )  # fmt: skip
+        rows = SampleFile(Path(sample)) if sample is not None else None
+        of_job = SampleJob(self._p, sample_job, MOST) if sample_job is not None else None
+        return publishing.add(self._p, source, name, whoami(), given, rows or of_job)
+
+    def compare(self, version: str, with_version: str | None = None) -> list[Compared]:
+        """Two versions beside each other, one entry a job that uses the model; None: beside the published one.
+
+        Raises UnknownName, or UsageError where there is nothing to compare.
+        """
+        name, number = _version(version)
+        other = None if with_version is None else _version(with_version)
+        if other is not None and other[0] != name:
+            raise UsageError(f"{with_version} is another model; expected a version of {name}")
+        return compare(self._p, name, number, other[1] if other is not None else None)
+
+    def publish(self, version: str, *, force: bool = False) -> list[str]:
+        """Show a version such as `iris/4` to readers, and score by it from now on. Returns the jobs whose view it is.
+
+        Raises UsageError where readers would lose by it, with what; `force` publishes it anyway.
+        """
+        name, number = _version(version)
+        if force:
+            return publishing.publish_anyway(self._p, name, number, whoami())
+        return publishing.publish(self._p, name, number, whoami())
+
+
+def _version(text: str) -> tuple[str, int]:
+    name, slash, number = text.rpartition("/")
+    if not slash or not name or not (number.isascii() and number.isdecimal() and len(number) <= 9):
+        raise UsageError(f"{text!r} is not a version of a model; expected one such as iris/4")
+    return name, int(number)

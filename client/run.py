@@ -1,0 +1,115 @@
+"""One run, as a program follows it."""
+
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+
+from scorebeat.core.errors import RunNotSucceeded, RunStillOpen, UsageError
+from scorebeat.core.states import RunState
+from scorebeat.db import failure_groups, pages, results, status
+from scorebeat.db.engine import reachable
+from scorebeat.db.failure_groups import FailureGroup
+from scorebeat.db.status import RunLine
+from scorebeat.producer import requeue as by_hand
+from scorebeat.producer.context import Producer, whoami
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks at a run that is waited for."""
+GROUPS = 1_000
+"""Groups of failures that are read at a time."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is."""
+
+    state: RunState
+    rows_planned: int
+    """Grows while the run is planned."""
+    rows_scored: int
+    rows_failed: int
+    """Quarantined, or in dead batches."""
+    rows_a_second: float
+    """Of its last minute; 0 once it is final."""
+    left: timedelta | None
+    """Until its end, at that speed; None where it cannot be told."""
+
+
+class Run:
+    """A run of the ledger. Nothing is remembered but its number: each call looks anew."""
+
+    def __init__(self, p: Producer, number: int, *, is_new: bool = False) -> None:
+        self._p = p
+        self.id = number
+        self.is_new = is_new
+        """Whether the call that returned it made it; False where its run key had made it before."""
+
+    def __repr__(self) -> str:
+        return f"<run {self.id}>"
+
+    def status(self) -> RunLine:
+        """Its line in the list of runs. Raises UnknownName."""
+        with reachable(self._p.url), results.reading(self._p.engine) as connection:
+            return status.get(connection, self.id)
+
+    @property
+    def progress(self) -> Progress:
+        """How far it is now."""
+        with reachable(self._p.url), results.reading(self._p.engine) as connection:
+            line = status.get(connection, self.id)
+            pace = pages.pace(connection, line)
+        return Progress(
+            line.state, line.rows_planned, line.rows_scored, line.rows_failed, pace.rows_a_second, pace.left
+        )
+
+    def wait(self, timeout: float | timedelta | None = None, *, check: bool = True) -> RunLine:
+        """Wait for its end, at most `timeout` seconds; None: as long as it takes.
+
+        Raises RunNotSucceeded, with the reason and what to do, where it ended in another state than `succeeded`, unless
+        `check` is False; RunStillOpen when the time is over: the run goes on.
+        """
+        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        until = None if seconds is None else time.monotonic() + seconds
+        while not (line := self.status()).is_final:
+            left = None if until is None else until - time.monotonic()
+            if left is not None and left <= 0:
+                waits = f": {line.reason}" if line.reason else ""
+                raise RunStillOpen(
+                    f"run {self.id} of job {line.job} is {line.state} after {seconds:g} s, "
+                    f"{line.rows_scored:,} of {line.rows_planned:,} rows scored{waits}. It goes on; wait() again"
+                )
+            time.sleep(LOOK_EVERY if left is None else min(LOOK_EVERY, left))
+        if check and line.state is not RunState.SUCCEEDED:
+            raise RunNotSucceeded(
+                f"run {self.id} of job {line.job} is {line.state}, {line.rows_scored:,} rows scored, "
+                f"{line.rows_failed:,} failed: {line.reason or 'see failures()'}"
+            )
+        return line
+
+    def failures(self) -> list[FailureGroup]:
+        """What failed, grouped by error, the most frequent first."""
+        found: list[FailureGroup] = []
+        with reachable(self._p.url), results.reading(self._p.engine) as connection:
+            status.get(connection, self.id)
+            while not found or len(found) % GROUPS == 0:
+                beyond = found[-1].place if found else None
+                more = failure_groups.page(connection, self.id, limit=GROUPS, after=beyond)
+                found += more
+                if not more:
+                    break
+        return found
+
+    def requeue(self, *, group: FailureGroup | str | None = None, error: str | None = None) -> int:
+        """Put dead batches and quarantined rows back: all, those of a group, or those whose error holds a text.
+
+        Returns how many batches; workers score them now. Safe to repeat. Raises UsageError for a run that cannot go on,
+        or not in part.
+        """
+        if group is not None and error is not None:
+            raise UsageError("requeue takes a group or a text of the error, not both")
+        chosen = group.id if isinstance(group, FailureGroup) else group
+        return by_hand.requeue(self._p, self.id, whoami(), error=error, group=chosen)
+
+    def cancel(self) -> bool:
+        """Stop it: what it scored stays, the rest is pending for the next run. False where it had ended."""
+        return by_hand.cancel(self._p, self.id, whoami())
