@@ -4,6 +4,7 @@ import os
 import socket
 import sys
 
+from scorebeat.core import witness
 from scorebeat.core.import_path import search_working_folder_last
 from scorebeat.ops.cli.ending import end
 
@@ -16,6 +17,12 @@ def main() -> None:
     search_working_folder_last()
     if sys.argv[1:2] == ["health"] and _is_alive(sys.argv[2:]):
         return
+    if sys.argv[1:3] == ["models", "add"] or sys.argv[1:2] == ["predict"]:  # they run a model's code
+        witness.watched(_run)
+    _run()
+
+
+def _run() -> None:
     try:
         from scorebeat.ops.cli.app import cli  # noqa: PLC0415 -- `import scorebeat.ops.cli` stays cheap for those who want one module of it
 
@@ -24,7 +31,7 @@ def main() -> None:
         end(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
     except KeyboardInterrupt:  # while it was loading; later the command itself says so
         sys.stderr.write("interrupted\n")
-        sys.exit(INTERRUPTED)
+        end(INTERRUPTED)
 
 
 def _is_alive(processes: list[str]) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from scorebeat.core import witness
+
 STOPS = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -16,10 +18,12 @@ def end(code: int) -> None:
     """
     containment = sys.modules.get("scorebeat.models.containment")
     if not getattr(containment, "ran", False):
+        witness.last_word(code)
         sys.exit(code)
     try:
         sys.stdout.flush()
         sys.stderr.flush()
+        witness.last_word(code)
     finally:
         os._exit(code)
 
