@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from scorebeat.core.errors import LONGEST_SHOWN, shortened
 from scorebeat.core.events import configure_logging
 from scorebeat.core.settings import Settings, load_settings
 from scorebeat.core.stack import joined
@@ -21,6 +22,7 @@ def whoami() -> str:
         name = getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
         return f"user {os.getuid()}"
+    name = shortened(name, LONGEST_SHOWN)  # of a variable, which may hold anything
     return f"user {name}" if name == BEAT else name  # an account of that name is not the scheduler
 
 
