@@ -4,10 +4,8 @@ The command runs in a child process, and sends its exit code at its end. Where n
 what became of the child.
 """
 
-import ctypes
 import json
 import os
-import shutil
 import signal
 import stat
 import sys
@@ -76,6 +74,8 @@ def watched(command: Callable[[], None]) -> NoReturn:
     if child == 0:
         os.close(read)
         _line = _Line(write, _file_of(write), parent)
+        import ctypes  # noqa: PLC0415 -- every command imports this module, and health is to be fast
+
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGTERM, 0, 0, 0)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         _run(command)
@@ -124,6 +124,8 @@ def _words(read: int) -> dict[str, Any]:
 
 def _end(status: int, came: set[int], words: dict[str, Any]) -> NoReturn:
     if words.get("clears"):
+        import shutil  # noqa: PLC0415 -- as above
+
         shutil.rmtree(words["clears"], ignore_errors=True)
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     if number in came:

@@ -4,7 +4,6 @@ import os
 import socket
 import sys
 
-from scorebeat.core import witness
 from scorebeat.core.import_path import search_working_folder_last
 from scorebeat.ops.cli.ending import end
 
@@ -18,6 +17,8 @@ def main() -> None:
     if sys.argv[1:2] == ["health"] and _is_alive(sys.argv[2:]):
         return
     if sys.argv[1:3] == ["models", "add"] or sys.argv[1:2] == ["predict"]:  # they run a model's code
+        from scorebeat.core import witness  # noqa: PLC0415 -- for these commands alone: `health` is to be fast
+
         witness.watched(_run)
     _run()
 
