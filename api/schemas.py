@@ -12,6 +12,7 @@ from scorebeat.api.keys import Part, PlainText, whole
 from scorebeat.core.states import BatchState, RunState
 from scorebeat.db.failure_groups import GROUP
 from scorebeat.db.lookup import KeyState
+from scorebeat.producer.enqueue import LONGEST_RUN_KEY
 
 LARGEST_ID = 2**53 - 1
 """The largest whole number that every reader of JSON tells from its neighbours."""
@@ -203,7 +204,7 @@ class NewRun(Asked):
     keys: Given[Annotated[list[Part | list[Part]], Field(min_length=1, max_length=MOST_KEYS)]] = Field(
         default_factory=left_out, description="Only these keys; a key of several columns is a list."
     )
-    run_key: Given[Annotated[PlainText, Field(min_length=1, max_length=200)]] = Field(
+    run_key: Given[Annotated[PlainText, Field(min_length=1, max_length=LONGEST_RUN_KEY)]] = Field(
         default_factory=left_out, description="Asked for again, the same run is answered."
     )
     due_at: Given[Annotated[str, Field(max_length=100, json_schema_extra={"format": "date-time"})]] = Field(

@@ -2,6 +2,11 @@
 
 from difflib import get_close_matches
 
+LONGEST = 2_000
+"""Characters of an error or a reason that is stored, logged, posted and shown."""
+LONGEST_SHOWN = 60
+"""Characters of a person's own value in a message."""
+
 
 class ScorebeatError(Exception):
     """Work failed for a reason that we can name. The command line prints it and exits with 1."""
@@ -146,7 +151,23 @@ def text(error: object) -> str:
 
 def one_line(error: object) -> str:
     """The words of an error on one line, for a log or a reason; what the database or a library broke is joined."""
-    return " ".join(text(error).split())
+    return shortened(" ".join(text(error).split()))
+
+
+def shortened(words: str, most: int = LONGEST) -> str:
+    """At most so many characters: the beginning, an ellipsis and the end, which often says what to do."""
+    if len(words) <= most:
+        return words
+    end = (most - 1) // 4
+    return f"{words[: most - 1 - end]}…{words[len(words) - end :]}"
+
+
+def require_short(name: str, words: str, most: int) -> None:
+    """Raises UsageError for a text that is shown wherever it goes, and would fill it."""
+    if len(words) > most:
+        raise UsageError(f"{name} has {len(words):,} characters; expected at most {most:,}. Nothing was changed")
+    if "\0" in words:
+        raise UsageError(f"{name} holds a NUL character, which PostgreSQL refuses. Nothing was changed")
 
 
 def near(word: str, known: list[str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo
 
-from scorebeat.core.errors import UsageError, near
+from scorebeat.core.errors import LONGEST_SHOWN, UsageError, near, shortened
 
 DUE_AT, RUN_ID = "due_at", "run_id"
 OF_EVERY_RUN = (DUE_AT, RUN_ID)
@@ -124,7 +124,7 @@ def other_values(job: str, declared: Mapping[str, Parameter], given: Mapping[str
             changed[name] = declared[name].read(text)
         except ValueError:
             raise UsageError(
-                f"parameter {name!r} of job {job!r} is {text!r}; expected a value of type {declared[name].type}, such "
-                f"as {declared[name].text}. Nothing was enqueued"
+                f"parameter {name!r} of job {job!r} is {shortened(text, LONGEST_SHOWN)!r}; expected a value of type "
+                f"{declared[name].type}, such as {shortened(declared[name].text, LONGEST_SHOWN)}. Nothing was enqueued"
             ) from None
     return changed

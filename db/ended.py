@@ -10,6 +10,8 @@ from scorebeat.core.jobs import USUALLY_TOLD
 from scorebeat.db.counters import ENDED
 from scorebeat.db.runs import IS_TICK
 
+OVERDUE = "results.overdue"
+"""The action that is recorded once for each time by which results were needed, with the run that had failed."""
 TOLD_WITHIN = timedelta(days=1)
 """An end that is older is no news any more: it was counted late, or `notify` is new."""
 
@@ -56,12 +58,17 @@ _NOTE = (
     " THEN 'failed' WHEN e.state = 'succeeded' AND e.is_tick AND NOT EXISTS (SELECT FROM scorebeat.batches b"
     f" WHERE b.run_id = e.id) THEN 'empty' ELSE 'finished' END AS is_told, {TOLD_ON} ? 'late' AS is_told_late"
     f" FROM ended e JOIN scorebeat.jobs j ON j.name = e.job WHERE {_URL}),"
+    " judged AS (SELECT n.*, EXISTS (SELECT FROM scorebeat.notices z JOIN scorebeat.actions a"
+    f" ON a.subject = 'job ' || n.job AND a.action = '{OVERDUE}' WHERE z.run_id = n.id AND z.event = 'late'"
+    " AND a.details -> 'run' = to_jsonb(n.id) AND CAST(a.details ->> 'failed_at' AS timestamptz) = n.finished_at)"
+    " AS late_says_end, n.is_told_late AND coalesce(n.finished_at > n.deadline_at, false)"
+    f" AND {_FIRST_END.format(run='n.id')} AS is_late FROM news n WHERE n.is_young),"
     " told AS (INSERT INTO scorebeat.notices (run_id, event, happened_at)"
-    " SELECT n.id, CASE n.state WHEN 'failed' THEN 'failed' ELSE 'finished' END, n.finished_at FROM news n"
-    " WHERE n.is_young AND n.is_told AND n.state <> 'cancelled'"
-    " UNION ALL SELECT n.id, 'late', n.deadline_at FROM news n"
-    f" WHERE n.is_young AND n.is_told_late AND {_FIRST_END.format(run='n.id')} AND n.finished_at > n.deadline_at"
-    " ON CONFLICT DO NOTHING),"
+    # a run that failed and is late is one post: `late`, which says both
+    " SELECT n.id, CASE n.state WHEN 'failed' THEN 'failed' ELSE 'finished' END, n.finished_at FROM judged n"
+    " WHERE n.is_told AND n.state <> 'cancelled' AND NOT (n.state = 'failed' AND (n.is_late OR n.late_says_end))"
+    " UNION ALL SELECT n.id, 'late', n.deadline_at FROM judged n WHERE n.is_late"
+    " AND NOT (n.state = 'failed' AND n.late_says_end) ON CONFLICT DO NOTHING),"
     " noted AS (UPDATE scorebeat.runs r SET noted_at = r.finished_at FROM ended e WHERE r.id = e.id)"
     " SELECT e.job, count(*), count(*) FILTER (WHERE NOT n.is_young AND n.is_told AND n.state <> 'cancelled')"
     " FROM ended e LEFT JOIN news n ON n.id = e.id GROUP BY e.job ORDER BY e.job"

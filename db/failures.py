@@ -7,7 +7,7 @@ import adbc_driver_manager
 import psycopg2
 from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core.errors import SourceLocked, one_line, text
+from scorebeat.core.errors import SourceLocked, one_line, shortened, text
 from scorebeat.core.urls import redact
 
 TRANSIENT_CLASSES = ("08", "25P03", "25P04", "40", "53", "55P03", "57014", "57P")
@@ -79,7 +79,7 @@ def passes(error: BaseException) -> bool:
 def told(error: Exception) -> str:
     """What an error says, PostgreSQL's own on one line and with what to do about a time limit of the role."""
     original = error.orig if isinstance(error, DBAPIError) else None
-    return redact(str(error)) if original is None else one_line(words(original)) + advice(original)
+    return shortened(redact(str(error))) if original is None else one_line(words(original)) + advice(original)
 
 
 def words(error: BaseException) -> str:

@@ -8,11 +8,14 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from scorebeat.core.errors import UnknownName, near
+from scorebeat.core.errors import UnknownName, near, require_short
 from scorebeat.core.events import emit
 from scorebeat.core.jobs import Job
 from scorebeat.db import actions, counters
 from scorebeat.db.tables import jobs
+
+LONGEST_REASON = 1_000
+"""Characters of why a job is paused: the reason stands in notices, in the log and in a line of `scorebeat jobs`."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,11 @@ def answered(connection: Connection, name: str, due_at: datetime) -> bool:
 
 
 def pause(connection: Connection, name: str, by: str, reason: str) -> bool:
-    """No ticks are answered until it is resumed. False when it was paused already."""
+    """No ticks are answered until it is resumed. False when it was paused already.
+
+    Raises UsageError for a reason that is too long.
+    """
+    require_short("the reason", reason, LONGEST_REASON)
     get(connection, name)
     moved = connection.execute(
         update(jobs)

@@ -2,7 +2,11 @@
 
 import shlex
 
+from scorebeat.core.errors import shortened
 from scorebeat.db.runs import Run
+
+LONGEST_COMMAND = 300
+"""Characters of a command with its values, which a reason holds."""
 
 
 def of(run: Run) -> str:
@@ -13,16 +17,20 @@ def of(run: Run) -> str:
 
 
 def enqueue(run: Run) -> str:
-    """The command that makes a run over the same rows, with the values that a person may have given for this one."""
+    """The command that makes a run over the same rows, with the values that a person may have given for this one.
+
+    Where they are long it names the run that has them.
+    """
     words = ["scorebeat", "enqueue", run.job.name]
     if run.job.is_by_due_moment:
         words += ["--due-at", run.values.due_at.isoformat()]
     if not run.is_tick:
         for name, value in run.job.parameters.items():
             words += ["--parameter", f"{name}={value.text}"]
-    return shlex.join(words)
+    command = shlex.join(words)
+    return command if len(command) <= LONGEST_COMMAND else f"scorebeat enqueue {run.job.name} --values-of {run.id}"
 
 
 def after(run: Run, reason: str) -> str:
     """The reason of a run that fails as a whole, with the command that scores its rows."""
-    return f"{reason.rstrip('.')}. {of(run)}"
+    return f"{shortened(reason).rstrip('.')}. {of(run)}"

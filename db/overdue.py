@@ -5,25 +5,46 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 from scorebeat.db import actions
-from scorebeat.db.ended import TOLD_ON
-
-ACTION = "results.overdue"
+from scorebeat.db.ended import OVERDUE, TOLD_ON
 
 
-def note(connection: Connection, job: str, needed_by: datetime, reason: str) -> bool:
-    """Record that the results are overdue; False when that was done, or somebody else is at it."""
+def take(connection: Connection, job: str, needed_by: datetime) -> bool:
+    """Nobody recorded yet that these results are overdue: it is the caller's to do, in this transaction."""
     mine = connection.execute(
         text(
             "SELECT NOT EXISTS (SELECT FROM scorebeat.actions WHERE subject = 'job ' || :job AND action = :action"
             " AND details ->> 'needed_by' = :needed_by) FROM scorebeat.jobs WHERE name = :job"
             " FOR NO KEY UPDATE SKIP LOCKED"
         ),
-        {"job": job, "action": ACTION, "needed_by": needed_by.isoformat()},
+        {"job": job, "action": OVERDUE, "needed_by": needed_by.isoformat()},
     ).scalar_one_or_none()
-    if not mine:
-        return False
-    actions.record(connection, "scorebeat", ACTION, f"job {job}", needed_by=needed_by.isoformat(), reason=reason)
-    return True
+    return bool(mine)
+
+
+def newest_run(connection: Connection, job: str) -> int | None:
+    """The run that comes with the notice; None when the job has none yet."""
+    found: int | None = connection.execute(
+        text("SELECT max(id) FROM scorebeat.runs WHERE job = :job"), {"job": job}
+    ).scalar_one()
+    return found
+
+
+def note(connection: Connection, job: str, needed_by: datetime, reason: str, run_id: int) -> None:
+    """Record it with the run, and make the notice `late` of that run: where it has failed, the notice says so too."""
+    failed_at: datetime | None = connection.execute(
+        text("SELECT finished_at FROM scorebeat.runs WHERE id = :id AND state = 'failed'"), {"id": run_id}
+    ).scalar_one_or_none()
+    failed = {"failed_at": failed_at.isoformat()} if failed_at is not None else {}
+    by, needed = "scorebeat", needed_by.isoformat()
+    actions.record(connection, by, OVERDUE, f"job {job}", needed_by=needed, reason=reason, run=run_id, **failed)
+    connection.execute(
+        text(
+            "INSERT INTO scorebeat.notices (run_id, event, happened_at) SELECT :run, 'late', :needed_by"
+            " FROM scorebeat.jobs j WHERE j.name = :job AND j.removed_at IS NULL"
+            f" AND j.spec ->> 'notify' IS NOT NULL AND {TOLD_ON} ? 'late' ON CONFLICT DO NOTHING"
+        ),
+        {"run": run_id, "job": job, "needed_by": needed_by},
+    )
 
 
 def why(connection: Connection, job: str, needed_by: datetime) -> str | None:
@@ -33,23 +54,6 @@ def why(connection: Connection, job: str, needed_by: datetime) -> str | None:
             "SELECT details ->> 'reason' FROM scorebeat.actions WHERE subject = 'job ' || :job AND action = :action"
             " AND details ->> 'needed_by' = :needed_by"
         ),
-        {"job": job, "action": ACTION, "needed_by": needed_by.isoformat()},
+        {"job": job, "action": OVERDUE, "needed_by": needed_by.isoformat()},
     ).scalar()
     return found
-
-
-def tell(connection: Connection, job: str, needed_by: datetime) -> int | None:
-    """Make the notice `late`, of the job's newest run; that run, or None when it has none yet."""
-    run_id: int | None = connection.execute(
-        text("SELECT max(id) FROM scorebeat.runs WHERE job = :job"), {"job": job}
-    ).scalar_one()
-    if run_id is not None:
-        connection.execute(
-            text(
-                "INSERT INTO scorebeat.notices (run_id, event, happened_at) SELECT :run, 'late', :needed_by"
-                " FROM scorebeat.jobs j WHERE j.name = :job AND j.removed_at IS NULL"
-                f" AND j.spec ->> 'notify' IS NOT NULL AND {TOLD_ON} ? 'late' ON CONFLICT DO NOTHING"
-            ),
-            {"run": run_id, "job": job, "needed_by": needed_by},
-        )
-    return run_id

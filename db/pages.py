@@ -10,7 +10,6 @@ from sqlalchemy import Connection, Engine, text
 
 from scorebeat.core.states import BatchState, RunState
 from scorebeat.db import status
-from scorebeat.db.runs import IS_TICK
 from scorebeat.db.status import RunLine
 
 PATIENCE = "10s"
@@ -60,13 +59,13 @@ def runs(
 ) -> list[RunLine]:
     """Runs, newest first, below the id `before`; of one job and in these states, or of all.
 
-    Idle ones are ticks that found nothing to score.
+    Idle ones are those of `status.IS_IDLE`.
     """
     return status.matching(
         connection,
         " WHERE (CAST(:job AS text) IS NULL OR r.job = :job)"
         " AND (CAST(:states AS text[]) IS NULL OR r.state = ANY (CAST(:states AS text[])))"
-        f" AND (:with_idle OR NOT {IS_TICK} OR r.state <> 'succeeded' OR b.batches > 0)"
+        f" AND (:with_idle OR NOT {status.IS_IDLE})"
         " AND (CAST(:before AS bigint) IS NULL OR r.id < :before) ORDER BY r.id DESC LIMIT :limit",
         {
             "job": job,

@@ -70,13 +70,20 @@ _RUNS = (
     " FROM scorebeat.batches WHERE run_id = r.id) b"
 )
 
+IS_IDLE = (
+    f"({IS_TICK} AND r.state = 'succeeded' AND b.batches = 0 AND coalesce(r.finished_at <= r.deadline_at, true)"
+    " AND NOT EXISTS (SELECT FROM scorebeat.notices n WHERE n.run_id = r.id AND n.event = 'late')"
+    " AND NOT EXISTS (SELECT FROM scorebeat.runs f WHERE f.job = r.job AND f.due_at = r.due_at AND f.state = 'failed'))"
+)
+"""SQL: a tick that found nothing to score and that nobody must know of: it was not late, and made up for no other."""
+
 
 def newest(connection: Connection, limit: int, job: str | None = None, *, with_idle: bool = True) -> list[RunLine]:
-    """The newest runs first, of one job or of all; idle ones are ticks that found nothing to score."""
+    """The newest runs first, of one job or of all; idle ones are those of `IS_IDLE`."""
     return matching(
         connection,
         " WHERE (CAST(:job AS text) IS NULL OR r.job = :job)"
-        f" AND (:with_idle OR NOT {IS_TICK} OR r.state <> 'succeeded' OR b.batches > 0)"
+        f" AND (:with_idle OR NOT {IS_IDLE})"
         " ORDER BY r.id DESC LIMIT :limit",
         {"job": job, "limit": limit, "with_idle": with_idle},
     )
@@ -145,7 +152,8 @@ def last_error(connection: Connection, run_id: int) -> dict[str, Any] | None:
 def failures(connection: Connection, run_id: int | None = None) -> list[dict[str, Any]]:
     """Dead batches and quarantined rows of a run or of all, a row for each run and error, most frequent first.
 
-    So are runs that failed without a batch. The count is of batches, rows or runs; the example is one batch or key.
+    So are runs that failed, or left rows out, by neither. The count is of batches, rows or runs; the example is one
+    batch or key.
     """
     found = connection.execute(
         text(
@@ -158,9 +166,10 @@ def failures(connection: Connection, run_id: int | None = None) -> list[dict[str
             " FROM scorebeat.quarantine z JOIN scorebeat.batches b ON b.id = z.batch_id"
             " WHERE CAST(:run_id AS bigint) IS NULL OR b.run_id = :run_id"
             " GROUP BY b.run_id, z.error_type, left(z.error, 100)"
-            " UNION ALL SELECT 'failed run', r.id, 1, 0, r.reason, 'job ' || r.job FROM scorebeat.runs r"
-            " WHERE r.state = 'failed' AND (CAST(:run_id AS bigint) IS NULL OR r.id = :run_id)"
-            " AND NOT EXISTS (SELECT FROM scorebeat.batches b WHERE b.run_id = r.id)"
+            " UNION ALL SELECT r.state || ' run', r.id, 1, 0, r.reason, 'job ' || r.job FROM scorebeat.runs r"
+            " WHERE (r.state = 'failed' OR (r.state = 'partial' AND r.reason IS NOT NULL))"
+            " AND (CAST(:run_id AS bigint) IS NULL OR r.id = :run_id) AND NOT EXISTS (SELECT FROM scorebeat.batches b"
+            " WHERE b.run_id = r.id AND (b.state = 'dead' OR b.rows_failed > 0))"
             " ORDER BY run DESC, count DESC"
         ),
         {"run_id": run_id},

@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scorebeat.core import witness
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models import cache as copies
 from scorebeat.models import folder_store, refusals, registry, trial
 from scorebeat.models.artifact import MANIFEST, Artifact, digest, manifest
 from scorebeat.models.contract import NOTHING, Given
+from scorebeat.models.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from scorebeat.models.remote_store import RemoteStore
@@ -49,7 +51,8 @@ def add(
     remote = _remote(store, cache)
     draft = Path(tempfile.mkdtemp(prefix="scorebeat-")) if remote else folder_store.new_draft(Path(store))
     try:
-        fresh = _fill(draft, source, name, given)
+        with witness.model_code(f"{source} was not added", draft):
+            fresh = _tried(draft, source, name, given)
         return remote.keep(fresh, recorded) if remote else folder_store.keep(Path(store), fresh, recorded)
     except ModelError as error:
         raise StoreError(f"{source} was not added: {error}") from error
@@ -126,21 +129,58 @@ def require_name(name: str) -> None:
         )
 
 
-def _fill(draft: Path, source: str, name: str, given: Given) -> Artifact:
+def _tried(draft: Path, source: str, name: str, given: Given) -> Artifact:
+    """The draft with the model in it, which left this process and its own files as they were. Raises as `add`."""
+    around = Surroundings(name)
+    fresh = _fill(draft, source, name, given, around)
+    if around.has_closed_descriptors:
+        raise StoreError(
+            f"{source} was not added: its code closed descriptors that it did not open, as os.closerange does. Here "
+            "and in a worker those are connections to the database. Let it close what it opened itself"
+        )
+    return fresh
+
+
+def _fill(draft: Path, source: str, name: str, given: Given, around: Surroundings) -> Artifact:
     model_format = registry.format_of(source)
     file = _take(model_format, source, draft, given)
-    with refusals.told(source, draft, file, tells_versions=True):
+    taken = _files(draft)
+    with refusals.told(source, draft, file, tells_versions=True), around.entered():
         described = model_format.inspect(draft / file, given)
+    _require_unchanged(draft, taken, source)
     with refusals.told(source, draft, file):
         refusals.require_read(given, model_format.READS, model_format.NAME, source)
         text = manifest(model_format.NAME, file, model_format.DEVICES, described)
         (draft / MANIFEST).write_text(text, "utf-8")
         artifact = Artifact.read(draft, name, 0, digest(draft))
-    with refusals.told(source, draft, file, tells_versions=True):
+    with refusals.told(source, draft, file, tells_versions=True), around.entered():
         tried = trial.try_out(artifact, given)
+        _require_unchanged(draft, taken, source)
         unsure = described.unsure or tried.evidence.unsure if given.sample is None else ""
         evidence = replace(tried.evidence, unsure=unsure)
         return replace(artifact, notes=(*described.notes, *tried.notes), evidence=evidence)
+
+
+def _files(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """Each file in the folder, with what changes when somebody writes it."""
+    found = {}
+    for path in folder.rglob("*"):
+        about = path.lstat()
+        if not path.is_dir():
+            found[str(path.relative_to(folder))] = (about.st_ino, about.st_size, about.st_mtime_ns)
+    return found
+
+
+def _require_unchanged(draft: Path, taken: dict[str, tuple[int, int, int]], source: str) -> None:
+    """The digest is of the files that were tried. Raises StoreError where the model's code changed or deleted some."""
+    now = _files(draft) if draft.is_dir() else {}
+    changed = sorted(name for name, about in taken.items() if now.get(name) != about)
+    if changed:
+        what = "deleted" if changed[0] not in now else "changed"
+        raise StoreError(
+            f"{source} was not added: its code {what} its own files, such as {changed[0]}. They are the model, and "
+            "are read-only: let it write to a folder of its own"
+        )
 
 
 def _take(model_format: registry.Format, source: str, draft: Path, given: Given) -> str:

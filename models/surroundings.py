@@ -42,10 +42,13 @@ class Surroundings:
         self._model = model
         self._own: Snapshot = {}
         self._told: set[str] = set()
+        self.has_closed_descriptors = False
+        """The model's code closed descriptors that it did not open."""
 
     @contextmanager
     def entered(self) -> Iterator[None]:
         """The block sees what this model changed before; afterwards everything is as it was before the block."""
+        _originals.keep()
         before = {kept.name: kept.read() for kept in _KEPT}
         try:
             self._enter()
@@ -59,6 +62,7 @@ class Surroundings:
                 kept.put_back(self._own[kept.name])
 
     def _leave(self, before: Snapshot) -> None:
+        self.has_closed_descriptors = self.has_closed_descriptors or _originals.are_closed
         for kept in _KEPT:
             after = kept.read()
             if after == before[kept.name]:
@@ -164,35 +168,61 @@ def _file_of(descriptor: int) -> tuple[int, int] | None:
 
 @dataclass
 class _Originals:
-    """Copies of descriptors 0, 1 and 2, made when a model is first called in this process."""
+    """Copies of descriptors 0, 1 and 2, made when a model is first called in this process; only we know of them."""
 
     pid: int = 0
-    copies: list[int | None] = field(default_factory=list)
+    copies: list[tuple[int, tuple[int, int]] | None] = field(default_factory=list)
+    """Each with the file that it is of; None where there was no such descriptor."""
 
-    def of(self, descriptor: int) -> int | None:
-        if self.pid != os.getpid():
+    def keep(self) -> None:
+        if self.pid != os.getpid() or self.are_closed:
             self.pid, self.copies = os.getpid(), [_copy(number) for number in range(3)]
-        return self.copies[descriptor]
+
+    @property
+    def are_closed(self) -> bool:
+        """One of them is, which only code that closes what it did not open does."""
+        return any(copy is not None and _file_of(copy[0]) != copy[1] for copy in self.copies)
+
+    def put_back(self, number: int, before: tuple[int, int]) -> None:
+        """The descriptor is of that file again: by our copy, or as our parent has it where that is the same file."""
+        copy = self.copies[number]
+        if copy is not None and copy[1] == before == _file_of(copy[0]):
+            os.dup2(copy[0], number)
+            return
+        path = f"/proc/{os.getppid()}/fd/{number}"
+        with suppress(OSError):  # there is no other way to have it back
+            found = os.stat(path)  # noqa: PTH116 -- of a descriptor
+            if (found.st_dev, found.st_ino) == before:
+                opened = os.open(path, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_APPEND)
+                os.dup2(opened, number)
+                if opened != number:
+                    os.close(opened)
 
 
-def _copy(descriptor: int) -> int | None:
-    try:
-        return os.dup(descriptor)
-    except OSError:
-        return None
-
-
-def _read_streams() -> tuple[Any, ...]:
-    _originals.of(0)
-    return _streams()
+def _copy(descriptor: int) -> tuple[int, tuple[int, int]] | None:
+    file = _file_of(descriptor)
+    return (os.dup(descriptor), file) if file is not None else None
 
 
 def _put_streams(wanted: tuple[Any, ...]) -> None:
-    sys.stdin, sys.stdout, sys.stderr = wanted[:3]
     for number, before in enumerate(wanted[3:]):
-        original = _originals.of(number)
-        if original is not None and _file_of(number) != before:
-            os.dup2(original, number)
+        if before is not None and _file_of(number) != before:
+            _originals.put_back(number, before)
+    sys.stdin, sys.stdout, sys.stderr = (_usable(number, stream) for number, stream in enumerate(wanted[:3]))
+
+
+def _usable(number: int, stream: Any) -> Any:
+    """The stream, or another one on the same descriptor where somebody closed it; so have the handlers of the log."""
+    with suppress(AttributeError, ValueError):  # None, or detached from its descriptor
+        if not stream.closed:
+            return stream
+    if _file_of(number) is None:
+        return stream
+    made = open(number, "w" if number else "r", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115 -- as long as the process
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is stream:
+            handler.setStream(made)
+    return made
 
 
 def _put_search_path(wanted: list[str]) -> None:
@@ -225,7 +255,7 @@ _KEPT = (
     Kept("blocked signals", _blocked, _put_blocked),
     Kept("umask", _umask, _put_umask),
     Kept("log", _log, _put_log),
-    Kept("standard streams", _read_streams, _put_streams),
+    Kept("standard streams", _streams, _put_streams),
     Kept("garbage collection", gc.isenabled, _put_collection),
 )
 """In the order in which they are put back."""

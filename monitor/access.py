@@ -10,6 +10,8 @@ from tornado.httputil import HTTPServerRequest
 from tornado.options import OptionParser
 from tornado.web import HTTPError
 
+from scorebeat.core.errors import LONGEST_SHOWN, shortened
+
 NOBODY = "flower"
 """Recorded where Flower asks nobody who they are."""
 
@@ -67,11 +69,11 @@ def name_of(user: object, authorization: str) -> str:
     `authorization` is the request's header where Flower has checked it, and empty where anyone may write it.
     """
     if isinstance(user, str):
-        return user
+        return shortened(user, LONGEST_SHOWN)
     kind, _, credentials = authorization.partition(" ")
     if kind != "Basic":
         return NOBODY
-    return b64decode(credentials).decode().partition(":")[0] or NOBODY
+    return shortened(b64decode(credentials).decode().partition(":")[0], LONGEST_SHOWN) or NOBODY
 
 
 def _is_here(host: str) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Engine
 
 from scorebeat.core.celery_app import make_app
+from scorebeat.core.errors import LONGEST_SHOWN, shortened
 from scorebeat.core.settings import Settings
 from scorebeat.db.engine import make_engine
 from scorebeat.db.installation import broker_prefix
@@ -56,4 +57,5 @@ def whoami() -> str:
         name = getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
         return f"user {os.getuid()}"
+    name = shortened(name, LONGEST_SHOWN)  # of a variable, which may hold anything
     return f"user {name}" if name == BEAT else name  # an account of that name is not the scheduler

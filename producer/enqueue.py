@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from scorebeat.core.celery_app import PLAN
-from scorebeat.core.errors import RunOpen, SourceLocked, UsageError
+from scorebeat.core.errors import RunOpen, SourceLocked, UsageError, require_short
 from scorebeat.core.events import emit
 from scorebeat.core.jobs import Job
 from scorebeat.core.parameters import DUE_AT, other_values
@@ -22,6 +22,7 @@ from scorebeat.producer import sets
 from scorebeat.producer.context import Producer
 from scorebeat.producer.messages import send
 
+LONGEST_RUN_KEY = 200
 _BLANK_KEY = (
     "the run key is blank: every later run with a blank key would be answered with the first, and score nothing. "
     "Nothing was enqueued; give a name such as nightly-2026-07-01, or leave the run key out"
@@ -71,6 +72,8 @@ def enqueue(p: Producer, request: Request) -> Enqueued:
         )
     if request.run_key is not None and not request.run_key.strip():
         raise UsageError(_BLANK_KEY)
+    if request.run_key is not None:
+        require_short("the run key", request.run_key, LONGEST_RUN_KEY)
     with reachable(p.url), p.engine.begin() as connection:
         if request.run_key is not None:
             jobs.get(connection, request.job, lock=True)  # a repeat at the same moment waits here, and finds the run

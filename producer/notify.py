@@ -76,7 +76,8 @@ def _made(p: Producer, notice: Notice, url: str) -> Post:
         run = notices.run_status(connection, notice.run_id) | {"reason": line.reason}
         notes = unserved.of_runs(connection, [line])
         if notice.event == "late":
-            notes = [*filter(None, [overdue.why(connection, line.job, notice.happened_at)]), *notes]
+            why = overdue.why(connection, line.job, notice.happened_at)
+            notes = [why, *notes] if why is not None else notes
         content = body(notice, run | {"notes": notes})
     headers = {
         "Content-Type": "application/json",
@@ -106,7 +107,7 @@ def in_words(notice: Notice, run: dict[str, Any]) -> str:
     if notice.event == "late":
         at = notice.happened_at.isoformat(" ", "minutes")
         late = f"job {run['job']} is late: results were needed by {at}; run {run['id']}, {run['state']}{reason}, {rows}"
-        return "; ".join([late, *run["notes"]])
+        return "; ".join([late, *(note for note in run["notes"] if note not in reason)])
     return f"{run_is}{reason}" if notice.event == "failed" else f"{run_is}: {rows}{reason}"
 
 

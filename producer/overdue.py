@@ -19,12 +19,13 @@ def note_overdue(p: Producer) -> int:
         for line in job_lines.listing(connection):
             if line.job.results_by is None or line.needed_by is None or not line.is_overdue:
                 continue
-            reason = f"no complete results by {line.needed_by.isoformat(' ', 'minutes')}: {_cause(connection, line)}"
-            if not overdue.note(connection, line.name, line.needed_by, reason):
+            if not overdue.take(connection, line.name, line.needed_by):
                 continue
-            if overdue.tell(connection, line.name, line.needed_by) is None:
-                unanswered.fail_overdue(connection, line.job, reason)
-                overdue.tell(connection, line.name, line.needed_by)
+            reason = f"no complete results by {line.needed_by.isoformat(' ', 'minutes')}: {_cause(connection, line)}"
+            run_id = overdue.newest_run(connection, line.name)
+            if run_id is None:
+                run_id = unanswered.fail_overdue(connection, line.job, reason)
+            overdue.note(connection, line.name, line.needed_by, reason, run_id)
             noted.append((line.name, reason))
     for job, reason in noted:
         emit("results.overdue", job=job, reason=reason)

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from scorebeat.core.errors import UnknownName, UsageError
+from scorebeat.core.errors import UnknownName, UsageError, shortened
 from scorebeat.core.events import emit
 from scorebeat.core.states import FINAL_RUN, RunState
 from scorebeat.db import (
@@ -64,6 +64,7 @@ def requeue(
         _require_can_go_on(connection, run)
         _require_part(connection, run, part)
         said = error if group is None else failure_groups.words(connection, run_id, group)
+        said = said and shortened(said)
         back = _put_back(connection, p, run, part)
         if back.batches and run.state in FINAL_RUN:
             closed_runs.free(connection, run.prediction_set_id)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from scorebeat.core.errors import ClaimLost, DeviceMemoryError, OutputError, kind
+from scorebeat.core.errors import ClaimLost, DeviceMemoryError, OutputError, kind, shortened
 from scorebeat.core.events import emit
 from scorebeat.db import careful, columns, failures, quarantine, threshold
 from scorebeat.db.batches import Claim
@@ -16,8 +16,6 @@ from scorebeat.models import outputs
 from scorebeat.models.micro_batches import MicroBatches
 from scorebeat.worker.narrow import ALIKE_FROM, Scored, places
 from scorebeat.worker.runtime import Job, Runtime
-
-ERROR_CHARACTERS = 2_000
 
 
 @dataclass(frozen=True)
@@ -136,4 +134,4 @@ class Attempt:
 
 def bad_row(keys: pa.RecordBatch, index: int, error: Exception) -> BadRow:
     """A row with the error that it raised, cut to a sane size."""
-    return BadRow(quarantine.keys_of(keys, index), kind(error), failures.words(error)[:ERROR_CHARACTERS], places(error))
+    return BadRow(quarantine.keys_of(keys, index), kind(error), shortened(failures.words(error)), places(error))

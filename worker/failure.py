@@ -19,6 +19,7 @@ from scorebeat.core.errors import (
     UsageError,
     kind,
     one_line,
+    shortened,
     text,
 )
 from scorebeat.core.events import emit
@@ -28,7 +29,6 @@ from scorebeat.db import batches, failures, locks, prediction_sets, quarantine, 
 from scorebeat.db.batches import Claim
 from scorebeat.worker.runtime import Runtime
 
-ERROR_CHARACTERS = 2_000
 FIRST_WAIT = timedelta(seconds=1)
 LONGEST_WAIT = timedelta(seconds=10)
 """Between two attempts at a batch that only waits: for a lock, or until the database takes writes."""
@@ -144,7 +144,7 @@ def describe(error: BaseException) -> str:
     """`Type: message`, cut to a sane size."""
     words = failures.words(error)
     told = (f"{kind(error)}: {words}" if words else kind(error)) + failures.advice(error)
-    return quarantine.plain(told)[:ERROR_CHARACTERS]
+    return shortened(quarantine.plain(told))
 
 
 def _record(w: Runtime, held: Claim, error: Exception) -> str | None:

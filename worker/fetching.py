@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from scorebeat.core.errors import InputError, QueryError, one_line
+from scorebeat.core.errors import InputError, QueryError, one_line, shortened
 from scorebeat.db import columns, failures
 from scorebeat.db.careful import CHUNK_ROWS
 from scorebeat.db.columns import Fetched
 from scorebeat.db.quarantine import BadRow
 from scorebeat.db.sql import Key
-from scorebeat.worker.attempt import ERROR_CHARACTERS, Attempt
+from scorebeat.worker.attempt import Attempt
 from scorebeat.worker.narrow import drawn, places
 from scorebeat.worker.nulls import without_nulls
 from scorebeat.worker.unfit import without_unfit
@@ -81,7 +81,7 @@ def _halves(a: Attempt, keys: Sequence[Key]) -> Iterator[Fetched | BadRow]:
     if isinstance(found, Fetched):
         yield found
     elif len(keys) == 1:
-        yield BadRow(keys[0], type(found).__name__, failures.words(found)[:ERROR_CHARACTERS], places(found))
+        yield BadRow(keys[0], type(found).__name__, shortened(failures.words(found)), places(found))
     else:
         middle = len(keys) // 2
         yield from _halves(a, keys[:middle])

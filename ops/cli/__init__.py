@@ -16,6 +16,14 @@ def main() -> None:
     search_working_folder_last()
     if sys.argv[1:2] == ["health"] and _is_alive(sys.argv[2:]):
         return
+    if sys.argv[1:3] == ["models", "add"] or sys.argv[1:2] == ["predict"]:  # they run a model's code
+        from scorebeat.core import witness  # noqa: PLC0415 -- for these commands alone: `health` is to be fast
+
+        witness.watched(_run)
+    _run()
+
+
+def _run() -> None:
     try:
         from scorebeat.ops.cli.app import cli  # noqa: PLC0415 -- `import scorebeat.ops.cli` stays cheap for those who want one module of it
 
@@ -24,7 +32,7 @@ def main() -> None:
         end(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
     except KeyboardInterrupt:  # while it was loading; later the command itself says so
         sys.stderr.write("interrupted\n")
-        sys.exit(INTERRUPTED)
+        end(INTERRUPTED)
 
 
 def _is_alive(processes: list[str]) -> bool:

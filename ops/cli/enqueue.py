@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from scorebeat.core.errors import UsageError
-from scorebeat.db import jobs
+from scorebeat.db import jobs, runs
 from scorebeat.db.runs import Selection
 from scorebeat.db.sql import Key
 from scorebeat.ops.cli import progress, show
@@ -75,6 +75,9 @@ def _expected(found: Preview) -> str:
 )
 @click.option("--due-at", metavar="TIME", help="What :due_at is in the query.  [default: now]")
 @click.option("--parameter", "parameters", metavar="NAME=VALUE", multiple=True, help="A value for this run alone.")
+@click.option(
+    "--values-of", type=Whole(min=1), metavar="RUN", help="The :due_at and parameters of this run, but for those given."
+)
 @click.option("--rescore", is_flag=True, help="Score every row anew; readers see it when the run has ended.")
 @click.option("--run-key", help="A name for this run: asked for again, the same run is answered.")
 @click.option("--wait", is_flag=True, help="Show progress until the run is over; end with 1 if it did not succeed.")
@@ -106,6 +109,9 @@ def enqueue(
         version = checked_version(p, job, model, where, wanted, words)
         selection = Selection(limit, where, wanted)
         due_at = None if more["due_at"] is None else time_of_job(p, job, "--due-at", more["due_at"])
+        if more["values_of"] is not None:
+            before, parameters = _values_of(p, job, more["values_of"], parameters)
+            due_at = due_at or before
         made = open_run(
             p, Request(job, whoami(), version, selection, run_key, due_at, parameters, anew=more["rescore"])
         )
@@ -114,6 +120,18 @@ def enqueue(
             for line in unserved.of_queues(connection, {jobs.get(connection, job).job.queue}):
                 show.note(line)
         return wait(p, made.run_id) if more["wait"] else 0
+
+
+def _values_of(
+    p: Producer, job: str, run_id: int, parameters: dict[str, str]
+) -> tuple[datetime | None, dict[str, str]]:
+    """What `:due_at` was in that run, and its parameters with these in place of its own. Raises UsageError."""
+    with p.engine.connect() as connection:
+        run = runs.get(connection, run_id)
+    if run.job.name != job:
+        raise UsageError(f"--values-of {run_id}: that is a run of job {run.job.name!r}. Nothing was enqueued")
+    due_at = run.values.due_at if run.job.is_by_due_moment else None
+    return due_at, {name: value.text for name, value in run.job.parameters.items()} | parameters
 
 
 def _answer(job: str, run_id: int, run_key: str | None, *, is_new: bool) -> str:

@@ -20,7 +20,7 @@ FAILURE_COLUMNS = ("kind", "run", "count", "rows", "example", "error")
 @click.command()
 @click.option("--job", help="Runs of this job only, also of one that left jobs.toml.")
 @click.option("--limit", type=Whole(min=1), default=20, show_default=True, help="The newest so many.")
-@click.option("--all", "with_idle", is_flag=True, help="Also the ticks that found nothing to score.")
+@click.option("--all", "with_idle", is_flag=True, help="Also the ticks that found nothing to score and were not late.")
 @out.as_json
 def runs(job: str | None, limit: int, with_idle: bool, as_json: bool) -> None:
     """List runs, the newest first; without the ticks that found nothing to score.
@@ -74,7 +74,7 @@ def show(run: int, batch: int | None, keys_only: bool, as_json: bool) -> None:
 @click.argument("run", type=int, required=False)
 @out.as_json
 def failures(run: int | None, as_json: bool) -> None:
-    """Show dead batches, quarantined rows and runs that never began, of one RUN or of all, grouped by their error.
+    """Show dead batches, quarantined rows and runs that failed as a whole, of one RUN or of all, by their error.
 
     \b
     Example:
@@ -90,7 +90,7 @@ def failures(run: int | None, as_json: bool) -> None:
     out.table(
         [{**row, "rows": int(row["rows"])} for row in found],
         FAILURE_COLUMNS,
-        "no batch is dead and no row is in quarantine",
+        "no run failed, no batch is dead and no row is in quarantine",
     )
     if any(row["rows"] for row in found):
         out.note("`scorebeat requeue RUN` puts all of it back, `--error TEXT` what has TEXT in its error")

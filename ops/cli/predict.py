@@ -6,7 +6,9 @@ from typing import Any
 
 import click
 
+from scorebeat.core import witness
 from scorebeat.core.errors import UsageError
+from scorebeat.models.surroundings import Surroundings
 from scorebeat.ops.cli import show
 from scorebeat.ops.cli.context import database
 from scorebeat.producer.online import Predictor
@@ -27,7 +29,7 @@ def predict(model: str, text: str) -> None:
         scorebeat predict sentiment --json '[{"review": "this was very well done"}]'
     """
     rows = _rows(text)
-    with database() as p:
+    with database() as p, witness.model_code(f"model {model} scored nothing"), Surroundings(model).entered():
         answers = Predictor(p).predict(model, rows)
     show.print_json(answers)
 

@@ -187,7 +187,7 @@ def test_a_due_moment_that_passed_with_its_deadline_is_a_failed_run_that_is_told
     assert state == "failed"
     assert str(reason).startswith("missed: 3 due moments, from ")
     assert f"`scorebeat enqueue {job.name}`" in str(reason)
-    assert notices(ledger) == [(missed, "failed"), (missed, "late")]
+    assert notices(ledger) == [(missed, "late")]
     (event,) = told(caplog, "tick.missed")
     assert event["moments"] == 3
     assert try_now(ledger) == 0

@@ -66,6 +66,51 @@ def test_ticks_that_found_nothing_may_be_left_out(connection: Connection) -> Non
     assert ids(pages.runs(connection)) == [by_hand, idle]
 
 
+FAILED_BEFORE = (
+    "INSERT INTO scorebeat.runs (job, model, model_version, spec, created_by, due_at, state, finished_at, reason)"
+    " SELECT job, model, model_version, spec, created_by, due_at, 'failed', now(), 'oh' FROM scorebeat.runs"
+    " WHERE id = :run"
+)
+SHOWN = {
+    "it ended after its deadline": ("deadline_at = finished_at - interval '1 s'", None),
+    "it was told as late": (
+        "deadline_at = NULL",
+        "INSERT INTO scorebeat.notices (run_id, event, happened_at) VALUES (:run, 'late', now())",
+    ),
+    "it made up for a run that failed": (
+        "deadline_at = finished_at + interval '1 h'",
+        FAILED_BEFORE,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SHOWN)
+def test_a_tick_that_found_nothing_is_shown_where_a_person_must_know_of_it(connection: Connection, case: str) -> None:
+    change, more = SHOWN[case]
+    run = add_run(connection, "succeeded")
+    connection.execute(
+        text(f"UPDATE scorebeat.runs SET due_at = now(), created_by = 'beat', finished_at = now(), {change}")
+    )
+    if more is not None:
+        connection.execute(text(more), {"run": run})
+
+    assert run in ids(pages.runs(connection, with_idle=False))
+    assert run in ids(status.newest(connection, 20, with_idle=False))
+
+
+@pytest.mark.parametrize(("state", "shown"), [("failed", "failed run"), ("partial", "partial run")])
+def test_a_run_that_failed_or_left_rows_out_as_a_whole_is_among_the_failures(
+    connection: Connection, state: str, shown: str
+) -> None:
+    run = add_run(connection, state)
+    add_batch(connection, run, "cancelled")
+    connection.execute(text("UPDATE scorebeat.runs SET reason = 'key 21 is given twice'"))
+
+    ((kind, of, error),) = [(row["kind"], row["run"], row["error"]) for row in status.failures(connection)]
+
+    assert (kind, of, error) == (shown, run, "key 21 is given twice")
+
+
 def test_the_pace_is_of_the_last_minute_and_tells_what_is_left(connection: Connection) -> None:
     run = add_run(connection)
     connection.execute(text("UPDATE scorebeat.runs SET created_at = now() - interval '1 hour'"))

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from scorebeat.core.jobs import Job
-from scorebeat.db import ended, jobs, notices
-from scorebeat.producer import notify
+from scorebeat.db import ended, jobs, notices, runs
+from scorebeat.producer import control, notify
 from scorebeat.producer.overdue import note_overdue
 from scorebeat.producer.posting import Post
 from tests.ledger_fixtures import FILL, Ledger, ledger, trained
@@ -37,7 +37,7 @@ def events(ledger: Ledger) -> list[str]:
 @pytest.mark.parametrize(
     ("chosen", "expected"),
     [
-        (("finished", "failed", "late"), ["finished", "failed", "late"]),
+        (("finished", "failed", "late"), ["finished", "late"]),
         (("failed",), ["failed"]),
         (("late",), ["late"]),
         (("empty",), ["finished"]),
@@ -139,6 +139,53 @@ def test_a_paused_job_that_never_ran_is_a_failed_run_when_its_results_are_not_th
     ((state, reason),) = ledger.sql("SELECT state, reason FROM scorebeat.runs")
     assert state == "failed"
     assert "paused by ann: the table is being rebuilt" in reason
+    assert events(ledger) == ["late"]
+
+
+@pytest.mark.parametrize("chosen", ["failed", "late", None])
+@pytest.mark.parametrize("options", [{"results_by": "07:00"}, {"results_by": "07:00", "deadline": "1 h"}], ids=str)
+def test_a_night_that_never_began_is_one_post_that_says_that_it_failed_and_is_late(
+    ledger: Ledger, options: dict[str, str], chosen: str | None
+) -> None:
+    job = a_told_job(ledger, **Job.model_validate({**a_job().model_dump(), **options}).model_dump(include={*options}))
+    if chosen is not None:
+        job = ledger.apply(job.model_copy(update={"notify_on": (chosen,)}))
+    ledger.sql(
+        "UPDATE scorebeat.jobs SET applied_at = now() - interval '2 days', last_due_at = now() - interval '2 days'"
+    )
+    if "deadline" not in options:
+        with ledger.engine.begin() as connection:
+            jobs.pause(connection, job.name, "ann", "the table is being rebuilt")
+    posts: list[Post] = []
+
+    def post(made: list[Post], _: object) -> list[None]:
+        posts.extend(made)
+        return [None] * len(made)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(notify, "post_all", post)
+        for _ in range(3):
+            control.run_once(ledger.producer)
+            notify.notify_once(ledger.producer)
+
+    (body,) = [json.loads(one.content) for one in posts]
+    assert body["event"] == (chosen or "late")
+    assert (body["run"] if "run" in body else body["id"], body["state"]) == (1, "failed")
+    assert "failed" in body["text"]
+    assert body["text"].count("no complete results by") <= 1
+    if chosen != "failed":
+        assert "is late: results were needed by" in body["text"]
+
+
+def test_a_run_that_is_told_as_late_and_fails_afterwards_is_told_again(ledger: Ledger) -> None:
+    job = late_job(ledger)
+    run = ledger.enqueue(job)
+    ledger.sql("UPDATE scorebeat.jobs SET applied_at = now() - interval '2 days'")
+    assert note_overdue(ledger.producer) == 1
+
+    with ledger.engine.begin() as connection:
+        runs.fail(connection, run, "the disk is full")
+
     assert events(ledger) == ["late", "failed"]
 
 
