@@ -15,6 +15,8 @@ from scorebeat.core.urls import redact
 
 SOON = {"interval_start": 0.1, "interval_max": 0.1}
 """Seconds between tries: a broker that is away is found out soon, for the ledger remembers what was not sent."""
+PATIENCE = {"socket_timeout": 5}
+"""Seconds for each answer, a TLS handshake among them, where a person waits; a worker's BRPOP needs longer."""
 
 
 def send(app: Celery, task: str, args: Sequence[int], expires: float | None = None) -> bool:
@@ -73,7 +75,7 @@ def shown_address(connection: Connection) -> str:
 @contextmanager
 def reaching(app: Celery) -> Iterator[Connection]:
     """A connection to the broker; what it or the server refuses is ServiceDown, in one line."""
-    with app.connection_for_write() as connection:
+    with app.connection_for_write(transport_options=PATIENCE) as connection:
         try:
             connection.ensure_connection(max_retries=1, **SOON)
             yield connection

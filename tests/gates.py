@@ -118,7 +118,8 @@ def others_go_on(system: System, bystander: Job, fetches: int = 1) -> None:
     with system.closed_gate():
         run = system.enqueue(bystander)
         system.at_the_gate(fetches)
-        wait_for(lambda: len(system.batches(run)) == 4)
+        system.until_planned(run)
+        assert len(system.batches(run)) == 4
         system.flush_broker()
     assert system.until_finished(run, within=9) is RunState.SUCCEEDED
     assert_scored_once(system, bystander)

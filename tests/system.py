@@ -109,6 +109,14 @@ class System:
     def until_served(self, *queues: str) -> None:
         wait_for(lambda: self._served() >= set(queues))
 
+    def until_planned(self, run_id: int) -> None:
+        """Wait until the plan is closed and all its messages are out: where nobody scores the run, it stands still."""
+        asked = (
+            "SELECT 1 FROM scorebeat.runs r WHERE id = :id AND plan_is_whole AND NOT EXISTS"
+            " (SELECT FROM scorebeat.batches WHERE run_id = r.id AND state = 'pending' AND sent_at IS NULL)"
+        )
+        wait_for(lambda: self.ask(asked, id=run_id))
+
     def until_finished(self, run_id: int, within: float = 120.0) -> RunState:
         """Wait for the end of the run; answers its state."""
         finals = [state.value for state in FINAL_RUN]

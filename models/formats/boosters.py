@@ -27,6 +27,8 @@ from scorebeat.models.registry import missing
 
 _MOST = 120
 """Seconds."""
+_LIGHT = "import sys; sys.modules.update(pandas=None, sklearn=None)\n"
+"""Both libraries take these for not installed then. A booster needs neither, and they are most of the imports' time."""
 _PLACE = re.compile(r"^\[[\d:]+\] \S+: ")
 """A time and a line of the library's source."""
 
@@ -56,7 +58,7 @@ def try_to_open(opening: str, path: Path, library: str) -> None:
     The libraries end the whole process on some damaged files (tried: a .ubj cut short, a .txt cut short).
     Raises ModelError with what the library said, or with the signal that ended the process.
     """
-    command = [sys.executable, "-c", opening, str(path.absolute())]
+    command = [sys.executable, "-c", _LIGHT + opening, str(path.absolute())]
     try:
         done = subprocess.run(
             command, cwd=path.parent, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,

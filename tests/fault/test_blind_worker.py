@@ -40,8 +40,10 @@ def test_a_worker_that_lost_the_ledger_holds_one_message_and_those_who_see_it_do
     system: System, blind: "Popen[bytes]"
 ) -> None:
     job = system.job("half_blind", rows=600, batch_rows=20, where=SLOW)
-    seeing = system.programs.worker("cpu", name="seeing")
     run = system.enqueue(job)
+    wait_for(lambda: "heartbeat.database_away" in system.programs.log(blind))
+    wait_for(lambda: " database.away" in system.programs.log(blind))  # it has a message, and cannot claim
+    seeing = system.programs.worker("cpu", name="seeing")
 
     assert system.until_finished(run, within=120) is RunState.SUCCEEDED
     log = system.programs.log(blind)

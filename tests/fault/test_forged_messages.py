@@ -45,7 +45,8 @@ def waiting(system: System, workers: Workers) -> Job:  # noqa: ARG001 -- they ar
     """A job with a run whose batches wait for a queue that nobody serves."""
     job = system.job("waiting", queue="nobody")
     run = system.enqueue(job)
-    wait_for(lambda: len(system.batches(run)) == 4)
+    system.until_planned(run)
+    assert len(system.batches(run)) == 4
     return job
 
 

@@ -55,7 +55,8 @@ def test_connections_that_began_read_only_are_replaced_and_no_attempt_is_spent_o
     system.until_served("control", "plan")
     job = system.job("thawed", rows=400, batch_rows=10)
     run = system.enqueue(job)
-    wait_for(lambda: len(system.batches(run)) == 40)
+    system.until_planned(run)
+    assert len(system.batches(run)) == 40
     freeze(system, "SET default_transaction_read_only = on")
     worker = system.programs.worker("cpu", processes=2)
     wait_for(lambda: system.programs.log(worker).count("cannot execute UPDATE in a read-only transaction") >= 2)

@@ -62,7 +62,7 @@ def test_the_claim_of_a_killed_process_is_freed_by_its_parent_at_once(system: Sy
         wait_for(lambda: system.batches(run)[0][:2] == ("claimed", 2))
 
     assert system.until_finished(run) is RunState.SUCCEEDED
-    assert "process.died" in system.programs.log(worker)
+    wait_for(lambda: "process.died" in system.programs.log(worker))  # written after the claim was freed
     assert f"batch.rescued batch={system.first_batch(run)}" not in system.programs.logs()
     assert worker.poll() is None
     assert_scored_once(system, job)

@@ -71,16 +71,38 @@ def test_what_keeps_it_from_being_posted_is_an_attempt_and_after_the_last_it_is_
 
     assert notify.notify_once(producer) == 0
     assert not notify.note_ends(producer)  # its pause has begun
-    for _ in range(notices.MOST_ATTEMPTS):
-        due_now(engine)
-        assert notify.notify_once(producer) == 0
+    ((_, *first, _),) = rows_of(engine)
+    all_but_the_last_were_made(engine)
+    due_now(engine)
+    assert notify.notify_once(producer) == 0
 
-    ((_, attempts, is_delivered, is_given_up, error),) = rows_of(engine)
-    assert (attempts, is_delivered, is_given_up) == (notices.MOST_ATTEMPTS, False, True)
+    ((_, *last, error),) = rows_of(engine)
+    assert first == [1, False, False]
+    assert last == [notices.MOST_ATTEMPTS, False, True]
     assert reason in str(error)
     failures = told(ended, "notice.failed")
-    assert [f["given_up"] for f in failures] == [False] * (notices.MOST_ATTEMPTS - 1) + [True]
+    assert [f["given_up"] for f in failures] == [False, True]
     assert {f["reason"] for f in failures} == {error}
+
+
+def all_but_the_last_were_made(engine: Engine) -> None:
+    with engine.begin() as connection:
+        changed = "UPDATE scorebeat.notices SET attempts = :attempts"
+        connection.execute(text(changed), {"attempts": notices.MOST_ATTEMPTS - 1})
+
+
+def test_each_attempt_counts_up_to_the_last(
+    ended: pytest.LogCaptureFixture, producer: Producer, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notify, "body", unwritable)
+
+    for _ in range(notices.MOST_ATTEMPTS + 1):
+        assert notify.notify_once(producer) == 0
+        due_now(engine)
+
+    failures = told(ended, "notice.failed")
+    assert [f["given_up"] for f in failures] == [False] * (notices.MOST_ATTEMPTS - 1) + [True]
+    assert [f["attempt"] for f in failures] == [*range(1, notices.MOST_ATTEMPTS + 1)]
 
 
 def test_a_notice_that_cannot_be_made_keeps_no_other_from_being_posted(
