@@ -59,7 +59,7 @@ def test_a_how_to_does_what_it_says(name: str, quickstart: Reader) -> None:
         "python -c '1 / 0'",
         "python -c 'import os; os.abort()'",
         "python -c 'import sys; sys.exit(\"said\")'",
-        """python -c 'import signal, sys; signal.signal(15, lambda *_: sys.exit(7)); print(flush=True); signal.pause()' > x &
+        """python -c 'import signal as s, sys; s.signal(15, lambda *_: sys.exit(7)); print(flush=1); s.pause()' > x &
         until [ -s x ]; do sleep 0.1; done; kill $!; wait $!""",
         """python -c 'import os, time; print(os.getpid(), flush=True); time.sleep(600)' > pid &
         until [ -s pid ]; do sleep 0.1; done; kill -9 $!; while kill -0 $(cat pid); do sleep 0.1; done""",
