@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from scorebeat.models.formats.light_skops import skops_io
+
 REPOSITORY = Path(__file__).parents[1]
 IMPORTED = (
     "adbc_driver_postgresql.dbapi", "alembic.command", "celery.apps.beat", "celery.apps.worker", "celery.bin.celery",
@@ -82,6 +84,7 @@ def serve() -> dict[str, Any] | None:
     """Fork for each request. Returns the request in a process that is to be the program, None when all is over."""
     for name in IMPORTED:
         import_module(name)
+    skops_io()  # all of scikit-learn: seconds for each process that loads a model
     threadpool_limits(1)  # a worker asks for one thread before NumPy is loaded; here it is loaded by now
     gc.freeze()
     with open(0, "rb", buffering=0, closefd=False) as requests:

@@ -1,6 +1,7 @@
 """`plan` and `enqueue`: asking for a run, and what it would do."""
 
 import csv
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 

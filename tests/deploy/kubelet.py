@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.deploy.manifests import REPOSITORY, Pod
+from tests.deploy.manifests import Pod
 from tests.fixtures import kill_group
 
 PAUSE = 2.0
@@ -32,12 +32,14 @@ class Node:
     """What stands in place of the values of ConfigMaps."""
     files: Mapping[str, Path] = field(default_factory=dict)
     """What is mounted where, by the path in the container."""
+    programs: Path = Path(sys.executable).parent
+    """The folder of ours; the installed ones, or their forks."""
     running: list[Process] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         quick = self._quick / "sleep"  # one that hardly does
         quick.parent.mkdir(exist_ok=True)  # a copy of a node has it
-        quick.write_text("#!/bin/sh\nexec /bin/sleep 0.1\n")
+        quick.write_text("#!/bin/sh\nexec /bin/sleep 0.5\n")
         quick.chmod(0o755)
 
     def start(self, container: Container, log: str, job: str) -> Process:
@@ -80,13 +82,9 @@ class Node:
 
     def _clean(self) -> dict[str, str]:
         """As in an image: its programs first, and nothing of this machine's settings. Pauses of a shell are short."""
-        path = f"{self._quick}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+        path = f"{self._quick}:{self.programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         kept = {name: os.environ[name] for name in ("LANG", "TZ") if name in os.environ}
-        return {
-            **kept,
-            "PATH": path,
-            "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]),
-        }
+        return {**kept, "PATH": path}
 
     def _is_there(self, variable: dict[str, Any]) -> bool:
         """Whether it is set: what is taken from an optional key of a secret is not, where the key is missing."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from scorebeat.core.settings import PREFIX
+from tests import forked_commands
 from tests.docs.pages import Block, Command, Page, commands, shows
 
 QUICK = {"CLAIM_TTL": "3s", "HEARTBEAT": "1s", "RESEND_AFTER": "2s"}
@@ -26,12 +27,15 @@ class Reader:
     """One reader with a folder of its own; what keeps running is stopped when the reader leaves."""
 
     folder: Path
+    forks: bool = True
+    """The commands are forks of a process that has imported theirs; else each is a new Python, as a reader has it."""
     running: list[tuple[Command, "subprocess.Popen[bytes]"]] = field(default_factory=list)
 
     @property
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-        path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
+        forked = [str(forked_commands.on_path())] if self.forks else []
+        path = os.pathsep.join([*forked, str(Path(sys.executable).parent), kept["PATH"]])
         return kept | {"PATH": path} | {f"{PREFIX}{name}": value for name, value in QUICK.items()}
 
     def follow(self, page: Page) -> None:
@@ -87,6 +91,7 @@ class Reader:
                 return
             if time.monotonic() > deadline:
                 _compare(command, code, output)
+            time.sleep(0.5)
 
     def _start(self, command: Command) -> None:
         """Returns when the command has said what the page shows."""
@@ -125,9 +130,9 @@ class Reader:
 
 
 @contextmanager
-def reader(folder: Path) -> Iterator[Reader]:
+def reader(folder: Path, *, forks: bool = True) -> Iterator[Reader]:
     folder.mkdir()
-    one = Reader(folder)
+    one = Reader(folder, forks)
     try:
         yield one
     finally:

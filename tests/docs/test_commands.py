@@ -3,6 +3,7 @@
 The demo, which the pages only name, is run by tests/integration/test_iris.py.
 """
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,11 +18,14 @@ from tests.docs.shell import Reader, reader
 QUICKSTART = Page.read(REPOSITORY / "docs/tutorial/quickstart.md")
 README = Page.read(REPOSITORY / "README.md")
 AFTER_THE_QUICKSTART = (
-    "score-some-rows", "model-versions", "requeue", "enqueue-from-outside", "celery", "stop-and-pause",
+    "score-some-rows", "model-versions", "requeue", "enqueue-from-outside", "use-from-python", "celery", "http-api", "stop-and-pause",
     "bring-scikit-learn", "bring-onnx", "bring-mlflow", "bring-pytorch", "bring-xgboost-lightgbm",
-    "http-api", "prune", "use-from-python", "read-from-dbt-and-bi", "alert-on-lateness", "backfill",
+    "prune", "read-from-dbt-and-bi", "alert-on-lateness", "backfill",
 )  # fmt: skip
-"""How-tos that go on in the quickstart's folder, beside its running system."""
+"""How-tos that go on in the quickstart's folder, beside its running system.
+
+`stop-and-pause` ends with the quickstart's schedule, every 3 seconds: what asks for a run of its own comes before it.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +48,34 @@ def test_a_how_to_does_what_it_says(name: str, quickstart: Reader) -> None:
     quickstart.follow(Page.read(REPOSITORY / f"docs/how-to/{name}.md"))
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        "scorebeat nosuch",
+        "scorebeat runs --help | cat",
+        "python -c 'import sys; print(sys.argv, sys.stdin.read()); sys.exit(3)' a b <<< text",
+        "echo 'import sys; print(sys.argv, sys.path[0], __name__)' > mine.py; python mine.py a",
+        "python - <<< 'print(5)'",
+        "python -c '1 / 0'",
+        "python -c 'import os; os.abort()'",
+        "python -c 'import sys; sys.exit(\"said\")'",
+        """python -c 'import signal as s, sys; s.signal(15, lambda *_: sys.exit(7)); print(flush=1); s.pause()' > x &
+        until [ -s x ]; do sleep 0.1; done; kill $!; wait $!""",
+        """python -c 'import os, time; print(os.getpid(), flush=True); time.sleep(600)' > pid &
+        until [ -s pid ]; do sleep 0.1; done; kill -9 $!; while kill -0 $(cat pid); do sleep 0.1; done""",
+    ],
+)
+def test_a_command_that_is_forked_does_what_a_new_python_does(script: str, tmp_path: Path) -> None:
+    done = []
+    for forks in (True, False):
+        with reader(tmp_path / "reader", forks=forks) as one:
+            done.append(one.shell(script))
+        shutil.rmtree(tmp_path / "reader")
+    forked, new = done
+
+    assert (forked.returncode, forked.stdout) == (new.returncode, new.stdout)
+
+
 def test_own_servers_need_two_variables_only(tmp_path: Path, stack: StackUrls, empty_database: str) -> None:
     page = Page.read(REPOSITORY / "docs/how-to/own-servers.md")
     shown = next(block for block in page.blocks if block.file == ".env")
@@ -58,7 +90,7 @@ def test_own_servers_need_two_variables_only(tmp_path: Path, stack: StackUrls, e
 
 
 def test_the_readme_does_what_it_says(tmp_path: Path) -> None:
-    with reader(tmp_path / "readme") as one:
+    with reader(tmp_path / "readme", forks=False) as one:  # every command is a new Python, which imports what it needs
         one.save(QUICKSTART, "train.py")
         up, job = (block for block in README.blocks if block.language == "console" and "not run" not in block.note)
         one.type(up)
