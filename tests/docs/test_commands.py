@@ -18,8 +18,8 @@ from tests.docs.shell import Reader, reader
 QUICKSTART = Page.read(REPOSITORY / "docs/tutorial/quickstart.md")
 README = Page.read(REPOSITORY / "README.md")
 AFTER_THE_QUICKSTART = (
-    "score-some-rows", "model-versions", "requeue", "enqueue-from-outside", "use-from-python", "celery", "http-api", "stop-and-pause",
-    "bring-scikit-learn", "bring-onnx", "bring-mlflow", "bring-pytorch", "bring-xgboost-lightgbm",
+    "score-some-rows", "model-versions", "requeue", "enqueue-from-outside", "use-from-python", "celery", "http-api",
+    "stop-and-pause", "bring-scikit-learn", "bring-onnx", "bring-mlflow", "bring-pytorch", "bring-xgboost-lightgbm",
     "prune", "read-from-dbt-and-bi", "alert-on-lateness", "backfill",
 )  # fmt: skip
 """How-tos that go on in the quickstart's folder, beside its running system.
