@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 
 PACKAGES := chromium chromium-driver pgbouncer postgresql-15
 
-.PHONY: install packages demo test test-postgres-15 check bench bench-api bench-gpu bench-text recovery soak \
+.PHONY: install packages demo test test-postgres-15 check docs bench bench-api bench-gpu bench-text recovery soak \
   screenshots lock audit release-check clean
 
 install: $(VENV)/.installed
@@ -40,6 +40,11 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/docs/test_links.py tests/docs/test_lists.py tests/deploy/test_hashes.py
+
+# docs/ as a site in build/site, with search and the API's docstrings; a link that leads nowhere fails it
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "build/site/index.html; $(BIN)/mkdocs serve shows it while you write"
 
 bench: install
 	$(BIN)/python -m benchmarks.spine
