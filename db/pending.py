@@ -6,7 +6,21 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 
 from scorebeat.db.source import Source
-from scorebeat.db.sql import Key, KeyRange, after, among, columns, row, same_key, subquery, texts, value, whole, within
+from scorebeat.db.sql import (
+    Key,
+    KeyRange,
+    after,
+    among,
+    columns,
+    ident,
+    row,
+    same_key,
+    subquery,
+    texts,
+    value,
+    whole,
+    within,
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +80,13 @@ class PendingRows:
         conditions = [*self._chosen(with_keys=listed is None), self._place("q", span, listed)]
         conditions += self._unscored(span, listed)
         return f"SELECT {texts(keys, 'q')} FROM {self._from(conditions)} ORDER BY {columns(keys, 'q')} LIMIT {limit}"
+
+    def as_it_is(self, names: Sequence[str], span: KeyRange, limit: int) -> str:
+        """The columns `names` of the first rows, in key order, as anybody would ask for them."""
+        keys = self.source.keys
+        rows = self._from([*self._chosen(), self._place("q", span, None)])
+        selected = ", ".join(f"q.{ident(name)}" for name in names)
+        return f"SELECT {selected} FROM {rows} ORDER BY {columns(keys, 'q')} LIMIT {limit}"
 
     def _from(self, conditions: Sequence[str]) -> str:
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""

@@ -99,6 +99,8 @@ def _typed(wanted: Input, own: Input, file: str) -> Input:
             f"{file}: --inputs says that {wanted.name} is {wanted.type}, but it was fitted on the categories "
             f"{', '.join(map(repr, trained.categories[:5]))}: leave the type out"
         )
+    if is_text(own.type) and pa.types.is_boolean(wanted.type):
+        trained = replace(trained, null="")  # a later step saw texts, so it says nothing of NULL before
     dtype = wanted.trained.dtype or trained.dtype
     return Input(wanted.name, wanted.type, wanted.length, replace(trained, dtype=dtype))
 

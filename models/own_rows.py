@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scorebeat.models.arrow_types import WIDER, is_list, is_text
-from scorebeat.models.binding import as_written
 from scorebeat.models.contract import Input, Signature
 from scorebeat.models.matrix import Matrix
 from scorebeat.models.samples import Sampled
@@ -84,9 +83,9 @@ class OwnRows:
         yield self._changed(_as_category_of_training)
         yield self._changed(_none_for_missing)
         yield self._changed(_nan_for_missing)
+        yield self._changed(_as_trained)
         if self.is_given:
             return
-        yield self._changed(_as_trained)
         yield self._changed(_as_declared)
         yield self._changed(_category)
 
@@ -111,7 +110,7 @@ def frame_of(rows: pa.RecordBatch) -> Any:
     """Arrow columns as pandas itself makes a DataFrame of them. Raises ImportError without pandas."""
     import pandas as pd  # noqa: F401, PLC0415 -- optional, and slow to import
 
-    return pa.Table.from_batches([rows]).to_pandas(date_as_object=False)
+    return pa.Table.from_batches([rows]).to_pandas()
 
 
 def _as_category_of_training(column: Any, wanted: Input) -> Any:
@@ -131,7 +130,8 @@ def _as_trained(column: Any, wanted: Input) -> Any:
 
 
 def _none_for_missing(column: Any, wanted: Input) -> Any:
-    if not (is_text(wanted.type) or pa.types.is_boolean(wanted.type)) or is_list(wanted.type):
+    is_open = is_text(wanted.type) or (pa.types.is_boolean(wanted.type) and bool(wanted.trained.null))
+    if not is_open or is_list(wanted.type):
         return column
     plain = column.astype(object)
     return plain.where(plain.notna(), None)
@@ -153,14 +153,6 @@ def _as_declared(column: Any, wanted: Input) -> Any:
 
 def _category(column: Any, wanted: Input) -> Any:
     return column.astype("category") if is_text(wanted.type) else column
-
-
-def as_queried(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """Rows of a query as pandas.read_sql has them: it reads the text of a `real`, as a float64."""
-    columns = [
-        as_written(column).cast(pa.float64()) if pa.types.is_float32(column.type) else column for column in rows.columns
-    ]
-    return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
 
 
 def plain_types(rows: pa.Table) -> pa.Table:

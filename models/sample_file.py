@@ -71,9 +71,9 @@ def _csv(path: Path, most: int, signature: Signature) -> Sampled:
     for wide in lists:
         at = table.column_names.index(wide.name)
         table = table.set_column(at, wide.name, _json_arrays(table.column(wide.name), wide.name))
-    dates = [i.name for i in signature.inputs if i.name in wanted and pa.types.is_temporal(i.type)]
+    times = [i for i in signature.inputs if i.name in wanted and pa.types.is_temporal(i.type)]
     texts = [i.name for i in signature.inputs if i.name in wanted and is_text(i.type)]
-    frame = partial(_pandas_csv, path, most, (dates, texts, [i.name for i in lists]))
+    frame = partial(_pandas_csv, path, most, (times, texts, [i.name for i in lists]))
     return _sampled(path, signature, table, frame, names, spread)
 
 
@@ -120,8 +120,32 @@ def _sampled(
         (lone,) = signature.inputs
         batch = pa.RecordBatch.from_arrays([_side_by_side(batch)], names=[lone.name])
         columns = {lone.name: tuple(spread)}
+    whole = {i.name: i.type for i in signature.inputs if i.length is None and pa.types.is_integer(i.type)}
+    batch = pa.RecordBatch.from_arrays(
+        [
+            _whole(column, name, whole[name]) if name in whole else column
+            for name, column in zip(batch.schema.names, batch.columns, strict=True)
+        ],
+        names=batch.schema.names,
+    )
     used = {i.name for i in signature.inputs} | set(spread)
     return Sampled(path.name, batch, frame, columns, tuple(name for name in names if name not in used))
+
+
+def _whole(column: pa.Array, name: str, wanted: pa.DataType) -> pa.Array:
+    """Whole numbers in the type of their input: a file tells no widths, and pandas writes 3 as 3.0 where some lack.
+
+    Raises UsageError for what is none, or has no room in the type.
+    """
+    if not (is_text(column.type) or pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        return column
+    try:
+        try:
+            return column.cast(wanted)
+        except pa.ArrowInvalid:
+            return column.cast(pa.float64()).cast(wanted)  # a text such as 3.0
+    except pa.ArrowException as error:
+        raise UsageError(f"column {name} has values that are no {wanted}, which the model wants: {error}") from error
 
 
 def _side_by_side(batch: pa.RecordBatch) -> pa.Array:
@@ -187,7 +211,7 @@ def _csv_type(wanted: Input) -> pa.DataType:
         return pa.string()
     if pa.types.is_floating(wanted.type):
         return pa.float64()
-    return pa.int64() if pa.types.is_integer(wanted.type) else wanted.type
+    return pa.string() if pa.types.is_integer(wanted.type) else wanted.type
 
 
 def _json_arrays(column: pa.ChunkedArray, name: str) -> pa.Array:
@@ -229,12 +253,17 @@ def _lines(text: str, most: int) -> list[str]:
     return [line for line in text.splitlines() if line.strip()][:most]
 
 
-def _pandas_csv(path: Path, most: int, kinds: tuple[list[str], list[str], list[str]]) -> Any:
+def _pandas_csv(path: Path, most: int, kinds: tuple[list[Input], list[str], list[str]]) -> Any:
     import pandas as pd  # noqa: PLC0415 -- optional, and slow to import
 
-    dates, texts, arrays = kinds
-    table = pd.read_csv(path, nrows=most, parse_dates=dates, dtype=dict.fromkeys(texts, str))  # 007 is no 7 in a text
-    return table.assign(**{name: table[name].map(json.loads, na_action="ignore") for name in arrays})
+    times, texts, arrays = kinds
+    dtypes = dict.fromkeys(texts, str)  # 007 is no 7 in a text
+    table = pd.read_csv(path, nrows=most, parse_dates=[i.name for i in times], dtype=dtypes)
+    dates = [i.name for i in times if pa.types.is_date(i.type) and not i.trained.dtype]
+    return table.assign(
+        **{name: table[name].map(json.loads, na_action="ignore") for name in arrays},
+        **{name: table[name].dt.date.astype(object).where(table[name].notna(), None) for name in dates},
+    )
 
 
 def _pandas_parquet(path: Path, most: int) -> Any:

@@ -2,15 +2,15 @@
 
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 
 from scorebeat.core.errors import SignatureError, UsageError
-from scorebeat.db import columns, jobs, planning, source, user_sql
+from scorebeat.db import columns, jobs, notebook_rows, planning, source, user_sql
 from scorebeat.db.engine import data_connection, reachable
 from scorebeat.db.pending import PendingRows
 from scorebeat.db.sql import KeyRange
 from scorebeat.models.binding import bind
 from scorebeat.models.contract import Signature
-from scorebeat.models.own_rows import as_queried, frame_of
 from scorebeat.models.samples import Sampled
 from scorebeat.producer.context import Producer
 
@@ -52,6 +52,8 @@ class SampleJob:
         return Sampled(
             f"job {self.job}",
             fetched.rows,
-            lambda: frame_of(as_queried(fetched.rows)),
+            partial(
+                notebook_rows.read, self.p.url, pending.as_it_is(names, KeyRange(first, last), fetched.rows.num_rows)
+            ),
             name=lambda at: f"the row with {', '.join(f'{name} {value}' for name, value in keys[at].items())}",
         )

@@ -20,8 +20,8 @@ def frame(rows: pa.RecordBatch, inputs: Sequence[Input] = ()) -> Any:
     A column has the dtype that `inputs` knows from training. Otherwise numbers keep their type; where there are
     NULLs, integers become float64 and NULL is NaN, as in any DataFrame. Texts are what the installed pandas makes of
     them (`str` since pandas 3, objects before), and NULL is NaN; where `inputs` knows what NULL was in training, they
-    are objects, and NULL is NaN or None. Truth values with NULLs are objects. Dates and times are datetime64, and NULL
-    is NaT.
+    are objects, and NULL is NaN or None. Truth values with NULLs are objects, and NULL is None. Dates are objects,
+    datetime.date or None, unless `inputs` says datetime64; times are datetime64, and NULL is NaT.
 
     Raises InputError for a timestamp that the dtype of training does not hold.
     """
@@ -66,6 +66,8 @@ def _index(values: Sequence[Any], dtype: str) -> Any:
 def _column(column: pa.Array, trained: Trained, name: str) -> Any:
     if trained.dtype == "category":
         return category(column, trained)
+    if pa.types.is_date(column.type) and not trained.dtype:
+        return pd.Series(column.to_pylist(), dtype=object)
     if pa.types.is_temporal(column.type):
         return _times(column, trained.dtype, name)
     if trained.dtype and trained.dtype != "object":
@@ -78,7 +80,8 @@ def _values(column: pa.Array, trained: Trained) -> Any:
         texts = column.to_pandas()
         if texts.dtype != object:
             return texts
-    missing = None if trained.null == "None" else np.nan
+    unknown = None if pa.types.is_boolean(column.type) else np.nan  # as pandas.read_sql has them
+    missing = {"None": None, "NaN": np.nan}.get(trained.null, unknown)
     values: Matrix
     if trained.dtype == "object":
         values = np.empty(len(column), dtype=object)

@@ -12,6 +12,7 @@ from typing import Any, cast
 import pyarrow as pa
 
 from scorebeat.core.errors import ModelError, StoreError
+from scorebeat.models.apart import by_nulls, changed_by_null
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.columns import output_schema
 from scorebeat.models.containment import contained
@@ -110,8 +111,11 @@ class PyfuncModel:
     def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         if not rows.num_rows:  # not every model takes a table without rows
             return pa.RecordBatch.from_pylist([], schema=self.outputs)
-        found = columns(_answer(self.model, rows, self.inputs), self.parts, self.outputs)
+        found = by_nulls(rows, changed_by_null(self.inputs), self._columns)
         return assembled(found, self.outputs.names)
+
+    def _columns(self, rows: pa.RecordBatch) -> Sequence[pa.Array]:
+        return columns(_answer(self.model, rows, self.inputs), self.parts, self.outputs)
 
 
 def _require_permission(source: str, given: Given) -> None:

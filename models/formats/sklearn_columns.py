@@ -1,5 +1,6 @@
 """What a fitted scikit-learn model shows of the columns that it was trained on: names, types and missing values."""
 
+import datetime as dt
 import functools
 import re
 from collections.abc import Iterator, Sequence
@@ -274,6 +275,8 @@ def _column(model: Any, values: Sequence[Any], dtype: "np.dtype[Any]") -> Column
     if dtype.kind == "M":
         return Column(pa.timestamp("us"), np.datetime64(values[0], "us"), Trained(dtype=str(dtype), null=null))
     present = [value for value in values if value is not None and value == value]  # noqa: PLR0124 -- NaN is not itself
+    if present and all(type(value) is dt.date for value in present):
+        return Column(pa.date32(), present[0], Trained())
     kind = value_type(present) if present else None
     if kind is None:
         return None

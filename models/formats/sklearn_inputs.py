@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from scorebeat.core.errors import ScorebeatError, StoreError
+from scorebeat.models.apart import changed_by_null
 from scorebeat.models.arrow_types import is_text, type_name
 from scorebeat.models.contract import Input, Signature, Trained
 from scorebeat.models.formats.sklearn_columns import (
@@ -83,7 +84,7 @@ def fed(model: Any, given: Sequence[str], file: str) -> Fed:
     if kind == FRAME:
         inputs = _with_units(model, inputs, examples, file)
     untold = _untold(model, kind, inputs, examples, given)
-    unsure = _unsure(model, kind, inputs, examples, untold)
+    unsure = _unsure(model, kind, inputs, examples, untold) or _unsure_of_nulls(model, kind, inputs, examples)
     inputs = tuple(replace(i, trained=replace(i.trained, exact=True)) if i.name in untold else i for i in inputs)
     said = tuple(i.name for i in inputs if is_text(i.type) and i.name not in columns)
     return Fed(kind, inputs, _trial(inputs, examples, model), said, matched.notes, unsure)
@@ -260,7 +261,7 @@ def _same(one: Any, other: Any) -> bool:
 
 def _with_units(model: Any, inputs: tuple[Input, ...], examples: dict[str, Any], file: str) -> tuple[Input, ...]:
     """The inputs, with the unit of each timestamp. Raises StoreError where it matters and nobody says which."""
-    times = [i.name for i in inputs if pa.types.is_temporal(i.type) and not i.trained.dtype]
+    times = [i.name for i in inputs if pa.types.is_timestamp(i.type) and not i.trained.dtype]
     if not times:
         return inputs
     rows = pa.concat_batches([_trial(inputs, examples | dict.fromkeys(times, day)) for day in _DAYS])
@@ -310,6 +311,31 @@ def _unsure(model: Any, kind: str, inputs: Sequence[Input], examples: dict[str, 
         f"the model's own code tells whole numbers from others, and its file does not say which {', '.join(untold)} "
         "had in training: float64 was taken. Say the types of those that were integers or truth values, such as "
         f"--inputs {untold[0]}:int64 or {untold[0]}:bool, or of those that were not, {untold[0]}:float64"
+    )
+
+
+def _unsure_of_nulls(model: Any, kind: str, inputs: Sequence[Input], examples: dict[str, Any]) -> str:
+    """What to say where a NULL would change the predictions of the rows around it in a DataFrame; else empty.
+
+    pandas then makes whole numbers floats, and truth values objects, in all rows. Here rows without NULL keep their
+    types.
+    """
+    whole = changed_by_null(inputs)
+    if kind not in (FRAME, OBJECTS) or not whole or not _read(lambda: runs_own_code(model), otherwise=True):
+        return ""
+    row = _trial(inputs, examples)
+    lacking = [
+        pa.nulls(1, f.type) if f.name in whole else column for f, column in zip(row.schema, row.columns, strict=True)
+    ]
+    below = pa.concat_batches([pa.RecordBatch.from_arrays(lacking, schema=row.schema), row])
+    alone, beside = (_score(model, kind, inputs, rows) for rows in (row, below))
+    if isinstance(alone, Exception) or isinstance(beside, Exception) or _same(alone, beside[1:]):
+        return ""
+    return (
+        f"a NULL in {', '.join(whole)} changes what the model's own code sees in the rows around it, for pandas makes "
+        "whole numbers floats and truth values objects then. Here rows without NULL are scored with the types that "
+        "--inputs says: give rows with --sample FILE or --sample-job JOB to see whether that is right, or replace NULL "
+        "in the job's query by COALESCE"
     )
 
 

@@ -1,7 +1,7 @@
 """A fitted scikit-learn model, however its file was written: what it gives, and how it scores Arrow columns."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -13,6 +13,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from scorebeat.core.errors import OutputError, StoreError, text
+from scorebeat.models.apart import by_nulls, changed_by_null
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.columns import LABEL, output_schema
 from scorebeat.models.containment import contained
@@ -77,8 +78,7 @@ def ready(model: Any, artifact: Artifact) -> Model:
     fed_as = artifact.options.get(_FED, MATRIX)
     made = _made(model, artifact, feed(fed_as, model, signature.inputs))
     if fed_as in (FRAME, OBJECTS) and runs_own_code(model):
-        whole = [i for i in signature.inputs if pa.types.is_integer(i.type) or pa.types.is_boolean(i.type)]
-        made.apart = tuple(i.name for i in whole if not i.trained.dtype)
+        made.apart = changed_by_null(signature.inputs)
     return made
 
 
@@ -102,8 +102,7 @@ class SklearnModel:
     """
 
     apart: tuple[str, ...] = ()
-    """Inputs whose dtype in a DataFrame a NULL would change for all rows, and of which the model's own code may tell:
-    rows that lack other ones of them are scored apart, so that no prediction depends on the rows around it."""
+    """Inputs whose dtype a NULL changes, where the model's own code may tell."""
 
     def __init__(self, model: Any, feed: Feed, outputs: pa.Schema) -> None:
         self.model = model
@@ -120,16 +119,9 @@ class SklearnModel:
             raise explain(rows, error, self._score, partial(known_values, self.model)) from error
         return assembled(columns, self.outputs.names)
 
-    def _score(self, rows: pa.RecordBatch) -> list[pa.Array]:
-        lacking = [rows.column(name).is_null().to_numpy(zero_copy_only=False) for name in self.apart]
+    def _score(self, rows: pa.RecordBatch) -> Sequence[pa.Array]:
         with _nameless():
-            if not any(each.any() for each in lacking):
-                return self.columns(rows)
-            _, kinds = np.unique(np.column_stack(lacking), axis=0, return_inverse=True)
-            groups = [np.flatnonzero(kinds == kind) for kind in range(kinds.max() + 1)]
-            parts = [self.columns(rows.take(pa.array(group))) for group in groups]
-        back = pa.array(np.argsort(np.concatenate(groups)))
-        return [pa.concat_arrays(columns).take(back) for columns in zip(*parts, strict=True)]
+            return by_nulls(rows, self.apart, self.columns)
 
     def columns(self, rows: pa.RecordBatch) -> list[pa.Array]:
         """The output columns for these rows."""

@@ -137,6 +137,27 @@ def test_a_null_changes_nothing_in_the_rows_around_it(tmp_path: Path) -> None:
     assert together.column(1)[0].as_py() == pytest.approx(whole[0][0])
 
 
+@pytest.mark.parametrize(
+    ("function", "is_sure"),
+    [
+        (lambda x: np.c_[~x["on"].fillna(False), x["n"].fillna(0)], False),  # -2 and -1 of objects
+        (lambda x: np.c_[x["n"].map(str).str.len(), x["on"] == True], False),  # noqa: E712 -- "5.0"
+        (lambda x: np.c_[x["n"].fillna(0) * 2, x["on"].map({True: 1.0, False: 0.0}).fillna(0.5)], True),
+    ],
+    ids=["objects", "floats", "neither"],
+)
+def test_own_code_to_which_a_null_changes_the_rows_around_it_is_a_doubt(
+    tmp_path: Path, function: Callable[[Any], Any], is_sure: bool
+) -> None:
+    rows = COLUMNS[["n", "on"]]
+
+    found = added(tmp_path, make_pipeline(own(function), LogisticRegression()), rows, inputs=("n:int64", "on:bool"))
+
+    assert found.evidence is not None
+    assert found.evidence.is_enough is is_sure
+    assert ("a NULL in n, on changes what" in found.evidence.unsure) is not is_sure
+
+
 def test_rows_that_are_all_alike_are_no_evidence(tmp_path: Path) -> None:
     takes_only_three = own(lambda x: np.where(x == 3.0, x, np.nan))
     model = make_pipeline(SimpleImputer(), takes_only_three, LogisticRegression())

@@ -82,7 +82,16 @@ def test_columns_have_the_types_of_the_signature(tmp_path: Path) -> None:
     assert found["types"] == "ffiiObM"
 
 
-@pytest.mark.parametrize("name", ["l", "i", "b"])
+def test_a_null_among_truth_values_is_none_and_changes_no_other_row(tmp_path: Path) -> None:
+    body = "model_input['b'].map(lambda b: 0.5 if b is None else float(b)) + (model_input['b'].dtype == object) * 10.0"
+    artifact = added(tmp_path, saved(tmp_path / "m", body, schema({"b": "boolean"})))
+
+    rows = pa.RecordBatch.from_pydict({"b": pa.array([True, None, False])})
+
+    assert scoring.predict(registry.load(artifact), rows).column(0).to_pylist() == [1.0, 10.5, 0.0]
+
+
+@pytest.mark.parametrize("name", ["l", "i"])
 def test_a_null_that_mlflow_has_no_value_for_is_refused_by_column(tmp_path: Path, name: str) -> None:
     source = saved(
         tmp_path / "m", "model_input['d']", schema({"d": "double", "l": "long", "i": "integer", "b": "boolean"})

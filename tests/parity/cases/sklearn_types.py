@@ -14,7 +14,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from tests.parity import frames, says
 from tests.parity.case import Case
 from tests.parity.cases.prepared import columns_of, left, logistic, scaled, words
-from tests.parity.fitted import cloudpickle_file, fitted, in_notebook
+from tests.parity.fitted import cloudpickle_file, fitted, in_notebook, joblib_file
 
 ODD = {"age": 'it\'s "age"', "income": "Größe (cm)", "city": "SELECT city", "debt": "a.b"}
 
@@ -24,6 +24,10 @@ nanoseconds = in_notebook(
     lambda frame: pd.DataFrame({"at": frame["joined"].astype("int64").where(frame["joined"].notna()) / 1e18})
 )
 weekday = in_notebook(lambda frame: pd.DataFrame({"day": pd.to_datetime(frame["joined"]).dt.dayofweek}))
+in_spring = in_notebook(
+    lambda frame: frame[["joined"]].map(lambda day: float(day is not None and str(day)[5:7] in ("03", "04", "05")))
+)
+as_words = in_notebook(lambda frame: frame[["vip"]].map(str))
 last_digits = in_notebook(lambda frame: frame % 1000)
 one_or_none = in_notebook(lambda frame: frame.astype(float))
 
@@ -156,6 +160,40 @@ CASES = {
             x=dates,
             inputs=("joined:date32",),
             built={"types": {"joined": "date"}},
+        )
+    ),
+    "dates, one-hot": Case(
+        fitted(
+            make_pipeline(columns_of((OneHotEncoder(handle_unknown="ignore"), ["joined"])), Ridge()),
+            ("joined",),
+            frames.spent,
+            says.value,
+            joblib_file,
+            x=dates,
+            inputs=("joined:date32",),
+            built={"types": {"joined": "date"}},
+        )
+    ),
+    "dates in a set": Case(
+        fitted(
+            make_pipeline(FunctionTransformer(in_spring), Ridge()),
+            ("joined",),
+            frames.spent,
+            says.value,
+            cloudpickle_file,
+            x=dates,
+            inputs=("joined:date32",),
+            built={"types": {"joined": "date"}},
+        )
+    ),
+    "truth values as words": Case(
+        fitted(
+            make_pipeline(FunctionTransformer(as_words), OneHotEncoder(), logistic()),
+            ("vip",),
+            left,
+            says.probabilities(),
+            cloudpickle_file,
+            inputs=("vip:bool",),
         )
     ),
     "names that are hard on SQL": Case(
