@@ -132,8 +132,8 @@ def serve(folder: Path) -> dict[str, Any] | socket.socket | None:
         listener.listen()
         os.write(1, b"ready\n")
         while True:
-            ready, _, _ = select.select([requests, listener], [], [])
-            if listener in ready:
+            ready, _, _ = select.select([0, listener.fileno()], [], [])
+            if listener.fileno() in ready:
                 connection, _ = listener.accept()
                 if os.fork() == 0:
                     return connection
