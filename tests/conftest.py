@@ -17,7 +17,7 @@ SLOW = (
     "integration/test_devices.py", "integration/test_complaints.py", "integration/test_postgres_15.py",
     "fault/test_read_only_database.py", "deploy/test_kubernetes_setup.py",
 )  # fmt: skip
-"""Files of more than a minute and few tests. One that begins last keeps one process at work when all others are done."""
+"""Files of more than a minute and few tests: one that begins last keeps a process at work when all others are done."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
