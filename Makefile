@@ -29,11 +29,11 @@ demo: install
 	$(BIN)/scorebeat demo
 
 test: install
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # the same on Debian's PostgreSQL 15, the oldest that counts; `make test` runs a part of it
 test-postgres-15: install
-	$(BIN)/python -m pytest -n 3 --dist loadfile --postgres=15 tests/integration
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --postgres=15 tests/integration
 
 check: install
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """The `model_versions` table: digests, signatures, and which version is published."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -11,6 +12,7 @@ from scorebeat.core.errors import ModelError, UnknownName, near
 from scorebeat.core.jobs import Job
 from scorebeat.db import actions, tables, turns
 from scorebeat.db.prediction_sets import PredictionSet
+from scorebeat.db.tables import jobs
 from scorebeat.db.tables import model_versions as versions
 
 
@@ -103,6 +105,15 @@ def listing(connection: Connection, name: str | None = None) -> list[Version]:
     wanted = select(versions).where(versions.c.dropped_at.is_(None)).order_by(versions.c.name, versions.c.version)
     rows = connection.execute(wanted.where(versions.c.name == name) if name else wanted)
     return [Version(**row._mapping) for row in rows]
+
+
+def formats_on(connection: Connection, queues: Sequence[str]) -> set[str]:
+    """Formats of the models that the jobs on these queues name, of all versions that were not dropped."""
+    of_jobs = select(func.split_part(jobs.c.spec["model"].astext, "/", 1)).where(
+        jobs.c.removed_at.is_(None), jobs.c.spec["queue"].astext.in_(queues)
+    )
+    found = select(versions.c.format).where(versions.c.name.in_(of_jobs), versions.c.dropped_at.is_(None)).distinct()
+    return set(connection.execute(found).scalars())
 
 
 def recorded(connection: Connection, name: str) -> dict[int, str]:

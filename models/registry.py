@@ -11,6 +11,7 @@ from scorebeat.models.artifact import Artifact
 from scorebeat.models.containment import contained
 from scorebeat.models.contract import Described, Given, Model, Signature
 from scorebeat.models.copying import copy_regular
+from scorebeat.models.formats import light_skops
 from scorebeat.models.own_rows import OwnRows
 from scorebeat.models.samples import Known
 
@@ -152,6 +153,13 @@ def format_named(name: str) -> Format:
         return cast(Format, importlib.import_module(_MODULES[name]))
     except ModuleNotFoundError as error:
         raise missing(error, f"a model of the format {name}") from error
+
+
+def preload(name: str) -> None:
+    """Import the format's library, and no model. Raises ModelError where it is not installed."""
+    format_named(name)
+    if name == "skops":
+        light_skops.skops_io()  # all of scikit-learn
 
 
 def missing(error: ModuleNotFoundError, what: str) -> ModelError:

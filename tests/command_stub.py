@@ -1,4 +1,4 @@
-"""A command on a test's PATH that a server forks: tests/forked_commands.py copies this file and adds the first line.
+"""A command on a test's PATH that a server forks: tests/fork_server.py copies this file and adds the first line.
 
 It hands its arguments, environment, working folder and open files over, passes signals on, and ends as the fork ended.
 """
@@ -42,9 +42,9 @@ def _read_at_start(program: str) -> set[tuple[str, str]]:
 
 
 def _is_known(program: str, arguments: list[str]) -> bool:
-    """Of Python only `python FILE` and `python -c`; it has many more options."""
+    """Of Python only `python FILE`, `python -c` and `python -m`; it has many more options."""
     return not program.endswith("/python") or (
-        bool(arguments) and (arguments[0] == "-c" or not arguments[0].startswith("-"))
+        bool(arguments) and (arguments[0] in ("-c", "-m") or not arguments[0].startswith("-"))
     )
 
 

@@ -10,6 +10,16 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a test starts hundreds of pro
 pytest_plugins = ["tests.stack_fixtures", "tests.fixtures", "tests.cli_fixtures", "tests.deploy.wheel"]
 
 
+SLOW = (
+    "docs/test_commands.py", "contract/test_openapi.py", "deploy/test_kubernetes_burst.py",
+    "deploy/test_compose_runs.py", "integration/test_iris.py", "integration/test_secrets.py",
+    "contract/test_boosters.py", "fault/test_wrong_night.py", "fault/test_poison_rows.py",
+    "integration/test_devices.py", "integration/test_complaints.py", "integration/test_postgres_15.py",
+    "fault/test_read_only_database.py", "deploy/test_kubernetes_setup.py",
+)  # fmt: skip
+"""Files of more than a minute and few tests: one that begins last keeps a process at work when all others are done."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--postgres",
@@ -17,6 +27,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="embedded",
         help="the servers that tests start: the embedded stack's, or Debian's PostgreSQL 15",
     )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):  # one process of several, by --no-loadscope-reorder in this order
+        items.sort(key=lambda item: not str(item.path).endswith(SLOW))
 
 
 def pytest_configure(config: pytest.Config) -> None:

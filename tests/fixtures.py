@@ -25,13 +25,12 @@ from scorebeat.core.stack import StackUrls
 from scorebeat.db import schema
 from scorebeat.db.engine import make_engine
 from scorebeat.producer.context import Producer
-from tests.fork_server import ForkServer
+from tests.fork_server import FORKS
 
 REPOSITORY = Path(__file__).parents[1]
 TEMPLATE = "migrated_template"
 STOP_WITHIN = 20.0
 _numbers = itertools.count(1)
-_forks = ForkServer()
 READ_AT_START = ("LD_", "PYTHON", "REMAP_SIGTERM")
 """Variables that the loader, Python and Celery read once, when they start: a forked program would not see them."""
 
@@ -128,6 +127,20 @@ def environment(settings: Settings) -> dict[str, str]:
     return kept | {name: value for name, value in given.items() if value} | {"PYTHONUNBUFFERED": "1"}
 
 
+def typed(settings: Settings, *words: str, **extra: str) -> "subprocess.CompletedProcess[str]":
+    """`scorebeat WORDS` as a person types it, a fork, to its end."""
+    return subprocess.run(
+        [str(FORKS.commands() / "scorebeat"), *words],
+        cwd=REPOSITORY,
+        env=environment(settings) | extra,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
 @dataclass
 class Programs:
     """Real programs beside a test; each has a log, and a process group that is ended with the test."""
@@ -137,10 +150,13 @@ class Programs:
     started: list[tuple[subprocess.Popen[bytes], Path]] = field(default_factory=list)
 
     def start(self, *arguments: str, **extra: str) -> subprocess.Popen[bytes]:
-        """`python -m ARGUMENTS` with the test's settings; `extra` are further environment variables."""
+        """`python -m ARGUMENTS` with the test's settings; `extra` are further environment variables.
+
+        It is a fork, unless it reads one of them when it starts; `up` never is, as the programs that it starts are not.
+        """
         log = self.folder / f"{len(self.started)}-{arguments[0].replace('/', '-')}.log"
-        if arguments[0] == "celery" and not any(name.startswith(READ_AT_START) for name in extra):
-            forked = _forks.start(arguments, environment(self.settings) | extra, log)
+        if arguments[1:2] != ("up",) and not any(name.startswith(READ_AT_START) for name in extra):
+            forked = FORKS.start(arguments, environment(self.settings) | extra, log)
             self.started.append((forked, log))
             return forked
         with log.open("wb") as output:

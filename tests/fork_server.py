@@ -1,8 +1,9 @@
 """Programs of tests, forked from one process that has imported what they import: most of a start's time is saved.
 
-`python -m tests.fork_server` reads one request a line and writes the process id of the program that it began. The
-program is nobody's child then, and falls to the nearest ancestor that takes in orphans: `ForkServer` makes the test's
-process one.
+`python -m tests.fork_server FOLDER` reads one request a line and writes the process id of the program that it began.
+The program is nobody's child then, and falls to the nearest ancestor that takes in orphans: `ForkServer` makes the
+test's process one. The same server forks the commands of a test's PATH, tests/forked_commands.py, which ask for it over
+a socket in the folder.
 """
 
 import ctypes
@@ -11,11 +12,16 @@ import json
 import os
 import random
 import runpy
+import select
+import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,16 +30,23 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from scorebeat.models.formats.light_skops import skops_io
+from tests import forked_commands
 
 REPOSITORY = Path(__file__).parents[1]
 IMPORTED = (
     "adbc_driver_postgresql.dbapi", "alembic.command", "celery.apps.beat", "celery.apps.worker", "celery.bin.celery",
-    "celery.concurrency.prefork", "celery.events.state", "flower.command", "kombu.transport.redis", "pyarrow.compute",
-    "pyarrow.dataset", "pyarrow.json", "scorebeat.db.batches", "scorebeat.db.columns", "scorebeat.db.schema",
-    "scorebeat.models.binding", "scorebeat.models.store", "scorebeat.producer.apply", "scorebeat.producer.plan",
-    "sklearn.linear_model", "sklearn.pipeline", "sqlalchemy.dialects.postgresql.psycopg2",
+    "celery.concurrency.prefork", "celery.events.state", "flower.command", "kombu.transport.redis", "pandas",
+    "pyarrow.compute", "pyarrow.dataset", "pyarrow.json", "scorebeat.db.batches", "scorebeat.db.columns",
+    "scorebeat.db.schema", "scorebeat.models.binding", "scorebeat.models.store", "scorebeat.producer.apply",
+    "scorebeat.producer.plan", "sklearn.compose", "sklearn.ensemble", "sklearn.linear_model", "sklearn.pipeline",
+    "sklearn.preprocessing", "sqlalchemy.dialects.postgresql.psycopg2", "uvicorn",
 )  # fmt: skip
 """Libraries, and modules of ours that neither read settings nor connect signals when they are imported."""
+COMMANDS = (
+    "act", "app", "backfill", "checks", "enqueue", "health", "jobs", "look", "metrics", "models", "models_change",
+    "predict", "prune", "psql", "serve", "setup", "stack", "versions", "watch", "worker",
+)  # fmt: skip
+"""Modules of `scorebeat.ops.cli`, which are such too."""
 _TAKE_IN_ORPHANS = 36
 """PR_SET_CHILD_SUBREAPER of prctl(2)."""
 
@@ -57,11 +70,13 @@ class ForkServer:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._folder = Path()
         self._turn = threading.Lock()
 
     def start(self, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> Forked:
         """`python -m ARGUMENTS` in the repository, in a session of its own; what it says goes into the log."""
         request = {"arguments": list(arguments), "environment": dict(environment), "log": str(log)}
+        assert ctypes.CDLL(None).prctl(_TAKE_IN_ORPHANS, 1, 0, 0, 0) == 0
         with self._turn:
             process = self._running()
             assert process.stdin is not None
@@ -71,39 +86,79 @@ class ForkServer:
             pid = int(process.stdout.readline())
         return Forked(pid, [sys.executable, "-m", *arguments])
 
+    def commands(self) -> Path:
+        """A folder of programs for a test's PATH, tests/forked_commands.py, which has known.json: what a program must
+        have in common with the server to be forked."""
+        with self._turn:
+            self._running()
+        stub = (REPOSITORY / "tests/command_stub.py").read_text("utf-8")
+        for name in ("scorebeat", "celery", "python"):
+            program = self._folder / name
+            if not program.exists():
+                program.write_text(f"#!{sys.executable} -IS\n{stub}")  # without the folders and settings of a user
+                program.chmod(0o755)
+        return self._folder
+
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            assert ctypes.CDLL(None).prctl(_TAKE_IN_ORPHANS, 1, 0, 0, 0) == 0
-            command = [sys.executable, "-u", "-m", "tests.fork_server"]
+            self._folder = Path(tempfile.mkdtemp(prefix="forks-"))
+            environment = {name: value for name, value in os.environ.items() if not name.startswith("SCOREBEAT_")}
+            known = {"bin": str(Path(sys.executable).parent), "environment": environment}
+            (self._folder / "known.json").write_text(json.dumps(known))
+            command = [sys.executable, "-u", "-m", "tests.fork_server", str(self._folder)]
             pipe = subprocess.PIPE
-            self._process = subprocess.Popen(command, cwd=REPOSITORY, stdin=pipe, stdout=pipe, start_new_session=True)
+            self._process = subprocess.Popen(
+                command, cwd=REPOSITORY, env=environment, stdin=pipe, stdout=pipe, start_new_session=True
+            )
+            assert self._process.stdout is not None
+            assert self._process.stdout.readline() == b"ready\n"
         return self._process
 
 
-def serve() -> dict[str, Any] | None:
-    """Fork for each request. Returns the request in a process that is to be the program, None when all is over."""
-    for name in IMPORTED:
+FORKS = ForkServer()
+"""That of this process."""
+
+
+def serve(folder: Path) -> dict[str, Any] | socket.socket | None:
+    """Fork for each request. Returns the request, or the connection that it comes over, in a process that is to serve
+    it, None when all is over."""
+    for name in (*IMPORTED, *(f"scorebeat.ops.cli.{name}" for name in COMMANDS)):
         import_module(name)
     skops_io()  # all of scikit-learn: seconds for each process that loads a model
     threadpool_limits(1)  # a worker asks for one thread before NumPy is loaded; here it is loaded by now
     gc.freeze()
-    with open(0, "rb", buffering=0, closefd=False) as requests:
-        while line := requests.readline():
-            reading, writing = os.pipe()
-            middle = os.fork()
-            if middle == 0:
-                program = os.fork()
-                if program == 0:
-                    os.close(reading)
-                    os.close(writing)
-                    return json.loads(line)  # type: ignore[no-any-return]  # as it was written above
-                os.write(writing, str(program).encode())
-                os._exit(0)
-            os.waitpid(middle, 0)
-            os.close(writing)
-            os.write(1, os.read(reading, 20) + b"\n")
-            os.close(reading)
-    return None
+    with open(0, "rb", buffering=0, closefd=False) as requests, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "socket"))
+        listener.listen()
+        os.write(1, b"ready\n")
+        while True:
+            ready, _, _ = select.select([0, listener.fileno()], [], [])
+            if listener.fileno() in ready:
+                connection, _ = listener.accept()
+                if os.fork() == 0:
+                    return connection
+                connection.close()
+                with suppress(ChildProcessError):  # there is none
+                    while os.waitpid(-1, os.WNOHANG)[0]:
+                        pass
+            elif line := requests.readline():
+                reading, writing = os.pipe()
+                middle = os.fork()
+                if middle == 0:
+                    program = os.fork()
+                    if program == 0:
+                        os.close(reading)
+                        os.close(writing)
+                        return json.loads(line)  # type: ignore[no-any-return]  # as it was written above
+                    os.write(writing, str(program).encode())
+                    os._exit(0)
+                os.waitpid(middle, 0)
+                os.close(writing)
+                os.write(1, os.read(reading, 20) + b"\n")
+                os.close(reading)
+            else:
+                shutil.rmtree(folder)
+                return None
 
 
 def become(request: dict[str, Any]) -> None:
@@ -128,6 +183,8 @@ def become(request: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    asked = serve()
-    if asked is not None:
+    asked = serve(Path(sys.argv[1]))
+    if isinstance(asked, socket.socket):
+        forked_commands.serve(asked)
+    elif asked is not None:
         become(asked)

@@ -4,8 +4,6 @@ import html
 import json
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +14,7 @@ from typing import Any
 from sqlalchemy import make_url
 
 from scorebeat.core.jobs import Job
-from tests.fixtures import REPOSITORY, environment, wait_for
+from tests.fixtures import typed, wait_for
 from tests.flower_program import Flower, start_flower
 from tests.proxy import Proxy, proxy_to
 from tests.receiver import Receiver, receiving
@@ -165,15 +163,7 @@ class Night:
     def type(self, *words: str) -> str:
         """What the command prints; it must go well."""
         assert words[0] == "scorebeat"
-        done = subprocess.run(
-            [sys.executable, "-m", "scorebeat.ops.cli", *words[1:]],
-            cwd=REPOSITORY,
-            env=environment(self.system.settings),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = typed(self.system.settings, *words[1:])
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 

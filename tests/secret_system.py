@@ -1,6 +1,5 @@
 """All of Scorebeat on servers that ask for passwords, each secret a word that stands nowhere else."""
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,8 +8,7 @@ from pathlib import Path
 import redis
 from sqlalchemy import make_url
 
-from tests.fixtures import environment, free_port
-from tests.forked_commands import on_path
+from tests.fixtures import free_port, typed
 from tests.proxy import proxy_to
 from tests.source_tables import BIGINT, INPUTS, fill
 from tests.system import MODEL, System, own_system
@@ -50,9 +48,7 @@ class Whole:
 
     def command(self, name: str, *arguments: str, **changed: str) -> str:
         """What a command said."""
-        given = environment(self.s.settings) | self.environment | changed
-        command = [str(on_path() / "scorebeat"), name, *arguments]
-        done = subprocess.run(command, env=given, capture_output=True, text=True, timeout=60, check=False)
+        done = typed(self.s.settings, name, *arguments, **self.environment | changed)
         return done.stdout + done.stderr
 
 

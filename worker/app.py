@@ -21,6 +21,7 @@ from scorebeat.worker.burst import Burst
 from scorebeat.worker.clock import BoundedClock
 from scorebeat.worker.drain import Drain
 from scorebeat.worker.heartbeat import Heartbeat
+from scorebeat.worker.preload import Preload
 from scorebeat.worker.standstill import Standstill
 
 
@@ -38,7 +39,7 @@ def build_app() -> Celery:
         worker_consumer="scorebeat.worker.consumer:Consumer",
         beat_scheduler="scorebeat.producer.beat:LedgerScheduler",
     )
-    app.steps["worker"] |= {Heartbeat, Burst, Drain, Standstill}
+    app.steps["worker"] |= {Preload, Heartbeat, Burst, Drain, Standstill}
     app.user_options["worker"] |= {_device_option(app), _burst_option()}
     if "flower" in sys.argv:
         import_module("scorebeat.monitor.flower").install(settings)  # by name: the one arrow from worker to monitor

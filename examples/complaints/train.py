@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 from zipfile import ZIP_DEFLATED
 
-import skops.io
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
@@ -13,6 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from scorebeat.core.errors import ScorebeatError
 from scorebeat.examples.complaints.corpus import corpus
+from scorebeat.models.formats.light_skops import skops_io
 
 HELD_OUT = 0.2
 INPUTS = ("review:string",)
@@ -38,7 +38,7 @@ def train() -> tuple[Pipeline, float]:
 
 def write_skops(model: Pipeline, path: Path) -> None:
     """Write the model without pickle."""
-    skops.io.dump(model, path, compression=ZIP_DEFLATED)
+    skops_io().dump(model, path, compression=ZIP_DEFLATED)  # skops.io.dump, without PyTorch
 
 
 def main(folder: Path) -> int:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import skops.io
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris
 from sklearn.model_selection import cross_val_score
@@ -17,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from scorebeat.examples.iris.data import FEATURES
+from scorebeat.models.formats.light_skops import skops_io
 
 
 def classifier() -> Pipeline:
@@ -35,7 +35,7 @@ def train() -> tuple[Pipeline, float]:
 
 def write_skops(model: Pipeline, path: Path) -> None:
     """Write the model as scikit-learn's numbers, without pickle."""
-    skops.io.dump(model, path)
+    skops_io().dump(model, path)  # skops.io.dump, which would load PyTorch where that is installed
 
 
 def write_onnx(model: Pipeline, path: Path) -> None:

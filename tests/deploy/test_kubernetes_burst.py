@@ -13,7 +13,7 @@ from scorebeat.core.jobs_file import read_jobs
 from tests.deploy.kubelet import Node, Restarts, RunningPod
 from tests.deploy.manifests import Pod, calls, named, option, pods, shape
 from tests.fixtures import wait_for
-from tests.forked_commands import on_path
+from tests.fork_server import FORKS
 from tests.system import System, assert_scored_once, own_system
 
 SHAPE = shape("overlays/burst")
@@ -51,7 +51,7 @@ def node(system: System, tmp_path: Path) -> Iterator[Node]:
             "SCOREBEAT_CACHE": str(folder / "cache"),
             "SCOREBEAT_LOG_FORMAT": "text",
         },
-        programs=on_path(),
+        programs=FORKS.commands(),
     )
     yield made
     made.end()

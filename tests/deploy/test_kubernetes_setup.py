@@ -10,7 +10,7 @@ from scorebeat.core.stack import StackUrls
 from scorebeat.db.engine import make_engine
 from tests.deploy.kubelet import Node, RunningPod
 from tests.deploy.manifests import Pod, named, pods, shape
-from tests.forked_commands import on_path
+from tests.fork_server import FORKS
 
 WITHIN = 150.0
 
@@ -33,7 +33,7 @@ def node(empty_database: str, stack: StackUrls, tmp_path: Path) -> Iterator[Node
         {"SCOREBEAT_DATABASE_URL": empty_database, "SCOREBEAT_BROKER_URL": stack.broker_url},
         settings | here,
         {"/etc/scorebeat/jobs.toml": jobs},
-        on_path(),
+        FORKS.commands(),
     )
     yield made
     made.end()

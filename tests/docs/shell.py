@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from scorebeat.core.settings import PREFIX
-from tests import forked_commands
 from tests.docs.pages import Block, Command, Page, commands, shows
+from tests.fork_server import FORKS
 
 QUICK = {"CLAIM_TTL": "3s", "HEARTBEAT": "1s", "RESEND_AFTER": "2s"}
 """What a dead worker held comes free sooner than the pages say."""
@@ -34,7 +34,7 @@ class Reader:
     @property
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-        forked = [str(forked_commands.on_path())] if self.forks else []
+        forked = [str(FORKS.commands())] if self.forks else []
         path = os.pathsep.join([*forked, str(Path(sys.executable).parent), kept["PATH"]])
         return kept | {"PATH": path} | {f"{PREFIX}{name}": value for name, value in QUICK.items()}
 

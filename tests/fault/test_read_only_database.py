@@ -1,7 +1,5 @@
 """A database that takes no writes for a while: a freeze by its owner, as in a failover, while a run goes on."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +7,7 @@ import pytest
 from sqlalchemy import make_url
 
 from scorebeat.core.states import RunState
-from tests.fixtures import REPOSITORY, environment, wait_for
+from tests.fixtures import typed, wait_for
 from tests.system import SLOW, System, assert_scored_once, own_system
 
 REFUSED = "read-only transaction"
@@ -81,8 +79,5 @@ def committed(system: System, run: int) -> list[Any]:
 
 def scorebeat(system: System, *words: str) -> str:
     """What a person reads."""
-    done = subprocess.run(
-        [sys.executable, "-m", "scorebeat.ops.cli", *words],
-        cwd=REPOSITORY, env=environment(system.settings), capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    done = typed(system.settings, *words)
     return done.stdout + done.stderr

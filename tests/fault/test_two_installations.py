@@ -1,11 +1,10 @@
 """Two ledgers whose programs share one database of one broker, with the same queues, and jobs of the same name."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 import redis
@@ -16,7 +15,7 @@ from scorebeat.core.states import RunState
 from scorebeat.db import schema
 from scorebeat.producer.messages import waiting
 from scorebeat.producer.neighbours import answering
-from tests.fixtures import REPOSITORY, environment, kill_group, wait_for
+from tests.fixtures import kill_group, typed, wait_for
 from tests.system import System, assert_scored_once, own_system, publish_model, reached
 
 OF_BEFORE = "scorebeat:"
@@ -60,11 +59,8 @@ def keys(s: System) -> list[str]:
 
 def check(settings: Settings) -> list[str]:
     """The lines of `scorebeat check` about neighbours."""
-    command = [sys.executable, "-m", "scorebeat.ops.cli", "check"]
-    done = subprocess.run(
-        command, cwd=REPOSITORY, env=environment(settings), capture_output=True, text=True, check=False
-    )
-    return [" ".join(line.split()) for line in done.stdout.splitlines() if "neighbours" in line]
+    said = typed(settings, "check").stdout
+    return [" ".join(line.split()) for line in said.splitlines() if "neighbours" in line]
 
 
 def test_neither_takes_the_others_messages(one: System, other: System) -> None:
@@ -135,7 +131,7 @@ def test_a_run_in_progress_goes_on_when_its_programs_get_a_prefix(one: System) -
         assert "1 worker listening" in line
 
 
-def waits_for_its_prefix(s: System, process: "subprocess.Popen[bytes]") -> bool:
+def waits_for_its_prefix(s: System, process: "Popen[bytes]") -> bool:
     return "prefix of the broker's keys, cannot be read" in s.programs.log(process)
 
 

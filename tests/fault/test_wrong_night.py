@@ -187,7 +187,7 @@ def test_a_night_while_the_system_is_off_is_seen_then_and_made_up_or_told_as_mis
     night.until_scored(made_up)
     assert_scored_once(night.system, made_up)
     failed = night.run(missed, "failed")
-    night.until_posted(missed, "failed", failed)
+    night.until_posted(missed, "late", failed)  # one post, which says that it failed and why
     seen = night.look(missed)
     seen.assert_told("missed: the due moment ")
     assert "missed" in seen.jobs or "passed without a run" in seen.jobs

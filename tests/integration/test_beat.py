@@ -1,7 +1,5 @@
 """Beat and the ledger: each due moment is answered once, however many ask, and a missed one is made up."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -16,7 +14,7 @@ from scorebeat.db import jobs
 from scorebeat.producer import tick
 from scorebeat.producer.context import Producer
 from scorebeat.producer.enqueue import Request, enqueue
-from tests.fixtures import REPOSITORY, environment, wait_for
+from tests.fixtures import wait_for
 from tests.system import System, assert_scored_once, own_system
 
 RARELY = "every 1 hour"
@@ -117,7 +115,7 @@ def test_a_moment_that_two_beats_ask_for_is_answered_once(system: System, beats:
 def test_two_beats_and_ten_concurrent_enqueues_make_one_run(system: System) -> None:
     job = system.job("wanted", queue="wanted")
     system.tell("UPDATE scorebeat.jobs SET last_due_at = last_due_at - interval '3 hours' WHERE name = 'wanted'")
-    others = [_start(system, [sys.executable, "-m", "producer", "wanted"]) for _ in range(5)]
+    others = [system.programs.start("producer", "wanted") for _ in range(5)]
     system.apply(job.model_copy(update={"schedule": RARELY}))
     with ThreadPoolExecutor(5) as threads:
         opened = sum(threads.map(lambda _: _enqueued(system.p), range(5)))
@@ -160,10 +158,6 @@ def _enqueued(p: Producer) -> bool:
     except RunOpen:
         return False
     return True
-
-
-def _start(system: System, command: list[str]) -> "Popen[bytes]":
-    return Popen(command, cwd=REPOSITORY, env=environment(system.settings), stderr=subprocess.DEVNULL)
 
 
 def _now(system: System) -> datetime:

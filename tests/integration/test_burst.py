@@ -7,6 +7,7 @@ import pytest
 
 from scorebeat.core.states import RunState
 from scorebeat.db import workers
+from scorebeat.ops.workers import device_worker
 from scorebeat.worker import burst
 from scorebeat.worker.burst import Watch
 from tests.fixtures import kill_group, wait_for
@@ -28,14 +29,15 @@ def control(system: System) -> None:
     system.until_served("control", "plan")
 
 
-def start(system: System, *options: str) -> "Popen[bytes]":
-    return system.programs.start(
-        "scorebeat.ops.cli", "worker", "--device", "cpu", "--processes", "1", "--burst", *options
-    )
+def start(system: System) -> "Popen[bytes]":
+    """The worker that the command becomes."""
+    _, _, *module = device_worker("cpu", ["cpu"], 1, burst=True)
+    return system.programs.start(*module)
 
 
-def test_with_nothing_to_do_it_stops_at_once(system: System) -> None:
-    worker = start(system)
+def test_with_nothing_to_do_the_command_stops_at_once(system: System) -> None:
+    options = ("--device", "cpu", "--processes", "1", "--burst")
+    worker = system.programs.start("scorebeat.ops.cli", "worker", *options)
 
     assert worker.wait(AT_ONCE) == 0
     assert 'burst.done queues=["cpu"]' in system.programs.log(worker)

@@ -81,7 +81,7 @@ def gpu_job(points: Points, rows: int, kinds: dict[str, Any], **options: Any) ->
 
 def test_the_processes_are_spawned_and_see_their_gpu_alone(points: Points, start: Start, tmp_path: Path) -> None:
     job = gpu_job(points, 100, {}, placed=str(tmp_path / "placed"))
-    worker = start()
+    worker = start("-c", "1")
 
     assert until_finished(points, points.planned(job)) is RunState.SUCCEEDED
 
@@ -166,7 +166,7 @@ def test_a_model_that_only_knows_the_cpu_is_scored_there(
     points.fill(10)
     publish.add(points.producer, write_adder(tmp_path / "adder.skops", "x"), "adder", "test")
     job = points.job(model="adder", queue="gpu")
-    worker = start()
+    worker = start("-c", "1")
 
     assert until_finished(points, points.planned(job)) is RunState.SUCCEEDED
 

@@ -24,6 +24,7 @@ from scorebeat.examples.iris import data, items, setup, train
 from scorebeat.producer.context import Producer
 from tests.cli_fixtures import Cli, refused, score_all
 from tests.fixtures import environment, wait_for
+from tests.fork_server import FORKS
 
 EXAMPLE = Path(setup.__file__).parent
 COUNT = 500
@@ -133,27 +134,18 @@ def test_the_readme_of_the_example_works_beside_up(
     wait_for(lambda: running_stack(tmp_path / ".scorebeat"), within=60)
     wait_for(lambda: "starting flower" in (tmp_path / "up.log").read_text(), within=60)
 
-    def command(*arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", *arguments], cwd=tmp_path, env=alone, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+    def command(*words: str, code: int = 0) -> str:
+        program = [str(FORKS.commands() / words[0]), *words[1:]]
+        done = subprocess.run(program, cwd=tmp_path, env=alone, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
 
-    assert "65,322 rows added" in command("scorebeat.examples.iris.setup")
-    assert command("scorebeat.ops.cli", "apply", "--file", str(EXAMPLE / "jobs.toml")) == "added job iris\n"
-    assert "65,322 rows scored" in command("scorebeat.ops.cli", "enqueue", "iris", "--wait")
-    assert "problem" not in command("scorebeat.ops.cli", "check")
-    second = subprocess.run(
-        [sys.executable, "-m", "scorebeat.ops.cli", "up"],
-        cwd=tmp_path,
-        env=alone,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert second.returncode == 2
-    assert f"process {up.pid} runs the embedded servers there" in second.stderr
+    assert "65,322 rows added" in command("python", "-m", "scorebeat.examples.iris.setup")
+    assert command("scorebeat", "apply", "--file", str(EXAMPLE / "jobs.toml")) == "added job iris\n"
+    assert "65,322 rows scored" in command("scorebeat", "enqueue", "iris", "--wait")
+    assert "problem" not in command("scorebeat", "check")
+    second = command("scorebeat", "up", code=2)
+    assert f"process {up.pid} runs the embedded servers there" in second
     up.send_signal(signal.SIGINT)
     assert up.wait(60) == 0
     assert running_stack(tmp_path / ".scorebeat") is None
@@ -166,7 +158,7 @@ def test_ctrl_c_ends_a_watch_without_a_trace_and_the_run_goes_on(
     setup.add_model(producer, "test")
     scorebeat("apply", "--file", str(EXAMPLE / "jobs.toml"))
     watching = subprocess.Popen(
-        [sys.executable, "-m", "scorebeat.ops.cli", "enqueue", "iris", "--wait"],
+        [str(FORKS.commands() / "scorebeat"), "enqueue", "iris", "--wait"],
         env=environment(settings),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
