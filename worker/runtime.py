@@ -23,13 +23,14 @@ from scorebeat.db import (
     runs,
     source,
     stored_keys,
+    table_types,
     versions,
 )
-from scorebeat.db.columns import TableTypes
 from scorebeat.db.engine import data_connection, make_engine
 from scorebeat.db.prediction_sets import PredictionSet
 from scorebeat.db.runs import Run
 from scorebeat.db.source import Source
+from scorebeat.db.table_types import TableTypes
 from scorebeat.models import registry, store
 from scorebeat.models.binding import Binding, bind
 from scorebeat.models.contract import Signature
@@ -133,7 +134,7 @@ class Runtime:
         if target.table not in self._types:
             while len(self._types) >= RUNS_KEPT:
                 self._types.pop(next(iter(self._types)))
-            self._types[target.table] = columns.table_types(self.data, target)
+            self._types[target.table] = table_types.table_types(self.data, target)
         return self._types[target.table]
 
     def forget_types(self, target: PredictionSet) -> None:
