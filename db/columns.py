@@ -32,6 +32,7 @@ from scorebeat.db.prediction_sets import PredictionSet
 from scorebeat.db.quarantine import BadRow
 from scorebeat.db.source import Source
 from scorebeat.db.sql import Key, KeyColumn, ident, literal
+from scorebeat.db.table_types import TableTypes, require_as_made, stamp_sql
 from scorebeat.db.tables import PREDICTIONS
 from scorebeat.db.types import THROUGH_TEXT
 
@@ -128,12 +129,12 @@ class Part:
     """By which a bad row is looked for among the predictions."""
     budget: int = 0
     """Attempts that the batch has again after this progress."""
-    types: "TableTypes | None" = None
+    types: TableTypes | None = None
     """Which `predictions` were made to fit."""
 
 
 class TypesChanged(ScorebeatError):
-    """The prediction table has other columns than when they were read."""
+    """The prediction table is not as it was when it was read."""
 
 
 def commit(connection: "DataConnection", held: Claim, target: PredictionSet, part: Part, timing: Timing | None) -> bool:
@@ -149,7 +150,7 @@ def commit(connection: "DataConnection", held: Claim, target: PredictionSet, par
             is_held = run(cursor, _fence(held)) == 1
             run(cursor, "ROLLBACK")
             if is_held:
-                raise TypesChanged(f"the columns of {target.table} are not those that were read before")
+                raise TypesChanged(f"{target.table} is not as it was when it was read")
             raise ClaimLost(
                 f"{held} no longer holds the claim; its {part.predictions.num_rows} predictions were discarded. "
                 "Whoever has the batch now scores them; nothing is to be done."
@@ -187,7 +188,7 @@ def _ingest(cursor: "Cursor", target: PredictionSet, part: Part) -> None:
 
 
 def to_ingest(
-    types: "TableTypes",
+    types: TableTypes,
     target: PredictionSet,
     keys: pa.RecordBatch,
     scored: pa.RecordBatch,
@@ -199,6 +200,7 @@ def to_ingest(
     The driver compares no types: an int64 in a float8 column would be stored as garbage, silently. Raises
     OutputError.
     """
+    require_as_made(types, target, keys.schema.names)
     wanted = types.schema
     named = {key.name: key for key in key_columns}
     stored = [_stored(c, named.get(n), wanted) for n, c in zip(keys.schema.names, keys.columns, strict=True)]
@@ -236,36 +238,8 @@ def _fits(found: pa.DataType, wanted: pa.Field, key: KeyColumn | None) -> bool:
     return bool(found == wanted.type)
 
 
-@dataclass(frozen=True)
-class TableTypes:
-    """What the columns of a prediction table are."""
-
-    schema: pa.Schema
-    """Without `scored_at`, which takes its default."""
-    stamp: str
-    """As PostgreSQL's catalogue had them."""
-
-
-def table_types(connection: "DataConnection", target: PredictionSet) -> TableTypes:
-    """Read once, and compared at each fence."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {_stamp(target)}")
-        ((stamp,),) = cursor.fetchall()
-        schema = cursor.adbc_execute_schema(f"SELECT * FROM {target.table}")
-    connection.commit()
-    return TableTypes(pa.schema([f for f in schema if f.name != "scored_at"]), stamp)
-
-
-def _stamp(target: PredictionSet) -> str:
-    one = "attnum || ' ' || attname || ' ' || atttypid || ' ' || atttypmod"
-    return (
-        f"(SELECT pg_catalog.string_agg({one}, ',' ORDER BY attnum) FROM pg_catalog.pg_attribute"
-        f" WHERE attrelid = {literal(target.table)}::pg_catalog.regclass AND attnum > 0 AND NOT attisdropped)"
-    )
-
-
 def _as_they_were(target: PredictionSet, types: TableTypes | None) -> str:
-    return f" AND {_stamp(target)} = {literal(types.stamp)}" if types is not None else ""
+    return f" AND {stamp_sql(target)} = {literal(types.stamp)}" if types is not None else ""
 
 
 def _fence(held: Claim, more: str = "") -> str:

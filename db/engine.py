@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import adbc_driver_manager
 import psycopg2.errors
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor, Dialect
 from sqlalchemy.exc import InternalError, OperationalError, ProgrammingError
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -84,12 +84,10 @@ def data_connection(url: str, name: str = "scorebeat") -> "DataConnection":
         opened: DataConnection = adbc_driver_postgresql.dbapi.connect(address(parsed, {**ours, **NETWORK}))
         forget(opened)  # settings that do not outlive it are proved missing
         with closing(opened.cursor()) as cursor:
-            cursor.execute(session.QUESTION)
-            found = session.found(cursor.fetchall())
+            _proved(cursor)
         opened.rollback()
     except adbc_driver_manager.Error as error:
         raise ServiceDown(unreachable(url, str(error))) from None
-    session.require(found)
     return opened
 
 
@@ -155,7 +153,6 @@ def _open_session(
     """
     opened = dialect.connect(*arguments, **parameters)
     found = _settings_of(opened)
-    session.require(found)
     if found.now[CONFORMING] != session.STATEMENTS[CONFORMING]:
         # psycopg2 decides once, when it connects, how it quotes
         opened.close()
@@ -175,9 +172,21 @@ def _open_session(
 
 def _settings_of(opened: DBAPIConnection) -> session.Found:
     with closing(opened.cursor()) as cursor:
-        cursor.execute(session.QUESTION)
-        found = session.found(cursor.fetchall())
+        found = _proved(cursor)
     opened.rollback()
+    return found
+
+
+def _proved(cursor: "DBAPICursor | Cursor") -> session.Found:
+    """The settings of a new session. Raises ServiceDown where our statements would not mean the same in it."""
+    cursor.execute(session.QUESTION)
+    found = session.found(cursor.fetchall())
+    session.require(found)
+    shadows = session.shadows(found)
+    if shadows is not None:
+        cursor.execute(session.SAFE_PATH)
+        cursor.execute(shadows)
+        session.require_own_names(found, cursor.fetchone())
     return found
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import URL
 
 from scorebeat.core.errors import ServiceDown
+from scorebeat.db.sql import literal
 
 ENCODING = "UTF8"
 ALWAYS = {
@@ -59,8 +60,15 @@ PROVED = (
 )
 """Read back from each new session: of what all have, those that PostgreSQL writes as we write them."""
 
-_NAMES = ", ".join(f"'{name}'" for name in ("server_encoding", *PROVED, *STATEMENTS))
-QUESTION = f"SELECT name, current_setting(name), reset_val, source FROM pg_settings WHERE name IN ({_NAMES})"
+_SCHEMAS = "schemas"
+"""Beside the settings: all schemas of the search path that are there, in its order, as an array's text."""
+_NAMES = ",".join(("server_encoding", *PROVED, *STATEMENTS))
+QUESTION = (
+    "SELECT name, pg_catalog.current_setting(name), reset_val, source FROM pg_catalog.pg_settings"
+    f" WHERE name OPERATOR(pg_catalog.=) ANY ('{{{_NAMES}}}'::pg_catalog.text[])"
+    f" UNION ALL SELECT '{_SCHEMAS}', pg_catalog.current_schemas(true)::pg_catalog.text, '', ''"
+)
+"""Asked before it is known what its names mean in the search path: pg_catalog's are meant."""
 
 WHAT_TO_DO = "Connect directly, or do what docs/how-to/own-servers.md says of PgBouncer; nothing was changed."
 _SET_BY = {
@@ -109,6 +117,58 @@ def require(settings: Found) -> None:
         raise ServiceDown(
             f"a pooler before PostgreSQL dropped the settings of our sessions: {'; '.join(lost)}. {WHAT_TO_DO}"
         )
+
+
+SAFE_PATH = "SET LOCAL search_path = pg_catalog"
+"""Before the question of `shadows`, in its transaction."""
+
+
+def shadows(settings: Found) -> str | None:
+    """What to ask, after SAFE_PATH, where a schema comes before pg_catalog; None where none does, as nearly always.
+
+    The result has a row if one of them has an object that our statements would find in place of PostgreSQL's own.
+    Functions and operators that take a type of somebody's own are not found for what we call them with.
+    """
+    path = settings.now[_SCHEMAS]
+    if path.startswith(("{pg_catalog,", "{pg_catalog}")):
+        return None
+    with_builtin = "EXISTS (SELECT FROM {0} b WHERE b.{1} = o.{1} AND b.{2} = 'pg_catalog'::regnamespace)"
+    builtin_types = (
+        "NOT EXISTS (SELECT FROM pg_type t WHERE t.oid = ANY ({0}) AND t.typnamespace <> 'pg_catalog'::regnamespace)"
+    )
+    kinds = {
+        "function": ("pg_proc", "proname", "pronamespace", builtin_types.format("o.proargtypes::oid[]")),
+        "operator": ("pg_operator", "oprname", "oprnamespace", builtin_types.format("ARRAY[o.oprleft, o.oprright]")),
+        "relation": ("pg_class", "relname", "relnamespace", "o.relkind NOT IN ('i', 'I')"),
+        "type": ("pg_type", "typname", "typnamespace", "o.typcategory <> 'A'"),
+    }
+    found = " UNION ALL ".join(
+        f"SELECT '{kind}', o.{name}, o.{schema} FROM {table} o WHERE {more}"
+        f" AND {with_builtin.format(table, name, schema)}"
+        for kind, (table, name, schema, more) in kinds.items()
+    )
+    before = (
+        f"SELECT n.oid, s.place FROM unnest({literal(path)}::name[]) WITH ORDINALITY s (name, place)"
+        f" JOIN pg_namespace n ON n.nspname = s.name AND NOT n.nspname ^@ 'pg_temp_'"
+        f" WHERE s.place < array_position({literal(path)}::name[], 'pg_catalog')"
+    )
+    return (
+        f"SELECT kind, before.oid::regnamespace::text, name FROM ({before}) before"
+        f" JOIN ({found}) found (kind, name, schema) ON schema = before.oid ORDER BY place, kind, name LIMIT 1"
+    )
+
+
+def require_own_names(settings: Found, shadow: Sequence[Any] | None) -> None:
+    """Raises ServiceDown where `shadow`, a row of `shadows`, is in the way of our statements."""
+    if shadow is None:
+        return
+    kind, schema, name = map(str, shadow)
+    raise ServiceDown(
+        f"search_path is {settings.now[_SCHEMAS].strip('{}')}: in it the {kind} {schema}.{name} comes before "
+        f"PostgreSQL's own of that name, and our statements would use it. Put pg_catalog first in search_path, or "
+        "leave it out, which means the same: ALTER ROLE ... SET or ALTER DATABASE ... SET search_path, or `options` of "
+        "SCOREBEAT_DATABASE_URL; nothing was changed"
+    )
 
 
 def theirs(settings: Found) -> dict[str, str]:

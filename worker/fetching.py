@@ -50,7 +50,7 @@ def _narrowed(a: Attempt) -> tuple[Fetched, tuple[BadRow, ...]]:
     """A chunk of rows, read in halves of its keys."""
     limit = max(a.held.rows_planned, CHUNK_ROWS)
     statement = a.pending(anti_join=True).keys(a.held.span, limit, listed=a.held.keys)
-    keys = columns.fetch_keys(a.w.begin_query(), statement)
+    keys = columns.fetch_keys(a.w.begin_query(a.job), statement)
     if len(keys) >= a.alike_from:
         _raise_if_all_alike(a, keys)
     parts = list(_halves(a, keys[:CHUNK_ROWS]))
@@ -103,7 +103,7 @@ def _read(a: Attempt, limit: int, keys: Sequence[Key] | None, *, anti_join: bool
     statement = a.pending(anti_join=anti_join).batch(
         a.job.binding.columns, a.held.span, limit, anti_join=anti_join, listed=keys
     )
-    return columns.fetch(a.w.begin_query(), statement, a.job.source, limit, a.job.run.job.batch_bytes)
+    return columns.fetch(a.w.begin_query(a.job), statement, a.job.source, limit, a.job.run.job.batch_bytes)
 
 
 def _fit(a: Attempt, fetched: Fetched) -> tuple[Fetched, tuple[BadRow, ...]]:

@@ -13,12 +13,24 @@ from scorebeat.core.errors import one_line
 from scorebeat.core.events import emit
 from scorebeat.core.identity import worker_name
 from scorebeat.core.settings import Settings
-from scorebeat.db import columns, device_limits, locks, pending, prediction_sets, runs, source, stored_keys, versions
-from scorebeat.db.columns import TableTypes
+from scorebeat.db import (
+    columns,
+    device_limits,
+    leftovers,
+    locks,
+    pending,
+    prediction_sets,
+    runs,
+    source,
+    stored_keys,
+    table_types,
+    versions,
+)
 from scorebeat.db.engine import data_connection, make_engine
 from scorebeat.db.prediction_sets import PredictionSet
 from scorebeat.db.runs import Run
 from scorebeat.db.source import Source
+from scorebeat.db.table_types import TableTypes
 from scorebeat.models import registry, store
 from scorebeat.models.binding import Binding, bind
 from scorebeat.models.contract import Signature
@@ -44,6 +56,8 @@ class Job:
     target: PredictionSet
     binding: Binding
     version: versions.Version
+    may_leave: bool
+    """Its query may leave in its session what nothing undoes."""
 
 
 @dataclass
@@ -60,6 +74,8 @@ class Runtime:
     left_to_others: int = 0
     """Batches that it gave back for that, one after the other."""
     _data: "DataConnection | None" = None
+    _may_hold: bool = False
+    """Something that a query left may be in the session of `_data`."""
 
     @cached_property
     def url(self) -> str:
@@ -76,23 +92,27 @@ class Runtime:
             self._data = data_connection(self.url, f"scorebeat {self.name} data")
         return self._data
 
-    def begin_query(self) -> "DataConnection":
-        """The connection, in a transaction for the user's SQL.
+    def begin_query(self, job: Job) -> "DataConnection":
+        """The connection, in a transaction for the job's query.
 
         One that the server closed between two batches, or that takes no writes, would cost the batch an attempt: the
-        next takes its place.
+        next takes its place. So it does where another query may have left something that this one would see.
         """
-        if self._data is not None:
-            with suppress(adbc_driver_manager.Error):
-                if columns.begin_query(self._data):
-                    return self._data
+        if not self._begin_again():
             self.drop_data()
-        columns.begin_query(self.data)
+            columns.begin_query(self.data)
+        self._may_hold = job.may_leave
         return self.data
+
+    def _begin_again(self) -> bool:
+        """In the session that is there."""
+        with suppress(adbc_driver_manager.Error):
+            return self._data is not None and not self._may_hold and columns.begin_query(self._data)
+        return False
 
     def drop_data(self) -> None:
         """Give up a connection that may be broken; the next use opens another."""
-        broken, self._data = self._data, None
+        broken, self._data, self._may_hold = self._data, None, False
         if broken is not None:
             with suppress(adbc_driver_manager.Error):  # it is broken: nothing more can be done with it
                 broken.close()
@@ -114,7 +134,7 @@ class Runtime:
         if target.table not in self._types:
             while len(self._types) >= RUNS_KEPT:
                 self._types.pop(next(iter(self._types)))
-            self._types[target.table] = columns.table_types(self.data, target)
+            self._types[target.table] = table_types.table_types(self.data, target)
         return self._types[target.table]
 
     def forget_types(self, target: PredictionSet) -> None:
@@ -169,5 +189,6 @@ class Runtime:
             locks.wait_at_most(connection, locks.IN_A_WORKER)
             found = source.read_columns(connection, run.job, run.values)
             stored_keys.require_room(connection, found, target)
+            may_leave = leftovers.may_leave(connection, found, run.selection.where)
         binding = bind(Signature.from_json(version.signature), found.columns)
-        return Job(run, found, target, binding, version)
+        return Job(run, found, target, binding, version, may_leave)

@@ -12,7 +12,7 @@ from adbc_driver_manager.dbapi import Connection as DataConnection
 from sqlalchemy import Engine
 
 from scorebeat.core.errors import OutputError
-from scorebeat.db import columns, prediction_sets, source, types
+from scorebeat.db import columns, prediction_sets, source, table_types, types
 from scorebeat.db.batches import Claim
 from scorebeat.db.columns import Part, Timing
 from scorebeat.db.engine import data_connection
@@ -94,7 +94,7 @@ def _name(kind: pa.DataType) -> str:
 def write(data: DataConnection, to: Target, values: pa.Array) -> None:
     keys = pa.record_batch({"id": pa.array(range(len(values)), pa.int32())})
     scored = pa.record_batch({"y": values})
-    table = columns.to_ingest(columns.table_types(data, to.set), to.set, keys, scored, to.held.batch_id)
+    table = columns.to_ingest(table_types.table_types(data, to.set), to.set, keys, scored, to.held.batch_id)
     columns.commit(data, to.held, to.set, Part(table), Timing(0, 0))
 
 
@@ -130,7 +130,7 @@ def test_an_output_too_few_or_too_many_is_refused(engine: Engine, data: DataConn
     none, two = pa.record_batch({"x": one}).select([]), pa.record_batch({"y": one, "z": one})
     for rows, told in ((none, "y is missing"), (two, "z is no column of the table")):
         with pytest.raises(OutputError, match=told):
-            columns.to_ingest(columns.table_types(data, to.set), to.set, keys, rows, 1)
+            columns.to_ingest(table_types.table_types(data, to.set), to.set, keys, rows, 1)
 
 
 def test_every_type_of_a_signature_can_be_stored() -> None:

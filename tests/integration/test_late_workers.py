@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from scorebeat.core.errors import ClaimLost
-from scorebeat.db import batches, columns
+from scorebeat.db import batches, columns, table_types
 from scorebeat.db.batches import BatchId, Claim
 from scorebeat.db.columns import Part, Timing
 from scorebeat.worker.score import Outcome, score_batch
@@ -83,7 +83,7 @@ def test_a_stale_attempt_writes_no_predictions_even_while_another_holds_the_batc
     slow = slow_and_rescued(ledger, batch_id)
     claimed(ledger, batch_id, "fast", timedelta(minutes=1))
     target, w = ledger.target(run_id), ledger.runtime
-    predictions = columns.table_types(w.data, target).schema.empty_table()
+    predictions = table_types.table_types(w.data, target).schema.empty_table()
 
     with pytest.raises(ClaimLost, match="attempt 1"):
         columns.commit(w.data, slow, target, Part(predictions), Timing(0, 0))

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from scorebeat.core.errors import ClaimLost
 from scorebeat.core.jobs import Job
 from scorebeat.core.states import RunState
-from scorebeat.db import batches, columns, prediction_sets
+from scorebeat.db import batches, columns, prediction_sets, table_types
 from scorebeat.db.columns import Part
 from scorebeat.producer.apply import apply
 from scorebeat.producer.requeue import cancel, requeue
@@ -145,7 +145,7 @@ def test_a_late_worker_of_an_earlier_try_writes_nothing(points: Points, whole: J
     points.sql("UPDATE scorebeat.runs SET state = 'running', finished_at = NULL WHERE id = :id", id=run)
     assert settle(points.producer, run) is None  # a second try
 
-    empty = columns.table_types(points.runtime.data, target).schema.empty_table()
+    empty = table_types.table_types(points.runtime.data, target).schema.empty_table()
     with pytest.raises(ClaimLost, match="attempt 1"):
         columns.commit(points.runtime.data, held, target, Part(empty), None)
 

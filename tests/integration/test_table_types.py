@@ -1,7 +1,10 @@
 """What a process remembers of a prediction table is compared at each commit: the driver itself compares no types."""
 
+import re
+
 import pytest
 
+from scorebeat.worker.runtime import Runtime
 from scorebeat.worker.score import Outcome, score_batch
 from tests.poison_fixtures import Points, points
 
@@ -52,3 +55,69 @@ def test_a_column_of_another_type_takes_no_bytes_that_were_made_for_the_one_befo
     assert "predictions do not fit" in points.errors[0]
     assert "Nothing was written" in points.errors[0]
     assert points.sql(f"SELECT count(*) FROM {table}") == [20]
+
+
+CHANGES = {
+    "a trigger that leaves rows out": (
+        "CREATE FUNCTION left_out() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$",
+        "CREATE TRIGGER strange BEFORE INSERT ON {0} FOR EACH ROW WHEN (new.id > 25) EXECUTE FUNCTION left_out()",
+        "it has the trigger strange",
+        "DROP TRIGGER strange ON {0}",
+    ),
+    "a trigger that changes rows": (
+        "CREATE FUNCTION changed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN new.value := 0; RETURN new; END $$",
+        "CREATE TRIGGER strange BEFORE INSERT OR UPDATE ON {0} FOR EACH ROW EXECUTE FUNCTION changed()",
+        "it has the trigger strange",
+        "ALTER TABLE {0} DISABLE TRIGGER strange",
+    ),
+    "a rule": (
+        "SELECT 1",
+        "CREATE RULE strange AS ON INSERT TO {0} DO INSTEAD NOTHING",
+        "it has the rule strange",
+        "DROP RULE strange ON {0}",
+    ),
+    "no primary key": (
+        "SELECT 1",
+        "ALTER TABLE {0} DROP CONSTRAINT {1}",
+        r"its primary key is not \(id\)",
+        "ALTER TABLE {0} ADD PRIMARY KEY (id)",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", list(CHANGES))
+def test_a_table_that_stores_not_what_is_inserted_fails_the_batch_until_it_is_as_it_was(
+    points: Points, what: str
+) -> None:
+    before, change, reason, back = CHANGES[what]
+    run, table, rest = _half_scored(points)
+    (key,) = points.sql(f"SELECT conname FROM pg_constraint WHERE conrelid = '{table}'::regclass AND contype = 'p'")
+    points.sql(before)
+    points.sql(change.format(table, key))
+
+    points.attempt(rest[0])
+
+    assert re.search(rf"^OutputError: {re.escape(table)} is not as it was made: {reason}", points.errors[0])
+    assert points.sql(f"SELECT count(*) FROM {table}") == [20]
+    assert points.batches(run) == [("committed", 1), ("dead", 1), ("pending", 0)]
+    points.sql(back.format(table))
+    assert score_batch(rest[1], points.runtime) is Outcome.COMMITTED
+    assert points.sql(f"SELECT count(*) FROM {table} WHERE value = 2 * (id + 0.5)") == [40]
+
+
+def test_a_trigger_that_was_there_before_the_process_fails_the_batch_too_and_others_do_not_matter(
+    points: Points,
+) -> None:
+    _, table, rest = _half_scored(points)
+    points.sql("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$")
+    points.sql(f"CREATE TRIGGER keep BEFORE DELETE OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION refuse()")
+    points.sql(f"CREATE TABLE noted (id int REFERENCES {table})")
+    assert score_batch(rest[0], points.runtime) is Outcome.COMMITTED
+
+    points.sql(f"CREATE TRIGGER strange AFTER INSERT ON {table} EXECUTE FUNCTION refuse()")
+    points.runtime = Runtime(points.settings, name="w2")
+    points.attempt(rest[1])
+    points.runtime.close()
+
+    assert "it has the trigger strange, which may change or leave out what is inserted" in points.errors[0]
+    assert points.sql(f"SELECT count(*) FROM {table}") == [40]
