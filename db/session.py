@@ -139,7 +139,7 @@ def shadows(settings: Found) -> str | None:
     kinds = {
         "function": ("pg_proc", "proname", "pronamespace", builtin_types.format("o.proargtypes::oid[]")),
         "operator": ("pg_operator", "oprname", "oprnamespace", builtin_types.format("ARRAY[o.oprleft, o.oprright]")),
-        "relation": ("pg_class", "relname", "relnamespace", "o.relkind NOT IN ('i', 'I')"),
+        "relation": ("pg_class", "relname", "relnamespace", "true"),  # an index hides a table, too
         "type": ("pg_type", "typname", "typnamespace", "o.typcategory <> 'A'"),
     }
     found = " UNION ALL ".join(

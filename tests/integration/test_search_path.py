@@ -20,6 +20,7 @@ SHADOWS = {
     "operator test.-": "CREATE OPERATOR test.- (RIGHTARG = int, FUNCTION = pg_catalog.int4abs)",
     "relation test.pg_settings": "CREATE VIEW test.pg_settings AS SELECT ''::text AS name, '' AS setting",
     "relation test.pg_class": "CREATE TABLE test.pg_class (oid oid)",
+    "relation test.pg_index": "CREATE TABLE test.of_index (n int); CREATE INDEX pg_index ON test.of_index (n)",
     "type test.int4": "CREATE DOMAIN test.int4 AS text",
     "type test.timestamptz": "CREATE TYPE test.timestamptz AS ENUM ('never')",
 }
@@ -65,7 +66,6 @@ def test_what_comes_before_postgresqls_own_is_named_when_a_session_begins(shop: 
 def test_a_path_of_a_url_or_a_database_with_nothing_in_the_way_is_used(shop: Shop, of: str) -> None:
     shop.sql("CREATE EXTENSION citext SCHEMA test")  # its functions and operators take its own type
     shop.sql("CREATE FUNCTION test.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'")
-    shop.sql("CREATE INDEX pg_class ON test.words (word)")
     if of == "database":
         shop.alter(PATH)
     here = shop if of == "database" else shop.at(options="-c search_path=test,public,pg_catalog")
