@@ -62,9 +62,10 @@ _NOTE = (
     f" ON a.subject = 'job ' || n.job AND a.action = '{OVERDUE}' WHERE z.run_id = n.id AND z.event = 'late'"
     " AND a.details -> 'run' = to_jsonb(n.id) AND CAST(a.details ->> 'failed_at' AS timestamptz) = n.finished_at)"
     " AS late_says_end, n.is_told_late AND coalesce(n.finished_at > n.deadline_at, false)"
-    f" AND {_FIRST_END.format(run='n.id')} AS is_late FROM news n WHERE n.is_young),"
+    f" AND {_FIRST_END.format(run='n.id')} AND NOT EXISTS (SELECT FROM scorebeat.notices z WHERE z.run_id = n.id"
+    " AND z.event = 'late') AS is_late FROM news n WHERE n.is_young),"
     " told AS (INSERT INTO scorebeat.notices (run_id, event, happened_at)"
-    # a run that failed and is late is one post: `late`, which says both
+    # a run that failed and is late is one post: `late`, which says both, unless it was told as late while it was open
     " SELECT n.id, CASE n.state WHEN 'failed' THEN 'failed' ELSE 'finished' END, n.finished_at FROM judged n"
     " WHERE n.is_told AND n.state <> 'cancelled' AND NOT (n.state = 'failed' AND (n.is_late OR n.late_says_end))"
     " UNION ALL SELECT n.id, 'late', n.deadline_at FROM judged n WHERE n.is_late"

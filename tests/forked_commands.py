@@ -57,6 +57,7 @@ def answer(connection: socket.socket) -> dict[str, Any]:
             os.kill(program, signal.SIGKILL)
             with suppress(ProcessLookupError):  # it had not begun a session yet
                 os.killpg(program, signal.SIGKILL)
+            os.waitpid(program, 0)  # nobody else would: it would stay, as a process that is not there
             os._exit(0)
     _, status = os.waitpid(program, 0)
     with suppress(OSError):  # as above

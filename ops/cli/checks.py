@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.celery_app import UNREAD_PREFIX, make_app
-from scorebeat.core.errors import ScorebeatError
+from scorebeat.core.errors import ScorebeatError, ServiceDown
 from scorebeat.core.jobs import Job
 from scorebeat.core.jobs_file import read_files
 from scorebeat.core.paths import shown
@@ -42,6 +43,8 @@ from scorebeat.producer.neighbours import answering, neighbours
 from scorebeat.producer.preview import require_good_keys
 from scorebeat.producer.rights import require_rights
 from scorebeat.producer.unserved import no_control, no_worker
+
+_Seen = TypeVar("_Seen")
 
 
 @dataclass(frozen=True)
@@ -146,10 +149,18 @@ def _broker(p: Producer, *, is_usable: bool) -> str | Finding:
     return f"answers; our keys there begin with {app.prefix()}"
 
 
+def _twice(look: Callable[[], _Seen]) -> _Seen:
+    """Once more where the broker answered a moment ago and not now: a server may close any connection of a pool."""
+    try:
+        return look()
+    except ServiceDown:
+        return look()
+
+
 def _of_neighbours(p: Producer) -> Iterator[Finding]:
     with p.engine.connect() as connection:
         own, nodes = installation.own_prefix(connection), workers.nodes(connection)
-    strangers = sorted(answering(p.app) - nodes)
+    strangers = sorted(_twice(lambda: answering(p.app)) - nodes)
     if strangers:
         yield Finding(
             "neighbours",
@@ -158,7 +169,7 @@ def _of_neighbours(p: Producer) -> Iterator[Finding]:
             "installation has the same prefix, and each takes the other's messages. Is one database a copy of the "
             "other? docs/how-to/own-servers.md gives one of them a prefix of its own",
         )
-    for one in neighbours(p.app) or []:
+    for one in _twice(lambda: neighbours(p.app)) or []:
         if one.prefix.startswith(UNREAD_PREFIX):
             continue
         if one.prefix == own:
