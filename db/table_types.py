@@ -68,7 +68,7 @@ def stamp_sql(target: PredictionSet) -> str:
 
 _REWRITES = (
     "SELECT 'the trigger ' || tgname FROM pg_catalog.pg_trigger WHERE tgrelid = {0} AND NOT tgisinternal"
-    " AND tgenabled <> 'D' AND tgtype & 4 <> 0"  # one that fires on INSERT
+    " AND tgenabled <> 'D' AND tgtype & 7 = 7"  # before INSERT and for each row: others change no row
     " UNION ALL SELECT 'the rule ' || rulename FROM pg_catalog.pg_rewrite WHERE ev_class = {0}"
     " AND ev_enabled <> 'D' AND ev_type = '3'"
 )

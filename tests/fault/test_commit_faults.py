@@ -96,7 +96,7 @@ def _at_the_fence(system: System) -> bool:
     return bool(
         system.ask(
             "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE '% data' AND wait_event_type = 'Lock'"
-            " AND query LIKE '%FROM scorebeat.batches%FOR UPDATE%'"
+            " AND query LIKE '%SELECT id FROM scorebeat.batches WHERE id = %'"  # what follows is cut off
         )
     )
 
