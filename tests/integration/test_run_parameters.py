@@ -58,7 +58,7 @@ SETTINGS = {
     "as they are": (),
     "backslashes escape": ("standard_conforming_strings = off", "escape_string_warning = off"),
     "days first": ("datestyle = 'SQL, DMY'", "timezone = 'America/New_York'"),
-    "names hide types": ("search_path = mine, public, pg_catalog", "intervalstyle = 'sql_standard'"),
+    "types of the same names": ("search_path = mine, public", "intervalstyle = 'sql_standard'"),
 }
 
 
