@@ -132,10 +132,11 @@ def _as_stored_before(model: Any, inputs: Sequence[Input]) -> Sequence[Input]:
         return inputs
     own_names: list[str] = _read(lambda: training_names(model), [])
     names = own_names or [str(at) for at in range(_count(model))]
-    nulls = {name: column.trained.null for name, column in _known(model, names).items()}
+    known = _known(model, names)
     own = own_names or [i.name for i in inputs]
-    by_name = {given: nulls.get(name, "") for name, given in zip(names, own, strict=False)}
-    return [replace(i, trained=Trained(null=by_name.get(i.name, ""))) for i in inputs]
+    columns = {given: known[name] for name, given in zip(names, own, strict=False) if name in known}
+    alike = {i.name for i in inputs if i.name in columns and is_text(columns[i.name].type) == is_text(i.type)}
+    return [replace(i, trained=Trained(null=columns[i.name].trained.null if i.name in alike else "")) for i in inputs]
 
 
 def _known(model: Any, names: Sequence[str]) -> dict[str, Column]:
