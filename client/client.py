@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from scorebeat.client.models import Models
 from scorebeat.client.run import Run
 from scorebeat.client.values import key_of, parameters_of
+from scorebeat.core.errors import UsageError
 from scorebeat.core.jobs import Job
 from scorebeat.core.jobs_file import OWNER, JobsFile, read_files
 from scorebeat.core.settings import load_settings
@@ -45,10 +46,14 @@ class Client:
         """What `scorebeat.connect` does."""
         given = settings if database_url is None else {"database_url": database_url, **settings}
         loaded = load_settings(given)
-        p = Producer(loaded if "database_url" in given else joined(loaded), "client")
-        with reachable(p.url), p.engine.connect() as connection:
-            revisions.require_usable(connection)
-        return cls(p)
+        client = cls(Producer(loaded if "database_url" in given else joined(loaded), "client"))
+        try:
+            with reachable(client._p.url), client._p.engine.connect() as connection:
+                revisions.require_usable(connection)
+        except BaseException:
+            client.close()
+            raise
+        return client
 
     def close(self) -> None:
         """Give the connections back."""
@@ -88,6 +93,10 @@ class Client:
         """
         from scorebeat.producer.messages import require_broker  # noqa: PLC0415 -- Celery, which readers do not need
 
+        if isinstance(keys, str | bytes):
+            raise UsageError(
+                f"keys is {keys[:60]!r}; expected several keys, such as [{keys[:60]!r}]. Nothing was enqueued"
+            )
         wanted = None if keys is None else tuple(key_of(key, at) for at, key in enumerate(keys))
         require_broker(self._p.app)
         version = checked_version(self._p, job, model, where, wanted)

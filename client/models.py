@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scorebeat.core.errors import UsageError
+from scorebeat.core.identifiers import version_of
 from scorebeat.db import results, versions
 from scorebeat.db.engine import reachable
 from scorebeat.db.versions import Version
@@ -66,8 +67,8 @@ class Models:
 
         Raises UnknownName, or UsageError where there is nothing to compare.
         """
-        name, number = _version(version)
-        other = None if with_version is None else _version(with_version)
+        name, number = version_of(version)
+        other = None if with_version is None else version_of(with_version)
         if other is not None and other[0] != name:
             raise UsageError(f"{with_version} is another model; expected a version of {name}")
         return compare(self._p, name, number, other[1] if other is not None else None)
@@ -77,14 +78,7 @@ class Models:
 
         Raises UsageError where readers would lose by it, with what; `force` publishes it anyway.
         """
-        name, number = _version(version)
+        name, number = version_of(version)
         if force:
             return publishing.publish_anyway(self._p, name, number, whoami())
         return publishing.publish(self._p, name, number, whoami())
-
-
-def _version(text: str) -> tuple[str, int]:
-    name, slash, number = text.rpartition("/")
-    if not slash or not name or not (number.isascii() and number.isdecimal() and len(number) <= 9):
-        raise UsageError(f"{text!r} is not a version of a model; expected one such as iris/4")
-    return name, int(number)

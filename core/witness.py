@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from scorebeat.core.descriptors import file_of
+
 FAILED = 1
 """Exit code of a command whose process ended without a word."""
 _HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -32,7 +34,7 @@ class _Line:
 
     def send(self, **word: object) -> None:
         message = json.dumps(word).encode() + b"\n"
-        if _file_of(self.descriptor) == self.file:
+        if file_of(self.descriptor) == self.file:
             os.write(self.descriptor, message)
             return
         again = os.open(f"/proc/{self.parent}/fd/{self.descriptor}", os.O_WRONLY)
@@ -73,7 +75,7 @@ def watched(command: Callable[[], None]) -> NoReturn:
     parent, child = os.getpid(), os.fork()
     if child == 0:
         os.close(read)
-        _line = _Line(write, _file_of(write), parent)
+        _line = _Line(write, file_of(write), parent)
         import ctypes  # noqa: PLC0415 -- every command imports this module, and health is to be fast
 
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGTERM, 0, 0, 0)
@@ -161,11 +163,3 @@ def _speak(message: str) -> None:
         if stat.S_ISREG(os.fstat(2).st_mode):
             os.lseek(2, 0, os.SEEK_END)
         os.write(2, message.encode())
-
-
-def _file_of(descriptor: int) -> tuple[int, int] | None:
-    try:
-        found = os.fstat(descriptor)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

@@ -17,8 +17,11 @@ _BUILT_IN = re.compile(r"set_config|setseed|\w+_to_xml\w*|ts_stat|ts_rewrite")
 """PostgreSQL's own functions that change the session, or run a text as a query that may."""
 _CALLED = re.compile(r'([\w$]+)"?\(')
 _WORD = re.compile(r"[\w$]+")
-_OWN = "own AS (SELECT p.oid, p.proname, l.lanname NOT IN ('internal', 'c') OR p.proconfig IS NOT NULL AS runs_sql"
-_OWN += " FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.oid >= 16384)"
+_OWN = (
+    "own AS (SELECT p.oid, p.proname, l.lanname NOT IN ('internal', 'c') OR p.proconfig IS NOT NULL AS runs_sql"
+    " FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.oid >= 16384)"
+)
+"""Functions that PostgreSQL did not bring, and whether they run SQL."""
 _FUNCTIONS = f"WITH {_OWN} SELECT DISTINCT proname, runs_sql FROM own"
 _UNNAMED = (
     f"WITH {_OWN}, code AS (SELECT oid FROM own WHERE runs_sql)"

@@ -25,9 +25,7 @@ def predict(model: Model, signature: Signature, rows: Rows) -> list[dict[str, An
     ModelError naming the row for which it failed, OutputError when it breaks its contract, and NonsenseError
     for NaN and infinity.
     """
-    scored = _scored(model, bind(signature, rows))
-    outputs.check_finite(scored)
-    answers: list[dict[str, Any]] = scored.to_pylist()
+    answers: list[dict[str, Any]] = _scored(model, bind(signature, rows)).to_pylist()
     return answers
 
 
@@ -36,14 +34,12 @@ def predict_columns(model: Model, signature: Signature, rows: pa.RecordBatch) ->
 
     Raises what `predict` does.
     """
-    scored = _scored(model, binding.bind(signature, rows.schema).apply(rows))
-    outputs.check_finite(scored)
-    return scored
+    return _scored(model, binding.bind(signature, rows.schema).apply(rows))
 
 
 def _scored(model: Model, rows: pa.RecordBatch) -> pa.RecordBatch:
     try:
-        return scoring.predict(model, rows)
+        scored = scoring.predict(model, rows)
     except InputError as error:
         raise _refused(rows, *culprit(model, rows, error)) from error
     except ScorebeatError:
@@ -52,6 +48,8 @@ def _scored(model: Model, rows: pa.RecordBatch) -> pa.RecordBatch:
         at, own = culprit(model, rows, error)
         where = f"{rows.num_rows} rows together" if at is None else f"row {at}"
         raise ModelError(f"{where}: the model raised {said(own)}. Nothing was scored") from error
+    outputs.check_finite(scored)
+    return scored
 
 
 def _refused(rows: pa.RecordBatch, at: int | None, error: Exception) -> SignatureError:

@@ -38,12 +38,9 @@ def is_single(*batches: pa.RecordBatch) -> bool:
 def _dependences(model: Model, rows: pa.RecordBatch, predicted: pa.RecordBatch, named: Named) -> Iterator[str]:
     yield from _of(model, rows, predicted, named)
     few = rows.slice(0, WITH_NULLS) if rows.num_rows > 1 else pa.concat_batches([rows, rows])
-    for columns in _taking_nulls(model, few):
-        pierced = with_nulls(few, columns)
+    for columns, lacking, scored in _with_nulls(model, few):
         where = ", ".join(columns[:5]) + ", ..." * (len(columns) > 5)
-        scored = _predicted(model, pierced)
-        if isinstance(scored, pa.RecordBatch):
-            yield from (f"{each}, with NULLs in {where}" for each in _of(model, pierced, scored, named))
+        yield from (f"{each}, with NULLs in {where}" for each in _of(model, lacking, scored, named))
 
 
 def _of(model: Model, rows: pa.RecordBatch, predicted: pa.RecordBatch, named: Named) -> Iterator[str]:
@@ -68,17 +65,29 @@ def _of(model: Model, rows: pa.RecordBatch, predicted: pa.RecordBatch, named: Na
         yield f"it returns other values for a row alone than among other rows: {named(differing)}"
 
 
-def _taking_nulls(model: Model, rows: pa.RecordBatch) -> list[list[str]]:
-    """Columns in which the model takes NULLs: all at once where it takes them so, else each by itself."""
+_Tried = tuple[Sequence[str], pa.RecordBatch, pa.RecordBatch]
+"""Columns, rows with NULLs in them, and what the model predicts for these."""
+
+
+def _with_nulls(model: Model, rows: pa.RecordBatch) -> list[_Tried]:
+    """The rows with NULLs in the columns in which the model takes them: in all at once if it does, else in each."""
     names = list(rows.schema.names)
-    if _takes(model, rows, names):
-        return [names]
-    taken = [name for name in names[:ALONE] if _takes(model, rows, [name])] if len(names) > 1 else []
-    return [taken] if taken and _takes(model, rows, taken) else [[name] for name in taken]
+    if (together := _tried(model, rows, names)) is not None:
+        return [together]
+    if len(names) == 1:
+        return []
+    singles = [each for name in names[:ALONE] if (each := _tried(model, rows, [name])) is not None]
+    taken = [name for columns, _, _ in singles for name in columns]
+    if len(taken) > 1 and (together := _tried(model, rows, taken)) is not None:
+        return [together]
+    return singles
 
 
-def _takes(model: Model, rows: pa.RecordBatch, names: Sequence[str]) -> bool:
-    return isinstance(_predicted(model, with_nulls(rows, names)), pa.RecordBatch)
+def _tried(model: Model, rows: pa.RecordBatch, names: Sequence[str]) -> _Tried | None:
+    """None where the model does not take NULLs in all of these columns."""
+    lacking = with_nulls(rows, names)
+    scored = _predicted(model, lacking)
+    return (names, lacking, scored) if isinstance(scored, pa.RecordBatch) else None
 
 
 def _predicted(model: Model, rows: pa.RecordBatch) -> pa.RecordBatch | Exception:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from scorebeat.core.descriptors import file_of
 from scorebeat.core.events import emit
 
 Snapshot = dict[str, Any]
@@ -155,15 +156,7 @@ def _put_log(wanted: tuple[Any, ...]) -> None:
 
 
 def _streams() -> tuple[Any, ...]:
-    return (sys.stdin, sys.stdout, sys.stderr, *(_file_of(number) for number in range(3)))
-
-
-def _file_of(descriptor: int) -> tuple[int, int] | None:
-    try:
-        found = os.fstat(descriptor)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+    return (sys.stdin, sys.stdout, sys.stderr, *(file_of(number) for number in range(3)))
 
 
 @dataclass
@@ -181,12 +174,12 @@ class _Originals:
     @property
     def are_closed(self) -> bool:
         """One of them is, which only code that closes what it did not open does."""
-        return any(copy is not None and _file_of(copy[0]) != copy[1] for copy in self.copies)
+        return any(copy is not None and file_of(copy[0]) != copy[1] for copy in self.copies)
 
     def put_back(self, number: int, before: tuple[int, int]) -> None:
         """The descriptor is of that file again: by our copy, or as our parent has it where that is the same file."""
         copy = self.copies[number]
-        if copy is not None and copy[1] == before == _file_of(copy[0]):
+        if copy is not None and copy[1] == before == file_of(copy[0]):
             os.dup2(copy[0], number)
             return
         path = f"/proc/{os.getppid()}/fd/{number}"
@@ -200,13 +193,13 @@ class _Originals:
 
 
 def _copy(descriptor: int) -> tuple[int, tuple[int, int]] | None:
-    file = _file_of(descriptor)
+    file = file_of(descriptor)
     return (os.dup(descriptor), file) if file is not None else None
 
 
 def _put_streams(wanted: tuple[Any, ...]) -> None:
     for number, before in enumerate(wanted[3:]):
-        if before is not None and _file_of(number) != before:
+        if before is not None and file_of(number) != before:
             _originals.put_back(number, before)
     sys.stdin, sys.stdout, sys.stderr = (_usable(number, stream) for number, stream in enumerate(wanted[:3]))
 
@@ -216,7 +209,7 @@ def _usable(number: int, stream: Any) -> Any:
     with suppress(AttributeError, ValueError):  # None, or detached from its descriptor
         if not stream.closed:
             return stream
-    if _file_of(number) is None:
+    if file_of(number) is None:
         return stream
     made = open(number, "w" if number else "r", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115 -- as long as the process
     for handler in logging.getLogger().handlers:

@@ -61,15 +61,20 @@ class Enqueued:
 def enqueue(p: Producer, request: Request) -> Enqueued:
     """Open a run and send its plan.
 
-    Raises RunOpen naming the open run, UsageError for a blank run key, for some rows anew or for a due moment or
-    parameter that the query does not use, UnknownName, QueryError, SignatureError, or NotPermitted for all rows anew;
-    then nothing was changed.
+    Raises RunOpen naming the open run, UsageError for a blank run key, for no rows, for some rows anew or for a due
+    moment or parameter that the query does not use, UnknownName, QueryError, SignatureError, or NotPermitted for all
+    rows anew; then nothing was changed.
     """
     if request.anew and request.selection != EVERYTHING:
         raise UsageError(
             "rows are scored anew all together, because readers see the new predictions when they are whole. Nothing "
             "was enqueued; leave out what selects some of them"
         )
+    limit, keys = request.selection.limit, request.selection.keys
+    if limit is not None and limit < 1:
+        raise UsageError(f"a limit of {limit} means no row, and the run would succeed with none. Nothing was enqueued")
+    if keys is not None and not keys:
+        raise UsageError("the list of keys is empty, and the run would succeed with no row. Nothing was enqueued")
     if request.run_key is not None and not request.run_key.strip():
         raise UsageError(_BLANK_KEY)
     if request.run_key is not None:

@@ -1,6 +1,7 @@
 """Predictions asked for now, by the same versions of models that score batches."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -40,15 +41,20 @@ class Predictor:
         Raises UnknownName, ModelError, ServiceDown where the model is not free in time, and what
         `models.online.predict` does.
         """
-        version = self.version(model)
-        with self._loaded(version).turn(self.p.settings.row_time_limit, str(version)) as loaded:
-            return online.predict(loaded, Signature.from_json(version.signature), rows)
+        with self._turn(model, self.p.settings.row_time_limit) as (loaded, signature):
+            return online.predict(loaded, signature, rows)
 
     def predict_columns(self, model: str, rows: "pa.RecordBatch") -> "pa.RecordBatch":
         """The outputs of columns, in the rows' order; as `predict`, with the time of a whole batch."""
+        with self._turn(model, self.p.settings.batch_time_limit) as (loaded, signature):
+            return online.predict_columns(loaded, signature, rows)
+
+    @contextmanager
+    def _turn(self, model: str, seconds: float) -> Iterator[tuple[Model, Signature]]:
+        """The model, for the block alone. Raises ServiceDown where others do not leave it within so long."""
         version = self.version(model)
-        with self._loaded(version).turn(self.p.settings.batch_time_limit, str(version)) as loaded:
-            return online.predict_columns(loaded, Signature.from_json(version.signature), rows)
+        with self._loaded(version).turn(seconds, str(version)) as loaded:
+            yield loaded, Signature.from_json(version.signature)
 
     def version(self, model: str) -> Version:
         """The version that `model` names now. Raises UnknownName with the near names."""

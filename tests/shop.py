@@ -70,6 +70,16 @@ class Shop:
         finally:
             made.close()
 
+    @contextmanager
+    def at_work(self) -> Iterator[tuple[Producer, Runtime]]:
+        """A producer, and what a worker's process keeps from batch to batch."""
+        runtime = Runtime(self.settings, name="w1")
+        try:
+            with self.producer() as p:
+                yield p, runtime
+        finally:
+            runtime.close()
+
     def add_model(self, folder: Path) -> None:
         path = folder / f"model{echo.SUFFIX}"
         path.write_text("{}")
@@ -92,20 +102,16 @@ class Shop:
     def scored(self, query: str, **more: Any) -> Iterator[Producer]:
         """A run of the query to its end, with the producer's and the worker's sessions still open."""
         job = Job.model_validate({"name": "echoed", "query": query, "key": "id", "model": "echo", **more})
-        runtime = Runtime(self.settings, name="w1")
-        try:
-            with self.producer() as p:
-                apply(p, [job], "test")
-                run_id = enqueue(p, Request(job.name, "test")).run_id
-                plan(p, run_id)
-                with p.engine.connect() as connection:
-                    batches = text("SELECT id FROM scorebeat.batches WHERE run_id = :id ORDER BY number")
-                    ids = list(connection.execute(batches, {"id": run_id}).scalars())
-                for batch in ids:
-                    score_batch(batch, runtime)
-                yield p
-        finally:
-            runtime.close()
+        with self.at_work() as (p, runtime):
+            apply(p, [job], "test")
+            run_id = enqueue(p, Request(job.name, "test")).run_id
+            plan(p, run_id)
+            with p.engine.connect() as connection:
+                batches = text("SELECT id FROM scorebeat.batches WHERE run_id = :id ORDER BY number")
+                ids = list(connection.execute(batches, {"id": run_id}).scalars())
+            for batch in ids:
+                score_batch(batch, runtime)
+            yield p
 
     def labels(self, query: str, **more: Any) -> dict[Any, str]:
         """What a run of the query that succeeds has stored, by key."""

@@ -12,6 +12,9 @@ PROJECT = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 """Pages of the root, shown under project/."""
 API = "reference/python-api-docstrings.md"
 NAMES = ("connect", "Client", "Run", "Progress")
+ABSENT = "nowhere-in-the-site"
+"""Stands for the target of a link until the link is taken away."""
+_WITHOUT = re.compile(rf"!?\[([^\]]*)\]\({ABSENT}\)")
 _LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(#[^)\s]*)?(?=\))")
 
 
@@ -46,10 +49,6 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         return posixpath.relpath(site, posixpath.dirname(here) or ".") + (found[2] or "")
 
     return _WITHOUT.sub(r"\1", _LINK.sub(moved, markdown))
-
-
-ABSENT = "nowhere-in-the-site"
-_WITHOUT = re.compile(r"!?\[([^\]]*)\]\(nowhere-in-the-site\)")
 
 
 def _pages(folder: str) -> list[str]:

@@ -2,9 +2,9 @@
 
 import click
 
+from scorebeat.core.identifiers import version_of
 from scorebeat.ops.cli import confirm, show
 from scorebeat.ops.cli.context import database
-from scorebeat.ops.cli.versions import version_of
 from scorebeat.producer import change_model
 from scorebeat.producer import drop as dropping
 from scorebeat.producer.context import Producer, whoami

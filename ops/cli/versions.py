@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from scorebeat.core.errors import UsageError
+from scorebeat.core.identifiers import version_of
 from scorebeat.db.agreement import Agreement
 from scorebeat.ops.cli import show
 from scorebeat.ops.cli.context import database
@@ -96,14 +97,6 @@ def rollback(name: str, force: bool) -> None:
         unscored = agreement.unscored(p, name, version.version)
     click.echo(f"model {version} is published again; {_switched(switched)}")
     _note_unscored(str(version), unscored)
-
-
-def version_of(text: str) -> tuple[str, int]:
-    """`iris/4`, read. Raises UsageError."""
-    name, slash, number = text.rpartition("/")
-    if not slash or not number.isascii() or not number.isdecimal() or len(number) > 9:
-        raise UsageError(f"{text!r} is not a version of a model; expected one such as iris/4")
-    return name, int(number)
 
 
 def _switched(jobs: list[str]) -> str:

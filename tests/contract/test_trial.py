@@ -164,6 +164,35 @@ def test_a_sample_that_cannot_be_used_is_refused_by_what_is_wrong(
     assert re.search(said, told), told
 
 
+WHOLE = """
+class C:
+    inputs = {"n": "int16", "m": "int64"}
+    outputs = {"v": "float64"}
+    def __init__(self, files, device): ...
+    def predict(self, rows):
+        return {"v": [float((n or 0) + (m or 0)) for n, m in zip(rows["n"].to_pylist(), rows["m"].to_pylist())]}
+"""
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".json"])
+def test_whole_numbers_of_a_file_have_the_width_of_their_input_also_where_pandas_made_them_floats(
+    write: Write, tmp_path: Path, suffix: str
+) -> None:
+    write("m.py", WHOLE)
+    path = tmp_path / f"rows{suffix}"
+    writing = {".csv": pd.DataFrame.to_csv, ".parquet": pd.DataFrame.to_parquet, ".json": pd.DataFrame.to_json}[suffix]
+    more: dict[str, Any] = {"orient": "records"} if suffix == ".json" else {"index": False}
+    writing(pd.DataFrame({"n": [5.0, None, -32768.0], "m": [1, 2, 2**53 + 1]}), path, **more)
+
+    artifact = store.add(tmp_path / "store", "m:C", "m", Given(sample=SampleFile(path)))
+
+    assert seen(artifact) == f"3 rows of rows{suffix}: scored, with nothing to compare with"
+    for wrong in (40_000, 1.5):
+        writing(pd.DataFrame({"n": [5.0, wrong], "m": [1, 2]}), path, **more)
+        with pytest.raises(UsageError, match=f"--sample .*rows{suffix}: column n has values that are no int16"):
+            store.add(tmp_path / "store", "m:C", "m", Given(sample=SampleFile(path)))
+
+
 def test_a_null_that_the_model_does_not_take_refuses_and_names_its_row_and_column(tmp_path: Path) -> None:
     model = LinearRegression().fit(CODES, CODES["spent"])
     (tmp_path / "c.csv").write_text("code,spent\n10,1\n20,NA\n30,4\n")

@@ -1,7 +1,5 @@
 """A setting of the user's own, which no statement unsets: it does not outlive the query that made it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,16 +66,6 @@ def shop(settings: Settings, tmp_path: Path) -> Shop:
     return made
 
 
-@contextmanager
-def _worker(shop: Shop) -> Iterator[tuple[Producer, Runtime]]:
-    runtime = Runtime(shop.settings, name="w1")
-    try:
-        with shop.producer() as p:
-            yield p, runtime
-    finally:
-        runtime.close()
-
-
 def _job(name: str, query: str, **more: Any) -> Job:
     return Job.model_validate({"name": name, "query": query, "key": "id", "model": "echo", **more})
 
@@ -94,7 +82,7 @@ def test_a_setting_that_a_query_makes_is_unset_in_the_next_job_of_the_process(sh
     shop.sql(*OBJECTS)
     in_psql = {row[2] for row in shop.sql(ASKS)}
     found = {}
-    with _worker(shop) as (p, w):
+    with shop.at_work() as (p, w):
         for number, (what, (word, table)) in enumerate(WORDS.items()):
             shop.sql(*SUSPECT.get(what, ["SELECT 1"]))
             first = _job(f"first_{number}", f"SELECT id, 1.0::float8 AS x, {word} AS word FROM {table}")
@@ -111,7 +99,7 @@ def test_a_setting_that_a_query_makes_is_unset_in_the_next_job_of_the_process(sh
 def test_a_condition_of_a_run_that_makes_a_setting_leaves_none(shop: Shop) -> None:
     first = _job("first", "SELECT id, 1.0::float8 AS x, 'w' AS word FROM items")
     second = _job("second", ASKS)
-    with _worker(shop) as (p, w):
+    with shop.at_work() as (p, w):
         apply(p, [first, second], "test")
         assert len(_scored(shop, p, w, first, f"{SET} = '42'")) == ROWS
 
@@ -121,7 +109,7 @@ def test_a_condition_of_a_run_that_makes_a_setting_leaves_none(shop: Shop) -> No
 def test_each_batch_of_a_query_that_makes_a_setting_begins_without_it(shop: Shop) -> None:
     query = ASKS.replace("'everybody')", f"'everybody') || {SET}")
     (_, _, in_psql), *_ = shop.sql(query)
-    with _worker(shop) as (p, w):
+    with shop.at_work() as (p, w):
         job = _job("first", query, batch_rows=1)
         apply(p, [job], "test")
 

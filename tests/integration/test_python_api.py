@@ -179,6 +179,11 @@ def refusing(system: System) -> str:
         ({"due_at": "yesterday"}, "due_at"),
         ({"parameters": {"least": object()}}, "parameters.least is"),
         ({"run_key": " "}, "the run key is blank"),
+        ({"limit": 0}, "a limit of 0 means no row"),
+        ({"limit": -5}, "a limit of -5 means no row"),
+        ({"keys": []}, "the list of keys is empty"),
+        ({"keys": "42"}, r"keys is '42'; expected several keys, such as \['42'\]"),
+        ({"keys": [None]}, "keys.0 is 'None', a NoneType"),
         ({"limit": 3, "rescore": True}, "scored anew all together"),
     ],
 )

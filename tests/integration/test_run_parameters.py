@@ -1,7 +1,5 @@
 """`:due_at`, `:run_id` and declared parameters: typed values that no setting changes, the same for a whole run."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -80,16 +78,6 @@ def a_job(query: str, **more: Any) -> Job:
     return Job.model_validate({"name": "echoed", "query": query, "key": "id", "model": "echo", **more})
 
 
-@contextmanager
-def at_work(shop: Shop) -> Iterator[tuple[Producer, Runtime]]:
-    runtime = Runtime(shop.settings, name="w1")
-    try:
-        with shop.producer() as p:
-            yield p, runtime
-    finally:
-        runtime.close()
-
-
 def score(shop: Shop, p: Producer, runtime: Runtime, run_id: int) -> None:
     plan(p, run_id)
     for (batch,) in shop.sql(f"SELECT id FROM scorebeat.batches WHERE run_id = {run_id} ORDER BY number"):
@@ -123,7 +111,7 @@ def test_each_parameter_has_its_type_and_value_whatever_the_settings(shop: Shop,
     ours = rows.replace("%s", "{}").format(*(f":{name}" for name in VALUES for _ in range(2)))
     days = f"to_char(:day, 'YYYY-MM-DD') FROM ({ours}) AS q (id, word)"
 
-    with at_work(shop) as (p, runtime):
+    with shop.at_work() as (p, runtime):
         apply(p, [a_job(f"SELECT id, 1.0::float8 AS x, word, {days}", parameters=VALUES, batch_rows=3)], "test")
         score(shop, p, runtime, enqueue(p, Request("echoed", "test")).run_id)
 
@@ -141,7 +129,7 @@ def test_a_run_has_one_due_moment_and_number_for_all_its_rows(shop: Shop, settin
         "SELECT id, extract(epoch FROM :due_at)::float8 AS x, :run_id || ' ' || pg_typeof(:due_at) AS word"
         " FROM items WHERE day < (:due_at AT TIME ZONE 'UTC')::pg_catalog.date"
     )
-    with at_work(shop) as (p, runtime):
+    with shop.at_work() as (p, runtime):
         apply(p, [a_job(query, batch_rows=7)], "test")
         run_id = enqueue(p, Request("echoed", "test", due_at=DUE)).run_id
         score(shop, p, runtime, run_id)
@@ -156,7 +144,7 @@ def test_a_run_by_hand_is_due_when_it_is_enqueued_and_a_tick_when_it_was_due(sho
     query = (
         "SELECT id, extract(epoch FROM :due_at)::float8 AS x, :run_id::text AS word FROM items WHERE id <= :run_id * 5"
     )
-    with at_work(shop) as (p, runtime):
+    with shop.at_work() as (p, runtime):
         apply(p, [a_job(query, schedule="0 2 * * *")], "test")
         score(shop, p, runtime, enqueue(p, Request("echoed", "test")).run_id)
         shop.sql("UPDATE scorebeat.jobs SET last_due_at = now() - interval '2 days'")
@@ -179,7 +167,7 @@ def test_a_person_whose_account_has_the_schedulers_name_is_a_person(
     shop: Shop, scorebeat: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOGNAME", "beat")
-    with at_work(shop) as (p, _):
+    with shop.at_work() as (p, _):
         apply(p, [a_job("SELECT id, 1.0::float8 AS x, :due_at::text AS word FROM items", deadline="1h")], "test")
         assert scorebeat("enqueue", "echoed", "--due-at", DUE.isoformat()).exit_code == 0
 
@@ -189,7 +177,7 @@ def test_a_person_whose_account_has_the_schedulers_name_is_a_person(
 
 def test_a_job_that_changes_in_the_middle_changes_no_run_that_is_open(shop: Shop) -> None:
     query = "SELECT id, x, :words || :run_id AS word FROM items WHERE id < :least"
-    with at_work(shop) as (p, runtime):
+    with shop.at_work() as (p, runtime):
         apply(p, [a_job(query, parameters={"words": "old", "least": 20}, batch_rows=5)], "test")
         run_id = enqueue(p, Request("echoed", "test")).run_id
         plan(p, run_id)
@@ -247,7 +235,7 @@ def test_colons_of_sqls_own_go_on_working(shop: Shop, settings_of: str) -> None:
         " json_object('k':lo)) AS word /* :x */ FROM items CROSS JOIN (SELECT 2 AS lo, 3 AS hi) AS b -- :x"
     )
     told = shop.sql(f"SET standard_conforming_strings = {'off' if 'it' in escaped else 'on'}", query)
-    with at_work(shop) as (p, runtime):
+    with shop.at_work() as (p, runtime):
         apply(p, [a_job(query)], "test")
         score(shop, p, runtime, enqueue(p, Request("echoed", "test")).run_id)
 
@@ -285,7 +273,7 @@ def test_a_time_is_read_in_the_time_zone_of_the_schedule(shop: Shop, scorebeat: 
 
 def test_changed_parameters_are_told_as_a_changed_query_is(shop: Shop) -> None:
     query = "SELECT id, x, 'a' AS word FROM items WHERE id < :least"
-    with at_work(shop) as (p, runtime):
+    with shop.at_work() as (p, runtime):
         apply(p, [a_job(query, parameters={"least": 20})], "test")
         score(shop, p, runtime, enqueue(p, Request("echoed", "test")).run_id)
         changed = a_job(query, parameters={"least": 30})
@@ -307,7 +295,7 @@ def test_predictions_of_other_due_moments_are_neither_orphans_nor_left_out_of_a_
     shop: Shop, scorebeat: Cli, tmp_path: Path
 ) -> None:
     query = "SELECT id, x, 'a' AS word FROM items WHERE day = :due_at::date"
-    with at_work(shop) as (p, runtime):
+    with shop.at_work() as (p, runtime):
         apply(p, [a_job(query, schedule="every day")], "test")
         for day in (28, 29):
             at = datetime(2026, 6, day, tzinfo=UTC)

@@ -2,6 +2,8 @@
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,6 +34,20 @@ def events(ledger: Ledger) -> list[str]:
         ended.note(connection)
         ended.note_late(connection)
     return ledger.sql("SELECT event FROM scorebeat.notices ORDER BY id")
+
+
+@contextmanager
+def caught() -> Iterator[list[Post]]:
+    """What is posted in the block, and reaches nobody."""
+    posts: list[Post] = []
+
+    def post(made: list[Post], _: object) -> list[None]:
+        posts.extend(made)
+        return [None] * len(made)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(notify, "post_all", post)
+        yield posts
 
 
 @pytest.mark.parametrize(
@@ -87,14 +103,7 @@ def test_a_run_that_is_late_is_told_with_what_it_waits_for(ledger: Ledger, caplo
     )
     ledger.sql("UPDATE scorebeat.runs SET deadline_at = now() - interval '1 s'")
 
-    posts: list[Post] = []
-
-    def post(made: list[Post], _: object) -> list[None]:
-        posts.extend(made)
-        return [None] * len(made)
-
-    with caplog.at_level(logging.INFO, "scorebeat"), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(notify, "post_all", post)
+    with caplog.at_level(logging.INFO, "scorebeat"), caught() as posts:
         notify.note_ends(ledger.producer)
         assert notify.notify_once(ledger.producer) == 1
 
@@ -156,14 +165,7 @@ def test_a_night_that_never_began_is_one_post_that_says_that_it_failed_and_is_la
     if "deadline" not in options:
         with ledger.engine.begin() as connection:
             jobs.pause(connection, job.name, "ann", "the table is being rebuilt")
-    posts: list[Post] = []
-
-    def post(made: list[Post], _: object) -> list[None]:
-        posts.extend(made)
-        return [None] * len(made)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(notify, "post_all", post)
+    with caught() as posts:
         for _ in range(3):
             control.run_once(ledger.producer)
             notify.notify_once(ledger.producer)
@@ -209,14 +211,7 @@ def test_late_results_of_a_paused_job_are_told_with_the_pause_and_the_command(le
     ledger.sql("UPDATE scorebeat.jobs SET applied_at = now() - interval '2 days'")
     with ledger.engine.begin() as connection:
         jobs.pause(connection, job.name, "ann", "the table is being rebuilt")
-    posts: list[Post] = []
-
-    def post(made: list[Post], _: object) -> list[None]:
-        posts.extend(made)
-        return [None] * len(made)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(notify, "post_all", post)
+    with caught() as posts:
         assert note_overdue(ledger.producer) == 1
         notify.note_ends(ledger.producer)
         assert notify.notify_once(ledger.producer) == 1

@@ -14,7 +14,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from tests.parity import frames, says
 from tests.parity.case import Case
 from tests.parity.cases.prepared import columns_of, left, logistic, scaled, words
-from tests.parity.fitted import cloudpickle_file, fitted, in_notebook, joblib_file
+from tests.parity.fitted import Save, cloudpickle_file, fitted, in_notebook, joblib_file
 
 ODD = {"age": 'it\'s "age"', "income": "Größe (cm)", "city": "SELECT city", "debt": "a.b"}
 
@@ -69,6 +69,22 @@ def dates(frame: Any) -> Any:
     """The same with Python's dates, as psycopg gives them."""
     days = frame["joined"].dt.date.astype(object)
     return frame.assign(joined=days.where(frame["joined"].notna(), None))
+
+
+def dated(model: Any, save: Save = cloudpickle_file) -> Case:
+    """A model over the dates alone."""
+    return Case(
+        fitted(
+            model,
+            ("joined",),
+            frames.spent,
+            says.value,
+            save,
+            x=dates,
+            inputs=("joined:date32",),
+            built={"types": {"joined": "date"}},
+        )
+    )
 
 
 CASES = {
@@ -150,42 +166,11 @@ CASES = {
             built={"types": {"joined": "timestamptz"}},
         )
     ),
-    "dates": Case(
-        fitted(
-            make_pipeline(columns_of((FunctionTransformer(weekday), ["joined"])), SimpleImputer(), Ridge()),
-            ("joined",),
-            frames.spent,
-            says.value,
-            cloudpickle_file,
-            x=dates,
-            inputs=("joined:date32",),
-            built={"types": {"joined": "date"}},
-        )
+    "dates": dated(make_pipeline(columns_of((FunctionTransformer(weekday), ["joined"])), SimpleImputer(), Ridge())),
+    "dates, one-hot": dated(
+        make_pipeline(columns_of((OneHotEncoder(handle_unknown="ignore"), ["joined"])), Ridge()), joblib_file
     ),
-    "dates, one-hot": Case(
-        fitted(
-            make_pipeline(columns_of((OneHotEncoder(handle_unknown="ignore"), ["joined"])), Ridge()),
-            ("joined",),
-            frames.spent,
-            says.value,
-            joblib_file,
-            x=dates,
-            inputs=("joined:date32",),
-            built={"types": {"joined": "date"}},
-        )
-    ),
-    "dates in a set": Case(
-        fitted(
-            make_pipeline(FunctionTransformer(in_spring), Ridge()),
-            ("joined",),
-            frames.spent,
-            says.value,
-            cloudpickle_file,
-            x=dates,
-            inputs=("joined:date32",),
-            built={"types": {"joined": "date"}},
-        )
-    ),
+    "dates in a set": dated(make_pipeline(FunctionTransformer(in_spring), Ridge())),
     "truth values as words": Case(
         fitted(
             make_pipeline(FunctionTransformer(as_words), OneHotEncoder(), logistic()),
