@@ -8,8 +8,10 @@ COPY requirements requirements
 RUN pip install --no-cache-dir --no-deps --require-hashes -r requirements/build.txt
 COPY src src
 COPY core core
+COPY broker broker
 COPY db db
 COPY models models
+COPY online online
 COPY producer producer
 COPY worker worker
 COPY ops ops

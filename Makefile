@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 
 PACKAGES := chromium chromium-driver pgbouncer postgresql-15
 
-.PHONY: install packages demo test test-postgres-15 check docs bench bench-api bench-gpu bench-text recovery soak \
+.PHONY: install packages demo test test-all test-fast test-postgres-15 check docs bench bench-api bench-gpu bench-text recovery soak \
   screenshots lock audit release-check clean
 
 install: $(VENV)/.installed
@@ -28,10 +28,20 @@ packages:
 demo: install
 	$(BIN)/scorebeat demo
 
+# every guarantee, and all that is quick
 test: install
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --quick
+
+# every test: all formats, types, commands and platforms
+test-all: install
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-# the same on Debian's PostgreSQL 15, the oldest that counts; `make test` runs a part of it
+# while you write: what needs no server or little, and one whole run
+test-fast: install
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not wide" tests/unit tests/contract \
+	  tests/integration/stack/test_end_to_end.py
+
+# the same on Debian's PostgreSQL 15, the oldest that counts; `make test-all` runs a part of it
 test-postgres-15: install
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --postgres=15 tests/integration
 

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from fastapi import APIRouter, FastAPI
 
 from scorebeat.api import data, errors, health, jobs, metrics, predict, runs
-from scorebeat.api.gate import Gate, token_needed
+from scorebeat.api.auth import Gate, token_needed
 from scorebeat.api.queries import query_known
 from scorebeat.api.service import Service
 from scorebeat.core.events import emit

@@ -9,14 +9,14 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 from starlette.convertors import StringConvertor, register_url_convertor
 
-from scorebeat.api import forms, keys, schemas
+from scorebeat.api import keys, responses, schemas
 from scorebeat.api.errors import documented
 from scorebeat.api.keys import PlainText
 from scorebeat.api.service import Served, Service
-from scorebeat.db import data_pages, results
-from scorebeat.db.data_pages import Form, Page
-from scorebeat.db.results import Shape
-from scorebeat.db.sql import Key
+from scorebeat.db.connect.sql import Key
+from scorebeat.db.reports import data_pages, results
+from scorebeat.db.reports.data_pages import Form, Page
+from scorebeat.db.reports.results import Shape
 
 MOST_ROWS = 10_000
 
@@ -35,19 +35,19 @@ class Asked(BaseModel):
     limit: int = Field(100, ge=1, le=MOST_ROWS)
 
 
-@router.get("/all", response_model=schemas.AllPage, responses={200: forms.CSV_TOO})
+@router.get("/all", response_model=schemas.AllPage, responses={200: responses.CSV_TOO})
 def everything(s: Served, request: Request, asked: Annotated[Asked, Query()]) -> Response:
     """Rows of the job's query, each with its published prediction or null; JSON or CSV."""
     return _page(s, request, asked, data_pages.everything)
 
 
-@router.get("/predicted", response_model=schemas.PredictedPage, responses={200: forms.CSV_TOO})
+@router.get("/predicted", response_model=schemas.PredictedPage, responses={200: responses.CSV_TOO})
 def predicted(s: Served, request: Request, asked: Annotated[Asked, Query()]) -> Response:
     """Rows of the view `predictions.<job>`; JSON or CSV."""
     return _page(s, request, asked, data_pages.predicted)
 
 
-@router.get("/unpredicted", response_model=schemas.UnpredictedPage, responses={200: forms.CSV_TOO})
+@router.get("/unpredicted", response_model=schemas.UnpredictedPage, responses={200: responses.CSV_TOO})
 def unpredicted(s: Served, request: Request, asked: Annotated[Asked, Query()]) -> Response:
     """Rows that wait for a prediction of the published version, without those in quarantine; JSON or CSV."""
     return _page(s, request, asked, data_pages.unpredicted)
@@ -72,12 +72,12 @@ def one(
     parsed = keys.parse(key)
     found = s.lookup.find(job, parsed)
     values = {"job": found.job, "key": parsed, "state": found.state, "reason": found.reason}
-    return forms.raw(values, prediction=found.prediction or "null")
+    return responses.raw(values, prediction=found.prediction or "null")
 
 
 def _page(s: Service, request: Request, asked: Asked, read: Reader) -> Response:
     beyond = keys.parse(asked.after) if asked.after is not None else None
-    form = forms.wanted(request)
+    form = responses.wanted(request)
     with results.reading(s.engine) as connection:
         page = read(connection, results.shape(connection, asked.job), beyond, asked.limit, form)
-    return forms.respond(request, page, form)
+    return responses.respond(request, page, form)

@@ -32,8 +32,8 @@ from scorebeat.core.errors import (
 )
 from scorebeat.core.events import emit
 from scorebeat.core.urls import redact
-from scorebeat.db import failures
-from scorebeat.db.failures import sqlstate
+from scorebeat.db.connect import database_errors
+from scorebeat.db.connect.database_errors import sqlstate
 
 RETRY_AFTER = {"Retry-After": "5"}
 """Seconds; a restart of PostgreSQL takes about so long."""
@@ -104,11 +104,11 @@ async def _database(request: Request, error: Exception) -> JSONResponse:
     if ((error.orig is not None and sqlstate(error.orig)) or "") in _GAVE_UP:
         return answer(503, TOO_LONG, RETRY_AFTER)
     not_connected = isinstance(error, OperationalError) and error.statement is None
-    if not_connected or error.connection_invalidated or failures.is_transient(error):
+    if not_connected or error.connection_invalidated or database_errors.is_transient(error):
         return _away(request, error)
-    told = None if failures.quotes_values(error) else error
-    emit("api.failed", logging.ERROR, path=request.url.path, reason=one_line(failures.words(error)), exc=told)
-    return answer(500, f"PostgreSQL refused it: {one_line(failures.words(error))}")
+    told = None if database_errors.quotes_values(error) else error
+    emit("api.failed", logging.ERROR, path=request.url.path, reason=one_line(database_errors.words(error)), exc=told)
+    return answer(500, f"PostgreSQL refused it: {one_line(database_errors.words(error))}")
 
 
 def _away(request: Request, error: Exception) -> JSONResponse:

@@ -4,11 +4,11 @@ from fastapi import APIRouter
 from sqlalchemy.exc import SQLAlchemyError
 
 from scorebeat.api.errors import AWAY, RETRY_AFTER, answer, documented
-from scorebeat.api.places import PLACES, STUCK_AFTER
 from scorebeat.api.schemas import Health
 from scorebeat.api.service import Served
+from scorebeat.api.slots import PLACES, STUCK_AFTER
 from scorebeat.core.errors import UsageError
-from scorebeat.db import revisions
+from scorebeat.db.schema import revisions
 
 STUCK = f"all {PLACES} places for predictions have hung for longer than {STUCK_AFTER} s; start the server again"
 

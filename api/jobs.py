@@ -4,8 +4,8 @@ from fastapi import APIRouter
 
 from scorebeat.api import schemas
 from scorebeat.api.service import Served
-from scorebeat.db import job_lines, results
-from scorebeat.producer import unserved
+from scorebeat.db.reports import job_lines, results
+from scorebeat.producer.control import unserved
 
 reading = APIRouter(prefix="/jobs", tags=["jobs"])
 """May be open to everybody."""

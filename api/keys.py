@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from scorebeat.core.errors import UsageError
-from scorebeat.db.sql import Key
+from scorebeat.db.connect.sql import Key
 
 LONGEST = 10_000
 PlainText = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path
 from fastapi.responses import Response
 
 from scorebeat.api.errors import documented
-from scorebeat.api.forms import JSON
+from scorebeat.api.responses import JSON
 from scorebeat.api.schemas import RowsToScore, Scored
 from scorebeat.api.service import Served, Service
 

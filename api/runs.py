@@ -5,17 +5,18 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, HTTPException, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from scorebeat.api import asked, schemas
+from scorebeat.api import run_request, schemas
 from scorebeat.api.errors import conflict, documented
 from scorebeat.api.keys import PlainText
 from scorebeat.api.schemas import Id, NewRun, WhatToRequeue
 from scorebeat.api.service import BY, Served
 from scorebeat.core.errors import ServiceDown, UnknownName, UsageError
 from scorebeat.core.states import RunState
-from scorebeat.db import failure_groups, pages, results, status
-from scorebeat.db.failure_groups import PLACE, Place
-from scorebeat.producer import requeue as by_hand
-from scorebeat.producer.enqueue import enqueue
+from scorebeat.db.ledger import failure_groups
+from scorebeat.db.ledger.failure_groups import PLACE, Place
+from scorebeat.db.reports import results, run_pages, status
+from scorebeat.producer.requests import requeue as by_hand
+from scorebeat.producer.requests.enqueue import enqueue
 
 reading = APIRouter(prefix="/runs", tags=["runs"])
 """May be open to everybody."""
@@ -46,7 +47,7 @@ class Part(BaseModel):
 def listing(s: Served, wanted: Annotated[Asked, Query()]) -> schemas.Runs:
     """Runs, the newest first."""
     with results.reading(s.engine) as connection:
-        found = pages.runs(
+        found = run_pages.runs(
             connection, job=wanted.job, states=wanted.state, before=wanted.before, limit=wanted.limit + 1
         )
     shown = [schemas.Run.model_validate(line) for line in found[: wanted.limit]]
@@ -56,7 +57,7 @@ def listing(s: Served, wanted: Annotated[Asked, Query()]) -> schemas.Runs:
 @closed.post("", status_code=201, responses={200: _SAME, **documented(400, 403, 404, 409, 415)})
 def new(s: Served, wanted: NewRun, response: Response) -> schemas.Enqueued:
     """Score the rows of a job that have no prediction yet. 200 when the run_key had made this run before."""
-    made = enqueue(s.producer, asked.request(s.producer, wanted))
+    made = enqueue(s.producer, run_request.request(s.producer, wanted))
     response.headers["Location"] = f"/runs/{made.run_id}"
     response.status_code = 201 if made.is_new else 200
     return schemas.Enqueued(run=made.run_id, is_new=made.is_new)
@@ -67,7 +68,7 @@ def one(s: Served, run: RunId) -> schemas.RunDetails:
     """A run, its speed, and its batches by state."""
     with results.reading(s.engine) as connection:
         line = status.get(connection, run)
-        pace = pages.pace(connection, line)
+        pace = run_pages.pace(connection, line)
         states = status.batch_states(connection, run)
     return schemas.RunDetails(
         **schemas.Run.model_validate(line).model_dump(),

@@ -10,9 +10,9 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from scorebeat.api.keys import Part, PlainText, whole
 from scorebeat.core.states import BatchState, RunState
-from scorebeat.db.failure_groups import GROUP
-from scorebeat.db.lookup import KeyState
-from scorebeat.producer.enqueue import LONGEST_RUN_KEY
+from scorebeat.db.ledger.failure_groups import GROUP
+from scorebeat.db.reports.lookup import KeyState
+from scorebeat.producer.requests.enqueue import LONGEST_RUN_KEY
 
 LARGEST_ID = 2**53 - 1
 """The largest whole number that every reader of JSON tells from its neighbours."""

@@ -7,13 +7,13 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy import Engine
 
-from scorebeat.api.places import Places
+from scorebeat.api.slots import Places
 from scorebeat.core.settings import Settings
-from scorebeat.db import results
-from scorebeat.db.engine import make_engine
-from scorebeat.db.lookup import Lookup
+from scorebeat.db.connect.engine import make_engine
+from scorebeat.db.reports import results
+from scorebeat.db.reports.lookup import Lookup
+from scorebeat.online.predictor import Predictor
 from scorebeat.producer.context import Producer
-from scorebeat.producer.online import Predictor
 
 READERS = 16
 """Connections that are kept for reading; two more are opened when these are busy."""

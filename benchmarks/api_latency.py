@@ -22,13 +22,14 @@ import psycopg2
 import pyarrow as pa
 
 from benchmarks.bench_stack import ITEMS, fill_items
-from scorebeat.core.stack import StackUrls
-from scorebeat.db import jobs, schema, versions
-from scorebeat.db.engine import make_engine
-from scorebeat.db.versions import NewVersion
+from scorebeat.core.data_folder import StackUrls
+from scorebeat.db.connect.engine import make_engine
+from scorebeat.db.ledger import jobs, model_versions
+from scorebeat.db.ledger.model_versions import NewVersion
+from scorebeat.db.schema import migrate
 from scorebeat.models.contract import Input, Signature
-from scorebeat.ops.stack.embedded import embedded
-from scorebeat.producer import sets
+from scorebeat.ops.local.embedded import embedded
+from scorebeat.producer.versions import prediction_tables
 
 CONNECTIONS = 16
 """Kept alive; more than are ever busy at once."""
@@ -64,13 +65,13 @@ def prepare(urls: StackUrls, rows: int) -> None:
     inputs = tuple(Input(name, pa.float64()) for name in "abcd")
     outputs = pa.schema([("label", pa.string()), *((f"p{n}", pa.float64()) for n in range(3))])
     with engine.begin() as connection:
-        schema.migrate(connection)
+        migrate.migrate(connection)
     fill_items(engine, rows)
     with engine.begin() as connection:
         jobs.apply(connection, [ITEMS], "benchmark")
         new = NewVersion("linear", 1, "skops", "none", Signature(inputs, outputs).to_json())
-        version = versions.add(connection, new, "benchmark")
-        sets.ensure(connection, sets.fit(connection, urls.database_url, ITEMS, version))
+        version = model_versions.add(connection, new, "benchmark")
+        prediction_tables.ensure(connection, prediction_tables.fit(connection, urls.database_url, ITEMS, version))
         connection.exec_driver_sql(
             "INSERT INTO predictions.items__linear_v1 (id, label, p0, p1, p2, batch_id)"
             " SELECT id, 'x', a, b, c, 1 FROM items"

@@ -15,15 +15,16 @@ from sklearn.linear_model import LogisticRegression
 from sqlalchemy import Engine
 
 from benchmarks.programs import programs
-from scorebeat.core.jobs import Job
+from scorebeat.core.jobs.job import Job
 from scorebeat.core.settings import Settings
-from scorebeat.db import jobs, schema, versions
-from scorebeat.models import store
+from scorebeat.db.ledger import jobs, model_versions
+from scorebeat.db.schema import migrate
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import Given
-from scorebeat.ops.stack.embedded import embedded
-from scorebeat.producer import sets
+from scorebeat.models.store import store
+from scorebeat.ops.local.embedded import embedded
 from scorebeat.producer.context import Producer
+from scorebeat.producer.versions import prediction_tables
 
 ITEMS = Job(name="items", query="SELECT id, a, b, c, d FROM items", key=("id",), model="linear", batch_rows=50_000)
 
@@ -59,7 +60,7 @@ def system(prepare: Callable[[Producer, Path], Artifact], processes: int = 2) ->
             )
             p = Producer(settings, "benchmark")
             with p.engine.begin() as connection:
-                schema.migrate(connection)
+                migrate.migrate(connection)
             artifact = prepare(p, folder)
             with _workers(settings, folder, processes) as workers:
                 yield Bench(p, artifact, workers)
@@ -76,10 +77,12 @@ def add(p: Producer, job: Job, file: Path, given: Given) -> Artifact:
     artifact = store.add(p.settings.artifacts, file, job.model_name, given)
     with p.engine.begin() as connection:
         jobs.apply(connection, [job], "benchmark")
-        new = versions.NewVersion(
+        new = model_versions.NewVersion(
             artifact.name, artifact.version, artifact.format, artifact.digest, artifact.signature.to_json()
         )
-        sets.ensure(connection, sets.fit(connection, p.url, job, versions.add(connection, new, "benchmark")))
+        prediction_tables.ensure(
+            connection, prediction_tables.fit(connection, p.url, job, model_versions.add(connection, new, "benchmark"))
+        )
     return artifact
 
 

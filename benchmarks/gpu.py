@@ -15,10 +15,10 @@ from benchmarks.gpu_model import Shape
 from benchmarks.gpu_stack import HEAVY, end_processes, gpu_bench, held_memory
 from benchmarks.measure import timed_run, wait_until_final
 from scorebeat.core.errors import UsageError
-from scorebeat.db.runs import Selection
-from scorebeat.producer.enqueue import Request, enqueue
-from scorebeat.worker import device as devices
-from scorebeat.worker.device import Device
+from scorebeat.db.ledger.runs import Selection
+from scorebeat.producer.requests.enqueue import Request, enqueue
+from scorebeat.worker.lifecycle import device as devices
+from scorebeat.worker.lifecycle.device import Device
 
 AIM = 0.9
 """Share of the time that the GPU is to be busy."""

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from scorebeat.models import registry
 from scorebeat.models.artifact import Artifact
-from scorebeat.worker import device as devices
+from scorebeat.models.formats import registry
+from scorebeat.worker.lifecycle import device as devices
 
 
 def main() -> None:

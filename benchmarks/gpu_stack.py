@@ -13,16 +13,17 @@ from pathlib import Path
 from benchmarks.bench_stack import Bench, fill_items
 from benchmarks.gpu_model import Shape, export
 from benchmarks.programs import programs
-from scorebeat.core.jobs import Job
+from scorebeat.core.jobs.job import Job
 from scorebeat.core.settings import Settings
-from scorebeat.db import schema, workers
+from scorebeat.db.processes import workers
+from scorebeat.db.schema import migrate
 from scorebeat.models.contract import Given
-from scorebeat.ops.stack.embedded import embedded
-from scorebeat.ops.stack.up import child_environment
-from scorebeat.producer import publish
-from scorebeat.producer.apply import apply
+from scorebeat.ops.local.embedded import embedded
+from scorebeat.ops.local.up import child_environment
 from scorebeat.producer.context import Producer
-from scorebeat.worker.device import Device
+from scorebeat.producer.requests.apply import apply
+from scorebeat.producer.versions import publish
+from scorebeat.worker.lifecycle.device import Device
 
 HEAVY = "items"
 _HOLD = (
@@ -45,7 +46,7 @@ def gpu_bench(device: Device, rows: int, batch_rows: int, processes: int, shape:
         p = Producer(settings, "benchmark")
         stack.callback(p.close)
         with p.engine.begin() as connection:
-            schema.migrate(connection)
+            migrate.migrate(connection)
         fill_items(p.engine, rows)
         export(folder / "heavy.pt2", shape)
         added = publish.add(p, folder / "heavy.pt2", "heavy", "benchmark", Given(("a", "b", "c", "d"), ("x", "y", "z")))

@@ -4,8 +4,9 @@ from typing import Any
 
 from benchmarks.bench_stack import ITEMS, Bench, bench
 from benchmarks.measure import checkpoint, timed_run
-from scorebeat.db import prediction_sets, source
-from scorebeat.db.pending import PendingRows
+from scorebeat.db.predictions import prediction_sets
+from scorebeat.db.source import source
+from scorebeat.db.source.pending import PendingRows
 
 NEW = 1_000
 

@@ -6,10 +6,10 @@ from typing import Any
 import pyarrow as pa
 
 from benchmarks.programs import seconds_of
-from scorebeat.db.engine import data_connection
-from scorebeat.models import registry
+from scorebeat.db.connect.engine import data_connection
 from scorebeat.models.artifact import Artifact
-from scorebeat.worker.pin import one_math_thread, pin_to_core
+from scorebeat.models.formats import registry
+from scorebeat.worker.lifecycle.pin import one_math_thread, pin_to_core
 
 TABLE = "limit_predictions"
 ROWS = 20_000

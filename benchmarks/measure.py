@@ -9,8 +9,8 @@ from sqlalchemy import text
 
 from benchmarks.bench_stack import Bench
 from scorebeat.core.states import RunState
-from scorebeat.db import runs
-from scorebeat.producer.enqueue import Request, enqueue
+from scorebeat.db.ledger import runs
+from scorebeat.producer.requests.enqueue import Request, enqueue
 
 PATIENCE_SECONDS = 300
 ITEMS_SET = "items__linear_v1"

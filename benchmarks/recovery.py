@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from benchmarks.recovery_stage import Stage, stage
-from scorebeat.core.jobs import Job
-from tests.fixtures import kill_group
-from tests.poison_fixtures import assert_accounted
-from tests.system import IN_A_FETCH, children
+from scorebeat.core.jobs.job import Job
+from tests.support.fixtures import kill_group
+from tests.support.poison_fixtures import assert_accounted
+from tests.support.system import IN_A_FETCH, children
 
 BAD_ROW = 12_345
 HELD_ROWS = 1_000

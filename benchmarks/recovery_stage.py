@@ -13,18 +13,18 @@ from typing import Any
 import redis
 from sqlalchemy import text
 
-from scorebeat.core.jobs import Job
+from scorebeat.core.jobs.job import Job
 from scorebeat.core.settings import Settings
 from scorebeat.core.states import FINAL_RUN
-from scorebeat.db import schema
-from scorebeat.ops.stack.embedded import embedded
-from scorebeat.producer import publish
-from scorebeat.producer.apply import apply
+from scorebeat.db.schema import migrate
+from scorebeat.ops.local.embedded import embedded
 from scorebeat.producer.context import Producer
-from scorebeat.producer.enqueue import Request, enqueue
-from scorebeat.producer.requeue import cancel
-from tests import poison
-from tests.fixtures import Programs, kill_group
+from scorebeat.producer.requests.apply import apply
+from scorebeat.producer.requests.enqueue import Request, enqueue
+from scorebeat.producer.requests.requeue import cancel
+from scorebeat.producer.versions import publish
+from tests.support import poison
+from tests.support.fixtures import Programs, kill_group
 
 ROWS = 20_000
 PATIENCE_SECONDS = 700
@@ -142,7 +142,7 @@ def stage() -> Iterator[Stage]:
 
 def _prepare(s: Stage) -> None:
     with s.p.engine.begin() as connection:
-        schema.migrate(connection)
+        migrate.migrate(connection)
         connection.exec_driver_sql("CREATE TABLE items (id bigint PRIMARY KEY, x float8 NOT NULL)")
         connection.exec_driver_sql(f"INSERT INTO items SELECT i, i FROM generate_series(1, {ROWS}) i")
         connection.exec_driver_sql("ANALYZE items")

@@ -14,7 +14,8 @@ from benchmarks import limit
 from benchmarks.bench_stack import ITEMS, Bench, bench, peak_megabytes
 from benchmarks.late_rows import late_rows
 from benchmarks.measure import Timed, checkpoint, empty_set, median, spread, timed_run
-from scorebeat.db import jobs, workers
+from scorebeat.db.ledger import jobs
+from scorebeat.db.processes import workers
 
 RESULTS = Path(__file__).parent / "results" / "spine.json"
 

@@ -15,15 +15,16 @@ from benchmarks.bench_stack import Bench, add, peak_megabytes, system
 from benchmarks.measure import Timed, empty_set, median, spread, timed_run
 from benchmarks.programs import CONTEXT, seconds_of
 from benchmarks.spine import show, wait_for_workers
-from scorebeat.core.jobs import Job
-from scorebeat.core.jobs_file import read_jobs
-from scorebeat.db.engine import data_connection
+from scorebeat.core.jobs.job import Job
+from scorebeat.core.jobs.jobs_file import read_jobs
+from scorebeat.db.connect.engine import data_connection
 from scorebeat.examples.complaints import data, setup, table, train
-from scorebeat.models import registry, scoring
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import Given
+from scorebeat.models.formats import registry
+from scorebeat.models.scoring import score_rows
 from scorebeat.producer.context import Producer
-from scorebeat.worker.pin import one_math_thread, pin_to_core
+from scorebeat.worker.lifecycle.pin import one_math_thread, pin_to_core
 
 RESULTS = Path(__file__).parent / "results" / "text.json"
 SET = "complaints__sentiment_v1"
@@ -107,10 +108,10 @@ def _run(work: _Work, barrier: Any, following: Any, peaks: Any) -> None:
     pin_to_core(work.core)
     model = registry.load(work.artifact)
     batches = _batches(work.url, work.batch_rows)
-    scoring.predict(model, batches[0].slice(0, 100))
+    score_rows.predict(model, batches[0].slice(0, 100))
     barrier.wait()
     while (at := _next(following)) < len(batches):
-        scoring.predict(model, batches[at])
+        score_rows.predict(model, batches[at])
     barrier.wait()
     peaks.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, sum(map(len, batches))))
 

@@ -9,22 +9,23 @@ from typing import TYPE_CHECKING, Any, Self
 from scorebeat.client.models import Models
 from scorebeat.client.run import Run
 from scorebeat.client.values import key_of, parameters_of
+from scorebeat.core.data_folder import joined
 from scorebeat.core.errors import UsageError
-from scorebeat.core.jobs import Job
-from scorebeat.core.jobs_file import OWNER, JobsFile, read_files
+from scorebeat.core.jobs.job import Job
+from scorebeat.core.jobs.jobs_file import OWNER, JobsFile, read_files
 from scorebeat.core.settings import load_settings
-from scorebeat.core.stack import joined
-from scorebeat.db import job_lines, pages, results, revisions
-from scorebeat.db.engine import reachable
-from scorebeat.db.job_lines import JobLine
-from scorebeat.db.runs import Selection
-from scorebeat.db.status import RunLine
-from scorebeat.producer import apply as applying
-from scorebeat.producer.apply import Applied, ApplyOptions
+from scorebeat.db.connect.engine import reachable
+from scorebeat.db.ledger.runs import Selection
+from scorebeat.db.reports import job_lines, results, run_pages
+from scorebeat.db.reports.job_lines import JobLine
+from scorebeat.db.reports.status import RunLine
+from scorebeat.db.schema import revisions
+from scorebeat.online.predictor import Predictor
 from scorebeat.producer.context import Producer, whoami
-from scorebeat.producer.enqueue import Request, enqueue
-from scorebeat.producer.online import Predictor
-from scorebeat.producer.wanted import checked_version, time_of_job
+from scorebeat.producer.requests import apply as applying
+from scorebeat.producer.requests.apply import Applied, ApplyOptions
+from scorebeat.producer.requests.enqueue import Request, enqueue
+from scorebeat.producer.requests.run_request import checked_version, time_of_job
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,7 +92,7 @@ class Client:
         Raises UnknownName, RunOpen while the job has an open run, QueryError, SignatureError, UsageError for what
         cannot be asked, or ServiceDown; then nothing was enqueued.
         """
-        from scorebeat.producer.messages import require_broker  # noqa: PLC0415 -- Celery, which readers do not need
+        from scorebeat.broker.send import require_broker  # noqa: PLC0415 -- Celery, which readers do not need
 
         if isinstance(keys, str | bytes):
             raise UsageError(
@@ -116,7 +117,7 @@ class Client:
     def runs(self, job: str | None = None, *, limit: int = 50) -> list[RunLine]:
         """The newest runs first, of one job or of all."""
         with reachable(self._p.url), results.reading(self._p.engine) as connection:
-            return pages.runs(connection, job=job, states=[], before=None, limit=limit)
+            return run_pages.runs(connection, job=job, states=[], before=None, limit=limit)
 
     def jobs(self) -> list[JobLine]:
         """The jobs by name: when each is due, how it ended last, why it was left out last."""
@@ -159,7 +160,7 @@ class Client:
         `polars.from_arrow()` makes a DataFrame of it. Values of types that Arrow lacks are texts, as psql shows them.
         It is held in memory whole. Raises UnknownName, or UsageError where the job has no predictions yet.
         """
-        from scorebeat.db import published  # noqa: PLC0415 -- loads Arrow
+        from scorebeat.db.reports import published  # noqa: PLC0415 -- loads Arrow
 
         with reachable(self._p.url):
             return published.table(self._p.engine, self._p.url, job)

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from scorebeat.core.errors import SignatureError
-from scorebeat.models.own_rows import plain_types
+from scorebeat.models.inputs.own_rows import plain_types
 
 
 def columns(rows: Any) -> pa.RecordBatch:

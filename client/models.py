@@ -5,13 +5,14 @@ from pathlib import Path
 
 from scorebeat.core.errors import UsageError
 from scorebeat.core.identifiers import version_of
-from scorebeat.db import results, versions
-from scorebeat.db.engine import reachable
-from scorebeat.db.versions import Version
-from scorebeat.producer import publish as publishing
-from scorebeat.producer.agreement import Compared, compare
+from scorebeat.db.connect.engine import reachable
+from scorebeat.db.ledger import model_versions as versions
+from scorebeat.db.ledger.model_versions import Version
+from scorebeat.db.reports import results
 from scorebeat.producer.context import Producer, whoami
-from scorebeat.producer.publish import Added
+from scorebeat.producer.versions import publish as publishing
+from scorebeat.producer.versions.comparison import Compared, compare
+from scorebeat.producer.versions.publish import Added
 
 
 class Models:
@@ -49,8 +50,8 @@ class Models:
         Raises StoreError with the reason where the source cannot become a model, ModelError, UsageError.
         """
         from scorebeat.models.contract import Given  # noqa: PLC0415 -- loads Arrow
-        from scorebeat.models.sample_file import MOST, SampleFile  # noqa: PLC0415 -- likewise
-        from scorebeat.producer.sample_job import SampleJob  # noqa: PLC0415 -- likewise
+        from scorebeat.models.inputs.sample_file import MOST, SampleFile  # noqa: PLC0415 -- likewise
+        from scorebeat.producer.versions.sample_job import SampleJob  # noqa: PLC0415 -- likewise
 
         if sample is not None and sample_job is not None:
             raise UsageError("a model is tried on one sample: give `sample` or `sample_job`")

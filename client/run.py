@@ -6,12 +6,13 @@ from datetime import timedelta
 
 from scorebeat.core.errors import RunNotSucceeded, RunStillOpen, UsageError
 from scorebeat.core.states import RunState
-from scorebeat.db import failure_groups, pages, results, status
-from scorebeat.db.engine import reachable
-from scorebeat.db.failure_groups import FailureGroup
-from scorebeat.db.status import RunLine
-from scorebeat.producer import requeue as by_hand
+from scorebeat.db.connect.engine import reachable
+from scorebeat.db.ledger import failure_groups
+from scorebeat.db.ledger.failure_groups import FailureGroup
+from scorebeat.db.reports import results, run_pages, status
+from scorebeat.db.reports.status import RunLine
 from scorebeat.producer.context import Producer, whoami
+from scorebeat.producer.requests import requeue as by_hand
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at a run that is waited for."""
@@ -57,7 +58,7 @@ class Run:
         """How far it is now."""
         with reachable(self._p.url), results.reading(self._p.engine) as connection:
             line = status.get(connection, self.id)
-            pace = pages.pace(connection, line)
+            pace = run_pages.pace(connection, line)
         return Progress(
             line.state, line.rows_planned, line.rows_scored, line.rows_failed, pace.rows_a_second, pace.left
         )

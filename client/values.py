@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from scorebeat.core.errors import UsageError
-from scorebeat.db.sql import Key
+from scorebeat.db.connect.sql import Key
 
 
 def key_of(key: Any, at: int) -> Key:

@@ -1,4 +1,4 @@
-"""The states of a run and of a batch. docs/states.md draws the moves; CHECKs in `db.tables` hold them."""
+"""The states of a run and of a batch. docs/states.md draws the moves; CHECKs in `db.schema.tables` hold them."""
 
 from enum import IntEnum, StrEnum
 

@@ -10,7 +10,7 @@ from scorebeat.core.errors import ModelError
 from scorebeat.models.arrow_types import type_name, type_named
 
 if TYPE_CHECKING:
-    from scorebeat.models.samples import Sample
+    from scorebeat.models.inputs.samples import Sample
 
 
 @dataclass(frozen=True)

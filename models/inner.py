@@ -7,10 +7,11 @@ from typing import Any
 import pyarrow as pa
 
 from scorebeat.core.errors import ModelError
-from scorebeat.models import registry, scoring
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.binding import bind
 from scorebeat.models.contract import Given, Model, Signature
+from scorebeat.models.formats import registry
+from scorebeat.models.inputs.binding import bind
+from scorebeat.models.scoring import score_rows
 
 
 class Inner:
@@ -28,7 +29,7 @@ class Inner:
         InputError for values that the model cannot take, OutputError when it breaks its contract.
         """
         batch = rows if isinstance(rows, pa.RecordBatch) else pa.RecordBatch.from_pydict(dict(rows))
-        return scoring.predict(self.model, bind(self.signature, batch.schema).apply(batch))
+        return score_rows.predict(self.model, bind(self.signature, batch.schema).apply(batch))
 
 
 def open_model(

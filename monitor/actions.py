@@ -8,14 +8,14 @@ from typing import Any
 from tornado.web import HTTPError, authenticated
 
 from scorebeat.core.errors import ScorebeatError, UnknownName
-from scorebeat.db import jobs
-from scorebeat.db.failure_groups import GROUP
+from scorebeat.db.ledger import jobs
+from scorebeat.db.ledger.failure_groups import GROUP
+from scorebeat.monitor.formatting import plural
 from scorebeat.monitor.handlers import LedgerHandler
 from scorebeat.monitor.ledger import is_away
-from scorebeat.monitor.words import plural
-from scorebeat.producer import requeue as by_hand
 from scorebeat.producer.context import Producer
-from scorebeat.producer.enqueue import Request, enqueue
+from scorebeat.producer.requests import requeue as by_hand
+from scorebeat.producer.requests.enqueue import Request, enqueue
 
 _BATCH = re.compile("[0-9]{1,18}")
 _GROUP = re.compile(GROUP)

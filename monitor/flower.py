@@ -19,7 +19,7 @@ def install(settings: Settings) -> bool:
         emit("flower.no_tab", logging.WARNING, flower=found, expected=f"{TRIED}.*", reason="not tried with this one")
         return False
     try:
-        import_module("scorebeat.monitor.wiring").wire(settings)  # only now: another Flower may lack what it imports
+        import_module("scorebeat.monitor.tab").wire(settings)  # only now: another Flower may lack what it imports
     except (ImportError, AttributeError, ValueError, OSError) as error:
         emit("flower.no_tab", logging.WARNING, flower=found, reason=str(error))
         return False

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from tornado.web import HTTPError, RequestHandler, authenticated
 
 from scorebeat.core.errors import ScorebeatError, UnknownName
-from scorebeat.monitor import access, chart, words
+from scorebeat.monitor import chart, formatting, permissions
 from scorebeat.monitor.ledger import Ledger, is_away
 
 EVERY = 2000
@@ -55,7 +55,7 @@ class Unframed(BaseHandler):  # type: ignore[misc]  # Flower publishes no types
         """Flower looks at where a request comes from only if it has logins; a Flower that is open to all on purpose
         takes its own calls from everywhere."""
         if not self.unauthenticated_api:
-            access.require_own_page(self.request)
+            permissions.require_own_page(self.request)
         super().check_xsrf_cookie()
 
 
@@ -70,19 +70,19 @@ class LedgerHandler(Unframed):
 
         A page of another port of this host can plant the token's cookie, but not say that it is one of ours.
         """
-        access.require_own_page(self.request)
+        permissions.require_own_page(self.request)
         super().check_xsrf_cookie()
         RequestHandler.check_xsrf_cookie(self)
 
     @property
     def refusal(self) -> str | None:
         """Why nobody may act here; None where they may."""
-        return access.refusal(self.application.options, self.request, self.unauthenticated_api)
+        return permissions.refusal(self.application.options, self.request, self.unauthenticated_api)
 
     @property
     def actor(self) -> str:
         checked = self.request.headers.get("Authorization", "") if self.application.options.basic_auth else ""
-        return access.name_of(self.current_user, checked)
+        return permissions.name_of(self.current_user, checked)
 
 
 class Page(LedgerHandler):
@@ -100,7 +100,7 @@ class Page(LedgerHandler):
                 raise
             self.set_status(503)
             template, values = "away.html", {"reason": str(error)}
-        usual = {"reason": None, "every": EVERY, "refusal": self.refusal, "words": words, "chart": chart}
+        usual = {"reason": None, "every": EVERY, "refusal": self.refusal, "words": formatting, "chart": chart}
         self.render(template, **usual | values)
 
     def write_error(self, status_code: int, **given: Any) -> None:

@@ -10,8 +10,8 @@ from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import ScorebeatError, ServiceDown
 from scorebeat.core.settings import Settings
-from scorebeat.db import pages
-from scorebeat.db.engine import reachable
+from scorebeat.db.connect.engine import reachable
+from scorebeat.db.reports import run_pages
 from scorebeat.producer.context import Producer
 
 THREADS = 4
@@ -30,7 +30,7 @@ class Ledger:
         """What `look` finds in one read-only moment. Raises ServiceDown, and what `look` raises on purpose."""
 
         def work() -> T:
-            with pages.reading(self._producer.engine) as connection:
+            with run_pages.reading(self._producer.engine) as connection:
                 return look(connection)
 
         return await self._in_thread(work)

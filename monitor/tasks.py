@@ -7,14 +7,14 @@ from flower.views.tasks import TasksDataTable, TaskView
 from sqlalchemy import Connection
 from tornado.web import authenticated
 
-from scorebeat.core.celery_app import SCORE
+from scorebeat.broker.guard.flower_events import shown
 from scorebeat.core.errors import ScorebeatError
+from scorebeat.core.queues import SCORE
 from scorebeat.core.states import RunState
-from scorebeat.db import batch_pages
-from scorebeat.monitor.events import shown
+from scorebeat.db.reports import batch_pages
 from scorebeat.monitor.handlers import Page, Unframed
 from scorebeat.monitor.ledger import Ledger
-from scorebeat.producer.requeue import comes_back_whole
+from scorebeat.producer.requests.requeue import comes_back_whole
 
 _ONE_NUMBER = re.compile(r"[\[(](\d{1,18}),?[\])]")
 _SHOWN = 20

@@ -3,12 +3,12 @@
 import argparse
 import sys
 
+from scorebeat.broker.send import require_broker
+from scorebeat.core.data_folder import joined
 from scorebeat.core.errors import ScorebeatError
 from scorebeat.core.settings import load_settings
-from scorebeat.core.stack import joined
 from scorebeat.producer.context import Producer, whoami
-from scorebeat.producer.enqueue import Request, enqueue
-from scorebeat.producer.messages import require_broker
+from scorebeat.producer.requests.enqueue import Request, enqueue
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,18 +9,19 @@ from celery.beat import ScheduleEntry, Scheduler
 from celery.schedules import BaseSchedule, schedstate, schedule
 from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core.celery_app import CONTROL, CONTROL_EVERY, CONTROL_QUEUE, TICK
+from scorebeat.broker.app import CONTROL_EVERY
+from scorebeat.broker.send import waiting
+from scorebeat.core.data_folder import joined
 from scorebeat.core.errors import ScorebeatError, one_line
 from scorebeat.core.events import emit
-from scorebeat.core.jobs_file import read_files
-from scorebeat.core.schedule import Schedule
+from scorebeat.core.jobs.jobs_file import read_files
+from scorebeat.core.jobs.schedule import Schedule
+from scorebeat.core.queues import CONTROL, CONTROL_QUEUE, TICK
 from scorebeat.core.settings import load_settings
-from scorebeat.core.stack import joined
-from scorebeat.db import jobs
-from scorebeat.db.jobs import JobRow
-from scorebeat.producer.apply import apply_files
+from scorebeat.db.ledger import jobs
+from scorebeat.db.ledger.jobs import JobRow
 from scorebeat.producer.context import Producer
-from scorebeat.producer.messages import waiting
+from scorebeat.producer.requests.apply import apply_files
 
 REFRESH_SECONDS = 5.0
 """How soon beat sees a job that was applied."""

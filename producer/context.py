@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
-from scorebeat.core.celery_app import make_app
+from scorebeat.broker.app import make_app
 from scorebeat.core.errors import LONGEST_SHOWN, shortened
 from scorebeat.core.settings import Settings
-from scorebeat.db.engine import make_engine
-from scorebeat.db.installation import broker_prefix
-from scorebeat.db.runs import BEAT
+from scorebeat.db.connect.engine import make_engine
+from scorebeat.db.ledger.runs import BEAT
+from scorebeat.db.schema.installation import broker_prefix
 
 if TYPE_CHECKING:
-    from scorebeat.core.broker_app import InstallationApp
+    from scorebeat.broker.installation_app import InstallationApp
 
 
 @dataclass(frozen=True)

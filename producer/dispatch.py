@@ -1,11 +1,11 @@
 """Dispatch: sending messages for pending batches, a bounded number at a time, after the commit."""
 
+from scorebeat.broker.send import send_batches, waiting
 from scorebeat.core.errors import ServiceDown
 from scorebeat.core.events import emit
-from scorebeat.db import messages as marks
-from scorebeat.producer.apart import apart
+from scorebeat.db.ledger import outbox as marks
 from scorebeat.producer.context import Producer
-from scorebeat.producer.messages import send_batches, waiting
+from scorebeat.producer.keep_going import apart
 
 
 def dispatch(p: Producer, queue: str) -> int:

@@ -8,8 +8,8 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Engine
 
 from scorebeat.core.states import FINAL_RUN, BatchState, RunState
-from scorebeat.db import metrics, pages
-from scorebeat.db.metrics import Numbers
+from scorebeat.db.reports import metrics, run_pages
+from scorebeat.db.reports.metrics import Numbers
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -19,7 +19,7 @@ Value = tuple[tuple[str, ...], float]
 
 def exposition(engine: Engine) -> bytes:
     """The text, UTF-8, read in one snapshot of the ledger. Raises OperationalError when the database is away."""
-    with pages.reading(engine) as connection:
+    with run_pages.reading(engine) as connection:
         numbers = metrics.read(connection)
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Ledger(numbers))

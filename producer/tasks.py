@@ -4,14 +4,14 @@ from functools import cache
 
 from celery import shared_task
 
-from scorebeat.core.celery_app import CONTROL, NOTIFY, PLAN, TICK
+from scorebeat.core.data_folder import joined
 from scorebeat.core.errors import UnknownName, one_line
 from scorebeat.core.events import emit
 from scorebeat.core.identity import worker_name
+from scorebeat.core.queues import CONTROL, NOTIFY, PLAN, TICK
 from scorebeat.core.settings import load_settings
-from scorebeat.core.stack import joined
-from scorebeat.producer import control, notify, plan, tick
 from scorebeat.producer.context import Producer
+from scorebeat.producer.control import control_round, notify, plan, tick
 
 A_DAY = 24 * 3600
 
@@ -35,7 +35,7 @@ def tick_job(job: str) -> int | None:
 @shared_task(name=CONTROL, send_events=False)
 def keep_moving() -> None:
     """One round of rescue, settle and dispatch."""
-    control.run_once(_producer(worker_name()))
+    control_round.run_once(_producer(worker_name()))
 
 
 # planning a huge query may take long; its lease bounds it, not the clock

@@ -1,28 +1,31 @@
-"""The worker's Celery application: its options, bootsteps and modules."""
+"""The Celery application of workers, beat and Flower: its options, bootsteps and modules.
+
+It composes what runs in one process, so it alone imports from floors above its own.
+"""
 
 import sys
 import warnings
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import click
 from celery import Celery
 
-from scorebeat.core.celery_app import make_app, queue
+from scorebeat.broker.app import make_app, queue
+from scorebeat.broker.guard import commands
+from scorebeat.core.data_folder import joined
 from scorebeat.core.errors import UsageError
 from scorebeat.core.settings import Settings, load_settings
-from scorebeat.core.stack import joined
-from scorebeat.db.engine import make_engine
-from scorebeat.db.installation import broker_prefix
-from scorebeat.worker import device, remote
-from scorebeat.worker import signals as _connected  # noqa: F401 -- connected before Celery says anything
-from scorebeat.worker.burst import Burst
-from scorebeat.worker.clock import BoundedClock
-from scorebeat.worker.drain import Drain
-from scorebeat.worker.heartbeat import Heartbeat
-from scorebeat.worker.preload import Preload
-from scorebeat.worker.standstill import Standstill
+from scorebeat.db.connect.engine import make_engine
+from scorebeat.db.schema.installation import broker_prefix
+from scorebeat.worker.lifecycle import device
+from scorebeat.worker.lifecycle import signals as _connected  # noqa: F401 -- connected before Celery says anything
+from scorebeat.worker.lifecycle.burst import Burst
+from scorebeat.worker.lifecycle.clock import BoundedClock
+from scorebeat.worker.lifecycle.drain import Drain
+from scorebeat.worker.lifecycle.heartbeat import Heartbeat
+from scorebeat.worker.lifecycle.preload import Preload
+from scorebeat.worker.lifecycle.standstill import Standstill
 
 
 def build_app() -> Celery:
@@ -34,16 +37,18 @@ def build_app() -> Celery:
     app = make_app(settings, partial(_read_prefix, settings))
     app.control.mailbox.clock = BoundedClock()
     app.conf.update(
-        # by name: the one arrow from worker to producer; a spawned process knows no more of us than these
-        include=["scorebeat.worker.signals", "scorebeat.worker.tasks", "scorebeat.producer.tasks"],
-        worker_consumer="scorebeat.worker.consumer:Consumer",
+        # Celery takes names, and imports them when all is ready; a spawned process knows no more of us than these
+        include=["scorebeat.worker.lifecycle.signals", "scorebeat.worker.tasks", "scorebeat.producer.tasks"],
+        worker_consumer="scorebeat.broker.guard.consumer:Consumer",
         beat_scheduler="scorebeat.producer.beat:LedgerScheduler",
     )
     app.steps["worker"] |= {Preload, Heartbeat, Burst, Drain, Standstill}
     app.user_options["worker"] |= {_device_option(app), _burst_option()}
     if "flower" in sys.argv:
-        import_module("scorebeat.monitor.flower").install(settings)  # by name: the one arrow from worker to monitor
-    remote.narrow()
+        from scorebeat.monitor import flower  # noqa: PLC0415 -- a worker has no pages
+
+        flower.install(settings)
+    commands.narrow()
     app.set_default()
     return app
 

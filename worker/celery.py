@@ -6,7 +6,7 @@
 import sys
 
 from scorebeat.core.import_path import search_working_folder_last
-from scorebeat.worker.pin import one_math_thread
+from scorebeat.worker.lifecycle.pin import one_math_thread
 
 search_working_folder_last()  # before anything imports a library
 one_math_thread()  # before anything imports a numeric library

@@ -6,12 +6,12 @@ from pathlib import Path
 from shlex import quote
 
 from scorebeat.core.errors import ScorebeatError
-from scorebeat.db import versions
+from scorebeat.db.ledger import model_versions
 from scorebeat.examples.complaints import data, table, train
 from scorebeat.models.contract import Given
 from scorebeat.ops.cli.context import database
-from scorebeat.producer import publish
 from scorebeat.producer.context import Producer, whoami
+from scorebeat.producer.versions import publish
 
 JOBS = Path(__file__).absolute().parent / "jobs.toml"
 MODEL = "sentiment"
@@ -27,7 +27,7 @@ def fill(p: Producer, count: int = data.COUNT) -> int:
 def add_model(p: Producer, by: str) -> float | None:
     """Train and add the model; its accuracy on texts that it never saw, None when a version is there already."""
     with p.engine.connect() as connection:
-        if versions.listing(connection, MODEL):
+        if model_versions.listing(connection, MODEL):
             return None
     with tempfile.TemporaryDirectory() as folder:
         model, accuracy = train.train()

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from scorebeat.core.errors import ScorebeatError
 from scorebeat.examples.complaints.corpus import corpus
-from scorebeat.models.formats.light_skops import skops_io
+from scorebeat.models.formats.shared.light_skops import skops_io
 
 HELD_OUT = 0.2
 INPUTS = ("review:string",)

@@ -6,11 +6,11 @@ from pathlib import Path
 from shlex import quote
 
 from scorebeat.core.errors import ScorebeatError
-from scorebeat.db import versions
+from scorebeat.db.ledger import model_versions
 from scorebeat.examples.iris import data, items, train
 from scorebeat.ops.cli.context import database
-from scorebeat.producer import publish
 from scorebeat.producer.context import Producer, whoami
+from scorebeat.producer.versions import publish
 
 JOBS = Path(__file__).absolute().parent / "jobs.toml"
 MODEL = "iris"
@@ -26,7 +26,7 @@ def fill(p: Producer, count: int = data.COUNT) -> int:
 def add_model(p: Producer, by: str) -> bool:
     """Train and add the model; False when a version is there already."""
     with p.engine.connect() as connection:
-        if versions.listing(connection, MODEL):
+        if model_versions.listing(connection, MODEL):
             return False
     with tempfile.TemporaryDirectory() as folder:
         model, _ = train.train()

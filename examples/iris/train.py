@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from scorebeat.examples.iris.data import FEATURES
-from scorebeat.models.formats.light_skops import skops_io
+from scorebeat.models.formats.shared.light_skops import skops_io
 
 
 def classifier() -> Pipeline:

@@ -17,9 +17,9 @@ def main() -> None:
     if sys.argv[1:2] == ["health"] and _is_alive(sys.argv[2:]):
         return
     if sys.argv[1:3] == ["models", "add"] or sys.argv[1:2] == ["predict"]:  # they run a model's code
-        from scorebeat.core import witness  # noqa: PLC0415 -- for these commands alone: `health` is to be fast
+        from scorebeat.core import watched_command  # noqa: PLC0415 -- for these commands alone: `health` is to be fast
 
-        witness.watched(_run)
+        watched_command.watched(_run)
     _run()
 
 
@@ -40,9 +40,9 @@ def _is_alive(processes: list[str]) -> bool:
     url = os.environ.get("SCOREBEAT_DATABASE_URL", "")
     if processes not in (["worker"], ["control"], ["beat"]) or not url.startswith("postgresql://"):
         return False
-    from scorebeat.db import life  # noqa: PLC0415 -- psycopg2, for this command alone
+    from scorebeat.db.processes import signs_of_life  # noqa: PLC0415 -- psycopg2, for this command alone
 
-    if not life.is_certain(url, processes[0], socket.gethostname()):
+    if not signs_of_life.is_certain(url, processes[0], socket.gethostname()):
         return False
     sys.stdout.write(f"{processes[0]} is alive\n")
     return True

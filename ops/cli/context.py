@@ -4,11 +4,11 @@ import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from scorebeat.core.data_folder import joined
 from scorebeat.core.events import configure_logging
 from scorebeat.core.settings import Settings, load_settings
-from scorebeat.core.stack import joined
-from scorebeat.db import revisions
-from scorebeat.db.engine import reachable
+from scorebeat.db.connect.engine import reachable
+from scorebeat.db.schema import revisions
 from scorebeat.producer.context import Producer
 
 
@@ -28,7 +28,7 @@ def unmigrated() -> Iterator[Producer]:
     settings = found_settings()
     with ExitStack() as stack:
         if settings.database_url is None:
-            from scorebeat.ops.stack.embedded import database_only  # noqa: PLC0415 -- the servers' own modules
+            from scorebeat.ops.local.embedded import database_only  # noqa: PLC0415 -- the servers' own modules
 
             url = stack.enter_context(database_only(settings.data))
             settings = settings.model_copy(update={"database_url": url})
@@ -46,7 +46,7 @@ def database() -> Iterator[Producer]:
 @contextmanager
 def both() -> Iterator[Producer]:
     """For commands that send messages. Raises SettingsError, or ServiceDown when either server does not answer."""
-    from scorebeat.producer.messages import require_broker  # noqa: PLC0415 -- loads Celery, which few commands need
+    from scorebeat.broker.send import require_broker  # noqa: PLC0415 -- loads Celery, which few commands need
 
     settings = found_settings()
     settings.database(), settings.broker()

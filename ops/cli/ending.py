@@ -14,8 +14,8 @@ def end(code: int) -> None:
     """End the process with this exit code. Where a model's code ran nobody waits for threads that it began, child
     processes, or what it registered for the end: such a command would never end.
     """
-    containment = sys.modules.get("scorebeat.models.containment")
-    witness = sys.modules.get("scorebeat.core.witness")
+    containment = sys.modules.get("scorebeat.models.scoring.containment")
+    witness = sys.modules.get("scorebeat.core.watched_command")
     report = witness.last_word if witness is not None else _to_nobody
     if not getattr(containment, "ran", False):
         report(code)

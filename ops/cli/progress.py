@@ -15,10 +15,11 @@ from rich.table import Column
 from sqlalchemy import Connection
 
 from scorebeat.core.states import RunState
-from scorebeat.db import jobs, pages, status
-from scorebeat.db.pages import Pace
-from scorebeat.db.status import RunLine
-from scorebeat.ops.cli.show import cell, duration
+from scorebeat.db.connect import database_clock
+from scorebeat.db.reports import run_pages, status
+from scorebeat.db.reports.run_pages import Pace
+from scorebeat.db.reports.status import RunLine
+from scorebeat.ops.cli.output import cell, duration
 from scorebeat.producer.context import Producer
 
 LOOK_EVERY = 0.3
@@ -36,7 +37,7 @@ class Now:
 
 
 def now(connection: Connection, line: RunLine) -> Now:
-    return Now(pages.pace(connection, line), jobs.now(connection))
+    return Now(run_pages.pace(connection, line), database_clock.now(connection))
 
 
 class Display(Protocol):

@@ -10,7 +10,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
-from tests.fixtures import wait_for
+from tests.support.fixtures import wait_for
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SWITCHES = (

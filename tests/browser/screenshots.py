@@ -5,9 +5,9 @@ import tempfile
 from pathlib import Path
 
 from tests.browser.chromium import MISSING, Browser, chromium, installed
-from tests.fixtures import REPOSITORY, wait_for
-from tests.flower_program import poisoned_job, start_flower, start_worker
-from tests.system import SLOW, System, own_system
+from tests.support.fixtures import REPOSITORY, wait_for
+from tests.support.flower_program import poisoned_job, start_flower, start_worker
+from tests.support.system import SLOW, System, own_system
 
 IMAGES = REPOSITORY / "docs/images"
 

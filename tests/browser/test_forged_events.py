@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import redis
 
-from scorebeat.core.celery_app import SCORE
+from scorebeat.core.queues import SCORE
 from tests.browser.chromium import Browser
 from tests.browser.window import browser, flower, s, window
-from tests.fixtures import wait_for
-from tests.flower_program import Flower
-from tests.system import System
+from tests.support.fixtures import wait_for
+from tests.support.flower_program import Flower
+from tests.support.system import System
 
 __all__ = ["browser", "flower", "s", "window"]
 

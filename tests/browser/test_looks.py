@@ -5,9 +5,11 @@ from selenium.webdriver.common.keys import Keys
 
 from tests.browser.chromium import Browser
 from tests.browser.window import a_dead_batch, browser, flower, partial_run, s, window
-from tests.fixtures import wait_for
-from tests.flower_program import Flower, poisoned_job
-from tests.system import System
+from tests.support.fixtures import wait_for
+from tests.support.flower_program import Flower, poisoned_job
+from tests.support.system import System
+
+pytestmark = pytest.mark.wide
 
 __all__ = ["browser", "flower", "s", "window"]
 

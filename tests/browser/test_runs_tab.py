@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
+import pytest
+
 from scorebeat.core.states import RunState
 from tests.browser.chromium import Browser
 from tests.browser.window import a_dead_batch, browser, flower, mend, partial_run, s, window
-from tests.fixtures import wait_for
-from tests.flower_program import Flower, poisoned_job
-from tests.system import System
+from tests.support.fixtures import wait_for
+from tests.support.flower_program import Flower, poisoned_job
+from tests.support.system import System
+
+pytestmark = pytest.mark.wide
 
 __all__ = ["browser", "flower", "s", "window"]
 

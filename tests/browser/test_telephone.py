@@ -6,9 +6,11 @@ import pytest
 
 from tests.browser.chromium import Browser
 from tests.browser.window import a_dead_batch, browser, flower, partial_run, s, window
-from tests.flower_program import Flower, poisoned_job
-from tests.ledger_rows import add_batch, add_run
-from tests.system import System
+from tests.support.flower_program import Flower, poisoned_job
+from tests.support.ledger_rows import add_batch, add_run
+from tests.support.system import System
+
+pytestmark = pytest.mark.wide
 
 __all__ = ["browser", "flower", "s", "window"]
 

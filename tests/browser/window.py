@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from scorebeat.core.jobs import Job
+from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
 from tests.browser.chromium import MISSING, Browser, chromium, installed
-from tests.flower_program import Flower, poisoned_job, start_flower, start_worker
-from tests.ledger_rows import add_batch, add_run
-from tests.system import System, own_system
+from tests.support.flower_program import Flower, poisoned_job, start_flower, start_worker
+from tests.support.ledger_rows import add_batch, add_run
+from tests.support.system import System, own_system
 
 
 @pytest.fixture(scope="module")

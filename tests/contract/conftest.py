@@ -7,9 +7,9 @@ from textwrap import dedent
 import pytest
 
 from scorebeat.core.errors import StoreError
-from scorebeat.models import store
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import Given
+from scorebeat.models.store import store
 from tests.contract.python_files import Write
 
 

@@ -8,13 +8,13 @@ import pyarrow as pa
 import pytest
 
 from scorebeat.core.errors import EscapedError, kind, one_line, text
-from scorebeat.models import registry
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.containment import contained
-from scorebeat.models.micro_batches import MicroBatches
-from scorebeat.worker import narrow
-from scorebeat.worker.attempt import bad_row
-from scorebeat.worker.failure import describe
+from scorebeat.models.formats import registry
+from scorebeat.models.scoring.containment import contained
+from scorebeat.models.scoring.micro_batches import MicroBatches
+from scorebeat.worker.scoring import isolate
+from scorebeat.worker.scoring.attempt import bad_row
+from scorebeat.worker.scoring.recover import describe
 from tests.contract.python_files import Write
 
 CLASS = """
@@ -61,7 +61,7 @@ def test_what_is_no_prediction_costs_only_its_row(write: Write, add: Callable[..
     write("bad.py", CLASS + indent(line, " " * 12) + indent('\nreturn {"word": word, "twice": twice}', " " * 8))
     rows = pa.record_batch({"x": pa.array(range(500), pa.int64())})
 
-    scored = narrow.score(MicroBatches(registry.load(add("bad:C"))).predict, rows)
+    scored = isolate.score(MicroBatches(registry.load(add("bad:C"))).predict, rows)
 
     (failed,) = scored.failed
     row = bad_row(rows, failed.index, failed.error)

@@ -12,12 +12,16 @@ import pyarrow as pa
 import pytest
 
 from scorebeat.core.errors import ModelError, StoreError
-from scorebeat.models import registry, scoring, store
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.binding import bind
 from scorebeat.models.contract import Given
+from scorebeat.models.formats import registry
+from scorebeat.models.inputs.binding import bind
+from scorebeat.models.scoring import score_rows
+from scorebeat.models.store import store
 from tests.contract import booster_files
 from tests.contract.booster_files import BINARY, X, Y
+
+pytestmark = pytest.mark.wide(every=8)
 
 FORMATS = ("xgboost", "lightgbm")
 KINDS = {"xgboost": "XGB", "lightgbm": "LGBM"}
@@ -42,7 +46,7 @@ def added(path: Path, **given: Any) -> Artifact:
 def scored(artifact: Artifact, columns: dict[str, Any]) -> list[list[Any]]:
     queried = pa.RecordBatch.from_pydict(columns)
     rows = bind(artifact.signature, queried.schema).apply(queried)
-    return [[*row.values()] for row in scoring.predict(registry.load(artifact), rows).to_pylist()]
+    return [[*row.values()] for row in score_rows.predict(registry.load(artifact), rows).to_pylist()]
 
 
 def refused(path: Path, match: str, **given: Any) -> None:
@@ -112,7 +116,7 @@ def test_damaged_files_are_refused_in_one_line_even_where_the_library_ends_the_p
 
 
 def test_a_process_that_the_library_ends_is_told_with_its_signal(tmp_path: Path) -> None:
-    boosters = import_module("scorebeat.models.formats.boosters")
+    boosters = import_module("scorebeat.models.formats.boosters.boosters")
     (tmp_path / "m.ubj").touch()
 
     with pytest.raises(

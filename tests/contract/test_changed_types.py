@@ -4,10 +4,12 @@ import pytest
 
 from scorebeat.core.errors import SignatureError, UsageError
 from scorebeat.core.states import RunState
-from scorebeat.db import jobs
-from scorebeat.producer.apply import apply
-from scorebeat.producer.apply import check as check_job
+from scorebeat.db.ledger import jobs
+from scorebeat.producer.requests.apply import apply
+from scorebeat.producer.requests.apply import check as check_job
 from tests.contract.typed_rows import TypedRows, rows
+
+pytestmark = pytest.mark.wide(every=10)
 
 __all__ = ["rows"]
 

@@ -12,13 +12,16 @@ from adbc_driver_manager.dbapi import Connection as DataConnection
 from sqlalchemy import Engine
 
 from scorebeat.core.errors import InputError, QueryError
-from scorebeat.db import columns, source, types
-from scorebeat.db.columns import Fetched
-from scorebeat.db.engine import data_connection
-from scorebeat.db.pending import PendingRows
-from scorebeat.db.sql import KeyRange
-from tests.ledger_fixtures import shared_engine
-from tests.ledger_rows import a_job
+from scorebeat.db.batch_io import columns
+from scorebeat.db.batch_io.columns import Fetched
+from scorebeat.db.connect.engine import data_connection
+from scorebeat.db.connect.sql import KeyRange
+from scorebeat.db.source import source, types
+from scorebeat.db.source.pending import PendingRows
+from tests.support.ledger_fixtures import shared_engine
+from tests.support.ledger_rows import a_job
+
+pytestmark = pytest.mark.wide(every=10)
 
 __all__ = ["shared_engine"]
 

@@ -18,9 +18,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, OneHotEncoder
 
 from scorebeat.core.errors import StoreError
-from scorebeat.models import registry, store
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import Given
+from scorebeat.models.formats import registry
+from scorebeat.models.store import store
 
 RNG = np.random.default_rng(0)
 WHOLE = pd.DataFrame({"a": RNG.normal(5, 2, 120), "b": RNG.normal(size=120)})

@@ -15,11 +15,15 @@ import skops.io
 from sklearn.linear_model import LogisticRegression
 
 from scorebeat.core.errors import InputError
-from scorebeat.models import registry, scoring, store
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.binding import bind
 from scorebeat.models.contract import Given, Model
+from scorebeat.models.formats import registry
+from scorebeat.models.inputs.binding import bind
+from scorebeat.models.scoring import score_rows
+from scorebeat.models.store import store
 from tests.contract.format_cases import CASES, Case, Loop, X
+
+pytestmark = pytest.mark.wide(every=20)
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def bound(artifact: Artifact, table: list[list[Any]], case: Case) -> pa.RecordBa
 
 
 def test_predictions_equal_a_plain_loop_over_the_rows_in_their_order(loaded: Loaded) -> None:
-    predicted = scoring.predict(loaded.model, loaded.rows)
+    predicted = score_rows.predict(loaded.model, loaded.rows)
 
     assert predicted.num_rows == len(X)
     for at in range(0, len(X), 7):
@@ -87,24 +91,24 @@ def test_the_outputs_are_exactly_those_of_the_signature(loaded: Loaded) -> None:
     predicted = loaded.model.predict(loaded.rows.slice(0, 5))
 
     assert loaded.artifact.signature.outputs.names == loaded.outputs
-    assert scoring.predict(loaded.model, loaded.rows).schema.equals(loaded.artifact.signature.outputs)
+    assert score_rows.predict(loaded.model, loaded.rows).schema.equals(loaded.artifact.signature.outputs)
     assert predicted.schema.names == loaded.outputs
 
 
 @pytest.mark.parametrize("rows", [0, 1])
 def test_no_row_and_one_row_are_scored_like_any_others(loaded: Loaded, rows: int) -> None:
-    predicted = scoring.predict(loaded.model, loaded.rows.slice(3, rows))
+    predicted = score_rows.predict(loaded.model, loaded.rows.slice(3, rows))
 
     assert predicted.schema.equals(loaded.artifact.signature.outputs)
-    assert_close(predicted, scoring.predict(loaded.model, loaded.rows).slice(3, rows), loaded.tolerance)
+    assert_close(predicted, score_rows.predict(loaded.model, loaded.rows).slice(3, rows), loaded.tolerance)
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 150, 1000])
 def test_micro_batches_change_nothing(loaded: Loaded, size: int) -> None:
     rows = loaded.rows.slice(0, 40)
 
-    whole = scoring.predict(loaded.model, rows)
-    parts = scoring.predict(loaded.model, rows, micro_batch_rows=size)
+    whole = score_rows.predict(loaded.model, rows)
+    parts = score_rows.predict(loaded.model, rows, micro_batch_rows=size)
 
     assert_close(parts, whole, loaded.tolerance)
 
@@ -119,12 +123,14 @@ AGAIN = """
 import sys
 from pathlib import Path
 import pyarrow as pa
-from scorebeat.models import registry, scoring, store
+from scorebeat.models.formats import registry
+from scorebeat.models.scoring import score_rows
+from scorebeat.models.store import store
 for line in sys.stdin.read().splitlines():
     folder, digest = Path(line.split()[0]), line.split()[1]
     artifact = store.open_artifact(folder.parents[1], folder.parent.name, int(folder.name), digest)
     rows = pa.ipc.open_file(f"{sys.argv[1]}/{artifact.name}.rows").read_all().combine_chunks().to_batches()[0]
-    predicted = scoring.predict(registry.load(artifact), rows)
+    predicted = score_rows.predict(registry.load(artifact), rows)
     with pa.ipc.new_file(f"{sys.argv[1]}/{artifact.name}.predicted", predicted.schema) as out:
         out.write_batch(predicted)
 """
@@ -145,7 +151,7 @@ def test_a_fresh_process_gives_the_same_predictions(every: dict[str, Loaded], tm
 
     for title, loaded in every.items():
         predicted = pa.ipc.open_file(tmp_path / f"{loaded.artifact.name}.predicted").get_batch(0)
-        assert predicted.equals(scoring.predict(loaded.model, loaded.rows)), title
+        assert predicted.equals(score_rows.predict(loaded.model, loaded.rows)), title
 
 
 def test_null_is_refused_by_column_unless_the_model_takes_it(loaded: Loaded) -> None:
@@ -156,17 +162,17 @@ def test_null_is_refused_by_column_unless_the_model_takes_it(loaded: Loaded) -> 
     )
 
     if takes:
-        assert scoring.predict(loaded.model, rows).num_rows == 4
+        assert score_rows.predict(loaded.model, rows).num_rows == 4
     else:
         with pytest.raises(InputError, match=f"{rows.schema.names[0]} has 4 NULL"):
-            scoring.predict(loaded.model, rows)
+            score_rows.predict(loaded.model, rows)
 
 
 def test_a_pipeline_that_imputes_is_given_null_as_nan(every: dict[str, Loaded]) -> None:
     imputer = every["skops imputer"]
     rows = bound(imputer.artifact, [[None, *X[0, 1:].tolist()]], CASES["skops imputer"])
 
-    found = [*scoring.predict(imputer.model, rows).to_pylist()[0].values()]
+    found = [*score_rows.predict(imputer.model, rows).to_pylist()[0].values()]
 
     assert_same(found, imputer.loop(np.array([[np.nan, *X[0, 1:]]])), imputer.tolerance)
 
@@ -178,6 +184,6 @@ def test_a_label_is_what_predict_says_even_where_rounding_ties_the_probabilities
     scores = np.array([[0.0], [1e-17], [-1e-17], [1e-3], [-1e-3]]) - model.intercept_ / model.coef_
     rows = bound(artifact, scores.tolist(), CASES["skops classifier"])
 
-    labels = scoring.predict(registry.load(artifact), rows).column("label").to_pylist()
+    labels = score_rows.predict(registry.load(artifact), rows).column("label").to_pylist()
 
     assert labels == model.predict(scores).tolist()

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 import pytest
 
 from scorebeat.core.states import RunState
-from scorebeat.db import results, types
-from scorebeat.db.data_pages import Form, Page, everything, predicted, unpredicted
-from scorebeat.db.lookup import KeyState, Lookup
-from scorebeat.db.runs import Selection
-from scorebeat.producer import requeue
-from scorebeat.producer.preview import preview
+from scorebeat.db.ledger.runs import Selection
+from scorebeat.db.reports import results
+from scorebeat.db.reports.data_pages import Form, Page, everything, predicted, unpredicted
+from scorebeat.db.reports.lookup import KeyState, Lookup
+from scorebeat.db.source import types
+from scorebeat.producer.requests import requeue
+from scorebeat.producer.requests.preview import preview
 from tests.contract.typed_rows import TypedRows, rows
+
+pytestmark = pytest.mark.wide(every=12)
 
 __all__ = ["rows"]
 

@@ -13,10 +13,14 @@ import pyarrow as pa
 import pytest
 
 from scorebeat.core.errors import InputError, StoreError
-from scorebeat.models import registry, scoring, store
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import NOTHING, Given
+from scorebeat.models.formats import registry
+from scorebeat.models.scoring import score_rows
+from scorebeat.models.store import store
 from tests.contract.mlflow_files import NOTHING_MORE, library, named_columns, tensors
+
+pytestmark = pytest.mark.wide(every=6)
 
 pytest.importorskip("mlflow")
 
@@ -77,7 +81,7 @@ def test_columns_have_the_types_of_the_signature(tmp_path: Path) -> None:
     ]  # fmt: skip
     row = {"d": 1.5, "f": 2.5, "l": 2**53 + 1, "i": 7, "s": "Zoë", "b": True, "t": dt.datetime(2026, 1, 2, 3)}
     rows = pa.RecordBatch.from_pylist([row], schema=artifact.signature.columns)
-    found = scoring.predict(registry.load(artifact), rows).to_pylist()[0]
+    found = score_rows.predict(registry.load(artifact), rows).to_pylist()[0]
     assert {name: found[name] for name in row} == row
     assert found["types"] == "ffiiObM"
 
@@ -88,7 +92,7 @@ def test_a_null_among_truth_values_is_none_and_changes_no_other_row(tmp_path: Pa
 
     rows = pa.RecordBatch.from_pydict({"b": pa.array([True, None, False])})
 
-    assert scoring.predict(registry.load(artifact), rows).column(0).to_pylist() == [1.0, 10.5, 0.0]
+    assert score_rows.predict(registry.load(artifact), rows).column(0).to_pylist() == [1.0, 10.5, 0.0]
 
 
 @pytest.mark.parametrize("name", ["l", "i"])
@@ -102,7 +106,7 @@ def test_a_null_that_mlflow_has_no_value_for_is_refused_by_column(tmp_path: Path
     rows = pa.RecordBatch.from_pylist([row], schema=artifact.signature.columns)
 
     with pytest.raises(InputError, match=f"{name} has 1 NULL"):
-        scoring.predict(registry.load(artifact), rows)
+        score_rows.predict(registry.load(artifact), rows)
 
 
 def test_named_outputs_may_come_in_another_order_and_get_other_names(tmp_path: Path) -> None:
@@ -114,7 +118,7 @@ def test_named_outputs_may_come_in_another_order_and_get_other_names(tmp_path: P
     artifact = store.add(tmp_path / "store", source, "m", Given(outputs=("one", "two"), code=ALLOWED))
 
     rows = pa.RecordBatch.from_pydict({"a": [3.0]})
-    assert scoring.predict(registry.load(artifact), rows).to_pylist() == [{"one": 3.0, "two": 6.0}]
+    assert score_rows.predict(registry.load(artifact), rows).to_pylist() == [{"one": 3.0, "two": 6.0}]
 
 
 def test_tensors_have_the_shapes_of_the_signature(tmp_path: Path) -> None:
@@ -128,10 +132,10 @@ def test_tensors_have_the_shapes_of_the_signature(tmp_path: Path) -> None:
     assert [str(i) for i in artifact.signature.inputs] == ["image float32[6]", "angle int64"]
     pixels = pa.FixedSizeListArray.from_arrays(pa.array(np.arange(12, dtype=np.float32)), 6)
     rows = pa.RecordBatch.from_arrays([pixels, pa.array([100, 200])], schema=artifact.signature.columns)
-    assert scoring.predict(registry.load(artifact), rows).to_pylist() == [{"value": 105.0}, {"value": 211.0}]
+    assert score_rows.predict(registry.load(artifact), rows).to_pylist() == [{"value": 105.0}, {"value": 211.0}]
     unknown = pa.RecordBatch.from_arrays([pixels, pa.array([100, None])], schema=artifact.signature.columns)
     with pytest.raises(InputError, match="angle has 1 NULL"):
-        scoring.predict(registry.load(artifact), unknown)
+        score_rows.predict(registry.load(artifact), unknown)
 
 
 def test_a_signature_that_cannot_be_fed_is_refused_with_the_reason(tmp_path: Path) -> None:
@@ -157,12 +161,14 @@ def test_a_signature_that_cannot_be_fed_is_refused_with_the_reason(tmp_path: Pat
 TRACELESS = """
 import sys
 from pathlib import Path
-from scorebeat.models import registry, scoring, store
+from scorebeat.models.formats import registry
+from scorebeat.models.scoring import score_rows
+from scorebeat.models.store import store
 from scorebeat.models.contract import Given
-from scorebeat.models.samples import sample
+from scorebeat.models.inputs.samples import sample
 root, source = Path(sys.argv[1]), sys.argv[2]
 added = store.add(root, source, "m", Given(code=frozenset({"mlflow"})))
-scoring.predict(registry.load(added), sample(added.signature, 3))
+score_rows.predict(registry.load(added), sample(added.signature, 3))
 store.open_artifact(root, "m", added.version, added.digest)
 print(store.add(root, source, "m", Given(code=frozenset({"mlflow"}))).version, "pandas" in sys.modules)
 """
@@ -196,7 +202,7 @@ def test_each_version_has_its_own_code_although_modules_have_one_name(tmp_path: 
         models.append(registry.load(added(tmp_path, source)))
 
     rows = pa.RecordBatch.from_pydict({"a": [1.0]})
-    assert [scoring.predict(model, rows).to_pylist() for model in models] == [[{"a": 2.0}], [{"a": 3.0}]]
+    assert [score_rows.predict(model, rows).to_pylist() for model in models] == [[{"a": 2.0}], [{"a": 3.0}]]
 
 
 def test_a_damaged_folder_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from scorebeat.core.errors import OutputError
-from scorebeat.models.formats.mlflow_answers import columns, seen
+from scorebeat.models.formats.mlflow.outputs import columns, seen
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from scorebeat.core.errors import InputError, ModelError, StoreError
-from scorebeat.models import registry, scoring, store
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.binding import bind
 from scorebeat.models.contract import Given
+from scorebeat.models.formats import registry
+from scorebeat.models.inputs.binding import bind
+from scorebeat.models.scoring import score_rows
+from scorebeat.models.store import store
 
 ROWS = np.arange(12, dtype=np.float32).reshape(4, 3)
 NAMES = ("a", "b", "c")
@@ -75,7 +77,7 @@ def scored(artifact: Artifact, table: Any = ROWS) -> list[list[Any]]:
     columns = [pa.array(column, pa.float64()) for column in zip(*table, strict=True)]
     rows = pa.RecordBatch.from_arrays(columns, names=list(NAMES))
     bound = bind(artifact.signature, rows.schema).apply(rows)
-    return [[*row.values()] for row in scoring.predict(registry.load(artifact), bound).to_pylist()]
+    return [[*row.values()] for row in score_rows.predict(registry.load(artifact), bound).to_pylist()]
 
 
 @pytest.mark.parametrize("how", [{"location": "net.onnx.data"}, {"all_tensors_to_one_file": False}], ids=["one", "two"])
@@ -262,7 +264,7 @@ def test_null_in_a_tensor_of_whole_numbers_is_refused(tmp_path: Path) -> None:
     rows = pa.RecordBatch.from_arrays([pa.array([1, None], pa.int64())] * 3, names=list(NAMES))
 
     with pytest.raises(InputError, match="a has 1 NULL"):
-        scoring.predict(registry.load(artifact), rows)
+        score_rows.predict(registry.load(artifact), rows)
 
 
 def test_a_graph_that_returns_its_input_returns_a_copy(tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.api_fixtures import BEARER, Opener, client, opened, scored
-from tests.ledger_fixtures import Ledger, ledger, trained
-from tests.ledger_rows import add_batch, add_run
+from tests.support.api_fixtures import BEARER, Opener, client, opened, scored
+from tests.support.ledger_fixtures import Ledger, ledger, trained
+from tests.support.ledger_rows import add_batch, add_run
+
+pytestmark = pytest.mark.wide(every=7)
 
 __all__ = ["client", "ledger", "opened", "scored", "trained"]
 

@@ -12,15 +12,17 @@ from adbc_driver_manager.dbapi import Connection as DataConnection
 from sqlalchemy import Engine
 
 from scorebeat.core.errors import OutputError
-from scorebeat.db import columns, prediction_sets, source, table_types, types
-from scorebeat.db.batches import Claim
-from scorebeat.db.columns import Part, Timing
-from scorebeat.db.engine import data_connection
-from scorebeat.db.prediction_sets import PredictionSet
-from scorebeat.db.sql import KeyRange
+from scorebeat.db.batch_io import columns
+from scorebeat.db.batch_io.columns import Part, Timing
+from scorebeat.db.connect.engine import data_connection
+from scorebeat.db.connect.sql import KeyRange
+from scorebeat.db.ledger.batches import Claim
+from scorebeat.db.predictions import prediction_sets, table_types
+from scorebeat.db.predictions.prediction_sets import PredictionSet
+from scorebeat.db.source import source, types
 from scorebeat.models.arrow_types import TYPES
-from tests.ledger_fixtures import shared_engine
-from tests.ledger_rows import a_job, add_batch, add_run
+from tests.support.ledger_fixtures import shared_engine
+from tests.support.ledger_rows import a_job, add_batch, add_run
 
 __all__ = ["shared_engine"]
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scorebeat.core.errors import NonsenseError, OutputError
-from scorebeat.models import outputs
 from scorebeat.models.arrow_types import TYPES, type_named
+from scorebeat.models.outputs import checks
 
 DAY = dt.date(2024, 2, 29)
 MOMENT = dt.datetime(2024, 2, 29, 12, 30)
@@ -74,13 +74,13 @@ def batch(arrow_type: pa.DataType, name: str = "y") -> pa.RecordBatch:
 def test_a_column_of_another_type_is_equal_after_the_cast_or_refused(found: pa.DataType, expected: pa.DataType) -> None:
     schema = pa.schema([("y", expected)])
     if found == expected or (found, expected) in LOSSLESS:
-        checked = outputs.check(batch(found), schema, 3)
+        checked = checks.check(batch(found), schema, 3)
 
         assert checked.schema.equals(schema, check_metadata=True)
         assert checked.column("y").to_pylist() == batch(found).column("y").to_pylist()
     else:
         with pytest.raises(OutputError, match=r"'y' is .*, expected"):
-            outputs.check(batch(found), schema, 3)
+            checks.check(batch(found), schema, 3)
 
 
 def test_every_type_that_a_table_can_hold_is_in_the_matrix() -> None:
@@ -90,7 +90,7 @@ def test_every_type_that_a_table_can_hold_is_in_the_matrix() -> None:
 @pytest.mark.parametrize("rows", [0, 2, 4, 3_000_000])
 def test_another_number_of_predictions_than_rows_is_refused(rows: int) -> None:
     with pytest.raises(OutputError, match=f"3 predictions for {rows} rows"):
-        outputs.check(batch(pa.int64()), pa.schema([("y", pa.int64())]), rows)
+        checks.check(batch(pa.int64()), pa.schema([("y", pa.int64())]), rows)
 
 
 @pytest.mark.parametrize("names", [["a"], ["a", "b", "c"], ["a", "B"], ["a", "a"], []])
@@ -99,34 +99,34 @@ def test_missing_surplus_repeated_and_misspelt_columns_are_refused(names: list[s
     found = pa.RecordBatch.from_arrays([one] * len(names), names=names)
 
     with pytest.raises(OutputError, match="expected a double, b double"):
-        outputs.check(found, pa.schema([("a", pa.float64()), ("b", pa.float64())]), found.num_rows)
+        checks.check(found, pa.schema([("a", pa.float64()), ("b", pa.float64())]), found.num_rows)
 
 
 def test_columns_in_another_order_are_matched_by_name() -> None:
     found = pa.RecordBatch.from_pydict({"b": [2.0], "a": ["x"]})
     schema = pa.schema([("a", pa.string()), ("b", pa.float64())])
 
-    assert outputs.check(found, schema, 1).to_pylist() == [{"a": "x", "b": 2.0}]
+    assert checks.check(found, schema, 1).to_pylist() == [{"a": "x", "b": 2.0}]
 
 
 def test_a_null_is_refused_where_none_may_be() -> None:
     schema = pa.schema([pa.field("y", pa.int64(), nullable=False)])
 
     with pytest.raises(OutputError, match="1 NULLs"):
-        outputs.check(batch(pa.int64()), schema, 3)
+        checks.check(batch(pa.int64()), schema, 3)
 
 
 @pytest.mark.parametrize("returned", [None, [1, 2, 3], pa.table({"y": [1, 2, 3]})])
 def test_anything_but_a_record_batch_is_refused(returned: Any) -> None:
     with pytest.raises(OutputError, match="expected a RecordBatch"):
-        outputs.check(returned, pa.schema([("y", pa.int64())]), 3)
+        checks.check(returned, pa.schema([("y", pa.int64())]), 3)
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(width=32, allow_nan=False)), max_size=50))
 def test_widened_floats_keep_every_value(values: list[float | None]) -> None:
     found = pa.RecordBatch.from_arrays([pa.array(values, pa.float32())], names=["y"])
 
-    checked = outputs.check(found, pa.schema([("y", pa.float64())]), len(values))
+    checked = checks.check(found, pa.schema([("y", pa.float64())]), len(values))
 
     assert checked.column("y").to_pylist() == values
 
@@ -136,7 +136,7 @@ def test_dictionaries_become_the_same_texts(values: list[str | None]) -> None:
     coded = pa.array(values, pa.string()).dictionary_encode()
     found = pa.RecordBatch.from_arrays([coded], names=["y"])
 
-    checked = outputs.check(found, pa.schema([("y", pa.string())]), len(values))
+    checked = checks.check(found, pa.schema([("y", pa.string())]), len(values))
 
     assert checked.column("y").to_pylist() == values
 
@@ -147,6 +147,6 @@ def test_nan_and_infinity_are_nonsense_alone_and_within_a_list(name: str, wrong:
     good: list[Any] = [[1.0, None], None, []] if "list" in name else [1.0, None]
     bad: list[Any] = [[2.0, wrong]] if "list" in name else [wrong]
 
-    outputs.check_finite(pa.record_batch({"out": pa.array(good, type_named(name))}))
+    checks.check_finite(pa.record_batch({"out": pa.array(good, type_named(name))}))
     with pytest.raises(NonsenseError, match=r"out \(1\)"):
-        outputs.check_finite(pa.record_batch({"out": pa.array(good + bad, type_named(name))}))
+        checks.check_finite(pa.record_batch({"out": pa.array(good + bad, type_named(name))}))

@@ -18,9 +18,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from scorebeat.core.errors import StoreError
-from scorebeat.models import registry, scoring, store
 from scorebeat.models.contract import NOTHING, Given
-from scorebeat.models.formats import pickle_format
+from scorebeat.models.formats import registry
+from scorebeat.models.formats.sklearn import pickle_format
+from scorebeat.models.scoring import score_rows
+from scorebeat.models.store import store
 
 X, Y = load_iris(return_X_y=True)
 ALLOWED = Given(code=frozenset({"pickle"}))
@@ -68,7 +70,7 @@ def test_the_conversion_that_is_offered_works(tmp_path: Path) -> None:
     subprocess.run(f"{sys.executable} {offered[1]}", shell=True, check=True, cwd=tmp_path)  # noqa: S602 -- our own text
 
     added = store.add(tmp_path / "store", tmp_path / "it's a model.skops", "m")
-    found = scoring.predict(registry.load(added), sample())
+    found = score_rows.predict(registry.load(added), sample())
     assert found["label"].to_pylist() == model.predict(X[:5]).tolist()
 
 
@@ -84,7 +86,7 @@ def test_a_function_that_cloudpickle_wrote_is_a_step_like_any_other(tmp_path: Pa
 
     added = store.add(tmp_path / "store", tmp_path / "m.cloudpickle", "m", ALLOWED)
 
-    found = scoring.predict(registry.load(added), sample())
+    found = score_rows.predict(registry.load(added), sample())
     assert np.allclose(found["class_1"], model.predict_proba(X[:5])[:, 1], rtol=0, atol=1e-12)
 
 

@@ -10,10 +10,12 @@ import pyarrow as pa
 import pytest
 
 from scorebeat.core.errors import DeviceMemoryError
-from scorebeat.models import registry, scoring, store
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import Given, Model
-from scorebeat.models.formats import python_format
+from scorebeat.models.formats import registry
+from scorebeat.models.formats.python import python_format
+from scorebeat.models.scoring import score_rows
+from scorebeat.models.store import store
 from tests.contract.python_files import CLASS, Write
 
 BOUGHT = """
@@ -35,7 +37,7 @@ ANSWERS = {"total": [1.5, 6.0, 20.0], "many": [False, True, True]}
 
 
 def ask(model: Model, rows: pa.RecordBatch = ROWS) -> dict[str, list[Any]]:
-    answers: dict[str, list[Any]] = scoring.predict(model, rows).to_pydict()
+    answers: dict[str, list[Any]] = score_rows.predict(model, rows).to_pydict()
     return answers
 
 
@@ -83,7 +85,7 @@ PACKAGE = {
         from db import words as third
         from .words import NAME
         from importlib import import_module
-        from scorebeat.models.binding import bind
+        from scorebeat.models.inputs.binding import bind
 
         class Scorer:
             inputs = {"n": "int64"}
@@ -115,7 +117,7 @@ def test_a_package_called_as_ours_imports_itself_and_leaves_ours_alone(
     model = registry.load(artifact)
     answers = ask(model, pa.RecordBatch.from_pydict({"n": [1, 2]}))
 
-    assert answers == {"word": ["theirs"] * 2, "late": ["late"] * 2, "ours": ["scorebeat.models.binding"] * 2}
+    assert answers == {"word": ["theirs"] * 2, "late": ["late"] * 2, "ours": ["scorebeat.models.inputs.binding"] * 2}
     assert not any(name.partition(".")[0] == "db" for name in set(sys.modules) - before)
     store.open_artifact(artifact.folder.parents[1], "m", 1, artifact.digest)  # no bytecode was written beside it
     assert not list(artifact.folder.rglob("__pycache__"))

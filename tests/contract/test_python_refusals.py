@@ -9,9 +9,11 @@ import pyarrow as pa
 import pytest
 
 from scorebeat.core.errors import ModelError, OutputError, StoreError
-from scorebeat.models import registry, scoring, store
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import Given
+from scorebeat.models.formats import registry
+from scorebeat.models.scoring import score_rows
+from scorebeat.models.store import store
 from tests.contract.python_files import CLASS, Write
 
 
@@ -128,4 +130,4 @@ def test_an_answer_that_breaks_the_contract_later_is_refused(write: Write, add: 
     model = registry.load(add("good:C"))
 
     with pytest.raises(OutputError, match="answered 8 values in 'word' for 9 rows"):
-        scoring.predict(model, pa.RecordBatch.from_pydict({"n": [*range(9)]}))
+        score_rows.predict(model, pa.RecordBatch.from_pydict({"n": [*range(9)]}))

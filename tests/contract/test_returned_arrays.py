@@ -19,11 +19,13 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 
 from scorebeat.core.errors import DeviceMemoryError
-from scorebeat.models import registry, scoring, store
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import Given, Model
-from scorebeat.models.micro_batches import MicroBatches
-from scorebeat.worker import narrow
+from scorebeat.models.formats import registry
+from scorebeat.models.scoring import score_rows
+from scorebeat.models.scoring.micro_batches import MicroBatches
+from scorebeat.models.store import store
+from scorebeat.worker.scoring import isolate
 from tests.contract import mlflow_files
 from tests.contract.python_files import Write
 
@@ -69,7 +71,7 @@ def test_a_class_may_return_its_own_buffer_at_every_call(
     write("reuses.py", REUSED.format(answer=FORMS[form], most=most))
     model = MicroBatches(registry.load(add("reuses:C")))
 
-    scored = narrow.score(model.predict, ROWS)
+    scored = isolate.score(model.predict, ROWS)
 
     good = X[X != BAD]
     assert [failed.index for failed in scored.failed] == [int(BAD)]
@@ -80,7 +82,7 @@ def test_a_class_may_return_its_own_buffer_to_micro_batches(write: Write, add: C
     write("reuses.py", REUSED.format(answer=FORMS["an array"], most=5000))
     rows = ROWS.slice(0, 700)
 
-    found = scoring.predict(registry.load(add("reuses:C")), rows, micro_batch_rows=99)
+    found = score_rows.predict(registry.load(add("reuses:C")), rows, micro_batch_rows=99)
 
     assert found["y"].to_numpy().tolist() == (2 * X[:700]).tolist()
 
@@ -134,7 +136,7 @@ def test_an_estimator_may_return_its_own_buffer(tmp_path: Path, made: Callable[[
     fitted = made().fit(x, (x[:, 0] > COUNT / 2).astype(int))
     wanted = fitted.predict(x).tolist()
 
-    found = scoring.predict(pickled(tmp_path, fitted), ROWS, micro_batch_rows=99)
+    found = score_rows.predict(pickled(tmp_path, fitted), ROWS, micro_batch_rows=99)
 
     assert found.column(0).to_pylist() == wanted
     if made is BufferedClassifier:
@@ -153,7 +155,7 @@ def test_a_python_function_of_mlflow_may_return_its_own_buffer(tmp_path: Path) -
     given = Given(code=frozenset({"mlflow"}))
     model = registry.load(store.add(tmp_path / "store", tmp_path / "saved", "m", given))
 
-    found = scoring.predict(model, ROWS, micro_batch_rows=99)
+    found = score_rows.predict(model, ROWS, micro_batch_rows=99)
 
     assert found.column(0).to_pylist() == (2 * X).tolist()
 
@@ -187,7 +189,7 @@ def test_labels_and_probabilities_are_of_the_same_inputs_whatever_a_model_writes
     fitted = Harmful().fit(fed(x.copy()), (X > COUNT / 2).astype(int))
     labels, probabilities = fitted.predict(fed(x.copy())).tolist(), fitted.predict_proba(fed(x.copy())).tolist()
 
-    found = scoring.predict(pickled(tmp_path, fitted), ROWS, micro_batch_rows=99)
+    found = score_rows.predict(pickled(tmp_path, fitted), ROWS, micro_batch_rows=99)
 
     assert found["label"].to_pylist() == labels
     assert np.column_stack([found["class_0"], found["class_1"]]).tolist() == probabilities
@@ -203,7 +205,7 @@ def test_a_step_that_writes_in_place_scores_as_by_hand(tmp_path: Path, last: Any
     named = pa.record_batch({"x": x[:, 0]})
 
     for query, inputs in ((rows, ("features:float64[1]",)), (named, ("x",))):
-        found = scoring.predict(pickled(tmp_path, fitted, *inputs), query)
+        found = score_rows.predict(pickled(tmp_path, fitted, *inputs), query)
 
         assert found["label"].to_pylist() == fitted.predict(x.copy()).tolist()
 
@@ -220,7 +222,7 @@ def test_a_retry_after_an_error_gets_the_inputs_as_they_were(tmp_path: Path) -> 
 
     fitted = Once().fit(X[:, None])
 
-    scored = narrow.score(MicroBatches(pickled(tmp_path, fitted)).predict, ROWS)
+    scored = isolate.score(MicroBatches(pickled(tmp_path, fitted)).predict, ROWS)
 
     assert scored.failed == ()
     assert scored.predictions.column(0).to_pylist() == (4 * X).tolist()
@@ -235,7 +237,7 @@ def test_scikit_learns_own_classifier_is_not_copied_once_more(tmp_path: Path) ->
 
 def test_an_array_of_one_piece_is_copied_too() -> None:
     values = np.zeros(3)
-    kept = scoring.predict(_Returns(values), ROWS.slice(0, 3))
+    kept = score_rows.predict(_Returns(values), ROWS.slice(0, 3))
     values[:] = 9
 
     assert kept["y"].to_pylist() == [0.0, 0.0, 0.0]

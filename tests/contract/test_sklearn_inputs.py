@@ -24,9 +24,11 @@ from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from scorebeat.core.errors import InputError, StoreError
-from scorebeat.models import registry, scoring, store
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import Given
+from scorebeat.models.formats import registry
+from scorebeat.models.scoring import score_rows
+from scorebeat.models.store import store
 
 TABLE = pd.DataFrame(
     {
@@ -52,7 +54,7 @@ def added(folder: Path, model: Any, **given: Any) -> Artifact:
 
 def scored(artifact: Artifact, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     batch = pa.RecordBatch.from_pylist(rows, schema=artifact.signature.columns)
-    found: list[dict[str, Any]] = scoring.predict(registry.load(artifact), batch).to_pylist()
+    found: list[dict[str, Any]] = score_rows.predict(registry.load(artifact), batch).to_pylist()
     return found
 
 
@@ -196,7 +198,7 @@ def test_a_model_of_texts_takes_one_name(tmp_path: Path, inputs: tuple[str, ...]
 
 def test_without_pandas_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = make_pipeline(by_name(OneHotEncoder()), LogisticRegression()).fit(TABLE, STAYS)
-    monkeypatch.delitem(sys.modules, "scorebeat.models.formats.frame", raising=False)
+    monkeypatch.delitem(sys.modules, "scorebeat.models.formats.shared.frame", raising=False)
     monkeypatch.setitem(sys.modules, "pandas", None)
 
     with pytest.raises(StoreError, match=r"needs the package pandas.*scorebeat\[pandas\]"):

@@ -26,11 +26,13 @@ from sklearn.preprocessing import MultiLabelBinarizer, StandardScaler
 from sklearn.svm import SVC, LinearSVC, OneClassSVM
 
 from scorebeat.core.errors import OutputError, StoreError
-from scorebeat.models import registry, scoring, store
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.binding import bind
 from scorebeat.models.contract import Given
-from scorebeat.models.formats.sklearn_models import ready
+from scorebeat.models.formats import registry
+from scorebeat.models.formats.sklearn.models import ready
+from scorebeat.models.inputs.binding import bind
+from scorebeat.models.scoring import score_rows
+from scorebeat.models.store import store
 
 FOUR = ("a", "b", "c", "d")
 X = np.random.default_rng(0).normal(size=(90, 4))
@@ -50,7 +52,7 @@ def added(folder: Path, model: Any, inputs: tuple[str, ...] = FOUR, outputs: tup
 def scored(artifact: Artifact, rows: pa.RecordBatch = ROWS) -> dict[str, Any]:
     """The predictions of 90 rows, by micro-batches as a batch has them."""
     bound = bind(artifact.signature, rows.schema).apply(rows)
-    found: dict[str, Any] = scoring.predict(registry.load(artifact), bound, micro_batch_rows=40).to_pydict()
+    found: dict[str, Any] = score_rows.predict(registry.load(artifact), bound, micro_batch_rows=40).to_pydict()
     return found
 
 

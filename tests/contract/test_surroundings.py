@@ -18,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from scorebeat.models import registry
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.micro_batches import MicroBatches
-from scorebeat.models.surroundings import Surroundings
+from scorebeat.models.formats import registry
+from scorebeat.models.scoring.micro_batches import MicroBatches
+from scorebeat.models.scoring.surroundings import Surroundings
 from tests.contract.python_files import Write
 
 pytestmark = pytest.mark.timeout(300, method="thread")  # the other one has the alarm

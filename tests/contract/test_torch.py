@@ -11,12 +11,16 @@ import pyarrow as pa
 import pytest
 
 from scorebeat.core.errors import DeviceMemoryError, InputError, ModelError, StoreError
-from scorebeat.models import registry, scoring, store
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.binding import bind
 from scorebeat.models.contract import Given
+from scorebeat.models.formats import registry
+from scorebeat.models.inputs.binding import bind
+from scorebeat.models.scoring import score_rows
+from scorebeat.models.store import store
 from tests.contract import torch_files
 from tests.contract.torch_files import export, linear, module
+
+pytestmark = pytest.mark.wide(every=10)
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 ROW = torch.ones(3, 4)
@@ -34,7 +38,7 @@ def added(path: Path, **given: Any) -> Artifact:
 def scored(artifact: Artifact, columns: dict[str, Any]) -> list[dict[str, Any]]:
     queried = pa.RecordBatch.from_pydict(columns)
     rows = bind(artifact.signature, queried.schema).apply(queried)
-    found: list[dict[str, Any]] = scoring.predict(registry.load(artifact), rows).to_pylist()
+    found: list[dict[str, Any]] = score_rows.predict(registry.load(artifact), rows).to_pylist()
     return found
 
 
@@ -68,7 +72,7 @@ def test_the_rows_of_the_query_are_not_changed_by_a_program_that_works_in_place(
     values = pa.FixedSizeListArray.from_arrays(pa.array([1.0] * 8, pa.float32()), 4)
     rows = pa.RecordBatch.from_arrays([values], names=["features"])
 
-    first, second = (scoring.predict(registry.load(artifact), rows).to_pylist() for _ in range(2))
+    first, second = (score_rows.predict(registry.load(artifact), rows).to_pylist() for _ in range(2))
 
     assert first == second == [{"value": 8.0}, {"value": 8.0}]
 
@@ -157,7 +161,7 @@ def test_too_little_memory_is_told_as_such_with_the_number_of_rows(
     def full(*_: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
 
-    monkeypatch.setattr(import_module("scorebeat.models.formats.torch_format").Program, "run", full)
+    monkeypatch.setattr(import_module("scorebeat.models.formats.torch.torch_format").Program, "run", full)
     rows = pa.RecordBatch.from_pydict({"features": pa.array([[0.0] * 4] * 7, pa.list_(pa.float32(), 4))})
 
     with pytest.raises(DeviceMemoryError, match=r"score 7 rows at once: .* allocate 2.00 GiB\.$") as raised:
@@ -170,7 +174,7 @@ def test_where_torch_is_absent_adding_and_loading_say_how_to_install_it(
 ) -> None:
     artifact = added(program)
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "scorebeat.models.formats.torch_format")
+    monkeypatch.delitem(sys.modules, "scorebeat.models.formats.torch.torch_format")
 
     wanted = r"a model of the format torch needs the package torch.*: pip install 'scorebeat\[torch\]'"
     with pytest.raises(StoreError, match=wanted):

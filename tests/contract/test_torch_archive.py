@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from scorebeat.core.errors import ModelError
-from scorebeat.models import registry
+from scorebeat.models.formats import registry
 from tests.contract.test_torch import added, program, refused
 
 torch = pytest.importorskip("torch", reason="torch is not installed")

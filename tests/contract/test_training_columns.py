@@ -37,13 +37,17 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEnc
 from sklearn.tree import DecisionTreeClassifier
 
 from scorebeat.core.errors import SignatureError, StoreError
-from scorebeat.models import registry, scoring, store
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.binding import bind
 from scorebeat.models.contract import Given
-from scorebeat.models.formats.trusted import TRUSTED
-from scorebeat.models.sample_file import SampleFile
+from scorebeat.models.formats import registry
+from scorebeat.models.formats.sklearn.trusted import TRUSTED
+from scorebeat.models.inputs.binding import bind
+from scorebeat.models.inputs.sample_file import SampleFile
+from scorebeat.models.scoring import score_rows
+from scorebeat.models.store import store
 from tests.contract.format_cases import CASES
+
+pytestmark = pytest.mark.wide(every=20)
 
 ROWS = 300
 RNG = np.random.default_rng(5)
@@ -84,7 +88,7 @@ def queried(frame: pd.DataFrame) -> pa.RecordBatch:
 
 
 def scored(artifact: Artifact, rows: pa.RecordBatch) -> pa.RecordBatch:
-    return scoring.predict(registry.load(artifact), bind(artifact.signature, rows.schema).apply(rows))
+    return score_rows.predict(registry.load(artifact), bind(artifact.signature, rows.schema).apply(rows))
 
 
 def assert_same(artifact: Artifact, model: Any, frame: pd.DataFrame, rows: pa.RecordBatch | None = None) -> None:

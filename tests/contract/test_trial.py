@@ -28,12 +28,14 @@ from sklearn.preprocessing import (
 )
 
 from scorebeat.core.errors import StoreError, UsageError
-from scorebeat.models import store
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import Given
-from scorebeat.models.formats import sklearn_own
-from scorebeat.models.sample_file import SampleFile
+from scorebeat.models.formats.sklearn import own_predictions
+from scorebeat.models.inputs.sample_file import SampleFile
+from scorebeat.models.store import store
 from tests.contract.python_files import Write
+
+pytestmark = pytest.mark.wide(every=10)
 
 PICKLE = frozenset({"pickle"})
 CODES = pd.DataFrame({"code": [10, 20, 30, 40] * 10, "spent": [5.0, 80.0, 3.5, 900.0, 41.0] * 8})
@@ -208,13 +210,13 @@ def test_rows_that_would_be_scored_otherwise_than_by_the_library_refuse_the_mode
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     AGES.to_csv(tmp_path / "people.csv", index=False)
-    honest = sklearn_own.own_predict
+    honest = own_predictions.own_predict
 
     def other(model: Any, own: Any) -> Any:
         label, probabilities = honest(model, own)
         return [label, probabilities + 2e-9 * (np.arange(len(label)) == 2)[:, None]]
 
-    monkeypatch.setattr(sklearn_own, "own_predict", other)
+    monkeypatch.setattr(own_predictions, "own_predict", other)
     for given in ({"sample": SampleFile(tmp_path / "people.csv")}, {}):
         told = refusal(tmp_path, people(), **given)
         assert re.search(r"1 of \d rows would be scored otherwise than by its own library, such as row 3 of ", told)
@@ -224,7 +226,7 @@ def test_a_model_whose_library_cannot_score_the_sample_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     AGES.to_csv(tmp_path / "people.csv", index=False)
-    monkeypatch.setattr(sklearn_own, "own_predict", lambda *_: 1 / 0)
+    monkeypatch.setattr(own_predictions, "own_predict", lambda *_: 1 / 0)
 
     told = refusal(tmp_path, people(), sample=SampleFile(tmp_path / "people.csv"))
 

@@ -11,10 +11,12 @@ import pytest
 
 from scorebeat.core.errors import SignatureError
 from scorebeat.core.states import RunState
-from scorebeat.db import types
+from scorebeat.db.source import types
 from scorebeat.models.arrow_types import _NAMED
-from scorebeat.producer.online import Predictor
+from scorebeat.online.predictor import Predictor
 from tests.contract.typed_rows import TypedRows, rows
+
+pytestmark = pytest.mark.wide(every=10)
 
 __all__ = ["rows"]
 

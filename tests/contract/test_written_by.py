@@ -17,9 +17,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from scorebeat.core.errors import ModelError, StoreError
-from scorebeat.models import store
 from scorebeat.models.contract import Given
-from scorebeat.models.formats import written_by
+from scorebeat.models.formats.shared import written_by
+from scorebeat.models.store import store
 
 OLD = Path(__file__).with_name("written_by_1_5")
 BOTH = rf"written by scikit-learn 1\.5\.2, installed is {sklearn.__version__}"

@@ -12,17 +12,18 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from scorebeat.core.jobs import Job
+from scorebeat.core.data_folder import StackUrls
+from scorebeat.core.jobs.job import Job
 from scorebeat.core.settings import Settings
-from scorebeat.core.stack import StackUrls
-from scorebeat.db import jobs, runs
-from scorebeat.producer import publish, settle
+from scorebeat.db.ledger import jobs, runs
 from scorebeat.producer.context import Producer
-from scorebeat.producer.enqueue import Request, enqueue
-from scorebeat.producer.plan import plan
-from scorebeat.worker.runtime import Runtime
-from scorebeat.worker.score import score_batch
-from tests import fixtures
+from scorebeat.producer.control import settle
+from scorebeat.producer.control.plan import plan
+from scorebeat.producer.requests.enqueue import Request, enqueue
+from scorebeat.producer.versions import publish
+from scorebeat.worker.scoring.runtime import Runtime
+from scorebeat.worker.scoring.score import score_batch
+from tests.support import fixtures
 
 ECHO = """
     import pyarrow as pa

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.deploy.manifests import Pod
-from tests.fixtures import kill_group
+from tests.support.fixtures import kill_group
 
 PAUSE = 2.0
 """Seconds before a container that failed is started again; Kubernetes waits longer."""

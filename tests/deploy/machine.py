@@ -22,7 +22,7 @@ from tests.deploy import processes, servers
 from tests.deploy.compose import DONE, File, Service
 from tests.deploy.dockerfile import Stage, stages
 from tests.deploy.wheel import Installed
-from tests.fixtures import wait_for
+from tests.support.fixtures import wait_for
 
 PORTS = {"database": 5432, "broker": 6379, "flower": 5555, "api": 8000}
 """Where each service listens, in its container."""

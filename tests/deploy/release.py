@@ -18,7 +18,7 @@ TOOLS = ("build>=1.3,<2", "twine>=7,<8")
 """In an environment of their own that is made anew: nothing that we install depends on them."""
 JUNK = re.compile(r"(^|/)(\.ci|\.git|\.scorebeat|\.venv|\.env|artifacts|dist|__pycache__|\.\w+_cache|[^/]*\.pyc)(/|$)")
 NEEDED = ("README.md", "CHANGELOG.md", "SECURITY.md", "Makefile", "constraints.txt", "docker-compose.yml")
-TESTS = ("tests/conftest.py", "tests/released_rows.sql")
+TESTS = ("tests/conftest.py", "tests/support/released_rows.sql")
 DEMO_WITHIN = 900
 
 
@@ -72,7 +72,7 @@ def require_names(built: list[Path], version: str) -> None:
 
 
 def _migrations() -> list[Path]:
-    return sorted((REPOSITORY / "db/migrations/versions").glob("[0-9]*.py"))
+    return sorted((REPOSITORY / "db/schema/migrations/versions").glob("[0-9]*.py"))
 
 
 def _build(folder: Path) -> list[Path]:

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from scorebeat.ops.stack import postgres, valkey
-from scorebeat.ops.stack.identity import for_servers, launcher, own
+from scorebeat.ops.local import postgres, valkey
+from scorebeat.ops.local.privileges import for_servers, launcher, own
 
 REDIS_SERVER = """#!/bin/sh
 exec {server} "$@" --port {port} --bind 127.0.0.1

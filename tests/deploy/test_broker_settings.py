@@ -12,7 +12,9 @@ import redis
 from tests.deploy import servers
 from tests.deploy.compose import SECRETS, read
 from tests.deploy.manifests import pods, shape
-from tests.fixtures import free_port, kill_group, wait_for
+from tests.support.fixtures import free_port, kill_group, wait_for
+
+pytestmark = pytest.mark.wide
 
 COMPOSE = read(dict.fromkeys(SECRETS, "x")).services["broker"]
 (TRIAL,) = (pod.containers[0] for pod in pods(shape("overlays/trial")) if pod.owner == "broker")

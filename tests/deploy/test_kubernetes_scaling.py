@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import ProgrammingError
 
-from scorebeat.db import batches
+from scorebeat.db.ledger import batches
 from tests.deploy.manifests import PAGE, named, shape
 from tests.docs.pages import Page
-from tests.ledger_fixtures import connection, shared_engine
-from tests.ledger_rows import add_batch, add_run
+from tests.support.ledger_fixtures import connection, shared_engine
+from tests.support.ledger_rows import add_batch, add_run
 
 __all__ = ["connection", "shared_engine"]
 

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from scorebeat.core.stack import StackUrls
-from scorebeat.db.engine import make_engine
+from scorebeat.core.data_folder import StackUrls
+from scorebeat.db.connect.engine import make_engine
 from tests.deploy.kubelet import Node, RunningPod
 from tests.deploy.manifests import Pod, named, pods, shape
-from tests.fork_server import FORKS
+from tests.support.fork_server import FORKS
+
+pytestmark = pytest.mark.wide
 
 WITHIN = 150.0
 

@@ -12,7 +12,7 @@ import pytest
 from tests.deploy import processes
 from tests.deploy.kubelet import Node
 from tests.deploy.manifests import SHAPES, named, ours, shape
-from tests.fixtures import wait_for
+from tests.support.fixtures import wait_for
 
 FIRST = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child=KILL")
 """Makes what follows the first process of a space of its own, as an engine makes a container's."""

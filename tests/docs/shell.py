@@ -14,7 +14,7 @@ import pytest
 
 from scorebeat.core.settings import PREFIX
 from tests.docs.pages import Block, Command, Page, commands, shows
-from tests.fork_server import FORKS
+from tests.support.fork_server import FORKS
 
 QUICK = {"CLAIM_TTL": "3s", "HEARTBEAT": "1s", "RESEND_AFTER": "2s"}
 """What a dead worker held comes free sooner than the pages say."""

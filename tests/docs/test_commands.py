@@ -1,6 +1,6 @@
 """The pages' commands do what the pages say, typed as a reader types them.
 
-The demo, which the pages only name, is run by tests/integration/test_iris.py.
+The demo, which the pages only name, is run by tests/integration/stack/test_iris.py.
 """
 
 import shutil
@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from scorebeat.core.data_folder import StackUrls, joined
 from scorebeat.core.settings import Settings
-from scorebeat.core.stack import StackUrls, joined
-from scorebeat.db.engine import make_engine
+from scorebeat.db.connect.engine import make_engine
 from tests.docs.pages import REPOSITORY, Block, Page, commands
 from tests.docs.shell import Reader, reader
+
+pytestmark = pytest.mark.wide
 
 QUICKSTART = Page.read(REPOSITORY / "docs/tutorial/quickstart.md")
 README = Page.read(REPOSITORY / "README.md")

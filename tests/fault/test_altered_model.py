@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from scorebeat.core.states import RunState
-from scorebeat.producer.requeue import requeue
-from tests.system import MODEL, System, assert_scored_once, own_system
+from scorebeat.producer.requests.requeue import requeue
+from tests.support.system import MODEL, System, assert_scored_once, own_system
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,10 @@ import pytest
 from sqlalchemy import make_url
 
 from scorebeat.core.states import RunState
-from tests.fixtures import kill_group, wait_for
-from tests.system import SLOW, System, assert_scored_once, own_system
+from tests.support.fixtures import kill_group, wait_for
+from tests.support.system import SLOW, System, assert_scored_once, own_system
+
+pytestmark = pytest.mark.wide
 
 ROLE = "once_trusted"
 RECEIVED = "Task scorebeat.score["

@@ -8,8 +8,8 @@ import pytest
 import redis
 
 from scorebeat.core.states import RunState
-from tests.fixtures import wait_for
-from tests.system import GATED, System, assert_scored_once, own_system
+from tests.support.fixtures import wait_for
+from tests.support.system import GATED, System, assert_scored_once, own_system
 
 
 @pytest.fixture

@@ -12,8 +12,10 @@ from subprocess import Popen
 import pytest
 
 from scorebeat.core.states import RunState
-from tests.fixtures import kill_group, wait_for
-from tests.system import GATED, System, assert_scored_once, own_system
+from tests.support.fixtures import kill_group, wait_for
+from tests.support.system import GATED, System, assert_scored_once, own_system
+
+pytestmark = pytest.mark.wide
 
 HOURS = (2, -2)
 """Longer than any claim, lease or time limit."""

@@ -12,9 +12,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from scorebeat.core.states import RunState
-from tests.fixtures import kill_group, wait_for
-from tests.gates import Place, build_gates, has_backend, of_batch, of_copy, others_go_on, stopped
-from tests.system import AT_THE_GATE, GATED, IN_A_FETCH, System, assert_scored_once, children, own_system
+from tests.support.fixtures import kill_group, wait_for
+from tests.support.gates import Place, build_gates, has_backend, of_batch, of_copy, others_go_on, stopped
+from tests.support.system import AT_THE_GATE, GATED, IN_A_FETCH, System, assert_scored_once, children, own_system
 
 Workers = list["Popen[bytes]"]
 
@@ -49,7 +49,7 @@ def workers(system: System, known: Workers) -> Workers:
 def start_worker(system: System, queue: str, processes: int) -> "Popen[bytes]":
     """A worker whose processes are soon ready: their parent has the model's libraries loaded."""
     options = ("-Q", queue, "-n", f"w{len(system.programs.started)}@%h", "-c", str(processes))
-    quiet = ("-l", "INFO", "-I", "scorebeat.models.formats.sklearn_format")
+    quiet = ("-l", "INFO", "-I", "scorebeat.models.formats.sklearn.skops_format")
     return system.programs.start("celery", "-A", "scorebeat.worker", "worker", *options, *quiet)
 
 

@@ -6,8 +6,8 @@ from subprocess import Popen
 import pytest
 
 from scorebeat.core.states import RunState
-from tests.fixtures import wait_for
-from tests.system import SLOW, System, assert_scored_once, own_system
+from tests.support.fixtures import wait_for
+from tests.support.system import SLOW, System, assert_scored_once, own_system
 
 
 @pytest.fixture(scope="module")

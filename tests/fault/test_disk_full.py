@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core.jobs import Job
+from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
-from scorebeat.producer import control, plan
-from scorebeat.producer.requeue import requeue
-from tests.fixtures import wait_for
-from tests.system import MODEL, SLOW, System, assert_scored_once, own_system
+from scorebeat.producer.control import control_round, plan
+from scorebeat.producer.requests.requeue import requeue
+from tests.support.fixtures import wait_for
+from tests.support.system import MODEL, SLOW, System, assert_scored_once, own_system
 
 
 class Disk:
@@ -104,10 +104,10 @@ def _errors(system: System, run: int) -> int:
 
 def _moved_on(system: System, run: int, state: str) -> bool:
     """Whether all batches are in this state, and the run is closed; a round of control before, and one after."""
-    control.run_once(system.p)
+    control_round.run_once(system.p)
     if {found for found, _, _ in system.batches(run)} != {state}:
         return False
-    control.run_once(system.p)
+    control_round.run_once(system.p)
     return True
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from scorebeat.core.states import RunState
-from scorebeat.producer.enqueue import Request, enqueue
-from scorebeat.producer.requeue import requeue
-from tests.fixtures import kill_group, wait_for
-from tests.source_tables import INPUTS
-from tests.system import GATED, System, own_system
+from scorebeat.producer.requests.enqueue import Request, enqueue
+from scorebeat.producer.requests.requeue import requeue
+from tests.support.fixtures import kill_group, wait_for
+from tests.support.source_tables import INPUTS
+from tests.support.system import GATED, System, own_system
 
 DUE = datetime(2026, 7, 1, 2, 30, 0, 123456, tzinfo=UTC)
 FIRST, *REST = INPUTS

@@ -11,14 +11,17 @@ from typing import Any
 import pytest
 import redis
 
-from scorebeat.core.celery_app import SCORE, make_app
+from scorebeat.broker.app import make_app
+from scorebeat.core.queues import SCORE
 from scorebeat.core.states import RunState
-from scorebeat.worker.clock import LATEST
-from tests import forged
-from tests.fixtures import wait_for
-from tests.flower_program import Flower, start_flower
-from tests.forged_events import HEARTBEATS, answering, answers, changed, events, heard
-from tests.system import System, own_system
+from scorebeat.worker.lifecycle.clock import LATEST
+from tests.support import forged
+from tests.support.fixtures import wait_for
+from tests.support.flower_program import Flower, start_flower
+from tests.support.forged_events import HEARTBEATS, answering, answers, changed, events, heard
+from tests.support.system import System, own_system
+
+pytestmark = pytest.mark.wide
 
 MORE_MEMORY = 120
 """MiB that Flower may have more after a bomb of 256."""

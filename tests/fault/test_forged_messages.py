@@ -10,13 +10,13 @@ from subprocess import Popen
 import pytest
 import redis
 
-from scorebeat.core.celery_app import CONTROL, CONTROL_QUEUE, PLAN_QUEUE, SCORE
-from scorebeat.core.jobs import Job
+from scorebeat.broker.guard.commands import MOST_PROCESSES
+from scorebeat.core.jobs.job import Job
+from scorebeat.core.queues import CONTROL, CONTROL_QUEUE, PLAN_QUEUE, SCORE
 from scorebeat.core.states import RunState
-from scorebeat.worker.remote import MOST_PROCESSES
-from tests import forged
-from tests.fixtures import wait_for
-from tests.system import System, assert_scored_once, children, own_system
+from tests.support import forged
+from tests.support.fixtures import wait_for
+from tests.support.system import System, assert_scored_once, children, own_system
 
 QUEUES = ("cpu", CONTROL_QUEUE, PLAN_QUEUE)
 MORE_MEMORY = 120

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import text
 
 from scorebeat.core.states import RunState
-from scorebeat.db import status
+from scorebeat.db.reports import status
 from tests.fault.test_read_only_database import scorebeat
-from tests.fixtures import wait_for
-from tests.system import SLOW, System, assert_scored_once, own_system
+from tests.support.fixtures import wait_for
+from tests.support.system import SLOW, System, assert_scored_once, own_system
 
 LOCKED_FOR = 25.0
 """Seconds; a worker, a planner or control that waited for the lock would be seen to stand still for so long."""

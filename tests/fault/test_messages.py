@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from scorebeat.core.celery_app import SCORE, queue
+from scorebeat.broker.app import queue
+from scorebeat.core.queues import SCORE
 from scorebeat.core.states import RunState
-from tests.fixtures import wait_for
-from tests.system import GATED, System, assert_scored_once, own_system
+from tests.support.fixtures import wait_for
+from tests.support.system import GATED, System, assert_scored_once, own_system
 
 UNKNOWN_BATCH = UNKNOWN_RUN = 999_999_999
 

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import make_url
 
 from scorebeat.core.states import RunState
-from tests.fixtures import kill_group, wait_for
-from tests.proxy import Proxy, proxy_to
-from tests.system import GATED, SLOW, System, assert_scored_once, own_system
+from tests.support.fixtures import kill_group, wait_for
+from tests.support.proxy import Proxy, proxy_to
+from tests.support.system import GATED, SLOW, System, assert_scored_once, own_system
 
 Process: TypeAlias = "Popen[bytes]"
 

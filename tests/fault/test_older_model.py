@@ -9,13 +9,13 @@ import skops.io
 from sklearn.datasets import load_iris
 from sklearn.tree import DecisionTreeClassifier
 
-from scorebeat.core.jobs import Job
+from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
 from scorebeat.models.contract import Given
-from scorebeat.producer import publish
-from tests.fixtures import kill_group
-from tests.source_tables import BIGINT, INPUTS, fill
-from tests.system import GATED, MODEL, System, assert_scored_once, children, own_system
+from scorebeat.producer.versions import publish
+from tests.support.fixtures import kill_group
+from tests.support.source_tables import BIGINT, INPUTS, fill
+from tests.support.system import GATED, MODEL, System, assert_scored_once, children, own_system
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
-from scorebeat.core.jobs import Job
+from scorebeat.core.jobs.job import Job
 from scorebeat.core.settings import Settings
 from scorebeat.core.states import FINAL_RUN, RunState
-from scorebeat.producer import control
-from tests import poison
-from tests.fixtures import Programs, kill_group
-from tests.poison_fixtures import Points, assert_accounted, points
+from scorebeat.producer.control import control_round
+from tests.support import poison
+from tests.support.fixtures import Programs, kill_group
+from tests.support.poison_fixtures import Points, assert_accounted, points
+
+pytestmark = pytest.mark.wide
 
 __all__ = ["points"]
 
@@ -47,7 +49,7 @@ def until_finished(points: Points, run: int, within: float = 60.0) -> RunState:
             pytest.fail(
                 f"run {run} is {state} after {within:g} s: {points.batches(run, 'state, attempt, care, error')}"
             )
-        control.run_once(points.producer)
+        control_round.run_once(points.producer)
         time.sleep(0.05)
     return state
 

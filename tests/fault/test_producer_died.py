@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import text
 
 from scorebeat.core.states import RunState
-from tests.fixtures import kill_group, wait_for
-from tests.gates import Gate, Place, build_gates, of_batch, others_go_on, stopped
-from tests.system import GATED, System, assert_scored_once, own_system
+from tests.support.fixtures import kill_group, wait_for
+from tests.support.gates import Gate, Place, build_gates, of_batch, others_go_on, stopped
+from tests.support.system import GATED, System, assert_scored_once, own_system
 
 WAITS = {"claim_ttl": timedelta(seconds=2), "heartbeat": timedelta(milliseconds=300)}
 

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import make_url
 
 from scorebeat.core.states import RunState
-from tests.fixtures import typed, wait_for
-from tests.system import SLOW, System, assert_scored_once, own_system
+from tests.support.fixtures import typed, wait_for
+from tests.support.system import SLOW, System, assert_scored_once, own_system
 
 REFUSED = "read-only transaction"
 

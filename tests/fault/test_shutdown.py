@@ -7,13 +7,13 @@ from subprocess import Popen
 
 import pytest
 
-from scorebeat.core.jobs import Job
+from scorebeat.core.jobs.job import Job
 from scorebeat.core.settings import Settings
 from scorebeat.core.states import FINAL_RUN, RunState
-from scorebeat.producer import control
-from tests import poison
-from tests.fixtures import Programs, kill_group, wait_for
-from tests.poison_fixtures import Points, assert_accounted, points
+from scorebeat.producer.control import control_round
+from tests.support import poison
+from tests.support.fixtures import Programs, kill_group, wait_for
+from tests.support.poison_fixtures import Points, assert_accounted, points
 
 __all__ = ["points"]
 
@@ -67,7 +67,7 @@ def until_finished(points: Points, run: int) -> RunState:
     """Be the control until the run is closed."""
 
     def look() -> RunState | None:
-        control.run_once(points.producer)
+        control_round.run_once(points.producer)
         state = points.run(run).state
         return state if state in FINAL_RUN else None
 

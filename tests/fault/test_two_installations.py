@@ -10,13 +10,13 @@ import pytest
 import redis
 from sqlalchemy import create_engine, make_url
 
+from scorebeat.broker.neighbours import answering
+from scorebeat.broker.send import waiting
 from scorebeat.core.settings import Settings
 from scorebeat.core.states import RunState
-from scorebeat.db import schema
-from scorebeat.producer.messages import waiting
-from scorebeat.producer.neighbours import answering
-from tests.fixtures import kill_group, typed, wait_for
-from tests.system import System, assert_scored_once, own_system, publish_model, reached
+from scorebeat.db.schema import migrate
+from tests.support.fixtures import kill_group, typed, wait_for
+from tests.support.system import System, assert_scored_once, own_system, publish_model, reached
 
 OF_BEFORE = "scorebeat:"
 """What all keys began with before installations had prefixes."""
@@ -39,7 +39,7 @@ def other(one: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sys
     own = url.set(database="other").render_as_string(hide_password=False)
     with reached(one, database_url=own, artifacts=folder / "artifacts", jobs=folder / "jobs.toml") as made:
         with made.engine.begin() as connection:
-            schema.migrate(connection)
+            migrate.migrate(connection)
         publish_model(made.p, folder)
         yield made
 

@@ -9,10 +9,12 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from scorebeat.core.states import RunState
-from scorebeat.db import upgrade
-from tests.fixtures import wait_for
-from tests.later import Later, later
-from tests.system import SLOW, System, assert_scored_once, own_system
+from scorebeat.db.schema import upgrade
+from tests.support.fixtures import wait_for
+from tests.support.later import Later, later
+from tests.support.system import SLOW, System, assert_scored_once, own_system
+
+pytestmark = pytest.mark.wide
 
 __all__ = ["later"]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from scorebeat.core.states import RunState
-from scorebeat.db import unloadable
-from tests.fixtures import kill_group, wait_for
-from tests.system import MODEL, System, assert_scored_once, own_system
+from scorebeat.db.processes import unloadable
+from tests.support.fixtures import kill_group, wait_for
+from tests.support.system import MODEL, System, assert_scored_once, own_system
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from scorebeat.core.states import RunState
-from tests.fixtures import kill_group, wait_for
-from tests.system import GATED, System, assert_scored_once, children, own_system
+from tests.support.fixtures import kill_group, wait_for
+from tests.support.system import GATED, System, assert_scored_once, children, own_system
 
 Start = Callable[[], "subprocess.Popen[bytes]"]
 

@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import Connection, text
 
 from scorebeat.models.contract import Given
-from scorebeat.producer import publish
-from tests.fixtures import wait_for
-from tests.nights import PASSWORD, ROLE, Night, a_night
-from tests.source_tables import INPUTS
-from tests.system import assert_scored_once
+from scorebeat.producer.versions import publish
+from tests.support.fixtures import wait_for
+from tests.support.nights import PASSWORD, ROLE, Night, a_night
+from tests.support.source_tables import INPUTS
+from tests.support.system import assert_scored_once
 
 
 @pytest.fixture(scope="module")

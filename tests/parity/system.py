@@ -11,16 +11,16 @@ from typing import Any
 
 import psycopg2
 
-from scorebeat.core.jobs import Job
+from scorebeat.core.jobs.job import Job
 from scorebeat.core.settings import Settings
-from scorebeat.db import runs
-from scorebeat.producer.apply import apply
+from scorebeat.db.ledger import runs
 from scorebeat.producer.context import Producer
-from scorebeat.producer.enqueue import Request, enqueue
-from scorebeat.producer.plan import plan
-from scorebeat.producer.publish import Added, add, publish
-from scorebeat.worker.runtime import Runtime
-from scorebeat.worker.score import score_batch
+from scorebeat.producer.control.plan import plan
+from scorebeat.producer.requests.apply import apply
+from scorebeat.producer.requests.enqueue import Request, enqueue
+from scorebeat.producer.versions.publish import Added, add, publish
+from scorebeat.worker.scoring.runtime import Runtime
+from scorebeat.worker.scoring.score import score_batch
 from tests.parity import table
 from tests.parity.case import Built
 

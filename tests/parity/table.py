@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scorebeat.db.sql import ident
+from scorebeat.db.connect.sql import ident
 
 _TYPES = {"int64": "bigint", "int32": "integer", "int16": "smallint", "float64": "float8", "float32": "real"}
 

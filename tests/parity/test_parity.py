@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 from threadpoolctl import threadpool_limits
 
+from scorebeat.core.data_folder import StackUrls
 from scorebeat.core.errors import StoreError
 from scorebeat.core.settings import Settings
-from scorebeat.core.stack import StackUrls
-from tests import fixtures
 from tests.parity.cases import CASES
 from tests.parity.compare import differences
 from tests.parity.known import KNOWN
 from tests.parity.system import Parity
+from tests.support import fixtures
+
+pytestmark = pytest.mark.wide(every=20)
 
 
 @pytest.fixture(scope="module")

@@ -16,13 +16,13 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from scorebeat.core.data_folder import running_stack
 from scorebeat.core.errors import ScorebeatError
 from scorebeat.core.settings import Settings
-from scorebeat.core.stack import running_stack
-from scorebeat.db import runs
-from scorebeat.db.engine import make_engine
+from scorebeat.db.connect.engine import make_engine
+from scorebeat.db.ledger import runs
 from scorebeat.producer.context import Producer
-from scorebeat.producer.enqueue import Request, enqueue
+from scorebeat.producer.requests.enqueue import Request, enqueue
 from tests.soak.faults import FAULTS, System
 from tests.soak.schedule import planned
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import redis
 
-from scorebeat.core.celery_app import SCORE, queue
+from scorebeat.broker.app import queue
+from scorebeat.core.queues import SCORE
 from scorebeat.core.settings import Settings
 from scorebeat.producer.context import Producer
 

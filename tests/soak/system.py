@@ -4,15 +4,16 @@ import json
 import sys
 from pathlib import Path
 
-from scorebeat.core.jobs import Job
+from scorebeat.core.jobs.job import Job
 from scorebeat.core.settings import Settings, load_settings
-from scorebeat.db import jobs, schema, versions
-from scorebeat.models import store
-from scorebeat.ops.stack.process import Process
-from scorebeat.ops.stack.up import child_environment, up
-from scorebeat.producer import sets
+from scorebeat.db.ledger import jobs, model_versions
+from scorebeat.db.schema import migrate
+from scorebeat.models.store import store
+from scorebeat.ops.local.processes import Process
+from scorebeat.ops.local.up import child_environment, up
 from scorebeat.producer.context import Producer
-from tests import poison
+from scorebeat.producer.versions import prediction_tables
+from tests.support import poison
 
 JOB = Job(
     name="soak", query="SELECT id, x FROM items", key=("id",), model="poison", batch_rows=2_000, error_threshold=-1
@@ -45,7 +46,7 @@ def _processes(settings: Settings) -> list[Process]:
 def _prepare(settings: Settings, rows: int, poisoned: dict[str, object]) -> None:
     p = Producer(settings, "soak")
     with p.engine.begin() as connection:
-        schema.migrate(connection)
+        migrate.migrate(connection)
         connection.exec_driver_sql("CREATE TABLE items (id bigint PRIMARY KEY, x float8 NOT NULL)")
         connection.exec_driver_sql(f"INSERT INTO items SELECT i, i FROM generate_series(1, {rows:d}) i")
     file = Path(settings.data).parent / f"model{poison.SUFFIX}"
@@ -54,10 +55,12 @@ def _prepare(settings: Settings, rows: int, poisoned: dict[str, object]) -> None
     with p.engine.begin() as connection:
         connection.exec_driver_sql("ANALYZE items")
         jobs.apply(connection, [JOB], "soak")
-        new = versions.NewVersion(
+        new = model_versions.NewVersion(
             artifact.name, artifact.version, artifact.format, artifact.digest, artifact.signature.to_json()
         )
-        sets.ensure(connection, sets.fit(connection, p.url, JOB, versions.add(connection, new, "soak")))
+        prediction_tables.ensure(
+            connection, prediction_tables.fit(connection, p.url, JOB, model_versions.add(connection, new, "soak"))
+        )
     p.close()
 
 

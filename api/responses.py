@@ -1,0 +1,89 @@
+"""Pages as JSON or CSV, as the Accept header asks; PostgreSQL has written the values."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+from fastapi import Request
+from fastapi.responses import Response, StreamingResponse
+
+from scorebeat.db.connect.sql import Key
+from scorebeat.db.reports.data_pages import Form, Page
+
+CHUNK_ROWS = 500
+JSON = "application/json"
+CSV = "text/csv"
+CSV_TOO: dict[str, Any] = {
+    "content": {CSV: {"schema": {"type": "string"}}},
+    "headers": {"Link": {"description": "The next page, if there is one.", "schema": {"type": "string"}}},
+}
+"""For the description of an endpoint that answers CSV as well."""
+
+
+def wanted(request: Request) -> Form:
+    """CSV where the Accept header prefers it to JSON; JSON for everything else, as HTTP allows."""
+    weights: dict[str, float] = {}
+    for part in ",".join(request.headers.getlist("accept")).split(","):
+        kind, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        weights[kind] = _weight(parameters)
+    return Form.CSV if _weight_of(CSV, weights) > _weight_of(JSON, weights) else Form.JSON
+
+
+def respond(request: Request, page: Page, form: Form) -> Response:
+    headers = {"Vary": "Accept"}
+    if page.next is not None:
+        following = request.url.include_query_params(after=_as_text(page.next))
+        headers["Link"] = f'<{following}>; rel="next"'
+    if form is Form.CSV:
+        return StreamingResponse(_csv(page.names, page.rows), media_type=CSV, headers=headers)
+    rows = ",".join(row[0] for row in page.rows)
+    return raw({"job": page.job, "next": page.next}, headers, rows=f"[{rows}]")
+
+
+def raw(values: Mapping[str, Any], headers: Mapping[str, str] | None = None, **written: str) -> Response:
+    """A JSON object of the values, and of those that are written as JSON already."""
+    parts = [f"{json.dumps(name)}:{json.dumps(value, ensure_ascii=False)}" for name, value in values.items()]
+    parts += [f"{json.dumps(name)}:{text}" for name, text in written.items()]
+    return Response("{" + ",".join(parts) + "}", media_type=JSON, headers=headers)
+
+
+def _csv(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Iterator[str]:
+    """Values as PostgreSQL writes them as text, in quotation marks; NULL is empty and has none, as COPY reads it."""
+    lines = iter(rows)
+    if names:
+        yield _lines([tuple(names)])
+    while chunk := list(islice(lines, CHUNK_ROWS)):
+        yield _lines(chunk)
+
+
+def _lines(rows: Sequence[tuple[Any, ...]]) -> str:
+    columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
+    table = pa.table(columns, names=[str(at) for at in range(len(columns))])
+    written = pa.BufferOutputStream()
+    pa_csv.write_csv(table, written, pa_csv.WriteOptions(include_header=False, quoting_style="needed"))
+    text: str = written.getvalue().to_pybytes().decode()
+    return text
+
+
+def _as_text(key: Key) -> str:
+    return json.dumps(key, ensure_ascii=False)
+
+
+def _weight_of(kind: str, weights: Mapping[str, float]) -> float:
+    """By the closest of the ranges that the kind lies in."""
+    ranges = (kind, f"{kind.partition('/')[0]}/*", "*/*")
+    return next((weights[one] for one in ranges if one in weights), 0.0)
+
+
+def _weight(parameters: Sequence[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0

@@ -1,0 +1,37 @@
+"""A run that a request asks for, checked before it is opened."""
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from scorebeat.api import keys
+from scorebeat.api.schemas import NewRun
+from scorebeat.api.service import BY
+from scorebeat.core.errors import NotAllowed, UsageError
+from scorebeat.core.settings import PREFIX
+from scorebeat.core.timestamps import parse_time
+from scorebeat.db.ledger.runs import Selection
+from scorebeat.producer.context import Producer
+from scorebeat.producer.requests.enqueue import Request
+from scorebeat.producer.requests.run_request import checked_version
+
+
+def request(p: Producer, asked: NewRun) -> Request:
+    """What `producer.requests.enqueue` takes. Raises UsageError or UnknownName; nothing was changed."""
+    if asked.where is not None and not p.settings.api_where:
+        raise NotAllowed(
+            "`where` is SQL, which reads whatever the server's role may read: it is taken over HTTP only where "
+            f"{PREFIX}API_WHERE=true is set for the server. Name the rows by `keys`, or say "
+            "`scorebeat enqueue --where` there; nothing was enqueued"
+        )
+    wanted = tuple(keys.of_body(key) for key in asked.keys) if asked.keys is not None else None
+    version = checked_version(p, asked.job, asked.model, asked.where, wanted)
+    selection = Selection(asked.limit, asked.where, wanted)
+    due_at = _time(asked.due_at) if asked.due_at is not None else None
+    return Request(asked.job, BY, version, selection, asked.run_key, due_at, asked.parameters or {})
+
+
+def _time(text: str) -> datetime:
+    try:
+        return parse_time(text, ZoneInfo("UTC"))
+    except ValueError as error:
+        raise UsageError(f"due_at {error}. Nothing was enqueued") from None

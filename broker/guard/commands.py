@@ -1,0 +1,182 @@
+"""What a worker does when it is told to over the broker: what Flower shows and offers, and nothing beyond."""
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from celery.worker.control import Panel
+
+from scorebeat.broker.guard.envelope import is_count, is_word, opened
+from scorebeat.core.jobs.job import BROKERS_OWN, LONGEST_IDENTIFIER, QUEUE_NAME
+
+MAILBOX = "celery.pidbox"
+"""How the name of the broker's channel for commands ends."""
+ANSWERS = f".reply.{MAILBOX}"
+"""How the name of a queue for their answers ends."""
+SIGNALS = frozenset(("TERM", "KILL", "QUIT", "INT", "USR1"))
+MOST_IDS = 1000
+MOST_PROCESSES = 4 * (os.cpu_count() or 1)
+"""Of a worker, however often it is told to take more."""
+
+Check = Callable[[Any], bool]
+
+
+def narrow() -> None:
+    """Forget every remote command of Celery's that is not in `KEPT`, and bound the pool; again is harmless."""
+    for name in set(Panel.data) - KEPT:
+        del Panel.data[name]
+        Panel.meta.pop(name, None)
+    Panel.data.update(dict.fromkeys(_NOT_TAKEN, _untaken))
+    for name, fault in _BOUNDED.items():
+        if Panel.data[name].__module__ != __name__:
+            Panel.data[name] = _bounded(Panel.data[name], fault)
+
+
+def command_fault(raw: bytes | str) -> str | None:
+    """Why a broadcast, whose envelope has no fault, is no command that we keep, as Celery sends it; None for one.
+
+    Celery would call whatever command it names with whatever it holds: a queue that is none ends the worker.
+    """
+    headers, body = opened(raw)
+    if (late := _clock_fault(headers)) is not None:
+        return late
+    if not isinstance(body, dict) or not body.keys() <= _PARTS:
+        return "its body is no command"
+    name, given = body.get("method"), body.get("arguments") or {}
+    if not isinstance(name, str) or name not in KEPT:
+        return f"it names no command that is kept: {name!r:.60}" if is_word(name) else "it names no command"
+    if name in _NOT_TAKEN:
+        return _addresses_fault(body)
+    known = _ARGUMENTS[name]
+    if not isinstance(given, dict) or not given.keys() <= known.keys() or not _NEEDED.get(name, set()) <= given.keys():
+        return f"{name} takes other arguments"
+    wrong = [argument for argument, value in given.items() if not known[argument](value)]
+    return f"{name} takes another {wrong[0]}" if wrong else _addresses_fault(body)
+
+
+def answer_fault(headers: Mapping[str, Any], body: Any) -> str | None:
+    """Why this is no answer of a worker to a command; Celery would take one without a ticket for whoever asks."""
+    if not isinstance(body, dict) or not is_word(headers.get("ticket")):
+        return "it is no worker's answer"
+    return _clock_fault(headers)
+
+
+def _clock_fault(headers: Mapping[str, Any]) -> str | None:
+    numbers = is_count(headers.get("clock") or 0) and _is_finite(headers.get("expires") or 0)
+    return None if numbers else "its clock or its end is no number"
+
+
+def _addresses_fault(body: Mapping[str, Any]) -> str | None:
+    if body.get("pattern") is not None or body.get("matcher") is not None:
+        return "it is addressed by a pattern, which we never send"
+    to, answer = body.get("destination"), body.get("reply_to")
+    if to is not None and not (isinstance(to, list) and all(map(is_word, to))):
+        return "it is addressed to no list of workers"
+    if answer is not None and not (
+        isinstance(answer, dict) and answer.keys() == _ANSWER and all(map(is_word, answer.values()))
+    ):
+        return "its answer would go nowhere"
+    return None if body.get("ticket") is None or is_word(body["ticket"]) else "its ticket is no word"
+
+
+def _bounded(command: Callable[..., Any], fault: Callable[..., str | None]) -> Callable[..., Any]:
+    """The command, which answers with a fault, as Flower shows it, in place of a traceback in the log."""
+
+    def bounded(state: Any, **given: Any) -> Any:
+        said = fault(state, **given)
+        try:
+            return {"error": said} if said else command(state, **given)
+        except (ValueError, NotImplementedError) as error:
+            return {"error": str(error)}
+
+    return bounded
+
+
+def _untaken(_state: Any, **_given: Any) -> dict[str, str]:
+    return {"error": "Scorebeat's workers do not take this command"}
+
+
+def _growing_fault(state: Any, n: int = 1) -> str | None:
+    few = state.consumer.pool.num_processes + n <= MOST_PROCESSES
+    return None if few else f"a worker here has at most {MOST_PROCESSES} processes"
+
+
+def _shrinking_fault(state: Any, n: int = 1) -> str | None:
+    return None if state.consumer.pool.num_processes > n else "a worker keeps at least one process"
+
+
+def _scaling_fault(state: Any, max: int = MOST_PROCESSES, min: int = 1) -> str | None:  # noqa: A002 -- the command's names
+    if state.consumer.controller.autoscaler is None:
+        return "this worker was started without --autoscale"
+    return None if min <= max else "min is above max"
+
+
+_BOUNDED: Mapping[str, Callable[..., str | None]] = {
+    "pool_grow": _growing_fault,
+    "pool_shrink": _shrinking_fault,
+    "autoscale": _scaling_fault,
+}
+
+
+def _is_queue(value: object) -> bool:
+    is_name = isinstance(value, str) and len(value) <= LONGEST_IDENTIFIER and QUEUE_NAME.fullmatch(value) is not None
+    return is_name and value not in BROKERS_OWN
+
+
+def _is_flag(value: object) -> bool:
+    return value is None or (isinstance(value, bool | int) and value in (0, 1))  # Flower says 1 and 0
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _is_size(value: object) -> bool:
+    return type(value) is int and 1 <= value <= MOST_PROCESSES
+
+
+def _is_ids(value: object) -> bool:
+    return is_word(value) or (isinstance(value, list) and len(value) <= MOST_IDS and all(map(is_word, value)))
+
+
+def _is_signal(value: object) -> bool:
+    return value is None or (isinstance(value, str) and value.removeprefix("SIG") in SIGNALS)
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+def _is_nothing(value: object) -> bool:
+    return not value
+
+
+_PARTS = frozenset(("method", "arguments", "destination", "pattern", "matcher", "ticket", "reply_to"))
+_ANSWER = {"exchange", "routing_key"}
+_TAKES_NOTHING = ("active_queues", "clock", "disable_events", "enable_events", "heartbeat", "ping", "report",
+                  "reserved", "revoked", "scheduled", "shutdown", "stats")  # fmt: skip
+_ARGUMENTS: Mapping[str, Mapping[str, Check]] = {name: {} for name in _TAKES_NOTHING} | {
+    "active": {"safe": _is_flag},
+    "add_consumer": {"queue": _is_queue, "exchange": _is_none, "routing_key": _is_none,
+                     "exchange_type": lambda kind: kind in (None, "direct")},
+    "autoscale": {"max": _is_size, "min": _is_size},
+    "cancel_consumer": {"queue": _is_queue},
+    "conf": {"with_defaults": _is_flag},
+    "pool_grow": {"n": _is_size},
+    "pool_shrink": {"n": _is_size},
+    "query_task": {"ids": _is_ids},
+    "registered": {"taskinfoitems": _is_nothing, "builtins": _is_flag},
+    "revoke": {"task_id": _is_ids, "terminate": _is_flag, "signal": _is_signal},
+    "terminate": {"task_id": _is_ids, "signal": _is_signal},
+}  # fmt: skip
+"""What each command takes. Those of the pool and of queues are Flower's buttons; the ledger brings back what they take
+from a worker."""
+_NOT_TAKEN = frozenset(("rate_limit", "time_limit", "pool_restart"))
+"""Flower has buttons for them, and shows the answer."""
+KEPT = _NOT_TAKEN | frozenset(_ARGUMENTS)
+"""The others lift time limits, slow a task down to nothing, import modules or write files."""
+_NEEDED = {
+    "add_consumer": {"queue"}, "cancel_consumer": {"queue"}, "query_task": {"ids"},
+    "revoke": {"task_id"}, "terminate": {"task_id", "signal"},
+}  # fmt: skip

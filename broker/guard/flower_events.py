@@ -1,0 +1,107 @@
+"""The events that Flower takes in: whoever reaches the broker may send any; what Celery would not send is left out."""
+
+from collections.abc import Callable
+from typing import Any
+
+from flower.events import EventsState
+
+from scorebeat.broker.guard.envelope import is_count
+from scorebeat.core.urls import redact
+
+LONGEST_NAME = 255
+LATEST = 10.0**11
+"""Seconds since 1970; later ones are no moment of a calendar."""
+
+TASKS = frozenset("task-" + kind for kind in
+                  ("sent", "received", "started", "succeeded", "failed", "rejected", "revoked", "retried"))  # fmt: skip
+WORKERS = frozenset(("worker-online", "worker-heartbeat", "worker-offline"))
+
+
+class KnownEvents(EventsState):  # type: ignore[misc]  # Flower publishes no types
+    """Flower's memory of what workers told. Each of its pages, and its API, shows what is in here."""
+
+    def event(self, event: Any) -> None:
+        told = plain(event)
+        if told is not None:
+            super().event(told)
+
+
+def event_fault(event: Any) -> str | None:
+    """Why Celery could not take the event in; None for one that it can, of whatever kind."""
+    if not isinstance(event, dict) or not _is_name(event.get("type")):
+        return "it is no event"
+    if not is_count(event.get("clock", 0)):
+        return "its clock is no count"
+    moments = (event.get("timestamp", 0), event.get("utcoffset", 0))
+    return None if all(map(_is_number, moments)) else "its time is no number"
+
+
+def plain(event: Any) -> dict[str, Any] | None:
+    """The event's known fields, each a text or a number; None when it is none of Celery's.
+
+    Celery would set every field as an attribute, and Flower's pages escape texts only.
+    """
+    if not isinstance(event, dict) or not _is_name(event.get("hostname")) or not _is_name(event.get("type")):
+        return None
+    kind = event["type"]
+    fields = _OF_TASKS if kind in TASKS else _OF_WORKERS if kind in WORKERS else None
+    if fields is None or not _is_moment(event.get("timestamp")) or (kind in TASKS and not _is_name(event.get("uuid"))):
+        return None
+    made = {name: make(event[name]) for name, make in fields.items() if name in event}
+    return {name: value for name, value in made.items() if value is not None} | {"type": kind}
+
+
+def shown(value: object) -> str | float | None:
+    """A value as a page may have it: what is neither text nor number becomes text, which pages escape."""
+    if value is None or isinstance(value, bool) or _is_number(value):
+        return value  # type: ignore[return-value]  # it is one of these
+    return _text(value)
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else redact(str(value)[:_LONGEST_TEXT]).encode("utf-8", "replace").decode()
+
+
+_LONGEST_TEXT = 64 * 1024
+
+
+def _number(value: object) -> Any:
+    return value if _is_number(value) else None
+
+
+def _moment(value: object) -> Any:
+    return value if _is_moment(value) else None
+
+
+def _loads(value: object) -> list[Any] | None:
+    """The three averages."""
+    return value[:3] if isinstance(value, list) and all(map(_is_number, value)) else None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**63  # NaN is not
+
+
+def _is_moment(value: object) -> bool:
+    return _is_number(value) and 0 <= value < LATEST  # type: ignore[operator]  # it is a number
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_NAME and value.isprintable()
+
+
+_Fields = dict[str, Callable[[object], Any]]
+_OF_ALL: _Fields = {
+    "hostname": _text, "utcoffset": _number, "pid": _number, "clock": _number, "timestamp": _moment,
+    "local_received": _moment,
+}  # fmt: skip
+_OF_WORKERS: _Fields = _OF_ALL | {
+    "freq": _number, "active": _number, "processed": _number, "loadavg": _loads, "sw_ident": _text, "sw_ver": _text,
+    "sw_sys": _text,
+}  # fmt: skip
+_OF_TASKS: _Fields = _OF_ALL | {
+    "uuid": _text, "name": _text, "args": _text, "kwargs": _text, "root_id": _text, "parent_id": _text,
+    "retries": _number, "eta": _text, "expires": _text, "queue": _text, "exchange": _text, "routing_key": _text,
+    "result": _text, "runtime": _number, "exception": _text, "traceback": _text, "terminated": shown,
+    "signum": shown, "expired": shown, "requeue": shown,
+}  # fmt: skip

@@ -1,0 +1,82 @@
+"""Who else uses the broker's database: other installations, other Celery applications, programs of an older version."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import NoPermissionError
+
+from scorebeat.broker.installation_app import InstallationApp
+from scorebeat.broker.send import reaching
+from scorebeat.core.queues import CONTROL_QUEUE, PLAN_QUEUE
+
+UNTIL_0_1 = "scorebeat:"
+"""What the keys of every installation began with before each had a prefix of its own."""
+BINDING = "_kombu.binding."
+"""Stands in one key of each exchange, between the prefix and the exchange's name."""
+LOOK_FOR = 5.0
+"""Seconds; a large database has millions of keys."""
+ANSWER_WITHIN = 1.0
+"""Seconds that workers have to answer."""
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """Keys under another prefix than ours."""
+
+    prefix: str
+    exchanges: frozenset[str]
+    listening: int
+    """Workers that take commands there now."""
+
+    @property
+    def is_older(self) -> bool:
+        return self.prefix == UNTIL_0_1 and self._is_scorebeat
+
+    @property
+    def _is_scorebeat(self) -> bool:
+        return bool(self.exchanges & {CONTROL_QUEUE, PLAN_QUEUE}) or self.prefix.startswith(UNTIL_0_1)
+
+    def __str__(self) -> str:
+        who = "another installation of Scorebeat" if self._is_scorebeat else "another Celery application"
+        keys = f"keys {self.prefix}*" if self.prefix else f"keys without a prefix, such as {min(self.exchanges)}"
+        count = f"{self.listening} worker{'s' * (self.listening != 1)}"
+        return f"{who} ({keys}, {count} listening)"
+
+
+def neighbours(app: InstallationApp) -> list[Neighbour] | None:
+    """By their prefixes; None where our user may not look at keys of others. Raises ServiceDown.
+
+    Nothing of theirs is read or written. An empty message, which kombu passes over, counts the workers that listen.
+    """
+    found: dict[str, set[str]] = {}
+    with reaching(app) as connection, connection.channel() as channel:
+        client: Any = Redis(connection_pool=channel.pool)
+        try:
+            for key in _bindings(client):
+                prefix, _, exchange = key.partition(BINDING)
+                found.setdefault(prefix, set()).add(exchange)
+            found.pop(app.prefix(), None)
+            number = channel.pool.connection_kwargs["db"]
+            return [
+                Neighbour(prefix, frozenset(names), client.publish(f"{prefix}/{number}.celery.pidbox", ""))
+                for prefix, names in sorted(found.items())
+            ]
+        except NoPermissionError:
+            return None
+
+
+def _bindings(client: Any) -> Iterator[str]:
+    cursor, deadline = None, time.monotonic() + LOOK_FOR
+    while cursor != 0 and time.monotonic() < deadline:
+        cursor, keys = client.scan(cursor or 0, match=f"*{BINDING}*", count=1000)
+        yield from (key.decode(errors="replace") for key in keys)
+
+
+def answering(app: InstallationApp) -> set[str]:
+    """Names of the workers that answer under our prefix. Raises ServiceDown."""
+    with reaching(app):
+        answers = app.control.ping(timeout=ANSWER_WITHIN)
+    return {name for answer in answers for name in answer}

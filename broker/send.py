@@ -1,0 +1,88 @@
+"""Messages to the broker: hints that something is to be done; what it is stands in the ledger."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from celery import Celery
+from kombu.connection import Connection
+from kombu.exceptions import OperationalError
+
+from scorebeat.broker.app import queue
+from scorebeat.core.errors import ServiceDown, one_line
+from scorebeat.core.events import emit
+from scorebeat.core.queues import ROUTES, SCORE
+from scorebeat.core.urls import redact
+
+SOON = {"interval_start": 0.1, "interval_max": 0.1}
+"""Seconds between tries: a broker that is away is found out soon, for the ledger remembers what was not sent."""
+PATIENCE = {"socket_timeout": 5}
+"""Seconds for each answer, a TLS handshake among them, where a person waits; a worker's BRPOP needs longer."""
+
+
+def send(app: Celery, task: str, args: Sequence[int], expires: float | None = None) -> bool:
+    """Send one message of a task in `ROUTES`, void after `expires` seconds; False when the broker is away.
+
+    The ledger remembers, so it is sent again later.
+    """
+    try:
+        target = queue(ROUTES[task])
+        app.send_task(task, args=list(args), queue=target, retry=False, expires=expires)
+    except OperationalError as error:
+        emit("broker.away", task=task, reason=one_line(error))
+        return False
+    return True
+
+
+def send_batches(app: Celery, queue_name: str, batch_ids: Sequence[int]) -> int:
+    """Send a message a batch over one connection; answers how many went out before the broker was away."""
+    sent = 0
+    target = queue(queue_name)
+    try:
+        with app.producer_or_acquire() as producer:
+            for batch_id in batch_ids:
+                app.send_task(SCORE, args=[batch_id], queue=target, producer=producer, retry=False)
+                sent += 1
+    except OperationalError as error:
+        emit("broker.away", queue=queue_name, unsent=len(batch_ids) - sent, reason=one_line(error))
+    return sent
+
+
+def waiting(app: Celery, queue_name: str) -> int:
+    """Messages that wait in the queue. Raises ServiceDown."""
+
+    def declare(channel: Any) -> int:
+        return int(channel.queue_declare(queue_name)[1])
+
+    try:
+        with app.connection_or_acquire() as connection:
+            found, _ = connection.autoretry(declare, max_retries=1, **SOON)()
+            return int(found)
+    except OperationalError as error:
+        raise ServiceDown(f"the broker does not answer: {' '.join(str(error).split())}") from None
+
+
+def require_broker(app: Celery) -> None:
+    """Raises ServiceDown, in one line and without the password, when the broker is not to be had."""
+    with reaching(app):
+        pass
+
+
+def shown_address(connection: Connection) -> str:
+    """The broker's URL as it was given, its password hidden; kombu would show one that is not there."""
+    return redact(connection.as_uri(include_password=True))
+
+
+@contextmanager
+def reaching(app: Celery) -> Iterator[Connection]:
+    """A connection to the broker; what it or the server refuses is ServiceDown, in one line."""
+    with app.connection_for_write(transport_options=PATIENCE) as connection:
+        try:
+            connection.ensure_connection(max_retries=1, **SOON)
+            yield connection
+        except (OperationalError, *connection.connection_errors, *connection.channel_errors) as error:
+            shown = ", and, if the server asks for a certificate, SCOREBEAT_BROKER_CERT" if connection.ssl else ""
+            raise ServiceDown(
+                f"the broker at {shown_address(connection)} cannot be used: {one_line(error).rstrip('.')}. "
+                f"Check SCOREBEAT_BROKER_URL and that the server runs{shown}; nothing was changed."
+            ) from None

@@ -1,0 +1,257 @@
+"""A job: the query, model and schedule that a block of jobs.toml names."""
+
+import re
+from datetime import datetime, timedelta
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationInfo
+
+from scorebeat.core.durations import format_duration, parse_duration
+from scorebeat.core.jobs import query_names
+from scorebeat.core.jobs.parameters import DUE_AT, Parameter, as_parameter, require_few, require_name
+from scorebeat.core.jobs.schedule import Schedule, find_zone, require_steps_within
+from scorebeat.core.queues import DEFAULT_QUEUE, RESERVED_QUEUES
+
+JOB_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+MODEL_NAME = re.compile(r"[a-z][a-z0-9_]*")
+QUEUE_NAME = re.compile(r"[a-z][a-z0-9_-]*")
+LONGEST_JOB_NAME = 40
+LONGEST_IDENTIFIER = 63
+"""Bytes of a PostgreSQL identifier."""
+LONGEST_QUERY = 1_000_000
+"""Bytes; a query travels with each batch's fetch."""
+LONGEST_URL = 2000
+MOST_KEY_COLUMNS = 8
+"""The control worker's own (core.celery_app)."""
+BROKERS_OWN = frozenset({"unacked", "unacked_index", "unacked_mutex"})
+"""Keys under which Celery keeps something else in the broker."""
+EVENTS = ("finished", "failed", "late", "empty")
+"""What `notify` may be told: a run ended, failed, or is late, or a tick found nothing to score."""
+USUALLY_TOLD: tuple[str, ...] = ("finished", "failed", "late")
+RESERVED_COLUMNS = frozenset({"batch_id", "scored_at"})
+"""Every prediction table has these beside key and outputs."""
+
+
+def _job_name(name: str) -> str:
+    if not JOB_NAME.fullmatch(name) or len(name) > LONGEST_JOB_NAME:
+        raise ValueError(
+            f"{name!r} cannot name a job; expected small letters, digits and single underscores, a letter "
+            f"first, at most {LONGEST_JOB_NAME} characters"
+        )
+    return name
+
+
+def _query(query: str) -> str:
+    if not query.strip():
+        raise ValueError("is empty; expected a SELECT")
+    if len(query.encode()) > LONGEST_QUERY:
+        raise ValueError(f"has {len(query.encode()):,} bytes; expected at most {LONGEST_QUERY:,}")
+    if "\0" in query:
+        raise ValueError("holds a NUL character, which PostgreSQL refuses")
+    return query
+
+
+def _as_tuple(key: object) -> object:
+    if isinstance(key, str):
+        return (key,)
+    return tuple(key) if isinstance(key, list) else key
+
+
+def _key(key: tuple[str, ...]) -> tuple[str, ...]:
+    if not 1 <= len(key) <= MOST_KEY_COLUMNS:
+        raise ValueError(f"has {len(key)} columns; expected 1 to {MOST_KEY_COLUMNS}")
+    for column in key:
+        if not column or "\0" in column or len(column.encode()) > LONGEST_IDENTIFIER:
+            raise ValueError(f"{column!r} cannot name a column; expected 1 to {LONGEST_IDENTIFIER} bytes without NUL")
+        if column in RESERVED_COLUMNS:
+            raise ValueError(
+                f"{column!r} is a column of every prediction table; give it another name in the query, "
+                f"such as SELECT {column} AS source_{column}"
+            )
+        if key.count(column) > 1:
+            raise ValueError(f"names {column!r} twice; expected each column once")
+    return key
+
+
+def _model(model: str) -> str:
+    name, slash, version = model.partition("/")
+    good_version = not slash or re.fullmatch(r"[1-9][0-9]{0,8}", version)
+    if not MODEL_NAME.fullmatch(name) or len(name) > LONGEST_IDENTIFIER or not good_version:
+        raise ValueError(
+            f"{model!r} cannot name a model; expected a name of small letters, digits and underscores, such "
+            "as 'iris', or 'iris/3' to pin version 3"
+        )
+    return model
+
+
+NEW = {"is_new": True}
+"""Context of a validation: a person writes the job now. What the ledger holds of an older version is read as it was."""
+
+
+def _schedule(text: str, info: ValidationInfo) -> str:
+    Schedule.parse(text)
+    if info.context == NEW:
+        require_steps_within(text)
+    return text
+
+
+def _timezone(name: str) -> str:
+    find_zone(name)
+    return name
+
+
+def _queue(name: str) -> str:
+    if name in RESERVED_QUEUES | BROKERS_OWN:
+        raise ValueError(f"{name!r} is a queue of Scorebeat's own; expected another, such as 'cpu'")
+    if not QUEUE_NAME.fullmatch(name) or len(name) > LONGEST_IDENTIFIER:
+        raise ValueError(
+            f"{name!r} cannot name a queue; expected small letters, digits, '_' and '-', a letter first, "
+            f"at most {LONGEST_IDENTIFIER} characters"
+        )
+    return name
+
+
+def _notify(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number, or brackets that do not match
+        good = False
+    if not good or len(url) > LONGEST_URL or re.search(r"[\s\x00-\x20\x7f]", url):
+        raise ValueError("is not a URL to post to; expected one such as 'https://hooks.example.org/scorebeat'")
+    return url
+
+
+def _results_by(text: str, info: ValidationInfo) -> str:
+    if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text):
+        raise ValueError(f"{text!r} is not a time of day; expected hours and minutes such as '07:00'")
+    if info.context == NEW and info.data.get("schedule", "wrong") is None:
+        raise ValueError("goes with a schedule, which says of which moments the results are; expected one beside it")
+    return text
+
+
+def _notify_on(events: tuple[str, ...]) -> tuple[str, ...]:
+    if not events or len(set(events)) < len(events):
+        raise ValueError(f"expected each event once, and at least one of {', '.join(map(repr, EVENTS))}")
+    return events
+
+
+def _within(least: int, most: int) -> AfterValidator:
+    def check(number: int) -> int:
+        if not least <= number <= most:
+            raise ValueError(f"is {number:,}; expected a whole number from {least:,} to {most:,}")
+        return number
+
+    return AfterValidator(check)
+
+
+def _duration(value: object) -> object:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+Duration = Annotated[
+    timedelta, BeforeValidator(_duration), PlainSerializer(format_duration, return_type=str, when_used="json")
+]
+
+
+def _as_float(value: object) -> object:
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _threshold(share: float) -> float:
+    if share != -1 and not 0 <= share <= 1:
+        raise ValueError(f"is {share:g}; expected a share from 0 to 1, such as 0.01, or -1 for never")
+    return share
+
+
+class Job(BaseModel):
+    """One checked block of jobs.toml.
+
+    `Job.model_validate` reads back what `model_dump(mode="json")` stores in the ledger. Each value has
+    its own type: a number in quotes is a mistake.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: Annotated[str, AfterValidator(_job_name)]
+    query: Annotated[str, AfterValidator(_query)]
+    key: Annotated[tuple[str, ...], BeforeValidator(_as_tuple), AfterValidator(_key)]
+    model: Annotated[str, AfterValidator(_model)]
+    """`iris` follows the published version, `iris/3` pins one."""
+    parameters: Annotated[
+        dict[Annotated[str, AfterValidator(require_name)], Annotated[Parameter, BeforeValidator(as_parameter)]],
+        AfterValidator(require_few),
+        Field(exclude_if=lambda kept: not kept),
+    ] = {}
+    """What `:name`s of the query stand for, beside those that every run has; in the ledger only where there are any."""
+    schedule: Annotated[str, AfterValidator(_schedule)] | None = None
+    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+    queue: Annotated[str, AfterValidator(_queue)] = DEFAULT_QUEUE
+    batch_rows: Annotated[int, _within(1, 1_000_000)] = 50_000
+    batch_bytes: Annotated[int, _within(1024, 2 * 1024**3)] = 256 * 1024**2
+    """At most 2 GiB: Arrow counts the bytes of a text column in 32 bits."""
+    rescore: Literal["never", "every-run"] = "never"
+    on_failure: Literal["retry-rows", "retry-run", "leave"] = "retry-rows"
+    deadline: Duration | None = None
+    results_by: Annotated[
+        Annotated[str, AfterValidator(_results_by)] | None, Field(exclude_if=lambda kept: kept is None)
+    ] = None
+    """Time of day in `timezone` by which complete results are needed; in the ledger only where it is chosen."""
+    keep: Annotated[int, _within(1, 1000)] = 3
+    allow_full_scans: bool = False
+    null_inputs: Literal["model", "quarantine"] = "model"
+    """NULL and NaN among a row's inputs: passed on if the model takes them, or the row is put aside unseen."""
+    out_of_range: Annotated[Literal["quarantine", "null"], Field(exclude_if=lambda kept: kept == "quarantine")] = (
+        "quarantine"
+    )
+    """Dates and timestamps that no model can get, such as infinity. The ledger has it only where it is chosen, because
+    programs of an older release read the ledger, too."""
+    allow_nan: bool = False
+    error_threshold: Annotated[float, BeforeValidator(_as_float), AfterValidator(_threshold)] = 0.01
+    """Share of the run's rows that may be put aside before the run fails; -1: never."""
+    run_attempts: Annotated[int, _within(1, 100)] = 3
+    """`retry-run`: times a run is begun before it fails."""
+    dead_runs: Annotated[int, _within(1, 1000)] = 3
+    """So many runs in a row with dead batches pause the job."""
+    notify: Annotated[str, AfterValidator(_notify)] | None = None
+    """Where the end of each run, and a passed deadline, are posted to."""
+    notify_on: Annotated[
+        tuple[Literal["finished", "failed", "late", "empty"], ...],
+        BeforeValidator(_as_tuple),
+        AfterValidator(_notify_on),
+        Field(exclude_if=lambda kept: kept == USUALLY_TOLD),
+    ] = ("finished", "failed", "late")
+    """Which events are posted; the ledger has it only where it is chosen, as `out_of_range`."""
+
+    @property
+    def model_name(self) -> str:
+        return self.model.partition("/")[0]
+
+    @property
+    def pinned_version(self) -> int | None:
+        version = self.model.partition("/")[2]
+        return int(version) if version else None
+
+    @property
+    def is_by_due_moment(self) -> bool:
+        """The query has `:due_at`: each due moment has rows of its own."""
+        return DUE_AT in query_names.find(self.query)
+
+    @property
+    def due(self) -> Schedule | None:
+        """When the job is due; None: only by hand."""
+        return Schedule.parse(self.schedule, self.timezone) if self.schedule else None
+
+    def needed_by(self, due_at: datetime) -> datetime:
+        """When complete results of that due moment are needed: at `results_by`, else by the deadline, else when the job
+        is due again.
+
+        For a job with a schedule.
+        """
+        if self.results_by is not None:
+            hour, minute = map(int, self.results_by.split(":"))
+            return Schedule.parse(f"{minute} {hour} * * *", self.timezone).next_due(due_at)
+        if self.deadline is not None:
+            return due_at + self.deadline
+        return self.due.next_due(due_at) if self.due is not None else due_at

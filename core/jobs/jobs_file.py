@@ -1,0 +1,137 @@
+"""jobs.toml: read and checked whole, every mistake with its line and what was expected."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from scorebeat.core.errors import JobsFileError, near
+from scorebeat.core.jobs.job import Job
+from scorebeat.core.jobs.job_block import DEFAULTS, Block, Defaults, read_defaults, shown
+from scorebeat.core.jobs.toml_lines import Document, Mistake, read
+
+OWNER = "jobs.toml"
+"""Whose jobs are that no file of another name holds."""
+LONGEST_OWNER = 100
+
+
+@dataclass(frozen=True)
+class JobsFile:
+    """The jobs of one file."""
+
+    path: Path
+    owner: str
+    """By which the database knows the file: its name, or the `owner` at its top. The path differs between machines."""
+    jobs: tuple[Job, ...]
+    is_in_folder: bool = False
+    """Read together with all files of its folder."""
+
+
+def read_files(path: Path) -> list[JobsFile]:
+    """The jobs file, or each `*.toml` of a folder. Raises JobsFileError, also for what two of the files say."""
+    if not path.is_dir():
+        return [read_file(path)]
+    found = [one for one in sorted(path.glob("*.toml")) if not one.name.startswith(".")]
+    if not found:
+        raise JobsFileError(f"{path}: is a folder without a jobs file; expected files such as {path / 'jobs.toml'}")
+    files, mistakes = [], []
+    for one in found:
+        try:
+            files.append(replace(read_file(one), is_in_folder=True))
+        except JobsFileError as error:
+            mistakes.append(str(error))
+    mistakes += [
+        f"{second}: {what} stands in {first} too; expected one file for each" for what, first, second in _shared(files)
+    ]
+    if mistakes:
+        raise JobsFileError("\n".join(mistakes))
+    return files
+
+
+def _shared(files: Sequence[JobsFile]) -> Iterator[tuple[str, Path, Path]]:
+    """Owners and jobs that two files have, with the files."""
+    first: dict[str, Path] = {}
+    for file in files:
+        for what in (f'owner = "{file.owner}"', *(f"[jobs.{job.name}]" for job in file.jobs)):
+            if what in first:
+                yield what, first[what], file.path
+            first.setdefault(what, file.path)
+
+
+def read_jobs(path: Path) -> list[Job]:
+    """The jobs of the file, in its order; none if it is empty. Raises JobsFileError with all mistakes."""
+    return list(read_file(path).jobs)
+
+
+def read_file(path: Path) -> JobsFile:
+    """The file with its owner. Raises JobsFileError with all mistakes."""
+    documents, mistakes = read(_text(path))
+    defaults = read_defaults(documents[0], mistakes)
+    jobs = tuple(job for document in documents for job in _jobs(document, defaults, path.parent, mistakes))
+    owner = _owner(documents[0], path.name, mistakes)
+    if mistakes:
+        raise JobsFileError(_message(path, mistakes))
+    return JobsFile(path, owner, jobs)
+
+
+def _owner(document: Document, name: str, mistakes: list[Mistake]) -> str:
+    owner = document.data.get("owner", name)
+    if isinstance(owner, str) and owner.strip() == owner and 0 < len(owner) <= LONGEST_OWNER and owner.isprintable():
+        return owner
+    what = f"is {shown(owner)}; expected a name in quotes of at most {LONGEST_OWNER} characters, such as 'team-a'"
+    mistakes.append(Mistake(document.line(("owner",)), "owner", what))
+    return name
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise JobsFileError(
+            f"{path}: no such file; write one, or name another by `apply --file` or the variable SCOREBEAT_JOBS"
+        ) from None
+    except OSError as error:
+        raise JobsFileError(f"{path}: cannot be read ({error.strerror}); expected a TOML file") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise JobsFileError(f"{path}: line {line} is not UTF-8; save the file as UTF-8") from None
+
+
+def _message(path: Path, mistakes: list[Mistake]) -> str:
+    count = f"{len(mistakes)} mistake{'s' * (len(mistakes) != 1)}"
+    lines = [
+        f"  line {m.line}{', ' * bool(m.where)}{m.where}: {m.what}" for m in sorted(mistakes, key=lambda m: m.line)
+    ]
+    return "\n".join([f"{path}: {count}", *lines])
+
+
+def _jobs(document: Document, defaults: Defaults, folder: Path, mistakes: list[Mistake]) -> Iterator[Job]:
+    """The good jobs of the document; every mistake goes to `mistakes`."""
+    for name, own in _blocks(document, mistakes):
+        block = Block(document, name, own, defaults, folder)
+        job = block.job()
+        mistakes += [one for one in block.mistakes if one not in mistakes]  # one of [defaults] is of each job
+        if job is not None:
+            yield job
+
+
+def _blocks(document: Document, mistakes: list[Mistake]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each `[jobs.NAME]` of the document."""
+    for key in document.data:
+        if key not in ("jobs", "owner", DEFAULTS):
+            what = f"is not known here; expected [jobs.NAME] blocks only.{_near_job(key)}"
+            mistakes.append(Mistake(document.line((key,)), key, what))
+    jobs = document.data.get("jobs", {})
+    if not isinstance(jobs, dict):
+        mistakes.append(Mistake(document.line(("jobs",)), "jobs", "is not a block; expected [jobs.NAME]"))
+        return
+    for name, block in jobs.items():
+        if isinstance(block, dict):
+            yield name, block
+        else:
+            what = f"is not a block of its own; expected [jobs.{name}] and its keys below"
+            mistakes.append(Mistake(document.line(("jobs", name)), f"jobs.{name}", what))
+
+
+def _near_job(key: str) -> str:
+    return " Did you mean 'jobs'?" if near(key, ["jobs"]).startswith(" Did") else ""

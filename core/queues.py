@@ -1,0 +1,23 @@
+"""Queues and tasks of Scorebeat's own, and which task goes to which queue. A job names the queue of its batches."""
+
+CONTROL_QUEUE = "control"
+"""Dispatch, rescue, settle, ticks: short work that keeps the ledger moving."""
+PLAN_QUEUE = "plan"
+"""Planning may take minutes; it has a queue of its own so that nothing else waits for it."""
+RESERVED_QUEUES = frozenset({CONTROL_QUEUE, PLAN_QUEUE})
+"""No job may name them."""
+DEFAULT_QUEUE = "cpu"
+
+SCORE = "scorebeat.score"
+PLAN = "scorebeat.plan"
+TICK = "scorebeat.tick"
+CONTROL = "scorebeat.control"
+NOTIFY = "scorebeat.notify"
+
+ROUTES = {
+    PLAN: PLAN_QUEUE,
+    TICK: CONTROL_QUEUE,
+    CONTROL: CONTROL_QUEUE,
+    NOTIFY: PLAN_QUEUE,  # it waits for receivers, which control must not
+}
+"""SCORE goes to the queue of its job."""

@@ -1,0 +1,26 @@
+"""Names of the schemas and tables that Scorebeat makes in the user's database."""
+
+from hashlib import sha256
+
+SCHEMA = "scorebeat"
+PREDICTIONS = "predictions"
+"""Schema of the prediction tables and of the published views."""
+
+LONGEST = 63
+"""Bytes of a PostgreSQL identifier; longer ones would be cut without a word."""
+
+
+def prediction_table(job: str, model: str, version: int, generation: int | None = None) -> str:
+    """Table of a prediction set: `<job>__<model>_v<version>`, and `_g<generation>` for an every-run job.
+
+    At most 63 bytes: a longer name loses the end of job and model to a hash of all four. `job` and
+    `model` are checked names (core.jobs). Two different sets never get one name: a job's name has no
+    double underscore, and the numbers stand last.
+    """
+    tail = f"_v{version}" if generation is None else f"_v{version}_g{generation}"
+    name = f"{job}__{model}{tail}"
+    if len(name) <= LONGEST:
+        return name
+    digest = sha256(name.encode()).hexdigest()[:12]
+    head = f"{job}__{model}"[: LONGEST - len(tail) - len(digest) - 1]
+    return f"{head}_{digest}{tail}"

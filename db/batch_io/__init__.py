@@ -1,0 +1,1 @@
+"""Rows of a batch: its keys, reading them as Arrow, and writing predictions."""

@@ -1,0 +1,44 @@
+"""Which source rows a batch stands for, as keys."""
+
+from collections.abc import Iterator
+
+from sqlalchemy import Connection, text
+
+from scorebeat.db.connect import user_sql
+from scorebeat.db.connect.sql import Key, KeyRange, columns, texts, within
+from scorebeat.db.ledger.runs import Run
+from scorebeat.db.predictions.prediction_sets import PredictionSet
+from scorebeat.db.source.pending import PendingRows
+from scorebeat.db.source.source import Source
+
+
+def of_batch(connection: Connection, source: Source, run: Run, target: PredictionSet, batch_id: int) -> Iterator[Key]:
+    """The keys as texts: as listed by the plan; or those that the batch scored, then those that it has yet to score."""
+    row = connection.execute(
+        text("SELECT first_key, last_key, keys, state FROM scorebeat.batches WHERE id = :id AND run_id = :run"),
+        {"id": batch_id, "run": run.id},
+    ).one()
+    if row.keys is not None:
+        yield from (tuple(key) for key in row.keys)
+        return
+    span = KeyRange(tuple(row.first_key), tuple(row.last_key))
+    yield from _scored(connection, source, target, span, batch_id)
+    if row.state != "committed":
+        yield from _unscored(connection, source, run, target, span)
+
+
+def _scored(
+    connection: Connection, source: Source, target: PredictionSet, span: KeyRange, batch_id: int
+) -> Iterator[Key]:
+    keys = source.keys
+    found = connection.exec_driver_sql(
+        f"SELECT {texts(keys, 'p')} FROM {target.table} AS p WHERE {within(keys, 'p', span)}"
+        f" AND p.batch_id = {int(batch_id)} ORDER BY {columns(keys, 'p')}"
+    )
+    return (tuple(key) for key in found)
+
+
+def _unscored(connection: Connection, source: Source, run: Run, target: PredictionSet, span: KeyRange) -> Iterator[Key]:
+    pending = PendingRows(source, target.table, target.id, run.selection.where)
+    found = user_sql.rows(connection, pending.keys(span, run.job.batch_rows))
+    return (tuple(key) for key in found)

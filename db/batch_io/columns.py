@@ -1,0 +1,302 @@
+"""Columns of rows in and out: a batch's pending rows as Arrow, its predictions by binary COPY."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import adbc_driver_manager
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json
+from adbc_driver_manager._reader import AdbcRecordBatchReader
+
+from scorebeat.core.errors import ClaimLost, InputError, OutputError, ScorebeatError
+from scorebeat.core.table_names import PREDICTIONS
+from scorebeat.db.closing import run_ends
+from scorebeat.db.connect import locks
+from scorebeat.db.connect.database_errors import sqlstate
+from scorebeat.db.connect.engine import autocommit, begin, forget, run
+from scorebeat.db.connect.sql import Key, KeyColumn, ident, literal
+from scorebeat.db.ledger import quarantine
+from scorebeat.db.ledger.batches import Claim
+from scorebeat.db.ledger.quarantine import BadRow
+from scorebeat.db.predictions.prediction_sets import PredictionSet
+from scorebeat.db.predictions.table_types import TableTypes, require_as_made, stamp_sql
+from scorebeat.db.source.fetched_values import (
+    SENT,
+    TEXT,
+    Unfit,
+    beyond,
+    driver_type,
+    key_columns_of,
+    no_rows,
+    since_2000,
+    typed,
+)
+from scorebeat.db.source.source import Source
+from scorebeat.db.source.types import THROUGH_TEXT
+
+if TYPE_CHECKING:
+    from adbc_driver_manager.dbapi import Connection as DataConnection
+    from adbc_driver_manager.dbapi import Cursor
+
+READ_CHUNK = 16 * 1024**2
+"""Bytes of one record batch that the driver hands over; the bound on a fetch is checked between them."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Rows of a batch in key order: `keys` and `rows` have the same length."""
+
+    keys: pa.RecordBatch
+    rows: pa.RecordBatch
+    more: bool
+    """The fetch stopped at its bound of rows or bytes: rows of the batch may be left."""
+    unfit: tuple[Unfit, ...] = ()
+    """Values of `rows` that are not the query's: no Arrow value is the same."""
+
+
+def fetch(connection: "DataConnection", statement: str, source: Source, limit: int, max_bytes: int) -> Fetched:
+    """Run a pending-rows statement in the transaction of `begin_query`, which is over when this returns."""
+    with (
+        _users_sql(connection),
+        connection.cursor(adbc_stmt_kwargs={"adbc.postgresql.batch_size_hint_bytes": str(READ_CHUNK)}) as cursor,
+    ):
+        cursor.execute(statement)
+        stream = cursor.fetch_arrow()
+        # PyArrow's own reader would lose the SQLSTATE of an error that comes when rows have been sent already
+        try:
+            parts, cut = _read(AdbcRecordBatchReader._import_from_c(stream.address), max_bytes)
+        except adbc_driver_manager.Error as error:
+            if "lower bound" not in str(error):
+                raise
+            raise InputError(
+                "the row has an array whose first index is neither 0 nor 1, which the driver does not read; write x[:] "
+                "AS x for the column x in the query"
+            ) from None
+    table = pa.Table.from_batches(parts).combine_chunks()
+    whole = table.to_batches()[0] if table.num_rows else no_rows(table.schema)
+    keys, taken = key_columns_of(whole, source)
+    rows, unfit = typed(whole, taken, source)
+    return Fetched(keys, rows, cut or whole.num_rows >= limit, unfit)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Where a batch's time went, in seconds."""
+
+    fetch: float
+    predict: float
+
+
+def fetch_keys(connection: "DataConnection", statement: str) -> list[Key]:
+    """Run a statement of `PendingRows.keys`, as `fetch` does."""
+    with _users_sql(connection), connection.cursor() as cursor:
+        cursor.execute(statement)
+        table = cursor.fetch_arrow_table()
+    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
+def begin_query(connection: "DataConnection") -> bool:
+    """Begin a READ ONLY transaction for the user's SQL, which waits for no lock longer than a short time.
+
+    False where the session takes no writes at all, so that predictions could not be written in it either. Raises the
+    driver's error: then no transaction is open, and the next statement would run in one that may write.
+    """
+    return begin(connection, locks.READ_ONLY) == 1
+
+
+@contextmanager
+def _users_sql(connection: "DataConnection") -> Iterator[None]:
+    """Of the transaction nothing is left: predictions are written in the same session."""
+    try:
+        yield
+    except Exception:
+        with suppress(adbc_driver_manager.Error):  # it may be the connection that is broken
+            connection.rollback()  # over a failed transaction the driver sends nothing else
+            forget(connection)
+        raise
+    forget(connection)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of a batch whose fate is known: predictions to store, and rows to put aside."""
+
+    predictions: pa.Table
+    bad: tuple[BadRow, ...] = ()
+    keys: tuple[KeyColumn, ...] = ()
+    """By which a bad row is looked for among the predictions."""
+    budget: int = 0
+    """Attempts that the batch has again after this progress."""
+    types: TableTypes | None = None
+    """Which `predictions` were made to fit."""
+
+
+class TypesChanged(ScorebeatError):
+    """The prediction table is not as it was when it was read."""
+
+
+def commit(connection: "DataConnection", held: Claim, target: PredictionSet, part: Part, timing: Timing | None) -> bool:
+    """Fence, predictions, bad rows and the batch's state in one transaction.
+
+    With `timing` the batch is committed, and the answer is whether no batch of its run is open any more; None keeps it
+    claimed, for a batch that is fetched in several parts. Raises ClaimLost when another attempt has the batch, and
+    TypesChanged: nothing was written.
+    """
+    began = time.perf_counter()
+    with autocommit(connection), connection.cursor() as cursor:
+        if run(cursor, f"BEGIN; {_fence(held, _as_they_were(target, part.types))}") != 1:
+            is_held = run(cursor, _fence(held)) == 1
+            run(cursor, "ROLLBACK")
+            if is_held:
+                raise TypesChanged(f"{target.table} is not as it was when it was read")
+            raise ClaimLost(
+                f"{held} no longer holds the claim; its {part.predictions.num_rows} predictions were discarded. "
+                "Whoever has the batch now scores them; nothing is to be done."
+            )
+        if part.predictions.num_rows:
+            _ingest(cursor, target, part)
+        if part.bad:
+            quarantine.put_aside(cursor, target, part.keys, held.batch_id, part.bad)
+        done = f"{_done(held, part, timing, time.perf_counter() - began)}; COMMIT"
+        if timing is None:
+            run(cursor, done)
+            return False
+        # asked after the commit: of two last batches that end at once, at least one sees the other
+        return run(cursor, f"{done}; SELECT WHERE {run_ends.is_settled_sql(f'{held.run_id:d}')}") == 1
+
+
+_STAGED = "scorebeat_staged"
+
+
+def _ingest(cursor: "Cursor", target: PredictionSet, part: Part) -> None:
+    """By binary COPY; through a temporary table where the key is of a type that the driver cannot write."""
+    staged = {key.name: f"::{key.type}" for key in part.keys if key.type in THROUGH_TEXT}
+    if not staged:
+        cursor.adbc_ingest(target.table_name, part.predictions, mode="append", db_schema_name=PREDICTIONS)
+        return
+    names = part.predictions.schema.names
+    as_text = ", ".join(f"{ident(n)}{'::text' if n in staged else ''} AS {ident(n)}" for n in names)
+    cursor.execute(f"CREATE TEMPORARY TABLE {_STAGED} AS SELECT {as_text} FROM {target.table} WITH NO DATA")
+    cursor.adbc_ingest(_STAGED, part.predictions, mode="append", temporary=True)
+    cursor.execute(
+        f"INSERT INTO {target.table} ({', '.join(map(ident, names))})"
+        f" SELECT {', '.join(ident(n) + staged.get(n, '') for n in names)} FROM pg_temp.{_STAGED}"
+    )
+    cursor.execute(f"DROP TABLE pg_temp.{_STAGED}")
+
+
+def to_ingest(
+    types: TableTypes,
+    target: PredictionSet,
+    keys: pa.RecordBatch,
+    scored: pa.RecordBatch,
+    batch_id: int,
+    key_columns: Sequence[KeyColumn] = (),
+) -> pa.Table:
+    """Keys, outputs and the batch's id as one table, in the exact types of the prediction table.
+
+    The driver compares no types: an int64 in a float8 column would be stored as garbage, silently. Raises
+    OutputError.
+    """
+    require_as_made(types, target, keys.schema.names)
+    wanted = types.schema
+    named = {key.name: key for key in key_columns}
+    stored = [_stored(c, named.get(n), wanted) for n, c in zip(keys.schema.names, keys.columns, strict=True)]
+    stamp = pa.repeat(pa.scalar(batch_id, pa.int64()), scored.num_rows)
+    table = pa.table([*stored, *scored.columns, stamp], names=[*keys.schema.names, *scored.schema.names, "batch_id"])
+    wrong = [
+        f"{name} is {table.schema.field(name).type if name in table.schema.names else 'missing'}, "
+        f"the table has {wanted.field(name).type}"
+        for name in wanted.names
+        if name not in table.schema.names
+        or not _fits(table.schema.field(name).type, wanted.field(name), named.get(name))
+    ]
+    extra = [f"{name} is no column of the table" for name in table.schema.names if name not in wanted.names]
+    if wrong or extra:
+        raise OutputError(f"predictions do not fit {target.table}: {'; '.join(wrong + extra)}. Nothing was written.")
+    for at, name in enumerate(keys.schema.names):
+        is_moment = pa.types.is_timestamp(table.schema.field(at).type)
+        if is_moment and table.num_rows and any(beyond(name, table.column(at).chunk(0))):
+            table = table.set_column(at, name, since_2000(table.column(at)))
+    return table
+
+
+def _stored(column: pa.Array, key: KeyColumn | None, wanted: pa.Schema) -> pa.Array:
+    """A key column as the table takes it: what PostgreSQL sent, its text, or as it was read."""
+    if key is not None and key.send:
+        return pc.struct_field(column, TEXT if key.type in THROUGH_TEXT else SENT)
+    field = wanted.field(key.name) if key is not None and key.name in wanted.names else None
+    is_wider = field is not None and pa.types.is_integer(field.type) and pa.types.is_integer(column.type)
+    return column.cast(field.type) if field is not None and is_wider else column
+
+
+def _fits(found: pa.DataType, wanted: pa.Field, key: KeyColumn | None) -> bool:
+    if key is not None and key.send:
+        return driver_type(wanted) in key.read_as
+    return bool(found == wanted.type)
+
+
+def _as_they_were(target: PredictionSet, types: TableTypes | None) -> str:
+    return f" AND {stamp_sql(target)} = {literal(types.stamp)}" if types is not None else ""
+
+
+def _fence(held: Claim, more: str = "") -> str:
+    """Locks the batch if this attempt still holds it. Numbers only, so it needs no parameters."""
+    return (
+        f"SELECT id FROM scorebeat.batches WHERE id = {held.batch_id:d} AND attempt = {held.attempt:d}"
+        f" AND state = 'claimed'{more} FOR UPDATE"
+    )
+
+
+def _done(held: Claim, part: Part, timing: Timing | None, seconds: float) -> str:
+    """Progress gives the budget back, and a probe that came this far has survived.
+
+    Bad rows are counted where they stand: another batch may have stored some of them first. Fewer than before they are
+    only when some were pruned.
+    """
+    scored = part.predictions.num_rows
+    ends = ", probe_key = NULL"
+    if part.bad:
+        aside = f"SELECT count(*) FROM scorebeat.quarantine WHERE batch_id = {held.batch_id:d}"
+        ends += f", rows_failed = greatest(rows_failed, ({aside}))"
+    if scored or part.bad:
+        ends += f", attempts_left = greatest(attempts_left, {part.budget:d})"
+    if timing is not None:
+        ends += (
+            ", state = 'committed', claim_expires_at = NULL, finished_at = clock_timestamp(), error = NULL,"
+            f" fetch_seconds = {timing.fetch:.6f}, predict_seconds = {timing.predict:.6f},"
+            f" commit_seconds = {seconds:.6f}"
+        )
+    return f"UPDATE scorebeat.batches SET rows_scored = rows_scored + {scored:d}{ends} WHERE id = {held.batch_id:d}"
+
+
+def _read(reader: pa.RecordBatchReader, max_bytes: int) -> tuple[list[pa.RecordBatch], bool]:
+    parts: list[pa.RecordBatch] = []
+    size = 0
+    with closing(reader):
+        for part in reader:
+            parts.append(part)
+            size += part.nbytes
+            if size >= max_bytes:
+                return parts, True
+    if not parts:
+        parts.append(no_rows(reader.schema))
+    return parts, False
+
+
+DRIVER_ERRORS = (adbc_driver_manager.Error,)
+
+
+def detail(error: BaseException) -> str:
+    """PostgreSQL's DETAIL line, such as `Key (id)=(7) already exists.`, or its whole message in one line."""
+    lines = str(error).splitlines()
+    named = [line.partition("DETAIL:")[2].strip() for line in lines if "DETAIL:" in line]
+    return named[0] if named else " ".join(lines)
+
+
+def is_repeated_key(error: BaseException) -> bool:
+    return isinstance(error, adbc_driver_manager.Error) and sqlstate(error) == "23505"

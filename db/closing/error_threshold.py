@@ -1,0 +1,45 @@
+"""The error threshold: past so many rows put aside something other than rows is wrong, and the run fails."""
+
+from sqlalchemy import Connection, text
+
+from scorebeat.core.states import RunState
+from scorebeat.db.ledger import batches, runs
+from scorebeat.db.ledger.runs import Run
+
+LEAST = 100
+"""Rows that may always fail, however small the run."""
+
+
+def stop(connection: Connection, run: Run) -> str | None:
+    """Fail an open run that is past its threshold, with its open batches; the reason, None when nothing was moved.
+
+    A run that is shown whole has none: it fails with its first bad row, when it is settled. While a run is still
+    planned nobody knows how many rows its share is of: only a share of 0 is judged then.
+    """
+    share = run.job.error_threshold
+    if share < 0 or run.job.on_failure == "retry-run":
+        return None
+    state, failed, planned = _counts(connection, run.id)
+    allowed = max(LEAST, int(share * planned))
+    if failed <= allowed or (state == RunState.PLANNING and share > 0):
+        return None
+    reason = (
+        f"{failed} of {planned} rows could not be scored, more than error_threshold allows ({allowed}); "
+        f"`scorebeat failures {run.id}` shows why, `scorebeat requeue {run.id}` tries again"
+    )
+    if not runs.fail(connection, run.id, reason):
+        return None
+    batches.cancel(connection, run.id)
+    return reason
+
+
+def _counts(connection: Connection, run_id: int) -> tuple[str, int, int]:
+    """The run's state as it is now, rows put aside, rows planned."""
+    row = connection.execute(
+        text(
+            "SELECT r.state, coalesce(sum(b.rows_failed), 0), coalesce(sum(b.rows_planned), 0) FROM scorebeat.runs r"
+            " LEFT JOIN scorebeat.batches b ON b.run_id = r.id WHERE r.id = :run_id GROUP BY r.state"
+        ),
+        {"run_id": run_id},
+    ).one()
+    return str(row[0]), int(row[1]), int(row[2])

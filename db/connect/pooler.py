@@ -1,0 +1,36 @@
+"""A pooler between us and PostgreSQL: whether it leaves us our sessions."""
+
+from sqlalchemy import Connection, Engine
+
+from scorebeat.core.errors import ServiceDown
+from scorebeat.db.connect.session import WHAT_TO_DO
+
+LOOKS = 5
+"""Another client may come in between."""
+
+
+def advice(reason: str) -> str | None:
+    """What to do where a pooler refused our settings; None where the reason is another."""
+    if "startup parameter" not in reason:
+        return None
+    return f"A pooler before PostgreSQL takes no settings of sessions. {WHAT_TO_DO}"
+
+
+def require_sessions(engine: Engine) -> None:
+    """Raises ServiceDown where a pooler hands a session on after each transaction.
+
+    Two connections that are open at once are then one session: it goes to whoever asks next.
+    """
+    with engine.connect() as one, engine.connect() as another:
+        for _ in range(LOOKS):
+            if _session(one) == _session(another):
+                raise ServiceDown(
+                    "a pooler before PostgreSQL pools transactions, so a statement that one session prepared is "
+                    f"unknown in the next, and batches would fail. Let it pool sessions. {WHAT_TO_DO}"
+                )
+
+
+def _session(connection: Connection) -> int:
+    number = int(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+    connection.rollback()
+    return number

@@ -1,0 +1,118 @@
+"""Sessions and servers that take no writes: noticed, replaced by new ones, and explained.
+
+A failover leaves connections to what is a standby now. A session that began while `default_transaction_read_only` was
+on stays read-only for as long as it lives, whatever is set since.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from contextvars import ContextVar
+
+import psycopg2
+from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DisconnectionError, InvalidatePoolError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from scorebeat.core.events import emit
+from scorebeat.db.connect import database_errors, session
+
+IS_READ_ONLY = "SELECT current_setting('transaction_read_only')"
+"""`on` where a transaction that begins now could write nothing."""
+OLDEST = 5.0
+"""Seconds that a read-only session is kept: where all are read-only, no more connections than that are made anew."""
+FOR_A_QUERY = {"of_a_query": True}
+"""Execution options of a statement with a user's SQL, in a transaction that is read-only on purpose."""
+FRESH = 10.0
+"""Seconds after its use in which a session is not asked again for a single statement, whose failure costs nothing."""
+
+_is_single: ContextVar[bool] = ContextVar("single", default=False)
+
+
+@contextmanager
+def single_statement() -> Iterator[None]:
+    """What is taken from the pool in this block is for one statement that its caller repeats when it fails."""
+    before = _is_single.set(True)
+    try:
+        yield
+    finally:
+        _is_single.reset(before)
+
+
+def replace_sessions(engine: Engine) -> None:
+    """Have the engine's pool hand out no dead session, and no read-only one that is older than OLDEST.
+
+    A statement that writes and meets a read-only session invalidates the whole pool.
+    """
+    event.listen(engine, "connect", _note_the_time)
+    event.listen(engine, "checkout", _require_writable)
+    event.listen(engine, "checkin", _note_the_use)
+    event.listen(engine, "handle_error", _invalidate)
+
+
+def why(connection: Connection) -> str | None:
+    """Why sessions that begin now, as this one did, can write nothing, and what to do; None where they can."""
+    standby, read_only, source, database = connection.execute(
+        text(
+            "SELECT pg_is_in_recovery(), setting = 'on', source, current_database() FROM pg_settings"
+            " WHERE name = 'default_transaction_read_only'"
+        )
+    ).one()
+    if standby:
+        return (
+            "PostgreSQL takes no writes here: it is a standby, which repeats what another server wrote. Work waits "
+            "until SCOREBEAT_DATABASE_URL leads to the primary, or this server is promoted"
+        )
+    if read_only:
+        return (
+            f"PostgreSQL takes no writes: default_transaction_read_only is on for database {database!r} (set by "
+            f"{source}). Work waits until it is off; then nothing has to be restarted"
+        )
+    return None
+
+
+def _note_the_time(_: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+    record.info["opened_at"] = time.monotonic()
+    record.info["is_new"] = True
+
+
+def _note_the_use(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+    record.info["used_at"] = time.monotonic()
+
+
+def _require_writable(connection: DBAPIConnection, record: ConnectionPoolEntry, _: object) -> None:
+    """Takes the place of SQLAlchemy's own ping, in as many round trips."""
+    if record.info.pop("is_new", False):
+        return
+    if _is_single.get() and time.monotonic() - record.info.get("used_at", -FRESH) < FRESH:
+        return
+    try:
+        read_only = _is_read_only(connection)
+    except psycopg2.Error as error:
+        raise InvalidatePoolError(f"the session is dead: {error}") from error
+    if read_only and time.monotonic() - record.info["opened_at"] > OLDEST:
+        emit("database.read_only", logging.WARNING, reason="this session takes no writes; another one is opened")
+        raise DisconnectionError("the session takes no writes")
+
+
+def _is_read_only(connection: DBAPIConnection) -> bool:
+    """Asked outside of a transaction, which would have to be ended."""
+    with session.autocommit(connection), closing(connection.cursor()) as cursor:
+        cursor.execute(IS_READ_ONLY)
+        return bool(cursor.fetchall()[0][0] == "on")
+
+
+def _invalidate(context: ExceptionContext) -> None:
+    if database_errors.is_wrong_session(context.original_exception) and not _is_of_a_query(context):
+        context.is_disconnect = True
+
+
+def _is_of_a_query(context: ExceptionContext) -> bool:
+    """The transaction is read-only because we said so; what the query of a job does there is its own fault."""
+    options = dict(context.connection.get_execution_options()) if context.connection is not None else {}
+    if context.execution_context is not None:
+        options |= context.execution_context.execution_options
+    return bool(options.keys() & FOR_A_QUERY.keys())

@@ -1,0 +1,204 @@
+"""Which settings a session has: those that are ours, those that stay the user's, and the proof of both at connect.
+
+The user's SQL runs under the settings that psql has with the same URL. A session of ours changes three kinds:
+`ALWAYS` and the encoding, which change no meaning; `STATEMENTS`, which psycopg2 and our own statements rely on, and
+which `user_sql` takes back while the user's SQL runs; and, for the control plane, how long it waits for locks.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import URL
+
+from scorebeat.core.errors import ServiceDown
+from scorebeat.db.connect.sql import literal
+
+ENCODING = "UTF8"
+ALWAYS = {
+    # a client that died with a transaction open gives its locks back
+    "idle_in_transaction_session_timeout": "60s",
+    # so does one that died while a statement of its waits or runs: PostgreSQL would only notice at its end
+    "client_connection_check_interval": "2s",
+    # and one whose host is gone or cut off, about half a minute later
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "30s",
+    # planning cursors and batches are many small index scans: workers and compilation only add delay
+    "jit": "off",
+    "max_parallel_workers_per_gather": "0",
+    # locks and fences are written for it; what must be one snapshot asks for it
+    "default_transaction_isolation": "read committed",
+    "default_transaction_deferrable": "off",
+    # the driver of columns would take texts for bytes
+    "quote_all_identifiers": "off",
+}
+"""Given when a session begins, after what the user gave by `options`, so that DISCARD ALL keeps them."""
+STATEMENTS = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, MDY",
+    "IntervalStyle": "postgres",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "standard_conforming_strings": "on",
+    "backslash_quote": "safe_encoding",
+    "array_nulls": "on",
+    "transform_null_equals": "off",
+}
+"""What statements of ours over psycopg2 need, as PostgreSQL writes the values."""
+PROVED = (
+    "client_encoding",
+    "client_connection_check_interval",
+    "jit",
+    "max_parallel_workers_per_gather",
+    "default_transaction_isolation",
+    "default_transaction_deferrable",
+    "quote_all_identifiers",
+)
+"""Read back from each new session: of what all have, those that PostgreSQL writes as we write them."""
+
+_SCHEMAS = "schemas"
+"""Beside the settings: all schemas of the search path that are there, in its order, as an array's text."""
+_NAMES = ",".join(("server_encoding", *PROVED, *STATEMENTS))
+QUESTION = (
+    "SELECT name, pg_catalog.current_setting(name), reset_val, source FROM pg_catalog.pg_settings"
+    f" WHERE name OPERATOR(pg_catalog.=) ANY ('{{{_NAMES}}}'::pg_catalog.text[])"
+    f" UNION ALL SELECT '{_SCHEMAS}', pg_catalog.current_schemas(true)::pg_catalog.text, '', ''"
+)
+"""Asked before it is known what its names mean in the search path: pg_catalog's are meant."""
+
+WHAT_TO_DO = "Connect directly, or do what docs/how-to/own-servers.md says of PgBouncer; nothing was changed."
+_SET_BY = {
+    "default": "which is PostgreSQL's default",
+    "configuration file": "set in postgresql.conf",
+    "database": "set by ALTER DATABASE",
+    "user": "set by ALTER ROLE",
+    "database user": "set by ALTER ROLE ... IN DATABASE",
+    "client": "set when the session began",
+    "session": "set within the session",
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """The settings of a new session, by name."""
+
+    now: Mapping[str, str]
+    users: Mapping[str, str]
+    """What psql would have: the value that RESET goes back to."""
+    source: Mapping[str, str]
+
+
+def found(rows: Iterable[Sequence[Any]]) -> Found:
+    """The result of QUESTION."""
+    read = [tuple(map(str, row)) for row in rows]
+    return Found({r[0]: r[1] for r in read}, {r[0]: r[2] for r in read}, {r[0]: r[3] for r in read})
+
+
+def require(settings: Found) -> None:
+    """Raises ServiceDown where the session is not as it was told to be, or its database has no encoding."""
+    if settings.now["server_encoding"] == "SQL_ASCII":
+        raise ServiceDown(
+            "the database has the encoding SQL_ASCII: PostgreSQL does not know which characters its bytes are, and "
+            "cannot turn them into UTF-8, so labels and keys would be garbled. Use a database with an encoding: "
+            "CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0, then pg_dump and pg_restore; nothing was changed"
+        )
+    wanted = ALWAYS | {"client_encoding": ENCODING}
+    lost = [
+        f"{name} is {settings.now[name]}, {_SET_BY.get(settings.source[name], settings.source[name])}, "
+        f"not {wanted[name]}"
+        for name in PROVED
+        if settings.now[name] != wanted[name]
+    ]
+    if lost:
+        raise ServiceDown(
+            f"a pooler before PostgreSQL dropped the settings of our sessions: {'; '.join(lost)}. {WHAT_TO_DO}"
+        )
+
+
+SAFE_PATH = "SET LOCAL search_path = pg_catalog"
+"""Before the question of `shadows`, in its transaction."""
+
+
+def shadows(settings: Found) -> str | None:
+    """What to ask, after SAFE_PATH, where a schema comes before pg_catalog; None where none does, as nearly always.
+
+    The result has a row if one of them has an object that our statements would find in place of PostgreSQL's own.
+    Functions and operators that take a type of somebody's own are not found for what we call them with.
+    """
+    path = settings.now[_SCHEMAS]
+    if path.startswith(("{pg_catalog,", "{pg_catalog}")):
+        return None
+    with_builtin = "EXISTS (SELECT FROM {0} b WHERE b.{1} = o.{1} AND b.{2} = 'pg_catalog'::regnamespace)"
+    builtin_types = (
+        "NOT EXISTS (SELECT FROM pg_type t WHERE t.oid = ANY ({0}) AND t.typnamespace <> 'pg_catalog'::regnamespace)"
+    )
+    kinds = {
+        "function": ("pg_proc", "proname", "pronamespace", builtin_types.format("o.proargtypes::oid[]")),
+        "operator": ("pg_operator", "oprname", "oprnamespace", builtin_types.format("ARRAY[o.oprleft, o.oprright]")),
+        "relation": ("pg_class", "relname", "relnamespace", "true"),  # an index hides a table, too
+        "type": ("pg_type", "typname", "typnamespace", "o.typcategory <> 'A'"),
+    }
+    found = " UNION ALL ".join(
+        f"SELECT '{kind}', o.{name}, o.{schema} FROM {table} o WHERE {more}"
+        f" AND {with_builtin.format(table, name, schema)}"
+        for kind, (table, name, schema, more) in kinds.items()
+    )
+    before = (
+        f"SELECT n.oid, s.place FROM unnest({literal(path)}::name[]) WITH ORDINALITY s (name, place)"
+        f" JOIN pg_namespace n ON n.nspname = s.name AND NOT n.nspname ^@ 'pg_temp_'"
+        f" WHERE s.place < array_position({literal(path)}::name[], 'pg_catalog')"
+    )
+    return (
+        f"SELECT kind, before.oid::regnamespace::text, name FROM ({before}) before"
+        f" JOIN ({found}) found (kind, name, schema) ON schema = before.oid ORDER BY place, kind, name LIMIT 1"
+    )
+
+
+def require_own_names(settings: Found, shadow: Sequence[Any] | None) -> None:
+    """Raises ServiceDown where `shadow`, a row of `shadows`, is in the way of our statements."""
+    if shadow is None:
+        return
+    kind, schema, name = map(str, shadow)
+    raise ServiceDown(
+        f"search_path is {settings.now[_SCHEMAS].strip('{}')}: in it the {kind} {schema}.{name} comes before "
+        f"PostgreSQL's own of that name, and our statements would use it. Put pg_catalog first in search_path, or "
+        "leave it out, which means the same: ALTER ROLE ... SET or ALTER DATABASE ... SET search_path, or `options` of "
+        "SCOREBEAT_DATABASE_URL; nothing was changed"
+    )
+
+
+def theirs(settings: Found) -> dict[str, str]:
+    """The settings of STATEMENTS that the user has otherwise."""
+    return {name: settings.users[name] for name, ours in STATEMENTS.items() if settings.users[name] != ours}
+
+
+def options(url: URL, more: Mapping[str, str] | None = None) -> str:
+    """The user's `options`, of the URL or else PGOPTIONS as libpq reads them, and ours after them: the last wins."""
+    given = url.query.get("options") or os.environ.get("PGOPTIONS") or ""
+    kept = given if isinstance(given, str) else " ".join(given)
+    ours = (f"-c {name}={escaped(value)}" for name, value in {**ALWAYS, **(more or {})}.items())
+    return " ".join([kept, *ours]).strip()
+
+
+def escaped(value: str) -> str:
+    """A value as `options` take it, in which a space begins another option."""
+    return value.replace("\\", "\\\\").replace(" ", "\\ ")
+
+
+@contextmanager
+def autocommit(connection: Any) -> Iterator[None]:
+    """Each statement over this psycopg2 connection is a transaction by itself: one round trip instead of three.
+
+    SQLAlchemy's own isolation level AUTOCOMMIT sets it by a statement, and takes it back by another.
+    """
+    before = connection.autocommit
+    connection.autocommit = True
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.autocommit = before

@@ -1,0 +1,104 @@
+"""Running the user's SQL over psycopg2: one statement, under the user's settings, in a session that nobody uses after.
+
+psycopg2 sends a text that may hold several statements, and what separates them depends on settings. So the text goes
+as a quoted value to PL/pgSQL, which opens a cursor for one statement and refuses several. A session in which the user's
+SQL ran leaves its pool: advisory locks, temporary objects and a random seed end with it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, CursorResult
+
+from scorebeat.db.connect import read_only, session
+from scorebeat.db.connect.sql import literal
+
+SETTINGS = "settings of the user"
+"""Key in a connection's `info`: what of `session.STATEMENTS` the user has otherwise."""
+_ALONE = "is out of its pool"
+_STAY = "settings of the user stay"
+_ONE = "users_sql"
+_USUAL_PATH = '"$user", public'
+_FOR_ALL_ROWS = {"cursor_tuple_fraction": "1"}
+_FOR_FIRST_ROWS = {"cursor_tuple_fraction": "0.1"}
+
+
+def rows(connection: Connection, statement: str) -> list[tuple[Any, ...]]:
+    """All rows of one statement that the user's SQL is part of. Raises DBAPIError, also where it is more than one."""
+    return [tuple(row) for row in _run(connection, statement, "ALL")]
+
+
+def describe(connection: Connection, query: str) -> CursorResult[Any]:
+    """A result without rows, for the columns of the query."""
+    return _run(connection, query, "0")
+
+
+def open_cursor(connection: Connection, name: str, statement: str) -> None:
+    """Declare a cursor to FETCH from until the transaction ends; the session has the user's settings for so long."""
+    _declare(connection, name, statement, _FOR_FIRST_ROWS)
+    connection.info[_STAY] = True
+
+
+def create_table(connection: Connection, table: str, select: str) -> None:
+    """CREATE TABLE AS for a SELECT that the user's SQL is part of, without its rows."""
+    made = f"CREATE TABLE {table} AS {select} WITH NO DATA"
+    # EXECUTE takes several statements: the cursor before it, which nothing is read of, does not
+    _declare(connection, _ONE, select, {}, f" CLOSE c; EXECUTE {literal(made)};")
+    _take_back(connection)
+
+
+def page(connection: Connection, query: str, what: str, rest: str) -> str:
+    """A statement that computes all rows of `query`, called q, by the user's settings, and writes `what` by ours."""
+    differing = connection.info.get(SETTINGS, {})
+    if not differing:
+        return f"WITH q AS MATERIALIZED (\n{query}\n) SELECT {what} FROM q{rest}"
+    ours = settings({name: session.STATEMENTS[name] for name in differing})
+    return (
+        f"WITH q AS MATERIALIZED (\n{query}\n), ours AS MATERIALIZED (SELECT {ours} FROM (SELECT count(*) FROM q) AS c)"
+        f" SELECT {what} FROM ours CROSS JOIN q{rest}"
+    )
+
+
+def settings_in_words(connection: Connection) -> str:
+    """The time zone of the user's SQL, and further settings of ours and of the search path where they are unusual."""
+    theirs = dict(connection.info.get(SETTINGS, {}))
+    zone = theirs.pop("TimeZone", session.STATEMENTS["TimeZone"])
+    path = str(connection.exec_driver_sql("SELECT current_setting('search_path')").scalar_one())
+    if path != _USUAL_PATH:
+        theirs["search_path"] = path
+    others = "".join(f", {name} = {value}" for name, value in theirs.items())
+    return f"the time zone {zone}{others}"
+
+
+def _run(connection: Connection, statement: str, count: str) -> CursorResult[Any]:
+    _declare(connection, _ONE, statement, _FOR_ALL_ROWS)
+    result = connection.exec_driver_sql(f"FETCH {count} FROM {_ONE}", execution_options=read_only.FOR_A_QUERY)
+    connection.exec_driver_sql(f"CLOSE {_ONE}")
+    _take_back(connection)
+    return result
+
+
+def _declare(connection: Connection, name: str, statement: str, more: Mapping[str, str], then: str = "") -> None:
+    if not connection.info.get(_ALONE):
+        connection.detach()
+        connection.info[_ALONE] = True
+    users = settings({**connection.info.get(SETTINGS, {}), **more})
+    begin = f"PERFORM {users};" if users else ""
+    body = (
+        f"DECLARE c refcursor := {literal(name)};"
+        f" BEGIN {begin} OPEN c NO SCROLL FOR EXECUTE {literal(statement)};{then} END"
+    )
+    connection.exec_driver_sql(f"DO {literal(body)}", execution_options=read_only.FOR_A_QUERY)
+
+
+def _take_back(connection: Connection) -> None:
+    """Our statements have our settings again. After an error the end of the transaction, or of its part, does it."""
+    differing = connection.info.get(SETTINGS, {})
+    if differing and not connection.info.get(_STAY):
+        connection.exec_driver_sql(f"SELECT {settings({name: session.STATEMENTS[name] for name in differing})}")
+
+
+def settings(values: Mapping[str, str], *, local: bool = True) -> str:
+    """A list of SQL expressions that set these, until the transaction ends or the session."""
+    how = "true" if local else "false"
+    return ", ".join(f"set_config({literal(name)}, {literal(value)}, {how})" for name, value in values.items())

@@ -1,0 +1,282 @@
+"""Batch rows: every statement that moves a batch between states."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+from scorebeat.db.connect.locks import WAITS
+from scorebeat.db.connect.sql import Key, KeyRange
+
+BatchId = int
+
+
+@dataclass(frozen=True)
+class NewBatch:
+    """A batch as the plan cuts it; `keys` only where pending rows are sparse or hand-picked."""
+
+    number: int
+    rows: int
+    span: KeyRange
+    keys: tuple[Key, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A worker's timed hold of a batch; every later move names the attempt."""
+
+    batch_id: BatchId
+    run_id: int
+    attempt: int
+    attempts_left: int
+    rows_planned: int
+    span: KeyRange
+    keys: tuple[Key, ...] | None
+    care: int = 0
+    """How carefully it is to be scored: see `db.ledger.isolation`."""
+    probe_is_deadly: bool = False
+    """The row that was scored alone ended its process, or two claims expired with it."""
+    has_waited: bool = False
+    """Its last attempt waited for a lock: the run's other batches are held back until it comes through."""
+
+    def __str__(self) -> str:
+        return f"batch {self.batch_id}: attempt {self.attempt}"
+
+
+def add(connection: Connection, run_id: int, queue: str, attempts: int, new: Sequence[NewBatch]) -> None:
+    """Planned batches become pending. The caller holds the planning lease in this transaction."""
+    connection.execute(
+        text(
+            "INSERT INTO scorebeat.batches"
+            " (run_id, number, queue, rows_planned, first_key, last_key, keys, attempts_left, rank)"
+            " SELECT r.id, b.number, :queue, b.rows, b.first, b.last, nullif(b.keys, 'null'), :attempts, r.rank"
+            " FROM scorebeat.runs r, jsonb_to_recordset(CAST(:new AS jsonb))"
+            " AS b(number int, rows int, first jsonb, last jsonb, keys jsonb) WHERE r.id = :run_id"
+        ),
+        {"run_id": run_id, "queue": queue, "attempts": attempts, "new": _as_json(new)},
+    )
+
+
+_WAITED = f"coalesce(starts_with(error, '{WAITS}'), false)"
+
+
+def claim(
+    connection: Connection, batch_id: BatchId, worker: str, ttl: timedelta, device: str = "cpu", pid: int | None = None
+) -> Claim | None:
+    """Take the batch for `ttl`; None when it is not to be had: held, finished, not due, or its run is closed.
+
+    The attempt is counted here, before any work, so that an attempt that kills its process counts. `pid` is the
+    process of the worker that takes it.
+    """
+    row = connection.execute(
+        text(
+            "UPDATE scorebeat.batches b SET state = 'claimed', attempt = attempt + 1,"
+            " attempts_left = attempts_left - 1, claimed_by = :worker, device = :device, claimed_pid = :pid,"
+            " claimed_at = clock_timestamp(), claim_expires_at = clock_timestamp() + :ttl,"
+            " sent_at = NULL, next_attempt_at = NULL"
+            " FROM scorebeat.runs r"
+            " WHERE b.id = :id AND b.state = 'pending' AND b.attempts_left > 0"
+            " AND (b.next_attempt_at IS NULL OR b.next_attempt_at <= clock_timestamp())"
+            " AND r.id = b.run_id AND r.state IN ('planning', 'running')"
+            " RETURNING b.id, b.run_id, b.attempt, b.attempts_left, b.rows_planned, b.first_key, b.last_key, b.keys,"
+            f" b.care, b.probe_key IS NOT NULL AND b.probe_expiries >= {PROOF} AS probe_is_deadly,"
+            f" {_WAITED} AS has_waited"
+        ),
+        {"id": batch_id, "worker": worker, "ttl": ttl, "device": device, "pid": pid},
+    ).one_or_none()
+    return _claim(row) if row is not None else None
+
+
+def renew(connection: Connection, batch_ids: Sequence[BatchId], worker: str, ttl: timedelta) -> int:
+    """The worker's parent still runs these: their claims last `ttl` from now. Answers how many it held."""
+    return connection.execute(
+        text(
+            "WITH held AS (SELECT id FROM scorebeat.batches WHERE id = ANY (:ids) AND state = 'claimed'"
+            " AND claimed_by = :worker AND claim_expires_at > clock_timestamp() FOR UPDATE SKIP LOCKED)"
+            " UPDATE scorebeat.batches b SET claim_expires_at = clock_timestamp() + :ttl FROM held"
+            " WHERE b.id = held.id"
+        ),
+        {"ids": list(batch_ids), "worker": worker, "ttl": ttl},
+    ).rowcount
+
+
+_GIVE_UP = (
+    "state = CASE WHEN attempts_left > 0 THEN 'pending' ELSE 'dead' END, claim_expires_at = NULL,"
+    " finished_at = CASE WHEN attempts_left > 0 THEN NULL ELSE clock_timestamp() END, error = "
+)
+_AFTER_A_DEATH = ", care = least(care + 1, 2)"
+"""The next attempt is more careful."""
+_SCORED_ALONE = "probe_attempt = attempt"
+"""The attempt came as far as its row: one that died before it says nothing of the row."""
+_ERROR_BEFORE = (
+    "CASE WHEN error LIKE 'attempt % expired: %' THEN substring(error FROM '; before that: (.*)$') ELSE error END"
+)
+"""What an earlier attempt wrote down, however many expired since."""
+PROOF = 2
+"""Claims that expired with the same row in hand: the first may only have lost the database."""
+_DIE = "state = 'dead', attempts_left = 0, claim_expires_at = NULL, finished_at = clock_timestamp(), error = "
+
+
+def fail(connection: Connection, held: Claim, error: str, pause: timedelta) -> str | None:
+    """The attempt failed: pending again after `pause`, or dead when the budget is spent.
+
+    Its process lives, so the row that it may have scored alone is not to blame. Answers the new state; None
+    when the claim was lost meanwhile, and nothing was changed.
+    """
+    return _finish_badly(
+        connection,
+        held,
+        f"{_GIVE_UP} :error, probe_key = NULL,"
+        " next_attempt_at = CASE WHEN attempts_left > 0 THEN clock_timestamp() + CAST(:pause AS interval) END",
+        {"error": error, "pause": pause},
+    )
+
+
+def postpone(connection: Connection, held: Claim, error: str, pause: timedelta) -> str | None:
+    """The attempt came at the wrong time and nothing of the batch is to blame: pending again, its budget given back.
+
+    Answers as `fail` does.
+    """
+    return _finish_badly(
+        connection,
+        held,
+        "state = 'pending', claim_expires_at = NULL, attempts_left = attempts_left + 1, probe_key = NULL,"
+        " next_attempt_at = clock_timestamp() + CAST(:pause AS interval), error = :error",
+        {"error": error, "pause": pause},
+    )
+
+
+def hold_back(connection: Connection, run_id: int, pause: timedelta) -> int:
+    """The run's other pending batches would meet the same lock: they come after `pause`, or when one came through.
+
+    Answers how many. A message that is out for one of them finds it not due, and is sent again when it is.
+    """
+    return connection.execute(
+        text(
+            "WITH others AS (SELECT id FROM scorebeat.batches WHERE run_id = :run_id AND state = 'pending'"
+            " AND (next_attempt_at IS NULL OR next_attempt_at < clock_timestamp() + CAST(:pause AS interval))"
+            " FOR UPDATE SKIP LOCKED) UPDATE scorebeat.batches b SET sent_at = NULL,"
+            " next_attempt_at = clock_timestamp() + CAST(:pause AS interval) FROM others WHERE b.id = others.id"
+        ),
+        {"run_id": run_id, "pause": pause},
+    ).rowcount
+
+
+def let_go(connection: Connection, run_id: int) -> int:
+    """A batch of the run came through: those that were held back are due. Answers how many."""
+    return connection.execute(
+        text(
+            "WITH others AS (SELECT id FROM scorebeat.batches WHERE run_id = :run_id AND state = 'pending'"
+            f" AND next_attempt_at > clock_timestamp() AND (error IS NULL OR {_WAITED}) FOR UPDATE SKIP LOCKED)"
+            " UPDATE scorebeat.batches b SET next_attempt_at = NULL FROM others WHERE b.id = others.id"
+        ),
+        {"run_id": run_id},
+    ).rowcount
+
+
+def kill(connection: Connection, held: Claim, error: str) -> str | None:
+    """The attempt failed in a way that no other attempt can mend: dead, whatever the budget."""
+    return _finish_badly(connection, held, f"{_DIE} :error", {"error": error})
+
+
+def _finish_badly(connection: Connection, held: Claim, move: str, values: dict[str, object]) -> str | None:
+    state = connection.execute(
+        text(
+            f"UPDATE scorebeat.batches SET {move}"
+            " WHERE id = :id AND attempt = :attempt AND state = 'claimed' RETURNING state"
+        ),
+        {"id": held.batch_id, "attempt": held.attempt, **values},
+    ).scalar_one_or_none()
+    return str(state) if state is not None else None
+
+
+def fail_lost(connection: Connection, batch_id: BatchId, worker: str, pid: int | None, error: str) -> str | None:
+    """The worker's parent saw its process `pid` die with this batch: free that process's claim at once.
+
+    Answers the new state; None when another holds the batch by now, be it another process of the same worker. A row
+    that was scored alone is to blame.
+    """
+    state = connection.execute(
+        text(
+            f"UPDATE scorebeat.batches SET {_GIVE_UP} :error, next_attempt_at = NULL{_AFTER_A_DEATH},"
+            f" probe_expiries = CASE WHEN {_SCORED_ALONE} THEN {PROOF} ELSE probe_expiries END"
+            " WHERE id = :id AND state = 'claimed' AND claimed_by = :worker AND claimed_pid = :pid RETURNING state"
+        ),
+        {"id": batch_id, "worker": worker, "pid": pid, "error": error},
+    ).scalar_one_or_none()
+    return str(state) if state is not None else None
+
+
+def rescue(connection: Connection) -> list[tuple[BatchId, int, str]]:
+    """Free expired claims, but not one whose worker is committing now; (batch, run, new state) of each.
+
+    Its process may live, cut off from the database: a row that was scored alone has another chance.
+    """
+    rows = connection.execute(
+        text(
+            f"UPDATE scorebeat.batches SET {_GIVE_UP} 'attempt ' || attempt || ' expired: '"
+            " || coalesce(claimed_by, 'nobody') || ' died or lost the database'"
+            f" || coalesce('; before that: ' || {_ERROR_BEFORE}, ''),"
+            f" next_attempt_at = NULL{_AFTER_A_DEATH}, probe_expiries = CASE WHEN {_SCORED_ALONE}"
+            f" THEN least(probe_expiries + 1, {PROOF}) ELSE probe_expiries END"
+            " WHERE id IN (SELECT id FROM scorebeat.batches WHERE state = 'claimed'"
+            " AND claim_expires_at < clock_timestamp() FOR UPDATE SKIP LOCKED)"
+            " RETURNING id, run_id, state"
+        )
+    )
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+def release_all(connection: Connection, worker: str) -> int:
+    """The worker stops and does not finish these: pending at once, budgets given back, never the numbers."""
+    return connection.execute(
+        text(
+            "UPDATE scorebeat.batches SET state = 'pending', claim_expires_at = NULL,"
+            " attempts_left = attempts_left + 1, next_attempt_at = NULL, probe_key = NULL"
+            " WHERE claimed_by = :worker AND state = 'claimed'"
+        ),
+        {"worker": worker},
+    ).rowcount
+
+
+def is_held(connection: Connection, worker: str) -> bool:
+    """Whether a process of the worker has a batch in hand."""
+    asked = text("SELECT EXISTS (SELECT FROM scorebeat.batches WHERE claimed_by = :worker AND state = 'claimed')")
+    return bool(connection.execute(asked, {"worker": worker}).scalar_one())
+
+
+def cancel(connection: Connection, run_id: int) -> int:
+    """Open batches of the run are cancelled; a worker that holds one cannot commit it any more."""
+    return connection.execute(
+        text(
+            "UPDATE scorebeat.batches SET state = 'cancelled', claim_expires_at = NULL, sent_at = NULL,"
+            " finished_at = clock_timestamp() WHERE run_id = :run_id AND state IN ('pending', 'claimed')"
+        ),
+        {"run_id": run_id},
+    ).rowcount
+
+
+def _claim(row: Row[Any]) -> Claim:
+    values = row._mapping
+    keys = values["keys"]
+    return Claim(
+        batch_id=values["id"],
+        run_id=values["run_id"],
+        attempt=values["attempt"],
+        attempts_left=values["attempts_left"],
+        rows_planned=values["rows_planned"],
+        span=KeyRange(tuple(values["first_key"]), tuple(values["last_key"])),
+        keys=tuple(tuple(key) for key in keys) if keys is not None else None,
+        care=values["care"],
+        probe_is_deadly=values["probe_is_deadly"],
+        has_waited=values["has_waited"],
+    )
+
+
+def _as_json(new: Sequence[NewBatch]) -> str:
+    return json.dumps(
+        [{"number": b.number, "rows": b.rows, "first": b.span.first, "last": b.span.last, "keys": b.keys} for b in new]
+    )

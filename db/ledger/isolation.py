@@ -1,0 +1,77 @@
+"""Careful mode: after a death a batch is scored in chunks, then row by row, until the deadly row is known."""
+
+import json
+from collections.abc import Sequence
+from enum import IntEnum
+
+from sqlalchemy import Connection, text
+
+from scorebeat.db.connect.sql import Key, KeyColumn
+from scorebeat.db.ledger import quarantine
+from scorebeat.db.ledger.batches import Claim
+from scorebeat.db.predictions.prediction_sets import PredictionSet
+
+CHUNK_ROWS = 512
+
+
+class Care(IntEnum):
+    """How carefully a batch is scored; each death makes it more careful."""
+
+    WHOLE = 0
+    CHUNKS = 1
+    ROWS = 2
+
+
+def probe(connection: Connection, held: Claim, key: Key) -> bool:
+    """Write down the row that is scored next, alone; False when the claim was lost.
+
+    If the process dies with it, the next claim finds the key and puts the row aside. If the claim only expires,
+    the row has another chance first: its process may have lost no more than the database.
+    """
+    moved = connection.execute(
+        text(
+            "UPDATE scorebeat.batches SET probe_key = CAST(:key AS jsonb), probe_attempt = attempt, care = 2,"
+            " probe_expiries = CASE WHEN probe_key = CAST(:key AS jsonb) THEN probe_expiries ELSE 0 END"
+            " WHERE id = :id AND attempt = :attempt AND state = 'claimed'"
+        ),
+        {"id": held.batch_id, "attempt": held.attempt, "key": json.dumps(key)},
+    )
+    return moved.rowcount == 1
+
+
+def quarantine_probe(
+    connection: Connection, held: Claim, target: PredictionSet, keys: Sequence[KeyColumn], budget: int
+) -> Key | None:
+    """The row that the last attempt died with is put aside with that death as its error.
+
+    Answers its key; None when there was no probe, the claim was lost, or the row has a prediction. It is progress:
+    the budget is given back, and the rest is scored in chunks again.
+    """
+    row = connection.execute(
+        text(
+            "WITH held AS (SELECT id, probe_key, error FROM scorebeat.batches WHERE id = :id"
+            " AND attempt = :attempt AND state = 'claimed' AND probe_key IS NOT NULL FOR UPDATE),"
+            " aside AS (INSERT INTO scorebeat.quarantine (prediction_set_id, batch_id, key, error_type, error)"
+            " SELECT :set_id, id, probe_key, 'ProcessDied',"
+            " 'scoring this row alone ended the process: ' || coalesce(error, 'nothing was left to say why')"
+            f" FROM held WHERE {quarantine.unscored(target, keys, 'held.probe_key')}"
+            " ON CONFLICT DO NOTHING RETURNING key)"
+            " UPDATE scorebeat.batches b SET probe_key = NULL, care = 1,"
+            " rows_failed = b.rows_failed + (SELECT count(*) FROM aside),"
+            " attempts_left = greatest(b.attempts_left, :budget) FROM held WHERE b.id = held.id"
+            " RETURNING (SELECT key FROM aside)"
+        ),
+        {"id": held.batch_id, "attempt": held.attempt, "set_id": target.id, "budget": budget},
+    ).scalar_one_or_none()
+    return tuple(row) if row is not None else None
+
+
+def calm_down(connection: Connection, held: Claim) -> None:
+    """The rows of a chunk were scored one by one without a death: chunks again."""
+    connection.execute(
+        text(
+            "UPDATE scorebeat.batches SET care = 1, probe_key = NULL"
+            " WHERE id = :id AND attempt = :attempt AND state = 'claimed'"
+        ),
+        {"id": held.batch_id, "attempt": held.attempt},
+    )

@@ -1,0 +1,201 @@
+"""The `jobs` table: what jobs.toml said when it was last applied, and what was done to a job since."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from scorebeat.core.errors import UnknownName, near, require_short
+from scorebeat.core.events import emit
+from scorebeat.core.jobs.job import Job
+from scorebeat.db.connect import database_clock
+from scorebeat.db.records import audit, counters
+from scorebeat.db.schema.tables import jobs
+
+LONGEST_REASON = 1_000
+"""Characters of why a job is paused: the reason stands in notices, in the log and in a line of `scorebeat jobs`."""
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """A job with what the ledger knows of it."""
+
+    job: Job
+    last_due_at: datetime
+    paused_at: datetime | None
+    paused_by: str | None
+    paused_reason: str | None
+    owner: str | None
+    """The file that it comes from; None: it was applied before files owned jobs."""
+
+
+def apply(
+    connection: Connection, wanted: Iterable[Job], by: str, removed: Collection[str] | None = None
+) -> dict[str, list[str]]:
+    """Make the table say what the file says; returns names under `added`, `changed`, `removed`, `same`.
+
+    `removed` are the jobs that go, all that are not wanted unless told.
+    """
+    before = {row.job.name: row for row in listing(connection)}
+    report: dict[str, list[str]] = {"added": [], "changed": [], "removed": [], "same": []}
+    for job in wanted:
+        row = before.pop(job.name, None)
+        old = row.job if row is not None else None
+        kind = "added" if old is None else "same" if old == job else "changed"
+        report[kind].append(job.name)
+        if kind != "same":
+            _store(connection, job, old)
+        if row is not None and row.job.due != job.due:
+            _note_unanswered(connection, row)
+    for name in before if removed is None else removed:
+        connection.execute(update(jobs).where(jobs.c.name == name).values(removed_at=func.now()))
+        report["removed"].append(name)
+    if report["added"] or report["changed"] or report["removed"]:
+        audit.record(connection, by, "jobs.applied", "jobs.toml", **report)
+    return report
+
+
+def _note_unanswered(connection: Connection, row: JobRow) -> None:
+    """The schedule is replaced; a due moment of the old one that nobody answered yet is lost with it."""
+    at = row.job.due.latest_due(database_clock.now(connection)) if row.job.due is not None else row.last_due_at
+    if at > row.last_due_at and row.paused_at is None:
+        reason = f"the schedule was changed before the due moment {at.isoformat(' ', 'seconds')} was answered"
+        told = {"due_at": at.isoformat(), "moments": 1, "reason": reason}
+        audit.record(connection, "scorebeat", "tick.missed", f"job {row.job.name}", **told)
+        counters.add_to_job(connection, counters.TICKS_MISSED, row.job.name, 1)
+        emit("tick.missed", job=row.job.name, due_at=at.isoformat(), moments=1, reason=reason)
+
+
+def set_owner(connection: Connection, names: Iterable[str], owner: str) -> None:
+    """The jobs belong to this file from now on."""
+    others = jobs.c.name.in_(list(names)) & jobs.c.owner.is_distinct_from(owner)
+    connection.execute(update(jobs).where(others).values(owner=owner))
+
+
+def _store(connection: Connection, job: Job, old: Job | None) -> None:
+    """Add or change a job. One that comes back is as new: not paused, and due from its next tick on.
+
+    A schedule counts from its change, too: ticks that it would have had before are not made up.
+    """
+    spec = job.model_dump(mode="json")
+    begins = old is None or old.due != job.due
+    due_again: dict[str, Any] = {"last_due_at": func.now()} if begins else {}
+    new_again = {"paused_at": None, "paused_by": None, "paused_reason": None} if old is None else {}
+    new = insert(jobs).values(name=job.name, spec=spec)
+    connection.execute(
+        new.on_conflict_do_update(
+            index_elements=["name"],
+            set_={"spec": spec, "applied_at": func.now(), "removed_at": None, **due_again, **new_again},
+        )
+    )
+
+
+def listing(connection: Connection) -> list[JobRow]:
+    """Jobs that are in the file, by name."""
+    rows = connection.execute(select(jobs).where(jobs.c.removed_at.is_(None)).order_by(jobs.c.name))
+    return [_read(row) for row in rows]
+
+
+def get(connection: Connection, name: str, *, lock: bool = False) -> JobRow:
+    """One job. Raises UnknownName with the near names."""
+    wanted = select(jobs).where(jobs.c.name == name, jobs.c.removed_at.is_(None))
+    row = connection.execute(wanted.with_for_update() if lock else wanted).one_or_none()
+    if row is None:
+        known = [r.job.name for r in listing(connection)]
+        raise UnknownName(
+            f"there is no job {name!r}." + near(name, known) + " Jobs come from jobs.toml by `scorebeat apply`."
+        )
+    return _read(row)
+
+
+def get_any(connection: Connection, name: str, *, lock: bool = False) -> Job:
+    """The job, also one that left its file. Raises UnknownName with the near names."""
+    wanted = select(jobs).where(jobs.c.name == name)
+    row = connection.execute(wanted.with_for_update() if lock else wanted).one_or_none()
+    return _read(row).job if row is not None else get(connection, name).job
+
+
+def forget(connection: Connection, name: str) -> None:
+    """The job is none of any file; its row stays for the runs that it had."""
+    gone = {"removed_at": func.coalesce(jobs.c.removed_at, func.now()), "owner": None}
+    unpaused = {"paused_at": None, "paused_by": None, "paused_reason": None}
+    connection.execute(update(jobs).where(jobs.c.name == name).values(**gone, **unpaused))
+
+
+def is_known(connection: Connection, name: str) -> bool:
+    """There is such a job, or there was one."""
+    return connection.execute(select(jobs.c.name).where(jobs.c.name == name)).one_or_none() is not None
+
+
+def require_known(connection: Connection, name: str) -> None:
+    """There is such a job, or there was one. Raises UnknownName with the near names."""
+    if not is_known(connection, name):
+        get(connection, name)
+
+
+def keep(connection: Connection, name: str) -> Job | None:
+    """The job as it was last in the file, and stays until the transaction ends; None when it never was there.
+
+    Whoever changes it at this moment is not waited for: that is a DBAPIError that passes.
+    """
+    wanted = select(jobs).where(jobs.c.name == name)
+    row = connection.execute(wanted.with_for_update(read=True, nowait=True)).one_or_none()
+    return _read(row).job if row is not None else None
+
+
+def answered(connection: Connection, name: str, due_at: datetime) -> bool:
+    """Mark the tick as answered; False when it was already, so that the second of two beats loses."""
+    moved = connection.execute(
+        update(jobs)
+        .where(jobs.c.name == name, jobs.c.removed_at.is_(None), jobs.c.last_due_at < due_at)
+        .values(last_due_at=due_at)
+        .returning(jobs.c.name)
+    )
+    return moved.one_or_none() is not None
+
+
+def pause(connection: Connection, name: str, by: str, reason: str) -> bool:
+    """No ticks are answered until it is resumed. False when it was paused already.
+
+    Raises UsageError for a reason that is too long.
+    """
+    require_short("the reason", reason, LONGEST_REASON)
+    get(connection, name)
+    moved = connection.execute(
+        update(jobs)
+        .where(jobs.c.name == name, jobs.c.paused_at.is_(None))
+        .values(paused_at=func.now(), paused_by=by, paused_reason=reason)
+        .returning(jobs.c.name)
+    ).one_or_none()
+    if moved is not None:
+        audit.record(connection, by, "job.paused", f"job {name}", reason=reason)
+    return moved is not None
+
+
+def resume(connection: Connection, name: str, by: str) -> bool:
+    """Answer ticks again, from the next one. False when it was not paused."""
+    get(connection, name)
+    moved = connection.execute(
+        update(jobs)
+        .where(jobs.c.name == name, jobs.c.paused_at.is_not(None))
+        .values(paused_at=None, paused_by=None, paused_reason=None, last_due_at=func.now())
+        .returning(jobs.c.name)
+    ).one_or_none()
+    if moved is not None:
+        audit.record(connection, by, "job.resumed", f"job {name}")
+    return moved is not None
+
+
+def _read(row: Row[tuple[object, ...]]) -> JobRow:
+    values = row._mapping
+    return JobRow(
+        Job.model_validate(values["spec"]),
+        values["last_due_at"],
+        values["paused_at"],
+        values["paused_by"],
+        values["paused_reason"],
+        values["owner"],
+    )

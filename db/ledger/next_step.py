@@ -1,0 +1,36 @@
+"""What to type after a run that failed or left rows out: the command that its reason names."""
+
+import shlex
+
+from scorebeat.core.errors import shortened
+from scorebeat.db.ledger.runs import Run
+
+LONGEST_COMMAND = 300
+"""Characters of a command with its values, which a reason holds."""
+
+
+def of(run: Run) -> str:
+    """Where rows of the run were never planned only another run finds them; it takes those of dead batches too."""
+    if run.plan_is_whole:
+        return f"`scorebeat requeue {run.id}` puts back what it left out"
+    return f"`{enqueue(run)}` scores its rows by another run"
+
+
+def enqueue(run: Run) -> str:
+    """The command that makes a run over the same rows, with the values that a person may have given for this one.
+
+    Where they are long it names the run that has them.
+    """
+    words = ["scorebeat", "enqueue", run.job.name]
+    if run.job.is_by_due_moment:
+        words += ["--due-at", run.values.due_at.isoformat()]
+    if not run.is_tick:
+        for name, value in run.job.parameters.items():
+            words += ["--parameter", f"{name}={value.text}"]
+    command = shlex.join(words)
+    return command if len(command) <= LONGEST_COMMAND else f"scorebeat enqueue {run.job.name} --values-of {run.id}"
+
+
+def after(run: Run, reason: str) -> str:
+    """The reason of a run that fails as a whole, with the command that scores its rows."""
+    return f"{shortened(reason).rstrip('.')}. {of(run)}"

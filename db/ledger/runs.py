@@ -1,0 +1,291 @@
+"""Run rows: every statement that moves a run between states."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, select, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from scorebeat.core.errors import UnknownName
+from scorebeat.core.jobs.job import Job
+from scorebeat.core.states import Rank, RunState
+from scorebeat.db.connect.sql import Key
+from scorebeat.db.records import audit
+from scorebeat.db.schema.tables import runs
+from scorebeat.db.source.parameter_values import RunValues
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What `enqueue` asked for beyond the pending rows; empty for a scheduled run."""
+
+    limit: int | None = None
+    where: str | None = None
+    keys: tuple[Key, ...] | None = None
+
+
+EVERYTHING = Selection()
+"""All pending rows."""
+BEAT = "beat"
+"""Who makes the runs of ticks."""
+IS_TICK = f"(r.due_at IS NOT NULL AND r.created_by = '{BEAT}')"
+"""SQL: the schedule made the run r; another with a due moment was made for it by hand."""
+
+
+def is_tick(due_at: datetime | None, by: str) -> bool:
+    """What `IS_TICK` says, of a run that has these."""
+    return due_at is not None and by == BEAT
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run with the settings that its job had when it began."""
+
+    id: int
+    job: Job
+    model: str
+    model_version: int
+    prediction_set_id: int
+    """0 where a tick failed before there was one."""
+    state: RunState
+    selection: Selection
+    set_was_empty: bool | None
+    plan_attempt: int
+    tries: int
+    reason: str | None
+    plan_is_whole: bool
+    """Its planner came to the end of the rows."""
+    values: RunValues
+    """The same for all its batches and attempts."""
+    is_tick: bool
+    """The scheduler asked for it, not a person."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a run is asked for."""
+
+    job: Job
+    model: str
+    model_version: int
+    prediction_set_id: int | None
+    """None: a run that failed before there was one."""
+    by: str
+    due_at: datetime | None = None
+    run_key: str | None = None
+    selection: Selection = EVERYTHING
+    rank: Rank = Rank.SCHEDULED
+
+    @property
+    def is_tick(self) -> bool:
+        return is_tick(self.due_at, self.by)
+
+
+def start(connection: Connection, wanted: Start, lease: timedelta) -> int | None:
+    """Open a run in `planning`; None when the job has an open run for this model version."""
+    return connection.execute(
+        text(
+            "INSERT INTO scorebeat.runs (job, model, model_version, prediction_set_id, spec, created_by, due_at,"
+            " run_key, row_limit, row_filter, row_keys, rank, deadline_at, plan_expires_at)"
+            " VALUES (:job, :model, :version, :set_id, :spec, :by, :due_at, :run_key, :limit, :where, :keys, :rank,"
+            " coalesce(CAST(:tick_at AS timestamptz), now()) + CAST(:deadline AS interval), now() + :lease)"
+            " ON CONFLICT (job, model, model_version) WHERE state IN ('planning', 'running') DO NOTHING"
+            " RETURNING id"
+        ).bindparams(*_json_params()),
+        {
+            **_of_start(wanted),
+            "tick_at": wanted.due_at if wanted.is_tick else None,
+            "run_key": wanted.run_key,
+            "limit": wanted.selection.limit,
+            "where": wanted.selection.where,
+            "keys": wanted.selection.keys,
+            "rank": wanted.rank,
+            "lease": lease,
+        },
+    ).scalar_one_or_none()
+
+
+def _of_start(wanted: Start) -> dict[str, Any]:
+    """The values that a run has in common, whether it begins or could not."""
+    return {
+        "job": wanted.job.name,
+        "model": wanted.model,
+        "version": wanted.model_version,
+        "set_id": wanted.prediction_set_id,
+        "spec": wanted.job.model_dump(mode="json"),
+        "by": wanted.by,
+        "due_at": wanted.due_at,
+        "deadline": wanted.job.deadline,
+    }
+
+
+AGAIN_FIRST = timedelta(seconds=10)
+AGAIN_AT_MOST = timedelta(minutes=10)
+"""Pauses between the attempts to begin a run for a due moment; they grow with its age."""
+
+
+def start_failed(connection: Connection, wanted: Start, reason: str, *, again: bool) -> int:
+    """Record a run that could not begin; `again`: to be begun by another run for the same due moment."""
+    return int(
+        connection.execute(
+            text(
+                "INSERT INTO scorebeat.runs (job, model, model_version, prediction_set_id, state, spec, created_by,"
+                " due_at, deadline_at, finished_at, reason, retry_at) VALUES (:job, :model, :version, :set_id,"
+                " 'failed', :spec, :by, :due_at, CAST(:due_at AS timestamptz) + CAST(:deadline AS interval),"
+                " clock_timestamp(), :reason, clock_timestamp() + CAST(:again AS interval)) RETURNING id"
+            ).bindparams(bindparam("spec", type_=JSONB)),
+            {
+                **_of_start(wanted),
+                "reason": reason,
+                "again": AGAIN_FIRST if again else None,
+            },
+        ).scalar_one()
+    )
+
+
+@dataclass(frozen=True)
+class NotBegun:
+    """A run that failed before it began, and whose due moment is tried again."""
+
+    id: int
+    job: str
+    due_at: datetime
+
+
+def to_begin_again(connection: Connection) -> list[int]:
+    """Runs that could not begin, and are to be tried now: the newest of a job only, for a newer one took its rows."""
+    rows = connection.execute(
+        text(
+            "SELECT r.id FROM scorebeat.jobs j CROSS JOIN LATERAL (SELECT id, retry_at FROM scorebeat.runs"
+            " WHERE job = j.name ORDER BY id DESC LIMIT 1) r"
+            " WHERE j.removed_at IS NULL AND r.retry_at <= clock_timestamp() ORDER BY r.id"
+        )
+    )
+    return list(rows.scalars())
+
+
+def take_not_begun(connection: Connection, run_id: int) -> NotBegun | None:
+    """Lock such a run; None when somebody else has it, or it was tried meanwhile."""
+    row = connection.execute(
+        text(
+            "SELECT id, job, due_at FROM scorebeat.runs WHERE id = :id AND retry_at <= clock_timestamp()"
+            " FOR NO KEY UPDATE SKIP LOCKED"
+        ),
+        {"id": run_id},
+    ).one_or_none()
+    return NotBegun(**row._mapping) if row is not None else None
+
+
+def begin_later(connection: Connection, run_id: int, reason: str | None = None) -> None:
+    """It still cannot begin, `reason` is why now (None: as before); tried again after a pause that grows."""
+    connection.execute(
+        text(
+            "UPDATE scorebeat.runs SET reason = coalesce(:reason, reason), retry_at = clock_timestamp()"
+            " + least(greatest((clock_timestamp() - created_at) / 2, CAST(:first AS interval)),"
+            " CAST(:most AS interval)) WHERE id = :id"
+        ),
+        {"id": run_id, "reason": reason, "first": AGAIN_FIRST, "most": AGAIN_AT_MOST},
+    )
+
+
+def begin_no_more(connection: Connection, run_id: int) -> None:
+    """Another run was opened for its due moment, or there is no time left."""
+    connection.execute(text("UPDATE scorebeat.runs SET retry_at = NULL WHERE id = :id"), {"id": run_id})
+
+
+def open_run(connection: Connection, job: str, model: str, version: int) -> int | None:
+    """The open run of this job and model version."""
+    return connection.execute(
+        select(runs.c.id).where(
+            runs.c.job == job,
+            runs.c.model == model,
+            runs.c.model_version == version,
+            runs.c.state.in_([RunState.PLANNING, RunState.RUNNING]),
+        )
+    ).scalar_one_or_none()
+
+
+def open_of_version(connection: Connection, model: str, version: int) -> list[int]:
+    """Open runs of all jobs that score this version."""
+    is_open = runs.c.state.in_([RunState.PLANNING, RunState.RUNNING])
+    wanted = select(runs.c.id).where(runs.c.model == model, runs.c.model_version == version, is_open)
+    return list(connection.scalars(wanted.order_by(runs.c.id)))
+
+
+def open_of_job(connection: Connection, job: str) -> list[int]:
+    """Open runs of the job, of all versions."""
+    is_open = runs.c.state.in_([RunState.PLANNING, RunState.RUNNING])
+    return list(connection.scalars(select(runs.c.id).where(runs.c.job == job, is_open).order_by(runs.c.id)))
+
+
+def by_key(connection: Connection, run_key: str) -> Run | None:
+    """The run that this `--run-key` made."""
+    found = connection.execute(select(runs.c.id).where(runs.c.run_key == run_key)).scalar_one_or_none()
+    return get(connection, found) if found is not None else None
+
+
+def get(connection: Connection, run_id: int, *, lock: bool = False) -> Run:
+    """One run. Raises UnknownName."""
+    wanted = select(runs).where(runs.c.id == run_id)
+    row = connection.execute(wanted.with_for_update() if lock else wanted).one_or_none()
+    if row is None:
+        raise UnknownName(f"there is no run {run_id}; `scorebeat runs` lists them")
+    r = row._mapping
+    keys = tuple(tuple(key) for key in r["row_keys"]) if r["row_keys"] is not None else None
+    return Run(
+        id=r["id"],
+        job=Job.model_validate(r["spec"]),
+        model=r["model"],
+        model_version=r["model_version"],
+        prediction_set_id=r["prediction_set_id"] or 0,
+        state=RunState(r["state"]),
+        selection=Selection(r["row_limit"], r["row_filter"], keys),
+        set_was_empty=r["set_was_empty"],
+        plan_attempt=r["plan_attempt"],
+        tries=r["tries"],
+        reason=r["reason"],
+        plan_is_whole=r["plan_is_whole"],
+        values=RunValues(r["due_at"] or r["created_at"], r["id"]),
+        is_tick=is_tick(r["due_at"], r["created_by"]),
+    )
+
+
+def fail(connection: Connection, run_id: int, reason: str) -> bool:
+    """An open run fails as a whole; the caller cancels its batches."""
+    return _close(connection, run_id, RunState.FAILED, reason)
+
+
+def cancel(connection: Connection, run_id: int, by: str) -> bool:
+    """A person stops an open run; the caller cancels its batches."""
+    moved = _close(connection, run_id, RunState.CANCELLED, f"cancelled by {by}")
+    if moved:
+        audit.record(connection, by, "run.cancelled", f"run {run_id}")
+    return moved
+
+
+def reopen(connection: Connection, run_id: int) -> bool:
+    """A requeue gave a finished run batches to do."""
+    moved = connection.execute(
+        text(
+            "UPDATE scorebeat.runs SET state = 'running', finished_at = NULL, noted_at = NULL, reason = NULL"
+            " WHERE id = :id AND state IN ('partial', 'failed')"
+        ),
+        {"id": run_id},
+    )
+    return moved.rowcount == 1
+
+
+def _close(connection: Connection, run_id: int, state: RunState, reason: str) -> bool:
+    moved = connection.execute(
+        text(
+            "UPDATE scorebeat.runs SET state = :state, reason = :reason, plan_expires_at = NULL,"
+            " finished_at = clock_timestamp() WHERE id = :id AND state IN ('planning', 'running')"
+        ),
+        {"id": run_id, "state": state, "reason": reason},
+    )
+    return moved.rowcount == 1
+
+
+def _json_params() -> list[Any]:
+    return [bindparam("spec", type_=JSONB), bindparam("keys", type_=JSONB(none_as_null=True))]

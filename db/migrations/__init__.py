@@ -1,1 +1,0 @@
-"""Alembic's migrations of the ledger, from an empty database to `db.tables`."""

@@ -1,0 +1,1 @@
+"""Prediction tables and the views that readers see."""

@@ -1,0 +1,197 @@
+"""Prediction sets: where one job's predictions of one model version go, one table each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow as pa
+from sqlalchemy import Connection, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from scorebeat.core import table_names
+from scorebeat.core.errors import NotPermitted, SignatureError
+from scorebeat.core.jobs.job import Job
+from scorebeat.core.table_names import PREDICTIONS
+from scorebeat.db.connect import user_sql
+from scorebeat.db.connect.sql import ident, subquery
+from scorebeat.db.schema import functions, ownership
+from scorebeat.db.schema.tables import prediction_sets as sets
+from scorebeat.db.source.source import Source
+from scorebeat.db.source.types import column_type
+
+RESERVED = ("batch_id", "scored_at")
+
+
+@dataclass(frozen=True)
+class PredictionSet:
+    """A row of the ledger; `table` is quoted and has its schema."""
+
+    id: int
+    job: str
+    model: str
+    model_version: int
+    generation: int
+    table_name: str
+    complete_at: datetime | None
+
+    @property
+    def table(self) -> str:
+        return f"{PREDICTIONS}.{ident(self.table_name)}"
+
+
+def get(connection: Connection, set_id: int) -> PredictionSet:
+    row = connection.execute(select(*COLUMNS).where(sets.c.id == set_id)).one()
+    return PredictionSet(**row._mapping)
+
+
+def find(
+    connection: Connection, job: str, model: str, version: int, generation: int | None = None
+) -> PredictionSet | None:
+    """The set of this job and model version: the given generation, or the newest."""
+    wanted = select(*COLUMNS).where(
+        sets.c.job == job, sets.c.model == model, sets.c.model_version == version, sets.c.dropped_at.is_(None)
+    )
+    if generation is not None:
+        wanted = wanted.where(sets.c.generation == generation)
+    row = connection.execute(wanted.order_by(sets.c.generation.desc()).limit(1)).one_or_none()
+    return PredictionSet(**row._mapping) if row is not None else None
+
+
+def of_table(connection: Connection, table_name: str) -> PredictionSet | None:
+    """The set whose table has this name."""
+    row = connection.execute(select(*COLUMNS).where(sets.c.table_name == table_name)).one_or_none()
+    return PredictionSet(**row._mapping) if row is not None else None
+
+
+def shown(connection: Connection, job: Job, version: int) -> PredictionSet | None:
+    """The set that the view shows: the newest generation that a run completed."""
+    wanted = select(*COLUMNS).where(
+        sets.c.job == job.name,
+        sets.c.model == job.model_name,
+        sets.c.model_version == version,
+        sets.c.dropped_at.is_(None),
+        sets.c.complete_at.is_not(None),
+    )
+    row = connection.execute(wanted.order_by(sets.c.generation.desc()).limit(1)).one_or_none()
+    return PredictionSet(**row._mapping) if row is not None else None
+
+
+def ensure(connection: Connection, source: Source, job: Job, version: int, outputs: pa.Schema) -> PredictionSet:
+    """The set that readers see of this version, made with its table if there is none yet.
+
+    It is complete from the start: its view shows what is scored so far. A job that scores every row in
+    every run gets generation 0, empty, so that the view is there before its first run ended. Whether the key is still
+    the same is asked by `stored_keys`.
+    """
+    found = shown(connection, job, version)
+    if found is None:
+        generation = 0 if job.rescore == "every-run" else 1
+        found = _create(connection, source, job, version, generation, outputs)
+        mark_complete(connection, found.id)
+    return found
+
+
+def new_generation(connection: Connection, shown: PredictionSet) -> PredictionSet:
+    """An empty set beside the newest, with a table like the one of `shown`, made by the ledger's owner.
+
+    It is shown when a run over it ended well.
+    """
+    newest = find(connection, shown.job, shown.model, shown.model_version) or shown
+    number = newest.generation + 1
+    name = table_names.prediction_table(shown.job, shown.model, shown.model_version, number)
+    return get(connection, int(functions.call(connection, "open_generation", shown.id, number, name)))
+
+
+def beside(connection: Connection, source: Source, job: Job, version: int, outputs: pa.Schema) -> PredictionSet:
+    """An empty set beside those of the version, for a run that scores every row anew, whatever `rescore` says.
+
+    Raises NotPermitted unless our role owns the ledger. It is shown when a run over it ended well.
+    """
+    ownership.require_owner(connection, f"score every row of job {job.name} anew")
+    newest = find(connection, job.name, job.model_name, version)
+    number = newest.generation + 1 if newest is not None else 1
+    return _create(connection, source, job.model_copy(update={"rescore": "every-run"}), version, number, outputs)
+
+
+def mark_complete(connection: Connection, set_id: int) -> None:
+    connection.execute(
+        update(sets).where(sets.c.id == set_id, sets.c.complete_at.is_(None)).values(complete_at=func.now())
+    )
+
+
+def of_version(connection: Connection, model: str, version: int) -> list[PredictionSet]:
+    """The sets of all jobs for this version, all generations that are left."""
+    wanted = select(*COLUMNS).where(sets.c.model == model, sets.c.model_version == version, sets.c.dropped_at.is_(None))
+    return [PredictionSet(**row._mapping) for row in connection.execute(wanted.order_by(sets.c.id))]
+
+
+def count(connection: Connection, found: Sequence[PredictionSet]) -> int:
+    """Predictions in these sets."""
+    asked = (connection.exec_driver_sql(f"SELECT count(*) FROM {one.table}").scalar_one() for one in found)
+    return sum(int(rows) for rows in asked)
+
+
+def _create(
+    connection: Connection, source: Source, job: Job, version: int, generation: int, outputs: pa.Schema
+) -> PredictionSet:
+    name = table_names.prediction_table(
+        job.name, job.model_name, version, generation if job.rescore == "every-run" else None
+    )
+    if not ownership.is_owner(connection):
+        raise NotPermitted(
+            f"jobs.{job.name}: there is no table yet for predictions of {job.model_name}/{version}, and only the "
+            f"ledger's owner, {ownership.owner(connection)}, can make it: `scorebeat apply` under it does so for the "
+            f"version that the job follows, `scorebeat enqueue {job.name} --model {job.model_name}/{version}` for any"
+        )
+    made = connection.execute(
+        insert(sets)
+        .values(job=job.name, model=job.model_name, model_version=version, generation=generation, table_name=name)
+        .on_conflict_do_nothing()
+        .returning(sets.c.id)
+    ).scalar_one_or_none()
+    found = find(connection, job.name, job.model_name, version, generation)
+    if found is None:
+        raise SignatureError(f"jobs.{job.name}: the table {PREDICTIONS}.{name} belongs to another prediction set")
+    if made is not None:
+        with ownership.as_owner(connection, f"make {found.table}"):
+            _create_table(connection, source, found, outputs)
+    return found
+
+
+def _create_table(connection: Connection, source: Source, made: PredictionSet, outputs: pa.Schema) -> None:
+    """CREATE TABLE AS carries the keys' exact types and collations over."""
+    keys = ", ".join(ident(k.name) for k in source.keys)
+    taken = dict.fromkeys(RESERVED, "of a column that every prediction table has")
+    taken |= {k.name: f"of the job's key, too: write SELECT {ident(k.name)} AS another_name" for k in source.keys}
+    parts = []
+    for output in outputs:
+        sql_type = column_type(output.type)
+        if sql_type is None or output.name in taken:
+            why = (
+                f"has type {output.type}, which no column can store"
+                if sql_type is None
+                else f"is the name {taken[output.name]}, or add the model with other names by --outputs"
+            )
+            raise SignatureError(
+                f"jobs.{made.job}: output {output.name!r} of {made.model}/{made.model_version} {why}. No table was "
+                "made and no job was changed"
+            )
+        parts.append(f"ADD COLUMN {ident(output.name)} {sql_type}")
+    user_sql.create_table(connection, made.table, f"SELECT {keys} FROM {subquery(source.query)}")
+    parts += [
+        "ADD COLUMN batch_id bigint NOT NULL",
+        "ADD COLUMN scored_at timestamptz NOT NULL DEFAULT now()",
+        f"ADD PRIMARY KEY ({keys})",
+    ]
+    connection.exec_driver_sql(f"ALTER TABLE {made.table} {', '.join(parts)}")
+
+
+COLUMNS = (
+    sets.c.id,
+    sets.c.job,
+    sets.c.model,
+    sets.c.model_version,
+    sets.c.generation,
+    sets.c.table_name,
+    sets.c.complete_at,
+)

@@ -1,0 +1,86 @@
+"""A prediction table as it is now: its columns' types, and whether it stores what is inserted as it was made to."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from scorebeat.core.errors import OutputError
+from scorebeat.db.connect.sql import literal
+from scorebeat.db.predictions.prediction_sets import PredictionSet
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from adbc_driver_manager.dbapi import Connection as DataConnection
+
+
+@dataclass(frozen=True)
+class TableTypes:
+    """What the columns of a prediction table are, and what else decides what an insert stores."""
+
+    schema: pa.Schema
+    """Without `scored_at`, which takes its default."""
+    stamp: str
+    """As PostgreSQL's catalogue had them."""
+    rewrites: tuple[str, ...] = ()
+    """Triggers and rules that an insert runs, in words."""
+    primary_key: tuple[str, ...] = ()
+    """Its columns; empty: there is none."""
+
+
+def table_types(connection: "DataConnection", target: PredictionSet) -> TableTypes:
+    """Read once, and compared at each fence."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {stamp_sql(target)}, {_named(target, _REWRITES)}, {_named(target, _KEY)}")
+        ((found, rewrites, key),) = cursor.fetchall()
+        schema = cursor.adbc_execute_schema(f"SELECT * FROM {target.table}")
+    connection.commit()
+    return TableTypes(pa.schema([f for f in schema if f.name != "scored_at"]), found, tuple(rewrites), tuple(key))
+
+
+def require_as_made(types: TableTypes, target: PredictionSet, keys: "Sequence[str]") -> None:
+    """Raises OutputError where rows that are inserted might not be stored, be stored otherwise, or be stored twice."""
+    wrong, todo = [], []
+    if types.rewrites:
+        wrong.append(f"it has {' and '.join(types.rewrites)}, which may change or leave out what is inserted")
+        todo.append("drop what is there and put it on a table of your own that you fill from the view of the job")
+    if set(types.primary_key) != set(keys):
+        wanted = ", ".join(keys)
+        wrong.append(f"its primary key is not ({wanted}), without which a row could be stored twice")
+        todo.append(f"give it back, ALTER TABLE {target.table} ADD PRIMARY KEY ({wanted})")
+    if wrong:
+        raise OutputError(
+            f"{target.table} is not as it was made: {'; '.join(wrong)}. Nothing was written. Let the table's owner "
+            f"{', and '.join(todo)}; then `scorebeat requeue` scores the rows."
+        )
+
+
+def stamp_sql(target: PredictionSet) -> str:
+    """SQL: a text that changes with all that `table_types` reads."""
+    column = "attnum || ' ' || attname || ' ' || atttypid || ' ' || atttypmod"
+    return (
+        f"(SELECT pg_catalog.string_agg({column}, ',' ORDER BY attnum) FROM pg_catalog.pg_attribute"
+        f" WHERE attrelid = {_oid(target)} AND attnum > 0 AND NOT attisdropped)"
+        f" || {_named(target, _REWRITES)}::text || {_named(target, _KEY)}::text"
+    )
+
+
+_REWRITES = (
+    "SELECT 'the trigger ' || tgname FROM pg_catalog.pg_trigger WHERE tgrelid = {0} AND NOT tgisinternal"
+    " AND tgenabled <> 'D' AND tgtype & 7 = 7"  # before INSERT and for each row: others change no row
+    " UNION ALL SELECT 'the rule ' || rulename FROM pg_catalog.pg_rewrite WHERE ev_class = {0}"
+    " AND ev_enabled <> 'D' AND ev_type = '3'"
+)
+_KEY = (
+    "SELECT attname::text FROM pg_catalog.pg_constraint JOIN pg_catalog.pg_attribute"
+    " ON attrelid = conrelid AND attnum = ANY (conkey) WHERE conrelid = {0} AND contype = 'p' AND NOT condeferrable"
+)
+
+
+def _named(target: PredictionSet, select: str) -> str:
+    return f"ARRAY(SELECT n FROM ({select.format(_oid(target))}) AS found (n) ORDER BY n)"
+
+
+def _oid(target: PredictionSet) -> str:
+    return f"{literal(target.table)}::pg_catalog.regclass"

@@ -1,0 +1,249 @@
+"""The published view of a job, `predictions.<job>`: which prediction set readers see."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psycopg2.errors
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from scorebeat.core.errors import ScorebeatError, UsageError
+from scorebeat.core.table_names import PREDICTIONS
+from scorebeat.db.connect.sql import ident, literal
+from scorebeat.db.predictions import prediction_sets
+from scorebeat.db.predictions.prediction_sets import PredictionSet
+from scorebeat.db.schema import functions, ownership
+
+LOCK_TIMEOUT = "2s"
+"""A waiting DDL statement blocks every new reader; so it waits briefly and is tried again."""
+TRIES = 5
+MOST_BATCH_ID = 2**63 - 1
+
+
+class ViewBusy(ScorebeatError):
+    """Readers hold the view; nothing was switched."""
+
+
+class ViewInUse(UsageError):
+    """Other objects depend on columns that the new version does not have; nothing was switched."""
+
+
+def show(connection: Connection, job: str, shown: PredictionSet) -> None:
+    """Point the view at the set; columns keep their order, additions last.
+
+    Columns that go, or change type, need the view made anew: owner, grants and comment are kept. Where other
+    objects depend on the view, but on none of the columns that go, those stay, as NULL: so a version that
+    added one can be taken back. Raises ViewInUse with the list when others depend on what goes or changes,
+    ViewBusy when readers hold it too long.
+    """
+    if not is_shown(connection, job, shown):
+        patiently(connection, job, lambda: _replace(connection, job, shown))
+
+
+def patiently(connection: Connection, job: str, switch: Callable[[], object]) -> None:
+    """Change what readers of the job's view read, in a savepoint. Raises ViewBusy when they hold it too long."""
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+    for attempt in range(1, TRIES + 1):
+        try:
+            with connection.begin_nested():
+                switch()
+            return
+        except DBAPIError as error:
+            if not isinstance(error.orig, psycopg2.errors.LockNotAvailable):
+                raise
+            if attempt == TRIES:
+                raise ViewBusy(
+                    f"the view {PREDICTIONS}.{job} is held by readers for over {LOCK_TIMEOUT}, tried {TRIES} times; "
+                    "nothing was switched. Try again when the long query has ended."
+                ) from None
+            time.sleep(0.2 * attempt)
+
+
+def show_generation(connection: Connection, job: str, shown: PredictionSet) -> None:
+    """Point the view at a newer generation of the version that it shows, by a function of the ledger's owner.
+
+    One try, by the transaction's own lock_timeout: whoever settles a run tries again soon, and other jobs share the
+    process. Raises ViewBusy.
+    """
+    if is_shown(connection, job, shown):
+        return
+    try:
+        with connection.begin_nested():
+            functions.call(connection, "show_generation", shown.id)
+    except DBAPIError as error:
+        if not isinstance(error.orig, psycopg2.errors.LockNotAvailable):
+            raise
+        raise ViewBusy(f"the view {PREDICTIONS}.{job} is held by readers; nothing was switched yet") from None
+
+
+def is_shown(connection: Connection, job: str, wanted: PredictionSet) -> bool:
+    """The view is there and reads this set."""
+    return _shows(connection, job) == wanted.table_name
+
+
+def read_now(connection: Connection, job: str) -> PredictionSet | None:
+    """The set that readers of the job see at present, whatever the job says; None without a view."""
+    table = _shows(connection, job)
+    return prediction_sets.of_table(connection, table) if table is not None else None
+
+
+def _replace(connection: Connection, job: str, shown: PredictionSet) -> None:
+    view = f"{PREDICTIONS}.{ident(job)}"
+    now = _columns(connection, job)
+    wanted = _columns(connection, shown.table_name)
+    kept = [name for name in now if name in wanted]
+    ordered = kept + [name for name in wanted if name not in now]
+    select = f"SELECT {', '.join(ident(n) for n in ordered)} {rows(shown)}"
+    if not now:
+        with ownership.as_owner(connection, f"make the view {view}"):
+            connection.exec_driver_sql(f"CREATE VIEW {view} AS {select}")
+        return
+    if len(kept) == len(now) and all(now[n] == wanted[n] for n in kept):
+        connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {view} AS {select}")
+        return
+    used = _used_by_others(connection, job)
+    if used and all(n not in used if n not in wanted else now[n] == wanted[n] for n in now):
+        columns = [
+            ident(n) if n in wanted else f"NULL::{now[n][3]} AS {ident(n)}" for n in (*now, *ordered[len(kept) :])
+        ]
+        connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {view} AS SELECT {', '.join(columns)} {rows(shown)}")
+        return
+    keep = _owner_grants_comment(connection, job)
+    _drop(connection, job, ", ".join(n for n in now if n not in wanted or now[n] != wanted[n]))
+    # the columns in their own order again: nothing is left that knows the old one
+    with ownership.as_owner(connection, f"make the view {view}"):
+        connection.exec_driver_sql(f"CREATE VIEW {view} AS SELECT {', '.join(map(ident, wanted))} {rows(shown)}")
+    for statement in keep:
+        connection.exec_driver_sql(statement)
+
+
+@contextmanager
+def taken_away(connection: Connection, shown: PredictionSet) -> Iterator[None]:
+    """If the view reads this set, it is gone within the block, and made again after it, of the types that are then.
+
+    PostgreSQL changes the type of no column that a view reads. Raises ViewInUse when others depend on the view.
+    """
+    if not is_shown(connection, shown.job, shown):
+        yield
+        return
+    view = f"{PREDICTIONS}.{ident(shown.job)}"
+    keep = _owner_grants_comment(connection, shown.job)
+    definition = connection.execute(text("SELECT pg_get_viewdef(CAST(:view AS regclass))"), {"view": view}).scalar_one()
+    _drop(connection, shown.job, "the type of its key")
+    yield
+    with ownership.as_owner(connection, f"make the view {view}"):
+        connection.exec_driver_sql(f"CREATE VIEW {view} AS {definition}")
+    for statement in keep:
+        connection.exec_driver_sql(statement)
+
+
+def _drop(connection: Connection, job: str, changed: str) -> None:
+    try:
+        connection.exec_driver_sql(f"DROP VIEW {PREDICTIONS}.{ident(job)}")
+    except DBAPIError as error:
+        raise ViewInUse(
+            f"the view {PREDICTIONS}.{job} would lose or change {changed}, and other objects depend on it: "
+            f"{_dependents(error)}. Nothing was switched; drop or change those first."
+        ) from None
+
+
+def drop(connection: Connection, job: str) -> None:
+    """Drop the job's view, if it has one. Raises ViewInUse when other objects depend on it, or ViewBusy."""
+
+    def switch() -> None:
+        connection.exec_driver_sql(f"DROP VIEW IF EXISTS {PREDICTIONS}.{ident(job)}")
+
+    try:
+        patiently(connection, job, switch)
+    except DBAPIError as error:
+        raise ViewInUse(
+            f"other objects depend on the view {PREDICTIONS}.{job}: {_dependents(error)}. "
+            "Nothing was dropped; drop those first"
+        ) from None
+
+
+def _dependents(error: DBAPIError) -> str:
+    """The objects that a refused DROP names. Raises any other error as it is."""
+    if not isinstance(error.orig, psycopg2.errors.DependentObjectsStillExist):
+        raise error
+    return str(error.orig.diag.message_detail).replace("\n", "; ")
+
+
+def rows(shown: PredictionSet) -> str:
+    """FROM and WHERE of what readers see: rows up to a stored number, so that one UPDATE shows a run whole."""
+    return (
+        f"FROM {shown.table} WHERE batch_id < coalesce((SELECT visible_below FROM scorebeat.prediction_sets"
+        f" WHERE id = {shown.id:d}), {MOST_BATCH_ID})"
+    )
+
+
+def _shows(connection: Connection, job: str) -> str | None:
+    """Name of the table that the view reads now; None without a view."""
+    found = connection.execute(
+        text(
+            "SELECT t.relname FROM pg_class v JOIN pg_namespace n ON n.oid = v.relnamespace"
+            " JOIN pg_rewrite r ON r.ev_class = v.oid"
+            " JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid"
+            " AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> v.oid"
+            " JOIN pg_class t ON t.oid = d.refobjid AND t.relnamespace = v.relnamespace"
+            " WHERE n.nspname = :schema AND v.relname = :job AND v.relkind = 'v' LIMIT 1"
+        ),
+        {"schema": PREDICTIONS, "job": job},
+    ).scalar_one_or_none()
+    return str(found) if found is not None else None
+
+
+def _used_by_others(connection: Connection, job: str) -> set[str]:
+    """Columns of the view that other views read; all of them where one is read as a whole."""
+    found = connection.execute(
+        text(
+            "SELECT DISTINCT a.attname FROM pg_class v JOIN pg_namespace n ON n.oid = v.relnamespace"
+            " JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = v.oid"
+            " JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid AND r.ev_class <> v.oid"
+            " JOIN pg_attribute a ON a.attrelid = v.oid AND d.refobjsubid IN (0, a.attnum)"
+            " WHERE n.nspname = :schema AND v.relname = :job"
+        ),
+        {"schema": PREDICTIONS, "job": job},
+    )
+    return set(found.scalars())
+
+
+def _columns(connection: Connection, relation: str) -> dict[str, tuple[int, int, int, str]]:
+    """Name to type, modifier, collation and the type's name, in column order; empty without such a relation."""
+    rows = connection.execute(
+        text(
+            "SELECT a.attname, a.atttypid, a.atttypmod, a.attcollation, format_type(a.atttypid, a.atttypmod)"
+            " FROM pg_attribute a"
+            " JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = :schema AND c.relname = :relation AND a.attnum > 0 AND NOT a.attisdropped"
+            " ORDER BY a.attnum"
+        ),
+        {"schema": PREDICTIONS, "relation": relation},
+    )
+    return {row[0]: (row[1], row[2], row[3], row[4]) for row in rows}
+
+
+def _owner_grants_comment(connection: Connection, job: str) -> list[str]:
+    """Statements that give a view made anew what the old one had."""
+    view = f"{PREDICTIONS}.{ident(job)}"
+    named = {"name": f"{PREDICTIONS}.{ident(job)}"}
+    owner, comment = connection.execute(
+        text(
+            "SELECT pg_get_userbyid(relowner), obj_description(oid, 'pg_class') FROM pg_class"
+            " WHERE oid = CAST(:name AS regclass)"
+        ),
+        named,
+    ).one()
+    grants = connection.execute(
+        text(
+            "SELECT g.privilege_type, CASE WHEN g.grantee = 0 THEN 'PUBLIC'"
+            " ELSE quote_ident(pg_get_userbyid(g.grantee)) END, g.is_grantable"
+            " FROM pg_class c, aclexplode(c.relacl) g"
+            " WHERE c.oid = CAST(:name AS regclass) AND g.grantee <> c.relowner"
+        ),
+        named,
+    )
+    keep = [f"ALTER VIEW {view} OWNER TO {ident(owner)}"]
+    keep += [f"GRANT {g[0]} ON {view} TO {g[1]}{' WITH GRANT OPTION' if g[2] else ''}" for g in grants]
+    return keep + ([f"COMMENT ON VIEW {view} IS {literal(comment)}"] if comment else [])

@@ -1,0 +1,68 @@
+"""Models that a worker cannot load: what it wrote down of them, and who else could score in its place."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, text
+
+from scorebeat.db.processes.signs_of_life import SEEN_WITHIN
+from scorebeat.db.records import audit
+
+CANNOT, CAN = "model.cannot_load", "model.can_load"
+"""The actions that workers record."""
+KNOWN_FOR = timedelta(minutes=3)
+"""A worker that meets the model again tries again within this, and writes down what came of it."""
+
+
+@dataclass(frozen=True)
+class Unloadable:
+    """A worker that is there and cannot load a model version."""
+
+    worker: str
+    model: str
+    reason: str
+    at: datetime
+
+    def __str__(self) -> str:
+        return f"worker {self.worker} cannot load model {self.model} and leaves its batches to others: {self.reason}"
+
+
+def cannot(connection: Connection, worker: str, model: str, reason: str) -> None:
+    """The worker failed to load the model."""
+    audit.record(connection, worker, CANNOT, f"worker {worker}", model=model, reason=reason)
+
+
+def can(connection: Connection, worker: str, model: str) -> None:
+    """The worker, which could not load the model before, has loaded it."""
+    audit.record(connection, worker, CAN, f"worker {worker}", model=model)
+
+
+def known(connection: Connection) -> list[Unloadable]:
+    """What workers that are there cannot load, by the last that each said of each model since it was started."""
+    found = connection.execute(
+        text(
+            "SELECT worker, model, reason, at FROM (SELECT DISTINCT ON (w.name, a.details ->> 'model')"
+            " w.name AS worker,"
+            " a.details ->> 'model' AS model, a.details ->> 'reason' AS reason, a.at, a.action FROM scorebeat.workers w"
+            " JOIN scorebeat.actions a ON a.subject = 'worker ' || w.name AND a.action IN (:cannot, :can)"
+            " AND a.at >= w.started_at AND a.at > clock_timestamp() - CAST(:known_for AS interval)"
+            " WHERE w.seen_at > clock_timestamp() - CAST(:seen_within AS interval)"
+            " ORDER BY w.name, a.details ->> 'model', a.id DESC) last WHERE action = :cannot ORDER BY worker, model"
+        ),
+        {"cannot": CANNOT, "can": CAN, "known_for": KNOWN_FOR, "seen_within": SEEN_WITHIN},
+    )
+    return [Unloadable(*row) for row in found]
+
+
+def is_for_others(connection: Connection, batch_id: int, worker: str, model: str) -> bool:
+    """Another worker that is there serves the batch's queue, and did not say that it cannot load the model either."""
+    serving = connection.execute(
+        text(
+            "SELECT w.name FROM scorebeat.workers w JOIN scorebeat.batches b ON w.queues ? b.queue"
+            " WHERE b.id = :batch AND w.name <> :worker"
+            " AND w.seen_at > clock_timestamp() - CAST(:seen_within AS interval)"
+        ),
+        {"batch": batch_id, "worker": worker, "seen_within": SEEN_WITHIN},
+    )
+    blind = {one.worker for one in known(connection) if one.model == model}
+    return bool({str(name) for (name,) in serving} - blind)

@@ -1,0 +1,54 @@
+"""The `workers` table: who is there and which queues it serves."""
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from scorebeat.db.processes.signs_of_life import SEEN_WITHIN
+from scorebeat.db.schema.tables import workers
+
+KEPT_FOR = timedelta(days=1)
+
+
+def seen(connection: Connection, name: str, queues: list[str], device: str | None, processes: int) -> None:
+    """The worker is alive, now by the database's clock."""
+    new = insert(workers).values(name=name, queues=queues, device=device, processes=processes)
+    connection.execute(
+        new.on_conflict_do_update(
+            index_elements=["name"],
+            set_={
+                "queues": new.excluded.queues,
+                "device": new.excluded.device,
+                "processes": new.excluded.processes,
+                "seen_at": func.now(),
+            },
+        )
+    )
+
+
+def forget(connection: Connection) -> int:
+    """Workers that were not seen for a day leave the table; answers how many."""
+    return connection.execute(workers.delete().where(workers.c.seen_at < func.now() - KEPT_FOR)).rowcount
+
+
+def gone(connection: Connection, name: str) -> None:
+    connection.execute(workers.delete().where(workers.c.name == name))
+
+
+def alive(connection: Connection) -> list[dict[str, Any]]:
+    rows = connection.execute(
+        select(workers).where(workers.c.seen_at > func.now() - SEEN_WITHIN).order_by(workers.c.name)
+    )
+    return [dict(row._mapping) for row in rows]
+
+
+def nodes(connection: Connection) -> set[str]:
+    """Celery's names of all workers that served this ledger within a day."""
+    return {name.rpartition("/")[0] for name in connection.execute(select(workers.c.name)).scalars()}
+
+
+def served(connection: Connection) -> set[str]:
+    """Queues that a living worker listens on."""
+    return {queue for worker in alive(connection) for queue in worker["queues"]}

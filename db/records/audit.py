@@ -1,0 +1,18 @@
+"""Who did what, when: the record that people and machines write to."""
+
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from scorebeat.db.schema.tables import actions
+
+
+def record(connection: Connection, by: str, action: str, subject: str, **details: Any) -> None:
+    """Note an action in the caller's transaction; `subject` is what it was done to, such as `run 17`."""
+    connection.execute(actions.insert().values(by=by, action=action, subject=subject, details=details))
+
+
+def details(connection: Connection, action: str) -> list[tuple[str, dict[str, Any]]]:
+    """Subject and details of each action of this kind, the oldest first."""
+    wanted = select(actions.c.subject, actions.c.details).where(actions.c.action == action).order_by(actions.c.id)
+    return [(row.subject, row.details) for row in connection.execute(wanted)]

@@ -1,0 +1,129 @@
+"""Jobs as people ask for them: when each is due next, how it ended last, and why it was left out last."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from scorebeat.core.jobs.job import Job
+from scorebeat.core.states import RunState
+from scorebeat.db.connect import database_clock
+from scorebeat.db.ledger import jobs
+from scorebeat.db.ledger.runs import IS_TICK
+
+COMPLETE = "(state = 'succeeded' OR (state = 'partial' AND reason IS NULL))"
+"""A run that left no row out but those that it put aside."""
+
+
+def is_complete(state: RunState, reason: str | None) -> bool:
+    """What `COMPLETE` says in SQL."""
+    return state is RunState.SUCCEEDED or (state is RunState.PARTIAL and reason is None)
+
+
+@dataclass(frozen=True)
+class JobLine:
+    """A job of jobs.toml with what became of it lately."""
+
+    job: Job
+    model_version: int | None
+    """Of the model, that the next run scores; None while there is none."""
+    next_due_at: datetime | None
+    """None: only by hand."""
+    needed_by: datetime | None
+    """When the results of the first due moment since the last success are, or were, needed."""
+    is_overdue: bool
+    """That time has passed."""
+    last_success_at: datetime | None
+    """When a run ended that left no row out but those that it put aside."""
+    open_run: int | None
+    """The newest run that is planned or scored now."""
+    last_run: int | None
+    """The newest run that ended."""
+    last_state: RunState | None
+    last_end_at: datetime | None
+    last_reason: str | None
+    last_skip_at: datetime | None
+    """The newest due moment for which no run was opened, although nothing was broken: paused, busy or missed."""
+    last_skip_reason: str | None
+    paused_at: datetime | None
+    paused_by: str | None
+    paused_reason: str | None
+
+    @property
+    def name(self) -> str:
+        return self.job.name
+
+    @property
+    def schedule(self) -> str | None:
+        return self.job.schedule
+
+    @property
+    def timezone(self) -> str:
+        return self.job.timezone
+
+    @property
+    def queue(self) -> str:
+        return self.job.queue
+
+    @property
+    def model(self) -> str:
+        return self.job.model_name
+
+
+_LINES = text(
+    "SELECT j.name, j.applied_at, (SELECT version FROM scorebeat.model_versions WHERE published_at IS NOT NULL"
+    " AND retired_at IS NULL AND name = split_part(j.spec ->> 'model', '/', 1)) AS published,"
+    " greatest(s.finished_at, f.finished_at) AS last_success_at, s.finished_at AS complete_until,"
+    " f.due_at AS filled_until, o.id AS open_run, e.id AS last_run, e.state AS last_state,"
+    " e.finished_at AS last_end_at, e.reason AS last_reason,"
+    " CAST(k.details ->> 'due_at' AS timestamptz) AS last_skip_at, k.details ->> 'reason' AS last_skip_reason"
+    " FROM scorebeat.jobs j"
+    f" LEFT JOIN LATERAL (SELECT r.finished_at FROM scorebeat.runs r WHERE r.job = j.name AND {COMPLETE}"
+    f" AND (r.due_at IS NULL OR {IS_TICK}) ORDER BY r.id DESC LIMIT 1) s ON true"
+    # by hand for a due moment: it says nothing of later ones
+    f" LEFT JOIN LATERAL (SELECT max(r.due_at) AS due_at, max(r.finished_at) AS finished_at FROM scorebeat.runs r"
+    f" WHERE r.job = j.name AND {COMPLETE} AND r.due_at IS NOT NULL AND NOT {IS_TICK}) f ON true"
+    " LEFT JOIN LATERAL (SELECT max(id) AS id FROM scorebeat.runs WHERE job = j.name"
+    " AND state IN ('planning', 'running')) o ON true"
+    " LEFT JOIN LATERAL (SELECT id, state, finished_at, reason FROM scorebeat.runs WHERE job = j.name"
+    " AND finished_at IS NOT NULL ORDER BY id DESC LIMIT 1) e ON true"
+    " LEFT JOIN LATERAL (SELECT details FROM scorebeat.actions WHERE subject = 'job ' || j.name"
+    " AND action IN ('tick.skipped', 'tick.missed') ORDER BY id DESC LIMIT 1) k ON true"
+    " WHERE j.removed_at IS NULL"
+)
+
+
+def listing(connection: Connection) -> list[JobLine]:
+    """All jobs that are in jobs.toml, by name."""
+    now = database_clock.now(connection)
+    known = {row.name: row for row in connection.execute(_LINES)}
+    return [_line(row, dict(known[row.job.name]._mapping), now) for row in jobs.listing(connection)]
+
+
+def _line(row: jobs.JobRow, values: dict[str, Any], now: datetime) -> JobLine:
+    del values["name"]
+    published = values.pop("published")
+    since = max(filter(None, (values.pop("applied_at"), values.pop("complete_until"), values.pop("filled_until"))))
+    needed_by = needed_first(row.job, since)
+    state = values.pop("last_state")
+    return JobLine(
+        job=row.job,
+        model_version=row.job.pinned_version or published,
+        next_due_at=row.job.due.next_due(now) if row.job.due is not None else None,
+        needed_by=needed_by,
+        is_overdue=needed_by is not None and needed_by < now,
+        last_state=RunState(state) if state else None,
+        paused_at=row.paused_at,
+        paused_by=row.paused_by,
+        paused_reason=row.paused_reason,
+        **values,
+    )
+
+
+def needed_first(job: Job, since: datetime) -> datetime | None:
+    """When the results of the first due moment after `since` are needed; None for a job without a schedule.
+
+    `since` is the last success, or when the job was changed, if that is later.
+    """
+    return job.needed_by(job.due.next_due(since)) if job.due is not None else None

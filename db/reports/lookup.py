@@ -1,0 +1,127 @@
+"""One stored prediction by its key, in one statement: the path that must be fast."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from scorebeat.core.errors import ScorebeatError, UnknownName
+from scorebeat.db.connect import database_errors
+from scorebeat.db.connect.sql import Key, KeyColumn, as_text, literal, row, subquery, texts, value
+from scorebeat.db.reports import results
+from scorebeat.db.reports.results import Shape
+from scorebeat.db.source import source
+from scorebeat.db.source.parameter_values import of_no_run
+
+TRIES = 3
+"""Publishing twice while one key is read is rare; thrice does not happen."""
+
+
+class KeyState(StrEnum):
+    PREDICTED = "predicted"
+    PENDING = "pending"
+    QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is known of a key."""
+
+    job: str
+    state: KeyState
+    prediction: str | None = None
+    """The row of the view `predictions.<job>` as JSON, written by PostgreSQL."""
+    reason: str | None = None
+    """Why the row was put aside."""
+
+
+@dataclass
+class Lookup:
+    """Remembers how each job is addressed, and sees in the answer itself when that changed. For several threads."""
+
+    engine: Engine
+    _shapes: dict[str | None, Shape] = field(default_factory=dict)
+
+    def find(self, job: str | None, key: Key) -> Found:
+        """What is stored under the key of this job, or of the only one.
+
+        Raises UnknownName for a key that the job's query does not give, and what `results.shape` does; UsageError
+        for texts that are no key.
+        """
+        with self.engine.connect() as plain:
+            connection = plain.execution_options(isolation_level="AUTOCOMMIT")
+            shown, prediction = self._read(connection, job, key)
+        if prediction is not None:
+            return Found(shown.job.name, KeyState.PREDICTED, prediction)
+        return _without_prediction(self.engine, shown, key)
+
+    def _read(self, connection: Connection, job: str | None, key: Key) -> tuple[Shape, str | None]:
+        for _ in range(TRIES):
+            shown = self._shapes.get(job) or results.shape(connection, job)
+            if not shown.columns:
+                return shown, None
+            answer = _ask(connection, job, shown, key)
+            if answer is not None:
+                self._shapes[job] = shown
+                return shown, answer[0]
+            self._shapes.pop(job, None)
+        raise ScorebeatError(f"what is published changed {TRIES} times while a key was read; ask again")
+
+
+def _ask(connection: Connection, job: str | None, shown: Shape, key: Key) -> tuple[str | None] | None:
+    """The prediction, or None in its place; None alone when the shape is out of date."""
+    wide = len(key) == len(shown.keys)
+    where = f"{row(shown.keys, 'p')} = {value(shown.keys, key)}" if wide else "false"
+    statement = f"SELECT {results.stamp(job)}, (SELECT row_to_json(p)::text FROM {shown.view} AS p WHERE {where})"
+    try:
+        now, prediction = connection.exec_driver_sql(statement).one()
+    except DBAPIError as error:
+        if error.connection_invalidated or _stamp_now(connection, job) == shown.stamp:
+            if database_errors.is_about_values(error):
+                raise results.not_a_key(shown.keys, key, error) from None
+            raise
+        return None
+    if now != shown.stamp:
+        return None
+    results.require_width(shown.keys, key)
+    return (prediction,)
+
+
+def _stamp_now(connection: Connection, job: str | None) -> str | None:
+    found: str | None = connection.exec_driver_sql(f"SELECT {results.stamp(job)}").scalar_one()
+    return found
+
+
+def _without_prediction(engine: Engine, shown: Shape, key: Key) -> Found:
+    """A slower look at the source and at what was put aside."""
+    with results.reading(engine) as connection:
+        given = source.read_columns(connection, shown.job, of_no_run(connection))
+        results.require_key(connection, given.keys, key)
+        there = results.ask(
+            connection,
+            shown,
+            f"SELECT {texts(given.keys, 'q')} FROM {subquery(given.query)}"
+            f" WHERE {row(given.keys, 'q')} = {value(given.keys, key)} LIMIT 1",
+        )
+        reason = _put_aside(connection, shown, given.keys, there[0] if there else key)
+        if reason is not None:
+            return Found(shown.job.name, KeyState.QUARANTINED, reason=reason)
+    if not there:
+        raise UnknownName(
+            f"job {shown.job.name!r} has no row with the key {', '.join(key)!r}, and no prediction of one"
+        )
+    return Found(shown.job.name, KeyState.PENDING)
+
+
+def _put_aside(connection: Connection, shown: Shape, keys: tuple[KeyColumn, ...], key: Key) -> str | None:
+    target = results.published_set(connection, shown.job)
+    if target is None:
+        return None
+    # as the text that the key has in the query, which is one of several where 1 equals 1.00, or A equals a
+    parts = ", ".join(as_text(f"{literal(part)}::{k.type}", k.type) for k, part in zip(keys, key, strict=True))
+    found: str | None = connection.exec_driver_sql(
+        "SELECT z.error_type || ': ' || z.error FROM scorebeat.quarantine AS z"
+        f" WHERE z.prediction_set_id = {target.id:d} AND md5(z.key::text) = md5(jsonb_build_array({parts})::text)"
+    ).scalar_one_or_none()
+    return found

@@ -1,0 +1,200 @@
+"""What the metrics are made of: a few cheap looks at the ledger, none of which reads all history."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from scorebeat.core.jobs.job import Job
+from scorebeat.core.queues import CONTROL_QUEUE, PLAN_QUEUE
+from scorebeat.db.connect import database_clock
+from scorebeat.db.processes import workers
+from scorebeat.db.records.counters import (
+    CLAIMS_EXPIRED,
+    ENDED,
+    ROWS_TAKEN_BACK,
+    SKIPPED,
+    TICKS,
+    TICKS_MISSED,
+    TICKS_SKIPPED,
+)
+from scorebeat.db.reports import job_lines
+from scorebeat.db.reports.job_lines import JobLine
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The ledger at one moment; rows as dictionaries."""
+
+    jobs: list[dict[str, Any]]
+    """`job`, `paused`, `rows_quarantined`, and of all history `rows_scored`, `rows_failed`, `attempts`, `runs_late`,
+    `claims_expired`."""
+    runs: dict[tuple[str, str], int]
+    """Ends, by job and final state."""
+    open_runs: list[dict[str, Any]]
+    """`job`, `state`, `rows_pending`, `seconds_to_deadline`, `pending_seconds` (of its oldest pending batch)."""
+    batches: list[dict[str, Any]]
+    """Of open runs: `job`, `queue`, `state`, `batches`."""
+    last_runs: list[dict[str, Any]]
+    """The newest ended one of each job: `job`, `state`, `seconds`, `finished`, `rows_scored`, `rows_failed`."""
+    last_success: dict[str, float]
+    """Seconds since 1970, by job."""
+    models: list[dict[str, Any]]
+    """`job`, `model`, `version` that the next run scores, and its `format`."""
+    workers: dict[str, int]
+    """Living workers by queue; 0 for one that a job needs and nobody serves."""
+    undelivered: dict[str, int]
+    """Notices that wait for another attempt, by job."""
+    due: list[dict[str, Any]]
+    """Of jobs with a schedule: `job`, `next_due` in seconds since 1970, `overdue` in seconds."""
+    ticks_missed: dict[str, int]
+    """Due moments without a run, by job."""
+    ticks_skipped: dict[tuple[str, str], int]
+    """Due moments without a run by intention, by job and why."""
+
+
+def read(connection: Connection) -> Numbers:
+    """All numbers, of one snapshot if the caller's transaction is one."""
+    lines = job_lines.listing(connection)
+    listed = [line.job for line in lines]
+    ticks = {(row["job"], row["name"]): row["value"] for row in _rows(connection, _TICKS)}
+    return Numbers(
+        jobs=_rows(connection, _JOBS),
+        runs={(row["job"], row["state"]): row["runs"] for row in _rows(connection, _RUNS)},
+        open_runs=_rows(connection, _OPEN_RUNS),
+        batches=_rows(connection, _BATCHES),
+        last_runs=_rows(connection, _LAST_RUNS),
+        last_success={row["job"]: row["finished"] for row in _rows(connection, _LAST_SUCCESS)},
+        models=_models(connection, listed),
+        workers=_workers(connection, listed),
+        undelivered={row["job"]: row["notices"] for row in _rows(connection, _UNDELIVERED)},
+        due=_due(lines, database_clock.now(connection)),
+        ticks_missed={job.name: ticks.get((job.name, TICKS_MISSED), 0) for job in listed},
+        ticks_skipped={
+            (job.name, why): ticks.get((job.name, TICKS_SKIPPED + why), 0) for job in listed for why in SKIPPED
+        },
+    )
+
+
+def _due(lines: list[JobLine], now: datetime) -> list[dict[str, Any]]:
+    return [
+        {
+            "job": line.job.name,
+            "next_due": line.next_due_at.timestamp(),
+            "overdue": max(0.0, (now - line.needed_by).total_seconds()),
+        }
+        for line in lines
+        if line.next_due_at is not None and line.needed_by is not None
+    ]
+
+
+def _models(connection: Connection, listed: list[Job]) -> list[dict[str, Any]]:
+    """A job whose model has no such version has no row."""
+    known = {
+        (row["name"], row["version"]): row
+        for row in _rows(
+            connection,
+            "SELECT name, version, format, published_at IS NOT NULL AND retired_at IS NULL AS published"
+            " FROM scorebeat.model_versions",
+        )
+    }
+    published = {name: version for (name, version), row in known.items() if row["published"]}
+    wanted = [(job, job.pinned_version or published.get(job.model_name)) for job in listed]
+    return [
+        {
+            "job": job.name,
+            "model": job.model_name,
+            "version": version,
+            "format": known[job.model_name, version]["format"],
+        }
+        for job, version in wanted
+        if (job.model_name, version) in known
+    ]
+
+
+def _workers(connection: Connection, listed: list[Job]) -> dict[str, int]:
+    seen = dict.fromkeys([CONTROL_QUEUE, PLAN_QUEUE, *(job.queue for job in listed)], 0)
+    for worker in workers.alive(connection):
+        for queue in worker["queues"]:
+            seen[queue] = seen.get(queue, 0) + 1
+    return seen
+
+
+def _rows(connection: Connection, statement: str) -> list[dict[str, Any]]:
+    return [dict(row._mapping) for row in connection.execute(text(statement))]
+
+
+# sums of runs whose end was noted stand in run_sums; of the others, few, the batches are added up, each run's by index.
+# An open run that is shown whole or not at all counts its scored rows when it ends: its batches may begin again, and a
+# counter must not fall
+_LIVE = (
+    "SELECT r.id, r.job, CASE WHEN r.counts THEN b.rows_scored + coalesce(p.rows_scored, 0) END AS rows_scored,"
+    " b.rows_failed + coalesce(p.rows_failed, 0) AS rows_failed, b.attempts + coalesce(p.attempts, 0) AS attempts,"
+    " coalesce(coalesce(r.finished_at, clock_timestamp()) > r.deadline_at, false) AS was_late FROM"
+    " (SELECT id, job, finished_at, deadline_at, spec ->> 'on_failure' IS DISTINCT FROM 'retry-run' AS counts"
+    " FROM scorebeat.runs WHERE state IN ('planning', 'running') UNION ALL"
+    " SELECT id, job, finished_at, deadline_at, true FROM scorebeat.runs"
+    " WHERE finished_at IS NOT NULL AND noted_at IS NULL) r"
+    " LEFT JOIN scorebeat.pruned_batches p ON p.run_id = r.id CROSS JOIN LATERAL (SELECT"
+    " coalesce(sum(rows_scored), 0) AS rows_scored, coalesce(sum(rows_failed), 0) AS rows_failed,"
+    " coalesce(sum(attempt), 0) AS attempts FROM scorebeat.batches WHERE run_id = r.id) b"
+)
+_COUNTED = (
+    "SELECT coalesce(l.job, s.job) AS job, sum(greatest(l.rows_scored, s.rows_scored)) AS rows_scored,"
+    " sum(coalesce(l.rows_failed, s.rows_failed)) AS rows_failed, sum(coalesce(l.attempts, s.attempts)) AS attempts,"
+    " count(*) FILTER (WHERE coalesce(s.was_late, l.was_late)) AS runs_late"
+    f" FROM ({_LIVE}) AS l FULL JOIN scorebeat.run_sums s ON s.run_id = l.id GROUP BY coalesce(l.job, s.job)"
+)
+_JOBS = (
+    f"WITH counted AS ({_COUNTED}),"
+    " aside AS (SELECT s.job, sum(q.rows) AS rows FROM (SELECT prediction_set_id, count(*) AS rows"
+    " FROM scorebeat.quarantine GROUP BY prediction_set_id) q JOIN scorebeat.prediction_sets s"
+    " ON s.id = q.prediction_set_id AND s.dropped_at IS NULL GROUP BY s.job)"
+    " SELECT j.name AS job, j.paused_at IS NOT NULL AS paused, coalesce(c.rows_scored, 0)::bigint AS rows_scored,"
+    # what a requeue took back had failed nevertheless
+    " coalesce(c.rows_failed, 0)::bigint + coalesce(t.value, 0) AS rows_failed,"
+    " coalesce(c.attempts, 0)::bigint AS attempts, coalesce(c.runs_late, 0) AS runs_late,"
+    " coalesce(e.value, 0) AS claims_expired,"
+    " coalesce(a.rows, 0)::bigint AS rows_quarantined FROM scorebeat.jobs j LEFT JOIN counted c ON c.job = j.name"
+    f" LEFT JOIN scorebeat.counters e ON e.job = j.name AND e.name = '{CLAIMS_EXPIRED}'"
+    f" LEFT JOIN scorebeat.counters t ON t.job = j.name AND t.name = '{ROWS_TAKEN_BACK}'"
+    " LEFT JOIN aside a ON a.job = j.name WHERE j.removed_at IS NULL ORDER BY j.name"
+)
+_RUNS = (
+    f"SELECT c.job, substr(c.name, {len(ENDED) + 1}) AS state, c.value AS runs FROM scorebeat.counters c"
+    " JOIN scorebeat.jobs j ON j.name = c.job AND j.removed_at IS NULL"
+    f" WHERE starts_with(c.name, '{ENDED}') ORDER BY c.job, c.name"
+)
+_OPEN_RUNS = (
+    "SELECT r.job, r.state, b.rows_pending,"
+    " extract(epoch FROM r.deadline_at - clock_timestamp())::float8 AS seconds_to_deadline,"
+    " extract(epoch FROM clock_timestamp() - b.pending_at)::float8 AS pending_seconds"
+    " FROM scorebeat.runs r CROSS JOIN LATERAL"
+    " (SELECT coalesce(sum(rows_planned - rows_scored - rows_failed), 0)::bigint AS rows_pending,"
+    " min(pending_at) FILTER (WHERE state = 'pending') AS pending_at FROM scorebeat.batches"
+    " WHERE run_id = r.id AND state IN ('pending', 'claimed')) b"
+    " WHERE r.state IN ('planning', 'running') ORDER BY r.job, r.id"
+)
+_BATCHES = (
+    "SELECT r.job, b.queue, b.state, b.batches FROM scorebeat.runs r CROSS JOIN LATERAL (SELECT queue, state,"
+    " count(*) AS batches FROM scorebeat.batches WHERE run_id = r.id GROUP BY queue, state) b"
+    " WHERE r.state IN ('planning', 'running') ORDER BY r.job, r.id"
+)
+_NEWEST = (
+    "SELECT {columns} FROM scorebeat.jobs j CROSS JOIN LATERAL (SELECT * FROM scorebeat.runs WHERE job = j.name"
+    " AND {condition} ORDER BY id DESC LIMIT 1) r {joins} WHERE j.removed_at IS NULL ORDER BY j.name"
+)
+_FINISHED = "extract(epoch FROM r.finished_at)::float8 AS finished"
+_LAST_RUNS = _NEWEST.format(
+    columns=f"r.job, r.state, extract(epoch FROM r.finished_at - r.created_at)::float8 AS seconds, {_FINISHED},"
+    " s.rows_scored, s.rows_failed",
+    condition="finished_at IS NOT NULL",
+    joins="CROSS JOIN LATERAL (SELECT rows_scored, rows_failed FROM scorebeat.run_status WHERE id = r.id OFFSET 0) s",
+)
+_LAST_SUCCESS = _NEWEST.format(columns=f"r.job, {_FINISHED}", condition="state = 'succeeded'", joins="")
+_TICKS = f"SELECT job, name, value FROM scorebeat.counters WHERE starts_with(name, '{TICKS}') ORDER BY job, name"
+_UNDELIVERED = (
+    "SELECT r.job, count(*) AS notices FROM scorebeat.notices n JOIN scorebeat.runs r ON r.id = n.run_id"
+    " WHERE n.delivered_at IS NULL AND n.given_up_at IS NULL AND n.attempts > 0 GROUP BY r.job ORDER BY r.job"
+)

@@ -1,0 +1,52 @@
+"""Published predictions as an Arrow table, whole."""
+
+import adbc_driver_manager
+import pyarrow as pa
+from sqlalchemy import Engine, text
+
+from scorebeat.core.errors import UsageError
+from scorebeat.db.connect import database_errors
+from scorebeat.db.connect.engine import data_connection
+from scorebeat.db.connect.sql import ident
+from scorebeat.db.reports import results
+from scorebeat.db.source import types
+from scorebeat.db.source.fetched_values import beyond
+
+
+def table(engine: Engine, url: str, job: str) -> pa.Table:
+    """What the view `predictions.<job>` shows now, by one statement, in no order.
+
+    Columns that Arrow has no type for, such as `numeric` and `inet`, are texts. Raises UnknownName, or UsageError where
+    there is no view, where it may not be read, or where a value has no place in Arrow.
+    """
+    with results.reading(engine) as connection:
+        shape = results.shape(connection, job)
+        if not shape.columns:
+            raise UsageError(f"job {job!r} has no predictions to read yet: score it with `scorebeat enqueue {job}`")
+        kinds = connection.execute(
+            text(
+                "SELECT a.attname, t.typname, t.typtype FROM pg_catalog.pg_attribute a"
+                " JOIN pg_catalog.pg_type t ON t.oid = a.atttypid"
+                " WHERE a.attrelid = to_regclass(:view) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
+            ),
+            {"view": shape.view},
+        ).all()
+    chosen = ", ".join(f"{ident(name)}{_cast(kind, type_kind)} AS {ident(name)}" for name, kind, type_kind in kinds)
+    try:
+        with data_connection(url, "scorebeat client") as opened, opened.cursor() as cursor:
+            cursor.execute(f"SELECT {chosen} FROM {shape.view}")
+            found = cursor.fetch_arrow_table()
+    except adbc_driver_manager.Error as error:
+        raise UsageError(f"the predictions of job {job!r} cannot be read: {database_errors.words(error)}") from None
+    for name, column in zip(found.column_names, found.columns, strict=True):
+        for wrong in beyond(name, column.combine_chunks()):
+            raise UsageError(
+                f"column {name!r} of job {job!r} has a value that {wrong.reason.replace('a model', 'Arrow')}: read the "
+                f"view {shape.view} by SQL, with {ident(name)}::text"
+            )
+    return found.replace_schema_metadata(None)
+
+
+def _cast(type_name: str, kind: str) -> str:
+    reading = types.reading(type_name, kind)
+    return "::text" if reading is None or type_name in types.THROUGH_TEXT else reading.cast

@@ -1,0 +1,179 @@
+"""What pages show, a page at a time: runs, their speed, batches. Paging is by the last row seen, in SQL."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Engine, text
+
+from scorebeat.core.states import BatchState, RunState
+from scorebeat.db.reports import status
+from scorebeat.db.reports.status import RunLine
+
+PATIENCE = "10s"
+"""A statement that reads for longer is given up: a page or a scrape must not wait for it."""
+RECENT = timedelta(seconds=60)
+"""The present speed is that of so long."""
+FORECAST_FROM = 2
+"""Batches that were committed before the speed says when the run ends: the first may have a row, and take its start."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a run goes now."""
+
+    rows_a_second: float
+    """Over the last minute, or since the run began where that is shorter."""
+    left: timedelta | None
+    """Until all planned rows are done at this speed; None when nothing moves, nothing is left, or it is too early."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """Rows that were committed in one stretch of a run."""
+
+    at: datetime
+    """Where the stretch begins."""
+    rows_a_second: float
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """The ledger at one moment; nothing can be written, and a statement that takes too long is given up."""
+    with engine.connect() as connection:
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{PATIENCE}'")
+        yield connection
+
+
+def runs(
+    connection: Connection,
+    *,
+    job: str | None = None,
+    states: Sequence[RunState] = (),
+    before: int | None = None,
+    limit: int = 50,
+    with_idle: bool = True,
+) -> list[RunLine]:
+    """Runs, newest first, below the id `before`; of one job and in these states, or of all.
+
+    Idle ones are those of `status.IS_IDLE`.
+    """
+    return status.matching(
+        connection,
+        " WHERE (CAST(:job AS text) IS NULL OR r.job = :job)"
+        " AND (CAST(:states AS text[]) IS NULL OR r.state = ANY (CAST(:states AS text[])))"
+        f" AND (:with_idle OR NOT {status.IS_IDLE})"
+        " AND (CAST(:before AS bigint) IS NULL OR r.id < :before) ORDER BY r.id DESC LIMIT :limit",
+        {
+            "job": job,
+            "states": [s.value for s in states] or None,
+            "with_idle": with_idle,
+            "before": before,
+            "limit": limit,
+        },
+    )
+
+
+def pace(connection: Connection, line: RunLine) -> Pace:
+    """The present speed of an open run, and how long it takes to its end; of a closed one 0."""
+    rows, seconds, done = connection.execute(
+        text(
+            "SELECT coalesce(sum(b.rows_scored + b.rows_failed), 0),"
+            " extract(epoch FROM least(:recent, clock_timestamp() - r.created_at))::float8,"
+            " (SELECT count(*) FROM (SELECT FROM scorebeat.batches WHERE run_id = r.id AND state = 'committed'"
+            " LIMIT :enough) AS done)"
+            " FROM scorebeat.runs r LEFT JOIN scorebeat.batches b ON b.run_id = r.id"
+            " AND b.finished_at > clock_timestamp() - :recent WHERE r.id = :id GROUP BY r.id"
+        ),
+        {"id": line.id, "recent": RECENT, "enough": FORECAST_FROM},
+    ).one()
+    speed = 0.0 if line.is_final else int(rows) / max(seconds, 1.0)
+    left = line.rows_planned - line.rows_scored - line.rows_failed
+    can_tell = speed > 0 and left > 0 and done >= FORECAST_FROM
+    return Pace(speed, timedelta(seconds=left / speed) if can_tell else None)
+
+
+def throughput(connection: Connection, run_id: int, points: int = 60) -> list[Point]:
+    """The run's time from its request to its last commit (or now), cut into `points` stretches of equal length."""
+    found = connection.execute(
+        text(
+            "WITH span AS (SELECT created_at AS low, greatest(coalesce(finished_at, clock_timestamp()),"
+            " created_at + interval '1 second') AS high FROM scorebeat.runs WHERE id = :id),"
+            " done AS (SELECT least(width_bucket(extract(epoch FROM b.finished_at)::float8,"
+            " extract(epoch FROM low)::float8, extract(epoch FROM high)::float8, :points), :points) AS part,"
+            " sum(b.rows_scored + b.rows_failed) AS rows FROM scorebeat.batches b CROSS JOIN span"
+            " WHERE b.run_id = :id AND b.finished_at IS NOT NULL GROUP BY 1)"
+            " SELECT low + (part - 1) * (high - low) / :points AS at,"
+            " (coalesce(rows, 0) / (extract(epoch FROM high - low) / :points))::float8 AS rows_a_second"
+            " FROM span CROSS JOIN generate_series(1, :points) AS part LEFT JOIN done USING (part) ORDER BY part"
+        ),
+        {"id": run_id, "points": points},
+    )
+    return [Point(row.at, row.rows_a_second) for row in found]
+
+
+def batches(
+    connection: Connection,
+    run_id: int,
+    *,
+    states: Sequence[BatchState] = (),
+    after: int = 0,
+    limit: int = 50,
+) -> list[dict[str, Any]]:
+    """Batches of the run in these states, or all, by number, those above the number `after`."""
+    return _batches(
+        connection,
+        "b.number > :after AND (CAST(:states AS text[]) IS NULL OR b.state = ANY (CAST(:states AS text[])))"
+        " ORDER BY b.number LIMIT :limit",
+        {"run_id": run_id, "states": [s.value for s in states] or None, "after": after, "limit": limit},
+    )
+
+
+def slowest(connection: Connection, run_id: int, limit: int = 10) -> list[dict[str, Any]]:
+    """The batches that took longest from claim to commit, in their last attempt."""
+    return _batches(
+        connection,
+        "b.finished_at IS NOT NULL AND b.claimed_at IS NOT NULL"
+        " ORDER BY b.finished_at - b.claimed_at DESC, b.id LIMIT :limit",
+        {"run_id": run_id, "limit": limit},
+    )
+
+
+_FAILED = "(b.error IS NOT NULL AND b.state IN ('dead', 'pending', 'claimed') OR b.rows_failed > 0)"
+
+
+def failed(connection: Connection, run_id: int, limit: int = 10) -> list[dict[str, Any]]:
+    """Batches that are dead, wait again after an error, or put rows aside; the dead first, then the newest."""
+    return _batches(
+        connection,
+        f"{_FAILED} ORDER BY b.state = 'dead' DESC, coalesce(b.finished_at, b.claimed_at) DESC, b.id LIMIT :limit",
+        {"run_id": run_id, "limit": limit},
+    )
+
+
+def failed_by_number(connection: Connection, run_id: int, *, after: int = 0, limit: int = 50) -> list[dict[str, Any]]:
+    """The same batches, all of them, by number, those above the number `after`."""
+    return _batches(
+        connection,
+        f"b.number > :after AND {_FAILED} ORDER BY b.number LIMIT :limit",
+        {"run_id": run_id, "after": after, "limit": limit},
+    )
+
+
+def _batches(connection: Connection, ending: str, values: dict[str, Any]) -> list[dict[str, Any]]:
+    found = connection.execute(
+        text(
+            "SELECT b.id, b.number, b.queue, b.state, b.rows_planned, b.rows_scored, b.rows_failed, b.attempt,"
+            " b.attempts_left, b.claimed_by,"
+            " (SELECT w.device FROM scorebeat.workers w WHERE w.name = b.claimed_by) AS device,"
+            " b.claimed_at, b.finished_at, b.next_attempt_at, b.error,"
+            " b.fetch_seconds, b.predict_seconds, b.commit_seconds,"
+            " extract(epoch FROM b.finished_at - b.claimed_at)::float8 AS seconds"
+            f" FROM scorebeat.batches b WHERE b.run_id = :run_id AND {ending}"
+        ),
+        values,
+    )
+    return [dict(row._mapping) for row in found]

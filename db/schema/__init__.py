@@ -1,0 +1,1 @@
+"""The ledger's tables: their definition, functions, roles, and migrations."""

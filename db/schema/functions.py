@@ -1,0 +1,234 @@
+"""What a run needs of the ledger's owner: functions with the owner's rights, each of which checks what it is asked.
+
+A role that only runs may neither make nor drop a table, nor delete a prediction, nor move what readers see. It calls
+these. None of them takes SQL or a name of another schema. They look at the ledger before they move what readers see; a
+role that may write the ledger can make up there a run that they believe.
+"""
+
+from typing import Any
+
+from sqlalchemy import Connection, event, text
+
+from scorebeat.db.schema.metadata import metadata
+
+_HEAD = (
+    "CREATE FUNCTION scorebeat.{signature}\n"
+    "LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$\n{body}\n$$"
+)
+_ENDED_WHOLE = """\
+EXISTS (SELECT FROM scorebeat.runs r WHERE r.prediction_set_id = set_id AND r.state IN ('succeeded', 'partial')
+        AND r.plan_is_whole AND r.row_limit IS NULL AND r.row_filter IS NULL AND r.row_keys IS NULL
+        AND (SELECT coalesce(bool_and(b.state = 'committed'), true)
+            AND (coalesce(sum(b.rows_scored), 0) > 0 OR coalesce(sum(b.rows_failed), 0) = 0)
+            FROM scorebeat.batches b WHERE b.run_id = r.id))"""
+"""As `Tally.can_be_shown`, of an ended run over all rows: no row was left out, and not all were put aside."""
+
+OPEN_GENERATION = _HEAD.format(
+    signature="open_generation(like_set bigint, number integer, new_table text) RETURNS bigint",
+    body="""\
+DECLARE
+    old scorebeat.prediction_sets;
+    newest integer;
+    whole text;
+    tail text;
+    made bigint;
+BEGIN
+    SELECT s.* INTO old FROM scorebeat.prediction_sets s JOIN scorebeat.jobs j ON j.name = s.job
+        WHERE s.id = like_set AND s.dropped_at IS NULL AND j.removed_at IS NULL AND j.spec ->> 'rescore' = 'every-run';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'prediction set % is not one of a job that scores every row in every run', like_set;
+    END IF;
+    SELECT max(s.generation) INTO newest FROM scorebeat.prediction_sets s WHERE s.job = old.job
+        AND s.model = old.model AND s.model_version = old.model_version AND s.dropped_at IS NULL;
+    IF number IS DISTINCT FROM newest + 1 THEN
+        RAISE EXCEPTION 'generation % does not follow %, the newest of the job, model and version of %', number,
+            newest, old.table_name;
+    END IF;
+    tail := format('_v%s_g%s', old.model_version, number);
+    whole := old.job || '__' || old.model || tail;
+    IF length(whole) > 63 THEN
+        whole := left(whole, 50 - length(tail)) || '_' || left(encode(sha256(convert_to(whole, 'UTF8')), 'hex'), 12)
+            || tail;
+    END IF;
+    IF new_table IS DISTINCT FROM whole THEN
+        RAISE EXCEPTION '% is not the name of generation % of %', new_table, number, old.table_name;
+    END IF;
+    INSERT INTO scorebeat.prediction_sets (job, model, model_version, generation, table_name)
+        VALUES (old.job, old.model, old.model_version, number, new_table) RETURNING id INTO made;
+    EXECUTE format('CREATE TABLE predictions.%I (LIKE predictions.%I INCLUDING ALL)', new_table, old.table_name);
+    RETURN made;
+END""",
+)
+
+COMPLETE_GENERATION = _HEAD.format(
+    signature="complete_generation(set_id bigint) RETURNS void",
+    body=f"""\
+BEGIN
+    IF NOT {_ENDED_WHOLE} THEN
+        RAISE EXCEPTION 'no run over prediction set % ended and looked at every row', set_id;
+    END IF;
+    UPDATE scorebeat.prediction_sets SET complete_at = now() WHERE id = set_id AND complete_at IS NULL;
+END""",
+)
+
+SHOW_GENERATION = _HEAD.format(
+    signature="show_generation(set_id bigint) RETURNS void",
+    body=f"""\
+DECLARE
+    wanted scorebeat.prediction_sets;
+    given text;
+BEGIN
+    SELECT s.* INTO wanted FROM scorebeat.prediction_sets s JOIN scorebeat.jobs j ON j.name = s.job
+        WHERE s.id = set_id AND s.complete_at IS NOT NULL AND s.dropped_at IS NULL AND {_ENDED_WHOLE}
+        AND NOT EXISTS (SELECT FROM scorebeat.prediction_sets n WHERE n.job = s.job AND n.model = s.model
+            AND n.model_version = s.model_version AND n.generation > s.generation AND n.complete_at IS NOT NULL
+            AND n.dropped_at IS NULL)
+        AND (j.spec ->> 'model' = s.model || '/' || s.model_version OR (j.spec ->> 'model' = s.model
+            AND EXISTS (SELECT FROM scorebeat.model_versions v WHERE v.name = s.model AND v.version = s.model_version
+                AND v.published_at IS NOT NULL AND v.retired_at IS NULL)));
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'prediction set % is not complete, or older than one that is, or not of the version that its'
+            ' job follows', set_id;
+    END IF;
+    SELECT string_agg(CASE WHEN t.attname IS NOT NULL THEN quote_ident(t.attname)
+            ELSE format('NULL::%s AS %I', format_type(v.atttypid, v.atttypmod), v.attname) END, ', '
+            ORDER BY v.attnum, t.attnum)
+        INTO given
+        FROM (SELECT * FROM pg_attribute WHERE attrelid = to_regclass(format('predictions.%I', wanted.job))
+            AND attnum > 0 AND NOT attisdropped) v
+        FULL JOIN (SELECT * FROM pg_attribute WHERE attrelid = to_regclass(format('predictions.%I', wanted.table_name))
+            AND attnum > 0 AND NOT attisdropped) t ON t.attname = v.attname;
+    EXECUTE format('CREATE OR REPLACE VIEW predictions.%I AS SELECT %s FROM predictions.%I WHERE batch_id <'
+        ' coalesce((SELECT visible_below FROM scorebeat.prediction_sets WHERE id = %s), 9223372036854775807)',
+        wanted.job, given, wanted.table_name, wanted.id);
+END""",
+)
+
+DROP_GENERATION = _HEAD.format(
+    signature="drop_generation(set_id bigint) RETURNS boolean",
+    body="""\
+DECLARE
+    old scorebeat.prediction_sets;
+    others bigint;
+BEGIN
+    SELECT * INTO old FROM scorebeat.prediction_sets WHERE id = set_id AND dropped_at IS NULL;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    SELECT count(*) INTO others FROM scorebeat.prediction_sets s
+        WHERE s.job = old.job AND s.model = old.model AND s.model_version = old.model_version
+        AND s.dropped_at IS NULL AND s.id <> old.id AND CASE WHEN old.complete_at IS NULL
+            THEN s.complete_at IS NOT NULL OR s.generation > old.generation
+            ELSE s.complete_at IS NOT NULL AND s.generation > old.generation END;
+    IF others < (SELECT greatest(1, coalesce((spec ->> 'keep')::integer, 3)) FROM scorebeat.jobs WHERE name = old.job)
+        OR EXISTS (SELECT FROM scorebeat.runs WHERE prediction_set_id = set_id AND state IN ('planning', 'running'))
+        OR NOT EXISTS (SELECT FROM scorebeat.prediction_sets s WHERE s.job = old.job AND s.model = old.model
+            AND s.model_version = old.model_version AND s.generation > old.generation AND s.dropped_at IS NULL)
+    THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('DROP TABLE IF EXISTS predictions.%I', old.table_name);
+    UPDATE scorebeat.prediction_sets SET dropped_at = now() WHERE id = old.id;
+    RETURN true;
+END""",
+)
+
+HIDE_FROM_NOW = _HEAD.format(
+    signature="hide_from_now(set_id bigint) RETURNS void",
+    body="""\
+BEGIN
+    UPDATE scorebeat.prediction_sets SET visible_below = (SELECT coalesce(max(id), 0) + 1 FROM scorebeat.batches)
+        WHERE id = set_id AND visible_below IS NULL;
+END""",
+)
+
+SHOW_AS_IT_COMES = _HEAD.format(
+    signature="show_as_it_comes(set_id bigint) RETURNS void",
+    body="""\
+BEGIN
+    UPDATE scorebeat.prediction_sets s SET visible_below = NULL FROM scorebeat.jobs j
+        WHERE s.id = set_id AND s.visible_below IS NOT NULL
+        AND j.name = s.job AND j.spec ->> 'on_failure' IS DISTINCT FROM 'retry-run';
+END""",
+)
+
+SHOW_RUN = _HEAD.format(
+    signature="show_run(run bigint) RETURNS void",
+    body="""\
+BEGIN
+    UPDATE scorebeat.prediction_sets s SET visible_below = greatest(s.visible_below, (SELECT max(b.id) + 1
+        FROM scorebeat.batches b JOIN scorebeat.runs r ON r.id = b.run_id WHERE r.prediction_set_id = s.id
+        AND (r.id = done.id OR (r.id < done.id AND r.state NOT IN ('planning', 'running')
+            AND (r.state <> 'failed' OR r.spec ->> 'on_failure' IS DISTINCT FROM 'retry-run')))))
+        FROM scorebeat.runs done WHERE done.id = run AND done.state = 'succeeded' AND s.id = done.prediction_set_id
+        AND s.visible_below IS NOT NULL;
+END""",
+)
+
+UNDO_RUN = _HEAD.format(
+    signature="undo_run(run bigint) RETURNS void",
+    body="""\
+DECLARE
+    made_in scorebeat.prediction_sets;
+BEGIN
+    SELECT s.* INTO made_in FROM scorebeat.prediction_sets s JOIN scorebeat.runs r ON r.prediction_set_id = s.id
+        WHERE r.id = run AND r.spec ->> 'on_failure' = 'retry-run';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'run % is not one that is shown whole or not at all', run;
+    END IF;
+    EXECUTE format('DELETE FROM predictions.%I WHERE batch_id IN (SELECT id FROM scorebeat.batches WHERE run_id = $1)'
+        ' AND ($2 OR batch_id >= $3)', made_in.table_name)
+        USING run, made_in.complete_at IS NULL, made_in.visible_below;
+END""",
+)
+
+RENUMBER_BATCHES = _HEAD.format(
+    signature="renumber_batches(run bigint) RETURNS void",
+    body="""\
+DECLARE
+    made_in text;
+    are_kept boolean;
+BEGIN
+    SELECT s.table_name INTO made_in FROM scorebeat.prediction_sets s JOIN scorebeat.runs r
+        ON r.prediction_set_id = s.id
+        WHERE r.id = run AND r.state = 'failed' AND r.spec ->> 'on_failure' = 'retry-run';
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    EXECUTE format('SELECT EXISTS (SELECT FROM predictions.%I WHERE batch_id IN'
+        ' (SELECT id FROM scorebeat.batches WHERE run_id = $1))', made_in) INTO are_kept USING run;
+    IF are_kept THEN
+        RAISE EXCEPTION 'predictions of run % are stored, so its batches keep their ids', run;
+    END IF;
+    UPDATE scorebeat.batches SET id = DEFAULT WHERE run_id = run;
+END""",
+)
+
+FUNCTIONS = {
+    "open_generation(bigint, integer, text)": OPEN_GENERATION,
+    "complete_generation(bigint)": COMPLETE_GENERATION,
+    "show_generation(bigint)": SHOW_GENERATION,
+    "drop_generation(bigint)": DROP_GENERATION,
+    "hide_from_now(bigint)": HIDE_FROM_NOW,
+    "show_as_it_comes(bigint)": SHOW_AS_IT_COMES,
+    "show_run(bigint)": SHOW_RUN,
+    "undo_run(bigint)": UNDO_RUN,
+    "renumber_batches(bigint)": RENUMBER_BATCHES,
+}
+"""Each with its arguments, as GRANT names it."""
+
+
+def call(connection: Connection, name: str, *arguments: int | str) -> Any:
+    """What the function of the ledger's owner answers."""
+    given = {f"a{i}": argument for i, argument in enumerate(arguments)}
+    listed = ", ".join(f":{one}" for one in given)
+    return connection.execute(text(f"SELECT scorebeat.{name}({listed})"), given).scalar_one()
+
+
+def _add(_target: object, connection: Connection, **_: Any) -> None:
+    for signature, statement in FUNCTIONS.items():
+        connection.exec_driver_sql(statement)
+        connection.exec_driver_sql(f"REVOKE ALL ON FUNCTION scorebeat.{signature} FROM PUBLIC")
+
+
+event.listen(metadata, "after_create", _add)

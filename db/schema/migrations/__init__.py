@@ -1,0 +1,1 @@
+"""Alembic's migrations of the ledger, from an empty database to `db.schema.tables`."""

@@ -1,0 +1,98 @@
+"""Tables for those who watch from outside: what ended runs came to, what is to be told, and the view `run_status`."""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Connection,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+    event,
+    text,
+)
+
+from scorebeat.db.schema.metadata import metadata, moment
+
+NOTICES = ("finished", "failed", "late")
+"""What is told of a run."""
+
+run_sums = Table(
+    "run_sums",
+    metadata,
+    Column("run_id", BigInteger, ForeignKey("scorebeat.runs.id"), primary_key=True, autoincrement=False),
+    Column("job", Text, nullable=False),
+    Column("state", Text, nullable=False, comment="as it ended"),
+    Column("rows_scored", BigInteger, nullable=False),
+    Column("attempts", BigInteger, nullable=False, comment="claims of its batches"),
+    Column("rows_failed", BigInteger, nullable=False, server_default="0"),
+    Column("was_late", Boolean, nullable=False, server_default="false", comment="it first ended after its deadline"),
+)
+
+pruned_batches = Table(
+    "pruned_batches",
+    metadata,
+    Column("run_id", BigInteger, ForeignKey("scorebeat.runs.id"), primary_key=True, autoincrement=False),
+    moment("pruned_at", now=True, null=False),
+    Column("batches", BigInteger, nullable=False),
+    Column("batches_dead", BigInteger, nullable=False),
+    Column("rows_planned", BigInteger, nullable=False),
+    Column("rows_scored", BigInteger, nullable=False),
+    Column("rows_failed", BigInteger, nullable=False),
+    Column("attempts", BigInteger, nullable=False),
+)
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("job", Text, primary_key=True),
+    Column("value", BigInteger, nullable=False, comment="only grows"),
+)
+
+notices = Table(
+    "notices",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("run_id", BigInteger, ForeignKey("scorebeat.runs.id"), nullable=False),
+    Column("event", Text, nullable=False),
+    moment("happened_at", null=False),
+    moment("created_at", now=True, null=False),
+    moment("due_at", now=True, null=False),  # the next attempt is not made before
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    moment("delivered_at"),
+    moment("given_up_at"),
+    Column("error", Text, comment="of the last attempt that failed"),
+    CheckConstraint(f"event IN ({', '.join(map(repr, NOTICES))})", name="event"),
+    CheckConstraint("delivered_at IS NULL OR given_up_at IS NULL", name="end"),
+    UniqueConstraint("run_id", "event", "happened_at"),
+)
+Index("notices_due", notices.c.due_at, postgresql_where=text("delivered_at IS NULL AND given_up_at IS NULL"))
+
+RUN_STATUS = (
+    "CREATE VIEW scorebeat.run_status AS SELECT r.id, r.job, r.model, r.model_version, r.state,"
+    " b.rows_planned, b.rows_scored, b.rows_failed, r.created_at, r.created_by, r.due_at, r.deadline_at, r.planned_at,"
+    " r.finished_at, r.reason, r.spec ->> 'queue' AS queue, b.batches, b.batches_open, b.batches_dead"
+    " FROM scorebeat.runs r LEFT JOIN scorebeat.pruned_batches p ON p.run_id = r.id CROSS JOIN LATERAL"
+    " (SELECT coalesce(sum(rows_planned), 0)::bigint + coalesce(p.rows_planned, 0) AS rows_planned,"
+    " coalesce(sum(rows_scored), 0)::bigint + coalesce(p.rows_scored, 0) AS rows_scored,"
+    " coalesce(sum(rows_failed), 0)::bigint + coalesce(p.rows_failed, 0) AS rows_failed,"
+    " count(*) + coalesce(p.batches, 0) AS batches,"
+    " count(*) FILTER (WHERE state IN ('pending', 'claimed')) AS batches_open,"
+    " count(*) FILTER (WHERE state = 'dead') + coalesce(p.batches_dead, 0) AS batches_dead"
+    " FROM scorebeat.batches WHERE run_id = r.id) b"
+)
+
+
+def _add_view(_target: object, connection: Connection, **_: Any) -> None:
+    connection.exec_driver_sql(RUN_STATUS)
+
+
+event.listen(metadata, "after_create", _add_view)

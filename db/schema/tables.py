@@ -1,0 +1,256 @@
+"""The tables of the ledger. CHECK constraints make an impossible row impossible."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from scorebeat.core.states import BatchState, RunState
+from scorebeat.db.schema import functions, monitoring_tables
+from scorebeat.db.schema.metadata import metadata, moment
+
+__all__ = ["functions", "metadata", "monitoring_tables"]
+
+
+def _one_of(column: str, states: type[RunState] | type[BatchState]) -> str:
+    return f"{column} IN ({', '.join(repr(s.value) for s in states)})"
+
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("spec", JSONB, nullable=False, comment="the checked block of jobs.toml"),
+    moment("applied_at", now=True, null=False),
+    moment("removed_at"),  # the job left jobs.toml; its runs and predictions stay
+    moment("last_due_at", null=False, now=True),  # the newest tick that was answered
+    moment("paused_at"),
+    Column("paused_by", Text),
+    Column("paused_reason", Text),
+    Column("owner", Text, comment="the jobs file that it comes from; NULL: not known yet"),
+    CheckConstraint("(paused_at IS NULL) = (paused_by IS NULL)", name="paused"),
+)
+
+model_versions = Table(
+    "model_versions",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("format", Text, nullable=False),
+    Column("digest", Text, nullable=False, comment="SHA-256 over all files of the artifact"),
+    Column("signature", JSONB, nullable=False, comment="inputs and outputs with their types"),
+    moment("added_at", now=True, null=False),
+    Column("added_by", Text, nullable=False),
+    moment("published_at"),
+    moment("retired_at"),  # published earlier, replaced since
+    moment("dropped_at"),  # its predictions are gone; its number is never given again
+    CheckConstraint("version > 0", name="version"),
+    CheckConstraint("retired_at IS NULL OR published_at IS NOT NULL", name="retired"),
+    CheckConstraint("dropped_at IS NULL OR published_at IS NULL OR retired_at IS NOT NULL", name="dropped"),
+)
+Index(
+    "model_versions_one_published",
+    model_versions.c.name,
+    unique=True,
+    postgresql_where=text("published_at IS NOT NULL AND retired_at IS NULL"),
+)
+
+prediction_sets = Table(
+    "prediction_sets",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("job", Text, ForeignKey("scorebeat.jobs.name"), nullable=False),
+    Column("model", Text, nullable=False),
+    Column("model_version", Integer, nullable=False),
+    Column("generation", Integer, nullable=False, server_default="1"),
+    Column("table_name", Text, nullable=False, unique=True),
+    moment("created_at", now=True, null=False),
+    moment("complete_at"),  # a run over it ended well: a generation may be shown from then on
+    moment("dropped_at"),  # an old generation; its table is gone
+    Column("visible_below", BigInteger, comment="readers see batches below this id; NULL: all"),
+    ForeignKeyConstraint(
+        ["model", "model_version"], ["scorebeat.model_versions.name", "scorebeat.model_versions.version"]
+    ),
+    UniqueConstraint("job", "model", "model_version", "generation"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("job", Text, ForeignKey("scorebeat.jobs.name"), nullable=False),
+    Column("model", Text, nullable=False),
+    Column("model_version", Integer, nullable=False),
+    Column("prediction_set_id", BigInteger, ForeignKey("scorebeat.prediction_sets.id")),  # NULL: it failed before
+    Column("state", Text, nullable=False, server_default=RunState.PLANNING),
+    Column("spec", JSONB, nullable=False, comment="the job's settings when the run began"),
+    Column("row_limit", BigInteger, comment="enqueue --limit"),
+    Column("row_filter", Text, comment="enqueue --where"),
+    Column("row_keys", JSONB, comment="enqueue --keys: a list of keys, each a list of texts"),
+    Column("run_key", Text, unique=True, comment="an outer scheduler's name for this run"),
+    moment("created_at", now=True, null=False),
+    Column("created_by", Text, nullable=False),
+    moment("due_at"),  # the due moment that it is for; NULL: by hand, for none
+    moment("deadline_at"),
+    Column("plan_attempt", Integer, nullable=False, server_default="0"),
+    moment("plan_expires_at"),  # the planning lease
+    Column("planned_by", Text),
+    Column("set_was_empty", Boolean, comment="nothing was scored or quarantined when it was planned"),
+    moment("planned_at"),
+    Column("tries", Integer, nullable=False, server_default="1", comment="retry-run: times it was begun"),
+    moment("finished_at"),
+    Column("reason", Text, comment="why it failed, or was closed or cancelled"),
+    Column("rank", SmallInteger, nullable=False, server_default="0", comment="0 scheduled, 1 by hand, 2 candidate"),
+    moment("noted_at"),  # its end was counted in run_sums
+    Column(
+        "plan_is_whole",
+        Boolean,
+        nullable=False,
+        server_default="false",
+        comment="its planner came to the end of the rows",
+    ),
+    moment("retry_at"),  # it failed before it began; another run is opened for its due moment then
+    CheckConstraint(_one_of("state", RunState), name="state"),
+    CheckConstraint("(state = 'planning') = (plan_expires_at IS NOT NULL)", name="lease"),
+    CheckConstraint("(state IN ('planning', 'running')) = (finished_at IS NULL)", name="finished"),
+    CheckConstraint("state <> 'failed' OR reason IS NOT NULL", name="reason"),
+    CheckConstraint("noted_at IS NULL OR finished_at IS NOT NULL", name="noted"),
+)
+Index(
+    "runs_one_open",
+    runs.c.job,
+    runs.c.model,
+    runs.c.model_version,
+    unique=True,
+    postgresql_where=text("state IN ('planning', 'running')"),
+)
+Index("runs_job_id", runs.c.job, runs.c.id)
+Index(
+    "runs_to_note",
+    runs.c.id,
+    postgresql_where=text("finished_at IS NOT NULL AND noted_at IS NULL"),
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("run_id", BigInteger, ForeignKey("scorebeat.runs.id"), nullable=False),
+    Column("number", Integer, nullable=False, comment="1, 2, ... within the run"),
+    Column("queue", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default=BatchState.PENDING),
+    Column("rows_planned", Integer, nullable=False),
+    Column("rows_scored", Integer, nullable=False, server_default="0"),
+    Column("rows_failed", Integer, nullable=False, server_default="0"),
+    Column("first_key", JSONB, nullable=False, comment="a list of texts, one a key column"),
+    Column("last_key", JSONB, nullable=False),
+    Column("keys", JSONB, comment="sparse batch: the keys themselves, each a list of texts"),
+    Column("attempt", Integer, nullable=False, server_default="0", comment="only grows: the fence"),
+    Column("attempts_left", Integer, nullable=False, comment="the budget; may be given back"),
+    Column("care", SmallInteger, nullable=False, server_default="0", comment="0 whole, 1 chunks, 2 row by row"),
+    Column("probe_key", JSONB, comment="the row that is being scored alone"),
+    moment("next_attempt_at"),
+    moment("sent_at"),  # the message that is out for it; NULL: none
+    Column("claimed_by", Text, comment="worker that has, or last had, the batch"),
+    moment("claimed_at"),
+    moment("claim_expires_at"),
+    moment("finished_at"),
+    Column("error", Text, comment="of the last failed attempt"),
+    Column("fetch_seconds", Float),
+    Column("predict_seconds", Float),
+    Column("commit_seconds", Float),
+    Column("rank", SmallInteger, nullable=False, server_default="0", comment="its run's: lower ones are sent first"),
+    Column("device", Text, comment="of the worker that has, or last had, the batch"),
+    Column("claimed_pid", Integer, comment="process of that worker that has, or last had, the batch"),
+    Column(
+        "probe_expiries", SmallInteger, nullable=False, server_default="0", comment="claims that expired with the probe"
+    ),
+    moment("pending_at", now=True, null=False),  # when it was planned, or put back by a requeue
+    Column("probe_attempt", Integer, comment="the attempt that scored `probe_key` last"),
+    CheckConstraint(_one_of("state", BatchState), name="state"),
+    CheckConstraint("(state = 'claimed') = (claim_expires_at IS NOT NULL)", name="claimed"),
+    CheckConstraint("(state IN ('pending', 'claimed')) = (finished_at IS NULL)", name="finished"),
+    CheckConstraint("sent_at IS NULL OR state = 'pending'", name="sent"),
+    CheckConstraint("state <> 'dead' OR error IS NOT NULL", name="dead"),
+    CheckConstraint("attempts_left >= 0 AND attempt >= 0", name="attempts"),
+    CheckConstraint("care BETWEEN 0 AND 2 AND (probe_key IS NULL OR care = 2)", name="care"),
+    CheckConstraint("rows_planned >= 0 AND rows_scored >= 0 AND rows_failed >= 0", name="rows"),
+    UniqueConstraint("run_id", "number"),
+)
+# each is small: finished batches leave it
+Index("batches_pending", batches.c.queue, batches.c.rank, batches.c.id, postgresql_where=text("state = 'pending'"))
+Index("batches_open", batches.c.run_id, postgresql_where=text("state IN ('pending', 'claimed')"))
+Index("batches_expiry", batches.c.claim_expires_at, postgresql_where=text("state = 'claimed'"))
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("prediction_set_id", BigInteger, ForeignKey("scorebeat.prediction_sets.id"), nullable=False),
+    Column("batch_id", BigInteger, ForeignKey("scorebeat.batches.id"), nullable=False),
+    Column("key", JSONB, nullable=False, comment="a list of texts, one a key column"),
+    Column("error_type", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("traceback", Text),
+    moment("quarantined_at", now=True, null=False),
+    # by a digest: a btree takes no key of over 2,704 bytes, and such keys are put aside for that
+    Index("quarantine_one_a_row", "prediction_set_id", text("md5(key::text)"), unique=True),
+    Index("quarantine_of_batch", "batch_id"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("queues", JSONB, nullable=False),
+    Column("device", Text),
+    Column("processes", Integer),
+    moment("started_at", now=True, null=False),
+    moment("seen_at", now=True, null=False),
+)
+
+device_limits = Table(
+    "device_limits",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("model_version", Integer, primary_key=True),
+    Column("device", Text, primary_key=True),
+    Column("micro_batch_rows", Integer, nullable=False),
+    moment("learned_at", now=True, null=False),
+    CheckConstraint("micro_batch_rows > 0", name="rows"),
+)
+
+installation = Table(
+    "installation",
+    metadata,
+    Column("is_only", Boolean, primary_key=True, server_default="true"),
+    Column("broker_prefix", Text, nullable=False, comment="what the keys of its programs on the broker begin with"),
+    CheckConstraint("is_only", name="one"),
+)
+"""One row, made with the table by a migration."""
+
+actions = Table(
+    "actions",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    moment("at", now=True, null=False),
+    Column("by", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False, comment="what it was done to: job iris, run 17"),
+    Column("details", JSONB, nullable=False, server_default="{}"),
+    Index("actions_on", "subject", "id"),
+)

@@ -1,0 +1,140 @@
+"""What the driver read, as the query's own values: types that are checked, and values that are not what they were."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json
+
+from scorebeat.core.errors import InputError, SourceChanged
+from scorebeat.db.source.source import Source
+from scorebeat.db.source.types import FLOATS
+
+SENT, TEXT = "sent", "text"
+"""Of a key that is stored as PostgreSQL sends it: those bytes, and the value's text."""
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """Values of a column that Arrow cannot hold: what stands there in their rows is something else."""
+
+    column: str
+    rows: pa.BooleanArray
+    reason: str
+    is_moment: bool
+    """A date or timestamp, which a job may want as NULL."""
+
+
+def no_rows(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
+
+
+def key_columns_of(whole: pa.RecordBatch, source: Source) -> tuple[pa.RecordBatch, int]:
+    """The key columns, and how many of the fetch's they are. Raises SourceChanged."""
+    arrays: list[pa.Array] = []
+    at = 0
+    for key in source.keys:
+        if key.send:
+            arrays.append(pa.StructArray.from_arrays([whole.column(at), whole.column(at + 1)], names=[SENT, TEXT]))
+        else:
+            _require_type(whole.schema.field(at), key.name, key.read_as)
+            arrays.append(whole.column(at))
+        at += 2 if key.send else 1
+    return pa.RecordBatch.from_arrays(arrays, names=[key.name for key in source.keys]), at
+
+
+def typed(whole: pa.RecordBatch, at: int, source: Source) -> tuple[pa.RecordBatch, tuple[Unfit, ...]]:
+    """Input columns in the types that `Source.columns` promises, and which values are not the query's.
+
+    Raises SourceChanged when PostgreSQL gives another type than that which the source was read with.
+    """
+    arrays: list[pa.Array] = []
+    names: list[str] = []
+    unfit: list[Unfit] = []
+    while at < whole.num_columns:
+        name, column = whole.schema.names[at], whole.column(at)
+        at += name in source.casts
+        _require_type(whole.schema.field(at), name, source.read_as[name])
+        if source.is_array(name):
+            at += 1
+            unfit += _nested(name, whole.column(at))
+        arrays.append(_json_lists(column, name) if name in source.json else _plain(column))
+        unfit += beyond(name, arrays[-1])
+        names.append(name)
+        at += 1
+    return pa.RecordBatch.from_arrays(arrays, names=names), tuple(unfit)
+
+
+def _nested(name: str, is_nested: pa.BooleanArray) -> Iterator[Unfit]:
+    """Arrays of several dimensions, which the driver made flat."""
+    if is_nested.null_count < len(is_nested):
+        yield Unfit(name, is_nested.fill_null(False), "is an array of several dimensions", is_moment=False)
+
+
+_LEAST_DAY = -2_440_588
+"""PostgreSQL's first date, 4714-11-24 BC, counted from 1970."""
+_DAY = 86_400_000_000
+"""Microseconds."""
+
+
+def beyond(name: str, column: pa.Array) -> Iterator[Unfit]:
+    """Infinity, and timestamps past the year 294246: the driver moves the epoch, and they wrap around to below."""
+    if pa.types.is_date32(column.type):
+        numbers, least = column.view(pa.int32()), _LEAST_DAY
+    elif pa.types.is_timestamp(column.type):
+        numbers, least = column.view(pa.int64()), _LEAST_DAY * _DAY
+    else:
+        return
+    lowest = pc.min(numbers).as_py()
+    if lowest is not None and lowest < least:
+        wrong = pc.less(numbers, pa.scalar(least, numbers.type)).fill_null(False)
+        yield Unfit(name, wrong, "is infinite, or later than a timestamp that a model can get", is_moment=True)
+
+
+_FROM_1970 = 10_957 * _DAY
+
+
+def since_2000(moments: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Timestamps as PostgreSQL stores them, wrapped back: the driver writes no infinity, but any int64."""
+    return pc.subtract(moments.cast(pa.int64()), pa.scalar(_FROM_1970, pa.int64()))
+
+
+def _require_type(field: pa.Field, name: str, wanted: frozenset[str]) -> None:
+    found = driver_type(field)
+    if found not in wanted:
+        raise SourceChanged(
+            f"column {name!r} of the query is {found} now and was {' or '.join(sorted(wanted))} when this process read "
+            "the query; nothing of these rows was scored. The next attempt reads the query anew"
+        )
+
+
+def driver_type(field: pa.Field) -> str:
+    """What the driver calls the PostgreSQL type of a column that it read."""
+    return str((field.metadata or {}).get(b"POSTGRESQL:type", b"unknown").decode())
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    return column.storage if isinstance(column, pa.ExtensionArray) else column
+
+
+def _json_lists(column: pa.Array, name: str) -> pa.Array:
+    """Texts of JSON arrays of numbers as a list column, by Arrow's own JSON reader."""
+    if len(column) == 0:
+        return pa.array([], FLOATS)
+    # a newline would end a record; in JSON outside of strings it is only white space
+    flat = pc.replace_substring(pc.coalesce(column, pa.scalar("null")), "\n", " ")
+    lines = pc.binary_join_element_wise('{"v":', flat, "}\n", "")
+    text = pa.concat_arrays([lines]).buffers()[2]
+    schema = pa.schema([("v", FLOATS)])
+    try:
+        parsed = pa.json.read_json(
+            pa.BufferReader(text.slice(0, pc.sum(pc.binary_length(lines)).as_py())),
+            parse_options=pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error"),
+        )
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"column {name!r} holds JSON that is not an array of numbers ({error}); select such rows away, "
+            "or turn them into an array in the query"
+        ) from None
+    return parsed.column("v").combine_chunks()

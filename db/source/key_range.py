@@ -1,0 +1,97 @@
+"""Whether PostgreSQL reads a query by the range of a batch's keys, or computes all of it for each batch.
+
+By the form of the plan and by counting rows, never by an estimate: those change with every ANALYZE, and a job that is
+accepted in the evening must not be refused at night.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from scorebeat.core.jobs.job import Job
+from scorebeat.db.connect import user_sql
+from scorebeat.db.connect.sql import Key, KeyColumn, columns, row, subquery
+from scorebeat.db.source.source import Source
+
+FEW = 1_000
+"""So many rows may be computed again for each batch."""
+_MARK = "scorebeat.key_"
+"""A setting with the value of a key column: the plan shows its name wherever the key's condition came to."""
+
+
+def why_whole(connection: Connection, source: Source, job: Job, first: Key) -> str | None:
+    """Why every batch would compute the whole query again; None where it would not, or where that is asked for.
+
+    A query that gives no more rows than one batch holds, or `FEW`, may be computed as a whole. `first` is a key of it.
+    """
+    if job.allow_full_scans or _is_cut(connection, source, first):
+        return None
+    most = max(job.batch_rows, FEW)
+    counted = f"SELECT count(*) FROM (SELECT 1 FROM {subquery(source.query)} LIMIT {most + 1}) AS c"
+    if user_sql.rows(connection, counted)[0][0] <= most:
+        return None
+    index = f"Index ({', '.join(k.name for k in source.keys)})"
+    if not source.unique_by:
+        index += (
+            ", or where the query computes it the same expression, as CREATE UNIQUE INDEX ON orders "
+            "((code::text)) does for SELECT code::text AS id"
+        )
+    return (
+        f"jobs.{job.name}.query cannot be cut by its key: it gives more than {most:,} rows, and no index is asked for "
+        f"the keys of a batch, so every batch would compute the whole query again. {index}; or store the query's "
+        "result in a table; allow_full_scans = true scores it nevertheless."
+    )
+
+
+def _is_cut(connection: Connection, source: Source, first: Key) -> bool:
+    with connection.begin_nested() as part:
+        connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        for number, part_of_key in enumerate(first):
+            connection.execute(
+                text("SELECT set_config(:name, :value, true)"), {"name": f"{_MARK}{number}", "value": part_of_key}
+            )
+        nodes = list(_nodes(_plan(connection, source)))
+        part.rollback()
+    if any(
+        _MARK in str(node.get("Index Cond")) or node["Node Type"] in ("Foreign Scan", "Custom Scan") for node in nodes
+    ):
+        return True
+    # another index was thought better, which the next ANALYZE may think otherwise
+    other = any(_MARK in str(node.get("Filter")) and "Index Name" in node for node in nodes)
+    return other and _is_indexed(connection, source)
+
+
+def _plan(connection: Connection, source: Source) -> dict[str, Any]:
+    """Of a batch of one key, as `pending` asks for it."""
+    keys = source.keys
+    ends = f"{row(keys, 'q')} >= {_marks(keys)} AND {row(keys, 'q')} <= {_marks(keys)}"
+    if len(keys) > 1:
+        ends += f" AND {row(keys[:1], 'q')} >= {_marks(keys[:1])} AND {row(keys[:1], 'q')} <= {_marks(keys[:1])}"
+    asked = f"SELECT * FROM {subquery(source.query)} WHERE {ends} ORDER BY {columns(keys, 'q')}"
+    explained: list[dict[str, Any]] = user_sql.rows(connection, f"EXPLAIN (FORMAT JSON) {asked}")[0][0]
+    plan: dict[str, Any] = explained[0]["Plan"]
+    return plan
+
+
+def _marks(keys: tuple[KeyColumn, ...]) -> str:
+    parts = [f"current_setting('{_MARK}{number}')::{key.type}" for number, key in enumerate(keys)]
+    return parts[0] if len(parts) == 1 else f"({', '.join(parts)})"
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for below in node.get("Plans", ()):
+        yield from _nodes(below)
+
+
+def _is_indexed(connection: Connection, source: Source) -> bool:
+    """An index of the key's table begins with the first column of the key."""
+    if not source.unique_by:
+        return False
+    table, first, *_ = source.unique_by
+    asked = (
+        "SELECT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = :table AND i.indisvalid AND i.indpred IS NULL"
+        " AND (i.indkey::int2[])[0] = :first)"
+    )
+    return bool(connection.execute(text(asked), {"table": table, "first": first}).scalar_one())

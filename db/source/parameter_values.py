@@ -1,0 +1,92 @@
+"""A job's query with the values of its `:name`s: typed literals, which no setting of a session reads otherwise.
+
+A literal works wherever the query stands: in a cursor of PL/pgSQL, in EXPLAIN, in CREATE TABLE AS and over the driver
+of columns. Bound parameters do not.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection
+
+from scorebeat.core.errors import QueryError, near
+from scorebeat.core.jobs import query_names
+from scorebeat.core.jobs.job import Job
+from scorebeat.core.jobs.parameters import DUE_AT, OF_EVERY_RUN, RUN_ID, Parameter
+from scorebeat.db.connect import database_clock, user_sql
+from scorebeat.db.connect.sql import literal
+
+_TYPES = {
+    "text": "text",
+    "integer": "int4",
+    "bigint": "int8",
+    "double precision": "float8",
+    "boolean": "bool",
+    "date": "date",
+    "timestamp": "timestamp",
+    "timestamptz": "timestamptz",
+}
+"""By what a parameter calls its type: PostgreSQL's name of it, in pg_catalog whatever the search path is."""
+
+
+@dataclass(frozen=True)
+class RunValues:
+    """What `:due_at` and `:run_id` stand for."""
+
+    due_at: datetime
+    run_id: int
+
+
+def of_no_run(connection: Connection, due_at: datetime | None = None) -> RunValues:
+    """For looking at a query when there is no run: as a run by hand would have it now, with the number 0."""
+    return RunValues(due_at or database_clock.now(connection), 0)
+
+
+def bound_query(connection: Connection, job: Job, values: RunValues) -> str:
+    """The job's query with all values. Raises QueryError for a name that has none."""
+    unknown = [name for name in names(connection, job) if name not in (*OF_EVERY_RUN, *job.parameters)]
+    if unknown:
+        known = [*OF_EVERY_RUN, *job.parameters]
+        raise QueryError(
+            f"jobs.{job.name}.query has :{unknown[0]}, which is no parameter; known are :{', :'.join(known)}."
+            f"{_meant(unknown[0], known)} Declare others in [jobs.{job.name}.parameters]"
+        )
+    texts = {name: _expression(parameter) for name, parameter in job.parameters.items()}
+    texts[DUE_AT] = _expression(Parameter(type="timestamptz", text=values.due_at.astimezone(UTC).isoformat()))
+    texts[RUN_ID] = _expression(Parameter(type="bigint", text=str(int(values.run_id))))
+    return query_names.replace(job.query, texts, backslashes=_backslashes(connection))
+
+
+def require_used(connection: Connection, job: Job) -> None:
+    """Raises QueryError for a declared parameter that the query does not use: its name may be misspelt there."""
+    unused = [name for name in job.parameters if name not in names(connection, job)]
+    if unused:
+        raise QueryError(
+            f"jobs.{job.name}.parameters: the query does not use :{', :'.join(unused)}; write it into the query, or "
+            "take it out of jobs.toml"
+        )
+
+
+def names(connection: Connection, job: Job) -> list[str]:
+    """The `:name`s of the query, as this session reads its literals."""
+    return query_names.find(job.query, backslashes=_backslashes(connection))
+
+
+def differ_by_run(connection: Connection, job: Job) -> bool:
+    """Whether the query gives other rows for another run: what it gives now says nothing of earlier runs' rows."""
+    return any(name in OF_EVERY_RUN for name in names(connection, job))
+
+
+def _backslashes(connection: Connection) -> bool:
+    theirs = connection.info.get(user_sql.SETTINGS, {})
+    return bool(theirs.get("standard_conforming_strings") == "off")
+
+
+def _expression(parameter: Parameter) -> str:
+    # the blank before it: a name that stands before would make a call of brackets
+    return f" CAST({literal(parameter.text)} AS pg_catalog.{_TYPES[parameter.type]})"
+
+
+def _meant(name: str, known: list[str]) -> str:
+    hint = near(name, known)
+    return hint if hint.startswith(" Did") else ""

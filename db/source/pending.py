@@ -1,0 +1,136 @@
+"""Which rows are pending: in the query's rows, not in the prediction set, not quarantined."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+from scorebeat.db.connect.sql import (
+    Key,
+    KeyRange,
+    after,
+    among,
+    columns,
+    ident,
+    row,
+    same_key,
+    subquery,
+    texts,
+    value,
+    whole,
+    within,
+)
+from scorebeat.db.source.source import Source
+
+
+@dataclass(frozen=True)
+class PendingRows:
+    """How pending rows of one prediction set are asked for; every method answers an SQL text."""
+
+    source: Source
+    table: str
+    set_id: int
+    where: str | None = None
+    has_quarantine: bool = True
+    row_keys: tuple[Key, ...] | None = None
+    again: tuple[int, ...] = ()
+    """Runs whose rows in quarantine are pending nevertheless: the next run tries them."""
+
+    def key_stream(self, *, anti_join: bool) -> str:
+        """Pending keys as texts, in key order; no anti-join when the set is known to be empty."""
+        keys = self.source.keys
+        conditions = [*self._chosen(), *(self._unscored(None, None) if anti_join else ())]
+        return f"SELECT {texts(keys, 'q')} FROM {self._from(conditions)} ORDER BY {columns(keys, 'q')}"
+
+    def last_key(self, first: Key, *, anti_join: bool) -> str:
+        """The last pending key, at or after `first`."""
+        keys = self.source.keys
+        conditions = [*self._chosen(), f"{row(keys, 'q')} >= {value(keys, first)}"]
+        conditions += self._unscored(None, None) if anti_join else ()
+        descending = ", ".join(f"{columns([k], 'q')} DESC" for k in keys)
+        return f"SELECT {texts(keys, 'q')} FROM {self._from(conditions)} ORDER BY {descending} LIMIT 1"
+
+    def batch(
+        self,
+        names: Sequence[str],
+        span: KeyRange,
+        limit: int,
+        *,
+        anti_join: bool,
+        listed: Sequence[Key] | None = None,
+        beyond: Key | None = None,
+    ) -> str:
+        """Up to `limit` pending rows of a batch, in key order, as `db.batch_io.columns.fetch` reads them.
+
+        The key columns by `sql.whole`, then the columns `names` by `Source.expressions`.
+        """
+        keys = self.source.keys
+        conditions = [*self._chosen(with_keys=listed is None), self._place("q", span, listed)]
+        if beyond is not None:
+            conditions.append(after(keys, "q", beyond))
+        if anti_join:
+            # the range on both sides: otherwise each batch would hash the whole prediction table
+            conditions += self._unscored(span, listed)
+        selected = [*whole(keys, "q"), *(part for n in names for part in self.source.expressions(n))]
+        return f"SELECT {', '.join(selected)} FROM {self._from(conditions)} ORDER BY {columns(keys, 'q')} LIMIT {limit}"
+
+    def keys(self, span: KeyRange, limit: int, *, listed: Sequence[Key] | None = None) -> str:
+        """The next pending keys of a batch as texts; no other column of the query is computed."""
+        keys = self.source.keys
+        conditions = [*self._chosen(with_keys=listed is None), self._place("q", span, listed)]
+        conditions += self._unscored(span, listed)
+        return f"SELECT {texts(keys, 'q')} FROM {self._from(conditions)} ORDER BY {columns(keys, 'q')} LIMIT {limit}"
+
+    def as_it_is(self, names: Sequence[str], span: KeyRange, limit: int) -> str:
+        """The columns `names` of the first rows, in key order, as anybody would ask for them."""
+        keys = self.source.keys
+        rows = self._from([*self._chosen(), self._place("q", span, None)])
+        selected = ", ".join(f"q.{ident(name)}" for name in names)
+        return f"SELECT {selected} FROM {rows} ORDER BY {columns(keys, 'q')} LIMIT {limit}"
+
+    def _from(self, conditions: Sequence[str]) -> str:
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        return subquery(self.source.query) + where
+
+    def _chosen(self, *, with_keys: bool = True) -> list[str]:
+        chosen = [f"(\n{self.where}\n)"] if self.where else []
+        if with_keys and self.row_keys is not None:
+            chosen.append(among(self.source.keys, "q", self.row_keys))
+        return chosen
+
+    def _place(self, alias: str, span: KeyRange, listed: Sequence[Key] | None) -> str:
+        """Where the rows of a batch lie: its list of keys, or else its range."""
+        keys = self.source.keys
+        return within(keys, alias, span) if listed is None else among(keys, alias, listed)
+
+    def _unscored(self, span: KeyRange | None, listed: Sequence[Key] | None) -> list[str]:
+        keys = self.source.keys
+        near = f" AND {self._place('p', span, listed)}" if span else ""
+        scored = f"NOT EXISTS (SELECT 1 FROM {self.table} AS p WHERE {same_key(keys, 'p', 'q')}{near})"
+        if not self.has_quarantine:
+            return [scored]
+        aside = (
+            f"NOT EXISTS (SELECT 1 FROM scorebeat.quarantine AS z WHERE z.prediction_set_id = {self.set_id}"
+            f" AND z.key = jsonb_build_array({texts(keys, 'q')}){self._but_again()})"
+        )
+        return [scored, aside]
+
+    def _but_again(self) -> str:
+        if not self.again:
+            return ""
+        runs = ", ".join(str(int(run)) for run in self.again)
+        return f" AND (SELECT b.run_id FROM scorebeat.batches b WHERE b.id = z.batch_id) NOT IN ({runs})"
+
+
+def is_empty(connection: Connection, table: str) -> bool:
+    """Nothing is in the prediction set's table."""
+    return bool(connection.exec_driver_sql(f"SELECT NOT EXISTS (SELECT 1 FROM {table})").scalar_one())
+
+
+def has_quarantine(connection: Connection, set_id: int) -> bool:
+    return bool(
+        connection.execute(
+            text("SELECT EXISTS (SELECT 1 FROM scorebeat.quarantine WHERE prediction_set_id = :id)"),
+            {"id": set_id},
+        ).scalar_one()
+    )

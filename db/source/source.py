@@ -1,0 +1,282 @@
+"""A job's query as PostgreSQL sees it: its columns, its key, and whether it can be read batch by batch."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import adbc_driver_manager
+import pyarrow as pa
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from scorebeat.core.errors import QueryError, SourceLocked
+from scorebeat.core.jobs.job import Job
+from scorebeat.db.connect import database_errors, engine, locks, user_sql
+from scorebeat.db.connect.sql import KeyColumn, KeyRange, as_text, ident, subquery, within
+from scorebeat.db.source import parameter_values, types
+from scorebeat.db.source.parameter_values import RunValues
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checked query: its key columns, and its other columns with how each is read."""
+
+    job: str
+    query: str
+    """With the values of its parameters."""
+    keys: tuple[KeyColumn, ...]
+    columns: pa.Schema
+    casts: dict[str, str] = field(default_factory=dict)
+    json: frozenset[str] = frozenset()
+    read_as: dict[str, frozenset[str]] = field(default_factory=dict)
+    """What the driver calls each column's type, before a cast."""
+    unique_by: tuple[int, ...] = ()
+    """Table oid and column numbers that the key comes from, when it is one table's; else empty."""
+
+    def expressions(self, name: str) -> list[str]:
+        """SQL of a column as `db.batch_io.columns` reads it: the value, and what shows that it is the query's.
+
+        Where a cast reads it, a NULL of its own type; for an array, NULL unless it has several dimensions, which the
+        driver drops.
+        """
+        column = f"q.{ident(name)}"
+        parts = [f"{column}{self.casts.get(name, '')} AS {ident(name)}"]
+        parts += [f"CASE WHEN false THEN {column} END"] if name in self.casts else []
+        return parts + ([f"nullif(array_ndims({column}) > 1, false)"] if self.is_array(name) else [])
+
+    def is_array(self, name: str) -> bool:
+        """Whether PostgreSQL has arrays in it."""
+        return name not in self.json and pa.types.is_list(self.columns.field(name).type)
+
+
+@dataclass(frozen=True)
+class _Column:
+    name: str
+    type_oid: int
+    table: int
+    number: int
+    size: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Type:
+    """Of `pg_type`: its name, its kind, and how it is shown, cast to, and sent."""
+
+    name: str
+    kind: str
+    shown: str
+    cast: str
+    send: str
+    is_compared: bool
+    """Whether bare operators are the type's own: they are not found where its schema is not in the search path."""
+
+
+def describe(connection: Connection, url: str, job: Job, values: RunValues | None = None) -> Source:
+    """What the query of `job` gives, once it is known to be one SELECT. Raises QueryError saying what is wrong.
+
+    `values` are a run's; without any it is looked at as `parameters.of_no_run` does.
+    """
+    values = values or parameter_values.of_no_run(connection)
+    query = parameter_values.bound_query(connection, job, values)
+    parameter_values.require_used(connection, job)
+    _one_select(connection, url, job, query)
+    return read_columns(connection, job, values)
+
+
+def read_columns(connection: Connection, job: Job, values: RunValues) -> Source:
+    """What the query gives now, for a job of the ledger: its text was parsed when it was applied.
+
+    Raises QueryError; columns and types may have changed since.
+    """
+    query = parameter_values.bound_query(connection, job, values)
+    found = _columns(connection, job, query)
+    types_of = _type_names(connection, [c.type_oid for c in found])
+    keys = _keys(job, found, types_of)
+    readable: dict[str, types.Reading] = {}
+    wrong = []
+    for column in found:
+        if column.name in job.key:
+            continue
+        found_type = types_of[column.type_oid]
+        how = types.reading(found_type.name, found_type.kind)
+        if how is None:
+            wrong.append(f"column {column.name!r} is {found_type.shown}; readable are {types.READABLE}")
+        else:
+            readable[column.name] = how
+    if wrong:
+        raise QueryError(f"jobs.{job.name}.query: " + "; ".join(wrong) + ". Cast it in the query, or leave it out.")
+    return Source(
+        job=job.name,
+        query=query,
+        keys=keys,
+        columns=pa.schema([pa.field(name, how.arrow) for name, how in readable.items()]),
+        casts={name: how.cast for name, how in readable.items() if how.cast},
+        json=frozenset(c.name for c in found if types_of[c.type_oid].name in types.JSON and c.name in readable),
+        read_as={c.name: types.names(types_of[c.type_oid].name, c.type_oid) for c in found if c.name in readable},
+        unique_by=_origin(job, found),
+    )
+
+
+def is_unique(connection: Connection, source: Source) -> bool:
+    """True when a unique index over NOT NULL columns, scanned alone, proves that no key repeats."""
+    if not source.unique_by:
+        return False
+    table, *numbers = source.unique_by
+    indexed = connection.execute(
+        text(
+            "SELECT EXISTS (SELECT 1 FROM pg_index i WHERE i.indrelid = :table AND i.indisunique AND i.indisvalid"
+            " AND i.indpred IS NULL AND i.indexprs IS NULL"
+            " AND (i.indkey::int2[])[0:i.indnkeyatts - 1] <@ CAST(:numbers AS int2[])"
+            " AND NOT EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = i.indrelid"
+            " AND a.attnum = ANY (CAST(:numbers AS int2[])) AND NOT a.attnotnull))"
+        ),
+        {"table": table, "numbers": numbers},
+    ).scalar_one()
+    return bool(indexed) and _single_scan(_plan(connection, f"SELECT * FROM {subquery(source.query)}"))
+
+
+def bad_keys(connection: Connection, source: Source, limit: int = 5) -> list[str]:
+    """Keys that are NULL or repeat, as texts; reads the whole query, so ask `is_unique` first."""
+    names = ", ".join(f"q.{ident(k.name)}" for k in source.keys)
+    nulls = " OR ".join(f"q.{ident(k.name)} IS NULL" for k in source.keys)
+    shown = ", ".join(f"coalesce({as_text(f'q.{ident(k.name)}', k.type)}, 'NULL')" for k in source.keys)
+    found = user_sql.rows(
+        connection,
+        f"SELECT concat_ws(', ', {shown}), count(*) FROM {subquery(source.query)} "
+        f"GROUP BY {names} HAVING count(*) > 1 OR ({nulls}) ORDER BY 2 DESC LIMIT {limit}",
+    )
+    return [f"({key}) {count} times" for key, count in found]
+
+
+def estimated_rows(connection: Connection, source: Source, keep: KeyRange | None = None) -> int:
+    """The planner's estimate of the query's rows, or of those with a key in the range."""
+    where = f" WHERE {within(source.keys, 'q', keep)}" if keep else ""
+    return int(_plan(connection, f"SELECT * FROM {subquery(source.query)}{where}")["Plan Rows"])
+
+
+def _one_select(ledger: Connection, url: str, job: Job, query: str) -> None:
+    """Parse the query alone in the extended protocol, which takes one statement, then as a subquery."""
+    with engine.data_connection(url, "scorebeat check") as connection, connection.cursor() as cursor:
+        for statement in (query, f"SELECT * FROM {subquery(query)}"):
+            try:
+                cursor.adbc_execute_schema(statement)
+            except adbc_driver_manager.Error as error:
+                connection.rollback()
+                if database_errors.is_lock(error):
+                    raise SourceLocked(f"jobs.{job.name}.query {locks.waits_for(ledger, job.query)}") from None
+                raise QueryError(f"jobs.{job.name}.query {_reason(str(error))}") from None
+
+
+def _reason(message: str) -> str:
+    lines = message.splitlines()
+    line = next((part for part in lines if "ERROR:" in part), lines[0]).split("ERROR:")[-1].strip()
+    if "multiple commands" in message or "multi-query plan" in message:
+        return "holds several statements; expected one SELECT"
+    if "syntax error" in line or "WITH clause containing a data-modifying" in line:
+        return f"is not one SELECT that PostgreSQL can run: {line}"
+    return f"fails in PostgreSQL: {line}"
+
+
+def _columns(connection: Connection, job: Job, query: str) -> list[_Column]:
+    """As the query gives them, which runs nothing but what PostgreSQL works out beforehand; that writes nothing."""
+    try:
+        with connection.begin_nested() as part:
+            connection.exec_driver_sql("SET LOCAL transaction_read_only = on")
+            result = user_sql.describe(connection, f"SELECT * FROM {subquery(query)} LIMIT 0")
+            part.rollback()  # nothing that the query set stays
+    except DBAPIError as error:
+        if database_errors.is_lock(error):
+            raise SourceLocked(f"jobs.{job.name}.query {locks.waits_for(connection, job.query)}") from None
+        if error.connection_invalidated or database_errors.is_transient(error):
+            raise  # the connection or the moment is to blame, not the query
+        raise QueryError(f"jobs.{job.name}.query {_reason(str(error.orig))}") from None
+    described: Any = result.cursor.description if result.cursor is not None else ()
+    found = [_Column(d[0], d.type_code, d.table_oid or 0, d.table_column or 0, _size(d)) for d in described]
+    names = [c.name for c in found]
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise QueryError(f"jobs.{job.name}.query gives column {twice[0]!r} twice; name its columns apart with AS")
+    return found
+
+
+def _size(described: Any) -> tuple[int, ...]:
+    """The modifier of a column's type, where it has one: a length, or digits and those behind the point."""
+    if described.precision is not None and described.internal_size > 0:
+        return described.precision, described.scale
+    return (described.internal_size,) if described.type_code in _WITH_LENGTH and described.internal_size > 0 else ()
+
+
+_WITH_LENGTH = (1042, 1043)
+"""Oids of bpchar and varchar."""
+CASTABLE = (
+    "CASE WHEN {t}.typnamespace = 'pg_catalog'::regnamespace THEN format_type({t}.oid, -1)"
+    " ELSE format('%I.%I', {t}.typnamespace::regnamespace::name, {t}.typname) END"
+)
+"""SQL: a type's name, the same whatever the search path is. For `format` with an alias of `pg_type`."""
+
+
+def _type_names(connection: Connection, oids: list[int]) -> dict[int, _Type]:
+    rows = connection.execute(
+        text(
+            f"SELECT t.oid, t.typname, t.typtype, format_type(t.oid, -1), {CASTABLE.format(t='t')},"
+            " (SELECT format('%I.%I', p.pronamespace::regnamespace::name, p.proname) FROM pg_proc p"
+            " WHERE p.oid = t.typsend), t.typtype <> 'b' OR pg_type_is_visible(t.oid)"
+            " FROM pg_type t WHERE t.oid = ANY (CAST(:oids AS oid[]))"
+        ),
+        {"oids": oids},
+    )
+    return {r[0]: _Type(*r[1:]) for r in rows}
+
+
+def _keys(job: Job, found: list[_Column], types_of: dict[int, _Type]) -> tuple[KeyColumn, ...]:
+    by_name = {c.name: c for c in found}
+    missing = [k for k in job.key if k not in by_name]
+    if missing:
+        raise QueryError(
+            f"jobs.{job.name}.query has no column {', '.join(map(repr, missing))}, which `key` names; "
+            f"it gives {', '.join(by_name)}"
+        )
+    keys = []
+    for name in job.key:
+        column = by_name[name]
+        kind = types_of[column.type_oid]
+        if not types.is_key(kind.name, kind.kind):
+            raise QueryError(
+                f"jobs.{job.name}.key: column {name!r} is {kind.shown}; a key may be {', '.join(types.KEYS)} or an "
+                f"enum. Write (x::text) AS {ident(name)} in the query in place of the column x, or another of these "
+                "types, and index the same expression: CREATE UNIQUE INDEX ON its_table ((x::text)); ANALYZE its_table"
+            )
+        if not kind.is_compared:
+            raise QueryError(
+                f"jobs.{job.name}.key: column {name!r} is {kind.cast}, whose schema is not in the search path: keys "
+                "would be compared as texts, not as that type compares them. Add the schema to search_path by ALTER "
+                f"ROLE, ALTER DATABASE or the URL's options, or write (x::text) AS {ident(name)} in the query"
+            )
+        send = kind.send if types.is_copied(kind.name) else ""
+        keys.append(KeyColumn(name, kind.cast, types.names(kind.name, column.type_oid), send, column.size))
+    return tuple(keys)
+
+
+def _origin(job: Job, found: list[_Column]) -> tuple[int, ...]:
+    by_name = {c.name: c for c in found}
+    parts = [by_name[name] for name in job.key]
+    tables = {c.table for c in parts}
+    return (parts[0].table, *(c.number for c in parts)) if len(tables) == 1 and parts[0].table else ()
+
+
+def _single_scan(node: dict[str, Any]) -> bool:
+    """The plan reads one table once, and nothing multiplies its rows."""
+    while True:
+        if node["Node Type"] in ("Append", "Nested Loop", "Hash Join", "Merge Join", "ProjectSet"):
+            return False
+        below = [p for p in node.get("Plans", ()) if p.get("Parent Relationship") != "SubPlan"]
+        if len(below) > 1:
+            return False
+        if not below:
+            return "Relation Name" in node
+        node = below[0]
+
+
+def _plan(connection: Connection, statement: str) -> dict[str, Any]:
+    explained: list[dict[str, Any]] = user_sql.rows(connection, f"EXPLAIN (FORMAT JSON) {statement}")[0][0]
+    plan: dict[str, Any] = explained[0]["Plan"]
+    return plan

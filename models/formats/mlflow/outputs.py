@@ -1,0 +1,116 @@
+"""What a pyfunc model answers, in any of the forms that MLflow lets it have, as output columns."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from scorebeat.core.errors import OutputError, StoreError
+from scorebeat.models.arrow_types import WIDER, type_name
+from scorebeat.models.formats.shared import tensors
+from scorebeat.models.inputs.matrix import Matrix
+from scorebeat.models.outputs.column_names import LABEL
+
+_STORED = {
+    **WIDER,
+    **{pa.timestamp(unit): pa.timestamp("us") for unit in ("s", "ms", "ns")},
+}
+"""How types are stored that no signature may name."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The output columns, and under which names the model answers them; none where it answers an array."""
+
+    fields: tensors.Fields
+    parts: tuple[str, ...]
+
+
+def seen(answer: Any) -> Answers:
+    """The outputs that an answer shows. Raises StoreError or ModelError for one that no table can store."""
+    parts = _named(answer)
+    if not parts:
+        values = _array(answer)
+        return Answers(fields_of(None, _stored(_column(values.ravel()).type), values.shape), ())
+    fields = [field for name, values in parts.items() for field in _part(name, values)]
+    return Answers(fields, tuple(parts))
+
+
+def fields_of(name: str | None, arrow: pa.DataType, shape: Sequence[int]) -> tensors.Fields:
+    """Columns of a tensor of [rows, ...]; without a name they are `label`, or `value` where they are floats."""
+    if len(shape) > 2:
+        raise StoreError(f"the model answers a tensor of shape {list(shape)}: more axes than [rows, values]")
+    own = name or ("value" if pa.types.is_floating(arrow) or len(shape) > 1 else LABEL)
+    return tensors.fields(own, arrow, (*shape, 1)[1])
+
+
+def columns(answer: Any, parts: Sequence[str], outputs: pa.Schema) -> list[pa.Array]:
+    """The output columns of an answer, each cast where that loses nothing. Raises OutputError for another form."""
+    found = _named(answer)
+    if found and (absent := [name for name in parts if name not in found]):
+        raise OutputError(f"the model answered {', '.join(found)}, and not {', '.join(absent)}")
+    values = [found[name] for name in parts or found] if found else [_array(answer)]
+    arrays = [array for each in values for array in _arrays(each)]
+    if len(arrays) != len(outputs) or len(set(map(len, arrays))) > 1:
+        raise OutputError(
+            f"the model answered {len(arrays)} columns of {', '.join(str(len(a)) for a in arrays[:8])} rows, "
+            f"expected {len(outputs)} columns: {', '.join(outputs.names[:8])}"
+        )
+    return [_cast(array, field) for array, field in zip(arrays, outputs, strict=True)]
+
+
+def returned(answer: Any, parts: Sequence[str]) -> list[Matrix]:
+    """The arrays of an answer as they are, in the order of `parts` where it names them."""
+    found = _named(answer)
+    return [found[name] for name in parts or found] if found else [_array(answer)]
+
+
+def _named(answer: Any) -> dict[str, Matrix]:
+    """The parts of a table or dict; of a list of dicts, too. None of an array."""
+    if isinstance(answer, list) and answer and isinstance(answer[0], Mapping):
+        answer = pd.DataFrame(answer)
+    if isinstance(answer, pd.DataFrame):
+        return {str(name): answer.iloc[:, at].to_numpy() for at, name in enumerate(answer.columns)}
+    if isinstance(answer, Mapping):
+        return {str(name): _array(values) for name, values in answer.items()}
+    if isinstance(answer, pd.Series) and answer.name is not None:
+        return {str(answer.name): answer.to_numpy()}
+    return {}
+
+
+def _array(values: Any) -> Matrix:
+    dense: Callable[[], Any] | None = getattr(values, "toarray", None)
+    return np.atleast_1d(np.asarray(values if dense is None else dense()))
+
+
+def _part(name: str, values: Matrix) -> tensors.Fields:
+    return fields_of(name, _stored(_column(values.ravel()).type), values.shape)
+
+
+def _stored(found: pa.DataType) -> pa.DataType:
+    stored = _STORED.get(found, found)
+    type_name(stored)  # raises for a type that cannot be stored
+    return stored
+
+
+def _column(values: Matrix) -> pa.Array:
+    return pa.array(values, from_pandas=values.dtype == object)
+
+
+def _arrays(values: Matrix) -> list[pa.Array]:
+    flat = values.ndim == 1 or values.shape[1] <= tensors.WIDE
+    if values.dtype == object and flat:
+        return [_column(column) for column in values.reshape(len(values), -1).T]
+    return tensors.arrays(values)
+
+
+def _cast(column: pa.Array, field: pa.Field) -> pa.Array:
+    if _STORED.get(column.type) != field.type and not pa.types.is_null(column.type):
+        return column  # the check of all outputs casts what is lossless
+    try:
+        return column.cast(field.type)
+    except pa.ArrowException as error:
+        raise OutputError(f"the model's column {field.name!r} does not fit {field.type}: {error}") from error

@@ -1,0 +1,123 @@
+"""The signature in an MLmodel file, as inputs and outputs; and rows as the model wants them by it."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from scorebeat.core.errors import StoreError
+from scorebeat.models.contract import Input
+from scorebeat.models.formats.mlflow.outputs import Answers, fields_of
+from scorebeat.models.formats.shared.frame import frame
+from scorebeat.models.inputs.matrix import matrix, no_nulls
+from scorebeat.models.inputs.options import Matched, match_fixed, named_inputs
+
+_TYPES = {
+    "boolean": pa.bool_(),
+    "integer": pa.int32(),
+    "long": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "string": pa.string(),
+    "datetime": pa.timestamp("us"),
+}
+"""Arrow's names for MLflow's column types."""
+_ARRAY = "features"
+
+
+def inputs_of(signature: Any, given: Sequence[str], file: str) -> Matched:
+    """The inputs by the signature; those given are matched with its names, or name what it leaves unnamed, or all
+    where there is none.
+
+    Raises StoreError where names are wanting or too many, or a type cannot be fed.
+    """
+    schema = getattr(signature, "inputs", None)
+    if schema is None:
+        if not given:
+            raise StoreError(
+                f"{file} has no signature: name its inputs with their types, --inputs age:int64,city:string"
+            )
+        return Matched(named_inputs(given, pa.float64()))
+    if not schema.is_tensor_spec():
+        return _columns(schema.inputs, given, file)
+    tensors = tuple(_tensor(spec, given, file) for spec in schema.inputs)
+    if given and len(tensors) == 1:
+        return Matched(_named_values(tensors[0], given, file))
+    return match_fixed(given, tensors, file)
+
+
+def outputs_of(signature: Any) -> Answers | None:
+    """The outputs by the signature; None where it does not say them all."""
+    schema = getattr(signature, "outputs", None)
+    if schema is None:
+        return None
+    tensors = schema.is_tensor_spec()
+    specs, fields = schema.inputs, []
+    for spec in specs:
+        arrow = _numpy_type(spec.type) if tensors else _TYPES.get(getattr(spec.type, "name", ""))
+        shape = tuple(spec.shape) if tensors else (-1,)
+        if arrow is None or any(width < 0 for width in shape[1:]) or (spec.name is None and len(specs) > 1):
+            return None
+        fields += fields_of(spec.name, arrow, shape)
+    return Answers(fields, tuple(spec.name for spec in specs if spec.name is not None))
+
+
+def fed(signature: Any, rows: pa.RecordBatch, inputs: Sequence[Input]) -> Any:
+    """A DataFrame, or where the signature has tensors an array, or a dict of arrays."""
+    schema = getattr(signature, "inputs", None)
+    if schema is None or not schema.is_tensor_spec():
+        return frame(rows, inputs)
+    specs = schema.inputs
+    if len(specs) == 1:
+        return _array(specs[0], rows)
+    return {spec.name: _array(spec, rows.select([at])) for at, spec in enumerate(specs)}
+
+
+def _array(spec: Any, rows: pa.RecordBatch) -> Any:
+    dtype = np.object_ if spec.type.kind in "OUS" else spec.type.type
+    if spec.type.kind != "f":
+        no_nulls(rows)
+    # the model may write to it, and Arrow's memory is read-only
+    values = np.require(matrix(rows, dtype, "C"), requirements="W")
+    return values.reshape(rows.num_rows, *spec.shape[1:])
+
+
+def _columns(specs: Sequence[Any], given: Sequence[str], file: str) -> Matched:
+    types = [_TYPES.get(getattr(spec.type, "name", "")) for spec in specs]
+    if wrong := [f"{spec.name} is {spec.type}" for spec, t in zip(specs, types, strict=True) if t is None]:
+        raise StoreError(f"{file}: {'; '.join(wrong)}, but a column must be one of {', '.join(_TYPES)}")
+    if any(spec.name is None for spec in specs):
+        if len(given) != len(specs):
+            raise StoreError(f"{file} wants {len(specs)} columns without names: name them with --inputs a,b,c")
+        return Matched(tuple(named_inputs((name,), t)[0] for name, t in zip(given, types, strict=True)))
+    return match_fixed(given, [Input(spec.name, t) for spec, t in zip(specs, types, strict=True)], file)
+
+
+def _tensor(spec: Any, given: Sequence[str], file: str) -> Input:
+    arrow = _numpy_type(spec.type)
+    if arrow is None:
+        raise StoreError(f"{file}: {spec.name or 'its tensor'} is of {spec.type}, which no column holds")
+    widths = spec.shape[1:]
+    if any(width < 0 for width in widths):
+        if len(widths) > 1 or not given:
+            raise StoreError(
+                f"{file}: {spec.name or 'its tensor'} is {spec.shape}: name its values with --inputs a,b,c"
+            )
+        widths = (len(given),)
+    return Input(spec.name or _ARRAY, arrow, math.prod(widths) if widths else None)
+
+
+def _named_values(tensor: Input, given: Sequence[str], file: str) -> tuple[Input, ...]:
+    inputs = named_inputs(given, tensor.type)
+    if sum(i.length or 1 for i in inputs) != (tensor.length or 1):
+        raise StoreError(f"{file} wants {tensor.length or 1} values a row, but --inputs names {', '.join(given)}")
+    return inputs
+
+
+def _numpy_type(dtype: Any) -> pa.DataType | None:
+    if dtype.kind in "OUS":
+        return pa.string()
+    known = {"bool": "boolean", "int32": "integer", "int64": "long", "float32": "float", "float64": "double"}
+    return _TYPES.get(known.get(str(dtype), ""))

@@ -1,0 +1,301 @@
+"""ONNX models in ONNX Runtime on one CPU thread: what they want and give, and how they score Arrow columns."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pyarrow as pa
+
+from scorebeat.core.errors import ModelError, StoreError, one_line
+from scorebeat.models.artifact import MANIFEST, Artifact
+from scorebeat.models.contract import Described, Given, Input, Model, Signature
+from scorebeat.models.copying import copy_regular
+from scorebeat.models.formats.onnx.graph import data_files, nodes_of_training, random_nodes
+from scorebeat.models.formats.registry import copy_file
+from scorebeat.models.formats.shared import written_by
+from scorebeat.models.formats.shared.refusals import said
+from scorebeat.models.formats.shared.tensors import arrays, fields
+from scorebeat.models.inputs.matrix import Matrix, matrix, no_nulls
+from scorebeat.models.inputs.options import Matched, match_fixed
+from scorebeat.models.inputs.own_rows import OwnRows
+from scorebeat.models.inputs.samples import NOTHING_KNOWN, Known, trial_rows
+from scorebeat.models.outputs.checks import assembled
+from scorebeat.models.outputs.column_names import LABEL, output_schema
+
+NAME = "onnx"
+DEVICES = ("cpu",)
+READS = frozenset({"inputs", "outputs"})
+_OUTDATED = re.compile(r"opset|IR version|[Nn]ot implemented|NOT_IMPLEMENTED|No Op registered|not a registered")
+"""What ONNX Runtime says of a file that is newer than it is, or that has operators which it does not have."""
+CLASSES = "classes"
+"""Key of the file's metadata that names the probabilities' columns, as a JSON list."""
+_TRIAL_ROWS = 2
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """How a tensor's element type is called in ONNX, Arrow and NumPy."""
+
+    arrow: pa.DataType
+    numpy: type[Any]
+
+
+_TENSORS = {
+    "tensor(float)": Tensor(pa.float32(), np.float32),
+    "tensor(double)": Tensor(pa.float64(), np.float64),
+    "tensor(int64)": Tensor(pa.int64(), np.int64),
+    "tensor(int32)": Tensor(pa.int32(), np.int32),
+    "tensor(string)": Tensor(pa.string(), np.object_),
+    "tensor(bool)": Tensor(pa.bool_(), np.bool_),
+}
+
+
+def take(source: str, draft: Path, given: Given) -> str:
+    """As `Format.take`: the file, and the files with its weights beside it, under the names that it has for them.
+
+    Raises StoreError for one that is absent, or that lies elsewhere than in the file's own folder.
+    """
+    name = copy_file(source, draft, given)
+    for location in data_files(draft / name):
+        _copy_data(Path(source), location, draft, name)
+    return name
+
+
+def inspect(path: Path, given: Given) -> Described:
+    """What the model in this file wants and gives; how wide its outputs are is seen by a trial on two rows.
+
+    The inputs given name the values of a lone tensor of [rows, values].
+    Raises StoreError for a model that cannot be used, ModelError for a file that cannot be read.
+    """
+    if not given.unsteady and (nodes := nodes_of_training(path)):
+        raise StoreError(
+            f"{path.name} is a graph of training, with {', '.join(nodes[:8])}: the same row gets another value at each "
+            "run, or among other rows. Call model.eval() before the export, and export it for inference, or accept it "
+            "with --allow-unsteady"
+        )
+    session = _session(path)
+    matched = _inputs(session, given.inputs, path.name)
+    wanted = matched.inputs
+    rows = trial_rows(Signature(wanted, pa.schema([])), given, _TRIAL_ROWS)
+    found, again = (_trial(session, rows, given, path.name) for _ in range(2))
+    if not given.unsteady and not all(map(_is_same, found, again)):
+        raise StoreError(
+            f"{path.name} gives other values for the same rows at each run"
+            f"{', with ' * bool(drawn := random_nodes(path))}{', '.join(drawn[:8])}: export it without random numbers, "
+            "or accept it with --allow-unsteady"
+        )
+    columns = [
+        column
+        for put, values in zip(session.get_outputs(), found, strict=True)
+        for column in _fields(put, values, _classes(session), path.name)
+    ]
+    return Described(Signature(wanted, output_schema(columns, given.outputs, path.name)), notes=matched.notes)
+
+
+def load(artifact: Artifact, device: str) -> Model:
+    """The model, ready to score. Raises ModelError when the file is damaged."""
+    del device
+    return OnnxModel(_session(artifact.path), artifact.signature.outputs)
+
+
+def known_values(model: Model, signature: Signature) -> Known:
+    """As `Format.known_values`: ONNX Runtime shows no constants of a graph."""
+    del model, signature
+    return NOTHING_KNOWN
+
+
+def own_predict(artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
+    """As `Format.own_predict`: a session's own run, over arrays of NumPy."""
+    session = _session(artifact.path)
+    puts, inputs = session.get_inputs(), own.signature.inputs
+    if len(puts) == 1:
+        whole = own.column(inputs[0].name) if len(inputs) == 1 else own.matrix(np.object_)
+        fed = {puts[0].name: _shaped(puts[0], whole)}
+    else:
+        fed = {put.name: _shaped(put, own.column(i.name)) for put, i in zip(puts, inputs, strict=True)}
+    returned = session.run(None, fed)
+    # skl2onnx's ZipMap returns a dict of probabilities for each row
+    return [np.array([[*row.values()] for row in each]) if isinstance(each, list) else each for each in returned]
+
+
+def _shaped(put: Any, values: Matrix) -> Matrix:
+    tensor: Matrix = values.astype(_TENSORS[put.type].numpy)
+    return tensor.reshape(len(tensor), -1) if len(put.shape) == 2 else tensor.reshape(len(tensor))
+
+
+class OnnxModel:
+    """A session over named tensors. NULL is NaN in a tensor of floats, and refused where a type has no NaN."""
+
+    returns_new_arrays = True
+    thread_safe = True
+    """Run() may be called by several threads, by ONNX Runtime's own word."""
+
+    def __init__(self, session: Any, outputs: pa.Schema) -> None:
+        self.session = session
+        self.outputs = outputs
+        self.puts = session.get_inputs()
+
+    def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        if not rows.num_rows:  # some operators refuse a tensor without rows
+            return pa.RecordBatch.from_pylist([], schema=self.outputs)
+        columns = [column for values in self.run(rows) for column in _arrays(values)]
+        return assembled(columns, self.outputs.names)
+
+    def run(self, rows: pa.RecordBatch) -> list[Any]:
+        """The session's outputs for the model's inputs."""
+        no_nulls(self._without_nan(rows))
+        outputs: list[Any] = self.session.run(None, self._feed(rows))
+        return outputs
+
+    def _without_nan(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """The columns of tensors whose type has no NaN."""
+        whole = [not put.type.startswith(("tensor(float", "tensor(double")) for put in self.puts]
+        if len(whole) == 1:
+            return rows if whole[0] else rows.select([])
+        return rows.select([at for at, is_whole in enumerate(whole) if is_whole])
+
+    def _feed(self, rows: pa.RecordBatch) -> dict[str, Matrix]:
+        if len(self.puts) == 1:
+            return {self.puts[0].name: _tensor(self.puts[0], rows)}
+        return {put.name: _tensor(put, rows.select([at])) for at, put in enumerate(self.puts)}
+
+
+def _session(path: Path) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # a worker process has one core
+    options.log_severity_level = 4  # what fails is raised as well
+    try:
+        return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions have no common class of their own
+        reason = one_line(error).removesuffix(".")
+        producer = written_by.of_onnx(path)
+        writer = f"written by {producer}: " if producer else ""
+        advice = (
+            ". Export it with an older opset, or install a newer onnxruntime here and on every worker; operators of "
+            "your own are not supported"
+        )
+        raise ModelError(
+            f"{writer}{path.name} cannot be loaded by ONNX Runtime {ort.__version__}: {reason}"
+            f"{advice * bool(_OUTDATED.search(reason))}"
+        ) from error
+
+
+def _copy_data(source: Path, location: str, draft: Path, name: str) -> None:
+    """One file of weights, into the same path below `draft`."""
+    path = PurePosixPath(location)
+    if not path.parts or path.is_absolute() or ".." in path.parts or any(c in location for c in "\\:\0"):
+        raise StoreError(
+            f"{source.name} keeps weights in {location!r}, which is not in its own folder: write it again with "
+            "onnx.save_model(..., save_as_external_data=True, location='weights.bin')"
+        )
+    if path.parts[0] in (name, MANIFEST):
+        raise StoreError(
+            f"{source.name} keeps weights in {location!r}, a name that the store needs: write it again with another"
+        )
+    found = source.parent / path
+    links = [one for one in (found, *found.parents) if one.is_relative_to(source.parent) and one != source.parent]
+    if any(one.is_symlink() for one in links):
+        raise StoreError(
+            f"{source.name} keeps weights in {location!r}, which is a link: put the file itself there (cp -L)"
+        )
+    if not found.is_file():
+        raise StoreError(
+            f"{source.name} keeps weights in {location!r}, which is not beside it: copy that file into "
+            f"{source.parent.absolute()}, or export with external_data=False, which keeps them in one file up to 2 GB"
+        )
+    target = draft / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    copy_regular(found, target)
+
+
+def _trial(session: Any, rows: pa.RecordBatch, given: Given, file: str) -> list[Any]:
+    """What the session returns for these rows. Raises StoreError where invented ones do not do."""
+    try:
+        return OnnxModel(session, pa.schema([])).run(rows)
+    except Exception as error:  # ONNX Runtime's exceptions have no common class of their own
+        if given.sample is not None:
+            raise
+        raise StoreError(
+            f"{file}: {_TRIAL_ROWS} invented rows do not show what it returns: {said(error)}. Give rows of yours with "
+            "--sample FILE or --sample-job JOB"
+        ) from error
+
+
+def _inputs(session: Any, given: Sequence[str], file: str) -> Matched:
+    puts = session.get_inputs()
+    for put in puts:
+        _usable(put, file)
+    if given and len(puts) == 1:
+        return Matched(_named(puts[0], given, file))
+    return match_fixed(given, [_input(put, file) for put in puts], file)
+
+
+def _usable(put: Any, file: str) -> None:
+    if put.type not in _TENSORS or len(put.shape) not in (1, 2):
+        raise StoreError(
+            f"{file}: input {put.name} is {put.type} {put.shape}, but an input must be [rows] or [rows, values] "
+            f"of {', '.join(_TENSORS)}"
+        )
+    if isinstance(put.shape[0], int):
+        raise StoreError(
+            f"{file}: input {put.name} takes exactly {put.shape[0]} rows; export it with a dynamic first axis"
+        )
+
+
+def _named(put: Any, given: Sequence[str], file: str) -> tuple[Input, ...]:
+    width = (*put.shape, 1)[1]
+    if len(set(given)) != len(given) or (isinstance(width, int) and width != len(given)):
+        raise StoreError(f"{file} wants {width} values a row, but --inputs names {', '.join(given)}")
+    return tuple(Input(name, _TENSORS[put.type].arrow) for name in given)
+
+
+def _input(put: Any, file: str) -> Input:
+    width = (*put.shape, 1)[1]
+    if not isinstance(width, int):
+        raise StoreError(f"{file} does not say how many values {put.name} has: name them with --inputs a,b,c")
+    return Input(put.name, _TENSORS[put.type].arrow, None if width == 1 else width)
+
+
+def _tensor(put: Any, rows: pa.RecordBatch) -> Matrix:
+    tensor = matrix(rows, _TENSORS[put.type].numpy, "C")
+    return tensor if len(put.shape) == 2 else tensor[:, 0]
+
+
+def _classes(session: Any) -> list[str]:
+    try:
+        names = json.loads(session.get_modelmeta().custom_metadata_map.get(CLASSES, "[]"))
+    except ValueError:
+        return []
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def _fields(put: Any, values: Any, classes: list[str], file: str) -> list[tuple[str, pa.DataType]]:
+    name = LABEL if put.name == "output_label" else put.name
+    if put.type.startswith("seq(map("):
+        return [(k if isinstance(k, str) else f"class_{k}", pa.float32()) for k in values[0]]
+    shape = np.shape(values)
+    if put.type not in _TENSORS or len(shape) not in (1, 2) or shape[0] != _TRIAL_ROWS:
+        raise StoreError(
+            f"{file}: output {put.name} is {put.type} of shape {list(shape)} for {_TRIAL_ROWS} rows, but an "
+            f"output must be [rows] or [rows, values] of {', '.join(_TENSORS)}"
+        )
+    return fields(name, _TENSORS[put.type].arrow, (*shape, 1)[1], classes)
+
+
+def _arrays(values: Any) -> list[pa.Array]:
+    """The columns of one output: a tensor of [rows] or [rows, values], or skl2onnx's list of maps."""
+    if isinstance(values, list):
+        values = np.array([list(row.values()) for row in values], dtype=np.float32)
+    return arrays(values)
+
+
+def _is_same(found: Any, again: Any) -> bool:
+    """Whether an output was the same twice; NaN is as NaN."""
+    if isinstance(found, list):
+        return repr(found) == repr(again)
+    return bool(np.array_equal(found, again, equal_nan=found.dtype.kind == "f"))

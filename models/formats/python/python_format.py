@@ -1,0 +1,245 @@
+"""A model as a Python class, `module:Class`: code that runs before and after other models, or instead of one.
+
+The class has
+
+    inputs = {"review": "string"}                             # name -> type, as in model.toml
+    outputs = {"label": "string", "positive": "float64"}
+
+    def __init__(self, files: Path, device: str): ...         # `files` has the files given with --file
+    def predict(self, rows: pa.RecordBatch) -> dict | pa.RecordBatch: ...
+
+`inputs` and `outputs` may be attributes of the class or be set by `__init__`. A type is float64, string,
+float32[784] and so on (models.arrow_types). `device` is `cpu` or `cuda`. `predict` gets the columns of
+`inputs`, at least one row, and answers the columns of `outputs`: a dict of arrays, lists or pandas columns,
+one value a row, in the rows' order. models.inner.open_model opens a model file among `files`. What it answers is
+copied before `predict` is called again. Of several threads of the API one at a time calls it, unless the class
+says `thread_safe = True`.
+"""
+
+import inspect as inspect_module
+import sys
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from scorebeat.core.errors import (
+    DeviceMemoryError,
+    ModelError,
+    NonsenseError,
+    OutputError,
+    ScorebeatError,
+    StoreError,
+    near,
+    one_line,
+    text,
+)
+from scorebeat.models.arrow_types import type_named
+from scorebeat.models.artifact import Artifact
+from scorebeat.models.contract import Described, Given, Input, Model, Signature
+from scorebeat.models.formats.python.private_import import PrivateCode
+from scorebeat.models.formats.python.source import CODE, FILES, copy_code, copy_files
+from scorebeat.models.formats.registry import missing
+from scorebeat.models.inputs.options import named_inputs
+from scorebeat.models.inputs.own_rows import OwnRows
+from scorebeat.models.inputs.samples import NOTHING_KNOWN, Known
+from scorebeat.models.outputs.checks import assembled
+from scorebeat.models.outputs.column_names import output_schema
+from scorebeat.models.scoring.containment import contained
+
+NAME = "python"
+DEVICES = ("cpu", "cuda")
+READS = frozenset({"files"})
+
+
+def take(source: str, draft: Path, given: Given) -> str:
+    """Copy the class's module, or the whole package that it is in, and the files given; answers `source`.
+
+    Nothing is imported. Raises StoreError when there is no such source, or two files have one name.
+    """
+    copy_code(source.partition(":")[0], draft / CODE)
+    copy_files(given.files, draft / FILES)
+    return source
+
+
+def inspect(path: Path, given: Given) -> Described:
+    """What the class says of itself; `path` is the draft folder and then `module:Class`, which is no file.
+
+    Raises StoreError when there is no such class or it is not such a model, ModelError when its code fails.
+    """
+    if given.inputs or given.outputs or given.classes:
+        raise StoreError(f"{path.name} names its inputs and outputs itself: leave --inputs, --outputs, --classes out")
+    code, made = _made(path.parent, path.name, "cpu")
+    try:
+        return Described(_signature(made, path.name))
+    finally:
+        code.forget()
+
+
+def load(artifact: Artifact, device: str) -> Model:
+    """The class, imported under a private name and made for `device`. Raises ModelError when its code fails."""
+    code, made = _made(artifact.folder, artifact.file, device)
+    return PythonModel(code, made, artifact.file, artifact.signature.outputs)
+
+
+def known_values(model: Model, signature: Signature) -> Known:
+    """As `Format.known_values`: a class tells nothing."""
+    del model, signature
+    return NOTHING_KNOWN
+
+
+def own_predict(artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
+    """As `Format.own_predict`: there is no library but the class itself."""
+    del artifact, own
+    return None
+
+
+class PythonModel:
+    """An object of the class. What `predict` raises is left as it is: it is the row's error, or the batch's."""
+
+    def __init__(self, code: PrivateCode, made: Any, name: str, outputs: pa.Schema) -> None:
+        self.made = made
+        self.name = name
+        self.thread_safe = getattr(made, "thread_safe", False) is True
+        self.outputs = outputs
+        weakref.finalize(self, code.forget).atexit = False
+
+    def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        if not rows.num_rows:
+            return pa.RecordBatch.from_pylist([], schema=self.outputs)
+        answer = self._answer(rows)
+        if isinstance(answer, pa.RecordBatch):
+            return answer
+        columns = _columns(answer, self.name)
+        arrays = [self._array(name, values, rows.num_rows) for name, values in columns.items()]
+        return assembled(arrays, list(columns))
+
+    def _answer(self, rows: pa.RecordBatch) -> Any:
+        try:
+            return self.made.predict(rows)
+        except Exception as error:
+            if not _is_out_of_memory(error):
+                raise
+            told = text(error).partition("\n")[0]
+        # raised out here, because PyTorch's error holds the frames, and those the tensors that filled the device
+        raise DeviceMemoryError(f"{self.name} has too little memory to score {rows.num_rows} rows at once: {told}")
+
+    def _array(self, name: str, values: Any, rows: int) -> pa.Array:
+        wanted = self.outputs.field(name).type if name in self.outputs.names else None
+        try:
+            array = _array(values, wanted)
+        except UnicodeEncodeError as error:  # of a row, where the others are of the contract
+            raise NonsenseError(f"{self.name} returned half of a character in {name!r}: {one_line(error)}") from error
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            reason = one_line(error)
+            raise OutputError(f"{self.name} answered values in {name!r} that are not {wanted}: {reason}") from error
+        if len(array) != rows:
+            raise OutputError(f"{self.name} answered {len(array)} values in {name!r} for {rows} rows")
+        return array
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    torch = sys.modules.get("torch")  # whose error it is has imported it
+    return torch is not None and isinstance(error, torch.OutOfMemoryError)
+
+
+def _columns(answer: Any, name: str) -> Mapping[str, Any]:
+    if isinstance(answer, pa.Table):
+        return dict(zip(answer.column_names, answer.columns, strict=True))
+    if isinstance(answer, Mapping):
+        return answer
+    raise OutputError(f"{name}.predict answered {type(answer).__name__}, expected a dict of columns or a RecordBatch")
+
+
+def _array(values: Any, wanted: pa.DataType | None) -> pa.Array:
+    if isinstance(values, pa.ChunkedArray):
+        return values.combine_chunks()
+    if isinstance(values, pa.Array):
+        return values  # its type is the class's own choice, and checked later
+    if isinstance(values, np.ndarray) and values.ndim == 2 and wanted is not None:
+        flat = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+        return flat.cast(wanted)
+    return pa.array(values, wanted)
+
+
+def _made(folder: Path, name: str, device: str) -> tuple[PrivateCode, Any]:
+    """The code, and an object of its class. Raises StoreError without such a class, ModelError when it fails."""
+    module, _, class_name = name.partition(":")
+    code = PrivateCode(folder / CODE, module.partition(".")[0])
+    try:
+        with contained():
+            wanted = _class(code, module, class_name)
+            _require_init(wanted, name)
+            return code, wanted(folder / FILES, device)
+    except ModuleNotFoundError as error:
+        code.forget()
+        raise _absent(code, error, name) from error
+    except ScorebeatError:
+        code.forget()
+        raise
+    except Exception as error:  # the code is somebody else's and may raise anything
+        code.forget()
+        raise ModelError(f"{name} failed in {code.blame(error)}") from error
+
+
+def _class(code: PrivateCode, module: str, class_name: str) -> Callable[..., Any]:
+    found = vars(code.module(module))
+    value: Any = found.get(class_name)
+    if not isinstance(value, type):
+        known = [n for n, v in found.items() if isinstance(v, type) and v.__module__.startswith(code.root)]
+        raise StoreError(f"{module} has no class {class_name}.{near(class_name, known)}")
+    return value
+
+
+def _require_init(wanted: Callable[..., Any], name: str) -> None:
+    try:
+        inspect_module.signature(wanted).bind(Path(), "cpu")
+    except TypeError as error:
+        raise StoreError(f"{name} is made with two arguments, __init__(self, files, device): {error}") from None
+    except ValueError:  # a class in C does not say what it takes
+        return
+
+
+def _absent(code: PrivateCode, error: ModuleNotFoundError, name: str) -> ModelError:
+    if (error.name or "").startswith(code.root):
+        return ModelError(f"{name} failed in {code.blame(error)}")
+    hint = "a module of your own must be in one package with the class, or be installed"
+    return ModelError(f"{missing(error, f'{name} ({code.blame(error)})')}; {hint}")
+
+
+def _signature(made: Any, name: str) -> Signature:
+    if not callable(getattr(made, "predict", None)):
+        raise StoreError(f"{name} has no predict(rows)")
+    inputs, outputs = (_types(made, kind, name) for kind in ("inputs", "outputs"))
+    fields = [(column, _named(kind, f"{name}.outputs[{column!r}]")) for column, kind in outputs.items()]
+    wanted = tuple(_input(column, kind, name) for column, kind in inputs.items())
+    return Signature(wanted, output_schema(fields, (), name))
+
+
+def _types(made: Any, kind: str, name: str) -> dict[str, str]:
+    found = getattr(made, kind, None)
+    if isinstance(found, Mapping) and found and all(isinstance(t, str) for pair in found.items() for t in pair):
+        return dict(found)
+    raise StoreError(
+        f'{name} has no usable `{kind}`: expected names with their types, such as {kind} = {{"review": "string"}}'
+    )
+
+
+def _input(name: str, kind: str, model: str) -> Input:
+    try:
+        (wanted,) = named_inputs([f"{name}:{kind}"], pa.float64())
+    except StoreError as error:
+        raise StoreError(f"{model}.inputs[{name!r}]: {str(error).removeprefix('--inputs: ')}") from None
+    if wanted.trained.dtype:
+        raise StoreError(f"{model}.inputs[{name!r}]: {kind} is a dtype of pandas, but predict() gets Arrow columns")
+    return wanted
+
+
+def _named(kind: str, where: str) -> pa.DataType:
+    try:
+        return type_named(kind)
+    except ModelError as error:
+        raise StoreError(f"{where}: {error}") from None

@@ -1,0 +1,174 @@
+"""Which module reads which model; a format's library is imported when it is first needed."""
+
+import importlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from scorebeat.core.errors import ModelError, StoreError
+from scorebeat.models.artifact import Artifact
+from scorebeat.models.contract import Described, Given, Model, Signature
+from scorebeat.models.copying import copy_regular
+from scorebeat.models.formats.shared import light_skops
+from scorebeat.models.inputs.own_rows import OwnRows
+from scorebeat.models.inputs.samples import Known
+from scorebeat.models.scoring.containment import contained
+
+
+class Format(Protocol):
+    """What a format's module offers."""
+
+    NAME: str
+    DEVICES: tuple[str, ...]
+    READS: frozenset[str]
+    """The fields of Given that say something of such a model; any other is refused when one is added."""
+
+    def take(self, source: str, draft: Path, given: Given) -> str:
+        """Copy a model's files into the folder `draft`; answers the name in it that `inspect` gets.
+
+        Raises StoreError when they are not such a model.
+        """
+        ...
+
+    def inspect(self, path: Path, given: Given) -> Described:
+        """What the model wants and gives; `given` says what its files do not.
+
+        Raises StoreError when the model cannot be used, ModelError when its files are damaged.
+        """
+        ...
+
+    def load(self, artifact: Artifact, device: str) -> Model:
+        """The model, ready to score on `device`, `cpu` or `cuda`.
+
+        Raises ModelError when its files are damaged or not trusted.
+        """
+        ...
+
+    def known_values(self, model: Model, signature: Signature) -> Known:
+        """Values that the inputs had in training, as far as the loaded model tells."""
+        ...
+
+    def own_predict(self, artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
+        """What the library itself returns for rows, the file opened anew: arrays of [rows] or [rows, values] in the
+        order of the output columns; None where there is no library but the model itself.
+
+        Raises whatever the library raises.
+        """
+        ...
+
+
+CLASS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+"""`module:Class`: a model in Python."""
+
+_MODULES = {
+    "skops": "scorebeat.models.formats.sklearn.skops_format",
+    "pickle": "scorebeat.models.formats.sklearn.pickle_format",
+    "onnx": "scorebeat.models.formats.onnx.onnx_format",
+    "torch": "scorebeat.models.formats.torch.torch_format",
+    "xgboost": "scorebeat.models.formats.boosters.xgboost_format",
+    "lightgbm": "scorebeat.models.formats.boosters.lightgbm_format",
+    "mlflow": "scorebeat.models.formats.mlflow.mlflow_format",
+    "python": "scorebeat.models.formats.python.python_format",
+}
+_SUFFIXES = {
+    ".skops": "skops",
+    ".onnx": "onnx",
+    ".pt2": "torch",
+    ".ubj": "xgboost",
+    ".json": "xgboost",
+    ".lgb": "lightgbm",
+    ".txt": "lightgbm",
+    **dict.fromkeys((".pkl", ".pickle", ".joblib", ".dill", ".cloudpickle"), "pickle"),
+}
+_SAVED = (
+    "a file of torch.save runs code when it is opened, and has no program. Write the model as a .pt2 file: "
+    "torch.export.save(torch.export.export(model.eval(), ...), 'model.pt2')"
+)
+_ADVICE = {
+    ".pt": _SAVED,
+    ".pth": _SAVED,
+    ".ckpt": _SAVED,
+    ".py": "a model in Python is named as module:Class, such as linked:Linked for the class Linked in linked.py",
+}
+"""What to do with files that are no models, but near to one."""
+_EXTRAS = {"torch": "torch", "xgboost": "xgboost", "lightgbm": "lightgbm", "mlflow": "mlflow", "pandas": "pandas"}
+"""Which extra of this project's installs which package."""
+
+
+def register(suffix: str, module: str) -> None:
+    """Read files of this suffix by a module that is a `Format`, whose NAME is the suffix without its dot."""
+    _SUFFIXES[suffix] = suffix.removeprefix(".")
+    _MODULES[suffix.removeprefix(".")] = module
+
+
+def format_of(source: str) -> Format:
+    """The format of a model file, an MLflow folder or `module:Class`. Raises StoreError for anything else."""
+    path = Path(source)
+    if path.is_dir():
+        if (path / "MLmodel").is_file():
+            return format_named("mlflow")
+        raise StoreError(
+            f"{source} is a folder without an MLmodel file: name a model's file, or an MLflow model folder"
+        )
+    if not path.is_file():
+        if CLASS.fullmatch(source):
+            return format_named("python")
+        raise StoreError(f"{source} is not there: name a model's file, such as model.skops, or a class, module:Class")
+    if advice := _ADVICE.get(path.suffix.lower()):
+        raise StoreError(f"{path.name}: {advice}")
+    if name := _SUFFIXES.get(path.suffix.lower()):
+        return format_named(name)
+    raise StoreError(
+        f"{path.name}: unknown model format {path.suffix or '(no suffix)'!r}; accepted are "
+        f"{', '.join(_SUFFIXES)}, an MLflow model folder, and a Python class, module:Class. "
+        "A scikit-learn model is written with: import skops.io; skops.io.dump(model, 'model.skops')"
+    )
+
+
+def load(artifact: Artifact, device: str = "cpu") -> Model:
+    """The model of an artifact that `store.open_artifact` verified. Raises ModelError if it is damaged."""
+    if artifact.format not in _MODULES:
+        raise ModelError(f"model {artifact}: this version of Scorebeat reads no format {artifact.format!r}")
+    with contained():
+        return format_named(artifact.format).load(artifact, device if device in artifact.devices else "cpu")
+
+
+def copy_file(source: str, draft: Path, given: Given) -> str:
+    """`Format.take` of a format of one file: the copy is called `model` with the file's suffix."""
+    del given
+    name = copy_name(source)
+    copy_regular(Path(source), draft / name)
+    return name
+
+
+def copy_name(source: str) -> str:
+    """What the copy of a model's file is called in the store."""
+    return f"model{Path(source).suffix.lower()}"
+
+
+def format_named(name: str) -> Format:
+    """The format of that name, as model.toml has it. Raises ModelError where its library is not installed."""
+    try:
+        return cast(Format, importlib.import_module(_MODULES[name]))
+    except ModuleNotFoundError as error:
+        raise missing(error, f"a model of the format {name}") from error
+
+
+def preload(name: str) -> None:
+    """Import the format's library, and no model. Raises ModelError where it is not installed."""
+    format_named(name)
+    if name == "skops":
+        light_skops.skops_io()  # all of scikit-learn
+
+
+def missing(error: ModuleNotFoundError, what: str) -> ModelError:
+    """What to say where a module that a model needs is not there; a package may have another name than its module."""
+    module = (error.name or "?").partition(".")[0]
+    if extra := _EXTRAS.get(module):
+        return ModelError(
+            f"{what} needs the package {module}, which is not installed here: pip install 'scorebeat[{extra}]'"
+        )
+    return ModelError(
+        f"{what} needs the module {module}, which cannot be imported here: install the package that has it"
+    )

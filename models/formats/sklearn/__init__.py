@@ -1,0 +1,1 @@
+"""scikit-learn models in .skops, pickle and joblib files."""

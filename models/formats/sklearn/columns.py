@@ -1,0 +1,320 @@
+"""What a fitted scikit-learn model shows of the columns that it was trained on: names, types and missing values."""
+
+import datetime as dt
+import functools
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from sklearn.compose import ColumnTransformer
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
+from sklearn.frozen import FrozenEstimator
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from scorebeat.models.contract import Trained
+from scorebeat.models.formats.shared.booster_columns import library_of, trained_columns, value_type
+from scorebeat.models.formats.shared.labels import predicts_as_written
+
+_KEEPS_COLUMNS = (SimpleImputer, FunctionTransformer)
+"""Steps that mostly give the columns which they got."""
+_BY_COLUMN = frozenset({"ColumnTransformer", "OneHotEncoder", "OrdinalEncoder", "TargetEncoder"})
+"""scikit-learn's estimators for which a DataFrame is more than its matrix of numbers."""
+_READ_AS_NUMBERS = frozenset({"sklearn", "lightgbm", "xgboost", "catboost"})
+"""Libraries whose other estimators make a matrix of numbers of a DataFrame before anything else."""
+_HANDS_ON = frozenset(
+    {
+        "CalibratedClassifierCV",
+        "FixedThresholdClassifier",
+        "FrozenEstimator",
+        "GridSearchCV",
+        "HalvingGridSearchCV",
+        "HalvingRandomSearchCV",
+        "RandomizedSearchCV",
+        "TransformedTargetRegressor",
+        "TunedThresholdClassifierCV",
+    }
+)
+"""scikit-learn's estimators around one other, that read no column themselves."""
+_TEXT = Trained()
+
+
+@dataclass(frozen=True)
+class Column:
+    """What the steps that were fitted on a column show of it."""
+
+    type: pa.DataType
+    example: Any
+    """A value that the model knows."""
+    trained: Trained
+    is_sure: bool = True
+    """Whether they show its type: no function of the model's author stands before them, and they learnt a value."""
+
+
+def parts(model: Any) -> Iterator[Any]:
+    """The model and all estimators, transformers and templates within it."""
+    seen: set[int] = set()
+    waiting = [model]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list | tuple):
+            waiting += [each for each in part if not isinstance(each, str | int | float)]
+        elif isinstance(part, dict):
+            waiting += part.values()
+        elif isinstance(part, np.ndarray) and part.dtype == object:
+            waiting += part.ravel().tolist()
+        elif id(part) not in seen and any(hasattr(part, verb) for verb in ("fit", "predict", "transform")):
+            seen.add(id(part))
+            yield part
+            waiting += getattr(part, "__dict__", {}).values()
+
+
+def reads_numbers(model: Any) -> bool:
+    """Whether a bare matrix of numbers gives what the DataFrame gives: no part of it looks at names or dtypes."""
+    return all(map(_reads_numbers, parts(model)))
+
+
+def begins_with_own_code(model: Any) -> bool:
+    """Whether what is fed goes into a class or function of somebody's own first."""
+    following = _following(model)
+    if isinstance(model, Pipeline) or following:
+        return any(map(begins_with_own_code, following))
+    return _is_own(model)
+
+
+def runs_own_code(model: Any) -> bool:
+    """Whether a class or function of somebody's own is in it."""
+    return any(map(_is_own, parts(model)))
+
+
+def training_names(model: Any) -> list[str]:
+    """The names of the columns that the model was fitted on; none where it does not know them."""
+    names = getattr(model, "feature_names_in_", None)
+    if names is not None:
+        return [str(name) for name in names]
+    if library_of(model):
+        return [i.name for i in trained_columns(model)]
+    return next((found for step in _following(model) if (found := training_names(step))), [])
+
+
+def fills_in(model: Any) -> bool:
+    """Whether it puts a constant in for missing values of any type, which says nothing of the columns."""
+    if not isinstance(model, SimpleImputer) or model.strategy != "constant":
+        return False
+    return bool(getattr(model, "statistics_", np.empty(0)).dtype == object)
+
+
+def reads_text(model: Any) -> bool:
+    """Whether it is fed texts, one a row, rather than columns: it begins with a text vectorizer."""
+    if isinstance(model, Pipeline):
+        return any(reads_text(step) for step in _working(model)[:1])
+    if isinstance(model, FeatureUnion):
+        return all(reads_text(step) for _, step in model.transformer_list)
+    return isinstance(model, CountVectorizer | HashingVectorizer) or any(map(reads_text, _inner(model)))
+
+
+def picks_by_name(model: Any) -> bool:
+    """Whether a ColumnTransformer in it picks columns by name, as from a DataFrame."""
+    picked = [columns for part in parts(model) for _, _, columns in _fitted(part)]
+    return any(isinstance(column, str) for columns in picked for column in np.atleast_1d(columns).tolist())
+
+
+def used(model: Any, names: Sequence[str]) -> list[str]:
+    """The columns that reach the model: without those that a ColumnTransformer at its beginning drops.
+
+    Only where scikit-learn's own classes hand all rows on: other code, and ensembles, may read every column.
+    """
+    if not predicts_as_written(model):
+        return [*names]
+    if isinstance(model, ColumnTransformer):
+        kept = {name for _, step, columns in _fitted(model) if step != "drop" for name in _picked(columns, names)}
+    elif isinstance(model, Pipeline) or type(model).__name__ in _HANDS_ON:
+        kept = {name for step in _following(model) for name in used(step, names)} or set(names)
+    else:
+        return [*names]
+    return [name for name in names if name in kept]
+
+
+def known_columns(model: Any, names: Sequence[str]) -> dict[str, Column]:
+    """What encoders, imputers, vectorizers and trees show of those of the columns that they were fitted on."""
+    found = _known_columns(model, names)
+    plain = {re.sub(r"\W", "_", name): name for name in names}
+    for column in (column for part in parts(model) if library_of(part) for column in trained_columns(part)):
+        own = plain.get(re.sub(r"\W", "_", column.name)) or plain.get(column.name.partition("__")[2])
+        if column.trained.categories and own:  # a transformer before the trees passed its categories on
+            found[own] = _booster_column(column.type, column.trained)
+    return found
+
+
+def _known_columns(model: Any, names: Sequence[str]) -> dict[str, Column]:
+    if isinstance(model, ColumnTransformer):
+        picks = [(step, _picked(columns, names)) for _, step, columns in _fitted(model)]
+        return _merged(_known_columns(step, picked) for step, picked in picks)
+    if isinstance(model, Pipeline):
+        return _merged(_known_by_steps(model, names))
+    if isinstance(model, FeatureUnion):
+        return _merged(_known_columns(step, names) for _, step in model.transformer_list)
+    if isinstance(model, CountVectorizer | HashingVectorizer):
+        return dict.fromkeys(names[:1], Column(pa.string(), "text", _TEXT))
+    if library_of(model):
+        columns = trained_columns(model)
+        return {
+            name: _booster_column(column.type, column.trained)
+            for name, column in zip(names, columns, strict=len(names) == len(columns))
+            if column.trained.dtype
+        }
+    known = zip(names, _known_values(model), strict=False)
+    found = {name: column for name, (values, dtype) in known if (column := _column(model, values, dtype))}
+    return found or _merged(_known_columns(step, names) for step in _inner(model))
+
+
+def _known_by_steps(pipeline: Any, names: Sequence[str]) -> Iterator[dict[str, Column]]:
+    """By the steps that see the pipeline's own columns. After a function of one's own a column of texts alone is
+    taken to be what it was before, and under its name."""
+    is_sure = True
+    for step in _working(pipeline):
+        if not is_sure and getattr(step, "n_features_in_", len(names)) != len(names):
+            names = ()  # the function added or took columns: positions say nothing
+        found = _known_columns(step, names)
+        yield (
+            found
+            if is_sure
+            else {name: replace(column, is_sure=False) for name, column in found.items() if column.type == pa.string()}
+        )
+        if isinstance(step, ColumnTransformer) and is_sure:
+            yield _passed_on(step, names, pipeline)
+        if not isinstance(step, _KEEPS_COLUMNS):
+            return
+        is_sure = is_sure and not _is_own(step)
+
+
+def _passed_on(transformer: Any, names: Sequence[str], pipeline: Any) -> dict[str, Column]:
+    """What later steps of the pipeline show of the columns that a transformer passes on as they are."""
+    passed = {
+        name
+        for _, step, columns in _fitted(transformer)
+        if step == "passthrough" or (isinstance(step, FunctionTransformer) and step.func is None)
+        for name in _picked(columns, names)
+    }
+    following = _working(pipeline)[_working(pipeline).index(transformer) + 1 :]
+    if not passed or not following:
+        return {}
+    put = [str(name) for name in transformer.get_feature_names_out()]
+    found = _merged(_known_by_steps(Pipeline([(str(at), step) for at, step in enumerate(following)]), put))
+    own = {name: name if name in passed else name.partition("__")[2] for name in found}
+    return {own[name]: column for name, column in found.items() if own[name] in passed}
+
+
+def _reads_numbers(part: Any) -> bool:
+    if getattr(part, "_sklearn_output_config", None) or _is_own(part):
+        return False
+    return type(part).__module__.partition(".")[0] in _READ_AS_NUMBERS and type(part).__name__ not in _BY_COLUMN
+
+
+def _is_own(part: Any) -> bool:
+    """Whether it is a class of somebody's own, or calls a function of theirs on what it gets."""
+    if isinstance(part, FunctionTransformer):
+        function = _called(part.func)
+        module = getattr(function, "__module__", None) or type(function).__module__
+        return function is not None and module.partition(".")[0] not in ("numpy", "sklearn")
+    return type(part).__module__.partition(".")[0] not in _READ_AS_NUMBERS
+
+
+def _called(function: Any) -> Any:
+    """The function that is called in the end."""
+    while isinstance(function, functools.partial | np.vectorize):
+        function = function.func if isinstance(function, functools.partial) else function.pyfunc
+    return function
+
+
+def _working(model: Any) -> list[Any]:
+    return [step for _, step in model.steps if step is not None and step != "passthrough"]
+
+
+def _following(model: Any) -> list[Any]:
+    """What gets the same rows as the model, first."""
+    return _working(model)[:1] if isinstance(model, Pipeline) else _inner(model)
+
+
+def _fitted(model: Any) -> Sequence[tuple[str, Any, Any]]:
+    """Name, transformer and columns of each part of a ColumnTransformer; none of a template that was never fitted."""
+    return getattr(model, "transformers_", ()) if isinstance(model, ColumnTransformer) else ()
+
+
+def _inner(model: Any) -> list[Any]:
+    """The models that get the same rows as the model around them."""
+    if isinstance(model, FrozenEstimator):
+        return [model.estimator]
+    around = ("best_estimator_", "estimator_", "regressor_", "_preprocessor")
+    found = [inner for name in around if (inner := getattr(model, name, None)) is not None]
+    found += [calibrated.estimator for calibrated in getattr(model, "calibrated_classifiers_", ())]
+    several = getattr(model, "estimators_", None)
+    found += several if isinstance(several, list) else []
+    count = getattr(model, "n_features_in_", None)
+    return [inner for inner in found if count is None or getattr(inner, "n_features_in_", count) == count]
+
+
+def _known_values(model: Any) -> list[tuple[list[Any], np.dtype[Any]]]:
+    """For each column that an encoder or imputer was fitted on: the values that it knows, and their dtype."""
+    if isinstance(model, SimpleImputer) and hasattr(model, "statistics_"):
+        return [([value], model.statistics_.dtype) for value in model.statistics_.tolist()]
+    return [
+        (values.tolist(), values.dtype)
+        for values in getattr(model, "categories_", ())
+        if isinstance(values, np.ndarray)
+    ]
+
+
+def _column(model: Any, values: Sequence[Any], dtype: "np.dtype[Any]") -> Column | None:
+    """What the values that a step knows show of its column."""
+    null = "None" if None in values or getattr(model, "missing_values", np.nan) is None else "NaN"
+    if dtype.kind == "M":
+        return Column(pa.timestamp("us"), np.datetime64(values[0], "us"), Trained(dtype=str(dtype), null=null))
+    present = [value for value in values if value is not None and value == value]  # noqa: PLR0124 -- NaN is not itself
+    if present and all(type(value) is dt.date for value in present):
+        return Column(pa.date32(), present[0], Trained())
+    kind = value_type(present) if present else None
+    if kind is None:
+        return None
+    is_object = dtype.kind == "O" and kind != pa.string()
+    is_whole_row = isinstance(model, SimpleImputer) and null == "NaN" and kind != pa.bool_()
+    dtype_name = "object" if is_object and not is_whole_row else ""
+    return Column(kind, present[0], Trained(dtype=dtype_name, null=null), is_sure=not fills_in(model))
+
+
+def _booster_column(kind: pa.DataType, trained: Trained) -> Column:
+    example = trained.categories[0] if trained.categories else "text"
+    return Column(kind, example, trained, is_sure=bool(trained.categories))
+
+
+def _picked(columns: Any, names: Sequence[str]) -> list[str]:
+    """The names that a ColumnTransformer's choice of columns means."""
+    if isinstance(columns, slice):
+        ends = [names.index(end) if isinstance(end, str) else end for end in (columns.start, columns.stop)]
+        last = ends[1] + 1 if isinstance(columns.stop, str) else ends[1]  # a slice of names has its last one
+        return [*names[slice(ends[0], last, columns.step)]]
+    chosen = np.atleast_1d(columns)
+    if all(isinstance(column, str) for column in chosen.tolist()):
+        return [str(column) for column in chosen]
+    if not names:
+        return []
+    return [str(name) for name in np.asarray(names, dtype=object)[chosen]]
+
+
+def _merged(found: Iterator[dict[str, Column]]) -> dict[str, Column]:
+    """What several steps show of each column: the first that is sure, with the most exact dtype, and None for NULL
+    where any of them knows it."""
+    merged: dict[str, Column] = {}
+    for columns in found:
+        for name, column in columns.items():
+            before = merged.get(name, column)
+            first, other = (before, column) if before.is_sure or not column.is_sure else (column, before)
+            null = "None" if "None" in (before.trained.null, column.trained.null) else first.trained.null
+            exact = first.trained if first.trained.dtype else replace(other.trained)
+            trained = replace(exact if first.type == other.type else first.trained, null=null)
+            merged[name] = replace(first, trained=trained)
+    return merged

@@ -1,0 +1,335 @@
+"""What a fitted scikit-learn model returns, by the look of it: its output columns, and how they are read again."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from sklearn.utils import get_tags
+
+from scorebeat.core.errors import OutputError, StoreError, one_line
+from scorebeat.models.formats.shared.labels import Labels, class_columns
+from scorebeat.models.formats.shared.tensors import Fields, typed
+from scorebeat.models.inputs.matrix import Matrix
+from scorebeat.models.outputs.column_names import LABEL
+
+CLASSES, LABELS, DETECTOR, VALUES, EMBEDDING = "classes", "labels", "detector", "values", "embedding"
+"""One label a row, several labels, an outlier's label and score, values, or the vector of a transformer."""
+GIVES, COUNT, PROBABILITIES = "gives", "labels", "probabilities"
+"""Options: which of these kinds, how many labels, and how their probabilities come."""
+BY_CLASS, OF_EACH, NONE = "by class", "of each label", "none"
+"""Probabilities: of each class (an array a label), of each label (one array), none."""
+_LIBRARIES = frozenset({"sklearn", "numpy", "scipy", "builtins"})
+_INSTEAD = "Wrap it in a Python class that returns a dict of columns"
+
+
+@dataclass(frozen=True)
+class Gives:
+    """The output columns, and the options by which they are read from what the model returns."""
+
+    kind: str
+    fields: Fields
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What `load` must know."""
+        return {GIVES: self.kind, **self.options}
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the model's methods return for a few rows, and how many these are."""
+
+    ask: Callable[[str], Any]
+    """Calls the method of that name with the rows."""
+    rows: int
+
+
+def gives(model: Any, look: Look, named: Sequence[str], file: str) -> Gives:
+    """What the model returns for the rows of the look; where it fails for these, what its attributes show.
+
+    `named` are the names of --outputs. Raises StoreError for what no columns can hold, and where nothing shows it.
+    """
+    if not callable(getattr(model, "predict", None)):
+        return _embedding(look, file)
+    try:
+        found = look.ask("predict")
+        predicted = _part(found, look.rows, file)
+    except StoreError:
+        raise
+    except Exception as error:  # noqa: BLE001 -- invented rows may be refused in any way
+        return _unseen(model, named, error, file)
+    kind = estimator_kind(model)
+    if kind == "classifier":
+        several = predicted.ndim == 2 and predicted.shape[1] > 1
+        return _labels(model, predicted, look, named) if several else _classes(model, predicted, look)
+    if kind == "outlier_detector":
+        return _detector(model)
+    return Gives(VALUES, _value_fields(found, predicted, is_regressor=kind == "regressor", file=file))
+
+
+def estimator_kind(model: Any) -> str | None:
+    """`classifier`, `regressor`, `clusterer` ... by its own word; None where it says nothing."""
+    try:
+        found = get_tags(model).estimator_type
+    except Exception:  # noqa: BLE001 -- an estimator of somebody's own may not know its tags, and fail in any way
+        found = getattr(model, "_estimator_type", None)
+    return None if found is None else str(found)
+
+
+def is_of_scikit_learn(model: Any) -> bool:
+    """Whether the model, and each estimator and function that it was made of, is scikit-learn's, NumPy's or SciPy's."""
+    try:
+        parts = [model, *model.get_params(deep=True).values()]
+    except Exception:  # noqa: BLE001 -- it is no estimator of scikit-learn's kind
+        return False
+    modules = (
+        str(getattr(part if callable(part) and hasattr(part, "__name__") else type(part), "__module__", "") or "")
+        for part in _flat(parts)
+        if callable(part) or hasattr(part, "get_params")
+    )
+    return all(module.partition(".")[0] in _LIBRARIES for module in modules)
+
+
+def _flat(parts: Sequence[Any]) -> Iterator[Any]:
+    for part in parts:
+        if isinstance(part, list | tuple):
+            yield from _flat(part)
+        else:
+            yield part
+
+
+def has_several_labels(model: Any) -> bool:
+    """Whether a classifier's attributes show that it was fitted on several labels a row."""
+    last = model
+    while hasattr(last, "steps") or hasattr(last, "best_estimator_"):
+        last = last.steps[-1][1] if hasattr(last, "steps") else last.best_estimator_
+    if isinstance(getattr(last, "classes_", None), list) or getattr(last, "multilabel_", False) is True:
+        return True
+    binarizer = getattr(last, "_label_binarizer", None)
+    return str(getattr(binarizer, "y_type_", "")).startswith("multilabel")
+
+
+def score_of(model: Any) -> str | None:
+    """The method of an outlier detector that tells how normal a row is; None where it has none."""
+    return next((name for name in ("score_samples", "decision_function") if hasattr(model, name)), None)
+
+
+def dense(values: Any) -> Matrix:
+    """What a method returned, as an array of [rows] or [rows, values]: of a list, pandas, a sparse matrix."""
+    made: Callable[[], Any] | None = getattr(values, "toarray", None)
+    try:
+        return np.asarray(values if made is None else made())
+    except ValueError as error:  # rows of several lengths
+        raise OutputError(
+            f"the model returned values that are no [rows] or [rows, values]: {one_line(error)}"
+        ) from error
+
+
+def one_a_row(values: Any) -> Matrix:
+    """As `dense`, of [rows] or [rows, 1]. Raises OutputError for several values a row."""
+    found = dense(values)
+    if found.ndim == 2 and found.shape[1] == 1:
+        return found[:, 0]
+    if found.ndim != 1:
+        raise OutputError(
+            f"the model returned {list(found.shape)} values, expected one a row. If it has several labels, add its "
+            "file again: each of them becomes a column"
+        )
+    return found
+
+
+def several_a_row(values: Any, count: int) -> list[Matrix]:
+    """As `dense`, of [rows, count], by column. Raises OutputError for another number of columns."""
+    found = dense(values)
+    if found.ndim == 1 and count == 1:
+        return [found]
+    if found.ndim != 2 or found.shape[1] != count:
+        raise OutputError(f"the model returned {list(found.shape)} values, expected {count} a row")
+    return [*found.T]
+
+
+def value_columns(predicted: Any, outputs: pa.Schema) -> list[pa.Array]:
+    """The columns of kind VALUES. Raises OutputError for columns of another number or type."""
+    columns = _by_column(predicted, len(outputs))
+    return [typed(values, each.type, each.name) for values, each in zip(columns, outputs, strict=True)]
+
+
+def probability_columns(found: Any, how: str, count: int) -> list[pa.Array]:
+    """The columns of probabilities of `count` labels: a list of [rows, classes], or [rows, labels]."""
+    if how == NONE:
+        return []
+    if how == OF_EACH:
+        return [typed(column, pa.float64(), LABEL) for column in several_a_row(found, count)]
+    if len(found) != count:
+        raise OutputError(f"the model returned probabilities of {len(found)} labels, expected {count}")
+    return [typed(column, pa.float64(), LABEL) for each in found for column in dense(each).T]
+
+
+def _by_column(predicted: Any, count: int) -> list[Any]:
+    if hasattr(predicted, "columns") and hasattr(predicted, "iloc"):
+        if len(predicted.columns) != count:
+            raise OutputError(f"the model returned the columns {', '.join(map(str, predicted.columns[:8]))}")
+        return [predicted.iloc[:, at].to_numpy() for at in range(count)]
+    return [one_a_row(predicted)] if count == 1 else [*several_a_row(predicted, count)]
+
+
+def _part(predicted: Any, rows: int, file: str) -> Matrix:
+    try:
+        found = dense(predicted)
+    except OutputError as error:
+        raise StoreError(f"{file}: {error}. {_INSTEAD}") from error
+    if isinstance(predicted, tuple) or found.ndim not in (1, 2) or len(found) != rows or found.size == 0:
+        what = f"{type(predicted).__name__} of shape {list(found.shape)}"
+        raise StoreError(
+            f"{file}: predict() returned {what} for {rows} rows, expected one value or one list a row. {_INSTEAD}"
+        )
+    return found
+
+
+def _classes(model: Any, predicted: Matrix, look: Look) -> Gives:
+    known = getattr(model, "classes_", None)
+    if known is None or isinstance(known, list) or np.ndim(known) != 1:
+        kind = _type_of(one_a_row(predicted), "predict()")
+        return Gives(VALUES, [(LABEL, kind)])
+    label = (LABEL, Labels(known).type)
+    proba = hasattr(model, "predict_proba") and _fits(look, len(known))
+    fields = [label, *((name, pa.float64()) for name in class_columns(np.asarray(known)) if proba)]
+    return Gives(CLASSES, fields, {PROBABILITIES: BY_CLASS if proba else NONE})
+
+
+def _fits(look: Look, classes: int) -> bool:
+    """Whether predict_proba() returns one value a class. Where it fails for these rows, it may do so for others."""
+    try:
+        return dense(look.ask("predict_proba")).shape == (look.rows, classes)
+    except Exception:  # noqa: BLE001 -- the model's own code; the trial that follows says what it raises
+        return True
+
+
+def _labels(model: Any, predicted: Matrix, look: Look, named: Sequence[str]) -> Gives:
+    count = predicted.shape[1]
+    types = [_label_type(model, at, predicted[:, at]) for at in range(count)]
+    try:
+        found = look.ask("predict_proba") if hasattr(model, "predict_proba") else None
+    except Exception:  # noqa: BLE001 -- the model's own code: then it has none
+        found = None
+    return _label_fields(model, types, found, named)
+
+
+def _label_fields(model: Any, types: Sequence[pa.DataType], found: Any, named: Sequence[str]) -> Gives:
+    """A column a label, then those of probabilities as they were found: a list of arrays, one array, or None."""
+    count = len(types)
+    own = list(named) if len(named) == count else [f"{LABEL}_{at}" for at in range(count)]
+    fields: Fields = list(zip(own, types, strict=True))
+    how = NONE
+    if isinstance(found, list) and len(found) == count:
+        how = BY_CLASS
+        for at, name in enumerate(own):
+            fields += [(f"{name}_{each}", pa.float64()) for each in _class_names(model, at, dense(found[at]).shape[1])]
+    elif found is not None and dense(found).ndim == 2 and dense(found).shape[1] == count and _is_binary(model, count):
+        how = OF_EACH
+        fields += [(f"{name}_probability", pa.float64()) for name in own]
+    return Gives(LABELS, fields, {COUNT: count, PROBABILITIES: how})
+
+
+def _is_binary(model: Any, count: int) -> bool:
+    """Whether one probability a label tells all of it."""
+    known = getattr(model, "classes_", None)
+    return not isinstance(known, list) or (len(known) == count and all(len(each) <= 2 for each in known))
+
+
+def _class_names(model: Any, at: int, count: int) -> list[str]:
+    known = getattr(model, "classes_", None)
+    if isinstance(known, list) and at < len(known) and len(known[at]) == count:
+        return class_columns(np.asarray(known[at]))
+    return [f"class_{each}" for each in range(count)]
+
+
+def _label_type(model: Any, at: int, values: Matrix) -> pa.DataType:
+    known = getattr(model, "classes_", None)
+    if isinstance(known, list) and at < len(known) and np.ndim(known[at]) == 1:
+        return Labels(np.asarray(known[at])).type
+    return _type_of(values, "predict()")
+
+
+def _detector(model: Any) -> Gives:
+    fields: Fields = [(LABEL, pa.int64())]
+    return Gives(DETECTOR, fields + [("score", pa.float64())] * (score_of(model) is not None))
+
+
+def _value_fields(predicted: Any, values: Matrix, *, is_regressor: bool, file: str) -> Fields:
+    if hasattr(predicted, "columns") and hasattr(predicted, "iloc"):
+        return [
+            (str(name), _type_of(predicted.iloc[:, at].to_numpy(), f"{file}: column {name!r} of predict()"))
+            for at, name in enumerate(predicted.columns)
+        ]
+    kind = _type_of(values.ravel(), f"{file}: predict()")
+    if is_regressor and (pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+        kind = pa.float64()
+    is_label = pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_string(kind)
+    name = LABEL if is_label and not is_regressor else "value"
+    if values.ndim == 1 or values.shape[1] == 1:
+        return [(name, kind)]
+    return [(f"{name}_{at}", kind) for at in range(values.shape[1])]
+
+
+def _embedding(look: Look, file: str) -> Gives:
+    """A transformer without predict(): one array column with the vector of each row."""
+    found = dense(look.ask("transform"))
+    if found.ndim != 2 or len(found) != look.rows or not found.shape[1] or found.dtype.kind not in "fiub":
+        raise StoreError(
+            f"{file}: transform() returned {found.dtype} of shape {list(found.shape)} for {look.rows} rows, expected "
+            f"[rows, values] of numbers. {_INSTEAD}"
+        )
+    element = pa.float32() if found.dtype == np.float32 else pa.float64()
+    return Gives(EMBEDDING, [("embedding", pa.list_(element))])
+
+
+def _unseen(model: Any, named: Sequence[str], error: Exception, file: str) -> Gives:
+    """What the attributes of a model show that failed for the rows of the look."""
+    kind = estimator_kind(model)
+    if kind == "classifier" and has_several_labels(model):
+        known = getattr(model, "classes_", [])
+        types = [Labels(each).type for each in known] if isinstance(known, list) else [pa.int64() for _ in known]
+        return _label_fields(model, types, None, named)
+    if kind == "classifier" and hasattr(model, "classes_"):
+        return _classes(model, np.empty(0), Look(_refused(error), 0))
+    if kind == "outlier_detector":
+        return _detector(model)
+    if kind in ("clusterer", "density_estimator"):
+        return Gives(VALUES, [(LABEL, pa.int64())])
+    if kind == "regressor" and named:
+        many = [f"value_{at}" for at in range(len(named))] if len(named) > 1 else ["value"]
+        return Gives(VALUES, [(name, pa.float64()) for name in many])
+    raise StoreError(
+        f"{file}: an invented row does not tell how many values the model gives: {one_line(error)}. Name them with "
+        "--outputs, or give rows of yours with --sample FILE"
+    ) from error
+
+
+def _refused(error: Exception) -> Callable[[str], Any]:
+    def ask(_method: str) -> Any:
+        raise error
+
+    return ask
+
+
+def _type_of(values: Matrix, what: str) -> pa.DataType:
+    """How values are stored: whole numbers as int64, others as float64, texts, truth values, dates, timestamps."""
+    if values.dtype.kind in "iu":
+        return pa.int64()
+    if values.dtype.kind == "f":
+        return pa.float64()
+    try:
+        found = pa.array(values.tolist() if values.dtype.kind == "O" else values, from_pandas=True).type
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise StoreError(f"{what} returned values that no column holds: {one_line(error)}. {_INSTEAD}") from error
+    if pa.types.is_timestamp(found):
+        return pa.timestamp("us", found.tz and "UTC")
+    if pa.types.is_large_string(found):
+        return pa.string()
+    if found in (pa.bool_(), pa.string(), pa.int64(), pa.float64(), pa.date32()):
+        return found
+    raise StoreError(f"{what} returned values of the type {found}, which no column holds. {_INSTEAD}")

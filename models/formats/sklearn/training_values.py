@@ -1,0 +1,177 @@
+"""Values that the columns of a fitted scikit-learn model had in training, as far as its parts tell."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import FunctionTransformer, PowerTransformer
+
+from scorebeat.models.contract import Signature
+from scorebeat.models.formats.sklearn.columns import _fitted, _inner, _picked, _working, fills_in, reads_text
+from scorebeat.models.inputs.samples import NOTHING_KNOWN, Known
+
+_MOST = 50
+"""Values of one column that are kept."""
+_ROWS = ("_fit_X", "X_train_", "support_vectors_", "cluster_centers_", "theta_", "means_", "mean_", "centroids_")
+"""Attributes of [rows, columns] or [columns] that lie among the data of training."""
+
+
+def known_values(model: Any, signature: Signature) -> Known:
+    """For each input the values that its elements had in training; none where nothing tells or inspection fails."""
+    try:
+        return _known_values(model, signature)
+    except Exception:  # noqa: BLE001 -- models of other packages look like scikit-learn's and are not
+        return NOTHING_KNOWN
+
+
+def _known_values(model: Any, signature: Signature) -> Known:
+    if reads_text(model):
+        return {signature.inputs[0].name: [words]} if (words := _words(model)) else NOTHING_KNOWN
+    count = int(getattr(model, "n_features_in_", 0))
+    names = [str(name) for name in getattr(model, "feature_names_in_", range(count))]
+    found = _of(model, list(range(len(names))), names)
+    if {i.trained_name for i in signature.inputs} <= set(names):
+        return {i.name: [found.get(names.index(i.trained_name), [])] for i in signature.inputs}
+    elements, at = {}, 0
+    for wanted in signature.inputs:
+        width = wanted.length or 1
+        elements[wanted.name] = [found.get(n, []) for n in range(at, at + width)]
+        at += width
+    return elements
+
+
+_Values = dict[int, list[Any]]
+"""By the number of a column of training."""
+
+
+def _of(model: Any, columns: Sequence[int], names: Sequence[str]) -> _Values:
+    """What a model or one of its parts tells of the columns that it is fed."""
+    if isinstance(model, ColumnTransformer):
+        return _of_columns(model, columns, names)
+    if isinstance(model, Pipeline):
+        return _merged(_of(step, columns, names) for step in _seeing(model))
+    if isinstance(model, FeatureUnion):
+        return _merged(_of(step, columns, names) for _, step in model.transformer_list)
+    own = _told(model)
+    if own and any(own):
+        return {column: values[:_MOST] for column, values in zip(columns, own, strict=False) if values}
+    return _merged(_of(step, columns, names) for step in _inner(model))
+
+
+def _of_columns(model: Any, columns: Sequence[int], names: Sequence[str]) -> _Values:
+    """A ColumnTransformer sees the columns of training, by their names or numbers."""
+    here = [names[at] for at in columns]
+    parts = []
+    for _, step, picked in _fitted(model):
+        chosen = [columns[here.index(name)] for name in _picked(picked, here)]
+        parts.append(_words_of(step, chosen) if reads_text(step) else _of(step, chosen, names))
+    return _merged(iter(parts))
+
+
+def _seeing(model: Any) -> Iterator[Any]:
+    """The steps that see the pipeline's own values."""
+    for step in _working(model):
+        yield step
+        is_identity = isinstance(step, FunctionTransformer) and step.func is None
+        if not is_identity and not isinstance(step, SimpleImputer):
+            return
+
+
+def _merged(parts: Iterator[_Values]) -> _Values:
+    whole: _Values = {}
+    for part in parts:
+        for column, values in part.items():
+            whole[column] = [*whole.get(column, []), *values]
+    return whole
+
+
+def _told(model: Any) -> list[list[Any]]:
+    """For each column the values that an estimator's own attributes tell; an empty list where they tell none."""
+    for tell in (_categories, _scaled, _powers, _quantiles, _bins, _trees, _rows):
+        if found := tell(model):
+            return found
+    return []
+
+
+def _categories(model: Any) -> list[list[Any]]:
+    """Of encoders, and what an imputer learnt to put in for a missing value."""
+    if fills_in(model):
+        return []
+    if isinstance(model, SimpleImputer):
+        return [_usable([value]) for value in getattr(model, "statistics_", ())]
+    return [_usable(values.tolist()) for values in getattr(model, "categories_", ()) if hasattr(values, "tolist")]
+
+
+def _scaled(model: Any) -> list[list[Any]]:
+    lowest, highest = (getattr(model, name, None) for name in ("data_min_", "data_max_"))
+    if lowest is not None and highest is not None:
+        middle = (np.asarray(lowest) + np.asarray(highest)) / 2
+        return _table([middle, lowest, highest])
+    middle = next((m for name in ("mean_", "center_") if (m := getattr(model, name, None)) is not None), None)
+    scale = getattr(model, "scale_", None)
+    if middle is not None and scale is not None:
+        step = np.asarray(scale) / 2  # within the range even where the values are far from normal
+        return _table([middle, middle + step, middle - step])
+    return _table([model.max_abs_]) if hasattr(model, "max_abs_") else []
+
+
+def _powers(model: Any) -> list[list[Any]]:
+    if not isinstance(model, PowerTransformer) or not hasattr(model, "lambdas_"):
+        return []
+    inner = np.linspace(-0.5, 0.5, 3)[:, None] * np.ones(len(model.lambdas_))
+    return _table(model.inverse_transform(inner))
+
+
+def _quantiles(model: Any) -> list[list[Any]]:
+    found: Any = getattr(model, "quantiles_", None)
+    return _table(found[len(found) // 4 :: max(1, len(found) // 4)]) if getattr(found, "ndim", 0) == 2 else []
+
+
+def _bins(model: Any) -> list[list[Any]]:
+    mapper = getattr(model, "_bin_mapper", None)
+    if mapper is not None and getattr(model, "_preprocessor", None) is None:
+        return [_usable(list(edges)) for edges in mapper.bin_thresholds_]
+    return [_usable(list(edges)) for edges in getattr(model, "bin_edges_", ())]
+
+
+def _trees(model: Any) -> list[list[Any]]:
+    first = next(iter(np.ravel(getattr(model, "estimators_", ()))), model) if not hasattr(model, "tree_") else model
+    tree = getattr(first, "tree_", None)
+    if tree is None or hasattr(model, "estimators_features_"):  # bagging shows each tree other columns
+        return []
+    return [_usable(tree.threshold[tree.feature == n].tolist()) for n in range(tree.n_features)]
+
+
+def _rows(model: Any) -> list[list[Any]]:
+    for name in _ROWS:
+        found = getattr(model, name, None)
+        if isinstance(found, np.ndarray) and found.ndim in (1, 2) and found.shape[-1] == model.n_features_in_:
+            return _table(np.atleast_2d(found)[:_MOST])
+    return []
+
+
+def _table(rows: Any) -> list[list[Any]]:
+    return [_usable(column) for column in np.asarray(rows).T.tolist()]
+
+
+def _usable(values: Sequence[Any]) -> list[Any]:
+    """Without what stands for a missing value."""
+    return [value for value in values if value is not None and value == value and value not in (np.inf, -np.inf)]  # noqa: PLR0124 -- NaN
+
+
+def _words(model: Any) -> list[str]:
+    """Words that a vectorizer in the model was fitted on."""
+    vocabulary = getattr(model, "vocabulary_", None)
+    if isinstance(vocabulary, dict):
+        return [str(word) for word in list(vocabulary)[:_MOST]]
+    parts = [step for _, step in getattr(model, "transformer_list", ())]
+    parts += _working(model)[:1] if isinstance(model, Pipeline) else _inner(model)
+    return next((words for part in parts if (words := _words(part))), [])
+
+
+def _words_of(step: Any, chosen: Sequence[int]) -> _Values:
+    words = _words(step)
+    return {chosen[0]: words} if words and chosen else {}

@@ -1,0 +1,1 @@
+"""PyTorch programs in .pt2 files."""

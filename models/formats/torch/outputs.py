@@ -1,0 +1,121 @@
+"""The tensors that an exported PyTorch program gives, as columns of values or of a classifier's probabilities."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch.utils import _pytree as pytree
+
+from scorebeat.core.errors import StoreError
+from scorebeat.models.contract import Given
+from scorebeat.models.formats.shared.tensors import WIDE, Fields, class_fields, fields
+from scorebeat.models.formats.torch.inputs import TYPES
+from scorebeat.models.inputs.matrix import Matrix
+from scorebeat.models.inputs.options import classes_of
+
+_NARROW = {
+    torch.float16: torch.float32,
+    torch.bfloat16: torch.float32,
+    torch.int8: torch.int16,
+    torch.uint8: torch.int16,
+}
+"""Types that no column has, and the next that one has."""
+
+
+def named(found: Any) -> list[tuple[str, torch.Tensor]]:
+    """What a program gave, tensor by tensor: named as in its dict, else `output_0`, or by its width if alone."""
+    leaves = pytree.tree_leaves(found)
+    if isinstance(found, Mapping) and len(found) == len(leaves):
+        return [*zip(map(str, found), found.values(), strict=True)]
+    if len(leaves) == 1:
+        return [(_name(leaves[0]), leaves[0])]
+    return [(f"output_{at}", leaf) for at, leaf in enumerate(leaves)]
+
+
+def columns_of(found: Any, rows: int, given: Given, file: str) -> tuple[Fields, dict[str, Any]]:
+    """The output columns of what the program gave for that many rows, and what `load` must know of them.
+
+    Raises StoreError for what is no tensor of [rows] or [rows, values], or does not fit the classes given.
+    """
+    tensors = named(found)
+    for name, tensor in tensors:
+        _usable(name, tensor, rows, file)
+    if not given.classes:
+        return [field for name, tensor in tensors for field in fields(name, _arrow(tensor), _width(tensor))], {}
+    if len(tensors) != 1 or not tensors[0][1].is_floating_point():
+        shown = ", ".join(f"{name} {tensor.dtype}" for name, tensor in tensors)
+        raise StoreError(f"{file} gives {shown}, but --classes wants one tensor with a score a class")
+    scores = tensors[0][1]
+    classes = classes_of(given.classes, max(2, _width(scores)), file)
+    softmax = not _is_probability(scores)
+    return class_fields(np.asarray(classes), _arrow(scores)), {"classes": classes, "softmax": softmax}
+
+
+def by_class(scores: torch.Tensor, logits: bool) -> torch.Tensor:
+    """[rows, classes] of what the model gave; one value a row is the second of two classes'."""
+    scores = scores.to(_kept(scores))
+    if _width(scores) > 1:
+        return scores
+    second = scores.reshape(-1)
+    return torch.stack([torch.zeros_like(second) if logits else 1 - second, second], dim=1)
+
+
+def joined(parts: list[Any]) -> Any:
+    """What a program gave for several lots of rows, as if it were one."""
+    return pytree.tree_map(
+        lambda *each: torch.cat(each) if isinstance(each[0], torch.Tensor) and each[0].dim() else each[0], *parts
+    )
+
+
+def alike(found: torch.Tensor, again: torch.Tensor) -> bool:
+    """Whether three rows in four differ by less than 1 %: rounding may change a few, noise changes most."""
+    if found.shape != again.shape:
+        return True  # no column comes of this: `columns_of` says so
+    a, b = (torch.nan_to_num(each.double(), 0, 0, 0).reshape(len(each), -1) for each in (found, again))
+    differ = (a - b).abs().amax(dim=1) > 0.01 * a.abs().amax(dim=1)
+    return bool(differ.double().mean() <= 0.25)
+
+
+def numpy_of(tensor: torch.Tensor) -> Matrix:
+    """The tensor's values on the CPU."""
+    values: Matrix = tensor.to(_kept(tensor)).cpu().numpy()
+    return values
+
+
+def _is_probability(scores: torch.Tensor) -> bool:
+    """Whether inputs of all sizes lead to values of 0 to 1 only, which sum to 1 where there are several."""
+    known = scores.double().reshape(len(scores), -1)
+    known = known[known.isfinite().all(dim=1)]
+    sums = known.sum(dim=1)
+    in_range = ((known >= 0) & (known <= 1)).all()
+    return bool(in_range) and (_width(scores) == 1 or torch.allclose(sums, torch.ones_like(sums), atol=1e-2))
+
+
+def _usable(name: str, tensor: Any, rows: int, file: str) -> None:
+    known = isinstance(tensor, torch.Tensor) and tensor.dim() in (1, 2) and _kept(tensor) in TYPES
+    if known and len(tensor) == rows and _width(tensor):
+        return
+    what = f"{tensor.dtype} {list(tensor.shape)}" if isinstance(tensor, torch.Tensor) else repr(tensor)
+    raise StoreError(
+        f"{file}: output {name} is {what} for {rows} rows, but an output must be [rows] or [rows, values] of "
+        "numbers: wrap the model in a module that returns those alone"
+    )
+
+
+def _name(tensor: Any) -> str:
+    width = _width(tensor)
+    return "value" if width == 1 else "output" if width <= WIDE else "embedding"
+
+
+def _width(tensor: Any) -> int:
+    return int(tensor.shape[1]) if isinstance(tensor, torch.Tensor) and tensor.dim() == 2 else 1
+
+
+def _kept(tensor: torch.Tensor) -> torch.dtype:
+    return _NARROW.get(tensor.dtype, tensor.dtype)
+
+
+def _arrow(tensor: torch.Tensor) -> pa.DataType:
+    return TYPES[_kept(tensor)][0]

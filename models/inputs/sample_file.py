@@ -1,0 +1,278 @@
+"""Rows of a person's file, CSV, Parquet or JSON: read once by Arrow, as a query would give them, and once by pandas."""
+
+import codecs
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from scorebeat.core.errors import UsageError, near, one_line
+from scorebeat.models.arrow_types import is_list, is_text
+from scorebeat.models.contract import Input, Signature
+from scorebeat.models.inputs.own_rows import plain_types
+from scorebeat.models.inputs.samples import Sampled
+
+SUFFIXES = (".csv", ".parquet", ".json", ".jsonl", ".ndjson")
+MOST = 200
+"""Rows that are read unless told."""
+MISSING = (
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
+    "NULL", "NaN", "None", "n/a", "nan", "null",
+)  # fmt: skip
+"""What stands for a missing value in a CSV file: what pandas takes for one."""
+_BLOCK = 1 << 20
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class SampleFile:
+    """At most `most` rows of a file, the first ones."""
+
+    path: Path
+    most: int = MOST
+
+    def read(self, signature: Signature) -> Sampled:
+        """As `Sample.read`. Raises UsageError for a file that cannot be read, or lacks columns or rows."""
+        suffix = self.path.suffix.lower()
+        if suffix not in SUFFIXES:
+            raise UsageError(f"--sample {self.path}: expected a file that ends in {', '.join(SUFFIXES)}")
+        read = {".csv": _csv, ".parquet": _parquet}.get(suffix, _json)
+        try:
+            return read(self.path, self.most, signature)
+        except UsageError as error:
+            raise UsageError(f"--sample {self.path}: {error}") from error
+        except OSError as error:
+            raise UsageError(f"--sample {self.path} cannot be read: {error.strerror or one_line(error)}") from error
+        except (pa.ArrowException, ValueError) as error:
+            raise UsageError(f"--sample {self.path} cannot be read: {one_line(error)}") from error
+
+
+def _csv(path: Path, most: int, signature: Signature) -> Sampled:
+    _require_utf8(path)
+    with pa.csv.open_csv(path) as head:
+        names = head.schema.names
+    if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
+        raise UsageError(f"its first line is {names[0]!r}: columns are separated by commas in a CSV file")
+    spread = _spread(signature, names)
+    wanted = spread or _found(signature, names)
+    types = {i.name: _csv_type(i) for i in signature.inputs if not spread} | dict.fromkeys(spread, pa.float64())
+    options = pa.csv.ConvertOptions(
+        include_columns=wanted, column_types=types, null_values=MISSING, strings_can_be_null=True
+    )
+    with pa.csv.open_csv(path, convert_options=options) as reader:
+        table = _first(reader, most)
+    lists = [i for i in signature.inputs if i.name in wanted and _is_array(i)]
+    for wide in lists:
+        at = table.column_names.index(wide.name)
+        table = table.set_column(at, wide.name, _json_arrays(table.column(wide.name), wide.name))
+    times = [i for i in signature.inputs if i.name in wanted and pa.types.is_temporal(i.type)]
+    texts = [i.name for i in signature.inputs if i.name in wanted and is_text(i.type)]
+    frame = partial(_pandas_csv, path, most, (times, texts, [i.name for i in lists]))
+    return _sampled(path, signature, table, frame, names, spread)
+
+
+def _parquet(path: Path, most: int, signature: Signature) -> Sampled:
+    file = pq.ParquetFile(path)
+    names = file.schema_arrow.names
+    spread = _spread(signature, names)
+    wanted = spread or _found(signature, names)
+    parts, rows = [], 0
+    for part in file.iter_batches(batch_size=most, columns=wanted):
+        parts.append(part)
+        rows += part.num_rows
+        if rows >= most:
+            break
+    schema = pa.schema([file.schema_arrow.field(name) for name in wanted])
+    table = plain_types(pa.Table.from_batches(parts, schema).slice(0, most).select(wanted))
+    return _sampled(path, signature, table, partial(_pandas_parquet, path, most), names, spread)
+
+
+def _json(path: Path, most: int, signature: Signature) -> Sampled:
+    _require_utf8(path)
+    rows = _objects(path, most)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    spread = _spread(signature, names)
+    wanted = spread or _found(signature, names)
+    kinds = {i.name: i for i in signature.inputs}
+    columns = {name: _json_column(name, [row.get(name) for row in rows], kinds.get(name)) for name in wanted}
+    return _sampled(path, signature, pa.table(columns), partial(_pandas_json, rows), names, spread)
+
+
+def _sampled(
+    path: Path,
+    signature: Signature,
+    table: pa.Table,
+    frame: Callable[[], Any],
+    names: Sequence[str],
+    spread: Sequence[str],
+) -> Sampled:
+    if not table.num_rows:
+        raise UsageError("it has no rows: a sample needs one at least")
+    batch = table.combine_chunks().to_batches()[0]
+    columns = {}
+    if spread:
+        (lone,) = signature.inputs
+        batch = pa.RecordBatch.from_arrays([_side_by_side(batch)], names=[lone.name])
+        columns = {lone.name: tuple(spread)}
+    whole = {i.name: i.type for i in signature.inputs if i.length is None and pa.types.is_integer(i.type)}
+    batch = pa.RecordBatch.from_arrays(
+        [
+            _whole(column, name, whole[name]) if name in whole else column
+            for name, column in zip(batch.schema.names, batch.columns, strict=True)
+        ],
+        names=batch.schema.names,
+    )
+    used = {i.name for i in signature.inputs} | set(spread)
+    return Sampled(path.name, batch, frame, columns, tuple(name for name in names if name not in used))
+
+
+def _whole(column: pa.Array, name: str, wanted: pa.DataType) -> pa.Array:
+    """Whole numbers in the type of their input: a file tells no widths, and pandas writes 3 as 3.0 where some lack.
+
+    Raises UsageError for what is none, or has no room in the type.
+    """
+    if not (is_text(column.type) or pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        return column
+    try:
+        try:
+            return column.cast(wanted)
+        except pa.ArrowInvalid:
+            return column.cast(pa.float64()).cast(wanted)  # a text such as 3.0
+    except pa.ArrowException as error:
+        raise UsageError(f"column {name} has values that are no {wanted}, which the model wants: {error}") from error
+
+
+def _side_by_side(batch: pa.RecordBatch) -> pa.Array:
+    """Columns of numbers as one column of arrays."""
+    columns = [column.to_pylist() for column in batch.columns]
+    return pa.array([list(row) for row in zip(*columns, strict=True)], pa.list_(pa.float64(), len(columns)))
+
+
+def _spread(signature: Signature, names: Sequence[str]) -> list[str]:
+    """The file's columns, where the model wants one array of as many values and no column has its name."""
+    lone = signature.inputs[0]
+    is_array = len(signature.inputs) == 1 and lone.length is not None and lone.name not in names
+    return [*names] if is_array and len(names) == lone.length else []
+
+
+def _found(signature: Signature, names: Sequence[str]) -> list[str]:
+    """The inputs, all of which the file must have. Raises UsageError naming those that it lacks."""
+    wanted = [i.name for i in signature.inputs]
+    lacking = [name for name in wanted if name not in names]
+    if not lacking:
+        return wanted
+    shown = ", ".join(map(str, signature.inputs[:_SHOWN])) + ", ..." * (len(wanted) > _SHOWN)
+    hint, one = near(lacking[0], list(names)).partition(" Known:")[0], signature.inputs[0]
+    if len(wanted) == 1 and one.length is not None:
+        hint = f" It may have {one.length} columns of numbers instead, and no other"
+    raise UsageError(
+        f"it has no column {', '.join(lacking[:_SHOWN])}. The model wants {shown}; the file has "
+        f"{', '.join(names[:_SHOWN]) or 'no columns'}{', ...' * (len(names) > _SHOWN)}.{hint}"
+    )
+
+
+def _require_utf8(path: Path) -> None:
+    decoder, read = codecs.getincrementaldecoder("utf-8")(), 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            try:
+                decoder.decode(block)
+            except UnicodeDecodeError as error:
+                raise UsageError(
+                    f"it is not UTF-8: the byte 0x{error.object[error.start]:02x} near position "
+                    f"{read + error.start:,}. Save it as UTF-8"
+                ) from None
+            read += len(block)
+
+
+def _first(reader: Any, most: int) -> pa.Table:
+    parts, rows = [], 0
+    for part in reader:
+        parts.append(part)
+        rows += part.num_rows
+        if rows >= most:
+            break
+    return pa.Table.from_batches(parts, reader.schema).slice(0, most)
+
+
+def _is_array(wanted: Input) -> bool:
+    return wanted.length is not None or is_list(wanted.type)
+
+
+def _csv_type(wanted: Input) -> pa.DataType:
+    """What a column of text is read as: numbers wide enough to see what does not fit."""
+    if _is_array(wanted):
+        return pa.string()
+    if pa.types.is_floating(wanted.type):
+        return pa.float64()
+    return pa.string() if pa.types.is_integer(wanted.type) else wanted.type
+
+
+def _json_arrays(column: pa.ChunkedArray, name: str) -> pa.Array:
+    values = []
+    for at, text in enumerate(column.to_pylist()):
+        try:
+            values.append(None if text is None else json.loads(text))
+        except ValueError:
+            raise UsageError(f"row {at + 1}: {name} is {text[:40]!r}, expected an array such as [1, 2.5]") from None
+    return _json_column(name, values, None)
+
+
+def _json_column(name: str, values: Sequence[Any], wanted: Input | None) -> pa.Array:
+    """Values as Arrow sees them; dates and timestamps from their texts."""
+    try:
+        array = pa.array(values)
+        if wanted is not None and is_text(array.type) and pa.types.is_temporal(wanted.type):
+            return array.cast(wanted.type)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise UsageError(f"column {name} holds values of different kinds: {one_line(error)}") from error
+    if pa.types.is_null(array.type):
+        return array.cast(wanted.column_type if wanted is not None else pa.string())
+    return array
+
+
+def _objects(path: Path, most: int) -> list[dict[str, Any]]:
+    """The objects of a JSON array, or of a file with one on each line."""
+    text = path.read_text("utf-8-sig")
+    try:
+        whole = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in _lines(text, most)]
+    except ValueError as error:
+        raise UsageError(f"it is neither a JSON array of objects nor one object on each line: {error}") from None
+    if wrong := [at for at, row in enumerate(whole[:most]) if not isinstance(row, dict)]:
+        raise UsageError(f'row {wrong[0] + 1} is no object with the columns\' names, such as {{"age": 31}}')
+    return list(whole[:most])
+
+
+def _lines(text: str, most: int) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()][:most]
+
+
+def _pandas_csv(path: Path, most: int, kinds: tuple[list[Input], list[str], list[str]]) -> Any:
+    import pandas as pd  # noqa: PLC0415 -- optional, and slow to import
+
+    times, texts, arrays = kinds
+    dtypes = dict.fromkeys(texts, str)  # 007 is no 7 in a text
+    table = pd.read_csv(path, nrows=most, parse_dates=[i.name for i in times], dtype=dtypes)
+    dates = [i.name for i in times if pa.types.is_date(i.type) and not i.trained.dtype]
+    return table.assign(
+        **{name: table[name].map(json.loads, na_action="ignore") for name in arrays},
+        **{name: table[name].dt.date.astype(object).where(table[name].notna(), None) for name in dates},
+    )
+
+
+def _pandas_parquet(path: Path, most: int) -> Any:
+    import pandas as pd  # noqa: PLC0415 -- as above
+
+    return pd.read_parquet(path).head(most).reset_index(drop=True)
+
+
+def _pandas_json(rows: Sequence[dict[str, Any]]) -> Any:
+    import pandas as pd  # noqa: PLC0415 -- as above
+
+    return pd.DataFrame(list(rows))

@@ -1,0 +1,1 @@
+"""Outputs of a model: names of columns, and the check of each value before it is stored."""

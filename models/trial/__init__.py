@@ -1,0 +1,1 @@
+"""The trial of a model before it is added."""

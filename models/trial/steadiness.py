@@ -1,0 +1,107 @@
+"""Whether predictions depend on chance, on what was scored before, or on the other rows of a batch."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import pyarrow as pa
+
+from scorebeat.models.contract import Model
+from scorebeat.models.formats.shared.refusals import said
+from scorebeat.models.inputs.samples import with_nulls
+from scorebeat.models.scoring.micro_batches import MicroBatches
+from scorebeat.models.trial import likeness
+
+ALONE = 32
+"""Most rows that are scored each alone, too; and most columns that are tried with a NULL each by itself."""
+ALONE_SECONDS = 20.0
+"""No further row is scored alone after this."""
+WITH_NULLS = 8
+"""Rows that are tried with NULLs."""
+Named = Callable[[Sequence[int]], str]
+"""What rows are called in messages, by their positions."""
+
+
+def dependence(model: Model, rows: pa.RecordBatch, predicted: pa.RecordBatch, named: Named) -> str:
+    """How predictions of these rows depend on time or on other rows, as they are and with NULLs in them; empty: they do
+    not.
+
+    With NULLs because a model's own code often fills them from the batch, by `fillna(x.median())`, or by chance.
+    """
+    return next(_dependences(model, rows, predicted, named), "")
+
+
+def is_single(*batches: pa.RecordBatch) -> bool:
+    """Whether a value in them is of float32, so that the model computes in it."""
+    return any(pa.types.is_float32(_element(f.type)) for batch in batches for f in batch.schema)
+
+
+def _dependences(model: Model, rows: pa.RecordBatch, predicted: pa.RecordBatch, named: Named) -> Iterator[str]:
+    yield from _of(model, rows, predicted, named)
+    few = rows.slice(0, WITH_NULLS) if rows.num_rows > 1 else pa.concat_batches([rows, rows])
+    for columns, lacking, scored in _with_nulls(model, few):
+        where = ", ".join(columns[:5]) + ", ..." * (len(columns) > 5)
+        yield from (f"{each}, with NULLs in {where}" for each in _of(model, lacking, scored, named))
+
+
+def _of(model: Model, rows: pa.RecordBatch, predicted: pa.RecordBatch, named: Named) -> Iterator[str]:
+    again = _predicted(model, rows)
+    if isinstance(again, Exception):
+        yield f"it raises {said(again)} when the same rows come again"
+        return
+    if differing := _differing(rows, again, predicted):
+        yield f"it returns other values when the same rows come again: {named(differing)}"
+    until, parts = time.monotonic() + ALONE_SECONDS, []
+    for at in range(min(rows.num_rows, ALONE)):
+        alone = _predicted(model, rows.slice(at, 1))
+        if isinstance(alone, Exception):
+            cause = said(alone.__cause__ or alone, lines=1)
+            yield f"for a row alone, which it scores among other rows, it raises {cause}: {named([at])}"
+            return
+        parts.append(alone)
+        if time.monotonic() > until:
+            break
+    one_by_one = pa.concat_batches(parts)
+    if differing := _differing(rows, one_by_one, predicted.slice(0, one_by_one.num_rows)):
+        yield f"it returns other values for a row alone than among other rows: {named(differing)}"
+
+
+_Tried = tuple[Sequence[str], pa.RecordBatch, pa.RecordBatch]
+"""Columns, rows with NULLs in them, and what the model predicts for these."""
+
+
+def _with_nulls(model: Model, rows: pa.RecordBatch) -> list[_Tried]:
+    """The rows with NULLs in the columns in which the model takes them: in all at once if it does, else in each."""
+    names = list(rows.schema.names)
+    if (together := _tried(model, rows, names)) is not None:
+        return [together]
+    if len(names) == 1:
+        return []
+    singles = [each for name in names[:ALONE] if (each := _tried(model, rows, [name])) is not None]
+    taken = [name for columns, _, _ in singles for name in columns]
+    if len(taken) > 1 and (together := _tried(model, rows, taken)) is not None:
+        return [together]
+    return singles
+
+
+def _tried(model: Model, rows: pa.RecordBatch, names: Sequence[str]) -> _Tried | None:
+    """None where the model does not take NULLs in all of these columns."""
+    lacking = with_nulls(rows, names)
+    scored = _predicted(model, lacking)
+    return (names, lacking, scored) if isinstance(scored, pa.RecordBatch) else None
+
+
+def _predicted(model: Model, rows: pa.RecordBatch) -> pa.RecordBatch | Exception:
+    """Predictions of the rows, or what the model raises for them."""
+    try:
+        return MicroBatches(model).predict(rows)
+    except Exception as error:  # noqa: BLE001 -- the model's own code may raise anything
+        return error
+
+
+def _differing(rows: pa.RecordBatch, found: pa.RecordBatch, expected: pa.RecordBatch) -> list[int]:
+    one, other = (likeness.of_batch(each) for each in (found, expected))
+    return likeness.difference(one, other, is_single=is_single(rows, expected)).where
+
+
+def _element(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) else kind

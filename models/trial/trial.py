@@ -1,0 +1,241 @@
+"""The trial of a model that is being added: does it score rows, steadily, and as its own library does?"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import pyarrow as pa
+
+from scorebeat.core.errors import ModelError, OutputError, ScorebeatError, SignatureError, text
+from scorebeat.models.artifact import Artifact
+from scorebeat.models.contract import Given, Model
+from scorebeat.models.evidence import INVENTED, Evidence
+from scorebeat.models.formats import registry
+from scorebeat.models.formats.shared import refusals
+from scorebeat.models.inputs.binding import bind
+from scorebeat.models.inputs.own_rows import OwnRows, frame_of
+from scorebeat.models.inputs.samples import Sampled, inventions
+from scorebeat.models.scoring.blame import culprit
+from scorebeat.models.scoring.micro_batches import MicroBatches
+from scorebeat.models.trial import likeness
+from scorebeat.models.trial.likeness import Values
+from scorebeat.models.trial.steadiness import dependence, is_single
+
+INVENTED_ROWS = 8
+_SHOWN = 5
+_CERTAIN = (OutputError, SignatureError, TypeError, AttributeError, NameError, ImportError, NotImplementedError)
+"""What no other row would change."""
+_ALIKE = (
+    "the invented rows that it scores are all alike, which shows nothing of how a prediction depends on other rows: "
+    "give some rows with --sample FILE or --sample-job JOB"
+)
+_SHAPES = re.compile(
+    r"features?, but|expecting \d+ features|shapes? .*(not aligned|cannot be multiplied|mismatch)|size mismatch|"
+    r"core dimension|[Ii]nvalid (rank|dimensions)|not equal to number of features",
+)
+"""What libraries say of a matrix of another width."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """The outcome of a trial, for the ledger and for the person who adds the model."""
+
+    evidence: Evidence
+    notes: tuple[str, ...] = ()
+
+
+def try_out(artifact: Artifact, given: Given) -> Tried:
+    """Score rows as a worker does, twice, each row alone, and by the library itself.
+
+    Raises ModelError for what is certain: with rows of a person's any error or difference; with invented rows a broken
+    contract, a wrong type or shape, or predictions that differ.
+    """
+    model = registry.load(artifact)
+    model_format = registry.format_named(artifact.format)
+    if given.sample is None:
+        return _on_invented(model_format, model, artifact, given)
+    return _on_sample(model_format, model, artifact, given.sample.read(artifact.signature), given)
+
+
+def _on_sample(
+    model_format: registry.Format, model: Model, artifact: Artifact, sampled: Sampled, given: Given
+) -> Tried:
+    rows = bind(artifact.signature, sampled.rows.schema).apply(sampled.rows)
+    predicted = _scored(model, rows, sampled)
+    trial = _Trial(model, rows, predicted, sampled, given)
+    unsteady = trial.unsteadiness()
+    own = OwnRows.of(artifact.signature, sampled)
+    largest = None if unsteady else trial.difference_from_library(model_format, artifact, own, must_score=True)
+    evidence = Evidence(rows.num_rows, sampled.source, largest, unsteady=unsteady)
+    shown = ", ".join(sampled.unused[:8]) + ", ..." * (len(sampled.unused) > 8)
+    notes = (f"{sampled.source} has columns that the model does not want: {shown}",) if sampled.unused else ()
+    return Tried(evidence, (*notes, *_warnings(unsteady)))
+
+
+def _on_invented(model_format: registry.Format, model: Model, artifact: Artifact, given: Given) -> Tried:
+    known = model_format.known_values(model, artifact.signature)
+    first: Exception | None = None
+    for rows in inventions(artifact.signature, INVENTED_ROWS, known):
+        try:
+            predicted = MicroBatches(model).predict(rows)
+        except Exception as error:  # noqa: BLE001 -- the model's own code may raise anything
+            _require_uncertain(error, artifact)
+            first = first or error
+            continue
+        made = partial(frame_of, rows)
+        sampled = Sampled(INVENTED, rows, made, is_given=False)
+        trial = _Trial(model, rows, predicted, sampled, given)
+        unsteady = trial.unsteadiness()
+        own = OwnRows.of(artifact.signature, sampled)
+        largest = None if unsteady else trial.difference_from_library(model_format, artifact, own, must_score=False)
+        unsure = _ALIKE if len({str(row) for row in rows.to_pylist()}) == 1 else ""
+        evidence = Evidence(rows.num_rows, difference=largest, unsteady=unsteady, unsure=unsure)
+        return Tried(evidence, _warnings(unsteady))
+    said = refusals.said(first) if first is not None else ""
+    wanted = ", ".join(map(str, artifact.signature.inputs[:8]))
+    note = (
+        f"{INVENTED_ROWS} invented rows of {wanted} raised {said}. That may be the rows' fault, for the model may take "
+        "only values like those of its training: no row was scored"
+    )
+    return Tried(Evidence(INVENTED_ROWS, error=said), (note,))
+
+
+def _warnings(unsteady: str) -> tuple[str, ...]:
+    if not unsteady:
+        return ()
+    return (f"accepted as it was asked for: {unsteady}. A batch that is tried again may get other predictions",)
+
+
+def _require_uncertain(error: Exception, artifact: Artifact) -> None:
+    """Raises ModelError where rows of no kind would help."""
+    if isinstance(error, ScorebeatError) and not isinstance(error, ModelError):
+        raise error
+    if not isinstance(error, _CERTAIN) and not _SHAPES.search(text(error)):
+        return
+    if isinstance(error, ScorebeatError):
+        raise error
+    wanted = ", ".join(map(str, artifact.signature.inputs[:8]))
+    raise ModelError(
+        f"it raised {refusals.said(error)} on {INVENTED_ROWS} invented rows of {wanted}. "
+        f"{_types_wanted(error, artifact)}"
+        "If rows of yours would do, give some with --sample FILE or --sample-job JOB"
+    ) from error
+
+
+def _types_wanted(error: Exception, artifact: Artifact) -> str:
+    """What to type where the model's own code may have wanted another type; empty: its file tells all types."""
+    untold = [i.name for i in artifact.signature.inputs if i.trained.exact]
+    if not untold:
+        return ""
+    hints = {".dt accessor": "datetime64[us]", ".str accessor": "string"}
+    types = [kind for word, kind in hints.items() if word in text(error)]
+    such_as = " or ".join(f"--inputs {untold[0]}:{kind}" for kind in types or ["string", "datetime64[us]", "int64"])
+    return (
+        f"Its file does not say what {', '.join(untold[:8])} had in training, and float64 was taken: where that is "
+        f"wrong, say the type, such as {such_as}. "
+    )
+
+
+def _scored(model: Model, rows: pa.RecordBatch, sampled: Sampled) -> pa.RecordBatch:
+    try:
+        return MicroBatches(model).predict(rows)
+    except OutputError:
+        raise
+    except Exception as error:
+        at, own = culprit(model, rows, error)
+        where = f"the {rows.num_rows:,} rows of {sampled.source} together" if at is None else _named(sampled, [at])
+        raise ModelError(
+            f"on {where} it raised {refusals.said(own)}. If such rows are to be quarantined, leave them out of the "
+            "sample"
+        ) from error
+
+
+def _named(sampled: Sampled, at: Sequence[int]) -> str:
+    shown = ", ".join(sampled.name(each) for each in at[:_SHOWN]) + ", ..." * (len(at) > _SHOWN)
+    return f"{shown} of {_whose(sampled)}"
+
+
+def _whose(sampled: Sampled) -> str:
+    return "the invented rows" if sampled.source == INVENTED else sampled.source
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Rows that a model scored, and what it said of them."""
+
+    model: Model
+    rows: pa.RecordBatch
+    predicted: pa.RecordBatch
+    sampled: Sampled
+    given: Given
+
+    def unsteadiness(self) -> str:
+        """How predictions depend on time or on other rows, where that is accepted; empty where they do not.
+
+        Raises ModelError where it is not accepted.
+        """
+        found = dependence(self.model, self.rows, self.predicted, partial(_named, self.sampled))
+        if found and not self.given.unsteady:
+            raise ModelError(
+                f"{found}. A batch may be scored again, and in other pieces, so such predictions mean nothing: take "
+                "dropout, random draws, batch normalisation in training mode, kept state and values computed from the "
+                "other rows, such as fillna(rows.mean()), out of the model (in PyTorch call model.eval() before it is "
+                "exported), or accept it with --allow-unsteady"
+            )
+        return found
+
+    def difference_from_library(
+        self, model_format: registry.Format, artifact: Artifact, own: OwnRows, *, must_score: bool
+    ) -> float | None:
+        """The largest difference from the library's own predictions; None where there is no library, or where it
+        scores none of the rows and need not.
+
+        Raises ModelError naming rows where the two differ, or that the library does not score.
+        """
+        found, error = likeness.of_batch(self.predicted), None
+        nearest: likeness.Difference | None = None
+        for form in own.forms():
+            try:
+                returned = model_format.own_predict(artifact, form)
+            except Exception as raised:  # noqa: BLE001 -- any library, on rows of any form
+                error = error or raised
+                continue
+            if returned is None:
+                return None
+            expected = likeness.of_arrays(returned)
+            compared = likeness.difference(
+                found, expected, is_single=is_single(self.sampled.rows, self.rows, self.predicted)
+            )
+            nearest = _nearer(nearest, compared)
+            if not nearest.rows.any():
+                return nearest.largest
+        if nearest is not None:
+            raise ModelError(self._apart(nearest, found, expected))
+        if must_score and error is not None:
+            raise ModelError(
+                f"its own library does not score {self.sampled.source}, which here is scored: it raised "
+                f"{refusals.said(error)}"
+            ) from error
+        return None
+
+    def _apart(self, nearest: likeness.Difference, found: list[Values], expected: list[Values]) -> str:
+        at, single = nearest.where[0], is_single(self.sampled.rows, self.rows, self.predicted)
+        column = next(
+            (n for n, (a, b) in enumerate(zip(found, expected, strict=False))
+             if likeness.difference([a[at : at + 1]], [b[at : at + 1]], is_single=single).where), 0,
+        )  # fmt: skip
+        return (
+            f"{len(nearest.where):,} of {self.rows.num_rows:,} rows would be scored otherwise than by its own library, "
+            f"such as {_named(self.sampled, [at])}: {found[column][at]!s} here, {expected[column][at]!s} there. Do "
+            "--inputs, --outputs and --classes have the order of training? If its own code tells whole numbers, "
+            "truth values or dates from others, --inputs names their types, such as region:int64,active:bool"
+        )
+
+
+def _nearer(one: likeness.Difference | None, other: likeness.Difference) -> likeness.Difference:
+    """Rows differ where they do so in every form; the largest difference is that of the nearest form."""
+    if one is None:
+        return other
+    rows = one.rows & other.rows
+    return likeness.Difference(rows, max(one.largest, other.largest), min(one.columns, other.columns))

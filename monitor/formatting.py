@@ -1,0 +1,84 @@
+"""Numbers, moments and durations as the pages write them."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from scorebeat.core.durations import from_now
+from scorebeat.db.ledger.failure_groups import ASIDE, DEAD
+
+NOTHING = "\N{EN DASH}"
+
+
+def count(number: float | None) -> str:
+    """`1,204`; a dash for None."""
+    return NOTHING if number is None else f"{number:,.0f}"
+
+
+def speed(rows_a_second: float | None) -> str:
+    """`0.4`, `12`, `1,204` rows a second; a dash for none."""
+    if not rows_a_second:
+        return NOTHING
+    return f"{rows_a_second:,.0f}" if rows_a_second >= 10 else f"{rows_a_second:.1f}"
+
+
+def duration(value: timedelta | float | None) -> str:
+    """`40 ms`, `1.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`, `3 d 4 h`; a dash for None."""
+    if value is None:
+        return NOTHING
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if seconds < 10:
+        return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    big, small, size, part = next(unit for unit in _UNITS if whole >= unit[2] * 2)
+    return f"{whole // size} {big} {whole % size // part} {small}"
+
+
+_UNITS = (("d", "h", 86_400, 3600), ("h", "min", 3600, 60), ("min", "s", 60, 1))
+
+
+def moment(at: datetime | None) -> str:
+    """`2026-11-22 00:23:11`, in UTC; a dash for None."""
+    return NOTHING if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def away(at: datetime, now: datetime) -> str:
+    """`in 3 h`, `5 min ago`."""
+    return from_now(at - now)
+
+
+def machine(at: datetime) -> str:
+    """For the `datetime` attribute of a `<time>`."""
+    return at.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def share(part: float, whole: float) -> float:
+    """`part` of `whole` in percent, 0 to 100; 0 of nothing."""
+    return min(100.0, 100.0 * part / whole) if whole else 0.0
+
+
+def key(parts: list[Any]) -> str:
+    """A key of one column or several, on one line."""
+    return ", ".join("NULL" if part is None else str(part) for part in parts)
+
+
+def plural(number: int, one: str, many: str | None = None) -> str:
+    """`1 batch`, `1,204 batches`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def failed(kind: str, number: int) -> str:
+    """`1 dead batch`, `1,204 quarantined rows`."""
+    return plural(number, {DEAD: "dead batch", ASIDE: "quarantined row"}[kind], kind)
+
+
+def fields(**given: str | int | None) -> str:
+    """The fields of an action, as the page's script reads them from a button."""
+    return json.dumps({name: str(value) for name, value in given.items() if value is not None})
+
+
+def details(given: dict[str, Any]) -> str:
+    """What the record of an action holds beside its name: `batches 2, reason by hand`."""
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in given.items() if value is not None)

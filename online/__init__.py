@@ -1,0 +1,1 @@
+"""Predictions while a caller waits."""

@@ -1,0 +1,251 @@
+"""Rows given as plain values, as JSON has them, scored by the contract that scores batches."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime
+from math import isfinite
+from numbers import Integral, Real
+from typing import Any
+
+import pyarrow as pa
+
+from scorebeat.core.errors import InputError, ModelError, ScorebeatError, SignatureError
+from scorebeat.models.arrow_types import is_list
+from scorebeat.models.contract import Input, Model, Signature
+from scorebeat.models.formats.shared.refusals import said
+from scorebeat.models.inputs import binding
+from scorebeat.models.outputs import checks
+from scorebeat.models.scoring import score_rows
+from scorebeat.models.scoring.blame import culprit
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def predict(model: Model, signature: Signature, rows: Rows) -> list[dict[str, Any]]:
+    """One dict of outputs a row, in the rows' order.
+
+    Raises SignatureError naming row and column for values that are no inputs or that the model cannot take,
+    ModelError naming the row for which it failed, OutputError when it breaks its contract, and NonsenseError
+    for NaN and infinity.
+    """
+    answers: list[dict[str, Any]] = _scored(model, bind(signature, rows)).to_pylist()
+    return answers
+
+
+def predict_columns(model: Model, signature: Signature, rows: pa.RecordBatch) -> pa.RecordBatch:
+    """The outputs for columns in the types of a query, bound as those of a batch; as many rows, in their order.
+
+    Raises what `predict` does.
+    """
+    return _scored(model, binding.bind(signature, rows.schema).apply(rows))
+
+
+def _scored(model: Model, rows: pa.RecordBatch) -> pa.RecordBatch:
+    try:
+        scored = score_rows.predict(model, rows)
+    except InputError as error:
+        raise _refused(rows, *culprit(model, rows, error)) from error
+    except ScorebeatError:
+        raise
+    except Exception as error:  # the model's own code
+        at, own = culprit(model, rows, error)
+        where = f"{rows.num_rows} rows together" if at is None else f"row {at}"
+        raise ModelError(f"{where}: the model raised {said(own)}. Nothing was scored") from error
+    checks.check_finite(scored)
+    return scored
+
+
+def _refused(rows: pa.RecordBatch, at: int | None, error: Exception) -> SignatureError:
+    if at is None:
+        return SignatureError(str(error))
+    if not isinstance(error, InputError) or not error.columns:
+        return SignatureError(f"row {at}: {error}")
+    row = rows.slice(at, 1).to_pylist()[0]
+    guilty = ", ".join(f"{name} is {_as_json(row[name])}" for name in error.columns[:8])
+    raised = f"the model raised {error.cause}; " if error.cause else ""
+    return SignatureError(f"row {at}: {raised}{guilty}, which the model does not take")
+
+
+def _as_json(value: Any) -> str:
+    return "null" if value is None else _shown(value)
+
+
+def bind(signature: Signature, rows: Rows) -> pa.RecordBatch:
+    """The model's inputs for these rows, numbered from 0 in messages.
+
+    Each row names each input, and nothing else; or it has one array alone, whatever its name, that feeds the only
+    array input, or as many inputs as it has elements. None is NULL. Raises SignatureError.
+    """
+    named = [_named(row, at, signature.inputs) for at, row in enumerate(rows)]
+    arrays = [_column(wanted, named) for wanted in signature.inputs]
+    return pa.RecordBatch.from_arrays(arrays, schema=signature.columns)
+
+
+def _named(row: object, at: int, inputs: tuple[Input, ...]) -> Mapping[str, Any]:
+    if not isinstance(row, Mapping):
+        raise SignatureError(f"row {at} is {_shown(row)}, expected an object with {_names(inputs)}")
+    names = [i.name for i in inputs]
+    if len(row) == 1 and not row.keys() & set(names):
+        row = _spread(row, at, inputs)
+    problems = [f"{name} is missing" for name in names if name not in row]
+    problems += [f"{name!r} is no input of the model" for name in row if name not in names]
+    if problems:
+        raise SignatureError(f"row {at}: {'; '.join(problems[:8])}. The model wants {_names(inputs)}")
+    return row
+
+
+def _spread(row: Mapping[str, Any], at: int, inputs: tuple[Input, ...]) -> Mapping[str, Any]:
+    """The row with its lone array under the inputs' names, if that is what it is."""
+    ((name, values),) = row.items()
+    if not isinstance(values, list | tuple):
+        return row
+    if len(inputs) == 1 and _is_array(inputs[0]):
+        return {inputs[0].name: values}
+    if any(_is_array(i) for i in inputs):
+        return row
+    if len(values) != len(inputs):
+        raise SignatureError(f"row {at}: {name} has {len(values)} elements, the model wants {len(inputs)}")
+    return dict(zip([i.name for i in inputs], values, strict=True))
+
+
+def _column(wanted: Input, rows: Sequence[Mapping[str, Any]]) -> pa.Array:
+    values = [_checked(wanted, row[wanted.name], at) for at, row in enumerate(rows)]
+    return pa.array(values, wanted.column_type)
+
+
+def _checked(wanted: Input, value: Any, at: int) -> Any:
+    """The value as pyarrow takes it for this input, alone, so that the message can name its row."""
+    where = f"row {at}: {wanted.name}"
+    if not _is_array(wanted):
+        return _scalar(wanted.type, value, where)
+    if value is None and wanted.length is None:
+        return None
+    if not isinstance(value, list | tuple):
+        raise SignatureError(f"{where} is {_shown(value)}, expected {_array_of(wanted)}")
+    if wanted.length is not None and len(value) != wanted.length:
+        raise SignatureError(f"{where} has {len(value)} elements, expected {wanted.length}")
+    return [_scalar(_element(wanted), each, f"{where}[{n}]") for n, each in enumerate(value)]
+
+
+def _scalar(wanted: pa.DataType, value: Any, where: str) -> Any:
+    if value is None:
+        return None
+    try:
+        made = _reader(wanted)(value)
+        if not pa.types.is_float64(wanted):
+            _require_room(made, pa.scalar(made, wanted).as_py())  # out of range, or half of a character
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):  # UnicodeError is a ValueError
+        raise SignatureError(f"{where} is {_shown(value)}, expected {_kind(wanted)}") from None
+    return made
+
+
+def _reader(wanted: pa.DataType) -> Callable[[Any], Any]:
+    if pa.types.is_floating(wanted):
+        return _float32 if pa.types.is_float32(wanted) else _float
+    if pa.types.is_integer(wanted):
+        return _integer
+    if pa.types.is_boolean(wanted):
+        return _only(bool)
+    if pa.types.is_date(wanted):
+        return _date
+    if pa.types.is_timestamp(wanted):
+        return _moment if wanted.tz else _local
+    if pa.types.is_string(wanted):
+        return _only(str)
+    raise ModelError(f"the model has an input of type {wanted}, which has no JSON value")
+
+
+def _only(kind: type) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        if not isinstance(value, kind):
+            raise TypeError
+        return value
+
+    return read
+
+
+def _float(value: Any) -> float:
+    """Truth values are numbers, as a boolean column of a query is."""
+    if not isinstance(value, Real):
+        raise TypeError
+    return float(value)
+
+
+def _float32(value: Any) -> float:
+    """Rounded once, as a column of a query is: an integer is not made a float64 first."""
+    if isinstance(value, Integral):
+        return float(pa.scalar(int(value), pa.int64()).cast(pa.float32(), safe=False).as_py())
+    return _float(value)
+
+
+def _require_room(value: Any, stored: Any) -> None:
+    """No finite number became infinite."""
+    if isinstance(value, float) and isfinite(value) and not isfinite(stored):
+        raise OverflowError
+
+
+def _integer(value: Any) -> int:
+    if not isinstance(value, Integral):
+        raise TypeError
+    return int(value)
+
+
+def _date(value: Any) -> date:
+    if isinstance(value, datetime):
+        raise TypeError
+    return value if isinstance(value, date) else date.fromisoformat(value)
+
+
+def _any_moment(value: Any) -> datetime:
+    return value if isinstance(value, datetime) else datetime.fromisoformat(value)
+
+
+def _moment(value: Any) -> datetime:
+    found = _any_moment(value)
+    if found.tzinfo is None:
+        raise ValueError
+    return found
+
+
+def _local(value: Any) -> datetime:
+    found = _any_moment(value)
+    if found.tzinfo is not None:
+        raise ValueError
+    return found
+
+
+_KINDS = {
+    "string": ("text", "texts"),
+    "bool": ("true or false", "truth values"),
+    "date32[day]": ('a date, such as "2026-01-31"', "dates"),
+    "timestamp[us]": ('a moment without time zone, such as "2026-01-31T12:00:00"', "moments"),
+    "timestamp[us, tz=UTC]": ('a moment with its time zone, such as "2026-01-31T12:00:00Z"', "moments"),
+    "float": ("a number that float32 holds", "numbers"),
+    "double": ("a number", "numbers"),
+}
+
+
+def _kind(wanted: pa.DataType) -> str:
+    return _KINDS.get(str(wanted), (f"a whole number ({wanted})",))[0]
+
+
+def _array_of(wanted: Input) -> str:
+    kind = _KINDS.get(str(_element(wanted)), ("", "whole numbers"))[1]
+    return f"an array of {kind}" if wanted.length is None else f"an array of {wanted.length} {kind}"
+
+
+def _is_array(wanted: Input) -> bool:
+    return wanted.length is not None or is_list(wanted.type)
+
+
+def _element(wanted: Input) -> pa.DataType:
+    return wanted.type.value_type if is_list(wanted.type) else wanted.type
+
+
+def _names(inputs: tuple[Input, ...]) -> str:
+    shown = ", ".join(map(str, inputs[:8]))
+    return f"{shown} and {len(inputs) - 8} more" if len(inputs) > 8 else shown
+
+
+def _shown(value: object) -> str:
+    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

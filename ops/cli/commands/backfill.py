@@ -1,0 +1,155 @@
+"""`backfill`: a run for each due moment in a span of time, one after another."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import click
+
+from scorebeat.core.errors import UsageError
+from scorebeat.db.connect import database_clock
+from scorebeat.db.ledger import jobs
+from scorebeat.db.reports.job_lines import is_complete
+from scorebeat.ops.cli import output, progress
+from scorebeat.ops.cli.context import both, database
+from scorebeat.producer.context import Producer, whoami
+from scorebeat.producer.control import unserved
+from scorebeat.producer.requests import backfill as by_due_moment
+from scorebeat.producer.requests.backfill import Backfill, Moment
+from scorebeat.producer.requests.run_request import Words, time_of_job, version_number
+
+COLUMNS = ("due_at", "run", "state", "plan")
+
+
+@click.command()
+@click.argument("job")
+@click.option("--from", "first", metavar="TIME", required=True, help="The first due moment, or a time before it.")
+@click.option("--to", "before", metavar="TIME", help="Due moments before this time.  [default: now]")
+@click.option("--model", metavar="M/V", help="Score this version, such as iris/4 or 4.")
+@click.option("--dry-run", is_flag=True, help="Show the due moments and what would be done; change nothing.")
+@output.as_json
+def backfill(job: str, first: str, before: str | None, model: str | None, **how: bool) -> int:
+    """Make one run for each due moment of JOB in a span of time, in order, one after another.
+
+    A due moment with a complete run is left alone, so the same command goes on where it stopped. A time without an
+    offset is in the time zone of the job's schedule. Ends with 1 when a run did not succeed; the first that leaves
+    rows out ends it.
+
+    \b
+    Example:
+        scorebeat backfill iris --from 2026-07-01 --to 2026-07-08 --dry-run
+        scorebeat backfill iris --from 2026-07-01 --to 2026-07-08
+    """
+    if how["as_json"] and not how["dry_run"]:
+        raise click.UsageError("--json goes with --dry-run")
+    with database() if how["dry_run"] else both() as p:
+        wanted = _wanted(p, job, first, before, model)
+        found = by_due_moment.moments(p, wanted)
+        if how["dry_run"]:
+            _show(found, as_json=how["as_json"])
+            return 0
+        return _Filling(p, wanted, found).run()
+
+
+def _wanted(p: Producer, job: str, first: str, before: str | None, model: str | None) -> Backfill:
+    with p.engine.connect() as connection:
+        now = database_clock.now(connection)
+        version = None if model is None else version_number(model, jobs.get(connection, job).job, Words("--"))
+    start = time_of_job(p, job, "--from", first)
+    end = now if before is None else time_of_job(p, job, "--to", before)
+    if start >= end:
+        raise UsageError(f"--from {first} is not before {f'--to {before}' if before else 'now'}. Nothing was enqueued")
+    return Backfill(job, version, start, end)
+
+
+def _show(found: Sequence[Moment], *, as_json: bool) -> None:
+    rows = [
+        {
+            "due_at": moment.due_at,
+            "run": moment.run.id if moment.run is not None else None,
+            "state": moment.run.state if moment.run is not None else None,
+            "plan": _plan(moment),
+        }
+        for moment in found
+    ]
+    if as_json:
+        output.print_json(rows)
+        return
+    output.table(rows, COLUMNS, "no due moments")
+    left = sum(not moment.is_done for moment in found)
+    click.echo(f"{left:,} of {len(found):,} due moments would get a run; nothing was changed")
+
+
+def _plan(moment: Moment) -> str:
+    if moment.is_done:
+        return "done"
+    return "waits for it" if moment.run is not None and moment.run.is_open else "a new run"
+
+
+class _Filling:
+    """A backfill at work: what it waits for, and what is left."""
+
+    def __init__(self, p: Producer, wanted: Backfill, found: Sequence[Moment]) -> None:
+        self.p, self.wanted = p, wanted
+        self.left = list(found)
+        self.run_id: int | None = None
+        """The run that is waited for."""
+        self.code = 0
+
+    def run(self) -> int:
+        with self.p.engine.connect() as connection:
+            began = database_clock.now(connection)
+            for line in unserved.of_queues(connection, {jobs.get(connection, self.wanted.job).job.queue}):
+                output.note(line)
+        try:
+            while self.left and self._fill(self.left[0]):
+                del self.left[0]
+        except KeyboardInterrupt:
+            self._tell_what_is_open()
+            raise
+        self._tell_what_was_skipped(began)
+        return self.code
+
+    def _fill(self, moment: Moment) -> bool:
+        """Score one due moment; False where it left rows out, so that no later one is begun."""
+        due = _text(moment.due_at)
+        if moment.is_done and moment.run is not None:
+            empty = f", and found no rows; `scorebeat enqueue {self.wanted.job} --due-at {due}` looks again"
+            click.echo(f"{due}: run {moment.run.id} {moment.run.state} before{'' if moment.run.has_rows else empty}")
+            return True
+        while True:
+            self.run_id, is_its_own = by_due_moment.begin(self.p, self.wanted, moment.due_at, whoami())
+            click.echo(f"{due}: run {self.run_id}" if is_its_own else f"{due}: waits for run {self.run_id} to end")
+            line = progress.follow(self.p, self.run_id)
+            if is_its_own:
+                break
+        self.run_id = None
+        click.echo(progress.summary(line))
+        self.code = max(self.code, progress.exit_code(line))
+        if is_complete(line.state, line.reason):
+            return True
+        output.note(
+            f"run {line.id} left rows out, so no later due moment was begun: {len(self.left) - 1:,} are left. "
+            f"`scorebeat failures {line.id}` says why; the same command begins with {due} again"
+        )
+        return False
+
+    def _tell_what_is_open(self) -> None:
+        if self.run_id is not None:
+            watch, cancel = (f"`scorebeat {command} {self.run_id}`" for command in ("watch", "cancel"))
+            output.note(f"run {self.run_id} goes on; {watch} shows it, {cancel} stops it")
+        first = _text(self.left[0].due_at)
+        output.note(f"{len(self.left):,} due moments are left, from {first} on; the same command goes on there")
+
+    def _tell_what_was_skipped(self, began: datetime) -> None:
+        done = {moment.due_at for moment in by_due_moment.moments(self.p, self.wanted) if moment.is_done}
+        for due_at in by_due_moment.skipped(self.p, self.wanted.job, began):
+            if due_at not in done:
+                end = _text(due_at + timedelta(seconds=1))
+                output.note(
+                    f"the due moment {_text(due_at)} was skipped, because a run of this backfill was open; "
+                    f"`scorebeat backfill {self.wanted.job} --from {_text(due_at)} --to {end}` makes it up"
+                )
+
+
+def _text(at: datetime) -> str:
+    return at.isoformat(timespec="seconds")

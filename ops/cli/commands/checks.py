@@ -1,0 +1,246 @@
+"""What `check` looks at, one finding each; a finding that is wrong never hides those after it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from scorebeat.broker.app import make_app
+from scorebeat.broker.installation_app import UNREAD_PREFIX
+from scorebeat.broker.neighbours import answering, neighbours
+from scorebeat.broker.permissions import require_rights
+from scorebeat.broker.send import require_broker
+from scorebeat.core.errors import ScorebeatError, ServiceDown
+from scorebeat.core.jobs.job import Job
+from scorebeat.core.jobs.jobs_file import read_files
+from scorebeat.core.paths import shown
+from scorebeat.core.urls import exposed, redact
+from scorebeat.db.connect import pooler, read_only, user_sql
+from scorebeat.db.connect.engine import require_version
+from scorebeat.db.ledger import jobs, model_versions
+from scorebeat.db.ledger.jobs import JobRow
+from scorebeat.db.ledger.model_versions import Version
+from scorebeat.db.predictions import prediction_sets, stored_keys
+from scorebeat.db.processes import unloadable, workers
+from scorebeat.db.reports import status
+from scorebeat.db.schema import installation, ownership, revisions, roles
+from scorebeat.db.source import planning_cursor, row_security
+from scorebeat.models.store import store
+from scorebeat.ops.cli.context import unmigrated
+from scorebeat.producer.context import Producer
+from scorebeat.producer.control.unserved import no_control, no_worker
+from scorebeat.producer.requests import apply as applying
+from scorebeat.producer.requests.preview import require_good_keys
+
+_Seen = TypeVar("_Seen")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    verdict: str
+    """ok, warning or problem."""
+    text: str
+
+
+def check_all() -> list[Finding]:
+    """All findings, in the order in which one would mend them. Raises only where no settings can be had."""
+    with unmigrated() as p:
+        return list(_all(p))
+
+
+def _all(p: Producer) -> Iterator[Finding]:
+    yield Finding("settings", "ok", redact(f"database {p.url}, broker {p.settings.broker_url or 'none'}"))
+    yield _try("database", lambda: _database(p))
+    yield from transport("database", p.url)
+    ledger = _try("ledger", lambda: _ledger(p))
+    yield ledger
+    is_usable = ledger.verdict == "ok"
+    broker = _try("broker", lambda: _broker(p, is_usable=is_usable))
+    yield broker
+    yield from transport("broker", p.settings.broker_url or "")
+    if is_usable and broker.verdict == "ok":
+        try:
+            yield from _of_neighbours(p)
+        except ScorebeatError as error:
+            yield Finding("neighbours", "problem", redact(str(error)))
+    if is_usable:
+        yield from _of_ledger(p)
+
+
+def _of_ledger(p: Producer) -> Iterator[Finding]:
+    yield _try("role", lambda: _role(p))
+    with p.engine.connect() as connection:
+        rows = jobs.listing(connection)
+        models = model_versions.listing(connection)
+    yield _try("jobs file", lambda: _file(p, rows))
+    listed = [row.job for row in rows]
+    for job in listed:
+        yield _try(f"job {job.name}", lambda job=job: _job(p, job))  # type: ignore[misc]  # bound now, on purpose
+    for version in models:
+        yield _try(f"model {version}", lambda version=version: _model(p, version))  # type: ignore[misc]  # as above
+    with p.engine.connect() as connection:
+        yield from _workers(connection, listed)
+
+
+def _try(subject: str, look: Callable[[], str | Finding]) -> Finding:
+    try:
+        found = look()
+    except ScorebeatError as error:
+        return Finding(subject, "problem", redact(str(error)))
+    except DBAPIError as error:
+        return Finding(subject, "problem", f"PostgreSQL refused it: {redact(' '.join(str(error.orig).split()))}")
+    return found if isinstance(found, Finding) else Finding(subject, "ok", found)
+
+
+def _database(p: Producer) -> str | Finding:
+    require_version(p.engine)
+    pooler.require_sessions(p.engine)
+    with p.engine.connect() as connection:
+        takes_no_writes = read_only.why(connection)
+        if takes_no_writes is not None:
+            return Finding("database", "problem", takes_no_writes)
+        return f"PostgreSQL {status.server_version(connection)}"
+
+
+def _ledger(p: Producer) -> str:
+    with p.engine.connect() as connection:
+        revisions.require_usable(connection)
+        return f"revision {revisions.revision(connection)}"
+
+
+def _role(p: Producer) -> str | Finding:
+    with p.engine.connect() as connection:
+        name, owner, missing = ownership.current(connection), ownership.owner(connection), roles.missing(connection)
+        owns = ownership.is_owner(connection)
+    if missing:
+        return Finding(
+            "role",
+            "problem",
+            f"{name} lacks {len(missing)} rights that runs need: {', '.join(missing[:3])}. Let {owner} say "
+            f"`scorebeat migrate --run-role {name}`",
+        )
+    return f"{name} owns the ledger; what only runs needs less" if owns else f"{name} may run all, and owns nothing"
+
+
+def _broker(p: Producer, *, is_usable: bool) -> str | Finding:
+    """Without a ledger that has the prefix, under one that nobody uses."""
+    if p.settings.broker_url is None:  # an embedded database that was started for this command
+        return Finding("broker", "warning", "the embedded stack does not run; start it with `scorebeat up`")
+    app = p.app if is_usable else make_app(p.settings, lambda: UNREAD_PREFIX)
+    require_broker(app)
+    require_rights(app)
+    if not is_usable:
+        return "answers"
+    return f"answers; our keys there begin with {app.prefix()}"
+
+
+def _twice(look: Callable[[], _Seen]) -> _Seen:
+    """Once more where the broker answered a moment ago and not now: a server may close any connection of a pool."""
+    try:
+        return look()
+    except ServiceDown:
+        return look()
+
+
+def _of_neighbours(p: Producer) -> Iterator[Finding]:
+    with p.engine.connect() as connection:
+        own, nodes = installation.own_prefix(connection), workers.nodes(connection)
+    strangers = sorted(_twice(lambda: answering(p.app)) - nodes)
+    if strangers:
+        yield Finding(
+            "neighbours",
+            "problem",
+            f"{', '.join(strangers)} answer under our prefix {p.app.prefix()} and never served this ledger: another "
+            "installation has the same prefix, and each takes the other's messages. Is one database a copy of the "
+            "other? docs/how-to/own-servers.md gives one of them a prefix of its own",
+        )
+    for one in _twice(lambda: neighbours(p.app)) or []:
+        if one.prefix.startswith(UNREAD_PREFIX):
+            continue
+        if one.prefix == own:
+            text = f"{one}: programs of this ledger without SCOREBEAT_BROKER_PREFIX; all need the same setting"
+            yield Finding("neighbours", "warning" if one.listening else "ok", text)
+        elif one.is_older:
+            text = (
+                f"{one}, of a version without prefixes. If they are this installation's, they stand idle: "
+                "replace them (docs/how-to/upgrade.md)"
+            )
+            yield Finding("neighbours", "warning" if one.listening else "ok", text)
+        else:
+            yield Finding("neighbours", "ok", f"{one} uses the same database; the prefixes keep us apart")
+
+
+def transport(service: str, url: str) -> list[Finding]:
+    """A warning where somebody between us and the service could read along."""
+    why = exposed(url)
+    return [Finding(f"{service} TLS", "warning", f"{why} (docs/how-to/tls.md)")] if why else []
+
+
+def _file(p: Producer, listed: list[JobRow]) -> str | Finding:
+    path = shown(p.settings.jobs)
+    if not path.exists():
+        return Finding("jobs file", "warning", f"there is no {path}; jobs come from the database")
+    files = read_files(path)
+    wanted = {job.name: job for file in files for job in file.jobs}
+    owners = {None, *(file.owner for file in files)}
+    known = {row.job.name: row.job for row in listed if row.owner in owners or row.job.name in wanted}
+    different = sorted(name for name in wanted.keys() | known.keys() if wanted.get(name) != known.get(name))
+    if known and not wanted:
+        text = f"{path} holds no job, and the database has {', '.join(known)}; these go on, put the file right"
+        return Finding("jobs file", "warning", text)
+    if different:
+        text = f"{path} and the database differ in {', '.join(different)}; `scorebeat apply --dry-run` shows how"
+        return Finding("jobs file", "warning", text)
+    gone = [name for name, _ in applying.without_file(listed, files)]
+    if gone:
+        text = f"{path} has no file of {', '.join(gone)} (any more); `scorebeat apply` says whose they are"
+        return Finding("jobs file", "warning", text)
+    others = len(listed) - len(known)
+    return f"{path}, {len(wanted)} jobs, all applied" + f"; {others} of other files" * bool(others)
+
+
+def _job(p: Producer, job: Job) -> str | Finding:
+    with planning_cursor.reading(p.engine) as reader:
+        found = applying.check(reader, p.url, job)
+        if isinstance(found, str):
+            return Finding(f"job {job.name}", "warning", found)
+        whole = require_good_keys(reader, found)
+        hidden = row_security.hides_all(reader)
+        if hidden:
+            return Finding(f"job {job.name}", "problem", hidden)
+        target = prediction_sets.shown(reader, job, found.version.version)
+        wider = stored_keys.change(reader, found.source, target) if target is not None else None
+        if wider is not None:
+            return Finding(
+                f"job {job.name}", "warning", f"{wider}; `scorebeat apply` under the ledger's owner widens it"
+            )
+        if whole is not None:
+            return Finding(f"job {job.name}", "warning", whole)
+        return f"the query gives what model {found.version} wants; its SQL runs in {user_sql.settings_in_words(reader)}"
+
+
+def _model(p: Producer, version: Version) -> str:
+    place, cache = p.settings.artifacts, p.settings.cache
+    store.open_artifact(place, version.name, version.version, version.digest, cache=cache)
+    return f"{version.format}, digest {version.digest[:12]}{', published' * version.published}"
+
+
+def _workers(connection: Connection, listed: list[Job]) -> Iterator[Finding]:
+    served = workers.served(connection)
+    missing = no_control(served)
+    if missing:
+        yield Finding("control", "warning", missing)
+    else:
+        yield Finding("control", "ok", "a control worker is there")
+    for queue in sorted({job.queue for job in listed}):
+        if queue in served:
+            yield Finding(f"queue {queue}", "ok", "a worker listens")
+        else:
+            yield Finding(f"queue {queue}", "warning", no_worker(queue))
+    for one in unloadable.known(connection):
+        yield Finding(f"worker {one.worker}", "problem", str(one))

@@ -1,0 +1,84 @@
+"""`models drop` and `models rename`: what readers lose is said first."""
+
+import click
+
+from scorebeat.core.identifiers import version_of
+from scorebeat.ops.cli import confirm, output
+from scorebeat.ops.cli.context import database
+from scorebeat.producer.context import Producer, whoami
+from scorebeat.producer.versions import change_model
+from scorebeat.producer.versions import drop as dropping
+
+
+@click.command()
+@click.argument("model", metavar="NAME[/V]")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def drop(model: str, yes: bool) -> None:
+    """Drop version V of model NAME: its predictions, and its files in the store. Without V, all versions of it.
+
+    A version is refused while it is published, pinned by a job, or being scored; a model while a job uses it. Runs stay
+    in the list of runs, and no number of a version is given again.
+
+    \b
+    Example:
+        scorebeat models drop iris/2
+        scorebeat models drop iris
+    """
+    with database() as p:
+        if "/" in model:
+            _drop_version(p, *version_of(model), yes=yes)
+        else:
+            _drop_model(p, model, yes=yes)
+
+
+def _drop_version(p: Producer, name: str, number: int, *, yes: bool) -> None:
+    goes = dropping.look(p, name, number)
+    if not yes:
+        confirm.ask(f"Drop model {goes.version} with {goes.predictions:,} predictions?")
+    gone = dropping.drop(p, name, number, whoami())
+    click.echo(f"model {gone.version} is dropped, and {gone.predictions:,} predictions with it")
+    if gone.note:
+        output.note(gone.note)
+
+
+def _drop_model(p: Producer, name: str, *, yes: bool) -> None:
+    goes = change_model.look(p, name)
+    change_model.require_unused(goes, name)
+    if not yes:
+        confirm.ask(f"Drop model {name} with {_versions(goes)} and {goes.predictions:,} predictions?")
+    gone = change_model.drop(p, name, whoami())
+    click.echo(f"model {name} is dropped, and {_versions(gone)} and {gone.predictions:,} predictions with it")
+    for line in gone.notes:
+        output.note(line)
+
+
+@click.command()
+@click.argument("old")
+@click.argument("new")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def rename(old: str, new: str, yes: bool) -> None:
+    """Give model OLD the name NEW, with all its versions: no prediction is touched, and no view changes.
+
+    Refused while it is being scored. The jobs that use it have the new name in the database at once.
+
+    \b
+    Example:
+        scorebeat models rename iris flowers
+    """
+    with database() as p:
+        at_stake = change_model.look(p, old, new)
+        click.echo(
+            f"Readers of tables such as predictions.JOB__{old}_v1 find them under the new name; the jobs' views stay."
+        )
+        if not yes:
+            confirm.ask(f"Rename model {old}, {_versions(at_stake)}, to {new}?", "Nothing was renamed.")
+        moved = change_model.rename(p, old, new, whoami())
+    click.echo(f"model {old} is {new} now, with {_versions(moved)}")
+    if moved.jobs:
+        click.echo(f'write model = "{new}" in the file of {", ".join(moved.jobs)} before the next `scorebeat apply`')
+    for line in moved.notes:
+        output.note(line)
+
+
+def _versions(found: change_model.Model) -> str:
+    return f"{len(found.versions)} version{'s' * (len(found.versions) != 1)}"

@@ -1,0 +1,54 @@
+"""`predict`: rows given on the command line, scored now by a model of the ledger."""
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from scorebeat.core import watched_command
+from scorebeat.core.errors import UsageError
+from scorebeat.models.scoring.surroundings import Surroundings
+from scorebeat.online.predictor import Predictor
+from scorebeat.ops.cli import output
+from scorebeat.ops.cli.context import database
+
+
+@click.command()
+@click.argument("model", metavar="MODEL")
+@click.option(
+    "--json", "text", required=True, metavar="ROWS", help="A list of objects, or one; - reads standard input."
+)
+def predict(model: str, text: str) -> None:
+    """Score rows now by MODEL: iris, which is its published version, or iris/3. Nothing is stored.
+
+    Each row is an object with the model's inputs by name. The answer is a list of as many objects.
+
+    \b
+    Example:
+        scorebeat predict sentiment --json '[{"review": "this was very well done"}]'
+    """
+    rows = _rows(text)
+    with database() as p, watched_command.model_code(f"model {model} scored nothing"), Surroundings(model).entered():
+        answers = Predictor(p).predict(model, rows)
+    output.print_json(answers)
+
+
+def _rows(text: str) -> list[Any]:
+    try:
+        given = json.loads(_input() if text == "-" else text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"--json is not JSON: {error or 'nested too deeply'}") from None
+    if isinstance(given, dict):
+        return [given]
+    if not isinstance(given, list):
+        raise UsageError('--json: expected a list of objects, such as [{"review": "well done"}], or one object')
+    return given
+
+
+def _input() -> str:
+    return sys.stdin.buffer.read().decode("utf-8")
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON value")

@@ -1,0 +1,37 @@
+"""`up`, `demo`: the whole system in one terminal."""
+
+import click
+
+from scorebeat.core.settings import load_settings
+from scorebeat.ops.local.up import up as run_all
+
+
+@click.command()
+def up() -> None:
+    """Run everything in this terminal: servers, beat, workers, Flower.
+
+    Ends with Ctrl-C. With SCOREBEAT_DATABASE_URL and SCOREBEAT_BROKER_URL set it starts no servers. jobs.toml is
+    applied if there is one.
+
+    \b
+    Example:
+        scorebeat up
+    """
+    from scorebeat.ops.local.prepare import prepare  # noqa: PLC0415 -- only here; the rest of this module starts quickly
+
+    run_all(load_settings(), prepare)
+
+
+@click.command()
+def demo() -> int:
+    """Score 65,322 flowers from beginning to end, and stop.
+
+    Everything happens in a data folder of its own, `.scorebeat/demo`; each demo starts afresh.
+
+    \b
+    Example:
+        scorebeat demo
+    """
+    from scorebeat.ops.cli.commands.demo import demo as run_demo  # noqa: PLC0415
+
+    return run_demo(load_settings())

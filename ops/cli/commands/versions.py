@@ -1,0 +1,162 @@
+"""`models compare`, `publish`, `rollback`: what becomes of a version once it is added."""
+
+import math
+from dataclasses import asdict, fields
+from typing import Any
+
+import click
+
+from scorebeat.core.errors import UsageError
+from scorebeat.core.identifiers import version_of
+from scorebeat.db.predictions.comparison import Agreement
+from scorebeat.ops.cli import output as show
+from scorebeat.ops.cli.context import database
+from scorebeat.producer.context import whoami
+from scorebeat.producer.versions import comparison
+from scorebeat.producer.versions import publish as publishing
+from scorebeat.producer.versions.comparison import Compared, share
+
+OUTPUT_COLUMNS = ("output", "equal", "largest_difference", "mean_difference")
+
+
+@click.command()
+@click.argument("version", metavar="NAME/V")
+@click.option("--with", "other", metavar="NAME/W", help="Compare with this version instead of the published one.")
+@show.as_json
+def compare(version: str, other: str | None, as_json: bool) -> None:
+    """Show how far the predictions of version V agree with the published ones, a job at a time.
+
+    Reads both tables and changes nothing.
+
+    \b
+    Example:
+        scorebeat models compare iris/4
+    """
+    name, number = version_of(version)
+    beside = None
+    if other is not None:
+        other_name, beside = version_of(other)
+        if other_name != name:
+            raise UsageError(f"--with {other!r} is another model; expected a version of {name!r}, such as {name}/1")
+    with database() as p:
+        found = comparison.compare(p, name, number, beside)
+    if as_json:
+        show.print_json([_json(one) for one in found])
+        return
+    for index, one in enumerate(found):
+        click.echo("\n" * bool(index), nl=False)
+        _print(one)
+
+
+@click.command()
+@click.argument("version", metavar="NAME/V")
+@click.option(
+    "--min-coverage",
+    type=click.FloatRange(0, 1),
+    default=comparison.MIN_COVERAGE,
+    show_default=True,
+    help="Refuse if V scored a smaller share of the rows that the published version scored.",
+)
+@click.option("--force", is_flag=True, help="Publish whatever speaks against it.")
+def publish(version: str, min_coverage: float, force: bool) -> None:
+    """Show version V of model NAME, and score it from now on, in every job that follows the model.
+
+    Refused when readers would lose by it: V lacks an output or gives it another type, gives every row the same, or
+    scored too little; and when its files are gone or altered.
+
+    \b
+    Example:
+        scorebeat publish iris/4
+    """
+    name, number = version_of(version)
+    with database() as p:
+        if force:
+            switched = publishing.publish_anyway(p, name, number, whoami())
+        else:
+            switched = publishing.publish(p, name, number, whoami(), min_coverage)
+        unscored = comparison.unscored(p, name, number)
+    click.echo(f"model {name}/{number} is published; {_switched(switched)}")
+    _note_unscored(f"{name}/{number}", unscored)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Go back whatever readers lose by it.")
+def rollback(name: str, force: bool) -> None:
+    """Publish the version of model NAME that was published before today's.
+
+    Again, and it is the one before that. Refused where `publish` of that version would be.
+
+    \b
+    Example:
+        scorebeat rollback iris
+    """
+    with database() as p:
+        go_back = publishing.rollback_anyway if force else publishing.rollback
+        version, switched = go_back(p, name, whoami())
+        unscored = comparison.unscored(p, name, version.version)
+    click.echo(f"model {version} is published again; {_switched(switched)}")
+    _note_unscored(str(version), unscored)
+
+
+def _switched(jobs: list[str]) -> str:
+    return f"jobs that show it: {', '.join(jobs)}" if jobs else "no job follows the model"
+
+
+def _note_unscored(version: str, jobs: list[str]) -> None:
+    for job in jobs:
+        show.note(
+            f"{version} was never scored for {job}, so readers see nothing of it; `scorebeat enqueue {job}` scores it"
+        )
+
+
+def _print(one: Compared) -> None:
+    found = one.agreement
+    for version in one.never_scored:
+        click.echo(
+            f"job {one.job}: {version} was never scored; `scorebeat enqueue {one.job} --model {version}` does it"
+        )
+    if found is not None:
+        if not one.never_scored:
+            _print_values(one, found)
+        _print_names(one, found)
+
+
+def _print_values(one: Compared, found: Agreement) -> None:
+    covers = "" if one.coverage is None else f", {share(one.coverage)} of what {one.other} scored of today's rows"
+    click.echo(
+        f"job {one.job}: {one.model} scored {found.rows:,} rows, {one.other} {found.rows_other:,}, "
+        f"both {found.rows_both:,}{covers}"
+    )
+    rows = [
+        asdict(output) | {"equal": None if output.equal is None else share(output.equal)} for output in found.outputs
+    ]
+    show.table([{name: _short(value) for name, value in row.items()} for row in rows], OUTPUT_COLUMNS, "")
+
+
+def _print_names(one: Compared, found: Agreement) -> None:
+    for words, names in (
+        (f"the same in all {found.rows:,} rows of {one.model}:", found.constant),
+        (f"only {one.model} gives", found.only),
+        (f"only {one.other} gives", found.only_other),
+        ("of another type:", found.changed),
+    ):
+        if names:
+            click.echo(f"{words} {', '.join(names)}")
+
+
+def _short(value: object) -> object:
+    return f"{value:.3g}" if isinstance(value, float) else value
+
+
+def _json(one: Compared) -> dict[str, Any]:
+    """JSON has no NaN: a difference that is none is null."""
+    head = asdict(one)
+    found: dict[str, Any] = head.pop("agreement") or {field.name: None for field in fields(Agreement)}
+    if one.never_scored:
+        found["outputs"] = []
+    found["outputs"] = [
+        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in output.items()}
+        for output in found["outputs"]
+    ]
+    return head | found

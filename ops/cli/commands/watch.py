@@ -1,0 +1,53 @@
+"""`watch`: runs as they go on."""
+
+import time
+
+import click
+
+from scorebeat.db.reports import status
+from scorebeat.ops.cli import output, progress
+from scorebeat.ops.cli.context import database
+from scorebeat.producer.context import Producer
+
+
+@click.command()
+@click.argument("run", type=int, required=False)
+def watch(run: int | None) -> int:
+    """Watch a RUN until it is over, or all open runs until Ctrl-C.
+
+    Shows rows done and failed, rows a second over the last minute, how long that still takes, and the deadline.
+    Ends with 1 when the run did not succeed.
+
+    \b
+    Example:
+        scorebeat watch 3
+    """
+    with database() as p:
+        if run is None:
+            _watch_all(p)
+            return 0
+        line = progress.follow(p, run)
+        click.echo(progress.summary(line))
+        return progress.exit_code(line)
+
+
+def _watch_all(p: Producer) -> None:
+    """Runs that are open now and those to come; each is told of once when it is over."""
+    with p.engine.connect() as connection:
+        newest = status.newest_id(connection)
+        seen = {line.id for line in status.after(connection, newest)}
+    if not seen:
+        output.note("no run is open; waiting for one (Ctrl-C ends this)")
+    told: set[int] = set()
+    with progress.display() as shown:
+        while True:
+            with p.engine.connect() as connection:
+                lines = status.after(connection, newest)
+                lines += [status.get(connection, i) for i in seen - told - {line.id for line in lines}]
+                present = [(line, progress.now(connection, line)) for line in lines if line.id not in told]
+            for line, now in present:
+                seen.add(line.id)
+                shown.show(line, now)
+                if line.is_final:
+                    told.add(line.id)
+            time.sleep(progress.LOOK_EVERY)

@@ -1,0 +1,120 @@
+"""What must be done to a database before Scorebeat runs on it: migrations, and jobs.toml if there is one."""
+
+import click
+from sqlalchemy import Connection
+from sqlalchemy.exc import ProgrammingError
+
+from scorebeat.core.errors import NotPermitted, WouldRemoveAll, one_line
+from scorebeat.core.jobs.jobs_file import read_files
+from scorebeat.core.paths import shown
+from scorebeat.core.settings import Settings
+from scorebeat.db.connect.engine import reachable, require_version
+from scorebeat.db.schema import ownership, revisions, roles
+from scorebeat.db.schema.upgrade import Upgraded, turn, upgrade
+from scorebeat.producer.context import Producer
+from scorebeat.producer.requests.apply import Applied, ApplyRefused, apply_files
+
+
+def prepare(settings: Settings) -> None:
+    """Migrate, then apply the jobs file; one without jobs removes none. Raises UsageError; a database that was ready is
+    not changed."""
+    p = Producer(settings, "prepare")
+    try:
+        migrate(p)
+        if settings.jobs.exists():
+            _apply(p)
+        else:
+            click.echo(f"there is no {shown(settings.jobs)}: write one, then `scorebeat apply`")
+    finally:
+        p.close()
+
+
+def _apply(p: Producer) -> None:
+    file = shown(p.settings.jobs)
+    try:
+        tell(apply_files(p, read_files(file), "scorebeat up"))
+    except (WouldRemoveAll, ApplyRefused) as error:  # nobody may be there to say whether it is meant
+        _say(f"warning: {file}: {error}")
+
+
+def migrate(p: Producer, run_role: str | None = None) -> Upgraded:
+    """Bring the ledger to this program's version, while others work with it; says what it waits for.
+
+    Roles that run, this one and those of earlier calls, may then do what this version needs, and nothing more; where
+    the ledger is a newer version's, they keep what that gave them. Raises UsageError, ServiceDown, MigrationFailed, and
+    NotPermitted where the ledger is another role's.
+    """
+    with reachable(p.url):
+        require_version(p.engine)
+        with turn(p.engine, _say) as connection:
+            with connection.begin():
+                _act_as_owner(connection)
+            if run_role is not None:
+                _require_role(connection, run_role)
+            done = upgrade(connection, _say)
+            if not done.is_newer:
+                _give_rights(connection, run_role, "was migrated" if done.changed else "is up to date")
+            return done
+
+
+def _act_as_owner(connection: Connection) -> None:
+    """What the migrations of a ledger make is its owner's, too. Raises NotPermitted where there are some to be done."""
+    have = revisions.revision(connection)
+    if have is None:
+        return
+    if ownership.is_owner(connection):
+        ownership.become_owner(connection)
+    elif have != revisions.newest() and not revisions.is_newer(connection):
+        ownership.require_owner(connection, "migrate the ledger")
+
+
+def _require_role(connection: Connection, role: str) -> None:
+    """Before anything is migrated."""
+    with connection.begin():
+        if revisions.revision(connection) is not None:
+            ownership.require_owner(connection, "give rights to another")
+        roles.require_role(connection, role)
+
+
+def _give_rights(connection: Connection, run_role: str | None, ledger: str) -> None:
+    """All of them or none. Raises NotPermitted, which says what became of the ledger."""
+    named = [run_role] if run_role is not None else []
+    try:
+        with connection.begin():
+            known = roles.granted(connection) if ownership.is_owner(connection) else []
+            for role in dict.fromkeys([*known, *named]):
+                roles.grant(connection, role)
+    except ProgrammingError as error:
+        raise NotPermitted(
+            f"the ledger {ledger}, but no rights were given or taken: {one_line(error.orig)}. Roles that run have those"
+            " that they had. Let an administrator put that right, then run `scorebeat migrate` again."
+        ) from error
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def tell(applied: Applied) -> None:
+    """Say what became of each job of the file."""
+    for kind in ("added", "changed", "removed"):
+        for name in getattr(applied, kind):
+            click.echo(f"{kind} job {name}")
+    if not (applied.added or applied.changed or applied.removed):
+        click.echo(f"nothing changed: {len(applied.same)} job{'s' * (len(applied.same) != 1)} as before")
+    for line in applied.notes:
+        click.echo(f"note: {line}")
+
+
+def tell_difference(found: Applied) -> None:
+    """Say what would become of each job of the file."""
+    for name in found.added:
+        click.echo(f"would add job {name}")
+    for name in found.changed:
+        click.echo(f"would change job {name}: {', '.join(found.differences[name])}")
+    for name in found.removed:
+        click.echo(f"would remove job {name}")
+    if not (found.added or found.changed or found.removed):
+        click.echo(f"nothing would change: {len(found.same)} job{'s' * (len(found.same) != 1)} as before")
+    for line in found.notes:
+        click.echo(f"note: {line}")

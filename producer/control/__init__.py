@@ -1,0 +1,1 @@
+"""The control tick: planning, ticks of schedules, sending again, notices, and closing of runs."""

@@ -1,0 +1,55 @@
+"""Due moments of a job that nobody answered yet: the newest is to be answered, those before it were missed."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from scorebeat.core.jobs.job import Job
+
+PATIENCE = timedelta(seconds=3)
+"""How long a due moment waits for beat's message before the control tick answers it. Due moments that follow each other
+faster are answered together."""
+COUNTED = 1_000
+"""Missed moments are counted up to here."""
+
+
+@dataclass(frozen=True)
+class Missed:
+    """Due moments that no run was opened for, although their time is over."""
+
+    first: datetime
+    last: datetime
+    count: int
+
+    @property
+    def in_words(self) -> str:
+        if self.count == 1:
+            return f"the due moment {_text(self.last)}"
+        many = f"{self.count:,}{' or more' * (self.count >= COUNTED)}"
+        return f"{many} due moments, from {_text(self.first)} to {_text(self.last)},"
+
+
+@dataclass(frozen=True)
+class Due:
+    """What a job's schedule asks for now."""
+
+    newest: datetime
+    is_in_time: bool
+    """It is to be answered now; False when its deadline has passed."""
+    missed: Missed | None
+
+
+def find(job: Job, last_due_at: datetime, until: datetime, now: datetime) -> Due | None:
+    """The due moments after `last_due_at` and not after `until`; None when there is none."""
+    if job.due is None:
+        return None
+    newest = job.due.latest_due(until)
+    if newest <= last_due_at:
+        return None
+    is_in_time = job.deadline is None or newest + job.deadline > now
+    before = job.due.between(last_due_at, min(newest, now - PATIENCE), COUNTED)
+    over = before if is_in_time else [*before, newest]
+    return Due(newest, is_in_time, Missed(over[0], over[-1], len(over)) if over else None)
+
+
+def _text(at: datetime) -> str:
+    return at.isoformat(" ", "seconds")

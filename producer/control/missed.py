@@ -1,0 +1,96 @@
+"""Due moments that no run answers: each leaves a record that people see, and that `notify` and the metrics tell."""
+
+import logging
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from scorebeat.core.errors import ScorebeatError, UnknownName, one_line
+from scorebeat.core.events import emit
+from scorebeat.core.jobs.job import Job
+from scorebeat.db.connect import database_errors
+from scorebeat.db.ledger import model_versions, runs
+from scorebeat.db.ledger.runs import BEAT, Start
+from scorebeat.db.predictions import prediction_sets
+from scorebeat.db.predictions.prediction_sets import PredictionSet
+from scorebeat.db.records import audit, counters
+from scorebeat.producer.control.due import Missed
+
+
+def fail(connection: Connection, job: Job, due_at: datetime, error: Exception) -> int:
+    """Something is broken that the run needs: a failed run, which is tried again."""
+    if not isinstance(error, ScorebeatError | DBAPIError):
+        emit("control.failed", logging.ERROR, part="tick", of=job.name, reason=one_line(error), exc=error)
+    return _failed_run(connection, job, due_at, reason(job, due_at, error), again=True)
+
+
+def reason(job: Job, due_at: datetime, error: Exception) -> str:
+    """Why a run could not begin, and until when it is tried again."""
+    until = "the job is due again" if job.deadline is None else "the job is due again or its deadline has passed"
+    why = f"the run could not begin: {database_errors.told(error).rstrip('.')}. It is tried again until {until}"
+    return f"{why}; after that {_backfill(job, due_at, due_at)}" if job.is_by_due_moment else why
+
+
+def _backfill(job: Job, first: datetime, last: datetime) -> str:
+    """What to do for due moments whose rows no later run scores."""
+    start, end = (at.isoformat(timespec="seconds") for at in (first, last + timedelta(seconds=1)))
+    return f"`scorebeat backfill {job.name} --from {start} --to {end}` makes up for it"
+
+
+def miss(connection: Connection, job: Job, missed: Missed) -> None:
+    """Nobody answered in time: a failed run where results were promised by a deadline, else a record with the count."""
+    told = f"{missed.in_words} passed without a run: the system was off, or could not reach the database"
+    by_due_moment = _backfill(job, missed.first, missed.last)
+    score_now = by_due_moment if job.is_by_due_moment else f"`scorebeat enqueue {job.name}` scores the rows now"
+    details: dict[str, Any] = {
+        "due_at": missed.last.isoformat(),
+        "first": missed.first.isoformat(),
+        "moments": missed.count,
+    }
+    if job.deadline is not None:
+        why = f"missed: {told}, until the deadline was over. {score_now}"
+        details["run"] = _failed_run(connection, job, missed.last, why, again=False)
+    if job.is_by_due_moment:
+        told = f"{told}; {by_due_moment}"
+    audit.record(connection, BEAT, "tick.missed", f"job {job.name}", reason=told, **details)
+    counters.add_to_job(connection, counters.TICKS_MISSED, job.name, missed.count)
+    emit("tick.missed", logging.WARNING, job=job.name, due_at=missed.last, moments=missed.count, reason=told)
+
+
+def fail_overdue(connection: Connection, job: Job, reason: str) -> int:
+    """A job that never ran has no run that `results_by` could be told of: a failed one."""
+    told = f"{reason}. `scorebeat enqueue {job.name}` scores the rows now"
+    return _failed_run(connection, job, None, told, again=False)
+
+
+def skip(connection: Connection, job: Job, due_at: datetime, why: str, reason: str) -> None:
+    """It is known why no run is opened: `why` is one of `counters.SKIPPED`."""
+    if job.is_by_due_moment:
+        reason = f"{reason.rstrip('.')}; {_backfill(job, due_at, due_at)}"
+    audit.record(connection, BEAT, "tick.skipped", f"job {job.name}", due_at=due_at.isoformat(), reason=reason)
+    counters.add_to_job(connection, counters.TICKS_SKIPPED + why, job.name, 1)
+    emit("tick.skipped", logging.WARNING, job=job.name, due_at=due_at.isoformat(), reason=reason)
+
+
+def _failed_run(connection: Connection, job: Job, due_at: datetime | None, reason: str, *, again: bool) -> int:
+    version, found = _version(connection, job), None
+    if version:
+        found = prediction_sets.find(connection, job.name, job.model_name, version)
+    wanted = Start(job, job.model_name, version, _id(found), BEAT, due_at)
+    run_id = runs.start_failed(connection, wanted, reason, again=again)
+    emit("run.failed", run=run_id, job=job.name, reason=reason)
+    return run_id
+
+
+def _version(connection: Connection, job: Job) -> int:
+    """The version that the run would have scored; 0 when there is none."""
+    with suppress(UnknownName):
+        return model_versions.of_job(connection, job).version
+    return job.pinned_version or 0
+
+
+def _id(found: PredictionSet | None) -> int | None:
+    return found.id if found is not None else None

@@ -1,0 +1,157 @@
+"""Notices to a job's address: finished, failed, late. Made in the ledger, posted beside it, signed, tried again."""
+
+import hashlib
+import hmac
+import json
+import logging
+import time
+from datetime import datetime, timedelta
+from typing import Any
+
+from scorebeat.core.events import emit
+from scorebeat.db.closing import overdue, run_totals
+from scorebeat.db.records import notices
+from scorebeat.db.records.notices import Notice
+from scorebeat.db.reports import status
+from scorebeat.producer.context import Producer
+from scorebeat.producer.control import unserved
+from scorebeat.producer.control.webhooks import Post, post_all, reason
+from scorebeat.producer.keep_going import apart
+
+TIMEOUT = timedelta(seconds=5)
+"""Of one post, from the look-up of the receiver's name to its answer. Far shorter than a notice is claimed for."""
+AT_ONCE = 20
+"""Notices that one round posts side by side: a receiver that is slow holds up no other."""
+
+
+def note_ends(p: Producer) -> bool:
+    """Count runs that ended, and make the notices of these and of late ones; True when notices are due."""
+    with p.engine.begin() as connection:
+        noted = run_totals.note(connection)
+        late = run_totals.note_late(connection)
+        due = notices.are_due(connection)
+        waiting = [status.get(connection, run_id) for run_id in late]
+        whys = [unserved.why_open(connection, line) for line in waiting]
+    for line, why in zip(waiting, whys, strict=True):
+        emit("run.late", run=line.id, job=line.job, reason=why)
+    for job, runs in noted.untold.items():
+        emit("notices.left_out", logging.WARNING, job=job, runs=runs, older_than=run_totals.TOLD_WITHIN)
+    return due
+
+
+def notify_once(p: Producer) -> int:
+    """Post the notices that are due, all at once; answers how many were delivered.
+
+    No transaction is open meanwhile. One that fails, however, or whose sender dies, is an attempt, and due again after
+    its pause until it is given up: a receiver may get it twice, under the same id.
+    """
+    with p.engine.begin() as connection:
+        lost = notices.give_up_lost(connection)
+        taken = notices.take_due(connection, AT_ONCE)
+    for notice in lost:
+        _tell_failed(notice, notices.LOST, given_up=True)
+    errors = _post(p, taken)
+    for notice in taken:
+        with apart("notice", notice.id):
+            _settle(p, notice, errors[notice.id])
+    return list(errors.values()).count(None)
+
+
+def _post(p: Producer, taken: list[Notice]) -> dict[int, str | None]:
+    """None for each notice that was delivered, else why not."""
+    posts: dict[int, Post] = {}
+    errors: dict[int, str | None] = {}
+    for notice in taken:
+        if notice.url is None:
+            errors[notice.id] = "the job has no address any more"
+            continue
+        try:
+            posts[notice.id] = _made(p, notice, notice.url)
+        except Exception as error:  # noqa: BLE001 -- one that cannot be made must not keep the others from being posted
+            errors[notice.id] = reason(error)
+    return errors | dict(zip(posts, post_all(list(posts.values()), TIMEOUT), strict=True))
+
+
+def _made(p: Producer, notice: Notice, url: str) -> Post:
+    with p.engine.connect() as connection:
+        line = status.get(connection, notice.run_id)
+        run = notices.run_status(connection, notice.run_id) | {"reason": line.reason}
+        notes = unserved.of_runs(connection, [line])
+        if notice.event == "late":
+            why = overdue.why(connection, line.job, notice.happened_at)
+            notes = [why, *notes] if why is not None else notes
+        content = body(notice, run | {"notes": notes})
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "scorebeat",
+        "X-Scorebeat-Event": notice.event,
+        "X-Scorebeat-Notice": str(notice.id),
+    }
+    secret = p.settings.notify_secret
+    if secret is not None:
+        key = secret.get_secret_value().encode()
+        headers["X-Scorebeat-Signature"] = signature(key, content, int(time.time()))
+    return Post(url, content, headers)
+
+
+def body(notice: Notice, run: dict[str, Any]) -> bytes:
+    """The run as `runs --json` gives it, with `notes` of what it waits for, what happened and when, and a `text`."""
+    about = {"event": notice.event, "happened_at": notice.happened_at, "notice": notice.id}
+    told = {**run, **about, "text": in_words(notice, run)}
+    return json.dumps(told, default=_json, ensure_ascii=False).encode()
+
+
+def in_words(notice: Notice, run: dict[str, Any]) -> str:
+    """A line that Slack and Mattermost show."""
+    run_is = f"job {run['job']}, run {run['id']}, {run['state']}"
+    rows = f"{run['rows_scored']:,} rows scored" + f", {run['rows_failed']:,} quarantined" * bool(run["rows_failed"])
+    reason = f": {run['reason']}" if run["reason"] else ""
+    if notice.event == "late":
+        at = notice.happened_at.isoformat(" ", "minutes")
+        late = f"job {run['job']} is late: results were needed by {at}; run {run['id']}, {run['state']}{reason}, {rows}"
+        return "; ".join([late, *(note for note in run["notes"] if note not in reason)])
+    return f"{run_is}{reason}" if notice.event == "failed" else f"{run_is}: {rows}{reason}"
+
+
+def signature(key: bytes, content: bytes, at: int) -> str:
+    """`t=SECONDS,v1=HEX`: HMAC-SHA256 over the moment, a full stop and the body."""
+    digest = hmac.new(key, f"{at}.".encode() + content, hashlib.sha256).hexdigest()
+    return f"t={at},v1={digest}"
+
+
+def _settle(p: Producer, notice: Notice, error: str | None) -> None:
+    with p.engine.begin() as connection:
+        if error is None:
+            notices.delivered(connection, notice)
+        else:
+            given_up = notices.failed(connection, notice, error)
+    if error is None:
+        emit(
+            "notice.delivered",
+            about=notice.event,
+            notice=notice.id,
+            run=notice.run_id,
+            job=notice.job,
+            attempt=notice.attempts,
+        )
+    else:
+        _tell_failed(notice, error, given_up=given_up)
+
+
+def _tell_failed(notice: Notice, error: str, *, given_up: bool) -> None:
+    emit(
+        "notice.failed",
+        about=notice.event,
+        reason=error,
+        given_up=given_up,
+        notice=notice.id,
+        run=notice.run_id,
+        job=notice.job,
+        attempt=notice.attempts,
+    )
+
+
+def _json(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")

@@ -1,0 +1,187 @@
+"""Planning: cutting the pending rows of a run into batches, sending them while the cut goes on."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from scorebeat.core.errors import ScorebeatError
+from scorebeat.core.events import emit
+from scorebeat.db.closing import close_run, closed_runs
+from scorebeat.db.connect import database_errors, locks
+from scorebeat.db.connect.sql import KeyRange
+from scorebeat.db.ledger import batches, model_versions, plan_lease, runs
+from scorebeat.db.ledger.batches import NewBatch
+from scorebeat.db.ledger.runs import Run
+from scorebeat.db.predictions import prediction_sets, stored_keys
+from scorebeat.db.source import key_range, pending, planning_cursor
+from scorebeat.db.source.pending import PendingRows
+from scorebeat.db.source.planning_cursor import KeyCursor
+from scorebeat.producer.context import Producer
+from scorebeat.producer.control.settle import settle
+from scorebeat.producer.dispatch import dispatch
+from scorebeat.producer.requests.preview import require_unique_keys
+from scorebeat.producer.versions import prediction_tables
+
+LOCK_PAUSE = timedelta(seconds=3)
+"""After a plan met a lock on a table of its query."""
+GROUP_ROWS = 20
+GROUP_SECONDS = 0.2
+"""Batches are stored together: so many, or those of so long."""
+
+
+class PlanLost(ScorebeatError):
+    """Another planner has the run, or it was cancelled; this one stops."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    run: Run
+    attempt: int
+    pending: PendingRows
+    anti_join: bool
+
+
+def plan(p: Producer, run_id: int) -> int | None:
+    """Plan a run; answers its batches, or None when it was not to be planned. Safe to call again."""
+    with p.engine.begin() as connection:
+        attempt = plan_lease.claim(connection, run_id, p.name, p.settings.claim_ttl)
+        if attempt is None:
+            return None
+        run = runs.get(connection, run_id)
+        closed_runs.free(connection, run.prediction_set_id)
+    try:
+        made = _make_batches(p, run, attempt)
+    except PlanLost as error:
+        emit("plan.lost", run=run_id, attempt=attempt, reason=str(error))
+        return None
+    except (ScorebeatError, DBAPIError) as error:
+        if database_errors.is_lock(error):
+            _postpone(p, run, attempt)
+        elif database_errors.is_transient(error):
+            _put_back(p, run_id, attempt, database_errors.told(error), counts=not database_errors.is_read_only(error))
+            raise  # rescue sends the plan again, or goes on with what it made
+        else:
+            query = f"jobs.{run.job.name}.query fails in PostgreSQL: " if isinstance(error, DBAPIError) else ""
+            _fail(p, run_id, attempt, query + database_errors.told(error))
+        return None
+    with p.engine.begin() as connection:
+        plan_lease.finish(connection, run_id, attempt)
+    emit("run.planned", run=run_id, job=run.job.name, batches=made)
+    settle(p, run_id)
+    return made
+
+
+def _make_batches(p: Producer, run: Run, attempt: int) -> int:
+    with planning_cursor.reading(p.engine) as reader:
+        locks.wait_at_most(reader, locks.IN_A_PLAN)  # other jobs' plans come after this one
+        planned = _begin(p, reader, run, attempt)
+        made = 0
+        for group in _groups(_cut(reader, planned)):
+            _store(p, planned, group)
+            dispatch(p, run.job.queue)
+            made += len(group)
+    return made
+
+
+def _begin(p: Producer, reader: Connection, run: Run, attempt: int) -> _Plan:
+    """Check the query once more, as it is now, and note whether the prediction set is empty."""
+    version = model_versions.get(reader, run.model, run.model_version)
+    fitted = prediction_tables.fit_now(reader, run.job, version, run.values)
+    require_unique_keys(reader, fitted)
+    first = planning_cursor.first_key(reader, fitted.source)
+    if first is not None and run.selection.keys is None:
+        whole = key_range.why_whole(reader, fitted.source, run.job, first)
+        if whole is not None:  # its table grew, or lost an index: slow is better than not at all
+            emit("plan.computes_all", logging.WARNING, run=run.id, job=run.job.name, reason=whole)
+    target = prediction_sets.get(reader, run.prediction_set_id)
+    stored_keys.require_room(reader, fitted.source, target)
+    quarantined = pending.has_quarantine(reader, target.id)
+    empty = pending.is_empty(reader, target.table) and not quarantined
+    with p.engine.begin() as connection:
+        plan_lease.note_empty(connection, run.id, attempt, empty)
+    rows = PendingRows(fitted.source, target.table, target.id, run.selection.where, quarantined, run.selection.keys)
+    return _Plan(run, attempt, rows, anti_join=not empty)
+
+
+def _cut(reader: Connection, planned: _Plan) -> Iterator[NewBatch]:
+    """Batches in key order. Keys are only read where a list of them is, or may be, needed."""
+    run = planned.run
+    cursor = KeyCursor(reader, planned.pending, anti_join=planned.anti_join)
+    left = run.selection.limit
+    by_hand = run.selection.keys is not None
+    listing = by_hand or planned.anti_join
+    number = 0
+    while left is None or left > 0:
+        size = run.job.batch_rows if left is None else min(run.job.batch_rows, left)
+        number += 1
+        cut = _listed(cursor, number, size) if listing else _ranged(cursor, number, size)
+        if cut is None:
+            return
+        if not by_hand and planned.anti_join:
+            listing = planning_cursor.is_sparse(reader, planned.pending.source, cut.span, cut.rows)
+        keeps_list = by_hand or listing
+        yield cut if keeps_list else NewBatch(cut.number, cut.rows, cut.span)
+        left = None if left is None else left - cut.rows
+
+
+def _listed(cursor: KeyCursor, number: int, size: int) -> NewBatch | None:
+    keys = cursor.read(size)
+    return NewBatch(number, len(keys), KeyRange(keys[0], keys[-1]), tuple(keys)) if keys else None
+
+
+def _ranged(cursor: KeyCursor, number: int, size: int) -> NewBatch | None:
+    found = cursor.skip(size)
+    return NewBatch(number, found[1], found[0]) if found is not None else None
+
+
+def _groups(cut: Iterator[NewBatch]) -> Iterator[list[NewBatch]]:
+    """The first batch alone, so that a worker starts at once; then as many as come in a while."""
+    group: list[NewBatch] = []
+    began = 0.0
+    for batch in cut:
+        group.append(batch)
+        if len(group) >= GROUP_ROWS or time.monotonic() - began >= GROUP_SECONDS:
+            yield group
+            group, began = [], time.monotonic()
+    if group:
+        yield group
+
+
+def _store(p: Producer, planned: _Plan, group: list[NewBatch]) -> None:
+    run = planned.run
+    with p.engine.begin() as connection:
+        if not plan_lease.extend(connection, run.id, planned.attempt, p.settings.claim_ttl):
+            raise PlanLost(f"run {run.id}: planning attempt {planned.attempt} lost its lease, or the run was closed")
+        attempts = 1 if run.job.on_failure == "leave" else p.settings.max_attempts
+        batches.add(connection, run.id, run.job.queue, attempts, group)
+
+
+def _postpone(p: Producer, run: Run, attempt: int) -> None:
+    """Another plan may take this process; this one comes again, for as long as the lock is held."""
+    with p.engine.begin() as connection:
+        reason = locks.waits_for(connection, run.job.query)
+        plan_lease.postpone(connection, run.id, attempt, reason, LOCK_PAUSE)
+    emit("plan.postponed", logging.WARNING, run=run.id, job=run.job.name, reason=reason)
+
+
+def _put_back(p: Producer, run_id: int, attempt: int, reason: str, *, counts: bool) -> None:
+    """Keep the error with the run, and let another attempt begin soon. If the database is away the lease expires."""
+    emit("plan.failed", logging.WARNING, run=run_id, attempt=attempt, reason=reason)
+    move = plan_lease.put_back if counts else plan_lease.postpone
+    with suppress(DBAPIError), p.engine.begin() as connection:
+        move(connection, run_id, attempt, reason, p.settings.backoff)
+
+
+def _fail(p: Producer, run_id: int, attempt: int, reason: str) -> None:
+    """The run fails, unless this attempt lost the plan: then it is another's to judge."""
+    with p.engine.begin() as connection:
+        if not plan_lease.extend(connection, run_id, attempt, p.settings.claim_ttl):
+            return
+        told = close_run.fail(connection, run_id, reason)
+    emit("run.failed", run=run_id, reason=told)

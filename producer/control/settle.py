@@ -1,0 +1,71 @@
+"""Settling: closing a run whose batches are all final, and showing what it made."""
+
+from sqlalchemy.exc import DBAPIError
+
+from scorebeat.core.errors import ScorebeatError, one_line
+from scorebeat.core.events import emit
+from scorebeat.core.states import RunState
+from scorebeat.db.closing import close_run, run_ends
+from scorebeat.db.connect import database_errors, locks
+from scorebeat.db.ledger import next_step, runs
+from scorebeat.db.predictions.views import ViewBusy
+from scorebeat.producer.context import Producer
+from scorebeat.producer.keep_going import apart
+
+
+def settle(p: Producer, run_id: int) -> RunState | None:
+    """Close the run if it is done; None when it is not, was closed before, or cannot be shown just now.
+
+    A run that can never be closed as it should, say because its table is gone, is failed with the reason.
+    """
+    try:
+        with p.engine.begin() as connection:
+            locks.wait_at_most(connection, locks.IN_A_WORKER)  # for its predictions or view: the next tick comes soon
+            closed = close_run.settle(connection, run_id)
+    except (DBAPIError, ScorebeatError) as error:
+        return _not_closed(p, run_id, error)
+    if closed is None:
+        return None
+    closed.tell()
+    return closed.state
+
+
+def settle_all(p: Producer) -> int:
+    """Close every run that is done: two last commits cannot see each other. One that fails stops no other."""
+    with p.engine.begin() as connection:
+        done = run_ends.settling(connection)
+    closed = 0
+    for run_id in done:
+        with apart("settle", run_id):
+            closed += settle(p, run_id) is not None
+    return closed
+
+
+def _not_closed(p: Producer, run_id: int, error: DBAPIError | ScorebeatError) -> RunState | None:
+    why = one_line(database_errors.words(error))
+    if isinstance(error, ViewBusy) or database_errors.is_transient(error):
+        emit("run.waits", run=run_id, reason=why)  # the next control tick tries again
+        return None
+    reason = f"the run could not be closed: {why}. Nothing new is shown."
+    told = _fail(p, run_id, reason)
+    if told is None:
+        return None
+    emit("run.failed", run=run_id, reason=told)
+    return RunState.FAILED
+
+
+def _fail(p: Producer, run_id: int, reason: str) -> str | None:
+    """As a whole, so that a run that is shown whole leaves nothing; by its state alone where its table is gone, say.
+
+    Returns the reason that the run has; None when it was closed before.
+    """
+    try:
+        with p.engine.begin() as connection:
+            locks.wait_at_most(connection, locks.IN_A_WORKER)
+            return close_run.fail(connection, run_id, reason)
+    except (DBAPIError, ScorebeatError) as error:
+        if database_errors.is_transient(error):
+            raise
+        with p.engine.begin() as connection:
+            told = next_step.after(runs.get(connection, run_id), reason)
+            return told if runs.fail(connection, run_id, told) else None

@@ -1,0 +1,55 @@
+"""What to say where work waits for a worker: for one that serves its queue, or that can load its model."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import Connection
+
+from scorebeat.core.queues import CONTROL_QUEUE, PLAN_QUEUE
+from scorebeat.db.processes import unloadable, workers
+from scorebeat.db.reports.job_lines import JobLine
+from scorebeat.db.reports.status import RunLine
+
+
+def of_queues(connection: Connection, queues: set[str]) -> list[str]:
+    """What to say where nobody would plan or score work of these queues."""
+    served = workers.served(connection)
+    missing = no_control(served)
+    return ([missing] if missing else []) + [no_worker(queue) for queue in sorted(queues - served)]
+
+
+def of_runs(connection: Connection, lines: Iterable[RunLine]) -> list[str]:
+    """What to say of these runs; nothing where all of them are over."""
+    open_lines = [line for line in lines if not line.is_final]
+    queues = {line.queue for line in open_lines}
+    models = {f"{line.model}/{line.model_version}" for line in open_lines}
+    blind = [str(one) for one in unloadable.known(connection) if one.model in models] if models else []
+    return (of_queues(connection, queues) if queues else []) + blind
+
+
+def why_open(connection: Connection, line: RunLine) -> str:
+    """What an open run waits for, as far as it is known."""
+    return "; ".join(filter(None, [line.reason, *of_runs(connection, [line])])) or f"it is {line.state}"
+
+
+def of_jobs(connection: Connection, lines: Iterable[JobLine]) -> list[str]:
+    """What to say where a job is to be due and nobody would begin its run.
+
+    Not of its queue: workers may be started only when there is work.
+    """
+    missing = no_control(workers.served(connection)) if any(line.next_due_at for line in lines) else None
+    return [missing] if missing else []
+
+
+def no_control(served: set[str]) -> str | None:
+    """What to say where one of the queues that keep runs going is not among those served; None where all are."""
+    missing = sorted({CONTROL_QUEUE, PLAN_QUEUE} - served)
+    if not missing:
+        return None
+    what = "runs are neither planned nor settled" if len(missing) > 1 else f"nobody serves the queue {missing[0]!r}"
+    return f"no control worker, so {what}: start `scorebeat up` or `scorebeat worker --control`"
+
+
+def no_worker(queue: str) -> str:
+    """What to say where no worker listens on the queue."""
+    device = "cuda:0" if "gpu" in queue else "cpu"
+    return f"no worker listens on queue {queue!r}: start `scorebeat worker --device {device} --queue {queue}`"

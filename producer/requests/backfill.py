@@ -1,0 +1,137 @@
+"""Backfill: the due moments of a job's schedule in a span of time, and the run that each has or gets."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from scorebeat.core.errors import RunOpen, UsageError
+from scorebeat.core.jobs.job import Job
+from scorebeat.core.jobs.parameters import DUE_AT
+from scorebeat.db.connect import database_clock
+from scorebeat.db.connect.engine import reachable
+from scorebeat.db.ledger import jobs, model_versions, runs
+from scorebeat.db.ledger.model_versions import Version
+from scorebeat.db.reports import due_times
+from scorebeat.db.reports.due_times import RunOfMoment
+from scorebeat.db.source import parameter_values
+from scorebeat.producer.context import Producer
+from scorebeat.producer.requests.enqueue import Request, enqueue
+
+MOST = 10_000
+"""Due moments of one backfill."""
+
+
+@dataclass(frozen=True)
+class Backfill:
+    """Which due moments are asked for, of which job and version."""
+
+    job: str
+    version: int | None
+    """None: the version that the job follows."""
+    first: datetime
+    before: datetime
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A due moment with the run that counts for it."""
+
+    due_at: datetime
+    run: RunOfMoment | None
+    """That which is complete, else the open one, else the newest."""
+    runs: int
+    """How many there were."""
+
+    @property
+    def is_done(self) -> bool:
+        return self.run is not None and self.run.is_complete
+
+
+def moments(p: Producer, wanted: Backfill) -> list[Moment]:
+    """The due moments, in order; those that are yet to come are left out.
+
+    Raises UnknownName, and UsageError for a job whose due moments have no rows of their own, and for a span without
+    any due moment or with too many.
+    """
+    with reachable(p.url), p.engine.connect() as connection:
+        return _moments(connection, wanted)
+
+
+def _moments(connection: Connection, wanted: Backfill) -> list[Moment]:
+    job = jobs.get(connection, wanted.job).job
+    version = _version(connection, job, wanted)
+    due = _due(connection, job, wanted)
+    found = due_times.runs_between(connection, job, version, due[0], due[-1] + timedelta(microseconds=1))
+    return [_moment(at, [run for run in found if run.due_at == at]) for at in due]
+
+
+def _due(connection: Connection, job: Job, wanted: Backfill) -> list[datetime]:
+    if job.due is None:
+        raise UsageError(
+            f"job {job.name!r} has no schedule, which would say what its due moments are. Nothing was enqueued; give "
+            f"it one in jobs.toml, or make one run with `scorebeat enqueue {job.name} --due-at TIME`"
+        )
+    if DUE_AT not in parameter_values.names(connection, job):
+        raise UsageError(
+            f"the query of job {job.name!r} does not use :{DUE_AT}, so the run of each due moment would score the same "
+            f"rows. Nothing was enqueued; let the query say which rows are a due moment's, such as "
+            f"WHERE day = :{DUE_AT}::date, or score what is pending now with `scorebeat enqueue {job.name}`"
+        )
+    end = min(wanted.before, database_clock.now(connection))
+    due = job.due.between(wanted.first - timedelta(microseconds=1), end, MOST + 1)
+    if len(due) > MOST:
+        raise UsageError(
+            f"there are more than {MOST:,} due moments in that time. Nothing was enqueued; say a shorter one"
+        )
+    if not due:
+        raise UsageError(
+            f"job {job.name!r} had no due moment from {_text(wanted.first)} on and before {_text(end)}. Nothing was "
+            "enqueued"
+        )
+    return due
+
+
+def _version(connection: Connection, job: Job, wanted: Backfill) -> Version:
+    if wanted.version is None:
+        return model_versions.of_job(connection, job)
+    return model_versions.get(connection, job.model_name, wanted.version)
+
+
+def _moment(due_at: datetime, its_runs: list[RunOfMoment]) -> Moment:
+    best = sorted(its_runs, key=lambda run: (run.is_complete, run.is_open, run.id))
+    return Moment(due_at, best[-1] if best else None, len(its_runs))
+
+
+def begin(p: Producer, wanted: Backfill, due_at: datetime, by: str) -> tuple[int, bool]:
+    """The run for this due moment, or else the run that is to end before; and whether it is for this due moment.
+
+    A run that is complete or open is not made again, whoever made it meanwhile.
+    """
+    while True:
+        with reachable(p.url), p.engine.connect() as connection:
+            job = jobs.get(connection, wanted.job).job
+            version = _version(connection, job, wanted)
+            found = due_times.runs_between(connection, job, version, due_at, due_at + timedelta(microseconds=1))
+            now = _moment(due_at, found)
+            if now.run is not None and (now.run.is_complete or now.run.is_open):
+                return now.run.id, True
+            other = runs.open_run(connection, job.name, version.name, version.version)
+            if other is not None:
+                return other, False
+        # the same name for two commands that see the same runs, so that one run is made
+        key = f"backfill {job.name} {due_at.isoformat()} {version} {now.runs + 1}"
+        try:
+            return enqueue(p, Request(job.name, by, wanted.version, run_key=key, due_at=due_at)).run_id, True
+        except RunOpen:
+            continue  # opened a moment ago
+
+
+def skipped(p: Producer, job: str, since: datetime) -> list[datetime]:
+    """Due moments that were skipped since: a run was open when they came."""
+    with reachable(p.url), p.engine.connect() as connection:
+        return due_times.skipped_since(connection, job, since)
+
+
+def _text(at: datetime) -> str:
+    return at.isoformat(" ", "seconds")

@@ -1,0 +1,110 @@
+"""What a run would do, without doing it: its rows and batches, and how long that took before."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import Connection
+
+from scorebeat.core.errors import QueryError
+from scorebeat.db.closing import closed_runs
+from scorebeat.db.connect.engine import reachable
+from scorebeat.db.ledger import jobs, model_versions, runs
+from scorebeat.db.predictions import old_queries, prediction_sets
+from scorebeat.db.reports import status
+from scorebeat.db.source import key_range, pending, planning_cursor, source
+from scorebeat.db.source.pending import PendingRows
+from scorebeat.db.source.planning_cursor import KeyCursor
+from scorebeat.producer.context import Producer
+from scorebeat.producer.versions import prediction_tables
+from scorebeat.producer.versions.prediction_tables import Fit
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A run that was not made."""
+
+    job: str
+    model: str
+    rows: int
+    batches: int
+    batch_rows: int
+    takes: timedelta | None
+    """By the speed of the job's last runs; None when there were none."""
+    open_run: int | None
+    """The run that has these rows now; a new one would be refused."""
+    whole_for_each_batch: str | None
+    """Why every batch computes the whole query, if it does."""
+    from_other_queries: int
+    """Predictions that runs of another query made, of those that readers see of the version: not scored again."""
+
+
+def preview(p: Producer, name: str) -> Preview:
+    """Read the pending keys as planning does, in one READ ONLY transaction.
+
+    Raises UnknownName, SignatureError, or QueryError: also for keys that are NULL or repeat.
+    """
+    with reachable(p.url), planning_cursor.reading(p.engine) as reader:
+        job = jobs.get(reader, name).job
+        version = model_versions.of_job(reader, job)
+        fitted = prediction_tables.fit(reader, p.url, job, version)
+        whole = require_good_keys(reader, fitted)
+        rate = status.speed(reader, name)
+        open_run = runs.open_run(reader, name, version.name, version.version)
+        of_others = _from_other_queries(reader, fitted)
+        counts = _count(reader, fitted)  # the last: the session has the user's settings from here on
+        return Preview(
+            job=name,
+            model=str(version),
+            rows=sum(counts),
+            batches=len(counts),
+            batch_rows=job.batch_rows,
+            takes=timedelta(seconds=sum(counts) / rate) if rate else None,
+            open_run=open_run,
+            whole_for_each_batch=whole,
+            from_other_queries=of_others,
+        )
+
+
+def require_good_keys(reader: Connection, fitted: Fit) -> str | None:
+    """Why every batch would compute the whole query, if it would. Raises QueryError for keys that are NULL or repeat.
+
+    The one rule of `apply`, which refuses a new or changed job by it, and of `plan`, `check` and a run, which say so.
+    """
+    require_unique_keys(reader, fitted)
+    first = planning_cursor.first_key(reader, fitted.source)
+    return None if first is None else key_range.why_whole(reader, fitted.source, fitted.job, first)
+
+
+def require_unique_keys(reader: Connection, fitted: Fit) -> None:
+    """Raises QueryError naming keys that are NULL or repeat. Where an index proves it, no key is read."""
+    bad = [] if source.is_unique(reader, fitted.source) else source.bad_keys(reader, fitted.source)
+    if bad:
+        raise QueryError(f"jobs.{fitted.job.name}.key must be unique and not NULL; the query gives {', '.join(bad)}.")
+
+
+def _count(reader: Connection, fitted: Fit) -> list[int]:
+    """Rows of each batch."""
+    rows, anti_join = _pending(reader, fitted)
+    cursor = KeyCursor(reader, rows, anti_join=anti_join)
+    counts = []
+    while (found := cursor.skip(fitted.job.batch_rows)) is not None:
+        counts.append(found[1])
+    return counts
+
+
+def _from_other_queries(reader: Connection, fitted: Fit) -> int:
+    target = prediction_sets.shown(reader, fitted.job, fitted.version.version)
+    scores_all = target is None or fitted.job.rescore == "every-run"
+    return 0 if scores_all or target is None else old_queries.count(reader, target, fitted.job).other
+
+
+def _pending(reader: Connection, fitted: Fit) -> tuple[PendingRows, bool]:
+    """The pending rows, and whether any may be scored already."""
+    version = fitted.version
+    target = prediction_sets.shown(reader, fitted.job, version.version)
+    if target is None or fitted.job.rescore == "every-run":  # the run begins an empty set
+        return PendingRows(fitted.source, "", 0), False
+    quarantined = pending.has_quarantine(reader, target.id)
+    again = closed_runs.with_rows(reader, target.id)
+    rows = PendingRows(fitted.source, target.table, target.id, has_quarantine=quarantined, again=again)
+    return rows, quarantined or not pending.is_empty(reader, target.table)

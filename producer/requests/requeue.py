@@ -1,0 +1,156 @@
+"""Requeue and cancel: what a person asks of a run."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import Connection
+
+from scorebeat.core.errors import UnknownName, UsageError, shortened
+from scorebeat.core.events import emit
+from scorebeat.core.states import FINAL_RUN, RunState
+from scorebeat.db.closing import atomic_runs, closed_runs
+from scorebeat.db.connect.engine import reachable
+from scorebeat.db.connect.sql import Key, KeyRange
+from scorebeat.db.ledger import batches, failure_groups, model_versions, next_step, quarantine, requeued, runs
+from scorebeat.db.ledger.batches import NewBatch
+from scorebeat.db.ledger.requeued import EVERYTHING, Part
+from scorebeat.db.ledger.runs import Run
+from scorebeat.db.predictions import prediction_sets, set_drops
+from scorebeat.db.predictions.prediction_sets import PredictionSet
+from scorebeat.db.records import audit, counters
+from scorebeat.db.reports import status
+from scorebeat.producer.context import Producer
+from scorebeat.producer.dispatch import dispatch
+
+
+@dataclass(frozen=True)
+class _Back:
+    """What was put back."""
+
+    batches: int
+    rows: int
+    """Rows that stood in quarantine."""
+
+
+def requeue(
+    p: Producer,
+    run_id: int,
+    by: str,
+    *,
+    batch_id: int | None = None,
+    error: str | None = None,
+    group: str | None = None,
+) -> int:
+    """Put dead batches and quarantined rows of the run back: all, or those that fit each of what is given.
+
+    `error` is a text that their error holds; `group` is the id of a FailureGroup, and means those that it counts.
+    Safe to repeat, and by two people at once; recorded even when nothing was left to do. Answers how many batches.
+    Raises UnknownName, or UsageError for a run that cannot go on, or not in part.
+    """
+    part = Part(batch_id, error, group)
+    with reachable(p.url), p.engine.begin() as connection:
+        run = runs.get(connection, run_id, lock=True)
+        _require_can_go_on(connection, run)
+        _require_part(connection, run, part)
+        said = error if group is None else failure_groups.words(connection, run_id, group)
+        said = said and shortened(said)
+        back = _put_back(connection, p, run, part)
+        if back.batches and run.state in FINAL_RUN:
+            closed_runs.free(connection, run.prediction_set_id)
+            _reopen(connection, run)
+        details = {"batches": back.batches, "rows_from_quarantine": back.rows, "batch": batch_id, "error": said}
+        audit.record(connection, by, "run.requeued", f"run {run_id}", **details)
+    if back.batches:
+        emit("run.requeued", run=run_id, batches=back.batches, rows_from_quarantine=back.rows, by=by)
+        dispatch(p, run.job.queue)
+    return back.batches
+
+
+def comes_back_whole(state: RunState, on_failure: str) -> bool:
+    """Nothing of such a run was kept when it failed: it is scored once more from the beginning, or not at all."""
+    return state is RunState.FAILED and on_failure == "retry-run"
+
+
+def _put_back(connection: Connection, p: Producer, run: Run, part: Part) -> _Back:
+    model_versions.get(connection, run.model, run.model_version)  # it may have been dropped
+    target = prediction_sets.get(connection, run.prediction_set_id)
+    set_drops.require_table(connection, target)
+    attempts = 1 if run.job.on_failure == "leave" else p.settings.max_attempts
+    if comes_back_whole(run.state, run.job.on_failure):
+        return _Back(_begin_again(connection, run, target, attempts), 0)
+    count = requeued.requeue_dead(connection, run.id, attempts, part)
+    count += requeued.requeue_stopped(connection, run.id, attempts, part)
+    taken = quarantine.take_back(connection, run.id, part)
+    counters.add(connection, counters.ROWS_TAKEN_BACK, run.id, taken.rows)
+    return _Back(count + taken.freed + _batches_of(connection, run, taken.homeless, attempts), taken.rows)
+
+
+def _require_part(connection: Connection, run: Run, part: Part) -> None:
+    if part.error == "":
+        raise UsageError("the text that the error must hold is empty, and every error holds that; nothing was put back")
+    if part != EVERYTHING and comes_back_whole(run.state, run.job.on_failure):
+        raise UsageError(
+            f'run {run.id} failed with on_failure = "retry-run": it is shown whole or not at all, and nothing of it '
+            "was kept, so no single batch or error of it can be put back. Nothing was changed; requeue the whole run."
+        )
+    if part.batch_id is not None and not status.batches(connection, run.id, part.batch_id):
+        raise UnknownName(
+            f"run {run.id} has no batch {part.batch_id}; `scorebeat show {run.id} --json` lists its batches"
+        )
+
+
+def _require_can_go_on(connection: Connection, run: Run) -> None:
+    score_them = f"its rows are pending. Score them with `{next_step.enqueue(run)}`."
+    if run.state is RunState.CANCELLED:
+        raise UsageError(f"run {run.id} was cancelled; {score_them}")
+    if run.state is RunState.FAILED and not requeued.has_batches(connection, run.id):
+        raise UsageError(f"run {run.id} failed and has no batches, so nothing of it can be put back; {score_them}")
+    if run.state is RunState.PLANNING:
+        raise UsageError(
+            f"run {run.id} is still being planned; nothing was put back. Requeue it when all its batches are made: "
+            f"`scorebeat watch {run.id}` shows it."
+        )
+    if comes_back_whole(run.state, run.job.on_failure) and not run.plan_is_whole:
+        raise UsageError(f"run {run.id} failed before all of it was planned, and nothing of it was kept; {score_them}")
+
+
+def _begin_again(connection: Connection, run: Run, target: PredictionSet, attempts: int) -> int:
+    """A whole run that failed: all of it once more, hidden until it has succeeded, whatever readers see by now."""
+    atomic_runs.undo(connection, run)
+    atomic_runs.free(connection, run)
+    atomic_runs.hide_what_comes(connection, target)
+    atomic_runs.move_up(connection, run)
+    return atomic_runs.begin_again(connection, run, attempts, timedelta(0))
+
+
+def _batches_of(connection: Connection, run: Run, keys: list[Key], attempts: int) -> int:
+    """Rows that are pending again go into batches of their own, by their keys."""
+    size = run.job.batch_rows
+    number = requeued.next_number(connection, run.id)
+    cut = [keys[i : i + size] for i in range(0, len(keys), size)]
+    new = [NewBatch(number + i, len(part), KeyRange(part[0], part[-1]), tuple(part)) for i, part in enumerate(cut)]
+    if new:
+        batches.add(connection, run.id, run.job.queue, attempts, new)
+    return len(new)
+
+
+def _reopen(connection: Connection, run: Run) -> None:
+    other = runs.open_run(connection, run.job.name, run.model, run.model_version)
+    if other is not None:
+        raise UsageError(
+            f"run {run.id} cannot go on while run {other} of job {run.job.name!r} is open: that one takes its "
+            "pending rows too. Nothing was changed."
+        )
+    runs.reopen(connection, run.id)
+
+
+def cancel(p: Producer, run_id: int, by: str) -> bool:
+    """Stop an open run: nothing more of it is scored, what is committed stays. False when it was closed."""
+    with reachable(p.url), p.engine.begin() as connection:
+        runs.get(connection, run_id, lock=True)
+        moved = runs.cancel(connection, run_id, by)
+        if moved:
+            batches.cancel(connection, run_id)
+    if moved:
+        emit("run.cancelled", run=run_id, by=by)
+    return moved

@@ -1,0 +1,90 @@
+"""A run that a person or a program asks for, checked against the ledger and the query before it is opened."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from scorebeat.core.errors import UsageError
+from scorebeat.core.jobs.job import Job
+from scorebeat.core.jobs.schedule import find_zone
+from scorebeat.core.timestamps import parse_time
+from scorebeat.db.connect import locks
+from scorebeat.db.connect.engine import reachable
+from scorebeat.db.connect.sql import Key
+from scorebeat.db.ledger import jobs, model_versions
+from scorebeat.db.source import filters, planning_cursor, source
+from scorebeat.producer.context import Producer
+
+
+@dataclass(frozen=True)
+class Words:
+    """What messages call the things that were asked for."""
+
+    prefix: str = ""
+    """Before each name: `--` on a command line."""
+    key: Callable[[int], str] = "keys.{}".format
+    """A key, by its position."""
+
+
+NAMED = Words()
+
+
+def checked_version(
+    p: Producer, name: str, model: str | None, where: str | None, keys: Sequence[Key] | None, words: Words = NAMED
+) -> int | None:
+    """The number of the version asked for, None for none; the filter and the keys fit the job's query.
+
+    Raises UnknownName, or UsageError that says which of them is wrong; nothing was changed.
+    """
+    with reachable(p.url), planning_cursor.reading(p.engine) as reader:
+        locks.wait_at_most(reader, locks.FOR_A_PERSON)
+        job = jobs.get(reader, name).job
+        version = None if model is None else version_number(model, job, words)
+        if version is not None:
+            model_versions.get(reader, job.model_name, version)
+        if where is not None or keys is not None:
+            found = source.describe(reader, p.url, job)
+            if where is not None:
+                filters.require_filter(reader, p.url, found, where, f"{words.prefix}where")
+            if keys is not None:
+                _require_widths([column.name for column in found.keys], keys, words)
+                _require_keys(filters.first_bad_key(reader, found, keys), keys, words)
+    return version
+
+
+def version_number(text: str, job: Job, words: Words = NAMED) -> int:
+    """The number of `iris/4` or `4`. Raises UsageError."""
+    name, slash, number = text.rpartition("/")
+    model = f"{words.prefix}model {text!r}"
+    if not number.isascii() or not number.isdecimal() or len(number) > 9 or (slash and not name):
+        raise UsageError(f"{model} is not a version; expected one such as {job.model_name}/4, or 4")
+    if slash and name != job.model_name:
+        raise UsageError(
+            f"{model} is another model: job {job.name!r} uses {job.model_name!r}. Change `model` in the jobs file"
+        )
+    return int(number)
+
+
+def time_of_job(p: Producer, job: str, name: str, text: str) -> datetime:
+    """A time as typed; without an offset in the time zone of the job's schedule. Raises UsageError."""
+    with reachable(p.url), p.engine.connect() as connection:
+        zone = find_zone(jobs.get(connection, job).job.timezone)
+    try:
+        return parse_time(text, zone)
+    except ValueError as error:
+        raise UsageError(f"{name} {error}. Nothing was enqueued") from None
+
+
+def _require_widths(names: Sequence[str], keys: Sequence[Key], words: Words) -> None:
+    for at, key in enumerate(keys):
+        if len(key) != len(names):
+            wanted = f"{len(names)} ({', '.join(names)})"
+            raise UsageError(f"{words.key(at)} has {len(key)} columns; expected {wanted}. Nothing was enqueued")
+        if any("\0" in text for text in key):
+            raise UsageError(f"{words.key(at)} holds a NUL character. Nothing was enqueued")
+
+
+def _require_keys(bad: tuple[int, str] | None, keys: Sequence[Key], words: Words) -> None:
+    if bad is not None:
+        at, reason = bad
+        raise UsageError(f"{words.key(at)} {list(keys[at])} is not a key: {reason}. Nothing was enqueued")

@@ -1,0 +1,174 @@
+"""Prune: taking out of the database what is old and needed by nobody, and telling how much it was."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from scorebeat.core.errors import QueryError, ScorebeatError, one_line
+from scorebeat.core.events import emit
+from scorebeat.core.jobs.job import Job
+from scorebeat.db.connect import database_clock
+from scorebeat.db.connect.engine import reachable
+from scorebeat.db.ledger import jobs
+from scorebeat.db.predictions import orphans, set_drops
+from scorebeat.db.predictions.prediction_sets import PredictionSet
+from scorebeat.db.records import audit, retention
+from scorebeat.db.source import parameter_values, planning_cursor, source
+from scorebeat.producer.context import Producer
+
+GENERATIONS = "generations"
+PREDICTIONS = "predictions without a source row"
+QUARANTINED = "quarantined rows without a source row"
+MOST = 0.1
+"""Where a greater share of old predictions has no source row, the query is taken to look at a window of time, or at a
+table that is being loaded: rows that are deleted for good are few at a time."""
+
+
+@dataclass
+class Pruned:
+    """What went, or would go, by kind; and what was left alone, in sentences."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+
+
+def preview(p: Producer, older_than: timedelta, *, even_most: bool = False) -> Pruned:
+    """Count what `prune` would take now; nothing is changed."""
+    done = Pruned()
+    with reachable(p.url), p.engine.connect() as connection:
+        cutoff = database_clock.now(connection) - older_than
+        for kind in retention.KINDS:
+            done.counts[kind.name] = retention.count(connection, kind, cutoff)
+        done.counts[GENERATIONS] = len(retention.old_generations(connection, cutoff))
+        listed = jobs.listing(connection)
+    for row in listed:
+        _of_job(p, row.job, _Rule(cutoff, even_most, deletes=False), done)
+    return done
+
+
+def run(p: Producer, older_than: timedelta, by: str, *, even_most: bool = False) -> Pruned:
+    """Delete it, in pieces that are committed one by one, so that it may be stopped and begun again at any time.
+
+    What an open run needs is never touched. Safe beside workers, and beside another prune.
+    """
+    done = Pruned()
+    with reachable(p.url):
+        with p.engine.begin() as connection:
+            cutoff = database_clock.now(connection) - older_than
+            listed = jobs.listing(connection)
+        for kind in retention.KINDS:
+            done.counts[kind.name] = _all(p, kind, cutoff)
+        _generations(p, cutoff, done)
+        for row in listed:
+            _of_job(p, row.job, _Rule(cutoff, even_most, deletes=True), done)
+        with p.engine.begin() as connection:
+            audit.record(connection, by, "ledger.pruned", "ledger", before=cutoff.isoformat(), **_told(done))
+    emit("ledger.pruned", by=by, before=cutoff, gone=_told(done))
+    return done
+
+
+@dataclass(frozen=True)
+class _Rule:
+    cutoff: datetime
+    even_most: bool
+    deletes: bool
+
+
+def _told(done: Pruned) -> dict[str, int]:
+    return {name.replace(" ", "_"): number for name, number in done.counts.items()}
+
+
+def _all(p: Producer, kind: retention.Kind, cutoff: datetime) -> int:
+    total = 0
+    while True:
+        with p.engine.begin() as connection:
+            gone = retention.delete_piece(connection, kind, cutoff)
+        if not gone:
+            return total
+        total += gone
+
+
+def _generations(p: Producer, cutoff: datetime, done: Pruned) -> None:
+    with p.engine.connect() as connection:
+        old = retention.old_generations(connection, cutoff)
+    done.counts[GENERATIONS] = 0
+    for generation in old:
+        try:
+            why = _drop(p, generation, cutoff)
+        except DBAPIError as error:
+            why = one_line(error.orig)
+        done.counts[GENERATIONS] += why is None
+        if why is not None:
+            done.notes.append(f"{generation.table} was left alone: {why}")
+
+
+def _drop(p: Producer, generation: PredictionSet, cutoff: datetime) -> str | None:
+    """Why not; None when it was dropped."""
+    with p.engine.begin() as connection:
+        if not retention.is_free(connection, generation, cutoff):
+            return "a run may need it now"
+        dropped = set_drops.drop(connection, generation)
+    return None if dropped else "it is being read, or another object depends on it"
+
+
+def _of_job(p: Producer, job: Job, rule: _Rule, done: Pruned) -> None:
+    for name in (PREDICTIONS, QUARANTINED):
+        done.counts.setdefault(name, 0)
+    with p.engine.connect() as connection:
+        if retention.has_open_run(connection, job.name):
+            done.notes.append(f"job {job.name} has an open run; its predictions were left alone")
+            return
+        sets = retention.sets_of(connection, job.name)
+    for target in sets:
+        try:
+            _of_set(p, job, target, rule, done)
+        except _Stirred as error:
+            done.notes.append(str(error))
+            return
+        except (QueryError, DBAPIError) as error:
+            why = one_line(getattr(error, "orig", error))
+            done.notes.append(f"{target.table} was left alone: the job's query cannot be compared with it: {why}")
+
+
+def _of_set(p: Producer, job: Job, target: PredictionSet, rule: _Rule, done: Pruned) -> None:
+    with planning_cursor.reading(p.engine) as reader:
+        if parameter_values.differ_by_run(reader, job):
+            done.notes.append(
+                f"{target.table} was left alone: the query of job {job.name} gives other rows for each run, so a row "
+                "that it does not give now may be there nevertheless"
+            )
+            return
+        found = source.read_columns(reader, job, parameter_values.of_no_run(reader))
+        old, gone = orphans.predictions(reader, found, target, rule.cutoff)
+        if gone > MOST * old and not rule.even_most:
+            done.notes.append(
+                f"{target.table} was left alone: the query of job {job.name} gives no row for {gone:,} of its {old:,}"
+                f" old predictions, more than {MOST:.0%}: it may look at a window of time, or its table may not be"
+                " whole just now. If those rows are gone for good, delete their predictions with --even-most"
+            )
+            return
+        aside = orphans.quarantined(reader, found, target, rule.cutoff)
+        if not rule.deletes:
+            done.counts[PREDICTIONS] += gone
+            done.counts[QUARANTINED] += len(aside)
+            return
+        for keys in orphans.prediction_keys(reader, found, target, rule.cutoff) if gone else ():
+            with p.engine.begin() as connection:
+                _require_rest(connection, job)
+                done.counts[PREDICTIONS] += orphans.delete_predictions(connection, found, target, keys, rule.cutoff)
+    for at in range(0, len(aside), orphans.PIECE):
+        with p.engine.begin() as connection:
+            _require_rest(connection, job)
+            done.counts[QUARANTINED] += orphans.delete_quarantined(connection, found, aside[at : at + orphans.PIECE])
+
+
+def _require_rest(connection: Connection, job: Job) -> None:
+    if not retention.is_at_rest(connection, job):
+        raise _Stirred(f"job {job.name} was given a run or changed meanwhile; the rest of it was left alone")
+
+
+class _Stirred(ScorebeatError):
+    """Somebody works with the job: what prune knew of it may not be true any more."""

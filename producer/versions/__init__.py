@@ -1,0 +1,1 @@
+"""Model versions: adding, comparing, publishing, dropping."""

@@ -1,0 +1,142 @@
+"""Dropping and renaming a whole model, with what its readers lose by it."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from scorebeat.core.errors import ScorebeatError, UnknownName, UsageError, near
+from scorebeat.core.events import emit
+from scorebeat.db.connect.engine import reachable
+from scorebeat.db.ledger import jobs, renames, runs
+from scorebeat.db.ledger import model_versions as versions
+from scorebeat.db.ledger.model_versions import Version
+from scorebeat.db.predictions import prediction_sets, set_drops, views
+from scorebeat.db.predictions.prediction_sets import PredictionSet
+from scorebeat.db.records import audit
+from scorebeat.db.schema import ownership
+from scorebeat.models.store import store
+from scorebeat.producer.context import Producer
+
+
+@dataclass(frozen=True)
+class Model:
+    """All versions of a model, and what there is of it."""
+
+    versions: list[Version]
+    sets: list[PredictionSet]
+    predictions: int
+    jobs: list[str]
+    """Those that follow it, or pin a version of it."""
+    notes: tuple[str, ...] = ()
+    """Why files are still in the store."""
+
+
+def look(p: Producer, name: str, new: str | None = None) -> Model:
+    """What there is of the model, which is dropped, or renamed to `new`.
+
+    Raises UnknownName, StoreError for a new name that is none, or UsageError while a run of it is open or the new name
+    is taken.
+    """
+    with reachable(p.url), p.engine.connect() as connection:
+        if new is not None:
+            _require_free(connection, new)
+        return _found(connection, name)
+
+
+def require_unused(found: Model, name: str) -> None:
+    """Raises UsageError where a job uses the model."""
+    if found.jobs:
+        raise UsageError(
+            f"model {name} is used by {', '.join(found.jobs)}: give those another model in their file, or drop them "
+            f"with `scorebeat jobs drop {found.jobs[0]}`. Nothing was dropped."
+        )
+
+
+def drop(p: Producer, name: str, by: str) -> Model:
+    """Drop every version of a model that no job uses: predictions and quarantine in one transaction, then the files.
+
+    Raises UnknownName; NotPermitted; UsageError while a job uses it, a run is open, or other objects depend on a
+    table, the view of a job that was removed among them. Then nothing was dropped.
+    """
+    with reachable(p.url), p.engine.begin() as connection:
+        ownership.require_owner(connection, "drop a model")
+        versions.take_turns(connection, name)
+        gone = _found(connection, name)
+        require_unused(gone, name)
+        _require_unread(connection, gone)
+        set_drops.drop_all(connection, gone.sets)
+        for version in gone.versions:
+            versions.drop(connection, version, by)
+    emit("model.dropped", model=name, predictions=gone.predictions, by=by)
+    return Model(gone.versions, gone.sets, gone.predictions, [], _remove_files(p, name, gone.versions))
+
+
+def rename(p: Producer, old: str, new: str, by: str) -> Model:
+    """All versions, their files and tables, and what jobs say, have the new name; no prediction is touched.
+
+    The files are copied first, and deleted under the old name at last: a crash in between leaves a copy that nobody
+    uses, and the same call ends it. Raises UnknownName; NotPermitted; UsageError while a run is open, or for a name
+    that cannot be had; StoreError, ModelError or ServiceDown.
+    """
+    place, cache = p.settings.artifacts, p.settings.cache
+    with reachable(p.url), p.engine.begin() as connection:
+        ownership.require_owner(connection, "rename a model")
+        for name in sorted((old, new)):
+            versions.take_turns(connection, name)
+        moved = _found(connection, old)
+        _require_free(connection, new)
+        for job in moved.jobs:
+            jobs.get(connection, job, lock=True)  # nobody opens a run meanwhile
+        for version in moved.versions:
+            store.copy(place, old, version.version, version.digest, new, cache=cache)
+        renames.rename_model(connection, old, new, moved.sets)
+        audit.record(connection, by, "model.renamed", f"model {new}", was=old)
+    emit("model.renamed", model=new, was=old, by=by)
+    return Model(moved.versions, moved.sets, moved.predictions, moved.jobs, _remove_files(p, old, moved.versions))
+
+
+def _require_free(connection: Connection, name: str) -> None:
+    store.require_name(name)
+    if versions.recorded(connection, name):
+        raise UsageError(f"there is, or was, a model {name}. Nothing was renamed; choose another name")
+
+
+def _found(connection: Connection, name: str) -> Model:
+    found = versions.listing(connection, name)
+    if not found:
+        known = sorted({v.name for v in versions.listing(connection)})
+        raise UnknownName(f"there is no model {name!r}.{near(name, known)} `scorebeat models list` lists them")
+    scoring = [run for version in found for run in runs.open_of_version(connection, name, version.version)]
+    if scoring:
+        which = ", ".join(map(str, scoring))
+        raise UsageError(
+            f"model {name} is being scored by run {which}: wait for it, or stop it with `scorebeat cancel "
+            f"{scoring[0]}`. Nothing was changed."
+        )
+    sets = [one for version in found for one in prediction_sets.of_version(connection, name, version.version)]
+    users = [row.job.name for row in jobs.listing(connection) if row.job.model_name == name]
+    return Model(found, sets, prediction_sets.count(connection, sets), users)
+
+
+def _require_unread(connection: Connection, found: Model) -> None:
+    """Raises UsageError where the view of a job that has another model by now, or was removed, shows predictions."""
+    tables = {one.table_name for one in found.sets}
+    for job in sorted({one.job for one in found.sets}):
+        shown = views.read_now(connection, job)
+        if shown is not None and shown.table_name in tables:
+            raise UsageError(
+                f"predictions.{job} shows predictions of {shown.model}/{shown.model_version} to its readers, though "
+                f"job {job} does not use the model any more: score its new model, or say `scorebeat jobs drop {job}`. "
+                "Nothing was dropped."
+            )
+
+
+def _remove_files(p: Producer, name: str, gone: list[Version]) -> tuple[str, ...]:
+    place, cache = p.settings.artifacts, p.settings.cache
+    notes = []
+    for version in gone:
+        try:
+            store.remove(place, name, version.version, version.digest, cache=cache)
+        except ScorebeatError as error:
+            notes.append(f"the files of {name}/{version.version} are still in the store, and nobody uses them: {error}")
+    return tuple(notes)

@@ -1,0 +1,62 @@
+"""Rows of a job's query, read as a worker reads them, to try a model on."""
+
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+
+from scorebeat.core.errors import SignatureError, UsageError
+from scorebeat.db.batch_io import columns
+from scorebeat.db.connect import user_sql
+from scorebeat.db.connect.engine import data_connection, reachable
+from scorebeat.db.connect.sql import KeyRange
+from scorebeat.db.ledger import jobs
+from scorebeat.db.source import notebook_rows, planning_cursor, source
+from scorebeat.db.source.pending import PendingRows
+from scorebeat.models.contract import Signature
+from scorebeat.models.inputs.binding import bind
+from scorebeat.models.inputs.samples import Sampled
+from scorebeat.producer.context import Producer
+
+
+@dataclass(frozen=True)
+class SampleJob:
+    """The first `most` rows of a job's query, in the order of its key."""
+
+    p: Producer
+    job: str
+    most: int
+    _read: dict[Signature, Sampled] = field(default_factory=dict)
+    """What was read already: a format may look at some rows before the trial."""
+
+    def read(self, signature: Signature) -> Sampled:
+        """As `Sample.read`. Raises UnknownName, QueryError, SignatureError, or UsageError where there are no rows."""
+        if signature not in self._read:
+            self._read[signature] = self._fetch(signature)
+        return self._read[signature]
+
+    def _fetch(self, signature: Signature) -> Sampled:
+        with reachable(self.p.url), planning_cursor.reading(self.p.engine) as reader:
+            job = jobs.get(reader, self.job).job
+            found = source.describe(reader, self.p.url, job)
+            try:
+                names = bind(signature, found.columns).columns
+            except SignatureError as error:
+                raise SignatureError(f"--sample-job {self.job}: {error}") from None
+            first = planning_cursor.first_key(reader, found)
+            if first is None:
+                raise UsageError(f"--sample-job {self.job}: its query gives no rows; use --sample FILE")
+            pending = PendingRows(found, "", 0, has_quarantine=False)
+            (last,) = user_sql.rows(reader, pending.last_key(first, anti_join=False))
+        statement = pending.batch(names, KeyRange(first, last), self.most, anti_join=False)
+        with closing(data_connection(self.p.url, "scorebeat sample")) as data:
+            columns.begin_query(data)
+            fetched = columns.fetch(data, statement, found, self.most, job.batch_bytes)
+        keys = fetched.keys.to_pylist()
+        return Sampled(
+            f"job {self.job}",
+            fetched.rows,
+            partial(
+                notebook_rows.read, self.p.url, pending.as_it_is(names, KeyRange(first, last), fetched.rows.num_rows)
+            ),
+            name=lambda at: f"the row with {', '.join(f'{name} {value}' for name, value in keys[at].items())}",
+        )

@@ -1,0 +1,231 @@
+"""The public Python API, as a notebook and a scheduler's task use it."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import skops.io
+from sklearn.linear_model import LinearRegression
+
+import scorebeat
+from scorebeat.core.queues import CONTROL_QUEUE, PLAN_QUEUE
+from tests.support.source_tables import KEYS
+from tests.support.system import System, own_system
+
+ROWS = pd.DataFrame({"a": [1.5, -2.0, 40.25, 0.5], "b": [3.0, 0.1, -7.5, 2.0], "note": ["w", "x", "y", "z"]})
+SUM = LinearRegression().fit(ROWS[["a", "b"]], ROWS["a"] * 2 + ROWS["b"])
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    with own_system(tmp_path_factory.mktemp("system")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def workers(system: System) -> None:
+    for queue in ("cpu", CONTROL_QUEUE, PLAN_QUEUE):
+        system.programs.worker(queue, name=queue)
+
+
+@pytest.fixture(scope="module")
+def client(system: System) -> Iterator[scorebeat.Client]:
+    given = system.settings
+    with scorebeat.connect(
+        given.database_url, broker_url=given.broker_url, artifacts=given.artifacts, cache=given.cache
+    ) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def model(client: scorebeat.Client, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("model") / "sums.skops"
+    skops.io.dump(SUM, path)
+    return str(client.models.add(path, "sums").version)
+
+
+def table(system: System, name: str, rows: pd.DataFrame, key: str = "bigint") -> None:
+    system.tell(f"CREATE TABLE {name} (id {key} PRIMARY KEY, a float8, b float8)")
+    for at, row in enumerate(rows.itertuples()):
+        a, b = (None if pd.isna(value) else float(value) for value in (row.a, row.b))
+        system.tell(f"INSERT INTO {name} VALUES (CAST(:id AS {key}), :a, :b)", id=str(at), a=a, b=b)
+
+
+def jobs_file(folder: Path, *names: str) -> Path:
+    blocks = [f'[jobs.{name}]\nquery = "SELECT id, a, b FROM {name}"\nkey = "id"\nmodel = "sums"\n' for name in names]
+    (folder / "jobs.toml").write_text("\n".join(blocks))
+    return folder / "jobs.toml"
+
+
+def expected(rows: pd.DataFrame) -> Any:
+    return SUM.predict(rows[["a", "b"]])
+
+
+@pytest.mark.usefixtures("workers")
+def test_a_notebook_scores_a_table_and_reads_what_its_library_gives(
+    system: System, client: scorebeat.Client, model: str, tmp_path: Path
+) -> None:
+    table(system, "notebook", ROWS)
+    assert client.apply(jobs_file(tmp_path, "notebook"), dry_run=True).added == ["notebook"]
+    assert client.apply(tmp_path / "jobs.toml").added == ["notebook"]
+
+    run = client.enqueue("notebook", run_key="nightly-1")
+    line = run.wait(timeout=120)
+
+    assert (run.is_new, line.state, line.rows_scored) == (True, "succeeded", 4)
+    assert client.enqueue("notebook", run_key="nightly-1").id == run.id
+    assert not client.enqueue("notebook", run_key="nightly-1").is_new
+    assert run.progress == scorebeat.Progress(line.state, 4, 4, 0, 0.0, None)
+    assert run.failures() == []
+    found = client.predictions("notebook").to_pandas().sort_values("id")
+    assert found["id"].tolist() == [0, 1, 2, 3]
+    assert np.allclose(found["value"], expected(ROWS), rtol=0, atol=1e-12)
+    assert [each.id for each in client.runs("notebook")] == [run.id]
+    (job,) = [each for each in client.jobs() if each.name == "notebook"]
+    assert (job.last_run, job.model_version, str(job.last_state)) == (run.id, 1, "succeeded")
+    assert [str(each) for each in client.models.versions() if each.name == "sums"] == [model]
+
+
+@pytest.mark.usefixtures("workers", "model")
+def test_rows_by_key_by_condition_and_from_quarantine(system: System, client: scorebeat.Client, tmp_path: Path) -> None:
+    rows = ROWS.assign(a=[1.5, np.nan, 40.25, 0.5])
+    table(system, "picked", rows, "numeric")
+    client.apply(jobs_file(tmp_path, "notebook", "picked"))
+
+    assert client.enqueue("picked", keys=[np.int64(2)]).wait(120).rows_scored == 1
+    assert client.enqueue("picked", where="b > 2.5", limit=5).wait(120).rows_scored == 1
+    run = client.enqueue("picked")
+    with pytest.raises(scorebeat.RunNotSucceeded, match=r"run \d+ of job picked is partial, 1 rows scored, 1 failed"):
+        run.wait(120)
+    (group,) = run.failures()
+    assert (group.count, group.example) == (1, "key 1")
+    system.tell("UPDATE picked SET a = -2.0 WHERE id = 1")
+    assert run.requeue(group=group) == 1
+    assert run.wait(120).rows_failed == 0
+
+    found = client.predictions("picked")
+    assert found.schema.field("id").type == pa.string()  # Arrow has no numeric of any precision
+    by_key = dict(zip(found["id"].to_pylist(), found["value"].to_pylist(), strict=True))
+    assert by_key == pytest.approx({str(at): value for at, value in enumerate(expected(ROWS))})
+
+
+def test_rows_are_predicted_as_a_batch_would_be(client: scorebeat.Client, model: str) -> None:
+    frame = ROWS.set_index(pd.Index([7, 5, 3, 1]))
+
+    found = client.predict("sums", frame)
+
+    assert found.index.tolist() == [7, 5, 3, 1]
+    assert found["value"].tolist() == pytest.approx(expected(ROWS).tolist(), abs=1e-12)
+    rows = ROWS[["a", "b"]].to_dict("records")
+    assert client.predict(model, rows) == [{"value": value} for value in found["value"]]
+    assert client.predict(model, pa.Table.from_pylist(rows))["value"].to_pylist() == found["value"].tolist()
+    assert client.predict(model, frame.iloc[:0])["value"].tolist() == []
+    with pytest.raises(scorebeat.SignatureError, match="NaN"):
+        client.predict(model, frame.assign(a=[1.0, np.nan, 2.0, 3.0]))
+    with pytest.raises(scorebeat.SignatureError, match="b: the query has no such column"):
+        client.predict(model, frame[["a"]])
+    with pytest.raises(scorebeat.SignatureError, match="a int was given; expected a DataFrame"):
+        client.predict(model, 7)
+    with pytest.raises(scorebeat.UnknownName, match="there is no model 'sum'"):
+        client.predict("sum", frame)
+
+
+@pytest.mark.parametrize("keys", ["uuid", "text", "two columns"])
+def test_predictions_of_every_kind_of_key_are_an_arrow_table(
+    system: System, client: scorebeat.Client, keys: str
+) -> None:
+    job = system.job(f"keyed_{keys.split(maxsplit=1)[0]}", KEYS[keys], 20)
+
+    found = client.predictions(job.name)  # scored by nobody yet: the view is there
+
+    assert found.num_rows == 0
+    assert found.column_names[: len(job.key)] == list(job.key)
+
+
+def test_a_run_that_is_waited_for_too_shortly_goes_on(system: System, client: scorebeat.Client) -> None:
+    job = system.job("nobody", queue="nobody_serves_it", rows=8)
+    run = client.enqueue(job.name)
+
+    with pytest.raises(scorebeat.RunStillOpen, match=rf"run {run.id} of job nobody is (planning|running) after 0.2 s"):
+        run.wait(0.2)
+    with pytest.raises(TimeoutError):
+        run.wait(0)
+    with pytest.raises(scorebeat.RunOpen, match=f"run {run.id}"):
+        client.enqueue(job.name)
+    assert run.cancel()
+    assert str(run.wait(60, check=False).state) == "cancelled"
+
+
+@pytest.fixture(scope="module")
+def refusing(system: System) -> str:
+    return system.job("refusing", rows=4).name
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"job": "sums_of_nothing"}, "sums_of_nothing"),
+        ({"keys": [1.5]}, r"keys.0 is '1.5', a float; expected a text, a whole number"),
+        ({"keys": [(1, 2)]}, r"keys.0 has 2 columns; expected 1 \(id\)"),
+        ({"keys": ["one"]}, r"keys.0 \['one'\] is not a key"),
+        ({"where": "nosuch = 1"}, "where 'nosuch = 1' is not one condition"),
+        ({"model": "other/1"}, "model 'other/1' is another model"),
+        ({"due_at": "yesterday"}, "due_at"),
+        ({"parameters": {"least": object()}}, "parameters.least is"),
+        ({"run_key": " "}, "the run key is blank"),
+        ({"limit": 0}, "a limit of 0 means no row"),
+        ({"limit": -5}, "a limit of -5 means no row"),
+        ({"keys": []}, "the list of keys is empty"),
+        ({"keys": "42"}, r"keys is '42'; expected several keys, such as \['42'\]"),
+        ({"keys": [None]}, "keys.0 is 'None', a NoneType"),
+        ({"limit": 3, "rescore": True}, "scored anew all together"),
+    ],
+)
+def test_what_cannot_be_enqueued_is_refused_and_nothing_is(
+    system: System, client: scorebeat.Client, refusing: str, given: dict[str, Any], said: str
+) -> None:
+    before = system.ask("SELECT count(*) FROM scorebeat.runs")
+
+    with pytest.raises(scorebeat.UsageError, match=said):
+        client.enqueue(**({"job": refusing} | given))
+
+    assert system.ask("SELECT count(*) FROM scorebeat.runs") == before
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "said"),
+    [
+        ({"database_url": "mysql://x/y"}, scorebeat.SettingsError, "SCOREBEAT_DATABASE_URL"),
+        ({"databse_url": "x"}, scorebeat.SettingsError, "Did you mean SCOREBEAT_DATABASE_URL"),
+        ({"database_url": "postgresql://nobody@127.0.0.1:1/x"}, scorebeat.ServiceDown, "cannot be used"),
+        ({}, scorebeat.SettingsError, "SCOREBEAT_DATABASE_URL is not set"),
+    ],
+)
+def test_a_wrong_connection_is_refused_at_once(
+    given: dict[str, Any], kind: type[Exception], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(kind, match=said):
+        scorebeat.connect(**given)
+
+
+def test_a_database_without_a_ledger_is_refused_with_what_to_type(empty_database: str) -> None:
+    with pytest.raises(scorebeat.UsageError, match="scorebeat migrate"):
+        scorebeat.connect(empty_database)
+
+
+def test_every_public_name_is_there_and_importing_them_loads_nothing() -> None:
+    assert [name for name in scorebeat.__all__ if not callable(getattr(scorebeat, name))] == []
+    assert set(scorebeat.__all__) <= set(dir(scorebeat))
+    script = "import scorebeat, sys; print(*sorted(name for name in sys.modules if 'scorebeat' in name))"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert [name for name in loaded if name.startswith("scorebeat")] == ["scorebeat"]
+    with pytest.raises(AttributeError, match="no attribute 'conect'"):
+        scorebeat.conect  # noqa: B018 -- the look itself

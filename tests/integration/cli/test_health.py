@@ -1,0 +1,97 @@
+"""`scorebeat health`: alive is who gave the database a sign of life lately, from this machine and in this place."""
+
+import socket
+import subprocess
+import sys
+
+import pytest
+from sqlalchemy import Engine, text
+
+from scorebeat.core.settings import Settings
+from scorebeat.db.connect.engine import make_engine
+from scorebeat.db.processes import signs_of_life, workers
+from tests.support.cli_fixtures import Cli
+from tests.support.fixtures import environment, wait_for
+
+HERE = socket.gethostname()
+
+
+def seen(engine: Engine, queues: list[str], host: str = HERE, seconds_ago: int = 0) -> None:
+    """A worker on these queues gave its last sign of life so long ago."""
+    name = f"{queues[0]}-7@{host}/7"
+    with engine.begin() as connection:
+        workers.seen(connection, name, queues, "cpu", 1)
+        connection.execute(
+            text("UPDATE scorebeat.workers SET seen_at = now() - make_interval(secs => :ago) WHERE name = :name"),
+            {"ago": seconds_ago, "name": name},
+        )
+
+
+@pytest.mark.parametrize(("queues", "process"), [(["cpu"], "worker"), (["nightly", "gpu"], "worker")])
+def test_a_worker_that_was_just_seen_is_alive(scorebeat: Cli, engine: Engine, queues: list[str], process: str) -> None:
+    seen(engine, queues)
+
+    assert scorebeat("health", process).exit_code == 0
+
+
+@pytest.mark.parametrize("sign", [{"seconds_ago": 60}, {"host": "elsewhere"}])
+def test_an_old_sign_and_one_from_another_machine_do_not_count(
+    scorebeat: Cli, engine: Engine, sign: dict[str, int]
+) -> None:
+    seen(engine, ["cpu"], **sign)  # type: ignore[arg-type]  # one of the two
+    answer = scorebeat("health", "worker")
+
+    assert answer.exit_code == 1
+    assert f"a worker that scores on {HERE} gave no sign of life within 20 s" in answer.stderr
+
+
+def test_control_is_alive_when_both_of_its_workers_are(scorebeat: Cli, engine: Engine) -> None:
+    seen(engine, ["control"])
+    half = scorebeat("health", "control")
+    seen(engine, ["plan"])
+    whole = scorebeat("health", "control")
+
+    assert (half.exit_code, whole.exit_code) == (1, 0)
+    assert f"the worker of queue plan on {HERE}" in half.stderr
+    assert scorebeat("health", "worker").exit_code == 1
+
+
+def test_beat_is_alive_while_it_reads(scorebeat: Cli, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert scorebeat("health", "beat").exit_code == 1
+    beat = make_engine(database, signs_of_life.BEAT, pool_size=1)
+    with beat.connect() as connection:
+        connection.execute(text("SELECT 1"))
+        assert scorebeat("health", "beat").exit_code == 0
+        monkeypatch.setattr("scorebeat.db.processes.health.SEEN_WITHIN", signs_of_life.SEEN_WITHIN / 100)
+        wait_for(lambda: scorebeat("health", "beat").exit_code == 1)
+    beat.dispose()
+
+
+def test_a_database_that_is_away_is_said_without_its_password(scorebeat: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCOREBEAT_DATABASE_URL", "postgresql://ann:hidden@127.0.0.1:1/shop")
+    answer = scorebeat("health", "worker")
+
+    assert answer.exit_code == 2
+    assert "hidden" not in answer.output
+
+
+@pytest.mark.parametrize(("process", "queues"), [("worker", ["cpu"]), ("control", ["control", "plan"])])
+def test_a_yes_takes_neither_sqlalchemy_nor_celery_and_a_no_says_why(
+    settings: Settings, engine: Engine, process: str, queues: list[str]
+) -> None:
+    program = (
+        f"import sys; sys.argv = ['scorebeat', 'health', '{process}']\n"
+        "from scorebeat.ops.cli import main; main()\n"
+        "print(*sorted({'sqlalchemy', 'celery', 'pydantic', 'click'} & set(sys.modules)))"
+    )
+
+    def asked() -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-c", program]
+        return subprocess.run(command, env=environment(settings), capture_output=True, text=True, check=False)
+
+    silent = asked()
+    seen(engine, queues)
+    heard = asked()
+
+    assert (silent.returncode, "gave no sign of life within 20 s" in silent.stderr) == (1, True)
+    assert (heard.returncode, heard.stdout) == (0, f"{process} is alive\n\n")

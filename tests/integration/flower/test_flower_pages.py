@@ -1,0 +1,238 @@
+"""Flower's pages with our tab: what they show, how fast, and what they say when they cannot know."""
+
+import html
+import logging
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC
+
+import pytest
+from flower.urls import handlers
+from sqlalchemy import text
+
+from scorebeat.core.settings import Settings
+from scorebeat.db.reports import job_lines
+from scorebeat.monitor import flower as wiring
+from tests.support.fixtures import wait_for
+from tests.support.flower_fixtures import a_run, flower, guarded, s
+from tests.support.flower_program import Flower, said, start_flower
+from tests.support.system import System
+
+__all__ = ["flower", "guarded", "s"]
+
+PAGES = ("/", "/tasks", "/broker", "/runs")
+MARKUP = "<script>alert('x')</script> \"&amp;"
+AS_LONG = 12.0
+"""Times what the page of a small run takes, at most, with 10,000 batches and 100,000 failed rows, and as many again of
+other runs."""
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_the_tab_is_in_the_navigation_of_every_page(flower: Flower, path: str) -> None:
+    found = flower.get(path)
+
+    assert found.status_code == 200
+    assert re.search(r'<a class="nav-link[^>]*href="/runs"', found.text)
+    assert found.text.count('aria-current="page"') == 1
+
+
+def test_the_tab_and_its_pages_stand_under_flowers_prefix(s: System, guarded: Flower) -> None:
+    run = a_run(s, "partial", "under_a_prefix", "dead")
+
+    listed, page = guarded.get("/runs").text, guarded.get(f"/runs/{run}").text
+
+    assert f'href="/watch/runs/{run}"' in listed
+    assert f'data-act="/watch/runs/{run}/requeue"' in page
+    assert guarded.get("/runs/static/runs.js").status_code == 200
+
+
+def test_no_other_site_may_show_a_page_in_a_frame_and_no_page_runs_a_script_but_those_of_its_files(
+    s: System, flower: Flower, guarded: Flower
+) -> None:
+    run = a_run(s, "partial", "framed", "dead")
+    ours = ("/runs", f"/runs/{run}", f"/runs/batch/{s.first_batch(run)}", "/runs/987654321", "/task/unknown")
+    pages = (*ours, "/", "/workers", "/tasks", "/broker", "/nowhere")
+
+    answers = [*map(flower.get, pages), flower.post(f"/runs/{run}/cancel"), Flower(guarded.url).get("/runs")]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 404, 404, 200, 200, 200, 200, 404, 200, 401]
+    for answer in answers:
+        assert answer.headers["x-frame-options"] == "SAMEORIGIN", answer.url
+        policy = answer.headers["content-security-policy"]
+        assert policy.startswith("frame-ancestors 'self'; script-src 'self' 'sha256-"), answer.url
+        assert "unsafe" not in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    assert flower.get("/runs/static/runs.js").headers["x-content-type-options"] == "nosniff"
+
+
+def test_errors_and_tracebacks_that_hold_markup_are_shown_as_text(s: System, flower: Flower) -> None:
+    run = a_run(s, "partial", "markup", "dead", "committed", error=MARKUP)
+    s.tell(
+        "INSERT INTO scorebeat.quarantine (prediction_set_id, batch_id, key, error_type, error, traceback)"
+        " SELECT r.prediction_set_id, b.id, jsonb_build_array(CAST(:m AS text)), 'E', :m, :m FROM scorebeat.batches b"
+        " JOIN scorebeat.runs r ON r.id = b.run_id WHERE r.id = :run AND b.state = 'committed'",
+        run=run,
+        m=MARKUP,
+    )
+    dead = s.first_batch(run)
+
+    for page in (flower.get(f"/runs/{run}").text, flower.get(f"/runs/batch/{dead}").text):
+        assert "<script>alert" not in page
+        assert "&lt;script&gt;alert" in page
+
+
+def test_the_jobs_are_shown_with_what_the_command_shows_and_markup_in_them_is_text(s: System, flower: Flower) -> None:
+    job = s.job("listed", rows=4, schedule="0 2 * * *", timezone="Europe/Berlin")
+    run = a_run(s, "partial", "listed", "committed")
+    s.tell("UPDATE scorebeat.runs SET reason = '1 of 5 batches are dead' WHERE id = :run", run=run)
+    s.tell(
+        "UPDATE scorebeat.jobs SET applied_at = now() - interval '3 days', paused_at = now(), paused_by = :m,"
+        " paused_reason = :m WHERE name = 'listed'",
+        m=MARKUP,
+    )
+    s.tell(
+        "INSERT INTO scorebeat.actions (by, action, subject, details) VALUES ('beat', 'tick.skipped', 'job listed',"
+        " jsonb_build_object('due_at', now() - interval '5 h 1 min', 'reason', CAST(:m AS text)))",
+        m=MARKUP,
+    )
+    with s.engine.connect() as connection:
+        (line,) = (one for one in job_lines.listing(connection) if one.name == job.name)
+
+    page = flower.get("/runs").text
+    row = page.partition('<tr id="job-listed">')[2].partition("</tr>")[0]
+    told = " ".join(html.unescape(re.sub(r"<[^>]*>", " ", row)).split())
+
+    assert line.next_due_at is not None
+    assert line.last_end_at is not None
+    assert line.last_skip_at is not None
+    for at, distance in (
+        (line.next_due_at, r"in \d+ (h|min|s)"),
+        (line.last_skip_at, "5 h ago"),
+        (line.last_end_at, "ago"),
+    ):
+        assert re.search(f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}.*? {distance}", told), told
+    for words in (
+        "flowers/1",
+        "queue cpu",
+        "0 2 * * * Europe/Berlin",
+        f"run {run} partial",
+        "overdue",
+        f"by {MARKUP}: {MARKUP}",
+    ):
+        assert " ".join(words.split()) in told, words
+    assert "<script>" not in row
+
+
+def test_flowers_task_page_takes_in_the_batch_and_its_list_says_job_run_and_rows(s: System, flower: Flower) -> None:
+    run = a_run(s, "partial", "tasked", "dead", rows_planned=1234, first_key='["17"]', last_key='["4711"]')
+    batch = s.first_batch(run)
+
+    part = flower.get(f"/runs/batch/{batch}").text
+
+    assert f"Run {run} of job tasked" in part
+    assert "keys from 17 to 4711" in part
+    assert f'data-act="/runs/{run}/requeue" data-fields="{{&quot;batch&quot;: &quot;{batch}&quot;}}"' in part
+    assert 'data-column="args"' in flower.get("/tasks").text
+
+
+def test_a_page_of_10_000_batches_and_100_000_failed_rows_stays_fast(s: System, flower: Flower) -> None:
+    small = a_run(s, "partial", "small", "dead", "committed")
+    runs = [_large(s, f"large_{n}") for n in range(3)]
+    s.tell("ANALYZE scorebeat.batches, scorebeat.quarantine, scorebeat.runs")
+
+    paths = ("/runs", f"/runs/{runs[1]}", f"/runs/{runs[1]}?after=9000&rows_after=9000-1&groups_after=2000-r1")
+    took = _seconds(flower, f"/runs/{small}", *paths)
+
+    print(took)  # noqa: T201 -- pytest shows it where a test failed
+    assert max(took.values()) < AS_LONG * took[f"/runs/{small}"]
+    assert f'rel="next" href="/runs/{runs[1]}?after=50#batches"' in flower.get(f"/runs/{runs[1]}").text
+
+
+def test_a_page_says_that_the_database_is_away_and_comes_back_with_it(s: System, flower: Flower) -> None:
+    run = a_run(s, "succeeded", "while_away", "committed")
+    s.servers.stop("database")
+    try:
+        away = flower.get(f"/runs/{run}")
+        act = flower.post(f"/runs/{run}/requeue")
+        own = flower.get("/tasks")
+    finally:
+        s.servers.start("database")
+
+    assert (away.status_code, act.status_code, own.status_code) == (503, 503, 200)
+    assert "cannot be used" in away.text
+    assert "cannot be used" in said(act)
+    wait_for(lambda: flower.get(f"/runs/{run}").status_code == 200)
+
+
+def test_a_ledger_that_lets_a_page_wait_does_not_hold_up_flowers_own_pages(s: System, flower: Flower) -> None:
+    with s.engine.connect() as holder, ThreadPoolExecutor() as pool:
+        holder.execute(text("LOCK TABLE scorebeat.runs IN ACCESS EXCLUSIVE MODE"))
+        waiting = pool.submit(flower.get, "/runs")
+        wait_for(lambda: s.ask("SELECT 1 FROM pg_locks WHERE NOT granted"))
+        own = flower.get("/tasks")
+        still = not waiting.done()
+        holder.rollback()
+
+    assert (own.status_code, still) == (200, True)
+    assert waiting.result().status_code == 200
+
+
+def test_flower_starts_without_the_database(s: System) -> None:
+    s.servers.stop("database")
+    try:
+        early = start_flower(s)
+        away = early.get("/runs").status_code
+    finally:
+        s.servers.start("database")
+
+    assert away == 503
+    wait_for(lambda: early.get("/runs").status_code == 200)
+
+
+@pytest.mark.parametrize("version", ["1.2.0", "2.3.0", "3.0.0rc1"])
+def test_another_version_of_flower_gets_no_tab_and_a_line_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, version: str
+) -> None:
+    monkeypatch.setattr(wiring, "version", lambda _: version)
+    monkeypatch.setattr(wiring, "configure_logging", lambda _: None)  # it would take the place of what listens here
+    before = list(handlers)
+
+    with caplog.at_level(logging.WARNING):
+        assert not wiring.install(Settings(_env_file=None))
+
+    assert handlers == before
+    assert "flower.no_tab" in caplog.text
+
+
+def _large(s: System, name: str) -> int:
+    """A finished run of 10,000 batches, each with ten rows put aside for one of many errors."""
+    run = a_run(s, "partial", name)
+    s.tell(
+        "INSERT INTO scorebeat.batches (run_id, number, queue, state, rows_planned, rows_scored, rows_failed, attempt,"
+        " attempts_left, first_key, last_key, claimed_by, claimed_at, finished_at)"
+        " SELECT :run, n, 'cpu', 'committed', 1000, 990, 10, 1, 5, '[\"1\"]', '[\"10\"]', 'w1',"
+        " now() + n * interval '1 ms', now() + n * interval '2 ms' FROM generate_series(1, 10000) n",
+        run=run,
+    )
+    s.tell(
+        "INSERT INTO scorebeat.quarantine (prediction_set_id, batch_id, key, error_type, error, traceback)"
+        " SELECT r.prediction_set_id, b.id, jsonb_build_array(b.number * 10 + n), 'ValueError',"
+        " 'bad value of kind ' || b.number % 50, repeat('/srv/scorebeat/worker/narrow.py:75 in _halves' || n, 5)"
+        " FROM scorebeat.batches b JOIN scorebeat.runs r ON r.id = b.run_id, generate_series(1, 10) n"
+        " WHERE b.run_id = :run",
+        run=run,
+    )
+    return run
+
+
+def _seconds(flower: Flower, *paths: str) -> dict[str, float]:
+    """The best of several, by turns: what each page takes, and not what else the machine does."""
+
+    def once(path: str) -> float:
+        began = time.perf_counter()
+        assert flower.get(path).status_code == 200
+        return time.perf_counter() - began
+
+    rounds = [{path: once(path) for path in paths} for _ in range(15)]
+    return {path: min(took[path] for took in rounds) for path in paths}

@@ -1,0 +1,273 @@
+"""The text of a full ledger passes Prometheus' lint, is cheap, and has what dashboard, alerts and page name."""
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]  # publishes no types
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import Connection, Engine, text
+
+from scorebeat.db.closing import run_totals
+from scorebeat.db.connect.engine import make_engine
+from scorebeat.db.ledger import jobs
+from scorebeat.db.processes import workers
+from scorebeat.db.reports import metrics as numbers
+from scorebeat.producer import metrics
+from tests.support.fixtures import REPOSITORY
+from tests.support.ledger_fixtures import shared_engine
+from tests.support.ledger_rows import add_run
+from tests.support.scrape import Samples, of, samples, types
+
+__all__ = ["shared_engine"]
+
+GRAFANA = sorted((REPOSITORY / "deploy/grafana").glob("*.json"))
+ALERTS = REPOSITORY / "deploy/prometheus/alerts.yml"
+NAME = re.compile(r"\bscorebeat_\w+")
+FINISHED, OPEN_BATCHES = 1_000, 10_000
+FEW = 6
+
+
+@pytest.fixture(scope="module")
+def full(shared_engine: Engine) -> Iterator[Engine]:
+    """1,000 finished runs of 30 batches, and 10 open ones with 1,000 batches each; odd names among the labels."""
+    with shared_engine.begin() as connection:
+        for number in range(10):
+            run_id = add_run(connection, job=f"job_{number}")
+            _many(connection, [run_id], OPEN_BATCHES // 10, "CASE WHEN n % 3 = 0 THEN 'pending' ELSE 'committed' END")
+            _add_ended(connection, f"job_{number}", FINISHED // 10)
+        connection.execute(text('UPDATE scorebeat.jobs SET spec = spec || \'{"deadline": "1h"}\''))
+        connection.execute(text('UPDATE scorebeat.jobs SET spec = spec || \'{"schedule": "every 1 day"}\''))
+        connection.execute(text("UPDATE scorebeat.runs SET deadline_at = now()"))
+        jobs.pause(connection, "job_1", "test", 'a "reason"\nof two lines')
+        workers.seen(connection, "odd", ["cpu", 'new\nline "quoted" \\ slash'], "cpu", 1)
+        while run_totals.note(connection).ends:
+            pass
+    with shared_engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("ANALYZE")
+    made = make_engine(shared_engine.url.render_as_string(hide_password=False))
+    yield made
+    made.dispose()
+
+
+def _many(connection: Connection, run_ids: list[int], count: int, state: str) -> None:
+    connection.execute(
+        text(
+            "INSERT INTO scorebeat.batches (run_id, number, queue, state, rows_planned, rows_scored, attempt,"
+            " attempts_left, first_key, last_key, finished_at) SELECT r, n, 'cpu', s, 10,"
+            " CASE s WHEN 'committed' THEN 10 ELSE 0 END, 1, 5, '[\"1\"]', '[\"10\"]',"
+            " CASE s WHEN 'committed' THEN now() END FROM unnest(CAST(:runs AS bigint[])) AS r,"
+            f" LATERAL (SELECT n, {state} AS s FROM generate_series(1, :count) AS n) AS made"
+        ),
+        {"runs": run_ids, "count": count},
+    )
+
+
+def _add_ended(connection: Connection, job: str, count: int) -> None:
+    added = connection.execute(
+        text(
+            "INSERT INTO scorebeat.runs (job, model, model_version, prediction_set_id, state, spec, created_by,"
+            " created_at, finished_at) SELECT job, model, model_version, prediction_set_id, 'succeeded', spec, 'test',"
+            " now() - interval '1 hour', now() FROM scorebeat.runs, generate_series(1, :count)"
+            " WHERE job = :job AND state = 'running' RETURNING id"
+        ),
+        {"job": job, "count": count},
+    )
+    _many(connection, list(added.scalars()), 30, "'committed'")
+
+
+def _names(engine: Engine) -> set[str]:
+    return {name for name, _ in samples(engine)}
+
+
+def test_the_text_passes_the_lint_of_prometheus(full: Engine) -> None:
+    said = metrics.exposition(full).decode()
+    families = list(text_string_to_metric_families(said))
+    lines = [line for line in said.splitlines() if not line.startswith("#")]
+
+    assert len(families) == len({f.name for f in families})
+    for family in families:
+        assert family.documentation.endswith("."), family.name
+        assert family.type in ("gauge", "counter"), family.name
+        assert re.fullmatch(r"scorebeat_[a-z]+(_[a-z]+)*", family.name)
+        assert not re.search(r"_(milliseconds|minutes|hours|kilobytes|count|sum|bucket)$", family.name)
+        for sample in family.samples:
+            assert sample.name.endswith("_total") == (family.type == "counter"), sample
+    series = [(s.name, tuple(sorted(s.labels.items()))) for f in families for s in f.samples]
+    assert len(series) == len(set(series)) == len(lines)
+    assert set(re.findall(r"^# HELP (\S+) \S", said, re.MULTILINE)) == set(types(said))
+
+
+def test_odd_values_of_labels_come_back_as_they_were(full: Engine) -> None:
+    assert of(samples(full), "workers", queue='new\nline "quoted" \\ slash') == 1
+
+
+def test_a_scrape_of_a_full_ledger_costs_no_more_than_a_few_looks_at_all_batches(full: Engine) -> None:
+    metrics.exposition(full)  # connects
+    scrapes, looks = [], []
+    for _ in range(7):
+        scrapes.append(_seconds(lambda: metrics.exposition(full)))
+        looks.append(_seconds(lambda: _all_batches(full)))
+
+    found = samples(full)
+    assert sum(of(found, "rows_scored_total", job=f"job_{n}") for n in range(10)) == (
+        FINISHED * 30 * 10 + 10 * (OPEN_BATCHES // 10 - OPEN_BATCHES // 30) * 10
+    )
+    assert min(scrapes) < FEW * min(looks), (scrapes, looks)
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def _all_batches(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return int(
+            connection.execute(text("SELECT count(DISTINCT state || finished_at) FROM scorebeat.batches")).scalar_one()
+        )
+
+
+def test_no_scrape_reads_the_batches_of_runs_that_were_counted(full: Engine) -> None:
+    asked = (
+        "SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables"
+        " WHERE schemaname = 'scorebeat' AND relname = 'batches'"
+    )
+    with full.connect() as connection:
+        before = connection.execute(text(asked)).scalar_one()
+        numbers.read(connection)
+        rows = connection.execute(text(asked)).scalar_one() - before
+
+    # three looks at the open runs, and one at the newest ended run of each job
+    assert OPEN_BATCHES <= rows <= 3 * OPEN_BATCHES + 10 * 30
+
+
+def test_every_metric_of_the_dashboard_and_the_alerts_is_in_the_text(full: Engine) -> None:
+    known = _names(full)
+
+    assert GRAFANA
+    for path in (*GRAFANA, ALERTS):
+        named = set(NAME.findall(_expressions(path)))
+        assert named
+        assert named <= known, (path, named - known)
+
+
+def _expressions(path: Path) -> str:
+    if path == ALERTS:
+        return "\n".join(rule["expr"] for rule in _rules())
+    board = json.loads(path.read_text("utf-8"))
+    asked = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
+    return "\n".join([*asked, *(v["query"] for v in board["templating"]["list"] if v["type"] == "query")])
+
+
+def _rules() -> list[dict[str, Any]]:
+    return [rule for group in yaml.safe_load(ALERTS.read_text("utf-8"))["groups"] for rule in group["rules"]]
+
+
+def test_the_alerts_are_those_that_the_page_names() -> None:
+    rules = _rules()
+    page = (REPOSITORY / "docs/how-to/alert-on-lateness.md").read_text("utf-8")
+
+    assert [rule["alert"] for rule in rules] == re.findall(r"^\| `(Scorebeat\w+)` \|", page, re.MULTILINE)
+    for rule in rules:
+        assert set(rule) == {"alert", "expr", "for", "labels", "annotations"}
+        assert rule["labels"]["severity"] in ("page", "ticket")
+        assert {"summary", "description"} == set(rule["annotations"])
+        assert re.fullmatch(r"\d+[smh]", rule["for"])
+
+
+RUN_LATE = re.compile(r"scorebeat_(?P<gauge>\w+) < 0 or increase\(scorebeat_(?P<counter>\w+)\[(?P<window>\d+h)\]\) > 0")
+
+
+def fires(before: Samples, after: Samples, job: str) -> bool:
+    """The rule for late runs, evaluated over two scrapes within its window."""
+    (rule,) = [rule for rule in _rules() if rule["alert"] == "ScorebeatRunLate"]
+    parts = RUN_LATE.fullmatch(rule["expr"])
+    assert parts is not None, rule["expr"]
+    remaining = after.get((f"scorebeat_{parts['gauge']}", (("job", job),)))
+    grown = of(after, parts["counter"], job=job) - of(before, parts["counter"], job=job)
+    return (remaining is not None and remaining < 0) or grown > 0
+
+
+@pytest.mark.parametrize(
+    ("state", "deadline", "is_late"),
+    [
+        ("succeeded", "now() - interval '1 s'", True),
+        ("cancelled", "now() - interval '1 s'", True),
+        ("succeeded", "now() + interval '1 h'", False),
+        ("succeeded", "NULL", False),
+        ("running", "now() - interval '1 s'", True),
+        ("running", "now() + interval '1 h'", False),
+    ],
+)
+def test_the_alert_for_late_runs_fires_for_one_that_ended_between_two_scrapes(
+    engine: Engine, state: str, deadline: str, is_late: bool
+) -> None:
+    with engine.begin() as connection:
+        add_run(connection, "partial", "nightly")
+        run_totals.note(connection)
+    before = samples(engine)
+    with engine.begin() as connection:
+        run_id = add_run(connection, state, "nightly")
+        connection.execute(text(f"UPDATE scorebeat.runs SET deadline_at = {deadline} WHERE id = :id"), {"id": run_id})
+
+    assert fires(before, samples(engine), "nightly") == is_late
+    with engine.begin() as connection:
+        run_totals.note(connection)
+    assert fires(before, samples(engine), "nightly") == is_late
+
+
+ONE_NUMBER = re.compile(r"scorebeat_(?P<name>\w+) (?P<sign>>|==) (?P<limit>\d)")
+INCREASE = re.compile(r"increase\(scorebeat_(?P<name>\w+)(\{(?P<label>\w+)=\"(?P<value>\w+)\"\})?\[1h\]\) > 0")
+
+
+def alarms(before: Samples, after: Samples, job: str) -> set[str]:
+    """Rules of one metric that fire for the job, evaluated over two scrapes within their window."""
+    found = set()
+    for rule in _rules():
+        grown, number = INCREASE.fullmatch(rule["expr"]), ONE_NUMBER.fullmatch(rule["expr"])
+        if grown:
+            labels = {"job": job} | ({grown["label"]: grown["value"]} if grown["label"] else {})
+            fired = of(after, grown["name"], **labels) > of(before, grown["name"], **labels)
+        elif number and number["name"] != "workers":
+            value = after.get((f"scorebeat_{number['name']}", (("job", job),)), 0)
+            fired = value > int(number["limit"]) if number["sign"] == ">" else value == int(number["limit"])
+        else:
+            continue
+        found |= {rule["alert"]} if fired else set()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("what", "alert"),
+    [
+        ("SELECT 1", None),
+        ("UPDATE scorebeat.runs SET state = 'failed', reason = 'oh', finished_at = now()", "ScorebeatRunFailed"),
+        ("UPDATE scorebeat.jobs SET applied_at = now() - interval '3 days'", "ScorebeatResultsOverdue"),
+        ("INSERT INTO scorebeat.counters VALUES ('ticks_missed', 'nightly', 1)", "ScorebeatTickMissed"),
+        ("INSERT INTO scorebeat.counters VALUES ('ticks_skipped_busy', 'nightly', 1)", "ScorebeatTickSkipped"),
+        ("UPDATE scorebeat.jobs SET paused_at = now(), paused_by = 'ann'", "ScorebeatJobPaused"),
+    ],
+)
+def test_each_rule_fires_for_what_it_is_for_and_for_nothing_else(engine: Engine, what: str, alert: str | None) -> None:
+    with engine.begin() as connection:
+        add_run(connection, "running", "nightly")
+        connection.execute(text('UPDATE scorebeat.jobs SET spec = spec || \'{"schedule": "every 1 day"}\''))
+    before = samples(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(what)
+        run_totals.note(connection)
+
+    assert alarms(before, samples(engine), "nightly") == ({alert} if alert else set())
+
+
+def test_every_metric_is_in_its_reference_page(full: Engine) -> None:
+    page = (REPOSITORY / "docs/reference/metrics.md").read_text("utf-8")
+
+    told = set(re.findall(r"^\| `(scorebeat_\w+)`", page, re.MULTILINE))
+    assert told == set(_names(full)) | {"scorebeat_notices_undelivered"}

@@ -1,0 +1,95 @@
+"""A changed query: how many predictions come from the old one is told, and every row can be scored anew."""
+
+import json
+
+import pytest
+from sqlalchemy import Engine, text
+
+from scorebeat.core.settings import Settings
+from scorebeat.producer.context import Producer
+from scorebeat.producer.requests.requeue import cancel
+from tests.support.cli_fixtures import JOB, ROWS, Cli, refused, score_all
+
+pytestmark = pytest.mark.wide
+
+CHANGED = JOB.replace("a, b FROM", "a, a AS b FROM")
+OLD = "SELECT count(*) FROM predictions.sums WHERE abs(total - 3 * id) < 0.001"
+NEW = "SELECT count(*) FROM predictions.sums WHERE abs(total - 2 * id) < 0.001"
+
+
+def asked(engine: Engine, statement: str) -> int:
+    with engine.connect() as connection:
+        return int(connection.execute(text(statement)).scalar_one())
+
+
+@pytest.fixture
+def scored(scorebeat: Cli, job: str, producer: Producer, settings: Settings) -> str:
+    """The job with all predictions of its first query, and another query in the file."""
+    scorebeat("enqueue", job)
+    score_all(producer, 1)
+    settings.jobs.write_text(CHANGED)
+    return job
+
+
+def test_a_changed_query_is_told_with_the_predictions_of_the_old_one_and_all_are_scored_anew(
+    scorebeat: Cli, scored: str, producer: Producer, engine: Engine
+) -> None:
+    dry, applied = scorebeat("apply", "--dry-run").output, scorebeat("apply").output
+    planned = scorebeat("plan", scored).output
+
+    for said in (dry, applied):
+        assert f"jobs.sums: {ROWS} predictions come from the query that it had before, and stay" in said
+        assert "`scorebeat enqueue sums --rescore`" in said
+    assert "nothing is pending" in planned
+    assert f"{ROWS} predictions come from another query and stay as they are" in planned
+    assert scorebeat("enqueue", scored, "--rescore").output.startswith("run 2 of job sums is enqueued")
+    assert asked(engine, OLD) == ROWS  # readers see nothing of it yet
+    score_all(producer, 2)
+
+    assert (asked(engine, OLD), asked(engine, NEW)) == (0, ROWS)
+    assert "another query" not in scorebeat("plan", scored).output
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO pairs VALUES (1001, 1001, 0)"))
+    scorebeat("enqueue", scored)
+    score_all(producer, 3)  # the job goes on as before, beside what was scored anew
+    assert asked(engine, NEW) == ROWS + 1
+
+
+def test_apply_scores_anew_at_once_when_it_is_asked_to(
+    scorebeat: Cli, scored: str, producer: Producer, engine: Engine
+) -> None:
+    done = scorebeat("apply", "--rescore")
+
+    assert "run 2 of job sums is enqueued, and scores every row anew" in done.output
+    score_all(producer, 2)
+    assert asked(engine, NEW) == ROWS
+    assert json.loads(scorebeat("plan", scored, "--json").stdout)["from_other_queries"] == 0
+
+
+def test_readers_keep_the_old_predictions_when_scoring_anew_comes_to_nothing(
+    scorebeat: Cli, scored: str, producer: Producer, engine: Engine
+) -> None:
+    scorebeat("apply")
+    scorebeat("enqueue", scored, "--rescore")
+    refused(scorebeat("enqueue", scored, "--rescore"), "has an open run already")
+    cancel(producer, 2, "ann")
+
+    assert scorebeat("plan", scored).output.count("nothing is pending") == 1
+    scorebeat("enqueue", scored)
+    score_all(producer, 3)
+    assert asked(engine, OLD) == ROWS
+
+
+def test_some_rows_anew_are_refused(scorebeat: Cli, scored: str) -> None:
+    refused(scorebeat("enqueue", scored, "--rescore", "--limit", "5"), "rows are scored anew all together")
+
+
+def test_a_query_that_changes_before_anything_was_scored_or_with_every_run_is_no_news(
+    scorebeat: Cli, job: str, producer: Producer, settings: Settings
+) -> None:
+    settings.jobs.write_text(CHANGED)
+    assert scorebeat("apply").output == f"changed job {job}\n"
+    scorebeat("enqueue", job)
+    score_all(producer, 1)
+    settings.jobs.write_text(JOB + 'rescore = "every-run"\n')
+    assert scorebeat("apply").output == f"changed job {job}\n"

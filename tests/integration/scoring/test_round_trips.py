@@ -1,0 +1,40 @@
+"""How often a worker waits for the database in a batch: what a distance of 100 ms is multiplied by."""
+
+from sqlalchemy import make_url
+
+from scorebeat.core.states import RunState
+from scorebeat.worker.scoring.runtime import Runtime
+from tests.support.poison_fixtures import Points, points
+from tests.support.proxy import proxy_to
+
+__all__ = ["points"]
+
+BATCHES = 10
+MOST = 12
+"""Of a batch without faults, the last of a run apart."""
+
+
+def test_a_batch_costs_few_round_trips(points: Points) -> None:
+    points.fill(BATCHES * 20)
+    points.model({})
+    run = points.planned(points.job(batch_rows=20))
+    url = make_url(points.settings.database())
+    with proxy_to(f"{url.query['host']}/.s.PGSQL.5432") as proxy:
+        through = url.set(host="127.0.0.1", port=proxy.port, query={}).render_as_string(hide_password=False)
+        points.runtime = Runtime(points.settings.model_copy(update={"database_url": through}), name="w1")
+        first, *rest = points.pending(run)
+        points.attempt(first)  # connects, reads the run and loads the model
+        proxy.round_trips.clear()
+        for batch_id in rest[:-1]:
+            points.attempt(batch_id)
+        said = [words.decode("latin-1") for words in proxy.round_trips]
+        points.attempt(rest[-1])
+        points.runtime.close()
+
+    assert points.work(run) is RunState.SUCCEEDED
+    assert not points.errors
+    assert len(said) / (BATCHES - 2) <= MOST, "\n".join(said[-40:])
+    between = "".join(said).split("BEGIN; SELECT id FROM scorebeat.batches")[1:]
+    assert len(between) == BATCHES - 2
+    # from the fence to the batch's state nothing is committed
+    assert all("COMMIT" not in words.partition("UPDATE scorebeat.batches SET rows_scored")[0] for words in between)

@@ -1,0 +1,68 @@
+"""Both servers of one data folder, which a test may stop, kill and start again on the same sockets."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from scorebeat.core.data_folder import StackUrls
+from scorebeat.ops.local.data_folder import locked
+from scorebeat.ops.local.processes import Child, Process
+from scorebeat.ops.local.servers import Servers, prepare, wait_until_ready
+from tests.support.fixtures import wait_for
+from tests.support.stack_fixtures import UNSAFE_BUT_FAST
+
+
+class OwnServers:
+    """`database` and `broker` are the names that its methods take."""
+
+    def __init__(self, prepared: Servers, output: BinaryIO) -> None:
+        self._prepared = prepared
+        self._output = output
+        self._children: dict[str, Child] = {}
+
+    @property
+    def urls(self) -> StackUrls:
+        return self._prepared.urls
+
+    @property
+    def broker_socket(self) -> str:
+        return self.urls.broker_url.partition("://")[2].partition("?")[0]
+
+    def start(self, name: str) -> None:
+        """`database` or `broker`; returns when it answers."""
+        process: Process = getattr(self._prepared, name)
+        child = self._children[name] = Child(process, self._output)
+        answers = getattr(self._prepared, f"{name}_answers")
+        wait_until_ready(name, answers, lambda: str(child.ended()) if child.ended() is not None else None)
+
+    def send_signal(self, name: str, how: str) -> None:
+        """SIGSTOP, say."""
+        os.kill(self._children[name].pid, signal.Signals[how])
+
+    def restart(self, name: str, how: str) -> None:
+        """End it by a signal such as SIGKILL, and start it when it is gone."""
+        self.send_signal(name, how)
+        wait_for(lambda: self._children[name].ended() is not None)
+        self.start(name)
+
+    def stop(self, name: str) -> None:
+        if name in self._children:
+            self._children[name].stop(hurried=lambda: False)
+
+
+@contextmanager
+def own_servers(data_folder: Path) -> Iterator[OwnServers]:
+    with locked(data_folder) as folder, (folder.path / "servers.log").open("wb") as output:
+        prepared = prepare(folder, UNSAFE_BUT_FAST)
+        servers = OwnServers(prepared, output)
+        try:
+            servers.start("database")
+            servers.start("broker")
+            yield servers
+        finally:
+            servers.stop("broker")
+            servers.stop("database")
+            prepared.clean()

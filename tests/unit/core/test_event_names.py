@@ -1,0 +1,46 @@
+"""Every event that the program reports is in its reference page, with fields that it has, and no other."""
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[3]
+ROOMS = ("core", "db", "models", "producer", "worker", "ops", "monitor", "client", "api")
+PAGE = REPOSITORY / "docs/reference/events.md"
+ROW = re.compile(r"^\| `([a-z_.]+)` \| (.*?) \|", re.MULTILINE)
+NAME = re.compile(r"[a-z]+\.[a-z_]+")
+OF_THE_LOG = {"level", "exc"}
+
+
+def emitted() -> Iterator[tuple[str, set[str]]]:
+    """Name and fields of each call of `emit`."""
+    for room in ROOMS:
+        for file in (REPOSITORY / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "emit":
+                    (first, *_) = node.args
+                    assert isinstance(first, ast.Constant), f"{file}:{node.lineno}: an event's name stands in its call"
+                    yield str(first.value), {str(k.arg) for k in node.keywords} - OF_THE_LOG
+
+
+def test_every_event_is_in_its_reference_page_with_fields_that_each_call_gives() -> None:
+    told = {name: set(re.findall(r"`(\w+)`", fields)) for name, fields in ROW.findall(PAGE.read_text("utf-8"))}
+    given: dict[str, list[set[str]]] = defaultdict(list)
+    for name, fields in emitted():
+        given[name].append(fields)
+
+    assert sorted(told) == sorted(given)
+    lacking = {name: told[name] - set[str].intersection(*calls) for name, calls in given.items()}
+    assert {name: fields for name, fields in lacking.items() if fields} == {}
+
+
+def test_an_event_is_named_by_its_noun_and_what_happened_and_says_of_what() -> None:
+    for name, fields in emitted():
+        assert NAME.fullmatch(name), name
+        noun = name.partition(".")[0]
+        if noun in ("run", "batch", "row", "rows", "plan", "notice"):
+            assert "run" in fields, name
+        if noun in ("batch", "claim", "row", "rows"):
+            assert "batch" in fields, name

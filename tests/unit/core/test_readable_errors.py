@@ -1,0 +1,44 @@
+"""What the worker's parent, and Flower, get to see of an attempt that failed."""
+
+import pickle
+
+import adbc_driver_manager
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from scorebeat.core.errors import ModelError
+from scorebeat.worker.scoring.recover import BatchFailed, readable_errors
+
+
+class Own(Exception):
+    """A model's own, of a module that only its process has; it cannot be unpacked."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} and {second}")
+
+
+DRIVERS = adbc_driver_manager.OperationalError("connection lost", status_code=adbc_driver_manager.AdbcStatusCode.IO)
+UNKNOWN: dict[str, tuple[Exception, str]] = {
+    "a model's own": (Own("this", "that"), "Own: this and that"),
+    "the control plane's driver": (OperationalError("SELECT 1", {}, Exception("gone")), "OperationalError: "),
+    "the data driver": (DRIVERS, "OperationalError: connection lost"),
+}
+
+
+@pytest.mark.parametrize("which", UNKNOWN)
+def test_an_error_that_only_its_process_knows_is_told_in_its_words(which: str) -> None:
+    error, words = UNKNOWN[which]
+
+    with pytest.raises(BatchFailed, match=words) as raised, readable_errors():
+        raise error
+
+    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)  # noqa: S301 -- as billiard does it
+    assert raised.value.__cause__ is error
+
+
+@pytest.mark.parametrize("error", [ModelError("no"), ValueError("bad value"), MemoryError()])
+def test_an_error_that_everybody_knows_is_told_as_it_is(error: Exception) -> None:
+    with pytest.raises(type(error)) as raised, readable_errors():
+        raise error
+
+    assert raised.value is error

@@ -1,0 +1,1 @@
+"""A worker's processes: start, heartbeat, signals, standstill, drain."""

@@ -1,0 +1,22 @@
+"""The ledger as the worker's parent reaches it, now and then: a connection for one move, then none."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection
+
+from scorebeat.core.data_folder import joined
+from scorebeat.core.identity import worker_name
+from scorebeat.core.settings import load_settings
+from scorebeat.db.connect.engine import make_engine
+
+
+@contextmanager
+def ledger() -> Iterator[Connection]:
+    """One transaction, over a connection that is closed at the end. Raises DBAPIError when the database is away."""
+    engine = make_engine(joined(load_settings()).database(), f"scorebeat {worker_name()}", pool_size=1)
+    try:
+        with engine.begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()

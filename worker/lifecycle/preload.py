@@ -1,0 +1,38 @@
+"""Libraries of models, imported by the worker's parent: its processes are forked with them, and share their memory."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from celery import bootsteps
+from sqlalchemy.exc import DBAPIError
+
+from scorebeat.core.errors import ScorebeatError, one_line
+from scorebeat.core.events import emit
+from scorebeat.db.ledger import model_versions
+from scorebeat.models.formats import registry
+from scorebeat.worker.lifecycle import device
+from scorebeat.worker.lifecycle.connection import ledger
+
+SHARED = ("skops",)
+"""Formats whose library runs no code of a user, starts no thread and knows no GPU: a process may be forked after it."""
+
+
+class Preload(bootsteps.Step):  # type: ignore[misc]  # Celery publishes no types
+    """Each step is created before the first is started, and the pool forks its processes when it is started."""
+
+    def create(self, parent: Any) -> None:
+        if not device.current().is_gpu:  # its processes are spawned, and share nothing
+            preload(sorted(parent.app.amqp.queues.consume_from))
+
+
+def preload(queues: Sequence[str]) -> None:
+    """Import what the models of the jobs on these queues need. What cannot be, each process tries when it loads one."""
+    try:
+        with ledger() as connection:
+            formats = model_versions.formats_on(connection, queues)
+        for name in formats & set(SHARED):
+            registry.preload(name)
+            emit("library.preloaded", format=name)
+    except (DBAPIError, ScorebeatError) as error:
+        emit("library.not_preloaded", logging.WARNING, reason=one_line(error))

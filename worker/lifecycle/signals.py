@@ -1,0 +1,92 @@
+"""What a worker does when Celery says that something happened; its parent and each of its processes import it."""
+
+import logging
+import re
+import sys
+from typing import Any
+
+from billiard import current_process
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from celery import signals
+from sqlalchemy.exc import DBAPIError
+
+from scorebeat.core.errors import one_line
+from scorebeat.core.events import configure_logging, emit
+from scorebeat.core.identity import become, worker_name
+from scorebeat.core.queues import CONTROL, CONTROL_QUEUE, PLAN_QUEUE, SCORE
+from scorebeat.core.settings import load_settings
+from scorebeat.db.ledger import batches
+from scorebeat.worker.lifecycle import deadlines, device, standstill
+from scorebeat.worker.lifecycle.connection import ledger
+from scorebeat.worker.lifecycle.pin import bind_processes, is_bound, pin_to_core, shares_cores
+from scorebeat.worker.lifecycle.request import lost_process
+
+WATCHDOGS_EXIT = "1"
+"""The exit code of faulthandler, and of a program that calls exit(1)."""
+
+
+def _log(**_: Any) -> None:
+    configure_logging(load_settings().log_format)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_worth_reading)
+    # inherited by spawned processes, which say in a form of their own that they start
+    logging.getLogger("multiprocessing").setLevel(logging.WARNING)
+
+
+def _worth_reading(record: logging.LogRecord) -> bool:
+    """The control tick comes each second; only its troubles are news."""
+    return record.levelno > logging.INFO or CONTROL not in record.getMessage()
+
+
+def _named(sender: str, options: dict[str, Any], **_: Any) -> None:
+    become(sender)
+    deadlines.share()
+    queues = options.get("queues") or []
+    names = queues.split(",") if isinstance(queues, str) else queues
+    scores = not names or bool(set(names) - {CONTROL_QUEUE, PLAN_QUEUE})
+    # planning and control take whichever core is free, and so does what feeds a GPU
+    if scores and not device.current().is_gpu and not shares_cores():
+        bind_processes()
+
+
+def _placed(**_: Any) -> None:
+    here = device.current()
+    if here.is_gpu:
+        emit("process.placed", worker=worker_name(), device=here.name, model=here.model, visible=here.visible)
+    elif is_bound():
+        emit("process.pinned", worker=worker_name(), core=pin_to_core(current_process().index))
+
+
+def _process_died(sender: Any, exception: BaseException, args: Any, **_: Any) -> None:
+    """In the parent: the process of a batch is gone, so free its claim at once."""
+    if sender.name != SCORE or not isinstance(exception, (WorkerLostError, TimeLimitExceeded)):
+        return
+    try:
+        with ledger() as connection:
+            pid = lost_process()
+            state = batches.fail_lost(connection, args[0], worker_name(), pid, _cause(exception, pid))
+        emit("process.died", batch=args[0], worker=worker_name(), state=state)
+    except DBAPIError as error:
+        emit("failure.not_recorded", batch=args[0], reason=one_line(error.orig))
+
+
+def _cause(exception: BaseException, pid: int | None) -> str:
+    """What happened to the process, as far as its parent knows."""
+    cause = f"{type(exception).__name__}: {exception}"
+    if killed := standstill.reason(pid):
+        return f"{cause} It was killed because {killed}."
+    shared = deadlines.shared()
+    limit = shared.of(pid) if shared is not None and pid is not None else None
+    code = re.search(r"\bexitcode (\d+)", cause)
+    if code is None:
+        return cause
+    if limit is not None and limit.stacks and code[1] == WATCHDOGS_EXIT:
+        sys.stderr.write(limit.stacks)
+        return f"{cause} The model took longer than its time limit of {limit.seconds:g} s."
+    return f"{cause} The model, or a library that it uses, ended its process with exit code {code[1]}."
+
+
+signals.setup_logging.connect(_log)
+signals.celeryd_init.connect(_named)
+signals.worker_process_init.connect(_placed)
+signals.task_failure.connect(_process_died)

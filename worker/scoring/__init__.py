@@ -1,0 +1,1 @@
+"""One batch: claim, fetch, predict, commit."""
