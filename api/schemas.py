@@ -130,14 +130,14 @@ class Job(BaseModel):
     model: str
     model_version: int | None = Field(description="That the next run scores; null while none is published.")
     next_due_at: datetime | None
-    needed_by: datetime | None = Field(description="Of the first due moment since the last success.")
+    needed_by: datetime | None = Field(description="Of the first due time since the last success.")
     is_overdue: bool = Field(description="needed_by has passed without a success.")
     last_success_at: datetime | None = Field(description="A run ended that left out no row but quarantined ones.")
     last_run: int | None = Field(description="The newest run that ended.")
     last_state: RunState | None
     last_end_at: datetime | None
     last_reason: str | None
-    last_skip_at: datetime | None = Field(description="The newest due moment without a run: paused, busy or missed.")
+    last_skip_at: datetime | None = Field(description="The newest due time without a run: paused, busy or missed.")
     last_skip_reason: str | None
     paused_at: datetime | None
     paused_by: str | None

@@ -76,7 +76,7 @@ def measured(b: Bench, device: Device, rows: int, batch_rows: int, processes: in
 
 
 def some(b: Bench, rows: int) -> int:
-    """A run over the next rows; answers its id."""
+    """A run over the next rows; returns its id."""
     run_id = enqueue(b.p, Request(HEAVY, "benchmark", selection=Selection(limit=rows))).run_id
     wait_until_final(b, run_id)
     return run_id

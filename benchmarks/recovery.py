@@ -18,7 +18,7 @@ from tests.support.system import IN_A_FETCH, children
 
 BAD_ROW = 12_345
 HELD_ROWS = 1_000
-"""At 50 ms a row a batch that is in hand far longer than any claim lasts unless renewed."""
+"""At 50 ms a row a batch that is in progress far longer than any claim lasts unless renewed."""
 SLOW_PLAN = f"CASE WHEN {IN_A_FETCH} THEN true ELSE pg_sleep(0.001) IS NOT NULL END"
 """True of every row; reading it for a plan takes a millisecond."""
 
@@ -110,9 +110,9 @@ FAULTS = (
     Fault("FLUSHALL with 100 messages out", "next batch claimed", 15, wipe_broker),
     Fault("kill -9 of a planner that made batches", "run closed with those scored", 30, kill_planner),
     Fault("kill -9 of a planner that made none", "first batch claimed", 30, kill_planner_at_once),
-    Fault("one row of 20,000 segfaults", "row put aside, all others committed", 60, segfaulting_row),
-    Fault("one row of 20,000 ends the process", "row put aside, all others committed", 60, exiting_row),
-    Fault("one row of 20,000 hangs", "row put aside, all others committed", 600, hanging_row, once=True),
+    Fault("one row of 20,000 segfaults", "row quarantined, all others committed", 60, segfaulting_row),
+    Fault("one row of 20,000 ends the process", "row quarantined, all others committed", 60, exiting_row),
+    Fault("one row of 20,000 hangs", "row quarantined, all others committed", 600, hanging_row, once=True),
 )
 
 
@@ -150,7 +150,7 @@ def _job(s: Stage, name: str, model: str, harm: str, where: str = "true", batch_
 
 
 def _until_renewed(s: Stage, run_id: int) -> str:
-    """Wait for the first renewal of the claim of the run's only batch; answers who has it."""
+    """Wait for the first renewal of the claim of the run's only batch; returns who has it."""
     asked = (
         "SELECT claimed_by FROM scorebeat.batches WHERE run_id = :id AND state = 'claimed'"
         " AND claim_expires_at > claimed_at + CAST(:ttl AS interval) + interval '0.1 s'"

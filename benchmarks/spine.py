@@ -97,7 +97,7 @@ def score_every_other(b: Bench) -> None:
 
 
 def ticks(b: Bench, count: int = 5) -> list[float]:
-    """Seconds from a due moment to the first claim of its run, on an idle system with a row to score."""
+    """Seconds from a due time to the first claim of its run, on an idle system with a row to score."""
     fast = ITEMS.model_copy(update={"schedule": "every 3 seconds"})
     with b.engine.begin() as connection:
         last = connection.execute(text("SELECT coalesce(max(id), 0) FROM scorebeat.runs")).scalar_one()

@@ -47,7 +47,7 @@ class Neighbour:
 
 
 def neighbours(app: InstallationApp) -> list[Neighbour] | None:
-    """By their prefixes; None where our user may not look at keys of others. Raises ServiceDown.
+    """By their prefixes; None if our user may not look at keys of others. Raises ServiceDown.
 
     Nothing of theirs is read or written. An empty message, which kombu passes over, counts the workers that listen.
     """

@@ -35,7 +35,7 @@ def send(app: Celery, task: str, args: Sequence[int], expires: float | None = No
 
 
 def send_batches(app: Celery, queue_name: str, batch_ids: Sequence[int]) -> int:
-    """Send a message a batch over one connection; answers how many went out before the broker was away."""
+    """Send a message a batch over one connection; returns how many went out before the broker was away."""
     sent = 0
     target = queue(queue_name)
     try:
@@ -63,7 +63,7 @@ def waiting(app: Celery, queue_name: str) -> int:
 
 
 def require_broker(app: Celery) -> None:
-    """Raises ServiceDown, in one line and without the password, when the broker is not to be had."""
+    """Raises ServiceDown, in one line and without the password, when the broker cannot be reached."""
     with reaching(app):
         pass
 

@@ -33,7 +33,7 @@ class Progress:
     rows_a_second: float
     """Of its last minute; 0 once it is final."""
     left: timedelta | None
-    """Until its end, at that speed; None where it cannot be told."""
+    """Until its end, at that speed; None if it cannot be told."""
 
 
 class Run:

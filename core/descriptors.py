@@ -4,7 +4,7 @@ import os
 
 
 def file_of(descriptor: int) -> tuple[int, int] | None:
-    """Device and number of the file that it is of; None where it is closed."""
+    """Device and number of the file that it is of; None if it is closed."""
     try:
         found = os.fstat(descriptor)
     except OSError:

@@ -154,7 +154,7 @@ class Settings(BaseSettings):
     chunk_time_limit: WholeSeconds = 60
     """Likewise for a chunk of 512 rows; past it rows are tried one by one."""
     row_time_limit: WholeSeconds = 30
-    """Likewise for one row; past it the row is put aside."""
+    """Likewise for one row; past it the row is quarantined."""
     soft_time_limit: WholeSeconds = 3540
     """Seconds an attempt may take in all before it is asked to stop; what it committed stays."""
     time_limit: WholeSeconds = 3600

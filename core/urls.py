@@ -63,7 +63,7 @@ def parameters(url: str) -> dict[str, str]:
 
 
 def exposed(url: str) -> str | None:
-    """Why somebody on the way to the service could read along or answer in its place; None where nobody could."""
+    """Why somebody on the way to the service could read along or answer in its place; None if nobody could."""
     parts, given = urlsplit(url), parameters(url)
     hosts = (given.get("host") or parts.hostname or "").split(",")
     if all(_is_local(host) for host in hosts) or parts.scheme == "rediss":

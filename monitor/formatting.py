@@ -1,4 +1,4 @@
-"""Numbers, moments and durations as the pages write them."""
+"""Numbers, timestamps and durations as the pages write them."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -39,7 +39,7 @@ def duration(value: timedelta | float | None) -> str:
 _UNITS = (("d", "h", 86_400, 3600), ("h", "min", 3600, 60), ("min", "s", 60, 1))
 
 
-def moment(at: datetime | None) -> str:
+def timestamp(at: datetime | None) -> str:
     """`2026-11-22 00:23:11`, in UTC; a dash for None."""
     return NOTHING if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 

@@ -76,7 +76,7 @@ class LedgerHandler(Unframed):
 
     @property
     def refusal(self) -> str | None:
-        """Why nobody may act here; None where they may."""
+        """Why nobody may act here; None if they may."""
         return permissions.refusal(self.application.options, self.request, self.unauthenticated_api)
 
     @property
@@ -100,7 +100,7 @@ class Page(LedgerHandler):
                 raise
             self.set_status(503)
             template, values = "away.html", {"reason": str(error)}
-        usual = {"reason": None, "every": EVERY, "refusal": self.refusal, "words": formatting, "chart": chart}
+        usual = {"reason": None, "every": EVERY, "refusal": self.refusal, "formatting": formatting, "chart": chart}
         self.render(template, **usual | values)
 
     def write_error(self, status_code: int, **given: Any) -> None:

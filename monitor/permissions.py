@@ -17,7 +17,7 @@ NOBODY = "flower"
 
 
 def refusal(options: OptionParser, request: HTTPServerRequest, unauthenticated_api: bool) -> str | None:
-    """Why nobody may act here; None where they may.
+    """Why nobody may act here; None if they may.
 
     As with Flower's own buttons, authentication must be configured, or done without on purpose by
     FLOWER_UNAUTHENTICATED_API. Beyond that, a Flower that listens on this machine only may be used on it: the

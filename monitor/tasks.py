@@ -18,7 +18,7 @@ from scorebeat.producer.requests.requeue import comes_back_whole
 
 _ONE_NUMBER = re.compile(r"[\[(](\d{1,18}),?[\])]")
 _SHOWN = 20
-"""Keys, and rows put aside, that a task's page lists."""
+"""Keys, and rows quarantined, that a task's page lists."""
 
 
 def batch_of(name: object, args: object) -> int | None:

@@ -9,7 +9,7 @@ from scorebeat.producer.keep_going import apart
 
 
 def dispatch(p: Producer, queue: str) -> int:
-    """Send messages for due batches of the queue, up to the window; answers how many went out.
+    """Send messages for due batches of the queue, up to the window; returns how many went out.
 
     Scheduled runs come first, and a candidate's backlog never fills the window.
     """

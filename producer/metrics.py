@@ -32,7 +32,7 @@ class _Ledger(Collector):
 
     def collect(self) -> Iterable[Metric]:
         yield from _of_jobs(self._numbers)
-        yield from _of_due_moments(self._numbers)
+        yield from _of_due_times(self._numbers)
         yield from _of_open_runs(self._numbers)
         yield from _of_ended_runs(self._numbers)
         yield from _of_workers(self._numbers)
@@ -54,7 +54,7 @@ def _of_jobs(n: Numbers) -> Iterator[Metric]:
     yield model
 
 
-def _of_due_moments(n: Numbers) -> Iterator[Metric]:
+def _of_due_times(n: Numbers) -> Iterator[Metric]:
     yield _gauge(
         "next_due_timestamp_seconds",
         "When the job is due next, since 1970. Absent without a schedule.",
@@ -67,12 +67,10 @@ def _of_due_moments(n: Numbers) -> Iterator[Metric]:
         ("job",),
         [((d["job"],), d["overdue"]) for d in n.due],
     )
-    yield _counter(
-        "ticks_missed", "Due moments that passed without a run: nothing ran.", ("job",), _one(n.ticks_missed)
-    )
+    yield _counter("ticks_missed", "Due times that passed without a run: nothing ran.", ("job",), _one(n.ticks_missed))
     yield _counter(
         "ticks_skipped",
-        "Due moments without a run, because the job was paused or its run of before still open.",
+        "Due times without a run, because the job was paused or its run of before still open.",
         ("job", "reason"),
         n.ticks_skipped.items(),
     )
@@ -80,7 +78,7 @@ def _of_due_moments(n: Numbers) -> Iterator[Metric]:
 
 _COUNTERS = {
     "rows_scored": "Rows that were scored.",
-    "rows_failed": "Rows that were put aside, also those that were put back since.",
+    "rows_failed": "Rows that were quarantined, also those that were put back since.",
     "attempts": "Attempts at batches: each claim of a worker is one.",
     "claims_expired": "Claims that nobody renewed: the worker died or lost the database.",
     "runs_late": "Runs whose deadline passed before they ended for the first time.",
@@ -141,7 +139,7 @@ _LAST_RUN = {
     "duration_seconds": ("seconds", "Of the newest ended run, from its request to its end."),
     "timestamp_seconds": ("finished", "When the newest ended run ended, since 1970."),
     "rows_scored": ("rows_scored", "Rows that the newest ended run scored."),
-    "rows_failed": ("rows_failed", "Rows that the newest ended run put aside."),
+    "rows_failed": ("rows_failed", "Rows that the newest ended run quarantined."),
 }
 
 

@@ -35,7 +35,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery publishes no typ
 
     Workers do not talk with each other: nobody here needs what they would say, and a forged word ends one that listens.
 
-    Celery logs an acknowledgement that fails, and goes on. The message then counts as in hand until the connection
+    Celery logs an acknowledgement that fails, and goes on. The message then counts as in progress until the connection
     is lost, which a silent one never is: with one process, the worker takes no message again.
     """
 

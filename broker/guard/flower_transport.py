@@ -10,7 +10,7 @@ from scorebeat.broker.guard.flower_events import event_fault
 from scorebeat.broker.guard.transport import Channel as WorkerChannel
 
 LONGEST_ANSWER = 4 * 1024 * 1024
-"""Bytes of what a worker says of itself: its settings, or the tasks that it has in hand."""
+"""Bytes of what a worker says of itself: its settings, or the tasks that it has in progress."""
 EVENTS = "celeryev"
 """The exchange, which a channel of events has in its name."""
 

@@ -20,7 +20,7 @@ def refuse(place: str, reason: str) -> None:
 
 
 class QoS(redis.QoS):
-    """Messages in hand, which the broker keeps too, where others may write."""
+    """Messages in progress, which the broker keeps too, where others may write."""
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
         with self.channel.conn_or_acquire(client) as reached:

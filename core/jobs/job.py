@@ -201,7 +201,7 @@ class Job(BaseModel):
     keep: Annotated[int, _within(1, 1000)] = 3
     allow_full_scans: bool = False
     null_inputs: Literal["model", "quarantine"] = "model"
-    """NULL and NaN among a row's inputs: passed on if the model takes them, or the row is put aside unseen."""
+    """NULL and NaN among a row's inputs: passed on if the model takes them, or the row is quarantined unseen."""
     out_of_range: Annotated[Literal["quarantine", "null"], Field(exclude_if=lambda kept: kept == "quarantine")] = (
         "quarantine"
     )
@@ -209,7 +209,7 @@ class Job(BaseModel):
     programs of an older release read the ledger, too."""
     allow_nan: bool = False
     error_threshold: Annotated[float, BeforeValidator(_as_float), AfterValidator(_threshold)] = 0.01
-    """Share of the run's rows that may be put aside before the run fails; -1: never."""
+    """Share of the run's rows that may be quarantined before the run fails; -1: never."""
     run_attempts: Annotated[int, _within(1, 100)] = 3
     """`retry-run`: times a run is begun before it fails."""
     dead_runs: Annotated[int, _within(1, 1000)] = 3
@@ -234,8 +234,8 @@ class Job(BaseModel):
         return int(version) if version else None
 
     @property
-    def is_by_due_moment(self) -> bool:
-        """The query has `:due_at`: each due moment has rows of its own."""
+    def is_by_due_time(self) -> bool:
+        """The query has `:due_at`: each due time has rows of its own."""
         return DUE_AT in query_names.find(self.query)
 
     @property
@@ -244,7 +244,7 @@ class Job(BaseModel):
         return Schedule.parse(self.schedule, self.timezone) if self.schedule else None
 
     def needed_by(self, due_at: datetime) -> datetime:
-        """When complete results of that due moment are needed: at `results_by`, else by the deadline, else when the job
+        """When complete results of that due time are needed: at `results_by`, else by the deadline, else when the job
         is due again.
 
         For a job with a schedule.

@@ -90,7 +90,7 @@ class Block:
     mistakes: list[Mistake] = field(default_factory=list)
 
     def job(self) -> Job | None:
-        """The checked job; None where there are mistakes."""
+        """The checked job; None if there are mistakes."""
         if "name" in self.own:
             self._add(("name",), f"is not a key; the name of a job stands in [jobs.{self.name}]")
         whole = self.defaults.around(self.own)

@@ -49,14 +49,14 @@ class Schedule(ABC):
 
     @abstractmethod
     def latest_due(self, now: datetime) -> datetime:
-        """The last due moment that is not after `now`."""
+        """The last due time that is not after `now`."""
 
     @abstractmethod
     def next_due(self, now: datetime) -> datetime:
-        """The first due moment after `now`."""
+        """The first due time after `now`."""
 
     def between(self, after: datetime, before: datetime, most: int) -> list[datetime]:
-        """Due moments after `after` and before `before`, the oldest first and at most so many."""
+        """Due times after `after` and before `before`, the oldest first and at most so many."""
         found: list[datetime] = []
         while len(found) < most and (after := self.next_due(after)) < before:
             found.append(after)
@@ -223,5 +223,5 @@ def _wrong_field(fields: list[str], error: str) -> str:
 
 def _aware(now: datetime) -> datetime:
     if now.tzinfo is None:
-        raise ValueError(f"{now} has no time zone; due moments are asked for with an aware datetime")
+        raise ValueError(f"{now} has no time zone; due times are asked for with an aware datetime")
     return now.astimezone(UTC)

@@ -123,7 +123,7 @@ def _users_sql(connection: "DataConnection") -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of a batch whose fate is known: predictions to store, and rows to put aside."""
+    """Rows of a batch whose fate is known: predictions to store, and rows to quarantine."""
 
     predictions: pa.Table
     bad: tuple[BadRow, ...] = ()

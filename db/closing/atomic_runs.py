@@ -35,7 +35,7 @@ def show(connection: Connection, run: Run) -> None:
 
 
 def undo(connection: Connection, run: Run) -> None:
-    """Delete the predictions that the run made, as far as no reader sees them. What it put aside stays to be read."""
+    """Delete the predictions that the run made, as far as no reader sees them. What it quarantined stays to be read."""
     functions.call(connection, "undo_run", run.id)
 
 
@@ -51,7 +51,7 @@ def count_nothing(connection: Connection, run: Run) -> None:
 
 
 def free(connection: Connection, run: Run) -> None:
-    """Rows that the run put aside are tried again, by itself."""
+    """Rows that the run quarantined are tried again, by itself."""
     connection.execute(
         text(
             "DELETE FROM scorebeat.quarantine WHERE batch_id IN (SELECT id FROM scorebeat.batches WHERE run_id = :run)"

@@ -39,10 +39,10 @@ class Settled:
 
 
 def settle(connection: Connection, run_id: int) -> Settled | None:
-    """Close the run if its batches are all final, in a transaction of its own; None when not.
+    """Close the run if its batches are all final, in a transaction of its own; else None.
 
     What it made is shown in the same transaction: all of a retry-run, or an every-run generation that has every row
-    but those put aside.
+    but those quarantined.
     """
     if not run_ends.is_done(connection, run_id):
         return None
@@ -91,7 +91,7 @@ def _show(connection: Connection, run: Run, tally: Tally) -> None:
 def _all_or_nothing(connection: Connection, run: Run, tally: Tally) -> str | None:
     """Delete what the run made and begin it again, or let it fail when that was done often enough, or cannot help.
 
-    When it fails, what it put aside stays in quarantine and says why, until those rows are tried again. Returns the
+    When it fails, what it quarantined stays in quarantine and says why, until those rows are tried again. Returns the
     reason; None when it begins again.
     """
     atomic_runs.undo(connection, run)

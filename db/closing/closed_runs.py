@@ -1,4 +1,4 @@
-"""Rows that a closed run put aside and that no requeue puts back: they are pending, and the job's next run tries them.
+"""Rows that a closed run quarantined and that no requeue puts back: they are pending, for the job's next run.
 
 These are the rows of a run that was cancelled, which is never opened again, and of a failed run that is shown whole or
 not at all, of which nothing else was kept. Until then they stay in quarantine, so that they say why.

@@ -1,4 +1,4 @@
-"""The error threshold: past so many rows put aside something other than rows is wrong, and the run fails."""
+"""The error threshold: past so many rows quarantined something other than rows is wrong, and the run fails."""
 
 from sqlalchemy import Connection, text
 
@@ -34,7 +34,7 @@ def stop(connection: Connection, run: Run) -> str | None:
 
 
 def _counts(connection: Connection, run_id: int) -> tuple[str, int, int]:
-    """The run's state as it is now, rows put aside, rows planned."""
+    """The run's state as it is now, rows quarantined, rows planned."""
     row = connection.execute(
         text(
             "SELECT r.state, coalesce(sum(b.rows_failed), 0), coalesce(sum(b.rows_planned), 0) FROM scorebeat.runs r"

@@ -48,7 +48,7 @@ def note(connection: Connection, job: str, needed_by: datetime, reason: str, run
 
 
 def why(connection: Connection, job: str, needed_by: datetime) -> str | None:
-    """What `note` recorded of results that were needed by then; None where nothing is."""
+    """What `note` recorded of results that were needed by then; None if nothing is."""
     found: str | None = connection.execute(
         text(
             "SELECT details ->> 'reason' FROM scorebeat.actions WHERE subject = 'job ' || :job AND action = :action"

@@ -30,22 +30,22 @@ class Tally:
     cancelled: int
     """Batches that were stopped when the run failed as a whole, and that no requeue put back."""
     failed: int
-    """Rows put aside."""
+    """Quarantined rows."""
     scored: int
     error: str | None
-    """Of the first dead batch, or of a row put aside."""
+    """Of the first dead batch, or of a row quarantined."""
     plan_is_whole: bool
     reason: str | None
     """Why the plan was cut short, as far as it is known."""
 
     @property
     def has_looked_at_all(self) -> bool:
-        """No row was left out: each has a prediction or was put aside."""
+        """No row was left out: each has a prediction or was quarantined."""
         return self.plan_is_whole and self.dead + self.cancelled == 0
 
     @property
     def can_be_shown(self) -> bool:
-        """As a generation: no row was left out, and not all of them were put aside."""
+        """As a generation: no row was left out, and not all of them were quarantined."""
         return self.has_looked_at_all and (self.scored > 0 or self.failed == 0)
 
     @property

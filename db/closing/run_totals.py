@@ -87,7 +87,7 @@ def note(connection: Connection, limit: int = 200) -> Noted:
 
 
 def note_late(connection: Connection) -> list[int]:
-    """Make the notice of each open run whose deadline has passed, once a run; answers those runs.
+    """Make the notice of each open run whose deadline has passed, once a run; returns those runs.
 
     A run that had ended before, and was opened again by a requeue, was judged by its first end.
     """

@@ -10,7 +10,7 @@ LOOKS = 5
 
 
 def advice(reason: str) -> str | None:
-    """What to do where a pooler refused our settings; None where the reason is another."""
+    """What to do where a pooler refused our settings; None if the reason is another."""
     if "startup parameter" not in reason:
         return None
     return f"A pooler before PostgreSQL takes no settings of sessions. {WHAT_TO_DO}"

@@ -54,7 +54,7 @@ def replace_sessions(engine: Engine) -> None:
 
 
 def why(connection: Connection) -> str | None:
-    """Why sessions that begin now, as this one did, can write nothing, and what to do; None where they can."""
+    """Why sessions that begin now, as this one did, can write nothing, and what to do; None if they can."""
     standby, read_only, source, database = connection.execute(
         text(
             "SELECT pg_is_in_recovery(), setting = 'on', source, current_database() FROM pg_settings"

@@ -124,7 +124,7 @@ SAFE_PATH = "SET LOCAL search_path = pg_catalog"
 
 
 def shadows(settings: Found) -> str | None:
-    """What to ask, after SAFE_PATH, where a schema comes before pg_catalog; None where none does, as nearly always.
+    """What to ask, after SAFE_PATH, where a schema comes before pg_catalog; None if none does, as nearly always.
 
     The result has a row if one of them has an object that our statements would find in place of PostgreSQL's own.
     Functions and operators that take a type of somebody's own are not found for what we call them with.

@@ -66,7 +66,7 @@ _WAITED = f"coalesce(starts_with(error, '{WAITS}'), false)"
 def claim(
     connection: Connection, batch_id: BatchId, worker: str, ttl: timedelta, device: str = "cpu", pid: int | None = None
 ) -> Claim | None:
-    """Take the batch for `ttl`; None when it is not to be had: held, finished, not due, or its run is closed.
+    """Take the batch for `ttl`; None if it cannot be claimed: held, finished, not due, or its run is closed.
 
     The attempt is counted here, before any work, so that an attempt that kills its process counts. `pid` is the
     process of the worker that takes it.
@@ -116,7 +116,7 @@ _ERROR_BEFORE = (
 )
 """What an earlier attempt wrote down, however many expired since."""
 PROOF = 2
-"""Claims that expired with the same row in hand: the first may only have lost the database."""
+"""Claims that expired with the same row in progress: the first may only have lost the database."""
 _DIE = "state = 'dead', attempts_left = 0, claim_expires_at = NULL, finished_at = clock_timestamp(), error = "
 
 
@@ -243,7 +243,7 @@ def release_all(connection: Connection, worker: str) -> int:
 
 
 def is_held(connection: Connection, worker: str) -> bool:
-    """Whether a process of the worker has a batch in hand."""
+    """Whether a process of the worker has a batch in progress."""
     asked = text("SELECT EXISTS (SELECT FROM scorebeat.batches WHERE claimed_by = :worker AND state = 'claimed')")
     return bool(connection.execute(asked, {"worker": worker}).scalar_one())
 

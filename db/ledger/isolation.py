@@ -42,7 +42,7 @@ def probe(connection: Connection, held: Claim, key: Key) -> bool:
 def quarantine_probe(
     connection: Connection, held: Claim, target: PredictionSet, keys: Sequence[KeyColumn], budget: int
 ) -> Key | None:
-    """The row that the last attempt died with is put aside with that death as its error.
+    """The row that the last attempt died with is quarantined with that death as its error.
 
     Answers its key; None when there was no probe, the claim was lost, or the row has a prediction. It is progress:
     the budget is given back, and the rest is scored in chunks again.

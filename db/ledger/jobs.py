@@ -59,10 +59,10 @@ def apply(
 
 
 def _note_unanswered(connection: Connection, row: JobRow) -> None:
-    """The schedule is replaced; a due moment of the old one that nobody answered yet is lost with it."""
+    """The schedule is replaced; a due time of the old one that nobody answered yet is lost with it."""
     at = row.job.due.latest_due(database_clock.now(connection)) if row.job.due is not None else row.last_due_at
     if at > row.last_due_at and row.paused_at is None:
-        reason = f"the schedule was changed before the due moment {at.isoformat(' ', 'seconds')} was answered"
+        reason = f"the schedule was changed before the due time {at.isoformat(' ', 'seconds')} was answered"
         told = {"due_at": at.isoformat(), "moments": 1, "reason": reason}
         audit.record(connection, "scorebeat", "tick.missed", f"job {row.job.name}", **told)
         counters.add_to_job(connection, counters.TICKS_MISSED, row.job.name, 1)

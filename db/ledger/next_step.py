@@ -22,7 +22,7 @@ def enqueue(run: Run) -> str:
     Where they are long it names the run that has them.
     """
     words = ["scorebeat", "enqueue", run.job.name]
-    if run.job.is_by_due_moment:
+    if run.job.is_by_due_time:
         words += ["--due-at", run.values.due_at.isoformat()]
     if not run.is_tick:
         for name, value in run.job.parameters.items():

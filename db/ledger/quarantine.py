@@ -1,4 +1,4 @@
-"""The `quarantine` table: rows put aside with their error, one at a time, so that all others are committed."""
+"""The `quarantine` table: rows quarantined with their error, one at a time, so that all others are committed."""
 
 import json
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ def put_aside(
 ) -> None:
     """Store bad rows in the transaction of the cursor, which commits the batch's good ones too.
 
-    A row that another batch has scored or put aside meanwhile stays as it is.
+    A row that another batch has scored or quarantined meanwhile stays as it is.
     """
     rows = pa.table(
         {
@@ -89,13 +89,13 @@ class TakenBack:
     homeless: list[Key]
     """Those whose batch is final."""
     freed: int
-    """Batches that were in hand."""
+    """Batches that were in progress."""
 
 
 def take_back(connection: Connection, run_id: int, part: Part = EVERYTHING) -> TakenBack:
-    """Rows that the run put aside, of this part of them, are pending again.
+    """Rows that the run quarantined, of this part of them, are pending again.
 
-    Safe to repeat, and by two people at once. A batch of them that is in hand is taken from its worker, which may
+    Safe to repeat, and by two people at once. A batch of them that is in progress is taken from its worker, which may
     have fetched the rows before: with a batch of their own they would be in two hands at once. Of a batch that is
     final they are planned no more: they need one of their own.
     """

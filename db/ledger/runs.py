@@ -30,7 +30,7 @@ EVERYTHING = Selection()
 BEAT = "beat"
 """Who makes the runs of ticks."""
 IS_TICK = f"(r.due_at IS NOT NULL AND r.created_by = '{BEAT}')"
-"""SQL: the schedule made the run r; another with a due moment was made for it by hand."""
+"""SQL: the schedule made the run r; another with a due time was made for it by hand."""
 
 
 def is_tick(due_at: datetime | None, by: str) -> bool:
@@ -122,11 +122,11 @@ def _of_start(wanted: Start) -> dict[str, Any]:
 
 AGAIN_FIRST = timedelta(seconds=10)
 AGAIN_AT_MOST = timedelta(minutes=10)
-"""Pauses between the attempts to begin a run for a due moment; they grow with its age."""
+"""Pauses between the attempts to begin a run for a due time; they grow with its age."""
 
 
 def start_failed(connection: Connection, wanted: Start, reason: str, *, again: bool) -> int:
-    """Record a run that could not begin; `again`: to be begun by another run for the same due moment."""
+    """Record a run that could not begin; `again`: to be begun by another run for the same due time."""
     return int(
         connection.execute(
             text(
@@ -146,7 +146,7 @@ def start_failed(connection: Connection, wanted: Start, reason: str, *, again: b
 
 @dataclass(frozen=True)
 class NotBegun:
-    """A run that failed before it began, and whose due moment is tried again."""
+    """A run that failed before it began, and whose due time is tried again."""
 
     id: int
     job: str
@@ -190,7 +190,7 @@ def begin_later(connection: Connection, run_id: int, reason: str | None = None) 
 
 
 def begin_no_more(connection: Connection, run_id: int) -> None:
-    """Another run was opened for its due moment, or there is no time left."""
+    """Another run was opened for its due time, or there is no time left."""
     connection.execute(text("UPDATE scorebeat.runs SET retry_at = NULL WHERE id = :id"), {"id": run_id})
 
 

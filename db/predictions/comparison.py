@@ -25,7 +25,7 @@ _LABEL = "label"
 
 @dataclass(frozen=True)
 class OutputAgreement:
-    """One output over the rows that both sets have; None where it has no meaning, or there are no such rows."""
+    """One output over the rows that both sets have; None if it has no meaning, or there are no such rows."""
 
     output: str
     equal: float | None
@@ -137,7 +137,7 @@ def outputs(connection: Connection, one: PredictionSet) -> list[str]:
 
 
 def constant(connection: Connection, one: PredictionSet, least: int = 1) -> list[str]:
-    """The outputs with one and the same value in all rows; none where there are fewer than `least` rows."""
+    """The outputs with one and the same value in all rows; none if there are fewer than `least` rows."""
     names = outputs(connection, one)
     same = [f"bool_and(x.{ident(name)} IS NOT DISTINCT FROM y.{ident(name)})" for name in names]
     rows, *alike = connection.exec_driver_sql(

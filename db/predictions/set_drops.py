@@ -26,7 +26,7 @@ def require_table(connection: Connection, found: PredictionSet) -> None:
 
 
 def drop_old(connection: Connection, current: PredictionSet, keep: int) -> list[str]:
-    """Drop the tables of generations older than the newest `keep` complete ones; answers their names.
+    """Drop the tables of generations older than the newest `keep` complete ones; returns their names.
 
     One that somebody reads now is left for the next time.
     """
@@ -37,7 +37,7 @@ def drop_old(connection: Connection, current: PredictionSet, keep: int) -> list[
 
 
 def drop_unfinished(connection: Connection, current: PredictionSet, keep: int) -> list[str]:
-    """Drop generations that no run completed, but the newest `keep` before the current; answers their names.
+    """Drop generations that no run completed, but the newest `keep` before the current; returns their names.
 
     Runs that fail again and again must not fill the disk. The newest may be completed yet, by a requeue.
     """

@@ -40,7 +40,7 @@ _BRING_BACK = text(
 def bring_back(connection: Connection, claim_ttl: timedelta, backoff_cap: timedelta) -> dict[str, int]:
     """Whatever is stamped further ahead than it could be is as if it were stamped now; how many of which kind.
 
-    A due moment that was answered before the clock went back is answered once more when it comes again.
+    A due time that was answered before the clock went back is answered once more when it comes again.
     """
     found = connection.execute(
         _BRING_BACK,

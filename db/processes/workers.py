@@ -29,7 +29,7 @@ def seen(connection: Connection, name: str, queues: list[str], device: str | Non
 
 
 def forget(connection: Connection) -> int:
-    """Workers that were not seen for a day leave the table; answers how many."""
+    """Workers that were not seen for a day leave the table; returns how many."""
     return connection.execute(workers.delete().where(workers.c.seen_at < func.now() - KEPT_FOR)).rowcount
 
 

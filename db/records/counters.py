@@ -15,7 +15,7 @@ TICKS_MISSED = f"{TICKS}missed"
 TICKS_SKIPPED = f"{TICKS}skipped_"
 """Followed by why."""
 SKIPPED = PAUSED, BUSY = "paused", "busy"
-"""Why a due moment is skipped: somebody, or Scorebeat, paused the job, or its run of before is still open."""
+"""Why a due time is skipped: somebody, or Scorebeat, paused the job, or its run of before is still open."""
 
 
 def add_to_job(connection: Connection, name: str, job: str, value: int) -> None:

@@ -90,7 +90,7 @@ def count(connection: Connection, kind: Kind, cutoff: datetime) -> int:
 
 
 def delete_piece(connection: Connection, kind: Kind, cutoff: datetime) -> int:
-    """Delete a piece of them; answers how many, 0 when none is left."""
+    """Delete a piece of them; returns how many, 0 when none is left."""
     limited = kind.which.replace(" FOR UPDATE", f" LIMIT {PIECE} FOR UPDATE")
     limited = limited if "LIMIT" in limited else f"{limited} LIMIT {PIECE}"
     statement = f"WITH gone AS MATERIALIZED ({limited}), {kind.deletion}"

@@ -1,4 +1,4 @@
-"""What pages show of single batches, of rows that were put aside, and of who did what."""
+"""What pages show of single batches, of rows that were quarantined, and of who did what."""
 
 from collections.abc import Sequence
 from typing import Any

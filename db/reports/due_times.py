@@ -1,4 +1,4 @@
-"""Runs of a job by the due moment that they are for."""
+"""Runs of a job by the due time that they are for."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,14 +13,14 @@ from scorebeat.db.reports.job_lines import COMPLETE
 
 
 @dataclass(frozen=True)
-class RunOfMoment:
-    """A run for a due moment, by a tick or by hand."""
+class RunOfDueTime:
+    """A run for a due time, by a tick or by hand."""
 
     due_at: datetime
     id: int
     state: RunState
     is_complete: bool
-    """It left no row out but those that it put aside, and the job had the query and parameters that it has now."""
+    """It left no row out but those that it quarantined, and the job had the query and parameters that it has now."""
     has_rows: bool
 
     @property
@@ -30,8 +30,8 @@ class RunOfMoment:
 
 def runs_between(
     connection: Connection, job: Job, version: Version, first: datetime, before: datetime
-) -> list[RunOfMoment]:
-    """Runs of this version over all rows of a due moment, from `first` on and before `before`, oldest run first."""
+) -> list[RunOfDueTime]:
+    """Runs of this version over all rows of a due time, from `first` on and before `before`, oldest run first."""
     rows = connection.execute(
         text(
             f"SELECT r.due_at, r.id, r.state, {COMPLETE} AND r.spec ->> 'query' = :query"
@@ -52,11 +52,11 @@ def runs_between(
             "before": before,
         },
     )
-    return [RunOfMoment(r.due_at, r.id, RunState(r.state), r.is_complete, r.has_rows) for r in rows]
+    return [RunOfDueTime(r.due_at, r.id, RunState(r.state), r.is_complete, r.has_rows) for r in rows]
 
 
 def skipped_since(connection: Connection, job: str, since: datetime) -> list[datetime]:
-    """Due moments whose tick was skipped after `since`."""
+    """Due times whose tick was skipped after `since`."""
     rows = connection.execute(
         text(
             "SELECT DISTINCT CAST(details ->> 'due_at' AS timestamptz) AS due_at FROM scorebeat.actions"

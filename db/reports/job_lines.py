@@ -13,7 +13,7 @@ from scorebeat.db.ledger import jobs
 from scorebeat.db.ledger.runs import IS_TICK
 
 COMPLETE = "(state = 'succeeded' OR (state = 'partial' AND reason IS NULL))"
-"""A run that left no row out but those that it put aside."""
+"""A run that left no row out but those that it quarantined."""
 
 
 def is_complete(state: RunState, reason: str | None) -> bool:
@@ -31,11 +31,11 @@ class JobLine:
     next_due_at: datetime | None
     """None: only by hand."""
     needed_by: datetime | None
-    """When the results of the first due moment since the last success are, or were, needed."""
+    """When the results of the first due time since the last success are, or were, needed."""
     is_overdue: bool
     """That time has passed."""
     last_success_at: datetime | None
-    """When a run ended that left no row out but those that it put aside."""
+    """When a run ended that left no row out but those that it quarantined."""
     open_run: int | None
     """The newest run that is planned or scored now."""
     last_run: int | None
@@ -44,7 +44,7 @@ class JobLine:
     last_end_at: datetime | None
     last_reason: str | None
     last_skip_at: datetime | None
-    """The newest due moment for which no run was opened, although nothing was broken: paused, busy or missed."""
+    """The newest due time for which no run was opened, although nothing was broken: paused, busy or missed."""
     last_skip_reason: str | None
     paused_at: datetime | None
     paused_by: str | None
@@ -81,7 +81,7 @@ _LINES = text(
     " FROM scorebeat.jobs j"
     f" LEFT JOIN LATERAL (SELECT r.finished_at FROM scorebeat.runs r WHERE r.job = j.name AND {COMPLETE}"
     f" AND (r.due_at IS NULL OR {IS_TICK}) ORDER BY r.id DESC LIMIT 1) s ON true"
-    # by hand for a due moment: it says nothing of later ones
+    # by hand for a due time: it says nothing of later ones
     f" LEFT JOIN LATERAL (SELECT max(r.due_at) AS due_at, max(r.finished_at) AS finished_at FROM scorebeat.runs r"
     f" WHERE r.job = j.name AND {COMPLETE} AND r.due_at IS NOT NULL AND NOT {IS_TICK}) f ON true"
     " LEFT JOIN LATERAL (SELECT max(id) AS id FROM scorebeat.runs WHERE job = j.name"
@@ -122,7 +122,7 @@ def _line(row: jobs.JobRow, values: dict[str, Any], now: datetime) -> JobLine:
 
 
 def needed_first(job: Job, since: datetime) -> datetime | None:
-    """When the results of the first due moment after `since` are needed; None for a job without a schedule.
+    """When the results of the first due time after `since` are needed; None for a job without a schedule.
 
     `since` is the last success, or when the job was changed, if that is later.
     """

@@ -33,7 +33,7 @@ class Found:
     prediction: str | None = None
     """The row of the view `predictions.<job>` as JSON, written by PostgreSQL."""
     reason: str | None = None
-    """Why the row was put aside."""
+    """Why the row was quarantined."""
 
 
 @dataclass
@@ -94,7 +94,7 @@ def _stamp_now(connection: Connection, job: str | None) -> str | None:
 
 
 def _without_prediction(engine: Engine, shown: Shape, key: Key) -> Found:
-    """A slower look at the source and at what was put aside."""
+    """A slower look at the source and at what was quarantined."""
     with results.reading(engine) as connection:
         given = source.read_columns(connection, shown.job, of_no_run(connection))
         results.require_key(connection, given.keys, key)

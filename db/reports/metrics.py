@@ -49,9 +49,9 @@ class Numbers:
     due: list[dict[str, Any]]
     """Of jobs with a schedule: `job`, `next_due` in seconds since 1970, `overdue` in seconds."""
     ticks_missed: dict[str, int]
-    """Due moments without a run, by job."""
+    """Due times without a run, by job."""
     ticks_skipped: dict[tuple[str, str], int]
-    """Due moments without a run by intention, by job and why."""
+    """Due times without a run by intention, by job and why."""
 
 
 def read(connection: Connection) -> Numbers:

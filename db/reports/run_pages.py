@@ -146,7 +146,7 @@ _FAILED = "(b.error IS NOT NULL AND b.state IN ('dead', 'pending', 'claimed') OR
 
 
 def failed(connection: Connection, run_id: int, limit: int = 10) -> list[dict[str, Any]]:
-    """Batches that are dead, wait again after an error, or put rows aside; the dead first, then the newest."""
+    """Batches that are dead, wait again after an error, or quarantined rows; the dead first, then the newest."""
     return _batches(
         connection,
         f"{_FAILED} ORDER BY b.state = 'dead' DESC, coalesce(b.finished_at, b.claimed_at) DESC, b.id LIMIT :limit",

@@ -21,7 +21,7 @@ EXISTS (SELECT FROM scorebeat.runs r WHERE r.prediction_set_id = set_id AND r.st
         AND (SELECT coalesce(bool_and(b.state = 'committed'), true)
             AND (coalesce(sum(b.rows_scored), 0) > 0 OR coalesce(sum(b.rows_failed), 0) = 0)
             FROM scorebeat.batches b WHERE b.run_id = r.id))"""
-"""As `Tally.can_be_shown`, of an ended run over all rows: no row was left out, and not all were put aside."""
+"""As `Tally.can_be_shown`, of an ended run over all rows: no row was left out, and not all were quarantined."""
 
 OPEN_GENERATION = _HEAD.format(
     signature="open_generation(like_set bigint, number integer, new_table text) RETURNS bigint",

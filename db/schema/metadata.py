@@ -1,4 +1,4 @@
-"""What all tables of the ledger share: their schema, how constraints are named, how a moment is stored."""
+"""What all tables of the ledger share: their schema, how constraints are named, how a timestamp is stored."""
 
 from sqlalchemy import Column, DateTime, MetaData, func
 
@@ -16,7 +16,7 @@ metadata = MetaData(
 )
 
 
-def moment(name: str, *, now: bool = False, null: bool = True) -> Column[object]:
-    """A column for a moment; `now`: of the insert unless told."""
+def timestamp(name: str, *, now: bool = False, null: bool = True) -> Column[object]:
+    """A column for a timestamp; `now`: that of the insert unless one is given."""
     default = func.now() if now else None
     return Column(name, DateTime(timezone=True), nullable=null, server_default=default)

@@ -17,7 +17,7 @@ LOCK = 7_265_626_541
 
 
 def migrate(connection: Connection) -> str | None:
-    """Bring a ledger that nobody uses yet to this program's version; answers the revision it had.
+    """Bring a ledger that nobody uses yet to this program's version; returns the revision it had.
 
     All in the caller's transaction, whose locks last to its end: `db.schema.upgrade` is for ledgers that are in use.
     """

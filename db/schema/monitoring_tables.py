@@ -19,7 +19,7 @@ from sqlalchemy import (
     text,
 )
 
-from scorebeat.db.schema.metadata import metadata, moment
+from scorebeat.db.schema.metadata import metadata, timestamp
 
 NOTICES = ("finished", "failed", "late")
 """What is told of a run."""
@@ -40,7 +40,7 @@ pruned_batches = Table(
     "pruned_batches",
     metadata,
     Column("run_id", BigInteger, ForeignKey("scorebeat.runs.id"), primary_key=True, autoincrement=False),
-    moment("pruned_at", now=True, null=False),
+    timestamp("pruned_at", now=True, null=False),
     Column("batches", BigInteger, nullable=False),
     Column("batches_dead", BigInteger, nullable=False),
     Column("rows_planned", BigInteger, nullable=False),
@@ -63,12 +63,12 @@ notices = Table(
     Column("id", BigInteger, Identity(), primary_key=True),
     Column("run_id", BigInteger, ForeignKey("scorebeat.runs.id"), nullable=False),
     Column("event", Text, nullable=False),
-    moment("happened_at", null=False),
-    moment("created_at", now=True, null=False),
-    moment("due_at", now=True, null=False),  # the next attempt is not made before
+    timestamp("happened_at", null=False),
+    timestamp("created_at", now=True, null=False),
+    timestamp("due_at", now=True, null=False),  # the next attempt is not made before
     Column("attempts", Integer, nullable=False, server_default="0"),
-    moment("delivered_at"),
-    moment("given_up_at"),
+    timestamp("delivered_at"),
+    timestamp("given_up_at"),
     Column("error", Text, comment="of the last attempt that failed"),
     CheckConstraint(f"event IN ({', '.join(map(repr, NOTICES))})", name="event"),
     CheckConstraint("delivered_at IS NULL OR given_up_at IS NULL", name="end"),

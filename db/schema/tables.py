@@ -21,7 +21,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from scorebeat.core.states import BatchState, RunState
 from scorebeat.db.schema import functions, monitoring_tables
-from scorebeat.db.schema.metadata import metadata, moment
+from scorebeat.db.schema.metadata import metadata, timestamp
 
 __all__ = ["functions", "metadata", "monitoring_tables"]
 
@@ -35,10 +35,10 @@ jobs = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("spec", JSONB, nullable=False, comment="the checked block of jobs.toml"),
-    moment("applied_at", now=True, null=False),
-    moment("removed_at"),  # the job left jobs.toml; its runs and predictions stay
-    moment("last_due_at", null=False, now=True),  # the newest tick that was answered
-    moment("paused_at"),
+    timestamp("applied_at", now=True, null=False),
+    timestamp("removed_at"),  # the job left jobs.toml; its runs and predictions stay
+    timestamp("last_due_at", null=False, now=True),  # the newest tick that was answered
+    timestamp("paused_at"),
     Column("paused_by", Text),
     Column("paused_reason", Text),
     Column("owner", Text, comment="the jobs file that it comes from; NULL: not known yet"),
@@ -53,11 +53,11 @@ model_versions = Table(
     Column("format", Text, nullable=False),
     Column("digest", Text, nullable=False, comment="SHA-256 over all files of the artifact"),
     Column("signature", JSONB, nullable=False, comment="inputs and outputs with their types"),
-    moment("added_at", now=True, null=False),
+    timestamp("added_at", now=True, null=False),
     Column("added_by", Text, nullable=False),
-    moment("published_at"),
-    moment("retired_at"),  # published earlier, replaced since
-    moment("dropped_at"),  # its predictions are gone; its number is never given again
+    timestamp("published_at"),
+    timestamp("retired_at"),  # published earlier, replaced since
+    timestamp("dropped_at"),  # its predictions are gone; its number is never given again
     CheckConstraint("version > 0", name="version"),
     CheckConstraint("retired_at IS NULL OR published_at IS NOT NULL", name="retired"),
     CheckConstraint("dropped_at IS NULL OR published_at IS NULL OR retired_at IS NOT NULL", name="dropped"),
@@ -78,9 +78,9 @@ prediction_sets = Table(
     Column("model_version", Integer, nullable=False),
     Column("generation", Integer, nullable=False, server_default="1"),
     Column("table_name", Text, nullable=False, unique=True),
-    moment("created_at", now=True, null=False),
-    moment("complete_at"),  # a run over it ended well: a generation may be shown from then on
-    moment("dropped_at"),  # an old generation; its table is gone
+    timestamp("created_at", now=True, null=False),
+    timestamp("complete_at"),  # a run over it ended well: a generation may be shown from then on
+    timestamp("dropped_at"),  # an old generation; its table is gone
     Column("visible_below", BigInteger, comment="readers see batches below this id; NULL: all"),
     ForeignKeyConstraint(
         ["model", "model_version"], ["scorebeat.model_versions.name", "scorebeat.model_versions.version"]
@@ -102,20 +102,20 @@ runs = Table(
     Column("row_filter", Text, comment="enqueue --where"),
     Column("row_keys", JSONB, comment="enqueue --keys: a list of keys, each a list of texts"),
     Column("run_key", Text, unique=True, comment="an outer scheduler's name for this run"),
-    moment("created_at", now=True, null=False),
+    timestamp("created_at", now=True, null=False),
     Column("created_by", Text, nullable=False),
-    moment("due_at"),  # the due moment that it is for; NULL: by hand, for none
-    moment("deadline_at"),
+    timestamp("due_at"),  # the due time that it is for; NULL: by hand, for none
+    timestamp("deadline_at"),
     Column("plan_attempt", Integer, nullable=False, server_default="0"),
-    moment("plan_expires_at"),  # the planning lease
+    timestamp("plan_expires_at"),  # the planning lease
     Column("planned_by", Text),
     Column("set_was_empty", Boolean, comment="nothing was scored or quarantined when it was planned"),
-    moment("planned_at"),
+    timestamp("planned_at"),
     Column("tries", Integer, nullable=False, server_default="1", comment="retry-run: times it was begun"),
-    moment("finished_at"),
+    timestamp("finished_at"),
     Column("reason", Text, comment="why it failed, or was closed or cancelled"),
     Column("rank", SmallInteger, nullable=False, server_default="0", comment="0 scheduled, 1 by hand, 2 candidate"),
-    moment("noted_at"),  # its end was counted in run_sums
+    timestamp("noted_at"),  # its end was counted in run_sums
     Column(
         "plan_is_whole",
         Boolean,
@@ -123,7 +123,7 @@ runs = Table(
         server_default="false",
         comment="its planner came to the end of the rows",
     ),
-    moment("retry_at"),  # it failed before it began; another run is opened for its due moment then
+    timestamp("retry_at"),  # it failed before it began; another run is opened for its due time then
     CheckConstraint(_one_of("state", RunState), name="state"),
     CheckConstraint("(state = 'planning') = (plan_expires_at IS NOT NULL)", name="lease"),
     CheckConstraint("(state IN ('planning', 'running')) = (finished_at IS NULL)", name="finished"),
@@ -163,12 +163,12 @@ batches = Table(
     Column("attempts_left", Integer, nullable=False, comment="the budget; may be given back"),
     Column("care", SmallInteger, nullable=False, server_default="0", comment="0 whole, 1 chunks, 2 row by row"),
     Column("probe_key", JSONB, comment="the row that is being scored alone"),
-    moment("next_attempt_at"),
-    moment("sent_at"),  # the message that is out for it; NULL: none
+    timestamp("next_attempt_at"),
+    timestamp("sent_at"),  # the message that is out for it; NULL: none
     Column("claimed_by", Text, comment="worker that has, or last had, the batch"),
-    moment("claimed_at"),
-    moment("claim_expires_at"),
-    moment("finished_at"),
+    timestamp("claimed_at"),
+    timestamp("claim_expires_at"),
+    timestamp("finished_at"),
     Column("error", Text, comment="of the last failed attempt"),
     Column("fetch_seconds", Float),
     Column("predict_seconds", Float),
@@ -179,7 +179,7 @@ batches = Table(
     Column(
         "probe_expiries", SmallInteger, nullable=False, server_default="0", comment="claims that expired with the probe"
     ),
-    moment("pending_at", now=True, null=False),  # when it was planned, or put back by a requeue
+    timestamp("pending_at", now=True, null=False),  # when it was planned, or put back by a requeue
     Column("probe_attempt", Integer, comment="the attempt that scored `probe_key` last"),
     CheckConstraint(_one_of("state", BatchState), name="state"),
     CheckConstraint("(state = 'claimed') = (claim_expires_at IS NOT NULL)", name="claimed"),
@@ -206,8 +206,8 @@ quarantine = Table(
     Column("error_type", Text, nullable=False),
     Column("error", Text, nullable=False),
     Column("traceback", Text),
-    moment("quarantined_at", now=True, null=False),
-    # by a digest: a btree takes no key of over 2,704 bytes, and such keys are put aside for that
+    timestamp("quarantined_at", now=True, null=False),
+    # by a digest: a btree takes no key of over 2,704 bytes, and such keys are quarantined for that
     Index("quarantine_one_a_row", "prediction_set_id", text("md5(key::text)"), unique=True),
     Index("quarantine_of_batch", "batch_id"),
 )
@@ -219,8 +219,8 @@ workers = Table(
     Column("queues", JSONB, nullable=False),
     Column("device", Text),
     Column("processes", Integer),
-    moment("started_at", now=True, null=False),
-    moment("seen_at", now=True, null=False),
+    timestamp("started_at", now=True, null=False),
+    timestamp("seen_at", now=True, null=False),
 )
 
 device_limits = Table(
@@ -230,7 +230,7 @@ device_limits = Table(
     Column("model_version", Integer, primary_key=True),
     Column("device", Text, primary_key=True),
     Column("micro_batch_rows", Integer, nullable=False),
-    moment("learned_at", now=True, null=False),
+    timestamp("learned_at", now=True, null=False),
     CheckConstraint("micro_batch_rows > 0", name="rows"),
 )
 
@@ -247,7 +247,7 @@ actions = Table(
     "actions",
     metadata,
     Column("id", BigInteger, Identity(), primary_key=True),
-    moment("at", now=True, null=False),
+    timestamp("at", now=True, null=False),
     Column("by", Text, nullable=False),
     Column("action", Text, nullable=False),
     Column("subject", Text, nullable=False, comment="what it was done to: job iris, run 17"),

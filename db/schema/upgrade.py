@@ -74,7 +74,7 @@ def upgrade(connection: Connection, tell: Tell, patience: timedelta = PATIENCE) 
     deadline = time.monotonic() + patience.total_seconds()
     while not newer and not _tried(connection):
         if time.monotonic() > deadline:
-            raise _failed(connection, f"no lock was to be had in {format_duration(patience)}")
+            raise _failed(connection, f"no lock could be taken in {format_duration(patience)}")
         tell(f"the ledger is in use: {_holder(connection)}. Commits go on; trying again in {format_duration(PAUSE)}")
         time.sleep(PAUSE.total_seconds())
     now = revisions.revision(connection)
@@ -83,7 +83,7 @@ def upgrade(connection: Connection, tell: Tell, patience: timedelta = PATIENCE) 
 
 
 def _tried(connection: Connection) -> bool:
-    """All migrations are done; False where a lock was not to be had, which undid the one that wanted it."""
+    """All migrations are done; False where a lock could not be taken, which undid the one that wanted it."""
     config = migrate.config(connection)
     config.attributes[CONCURRENTLY] = True
     try:

@@ -21,7 +21,7 @@ _MARK = "scorebeat.key_"
 
 
 def why_whole(connection: Connection, source: Source, job: Job, first: Key) -> str | None:
-    """Why every batch would compute the whole query again; None where it would not, or where that is asked for.
+    """Why every batch would compute the whole query again; None if it would not, or where that is asked for.
 
     A query that gives no more rows than one batch holds, or `FEW`, may be computed as a whole. `first` is a key of it.
     """

@@ -18,7 +18,7 @@ MODEL = "sentiment"
 
 
 def fill(p: Producer, count: int = data.COUNT) -> int:
-    """The table with `count` complaints; answers how many were added, none when it has some already."""
+    """The table with `count` complaints; returns how many were added, none when it has some already."""
     with p.engine.begin() as connection:
         table.create(connection)
         return table.fill(connection, data.complaints(count))

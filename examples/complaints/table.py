@@ -30,7 +30,7 @@ def create(connection: Connection) -> None:
 
 
 def fill(connection: Connection, new: Iterable[Complaint]) -> int:
-    """Store the complaints unless there are any; answers how many were stored. Safe to repeat, also at once."""
+    """Store the complaints unless there are any; returns how many were stored. Safe to repeat, also at once."""
     connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
     if connection.execute(select(complaints.c.id).limit(1)).first() is not None:
         return 0

@@ -54,7 +54,7 @@ def create(connection: Connection) -> None:
 
 
 def register(connection: Connection, values: Sequence[Values]) -> list[int]:
-    """Store new items; answers their ids, in the order of `values`."""
+    """Store new items; returns their ids, in the order of `values`."""
     given = (
         func.jsonb_array_elements(cast([list(v) for v in values], JSONB))
         .table_valued("value", with_ordinality="n")
@@ -65,7 +65,7 @@ def register(connection: Connection, values: Sequence[Values]) -> list[int]:
 
 
 def fill(connection: Connection, values: Sequence[Values]) -> int:
-    """Register the items unless there are any; answers how many were stored. Safe to repeat, also at once."""
+    """Register the items unless there are any; returns how many were stored. Safe to repeat, also at once."""
     connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
     there = connection.execute(select(items.c.id).limit(1)).first()
     return len(register(connection, values)) if there is None else 0

@@ -17,7 +17,7 @@ MODEL = "iris"
 
 
 def fill(p: Producer, count: int = data.COUNT) -> int:
-    """The table with `count` flowers; answers how many were added, none when it has some already."""
+    """The table with `count` flowers; returns how many were added, none when it has some already."""
     with p.engine.begin() as connection:
         items.create(connection)
         return items.fill(connection, data.rows(count).tolist())

@@ -25,7 +25,7 @@ class Format(Protocol):
     """The fields of Given that say something of such a model; any other is refused when one is added."""
 
     def take(self, source: str, draft: Path, given: Given) -> str:
-        """Copy a model's files into the folder `draft`; answers the name in it that `inspect` gets.
+        """Copy a model's files into the folder `draft`; returns the name in it that `inspect` gets.
 
         Raises StoreError when they are not such a model.
         """
@@ -51,7 +51,7 @@ class Format(Protocol):
 
     def own_predict(self, artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
         """What the library itself returns for rows, the file opened anew: arrays of [rows] or [rows, values] in the
-        order of the output columns; None where there is no library but the model itself.
+        order of the output columns; None if there is no library but the model itself.
 
         Raises whatever the library raises.
         """

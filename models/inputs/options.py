@@ -72,7 +72,7 @@ def match_fixed(given: Sequence[str], own: Sequence[Input], file: str) -> Matche
 
 
 def _position(name: str, own: Sequence[Input], wanted: Sequence[Input]) -> int | None:
-    """Which of the file's columns is meant by a name that was given; None where it has no such name."""
+    """Which of the file's columns is meant by a name that was given; None if it has no such name."""
     names = [i.name for i in own]
     if name in names:
         return names.index(name)

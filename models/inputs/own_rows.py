@@ -24,7 +24,7 @@ class OwnRows:
     rows: pa.RecordBatch
     """For those who have no pandas."""
     table: Any
-    """A pandas DataFrame; None where pandas is not installed."""
+    """A pandas DataFrame; None if pandas is not installed."""
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Inputs that several columns of the table feed."""
     is_given: bool = False

@@ -165,7 +165,7 @@ class _Originals:
 
     pid: int = 0
     copies: list[tuple[int, tuple[int, int]] | None] = field(default_factory=list)
-    """Each with the file that it is of; None where there was no such descriptor."""
+    """Each with the file that it is of; None if there was no such descriptor."""
 
     def keep(self) -> None:
         if self.pid != os.getpid() or self.are_closed:

@@ -84,7 +84,7 @@ def _with_nulls(model: Model, rows: pa.RecordBatch) -> list[_Tried]:
 
 
 def _tried(model: Model, rows: pa.RecordBatch, names: Sequence[str]) -> _Tried | None:
-    """None where the model does not take NULLs in all of these columns."""
+    """None if the model does not take NULLs in all of these columns."""
     lacking = with_nulls(rows, names)
     scored = _predicted(model, lacking)
     return (names, lacking, scored) if isinstance(scored, pa.RecordBatch) else None

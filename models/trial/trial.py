@@ -188,7 +188,7 @@ class _Trial:
     def difference_from_library(
         self, model_format: registry.Format, artifact: Artifact, own: OwnRows, *, must_score: bool
     ) -> float | None:
-        """The largest difference from the library's own predictions; None where there is no library, or where it
+        """The largest difference from the library's own predictions; None if there is no library, or where it
         scores none of the rows and need not.
 
         Raises ModelError naming rows where the two differ, or that the library does not score.

@@ -109,7 +109,7 @@ def display() -> Display:
 
 
 def follow(p: Producer, run_id: int) -> RunLine:
-    """Show the run until it is final; answers it as it ended. Raises UnknownName."""
+    """Show the run until it is final; returns it as it ended. Raises UnknownName."""
     with display() as shown:
         while True:
             with p.engine.connect() as connection:

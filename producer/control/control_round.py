@@ -27,7 +27,7 @@ class Round:
     dispatched: int
     made_up: int
     begun_again: int
-    """Runs for due moments whose run could not begin before."""
+    """Runs for due times whose run could not begin before."""
 
 
 def run_once(p: Producer) -> Round:

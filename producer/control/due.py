@@ -1,4 +1,4 @@
-"""Due moments of a job that nobody answered yet: the newest is to be answered, those before it were missed."""
+"""Due times of a job that nobody answered yet: the newest is to be answered, those before it were missed."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from scorebeat.core.jobs.job import Job
 
 PATIENCE = timedelta(seconds=3)
-"""How long a due moment waits for beat's message before the control tick answers it. Due moments that follow each other
+"""How long a due time waits for beat's message before the control tick answers it. Due times that follow each other
 faster are answered together."""
 COUNTED = 1_000
 """Missed moments are counted up to here."""
@@ -14,7 +14,7 @@ COUNTED = 1_000
 
 @dataclass(frozen=True)
 class Missed:
-    """Due moments that no run was opened for, although their time is over."""
+    """Due times that no run was opened for, although their time is over."""
 
     first: datetime
     last: datetime
@@ -23,9 +23,9 @@ class Missed:
     @property
     def in_words(self) -> str:
         if self.count == 1:
-            return f"the due moment {_text(self.last)}"
+            return f"the due time {_text(self.last)}"
         many = f"{self.count:,}{' or more' * (self.count >= COUNTED)}"
-        return f"{many} due moments, from {_text(self.first)} to {_text(self.last)},"
+        return f"{many} due times, from {_text(self.first)} to {_text(self.last)},"
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Due:
 
 
 def find(job: Job, last_due_at: datetime, until: datetime, now: datetime) -> Due | None:
-    """The due moments after `last_due_at` and not after `until`; None when there is none."""
+    """The due times after `last_due_at` and not after `until`; None when there is none."""
     if job.due is None:
         return None
     newest = job.due.latest_due(until)

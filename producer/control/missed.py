@@ -1,4 +1,4 @@
-"""Due moments that no run answers: each leaves a record that people see, and that `notify` and the metrics tell."""
+"""Due times that no run answers: each leaves a record that people see, and that `notify` and the metrics tell."""
 
 import logging
 from contextlib import suppress
@@ -31,11 +31,11 @@ def reason(job: Job, due_at: datetime, error: Exception) -> str:
     """Why a run could not begin, and until when it is tried again."""
     until = "the job is due again" if job.deadline is None else "the job is due again or its deadline has passed"
     why = f"the run could not begin: {database_errors.told(error).rstrip('.')}. It is tried again until {until}"
-    return f"{why}; after that {_backfill(job, due_at, due_at)}" if job.is_by_due_moment else why
+    return f"{why}; after that {_backfill(job, due_at, due_at)}" if job.is_by_due_time else why
 
 
 def _backfill(job: Job, first: datetime, last: datetime) -> str:
-    """What to do for due moments whose rows no later run scores."""
+    """What to do for due times whose rows no later run scores."""
     start, end = (at.isoformat(timespec="seconds") for at in (first, last + timedelta(seconds=1)))
     return f"`scorebeat backfill {job.name} --from {start} --to {end}` makes up for it"
 
@@ -43,8 +43,8 @@ def _backfill(job: Job, first: datetime, last: datetime) -> str:
 def miss(connection: Connection, job: Job, missed: Missed) -> None:
     """Nobody answered in time: a failed run where results were promised by a deadline, else a record with the count."""
     told = f"{missed.in_words} passed without a run: the system was off, or could not reach the database"
-    by_due_moment = _backfill(job, missed.first, missed.last)
-    score_now = by_due_moment if job.is_by_due_moment else f"`scorebeat enqueue {job.name}` scores the rows now"
+    by_due_time = _backfill(job, missed.first, missed.last)
+    score_now = by_due_time if job.is_by_due_time else f"`scorebeat enqueue {job.name}` scores the rows now"
     details: dict[str, Any] = {
         "due_at": missed.last.isoformat(),
         "first": missed.first.isoformat(),
@@ -53,8 +53,8 @@ def miss(connection: Connection, job: Job, missed: Missed) -> None:
     if job.deadline is not None:
         why = f"missed: {told}, until the deadline was over. {score_now}"
         details["run"] = _failed_run(connection, job, missed.last, why, again=False)
-    if job.is_by_due_moment:
-        told = f"{told}; {by_due_moment}"
+    if job.is_by_due_time:
+        told = f"{told}; {by_due_time}"
     audit.record(connection, BEAT, "tick.missed", f"job {job.name}", reason=told, **details)
     counters.add_to_job(connection, counters.TICKS_MISSED, job.name, missed.count)
     emit("tick.missed", logging.WARNING, job=job.name, due_at=missed.last, moments=missed.count, reason=told)
@@ -68,7 +68,7 @@ def fail_overdue(connection: Connection, job: Job, reason: str) -> int:
 
 def skip(connection: Connection, job: Job, due_at: datetime, why: str, reason: str) -> None:
     """It is known why no run is opened: `why` is one of `counters.SKIPPED`."""
-    if job.is_by_due_moment:
+    if job.is_by_due_time:
         reason = f"{reason.rstrip('.')}; {_backfill(job, due_at, due_at)}"
     audit.record(connection, BEAT, "tick.skipped", f"job {job.name}", due_at=due_at.isoformat(), reason=reason)
     counters.add_to_job(connection, counters.TICKS_SKIPPED + why, job.name, 1)

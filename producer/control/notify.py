@@ -40,7 +40,7 @@ def note_ends(p: Producer) -> bool:
 
 
 def notify_once(p: Producer) -> int:
-    """Post the notices that are due, all at once; answers how many were delivered.
+    """Post the notices that are due, all at once; returns how many were delivered.
 
     No transaction is open meanwhile. One that fails, however, or whose sender dies, is an attempt, and due again after
     its pause until it is given up: a receiver may get it twice, under the same id.

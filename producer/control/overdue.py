@@ -13,7 +13,7 @@ from scorebeat.producer.control import missed, unserved
 
 
 def note_overdue(p: Producer) -> int:
-    """Record and tell each job whose `results_by` passed without complete results, once; answers how many."""
+    """Record and tell each job whose `results_by` passed without complete results, once; returns how many."""
     noted = []
     with p.engine.begin() as connection:
         if not any(row.job.results_by for row in jobs.listing(connection)):

@@ -48,7 +48,7 @@ class _Plan:
 
 
 def plan(p: Producer, run_id: int) -> int | None:
-    """Plan a run; answers its batches, or None when it was not to be planned. Safe to call again."""
+    """Plan a run; returns its batches, or None when it was not to be planned. Safe to call again."""
     with p.engine.begin() as connection:
         attempt = plan_lease.claim(connection, run_id, p.name, p.settings.claim_ttl)
         if attempt is None:

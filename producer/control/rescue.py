@@ -10,7 +10,7 @@ from scorebeat.producer.requests.enqueue import send_plan
 
 
 def rescue(p: Producer) -> int:
-    """Free expired claims and plans; answers how many. The batches are pending, or dead without budget.
+    """Free expired claims and plans; returns how many. The batches are pending, or dead without budget.
 
     A run or plan that fails stops no other.
     """

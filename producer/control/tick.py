@@ -1,4 +1,4 @@
-"""Ticks: answering a job's schedule once for each due moment, however many beats ask."""
+"""Ticks: answering a job's schedule once for each due time, however many beats ask."""
 
 import logging
 from datetime import datetime, timedelta
@@ -29,14 +29,14 @@ PASSES_WITHIN = timedelta(minutes=1)
 def tick(p: Producer, name: str) -> int | None:
     """Open a run if the job is due; None when it is not, was answered before, or no run could be opened.
 
-    The newest due moment counts, so one that was missed is made up once. The ledger's clock decides.
+    The newest due time counts, so one that was missed is made up once. The ledger's clock decides.
     """
     try:
         run_id = _answer(p, name)
     except (DBAPIError, SourceLocked) as error:
         if not database_errors.is_lock(error):
             raise
-        # the due moment is not marked as answered: `make_up` tries again each second
+        # the due time is not marked as answered: `make_up` tries again each second
         emit("tick.waits", logging.WARNING, job=name, reason=one_line(error))
         return None
     if run_id is not None:
@@ -96,7 +96,7 @@ def make_up(p: Producer) -> int:
 
 
 def begin_again(p: Producer) -> int:
-    """Open runs for due moments whose run could not begin before, as long as there is time; answers how many.
+    """Open runs for due times whose run could not begin before, as long as there is time; returns how many.
 
     A job that fails stops no other.
     """

@@ -41,7 +41,7 @@ def of_jobs(connection: Connection, lines: Iterable[JobLine]) -> list[str]:
 
 
 def no_control(served: set[str]) -> str | None:
-    """What to say where one of the queues that keep runs going is not among those served; None where all are."""
+    """What to say where one of the queues that keep runs going is not among those served; None if all are."""
     missing = sorted({CONTROL_QUEUE, PLAN_QUEUE} - served)
     if not missing:
         return None

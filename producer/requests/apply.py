@@ -222,7 +222,7 @@ def _of_left(known: dict[str, JobRow], files: Sequence[JobsFile], left: dict[str
 
 
 def without_file(known: Iterable[JobRow], files: Sequence[JobsFile]) -> list[tuple[str, str]]:
-    """Jobs whose file is not among those of the folder that was read, with their owners; none where no folder was.
+    """Jobs whose file is not among those of the folder that was read, with their owners; none if no folder was.
 
     The file may have been deleted so that its jobs end, and they go on.
     """

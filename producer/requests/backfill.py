@@ -1,4 +1,4 @@
-"""Backfill: the due moments of a job's schedule in a span of time, and the run that each has or gets."""
+"""Backfill: the due times of a job's schedule in a span of time, and the run that each has or gets."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,18 +13,18 @@ from scorebeat.db.connect.engine import reachable
 from scorebeat.db.ledger import jobs, model_versions, runs
 from scorebeat.db.ledger.model_versions import Version
 from scorebeat.db.reports import due_times
-from scorebeat.db.reports.due_times import RunOfMoment
+from scorebeat.db.reports.due_times import RunOfDueTime
 from scorebeat.db.source import parameter_values
 from scorebeat.producer.context import Producer
 from scorebeat.producer.requests.enqueue import Request, enqueue
 
 MOST = 10_000
-"""Due moments of one backfill."""
+"""Due times of one backfill."""
 
 
 @dataclass(frozen=True)
 class Backfill:
-    """Which due moments are asked for, of which job and version."""
+    """Which due times are asked for, of which job and version."""
 
     job: str
     version: int | None
@@ -34,11 +34,11 @@ class Backfill:
 
 
 @dataclass(frozen=True)
-class Moment:
-    """A due moment with the run that counts for it."""
+class DueTime:
+    """A due time with the run that counts for it."""
 
     due_at: datetime
-    run: RunOfMoment | None
+    run: RunOfDueTime | None
     """That which is complete, else the open one, else the newest."""
     runs: int
     """How many there were."""
@@ -48,45 +48,45 @@ class Moment:
         return self.run is not None and self.run.is_complete
 
 
-def moments(p: Producer, wanted: Backfill) -> list[Moment]:
-    """The due moments, in order; those that are yet to come are left out.
+def with_runs(p: Producer, wanted: Backfill) -> list[DueTime]:
+    """The due times, in order; those that are yet to come are left out.
 
-    Raises UnknownName, and UsageError for a job whose due moments have no rows of their own, and for a span without
-    any due moment or with too many.
+    Raises UnknownName, and UsageError for a job whose due times have no rows of their own, and for a span without
+    any due time or with too many.
     """
     with reachable(p.url), p.engine.connect() as connection:
-        return _moments(connection, wanted)
+        return _due_times(connection, wanted)
 
 
-def _moments(connection: Connection, wanted: Backfill) -> list[Moment]:
+def _due_times(connection: Connection, wanted: Backfill) -> list[DueTime]:
     job = jobs.get(connection, wanted.job).job
     version = _version(connection, job, wanted)
     due = _due(connection, job, wanted)
     found = due_times.runs_between(connection, job, version, due[0], due[-1] + timedelta(microseconds=1))
-    return [_moment(at, [run for run in found if run.due_at == at]) for at in due]
+    return [_due_time(at, [run for run in found if run.due_at == at]) for at in due]
 
 
 def _due(connection: Connection, job: Job, wanted: Backfill) -> list[datetime]:
     if job.due is None:
         raise UsageError(
-            f"job {job.name!r} has no schedule, which would say what its due moments are. Nothing was enqueued; give "
+            f"job {job.name!r} has no schedule, which would say what its due times are. Nothing was enqueued; give "
             f"it one in jobs.toml, or make one run with `scorebeat enqueue {job.name} --due-at TIME`"
         )
     if DUE_AT not in parameter_values.names(connection, job):
         raise UsageError(
-            f"the query of job {job.name!r} does not use :{DUE_AT}, so the run of each due moment would score the same "
-            f"rows. Nothing was enqueued; let the query say which rows are a due moment's, such as "
+            f"the query of job {job.name!r} does not use :{DUE_AT}, so the run of each due time would score the same "
+            f"rows. Nothing was enqueued; let the query say which rows are a due time's, such as "
             f"WHERE day = :{DUE_AT}::date, or score what is pending now with `scorebeat enqueue {job.name}`"
         )
     end = min(wanted.before, database_clock.now(connection))
     due = job.due.between(wanted.first - timedelta(microseconds=1), end, MOST + 1)
     if len(due) > MOST:
         raise UsageError(
-            f"there are more than {MOST:,} due moments in that time. Nothing was enqueued; say a shorter one"
+            f"there are more than {MOST:,} due times in that time. Nothing was enqueued; say a shorter one"
         )
     if not due:
         raise UsageError(
-            f"job {job.name!r} had no due moment from {_text(wanted.first)} on and before {_text(end)}. Nothing was "
+            f"job {job.name!r} had no due time from {_text(wanted.first)} on and before {_text(end)}. Nothing was "
             "enqueued"
         )
     return due
@@ -98,13 +98,13 @@ def _version(connection: Connection, job: Job, wanted: Backfill) -> Version:
     return model_versions.get(connection, job.model_name, wanted.version)
 
 
-def _moment(due_at: datetime, its_runs: list[RunOfMoment]) -> Moment:
+def _due_time(due_at: datetime, its_runs: list[RunOfDueTime]) -> DueTime:
     best = sorted(its_runs, key=lambda run: (run.is_complete, run.is_open, run.id))
-    return Moment(due_at, best[-1] if best else None, len(its_runs))
+    return DueTime(due_at, best[-1] if best else None, len(its_runs))
 
 
 def begin(p: Producer, wanted: Backfill, due_at: datetime, by: str) -> tuple[int, bool]:
-    """The run for this due moment, or else the run that is to end before; and whether it is for this due moment.
+    """The run for this due time, or else the run that is to end before; and whether it is for this due time.
 
     A run that is complete or open is not made again, whoever made it meanwhile.
     """
@@ -113,7 +113,7 @@ def begin(p: Producer, wanted: Backfill, due_at: datetime, by: str) -> tuple[int
             job = jobs.get(connection, wanted.job).job
             version = _version(connection, job, wanted)
             found = due_times.runs_between(connection, job, version, due_at, due_at + timedelta(microseconds=1))
-            now = _moment(due_at, found)
+            now = _due_time(due_at, found)
             if now.run is not None and (now.run.is_complete or now.run.is_open):
                 return now.run.id, True
             other = runs.open_run(connection, job.name, version.name, version.version)
@@ -128,7 +128,7 @@ def begin(p: Producer, wanted: Backfill, due_at: datetime, by: str) -> tuple[int
 
 
 def skipped(p: Producer, job: str, since: datetime) -> list[datetime]:
-    """Due moments that were skipped since: a run was open when they came."""
+    """Due times that were skipped since: a run was open when they came."""
     with reachable(p.url), p.engine.connect() as connection:
         return due_times.skipped_since(connection, job, since)
 

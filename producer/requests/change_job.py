@@ -23,7 +23,7 @@ class Stake:
 
     job: Job
     view: str | None
-    """`predictions.iris`; None where there is no view."""
+    """`predictions.iris`; None if there is no view."""
     tables: list[str]
     predictions: int
     """In all of its tables."""

@@ -65,7 +65,7 @@ def enqueue(p: Producer, request: Request) -> Enqueued:
     """Open a run and send its plan.
 
     Raises RunOpen naming the open run, UsageError for a blank run key, for no rows, for some rows anew or for a due
-    moment or parameter that the query does not use, UnknownName, QueryError, SignatureError, or NotPermitted for all
+    time or parameter that the query does not use, UnknownName, QueryError, SignatureError, or NotPermitted for all
     rows anew; then nothing was changed.
     """
     if request.anew and request.selection != EVERYTHING:
@@ -134,8 +134,8 @@ def _with_parameters(connection: Connection, job: Job, request: Request) -> Job:
     """The job as this run has it. Raises UsageError for what would change nothing."""
     if request.due_at is not None and not request.is_tick and DUE_AT not in parameters.names(connection, job):
         raise UsageError(
-            f"the query of job {job.name!r} does not use :{DUE_AT}, so it gives the same rows for any due moment. "
-            "Nothing was enqueued; leave the due moment out"
+            f"the query of job {job.name!r} does not use :{DUE_AT}, so it gives the same rows for any due time. "
+            "Nothing was enqueued; leave the due time out"
         )
     if not request.parameters:
         return job

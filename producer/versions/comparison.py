@@ -63,7 +63,7 @@ def compare(p: Producer, name: str, version: int, other: int | None = None) -> l
 
 
 def objections(reader: Connection, name: str, version: int, min_coverage: float) -> list[str]:
-    """Why the version should not be published, a sentence each; none where readers see it already, or see nothing."""
+    """Why the version should not be published, a sentence each; none if readers see it already, or see nothing."""
     candidate, now = model_versions.get(reader, name, version), model_versions.published(reader, name)
     found = _of_outputs(candidate, now) if now is not None and now.version != candidate.version else []
     for job in [row.job for row in jobs.listing(reader) if row.job.model == name]:
@@ -80,7 +80,7 @@ def objections(reader: Connection, name: str, version: int, min_coverage: float)
 def objections_to_job(reader: Connection, job: Job, min_coverage: float = MIN_COVERAGE) -> list[str]:
     """Why the job should not become what it is here, a sentence each: what readers of its view would lose.
 
-    They are those of `objections` to publishing a version, for one job that changes its model or its pin. None where
+    They are those of `objections` to publishing a version, for one job that changes its model or its pin. None if
     readers go on seeing the same version, or see nothing now. Raises QueryError.
     """
     shown = views.read_now(reader, job.name)

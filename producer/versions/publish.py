@@ -145,7 +145,7 @@ def publish_anyway(p: Producer, name: str, version: int, by: str) -> list[str]:
 
 
 def rollback(p: Producer, name: str, by: str) -> tuple[Version, list[str]]:
-    """Publish the version that was published before today's; answers it and the jobs that it switched.
+    """Publish the version that was published before today's; returns it and the jobs that it switched.
 
     Each further call goes one publication further back. Raises PublishRefused where `publish` of that version would;
     UnknownName when there is none; SignatureError, ServiceDown, or ViewInUse and ViewBusy. Then nothing was switched.

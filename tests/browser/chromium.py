@@ -30,7 +30,7 @@ MISSING = "no Chromium with its chromedriver here: install the packages chromium
 
 
 def installed() -> tuple[str, str] | None:
-    """Paths of the browser and of its driver; None where either is missing."""
+    """Paths of the browser and of its driver; None if either is missing."""
     browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     driver = shutil.which("chromedriver")
     return (browser, driver) if browser and driver else None

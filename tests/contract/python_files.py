@@ -47,7 +47,7 @@ class Flowers:
 
 
 def flowers(folder: Path) -> tuple[Path, Callable[[NDArray[np.float64]], list[Any]]]:
-    """Writes the package `flowers_package` and makes it importable; answers its class and a plain loop."""
+    """Writes the package `flowers_package` and makes it importable; returns its class and a plain loop."""
     iris = load_iris()
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(iris.data, iris.target_names[iris.target])
     package = folder / "flowers_package"

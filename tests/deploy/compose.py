@@ -50,7 +50,7 @@ class Service:
 
     @property
     def health(self) -> list[str] | None:
-        """The health check's program and its arguments; None where it is switched off."""
+        """The health check's program and its arguments; None if it is switched off."""
         check = self.given.get("healthcheck", {})
         return None if check.get("disable") else check["test"][1:]
 

@@ -85,7 +85,7 @@ class Machine:
             return subprocess.CompletedProcess(command, 1, "", f"no answer within {service.health_timeout:g} s")
 
     def stop(self, name: str) -> int | None:
-        """As an engine stops it: a signal to its first process, then its grace; answers how it ended, None if not."""
+        """As an engine stops it: a signal to its first process, then its grace; returns how it ended, None if not."""
         process = self.running[name]
         process.send_signal(STOP.get(name, signal.SIGTERM))
         with suppress(subprocess.TimeoutExpired):

@@ -109,7 +109,7 @@ def _demo(programs: Path, folder: Path, version: str) -> None:
 
 
 def _environment(folder: Path) -> Path:
-    """A new virtual environment; answers the folder of its programs."""
+    """A new virtual environment; returns the folder of its programs."""
     _run(sys.executable, "-m", "venv", folder)
     return folder / "bin"
 

@@ -184,7 +184,7 @@ def test_a_process_that_is_stuck_fails_its_health_check_and_one_that_goes_on_pas
 
 def test_a_signal_to_stop_ends_each_service_in_its_grace_and_leaves_nothing_behind(machine: Machine) -> None:
     names = [one.name for one in reversed(machine.file.in_order()) if one in machine.file.long_running]
-    names.sort(key=lambda name: name != "beat")  # first, so that nothing is in hand: a worker would wait for it
+    names.sort(key=lambda name: name != "beat")  # first, so that nothing is in progress: a worker would wait for it
 
     ended = {}
     for name in names:

@@ -16,7 +16,9 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 NAME = "scorebeat"
-ROOMS = ("api", "client", "core", "db", "examples", "models", "monitor", "ops", "producer", "worker")
+ROOMS = (
+    "api", "broker", "client", "core", "db", "examples", "models", "monitor", "online", "ops", "producer", "worker",
+)  # fmt: skip
 """Folders of the repository, each of which is a part of the one package."""
 SOURCES = ("README.md", "pyproject.toml", "src", *ROOMS)
 TOOLS = ("pip", "setuptools")

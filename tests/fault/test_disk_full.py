@@ -180,5 +180,5 @@ def _crashed(system: System) -> bool:
     try:
         system.tell("SELECT pg_switch_wal(), pg_logical_emit_message(true, 'test', 'x')")
     except DBAPIError as error:
-        return getattr(error.orig, "pgcode", None) is None  # the connection ended, or none is to be had
+        return getattr(error.orig, "pgcode", None) is None  # the connection ended, or none can be made
     return False

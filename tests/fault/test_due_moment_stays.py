@@ -16,7 +16,7 @@ from tests.support.system import GATED, System, own_system
 DUE = datetime(2026, 7, 1, 2, 30, 0, 123456, tzinfo=UTC)
 FIRST, *REST = INPUTS
 OF_THE_RUN = f"(extract(epoch FROM :due_at) - {DUE.timestamp()!r} + :run_id + :offset)::float8"
-"""The number of the run and the offset, if the due moment is the one that was asked for."""
+"""The number of the run and the offset, if the due time is the one that was asked for."""
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         yield made
 
 
-def test_a_run_of_two_batches_has_one_due_moment_though_its_worker_is_killed_and_its_job_changed(
+def test_a_run_of_two_batches_has_one_due_time_though_its_worker_is_killed_and_its_job_changed(
     system: System,
 ) -> None:
     plain = system.job("daily", rows=200, batch_rows=100)

@@ -1,4 +1,4 @@
-"""Rows that end or hang their process: each is found and put aside, all others are committed, none twice."""
+"""Rows that end or hang their process: each is found and quarantined, all others are committed, none twice."""
 
 import json
 import time

@@ -189,7 +189,7 @@ def test_a_night_while_the_system_is_off_is_seen_then_and_made_up_or_told_as_mis
     failed = night.run(missed, "failed")
     night.until_posted(missed, "late", failed)  # one post, which says that it failed and why
     seen = night.look(missed)
-    seen.assert_told("missed: the due moment ")
+    seen.assert_told("missed: the due time ")
     assert "missed" in seen.jobs or "passed without a run" in seen.jobs
     assert seen.metric("ticks_missed_total", job=missed.name) == 1
     assert seen.metric("runs_total", job=missed.name, state="failed") == 1

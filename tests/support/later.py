@@ -35,7 +35,7 @@ class Later:
     newest: str
 
     def add(self, *statements: str, **constants: str) -> str:
-        """A migration of these lines of Python, such as `op.execute("...")`; answers its revision."""
+        """A migration of these lines of Python, such as `op.execute("...")`; returns its revision."""
         revision = f"{int(self.newest) + 1:04d}"
         script = _SCRIPT.format(
             revision=revision,

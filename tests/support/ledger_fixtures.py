@@ -150,7 +150,7 @@ class Ledger:
             model_versions.add(connection, NewVersion(MODEL, version, "skops", artifact.digest, told), "test")
 
     def check_exact(self, query: str, table: str, keys: str) -> int:
-        """Each row of the query has the prediction that a plain loop gives, once; answers how many rows."""
+        """Each row of the query has the prediction that a plain loop gives, once; returns how many rows."""
         names = keys.split(", ")
         width, order = len(names), ", ".join(f"q.{name}" for name in names)
         texts = ", ".join(f"q.{name}::text" for name in names)

@@ -103,7 +103,7 @@ class Night:
         fill(self.system.engine, job.name, BIGINT, 40, 40)
 
     def is_due(self, job: Job) -> None:
-        """Its last due moment is as good as now: nobody has answered it."""
+        """Its last due time is as good as now: nobody has answered it."""
         self.system.tell(
             "UPDATE scorebeat.jobs SET last_due_at = now() - interval '1 year' WHERE name = :job", job=job.name
         )

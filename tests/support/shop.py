@@ -39,7 +39,7 @@ class Shop:
         return self.settings.database()
 
     def sql(self, *statements: str) -> list[tuple[Any, ...]]:
-        """Run each over a plain connection of somebody else; answers the rows of the last."""
+        """Run each over a plain connection of somebody else; returns the rows of the last."""
         url = make_url(self.url).set(query=self._host()).render_as_string(hide_password=False)
         opened = psycopg2.connect(url, client_encoding="UTF8", options=PLAIN)
         opened.autocommit = True

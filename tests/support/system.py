@@ -120,7 +120,7 @@ class System:
         wait_for(lambda: self.ask(asked, id=run_id))
 
     def until_finished(self, run_id: int, within: float = 120.0) -> RunState:
-        """Wait for the end of the run; answers its state."""
+        """Wait for the end of the run; returns its state."""
         finals = [state.value for state in FINAL_RUN]
         asked = "SELECT state FROM scorebeat.runs WHERE id = :id AND state = ANY (:finals)"
         return RunState(wait_for(lambda: self.ask(asked, id=run_id, finals=finals), within)[0][0])
@@ -142,7 +142,7 @@ class System:
         return int(str(self.batches(run_id)[0][2]).rpartition("/")[2])
 
     def until_older_than_a_claim(self, run_id: int) -> None:
-        """Wait until the run's first batch has been in hand for longer than a claim lasts unless renewed."""
+        """Wait until the run's first batch has been in progress for longer than a claim lasts unless renewed."""
         asked = (
             "SELECT 1 FROM scorebeat.batches WHERE run_id = :id AND number = 1"
             " AND claimed_at + CAST(:ttl AS interval) * 1.5 < clock_timestamp()"
@@ -159,7 +159,7 @@ class System:
         wait_for(lambda: self.ask(asked, id=run_id, ttl=self.settings.claim_ttl, start=start))
 
     def at_the_gate(self, count: int = 1) -> list[str]:
-        """Waits until `count` fetches stand before the closed gate; answers their connections' names."""
+        """Waits until `count` fetches stand before the closed gate; returns their connections' names."""
         waiting = (
             "SELECT application_name FROM pg_stat_activity"
             " WHERE wait_event = 'advisory' AND application_name LIKE '% data'"
@@ -257,7 +257,7 @@ def reached(s: System, **settings: Any) -> Iterator[System]:
 
 
 def publish_model(p: Producer, folder: Path) -> Any:
-    """Fit a small classifier of flowers, add it to the store and record it; answers it as it was fitted."""
+    """Fit a small classifier of flowers, add it to the store and record it; returns it as it was fitted."""
     iris = load_iris()
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(iris.data, iris.target_names[iris.target])
     skops.io.dump(model, folder / "flowers.skops")

@@ -24,7 +24,7 @@ from scorebeat.db.processes import workers
 
 LOOK_EVERY = 1.0
 PATIENCE = 60.0
-"""Seconds without a control worker, and with nothing in hand, after which waiting is given up."""
+"""Seconds without a control worker, and with nothing in progress, after which waiting is given up."""
 
 DONE, GIVEN_UP = 0, 1
 """Exit codes."""

@@ -55,7 +55,7 @@ class Deadlines:
         _RECORD.pack_into(self._memory, _part(self.pid), 0, 0.0, 0.0)
 
     def of(self, pid: int) -> Deadline | None:
-        """That of a process of this worker, which may have died meanwhile; None where it is not in a model."""
+        """That of a process of this worker, which may have died meanwhile; None if it is not in a model."""
         at = _part(pid)
         owner, until, seconds = _RECORD.unpack_from(self._memory, at)
         if owner != pid:
@@ -75,7 +75,7 @@ def share() -> None:
 
 
 def shared() -> Deadlines | None:
-    """The memory, in the parent or one of its processes; None where there is none."""
+    """The memory, in the parent or one of its processes; None if there is none."""
     global _shared  # noqa: PLW0603 -- one a process; a forked one opens it anew, for a place of its own to write at
     if (_shared is None or _shared.pid != os.getpid()) and _VARIABLE in os.environ:
         try:

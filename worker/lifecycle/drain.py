@@ -34,7 +34,7 @@ class Drain(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery publishes 
 
 
 def wait(seconds: float) -> None:
-    """Return when this worker has nothing in hand, or after so many seconds.
+    """Return when this worker has nothing in progress, or after so many seconds.
 
     It runs in the handler of the signal; another signal's handler runs within it.
     """

@@ -51,7 +51,7 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery publis
         signals.worker_shutting_down.connect(_release_if_cold, weak=False)
 
     def terminate(self, parent: Any) -> None:  # noqa: ARG002 -- the bootstep's signature
-        """Shut down at once: what the processes have in hand is pending again."""
+        """Shut down at once: what the processes have in progress is pending again."""
         self._stop.set()
         _release()
 
@@ -62,7 +62,7 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery publis
 
 
 def _release_if_cold(how: str, **_: Any) -> None:
-    """Celery has ended what its processes had in hand."""
+    """Celery has ended what its processes had in progress."""
     if how == "Cold":
         _release()
 
@@ -126,7 +126,7 @@ class Pulse:
 
 
 def _running() -> dict[str, list[int]]:
-    """Ids of the batches and runs that this worker's processes have in hand, by task."""
+    """Ids of the batches and runs that this worker's processes have in progress, by task."""
     running: dict[str, list[int]] = {SCORE: [], PLAN: []}
     for request in tuple(state.active_requests):
         if request.name in running and request.args and isinstance(request.args[0], int):

@@ -1,4 +1,4 @@
-"""The request of a batch, in the worker's parent: which of its processes had it in hand."""
+"""The request of a batch, in the worker's parent: which of its processes had it in progress."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

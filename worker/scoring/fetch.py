@@ -20,7 +20,7 @@ from scorebeat.worker.scoring.unfit import without_unfit
 def fetch(a: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, tuple[BadRow, ...]]:
     """The next pending rows of the batch, at most `limit`; and those that the model is not to see.
 
-    The query fails for them, or the job wants rows without a value put aside.
+    The query fails for them, or the job wants rows without a value quarantined.
     """
     try:
         fetched, bad = _fetch(a, limit, anti_join=anti_join)
@@ -58,7 +58,7 @@ def _narrowed(a: Attempt) -> tuple[Fetched, tuple[BadRow, ...]]:
     read = [_fit(a, part) for part in parts if isinstance(part, Fetched)]
     good = [part for part, _ in read] or [_read(a, 0, a.held.keys, anti_join=True)]
     bad = tuple(part for part in parts if isinstance(part, BadRow)) + tuple(row for _, rows in read for row in rows)
-    # without pending keys the query fails for rows that are scored or put aside
+    # without pending keys the query fails for rows that are scored or quarantined
     joined = Fetched(_join([part.keys for part in good]), _join([part.rows for part in good]), more=bool(keys))
     return joined, bad
 

@@ -1,4 +1,4 @@
-"""Inputs without a value: rows that a job wants put aside before its model sees them."""
+"""Inputs without a value: rows that a job wants quarantined before its model sees them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -37,5 +37,5 @@ def _lacking(column: pa.Array) -> "np.ndarray[Any, np.dtype[np.bool_]]":
 
 
 def _bad(keys: pa.RecordBatch, index: int, names: Sequence[str]) -> BadRow:
-    said = f'NULL or NaN in {", ".join(names)}, which the job\'s null_inputs = "quarantine" puts aside'
+    said = f'NULL or NaN in {", ".join(names)}, which the job\'s null_inputs = "quarantine" quarantines'
     return BadRow(quarantine.keys_of(keys, index), "InputError", said)

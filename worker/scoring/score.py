@@ -30,7 +30,7 @@ from scorebeat.worker.scoring.runtime import Runtime
 from scorebeat.worker.scoring.watchdog import within
 
 AWAY_FOR = 60.0
-"""Seconds that a process waits with a message in hand until the ledger can be reached, before it drops the message."""
+"""Seconds that a process waits, with a message, until the ledger can be reached, before it drops the message."""
 FIRST_LOOK, LONGEST_LOOK = 0.5, 10.0
 """Seconds between two tries, doubled from the first to the longest."""
 MOST_CLASHES = 3
@@ -151,7 +151,7 @@ def _score(held: Claim, w: Runtime) -> Stored:
 
 
 def _part(a: Attempt, fetched: Fetched, bad: tuple[BadRow, ...], care: Care, clock: _Clock) -> Stored:
-    """Score and commit what was fetched; rows that the model raises for are put aside."""
+    """Score and commit what was fetched; rows that the model raises for are quarantined."""
     settings = a.w.settings
     started = time.perf_counter()
     with within(settings.batch_time_limit if care is Care.WHOLE else settings.chunk_time_limit):

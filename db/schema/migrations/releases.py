@@ -18,7 +18,7 @@ RELEASED = {"0.1": "0011"}
 
 
 def contracted(script: object) -> str | None:
-    """The newest release that the migration no longer serves; None where it only expands."""
+    """The newest release that the migration no longer serves; None if it only expands."""
     return getattr(script.module, "contract_of", None) if isinstance(script, Script) else None
 
 

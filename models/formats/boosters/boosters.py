@@ -37,7 +37,7 @@ class Booster:
     """An opened model, as far as columns need to know it."""
 
     columns: Sequence[Input]
-    """Of training, by the library's own word; none where the file has no names for them."""
+    """Of training, by the library's own word; none if the file has no names for them."""
     count: int
     """Of its inputs."""
     classes: int

@@ -33,7 +33,7 @@ DEVICES = ("cpu",)
 READS = frozenset({"inputs", "outputs", "code"})
 _FOLDER = "model"
 _PARTS = "parts"
-"""The option that keeps the names under which the model answers its outputs."""
+"""The option that keeps the names under which the model returns its outputs."""
 _TRIAL_ROWS = 3
 _code: set[str] = set()
 """Folders of code that MLflow put into sys.path for the models of this process."""

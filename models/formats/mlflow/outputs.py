@@ -23,7 +23,7 @@ _STORED = {
 
 @dataclass(frozen=True)
 class Answers:
-    """The output columns, and under which names the model answers them; none where it answers an array."""
+    """The output columns, and under which names the model returns them; none if it returns an array."""
 
     fields: tensors.Fields
     parts: tuple[str, ...]
@@ -42,7 +42,7 @@ def seen(answer: Any) -> Answers:
 def fields_of(name: str | None, arrow: pa.DataType, shape: Sequence[int]) -> tensors.Fields:
     """Columns of a tensor of [rows, ...]; without a name they are `label`, or `value` where they are floats."""
     if len(shape) > 2:
-        raise StoreError(f"the model answers a tensor of shape {list(shape)}: more axes than [rows, values]")
+        raise StoreError(f"the model returns a tensor of shape {list(shape)}: more axes than [rows, values]")
     own = name or ("value" if pa.types.is_floating(arrow) or len(shape) > 1 else LABEL)
     return tensors.fields(own, arrow, (*shape, 1)[1])
 

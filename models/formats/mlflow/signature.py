@@ -49,7 +49,7 @@ def inputs_of(signature: Any, given: Sequence[str], file: str) -> Matched:
 
 
 def outputs_of(signature: Any) -> Answers | None:
-    """The outputs by the signature; None where it does not say them all."""
+    """The outputs by the signature; None if it does not say them all."""
     schema = getattr(signature, "outputs", None)
     if schema is None:
         return None

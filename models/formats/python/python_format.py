@@ -56,7 +56,7 @@ READS = frozenset({"files"})
 
 
 def take(source: str, draft: Path, given: Given) -> str:
-    """Copy the class's module, or the whole package that it is in, and the files given; answers `source`.
+    """Copy the class's module, or the whole package that it is in, and the files given; returns `source`.
 
     Nothing is imported. Raises StoreError when there is no such source, or two files have one name.
     """

@@ -26,7 +26,7 @@ def library_of(model: Any) -> str:
 
 
 def trained_columns(model: Any) -> list[Input]:
-    """The columns of training in their order; none where the model has no names for them, or is no such model.
+    """The columns of training in their order; none if the model has no names for them, or is no such model.
 
     Raises StoreError for categories whose values the model does not keep, or that no column holds.
     """

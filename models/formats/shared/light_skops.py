@@ -11,7 +11,7 @@ def skops_io() -> Any:
     """The module `skops.io`. Where PyTorch is installed this saves 200 MB a process, and two seconds."""
     if _WANTS_TORCH in sys.modules or "skops.io" in sys.modules:
         return import_module("skops.io")
-    sys.modules[_WANTS_TORCH] = None  # type: ignore[assignment]  # Python's own way to say that it is not to be had
+    sys.modules[_WANTS_TORCH] = None  # type: ignore[assignment]  # Python's own way to say that it cannot be imported
     try:
         return import_module("skops.io")
     finally:

@@ -73,7 +73,7 @@ def of_file(path: Path) -> Writer | None:
 
 
 def of_pickle(path: Path) -> Writer | None:
-    """The scikit-learn that wrote a pickle, compressed by joblib or not; None where it holds no such version."""
+    """The scikit-learn that wrote a pickle, compressed by joblib or not; None if it holds no such version."""
     content = _uncompressed(path.read_bytes())
     found = _IN_PICKLE.search(content)
     if found is None:
@@ -88,7 +88,7 @@ def of_pickle(path: Path) -> Writer | None:
 
 
 def of_skops(path: Path) -> Writer | None:
-    """The scikit-learn that wrote a .skops file; None where it holds no such version, or is no such file."""
+    """The scikit-learn that wrote a .skops file; None if it holds no such version, or is no such file."""
     try:
         with zipfile.ZipFile(path) as archive:
             found = _IN_SKOPS.search(archive.read("schema.json").decode("utf-8", "replace"))
@@ -98,7 +98,7 @@ def of_skops(path: Path) -> Writer | None:
 
 
 def of_xgboost(path: Path, installed: str) -> Writer | None:
-    """The XGBoost that wrote a .ubj or .json file; None where it holds no version."""
+    """The XGBoost that wrote a .ubj or .json file; None if it holds no version."""
     content = path.read_bytes()
     if found := [*_IN_JSON.finditer(content)]:
         numbers = [int(number) for number in found[-1].groups()]

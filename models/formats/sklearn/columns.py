@@ -92,7 +92,7 @@ def runs_own_code(model: Any) -> bool:
 
 
 def training_names(model: Any) -> list[str]:
-    """The names of the columns that the model was fitted on; none where it does not know them."""
+    """The names of the columns that the model was fitted on; none if it does not know them."""
     names = getattr(model, "feature_names_in_", None)
     if names is not None:
         return [str(name) for name in names]

@@ -71,7 +71,7 @@ def gives(model: Any, look: Look, named: Sequence[str], file: str) -> Gives:
 
 
 def estimator_kind(model: Any) -> str | None:
-    """`classifier`, `regressor`, `clusterer` ... by its own word; None where it says nothing."""
+    """`classifier`, `regressor`, `clusterer` ... by its own word; None if it says nothing."""
     try:
         found = get_tags(model).estimator_type
     except Exception:  # noqa: BLE001 -- an estimator of somebody's own may not know its tags, and fail in any way
@@ -113,7 +113,7 @@ def has_several_labels(model: Any) -> bool:
 
 
 def score_of(model: Any) -> str | None:
-    """The method of an outlier detector that tells how normal a row is; None where it has none."""
+    """The method of an outlier detector that tells how normal a row is; None if it has none."""
     return next((name for name in ("score_samples", "decision_function") if hasattr(model, name)), None)
 
 

@@ -20,7 +20,7 @@ _ROWS = ("_fit_X", "X_train_", "support_vectors_", "cluster_centers_", "theta_",
 
 
 def known_values(model: Any, signature: Signature) -> Known:
-    """For each input the values that its elements had in training; none where nothing tells or inspection fails."""
+    """For each input the values that its elements had in training; none if nothing tells or inspection fails."""
     try:
         return _known_values(model, signature)
     except Exception:  # noqa: BLE001 -- models of other packages look like scikit-learn's and are not

@@ -37,7 +37,7 @@ class Tensor:
     type: Any
     """Of torch."""
     width: int | None
-    """Values a row; None where the program does not say."""
+    """Values a row; None if the program does not say."""
     flat: bool
     """Whether it is [rows] rather than [rows, values]."""
 

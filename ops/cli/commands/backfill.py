@@ -1,4 +1,4 @@
-"""`backfill`: a run for each due moment in a span of time, one after another."""
+"""`backfill`: a run for each due time in a span of time, one after another."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -13,8 +13,8 @@ from scorebeat.ops.cli import output, progress
 from scorebeat.ops.cli.context import both, database
 from scorebeat.producer.context import Producer, whoami
 from scorebeat.producer.control import unserved
-from scorebeat.producer.requests import backfill as by_due_moment
-from scorebeat.producer.requests.backfill import Backfill, Moment
+from scorebeat.producer.requests import backfill as by_due_time
+from scorebeat.producer.requests.backfill import Backfill, DueTime
 from scorebeat.producer.requests.run_request import Words, time_of_job, version_number
 
 COLUMNS = ("due_at", "run", "state", "plan")
@@ -22,15 +22,15 @@ COLUMNS = ("due_at", "run", "state", "plan")
 
 @click.command()
 @click.argument("job")
-@click.option("--from", "first", metavar="TIME", required=True, help="The first due moment, or a time before it.")
-@click.option("--to", "before", metavar="TIME", help="Due moments before this time.  [default: now]")
+@click.option("--from", "first", metavar="TIME", required=True, help="The first due time, or a time before it.")
+@click.option("--to", "before", metavar="TIME", help="Due times before this time.  [default: now]")
 @click.option("--model", metavar="M/V", help="Score this version, such as iris/4 or 4.")
-@click.option("--dry-run", is_flag=True, help="Show the due moments and what would be done; change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show the due times and what would be done; change nothing.")
 @output.as_json
 def backfill(job: str, first: str, before: str | None, model: str | None, **how: bool) -> int:
-    """Make one run for each due moment of JOB in a span of time, in order, one after another.
+    """Make one run for each due time of JOB in a span of time, in order, one after another.
 
-    A due moment with a complete run is left alone, so the same command goes on where it stopped. A time without an
+    A due time with a complete run is left alone, so the same command goes on where it stopped. A time without an
     offset is in the time zone of the job's schedule. Ends with 1 when a run did not succeed; the first that leaves
     rows out ends it.
 
@@ -43,7 +43,7 @@ def backfill(job: str, first: str, before: str | None, model: str | None, **how:
         raise click.UsageError("--json goes with --dry-run")
     with database() if how["dry_run"] else both() as p:
         wanted = _wanted(p, job, first, before, model)
-        found = by_due_moment.moments(p, wanted)
+        found = by_due_time.with_runs(p, wanted)
         if how["dry_run"]:
             _show(found, as_json=how["as_json"])
             return 0
@@ -61,34 +61,34 @@ def _wanted(p: Producer, job: str, first: str, before: str | None, model: str | 
     return Backfill(job, version, start, end)
 
 
-def _show(found: Sequence[Moment], *, as_json: bool) -> None:
+def _show(found: Sequence[DueTime], *, as_json: bool) -> None:
     rows = [
         {
-            "due_at": moment.due_at,
-            "run": moment.run.id if moment.run is not None else None,
-            "state": moment.run.state if moment.run is not None else None,
-            "plan": _plan(moment),
+            "due_at": due.due_at,
+            "run": due.run.id if due.run is not None else None,
+            "state": due.run.state if due.run is not None else None,
+            "plan": _plan(due),
         }
-        for moment in found
+        for due in found
     ]
     if as_json:
         output.print_json(rows)
         return
-    output.table(rows, COLUMNS, "no due moments")
-    left = sum(not moment.is_done for moment in found)
-    click.echo(f"{left:,} of {len(found):,} due moments would get a run; nothing was changed")
+    output.table(rows, COLUMNS, "no due times")
+    left = sum(not due.is_done for due in found)
+    click.echo(f"{left:,} of {len(found):,} due times would get a run; nothing was changed")
 
 
-def _plan(moment: Moment) -> str:
-    if moment.is_done:
+def _plan(due: DueTime) -> str:
+    if due.is_done:
         return "done"
-    return "waits for it" if moment.run is not None and moment.run.is_open else "a new run"
+    return "waits for it" if due.run is not None and due.run.is_open else "a new run"
 
 
 class _Filling:
     """A backfill at work: what it waits for, and what is left."""
 
-    def __init__(self, p: Producer, wanted: Backfill, found: Sequence[Moment]) -> None:
+    def __init__(self, p: Producer, wanted: Backfill, found: Sequence[DueTime]) -> None:
         self.p, self.wanted = p, wanted
         self.left = list(found)
         self.run_id: int | None = None
@@ -109,15 +109,17 @@ class _Filling:
         self._tell_what_was_skipped(began)
         return self.code
 
-    def _fill(self, moment: Moment) -> bool:
-        """Score one due moment; False where it left rows out, so that no later one is begun."""
-        due = _text(moment.due_at)
-        if moment.is_done and moment.run is not None:
+    def _fill(self, due_time: DueTime) -> bool:
+        """Score one due time; False where it left rows out, so that no later one is begun."""
+        due = _text(due_time.due_at)
+        if due_time.is_done and due_time.run is not None:
             empty = f", and found no rows; `scorebeat enqueue {self.wanted.job} --due-at {due}` looks again"
-            click.echo(f"{due}: run {moment.run.id} {moment.run.state} before{'' if moment.run.has_rows else empty}")
+            click.echo(
+                f"{due}: run {due_time.run.id} {due_time.run.state} before{'' if due_time.run.has_rows else empty}"
+            )
             return True
         while True:
-            self.run_id, is_its_own = by_due_moment.begin(self.p, self.wanted, moment.due_at, whoami())
+            self.run_id, is_its_own = by_due_time.begin(self.p, self.wanted, due_time.due_at, whoami())
             click.echo(f"{due}: run {self.run_id}" if is_its_own else f"{due}: waits for run {self.run_id} to end")
             line = progress.follow(self.p, self.run_id)
             if is_its_own:
@@ -128,7 +130,7 @@ class _Filling:
         if is_complete(line.state, line.reason):
             return True
         output.note(
-            f"run {line.id} left rows out, so no later due moment was begun: {len(self.left) - 1:,} are left. "
+            f"run {line.id} left rows out, so no later due time was begun: {len(self.left) - 1:,} are left. "
             f"`scorebeat failures {line.id}` says why; the same command begins with {due} again"
         )
         return False
@@ -138,15 +140,15 @@ class _Filling:
             watch, cancel = (f"`scorebeat {command} {self.run_id}`" for command in ("watch", "cancel"))
             output.note(f"run {self.run_id} goes on; {watch} shows it, {cancel} stops it")
         first = _text(self.left[0].due_at)
-        output.note(f"{len(self.left):,} due moments are left, from {first} on; the same command goes on there")
+        output.note(f"{len(self.left):,} due times are left, from {first} on; the same command goes on there")
 
     def _tell_what_was_skipped(self, began: datetime) -> None:
-        done = {moment.due_at for moment in by_due_moment.moments(self.p, self.wanted) if moment.is_done}
-        for due_at in by_due_moment.skipped(self.p, self.wanted.job, began):
+        done = {due.due_at for due in by_due_time.with_runs(self.p, self.wanted) if due.is_done}
+        for due_at in by_due_time.skipped(self.p, self.wanted.job, began):
             if due_at not in done:
                 end = _text(due_at + timedelta(seconds=1))
                 output.note(
-                    f"the due moment {_text(due_at)} was skipped, because a run of this backfill was open; "
+                    f"the due time {_text(due_at)} was skipped, because a run of this backfill was open; "
                     f"`scorebeat backfill {self.wanted.job} --from {_text(due_at)} --to {end}` makes it up"
                 )
 

@@ -51,7 +51,7 @@ class DemoFailed(ScorebeatError):
 
 
 def demo(settings: Settings) -> int:
-    """Run it; answers 0. Raises DemoFailed, or UsageError when the folder cannot be used."""
+    """Run it; returns 0. Raises DemoFailed, or UsageError when the folder cannot be used."""
     began = time.monotonic()
     folder = shown(settings.data) / FOLDER
     _fresh(folder)

@@ -131,7 +131,7 @@ def _values_of(
         run = runs.get(connection, run_id)
     if run.job.name != job:
         raise UsageError(f"--values-of {run_id}: that is a run of job {run.job.name!r}. Nothing was enqueued")
-    due_at = run.values.due_at if run.job.is_by_due_moment else None
+    due_at = run.values.due_at if run.job.is_by_due_time else None
     return due_at, {name: value.text for name, value in run.job.parameters.items()} | parameters
 
 

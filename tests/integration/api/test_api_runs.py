@@ -255,7 +255,7 @@ def test_the_jobs_are_those_that_scorebeat_jobs_prints(client: Client, scored: L
     assert client.get("/jobs").raise_for_status().json()["notes"] == []  # nothing is to be due
 
 
-def test_a_run_takes_its_due_moment_and_parameters(client: Client, scored: Ledger) -> None:
+def test_a_run_takes_its_due_time_and_parameters(client: Client, scored: Ledger) -> None:
     query = "SELECT id, a, b FROM items WHERE id > :least AND :due_at < now()"
     scored.apply(a_job(query=query).model_copy(update={"parameters": {"least": Parameter.of(1)}}))
 

@@ -19,7 +19,7 @@ __all__ = ["points"]
 
 
 def whole_since(points: Points, bad: list[int]) -> tuple[Job, int]:
-    """The job is shown whole or not at all since its first run, which put rows aside; another row is shown so."""
+    """The job is shown whole or not at all since its first run, which quarantined rows; another row is shown so."""
     points.fill(30)
     points.model({"raise": bad})
     first = points.scored(points.job(batch_rows=10))

@@ -19,7 +19,7 @@ def scheduled(scorebeat: Cli, settings: Settings) -> None:
     assert scorebeat("apply").exit_code == 0
 
 
-def test_a_job_is_one_line_with_its_next_due_moment_last_success_and_last_skip(
+def test_a_job_is_one_line_with_its_next_due_time_last_success_and_last_skip(
     scorebeat: Cli, job: str, settings: Settings, producer: Producer, engine: Engine
 ) -> None:
     scheduled(scorebeat, settings)

@@ -93,7 +93,7 @@ def test_a_requeue_of_a_run_without_batches_says_what_to_type_instead(
         requeue(points.producer, run, "ann")
 
 
-def test_the_command_for_a_run_of_a_due_moment_names_the_moment(points: Points) -> None:
+def test_the_command_for_a_run_of_a_due_time_names_the_moment(points: Points) -> None:
     points.fill(50)
     points.model({})
     job = points.job(query="SELECT id, x FROM points WHERE x < extract(day FROM :due_at)")

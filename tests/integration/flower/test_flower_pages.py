@@ -206,7 +206,7 @@ def test_another_version_of_flower_gets_no_tab_and_a_line_in_the_log(
 
 
 def _large(s: System, name: str) -> int:
-    """A finished run of 10,000 batches, each with ten rows put aside for one of many errors."""
+    """A finished run of 10,000 batches, each with ten rows quarantined for one of many errors."""
     run = a_run(s, "partial", name)
     s.tell(
         "INSERT INTO scorebeat.batches (run_id, number, queue, state, rows_planned, rows_scored, rows_failed, attempt,"

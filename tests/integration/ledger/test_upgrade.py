@@ -226,7 +226,7 @@ def test_a_lock_that_is_never_had_is_given_up_with_the_name_of_who_holds_it(old:
         began = time.monotonic()
         with (
             upgrade.turn(old.engine, lines.append) as connection,
-            pytest.raises(MigrationFailed, match="no lock was to be had in 1s"),
+            pytest.raises(MigrationFailed, match="no lock could be taken in 1s"),
         ):
             upgrade.upgrade(connection, lines.append, timedelta(seconds=1))
 

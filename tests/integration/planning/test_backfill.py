@@ -1,4 +1,4 @@
-"""`scorebeat backfill`: one run a due moment, in order, each once, and what it says when something is in its way."""
+"""`scorebeat backfill`: one run a due time, in order, each once, and what it says when something is in its way."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -43,7 +43,7 @@ def days_of_runs(engine: Engine) -> list[tuple[int, str, int]]:
     )
 
 
-def test_each_due_moment_gets_one_run_in_order_and_a_second_time_none(
+def test_each_due_time_gets_one_run_in_order_and_a_second_time_none(
     scorebeat: Cli, daily: str, producer: Producer, engine: Engine
 ) -> None:
     dry = scorebeat(*JULY, "--dry-run")
@@ -53,7 +53,7 @@ def test_each_due_moment_gets_one_run_in_order_and_a_second_time_none(
         first = scorebeat(*JULY)
         again = scorebeat("backfill", daily, "--from", "2025-06-30T03:00", "--to", "2025-07-05T02:00")
 
-    assert "3 of 3 due moments would get a run; nothing was changed" in dry.stdout
+    assert "3 of 3 due times would get a run; nothing was changed" in dry.stdout
     assert [one["due_at"] for one in planned] == [f"2025-07-0{day}T02:00:00+00:00" for day in (1, 2, 3)]
     assert (first.exit_code, again.exit_code) == (0, 0)
     assert days_of_runs(engine) == [(day, "succeeded", 10) for day in (1, 2, 3, 4)]
@@ -63,7 +63,7 @@ def test_each_due_moment_gets_one_run_in_order_and_a_second_time_none(
     assert scorebeat("runs").stdout.count("succeeded") == 4
 
 
-def test_a_due_moment_that_its_tick_scored_is_left_alone(
+def test_a_due_time_that_its_tick_scored_is_left_alone(
     scorebeat: Cli, daily: str, producer: Producer, engine: Engine
 ) -> None:
     asked(engine, "UPDATE scorebeat.jobs SET last_due_at = now() - interval '2 days' RETURNING 1")
@@ -91,13 +91,13 @@ def test_a_run_that_left_rows_out_ends_it_and_the_same_command_goes_on(
         healed = scorebeat(*JULY)
 
     assert (failed.exit_code, healed.exit_code) == (1, 0)
-    assert "left rows out, so no later due moment was begun: 2 are left" in failed.stderr
+    assert "left rows out, so no later due time was begun: 2 are left" in failed.stderr
     assert "the same command begins with 2025-07-01T02:00:00+00:00 again" in failed.stderr
     assert [run[:2] for run in days_of_runs(engine)][1:] == [(day, "succeeded") for day in (1, 2, 3)]
     assert asked(engine, "SELECT count(*) FROM predictions.sums") == [(30,)]
 
 
-def test_a_run_that_is_open_is_waited_for_and_one_for_the_due_moment_is_taken(
+def test_a_run_that_is_open_is_waited_for_and_one_for_the_due_time_is_taken(
     scorebeat: Cli, daily: str, producer: Producer, engine: Engine
 ) -> None:
     other = enqueue(producer, Request(daily, "ann")).run_id
@@ -118,12 +118,12 @@ REFUSED = {
     "a query without :due_at": (
         JOB + 'schedule = "0 2 * * *"\n',
         (),
-        "does not use :due_at, so the run of each due moment would score the same rows",
+        "does not use :due_at, so the run of each due time would score the same rows",
     ),
-    "no due moment": (BY_DAY, ("--from", "2025-07-01T03:00", "--to", "2025-07-01T04:00"), "had no due moment from"),
+    "no due time": (BY_DAY, ("--from", "2025-07-01T03:00", "--to", "2025-07-01T04:00"), "had no due time from"),
     "a span that ends before it begins": (BY_DAY, ("--to", "2025-06-01"), "is not before --to 2025-06-01"),
     "no time": (BY_DAY, ("--from", "yesterday"), "'yesterday' is no time; expected ISO 8601"),
-    "too many": (BY_DAY.replace("0 2 * * *", "* * * * *"), ("--to", "2025-07-20"), "more than 10,000 due moments"),
+    "too many": (BY_DAY.replace("0 2 * * *", "* * * * *"), ("--to", "2025-07-20"), "more than 10,000 due times"),
 }
 
 
@@ -153,11 +153,11 @@ def test_interrupted_it_says_what_is_open_and_how_to_go_on(
 
     assert stopped.exit_code == 130
     assert "run 1 goes on; `scorebeat watch 1` shows it, `scorebeat cancel 1` stops it" in stopped.stderr
-    assert "3 due moments are left, from 2025-07-01T02:00:00+00:00 on; the same command goes on there" in stopped.stderr
+    assert "3 due times are left, from 2025-07-01T02:00:00+00:00 on; the same command goes on there" in stopped.stderr
     assert days_of_runs(engine) == [(1, "planning", 0)]
 
 
-def test_a_due_moment_that_is_skipped_meanwhile_is_told_with_the_command_that_makes_it_up(
+def test_a_due_time_that_is_skipped_meanwhile_is_told_with_the_command_that_makes_it_up(
     scorebeat: Cli, daily: str, producer: Producer, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     follow = progress.follow
@@ -172,7 +172,7 @@ def test_a_due_moment_that_is_skipped_meanwhile_is_told_with_the_command_that_ma
         done = scorebeat(*JULY[:-1], "2025-07-02")
 
     ((due_at,),) = asked(engine, "SELECT details ->> 'due_at' FROM scorebeat.actions WHERE action = 'tick.skipped'")
-    assert f"the due moment {due_at} was skipped" in done.stderr
+    assert f"the due time {due_at} was skipped" in done.stderr
     assert f"`scorebeat backfill sums --from {due_at} --to " in done.stderr
     (line,) = (one for one in listing(engine) if one.name == daily)
     assert f"`scorebeat backfill sums --from {due_at} --to " in str(line.last_skip_reason)
@@ -183,7 +183,7 @@ def listing(engine: Engine) -> list[job_lines.JobLine]:
         return job_lines.listing(connection)
 
 
-def test_filling_old_due_moments_does_not_hide_that_tonights_results_are_overdue(
+def test_filling_old_due_times_does_not_hide_that_tonights_results_are_overdue(
     scorebeat: Cli, daily: str, producer: Producer, engine: Engine
 ) -> None:
     asked(engine, "UPDATE scorebeat.jobs SET applied_at = now() - interval '3 days' RETURNING 1")

@@ -1,4 +1,4 @@
-"""Beat and the ledger: each due moment is answered once, however many ask, and a missed one is made up."""
+"""Beat and the ledger: each due time is answered once, however many ask, and a missed one is made up."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -71,7 +71,7 @@ def test_missed_ticks_whose_deadline_has_passed_are_one_failed_run(system: Syste
     ((state, reason),) = wait_for(lambda: system.ask(asked))
 
     assert state == "failed"
-    assert reason.startswith("missed: 3 due moments, from ")
+    assert reason.startswith("missed: 3 due times, from ")
     assert tick.tick(system.p, "too_late") is None
     assert len(system.ask(asked)) == 1
 

@@ -1,4 +1,4 @@
-"""Every due moment has an end that people see: a run, a failed run that is tried again, or a record of why not."""
+"""Every due time has an end that people see: a run, a failed run that is tried again, or a record of why not."""
 
 import logging
 from datetime import timedelta
@@ -136,7 +136,7 @@ def test_a_job_whose_model_was_never_added_fails_at_its_tick_and_a_requeue_says_
         "UPDATE scorebeat.jobs SET removed_at = now()",
     ],
 )
-def test_a_due_moment_is_tried_again_only_while_it_has_time(ledger: Ledger, ends: str) -> None:
+def test_a_due_time_is_tried_again_only_while_it_has_time(ledger: Ledger, ends: str) -> None:
     job = due(ledger)
     breaks, mends, _ = BROKEN["a column was renamed"]
     ledger.sql(breaks)
@@ -176,7 +176,7 @@ def test_attempts_to_begin_a_run_come_less_and_less_often(ledger: Ledger) -> Non
     assert pauses == pytest.approx([10, 50, 600], abs=5)
 
 
-def test_a_due_moment_that_passed_with_its_deadline_is_a_failed_run_that_is_told_and_counted(
+def test_a_due_time_that_passed_with_its_deadline_is_a_failed_run_that_is_told_and_counted(
     ledger: Ledger, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = due(ledger, ago="3 years", deadline=timedelta(seconds=1))
@@ -187,7 +187,7 @@ def test_a_due_moment_that_passed_with_its_deadline_is_a_failed_run_that_is_told
 
     ((missed, state, reason),) = lines(ledger)
     assert state == "failed"
-    assert str(reason).startswith("missed: 3 due moments, from ")
+    assert str(reason).startswith("missed: 3 due times, from ")
     assert f"`scorebeat enqueue {job.name}`" in str(reason)
     assert notices(ledger) == [(missed, "late")]
     (event,) = told(caplog, "tick.missed")

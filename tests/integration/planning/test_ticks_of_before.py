@@ -70,12 +70,12 @@ def test_a_job_that_is_changed_still_makes_up_its_last_tick(ledger: Ledger, due:
     assert tick(ledger.producer, due.name) is not None
 
 
-def test_a_due_moment_that_is_lost_with_its_schedule_is_recorded(ledger: Ledger, due: Job) -> None:
+def test_a_due_time_that_is_lost_with_its_schedule_is_recorded(ledger: Ledger, due: Job) -> None:
     moved(ledger, due)
     moved(ledger, due)
 
     ((details,),) = [ledger.sql("SELECT details FROM scorebeat.actions WHERE action = 'tick.missed'")]
-    assert "the schedule was changed before the due moment" in details["reason"]
+    assert "the schedule was changed before the due time" in details["reason"]
 
 
 def test_a_schedule_that_is_only_written_otherwise_still_makes_up_its_last_tick(ledger: Ledger, due: Job) -> None:

@@ -1,4 +1,4 @@
-"""What a run put aside before it was cancelled is pending: a requeue says so, a preview counts it, a run scores it."""
+"""Rows that a cancelled run quarantined are pending: a requeue says so, a preview counts them, a run scores them."""
 
 from collections.abc import Callable
 

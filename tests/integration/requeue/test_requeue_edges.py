@@ -195,7 +195,7 @@ def two_put_aside(points: Points) -> tuple[Job, int]:
 
 
 def requeue_twice(points: Points, run: int) -> None:
-    """Two batches hold the rows that were put aside: one of their own, and the one that they came from, which died."""
+    """Two batches hold the quarantined rows: one of their own, and the one that they came from, which died."""
     requeue(points.producer, run, "ann", error="does not like")
     points.sql("UPDATE scorebeat.batches SET state = 'dead', attempts_left = 0, error = 'Broken: oh' WHERE number = 1")
     requeue(points.producer, run, "ben")

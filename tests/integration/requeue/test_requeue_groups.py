@@ -153,7 +153,7 @@ def test_who_put_a_group_back_is_recorded_with_its_error(points: Points, dislike
 
 
 def stopped(points: Points) -> tuple[Job, int]:
-    """A run past its threshold: 120 rows of its first batch are put aside, and two batches were stopped."""
+    """A run past its threshold: 120 rows of its first batch are quarantined, and two batches were stopped."""
     points.fill(1_200)
     points.model({"raise": range(1, 240, 2)})
     job = points.job(batch_rows=400)

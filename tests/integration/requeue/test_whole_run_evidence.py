@@ -1,4 +1,4 @@
-"""A whole run that failed says why, by the rows that it put aside, until those rows are tried again."""
+"""A whole run that failed says why, by the rows that it quarantined, until those rows are tried again."""
 
 import pytest
 

@@ -33,7 +33,7 @@ def ours(tmp_path: Path) -> Certificates:
 
 @contextmanager
 def over_tls(broker: str, server: ssl.SSLContext, host: str = "localhost") -> Iterator[str]:
-    """The session's broker behind this certificate; answers its URL, without a parameter."""
+    """The session's broker behind this certificate; returns its URL, without a parameter."""
     with proxy_to(urlsplit(broker).path, server) as proxy:
         yield f"rediss://{host}:{proxy.port}/0"
 

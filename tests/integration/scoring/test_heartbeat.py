@@ -1,4 +1,4 @@
-"""The heartbeat: what a living worker has in hand stays its own for as long as it takes."""
+"""The heartbeat: what a living worker has in progress stays its own for as long as it takes."""
 
 from collections.abc import Iterator
 from subprocess import Popen

@@ -1,4 +1,4 @@
-"""Memory that does not hold a batch, or a row: what is scored, what is put aside, what is tried again."""
+"""Memory that does not hold a batch, or a row: what is scored, what is quarantined, what is tried again."""
 
 import json
 from datetime import timedelta

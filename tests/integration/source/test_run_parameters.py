@@ -126,7 +126,7 @@ def test_each_parameter_has_its_type_and_value_whatever_the_settings(shop: Shop,
 
 
 @pytest.mark.parametrize("settings_of", SETTINGS)
-def test_a_run_has_one_due_moment_and_number_for_all_its_rows(shop: Shop, settings_of: str) -> None:
+def test_a_run_has_one_due_time_and_number_for_all_its_rows(shop: Shop, settings_of: str) -> None:
     shop.alter(*SETTINGS[settings_of])
     query = (
         "SELECT id, extract(epoch FROM :due_at)::float8 AS x, :run_id || ' ' || pg_typeof(:due_at) AS word"
@@ -294,7 +294,7 @@ def _files(job: Job) -> list[Any]:
     return [JobsFile(Path("jobs.toml"), "jobs.toml", (job,))]
 
 
-def test_predictions_of_other_due_moments_are_neither_orphans_nor_left_out_of_a_comparison(
+def test_predictions_of_other_due_times_are_neither_orphans_nor_left_out_of_a_comparison(
     shop: Shop, scorebeat: Cli, tmp_path: Path
 ) -> None:
     query = "SELECT id, x, 'a' AS word FROM items WHERE day = :due_at::date"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[3]
-ROOMS = ("core", "db", "models", "producer", "worker", "ops", "monitor", "client", "api")
+ROOMS = ("core", "broker", "db", "models", "producer", "worker", "online", "ops", "monitor", "client", "api")
 PAGE = REPOSITORY / "docs/reference/events.md"
 ROW = re.compile(r"^\| `([a-z_.]+)` \| (.*?) \|", re.MULTILINE)
 NAME = re.compile(r"[a-z]+\.[a-z_]+")

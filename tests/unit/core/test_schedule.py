@@ -52,7 +52,7 @@ def berlin(text: str) -> datetime:
 
 
 def dues(schedule: Schedule, since: datetime, count: int) -> list[str]:
-    """The next `count` due moments in Berlin time."""
+    """The next `count` due times in Berlin time."""
     found = []
     for _ in range(count):
         since = schedule.next_due(since)
@@ -62,7 +62,7 @@ def dues(schedule: Schedule, since: datetime, count: int) -> list[str]:
 
 @given(SCHEDULES, ZONES, MOMENTS)
 @settings(max_examples=300, deadline=None)
-def test_now_lies_between_the_latest_and_the_next_due_moment(text: str, zone: str, now: datetime) -> None:
+def test_now_lies_between_the_latest_and_the_next_due_time(text: str, zone: str, now: datetime) -> None:
     schedule = Schedule.parse(text, zone)
     latest, following = schedule.latest_due(now), schedule.next_due(now)
 
@@ -189,7 +189,7 @@ def test_a_step_within_its_field_is_taken(text: str) -> None:
     Schedule.parse(text)
 
 
-def test_due_moments_between_two_times_are_those_after_the_first_and_before_the_second() -> None:
+def test_due_times_between_two_times_are_those_after_the_first_and_before_the_second() -> None:
     schedule = Schedule.parse("0 2 * * *", "Europe/Berlin")
     first, last = berlin("2026-03-27T02:00+01:00"), berlin("2026-03-31T02:00+02:00")
 

@@ -1,4 +1,4 @@
-"""A fetched key becomes the very text that PostgreSQL writes, so that a row put aside is found again."""
+"""A fetched key becomes the very text that PostgreSQL writes, so that a row quarantined is found again."""
 
 import pytest
 from sqlalchemy import Engine

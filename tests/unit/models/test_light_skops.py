@@ -16,7 +16,7 @@ import sklearn.externals.array_api_compat.torch
 """
 
 
-def test_reading_skops_files_does_not_import_pytorch_and_leaves_it_to_be_had() -> None:
+def test_reading_skops_files_does_not_import_pytorch_and_leaves_it_importable() -> None:
     pytest.importorskip("torch", reason="torch is not installed: make install EXTRAS=dev,torch")
 
     subprocess.run([sys.executable, "-c", CODE], check=True, cwd=Path(__file__).parents[3])
