@@ -1,6 +1,5 @@
 """What the end of a run brings with it: its final state, and a finished generation shown and old ones dropped."""
 
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -16,7 +15,6 @@ from scorebeat.db.ledger.runs import EVERYTHING, Run
 from scorebeat.db.predictions import prediction_sets, set_drops, views
 from scorebeat.db.schema import functions
 
-RETRY_BUDGET = 5
 RETRY_PAUSE = timedelta(seconds=10)
 
 
@@ -29,17 +27,37 @@ class Settled:
     state: RunState
     reason: str | None
     """Why it failed, or what it left out, and what to type."""
+    paused: str | None = None
+    """Why its job was paused with it."""
 
-    def tell(self) -> None:
-        """In the log, once it is committed."""
+    def log(self) -> None:
+        """To be called when the transaction is committed."""
+        if self.paused is not None:
+            emit("job.paused", job=self.job, reason=self.paused)
         if self.reason is None:
             emit("run.finished", run=self.run, job=self.job, state=self.state.value)
         else:
             emit("run.finished", run=self.run, job=self.job, state=self.state.value, reason=self.reason)
 
 
-def settle(connection: Connection, run_id: int) -> Settled | None:
-    """Close the run if its batches are all final, in a transaction of its own; else None.
+@dataclass(frozen=True)
+class BegunAgain:
+    """A retry-run that lost what it made, and whose batches are pending again."""
+
+    run: int
+    tries: int
+    reason: str
+
+    def log(self) -> None:
+        """To be called when the transaction is committed."""
+        emit("run.begun_again", run=self.run, tries=self.tries, reason=self.reason)
+
+
+def settle(connection: Connection, run_id: int, attempts: int) -> Settled | BegunAgain | None:
+    """Close the run if its batches are all final, in a transaction of its own; None if they are not.
+
+    A retry-run that can still succeed is begun again, its batches with a budget of `attempts` each. The caller logs
+    what is returned when the transaction is committed.
 
     What it made is shown in the same transaction: all of a retry-run, or an every-run generation that has every row
     but those quarantined.
@@ -48,22 +66,19 @@ def settle(connection: Connection, run_id: int) -> Settled | None:
         return None
     run = runs.get(connection, run_id)
     tally = run_ends.tally(connection, run_id)
+    reason: str | None
     if run.job.on_failure == "retry-run" and not tally.has_scored_all:
-        reason = _all_or_nothing(connection, run, tally)
-        if reason is None:
-            return None
-        state = RunState.FAILED
-    elif (
-        reason := error_threshold.stop(connection, run)
-    ) is not None:  # a worker that died, or came late, could not say so
-        state = RunState.FAILED
+        if tally.plan_is_whole and run.tries < run.job.run_attempts:
+            return _begin_again(connection, run, tally, attempts)
+        state, reason = RunState.FAILED, _fail_whole(connection, run, tally)
+    elif (stopped := error_threshold.stop(connection, run)) is not None:
+        state, reason = RunState.FAILED, stopped  # a worker that died, or came late, could not say so
     else:
         state, reason = run_ends.settle(connection, run, tally), run_ends.left_out(tally, run)
     if state in (RunState.SUCCEEDED, RunState.PARTIAL):
         _show(connection, run, tally)
-    if state in (RunState.PARTIAL, RunState.FAILED):
-        _pause_if_stuck(connection, run)
-    return Settled(run_id, run.job.name, state, reason)
+    paused = _pause_if_stuck(connection, run) if state in (RunState.PARTIAL, RunState.FAILED) else None
+    return Settled(run_id, run.job.name, state, reason, paused)
 
 
 def fail(connection: Connection, run_id: int, reason: str) -> str | None:
@@ -88,25 +103,31 @@ def _show(connection: Connection, run: Run, tally: Tally) -> None:
         _show_generation(connection, run)
 
 
-def _all_or_nothing(connection: Connection, run: Run, tally: Tally) -> str | None:
-    """Delete what the run made and begin it again, or let it fail when that was done often enough, or cannot help.
+def _begin_again(connection: Connection, run: Run, tally: Tally, attempts: int) -> BegunAgain:
+    """Delete what the run made, its quarantined rows too."""
+    atomic_runs.undo(connection, run)
+    atomic_runs.free(connection, run)
+    atomic_runs.begin_again(connection, run, attempts, RETRY_PAUSE * run.tries)
+    return BegunAgain(run.id, run.tries + 1, f"{_lost(tally)}: {tally.error}")
 
-    When it fails, what it quarantined stays in quarantine and says why, until those rows are tried again. Returns the
-    reason; None when it begins again.
+
+def _fail_whole(connection: Connection, run: Run, tally: Tally) -> str:
+    """Delete what the run made: it was begun again often enough, or that cannot help. Returns the reason.
+
+    What it quarantined stays in quarantine and says why, until those rows are tried again.
     """
     atomic_runs.undo(connection, run)
-    why = f"{tally.dead + tally.cancelled} of {tally.batches} batches are dead and {tally.failed} rows failed"
-    if tally.plan_is_whole and run.tries < run.job.run_attempts:
-        atomic_runs.free(connection, run)
-        atomic_runs.begin_again(connection, run, RETRY_BUDGET, RETRY_PAUSE * run.tries)
-        emit("run.begun_again", run=run.id, tries=run.tries + 1, reason=f"{why}: {tally.error}")
-        return None
-    reason = next_step.after(run, f"{why} in the last of {run.tries} tries; nothing of the run is shown: {tally.error}")
+    tried = f"{_lost(tally)} in the last of {run.tries} tries; nothing of the run is shown: {tally.error}"
+    reason = next_step.after(run, tried)
     if not tally.plan_is_whole:
         reason = f"nothing of the run is shown, nor kept: {run_ends.left_out(tally, run)}"
     runs.fail(connection, run.id, reason)
     atomic_runs.count_nothing(connection, run)
     return reason
+
+
+def _lost(tally: Tally) -> str:
+    return f"{tally.dead + tally.cancelled} of {tally.batches} batches are dead and {tally.failed} rows failed"
 
 
 def _show_generation(connection: Connection, run: Run) -> None:
@@ -136,14 +157,16 @@ def _is_followed(connection: Connection, run: Run) -> bool:
     return job.model == run.model and published is not None and published.version == run.model_version
 
 
-def _pause_if_stuck(connection: Connection, run: Run) -> None:
-    """The environment failed so many runs in a row that a person must look."""
+def _pause_if_stuck(connection: Connection, run: Run) -> str | None:
+    """Pause the job when the environment failed so many runs in a row that a person must look. Returns the reason."""
     error = run_ends.dead_in_a_row(connection, run.job.name, run.job.dead_runs)
-    if error is not None:
-        reason = (
-            f"{run.job.dead_runs} runs in a row left dead batches, the last with: {error}. When it is mended, "
-            f"`scorebeat resume {run.job.name}` lets the job go on"
-        )
-        with suppress(UnknownName):  # it has left jobs.toml: no ticks are to be stopped
-            if jobs.pause(connection, run.job.name, "scorebeat", reason):
-                emit("job.paused", job=run.job.name, reason=reason)
+    if error is None:
+        return None
+    reason = (
+        f"{run.job.dead_runs} runs in a row left dead batches, the last with: {error}. When it is mended, "
+        f"`scorebeat resume {run.job.name}` lets the job go on"
+    )
+    try:
+        return reason if jobs.pause(connection, run.job.name, "scorebeat", reason) else None
+    except UnknownName:  # it has left jobs.toml: no ticks are to be stopped
+        return None

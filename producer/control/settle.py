@@ -6,6 +6,7 @@ from scorebeat.core.errors import ScorebeatError, one_line
 from scorebeat.core.events import emit
 from scorebeat.core.states import RunState
 from scorebeat.db.closing import close_run, run_ends
+from scorebeat.db.closing.close_run import BegunAgain
 from scorebeat.db.connect import database_errors, locks
 from scorebeat.db.ledger import next_step, runs
 from scorebeat.db.predictions.views import ViewBusy
@@ -14,20 +15,20 @@ from scorebeat.producer.keep_going import apart
 
 
 def settle(p: Producer, run_id: int) -> RunState | None:
-    """Close the run if it is done; None when it is not, was closed before, or cannot be shown just now.
+    """Close the run if it is done; None if it is not, was closed before, was begun again, or cannot be shown.
 
     A run that can never be closed as it should, say because its table is gone, is failed with the reason.
     """
     try:
         with p.engine.begin() as connection:
             locks.wait_at_most(connection, locks.IN_A_WORKER)  # for its predictions or view: the next tick comes soon
-            closed = close_run.settle(connection, run_id)
+            closed = close_run.settle(connection, run_id, p.settings.max_attempts)
     except (DBAPIError, ScorebeatError) as error:
         return _not_closed(p, run_id, error)
     if closed is None:
         return None
-    closed.tell()
-    return closed.state
+    closed.log()
+    return None if isinstance(closed, BegunAgain) else closed.state
 
 
 def settle_all(p: Producer) -> int:

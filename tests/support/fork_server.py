@@ -89,7 +89,7 @@ class ForkServer:
         program must have in common with the server to be forked."""
         with self._turn:
             self._running()
-        stub = (REPOSITORY / "command_stub.py").read_text("utf-8")
+        stub = (REPOSITORY / "tests/support/command_stub.py").read_text("utf-8")
         for name in ("scorebeat", "celery", "python"):
             program = self._folder / name
             if not program.exists():

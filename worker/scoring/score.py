@@ -192,9 +192,9 @@ def _settle(w: Runtime, run_id: int) -> None:
     try:
         with w.engine.begin() as connection:
             locks.wait_at_most(connection, locks.IN_A_WORKER)
-            closed = close_run.settle(connection, run_id)
+            closed = close_run.settle(connection, run_id, w.settings.max_attempts)
     except (DBAPIError, ScorebeatError) as error:
         emit("settle.left_to_control", run=run_id, reason=one_line(error))
         return
     if closed is not None:
-        closed.tell()
+        closed.log()

@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 from scorebeat.core.errors import UsageError
 from scorebeat.core.states import RunState
 from scorebeat.db.closing import atomic_runs, close_run
-from scorebeat.db.closing.close_run import Settled
+from scorebeat.db.closing.close_run import BegunAgain, Settled
 from scorebeat.db.ledger import batches
 from scorebeat.db.ledger import outbox as marks
 from scorebeat.db.processes import workers
@@ -112,10 +112,10 @@ def test_a_run_that_cannot_be_closed_just_now_waits_and_others_are_closed(
     first, second = two_runs(points)
     real = close_run.settle
 
-    def settle_one(connection: Any, run_id: int) -> Settled | None:
+    def settle_one(connection: Any, run_id: int, attempts: int) -> Settled | BegunAgain | None:
         if run_id == first:
             raise lock_timeout()
-        return real(connection, run_id)
+        return real(connection, run_id, attempts)
 
     with monkeypatch.context() as patch, caplog.at_level(logging.INFO, "scorebeat"):
         patch.setattr(close_run, "settle", settle_one)
@@ -132,8 +132,8 @@ def test_a_run_that_meets_a_bug_when_it_is_closed_stops_no_other(
     first, second = two_runs(points)
     real = close_run.settle
 
-    def settle_one(connection: Any, run_id: int) -> Settled | None:
-        return real(connection, run_id) if run_id == second else 1 // 0  # type: ignore[return-value]  # never returned
+    def settle_one(connection: Any, run_id: int, attempts: int) -> Settled | BegunAgain | None:
+        return real(connection, run_id, attempts) if run_id == second else 1 // 0  # type: ignore[return-value]  # never returned
 
     monkeypatch.setattr(close_run, "settle", settle_one)
     with caplog.at_level(logging.INFO, "scorebeat"):

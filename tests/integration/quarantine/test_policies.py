@@ -1,5 +1,6 @@
 """What a job says about failures: its runs are shown whole or not at all, or what failed is left for the next."""
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +14,13 @@ from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
 from scorebeat.db.batch_io import columns
 from scorebeat.db.batch_io.columns import Part
+from scorebeat.db.closing import close_run
 from scorebeat.db.ledger import batches
 from scorebeat.db.predictions import prediction_sets, table_types
 from scorebeat.producer.control.settle import settle
 from scorebeat.producer.requests.apply import apply
 from scorebeat.producer.requests.requeue import cancel, requeue
+from tests.integration.notices.test_control_goes_on import told
 from tests.support.poison_fixtures import Points, assert_accounted, points
 
 pytestmark = pytest.mark.wide
@@ -133,6 +136,28 @@ def test_a_dead_batch_makes_the_whole_run_begin_again(points: Points, whole: Job
     assert points.run(run).tries == 2
     assert all(now > then for now, then in zip(points.batches(run, "attempt"), before, strict=True))
     assert_accounted(points.engine, whole, {})
+
+
+def test_a_whole_run_that_begins_again_has_the_budget_of_the_settings(
+    points: Points, whole: Job, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = points.planned(whole)
+    points.sql(
+        "UPDATE scorebeat.batches SET state = 'dead', attempts_left = 0, finished_at = now(), sent_at = NULL,"
+        " error = 'Broken: oh' WHERE run_id = :run",
+        run=run,
+    )
+
+    with points.engine.connect() as connection, caplog.at_level(logging.INFO, "scorebeat"):
+        begun = close_run.settle(connection, run, 2)
+        before_the_commit = told(caplog, "run.begun_again")
+        connection.commit()
+        assert isinstance(begun, close_run.BegunAgain)
+        begun.log()
+
+    assert set(points.batches(run, "attempts_left")) == {2}
+    assert before_the_commit == []
+    assert [event["tries"] for event in told(caplog, "run.begun_again")] == [2]
 
 
 def test_a_late_worker_of_an_earlier_try_writes_nothing(points: Points, whole: Job) -> None:
