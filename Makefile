@@ -6,8 +6,8 @@ BIN    := $(VENV)/bin
 
 PACKAGES := chromium chromium-driver pgbouncer postgresql-15
 
-.PHONY: install packages demo test test-all test-fast test-postgres-15 check docs bench bench-api bench-gpu bench-text recovery soak \
-  screenshots lock audit release-check clean
+.PHONY: install packages demo test test-all test-fast test-postgres-15 test-recipes check docs bench bench-api \
+  bench-gpu bench-text recovery soak screenshots lock audit release-check clean
 
 install: $(VENV)/.installed
 
@@ -44,6 +44,21 @@ test-fast: install
 # the same on Debian's PostgreSQL 15, the oldest that counts; `make test-all` runs a part of it
 test-postgres-15: install
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --postgres=15 tests/integration
+
+# the recipes of docs/how-to/use-with-orchestrators.md, run by Airflow, Dagster, Prefect and dbt, each in a virtual
+# environment of its own with the versions of tests/recipes/requirements; TOOLS=dbt for one of them
+TOOLS   ?= airflow dagster dbt prefect
+RECIPES := .recipes
+LOCKED  := tests/recipes/requirements
+
+test-recipes: install $(TOOLS:%=$(RECIPES)/%/.installed)
+	$(BIN)/python -m pytest --recipes $(RECIPES) tests/recipes -k '$(subst $() , or ,$(TOOLS))'
+
+$(RECIPES)/%/.installed: $(LOCKED)/%.txt pyproject.toml
+	$(PYTHON) -m venv --clear $(RECIPES)/$*
+	$(RECIPES)/$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	$(RECIPES)/$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
 
 check: install
 	$(BIN)/ruff check .
@@ -92,7 +107,8 @@ screenshots: install
 	$(BIN)/python -m tests.browser.screenshots
 
 # writes constraints.txt anew from the newest versions that pyproject.toml admits: what tests install, then what only
-# images do, which is worked out but not installed; then requirements/*.txt, what images install, with the files' hashes
+# images do, which is worked out but not installed; then requirements/*.txt, what images install, with the files'
+# hashes, and tests/recipes/requirements/*.txt
 lock:
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
@@ -106,6 +122,8 @@ lock:
 	$(PYTHON) -m venv .lock
 	.lock/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.13,<0.14'
 	$(BIN)/python -m tests.deploy.hashed .lock/bin/uv
+	for tool in $(TOOLS); do .lock/bin/uv --no-config pip compile pyproject.toml $(LOCKED)/$$tool.in --universal \
+	  --python-version 3.11.9 --no-header --no-annotate --quiet --upgrade -o $(LOCKED)/$$tool.txt || exit 1; done
 	touch $(VENV)/.installed
 
 # the locked versions beside the public list of known weaknesses. One that does not concern us is named here by
@@ -120,4 +138,4 @@ release-check:
 	$(PYTHON) -m tests.deploy.release
 
 clean:
-	rm -rf $(VENV) .audit .lock dist .scorebeat .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .audit .lock .recipes dist .scorebeat .mypy_cache .ruff_cache .pytest_cache

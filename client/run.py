@@ -29,7 +29,7 @@ class Progress:
     """Grows while the run is planned."""
     rows_scored: int
     rows_failed: int
-    """Quarantined, or in dead batches."""
+    """Quarantined. Rows of dead batches are neither scored nor failed; a requeue scores them."""
     rows_a_second: float
     """Of its last minute; 0 once it is final."""
     left: timedelta | None
@@ -63,12 +63,17 @@ class Run:
             line.state, line.rows_planned, line.rows_scored, line.rows_failed, pace.rows_a_second, pace.left
         )
 
-    def wait(self, timeout: float | timedelta | None = None, *, check: bool = True) -> RunLine:
+    def wait(
+        self, timeout: float | timedelta | None = None, *, check: bool = True, max_quarantined: int = 0
+    ) -> RunLine:
         """Wait for its end, at most `timeout` seconds; None: as long as it takes.
 
         Raises RunNotSucceeded, with the reason and what to do, where it ended in another state than `succeeded`, unless
-        `check` is False; RunStillOpen when the time is over: the run goes on.
+        `check` is False; RunStillOpen when the time is over: the run goes on. A `partial` run that left no more out
+        than `max_quarantined` quarantined rows passes the check, too.
         """
+        if max_quarantined < 0:
+            raise UsageError(f"max_quarantined is {max_quarantined}; expected a number of rows, 0 or more")
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
         until = None if seconds is None else time.monotonic() + seconds
         while not (line := self.status()).is_final:
@@ -80,12 +85,23 @@ class Run:
                     f"{line.rows_scored:,} of {line.rows_planned:,} rows scored{waits}. It goes on; wait() again"
                 )
             time.sleep(LOOK_EVERY if left is None else min(LOOK_EVERY, left))
-        if check and line.state is not RunState.SUCCEEDED:
+        only_quarantined = line.state is RunState.PARTIAL and line.reason is None
+        passes = line.state is RunState.SUCCEEDED or (only_quarantined and line.rows_failed <= max_quarantined)
+        if check and not passes:
+            most = f", more than {max_quarantined:,}" if only_quarantined and max_quarantined else ""
             raise RunNotSucceeded(
                 f"run {self.id} of job {line.job} is {line.state}, {line.rows_scored:,} rows scored, "
-                f"{line.rows_failed:,} failed: {line.reason or 'see failures()'}"
+                f"{line.rows_failed:,} failed{most}: {line.reason or self._most_frequent_failure()}"
             )
         return line
+
+    def _most_frequent_failure(self) -> str:
+        """For a message: how to see what failed, and the first line of the most frequent error with an example."""
+        found = self.failures()
+        if not found:
+            return "see failures()"
+        error = found[0].error.partition("\n")[0][:300]
+        return f"`scorebeat failures {self.id}` lists them, most by {error} ({found[0].example})"
 
     def failures(self) -> list[FailureGroup]:
         """What failed, grouped by error, the most frequent first."""

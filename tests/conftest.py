@@ -41,6 +41,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--quick", action="store_true", help="leave out what is marked wide and docs/guarantees.md does not name"
     )
+    parser.addoption(
+        "--recipes",
+        type=Path,
+        metavar="FOLDER",
+        help="run the recipes for other programs: in this folder each has a virtual environment (make test-recipes)",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -11,7 +11,7 @@ REPOSITORY = Path(__file__).parents[2]
 _FENCE = re.compile(r"^( *)(```+)\s*([\w-]*)\s*$")
 _LINK = re.compile(r"!?\[[^\]]*\]\(<?([^)\s>]+)>?\)")
 _CODE = re.compile(r"(`+)(.+?)\1")
-_SAVED_AS = re.compile(r"[Ss]ave this as `([\w.-]+)`:$")
+_SAVED_AS = re.compile(r"[Ss]ave this as `([\w./-]+)`:$")
 _NOTE = re.compile(r"^<!-- (.+) -->$")
 
 

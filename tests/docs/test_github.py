@@ -11,14 +11,14 @@ ROOT = Path(__file__).parents[2]
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
-def _commands() -> dict[str, list[str]]:
+def _commands(workflow: str) -> dict[str, list[str]]:
     """By job."""
-    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]
+    jobs = yaml.safe_load((ROOT / ".github/workflows" / workflow).read_text())["jobs"]
     return {name: [str(step["run"]) for step in job["steps"] if "run" in step] for name, job in jobs.items()}
 
 
 def test_the_workflow_ends_with_the_projects_own_run_and_every_command_of_it_exists() -> None:
-    commands = _commands()
+    commands = _commands("ci.yml")
 
     assert commands["checks-and-tests"][-1] == ".ci/run"
     assert commands["all-tests"][-1] == "make test-all"
@@ -27,6 +27,15 @@ def test_the_workflow_ends_with_the_projects_own_run_and_every_command_of_it_exi
         set(re.findall(r"\bmake ([a-z-]+)", " ".join(command for job in commands.values() for command in job)))
         <= TARGETS
     )
+
+
+def test_the_recipes_run_each_night_and_where_they_change() -> None:
+    text = (ROOT / ".github/workflows/recipes.yml").read_text()
+
+    assert [*_commands("recipes.yml").values()] == [["make test-recipes"]]
+    assert "test-recipes" in TARGETS
+    for pattern in re.findall(r"^      - ([\w./*-]+)$", text.split("jobs:")[0], re.MULTILINE):
+        assert list(ROOT.glob(pattern)), pattern
 
 
 def test_issue_forms_have_what_github_requires_of_them() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 import skops.io
@@ -105,6 +106,9 @@ def test_rows_by_key_by_condition_and_from_quarantine(system: System, client: sc
         run.wait(120)
     (group,) = run.failures()
     assert (group.count, group.example) == (1, "key 1")
+    with pytest.raises(scorebeat.RunNotSucceeded, match=r"1 failed: `scorebeat failures .*NaN.* \(key 1\)$"):
+        run.wait(120)
+    assert run.wait(120, max_quarantined=1).rows_failed == 1
     system.tell("UPDATE picked SET a = -2.0 WHERE id = 1")
     assert run.requeue(group=group) == 1
     assert run.wait(120).rows_failed == 0
@@ -113,6 +117,48 @@ def test_rows_by_key_by_condition_and_from_quarantine(system: System, client: sc
     assert found.schema.field("id").type == pa.string()  # Arrow has no numeric of any precision
     by_key = dict(zip(found["id"].to_pylist(), found["value"].to_pylist(), strict=True))
     assert by_key == pytest.approx({str(at): value for at, value in enumerate(expected(ROWS))})
+
+
+@pytest.mark.usefixtures("workers")
+def test_rows_of_a_dead_batch_are_not_excused_as_quarantined_ones(system: System, client: scorebeat.Client) -> None:
+    run = client.enqueue(system.job("dying", rows=8, batch_rows=4, queue="dying").name)
+    system.until_planned(run.id)
+    system.tell(
+        "UPDATE scorebeat.batches SET state = 'dead', attempts_left = 0, error = 'Broken: oh', finished_at = now(),"
+        " sent_at = NULL WHERE run_id = :run AND number = 1",
+        run=run.id,
+    )
+
+    system.programs.worker("dying", name="dying")
+
+    with pytest.raises(
+        scorebeat.RunNotSucceeded, match=r"is partial, 4 rows scored, 0 failed: 1 of 2 batches are dead"
+    ):
+        run.wait(120, max_quarantined=100)
+    assert run.progress.rows_failed == 0
+    with pytest.raises(scorebeat.UsageError, match="max_quarantined is -1; expected a number of rows"):
+        run.wait(120, max_quarantined=-1)
+
+
+@pytest.mark.usefixtures("workers", "model")
+def test_predictions_and_rows_are_frames_of_polars_too(
+    system: System, client: scorebeat.Client, tmp_path: Path
+) -> None:
+    table(system, "bears", ROWS)
+    client.apply(jobs_file(tmp_path, "notebook", "picked", "bears"))
+    client.enqueue("bears").wait(120)
+
+    found = pl.DataFrame(client.predictions("bears")).sort("id")
+    frame = pl.DataFrame(ROWS.to_dict("list")).with_columns(pl.col("a").cast(pl.Float32))
+    predicted = client.predict("sums", frame)
+
+    assert dict(found.select("id", "value").schema) == {"id": pl.Int64, "value": pl.Float64}
+    assert found["id"].to_list() == [0, 1, 2, 3]
+    assert found["value"].to_list() == pytest.approx(expected(ROWS).tolist(), abs=1e-12)
+    assert isinstance(predicted, pl.DataFrame)
+    assert predicted["value"].to_list() == pytest.approx(expected(ROWS).tolist(), abs=1e-5)
+    with pytest.raises(scorebeat.SignatureError, match="a is null, which the model does not take"):
+        client.predict("sums", frame.with_columns(a=pl.Series([1.0, None, 2.0, 3.0])))
 
 
 def test_rows_are_predicted_as_a_batch_would_be(client: scorebeat.Client, model: str) -> None:
