@@ -74,7 +74,7 @@ class InstallationAmqp(AMQP):  # type: ignore[misc]  # Celery publishes no types
 
         class OwnPool(ConnectionPool):
             def new(self) -> InPool:
-                return InPool(self, **dict(self.connection._info(resolve=False)))  # type: ignore[no-untyped-call]  # as above
+                return InPool(self, **self.connection.info())  # type: ignore[no-untyped-call]  # as above
 
         class Alone(Prefixed):
             def Pool(self, limit: int | None = None, **options: Any) -> OwnPool:  # noqa: N802 -- kombu's name

@@ -21,7 +21,7 @@ from scorebeat.monitor.ledger import Ledger
 from scorebeat.monitor.pages import RunPage, RunsPage
 from scorebeat.monitor.permissions import require_logins
 from scorebeat.monitor.tasks import BatchPart, DescribedTasks, TaskPage
-from scorebeat.monitor.templates import Templates
+from scorebeat.monitor.templates import templates
 
 REQUEST_WITHIN = 15.0
 """Seconds that a connection may be idle, or take to send a request."""
@@ -39,10 +39,9 @@ class Static(StaticFileHandler):
 
 def wire(settings: Settings) -> None:
     """Once, before Flower reads its options. Raises ValueError for a Flower whose templates are others."""
-    templates = Templates(Path(urls.settings["template_path"]))
-    templates.navigation()
+    loader = templates(Path(urls.settings["template_path"]))
     urls.handlers[:] = with_ours(urls.handlers, Ledger(settings))
-    urls.settings["template_loader"] = templates
+    urls.settings["template_loader"] = loader
     events.EventsState = KnownEvents  # Flower makes one when it starts
     # of 300 half-sent requests each would be open for an hour, before anybody is asked who they are
     app.HTTPServer = partial(HTTPServer, idle_connection_timeout=REQUEST_WITHIN, body_timeout=REQUEST_WITHIN)

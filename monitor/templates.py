@@ -2,36 +2,26 @@
 
 from pathlib import Path
 
-from tornado.template import BaseLoader, Template
+from tornado.template import DictLoader
 
 OURS = Path(__file__).parent / "templates"
 PLAIN = "flower/"
-"""Before a template's name: Flower's own, where ours has the same name."""
+"""Before a template's name: Flower's own, if ours has the same name."""
 NAVIGATION = "navbar.html"
 _END_OF_TABS = "</ul>"
 
 
-class Templates(BaseLoader):
-    """Looks in our folder, then in Flower's."""
+def templates(flowers: Path) -> DictLoader:
+    """Ours by their names, then Flower's. Raises ValueError if Flower's navigation has no list of tabs."""
+    theirs = _read(flowers)
+    before, end, after = theirs.get(NAVIGATION, "").partition(_END_OF_TABS)
+    if not end:
+        raise ValueError(f"Flower's {NAVIGATION} has no {_END_OF_TABS}")
+    ours = _read(OURS)
+    theirs[NAVIGATION] = before + ours["tab.html"] + end + after
+    plain = {PLAIN + name: text for name, text in theirs.items()}  # what one of these extends is looked for among them
+    return DictLoader(theirs | ours | plain)
 
-    def __init__(self, flowers: Path) -> None:
-        super().__init__()
-        self._flowers = flowers
 
-    def resolve_path(self, name: str, parent_path: str | None = None) -> str:
-        del parent_path  # neither folder has folders
-        return name
-
-    def _create_template(self, name: str) -> Template:
-        if name == NAVIGATION:
-            return Template(self.navigation(), name=name, loader=self)
-        own = OURS / name
-        path = own if own.is_file() else self._flowers / name.removeprefix(PLAIN)
-        return Template(path.read_bytes(), name=name, loader=self)
-
-    def navigation(self) -> str:
-        """Flower's navigation with our tab as the last of its first list. Raises ValueError if it has none."""
-        before, end, after = (self._flowers / NAVIGATION).read_text("utf-8").partition(_END_OF_TABS)
-        if not end:
-            raise ValueError(f"Flower's {NAVIGATION} has no {_END_OF_TABS}")
-        return before + (OURS / "tab.html").read_text("utf-8") + end + after
+def _read(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text("utf-8") for path in folder.glob("*.html")}

@@ -7,7 +7,7 @@ from typing import Any
 
 from celery.worker.control import Panel
 
-from scorebeat.broker.guard.envelope import is_count, is_word, opened
+from scorebeat.broker.guard.envelope import is_count, is_word
 from scorebeat.core.jobs.job import BROKERS_OWN, LONGEST_IDENTIFIER, QUEUE_NAME
 
 MAILBOX = "celery.pidbox"
@@ -27,32 +27,31 @@ def narrow() -> None:
     for name in set(Panel.data) - KEPT:
         del Panel.data[name]
         Panel.meta.pop(name, None)
-    Panel.data.update(dict.fromkeys(_NOT_TAKEN, _untaken))
+    untaken = {"error": "Scorebeat's workers do not take this command"}
+    Panel.data.update(dict.fromkeys(_NOT_TAKEN, lambda _state, **_given: untaken))
     for name, fault in _BOUNDED.items():
         if Panel.data[name].__module__ != __name__:
             Panel.data[name] = _bounded(Panel.data[name], fault)
 
 
-def command_fault(raw: bytes | str) -> str | None:
-    """Why a broadcast, whose envelope has no fault, is no command that we keep, as Celery sends it; None for one.
+def command_fault(headers: Mapping[str, Any], body: Any) -> str | None:
+    """Why a broadcast is no command that we keep, as Celery sends it; None if it is one.
 
     Celery would call whatever command it names with whatever it holds: a queue that is none ends the worker.
     """
-    headers, body = opened(raw)
-    if (late := _clock_fault(headers)) is not None:
-        return late
     if not isinstance(body, dict) or not body.keys() <= _PARTS:
         return "its body is no command"
     name, given = body.get("method"), body.get("arguments") or {}
     if not isinstance(name, str) or name not in KEPT:
         return f"it names no command that is kept: {name!r:.60}" if is_word(name) else "it names no command"
-    if name in _NOT_TAKEN:
-        return _addresses_fault(body)
-    known = _ARGUMENTS[name]
-    if not isinstance(given, dict) or not given.keys() <= known.keys() or not _NEEDED.get(name, set()) <= given.keys():
-        return f"{name} takes other arguments"
-    wrong = [argument for argument, value in given.items() if not known[argument](value)]
-    return f"{name} takes another {wrong[0]}" if wrong else _addresses_fault(body)
+    if name in _ARGUMENTS:
+        known, needed = _ARGUMENTS[name], _NEEDED.get(name, set())
+        if not isinstance(given, dict) or not needed <= given.keys() <= known.keys():
+            return f"{name} takes other arguments"
+        wrong = [argument for argument, value in given.items() if not known[argument](value)]
+        if wrong:
+            return f"{name} takes another {wrong[0]}"
+    return _clock_fault(headers) or _addresses_fault(body)
 
 
 def answer_fault(headers: Mapping[str, Any], body: Any) -> str | None:
@@ -63,8 +62,9 @@ def answer_fault(headers: Mapping[str, Any], body: Any) -> str | None:
 
 
 def _clock_fault(headers: Mapping[str, Any]) -> str | None:
-    numbers = is_count(headers.get("clock") or 0) and _is_finite(headers.get("expires") or 0)
-    return None if numbers else "its clock or its end is no number"
+    end = headers.get("expires") or 0
+    is_numbers = is_count(headers.get("clock") or 0) and isinstance(end, int | float) and math.isfinite(end)
+    return None if is_numbers else "its clock or its end is no number"
 
 
 def _addresses_fault(body: Mapping[str, Any]) -> str | None:
@@ -91,10 +91,6 @@ def _bounded(command: Callable[..., Any], fault: Callable[..., str | None]) -> C
             return {"error": str(error)}
 
     return bounded
-
-
-def _untaken(_state: Any, **_given: Any) -> dict[str, str]:
-    return {"error": "Scorebeat's workers do not take this command"}
 
 
 def _growing_fault(state: Any, n: int = 1) -> str | None:
@@ -128,10 +124,6 @@ def _is_flag(value: object) -> bool:
     return value is None or (isinstance(value, bool | int) and value in (0, 1))  # Flower says 1 and 0
 
 
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
 def _is_size(value: object) -> bool:
     return type(value) is int and 1 <= value <= MOST_PROCESSES
 
@@ -144,21 +136,13 @@ def _is_signal(value: object) -> bool:
     return value is None or (isinstance(value, str) and value.removeprefix("SIG") in SIGNALS)
 
 
-def _is_none(value: object) -> bool:
-    return value is None
-
-
-def _is_nothing(value: object) -> bool:
-    return not value
-
-
 _PARTS = frozenset(("method", "arguments", "destination", "pattern", "matcher", "ticket", "reply_to"))
 _ANSWER = {"exchange", "routing_key"}
 _TAKES_NOTHING = ("active_queues", "clock", "disable_events", "enable_events", "heartbeat", "ping", "report",
                   "reserved", "revoked", "scheduled", "shutdown", "stats")  # fmt: skip
 _ARGUMENTS: Mapping[str, Mapping[str, Check]] = {name: {} for name in _TAKES_NOTHING} | {
     "active": {"safe": _is_flag},
-    "add_consumer": {"queue": _is_queue, "exchange": _is_none, "routing_key": _is_none,
+    "add_consumer": {"queue": _is_queue, "exchange": lambda name: name is None, "routing_key": lambda key: key is None,
                      "exchange_type": lambda kind: kind in (None, "direct")},
     "autoscale": {"max": _is_size, "min": _is_size},
     "cancel_consumer": {"queue": _is_queue},
@@ -166,7 +150,7 @@ _ARGUMENTS: Mapping[str, Mapping[str, Check]] = {name: {} for name in _TAKES_NOT
     "pool_grow": {"n": _is_size},
     "pool_shrink": {"n": _is_size},
     "query_task": {"ids": _is_ids},
-    "registered": {"taskinfoitems": _is_nothing, "builtins": _is_flag},
+    "registered": {"taskinfoitems": lambda items: not items, "builtins": _is_flag},
     "revoke": {"task_id": _is_ids, "terminate": _is_flag, "signal": _is_signal},
     "terminate": {"task_id": _is_ids, "signal": _is_signal},
 }  # fmt: skip

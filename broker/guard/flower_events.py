@@ -5,10 +5,9 @@ from typing import Any
 
 from flower.events import EventsState
 
-from scorebeat.broker.guard.envelope import is_count
+from scorebeat.broker.guard.envelope import is_count, is_word
 from scorebeat.core.urls import redact
 
-LONGEST_NAME = 255
 LATEST = 10.0**11
 """Seconds since 1970; later ones are no moment of a calendar."""
 
@@ -28,7 +27,7 @@ class KnownEvents(EventsState):  # type: ignore[misc]  # Flower publishes no typ
 
 def event_fault(event: Any) -> str | None:
     """Why Celery could not take the event in; None for one that it can, of whatever kind."""
-    if not isinstance(event, dict) or not _is_name(event.get("type")):
+    if not isinstance(event, dict) or not is_word(event.get("type")):
         return "it is no event"
     if not is_count(event.get("clock", 0)):
         return "its clock is no count"
@@ -41,11 +40,11 @@ def plain(event: Any) -> dict[str, Any] | None:
 
     Celery would set every field as an attribute, and Flower's pages escape texts only.
     """
-    if not isinstance(event, dict) or not _is_name(event.get("hostname")) or not _is_name(event.get("type")):
+    if not isinstance(event, dict) or not is_word(event.get("hostname")) or not is_word(event.get("type")):
         return None
     kind = event["type"]
     fields = _OF_TASKS if kind in TASKS else _OF_WORKERS if kind in WORKERS else None
-    if fields is None or not _is_moment(event.get("timestamp")) or (kind in TASKS and not _is_name(event.get("uuid"))):
+    if fields is None or not _is_moment(event.get("timestamp")) or (kind in TASKS and not is_word(event.get("uuid"))):
         return None
     made = {name: make(event[name]) for name, make in fields.items() if name in event}
     return {name: value for name, value in made.items() if value is not None} | {"type": kind}
@@ -84,10 +83,6 @@ def _is_number(value: object) -> bool:
 
 def _is_moment(value: object) -> bool:
     return _is_number(value) and 0 <= value < LATEST  # type: ignore[operator]  # it is a number
-
-
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= LONGEST_NAME and value.isprintable()
 
 
 _Fields = dict[str, Callable[[object], Any]]

@@ -1,7 +1,5 @@
 """kombu's Redis transport as Flower reads from it: what is neither an event nor an answer is logged and dropped."""
 
-from typing import Any
-
 from kombu.transport import redis
 
 from scorebeat.broker.guard.commands import answer_fault
@@ -24,18 +22,12 @@ class Channel(WorkerChannel):
         if reason is not None:
             return reason
         headers, body = opened(raw)
-        return _events_fault(body) if EVENTS in place else answer_fault(headers, body)
+        if EVENTS not in place:
+            return answer_fault(headers, body)
+        return next(filter(None, map(event_fault, body if isinstance(body, list) else [body])), None)
 
 
 class Transport(redis.Transport):
     """Of all connections of Flower's process."""
 
     Channel = Channel
-
-
-def _events_fault(body: Any) -> str | None:
-    """One event, or a list of them."""
-    for event in body if isinstance(body, list) else [body]:
-        if (reason := event_fault(event)) is not None:
-            return reason
-    return None

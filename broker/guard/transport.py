@@ -44,7 +44,7 @@ class Channel(redis.Channel):
         reason = envelope_fault(raw)
         if reason is not None or not place.endswith(MAILBOX):
             return reason
-        return answer_fault(*opened(raw)) if place.endswith(ANSWERS) else command_fault(raw)
+        return (answer_fault if place.endswith(ANSWERS) else command_fault)(*opened(raw))
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         made = super()._create_client(asynchronous)  # type: ignore[no-untyped-call]  # kombu publishes no types

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import skops.io
-from scorebeat.broker.app import CONTROL_QUEUE, PLAN_QUEUE
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import scorebeat
+from scorebeat.core.queues import CONTROL_QUEUE, PLAN_QUEUE
 from scorebeat.core.settings import PREFIX
 from scorebeat.db.reports.status import RunLine
 from tests.docs.pages import REPOSITORY, Page

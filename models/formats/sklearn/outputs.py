@@ -108,8 +108,8 @@ def has_several_labels(model: Any) -> bool:
         last = last.steps[-1][1] if hasattr(last, "steps") else last.best_estimator_
     if isinstance(getattr(last, "classes_", None), list) or getattr(last, "multilabel_", False) is True:
         return True
-    binarizer = getattr(last, "_label_binarizer", None)
-    return str(getattr(binarizer, "y_type_", "")).startswith("multilabel")
+    # a network with a score a label; of two classes it has one
+    return getattr(last, "out_activation_", None) == "logistic" and last.n_outputs_ > 1
 
 
 def score_of(model: Any) -> str | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.export.pt2_archive._package import PT2ArchiveReader
+from torch.export.pt2_archive import PT2ArchiveReader
 
 from scorebeat.core.errors import ModelError
 
@@ -30,6 +30,7 @@ _FREE = frozenset({"as_string", "as_strings", "guards_code", "torch_version"})
 _OVERLOAD = re.compile(r"torch\.ops\.(?P<library>aten|prims|quantized)\.(?P<name>\w+)\.(?P<overload>\w+)")
 _FILES = frozenset({"from_file", "save"})
 """Operators of aten that open files."""
+_Overload: type = type(torch.ops.aten.add.Tensor)
 _CONTROL = re.compile(
     r"torch\.ops\.higher_order\.(wrap_with_set_grad_enabled|wrap_with_autocast|cond|map_impl|scan|while_loop)"
     r"|torch\.sym_(not|int|float|max|min|ite|sum)|math\.(ceil|floor|trunc|sqrt)"
@@ -132,7 +133,7 @@ def _is_operator(text: str) -> bool:
     if own is None:
         return bool(_CONTROL.fullmatch(text))
     packet = getattr(getattr(torch.ops, own["library"]), own["name"], None)
-    return own["name"] not in _FILES and isinstance(getattr(packet, own["overload"], None), torch._ops.OpOverload)
+    return own["name"] not in _FILES and isinstance(getattr(packet, own["overload"], None), _Overload)
 
 
 def _is_shape(text: str) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from kombu.message import Message
 
 from scorebeat.broker.guard.commands import KEPT, MOST_PROCESSES, command_fault
-from scorebeat.broker.guard.envelope import LONGEST, envelope_fault, keep_ours, task_fault
+from scorebeat.broker.guard.envelope import LONGEST, envelope_fault, keep_ours, opened, task_fault
 from scorebeat.core.queues import SCORE
 
 HALF = "\ud800"
@@ -166,19 +166,20 @@ def test_each_command_that_is_kept_passes_as_celery_sends_it(name: str, given: d
     answer = {"exchange": "reply.celery.pidbox", "routing_key": AN_ID}
 
     assert envelope_fault(command(name, given)) is None
-    assert command_fault(command(name, given)) is None
-    assert command_fault(command(name, given, destination=["cpu@host"], reply_to=answer, ticket=AN_ID)) is None
+    assert command_fault(*opened(command(name, given))) is None
+    addressed = command(name, given, destination=["cpu@host"], reply_to=answer, ticket=AN_ID)
+    assert command_fault(*opened(addressed)) is None
 
 
 def test_each_command_that_is_kept_is_among_those_or_takes_nothing() -> None:
-    assert {name for name in KEPT if command_fault(command(name, {}))} <= {name for name, _ in GOOD}
+    assert {name for name in KEPT if command_fault(*opened(command(name, {})))} <= {name for name, _ in GOOD}
 
 
 @pytest.mark.parametrize(("name", "given"), BAD)
 def test_a_command_with_anything_else_is_refused(name: Any, given: Any) -> None:
     made = command(name, given)
 
-    assert envelope_fault(made) or command_fault(made)
+    assert envelope_fault(made) or command_fault(*opened(made))
 
 
 @pytest.mark.parametrize(
@@ -194,9 +195,9 @@ def test_a_command_with_anything_else_is_refused(name: Any, given: Any) -> None:
 def test_a_command_addressed_or_timed_in_another_way_is_refused(parts: dict[str, Any]) -> None:
     made = command("ping", {}, **parts)
 
-    assert envelope_fault(made) or command_fault(made)
+    assert envelope_fault(made) or command_fault(*opened(made))
 
 
 @pytest.mark.parametrize("body", [None, 17, "ping", ["ping"], True])
 def test_a_command_that_is_no_object_is_refused(body: Any) -> None:
-    assert command_fault(raw(body)) is not None
+    assert command_fault(*opened(raw(body))) is not None
