@@ -43,11 +43,12 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from scorebeat.broker.app import SCORE, make_app, queue
+from scorebeat.broker.app import make_app, queue
 from scorebeat.broker.guard import commands, envelope
 from scorebeat.broker.guard.transport import Channel, QoS, Transport
 from scorebeat.broker.neighbours import BINDING
 from scorebeat.core.errors import InputError, PrefixUnknown
+from scorebeat.core.queues import SCORE
 from scorebeat.core.settings import Settings
 from scorebeat.db.batch_io.columns import begin_query, fetch
 from scorebeat.db.connect.database_errors import sqlstate
