@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 
 READ_CHUNK = 16 * 1024**2
 """Bytes of one record batch that the driver hands over; the bound on a fetch is checked between them."""
+AT_ONCE = 4 * 1024**2
+"""Bytes that a fetch surely does not pass to be one message and its result. Beyond it COPY takes less time and memory:
+rows are read while the next ones come."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,15 @@ class Fetched:
 
 
 def fetch(connection: "DataConnection", statement: str, source: Source, limit: int, max_bytes: int) -> Fetched:
-    """Run a pending-rows statement in the transaction of `begin_query`, which is over when this returns."""
-    with (
-        _users_sql(connection),
-        connection.cursor(adbc_stmt_kwargs={"adbc.postgresql.batch_size_hint_bytes": str(READ_CHUNK)}) as cursor,
-    ):
-        cursor.execute(statement)
+    """Run a pending-rows statement in the transaction of `begin_query`, which is over when this returns.
+
+    Raises LongText where texts of a bounded source may have been cut.
+    """
+    options = {"adbc.postgresql.batch_size_hint_bytes": str(READ_CHUNK)}
+    if source.cut_at is not None:
+        options = {"adbc.postgresql.use_copy": "false"}  # one round trip where COPY takes three
+    with _users_sql(connection), connection.cursor(adbc_stmt_kwargs=options) as cursor:
+        _execute(cursor, statement)
         stream = cursor.fetch_arrow()
         # PyArrow's own reader would lose the SQLSTATE of an error that comes when rows have been sent already
         try:
@@ -78,9 +84,33 @@ def fetch(connection: "DataConnection", statement: str, source: Source, limit: i
             ) from None
     table = pa.Table.from_batches(parts).combine_chunks()
     whole = table.to_batches()[0] if table.num_rows else no_rows(table.schema)
+    if source.cut_at is not None:
+        _require_whole(whole, source.texts, source.cut_at)
     keys, taken = key_columns_of(whole, source)
     rows, unfit = typed(whole, taken, source)
     return Fetched(keys, rows, cut or whole.num_rows >= limit, unfit)
+
+
+class LongText(ScorebeatError):
+    """The rows are to be fetched by the source that is not bounded."""
+
+
+def _require_whole(rows: pa.RecordBatch, texts: frozenset[str], cut_at: int) -> None:
+    """Raises LongText where a text may have been cut: it has all the characters that it could have."""
+    for field, column in zip(rows.schema, rows.columns, strict=True):
+        if field.name in texts and pa.types.is_string(field.type):
+            longest = pc.max(pc.utf8_length(column)).as_py()
+            if longest is not None and longest >= cut_at:
+                raise LongText(f"column {field.name!r} has a text of {cut_at} characters or more")
+
+
+def _execute(cursor: "Cursor", statement: str) -> None:
+    """Without the statement in an error's words: it would stand before PostgreSQL's own, and may be long."""
+    try:
+        cursor.execute(statement)
+    except adbc_driver_manager.Error as error:
+        error.args = (str(error).replace(f" '{statement}'", ""), *error.args[1:])
+        raise
 
 
 @dataclass(frozen=True)

@@ -121,13 +121,15 @@ _SQLSTATE = re.compile(r"SQLSTATE:? ?\w{5}")
 
 def advice(error: BaseException) -> str:
     """What to do where a time limit of the role or database may be to blame; empty for all other errors."""
-    closed = sqlstate(error) is None and "server closed the connection" in text(error)  # the driver lost the reason
+    closed = sqlstate(error) is None and _CLOSED.search(text(error))  # the driver lost the reason
     name = _TIME_LIMITS.get(_TRANSACTION if closed else sqlstate(error) or "")
     if name is None:
         return ""
     return f" (`SHOW {name}` tells what the role may take; `ALTER ROLE name SET {name} = '...'` gives it more)"
 
 
+_CLOSED = re.compile(r"\A(?!.*FATAL:(?!.*transaction timeout)).*server closed the connection", re.DOTALL)
+"""Unless PostgreSQL says another reason."""
 _TRANSACTION = "25P04"
 _TIME_LIMITS = {
     "57014": "statement_timeout",

@@ -19,6 +19,13 @@ class KeyColumn:
     """The function that gives a value as PostgreSQL itself sends it; "": the driver writes what it read."""
     size: tuple[int, ...] = ()
     """The type's modifier, such as 20 of varchar(20) or 10 and 2 of numeric(10,2); empty: none."""
+    cast: str = ""
+    """By which a text is read up to a length; "": whole."""
+
+    @property
+    def is_read_twice(self) -> bool:
+        """A second column comes with it: the text of what is sent, or what shows the type before the cast."""
+        return bool(self.send or self.cast)
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,12 @@ def whole(keys: Sequence[KeyColumn], alias: str) -> list[str]:
     selected = []
     for k in keys:
         value = f"{alias}.{ident(k.name)}"
-        selected += [f"{k.send}({value}) AS {ident(k.name)}", as_text(value, k.type)] if k.send else [value]
+        if k.send:
+            selected += [f"{k.send}({value}) AS {ident(k.name)}", as_text(value, k.type)]
+        elif k.cast:
+            selected += [f"{value}{k.cast} AS {ident(k.name)}", f"CASE WHEN false THEN {value} END"]
+        else:
+            selected.append(value)
     return selected
 
 

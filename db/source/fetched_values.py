@@ -38,9 +38,9 @@ def key_columns_of(whole: pa.RecordBatch, source: Source) -> tuple[pa.RecordBatc
         if key.send:
             arrays.append(pa.StructArray.from_arrays([whole.column(at), whole.column(at + 1)], names=[SENT, TEXT]))
         else:
-            _require_type(whole.schema.field(at), key.name, key.read_as)
+            _require_type(whole.schema.field(at + key.is_read_twice), key.name, key.read_as)
             arrays.append(whole.column(at))
-        at += 2 if key.send else 1
+        at += 1 + key.is_read_twice
     return pa.RecordBatch.from_arrays(arrays, names=[key.name for key in source.keys]), at
 
 

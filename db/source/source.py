@@ -1,6 +1,7 @@
 """A job's query as PostgreSQL sees it: its columns, its key, and whether it can be read batch by batch."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import adbc_driver_manager
@@ -29,6 +30,13 @@ class Source:
     json: frozenset[str] = frozenset()
     read_as: dict[str, frozenset[str]] = field(default_factory=dict)
     """What the driver calls each column's type, before a cast."""
+    most_bytes: dict[str, int] = field(default_factory=dict)
+    """Bytes of memory that no value of a column, or of the key, takes more of while the driver reads it, but for
+    `texts`; without columns of which no bound is known."""
+    texts: frozenset[str] = frozenset()
+    """Columns, of the key too, whose values are texts of any length."""
+    cut_at: int | None = None
+    """Of a source by `bounded`: characters of which the texts that are read have at most so many."""
     unique_by: tuple[int, ...] = ()
     """Table oid and column numbers that the key comes from, when it is one table's; else empty."""
 
@@ -43,9 +51,37 @@ class Source:
         parts += [f"CASE WHEN false THEN {column} END"] if name in self.casts else []
         return parts + ([f"nullif(array_ndims({column}) > 1, false)"] if self.is_array(name) else [])
 
+    def bounded(self, names: Sequence[str], rows: int, most: int) -> "Source | None":
+        """The same, read so that the key and the columns `names` of `rows` rows surely take at most `most` bytes.
+
+        What has no bound of its own is text, and is read up to a length. None if they may take more.
+        """
+        read = [*(key.name for key in self.keys), *names]
+        if not self.most_bytes.keys() >= set(read):
+            return None
+        left = most // max(rows, 1) - sum(self.most_bytes[name] for name in read)
+        texts = self.texts & set(read)
+        if left < 0 or not texts:
+            return None if left < 0 else replace(self, cut_at=0)
+        length = min(left // (len(texts) * types.BYTES_OF_A_CHARACTER), _LONGEST_VARCHAR)
+        if length < _SHORTEST_CUT:
+            return None
+        cut = f"::varchar({length})::text"
+        return replace(
+            self,
+            keys=tuple(replace(key, cast=cut) if key.name in texts else key for key in self.keys),
+            casts=self.casts | {name: self.casts.get(name, "") + cut for name in names if name in texts},
+            cut_at=length,
+        )
+
     def is_array(self, name: str) -> bool:
         """Whether PostgreSQL has arrays in it."""
         return name not in self.json and pa.types.is_list(self.columns.field(name).type)
+
+
+_LONGEST_VARCHAR = 10_485_760
+_SHORTEST_CUT = 64
+"""Of a column of ordinary texts some value would reach a shorter one, and the rows be read again."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +127,8 @@ def read_columns(connection: Connection, job: Job, values: RunValues) -> Source:
     found = _columns(connection, job, query)
     types_of = _type_names(connection, [c.type_oid for c in found])
     keys = _keys(job, found, types_of)
+    bounds = {c.name: _most_bytes(job, c, types_of[c.type_oid]) for c in found}
+    texts = frozenset(c.name for c in found if types.is_text(types_of[c.type_oid].name))
     readable: dict[str, types.Reading] = {}
     wrong = []
     for column in found:
@@ -112,6 +150,8 @@ def read_columns(connection: Connection, job: Job, values: RunValues) -> Source:
         casts={name: how.cast for name, how in readable.items() if how.cast},
         json=frozenset(c.name for c in found if types_of[c.type_oid].name in types.JSON and c.name in readable),
         read_as={c.name: types.names(types_of[c.type_oid].name, c.type_oid) for c in found if c.name in readable},
+        most_bytes={name: most for name, most in bounds.items() if most is not None},
+        texts=texts,
         unique_by=_origin(job, found),
     )
 
@@ -254,6 +294,19 @@ def _keys(job: Job, found: list[_Column], types_of: dict[int, _Type]) -> tuple[K
         send = kind.send if types.is_copied(kind.name) else ""
         keys.append(KeyColumn(name, kind.cast, types.names(kind.name, column.type_oid), send, column.size))
     return tuple(keys)
+
+
+_OF_A_VALUE = 32
+"""Bytes that libpq takes for a value beside its own."""
+
+
+def _most_bytes(job: Job, column: _Column, its: _Type) -> int | None:
+    """Each column may be read by two; None: no bound is known."""
+    is_key = column.name in job.key
+    most = types.most_bytes(its.name, its.kind, column.size)
+    if most is None or (is_key and its.name in types.THROUGH_TEXT):  # such a key is read with all its digits
+        return None
+    return 2 * _OF_A_VALUE + most * (1 + is_key)
 
 
 def _origin(job: Job, found: list[_Column]) -> tuple[int, ...]:

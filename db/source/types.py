@@ -48,6 +48,14 @@ _AS_READ = ("int2", "int4", "int8", "uuid", "text", "varchar", "date", "timestam
 """Types of keys that the driver writes back as it read them."""
 _AS_SENT = ("numeric", "bpchar", "citext", "bytea", "inet", "cidr", "macaddr", "macaddr8")
 """Types of keys that the driver does not read, or not write: PostgreSQL's own bytes are copied. So are enums'."""
+_LONGEST = {
+    "bool": 1, "int2": 2, "int4": 4, "float4": 4, "date": 4, "int8": 8, "float8": 8, "timestamp": 8, "timestamptz": 8,
+    "numeric": 8, "uuid": 36, "name": 256, "macaddr": 17, "macaddr8": 23, "inet": 50, "cidr": 50,
+}  # fmt: skip
+"""Bytes of the longest value of a type as the driver reads it, as an input column or as a key; a label has 63 bytes,
+which may be more in UTF-8."""
+BYTES_OF_A_CHARACTER = 4
+"""At most, in UTF-8."""
 THROUGH_TEXT = ("numeric",)
 """Those of which the driver writes not even these bytes."""
 KEYS = (*_AS_READ, *_AS_SENT)
@@ -76,6 +84,23 @@ _WRITE: dict[pa.DataType, str] = {
 def reading(type_name: str, kind: str) -> Reading | None:
     """How a column of `pg_type.typname` and `typtype` is read; None: not supported."""
     return Reading(pa.string(), "::text") if kind == "e" else _READ.get(type_name)
+
+
+def most_bytes(type_name: str, kind: str, size: tuple[int, ...]) -> int | None:
+    """Bytes that no value of a column takes more of; `size` is its type's modifier. None: no bound is known.
+
+    Of texts of any length, without the texts.
+    """
+    if kind == "e":
+        return _LONGEST["name"]
+    if type_name == "bpchar" and size:
+        return size[0] * BYTES_OF_A_CHARACTER
+    return 0 if is_text(type_name) else _LONGEST.get(type_name)
+
+
+def is_text(type_name: str) -> bool:
+    """Whether its values are read as texts, of any length: that of varchar(9) may be raised while a run goes on."""
+    return type_name in ("text", "varchar", *JSON)
 
 
 def is_key(type_name: str, kind: str) -> bool:

@@ -18,6 +18,7 @@ from scorebeat.db.connect.engine import data_connection
 from scorebeat.db.connect.sql import KeyRange
 from scorebeat.db.source import source, types
 from scorebeat.db.source.pending import PendingRows
+from scorebeat.db.source.source import Source
 from tests.support.ledger_fixtures import shared_engine
 from tests.support.ledger_rows import a_job
 
@@ -106,15 +107,23 @@ def data(engine: Engine) -> Iterator[DataConnection]:
         yield opened
 
 
-def fetched(engine: Engine, data: DataConnection, query: str) -> Fetched:
-    url = engine.url.render_as_string(hide_password=False)
+def described(engine: Engine, query: str) -> Source:
     with engine.connect() as connection:
-        found = source.describe(connection, url, a_job(query=query))
-    statement = PendingRows(found, "nowhere", 0).batch(found.columns.names, SPAN, 100, anti_join=False)
+        return source.describe(connection, engine.url.render_as_string(hide_password=False), a_job(query=query))
+
+
+def fetched_by(data: DataConnection, read: Source | None) -> Fetched:
+    assert read is not None
+    statement = PendingRows(read, "nowhere", 0).batch(read.columns.names, SPAN, 100, anti_join=False)
     assert columns.begin_query(data)
-    result = columns.fetch(data, statement, found, 100, 10**9)
-    assert result.rows.schema == found.columns
+    result = columns.fetch(data, statement, read, 100, 10**9)
+    assert result.rows.schema == read.columns
     return result
+
+
+def fetched(engine: Engine, data: DataConnection, query: str, *, bounded: bool = False) -> Fetched:
+    found = described(engine, query)
+    return fetched_by(data, found.bounded(["x"], 100, columns.AT_ONCE) if bounded else found)
 
 
 def rows_of(case: TypeCase) -> str:
@@ -140,6 +149,65 @@ def test_no_rows_of_a_type_have_its_arrow_type_too(engine: Engine, data: DataCon
     rows = fetched(engine, data, f"{rows_of(READ[name])} WHERE id < 0").rows
 
     assert (rows.num_rows, rows.schema.field("x").type) == (0, READ[name].arrow)
+
+
+NO_BOUND = {name for name in READ if name.startswith("_")}
+BOUNDED = [name for name in READ if name not in NO_BOUND]
+LONGEST = {
+    "name": "repeat('\u00e4', 31)::name",
+    "varchar(9999)": "repeat('😀', {})",
+    "char(500)": "repeat('😀', 500)",
+    "text": "repeat('😀', {})",
+    "varchar": "repeat('😀', {})",
+    "jsonb": "('[' || repeat('1,', {} / 3 - 20) || '1]')",
+}
+"""Types, and texts that are nearly as long as a value of theirs is read."""
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_a_column_comes_as_it_is_when_it_is_read_up_to_a_length(
+    engine: Engine, data: DataConnection, name: str
+) -> None:
+    by_copy = fetched(engine, data, rows_of(READ[name]))
+
+    at_once = fetched(engine, data, rows_of(READ[name]), bounded=True)
+
+    assert (at_once.keys, at_once.rows) == (by_copy.keys, by_copy.rows)
+    assert at_once.rows.column("x").to_pylist() == [*READ[name].values, None]
+    assert fetched(engine, data, f"{rows_of(READ[name])} WHERE id < 0", bounded=True).rows.num_rows == 0
+
+
+@pytest.mark.parametrize("name", NO_BOUND)
+def test_a_column_whose_values_have_no_bound_is_read_by_copy(engine: Engine, name: str) -> None:
+    assert described(engine, rows_of(READ[name])).bounded(["x"], 1, 10**9) is None
+
+
+@pytest.mark.parametrize("sql", LONGEST)
+def test_rows_take_no_more_bytes_than_they_were_bounded_to(engine: Engine, data: DataConnection, sql: str) -> None:
+    bound, rows = 1_000_000, 100
+    read = described(engine, f"SELECT 1 AS id, NULL::{sql} AS x").bounded(["x"], rows, bound)
+    assert read is not None
+    value = LONGEST[sql].format((read.cut_at or 1) - 1)
+
+    query = f"SELECT id, CAST({value} AS {sql}) AS x FROM generate_series(1, {rows}) AS id"
+    result = fetched_by(data, described(engine, query).bounded(["x"], rows, bound))
+
+    assert result.rows.num_rows == rows
+    assert result.rows.nbytes + result.keys.nbytes + rows * 2 * 24 <= bound  # 24 bytes a value are libpq's own
+
+
+@pytest.mark.parametrize("query", ["SELECT 1 AS id, {} AS x", "SELECT {} AS id, 1 AS x"], ids=["an input", "a key"])
+def test_a_text_that_may_have_been_cut_is_never_taken_for_whole(
+    engine: Engine, data: DataConnection, query: str
+) -> None:
+    read = described(engine, query.format("'5'::text")).bounded(["x"], 100, columns.AT_ONCE)
+    assert read is not None
+    assert read.cut_at
+
+    with pytest.raises(columns.LongText):
+        fetched_by(
+            data, described(engine, query.format(f"repeat('5', {read.cut_at})")).bounded(["x"], 100, columns.AT_ONCE)
+        )
 
 
 def test_every_type_that_is_documented_is_tried_here() -> None:

@@ -1,6 +1,7 @@
 """Fetching rows of which one cannot be computed: found by its key, so that all others are read."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 
@@ -11,6 +12,7 @@ from scorebeat.db.connect import database_errors
 from scorebeat.db.connect.sql import Key
 from scorebeat.db.ledger.isolation import CHUNK_ROWS
 from scorebeat.db.ledger.quarantine import BadRow
+from scorebeat.db.source.pending import PendingRows
 from scorebeat.worker.scoring.attempt import Attempt
 from scorebeat.worker.scoring.isolate import drawn, places
 from scorebeat.worker.scoring.null_inputs import without_nulls
@@ -101,10 +103,21 @@ def _try(a: Attempt, keys: Sequence[Key]) -> Fetched | Exception:
 
 
 def _read(a: Attempt, limit: int, keys: Sequence[Key] | None, *, anti_join: bool) -> Fetched:
-    statement = a.pending(anti_join=anti_join).batch(
-        a.job.binding.columns, a.held.span, limit, anti_join=anti_join, listed=keys
-    )
-    return columns.fetch(a.w.begin_query(a.job), statement, a.job.source, limit, a.job.run.job.batch_bytes)
+    """In one message where the rows are surely few bytes; by COPY where they may be more."""
+    pending = a.pending(anti_join=anti_join)
+    names, most = a.job.binding.columns, min(columns.AT_ONCE, a.job.run.job.batch_bytes)
+    bounded = None if a.held.run_id in a.w.with_long_texts else a.job.source.bounded(names, limit, most)
+    if bounded is not None:
+        try:
+            return _read_from(a, replace(pending, source=bounded), limit, keys, anti_join=anti_join)
+        except columns.LongText:
+            a.w.with_long_texts.add(a.held.run_id)
+    return _read_from(a, pending, limit, keys, anti_join=anti_join)
+
+
+def _read_from(a: Attempt, pending: PendingRows, limit: int, keys: Sequence[Key] | None, *, anti_join: bool) -> Fetched:
+    statement = pending.batch(a.job.binding.columns, a.held.span, limit, anti_join=anti_join, listed=keys)
+    return columns.fetch(a.w.begin_query(a.job), statement, pending.source, limit, a.job.run.job.batch_bytes)
 
 
 def _fit(a: Attempt, fetched: Fetched) -> tuple[Fetched, tuple[BadRow, ...]]:

@@ -67,6 +67,8 @@ class Runtime:
     """Models that this process could not load, and when, by `time.monotonic()`, it tries again."""
     left_to_others: int = 0
     """Batches that it gave back for that, one after the other."""
+    with_long_texts: set[int] = field(default_factory=set)
+    """Runs with a text that was cut when it was read up to a length: theirs are read whole."""
     _data: "DataConnection | None" = None
     _may_hold: bool = False
     """Something that a query left may be in the session of `_data`."""

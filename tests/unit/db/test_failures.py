@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import ModelError
 from scorebeat.db.batch_io.columns import detail, is_repeated_key
-from scorebeat.db.connect.database_errors import breaks_connection, is_database_error, is_transient, sqlstate
+from scorebeat.db.connect.database_errors import advice, breaks_connection, is_database_error, is_transient, sqlstate
 
 
 def from_driver(state: str | None, status: AdbcStatusCode = AdbcStatusCode.INTERNAL, message: str = "oh") -> Any:
@@ -114,3 +114,19 @@ def test_a_repeated_key_is_told_by_its_state_and_named_by_its_detail() -> None:
 def test_both_drivers_tell_their_state_the_same_way() -> None:
     assert sqlstate(from_driver("40001")) == sqlstate(from_engine("40001").orig or ValueError()) == "40001"
     assert sqlstate(ValueError("oh")) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "has_advice"),
+    [
+        ("", True),
+        ("FATAL:  terminating connection due to transaction timeout\n", True),
+        ("FATAL:  terminating connection due to administrator command\n", False),
+    ],
+)
+def test_a_time_limit_is_blamed_for_a_closed_connection_unless_another_reason_was_sent(
+    said: str, has_advice: bool
+) -> None:
+    closed = from_driver(None, AdbcStatusCode.IO, f"IO: {said}server closed the connection unexpectedly")
+
+    assert bool(advice(closed)) is has_advice
