@@ -177,7 +177,7 @@ def test_a_column_comes_as_it_is_when_it_is_read_up_to_a_length(
     assert fetched(engine, data, f"{rows_of(READ[name])} WHERE id < 0", bounded=True).rows.num_rows == 0
 
 
-@pytest.mark.parametrize("name", NO_BOUND)
+@pytest.mark.parametrize("name", sorted(NO_BOUND))
 def test_a_column_whose_values_have_no_bound_is_read_by_copy(engine: Engine, name: str) -> None:
     assert described(engine, rows_of(READ[name])).bounded(["x"], 1, 10**9) is None
 
