@@ -28,5 +28,7 @@ async def predict(
 
 def _scored(s: Service, model: str, body: RowsToScore) -> Response:
     version = str(s.online.version(model))
-    scored = Scored(model=version, predictions=s.online.predict(version, body.rows))
+    with s.sentinel.required(version):
+        predictions = s.online.predict(version, body.rows)
+    scored = Scored(model=version, predictions=predictions)
     return Response(scored.model_dump_json(), media_type=JSON)

@@ -1,18 +1,14 @@
 """A run that a request asks for, checked before it is opened."""
 
-from datetime import datetime
-from zoneinfo import ZoneInfo
-
 from scorebeat.api import keys
 from scorebeat.api.schemas import NewRun
 from scorebeat.api.service import BY
-from scorebeat.core.errors import NotAllowed, UsageError
+from scorebeat.core.errors import NotAllowed
 from scorebeat.core.settings import PREFIX
-from scorebeat.core.timestamps import parse_time
 from scorebeat.db.ledger.runs import Selection
 from scorebeat.producer.context import Producer
 from scorebeat.producer.requests.enqueue import Request
-from scorebeat.producer.requests.run_request import checked_version
+from scorebeat.producer.requests.run_request import checked_version, time_of_job
 
 
 def request(p: Producer, asked: NewRun) -> Request:
@@ -26,12 +22,5 @@ def request(p: Producer, asked: NewRun) -> Request:
     wanted = tuple(keys.of_body(key) for key in asked.keys) if asked.keys is not None else None
     version = checked_version(p, asked.job, asked.model, asked.where, wanted)
     selection = Selection(asked.limit, asked.where, wanted)
-    due_at = _time(asked.due_at) if asked.due_at is not None else None
+    due_at = time_of_job(p, asked.job, "due_at", asked.due_at) if asked.due_at is not None else None
     return Request(asked.job, BY, version, selection, asked.run_key, due_at, asked.parameters or {})
-
-
-def _time(text: str) -> datetime:
-    try:
-        return parse_time(text, ZoneInfo("UTC"))
-    except ValueError as error:
-        raise UsageError(f"due_at {error}. Nothing was enqueued") from None

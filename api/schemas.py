@@ -209,7 +209,7 @@ class NewRun(Asked):
     )
     due_at: Given[Annotated[str, Field(max_length=100, json_schema_extra={"format": "date-time"})]] = Field(
         default_factory=left_out,
-        description="What :due_at is in the query; now if left out.",
+        description="What :due_at is in the query, without an offset in the job's time zone; now if left out.",
     )
     parameters: Given[dict[PlainText, PlainText]] = Field(
         default_factory=left_out, description="Values of the job's parameters for this run alone, as texts."

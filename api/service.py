@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy import Engine
 
+from scorebeat.api.descriptors import Sentinel
 from scorebeat.api.slots import Places
 from scorebeat.core.settings import Settings
 from scorebeat.db.connect.engine import make_engine
@@ -27,6 +28,7 @@ class Service:
 
     settings: Settings
     producer: Producer = field(init=False)
+    sentinel: Sentinel = field(default_factory=Sentinel, init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "producer", Producer(self.settings, BY))

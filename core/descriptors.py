@@ -1,6 +1,7 @@
 """Open descriptors of this process."""
 
 import os
+from pathlib import Path
 
 
 def file_of(descriptor: int) -> tuple[int, int] | None:
@@ -10,3 +11,13 @@ def file_of(descriptor: int) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def opened() -> dict[int, tuple[int, int]]:
+    """All of them, each with its file; none if the system has no list of them."""
+    try:
+        numbers = [int(path.name) for path in Path("/proc/self/fd").iterdir()]
+    except OSError:
+        return {}
+    found = {number: file_of(number) for number in numbers}
+    return {number: file for number, file in found.items() if file is not None}

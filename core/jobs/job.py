@@ -208,6 +208,8 @@ class Job(BaseModel):
     """Dates and timestamps that no model can get, such as infinity. The ledger has it only where it is chosen, because
     programs of an older release read the ledger, too."""
     allow_nan: bool = False
+    allow_empty: Annotated[bool, Field(exclude_if=lambda kept: not kept)] = False
+    """`every-run`: readers see no prediction when the query gave no row; in the ledger as `out_of_range`."""
     error_threshold: Annotated[float, BeforeValidator(_as_float), AfterValidator(_threshold)] = 0.01
     """Share of the run's rows that may be quarantined before the run fails; -1: never."""
     run_attempts: Annotated[int, _within(1, 100)] = 3

@@ -12,7 +12,7 @@ from scorebeat.db.closing import atomic_runs, error_threshold, run_ends
 from scorebeat.db.closing.run_ends import Tally
 from scorebeat.db.ledger import batches, jobs, model_versions, next_step, runs
 from scorebeat.db.ledger.runs import EVERYTHING, Run
-from scorebeat.db.predictions import prediction_sets, set_drops, views
+from scorebeat.db.predictions import comparison, prediction_sets, set_drops, views
 from scorebeat.db.schema import functions
 
 RETRY_PAUSE = timedelta(seconds=10)
@@ -71,8 +71,9 @@ def settle(connection: Connection, run_id: int, attempts: int) -> Settled | Begu
         if tally.plan_is_whole and run.tries < run.job.run_attempts:
             return _begin_again(connection, run, tally, attempts)
         state, reason = RunState.FAILED, _fail_whole(connection, run, tally)
-    elif (stopped := error_threshold.stop(connection, run)) is not None:
-        state, reason = RunState.FAILED, stopped  # a worker that died, or came late, could not say so
+    # past its threshold a worker that died, or came late, could not say so
+    elif stopped := error_threshold.stop(connection, run) or _fail_if_readers_lose_all(connection, run, tally):
+        state, reason = RunState.FAILED, stopped
     else:
         state, reason = run_ends.settle(connection, run, tally), run_ends.left_out(tally, run)
     if state in (RunState.SUCCEEDED, RunState.PARTIAL):
@@ -128,6 +129,27 @@ def _fail_whole(connection: Connection, run: Run, tally: Tally) -> str:
 
 def _lost(tally: Tally) -> str:
     return f"{tally.dead + tally.cancelled} of {tally.batches} batches are dead and {tally.failed} rows failed"
+
+
+def _fail_if_readers_lose_all(connection: Connection, run: Run, tally: Tally) -> str | None:
+    """Fail a run that found no row, where it would take away all that readers see of its version now.
+
+    A table that is being loaded anew is empty for a while. Returns the reason; None if readers lose nothing.
+    """
+    is_whole = run.job.rescore == "every-run" and run.selection == EVERYTHING
+    if not is_whole or run.job.allow_empty or not tally.has_found_nothing:
+        return None
+    seen = views.read_now(connection, run.job.name)
+    if seen is None or (seen.model, seen.model_version) != (run.model, run.model_version):
+        return None
+    if seen.id == run.prediction_set_id or not comparison.has_rows(connection, seen):
+        return None
+    reason = (
+        "the query gave no row, and readers would lose all predictions of before, which stay. "
+        f"`{next_step.enqueue(run)}` scores the rows when they are there; where no row is right, say allow_empty = "
+        f"true in [jobs.{run.job.name}]"
+    )
+    return reason if runs.fail(connection, run.id, reason) else None
 
 
 def _show_generation(connection: Connection, run: Run) -> None:

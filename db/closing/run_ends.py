@@ -49,6 +49,11 @@ class Tally:
         return self.has_looked_at_all and (self.scored > 0 or self.failed == 0)
 
     @property
+    def has_found_nothing(self) -> bool:
+        """There was no row to look at."""
+        return self.has_looked_at_all and self.scored + self.failed == 0
+
+    @property
     def has_scored_all(self) -> bool:
         return self.has_looked_at_all and self.failed == 0
 

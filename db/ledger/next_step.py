@@ -21,14 +21,14 @@ def enqueue(run: Run) -> str:
 
     Where they are long it names the run that has them.
     """
-    words = ["scorebeat", "enqueue", run.job.name]
-    if run.job.is_by_due_time:
-        words += ["--due-at", run.values.due_at.isoformat()]
+    is_anew = run.job.rescore == "every-run" and not run.is_tick  # which may have been asked for this run alone
+    words = ["scorebeat", "enqueue", run.job.name, *(["--rescore"] if is_anew else [])]
+    values = ["--due-at", run.values.due_at.isoformat()] if run.job.is_by_due_time else []
     if not run.is_tick:
         for name, value in run.job.parameters.items():
-            words += ["--parameter", f"{name}={value.text}"]
-    command = shlex.join(words)
-    return command if len(command) <= LONGEST_COMMAND else f"scorebeat enqueue {run.job.name} --values-of {run.id}"
+            values += ["--parameter", f"{name}={value.text}"]
+    command = shlex.join([*words, *values])
+    return command if len(command) <= LONGEST_COMMAND else shlex.join([*words, "--values-of", str(run.id)])
 
 
 def after(run: Run, reason: str) -> str:

@@ -46,7 +46,12 @@ def alive(connection: Connection) -> list[dict[str, Any]]:
 
 def nodes(connection: Connection) -> set[str]:
     """Celery's names of all workers that served this ledger within a day."""
-    return {name.rpartition("/")[0] for name in connection.execute(select(workers.c.name)).scalars()}
+    return {node(name) for name in connection.execute(select(workers.c.name)).scalars()}
+
+
+def node(name: str) -> str:
+    """Celery's name of a worker."""
+    return name.rpartition("/")[0]
 
 
 def served(connection: Connection) -> set[str]:

@@ -6,7 +6,8 @@ import adbc_driver_manager
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core.errors import SourceLocked, UsageError
+from scorebeat.core.errors import SourceLocked, UsageError, shortened
+from scorebeat.core.jobs.job import LONGEST_QUERY
 from scorebeat.db.connect import database_errors, locks, user_sql
 from scorebeat.db.connect.engine import data_connection
 from scorebeat.db.connect.sql import Key, among, subquery
@@ -18,6 +19,11 @@ def require_filter(connection: Connection, url: str, source: Source, where: str,
 
     It is only parsed. In round brackets and in square ones: text that closes the one cannot close the other.
     """
+    if len(where.encode("utf-8", "replace")) > LONGEST_QUERY:
+        raise UsageError(
+            f"{name} has {len(where):,} characters; expected at most {LONGEST_QUERY:,} bytes, which each batch sends "
+            "with its query. Nothing was enqueued; name the rows by their keys"
+        )
     if not where.strip() or "\0" in where:
         raise UsageError(f"{name} is empty; expected a condition over the query's columns, such as 'id < 100'")
     condition = f"SELECT 1 FROM {subquery(source.query)} WHERE (\n{where}\n)"
@@ -28,7 +34,7 @@ def require_filter(connection: Connection, url: str, source: Source, where: str,
             except adbc_driver_manager.Error as error:
                 parser.rollback()
                 if database_errors.is_lock(error):
-                    raise SourceLocked(f"{name} {where!r} {locks.waits_for(connection, source.query)}") from None
+                    raise SourceLocked(f"{name} {_shown(where)} {locks.waits_for(connection, source.query)}") from None
                 raise UsageError(_refused(name, where, str(error))) from None
     try:
         with connection.begin_nested():
@@ -65,9 +71,13 @@ def _reason_against(connection: Connection, source: Source, keys: Sequence[Key])
     return None
 
 
+def _shown(where: str) -> str:
+    return shortened(repr(where), 500)
+
+
 def _refused(name: str, where: str, message: str) -> str:
     line = next((part for part in message.splitlines() if "ERROR:" in part), message.splitlines()[0])
     return (
-        f"{name} {where!r} is not one condition that PostgreSQL can check: {line.split('ERROR:')[-1].strip()}. "
+        f"{name} {_shown(where)} is not one condition that PostgreSQL can check: {line.split('ERROR:')[-1].strip()}. "
         "Expected an expression over the query's columns, such as 'id < 100'; nothing was enqueued."
     )

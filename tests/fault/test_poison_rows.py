@@ -136,6 +136,18 @@ def test_a_row_that_stops_its_process_is_found_and_each_death_is_told_as_it_was(
     assert_accounted(points.engine, job, dict.fromkeys([400, 700, 1500], DIED))
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("worker")
+def test_a_row_for_which_the_model_closes_its_processs_connections_costs_only_itself(points: Points) -> None:
+    job, run = run_of(points, {"close": [400], "replace": [1500]}, 2000)
+
+    assert until_finished(points, run, within=200) is RunState.PARTIAL
+
+    told = points.aside(job, "z.error")
+    assert ["closed descriptors that it did not open" in words for words in told] == [True, True]
+    assert_accounted(points.engine, job, dict.fromkeys([400, 1500], DIED))
+
+
 @pytest.mark.usefixtures("worker")
 @pytest.mark.parametrize("worker", [2], indirect=True, ids=["two processes"])
 def test_bad_rows_of_one_batch_do_not_hold_up_the_others(points: Points) -> None:

@@ -109,6 +109,21 @@ def test_two_ledgers_with_one_prefix_are_a_problem_that_check_names(one: System,
     assert not any("problem" in line for line in check(copied))
 
 
+def test_a_worker_of_our_ledger_that_listens_elsewhere_is_named_by_check(one: System) -> None:
+    one.programs.worker("apart", name="elsewhere", SCOREBEAT_BROKER_PREFIX="foo:")
+    one.programs.worker("cpu", name="near")
+    wait_for(lambda: one.ask("SELECT 1 FROM scorebeat.workers WHERE name LIKE 'elsewhere%'"))
+    wait_for(lambda: answering(one.p.app))
+
+    said = [" ".join(line.split()) for line in typed(one.settings, "check").stdout.splitlines()]
+
+    (line,) = [line for line in said if line.startswith("warning workers: ")]
+    who, _, why = line.partition(", and no message from here gets an answer")
+    assert "elsewhere" in who
+    assert "near" not in who
+    assert "SCOREBEAT_BROKER_PREFIX" in why
+
+
 def test_a_run_in_progress_goes_on_when_its_programs_get_a_prefix(one: System) -> None:
     with reached(one, broker_prefix=OF_BEFORE) as before:
         job = before.job("upgraded", rows=200)

@@ -3,10 +3,10 @@
 The file is JSON: {"raise": [...], "exit": [...], "segfault": [...], "hang": [...], "nan": [...], "seconds_a_row": 0},
 each list the values of `x` for which the model does so, and so do "mute" (an error without a readable message),
 "cancelled" (asyncio.CancelledError), "leave" (SystemExit) and "tell" (an error with secrets in its words). "stop" stops
-the process as SIGSTOP does, "exit 1" ends it with the exit code of a watchdog. For every other row `value` is 2 x. With
-"calls", a path, each call leaves a line there: its time, and the values of `x`. With "out_of_memory_above", so many
-rows fit at once; "out of memory" lists rows that never fit. With "placed", a path, the process that loads it leaves a
-line there: where it is and what it sees.
+the process as SIGSTOP does, "close" closes its descriptors, "replace" puts others in their places, "exit 1" ends it
+with the exit code of a watchdog. For every other row `value` is 2 x. With "calls", a path, each call leaves a line
+there: its time, and the values of `x`. With "out_of_memory_above", so many rows fit at once; "out of memory" lists rows
+that never fit. With "placed", a path, the process that loads it leaves a line there: where it is and what it sees.
 """
 
 import asyncio
@@ -103,14 +103,7 @@ class Poison:
         self._require_memory(x)
         if error := self._error(x):
             raise error
-        if self._holds("stop", x):
-            os.kill(os.getpid(), signal.SIGSTOP)
-        if self._holds("segfault", x):
-            ctypes.string_at(0)
-        if self._holds("hang", x):
-            threading.Event().wait()
-        if self._holds("hang holding the lock", x):
-            ctypes.PyDLL(None).pause()
+        self._harm(x)
         self._take_time(x)
         value = np.where(np.isin(x, self._poison.get("nan", [])), np.nan, 2 * x)
         value = np.where(np.isin(x, self._poison.get("infinity", [])), np.inf, value)
@@ -121,6 +114,22 @@ class Poison:
         if self._holds("wrong types", x):
             return pa.RecordBatch.from_pydict({"value": value.astype(str)})
         return pa.RecordBatch.from_arrays([pa.array(value)], schema=self.outputs)
+
+    def _harm(self, x: np.ndarray) -> None:
+        """The process, not the answer."""
+        if self._holds("close", x):
+            os.closerange(3, 1000)
+        if self._holds("replace", x):
+            for number in range(3, 12):
+                os.dup2(0, number)
+        if self._holds("stop", x):
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if self._holds("segfault", x):
+            ctypes.string_at(0)
+        if self._holds("hang", x):
+            threading.Event().wait()
+        if self._holds("hang holding the lock", x):
+            ctypes.PyDLL(None).pause()
 
     def _take_time(self, x: np.ndarray) -> None:
         if self._pause:  # a sleep of no time gives the core away, for as long as others like

@@ -3,6 +3,7 @@
 The process writes both into memory that its parent shares, so that they are still there when it is stopped, or gone.
 """
 
+import math
 import mmap
 import os
 import struct
@@ -28,7 +29,7 @@ class Deadline:
     until: float
     """By `time.monotonic()`, which all processes of a machine share."""
     stacks: str
-    """Written by the watchdog when the time was over; empty before."""
+    """Written by the watchdog when the time was over, or the last word of a process that ends itself; empty before."""
 
     def passed(self, seconds_ago: float = 0.0) -> bool:
         return time.monotonic() >= self.until + seconds_ago
@@ -53,6 +54,12 @@ class Deadlines:
     def end(self) -> None:
         """Its model is done."""
         _RECORD.pack_into(self._memory, _part(self.pid), 0, 0.0, 0.0)
+
+    def leave(self, word: str) -> None:
+        """The last that this process says to its parent, which needs no descriptor."""
+        at, text = _part(self.pid), word.encode()[: _PART - _STACKS]
+        self._memory[at + _STACKS : at + _PART] = text.ljust(_PART - _STACKS, b"\0")
+        _RECORD.pack_into(self._memory, at, self.pid, math.inf, math.inf)
 
     def of(self, pid: int) -> Deadline | None:
         """That of a process of this worker, which may have died meanwhile; None if it is not in a model."""

@@ -1,6 +1,7 @@
 """What one worker process keeps between batches: connections, the runs it knows, the models it loaded."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -27,11 +28,12 @@ from scorebeat.db.source.source import Source
 from scorebeat.models.contract import Signature
 from scorebeat.models.formats import registry
 from scorebeat.models.inputs.binding import Binding, bind
-from scorebeat.models.scoring.micro_batches import MicroBatches
+from scorebeat.models.scoring.micro_batches import Around, MicroBatches
 from scorebeat.models.scoring.surroundings import Surroundings
 from scorebeat.models.store import store
 from scorebeat.worker.lifecycle import device
 from scorebeat.worker.lifecycle.device import Device
+from scorebeat.worker.lifecycle.lost_descriptors import Ours
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection as DataConnection
@@ -151,13 +153,28 @@ class Runtime:
         place, cache = self.settings.artifacts, self.settings.cache
         artifact = store.open_artifact(place, version.name, version.version, version.digest, cache=cache)
         placed = device.current().for_model(artifact.devices)
-        around = Surroundings(str(version)).entered
+        around = self._around(Surroundings(str(version)))
         with around():
             model = registry.load(artifact, placed.kind)
         with self.engine.connect() as connection:
             limit = device_limits.known(connection, version.name, version.version, placed.model)
         emit("model.loaded", model=str(version), device=placed.name, hardware=placed.model, micro_batch_rows=limit)
         return MicroBatches(model, limit, partial(self._learn, version, placed), around)
+
+    def _around(self, surroundings: Surroundings) -> Around:
+        """Within which the version's code is called."""
+        ours = self._ours
+
+        @contextmanager
+        def around() -> Iterator[None]:
+            with ours.required(), surroundings.entered():
+                yield
+
+        return around
+
+    @cached_property
+    def _ours(self) -> Ours:
+        return Ours()
 
     def _learn(self, version: model_versions.Version, placed: Device, rows: int) -> None:
         """The next process starts with what fitted here. What cannot be written is found out again."""

@@ -149,8 +149,10 @@ def _twice(look: Callable[[], _Seen]) -> _Seen:
 
 def _of_neighbours(p: Producer) -> Iterator[Finding]:
     with p.engine.connect() as connection:
-        own, nodes = installation.own_prefix(connection), workers.nodes(connection)
-    strangers = sorted(_twice(lambda: answering(p.app)) - nodes)
+        own, nodes, alive = installation.own_prefix(connection), workers.nodes(connection), workers.alive(connection)
+    heard = _twice(lambda: answering(p.app))
+    yield from _of_silent(p, {workers.node(worker["name"]): worker["queues"] for worker in alive}, heard)
+    strangers = sorted(heard - nodes)
     if strangers:
         yield Finding(
             "neighbours",
@@ -173,6 +175,22 @@ def _of_neighbours(p: Producer) -> Iterator[Finding]:
             yield Finding("neighbours", "warning" if one.listening else "ok", text)
         else:
             yield Finding("neighbours", "ok", f"{one} uses the same database; the prefixes keep us apart")
+
+
+def _of_silent(p: Producer, serving: dict[str, list[str]], heard: set[str]) -> Iterator[Finding]:
+    """Workers that the ledger takes for servers of a queue, and that no message of ours reaches."""
+    if serving.keys() - heard:
+        heard = heard | _twice(lambda: answering(p.app))  # a busy machine may be slow to answer
+    silent = sorted(serving.keys() - heard)
+    if silent:
+        queues = ", ".join(sorted({queue for node in silent for queue in serving[node]}))
+        yield Finding(
+            "workers",
+            "warning",
+            f"{', '.join(silent)} would serve {queues}, and no message from here gets an answer: where they have "
+            "another SCOREBEAT_BROKER_URL or SCOREBEAT_BROKER_PREFIX, they take none of our batches. All programs of "
+            "one ledger need the same",
+        )
 
 
 def transport(service: str, url: str) -> list[Finding]:

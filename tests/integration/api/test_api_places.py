@@ -139,3 +139,16 @@ def test_the_command_ends_though_predictions_hang(programs: Programs, points: Po
 
     assert process.returncode == 0
     assert "api.prediction_late" in programs.log(process)
+
+
+def test_the_command_ends_when_a_model_closes_what_it_listens_on(programs: Programs, points: Points) -> None:
+    points.model({"close": [1]})
+    process = programs.start("tests.support.poisoned_api", SCOREBEAT_API_TOKEN=TOKEN)
+    said = wait_for(lambda: [line for line in programs.log(process).splitlines() if line.startswith("serving ")])
+    with httpx.Client(base_url=said[0].removeprefix("serving "), headers=BEARER, timeout=30) as client:
+        assert client.post("/predict/poison", json={"rows": [{"x": 2.5}]}).status_code == 200
+        with pytest.raises(httpx.RemoteProtocolError):
+            client.post("/predict/poison", json={"rows": [{"x": 1.5}]})
+
+    assert process.wait(60) == 74
+    assert "api.descriptors_closed model=poison/1" in programs.log(process)

@@ -267,4 +267,10 @@ def test_a_run_takes_its_due_time_and_parameters(client: Client, scored: Ledger)
     assert scored.sql("SELECT sum(rows_planned)::int FROM scorebeat.batches WHERE number > 0 AND run_id = 2") == [3]
     assert client.get("/runs/2").json()["due_at"] == "2026-07-01T00:00:00Z"
     assert [one.status_code for one in wrong] == [400, 400, 422]
+    scored.apply(a_job(query=query.replace(":least", "1")).model_copy(update={"timezone": "Europe/Berlin"}))
+    settle_all(scored.producer)
+    scored.score(2)
+    local = [new_run(client, due_at=at) for at in ("2026-03-29T02:30", "2026-07-02T02:00")]
+    assert [one.status_code for one in local] == [400, 201]  # the first is skipped by Berlin's clocks
+    assert client.get("/runs/3").json()["due_at"] == "2026-07-02T00:00:00Z"
     assert "'soon' is no time" in wrong[0].json()["error"]

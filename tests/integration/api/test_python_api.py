@@ -220,6 +220,10 @@ def refusing(system: System) -> str:
         ({"keys": [1.5]}, r"keys.0 is '1.5', a float; expected a text, a whole number"),
         ({"keys": [(1, 2)]}, r"keys.0 has 2 columns; expected 1 \(id\)"),
         ({"keys": ["one"]}, r"keys.0 \['one'\] is not a key"),
+        (
+            {"where": f"a < 1 {'OR a < 1 ' * 200_000}"},
+            "where has 1,800,006 characters; expected at most 1,000,000 bytes",
+        ),
         ({"where": "nosuch = 1"}, "where 'nosuch = 1' is not one condition"),
         ({"model": "other/1"}, "model 'other/1' is another model"),
         ({"due_at": "yesterday"}, "due_at"),

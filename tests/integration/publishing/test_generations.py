@@ -3,6 +3,7 @@
 import pytest
 
 from scorebeat.core.jobs.job import Job
+from scorebeat.db.ledger.runs import Selection
 from scorebeat.db.predictions import views
 from scorebeat.producer.control.control_round import run_once
 from scorebeat.producer.requests.requeue import cancel
@@ -190,8 +191,55 @@ def test_a_run_whose_view_is_being_read_ends_when_the_reader_does(
 
     with ledger.producer.engine.connect() as reader:
         reader.exec_driver_sql(f"SELECT count(*) FROM {VIEW}")
-        ledger.sql("UPDATE scorebeat.batches SET state = 'committed', sent_at = NULL, finished_at = now()")
+        ledger.sql(
+            "UPDATE scorebeat.batches SET state = 'committed', sent_at = NULL, finished_at = now(), rows_scored = 10"
+        )
         busy = run_once(ledger.producer).settled
 
     assert (busy, ledger.run(run_id).state) == (0, "running")
     assert run_once(ledger.producer).settled == 1
+
+
+def test_a_run_that_finds_no_row_fails_and_readers_keep_what_they_see(ledger: Ledger, job: Job) -> None:
+    ledger.scored(job)
+    ledger.sql("DELETE FROM items")  # as while it is loaded anew
+
+    run_id = ledger.planned(job)
+
+    run = ledger.run(run_id)
+    assert (run.state, shown(ledger)) == ("failed", 25)
+    said = str(run.reason)
+    assert said.startswith("the query gave no row, and readers would lose all predictions of before, which stay.")
+    assert "`scorebeat enqueue flowers_job --rescore`" in said
+    ledger.sql(FILL.format(first=1, last=30))
+    ledger.scored(job)
+    assert ledger.check_exact("SELECT * FROM items", VIEW, "id") == 30
+
+
+def test_a_run_whose_rows_are_gone_when_its_batches_are_fetched_fails_too(ledger: Ledger, job: Job) -> None:
+    ledger.scored(job)
+    run_id = ledger.planned(job)
+    ledger.sql("DELETE FROM items")
+
+    ledger.score(run_id)
+
+    assert (ledger.run(run_id).state, shown(ledger)) == ("failed", 25)
+
+
+def test_a_run_by_which_readers_lose_nothing_may_find_no_row(ledger: Ledger, job: Job) -> None:
+    empty = job.model_copy(update={"allow_empty": True})
+    ledger.sql("DELETE FROM items")
+    first = ledger.scored(job)
+    assert ledger.run(first).reason is None
+    ledger.sql(FILL.format(first=1, last=25))
+    ledger.scored(job)
+    ledger.new_version(2)
+    ledger.sql("DELETE FROM items")
+
+    other = ledger.planned(job, version=2)  # readers see another version
+    some = ledger.planned(job, selection=Selection(limit=5))  # it is never shown
+    assert [ledger.run(run_id).state for run_id in (other, some)] == ["succeeded", "succeeded"]
+    assert shown(ledger) == 25
+    ledger.scored(empty)  # the job says that this is right
+    assert shown(ledger) == 0
+    assert ledger.run(ledger.planned(job)).state == "succeeded"  # and then there is nothing more to lose

@@ -93,3 +93,24 @@ def test_a_query_that_changes_before_anything_was_scored_or_with_every_run_is_no
     score_all(producer, 1)
     settings.jobs.write_text(JOB + 'rescore = "every-run"\n')
     assert scorebeat("apply").output == f"changed job {job}\n"
+
+
+def test_scoring_anew_from_an_empty_table_takes_nothing_from_readers(
+    scorebeat: Cli, scored: str, producer: Producer, engine: Engine
+) -> None:
+    scorebeat("apply")
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE kept AS SELECT * FROM pairs"))
+        connection.execute(text("DELETE FROM pairs"))
+    scorebeat("enqueue", scored, "--rescore")
+    score_all(producer, 2)
+
+    listed = scorebeat("runs").output
+    assert "the query gave no row" in listed
+    assert "`scorebeat enqueue sums --rescore`" in listed
+    assert asked(engine, OLD) == ROWS
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO pairs SELECT * FROM kept"))
+    scorebeat("enqueue", scored, "--rescore")  # the command that the reason names
+    score_all(producer, 3)
+    assert (asked(engine, OLD), asked(engine, NEW)) == (0, ROWS)

@@ -98,7 +98,9 @@ def test_a_run_that_left_rows_out_completes_no_generation(locked: LockedPoints, 
     assert locked.sql("SELECT count(*) FROM predictions.points_job") == [MANY]
 
 
-def test_a_whole_run_over_no_rows_is_shown_and_an_older_generation_never_again(locked: LockedPoints, anew: Job) -> None:
+@pytest.mark.usefixtures("anew")
+def test_a_whole_run_over_no_rows_is_shown_and_an_older_generation_never_again(locked: LockedPoints) -> None:
+    anew = locked.job(rescore="every-run", keep=1, allow_empty=True)
     first = newest(locked)
     with locked.admin.connect() as reader:  # so that the first stays
         reader.exec_driver_sql("SELECT count(*) FROM predictions.points_job__poison_v1_g1")
