@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from fastapi.responses import Response
 
+from scorebeat.api import descriptors
 from scorebeat.api.errors import documented
 from scorebeat.api.responses import JSON
 from scorebeat.api.schemas import RowsToScore, Scored
@@ -28,7 +29,7 @@ async def predict(
 
 def _scored(s: Service, model: str, body: RowsToScore) -> Response:
     version = str(s.online.version(model))
-    with s.sentinel.required(version):
+    with descriptors.required(s.sentinel, version):
         predictions = s.online.predict(version, body.rows)
     scored = Scored(model=version, predictions=predictions)
     return Response(scored.model_dump_json(), media_type=JSON)

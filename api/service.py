@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy import Engine
 
-from scorebeat.api.descriptors import Sentinel
 from scorebeat.api.slots import Places
+from scorebeat.core.descriptors import Sentinel
 from scorebeat.core.settings import Settings
 from scorebeat.db.connect.engine import make_engine
 from scorebeat.db.reports import results

@@ -1,7 +1,7 @@
-"""Open descriptors of this process."""
+"""Open descriptors of this process, and whether code that it runs closed those of others."""
 
 import os
-from pathlib import Path
+import weakref
 
 
 def file_of(descriptor: int) -> tuple[int, int] | None:
@@ -13,11 +13,23 @@ def file_of(descriptor: int) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def opened() -> dict[int, tuple[int, int]]:
-    """All of them, each with its file; none if the system has no list of them."""
-    try:
-        numbers = [int(path.name) for path in Path("/proc/self/fd").iterdir()]
-    except OSError:
-        return {}
-    found = {number: file_of(number) for number in numbers}
-    return {number: file for number, file in found.items() if file is not None}
+class Sentinel:
+    """A pipe that is used for nothing: only code that closes descriptors which it did not open closes it.
+
+    Those in use are no measure: a thread or the garbage collector may close one meanwhile, and nothing is lost.
+    """
+
+    def __init__(self) -> None:
+        self._ends = os.pipe()
+        self._files = tuple(map(file_of, self._ends))
+        # not when the process ends: a prediction that hangs may end later
+        weakref.finalize(self, _close, self._ends).atexit = False
+
+    def is_lost(self) -> bool:
+        """An end is closed, or another file's."""
+        return tuple(map(file_of, self._ends)) != self._files
+
+
+def _close(ends: tuple[int, int]) -> None:
+    for end in ends:
+        os.close(end)

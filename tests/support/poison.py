@@ -120,7 +120,7 @@ class Poison:
         if self._holds("close", x):
             os.closerange(3, 1000)
         if self._holds("replace", x):
-            for number in range(3, 12):
+            for number in range(3, 100):
                 os.dup2(0, number)
         if self._holds("stop", x):
             os.kill(os.getpid(), signal.SIGSTOP)

@@ -3,9 +3,8 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
-from scorebeat.core.descriptors import file_of, opened
+from scorebeat.core.descriptors import Sentinel
 from scorebeat.worker.lifecycle import deadlines
 
 EXIT = 74
@@ -16,32 +15,17 @@ REASON = (
 )
 
 
-@dataclass
-class Ours:
-    """Descriptors that this process had before it loaded a model, whose numbers no model was ever given."""
+@contextmanager
+def required(sentinel: Sentinel) -> Iterator[None]:
+    """The process ends with the block if its code closed the sentinel: the row is found as one that kills it.
 
-    _files: dict[int, tuple[int, int]] = field(
-        default_factory=lambda: {at: of for at, of in opened().items() if at > 2}
-    )
-    """But for 0, 1 and 2, which are put back."""
-
-    @contextmanager
-    def required(self) -> Iterator[None]:
-        """The process ends with the block if the block has closed one: its row or rows are found as those that kill it.
-
-        What Scorebeat itself closed meanwhile is not ours any more.
-        """
-        self._files = {at: of for at, of in self._files.items() if file_of(at) == of}
-        try:
-            yield
-        finally:
-            if any(file_of(at) != of for at, of in self._files.items()):
-                _end()
-
-
-def _end() -> None:
-    """No line can be sent any more: the parent finds the reason in the memory that it shares."""
-    shared = deadlines.shared()
-    if shared is not None:
-        shared.leave(REASON)
-    os._exit(EXIT)
+    Its connections are gone, so the reason is left in the memory that its parent shares.
+    """
+    try:
+        yield
+    finally:
+        if sentinel.is_lost():
+            shared = deadlines.shared()
+            if shared is not None:
+                shared.leave(REASON)
+            os._exit(EXIT)

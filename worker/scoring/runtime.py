@@ -10,6 +10,7 @@ import adbc_driver_manager
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from scorebeat.core.descriptors import Sentinel
 from scorebeat.core.errors import one_line
 from scorebeat.core.events import emit
 from scorebeat.core.identity import worker_name
@@ -31,9 +32,8 @@ from scorebeat.models.inputs.binding import Binding, bind
 from scorebeat.models.scoring.micro_batches import Around, MicroBatches
 from scorebeat.models.scoring.surroundings import Surroundings
 from scorebeat.models.store import store
-from scorebeat.worker.lifecycle import device
+from scorebeat.worker.lifecycle import device, lost_descriptors
 from scorebeat.worker.lifecycle.device import Device
-from scorebeat.worker.lifecycle.lost_descriptors import Ours
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection as DataConnection
@@ -163,18 +163,17 @@ class Runtime:
 
     def _around(self, surroundings: Surroundings) -> Around:
         """Within which the version's code is called."""
-        ours = self._ours
 
         @contextmanager
         def around() -> Iterator[None]:
-            with ours.required(), surroundings.entered():
+            with lost_descriptors.required(self._sentinel), surroundings.entered():
                 yield
 
         return around
 
     @cached_property
-    def _ours(self) -> Ours:
-        return Ours()
+    def _sentinel(self) -> Sentinel:
+        return Sentinel()
 
     def _learn(self, version: model_versions.Version, placed: Device, rows: int) -> None:
         """The next process starts with what fitted here. What cannot be written is found out again."""
