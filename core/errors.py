@@ -33,7 +33,7 @@ class WouldRemoveAll(UsageError):
 
 
 class UnknownName(UsageError):
-    """A job, run or model that nobody has heard of; the message has the near names."""
+    """A job, run or model that does not exist; the message lists similar names."""
 
 
 class QueryError(UsageError):
@@ -49,7 +49,7 @@ class SourceChanged(ScorebeatError):
 
 
 class SignatureError(UsageError):
-    """What the query gives does not fit what the model wants."""
+    """The query's columns do not fit the model's inputs."""
 
 
 class ModelError(ScorebeatError):
@@ -70,7 +70,7 @@ class InputError(ModelError):
     def __init__(self, message: str = "", columns: tuple[str, ...] = (), cause: str = "") -> None:
         super().__init__(message)
         self.columns = columns
-        """Those whose values are to blame, where that is known."""
+        """Columns whose values are to blame, if they are known."""
         self.cause = cause
         """What the model itself raised."""
 
@@ -94,7 +94,7 @@ class ServiceDown(UsageError):
 class PrefixUnknown(ConnectionError):
     """The ledger, which has the prefix of the broker's keys, cannot be read.
 
-    To Celery and kombu the broker is away then: they try again, or tell their caller.
+    Celery and kombu treat it as a broker that is away: they try again, or raise it to their caller.
     """
 
 
@@ -123,25 +123,25 @@ class RunStillOpen(ScorebeatError, TimeoutError):
 
 
 class RepeatedKey(ScorebeatError):
-    """The query gave one key twice, or NULL for a key."""
+    """The query returned one key twice, or NULL for a key."""
 
 
 class EscapedError(Exception):
-    """A model raised what is no Exception, such as SystemExit or asyncio.CancelledError; `__cause__` is that."""
+    """A model raised SystemExit, asyncio.CancelledError or another non-Exception, which is the `__cause__`."""
 
 
 def raised(error: object) -> object:
-    """What the model raised: what escaped, for an EscapedError."""
+    """What the model raised: the error itself, or the cause of an EscapedError."""
     return error.__cause__ if isinstance(error, EscapedError) and error.__cause__ is not None else error
 
 
 def kind(error: BaseException) -> str:
-    """The name of an error's class; of an EscapedError, that of what escaped."""
+    """The name of the class of what the model raised."""
     return type(raised(error)).__name__
 
 
 def text(error: object) -> str:
-    """What `str()` returns for an error, or that it fails: an error of a model's own may not be printable."""
+    """The message of an error, or a note that `str()` fails: an error class of the model's own may not be printable."""
     own = raised(error)
     try:
         return str(own)
@@ -150,7 +150,7 @@ def text(error: object) -> str:
 
 
 def one_line(error: object) -> str:
-    """The words of an error on one line, for a log or a reason; what the database or a library broke is joined."""
+    """The message of an error on one line, for a log or a reason."""
     return shortened(" ".join(text(error).split()))
 
 
@@ -171,7 +171,7 @@ def require_short(name: str, words: str, most: int) -> None:
 
 
 def near(word: str, known: list[str]) -> str:
-    """A closing sentence that names what was perhaps meant: ` Did you mean 'iris'?`"""
+    """A closing sentence that suggests similar names: ` Did you mean 'iris'?`"""
     close = get_close_matches(word, known, n=3, cutoff=0.5)
     if close:
         return f" Did you mean {' or '.join(repr(c) for c in close)}?"

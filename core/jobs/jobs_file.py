@@ -11,7 +11,7 @@ from scorebeat.core.jobs.job_block import DEFAULTS, Block, Defaults, read_defaul
 from scorebeat.core.jobs.toml_lines import Document, Mistake, read
 
 OWNER = "jobs.toml"
-"""Whose jobs are that no file of another name holds."""
+"""The owner of jobs that no file of another name has."""
 LONGEST_OWNER = 100
 
 
@@ -21,14 +21,14 @@ class JobsFile:
 
     path: Path
     owner: str
-    """By which the database knows the file: its name, or the `owner` at its top. The path differs between machines."""
+    """How the ledger identifies the file: its name, or the `owner` at its top. Paths differ between machines."""
     jobs: tuple[Job, ...]
     is_in_folder: bool = False
     """Read together with all files of its folder."""
 
 
 def read_files(path: Path) -> list[JobsFile]:
-    """The jobs file, or each `*.toml` of a folder. Raises JobsFileError, also for what two of the files say."""
+    """The jobs file, or each `*.toml` of a folder. Raises JobsFileError, also if two files have one owner or job."""
     if not path.is_dir():
         return [read_file(path)]
     found = [one for one in sorted(path.glob("*.toml")) if not one.name.startswith(".")]
@@ -49,7 +49,7 @@ def read_files(path: Path) -> list[JobsFile]:
 
 
 def _shared(files: Sequence[JobsFile]) -> Iterator[tuple[str, Path, Path]]:
-    """Owners and jobs that two files have, with the files."""
+    """Owners and jobs that two files have, with the paths of both files."""
     first: dict[str, Path] = {}
     for file in files:
         for what in (f'owner = "{file.owner}"', *(f"[jobs.{job.name}]" for job in file.jobs)):
@@ -106,11 +106,11 @@ def _message(path: Path, mistakes: list[Mistake]) -> str:
 
 
 def _jobs(document: Document, defaults: Defaults, folder: Path, mistakes: list[Mistake]) -> Iterator[Job]:
-    """The good jobs of the document; every mistake goes to `mistakes`."""
+    """The valid jobs of the document; every mistake is added to `mistakes`."""
     for name, own in _blocks(document, mistakes):
         block = Block(document, name, own, defaults, folder)
         job = block.job()
-        mistakes += [one for one in block.mistakes if one not in mistakes]  # one of [defaults] is of each job
+        mistakes += [one for one in block.mistakes if one not in mistakes]  # each job repeats those of [defaults]
         if job is not None:
             yield job
 

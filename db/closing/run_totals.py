@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, text
 
-from scorebeat.core.jobs.job import USUALLY_TOLD
+from scorebeat.core.jobs.job import NOTIFY_ON_BY_DEFAULT
 from scorebeat.db.ledger.runs import IS_TICK
 from scorebeat.db.records.counters import ENDED
 
@@ -26,7 +26,7 @@ class Noted:
 
 
 _URL = "j.spec ->> 'notify' IS NOT NULL AND j.removed_at IS NULL"
-_USUAL = json.dumps(USUALLY_TOLD)
+_USUAL = json.dumps(NOTIFY_ON_BY_DEFAULT)
 TOLD_ON = f"coalesce(j.spec -> 'notify_on', '{_USUAL}'::jsonb)"
 """The events that the job's address is told."""
 _FIRST_END = "NOT EXISTS (SELECT 1 FROM scorebeat.run_sums WHERE run_id = {run})"
