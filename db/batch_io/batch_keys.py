@@ -1,4 +1,4 @@
-"""Which source rows a batch stands for, as keys."""
+"""The keys of the source rows of a batch."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from scorebeat.db.source.source import Source
 
 
 def of_batch(connection: Connection, source: Source, run: Run, target: PredictionSet, batch_id: int) -> Iterator[Key]:
-    """The keys as texts: as listed by the plan; or those that the batch scored, then those that it has yet to score."""
+    """The keys as texts: those that the plan listed; else those that the batch has scored, then its pending ones."""
     row = connection.execute(
         text("SELECT first_key, last_key, keys, state FROM scorebeat.batches WHERE id = :id AND run_id = :run"),
         {"id": batch_id, "run": run.id},

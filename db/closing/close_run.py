@@ -1,4 +1,4 @@
-"""What the end of a run brings with it: its final state, and a finished generation shown and old ones dropped."""
+"""Closing a run: its final state; a finished generation is shown, and old ones are dropped."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,10 +28,10 @@ class Settled:
     job: str
     state: RunState
     reason: str | None
-    """Why it failed, or what it left out, and what to type."""
+    """Why it failed or what it left out, with the command to type next."""
 
     def tell(self) -> None:
-        """In the log, once it is committed."""
+        """Log it; called after the commit."""
         if self.reason is None:
             emit("run.finished", run=self.run, job=self.job, state=self.state.value)
         else:
@@ -41,8 +41,8 @@ class Settled:
 def settle(connection: Connection, run_id: int) -> Settled | None:
     """Close the run if its batches are all final, in a transaction of its own; else None.
 
-    What it made is shown in the same transaction: all of a retry-run, or an every-run generation that has every row
-    but those quarantined.
+    Its predictions are shown in the same transaction: all of a retry-run, or an every-run generation that has every
+    row except the quarantined ones.
     """
     if not run_ends.is_done(connection, run_id):
         return None
@@ -55,7 +55,7 @@ def settle(connection: Connection, run_id: int) -> Settled | None:
         state = RunState.FAILED
     elif (
         reason := error_threshold.stop(connection, run)
-    ) is not None:  # a worker that died, or came late, could not say so
+    ) is not None:  # a worker that died or came late could not stop it
         state = RunState.FAILED
     else:
         state, reason = run_ends.settle(connection, run, tally), run_ends.left_out(tally, run)
@@ -69,17 +69,18 @@ def settle(connection: Connection, run_id: int) -> Settled | None:
 def fail(connection: Connection, run_id: int, reason: str) -> str | None:
     """An open run fails as a whole, before its batches are all final: they are cancelled.
 
-    A retry-run's predictions are deleted. Returns the reason with what to type; None when the run was closed before.
+    A retry-run's predictions are deleted. Returns the reason with the command to type next; None if the run was closed
+    before.
     """
     run = runs.get(connection, run_id, lock=True)
-    told = next_step.after(run, reason)
-    if not runs.fail(connection, run_id, told):
+    full_reason = next_step.after(run, reason)
+    if not runs.fail(connection, run_id, full_reason):
         return None
     batches.cancel(connection, run_id)
     if run.job.on_failure == "retry-run":
         atomic_runs.undo(connection, run)
         atomic_runs.count_nothing(connection, run)
-    return told
+    return full_reason
 
 
 def _show(connection: Connection, run: Run, tally: Tally) -> None:
@@ -89,10 +90,10 @@ def _show(connection: Connection, run: Run, tally: Tally) -> None:
 
 
 def _all_or_nothing(connection: Connection, run: Run, tally: Tally) -> str | None:
-    """Delete what the run made and begin it again, or let it fail when that was done often enough, or cannot help.
+    """Delete the run's predictions and begin it again, or fail it if it has no tries left or its plan was cut short.
 
-    When it fails, what it quarantined stays in quarantine and says why, until those rows are tried again. Returns the
-    reason; None when it begins again.
+    If it fails, its quarantined rows stay with their errors until they are tried again. Returns the reason; None if it
+    begins again.
     """
     atomic_runs.undo(connection, run)
     why = f"{tally.dead + tally.cancelled} of {tally.batches} batches are dead and {tally.failed} rows failed"
@@ -123,9 +124,9 @@ def _show_generation(connection: Connection, run: Run) -> None:
 
 
 def _is_followed(connection: Connection, run: Run) -> bool:
-    """Readers are to see the run's version, as job and model are now, and stay until this transaction ends.
+    """Whether readers should see the run's version. Job and model stay as they are until this transaction ends.
 
-    A job that left jobs.toml follows what it did then.
+    A job that left jobs.toml follows the version that it followed then.
     """
     if not model_versions.keep_published(connection, run.model):
         raise views.ViewBusy(f"versions of model {run.model!r} are being changed; nothing was switched")
@@ -137,7 +138,7 @@ def _is_followed(connection: Connection, run: Run) -> bool:
 
 
 def _pause_if_stuck(connection: Connection, run: Run) -> None:
-    """The environment failed so many runs in a row that a person must look."""
+    """Pause the job after `dead_runs` runs in a row with dead batches: a person must look at its environment."""
     error = run_ends.dead_in_a_row(connection, run.job.name, run.job.dead_runs)
     if error is not None:
         reason = (

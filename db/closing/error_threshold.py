@@ -1,4 +1,4 @@
-"""The error threshold: past so many rows quarantined something other than rows is wrong, and the run fails."""
+"""The error threshold: if more rows are quarantined, something other than rows is wrong, and the run fails."""
 
 from sqlalchemy import Connection, text
 
@@ -11,10 +11,10 @@ LEAST = 100
 
 
 def stop(connection: Connection, run: Run) -> str | None:
-    """Fail an open run that is past its threshold, with its open batches; the reason, None when nothing was moved.
+    """Fail an open run that is over its threshold, and cancel its open batches. Returns the reason; None if it goes on.
 
-    A run that is shown whole has none: it fails with its first bad row, when it is settled. While a run is still
-    planned nobody knows how many rows its share is of: only a share of 0 is judged then.
+    A run that is shown whole has no threshold: one bad row fails it when it is settled. While a run is still planned,
+    its number of rows is unknown, so only a share of 0 is checked.
     """
     share = run.job.error_threshold
     if share < 0 or run.job.on_failure == "retry-run":
@@ -34,7 +34,7 @@ def stop(connection: Connection, run: Run) -> str | None:
 
 
 def _counts(connection: Connection, run_id: int) -> tuple[str, int, int]:
-    """The run's state as it is now, rows quarantined, rows planned."""
+    """The run's state now, its quarantined rows and its planned rows."""
     row = connection.execute(
         text(
             "SELECT r.state, coalesce(sum(b.rows_failed), 0), coalesce(sum(b.rows_planned), 0) FROM scorebeat.runs r"

@@ -1,4 +1,4 @@
-"""Published predictions as an Arrow table, whole."""
+"""All published predictions of a job as an Arrow table."""
 
 import adbc_driver_manager
 import pyarrow as pa
@@ -14,10 +14,10 @@ from scorebeat.db.source.fetched_values import beyond
 
 
 def table(engine: Engine, url: str, job: str) -> pa.Table:
-    """What the view `predictions.<job>` shows now, by one statement, in no order.
+    """The rows of the view `predictions.<job>` now, read by one statement, in no order.
 
-    Columns that Arrow has no type for, such as `numeric` and `inet`, are texts. Raises UnknownName, or UsageError where
-    there is no view, where it may not be read, or where a value has no place in Arrow.
+    Columns that Arrow has no type for, such as `numeric` and `inet`, are texts. Raises UnknownName, or UsageError if
+    there is no view, if it may not be read, or if Arrow cannot hold a value.
     """
     with results.reading(engine) as connection:
         shape = results.shape(connection, job)

@@ -77,7 +77,7 @@ def test_pages_over_keys_that_repeat_or_are_null_end_with_their_names(
         after = {"after": page.json()["next"][0]}  # a last page in silence would have none
 
     assert page.status_code == 409
-    assert f"key must be unique and not NULL; the query gives ({key}) more than once" in page.json()["error"]
+    assert f"key must be unique and not NULL; the query returns ({key}) more than once" in page.json()["error"]
     assert found == [*range(1, len(found) + 1)]
 
 
