@@ -46,7 +46,7 @@ def running_stack(data: Path) -> StackUrls | None:
 
 
 def lock_holder(data: Path) -> int | None:
-    """Process id of whoever runs servers on the folder, None if nobody does. Raises FileNotFoundError."""
+    """Id of the process that runs servers on the folder; None if there is none. Raises FileNotFoundError."""
     with (data / LOCK_FILE).open("r") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # dropped again when the file is closed

@@ -1,4 +1,4 @@
-"""The errors that Scorebeat raises on purpose; each message says what happened, and what to do."""
+"""The errors that Scorebeat raises on purpose; each message has what happened, and what to do."""
 
 from difflib import get_close_matches
 
@@ -37,7 +37,7 @@ class UnknownName(UsageError):
 
 
 class QueryError(UsageError):
-    """A job's query cannot be used: the message says why and what was expected."""
+    """A job's query cannot be used: the message has the reason and what was expected."""
 
 
 class SourceLocked(ScorebeatError):
@@ -45,7 +45,7 @@ class SourceLocked(ScorebeatError):
 
 
 class SourceChanged(ScorebeatError):
-    """A column of the query has another type than when this process read the query; the next attempt reads it anew."""
+    """A column of the query has another type than when this process read the query; the next attempt reads it again."""
 
 
 class SignatureError(UsageError):
@@ -57,7 +57,7 @@ class ModelError(ScorebeatError):
 
 
 class OutputError(ModelError):
-    """A model returned another length, other columns or other types than its contract says."""
+    """A model returned another length, other columns or other types than its contract has."""
 
 
 class NonsenseError(ModelError):
@@ -99,11 +99,11 @@ class PrefixUnknown(ConnectionError):
 
 
 class NotPermitted(UsageError):
-    """Our role in PostgreSQL lacks a right; the message says which, and what to do."""
+    """Our role in PostgreSQL lacks a right; the message has the right, and what to do."""
 
 
 class MigrationFailed(ScorebeatError):
-    """A migration could not be done; the message says at which revision the ledger is."""
+    """A migration could not be done; the message has the ledger's revision."""
 
 
 class ClaimLost(ScorebeatError):
@@ -115,11 +115,11 @@ class RunOpen(UsageError):
 
 
 class RunNotSucceeded(ScorebeatError):
-    """A run that was waited for ended in another state than `succeeded`."""
+    """The awaited run ended in another state than `succeeded`."""
 
 
 class RunStillOpen(ScorebeatError, TimeoutError):
-    """A run was not over in the time that it was waited for; it goes on."""
+    """The awaited run did not end within the timeout; it goes on."""
 
 
 class RepeatedKey(ScorebeatError):
@@ -155,7 +155,7 @@ def one_line(error: object) -> str:
 
 
 def shortened(words: str, most: int = LONGEST) -> str:
-    """At most so many characters: the beginning, an ellipsis and the end, which often says what to do."""
+    """At most so many characters: the beginning, an ellipsis and the end, which often has what to do."""
     if len(words) <= most:
         return words
     end = (most - 1) // 4

@@ -158,7 +158,7 @@ class Settings(BaseSettings):
     soft_time_limit: WholeSeconds = 3540
     """Seconds an attempt may take in all before it is asked to stop; what it committed stays."""
     time_limit: WholeSeconds = 3600
-    """Seconds after which the process of a stuck attempt is killed, whatever it does."""
+    """Seconds after which the process of a stuck attempt is killed."""
 
     api_token: Annotated[SecretStr, AfterValidator(_token)] | None = None
     """The token of the HTTP API's callers. Unset: only /health, /ready and what is public can be called."""
@@ -167,7 +167,7 @@ class Settings(BaseSettings):
     api_max_body: int = Field(10 * 1024**2, ge=1)
     """Bytes of a request's body, at most."""
     api_where: bool = False
-    """Whoever has the API's token may ask for rows by an SQL condition, which reads what the role may read."""
+    """Callers with the API's token may select rows by an SQL condition, which can read all that the role may read."""
     notify_secret: Annotated[SecretStr, AfterValidator(_token)] | None = None
     """Signs what is posted to a job's `notify`. Unset: nothing is signed."""
 

@@ -41,8 +41,8 @@ _BEARER = re.compile(r"\b((?:Bearer|Basic)\s+)[A-Za-z0-9+/=._~-]{8,}")
 
 
 def redact(text: str) -> str:
-    """`text` with passwords of URLs, and whatever is called a password or token, as `***`; rather too much is hidden
-    than too little."""
+    """The text with `***` for passwords of URLs and values named as a password or token; rather too much is hidden than
+    too little."""
     without = _BROKERS_LONE_WORD.sub(r"\1***@", _URL_PASSWORD.sub(r"\1***@", text))
     return _BEARER.sub(r"\1***", _NAMED_PASSWORD.sub(r"\1***", without))
 

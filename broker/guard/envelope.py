@@ -1,4 +1,4 @@
-"""What a message must look like before anything of it is used: whoever reaches the broker may write one."""
+"""Checks of a message before anything of it is used: anybody who reaches the broker may write one."""
 
 import base64
 import json
@@ -123,7 +123,7 @@ def _parts_fault(parsed: Mapping[str, Any]) -> str | None:
         return "it has no delivery tag"
     delivery = properties.get("delivery_info")
     if not isinstance(delivery, dict) or not all(_is_short(delivery.get(name)) for name in ("exchange", "routing_key")):
-        return "it does not say where it was sent"
+        return "it has no exchange and routing key"
     if not all(_is_short(properties.get(name) or "") for name in ("reply_to", "correlation_id")):
         return "its answer would go nowhere"
     return None if isinstance(properties.get("priority") or 0, int) else "its priority is no number"

@@ -65,7 +65,7 @@ def read_defaults(document: Document, mistakes: list[Mistake]) -> Defaults:
     kept = {key: value for key, value in data.items() if key in KEYS}
     wrong = {key: f"is not a key of a job.{near(key, KEYS)}" for key in data.keys() - kept.keys()}
     if "name" in wrong:
-        wrong["name"] = "is not a key; the name of a job stands in its [jobs.NAME]"
+        wrong["name"] = "is not a key; the name of a job is in its [jobs.NAME]"
     if {QUERY, QUERY_FILE} <= kept.keys():
         wrong[QUERY_FILE] = _BOTH
         del kept[QUERY_FILE]
@@ -75,7 +75,7 @@ def read_defaults(document: Document, mistakes: list[Mistake]) -> Defaults:
     return Defaults(document, kept)
 
 
-_BOTH = "stands beside query; expected one of the two"
+_BOTH = "is set beside query; expected one of the two"
 
 
 @dataclass
@@ -92,7 +92,7 @@ class Block:
     def job(self) -> Job | None:
         """The checked job; None if there are mistakes."""
         if "name" in self.own:
-            self._add(("name",), f"is not a key; the name of a job stands in [jobs.{self.name}]")
+            self._add(("name",), f"is not a key; the name of a job is in [jobs.{self.name}]")
         whole = self.defaults.completed(self.own)
         file = whole.pop(QUERY_FILE, None)
         if file is not None:

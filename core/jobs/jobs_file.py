@@ -41,7 +41,7 @@ def read_files(path: Path) -> list[JobsFile]:
         except JobsFileError as error:
             mistakes.append(str(error))
     mistakes += [
-        f"{second}: {what} stands in {first} too; expected one file for each" for what, first, second in _shared(files)
+        f"{second}: {what} is in {first} too; expected one file for each" for what, first, second in _shared(files)
     ]
     if mistakes:
         raise JobsFileError("\n".join(mistakes))

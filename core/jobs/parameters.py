@@ -118,7 +118,7 @@ def other_values(job: str, declared: Mapping[str, Parameter], supplied: Mapping[
     changed = dict(declared)
     for name, text in supplied.items():
         if name not in declared:
-            hint = near(name, list(declared)) or " It has none: they stand in [jobs.NAME.parameters] of jobs.toml."
+            hint = near(name, list(declared)) or " It has none: declare them in [jobs.NAME.parameters] of jobs.toml."
             raise UsageError(f"job {job!r} has no parameter {name!r}.{hint} Nothing was enqueued")
         try:
             changed[name] = declared[name].read(text)

@@ -17,8 +17,8 @@ _HEADER = re.compile(r"\s*\[\[?[\w\-.\"' ]+\]\]?\s*(#.*)?")
 _KEY = re.compile(r"\s*([\w-]+)\s*=")
 _CLOSED_BY = {'"""': '"""', "'''": "'''", "[": "]"}
 _PLAINER = {
-    "Illegal character '\\n'": "this string is not closed; one of several lines stands between three quotes",
-    "Invalid value": "this is no TOML value; a string stands in quotes",
+    "Illegal character '\\n'": "this string is not closed; put one of several lines between three quotes",
+    "Invalid value": "this is no TOML value; write a string in quotes",
     "Invalid statement": "this is neither a [table] nor a key = value",
 }
 
@@ -104,7 +104,7 @@ class _Reader:
 
     def _twice(self, line: int, path: Keys, document: Document) -> None:
         first = document.lines[path]
-        self.mistakes.append(Mistake(line, ".".join(path), f"stands twice; it was first on line {first}"))
+        self.mistakes.append(Mistake(line, ".".join(path), f"is repeated; it was first on line {first}"))
 
 
 def read(text: str) -> tuple[list[Document], list[Mistake]]:

@@ -155,7 +155,7 @@ def commit(connection: "DataConnection", held: Claim, target: PredictionSet, par
                 raise TypesChanged(f"{target.table} is not as it was when it was read")
             raise ClaimLost(
                 f"{held} no longer holds the claim; its {part.predictions.num_rows} predictions were discarded. "
-                "Whoever has the batch now scores them; nothing is to be done."
+                "The worker that has the batch now scores them; there is nothing to do."
             )
         if part.predictions.num_rows:
             _ingest(cursor, target, part)

@@ -142,7 +142,7 @@ def _pause_if_stuck(connection: Connection, run: Run) -> None:
     error = run_ends.dead_in_a_row(connection, run.job.name, run.job.dead_runs)
     if error is not None:
         reason = (
-            f"{run.job.dead_runs} runs in a row left dead batches, the last with: {error}. When it is mended, "
+            f"{run.job.dead_runs} runs in a row left dead batches, the last with: {error}. When it is fixed, "
             f"`scorebeat resume {run.job.name}` lets the job go on"
         )
         with suppress(UnknownName):  # it has left jobs.toml: no ticks are to be stopped

@@ -53,7 +53,7 @@ def quarantine_probe(
             " AND attempt = :attempt AND state = 'claimed' AND probe_key IS NOT NULL FOR UPDATE),"
             " aside AS (INSERT INTO scorebeat.quarantine (prediction_set_id, batch_id, key, error_type, error)"
             " SELECT :set_id, id, probe_key, 'ProcessDied',"
-            " 'scoring this row alone ended the process: ' || coalesce(error, 'nothing was left to say why')"
+            " 'scoring this row alone ended the process: ' || coalesce(error, 'no reason was recorded')"
             f" FROM held WHERE {quarantine.unscored(target, keys, 'held.probe_key')}"
             " ON CONFLICT DO NOTHING RETURNING key)"
             " UPDATE scorebeat.batches b SET probe_key = NULL, care = 1,"

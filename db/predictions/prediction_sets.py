@@ -107,7 +107,7 @@ def beside(connection: Connection, source: Source, job: Job, version: int, outpu
 
     Raises NotPermitted unless our role owns the ledger. It is shown when a run over it succeeds.
     """
-    ownership.require_owner(connection, f"score every row of job {job.name} anew")
+    ownership.require_owner(connection, f"score every row of job {job.name} again")
     newest = find(connection, job.name, job.model_name, version)
     number = newest.generation + 1 if newest is not None else 1
     return _create(connection, source, job.model_copy(update={"rescore": "every-run"}), version, number, outputs)

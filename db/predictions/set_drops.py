@@ -21,7 +21,7 @@ def require_table(connection: Connection, found: PredictionSet) -> None:
     if connection.execute(text("SELECT to_regclass(:table) IS NULL"), {"table": found.table}).scalar_one():
         raise UsageError(
             f"{found.table}, where the predictions of the run go, was dropped; nothing was put back. "
-            f"Score the rows anew with `scorebeat enqueue {found.job}`."
+            f"Score the rows again with `scorebeat enqueue {found.job}`."
         )
 
 

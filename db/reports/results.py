@@ -114,7 +114,7 @@ def _only_job(connection: Connection) -> Job:
     if not found:
         raise UnknownName("there is no job yet: jobs come from jobs.toml by `scorebeat apply`")
     if len(found) > 1:
-        raise UsageError(f"there are several jobs: say ?job= and one of {', '.join(row.job.name for row in found)}")
+        raise UsageError(f"there are several jobs: add ?job= and one of {', '.join(row.job.name for row in found)}")
     return found[0].job
 
 

@@ -194,7 +194,7 @@ def _columns(connection: Connection, job: Job, query: str) -> list[_Column]:
     names = [c.name for c in found]
     repeated = sorted({n for n in names if names.count(n) > 1})
     if repeated:
-        raise QueryError(f"jobs.{job.name}.query gives column {repeated[0]!r} twice; name its columns apart with AS")
+        raise QueryError(f"jobs.{job.name}.query returns column {repeated[0]!r} twice; name its columns apart with AS")
     return found
 
 
@@ -233,7 +233,7 @@ def _keys(job: Job, found: list[_Column], types_of: dict[int, _Type]) -> tuple[K
     if missing:
         raise QueryError(
             f"jobs.{job.name}.query has no column {', '.join(map(repr, missing))}, which `key` names; "
-            f"it gives {', '.join(by_name)}"
+            f"it returns {', '.join(by_name)}"
         )
     keys = []
     for name in job.key:

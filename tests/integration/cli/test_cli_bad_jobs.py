@@ -80,7 +80,7 @@ def test_the_runs_of_a_removed_job_are_shown(scorebeat: Cli, job: str, settings:
         ("DELETE FROM pairs", ["not one SELECT"]),
         ("SELECT id, a, b FROM pears", ['relation \\"pears\\" does not exist']),
         ("SELECT id, a, b FROM pairs) AS q; DROP TABLE pairs; --", ["jobs.sums.query"]),
-        ("SELECT a, b FROM pairs", ["no column 'id'", "it gives a, b"]),
+        ("SELECT a, b FROM pairs", ["no column 'id'", "it returns a, b"]),
         ("SELECT id, a FROM pairs", ["b float64", "a float64"]),
         ("SELECT id, a, b::text AS b FROM pairs", ["b", "float64", "text"]),
         ("SELECT id, a, point(b, b) AS b FROM pairs", ["column 'b' is point"]),
