@@ -91,7 +91,7 @@ def test_a_null_in_one_of_several_key_columns_is_not_passed_over(client: Client,
         with pytest.raises(HTTPStatusError, match="409"):
             walk(client, path, limit=limit)
         last = client.get(path, params={"limit": limit, "after": '["b", "1"]'})
-        assert (last.status_code, "gives (a, NULL) more than once, or without" in last.json()["error"]) == (409, True)
+        assert (last.status_code, "returns (a, NULL) more than once, or without" in last.json()["error"]) == (409, True)
 
 
 def test_pages_over_a_table_without_a_primary_key_give_every_row_once(client: Client, ledger: Ledger) -> None:
