@@ -50,7 +50,12 @@ def tls_mistakes(url: str | None, files: TlsFiles) -> Iterator[str]:
             beginning = "is not set" if url is None else f"begins with {urlsplit(url).scheme}://"
             yield f"{', '.join(variables)}: SCOREBEAT_BROKER_URL {beginning}; certificates need {TLS_SCHEME}://"
         return
-    twice = [f"SCOREBEAT_BROKER_{name.upper()}" for name in vars(files) if _is_named_twice(name, url, files)]
+    in_url = parameters(url)
+    twice = [
+        f"SCOREBEAT_BROKER_{name.upper()}"
+        for name, path in vars(files).items()
+        if path is not None and _IN_URL[name] in in_url
+    ]
     if twice:
         yield f"{', '.join(twice)}: the same file is named in SCOREBEAT_BROKER_URL; name it once"
     yield from _file_mistakes(_merged(url, files))
@@ -92,10 +97,6 @@ def _merged(url: str, files: TlsFiles) -> TlsFiles:
     in_url = parameters(url)
     named = {name: Path(in_url[parameter]) for name, parameter in _IN_URL.items() if parameter in in_url}
     return TlsFiles(**(vars(files) | named))
-
-
-def _is_named_twice(name: str, url: str, files: TlsFiles) -> bool:
-    return getattr(files, name) is not None and _IN_URL[name] in parameters(url)
 
 
 def _is_tls(url: str) -> bool:

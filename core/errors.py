@@ -171,8 +171,11 @@ def require_short(name: str, words: str, most: int) -> None:
 
 
 def near(word: str, known: list[str]) -> str:
-    """A closing sentence that suggests similar names: ` Did you mean 'iris'?`"""
+    """`did_you_mean`; if no name is similar, a sentence with all known names."""
+    return did_you_mean(word, known) or (f" Known: {', '.join(sorted(known))}." if known else "")
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """` Did you mean 'iris'?`, with a blank before it; empty if no known name is similar."""
     close = get_close_matches(word, known, n=3, cutoff=0.5)
-    if close:
-        return f" Did you mean {' or '.join(repr(c) for c in close)}?"
-    return f" Known: {', '.join(sorted(known))}." if known else ""
+    return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""

@@ -52,7 +52,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery publishes no typ
         if isinstance(exc, ResponseError):  # Celery logs the kind of error, not what was refused
             emit("broker.refuses", logging.WARNING, reason=one_line(exc)[:LONGEST_REASON])
         if self.connection is not None:
-            self.connection.close = _nothing
+            self.connection.close = lambda: None  # it is broken; its socket was collected
         super().on_connection_error_after_connected(exc)
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Message], None]:
@@ -81,7 +81,3 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery publishes no typ
             logger.warning("Couldn't ack %r: %s. If it comes again it will be skipped.", message.delivery_tag, error)
             if self.connection is received_on:
                 raise
-
-
-def _nothing() -> None:
-    """Closing is skipped: the connection is broken and its socket was collected."""

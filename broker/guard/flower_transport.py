@@ -1,7 +1,5 @@
 """kombu's Redis transport as Flower reads from it: what is neither an event nor an answer is logged and dropped."""
 
-from typing import Any
-
 from kombu.transport import redis
 
 from scorebeat.broker.guard.commands import answer_fault
@@ -24,18 +22,13 @@ class Channel(WorkerChannel):
         if reason is not None:
             return reason
         headers, body = opened(raw)
-        return _events_fault(body) if EVENTS in source else answer_fault(headers, body)
+        if EVENTS not in source:
+            return answer_fault(headers, body)
+        faults = map(event_fault, body if isinstance(body, list) else [body])
+        return next((reason for reason in faults if reason is not None), None)
 
 
 class Transport(redis.Transport):
     """The transport of all connections of Flower's process."""
 
     Channel = Channel
-
-
-def _events_fault(body: Any) -> str | None:
-    """Why the first bad event is refused; `body` is one event or a list of them."""
-    for event in body if isinstance(body, list) else [body]:
-        if (reason := event_fault(event)) is not None:
-            return reason
-    return None

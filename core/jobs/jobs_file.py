@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scorebeat.core.errors import JobsFileError, near
+from scorebeat.core.errors import JobsFileError, did_you_mean
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.jobs.job_block import DEFAULTS, Block, Defaults, read_defaults, shown
 from scorebeat.core.jobs.toml_lines import Document, Mistake, read
@@ -119,7 +119,7 @@ def _blocks(document: Document, mistakes: list[Mistake]) -> Iterator[tuple[str, 
     """Each `[jobs.NAME]` of the document."""
     for key in document.data:
         if key not in ("jobs", "owner", DEFAULTS):
-            what = f"is not known here; expected [jobs.NAME] blocks only.{_near_job(key)}"
+            what = f"is not known here; expected [jobs.NAME] blocks only.{did_you_mean(key, ['jobs'])}"
             mistakes.append(Mistake(document.line((key,)), key, what))
     jobs = document.data.get("jobs", {})
     if not isinstance(jobs, dict):
@@ -131,7 +131,3 @@ def _blocks(document: Document, mistakes: list[Mistake]) -> Iterator[tuple[str, 
         else:
             what = f"is not a block of its own; expected [jobs.{name}] and its keys below"
             mistakes.append(Mistake(document.line(("jobs", name)), f"jobs.{name}", what))
-
-
-def _near_job(key: str) -> str:
-    return " Did you mean 'jobs'?" if near(key, ["jobs"]).startswith(" Did") else ""

@@ -114,11 +114,8 @@ class Crontab(Schedule):
     def _margin(self, now: datetime) -> timedelta:
         """How far local and real time may disagree in their order around `now`."""
         aware = _aware(now)
-        before, after = (self._offset(aware + by) for by in (-_AROUND_CHANGE, _AROUND_CHANGE))
+        before, after = ((aware + by).astimezone(self.zone).utcoffset() for by in (-_AROUND_CHANGE, _AROUND_CHANGE))
         return timedelta(0) if before == after else _AROUND_CHANGE
-
-    def _offset(self, time: datetime) -> timedelta | None:
-        return time.astimezone(self.zone).utcoffset()
 
     def _local(self, time: datetime) -> datetime:
         return time.astimezone(self.zone).replace(tzinfo=None)

@@ -110,7 +110,10 @@ class _Reader:
 def read(text: str) -> tuple[list[Document], list[Mistake]]:
     """The documents in `text` (one, and one more for each repeated table), and what is not TOML."""
     lines, reader = text.replace("\r\n", "\n").split("\n"), _Reader()
-    for statement in _statements(lines):
+    first = 0
+    while first < len(lines):
+        statement = _statement(lines, first)
+        first = statement.end
         opening = lines[statement.first].lstrip()[:2]
         if statement.mistake and opening.startswith("["):
             reader.broken_header(statement.mistake)
@@ -135,14 +138,6 @@ def _parse(text: str) -> dict[str, Any] | ValueError:
         return tomllib.loads(text)
     except ValueError as error:  # TOMLDecodeError, and numbers too long for Python
         return error
-
-
-def _statements(lines: list[str]) -> Iterator[_Statement]:
-    at = 0
-    while at < len(lines):
-        statement = _statement(lines, at)
-        yield statement
-        at = statement.end
 
 
 def _statement(lines: list[str], first: int) -> _Statement:

@@ -22,23 +22,12 @@ def of_batch(connection: Connection, source: Source, run: Run, target: Predictio
         yield from (tuple(key) for key in row.keys)
         return
     span = KeyRange(tuple(row.first_key), tuple(row.last_key))
-    yield from _scored(connection, source, target, span, batch_id)
-    if row.state != "committed":
-        yield from _unscored(connection, source, run, target, span)
-
-
-def _scored(
-    connection: Connection, source: Source, target: PredictionSet, span: KeyRange, batch_id: int
-) -> Iterator[Key]:
     keys = source.keys
-    found = connection.exec_driver_sql(
+    scored = connection.exec_driver_sql(
         f"SELECT {texts(keys, 'p')} FROM {target.table} AS p WHERE {within(keys, 'p', span)}"
         f" AND p.batch_id = {int(batch_id)} ORDER BY {columns(keys, 'p')}"
     )
-    return (tuple(key) for key in found)
-
-
-def _unscored(connection: Connection, source: Source, run: Run, target: PredictionSet, span: KeyRange) -> Iterator[Key]:
-    pending = PendingRows(source, target.table, target.id, run.selection.where)
-    found = user_sql.rows(connection, pending.keys(span, run.job.batch_rows))
-    return (tuple(key) for key in found)
+    yield from (tuple(key) for key in scored)
+    if row.state != "committed":
+        pending = PendingRows(source, target.table, target.id, run.selection.where)
+        yield from (tuple(key) for key in user_sql.rows(connection, pending.keys(span, run.job.batch_rows)))

@@ -60,7 +60,9 @@ def settle(connection: Connection, run_id: int) -> Settled | None:
     else:
         state, reason = run_ends.settle(connection, run, tally), run_ends.left_out(tally, run)
     if state in (RunState.SUCCEEDED, RunState.PARTIAL):
-        _show(connection, run, tally)
+        atomic_runs.show(connection, run)
+        if run.job.rescore == "every-run" and run.selection == EVERYTHING and tally.can_be_shown:
+            _show_generation(connection, run)
     if state in (RunState.PARTIAL, RunState.FAILED):
         _pause_if_stuck(connection, run)
     return Settled(run_id, run.job.name, state, reason)
@@ -81,12 +83,6 @@ def fail(connection: Connection, run_id: int, reason: str) -> str | None:
         atomic_runs.undo(connection, run)
         atomic_runs.count_nothing(connection, run)
     return full_reason
-
-
-def _show(connection: Connection, run: Run, tally: Tally) -> None:
-    atomic_runs.show(connection, run)
-    if run.job.rescore == "every-run" and run.selection == EVERYTHING and tally.can_be_shown:
-        _show_generation(connection, run)
 
 
 def _all_or_nothing(connection: Connection, run: Run, tally: Tally) -> str | None:

@@ -19,7 +19,13 @@ def stop(connection: Connection, run: Run) -> str | None:
     share = run.job.error_threshold
     if share < 0 or run.job.on_failure == "retry-run":
         return None
-    state, failed, planned = _counts(connection, run.id)
+    state, failed, planned = connection.execute(
+        text(
+            "SELECT r.state, coalesce(sum(b.rows_failed), 0)::bigint, coalesce(sum(b.rows_planned), 0)::bigint"
+            " FROM scorebeat.runs r LEFT JOIN scorebeat.batches b ON b.run_id = r.id WHERE r.id = :id GROUP BY r.state"
+        ),
+        {"id": run.id},
+    ).one()
     allowed = max(LEAST, int(share * planned))
     if failed <= allowed or (state == RunState.PLANNING and share > 0):
         return None
@@ -31,15 +37,3 @@ def stop(connection: Connection, run: Run) -> str | None:
         return None
     batches.cancel(connection, run.id)
     return reason
-
-
-def _counts(connection: Connection, run_id: int) -> tuple[str, int, int]:
-    """The run's state now, its quarantined rows and its planned rows."""
-    row = connection.execute(
-        text(
-            "SELECT r.state, coalesce(sum(b.rows_failed), 0), coalesce(sum(b.rows_planned), 0) FROM scorebeat.runs r"
-            " LEFT JOIN scorebeat.batches b ON b.run_id = r.id WHERE r.id = :run_id GROUP BY r.state"
-        ),
-        {"run_id": run_id},
-    ).one()
-    return str(row[0]), int(row[1]), int(row[2])

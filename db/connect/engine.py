@@ -158,7 +158,11 @@ def _open_session(
         opened.close()
         conforming = f"{parameters['options']} -c {CONFORMING}={session.STATEMENTS[CONFORMING]}"
         opened = dialect.connect(*arguments, **{**parameters, "options": conforming})
-        _require_conforming(_settings_of(opened))
+        if _settings_of(opened).now[CONFORMING] != session.STATEMENTS[CONFORMING]:
+            raise ServiceDown(
+                f"a pooler before PostgreSQL keeps {CONFORMING} off, with which keys would be read wrongly. "
+                f"{session.WHAT_TO_DO}"
+            )
     ours = {name: value for name, value in session.STATEMENTS.items() if found.now[name] != value}
     if patience is not None:
         ours |= {"statement_timeout": patience, "lock_timeout": locks.FOR_A_PERSON}
@@ -188,14 +192,6 @@ def _checked_settings(cursor: "DBAPICursor | Cursor") -> session.Found:
         cursor.execute(shadows)
         session.require_own_names(found, cursor.fetchone())
     return found
-
-
-def _require_conforming(found: session.Found) -> None:
-    if found.now[CONFORMING] != session.STATEMENTS[CONFORMING]:
-        raise ServiceDown(
-            f"a pooler before PostgreSQL keeps {CONFORMING} off, with which keys would be read wrongly. "
-            f"{session.WHAT_TO_DO}"
-        )
 
 
 @contextmanager

@@ -48,6 +48,9 @@ class Claim:
 
 def add(connection: Connection, run_id: int, queue: str, attempts: int, new: Sequence[NewBatch]) -> None:
     """Planned batches become pending. The caller holds the planning lease in this transaction."""
+    rows = [
+        {"number": b.number, "rows": b.rows, "first": b.span.first, "last": b.span.last, "keys": b.keys} for b in new
+    ]
     connection.execute(
         text(
             "INSERT INTO scorebeat.batches"
@@ -56,7 +59,7 @@ def add(connection: Connection, run_id: int, queue: str, attempts: int, new: Seq
             " FROM scorebeat.runs r, jsonb_to_recordset(CAST(:new AS jsonb))"
             " AS b(number int, rows int, first jsonb, last jsonb, keys jsonb) WHERE r.id = :run_id"
         ),
-        {"run_id": run_id, "queue": queue, "attempts": attempts, "new": _as_json(new)},
+        {"run_id": run_id, "queue": queue, "attempts": attempts, "new": json.dumps(rows)},
     )
 
 
@@ -273,10 +276,4 @@ def _claim(row: Row[Any]) -> Claim:
         care=values["care"],
         probe_is_deadly=values["probe_is_deadly"],
         has_waited=values["has_waited"],
-    )
-
-
-def _as_json(new: Sequence[NewBatch]) -> str:
-    return json.dumps(
-        [{"number": b.number, "rows": b.rows, "first": b.span.first, "last": b.span.last, "keys": b.keys} for b in new]
     )

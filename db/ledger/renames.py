@@ -23,7 +23,7 @@ def rename_job(connection: Connection, old: str, new: str, sets: Sequence[Predic
     """
     _copy(connection, jobs, "name", old, new)
     _rename_in_rows(connection, "job", old, new)
-    named = _json("name", new)
+    named = bindparam(None, {"name": new}, type_=JSONB)
     for table in (jobs, metadata.tables["scorebeat.runs"]):
         mine = table.c.name == new if table is jobs else table.c.job == new
         connection.execute(update(table).where(mine).values(spec=table.c.spec.op("||")(named)))
@@ -93,7 +93,3 @@ def _require_free(connection: Connection, name: str) -> None:
     query = text("SELECT to_regclass(:name) IS NOT NULL")
     if connection.execute(query, {"name": f"{PREDICTIONS}.{ident(name)}"}).scalar_one():
         raise UsageError(f"{PREDICTIONS}.{name} is there already; nothing was renamed. Choose another name")
-
-
-def _json(key: str, value: str) -> object:
-    return bindparam(None, {key: value}, type_=JSONB)

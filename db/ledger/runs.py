@@ -92,7 +92,7 @@ def start(connection: Connection, wanted: Start, lease: timedelta) -> int | None
             " coalesce(CAST(:tick_at AS timestamptz), now()) + CAST(:deadline AS interval), now() + :lease)"
             " ON CONFLICT (job, model, model_version) WHERE state IN ('planning', 'running') DO NOTHING"
             " RETURNING id"
-        ).bindparams(*_json_params()),
+        ).bindparams(bindparam("spec", type_=JSONB), bindparam("keys", type_=JSONB(none_as_null=True))),
         {
             **_common_values(wanted),
             "tick_at": wanted.due_at if wanted.is_tick else None,
@@ -285,7 +285,3 @@ def _close(connection: Connection, run_id: int, state: RunState, reason: str) ->
         {"id": run_id, "state": state, "reason": reason},
     )
     return moved.rowcount == 1
-
-
-def _json_params() -> list[Any]:
-    return [bindparam("spec", type_=JSONB), bindparam("keys", type_=JSONB(none_as_null=True))]

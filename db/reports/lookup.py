@@ -77,20 +77,17 @@ def _read_prediction(connection: Connection, job: str | None, shown: Shape, key:
     try:
         now, prediction = connection.exec_driver_sql(statement).one()
     except DBAPIError as error:
-        if error.connection_invalidated or _stamp_now(connection, job) == shown.stamp:
-            if database_errors.is_about_values(error):
-                raise results.not_a_key(shown.keys, key, error) from None
-            raise
-        return None
+        if not error.connection_invalidated:
+            now = connection.exec_driver_sql(f"SELECT {results.stamp(job)}").scalar_one()
+            if now != shown.stamp:
+                return None
+        if database_errors.is_about_values(error):
+            raise results.not_a_key(shown.keys, key, error) from None
+        raise
     if now != shown.stamp:
         return None
     results.require_width(shown.keys, key)
     return (prediction,)
-
-
-def _stamp_now(connection: Connection, job: str | None) -> str | None:
-    found: str | None = connection.exec_driver_sql(f"SELECT {results.stamp(job)}").scalar_one()
-    return found
 
 
 def _without_prediction(engine: Engine, shown: Shape, key: Key) -> Found:

@@ -163,6 +163,12 @@ def granted(connection: Connection) -> list[str]:
 
 def missing(connection: Connection) -> list[str]:
     """Rights that runs need and our role lacks, such as `UPDATE (reason) on scorebeat.runs`."""
+    wanted = [
+        {"tab": table, "privilege": privilege, "col": column}
+        for table, rights in RIGHTS.items()
+        for privilege, columns in rights.items()
+        for column in columns or ("*",)
+    ]
     found = connection.execute(
         text(
             "SELECT format('%s (%s) on scorebeat.%s', privilege, col, tab) FROM jsonb_to_recordset(CAST(:wanted AS"
@@ -175,20 +181,9 @@ def missing(connection: Connection) -> list[str]:
             " unnest(CAST(:on_predictions AS text[])) AS privilege WHERE dropped_at IS NULL"
             " AND NOT has_table_privilege(to_regclass(format('predictions.%I', table_name)), privilege)"
         ),
-        {"wanted": _wanted(), "functions": list(FUNCTIONS), "on_predictions": list(ON_PREDICTIONS)},
+        {"wanted": json.dumps(wanted), "functions": list(FUNCTIONS), "on_predictions": list(ON_PREDICTIONS)},
     )
     return list(found.scalars())
-
-
-def _wanted() -> str:
-    return json.dumps(
-        [
-            {"tab": table, "privilege": privilege, "col": column}
-            for table, rights in RIGHTS.items()
-            for privilege, columns in rights.items()
-            for column in columns or ("*",)
-        ]
-    )
 
 
 def _listed(rights: dict[str, tuple[str, ...]]) -> str:

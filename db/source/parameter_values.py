@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
-from scorebeat.core.errors import QueryError, near
+from scorebeat.core.errors import QueryError, did_you_mean
 from scorebeat.core.jobs import query_names
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.jobs.parameters import DUE_AT, OF_EVERY_RUN, RUN_ID, Parameter
@@ -49,7 +49,7 @@ def bound_query(connection: Connection, job: Job, values: RunValues) -> str:
         known = [*OF_EVERY_RUN, *job.parameters]
         raise QueryError(
             f"jobs.{job.name}.query has :{unknown[0]}, which is no parameter; known are :{', :'.join(known)}."
-            f"{_meant(unknown[0], known)} Declare others in [jobs.{job.name}.parameters]"
+            f"{did_you_mean(unknown[0], known)} Declare others in [jobs.{job.name}.parameters]"
         )
     texts = {name: _expression(parameter) for name, parameter in job.parameters.items()}
     texts[DUE_AT] = _expression(Parameter(type="timestamptz", text=values.due_at.astimezone(UTC).isoformat()))
@@ -85,8 +85,3 @@ def _backslashes(connection: Connection) -> bool:
 def _expression(parameter: Parameter) -> str:
     # the blank before it: directly after a name, CAST( would be part of the name
     return f" CAST({literal(parameter.text)} AS pg_catalog.{_TYPES[parameter.type]})"
-
-
-def _meant(name: str, known: list[str]) -> str:
-    hint = near(name, known)
-    return hint if hint.startswith(" Did") else ""
