@@ -126,7 +126,7 @@ def _results_by(text: str, info: ValidationInfo) -> str:
     if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text):
         raise ValueError(f"{text!r} is not a time of day; expected hours and minutes such as '07:00'")
     if info.context == NEW and info.data.get("schedule", "wrong") is None:
-        raise ValueError("needs a schedule, whose due times the results are of; expected one beside it")
+        raise ValueError("needs a schedule, which sets the due times; expected one in the same job")
     return text
 
 

@@ -28,8 +28,8 @@ from scorebeat.db.source.fetched_values import (
     SENT,
     TEXT,
     Unfit,
-    beyond,
     driver_type,
+    find_out_of_range,
     key_columns_of,
     no_rows,
     since_2000,
@@ -219,7 +219,7 @@ def to_ingest(
         raise OutputError(f"predictions do not fit {target.table}: {'; '.join(wrong + extra)}. Nothing was written.")
     for position, name in enumerate(keys.schema.names):
         is_timestamp = pa.types.is_timestamp(table.schema.field(position).type)
-        if is_timestamp and table.num_rows and any(beyond(name, table.column(position).chunk(0))):
+        if is_timestamp and table.num_rows and any(find_out_of_range(name, table.column(position).chunk(0))):
             table = table.set_column(position, name, since_2000(table.column(position)))
     return table
 

@@ -39,7 +39,7 @@ def undo(connection: Connection, run: Run) -> None:
     functions.call(connection, "undo_run", run.id)
 
 
-def count_nothing(connection: Connection, run: Run) -> None:
+def reset_scored_counts(connection: Connection, run: Run) -> None:
     """The run failed: rows that `undo` deleted do not count as scored. Those that readers saw before still do."""
     connection.execute(
         text(

@@ -81,7 +81,7 @@ def fail(connection: Connection, run_id: int, reason: str) -> str | None:
     batches.cancel(connection, run_id)
     if run.job.on_failure == "retry-run":
         atomic_runs.undo(connection, run)
-        atomic_runs.count_nothing(connection, run)
+        atomic_runs.reset_scored_counts(connection, run)
     return full_reason
 
 
@@ -102,7 +102,7 @@ def _all_or_nothing(connection: Connection, run: Run, tally: Tally) -> str | Non
     if not tally.plan_is_whole:
         reason = f"nothing of the run is shown, nor kept: {run_ends.left_out(tally, run)}"
     runs.fail(connection, run.id, reason)
-    atomic_runs.count_nothing(connection, run)
+    atomic_runs.reset_scored_counts(connection, run)
     return reason
 
 
@@ -126,7 +126,7 @@ def _is_followed(connection: Connection, run: Run) -> bool:
     """
     if not model_versions.keep_published(connection, run.model):
         raise views.ViewBusy(f"versions of model {run.model!r} are being changed; nothing was switched")
-    job = jobs.keep(connection, run.job.name) or run.job
+    job = jobs.get_locked(connection, run.job.name) or run.job
     if job.pinned_version is not None:
         return job.model == f"{run.model}/{run.model_version}"
     published = model_versions.published(connection, run.model)

@@ -170,26 +170,26 @@ def _open_session(
         with closing(opened.cursor()) as cursor:
             cursor.execute(f"SELECT {user_sql.settings(ours, local=False)}")
         opened.commit()
-    record.info[user_sql.SETTINGS] = session.theirs(found)
+    record.info[user_sql.SETTINGS] = session.users_values(found)
     return opened
 
 
-def _settings_of(opened: DBAPIConnection) -> session.Found:
+def _settings_of(opened: DBAPIConnection) -> session.SessionSettings:
     with closing(opened.cursor()) as cursor:
         found = _checked_settings(cursor)
     opened.rollback()
     return found
 
 
-def _checked_settings(cursor: "DBAPICursor | Cursor") -> session.Found:
+def _checked_settings(cursor: "DBAPICursor | Cursor") -> session.SessionSettings:
     """The settings of a new session. Raises ServiceDown if our statements would mean something else in it."""
     cursor.execute(session.QUESTION)
-    found = session.found(cursor.fetchall())
-    session.require(found)
-    shadows = session.shadows(found)
-    if shadows is not None:
+    found = session.read_settings(cursor.fetchall())
+    session.require_ours(found)
+    statement = session.find_shadows(found)
+    if statement is not None:
         cursor.execute(session.SAFE_PATH)
-        cursor.execute(shadows)
+        cursor.execute(statement)
         session.require_own_names(found, cursor.fetchone())
     return found
 

@@ -83,7 +83,7 @@ _SET_BY = {
 
 
 @dataclass(frozen=True)
-class Found:
+class SessionSettings:
     """The settings of a new session, by name."""
 
     now: Mapping[str, str]
@@ -92,13 +92,13 @@ class Found:
     source: Mapping[str, str]
 
 
-def found(rows: Iterable[Sequence[Any]]) -> Found:
+def read_settings(rows: Iterable[Sequence[Any]]) -> SessionSettings:
     """The result of QUESTION."""
     read = [tuple(map(str, row)) for row in rows]
-    return Found({r[0]: r[1] for r in read}, {r[0]: r[2] for r in read}, {r[0]: r[3] for r in read})
+    return SessionSettings({r[0]: r[1] for r in read}, {r[0]: r[2] for r in read}, {r[0]: r[3] for r in read})
 
 
-def require(settings: Found) -> None:
+def require_ours(settings: SessionSettings) -> None:
     """Raises ServiceDown if the session lacks our settings, or its database has no encoding."""
     if settings.now["server_encoding"] == "SQL_ASCII":
         raise ServiceDown(
@@ -120,10 +120,10 @@ def require(settings: Found) -> None:
 
 
 SAFE_PATH = "SET LOCAL search_path = pg_catalog"
-"""Runs before the statement of `shadows`, in its transaction."""
+"""Runs before the statement of `find_shadows`, in its transaction."""
 
 
-def shadows(settings: Found) -> str | None:
+def find_shadows(settings: SessionSettings) -> str | None:
     """A statement to run after SAFE_PATH if a schema comes before pg_catalog; None if none does, as nearly always.
 
     It returns a row if such a schema has an object that our statements would find instead of PostgreSQL's own.
@@ -158,8 +158,8 @@ def shadows(settings: Found) -> str | None:
     )
 
 
-def require_own_names(settings: Found, shadow: Sequence[Any] | None) -> None:
-    """Raises ServiceDown if there is a `shadow`, a row of the statement of `shadows`."""
+def require_own_names(settings: SessionSettings, shadow: Sequence[Any] | None) -> None:
+    """Raises ServiceDown if there is a `shadow`, a row of the statement of `find_shadows`."""
     if shadow is None:
         return
     kind, schema, name = map(str, shadow)
@@ -171,7 +171,7 @@ def require_own_names(settings: Found, shadow: Sequence[Any] | None) -> None:
     )
 
 
-def theirs(settings: Found) -> dict[str, str]:
+def users_values(settings: SessionSettings) -> dict[str, str]:
     """The settings of STATEMENTS for which the user has another value, with that value."""
     return {name: settings.users[name] for name, ours in STATEMENTS.items() if settings.users[name] != ours}
 

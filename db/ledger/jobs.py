@@ -136,7 +136,7 @@ def require_known(connection: Connection, name: str) -> None:
         get(connection, name)
 
 
-def keep(connection: Connection, name: str) -> Job | None:
+def get_locked(connection: Connection, name: str) -> Job | None:
     """The job as it was last in the file, locked until the transaction ends; None if it never existed.
 
     It waits for nobody: if somebody is changing the job now, it raises a transient DBAPIError.

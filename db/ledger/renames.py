@@ -36,7 +36,7 @@ def rename_job(connection: Connection, old: str, new: str, sets: Sequence[Predic
             connection.exec_driver_sql(f"ALTER VIEW IF EXISTS {PREDICTIONS}.{ident(old)} RENAME TO {ident(new)}")
 
     _require_free(connection, new)
-    views.patiently(connection, old, move)
+    views.switch_with_retries(connection, old, move)
 
 
 def rename_model(connection: Connection, old: str, new: str, sets: Sequence[PredictionSet]) -> None:
@@ -85,7 +85,7 @@ def _rename_tables(connection: Connection, moves: Sequence[tuple[PredictionSet, 
             with ownership.as_owner(connection, f"rename {one.table}"):
                 connection.exec_driver_sql(f"ALTER TABLE {one.table} RENAME TO {ident(name)}")
 
-        views.patiently(connection, one.job, move)
+        views.switch_with_retries(connection, one.job, move)
         connection.execute(update(prediction_sets).where(prediction_sets.c.id == one.id).values(table_name=name))
 
 

@@ -82,11 +82,11 @@ def make_room(connection: Connection, source: Source, found: PredictionSet) -> N
     def widen() -> None:
         # a large table is rewritten, which may take longer than our other statements may
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-        with views.taken_away(connection, found), ownership.as_owner(connection, f"widen the key of {found.table}"):
+        with views.without_view(connection, found), ownership.as_owner(connection, f"widen the key of {found.table}"):
             connection.exec_driver_sql(f"ALTER TABLE {found.table} {', '.join(parts)}")
 
     try:
-        views.patiently(connection, found.job, widen)
+        views.switch_with_retries(connection, found.job, widen)
     except DBAPIError as error:
         if not isinstance(error.orig, psycopg2.errors.FeatureNotSupported):
             raise

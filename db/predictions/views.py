@@ -38,10 +38,10 @@ def show(connection: Connection, job: str, shown: PredictionSet) -> None:
     if readers hold it too long.
     """
     if not is_shown(connection, job, shown):
-        patiently(connection, job, lambda: _replace(connection, job, shown))
+        switch_with_retries(connection, job, lambda: _replace(connection, job, shown))
 
 
-def patiently(connection: Connection, job: str, switch: Callable[[], object]) -> None:
+def switch_with_retries(connection: Connection, job: str, switch: Callable[[], object]) -> None:
     """Change what readers of the job's view read, in a savepoint. Raises ViewBusy if they hold it too long."""
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
     for attempt in range(1, TRIES + 1):
@@ -119,7 +119,7 @@ def _replace(connection: Connection, job: str, shown: PredictionSet) -> None:
 
 
 @contextmanager
-def taken_away(connection: Connection, shown: PredictionSet) -> Iterator[None]:
+def without_view(connection: Connection, shown: PredictionSet) -> Iterator[None]:
     """If the view reads this set, drop it for the block, and make it again afterwards with the new types.
 
     PostgreSQL changes the type of no column that a view reads. Raises ViewInUse if others depend on the view.
@@ -155,7 +155,7 @@ def drop(connection: Connection, job: str) -> None:
         connection.exec_driver_sql(f"DROP VIEW IF EXISTS {PREDICTIONS}.{ident(job)}")
 
     try:
-        patiently(connection, job, switch)
+        switch_with_retries(connection, job, switch)
     except DBAPIError as error:
         raise ViewInUse(
             f"other objects depend on the view {PREDICTIONS}.{job}: {_dependents(error)}. "

@@ -62,7 +62,7 @@ def typed(whole: pa.RecordBatch, position: int, source: Source) -> tuple[pa.Reco
             position += 1
             unfit += _nested(name, whole.column(position))
         arrays.append(_json_lists(column, name) if name in source.json else _plain(column))
-        unfit += beyond(name, arrays[-1])
+        unfit += find_out_of_range(name, arrays[-1])
         names.append(name)
         position += 1
     return pa.RecordBatch.from_arrays(arrays, names=names), tuple(unfit)
@@ -80,7 +80,7 @@ _DAY = 86_400_000_000
 """Microseconds."""
 
 
-def beyond(name: str, column: pa.Array) -> Iterator[Unfit]:
+def find_out_of_range(name: str, column: pa.Array) -> Iterator[Unfit]:
     """Infinity, and timestamps after the year 294246: the driver shifts the epoch, so they wrap around below it."""
     if pa.types.is_date32(column.type):
         numbers, least = column.view(pa.int32()), _LEAST_DAY
