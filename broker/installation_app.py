@@ -11,10 +11,10 @@ from kombu.connection import Connection, ConnectionPool, PooledConnection
 from scorebeat.core.errors import PrefixUnknown
 
 OPTION = "global_keyprefix"
-"""kombu's transport option: of every key, queue and channel."""
+"""kombu's transport option: the prefix of every key, queue and channel."""
 
 UNREAD_PREFIX = "scorebeat:unread:"
-"""Begins the prefix of keys that nobody reads or writes, until the ledger has told the installation's own."""
+"""Begins a prefix of keys that nobody reads or writes, in use until the ledger's prefix has been read."""
 ReadPrefix = Callable[[], str]
 """Raises PrefixUnknown while the ledger cannot be read."""
 
@@ -24,9 +24,9 @@ def _unreadable() -> str:
 
 
 class InstallationApp(Celery):  # type: ignore[misc]  # Celery publishes no types
-    """Asks for the prefix when the broker is first used, and once.
+    """Reads the prefix once, when the broker is first used.
 
-    A spawned process has the settings alone. It sends what its parent's prefix is for, or nothing.
+    A spawned process has only the settings. It sends under its parent's prefix, or not at all.
     """
 
     read_prefix: ReadPrefix = staticmethod(_unreadable)
@@ -34,13 +34,13 @@ class InstallationApp(Celery):  # type: ignore[misc]  # Celery publishes no type
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{**options, "amqp": InstallationAmqp})
 
-    def take_prefix(self, given: str | None, read: ReadPrefix) -> None:
-        """The prefix itself, or what reads it when it is needed; until then its place is taken by one of no use.
+    def take_prefix(self, prefix: str | None, read: ReadPrefix) -> None:
+        """Use this prefix, or if it is None have `read` called when one is needed, with an unused prefix until then.
 
-        That one is this application's alone: kombu lets connections of the same options share a pool.
+        The unused prefix is this application's alone: kombu lets connections of the same options share a pool.
         """
         self.read_prefix = read
-        self._set(given or f"{UNREAD_PREFIX}{uuid.uuid4().hex}:")
+        self._set(prefix or f"{UNREAD_PREFIX}{uuid.uuid4().hex}:")
 
     def prefix(self) -> str:
         """What all keys begin with. Raises PrefixUnknown."""
@@ -51,14 +51,14 @@ class InstallationApp(Celery):  # type: ignore[misc]  # Celery publishes no type
         return known
 
     def _set(self, prefix: str) -> None:
-        """In the settings: a spawned process and Flower's page of the broker look there."""
+        """Store it in the settings, which a spawned process and Flower's page of the broker read."""
         self.conf.broker_transport_options = self.conf.broker_transport_options | {OPTION: prefix}
 
 
 class InstallationAmqp(AMQP):  # type: ignore[misc]  # Celery publishes no types
     """Makes connections that know the prefix before they send anything, in a pool or alone.
 
-    Where it cannot be read, they cannot be established: Celery and kombu do what they do without a broker.
+    If it cannot be read, no connection can be established: Celery and kombu do what they do without a broker.
     """
 
     def __init__(self, app: InstallationApp) -> None:

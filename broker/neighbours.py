@@ -15,7 +15,7 @@ from scorebeat.core.queues import CONTROL_QUEUE, PLAN_QUEUE
 UNTIL_0_1 = "scorebeat:"
 """What the keys of every installation began with before each had a prefix of its own."""
 BINDING = "_kombu.binding."
-"""Stands in one key of each exchange, between the prefix and the exchange's name."""
+"""In one key of each exchange, between the prefix and the exchange's name."""
 LOOK_FOR = 5.0
 """Seconds; a large database has millions of keys."""
 ANSWER_WITHIN = 1.0
@@ -29,7 +29,7 @@ class Neighbour:
     prefix: str
     exchanges: frozenset[str]
     listening: int
-    """Workers that take commands there now."""
+    """Number of workers that take commands under that prefix now."""
 
     @property
     def is_older(self) -> bool:
@@ -47,9 +47,9 @@ class Neighbour:
 
 
 def neighbours(app: InstallationApp) -> list[Neighbour] | None:
-    """By their prefixes; None if our user may not look at keys of others. Raises ServiceDown.
+    """In the order of their prefixes; None if our user may not see keys of others. Raises ServiceDown.
 
-    Nothing of theirs is read or written. An empty message, which kombu passes over, counts the workers that listen.
+    None of their keys is read or written. An empty message, which kombu passes over, counts the workers that listen.
     """
     found: dict[str, set[str]] = {}
     with reaching(app) as connection, connection.channel() as channel:
@@ -59,9 +59,9 @@ def neighbours(app: InstallationApp) -> list[Neighbour] | None:
                 prefix, _, exchange = key.partition(BINDING)
                 found.setdefault(prefix, set()).add(exchange)
             found.pop(app.prefix(), None)
-            number = channel.pool.connection_kwargs["db"]
+            database = channel.pool.connection_kwargs["db"]
             return [
-                Neighbour(prefix, frozenset(names), client.publish(f"{prefix}/{number}.celery.pidbox", ""))
+                Neighbour(prefix, frozenset(names), client.publish(f"{prefix}/{database}.celery.pidbox", ""))
                 for prefix, names in sorted(found.items())
             ]
         except NoPermissionError:

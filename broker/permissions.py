@@ -1,4 +1,4 @@
-"""What we ask of the broker, tried command by command on keys that are gone afterwards: the least rights of a user."""
+"""The least rights of our user on the broker: each command is tried on keys that are deleted afterwards."""
 
 import uuid
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from scorebeat.broker.send import reaching, shown_address
 from scorebeat.core.errors import ServiceDown
 
 LASTS = 60_000
-"""Milliseconds after which all is gone that a killed `check` left."""
+"""Milliseconds after which the keys of a killed `check` expire."""
 NO_SCRIPT = "0" * 40
 TRIED = (
     (
@@ -27,7 +27,7 @@ TRIED = (
     ),
     ("PUNSUBSCRIBE", "PSUBSCRIBE {3}celery.pidbox", "PSUBSCRIBE {3}celeryev/*", "PSUBSCRIBE {3}celeryev/worker.*"),
 )  # fmt: skip
-"""A group shares a connection, which is of no further use; an answer such as `EXEC without MULTI` is no refusal.
+"""Commands of a group share a connection, which is closed then; an error such as `EXEC without MULTI` is no refusal.
 
 A user may subscribe by a pattern only if the very same pattern is among its channels.
 """
@@ -46,21 +46,21 @@ def require_rights(app: InstallationApp) -> None:
 
 
 def _refused(pool: Any, prefix: str) -> Iterator[str]:
-    place = f"{prefix}check:{uuid.uuid4().hex}:"
+    key_prefix = f"{prefix}check:{uuid.uuid4().hex}:"
     channels = f"{prefix}/{pool.connection_kwargs['db']}."
     for group in TRIED:
         connection = pool.get_connection()
         try:
             for line in group:
-                command, *words = line.format(place, LASTS, NO_SCRIPT, channels).split()
-                if not _may(connection, *command.split("|"), *words):
+                command, *words = line.format(key_prefix, LASTS, NO_SCRIPT, channels).split()
+                if not _is_allowed(connection, *command.split("|"), *words):
                     yield " ".join([command.lower(), *words[:1]]) if command == "PSUBSCRIBE" else command.lower()
         finally:
             connection.disconnect()  # it watches, waits for its EXEC, or is subscribed
             pool.release(connection)
 
 
-def _may(connection: Any, *words: str) -> bool:
+def _is_allowed(connection: Any, *words: str) -> bool:
     connection.send_command(*words)
     try:
         connection.read_response(push_request=True)

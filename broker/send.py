@@ -1,4 +1,4 @@
-"""Messages to the broker: hints that something is to be done; what it is stands in the ledger."""
+"""Messages to the broker: hints that there is work; the work itself is in the ledger."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,13 +15,13 @@ from scorebeat.core.queues import ROUTES, SCORE
 from scorebeat.core.urls import redact
 
 SOON = {"interval_start": 0.1, "interval_max": 0.1}
-"""Seconds between tries: a broker that is away is found out soon, for the ledger remembers what was not sent."""
+"""Seconds between tries: a broker that is away is noticed soon; the ledger remembers what was not sent."""
 PATIENCE = {"socket_timeout": 5}
-"""Seconds for each answer, a TLS handshake among them, where a person waits; a worker's BRPOP needs longer."""
+"""Seconds for each answer, including a TLS handshake, while a person waits; a worker's BRPOP needs longer."""
 
 
 def send(app: Celery, task: str, args: Sequence[int], expires: float | None = None) -> bool:
-    """Send one message of a task in `ROUTES`, void after `expires` seconds; False when the broker is away.
+    """Send one message of a task in `ROUTES`, void after `expires` seconds; False if the broker is away.
 
     The ledger remembers, so it is sent again later.
     """
@@ -35,7 +35,7 @@ def send(app: Celery, task: str, args: Sequence[int], expires: float | None = No
 
 
 def send_batches(app: Celery, queue_name: str, batch_ids: Sequence[int]) -> int:
-    """Send a message a batch over one connection; returns how many went out before the broker was away."""
+    """Send a message for each batch over one connection. Returns how many were sent before the broker was away."""
     sent = 0
     target = queue(queue_name)
     try:
@@ -49,7 +49,7 @@ def send_batches(app: Celery, queue_name: str, batch_ids: Sequence[int]) -> int:
 
 
 def waiting(app: Celery, queue_name: str) -> int:
-    """Messages that wait in the queue. Raises ServiceDown."""
+    """Number of messages that wait in the queue. Raises ServiceDown."""
 
     def declare(channel: Any) -> int:
         return int(channel.queue_declare(queue_name)[1])
@@ -63,26 +63,26 @@ def waiting(app: Celery, queue_name: str) -> int:
 
 
 def require_broker(app: Celery) -> None:
-    """Raises ServiceDown, in one line and without the password, when the broker cannot be reached."""
+    """Raises ServiceDown, in one line and without the password, if the broker cannot be reached."""
     with reaching(app):
         pass
 
 
 def shown_address(connection: Connection) -> str:
-    """The broker's URL as it was given, its password hidden; kombu would show one that is not there."""
+    """The broker's URL as it was set, its password hidden; kombu would show a password even if there is none."""
     return redact(connection.as_uri(include_password=True))
 
 
 @contextmanager
 def reaching(app: Celery) -> Iterator[Connection]:
-    """A connection to the broker; what it or the server refuses is ServiceDown, in one line."""
+    """A connection to the broker. Raises ServiceDown, in one line, for errors of the connection or the server."""
     with app.connection_for_write(transport_options=PATIENCE) as connection:
         try:
             connection.ensure_connection(max_retries=1, **SOON)
             yield connection
         except (OperationalError, *connection.connection_errors, *connection.channel_errors) as error:
-            shown = ", and, if the server asks for a certificate, SCOREBEAT_BROKER_CERT" if connection.ssl else ""
+            certificate = ", and, if the server asks for a certificate, SCOREBEAT_BROKER_CERT" if connection.ssl else ""
             raise ServiceDown(
                 f"the broker at {shown_address(connection)} cannot be used: {one_line(error).rstrip('.')}. "
-                f"Check SCOREBEAT_BROKER_URL and that the server runs{shown}; nothing was changed."
+                f"Check SCOREBEAT_BROKER_URL and that the server runs{certificate}; nothing was changed."
             ) from None

@@ -1,1 +1,1 @@
-"""Words and settings that every room shares."""
+"""What every folder shares: errors, settings, events, jobs and schedules, states."""

@@ -16,7 +16,7 @@ TLS_SCHEME = "rediss"
 
 @dataclass(frozen=True)
 class TlsFiles:
-    """PEM files by path; what is not given is the system's CAs, and no certificate of ours."""
+    """Paths of PEM files. Without `ca` only the system's CAs are trusted; without `cert` we show no certificate."""
 
     ca: Path | None = None
     """CAs that may have signed the server's certificate, beside the system's."""
@@ -28,38 +28,43 @@ class TlsFiles:
 def for_celery(url: str, files: TlsFiles) -> tuple[str, dict[str, Any] | None]:
     """The URL and the value of `broker_use_ssl`: with rediss:// the server and its name are verified.
 
-    Left to themselves, Celery and kombu would verify nothing where the URL does not ask for it.
+    By default Celery and kombu verify nothing unless the URL asks for it.
     """
     if not _is_tls(url):
         return url, None
-    both = _both(url, files)
+    merged = _merged(url, files)
     return url.partition("?")[0], {  # Flower reads the files from `broker_use_ssl` alone
         "ssl_cert_reqs": ssl.CERT_REQUIRED,
         "ssl_check_hostname": True,
-        "ssl_ca_certs": _text(both.ca),
-        "ssl_certfile": _text(both.cert),
-        "ssl_keyfile": _text(both.key),
+        "ssl_ca_certs": _text(merged.ca),
+        "ssl_certfile": _text(merged.cert),
+        "ssl_keyfile": _text(merged.key),
     }
 
 
 def tls_mistakes(url: str | None, files: TlsFiles) -> Iterator[str]:
     """What is wrong with the files, one sentence each."""
-    given = [f"SCOREBEAT_BROKER_{name.upper()}" for name, path in vars(files).items() if path is not None]
+    variables = [f"SCOREBEAT_BROKER_{name.upper()}" for name, path in vars(files).items() if path is not None]
     if url is None or not _is_tls(url):
-        if given:
-            begins = "is not set" if url is None else f"begins with {urlsplit(url).scheme}://"
-            yield f"{', '.join(given)}: SCOREBEAT_BROKER_URL {begins}; certificates need {TLS_SCHEME}://"
+        if variables:
+            beginning = "is not set" if url is None else f"begins with {urlsplit(url).scheme}://"
+            yield f"{', '.join(variables)}: SCOREBEAT_BROKER_URL {beginning}; certificates need {TLS_SCHEME}://"
         return
-    twice = [f"SCOREBEAT_BROKER_{name.upper()}" for name in vars(files) if _twice(name, url, files)]
+    in_url = parameters(url)
+    twice = [
+        f"SCOREBEAT_BROKER_{name.upper()}"
+        for name, path in vars(files).items()
+        if path is not None and _IN_URL[name] in in_url
+    ]
     if twice:
-        yield f"{', '.join(twice)}: the same file is named in SCOREBEAT_BROKER_URL; name it in one place"
-    yield from _file_mistakes(_both(url, files))
+        yield f"{', '.join(twice)}: the same file is named in SCOREBEAT_BROKER_URL; name it once"
+    yield from _file_mistakes(_merged(url, files))
 
 
 def _file_mistakes(files: TlsFiles) -> Iterator[str]:
     context = ssl.create_default_context()
     if files.ca is not None:
-        yield from _tried("CA", files.ca, "certificates", lambda: context.load_verify_locations(files.ca))
+        yield from _load_mistakes("CA", files.ca, "certificates", lambda: context.load_verify_locations(files.ca))
     if files.cert is not None:
 
         def load() -> None:
@@ -67,12 +72,12 @@ def _file_mistakes(files: TlsFiles) -> Iterator[str]:
             context.load_cert_chain(str(files.cert), files.key, password="")
 
         key = files.key or files.cert
-        yield from _tried("key", key, "the certificate's key, without a passphrase", load, files.cert)
+        yield from _load_mistakes("key", key, "the certificate's key, without a passphrase", load, files.cert)
     elif files.key is not None:
         yield f"the broker's key {files.key} is given without its certificate: name both"
 
 
-def _tried(what: str, path: Path, expected: str, load: Callable[[], None], *others: Path) -> Iterator[str]:
+def _load_mistakes(what: str, path: Path, expected: str, load: Callable[[], None], *others: Path) -> Iterator[str]:
     for one in (*others, path):
         if not os.access(one, os.R_OK):
             yield f"the broker's {what} file {shown(one)} cannot be read; expected a PEM file with {expected}"
@@ -87,15 +92,11 @@ def _tried(what: str, path: Path, expected: str, load: Callable[[], None], *othe
 _IN_URL = {"ca": "ssl_ca_certs", "cert": "ssl_certfile", "key": "ssl_keyfile"}
 
 
-def _both(url: str, files: TlsFiles) -> TlsFiles:
-    """The files that the URL names, and the others."""
+def _merged(url: str, files: TlsFiles) -> TlsFiles:
+    """The files with those that the URL names, which replace the settings' own."""
     in_url = parameters(url)
     named = {name: Path(in_url[parameter]) for name, parameter in _IN_URL.items() if parameter in in_url}
     return TlsFiles(**(vars(files) | named))
-
-
-def _twice(name: str, url: str, files: TlsFiles) -> bool:
-    return getattr(files, name) is not None and _IN_URL[name] in parameters(url)
 
 
 def _is_tls(url: str) -> bool:

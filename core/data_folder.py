@@ -24,9 +24,9 @@ class StackUrls:
 
 
 def running_stack(data: Path) -> StackUrls | None:
-    """The servers that run on this data folder; None when none do, or when they are not ready yet.
+    """The servers that run on this data folder; None if none run, or if they are not ready yet.
 
-    Raises UsageError when the folder belongs to another user.
+    Raises UsageError if the folder belongs to another user.
     """
     try:
         holder = lock_holder(data)
@@ -46,7 +46,7 @@ def running_stack(data: Path) -> StackUrls | None:
 
 
 def lock_holder(data: Path) -> int | None:
-    """Process id of whoever runs servers on the folder, None if nobody does. Raises FileNotFoundError."""
+    """Id of the process that runs servers on the folder; None if there is none. Raises FileNotFoundError."""
     with (data / LOCK_FILE).open("r") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # dropped again when the file is closed
@@ -58,7 +58,7 @@ def lock_holder(data: Path) -> int | None:
 def joined(settings: Settings) -> Settings:
     """The settings with the URLs of the embedded stack that runs on their data folder; as they are if none does.
 
-    URLs that are set win. Raises SettingsError when only one of the two is.
+    URLs that are set take precedence. Raises SettingsError if only one of the two is set.
     """
     require_both_urls_or_none(settings)
     urls = running_stack(settings.data) if settings.database_url is None else None
@@ -67,9 +67,9 @@ def joined(settings: Settings) -> Settings:
 
 def require_both_urls_or_none(settings: Settings) -> None:
     """Raises SettingsError if one URL is set and the other is not."""
-    for given, missing in (("database_url", "broker_url"), ("broker_url", "database_url")):
-        if getattr(settings, given) is not None and getattr(settings, missing) is None:
+    for present, missing in (("database_url", "broker_url"), ("broker_url", "database_url")):
+        if getattr(settings, present) is not None and getattr(settings, missing) is None:
             raise SettingsError(
-                f"{PREFIX}{missing.upper()} is not set, {PREFIX}{given.upper()} is: set both to use servers of your "
+                f"{PREFIX}{missing.upper()} is not set, {PREFIX}{present.upper()} is: set both to use servers of your "
                 "own, or neither to use the embedded ones"
             )

@@ -5,12 +5,12 @@ import weakref
 
 
 def file_of(descriptor: int) -> tuple[int, int] | None:
-    """Device and number of the file that it is of; None if it is closed."""
+    """Device and inode of the descriptor's file; None if the descriptor is closed."""
     try:
-        found = os.fstat(descriptor)
+        status = os.fstat(descriptor)
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 class Sentinel:

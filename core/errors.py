@@ -1,4 +1,4 @@
-"""The errors that Scorebeat raises on purpose; each message says what happened, and what to do."""
+"""The errors that Scorebeat raises on purpose; each message has what happened, and what to do."""
 
 from difflib import get_close_matches
 
@@ -33,11 +33,11 @@ class WouldRemoveAll(UsageError):
 
 
 class UnknownName(UsageError):
-    """A job, run or model that nobody has heard of; the message has the near names."""
+    """A job, run or model that does not exist; the message lists similar names."""
 
 
 class QueryError(UsageError):
-    """A job's query cannot be used: the message says why and what was expected."""
+    """A job's query cannot be used: the message has the reason and what was expected."""
 
 
 class SourceLocked(ScorebeatError):
@@ -45,11 +45,11 @@ class SourceLocked(ScorebeatError):
 
 
 class SourceChanged(ScorebeatError):
-    """A column of the query has another type than when this process read the query; the next attempt reads it anew."""
+    """A column of the query has another type than when this process read the query; the next attempt reads it again."""
 
 
 class SignatureError(UsageError):
-    """What the query gives does not fit what the model wants."""
+    """The query's columns do not fit the model's inputs."""
 
 
 class ModelError(ScorebeatError):
@@ -57,7 +57,7 @@ class ModelError(ScorebeatError):
 
 
 class OutputError(ModelError):
-    """A model returned another length, other columns or other types than its contract says."""
+    """A model returned another length, other columns or other types than its contract has."""
 
 
 class NonsenseError(ModelError):
@@ -70,7 +70,7 @@ class InputError(ModelError):
     def __init__(self, message: str = "", columns: tuple[str, ...] = (), cause: str = "") -> None:
         super().__init__(message)
         self.columns = columns
-        """Those whose values are to blame, where that is known."""
+        """Columns whose values are to blame, if they are known."""
         self.cause = cause
         """What the model itself raised."""
 
@@ -94,16 +94,16 @@ class ServiceDown(UsageError):
 class PrefixUnknown(ConnectionError):
     """The ledger, which has the prefix of the broker's keys, cannot be read.
 
-    To Celery and kombu the broker is away then: they try again, or tell their caller.
+    Celery and kombu treat it as a broker that is away: they try again, or raise it to their caller.
     """
 
 
 class NotPermitted(UsageError):
-    """Our role in PostgreSQL lacks a right; the message says which, and what to do."""
+    """Our role in PostgreSQL lacks a right; the message has the right, and what to do."""
 
 
 class MigrationFailed(ScorebeatError):
-    """A migration could not be done; the message says at which revision the ledger is."""
+    """A migration could not be done; the message has the ledger's revision."""
 
 
 class ClaimLost(ScorebeatError):
@@ -115,33 +115,33 @@ class RunOpen(UsageError):
 
 
 class RunNotSucceeded(ScorebeatError):
-    """A run that was waited for ended in another state than `succeeded`."""
+    """The awaited run ended in another state than `succeeded`."""
 
 
 class RunStillOpen(ScorebeatError, TimeoutError):
-    """A run was not over in the time that it was waited for; it goes on."""
+    """The awaited run did not end within the timeout; it goes on."""
 
 
 class RepeatedKey(ScorebeatError):
-    """The query gave one key twice, or NULL for a key."""
+    """The query returned one key twice, or NULL for a key."""
 
 
 class EscapedError(Exception):
-    """A model raised what is no Exception, such as SystemExit or asyncio.CancelledError; `__cause__` is that."""
+    """A model raised SystemExit, asyncio.CancelledError or another non-Exception, which is the `__cause__`."""
 
 
 def raised(error: object) -> object:
-    """What the model raised: what escaped, for an EscapedError."""
+    """What the model raised: the error itself, or the cause of an EscapedError."""
     return error.__cause__ if isinstance(error, EscapedError) and error.__cause__ is not None else error
 
 
 def kind(error: BaseException) -> str:
-    """The name of an error's class; of an EscapedError, that of what escaped."""
+    """The name of the class of what the model raised."""
     return type(raised(error)).__name__
 
 
 def text(error: object) -> str:
-    """What `str()` returns for an error, or that it fails: an error of a model's own may not be printable."""
+    """The message of an error, or a note that `str()` fails: an error class of the model's own may not be printable."""
     own = raised(error)
     try:
         return str(own)
@@ -150,12 +150,12 @@ def text(error: object) -> str:
 
 
 def one_line(error: object) -> str:
-    """The words of an error on one line, for a log or a reason; what the database or a library broke is joined."""
+    """The message of an error on one line, for a log or a reason."""
     return shortened(" ".join(text(error).split()))
 
 
 def shortened(words: str, most: int = LONGEST) -> str:
-    """At most so many characters: the beginning, an ellipsis and the end, which often says what to do."""
+    """At most so many characters: the beginning, an ellipsis and the end, which often has what to do."""
     if len(words) <= most:
         return words
     end = (most - 1) // 4
@@ -171,8 +171,11 @@ def require_short(name: str, words: str, most: int) -> None:
 
 
 def near(word: str, known: list[str]) -> str:
-    """A closing sentence that names what was perhaps meant: ` Did you mean 'iris'?`"""
+    """`did_you_mean`; if no name is similar, a sentence with all known names."""
+    return did_you_mean(word, known) or (f" Known: {', '.join(sorted(known))}." if known else "")
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """` Did you mean 'iris'?`, with a blank before it; empty if no known name is similar."""
     close = get_close_matches(word, known, n=3, cutoff=0.5)
-    if close:
-        return f" Did you mean {' or '.join(repr(c) for c in close)}?"
-    return f" Known: {', '.join(sorted(known))}." if known else ""
+    return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""

@@ -1,4 +1,4 @@
-"""How loud an event is: what failed for good is an ERROR, what may heal by itself a WARNING, the rest INFO."""
+"""The log level of each event: a final failure is an ERROR, what may heal by itself a WARNING, the rest INFO."""
 
 import logging
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ _OF_STATES = {"pending": logging.WARNING, "dead": logging.ERROR, "partial": logg
 
 
 def level_of(event: str, fields: Mapping[str, object]) -> int:
-    """The level of an event where its call names none."""
+    """The level of an event whose call names none."""
     if event in _ERRORS:
         return logging.ERROR
     if event in _WARNINGS:

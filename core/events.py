@@ -17,7 +17,7 @@ TALKATIVE = ("httpx", "httpcore", "h11", "h2", "hpack", "urllib3", "requests", "
              "aiobotocore", "s3fs", "s3transfer", "fsspec", "gcsfs", "google", "adlfs", "azure", "msal", "asyncio",
              "tornado.access", "websockets")  # fmt: skip
 """Libraries that write URLs and headers of requests to the log: the token of a webhook is a part of its URL, and so is
-the signature of a stored file. Of them only what is wrong is written."""
+the signature of a stored file. Only their warnings and errors are written."""
 _SHORT_LEVELS = {"WARNING": "WARN", "CRITICAL": "FATAL"}
 _OWN_KEYS = frozenset({"time", "level", "event", "logger", "message", "exception"})
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
@@ -27,7 +27,7 @@ _BARE = re.compile(r"[^\s\"'=\\]+")
 def emit(event: str, /, level: int | None = None, *, exc: BaseException | None = None, **fields: object) -> None:
     """Report that `event` (`noun.verb`) happened; `exc` is logged with its traceback.
 
-    The level is that of `core.event_levels` unless one is named.
+    By default the level is that of `core.event_levels`.
     Passwords in URLs are hidden, in fields and in the traceback too.
     """
     extra = {"scorebeat_event": event, "scorebeat_fields": fields}
@@ -50,7 +50,7 @@ def configure_logging(
 
 
 class _Redacting(logging.Formatter):
-    """Hides passwords in whatever is formatted; a fault in a record is then logging's to report."""
+    """Hides passwords in whatever is formatted; logging itself reports a record that cannot be formatted."""
 
     def exception(self, record: logging.LogRecord) -> str:
         """The traceback; empty without one."""
@@ -64,7 +64,7 @@ class TextFormatter(_Redacting):
 
     def format(self, record: logging.LogRecord) -> str:
         level = _SHORT_LEVELS.get(record.levelname, record.levelname)
-        line = f"{self.formatTime(record, '%H:%M:%S')} {level:<5} {_told(record)}"
+        line = f"{self.formatTime(record, '%H:%M:%S')} {level:<5} {_message(record)}"
         exception = self.exception(record)
         return f"{line}\n{_escaped(exception)}" if exception else line
 
@@ -73,20 +73,20 @@ class JsonFormatter(_Redacting):
     """For machines: one JSON object a line, with time (UTC), level, event and the event's fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        said: dict[str, object] = {
+        entry: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
         }
         event, fields = _event(record)
         if event:
-            said["event"] = event
-            said |= {f"field_{key}" if key in _OWN_KEYS else key: value for key, value in fields.items()}
+            entry["event"] = event
+            entry |= {f"field_{key}" if key in _OWN_KEYS else key: value for key, value in fields.items()}
         else:
-            said |= {"event": "log", "logger": record.name, "message": record.getMessage()}
+            entry |= {"event": "log", "logger": record.name, "message": record.getMessage()}
         exception = self.exception(record)
         if exception:
-            said["exception"] = exception
-        return json.dumps(_plain(said), ensure_ascii=False, allow_nan=False)
+            entry["exception"] = exception
+        return json.dumps(_plain(entry), ensure_ascii=False, allow_nan=False)
 
 
 def _event(record: logging.LogRecord) -> tuple[str, Mapping[str, object]]:
@@ -94,7 +94,7 @@ def _event(record: logging.LogRecord) -> tuple[str, Mapping[str, object]]:
     return getattr(record, "scorebeat_event", ""), getattr(record, "scorebeat_fields", {})
 
 
-def _told(record: logging.LogRecord) -> str:
+def _message(record: logging.LogRecord) -> str:
     event, fields = _event(record)
     if event:
         return " ".join([event, *(f"{key}={_text(value)}" for key, value in fields.items())])

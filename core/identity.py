@@ -9,7 +9,7 @@ _VARIABLE = "_SCOREBEAT_WORKER"
 def become(hostname: str) -> str:
     """Name this worker and its children: Celery's node name and the parent's process id.
 
-    The id keeps two workers apart that were given the same node name.
+    The id distinguishes two workers that have the same node name.
     """
     name = f"{hostname}/{os.getpid()}"
     os.environ[_VARIABLE] = name

@@ -87,7 +87,7 @@ PemFile = Folder
 """A file of certificates or of a key."""
 
 
-def _place(value: object) -> object:
+def _folder_or_url(value: object) -> object:
     """A URL stays as it is; all else is a folder."""
     return value if isinstance(value, str) and "://" in value else _absolute(Path(str(value)))
 
@@ -98,11 +98,11 @@ def _cache(path: Path) -> Path:
     except ValueError:
         if not str(path).startswith("~"):
             raise
-        return path  # most never use the folder; whoever does is told then
+        return path  # most processes never use the folder; the error comes when it is used
 
 
 Cache = Annotated[Path, AfterValidator(_cache)]
-FolderOrUrl = Annotated[Path | str, BeforeValidator(_place)]
+FolderOrUrl = Annotated[Path | str, BeforeValidator(_folder_or_url)]
 
 
 class Settings(BaseSettings):
@@ -124,16 +124,16 @@ class Settings(BaseSettings):
     broker_ca: PemFile | None = None
     """CAs of a `rediss://` broker, beside the system's."""
     broker_cert: PemFile | None = None
-    """What a `rediss://` broker is shown of us, if it asks."""
+    """Our certificate for a `rediss://` broker that asks for one."""
     broker_key: PemFile | None = None
-    """The key of `broker_cert`, where that file does not hold it."""
+    """The key of `broker_cert`, if that file does not hold it."""
     broker_prefix: KeyPrefix | None = None
     """What all keys and channels on the broker begin with. Unset: what `migrate` made for this ledger."""
     jobs: Folder = Path("jobs.toml")
     artifacts: FolderOrUrl = Path("artifacts")
     """The store of models: a folder, or any URL that fsspec reads, such as `s3://bucket/models`."""
     cache: Cache = Path("~/.cache/scorebeat")
-    """Folder of local copies, where the store is a URL; a user without a home is told when it is used."""
+    """Folder of local copies, if the store is a URL; a user without a home gets an error when it is used."""
     data: Folder = Path(".scorebeat")
     """Folder of the embedded servers."""
     log_format: Literal["text", "json"] = "text"
@@ -158,25 +158,25 @@ class Settings(BaseSettings):
     soft_time_limit: WholeSeconds = 3540
     """Seconds an attempt may take in all before it is asked to stop; what it committed stays."""
     time_limit: WholeSeconds = 3600
-    """Seconds after which the process of a stuck attempt is killed, whatever it does."""
+    """Seconds after which the process of a stuck attempt is killed."""
 
     api_token: Annotated[SecretStr, AfterValidator(_token)] | None = None
-    """What the HTTP API's callers show. Unset: it answers /health, /ready and what is public, and nothing else."""
+    """The token of the HTTP API's callers. Unset: only /health, /ready and what is public can be called."""
     api_read_public: bool = False
     """Everybody who reaches the HTTP API may read; what writes, scores or shows failures needs the token."""
     api_max_body: int = Field(10 * 1024**2, ge=1)
     """Bytes of a request's body, at most."""
     api_where: bool = False
-    """Whoever has the API's token may ask for rows by an SQL condition, which reads what the role may read."""
+    """Callers with the API's token may select rows by an SQL condition, which can read all that the role may read."""
     notify_secret: Annotated[SecretStr, AfterValidator(_token)] | None = None
     """Signs what is posted to a job's `notify`. Unset: nothing is signed."""
 
     def database(self) -> str:
-        """The database's URL. Raises SettingsError where it is unset."""
+        """The database's URL. Raises SettingsError if it is unset."""
         return _needed("DATABASE_URL", self.database_url, DATABASE_URL)
 
     def broker(self) -> str:
-        """The broker's URL. Raises SettingsError where it is unset."""
+        """The broker's URL. Raises SettingsError if it is unset."""
         return _needed("BROKER_URL", self.broker_url, BROKER_URL)
 
     def broker_files(self) -> TlsFiles:
@@ -187,13 +187,13 @@ class Settings(BaseSettings):
             yield name, redact(value) if isinstance(value, str) else value
 
 
-def load_settings(given: Mapping[str, Any] | None = None) -> Settings:
-    """Settings of this process; those given come first. Raises SettingsError naming every one that is wrong."""
-    given = {name: value for name, value in (given or {}).items() if value is not None}
-    wrong = [name for name in given if name not in Settings.model_fields]
+def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Settings of this process; `overrides` take precedence. Raises SettingsError naming every one that is wrong."""
+    overrides = {name: value for name, value in (overrides or {}).items() if value is not None}
+    wrong = [name for name in overrides if name not in Settings.model_fields]
     mistakes = [_unknown(name) for name in [*(f"{PREFIX}{name.upper()}" for name in wrong), *_unknown_variables()]]
     try:
-        settings = Settings(**given)
+        settings = Settings(**overrides)
     except ValidationError as error:
         mistakes += [_explain(one) for one in error.errors()]
     else:
@@ -230,7 +230,7 @@ def _dotenv() -> dict[str, str | None]:
 
 
 def _unknown(name: str) -> str:
-    """The prefix that all share is left out of the comparison."""
+    """The message for an unknown setting. Names are compared without their common prefix."""
     known = {field.upper(): f"{PREFIX}{field.upper()}" for field in Settings.model_fields}
     close = get_close_matches(name.removeprefix(PREFIX), known, n=1)
     meant = f"Did you mean {known[close[0]]}?" if close else f"Known: {', '.join(known.values())}."
@@ -249,7 +249,7 @@ def _explain(error: ErrorDetails) -> str:
 
 
 def _contradictions(settings: Settings) -> Iterator[str]:
-    """Settings that are good each, but not together."""
+    """Settings that are valid alone, but not together."""
     yield from tls_mistakes(settings.broker_url, settings.broker_files())
     if settings.heartbeat * 2 > settings.claim_ttl:
         yield (

@@ -24,10 +24,10 @@ FINAL_RUN = (RunState.SUCCEEDED, RunState.PARTIAL, RunState.FAILED, RunState.CAN
 
 
 class Rank(IntEnum):
-    """In what order the batches of open runs are sent, those of the lowest first."""
+    """The order in which batches of open runs are sent, the lowest first."""
 
     SCHEDULED = 0
-    """A tick asked, or an outer scheduler by its run key."""
+    """Enqueued by a tick, or by an outer scheduler with a run key."""
     BY_HAND = 1
     CANDIDATE = 2
     """A version that the job does not follow (yet)."""

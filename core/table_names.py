@@ -7,7 +7,7 @@ PREDICTIONS = "predictions"
 """Schema of the prediction tables and of the published views."""
 
 LONGEST = 63
-"""Bytes of a PostgreSQL identifier; longer ones would be cut without a word."""
+"""Bytes of a PostgreSQL identifier; PostgreSQL would cut longer ones silently."""
 
 
 def prediction_table(job: str, model: str, version: int, generation: int | None = None) -> str:
@@ -15,7 +15,7 @@ def prediction_table(job: str, model: str, version: int, generation: int | None 
 
     At most 63 bytes: a longer name loses the end of job and model to a hash of all four. `job` and
     `model` are checked names (core.jobs). Two different sets never get one name: a job's name has no
-    double underscore, and the numbers stand last.
+    double underscore, and the numbers come last.
     """
     tail = f"_v{version}" if generation is None else f"_v{version}_g{generation}"
     name = f"{job}__{model}{tail}"

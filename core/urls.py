@@ -14,9 +14,9 @@ BROKER_PARAMETERS = {
     "rediss": ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"),
     "redis+socket": ("virtual_host",),
 }
-"""What may follow the `?` of a broker's URL, by scheme; all else reaches the client library as who knows what."""
+"""What may follow the `?` of a broker's URL, by scheme; any other could change how the client library behaves."""
 VERIFYING = ("required", "CERT_REQUIRED")
-"""The values of `ssl_cert_reqs` that are no hole."""
+"""The values of `ssl_cert_reqs` that verify the server."""
 _OTHER_BROKERS = {
     "sentinel": "Redis Sentinel is not supported",
     "amqp": "RabbitMQ is not supported",
@@ -41,8 +41,8 @@ _BEARER = re.compile(r"\b((?:Bearer|Basic)\s+)[A-Za-z0-9+/=._~-]{8,}")
 
 
 def redact(text: str) -> str:
-    """`text` with passwords of URLs, and whatever is called a password or token, as `***`; rather too much is hidden
-    than too little."""
+    """The text with `***` for passwords of URLs and values named as a password or token; rather too much is hidden than
+    too little."""
     without = _BROKERS_LONE_WORD.sub(r"\1***@", _URL_PASSWORD.sub(r"\1***@", text))
     return _BEARER.sub(r"\1***", _NAMED_PASSWORD.sub(r"\1***", without))
 
@@ -63,21 +63,21 @@ def parameters(url: str) -> dict[str, str]:
 
 
 def exposed(url: str) -> str | None:
-    """Why somebody on the way to the service could read along or answer in its place; None if nobody could."""
-    parts, given = urlsplit(url), parameters(url)
-    hosts = (given.get("host") or parts.hostname or "").split(",")
+    """Why somebody on the way to the service could read or forge its messages; None if nobody could."""
+    parts, options = urlsplit(url), parameters(url)
+    hosts = (options.get("host") or parts.hostname or "").split(",")
     if all(_is_local(host) for host in hosts) or parts.scheme == "rediss":
         return None
     if parts.scheme == "redis":
         return "redis:// is not encrypted; expected rediss://"
-    mode = given.get("sslmode") or os.environ.get("PGSSLMODE") or "prefer"
+    mode = options.get("sslmode") or os.environ.get("PGSSLMODE") or "prefer"
     if mode == "verify-full":
         return None
     return f"sslmode is {mode}, which does not verify the server; expected sslmode=verify-full and sslrootcert=FILE"
 
 
 def _is_local(host: str) -> bool:
-    """Nothing leaves the machine on the way there."""
+    """Whether connections to the host stay within the machine."""
     return not host or host.startswith(("/", "@", "127.")) or host in ("localhost", "::1")
 
 
@@ -106,7 +106,7 @@ def _checked(
 def _has_readable_host(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises where it is no number
+        _ = parts.port  # raises ValueError if it is no number
     except ValueError:
         return False
     password_cut_short = "@" in parts.path + parts.fragment or ("@" in parts.query and "@" not in parts.netloc)
@@ -121,11 +121,11 @@ def _refuse_other_brokers(scheme: str) -> None:
 
 def _refuse_other_parameters(url: str) -> None:
     allowed = BROKER_PARAMETERS[urlsplit(url).scheme]
-    given = parameters(url)
-    if unknown := sorted(set(given) - set(allowed)):
+    options = parameters(url)
+    if unknown := sorted(set(options) - set(allowed)):
         may = f"allowed are {', '.join(allowed)}" if allowed else "none is allowed here"
         raise ValueError(f"has the parameter {', '.join(unknown)}; {may}")
-    if given.get("ssl_cert_reqs", VERIFYING[0]) not in VERIFYING:
+    if options.get("ssl_cert_reqs", VERIFYING[0]) not in VERIFYING:
         raise ValueError(
             "has ssl_cert_reqs other than required: the server would not be verified, and anybody on the way could "
             "read and send messages. Leave it out, and name the CA of the server by SCOREBEAT_BROKER_CA"

@@ -1,6 +1,6 @@
-"""A command that runs a model's code has a parent process: whatever that code does, somebody can still report it.
+"""A command that runs a model's code has a parent process, which can still report whatever that code does.
 
-The command runs in a child process, and sends its exit code at its end. Where none came, the parent reports
+The command runs in a child process, and sends its exit code at its end. If none comes, the parent reports
 what became of the child.
 """
 
@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from scorebeat.core.descriptors import file_of
 
 FAILED = 1
-"""Exit code of a command whose process ended without a word."""
+"""Exit code of a command whose process ended without a report."""
 _HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _DIE_WITH_PARENT = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
@@ -26,14 +26,14 @@ _DIE_WITH_PARENT = 1
 
 @dataclass(frozen=True)
 class _Line:
-    """Our end of the pipe to the parent, and where it is found again when somebody closed ours."""
+    """Our end of the pipe to the parent; if the model's code closed it, it is opened again through the parent."""
 
     descriptor: int
     file: tuple[int, int] | None
     parent: int
 
-    def send(self, **word: object) -> None:
-        message = json.dumps(word).encode() + b"\n"
+    def send(self, **report: object) -> None:
+        message = json.dumps(report).encode() + b"\n"
         if file_of(self.descriptor) == self.file:
             os.write(self.descriptor, message)
             return
@@ -45,12 +45,12 @@ class _Line:
 
 
 _line: _Line | None = None
-"""Of a process that has such a parent."""
+"""Set in a process that has such a parent."""
 
 
 @contextmanager
 def model_code(runs_for: str, clears: Path | None = None) -> Iterator[None]:
-    """A model's code runs in the block: a process that ends in it without a word did not do what it ran for.
+    """A model's code runs in the block: a process that ends in it did not do what it ran for.
 
     `runs_for` begins the message that the parent prints then, `own:C was not added`; it deletes the folder `clears`.
     """
@@ -62,13 +62,13 @@ def model_code(runs_for: str, clears: Path | None = None) -> Iterator[None]:
 
 
 def last_word(code: int) -> None:
-    """The command said what there was to say, and ends with this exit code."""
+    """Report that the command has printed all of its output, and ends with this exit code."""
     if _line is not None:
         _line.send(code=code)
 
 
 def watched(command: Callable[[], None]) -> NoReturn:
-    """Run the command in a child process, and end as it does. Returns in no process."""
+    """Run the command in a child process, and end as it does. Never returns, in either process."""
     global _line  # noqa: PLW0603 -- of the process
     read, write = os.pipe()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*_HANDED_ON, signal.SIGCHLD})
@@ -81,16 +81,15 @@ def watched(command: Callable[[], None]) -> NoReturn:
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGTERM, 0, 0, 0)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         _run(command)
-    came, status = _wait(child)
+    received, status = _wait(child)
     os.set_blocking(read, False)
-    words = _words(read)
-    _end(status, came, words)
+    _end(status, received, _reports(read))
 
 
 def _run(command: Callable[[], None]) -> NoReturn:
     try:
         command()
-    except Exception:  # noqa: BLE001 -- a fault of ours: its traceback is what there is to say
+    except Exception:  # noqa: BLE001 -- a fault of ours: its traceback is the message
         sys.excepthook(*sys.exc_info())
         last_word(FAILED)
         sys.exit(FAILED)
@@ -99,44 +98,44 @@ def _run(command: Callable[[], None]) -> NoReturn:
 
 
 def _wait(child: int) -> tuple[set[int], int]:
-    """Hand signals on until the child ended; which came, and its wait status."""
-    came: set[int] = set()
+    """Hand signals on until the child ends. Returns the received signals and the child's wait status."""
+    received: set[int] = set()
     while True:
         about = signal.sigwaitinfo({*_HANDED_ON, signal.SIGCHLD})
         if about.si_signo != signal.SIGCHLD:
-            came.add(about.si_signo)
+            received.add(about.si_signo)
             if about.si_code <= 0:  # somebody sent it to us alone; what a terminal sends, it sends to both
                 os.kill(child, about.si_signo)
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
-            return came, status
+            return received, status
 
 
-def _words(read: int) -> dict[str, Any]:
-    """All that the child sent, the later words in place of the earlier."""
-    words: dict[str, Any] = {}
+def _reports(read: int) -> dict[str, Any]:
+    """All that the child sent; later reports replace earlier ones."""
+    reports: dict[str, Any] = {}
     try:
         sent = os.read(read, 1 << 16)
     except BlockingIOError:
-        return words
+        return reports
     for line in sent.splitlines():
-        words |= json.loads(line)
-    return words
+        reports |= json.loads(line)
+    return reports
 
 
-def _end(status: int, came: set[int], words: dict[str, Any]) -> NoReturn:
-    if words.get("clears"):
+def _end(status: int, received: set[int], reports: dict[str, Any]) -> NoReturn:
+    if reports.get("clears"):
         import shutil  # noqa: PLC0415 -- as above
 
-        shutil.rmtree(words["clears"], ignore_errors=True)
+        shutil.rmtree(reports["clears"], ignore_errors=True)
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-    if number in came:
+    if number in received:
         signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
         os.kill(os.getpid(), number)
-    if number == 0 and words.get("code") == os.WEXITSTATUS(status):
+    if number == 0 and reports.get("code") == os.WEXITSTATUS(status):
         sys.exit(os.WEXITSTATUS(status))
-    _speak(f"error: {_what_happened(status, words.get('runs_for'))}\n")
+    _print_error(f"error: {_what_happened(status, reports.get('runs_for'))}\n")
     sys.exit(FAILED)
 
 
@@ -146,20 +145,20 @@ def _what_happened(status: int, runs_for: str | None) -> str:
     how = f"ended by {signal.Signals(number).name}" if by_signal else f"ended with exit code {number}"
     if runs_for is None:
         return (
-            f"the command's process {how} before it could say what it did: a model's code took away what it speaks by. "
-            "`scorebeat models list` shows what was added"
+            f"the command's process {how} before it could report what it did: a model's code closed its pipe to "
+            "the parent process. `scorebeat models list` shows what was added"
         )
     if by_signal:
         return (
             f"{runs_for}: the process was {how} while the model's code ran. The code did that, or crashed, or the "
             "system had no memory left for it"
         )
-    return f"{runs_for}: its code ended the process with exit code {number}, or took away what the command speaks by"
+    return f"{runs_for}: its code ended the process with exit code {number}, or closed its pipe to the parent process"
 
 
-def _speak(message: str) -> None:
-    """On standard error; in a file behind what the child wrote there by a descriptor of its own."""
-    with suppress(OSError):  # there is none
+def _print_error(message: str) -> None:
+    """Write to standard error; if that is a file, after what the child wrote with a descriptor of its own."""
+    with suppress(OSError):  # there is no standard error
         if stat.S_ISREG(os.fstat(2).st_mode):
             os.lseek(2, 0, os.SEEK_END)
         os.write(2, message.encode())

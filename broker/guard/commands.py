@@ -1,4 +1,4 @@
-"""What a worker does when it is told to over the broker: what Flower shows and offers, and nothing beyond."""
+"""Remote commands that a worker takes over the broker: those that Flower's pages and buttons need, and no other."""
 
 import math
 import os
@@ -11,24 +11,24 @@ from scorebeat.broker.guard.envelope import is_count, is_word
 from scorebeat.core.jobs.job import BROKERS_OWN, LONGEST_IDENTIFIER, QUEUE_NAME
 
 MAILBOX = "celery.pidbox"
-"""How the name of the broker's channel for commands ends."""
+"""The end of the name of the broker's channel for commands."""
 ANSWERS = f".reply.{MAILBOX}"
-"""How the name of a queue for their answers ends."""
+"""The end of the name of a queue for their answers."""
 SIGNALS = frozenset(("TERM", "KILL", "QUIT", "INT", "USR1"))
 MOST_IDS = 1000
 MOST_PROCESSES = 4 * (os.cpu_count() or 1)
-"""Of a worker, however often it is told to take more."""
+"""Processes of one worker at most, however often a command asks for more."""
 
 Check = Callable[[Any], bool]
 
 
 def narrow() -> None:
-    """Forget every remote command of Celery's that is not in `KEPT`, and bound the pool; again is harmless."""
+    """Remove every remote command of Celery that is not in `KEPT`, and bound the pool. May be called again."""
     for name in set(Panel.data) - KEPT:
         del Panel.data[name]
         Panel.meta.pop(name, None)
     untaken = {"error": "Scorebeat's workers do not take this command"}
-    Panel.data.update(dict.fromkeys(_NOT_TAKEN, lambda _state, **_given: untaken))
+    Panel.data.update(dict.fromkeys(_NOT_TAKEN, lambda _state, **_arguments: untaken))
     for name, fault in _BOUNDED.items():
         if Panel.data[name].__module__ != __name__:
             Panel.data[name] = _bounded(Panel.data[name], fault)
@@ -37,25 +37,28 @@ def narrow() -> None:
 def command_fault(headers: Mapping[str, Any], body: Any) -> str | None:
     """Why a broadcast is no command that we keep, as Celery sends it; None if it is one.
 
-    Celery would call whatever command it names with whatever it holds: a queue that is none ends the worker.
+    Celery would call any command with any arguments: an invalid queue ends the worker.
     """
     if not isinstance(body, dict) or not body.keys() <= _PARTS:
         return "its body is no command"
-    name, given = body.get("method"), body.get("arguments") or {}
+    name, arguments = body.get("method"), body.get("arguments") or {}
     if not isinstance(name, str) or name not in KEPT:
         return f"it names no command that is kept: {name!r:.60}" if is_word(name) else "it names no command"
     if name in _ARGUMENTS:
         known, needed = _ARGUMENTS[name], _NEEDED.get(name, set())
-        if not isinstance(given, dict) or not needed <= given.keys() <= known.keys():
+        if not isinstance(arguments, dict) or not needed <= arguments.keys() <= known.keys():
             return f"{name} takes other arguments"
-        wrong = [argument for argument, value in given.items() if not known[argument](value)]
+        wrong = [argument for argument, value in arguments.items() if not known[argument](value)]
         if wrong:
             return f"{name} takes another {wrong[0]}"
     return _clock_fault(headers) or _addresses_fault(body)
 
 
 def answer_fault(headers: Mapping[str, Any], body: Any) -> str | None:
-    """Why this is no answer of a worker to a command; Celery would take one without a ticket for whoever asks."""
+    """Why this is not a worker's answer to a command; None if it is.
+
+    Celery would return an answer without a ticket to any caller.
+    """
     if not isinstance(body, dict) or not is_word(headers.get("ticket")):
         return "it is no worker's answer"
     return _clock_fault(headers)
@@ -81,12 +84,12 @@ def _addresses_fault(body: Mapping[str, Any]) -> str | None:
 
 
 def _bounded(command: Callable[..., Any], fault: Callable[..., str | None]) -> Callable[..., Any]:
-    """The command, which answers with a fault, as Flower shows it, in place of a traceback in the log."""
+    """The command; instead of a traceback in the log, a fault becomes its answer, which Flower shows."""
 
-    def bounded(state: Any, **given: Any) -> Any:
-        said = fault(state, **given)
+    def bounded(state: Any, **arguments: Any) -> Any:
+        reason = fault(state, **arguments)
         try:
-            return {"error": said} if said else command(state, **given)
+            return {"error": reason} if reason else command(state, **arguments)
         except (ValueError, NotImplementedError) as error:
             return {"error": str(error)}
 
@@ -94,8 +97,8 @@ def _bounded(command: Callable[..., Any], fault: Callable[..., str | None]) -> C
 
 
 def _growing_fault(state: Any, n: int = 1) -> str | None:
-    few = state.consumer.pool.num_processes + n <= MOST_PROCESSES
-    return None if few else f"a worker here has at most {MOST_PROCESSES} processes"
+    is_few = state.consumer.pool.num_processes + n <= MOST_PROCESSES
+    return None if is_few else f"a worker here has at most {MOST_PROCESSES} processes"
 
 
 def _shrinking_fault(state: Any, n: int = 1) -> str | None:
@@ -121,7 +124,7 @@ def _is_queue(value: object) -> bool:
 
 
 def _is_flag(value: object) -> bool:
-    return value is None or (isinstance(value, bool | int) and value in (0, 1))  # Flower says 1 and 0
+    return value is None or (isinstance(value, bool | int) and value in (0, 1))  # Flower sends 1 and 0
 
 
 def _is_size(value: object) -> bool:
@@ -154,12 +157,12 @@ _ARGUMENTS: Mapping[str, Mapping[str, Check]] = {name: {} for name in _TAKES_NOT
     "revoke": {"task_id": _is_ids, "terminate": _is_flag, "signal": _is_signal},
     "terminate": {"task_id": _is_ids, "signal": _is_signal},
 }  # fmt: skip
-"""What each command takes. Those of the pool and of queues are Flower's buttons; the ledger brings back what they take
-from a worker."""
+"""The arguments of each command. Flower's buttons send those of the pool and of queues; batches that they take from a
+worker come back through the ledger."""
 _NOT_TAKEN = frozenset(("rate_limit", "time_limit", "pool_restart"))
-"""Flower has buttons for them, and shows the answer."""
+"""Refused with an answer, which Flower shows, because it has buttons for them."""
 KEPT = _NOT_TAKEN | frozenset(_ARGUMENTS)
-"""The others lift time limits, slow a task down to nothing, import modules or write files."""
+"""The other commands lift time limits, stop tasks by rate limits, import modules or write files."""
 _NEEDED = {
     "add_consumer": {"queue"}, "cancel_consumer": {"queue"}, "query_task": {"ids"},
     "revoke": {"task_id"}, "terminate": {"task_id", "signal"},

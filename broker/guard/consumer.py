@@ -1,4 +1,4 @@
-"""Celery's consumer, kept from dying twice and from falling asleep: docs/decisions/0003-celery-5-7-with-a-shim.md."""
+"""Celery's consumer without three faults that end or stall a worker: docs/decisions/0003-celery-5-7-with-a-shim.md."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from scorebeat.core.errors import one_line
 from scorebeat.core.events import emit
 
 LONGEST_REASON = 300
-"""Characters of an answer that a line of the log shows; redis-py quotes the whole command."""
+"""Characters of an error that are logged; redis-py quotes the whole command."""
 
 Errors: TypeAlias = tuple[type[Exception], ...]
 
@@ -29,27 +29,27 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery publishes no typ
     the connection without closing it loses nothing: the socket is collected before, and the messages
     come back by the visibility timeout or by the ledger.
 
-    Celery and kombu open a message without a look at it: one that lacks a part ends the worker, one that is compressed
+    Celery and kombu open a message without checking it: one that lacks a part ends the worker, one that is compressed
     fills its memory, and one may name tasks to send, lift time limits or wait in memory for years. `Transport` and
-    `task_fault` look first; what is not ours is one line in the log, and dropped.
+    `task_fault` check it first; a message that is not ours is logged and dropped.
 
-    Workers do not talk with each other: nobody here needs what they would say, and a forged word ends one that listens.
+    Workers do not exchange events: nothing here needs them, and a forged event ends a worker that listens.
 
     Celery logs an acknowledgement that fails, and goes on. The message then counts as in progress until the connection
     is lost, which a silent one never is: with one process, the worker takes no message again.
     """
 
     def __init__(self, *args: Any, worker_options: Mapping[str, Any] | None = None, **options: Any) -> None:
-        silent = {"without_gossip": True, "without_mingle": True}
-        super().__init__(*args, worker_options={**(worker_options or {}), **silent}, **options)
+        no_events = {"without_gossip": True, "without_mingle": True}
+        super().__init__(*args, worker_options={**(worker_options or {}), **no_events}, **options)
 
     def connection_for_read(self, heartbeat: float | None = None) -> Any:
         made = self.app.connection_for_read(heartbeat=heartbeat)
-        made.get_transport_cls = lambda: Transport  # a transport named in the URL wins over any that is given
+        made.get_transport_cls = lambda: Transport  # a transport named in the URL overrides any other
         return self.ensure_connected(made)
 
     def on_connection_error_after_connected(self, exc: BaseException) -> None:
-        if isinstance(exc, ResponseError):  # Celery's line says of which kind it is, not what was refused
+        if isinstance(exc, ResponseError):  # Celery logs the kind of error, not what was refused
             emit("broker.refuses", logging.WARNING, reason=one_line(exc)[:LONGEST_REASON])
         if self.connection is not None:
             self.connection.close = lambda: None  # it is broken, and its socket was collected
@@ -72,12 +72,12 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery publishes no typ
         return on_task_received
 
     def _acknowledge(
-        self, message: Message, came_by: object, logger: Logger, errors: Errors, multiple: bool = False
+        self, message: Message, received_on: object, logger: Logger, errors: Errors, multiple: bool = False
     ) -> None:
-        """Raises an error of the connection, which Celery then makes anew; unless it has done so since."""
+        """Acknowledge. Raises an error of the connection, which Celery then replaces, unless it was replaced since."""
         try:
             message.ack(multiple=multiple)
         except errors as error:
             logger.warning("Couldn't ack %r: %s. If it comes again it will be skipped.", message.delivery_tag, error)
-            if self.connection is came_by:
+            if self.connection is received_on:
                 raise

@@ -1,4 +1,4 @@
-"""What a message must look like before anything of it is used: whoever reaches the broker may write one."""
+"""Checks of a message before anything of it is used: anybody who reaches the broker may write one."""
 
 import base64
 import json
@@ -24,25 +24,25 @@ _OURS = frozenset(
 )
 """Headers that we send and a worker may use."""
 _LEFT_OUT = frozenset(("timelimit", "kwargs", "args"))
-"""Obeyed too, and left out: beat sends its own host's limits along; arguments stand in the body."""
+"""Celery obeys these too. We remove them: beat sends its own host's limits along; arguments are in the body."""
 _OBEYED = frozenset(vars(Context)) - _OURS - _LEFT_OUT
-"""The others that Celery obeys: another name, a later moment, what is sent when it is done, a method of its own."""
+"""Further headers that Celery obeys: another name, a later time, tasks to send afterwards, a method of its own."""
 _FOLLOW = frozenset(("callbacks", "errbacks", "chain", "chord"))
-"""What a body's third part may name, and ours never does."""
+"""Keys that a body's third part may have; in our messages they are empty."""
 _WORDS = ("root_id", "parent_id", "origin", "lang")
 _REPEATED = ("argsrepr", "kwargsrepr")
 LONGEST_REPEATED = 1024 + 3
 """Characters; Celery cuts what is longer."""
-_MOMENT = re.compile(r"2[01]\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)?")
+_TIMESTAMP = re.compile(r"2[01]\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)?")
 _MOST_DIGITS = 40
 _SHOWN = 60
-"""Characters of a stranger's text that a line of the log shows."""
+"""Characters of a stranger's text that are logged."""
 
 
 def envelope_fault(raw: bytes | str, longest: int = LONGEST) -> str | None:
-    """Why the broker's bytes are no message that kombu may open; None when they are one.
+    """Why the broker's bytes are no message that kombu may open; None if they are one.
 
-    kombu would unpack what is compressed, however large it gets, and raise an error that ends the worker for text
+    kombu would unpack a compressed message, however large it gets, and raise an error that ends the worker for text
     that is no JSON or lacks a part.
     """
     if len(raw) > longest:
@@ -51,30 +51,30 @@ def envelope_fault(raw: bytes | str, longest: int = LONGEST) -> str | None:
 
 
 def kept_fault(raw: bytes | str) -> str | None:
-    """Why what the broker keeps as unacknowledged is no message with its exchange and key; None when it is."""
+    """Why what the broker keeps as unacknowledged is no message with its exchange and key; None if it is."""
     return _fault(raw, _kept_fault)
 
 
 def opened(raw: bytes | str) -> tuple[dict[str, Any], Any]:
     """Headers and body of bytes that have no fault."""
-    given = plain_json(raw)
-    return given["headers"], plain_json(base64.b64decode(given["body"]))
+    parsed = plain_json(raw)
+    return parsed["headers"], plain_json(base64.b64decode(parsed["body"]))
 
 
 def plain_json(raw: bytes | str) -> Any:
-    """What the JSON says. Raises ValueError for what Celery could not write again: half a character, a number of
-    4,300 digits, no number, an object that stands for another type."""
+    """The parsed JSON. Raises ValueError for what Celery could not write again: half a surrogate pair, a number of
+    4,300 digits, NaN, infinity, an object that stands for another type."""
     text = raw.decode() if isinstance(raw, bytes) else raw  # json would guess another encoding, which kombu does not
-    given = json.loads(text, object_hook=_plain, parse_int=_int, parse_float=_float, parse_constant=_float)
-    json.dumps(given, ensure_ascii=False).encode()
-    return given
+    parsed = json.loads(text, object_hook=_plain, parse_int=_int, parse_float=_float, parse_constant=_float)
+    json.dumps(parsed, ensure_ascii=False).encode()
+    return parsed
 
 
 def task_fault(message: Message, tasks: Collection[str]) -> str | None:
-    """Why the message is no call of one of `tasks` as we send it; None when it is one.
+    """Why the message is no call of one of `tasks` as we send it; None if it is one.
 
-    Celery would obey headers that send further tasks, lift the time limits or hold the message in memory until a
-    far moment.
+    Celery would obey headers that send further tasks, lift the time limits or hold the message in memory for
+    years.
     """
     headers: Mapping[str, Any] = message.headers
     name = headers.get("task")
@@ -84,55 +84,59 @@ def task_fault(message: Message, tasks: Collection[str]) -> str | None:
 
 
 def keep_ours(message: Message) -> None:
-    """Leave only headers that we know; Celery makes what it has of a task out of all of them, whatever their names."""
+    """Keep only headers that we know: Celery turns every header, of any name, into an attribute of the task."""
     message.headers = {name: value for name, value in message.headers.items() if name in _OURS}
 
 
-def _fault(raw: bytes | str, look: Callable[[Any], str | None]) -> str | None:
-    """What `look` says of what the JSON holds."""
+def _fault(raw: bytes | str, find_fault: Callable[[Any], str | None]) -> str | None:
+    """The fault that `find_fault` returns for the parsed JSON."""
     try:
-        given = plain_json(raw)
+        parsed = plain_json(raw)
     except (ValueError, RecursionError):
         return "it is not JSON of plain texts and numbers"
-    return look(given)
+    return find_fault(parsed)
 
 
-def _message_fault(given: Any) -> str | None:
-    if not isinstance(given, dict):
+def _message_fault(parsed: Any) -> str | None:
+    if not isinstance(parsed, dict):
         return "it is not an object"
-    return _parts_fault(given) or _body_fault(given)
+    return _parts_fault(parsed) or _body_fault(parsed)
 
 
-def _kept_fault(given: Any) -> str | None:
-    if not isinstance(given, list) or list(map(type, given)) != [dict, str, str] or not all(map(_is_short, given[1:])):
+def _kept_fault(parsed: Any) -> str | None:
+    if (
+        not isinstance(parsed, list)
+        or list(map(type, parsed)) != [dict, str, str]
+        or not all(map(_is_short, parsed[1:]))
+    ):
         return "it is no message with its exchange and key"
-    return _message_fault(given[0])
+    return _message_fault(parsed[0])
 
 
-def _parts_fault(given: Mapping[str, Any]) -> str | None:
-    headers, properties = given.get("headers"), given.get("properties")
+def _parts_fault(parsed: Mapping[str, Any]) -> str | None:
+    headers, properties = parsed.get("headers"), parsed.get("properties")
     if not isinstance(headers, dict) or not isinstance(properties, dict):
         return "its headers or properties are missing"
     if headers.get("compression"):
         return "it is compressed"
     if not is_word(properties.get("delivery_tag")):
         return "it has no delivery tag"
-    where = properties.get("delivery_info")
-    if not isinstance(where, dict) or not all(_is_short(where.get(name)) for name in ("exchange", "routing_key")):
-        return "it does not say where it was sent"
+    delivery = properties.get("delivery_info")
+    if not isinstance(delivery, dict) or not all(_is_short(delivery.get(name)) for name in ("exchange", "routing_key")):
+        return "it has no exchange and routing key"
     if not all(_is_short(properties.get(name) or "") for name in ("reply_to", "correlation_id")):
         return "its answer would go nowhere"
     return None if isinstance(properties.get("priority") or 0, int) else "its priority is no number"
 
 
-def _body_fault(given: Mapping[str, Any]) -> str | None:
-    kind = (given.get("content-type"), given.get("content-encoding"))
-    if kind != ("application/json", "utf-8"):
-        return f"its content is {_shown(kind[0])}, {_shown(kind[1])}; expected application/json, utf-8"
-    if given["properties"].get("body_encoding") != "base64":
+def _body_fault(parsed: Mapping[str, Any]) -> str | None:
+    content = (parsed.get("content-type"), parsed.get("content-encoding"))
+    if content != ("application/json", "utf-8"):
+        return f"its content is {_shown(content[0])}, {_shown(content[1])}; expected application/json, utf-8"
+    if parsed["properties"].get("body_encoding") != "base64":
         return "its body is not in base64"
     try:
-        plain_json(base64.b64decode(given.get("body", ""), validate=True).decode())
+        plain_json(base64.b64decode(parsed.get("body", ""), validate=True).decode())
     except (ValueError, TypeError, RecursionError):
         return "its body is not JSON, of plain texts and numbers, in base64"
     return None
@@ -144,15 +148,15 @@ def _header_fault(headers: Mapping[str, Any]) -> str | None:
         return f"it has the header {used[0]}, which we never send"
     if not is_word(headers.get("id")):
         return "it has no id"
-    long = [n for n in _WORDS if headers.get(n) is not None and not is_word(headers[n])]
-    long += [n for n in _REPEATED if not _is_short(headers.get(n, ""), LONGEST_REPEATED)]
+    long = [name for name in _WORDS if headers.get(name) is not None and not is_word(headers[name])]
+    long += [name for name in _REPEATED if not _is_short(headers.get(name, ""), LONGEST_REPEATED)]
     if long:
         return f"its header {long[0]} is no short text"
     if headers.get("ignore_result") not in (None, True, False):
         return "its header ignore_result is no yes or no"
     if not isinstance(headers.get("timelimit") or [], list):
         return "its header timelimit is no pair"
-    return None if _is_moment(headers.get("expires")) else "its header expires is no moment"
+    return None if _is_timestamp(headers.get("expires")) else "its header expires is no timestamp"
 
 
 def _call_fault(name: str, body: Any) -> str | None:
@@ -167,11 +171,11 @@ def _call_fault(name: str, body: Any) -> str | None:
     return None
 
 
-def _plain(given: dict[str, Any]) -> dict[str, Any]:
-    """Objects are only objects: kombu would make other types of these."""
-    if "__type__" in given:
+def _plain(parsed: dict[str, Any]) -> dict[str, Any]:
+    """Refuse an object of which kombu would make another type."""
+    if "__type__" in parsed:
         raise ValueError("an object that stands for another type")
-    return given
+    return parsed
 
 
 def _is_id(args: Sequence[Any]) -> bool:
@@ -209,11 +213,11 @@ def _is_short(value: object, longest: int = LONGEST_WORD) -> bool:
     return isinstance(value, str) and len(value) <= longest and value.isprintable()
 
 
-def _is_moment(value: object) -> bool:
+def _is_timestamp(value: object) -> bool:
     if value is None:
         return True
     try:
-        return isinstance(value, str) and bool(_MOMENT.fullmatch(value) and datetime.fromisoformat(value))
+        return isinstance(value, str) and bool(_TIMESTAMP.fullmatch(value) and datetime.fromisoformat(value))
     except ValueError:
         return False
 

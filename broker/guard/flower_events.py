@@ -1,4 +1,4 @@
-"""The events that Flower takes in: whoever reaches the broker may send any; what Celery would not send is left out."""
+"""The events that Flower takes in: anybody on the broker may send any; those that Celery never sends are dropped."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from scorebeat.broker.guard.envelope import is_count, is_word
 from scorebeat.core.urls import redact
 
 LATEST = 10.0**11
-"""Seconds since 1970; later ones are no moment of a calendar."""
+"""Seconds since 1970; a calendar has no later times."""
 
 TASKS = frozenset("task-" + kind for kind in
                   ("sent", "received", "started", "succeeded", "failed", "rejected", "revoked", "retried"))  # fmt: skip
@@ -17,12 +17,12 @@ WORKERS = frozenset(("worker-online", "worker-heartbeat", "worker-offline"))
 
 
 class KnownEvents(EventsState):  # type: ignore[misc]  # Flower publishes no types
-    """Flower's memory of what workers told. Each of its pages, and its API, shows what is in here."""
+    """The workers' events that Flower keeps. All its pages, and its API, show them."""
 
     def event(self, event: Any) -> None:
-        told = plain(event)
-        if told is not None:
-            super().event(told)
+        known = plain(event)
+        if known is not None:
+            super().event(known)
 
 
 def event_fault(event: Any) -> str | None:
@@ -31,12 +31,12 @@ def event_fault(event: Any) -> str | None:
         return "it is no event"
     if not is_count(event.get("clock", 0)):
         return "its clock is no count"
-    moments = (event.get("timestamp", 0), event.get("utcoffset", 0))
-    return None if all(map(_is_number, moments)) else "its time is no number"
+    times = (event.get("timestamp", 0), event.get("utcoffset", 0))
+    return None if all(map(_is_number, times)) else "its time is no number"
 
 
 def plain(event: Any) -> dict[str, Any] | None:
-    """The event's known fields, each a text or a number; None when it is none of Celery's.
+    """The event's known fields, each a text or a number; None if it is no event of Celery.
 
     Celery would set every field as an attribute, and Flower's pages escape texts only.
     """
@@ -44,14 +44,16 @@ def plain(event: Any) -> dict[str, Any] | None:
         return None
     kind = event["type"]
     fields = _OF_TASKS if kind in TASKS else _OF_WORKERS if kind in WORKERS else None
-    if fields is None or not _is_moment(event.get("timestamp")) or (kind in TASKS and not is_word(event.get("uuid"))):
+    if fields is None or not _is_timestamp(event.get("timestamp")):
         return None
-    made = {name: make(event[name]) for name, make in fields.items() if name in event}
-    return {name: value for name, value in made.items() if value is not None} | {"type": kind}
+    if kind in TASKS and not is_word(event.get("uuid")):
+        return None
+    converted = {name: convert(event[name]) for name, convert in fields.items() if name in event}
+    return {name: value for name, value in converted.items() if value is not None} | {"type": kind}
 
 
 def shown(value: object) -> str | float | None:
-    """A value as a page may have it: what is neither text nor number becomes text, which pages escape."""
+    """A value that is safe on a page: what is neither text nor number becomes text, which pages escape."""
     if value is None or isinstance(value, bool) or _is_number(value):
         return value  # type: ignore[return-value]  # it is one of these
     return _text(value)
@@ -68,12 +70,12 @@ def _number(value: object) -> Any:
     return value if _is_number(value) else None
 
 
-def _moment(value: object) -> Any:
-    return value if _is_moment(value) else None
+def _timestamp(value: object) -> Any:
+    return value if _is_timestamp(value) else None
 
 
 def _loads(value: object) -> list[Any] | None:
-    """The three averages."""
+    """The three load averages; None if they are not numbers."""
     return value[:3] if isinstance(value, list) and all(map(_is_number, value)) else None
 
 
@@ -81,14 +83,14 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**63  # NaN is not
 
 
-def _is_moment(value: object) -> bool:
+def _is_timestamp(value: object) -> bool:
     return _is_number(value) and 0 <= value < LATEST  # type: ignore[operator]  # it is a number
 
 
 _Fields = dict[str, Callable[[object], Any]]
 _OF_ALL: _Fields = {
-    "hostname": _text, "utcoffset": _number, "pid": _number, "clock": _number, "timestamp": _moment,
-    "local_received": _moment,
+    "hostname": _text, "utcoffset": _number, "pid": _number, "clock": _number, "timestamp": _timestamp,
+    "local_received": _timestamp,
 }  # fmt: skip
 _OF_WORKERS: _Fields = _OF_ALL | {
     "freq": _number, "active": _number, "processed": _number, "loadavg": _loads, "sw_ident": _text, "sw_ver": _text,

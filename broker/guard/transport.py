@@ -1,4 +1,4 @@
-"""kombu's Redis transport as a worker reads from it: what is no message of ours is logged and dropped, unopened."""
+"""kombu's Redis transport as a worker reads from it: a message that is not ours is logged and dropped, unopened."""
 
 import logging
 from typing import Any
@@ -10,41 +10,41 @@ from scorebeat.broker.guard.commands import ANSWERS, MAILBOX, answer_fault, comm
 from scorebeat.broker.guard.envelope import envelope_fault, kept_fault, opened
 from scorebeat.core.events import emit
 
-LONGEST_PLACE = 100
-"""Characters of a queue's or channel's name that are told."""
+LONGEST_NAME = 100
+"""Characters of a queue's or channel's name that are logged."""
 
 
-def refuse(place: str, reason: str) -> None:
-    """Tell that a message was dropped; never what was in it."""
-    emit("message.refused", logging.WARNING, place=place[:LONGEST_PLACE], reason=reason)
+def refuse(source: str, reason: str) -> None:
+    """Log that a message from this queue or channel was dropped, never its content."""
+    emit("message.refused", logging.WARNING, place=source[:LONGEST_NAME], reason=reason)
 
 
 class QoS(redis.QoS):
-    """Messages in progress, which the broker keeps too, where others may write."""
+    """Messages in progress, which the broker keeps too, under keys that others may write."""
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
-        with self.channel.conn_or_acquire(client) as reached:
-            raw = reached.hget(self.unacked_key, tag)
+        with self.channel.conn_or_acquire(client) as connection:
+            raw = connection.hget(self.unacked_key, tag)
             reason = raw and kept_fault(raw)
             if reason:
                 refuse(self.unacked_key, reason)
-                reached.hdel(self.unacked_key, tag)
-                reached.zrem(self.unacked_index_key, tag)
+                connection.hdel(self.unacked_key, tag)
+                connection.zrem(self.unacked_index_key, tag)
                 return
         super().restore_by_tag(tag, client, leftmost)  # type: ignore[no-untyped-call]  # kombu publishes no types
 
 
 class Channel(redis.Channel):
-    """Looks at what comes, from a queue or by broadcast, before kombu does."""
+    """Checks each message, from a queue or by broadcast, before kombu opens it."""
 
     QoS = QoS
 
-    def fault(self, place: str, raw: bytes | str) -> str | None:
+    def fault(self, source: str, raw: bytes | str) -> str | None:
         """Why the broker's bytes, from the queue or channel of this name, are dropped; None for a message of ours."""
         reason = envelope_fault(raw)
-        if reason is not None or not place.endswith(MAILBOX):
+        if reason is not None or not source.endswith(MAILBOX):
             return reason
-        return (answer_fault if place.endswith(ANSWERS) else command_fault)(*opened(raw))
+        return (answer_fault if source.endswith(ANSWERS) else command_fault)(*opened(raw))
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         made = super()._create_client(asynchronous)  # type: ignore[no-untyped-call]  # kombu publishes no types
@@ -53,29 +53,29 @@ class Channel(redis.Channel):
         return made
 
     def _popped(self, answer: Any, **_: Any) -> Any:
-        """What was popped; nothing, as when no message came in time, in place of what is none."""
+        """The popped message; None if it is refused, as if none had come in time."""
         if answer is None:
             return None
         queue, raw = answer
-        place = bytes_to_str(queue)
-        reason = self.fault(place, raw)
+        source = bytes_to_str(queue)
+        reason = self.fault(source, raw)
         if reason is None:
             return answer
-        refuse(place, reason)
+        refuse(source, reason)
         return None
 
     def _handle_message(self, client: Any, response: Any) -> dict[str, Any]:
-        told: dict[str, Any] = super()._handle_message(client, response)  # type: ignore[no-untyped-call]  # kombu publishes no types
-        if bytes_to_str(told["type"]).endswith("message") and told["data"]:
-            place, raw = bytes_to_str(told["channel"]), told["data"]
-            reason = self.fault(place, raw)
+        message: dict[str, Any] = super()._handle_message(client, response)  # type: ignore[no-untyped-call]  # kombu publishes no types
+        if bytes_to_str(message["type"]).endswith("message") and message["data"]:
+            source, raw = bytes_to_str(message["channel"]), message["data"]
+            reason = self.fault(source, raw)
             if reason is not None:
-                refuse(place, reason)
-                told["data"] = None  # kombu passes over what is empty
-        return told
+                refuse(source, reason)
+                message["data"] = None  # kombu passes over what is empty
+        return message
 
 
 class Transport(redis.Transport):
-    """Of the connection that a worker reads from; what it writes goes over kombu's own."""
+    """The transport of the connection that a worker reads from; it writes over kombu's own."""
 
     Channel = Channel

@@ -23,14 +23,13 @@ LONGEST_QUERY = 1_000_000
 """Bytes; a query travels with each batch's fetch."""
 LONGEST_URL = 2000
 MOST_KEY_COLUMNS = 8
-"""The control worker's own (core.celery_app)."""
 BROKERS_OWN = frozenset({"unacked", "unacked_index", "unacked_mutex"})
-"""Keys under which Celery keeps something else in the broker."""
+"""Keys that Celery itself uses in the broker: a queue of such a name would overwrite them."""
 EVENTS = ("finished", "failed", "late", "empty")
-"""What `notify` may be told: a run ended, failed, or is late, or a tick found nothing to score."""
-USUALLY_TOLD: tuple[str, ...] = ("finished", "failed", "late")
+"""The events that can be posted: a run ended, failed, or is late, or a tick found nothing to score."""
+NOTIFY_ON_BY_DEFAULT: tuple[str, ...] = ("finished", "failed", "late")
 RESERVED_COLUMNS = frozenset({"batch_id", "scored_at"})
-"""Every prediction table has these beside key and outputs."""
+"""Columns of every prediction table beside key and outputs."""
 
 
 def _job_name(name: str) -> str:
@@ -86,7 +85,7 @@ def _model(model: str) -> str:
 
 
 NEW = {"is_new": True}
-"""Context of a validation: a person writes the job now. What the ledger holds of an older version is read as it was."""
+"""Context of a validation: a person writes the job now. A job that the ledger has stored skips the newer checks."""
 
 
 def _schedule(text: str, info: ValidationInfo) -> str:
@@ -127,7 +126,7 @@ def _results_by(text: str, info: ValidationInfo) -> str:
     if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text):
         raise ValueError(f"{text!r} is not a time of day; expected hours and minutes such as '07:00'")
     if info.context == NEW and info.data.get("schedule", "wrong") is None:
-        raise ValueError("goes with a schedule, which says of which moments the results are; expected one beside it")
+        raise ValueError("needs a schedule, which sets the due times; expected one in the same job")
     return text
 
 
@@ -184,7 +183,7 @@ class Job(BaseModel):
         AfterValidator(require_few),
         Field(exclude_if=lambda kept: not kept),
     ] = {}
-    """What `:name`s of the query stand for, beside those that every run has; in the ledger only where there are any."""
+    """Values of the query's `:name`s, beside those that every run has; in the ledger only if there are any."""
     schedule: Annotated[str, AfterValidator(_schedule)] | None = None
     timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
     queue: Annotated[str, AfterValidator(_queue)] = DEFAULT_QUEUE
@@ -197,7 +196,7 @@ class Job(BaseModel):
     results_by: Annotated[
         Annotated[str, AfterValidator(_results_by)] | None, Field(exclude_if=lambda kept: kept is None)
     ] = None
-    """Time of day in `timezone` by which complete results are needed; in the ledger only where it is chosen."""
+    """Time of day in `timezone` by which complete results are needed; in the ledger only if it is chosen."""
     keep: Annotated[int, _within(1, 1000)] = 3
     allow_full_scans: bool = False
     null_inputs: Literal["model", "quarantine"] = "model"
@@ -205,8 +204,8 @@ class Job(BaseModel):
     out_of_range: Annotated[Literal["quarantine", "null"], Field(exclude_if=lambda kept: kept == "quarantine")] = (
         "quarantine"
     )
-    """Dates and timestamps that no model can get, such as infinity. The ledger has it only where it is chosen, because
-    programs of an older release read the ledger, too."""
+    """What becomes of dates and timestamps that no model can read, such as infinity. It is in the ledger only if it is
+    chosen, because programs of an older release read the ledger too."""
     allow_nan: bool = False
     allow_empty: Annotated[bool, Field(exclude_if=lambda kept: not kept)] = False
     """`every-run`: readers see no prediction when the query gave no row; in the ledger as `out_of_range`."""
@@ -215,16 +214,16 @@ class Job(BaseModel):
     run_attempts: Annotated[int, _within(1, 100)] = 3
     """`retry-run`: times a run is begun before it fails."""
     dead_runs: Annotated[int, _within(1, 1000)] = 3
-    """So many runs in a row with dead batches pause the job."""
+    """Number of runs in a row with dead batches that pauses the job."""
     notify: Annotated[str, AfterValidator(_notify)] | None = None
-    """Where the end of each run, and a passed deadline, are posted to."""
+    """URL to which the end of each run, and a passed deadline, are posted."""
     notify_on: Annotated[
         tuple[Literal["finished", "failed", "late", "empty"], ...],
         BeforeValidator(_as_tuple),
         AfterValidator(_notify_on),
-        Field(exclude_if=lambda kept: kept == USUALLY_TOLD),
+        Field(exclude_if=lambda kept: kept == NOTIFY_ON_BY_DEFAULT),
     ] = ("finished", "failed", "late")
-    """Which events are posted; the ledger has it only where it is chosen, as `out_of_range`."""
+    """Events that are posted; in the ledger only if it is chosen, as `out_of_range`."""
 
     @property
     def model_name(self) -> str:

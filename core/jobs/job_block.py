@@ -1,4 +1,4 @@
-"""One [jobs.NAME] of a jobs file, with what [defaults] and its query file say."""
+"""One [jobs.NAME] of a jobs file, completed by [defaults] and its query file."""
 
 import re
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from scorebeat.core.jobs.toml_lines import Document, Keys, Mistake
 
 DEFAULTS, QUERY, QUERY_FILE, PARAMETERS = "defaults", "query", "query_file", "parameters"
 KEYS = [QUERY, QUERY_FILE, *(name for name in Job.model_fields if name not in ("name", QUERY))]
-"""What may stand in a block, and in [defaults]; the name of a job stands in its header."""
+"""Keys of a block and of [defaults]; the name of a job is in its header."""
 
 _EXPECTED = {
     "string_type": "a string in quotes",
@@ -36,19 +36,19 @@ _MISSING = {
 
 @dataclass(frozen=True)
 class Defaults:
-    """What each job of the file takes unless it says its own."""
+    """Values for every job of the file that does not set its own."""
 
     document: Document
     data: Mapping[str, Any]
 
-    def around(self, own: Mapping[str, Any]) -> dict[str, Any]:
-        """A job's block with what it does not say. Its query replaces a query file, and the other way round."""
+    def completed(self, own: Mapping[str, Any]) -> dict[str, Any]:
+        """A job's block with defaults for the keys that it lacks. Its query replaces a query file, and vice versa."""
         has_query = not {QUERY, QUERY_FILE}.isdisjoint(own)
-        taken = {key: value for key, value in self.data.items() if not (has_query and key in (QUERY, QUERY_FILE))}
-        return {**taken, **own}
+        defaults = {key: value for key, value in self.data.items() if not (has_query and key in (QUERY, QUERY_FILE))}
+        return {**defaults, **own}
 
     def parameters_for(self, query: object) -> dict[str, Any]:
-        """Those that this query uses: the others are for other jobs."""
+        """Default parameters that this query uses: the others are for other jobs."""
         declared = self.data.get(PARAMETERS)
         if not isinstance(declared, dict) or not isinstance(query, str):
             return {}
@@ -57,7 +57,7 @@ class Defaults:
 
 
 def read_defaults(document: Document, mistakes: list[Mistake]) -> Defaults:
-    """The [defaults] of the file; what could never be a job's goes to `mistakes`."""
+    """The [defaults] of the file; keys and values that no job can have are added to `mistakes`."""
     data = document.data.get(DEFAULTS, {})
     if not isinstance(data, dict):
         mistakes.append(Mistake(document.line((DEFAULTS,)), DEFAULTS, f"is not a block; expected [{DEFAULTS}]"))
@@ -65,7 +65,7 @@ def read_defaults(document: Document, mistakes: list[Mistake]) -> Defaults:
     kept = {key: value for key, value in data.items() if key in KEYS}
     wrong = {key: f"is not a key of a job.{near(key, KEYS)}" for key in data.keys() - kept.keys()}
     if "name" in wrong:
-        wrong["name"] = "is not a key; the name of a job stands in its [jobs.NAME]"
+        wrong["name"] = "is not a key; the name of a job is in its [jobs.NAME]"
     if {QUERY, QUERY_FILE} <= kept.keys():
         wrong[QUERY_FILE] = _BOTH
         del kept[QUERY_FILE]
@@ -75,7 +75,7 @@ def read_defaults(document: Document, mistakes: list[Mistake]) -> Defaults:
     return Defaults(document, kept)
 
 
-_BOTH = "stands beside query; expected one of the two"
+_BOTH = "is set beside query; expected one of the two"
 
 
 @dataclass
@@ -92,8 +92,8 @@ class Block:
     def job(self) -> Job | None:
         """The checked job; None if there are mistakes."""
         if "name" in self.own:
-            self._add(("name",), f"is not a key; the name of a job stands in [jobs.{self.name}]")
-        whole = self.defaults.around(self.own)
+            self._add(("name",), f"is not a key; the name of a job is in [jobs.{self.name}]")
+        whole = self.defaults.completed(self.own)
         file = whole.pop(QUERY_FILE, None)
         if file is not None:
             try:
@@ -102,7 +102,7 @@ class Block:
                 whole[QUERY] = _read_query(file, self.folder)
             except ValueError as error:
                 self._add((QUERY_FILE,), str(error))
-                whole.setdefault(QUERY, "SELECT")  # what else is wrong is found, too
+                whole.setdefault(QUERY, "SELECT")  # the block's other mistakes are found too
         declared = self.own.get(PARAMETERS, {})
         if isinstance(declared, dict):
             whole[PARAMETERS] = {**self.defaults.parameters_for(whole.get(QUERY)), **declared}
@@ -117,14 +117,14 @@ class Block:
     def _add_error(self, error: ErrorDetails, *, has_file: bool) -> None:
         if error["type"] == "missing" and ("jobs", self.name) in self.document.damaged:
             return
-        place = tuple(str(part) for part in error["loc"])
-        key = place[:2] if place[0] == PARAMETERS else place[:1]
+        location = tuple(str(part) for part in error["loc"])
+        key = location[:2] if location[0] == PARAMETERS else location[:1]
         if key == (QUERY,) and has_file:
             key = (QUERY_FILE,)
-        self._add(() if key == ("name",) else key, _words(error))
+        self._add(() if key == ("name",) else key, _message(error))
 
     def _add(self, key: Keys, what: str) -> None:
-        """A mistake at the key: in the block itself, or in [defaults] where that says it."""
+        """Add a mistake at the key: in the block itself, or in [defaults] if only they have the key."""
         if key and not _holds(self.own, key) and _holds(self.defaults.data, key):
             at, document = (DEFAULTS, *key), self.defaults.document
         else:
@@ -159,8 +159,8 @@ def _read_query(file: object, folder: Path) -> str:
         raise ValueError(f"{path}: line {line} is not UTF-8; save the file as UTF-8") from None
 
 
-def _words(error: ErrorDetails) -> str:
-    """pydantic's finding, in plain words."""
+def _message(error: ErrorDetails) -> str:
+    """The message for an error of pydantic."""
     key, kind, got = str(error["loc"][0]), error["type"], error["input"]
     if kind == "value_error":
         return str(error["ctx"]["error"])
@@ -177,7 +177,7 @@ def _words(error: ErrorDetails) -> str:
 
 
 def shown(value: object) -> str:
-    """A value of the file, as its writer would call it."""
+    """A value of the file, as a message shows it."""
     if isinstance(value, str):
         return repr(value if len(value) <= 60 else f"{value[:57]}...")
     if isinstance(value, bool):

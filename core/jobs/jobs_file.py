@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scorebeat.core.errors import JobsFileError, near
+from scorebeat.core.errors import JobsFileError, did_you_mean
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.jobs.job_block import DEFAULTS, Block, Defaults, read_defaults, shown
 from scorebeat.core.jobs.toml_lines import Document, Mistake, read
 
 OWNER = "jobs.toml"
-"""Whose jobs are that no file of another name holds."""
+"""The owner of jobs that no file of another name has."""
 LONGEST_OWNER = 100
 
 
@@ -21,14 +21,14 @@ class JobsFile:
 
     path: Path
     owner: str
-    """By which the database knows the file: its name, or the `owner` at its top. The path differs between machines."""
+    """How the ledger identifies the file: its name, or the `owner` at its top. Paths differ between machines."""
     jobs: tuple[Job, ...]
     is_in_folder: bool = False
     """Read together with all files of its folder."""
 
 
 def read_files(path: Path) -> list[JobsFile]:
-    """The jobs file, or each `*.toml` of a folder. Raises JobsFileError, also for what two of the files say."""
+    """The jobs file, or each `*.toml` of a folder. Raises JobsFileError, also if two files have one owner or job."""
     if not path.is_dir():
         return [read_file(path)]
     found = [one for one in sorted(path.glob("*.toml")) if not one.name.startswith(".")]
@@ -41,7 +41,7 @@ def read_files(path: Path) -> list[JobsFile]:
         except JobsFileError as error:
             mistakes.append(str(error))
     mistakes += [
-        f"{second}: {what} stands in {first} too; expected one file for each" for what, first, second in _shared(files)
+        f"{second}: {what} is in {first} too; expected one file for each" for what, first, second in _shared(files)
     ]
     if mistakes:
         raise JobsFileError("\n".join(mistakes))
@@ -49,7 +49,7 @@ def read_files(path: Path) -> list[JobsFile]:
 
 
 def _shared(files: Sequence[JobsFile]) -> Iterator[tuple[str, Path, Path]]:
-    """Owners and jobs that two files have, with the files."""
+    """Owners and jobs that two files have, with the paths of both files."""
     first: dict[str, Path] = {}
     for file in files:
         for what in (f'owner = "{file.owner}"', *(f"[jobs.{job.name}]" for job in file.jobs)):
@@ -106,11 +106,11 @@ def _message(path: Path, mistakes: list[Mistake]) -> str:
 
 
 def _jobs(document: Document, defaults: Defaults, folder: Path, mistakes: list[Mistake]) -> Iterator[Job]:
-    """The good jobs of the document; every mistake goes to `mistakes`."""
+    """The valid jobs of the document; every mistake is added to `mistakes`."""
     for name, own in _blocks(document, mistakes):
         block = Block(document, name, own, defaults, folder)
         job = block.job()
-        mistakes += [one for one in block.mistakes if one not in mistakes]  # one of [defaults] is of each job
+        mistakes += [one for one in block.mistakes if one not in mistakes]  # each job repeats those of [defaults]
         if job is not None:
             yield job
 
@@ -119,7 +119,7 @@ def _blocks(document: Document, mistakes: list[Mistake]) -> Iterator[tuple[str, 
     """Each `[jobs.NAME]` of the document."""
     for key in document.data:
         if key not in ("jobs", "owner", DEFAULTS):
-            what = f"is not known here; expected [jobs.NAME] blocks only.{_near_job(key)}"
+            what = f"is not known here; expected [jobs.NAME] blocks only.{did_you_mean(key, ['jobs'])}"
             mistakes.append(Mistake(document.line((key,)), key, what))
     jobs = document.data.get("jobs", {})
     if not isinstance(jobs, dict):
@@ -131,7 +131,3 @@ def _blocks(document: Document, mistakes: list[Mistake]) -> Iterator[tuple[str, 
         else:
             what = f"is not a block of its own; expected [jobs.{name}] and its keys below"
             mistakes.append(Mistake(document.line(("jobs", name)), f"jobs.{name}", what))
-
-
-def _near_job(key: str) -> str:
-    return " Did you mean 'jobs'?" if near(key, ["jobs"]).startswith(" Did") else ""

@@ -70,7 +70,7 @@ class Parameter(BaseModel):
 
 
 def _integer(value: int) -> Literal["integer", "bigint"]:
-    """As PostgreSQL types a number that is written out."""
+    """The type that a number literal has in PostgreSQL."""
     if -_INT4 <= value < _INT4:
         return "integer"
     if -_INT8 <= value < _INT8:
@@ -91,7 +91,7 @@ def _text(value: str) -> str:
 
 
 def as_parameter(value: object, info: ValidationInfo) -> object:
-    """A value of jobs.toml, or one that the ledger has: that is a table, which nobody writes into jobs.toml."""
+    """The parameter of a value of jobs.toml; a table is one that the ledger stored, and is returned as it is."""
     is_stored = isinstance(value, dict) and info.context is None
     return value if is_stored or isinstance(value, Parameter) else Parameter.of(value)
 
@@ -113,12 +113,12 @@ def require_few(parameters: dict[str, Any]) -> dict[str, Any]:
     return parameters
 
 
-def other_values(job: str, declared: Mapping[str, Parameter], given: Mapping[str, str]) -> dict[str, Parameter]:
-    """The parameters with some values as a person gave them for one run. Raises UsageError."""
+def other_values(job: str, declared: Mapping[str, Parameter], supplied: Mapping[str, str]) -> dict[str, Parameter]:
+    """The declared parameters with the user-supplied values of one run. Raises UsageError."""
     changed = dict(declared)
-    for name, text in given.items():
+    for name, text in supplied.items():
         if name not in declared:
-            hint = near(name, list(declared)) or " It has none: they stand in [jobs.NAME.parameters] of jobs.toml."
+            hint = near(name, list(declared)) or " It has none: declare them in [jobs.NAME.parameters] of jobs.toml."
             raise UsageError(f"job {job!r} has no parameter {name!r}.{hint} Nothing was enqueued")
         try:
             changed[name] = declared[name].read(text)

@@ -1,7 +1,7 @@
 """Finding `:name` in a query: outside of literals, quoted names, comments, dollar quotes and casts.
 
-It reads tokens as PostgreSQL's scanner does. A single colon means something in two places of PostgreSQL's own SQL, the
-slice of an array (`a[1:n]`) and `json_object(k:v)`; there it stays what it is. A query without a `:name` elsewhere is
+It reads tokens as PostgreSQL's scanner does. A single colon has a meaning in two constructs of PostgreSQL's own SQL,
+the slice of an array (`a[1:n]`) and `json_object(k:v)`; it is left alone there. A query without a `:name` elsewhere is
 never changed.
 """
 
@@ -43,13 +43,13 @@ _ARRAY, _SLICE, _JSON, _OTHER = "array", "slice", "json", "other"
 def find(query: str, *, backslashes: bool = False) -> list[str]:
     """The names, each once, in their order.
 
-    `backslashes`: whether a backslash escapes in a plain literal, which is so where standard_conforming_strings is off.
+    `backslashes`: whether a backslash escapes in a plain literal, as it does if standard_conforming_strings is off.
     """
     return list(dict.fromkeys(query[first + 1 : end] for first, end in _spans(query, backslashes)))
 
 
 def replace(query: str, values: Mapping[str, str], *, backslashes: bool = False) -> str:
-    """The query with an SQL expression in place of each name. Raises KeyError for a name without a value."""
+    """The query with an SQL expression instead of each name. Raises KeyError for a name without a value."""
     parts, done = [], 0
     for first, end in _spans(query, backslashes):
         parts += [query[done:first], values[query[first + 1 : end]]]
@@ -58,72 +58,72 @@ def replace(query: str, values: Mapping[str, str], *, backslashes: bool = False)
 
 
 def _spans(query: str, backslashes: bool) -> Iterator[tuple[int, int]]:
-    """Where each name stands, with its colon."""
-    around: list[str] = []
-    """What is open, from the outermost bracket to the innermost."""
-    before, at = "", 0
+    """Start and end of each name, its colon included."""
+    brackets: list[str] = []
+    """Kinds of the open brackets, from the outermost to the innermost."""
+    before, position = "", 0
     """The token before, without blanks; an operand that is no word is `'`."""
-    while at < len(query):
-        found = _TOKEN.match(query, at)
+    while position < len(query):
+        found = _TOKEN.match(query, position)
         assert found is not None  # noqa: S101 -- `other` takes any character
-        kind, read, at = str(found.lastgroup), found.group(), found.end()
+        kind, read, position = str(found.lastgroup), found.group(), found.end()
         if kind == "blank":
             continue
         if kind == "comment":
-            at = _end_of_comment(query, at)
+            position = _end_of_comment(query, position)
             continue
-        if kind == "name" and _is_separator(around, before, query[at - 2 : at - 1]):
+        if kind == "name" and _is_separator(brackets, before, query[position - 2 : position - 1]):
             kind = "other"
         if kind == "name":
-            end = _end(_NAME, query, at)
-            yield at - 1, end
-            at = end
+            end = _end(_NAME, query, position)
+            yield position - 1, end
+            position = end
         elif kind in ("escaped", "plain"):
             escapes = kind == "escaped" or (backslashes and read[0] in "'nN")
-            at = _end_of_literal(query, at, escapes=escapes)
+            position = _end_of_literal(query, position, escapes=escapes)
         elif kind == "dollar":
-            end = query.find(read, at)
-            at = len(query) if end < 0 else end + len(read)
+            end = query.find(read, position)
+            position = len(query) if end < 0 else end + len(read)
         elif kind == "other":
-            _note_bracket(around, read, before)
+            _note_bracket(brackets, read, before)
         before = read.lower() if kind in ("word", "other", "cast") else "'"
 
 
-def _end(pattern: re.Pattern[str], query: str, at: int) -> int:
-    found = pattern.match(query, at)
-    return found.end() if found is not None else at
+def _end(pattern: re.Pattern[str], query: str, position: int) -> int:
+    found = pattern.match(query, position)
+    return found.end() if found is not None else position
 
 
-def _end_of_comment(query: str, at: int) -> int:
+def _end_of_comment(query: str, position: int) -> int:
     """Comments between `/*` and `*/` are nested."""
     depth = 1
-    for edge in _COMMENT_EDGE.finditer(query, at):
+    for edge in _COMMENT_EDGE.finditer(query, position):
         depth += 1 if edge.group() == "/*" else -1
         if depth == 0:
             return edge.end()
     return len(query)
 
 
-def _end_of_literal(query: str, at: int, *, escapes: bool) -> int:
-    at = _end(_BODY[escapes], query, at)
-    while (more := _CONTINUED.match(query, at)) is not None:
-        at = _end(_BODY[escapes], query, more.end())
-    return at
+def _end_of_literal(query: str, position: int, *, escapes: bool) -> int:
+    position = _end(_BODY[escapes], query, position)
+    while (more := _CONTINUED.match(query, position)) is not None:
+        position = _end(_BODY[escapes], query, more.end())
+    return position
 
 
-def _note_bracket(around: list[str], read: str, before: str) -> None:
+def _note_bracket(brackets: list[str], read: str, before: str) -> None:
     if read == "[":
-        is_array = before == "array" or (before in ("[", ",") and around[-1:] == [_ARRAY])
-        around.append(_ARRAY if is_array else _SLICE)
+        is_array = before == "array" or (before in ("[", ",") and brackets[-1:] == [_ARRAY])
+        brackets.append(_ARRAY if is_array else _SLICE)
     elif read == "(":
-        around.append(_JSON if before in _WITH_COLONS else _OTHER)
-    elif read in ("]", ")") and around:
-        around.pop()
+        brackets.append(_JSON if before in _WITH_COLONS else _OTHER)
+    elif read in ("]", ")") and brackets:
+        brackets.pop()
 
 
-def _is_separator(around: list[str], before: str, character_before: str) -> bool:
-    """The colon belongs to a slice or to a JSON object; after another such colon a name begins."""
-    inside = around[-1] if around else _OTHER
+def _is_separator(brackets: list[str], before: str, character_before: str) -> bool:
+    """Whether the colon belongs to a slice or to a JSON object; after another such colon a name begins."""
+    inside = brackets[-1] if brackets else _OTHER
     if inside == _SLICE:
         return before != ":"
     if inside == _JSON:

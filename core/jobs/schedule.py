@@ -35,14 +35,14 @@ _AROUND_CHANGE = timedelta(hours=3)
 
 
 class Schedule(ABC):
-    """Moments at which a job is due; every datetime in and out is aware, and out is UTC."""
+    """Times at which a job is due; every datetime in and out is aware, and every returned one is UTC."""
 
     @staticmethod
     def parse(text: str, timezone: str = "UTC") -> "Schedule":
-        """The schedule that `text` names. Raises ValueError in plain words.
+        """The schedule that `text` names. Raises ValueError.
 
         A crontab is read in `timezone`. An interval counts from 1970-01-01 00:00 UTC in any zone, so
-        that all who ask agree.
+        that all processes agree.
         """
         words = text.strip().lower()
         return _interval(words) if words.startswith("every") else _crontab(words, find_zone(timezone))
@@ -56,7 +56,7 @@ class Schedule(ABC):
         """The first due time after `now`."""
 
     def between(self, after: datetime, before: datetime, most: int) -> list[datetime]:
-        """Due times after `after` and before `before`, the oldest first and at most so many."""
+        """Due times after `after` and before `before`, the oldest first, at most `most`."""
         found: list[datetime] = []
         while len(found) < most and (after := self.next_due(after)) < before:
             found.append(after)
@@ -96,7 +96,7 @@ class Crontab(Schedule):
         earliest = self._local(now - margin)
         found: list[datetime] = []
         for local in CronSim(self.fields, start, reverse=True):
-            found += [moment for moment in self._moments(local) if moment <= now]
+            found += [due_at for due_at in self._due_times(local) if due_at <= now]
             if found and local <= earliest:
                 return max(found)
         raise ValueError(f"{self.fields!r} was never due before {now}")
@@ -106,34 +106,32 @@ class Crontab(Schedule):
         latest = self._local(now + margin)
         found: list[datetime] = []
         for local in CronSim(self.fields, self._local(now - margin)):
-            found += [moment for moment in self._moments(local) if moment > now]
+            found += [due_at for due_at in self._due_times(local) if due_at > now]
             if found and local >= latest:
                 return min(found)
         raise ValueError(f"{self.fields!r} is never due after {now}")
 
     def _margin(self, now: datetime) -> timedelta:
         """How far local and real time may disagree in their order around `now`."""
-        moment = _aware(now)
-        before, after = (self._offset(moment + by) for by in (-_AROUND_CHANGE, _AROUND_CHANGE))
+        aware = _aware(now)
+        before, after = ((aware + by).astimezone(self.zone).utcoffset() for by in (-_AROUND_CHANGE, _AROUND_CHANGE))
         return timedelta(0) if before == after else _AROUND_CHANGE
 
-    def _offset(self, moment: datetime) -> timedelta | None:
-        return moment.astimezone(self.zone).utcoffset()
+    def _local(self, time: datetime) -> datetime:
+        return time.astimezone(self.zone).replace(tzinfo=None)
 
-    def _local(self, moment: datetime) -> datetime:
-        return moment.astimezone(self.zone).replace(tzinfo=None)
-
-    def _moments(self, local: datetime) -> list[datetime]:
-        """Every UTC moment at which the matched local time is due."""
+    def _due_times(self, local: datetime) -> list[datetime]:
+        """Every UTC time at which the matched local time is due."""
         if self.hourly:
-            return [moment for moment in self._both(local) if self._local(moment) == local]
-        first = self._both(local)[0]
+            return [due_at for due_at in self._in_utc(local) if self._local(due_at) == local]
+        first = self._in_utc(local)[0]
         while self._local(first) != local:  # the clocks skip it
             local += timedelta(minutes=1)
-            first = self._both(local)[0]
+            first = self._in_utc(local)[0]
         return [first]
 
-    def _both(self, local: datetime) -> list[datetime]:
+    def _in_utc(self, local: datetime) -> list[datetime]:
+        """Both UTC times that a local time may have: they differ if clocks repeat or skip it."""
         return [local.replace(tzinfo=self.zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
 
 
@@ -156,7 +154,7 @@ def _zone_names() -> frozenset[str]:
 def require_steps_within(text: str) -> None:
     """Raises ValueError for a crontab with a step beyond its field, such as 90 minutes: it begins anew each hour.
 
-    Of a new schedule only: the ledger may hold one of before, which goes on as it did.
+    Only new schedules are checked: an older one in the ledger goes on as before.
     """
     words = text.lower().split()
     if len(words) != len(_FIELDS):
@@ -173,7 +171,7 @@ def require_steps_within(text: str) -> None:
 
 
 def _near_zones(name: str) -> list[str]:
-    """Zones whose name, or whose city, is written nearly so."""
+    """Zones with a similar name or city."""
     names = {zone.lower(): zone for zone in sorted(_zone_names())}
     cities = {zone.lower().rpartition("/")[2]: zone for zone in sorted(_zone_names())}
     word = name.strip().lower().replace(" ", "_")
@@ -223,5 +221,5 @@ def _wrong_field(fields: list[str], error: str) -> str:
 
 def _aware(now: datetime) -> datetime:
     if now.tzinfo is None:
-        raise ValueError(f"{now} has no time zone; due times are asked for with an aware datetime")
+        raise ValueError(f"{now} has no time zone; expected an aware datetime")
     return now.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""TOML with line numbers: where each table and key stands, and every line that is not TOML.
+"""TOML with line numbers: the line of each table and key, and every line that is not TOML.
 
 `tomllib` parses, but keeps no positions and stops at the first mistake. So the text is first cut into its
 statements (a header, or a key with its value), each the shortest run of whole lines that `tomllib` reads.
@@ -17,8 +17,8 @@ _HEADER = re.compile(r"\s*\[\[?[\w\-.\"' ]+\]\]?\s*(#.*)?")
 _KEY = re.compile(r"\s*([\w-]+)\s*=")
 _CLOSED_BY = {'"""': '"""', "'''": "'''", "[": "]"}
 _PLAINER = {
-    "Illegal character '\\n'": "this string is not closed; one of several lines stands between three quotes",
-    "Invalid value": "this is no TOML value; a string stands in quotes",
+    "Illegal character '\\n'": "this string is not closed; put one of several lines between three quotes",
+    "Invalid value": "this is no TOML value; write a string in quotes",
     "Invalid statement": "this is neither a [table] nor a key = value",
 }
 
@@ -34,17 +34,17 @@ class Mistake:
 
 @dataclass
 class Document:
-    """What one set of lines says."""
+    """The content of one set of lines."""
 
     spans: list[tuple[int, int]] = field(default_factory=list)
-    """From and to which index its lines are taken."""
+    """Index ranges of its lines; the end is excluded."""
     lines: dict[Keys, int] = field(default_factory=dict)
     damaged: set[Keys] = field(default_factory=set)
-    """Tables with a line that could not be read: a key missing there may stand on that line."""
+    """Tables with a line that could not be read: a key missing there may be on that line."""
     data: dict[str, Any] = field(default_factory=dict)
 
     def line(self, path: Keys) -> int:
-        """Line of the key or table, else where it first is part of a name, else of the table around it."""
+        """Line of the key or table; else of the first longer name with it; else of the table around it."""
         while path:
             found = [line for known, line in self.lines.items() if known[: len(path)] == path]
             if found:
@@ -57,12 +57,12 @@ class Document:
 class _Statement:
     first: int
     end: int
-    said: dict[str, Any]
+    data: dict[str, Any]
     mistake: Mistake | None = None
 
 
 class _Reader:
-    """Gives each statement to a document: the first, or one of its own for a table that stands twice."""
+    """Adds each statement to a document: the first, or a new one for a table that is repeated."""
 
     def __init__(self) -> None:
         self.mistakes: list[Mistake] = []
@@ -71,7 +71,7 @@ class _Reader:
         self.table: Keys = ()
 
     def header(self, statement: _Statement, *, array: bool) -> None:
-        path, main, line = _deepest(statement.said), self.documents[0], statement.first + 1
+        path, main, line = _deepest(statement.data), self.documents[0], statement.first + 1
         if array:
             main.lines = {known: at for known, at in main.lines.items() if known[: len(path)] != path}
         if path in main.lines:
@@ -85,7 +85,7 @@ class _Reader:
         self.document.spans.append((statement.first, statement.end))
 
     def keys(self, statement: _Statement) -> None:
-        found = {self.table + path: leaf for path, leaf in _paths(statement.said)}
+        found = {self.table + path: leaf for path, leaf in _paths(statement.data)}
         for path, leaf in found.items():
             if leaf and path in self.document.lines:
                 self._twice(statement.first + 1, path, self.document)
@@ -104,13 +104,16 @@ class _Reader:
 
     def _twice(self, line: int, path: Keys, document: Document) -> None:
         first = document.lines[path]
-        self.mistakes.append(Mistake(line, ".".join(path), f"stands twice; it was first on line {first}"))
+        self.mistakes.append(Mistake(line, ".".join(path), f"is repeated; it was first on line {first}"))
 
 
 def read(text: str) -> tuple[list[Document], list[Mistake]]:
     """The documents in `text` (one, and one more for each repeated table), and what is not TOML."""
     lines, reader = text.replace("\r\n", "\n").split("\n"), _Reader()
-    for statement in _statements(lines):
+    first = 0
+    while first < len(lines):
+        statement = _statement(lines, first)
+        first = statement.end
         opening = lines[statement.first].lstrip()[:2]
         if statement.mistake and opening.startswith("["):
             reader.broken_header(statement.mistake)
@@ -118,7 +121,7 @@ def read(text: str) -> tuple[list[Document], list[Mistake]]:
             reader.broken_key(statement.mistake)
         elif opening.startswith("["):
             reader.header(statement, array=opening == "[[")
-        elif statement.said:
+        elif statement.data:
             reader.keys(statement)
     for document in reader.documents:
         data = _parse(_only(lines, document.spans))
@@ -137,24 +140,16 @@ def _parse(text: str) -> dict[str, Any] | ValueError:
         return error
 
 
-def _statements(lines: list[str]) -> Iterator[_Statement]:
-    at = 0
-    while at < len(lines):
-        statement = _statement(lines, at)
-        yield statement
-        at = statement.end
-
-
 def _statement(lines: list[str], first: int) -> _Statement:
     for end in _ends(lines, first):
-        said = _parse("\n".join(lines[first:end]))
-        if not isinstance(said, ValueError):
-            return _Statement(first, end, said)
+        data = _parse("\n".join(lines[first:end]))
+        if not isinstance(data, ValueError):
+            return _Statement(first, end, data)
     return _not_toml(lines, first)
 
 
 def _ends(lines: list[str], first: int) -> Iterator[int]:
-    """Where the statement may end: on its own line, or where what it opens may be closed."""
+    """Indexes at which the statement may end: after its first line, or after a line that may close its bracket."""
     yield first + 1
     closers = [closer for opener, closer in _CLOSED_BY.items() if opener in lines[first]]
     for index in range(first + 1, len(lines)):
@@ -175,7 +170,7 @@ def _not_toml(lines: list[str], first: int) -> _Statement:
 
 
 def _explain(error: ValueError) -> tuple[str, int | None]:
-    """What is wrong, and on which line of the parsed text; None: its end was reached."""
+    """What is wrong, and on which line of the parsed text; None if the end of the text was reached."""
     position = _POSITION.search(str(error))
     what = _POSITION.sub("", str(error))
     if position is None:
@@ -186,17 +181,17 @@ def _explain(error: ValueError) -> tuple[str, int | None]:
 
 
 def _only(lines: list[str], spans: list[tuple[int, int]]) -> str:
-    """The text of `spans`, on the lines where it stands."""
+    """The lines of `spans`; all other lines are empty, so that line numbers stay."""
     kept = [""] * len(lines)
     for first, end in spans:
         kept[first:end] = lines[first:end]
     return "\n".join(kept)
 
 
-def _deepest(said: dict[str, Any]) -> Keys:
-    """The table that a header names: `[jobs.iris]` says `{"jobs": {"iris": {}}}`."""
+def _deepest(data: dict[str, Any]) -> Keys:
+    """The table that a header names: `[jobs.iris]` is parsed as `{"jobs": {"iris": {}}}`."""
     path: Keys = ()
-    inner: Any = said
+    inner: Any = data
     while inner:
         (key, inner) = next(iter(inner.items()))
         path += (key,)
@@ -204,9 +199,9 @@ def _deepest(said: dict[str, Any]) -> Keys:
     return path
 
 
-def _paths(said: dict[str, Any]) -> Iterator[tuple[Keys, bool]]:
-    """Each key said, and whether it holds a value rather than more keys."""
-    for key, value in said.items():
+def _paths(data: dict[str, Any]) -> Iterator[tuple[Keys, bool]]:
+    """The path of each key, and whether it holds a value rather than more keys."""
+    for key, value in data.items():
         yield (key,), not isinstance(value, dict)
         if isinstance(value, dict):
             yield from (((key, *path), leaf) for path, leaf in _paths(value))

@@ -1,4 +1,4 @@
-"""Which source rows a batch stands for, as keys."""
+"""The keys of the source rows of a batch."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from scorebeat.db.source.source import Source
 
 
 def of_batch(connection: Connection, source: Source, run: Run, target: PredictionSet, batch_id: int) -> Iterator[Key]:
-    """The keys as texts: as listed by the plan; or those that the batch scored, then those that it has yet to score."""
+    """The keys as texts: those that the plan listed; else those that the batch has scored, then its pending ones."""
     row = connection.execute(
         text("SELECT first_key, last_key, keys, state FROM scorebeat.batches WHERE id = :id AND run_id = :run"),
         {"id": batch_id, "run": run.id},
@@ -22,23 +22,12 @@ def of_batch(connection: Connection, source: Source, run: Run, target: Predictio
         yield from (tuple(key) for key in row.keys)
         return
     span = KeyRange(tuple(row.first_key), tuple(row.last_key))
-    yield from _scored(connection, source, target, span, batch_id)
-    if row.state != "committed":
-        yield from _unscored(connection, source, run, target, span)
-
-
-def _scored(
-    connection: Connection, source: Source, target: PredictionSet, span: KeyRange, batch_id: int
-) -> Iterator[Key]:
     keys = source.keys
-    found = connection.exec_driver_sql(
+    scored = connection.exec_driver_sql(
         f"SELECT {texts(keys, 'p')} FROM {target.table} AS p WHERE {within(keys, 'p', span)}"
         f" AND p.batch_id = {int(batch_id)} ORDER BY {columns(keys, 'p')}"
     )
-    return (tuple(key) for key in found)
-
-
-def _unscored(connection: Connection, source: Source, run: Run, target: PredictionSet, span: KeyRange) -> Iterator[Key]:
-    pending = PendingRows(source, target.table, target.id, run.selection.where)
-    found = user_sql.rows(connection, pending.keys(span, run.job.batch_rows))
-    return (tuple(key) for key in found)
+    yield from (tuple(key) for key in scored)
+    if row.state != "committed":
+        pending = PendingRows(source, target.table, target.id, run.selection.where)
+        yield from (tuple(key) for key in user_sql.rows(connection, pending.keys(span, run.job.batch_rows)))

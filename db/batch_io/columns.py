@@ -28,8 +28,8 @@ from scorebeat.db.source.fetched_values import (
     SENT,
     TEXT,
     Unfit,
-    beyond,
     driver_type,
+    find_out_of_range,
     key_columns_of,
     no_rows,
     since_2000,
@@ -56,9 +56,9 @@ class Fetched:
     keys: pa.RecordBatch
     rows: pa.RecordBatch
     more: bool
-    """The fetch stopped at its bound of rows or bytes: rows of the batch may be left."""
+    """The fetch stopped at its limit of rows or bytes: rows of the batch may be left."""
     unfit: tuple[Unfit, ...] = ()
-    """Values of `rows` that are not the query's: no Arrow value is the same."""
+    """Values of the query that have no equal in Arrow; `rows` has others for them."""
 
 
 def fetch(connection: "DataConnection", statement: str, source: Source, limit: int, max_bytes: int) -> Fetched:
@@ -132,7 +132,7 @@ def fetch_keys(connection: "DataConnection", statement: str) -> list[Key]:
 def begin_query(connection: "DataConnection") -> bool:
     """Begin a READ ONLY transaction for the user's SQL, which waits for no lock longer than a short time.
 
-    False where the session takes no writes at all, so that predictions could not be written in it either. Raises the
+    False if the session takes no writes at all, so that predictions could not be written in it either. Raises the
     driver's error: then no transaction is open, and the next statement would run in one that may write.
     """
     return begin(connection, locks.READ_ONLY) == 1
@@ -140,7 +140,7 @@ def begin_query(connection: "DataConnection") -> bool:
 
 @contextmanager
 def _users_sql(connection: "DataConnection") -> Iterator[None]:
-    """Of the transaction nothing is left: predictions are written in the same session."""
+    """Undo the transaction after the block: predictions are written in the same session."""
     try:
         yield
     except Exception:
@@ -158,11 +158,11 @@ class Part:
     predictions: pa.Table
     bad: tuple[BadRow, ...] = ()
     keys: tuple[KeyColumn, ...] = ()
-    """By which a bad row is looked for among the predictions."""
+    """Key columns by which a bad row is looked up among the predictions."""
     budget: int = 0
-    """Attempts that the batch has again after this progress."""
+    """Attempts that the batch has left at least after this progress."""
     types: TableTypes | None = None
-    """Which `predictions` were made to fit."""
+    """Types of the table for which `predictions` were made."""
 
 
 class TypesChanged(ScorebeatError):
@@ -172,30 +172,30 @@ class TypesChanged(ScorebeatError):
 def commit(connection: "DataConnection", held: Claim, target: PredictionSet, part: Part, timing: Timing | None) -> bool:
     """Fence, predictions, bad rows and the batch's state in one transaction.
 
-    With `timing` the batch is committed, and the answer is whether no batch of its run is open any more; None keeps it
-    claimed, for a batch that is fetched in several parts. Raises ClaimLost when another attempt has the batch, and
-    TypesChanged: nothing was written.
+    With `timing` the batch is committed, and True is returned if no batch of its run is open any more; None keeps it
+    claimed, for a batch that is fetched in several parts. Raises ClaimLost if another attempt has the batch, or
+    TypesChanged; nothing was written then.
     """
     began = time.perf_counter()
     with autocommit(connection), connection.cursor() as cursor:
-        if run(cursor, f"BEGIN; {_fence(held, _as_they_were(target, part.types))}") != 1:
+        if run(cursor, f"BEGIN; {_fence(held, _unchanged(target, part.types))}") != 1:
             is_held = run(cursor, _fence(held)) == 1
             run(cursor, "ROLLBACK")
             if is_held:
                 raise TypesChanged(f"{target.table} is not as it was when it was read")
             raise ClaimLost(
                 f"{held} no longer holds the claim; its {part.predictions.num_rows} predictions were discarded. "
-                "Whoever has the batch now scores them; nothing is to be done."
+                "The worker that has the batch now scores them; there is nothing to do."
             )
         if part.predictions.num_rows:
             _ingest(cursor, target, part)
         if part.bad:
-            quarantine.put_aside(cursor, target, part.keys, held.batch_id, part.bad)
+            quarantine.add(cursor, target, part.keys, held.batch_id, part.bad)
         done = f"{_done(held, part, timing, time.perf_counter() - began)}; COMMIT"
         if timing is None:
             run(cursor, done)
             return False
-        # asked after the commit: of two last batches that end at once, at least one sees the other
+        # checked after the commit: of two last batches that end at once, at least one sees the other
         return run(cursor, f"{done}; SELECT WHERE {run_ends.is_settled_sql(f'{held.run_id:d}')}") == 1
 
 
@@ -203,7 +203,7 @@ _STAGED = "scorebeat_staged"
 
 
 def _ingest(cursor: "Cursor", target: PredictionSet, part: Part) -> None:
-    """By binary COPY; through a temporary table where the key is of a type that the driver cannot write."""
+    """Write by binary COPY; through a temporary table if the driver cannot write a key's type."""
     staged = {key.name: f"::{key.type}" for key in part.keys if key.type in THROUGH_TEXT}
     if not staged:
         cursor.adbc_ingest(target.table_name, part.predictions, mode="append", db_schema_name=PREDICTIONS)
@@ -229,8 +229,7 @@ def to_ingest(
 ) -> pa.Table:
     """Keys, outputs and the batch's id as one table, in the exact types of the prediction table.
 
-    The driver compares no types: an int64 in a float8 column would be stored as garbage, silently. Raises
-    OutputError.
+    The driver compares no types: it would silently store an int64 in a float8 column as garbage. Raises OutputError.
     """
     require_as_made(types, target, keys.schema.names)
     wanted = types.schema
@@ -248,15 +247,15 @@ def to_ingest(
     extra = [f"{name} is no column of the table" for name in table.schema.names if name not in wanted.names]
     if wrong or extra:
         raise OutputError(f"predictions do not fit {target.table}: {'; '.join(wrong + extra)}. Nothing was written.")
-    for at, name in enumerate(keys.schema.names):
-        is_moment = pa.types.is_timestamp(table.schema.field(at).type)
-        if is_moment and table.num_rows and any(beyond(name, table.column(at).chunk(0))):
-            table = table.set_column(at, name, since_2000(table.column(at)))
+    for position, name in enumerate(keys.schema.names):
+        is_timestamp = pa.types.is_timestamp(table.schema.field(position).type)
+        if is_timestamp and table.num_rows and any(find_out_of_range(name, table.column(position).chunk(0))):
+            table = table.set_column(position, name, since_2000(table.column(position)))
     return table
 
 
 def _stored(column: pa.Array, key: KeyColumn | None, wanted: pa.Schema) -> pa.Array:
-    """A key column as the table takes it: what PostgreSQL sent, its text, or as it was read."""
+    """A key column as the table takes it: the bytes that PostgreSQL sent, their text, or the column as it was read."""
     if key is not None and key.send:
         return pc.struct_field(column, TEXT if key.type in THROUGH_TEXT else SENT)
     field = wanted.field(key.name) if key is not None and key.name in wanted.names else None
@@ -270,12 +269,12 @@ def _fits(found: pa.DataType, wanted: pa.Field, key: KeyColumn | None) -> bool:
     return bool(found == wanted.type)
 
 
-def _as_they_were(target: PredictionSet, types: TableTypes | None) -> str:
+def _unchanged(target: PredictionSet, types: TableTypes | None) -> str:
     return f" AND {stamp_sql(target)} = {literal(types.stamp)}" if types is not None else ""
 
 
 def _fence(held: Claim, more: str = "") -> str:
-    """Locks the batch if this attempt still holds it. Numbers only, so it needs no parameters."""
+    """A statement that locks the batch if this attempt still holds it. It has only numbers, and needs no parameters."""
     return (
         f"SELECT id FROM scorebeat.batches WHERE id = {held.batch_id:d} AND attempt = {held.attempt:d}"
         f" AND state = 'claimed'{more} FOR UPDATE"
@@ -283,25 +282,25 @@ def _fence(held: Claim, more: str = "") -> str:
 
 
 def _done(held: Claim, part: Part, timing: Timing | None, seconds: float) -> str:
-    """Progress gives the budget back, and a probe that came this far has survived.
+    """A statement that stores the progress: it restores the budget, and clears the probe, which has survived.
 
-    Bad rows are counted where they stand: another batch may have stored some of them first. Fewer than before they are
-    only when some were pruned.
+    Bad rows are counted in the quarantine: another batch may have stored some of them first. The count falls only if
+    some were pruned.
     """
     scored = part.predictions.num_rows
-    ends = ", probe_key = NULL"
+    changes = ", probe_key = NULL"
     if part.bad:
-        aside = f"SELECT count(*) FROM scorebeat.quarantine WHERE batch_id = {held.batch_id:d}"
-        ends += f", rows_failed = greatest(rows_failed, ({aside}))"
+        quarantined = f"SELECT count(*) FROM scorebeat.quarantine WHERE batch_id = {held.batch_id:d}"
+        changes += f", rows_failed = greatest(rows_failed, ({quarantined}))"
     if scored or part.bad:
-        ends += f", attempts_left = greatest(attempts_left, {part.budget:d})"
+        changes += f", attempts_left = greatest(attempts_left, {part.budget:d})"
     if timing is not None:
-        ends += (
+        changes += (
             ", state = 'committed', claim_expires_at = NULL, finished_at = clock_timestamp(), error = NULL,"
             f" fetch_seconds = {timing.fetch:.6f}, predict_seconds = {timing.predict:.6f},"
             f" commit_seconds = {seconds:.6f}"
         )
-    return f"UPDATE scorebeat.batches SET rows_scored = rows_scored + {scored:d}{ends} WHERE id = {held.batch_id:d}"
+    return f"UPDATE scorebeat.batches SET rows_scored = rows_scored + {scored:d}{changes} WHERE id = {held.batch_id:d}"
 
 
 def _read(reader: pa.RecordBatchReader, max_bytes: int) -> tuple[list[pa.RecordBatch], bool]:

@@ -1,1 +1,1 @@
-"""The end of a run: its final state, what readers see then, and its totals."""
+"""Closing runs: the final state, what readers see then, and totals."""

@@ -1,6 +1,6 @@
-"""The `retry-run` policy: a run is shown whole or not at all, and begun again when any of it failed.
+"""The `retry-run` policy: a run is shown whole or not at all, and begun again if any of it failed.
 
-What readers see is moved by functions of the ledger's owner: see `db.schema.functions`.
+Functions of the ledger's owner change what readers see: `db.schema.functions`.
 """
 
 from datetime import timedelta
@@ -16,31 +16,31 @@ _FINAL = "state IN ('committed', 'dead', 'cancelled')"
 
 
 def hide_what_comes(connection: Connection, target: PredictionSet) -> None:
-    """Before a run: what readers see now stays, what the run commits is not seen yet."""
+    """Before a run: readers keep what they see now, and do not see yet what the run commits."""
     functions.call(connection, "hide_from_now", target.id)
 
 
 def show_as_it_comes(connection: Connection, target: PredictionSet) -> None:
-    """The job has another policy now: readers see each batch when it is committed."""
+    """The job has another policy now: readers see each batch as soon as it is committed."""
     functions.call(connection, "show_as_it_comes", target.id)
 
 
 def show(connection: Connection, run: Run) -> None:
-    """The run succeeded: one number makes all of it visible, and what a cancelled run before it left.
+    """The run succeeded: one number makes all of it visible, with what a cancelled run before it left.
 
-    Also a run of another policy, which was requeued after its job became one that is shown whole: until it succeeds,
-    or a later run does, what the requeue adds is hidden. Where all is shown as it comes, nothing is done.
+    This includes a run of another policy that was requeued after its job became one that is shown whole: what the
+    requeue adds is hidden until that run, or a later one, succeeds. If batches are shown as they come, nothing is done.
     """
     functions.call(connection, "show_run", run.id)
 
 
 def undo(connection: Connection, run: Run) -> None:
-    """Delete the predictions that the run made, as far as no reader sees them. What it quarantined stays to be read."""
+    """Delete the run's predictions that no reader sees. The rows that it quarantined stay."""
     functions.call(connection, "undo_run", run.id)
 
 
-def count_nothing(connection: Connection, run: Run) -> None:
-    """The run failed: what `undo` deleted is no row that was scored. What readers saw before stays, and counts."""
+def reset_scored_counts(connection: Connection, run: Run) -> None:
+    """The run failed: rows that `undo` deleted do not count as scored. Those that readers saw before still do."""
     connection.execute(
         text(
             "UPDATE scorebeat.batches b SET rows_scored = 0 FROM scorebeat.prediction_sets s WHERE b.run_id = :run"
@@ -51,7 +51,7 @@ def count_nothing(connection: Connection, run: Run) -> None:
 
 
 def free(connection: Connection, run: Run) -> None:
-    """Rows that the run quarantined are tried again, by itself."""
+    """Remove the run's rows from quarantine: the run tries them again itself."""
     connection.execute(
         text(
             "DELETE FROM scorebeat.quarantine WHERE batch_id IN (SELECT id FROM scorebeat.batches WHERE run_id = :run)"
@@ -61,12 +61,12 @@ def free(connection: Connection, run: Run) -> None:
 
 
 def move_up(connection: Connection, run: Run) -> None:
-    """Give the batches of a closed run new ids: those that it had may be among what readers see by now."""
+    """Give the batches of a closed run new ids: readers may see the range of the old ones by now."""
     functions.call(connection, "renumber_batches", run.id)
 
 
 def begin_again(connection: Connection, run: Run, attempts: int, pause: timedelta) -> int:
-    """All batches are pending, answered is how many; the attempts' numbers go on, so that no late worker can commit."""
+    """Make all final batches pending. Returns how many. Attempt numbers go on, so that no late worker can commit."""
     connection.execute(
         text("UPDATE scorebeat.runs SET tries = tries + 1 WHERE id = :run"),
         {"run": run.id},

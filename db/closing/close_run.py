@@ -1,4 +1,4 @@
-"""What the end of a run brings with it: its final state, and a finished generation shown and old ones dropped."""
+"""Closing a run: its final state; a finished generation is shown, and old ones are dropped."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -59,8 +59,8 @@ def settle(connection: Connection, run_id: int, attempts: int) -> Settled | Begu
     A retry-run that can still succeed is begun again, its batches with a budget of `attempts` each. The caller logs
     what is returned when the transaction is committed.
 
-    What it made is shown in the same transaction: all of a retry-run, or an every-run generation that has every row
-    but those quarantined.
+    Its predictions are shown in the same transaction: all of a retry-run, or an every-run generation that has every
+    row except the quarantined ones.
     """
     if not run_ends.is_done(connection, run_id):
         return None
@@ -77,7 +77,9 @@ def settle(connection: Connection, run_id: int, attempts: int) -> Settled | Begu
     else:
         state, reason = run_ends.settle(connection, run, tally), run_ends.left_out(tally, run)
     if state in (RunState.SUCCEEDED, RunState.PARTIAL):
-        _show(connection, run, tally)
+        atomic_runs.show(connection, run)
+        if run.job.rescore == "every-run" and run.selection == EVERYTHING and tally.can_be_shown:
+            _show_generation(connection, run)
     paused = _pause_if_stuck(connection, run) if state in (RunState.PARTIAL, RunState.FAILED) else None
     return Settled(run_id, run.job.name, state, reason, paused)
 
@@ -85,23 +87,18 @@ def settle(connection: Connection, run_id: int, attempts: int) -> Settled | Begu
 def fail(connection: Connection, run_id: int, reason: str) -> str | None:
     """An open run fails as a whole, before its batches are all final: they are cancelled.
 
-    A retry-run's predictions are deleted. Returns the reason with what to type; None when the run was closed before.
+    A retry-run's predictions are deleted. Returns the reason with the command to type next; None if the run was closed
+    before.
     """
     run = runs.get(connection, run_id, lock=True)
-    told = next_step.after(run, reason)
-    if not runs.fail(connection, run_id, told):
+    full_reason = next_step.after(run, reason)
+    if not runs.fail(connection, run_id, full_reason):
         return None
     batches.cancel(connection, run_id)
     if run.job.on_failure == "retry-run":
         atomic_runs.undo(connection, run)
-        atomic_runs.count_nothing(connection, run)
-    return told
-
-
-def _show(connection: Connection, run: Run, tally: Tally) -> None:
-    atomic_runs.show(connection, run)
-    if run.job.rescore == "every-run" and run.selection == EVERYTHING and tally.can_be_shown:
-        _show_generation(connection, run)
+        atomic_runs.reset_scored_counts(connection, run)
+    return full_reason
 
 
 def _begin_again(connection: Connection, run: Run, tally: Tally, attempts: int) -> BegunAgain:
@@ -123,7 +120,7 @@ def _fail_whole(connection: Connection, run: Run, tally: Tally) -> str:
     if not tally.plan_is_whole:
         reason = f"nothing of the run is shown, nor kept: {run_ends.left_out(tally, run)}"
     runs.fail(connection, run.id, reason)
-    atomic_runs.count_nothing(connection, run)
+    atomic_runs.reset_scored_counts(connection, run)
     return reason
 
 
@@ -166,13 +163,13 @@ def _show_generation(connection: Connection, run: Run) -> None:
 
 
 def _is_followed(connection: Connection, run: Run) -> bool:
-    """Readers are to see the run's version, as job and model are now, and stay until this transaction ends.
+    """Whether readers should see the run's version. Job and model stay as they are until this transaction ends.
 
-    A job that left jobs.toml follows what it did then.
+    A job that left jobs.toml follows the version that it followed then.
     """
     if not model_versions.keep_published(connection, run.model):
         raise views.ViewBusy(f"versions of model {run.model!r} are being changed; nothing was switched")
-    job = jobs.keep(connection, run.job.name) or run.job
+    job = jobs.get_locked(connection, run.job.name) or run.job
     if job.pinned_version is not None:
         return job.model == f"{run.model}/{run.model_version}"
     published = model_versions.published(connection, run.model)

@@ -1,4 +1,4 @@
-"""The error threshold: past so many rows quarantined something other than rows is wrong, and the run fails."""
+"""The error threshold: if more rows are quarantined, something other than rows is wrong, and the run fails."""
 
 from sqlalchemy import Connection, text
 
@@ -11,15 +11,21 @@ LEAST = 100
 
 
 def stop(connection: Connection, run: Run) -> str | None:
-    """Fail an open run that is past its threshold, with its open batches; the reason, None when nothing was moved.
+    """Fail an open run that is over its threshold, and cancel its open batches. Returns the reason; None if it goes on.
 
-    A run that is shown whole has none: it fails with its first bad row, when it is settled. While a run is still
-    planned nobody knows how many rows its share is of: only a share of 0 is judged then.
+    A run that is shown whole has no threshold: one bad row fails it when it is settled. While a run is still planned,
+    its number of rows is unknown, so only a share of 0 is checked.
     """
     share = run.job.error_threshold
     if share < 0 or run.job.on_failure == "retry-run":
         return None
-    state, failed, planned = _counts(connection, run.id)
+    state, failed, planned = connection.execute(
+        text(
+            "SELECT r.state, coalesce(sum(b.rows_failed), 0)::bigint, coalesce(sum(b.rows_planned), 0)::bigint"
+            " FROM scorebeat.runs r LEFT JOIN scorebeat.batches b ON b.run_id = r.id WHERE r.id = :id GROUP BY r.state"
+        ),
+        {"id": run.id},
+    ).one()
     allowed = max(LEAST, int(share * planned))
     if failed <= allowed or (state == RunState.PLANNING and share > 0):
         return None
@@ -31,15 +37,3 @@ def stop(connection: Connection, run: Run) -> str | None:
         return None
     batches.cancel(connection, run.id)
     return reason
-
-
-def _counts(connection: Connection, run_id: int) -> tuple[str, int, int]:
-    """The run's state as it is now, rows quarantined, rows planned."""
-    row = connection.execute(
-        text(
-            "SELECT r.state, coalesce(sum(b.rows_failed), 0), coalesce(sum(b.rows_planned), 0) FROM scorebeat.runs r"
-            " LEFT JOIN scorebeat.batches b ON b.run_id = r.id WHERE r.id = :run_id GROUP BY r.state"
-        ),
-        {"run_id": run_id},
-    ).one()
-    return str(row[0]), int(row[1]), int(row[2])

@@ -1,4 +1,4 @@
-"""Open runs by queue: whether a worker that serves some queues may still be needed."""
+"""Open runs by queue: whether a worker of some queues may still be needed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class OpenRun:
 
 
 def on(connection: Connection, queues: Sequence[str]) -> list[OpenRun]:
-    """The open runs whose batches go, or will go, to one of the queues; oldest first."""
+    """The open runs whose batches go, or will go, to one of the queues, the oldest first."""
     found = connection.execute(
         text(
             "SELECT id, job, state FROM scorebeat.runs WHERE state IN ('planning', 'running')"

@@ -1,16 +1,16 @@
-"""Complete results that were needed by a time of day and are not there: recorded and told once for each such time."""
+"""Complete results that were needed by a time of day and are missing: recorded and reported once for each time."""
 
 from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-from scorebeat.db.closing.run_totals import OVERDUE, TOLD_ON
+from scorebeat.db.closing.run_totals import NOTIFIED_EVENTS, OVERDUE
 from scorebeat.db.records import audit
 
 
 def take(connection: Connection, job: str, needed_by: datetime) -> bool:
-    """Nobody recorded yet that these results are overdue: it is the caller's to do, in this transaction."""
-    mine = connection.execute(
+    """Whether nobody has recorded yet that these results are overdue; the caller then does, in this transaction."""
+    is_unrecorded = connection.execute(
         text(
             "SELECT NOT EXISTS (SELECT FROM scorebeat.actions WHERE subject = 'job ' || :job AND action = :action"
             " AND details ->> 'needed_by' = :needed_by) FROM scorebeat.jobs WHERE name = :job"
@@ -18,11 +18,11 @@ def take(connection: Connection, job: str, needed_by: datetime) -> bool:
         ),
         {"job": job, "action": OVERDUE, "needed_by": needed_by.isoformat()},
     ).scalar_one_or_none()
-    return bool(mine)
+    return bool(is_unrecorded)
 
 
 def newest_run(connection: Connection, job: str) -> int | None:
-    """The run that comes with the notice; None when the job has none yet."""
+    """The run that the notice is about; None if the job has none yet."""
     found: int | None = connection.execute(
         text("SELECT max(id) FROM scorebeat.runs WHERE job = :job"), {"job": job}
     ).scalar_one()
@@ -30,7 +30,7 @@ def newest_run(connection: Connection, job: str) -> int | None:
 
 
 def note(connection: Connection, job: str, needed_by: datetime, reason: str, run_id: int) -> None:
-    """Record it with the run, and make the notice `late` of that run: where it has failed, the notice says so too."""
+    """Record it with the run, and make the run's notice `late`, which also reports a failure of the run."""
     failed_at: datetime | None = connection.execute(
         text("SELECT finished_at FROM scorebeat.runs WHERE id = :id AND state = 'failed'"), {"id": run_id}
     ).scalar_one_or_none()
@@ -41,14 +41,14 @@ def note(connection: Connection, job: str, needed_by: datetime, reason: str, run
         text(
             "INSERT INTO scorebeat.notices (run_id, event, happened_at) SELECT :run, 'late', :needed_by"
             " FROM scorebeat.jobs j WHERE j.name = :job AND j.removed_at IS NULL"
-            f" AND j.spec ->> 'notify' IS NOT NULL AND {TOLD_ON} ? 'late' ON CONFLICT DO NOTHING"
+            f" AND j.spec ->> 'notify' IS NOT NULL AND {NOTIFIED_EVENTS} ? 'late' ON CONFLICT DO NOTHING"
         ),
         {"run": run_id, "job": job, "needed_by": needed_by},
     )
 
 
 def why(connection: Connection, job: str, needed_by: datetime) -> str | None:
-    """What `note` recorded of results that were needed by then; None if nothing is."""
+    """The reason that `note` recorded for results needed by then; None if it recorded nothing."""
     found: str | None = connection.execute(
         text(
             "SELECT details ->> 'reason' FROM scorebeat.actions WHERE subject = 'job ' || :job AND action = :action"

@@ -1,4 +1,4 @@
-"""The end of a run: what became of its batches, and the move to its final state."""
+"""The end of a run: the final states of its batches, and the move to its own."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,11 @@ from scorebeat.db.ledger import next_step
 from scorebeat.db.ledger.runs import Run
 
 CUT_SHORT = "planning was cut short; the rows that were not planned stay pending for the next run"
-"""Of a run that failed while it was planned, and was requeued."""
+"""The reason of a run that failed while it was planned, and was requeued."""
 
 
 def is_settled_sql(run_id: str) -> str:
-    """Condition: no batch of the run is open any more (the partial index holds only open ones)."""
+    """SQL condition: no batch of the run is open any more (the partial index holds only open ones)."""
     return f"NOT EXISTS (SELECT 1 FROM scorebeat.batches WHERE run_id = {run_id} AND state IN ('pending', 'claimed'))"
 
 
@@ -23,7 +23,7 @@ def is_settled(connection: Connection, run_id: int) -> bool:
 
 @dataclass(frozen=True)
 class Tally:
-    """What became of a run's batches and rows."""
+    """Final counts of a run's batches and rows."""
 
     batches: int
     dead: int
@@ -33,10 +33,10 @@ class Tally:
     """Quarantined rows."""
     scored: int
     error: str | None
-    """Of the first dead batch, or of a row quarantined."""
+    """The error of the first dead batch, or of a quarantined row."""
     plan_is_whole: bool
     reason: str | None
-    """Why the plan was cut short, as far as it is known."""
+    """Why the plan was cut short, if it is known."""
 
     @property
     def has_looked_at_all(self) -> bool:
@@ -45,7 +45,7 @@ class Tally:
 
     @property
     def can_be_shown(self) -> bool:
-        """As a generation: no row was left out, and not all of them were quarantined."""
+        """Whether it can be shown as a generation: no row was left out, and not all of them were quarantined."""
         return self.has_looked_at_all and (self.scored > 0 or self.failed == 0)
 
     @property
@@ -59,10 +59,10 @@ class Tally:
 
 
 def is_done(connection: Connection, run_id: int) -> bool:
-    """The run is running and has no open batch; its row stays locked for the transaction.
+    """Whether the run is running and has no open batch; its row stays locked for the transaction.
 
-    The lock is a statement of its own, so that the look at the batches sees what a requeue committed before.
-    Whoever else has it is not waited for: the next control tick looks again.
+    The lock is a statement of its own, so that the next one sees the batches that a requeue committed before.
+    If somebody else holds the lock, False is returned at once: the next control tick checks again.
     """
     locked = connection.execute(
         text("SELECT 1 FROM scorebeat.runs WHERE id = :id AND state = 'running' FOR UPDATE SKIP LOCKED"),
@@ -90,7 +90,7 @@ def tally(connection: Connection, run_id: int) -> Tally:
 
 
 def settle(connection: Connection, run: Run, found: Tally) -> RunState:
-    """Close a run that is done: succeeded when every row was scored, failed when not one was, else partial."""
+    """Close a run that is done: succeeded if all rows were scored, failed if none was tried, else partial."""
     state = RunState.PARTIAL
     if found.has_scored_all:
         state = RunState.SUCCEEDED
@@ -107,7 +107,7 @@ def settle(connection: Connection, run: Run, found: Tally) -> RunState:
 
 
 def left_out(found: Tally, run: Run) -> str | None:
-    """What the run did not look at, and what to type; None when nothing was left out."""
+    """What the run left out, and the command to type next; None if nothing was left out."""
     parts = []
     if found.dead:
         parts.append(f"{found.dead} of {found.batches} batches are dead, the first by: {found.error}")

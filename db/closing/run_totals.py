@@ -1,4 +1,4 @@
-"""Noting how runs ended, once an end: their sums, so that no scrape adds up all history, and what is to be told."""
+"""Recording each end of a run once: its sums, so that no scrape adds up all history, and its notices."""
 
 import json
 from dataclasses import dataclass
@@ -6,34 +6,34 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, text
 
-from scorebeat.core.jobs.job import USUALLY_TOLD
+from scorebeat.core.jobs.job import NOTIFY_ON_BY_DEFAULT
 from scorebeat.db.ledger.runs import IS_TICK
 from scorebeat.db.records.counters import ENDED
 
 OVERDUE = "results.overdue"
-"""The action that is recorded once for each time by which results were needed, with the run that had failed."""
+"""The action that is recorded once for each time by which results were needed, with the run that failed."""
 TOLD_WITHIN = timedelta(days=1)
-"""An end that is older is no news any more: it was counted late, or `notify` is new."""
+"""No notice is made for an older end: it was recorded late, or `notify` is new."""
 
 
 @dataclass(frozen=True)
 class Noted:
-    """What one look found."""
+    """What one call of `note` recorded."""
 
     ends: int
     untold: dict[str, int]
-    """Ends that nobody is told of because they are older than `TOLD_WITHIN`, by job."""
+    """Number of ends without a notice because they are older than `TOLD_WITHIN`, by job."""
 
 
 _URL = "j.spec ->> 'notify' IS NOT NULL AND j.removed_at IS NULL"
-_USUAL = json.dumps(USUALLY_TOLD)
-TOLD_ON = f"coalesce(j.spec -> 'notify_on', '{_USUAL}'::jsonb)"
-"""The events that the job's address is told."""
+_DEFAULT_EVENTS = json.dumps(NOTIFY_ON_BY_DEFAULT)
+NOTIFIED_EVENTS = f"coalesce(j.spec -> 'notify_on', '{_DEFAULT_EVENTS}'::jsonb)"
+"""SQL: the events that are posted to the job's address."""
 _FIRST_END = "NOT EXISTS (SELECT 1 FROM scorebeat.run_sums WHERE run_id = {run})"
 
 
 def _sum(column: str, pruned: str | None = None) -> str:
-    """Over the batches that are there, and those that were pruned."""
+    """SQL: the sum over the stored batches and the pruned ones."""
     return f"coalesce(sum(b.{column}), 0) + coalesce(max(p.{pruned or column}), 0)"
 
 
@@ -49,54 +49,55 @@ _NOTE = (
     # a whole run that was begun again may end with less, and a counter must not fall
     " ON CONFLICT (run_id) DO UPDATE SET state = EXCLUDED.state, attempts = EXCLUDED.attempts,"
     " rows_scored = greatest(s.rows_scored, EXCLUDED.rows_scored), rows_failed = EXCLUDED.rows_failed),"
-    # of what happened, not of what is: a run that is mended still was partial
+    # counts what happened, not the present state: a requeued run still was partial
     f" counted AS (INSERT INTO scorebeat.counters (name, job, value) SELECT '{ENDED}' || state, job, count(*)"
     " FROM ended GROUP BY job, state ORDER BY job, state"
     " ON CONFLICT (name, job) DO UPDATE SET value = counters.value + EXCLUDED.value),"
-    # a tick that found nothing to score is no news
-    f" news AS (SELECT e.*, e.finished_at > now() - :told_within AS is_young, {TOLD_ON} ? CASE WHEN e.state = 'failed'"
-    " THEN 'failed' WHEN e.state = 'succeeded' AND e.is_tick AND NOT EXISTS (SELECT FROM scorebeat.batches b"
-    f" WHERE b.run_id = e.id) THEN 'empty' ELSE 'finished' END AS is_told, {TOLD_ON} ? 'late' AS is_told_late"
+    # a tick that found nothing to score is `empty`
+    f" news AS (SELECT e.*, e.finished_at > now() - :told_within AS is_young, {NOTIFIED_EVENTS} ?"
+    " CASE WHEN e.state = 'failed' THEN 'failed' WHEN e.state = 'succeeded' AND e.is_tick"
+    " AND NOT EXISTS (SELECT FROM scorebeat.batches b WHERE b.run_id = e.id) THEN 'empty' ELSE 'finished' END"
+    f" AS is_notified, {NOTIFIED_EVENTS} ? 'late' AS is_notified_late"
     f" FROM ended e JOIN scorebeat.jobs j ON j.name = e.job WHERE {_URL}),"
     " judged AS (SELECT n.*, EXISTS (SELECT FROM scorebeat.notices z JOIN scorebeat.actions a"
     f" ON a.subject = 'job ' || n.job AND a.action = '{OVERDUE}' WHERE z.run_id = n.id AND z.event = 'late'"
     " AND a.details -> 'run' = to_jsonb(n.id) AND CAST(a.details ->> 'failed_at' AS timestamptz) = n.finished_at)"
-    " AS late_says_end, n.is_told_late AND coalesce(n.finished_at > n.deadline_at, false)"
+    " AS late_says_end, n.is_notified_late AND coalesce(n.finished_at > n.deadline_at, false)"
     f" AND {_FIRST_END.format(run='n.id')} AND NOT EXISTS (SELECT FROM scorebeat.notices z WHERE z.run_id = n.id"
     " AND z.event = 'late') AS is_late FROM news n WHERE n.is_young),"
-    " told AS (INSERT INTO scorebeat.notices (run_id, event, happened_at)"
-    # a run that failed and is late is one post: `late`, which says both, unless it was told as late while it was open
+    " posted AS (INSERT INTO scorebeat.notices (run_id, event, happened_at)"
+    # a run that failed and is late is one post: `late`, which has both, unless `late` was posted while it was open
     " SELECT n.id, CASE n.state WHEN 'failed' THEN 'failed' ELSE 'finished' END, n.finished_at FROM judged n"
-    " WHERE n.is_told AND n.state <> 'cancelled' AND NOT (n.state = 'failed' AND (n.is_late OR n.late_says_end))"
+    " WHERE n.is_notified AND n.state <> 'cancelled' AND NOT (n.state = 'failed' AND (n.is_late OR n.late_says_end))"
     " UNION ALL SELECT n.id, 'late', n.deadline_at FROM judged n WHERE n.is_late"
     " AND NOT (n.state = 'failed' AND n.late_says_end) ON CONFLICT DO NOTHING),"
     " noted AS (UPDATE scorebeat.runs r SET noted_at = r.finished_at FROM ended e WHERE r.id = e.id)"
-    " SELECT e.job, count(*), count(*) FILTER (WHERE NOT n.is_young AND n.is_told AND n.state <> 'cancelled')"
+    " SELECT e.job, count(*), count(*) FILTER (WHERE NOT n.is_young AND n.is_notified AND n.state <> 'cancelled')"
     " FROM ended e LEFT JOIN news n ON n.id = e.id GROUP BY e.job ORDER BY e.job"
 )
 
 
 def note(connection: Connection, limit: int = 200) -> Noted:
-    """Count ends that were not counted yet, and make the notices of jobs that want them.
+    """Record ends that are not recorded yet, and make the notices of jobs that want them.
 
-    A run that a requeue opened again ends once more: its sums are set anew. Whether it was late, its first end says.
-    Safe to call twice at once.
+    A run that a requeue opened again ends once more: its sums are replaced, but its first end decides whether it was
+    late. Safe to call twice at once.
     """
     rows = connection.execute(text(_NOTE), {"limit": limit, "told_within": TOLD_WITHIN}).all()
     return Noted(sum(ends for _, ends, _ in rows), {job: untold for job, _, untold in rows if untold})
 
 
 def note_late(connection: Connection) -> list[int]:
-    """Make the notice of each open run whose deadline has passed, once a run; returns those runs.
+    """Make the notice of each open run whose deadline has passed, once a run. Returns those runs.
 
-    A run that had ended before, and was opened again by a requeue, was judged by its first end.
+    A run that a requeue opened again is left out: its first end decided whether it was late.
     """
     rows = connection.execute(
         text(
             "INSERT INTO scorebeat.notices (run_id, event, happened_at) SELECT r.id, 'late', r.deadline_at"
             " FROM scorebeat.runs r JOIN scorebeat.jobs j ON j.name = r.job"
             " WHERE r.state IN ('planning', 'running') AND r.deadline_at < clock_timestamp()"
-            f" AND {_URL} AND {TOLD_ON} ? 'late' AND {_FIRST_END.format(run='r.id')}"
+            f" AND {_URL} AND {NOTIFIED_EVENTS} ? 'late' AND {_FIRST_END.format(run='r.id')}"
             " AND NOT EXISTS (SELECT 1 FROM scorebeat.notices n"
             " WHERE n.run_id = r.id AND n.event = 'late') ON CONFLICT DO NOTHING RETURNING run_id"
         )

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: one way to open them, and one plain error when it is not there."""
+"""Connections to PostgreSQL: one way to open them, and one plain error if the server cannot be reached."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LOCK_TIMEOUT = "10s"
 """A statement of the control plane that waits longer for a lock gives up; the ledger repeats it."""
 DATA_LOCK_TIMEOUT = "2s"
-"""So does a worker's commit: the process is to score other jobs meanwhile. A fetch waits less, see `locks`."""
+"""The same for a worker's commit: the process should score other jobs meanwhile. A fetch waits less: `locks`."""
 CONFORMING = "standard_conforming_strings"
 NETWORK = {
     # a half-open socket is noticed after about half a minute
@@ -62,7 +62,7 @@ def make_engine(url: str, name: str = "scorebeat", *, pool_size: int = 2, patien
 def one_statement(engine: Engine) -> Iterator[Connection]:
     """A connection of the control plane for a single statement, which is a transaction by itself.
 
-    Its caller repeats it, or does without, when it fails: a session that was used a moment ago is not asked before.
+    Its caller repeats it, or does without, if it fails: a session that was used a moment ago is not checked before.
     """
     with read_only.single_statement():
         opened = engine.connect()
@@ -82,9 +82,9 @@ def data_connection(url: str, name: str = "scorebeat") -> "DataConnection":
     ours = {"application_name": name, "client_encoding": session.ENCODING, "options": options}
     try:
         opened: DataConnection = adbc_driver_postgresql.dbapi.connect(address(parsed, {**ours, **NETWORK}))
-        forget(opened)  # settings that do not outlive it are proved missing
+        forget(opened)  # a pooler that drops settings here fails the check below
         with closing(opened.cursor()) as cursor:
-            _proved(cursor)
+            _checked_settings(cursor)
         opened.rollback()
     except adbc_driver_manager.Error as error:
         raise ServiceDown(unreachable(url, str(error))) from None
@@ -92,7 +92,7 @@ def data_connection(url: str, name: str = "scorebeat") -> "DataConnection":
 
 
 def address(url: URL, more: Mapping[str, str] | None = None) -> str:
-    """The URL as libpq reads it, with more parameters in it."""
+    """The URL as libpq reads it, with more parameters."""
     uri = url.set(drivername="postgresql").update_query_dict(dict(more or {}))
     server, _, query = uri.render_as_string(hide_password=False).partition("?")
     # libpq does not read `+` as a space, nor a space in a name or password, which SQLAlchemy leaves
@@ -103,11 +103,11 @@ FORGOTTEN = (
     "ROLLBACK", "CLOSE ALL", "SET SESSION AUTHORIZATION DEFAULT", "RESET ALL", "DEALLOCATE ALL", "UNLISTEN *",
     "SELECT pg_catalog.pg_advisory_unlock_all()", "DISCARD PLANS", "DISCARD TEMP", "DISCARD SEQUENCES",
 )  # fmt: skip
-"""What DISCARD ALL is by PostgreSQL's manual; itself it can share no round trip, not even with ROLLBACK."""
+"""The parts of DISCARD ALL by PostgreSQL's manual; DISCARD ALL itself shares no round trip, not even with ROLLBACK."""
 
 
 def forget(connection: "DataConnection") -> None:
-    """Undo the open transaction, and whatever the user's SQL left in the session: settings, locks, statements."""
+    """Undo the open transaction, and all that the user's SQL left in the session: settings, locks, statements."""
     with connection.cursor() as cursor:
         run(cursor, "; ".join(FORGOTTEN))
 
@@ -115,23 +115,23 @@ def forget(connection: "DataConnection") -> None:
 def run(cursor: "Cursor", statement: str) -> int:
     """Run a statement in one round trip, where `execute` takes three.
 
-    Returns the rows that it wrote or found; -1 where the driver does not know.
+    Returns the number of rows that it wrote or found; -1 if the driver does not know.
     """
     cursor.adbc_statement.set_sql_query(statement)
     return int(cursor.adbc_statement.execute_update())
 
 
 def begin(connection: "DataConnection", statement: str) -> int:
-    """Begin a transaction with this statement, in one round trip instead of two. Returns what `run` does."""
+    """Begin a transaction with this statement, in one round trip instead of two. Returns the result of `run`."""
     with autocommit(connection), connection.cursor() as cursor:
         return run(cursor, f"BEGIN; {statement}")
 
 
 @contextmanager
 def autocommit(connection: "DataConnection") -> Iterator[None]:
-    """The driver begins and ends no transaction: the block's statements do, in the round trips of their own.
+    """The driver begins and ends no transaction in the block: the block's own statements do, without more round trips.
 
-    Nothing may be open when the block begins: the driver would commit it.
+    No transaction may be open when the block begins: the driver would commit it.
     """
     connection.adbc_connection.set_autocommit(True)
     try:
@@ -147,9 +147,9 @@ def _open_session(
     arguments: tuple[Any, ...],
     parameters: dict[str, Any],
 ) -> DBAPIConnection:
-    """A session with the settings of our own statements; which the user has otherwise is remembered with it.
+    """A session with the settings of our own statements; those that the user has otherwise are kept in its `info`.
 
-    `patience` is told to the session itself: a pooler drops what `options` say, and its role has no bound of its own.
+    `patience` is set in the session: a pooler drops `options`, and the pooler's role has no limit of its own.
     """
     opened = dialect.connect(*arguments, **parameters)
     found = _settings_of(opened)
@@ -158,7 +158,11 @@ def _open_session(
         opened.close()
         conforming = f"{parameters['options']} -c {CONFORMING}={session.STATEMENTS[CONFORMING]}"
         opened = dialect.connect(*arguments, **{**parameters, "options": conforming})
-        _require_conforming(_settings_of(opened))
+        if _settings_of(opened).now[CONFORMING] != session.STATEMENTS[CONFORMING]:
+            raise ServiceDown(
+                f"a pooler before PostgreSQL keeps {CONFORMING} off, with which keys would be read wrongly. "
+                f"{session.WHAT_TO_DO}"
+            )
     ours = {name: value for name, value in session.STATEMENTS.items() if found.now[name] != value}
     if patience is not None:
         ours |= {"statement_timeout": patience, "lock_timeout": locks.FOR_A_PERSON}
@@ -166,43 +170,35 @@ def _open_session(
         with closing(opened.cursor()) as cursor:
             cursor.execute(f"SELECT {user_sql.settings(ours, local=False)}")
         opened.commit()
-    record.info[user_sql.SETTINGS] = session.theirs(found)
+    record.info[user_sql.SETTINGS] = session.users_values(found)
     return opened
 
 
-def _settings_of(opened: DBAPIConnection) -> session.Found:
+def _settings_of(opened: DBAPIConnection) -> session.SessionSettings:
     with closing(opened.cursor()) as cursor:
-        found = _proved(cursor)
+        found = _checked_settings(cursor)
     opened.rollback()
     return found
 
 
-def _proved(cursor: "DBAPICursor | Cursor") -> session.Found:
-    """The settings of a new session. Raises ServiceDown where our statements would not mean the same in it."""
+def _checked_settings(cursor: "DBAPICursor | Cursor") -> session.SessionSettings:
+    """The settings of a new session. Raises ServiceDown if our statements would mean something else in it."""
     cursor.execute(session.QUESTION)
-    found = session.found(cursor.fetchall())
-    session.require(found)
-    shadows = session.shadows(found)
-    if shadows is not None:
+    found = session.read_settings(cursor.fetchall())
+    session.require_ours(found)
+    statement = session.find_shadows(found)
+    if statement is not None:
         cursor.execute(session.SAFE_PATH)
-        cursor.execute(shadows)
+        cursor.execute(statement)
         session.require_own_names(found, cursor.fetchone())
     return found
 
 
-def _require_conforming(found: session.Found) -> None:
-    if found.now[CONFORMING] != session.STATEMENTS[CONFORMING]:
-        raise ServiceDown(
-            f"a pooler before PostgreSQL keeps {CONFORMING} off, with which keys would be read wrongly. "
-            f"{session.WHAT_TO_DO}"
-        )
-
-
 @contextmanager
 def reachable(url: str) -> Iterator[None]:
-    """Turns a refused connection within the block into ServiceDown, one line, without the password.
+    """In the block, a refused connection raises ServiceDown, one line without the password.
 
-    And a right that our role lacks into NotPermitted.
+    A right that our role lacks raises NotPermitted.
     """
     try:
         yield
@@ -214,7 +210,7 @@ def reachable(url: str) -> Iterator[None]:
         if not error.connection_invalidated:
             raise
         raise ServiceDown(
-            f"{unreachable(url, str(error.orig))} `scorebeat check` says why it takes no writes."
+            f"{unreachable(url, str(error.orig))} `scorebeat check` shows why it takes no writes."
         ) from None
     except OperationalError as error:
         if not error.connection_invalidated and error.statement is not None:
@@ -228,7 +224,7 @@ def not_permitted(role: str | None, error: object) -> NotPermitted:
     return NotPermitted(
         f"PostgreSQL refused this to {who} of SCOREBEAT_DATABASE_URL: {str(error).splitlines()[0].strip()}. "
         "The transaction was undone. `migrate`, `apply`, `models add`, `models drop`, `publish`, `rollback` and "
-        "`prune` want the URL of the role that owns the ledger. If a run was refused, let that role say "
+        "`prune` want the URL of the role that owns the ledger. If a run was refused, let that role run "
         f"`scorebeat migrate --run-role {role or 'NAME'}`."
     )
 

@@ -1,6 +1,6 @@
 """Locks that others hold on tables: how long each process waits for one, and whose lock it is.
 
-A process that many jobs share must not wait for a table of one of them: who does not get a lock at once comes again.
+A process that many jobs share must not wait long for a table of one of them: it gives up and tries again later.
 """
 
 from sqlalchemy import Connection, text
@@ -8,31 +8,31 @@ from sqlalchemy import Connection, text
 from scorebeat.core.table_names import SCHEMA
 
 IN_CONTROL = "100ms"
-"""Of the one process that moves all runs."""
+"""For the one process that moves all runs."""
 IN_A_WORKER = "500ms"
-"""Of a process that scores batches of all jobs of its queue."""
+"""For a process that scores batches of all jobs of its queue."""
 IN_A_PLAN = "1s"
-"""There are few processes that plan."""
+"""For a process that plans; there are few of them."""
 FOR_A_PERSON = "2s"
-"""Of a person's command or request, who can repeat it."""
+"""For a person's command or request, which can be repeated."""
 WAITS = "waits for a lock on "
-"""Errors of batches and reasons of runs that only wait begin so."""
+"""The beginning of the errors of batches, and of the reasons of runs, that only wait."""
 READ_ONLY = (
     f"SET LOCAL lock_timeout = '{IN_A_WORKER}'; SELECT set_config('transaction_read_only', 'on', true)"
     " WHERE current_setting('transaction_read_only') = 'off'"
 )
-"""Begins a transaction in which a worker runs a job's query. Without a row where the session takes no writes at all."""
+"""Begins a transaction in which a worker runs a job's query. Returns no row if the session takes no writes at all."""
 
 
 def wait_at_most(connection: Connection, patience: str) -> None:
-    """No statement waits longer for a lock until the transaction ends; then it fails with SQLSTATE 55P03."""
+    """Until the transaction ends, a statement that waits longer for a lock fails with SQLSTATE 55P03."""
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{patience}'")
 
 
 def waits_for(connection: Connection, statement: str) -> str:
-    """Which lock `statement` cannot get, as far as PostgreSQL tells, as `waits for a lock on ...`.
+    """The lock that `statement` cannot get, as far as PostgreSQL reports it, as `waits for a lock on ...`.
 
-    A table that the statement names comes first; behind a view it may be any that is locked now.
+    Tables that the statement names come first; behind a view it may be any table that is locked now.
     """
     held = connection.execute(
         text(
@@ -47,10 +47,10 @@ def waits_for(connection: Connection, statement: str) -> str:
         ),
         {"ledger": SCHEMA, "modes": _IN_THE_WAY},
     ).all()
-    named = [one for one in held if one.relname in statement] or held
-    if not named:
+    candidates = [lock for lock in held if lock.relname in statement] or held
+    if not candidates:
         return f"{WAITS}a table that somebody else held a moment ago"
-    first = named[0]
+    first = candidates[0]
     program = f" ({first.application_name})" if first.application_name else ""
     verb = "holds" if first.granted else "waits for"
     age = f" in a transaction of {first.seconds} s" if first.seconds is not None else ""
@@ -58,4 +58,4 @@ def waits_for(connection: Connection, statement: str) -> str:
 
 
 _IN_THE_WAY = ["ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock"]
-"""AccessExclusiveLock keeps readers out, the others those who store predictions."""
+"""AccessExclusiveLock blocks readers; the others block sessions that store predictions."""

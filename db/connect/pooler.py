@@ -1,4 +1,4 @@
-"""A pooler between us and PostgreSQL: whether it leaves us our sessions."""
+"""A pooler between us and PostgreSQL: whether it keeps one session for each of our connections."""
 
 from sqlalchemy import Connection, Engine
 
@@ -6,20 +6,20 @@ from scorebeat.core.errors import ServiceDown
 from scorebeat.db.connect.session import WHAT_TO_DO
 
 LOOKS = 5
-"""Another client may come in between."""
+"""Number of comparisons: another client may take the shared session in between."""
 
 
 def advice(reason: str) -> str | None:
-    """What to do where a pooler refused our settings; None if the reason is another."""
+    """What to do if a pooler refused our settings; None if the reason is another."""
     if "startup parameter" not in reason:
         return None
     return f"A pooler before PostgreSQL takes no settings of sessions. {WHAT_TO_DO}"
 
 
 def require_sessions(engine: Engine) -> None:
-    """Raises ServiceDown where a pooler hands a session on after each transaction.
+    """Raises ServiceDown if a pooler hands a session on after each transaction.
 
-    Two connections that are open at once are then one session: it goes to whoever asks next.
+    Two connections that are open at once then share one session, which goes to the next that needs it.
     """
     with engine.connect() as one, engine.connect() as another:
         for _ in range(LOOKS):

@@ -1,7 +1,7 @@
-"""Sessions and servers that take no writes: noticed, replaced by new ones, and explained.
+"""Sessions and servers that take no writes: they are noticed, replaced by new ones, and explained.
 
-A failover leaves connections to what is a standby now. A session that began while `default_transaction_read_only` was
-on stays read-only for as long as it lives, whatever is set since.
+A failover leaves connections to a server that is a standby now. A session that began while
+`default_transaction_read_only` was on stays read-only until it ends, even if the setting changes.
 """
 
 import logging
@@ -21,20 +21,20 @@ from scorebeat.core.events import emit
 from scorebeat.db.connect import database_errors, session
 
 IS_READ_ONLY = "SELECT current_setting('transaction_read_only')"
-"""`on` where a transaction that begins now could write nothing."""
+"""Returns `on` if a transaction that begins now could write nothing."""
 OLDEST = 5.0
-"""Seconds that a read-only session is kept: where all are read-only, no more connections than that are made anew."""
+"""Seconds that a read-only session is kept: if all sessions are read-only, each is replaced no more often than this."""
 FOR_A_QUERY = {"of_a_query": True}
-"""Execution options of a statement with a user's SQL, in a transaction that is read-only on purpose."""
+"""Execution options of a statement with a user's SQL, whose transaction is read-only on purpose."""
 FRESH = 10.0
-"""Seconds after its use in which a session is not asked again for a single statement, whose failure costs nothing."""
+"""Seconds after its last use in which a session is not checked for a single statement, whose failure costs nothing."""
 
 _is_single: ContextVar[bool] = ContextVar("single", default=False)
 
 
 @contextmanager
 def single_statement() -> Iterator[None]:
-    """What is taken from the pool in this block is for one statement that its caller repeats when it fails."""
+    """A connection taken from the pool in this block is for one statement, which its caller repeats if it fails."""
     before = _is_single.set(True)
     try:
         yield
@@ -43,18 +43,18 @@ def single_statement() -> Iterator[None]:
 
 
 def replace_sessions(engine: Engine) -> None:
-    """Have the engine's pool hand out no dead session, and no read-only one that is older than OLDEST.
+    """Let the engine's pool return no dead session, and no read-only one that is older than OLDEST.
 
-    A statement that writes and meets a read-only session invalidates the whole pool.
+    A write that fails in a read-only session invalidates the whole pool.
     """
-    event.listen(engine, "connect", _note_the_time)
+    event.listen(engine, "connect", _record_opening)
     event.listen(engine, "checkout", _require_writable)
-    event.listen(engine, "checkin", _note_the_use)
+    event.listen(engine, "checkin", _record_use)
     event.listen(engine, "handle_error", _invalidate)
 
 
 def why(connection: Connection) -> str | None:
-    """Why sessions that begin now, as this one did, can write nothing, and what to do; None if they can."""
+    """Why new sessions like this one can write nothing, and what to do; None if they can write."""
     standby, read_only, source, database = connection.execute(
         text(
             "SELECT pg_is_in_recovery(), setting = 'on', source, current_database() FROM pg_settings"
@@ -63,7 +63,7 @@ def why(connection: Connection) -> str | None:
     ).one()
     if standby:
         return (
-            "PostgreSQL takes no writes here: it is a standby, which repeats what another server wrote. Work waits "
+            "PostgreSQL takes no writes here: it is a standby, which replays what another server wrote. Work waits "
             "until SCOREBEAT_DATABASE_URL leads to the primary, or this server is promoted"
         )
     if read_only:
@@ -74,17 +74,17 @@ def why(connection: Connection) -> str | None:
     return None
 
 
-def _note_the_time(_: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+def _record_opening(_: DBAPIConnection, record: ConnectionPoolEntry) -> None:
     record.info["opened_at"] = time.monotonic()
     record.info["is_new"] = True
 
 
-def _note_the_use(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+def _record_use(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
     record.info["used_at"] = time.monotonic()
 
 
 def _require_writable(connection: DBAPIConnection, record: ConnectionPoolEntry, _: object) -> None:
-    """Takes the place of SQLAlchemy's own ping, in as many round trips."""
+    """Replaces SQLAlchemy's own ping, with as many round trips."""
     if record.info.pop("is_new", False):
         return
     if _is_single.get() and time.monotonic() - record.info.get("used_at", -FRESH) < FRESH:
@@ -99,7 +99,7 @@ def _require_writable(connection: DBAPIConnection, record: ConnectionPoolEntry, 
 
 
 def _is_read_only(connection: DBAPIConnection) -> bool:
-    """Asked outside of a transaction, which would have to be ended."""
+    """Checked outside of a transaction, which would have to be ended."""
     with session.autocommit(connection), closing(connection.cursor()) as cursor:
         cursor.execute(IS_READ_ONLY)
         return bool(cursor.fetchall()[0][0] == "on")
@@ -111,7 +111,7 @@ def _invalidate(context: ExceptionContext) -> None:
 
 
 def _is_of_a_query(context: ExceptionContext) -> bool:
-    """The transaction is read-only because we said so; what the query of a job does there is its own fault."""
+    """Whether we made the transaction read-only, for the query of a job: a write is then the query's fault."""
     options = dict(context.connection.get_execution_options()) if context.connection is not None else {}
     if context.execution_context is not None:
         options |= context.execution_context.execution_options

@@ -1,8 +1,8 @@
-"""Which settings a session has: those that are ours, those that stay the user's, and the proof of both at connect.
+"""The settings of a session: those that are ours, those that stay the user's, and the check of both at connect.
 
 The user's SQL runs under the settings that psql has with the same URL. A session of ours changes three kinds:
 `ALWAYS` and the encoding, which change no meaning; `STATEMENTS`, which psycopg2 and our own statements rely on, and
-which `user_sql` takes back while the user's SQL runs; and, for the control plane, how long it waits for locks.
+which `user_sql` resets while the user's SQL runs; and, for the control plane, how long it waits for locks.
 """
 
 import os
@@ -18,11 +18,11 @@ from scorebeat.db.connect.sql import literal
 
 ENCODING = "UTF8"
 ALWAYS = {
-    # a client that died with a transaction open gives its locks back
+    # a client that died with a transaction open releases its locks
     "idle_in_transaction_session_timeout": "60s",
-    # so does one that died while a statement of its waits or runs: PostgreSQL would only notice at its end
+    # so does one that died while its statement waits or runs: PostgreSQL would only notice when it ends
     "client_connection_check_interval": "2s",
-    # and one whose host is gone or cut off, about half a minute later
+    # and so does one whose host is gone or cut off, after about half a minute
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
@@ -30,13 +30,13 @@ ALWAYS = {
     # planning cursors and batches are many small index scans: workers and compilation only add delay
     "jit": "off",
     "max_parallel_workers_per_gather": "0",
-    # locks and fences are written for it; what must be one snapshot asks for it
+    # locks and fences are written for it; a transaction that needs one snapshot sets its own
     "default_transaction_isolation": "read committed",
     "default_transaction_deferrable": "off",
-    # the driver of columns would take texts for bytes
+    # the ADBC driver would read texts as bytes
     "quote_all_identifiers": "off",
 }
-"""Given when a session begins, after what the user gave by `options`, so that DISCARD ALL keeps them."""
+"""Set when a session begins, after the user's own `options`, so that DISCARD ALL keeps them."""
 STATEMENTS = {
     "TimeZone": "UTC",
     "DateStyle": "ISO, MDY",
@@ -48,8 +48,8 @@ STATEMENTS = {
     "array_nulls": "on",
     "transform_null_equals": "off",
 }
-"""What statements of ours over psycopg2 need, as PostgreSQL writes the values."""
-PROVED = (
+"""Settings that our statements over psycopg2 need; the values are written as PostgreSQL writes them."""
+CHECKED = (
     "client_encoding",
     "client_connection_check_interval",
     "jit",
@@ -58,17 +58,17 @@ PROVED = (
     "default_transaction_deferrable",
     "quote_all_identifiers",
 )
-"""Read back from each new session: of what all have, those that PostgreSQL writes as we write them."""
+"""Settings that are read back from each new session: those that PostgreSQL writes as we write them."""
 
 _SCHEMAS = "schemas"
-"""Beside the settings: all schemas of the search path that are there, in its order, as an array's text."""
-_NAMES = ",".join(("server_encoding", *PROVED, *STATEMENTS))
+"""Read beside the settings: all existing schemas of the search path, in its order, as the text of an array."""
+_NAMES = ",".join(("server_encoding", *CHECKED, *STATEMENTS))
 QUESTION = (
     "SELECT name, pg_catalog.current_setting(name), reset_val, source FROM pg_catalog.pg_settings"
     f" WHERE name OPERATOR(pg_catalog.=) ANY ('{{{_NAMES}}}'::pg_catalog.text[])"
     f" UNION ALL SELECT '{_SCHEMAS}', pg_catalog.current_schemas(true)::pg_catalog.text, '', ''"
 )
-"""Asked before it is known what its names mean in the search path: pg_catalog's are meant."""
+"""It names pg_catalog everywhere: it runs before the search path is known."""
 
 WHAT_TO_DO = "Connect directly, or do what docs/how-to/own-servers.md says of PgBouncer; nothing was changed."
 _SET_BY = {
@@ -83,23 +83,23 @@ _SET_BY = {
 
 
 @dataclass(frozen=True)
-class Found:
+class SessionSettings:
     """The settings of a new session, by name."""
 
     now: Mapping[str, str]
     users: Mapping[str, str]
-    """What psql would have: the value that RESET goes back to."""
+    """The value that psql would have, to which RESET goes back."""
     source: Mapping[str, str]
 
 
-def found(rows: Iterable[Sequence[Any]]) -> Found:
+def read_settings(rows: Iterable[Sequence[Any]]) -> SessionSettings:
     """The result of QUESTION."""
     read = [tuple(map(str, row)) for row in rows]
-    return Found({r[0]: r[1] for r in read}, {r[0]: r[2] for r in read}, {r[0]: r[3] for r in read})
+    return SessionSettings({r[0]: r[1] for r in read}, {r[0]: r[2] for r in read}, {r[0]: r[3] for r in read})
 
 
-def require(settings: Found) -> None:
-    """Raises ServiceDown where the session is not as it was told to be, or its database has no encoding."""
+def require_ours(settings: SessionSettings) -> None:
+    """Raises ServiceDown if the session lacks our settings, or its database has no encoding."""
     if settings.now["server_encoding"] == "SQL_ASCII":
         raise ServiceDown(
             "the database has the encoding SQL_ASCII: PostgreSQL does not know which characters its bytes are, and "
@@ -110,7 +110,7 @@ def require(settings: Found) -> None:
     lost = [
         f"{name} is {settings.now[name]}, {_SET_BY.get(settings.source[name], settings.source[name])}, "
         f"not {wanted[name]}"
-        for name in PROVED
+        for name in CHECKED
         if settings.now[name] != wanted[name]
     ]
     if lost:
@@ -120,14 +120,14 @@ def require(settings: Found) -> None:
 
 
 SAFE_PATH = "SET LOCAL search_path = pg_catalog"
-"""Before the question of `shadows`, in its transaction."""
+"""Runs before the statement of `find_shadows`, in its transaction."""
 
 
-def shadows(settings: Found) -> str | None:
-    """What to ask, after SAFE_PATH, where a schema comes before pg_catalog; None if none does, as nearly always.
+def find_shadows(settings: SessionSettings) -> str | None:
+    """A statement to run after SAFE_PATH if a schema comes before pg_catalog; None if none does, as nearly always.
 
-    The result has a row if one of them has an object that our statements would find in place of PostgreSQL's own.
-    Functions and operators that take a type of somebody's own are not found for what we call them with.
+    It returns a row if such a schema has an object that our statements would find instead of PostgreSQL's own.
+    Functions and operators with a type that is not PostgreSQL's are left out: our arguments never match them.
     """
     path = settings.now[_SCHEMAS]
     if path.startswith(("{pg_catalog,", "{pg_catalog}")):
@@ -148,18 +148,18 @@ def shadows(settings: Found) -> str | None:
         for kind, (table, name, schema, more) in kinds.items()
     )
     before = (
-        f"SELECT n.oid, s.place FROM unnest({literal(path)}::name[]) WITH ORDINALITY s (name, place)"
+        f"SELECT n.oid, s.ordinal FROM unnest({literal(path)}::name[]) WITH ORDINALITY s (name, ordinal)"
         f" JOIN pg_namespace n ON n.nspname = s.name AND NOT n.nspname ^@ 'pg_temp_'"
-        f" WHERE s.place < array_position({literal(path)}::name[], 'pg_catalog')"
+        f" WHERE s.ordinal < array_position({literal(path)}::name[], 'pg_catalog')"
     )
     return (
         f"SELECT kind, before.oid::regnamespace::text, name FROM ({before}) before"
-        f" JOIN ({found}) found (kind, name, schema) ON schema = before.oid ORDER BY place, kind, name LIMIT 1"
+        f" JOIN ({found}) found (kind, name, schema) ON schema = before.oid ORDER BY ordinal, kind, name LIMIT 1"
     )
 
 
-def require_own_names(settings: Found, shadow: Sequence[Any] | None) -> None:
-    """Raises ServiceDown where `shadow`, a row of `shadows`, is in the way of our statements."""
+def require_own_names(settings: SessionSettings, shadow: Sequence[Any] | None) -> None:
+    """Raises ServiceDown if there is a `shadow`, a row of the statement of `find_shadows`."""
     if shadow is None:
         return
     kind, schema, name = map(str, shadow)
@@ -171,21 +171,21 @@ def require_own_names(settings: Found, shadow: Sequence[Any] | None) -> None:
     )
 
 
-def theirs(settings: Found) -> dict[str, str]:
-    """The settings of STATEMENTS that the user has otherwise."""
+def users_values(settings: SessionSettings) -> dict[str, str]:
+    """The settings of STATEMENTS for which the user has another value, with that value."""
     return {name: settings.users[name] for name, ours in STATEMENTS.items() if settings.users[name] != ours}
 
 
 def options(url: URL, more: Mapping[str, str] | None = None) -> str:
-    """The user's `options`, of the URL or else PGOPTIONS as libpq reads them, and ours after them: the last wins."""
-    given = url.query.get("options") or os.environ.get("PGOPTIONS") or ""
-    kept = given if isinstance(given, str) else " ".join(given)
+    """The user's `options` (of the URL, else PGOPTIONS, as in libpq) and ours after them: the last one wins."""
+    users = url.query.get("options") or os.environ.get("PGOPTIONS") or ""
+    users_text = users if isinstance(users, str) else " ".join(users)
     ours = (f"-c {name}={escaped(value)}" for name, value in {**ALWAYS, **(more or {})}.items())
-    return " ".join([kept, *ours]).strip()
+    return " ".join([users_text, *ours]).strip()
 
 
 def escaped(value: str) -> str:
-    """A value as `options` take it, in which a space begins another option."""
+    """A value as it is written in `options`, where an unescaped space begins another option."""
     return value.replace("\\", "\\\\").replace(" ", "\\ ")
 
 

@@ -14,9 +14,9 @@ class KeyColumn:
     name: str
     type: str
     read_as: frozenset[str] = frozenset()
-    """What the driver that reads columns calls the type."""
+    """Names that the ADBC driver has for the type."""
     send: str = ""
-    """The function that gives a value as PostgreSQL itself sends it; "": the driver writes what it read."""
+    """The function that returns a value as PostgreSQL itself sends it; "": the driver writes what it read."""
     size: tuple[int, ...] = ()
     """The type's modifier, such as 20 of varchar(20) or 10 and 2 of numeric(10,2); empty: none."""
     cast: str = ""
@@ -30,21 +30,21 @@ class KeyColumn:
 
 @dataclass(frozen=True)
 class KeyRange:
-    """Both ends belong to it."""
+    """A range of keys, including both ends."""
 
     first: Key
     last: Key
 
 
 def ident(name: str) -> str:
-    """`name` as a quoted identifier."""
+    """The name as a quoted identifier."""
     if "\0" in name:
         raise ValueError("an identifier cannot hold a NUL character")
     return '"' + name.replace('"', '""') + '"'
 
 
 def literal(value: str) -> str:
-    """`value` as a quoted text literal, which no setting reads otherwise: a backslash stands in `E'...'` only."""
+    """The value as a quoted text literal that means the same under all settings: a backslash is in `E'...'` only."""
     if "\0" in value:
         raise ValueError("PostgreSQL text cannot hold a NUL character")
     quoted = "'" + value.replace("'", "''").replace("\\", "\\\\") + "'"
@@ -62,7 +62,7 @@ def columns(keys: Sequence[KeyColumn], alias: str) -> str:
 
 
 def row(keys: Sequence[KeyColumn], alias: str) -> str:
-    """The key as one comparable value: a column, or a row of several."""
+    """The key as one comparable value: a column, or a row of several columns."""
     return columns(keys, alias) if len(keys) == 1 else f"({columns(keys, alias)})"
 
 
@@ -73,7 +73,7 @@ def value(keys: Sequence[KeyColumn], key: Key) -> str:
 
 
 def within(keys: Sequence[KeyColumn], alias: str, keep: KeyRange) -> str:
-    """Condition: the key lies in the range."""
+    """SQL condition: the key is in the range."""
     ends = f"{row(keys, alias)} >= {value(keys, keep.first)} AND {row(keys, alias)} <= {value(keys, keep.last)}"
     if len(keys) == 1:
         return ends
@@ -87,7 +87,7 @@ def after(keys: Sequence[KeyColumn], alias: str, key: Key) -> str:
 
 
 def among(keys: Sequence[KeyColumn], alias: str, wanted: Sequence[Key]) -> str:
-    """Condition: the key is one of the list. One column uses the index by ANY, several by a join."""
+    """SQL condition: the key is in the list. One column uses the index by ANY, several by a join."""
     arrays = [f"ARRAY[{', '.join(literal(key[i]) for key in wanted)}]::{k.type}[]" for i, k in enumerate(keys)]
     if len(keys) == 1:
         return f"{columns(keys, alias)} = ANY ({arrays[0]})"
@@ -95,7 +95,7 @@ def among(keys: Sequence[KeyColumn], alias: str, wanted: Sequence[Key]) -> str:
 
 
 def as_text(value: str, kind: str) -> str:
-    """An SQL expression of type `kind` as the text that the ledger has of a key: UTC, ISO dates, whatever is set."""
+    """An SQL expression of type `kind` as the text of a key in the ledger: UTC and ISO dates under all settings."""
     return _AS_TEXT.get(kind, "{0}::text").format(value)
 
 
@@ -131,7 +131,7 @@ _AS_TEXT = {
     "bytea": "E'\\\\x' || encode({0}, 'hex')",
     "inet": "abbrev({0})",  # as psql shows it; a cast would show the mask of a single host
 }
-"""By type, where `::text` depends on a setting of the session, or is not what psql shows."""
+"""Expressions of types whose `::text` depends on a setting of the session, or is not what psql shows."""
 
 
 def same_key(keys: Sequence[KeyColumn], left: str, right: str) -> str:

@@ -1,8 +1,8 @@
-"""Running the user's SQL over psycopg2: one statement, under the user's settings, in a session that nobody uses after.
+"""Running the user's SQL over psycopg2: one statement, under the user's settings, in a session that is not reused.
 
-psycopg2 sends a text that may hold several statements, and what separates them depends on settings. So the text goes
-as a quoted value to PL/pgSQL, which opens a cursor for one statement and refuses several. A session in which the user's
-SQL ran leaves its pool: advisory locks, temporary objects and a random seed end with it.
+psycopg2 sends a text that may hold several statements, and settings decide what separates them. So the text goes as a
+quoted value to PL/pgSQL, which opens a cursor for one statement and refuses several. A session in which the user's SQL
+ran leaves its pool: advisory locks, temporary objects and a random seed end with it.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from scorebeat.db.connect import read_only, session
 from scorebeat.db.connect.sql import literal
 
 SETTINGS = "settings of the user"
-"""Key in a connection's `info`: what of `session.STATEMENTS` the user has otherwise."""
+"""Key in a connection's `info`: settings of `session.STATEMENTS` for which the user has other values."""
 _ALONE = "is out of its pool"
 _STAY = "settings of the user stay"
 _ONE = "users_sql"
@@ -24,7 +24,7 @@ _FOR_FIRST_ROWS = {"cursor_tuple_fraction": "0.1"}
 
 
 def rows(connection: Connection, statement: str) -> list[tuple[Any, ...]]:
-    """All rows of one statement that the user's SQL is part of. Raises DBAPIError, also where it is more than one."""
+    """All rows of one statement that contains the user's SQL. Raises DBAPIError, also if it is more than one."""
     return [tuple(row) for row in _run(connection, statement, "ALL")]
 
 
@@ -34,21 +34,21 @@ def describe(connection: Connection, query: str) -> CursorResult[Any]:
 
 
 def open_cursor(connection: Connection, name: str, statement: str) -> None:
-    """Declare a cursor to FETCH from until the transaction ends; the session has the user's settings for so long."""
+    """Declare a cursor to FETCH from until the transaction ends; until then the session has the user's settings."""
     _declare(connection, name, statement, _FOR_FIRST_ROWS)
     connection.info[_STAY] = True
 
 
 def create_table(connection: Connection, table: str, select: str) -> None:
-    """CREATE TABLE AS for a SELECT that the user's SQL is part of, without its rows."""
+    """CREATE TABLE AS for a SELECT that contains the user's SQL, without its rows."""
     made = f"CREATE TABLE {table} AS {select} WITH NO DATA"
-    # EXECUTE takes several statements: the cursor before it, which nothing is read of, does not
+    # EXECUTE takes several statements; the cursor before it, from which nothing is read, refuses them
     _declare(connection, _ONE, select, {}, f" CLOSE c; EXECUTE {literal(made)};")
-    _take_back(connection)
+    _restore_ours(connection)
 
 
 def page(connection: Connection, query: str, what: str, rest: str) -> str:
-    """A statement that computes all rows of `query`, called q, by the user's settings, and writes `what` by ours."""
+    """A statement that computes all rows of `query`, named q, under the user's settings, and `what` under ours."""
     differing = connection.info.get(SETTINGS, {})
     if not differing:
         return f"WITH q AS MATERIALIZED (\n{query}\n) SELECT {what} FROM q{rest}"
@@ -60,7 +60,7 @@ def page(connection: Connection, query: str, what: str, rest: str) -> str:
 
 
 def settings_in_words(connection: Connection) -> str:
-    """The time zone of the user's SQL, and further settings of ours and of the search path where they are unusual."""
+    """The time zone of the user's SQL; also its search path and other settings if they are unusual."""
     theirs = dict(connection.info.get(SETTINGS, {}))
     zone = theirs.pop("TimeZone", session.STATEMENTS["TimeZone"])
     path = str(connection.exec_driver_sql("SELECT current_setting('search_path')").scalar_one())
@@ -74,7 +74,7 @@ def _run(connection: Connection, statement: str, count: str) -> CursorResult[Any
     _declare(connection, _ONE, statement, _FOR_ALL_ROWS)
     result = connection.exec_driver_sql(f"FETCH {count} FROM {_ONE}", execution_options=read_only.FOR_A_QUERY)
     connection.exec_driver_sql(f"CLOSE {_ONE}")
-    _take_back(connection)
+    _restore_ours(connection)
     return result
 
 
@@ -91,14 +91,14 @@ def _declare(connection: Connection, name: str, statement: str, more: Mapping[st
     connection.exec_driver_sql(f"DO {literal(body)}", execution_options=read_only.FOR_A_QUERY)
 
 
-def _take_back(connection: Connection) -> None:
-    """Our statements have our settings again. After an error the end of the transaction, or of its part, does it."""
+def _restore_ours(connection: Connection) -> None:
+    """Restore our settings for our statements. After an error the end of the transaction or savepoint does."""
     differing = connection.info.get(SETTINGS, {})
     if differing and not connection.info.get(_STAY):
         connection.exec_driver_sql(f"SELECT {settings({name: session.STATEMENTS[name] for name in differing})}")
 
 
 def settings(values: Mapping[str, str], *, local: bool = True) -> str:
-    """A list of SQL expressions that set these, until the transaction ends or the session."""
+    """SQL expressions that set these settings until the transaction ends, or the session if not `local`."""
     how = "true" if local else "false"
     return ", ".join(f"set_config({literal(name)}, {literal(value)}, {how})" for name, value in values.items())

@@ -16,7 +16,7 @@ BatchId = int
 
 @dataclass(frozen=True)
 class NewBatch:
-    """A batch as the plan cuts it; `keys` only where pending rows are sparse or hand-picked."""
+    """A batch as the plan cuts it; it has `keys` only if pending rows are sparse or hand-picked."""
 
     number: int
     rows: int
@@ -26,7 +26,7 @@ class NewBatch:
 
 @dataclass(frozen=True)
 class Claim:
-    """A worker's timed hold of a batch; every later move names the attempt."""
+    """A worker's claim of a batch, for a limited time; every later move names the attempt."""
 
     batch_id: BatchId
     run_id: int
@@ -36,11 +36,11 @@ class Claim:
     span: KeyRange
     keys: tuple[Key, ...] | None
     care: int = 0
-    """How carefully it is to be scored: see `db.ledger.isolation`."""
+    """How carefully it has to be scored: `db.ledger.isolation`."""
     probe_is_deadly: bool = False
-    """The row that was scored alone ended its process, or two claims expired with it."""
+    """A row that was scored alone ended its process, or two claims expired with it."""
     has_waited: bool = False
-    """Its last attempt waited for a lock: the run's other batches are held back until it comes through."""
+    """Its last attempt waited for a lock: the run's other batches are held back until it gets through."""
 
     def __str__(self) -> str:
         return f"batch {self.batch_id}: attempt {self.attempt}"
@@ -48,6 +48,9 @@ class Claim:
 
 def add(connection: Connection, run_id: int, queue: str, attempts: int, new: Sequence[NewBatch]) -> None:
     """Planned batches become pending. The caller holds the planning lease in this transaction."""
+    rows = [
+        {"number": b.number, "rows": b.rows, "first": b.span.first, "last": b.span.last, "keys": b.keys} for b in new
+    ]
     connection.execute(
         text(
             "INSERT INTO scorebeat.batches"
@@ -56,7 +59,7 @@ def add(connection: Connection, run_id: int, queue: str, attempts: int, new: Seq
             " FROM scorebeat.runs r, jsonb_to_recordset(CAST(:new AS jsonb))"
             " AS b(number int, rows int, first jsonb, last jsonb, keys jsonb) WHERE r.id = :run_id"
         ),
-        {"run_id": run_id, "queue": queue, "attempts": attempts, "new": _as_json(new)},
+        {"run_id": run_id, "queue": queue, "attempts": attempts, "new": json.dumps(rows)},
     )
 
 
@@ -66,10 +69,10 @@ _WAITED = f"coalesce(starts_with(error, '{WAITS}'), false)"
 def claim(
     connection: Connection, batch_id: BatchId, worker: str, ttl: timedelta, device: str = "cpu", pid: int | None = None
 ) -> Claim | None:
-    """Take the batch for `ttl`; None if it cannot be claimed: held, finished, not due, or its run is closed.
+    """Claim the batch for `ttl`; None if it is claimed, finished or not due, or if its run is closed.
 
     The attempt is counted here, before any work, so that an attempt that kills its process counts. `pid` is the
-    process of the worker that takes it.
+    worker's process that claims it.
     """
     row = connection.execute(
         text(
@@ -91,7 +94,7 @@ def claim(
 
 
 def renew(connection: Connection, batch_ids: Sequence[BatchId], worker: str, ttl: timedelta) -> int:
-    """The worker's parent still runs these: their claims last `ttl` from now. Answers how many it held."""
+    """The worker's parent still runs these: their claims last `ttl` from now. Returns how many it held."""
     return connection.execute(
         text(
             "WITH held AS (SELECT id FROM scorebeat.batches WHERE id = ANY (:ids) AND state = 'claimed'"
@@ -110,21 +113,21 @@ _GIVE_UP = (
 _AFTER_A_DEATH = ", care = least(care + 1, 2)"
 """The next attempt is more careful."""
 _SCORED_ALONE = "probe_attempt = attempt"
-"""The attempt came as far as its row: one that died before it says nothing of the row."""
+"""The attempt reached its row: one that died earlier proves nothing about the row."""
 _ERROR_BEFORE = (
     "CASE WHEN error LIKE 'attempt % expired: %' THEN substring(error FROM '; before that: (.*)$') ELSE error END"
 )
-"""What an earlier attempt wrote down, however many expired since."""
+"""The error of an earlier attempt, however many expired since."""
 PROOF = 2
 """Claims that expired with the same row in progress: the first may only have lost the database."""
 _DIE = "state = 'dead', attempts_left = 0, claim_expires_at = NULL, finished_at = clock_timestamp(), error = "
 
 
 def fail(connection: Connection, held: Claim, error: str, pause: timedelta) -> str | None:
-    """The attempt failed: pending again after `pause`, or dead when the budget is spent.
+    """The attempt failed: the batch is pending again after `pause`, or dead if no attempts are left.
 
-    Its process lives, so the row that it may have scored alone is not to blame. Answers the new state; None
-    when the claim was lost meanwhile, and nothing was changed.
+    Its process lives, so a row that it scored alone is not to blame. Returns the new state; None if the claim was lost
+    meanwhile, and nothing was changed.
     """
     return _finish_badly(
         connection,
@@ -136,9 +139,9 @@ def fail(connection: Connection, held: Claim, error: str, pause: timedelta) -> s
 
 
 def postpone(connection: Connection, held: Claim, error: str, pause: timedelta) -> str | None:
-    """The attempt came at the wrong time and nothing of the batch is to blame: pending again, its budget given back.
+    """The attempt came at the wrong time, and the batch is not to blame: it is pending again with the attempt restored.
 
-    Answers as `fail` does.
+    Returns the new state, as `fail` does.
     """
     return _finish_badly(
         connection,
@@ -150,9 +153,9 @@ def postpone(connection: Connection, held: Claim, error: str, pause: timedelta) 
 
 
 def hold_back(connection: Connection, run_id: int, pause: timedelta) -> int:
-    """The run's other pending batches would meet the same lock: they come after `pause`, or when one came through.
+    """The run's other pending batches would meet the same lock: they are due after `pause`, or when one gets through.
 
-    Answers how many. A message that is out for one of them finds it not due, and is sent again when it is.
+    Returns how many. A message that was sent for one of them finds it not due; it is sent again when it is due.
     """
     return connection.execute(
         text(
@@ -166,7 +169,7 @@ def hold_back(connection: Connection, run_id: int, pause: timedelta) -> int:
 
 
 def let_go(connection: Connection, run_id: int) -> int:
-    """A batch of the run came through: those that were held back are due. Answers how many."""
+    """A batch of the run got through: those that were held back are due. Returns how many."""
     return connection.execute(
         text(
             "WITH others AS (SELECT id FROM scorebeat.batches WHERE run_id = :run_id AND state = 'pending'"
@@ -178,7 +181,7 @@ def let_go(connection: Connection, run_id: int) -> int:
 
 
 def kill(connection: Connection, held: Claim, error: str) -> str | None:
-    """The attempt failed in a way that no other attempt can mend: dead, whatever the budget."""
+    """The attempt failed in a way that no other attempt can repair: dead, even if attempts are left."""
     return _finish_badly(connection, held, f"{_DIE} :error", {"error": error})
 
 
@@ -196,8 +199,8 @@ def _finish_badly(connection: Connection, held: Claim, move: str, values: dict[s
 def fail_lost(connection: Connection, batch_id: BatchId, worker: str, pid: int | None, error: str) -> str | None:
     """The worker's parent saw its process `pid` die with this batch: free that process's claim at once.
 
-    Answers the new state; None when another holds the batch by now, be it another process of the same worker. A row
-    that was scored alone is to blame.
+    Returns the new state; None if another process has claimed the batch by now, even one of the same worker. A row that
+    was scored alone is to blame.
     """
     state = connection.execute(
         text(
@@ -211,9 +214,9 @@ def fail_lost(connection: Connection, batch_id: BatchId, worker: str, pid: int |
 
 
 def rescue(connection: Connection) -> list[tuple[BatchId, int, str]]:
-    """Free expired claims, but not one whose worker is committing now; (batch, run, new state) of each.
+    """Free expired claims, except one whose worker is committing now. Returns (batch, run, new state) of each.
 
-    Its process may live, cut off from the database: a row that was scored alone has another chance.
+    Its process may live, cut off from the database: a row that was scored alone gets another chance.
     """
     rows = connection.execute(
         text(
@@ -231,7 +234,7 @@ def rescue(connection: Connection) -> list[tuple[BatchId, int, str]]:
 
 
 def release_all(connection: Connection, worker: str) -> int:
-    """The worker stops and does not finish these: pending at once, budgets given back, never the numbers."""
+    """The worker stops and does not finish its batches: pending at once, attempts restored, attempt numbers kept."""
     return connection.execute(
         text(
             "UPDATE scorebeat.batches SET state = 'pending', claim_expires_at = NULL,"
@@ -244,8 +247,8 @@ def release_all(connection: Connection, worker: str) -> int:
 
 def is_held(connection: Connection, worker: str) -> bool:
     """Whether a process of the worker has a batch in progress."""
-    asked = text("SELECT EXISTS (SELECT FROM scorebeat.batches WHERE claimed_by = :worker AND state = 'claimed')")
-    return bool(connection.execute(asked, {"worker": worker}).scalar_one())
+    query = text("SELECT EXISTS (SELECT FROM scorebeat.batches WHERE claimed_by = :worker AND state = 'claimed')")
+    return bool(connection.execute(query, {"worker": worker}).scalar_one())
 
 
 def cancel(connection: Connection, run_id: int) -> int:
@@ -273,10 +276,4 @@ def _claim(row: Row[Any]) -> Claim:
         care=values["care"],
         probe_is_deadly=values["probe_is_deadly"],
         has_waited=values["has_waited"],
-    )
-
-
-def _as_json(new: Sequence[NewBatch]) -> str:
-    return json.dumps(
-        [{"number": b.number, "rows": b.rows, "first": b.span.first, "last": b.span.last, "keys": b.keys} for b in new]
     )

@@ -1,4 +1,4 @@
-"""Failures by error: what is one group, how many are in it, and which rows of the ledger are of it."""
+"""Failures grouped by error: the groups of a run, their counts, and the rows of the ledger that are in them."""
 
 import re
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 DEAD = "dead batches"
 ASIDE = "quarantined rows"
 PLACE = "[0-9]{1,18}-[br][0-9]{1,18}"
-"""Pattern of a place as text."""
+"""Pattern of a position as text."""
 GROUP = "[0-9a-f]{32}"
 """Pattern of a group's id."""
 _LETTERS = {DEAD: "b", ASIDE: "r"}
@@ -19,7 +19,7 @@ _BEYOND = " WHERE (-count, kind, example_id) > (-CAST(:count AS bigint), :kind, 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a group stands among those of its run: the most frequent first, then by kind and example."""
+    """The position of a group among those of its run: the most frequent first, then by kind and example."""
 
     count: int
     kind: str
@@ -30,7 +30,7 @@ class Place:
 
     @classmethod
     def of(cls, written: str) -> "Place | None":
-        """The place that is written so, such as `12-r9001`; None for anything else."""
+        """The position of a text such as `12-r9001`; None for anything else."""
         if not re.fullmatch(PLACE, written):
             return None
         count, _, example = written.partition("-")
@@ -39,18 +39,18 @@ class Place:
 
 @dataclass(frozen=True)
 class FailureGroup:
-    """What failed with one error in a run: of one kind, and alike in the first 100 characters of the error."""
+    """Failures of one kind in a run whose errors have the same first 100 characters."""
 
     id: str
-    """The same as long as the kind and those characters are; a requeue takes it."""
+    """Derived from the kind and those characters; a requeue takes it."""
     kind: str
     """`dead batches` or `quarantined rows`."""
     error: str
-    """Of the example, whole."""
+    """The whole error of the example."""
     count: int
     rows: int
     match: str
-    """The beginning of the error. An error of another group may hold it too."""
+    """The beginning of the error. Errors of other groups may contain it too."""
     example: str
     """`batch 17`, or `key` and the key."""
     example_id: int
@@ -64,12 +64,12 @@ class FailureGroup:
 
 
 def of_dead(batch: str) -> str:
-    """SQL: the id of the group that a dead batch is in; `batch` is the table's name in the statement."""
+    """SQL: the id of a dead batch's group; `batch` is the table's name in the statement."""
     return f"md5(jsonb_build_array('{DEAD}', left({batch}.error, 100))::text)"
 
 
-def of_aside(row: str) -> str:
-    """SQL: the id of the group that a row in quarantine is in; `row` is the table's name in the statement."""
+def of_quarantined(row: str) -> str:
+    """SQL: the id of a quarantined row's group; `row` is the table's name in the statement."""
     return f"md5(jsonb_build_array('{ASIDE}', {row}.error_type, left({row}.error, 100))::text)"
 
 
@@ -91,13 +91,13 @@ _EXAMPLES = (
     f" LEFT JOIN scorebeat.batches d ON g.kind = '{DEAD}' AND d.id = g.example_id"
     f" LEFT JOIN scorebeat.quarantine z ON g.kind = '{ASIDE}' AND z.id = g.example_id"
 )
-"""Of groups `g`: a dead batch `d` or a row `z` in quarantine."""
-_ID = f"CASE WHEN g.kind = '{DEAD}' THEN {of_dead('d')} ELSE {of_aside('z')} END"
-"""A group's id, from its example: a digest of each of many thousand groups would take longer than all else."""
+"""Joins the example of each group `g`: a dead batch `d` or a row `z` in quarantine."""
+_ID = f"CASE WHEN g.kind = '{DEAD}' THEN {of_dead('d')} ELSE {of_quarantined('z')} END"
+"""A group's id, from its example: digests of many thousand groups would take longer than the rest of the statement."""
 
 
 def page(connection: Connection, run_id: int, *, limit: int = 20, after: Place | None = None) -> list[FailureGroup]:
-    """What failed in the run, grouped by error; the most frequent first, those beyond `after`; each with an example."""
+    """The run's failures grouped by error, each with an example; the most frequent first, from beyond `after`."""
     found = connection.execute(
         text(
             f"{_GROUPS}, page AS (SELECT * FROM groups{_BEYOND if after else ''}"
@@ -114,7 +114,7 @@ def page(connection: Connection, run_id: int, *, limit: int = 20, after: Place |
 
 
 def words(connection: Connection, run_id: int, group: str) -> str | None:
-    """Kind and error of a group; None when nothing that failed in the run is in it, or no more."""
+    """Kind and error of a group; None if no failure of the run is in it, or none any more."""
     found = connection.execute(
         text(f"{_GROUPS} SELECT g.kind || ': ' || g.match FROM groups g{_EXAMPLES} WHERE {_ID} = :group"),
         {"run_id": run_id, "group": group},

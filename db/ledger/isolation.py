@@ -23,10 +23,10 @@ class Care(IntEnum):
 
 
 def probe(connection: Connection, held: Claim, key: Key) -> bool:
-    """Write down the row that is scored next, alone; False when the claim was lost.
+    """Record the row that is scored next, alone; False if the claim was lost.
 
-    If the process dies with it, the next claim finds the key and puts the row aside. If the claim only expires,
-    the row has another chance first: its process may have lost no more than the database.
+    If the process dies with it, the next claim finds the key and quarantines the row. If the claim only expires,
+    the row gets another chance first: its process may only have lost the database.
     """
     moved = connection.execute(
         text(
@@ -42,10 +42,10 @@ def probe(connection: Connection, held: Claim, key: Key) -> bool:
 def quarantine_probe(
     connection: Connection, held: Claim, target: PredictionSet, keys: Sequence[KeyColumn], budget: int
 ) -> Key | None:
-    """The row that the last attempt died with is quarantined with that death as its error.
+    """Quarantine the row with which the last attempt died; the death is its error.
 
-    Answers its key; None when there was no probe, the claim was lost, or the row has a prediction. It is progress:
-    the budget is given back, and the rest is scored in chunks again.
+    Returns its key; None if there was no probe, the claim was lost, or the row has a prediction. It counts as progress:
+    the attempts are restored, and the rest is scored in chunks again.
     """
     row = connection.execute(
         text(
@@ -53,7 +53,7 @@ def quarantine_probe(
             " AND attempt = :attempt AND state = 'claimed' AND probe_key IS NOT NULL FOR UPDATE),"
             " aside AS (INSERT INTO scorebeat.quarantine (prediction_set_id, batch_id, key, error_type, error)"
             " SELECT :set_id, id, probe_key, 'ProcessDied',"
-            " 'scoring this row alone ended the process: ' || coalesce(error, 'nothing was left to say why')"
+            " 'scoring this row alone ended the process: ' || coalesce(error, 'no reason was recorded')"
             f" FROM held WHERE {quarantine.unscored(target, keys, 'held.probe_key')}"
             " ON CONFLICT DO NOTHING RETURNING key)"
             " UPDATE scorebeat.batches b SET probe_key = NULL, care = 1,"
@@ -67,7 +67,7 @@ def quarantine_probe(
 
 
 def calm_down(connection: Connection, held: Claim) -> None:
-    """The rows of a chunk were scored one by one without a death: chunks again."""
+    """The rows of a chunk were scored one by one without a death: score chunks again."""
     connection.execute(
         text(
             "UPDATE scorebeat.batches SET care = 1, probe_key = NULL"

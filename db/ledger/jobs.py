@@ -1,4 +1,4 @@
-"""The `jobs` table: what jobs.toml said when it was last applied, and what was done to a job since."""
+"""The `jobs` table: jobs as they were last applied, and what was done to them since."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from scorebeat.db.records import audit, counters
 from scorebeat.db.schema.tables import jobs
 
 LONGEST_REASON = 1_000
-"""Characters of why a job is paused: the reason stands in notices, in the log and in a line of `scorebeat jobs`."""
+"""Characters of the reason of a pause, which is shown in notices, in the log and in a line of `scorebeat jobs`."""
 
 
 @dataclass(frozen=True)
 class JobRow:
-    """A job with what the ledger knows of it."""
+    """A job as the ledger has it."""
 
     job: Job
     last_due_at: datetime
@@ -35,9 +35,9 @@ class JobRow:
 def apply(
     connection: Connection, wanted: Iterable[Job], by: str, removed: Collection[str] | None = None
 ) -> dict[str, list[str]]:
-    """Make the table say what the file says; returns names under `added`, `changed`, `removed`, `same`.
+    """Make the table equal to the file. Returns names under `added`, `changed`, `removed`, `same`.
 
-    `removed` are the jobs that go, all that are not wanted unless told.
+    `removed` are the jobs to remove; by default all that are not in `wanted`.
     """
     before = {row.job.name: row for row in listing(connection)}
     report: dict[str, list[str]] = {"added": [], "changed": [], "removed": [], "same": []}
@@ -59,14 +59,14 @@ def apply(
 
 
 def _note_unanswered(connection: Connection, row: JobRow) -> None:
-    """The schedule is replaced; a due time of the old one that nobody answered yet is lost with it."""
-    at = row.job.due.latest_due(database_clock.now(connection)) if row.job.due is not None else row.last_due_at
-    if at > row.last_due_at and row.paused_at is None:
-        reason = f"the schedule was changed before the due time {at.isoformat(' ', 'seconds')} was answered"
-        told = {"due_at": at.isoformat(), "moments": 1, "reason": reason}
-        audit.record(connection, "scorebeat", "tick.missed", f"job {row.job.name}", **told)
+    """Record a due time of the replaced schedule that nobody answered yet: it is lost."""
+    due_at = row.job.due.latest_due(database_clock.now(connection)) if row.job.due is not None else row.last_due_at
+    if due_at > row.last_due_at and row.paused_at is None:
+        reason = f"the schedule was changed before the due time {due_at.isoformat(' ', 'seconds')} was answered"
+        details = {"due_at": due_at.isoformat(), "moments": 1, "reason": reason}
+        audit.record(connection, "scorebeat", "tick.missed", f"job {row.job.name}", **details)
         counters.add_to_job(connection, counters.TICKS_MISSED, row.job.name, 1)
-        emit("tick.missed", job=row.job.name, due_at=at.isoformat(), moments=1, reason=reason)
+        emit("tick.missed", job=row.job.name, due_at=due_at.isoformat(), moments=1, reason=reason)
 
 
 def set_owner(connection: Connection, names: Iterable[str], owner: str) -> None:
@@ -76,9 +76,9 @@ def set_owner(connection: Connection, names: Iterable[str], owner: str) -> None:
 
 
 def _store(connection: Connection, job: Job, old: Job | None) -> None:
-    """Add or change a job. One that comes back is as new: not paused, and due from its next tick on.
+    """Add or change a job. One that comes back is like a new one: not paused, and due from its next tick on.
 
-    A schedule counts from its change, too: ticks that it would have had before are not made up.
+    A changed schedule counts from its change: earlier ticks of it are not made up.
     """
     spec = job.model_dump(mode="json")
     begins = old is None or old.due != job.due
@@ -94,13 +94,13 @@ def _store(connection: Connection, job: Job, old: Job | None) -> None:
 
 
 def listing(connection: Connection) -> list[JobRow]:
-    """Jobs that are in the file, by name."""
+    """Jobs that were not removed, in the order of their names."""
     rows = connection.execute(select(jobs).where(jobs.c.removed_at.is_(None)).order_by(jobs.c.name))
     return [_read(row) for row in rows]
 
 
 def get(connection: Connection, name: str, *, lock: bool = False) -> JobRow:
-    """One job. Raises UnknownName with the near names."""
+    """One job. Raises UnknownName with similar names."""
     wanted = select(jobs).where(jobs.c.name == name, jobs.c.removed_at.is_(None))
     row = connection.execute(wanted.with_for_update() if lock else wanted).one_or_none()
     if row is None:
@@ -112,34 +112,34 @@ def get(connection: Connection, name: str, *, lock: bool = False) -> JobRow:
 
 
 def get_any(connection: Connection, name: str, *, lock: bool = False) -> Job:
-    """The job, also one that left its file. Raises UnknownName with the near names."""
+    """The job, also one that left its file. Raises UnknownName with similar names."""
     wanted = select(jobs).where(jobs.c.name == name)
     row = connection.execute(wanted.with_for_update() if lock else wanted).one_or_none()
     return _read(row).job if row is not None else get(connection, name).job
 
 
 def forget(connection: Connection, name: str) -> None:
-    """The job is none of any file; its row stays for the runs that it had."""
+    """Remove the job from its file's jobs; its row stays for the runs that it had."""
     gone = {"removed_at": func.coalesce(jobs.c.removed_at, func.now()), "owner": None}
     unpaused = {"paused_at": None, "paused_by": None, "paused_reason": None}
     connection.execute(update(jobs).where(jobs.c.name == name).values(**gone, **unpaused))
 
 
 def is_known(connection: Connection, name: str) -> bool:
-    """There is such a job, or there was one."""
+    """Whether the job exists or existed."""
     return connection.execute(select(jobs.c.name).where(jobs.c.name == name)).one_or_none() is not None
 
 
 def require_known(connection: Connection, name: str) -> None:
-    """There is such a job, or there was one. Raises UnknownName with the near names."""
+    """Raises UnknownName, with similar names, unless the job exists or existed."""
     if not is_known(connection, name):
         get(connection, name)
 
 
-def keep(connection: Connection, name: str) -> Job | None:
-    """The job as it was last in the file, and stays until the transaction ends; None when it never was there.
+def get_locked(connection: Connection, name: str) -> Job | None:
+    """The job as it was last in the file, locked until the transaction ends; None if it never existed.
 
-    Whoever changes it at this moment is not waited for: that is a DBAPIError that passes.
+    It waits for nobody: if somebody is changing the job now, it raises a transient DBAPIError.
     """
     wanted = select(jobs).where(jobs.c.name == name)
     row = connection.execute(wanted.with_for_update(read=True, nowait=True)).one_or_none()
@@ -147,7 +147,7 @@ def keep(connection: Connection, name: str) -> Job | None:
 
 
 def answered(connection: Connection, name: str, due_at: datetime) -> bool:
-    """Mark the tick as answered; False when it was already, so that the second of two beats loses."""
+    """Mark the tick as answered; False if it already was, so that the second of two beats loses."""
     moved = connection.execute(
         update(jobs)
         .where(jobs.c.name == name, jobs.c.removed_at.is_(None), jobs.c.last_due_at < due_at)
@@ -158,7 +158,7 @@ def answered(connection: Connection, name: str, due_at: datetime) -> bool:
 
 
 def pause(connection: Connection, name: str, by: str, reason: str) -> bool:
-    """No ticks are answered until it is resumed. False when it was paused already.
+    """Answer no ticks until the job is resumed. False if it was paused already.
 
     Raises UsageError for a reason that is too long.
     """
@@ -176,7 +176,7 @@ def pause(connection: Connection, name: str, by: str, reason: str) -> bool:
 
 
 def resume(connection: Connection, name: str, by: str) -> bool:
-    """Answer ticks again, from the next one. False when it was not paused."""
+    """Answer ticks again, from the next one. False if it was not paused."""
     get(connection, name)
     moved = connection.execute(
         update(jobs)

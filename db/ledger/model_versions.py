@@ -41,13 +41,13 @@ class Version:
 
 
 PUBLISHED = "model.published"
-"""The action that is recorded of a switch."""
+"""The recorded action of a publication."""
 _PUBLISHED = versions.c.published_at.is_not(None) & versions.c.retired_at.is_(None)
 
 
 @dataclass(frozen=True)
 class NewVersion:
-    """What the store found when a model file was added."""
+    """A model file that was added, as the store read it."""
 
     name: str
     version: int
@@ -57,15 +57,15 @@ class NewVersion:
 
 
 class VersionTaken(ModelError):
-    """Other files were recorded under this number in between; theirs it stays."""
+    """Other files were recorded under this number in between; the number stays theirs."""
 
 
 class VersionDropped(UnknownName):
-    """There was such a version; its number is never given again."""
+    """The version existed and was dropped; its number is never used again."""
 
 
 def add(connection: Connection, new: NewVersion, by: str, *, may_publish: bool = True) -> Version:
-    """Record a version; a model's first one is published where it may be. Adding the same again changes nothing."""
+    """Record a version; a model's first one is published if `may_publish`. Adding the same again changes nothing."""
     take_turns(connection, new.name)
     connection.execute(insert(versions).values(**asdict(new), added_by=by).on_conflict_do_nothing())
     digest = recorded(connection, new.name)[new.version]
@@ -82,7 +82,7 @@ def add(connection: Connection, new: NewVersion, by: str, *, may_publish: bool =
 
 
 def get(connection: Connection, name: str, version: int) -> Version:
-    """One version. Raises VersionDropped, or UnknownName with what there is."""
+    """One version. Raises VersionDropped, or UnknownName with similar names."""
     row = connection.execute(
         select(versions).where(versions.c.name == name, versions.c.version == version)
     ).one_or_none()
@@ -118,7 +118,7 @@ def formats_on(connection: Connection, queues: Sequence[str]) -> set[str]:
 
 
 def recorded(connection: Connection, name: str) -> dict[int, str]:
-    """Every number that the model ever had, with its digest; an empty one where the version was dropped."""
+    """Every number that the model ever had, with its digest; the digest is empty if the version was dropped."""
     digest = case((versions.c.dropped_at.is_(None), versions.c.digest), else_="")
     rows = connection.execute(select(versions.c.version, digest).where(versions.c.name == name))
     return {row[0]: row[1] for row in rows}
@@ -130,7 +130,7 @@ def published(connection: Connection, name: str) -> Version | None:
 
 
 def of_job(connection: Connection, job: Job) -> Version:
-    """The version that the job's next run scores. Raises UnknownName when there is none."""
+    """The version that the job's next run scores. Raises UnknownName if there is none."""
     if job.pinned_version is not None:
         return get(connection, job.model_name, job.pinned_version)
     found = published(connection, job.model_name)
@@ -155,7 +155,7 @@ def of_set(connection: Connection, found: PredictionSet) -> Version:
 
 
 def shown_of(connection: Connection, job: Job) -> int | None:
-    """The number of the version that readers of the job see, pinned or published; None while there is none."""
+    """The number of the version that readers of the job see, pinned or published; None if there is none."""
     if job.pinned_version is not None:
         return job.pinned_version
     found = published(connection, job.model_name)
@@ -194,17 +194,17 @@ def take_turns(connection: Connection, name: str) -> None:
 
 
 def keep_published(connection: Connection, name: str) -> bool:
-    """Which version is published stays as it is until the transaction ends; False when it is being changed now."""
+    """Keep the published version as it is until the transaction ends; False if it is being changed now."""
     return turns.try_share(connection, turns.PUBLISH, name)
 
 
 def await_published(connection: Connection, name: str) -> None:
-    """Which version is published stays as it is until the transaction ends; waits for whoever changes it now."""
+    """Keep the published version as it is until the transaction ends; waits while somebody changes it."""
     turns.share(connection, turns.PUBLISH, name)
 
 
 def drop(connection: Connection, version: Version, by: str, **details: Any) -> None:
-    """The version is gone but for its number and its history; the caller locked it, and drops its predictions."""
+    """Mark the version as dropped; its number and history stay. The caller locked it, and drops its predictions."""
     was_published = versions.c.published_at.is_not(None)
     retired = case((was_published, func.coalesce(versions.c.retired_at, func.now())), else_=versions.c.retired_at)
     connection.execute(
@@ -216,9 +216,9 @@ def drop(connection: Connection, version: Version, by: str, **details: Any) -> N
 
 
 def previous(connection: Connection, name: str) -> Version:
-    """The version that was published before today's; what was rolled back from is passed over, and what was dropped.
+    """The version that was published before the current one; dropped and rolled back versions are skipped.
 
-    Raises UnknownName when there is none.
+    Raises UnknownName if there is none.
     """
     there = {found.version: found for found in listing(connection, name)}
     now = published(connection, name)
@@ -233,7 +233,7 @@ def previous(connection: Connection, name: str) -> Version:
 
 
 def _standing(connection: Connection, name: str) -> list[int]:
-    """Publications in their order, less those that a rollback took back."""
+    """Published versions in their order, without those that a rollback undid."""
     done = select(tables.actions.c.subject, tables.actions.c.details).where(
         tables.actions.c.action == PUBLISHED, tables.actions.c.subject.startswith(f"model {name}/", autoescape=True)
     )

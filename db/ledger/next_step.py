@@ -1,4 +1,4 @@
-"""What to type after a run that failed or left rows out: the command that its reason names."""
+"""The command to type after a run that failed or left rows out; its reason names it."""
 
 import shlex
 
@@ -6,20 +6,20 @@ from scorebeat.core.errors import shortened
 from scorebeat.db.ledger.runs import Run
 
 LONGEST_COMMAND = 300
-"""Characters of a command with its values, which a reason holds."""
+"""Characters of a command with its values in a reason."""
 
 
 def of(run: Run) -> str:
-    """Where rows of the run were never planned only another run finds them; it takes those of dead batches too."""
+    """A requeue; but another run if rows were never planned, which also scores those of dead batches."""
     if run.plan_is_whole:
         return f"`scorebeat requeue {run.id}` puts back what it left out"
     return f"`{enqueue(run)}` scores its rows by another run"
 
 
 def enqueue(run: Run) -> str:
-    """The command that makes a run over the same rows, with the values that a person may have given for this one.
+    """The command that makes a run over the same rows, with user-supplied values of this one.
 
-    Where they are long it names the run that has them.
+    If they are long, it names the run that has them.
     """
     is_anew = run.job.rescore == "every-run" and not run.is_tick  # which may have been asked for this run alone
     words = ["scorebeat", "enqueue", run.job.name, *(["--rescore"] if is_anew else [])]

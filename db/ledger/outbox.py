@@ -1,4 +1,4 @@
-"""Which pending batches a message is out for: marking before sending, and finding lost ones."""
+"""Messages for pending batches: batches are marked before sending, and lost messages are found."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,14 +11,14 @@ from scorebeat.db.processes.signs_of_life import SEEN_WITHIN
 from scorebeat.db.records import turns
 
 A_PROCESS = range(2, 51)
-"""Messages that runs which stand back may have out for each process that serves their queue, at least and at most."""
+"""Messages that runs with lower priority may have out for each process of their queue, at least and at most."""
 AHEAD = timedelta(seconds=3)
-"""Between these, what a process scores in this time; dispatch comes each second."""
+"""Within these limits, as many as a process scores in this time; batches are sent each second."""
 
 
 @dataclass(frozen=True)
 class StandBack:
-    """Runs of `rank` and above have few messages out together, for those stand before what becomes due."""
+    """Runs of `rank` and above have few messages out together, because they delay batches that become due."""
 
     rank: Rank
     messages: int
@@ -33,7 +33,7 @@ def waiting_queues(connection: Connection) -> list[str]:
 
 
 def stand_back(connection: Connection, queue: str) -> StandBack:
-    """Candidates always stand back; so do runs by hand where a job of the queue has a schedule."""
+    """Candidates always stand back; so do runs by hand if a job of the queue has a schedule."""
     found = connection.execute(
         text(
             "SELECT EXISTS (SELECT FROM scorebeat.jobs WHERE removed_at IS NULL AND paused_at IS NULL"
@@ -52,10 +52,10 @@ def stand_back(connection: Connection, queue: str) -> StandBack:
 
 
 def mark_sent(connection: Connection, queue: str, window: int, back: StandBack | None = None) -> list[BatchId]:
-    """Due batches that have no message out, lowest rank and oldest first; marked as sent.
+    """Mark due batches that have no message out as sent, and return them, lowest rank and oldest first.
 
-    At most `window` are out together, and of the runs that stand back at most as many as `back` says. The
-    caller sends after the commit. One that crashes in between leaves marks that `unmark_lost` takes back.
+    At most `window` are out together, and of the runs that stand back at most the number in `back`. The
+    caller sends after the commit. If it crashes in between, `unmark_lost` removes the marks.
     Dispatchers of one queue take turns: each counts what the others marked.
     """
     turns.take(connection, turns.DISPATCH, queue)
@@ -90,7 +90,7 @@ _DUE = (
 
 
 def unmark_lost(connection: Connection, queue: str, sent_before: timedelta) -> int:
-    """Their queue is empty and they are still pending: the messages sent longer ago were lost."""
+    """Remove the marks of batches whose messages were lost: the queue is empty, and they are still pending."""
     return connection.execute(
         text(
             "UPDATE scorebeat.batches SET sent_at = NULL WHERE state = 'pending' AND id IN"

@@ -1,4 +1,4 @@
-"""The planning lease: who plans a run, for how long, and what becomes of a plan whose planner died."""
+"""The planning lease: who plans a run and for how long, and what is done if the planner dies."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -12,9 +12,9 @@ MAX_PLANS = 3
 
 
 def claim(connection: Connection, run_id: int, planner: str, lease: timedelta) -> int | None:
-    """Take the planning of a run; the attempt's number, or None when another planner has it or it is planned.
+    """Take the lease of a run. Returns the attempt's number; None if another planner has it or the run is planned.
 
-    One whose planner died with batches made is `close_expired`'s: a second plan would number them again.
+    `close_expired` handles a run whose planner died after it made batches: a second plan would number them again.
     """
     return connection.execute(
         text(
@@ -41,7 +41,7 @@ def extend(connection: Connection, run_id: int, attempt: int, lease: timedelta) 
 
 
 def renew(connection: Connection, run_ids: Sequence[int], planner: str, lease: timedelta) -> int:
-    """The planner's parent still runs these plans."""
+    """The planner's parent still runs these plans: their leases last `lease` from now. Returns how many."""
     return connection.execute(
         text(
             "WITH held AS (SELECT id FROM scorebeat.runs WHERE id = ANY (:ids) AND state = 'planning'"
@@ -54,7 +54,7 @@ def renew(connection: Connection, run_ids: Sequence[int], planner: str, lease: t
 
 
 def note_empty(connection: Connection, run_id: int, attempt: int, was_empty: bool) -> None:
-    """Whether the prediction set was empty before the plan: then a first attempt needs no anti-join."""
+    """Record whether the prediction set was empty before the plan: then a first attempt needs no anti-join."""
     connection.execute(
         text(
             "UPDATE scorebeat.runs SET set_was_empty = :was_empty"
@@ -65,22 +65,22 @@ def note_empty(connection: Connection, run_id: int, attempt: int, was_empty: boo
 
 
 def put_back(connection: Connection, run_id: int, attempt: int, reason: str, pause: timedelta) -> bool:
-    """The attempt failed by something that passes: the plan is sent again after `pause`, or fails when all are spent.
+    """The attempt failed with a transient error: the plan is sent again after `pause`, or fails if none is left.
 
-    `reason` is kept. One that has made batches goes on with those. False where the attempt had lost the plan.
+    `reason` is kept. A run that has batches goes on with those. False if the attempt had lost the lease.
     """
-    return _let_go(connection, run_id, attempt, "", reason, pause)
+    return _release(connection, run_id, attempt, "", reason, pause)
 
 
 def postpone(connection: Connection, run_id: int, attempt: int, reason: str, pause: timedelta) -> bool:
-    """`put_back` of an attempt that only came at the wrong time: it does not count.
+    """`put_back` for an attempt that only came at the wrong time: it does not count.
 
-    Its number is given again: nobody has it any more, and whoever holds an older one finds it taken, or batches made.
+    Its number is used again: nobody has it any more, and an older attempt finds the lease taken, or batches.
     """
-    return _let_go(connection, run_id, attempt, " plan_attempt = plan_attempt - 1,", reason, pause)
+    return _release(connection, run_id, attempt, " plan_attempt = plan_attempt - 1,", reason, pause)
 
 
-def _let_go(connection: Connection, run_id: int, attempt: int, counts: str, reason: str, pause: timedelta) -> bool:
+def _release(connection: Connection, run_id: int, attempt: int, counts: str, reason: str, pause: timedelta) -> bool:
     moved = connection.execute(
         text(
             f"UPDATE scorebeat.runs r SET{counts} planned_by = NULL, reason = :reason,"
@@ -110,11 +110,11 @@ _EXPIRED_WITHOUT_A_BATCH = (
     "id IN (SELECT r.id FROM scorebeat.runs r WHERE r.state = 'planning' AND r.plan_expires_at < clock_timestamp()"
     " AND NOT EXISTS (SELECT 1 FROM scorebeat.batches b WHERE b.run_id = r.id) FOR UPDATE SKIP LOCKED)"
 )
-"""A run that a dead planner's backend still locks is left for a later look: batches of it may come to light."""
+"""A run that a dead planner's session still locks is left for later: it may have batches that are not committed yet."""
 
 
 def close_expired(connection: Connection) -> list[int]:
-    """Plans whose planner died with batches made: the run goes on with those, and ends at best as partial."""
+    """Close plans whose planner died after it made batches: the run goes on with those, and at best ends as partial."""
     rows = connection.execute(
         text(
             "UPDATE scorebeat.runs SET state = 'running', plan_expires_at = NULL, planned_at = clock_timestamp(),"
@@ -130,7 +130,7 @@ def close_expired(connection: Connection) -> list[int]:
 
 
 def fail_spent(connection: Connection) -> list[tuple[int, str]]:
-    """Plans that died, failed or were lost too often without a single batch: the run fails; with which reason."""
+    """Fail runs whose plans died, failed or were lost too often without a batch. Returns them with the reasons."""
     rows = connection.execute(
         text(
             "UPDATE scorebeat.runs SET state = 'failed', plan_expires_at = NULL, finished_at = clock_timestamp(),"
@@ -151,9 +151,9 @@ def fail_spent(connection: Connection) -> list[tuple[int, str]]:
 
 
 def unplanned(connection: Connection, lease: timedelta) -> list[int]:
-    """Plans that nobody holds although they should have begun: their message is to be sent again.
+    """Runs whose plan should have begun and has no lease: their message has to be sent again.
 
-    Marks them for `lease`, so that the next look does not send once more; the claim stays free.
+    Marks them for `lease`, so that the next call does not return them again; the lease stays free.
     """
     rows = connection.execute(
         text(

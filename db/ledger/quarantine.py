@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that cannot be scored, and why; `traceback` names places in code, never values."""
+    """A row that cannot be scored, and why; `traceback` has lines of code, never values."""
 
     key: Key
     error_type: str
@@ -29,7 +29,7 @@ class BadRow:
     traceback: str | None = None
 
 
-def put_aside(
+def add(
     cursor: "Cursor", target: PredictionSet, keys: Sequence[KeyColumn], batch_id: int, bad: Sequence[BadRow]
 ) -> None:
     """Store bad rows in the transaction of the cursor, which commits the batch's good ones too.
@@ -54,24 +54,26 @@ def put_aside(
 
 
 def is_ascii(bad: Sequence[BadRow]) -> bool:
-    """Every database can store their errors."""
+    """Whether databases of any encoding can store the errors."""
     return all(f"{row.error_type}{row.error}{row.traceback}".isascii() for row in bad)
 
 
 def as_ascii(bad: Sequence[BadRow]) -> tuple[BadRow, ...]:
-    """The rows, with other characters of their errors written as Python does, such as \\u65e5."""
+    """The rows, with other characters in their errors escaped as in Python, such as \\u65e5."""
     return tuple(
-        BadRow(row.key, _ascii(row.error_type), _ascii(row.error), _ascii(row.traceback) if row.traceback else None)
+        BadRow(
+            row.key, _escaped(row.error_type), _escaped(row.error), _escaped(row.traceback) if row.traceback else None
+        )
         for row in bad
     )
 
 
-def _ascii(words: str) -> str:
+def _escaped(words: str) -> str:
     return words.encode("ascii", "backslashreplace").decode()
 
 
 def unscored(target: PredictionSet, keys: Sequence[KeyColumn], key: str) -> str:
-    """Condition: no prediction has the key, which is an SQL expression of a list of texts."""
+    """SQL condition: no prediction has the key; `key` is an SQL expression of a list of texts."""
     same = " AND ".join(f"p.{ident(k.name)} = ({key} ->> {i:d})::{k.type}" for i, k in enumerate(keys))
     return f"NOT EXISTS (SELECT 1 FROM {target.table} AS p WHERE {same})"
 
@@ -87,24 +89,24 @@ class TakenBack:
 
     rows: int
     homeless: list[Key]
-    """Those whose batch is final."""
+    """Keys of rows whose batch is final, and which need a new one."""
     freed: int
-    """Batches that were in progress."""
+    """Number of batches that were in progress, and were taken from their workers."""
 
 
 def take_back(connection: Connection, run_id: int, part: Part = EVERYTHING) -> TakenBack:
-    """Rows that the run quarantined, of this part of them, are pending again.
+    """Make rows of this part that the run quarantined pending again.
 
-    Safe to repeat, and by two people at once. A batch of them that is in progress is taken from its worker, which may
-    have fetched the rows before: with a batch of their own they would be in two hands at once. Of a batch that is
-    final they are planned no more: they need one of their own.
+    Safe to repeat, and for two people at once. If their batch is in progress, it is taken from its worker, which may
+    have fetched the rows before: with a batch of their own two workers would score them at once. If their batch is
+    final, they need a batch of their own.
     """
     rows = connection.execute(
         text(
             "WITH gone AS (DELETE FROM scorebeat.quarantine z USING scorebeat.batches b WHERE b.id = z.batch_id"
             " AND b.run_id = :run_id AND (CAST(:batch_id AS bigint) IS NULL OR b.id = :batch_id)"
             " AND (CAST(:error AS text) IS NULL OR position(:error IN z.error_type || ': ' || z.error) > 0)"
-            f" AND (CAST(:group AS text) IS NULL OR {failure_groups.of_aside('z')} = :group)"
+            f" AND (CAST(:group AS text) IS NULL OR {failure_groups.of_quarantined('z')} = :group)"
             " RETURNING z.batch_id, z.key),"
             " counts AS (SELECT batch_id, count(*) AS rows FROM gone GROUP BY batch_id),"
             " was AS (SELECT id, state, state = 'claimed' AS held FROM scorebeat.batches"
@@ -126,18 +128,18 @@ def take_back(connection: Connection, run_id: int, part: Part = EVERYTHING) -> T
 
 
 def plain(words: str) -> str:
-    """PostgreSQL's text holds no NUL, and UTF-8 no lone surrogate."""
+    """The text without NUL, which PostgreSQL refuses, and without lone surrogates, which UTF-8 cannot encode."""
     return words.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
 
 
 def _text(value: pa.Scalar) -> str:
-    """The integers behind dates and moments are read: Python has no year 0, no year 10,000 and no infinity."""
+    """A key's value as text. Dates and timestamps are read as integers: Python has no year 0 or 10,000, no infinity."""
     match value:
         case pa.Date32Scalar():
-            return _ends(_wrapped(value.value - _EPOCH_DAYS, 32), 32) or _day(value.value, "")
+            return _infinity(_wrapped(value.value - _EPOCH_DAYS, 32), 32) or _day(value.value, "")
         case pa.TimestampScalar():
-            moment = _wrapped(value.value - _EPOCH_DAYS * _DAY, 64)
-            return _ends(moment, 64) or _moment(moment, "+00" if value.type.tz else "")
+            since_2000 = _wrapped(value.value - _EPOCH_DAYS * _DAY, 64)
+            return _infinity(since_2000, 64) or _timestamp(since_2000, "+00" if value.type.tz else "")
         case pa.StructScalar():  # a key that is stored as PostgreSQL sends it, with its text
             return str(value["text"].as_py())
         case pa.BooleanScalar():
@@ -149,29 +151,29 @@ def _text(value: pa.Scalar) -> str:
 
 
 _EPOCH_DAYS = 10_957
-"""Days from 1970, where Arrow counts from, to 2000, where PostgreSQL does."""
+"""Days from 1970, the epoch of Arrow, to 2000, that of PostgreSQL."""
 _DAY = 86_400_000_000
 """Microseconds."""
 
 
 def _wrapped(number: int, bits: int) -> int:
-    """The driver moves the epoch without a look at the range: infinity wraps around, and back here."""
+    """The driver shifts the epoch without a range check, so infinity wraps around; this wraps it back."""
     half = 1 << (bits - 1)
     return (number + half) % (2 * half) - half
 
 
-def _ends(number: int, bits: int) -> str | None:
+def _infinity(number: int, bits: int) -> str | None:
     return {(1 << (bits - 1)) - 1: "infinity", -(1 << (bits - 1)): "-infinity"}.get(number)
 
 
 def _day(since_1970: int, rest: str) -> str:
-    """`rest` stands between the date and the era."""
+    """The date as text, with `rest` between the date and the era."""
     year, month, day = str(np.datetime64(since_1970, "D")).rsplit("-", 2)
     era = "" if int(year) > 0 else " BC"
     return f"{int(year) if not era else 1 - int(year):04d}-{month}-{day}{rest}{era}"
 
 
-def _moment(since_2000: int, zone: str) -> str:
+def _timestamp(since_2000: int, zone: str) -> str:
     days, rest = divmod(since_2000, _DAY)
     seconds, micros = divmod(rest, 1_000_000)
     fraction = f".{micros:06d}".rstrip("0") if micros else ""

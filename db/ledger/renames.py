@@ -1,4 +1,4 @@
-"""Other names for a job or a model: every row of the ledger that has the old one, the tables and the view."""
+"""Renaming a job or a model: every row of the ledger that has the old name, the tables and the view."""
 
 from collections.abc import Sequence
 
@@ -17,13 +17,13 @@ from scorebeat.db.schema.tables import actions, jobs, model_versions, prediction
 
 
 def rename_job(connection: Connection, old: str, new: str, sets: Sequence[PredictionSet]) -> None:
-    """The job, its runs, its tables and its view have the new name; `sets` are those whose tables are there.
+    """Rename the job, its runs, its tables and its view; `sets` are those whose tables exist.
 
-    Raises UsageError where a table or view of the new name is there, ViewBusy when readers hold the view.
+    Raises UsageError if a table or view of the new name exists, ViewBusy if readers hold the view.
     """
     _copy(connection, jobs, "name", old, new)
     _rename_in_rows(connection, "job", old, new)
-    named = _json("name", new)
+    named = bindparam(None, {"name": new}, type_=JSONB)
     for table in (jobs, metadata.tables["scorebeat.runs"]):
         mine = table.c.name == new if table is jobs else table.c.job == new
         connection.execute(update(table).where(mine).values(spec=table.c.spec.op("||")(named)))
@@ -36,11 +36,11 @@ def rename_job(connection: Connection, old: str, new: str, sets: Sequence[Predic
             connection.exec_driver_sql(f"ALTER VIEW IF EXISTS {PREDICTIONS}.{ident(old)} RENAME TO {ident(new)}")
 
     _require_free(connection, new)
-    views.patiently(connection, old, move)
+    views.switch_with_retries(connection, old, move)
 
 
 def rename_model(connection: Connection, old: str, new: str, sets: Sequence[PredictionSet]) -> None:
-    """All versions of the model have the new name, and so does what jobs and runs say of it; `sets` as above."""
+    """Rename all versions of the model, also in jobs and runs; `sets` as above."""
     _copy(connection, model_versions, "name", old, new)
     _rename_in_rows(connection, "model", old, new)
     for table in (jobs, metadata.tables["scorebeat.runs"]):
@@ -58,7 +58,7 @@ def rename_model(connection: Connection, old: str, new: str, sets: Sequence[Pred
 
 
 def _copy(connection: Connection, table: Table, key: str, old: str, new: str) -> None:
-    """The rows once more under the new name, for those that refer to them."""
+    """Copy the rows under the new name, for the rows that refer to them."""
     columns = list(table.c)
     values = [literal(new) if column.name == key else column for column in columns]
     connection.execute(insert(table).from_select([c.name for c in columns], select(*values).where(table.c[key] == old)))
@@ -71,7 +71,7 @@ def _rename_in_rows(connection: Connection, column: str, old: str, new: str) -> 
 
 
 def _table(one: PredictionSet, job: str, model: str, old_job: str) -> str:
-    """The name of the set's table under other names; with the generation where it had one in it."""
+    """The name of the set's table with other names in it; with the generation if the old name has it."""
     plain = table_names.prediction_table(old_job, one.model, one.model_version)
     generation = None if one.table_name == plain else one.generation
     return table_names.prediction_table(job, model, one.model_version, generation)
@@ -85,15 +85,11 @@ def _rename_tables(connection: Connection, moves: Sequence[tuple[PredictionSet, 
             with ownership.as_owner(connection, f"rename {one.table}"):
                 connection.exec_driver_sql(f"ALTER TABLE {one.table} RENAME TO {ident(name)}")
 
-        views.patiently(connection, one.job, move)
+        views.switch_with_retries(connection, one.job, move)
         connection.execute(update(prediction_sets).where(prediction_sets.c.id == one.id).values(table_name=name))
 
 
 def _require_free(connection: Connection, name: str) -> None:
-    there = text("SELECT to_regclass(:name) IS NOT NULL")
-    if connection.execute(there, {"name": f"{PREDICTIONS}.{ident(name)}"}).scalar_one():
+    query = text("SELECT to_regclass(:name) IS NOT NULL")
+    if connection.execute(query, {"name": f"{PREDICTIONS}.{ident(name)}"}).scalar_one():
         raise UsageError(f"{PREDICTIONS}.{name} is there already; nothing was renamed. Choose another name")
-
-
-def _json(key: str, value: str) -> object:
-    return bindparam(None, {key: value}, type_=JSONB)

@@ -1,4 +1,4 @@
-"""Batches that a requeue puts back, pending again with a new budget of attempts; and which of them are meant."""
+"""Batches that a requeue puts back, pending again with new attempts; and the part of a run that is requeued."""
 
 from dataclasses import dataclass
 
@@ -8,18 +8,18 @@ from scorebeat.db.ledger import failure_groups
 from scorebeat.db.ledger.batches import BatchId
 
 AFRESH = "care = 0, probe_key = NULL, probe_expiries = 0"
-"""What the deaths of earlier attempts taught is forgotten."""
+"""Forgets the deaths of earlier attempts."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Which of a run's failed work is meant: what fits each of these; all of it when none is given."""
+    """A part of a run's failed work: what fits all of these, or all of it if all are None."""
 
     batch_id: BatchId | None = None
     error: str | None = None
-    """A text that the error holds."""
+    """A text that the error contains."""
     group: str | None = None
-    """The id of a group of failures: those that it counts, and no others."""
+    """The id of a group of failures."""
 
     @property
     def is_by_error(self) -> bool:
@@ -36,7 +36,7 @@ _PENDING = (
 
 
 def requeue_dead(connection: Connection, run_id: int, attempts: int, part: Part = EVERYTHING) -> int:
-    """Dead batches of the run, of this part of it, are pending with a new budget."""
+    """Make dead batches of this part of the run pending, with new attempts. Returns how many."""
     return connection.execute(
         text(
             f"{_PENDING} AND b.state = 'dead' AND (CAST(:error AS text) IS NULL OR position(:error IN b.error) > 0)"
@@ -47,9 +47,9 @@ def requeue_dead(connection: Connection, run_id: int, attempts: int, part: Part 
 
 
 def requeue_stopped(connection: Connection, run_id: int, attempts: int, part: Part = EVERYTHING) -> int:
-    """Batches that were stopped because their run failed as a whole, or the one, are pending again.
+    """Make batches pending that were stopped because their run failed as a whole, or the one of `part`.
 
-    None of them when an error is asked for: they were stopped by none of their own.
+    A part by error has none of them: no error of their own stopped them.
     """
     if part.is_by_error:
         return 0
@@ -60,12 +60,12 @@ def requeue_stopped(connection: Connection, run_id: int, attempts: int, part: Pa
 
 
 def has_batches(connection: Connection, run_id: int) -> bool:
-    """There is something that a requeue may put back."""
-    asked = text("SELECT EXISTS (SELECT FROM scorebeat.batches WHERE run_id = :run_id)")
-    return bool(connection.execute(asked, {"run_id": run_id}).scalar_one())
+    """Whether the run has batches, which a requeue may put back."""
+    query = text("SELECT EXISTS (SELECT FROM scorebeat.batches WHERE run_id = :run_id)")
+    return bool(connection.execute(query, {"run_id": run_id}).scalar_one())
 
 
 def next_number(connection: Connection, run_id: int) -> int:
-    """For a batch that is added to a run that was planned before."""
-    asked = text("SELECT coalesce(max(number), 0) + 1 FROM scorebeat.batches WHERE run_id = :run_id")
-    return int(connection.execute(asked, {"run_id": run_id}).scalar_one())
+    """The number for a batch that is added to a run that was planned before."""
+    query = text("SELECT coalesce(max(number), 0) + 1 FROM scorebeat.batches WHERE run_id = :run_id")
+    return int(connection.execute(query, {"run_id": run_id}).scalar_one())

@@ -18,7 +18,7 @@ from scorebeat.db.source.parameter_values import RunValues
 
 @dataclass(frozen=True)
 class Selection:
-    """What `enqueue` asked for beyond the pending rows; empty for a scheduled run."""
+    """Which of the pending rows `enqueue` selected; empty for a scheduled run."""
 
     limit: int | None = None
     where: str | None = None
@@ -28,13 +28,13 @@ class Selection:
 EVERYTHING = Selection()
 """All pending rows."""
 BEAT = "beat"
-"""Who makes the runs of ticks."""
+"""The value of `created_by` for runs of ticks."""
 IS_TICK = f"(r.due_at IS NOT NULL AND r.created_by = '{BEAT}')"
-"""SQL: the schedule made the run r; another with a due time was made for it by hand."""
+"""SQL condition: the schedule made run r; another run with a due time was made by hand."""
 
 
 def is_tick(due_at: datetime | None, by: str) -> bool:
-    """What `IS_TICK` says, of a run that has these."""
+    """`IS_TICK` in Python, for a run with these values."""
     return due_at is not None and by == BEAT
 
 
@@ -47,7 +47,7 @@ class Run:
     model: str
     model_version: int
     prediction_set_id: int
-    """0 where a tick failed before there was one."""
+    """0 if a tick failed before there was one."""
     state: RunState
     selection: Selection
     set_was_empty: bool | None
@@ -55,16 +55,16 @@ class Run:
     tries: int
     reason: str | None
     plan_is_whole: bool
-    """Its planner came to the end of the rows."""
+    """Its planner reached the end of the rows."""
     values: RunValues
     """The same for all its batches and attempts."""
     is_tick: bool
-    """The scheduler asked for it, not a person."""
+    """The scheduler made it, not a person."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """How a run is asked for."""
+    """A run to be opened."""
 
     job: Job
     model: str
@@ -83,7 +83,7 @@ class Start:
 
 
 def start(connection: Connection, wanted: Start, lease: timedelta) -> int | None:
-    """Open a run in `planning`; None when the job has an open run for this model version."""
+    """Open a run in `planning`; None if the job has an open run for this model version."""
     return connection.execute(
         text(
             "INSERT INTO scorebeat.runs (job, model, model_version, prediction_set_id, spec, created_by, due_at,"
@@ -92,9 +92,9 @@ def start(connection: Connection, wanted: Start, lease: timedelta) -> int | None
             " coalesce(CAST(:tick_at AS timestamptz), now()) + CAST(:deadline AS interval), now() + :lease)"
             " ON CONFLICT (job, model, model_version) WHERE state IN ('planning', 'running') DO NOTHING"
             " RETURNING id"
-        ).bindparams(*_json_params()),
+        ).bindparams(bindparam("spec", type_=JSONB), bindparam("keys", type_=JSONB(none_as_null=True))),
         {
-            **_of_start(wanted),
+            **_common_values(wanted),
             "tick_at": wanted.due_at if wanted.is_tick else None,
             "run_key": wanted.run_key,
             "limit": wanted.selection.limit,
@@ -106,8 +106,8 @@ def start(connection: Connection, wanted: Start, lease: timedelta) -> int | None
     ).scalar_one_or_none()
 
 
-def _of_start(wanted: Start) -> dict[str, Any]:
-    """The values that a run has in common, whether it begins or could not."""
+def _common_values(wanted: Start) -> dict[str, Any]:
+    """The values that a run has whether it begins or could not begin."""
     return {
         "job": wanted.job.name,
         "model": wanted.model,
@@ -126,7 +126,7 @@ AGAIN_AT_MOST = timedelta(minutes=10)
 
 
 def start_failed(connection: Connection, wanted: Start, reason: str, *, again: bool) -> int:
-    """Record a run that could not begin; `again`: to be begun by another run for the same due time."""
+    """Record a run that could not begin; `again`: another run is tried for the same due time."""
     return int(
         connection.execute(
             text(
@@ -136,7 +136,7 @@ def start_failed(connection: Connection, wanted: Start, reason: str, *, again: b
                 " clock_timestamp(), :reason, clock_timestamp() + CAST(:again AS interval)) RETURNING id"
             ).bindparams(bindparam("spec", type_=JSONB)),
             {
-                **_of_start(wanted),
+                **_common_values(wanted),
                 "reason": reason,
                 "again": AGAIN_FIRST if again else None,
             },
@@ -154,7 +154,7 @@ class NotBegun:
 
 
 def to_begin_again(connection: Connection) -> list[int]:
-    """Runs that could not begin, and are to be tried now: the newest of a job only, for a newer one took its rows."""
+    """Runs that could not begin and are due to be tried again: only the newest of a job, which has the rows of all."""
     rows = connection.execute(
         text(
             "SELECT r.id FROM scorebeat.jobs j CROSS JOIN LATERAL (SELECT id, retry_at FROM scorebeat.runs"
@@ -166,7 +166,7 @@ def to_begin_again(connection: Connection) -> list[int]:
 
 
 def take_not_begun(connection: Connection, run_id: int) -> NotBegun | None:
-    """Lock such a run; None when somebody else has it, or it was tried meanwhile."""
+    """Lock such a run; None if somebody else has it, or it was tried meanwhile."""
     row = connection.execute(
         text(
             "SELECT id, job, due_at FROM scorebeat.runs WHERE id = :id AND retry_at <= clock_timestamp()"
@@ -178,7 +178,7 @@ def take_not_begun(connection: Connection, run_id: int) -> NotBegun | None:
 
 
 def begin_later(connection: Connection, run_id: int, reason: str | None = None) -> None:
-    """It still cannot begin, `reason` is why now (None: as before); tried again after a pause that grows."""
+    """It still cannot begin, for this `reason` (None: the same as before); tried again after a pause that grows."""
     connection.execute(
         text(
             "UPDATE scorebeat.runs SET reason = coalesce(:reason, reason), retry_at = clock_timestamp()"
@@ -190,12 +190,12 @@ def begin_later(connection: Connection, run_id: int, reason: str | None = None) 
 
 
 def begin_no_more(connection: Connection, run_id: int) -> None:
-    """Another run was opened for its due time, or there is no time left."""
+    """Try no more: another run was opened for its due time, or there is no time left."""
     connection.execute(text("UPDATE scorebeat.runs SET retry_at = NULL WHERE id = :id"), {"id": run_id})
 
 
 def open_run(connection: Connection, job: str, model: str, version: int) -> int | None:
-    """The open run of this job and model version."""
+    """The open run of this job and model version, or None."""
     return connection.execute(
         select(runs.c.id).where(
             runs.c.job == job,
@@ -220,7 +220,7 @@ def open_of_job(connection: Connection, job: str) -> list[int]:
 
 
 def by_key(connection: Connection, run_key: str) -> Run | None:
-    """The run that this `--run-key` made."""
+    """The run that was made with this `--run-key`, or None."""
     found = connection.execute(select(runs.c.id).where(runs.c.run_key == run_key)).scalar_one_or_none()
     return get(connection, found) if found is not None else None
 
@@ -231,23 +231,23 @@ def get(connection: Connection, run_id: int, *, lock: bool = False) -> Run:
     row = connection.execute(wanted.with_for_update() if lock else wanted).one_or_none()
     if row is None:
         raise UnknownName(f"there is no run {run_id}; `scorebeat runs` lists them")
-    r = row._mapping
-    keys = tuple(tuple(key) for key in r["row_keys"]) if r["row_keys"] is not None else None
+    values = row._mapping
+    keys = tuple(tuple(key) for key in values["row_keys"]) if values["row_keys"] is not None else None
     return Run(
-        id=r["id"],
-        job=Job.model_validate(r["spec"]),
-        model=r["model"],
-        model_version=r["model_version"],
-        prediction_set_id=r["prediction_set_id"] or 0,
-        state=RunState(r["state"]),
-        selection=Selection(r["row_limit"], r["row_filter"], keys),
-        set_was_empty=r["set_was_empty"],
-        plan_attempt=r["plan_attempt"],
-        tries=r["tries"],
-        reason=r["reason"],
-        plan_is_whole=r["plan_is_whole"],
-        values=RunValues(r["due_at"] or r["created_at"], r["id"]),
-        is_tick=is_tick(r["due_at"], r["created_by"]),
+        id=values["id"],
+        job=Job.model_validate(values["spec"]),
+        model=values["model"],
+        model_version=values["model_version"],
+        prediction_set_id=values["prediction_set_id"] or 0,
+        state=RunState(values["state"]),
+        selection=Selection(values["row_limit"], values["row_filter"], keys),
+        set_was_empty=values["set_was_empty"],
+        plan_attempt=values["plan_attempt"],
+        tries=values["tries"],
+        reason=values["reason"],
+        plan_is_whole=values["plan_is_whole"],
+        values=RunValues(values["due_at"] or values["created_at"], values["id"]),
+        is_tick=is_tick(values["due_at"], values["created_by"]),
     )
 
 
@@ -265,7 +265,7 @@ def cancel(connection: Connection, run_id: int, by: str) -> bool:
 
 
 def reopen(connection: Connection, run_id: int) -> bool:
-    """A requeue gave a finished run batches to do."""
+    """Open a finished run again, whose batches a requeue put back."""
     moved = connection.execute(
         text(
             "UPDATE scorebeat.runs SET state = 'running', finished_at = NULL, noted_at = NULL, reason = NULL"
@@ -285,7 +285,3 @@ def _close(connection: Connection, run_id: int, state: RunState, reason: str) ->
         {"id": run_id, "state": state, "reason": reason},
     )
     return moved.rowcount == 1
-
-
-def _json_params() -> list[Any]:
-    return [bindparam("spec", type_=JSONB), bindparam("keys", type_=JSONB(none_as_null=True))]

@@ -1,4 +1,4 @@
-"""Two prediction sets side by side: how far they agree, how much they cover, whether one says anything at all."""
+"""Two prediction sets side by side: how far they agree, how much they cover, whether an output is constant."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,38 +18,38 @@ _NUMBERS = frozenset({"int2", "int4", "int8", "float4", "float8"})
 _LISTS = frozenset({"_float4", "_float8"})
 _KINDS = (frozenset({"smallint", "integer", "bigint"}), frozenset({"real", "double precision"}),
           frozenset({"real[]", "double precision[]"}))  # fmt: skip
-"""Types that readers of one read as well as the other."""
+"""Groups of types; a reader of one type of a group can read the others too."""
 _LABEL = "label"
-"""The difference of two classes means nothing, even where they are numbers."""
+"""The difference of two classes means nothing, even if they are numbers."""
 
 
 @dataclass(frozen=True)
 class OutputAgreement:
-    """One output over the rows that both sets have; None if it has no meaning, or there are no such rows."""
+    """One output over the rows that both sets have; a value is None if it has no meaning, or there are no such rows."""
 
     output: str
     equal: float | None
-    """Share of rows with the same value; NULL is NULL's, NaN NaN's."""
+    """Share of rows with the same value; NULL equals NULL, and NaN equals NaN."""
     largest_difference: float | None
-    """Absolute; of elements, where the output is a list. NaN where one set alone has NaN."""
+    """Absolute; over elements if the output is a list. NaN if only one set has NaN in a row."""
     mean_difference: float | None
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """A set beside another; rows are those that readers would see."""
+    """A set compared with another; only rows that readers would see count."""
 
     rows: int
     rows_other: int
     rows_both: int
     outputs: tuple[OutputAgreement, ...]
-    """Those that both have."""
+    """Outputs that both sets have."""
     only: tuple[str, ...]
     only_other: tuple[str, ...]
     changed: tuple[str, ...]
-    """Of types that cannot be compared: `label text, was bigint`."""
+    """Outputs whose types cannot be compared: `label text, was bigint`."""
     constant: tuple[str, ...]
-    """Outputs of the set that have the same value in all its rows, which are two or more."""
+    """Outputs of the set that have the same value in all its rows; empty if it has fewer than two."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ def compare(connection: Connection, one: PredictionSet, other: PredictionSet) ->
     mine, theirs = _columns(connection, one), _columns(connection, other)
     shared = [name for name in mine.outputs if name in theirs.outputs]
     alike = [name for name in shared if _comparable(mine.outputs[name], theirs.outputs[name])]
-    asked = [part for name in alike for part in _asked(name, mine.outputs[name])]
+    measures = [part for name in alike for part in _measures(name, mine.outputs[name])]
     on = " AND ".join(f"x.{ident(key)} = y.{ident(key)}" for key in mine.keys)
     found = connection.exec_driver_sql(
         f"SELECT (SELECT count(*) {views.rows(one)}), (SELECT count(*) {views.rows(other)}),"
-        f" {', '.join(['count(*)', *asked])}"
+        f" {', '.join(['count(*)', *measures])}"
         f" FROM (SELECT * {views.rows(one)}) AS x JOIN (SELECT * {views.rows(other)}) AS y ON {on}"
     ).one()
     rows, rows_other, both, *values = found
@@ -80,13 +80,13 @@ def compare(connection: Connection, one: PredictionSet, other: PredictionSet) ->
         tuple(outputs),
         tuple(name for name in mine.outputs if name not in theirs.outputs),
         tuple(name for name in theirs.outputs if name not in mine.outputs),
-        tuple(f"{n} {mine.outputs[n]}, was {theirs.outputs[n]}" for n in shared if n not in alike),
+        tuple(f"{name} {mine.outputs[name]}, was {theirs.outputs[name]}" for name in shared if name not in alike),
         tuple(constant(connection, one, least=2)),
     )
 
 
 def changed(outputs: pa.Schema, before: pa.Schema) -> list[str]:
-    """Outputs that both have, with types that readers of the one cannot take for the other, in words."""
+    """Outputs that both have, with types that old readers cannot read, such as `label as text instead of bigint`."""
     both = [name for name in before.names if name in outputs.names]
     kinds = {name: (_stored(outputs, name), _stored(before, name)) for name in both}
     return [
@@ -104,30 +104,30 @@ def _stored(outputs: pa.Schema, name: str) -> str:
 def covered(
     connection: Connection, source: Source, one: PredictionSet | None, other: PredictionSet, *, of_all_runs: bool
 ) -> tuple[int, int]:
-    """Rows of the query, as it is now, that `other` has, and how many of them `one` has too.
+    """Number of rows of the current query that `other` has, and how many of them `one` has too.
 
-    What left the query is not counted: no new version could score it. `of_all_runs`: the query gives other rows for
-    each run, so all rows that `other` has are counted.
+    Rows that left the query are not counted: no new version could score them. `of_all_runs`: the query returns other
+    rows for each run, so all rows of `other` are counted.
     """
     mine = f"SELECT * {views.rows(one)}" if one else f"SELECT * {views.rows(other)} AND false"
     first = ident(source.keys[0].name)
-    given = f"{subquery(source.query)} JOIN (SELECT * {views.rows(other)}) AS y ON {same_key(source.keys, 'q', 'y')}"
+    rows = f"{subquery(source.query)} JOIN (SELECT * {views.rows(other)}) AS y ON {same_key(source.keys, 'q', 'y')}"
     if of_all_runs:
-        given = f"(SELECT * {views.rows(other)}) AS q"
+        rows = f"(SELECT * {views.rows(other)}) AS q"
     found = user_sql.rows(
         connection,
-        f"SELECT count(*), count(x.{first}) FROM {given} LEFT JOIN ({mine}) AS x ON {same_key(source.keys, 'q', 'x')}",
+        f"SELECT count(*), count(x.{first}) FROM {rows} LEFT JOIN ({mine}) AS x ON {same_key(source.keys, 'q', 'x')}",
     )[0]
     return found[0], found[1]
 
 
 def count(connection: Connection, one: PredictionSet) -> int:
-    """Rows that readers would see."""
+    """Number of rows that readers would see."""
     return int(connection.exec_driver_sql(f"SELECT count(*) {views.rows(one)}").scalar_one())
 
 
 def has_rows(connection: Connection, one: PredictionSet) -> bool:
-    """Readers would see some."""
+    """Whether readers would see a row."""
     return bool(connection.exec_driver_sql(f"SELECT EXISTS (SELECT 1 {views.rows(one)})").scalar_one())
 
 
@@ -137,7 +137,7 @@ def outputs(connection: Connection, one: PredictionSet) -> list[str]:
 
 
 def constant(connection: Connection, one: PredictionSet, least: int = 1) -> list[str]:
-    """The outputs with one and the same value in all rows; none if there are fewer than `least` rows."""
+    """The outputs with the same value in all rows; empty if there are fewer than `least` rows."""
     names = outputs(connection, one)
     same = [f"bool_and(x.{ident(name)} IS NOT DISTINCT FROM y.{ident(name)})" for name in names]
     rows, *alike = connection.exec_driver_sql(
@@ -151,8 +151,8 @@ def _comparable(one: str, other: str) -> bool:
     return one == other or any({one, other} <= kinds for kinds in (_NUMBERS, _LISTS))
 
 
-def _asked(name: str, kind: str) -> Sequence[str]:
-    """Share of equal values, largest and mean difference."""
+def _measures(name: str, kind: str) -> Sequence[str]:
+    """SQL: share of equal values, largest and mean difference."""
     x, y = f"x.{ident(name)}", f"y.{ident(name)}"
     equal = f"avg(({x} IS NOT DISTINCT FROM {y})::int)::float8"
     if kind in _LISTS:

@@ -1,4 +1,4 @@
-"""Predictions that come from another query than the job has now, by the runs that made them."""
+"""Predictions of a set that another query of the job made, counted by their runs."""
 
 from dataclasses import dataclass
 
@@ -11,16 +11,16 @@ from scorebeat.db.predictions.prediction_sets import PredictionSet
 
 @dataclass(frozen=True)
 class Origin:
-    """How many predictions of a set come from elsewhere than a query."""
+    """Number of predictions of a set that do not come from a query."""
 
     other: int
-    """From runs that had another query."""
+    """Predictions of runs that had another query."""
     unknown: int
-    """Their batches were pruned."""
+    """Predictions whose batches were pruned."""
 
 
 def count(connection: Connection, found: PredictionSet, job: Job) -> Origin:
-    """Predictions of the set that the query of the job, with its parameters, did not make. Reads the whole table."""
+    """Count predictions that the job's current query, with its parameters, did not make. Reads the whole table."""
     row = connection.execute(
         text(
             "SELECT coalesce(sum(p.rows) FILTER (WHERE r.spec ->> 'query' <> :query"

@@ -1,4 +1,4 @@
-"""Orphans: predictions, and rows in quarantine, whose source row the job's query gives no more."""
+"""Orphans: predictions, and rows in quarantine, whose source row the job's query no longer returns."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -11,14 +11,14 @@ from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.source.source import Source
 
 PIECE = 5_000
-"""Keys that are read, and deleted, at once."""
+"""Number of keys that are read, and deleted, at once."""
 
 
 def predictions(connection: Connection, source: Source, target: PredictionSet, cutoff: datetime) -> tuple[int, int]:
-    """How many predictions were made before the cutoff, and how many of them are orphans; reads the whole query."""
+    """Number of predictions made before the cutoff, and how many of them are orphans; runs the whole query."""
     old = f"SELECT count(*) FROM {target.table} AS p WHERE {_old('p.scored_at', cutoff)}"
     gone = f"SELECT count(*) FROM ({_predictions(source, target, cutoff)}) AS g"
-    return _number(connection, old), _number(connection, gone)
+    return _first_number(connection, old), _first_number(connection, gone)
 
 
 def prediction_keys(
@@ -34,12 +34,12 @@ def prediction_keys(
 def delete_predictions(
     connection: Connection, source: Source, target: PredictionSet, keys: Sequence[Key], cutoff: datetime
 ) -> int:
-    """Delete these, but not one that was scored anew since, nor one whose source row has come back.
+    """Delete these, except those that were scored again since, or whose source row has come back.
 
-    The query, which `predictions` has run READ ONLY before, is asked once more in the statement that deletes.
+    The statement that deletes runs the query again, which `predictions` ran READ ONLY before.
     """
     back = f"SELECT 1 FROM {subquery(source.query)} WHERE {among(source.keys, 'q', keys)}"
-    return _count_gone(
+    return _delete_counted(
         connection,
         f"DELETE FROM {target.table} AS p WHERE {among(source.keys, 'p', keys)} AND {_old('p.scored_at', cutoff)}"
         f" AND NOT EXISTS ({back} AND {same_key(source.keys, 'p', 'q')})",
@@ -57,10 +57,10 @@ def quarantined(connection: Connection, source: Source, target: PredictionSet, c
 
 
 def delete_quarantined(connection: Connection, source: Source, ids: Sequence[int]) -> int:
-    """Delete these, but not one whose source row has come back."""
+    """Delete these, except those whose source row has come back."""
     listed = ", ".join(f"{i:d}" for i in ids)
     statement = f"DELETE FROM scorebeat.quarantine AS z WHERE z.id IN ({listed}) AND {_without_row(source)}"
-    return _count_gone(connection, statement)
+    return _delete_counted(connection, statement)
 
 
 def _without_row(source: Source) -> str:
@@ -79,9 +79,9 @@ def _old(column: str, cutoff: datetime) -> str:
     return f"{column} < {literal(cutoff.isoformat())}::timestamptz"
 
 
-def _number(connection: Connection, statement: str) -> int:
+def _first_number(connection: Connection, statement: str) -> int:
     return int(user_sql.rows(connection, statement)[0][0])
 
 
-def _count_gone(connection: Connection, delete: str) -> int:
-    return _number(connection, f"WITH gone AS ({delete} RETURNING 1) SELECT count(*) FROM gone")
+def _delete_counted(connection: Connection, delete: str) -> int:
+    return _first_number(connection, f"WITH gone AS ({delete} RETURNING 1) SELECT count(*) FROM gone")

@@ -1,4 +1,4 @@
-"""Prediction sets: where one job's predictions of one model version go, one table each."""
+"""Prediction sets: a table for the predictions of one job and one model version."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ def get(connection: Connection, set_id: int) -> PredictionSet:
 def find(
     connection: Connection, job: str, model: str, version: int, generation: int | None = None
 ) -> PredictionSet | None:
-    """The set of this job and model version: the given generation, or the newest."""
+    """The set of this job, model version and generation; by default the newest generation."""
     wanted = select(*COLUMNS).where(
         sets.c.job == job, sets.c.model == model, sets.c.model_version == version, sets.c.dropped_at.is_(None)
     )
@@ -80,8 +80,8 @@ def ensure(connection: Connection, source: Source, job: Job, version: int, outpu
     """The set that readers see of this version, made with its table if there is none yet.
 
     It is complete from the start: its view shows what is scored so far. A job that scores every row in
-    every run gets generation 0, empty, so that the view is there before its first run ended. Whether the key is still
-    the same is asked by `stored_keys`.
+    every run gets an empty generation 0, so that the view exists before its first run ends. `stored_keys` checks
+    whether the key is still the same.
     """
     found = shown(connection, job, version)
     if found is None:
@@ -94,7 +94,7 @@ def ensure(connection: Connection, source: Source, job: Job, version: int, outpu
 def new_generation(connection: Connection, shown: PredictionSet) -> PredictionSet:
     """An empty set beside the newest, with a table like the one of `shown`, made by the ledger's owner.
 
-    It is shown when a run over it ended well.
+    It is shown when a run over it succeeds.
     """
     newest = find(connection, shown.job, shown.model, shown.model_version) or shown
     number = newest.generation + 1
@@ -103,11 +103,11 @@ def new_generation(connection: Connection, shown: PredictionSet) -> PredictionSe
 
 
 def beside(connection: Connection, source: Source, job: Job, version: int, outputs: pa.Schema) -> PredictionSet:
-    """An empty set beside those of the version, for a run that scores every row anew, whatever `rescore` says.
+    """An empty set beside those of the version, for a run that scores every row again, whatever `rescore` is.
 
-    Raises NotPermitted unless our role owns the ledger. It is shown when a run over it ended well.
+    Raises NotPermitted unless our role owns the ledger. It is shown when a run over it succeeds.
     """
-    ownership.require_owner(connection, f"score every row of job {job.name} anew")
+    ownership.require_owner(connection, f"score every row of job {job.name} again")
     newest = find(connection, job.name, job.model_name, version)
     number = newest.generation + 1 if newest is not None else 1
     return _create(connection, source, job.model_copy(update={"rescore": "every-run"}), version, number, outputs)
@@ -120,15 +120,15 @@ def mark_complete(connection: Connection, set_id: int) -> None:
 
 
 def of_version(connection: Connection, model: str, version: int) -> list[PredictionSet]:
-    """The sets of all jobs for this version, all generations that are left."""
+    """The sets of all jobs for this version, all generations that were not dropped."""
     wanted = select(*COLUMNS).where(sets.c.model == model, sets.c.model_version == version, sets.c.dropped_at.is_(None))
     return [PredictionSet(**row._mapping) for row in connection.execute(wanted.order_by(sets.c.id))]
 
 
 def count(connection: Connection, found: Sequence[PredictionSet]) -> int:
-    """Predictions in these sets."""
-    asked = (connection.exec_driver_sql(f"SELECT count(*) FROM {one.table}").scalar_one() for one in found)
-    return sum(int(rows) for rows in asked)
+    """Number of predictions in these sets."""
+    counts = (connection.exec_driver_sql(f"SELECT count(*) FROM {one.table}").scalar_one() for one in found)
+    return sum(int(rows) for rows in counts)
 
 
 def _create(
@@ -159,18 +159,18 @@ def _create(
 
 
 def _create_table(connection: Connection, source: Source, made: PredictionSet, outputs: pa.Schema) -> None:
-    """CREATE TABLE AS carries the keys' exact types and collations over."""
+    """Make the table. CREATE TABLE AS keeps the keys' exact types and collations."""
     keys = ", ".join(ident(k.name) for k in source.keys)
-    taken = dict.fromkeys(RESERVED, "of a column that every prediction table has")
-    taken |= {k.name: f"of the job's key, too: write SELECT {ident(k.name)} AS another_name" for k in source.keys}
+    reserved = dict.fromkeys(RESERVED, "of a column that every prediction table has")
+    reserved |= {k.name: f"of the job's key, too: write SELECT {ident(k.name)} AS another_name" for k in source.keys}
     parts = []
     for output in outputs:
         sql_type = column_type(output.type)
-        if sql_type is None or output.name in taken:
+        if sql_type is None or output.name in reserved:
             why = (
                 f"has type {output.type}, which no column can store"
                 if sql_type is None
-                else f"is the name {taken[output.name]}, or add the model with other names by --outputs"
+                else f"is the name {reserved[output.name]}, or add the model with other names by --outputs"
             )
             raise SignatureError(
                 f"jobs.{made.job}: output {output.name!r} of {made.model}/{made.model_version} {why}. No table was "

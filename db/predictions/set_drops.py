@@ -1,4 +1,4 @@
-"""Dropping prediction sets: old generations, those that no run completed, and all of a version."""
+"""Dropping prediction sets: old generations, those that no run completed, and all sets of a version."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,34 +17,34 @@ _IN_USE = (psycopg2.errors.LockNotAvailable, psycopg2.errors.DependentObjectsSti
 
 
 def require_table(connection: Connection, found: PredictionSet) -> None:
-    """Raises UsageError when the set's table is gone: newer generations took its place, or somebody dropped it."""
+    """Raises UsageError if the set's table is gone: newer generations replaced it, or somebody dropped it."""
     if connection.execute(text("SELECT to_regclass(:table) IS NULL"), {"table": found.table}).scalar_one():
         raise UsageError(
             f"{found.table}, where the predictions of the run go, was dropped; nothing was put back. "
-            f"Score the rows anew with `scorebeat enqueue {found.job}`."
+            f"Score the rows again with `scorebeat enqueue {found.job}`."
         )
 
 
 def drop_old(connection: Connection, current: PredictionSet, keep: int) -> list[str]:
-    """Drop the tables of generations older than the newest `keep` complete ones; returns their names.
+    """Drop the tables of generations older than the newest `keep` complete ones. Returns their names.
 
-    One that somebody reads now is left for the next time.
+    A table that somebody reads now is left for the next time.
     """
     old = connection.execute(
         _before(current).order_by(sets.c.complete_at.is_(None), sets.c.generation.desc()).offset(keep - 1)
     ).all()
-    return [row.table_name for row in old if _let_go(connection, row.id)]
+    return [row.table_name for row in old if _drop_as_owner(connection, row.id)]
 
 
 def drop_unfinished(connection: Connection, current: PredictionSet, keep: int) -> list[str]:
-    """Drop generations that no run completed, but the newest `keep` before the current; returns their names.
+    """Drop generations that no run completed, except the newest `keep` before the current. Returns their names.
 
-    Runs that fail again and again must not fill the disk. The newest may be completed yet, by a requeue.
+    Runs that fail again and again must not fill the disk. A requeue may still complete the newest.
     """
     old = connection.execute(
         _before(current).where(sets.c.complete_at.is_(None)).order_by(sets.c.generation.desc()).offset(keep)
     ).all()
-    return [row.table_name for row in old if _let_go(connection, row.id)]
+    return [row.table_name for row in old if _drop_as_owner(connection, row.id)]
 
 
 def _before(current: PredictionSet) -> Select[Any]:
@@ -58,7 +58,7 @@ def _before(current: PredictionSet) -> Select[Any]:
 
 
 def drop(connection: Connection, old: PredictionSet) -> bool:
-    """Drop the table of an old generation, whose owner we are; False when somebody uses it now."""
+    """Drop the table of an old generation, whose owner we are; False if somebody uses it now."""
 
     def drop_it() -> bool:
         connection.exec_driver_sql(f"DROP TABLE IF EXISTS {old.table}")
@@ -68,13 +68,13 @@ def drop(connection: Connection, old: PredictionSet) -> bool:
     return _unless_used(connection, drop_it)
 
 
-def _let_go(connection: Connection, set_id: int) -> bool:
-    """`drop` by the ledger's owner, who looks whether the generation is old enough; False also when it is not."""
+def _drop_as_owner(connection: Connection, set_id: int) -> bool:
+    """`drop` by a function of the ledger's owner, which checks that the generation is old enough; else False."""
     return _unless_used(connection, lambda: bool(functions.call(connection, "drop_generation", set_id)))
 
 
 def _unless_used(connection: Connection, drop_it: Callable[[], bool]) -> bool:
-    """False when somebody reads the table now, or another object depends on it; then nothing was changed."""
+    """False if somebody reads the table now, or another object depends on it; nothing was changed then."""
     try:
         with connection.begin_nested():
             connection.exec_driver_sql("SET LOCAL lock_timeout = '100ms'")
@@ -86,14 +86,14 @@ def _unless_used(connection: Connection, drop_it: Callable[[], bool]) -> bool:
 
 
 def make_room(connection: Connection, job: str) -> None:
-    """The dropped sets of the job leave their names and numbers to a job of the same name that comes later."""
+    """Free the names and numbers of the job's dropped sets for a later job of the same name."""
     gone = (sets.c.job == job) & sets.c.dropped_at.is_not(None) & (sets.c.generation >= 0)
     name = sets.c.table_name + " dropped " + cast(sets.c.id, Text)
     connection.execute(update(sets).where(gone).values(generation=-1 - cast(sets.c.id, Integer), table_name=name))
 
 
 def drop_all(connection: Connection, found: Sequence[PredictionSet]) -> None:
-    """Drop the sets' tables and their quarantine. Raises UsageError when other objects depend on a table."""
+    """Drop the sets' tables and their quarantine. Raises UsageError if other objects depend on a table."""
     connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
     for old in found:
         try:

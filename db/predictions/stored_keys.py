@@ -1,4 +1,4 @@
-"""The key of a prediction table beside the key that the query gives now: whether it has room, and making room."""
+"""The key of a prediction table compared with the query's key: whether it is wide enough, and widening it."""
 
 from dataclasses import dataclass
 
@@ -18,13 +18,13 @@ _WIDER = {
     "integer": ("bigint",),
     "character varying": ("text",),
 }
-"""Types that hold each key of another, under the same text and in the same order."""
+"""For each type, wider types that hold all its keys with the same texts and in the same order."""
 _WITH_SIZE = ("character varying", "bpchar", "numeric")
 
 
 @dataclass(frozen=True)
 class _Stored:
-    """A key column of the table; a domain is what it is made of."""
+    """A key column of the table; a domain is replaced by its base type."""
 
     name: str
     type: str
@@ -36,63 +36,63 @@ class _Stored:
         """As `KeyColumn.size`."""
         if self.modifier < 4 or self.type not in _WITH_SIZE:
             return ()
-        given = self.modifier - 4
-        return (given >> 16, given & 0x7FF) if self.type == "numeric" else (given,)
+        packed = self.modifier - 4
+        return (packed >> 16, packed & 0x7FF) if self.type == "numeric" else (packed,)
 
 
 def require_comparable(connection: Connection, source: Source, found: PredictionSet) -> None:
-    """Predictions are stored under the key that the job had; raises SignatureError if it has quite another now."""
-    _changes(source, found, _stored(connection, found))
+    """Raises SignatureError if the job's key is quite another than that of the stored predictions."""
+    _narrow_columns(source, found, _stored(connection, found))
 
 
 def require_room(connection: Connection, source: Source, found: PredictionSet) -> None:
-    """Raises SignatureError unless the table can store each key that the query gives now."""
+    """Raises SignatureError unless the table can store each key of the query."""
     stored = _stored(connection, found)
-    wider = _changes(source, found, stored)
+    wider = _narrow_columns(source, found, stored)
     if wider:
         raise SignatureError(
-            f"{_was_widened(source, found, stored)} since this run began: it cannot go on. Its rows are pending, and "
+            f"{_widening(source, found, stored)} since this run began: it cannot go on. Its rows are pending, and "
             "the next run widens the table, or names who may"
         )
 
 
 def change(connection: Connection, source: Source, found: PredictionSet) -> str | None:
-    """A sentence where the key is wider now than the table's. Raises SignatureError where it is quite another."""
+    """A sentence if the key is wider now than the table's, else None. Raises SignatureError if it is quite another."""
     stored = _stored(connection, found)
-    return _was_widened(source, found, stored) if _changes(source, found, stored) else None
+    return _widening(source, found, stored) if _narrow_columns(source, found, stored) else None
 
 
 def make_room(connection: Connection, source: Source, found: PredictionSet) -> None:
-    """Widen the table's key to what the query gives now, where that is wider: the predictions stay.
+    """Widen the table's key to the query's, if that is wider: the predictions stay.
 
-    Only the ledger's owner can. Raises SignatureError where the key is quite another or others depend on the table,
-    NotPermitted naming the command for the owner, ViewBusy or ViewInUse; nothing was changed then.
+    Only the ledger's owner can. Raises SignatureError if the key is quite another or others depend on the table,
+    NotPermitted with the command for the owner, ViewBusy or ViewInUse; nothing was changed then.
     """
     stored = _stored(connection, found)
-    wider = _changes(source, found, stored)
+    wider = _narrow_columns(source, found, stored)
     if not wider:
         return
     if not ownership.is_owner(connection):
         raise NotPermitted(
-            f"{_was_widened(source, found, stored)}. Only the ledger's owner, {ownership.owner(connection)}, can widen "
+            f"{_widening(source, found, stored)}. Only the ledger's owner, {ownership.owner(connection)}, can widen "
             "it, which `scorebeat apply` under it does; nothing was changed, and no prediction is lost"
         )
     parts = [_alter(key, old) for key, old in wider]
 
     def widen() -> None:
-        # a large table is written anew, which may take longer than a statement of ours otherwise may
+        # a large table is rewritten, which may take longer than our other statements may
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-        with views.taken_away(connection, found), ownership.as_owner(connection, f"widen the key of {found.table}"):
+        with views.without_view(connection, found), ownership.as_owner(connection, f"widen the key of {found.table}"):
             connection.exec_driver_sql(f"ALTER TABLE {found.table} {', '.join(parts)}")
 
     try:
-        views.patiently(connection, found.job, widen)
+        views.switch_with_retries(connection, found.job, widen)
     except DBAPIError as error:
         if not isinstance(error.orig, psycopg2.errors.FeatureNotSupported):
             raise
         raise SignatureError(
-            f"{_was_widened(source, found, stored)}, and it cannot be widened: {error.orig.diag.message_primary}: "
-            f"{error.orig.diag.message_detail}. Drop what reads the table itself and say `scorebeat apply`; nothing "
+            f"{_widening(source, found, stored)}, and it cannot be widened: {error.orig.diag.message_primary}: "
+            f"{error.orig.diag.message_detail}. Drop what reads the table itself and run `scorebeat apply`; nothing "
             "was changed"
         ) from None
 
@@ -116,8 +116,8 @@ def _stored(connection: Connection, found: PredictionSet) -> list[_Stored]:
     return [_Stored(*row) for row in rows]
 
 
-def _changes(source: Source, found: PredictionSet, stored: list[_Stored]) -> list[tuple[KeyColumn, _Stored]]:
-    """The columns that are too narrow. Raises SignatureError where the key is another."""
+def _narrow_columns(source: Source, found: PredictionSet, stored: list[_Stored]) -> list[tuple[KeyColumn, _Stored]]:
+    """The columns that are too narrow, with their stored ones. Raises SignatureError if the key is another."""
     comparable = [k.name for k in source.keys] == [s.name for s in stored] and all(
         k.type == s.type or _is_wider(k.type, s.type) or _is_wider(s.type, k.type)
         for k, s in zip(source.keys, stored, strict=True)
@@ -145,7 +145,7 @@ def _has_room(key: KeyColumn, stored: _Stored) -> bool:
     return bool(key.size) and len(key.size) == 1 and key.size < stored.size
 
 
-def _was_widened(source: Source, found: PredictionSet, stored: list[_Stored]) -> str:
+def _widening(source: Source, found: PredictionSet, stored: list[_Stored]) -> str:
     now, before = (", ".join(map(_shown, columns)) for columns in (source.keys, stored))
     return f"jobs.{found.job}.key is ({now}) now, wider than ({before}) of {found.table}"
 
@@ -155,7 +155,7 @@ def _shown(column: KeyColumn | _Stored) -> str:
 
 
 def _alter(key: KeyColumn, stored: _Stored) -> str:
-    """Without a modifier where that changes no value: then the next change of it needs none here."""
+    """Without a modifier if that changes no value: then a later change of the modifier needs none here."""
     kind = f"character({key.size[0]})" if key.type == "bpchar" and key.size else key.type
     collation = f" COLLATE {stored.collation}" if stored.collation else ""
     return f"ALTER COLUMN {ident(key.name)} TYPE {kind}{collation}"

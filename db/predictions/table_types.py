@@ -1,4 +1,4 @@
-"""A prediction table as it is now: its columns' types, and whether it stores what is inserted as it was made to."""
+"""A prediction table as it is now: its columns' types, and whether it still stores exactly what is inserted."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TableTypes:
-    """What the columns of a prediction table are, and what else decides what an insert stores."""
+    """The columns of a prediction table, and all else that decides what an insert stores."""
 
     schema: pa.Schema
     """Without `scored_at`, which takes its default."""
     stamp: str
-    """As PostgreSQL's catalogue had them."""
+    """All of it as one text from PostgreSQL's catalogue."""
     rewrites: tuple[str, ...] = ()
-    """Triggers and rules that an insert runs, in words."""
+    """Triggers and rules that an insert runs, such as `the trigger keep`."""
     primary_key: tuple[str, ...] = ()
-    """Its columns; empty: there is none."""
+    """Columns of the primary key; empty if there is none."""
 
 
 def table_types(connection: "DataConnection", target: PredictionSet) -> TableTypes:
-    """Read once, and compared at each fence."""
+    """Read them once; each fence compares the stamp."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {stamp_sql(target)}, {_named(target, _REWRITES)}, {_named(target, _KEY)}")
         ((found, rewrites, key),) = cursor.fetchall()
@@ -40,7 +40,7 @@ def table_types(connection: "DataConnection", target: PredictionSet) -> TableTyp
 
 
 def require_as_made(types: TableTypes, target: PredictionSet, keys: "Sequence[str]") -> None:
-    """Raises OutputError where rows that are inserted might not be stored, be stored otherwise, or be stored twice."""
+    """Raises OutputError if inserted rows might not be stored, be stored with other values, or be stored twice."""
     wrong, todo = [], []
     if types.rewrites:
         wrong.append(f"it has {' and '.join(types.rewrites)}, which may change or leave out what is inserted")
@@ -48,7 +48,7 @@ def require_as_made(types: TableTypes, target: PredictionSet, keys: "Sequence[st
     if set(types.primary_key) != set(keys):
         wanted = ", ".join(keys)
         wrong.append(f"its primary key is not ({wanted}), without which a row could be stored twice")
-        todo.append(f"give it back, ALTER TABLE {target.table} ADD PRIMARY KEY ({wanted})")
+        todo.append(f"restore it, ALTER TABLE {target.table} ADD PRIMARY KEY ({wanted})")
     if wrong:
         raise OutputError(
             f"{target.table} is not as it was made: {'; '.join(wrong)}. Nothing was written. Let the table's owner "

@@ -16,7 +16,7 @@ from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.schema import functions, ownership
 
 LOCK_TIMEOUT = "2s"
-"""A waiting DDL statement blocks every new reader; so it waits briefly and is tried again."""
+"""A waiting DDL statement blocks every new reader: it waits only briefly, and is tried again."""
 TRIES = 5
 MOST_BATCH_ID = 2**63 - 1
 
@@ -32,17 +32,17 @@ class ViewInUse(UsageError):
 def show(connection: Connection, job: str, shown: PredictionSet) -> None:
     """Point the view at the set; columns keep their order, additions last.
 
-    Columns that go, or change type, need the view made anew: owner, grants and comment are kept. Where other
-    objects depend on the view, but on none of the columns that go, those stay, as NULL: so a version that
-    added one can be taken back. Raises ViewInUse with the list when others depend on what goes or changes,
-    ViewBusy when readers hold it too long.
+    If columns go or change type, the view is made again: owner, grants and comment are kept. If other objects
+    depend on the view, but on none of the columns that go, those stay, as NULL: so a version that added one
+    can be taken back. Raises ViewInUse with the list if others depend on columns that go or change, ViewBusy
+    if readers hold it too long.
     """
     if not is_shown(connection, job, shown):
-        patiently(connection, job, lambda: _replace(connection, job, shown))
+        switch_with_retries(connection, job, lambda: _replace(connection, job, shown))
 
 
-def patiently(connection: Connection, job: str, switch: Callable[[], object]) -> None:
-    """Change what readers of the job's view read, in a savepoint. Raises ViewBusy when they hold it too long."""
+def switch_with_retries(connection: Connection, job: str, switch: Callable[[], object]) -> None:
+    """Change what readers of the job's view read, in a savepoint. Raises ViewBusy if they hold it too long."""
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
     for attempt in range(1, TRIES + 1):
         try:
@@ -63,8 +63,8 @@ def patiently(connection: Connection, job: str, switch: Callable[[], object]) ->
 def show_generation(connection: Connection, job: str, shown: PredictionSet) -> None:
     """Point the view at a newer generation of the version that it shows, by a function of the ledger's owner.
 
-    One try, by the transaction's own lock_timeout: whoever settles a run tries again soon, and other jobs share the
-    process. Raises ViewBusy.
+    It is tried once, with the transaction's own lock_timeout: the process that settles the run tries again soon, and
+    other jobs share it. Raises ViewBusy.
     """
     if is_shown(connection, job, shown):
         return
@@ -78,13 +78,13 @@ def show_generation(connection: Connection, job: str, shown: PredictionSet) -> N
 
 
 def is_shown(connection: Connection, job: str, wanted: PredictionSet) -> bool:
-    """The view is there and reads this set."""
-    return _shows(connection, job) == wanted.table_name
+    """Whether the view exists and reads this set."""
+    return _table_of(connection, job) == wanted.table_name
 
 
 def read_now(connection: Connection, job: str) -> PredictionSet | None:
-    """The set that readers of the job see at present, whatever the job says; None without a view."""
-    table = _shows(connection, job)
+    """The set that readers of the job see now, whatever version the job follows; None without a view."""
+    table = _table_of(connection, job)
     return prediction_sets.of_table(connection, table) if table is not None else None
 
 
@@ -111,7 +111,7 @@ def _replace(connection: Connection, job: str, shown: PredictionSet) -> None:
         return
     keep = _owner_grants_comment(connection, job)
     _drop(connection, job, ", ".join(n for n in now if n not in wanted or now[n] != wanted[n]))
-    # the columns in their own order again: nothing is left that knows the old one
+    # the columns in their own order: no object depends on the old order any more
     with ownership.as_owner(connection, f"make the view {view}"):
         connection.exec_driver_sql(f"CREATE VIEW {view} AS SELECT {', '.join(map(ident, wanted))} {rows(shown)}")
     for statement in keep:
@@ -119,10 +119,10 @@ def _replace(connection: Connection, job: str, shown: PredictionSet) -> None:
 
 
 @contextmanager
-def taken_away(connection: Connection, shown: PredictionSet) -> Iterator[None]:
-    """If the view reads this set, it is gone within the block, and made again after it, of the types that are then.
+def without_view(connection: Connection, shown: PredictionSet) -> Iterator[None]:
+    """If the view reads this set, drop it for the block, and make it again afterwards with the new types.
 
-    PostgreSQL changes the type of no column that a view reads. Raises ViewInUse when others depend on the view.
+    PostgreSQL changes the type of no column that a view reads. Raises ViewInUse if others depend on the view.
     """
     if not is_shown(connection, shown.job, shown):
         yield
@@ -149,13 +149,13 @@ def _drop(connection: Connection, job: str, changed: str) -> None:
 
 
 def drop(connection: Connection, job: str) -> None:
-    """Drop the job's view, if it has one. Raises ViewInUse when other objects depend on it, or ViewBusy."""
+    """Drop the job's view, if it has one. Raises ViewInUse if other objects depend on it, or ViewBusy."""
 
     def switch() -> None:
         connection.exec_driver_sql(f"DROP VIEW IF EXISTS {PREDICTIONS}.{ident(job)}")
 
     try:
-        patiently(connection, job, switch)
+        switch_with_retries(connection, job, switch)
     except DBAPIError as error:
         raise ViewInUse(
             f"other objects depend on the view {PREDICTIONS}.{job}: {_dependents(error)}. "
@@ -164,21 +164,21 @@ def drop(connection: Connection, job: str) -> None:
 
 
 def _dependents(error: DBAPIError) -> str:
-    """The objects that a refused DROP names. Raises any other error as it is."""
+    """The objects that a refused DROP names. Raises any other error unchanged."""
     if not isinstance(error.orig, psycopg2.errors.DependentObjectsStillExist):
         raise error
     return str(error.orig.diag.message_detail).replace("\n", "; ")
 
 
 def rows(shown: PredictionSet) -> str:
-    """FROM and WHERE of what readers see: rows up to a stored number, so that one UPDATE shows a run whole."""
+    """FROM and WHERE of the rows that readers see: up to a stored number, so that one UPDATE shows a whole run."""
     return (
         f"FROM {shown.table} WHERE batch_id < coalesce((SELECT visible_below FROM scorebeat.prediction_sets"
         f" WHERE id = {shown.id:d}), {MOST_BATCH_ID})"
     )
 
 
-def _shows(connection: Connection, job: str) -> str | None:
+def _table_of(connection: Connection, job: str) -> str | None:
     """Name of the table that the view reads now; None without a view."""
     found = connection.execute(
         text(
@@ -195,7 +195,7 @@ def _shows(connection: Connection, job: str) -> str | None:
 
 
 def _used_by_others(connection: Connection, job: str) -> set[str]:
-    """Columns of the view that other views read; all of them where one is read as a whole."""
+    """Columns of the view that other views read; all columns if a view reads whole rows."""
     found = connection.execute(
         text(
             "SELECT DISTINCT a.attname FROM pg_class v JOIN pg_namespace n ON n.oid = v.relnamespace"
@@ -225,7 +225,7 @@ def _columns(connection: Connection, relation: str) -> dict[str, tuple[int, int,
 
 
 def _owner_grants_comment(connection: Connection, job: str) -> list[str]:
-    """Statements that give a view made anew what the old one had."""
+    """Statements that give a new view the owner, grants and comment of the old one."""
     view = f"{PREDICTIONS}.{ident(job)}"
     named = {"name": f"{PREDICTIONS}.{ident(job)}"}
     owner, comment = connection.execute(

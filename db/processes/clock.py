@@ -1,4 +1,4 @@
-"""The database's clock went back: times that were stamped before lie too far ahead, and nothing would wait for them."""
+"""The database's clock went back: earlier timestamps are too far ahead, and work would wait for them."""
 
 from datetime import timedelta
 
@@ -8,14 +8,14 @@ from scorebeat.db.processes.signs_of_life import SEEN_WITHIN
 from scorebeat.db.records.notices import CLAIM, LONGEST_PAUSE
 
 SHORTEST_LEASE = timedelta(minutes=2)
-"""A worker may have another `claim_ttl` than we."""
+"""A worker may have another `claim_ttl` than this process."""
 LONGEST_WAIT = timedelta(minutes=30)
-"""No batch waits longer for its next attempt, and no failed tick for another, than this and `backoff_cap`."""
+"""No batch waits longer for its next attempt, and no failed tick for another, than this plus `backoff_cap`."""
 JITTER = timedelta(minutes=1)
-"""What is ahead by less passes soon enough."""
+"""A time that is ahead by less comes soon enough."""
 
 _PARTS = {
-    # not expired at once: whoever lives renews it
+    # not expired at once: a living worker renews it
     "claims": "UPDATE scorebeat.batches SET claim_expires_at = clock_timestamp() + :ttl"
     " WHERE state = 'claimed' AND claim_expires_at > clock_timestamp() + :lease",
     "messages": "UPDATE scorebeat.batches SET sent_at = clock_timestamp()"
@@ -38,9 +38,9 @@ _BRING_BACK = text(
 
 
 def bring_back(connection: Connection, claim_ttl: timedelta, backoff_cap: timedelta) -> dict[str, int]:
-    """Whatever is stamped further ahead than it could be is as if it were stamped now; how many of which kind.
+    """Replace timestamps that are further ahead than possible by the current time. Returns how many of each kind.
 
-    A due time that was answered before the clock went back is answered once more when it comes again.
+    A due time that was answered before the clock went back is answered again when it comes again.
     """
     found = connection.execute(
         _BRING_BACK,

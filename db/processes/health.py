@@ -1,4 +1,4 @@
-"""Signs of life that the processes of one machine leave in the database: what a health check of a container asks."""
+"""Signs of life that the processes of one machine leave in the database, for a container's health check."""
 
 from sqlalchemy import Connection
 
@@ -6,13 +6,13 @@ from scorebeat.db.processes.signs_of_life import BEAT, BEAT_READS, SEEN_WITHIN, 
 
 
 def queues_served_from(connection: Connection, host: str) -> set[str]:
-    """Queues on which a worker of this host listens that was seen lately."""
+    """Queues of this host's workers that were seen lately."""
     return set(connection.exec_driver_sql(SERVED, (host, SEEN_WITHIN)).scalars())
 
 
 def beat_reads(connection: Connection) -> bool:
-    """Whether a beat of this machine asked the database for something lately.
+    """Whether a beat of this machine queried the database lately.
 
-    It must have come by this connection's role and from its address.
+    It must use this connection's role and come from its address.
     """
     return bool(connection.exec_driver_sql(BEAT_READS, (BEAT, SEEN_WITHIN)).scalar_one())

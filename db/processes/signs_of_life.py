@@ -1,4 +1,4 @@
-"""Signs of life over psycopg2 alone: containers ask every few seconds, and SQLAlchemy costs more than the question."""
+"""Signs of life over psycopg2 alone: containers check every few seconds, and SQLAlchemy costs more than the query."""
 
 from contextlib import closing
 from datetime import timedelta
@@ -10,8 +10,8 @@ from scorebeat.core.queues import RESERVED_QUEUES
 SEEN_WITHIN = timedelta(seconds=20)
 """A worker that was not seen for this long counts as gone: five heartbeats."""
 BEAT = "scorebeat beat"
-"""The name of beat's sessions; it reads the schedule anew every few seconds."""
-# psycopg2's marks, which SQLAlchemy's driver takes as well: `db.processes.health` asks the same
+"""The name of beat's sessions; it reads the schedule again every few seconds."""
+# psycopg2's placeholders, which SQLAlchemy's driver takes as well: `db.processes.health` runs the same queries
 BEAT_READS = (
     "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = %s AND datname = current_database()"
     " AND client_addr IS NOT DISTINCT FROM inet_client_addr() AND state_change > clock_timestamp() - %s"
@@ -23,9 +23,9 @@ SERVED = (
 
 
 def is_certain(url: str, process: str, host: str) -> bool:
-    """Whether `worker`, `control` or `beat` of this host is alive beyond doubt, and the database takes writes.
+    """Whether `worker`, `control` or `beat` of this host is certainly alive, and the database takes writes.
 
-    False says nothing: `db.processes.health` finds out why, and how to say it. `url` is libpq's; nothing is raised.
+    False proves nothing: `db.processes.health` finds the reason. `url` is libpq's; no error is raised.
     """
     try:
         with (

@@ -1,4 +1,4 @@
-"""Models that a worker cannot load: what it wrote down of them, and who else could score in its place."""
+"""Models that a worker cannot load: what it recorded, and which other worker could score instead."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,12 +11,12 @@ from scorebeat.db.records import audit
 CANNOT, CAN = "model.cannot_load", "model.can_load"
 """The actions that workers record."""
 KNOWN_FOR = timedelta(minutes=3)
-"""A worker that meets the model again tries again within this, and writes down what came of it."""
+"""A worker that needs the model again tries within this time, and records the result."""
 
 
 @dataclass(frozen=True)
 class Unloadable:
-    """A worker that is there and cannot load a model version."""
+    """A living worker that cannot load a model version."""
 
     worker: str
     model: str
@@ -28,17 +28,17 @@ class Unloadable:
 
 
 def cannot(connection: Connection, worker: str, model: str, reason: str) -> None:
-    """The worker failed to load the model."""
+    """Record that the worker failed to load the model."""
     audit.record(connection, worker, CANNOT, f"worker {worker}", model=model, reason=reason)
 
 
 def can(connection: Connection, worker: str, model: str) -> None:
-    """The worker, which could not load the model before, has loaded it."""
+    """Record that the worker, which could not load the model before, has loaded it."""
     audit.record(connection, worker, CAN, f"worker {worker}", model=model)
 
 
 def known(connection: Connection) -> list[Unloadable]:
-    """What workers that are there cannot load, by the last that each said of each model since it was started."""
+    """Models that living workers cannot load, by each worker's last record of the model since it was started."""
     found = connection.execute(
         text(
             "SELECT worker, model, reason, at FROM (SELECT DISTINCT ON (w.name, a.details ->> 'model')"
@@ -55,7 +55,7 @@ def known(connection: Connection) -> list[Unloadable]:
 
 
 def is_for_others(connection: Connection, batch_id: int, worker: str, model: str) -> bool:
-    """Another worker that is there serves the batch's queue, and did not say that it cannot load the model either."""
+    """Whether another living worker serves the batch's queue, and has not recorded that it cannot load the model."""
     serving = connection.execute(
         text(
             "SELECT w.name FROM scorebeat.workers w JOIN scorebeat.batches b ON w.queues ? b.queue"

@@ -1,4 +1,4 @@
-"""The `workers` table: who is there and which queues it serves."""
+"""The `workers` table: workers that were seen lately, and the queues that they serve."""
 
 from datetime import timedelta
 from typing import Any
@@ -13,7 +13,7 @@ KEPT_FOR = timedelta(days=1)
 
 
 def seen(connection: Connection, name: str, queues: list[str], device: str | None, processes: int) -> None:
-    """The worker is alive, now by the database's clock."""
+    """Record that the worker is alive now, by the database's clock."""
     new = insert(workers).values(name=name, queues=queues, device=device, processes=processes)
     connection.execute(
         new.on_conflict_do_update(
@@ -29,7 +29,7 @@ def seen(connection: Connection, name: str, queues: list[str], device: str | Non
 
 
 def forget(connection: Connection) -> int:
-    """Workers that were not seen for a day leave the table; returns how many."""
+    """Delete workers that were not seen for a day. Returns how many."""
     return connection.execute(workers.delete().where(workers.c.seen_at < func.now() - KEPT_FOR)).rowcount
 
 

@@ -1,4 +1,4 @@
-"""Who did what, when: the record that people and machines write to."""
+"""The audit: who did what, and when."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from scorebeat.db.schema.tables import actions
 
 
 def record(connection: Connection, by: str, action: str, subject: str, **details: Any) -> None:
-    """Note an action in the caller's transaction; `subject` is what it was done to, such as `run 17`."""
+    """Record an action in the caller's transaction; `subject` is what it was done to, such as `run 17`."""
     connection.execute(actions.insert().values(by=by, action=action, subject=subject, details=details))
 
 

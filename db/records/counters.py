@@ -1,4 +1,4 @@
-"""Counters: what happened so often to a job, where no other row of the ledger keeps count."""
+"""Counters of a job's events that no other row of the ledger counts."""
 
 from collections.abc import Sequence
 
@@ -6,16 +6,16 @@ from sqlalchemy import Connection, text
 
 CLAIMS_EXPIRED = "claims_expired"
 ROWS_TAKEN_BACK = "rows_taken_back"
-"""Rows that had failed, and that a requeue or another try of a whole run made pending again."""
+"""Failed rows that a requeue, or another try of a whole run, made pending again."""
 ENDED = "runs_"
-"""Followed by a final state: ends of runs. A requeue opens a run again, and it ends once more."""
+"""Followed by a final state: ends of runs. A run that a requeue opens again ends once more."""
 
 TICKS = "ticks_"
 TICKS_MISSED = f"{TICKS}missed"
 TICKS_SKIPPED = f"{TICKS}skipped_"
-"""Followed by why."""
+"""Followed by one of SKIPPED."""
 SKIPPED = PAUSED, BUSY = "paused", "busy"
-"""Why a due time is skipped: somebody, or Scorebeat, paused the job, or its run of before is still open."""
+"""Why a due time is skipped: somebody, or Scorebeat, paused the job, or its previous run is still open."""
 
 
 def add_to_job(connection: Connection, name: str, job: str, value: int) -> None:
@@ -30,7 +30,7 @@ def add_to_job(connection: Connection, name: str, job: str, value: int) -> None:
 
 
 def add_by_run(connection: Connection, name: str, run_ids: Sequence[int]) -> None:
-    """Add one for each id in the list to the counter of its run's job; an id may stand several times."""
+    """Add one for each id in the list to the counter of its run's job; an id may be there several times."""
     connection.execute(
         text(
             "INSERT INTO scorebeat.counters (name, job, value) SELECT :name, r.job, count(*)"

@@ -1,4 +1,4 @@
-"""The `device_limits` table: how many rows of a model fit a device at once, as its processes found out."""
+"""The `device_limits` table: how many rows of a model fit a device at once, as processes measured it."""
 
 from datetime import timedelta
 
@@ -8,11 +8,11 @@ from sqlalchemy.dialects.postgresql import insert
 from scorebeat.db.schema.tables import device_limits as limits
 
 KEPT_FOR = timedelta(days=7)
-"""A limit may come from what else was on the device that day: older ones are not believed, and found out again."""
+"""Other programs on the device may have caused a limit: older ones are ignored, and measured again."""
 
 
 def known(connection: Connection, model: str, version: int, device: str) -> int | None:
-    """Rows that fit at once; None when nothing was learned lately."""
+    """Rows that fit at once; None if nothing was learned lately."""
     found: int | None = connection.execute(
         select(limits.c.micro_batch_rows).where(
             limits.c.model == model,
@@ -25,7 +25,7 @@ def known(connection: Connection, model: str, version: int, device: str) -> int 
 
 
 def learn(connection: Connection, model: str, version: int, device: str, rows: int) -> None:
-    """So many rows fit at once and more did not; of two processes that learn, the fewer rows hold."""
+    """Record that so many rows fit at once and more did not; if two processes record, the smaller number stays."""
     new = insert(limits).values(model=model, model_version=version, device=device, micro_batch_rows=rows)
     is_old = limits.c.learned_at <= func.now() - KEPT_FOR
     least = func.least(limits.c.micro_batch_rows, new.excluded.micro_batch_rows)

@@ -1,4 +1,4 @@
-"""Notices: what is to be told of a run to its job's address, tried again until it was delivered."""
+"""Notices: events of a run that are posted to its job's address, and tried again until they are delivered."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 CLAIM = timedelta(minutes=1)
-"""A notice that was taken is not taken again for so long, far longer than a post may last."""
+"""A notice that was taken is not taken again for this time, far longer than a post may last."""
 FIRST_PAUSE = timedelta(seconds=10)
 LONGEST_PAUSE = timedelta(hours=1)
 MOST_ATTEMPTS = 24
@@ -27,7 +27,7 @@ _READ = (
 
 @dataclass(frozen=True)
 class Notice:
-    """One that is due, and is this attempt's for as long as the claim."""
+    """A due notice, which belongs to this attempt for the time of the claim."""
 
     id: int
     run_id: int
@@ -36,13 +36,13 @@ class Notice:
     """`finished`, `failed` or `late`."""
     happened_at: datetime
     url: str | None
-    """The job's address now; None when it has none any more."""
+    """The job's address now; None if it has none any more."""
     attempts: int
-    """This one included."""
+    """Number of attempts, including this one."""
 
 
 def take_due(connection: Connection, limit: int) -> list[Notice]:
-    """Take notices that are due, the oldest first. The attempt is counted here: what is not settled is due again."""
+    """Take notices that are due, the oldest first. The attempt is counted here: without an outcome it is due again."""
     rows = connection.execute(
         text(
             f"WITH due AS (SELECT id FROM scorebeat.notices WHERE {_IS_DUE} AND attempts < :most"
@@ -57,7 +57,7 @@ def take_due(connection: Connection, limit: int) -> list[Notice]:
 
 
 def give_up_lost(connection: Connection) -> list[Notice]:
-    """Give up those whose last attempt nobody settled: whoever made it died."""
+    """Give up notices whose last attempt nobody settled: its process died."""
     rows = connection.execute(
         text(
             f"WITH lost AS (SELECT id FROM scorebeat.notices WHERE {_IS_DUE} AND attempts >= :most"
@@ -73,8 +73,8 @@ LOST = "the process that posted it died, or lost the database"
 
 
 def are_due(connection: Connection) -> bool:
-    asked = text(f"SELECT EXISTS (SELECT 1 FROM scorebeat.notices WHERE {_IS_DUE})")
-    return bool(connection.execute(asked).scalar_one())
+    query = text(f"SELECT EXISTS (SELECT 1 FROM scorebeat.notices WHERE {_IS_DUE})")
+    return bool(connection.execute(query).scalar_one())
 
 
 def run_status(connection: Connection, run_id: int) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def run_status(connection: Connection, run_id: int) -> dict[str, Any]:
 
 
 def delivered(connection: Connection, notice: Notice) -> None:
-    """It was, whatever another attempt at it came to meanwhile."""
+    """Mark the notice as delivered, even if another attempt at it failed meanwhile."""
     connection.execute(
         text(
             "UPDATE scorebeat.notices SET delivered_at = clock_timestamp(), given_up_at = NULL, error = NULL"
@@ -95,7 +95,7 @@ def delivered(connection: Connection, notice: Notice) -> None:
 
 
 def failed(connection: Connection, notice: Notice, error: str) -> bool:
-    """The attempt failed: due again after its pause. True when it was the last, and the notice is given up."""
+    """The attempt failed: due again after its pause. True if it was the last, and the notice is given up."""
     is_last = notice.url is None or notice.attempts >= MOST_ATTEMPTS
     connection.execute(
         text(

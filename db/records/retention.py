@@ -1,4 +1,4 @@
-"""Pruning: what nobody needs any more leaves the ledger, a bounded piece at a time. Runs themselves stay."""
+"""Pruning: deleting from the ledger what nobody needs any more, a limited piece at a time. Runs themselves stay."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,22 +14,22 @@ PIECE = 5_000
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of what can go: which rows, `:cutoff` being the moment before which they are old, and how they go."""
+    """One kind of rows that can be deleted: which rows are older than the time `:cutoff`, and how they are deleted."""
 
     name: str
     which: str
     """A SELECT of ids."""
     deletion: str
-    """A statement over `gone (id)`, which answers how many went."""
+    """A statement over `gone (id)` that returns how many rows it deleted."""
 
 
 def _delete(table: str) -> str:
     return f"d AS (DELETE FROM scorebeat.{table} t USING gone WHERE t.id = gone.id RETURNING 1) SELECT count(*) FROM d"
 
 
-# a run that may be requeued keeps all its batches, so that it is never taken for whole without them;
-# the highest id stays: a job that is shown whole or not at all counts from there; so do the batches of what readers do
-# not see yet, such as a cancelled run left: the next run that is shown finds it by them
+# a run that may be requeued keeps all its batches, so that it never looks complete without them; the highest id stays,
+# because a job that is shown whole or not at all counts from there; batches of predictions that readers do not see yet,
+# such as those of a cancelled run, stay too, because the next run that is shown finds the predictions by them
 _BATCHES = (
     "SELECT b.id FROM scorebeat.batches b JOIN scorebeat.runs r ON r.id = b.run_id WHERE r.finished_at < :cutoff"
     " AND r.state IN ('succeeded', 'cancelled') AND b.id < (SELECT max(id) FROM scorebeat.batches)"
@@ -80,17 +80,17 @@ KINDS = (
         _delete("actions"),
     ),
 )
-"""In the order in which they go. What becomes free by one goes with the next prune, so that a dry run counts right."""
+"""In the order of deletion. The next prune deletes rows that one of these frees, so that a dry run counts right."""
 
 
 def count(connection: Connection, kind: Kind, cutoff: datetime) -> int:
-    """How many would go. Locks nothing."""
+    """How many rows would be deleted. Locks nothing."""
     which = kind.which.removesuffix(" FOR UPDATE OF r SKIP LOCKED")
     return int(connection.execute(text(f"SELECT count(*) FROM ({which}) AS gone"), {"cutoff": cutoff}).scalar_one())
 
 
 def delete_piece(connection: Connection, kind: Kind, cutoff: datetime) -> int:
-    """Delete a piece of them; returns how many, 0 when none is left."""
+    """Delete a piece of them. Returns how many, 0 if none is left."""
     limited = kind.which.replace(" FOR UPDATE", f" LIMIT {PIECE} FOR UPDATE")
     limited = limited if "LIMIT" in limited else f"{limited} LIMIT {PIECE}"
     statement = f"WITH gone AS MATERIALIZED ({limited}), {kind.deletion}"
@@ -100,8 +100,8 @@ def delete_piece(connection: Connection, kind: Kind, cutoff: datetime) -> int:
 def old_generations(connection: Connection, cutoff: datetime) -> list[PredictionSet]:
     """Generations that were made before the cutoff and that nobody needs.
 
-    Of the version that a job follows its newest `keep` stay, of any other version the newest complete one, for a
-    rollback; and the highest of all, whose number the next one counts from.
+    The version that a job follows keeps its newest `keep`, and any other version its newest complete one, for a
+    rollback; the highest generation also stays, because the next number counts from it.
     """
     rows = connection.execute(
         text(
@@ -123,9 +123,9 @@ def old_generations(connection: Connection, cutoff: datetime) -> list[Prediction
 
 
 def is_free(connection: Connection, generation: PredictionSet, cutoff: datetime) -> bool:
-    """Still nobody needs the old generation, and nobody will until the transaction ends.
+    """Whether nobody needs the old generation, now and until the transaction ends.
 
-    False too when its job or a run over it is being changed at this moment: it may be needed in the next.
+    Also False if its job or a run over it is being changed now: it may be needed next.
     """
     # a new run of the job waits for the first lock, a requeue for the second
     job = text("SELECT 1 FROM scorebeat.jobs WHERE name = :job FOR SHARE SKIP LOCKED")
@@ -139,9 +139,9 @@ def is_free(connection: Connection, generation: PredictionSet, cutoff: datetime)
 
 
 def is_at_rest(connection: Connection, job: Job) -> bool:
-    """The job is still as given and has no open run, and none is opened until the transaction ends.
+    """Whether the job is still as in `job` and has no open run; none is opened until the transaction ends.
 
-    False too when somebody changes it at this moment.
+    Also False if somebody is changing the job now.
     """
     wanted = text("SELECT spec FROM scorebeat.jobs WHERE name = :job AND removed_at IS NULL FOR SHARE SKIP LOCKED")
     spec = connection.execute(wanted, {"job": job.name}).scalar_one_or_none()
@@ -149,12 +149,12 @@ def is_at_rest(connection: Connection, job: Job) -> bool:
 
 
 def has_open_run(connection: Connection, job: str) -> bool:
-    asked = text("SELECT EXISTS (SELECT 1 FROM scorebeat.runs WHERE job = :job AND state IN ('planning', 'running'))")
-    return bool(connection.execute(asked, {"job": job}).scalar_one())
+    query = text("SELECT EXISTS (SELECT 1 FROM scorebeat.runs WHERE job = :job AND state IN ('planning', 'running'))")
+    return bool(connection.execute(query, {"job": job}).scalar_one())
 
 
 def sets_of(connection: Connection, job: str) -> list[PredictionSet]:
-    """The prediction sets of the job whose tables are there."""
+    """The prediction sets of the job that were not dropped."""
     rows = connection.execute(
         text(
             "SELECT id, job, model, model_version, generation, table_name, complete_at FROM scorebeat.prediction_sets"

@@ -1,1 +1,1 @@
-"""What people and programs read of the ledger; nothing here changes anything."""
+"""Reports that people and programs read from the ledger; nothing here changes it."""

@@ -1,4 +1,4 @@
-"""What pages show of single batches, of rows that were quarantined, and of who did what."""
+"""Data of pages about single batches, quarantined rows, and recorded actions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +27,7 @@ def batch(connection: Connection, batch_id: int) -> dict[str, Any]:
 
 
 def labels(connection: Connection, batch_ids: Sequence[int]) -> dict[int, str]:
-    """What each batch stands for, in words; those that are unknown are left out."""
+    """A description of each batch, such as `batch 17 of run 3, job iris, 500 rows`; unknown batches are left out."""
     found = connection.execute(
         text(
             "SELECT b.id, b.run_id, r.job, b.rows_planned FROM scorebeat.batches b"
@@ -46,9 +46,9 @@ def rows_put_aside(
     after: tuple[int, int] = (0, 0),
     limit: int = 50,
 ) -> list[dict[str, Any]]:
-    """Rows of the run, or of its one batch, that stand in quarantine, in the order of the plan.
+    """Quarantined rows of the run, or of one batch of it, in the order of the plan.
 
-    Those beyond `after`, the `number` of a batch and the `id` of a row in it.
+    They begin after `after`, the `number` of a batch and the `id` of a row in it.
     """
     found = connection.execute(
         text(
@@ -63,7 +63,7 @@ def rows_put_aside(
 
 
 def actions(connection: Connection, subject: str, limit: int = 10) -> list[dict[str, Any]]:
-    """Who did what to it, and when; the newest first. `subject` is such as `run 17`."""
+    """Recorded actions on the subject, such as `run 17`, with who and when; the newest first."""
     found = connection.execute(
         text(
             "SELECT a.at, a.by, a.action, a.details FROM scorebeat.actions a WHERE a.subject = :subject"

@@ -21,7 +21,7 @@ MOST_NAMED = 5
 
 
 class Form(StrEnum):
-    """How values leave PostgreSQL, which writes them itself: no number is rounded on the way."""
+    """The form of values, which PostgreSQL itself writes: no number is rounded on the way."""
 
     JSON = "json"
     """One column, an object a row."""
@@ -31,11 +31,11 @@ class Form(StrEnum):
 
 @dataclass(frozen=True)
 class Page:
-    """Some rows in key order."""
+    """A page of rows in key order."""
 
     job: str
     names: list[str]
-    """Of the columns in CSV."""
+    """Names of the columns in CSV."""
     rows: list[tuple[Any, ...]]
     next: Key | None
     """The last key, if there are rows after it."""
@@ -57,12 +57,12 @@ def predicted(connection: Connection, shown: Shape, beyond: Key | None, limit: i
 def everything(connection: Connection, shown: Shape, beyond: Key | None, limit: int, form: Form) -> Page:
     """Rows of the job's query, each with its published prediction or NULL.
 
-    Raises QueryError, also for a key that is NULL or repeats: a page begins after a key, and would lose rows.
+    Raises QueryError, also for a key that is NULL or repeated: a page begins after a key, and would lose rows.
     """
-    given = source.read_columns(connection, shown.job, of_no_run(connection))
-    keys, names = given.keys, _columns_of(given)
+    queried = source.read_columns(connection, shown.job, of_no_run(connection))
+    keys, names = queried.keys, _columns_of(queried)
     where = _beyond(connection, keys, "q", beyond)
-    rows = f"SELECT * FROM {subquery(given.query)}{where} ORDER BY {columns(keys, 'q')} LIMIT {limit + 1:d}"
+    rows = f"SELECT * FROM {subquery(queried.query)}{where} ORDER BY {columns(keys, 'q')} LIMIT {limit + 1:d}"
     outputs = [name for name in shown.columns if name not in shown.job.key]
     scored = f" LEFT JOIN {shown.view} AS p ON {same_key(keys, 'p', 'q')}" if shown.columns else ""
     if form is Form.JSON:
@@ -73,9 +73,9 @@ def everything(connection: Connection, shown: Shape, beyond: Key | None, limit: 
         what = ", ".join(filter(None, (_texts("q", names), _texts("p", outputs))))
     what = f"{_is_bad(keys)}, {texts(keys, 'q')}, {what}"
     found = ask(connection, shown, page(connection, rows, what, f"{scored} ORDER BY {columns(keys, 'q')}"))
-    _require_good_keys(given, found)
+    _require_good_keys(queried, found)
     if beyond is not None and len(found) <= limit:
-        _require_no_null_left(connection, shown, given)
+        _require_no_null_left(connection, shown, queried)
     names += [f"prediction.{name}" for name in outputs]
     return _page(shown, names, [row[1:] for row in found], limit)
 
@@ -85,35 +85,35 @@ def unpredicted(connection: Connection, shown: Shape, beyond: Key | None, limit:
 
     Raises QueryError as `everything` does.
     """
-    given = source.read_columns(connection, shown.job, of_no_run(connection))
+    queried = source.read_columns(connection, shown.job, of_no_run(connection))
     target = published_set(connection, shown.job)
     if beyond is not None:
-        require_key(connection, given.keys, beyond)
+        require_key(connection, queried.keys, beyond)
     pending = PendingRows(
-        given,
+        queried,
         target.table if target else "",
         target.id if target else 0,
-        where=after(given.keys, "q", beyond) if beyond is not None else None,
+        where=after(queried.keys, "q", beyond) if beyond is not None else None,
         again=closed_runs.with_rows(connection, target.id) if target else (),
     )
     stream = f"{pending.key_stream(anti_join=target is not None)} LIMIT {limit + 1:d}"
     wanted = ask(connection, shown, stream)
-    _require_good_keys(given, [(True, *key) for key in wanted if None in key])
+    _require_good_keys(queried, [(True, *key) for key in wanted if None in key])
     if beyond is not None and len(wanted) <= limit:
-        _require_no_null_left(connection, shown, given)
-    names = _columns_of(given)
+        _require_no_null_left(connection, shown, queried)
+    names = _columns_of(queried)
     if not wanted:
         return Page(shown.job.name, names, [], None)
-    what = _object(given.keys, "q", row="row_to_json(q)") if form is Form.JSON else _texts("q", names)
-    rows = f"SELECT * FROM {subquery(given.query)} WHERE {among(given.keys, 'q', wanted)}"
-    what = f"{_is_bad(given.keys)}, {texts(given.keys, 'q')}, {what}"
-    found = ask(connection, shown, page(connection, rows, what, f" ORDER BY {columns(given.keys, 'q')}"))
-    _require_good_keys(given, found)
+    what = _object(queried.keys, "q", row="row_to_json(q)") if form is Form.JSON else _texts("q", names)
+    rows = f"SELECT * FROM {subquery(queried.query)} WHERE {among(queried.keys, 'q', wanted)}"
+    what = f"{_is_bad(queried.keys)}, {texts(queried.keys, 'q')}, {what}"
+    found = ask(connection, shown, page(connection, rows, what, f" ORDER BY {columns(queried.keys, 'q')}"))
+    _require_good_keys(queried, found)
     return _page(shown, names, [row[1:] for row in found], limit)
 
 
-def _columns_of(given: Source) -> list[str]:
-    return [*(k.name for k in given.keys), *given.columns.names]
+def _columns_of(queried: Source) -> list[str]:
+    return [*(k.name for k in queried.keys), *queried.columns.names]
 
 
 def _beyond(connection: Connection, keys: Sequence[KeyColumn], alias: str, key: Key | None) -> str:
@@ -138,32 +138,31 @@ def _is_null(keys: Sequence[KeyColumn]) -> str:
 
 
 def _is_bad(keys: Sequence[KeyColumn]) -> str:
-    """An SQL expression over the rows of a page: this one's key is NULL, or another one's as well."""
+    """SQL condition over the rows of a page: the row's key is NULL or repeated."""
     return f"(count(*) OVER (PARTITION BY {columns(keys, 'q')}) > 1 OR {_is_null(keys)})"
 
 
-def _require_good_keys(given: Source, found: Sequence[tuple[Any, ...]]) -> None:
-    """Raises QueryError naming keys that are NULL or repeat: of each row the first value says so, then comes the key.
+def _require_good_keys(queried: Source, found: Sequence[tuple[Any, ...]]) -> None:
+    """Raises QueryError naming keys that are NULL or repeated. A row begins with `_is_bad`, followed by its key.
 
-    A page looks at one row more than it shows, and so sees a key that repeats just beyond it.
+    A page reads one row more than it shows, so a key that repeats just beyond it is found.
     """
-    bad = [row[1 : 1 + len(given.keys)] for row in found if row[0]]
+    bad = [row[1 : 1 + len(queried.keys)] for row in found if row[0]]
     if bad:
         written = [", ".join("NULL" if part is None else part for part in key) for key in bad[:MOST_NAMED]]
         raise QueryError(
-            f"jobs.{given.job}.key must be unique and not NULL; the query gives"
+            f"jobs.{queried.job}.key must be unique and not NULL; the query returns"
             f" {', '.join(f'({key})' for key in dict.fromkeys(written))} more than once, or without a value."
             " A page begins after a key, so rows would be lost: nothing was read on"
         )
 
 
-def _require_no_null_left(connection: Connection, shown: Shape, given: Source) -> None:
-    """Raises QueryError for a key that is NULL: no page begins after a key and holds one, so the last page looks."""
-    if not source.is_unique(connection, given):
-        nulls = (
-            f"SELECT true, {texts(given.keys, 'q')} FROM {subquery(given.query)} WHERE {_is_null(given.keys)} LIMIT 1"
-        )
-        _require_good_keys(given, ask(connection, shown, nulls))
+def _require_no_null_left(connection: Connection, shown: Shape, queried: Source) -> None:
+    """Raises QueryError for a key that is NULL. Pages after the first contain none, so the last page checks."""
+    if not source.is_unique(connection, queried):
+        keys, query = queried.keys, subquery(queried.query)
+        nulls = f"SELECT true, {texts(keys, 'q')} FROM {query} WHERE {_is_null(keys)} LIMIT 1"
+        _require_good_keys(queried, ask(connection, shown, nulls))
 
 
 def _page(shown: Shape, names: list[str], rows: Sequence[tuple[Any, ...]], limit: int) -> Page:

@@ -1,4 +1,4 @@
-"""Runs of a job by the due time that they are for."""
+"""Runs of a job by their due times."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +20,7 @@ class RunOfDueTime:
     id: int
     state: RunState
     is_complete: bool
-    """It left no row out but those that it quarantined, and the job had the query and parameters that it has now."""
+    """It left out only rows that it quarantined, and the job had the same query and parameters as now."""
     has_rows: bool
 
     @property

@@ -1,4 +1,4 @@
-"""Jobs as people ask for them: when each is due next, how it ended last, and why it was left out last."""
+"""Jobs as people list them: when each is due next, how its last run ended, and why a due time was last skipped."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,29 +13,29 @@ from scorebeat.db.ledger import jobs
 from scorebeat.db.ledger.runs import IS_TICK
 
 COMPLETE = "(state = 'succeeded' OR (state = 'partial' AND reason IS NULL))"
-"""A run that left no row out but those that it quarantined."""
+"""SQL condition: the run left out only rows that it quarantined."""
 
 
 def is_complete(state: RunState, reason: str | None) -> bool:
-    """What `COMPLETE` says in SQL."""
+    """`COMPLETE` in Python."""
     return state is RunState.SUCCEEDED or (state is RunState.PARTIAL and reason is None)
 
 
 @dataclass(frozen=True)
 class JobLine:
-    """A job of jobs.toml with what became of it lately."""
+    """A job of jobs.toml with its latest runs and its next due time."""
 
     job: Job
     model_version: int | None
-    """Of the model, that the next run scores; None while there is none."""
+    """The version of the model that the next run uses; None if there is none."""
     next_due_at: datetime | None
-    """None: only by hand."""
+    """None if it runs only by hand."""
     needed_by: datetime | None
     """When the results of the first due time since the last success are, or were, needed."""
     is_overdue: bool
-    """That time has passed."""
+    """Whether that time has passed."""
     last_success_at: datetime | None
-    """When a run ended that left no row out but those that it quarantined."""
+    """When the last run ended that left out only rows that it quarantined."""
     open_run: int | None
     """The newest run that is planned or scored now."""
     last_run: int | None
@@ -44,7 +44,7 @@ class JobLine:
     last_end_at: datetime | None
     last_reason: str | None
     last_skip_at: datetime | None
-    """The newest due time for which no run was opened, although nothing was broken: paused, busy or missed."""
+    """The newest due time for which no run was opened, without an error: paused, busy or missed."""
     last_skip_reason: str | None
     paused_at: datetime | None
     paused_by: str | None
@@ -81,7 +81,7 @@ _LINES = text(
     " FROM scorebeat.jobs j"
     f" LEFT JOIN LATERAL (SELECT r.finished_at FROM scorebeat.runs r WHERE r.job = j.name AND {COMPLETE}"
     f" AND (r.due_at IS NULL OR {IS_TICK}) ORDER BY r.id DESC LIMIT 1) s ON true"
-    # by hand for a due time: it says nothing of later ones
+    # made by hand for a due time: it proves nothing about later ones
     f" LEFT JOIN LATERAL (SELECT max(r.due_at) AS due_at, max(r.finished_at) AS finished_at FROM scorebeat.runs r"
     f" WHERE r.job = j.name AND {COMPLETE} AND r.due_at IS NOT NULL AND NOT {IS_TICK}) f ON true"
     " LEFT JOIN LATERAL (SELECT max(id) AS id FROM scorebeat.runs WHERE job = j.name"
@@ -95,7 +95,7 @@ _LINES = text(
 
 
 def listing(connection: Connection) -> list[JobLine]:
-    """All jobs that are in jobs.toml, by name."""
+    """All jobs of jobs.toml, in the order of their names."""
     now = database_clock.now(connection)
     known = {row.name: row for row in connection.execute(_LINES)}
     return [_line(row, dict(known[row.job.name]._mapping), now) for row in jobs.listing(connection)]

@@ -1,4 +1,4 @@
-"""One stored prediction by its key, in one statement: the path that must be fast."""
+"""One stored prediction by its key, in one statement, because it must be fast."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,7 +15,7 @@ from scorebeat.db.source import source
 from scorebeat.db.source.parameter_values import of_no_run
 
 TRIES = 3
-"""Publishing twice while one key is read is rare; thrice does not happen."""
+"""A publication while one key is read is rare, and twice in a row hardly happens."""
 
 
 class KeyState(StrEnum):
@@ -26,7 +26,7 @@ class KeyState(StrEnum):
 
 @dataclass(frozen=True)
 class Found:
-    """What is known of a key."""
+    """The state of a key, with its prediction or the reason of its quarantine."""
 
     job: str
     state: KeyState
@@ -38,16 +38,16 @@ class Found:
 
 @dataclass
 class Lookup:
-    """Remembers how each job is addressed, and sees in the answer itself when that changed. For several threads."""
+    """Caches the shape of each job; the statement itself shows if it is out of date. For several threads."""
 
     engine: Engine
     _shapes: dict[str | None, Shape] = field(default_factory=dict)
 
     def find(self, job: str | None, key: Key) -> Found:
-        """What is stored under the key of this job, or of the only one.
+        """What is stored under the key of this job, or of the only job.
 
-        Raises UnknownName for a key that the job's query does not give, and what `results.shape` does; UsageError
-        for texts that are no key.
+        Raises UnknownName for a key that the job's query does not return, UsageError for texts that are no key, and
+        the errors of `results.shape`.
         """
         with self.engine.connect() as plain:
             connection = plain.execution_options(isolation_level="AUTOCOMMIT")
@@ -61,7 +61,7 @@ class Lookup:
             shown = self._shapes.get(job) or results.shape(connection, job)
             if not shown.columns:
                 return shown, None
-            answer = _ask(connection, job, shown, key)
+            answer = _read_prediction(connection, job, shown, key)
             if answer is not None:
                 self._shapes[job] = shown
                 return shown, answer[0]
@@ -69,42 +69,39 @@ class Lookup:
         raise ScorebeatError(f"what is published changed {TRIES} times while a key was read; ask again")
 
 
-def _ask(connection: Connection, job: str | None, shown: Shape, key: Key) -> tuple[str | None] | None:
-    """The prediction, or None in its place; None alone when the shape is out of date."""
-    wide = len(key) == len(shown.keys)
-    where = f"{row(shown.keys, 'p')} = {value(shown.keys, key)}" if wide else "false"
+def _read_prediction(connection: Connection, job: str | None, shown: Shape, key: Key) -> tuple[str | None] | None:
+    """A tuple of the prediction, or of None if there is none; None without a tuple if the shape is out of date."""
+    is_complete = len(key) == len(shown.keys)
+    where = f"{row(shown.keys, 'p')} = {value(shown.keys, key)}" if is_complete else "false"
     statement = f"SELECT {results.stamp(job)}, (SELECT row_to_json(p)::text FROM {shown.view} AS p WHERE {where})"
     try:
         now, prediction = connection.exec_driver_sql(statement).one()
     except DBAPIError as error:
-        if error.connection_invalidated or _stamp_now(connection, job) == shown.stamp:
-            if database_errors.is_about_values(error):
-                raise results.not_a_key(shown.keys, key, error) from None
-            raise
-        return None
+        if not error.connection_invalidated:
+            now = connection.exec_driver_sql(f"SELECT {results.stamp(job)}").scalar_one()
+            if now != shown.stamp:
+                return None
+        if database_errors.is_about_values(error):
+            raise results.not_a_key(shown.keys, key, error) from None
+        raise
     if now != shown.stamp:
         return None
     results.require_width(shown.keys, key)
     return (prediction,)
 
 
-def _stamp_now(connection: Connection, job: str | None) -> str | None:
-    found: str | None = connection.exec_driver_sql(f"SELECT {results.stamp(job)}").scalar_one()
-    return found
-
-
 def _without_prediction(engine: Engine, shown: Shape, key: Key) -> Found:
-    """A slower look at the source and at what was quarantined."""
+    """The state of a key without a prediction: a slower search in the source and the quarantine."""
     with results.reading(engine) as connection:
-        given = source.read_columns(connection, shown.job, of_no_run(connection))
-        results.require_key(connection, given.keys, key)
+        queried = source.read_columns(connection, shown.job, of_no_run(connection))
+        results.require_key(connection, queried.keys, key)
         there = results.ask(
             connection,
             shown,
-            f"SELECT {texts(given.keys, 'q')} FROM {subquery(given.query)}"
-            f" WHERE {row(given.keys, 'q')} = {value(given.keys, key)} LIMIT 1",
+            f"SELECT {texts(queried.keys, 'q')} FROM {subquery(queried.query)}"
+            f" WHERE {row(queried.keys, 'q')} = {value(queried.keys, key)} LIMIT 1",
         )
-        reason = _put_aside(connection, shown, given.keys, there[0] if there else key)
+        reason = _quarantine_reason(connection, shown, queried.keys, there[0] if there else key)
         if reason is not None:
             return Found(shown.job.name, KeyState.QUARANTINED, reason=reason)
     if not there:
@@ -114,11 +111,11 @@ def _without_prediction(engine: Engine, shown: Shape, key: Key) -> Found:
     return Found(shown.job.name, KeyState.PENDING)
 
 
-def _put_aside(connection: Connection, shown: Shape, keys: tuple[KeyColumn, ...], key: Key) -> str | None:
+def _quarantine_reason(connection: Connection, shown: Shape, keys: tuple[KeyColumn, ...], key: Key) -> str | None:
     target = results.published_set(connection, shown.job)
     if target is None:
         return None
-    # as the text that the key has in the query, which is one of several where 1 equals 1.00, or A equals a
+    # the text that the key has in the query: a key may have several texts if 1 equals 1.00, or A equals a
     parts = ", ".join(as_text(f"{literal(part)}::{k.type}", k.type) for k, part in zip(keys, key, strict=True))
     found: str | None = connection.exec_driver_sql(
         "SELECT z.error_type || ': ' || z.error FROM scorebeat.quarantine AS z"

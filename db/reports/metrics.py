@@ -1,4 +1,4 @@
-"""What the metrics are made of: a few cheap looks at the ledger, none of which reads all history."""
+"""The numbers of the metrics, by a few cheap statements, none of which reads all history."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,37 +25,37 @@ from scorebeat.db.reports.job_lines import JobLine
 
 @dataclass(frozen=True)
 class Numbers:
-    """The ledger at one moment; rows as dictionaries."""
+    """The ledger at one time; rows as dictionaries."""
 
     jobs: list[dict[str, Any]]
-    """`job`, `paused`, `rows_quarantined`, and of all history `rows_scored`, `rows_failed`, `attempts`, `runs_late`,
+    """`job`, `paused`, `rows_quarantined`, and over all history `rows_scored`, `rows_failed`, `attempts`, `runs_late`,
     `claims_expired`."""
     runs: dict[tuple[str, str], int]
-    """Ends, by job and final state."""
+    """Number of ends, by job and final state."""
     open_runs: list[dict[str, Any]]
-    """`job`, `state`, `rows_pending`, `seconds_to_deadline`, `pending_seconds` (of its oldest pending batch)."""
+    """`job`, `state`, `rows_pending`, `seconds_to_deadline`, `pending_seconds` (age of its oldest pending batch)."""
     batches: list[dict[str, Any]]
     """Of open runs: `job`, `queue`, `state`, `batches`."""
     last_runs: list[dict[str, Any]]
-    """The newest ended one of each job: `job`, `state`, `seconds`, `finished`, `rows_scored`, `rows_failed`."""
+    """The newest ended run of each job: `job`, `state`, `seconds`, `finished`, `rows_scored`, `rows_failed`."""
     last_success: dict[str, float]
     """Seconds since 1970, by job."""
     models: list[dict[str, Any]]
     """`job`, `model`, `version` that the next run scores, and its `format`."""
     workers: dict[str, int]
-    """Living workers by queue; 0 for one that a job needs and nobody serves."""
+    """Number of living workers by queue; 0 for a queue that a job needs and nobody serves."""
     undelivered: dict[str, int]
-    """Notices that wait for another attempt, by job."""
+    """Number of notices that wait for another attempt, by job."""
     due: list[dict[str, Any]]
     """Of jobs with a schedule: `job`, `next_due` in seconds since 1970, `overdue` in seconds."""
     ticks_missed: dict[str, int]
-    """Due times without a run, by job."""
+    """Number of due times without a run, by job."""
     ticks_skipped: dict[tuple[str, str], int]
-    """Due times without a run by intention, by job and why."""
+    """Number of due times intentionally without a run, by job and reason."""
 
 
 def read(connection: Connection) -> Numbers:
-    """All numbers, of one snapshot if the caller's transaction is one."""
+    """All numbers, from one snapshot if the caller's transaction has one."""
     lines = job_lines.listing(connection)
     listed = [line.job for line in lines]
     ticks = {(row["job"], row["name"]): row["value"] for row in _rows(connection, _TICKS)}
@@ -90,7 +90,7 @@ def _due(lines: list[JobLine], now: datetime) -> list[dict[str, Any]]:
 
 
 def _models(connection: Connection, listed: list[Job]) -> list[dict[str, Any]]:
-    """A job whose model has no such version has no row."""
+    """The model version of each job's next run; a job without one has no row."""
     known = {
         (row["name"], row["version"]): row
         for row in _rows(
@@ -125,9 +125,9 @@ def _rows(connection: Connection, statement: str) -> list[dict[str, Any]]:
     return [dict(row._mapping) for row in connection.execute(text(statement))]
 
 
-# sums of runs whose end was noted stand in run_sums; of the others, few, the batches are added up, each run's by index.
-# An open run that is shown whole or not at all counts its scored rows when it ends: its batches may begin again, and a
-# counter must not fall
+# run_sums has the sums of runs whose end was recorded; the batches of the few others are added up, each run's by index.
+# An open run that is shown whole or not at all counts its scored rows only when it ends: its batches may begin again,
+# and a counter must not fall
 _LIVE = (
     "SELECT r.id, r.job, CASE WHEN r.counts THEN b.rows_scored + coalesce(p.rows_scored, 0) END AS rows_scored,"
     " b.rows_failed + coalesce(p.rows_failed, 0) AS rows_failed, b.attempts + coalesce(p.attempts, 0) AS attempts,"
@@ -152,7 +152,7 @@ _JOBS = (
     " FROM scorebeat.quarantine GROUP BY prediction_set_id) q JOIN scorebeat.prediction_sets s"
     " ON s.id = q.prediction_set_id AND s.dropped_at IS NULL GROUP BY s.job)"
     " SELECT j.name AS job, j.paused_at IS NOT NULL AS paused, coalesce(c.rows_scored, 0)::bigint AS rows_scored,"
-    # what a requeue took back had failed nevertheless
+    # rows that a requeue took back had failed too
     " coalesce(c.rows_failed, 0)::bigint + coalesce(t.value, 0) AS rows_failed,"
     " coalesce(c.attempts, 0)::bigint AS attempts, coalesce(c.runs_late, 0) AS runs_late,"
     " coalesce(e.value, 0) AS claims_expired,"

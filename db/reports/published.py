@@ -1,4 +1,4 @@
-"""Published predictions as an Arrow table, whole."""
+"""All published predictions of a job as an Arrow table."""
 
 import adbc_driver_manager
 import pyarrow as pa
@@ -10,14 +10,14 @@ from scorebeat.db.connect.engine import data_connection
 from scorebeat.db.connect.sql import ident
 from scorebeat.db.reports import results
 from scorebeat.db.source import types
-from scorebeat.db.source.fetched_values import beyond
+from scorebeat.db.source.fetched_values import find_out_of_range
 
 
 def table(engine: Engine, url: str, job: str) -> pa.Table:
-    """What the view `predictions.<job>` shows now, by one statement, in no order.
+    """The rows of the view `predictions.<job>` now, read by one statement, in no order.
 
-    Columns that Arrow has no type for, such as `numeric` and `inet`, are texts. Raises UnknownName, or UsageError where
-    there is no view, where it may not be read, or where a value has no place in Arrow.
+    Columns that Arrow has no type for, such as `numeric` and `inet`, are texts. Raises UnknownName, or UsageError if
+    there is no view, if it may not be read, or if Arrow cannot hold a value.
     """
     with results.reading(engine) as connection:
         shape = results.shape(connection, job)
@@ -39,7 +39,7 @@ def table(engine: Engine, url: str, job: str) -> pa.Table:
     except adbc_driver_manager.Error as error:
         raise UsageError(f"the predictions of job {job!r} cannot be read: {database_errors.words(error)}") from None
     for name, column in zip(found.column_names, found.columns, strict=True):
-        for wrong in beyond(name, column.combine_chunks()):
+        for wrong in find_out_of_range(name, column.combine_chunks()):
             raise UsageError(
                 f"column {name!r} of job {job!r} has a value that {wrong.reason.replace('a model', 'Arrow')}: read the "
                 f"view {shape.view} by SQL, with {ident(name)}::text"

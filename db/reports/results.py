@@ -1,4 +1,4 @@
-"""How a job's stored predictions are addressed, and the moment in which they are read."""
+"""How a job's stored predictions are addressed, and the snapshot in which they are read."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,19 +18,19 @@ from scorebeat.db.predictions import prediction_sets
 from scorebeat.db.predictions.prediction_sets import PredictionSet
 
 PATIENCE = "30s"
-"""A statement that reads for longer is given up."""
+"""A statement that takes longer is cancelled."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How the published predictions of a job are addressed."""
+    """The job, key and columns of published predictions, by which they are addressed."""
 
     job: Job
     keys: tuple[KeyColumn, ...]
     columns: tuple[str, ...]
-    """Of the view `predictions.<job>`; empty when there is none yet."""
+    """Columns of the view `predictions.<job>`; empty if there is none yet."""
     stamp: str
-    """Another one than the ledger's now: this shape is out of date."""
+    """If it differs from the ledger's current stamp, this shape is out of date."""
 
     @property
     def view(self) -> str:
@@ -39,7 +39,7 @@ class Shape:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """One snapshot in which nothing can be written, with an end to every statement."""
+    """One read-only snapshot, with a time limit for every statement."""
     with engine.connect() as connection:
         connection.execution_options(**read_only.FOR_A_QUERY)
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -48,7 +48,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 def stamp(job: str | None) -> str:
-    """An SQL expression whose value changes when a job comes, goes or changes, or a view is made anew."""
+    """An SQL expression whose value changes when a job comes, goes or changes, or a view is made again."""
     named = f" AND j.name = {literal(job)}" if job is not None else ""
     return (
         "(SELECT string_agg(concat_ws(' ', j.name, j.applied_at,"
@@ -58,8 +58,8 @@ def stamp(job: str | None) -> str:
 
 
 def shape(connection: Connection, job: str | None) -> Shape:
-    """The shape of this job, or of the only one. Raises UnknownName, or UsageError when there are several."""
-    # first: what changes while the rest is read makes the shape out of date, not wrong
+    """The shape of this job, or of the only one. Raises UnknownName, or UsageError if there are several."""
+    # the stamp is read first: a change while the rest is read makes the shape out of date, not wrong
     now = connection.exec_driver_sql(f"SELECT {stamp(job)}").scalar_one()
     found = jobs.get(connection, job).job if job is not None else _only_job(connection)
     types = _view_columns(connection, found.name)
@@ -85,12 +85,12 @@ def require_width(keys: Sequence[KeyColumn], key: Key) -> None:
 
 
 def not_a_key(keys: Sequence[KeyColumn], key: Key, error: DBAPIError) -> UsageError:
-    reason = str(error.orig).splitlines()[0].strip()  # what it quotes is the asker's own key
+    reason = str(error.orig).splitlines()[0].strip()  # it quotes only the caller's own key
     return UsageError(f"{list(key)} is not a key, which is {_named(keys)}: {reason}")
 
 
 def ask(connection: Connection, shown: Shape, statement: str) -> list[tuple[Any, ...]]:
-    """Rows of a statement that holds the job's own query, which may fail on a row. Raises QueryError."""
+    """Rows of a statement with the job's own query, which may fail on a row. Raises QueryError."""
     try:
         return user_sql.rows(connection, statement)
     except DBAPIError as error:
@@ -101,7 +101,7 @@ def ask(connection: Connection, shown: Shape, statement: str) -> list[tuple[Any,
 
 
 def published_set(connection: Connection, job: Job) -> PredictionSet | None:
-    """The set that readers of the job see; None when its model has no version, or it none of it."""
+    """The set that readers of the job see; None if the model has no version, or the job no set of it."""
     try:
         version = model_versions.of_job(connection, job)
     except UnknownName:
@@ -114,7 +114,7 @@ def _only_job(connection: Connection) -> Job:
     if not found:
         raise UnknownName("there is no job yet: jobs come from jobs.toml by `scorebeat apply`")
     if len(found) > 1:
-        raise UsageError(f"there are several jobs: say ?job= and one of {', '.join(row.job.name for row in found)}")
+        raise UsageError(f"there are several jobs: add ?job= and one of {', '.join(row.job.name for row in found)}")
     return found[0].job
 
 

@@ -1,4 +1,4 @@
-"""What pages show, a page at a time: runs, their speed, batches. Paging is by the last row seen, in SQL."""
+"""Data of pages about runs, their speed and batches. SQL pages them by the last row of the page before."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,35 +13,35 @@ from scorebeat.db.reports import status
 from scorebeat.db.reports.status import RunLine
 
 PATIENCE = "10s"
-"""A statement that reads for longer is given up: a page or a scrape must not wait for it."""
+"""A statement that takes longer is cancelled: a page or a scrape must not wait for it."""
 RECENT = timedelta(seconds=60)
-"""The present speed is that of so long."""
+"""The time over which the present speed is measured."""
 FORECAST_FROM = 2
-"""Batches that were committed before the speed says when the run ends: the first may have a row, and take its start."""
+"""Committed batches after which the end is forecast: the first may have one row, and includes the start."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast a run goes now."""
+    """The present speed of a run."""
 
     rows_a_second: float
-    """Over the last minute, or since the run began where that is shorter."""
+    """Over the last minute, or since the run began if that is shorter."""
     left: timedelta | None
-    """Until all planned rows are done at this speed; None when nothing moves, nothing is left, or it is too early."""
+    """Time to the end of all planned rows at this speed; None if nothing moves, nothing is left, or it is too early."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """Rows that were committed in one stretch of a run."""
+    """The speed in one interval of a run."""
 
     at: datetime
-    """Where the stretch begins."""
+    """The beginning of the interval."""
     rows_a_second: float
 
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """The ledger at one moment; nothing can be written, and a statement that takes too long is given up."""
+    """One read-only snapshot of the ledger; a statement that takes too long is cancelled."""
     with engine.connect() as connection:
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{PATIENCE}'")
@@ -57,9 +57,9 @@ def runs(
     limit: int = 50,
     with_idle: bool = True,
 ) -> list[RunLine]:
-    """Runs, newest first, below the id `before`; of one job and in these states, or of all.
+    """Runs below the id `before`, newest first; by default of all jobs and in all states.
 
-    Idle ones are those of `status.IS_IDLE`.
+    Idle runs are those of `status.IS_IDLE`.
     """
     return status.matching(
         connection,
@@ -78,7 +78,7 @@ def runs(
 
 
 def pace(connection: Connection, line: RunLine) -> Pace:
-    """The present speed of an open run, and how long it takes to its end; of a closed one 0."""
+    """The present speed of an open run, and the time to its end; the speed of a closed run is 0."""
     rows, seconds, done = connection.execute(
         text(
             "SELECT coalesce(sum(b.rows_scored + b.rows_failed), 0),"
@@ -92,12 +92,12 @@ def pace(connection: Connection, line: RunLine) -> Pace:
     ).one()
     speed = 0.0 if line.is_final else int(rows) / max(seconds, 1.0)
     left = line.rows_planned - line.rows_scored - line.rows_failed
-    can_tell = speed > 0 and left > 0 and done >= FORECAST_FROM
-    return Pace(speed, timedelta(seconds=left / speed) if can_tell else None)
+    is_forecast = speed > 0 and left > 0 and done >= FORECAST_FROM
+    return Pace(speed, timedelta(seconds=left / speed) if is_forecast else None)
 
 
 def throughput(connection: Connection, run_id: int, points: int = 60) -> list[Point]:
-    """The run's time from its request to its last commit (or now), cut into `points` stretches of equal length."""
+    """The run's speed from its request to its last commit (or now), in `points` intervals of equal length."""
     found = connection.execute(
         text(
             "WITH span AS (SELECT created_at AS low, greatest(coalesce(finished_at, clock_timestamp()),"
@@ -123,7 +123,7 @@ def batches(
     after: int = 0,
     limit: int = 50,
 ) -> list[dict[str, Any]]:
-    """Batches of the run in these states, or all, by number, those above the number `after`."""
+    """Batches of the run above the number `after`, in these states or all, in the order of their numbers."""
     return _batches(
         connection,
         "b.number > :after AND (CAST(:states AS text[]) IS NULL OR b.state = ANY (CAST(:states AS text[])))"
@@ -146,7 +146,7 @@ _FAILED = "(b.error IS NOT NULL AND b.state IN ('dead', 'pending', 'claimed') OR
 
 
 def failed(connection: Connection, run_id: int, limit: int = 10) -> list[dict[str, Any]]:
-    """Batches that are dead, wait again after an error, or quarantined rows; the dead first, then the newest."""
+    """Batches that are dead, wait again after an error, or have quarantined rows; the dead first, then the newest."""
     return _batches(
         connection,
         f"{_FAILED} ORDER BY b.state = 'dead' DESC, coalesce(b.finished_at, b.claimed_at) DESC, b.id LIMIT :limit",
@@ -155,7 +155,7 @@ def failed(connection: Connection, run_id: int, limit: int = 10) -> list[dict[st
 
 
 def failed_by_number(connection: Connection, run_id: int, *, after: int = 0, limit: int = 50) -> list[dict[str, Any]]:
-    """The same batches, all of them, by number, those above the number `after`."""
+    """The same batches, but in the order of their numbers, above the number `after`."""
     return _batches(
         connection,
         f"b.number > :after AND {_FAILED} ORDER BY b.number LIMIT :limit",

@@ -1,4 +1,4 @@
-"""How much of its jobs' rows each model version scored."""
+"""The share of its jobs' rows that a model version has scored."""
 
 from collections.abc import Iterable
 
@@ -13,20 +13,20 @@ from scorebeat.db.connect.sql import subquery
 from scorebeat.db.source import parameter_values, source
 
 COUNT_WITHIN = "2s"
-"""A query that takes longer to count is estimated."""
+"""If counting a query takes longer, its rows are estimated."""
 
 
 def done(connection: Connection, name: str, version: int, users: Iterable[Job], rows: dict[str, int]) -> float | None:
-    """The share of the rows of the jobs that use the version, each given in `rows`; None without such rows."""
+    """The scored share of the rows of jobs that use the version; `rows` has each job's. None without rows."""
     mine = [job.name for job in users if job.model in (name, f"{name}/{version}") and rows.get(job.name)]
     scored = _scored(connection, name, version)
     whole = sum(rows[job] for job in mine)
-    # predictions of rows that left the query do not make up for others
+    # predictions of rows that left the query must not count for others
     return sum(min(scored.get(job, 0), rows[job]) for job in mine) / whole if whole else None
 
 
 def rows_of(connection: Connection, job: Job) -> int | None:
-    """Rows of the job's query now, by the planner's estimate where counting takes long; None: it fails."""
+    """Number of rows of the job's query now, by the planner's estimate if counting takes long; None if it fails."""
     try:
         query = parameter_values.bound_query(connection, job, parameter_values.of_no_run(connection))
         with connection.begin_nested():
@@ -49,7 +49,7 @@ def _estimated(connection: Connection, job: Job) -> int | None:
 
 
 def _scored(connection: Connection, name: str, version: int) -> dict[str, int]:
-    """Rows of each job in the set that readers would see of the version, by the ledger."""
+    """Scored rows by job, in the set that readers would see of the version, as the ledger counts them."""
     found = connection.execute(
         text(
             "SELECT s.job, coalesce(sum(b.rows_scored), 0) FROM (SELECT DISTINCT ON (job) job, id"

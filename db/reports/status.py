@@ -1,4 +1,4 @@
-"""What an operator reads: runs with their counts, batches, failures. Nothing here changes anything."""
+"""Status for operators: runs with their counts, batches, failures. Nothing here changes anything."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +22,7 @@ class RunLine:
     model_version: int
     state: RunState
     rows_planned: int
-    """Grows while the run is planned."""
+    """It grows while the run is planned."""
     rows_scored: int
     rows_failed: int
     batches: int
@@ -75,11 +75,11 @@ IS_IDLE = (
     " AND NOT EXISTS (SELECT FROM scorebeat.notices n WHERE n.run_id = r.id AND n.event = 'late')"
     " AND NOT EXISTS (SELECT FROM scorebeat.runs f WHERE f.job = r.job AND f.due_at = r.due_at AND f.state = 'failed'))"
 )
-"""SQL: a tick that found nothing to score and that nobody must know of: it was not late, and made up for no other."""
+"""SQL condition: a tick that found nothing to score, was not late, and did not replace a failed one."""
 
 
 def newest(connection: Connection, limit: int, job: str | None = None, *, with_idle: bool = True) -> list[RunLine]:
-    """The newest runs first, of one job or of all; idle ones are those of `IS_IDLE`."""
+    """Runs of one job or of all, the newest first; idle runs are those of `IS_IDLE`."""
     return matching(
         connection,
         " WHERE (CAST(:job AS text) IS NULL OR r.job = :job)"
@@ -90,7 +90,7 @@ def newest(connection: Connection, limit: int, job: str | None = None, *, with_i
 
 
 def after(connection: Connection, run_id: int) -> list[RunLine]:
-    """Runs that are open, or were made after the run of that id; oldest first."""
+    """Runs that are open, or were made after the run of that id; the oldest first."""
     return matching(connection, " WHERE r.state IN ('planning', 'running') OR r.id > :id ORDER BY r.id", {"id": run_id})
 
 
@@ -103,12 +103,12 @@ def get(connection: Connection, run_id: int) -> RunLine:
 
 
 def newest_id(connection: Connection) -> int:
-    """Id of the newest run; 0 when there is none."""
+    """Id of the newest run; 0 if there is none."""
     return int(connection.execute(text("SELECT coalesce(max(id), 0) FROM scorebeat.runs")).scalar_one())
 
 
 def batches(connection: Connection, run_id: int, batch_id: int | None = None) -> list[dict[str, Any]]:
-    """The batches of a run, or the one, by number; keys as lists of texts, times in seconds."""
+    """The batches of a run, or one of them, by number; keys are lists of texts, durations are in seconds."""
     found = connection.execute(
         text(
             "SELECT id, number, queue, state, rows_planned, rows_scored, rows_failed, first_key, last_key,"
@@ -122,7 +122,7 @@ def batches(connection: Connection, run_id: int, batch_id: int | None = None) ->
 
 
 def batch_states(connection: Connection, run_id: int) -> list[dict[str, Any]]:
-    """How many batches and rows of the run are in each state, and the seconds that they took."""
+    """Batches, rows and seconds of the run in each state."""
     found = connection.execute(
         text(
             "SELECT state, count(*) AS batches, sum(rows_planned) AS rows_planned, sum(rows_scored) AS rows_scored,"
@@ -137,7 +137,7 @@ def batch_states(connection: Connection, run_id: int) -> list[dict[str, Any]]:
 
 
 def last_error(connection: Connection, run_id: int) -> dict[str, Any] | None:
-    """The batch whose last attempt failed, and that is to have another: the one tried last, and how many there are."""
+    """Of the batches that wait for another attempt after an error: the one tried last, and their number."""
     found = connection.execute(
         text(
             "SELECT id, attempt, error, count(*) OVER () AS batches FROM scorebeat.batches"
@@ -152,8 +152,8 @@ def last_error(connection: Connection, run_id: int) -> dict[str, Any] | None:
 def failures(connection: Connection, run_id: int | None = None) -> list[dict[str, Any]]:
     """Dead batches and quarantined rows of a run or of all, a row for each run and error, most frequent first.
 
-    So are runs that failed, or left rows out, by neither. The count is of batches, rows or runs; the example is one
-    batch or key.
+    Runs that failed or left rows out without any of these are included. The count is of batches, rows or runs; the
+    example is a batch, a key or a job.
     """
     found = connection.execute(
         text(
@@ -178,7 +178,7 @@ def failures(connection: Connection, run_id: int | None = None) -> list[dict[str
 
 
 def speed(connection: Connection, job: str) -> float | None:
-    """Rows a second over the job's last five runs that scored rows; None when there are none."""
+    """Rows a second over the job's last five runs that scored rows; None if there are none."""
     found = connection.execute(
         text(
             "SELECT sum(scored)::float8 / nullif(extract(epoch FROM sum(took)), 0)::float8 FROM"
@@ -209,11 +209,11 @@ def server_version(connection: Connection) -> str:
 
 
 def matching(connection: Connection, ending: str, values: dict[str, Any]) -> list[RunLine]:
-    """Runs that the ending of the statement asks for, `r` being the run and `b` the sums over its batches."""
+    """Runs selected by the ending of the statement; in it `r` is the run and `b` has the sums over its batches."""
     found = connection.execute(text(_RUNS + ending), values)
     return [RunLine(**{**row._mapping, "state": RunState(row.state), **_sums(row)}) for row in found]
 
 
 def _sums(row: Any) -> dict[str, int]:
-    """PostgreSQL adds up to numeric."""
+    """The sums as int: PostgreSQL returns numeric."""
     return {name: int(getattr(row, name)) for name in ("rows_planned", "rows_scored", "rows_failed")}

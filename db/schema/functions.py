@@ -1,8 +1,8 @@
-"""What a run needs of the ledger's owner: functions with the owner's rights, each of which checks what it is asked.
+"""Functions with the rights of the ledger's owner, which runs need. Each checks its arguments.
 
-A role that only runs may neither make nor drop a table, nor delete a prediction, nor move what readers see. It calls
-these. None of them takes SQL or a name of another schema. They look at the ledger before they move what readers see; a
-role that may write the ledger can make up there a run that they believe.
+A role that only runs may not make or drop a table, delete a prediction, or change what readers see. It calls these
+functions. None of them takes SQL or a name of another schema. They check the ledger before they change what readers
+see; but a role that may write the ledger could invent a run there.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ EXISTS (SELECT FROM scorebeat.runs r WHERE r.prediction_set_id = set_id AND r.st
         AND (SELECT coalesce(bool_and(b.state = 'committed'), true)
             AND (coalesce(sum(b.rows_scored), 0) > 0 OR coalesce(sum(b.rows_failed), 0) = 0)
             FROM scorebeat.batches b WHERE b.run_id = r.id))"""
-"""As `Tally.can_be_shown`, of an ended run over all rows: no row was left out, and not all were quarantined."""
+"""`Tally.can_be_shown` for an ended run over all rows: no row was left out, and not all were quarantined."""
 
 OPEN_GENERATION = _HEAD.format(
     signature="open_generation(like_set bigint, number integer, new_table text) RETURNS bigint",
@@ -215,14 +215,14 @@ FUNCTIONS = {
     "undo_run(bigint)": UNDO_RUN,
     "renumber_batches(bigint)": RENUMBER_BATCHES,
 }
-"""Each with its arguments, as GRANT names it."""
+"""By the name and argument types, as GRANT names a function."""
 
 
 def call(connection: Connection, name: str, *arguments: int | str) -> Any:
-    """What the function of the ledger's owner answers."""
-    given = {f"a{i}": argument for i, argument in enumerate(arguments)}
-    listed = ", ".join(f":{one}" for one in given)
-    return connection.execute(text(f"SELECT scorebeat.{name}({listed})"), given).scalar_one()
+    """Call a function of the ledger's owner, and return its result."""
+    values = {f"a{i}": argument for i, argument in enumerate(arguments)}
+    placeholders = ", ".join(f":{key}" for key in values)
+    return connection.execute(text(f"SELECT scorebeat.{name}({placeholders})"), values).scalar_one()
 
 
 def _add(_target: object, connection: Connection, **_: Any) -> None:

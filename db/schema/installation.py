@@ -1,4 +1,4 @@
-"""The `installation` table: what one ledger and its programs are called where others may be, too."""
+"""The `installation` table: the prefix that separates a ledger's programs from others on the same broker."""
 
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -9,12 +9,12 @@ from scorebeat.db.schema.tables import installation
 
 
 def own_prefix(connection: Connection) -> str:
-    """The prefix that the ledger has, which a setting may replace."""
+    """The prefix in the ledger, which a setting may replace."""
     return str(connection.execute(select(installation.c.broker_prefix)).scalar_one())
 
 
 def broker_prefix(engine: Engine) -> str:
-    """What the keys and channels of this ledger's programs on the broker begin with. Raises PrefixUnknown."""
+    """The prefix of the broker's keys and channels of this ledger's programs. Raises PrefixUnknown."""
     try:
         with engine.connect() as connection:
             revisions.require_usable(connection)

@@ -1,4 +1,4 @@
-"""What all tables of the ledger share: their schema, how constraints are named, how a timestamp is stored."""
+"""What all tables of the ledger share: the schema, names of constraints, and the type of timestamps."""
 
 from sqlalchemy import Column, DateTime, MetaData, func
 
@@ -17,6 +17,6 @@ metadata = MetaData(
 
 
 def timestamp(name: str, *, now: bool = False, null: bool = True) -> Column[object]:
-    """A column for a timestamp; `now`: that of the insert unless one is given."""
+    """A column for a timestamp; `now`: by default the time of the insert."""
     default = func.now() if now else None
     return Column(name, DateTime(timezone=True), nullable=null, server_default=default)

@@ -1,4 +1,4 @@
-"""Migrations: bringing a database's ledger to this program's version, and telling how they differ."""
+"""Migrations: bringing a database's ledger to this program's version, and comparing it with the tables."""
 
 from typing import Any
 
@@ -17,9 +17,9 @@ LOCK = 7_265_626_541
 
 
 def migrate(connection: Connection) -> str | None:
-    """Bring a ledger that nobody uses yet to this program's version; returns the revision it had.
+    """Bring a ledger that nobody uses yet to this program's version. Returns the revision it had.
 
-    All in the caller's transaction, whose locks last to its end: `db.schema.upgrade` is for ledgers that are in use.
+    It runs in the caller's transaction, which keeps its locks to the end: `db.schema.upgrade` is for ledgers in use.
     """
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
     make_schemas(connection)
@@ -30,7 +30,7 @@ def migrate(connection: Connection) -> str | None:
 
 
 def make_schemas(connection: Connection) -> None:
-    """IF NOT EXISTS would want the right to make schemas, whether there is one or not."""
+    """Make missing schemas. IF NOT EXISTS would need the right to make schemas even if they exist."""
     for schema in (SCHEMA, PREDICTIONS):
         if connection.execute(text("SELECT to_regnamespace(:schema) IS NULL"), {"schema": schema}).scalar_one():
             connection.exec_driver_sql(f"CREATE SCHEMA {schema}")

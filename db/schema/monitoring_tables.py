@@ -1,4 +1,4 @@
-"""Tables for those who watch from outside: what ended runs came to, what is to be told, and the view `run_status`."""
+"""Tables for monitoring: sums of ended runs, counters, notices, and the view `run_status`."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ from sqlalchemy import (
 from scorebeat.db.schema.metadata import metadata, timestamp
 
 NOTICES = ("finished", "failed", "late")
-"""What is told of a run."""
+"""The events of notices."""
 
 run_sums = Table(
     "run_sums",

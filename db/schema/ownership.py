@@ -1,4 +1,4 @@
-"""The role that owns the ledger: who it is, and acting as it, so that all that is made is its own."""
+"""The role that owns the ledger: its name, and acting as it, so that it owns all new objects."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 from scorebeat.core.errors import NotPermitted
 
 OWNER = "(SELECT relowner FROM pg_class WHERE oid = to_regclass('scorebeat.runs'))"
-"""SQL: the role's oid; NULL where there is no ledger."""
+"""SQL: the role's oid; NULL without a ledger."""
 
 
 def owner(connection: Connection) -> str:
@@ -22,22 +22,22 @@ def current(connection: Connection) -> str:
 
 
 def is_owner(connection: Connection) -> bool:
-    """Our role owns the ledger, or has the rights of the one that does and may act as it: see `as_owner`."""
-    asked = text(
+    """Whether our role owns the ledger, or has the owner's rights and may act as it: see `as_owner`."""
+    query = text(
         "SELECT pg_has_role(relowner, 'USAGE') AND (pg_get_userbyid(relowner) = current_user"
         " OR pg_has_role(session_user, relowner,"
         " CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END))"
         " FROM pg_class WHERE oid = to_regclass('scorebeat.runs')"
     )
-    return bool(connection.execute(asked).scalar_one_or_none())
+    return bool(connection.execute(query).scalar_one_or_none())
 
 
 @contextmanager
 def as_owner(connection: Connection, what: str) -> Iterator[None]:
-    """What the block makes in the transaction is the ledger's owner's, with the rights that go with it.
+    """Objects that the block makes in the transaction belong to the ledger's owner, with the default rights on them.
 
-    Who may act as the owner, such as a superuser, would else make it their own, and the owner and those who read could
-    not use it. What is raised within must undo the transaction or a savepoint around, which gives back our role.
+    A role that may act as the owner, such as a superuser, would else own them, and neither the owner nor readers could
+    use them. An error in the block must undo the transaction or a savepoint around, which restores our role.
     Raises NotPermitted.
     """
     require_owner(connection, what)
@@ -54,7 +54,7 @@ def become_owner(connection: Connection) -> None:
 
 
 def require_owner(connection: Connection, what: str) -> None:
-    """Raises NotPermitted before anything is done that only the ledger's owner may end."""
+    """Raises NotPermitted before work that only the ledger's owner may finish."""
     if not is_owner(connection):
         raise NotPermitted(
             f"the role {current(connection)!r} may not {what}; nothing was changed. Use the URL of the role that owns "

@@ -1,4 +1,4 @@
-"""The ledger's revision beside the ones that this program knows: read without Alembic, because every command asks."""
+"""The ledger's revision and those that this program knows, read without Alembic because every command needs them."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def newest() -> str:
 
 
 def revision(connection: Connection) -> str | None:
-    """The ledger's revision; None when it was never migrated."""
+    """The ledger's revision; None if it was never migrated."""
     table = f"{SCHEMA}.alembic_version"
     if connection.execute(text("SELECT to_regclass(:table) IS NULL"), {"table": table}).scalar_one():
         return None
@@ -32,7 +32,7 @@ def revision(connection: Connection) -> str | None:
 
 
 def is_newer(connection: Connection) -> bool:
-    """A newer program migrated the ledger, and it still serves this one. Raises UsageError where it does not."""
+    """Whether a newer program migrated the ledger, which still serves this one. Raises UsageError if it does not."""
     have = revision(connection)
     if have is None or have in known():
         return False
@@ -47,7 +47,7 @@ def is_newer(connection: Connection) -> bool:
 
 
 def require_usable(connection: Connection) -> None:
-    """Raises UsageError when the database was not migrated to this version, or no longer serves it."""
+    """Raises UsageError if the database was not migrated to this version, or no longer serves it."""
     have, want = revision(connection), newest()
     if have == want or is_newer(connection):
         return

@@ -1,4 +1,4 @@
-"""Two roles: the one that owns the ledger, and one that runs everything and owns nothing. What the second may do."""
+"""The rights of the role that runs everything and owns nothing, beside the role that owns the ledger."""
 
 import json
 from dataclasses import dataclass
@@ -52,19 +52,19 @@ RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
         "UPDATE": ("due_at", "attempts", "delivered_at", "given_up_at", "error"),
     },
 }  # fmt: skip
-"""Beyond SELECT, by table and privilege: the columns, or none for the whole table."""
+"""Rights beyond SELECT, by table and privilege: the columns, or empty for the whole table."""
 ON_PREDICTIONS = ("SELECT", "INSERT")
 
 
 @dataclass(frozen=True)
 class Objects:
-    """What rights are given on, as SQL names it after ON; empty where there is none."""
+    """Objects of GRANT and REVOKE, as SQL names them after ON; empty if there are none."""
 
     ledger: str
     predictions: str
     functions: str
     tables: str
-    """Of both schemas."""
+    """Tables of both schemas."""
 
 
 ALL = Objects(
@@ -73,11 +73,11 @@ ALL = Objects(
     f"ALL FUNCTIONS IN SCHEMA {SCHEMA}",
     f"ALL TABLES IN SCHEMA {SCHEMA}, {PREDICTIONS}",
 )
-"""For a person: PostgreSQL refuses these where one of them is not the owner's."""
+"""For statements that a person types: PostgreSQL refuses them if the owner does not own one of the objects."""
 
 
 def statements(role: str, on: Objects = ALL) -> list[str]:
-    """SQL that gives a role what runs need and takes all else in both schemas; `role` as SQL writes it."""
+    """SQL that grants a role what runs need and revokes all else in both schemas; `role` is a quoted identifier."""
     both = f"{SCHEMA}, {PREDICTIONS}"
     functions = ", ".join(f"{SCHEMA}.{signature}" for signature in FUNCTIONS)
     on_predictions = ", ".join(ON_PREDICTIONS)
@@ -96,9 +96,9 @@ def statements(role: str, on: Objects = ALL) -> list[str]:
 
 
 def grant(connection: Connection, role: str) -> None:
-    """Give an existing role exactly what runs need, now and for prediction tables to come; safe to repeat.
+    """Grant an existing role exactly what runs need, also on future prediction tables; safe to repeat.
 
-    Raises NotPermitted where our role does not own the ledger; UsageError for a role that is not there or has the
+    Raises NotPermitted if our role does not own the ledger; UsageError for a role that does not exist or has the
     owner's rights.
     """
     with as_owner(connection, "give rights to another"):
@@ -108,7 +108,7 @@ def grant(connection: Connection, role: str) -> None:
 
 
 def _ours(connection: Connection) -> Objects:
-    """What the owner has in both schemas. What others put there is theirs to give, and one of it would refuse ALL."""
+    """The owner's objects in both schemas. Only others can grant rights on theirs, and one such would make ALL fail."""
     tables = text(
         "SELECT string_agg(format('%I.%I', :schema, c.relname), ', ' ORDER BY c.oid)"
         " FROM pg_class c WHERE c.relnamespace = to_regnamespace(:schema) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')"
@@ -129,7 +129,7 @@ def _ours(connection: Connection) -> Objects:
 
 
 def require_role(connection: Connection, role: str) -> None:
-    """Raises UsageError for a role that is not there or has the owner's rights."""
+    """Raises UsageError for a role that does not exist or has the owner's rights."""
     found = connection.execute(
         text("SELECT pg_has_role(r.oid, current_user, 'MEMBER') FROM pg_roles r WHERE r.rolname = :role"),
         {"role": role},
@@ -147,7 +147,7 @@ def require_role(connection: Connection, role: str) -> None:
 
 
 def granted(connection: Connection) -> list[str]:
-    """Roles that were given what runs need: those that may call the owner's functions."""
+    """Roles that have the rights of runs: those that may call the owner's functions."""
     return list(
         connection.execute(
             text(
@@ -162,7 +162,13 @@ def granted(connection: Connection) -> list[str]:
 
 
 def missing(connection: Connection) -> list[str]:
-    """What our role lacks that runs need, as `UPDATE (reason) on scorebeat.runs`."""
+    """Rights that runs need and our role lacks, such as `UPDATE (reason) on scorebeat.runs`."""
+    wanted = [
+        {"tab": table, "privilege": privilege, "col": column}
+        for table, rights in RIGHTS.items()
+        for privilege, columns in rights.items()
+        for column in columns or ("*",)
+    ]
     found = connection.execute(
         text(
             "SELECT format('%s (%s) on scorebeat.%s', privilege, col, tab) FROM jsonb_to_recordset(CAST(:wanted AS"
@@ -175,20 +181,9 @@ def missing(connection: Connection) -> list[str]:
             " unnest(CAST(:on_predictions AS text[])) AS privilege WHERE dropped_at IS NULL"
             " AND NOT has_table_privilege(to_regclass(format('predictions.%I', table_name)), privilege)"
         ),
-        {"wanted": _wanted(), "functions": list(FUNCTIONS), "on_predictions": list(ON_PREDICTIONS)},
+        {"wanted": json.dumps(wanted), "functions": list(FUNCTIONS), "on_predictions": list(ON_PREDICTIONS)},
     )
     return list(found.scalars())
-
-
-def _wanted() -> str:
-    return json.dumps(
-        [
-            {"tab": table, "privilege": privilege, "col": column}
-            for table, rights in RIGHTS.items()
-            for privilege, columns in rights.items()
-            for column in columns or ("*",)
-        ]
-    )
 
 
 def _listed(rights: dict[str, tuple[str, ...]]) -> str:

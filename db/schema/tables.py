@@ -1,4 +1,4 @@
-"""The tables of the ledger. CHECK constraints make an impossible row impossible."""
+"""The tables of the ledger. CHECK constraints refuse rows in impossible states."""
 
 from sqlalchemy import (
     BigInteger,
@@ -57,7 +57,7 @@ model_versions = Table(
     Column("added_by", Text, nullable=False),
     timestamp("published_at"),
     timestamp("retired_at"),  # published earlier, replaced since
-    timestamp("dropped_at"),  # its predictions are gone; its number is never given again
+    timestamp("dropped_at"),  # its predictions are gone; its number is never used again
     CheckConstraint("version > 0", name="version"),
     CheckConstraint("retired_at IS NULL OR published_at IS NOT NULL", name="retired"),
     CheckConstraint("dropped_at IS NULL OR published_at IS NULL OR retired_at IS NOT NULL", name="dropped"),
@@ -79,7 +79,7 @@ prediction_sets = Table(
     Column("generation", Integer, nullable=False, server_default="1"),
     Column("table_name", Text, nullable=False, unique=True),
     timestamp("created_at", now=True, null=False),
-    timestamp("complete_at"),  # a run over it ended well: a generation may be shown from then on
+    timestamp("complete_at"),  # a run over it succeeded: a generation may be shown from then on
     timestamp("dropped_at"),  # an old generation; its table is gone
     Column("visible_below", BigInteger, comment="readers see batches below this id; NULL: all"),
     ForeignKeyConstraint(
@@ -104,7 +104,7 @@ runs = Table(
     Column("run_key", Text, unique=True, comment="an outer scheduler's name for this run"),
     timestamp("created_at", now=True, null=False),
     Column("created_by", Text, nullable=False),
-    timestamp("due_at"),  # the due time that it is for; NULL: by hand, for none
+    timestamp("due_at"),  # its due time; NULL: by hand, for none
     timestamp("deadline_at"),
     Column("plan_attempt", Integer, nullable=False, server_default="0"),
     timestamp("plan_expires_at"),  # the planning lease
@@ -164,7 +164,7 @@ batches = Table(
     Column("care", SmallInteger, nullable=False, server_default="0", comment="0 whole, 1 chunks, 2 row by row"),
     Column("probe_key", JSONB, comment="the row that is being scored alone"),
     timestamp("next_attempt_at"),
-    timestamp("sent_at"),  # the message that is out for it; NULL: none
+    timestamp("sent_at"),  # when its message was sent; NULL: none is out
     Column("claimed_by", Text, comment="worker that has, or last had, the batch"),
     timestamp("claimed_at"),
     timestamp("claim_expires_at"),
@@ -191,7 +191,7 @@ batches = Table(
     CheckConstraint("rows_planned >= 0 AND rows_scored >= 0 AND rows_failed >= 0", name="rows"),
     UniqueConstraint("run_id", "number"),
 )
-# each is small: finished batches leave it
+# these indexes are small: finished batches leave them
 Index("batches_pending", batches.c.queue, batches.c.rank, batches.c.id, postgresql_where=text("state = 'pending'"))
 Index("batches_open", batches.c.run_id, postgresql_where=text("state IN ('pending', 'claimed')"))
 Index("batches_expiry", batches.c.claim_expires_at, postgresql_where=text("state = 'claimed'"))

@@ -1,4 +1,4 @@
-"""Migrating a ledger that is in use: in turn, with locks that are given up soon, so that commits go on meanwhile."""
+"""Migrating a ledger that is in use: one program at a time, with short waits for locks, so that commits go on."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -18,22 +18,22 @@ from scorebeat.db.schema import migrate, revisions
 from scorebeat.db.schema.migrations.indexes import CONCURRENTLY
 
 LOCK_TIMEOUT = "500ms"
-"""Who waits for an exclusive lock keeps all who come after it waiting. Below `deadlock_timeout`: we give way first."""
+"""A wait for an exclusive lock blocks all who come later. Below `deadlock_timeout`, so that we give way first."""
 PAUSE = timedelta(seconds=2)
-"""Between two tries, for the commits that waited meanwhile."""
+"""Pause between two tries, for the commits that waited meanwhile."""
 PATIENCE = timedelta(minutes=10)
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Upgraded:
-    """What became of the ledger: its revision before (None: there was none) and now."""
+    """The ledger's revision before (None if there was none) and now."""
 
     before: str | None
     now: str | None
     is_newer: bool
-    """A newer program migrated it, and it serves this one, too."""
+    """A newer program migrated it, and it still serves this one."""
 
     @property
     def changed(self) -> bool:
@@ -41,17 +41,17 @@ class Upgraded:
 
 
 @contextmanager
-def turn(engine: Engine, tell: Tell, patience: timedelta = PATIENCE) -> Iterator[Connection]:
-    """A session that alone may migrate; another's is waited for. Raises MigrationFailed when that takes too long."""
+def turn(engine: Engine, report: Report, patience: timedelta = PATIENCE) -> Iterator[Connection]:
+    """A session that alone may migrate; it waits for another. Raises MigrationFailed if that takes too long."""
     deadline = time.monotonic() + patience.total_seconds()
     with engine.connect() as connection:
-        while not _taken(connection):
+        while not _took_lock(connection):
             if time.monotonic() > deadline:
                 raise MigrationFailed(
                     f"another `migrate` has been at work for {format_duration(patience)}; nothing was done. "
                     "Look at it, and run `scorebeat migrate` again."
                 )
-            tell("another `migrate` is at work; waiting for it")
+            report("another `migrate` is at work; waiting for it")
             time.sleep(PAUSE.total_seconds() / 4)
         connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
         connection.commit()
@@ -61,29 +61,29 @@ def turn(engine: Engine, tell: Tell, patience: timedelta = PATIENCE) -> Iterator
             connection.invalidate()  # its lock and its settings end with the session
 
 
-def upgrade(connection: Connection, tell: Tell, patience: timedelta = PATIENCE) -> Upgraded:
+def upgrade(connection: Connection, report: Report, patience: timedelta = PATIENCE) -> Upgraded:
     """Bring the ledger to this program's version, each migration in a transaction of its own.
 
-    `connection` is one of `turn`. A lock that somebody holds is tried again for as long as `patience`. Raises
-    UsageError for a ledger that outgrew this program, MigrationFailed with the revision that the ledger is left at.
+    `connection` is one of `turn`. If somebody holds a lock, it is tried again for as long as `patience`. Raises
+    UsageError for a ledger that no longer serves this program, MigrationFailed with the revision of the ledger then.
     """
     before, newer = revisions.revision(connection), revisions.is_newer(connection)
     if before is None:
         migrate.make_schemas(connection)
     connection.commit()
     deadline = time.monotonic() + patience.total_seconds()
-    while not newer and not _tried(connection):
+    while not newer and not _migrated(connection):
         if time.monotonic() > deadline:
             raise _failed(connection, f"no lock could be taken in {format_duration(patience)}")
-        tell(f"the ledger is in use: {_holder(connection)}. Commits go on; trying again in {format_duration(PAUSE)}")
+        report(f"the ledger is in use: {_holder(connection)}. Commits go on; trying again in {format_duration(PAUSE)}")
         time.sleep(PAUSE.total_seconds())
     now = revisions.revision(connection)
     connection.commit()
     return Upgraded(before, now, newer)
 
 
-def _tried(connection: Connection) -> bool:
-    """All migrations are done; False where a lock could not be taken, which undid the one that wanted it."""
+def _migrated(connection: Connection) -> bool:
+    """Run all migrations; False if a lock could not be taken, which undid the migration that needed it."""
     config = migrate.config(connection)
     config.attributes[CONCURRENTLY] = True
     try:
@@ -100,7 +100,7 @@ def _tried(connection: Connection) -> bool:
 
 
 def _failed(connection: Connection, why: str) -> MigrationFailed:
-    """The migration that failed left nothing; those before it are done."""
+    """The error of a migration that failed: it left nothing, and those before it are done."""
     now = revisions.revision(connection) or "none"
     connection.rollback()
     return MigrationFailed(
@@ -109,15 +109,15 @@ def _failed(connection: Connection, why: str) -> MigrationFailed:
     )
 
 
-def _taken(connection: Connection) -> bool:
-    """In a transaction of its own: one that waits would keep an index from being made concurrently."""
+def _took_lock(connection: Connection) -> bool:
+    """Take the lock in a transaction of its own: an open one would block an index from being made concurrently."""
     taken = connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": migrate.LOCK}).scalar_one()
     connection.commit()
     return bool(taken)
 
 
 def _holder(connection: Connection) -> str:
-    """Who has held a lock on a table of the ledger for longest, as `dbt (PID 4711) since 12 s`."""
+    """Who has held a lock on a table of the ledger for longest, as `dbt (PID 4711) has held a lock for 12 s`."""
     found = connection.exec_driver_sql(
         "SELECT coalesce(nullif(a.application_name, ''), 'a session'), a.pid,"
         " extract(epoch FROM clock_timestamp() - a.xact_start)::bigint FROM pg_locks l"

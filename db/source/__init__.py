@@ -1,1 +1,1 @@
-"""A job's query: its columns and key, its parameters, which rows are pending, and values as they are fetched."""
+"""A job's query: its columns and key, its parameters, its pending rows, and fetched values."""

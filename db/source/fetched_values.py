@@ -1,4 +1,4 @@
-"""What the driver read, as the query's own values: types that are checked, and values that are not what they were."""
+"""Fetched values: their types are checked, and values that the driver changed are found."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from scorebeat.db.source.source import Source
 from scorebeat.db.source.types import FLOATS
 
 SENT, TEXT = "sent", "text"
-"""Of a key that is stored as PostgreSQL sends it: those bytes, and the value's text."""
+"""Fields of a key that is stored as PostgreSQL sends it: those bytes, and the value's text."""
 
 
 @dataclass(frozen=True)
 class Unfit:
-    """Values of a column that Arrow cannot hold: what stands there in their rows is something else."""
+    """Values of a column that Arrow cannot hold: the fetched column has other values in their rows."""
 
     column: str
     rows: pa.BooleanArray
@@ -31,43 +31,45 @@ def no_rows(schema: pa.Schema) -> pa.RecordBatch:
 
 
 def key_columns_of(whole: pa.RecordBatch, source: Source) -> tuple[pa.RecordBatch, int]:
-    """The key columns, and how many of the fetch's they are. Raises SourceChanged."""
+    """The key columns, and how many columns of the fetch they take. Raises SourceChanged."""
     arrays: list[pa.Array] = []
-    at = 0
+    position = 0
     for key in source.keys:
         if key.send:
-            arrays.append(pa.StructArray.from_arrays([whole.column(at), whole.column(at + 1)], names=[SENT, TEXT]))
+            arrays.append(
+                pa.StructArray.from_arrays([whole.column(position), whole.column(position + 1)], names=[SENT, TEXT])
+            )
         else:
-            _require_type(whole.schema.field(at + key.is_read_twice), key.name, key.read_as)
-            arrays.append(whole.column(at))
-        at += 1 + key.is_read_twice
-    return pa.RecordBatch.from_arrays(arrays, names=[key.name for key in source.keys]), at
+            _require_type(whole.schema.field(position + key.is_read_twice), key.name, key.read_as)
+            arrays.append(whole.column(position))
+        position += 1 + key.is_read_twice
+    return pa.RecordBatch.from_arrays(arrays, names=[key.name for key in source.keys]), position
 
 
-def typed(whole: pa.RecordBatch, at: int, source: Source) -> tuple[pa.RecordBatch, tuple[Unfit, ...]]:
-    """Input columns in the types that `Source.columns` promises, and which values are not the query's.
+def typed(whole: pa.RecordBatch, position: int, source: Source) -> tuple[pa.RecordBatch, tuple[Unfit, ...]]:
+    """Input columns from `position` on, in the types of `Source.columns`, and values that are not the query's.
 
-    Raises SourceChanged when PostgreSQL gives another type than that which the source was read with.
+    Raises SourceChanged if PostgreSQL returns another type than when the source was read.
     """
     arrays: list[pa.Array] = []
     names: list[str] = []
     unfit: list[Unfit] = []
-    while at < whole.num_columns:
-        name, column = whole.schema.names[at], whole.column(at)
-        at += name in source.casts
-        _require_type(whole.schema.field(at), name, source.read_as[name])
+    while position < whole.num_columns:
+        name, column = whole.schema.names[position], whole.column(position)
+        position += name in source.casts
+        _require_type(whole.schema.field(position), name, source.read_as[name])
         if source.is_array(name):
-            at += 1
-            unfit += _nested(name, whole.column(at))
+            position += 1
+            unfit += _nested(name, whole.column(position))
         arrays.append(_json_lists(column, name) if name in source.json else _plain(column))
-        unfit += beyond(name, arrays[-1])
+        unfit += find_out_of_range(name, arrays[-1])
         names.append(name)
-        at += 1
+        position += 1
     return pa.RecordBatch.from_arrays(arrays, names=names), tuple(unfit)
 
 
 def _nested(name: str, is_nested: pa.BooleanArray) -> Iterator[Unfit]:
-    """Arrays of several dimensions, which the driver made flat."""
+    """Arrays of several dimensions, which the driver flattened."""
     if is_nested.null_count < len(is_nested):
         yield Unfit(name, is_nested.fill_null(False), "is an array of several dimensions", is_moment=False)
 
@@ -78,8 +80,8 @@ _DAY = 86_400_000_000
 """Microseconds."""
 
 
-def beyond(name: str, column: pa.Array) -> Iterator[Unfit]:
-    """Infinity, and timestamps past the year 294246: the driver moves the epoch, and they wrap around to below."""
+def find_out_of_range(name: str, column: pa.Array) -> Iterator[Unfit]:
+    """Infinity, and timestamps after the year 294246: the driver shifts the epoch, so they wrap around below it."""
     if pa.types.is_date32(column.type):
         numbers, least = column.view(pa.int32()), _LEAST_DAY
     elif pa.types.is_timestamp(column.type):
@@ -95,9 +97,9 @@ def beyond(name: str, column: pa.Array) -> Iterator[Unfit]:
 _FROM_1970 = 10_957 * _DAY
 
 
-def since_2000(moments: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Timestamps as PostgreSQL stores them, wrapped back: the driver writes no infinity, but any int64."""
-    return pc.subtract(moments.cast(pa.int64()), pa.scalar(_FROM_1970, pa.int64()))
+def since_2000(timestamps: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Timestamps as PostgreSQL stores them, wrapped back: the driver writes no infinity, but writes any int64."""
+    return pc.subtract(timestamps.cast(pa.int64()), pa.scalar(_FROM_1970, pa.int64()))
 
 
 def _require_type(field: pa.Field, name: str, wanted: frozenset[str]) -> None:
@@ -105,12 +107,12 @@ def _require_type(field: pa.Field, name: str, wanted: frozenset[str]) -> None:
     if found not in wanted:
         raise SourceChanged(
             f"column {name!r} of the query is {found} now and was {' or '.join(sorted(wanted))} when this process read "
-            "the query; nothing of these rows was scored. The next attempt reads the query anew"
+            "the query; nothing of these rows was scored. The next attempt reads the query again"
         )
 
 
 def driver_type(field: pa.Field) -> str:
-    """What the driver calls the PostgreSQL type of a column that it read."""
+    """The driver's name for the PostgreSQL type of a column that it read."""
     return str((field.metadata or {}).get(b"POSTGRESQL:type", b"unknown").decode())
 
 
@@ -134,7 +136,7 @@ def _json_lists(column: pa.Array, name: str) -> pa.Array:
         )
     except pa.ArrowInvalid as error:
         raise InputError(
-            f"column {name!r} holds JSON that is not an array of numbers ({error}); select such rows away, "
+            f"column {name!r} holds JSON that is not an array of numbers ({error}); leave such rows out, "
             "or turn them into an array in the query"
         ) from None
     return parsed.column("v").combine_chunks()

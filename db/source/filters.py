@@ -1,4 +1,4 @@
-"""What `enqueue` may ask for beyond the pending rows, checked before a run is opened: a filter, a list of keys."""
+"""Checks of what `enqueue` may select among the pending rows, before a run is opened: a filter, a list of keys."""
 
 from collections.abc import Sequence
 
@@ -15,9 +15,9 @@ from scorebeat.db.source.source import Source
 
 
 def require_filter(connection: Connection, url: str, source: Source, where: str, name: str = "--where") -> None:
-    """Raises UsageError unless `where` is one condition over the query's columns; messages call it by `name`.
+    """Raises UsageError unless `where` is one condition over the query's columns; messages show it as `name`.
 
-    It is only parsed. In round brackets and in square ones: text that closes the one cannot close the other.
+    It is only parsed, once in round and once in square brackets: a text that closes one kind cannot close the other.
     """
     if len(where.encode("utf-8", "replace")) > LONGEST_QUERY:
         raise UsageError(
@@ -46,7 +46,7 @@ def require_filter(connection: Connection, url: str, source: Source, where: str,
 
 
 def first_bad_key(connection: Connection, source: Source, keys: Sequence[Key]) -> tuple[int, str] | None:
-    """Place in `keys` of the first that cannot be a key, and PostgreSQL's reason; None when all can."""
+    """Index in `keys` of the first text that cannot be a key, and PostgreSQL's reason; None if all can."""
     reason = _reason_against(connection, source, keys)
     if reason is None:
         return None

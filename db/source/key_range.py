@@ -1,7 +1,7 @@
 """Whether PostgreSQL reads a query by the range of a batch's keys, or computes all of it for each batch.
 
-By the form of the plan and by counting rows, never by an estimate: those change with every ANALYZE, and a job that is
-accepted in the evening must not be refused at night.
+The form of the plan and the number of rows decide, never an estimate: estimates change with every ANALYZE, and a job
+that is accepted in the evening must not be refused at night.
 """
 
 from collections.abc import Iterator
@@ -15,15 +15,15 @@ from scorebeat.db.connect.sql import Key, KeyColumn, columns, row, subquery
 from scorebeat.db.source.source import Source
 
 FEW = 1_000
-"""So many rows may be computed again for each batch."""
+"""Number of rows that may be computed again for each batch."""
 _MARK = "scorebeat.key_"
-"""A setting with the value of a key column: the plan shows its name wherever the key's condition came to."""
+"""A setting with the value of a key column: the plan shows its name wherever the condition on the key is used."""
 
 
 def why_whole(connection: Connection, source: Source, job: Job, first: Key) -> str | None:
-    """Why every batch would compute the whole query again; None if it would not, or where that is asked for.
+    """Why every batch would compute the whole query again; None if it would not, or if the job allows it.
 
-    A query that gives no more rows than one batch holds, or `FEW`, may be computed as a whole. `first` is a key of it.
+    A query with no more rows than one batch, or `FEW`, may be computed as a whole. `first` is a key of it.
     """
     if job.allow_full_scans or _is_cut(connection, source, first):
         return None
@@ -34,11 +34,11 @@ def why_whole(connection: Connection, source: Source, job: Job, first: Key) -> s
     index = f"Index ({', '.join(k.name for k in source.keys)})"
     if not source.unique_by:
         index += (
-            ", or where the query computes it the same expression, as CREATE UNIQUE INDEX ON orders "
+            ", or the same expression if the query computes the key, as CREATE UNIQUE INDEX ON orders "
             "((code::text)) does for SELECT code::text AS id"
         )
     return (
-        f"jobs.{job.name}.query cannot be cut by its key: it gives more than {most:,} rows, and no index is asked for "
+        f"jobs.{job.name}.query cannot be cut by its key: it returns more than {most:,} rows, and no index is used for "
         f"the keys of a batch, so every batch would compute the whole query again. {index}; or store the query's "
         "result in a table; allow_full_scans = true scores it nevertheless."
     )
@@ -57,19 +57,19 @@ def _is_cut(connection: Connection, source: Source, first: Key) -> bool:
         _MARK in str(node.get("Index Cond")) or node["Node Type"] in ("Foreign Scan", "Custom Scan") for node in nodes
     ):
         return True
-    # another index was thought better, which the next ANALYZE may think otherwise
+    # the planner preferred another index, which may change with the next ANALYZE
     other = any(_MARK in str(node.get("Filter")) and "Index Name" in node for node in nodes)
     return other and _is_indexed(connection, source)
 
 
 def _plan(connection: Connection, source: Source) -> dict[str, Any]:
-    """Of a batch of one key, as `pending` asks for it."""
+    """The plan for a batch of one key, with the statement of `pending`."""
     keys = source.keys
     ends = f"{row(keys, 'q')} >= {_marks(keys)} AND {row(keys, 'q')} <= {_marks(keys)}"
     if len(keys) > 1:
         ends += f" AND {row(keys[:1], 'q')} >= {_marks(keys[:1])} AND {row(keys[:1], 'q')} <= {_marks(keys[:1])}"
-    asked = f"SELECT * FROM {subquery(source.query)} WHERE {ends} ORDER BY {columns(keys, 'q')}"
-    explained: list[dict[str, Any]] = user_sql.rows(connection, f"EXPLAIN (FORMAT JSON) {asked}")[0][0]
+    statement = f"SELECT * FROM {subquery(source.query)} WHERE {ends} ORDER BY {columns(keys, 'q')}"
+    explained: list[dict[str, Any]] = user_sql.rows(connection, f"EXPLAIN (FORMAT JSON) {statement}")[0][0]
     plan: dict[str, Any] = explained[0]["Plan"]
     return plan
 
@@ -86,12 +86,12 @@ def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _is_indexed(connection: Connection, source: Source) -> bool:
-    """An index of the key's table begins with the first column of the key."""
+    """Whether an index of the key's table begins with the first column of the key."""
     if not source.unique_by:
         return False
     table, first, *_ = source.unique_by
-    asked = (
+    query = (
         "SELECT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = :table AND i.indisvalid AND i.indpred IS NULL"
         " AND (i.indkey::int2[])[0] = :first)"
     )
-    return bool(connection.execute(text(asked), {"table": table, "first": first}).scalar_one())
+    return bool(connection.execute(text(query), {"table": table, "first": first}).scalar_one())

@@ -1,4 +1,4 @@
-"""Rows as a notebook reads them, by psycopg2 and pandas alone: no conversion of ours is in the way."""
+"""Rows as a notebook reads them, by psycopg2 and pandas alone, without our conversions."""
 
 import warnings
 from contextlib import closing

@@ -1,7 +1,7 @@
-"""A job's query with the values of its `:name`s: typed literals, which no setting of a session reads otherwise.
+"""A job's query with the values of its `:name`s: typed literals, which mean the same under all settings of a session.
 
-A literal works wherever the query stands: in a cursor of PL/pgSQL, in EXPLAIN, in CREATE TABLE AS and over the driver
-of columns. Bound parameters do not.
+A literal works wherever the query is used: in a cursor of PL/pgSQL, in EXPLAIN, in CREATE TABLE AS and over the ADBC
+driver. Bound parameters do not.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
-from scorebeat.core.errors import QueryError, near
+from scorebeat.core.errors import QueryError, did_you_mean
 from scorebeat.core.jobs import query_names
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.jobs.parameters import DUE_AT, OF_EVERY_RUN, RUN_ID, Parameter
@@ -26,30 +26,30 @@ _TYPES = {
     "timestamp": "timestamp",
     "timestamptz": "timestamptz",
 }
-"""By what a parameter calls its type: PostgreSQL's name of it, in pg_catalog whatever the search path is."""
+"""PostgreSQL's names, in pg_catalog under any search path, by the types of parameters."""
 
 
 @dataclass(frozen=True)
 class RunValues:
-    """What `:due_at` and `:run_id` stand for."""
+    """The values of `:due_at` and `:run_id`."""
 
     due_at: datetime
     run_id: int
 
 
 def of_no_run(connection: Connection, due_at: datetime | None = None) -> RunValues:
-    """For looking at a query when there is no run: as a run by hand would have it now, with the number 0."""
+    """Values for reading a query without a run: those of a run by hand now, with the number 0."""
     return RunValues(due_at or database_clock.now(connection), 0)
 
 
 def bound_query(connection: Connection, job: Job, values: RunValues) -> str:
-    """The job's query with all values. Raises QueryError for a name that has none."""
+    """The job's query with all values. Raises QueryError for a name without a value."""
     unknown = [name for name in names(connection, job) if name not in (*OF_EVERY_RUN, *job.parameters)]
     if unknown:
         known = [*OF_EVERY_RUN, *job.parameters]
         raise QueryError(
             f"jobs.{job.name}.query has :{unknown[0]}, which is no parameter; known are :{', :'.join(known)}."
-            f"{_meant(unknown[0], known)} Declare others in [jobs.{job.name}.parameters]"
+            f"{did_you_mean(unknown[0], known)} Declare others in [jobs.{job.name}.parameters]"
         )
     texts = {name: _expression(parameter) for name, parameter in job.parameters.items()}
     texts[DUE_AT] = _expression(Parameter(type="timestamptz", text=values.due_at.astimezone(UTC).isoformat()))
@@ -58,7 +58,7 @@ def bound_query(connection: Connection, job: Job, values: RunValues) -> str:
 
 
 def require_used(connection: Connection, job: Job) -> None:
-    """Raises QueryError for a declared parameter that the query does not use: its name may be misspelt there."""
+    """Raises QueryError for a declared parameter that the query does not use: the query may misspell its name."""
     unused = [name for name in job.parameters if name not in names(connection, job)]
     if unused:
         raise QueryError(
@@ -73,7 +73,7 @@ def names(connection: Connection, job: Job) -> list[str]:
 
 
 def differ_by_run(connection: Connection, job: Job) -> bool:
-    """Whether the query gives other rows for another run: what it gives now says nothing of earlier runs' rows."""
+    """Whether the query returns other rows for another run: its rows now prove nothing about those of earlier runs."""
     return any(name in OF_EVERY_RUN for name in names(connection, job))
 
 
@@ -83,10 +83,5 @@ def _backslashes(connection: Connection) -> bool:
 
 
 def _expression(parameter: Parameter) -> str:
-    # the blank before it: a name that stands before would make a call of brackets
+    # the blank before it: directly after a name, CAST( would be part of the name
     return f" CAST({literal(parameter.text)} AS pg_catalog.{_TYPES[parameter.type]})"
-
-
-def _meant(name: str, known: list[str]) -> str:
-    hint = near(name, known)
-    return hint if hint.startswith(" Did") else ""

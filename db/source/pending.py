@@ -1,4 +1,4 @@
-"""Which rows are pending: in the query's rows, not in the prediction set, not quarantined."""
+"""Pending rows: those of the query that are neither in the prediction set nor quarantined."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from scorebeat.db.source.source import Source
 
 @dataclass(frozen=True)
 class PendingRows:
-    """How pending rows of one prediction set are asked for; every method answers an SQL text."""
+    """Statements for the pending rows of one prediction set; every method returns SQL."""
 
     source: Source
     table: str
@@ -34,10 +34,10 @@ class PendingRows:
     has_quarantine: bool = True
     row_keys: tuple[Key, ...] | None = None
     again: tuple[int, ...] = ()
-    """Runs whose rows in quarantine are pending nevertheless: the next run tries them."""
+    """Runs whose quarantined rows are pending nevertheless: the next run tries them."""
 
     def key_stream(self, *, anti_join: bool) -> str:
-        """Pending keys as texts, in key order; no anti-join when the set is known to be empty."""
+        """Pending keys as texts, in key order; no anti-join if the set is known to be empty."""
         keys = self.source.keys
         conditions = [*self._chosen(), *(self._unscored(None, None) if anti_join else ())]
         return f"SELECT {texts(keys, 'q')} FROM {self._from(conditions)} ORDER BY {columns(keys, 'q')}"
@@ -65,11 +65,11 @@ class PendingRows:
         The key columns by `sql.whole`, then the columns `names` by `Source.expressions`.
         """
         keys = self.source.keys
-        conditions = [*self._chosen(with_keys=listed is None), self._place("q", span, listed)]
+        conditions = [*self._chosen(with_keys=listed is None), self._within_batch("q", span, listed)]
         if beyond is not None:
             conditions.append(after(keys, "q", beyond))
         if anti_join:
-            # the range on both sides: otherwise each batch would hash the whole prediction table
+            # the range is on both sides: otherwise each batch would hash the whole prediction table
             conditions += self._unscored(span, listed)
         selected = [*whole(keys, "q"), *(part for n in names for part in self.source.expressions(n))]
         return f"SELECT {', '.join(selected)} FROM {self._from(conditions)} ORDER BY {columns(keys, 'q')} LIMIT {limit}"
@@ -77,14 +77,14 @@ class PendingRows:
     def keys(self, span: KeyRange, limit: int, *, listed: Sequence[Key] | None = None) -> str:
         """The next pending keys of a batch as texts; no other column of the query is computed."""
         keys = self.source.keys
-        conditions = [*self._chosen(with_keys=listed is None), self._place("q", span, listed)]
+        conditions = [*self._chosen(with_keys=listed is None), self._within_batch("q", span, listed)]
         conditions += self._unscored(span, listed)
         return f"SELECT {texts(keys, 'q')} FROM {self._from(conditions)} ORDER BY {columns(keys, 'q')} LIMIT {limit}"
 
     def as_it_is(self, names: Sequence[str], span: KeyRange, limit: int) -> str:
-        """The columns `names` of the first rows, in key order, as anybody would ask for them."""
+        """The columns `names` of the first rows, in key order, without our casts."""
         keys = self.source.keys
-        rows = self._from([*self._chosen(), self._place("q", span, None)])
+        rows = self._from([*self._chosen(), self._within_batch("q", span, None)])
         selected = ", ".join(f"q.{ident(name)}" for name in names)
         return f"SELECT {selected} FROM {rows} ORDER BY {columns(keys, 'q')} LIMIT {limit}"
 
@@ -98,22 +98,22 @@ class PendingRows:
             chosen.append(among(self.source.keys, "q", self.row_keys))
         return chosen
 
-    def _place(self, alias: str, span: KeyRange, listed: Sequence[Key] | None) -> str:
-        """Where the rows of a batch lie: its list of keys, or else its range."""
+    def _within_batch(self, alias: str, span: KeyRange, listed: Sequence[Key] | None) -> str:
+        """SQL condition: the row is in the batch, by its list of keys, or else by its range."""
         keys = self.source.keys
         return within(keys, alias, span) if listed is None else among(keys, alias, listed)
 
     def _unscored(self, span: KeyRange | None, listed: Sequence[Key] | None) -> list[str]:
         keys = self.source.keys
-        near = f" AND {self._place('p', span, listed)}" if span else ""
-        scored = f"NOT EXISTS (SELECT 1 FROM {self.table} AS p WHERE {same_key(keys, 'p', 'q')}{near})"
+        within_batch = f" AND {self._within_batch('p', span, listed)}" if span else ""
+        scored = f"NOT EXISTS (SELECT 1 FROM {self.table} AS p WHERE {same_key(keys, 'p', 'q')}{within_batch})"
         if not self.has_quarantine:
             return [scored]
-        aside = (
+        not_quarantined = (
             f"NOT EXISTS (SELECT 1 FROM scorebeat.quarantine AS z WHERE z.prediction_set_id = {self.set_id}"
             f" AND z.key = jsonb_build_array({texts(keys, 'q')}){self._but_again()})"
         )
-        return [scored, aside]
+        return [scored, not_quarantined]
 
     def _but_again(self) -> str:
         if not self.again:
@@ -123,7 +123,7 @@ class PendingRows:
 
 
 def is_empty(connection: Connection, table: str) -> bool:
-    """Nothing is in the prediction set's table."""
+    """Whether the prediction set's table has no row."""
     return bool(connection.exec_driver_sql(f"SELECT NOT EXISTS (SELECT 1 FROM {table})").scalar_one())
 
 

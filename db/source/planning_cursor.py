@@ -1,4 +1,4 @@
-"""The planning cursor: pending keys in key order, in a READ ONLY transaction, most of them never fetched."""
+"""The planning cursor: pending keys in key order, in a READ ONLY transaction; most of them are never fetched."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,16 +11,16 @@ from scorebeat.db.source.pending import PendingRows
 from scorebeat.db.source.source import Source, estimated_rows
 
 DENSE = 8
-"""A range is read whole as long as at most this many of its rows are there for each pending one."""
+"""A range is read as a whole if it has at most this many rows for each pending one."""
 
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """One snapshot for the whole plan, in which nothing can be written."""
+    """One read-only snapshot for the whole plan."""
     with engine.connect() as plain:
         connection = plain.execution_options(**read_only.FOR_A_QUERY)
         with connection.begin() as transaction:
-            # within the transaction: options of the driver would stay with the session, and overrule the database's own
+            # set in the transaction: the driver's options would stay in the session and override the database's own
             connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             # a plan may pause for longer than other transactions while batches are stored
             connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '10min'")
@@ -29,7 +29,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 class KeyCursor:
-    """Cuts the stream of pending keys; PostgreSQL skips over keys that only count."""
+    """Cuts the stream of pending keys; PostgreSQL skips keys that are only counted."""
 
     def __init__(self, connection: Connection, pending: PendingRows, *, anti_join: bool) -> None:
         self._connection = connection
@@ -57,15 +57,15 @@ class KeyCursor:
         return KeyRange(first[0], self._last(first[0]) if passed else first[0]), count
 
     def _last(self, first: Key) -> Key:
-        """The last pending key, asked for in the same snapshot: the cursor ran past it."""
+        """The last pending key, read in the same snapshot, because the cursor is already past it."""
         statement = self._pending.last_key(first, anti_join=self._anti_join)
         return user_sql.rows(self._connection, statement)[0]
 
 
 def is_sparse(connection: Connection, source: Source, span: KeyRange, pending: int) -> bool:
-    """Few of the range's rows are pending, so a list of keys is read faster than the range.
+    """Whether so few of the range's rows are pending that a list of keys is read faster than the range.
 
-    A guess by the planner's statistics: both ways read the same rows.
+    It is estimated by the planner's statistics: both ways read the same rows.
     """
     return estimated_rows(connection, source, span) > DENSE * pending
 

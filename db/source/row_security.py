@@ -1,4 +1,4 @@
-"""Row-level security of the tables that a query reads: a table may show our role none of its rows, without an error."""
+"""Row-level security of the tables that a query reads: it may hide all rows from our role without an error."""
 
 from sqlalchemy import Connection, text
 
@@ -6,10 +6,10 @@ from scorebeat.core.table_names import PREDICTIONS, SCHEMA
 
 
 def hides_all(connection: Connection) -> str | None:
-    """Tables with row security of which no policy lets our role see a row, and what to do; None without such tables.
+    """Tables whose row security has no policy that lets our role see a row, and what to do; None without such tables.
 
-    Looks at the tables that this transaction has read or planned to read, for it holds a lock on each. Those that a
-    view reads in its owner's name are the owner's to see, and are left out.
+    It checks the tables that this transaction has read or planned to read, on which it holds locks. Tables that a
+    view reads with its owner's rights are left out.
     """
     found = connection.execute(
         text(
@@ -36,6 +36,6 @@ def hides_all(connection: Connection) -> str | None:
     tables = ", ".join(row[0] for row in found)
     return (
         f"the role {role!r} sees none of the rows of {tables}: row security is on and no policy lets it read, so runs "
-        f"score nothing and succeed. Let the table's owner say `CREATE POLICY scorebeat ON {found[0][0]} FOR SELECT "
+        f"score nothing and succeed. Let the table's owner run `CREATE POLICY scorebeat ON {found[0][0]} FOR SELECT "
         f"TO {role} USING (true)`, or run under a role with BYPASSRLS"
     )

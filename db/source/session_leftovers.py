@@ -1,7 +1,7 @@
-"""Whether a query may leave something in its session that no statement takes back, so that others may not use it.
+"""Whether a query may leave something in its session that no statement can undo, so that others must not use it.
 
-RESET ALL and DISCARD ALL leave a setting of the user's own, such as `app.tenant`, behind as an empty text, which no
-catalogue lists; a random seed stays, and functions that PostgreSQL did not bring may keep what they like.
+RESET ALL and DISCARD ALL leave a custom setting of the user, such as `app.tenant`, behind as an empty text, which no
+catalogue lists; a random seed stays, and functions that are not PostgreSQL's own may keep any state.
 """
 
 import re
@@ -14,14 +14,14 @@ from scorebeat.db.connect.sql import ident, subquery
 from scorebeat.db.source.source import Source
 
 _BUILT_IN = re.compile(r"set_config|setseed|\w+_to_xml\w*|ts_stat|ts_rewrite")
-"""PostgreSQL's own functions that change the session, or run a text as a query that may."""
+"""PostgreSQL's own functions that change the session, or run a text as a query that may change it."""
 _CALLED = re.compile(r'([\w$]+)"?\(')
 _WORD = re.compile(r"[\w$]+")
 _OWN = (
     "own AS (SELECT p.oid, p.proname, l.lanname NOT IN ('internal', 'c') OR p.proconfig IS NOT NULL AS runs_sql"
     " FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.oid >= 16384)"
 )
-"""Functions that PostgreSQL did not bring, and whether they run SQL."""
+"""Functions that are not PostgreSQL's own, and whether they run SQL."""
 _FUNCTIONS = f"WITH {_OWN} SELECT DISTINCT proname, runs_sql FROM own"
 _UNNAMED = (
     f"WITH {_OWN}, code AS (SELECT oid FROM own WHERE runs_sql)"
@@ -36,14 +36,14 @@ _UNNAMED = (
     " JOIN code ON code.oid = d.refobjid AND d.refclassid = 'pg_proc'::regclass"
     " WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation')"
 )
-"""Functions that a plan does not name: of operators, casts, orders and domains, and of views, worked out beforehand."""
+"""Functions that a plan does not name: those of operators, casts, orders and domains, and constant calls in views."""
 
 
 def may_leave(connection: Connection, source: Source, where: str | None = None) -> bool:
-    """False where the query, with a run's `where`, surely leaves nothing that `engine.forget` does not undo.
+    """False if the query, with a run's `where`, certainly leaves nothing that `engine.forget` does not undo.
 
-    Its plan names all functions that it calls, but for those that PostgreSQL works out beforehand, which stand in the
-    query, and those behind an operator or a type: where the database has one of these, the answer is True.
+    Its plan names all functions that it calls, except those that PostgreSQL computes while planning, which are in the
+    text of the query, and those behind an operator or a type: if the database has one of these, True is returned.
     """
     query = subquery(source.query) + (f" WHERE (\n{where}\n)" if where else "")
     try:
@@ -59,11 +59,11 @@ def may_leave(connection: Connection, source: Source, where: str | None = None) 
     called = set(_CALLED.findall(plan))
     if unnamed or any(_BUILT_IN.fullmatch(name) for name in called):
         return True
-    said = set(_WORD.findall(query.lower()))
+    query_words = set(_WORD.findall(query.lower()))
     for name, runs_sql in connection.execute(text(_FUNCTIONS)):
         is_word = _WORD.fullmatch(name)
         if name in called or (not is_word and f"{ident(name)}(" in plan):
             return True
-        if runs_sql and (name.lower() in said if is_word else ident(name) in query):
+        if runs_sql and (name.lower() in query_words if is_word else ident(name) in query):
             return True
     return False

@@ -38,13 +38,13 @@ class Source:
     cut_at: int | None = None
     """Of a source by `bounded`: characters of which the texts that are read have at most so many."""
     unique_by: tuple[int, ...] = ()
-    """Table oid and column numbers that the key comes from, when it is one table's; else empty."""
+    """Table oid and column numbers of the key, if all its columns come from one table; else empty."""
 
     def expressions(self, name: str) -> list[str]:
-        """SQL of a column as `db.batch_io.columns` reads it: the value, and what shows that it is the query's.
+        """SQL of a column as `db.batch_io.columns` reads it: the value, and columns that prove that it is the query's.
 
-        Where a cast reads it, a NULL of its own type; for an array, NULL unless it has several dimensions, which the
-        driver drops.
+        For a cast it is a NULL of the column's own type; for an array, NULL unless it has several dimensions, which
+        the driver drops.
         """
         column = f"q.{ident(name)}"
         parts = [f"{column}{self.casts.get(name, '')} AS {ident(name)}"]
@@ -75,7 +75,7 @@ class Source:
         )
 
     def is_array(self, name: str) -> bool:
-        """Whether PostgreSQL has arrays in it."""
+        """Whether the column has arrays in PostgreSQL."""
         return name not in self.json and pa.types.is_list(self.columns.field(name).type)
 
 
@@ -95,7 +95,7 @@ class _Column:
 
 @dataclass(frozen=True)
 class _Type:
-    """Of `pg_type`: its name, its kind, and how it is shown, cast to, and sent."""
+    """A row of `pg_type`: its name, its kind, and how it is shown, cast to, and sent."""
 
     name: str
     kind: str
@@ -103,13 +103,13 @@ class _Type:
     cast: str
     send: str
     is_compared: bool
-    """Whether bare operators are the type's own: they are not found where its schema is not in the search path."""
+    """Whether plain operators are the type's own: they are not found if its schema is not in the search path."""
 
 
 def describe(connection: Connection, url: str, job: Job, values: RunValues | None = None) -> Source:
-    """What the query of `job` gives, once it is known to be one SELECT. Raises QueryError saying what is wrong.
+    """The columns and key of the job's query, after a check that it is one SELECT. Raises QueryError.
 
-    `values` are a run's; without any it is looked at as `parameters.of_no_run` does.
+    `values` are those of a run, by default of `parameter_values.of_no_run`.
     """
     values = values or parameter_values.of_no_run(connection)
     query = parameter_values.bound_query(connection, job, values)
@@ -119,9 +119,9 @@ def describe(connection: Connection, url: str, job: Job, values: RunValues | Non
 
 
 def read_columns(connection: Connection, job: Job, values: RunValues) -> Source:
-    """What the query gives now, for a job of the ledger: its text was parsed when it was applied.
+    """The columns and key now of a job's query in the ledger, whose text was parsed when it was applied.
 
-    Raises QueryError; columns and types may have changed since.
+    Raises QueryError, because columns and types may have changed since.
     """
     query = parameter_values.bound_query(connection, job, values)
     found = _columns(connection, job, query)
@@ -135,19 +135,19 @@ def read_columns(connection: Connection, job: Job, values: RunValues) -> Source:
         if column.name in job.key:
             continue
         found_type = types_of[column.type_oid]
-        how = types.reading(found_type.name, found_type.kind)
-        if how is None:
+        reading = types.reading(found_type.name, found_type.kind)
+        if reading is None:
             wrong.append(f"column {column.name!r} is {found_type.shown}; readable are {types.READABLE}")
         else:
-            readable[column.name] = how
+            readable[column.name] = reading
     if wrong:
         raise QueryError(f"jobs.{job.name}.query: " + "; ".join(wrong) + ". Cast it in the query, or leave it out.")
     return Source(
         job=job.name,
         query=query,
         keys=keys,
-        columns=pa.schema([pa.field(name, how.arrow) for name, how in readable.items()]),
-        casts={name: how.cast for name, how in readable.items() if how.cast},
+        columns=pa.schema([pa.field(name, reading.arrow) for name, reading in readable.items()]),
+        casts={name: reading.cast for name, reading in readable.items() if reading.cast},
         json=frozenset(c.name for c in found if types_of[c.type_oid].name in types.JSON and c.name in readable),
         read_as={c.name: types.names(types_of[c.type_oid].name, c.type_oid) for c in found if c.name in readable},
         most_bytes={name: most for name, most in bounds.items() if most is not None},
@@ -157,7 +157,7 @@ def read_columns(connection: Connection, job: Job, values: RunValues) -> Source:
 
 
 def is_unique(connection: Connection, source: Source) -> bool:
-    """True when a unique index over NOT NULL columns, scanned alone, proves that no key repeats."""
+    """Whether a unique index over NOT NULL columns, scanned alone, proves that no key repeats."""
     if not source.unique_by:
         return False
     table, *numbers = source.unique_by
@@ -175,7 +175,7 @@ def is_unique(connection: Connection, source: Source) -> bool:
 
 
 def bad_keys(connection: Connection, source: Source, limit: int = 5) -> list[str]:
-    """Keys that are NULL or repeat, as texts; reads the whole query, so ask `is_unique` first."""
+    """Keys that are NULL or repeat, as texts; runs the whole query, so check `is_unique` first."""
     names = ", ".join(f"q.{ident(k.name)}" for k in source.keys)
     nulls = " OR ".join(f"q.{ident(k.name)} IS NULL" for k in source.keys)
     shown = ", ".join(f"coalesce({as_text(f'q.{ident(k.name)}', k.type)}, 'NULL')" for k in source.keys)
@@ -217,29 +217,29 @@ def _reason(message: str) -> str:
 
 
 def _columns(connection: Connection, job: Job, query: str) -> list[_Column]:
-    """As the query gives them, which runs nothing but what PostgreSQL works out beforehand; that writes nothing."""
+    """The query's columns. Only what PostgreSQL computes while planning is run, and it can write nothing."""
     try:
         with connection.begin_nested() as part:
             connection.exec_driver_sql("SET LOCAL transaction_read_only = on")
             result = user_sql.describe(connection, f"SELECT * FROM {subquery(query)} LIMIT 0")
-            part.rollback()  # nothing that the query set stays
+            part.rollback()  # undoes settings of the query
     except DBAPIError as error:
         if database_errors.is_lock(error):
             raise SourceLocked(f"jobs.{job.name}.query {locks.waits_for(connection, job.query)}") from None
         if error.connection_invalidated or database_errors.is_transient(error):
-            raise  # the connection or the moment is to blame, not the query
+            raise  # the connection or a transient state is to blame, not the query
         raise QueryError(f"jobs.{job.name}.query {_reason(str(error.orig))}") from None
     described: Any = result.cursor.description if result.cursor is not None else ()
     found = [_Column(d[0], d.type_code, d.table_oid or 0, d.table_column or 0, _size(d)) for d in described]
     names = [c.name for c in found]
-    twice = sorted({n for n in names if names.count(n) > 1})
-    if twice:
-        raise QueryError(f"jobs.{job.name}.query gives column {twice[0]!r} twice; name its columns apart with AS")
+    repeated = sorted({n for n in names if names.count(n) > 1})
+    if repeated:
+        raise QueryError(f"jobs.{job.name}.query returns column {repeated[0]!r} twice; name its columns apart with AS")
     return found
 
 
 def _size(described: Any) -> tuple[int, ...]:
-    """The modifier of a column's type, where it has one: a length, or digits and those behind the point."""
+    """The modifier of a column's type, empty without one: a length, or precision and scale."""
     if described.precision is not None and described.internal_size > 0:
         return described.precision, described.scale
     return (described.internal_size,) if described.type_code in _WITH_LENGTH and described.internal_size > 0 else ()
@@ -251,7 +251,7 @@ CASTABLE = (
     "CASE WHEN {t}.typnamespace = 'pg_catalog'::regnamespace THEN format_type({t}.oid, -1)"
     " ELSE format('%I.%I', {t}.typnamespace::regnamespace::name, {t}.typname) END"
 )
-"""SQL: a type's name, the same whatever the search path is. For `format` with an alias of `pg_type`."""
+"""SQL: a type's name, the same under any search path. For `format` with an alias of `pg_type`."""
 
 
 def _type_names(connection: Connection, oids: list[int]) -> dict[int, _Type]:
@@ -273,7 +273,7 @@ def _keys(job: Job, found: list[_Column], types_of: dict[int, _Type]) -> tuple[K
     if missing:
         raise QueryError(
             f"jobs.{job.name}.query has no column {', '.join(map(repr, missing))}, which `key` names; "
-            f"it gives {', '.join(by_name)}"
+            f"it returns {', '.join(by_name)}"
         )
     keys = []
     for name in job.key:
@@ -282,7 +282,7 @@ def _keys(job: Job, found: list[_Column], types_of: dict[int, _Type]) -> tuple[K
         if not types.is_key(kind.name, kind.kind):
             raise QueryError(
                 f"jobs.{job.name}.key: column {name!r} is {kind.shown}; a key may be {', '.join(types.KEYS)} or an "
-                f"enum. Write (x::text) AS {ident(name)} in the query in place of the column x, or another of these "
+                f"enum. Write (x::text) AS {ident(name)} in the query instead of the column x, or another of these "
                 "types, and index the same expression: CREATE UNIQUE INDEX ON its_table ((x::text)); ANALYZE its_table"
             )
         if not kind.is_compared:
@@ -317,7 +317,7 @@ def _origin(job: Job, found: list[_Column]) -> tuple[int, ...]:
 
 
 def _single_scan(node: dict[str, Any]) -> bool:
-    """The plan reads one table once, and nothing multiplies its rows."""
+    """Whether the plan reads one table once, and nothing multiplies its rows."""
     while True:
         if node["Node Type"] in ("Append", "Nested Loop", "Hash Join", "Merge Join", "ProjectSet"):
             return False

@@ -9,7 +9,7 @@ FLOATS = pa.list_(pa.float64())
 
 @dataclass(frozen=True)
 class Reading:
-    """How a column of one PostgreSQL type is read: an SQL cast (or none), and the Arrow type it becomes."""
+    """How a column of one PostgreSQL type is read: an SQL cast (or none), and the resulting Arrow type."""
 
     arrow: pa.DataType
     cast: str = ""
@@ -39,7 +39,7 @@ _READ: dict[str, Reading] = {
     "_numeric": Reading(FLOATS, "::float8[]"),
     "_text": Reading(pa.list_(pa.string())),
     "_varchar": Reading(pa.list_(pa.string()), "::text[]"),
-    # JSON arrays of numbers; db.columns turns the text into a list
+    # JSON arrays of numbers; db.source.fetched_values turns the text into a list
     "json": Reading(FLOATS, "::text"),
     "jsonb": Reading(FLOATS, "::text"),
 }
@@ -57,7 +57,7 @@ which may be more in UTF-8."""
 BYTES_OF_A_CHARACTER = 4
 """At most, in UTF-8."""
 THROUGH_TEXT = ("numeric",)
-"""Those of which the driver writes not even these bytes."""
+"""Types whose bytes the driver cannot write either."""
 KEYS = (*_AS_READ, *_AS_SENT)
 
 READABLE = (
@@ -82,7 +82,7 @@ _WRITE: dict[pa.DataType, str] = {
 
 
 def reading(type_name: str, kind: str) -> Reading | None:
-    """How a column of `pg_type.typname` and `typtype` is read; None: not supported."""
+    """How a column of `pg_type.typname` and `typtype` is read; None if it is not supported."""
     return Reading(pa.string(), "::text") if kind == "e" else _READ.get(type_name)
 
 
@@ -114,10 +114,10 @@ def is_copied(type_name: str) -> bool:
 
 
 def names(type_name: str, oid: int) -> frozenset[str]:
-    """What the driver may call a type: it knows no name of a type that somebody made."""
+    """Names that the driver may have for a type: it does not know names of user-defined types."""
     return frozenset((type_name, f"unnamed<oid:{oid}>"))
 
 
 def column_type(output: pa.DataType) -> str | None:
-    """The PostgreSQL type that stores a model's output; None: not supported."""
+    """The PostgreSQL type that stores a model's output; None if it is not supported."""
     return _WRITE.get(output)

@@ -1,4 +1,4 @@
-"""Alembic's environment: migrations on the connection that `db.schema.migrate` hands over, or as SQL."""
+"""Alembic's environment: migrations over the connection from `db.schema.migrate`, or as SQL."""
 
 from alembic import context
 

@@ -1,7 +1,7 @@
-"""What was released with which migrations, and what that asks of those that come after.
+"""The migrations of each release, and the rule for later ones.
 
 A migration after a release only expands: programs of the release go on beside it. One that takes away what programs of
-an older release use says so by `contract_of = "0.1"`, the newest release that it no longer serves.
+an older release use has `contract_of = "0.1"`, the newest release that it no longer serves.
 """
 
 from collections.abc import Collection, Mapping
@@ -28,7 +28,7 @@ def note_contraction(
     heads: Collection[Any],  # noqa: ARG001 -- Alembic's signature
     run_args: Mapping[str, Any],  # noqa: ARG001 -- as above
 ) -> None:
-    """Leave word for programs of older releases, in the transaction of the migration that contracts."""
+    """Leave a comment for programs of older releases, in the transaction of the migration that contracts."""
     release = contracted(step.up_revision) if step.is_upgrade else None
     if release is not None:
         ctx.impl.execute(f"COMMENT ON TABLE {SCHEMA}.alembic_version IS '{OUTGROWN}{RELEASED[release]}'")

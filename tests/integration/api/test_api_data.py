@@ -173,7 +173,7 @@ def test_the_job_may_be_left_out_only_when_there_is_one(client: Client, scored: 
         refused = client.get(path)
         assert (refused.status_code, refused.json()["error"]) == (
             400,
-            "there are several jobs: say ?job= and one of flowers_job, second",
+            "there are several jobs: add ?job= and one of flowers_job, second",
         )
         assert client.get(path, params={"job": "flowers_job"}).status_code == 200
         unknown = client.get(path, params={"job": "flower_job"})

@@ -77,7 +77,7 @@ def test_pages_over_keys_that_repeat_or_are_null_end_with_their_names(
         after = {"after": page.json()["next"][0]}  # a last page in silence would have none
 
     assert page.status_code == 409
-    assert f"key must be unique and not NULL; the query gives ({key}) more than once" in page.json()["error"]
+    assert f"key must be unique and not NULL; the query returns ({key}) more than once" in page.json()["error"]
     assert found == [*range(1, len(found) + 1)]
 
 
@@ -91,7 +91,7 @@ def test_a_null_in_one_of_several_key_columns_is_not_passed_over(client: Client,
         with pytest.raises(HTTPStatusError, match="409"):
             walk(client, path, limit=limit)
         last = client.get(path, params={"limit": limit, "after": '["b", "1"]'})
-        assert (last.status_code, "gives (a, NULL) more than once, or without" in last.json()["error"]) == (409, True)
+        assert (last.status_code, "returns (a, NULL) more than once, or without" in last.json()["error"]) == (409, True)
 
 
 def test_pages_over_a_table_without_a_primary_key_give_every_row_once(client: Client, ledger: Ledger) -> None:

@@ -80,7 +80,7 @@ def test_the_runs_of_a_removed_job_are_shown(scorebeat: Cli, job: str, settings:
         ("DELETE FROM pairs", ["not one SELECT"]),
         ("SELECT id, a, b FROM pears", ['relation \\"pears\\" does not exist']),
         ("SELECT id, a, b FROM pairs) AS q; DROP TABLE pairs; --", ["jobs.sums.query"]),
-        ("SELECT a, b FROM pairs", ["no column 'id'", "it gives a, b"]),
+        ("SELECT a, b FROM pairs", ["no column 'id'", "it returns a, b"]),
         ("SELECT id, a FROM pairs", ["b float64", "a float64"]),
         ("SELECT id, a, b::text AS b FROM pairs", ["b", "float64", "text"]),
         ("SELECT id, a, point(b, b) AS b FROM pairs", ["column 'b' is point"]),
@@ -130,7 +130,7 @@ GROUPED = "SELECT id, sum(a) AS a, sum(b) AS b FROM pairs GROUP BY id"
     [
         ("SELECT id / 2 AS id, a, b FROM pairs", ["unique and not NULL", ") 2 times"]),
         ("SELECT nullif(id, 7) AS id, a, b FROM pairs", ["unique and not NULL", "(NULL) 1 times"]),
-        (GROUPED, ["gives more than 1,000 rows", "allow_full_scans"]),
+        (GROUPED, ["returns more than 1,000 rows", "allow_full_scans"]),
     ],
 )
 def test_what_plan_and_a_run_would_refuse_or_complain_of_is_not_applied(
@@ -188,7 +188,7 @@ def test_a_job_whose_table_grew_past_a_batch_is_scored_and_its_cost_is_told(
     score_all(producer, 1)
 
     assert planned.exit_code == 0
-    assert "gives more than 1,000 rows" in planned.stderr
+    assert "returns more than 1,000 rows" in planned.stderr
     assert "warning  job sums: jobs.sums.query cannot be cut by its key" in checked.output
     assert again.output.startswith("nothing changed")
     assert scorebeat("watch", "1").exit_code == 0

@@ -39,7 +39,7 @@ def switch(points: Points, connection: Connection, version: int) -> None:
 
 def shown(points: Points, job: Job) -> str:
     with points.engine.connect() as connection:
-        return str(views._shows(connection, job.name)).partition("__")[2]
+        return str(views._table_of(connection, job.name)).partition("__")[2]
 
 
 def ended(points: Points, job: Job, monkeypatch: pytest.MonkeyPatch) -> int:

@@ -60,7 +60,7 @@ def test_a_query_file_that_cannot_be_used_is_told_with_its_path(file: Path) -> N
             "is empty; expected a SELECT",
             "expected at most 1,000,000",
             "cannot be read (Is a directory)",
-            "stands beside query; expected one of the two",
+            "is set beside query; expected one of the two",
         ),
         strict=True,
     ):

@@ -154,14 +154,14 @@ def test_two_jobs_of_one_name_are_told_with_both_lines_and_both_are_checked(file
 
     assert mistakes(file, GOOD + "keep = 0\n" + again) == [
         "line 5, jobs.iris.keep: is 0; expected a whole number from 1 to 1,000",
-        "line 6, jobs.iris: stands twice; it was first on line 1",
+        "line 6, jobs.iris: is repeated; it was first on line 1",
         "line 10, jobs.iris.batch_rows: is 0; expected a whole number from 1 to 1,000,000",
     ]
 
 
 def test_a_key_that_stands_twice_is_told_with_both_lines(file: Path) -> None:
     assert mistakes(file, GOOD + 'model = "ant"\nkeep = 0\n') == [
-        "line 5, jobs.iris.model: stands twice; it was first on line 4",
+        "line 5, jobs.iris.model: is repeated; it was first on line 4",
         "line 6, jobs.iris.keep: is 0; expected a whole number from 1 to 1,000",
     ]
 
@@ -186,7 +186,7 @@ def test_only_blocks_of_jobs_may_stand_in_the_file(file: Path, text: str, expect
 @pytest.mark.parametrize(
     ("broken", "line", "expected"),
     [
-        ("queue = cpu", 5, "jobs.iris.queue: this is no TOML value; a string stands in quotes"),
+        ("queue = cpu", 5, "jobs.iris.queue: this is no TOML value; write a string in quotes"),
         ('queue = "cpu', 5, "jobs.iris.queue: this string is not closed"),
         ("queue", 5, "this is not TOML: expected '=' after a key"),
         ('queue = ["cpu"', 6, "jobs.iris.queue: this is not TOML: unclosed array"),
@@ -212,7 +212,7 @@ def test_a_line_that_is_no_toml_is_told_beside_the_other_mistakes(
 
 def test_a_key_on_a_line_that_is_no_toml_is_not_called_missing(file: Path) -> None:
     assert mistakes(file, GOOD.replace('"id"', "id")) == [
-        "line 3, jobs.iris.key: this is no TOML value; a string stands in quotes"
+        "line 3, jobs.iris.key: this is no TOML value; write a string in quotes"
     ]
 
 
