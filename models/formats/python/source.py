@@ -18,8 +18,8 @@ _UNWANTED = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
 def copy_code(module: str, target: Path) -> None:
     """Copy a module's file, or the whole package that it is in, into the new folder `target`.
 
-    It is looked for in the current folder, then where Python looks. Raises StoreError when it is not there or
-    has no source.
+    It is searched in the current folder, then on Python's path. Raises StoreError if it does not exist or has no
+    source.
     """
     top = module.partition(".")[0]
     whole = _file(_find(top), top)
@@ -48,7 +48,7 @@ def copy_files(files: Sequence[str], target: Path) -> None:
 def _find(top: str) -> ModuleSpec:
     spec = PathFinder.find_spec(top, [str(Path.cwd()), *sys.path])
     try:
-        spec = spec or importlib.util.find_spec(top)  # also what an import hook finds; nothing is imported
+        spec = spec or importlib.util.find_spec(top)  # import hooks may find it, too; nothing is imported
     except ValueError:
         spec = None
     if spec is None:

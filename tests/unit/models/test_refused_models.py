@@ -61,11 +61,9 @@ def test_classes_and_names_that_collide_are_refused_together(root: Path, tmp_pat
     model = DecisionTreeClassifier().fit(X, np.array(["batch_id", "scored_at", "label"])[Y])
     path = dump(tmp_path / "m.skops", model)
 
-    refused(
-        root, path, "3 output columns .*'label' stands there twice.*'batch_id' is the name.*'scored_at' is the name"
-    )
-    refused(root, path, "'a' stands there twice", outputs=("a", "a", "b"))
-    refused(root, path, "'label' stands there twice", outputs=("label", "a", "b"))
+    refused(root, path, "3 output columns .*'label' is used twice.*'batch_id' is the name.*'scored_at' is the name")
+    refused(root, path, "'a' is used twice", outputs=("a", "a", "b"))
+    refused(root, path, "'label' is used twice", outputs=("label", "a", "b"))
 
 
 def test_wrong_numbers_of_input_and_output_names_are_refused(root: Path, file: Path, tmp_path: Path) -> None:
