@@ -134,7 +134,7 @@ class Given:
     classes: tuple[str, ...] = ()
     """A classifier's classes in the model's order, if its file has only their numbers."""
     trusted: frozenset[str] = frozenset()
-    """Types in the model's file that may be loaded although nobody has shown that they are harmless."""
+    """Types in the model's file that may be loaded although they are not known to be harmless."""
     code: frozenset[str] = frozenset()
     """Formats that may be opened although that runs code: `pickle`, `mlflow`."""
     files: tuple[str, ...] = ()

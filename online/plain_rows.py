@@ -60,13 +60,9 @@ def _refusal(rows: pa.RecordBatch, index: int | None, error: Exception) -> Signa
     if not isinstance(error, InputError) or not error.columns:
         return SignatureError(f"row {index}: {error}")
     row = rows.slice(index, 1).to_pylist()[0]
-    values = ", ".join(f"{name} is {_as_json(row[name])}" for name in error.columns[:8])
+    values = ", ".join(f"{name} is {'null' if row[name] is None else _shown(row[name])}" for name in error.columns[:8])
     raised = f"the model raised {error.cause}; " if error.cause else ""
     return SignatureError(f"row {index}: {raised}{values}, which the model does not take")
-
-
-def _as_json(value: Any) -> str:
-    return "null" if value is None else _shown(value)
 
 
 def bind(signature: Signature, rows: Rows) -> pa.RecordBatch:
@@ -76,7 +72,10 @@ def bind(signature: Signature, rows: Rows) -> pa.RecordBatch:
     array input, or as many inputs as it has elements. None is NULL. Raises SignatureError.
     """
     named = [_named(row, index, signature.inputs) for index, row in enumerate(rows)]
-    arrays = [_column(wanted, named) for wanted in signature.inputs]
+    arrays = [
+        pa.array([_checked(wanted, row[wanted.name], index) for index, row in enumerate(named)], wanted.column_type)
+        for wanted in signature.inputs
+    ]
     return pa.RecordBatch.from_arrays(arrays, schema=signature.columns)
 
 
@@ -105,11 +104,6 @@ def _spread(row: Mapping[str, Any], index: int, inputs: tuple[Input, ...]) -> Ma
     if len(values) != len(inputs):
         raise SignatureError(f"row {index}: {name} has {len(values)} elements, the model wants {len(inputs)}")
     return dict(zip([i.name for i in inputs], values, strict=True))
-
-
-def _column(wanted: Input, rows: Sequence[Mapping[str, Any]]) -> pa.Array:
-    values = [_checked(wanted, row[wanted.name], index) for index, row in enumerate(rows)]
-    return pa.array(values, wanted.column_type)
 
 
 def _checked(wanted: Input, value: Any, index: int) -> Any:

@@ -19,7 +19,7 @@ from scorebeat.core.settings import Settings, load_settings
 from scorebeat.db.connect.engine import make_engine
 from scorebeat.db.schema.installation import broker_prefix
 from scorebeat.worker.lifecycle import device
-from scorebeat.worker.lifecycle import signals as _connected  # noqa: F401 -- connected before Celery sends any
+from scorebeat.worker.lifecycle import signals as _connected  # noqa: F401 -- connected before Celery sends its first signal
 from scorebeat.worker.lifecycle.burst import Burst
 from scorebeat.worker.lifecycle.clock import BoundedClock
 from scorebeat.worker.lifecycle.drain import Drain
@@ -32,7 +32,7 @@ def build_app() -> Celery:
     """The application that `celery -A worker` runs. Raises SettingsError naming every wrong variable."""
     settings = joined(load_settings())
     settings.database()
-    # root is dangerous because of pickle in messages: ours are JSON, and pickle is refused
+    # Celery warns because pickled messages make root dangerous; here messages are JSON, and pickle is refused
     warnings.filterwarnings("ignore", "You're running the worker with superuser privileges")
     app = make_app(settings, partial(_read_prefix, settings))
     app.control.mailbox.clock = BoundedClock()
@@ -43,7 +43,8 @@ def build_app() -> Celery:
         beat_scheduler="scorebeat.producer.beat:LedgerScheduler",
     )
     app.steps["worker"] |= {Preload, Heartbeat, Burst, Drain, Standstill}
-    app.user_options["worker"] |= {_device_option(app), _burst_option()}
+    burst = click.Option(["--burst"], is_flag=True, help="Stop when nothing is left to do on the queues.")
+    app.user_options["worker"] |= {_device_option(app), burst}
     if "flower" in sys.argv:
         from scorebeat.monitor import flower  # noqa: PLC0415 -- a worker has no pages
 
@@ -74,10 +75,6 @@ def _device_option(app: Celery) -> click.Option:
         is_eager=True,  # the device sets the defaults of other options
         help="What to score on; its processes see no other GPU.",
     )
-
-
-def _burst_option() -> click.Option:
-    return click.Option(["--burst"], is_flag=True, help="Stop when nothing is left to do on the queues.")
 
 
 def _enter_device(app: Celery, name: str) -> None:

@@ -35,7 +35,7 @@ def train() -> tuple[Pipeline, float]:
 
 def write_skops(model: Pipeline, path: Path) -> None:
     """Write the model as scikit-learn's numbers, without pickle."""
-    skops_io().dump(model, path)  # skops.io.dump, which would load PyTorch where that is installed
+    skops_io().dump(model, path)  # skops.io.dump, which would load PyTorch if that is installed
 
 
 def write_onnx(model: Pipeline, path: Path) -> None:

@@ -30,27 +30,20 @@ class Binding:
         Raises InputError naming the positions in `rows` of arrays with another length than the input's, or
         the column with a value outside the range of the input's type.
         """
-        arrays = self._elements(rows) if self._spread(rows) else self._columns(rows)
+        first, name = self.inputs[0], self.sources[0]
+        takes_one_value = first.length is None and not is_list(first.type)
+        if takes_one_value and is_list(rows.schema.field(name).type):  # each element feeds an input
+            whole = _array(name, rows.column(name), len(self.inputs))
+            arrays = [_one(name, _element(whole, index), i) for index, i in enumerate(self.inputs)]
+        else:
+            arrays = [
+                _one(source, rows.column(source), wanted)
+                if wanted.length is None
+                else _array(source, rows.column(source), wanted.length, wanted.type)
+                for source, wanted in zip(self.sources, self.inputs, strict=True)
+            ]
         schema = pa.schema([(i.name, i.column_type) for i in self.inputs])
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-    def _spread(self, rows: pa.RecordBatch) -> bool:
-        first = self.inputs[0]
-        takes_one = first.length is None and not is_list(first.type)
-        return takes_one and is_list(rows.schema.field(self.sources[0]).type)
-
-    def _elements(self, rows: pa.RecordBatch) -> list[pa.Array]:
-        name = self.sources[0]
-        whole = _array(name, rows.column(name), len(self.inputs))
-        return [_one(name, _element(whole, at), i) for at, i in enumerate(self.inputs)]
-
-    def _columns(self, rows: pa.RecordBatch) -> list[pa.Array]:
-        return [
-            _one(name, rows.column(name), wanted)
-            if wanted.length is None
-            else _array(name, rows.column(name), wanted.length, wanted.type)
-            for name, wanted in zip(self.sources, self.inputs, strict=True)
-        ]
 
 
 def bind(signature: Signature, columns: pa.Schema) -> Binding:
@@ -121,7 +114,7 @@ def _only_array(inputs: tuple[Input, ...], columns: pa.Schema) -> str | None:
 
 def _side_by_side(inputs: tuple[Input, ...], columns: pa.Schema, problems: list[str]) -> str:
     wants = ["the model wants", *map(str, inputs)]
-    gives = ["the query gives", *(f"{f.name} {_shown(f.type)}" for f in columns)]
+    gives = ["the query gives", *(f"{f.name} {'text' if is_text(f.type) else f.type}" for f in columns)]
     wide = max(map(len, wants)) + 3
     lines = [
         f"  {(wants[n] if n < len(wants) else '').ljust(wide)}{gives[n] if n < len(gives) else ''}".rstrip()
@@ -135,10 +128,6 @@ def _side_by_side(inputs: tuple[Input, ...], columns: pa.Schema, problems: list[
             "Rename or cast columns in the query (SELECT a AS b, c::float8), or add the model with --inputs",
         ]
     )
-
-
-def _shown(found: pa.DataType) -> str:
-    return "text" if is_text(found) else str(found)
 
 
 def _array(name: str, column: pa.Array, length: int, element: pa.DataType | None = None) -> pa.Array:
@@ -185,7 +174,7 @@ def _one(name: str, values: pa.Array, wanted: Input) -> pa.Array:
         except pa.ArrowException as error:
             raise InputError(
                 f"{name} has whole numbers that {type_name(wanted.type)} does not hold, which the model's own code may "
-                f"tell from the rounded ones: add the model with --inputs {wanted.name}:int64, or, where rounded ones "
+                f"distinguish from rounded ones: add the model with --inputs {wanted.name}:int64, or, if rounded ones "
                 f"are right, write {name}::float8 in the query: {error}"
             ) from error
     return _cast(name, values, wanted.type)

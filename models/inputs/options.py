@@ -43,8 +43,8 @@ def match_names(declared: Sequence[str], own: Sequence[Input], file: str) -> Mat
     """The inputs that a file names itself, in its order, with the names and types of --inputs.
 
     Names are matched in any order. A name that differs only in case, spaces or punctuation still matches, because
-    libraries and PostgreSQL change those. If no name matches, the names rename the file's columns by position, which a
-    note tells. Raises StoreError if only some names match, and for a type that the column cannot have.
+    libraries and PostgreSQL change those. If no name matches, the names rename the file's columns by position, as a
+    note says. Raises StoreError if only some names match, and for a type that the column cannot have.
     """
     if not declared:
         return Matched(tuple(own))
@@ -55,7 +55,8 @@ def match_names(declared: Sequence[str], own: Sequence[Input], file: str) -> Mat
     if len(positions) == len(wanted) == len(set(positions.values())):
         typed = {found: _typed(wanted[at], own[found], file) for at, found in positions.items()}
         return Matched(tuple(typed.get(at, each) for at, each in enumerate(own)))
-    if positions or _is_renamed_in_part(wanted, own):
+    is_in_part = len(wanted) != len(own) and sum(i.length or 1 for i in wanted) != len(own)
+    if positions or is_in_part:
         raise StoreError(_side_by_side(wanted, own, file))
     return _renamed(wanted, own, file)
 
@@ -82,10 +83,6 @@ def _position(name: str, own: Sequence[Input], wanted: Sequence[Input]) -> int |
 
 def _plain(name: str) -> str:
     return re.sub(r"[\W_]+", "_", name.strip()).casefold()
-
-
-def _is_renamed_in_part(wanted: Sequence[Input], own: Sequence[Input]) -> bool:
-    return len(wanted) != len(own) and sum(i.length or 1 for i in wanted) != len(own)
 
 
 def _typed(wanted: Input, own: Input, file: str) -> Input:

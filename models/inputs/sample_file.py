@@ -241,16 +241,15 @@ def _objects(path: Path, most: int) -> list[dict[str, Any]]:
     """The objects of a JSON array, or of a file with one on each line."""
     text = path.read_text("utf-8-sig")
     try:
-        whole = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in _lines(text, most)]
+        if text.lstrip().startswith("["):
+            whole = json.loads(text)
+        else:
+            whole = [json.loads(line) for line in [line for line in text.splitlines() if line.strip()][:most]]
     except ValueError as error:
         raise UsageError(f"it is neither a JSON array of objects nor one object on each line: {error}") from None
     if wrong := [at for at, row in enumerate(whole[:most]) if not isinstance(row, dict)]:
         raise UsageError(f'row {wrong[0] + 1} is no object with the columns\' names, such as {{"age": 31}}')
     return list(whole[:most])
-
-
-def _lines(text: str, most: int) -> list[str]:
-    return [line for line in text.splitlines() if line.strip()][:most]
 
 
 def _pandas_csv(path: Path, most: int, kinds: tuple[list[Input], list[str], list[str]]) -> Any:

@@ -40,7 +40,7 @@ def _names(own: list[str], names: Sequence[str], model: str) -> list[str]:
     if own[0] == LABEL and len(names) == len(own) - 1:
         return [LABEL, *names]
     raise StoreError(
-        f"{model} gives {len(own)} columns ({', '.join(own[:8])}), but --outputs has {len(names)} names "
+        f"{model} returns {len(own)} columns ({', '.join(own[:8])}), but --outputs has {len(names)} names "
         f"({', '.join(names[:8])}): name all of them, or all but `{LABEL}`"
     )
 
@@ -58,8 +58,8 @@ def _check(model: str, names: list[str]) -> None:
 def _check_room(model: str, types: Sequence[pa.DataType]) -> None:
     if len(types) > MOST or sum(map(_bytes, types)) > ROOM:
         raise StoreError(
-            f"{model} gives {len(types):,} columns, more than a table's row holds in PostgreSQL, which is {MOST:,} at "
-            f"most, or {ROOM // 8:,} of float64. Wrap it in a Python class that returns one array column, such as "
+            f"{model} returns {len(types):,} columns, more than a table's row holds in PostgreSQL, which is {MOST:,} "
+            f"at most, or {ROOM // 8:,} of float64. Wrap it in a Python class that returns one array column, such as "
             "list<float32>, or fewer columns"
         )
 

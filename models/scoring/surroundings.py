@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class SharedState:
 
     name: str
     read: Callable[[], Any]
-    restore: Callable[[Any], None]
+    restore: Callable[[Any], object]
     is_kept_for_model: bool = False
     """Whether the model has its own change again at its next call: it may enter its folder once, when it loads."""
 
@@ -52,15 +53,12 @@ class Surroundings:
         _originals.copy()
         before = {state.name: state.read() for state in _STATES}
         try:
-            self._enter()
+            for state in _STATES:
+                if state.name in self._own:
+                    state.restore(self._own[state.name])
             yield
         finally:
             self._leave(before)
-
-    def _enter(self) -> None:
-        for state in _STATES:
-            if state.name in self._own:
-                state.restore(self._own[state.name])
 
     def _leave(self, before: Snapshot) -> None:
         self.has_closed_descriptors = self.has_closed_descriptors or _originals.are_closed
@@ -116,19 +114,11 @@ def _blocked() -> set[int]:
     return {*signal.pthread_sigmask(signal.SIG_BLOCK, ())}
 
 
-def _restore_blocked(wanted: set[int]) -> None:
-    signal.pthread_sigmask(signal.SIG_SETMASK, wanted)
-
-
 def _umask() -> int:
     """The umask; it can only be read by setting it."""
     found = os.umask(0o077)
-    _restore_umask(found)
+    os.umask(found)
     return found
-
-
-def _restore_umask(wanted: int) -> None:
-    os.umask(wanted)
 
 
 def _restore_filters(wanted: list[Any]) -> None:
@@ -222,35 +212,28 @@ def _restore_search_path(wanted: list[str]) -> None:
     sys.path[:] = wanted
 
 
-def _restore_collection(wanted: bool) -> None:
-    (gc.enable if wanted else gc.disable)()
-
-
-def _restore_numpy(wanted: dict[str, Any]) -> None:
-    np.seterr(**wanted)
-
-
-def _restore_locale(wanted: str) -> None:
-    locale.setlocale(locale.LC_ALL, wanted)
-
-
 _SIGNALS = sorted(number for number in signal.valid_signals() if number < signal.SIGRTMIN)
 _originals = _Originals()
 _STATES = (
     SharedState("working directory", _folder, _enter_folder, is_kept_for_model=True),
     SharedState("environment variables", lambda: dict(os.environ), _restore_environment, is_kept_for_model=True),
     SharedState("sys.path", lambda: [*sys.path], _restore_search_path, is_kept_for_model=True),
-    SharedState("locale", lambda: locale.setlocale(locale.LC_ALL), _restore_locale, is_kept_for_model=True),
+    SharedState(
+        "locale",
+        lambda: locale.setlocale(locale.LC_ALL),
+        partial(locale.setlocale, locale.LC_ALL),
+        is_kept_for_model=True,
+    ),
     SharedState("filters of warnings", lambda: [*warnings.filters], _restore_filters, is_kept_for_model=True),
-    SharedState("numpy's handling of errors", np.geterr, _restore_numpy, is_kept_for_model=True),
+    SharedState("numpy's handling of errors", np.geterr, lambda wanted: np.seterr(**wanted), is_kept_for_model=True),
     SharedState(
         "default time-out of sockets", socket.getdefaulttimeout, socket.setdefaulttimeout, is_kept_for_model=True
     ),
     SharedState("signal handlers", _handlers, _restore_handlers),
-    SharedState("blocked signals", _blocked, _restore_blocked),
-    SharedState("umask", _umask, _restore_umask),
+    SharedState("blocked signals", _blocked, partial(signal.pthread_sigmask, signal.SIG_SETMASK)),
+    SharedState("umask", _umask, os.umask),
     SharedState("log", _log, _restore_log),
     SharedState("standard streams", _streams, _restore_streams),
-    SharedState("garbage collection", gc.isenabled, _restore_collection),
+    SharedState("garbage collection", gc.isenabled, lambda wanted: (gc.enable if wanted else gc.disable)()),
 )
 """In the order in which they are restored."""

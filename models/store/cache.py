@@ -13,7 +13,7 @@ HOME = Path("~/.cache/scorebeat")
 """The default folder of copies."""
 
 
-def local_copy(cache: Path, digest: str, fetch: Callable[[Path], None]) -> Path:
+def local_copy(cache: Path, digest: str, fetch: Callable[[Path], object]) -> Path:
     """The folder with the files of this digest; `fetch` fills an empty folder if there is no good copy.
 
     Processes that need the same digest take turns, so one fetches for all. A process deletes what one that died

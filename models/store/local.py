@@ -74,7 +74,9 @@ def _kept(store: Path, fresh: Artifact, recorded: Mapping[int, str]) -> Artifact
 def find(store: Path, name: str, version: int, recorded: str) -> Path:
     """The version's folder, verified. Raises ModelError if it is missing, not readable for us, or not as recorded."""
     folder = store / name / str(version)
-    if not _is_there(folder, f"{name}/{version}"):
+    with _readable(folder, f"{name}/{version}"):
+        exists = folder.is_dir()
+    if not exists:
         raise ModelError(
             f"model {name}/{version} is recorded, but {folder} is not there: restore the folder, set "
             "SCOREBEAT_ARTIFACTS to the store that has it, or add the same file again, which puts it back"
@@ -105,7 +107,7 @@ def copy(store: Path, name: str, version: int, recorded: str, new_name: str) -> 
 
 
 def remove(store: Path, name: str, version: int) -> None:
-    """Delete the version's files, for readers at one instant; safe to repeat."""
+    """Delete the version's files: readers see all of them or none. Safe to repeat."""
     gone = store / f".dropped-{uuid.uuid4().hex}"
     try:
         (store / name / str(version)).rename(gone)
@@ -159,11 +161,6 @@ def _usable(store: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreError(f"the store {store} cannot be used: {error.filename or store}: {error.strerror}") from error
-
-
-def _is_there(folder: Path, model: str) -> bool:
-    with _readable(folder, model):
-        return folder.is_dir()
 
 
 def _digest(folder: Path, model: str) -> str:

@@ -60,7 +60,7 @@ class RemoteStore:
         if broken or not same:
             with self._reporting_outage(f"{fresh.name}/{version} was not added"):
                 self._upload(fresh.folder, self._home(fresh.name, version, fresh.digest))
-        folder = local_copy(self._cache, fresh.digest, partial(_copy, fresh.folder))
+        folder = local_copy(self._cache, fresh.digest, partial(shutil.copytree, fresh.folder, dirs_exist_ok=True))
         return replace(fresh, version=version, folder=folder, is_new=not (broken or same), put_back=bool(broken))
 
     def find(self, name: str, version: int, recorded: str) -> Path:
@@ -168,10 +168,6 @@ class RemoteStore:
 def _local_sizes(folder: Path) -> dict[str, int]:
     files = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
-
-
-def _copy(folder: Path, into: Path) -> None:
-    shutil.copytree(folder, into, dirs_exist_ok=True)
 
 
 def _inside(file: str) -> PurePosixPath:

@@ -123,7 +123,7 @@ def _remote(store: Location, cache: Path) -> "RemoteStore | None":
 
 
 def require_name(name: str) -> None:
-    """Raises StoreError where no model can have the name."""
+    """Raises StoreError if no model can have the name."""
     if not MODEL_NAME.fullmatch(name):
         raise StoreError(
             f"{name!r} is not a model's name: use a lower-case letter, then letters, digits and "
@@ -145,7 +145,8 @@ def _tried(draft: Path, source: str, name: str, add_options: Given) -> Artifact:
 
 def _fill(draft: Path, source: str, name: str, add_options: Given, around: Surroundings) -> Artifact:
     model_format = registry.format_of(source)
-    file = _take(model_format, source, draft, add_options)
+    with refusals.translate_errors(source, draft, registry.copy_name(source)):
+        file = model_format.take(source, draft, add_options)
     taken = _files(draft)
     with refusals.translate_errors(source, draft, file, with_versions=True), around.entered():
         described = model_format.inspect(draft / file, add_options)
@@ -183,8 +184,3 @@ def _require_unchanged(draft: Path, taken: dict[str, tuple[int, int, int]], sour
             f"{source} was not added: its code {what} its own files, such as {changed[0]}. They are the model, and "
             "are read-only: let it write to a folder of its own"
         )
-
-
-def _take(model_format: registry.Format, source: str, draft: Path, add_options: Given) -> str:
-    with refusals.translate_errors(source, draft, registry.copy_name(source)):
-        return model_format.take(source, draft, add_options)

@@ -30,7 +30,7 @@ class Difference:
     """Number of columns that were compared."""
 
     @property
-    def where(self) -> list[int]:
+    def positions(self) -> list[int]:
         """Positions of the rows that differ."""
         found: list[int] = np.flatnonzero(self.rows).tolist()
         return found

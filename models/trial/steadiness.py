@@ -103,7 +103,7 @@ def _predicted(model: Model, rows: pa.RecordBatch) -> pa.RecordBatch | Exception
 
 def _differing(rows: pa.RecordBatch, found: pa.RecordBatch, expected: pa.RecordBatch) -> list[int]:
     one, other = (likeness.of_batch(each) for each in (found, expected))
-    return likeness.difference(one, other, is_single=is_single(rows, expected)).where
+    return likeness.difference(one, other, is_single=is_single(rows, expected)).positions
 
 
 def _element(kind: pa.DataType) -> pa.DataType:

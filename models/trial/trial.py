@@ -131,8 +131,8 @@ def _types_wanted(error: Exception, artifact: Artifact) -> str:
     types = [kind for word, kind in hints.items() if word in text(error)]
     such_as = " or ".join(f"--inputs {undeclared[0]}:{kind}" for kind in types or ["string", "datetime64[us]", "int64"])
     return (
-        f"Its file does not say what {', '.join(undeclared[:8])} had in training, and float64 was taken: where that is "
-        f"wrong, say the type, such as {such_as}. "
+        f"Its file does not say what {', '.join(undeclared[:8])} had in training, and float64 was taken: if that is "
+        f"wrong, declare the type, such as {such_as}. "
     )
 
 
@@ -217,16 +217,17 @@ class _Trial:
         return None
 
     def _difference_message(self, nearest: likeness.Difference, found: list[Values], expected: list[Values]) -> str:
-        row, single = nearest.where[0], is_single(self.sampled.rows, self.rows, self.predicted)
+        row, single = nearest.positions[0], is_single(self.sampled.rows, self.rows, self.predicted)
         column = next(
             (index for index, (one, other) in enumerate(zip(found, expected, strict=False))
-             if likeness.difference([one[row : row + 1]], [other[row : row + 1]], is_single=single).where), 0,
+             if likeness.difference([one[row : row + 1]], [other[row : row + 1]], is_single=single).positions), 0,
         )  # fmt: skip
         return (
-            f"{len(nearest.where):,} of {self.rows.num_rows:,} rows would be scored otherwise than by its own library, "
-            f"such as {_named(self.sampled, [row])}: {found[column][row]!s} here, {expected[column][row]!s} there. Do "
-            "--inputs, --outputs and --classes have the order of training? If its own code tells whole numbers, "
-            "truth values or dates from others, --inputs names their types, such as region:int64,active:bool"
+            f"{len(nearest.positions):,} of {self.rows.num_rows:,} rows would be scored otherwise than by its own "
+            f"library, such as {_named(self.sampled, [row])}: {found[column][row]!s} here, "
+            f"{expected[column][row]!s} there. Do --inputs, --outputs and --classes have the order of training? If its "
+            "own code distinguishes whole numbers, truth values or dates from others, --inputs names their types, such "
+            "as region:int64,active:bool"
         )
 
 

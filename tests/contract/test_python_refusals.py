@@ -107,7 +107,7 @@ def test_files_that_are_absent_or_of_one_name_are_refused(write: Write, add: Cal
 
     with pytest.raises(StoreError, match=r"--file nosuch.csv: there is no such file"):
         add("good:C", "nosuch.csv")
-    with pytest.raises(StoreError, match=r"--file b/names.csv: a file called names.csv was given already"):
+    with pytest.raises(StoreError, match=r"--file b/names.csv: a file called names.csv is among them already"):
         add("good:C", "a/names.csv", "b/names.csv")
     with pytest.raises(StoreError, match="names its inputs and outputs itself"):
         store.add(Path("store"), "good:C", "m", Given(inputs=("n",)))

@@ -73,7 +73,7 @@ def share() -> None:
         memory = os.memfd_create("scorebeat-deadlines")
     except (OSError, AttributeError):  # another system than Linux
         return
-    os.ftruncate(memory, _PARTS * _PART)  # it takes no room until it is written, and exists as long as the parent
+    os.ftruncate(memory, _PARTS * _PART)  # it takes no memory until it is written, and exists as long as the parent
     os.environ[_VARIABLE] = f"/proc/{os.getpid()}/fd/{memory}"
 
 

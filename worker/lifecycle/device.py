@@ -14,7 +14,7 @@ CPU = "cpu"
 GPU_PROCESSES = 2
 """One scores while the other fetches and commits."""
 UNKNOWN_GPU = "cuda"
-"""Model of a GPU whose model is unknown here."""
+"""The model of a GPU that is unknown here."""
 
 _NAME = "_SCOREBEAT_DEVICE"
 _MODEL = "_SCOREBEAT_DEVICE_MODEL"

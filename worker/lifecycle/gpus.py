@@ -43,7 +43,7 @@ def installed() -> tuple[Gpu, ...]:
 def _from_smi() -> tuple[Gpu, ...]:
     try:
         listing = subprocess.run(
-            ["nvidia-smi", "-L"],  # noqa: S607 -- its folder differs; PATH has it
+            ["nvidia-smi", "-L"],  # noqa: S607 -- its folder differs between machines; PATH has it
             capture_output=True,
             text=True,
             errors="replace",

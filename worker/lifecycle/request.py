@@ -11,7 +11,7 @@ _lost: ContextVar[int | None] = ContextVar("lost", default=None)
 
 
 class ScoreRequest(Request):  # type: ignore[misc]  # Celery publishes no types
-    """Celery's signal of a failed task does not say which process it ran in, and only the request knows."""
+    """Celery's signal of a failed task lacks its process; only the request knows it."""
 
     def on_failure(self, *args: Any, **kwargs: Any) -> None:
         with _as_lost(self.worker_pid):

@@ -140,7 +140,7 @@ def _signs(pid: int) -> tuple[str, ...]:
 
 
 def _give_up(pid: int) -> None:
-    """Not even SIGKILL ends it until the device answers: its batch is freed for others."""
+    """Free the batch of a process that even SIGKILL cannot end, because its device does not respond."""
     why = f"process {pid} was killed because {_ended[pid]}, and is not gone"
     emit("process.cannot_be_killed", logging.ERROR, worker=worker_name(), pid=pid, reason=_ended[pid])
     for request in tuple(state.active_requests):

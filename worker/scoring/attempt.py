@@ -60,7 +60,7 @@ class Attempt:
     def require_memory(self, scored: Scored) -> None:
         """Raises DeviceMemoryError if no row fitted, not even alone: another process may use the device's memory.
 
-        The last attempt does not raise: its rows are to blame.
+        The last attempt does not raise: then its rows are quarantined.
         """
         failed = [row.error for row in scored.failed if isinstance(row.error, DeviceMemoryError)]
         if (

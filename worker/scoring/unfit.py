@@ -1,4 +1,4 @@
-"""Rows with values that Arrow could not hold as the query returns them: no model gets these rows."""
+"""Rows with values that Arrow cannot hold, and that arrived as other values: no model gets these rows."""
 
 from collections.abc import Sequence
 

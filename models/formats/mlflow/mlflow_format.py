@@ -178,7 +178,7 @@ def _trial(model: Any, signature: Signature, add_options: Given, file: str) -> O
     except Exception as error:  # the model's own code
         rows = "invented rows" if add_options.sample is None else "rows of the sample"
         raise ModelError(
-            f"{file} does not say its outputs in MLmodel, and {_TRIAL_ROWS} {rows} do not show them: "
+            f"{file} has no outputs in its MLmodel, and {_TRIAL_ROWS} {rows} do not show them: "
             f"{error_summary(error)}. Save it with a signature that has outputs, or give rows of yours with "
             "--sample FILE"
         ) from error

@@ -35,7 +35,11 @@ def outputs_seen_in(returned: Any) -> Outputs:
     if not parts:
         values = _array(returned)
         return Outputs(fields_of(None, _stored(_column(values.ravel()).type), values.shape), ())
-    fields = [field for name, values in parts.items() for field in _part(name, values)]
+    fields = [
+        field
+        for name, values in parts.items()
+        for field in fields_of(name, _stored(_column(values.ravel()).type), values.shape)
+    ]
     return Outputs(fields, tuple(parts))
 
 
@@ -84,10 +88,6 @@ def _named(returned: Any) -> dict[str, Matrix]:
 def _array(values: Any) -> Matrix:
     dense: Callable[[], Any] | None = getattr(values, "toarray", None)
     return np.atleast_1d(np.asarray(values if dense is None else dense()))
-
-
-def _part(name: str, values: Matrix) -> tensors.Fields:
-    return fields_of(name, _stored(_column(values.ravel()).type), values.shape)
 
 
 def _stored(found: pa.DataType) -> pa.DataType:

@@ -179,7 +179,7 @@ def _instantiate(folder: Path, name: str, device: str) -> tuple[PrivateCode, Any
     except ScorebeatError:
         code.forget()
         raise
-    except Exception as error:  # the code is somebody else's and may raise anything
+    except Exception as error:  # the model's own code may raise anything
         code.forget()
         raise ModelError(f"{name} failed in {code.blame(error)}") from error
 
@@ -198,7 +198,7 @@ def _require_init(wanted: Callable[..., Any], name: str) -> None:
         inspect_module.signature(wanted).bind(Path(), "cpu")
     except TypeError as error:
         raise StoreError(f"{name} is made with two arguments, __init__(self, files, device): {error}") from None
-    except ValueError:  # a class in C does not say what it takes
+    except ValueError:  # a class in C has no signature
         return
 
 

@@ -41,7 +41,7 @@ def copy_files(files: Sequence[str], target: Path) -> None:
         if not path.exists():
             raise StoreError(f"--file {file}: there is no such file")
         if (target / path.name).exists():
-            raise StoreError(f"--file {file}: a file called {path.name} was given already; rename one of them")
+            raise StoreError(f"--file {file}: a file called {path.name} is among them already; rename one of them")
         _copy(path.resolve(), target / path.name)
 
 
@@ -52,7 +52,7 @@ def _find(top: str) -> ModuleSpec:
     except ValueError:
         spec = None
     if spec is None:
-        raise StoreError(f"there is no module {top} in the current folder, {Path.cwd()}, or where Python looks")
+        raise StoreError(f"there is no module {top} in the current folder, {Path.cwd()}, or on Python's path")
     return spec
 
 

@@ -57,7 +57,7 @@ class Writer:
     @property
     def advice(self) -> str:
         """What to do with a file that does not open, or may predict other values."""
-        return f"install {self.package}=={self.version} here and on every worker, or save the model anew"
+        return f"install {self.package}=={self.version} here and on every worker, or save the model again"
 
     def __str__(self) -> str:
         return f"written by {self.name} {self.version}, installed is {self.installed}"

@@ -80,9 +80,9 @@ def reads_numbers(model: Any) -> bool:
 
 def begins_with_own_code(model: Any) -> bool:
     """Whether the rows first go into a class or function of the model's author."""
-    following = _following(model)
-    if isinstance(model, Pipeline) or following:
-        return any(map(begins_with_own_code, following))
+    first = _first_parts(model)
+    if isinstance(model, Pipeline) or first:
+        return any(map(begins_with_own_code, first))
     return _is_own(model)
 
 
@@ -98,7 +98,7 @@ def training_names(model: Any) -> list[str]:
         return [str(name) for name in names]
     if library_of(model):
         return [i.name for i in trained_columns(model)]
-    return next((found for step in _following(model) if (found := training_names(step))), [])
+    return next((found for step in _first_parts(model) if (found := training_names(step))), [])
 
 
 def fills_in(model: Any) -> bool:
@@ -111,15 +111,15 @@ def fills_in(model: Any) -> bool:
 def reads_text(model: Any) -> bool:
     """Whether its input is one text a row instead of columns: it begins with a text vectorizer."""
     if isinstance(model, Pipeline):
-        return any(reads_text(step) for step in _working(model)[:1])
+        return any(reads_text(step) for step in working_steps(model)[:1])
     if isinstance(model, FeatureUnion):
         return all(reads_text(step) for _, step in model.transformer_list)
-    return isinstance(model, CountVectorizer | HashingVectorizer) or any(map(reads_text, _inner(model)))
+    return isinstance(model, CountVectorizer | HashingVectorizer) or any(map(reads_text, inner_models(model)))
 
 
 def picks_by_name(model: Any) -> bool:
     """Whether a ColumnTransformer in it picks columns by name, as from a DataFrame."""
-    picked = [columns for part in parts(model) for _, _, columns in _fitted(part)]
+    picked = [columns for part in parts(model) for _, _, columns in fitted_parts(part)]
     return any(isinstance(column, str) for columns in picked for column in np.atleast_1d(columns).tolist())
 
 
@@ -131,9 +131,11 @@ def used(model: Any, names: Sequence[str]) -> list[str]:
     if not predicts_as_written(model):
         return [*names]
     if isinstance(model, ColumnTransformer):
-        kept = {name for _, step, columns in _fitted(model) if step != "drop" for name in _picked(columns, names)}
+        kept = {
+            name for _, step, columns in fitted_parts(model) if step != "drop" for name in picked_names(columns, names)
+        }
     elif isinstance(model, Pipeline) or type(model).__name__ in _WRAPPERS:
-        kept = {name for step in _following(model) for name in used(step, names)} or set(names)
+        kept = {name for step in _first_parts(model) for name in used(step, names)} or set(names)
     else:
         return [*names]
     return [name for name in names if name in kept]
@@ -152,7 +154,7 @@ def known_columns(model: Any, names: Sequence[str]) -> dict[str, Column]:
 
 def _known_columns(model: Any, names: Sequence[str]) -> dict[str, Column]:
     if isinstance(model, ColumnTransformer):
-        picks = [(step, _picked(columns, names)) for _, step, columns in _fitted(model)]
+        picks = [(step, picked_names(columns, names)) for _, step, columns in fitted_parts(model)]
         return _merged(_known_columns(step, picked) for step, picked in picks)
     if isinstance(model, Pipeline):
         return _merged(_known_by_steps(model, names))
@@ -169,15 +171,16 @@ def _known_columns(model: Any, names: Sequence[str]) -> dict[str, Column]:
         }
     known = zip(names, _known_values(model), strict=False)
     found = {name: column for name, (values, dtype) in known if (column := _column(model, values, dtype))}
-    return found or _merged(_known_columns(step, names) for step in _inner(model))
+    return found or _merged(_known_columns(step, names) for step in inner_models(model))
 
 
 def _known_by_steps(pipeline: Any, names: Sequence[str]) -> Iterator[dict[str, Column]]:
-    """What each step shows that gets the pipeline's own columns.
+    """What each step that gets the pipeline's own columns shows of them.
 
-    After a function of the model's author only columns of texts are assumed to be unchanged, under the same name."""
+    After a function of the model's author only columns of texts are assumed to be unchanged, under the same name.
+    """
     is_sure = True
-    for step in _working(pipeline):
+    for step in working_steps(pipeline):
         if not is_sure and getattr(step, "n_features_in_", len(names)) != len(names):
             names = ()  # the function added or removed columns, so positions show nothing
         found = _known_columns(step, names)
@@ -197,11 +200,11 @@ def _passed_on(transformer: Any, names: Sequence[str], pipeline: Any) -> dict[st
     """What later steps of the pipeline show of the columns that a transformer passes on as they are."""
     passed = {
         name
-        for _, step, columns in _fitted(transformer)
+        for _, step, columns in fitted_parts(transformer)
         if step == "passthrough" or (isinstance(step, FunctionTransformer) and step.func is None)
-        for name in _picked(columns, names)
+        for name in picked_names(columns, names)
     }
-    following = _working(pipeline)[_working(pipeline).index(transformer) + 1 :]
+    following = working_steps(pipeline)[working_steps(pipeline).index(transformer) + 1 :]
     if not passed or not following:
         return {}
     names_out = [str(name) for name in transformer.get_feature_names_out()]
@@ -232,21 +235,21 @@ def _called(function: Any) -> Any:
     return function
 
 
-def _working(model: Any) -> list[Any]:
+def working_steps(model: Any) -> list[Any]:
     return [step for _, step in model.steps if step is not None and step != "passthrough"]
 
 
-def _following(model: Any) -> list[Any]:
+def _first_parts(model: Any) -> list[Any]:
     """The parts that get the model's rows first."""
-    return _working(model)[:1] if isinstance(model, Pipeline) else _inner(model)
+    return working_steps(model)[:1] if isinstance(model, Pipeline) else inner_models(model)
 
 
-def _fitted(model: Any) -> Sequence[tuple[str, Any, Any]]:
+def fitted_parts(model: Any) -> Sequence[tuple[str, Any, Any]]:
     """Name, transformer and columns of each part of a ColumnTransformer; none if it is not fitted."""
     return getattr(model, "transformers_", ()) if isinstance(model, ColumnTransformer) else ()
 
 
-def _inner(model: Any) -> list[Any]:
+def inner_models(model: Any) -> list[Any]:
     """The models within it that get the same rows."""
     if isinstance(model, FrozenEstimator):
         return [model.estimator]
@@ -292,7 +295,7 @@ def _booster_column(kind: pa.DataType, trained: Trained) -> Column:
     return Column(kind, example, trained, is_sure=bool(trained.categories))
 
 
-def _picked(columns: Any, names: Sequence[str]) -> list[str]:
+def picked_names(columns: Any, names: Sequence[str]) -> list[str]:
     """The names of the columns that a ColumnTransformer picks."""
     if isinstance(columns, slice):
         ends = [names.index(end) if isinstance(end, str) else end for end in (columns.start, columns.stop)]

@@ -76,7 +76,9 @@ def plan_inputs(model: Any, declared: Sequence[str], file: str) -> InputPlan:
         _named_inputs(model, names, known, declared, file) if names else _unnamed_inputs(model, known, declared, file)
     )
     inputs = matched.inputs
-    columns = {i.name: known[own] for i, own in zip(inputs, _own_names(names, inputs), strict=True) if own in known}
+    # `known` has the names of training, or else positions
+    own_names = [i.trained_name if names else str(at) for at, i in enumerate(inputs)]
+    columns = {i.name: known[own] for i, own in zip(inputs, own_names, strict=True) if own in known}
     _check_types(inputs, columns, file)
     examples = {name: column.example for name, column in columns.items()}
     kind = _kind(model, bool(names), inputs, _trial(inputs, examples, model))
@@ -158,11 +160,6 @@ def _count(model: Any) -> int:
     return int(getattr(model, "n_features_in_", 0) or 0)
 
 
-def _own_names(names: Sequence[str], inputs: Sequence[Input]) -> list[str]:
-    """The names in training of the inputs, as `_known` has them."""
-    return [i.trained_name if names else str(at) for at, i in enumerate(inputs)]
-
-
 def _one_text(declared: Sequence[str], file: str) -> tuple[Input, ...]:
     inputs = named_inputs(declared or (_TEXT,), pa.string())
     if len(inputs) != 1 or not is_text(inputs[0].type) or inputs[0].length:
@@ -231,8 +228,7 @@ def _check_types(inputs: Sequence[Input], columns: dict[str, Column], file: str)
 
 
 def _kind(model: Any, is_named: bool, inputs: Sequence[Input], trial: pa.RecordBatch) -> str:
-    """The kind of object that the model was fitted on; if it does not show that, the kind with which an invented row is
-    scored."""
+    """The kind of object that the model was fitted on; if it does not show that, a kind that scores an invented row."""
     is_plain = all(_is_number(i) and not i.trained.dtype for i in inputs)
     reads_matrix = _read(lambda: reads_numbers(model), otherwise=False)
     if any(i.length for i in inputs) or (is_plain and reads_matrix):
@@ -258,7 +254,7 @@ def _score(model: Any, kind: str, inputs: Sequence[Input], rows: pa.RecordBatch)
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two outcomes of `_score` are the same; any two errors are."""
+    """Whether two outcomes of `_score` are the same; two errors always are."""
     if isinstance(one, Exception) or isinstance(other, Exception):
         return isinstance(one, Exception) and isinstance(other, Exception)
     return bool(np.array_equal(one, other, equal_nan=one.dtype.kind == "f" and other.dtype.kind == "f"))
@@ -277,9 +273,10 @@ def _with_units(model: Any, inputs: tuple[Input, ...], examples: dict[str, Any],
         return typed[_UNITS[0]]
     declared = ",".join(f"{name}:datetime64[ns]" for name in times)
     raise StoreError(
-        f"{file} predicts otherwise for timestamps of another unit, and does not say whether {', '.join(times)} had "
-        "datetime64[ns] or datetime64[us] in training. Look at the dtypes of the DataFrame that it was fitted on: "
-        f"pandas before 3 made datetime64[ns], pandas 3 makes datetime64[us]. Then say it, such as --inputs {declared}"
+        f"{file} makes other predictions for timestamps of another unit, and does not say whether "
+        f"{', '.join(times)} had datetime64[ns] or datetime64[us] in training. Look at the dtypes of the DataFrame "
+        "that it was fitted on: pandas before 3 made datetime64[ns], pandas 3 makes datetime64[us]. Then declare it, "
+        f"such as --inputs {declared}"
     )
 
 
@@ -316,8 +313,8 @@ def _unsure(model: Any, kind: str, inputs: Sequence[Input], examples: dict[str, 
     if _same(_score(model, kind, inputs, as_floats), _score(model, kind, whole, trial)):
         return ""
     return (
-        "the model's own code tells whole numbers from others, and its file does not say which "
-        f"{', '.join(undeclared)} had in training: float64 was taken. Say the types of those that were integers or "
+        "the model's own code distinguishes whole numbers from others, and its file does not say which "
+        f"{', '.join(undeclared)} had in training: float64 was taken. Declare the types of those that were integers or "
         f"truth values, such as --inputs {undeclared[0]}:int64 or {undeclared[0]}:bool, or of those that "
         f"were not, {undeclared[0]}:float64"
     )

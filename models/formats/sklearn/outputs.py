@@ -289,7 +289,7 @@ def _embedding(preview: Preview, file: str) -> OutputPlan:
 
 
 def _by_attributes(model: Any, named: Sequence[str], error: Exception, file: str) -> OutputPlan:
-    """The outputs that the attributes of a model show, which failed for the rows of the preview."""
+    """The outputs by the attributes of a model that failed for the rows of the preview."""
     kind = estimator_kind(model)
     if kind == "classifier" and has_several_labels(model):
         known = getattr(model, "classes_", [])

@@ -19,9 +19,8 @@ def own_predict(model: Any, own: OwnRows) -> list[Any]:
         scores = getattr(model, "score_samples", None) or getattr(model, "decision_function", None)
         return [returned[0], np.asarray(scores(_input(model, own)))] if scores else returned
     if is_classifier(model) and hasattr(model, "predict_proba"):
-        probabilities = model.predict_proba(
-            _input(model, own)
-        )  # a new input: a scaler with copy=False scales it in place
+        # a new input, because a scaler with copy=False scales it in place
+        probabilities = model.predict_proba(_input(model, own))
         returned += probabilities if isinstance(probabilities, list) else [_dense(probabilities)]
     return returned
 

@@ -10,7 +10,14 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import FunctionTransformer, PowerTransformer
 
 from scorebeat.models.contract import Signature
-from scorebeat.models.formats.sklearn.columns import _fitted, _inner, _picked, _working, fills_in, reads_text
+from scorebeat.models.formats.sklearn.columns import (
+    fills_in,
+    fitted_parts,
+    inner_models,
+    picked_names,
+    reads_text,
+    working_steps,
+)
 from scorebeat.models.inputs.samples import NOTHING_KNOWN, Known
 
 _MOST = 50
@@ -58,22 +65,22 @@ def _of(model: Any, columns: Sequence[int], names: Sequence[str]) -> _Values:
     own = _own_values(model)
     if own and any(own):
         return {column: values[:_MOST] for column, values in zip(columns, own, strict=False) if values}
-    return _merged(_of(step, columns, names) for step in _inner(model))
+    return _merged(_of(step, columns, names) for step in inner_models(model))
 
 
 def _of_columns(model: Any, columns: Sequence[int], names: Sequence[str]) -> _Values:
     """The values that the parts of a ColumnTransformer show; it picks columns by name or index."""
     here = [names[at] for at in columns]
     parts = []
-    for _, step, picked in _fitted(model):
-        chosen = [columns[here.index(name)] for name in _picked(picked, here)]
+    for _, step, picked in fitted_parts(model):
+        chosen = [columns[here.index(name)] for name in picked_names(picked, here)]
         parts.append(_words_of(step, chosen) if reads_text(step) else _of(step, chosen, names))
     return _merged(iter(parts))
 
 
 def _first_steps(model: Any) -> Iterator[Any]:
     """The steps that get the pipeline's own values."""
-    for step in _working(model):
+    for step in working_steps(model):
         yield step
         is_identity = isinstance(step, FunctionTransformer) and step.func is None
         if not is_identity and not isinstance(step, SimpleImputer):
@@ -168,7 +175,7 @@ def _words(model: Any) -> list[str]:
     if isinstance(vocabulary, dict):
         return [str(word) for word in list(vocabulary)[:_MOST]]
     parts = [step for _, step in getattr(model, "transformer_list", ())]
-    parts += _working(model)[:1] if isinstance(model, Pipeline) else _inner(model)
+    parts += working_steps(model)[:1] if isinstance(model, Pipeline) else inner_models(model)
     return next((words for part in parts if (words := _words(part))), [])
 
 

@@ -54,7 +54,15 @@ def refuse_code(path: Path) -> None:
     with PT2ArchiveReader(str(path)) as archive:
         names = archive.get_file_names()
         found = [f"the record {name}" for name in names if not _RECORD.fullmatch(name)]
-        found += [] if found else [*_payloads(archive), *_examples(archive), *_program(archive)]
+        found += (
+            []
+            if found
+            else [
+                *_payloads(archive),
+                *_examples(archive),
+                *_texts(json.loads(archive.read_string("models/model.json"))),
+            ]
+        )
     if found:
         raise ModelError(
             f"{path.name} holds what is not trusted, because it could run code: {'; '.join(found[:4])}"
@@ -94,10 +102,6 @@ def _examples(archive: Any) -> Iterator[str]:
         torch.load(io.BytesIO(archive.read_bytes("data/sample_inputs/model.pt")), weights_only=True)
     except pickle.UnpicklingError:  # PyTorch itself would then unpickle it without limits
         yield "the example inputs, which are pickled and more than tensors"
-
-
-def _program(archive: Any) -> Iterator[str]:
-    yield from _texts(json.loads(archive.read_string("models/model.json")))
 
 
 def _texts(value: Any, key: str = "") -> Iterator[str]:

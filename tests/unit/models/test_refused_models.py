@@ -71,7 +71,7 @@ def test_wrong_numbers_of_input_and_output_names_are_refused(root: Path, file: P
 
     refused(root, file, "wants 4 inputs, but --inputs names 3", inputs=["a", "b", "c"])
     refused(root, file, "names c more than once", inputs=["a", "b", "c", "c"])
-    refused(root, file, "gives 4 columns", outputs=["a", "b"])
+    refused(root, file, "returns 4 columns", outputs=["a", "b"])
     refused(root, onnx, "wants 4 values", inputs=["a"])
 
 
@@ -161,7 +161,7 @@ def test_more_columns_than_a_table_holds_are_refused(root: Path, tmp_path: Path,
     model = LinearRegression().fit(X, np.tile(Y[:, None], targets))
 
     refused(
-        root, dump(tmp_path / "m.skops", model), f"gives {targets:,} columns, more than .*Wrap it in a Python class"
+        root, dump(tmp_path / "m.skops", model), f"returns {targets:,} columns, more than .*Wrap it in a Python class"
     )
 
 
