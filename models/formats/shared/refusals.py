@@ -82,11 +82,11 @@ def _renamed(text: str, source: str, draft: Path, copy: str) -> str:
     """The message without the draft's folder, and with the name of the user's file instead of its copy's."""
     for folder in sorted({str(draft), str(draft.absolute()), str(draft.resolve())}, key=len, reverse=True):
         text = text.replace(f"{folder}/", "")
-    users = Path(source)
-    if users.is_file() and copy not in users.name:
-        return re.sub(rf"(?<![\w./-]){re.escape(copy)}(?![\w/])", lambda _: users.name, text)
-    if users.is_dir():  # its copy is called `model`, which is an ordinary word as well
+    user_file = Path(source)
+    if user_file.is_file() and copy not in user_file.name:
+        return re.sub(rf"(?<![\w./-]){re.escape(copy)}(?![\w/])", lambda _: user_file.name, text)
+    if user_file.is_dir():  # its copy is called `model`, which is an ordinary word as well
         return re.sub(
-            rf"^((?:the MLflow model )?){re.escape(copy)}(?=[ :])", lambda found: f"{found[1]}{users.name}", text
+            rf"^((?:the MLflow model )?){re.escape(copy)}(?=[ :])", lambda found: f"{found[1]}{user_file.name}", text
         )
     return text
