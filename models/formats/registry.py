@@ -152,7 +152,7 @@ def format_named(name: str) -> Format:
     try:
         return cast(Format, importlib.import_module(_MODULES[name]))
     except ModuleNotFoundError as error:
-        raise missing(error, f"a model of the format {name}") from error
+        raise missing_module_error(error, f"a model of the format {name}") from error
 
 
 def preload(name: str) -> None:
@@ -162,7 +162,7 @@ def preload(name: str) -> None:
         light_skops.skops_io()  # all of scikit-learn
 
 
-def missing(error: ModuleNotFoundError, what: str) -> ModelError:
+def missing_module_error(error: ModuleNotFoundError, what: str) -> ModelError:
     """The error for a missing module that a model needs; its package may have another name."""
     module = (error.name or "?").partition(".")[0]
     if extra := _EXTRAS.get(module):

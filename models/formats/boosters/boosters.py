@@ -16,7 +16,7 @@ import pyarrow as pa
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import Described, Given, Input, Model, Signature
-from scorebeat.models.formats.registry import missing
+from scorebeat.models.formats.registry import missing_module_error
 from scorebeat.models.formats.shared.labels import Labels
 from scorebeat.models.formats.shared.tensors import arrays, class_arrays, class_fields, fields
 from scorebeat.models.inputs.matrix import Matrix, matrix
@@ -169,7 +169,7 @@ def _converter(booster: Booster, signature: Signature) -> Callable[[pa.RecordBat
     try:
         from scorebeat.models.formats.shared.frame import frame  # noqa: PLC0415 -- pandas may not be installed
     except ModuleNotFoundError as error:
-        raise missing(error, "a model that was fitted on categories") from error
+        raise missing_module_error(error, "a model that was fitted on categories") from error
     return lambda rows: frame(rows, signature.inputs)
 
 

@@ -17,7 +17,7 @@ from scorebeat.models.contract import Described, Given, Input, Model, Signature
 from scorebeat.models.copying import copy_folder
 from scorebeat.models.formats.mlflow.outputs import Outputs, arrays_of, columns, outputs_seen_in
 from scorebeat.models.formats.mlflow.signature import inputs_of, model_input, outputs_of
-from scorebeat.models.formats.registry import missing
+from scorebeat.models.formats.registry import missing_module_error
 from scorebeat.models.formats.shared import written_by
 from scorebeat.models.formats.shared.null_blame import explain
 from scorebeat.models.formats.shared.refusals import error_summary
@@ -138,7 +138,7 @@ def _open(path: Path) -> Any:
         with _own_modules(), contained():
             return pyfunc.load_model(str(path.resolve()), suppress_warnings=True)
     except ModuleNotFoundError as error:
-        raise missing(error, f"the MLflow model {path.name}") from error
+        raise missing_module_error(error, f"the MLflow model {path.name}") from error
     except Exception as error:  # code that a model runs when it is opened may fail in any way
         message = f"{path.name} cannot be loaded by MLflow: {error_summary(error)}"
         raise ModelError(written_by.prepend_versions(written_by.of_mlflow(path), message)) from error

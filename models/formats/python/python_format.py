@@ -41,7 +41,7 @@ from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import Described, Given, Input, Model, Signature
 from scorebeat.models.formats.python.private_import import PrivateCode
 from scorebeat.models.formats.python.source import CODE, FILES, copy_code, copy_files
-from scorebeat.models.formats.registry import missing
+from scorebeat.models.formats.registry import missing_module_error
 from scorebeat.models.inputs.options import named_inputs
 from scorebeat.models.inputs.own_rows import OwnRows
 from scorebeat.models.inputs.samples import NOTHING_KNOWN, Known
@@ -206,7 +206,7 @@ def _absent(code: PrivateCode, error: ModuleNotFoundError, name: str) -> ModelEr
     if (error.name or "").startswith(code.root):
         return ModelError(f"{name} failed in {code.blame(error)}")
     hint = "a module of your own must be in one package with the class, or be installed"
-    return ModelError(f"{missing(error, f'{name} ({code.blame(error)})')}; {hint}")
+    return ModelError(f"{missing_module_error(error, f'{name} ({code.blame(error)})')}; {hint}")
 
 
 def _signature(instance: Any, name: str) -> Signature:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from scorebeat.core.errors import ScorebeatError, StoreError
 from scorebeat.models.arrow_types import is_text, type_name
 from scorebeat.models.contract import Input, Signature, Trained
-from scorebeat.models.formats.registry import missing
+from scorebeat.models.formats.registry import missing_module_error
 from scorebeat.models.formats.sklearn.columns import (
     Column,
     begins_with_own_code,
@@ -119,7 +119,7 @@ def _frames(model: Any, inputs: Sequence[Input]) -> Feed:
     try:
         from scorebeat.models.formats.shared.frame import frame  # noqa: PLC0415 -- pandas may not be installed
     except ModuleNotFoundError as error:
-        raise missing(error, "a model that was fitted on a DataFrame") from error
+        raise missing_module_error(error, "a model that was fitted on a DataFrame") from error
     wanted = _with_stored_nulls(model, inputs)
     return lambda rows: frame(rows, wanted)
 

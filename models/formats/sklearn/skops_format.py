@@ -12,7 +12,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import Described, Given, Model, Signature
-from scorebeat.models.formats.registry import copy_file, missing
+from scorebeat.models.formats.registry import copy_file, missing_module_error
 from scorebeat.models.formats.shared import written_by
 from scorebeat.models.formats.shared.light_skops import skops_io
 from scorebeat.models.formats.sklearn import own_predictions, training_values
@@ -88,7 +88,7 @@ def _open(path: Path, allowed: Set[str]) -> Any:
             warnings.simplefilter("ignore", InconsistentVersionWarning)  # a note has it
             return skops_io().load(path, trusted=sorted(unknown | TRUSTED))
     except ModuleNotFoundError as error:
-        raise missing(error, path.name) from error
+        raise missing_module_error(error, path.name) from error
     except Exception as error:  # a damaged file may fail in any of the libraries that read it
         raise _unreadable(path, error) from error
 
@@ -106,7 +106,7 @@ def _unknown(path: Path) -> set[str]:
     try:
         return set(skops_io().get_untrusted_types(file=path)) - TRUSTED
     except ModuleNotFoundError as error:
-        raise missing(error, path.name) from error
+        raise missing_module_error(error, path.name) from error
     except Exception as error:  # as above
         raise _unreadable(path, error) from error
 

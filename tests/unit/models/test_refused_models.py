@@ -181,7 +181,7 @@ def test_what_is_near_to_a_model_is_refused_with_what_to_do(root: Path, tmp_path
 
 @pytest.mark.parametrize(("module", "said"), [("cv2.dnn", "install the package that has it"), ("torch", r"\[torch\]")])
 def test_a_missing_module_is_no_guess_at_a_package(module: str, said: str) -> None:
-    told = str(registry.missing(ModuleNotFoundError(name=module), "a model"))
+    told = str(registry.missing_module_error(ModuleNotFoundError(name=module), "a model"))
 
     assert re.search(said, told)
     assert "pip install cv2" not in told
