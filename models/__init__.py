@@ -1,1 +1,1 @@
-"""Machine-learning models: their contract, their store, one module a format. Tables live in `db`."""
+"""Machine-learning models: their contract, their store, one module for each format. Tables live in `db`."""

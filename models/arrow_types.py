@@ -86,4 +86,4 @@ WIDER: Mapping[pa.DataType, pa.DataType] = {
     pa.float16(): pa.float32(),
     pa.large_string(): pa.string(),
 }
-"""Types that no signature names, each with the one that holds its values."""
+"""Types that no signature may name, each with a type that holds all its values."""

@@ -32,13 +32,13 @@ class Artifact:
     options: Mapping[str, Any] = field(default_factory=dict)
     """What the format keeps for itself, such as a classifier's classes."""
     is_new: bool = False
-    """Whether `store.add` made this version, rather than found it."""
+    """Whether `store.add` made this version; False if the version existed."""
     put_back: bool = False
-    """Whether `store.add` found the version without its files, or with others, and gave it these."""
+    """Whether `store.add` restored the files of an existing version, which were missing or had changed."""
     notes: tuple[str, ...] = ()
-    """What the person who adds the model should know, of the trial when it was added."""
+    """Notes of the trial, for the person who adds the model."""
     evidence: Evidence | None = None
-    """What the trial saw, where `store.add` returned this; it is no part of the files."""
+    """The result of the trial if `store.add` returned this artifact; not part of the files."""
 
     @property
     def path(self) -> Path:
@@ -49,7 +49,7 @@ class Artifact:
 
     @classmethod
     def read(cls, folder: Path, name: str, version: int, digest: str) -> Self:
-        """The artifact that the folder's model.toml describes. Raises ModelError when it cannot be read."""
+        """The artifact that the folder's model.toml describes. Raises ModelError if it cannot be read."""
         manifest = folder / MANIFEST
         try:
             data = tomllib.loads(manifest.read_text("utf-8"))
@@ -62,12 +62,12 @@ class Artifact:
 def digest(folder: Path) -> str:
     """SHA-256 of a folder's files: names relative to it in sorted order, sizes and contents.
 
-    Every length is part of what is hashed, so that bytes cannot move from one file to the next.
+    Every length is hashed as well, so that no bytes can move from one file to the next unnoticed.
     Raises ModelError for anything that is not a plain file or folder; OSError if it cannot be read.
     """
     whole = hashlib.sha256()
-    next(folder.iterdir(), None)  # `rglob` passes over what it may not read
-    for path in sorted(folder.rglob("*"), key=lambda p: p.relative_to(folder).as_posix()):
+    next(folder.iterdir(), None)  # raises OSError; `rglob` would skip a folder that it may not read
+    for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).as_posix()):
         if path.is_symlink() or not (path.is_dir() or path.is_file()):
             raise ModelError(f"{path} is neither a plain file nor a folder: a model's files must lie in its folder")
         if path.is_dir():
@@ -97,5 +97,5 @@ def _table(head: str, row: Mapping[str, Any]) -> str:
 
 
 def _toml(value: Any) -> str:
-    # JSON's strings are TOML's, but for DEL and for the surrogate pairs of ASCII-only output
+    # a JSON string is a TOML string, except for DEL and for the surrogate pairs of ASCII-only output
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

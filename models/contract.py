@@ -1,4 +1,4 @@
-"""What every model is to the rest of Scorebeat, whatever its format."""
+"""The contract that every model has with the rest of Scorebeat, whatever its format."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a column was in the DataFrame that a model was fitted on, as far as its file knows. Empty: not known."""
+    """What is known of a column in the DataFrame that a model was fitted on. An empty field is unknown."""
 
     name: str = ""
-    """Its name there, where the input has another."""
+    """Its name in training, if the input has another one."""
     dtype: str = ""
-    """Its dtype in pandas' words: `category`, `object`, `datetime64[ns]`, `Int64`."""
+    """Its dtype as pandas calls it: `category`, `object`, `datetime64[ns]`, `Int64`."""
     categories: tuple[str | int | float | bool, ...] = ()
     """The categories of a `category`, in the order of their codes."""
     ordered: bool = False
     """Whether the categories have an order."""
     null: str = ""
-    """What stood where there was no value: `None` or `NaN`."""
+    """The missing value in training: `None` or `NaN`."""
     index: str = ""
-    """The dtype of whole numbers that are categories, where it is not int64 and the library wants it back."""
+    """The dtype of categories that are whole numbers, if it is not int64 and the library requires it."""
     exact: bool = False
-    """Whether the model's own code may see what float64 rounds: whole numbers beyond 2^53."""
+    """Whether the model's own code may depend on whole numbers beyond 2^53, which float64 rounds."""
 
     def to_json(self) -> dict[str, Any]:
-        """What is known, JSON values only."""
+        """The known fields, JSON values only."""
         found = {
             "trained_as": self.name,
             "dtype": self.dtype,
@@ -48,7 +48,7 @@ class Trained:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """What `to_json` stored among an input's keys; versions of before have none of them."""
+        """The fields that `to_json` stored among an input's keys; older versions have none of them."""
         return cls(
             str(data.get("trained_as", "")),
             str(data.get("dtype", "")),
@@ -87,7 +87,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a model wants and gives, by column name."""
+    """The inputs and outputs of a model, by column name."""
 
     inputs: tuple[Input, ...]
     outputs: pa.Schema
@@ -111,7 +111,7 @@ class Signature:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        """The signature that `to_json` stored. Raises ModelError when it is not one."""
+        """The signature that `to_json` stored. Raises ModelError if it is none."""
         try:
             inputs = tuple(
                 Input(str(i["name"]), type_named(i["type"]), i.get("length"), Trained.from_json(i))
@@ -125,24 +125,24 @@ class Signature:
 
 @dataclass(frozen=True)
 class Given:
-    """What the person who adds a model says of it, where its files do not."""
+    """The options of the person who adds a model: what its files do not say."""
 
     inputs: tuple[str, ...] = ()
     """Names of the inputs, or `name:type` such as `review:string` or `pixels:float32[784]`."""
     outputs: tuple[str, ...] = ()
-    """Names of the output columns: of all, or of all but the label."""
+    """Names of all output columns, or of all but the label."""
     classes: tuple[str, ...] = ()
-    """A classifier's classes in the model's order, where its file has only their numbers."""
+    """A classifier's classes in the model's order, if its file has only their numbers."""
     trusted: frozenset[str] = frozenset()
     """Types in the model's file that may be loaded although they are not known to be harmless."""
     code: frozenset[str] = frozenset()
-    """Formats that run code when they are opened and may be: `pickle`, `mlflow`."""
+    """Formats that may be opened although that runs code: `pickle`, `mlflow`."""
     files: tuple[str, ...] = ()
     """Further files that the model's own code opens; copied beside it."""
     sample: "Sample | None" = None
     """Rows to try the model on."""
     unsteady: bool = False
-    """Whether it is accepted that predictions of a row depend on the rows beside it, or differ from call to call."""
+    """Whether predictions may depend on the other rows of a batch, or differ from call to call."""
 
 
 NOTHING = Given()
@@ -150,23 +150,23 @@ NOTHING = Given()
 
 @dataclass(frozen=True)
 class Described:
-    """What a format found in a model's files; model.toml keeps it, under the digest."""
+    """What a format found in a model's files; stored in model.toml, which the digest covers."""
 
     signature: Signature
     options: Mapping[str, Any] = field(default_factory=dict)
-    """The format's own, for its `load`: text, numbers, true or false, or lists of them."""
+    """The format's own options, for its `load`: text, numbers, true or false, or lists of them."""
     notes: tuple[str, ...] = ()
-    """What the person who adds the model should know of how its inputs were bound; not stored."""
+    """Notes on how the inputs were bound, for the person who adds the model; not stored."""
     unsure: str = ""
-    """Why it may score rows otherwise than its library: such a version is published by a person only; not stored."""
+    """Why its predictions may differ from its library's; empty if they do not. Only a person publishes such a
+    version. Not stored."""
 
 
 class Model(Protocol):
     """A loaded model.
 
-    It may have two attributes more, both False where they are absent: `returns_new_arrays`, by which nothing
-    that predict() returned is written to later, so that it need not be copied; and `thread_safe`, by which several
-    threads may be in predict() at once.
+    It may have two more attributes, each False by default. `returns_new_arrays`: the model never writes to arrays that
+    it returned, so they need no copy. `thread_safe`: several threads may call predict() at once.
     """
 
     outputs: pa.Schema
@@ -177,6 +177,6 @@ class Model(Protocol):
         `rows` has the signature's inputs in their order: scalar columns, and for an array input a
         FixedSizeList in which only elements may be NULL. Returns as many rows, in the same order, with
         exactly the columns of `outputs`. Called outside any database transaction. Raises InputError for
-        values the model cannot take.
+        values that the model does not take.
         """
         ...

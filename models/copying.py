@@ -1,4 +1,4 @@
-"""Copies of what a person adds: regular files alone, closed to other users from their first byte on."""
+"""Copies the files that a person adds: regular files only, closed to other users from the first byte on."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ Ignore = Callable[[str, list[str]], Collection[str]]
 def copy_regular(source: Path, target: Path) -> None:
     """Copy one file. Raises StoreError for a link, a pipe or a device."""
     _require_regular(source)
-    descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # it may be exchanged meanwhile
+    descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # it may have been replaced since
     with (
         os.fdopen(descriptor, "rb") as read,
         os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as written,
@@ -25,7 +25,7 @@ def copy_regular(source: Path, target: Path) -> None:
 
 
 def copy_folder(source: Path, target: Path, ignore: Ignore | None = None) -> None:
-    """Copy a folder with all in it. Raises StoreError for a link, a pipe or a device anywhere in it."""
+    """Copy a folder with everything in it. Raises StoreError for a link, a pipe or a device anywhere in it."""
     inside = sorted(source.iterdir())
     ignored = ignore(str(source), [path.name for path in inside]) if ignore else ()
     target.mkdir(mode=0o700, parents=True)
@@ -39,9 +39,9 @@ def copy_folder(source: Path, target: Path, ignore: Ignore | None = None) -> Non
 
 
 def close(folder: Path, store: Path) -> None:
-    """Take from other users what they may do with the copies in `folder`; a library may have written some.
+    """Remove the permissions of other users on the files in `folder`; a library may have written some of these.
 
-    Where the store's folder has the setgid bit, which is how a folder is shared with a group, its group may read them.
+    If the store's folder has the setgid bit, which marks a folder shared with a group, that group may read them.
     """
     shared = store.exists() and bool(store.stat().st_mode & stat.S_ISGID)
     for path in (*folder.rglob("*"), folder):

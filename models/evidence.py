@@ -1,11 +1,11 @@
-"""What was seen of a model version when it was added: whose rows it scored, and how near the library's own result."""
+"""The evidence of a model version's trial: the rows that it scored, and the difference from its library's result."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 INVENTED = "invented"
-"""The source of rows that no person gave."""
+"""The source of rows that are not a person's."""
 
 
 @dataclass(frozen=True)
@@ -13,17 +13,17 @@ class Evidence:
     """The outcome of the trial of one version."""
 
     rows: int
-    """Rows that were tried."""
+    """Number of rows in the trial."""
     source: str = INVENTED
-    """Where they are from, such as `churn.csv` or `job churn`."""
+    """The source of the rows, such as `churn.csv` or `job churn`."""
     difference: float | None = None
-    """The largest difference from what the library's own predict returns for the same rows; None: not compared."""
+    """The largest difference from what the library's own predict returns for the same rows; None if not compared."""
     error: str = ""
-    """What the model raised on invented rows; empty: it scored them."""
+    """The error that the model raised on invented rows; empty if it scored them."""
     unsure: str = ""
-    """Why rows of training may be scored otherwise, where no rows of a person showed that they are not."""
+    """Why predictions may differ from those in training, if no person's rows showed that they do not; else empty."""
     unsteady: str = ""
-    """How predictions depend on other rows or on time, which was accepted; empty: they do not."""
+    """How predictions depend on other rows or on time, which was accepted; empty if they do not."""
 
     @property
     def is_enough(self) -> bool:
@@ -32,7 +32,7 @@ class Evidence:
 
     @property
     def is_of_rows_given(self) -> bool:
-        """Whether a person gave the rows."""
+        """Whether the rows are a person's."""
         return self.source != INVENTED
 
     def to_json(self) -> dict[str, Any]:
@@ -41,7 +41,7 @@ class Evidence:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """What `to_json` returned; fields of a later version are left out."""
+        """The evidence that `to_json` returned; unknown fields, of a later version, are left out."""
         return cls(**{name: data[name] for name in cls.__dataclass_fields__ if name in data})
 
     def __str__(self) -> str:
@@ -49,8 +49,8 @@ class Evidence:
         tried = whose if self.is_of_rows_given else f"{self.rows} invented rows"
         if self.error:
             return f"none: {tried} raised {self.error}"
-        said = f"{tried}: {self._agreement()}" + f"; unsure: {self.unsure}" * bool(self.unsure)
-        return said + f"; accepted: {self.unsteady}" * bool(self.unsteady)
+        outcome = f"{tried}: {self._agreement()}" + f"; unsure: {self.unsure}" * bool(self.unsure)
+        return outcome + f"; accepted: {self.unsteady}" * bool(self.unsteady)
 
     def _agreement(self) -> str:
         if self.difference is None:

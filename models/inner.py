@@ -1,4 +1,4 @@
-"""What a model's own Python code may use: opening any model file that Scorebeat reads."""
+"""For a model's own Python code: opens any model file that Scorebeat reads."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +15,7 @@ from scorebeat.models.scoring import score_rows
 
 
 class Inner:
-    """A model in a file, with the contract that a version in the store has."""
+    """A model in a file, with the same contract as a version in the store."""
 
     def __init__(self, model: Model, signature: Signature) -> None:
         self.model = model
@@ -25,8 +25,8 @@ class Inner:
     def predict(self, rows: Any) -> pa.RecordBatch:
         """Score a RecordBatch, or a dict of columns; its columns feed the inputs by name, as a job's query does.
 
-        Returns a RecordBatch of as many rows, in their order. Raises SignatureError when columns do not fit,
-        InputError for values that the model cannot take, OutputError when it breaks its contract.
+        Returns a RecordBatch of as many rows, in their order. Raises SignatureError if columns do not fit,
+        InputError for values that the model does not take, OutputError if it breaks its contract.
         """
         batch = rows if isinstance(rows, pa.RecordBatch) else pa.RecordBatch.from_pydict(dict(rows))
         return score_rows.predict(self.model, bind(self.signature, batch.schema).apply(batch))
@@ -44,14 +44,14 @@ def open_model(
 ) -> Inner:
     """A model file, or an MLflow model folder, ready to score; the options are those of `models add`.
 
-    Raises StoreError when it cannot be used, ModelError when it is damaged or a package is absent.
+    Raises StoreError if it cannot be used, ModelError if it is damaged or a package is absent.
     """
     path = Path(path)
-    given = Given(tuple(inputs), tuple(outputs), tuple(classes), frozenset(trust), frozenset(allow_code))
+    add_options = Given(tuple(inputs), tuple(outputs), tuple(classes), frozenset(trust), frozenset(allow_code))
     if not path.exists():
         raise ModelError(f"{path.name} is not there: give it with --file when the model is added")
     model_format = registry.format_of(str(path))
-    described = model_format.inspect(path, given)
+    described = model_format.inspect(path, add_options)
     artifact = Artifact(
         name=path.name,
         version=0,

@@ -1,4 +1,4 @@
-"""Rows given as plain values, as JSON has them, scored by the contract that scores batches."""
+"""Rows of plain values, as JSON has them, scored by the contract that scores batches."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
@@ -11,11 +11,11 @@ import pyarrow as pa
 from scorebeat.core.errors import InputError, ModelError, ScorebeatError, SignatureError
 from scorebeat.models.arrow_types import is_list
 from scorebeat.models.contract import Input, Model, Signature
-from scorebeat.models.formats.shared.refusals import said
+from scorebeat.models.formats.shared.refusals import error_summary
 from scorebeat.models.inputs import binding
 from scorebeat.models.outputs import checks
 from scorebeat.models.scoring import score_rows
-from scorebeat.models.scoring.blame import culprit
+from scorebeat.models.scoring.blame import find_failing_row
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -23,12 +23,12 @@ Rows = Sequence[Mapping[str, Any]]
 def predict(model: Model, signature: Signature, rows: Rows) -> list[dict[str, Any]]:
     """One dict of outputs a row, in the rows' order.
 
-    Raises SignatureError naming row and column for values that are no inputs or that the model cannot take,
+    Raises SignatureError naming row and column for values that are no inputs or that the model does not take,
     ModelError naming the row for which it failed, OutputError when it breaks its contract, and NonsenseError
     for NaN and infinity.
     """
-    answers: list[dict[str, Any]] = _scored(model, bind(signature, rows)).to_pylist()
-    return answers
+    outputs: list[dict[str, Any]] = _scored(model, bind(signature, rows)).to_pylist()
+    return outputs
 
 
 def predict_columns(model: Model, signature: Signature, rows: pa.RecordBatch) -> pa.RecordBatch:
@@ -43,30 +43,26 @@ def _scored(model: Model, rows: pa.RecordBatch) -> pa.RecordBatch:
     try:
         scored = score_rows.predict(model, rows)
     except InputError as error:
-        raise _refused(rows, *culprit(model, rows, error)) from error
+        raise _refusal(rows, *find_failing_row(model, rows, error)) from error
     except ScorebeatError:
         raise
     except Exception as error:  # the model's own code
-        at, own = culprit(model, rows, error)
-        where = f"{rows.num_rows} rows together" if at is None else f"row {at}"
-        raise ModelError(f"{where}: the model raised {said(own)}. Nothing was scored") from error
+        index, own = find_failing_row(model, rows, error)
+        where = f"{rows.num_rows} rows together" if index is None else f"row {index}"
+        raise ModelError(f"{where}: the model raised {error_summary(own)}. Nothing was scored") from error
     checks.check_finite(scored)
     return scored
 
 
-def _refused(rows: pa.RecordBatch, at: int | None, error: Exception) -> SignatureError:
-    if at is None:
+def _refusal(rows: pa.RecordBatch, index: int | None, error: Exception) -> SignatureError:
+    if index is None:
         return SignatureError(str(error))
     if not isinstance(error, InputError) or not error.columns:
-        return SignatureError(f"row {at}: {error}")
-    row = rows.slice(at, 1).to_pylist()[0]
-    guilty = ", ".join(f"{name} is {_as_json(row[name])}" for name in error.columns[:8])
+        return SignatureError(f"row {index}: {error}")
+    row = rows.slice(index, 1).to_pylist()[0]
+    values = ", ".join(f"{name} is {'null' if row[name] is None else _shown(row[name])}" for name in error.columns[:8])
     raised = f"the model raised {error.cause}; " if error.cause else ""
-    return SignatureError(f"row {at}: {raised}{guilty}, which the model does not take")
-
-
-def _as_json(value: Any) -> str:
-    return "null" if value is None else _shown(value)
+    return SignatureError(f"row {index}: {raised}{values}, which the model does not take")
 
 
 def bind(signature: Signature, rows: Rows) -> pa.RecordBatch:
@@ -75,26 +71,29 @@ def bind(signature: Signature, rows: Rows) -> pa.RecordBatch:
     Each row names each input, and nothing else; or it has one array alone, whatever its name, that feeds the only
     array input, or as many inputs as it has elements. None is NULL. Raises SignatureError.
     """
-    named = [_named(row, at, signature.inputs) for at, row in enumerate(rows)]
-    arrays = [_column(wanted, named) for wanted in signature.inputs]
+    named = [_named(row, index, signature.inputs) for index, row in enumerate(rows)]
+    arrays = [
+        pa.array([_checked(wanted, row[wanted.name], index) for index, row in enumerate(named)], wanted.column_type)
+        for wanted in signature.inputs
+    ]
     return pa.RecordBatch.from_arrays(arrays, schema=signature.columns)
 
 
-def _named(row: object, at: int, inputs: tuple[Input, ...]) -> Mapping[str, Any]:
+def _named(row: object, index: int, inputs: tuple[Input, ...]) -> Mapping[str, Any]:
     if not isinstance(row, Mapping):
-        raise SignatureError(f"row {at} is {_shown(row)}, expected an object with {_names(inputs)}")
+        raise SignatureError(f"row {index} is {_shown(row)}, expected an object with {_names(inputs)}")
     names = [i.name for i in inputs]
     if len(row) == 1 and not row.keys() & set(names):
-        row = _spread(row, at, inputs)
+        row = _spread(row, index, inputs)
     problems = [f"{name} is missing" for name in names if name not in row]
     problems += [f"{name!r} is no input of the model" for name in row if name not in names]
     if problems:
-        raise SignatureError(f"row {at}: {'; '.join(problems[:8])}. The model wants {_names(inputs)}")
+        raise SignatureError(f"row {index}: {'; '.join(problems[:8])}. The model wants {_names(inputs)}")
     return row
 
 
-def _spread(row: Mapping[str, Any], at: int, inputs: tuple[Input, ...]) -> Mapping[str, Any]:
-    """The row with its lone array under the inputs' names, if that is what it is."""
+def _spread(row: Mapping[str, Any], index: int, inputs: tuple[Input, ...]) -> Mapping[str, Any]:
+    """If the row has one array alone, its elements under the inputs' names; else the row as it is."""
     ((name, values),) = row.items()
     if not isinstance(values, list | tuple):
         return row
@@ -103,18 +102,13 @@ def _spread(row: Mapping[str, Any], at: int, inputs: tuple[Input, ...]) -> Mappi
     if any(_is_array(i) for i in inputs):
         return row
     if len(values) != len(inputs):
-        raise SignatureError(f"row {at}: {name} has {len(values)} elements, the model wants {len(inputs)}")
+        raise SignatureError(f"row {index}: {name} has {len(values)} elements, the model wants {len(inputs)}")
     return dict(zip([i.name for i in inputs], values, strict=True))
 
 
-def _column(wanted: Input, rows: Sequence[Mapping[str, Any]]) -> pa.Array:
-    values = [_checked(wanted, row[wanted.name], at) for at, row in enumerate(rows)]
-    return pa.array(values, wanted.column_type)
-
-
-def _checked(wanted: Input, value: Any, at: int) -> Any:
-    """The value as pyarrow takes it for this input, alone, so that the message can name its row."""
-    where = f"row {at}: {wanted.name}"
+def _checked(wanted: Input, value: Any, index: int) -> Any:
+    """One value, as pyarrow takes it for this input. It is checked by itself, so that the message names its row."""
+    where = f"row {index}: {wanted.name}"
     if not _is_array(wanted):
         return _scalar(wanted.type, value, where)
     if value is None and wanted.length is None:
@@ -148,7 +142,7 @@ def _reader(wanted: pa.DataType) -> Callable[[Any], Any]:
     if pa.types.is_date(wanted):
         return _date
     if pa.types.is_timestamp(wanted):
-        return _moment if wanted.tz else _local
+        return _timestamp_with_zone if wanted.tz else _timestamp_without_zone
     if pa.types.is_string(wanted):
         return _only(str)
     raise ModelError(f"the model has an input of type {wanted}, which has no JSON value")
@@ -164,21 +158,21 @@ def _only(kind: type) -> Callable[[Any], Any]:
 
 
 def _float(value: Any) -> float:
-    """Truth values are numbers, as a boolean column of a query is."""
+    """Truth values are numbers, as in a boolean column of a query."""
     if not isinstance(value, Real):
         raise TypeError
     return float(value)
 
 
 def _float32(value: Any) -> float:
-    """Rounded once, as a column of a query is: an integer is not made a float64 first."""
+    """Rounded once, as in a column of a query: an integer is not converted to float64 first."""
     if isinstance(value, Integral):
         return float(pa.scalar(int(value), pa.int64()).cast(pa.float32(), safe=False).as_py())
     return _float(value)
 
 
 def _require_room(value: Any, stored: Any) -> None:
-    """No finite number became infinite."""
+    """Raises OverflowError if a finite number became infinite."""
     if isinstance(value, float) and isfinite(value) and not isfinite(stored):
         raise OverflowError
 
@@ -195,19 +189,19 @@ def _date(value: Any) -> date:
     return value if isinstance(value, date) else date.fromisoformat(value)
 
 
-def _any_moment(value: Any) -> datetime:
+def _datetime(value: Any) -> datetime:
     return value if isinstance(value, datetime) else datetime.fromisoformat(value)
 
 
-def _moment(value: Any) -> datetime:
-    found = _any_moment(value)
+def _timestamp_with_zone(value: Any) -> datetime:
+    found = _datetime(value)
     if found.tzinfo is None:
         raise ValueError
     return found
 
 
-def _local(value: Any) -> datetime:
-    found = _any_moment(value)
+def _timestamp_without_zone(value: Any) -> datetime:
+    found = _datetime(value)
     if found.tzinfo is not None:
         raise ValueError
     return found
@@ -217,8 +211,8 @@ _KINDS = {
     "string": ("text", "texts"),
     "bool": ("true or false", "truth values"),
     "date32[day]": ('a date, such as "2026-01-31"', "dates"),
-    "timestamp[us]": ('a moment without time zone, such as "2026-01-31T12:00:00"', "moments"),
-    "timestamp[us, tz=UTC]": ('a moment with its time zone, such as "2026-01-31T12:00:00Z"', "moments"),
+    "timestamp[us]": ('a timestamp without time zone, such as "2026-01-31T12:00:00"', "timestamps"),
+    "timestamp[us, tz=UTC]": ('a timestamp with its time zone, such as "2026-01-31T12:00:00Z"', "timestamps"),
     "float": ("a number that float32 holds", "numbers"),
     "double": ("a number", "numbers"),
 }

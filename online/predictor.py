@@ -1,4 +1,4 @@
-"""Predictions asked for now, by the same versions of models that score batches."""
+"""Predictions while a caller waits, by the same model versions that score batches."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,45 +25,45 @@ MODELS_KEPT = 4
 
 @dataclass
 class Predictor:
-    """Loads a version when it is first asked for and keeps the last few; may be used by several threads.
+    """Loads a version at its first use and keeps the last few; several threads may use it.
 
-    They take turns in a model that is not `thread_safe`. One in which a prediction hangs is given up with its thread,
-    and loaded anew for the others.
+    They take turns in a model that is not `thread_safe`. If a prediction hangs, its model and thread are abandoned,
+    and the model is loaded again for the others.
     """
 
-    p: Producer
+    producer: Producer
     _models: dict[tuple[str, int], Turns] = field(default_factory=dict)
     _loading: Lock = field(default_factory=Lock)
     _touching: Lock = field(default_factory=Lock)
-    """Held for moments only, where `_loading` is held for a download."""
+    """Held for a very short time only, while `_loading` is held during a download."""
 
     def predict(self, model: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """One dict of outputs a row, by `iris`, which is the version published now, or by `iris/3`.
+        """One dict of outputs a row, by the published version of the model `iris`, or by the version `iris/3`.
 
-        Raises UnknownName, ModelError, ServiceDown where the model is not free in time, and what
+        Raises UnknownName, ModelError, ServiceDown if the model is not free in time, and what
         `online.plain_rows.predict` does.
         """
-        with self._turn(model, self.p.settings.row_time_limit) as (loaded, signature):
+        with self._turn(model, self.producer.settings.row_time_limit) as (loaded, signature):
             return plain_rows.predict(loaded, signature, rows)
 
     def predict_columns(self, model: str, rows: "pa.RecordBatch") -> "pa.RecordBatch":
-        """The outputs of columns, in the rows' order; as `predict`, with the time of a whole batch."""
-        with self._turn(model, self.p.settings.batch_time_limit) as (loaded, signature):
+        """The outputs for columns, in the rows' order; as `predict`, with the time limit of a whole batch."""
+        with self._turn(model, self.producer.settings.batch_time_limit) as (loaded, signature):
             return plain_rows.predict_columns(loaded, signature, rows)
 
     @contextmanager
     def _turn(self, model: str, seconds: float) -> Iterator[tuple[Model, Signature]]:
-        """The model, for the block alone. Raises ServiceDown where others do not leave it within so long."""
+        """The model, for the block alone. Raises ServiceDown if it is not free within so many seconds."""
         version = self.version(model)
         with self._loaded(version).turn(seconds, str(version)) as loaded:
             yield loaded, Signature.from_json(version.signature)
 
     def version(self, model: str) -> Version:
-        """The version that `model` names now. Raises UnknownName with the near names."""
+        """The version that `model` names now. Raises UnknownName with similar names."""
         name, slash, number = model.partition("/")
         if slash and not (number.isascii() and number.isdecimal() and len(number) <= 9):
             raise UsageError(f"{model!r} is neither a model nor a version of one; expected one such as iris or iris/4")
-        with reachable(self.p.url), self.p.engine.connect() as connection:
+        with reachable(self.producer.url), self.producer.engine.connect() as connection:
             if slash:
                 return model_versions.get(connection, name, int(number))
             found = model_versions.published(connection, name)
@@ -78,7 +78,7 @@ class Predictor:
         return found
 
     def _loaded(self, version: Version) -> Turns:
-        """One is loaded at a time, as two may not fit; what is loaded already waits for none."""
+        """The version's model. One is loaded at a time, as two may not fit; a loaded model waits for no other."""
         key = (version.name, version.version)
         model = self._kept(key)
         if model is not None:
@@ -89,9 +89,9 @@ class Predictor:
     def _kept(self, key: tuple[str, int]) -> Turns | None:
         with self._touching:
             model = self._models.pop(key, None)
-            if model is None or model.hangs(self.p.settings.row_time_limit):
+            if model is None or model.hangs(self.producer.settings.row_time_limit):
                 return None
-            self._models[key] = model  # the last that was used
+            self._models[key] = model  # moved to the end: the last one used
             return model
 
     def _keep(self, key: tuple[str, int], model: Turns) -> Turns:
@@ -102,6 +102,6 @@ class Predictor:
         return model
 
     def _load(self, version: Version) -> Model:
-        place, cache = self.p.settings.artifacts, self.p.settings.cache
-        artifact = store.open_artifact(place, version.name, version.version, version.digest, cache=cache)
+        location, cache = self.producer.settings.artifacts, self.producer.settings.cache
+        artifact = store.open_artifact(location, version.name, version.version, version.digest, cache=cache)
         return registry.load(artifact)

@@ -1,4 +1,4 @@
-"""Whose turn it is in a loaded model: one thread at a time, unless the model takes several."""
+"""Turns of threads in a loaded model: one thread at a time, unless the model allows several."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,16 +13,16 @@ from scorebeat.models.contract import Model
 
 @dataclass
 class Turns:
-    """A loaded model. A Python class keeps buffers and caches in its object, and two threads would mix their rows."""
+    """A loaded model. A Python class may keep buffers in its object, and two threads would mix their rows."""
 
     model: Model
     _lock: Lock = field(default_factory=Lock)
     _since: float = inf
-    """When the thread that is in the model entered it; infinity while none is."""
+    """The time when the thread that is in the model entered it; infinity if no thread is in it."""
 
     @contextmanager
     def turn(self, seconds: float, name: str) -> Iterator[Model]:
-        """The model, for the block alone. Raises ServiceDown when other threads do not leave it within so long."""
+        """The model, for the block alone. Raises ServiceDown if it is not free within so many seconds."""
         if getattr(self.model, "thread_safe", False):
             yield self.model
             return
@@ -36,5 +36,5 @@ class Turns:
             self._lock.release()
 
     def hangs(self, seconds: float) -> bool:
-        """Whether a thread has been in the model for longer than that, so that nobody may wait for it."""
+        """Whether a thread has been in the model for longer than that, so that no thread may wait for it."""
         return monotonic() - self._since > seconds

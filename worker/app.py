@@ -19,7 +19,7 @@ from scorebeat.core.settings import Settings, load_settings
 from scorebeat.db.connect.engine import make_engine
 from scorebeat.db.schema.installation import broker_prefix
 from scorebeat.worker.lifecycle import device
-from scorebeat.worker.lifecycle import signals as _connected  # noqa: F401 -- connected before Celery says anything
+from scorebeat.worker.lifecycle import signals as _connected  # noqa: F401 -- connected before Celery sends its first signal
 from scorebeat.worker.lifecycle.burst import Burst
 from scorebeat.worker.lifecycle.clock import BoundedClock
 from scorebeat.worker.lifecycle.drain import Drain
@@ -32,18 +32,19 @@ def build_app() -> Celery:
     """The application that `celery -A worker` runs. Raises SettingsError naming every wrong variable."""
     settings = joined(load_settings())
     settings.database()
-    # messages are JSON here: the pickle that makes root dangerous is refused
+    # Celery warns because pickled messages make root dangerous; here messages are JSON, and pickle is refused
     warnings.filterwarnings("ignore", "You're running the worker with superuser privileges")
     app = make_app(settings, partial(_read_prefix, settings))
     app.control.mailbox.clock = BoundedClock()
     app.conf.update(
-        # Celery takes names, and imports them when all is ready; a spawned process knows no more of us than these
+        # Celery imports these names at the end of its start; a spawned process imports nothing else of ours
         include=["scorebeat.worker.lifecycle.signals", "scorebeat.worker.tasks", "scorebeat.producer.tasks"],
         worker_consumer="scorebeat.broker.guard.consumer:Consumer",
         beat_scheduler="scorebeat.producer.beat:LedgerScheduler",
     )
     app.steps["worker"] |= {Preload, Heartbeat, Burst, Drain, Standstill}
-    app.user_options["worker"] |= {_device_option(app), _burst_option()}
+    burst = click.Option(["--burst"], is_flag=True, help="Stop when nothing is left to do on the queues.")
+    app.user_options["worker"] |= {_device_option(app), burst}
     if "flower" in sys.argv:
         from scorebeat.monitor import flower  # noqa: PLC0415 -- a worker has no pages
 
@@ -58,30 +59,26 @@ def _read_prefix(settings: Settings) -> str:
     try:
         return broker_prefix(engine)
     finally:
-        engine.dispose()  # its processes are forked from this one
+        engine.dispose()  # the worker's processes are forked from this one
 
 
 def _device_option(app: Celery) -> click.Option:
-    def place(_context: click.Context, _option: click.Parameter, name: str | None) -> str | None:
+    def enter(_context: click.Context, _option: click.Parameter, name: str | None) -> str | None:
         if name is not None:
-            _place(app, name)
+            _enter_device(app, name)
         return name
 
     return click.Option(
         ["--device"],
         metavar="cpu|cuda:N",
-        callback=place,
-        is_eager=True,  # the defaults of other options are the device's
+        callback=enter,
+        is_eager=True,  # the device sets the defaults of other options
         help="What to score on; its processes see no other GPU.",
     )
 
 
-def _burst_option() -> click.Option:
-    return click.Option(["--burst"], is_flag=True, help="Stop when nothing is left to do on the queues.")
-
-
-def _place(app: Celery, name: str) -> None:
-    """This worker scores on the device and, unless told, on its queue only."""
+def _enter_device(app: Celery, name: str) -> None:
+    """This worker scores on the device and, by default, serves only the device's queue."""
     try:
         found = device.find(name)
     except UsageError as error:
@@ -89,6 +86,6 @@ def _place(app: Celery, name: str) -> None:
     found.enter()
     changes: dict[str, Any] = {"task_queues": [queue(found.queue)], "task_default_queue": found.queue}
     if found.is_gpu:
-        # a forked process cannot use CUDA if its parent ever did; a spawned one shares nothing with it
+        # a forked process cannot use CUDA if its parent ever did; a spawned process shares nothing with its parent
         changes |= {"worker_pool_start_method": "spawn", "worker_concurrency": device.GPU_PROCESSES}
     app.conf.update(changes)

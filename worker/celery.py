@@ -18,4 +18,4 @@ try:
     app = build_app()
 except UsageError as error:
     sys.stderr.write(f"error: {error}\n")
-    raise SystemExit(error.exit_code) from None  # any other exception Celery shows with the traceback of an import
+    raise SystemExit(error.exit_code) from None  # Celery shows any other exception with the traceback of an import

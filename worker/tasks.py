@@ -2,7 +2,7 @@
 
 from functools import cache
 
-import adbc_driver_postgresql.dbapi  # noqa: F401 -- before the fork: processes share what it loads, pandas among it
+import adbc_driver_postgresql.dbapi  # noqa: F401 -- before the fork: processes share the libraries that it loads, such as pandas
 from celery import shared_task
 
 from scorebeat.core.data_folder import joined
@@ -16,13 +16,13 @@ from scorebeat.worker.scoring.score import score_batch
 
 @cache
 def runtime() -> Runtime:
-    """One a process: made by its first task, after the fork."""
+    """The runtime of this process, made by its first task, after the fork."""
     return Runtime(joined(load_settings()))
 
 
-# what is wrong with a model its error says; a traceback of ours would say nothing more
+# a ModelError has all that is known of the model's fault; a traceback of ours would add nothing
 @shared_task(name=SCORE, Request="scorebeat.worker.lifecycle.request:ScoreRequest", throws=(ModelError,))
 def score(batch_id: int) -> str:
-    """A batch waits to be scored; the message says which, the ledger everything else."""
+    """Score a batch. The message has its id; the ledger has everything else."""
     with readable_errors():
         return score_batch(batch_id, runtime()).value

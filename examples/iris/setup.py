@@ -1,4 +1,4 @@
-"""Sets the example up, as often as you like: python -m scorebeat.examples.iris.setup."""
+"""Sets the example up; safe to repeat: python -m scorebeat.examples.iris.setup."""
 
 import sys
 import tempfile
@@ -16,31 +16,31 @@ JOBS = Path(__file__).absolute().parent / "jobs.toml"
 MODEL = "iris"
 
 
-def fill(p: Producer, count: int = data.COUNT) -> int:
-    """The table with `count` flowers; returns how many were added, none when it has some already."""
-    with p.engine.begin() as connection:
+def fill(producer: Producer, count: int = data.COUNT) -> int:
+    """Fill the table with `count` flowers; returns how many were added: 0 if it already had some."""
+    with producer.engine.begin() as connection:
         items.create(connection)
         return items.fill(connection, data.rows(count).tolist())
 
 
-def add_model(p: Producer, by: str) -> bool:
-    """Train and add the model; False when a version is there already."""
-    with p.engine.connect() as connection:
+def add_model(producer: Producer, by: str) -> bool:
+    """Train and add the model; False if a version already exists."""
+    with producer.engine.connect() as connection:
         if model_versions.listing(connection, MODEL):
             return False
     with tempfile.TemporaryDirectory() as folder:
         model, _ = train.train()
         train.write_skops(model, Path(folder) / "iris.skops")
-        publish.add(p, Path(folder) / "iris.skops", MODEL, by)
+        publish.add(producer, Path(folder) / "iris.skops", MODEL, by)
     return True
 
 
 def main() -> int:
-    """Table, rows and model; the job is applied by `scorebeat apply`."""
+    """Make the table, its rows and the model; `scorebeat apply` applies the job."""
     try:
-        with database() as p:
-            print(f"table items: {fill(p):,} rows added")
-            print(f"model {MODEL}: {'added' if add_model(p, whoami()) else 'was there'}")
+        with database() as producer:
+            print(f"table items: {fill(producer):,} rows added")
+            print(f"model {MODEL}: {'added' if add_model(producer, whoami()) else 'already there'}")
     except ScorebeatError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -20,7 +20,7 @@ from scorebeat.models.formats.shared.light_skops import skops_io
 
 
 def classifier() -> Pipeline:
-    """A scaled support-vector machine with calibrated probabilities (SVC's own end with scikit-learn 1.11)."""
+    """A scaled support-vector machine with calibrated probabilities (scikit-learn 1.11 drops SVC's own)."""
     return make_pipeline(StandardScaler(), CalibratedClassifierCV(SVC(), ensemble=False))
 
 
@@ -29,13 +29,13 @@ def train() -> tuple[Pipeline, float]:
     iris = load_iris()
     species = iris.target_names[iris.target]
     accuracy = cross_val_score(classifier(), iris.data, species, cv=5).mean()
-    named = pa.table(dict(zip(FEATURES, iris.data.T, strict=True)))  # a table, so that the names are kept
+    named = pa.table(dict(zip(FEATURES, iris.data.T, strict=True)))  # a table, because it has the names
     return classifier().fit(named, species), float(accuracy)
 
 
 def write_skops(model: Pipeline, path: Path) -> None:
     """Write the model as scikit-learn's numbers, without pickle."""
-    skops_io().dump(model, path)  # skops.io.dump, which would load PyTorch where that is installed
+    skops_io().dump(model, path)  # skops.io.dump, which would load PyTorch if that is installed
 
 
 def write_onnx(model: Pipeline, path: Path) -> None:
@@ -53,7 +53,7 @@ def write_onnx(model: Pipeline, path: Path) -> None:
 
 
 def main(folder: Path) -> None:
-    """Train, write both files into `folder`, and say how good the model is."""
+    """Train, write both files into `folder`, and print the model's accuracy."""
     folder.mkdir(parents=True, exist_ok=True)
     model, accuracy = train()
     print(f"iris: accuracy {accuracy:.3f} in five-fold cross-validation, classes {', '.join(model.classes_)}")

@@ -1,1 +1,1 @@
-"""One module a format of model files, each a `models.formats.registry.Format`, with what they share."""
+"""One module for each format of model files, each a `models.formats.registry.Format`, and their shared code."""

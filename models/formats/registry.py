@@ -1,4 +1,4 @@
-"""Which module reads which model; a format's library is imported when it is first needed."""
+"""The modules that read models, by format; a format's library is imported at its first use."""
 
 import importlib
 import re
@@ -17,41 +17,41 @@ from scorebeat.models.scoring.containment import contained
 
 
 class Format(Protocol):
-    """What a format's module offers."""
+    """The functions of a format's module."""
 
     NAME: str
     DEVICES: tuple[str, ...]
     READS: frozenset[str]
-    """The fields of Given that say something of such a model; any other is refused when one is added."""
+    """The fields of Given that apply to such a model; any other is refused when a model is added."""
 
-    def take(self, source: str, draft: Path, given: Given) -> str:
+    def take(self, source: str, draft: Path, add_options: Given) -> str:
         """Copy a model's files into the folder `draft`; returns the name in it that `inspect` gets.
 
-        Raises StoreError when they are not such a model.
+        Raises StoreError if they are no such model.
         """
         ...
 
-    def inspect(self, path: Path, given: Given) -> Described:
-        """What the model wants and gives; `given` says what its files do not.
+    def inspect(self, path: Path, add_options: Given) -> Described:
+        """The inputs and outputs of the model; `add_options` has what its files do not say.
 
-        Raises StoreError when the model cannot be used, ModelError when its files are damaged.
+        Raises StoreError if the model cannot be used, ModelError if its files are damaged.
         """
         ...
 
     def load(self, artifact: Artifact, device: str) -> Model:
         """The model, ready to score on `device`, `cpu` or `cuda`.
 
-        Raises ModelError when its files are damaged or not trusted.
+        Raises ModelError if its files are damaged or not trusted.
         """
         ...
 
     def known_values(self, model: Model, signature: Signature) -> Known:
-        """Values that the inputs had in training, as far as the loaded model tells."""
+        """Values that the inputs had in training, as far as the loaded model shows them."""
         ...
 
     def own_predict(self, artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
-        """What the library itself returns for rows, the file opened anew: arrays of [rows] or [rows, values] in the
-        order of the output columns; None if there is no library but the model itself.
+        """What the library itself returns for rows, after opening the file again: arrays of [rows] or [rows, values] in
+        the order of the output columns; None if there is no library but the model itself.
 
         Raises whatever the library raises.
         """
@@ -91,9 +91,9 @@ _ADVICE = {
     ".ckpt": _SAVED,
     ".py": "a model in Python is named as module:Class, such as linked:Linked for the class Linked in linked.py",
 }
-"""What to do with files that are no models, but near to one."""
+"""Advice for files that are no models, but look like one."""
 _EXTRAS = {"torch": "torch", "xgboost": "xgboost", "lightgbm": "lightgbm", "mlflow": "mlflow", "pandas": "pandas"}
-"""Which extra of this project's installs which package."""
+"""The extra of this project that installs each package."""
 
 
 def register(suffix: str, module: str) -> None:
@@ -134,36 +134,36 @@ def load(artifact: Artifact, device: str = "cpu") -> Model:
         return format_named(artifact.format).load(artifact, device if device in artifact.devices else "cpu")
 
 
-def copy_file(source: str, draft: Path, given: Given) -> str:
+def copy_file(source: str, draft: Path, add_options: Given) -> str:
     """`Format.take` of a format of one file: the copy is called `model` with the file's suffix."""
-    del given
+    del add_options
     name = copy_name(source)
     copy_regular(Path(source), draft / name)
     return name
 
 
 def copy_name(source: str) -> str:
-    """What the copy of a model's file is called in the store."""
+    """The name in the store of the copy of a model's file."""
     return f"model{Path(source).suffix.lower()}"
 
 
 def format_named(name: str) -> Format:
-    """The format of that name, as model.toml has it. Raises ModelError where its library is not installed."""
+    """The format of that name, as model.toml has it. Raises ModelError if its library is not installed."""
     try:
         return cast(Format, importlib.import_module(_MODULES[name]))
     except ModuleNotFoundError as error:
-        raise missing(error, f"a model of the format {name}") from error
+        raise missing_module_error(error, f"a model of the format {name}") from error
 
 
 def preload(name: str) -> None:
-    """Import the format's library, and no model. Raises ModelError where it is not installed."""
+    """Import the format's library, but no model. Raises ModelError if it is not installed."""
     format_named(name)
     if name == "skops":
         light_skops.skops_io()  # all of scikit-learn
 
 
-def missing(error: ModuleNotFoundError, what: str) -> ModelError:
-    """What to say where a module that a model needs is not there; a package may have another name than its module."""
+def missing_module_error(error: ModuleNotFoundError, what: str) -> ModelError:
+    """The error for a missing module that a model needs; its package may have another name."""
     module = (error.name or "?").partition(".")[0]
     if extra := _EXTRAS.get(module):
         return ModelError(

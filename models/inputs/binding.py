@@ -1,4 +1,4 @@
-"""Which column of a job's query feeds which input of a model, settled once and applied to every batch."""
+"""The binding of a query's columns to a model's inputs: made once and applied to every batch."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from scorebeat.models.contract import Input, Signature
 
 @dataclass(frozen=True)
 class Binding:
-    """How rows of the query become rows of the model."""
+    """The conversion of a query's rows to a model's rows."""
 
     inputs: tuple[Input, ...]
     sources: tuple[str, ...]
@@ -27,30 +27,23 @@ class Binding:
     def apply(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Exactly the model's inputs, in order, for as many rows; no Python object is made for a row.
 
-        Raises InputError that names the positions in `rows` of arrays of another length than wanted, or
-        the column that has a value outside the range of the input's type.
+        Raises InputError naming the positions in `rows` of arrays with another length than the input's, or
+        the column with a value outside the range of the input's type.
         """
-        arrays = self._elements(rows) if self._spread(rows) else self._columns(rows)
+        first, name = self.inputs[0], self.sources[0]
+        takes_one_value = first.length is None and not is_list(first.type)
+        if takes_one_value and is_list(rows.schema.field(name).type):  # each element feeds an input
+            whole = _array(name, rows.column(name), len(self.inputs))
+            arrays = [_one(name, _element(whole, index), i) for index, i in enumerate(self.inputs)]
+        else:
+            arrays = [
+                _one(source, rows.column(source), wanted)
+                if wanted.length is None
+                else _array(source, rows.column(source), wanted.length, wanted.type)
+                for source, wanted in zip(self.sources, self.inputs, strict=True)
+            ]
         schema = pa.schema([(i.name, i.column_type) for i in self.inputs])
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-    def _spread(self, rows: pa.RecordBatch) -> bool:
-        first = self.inputs[0]
-        takes_one = first.length is None and not is_list(first.type)
-        return takes_one and is_list(rows.schema.field(self.sources[0]).type)
-
-    def _elements(self, rows: pa.RecordBatch) -> list[pa.Array]:
-        name = self.sources[0]
-        whole = _array(name, rows.column(name), len(self.inputs))
-        return [_one(name, _element(whole, at), i) for at, i in enumerate(self.inputs)]
-
-    def _columns(self, rows: pa.RecordBatch) -> list[pa.Array]:
-        return [
-            _one(name, rows.column(name), wanted)
-            if wanted.length is None
-            else _array(name, rows.column(name), wanted.length, wanted.type)
-            for name, wanted in zip(self.sources, self.inputs, strict=True)
-        ]
 
 
 def bind(signature: Signature, columns: pa.Schema) -> Binding:
@@ -58,7 +51,7 @@ def bind(signature: Signature, columns: pa.Schema) -> Binding:
 
     Inputs are found by name, whatever the order; surplus columns are ignored. One array column feeds
     the only array input whatever its name, or as many named inputs as it has elements. Raises
-    SignatureError that shows what the model wants beside what the query gives, every mismatch at once.
+    SignatureError with the model's inputs beside the query's columns, and all mismatches.
     """
     inputs = signature.inputs
     problems = [problem for i in inputs if (problem := _problem(i, columns))]
@@ -87,7 +80,7 @@ def _problem(wanted: Input, columns: pa.Schema) -> str | None:
 
 
 def _fits(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """Numbers and truth values may become floats, which rounds as training on floats does; so may those in arrays."""
+    """Numbers and truth values, also in arrays, may become floats: that rounds as in training on floats."""
     if is_list(wanted):
         return is_list(found) and _fits(found.value_type, wanted.value_type)
     if pa.types.is_floating(wanted):
@@ -110,7 +103,7 @@ def _feeds(found: pa.DataType, length: int, element: pa.DataType) -> bool:
 def _only_array(inputs: tuple[Input, ...], columns: pa.Schema) -> str | None:
     arrays = [field for field in columns if is_list(field.type)]
     named = {i.name for i in inputs} & {f.name for f in columns if not is_list(f.type)}
-    if len(arrays) != 1 or named:  # a query that has one input by its name does not mean the array
+    if len(arrays) != 1 or named:  # a query that names one input is not meant to feed the array
         return None
     lone = inputs[0].length if len(inputs) == 1 else None
     if lone is None and any(i.length is not None for i in inputs):
@@ -121,7 +114,7 @@ def _only_array(inputs: tuple[Input, ...], columns: pa.Schema) -> str | None:
 
 def _side_by_side(inputs: tuple[Input, ...], columns: pa.Schema, problems: list[str]) -> str:
     wants = ["the model wants", *map(str, inputs)]
-    gives = ["the query gives", *(f"{f.name} {_shown(f.type)}" for f in columns)]
+    gives = ["the query gives", *(f"{f.name} {'text' if is_text(f.type) else f.type}" for f in columns)]
     wide = max(map(len, wants)) + 3
     lines = [
         f"  {(wants[n] if n < len(wants) else '').ljust(wide)}{gives[n] if n < len(gives) else ''}".rstrip()
@@ -131,14 +124,10 @@ def _side_by_side(inputs: tuple[Input, ...], columns: pa.Schema, problems: list[
         [
             "the query does not feed the model:",
             *lines,
-            *(f"  - {p}" for p in problems),
+            *(f"  - {problem}" for problem in problems),
             "Rename or cast columns in the query (SELECT a AS b, c::float8), or add the model with --inputs",
         ]
     )
-
-
-def _shown(found: pa.DataType) -> str:
-    return "text" if is_text(found) else str(found)
 
 
 def _array(name: str, column: pa.Array, length: int, element: pa.DataType | None = None) -> pa.Array:
@@ -159,14 +148,14 @@ def _flat(column: pa.Array, length: int) -> pa.Array:
     return column.values.slice(start, len(column) * length)
 
 
-def _element(arrays: pa.Array, at: int) -> pa.Array:
-    """Element `at` of each array of a FixedSizeList that begins with its values."""
+def _element(arrays: pa.Array, index: int) -> pa.Array:
+    """Element `index` of each array of a FixedSizeList that has no offset."""
     values = arrays.values
     if values.null_count or not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
-        return pc.list_element(arrays, at)
+        return pc.list_element(arrays, index)
     # a strided copy takes a tenth of the time of list_element
     table = values.to_numpy().reshape(len(arrays), arrays.type.list_size)
-    return pa.array(np.ascontiguousarray(table[:, at]))
+    return pa.array(np.ascontiguousarray(table[:, index]))
 
 
 def _wrong_lengths(name: str, length: int, wrong: np.ndarray, lengths: np.ndarray) -> str:
@@ -185,21 +174,21 @@ def _one(name: str, values: pa.Array, wanted: Input) -> pa.Array:
         except pa.ArrowException as error:
             raise InputError(
                 f"{name} has whole numbers that {type_name(wanted.type)} does not hold, which the model's own code may "
-                f"tell from the rounded ones: add the model with --inputs {wanted.name}:int64, or, where rounded ones "
+                f"distinguish from rounded ones: add the model with --inputs {wanted.name}:int64, or, if rounded ones "
                 f"are right, write {name}::float8 in the query: {error}"
             ) from error
     return _cast(name, values, wanted.type)
 
 
 def _cast(name: str, values: pa.Array, wanted: pa.DataType) -> pa.Array:
-    """The values in the type of an input. Raises InputError for those that it cannot hold."""
+    """The values in the type of an input. Raises InputError for values that it cannot hold."""
     if values.type.equals(wanted):
         return values
     element = _leaf(wanted)
     try:
         if pa.types.is_float32(_leaf(values.type)) and pa.types.is_float64(element):
             values = as_written(values)
-        # a float may round what an integer or a longer float holds: that is what training on floats does, too
+        # a float may round an integer or a longer float, as in training on floats
         cast = pc.cast(values, wanted, safe=not pa.types.is_floating(element))
     except pa.ArrowException as error:
         raise InputError(f"{name} has values that cannot become {type_name(wanted)}: {error}") from error
@@ -209,7 +198,7 @@ def _cast(name: str, values: pa.Array, wanted: pa.DataType) -> pa.Array:
 
 
 def _require_finite(name: str, values: pa.Array, cast: pa.Array) -> None:
-    """No finite number became infinite, which float32 makes of those past 3.4e38."""
+    """Raises InputError if a finite number became infinite, as float32 does beyond 3.4e38."""
     if not pa.types.is_float64(values.type):
         return
     ends = pc.min_max(cast).as_py()
@@ -221,8 +210,7 @@ def _require_finite(name: str, values: pa.Array, cast: pa.Array) -> None:
 
 
 def as_written(values: pa.Array) -> pa.Array:
-    """Floats, or lists of them, as texts: a `real` of 0.1 is 0.1, as psql shows it and pandas reads it, and not
-    0.10000000149011612."""
+    """Floats, or lists of them, as texts: a `real` of 0.1 is 0.1, as in psql and pandas, not 0.10000000149011612."""
     return pc.cast(values, pa.list_(pa.string()) if is_list(values.type) else pa.string())
 
 

@@ -1,4 +1,4 @@
-"""Arrow columns as one numeric matrix, and what to say about values that a model cannot take."""
+"""Arrow columns as one numeric matrix, and errors for values that a model does not take."""
 
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ Matrix = NDArray[Any]
 
 
 def matrix(rows: pa.RecordBatch, dtype: type[np.generic], order: Literal["C", "F"]) -> Matrix:
-    """[rows, values] of that dtype; an array column gives as many values as it is long.
+    """[rows, values] of that dtype; an array column fills as many columns as it has elements.
 
     NULL becomes NaN in a floating dtype; for any other, call `no_nulls` first. One array column of the
     same dtype is not copied.
@@ -21,11 +21,11 @@ def matrix(rows: pa.RecordBatch, dtype: type[np.generic], order: Literal["C", "F
     if rows.num_columns == 1 and pa.types.is_fixed_size_list(rows.column(0).type):
         return _elements(rows.column(0)).astype(dtype, order="C", copy=False)
     filled = np.empty((rows.num_rows, sum(_width(f.type) for f in rows.schema)), dtype=dtype, order=order)
-    at = 0
+    start = 0
     for column in rows.columns:
         width = _width(column.type)
-        filled[:, at : at + width] = _elements(column)
-        at += width
+        filled[:, start : start + width] = _elements(column)
+        start += width
     return filled
 
 
@@ -61,7 +61,7 @@ def _flat(column: pa.Array) -> pa.Array:
     if not pa.types.is_fixed_size_list(column.type):
         return column
     size = column.type.list_size
-    # flatten() would drop the elements of a NULL array and so shift all rows behind it
+    # flatten() would drop the elements of a NULL array, and so shift all later rows
     return column.values.slice(column.offset * size, len(column) * size)
 
 

@@ -1,4 +1,4 @@
-"""What a person gives for a model, read: names and types of inputs, matched with what its file knows; and classes."""
+"""Reads a person's options for a model: names and types of inputs, which are matched with its file's, and classes."""
 
 import re
 from collections.abc import Sequence
@@ -13,57 +13,57 @@ from scorebeat.models.contract import Input, Trained
 _WITH_TYPE = re.compile(r"(?P<name>[^:]+)(:(?P<type>[^\[\]]+(\[[^\[\]0-9][^\[\]]*\])?)(\[(?P<length>[0-9]+)\])?)?")
 _TIMES = re.compile(r"datetime64\[(s|ms|us|ns)(, *(?P<zone>[\w/+-]+))?\]")
 _NULLABLE = {"Int64": pa.int64(), "Float64": pa.float64(), "boolean": pa.bool_(), "str": pa.string()}
-"""pandas' own words for columns whose missing value is pd.NA, and for its texts."""
+"""pandas' names of dtypes whose missing value is pd.NA, and of its texts."""
 _DEFAULT_NAME = re.compile(r"(Column_|f|x|feature_?)?\d+")
 """Names that libraries invent for columns without names."""
 
 
 @dataclass(frozen=True)
 class Matched:
-    """The inputs of a model, and what is to be said of them."""
+    """The inputs of a model, and notes on how they were matched."""
 
     inputs: tuple[Input, ...]
     notes: tuple[str, ...] = ()
 
 
-def named_inputs(given: Sequence[str], default: pa.DataType) -> tuple[Input, ...]:
-    """Inputs as given: `a` has the type `default`; `review:string`, `pixels:float32[784]` and, in pandas' words,
-    `at:datetime64[ns]` say theirs.
+def named_inputs(declared: Sequence[str], default: pa.DataType) -> tuple[Input, ...]:
+    """The inputs of --inputs: `a` has the type `default`; `review:string`, `pixels:float32[784]` and, with a dtype of
+    pandas, `at:datetime64[ns]` have their own.
 
-    Raises StoreError naming what cannot be read, or a name that stands there twice.
+    Raises StoreError naming what cannot be read, or a name that is used twice.
     """
-    inputs = tuple(_input(text, default) for text in given)
+    inputs = tuple(_input(text, default) for text in declared)
     names = [i.name for i in inputs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise StoreError(f"--inputs names {', '.join(twice)} more than once")
     return inputs
 
 
-def match_names(given: Sequence[str], own: Sequence[Input], file: str) -> Matched:
-    """The inputs that a file names itself, in its order, with the names and types that were given.
+def match_names(declared: Sequence[str], own: Sequence[Input], file: str) -> Matched:
+    """The inputs that a file names itself, in its order, with the names and types of --inputs.
 
-    Names that the file has are found by name, whatever their order; one that differs in case, spaces or punctuation
-    alone is still that name, since libraries and PostgreSQL change those. Names of which the file has none rename
-    its columns by position, which a note says. Raises StoreError for names of which it has some and not all, and
-    for a type that the column cannot have.
+    Names are matched in any order. A name that differs only in case, spaces or punctuation still matches, because
+    libraries and PostgreSQL change those. If no name matches, the names rename the file's columns by position, as a
+    note says. Raises StoreError if only some names match, and for a type that the column cannot have.
     """
-    if not given:
+    if not declared:
         return Matched(tuple(own))
-    wanted = named_inputs(given, pa.null())
-    if set(given) == {i.name for i in own}:
+    wanted = named_inputs(declared, pa.null())
+    if set(declared) == {i.name for i in own}:
         return Matched(tuple(own))
-    position = {at: by for at, i in enumerate(wanted) if (by := _position(i.name, own, wanted)) is not None}
-    if len(position) == len(wanted) == len(set(position.values())):
-        typed = {by: _typed(wanted[at], own[by], file) for at, by in position.items()}
-        return Matched(tuple(typed.get(by, each) for by, each in enumerate(own)))
-    if position or _is_renamed_in_part(wanted, own):
+    positions = {at: found for at, i in enumerate(wanted) if (found := _position(i.name, own, wanted)) is not None}
+    if len(positions) == len(wanted) == len(set(positions.values())):
+        typed = {found: _typed(wanted[at], own[found], file) for at, found in positions.items()}
+        return Matched(tuple(typed.get(at, each) for at, each in enumerate(own)))
+    is_in_part = len(wanted) != len(own) and sum(i.length or 1 for i in wanted) != len(own)
+    if positions or is_in_part:
         raise StoreError(_side_by_side(wanted, own, file))
     return _renamed(wanted, own, file)
 
 
-def match_fixed(given: Sequence[str], own: Sequence[Input], file: str) -> Matched:
-    """As `match_names`, for a file that says the types of its inputs itself. Raises StoreError for other types."""
-    matched = match_names(given, own, file)
+def match_fixed(declared: Sequence[str], own: Sequence[Input], file: str) -> Matched:
+    """As `match_names`, for a file that has the types of its inputs. Raises StoreError for other types."""
+    matched = match_names(declared, own, file)
     wanted = {i.name: (i.type, i.length) for i in own}
     wrong = [str(i) for i in matched.inputs if wanted.get(i.trained_name) != (i.type, i.length)]
     if wrong:
@@ -72,7 +72,7 @@ def match_fixed(given: Sequence[str], own: Sequence[Input], file: str) -> Matche
 
 
 def _position(name: str, own: Sequence[Input], wanted: Sequence[Input]) -> int | None:
-    """Which of the file's columns is meant by a name that was given; None if it has no such name."""
+    """The position of the file's column that a name of --inputs matches; None if no column matches."""
     names = [i.name for i in own]
     if name in names:
         return names.index(name)
@@ -85,12 +85,8 @@ def _plain(name: str) -> str:
     return re.sub(r"[\W_]+", "_", name.strip()).casefold()
 
 
-def _is_renamed_in_part(wanted: Sequence[Input], own: Sequence[Input]) -> bool:
-    return len(wanted) != len(own) and sum(i.length or 1 for i in wanted) != len(own)
-
-
 def _typed(wanted: Input, own: Input, file: str) -> Input:
-    """The file's column with the name and the type that were given."""
+    """The file's column with the name and type of --inputs."""
     trained = replace(own.trained, name="" if wanted.name == own.trained_name else own.trained_name)
     if pa.types.is_null(wanted.type):
         return replace(own, name=wanted.name, trained=trained)
@@ -100,13 +96,13 @@ def _typed(wanted: Input, own: Input, file: str) -> Input:
             f"{', '.join(map(repr, trained.categories[:5]))}: leave the type out"
         )
     if is_text(own.type) and pa.types.is_boolean(wanted.type):
-        trained = replace(trained, null="")  # a later step saw texts, so it says nothing of NULL before
+        trained = replace(trained, null="")  # a later step got texts, so it does not show what NULL was before it
     dtype = wanted.trained.dtype or trained.dtype
     return Input(wanted.name, wanted.type, wanted.length, replace(trained, dtype=dtype))
 
 
 def _renamed(wanted: Sequence[Input], own: Sequence[Input], file: str) -> Matched:
-    """By position: the names have nothing in common."""
+    """The inputs matched by position, because no names match."""
     if any(i.length for i in wanted):
         inputs = tuple(replace(i, type=own[0].type) if pa.types.is_null(i.type) else i for i in wanted)
     else:
@@ -124,12 +120,12 @@ def _renamed(wanted: Sequence[Input], own: Sequence[Input], file: str) -> Matche
 
 def _side_by_side(wanted: Sequence[Input], own: Sequence[Input], file: str) -> str:
     names, called = [i.name for i in own], [i.name for i in wanted]
-    strange = [i.name for i in wanted if _position(i.name, own, wanted) is None]
-    meant = {_position(name, own, wanted) for name in called}
-    absent = [name for at, name in enumerate(names) if at not in meant]
+    unknown = [i.name for i in wanted if _position(i.name, own, wanted) is None]
+    matched = {_position(name, own, wanted) for name in called}
+    absent = [name for at, name in enumerate(names) if at not in matched]
     return (
         f"{file} was fitted on the columns {', '.join(names)}, but --inputs names "
-        f"{', '.join(map(repr, strange))}: fitted on {_list(names)}; --inputs {_list(called)}; not among them "
+        f"{', '.join(map(repr, unknown))}: fitted on {_list(names)}; --inputs {_list(called)}; not among them "
         f"{_list(absent)}. Give names that the file has, in any order, or new names for all {len(names)} in its order"
     )
 
@@ -156,7 +152,7 @@ def _input(text: str, default: pa.DataType) -> Input:
 
 
 def _type(name: str) -> tuple[pa.DataType, str]:
-    """A type by its name in a signature, or by the word of pandas for the dtype that training had."""
+    """A type by its name in a signature, or by pandas' name of a dtype; and that dtype, if it is one."""
     if times := _TIMES.fullmatch(name):
         return pa.timestamp("us", "UTC" if times["zone"] else None), re.sub(", *", ", ", name)
     if name in _NULLABLE:
@@ -164,8 +160,8 @@ def _type(name: str) -> tuple[pa.DataType, str]:
     return type_named(name), ""
 
 
-def classes_of(given: Sequence[str], count: int, what: str) -> list[str]:
-    """A classifier's classes as given, or none; raises StoreError where their number is another."""
-    if given and len(given) != count:
-        raise StoreError(f"{what} has {count} classes, but --classes names {len(given)}: {', '.join(given[:8])}")
-    return list(given)
+def classes_of(declared: Sequence[str], count: int, what: str) -> list[str]:
+    """The classes of --classes, or none. Raises StoreError if the classifier has another number of classes."""
+    if declared and len(declared) != count:
+        raise StoreError(f"{what} has {count} classes, but --classes names {len(declared)}: {', '.join(declared[:8])}")
+    return list(declared)

@@ -1,4 +1,4 @@
-"""Rows as their owner has them in a notebook, for the library's own predict."""
+"""Rows as a user has them in a notebook, for the library's own predict."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,17 +18,17 @@ _Change = Callable[[Any, Input], Any]
 
 @dataclass(frozen=True)
 class OwnRows:
-    """Rows under the names of a model's inputs; none of our own conversions has touched them."""
+    """Rows under the names of a model's inputs, without any conversion of ours."""
 
     signature: Signature
     rows: pa.RecordBatch
-    """For those who have no pandas."""
+    """The rows in Arrow, if pandas is not installed."""
     table: Any
     """A pandas DataFrame; None if pandas is not installed."""
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Inputs that several columns of the table feed."""
-    is_given: bool = False
-    """Whether a person gave the rows: then the types of the table are those of a notebook."""
+    """Inputs that are fed by several columns of the table."""
+    is_from_person: bool = False
+    """Whether the rows are a person's: then the table has the types that it would have in a notebook."""
 
     @classmethod
     def of(cls, signature: Signature, sampled: Sampled) -> "OwnRows":
@@ -37,7 +37,7 @@ class OwnRows:
             table = sampled.frame()
         except ImportError:
             table = None
-        return cls(signature, sampled.rows, table, sampled.columns, sampled.is_given)
+        return cls(signature, sampled.rows, table, sampled.columns, sampled.is_from_person)
 
     def __len__(self) -> int:
         return int(self.rows.num_rows)
@@ -72,10 +72,10 @@ class OwnRows:
         return self.column(name).astype(dtype)
 
     def forms(self) -> Iterator["OwnRows"]:
-        """The same rows in the forms that a notebook may have them in.
+        """The same rows in the forms that they may have in a notebook.
 
-        No file tells NaN from None, nor, of those that we read, a text from a category that the model knows. Rows that
-        we invented may have any type that the model's file or its inputs name.
+        A file does not distinguish NaN from None, nor texts from categories that the model knows. Rows that we
+        invented may have any type that the model's file or its inputs name.
         """
         yield self
         if self.table is None:
@@ -84,13 +84,13 @@ class OwnRows:
         yield self._changed(_none_for_missing)
         yield self._changed(_nan_for_missing)
         yield self._changed(_as_trained)
-        if self.is_given:
+        if self.is_from_person:
             return
         yield self._changed(_as_declared)
         yield self._changed(_category)
 
     def with_categories(self) -> "OwnRows":
-        """The same rows with the categories of training, for a library that takes bare numbers for their codes."""
+        """The same rows with the categories of training, for a library that takes plain numbers for their codes."""
         return self._changed(lambda column, i: _as_trained(column, i) if i.trained.categories else column)
 
     def _changed(self, change: _Change) -> "OwnRows":
@@ -107,7 +107,7 @@ class OwnRows:
 
 
 def frame_of(rows: pa.RecordBatch) -> Any:
-    """Arrow columns as pandas itself makes a DataFrame of them. Raises ImportError without pandas."""
+    """Arrow columns as a DataFrame, by pandas' own conversion. Raises ImportError without pandas."""
     import pandas as pd  # noqa: F401, PLC0415 -- optional, and slow to import
 
     return pa.Table.from_batches([rows]).to_pandas()
@@ -118,7 +118,7 @@ def _as_category_of_training(column: Any, wanted: Input) -> Any:
 
 
 def _as_trained(column: Any, wanted: Input) -> Any:
-    """The dtype of training, where the model's file tells it."""
+    """The column in the dtype of training, if the model's file has it."""
     import pandas as pd  # noqa: PLC0415 -- optional, and slow to import
 
     trained = wanted.trained
@@ -143,7 +143,7 @@ def _nan_for_missing(column: Any, wanted: Input) -> Any:
 
 
 def _as_declared(column: Any, wanted: Input) -> Any:
-    """The type that the model's file declares for the column."""
+    """The column in the type that the model's file declares."""
     if wanted.length is not None or is_list(wanted.type) or is_text(wanted.type):
         return column
     if column.isna().any() and not pa.types.is_floating(wanted.type):
@@ -156,7 +156,7 @@ def _category(column: Any, wanted: Input) -> Any:
 
 
 def plain_types(rows: pa.Table) -> pa.Table:
-    """Columns in the types that a query gives: PostgreSQL has no int8, no unsigned numbers, no nanoseconds."""
+    """Columns in the types that a query returns: PostgreSQL has no int8, no unsigned numbers, no nanoseconds."""
     return pa.table([_plain(column) for column in rows.columns], names=rows.column_names)
 
 

@@ -1,4 +1,4 @@
-"""Rows of a person's file, CSV, Parquet or JSON: read once by Arrow, as a query would give them, and once by pandas."""
+"""Rows of a user's file, CSV, Parquet or JSON: read by Arrow, as a query would return them, and again by pandas."""
 
 import codecs
 import json
@@ -20,12 +20,12 @@ from scorebeat.models.inputs.samples import Sampled
 
 SUFFIXES = (".csv", ".parquet", ".json", ".jsonl", ".ndjson")
 MOST = 200
-"""Rows that are read unless told."""
+"""Rows that are read by default."""
 MISSING = (
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
     "NULL", "NaN", "None", "n/a", "nan", "null",
 )  # fmt: skip
-"""What stands for a missing value in a CSV file: what pandas takes for one."""
+"""Missing values in a CSV file: those of pandas."""
 _BLOCK = 1 << 20
 _SHOWN = 8
 
@@ -67,13 +67,13 @@ def _csv(path: Path, most: int, signature: Signature) -> Sampled:
     )
     with pa.csv.open_csv(path, convert_options=options) as reader:
         table = _first(reader, most)
-    lists = [i for i in signature.inputs if i.name in wanted and _is_array(i)]
-    for wide in lists:
-        at = table.column_names.index(wide.name)
-        table = table.set_column(at, wide.name, _json_arrays(table.column(wide.name), wide.name))
+    arrays = [i.name for i in signature.inputs if i.name in wanted and _is_array(i)]
+    for name in arrays:
+        position = table.column_names.index(name)
+        table = table.set_column(position, name, _json_arrays(table.column(name), name))
     times = [i for i in signature.inputs if i.name in wanted and pa.types.is_temporal(i.type)]
     texts = [i.name for i in signature.inputs if i.name in wanted and is_text(i.type)]
-    frame = partial(_pandas_csv, path, most, (times, texts, [i.name for i in lists]))
+    frame = partial(_pandas_csv, path, most, (times, texts, arrays))
     return _sampled(path, signature, table, frame, names, spread)
 
 
@@ -133,9 +133,9 @@ def _sampled(
 
 
 def _whole(column: pa.Array, name: str, wanted: pa.DataType) -> pa.Array:
-    """Whole numbers in the type of their input: a file tells no widths, and pandas writes 3 as 3.0 where some lack.
+    """Whole numbers in the type of their input: a file has no widths, and pandas writes 3 as 3.0 if values are missing.
 
-    Raises UsageError for what is none, or has no room in the type.
+    Raises UsageError for a value that is none, or that the type does not hold.
     """
     if not (is_text(column.type) or pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         return column
@@ -155,22 +155,22 @@ def _side_by_side(batch: pa.RecordBatch) -> pa.Array:
 
 
 def _spread(signature: Signature, names: Sequence[str]) -> list[str]:
-    """The file's columns, where the model wants one array of as many values and no column has its name."""
+    """The file's columns if together they feed the model's only input, an array of as many values; else none."""
     lone = signature.inputs[0]
     is_array = len(signature.inputs) == 1 and lone.length is not None and lone.name not in names
     return [*names] if is_array and len(names) == lone.length else []
 
 
 def _found(signature: Signature, names: Sequence[str]) -> list[str]:
-    """The inputs, all of which the file must have. Raises UsageError naming those that it lacks."""
+    """The names of the inputs. Raises UsageError naming those that the file lacks."""
     wanted = [i.name for i in signature.inputs]
     lacking = [name for name in wanted if name not in names]
     if not lacking:
         return wanted
     shown = ", ".join(map(str, signature.inputs[:_SHOWN])) + ", ..." * (len(wanted) > _SHOWN)
-    hint, one = near(lacking[0], list(names)).partition(" Known:")[0], signature.inputs[0]
-    if len(wanted) == 1 and one.length is not None:
-        hint = f" It may have {one.length} columns of numbers instead, and no other"
+    hint, first = near(lacking[0], list(names)).partition(" Known:")[0], signature.inputs[0]
+    if len(wanted) == 1 and first.length is not None:
+        hint = f" It may have {first.length} columns of numbers instead, and no other"
     raise UsageError(
         f"it has no column {', '.join(lacking[:_SHOWN])}. The model wants {shown}; the file has "
         f"{', '.join(names[:_SHOWN]) or 'no columns'}{', ...' * (len(names) > _SHOWN)}.{hint}"
@@ -206,7 +206,7 @@ def _is_array(wanted: Input) -> bool:
 
 
 def _csv_type(wanted: Input) -> pa.DataType:
-    """What a column of text is read as: numbers wide enough to see what does not fit."""
+    """The type in which a CSV column is read: wide enough to notice numbers that do not fit the input."""
     if _is_array(wanted):
         return pa.string()
     if pa.types.is_floating(wanted.type):
@@ -241,7 +241,10 @@ def _objects(path: Path, most: int) -> list[dict[str, Any]]:
     """The objects of a JSON array, or of a file with one on each line."""
     text = path.read_text("utf-8-sig")
     try:
-        whole = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in _lines(text, most)]
+        if text.lstrip().startswith("["):
+            whole = json.loads(text)
+        else:
+            whole = [json.loads(line) for line in [line for line in text.splitlines() if line.strip()][:most]]
     except ValueError as error:
         raise UsageError(f"it is neither a JSON array of objects nor one object on each line: {error}") from None
     if wrong := [at for at, row in enumerate(whole[:most]) if not isinstance(row, dict)]:
@@ -249,15 +252,11 @@ def _objects(path: Path, most: int) -> list[dict[str, Any]]:
     return list(whole[:most])
 
 
-def _lines(text: str, most: int) -> list[str]:
-    return [line for line in text.splitlines() if line.strip()][:most]
-
-
 def _pandas_csv(path: Path, most: int, kinds: tuple[list[Input], list[str], list[str]]) -> Any:
     import pandas as pd  # noqa: PLC0415 -- optional, and slow to import
 
     times, texts, arrays = kinds
-    dtypes = dict.fromkeys(texts, str)  # 007 is no 7 in a text
+    dtypes = dict.fromkeys(texts, str)  # a text 007 stays 007
     table = pd.read_csv(path, nrows=most, parse_dates=[i.name for i in times], dtype=dtypes)
     dates = [i.name for i in times if pa.types.is_date(i.type) and not i.trained.dtype]
     return table.assign(

@@ -1,4 +1,4 @@
-"""Rows to try a model on before it is used: rows that a person gives, or else invented ones."""
+"""Rows for the trial of a model: a person's rows, or else invented ones."""
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,64 +17,65 @@ if TYPE_CHECKING:
     from scorebeat.models.contract import Given, Input, Signature
 
 Known = Mapping[str, Sequence[Sequence[Any]]]
-"""For each input that the model's file tells of: the values that each of its elements had in training."""
+"""For each input that the model's file shows: the values that each of its elements had in training."""
 NOTHING_KNOWN: Known = {}
 _FRACTIONS = (0.5, 0.25, 0.75, 0.625)
-"""Between 0 and 1: logarithms, roots and Box-Cox take them, and so do shares and probabilities."""
+"""Between 0 and 1: valid for logarithms, roots and Box-Cox, and as shares and probabilities."""
 _LIST_LENGTH = 3
 _NEW_YEAR = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """Rows that a person gave, in two forms that were read apart."""
+    """Rows of a person in two forms, each read by itself."""
 
     source: str
-    """Where they are from, as messages say it: `churn.csv`, `job churn`."""
+    """The source of the rows, for messages: `churn.csv`, `job churn`."""
     rows: pa.RecordBatch
-    """As a job's query would give them."""
+    """The rows as a job's query would return them."""
     frame: Callable[[], Any]
     """The same rows as a pandas DataFrame, as their owner has them in a notebook; raises ImportError without pandas."""
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Inputs that several columns of the frame feed, with those columns."""
+    """Inputs that are fed by several columns of the frame, with these columns."""
     unused: tuple[str, ...] = ()
-    """Columns that the model does not want."""
+    """Columns that the model does not use."""
     name: Callable[[int], str] = lambda at: f"row {at + 1}"
-    """What a row is called in messages."""
-    is_given: bool = True
-    """Whether a person gave the rows, and they were not invented."""
+    """The name of a row in messages, by its index."""
+    is_from_person: bool = True
+    """Whether the rows are a person's; False if they are invented."""
 
 
 class Sample(Protocol):
-    """Where a person's rows come from."""
+    """A source of a person's rows."""
 
     def read(self, signature: "Signature") -> Sampled:
-        """The rows, for a model with these inputs. Raises UsageError saying what is wrong with them."""
+        """The rows, for a model with these inputs. Raises UsageError with what is wrong with them."""
         ...
 
 
-def trial_rows(signature: "Signature", given: "Given", rows: int, known: Known = NOTHING_KNOWN) -> pa.RecordBatch:
-    """`rows` rows that show what a model returns: the first of those that a person gave, else invented ones.
+def trial_rows(signature: "Signature", add_options: "Given", rows: int, known: Known = NOTHING_KNOWN) -> pa.RecordBatch:
+    """`rows` rows that show what a model returns: the first ones of a person's rows, else invented ones.
 
-    Where fewer were given the last is repeated.
+    If a person's rows are fewer, the last one is repeated.
     """
-    if given.sample is None:
+    if add_options.sample is None:
         return sample(signature, rows, known)
-    sampled = given.sample.read(signature)
+    sampled = add_options.sample.read(signature)
     bound = bind(signature, sampled.rows.schema).apply(sampled.rows)
     return bound.take(pa.array([min(at, bound.num_rows - 1) for at in range(rows)], pa.int64()))
 
 
 def sample(signature: "Signature", rows: int, known: Known = NOTHING_KNOWN) -> pa.RecordBatch:
-    """Invented rows of values that the model knows; of fractions, small numbers, "1" and "0" where it tells none."""
+    """Invented rows of values that the model knows; fractions, small numbers, "1" and "0" if it knows none."""
     return _batch(signature, rows, known, _ordinary)
 
 
 def inventions(signature: "Signature", rows: int, known: Known = NOTHING_KNOWN) -> Iterator[pa.RecordBatch]:
-    """Several tries at rows that a model may take, the likeliest first: some take no fraction, others no zero.
+    """Several batches of rows that a model may take, the most probable first: some models take no fraction, others no
+    zero.
 
-    Where the model knows one value of a column alone, such as the mean that an imputer puts in, the first try has
-    others beside it: rows that are all alike show nothing of how a prediction depends on the rows around it.
+    If the model knows only one value of a column, such as the mean that an imputer fills in, the first batch has other
+    values as well: equal rows do not show how a prediction depends on other rows.
     """
     varied = {name: [_varied(values) for values in elements] for name, elements in known.items()}
     yield sample(signature, rows, varied)
@@ -86,24 +87,25 @@ def inventions(signature: "Signature", rows: int, known: Known = NOTHING_KNOWN) 
 
 
 def with_nulls(rows: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
-    """The same rows, with a NULL in one row of each column that is named: in the first row of the first, and so on.
+    """The same rows with one NULL in each named column: in the first row for the first column, and so on.
 
-    An array has it in its first element.
+    In an array the first element is NULL.
     """
     columns = list(rows.columns)
     for at, name in enumerate(names):
-        n = rows.schema.get_field_index(name)
+        index = rows.schema.get_field_index(name)
+        kind = rows.schema.field(index).type
         row = at % rows.num_rows
-        width = rows.schema.field(n).type.list_size if pa.types.is_fixed_size_list(rows.schema.field(n).type) else 1
-        flat = columns[n].flatten() if width > 1 else columns[n]
+        width = kind.list_size if pa.types.is_fixed_size_list(kind) else 1
+        flat = columns[index].flatten() if width > 1 else columns[index]
         kept = np.arange(len(flat)) != row * width
         flat = pc.if_else(pa.array(kept), flat, pa.scalar(None, flat.type))
-        columns[n] = pa.FixedSizeListArray.from_arrays(flat, width) if width > 1 else flat
+        columns[index] = pa.FixedSizeListArray.from_arrays(flat, width) if width > 1 else flat
     return pa.RecordBatch.from_arrays(columns, schema=rows.schema)
 
 
 def _varied(values: Sequence[Any]) -> Sequence[Any]:
-    """The values, or, where they are one number or truth value alone, that one and two near it."""
+    """The values; if they are one number or truth value only, this and others near it."""
     if len({*values}) != 1:
         return values
     (value,) = {*values}
@@ -129,7 +131,7 @@ def _batch(
 def _column(
     wanted: "Input", rows: int, known: Sequence[Sequence[Any]], at: int, default: Callable[[pa.DataType, int], Any]
 ) -> pa.Array:
-    """Values of one input, which differ from row to row and from one input to the next."""
+    """Values of one input; they differ from row to row, and from one input to the next."""
     width = wanted.length or 1
     fits = [_fitting(values, wanted.type) for values in islice(known, width)]
     fits += [[]] * (width - len(fits))
@@ -177,7 +179,7 @@ def _ones_and_zeros(wanted: pa.DataType, step: int) -> Any:
 
 
 def _day(wanted: pa.DataType, step: int) -> Any:
-    moment = _NEW_YEAR + dt.timedelta(days=step)
+    timestamp = _NEW_YEAR + dt.timedelta(days=step)
     if pa.types.is_date(wanted):
-        return moment.date()
-    return moment if wanted.tz else moment.replace(tzinfo=None)
+        return timestamp.date()
+    return timestamp if wanted.tz else timestamp.replace(tzinfo=None)

@@ -1,4 +1,4 @@
-"""The check between a model and its prediction table: the driver that writes compares no types."""
+"""Checks a model's outputs before they are written: the driver does not compare types with the prediction table."""
 
 from collections.abc import Sequence
 
@@ -12,26 +12,26 @@ from scorebeat.models.arrow_types import lossless
 def check(predicted: pa.RecordBatch, expected: pa.Schema, rows: int) -> pa.RecordBatch:
     """The predictions with exactly the schema `expected`, `rows` long; only lossless casts are made.
 
-    Raises OutputError for another length, missing or surplus columns, another type, or a NULL where
-    none may be. NaN and infinity are floating values like any other and pass.
+    Raises OutputError for another length, missing or surplus columns, another type, or a NULL in a
+    column that allows none. NaN and infinity are floating values like any other and pass.
     """
     if not isinstance(predicted, pa.RecordBatch):
         raise OutputError(f"the model returned {type(predicted).__name__}, expected a RecordBatch")
     if predicted.num_rows != rows:
         raise OutputError(f"the model returned {predicted.num_rows} predictions for {rows} rows")
-    _same_columns(predicted.schema, expected)
+    _require_same_columns(predicted.schema, expected)
     arrays = [_column(predicted.column(field.name), field) for field in expected]
     return pa.RecordBatch.from_arrays(arrays, schema=expected)
 
 
 def copied(predicted: pa.RecordBatch) -> pa.RecordBatch:
-    """The same values in memory of their own: a model may return one buffer at every call, and fill it anew."""
-    arrays = [pa.concat_arrays([column]) for column in predicted.columns]  # copies, also where there is one array
+    """The same values in memory of their own: a model may return the same buffer at every call, and overwrite it."""
+    arrays = [pa.concat_arrays([column]) for column in predicted.columns]  # copies, even for one array
     return pa.RecordBatch.from_arrays(arrays, schema=predicted.schema)
 
 
 def assembled(columns: Sequence[pa.Array], names: Sequence[str]) -> pa.RecordBatch:
-    """The output columns as one batch. Raises OutputError for columns too many or too few, or of several lengths."""
+    """The output columns as one batch. Raises OutputError for too many or too few columns, or for several lengths."""
     if len(columns) != len(names) or len(set(map(len, columns))) > 1:
         lengths = ", ".join(str(len(column)) for column in columns[:8])
         raise OutputError(
@@ -58,7 +58,7 @@ def check_finite(predicted: pa.RecordBatch) -> None:
         )
 
 
-def _same_columns(found: pa.Schema, expected: pa.Schema) -> None:
+def _require_same_columns(found: pa.Schema, expected: pa.Schema) -> None:
     if sorted(found.names) == sorted(expected.names):
         return
     raise OutputError(f"the model returned the columns {_shown(found)}, expected {_shown(expected)}")

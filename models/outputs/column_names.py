@@ -1,4 +1,4 @@
-"""Names of output columns: what PostgreSQL can hold, and the names that a person gave instead."""
+"""Names of output columns: those that PostgreSQL can hold, and those of --outputs."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from scorebeat.models.arrow_types import is_text
 
 LABEL = "label"
 NAME_BYTES = 63
-"""PostgreSQL cuts longer names off, silently."""
+"""PostgreSQL truncates longer names silently."""
 MOST = 1_597
 """PostgreSQL's 1,600 columns of a table, less a key and two of every prediction table."""
 ROOM = 8_000
-"""Bytes of a row: PostgreSQL moves long values out of a page of 8 KiB, but no numbers."""
+"""Most bytes of a row: PostgreSQL moves long values out of a page of 8 KiB, but not numbers."""
 _OUT_OF_LINE = 18
-"""Bytes of a long value that was moved out."""
+"""Bytes that a long value which was moved out still takes."""
 RESERVED = frozenset(
     {"batch_id", "scored_at"}  # columns of every prediction table
     | {"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"}  # PostgreSQL's own columns of every table
@@ -26,7 +26,7 @@ RESERVED = frozenset(
 def output_schema(fields: Sequence[tuple[str, pa.DataType]], names: Sequence[str], model: str) -> pa.Schema:
     """The outputs' schema; `names` replace those of all columns, or of all but the label.
 
-    Raises StoreError when the names are too many or too few, or when no column can have such a name.
+    Raises StoreError for too many or too few names, or for a name that no column can have.
     """
     renamed = [*zip(_names([n for n, _ in fields], names, model), (t for _, t in fields), strict=True)]
     _check(model, [n for n, _ in renamed])
@@ -34,14 +34,14 @@ def output_schema(fields: Sequence[tuple[str, pa.DataType]], names: Sequence[str
     return pa.schema(renamed)
 
 
-def _names(own: list[str], given: Sequence[str], model: str) -> list[str]:
-    if not given or len(given) == len(own):
-        return list(given) or own
-    if own[0] == LABEL and len(given) == len(own) - 1:
-        return [LABEL, *given]
+def _names(own: list[str], names: Sequence[str], model: str) -> list[str]:
+    if not names or len(names) == len(own):
+        return list(names) or own
+    if own[0] == LABEL and len(names) == len(own) - 1:
+        return [LABEL, *names]
     raise StoreError(
-        f"{model} gives {len(own)} columns ({', '.join(own[:8])}), but {len(given)} output names were "
-        f"given ({', '.join(given[:8])}): name all of them, or all but `{LABEL}`"
+        f"{model} returns {len(own)} columns ({', '.join(own[:8])}), but --outputs has {len(names)} names "
+        f"({', '.join(names[:8])}): name all of them, or all but `{LABEL}`"
     )
 
 
@@ -51,15 +51,15 @@ def _check(model: str, names: list[str]) -> None:
     if wrong:
         raise StoreError(
             f"{model}: {len(wrong)} output columns cannot be made: {'; '.join(wrong[:8])}. "
-            "Give other names with --outputs a,b,c"
+            "Choose other names with --outputs a,b,c"
         )
 
 
 def _check_room(model: str, types: Sequence[pa.DataType]) -> None:
     if len(types) > MOST or sum(map(_bytes, types)) > ROOM:
         raise StoreError(
-            f"{model} gives {len(types):,} columns, more than a table's row holds in PostgreSQL, which is {MOST:,} at "
-            f"most, or {ROOM // 8:,} of float64. Wrap it in a Python class that answers one array column, such as "
+            f"{model} returns {len(types):,} columns, more than a table's row holds in PostgreSQL, which is {MOST:,} "
+            f"at most, or {ROOM // 8:,} of float64. Wrap it in a Python class that returns one array column, such as "
             "list<float32>, or fewer columns"
         )
 
@@ -72,7 +72,7 @@ def _reason(name: str, twice: set[str]) -> str | None:
     if not name:
         return "is empty"
     if name in twice:
-        return "stands there twice"
+        return "is used twice"
     if name in RESERVED:
         return "is the name of a column that every prediction table has"
     if "\0" in name:

@@ -1,7 +1,7 @@
-"""Rows that lack other values, scored apart.
+"""Scores rows with NULLs in different columns separately.
 
-In a DataFrame one NULL makes a column of integers floats, and one of truth values objects, for all rows. A model whose
-own code tells these apart would predict a row by the rows around it.
+In a DataFrame one NULL turns a column of integers into floats, and one of truth values into objects, for all rows. If a
+model's own code distinguishes these types, the prediction of a row would depend on other rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ def changed_by_null(inputs: Sequence[Input]) -> tuple[str, ...]:
 
 
 def by_nulls(rows: pa.RecordBatch, names: Sequence[str], score: Score) -> Sequence[pa.Array]:
-    """The columns that `score` returns for the rows, in their order: rows that lack other ones of `names` apart."""
+    """The columns that `score` returns, in the rows' order; it gets only rows that lack the same columns of `names`."""
     lacking = [rows.column(name).is_null().to_numpy(zero_copy_only=False) for name in names]
     if not any(each.any() for each in lacking):
         return score(rows)

@@ -1,4 +1,4 @@
-"""Which of several rows a model fails on."""
+"""Finds a row for which a model fails."""
 
 import pyarrow as pa
 
@@ -6,10 +6,10 @@ from scorebeat.models.contract import Model
 from scorebeat.models.scoring import score_rows
 
 
-def culprit(model: Model, rows: pa.RecordBatch, error: Exception) -> tuple[int | None, Exception]:
-    """A row on which the model fails by itself, with what it raises there; None and `error` where there is none.
+def find_failing_row(model: Model, rows: pa.RecordBatch, error: Exception) -> tuple[int | None, Exception]:
+    """The index of a row for which the model fails alone, and its error; None and `error` if there is no such row.
 
-    It is found by halves: at most twice as many rows are scored again.
+    It is found by halving: at most twice as many rows are scored again.
     """
     start, length, found = 0, rows.num_rows, error
     while length > 1:
@@ -29,6 +29,6 @@ def culprit(model: Model, rows: pa.RecordBatch, error: Exception) -> tuple[int |
 def _raised(model: Model, rows: pa.RecordBatch) -> Exception | None:
     try:
         score_rows.predict(model, rows)
-    except Exception as error:  # noqa: BLE001 -- the model's own code may raise anything, and the caller asks what
+    except Exception as error:  # noqa: BLE001 -- the model's own code may raise anything, and the caller wants the error
         return error
     return None

@@ -1,4 +1,4 @@
-"""What a model's own code raises, kept from ending more than the row or the batch that it was called for."""
+"""Contains exceptions of a model's own code: they end at most the row or the batch that it was called for."""
 
 import signal
 import threading
@@ -9,17 +9,17 @@ from types import TracebackType
 from scorebeat.core.errors import EscapedError, kind, text
 
 ran = False
-"""Whether a model's code ran in this process: it may have begun threads, or asked for a word at the end."""
+"""Whether a model's code ran in this process: it may have started threads, or registered functions with atexit."""
 
 
 @contextmanager
 def contained() -> Iterator[None]:
-    """A model's own code runs in the block: what it raises that is no Exception (SystemExit, asyncio.CancelledError,
-    ...) leaves it as an EscapedError.
+    """A model's own code runs in the block. A BaseException of it that is no Exception (SystemExit,
+    asyncio.CancelledError, ...) becomes an EscapedError.
 
-    What a signal raised passes as it is: it means this process, not the model.
+    An exception that a signal raised is not changed: it is meant for this process, not for the model.
     """
-    global ran  # noqa: PLW0603 -- of the process: code that ran cannot be taken back
+    global ran  # noqa: PLW0603 -- of the process, and never False again
     ran = True
     try:
         yield
@@ -32,7 +32,7 @@ def contained() -> Iterator[None]:
 
 
 def _is_of_a_signal(error: BaseException) -> bool:
-    if isinstance(error, KeyboardInterrupt):  # Ctrl-C is raised in the main thread, unless something else handles it
+    if isinstance(error, KeyboardInterrupt):  # Ctrl-C raises it in the main thread, unless another handler is set
         is_main = threading.current_thread() is threading.main_thread()
         return is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     return isinstance(error, SystemExit) and _raised_in(error.__traceback__).startswith("billiard.")

@@ -1,4 +1,4 @@
-"""Micro-batches: how many rows a model takes at once, found where the device's memory does not hold them all."""
+"""Micro-batches: finds how many rows a model can score at once if the device's memory does not hold all rows."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -11,19 +11,19 @@ from scorebeat.models.contract import Model
 from scorebeat.models.scoring import score_rows
 
 SURE_AFTER = 3
-"""So many parts of about one size that did not fit, and none that did, are no accident."""
+"""If so many parts of about one size did not fit, and none fitted, that is no accident."""
 
 Learned = Callable[[int], None]
 Around = Callable[[], AbstractContextManager[None]]
 
 
 class MicroBatches:
-    """A loaded model that is given as many rows at once as the device's memory holds.
+    """A loaded model that gets as many rows at once as the device's memory holds.
 
-    Where rows do not fit they are halved; what was scored is kept. Once everything that fitted was smaller than
-    everything that did not, the size is to blame: later calls begin there, and `learned` is told, once a change.
-    A few rows that are much larger than others change nothing for those. Each call of the model is made within
-    `around()`.
+    If rows do not fit, they are halved; predictions made so far are kept. If all parts that fitted were smaller than
+    all that did not, the number of rows is the reason: later calls begin with the largest that fitted, and `learned`
+    is called once for each change. A few rows that are much larger than others do not change the limit. Each call of
+    the model is made within `around()`.
     """
 
     def __init__(
@@ -35,25 +35,25 @@ class MicroBatches:
     ) -> None:
         self.model = model
         self.limit = limit
-        """Most rows that the model is given at once; None: as many as there are."""
+        """Most rows that the model gets at once; None if there is no limit."""
         self._learned = learned
         self._around = around
         self._fitted = limit or 0
         """Most rows that fitted so far."""
         self._doubts = 0
-        """Calls in which no more fitted than less than that."""
+        """Calls in which only fewer rows fitted."""
 
     def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """One checked prediction a row, in the rows' order.
 
-        Raises DeviceMemoryError when one row alone does not fit, and what `scoring.predict` raises.
+        Raises DeviceMemoryError if one row alone does not fit, and what `score_rows.predict` raises.
         """
         trial = _Trial(self.model)
         try:
             with self._around():
                 parts = list(trial.pieces(rows, self.limit or rows.num_rows))
         except DeviceMemoryError:
-            raise  # a row that fits nowhere says nothing of how many others do
+            raise  # a row that never fits does not show how many others fit
         except Exception:
             self._learn(trial)
             raise
@@ -69,32 +69,32 @@ class MicroBatches:
             self._fitted, self._doubts = trial.fitted, 0
 
     def _is_believed(self, trial: "_Trial") -> bool:
-        """Where as many rows fitted before, these may be large ones, until it happens again and again."""
+        """Whether to lower the limit. If so many rows fitted before, these may be large: it must happen repeatedly."""
         self._doubts += 1
         return trial.refused > self._fitted or self._doubts >= SURE_AFTER
 
 
 @dataclass
 class _Trial:
-    """One call: which sizes fitted and which did not."""
+    """The sizes that fitted and did not fit in one call."""
 
     model: Model
     fitted: int = 0
     """Most rows that were scored at once."""
     refused: int = 0
-    """Fewest rows that did not fit; 0: all did."""
+    """Fewest rows that did not fit; 0 if all fitted."""
     refusals: int = 0
-    """Parts of at least `refused` rows that did not fit, since that is the fewest."""
+    """Parts of at least `refused` rows that did not fit, since `refused` has its value."""
 
     @property
     def is_bounded(self) -> bool:
-        """Whether all that fitted was smaller than all that did not."""
+        """Whether all parts that fitted were smaller than all that did not."""
         return 0 < self.fitted < self.refused
 
     def pieces(self, rows: pa.RecordBatch, size: int) -> Iterator[pa.RecordBatch]:
         """Predictions of `rows`, in pieces of at most `size` rows."""
-        for at in range(0, max(rows.num_rows, 1), max(size, 1)):
-            yield from self._piece(rows.slice(at, size))
+        for start in range(0, max(rows.num_rows, 1), max(size, 1)):
+            yield from self._piece(rows.slice(start, size))
 
     def _piece(self, rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         scored = None if self._is_hopeless(rows.num_rows) else self._scored(rows)
@@ -109,15 +109,17 @@ class _Trial:
         return self.is_bounded and self.refusals >= SURE_AFTER and rows >= self.refused
 
     def _scored(self, rows: pa.RecordBatch) -> pa.RecordBatch | None:
-        """The predictions; None when so many rows do not fit.
+        """The predictions; None if so many rows do not fit.
 
-        The error is let go before less is tried: its traceback holds on to the memory that is missing.
+        The error is released before fewer rows are tried: its traceback refers to the memory that is needed.
         """
         try:
             scored = score_rows.predict(self.model, rows)
         except (DeviceMemoryError, MemoryError) as error:
             if rows.num_rows <= 1:
-                raise DeviceMemoryError(f"one row alone does not fit into the memory: {_told(error)}") from error
+                raise DeviceMemoryError(
+                    f"one row alone does not fit into the memory: {text(error) or kind(error)}"
+                ) from error
             self._refuse(rows.num_rows)
             return None
         self.fitted = max(self.fitted, rows.num_rows)
@@ -126,7 +128,3 @@ class _Trial:
     def _refuse(self, rows: int) -> None:
         smallest = not self.refused or rows < self.refused
         self.refused, self.refusals = (rows, 1) if smallest else (self.refused, self.refusals + 1)
-
-
-def _told(error: BaseException) -> str:
-    return text(error) or kind(error)

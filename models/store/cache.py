@@ -1,4 +1,4 @@
-"""Local copies of model versions, one folder a digest: verified each time, fetched again when they are not good."""
+"""Local copies of model versions, one folder a digest: verified at each use, and fetched again if they are damaged."""
 
 import fcntl
 import shutil
@@ -10,19 +10,19 @@ from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import digest as digest_of
 
 HOME = Path("~/.cache/scorebeat")
-"""Where copies lie unless told."""
+"""The default folder of copies."""
 
 
-def local_copy(cache: Path, digest: str, fetch: Callable[[Path], None]) -> Path:
-    """The folder with the files of this digest; `fetch` fills an empty folder where there is no good copy.
+def local_copy(cache: Path, digest: str, fetch: Callable[[Path], object]) -> Path:
+    """The folder with the files of this digest; `fetch` fills an empty folder if there is no good copy.
 
-    Processes that want the same digest take turns, so one fetches for all. What a process that died left
-    behind is cleared away by the next. Raises ModelError when what was fetched has another digest,
-    StoreError when the cache cannot be written.
+    Processes that need the same digest take turns, so one fetches for all. A process deletes what one that died
+    left behind. Raises ModelError if the fetched files have another digest, StoreError if the cache cannot be
+    written.
     """
     home = _home(cache)
     copy, draft = home / digest, home / f".fetching-{digest}"
-    with _alone(home, digest):
+    with _locked(home, digest):
         if _found(copy) == digest:
             return copy
         _clear(draft)
@@ -40,9 +40,9 @@ def local_copy(cache: Path, digest: str, fetch: Callable[[Path], None]) -> Path:
 
 
 def forget(cache: Path, digest: str) -> None:
-    """The copy is not wanted any more."""
+    """Delete the copy, which is not needed any more."""
     home = _home(cache)
-    with _alone(home, digest):
+    with _locked(home, digest):
         _clear(home / digest)
 
 
@@ -59,8 +59,8 @@ def _home(cache: Path) -> Path:
 
 
 @contextmanager
-def _alone(home: Path, digest: str) -> Iterator[None]:
-    """One process at a time; the kernel lets go of the lock when its holder dies."""
+def _locked(home: Path, digest: str) -> Iterator[None]:
+    """One process at a time has the lock; the kernel releases it if the process dies."""
     with (home / f".lock-{digest}").open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""A store that is a folder: `<name>/<version>/model.toml` beside the model's files, taken by one atomic rename."""
+"""A store that is a folder: `<name>/<version>/model.toml` beside the model's files, made by one atomic rename."""
 
 import errno
 import os
@@ -18,12 +18,12 @@ from scorebeat.models.artifact import Artifact, digest
 from scorebeat.models.copying import close
 
 LEFT_AFTER = timedelta(days=1)
-"""A draft of this age is nobody's."""
+"""After this time a draft has been abandoned."""
 _VERSION = re.compile(r"[1-9][0-9]*")
 
 
 def new_draft(store: Path) -> Path:
-    """An empty folder in the store that nobody takes for a version; those that were left behind are cleared away."""
+    """An empty folder in the store, which is no version yet; abandoned ones are deleted."""
     draft = store / f".adding-{uuid.uuid4().hex}"
     try:
         _clear_left(store)
@@ -35,46 +35,48 @@ def new_draft(store: Path) -> Path:
 
 
 def _clear_left(store: Path) -> None:
-    """What a process that died was adding or deleting, once it is old."""
+    """Delete the old drafts of processes that died while they added or deleted a version."""
     for left in (*store.glob(".adding-*"), *store.glob(".dropped-*")):
-        with suppress(FileNotFoundError):  # somebody else clears it away
+        with suppress(FileNotFoundError):  # another process deletes it
             if time.time() - left.stat().st_mtime > LEFT_AFTER.total_seconds():
                 shutil.rmtree(left, ignore_errors=True)
 
 
 def versions(store: Path, name: str) -> list[int]:
-    """The versions of a model that lie in the store, in ascending order."""
+    """The versions of a model in the store, in ascending order."""
     home = store / name
     found = home.iterdir() if home.is_dir() else ()
-    return sorted(int(f.name) for f in found if _VERSION.fullmatch(f.name) and f.is_dir())
+    return sorted(int(folder.name) for folder in found if _VERSION.fullmatch(folder.name) and folder.is_dir())
 
 
 def keep(store: Path, fresh: Artifact, recorded: Mapping[int, str]) -> Artifact:
-    """The draft becomes the next version, unless the newest one has the same files and is not recorded otherwise.
+    """Make the draft the next version, unless the newest one has the same files and no other recorded digest.
 
-    A recorded version with these files whose folder is gone gets them back instead. Raises StoreError.
+    If a recorded version had these files and its folder is gone, its files are restored instead. Raises StoreError.
     """
     with _usable(store):
         return _kept(store, fresh, recorded)
 
 
 def _kept(store: Path, fresh: Artifact, recorded: Mapping[int, str]) -> Artifact:
-    there = versions(store, fresh.name)
-    gone = [number for number, known in recorded.items() if known == fresh.digest and number not in there]
+    existing = versions(store, fresh.name)
+    gone = [number for number, known in recorded.items() if known == fresh.digest and number not in existing]
     for lost in sorted(gone, reverse=True):
-        if _put_down(store / fresh.name, fresh, lost):
+        if _rename_into_store(store / fresh.name, fresh, lost):
             return replace(fresh, version=lost, folder=store / fresh.name / str(lost), put_back=True)
-    for newest in there[-1:]:
+    for newest in existing[-1:]:
         same = _digest(store / fresh.name / str(newest), f"{fresh.name}/{newest}") == fresh.digest
         if same and recorded.get(newest, fresh.digest) == fresh.digest:
             return replace(fresh, version=newest, folder=store / fresh.name / str(newest))
-    return _take_number(store / fresh.name, fresh, max([0, *recorded, *there]) + 1)
+    return _take_next_version(store / fresh.name, fresh, max([0, *recorded, *existing]) + 1)
 
 
 def find(store: Path, name: str, version: int, recorded: str) -> Path:
-    """The version's folder, verified. Raises ModelError when it is not there, closed to us, or not as recorded."""
+    """The version's folder, verified. Raises ModelError if it is missing, not readable for us, or not as recorded."""
     folder = store / name / str(version)
-    if not _is_there(folder, f"{name}/{version}"):
+    with _readable(folder, f"{name}/{version}"):
+        exists = folder.is_dir()
+    if not exists:
         raise ModelError(
             f"model {name}/{version} is recorded, but {folder} is not there: restore the folder, set "
             "SCOREBEAT_ARTIFACTS to the store that has it, or add the same file again, which puts it back"
@@ -90,13 +92,13 @@ def find(store: Path, name: str, version: int, recorded: str) -> Path:
 
 
 def copy(store: Path, name: str, version: int, recorded: str, new_name: str) -> None:
-    """The version's files under another name, too. Raises ModelError as `find` does, StoreError where others are."""
+    """Copy the version's files to another name. Raises ModelError like `find`, StoreError if other files are there."""
     source, draft = find(store, name, version, recorded), new_draft(store)
     try:
         with _usable(store):
             shutil.copytree(source, draft, dirs_exist_ok=True)
             fresh = Artifact.read(draft, new_name, version, recorded)
-            if not _put_down(store / new_name, fresh, version):
+            if not _rename_into_store(store / new_name, fresh, version):
                 find(store, new_name, version, recorded)
     except ModelError as error:
         raise StoreError(f"{store / new_name / str(version)} has other files: {error}") from error
@@ -105,7 +107,7 @@ def copy(store: Path, name: str, version: int, recorded: str, new_name: str) -> 
 
 
 def remove(store: Path, name: str, version: int) -> None:
-    """Delete the version's files, at once for those who look; safe to repeat."""
+    """Delete the version's files: readers see all of them or none. Safe to repeat."""
     gone = store / f".dropped-{uuid.uuid4().hex}"
     try:
         (store / name / str(version)).rename(gone)
@@ -116,14 +118,14 @@ def remove(store: Path, name: str, version: int) -> None:
     shutil.rmtree(gone, ignore_errors=True)
 
 
-def _take_number(home: Path, fresh: Artifact, version: int) -> Artifact:
-    while not _put_down(home, fresh, version):
+def _take_next_version(home: Path, fresh: Artifact, version: int) -> Artifact:
+    while not _rename_into_store(home, fresh, version):
         version += 1  # another process took that number in between
     return replace(fresh, version=version, folder=home / str(version), is_new=True)
 
 
-def _put_down(home: Path, fresh: Artifact, version: int) -> bool:
-    """The draft lies under this number, also after a power cut; False when something else does."""
+def _rename_into_store(home: Path, fresh: Artifact, version: int) -> bool:
+    """Rename the draft to this version, durably even in a power cut; returns False if the version exists."""
     close(fresh.folder, home.parent)
     for path in (*fresh.folder.rglob("*"), fresh.folder):
         _sync(path)
@@ -137,7 +139,7 @@ def _put_down(home: Path, fresh: Artifact, version: int) -> bool:
 
 def _renamed(draft: Path, target: Path) -> bool:
     try:
-        draft.rename(target)  # atomic; refused when the target is a folder that is not empty
+        draft.rename(target)  # atomic; fails if the target is a folder that is not empty
     except OSError as error:
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
             return False
@@ -159,11 +161,6 @@ def _usable(store: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreError(f"the store {store} cannot be used: {error.filename or store}: {error.strerror}") from error
-
-
-def _is_there(folder: Path, model: str) -> bool:
-    with _readable(folder, model):
-        return folder.is_dir()
 
 
 def _digest(folder: Path, model: str) -> str:

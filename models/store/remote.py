@@ -1,12 +1,12 @@
 """A store behind any fsspec URL: `<name>/<version>-<digest>/model.toml` beside the model's files.
 
-Object stores cannot rename and mostly cannot refuse to overwrite, so no file here decides anything. A number
-is taken in the ledger, by its primary key, after all files are there; `model.toml` is the last of them. Two
-who add different files at the same time may try the same number: the digest in the folder's name keeps their
-files apart, the ledger lets one of them through, and the other takes the next number. What a crash leaves
-half done was never recorded, and the same call again writes it whole.
+Object stores cannot rename, and most cannot refuse to overwrite, so no file decides anything. The ledger assigns a
+version, by its primary key, after all files are uploaded; `model.toml` is the last of them. Two processes that add
+different files at the same time may try the same version: the digest in the folder's name separates their files, the
+ledger accepts one of them, and the other takes the next version. A crash leaves files that were never recorded; the
+same call again writes them completely.
 
-A folder store that was copied to a URL as it is, `<name>/<version>/`, is read as well.
+A folder store that was copied to a URL without changes, `<name>/<version>/`, is read as well.
 """
 
 import shutil
@@ -32,7 +32,7 @@ class RemoteStore:
     """One URL, and the folder with local copies of what was read from it."""
 
     def __init__(self, url: str, cache: Path) -> None:
-        """Raises StoreError when no installed package reads such a URL, ServiceDown when it does not answer."""
+        """Raises StoreError if no installed package reads such a URL, ServiceDown if it does not respond."""
         self.url, self._cache = redact(url), cache
         try:
             self._files, root = fsspec.core.url_to_fs(url)
@@ -43,37 +43,37 @@ class RemoteStore:
             ) from error
         except ValueError as error:
             raise StoreError(f"SCOREBEAT_ARTIFACTS is {self.url}, which nothing reads: {error}") from error
-        except Exception as error:  # some connect at once
-            raise self._away(error, "nothing was done") from error
+        except Exception as error:  # some file systems connect here
+            raise self._unavailable(error, "nothing was done") from error
         self._root = str(root).rstrip("/")
 
     def keep(self, fresh: Artifact, recorded: Mapping[int, str]) -> Artifact:
-        """Upload the draft as the version after the newest recorded one, unless that has the same files.
+        """Upload the draft as the version after the newest recorded one, unless that one has the same files.
 
-        A recorded version with these files that the store does not have as recorded gets them back instead.
+        If a recorded version had these files and the store lacks them, they are restored instead.
         """
         newest = max(recorded, default=0)
-        known = sorted((number for number in recorded if recorded[number] == fresh.digest), reverse=True)
-        broken = [number for number in known if not self._holds(fresh.name, number, fresh.digest)][:1]
-        same = newest in known
+        same_files = sorted((number for number in recorded if recorded[number] == fresh.digest), reverse=True)
+        broken = [number for number in same_files if not self._holds(fresh.name, number, fresh.digest)][:1]
+        same = newest in same_files
         (version,) = broken or [newest if same else newest + 1]
         if broken or not same:
-            with self._talking(f"{fresh.name}/{version} was not added"):
+            with self._reporting_outage(f"{fresh.name}/{version} was not added"):
                 self._upload(fresh.folder, self._home(fresh.name, version, fresh.digest))
-        folder = local_copy(self._cache, fresh.digest, partial(_copy, fresh.folder))
+        folder = local_copy(self._cache, fresh.digest, partial(shutil.copytree, fresh.folder, dirs_exist_ok=True))
         return replace(fresh, version=version, folder=folder, is_new=not (broken or same), put_back=bool(broken))
 
     def find(self, name: str, version: int, recorded: str) -> Path:
-        """The folder of the verified local copy, fetched if need be.
+        """The folder of the verified local copy, fetched if necessary.
 
-        Raises ModelError when the store lacks the version or has other files than were recorded, ServiceDown
-        when it does not answer.
+        Raises ModelError if the store lacks the version or has other files than were recorded, ServiceDown
+        if it does not respond.
         """
         try:
             return local_copy(self._cache, recorded, partial(self._fetch, name, version, recorded))
         except ModelError as error:
             raise ModelError(
-                f"model {name}/{version} cannot be had from {self.url}: {error}. It was not loaded; restore its "
+                f"model {name}/{version} is unavailable from {self.url}: {error}. It was not loaded; restore its "
                 "files, set SCOREBEAT_ARTIFACTS to the store that has them, or add the same file again"
             ) from error
 
@@ -92,14 +92,14 @@ class RemoteStore:
                 ) from error
 
     def copy(self, name: str, version: int, recorded: str, new_name: str) -> None:
-        """Upload the version's files under another name, too."""
+        """Upload the version's files under another name as well."""
         folder = self.find(name, version, recorded)
-        with self._talking(f"{new_name}/{version} was not copied"):
+        with self._reporting_outage(f"{new_name}/{version} was not copied"):
             self._upload(folder, self._home(new_name, version, recorded))
 
     def remove(self, name: str, version: int, recorded: str) -> None:
         """Delete the version's files, and the local copy; safe to repeat."""
-        with self._talking(f"the files of {name}/{version} were not deleted"):
+        with self._reporting_outage(f"the files of {name}/{version} were not deleted"):
             for home in self._homes(name, version, recorded):
                 if self._sizes(home):
                     self._files.rm(home, recursive=True)
@@ -123,7 +123,7 @@ class RemoteStore:
             self._files.put_file(str(draft / name), target)
 
     def _fetch(self, name: str, version: int, recorded: str, into: Path) -> None:
-        with self._talking(f"{name}/{version} was not loaded"):
+        with self._reporting_outage(f"{name}/{version} was not loaded"):
             for home in self._homes(name, version, recorded):
                 found = self._sizes(home)
                 if MANIFEST in found:
@@ -136,7 +136,7 @@ class RemoteStore:
         raise ModelError("it is recorded, but is not there, or not whole")
 
     def _sizes(self, home: str) -> dict[str, int]:
-        """Files below `home` with their bytes, as the store has them now; empty when there is no such folder."""
+        """Files below `home` with their bytes, as the store has them now; empty if there is no such folder."""
         self._files.invalidate_cache()
         found: dict[str, Any] = self._files.find(home, detail=True)
         below = {path[len(home) + 1 :]: info for path, info in found.items() if path.startswith(f"{home}/")}
@@ -149,18 +149,18 @@ class RemoteStore:
         return self._home(name, version, digest), f"{self._root}/{name}/{version}"
 
     @contextmanager
-    def _talking(self, became: str) -> Iterator[None]:
+    def _reporting_outage(self, outcome: str) -> Iterator[None]:
         try:
             yield
         except ScorebeatError:
             raise
-        except Exception as error:  # each file system has errors of its own
-            raise self._away(error, became) from error
+        except Exception as error:  # each file system has its own errors
+            raise self._unavailable(error, outcome) from error
 
-    def _away(self, error: Exception, became: str) -> ServiceDown:
+    def _unavailable(self, error: Exception, outcome: str) -> ServiceDown:
         reason = redact(one_line(error))
         return ServiceDown(
-            f"the model store {self.url} cannot be used ({type(error).__name__}: {reason}): {became}. Check "
+            f"the model store {self.url} cannot be used ({type(error).__name__}: {reason}): {outcome}. Check "
             "SCOREBEAT_ARTIFACTS, and that this machine may reach the store"
         )
 
@@ -170,12 +170,8 @@ def _local_sizes(folder: Path) -> dict[str, int]:
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
 
 
-def _copy(folder: Path, into: Path) -> None:
-    shutil.copytree(folder, into, dirs_exist_ok=True)
-
-
 def _inside(file: str) -> PurePosixPath:
-    """A name that stays within its folder, whatever the store calls its files."""
+    """The name of a file in the store, as a path. Raises ModelError if it lies outside its folder."""
     path = PurePosixPath(file)
     if path.is_absolute() or ".." in path.parts:
         raise ModelError(f"its file {file!r} lies outside its folder")

@@ -1,4 +1,4 @@
-"""The store of model versions, a folder or any fsspec URL: what is added to it, and what is given back."""
+"""The store of model versions, a folder or any fsspec URL: adds, opens, verifies, copies and removes versions."""
 
 import re
 import shutil
@@ -22,28 +22,27 @@ from scorebeat.models.trial import trial
 if TYPE_CHECKING:
     from scorebeat.models.store.remote import RemoteStore
 
-Place = Path | str
+Location = Path | str
 """A folder, or a URL such as `s3://bucket/models`."""
 MODEL_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
 def add(
-    store: Place,
+    store: Location,
     source: str | Path,
     name: str,
-    given: Given = NOTHING,
+    add_options: Given = NOTHING,
     *,
     recorded: Mapping[int, str] | None = None,
     cache: Path = copies.HOME,
 ) -> Artifact:
-    """Copy a model into the store as the next version of `name`, after a trial on the rows given, or invented ones.
+    """Copy a model into the store as the next version of `name`, after a trial on a person's rows, or on invented ones.
 
-    `source` is a file, an MLflow folder, or `module:Class`. Safe to call again: files that are the newest
-    version already are answered with that version, `is_new=False`. `recorded` has every number that the
-    database knows with its digest (an empty one where it was dropped), and a new version is above them; one
-    of this digest whose files are gone gets them back, `is_new=False` and `put_back=True`.
-    Nothing is ever overwritten, and a version is visible whole or not at all. Raises StoreError when the
-    source cannot become a model.
+    `source` is a file, an MLflow folder, or `module:Class`. Safe to call again: if the newest version has
+    these files, it is returned, with `is_new=False`. `recorded` has every version that the database knows with
+    its digest (empty if it was dropped), and a new version is above them. If one of them has this digest and its
+    files are gone, they are restored, with `is_new=False` and `put_back=True`. Nothing is ever overwritten, and a
+    version is visible completely or not at all. Raises StoreError if the source cannot become a model.
     """
     require_name(name)
     source, recorded = str(source), recorded or {}
@@ -55,7 +54,7 @@ def add(
     draft = Path(tempfile.mkdtemp(prefix="scorebeat-")) if remote else local.new_draft(Path(store))
     try:
         with watched_command.model_code(f"{source} was not added", draft):
-            fresh = _tried(draft, source, name, given)
+            fresh = _tried(draft, source, name, add_options)
         return remote.keep(fresh, recorded) if remote else local.keep(Path(store), fresh, recorded)
     except ModelError as error:
         raise StoreError(f"{source} was not added: {error}") from error
@@ -64,12 +63,12 @@ def add(
 
 
 def open_artifact(
-    store: Place, name: str, version: int, digest_recorded: str, *, cache: Path = copies.HOME
+    store: Location, name: str, version: int, digest_recorded: str, *, cache: Path = copies.HOME
 ) -> Artifact:
     """The artifact of a version, its files verified against the digest that the database recorded.
 
-    From a URL the files are copied into the folder `cache` first. Raises ModelError when the version is
-    missing, or a file in it is missing, altered or surplus; ServiceDown when a store does not answer.
+    From a URL the files are copied into the folder `cache` first. Raises ModelError if the version is
+    missing, or a file in it is missing, altered or surplus; ServiceDown if a store does not respond.
     """
     require_name(name)
     remote = _remote(store, cache)
@@ -77,10 +76,10 @@ def open_artifact(
     return Artifact.read(find(name, version, digest_recorded), name, version, digest_recorded)
 
 
-def verify(store: Place, name: str, version: int, digest_recorded: str, *, cache: Path = copies.HOME) -> None:
-    """The store itself has the version's files as they were recorded, whatever local copies say.
+def verify(store: Location, name: str, version: int, digest_recorded: str, *, cache: Path = copies.HOME) -> None:
+    """Verify the version's files in the store itself, not in local copies.
 
-    Raises ModelError when a file is missing, altered or surplus; ServiceDown when a store does not answer.
+    Raises ModelError if a file is missing, altered or surplus; ServiceDown if a store does not respond.
     """
     require_name(name)
     remote = _remote(store, cache)
@@ -91,11 +90,11 @@ def verify(store: Place, name: str, version: int, digest_recorded: str, *, cache
 
 
 def copy(
-    store: Place, name: str, version: int, digest_recorded: str, new_name: str, *, cache: Path = copies.HOME
+    store: Location, name: str, version: int, digest_recorded: str, new_name: str, *, cache: Path = copies.HOME
 ) -> None:
-    """Put a version's files under another name of a model, too, with the same number; safe to repeat.
+    """Copy a version's files to another model name, with the same version; safe to repeat.
 
-    Raises ModelError when they are missing, altered or surplus, StoreError where others lie there, ServiceDown.
+    Raises ModelError if they are missing, altered or surplus, StoreError if other files are there, ServiceDown.
     """
     require_name(new_name)
     remote = _remote(store, cache)
@@ -105,8 +104,8 @@ def copy(
         local.copy(Path(store), name, version, digest_recorded, new_name)
 
 
-def remove(store: Place, name: str, version: int, digest_recorded: str, *, cache: Path = copies.HOME) -> None:
-    """Delete a version's files; safe to repeat. Raises StoreError or ServiceDown when that cannot be done."""
+def remove(store: Location, name: str, version: int, digest_recorded: str, *, cache: Path = copies.HOME) -> None:
+    """Delete a version's files; safe to repeat. Raises StoreError or ServiceDown if that fails."""
     require_name(name)
     remote = _remote(store, cache)
     if remote:
@@ -115,7 +114,7 @@ def remove(store: Place, name: str, version: int, digest_recorded: str, *, cache
         local.remove(Path(store), name, version)
 
 
-def _remote(store: Place, cache: Path) -> "RemoteStore | None":
+def _remote(store: Location, cache: Path) -> "RemoteStore | None":
     if isinstance(store, Path) or "://" not in store:
         return None
     from scorebeat.models.store.remote import RemoteStore  # noqa: PLC0415 -- a folder needs no fsspec, which takes 50 ms
@@ -124,7 +123,7 @@ def _remote(store: Place, cache: Path) -> "RemoteStore | None":
 
 
 def require_name(name: str) -> None:
-    """Raises StoreError where no model can have the name."""
+    """Raises StoreError if no model can have the name."""
     if not MODEL_NAME.fullmatch(name):
         raise StoreError(
             f"{name!r} is not a model's name: use a lower-case letter, then letters, digits and "
@@ -132,10 +131,10 @@ def require_name(name: str) -> None:
         )
 
 
-def _tried(draft: Path, source: str, name: str, given: Given) -> Artifact:
-    """The draft with the model in it, which left this process and its own files as they were. Raises as `add`."""
+def _tried(draft: Path, source: str, name: str, add_options: Given) -> Artifact:
+    """Fill the draft and try the model, which must leave this process and its own files unchanged. Raises as `add`."""
     around = Surroundings(name)
-    fresh = _fill(draft, source, name, given, around)
+    fresh = _fill(draft, source, name, add_options, around)
     if around.has_closed_descriptors:
         raise StoreError(
             f"{source} was not added: its code closed descriptors that it did not open, as os.closerange does. Here "
@@ -144,48 +143,44 @@ def _tried(draft: Path, source: str, name: str, given: Given) -> Artifact:
     return fresh
 
 
-def _fill(draft: Path, source: str, name: str, given: Given, around: Surroundings) -> Artifact:
+def _fill(draft: Path, source: str, name: str, add_options: Given, around: Surroundings) -> Artifact:
     model_format = registry.format_of(source)
-    file = _take(model_format, source, draft, given)
+    with refusals.translate_errors(source, draft, registry.copy_name(source)):
+        file = model_format.take(source, draft, add_options)
     taken = _files(draft)
-    with refusals.told(source, draft, file, tells_versions=True), around.entered():
-        described = model_format.inspect(draft / file, given)
+    with refusals.translate_errors(source, draft, file, with_versions=True), around.entered():
+        described = model_format.inspect(draft / file, add_options)
     _require_unchanged(draft, taken, source)
-    with refusals.told(source, draft, file):
-        refusals.require_read(given, model_format.READS, model_format.NAME, source)
+    with refusals.translate_errors(source, draft, file):
+        refusals.require_read(add_options, model_format.READS, model_format.NAME, source)
         text = manifest(model_format.NAME, file, model_format.DEVICES, described)
         (draft / MANIFEST).write_text(text, "utf-8")
         artifact = Artifact.read(draft, name, 0, digest(draft))
-    with refusals.told(source, draft, file, tells_versions=True), around.entered():
-        tried = trial.try_out(artifact, given)
+    with refusals.translate_errors(source, draft, file, with_versions=True), around.entered():
+        tried = trial.try_out(artifact, add_options)
         _require_unchanged(draft, taken, source)
-        unsure = described.unsure or tried.evidence.unsure if given.sample is None else ""
+        unsure = described.unsure or tried.evidence.unsure if add_options.sample is None else ""
         evidence = replace(tried.evidence, unsure=unsure)
         return replace(artifact, notes=(*described.notes, *tried.notes), evidence=evidence)
 
 
 def _files(folder: Path) -> dict[str, tuple[int, int, int]]:
-    """Each file in the folder, with what changes when somebody writes it."""
+    """Each file in the folder, with its inode, size and time of change."""
     found = {}
     for path in folder.rglob("*"):
-        about = path.lstat()
+        status = path.lstat()
         if not path.is_dir():
-            found[str(path.relative_to(folder))] = (about.st_ino, about.st_size, about.st_mtime_ns)
+            found[str(path.relative_to(folder))] = (status.st_ino, status.st_size, status.st_mtime_ns)
     return found
 
 
 def _require_unchanged(draft: Path, taken: dict[str, tuple[int, int, int]], source: str) -> None:
-    """The digest is of the files that were tried. Raises StoreError where the model's code changed or deleted some."""
+    """Raises StoreError if the model's code changed or deleted files: the digest must be of the tried files."""
     now = _files(draft) if draft.is_dir() else {}
-    changed = sorted(name for name, about in taken.items() if now.get(name) != about)
+    changed = sorted(name for name, status in taken.items() if now.get(name) != status)
     if changed:
         what = "deleted" if changed[0] not in now else "changed"
         raise StoreError(
             f"{source} was not added: its code {what} its own files, such as {changed[0]}. They are the model, and "
             "are read-only: let it write to a folder of its own"
         )
-
-
-def _take(model_format: registry.Format, source: str, draft: Path, given: Given) -> str:
-    with refusals.told(source, draft, registry.copy_name(source)):
-        return model_format.take(source, draft, given)

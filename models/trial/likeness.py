@@ -1,4 +1,4 @@
-"""How far two sets of predictions of the same rows are apart, whoever made them."""
+"""The difference of two sets of predictions for the same rows."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -10,39 +10,39 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 DOUBLE = 1e-9
-"""Relative to the values, and absolute below 1: what float64 may differ by, where rows are summed in another order."""
+"""The tolerance of float64, relative to values, absolute below 1: sums in another order may differ so much."""
 SINGLE = 1e-5
-"""The same of values that were computed in float32."""
+"""The tolerance of values that were computed in float32."""
 _NOISE = 1e-6
-"""Below it values may be what rounding left of larger ones, such as a row less the mean that it has itself."""
+"""Smaller values may be rounding errors of larger ones, such as a row minus its own mean."""
 Values = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Two sets of predictions, row by row."""
+    """The result of comparing two sets of predictions, row by row."""
 
     rows: NDArray[np.bool_]
-    """Which rows differ by more than the tolerance, or in a text, a whole number or a truth value at all."""
+    """Whether each row differs: by more than the tolerance, or at all in a text, a whole number or a truth value."""
     largest: float
-    """Of all floats, in rows that do not differ."""
+    """The largest difference of floats, in rows that do not differ."""
     columns: int
-    """How many columns were compared."""
+    """Number of columns that were compared."""
 
     @property
-    def where(self) -> list[int]:
+    def positions(self) -> list[int]:
         """Positions of the rows that differ."""
         found: list[int] = np.flatnonzero(self.rows).tolist()
         return found
 
 
 def of_batch(predicted: pa.RecordBatch) -> list[Values]:
-    """Predictions as flat columns: an array column gives one for each element, where all have the same length."""
+    """Predictions as flat columns; an array column becomes one column an element if all arrays have the same length."""
     return [column for each in predicted.columns for column in _spread(each)]
 
 
 def of_arrays(returned: Sequence[Any]) -> list[Values]:
-    """What a library returned, as flat columns: [rows, values] gives one for each value."""
+    """What a library returned, as flat columns; [rows, values] becomes one column a value."""
     columns: list[Values] = []
     for each in map(np.asarray, returned):
         columns += [each] if each.ndim == 1 else [*each.reshape(len(each), -1).T]
@@ -50,7 +50,7 @@ def of_arrays(returned: Sequence[Any]) -> list[Values]:
 
 
 def difference(found: Sequence[Values], expected: Sequence[Values], *, is_single: bool = False) -> Difference:
-    """Compare column by column, as many as both have, by the tolerance of float32 where either was computed in it."""
+    """Compare column by column, as many as both have, with the tolerance of float32 if either was computed in it."""
     pairs = list(zip(found, expected, strict=False))
     rows = np.zeros(len(pairs[0][0]) if pairs else 0, bool)
     gaps = np.zeros(len(rows))
@@ -85,7 +85,7 @@ def _is_float(column: Values) -> bool:
 
 
 def _is_single(column: Values) -> bool:
-    """Whether the values were computed in float32, whatever type holds them now."""
+    """Whether the values were computed in float32, even if they are float64 now."""
     if not _is_float(column):
         return False
     if column.dtype.itemsize < 8:
@@ -96,12 +96,12 @@ def _is_single(column: Values) -> bool:
 
 
 def _gap(one: Values, other: Values, tolerance: float) -> tuple[Values, Values]:
-    """The differences of floats, and the most that each may be: NaN equals NaN, and infinity itself."""
-    a, b = (_floats(each) for each in (one, other))
+    """The differences of floats, and the tolerance of each; NaN equals NaN, and infinity equals itself."""
+    left, right = (_floats(each) for each in (one, other))
     with np.errstate(invalid="ignore", over="ignore"):
-        same = (a == b) | (np.isnan(a) & np.isnan(b))
-        gap = np.where(same, 0.0, np.abs(a - b))
-        size = np.maximum(np.abs(a), np.abs(b))
+        same = (left == right) | (np.isnan(left) & np.isnan(right))
+        gap = np.where(same, 0.0, np.abs(left - right))
+        size = np.maximum(np.abs(left), np.abs(right))
         known = size[np.isfinite(size)]
         floor = min(1.0, max(_NOISE, float(known.max(initial=0))))
         return gap, tolerance * np.maximum(np.where(np.isfinite(size), size, 0), floor)
@@ -110,7 +110,7 @@ def _gap(one: Values, other: Values, tolerance: float) -> tuple[Values, Values]:
 def _floats(column: Values) -> Values:
     try:
         return column.astype(np.float64)
-    except (TypeError, ValueError):  # text beside a number: they differ
+    except (TypeError, ValueError):  # a text and a number: they differ
         return np.full(len(column), np.inf)
 
 

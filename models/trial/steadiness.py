@@ -1,4 +1,4 @@
-"""Whether predictions depend on chance, on what was scored before, or on the other rows of a batch."""
+"""Finds out whether predictions depend on chance, on earlier calls, or on the other rows of a batch."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -6,71 +6,74 @@ from collections.abc import Callable, Iterator, Sequence
 import pyarrow as pa
 
 from scorebeat.models.contract import Model
-from scorebeat.models.formats.shared.refusals import said
+from scorebeat.models.formats.shared.refusals import error_summary
 from scorebeat.models.inputs.samples import with_nulls
 from scorebeat.models.scoring.micro_batches import MicroBatches
 from scorebeat.models.trial import likeness
 
 ALONE = 32
-"""Most rows that are scored each alone, too; and most columns that are tried with a NULL each by itself."""
+"""Most rows that are also scored one by one; and most columns that are tried with a NULL one by one."""
 ALONE_SECONDS = 20.0
 """No further row is scored alone after this."""
 WITH_NULLS = 8
 """Rows that are tried with NULLs."""
-Named = Callable[[Sequence[int]], str]
-"""What rows are called in messages, by their positions."""
+RowNames = Callable[[Sequence[int]], str]
+"""Returns the names of rows in messages, by their positions."""
 
 
-def dependence(model: Model, rows: pa.RecordBatch, predicted: pa.RecordBatch, named: Named) -> str:
-    """How predictions of these rows depend on time or on other rows, as they are and with NULLs in them; empty: they do
-    not.
+def dependence(model: Model, rows: pa.RecordBatch, predicted: pa.RecordBatch, row_names: RowNames) -> str:
+    """How predictions of these rows, without and with NULLs, depend on time or on other rows; empty if they do not.
 
-    With NULLs because a model's own code often fills them from the batch, by `fillna(x.median())`, or by chance.
+    NULLs are tried because a model's own code often fills them from the batch, by `fillna(x.median())`, or at random.
     """
-    return next(_dependences(model, rows, predicted, named), "")
+    return next(_dependences(model, rows, predicted, row_names), "")
 
 
 def is_single(*batches: pa.RecordBatch) -> bool:
-    """Whether a value in them is of float32, so that the model computes in it."""
+    """Whether a column in them is float32, so that the model computes in float32."""
     return any(pa.types.is_float32(_element(f.type)) for batch in batches for f in batch.schema)
 
 
-def _dependences(model: Model, rows: pa.RecordBatch, predicted: pa.RecordBatch, named: Named) -> Iterator[str]:
-    yield from _of(model, rows, predicted, named)
+def _dependences(model: Model, rows: pa.RecordBatch, predicted: pa.RecordBatch, row_names: RowNames) -> Iterator[str]:
+    yield from _dependences_of_rows(model, rows, predicted, row_names)
     few = rows.slice(0, WITH_NULLS) if rows.num_rows > 1 else pa.concat_batches([rows, rows])
     for columns, lacking, scored in _with_nulls(model, few):
         where = ", ".join(columns[:5]) + ", ..." * (len(columns) > 5)
-        yield from (f"{each}, with NULLs in {where}" for each in _of(model, lacking, scored, named))
+        yield from (
+            f"{each}, with NULLs in {where}" for each in _dependences_of_rows(model, lacking, scored, row_names)
+        )
 
 
-def _of(model: Model, rows: pa.RecordBatch, predicted: pa.RecordBatch, named: Named) -> Iterator[str]:
+def _dependences_of_rows(
+    model: Model, rows: pa.RecordBatch, predicted: pa.RecordBatch, row_names: RowNames
+) -> Iterator[str]:
     again = _predicted(model, rows)
     if isinstance(again, Exception):
-        yield f"it raises {said(again)} when the same rows come again"
+        yield f"it raises {error_summary(again)} when the same rows come again"
         return
     if differing := _differing(rows, again, predicted):
-        yield f"it returns other values when the same rows come again: {named(differing)}"
-    until, parts = time.monotonic() + ALONE_SECONDS, []
-    for at in range(min(rows.num_rows, ALONE)):
-        alone = _predicted(model, rows.slice(at, 1))
+        yield f"it returns other values when the same rows come again: {row_names(differing)}"
+    deadline, parts = time.monotonic() + ALONE_SECONDS, []
+    for index in range(min(rows.num_rows, ALONE)):
+        alone = _predicted(model, rows.slice(index, 1))
         if isinstance(alone, Exception):
-            cause = said(alone.__cause__ or alone, lines=1)
-            yield f"for a row alone, which it scores among other rows, it raises {cause}: {named([at])}"
+            cause = error_summary(alone.__cause__ or alone, lines=1)
+            yield f"for a row alone, which it scores among other rows, it raises {cause}: {row_names([index])}"
             return
         parts.append(alone)
-        if time.monotonic() > until:
+        if time.monotonic() > deadline:
             break
     one_by_one = pa.concat_batches(parts)
     if differing := _differing(rows, one_by_one, predicted.slice(0, one_by_one.num_rows)):
-        yield f"it returns other values for a row alone than among other rows: {named(differing)}"
+        yield f"it returns other values for a row alone than among other rows: {row_names(differing)}"
 
 
 _Tried = tuple[Sequence[str], pa.RecordBatch, pa.RecordBatch]
-"""Columns, rows with NULLs in them, and what the model predicts for these."""
+"""Columns, rows with NULLs in these columns, and the model's predictions for these rows."""
 
 
 def _with_nulls(model: Model, rows: pa.RecordBatch) -> list[_Tried]:
-    """The rows with NULLs in the columns in which the model takes them: in all at once if it does, else in each."""
+    """The rows with NULLs in the columns in which the model takes them: in all together if it does, else in each."""
     names = list(rows.schema.names)
     if (together := _tried(model, rows, names)) is not None:
         return [together]
@@ -84,14 +87,14 @@ def _with_nulls(model: Model, rows: pa.RecordBatch) -> list[_Tried]:
 
 
 def _tried(model: Model, rows: pa.RecordBatch, names: Sequence[str]) -> _Tried | None:
-    """None if the model does not take NULLs in all of these columns."""
+    """The rows with NULLs in these columns; None if the model does not take them."""
     lacking = with_nulls(rows, names)
     scored = _predicted(model, lacking)
     return (names, lacking, scored) if isinstance(scored, pa.RecordBatch) else None
 
 
 def _predicted(model: Model, rows: pa.RecordBatch) -> pa.RecordBatch | Exception:
-    """Predictions of the rows, or what the model raises for them."""
+    """Predictions of the rows, or the model's error."""
     try:
         return MicroBatches(model).predict(rows)
     except Exception as error:  # noqa: BLE001 -- the model's own code may raise anything
@@ -100,7 +103,7 @@ def _predicted(model: Model, rows: pa.RecordBatch) -> pa.RecordBatch | Exception
 
 def _differing(rows: pa.RecordBatch, found: pa.RecordBatch, expected: pa.RecordBatch) -> list[int]:
     one, other = (likeness.of_batch(each) for each in (found, expected))
-    return likeness.difference(one, other, is_single=is_single(rows, expected)).where
+    return likeness.difference(one, other, is_single=is_single(rows, expected)).positions
 
 
 def _element(kind: pa.DataType) -> pa.DataType:

@@ -1,4 +1,4 @@
-"""The trial of a model that is being added: does it score rows, steadily, and as its own library does?"""
+"""The trial of a model that is being added: whether it scores rows, always equally, and as its own library does."""
 
 import re
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from scorebeat.models.formats.shared import refusals
 from scorebeat.models.inputs.binding import bind
 from scorebeat.models.inputs.own_rows import OwnRows, frame_of
 from scorebeat.models.inputs.samples import Sampled, inventions
-from scorebeat.models.scoring.blame import culprit
+from scorebeat.models.scoring.blame import find_failing_row
 from scorebeat.models.scoring.micro_batches import MicroBatches
 from scorebeat.models.trial import likeness
 from scorebeat.models.trial.likeness import Values
@@ -25,7 +25,7 @@ from scorebeat.models.trial.steadiness import dependence, is_single
 INVENTED_ROWS = 8
 _SHOWN = 5
 _CERTAIN = (OutputError, SignatureError, TypeError, AttributeError, NameError, ImportError, NotImplementedError)
-"""What no other row would change."""
+"""Errors that would be the same for any other row."""
 _ALIKE = (
     "the invented rows that it scores are all alike, which shows nothing of how a prediction depends on other rows: "
     "give some rows with --sample FILE or --sample-job JOB"
@@ -34,7 +34,7 @@ _SHAPES = re.compile(
     r"features?, but|expecting \d+ features|shapes? .*(not aligned|cannot be multiplied|mismatch)|size mismatch|"
     r"core dimension|[Ii]nvalid (rank|dimensions)|not equal to number of features",
 )
-"""What libraries say of a matrix of another width."""
+"""Messages of libraries for a matrix of the wrong width."""
 
 
 @dataclass(frozen=True)
@@ -45,35 +45,35 @@ class Tried:
     notes: tuple[str, ...] = ()
 
 
-def try_out(artifact: Artifact, given: Given) -> Tried:
+def try_out(artifact: Artifact, add_options: Given) -> Tried:
     """Score rows as a worker does, twice, each row alone, and by the library itself.
 
-    Raises ModelError for what is certain: with rows of a person's any error or difference; with invented rows a broken
+    Raises ModelError for what is certain: for a person's rows any error or difference; for invented rows a broken
     contract, a wrong type or shape, or predictions that differ.
     """
     model = registry.load(artifact)
     model_format = registry.format_named(artifact.format)
-    if given.sample is None:
-        return _on_invented(model_format, model, artifact, given)
-    return _on_sample(model_format, model, artifact, given.sample.read(artifact.signature), given)
+    if add_options.sample is None:
+        return _on_invented(model_format, model, artifact, add_options)
+    return _on_sample(model_format, model, artifact, add_options.sample.read(artifact.signature), add_options)
 
 
 def _on_sample(
-    model_format: registry.Format, model: Model, artifact: Artifact, sampled: Sampled, given: Given
+    model_format: registry.Format, model: Model, artifact: Artifact, sampled: Sampled, add_options: Given
 ) -> Tried:
     rows = bind(artifact.signature, sampled.rows.schema).apply(sampled.rows)
     predicted = _scored(model, rows, sampled)
-    trial = _Trial(model, rows, predicted, sampled, given)
+    trial = _Trial(model, rows, predicted, sampled, add_options)
     unsteady = trial.unsteadiness()
     own = OwnRows.of(artifact.signature, sampled)
     largest = None if unsteady else trial.difference_from_library(model_format, artifact, own, must_score=True)
     evidence = Evidence(rows.num_rows, sampled.source, largest, unsteady=unsteady)
     shown = ", ".join(sampled.unused[:8]) + ", ..." * (len(sampled.unused) > 8)
-    notes = (f"{sampled.source} has columns that the model does not want: {shown}",) if sampled.unused else ()
+    notes = (f"{sampled.source} has columns that the model does not use: {shown}",) if sampled.unused else ()
     return Tried(evidence, (*notes, *_warnings(unsteady)))
 
 
-def _on_invented(model_format: registry.Format, model: Model, artifact: Artifact, given: Given) -> Tried:
+def _on_invented(model_format: registry.Format, model: Model, artifact: Artifact, add_options: Given) -> Tried:
     known = model_format.known_values(model, artifact.signature)
     first: Exception | None = None
     for rows in inventions(artifact.signature, INVENTED_ROWS, known):
@@ -83,32 +83,31 @@ def _on_invented(model_format: registry.Format, model: Model, artifact: Artifact
             _require_uncertain(error, artifact)
             first = first or error
             continue
-        made = partial(frame_of, rows)
-        sampled = Sampled(INVENTED, rows, made, is_given=False)
-        trial = _Trial(model, rows, predicted, sampled, given)
+        sampled = Sampled(INVENTED, rows, partial(frame_of, rows), is_from_person=False)
+        trial = _Trial(model, rows, predicted, sampled, add_options)
         unsteady = trial.unsteadiness()
         own = OwnRows.of(artifact.signature, sampled)
         largest = None if unsteady else trial.difference_from_library(model_format, artifact, own, must_score=False)
         unsure = _ALIKE if len({str(row) for row in rows.to_pylist()}) == 1 else ""
         evidence = Evidence(rows.num_rows, difference=largest, unsteady=unsteady, unsure=unsure)
         return Tried(evidence, _warnings(unsteady))
-    said = refusals.said(first) if first is not None else ""
+    error_text = refusals.error_summary(first) if first is not None else ""
     wanted = ", ".join(map(str, artifact.signature.inputs[:8]))
     note = (
-        f"{INVENTED_ROWS} invented rows of {wanted} raised {said}. That may be the rows' fault, for the model may take "
-        "only values like those of its training: no row was scored"
+        f"{INVENTED_ROWS} invented rows of {wanted} raised {error_text}. That may be the rows' fault, for the "
+        "model may take only values like those of its training: no row was scored"
     )
-    return Tried(Evidence(INVENTED_ROWS, error=said), (note,))
+    return Tried(Evidence(INVENTED_ROWS, error=error_text), (note,))
 
 
 def _warnings(unsteady: str) -> tuple[str, ...]:
     if not unsteady:
         return ()
-    return (f"accepted as it was asked for: {unsteady}. A batch that is tried again may get other predictions",)
+    return (f"accepted by --allow-unsteady: {unsteady}. A batch that is tried again may get other predictions",)
 
 
 def _require_uncertain(error: Exception, artifact: Artifact) -> None:
-    """Raises ModelError where rows of no kind would help."""
+    """Raises ModelError if no other rows would help."""
     if isinstance(error, ScorebeatError) and not isinstance(error, ModelError):
         raise error
     if not isinstance(error, _CERTAIN) and not _SHAPES.search(text(error)):
@@ -117,23 +116,23 @@ def _require_uncertain(error: Exception, artifact: Artifact) -> None:
         raise error
     wanted = ", ".join(map(str, artifact.signature.inputs[:8]))
     raise ModelError(
-        f"it raised {refusals.said(error)} on {INVENTED_ROWS} invented rows of {wanted}. "
+        f"it raised {refusals.error_summary(error)} on {INVENTED_ROWS} invented rows of {wanted}. "
         f"{_types_wanted(error, artifact)}"
         "If rows of yours would do, give some with --sample FILE or --sample-job JOB"
     ) from error
 
 
 def _types_wanted(error: Exception, artifact: Artifact) -> str:
-    """What to type where the model's own code may have wanted another type; empty: its file tells all types."""
-    untold = [i.name for i in artifact.signature.inputs if i.trained.exact]
-    if not untold:
+    """The options for a model whose own code may need other types; empty if its file has all types."""
+    undeclared = [i.name for i in artifact.signature.inputs if i.trained.exact]
+    if not undeclared:
         return ""
     hints = {".dt accessor": "datetime64[us]", ".str accessor": "string"}
     types = [kind for word, kind in hints.items() if word in text(error)]
-    such_as = " or ".join(f"--inputs {untold[0]}:{kind}" for kind in types or ["string", "datetime64[us]", "int64"])
+    such_as = " or ".join(f"--inputs {undeclared[0]}:{kind}" for kind in types or ["string", "datetime64[us]", "int64"])
     return (
-        f"Its file does not say what {', '.join(untold[:8])} had in training, and float64 was taken: where that is "
-        f"wrong, say the type, such as {such_as}. "
+        f"Its file does not say what {', '.join(undeclared[:8])} had in training, and float64 was taken: if that is "
+        f"wrong, declare the type, such as {such_as}. "
     )
 
 
@@ -143,40 +142,38 @@ def _scored(model: Model, rows: pa.RecordBatch, sampled: Sampled) -> pa.RecordBa
     except OutputError:
         raise
     except Exception as error:
-        at, own = culprit(model, rows, error)
-        where = f"the {rows.num_rows:,} rows of {sampled.source} together" if at is None else _named(sampled, [at])
+        index, own = find_failing_row(model, rows, error)
+        where = (
+            f"the {rows.num_rows:,} rows of {sampled.source} together" if index is None else _named(sampled, [index])
+        )
         raise ModelError(
-            f"on {where} it raised {refusals.said(own)}. If such rows are to be quarantined, leave them out of the "
-            "sample"
+            f"on {where} it raised {refusals.error_summary(own)}. If such rows are to be quarantined, leave them out "
+            "of the sample"
         ) from error
 
 
-def _named(sampled: Sampled, at: Sequence[int]) -> str:
-    shown = ", ".join(sampled.name(each) for each in at[:_SHOWN]) + ", ..." * (len(at) > _SHOWN)
-    return f"{shown} of {_whose(sampled)}"
-
-
-def _whose(sampled: Sampled) -> str:
-    return "the invented rows" if sampled.source == INVENTED else sampled.source
+def _named(sampled: Sampled, indices: Sequence[int]) -> str:
+    shown = ", ".join(sampled.name(index) for index in indices[:_SHOWN]) + ", ..." * (len(indices) > _SHOWN)
+    return f"{shown} of {'the invented rows' if sampled.source == INVENTED else sampled.source}"
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """Rows that a model scored, and what it said of them."""
+    """Rows that a model scored, and its predictions."""
 
     model: Model
     rows: pa.RecordBatch
     predicted: pa.RecordBatch
     sampled: Sampled
-    given: Given
+    add_options: Given
 
     def unsteadiness(self) -> str:
-        """How predictions depend on time or on other rows, where that is accepted; empty where they do not.
+        """How predictions depend on time or on other rows; empty if they do not.
 
-        Raises ModelError where it is not accepted.
+        Raises ModelError if they do and that is not accepted.
         """
         found = dependence(self.model, self.rows, self.predicted, partial(_named, self.sampled))
-        if found and not self.given.unsteady:
+        if found and not self.add_options.unsteady:
             raise ModelError(
                 f"{found}. A batch may be scored again, and in other pieces, so such predictions mean nothing: take "
                 "dropout, random draws, batch normalisation in training mode, kept state and values computed from the "
@@ -188,10 +185,10 @@ class _Trial:
     def difference_from_library(
         self, model_format: registry.Format, artifact: Artifact, own: OwnRows, *, must_score: bool
     ) -> float | None:
-        """The largest difference from the library's own predictions; None if there is no library, or where it
+        """The largest difference from the library's own predictions; None if there is no library, or if it
         scores none of the rows and need not.
 
-        Raises ModelError naming rows where the two differ, or that the library does not score.
+        Raises ModelError naming rows for which the two differ, or that the library does not score.
         """
         found, error = likeness.of_batch(self.predicted), None
         nearest: likeness.Difference | None = None
@@ -211,30 +208,31 @@ class _Trial:
             if not nearest.rows.any():
                 return nearest.largest
         if nearest is not None:
-            raise ModelError(self._apart(nearest, found, expected))
+            raise ModelError(self._difference_message(nearest, found, expected))
         if must_score and error is not None:
             raise ModelError(
                 f"its own library does not score {self.sampled.source}, which here is scored: it raised "
-                f"{refusals.said(error)}"
+                f"{refusals.error_summary(error)}"
             ) from error
         return None
 
-    def _apart(self, nearest: likeness.Difference, found: list[Values], expected: list[Values]) -> str:
-        at, single = nearest.where[0], is_single(self.sampled.rows, self.rows, self.predicted)
+    def _difference_message(self, nearest: likeness.Difference, found: list[Values], expected: list[Values]) -> str:
+        row, single = nearest.positions[0], is_single(self.sampled.rows, self.rows, self.predicted)
         column = next(
-            (n for n, (a, b) in enumerate(zip(found, expected, strict=False))
-             if likeness.difference([a[at : at + 1]], [b[at : at + 1]], is_single=single).where), 0,
+            (index for index, (one, other) in enumerate(zip(found, expected, strict=False))
+             if likeness.difference([one[row : row + 1]], [other[row : row + 1]], is_single=single).positions), 0,
         )  # fmt: skip
         return (
-            f"{len(nearest.where):,} of {self.rows.num_rows:,} rows would be scored otherwise than by its own library, "
-            f"such as {_named(self.sampled, [at])}: {found[column][at]!s} here, {expected[column][at]!s} there. Do "
-            "--inputs, --outputs and --classes have the order of training? If its own code tells whole numbers, "
-            "truth values or dates from others, --inputs names their types, such as region:int64,active:bool"
+            f"{len(nearest.positions):,} of {self.rows.num_rows:,} rows would be scored otherwise than by its own "
+            f"library, such as {_named(self.sampled, [row])}: {found[column][row]!s} here, "
+            f"{expected[column][row]!s} there. Do --inputs, --outputs and --classes have the order of training? If its "
+            "own code distinguishes whole numbers, truth values or dates from others, --inputs names their types, such "
+            "as region:int64,active:bool"
         )
 
 
 def _nearer(one: likeness.Difference | None, other: likeness.Difference) -> likeness.Difference:
-    """Rows differ where they do so in every form; the largest difference is that of the nearest form."""
+    """The rows that differ in both forms; the largest difference is the larger one of the two."""
     if one is None:
         return other
     rows = one.rows & other.rows

@@ -61,7 +61,7 @@ def test_what_is_no_prediction_costs_only_its_row(write: Write, add: Callable[..
     write("bad.py", CLASS + indent(line, " " * 12) + indent('\nreturn {"word": word, "twice": twice}', " " * 8))
     rows = pa.record_batch({"x": pa.array(range(500), pa.int64())})
 
-    scored = isolate.score(MicroBatches(registry.load(add("bad:C"))).predict, rows)
+    scored = isolate.predict_isolating_failures(MicroBatches(registry.load(add("bad:C"))).predict, rows)
 
     (failed,) = scored.failed
     row = bad_row(rows, failed.index, failed.error)

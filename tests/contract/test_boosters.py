@@ -150,7 +150,7 @@ def test_where_the_package_is_absent_adding_and_loading_say_how_to_install_it(
     path = write(library, tmp_path)
     artifact = added(path)
     monkeypatch.setitem(sys.modules, library, None)
-    monkeypatch.delitem(sys.modules, f"scorebeat.models.formats.{library}_format")
+    monkeypatch.delitem(sys.modules, f"scorebeat.models.formats.boosters.{library}_format")
 
     attempts: tuple[Callable[[], object], ...] = (lambda: added(path), lambda: registry.load(artifact))
     for attempt, error in zip(attempts, (StoreError, ModelError), strict=True):

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from scorebeat.core.errors import OutputError
-from scorebeat.models.formats.mlflow.outputs import columns, seen
+from scorebeat.models.formats.mlflow.outputs import columns, outputs_seen_in
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ from scorebeat.models.formats.mlflow.outputs import columns, seen
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_whatever_form_an_answer_has_it_becomes_columns(answer: Any, expected: dict[str, list[Any]]) -> None:
-    found = seen(answer)
+    found = outputs_seen_in(answer)
     outputs = pa.schema(found.fields)
 
     batch = pa.RecordBatch.from_arrays(columns(answer, found.parts, outputs), schema=outputs)
@@ -44,7 +44,7 @@ def test_whatever_form_an_answer_has_it_becomes_columns(answer: Any, expected: d
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ({"x": [1.0]}, "answered x, and not y"),
+        ({"x": [1.0]}, "returned x, and not y"),
         (np.zeros((2, 3)), "3 columns of 2, 2, 2 rows, expected 2 columns: x, y"),
         ({"x": [1.0], "y": [1.0, 2.0]}, "2 columns of 1, 2 rows"),
     ],

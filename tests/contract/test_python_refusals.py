@@ -64,9 +64,9 @@ def test_the_class_is_blamed_and_no_library_with_a_relative_store_too(
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ('["a"] * len(rows)', "bad:C.predict answered list, expected a dict of columns or a RecordBatch"),
-        ('{"word": ["a"]}', "bad:C answered 1 values in 'word' for 8 rows"),
-        ('{"word": [1] * len(rows)}', "bad:C answered values in 'word' that are not string"),
+        ('["a"] * len(rows)', "bad:C.predict returned list, expected a dict of columns or a RecordBatch"),
+        ('{"word": ["a"]}', "bad:C returned 1 values in 'word' for 8 rows"),
+        ('{"word": [1] * len(rows)}', "bad:C returned values in 'word' that are not string"),
         ('{"words": ["a"] * len(rows)}', "the model returned the columns words string, expected word string"),
         ('{"word": rows["n"]}', "the model's column 'word' is int64, expected string"),
         ("rows", "the model returned the columns n int64, expected word string"),
@@ -107,7 +107,7 @@ def test_files_that_are_absent_or_of_one_name_are_refused(write: Write, add: Cal
 
     with pytest.raises(StoreError, match=r"--file nosuch.csv: there is no such file"):
         add("good:C", "nosuch.csv")
-    with pytest.raises(StoreError, match=r"--file b/names.csv: a file called names.csv was given already"):
+    with pytest.raises(StoreError, match=r"--file b/names.csv: a file called names.csv is among them already"):
         add("good:C", "a/names.csv", "b/names.csv")
     with pytest.raises(StoreError, match="names its inputs and outputs itself"):
         store.add(Path("store"), "good:C", "m", Given(inputs=("n",)))
@@ -129,5 +129,5 @@ def test_an_answer_that_breaks_the_contract_later_is_refused(write: Write, add: 
     write("good.py", CLASS.replace("* len(rows)", "* min(len(rows), 8)"))
     model = registry.load(add("good:C"))
 
-    with pytest.raises(OutputError, match="answered 8 values in 'word' for 9 rows"):
+    with pytest.raises(OutputError, match="returned 8 values in 'word' for 9 rows"):
         score_rows.predict(model, pa.RecordBatch.from_pydict({"n": [*range(9)]}))

@@ -71,7 +71,7 @@ def test_a_class_may_return_its_own_buffer_at_every_call(
     write("reuses.py", REUSED.format(answer=FORMS[form], most=most))
     model = MicroBatches(registry.load(add("reuses:C")))
 
-    scored = isolate.score(model.predict, ROWS)
+    scored = isolate.predict_isolating_failures(model.predict, ROWS)
 
     good = X[X != BAD]
     assert [failed.index for failed in scored.failed] == [int(BAD)]
@@ -222,7 +222,7 @@ def test_a_retry_after_an_error_gets_the_inputs_as_they_were(tmp_path: Path) -> 
 
     fitted = Once().fit(X[:, None])
 
-    scored = isolate.score(MicroBatches(pickled(tmp_path, fitted)).predict, ROWS)
+    scored = isolate.predict_isolating_failures(MicroBatches(pickled(tmp_path, fitted)).predict, ROWS)
 
     assert scored.failed == ()
     assert scored.predictions.column(0).to_pylist() == (4 * X).tolist()

@@ -105,7 +105,7 @@ def test_labels_have_the_names_that_are_given(tmp_path: Path) -> None:
 
     assert some == ["red", "green", "blue", "red_probability", "green_probability", "blue_probability"]
     assert every == list("uvwxyz")
-    with pytest.raises(StoreError, match="gives 6 columns"):
+    with pytest.raises(StoreError, match="returns 6 columns"):
         added(tmp_path, fitted, outputs=("red", "green"))
 
 

@@ -133,7 +133,7 @@ def test_what_is_given_must_fit(program: Path) -> None:
     many, _ = torch_files.many(program.parent)
     refused(many, r"fitted on \[a, b, c, d\]; --inputs \[a, y, c, d\]", inputs=("a", "y", "c", "d"))
     refused(many, "says the types of its inputs itself: leave those of a string out", inputs=("a:string",))
-    refused(many, "gives sum torch.float32, pairs .* but --classes wants one tensor", classes=("x", "y"))
+    refused(many, "returns sum torch.float32, pairs .* but --classes wants one tensor", classes=("x", "y"))
 
 
 def test_a_program_in_training_is_refused(tmp_path: Path) -> None:

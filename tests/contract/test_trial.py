@@ -114,7 +114,7 @@ def test_rows_of_a_file_are_scored_as_the_library_scores_them(tmp_path: Path, su
     artifact = added(tmp_path, people(), sample=SampleFile(path))
 
     assert seen(artifact).startswith(f"4 rows of people{suffix}: agree with the library")
-    assert artifact.notes == (f"people{suffix} has columns that the model does not want: id",)
+    assert artifact.notes == (f"people{suffix} has columns that the model does not use: id",)
 
 
 def test_rows_are_tried_from_the_first_to_the_most_that_are_asked_for(tmp_path: Path) -> None:

@@ -108,7 +108,10 @@ def test_what_fails_after_opening_says_both_versions_too(tmp_path: Path) -> None
     shutil.copy(OLD / "logistic.pkl", tmp_path / "m.pkl")
     writer = written_by.of_pickle(tmp_path / "m.pkl")
 
-    with pytest.raises(ModelError, match=rf"{BOTH}: AttributeError: no such thing"), written_by.said_first(writer):
+    with (
+        pytest.raises(ModelError, match=rf"{BOTH}: AttributeError: no such thing"),
+        written_by.prepend_versions_to_errors(writer),
+    ):
         raise AttributeError("no such thing")
 
 

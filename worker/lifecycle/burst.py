@@ -24,14 +24,14 @@ from scorebeat.db.processes import workers
 
 LOOK_EVERY = 1.0
 PATIENCE = 60.0
-"""Seconds without a control worker, and with nothing in progress, after which waiting is given up."""
+"""Seconds without a control worker, and with nothing in progress, after which the worker stops waiting."""
 
 DONE, GIVEN_UP = 0, 1
 """Exit codes."""
 
 
 class Burst(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery publishes no types
-    """A thread of the parent that asks the ledger, not the broker: a retry that waits for its time is work to come."""
+    """A thread of the parent. It reads the ledger, not the broker: a batch that waits for a retry is in no queue."""
 
     requires = ("celery.worker.components:Pool",)
 
@@ -61,7 +61,7 @@ class Burst(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery publishes 
 
 
 class Watch:
-    """Whether the worker is still needed, look by look."""
+    """Decides at each look whether the worker is still needed."""
 
     def __init__(self, queues: list[str], clock: Callable[[], float] = time.monotonic) -> None:
         self._queues = queues
@@ -69,7 +69,7 @@ class Watch:
         self._alone_since: float | None = None
 
     def look(self, engine: Engine) -> int | None:
-        """The exit code when there is nothing more to wait for; None to go on."""
+        """The exit code if there is nothing more to wait for; None to go on."""
         with engine.connect() as connection:
             waiting = open_runs.on(connection, self._queues)
             missing = {CONTROL_QUEUE, PLAN_QUEUE} - workers.served(connection)
@@ -79,10 +79,10 @@ class Watch:
         if state.active_requests or not missing:
             self._alone_since = None
             return None
-        return self._alone(waiting[0], sorted(missing))
+        return self._wait_for_control(waiting[0], sorted(missing))
 
-    def _alone(self, run: OpenRun, missing: list[str]) -> int | None:
-        """Nothing comes: nobody plans, or nobody sends what is planned."""
+    def _wait_for_control(self, run: OpenRun, missing: list[str]) -> int | None:
+        """No worker plans runs, or none sends planned batches: wait for one, but only PATIENCE seconds."""
         lacking = f"nobody serves {' and '.join(missing)}: start `scorebeat worker --control`"
         if self._alone_since is None:
             self._alone_since = self._clock()

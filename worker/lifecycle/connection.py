@@ -1,4 +1,4 @@
-"""The ledger as the worker's parent reaches it, now and then: a connection for one move, then none."""
+"""The connection of a worker's parent to the ledger: opened for one transaction, then closed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from scorebeat.db.connect.engine import make_engine
 
 @contextmanager
 def ledger() -> Iterator[Connection]:
-    """One transaction, over a connection that is closed at the end. Raises DBAPIError when the database is away."""
+    """One transaction, over a connection that is then closed. Raises DBAPIError if the database cannot be reached."""
     engine = make_engine(joined(load_settings()).database(), f"scorebeat {worker_name()}", pool_size=1)
     try:
         with engine.begin() as connection:

@@ -1,4 +1,4 @@
-"""The device that a worker scores on: what its processes see of it, found without touching CUDA."""
+"""The device that a worker scores on, and what its processes see of it; found without a call of CUDA."""
 
 import os
 import re
@@ -14,7 +14,7 @@ CPU = "cpu"
 GPU_PROCESSES = 2
 """One scores while the other fetches and commits."""
 UNKNOWN_GPU = "cuda"
-"""Model of a GPU that nothing here can name."""
+"""The model of a GPU that is unknown here."""
 
 _NAME = "_SCOREBEAT_DEVICE"
 _MODEL = "_SCOREBEAT_DEVICE_MODEL"
@@ -26,11 +26,11 @@ class Device:
     """Where a worker scores."""
 
     name: str
-    """`cpu` or `cuda:N`, as it was asked for."""
+    """`cpu` or `cuda:N`, as the option has it."""
     model: str = CPU
-    """What it is, such as `NVIDIA H200`: what fits one fits another of that model."""
+    """Its hardware model, such as `NVIDIA H200`: rows that fit one device fit every other of that model."""
     visible: str = ""
-    """The one GPU that its processes see, as CUDA reads it; empty: none."""
+    """The one GPU that its processes see, as CUDA reads it; empty if none."""
 
     def __str__(self) -> str:
         """As the ledger has it: `cpu`, or `cuda:1 (NVIDIA H200)`."""
@@ -47,38 +47,38 @@ class Device:
 
     @property
     def queue(self) -> str:
-        """The queue that it serves unless told."""
+        """The queue that it serves by default."""
         return "gpu" if self.is_gpu else "cpu"
 
     def enter(self) -> None:
-        """This process and those that it starts belong to the device; to be called before CUDA is touched."""
+        """This process and those that it starts belong to the device; called before any call of CUDA."""
         os.environ[_NAME], os.environ[_MODEL] = self.name, self.model
         os.environ[VISIBLE] = self.visible
         os.environ.setdefault(ORDER, "PCI_BUS_ID")  # N counts as nvidia-smi does, not by speed
 
     def for_model(self, devices: tuple[str, ...]) -> "Device":
-        """Where a model goes that knows these kinds of device: here, or to the CPU."""
+        """This device if the model supports its kind, else the CPU."""
         return self if self.kind in devices else Device(CPU)
 
 
 def current() -> Device:
-    """The device that this process belongs to; the CPU unless its worker was told."""
+    """The device that this process belongs to; by default the CPU."""
     return Device(os.environ.get(_NAME, CPU), os.environ.get(_MODEL, CPU), os.environ.get(VISIBLE, ""))
 
 
 def find(name: str, environment: Mapping[str, str] = os.environ) -> Device:
     """The device `cpu` or `cuda:N`; N counts the GPUs that CUDA_VISIBLE_DEVICES leaves, or all.
 
-    Raises UsageError when the name is none, or there is no such GPU.
+    Raises UsageError if the name is no device, or there is no such GPU.
     """
     if name == CPU:
         return Device(CPU)
     number = re.fullmatch(r"cuda:(\d{1,4})", name, re.ASCII)
     if number is None:
         raise UsageError(f"--device {name} is unknown; expected cpu, or cuda:N such as cuda:0")
-    gpus, given = installed(), environment.get(VISIBLE)
-    if given is not None:
-        return _of_given(name, int(number[1]), given, gpus)
+    gpus, visible = installed(), environment.get(VISIBLE)
+    if visible is not None:
+        return _among_visible(name, int(number[1]), visible, gpus)
     if not gpus:
         raise UsageError(
             f"--device {name}: no NVIDIA GPU was found here: nvidia-smi is not there or lists none, and there is no "
@@ -91,30 +91,30 @@ def find(name: str, environment: Mapping[str, str] = os.environ) -> Device:
     return Device(name, found.model, number[1])
 
 
-def _of_given(name: str, number: int, given: str, gpus: tuple[Gpu, ...]) -> Device:
-    """One of the GPUs that the environment grants."""
-    granted = _granted(given)
-    if number >= len(granted):
-        left = f"leaves {_listed(granted)}" if granted else "leaves no GPU"
-        raise UsageError(f"--device {name}: there is no such GPU for this worker: {VISIBLE}={given} {left}")
-    wanted = granted[number]
-    found = next((gpu for gpu in gpus if gpu.answers(wanted)), None)
+def _among_visible(name: str, number: int, visible: str, gpus: tuple[Gpu, ...]) -> Device:
+    """One of the GPUs that CUDA_VISIBLE_DEVICES leaves."""
+    entries = _entries(visible)
+    if number >= len(entries):
+        left = f"leaves {_listed(entries)}" if entries else "leaves no GPU"
+        raise UsageError(f"--device {name}: there is no such GPU for this worker: {VISIBLE}={visible} {left}")
+    wanted = entries[number]
+    found = next((gpu for gpu in gpus if gpu.matches(wanted)), None)
     if gpus and found is None:
         raise UsageError(
-            f"--device {name}: {VISIBLE}={given} names {wanted}, which is not here; there are "
+            f"--device {name}: {VISIBLE}={visible} names {wanted}, which is not here; there are "
             f"{', '.join(f'{gpu.number} ({gpu.model}, {gpu.uuid})' for gpu in gpus)}"
         )
     return Device(name, found.model_of(wanted) if found else UNKNOWN_GPU, wanted)
 
 
-def _granted(given: str) -> list[str]:
-    """As CUDA reads the variable: what stands behind an empty or a negative entry does not count."""
-    granted: list[str] = []
-    for entry in map(str.strip, given.split(",")):
+def _entries(visible: str) -> list[str]:
+    """The variable's GPUs, as CUDA reads it: entries after an empty or a negative one do not count."""
+    entries: list[str] = []
+    for entry in map(str.strip, visible.split(",")):
         if not entry or entry.startswith("-") or entry == "NoDevFiles":
             break
-        granted.append(entry)
-    return granted
+        entries.append(entry)
+    return entries
 
 
 def _listed(names: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""A worker that is told to stop ends when its batches do, not when the time for them is over."""
+"""A worker that is asked to stop ends when its batches are done, not when their time limit is over."""
 
 import time
 from typing import Any
@@ -15,15 +15,15 @@ from scorebeat.db.ledger import batches
 from scorebeat.worker.lifecycle.connection import ledger
 
 CLAIMED_WITHIN = 1.0
-"""Seconds that a process may take from a message to its claim; before that the ledger is not asked."""
+"""Seconds that a process may take from a message to its claim; before that the ledger is not read."""
 LOOK_EVERY = 0.5
 
 
 class Drain(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery publishes no types
-    """Takes the place of Celery's wait in a soft shutdown.
+    """Replaces Celery's wait in a soft shutdown.
 
-    That one sleeps for the whole of `worker_soft_shutdown_timeout`: its event loop stands still, so it does not hear
-    that a task is done. The ledger does.
+    Celery sleeps for the whole of `worker_soft_shutdown_timeout`. Its event loop stands still, so it does not notice
+    that a task is done. The ledger knows.
     """
 
     requires = ("celery.worker.components:Pool",)
@@ -48,7 +48,7 @@ def wait(seconds: float) -> None:
 
 
 def _is_busy() -> bool:
-    """Control and plans do not claim, so they get all the time; a ledger that is away tells nothing."""
+    """Control and plans do not claim, so they have all the time. A worker that cannot reach the ledger is busy."""
     if any(request.name != SCORE for request in tuple(state.active_requests)):
         return True
     try:

@@ -1,4 +1,4 @@
-"""The machine's NVIDIA GPUs, asked of the driver's own tools: asking CUDA would spoil every process forked later."""
+"""The machine's NVIDIA GPUs, read from the driver's own tools: a call of CUDA would break each process forked later."""
 
 import re
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 PROC = Path("/proc/driver/nvidia/gpus")
 PATIENCE = 60.0
-"""Seconds; a driver that wakes up eight GPUs takes long."""
+"""Seconds; a driver needs long to wake up eight GPUs."""
 
 _GPU = re.compile(r"GPU (\d+): (.+?) \(UUID: (GPU-[^)\s]+)\)", re.ASCII)
 _SLICE = re.compile(r"\s+(MIG \S+)\s+Device\s+\d+: \(UUID: (MIG-[^)\s]+)\)", re.ASCII)
@@ -23,27 +23,27 @@ class Gpu:
     slices: dict[str, str] = field(default_factory=dict)
     """Its MIG devices: UUID to profile."""
 
-    def answers(self, name: str) -> bool:
+    def matches(self, name: str) -> bool:
         """Whether CUDA means this GPU, or a slice of it, by a number or the beginning of a UUID."""
         if name.isdecimal():
             return int(name) == self.number
         return any(uuid.startswith(name) for uuid in (self.uuid, *self.slices))
 
     def model_of(self, name: str) -> str:
-        """What fits a slice is not what fits the whole."""
+        """Its model, with the profile of a slice: a slice has less memory than the whole."""
         profile = next((profile for uuid, profile in self.slices.items() if uuid.startswith(name)), None)
         return f"{self.model} {profile}" if profile else self.model
 
 
 def installed() -> tuple[Gpu, ...]:
-    """The GPUs that this machine, or container, has, as nvidia-smi counts them; empty when none is known of."""
+    """The GPUs that this machine, or container, has, as nvidia-smi counts them; empty if none is found."""
     return _from_smi() or _from_driver()
 
 
 def _from_smi() -> tuple[Gpu, ...]:
     try:
-        told = subprocess.run(
-            ["nvidia-smi", "-L"],  # noqa: S607 -- where it lies differs; PATH knows
+        listing = subprocess.run(
+            ["nvidia-smi", "-L"],  # noqa: S607 -- its folder differs between machines; PATH has it
             capture_output=True,
             text=True,
             errors="replace",
@@ -52,7 +52,7 @@ def _from_smi() -> tuple[Gpu, ...]:
         )
     except (OSError, subprocess.SubprocessError):
         return ()
-    return read_listing(told.stdout)
+    return read_listing(listing.stdout)
 
 
 def read_listing(listing: str) -> tuple[Gpu, ...]:
@@ -67,10 +67,11 @@ def read_listing(listing: str) -> tuple[Gpu, ...]:
 
 
 def _from_driver() -> tuple[Gpu, ...]:
-    """A folder a GPU, named by its place on the bus, with what it is; for containers without nvidia-smi."""
+    """For containers without nvidia-smi: a folder a GPU, named by its position on the bus, describes it."""
     found = [_described(folder / "information") for folder in sorted(PROC.glob("*"))]
     return tuple(
-        Gpu(number, told.get("Model", "NVIDIA GPU"), told.get("GPU UUID", "")) for number, told in enumerate(found)
+        Gpu(number, fields.get("Model", "NVIDIA GPU"), fields.get("GPU UUID", ""))
+        for number, fields in enumerate(found)
     )
 
 

@@ -46,29 +46,29 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery publis
         self._thread = threading.Thread(target=pulse.run, args=(self._stop,), name="heartbeat", daemon=True)
         self._thread.start()
         # this step is stopped before the pool is: batches still run then, and their claims need renewing
-        signals.worker_shutdown.connect(self._pool_is_empty, weak=False)
+        signals.worker_shutdown.connect(self._stop_thread, weak=False)
         # the second signal ends the processes at once, but their parent only when the soft shutdown is over
         signals.worker_shutting_down.connect(_release_if_cold, weak=False)
 
     def terminate(self, parent: Any) -> None:  # noqa: ARG002 -- the bootstep's signature
-        """Shut down at once: what the processes have in progress is pending again."""
+        """Shut down at once: the batches in progress are pending again."""
         self._stop.set()
         _release()
 
-    def _pool_is_empty(self, **_: Any) -> None:
+    def _stop_thread(self, **_: Any) -> None:
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout=5)
 
 
 def _release_if_cold(how: str, **_: Any) -> None:
-    """Celery has ended what its processes had in progress."""
+    """In a cold shutdown Celery has ended its processes."""
     if how == "Cold":
         _release()
 
 
 def _release() -> None:
-    """The worker finishes nothing more: its batches are pending again."""
+    """Make this worker's batches pending again, because it finishes none of them."""
     try:
         with ledger() as connection:
             released = batches.release_all(connection, worker_name())
@@ -78,7 +78,7 @@ def _release() -> None:
 
 
 class Pulse:
-    """Renews everything that runs here in one statement each, every few seconds, until told to stop."""
+    """Renews all claims and all plans of this worker every few seconds, each in one statement, until stopped."""
 
     def __init__(self, settings: Settings, queues: list[str], processes: int) -> None:
         self._settings = settings
@@ -101,10 +101,10 @@ class Pulse:
                 is_away = False
             if stop.wait(self._settings.heartbeat.total_seconds()):
                 break
-        self._say_goodbye(engine)
+        self._sign_off(engine)
 
     def beat(self, engine: Engine) -> None:
-        """Once: this worker is here, and these are its batches and plans."""
+        """Once: record that this worker lives, and renew its batches and plans."""
         name, ttl = worker_name(), self._settings.claim_ttl
         running = _running()
         with engine.begin() as connection:
@@ -116,7 +116,7 @@ class Pulse:
             with engine.begin() as connection:
                 plan_lease.renew(connection, running[PLAN], name, ttl)
 
-    def _say_goodbye(self, engine: Engine) -> None:
+    def _sign_off(self, engine: Engine) -> None:
         try:
             with engine.begin() as connection:
                 workers.gone(connection, worker_name())

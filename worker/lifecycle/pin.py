@@ -13,13 +13,13 @@ _VARIABLE = "_SCOREBEAT_BIND"
 
 
 def one_math_thread() -> None:
-    """Before any numeric library is imported: one thread each, unless the environment says otherwise."""
+    """Let numeric libraries use one thread each, unless the environment sets a number; called before their import."""
     for variable in MATH_THREADS:
         os.environ.setdefault(variable, "1")
 
 
 def bind_processes() -> None:
-    """This worker scores: each of its processes is bound to a core. Inherited by children, forked or spawned."""
+    """Each process of this worker is to be bound to a core; forked and spawned processes inherit this."""
     os.environ[_VARIABLE] = "1"
 
 
@@ -33,7 +33,7 @@ def cores() -> list[int]:
 
 
 def cpus(quota: Path = QUOTA) -> int:
-    """How many processes can compute at once: one a core, or fewer where a container has a quota; at least one."""
+    """How many processes can compute at once: one a core, or fewer if a container has a quota; at least one."""
     try:
         allowed, period = quota.read_text().split()
     except OSError:
@@ -42,12 +42,12 @@ def cpus(quota: Path = QUOTA) -> int:
 
 
 def shares_cores(quota: Path = QUOTA) -> bool:
-    """Other containers have the rest of our cores, and would be pinned to the same ones."""
+    """Whether other containers use the same cores; they would pin their processes to them, too."""
     return quota.exists() and cpus(quota) < len(cores())
 
 
 def pin_to_core(index: int) -> int:
-    """Pin this process to one core by its place in the pool; more processes than cores share them."""
+    """Pin this process to one core by its index in the pool; if processes outnumber cores, they share them."""
     allowed = cores()
     core = allowed[index % len(allowed)]
     os.sched_setaffinity(0, {core})

@@ -15,11 +15,11 @@ from scorebeat.worker.lifecycle import device
 from scorebeat.worker.lifecycle.connection import ledger
 
 SHARED = ("skops",)
-"""Formats whose library runs no code of a user, starts no thread and knows no GPU: a process may be forked after it."""
+"""Formats whose library runs no user's code, starts no thread and uses no GPU: after its import a process may fork."""
 
 
 class Preload(bootsteps.Step):  # type: ignore[misc]  # Celery publishes no types
-    """Each step is created before the first is started, and the pool forks its processes when it is started."""
+    """Celery creates all steps before it starts the first one, and the pool forks its processes when it starts."""
 
     def create(self, parent: Any) -> None:
         if not device.current().is_gpu:  # its processes are spawned, and share nothing
@@ -27,7 +27,10 @@ class Preload(bootsteps.Step):  # type: ignore[misc]  # Celery publishes no type
 
 
 def preload(queues: Sequence[str]) -> None:
-    """Import what the models of the jobs on these queues need. What cannot be, each process tries when it loads one."""
+    """Import the libraries that models of jobs on these queues need.
+
+    What cannot be imported here, each process imports when it loads such a model.
+    """
     try:
         with ledger() as connection:
             formats = model_versions.formats_on(connection, queues)

@@ -1,4 +1,4 @@
-"""The request of a batch, in the worker's parent: which of its processes had it in progress."""
+"""The request of a batch in the worker's parent, which knows the process that ran it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,19 +11,19 @@ _lost: ContextVar[int | None] = ContextVar("lost", default=None)
 
 
 class ScoreRequest(Request):  # type: ignore[misc]  # Celery publishes no types
-    """Celery's signal of a failed task does not say which process it ran in, and only the request knows."""
+    """Celery's signal of a failed task lacks its process; only the request knows it."""
 
-    def on_failure(self, *given: Any, **named: Any) -> None:
+    def on_failure(self, *args: Any, **kwargs: Any) -> None:
         with _as_lost(self.worker_pid):
-            super().on_failure(*given, **named)
+            super().on_failure(*args, **kwargs)
 
-    def on_timeout(self, *given: Any, **named: Any) -> None:
+    def on_timeout(self, *args: Any, **kwargs: Any) -> None:
         with _as_lost(self.worker_pid):
-            super().on_timeout(*given, **named)
+            super().on_timeout(*args, **kwargs)
 
 
 def lost_process() -> int | None:
-    """Id of the process whose task Celery says has failed; None when no process had begun it."""
+    """Id of the process whose task failed, by Celery's signal; None if no process had begun it."""
     return _lost.get()
 
 

@@ -1,4 +1,4 @@
-"""What a worker does when Celery says that something happened; its parent and each of its processes import it."""
+"""What a worker does at Celery's signals; its parent and each of its processes import this module."""
 
 import logging
 import re
@@ -22,34 +22,34 @@ from scorebeat.worker.lifecycle.pin import bind_processes, is_bound, pin_to_core
 from scorebeat.worker.lifecycle.request import lost_process
 
 WATCHDOGS_EXIT = "1"
-"""The exit code of faulthandler, and of a program that calls exit(1)."""
+"""The exit code of faulthandler; also that of a program that calls exit(1)."""
 
 
-def _log(**_: Any) -> None:
+def _set_up_logging(**_: Any) -> None:
     configure_logging(load_settings().log_format)
     for handler in logging.getLogger().handlers:
-        handler.addFilter(_worth_reading)
-    # inherited by spawned processes, which say in a form of their own that they start
+        handler.addFilter(_is_worth_reading)
+    # spawned processes inherit it; they would log their start in a format of their own
     logging.getLogger("multiprocessing").setLevel(logging.WARNING)
 
 
-def _worth_reading(record: logging.LogRecord) -> bool:
-    """The control tick comes each second; only its troubles are news."""
+def _is_worth_reading(record: logging.LogRecord) -> bool:
+    """The control tick runs each second; only its problems are worth a line."""
     return record.levelno > logging.INFO or CONTROL not in record.getMessage()
 
 
-def _named(sender: str, options: dict[str, Any], **_: Any) -> None:
+def _begin_worker(sender: str, options: dict[str, Any], **_: Any) -> None:
     become(sender)
     deadlines.share()
     queues = options.get("queues") or []
     names = queues.split(",") if isinstance(queues, str) else queues
     scores = not names or bool(set(names) - {CONTROL_QUEUE, PLAN_QUEUE})
-    # planning and control take whichever core is free, and so does what feeds a GPU
+    # planning, control and processes that feed a GPU use any free core
     if scores and not device.current().is_gpu and not shares_cores():
         bind_processes()
 
 
-def _placed(**_: Any) -> None:
+def _begin_process(**_: Any) -> None:
     here = device.current()
     if here.is_gpu:
         emit("process.placed", worker=worker_name(), device=here.name, model=here.model, visible=here.visible)
@@ -57,8 +57,8 @@ def _placed(**_: Any) -> None:
         emit("process.pinned", worker=worker_name(), core=pin_to_core(current_process().index))
 
 
-def _process_died(sender: Any, exception: BaseException, args: Any, **_: Any) -> None:
-    """In the parent: the process of a batch is gone, so free its claim at once."""
+def _free_claim(sender: Any, exception: BaseException, args: Any, **_: Any) -> None:
+    """In the parent: the process of a batch died, so free its claim at once."""
     if sender.name != SCORE or not isinstance(exception, (WorkerLostError, TimeLimitExceeded)):
         return
     try:
@@ -88,7 +88,7 @@ def _cause(exception: BaseException, pid: int | None) -> str:
     return f"{cause} The model, or a library that it uses, ended its process with exit code {code[1]}."
 
 
-signals.setup_logging.connect(_log)
-signals.celeryd_init.connect(_named)
-signals.worker_process_init.connect(_placed)
-signals.task_failure.connect(_process_died)
+signals.setup_logging.connect(_set_up_logging)
+signals.celeryd_init.connect(_begin_worker)
+signals.worker_process_init.connect(_begin_process)
+signals.task_failure.connect(_free_claim)

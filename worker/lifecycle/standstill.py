@@ -1,4 +1,4 @@
-"""Processes that stand still: one that is stopped, or waits for a disk that is gone, is ended by its parent."""
+"""Processes that stand still: the parent kills one that is stopped, or waits for a disk that does not answer."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ from scorebeat.worker.lifecycle.connection import ledger
 
 LOOK_EVERY = 1.0
 GRACE = 10.0
-"""Seconds after which a time limit of a model was not kept by its own process, or a killed process is not gone."""
+"""Seconds past a model's deadline, or past SIGKILL, that a process may still exist before the parent acts."""
 LEAST_PATIENCE = 10.0
 """Seconds; a disk under load may take some."""
 _STANDING = {"T": "stopped by a signal", "D": "waiting for a device that does not answer"}
@@ -36,7 +36,7 @@ _ended: dict[int, str] = {}
 
 
 def reason(pid: int | None) -> str:
-    """Why the parent killed this process; empty when it did not."""
+    """Why the parent killed this process; empty if it did not."""
     return _ended.get(pid, "") if pid is not None else ""
 
 
@@ -68,7 +68,7 @@ class Seen:
 
 
 class Watch:
-    """Looks at all processes of a pool, busy or not, for a message may be given to any."""
+    """Looks at all processes of a pool, busy or not, because each of them may get the next message."""
 
     def __init__(self, processes: Callable[[], Iterable[int]], patience: float) -> None:
         self._processes = processes
@@ -82,7 +82,7 @@ class Watch:
         while not stop.wait(LOOK_EVERY):
             try:
                 self.look(time.monotonic())
-            except Exception as error:  # noqa: BLE001 -- nobody else would look from now on
+            except Exception as error:  # noqa: BLE001 -- no other thread would look from now on
                 emit("standstill.failed", logging.ERROR, reason=one_line(error))
 
     def look(self, now: float) -> None:
@@ -93,7 +93,7 @@ class Watch:
         present = {pid for pid in self._processes() if pid != os.getpid()}
         self._standing = {pid: seen for pid, seen in self._standing.items() if pid in present}
         for pid in present - self._killed.keys():
-            if why := self._why(pid, now):
+            if why := self._reason(pid, now):
                 self._kill(pid, why, now)
         for pid, killed_at in [*self._killed.items()]:
             if now - killed_at > GRACE:
@@ -101,7 +101,7 @@ class Watch:
                 if pid in present and _signs(pid):
                     _give_up(pid)
 
-    def _why(self, pid: int, now: float) -> str:
+    def _reason(self, pid: int, now: float) -> str:
         shared = deadlines.shared()
         limit = shared.of(pid) if shared is not None else None
         if limit is not None and limit.passed(seconds_ago=GRACE):
@@ -127,7 +127,7 @@ class Watch:
 
 
 def _signs(pid: int) -> tuple[str, ...]:
-    """Its state, and what changes with whatever it does; empty for a process that is gone."""
+    """Its state, and counters that change whenever it does anything; empty for a process that is gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
         status = Path(f"/proc/{pid}/status").read_text("utf-8", "replace").splitlines()
@@ -140,7 +140,7 @@ def _signs(pid: int) -> tuple[str, ...]:
 
 
 def _give_up(pid: int) -> None:
-    """Not even SIGKILL ends it until the device answers: its batch is freed for others."""
+    """Free the batch of a process that even SIGKILL cannot end, because its device does not respond."""
     why = f"process {pid} was killed because {_ended[pid]}, and is not gone"
     emit("process.cannot_be_killed", logging.ERROR, worker=worker_name(), pid=pid, reason=_ended[pid])
     for request in tuple(state.active_requests):

@@ -1,4 +1,4 @@
-"""Storing a part of a batch; a row whose value PostgreSQL refuses is found by halving what is stored."""
+"""Stores a part of a batch, and finds a row whose value PostgreSQL refuses by halving the part."""
 
 from typing import NamedTuple
 
@@ -17,40 +17,42 @@ NO_SUCH_CHARACTER = "22P05"
 
 
 class Stored(NamedTuple):
-    """What became of a part."""
+    """The outcome of storing a part."""
 
     rows: int
-    """That were scored."""
+    """Rows that were scored."""
     was_last: bool = False
-    """The batch is committed, and its run has no open batch."""
+    """Whether the batch is committed, and its run has no open batch."""
 
 
 class AlreadyThere(ScorebeatError):
-    """Rows of the part have predictions; it is to be fetched again without them."""
+    """Some rows of the part already have predictions; the part must be fetched again without these rows."""
 
 
 def store(
-    a: Attempt, keys: pa.RecordBatch, scored: pa.RecordBatch, bad: tuple[BadRow, ...], timing: Timing | None
+    attempt: Attempt, keys: pa.RecordBatch, scored: pa.RecordBatch, bad: tuple[BadRow, ...], timing: Timing | None
 ) -> Stored:
-    """Commit rows and put bad ones aside. With `timing` the batch is committed.
+    """Commit rows and quarantine bad ones. With `timing` the batch is committed.
 
     Raises AlreadyThere if a key of it has a prediction, ClaimLost.
     """
     try:
-        return Stored(scored.num_rows, a.commit(keys, scored, bad, timing))
+        return Stored(scored.num_rows, attempt.commit(keys, scored, bad, timing))
     except columns.DRIVER_ERRORS as error:
         if columns.is_repeated_key(error):
-            a.w.data.rollback()
+            attempt.runtime.data.rollback()
             raise AlreadyThere(columns.detail(error)) from None
         if database_errors.sqlstate(error) == NO_SUCH_CHARACTER and not quarantine.is_ascii(bad):
-            a.w.data.rollback()
-            return store(a, keys, scored, quarantine.as_ascii(bad), timing)
+            attempt.runtime.data.rollback()
+            return store(attempt, keys, scored, quarantine.as_ascii(bad), timing)
         if not database_errors.is_about_values(error) or not scored.num_rows:
             raise
-        a.w.data.rollback()
+        attempt.runtime.data.rollback()
         if scored.num_rows == 1:
-            return Stored(0, a.commit(keys.slice(0, 0), scored.slice(0, 0), (*bad, bad_row(keys, 0, error)), timing))
+            return Stored(
+                0, attempt.commit(keys.slice(0, 0), scored.slice(0, 0), (*bad, bad_row(keys, 0, error)), timing)
+            )
     middle = scored.num_rows // 2
-    first = store(a, keys.slice(0, middle), scored.slice(0, middle), bad, None)
-    rest = store(a, keys.slice(middle), scored.slice(middle), (), timing)
+    first = store(attempt, keys.slice(0, middle), scored.slice(0, middle), bad, None)
+    rest = store(attempt, keys.slice(middle), scored.slice(middle), (), timing)
     return Stored(first.rows + rest.rows, rest.was_last)

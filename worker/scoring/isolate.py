@@ -1,4 +1,4 @@
-"""Narrowing: finding the rows of a batch that a model cannot score, by halving what it is given."""
+"""Finds the rows of a batch that a model cannot score, by halving the rows that it gets."""
 
 import random
 import traceback
@@ -12,9 +12,9 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from scorebeat.core.errors import OutputError, raised
 
 ALIKE_FROM = 20
-"""Fewer rows that all fail are so many failures, not one."""
-TRIED = 64
-"""Rows drawn at random: bad rows at even distances must not look like all. One good row ends the trial."""
+"""Fewer rows that all fail are so many failures of rows, not one of the batch."""
+SAMPLE_ROWS = 64
+"""Rows that are sampled at random, so that bad rows at even distances do not look like all. One good row ends it."""
 
 Predict = Callable[[pa.RecordBatch], pa.RecordBatch]
 
@@ -29,24 +29,24 @@ class Failed:
 
 @dataclass(frozen=True)
 class Scored:
-    """Rows that were scored, by their place in what was given, and those that were not."""
+    """Rows that were scored, with their positions in the input, and rows that were not."""
 
     indices: list[int] | None
-    """None: all."""
+    """None if all rows were scored."""
     predictions: pa.RecordBatch
     failed: tuple[Failed, ...] = ()
 
 
-def score(predict: Predict, rows: pa.RecordBatch, alike_from: int = ALIKE_FROM) -> Scored:
-    """Score all rows at once; where the model raises, find the rows that it raises for.
+def predict_isolating_failures(predict: Predict, rows: pa.RecordBatch, alike_from: int = ALIKE_FROM) -> Scored:
+    """Score all rows at once; if the model raises, find the rows for which it raises.
 
-    Raises the model's error when it is not about single rows: it ran out of memory or time, raises alike for
-    every row tried of at least `alike_from`, or breaks its contract for rows together of which none breaks it alone.
+    Raises the model's error if it is not about single rows: the model ran out of memory or time, raises the same error
+    for every sampled row of at least `alike_from` rows, or breaks its contract for several rows but for none alone.
     """
     try:
         return Scored(None, predict(rows))
     except Exception as error:
-        if _is_whole(error) or (rows.num_rows >= alike_from and _all_alike(predict, rows, error)):
+        if _is_about_batch(error) or (rows.num_rows >= alike_from and _all_alike(predict, rows, error)):
             raise
         parts = list(_halves(predict, rows, 0, error))
     good = [part for part in parts if isinstance(part, _Good)]
@@ -66,7 +66,7 @@ class _Good:
 
 
 def _halves(predict: Predict, rows: pa.RecordBatch, start: int, error: Exception) -> Iterator[_Good | Failed]:
-    """`rows` failed with `error`: its halves, or the one row."""
+    """Predictions of the halves of `rows`, which failed with `error`, and the rows that fail alone."""
     if rows.num_rows == 1:
         yield Failed(start, error)
         return
@@ -75,43 +75,43 @@ def _halves(predict: Predict, rows: pa.RecordBatch, start: int, error: Exception
         try:
             yield _Good(start + offset, predict(half))
         except Exception as worse:
-            if _is_whole(worse):
+            if _is_about_batch(worse):
                 raise
             for part in _halves(predict, half, start + offset, worse):
                 blamed = blamed or isinstance(part, Failed)
                 yield part
     if isinstance(error, OutputError) and not blamed:
-        raise error  # it returns one value for all rows, say: then what it returns for one alone is wrong, too
+        raise error  # it may return one value for all rows: then its prediction for one row alone is wrong, too
 
 
-def _is_whole(error: Exception) -> bool:
+def _is_about_batch(error: Exception) -> bool:
     return isinstance(error, (MemoryError, SoftTimeLimitExceeded))
 
 
 def _all_alike(predict: Predict, rows: pa.RecordBatch, error: Exception) -> bool:
-    """Rows from all over the batch, each alone, fail with the same error."""
-    return all(_fails_alike(predict, rows.slice(i, 1), error) for i in drawn(rows.num_rows))
+    """Whether sampled rows of the whole batch, each alone, fail with the same error."""
+    return all(_fails_alike(predict, rows.slice(position, 1), error) for position in sample_positions(rows.num_rows))
 
 
-def drawn(count: int) -> list[int]:
-    """Places of the rows that are tried, of so many; the same at every attempt."""
-    return random.Random(count).sample(range(count), min(TRIED, count))  # noqa: S311 -- not a secret
+def sample_positions(count: int) -> list[int]:
+    """Positions of the rows to try, of `count` rows; the same at every attempt."""
+    return random.Random(count).sample(range(count), min(SAMPLE_ROWS, count))  # noqa: S311 -- not a secret
 
 
 def _fails_alike(predict: Predict, row: pa.RecordBatch, error: Exception) -> bool:
     try:
         predict(row)
     except Exception as alone:
-        if _is_whole(alone):
+        if _is_about_batch(alone):
             raise
         return type(alone) is type(error)
     return False
 
 
-def places(error: BaseException) -> str:
-    """Where it was raised: file, line and function of each frame, the last 20, without any value."""
+def stack_of(error: BaseException) -> str:
+    """The last 20 frames of an error's traceback: file, line and function of each, without any value."""
     own = raised(error)
-    # a model that raises one object again and again makes its traceback longer each time
+    # if a model raises one exception object again and again, its traceback grows each time
     last = deque(traceback.walk_tb(own.__traceback__ if isinstance(own, BaseException) else None), 20)
     frames = traceback.StackSummary.extract(iter(last))
     return "\n".join(f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames)

@@ -1,4 +1,4 @@
-"""Loading the model of a batch; a worker that cannot leaves the batch to those who may be able to."""
+"""Loads the model of a batch; a worker that cannot load it leaves the batch to other workers."""
 
 import logging
 import time
@@ -21,69 +21,69 @@ from scorebeat.worker.scoring.runtime import Runtime
 AGAIN_AFTER = 60.0
 """Seconds after which a process tries again to load a model that it could not load."""
 FIRST_WAIT, LONGEST_WAIT = 1.0, 10.0
-"""Seconds that a process takes no message after it left one to others; doubled each time."""
+"""Seconds that a process waits before its next message after it left a batch to others; doubled each time."""
 PAUSE = timedelta(seconds=1)
-"""After which the batch is due for others."""
+"""Time after which the batch is due for other workers."""
 
 
 class LeftToOthers(ScorebeatError):
     """This worker cannot load the batch's model, and another one may."""
 
 
-def load(w: Runtime, held: Claim, version: Version) -> MicroBatches:
+def load(runtime: Runtime, claim: Claim, version: Version) -> MicroBatches:
     """The model, ready to score.
 
-    Raises LeftToOthers where this worker cannot load it and another serves the batch's queue; else whatever loading
-    raises, which then is the batch's failure.
+    Raises LeftToOthers if this worker cannot load it and another one serves the batch's queue; else whatever loading
+    raises, which then is the failure of the batch.
     """
     model = str(version)
-    if time.monotonic() < w.unloadable.get(model, 0.0) and _is_for_others(w, held, model):
-        raise LeftToOthers(f"{w.name} could not load model {model} a moment ago")
+    if time.monotonic() < runtime.unloadable.get(model, 0.0) and _can_others_load(runtime, claim, model):
+        raise LeftToOthers(f"{runtime.name} could not load model {model} shortly before")
     try:
-        loaded = w.model(version)
+        loaded = runtime.model(version)
     except (DBAPIError, SoftTimeLimitExceeded):
         raise
     except Exception as error:
         reason = describe(error)
-        w.unloadable[model] = time.monotonic() + AGAIN_AFTER
-        emit("model.cannot_load", logging.ERROR, worker=w.name, model=model, reason=reason)
-        with suppress(DBAPIError), w.engine.begin() as connection:
-            unloadable.cannot(connection, w.name, model, reason)
-        if _is_for_others(w, held, model):
-            raise LeftToOthers(f"{w.name} cannot load model {model}: {reason}") from error
+        runtime.unloadable[model] = time.monotonic() + AGAIN_AFTER
+        emit("model.cannot_load", logging.ERROR, worker=runtime.name, model=model, reason=reason)
+        with suppress(DBAPIError), runtime.engine.begin() as connection:
+            unloadable.cannot(connection, runtime.name, model, reason)
+        if _can_others_load(runtime, claim, model):
+            raise LeftToOthers(f"{runtime.name} cannot load model {model}: {reason}") from error
         raise
-    if w.unloadable.pop(model, None) is not None:
-        emit("model.can_load", worker=w.name, model=model)
-        with suppress(DBAPIError), w.engine.begin() as connection:
-            unloadable.can(connection, w.name, model)
+    if runtime.unloadable.pop(model, None) is not None:
+        emit("model.can_load", worker=runtime.name, model=model)
+        with suppress(DBAPIError), runtime.engine.begin() as connection:
+            unloadable.can(connection, runtime.name, model)
     return loaded
 
 
-def leave(w: Runtime, held: Claim, why: LeftToOthers) -> None:
-    """Give the batch back, with its attempt, and take nothing for a while: a queue that this worker empties is of no
-    use to the others."""
+def leave(runtime: Runtime, claim: Claim, why: LeftToOthers) -> None:
+    """Give the batch and its attempt back, and wait before the next message: a worker that cannot load the model must
+    not empty the queue of those that can."""
     try:
-        with w.engine.begin() as connection:
-            batches.postpone(connection, held, str(why), PAUSE)
-    except DBAPIError as away:
-        emit("failure.not_recorded", batch=held.batch_id, attempt=held.attempt, reason=one_line(away.orig))
-    wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(w.left_to_others, 10))
-    w.left_to_others += 1
+        with runtime.engine.begin() as connection:
+            batches.postpone(connection, claim, str(why), PAUSE)
+    except DBAPIError as unreachable:
+        emit("failure.not_recorded", batch=claim.batch_id, attempt=claim.attempt, reason=one_line(unreachable.orig))
+    wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(runtime.left_to_others, 10))
+    runtime.left_to_others += 1
     emit(
         "batch.left_to_others",
         logging.WARNING,
-        run=held.run_id,
-        batch=held.batch_id,
-        worker=w.name,
+        run=claim.run_id,
+        batch=claim.batch_id,
+        worker=runtime.name,
         seconds=wait,
         reason=str(why),
     )
     time.sleep(wait)
 
 
-def _is_for_others(w: Runtime, held: Claim, model: str) -> bool:
+def _can_others_load(runtime: Runtime, claim: Claim, model: str) -> bool:
     try:
-        with w.engine.connect() as connection:
-            return unloadable.is_for_others(connection, held.batch_id, w.name, model)
+        with runtime.engine.connect() as connection:
+            return unloadable.is_for_others(connection, claim.batch_id, runtime.name, model)
     except DBAPIError:
         return False

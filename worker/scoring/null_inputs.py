@@ -1,4 +1,4 @@
-"""Inputs without a value: rows that a job wants quarantined before its model sees them."""
+"""Rows whose inputs lack a value: a job may quarantine them before its model gets them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from scorebeat.models.arrow_types import is_list
 
 
 def without_nulls(fetched: Fetched) -> tuple[Fetched, tuple[BadRow, ...]]:
-    """Rows of which each input has a value, and the others; NaN is none, nor is an array with such an element."""
+    """Rows whose inputs all have a value, and the others. NaN is no value, nor is an array with NULL or NaN in it."""
     names = fetched.rows.schema.names
     lacking = np.array([_lacking(column) for column in fetched.rows.columns], bool)
     wrong = lacking.any(axis=0) if names else np.zeros(fetched.rows.num_rows, bool)
@@ -37,5 +37,5 @@ def _lacking(column: pa.Array) -> "np.ndarray[Any, np.dtype[np.bool_]]":
 
 
 def _bad(keys: pa.RecordBatch, index: int, names: Sequence[str]) -> BadRow:
-    said = f'NULL or NaN in {", ".join(names)}, which the job\'s null_inputs = "quarantine" quarantines'
-    return BadRow(quarantine.keys_of(keys, index), "InputError", said)
+    reason = f'NULL or NaN in {", ".join(names)}, which the job\'s null_inputs = "quarantine" quarantines'
+    return BadRow(quarantine.keys_of(keys, index), "InputError", reason)

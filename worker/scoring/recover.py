@@ -1,4 +1,4 @@
-"""What becomes of an attempt that failed: a pause and another try, or the end of the batch or the run."""
+"""What happens after an attempt failed: another attempt later, or the end of the batch or the run."""
 
 import logging
 import random
@@ -34,79 +34,79 @@ from scorebeat.worker.scoring.runtime import Runtime
 
 FIRST_WAIT = timedelta(seconds=1)
 LONGEST_WAIT = timedelta(seconds=10)
-"""Between two attempts at a batch that only waits: for a lock, or until the database takes writes."""
+"""Time between two attempts at a batch that waits for a lock, or until the database takes writes."""
 HELD_BACK = timedelta(seconds=30)
-"""The other batches of a run that waits for a lock, unless one of them came through before."""
+"""Time that the other batches of a run wait if one waits for a lock; a batch that commits ends the wait."""
 
 
 class BatchFailed(ScorebeatError):
-    """An attempt failed with an exception that only its own process knows; the message has its type and words."""
+    """An attempt failed with an exception that only its own process knows; the message has its type and message."""
 
 
 def is_wait(error: Exception) -> bool:
-    """The attempt came at the wrong time: a lock was not had, or its session takes no writes. It costs no attempt."""
+    """Whether the attempt could not get a lock, or its session takes no writes: such an attempt is not counted."""
     return database_errors.is_lock(error) or (
         database_errors.is_read_only(error) and database_errors.is_transient(error)
     )
 
 
 def may_heal(error: Exception) -> bool:
-    """The ledger is away, full, or takes no writes over this session; the statement itself is right."""
+    """Whether the ledger cannot be reached, is full, or takes no writes in this session; the statement is right."""
     return isinstance(error, ServiceDown) or database_errors.is_transient(error)
 
 
-def postpone(w: Runtime, held: Claim, error: Exception) -> None:
-    """Give the batch back for a while, and the run's other batches too where a lock is in their way.
+def postpone(runtime: Runtime, claim: Claim, error: Exception) -> None:
+    """Make the batch pending again after a pause; if a lock blocks it, the run's other batches wait as well.
 
-    If the database takes no writes the claim expires by itself.
+    If the database takes no writes, the claim expires by itself.
     """
-    _recover(w, error)
-    pause = _doubled(FIRST_WAIT, LONGEST_WAIT, held.attempt)
+    _roll_back(runtime, error)
+    pause = _doubled(FIRST_WAIT, LONGEST_WAIT, claim.attempt)
     try:
-        reason = _postpone(w, held, error, pause)
-    except DBAPIError as away:
-        emit("failure.not_recorded", batch=held.batch_id, attempt=held.attempt, reason=one_line(away.orig))
+        reason = _postpone(runtime, claim, error, pause)
+    except DBAPIError as unreachable:
+        emit("failure.not_recorded", batch=claim.batch_id, attempt=claim.attempt, reason=one_line(unreachable.orig))
         return
     emit(
         "batch.postponed",
         logging.WARNING,
-        run=held.run_id,
-        batch=held.batch_id,
-        attempt=held.attempt,
-        worker=w.name,
+        run=claim.run_id,
+        batch=claim.batch_id,
+        attempt=claim.attempt,
+        worker=runtime.name,
         seconds=pause.total_seconds(),
         reason=reason,
     )
 
 
-def _postpone(w: Runtime, held: Claim, error: Exception, pause: timedelta) -> str:
-    with w.engine.begin() as connection:
+def _postpone(runtime: Runtime, claim: Claim, error: Exception, pause: timedelta) -> str:
+    with runtime.engine.begin() as connection:
         reason = describe(error)
         if database_errors.is_lock(error):
-            run = runs.get(connection, held.run_id)
+            run = runs.get(connection, claim.run_id)
             table = prediction_sets.get(connection, run.prediction_set_id).table_name
             reason = locks.waits_for(connection, f"{run.job.query} {table}")
-            batches.hold_back(connection, held.run_id, HELD_BACK)
-        batches.postpone(connection, held, reason, pause)
+            batches.hold_back(connection, claim.run_id, HELD_BACK)
+        batches.postpone(connection, claim, reason, pause)
     return reason
 
 
-def record_failure(w: Runtime, held: Claim, error: Exception) -> None:
-    """Write down that the attempt failed. If the database is away the claim expires by itself."""
-    _recover(w, error)
+def record_failure(runtime: Runtime, claim: Claim, error: Exception) -> None:
+    """Record that the attempt failed. If the database cannot be reached, the claim expires by itself."""
+    _roll_back(runtime, error)
     if isinstance(error, SourceChanged):
-        w.forget_job(held.run_id)
+        runtime.forget_job(claim.run_id)
     try:
-        state = _record(w, held, error)
-    except DBAPIError as away:
-        emit("failure.not_recorded", batch=held.batch_id, attempt=held.attempt, reason=one_line(away.orig))
+        state = _record(runtime, claim, error)
+    except DBAPIError as unreachable:
+        emit("failure.not_recorded", batch=claim.batch_id, attempt=claim.attempt, reason=one_line(unreachable.orig))
         return
     emit(
         "batch.failed",
-        run=held.run_id,
-        batch=held.batch_id,
-        attempt=held.attempt,
-        worker=w.name,
+        run=claim.run_id,
+        batch=claim.batch_id,
+        attempt=claim.attempt,
+        worker=runtime.name,
         state=state,
         error=describe(error),
     )
@@ -114,11 +114,11 @@ def record_failure(w: Runtime, held: Claim, error: Exception) -> None:
 
 @contextmanager
 def readable_errors() -> Iterator[None]:
-    """Errors leave the block as the worker's parent, and Flower, can show them: ours and Python's own as they are.
+    """Errors leave the block in a form that the worker's parent and Flower can show: ours and Python's own as they are.
 
-    A driver's or a model's own exception would reach the parent as an object that nobody there can unpack, and so
-    would one of Python's that carries another object; it becomes a BatchFailed with its words, and without its
-    traceback where that holds a secret or a row's values.
+    The parent cannot unpickle an exception of a driver or a model, nor one of Python's that holds another object. Such
+    an exception becomes a BatchFailed with its message, and without its traceback if that holds a secret or a row's
+    values.
     """
     try:
         yield
@@ -128,14 +128,14 @@ def readable_errors() -> Iterator[None]:
         is_plain = type(error).__module__ == "builtins" and all(
             isinstance(each, str | int | None) for each in error.args
         )
-        tells_too_much = database_errors.quotes_values(error) or redact(text(error)) != text(error)
-        if is_plain and not tells_too_much:
+        is_confidential = database_errors.quotes_values(error) or redact(text(error)) != text(error)
+        if is_plain and not is_confidential:
             raise
-        raise BatchFailed(describe(error)) from (None if tells_too_much else error)
+        raise BatchFailed(describe(error)) from (None if is_confidential else error)
 
 
 def backoff(settings: Settings, attempt: int) -> timedelta:
-    """Doubled after each attempt, capped, and jittered so that batches which failed together part."""
+    """Doubled after each attempt, capped, with jitter: batches that failed together are not retried together."""
     return _doubled(settings.backoff, settings.backoff_cap, attempt)
 
 
@@ -148,36 +148,36 @@ def _doubled(first: timedelta, cap: timedelta, attempt: int) -> timedelta:
 def describe(error: BaseException) -> str:
     """`Type: message`, cut to a sane size."""
     words = database_errors.words(error)
-    told = (f"{kind(error)}: {words}" if words else kind(error)) + database_errors.advice(error)
-    return shortened(quarantine.plain(told))
+    message = (f"{kind(error)}: {words}" if words else kind(error)) + database_errors.advice(error)
+    return shortened(quarantine.plain(message))
 
 
-def _record(w: Runtime, held: Claim, error: Exception) -> str | None:
+def _record(runtime: Runtime, claim: Claim, error: Exception) -> str | None:
     if isinstance(error, RepeatedKey):
-        with w.engine.begin() as connection:
-            reason = close_run.fail(connection, held.run_id, str(error))
+        with runtime.engine.begin() as connection:
+            reason = close_run.fail(connection, claim.run_id, str(error))
         if reason is not None:
-            emit("run.failed", run=held.run_id, reason=reason)
+            emit("run.failed", run=claim.run_id, reason=reason)
         return "cancelled"
-    with w.engine.begin() as connection:
+    with runtime.engine.begin() as connection:
         if _is_final(error):
-            return batches.kill(connection, held, describe(error))
-        return batches.fail(connection, held, describe(error), backoff(w.settings, held.attempt))
+            return batches.kill(connection, claim, describe(error))
+        return batches.fail(connection, claim, describe(error), backoff(runtime.settings, claim.attempt))
 
 
 def _is_final(error: Exception) -> bool:
-    """No other attempt can mend it: the database or the contract says so."""
+    """Whether no other attempt can succeed, by the database's error or by the contract."""
     if database_errors.is_database_error(error):
         return not database_errors.is_transient(error)
     return isinstance(error, (ModelError, UsageError)) and not isinstance(error, ServiceDown)
 
 
-def _recover(w: Runtime, error: Exception) -> None:
-    """After any error roll back before anything else; drop a connection that cannot."""
+def _roll_back(runtime: Runtime, error: Exception) -> None:
+    """Roll back; drop a connection that cannot. After any error this comes before anything else."""
     if database_errors.breaks_connection(error):
-        w.drop_data()
+        runtime.drop_data()
         return
     try:
-        w.data.rollback()
+        runtime.data.rollback()
     except (adbc_driver_manager.Error, UsageError):
-        w.drop_data()
+        runtime.drop_data()

@@ -1,4 +1,4 @@
-"""What one worker process keeps between batches: connections, the runs it knows, the models it loaded."""
+"""What one worker process keeps between batches: its connections, runs and loaded models."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection as DataConnection
 
 MODELS_KEPT = 2
-"""The published version and a candidate; older ones give their memory back."""
+"""The published version and a candidate; the memory of older ones is freed."""
 RUNS_KEPT = 16
 
 
@@ -53,12 +53,12 @@ class Job:
     binding: Binding
     version: model_versions.Version
     may_leave: bool
-    """Its query may leave in its session what nothing undoes."""
+    """Whether its query may leave something in its session that nothing undoes."""
 
 
 @dataclass
 class Runtime:
-    """Everything is opened when first used, which is after the fork."""
+    """The state of one worker process. Everything is opened at first use, which is after the fork."""
 
     settings: Settings
     name: str = field(default_factory=worker_name)
@@ -66,14 +66,14 @@ class Runtime:
     _models: dict[tuple[str, int], MicroBatches] = field(default_factory=dict)
     _types: dict[str, TableTypes] = field(default_factory=dict)
     unloadable: dict[str, float] = field(default_factory=dict)
-    """Models that this process could not load, and when, by `time.monotonic()`, it tries again."""
+    """Models that this process could not load, each with the `time.monotonic()` of the next try."""
     left_to_others: int = 0
-    """Batches that it gave back for that, one after the other."""
+    """Batches in sequence that it left to other workers for that reason."""
     with_long_texts: set[int] = field(default_factory=set)
-    """Runs with a text that was cut when it was read up to a length: theirs are read whole."""
+    """Runs with a text that was cut when it was read up to a length: their texts are read whole."""
     _data: "DataConnection | None" = None
     _may_hold: bool = False
-    """Something that a query left may be in the session of `_data`."""
+    """Whether the session of `_data` may hold something that a query left."""
 
     @cached_property
     def url(self) -> str:
@@ -93,23 +93,21 @@ class Runtime:
     def begin_query(self, job: Job) -> "DataConnection":
         """The connection, in a transaction for the job's query.
 
-        One that the server closed between two batches, or that takes no writes, would cost the batch an attempt: the
-        next takes its place. So it does where another query may have left something that this one would see.
+        A connection that the server closed between two batches, or that takes no writes, would cost the batch an
+        attempt, so a new one replaces it. The same is done if another query may have left something in the session.
         """
-        if not self._begin_again():
+        began = False
+        if self._data is not None and not self._may_hold:
+            with suppress(adbc_driver_manager.Error):
+                began = columns.begin_query(self._data)
+        if not began:
             self.drop_data()
             columns.begin_query(self.data)
         self._may_hold = job.may_leave
         return self.data
 
-    def _begin_again(self) -> bool:
-        """In the session that is there."""
-        with suppress(adbc_driver_manager.Error):
-            return self._data is not None and not self._may_hold and columns.begin_query(self._data)
-        return False
-
     def drop_data(self) -> None:
-        """Give up a connection that may be broken; the next use opens another."""
+        """Close a connection that may be broken; the next use opens another."""
         broken, self._data, self._may_hold = self._data, None, False
         if broken is not None:
             with suppress(adbc_driver_manager.Error):  # it is broken: nothing more can be done with it
@@ -124,11 +122,11 @@ class Runtime:
         return self._runs[run_id]
 
     def forget_job(self, run_id: int) -> None:
-        """Its query gives other types than when it was read: it is read anew when it is asked for next."""
+        """Forget a run whose query returns other types than when it was read; the next use reads it again."""
         self._runs.pop(run_id, None)
 
     def types(self, target: PredictionSet) -> TableTypes:
-        """Of the prediction table's columns, read once a process."""
+        """The types of the prediction table's columns, read once a process."""
         if target.table not in self._types:
             while len(self._types) >= RUNS_KEPT:
                 self._types.pop(next(iter(self._types)))
@@ -136,7 +134,7 @@ class Runtime:
         return self._types[target.table]
 
     def forget_types(self, target: PredictionSet) -> None:
-        """They changed: they are read anew when they are asked for next."""
+        """Forget types that changed; the next use reads them again."""
         self._types.pop(target.table, None)
 
     def model(self, version: model_versions.Version) -> MicroBatches:
@@ -149,17 +147,17 @@ class Runtime:
         return self._models[key]
 
     def _load(self, version: model_versions.Version) -> MicroBatches:
-        """On this worker's device if the model knows it, with what its processes learned of how much fits."""
-        place, cache = self.settings.artifacts, self.settings.cache
-        artifact = store.open_artifact(place, version.name, version.version, version.digest, cache=cache)
-        placed = device.current().for_model(artifact.devices)
+        """Load it on this worker's device if it supports that, with the limit of rows that earlier processes found."""
+        location, cache = self.settings.artifacts, self.settings.cache
+        artifact = store.open_artifact(location, version.name, version.version, version.digest, cache=cache)
+        chosen = device.current().for_model(artifact.devices)
         around = self._around(Surroundings(str(version)))
         with around():
-            model = registry.load(artifact, placed.kind)
+            model = registry.load(artifact, chosen.kind)
         with self.engine.connect() as connection:
-            limit = device_limits.known(connection, version.name, version.version, placed.model)
-        emit("model.loaded", model=str(version), device=placed.name, hardware=placed.model, micro_batch_rows=limit)
-        return MicroBatches(model, limit, partial(self._learn, version, placed), around)
+            limit = device_limits.known(connection, version.name, version.version, chosen.model)
+        emit("model.loaded", model=str(version), device=chosen.name, hardware=chosen.model, micro_batch_rows=limit)
+        return MicroBatches(model, limit, partial(self._learn, version, chosen), around)
 
     def _around(self, surroundings: Surroundings) -> Around:
         """Within which the version's code is called."""
@@ -175,12 +173,12 @@ class Runtime:
     def _sentinel(self) -> Sentinel:
         return Sentinel()
 
-    def _learn(self, version: model_versions.Version, placed: Device, rows: int) -> None:
-        """The next process starts with what fitted here. What cannot be written is found out again."""
-        emit("device.full", model=str(version), device=placed.name, hardware=placed.model, micro_batch_rows=rows)
+    def _learn(self, version: model_versions.Version, chosen: Device, rows: int) -> None:
+        """Record how many rows fitted, for the next process. If that fails, the next process finds it out itself."""
+        emit("device.full", model=str(version), device=chosen.name, hardware=chosen.model, micro_batch_rows=rows)
         try:
             with self.engine.begin() as connection:
-                device_limits.learn(connection, version.name, version.version, placed.model, rows)
+                device_limits.learn(connection, version.name, version.version, chosen.model, rows)
         except DBAPIError as error:
             emit("device.limit_not_recorded", model=str(version), reason=one_line(error.orig))
 

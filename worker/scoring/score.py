@@ -1,4 +1,4 @@
-"""The work: claim, fetch, predict, commit."""
+"""Scores a batch: claim, fetch, predict, commit."""
 
 import logging
 import os
@@ -30,70 +30,84 @@ from scorebeat.worker.scoring.runtime import Runtime
 from scorebeat.worker.scoring.watchdog import within
 
 AWAY_FOR = 60.0
-"""Seconds that a process waits, with a message, until the ledger can be reached, before it drops the message."""
+"""Seconds that a process waits for a ledger that cannot be reached before it drops its message."""
 FIRST_LOOK, LONGEST_LOOK = 0.5, 10.0
 """Seconds between two tries, doubled from the first to the longest."""
 MOST_CLASHES = 3
-"""Times that rows without predictions turn out to have some before the query is to blame."""
+"""Times that rows read as pending may turn out to have predictions before the query is to blame."""
 
 
 class Outcome(StrEnum):
     COMMITTED = "committed"
     SKIPPED = "skipped"
-    """Somebody else has it, or it is done: a message too many."""
+    """The batch is done, or another worker has it: the message was a duplicate."""
     LOST = "lost"
-    """The claim was lost meanwhile; nothing was written."""
+    """The claim was lost during the attempt; nothing was written."""
     POSTPONED = "postponed"
-    """It waits for a lock, a session that can write or a worker that has its model; the attempt is not counted."""
+    """The batch waits for a lock, a session that can write or a worker that can load its model; not counted."""
     UNREACHED = "unreached"
-    """The ledger cannot be reached from here: nothing was claimed, and control sends the batch again."""
+    """The ledger cannot be reached: nothing was claimed, and control sends the batch again."""
 
 
-def score_batch(batch_id: BatchId, w: Runtime) -> Outcome:
-    """Score one batch; safe to call again with the same id. Raises what went wrong, after recording it."""
-    held = _claim(batch_id, w)
-    if isinstance(held, Outcome):
-        return held
+def score_batch(batch_id: BatchId, runtime: Runtime) -> Outcome:
+    """Score one batch; safe to call again with the same id. Raises the error of the attempt after recording it."""
+    claim = _claim(batch_id, runtime)
+    if isinstance(claim, Outcome):
+        return claim
     try:
-        scored = _score(held, w)
+        scored = _score_parts(claim, runtime)
     except ClaimLost as error:
-        emit("claim.lost", run=held.run_id, batch=batch_id, attempt=held.attempt, worker=w.name, reason=str(error))
+        emit(
+            "claim.lost",
+            run=claim.run_id,
+            batch=batch_id,
+            attempt=claim.attempt,
+            worker=runtime.name,
+            reason=str(error),
+        )
         return Outcome.LOST
     except load_model.LeftToOthers as why:
-        load_model.leave(w, held, why)
+        load_model.leave(runtime, claim, why)
         return Outcome.POSTPONED
     except Exception as error:
         if is_wait(error):
-            postpone(w, held, error)
+            postpone(runtime, claim, error)
             return Outcome.POSTPONED
-        record_failure(w, held, error)
+        record_failure(runtime, claim, error)
         raise
-    emit("batch.committed", run=held.run_id, batch=batch_id, attempt=held.attempt, rows=scored.rows, worker=w.name)
-    w.left_to_others = 0
-    if held.has_waited:
-        _let_others_go(w, held.run_id)
+    emit(
+        "batch.committed",
+        run=claim.run_id,
+        batch=batch_id,
+        attempt=claim.attempt,
+        rows=scored.rows,
+        worker=runtime.name,
+    )
+    runtime.left_to_others = 0
+    if claim.has_waited:
+        _release_held_batches(runtime, claim.run_id)
     if scored.was_last:
-        _settle(w, held.run_id)
+        _settle(runtime, claim.run_id)
     return Outcome.COMMITTED
 
 
-def _claim(batch_id: BatchId, w: Runtime) -> Claim | Outcome:
+def _claim(batch_id: BatchId, runtime: Runtime) -> Claim | Outcome:
     """The claim, or why there is none.
 
-    A process that does not reach the ledger waits with the one message that it has: it could do nothing for others,
-    which stay in the queue for workers that do.
+    A process that cannot reach the ledger waits with the one message that it has. It could not handle other messages,
+    which stay in the queue for workers that can.
     """
     began, pause, is_away = time.monotonic(), FIRST_LOOK, False
     while True:
         try:
-            with one_statement(w.engine) as connection:
-                name, ttl = w.name, w.settings.claim_ttl
-                held = batches.claim(connection, batch_id, name, ttl, str(device.current()), os.getpid())
+            with one_statement(runtime.engine) as connection:
+                name, ttl = runtime.name, runtime.settings.claim_ttl
+                claim = batches.claim(connection, batch_id, name, ttl, str(device.current()), os.getpid())
         except (DBAPIError, ServiceDown) as error:
             if not may_heal(error):
                 raise
             if not is_away:
-                emit("database.away", logging.WARNING, worker=w.name, batch=batch_id, reason=one_line(error))
+                emit("database.away", logging.WARNING, worker=runtime.name, batch=batch_id, reason=one_line(error))
             is_away = True
             if time.monotonic() - began > AWAY_FOR:
                 return Outcome.UNREACHED
@@ -102,38 +116,42 @@ def _claim(batch_id: BatchId, w: Runtime) -> Claim | Outcome:
         else:
             if is_away:
                 seconds = round(time.monotonic() - began, 1)
-                emit("database.back", worker=w.name, batch=batch_id, seconds=seconds)
-            return held if held is not None else Outcome.SKIPPED
+                emit("database.back", worker=runtime.name, batch=batch_id, seconds=seconds)
+            return claim if claim is not None else Outcome.SKIPPED
 
 
 @dataclass
-class _Clock:
-    """Where the attempt's time goes, in seconds."""
+class _Times:
+    """Seconds that the parts of the attempt took."""
 
     fetch: float = 0.0
     predict: float = 0.0
 
 
-def _score(held: Claim, w: Runtime) -> Stored:
+def _score_parts(claim: Claim, runtime: Runtime) -> Stored:
     """Parts of the batch, each fetched, scored and committed, until none is left."""
-    job = w.job(held.run_id)
-    a = Attempt(held, job, load_model.load(w, held, job.version), w)
-    care = Care(held.care)
-    if held.probe_is_deadly:
-        a.put_probe_aside()
+    job = runtime.job(claim.run_id)
+    attempt = Attempt(claim, job, load_model.load(runtime, claim, job.version), runtime)
+    care = Care(claim.care)
+    if claim.probe_is_deadly:
+        attempt.quarantine_probe()
         care = Care.CHUNKS
-    # nothing was there when the run was planned, so nothing can be there on a first attempt
-    anti_join = not (job.run.set_was_empty and held.attempt == 1)
-    clock, total, clashes = _Clock(), 0, 0
-    most = max(job.run.job.batch_rows, held.rows_planned) + 1
+    # the set was empty when the run was planned, so no row has a prediction on a first attempt
+    anti_join = not (job.run.set_was_empty and claim.attempt == 1)
+    times, total, clashes = _Times(), 0, 0
+    most = max(job.run.job.batch_rows, claim.rows_planned) + 1
     while True:
         started = time.perf_counter()
-        fetched, bad = fetch(a, most if care is Care.WHOLE else CHUNK_ROWS, anti_join=anti_join)
-        clock.fetch += time.perf_counter() - started
+        fetched, bad = fetch(attempt, most if care is Care.WHOLE else CHUNK_ROWS, anti_join=anti_join)
+        times.fetch += time.perf_counter() - started
         try:
-            stored = _row_by_row(a, fetched, bad) if care is Care.ROWS else _part(a, fetched, bad, care, clock)
+            stored = (
+                _score_row_by_row(attempt, fetched, bad)
+                if care is Care.ROWS
+                else _score_part(attempt, fetched, bad, care, times)
+            )
         except AlreadyThere as error:
-            # once more may be another batch with the same rows, of a requeue
+            # one more clash may come from another batch with the same rows, of a requeue
             clashes += anti_join
             if clashes > MOST_CLASHES:
                 raise RepeatedKey(
@@ -145,54 +163,54 @@ def _score(held: Claim, w: Runtime) -> Stored:
         total += stored.rows
         if not fetched.more and care is not Care.ROWS:
             return Stored(total, stored.was_last)
-        # what was committed must not come again; and no more rows than fitted
+        # leave out rows that are committed, and fetch no more rows than fitted
         anti_join, most = True, min(most, max(CHUNK_ROWS, fetched.rows.num_rows))
         care = Care.CHUNKS if care is Care.ROWS else care
 
 
-def _part(a: Attempt, fetched: Fetched, bad: tuple[BadRow, ...], care: Care, clock: _Clock) -> Stored:
+def _score_part(attempt: Attempt, fetched: Fetched, bad: tuple[BadRow, ...], care: Care, times: _Times) -> Stored:
     """Score and commit what was fetched; rows that the model raises for are quarantined."""
-    settings = a.w.settings
+    settings = attempt.runtime.settings
     started = time.perf_counter()
     with within(settings.batch_time_limit if care is Care.WHOLE else settings.chunk_time_limit):
-        scored = isolate.score(a.predict, fetched.rows, a.alike_from)
-    a.require_memory(scored)
-    clock.predict += time.perf_counter() - started
+        scored = isolate.predict_isolating_failures(attempt.predict, fetched.rows, attempt.alike_from)
+    attempt.require_memory(scored)
+    times.predict += time.perf_counter() - started
     keys = fetched.keys if scored.indices is None else fetched.keys.take(pa.array(scored.indices, pa.int64()))
     bad += tuple(bad_row(fetched.keys, failed.index, failed.error) for failed in scored.failed)
-    timing = None if fetched.more else Timing(clock.fetch, clock.predict)
-    return store(a, keys, scored.predictions, bad, timing)
+    timing = None if fetched.more else Timing(times.fetch, times.predict)
+    return store(attempt, keys, scored.predictions, bad, timing)
 
 
-def _row_by_row(a: Attempt, fetched: Fetched, bad: tuple[BadRow, ...]) -> Stored:
-    """Each row alone, its key written down before: if the process dies, the next attempt knows the row."""
+def _score_row_by_row(attempt: Attempt, fetched: Fetched, bad: tuple[BadRow, ...]) -> Stored:
+    """Score each row alone, after recording its key: if the process dies, the next attempt knows the row."""
     total = 0
-    for i in range(fetched.rows.num_rows):
-        a.probe(fetched.keys, i)
-        with within(a.w.settings.row_time_limit):
-            scored = isolate.score(a.predict, fetched.rows.slice(i, 1))
-        a.require_memory(scored)
-        failed = tuple(bad_row(fetched.keys, i, f.error) for f in scored.failed)
-        keys = fetched.keys.slice(i, 0 if failed else 1)
-        total += store(a, keys, scored.predictions, failed, None).rows
+    for index in range(fetched.rows.num_rows):
+        attempt.probe(fetched.keys, index)
+        with within(attempt.runtime.settings.row_time_limit):
+            scored = isolate.predict_isolating_failures(attempt.predict, fetched.rows.slice(index, 1))
+        attempt.require_memory(scored)
+        failed = tuple(bad_row(fetched.keys, index, row.error) for row in scored.failed)
+        keys = fetched.keys.slice(index, 0 if failed else 1)
+        total += store(attempt, keys, scored.predictions, failed, None).rows
     if bad:
-        store(a, fetched.keys.slice(0, 0), a.predict(fetched.rows.slice(0, 0)), bad, None)
-    a.calm_down()
+        store(attempt, fetched.keys.slice(0, 0), attempt.predict(fetched.rows.slice(0, 0)), bad, None)
+    attempt.calm_down()
     return Stored(total)
 
 
-def _let_others_go(w: Runtime, run_id: int) -> None:
-    """The lock is gone. If this fails they come by themselves, a little later."""
-    with suppress(DBAPIError), w.engine.begin() as connection:
+def _release_held_batches(runtime: Runtime, run_id: int) -> None:
+    """The lock is gone: the run's other batches need not wait. If this fails, they become due by themselves, later."""
+    with suppress(DBAPIError), runtime.engine.begin() as connection:
         batches.let_go(connection, run_id)
 
 
-def _settle(w: Runtime, run_id: int) -> None:
-    """Close the run. Its last batch is committed: what fails here is left to control."""
+def _settle(runtime: Runtime, run_id: int) -> None:
+    """Close the run, whose last batch is committed. If this fails, control does it."""
     try:
-        with w.engine.begin() as connection:
+        with runtime.engine.begin() as connection:
             locks.wait_at_most(connection, locks.IN_A_WORKER)
-            closed = close_run.settle(connection, run_id, w.settings.max_attempts)
+            closed = close_run.settle(connection, run_id, runtime.settings.max_attempts)
     except (DBAPIError, ScorebeatError) as error:
         emit("settle.left_to_control", run=run_id, reason=one_line(error))
         return

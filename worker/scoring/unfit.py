@@ -1,4 +1,4 @@
-"""Values that reached us as something else than the query gives: rows that no model is to see so."""
+"""Rows with values that Arrow cannot hold, and that arrived as other values: no model gets these rows."""
 
 from collections.abc import Sequence
 
@@ -13,27 +13,27 @@ from scorebeat.db.source.fetched_values import Unfit
 
 
 def without_unfit(fetched: Fetched, out_of_range: str) -> tuple[Fetched, tuple[BadRow, ...]]:
-    """Rows of which each value is the query's, and the others; with "null" dates out of range are NULL instead."""
+    """Rows whose values are all the query's, and the other rows; with "null" a date out of range becomes NULL."""
     if not fetched.unfit:
         return fetched, ()
     rows = fetched.rows
     refused = []
-    for one in fetched.unfit:
-        if one.is_moment and out_of_range == "null":
-            column = rows.column(one.column)
+    for unfit in fetched.unfit:
+        if unfit.is_moment and out_of_range == "null":
+            column = rows.column(unfit.column)
             empty = pa.scalar(None, column.type)
-            at = rows.schema.get_field_index(one.column)
-            rows = rows.set_column(at, one.column, pc.if_else(one.rows, empty, column))
+            index = rows.schema.get_field_index(unfit.column)
+            rows = rows.set_column(index, unfit.column, pc.if_else(unfit.rows, empty, column))
         else:
-            refused.append(one)
+            refused.append(unfit)
     wrong = np.zeros(rows.num_rows, bool)
-    for one in refused:
-        wrong |= one.rows.to_numpy(zero_copy_only=False)
+    for unfit in refused:
+        wrong |= unfit.rows.to_numpy(zero_copy_only=False)
     bad = tuple(_bad(fetched.keys, i, refused) for i in np.flatnonzero(wrong).tolist())
     good = pa.array(~wrong)
     return Fetched(fetched.keys.filter(good), rows.filter(good), fetched.more), bad
 
 
 def _bad(keys: pa.RecordBatch, index: int, refused: Sequence[Unfit]) -> BadRow:
-    said = "; ".join(f"{one.column} {one.reason}" for one in refused if one.rows[index].as_py())
-    return BadRow(quarantine.keys_of(keys, index), "InputError", said)
+    reason = "; ".join(f"{unfit.column} {unfit.reason}" for unfit in refused if unfit.rows[index].as_py())
+    return BadRow(quarantine.keys_of(keys, index), "InputError", reason)

@@ -1,4 +1,4 @@
-"""What models of XGBoost and LightGBM share: inputs, outputs, and a first opening in a process that may die of it."""
+"""Shared by models of XGBoost and LightGBM: inputs, outputs, and a first opening in a process that may crash."""
 
 import os
 import re
@@ -16,7 +16,7 @@ import pyarrow as pa
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import Described, Given, Input, Model, Signature
-from scorebeat.models.formats.registry import missing
+from scorebeat.models.formats.registry import missing_module_error
 from scorebeat.models.formats.shared.labels import Labels
 from scorebeat.models.formats.shared.tensors import arrays, class_arrays, class_fields, fields
 from scorebeat.models.inputs.matrix import Matrix, matrix
@@ -24,47 +24,47 @@ from scorebeat.models.inputs.options import Matched, classes_of, match_names, na
 from scorebeat.models.outputs.checks import assembled
 from scorebeat.models.outputs.column_names import output_schema
 
-_MOST = 120
-"""Seconds."""
+_OPENING_SECONDS = 120
+"""Most seconds that the first opening may take."""
 _LIGHT = "import sys; sys.modules.update(pandas=None, sklearn=None)\n"
-"""Both libraries take these for not installed then. A booster needs neither, and they are most of the imports' time."""
-_PLACE = re.compile(r"^\[[\d:]+\] \S+: ")
-"""A time and a line of the library's source."""
+"""Both libraries then take these for not installed. A booster needs neither, and they take most of the import time."""
+_SOURCE_LINE = re.compile(r"^\[[\d:]+\] \S+: ")
+"""The prefix of a message: a time and a line of the library's source."""
 
 
 @dataclass(frozen=True)
 class Booster:
-    """An opened model, as far as columns need to know it."""
+    """An opened model, and what its columns depend on."""
 
     columns: Sequence[Input]
-    """Of training, by the library's own word; none if the file has no names for them."""
+    """The columns of training, by the library; none if the file has no names for them."""
     count: int
-    """Of its inputs."""
+    """Number of its inputs."""
     classes: int
     """A classifier's number of classes, else 0."""
     arrow: pa.DataType
-    """Of inputs and outputs alike, with the NumPy type beside it."""
+    """The type of inputs and outputs; `numpy` is the same type in NumPy."""
     numpy: type[np.floating]
     score: Callable[[Any], Matrix]
-    """[rows, count], or a DataFrame, to [rows], or to [rows, values]; of two classes the second's probability alone."""
+    """[rows, count] or a DataFrame to [rows] or [rows, values]; for two classes to the second one's probability."""
     thread_safe: bool
-    """Whether `score` may be called by several threads at once, by the library's own word."""
+    """Whether several threads may call `score` at once, by the library's documentation."""
 
 
 def try_to_open(opening: str, path: Path, library: str) -> None:
     """Run the Python text `opening`, with `path` as its argument, in a process of its own.
 
     The libraries end the whole process on some damaged files (tried: a .ubj cut short, a .txt cut short).
-    Raises ModelError with what the library said, or with the signal that ended the process.
+    Raises ModelError with the library's message, or with the signal that ended the process.
     """
     command = [sys.executable, "-c", _LIGHT + opening, str(path.absolute())]
     try:
         done = subprocess.run(
             command, cwd=path.parent, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
-            errors="replace", timeout=_MOST, check=False,
+            errors="replace", timeout=_OPENING_SECONDS, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise ModelError(f"{path.name} is not read by {library} within {_MOST} s") from None
+        raise ModelError(f"{path.name} is not read by {library} within {_OPENING_SECONDS} s") from None
     if done.returncode:
         raise ModelError(
             f"{path.name} cannot be read by {library}: {_reason(done)}. It is damaged, of a newer version, or no "
@@ -72,25 +72,25 @@ def try_to_open(opening: str, path: Path, library: str) -> None:
         )
 
 
-def describe(booster: Booster, given: Given, file: str) -> Described:
-    """The signature of a model; a classifier's classes are numbers unless given.
+def describe(booster: Booster, add_options: Given, file: str) -> Described:
+    """The signature of a model; by default a classifier's classes are numbers.
 
-    Raises StoreError when what is given does not fit the model.
+    Raises StoreError if the options do not fit the model.
     """
     columns = fields("value", booster.arrow, _width(booster))
     classes: list[str] = []
     if booster.classes:
-        classes = classes_of(given.classes, booster.classes, file)
+        classes = classes_of(add_options.classes, booster.classes, file)
         columns = class_fields(_classes(classes, booster), booster.arrow)
-    elif given.classes:
+    elif add_options.classes:
         raise StoreError(f"{file} is no classifier: leave --classes out")
-    wanted = _inputs(booster, given.inputs, file)
-    signature = Signature(wanted.inputs, output_schema(columns, given.outputs, file))
+    wanted = _inputs(booster, add_options.inputs, file)
+    signature = Signature(wanted.inputs, output_schema(columns, add_options.outputs, file))
     return Described(signature, {"classes": classes} if classes else {}, wanted.notes)
 
 
 def model_of(booster: Booster, artifact: Artifact) -> Model:
-    """The model behind an artifact that `describe` described."""
+    """The model of an artifact that `describe` described."""
     if booster.classes:
         return ClassModel(booster, artifact)
     return ValueModel(booster, artifact.signature)
@@ -102,25 +102,25 @@ class ValueModel:
     returns_new_arrays = True
 
     def __init__(self, booster: Booster, signature: Signature) -> None:
-        """Raises ModelError where categories need pandas and it is absent."""
+        """Raises ModelError if categories need pandas and it is absent."""
         self.booster = booster
         self.thread_safe = booster.thread_safe
         self.outputs = signature.outputs
-        self.feed = _feed(booster, signature)
+        self.convert = _converter(booster, signature)
 
     def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         if not rows.num_rows:
             return pa.RecordBatch.from_pylist([], schema=self.outputs)
-        scores = self.booster.score(self.feed(rows))
+        scores = self.booster.score(self.convert(rows))
         return assembled(self.columns(scores), self.outputs.names)
 
     def columns(self, scores: Matrix) -> list[pa.Array]:
-        """The output columns of what the booster gave."""
+        """The output columns of the booster's scores."""
         return arrays(scores)
 
 
 class ClassModel(ValueModel):
-    """A classifier: its label, the class of the highest probability, then one column a class."""
+    """A classifier: its label, which is the class of the highest probability, then one column a class."""
 
     def __init__(self, booster: Booster, artifact: Artifact) -> None:
         super().__init__(booster, artifact.signature)
@@ -133,9 +133,9 @@ class ClassModel(ValueModel):
 
 
 def own_columns(booster: Booster, returned: Matrix, artifact: Artifact) -> list[Matrix]:
-    """What a booster's own predict returned, in the order of the output columns: of a classifier the label first.
+    """A booster's own predictions in the order of the output columns; those of a classifier begin with the label.
 
-    Where it returned the numbers of classes alone, that is the label alone.
+    If the booster returned only the numbers of classes, the label is the only column.
     """
     if not booster.classes:
         return [returned]
@@ -149,12 +149,12 @@ def own_columns(booster: Booster, returned: Matrix, artifact: Artifact) -> list[
 def _reason(done: "subprocess.CompletedProcess[str]") -> str:
     if done.returncode < 0:
         return f"reading it ended the process with {signal.Signals(-done.returncode).name}"
-    said = (done.stdout or done.stderr).strip().splitlines() or ["no reason given"]
-    return _PLACE.sub("", said[-1])[:300]
+    lines = (done.stdout or done.stderr).strip().splitlines() or ["no reason given"]
+    return _SOURCE_LINE.sub("", lines[-1])[:300]
 
 
-def _classes(given: Sequence[str], booster: Booster) -> Matrix:
-    return np.asarray(given) if given else np.arange(booster.classes)
+def _classes(declared: Sequence[str], booster: Booster) -> Matrix:
+    return np.asarray(declared) if declared else np.arange(booster.classes)
 
 
 def _width(booster: Booster) -> int:
@@ -162,28 +162,28 @@ def _width(booster: Booster) -> int:
     return 1 if found.ndim == 1 else int(found.shape[1])
 
 
-def _feed(booster: Booster, signature: Signature) -> Callable[[pa.RecordBatch], Any]:
-    """How rows become what the library takes: a DataFrame where it was fitted on categories, else a matrix."""
+def _converter(booster: Booster, signature: Signature) -> Callable[[pa.RecordBatch], Any]:
+    """A function that converts rows for the library: to a DataFrame if it was fitted on categories, else a matrix."""
     if not any(i.trained.categories for i in signature.inputs):
         return lambda rows: matrix(rows, booster.numpy, "C")
     try:
         from scorebeat.models.formats.shared.frame import frame  # noqa: PLC0415 -- pandas may not be installed
     except ModuleNotFoundError as error:
-        raise missing(error, "a model that was fitted on categories") from error
+        raise missing_module_error(error, "a model that was fitted on categories") from error
     return lambda rows: frame(rows, signature.inputs)
 
 
-def _inputs(booster: Booster, given: Sequence[str], file: str) -> Matched:
+def _inputs(booster: Booster, declared: Sequence[str], file: str) -> Matched:
     own = [i if i.trained.categories else replace(i, type=booster.arrow) for i in booster.columns]
     if own:
-        matched = match_names(given, own, file)
-    elif given:
-        matched = Matched(named_inputs(given, booster.arrow))
+        matched = match_names(declared, own, file)
+    elif declared:
+        matched = Matched(named_inputs(declared, booster.arrow))
     else:
         return Matched((Input("features", booster.arrow, booster.count),))
     inputs = matched.inputs
-    if (found := sum(i.length or 1 for i in inputs)) != booster.count:
-        raise StoreError(f"{file} wants {booster.count} inputs, but --inputs names {found}: {', '.join(given)}")
+    if (count := sum(i.length or 1 for i in inputs)) != booster.count:
+        raise StoreError(f"{file} wants {booster.count} inputs, but --inputs names {count}: {', '.join(declared)}")
     numbers = [i for i in inputs if not i.trained.categories]
     if wrong := [str(i) for i in numbers if pa.types.is_string(i.type) or pa.types.is_temporal(i.type)]:
         raise StoreError(f"{file}: --inputs: {', '.join(wrong)}: trees take numbers only")

@@ -1,4 +1,4 @@
-"""LightGBM models in .lgb and .txt files: what they want and give, and how they score Arrow columns on one thread."""
+"""LightGBM models in .lgb and .txt files: their inputs and outputs, and scoring of Arrow columns on one thread."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,9 +34,9 @@ except Exception as error:
 """
 
 
-def inspect(path: Path, given: Given) -> Described:
-    """What the model in this file wants and gives: float64 inputs, named as in training, else as given, else one
-    array called `features`.
+def inspect(path: Path, add_options: Given) -> Described:
+    """The inputs and outputs of the model in this file. Inputs are float64; their names are those of training, else
+    those of --inputs, else there is one array called `features`.
 
     Raises StoreError for a model that cannot be used, ModelError for a file that cannot be read.
     """
@@ -46,27 +46,27 @@ def inspect(path: Path, given: Given) -> Described:
             f"{path.name} is not a LightGBM model, whose first line is `tree`: write one with "
             "Booster.save_model('model.lgb')"
         )
-    if _LAST not in text:  # LightGBM reads what is there
+    if _LAST not in text:  # LightGBM would read the trees that are there
         raise ModelError(f"{path.name} cannot be read by {library}: it is damaged, for its trees have no end")
     try_to_open(_OPENING, path, library)
     model = _open(path)
-    return describe(_booster(model), given, path.name)
+    return describe(_booster(model), add_options, path.name)
 
 
 def load(artifact: Artifact, device: str) -> Model:
-    """The model, ready to score. Raises ModelError when the file is damaged."""
+    """The model, ready to score. Raises ModelError if the file is damaged."""
     del device
     return model_of(_booster(_open(artifact.path)), artifact)
 
 
 def known_values(model: Model, signature: Signature) -> Known:
-    """As `Format.known_values`: trees take any number."""
+    """As `Format.known_values`: none, because trees take any number."""
     del model, signature
     return NOTHING_KNOWN
 
 
 def own_predict(artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
-    """As `Format.own_predict`: Booster.predict, over a DataFrame with the names of training where there are any."""
+    """As `Format.own_predict`: Booster.predict, over a DataFrame with the names of training if there are any."""
     model = _open(artifact.path)
     names = model.feature_name()
     is_named = own.table is not None and not all(map(UNNAMED.fullmatch, names))
@@ -96,5 +96,5 @@ def _booster(model: Any) -> Booster:
         pa.float64(),
         np.float64,
         score,
-        thread_safe=False,  # predict() sets how many trees are used in the booster itself
+        thread_safe=False,  # predict() stores the number of trees to use in the booster itself
     )

@@ -1,4 +1,4 @@
-"""XGBoost models in .ubj and .json files: what they want and give, and how they score Arrow columns on one thread."""
+"""XGBoost models in .ubj and .json files: their inputs and outputs, and scoring of Arrow columns on one thread."""
 
 import json
 from collections.abc import Sequence
@@ -37,9 +37,9 @@ except Exception as error:
 """
 
 
-def inspect(path: Path, given: Given) -> Described:
-    """What the model in this file wants and gives: float32 inputs, named as in training, else as given, else one
-    array called `features`.
+def inspect(path: Path, add_options: Given) -> Described:
+    """The inputs and outputs of the model in this file. Inputs are float32; their names are those of training, else
+    those of --inputs, else there is one array called `features`.
 
     Raises StoreError for a model that cannot be used, ModelError for a file that cannot be read.
     """
@@ -47,27 +47,27 @@ def inspect(path: Path, given: Given) -> Described:
     try:
         try_to_open(_OPENING, path, f"XGBoost {xgboost.__version__}")
     except ModelError as error:
-        raise ModelError(written_by.before(writer, str(error))) from error
-    found = describe(_booster(_open(path)), given, path.name)
-    is_newer = writer is not None and writer.is_newer  # it promises to read older files
+        raise ModelError(written_by.prepend_versions(writer, str(error))) from error
+    found = describe(_booster(_open(path)), add_options, path.name)
+    is_newer = writer is not None and writer.is_newer  # XGBoost promises to read older files
     return replace(found, notes=(*(written_by.notes(writer) if is_newer else ()), *found.notes))
 
 
 def load(artifact: Artifact, device: str) -> Model:
-    """The model, ready to score. Raises ModelError when the file is damaged."""
+    """The model, ready to score. Raises ModelError if the file is damaged."""
     del device
     return model_of(_booster(_open(artifact.path)), artifact)
 
 
 def known_values(model: Model, signature: Signature) -> Known:
-    """As `Format.known_values`: trees take any number."""
+    """As `Format.known_values`: none, because trees take any number."""
     del model, signature
     return NOTHING_KNOWN
 
 
 def own_predict(artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
-    """As `Format.own_predict`: Booster.predict of a DMatrix, with the names and categories of training where there are
-    any; as many trees as stopped early, which is what XGBoost's own classifier takes."""
+    """As `Format.own_predict`: Booster.predict of a DMatrix, with the names and categories of training if there are
+    any. After early stopping it uses the trees up to the best one, as XGBoost's own classifier does."""
     model = _open(artifact.path)
     learner = json.loads(model.save_config())["learner"]
     best = model.attr("best_iteration") if learner["gradient_booster"]["name"] != "gblinear" else None
@@ -106,5 +106,5 @@ def _booster(model: Any) -> Booster:
             found = model.inplace_predict(x, iteration_range=trees, predict_type=kind, validate_features=False)
         return softmax(found) if margin else found
 
-    # XGBoost promises it of inplace_predict alone
+    # XGBoost promises thread safety for inplace_predict only
     return Booster(trained_columns(model), model.num_features(), classes, pa.float32(), np.float32, score, not linear)

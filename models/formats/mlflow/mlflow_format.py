@@ -1,4 +1,4 @@
-"""MLflow model folders, scored through pyfunc: they run the code they hold, so they are taken only where allowed."""
+"""MLflow model folders, scored through pyfunc: they run the code that they hold, so they are added only if allowed."""
 
 import importlib
 import os
@@ -15,12 +15,12 @@ from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import Described, Given, Input, Model, Signature
 from scorebeat.models.copying import copy_folder
-from scorebeat.models.formats.mlflow.outputs import Answers, columns, returned, seen
-from scorebeat.models.formats.mlflow.signature import fed, inputs_of, outputs_of
-from scorebeat.models.formats.registry import missing
+from scorebeat.models.formats.mlflow.outputs import Outputs, arrays_of, columns, outputs_seen_in
+from scorebeat.models.formats.mlflow.signature import inputs_of, model_input, outputs_of
+from scorebeat.models.formats.registry import missing_module_error
 from scorebeat.models.formats.shared import written_by
 from scorebeat.models.formats.shared.null_blame import explain
-from scorebeat.models.formats.shared.refusals import said
+from scorebeat.models.formats.shared.refusals import error_summary
 from scorebeat.models.inputs.own_rows import OwnRows
 from scorebeat.models.inputs.samples import NOTHING_KNOWN, Known, trial_rows
 from scorebeat.models.outputs.checks import assembled
@@ -33,15 +33,15 @@ DEVICES = ("cpu",)
 READS = frozenset({"inputs", "outputs", "code"})
 _FOLDER = "model"
 _PARTS = "parts"
-"""The option that keeps the names under which the model returns its outputs."""
+"""The format's option with the names under which the model returns its outputs."""
 _TRIAL_ROWS = 3
-_code: set[str] = set()
-"""Folders of code that MLflow put into sys.path for the models of this process."""
+_code_folders: set[str] = set()
+"""Folders of code that MLflow added to sys.path for the models of this process."""
 
 
-def take(source: str, draft: Path, given: Given) -> str:
+def take(source: str, draft: Path, add_options: Given) -> str:
     """Copy the folder. Raises StoreError unless code was allowed; no file is opened before that."""
-    _require_permission(source, given)
+    _require_permission(source, add_options)
     try:
         copy_folder(Path(source), draft / _FOLDER, shutil.ignore_patterns("__pycache__"))
     except (OSError, shutil.Error) as error:
@@ -49,41 +49,41 @@ def take(source: str, draft: Path, given: Given) -> str:
     return _FOLDER
 
 
-def inspect(path: Path, given: Given) -> Described:
-    """What the model wants and gives, by its MLmodel; what that does not say is seen by a trial on three rows.
+def inspect(path: Path, add_options: Given) -> Described:
+    """The inputs and outputs of the model, by its MLmodel; outputs that it lacks are found by a trial on three rows.
 
     Raises StoreError for a model that cannot be used or may not be opened, ModelError for a damaged folder.
     """
-    _require_permission(path.name, given)
+    _require_permission(path.name, add_options)
     model = _open(path)
     signature = model.metadata.signature
-    wanted = inputs_of(signature, given.inputs, path.name)
-    found = outputs_of(signature) or _trial(model, Signature(wanted.inputs, pa.schema([])), given, path.name)
+    wanted = inputs_of(signature, add_options.inputs, path.name)
+    found = outputs_of(signature) or _trial(model, Signature(wanted.inputs, pa.schema([])), add_options, path.name)
     notes = (*written_by.notes(written_by.of_mlflow(path)), *wanted.notes)
-    described = Signature(wanted.inputs, output_schema(found.fields, given.outputs, path.name))
+    described = Signature(wanted.inputs, output_schema(found.fields, add_options.outputs, path.name))
     return Described(described, {_PARTS: [*found.parts]} if found.parts else {}, notes)
 
 
 def load(artifact: Artifact, device: str) -> Model:
-    """The model, ready to score: that it may run code was said when it was added, and its digest is the same.
+    """The model, ready to score. A person allowed its code when it was added, and its digest is still the same.
 
-    Raises ModelError when the folder is damaged, or needs what is not installed here.
+    Raises ModelError if the folder is damaged, or needs what is not installed here.
     """
     del device
     return PyfuncModel(_open(artifact.path), tuple(artifact.options.get(_PARTS, ())), artifact.signature)
 
 
 def known_values(model: Model, signature: Signature) -> Known:
-    """As `Format.known_values`: those of the rows that MLflow keeps as an input example, where there are any."""
+    """As `Format.known_values`: those of MLflow's input example, if the model has one."""
     try:
         example = cast(PyfuncModel, model).model.input_example
         return {i.name: [example[i.name].dropna().tolist()] for i in signature.inputs}
-    except Exception:  # noqa: BLE001 -- it may lack an example, or have one of any other form
+    except Exception:  # noqa: BLE001 -- it may have no example, or one in another form
         return NOTHING_KNOWN
 
 
 def own_predict(artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
-    """As `Format.own_predict`: pyfunc's own predict, over a DataFrame or over arrays where the signature has them."""
+    """As `Format.own_predict`: pyfunc's own predict, over a DataFrame, or over arrays if the signature has tensors."""
     model = _open(artifact.path)
     schema = getattr(model.metadata.signature, "inputs", None)
     if schema is None or not schema.is_tensor_spec():
@@ -92,7 +92,7 @@ def own_predict(artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
         data = _tensor(schema.inputs[0], own.matrix(schema.inputs[0].type))
     else:
         data = {spec.name: _tensor(spec, own.column(spec.name)) for spec in schema.inputs}
-    return returned(model.predict(data), tuple(artifact.options.get(_PARTS, ())))
+    return arrays_of(model.predict(data), tuple(artifact.options.get(_PARTS, ())))
 
 
 def _tensor(spec: Any, values: Any) -> Any:
@@ -100,7 +100,7 @@ def _tensor(spec: Any, values: Any) -> Any:
 
 
 class PyfuncModel:
-    """A pyfunc model over a DataFrame or arrays. NULL reaches it as NaN; MLflow refuses it where a type has none."""
+    """A pyfunc model over a DataFrame or arrays. NULL reaches it as NaN; MLflow refuses NULL for a type without NaN."""
 
     def __init__(self, model: Any, parts: tuple[str, ...], signature: Signature) -> None:
         self.model = model
@@ -115,11 +115,11 @@ class PyfuncModel:
         return assembled(found, self.outputs.names)
 
     def _columns(self, rows: pa.RecordBatch) -> Sequence[pa.Array]:
-        return columns(_answer(self.model, rows, self.inputs), self.parts, self.outputs)
+        return columns(_predict(self.model, rows, self.inputs), self.parts, self.outputs)
 
 
-def _require_permission(source: str, given: Given) -> None:
-    if NAME not in given.code:
+def _require_permission(source: str, add_options: Given) -> None:
+    if NAME not in add_options.code:
         raise StoreError(
             f"{Path(source).name} is an MLflow model, which runs code of its writer's choice when it is opened; it "
             "was not opened. Add the model itself if it is one of scikit-learn, XGBoost, LightGBM or ONNX, as a file "
@@ -129,51 +129,56 @@ def _require_permission(source: str, given: Given) -> None:
 
 
 def _open(path: Path) -> Any:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # a worker reports to nobody; read when it is imported
+    os.environ.setdefault(
+        "MLFLOW_DISABLE_TELEMETRY", "true"
+    )  # a worker sends no telemetry; MLflow reads this at its import
     sys.dont_write_bytecode = True  # compiled code beside the folder's modules would change its digest
     try:
         pyfunc = importlib.import_module("mlflow.pyfunc")
         with _own_modules(), contained():
             return pyfunc.load_model(str(path.resolve()), suppress_warnings=True)
     except ModuleNotFoundError as error:
-        raise missing(error, f"the MLflow model {path.name}") from error
-    except Exception as error:  # what a model does when it is opened may fail in any way
-        message = f"{path.name} cannot be loaded by MLflow: {said(error)}"
-        raise ModelError(written_by.before(written_by.of_mlflow(path), message)) from error
+        raise missing_module_error(error, f"the MLflow model {path.name}") from error
+    except Exception as error:  # code that a model runs when it is opened may fail in any way
+        message = f"{path.name} cannot be loaded by MLflow: {error_summary(error)}"
+        raise ModelError(written_by.prepend_versions(written_by.of_mlflow(path), message)) from error
 
 
 @contextmanager
 def _own_modules() -> Iterator[None]:
-    """Forgets modules of folders that were opened before: they would be taken for this one's of the same name."""
-    sys.path[:] = [path for path in sys.path if path not in _code]
+    """Forgets modules of folders that were opened before: Python would use them for this model's of the same name."""
+    sys.path[:] = [path for path in sys.path if path not in _code_folders]
     for name, module in sys.modules.copy().items():  # a thread of MLflow imports meanwhile
         file = getattr(module, "__file__", None)
-        if file is not None and any(Path(file).is_relative_to(path) for path in _code):
+        if file is not None and any(Path(file).is_relative_to(path) for path in _code_folders):
             del sys.modules[name]
     before = set(sys.path)
     try:
         yield
     finally:
-        _code.update(path for path in sys.path if path not in before)
+        _code_folders.update(path for path in sys.path if path not in before)
 
 
-def _answer(model: Any, rows: pa.RecordBatch, inputs: Sequence[Input]) -> Any:
-    refused = importlib.import_module("mlflow.exceptions").MlflowException
+def _predict(model: Any, rows: pa.RecordBatch, inputs: Sequence[Input]) -> Any:
+    mlflow_error = importlib.import_module("mlflow.exceptions").MlflowException
     try:
-        return model.predict(fed(model.metadata.signature, rows, inputs))
-    except (TypeError, ValueError, refused) as error:
-        raise explain(rows, error, lambda other: model.predict(fed(model.metadata.signature, other, inputs))) from error
+        return model.predict(model_input(model.metadata.signature, rows, inputs))
+    except (TypeError, ValueError, mlflow_error) as error:
+        raise explain(
+            rows, error, lambda other: model.predict(model_input(model.metadata.signature, other, inputs))
+        ) from error
 
 
-def _trial(model: Any, signature: Signature, given: Given, file: str) -> Answers:
+def _trial(model: Any, signature: Signature, add_options: Given, file: str) -> Outputs:
     try:
         with contained():
-            return seen(_answer(model, trial_rows(signature, given, _TRIAL_ROWS), signature.inputs))
+            return outputs_seen_in(_predict(model, trial_rows(signature, add_options, _TRIAL_ROWS), signature.inputs))
     except ModelError:
         raise
     except Exception as error:  # the model's own code
-        rows = "invented rows" if given.sample is None else "rows of the sample"
+        rows = "invented rows" if add_options.sample is None else "rows of the sample"
         raise ModelError(
-            f"{file} does not say its outputs in MLmodel, and {_TRIAL_ROWS} {rows} do not show them: {said(error)}. "
-            "Save it with a signature that has outputs, or give rows of yours with --sample FILE"
+            f"{file} has no outputs in its MLmodel, and {_TRIAL_ROWS} {rows} do not show them: "
+            f"{error_summary(error)}. Save it with a signature that has outputs, or give rows of yours with "
+            "--sample FILE"
         ) from error

@@ -1,4 +1,4 @@
-"""What a pyfunc model answers, in any of the forms that MLflow lets it have, as output columns."""
+"""What a pyfunc model returns, in any of the forms that MLflow allows, as output columns."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,76 +18,76 @@ _STORED = {
     **WIDER,
     **{pa.timestamp(unit): pa.timestamp("us") for unit in ("s", "ms", "ns")},
 }
-"""How types are stored that no signature may name."""
+"""The types in which values are stored whose own type no signature may name."""
 
 
 @dataclass(frozen=True)
-class Answers:
-    """The output columns, and under which names the model returns them; none if it returns an array."""
+class Outputs:
+    """The output columns, and the names under which the model returns them; no names if it returns an array."""
 
     fields: tensors.Fields
     parts: tuple[str, ...]
 
 
-def seen(answer: Any) -> Answers:
-    """The outputs that an answer shows. Raises StoreError or ModelError for one that no table can store."""
-    parts = _named(answer)
+def outputs_seen_in(returned: Any) -> Outputs:
+    """The outputs of a model that returned this. Raises StoreError or ModelError if no table can store it."""
+    parts = _named(returned)
     if not parts:
-        values = _array(answer)
-        return Answers(fields_of(None, _stored(_column(values.ravel()).type), values.shape), ())
-    fields = [field for name, values in parts.items() for field in _part(name, values)]
-    return Answers(fields, tuple(parts))
+        values = _array(returned)
+        return Outputs(fields_of(None, _stored(_column(values.ravel()).type), values.shape), ())
+    fields = [
+        field
+        for name, values in parts.items()
+        for field in fields_of(name, _stored(_column(values.ravel()).type), values.shape)
+    ]
+    return Outputs(fields, tuple(parts))
 
 
 def fields_of(name: str | None, arrow: pa.DataType, shape: Sequence[int]) -> tensors.Fields:
-    """Columns of a tensor of [rows, ...]; without a name they are `label`, or `value` where they are floats."""
+    """Columns of a tensor of [rows, ...]; without a name they are `label`, or `value` if they are floats."""
     if len(shape) > 2:
         raise StoreError(f"the model returns a tensor of shape {list(shape)}: more axes than [rows, values]")
     own = name or ("value" if pa.types.is_floating(arrow) or len(shape) > 1 else LABEL)
     return tensors.fields(own, arrow, (*shape, 1)[1])
 
 
-def columns(answer: Any, parts: Sequence[str], outputs: pa.Schema) -> list[pa.Array]:
-    """The output columns of an answer, each cast where that loses nothing. Raises OutputError for another form."""
-    found = _named(answer)
+def columns(returned: Any, parts: Sequence[str], outputs: pa.Schema) -> list[pa.Array]:
+    """The output columns of what a model returned, cast if that loses nothing. Raises OutputError for another form."""
+    found = _named(returned)
     if found and (absent := [name for name in parts if name not in found]):
-        raise OutputError(f"the model answered {', '.join(found)}, and not {', '.join(absent)}")
-    values = [found[name] for name in parts or found] if found else [_array(answer)]
+        raise OutputError(f"the model returned {', '.join(found)}, and not {', '.join(absent)}")
+    values = [found[name] for name in parts or found] if found else [_array(returned)]
     arrays = [array for each in values for array in _arrays(each)]
     if len(arrays) != len(outputs) or len(set(map(len, arrays))) > 1:
         raise OutputError(
-            f"the model answered {len(arrays)} columns of {', '.join(str(len(a)) for a in arrays[:8])} rows, "
+            f"the model returned {len(arrays)} columns of {', '.join(str(len(a)) for a in arrays[:8])} rows, "
             f"expected {len(outputs)} columns: {', '.join(outputs.names[:8])}"
         )
     return [_cast(array, field) for array, field in zip(arrays, outputs, strict=True)]
 
 
-def returned(answer: Any, parts: Sequence[str]) -> list[Matrix]:
-    """The arrays of an answer as they are, in the order of `parts` where it names them."""
-    found = _named(answer)
-    return [found[name] for name in parts or found] if found else [_array(answer)]
+def arrays_of(returned: Any, parts: Sequence[str]) -> list[Matrix]:
+    """The arrays that a model returned, unchanged; in the order of `parts` if these name them."""
+    found = _named(returned)
+    return [found[name] for name in parts or found] if found else [_array(returned)]
 
 
-def _named(answer: Any) -> dict[str, Matrix]:
-    """The parts of a table or dict; of a list of dicts, too. None of an array."""
-    if isinstance(answer, list) and answer and isinstance(answer[0], Mapping):
-        answer = pd.DataFrame(answer)
-    if isinstance(answer, pd.DataFrame):
-        return {str(name): answer.iloc[:, at].to_numpy() for at, name in enumerate(answer.columns)}
-    if isinstance(answer, Mapping):
-        return {str(name): _array(values) for name, values in answer.items()}
-    if isinstance(answer, pd.Series) and answer.name is not None:
-        return {str(answer.name): answer.to_numpy()}
+def _named(returned: Any) -> dict[str, Matrix]:
+    """The named parts of a table, dict or list of dicts; none of an array."""
+    if isinstance(returned, list) and returned and isinstance(returned[0], Mapping):
+        returned = pd.DataFrame(returned)
+    if isinstance(returned, pd.DataFrame):
+        return {str(name): returned.iloc[:, at].to_numpy() for at, name in enumerate(returned.columns)}
+    if isinstance(returned, Mapping):
+        return {str(name): _array(values) for name, values in returned.items()}
+    if isinstance(returned, pd.Series) and returned.name is not None:
+        return {str(returned.name): returned.to_numpy()}
     return {}
 
 
 def _array(values: Any) -> Matrix:
     dense: Callable[[], Any] | None = getattr(values, "toarray", None)
     return np.atleast_1d(np.asarray(values if dense is None else dense()))
-
-
-def _part(name: str, values: Matrix) -> tensors.Fields:
-    return fields_of(name, _stored(_column(values.ravel()).type), values.shape)
 
 
 def _stored(found: pa.DataType) -> pa.DataType:

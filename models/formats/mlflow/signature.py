@@ -1,4 +1,4 @@
-"""The signature in an MLmodel file, as inputs and outputs; and rows as the model wants them by it."""
+"""The signature in an MLmodel file, as inputs and outputs; and rows in the form that it requires."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from scorebeat.core.errors import StoreError
 from scorebeat.models.contract import Input
-from scorebeat.models.formats.mlflow.outputs import Answers, fields_of
+from scorebeat.models.formats.mlflow.outputs import Outputs, fields_of
 from scorebeat.models.formats.shared.frame import frame
 from scorebeat.models.inputs.matrix import matrix, no_nulls
 from scorebeat.models.inputs.options import Matched, match_fixed, named_inputs
@@ -27,29 +27,29 @@ _TYPES = {
 _ARRAY = "features"
 
 
-def inputs_of(signature: Any, given: Sequence[str], file: str) -> Matched:
-    """The inputs by the signature; those given are matched with its names, or name what it leaves unnamed, or all
-    where there is none.
+def inputs_of(signature: Any, declared: Sequence[str], file: str) -> Matched:
+    """The inputs by the signature. Those of --inputs are matched with its names, or name its unnamed columns, or all
+    inputs if there is no signature.
 
-    Raises StoreError where names are wanting or too many, or a type cannot be fed.
+    Raises StoreError for too few or too many names, or for a type that no column can feed.
     """
     schema = getattr(signature, "inputs", None)
     if schema is None:
-        if not given:
+        if not declared:
             raise StoreError(
                 f"{file} has no signature: name its inputs with their types, --inputs age:int64,city:string"
             )
-        return Matched(named_inputs(given, pa.float64()))
+        return Matched(named_inputs(declared, pa.float64()))
     if not schema.is_tensor_spec():
-        return _columns(schema.inputs, given, file)
-    tensors = tuple(_tensor(spec, given, file) for spec in schema.inputs)
-    if given and len(tensors) == 1:
-        return Matched(_named_values(tensors[0], given, file))
-    return match_fixed(given, tensors, file)
+        return _columns(schema.inputs, declared, file)
+    tensors = tuple(_tensor(spec, declared, file) for spec in schema.inputs)
+    if declared and len(tensors) == 1:
+        return Matched(_named_values(tensors[0], declared, file))
+    return match_fixed(declared, tensors, file)
 
 
-def outputs_of(signature: Any) -> Answers | None:
-    """The outputs by the signature; None if it does not say them all."""
+def outputs_of(signature: Any) -> Outputs | None:
+    """The outputs by the signature; None if it lacks some of them."""
     schema = getattr(signature, "outputs", None)
     if schema is None:
         return None
@@ -61,11 +61,11 @@ def outputs_of(signature: Any) -> Answers | None:
         if arrow is None or any(width < 0 for width in shape[1:]) or (spec.name is None and len(specs) > 1):
             return None
         fields += fields_of(spec.name, arrow, shape)
-    return Answers(fields, tuple(spec.name for spec in specs if spec.name is not None))
+    return Outputs(fields, tuple(spec.name for spec in specs if spec.name is not None))
 
 
-def fed(signature: Any, rows: pa.RecordBatch, inputs: Sequence[Input]) -> Any:
-    """A DataFrame, or where the signature has tensors an array, or a dict of arrays."""
+def model_input(signature: Any, rows: pa.RecordBatch, inputs: Sequence[Input]) -> Any:
+    """The rows as a DataFrame; if the signature has tensors, as an array or a dict of arrays."""
     schema = getattr(signature, "inputs", None)
     if schema is None or not schema.is_tensor_spec():
         return frame(rows, inputs)
@@ -84,35 +84,35 @@ def _array(spec: Any, rows: pa.RecordBatch) -> Any:
     return values.reshape(rows.num_rows, *spec.shape[1:])
 
 
-def _columns(specs: Sequence[Any], given: Sequence[str], file: str) -> Matched:
+def _columns(specs: Sequence[Any], declared: Sequence[str], file: str) -> Matched:
     types = [_TYPES.get(getattr(spec.type, "name", "")) for spec in specs]
     if wrong := [f"{spec.name} is {spec.type}" for spec, t in zip(specs, types, strict=True) if t is None]:
         raise StoreError(f"{file}: {'; '.join(wrong)}, but a column must be one of {', '.join(_TYPES)}")
     if any(spec.name is None for spec in specs):
-        if len(given) != len(specs):
+        if len(declared) != len(specs):
             raise StoreError(f"{file} wants {len(specs)} columns without names: name them with --inputs a,b,c")
-        return Matched(tuple(named_inputs((name,), t)[0] for name, t in zip(given, types, strict=True)))
-    return match_fixed(given, [Input(spec.name, t) for spec, t in zip(specs, types, strict=True)], file)
+        return Matched(tuple(named_inputs((name,), t)[0] for name, t in zip(declared, types, strict=True)))
+    return match_fixed(declared, [Input(spec.name, t) for spec, t in zip(specs, types, strict=True)], file)
 
 
-def _tensor(spec: Any, given: Sequence[str], file: str) -> Input:
+def _tensor(spec: Any, declared: Sequence[str], file: str) -> Input:
     arrow = _numpy_type(spec.type)
     if arrow is None:
         raise StoreError(f"{file}: {spec.name or 'its tensor'} is of {spec.type}, which no column holds")
     widths = spec.shape[1:]
     if any(width < 0 for width in widths):
-        if len(widths) > 1 or not given:
+        if len(widths) > 1 or not declared:
             raise StoreError(
                 f"{file}: {spec.name or 'its tensor'} is {spec.shape}: name its values with --inputs a,b,c"
             )
-        widths = (len(given),)
+        widths = (len(declared),)
     return Input(spec.name or _ARRAY, arrow, math.prod(widths) if widths else None)
 
 
-def _named_values(tensor: Input, given: Sequence[str], file: str) -> tuple[Input, ...]:
-    inputs = named_inputs(given, tensor.type)
+def _named_values(tensor: Input, declared: Sequence[str], file: str) -> tuple[Input, ...]:
+    inputs = named_inputs(declared, tensor.type)
     if sum(i.length or 1 for i in inputs) != (tensor.length or 1):
-        raise StoreError(f"{file} wants {tensor.length or 1} values a row, but --inputs names {', '.join(given)}")
+        raise StoreError(f"{file} wants {tensor.length or 1} values a row, but --inputs names {', '.join(declared)}")
     return inputs
 
 

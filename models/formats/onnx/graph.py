@@ -1,6 +1,6 @@
-"""What is read in an .onnx file without ONNX Runtime: the files with its weights, and operators of training.
+"""Reads an .onnx file without ONNX Runtime: the names of its weight files, and its operators of training.
 
-The messages are those fields of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto) that tell this.
+The messages have only the fields of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto) needed here.
 """
 
 from collections.abc import Iterator
@@ -57,13 +57,13 @@ _FIELDS: dict[str, dict[str, tuple[int, str, bool]]] = {
 
 
 def data_files(path: Path) -> list[str]:
-    """The locations of weights beside the file, as it names them; none of a file that cannot be read."""
-    found = {entry.value for t in _tensors(path) for entry in t.external_data if entry.key == "location"}
-    return sorted(found)
+    """The locations of weight files, as the file names them; none if the file cannot be read."""
+    entries = (entry for tensor in _tensors(path) for entry in tensor.external_data)
+    return sorted({entry.value for entry in entries if entry.key == "location"})
 
 
 def nodes_of_training(path: Path) -> list[str]:
-    """Operators that drop values out, or normalise over whatever rows come together, as they do in training."""
+    """Operators that drop values, or normalise over the rows of a batch, as in training."""
     graphs = [*_graphs(_model(path))]
     constants = {name: tensor for graph in graphs for name, tensor in _constants(graph)}
     nodes = [node for graph in graphs for node in graph.node if node.domain in ("", "ai.onnx")]
@@ -103,7 +103,7 @@ def _tensors(path: Path) -> Iterator[Any]:
 
 
 def _graphs(model: Any) -> Iterator[Any]:
-    """The graph, those within its nodes, and the bodies of functions, which have nodes as a graph has."""
+    """The graph, the graphs within its nodes, and the bodies of functions, which have nodes like a graph."""
     graph = _messages()["Graph"]
     waiting = [model.graph, *(graph(node=function.node) for function in model.functions)]
     while waiting:
@@ -114,7 +114,7 @@ def _graphs(model: Any) -> Iterator[Any]:
 
 
 def _model(path: Path) -> Any:
-    """The file's message; an empty one where it is no such file, of which ONNX Runtime says what is wrong."""
+    """The file's message; an empty one if it is no such file: ONNX Runtime then raises the error."""
     found = _messages()["Model"]()
     try:
         found.ParseFromString(path.read_bytes())

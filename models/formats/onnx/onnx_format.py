@@ -1,4 +1,4 @@
-"""ONNX models in ONNX Runtime on one CPU thread: what they want and give, and how they score Arrow columns."""
+"""ONNX models in ONNX Runtime on one CPU thread: their inputs and outputs, and scoring of Arrow columns."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from scorebeat.models.copying import copy_regular
 from scorebeat.models.formats.onnx.graph import data_files, nodes_of_training, random_nodes
 from scorebeat.models.formats.registry import copy_file
 from scorebeat.models.formats.shared import written_by
-from scorebeat.models.formats.shared.refusals import said
+from scorebeat.models.formats.shared.refusals import error_summary
 from scorebeat.models.formats.shared.tensors import arrays, fields
 from scorebeat.models.inputs.matrix import Matrix, matrix, no_nulls
 from scorebeat.models.inputs.options import Matched, match_fixed
@@ -31,7 +31,7 @@ NAME = "onnx"
 DEVICES = ("cpu",)
 READS = frozenset({"inputs", "outputs"})
 _OUTDATED = re.compile(r"opset|IR version|[Nn]ot implemented|NOT_IMPLEMENTED|No Op registered|not a registered")
-"""What ONNX Runtime says of a file that is newer than it is, or that has operators which it does not have."""
+"""ONNX Runtime's messages for a file that is newer than it, or that has operators which it lacks."""
 CLASSES = "classes"
 """Key of the file's metadata that names the probabilities' columns, as a JSON list."""
 _TRIAL_ROWS = 2
@@ -39,7 +39,7 @@ _TRIAL_ROWS = 2
 
 @dataclass(frozen=True)
 class Tensor:
-    """How a tensor's element type is called in ONNX, Arrow and NumPy."""
+    """A tensor's element type in Arrow and NumPy."""
 
     arrow: pa.DataType
     numpy: type[Any]
@@ -55,46 +55,46 @@ _TENSORS = {
 }
 
 
-def take(source: str, draft: Path, given: Given) -> str:
-    """As `Format.take`: the file, and the files with its weights beside it, under the names that it has for them.
+def take(source: str, draft: Path, add_options: Given) -> str:
+    """As `Format.take`: copies the file, and the files with its weights, under the names that it has for them.
 
-    Raises StoreError for one that is absent, or that lies elsewhere than in the file's own folder.
+    Raises StoreError for a weight file that is absent, or outside the file's own folder.
     """
-    name = copy_file(source, draft, given)
+    name = copy_file(source, draft, add_options)
     for location in data_files(draft / name):
         _copy_data(Path(source), location, draft, name)
     return name
 
 
-def inspect(path: Path, given: Given) -> Described:
-    """What the model in this file wants and gives; how wide its outputs are is seen by a trial on two rows.
+def inspect(path: Path, add_options: Given) -> Described:
+    """The inputs and outputs of the model in this file; a trial on two rows shows the widths of its outputs.
 
-    The inputs given name the values of a lone tensor of [rows, values].
+    --inputs names the values if there is one tensor of [rows, values].
     Raises StoreError for a model that cannot be used, ModelError for a file that cannot be read.
     """
-    if not given.unsteady and (nodes := nodes_of_training(path)):
+    if not add_options.unsteady and (nodes := nodes_of_training(path)):
         raise StoreError(
             f"{path.name} is a graph of training, with {', '.join(nodes[:8])}: the same row gets another value at each "
             "run, or among other rows. Call model.eval() before the export, and export it for inference, or accept it "
             "with --allow-unsteady"
         )
     session = _session(path)
-    matched = _inputs(session, given.inputs, path.name)
+    matched = _inputs(session, add_options.inputs, path.name)
     wanted = matched.inputs
-    rows = trial_rows(Signature(wanted, pa.schema([])), given, _TRIAL_ROWS)
-    found, again = (_trial(session, rows, given, path.name) for _ in range(2))
-    if not given.unsteady and not all(map(_is_same, found, again)):
+    rows = trial_rows(Signature(wanted, pa.schema([])), add_options, _TRIAL_ROWS)
+    found, again = (_trial(session, rows, add_options, path.name) for _ in range(2))
+    if not add_options.unsteady and not all(map(_is_same, found, again)):
         raise StoreError(
-            f"{path.name} gives other values for the same rows at each run"
+            f"{path.name} returns other values for the same rows at each run"
             f"{', with ' * bool(drawn := random_nodes(path))}{', '.join(drawn[:8])}: export it without random numbers, "
             "or accept it with --allow-unsteady"
         )
     columns = [
         column
-        for put, values in zip(session.get_outputs(), found, strict=True)
-        for column in _fields(put, values, _classes(session), path.name)
+        for output, values in zip(session.get_outputs(), found, strict=True)
+        for column in _fields(output, values, _classes(session), path.name)
     ]
-    return Described(Signature(wanted, output_schema(columns, given.outputs, path.name)), notes=matched.notes)
+    return Described(Signature(wanted, output_schema(columns, add_options.outputs, path.name)), notes=matched.notes)
 
 
 def load(artifact: Artifact, device: str) -> Model:
@@ -104,7 +104,7 @@ def load(artifact: Artifact, device: str) -> Model:
 
 
 def known_values(model: Model, signature: Signature) -> Known:
-    """As `Format.known_values`: ONNX Runtime shows no constants of a graph."""
+    """As `Format.known_values`: none, because ONNX Runtime shows no constants of a graph."""
     del model, signature
     return NOTHING_KNOWN
 
@@ -112,33 +112,33 @@ def known_values(model: Model, signature: Signature) -> Known:
 def own_predict(artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
     """As `Format.own_predict`: a session's own run, over arrays of NumPy."""
     session = _session(artifact.path)
-    puts, inputs = session.get_inputs(), own.signature.inputs
-    if len(puts) == 1:
+    args, inputs = session.get_inputs(), own.signature.inputs
+    if len(args) == 1:
         whole = own.column(inputs[0].name) if len(inputs) == 1 else own.matrix(np.object_)
-        fed = {puts[0].name: _shaped(puts[0], whole)}
+        fed = {args[0].name: _shaped(args[0], whole)}
     else:
-        fed = {put.name: _shaped(put, own.column(i.name)) for put, i in zip(puts, inputs, strict=True)}
+        fed = {arg.name: _shaped(arg, own.column(i.name)) for arg, i in zip(args, inputs, strict=True)}
     returned = session.run(None, fed)
     # skl2onnx's ZipMap returns a dict of probabilities for each row
     return [np.array([[*row.values()] for row in each]) if isinstance(each, list) else each for each in returned]
 
 
-def _shaped(put: Any, values: Matrix) -> Matrix:
-    tensor: Matrix = values.astype(_TENSORS[put.type].numpy)
-    return tensor.reshape(len(tensor), -1) if len(put.shape) == 2 else tensor.reshape(len(tensor))
+def _shaped(arg: Any, values: Matrix) -> Matrix:
+    tensor: Matrix = values.astype(_TENSORS[arg.type].numpy)
+    return tensor.reshape(len(tensor), -1) if len(arg.shape) == 2 else tensor.reshape(len(tensor))
 
 
 class OnnxModel:
-    """A session over named tensors. NULL is NaN in a tensor of floats, and refused where a type has no NaN."""
+    """A session over named tensors. NULL is NaN in a tensor of floats, and refused for a type without NaN."""
 
     returns_new_arrays = True
     thread_safe = True
-    """Run() may be called by several threads, by ONNX Runtime's own word."""
+    """Several threads may call run(), by ONNX Runtime's documentation."""
 
     def __init__(self, session: Any, outputs: pa.Schema) -> None:
         self.session = session
         self.outputs = outputs
-        self.puts = session.get_inputs()
+        self.args = session.get_inputs()
 
     def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         if not rows.num_rows:  # some operators refuse a tensor without rows
@@ -153,22 +153,22 @@ class OnnxModel:
         return outputs
 
     def _without_nan(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """The columns of tensors whose type has no NaN."""
-        whole = [not put.type.startswith(("tensor(float", "tensor(double")) for put in self.puts]
+        """The columns that feed tensors of a type without NaN."""
+        whole = [not arg.type.startswith(("tensor(float", "tensor(double")) for arg in self.args]
         if len(whole) == 1:
             return rows if whole[0] else rows.select([])
         return rows.select([at for at, is_whole in enumerate(whole) if is_whole])
 
     def _feed(self, rows: pa.RecordBatch) -> dict[str, Matrix]:
-        if len(self.puts) == 1:
-            return {self.puts[0].name: _tensor(self.puts[0], rows)}
-        return {put.name: _tensor(put, rows.select([at])) for at, put in enumerate(self.puts)}
+        if len(self.args) == 1:
+            return {self.args[0].name: _tensor(self.args[0], rows)}
+        return {arg.name: _tensor(arg, rows.select([at])) for at, arg in enumerate(self.args)}
 
 
 def _session(path: Path) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # a worker process has one core
-    options.log_severity_level = 4  # what fails is raised as well
+    options.log_severity_level = 4  # an error is raised as well
     try:
         return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions have no common class of their own
@@ -186,7 +186,7 @@ def _session(path: Path) -> Any:
 
 
 def _copy_data(source: Path, location: str, draft: Path, name: str) -> None:
-    """One file of weights, into the same path below `draft`."""
+    """Copy one file of weights to the same path below `draft`."""
     path = PurePosixPath(location)
     if not path.parts or path.is_absolute() or ".." in path.parts or any(c in location for c in "\\:\0"):
         raise StoreError(
@@ -213,57 +213,57 @@ def _copy_data(source: Path, location: str, draft: Path, name: str) -> None:
     copy_regular(found, target)
 
 
-def _trial(session: Any, rows: pa.RecordBatch, given: Given, file: str) -> list[Any]:
-    """What the session returns for these rows. Raises StoreError where invented ones do not do."""
+def _trial(session: Any, rows: pa.RecordBatch, add_options: Given, file: str) -> list[Any]:
+    """What the session returns for these rows. Raises StoreError if they are invented and it fails for them."""
     try:
         return OnnxModel(session, pa.schema([])).run(rows)
     except Exception as error:  # ONNX Runtime's exceptions have no common class of their own
-        if given.sample is not None:
+        if add_options.sample is not None:
             raise
         raise StoreError(
-            f"{file}: {_TRIAL_ROWS} invented rows do not show what it returns: {said(error)}. Give rows of yours with "
-            "--sample FILE or --sample-job JOB"
+            f"{file}: {_TRIAL_ROWS} invented rows do not show what it returns: {error_summary(error)}. Give rows of "
+            "yours with --sample FILE or --sample-job JOB"
         ) from error
 
 
-def _inputs(session: Any, given: Sequence[str], file: str) -> Matched:
-    puts = session.get_inputs()
-    for put in puts:
-        _usable(put, file)
-    if given and len(puts) == 1:
-        return Matched(_named(puts[0], given, file))
-    return match_fixed(given, [_input(put, file) for put in puts], file)
+def _inputs(session: Any, declared: Sequence[str], file: str) -> Matched:
+    args = session.get_inputs()
+    for arg in args:
+        _require_usable(arg, file)
+    if declared and len(args) == 1:
+        return Matched(_named(args[0], declared, file))
+    return match_fixed(declared, [_input(arg, file) for arg in args], file)
 
 
-def _usable(put: Any, file: str) -> None:
-    if put.type not in _TENSORS or len(put.shape) not in (1, 2):
+def _require_usable(arg: Any, file: str) -> None:
+    if arg.type not in _TENSORS or len(arg.shape) not in (1, 2):
         raise StoreError(
-            f"{file}: input {put.name} is {put.type} {put.shape}, but an input must be [rows] or [rows, values] "
+            f"{file}: input {arg.name} is {arg.type} {arg.shape}, but an input must be [rows] or [rows, values] "
             f"of {', '.join(_TENSORS)}"
         )
-    if isinstance(put.shape[0], int):
+    if isinstance(arg.shape[0], int):
         raise StoreError(
-            f"{file}: input {put.name} takes exactly {put.shape[0]} rows; export it with a dynamic first axis"
+            f"{file}: input {arg.name} takes exactly {arg.shape[0]} rows; export it with a dynamic first axis"
         )
 
 
-def _named(put: Any, given: Sequence[str], file: str) -> tuple[Input, ...]:
-    width = (*put.shape, 1)[1]
-    if len(set(given)) != len(given) or (isinstance(width, int) and width != len(given)):
-        raise StoreError(f"{file} wants {width} values a row, but --inputs names {', '.join(given)}")
-    return tuple(Input(name, _TENSORS[put.type].arrow) for name in given)
+def _named(arg: Any, declared: Sequence[str], file: str) -> tuple[Input, ...]:
+    width = (*arg.shape, 1)[1]
+    if len(set(declared)) != len(declared) or (isinstance(width, int) and width != len(declared)):
+        raise StoreError(f"{file} wants {width} values a row, but --inputs names {', '.join(declared)}")
+    return tuple(Input(name, _TENSORS[arg.type].arrow) for name in declared)
 
 
-def _input(put: Any, file: str) -> Input:
-    width = (*put.shape, 1)[1]
+def _input(arg: Any, file: str) -> Input:
+    width = (*arg.shape, 1)[1]
     if not isinstance(width, int):
-        raise StoreError(f"{file} does not say how many values {put.name} has: name them with --inputs a,b,c")
-    return Input(put.name, _TENSORS[put.type].arrow, None if width == 1 else width)
+        raise StoreError(f"{file} does not say how many values {arg.name} has: name them with --inputs a,b,c")
+    return Input(arg.name, _TENSORS[arg.type].arrow, None if width == 1 else width)
 
 
-def _tensor(put: Any, rows: pa.RecordBatch) -> Matrix:
-    tensor = matrix(rows, _TENSORS[put.type].numpy, "C")
-    return tensor if len(put.shape) == 2 else tensor[:, 0]
+def _tensor(arg: Any, rows: pa.RecordBatch) -> Matrix:
+    tensor = matrix(rows, _TENSORS[arg.type].numpy, "C")
+    return tensor if len(arg.shape) == 2 else tensor[:, 0]
 
 
 def _classes(session: Any) -> list[str]:
@@ -274,17 +274,17 @@ def _classes(session: Any) -> list[str]:
     return [str(name) for name in names] if isinstance(names, list) else []
 
 
-def _fields(put: Any, values: Any, classes: list[str], file: str) -> list[tuple[str, pa.DataType]]:
-    name = LABEL if put.name == "output_label" else put.name
-    if put.type.startswith("seq(map("):
+def _fields(arg: Any, values: Any, classes: list[str], file: str) -> list[tuple[str, pa.DataType]]:
+    name = LABEL if arg.name == "output_label" else arg.name
+    if arg.type.startswith("seq(map("):
         return [(k if isinstance(k, str) else f"class_{k}", pa.float32()) for k in values[0]]
     shape = np.shape(values)
-    if put.type not in _TENSORS or len(shape) not in (1, 2) or shape[0] != _TRIAL_ROWS:
+    if arg.type not in _TENSORS or len(shape) not in (1, 2) or shape[0] != _TRIAL_ROWS:
         raise StoreError(
-            f"{file}: output {put.name} is {put.type} of shape {list(shape)} for {_TRIAL_ROWS} rows, but an "
+            f"{file}: output {arg.name} is {arg.type} of shape {list(shape)} for {_TRIAL_ROWS} rows, but an "
             f"output must be [rows] or [rows, values] of {', '.join(_TENSORS)}"
         )
-    return fields(name, _TENSORS[put.type].arrow, (*shape, 1)[1], classes)
+    return fields(name, _TENSORS[arg.type].arrow, (*shape, 1)[1], classes)
 
 
 def _arrays(values: Any) -> list[pa.Array]:
@@ -295,7 +295,7 @@ def _arrays(values: Any) -> list[pa.Array]:
 
 
 def _is_same(found: Any, again: Any) -> bool:
-    """Whether an output was the same twice; NaN is as NaN."""
+    """Whether an output was the same in both runs; NaN equals NaN."""
     if isinstance(found, list):
         return repr(found) == repr(again)
     return bool(np.array_equal(found, again, equal_nan=found.dtype.kind == "f"))

@@ -1,9 +1,9 @@
-"""Imports a model's own code under a private name, so that it can neither shadow our modules nor be shadowed by them.
+"""Imports a model's own code under a private name: it neither shadows our modules nor is shadowed by them.
 
-Each load has modules of its own, `_scorebeat_code_7.mypackage.clean`, and they go when the model goes. Every
-module of the code gets builtins of its own whose `__import__` turns `mypackage` into that name: `import` and
+Each load has modules of its own, `_scorebeat_code_7.mypackage.clean`, which are deleted with the model. Every
+module of the code has builtins of its own, whose `__import__` turns `mypackage` into that name. So `import` and
 `from mypackage import ...` work as outside of Scorebeat, also in a function that runs much later, and other
-modules see nothing of it. (Python takes `__import__` from the builtins of the module that imports:
+modules are not affected. (Python takes `__import__` from the builtins of the module that imports:
 https://docs.python.org/3/reference/executionmodel.html#builtins-and-restricted-execution.)
 """
 
@@ -30,7 +30,7 @@ from scorebeat.core.errors import kind, one_line, raised, text
 
 PREFIX = "_scorebeat_code_"
 OLD_HELPER = "models.inner"
-"""What code that was added under Scorebeat 0.1 calls `scorebeat.models.inner`."""
+"""The name of `scorebeat.models.inner` in code that was added under Scorebeat 0.1."""
 _numbers = itertools.count(1)
 
 
@@ -39,7 +39,7 @@ class PrivateCode:
 
     def __init__(self, folder: Path, top: str) -> None:
         """`top` is the name of the only module or package in `folder`."""
-        self.folder = folder.resolve()  # as the file names in tracebacks are
+        self.folder = folder.resolve()  # file names in tracebacks are resolved, too
         self.root = f"{PREFIX}{next(_numbers)}"
         package = ModuleType(self.root)
         package.__path__ = [str(self.folder)]
@@ -49,24 +49,24 @@ class PrivateCode:
         sys.meta_path.insert(0, self._finder)
 
     def module(self, name: str) -> ModuleType:
-        """The module that its own code calls `name`. Raises whatever it raises."""
+        """The module that its own code calls `name`. Raises whatever its import raises."""
         return importlib.import_module(f"{self.root}.{name}")
 
     def forget(self) -> None:
-        """Take the modules out of `sys.modules`; objects made by them live on."""
+        """Remove the modules from `sys.modules`; objects of theirs stay alive."""
         if self._finder in sys.meta_path:
             sys.meta_path.remove(self._finder)
         for name in [n for n in sys.modules if n == self.root or n.startswith(f"{self.root}.")]:
             del sys.modules[name]
 
     def blame(self, error: BaseException) -> str:
-        """What an error of this code says, on one line, with the file and line where the code raised it."""
-        words = one_line(text(error).replace(f"{self.root}.", ""))
+        """An error of this code on one line, with the file and line where the code raised it."""
+        message = one_line(text(error).replace(f"{self.root}.", ""))
         own = raised(error)
-        place = self._place(own if isinstance(own, BaseException) else error)
-        return f"{place}: {kind(error)}{': ' * bool(words)}{words}"
+        position = self._position(own if isinstance(own, BaseException) else error)
+        return f"{position}: {kind(error)}{': ' * bool(message)}{message}"
 
-    def _place(self, error: BaseException) -> str:
+    def _position(self, error: BaseException) -> str:
         if isinstance(error, SyntaxError) and error.filename:
             return f"{self._relative(error.filename)}, line {error.lineno}"
         frames = traceback.extract_tb(error.__traceback__)
@@ -82,7 +82,7 @@ _Import = Callable[..., ModuleType]
 
 
 def _importer(root: str, top: str, *, has_own_helper: bool) -> _Import:
-    """`__import__` for the modules under `root`, which know themselves by the name `top`."""
+    """`__import__` for the modules under `root`, which import each other by the name `top`."""
 
     def private_import(
         name: str,
@@ -129,7 +129,7 @@ class _Finder(MetaPathFinder):
 
 
 class _Loader(SourceFileLoader):
-    """Python's loader of source files, but it writes no bytecode: a file more would change the digest."""
+    """Python's loader of source files, without writing bytecode: one more file would change the digest."""
 
     importer: _Import
 

@@ -5,15 +5,14 @@ The class has
     inputs = {"review": "string"}                             # name -> type, as in model.toml
     outputs = {"label": "string", "positive": "float64"}
 
-    def __init__(self, files: Path, device: str): ...         # `files` has the files given with --file
+    def __init__(self, files: Path, device: str): ...         # `files` has the files of --file
     def predict(self, rows: pa.RecordBatch) -> dict | pa.RecordBatch: ...
 
-`inputs` and `outputs` may be attributes of the class or be set by `__init__`. A type is float64, string,
+`inputs` and `outputs` are attributes of the class, or `__init__` sets them. A type is float64, string,
 float32[784] and so on (models.arrow_types). `device` is `cpu` or `cuda`. `predict` gets the columns of
-`inputs`, at least one row, and answers the columns of `outputs`: a dict of arrays, lists or pandas columns,
-one value a row, in the rows' order. models.inner.open_model opens a model file among `files`. What it answers is
-copied before `predict` is called again. Of several threads of the API one at a time calls it, unless the class
-says `thread_safe = True`.
+`inputs`, at least one row, and returns the columns of `outputs`: a dict of arrays, lists or pandas columns,
+one value a row, in the rows' order. They are copied before `predict` is called again. Only one thread of the API
+calls it at a time, unless the class has `thread_safe = True`. models.inner.open_model opens a model file among `files`.
 """
 
 import inspect as inspect_module
@@ -42,7 +41,7 @@ from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import Described, Given, Input, Model, Signature
 from scorebeat.models.formats.python.private_import import PrivateCode
 from scorebeat.models.formats.python.source import CODE, FILES, copy_code, copy_files
-from scorebeat.models.formats.registry import missing
+from scorebeat.models.formats.registry import missing_module_error
 from scorebeat.models.inputs.options import named_inputs
 from scorebeat.models.inputs.own_rows import OwnRows
 from scorebeat.models.inputs.samples import NOTHING_KNOWN, Known
@@ -55,38 +54,38 @@ DEVICES = ("cpu", "cuda")
 READS = frozenset({"files"})
 
 
-def take(source: str, draft: Path, given: Given) -> str:
-    """Copy the class's module, or the whole package that it is in, and the files given; returns `source`.
+def take(source: str, draft: Path, add_options: Given) -> str:
+    """Copy the class's module, or the whole package that it is in, and the files of --file; returns `source`.
 
-    Nothing is imported. Raises StoreError when there is no such source, or two files have one name.
+    Nothing is imported. Raises StoreError if there is no such source, or if two files have one name.
     """
     copy_code(source.partition(":")[0], draft / CODE)
-    copy_files(given.files, draft / FILES)
+    copy_files(add_options.files, draft / FILES)
     return source
 
 
-def inspect(path: Path, given: Given) -> Described:
-    """What the class says of itself; `path` is the draft folder and then `module:Class`, which is no file.
+def inspect(path: Path, add_options: Given) -> Described:
+    """The inputs and outputs that the class declares; `path` is the draft folder and `module:Class`, which is no file.
 
-    Raises StoreError when there is no such class or it is not such a model, ModelError when its code fails.
+    Raises StoreError if there is no such class or it is no such model, ModelError if its code fails.
     """
-    if given.inputs or given.outputs or given.classes:
+    if add_options.inputs or add_options.outputs or add_options.classes:
         raise StoreError(f"{path.name} names its inputs and outputs itself: leave --inputs, --outputs, --classes out")
-    code, made = _made(path.parent, path.name, "cpu")
+    code, instance = _instantiate(path.parent, path.name, "cpu")
     try:
-        return Described(_signature(made, path.name))
+        return Described(_signature(instance, path.name))
     finally:
         code.forget()
 
 
 def load(artifact: Artifact, device: str) -> Model:
-    """The class, imported under a private name and made for `device`. Raises ModelError when its code fails."""
-    code, made = _made(artifact.folder, artifact.file, device)
-    return PythonModel(code, made, artifact.file, artifact.signature.outputs)
+    """An object of the class, imported under a private name, for `device`. Raises ModelError if its code fails."""
+    code, instance = _instantiate(artifact.folder, artifact.file, device)
+    return PythonModel(code, instance, artifact.file, artifact.signature.outputs)
 
 
 def known_values(model: Model, signature: Signature) -> Known:
-    """As `Format.known_values`: a class tells nothing."""
+    """As `Format.known_values`: none, because a class does not show them."""
     del model, signature
     return NOTHING_KNOWN
 
@@ -98,60 +97,60 @@ def own_predict(artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
 
 
 class PythonModel:
-    """An object of the class. What `predict` raises is left as it is: it is the row's error, or the batch's."""
+    """An object of the class. An exception of `predict` is not changed: it is the error of the row or the batch."""
 
-    def __init__(self, code: PrivateCode, made: Any, name: str, outputs: pa.Schema) -> None:
-        self.made = made
+    def __init__(self, code: PrivateCode, instance: Any, name: str, outputs: pa.Schema) -> None:
+        self.instance = instance
         self.name = name
-        self.thread_safe = getattr(made, "thread_safe", False) is True
+        self.thread_safe = getattr(instance, "thread_safe", False) is True
         self.outputs = outputs
         weakref.finalize(self, code.forget).atexit = False
 
     def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         if not rows.num_rows:
             return pa.RecordBatch.from_pylist([], schema=self.outputs)
-        answer = self._answer(rows)
-        if isinstance(answer, pa.RecordBatch):
-            return answer
-        columns = _columns(answer, self.name)
+        returned = self._call(rows)
+        if isinstance(returned, pa.RecordBatch):
+            return returned
+        columns = _columns(returned, self.name)
         arrays = [self._array(name, values, rows.num_rows) for name, values in columns.items()]
         return assembled(arrays, list(columns))
 
-    def _answer(self, rows: pa.RecordBatch) -> Any:
+    def _call(self, rows: pa.RecordBatch) -> Any:
         try:
-            return self.made.predict(rows)
+            return self.instance.predict(rows)
         except Exception as error:
             if not _is_out_of_memory(error):
                 raise
-            told = text(error).partition("\n")[0]
-        # raised out here, because PyTorch's error holds the frames, and those the tensors that filled the device
-        raise DeviceMemoryError(f"{self.name} has too little memory to score {rows.num_rows} rows at once: {told}")
+            reason = text(error).partition("\n")[0]
+        # raised outside of the block: PyTorch's error holds frames, and these hold the tensors that fill the device
+        raise DeviceMemoryError(f"{self.name} has too little memory to score {rows.num_rows} rows at once: {reason}")
 
     def _array(self, name: str, values: Any, rows: int) -> pa.Array:
         wanted = self.outputs.field(name).type if name in self.outputs.names else None
         try:
             array = _array(values, wanted)
-        except UnicodeEncodeError as error:  # of a row, where the others are of the contract
+        except UnicodeEncodeError as error:  # a fault of one row; the others are faults of the whole contract
             raise NonsenseError(f"{self.name} returned half of a character in {name!r}: {one_line(error)}") from error
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             reason = one_line(error)
-            raise OutputError(f"{self.name} answered values in {name!r} that are not {wanted}: {reason}") from error
+            raise OutputError(f"{self.name} returned values in {name!r} that are not {wanted}: {reason}") from error
         if len(array) != rows:
-            raise OutputError(f"{self.name} answered {len(array)} values in {name!r} for {rows} rows")
+            raise OutputError(f"{self.name} returned {len(array)} values in {name!r} for {rows} rows")
         return array
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    torch = sys.modules.get("torch")  # whose error it is has imported it
+    torch = sys.modules.get("torch")  # code that raises PyTorch's error has imported it
     return torch is not None and isinstance(error, torch.OutOfMemoryError)
 
 
-def _columns(answer: Any, name: str) -> Mapping[str, Any]:
-    if isinstance(answer, pa.Table):
-        return dict(zip(answer.column_names, answer.columns, strict=True))
-    if isinstance(answer, Mapping):
-        return answer
-    raise OutputError(f"{name}.predict answered {type(answer).__name__}, expected a dict of columns or a RecordBatch")
+def _columns(returned: Any, name: str) -> Mapping[str, Any]:
+    if isinstance(returned, pa.Table):
+        return dict(zip(returned.column_names, returned.columns, strict=True))
+    if isinstance(returned, Mapping):
+        return returned
+    raise OutputError(f"{name}.predict returned {type(returned).__name__}, expected a dict of columns or a RecordBatch")
 
 
 def _array(values: Any, wanted: pa.DataType | None) -> pa.Array:
@@ -165,8 +164,8 @@ def _array(values: Any, wanted: pa.DataType | None) -> pa.Array:
     return pa.array(values, wanted)
 
 
-def _made(folder: Path, name: str, device: str) -> tuple[PrivateCode, Any]:
-    """The code, and an object of its class. Raises StoreError without such a class, ModelError when it fails."""
+def _instantiate(folder: Path, name: str, device: str) -> tuple[PrivateCode, Any]:
+    """The code, and an object of its class. Raises StoreError if there is no such class, ModelError if it fails."""
     module, _, class_name = name.partition(":")
     code = PrivateCode(folder / CODE, module.partition(".")[0])
     try:
@@ -180,7 +179,7 @@ def _made(folder: Path, name: str, device: str) -> tuple[PrivateCode, Any]:
     except ScorebeatError:
         code.forget()
         raise
-    except Exception as error:  # the code is somebody else's and may raise anything
+    except Exception as error:  # the model's own code may raise anything
         code.forget()
         raise ModelError(f"{name} failed in {code.blame(error)}") from error
 
@@ -199,7 +198,7 @@ def _require_init(wanted: Callable[..., Any], name: str) -> None:
         inspect_module.signature(wanted).bind(Path(), "cpu")
     except TypeError as error:
         raise StoreError(f"{name} is made with two arguments, __init__(self, files, device): {error}") from None
-    except ValueError:  # a class in C does not say what it takes
+    except ValueError:  # a class in C has no signature
         return
 
 
@@ -207,20 +206,20 @@ def _absent(code: PrivateCode, error: ModuleNotFoundError, name: str) -> ModelEr
     if (error.name or "").startswith(code.root):
         return ModelError(f"{name} failed in {code.blame(error)}")
     hint = "a module of your own must be in one package with the class, or be installed"
-    return ModelError(f"{missing(error, f'{name} ({code.blame(error)})')}; {hint}")
+    return ModelError(f"{missing_module_error(error, f'{name} ({code.blame(error)})')}; {hint}")
 
 
-def _signature(made: Any, name: str) -> Signature:
-    if not callable(getattr(made, "predict", None)):
+def _signature(instance: Any, name: str) -> Signature:
+    if not callable(getattr(instance, "predict", None)):
         raise StoreError(f"{name} has no predict(rows)")
-    inputs, outputs = (_types(made, kind, name) for kind in ("inputs", "outputs"))
-    fields = [(column, _named(kind, f"{name}.outputs[{column!r}]")) for column, kind in outputs.items()]
+    inputs, outputs = (_types(instance, kind, name) for kind in ("inputs", "outputs"))
+    fields = [(column, _type_named(kind, f"{name}.outputs[{column!r}]")) for column, kind in outputs.items()]
     wanted = tuple(_input(column, kind, name) for column, kind in inputs.items())
     return Signature(wanted, output_schema(fields, (), name))
 
 
-def _types(made: Any, kind: str, name: str) -> dict[str, str]:
-    found = getattr(made, kind, None)
+def _types(instance: Any, kind: str, name: str) -> dict[str, str]:
+    found = getattr(instance, kind, None)
     if isinstance(found, Mapping) and found and all(isinstance(t, str) for pair in found.items() for t in pair):
         return dict(found)
     raise StoreError(
@@ -238,7 +237,7 @@ def _input(name: str, kind: str, model: str) -> Input:
     return wanted
 
 
-def _named(kind: str, where: str) -> pa.DataType:
+def _type_named(kind: str, where: str) -> pa.DataType:
     try:
         return type_named(kind)
     except ModelError as error:

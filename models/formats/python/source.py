@@ -18,8 +18,8 @@ _UNWANTED = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
 def copy_code(module: str, target: Path) -> None:
     """Copy a module's file, or the whole package that it is in, into the new folder `target`.
 
-    It is looked for in the current folder, then where Python looks. Raises StoreError when it is not there or
-    has no source.
+    It is searched in the current folder, then on Python's path. Raises StoreError if it does not exist or has no
+    source.
     """
     top = module.partition(".")[0]
     whole = _file(_find(top), top)
@@ -41,18 +41,18 @@ def copy_files(files: Sequence[str], target: Path) -> None:
         if not path.exists():
             raise StoreError(f"--file {file}: there is no such file")
         if (target / path.name).exists():
-            raise StoreError(f"--file {file}: a file called {path.name} was given already; rename one of them")
+            raise StoreError(f"--file {file}: a file called {path.name} is among them already; rename one of them")
         _copy(path.resolve(), target / path.name)
 
 
 def _find(top: str) -> ModuleSpec:
     spec = PathFinder.find_spec(top, [str(Path.cwd()), *sys.path])
     try:
-        spec = spec or importlib.util.find_spec(top)  # also what an import hook finds; nothing is imported
+        spec = spec or importlib.util.find_spec(top)  # import hooks may find it, too; nothing is imported
     except ValueError:
         spec = None
     if spec is None:
-        raise StoreError(f"there is no module {top} in the current folder, {Path.cwd()}, or where Python looks")
+        raise StoreError(f"there is no module {top} in the current folder, {Path.cwd()}, or on Python's path")
     return spec
 
 

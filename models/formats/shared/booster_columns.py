@@ -1,6 +1,6 @@
-"""The columns that a model of XGBoost, LightGBM or CatBoost was fitted on: the names and categories that it keeps.
+"""The columns that a model of XGBoost, LightGBM or CatBoost was fitted on: the names and categories in its file.
 
-Whether it is the library's own model or its estimator of scikit-learn's kind. None of the libraries is imported here.
+The model is the library's own or its scikit-learn estimator. None of the libraries is imported here.
 """
 
 import re
@@ -16,11 +16,11 @@ from scorebeat.models.contract import Input, Trained
 _CATEGORICAL = re.compile(r"^\[categorical_feature: ([\d,]*)\]$", re.MULTILINE)
 UNNAMED = re.compile(r"Column_\d+")
 _EXACT = 2**53
-"""Whole numbers above are not told apart by float64."""
+"""Above this float64 does not distinguish neighbouring whole numbers."""
 
 
 def library_of(model: Any) -> str:
-    """The library that a model's class, or a class that it is made from, belongs to; empty for any other."""
+    """The library that a model's class, or one of its base classes, belongs to; empty for any other."""
     modules = (base.__module__.partition(".")[0] for base in type(model).__mro__)
     return next((module for module in modules if module in _READERS), "")
 
@@ -28,7 +28,7 @@ def library_of(model: Any) -> str:
 def trained_columns(model: Any) -> list[Input]:
     """The columns of training in their order; none if the model has no names for them, or is no such model.
 
-    Raises StoreError for categories whose values the model does not keep, or that no column holds.
+    Raises StoreError for categories whose values the model does not store, or that no column holds.
     """
     library = library_of(model)
     return _READERS[library](model) if library else []
@@ -37,7 +37,7 @@ def trained_columns(model: Any) -> list[Input]:
 def value_type(values: Sequence[Any]) -> pa.DataType | None:
     """The type of a column that feeds such values; None for values that no column holds.
 
-    Whole numbers are fed by any column of numbers, unless float64 would not tell them apart.
+    Any column of numbers feeds whole numbers, unless float64 would round them.
     """
     if all(isinstance(value, str) for value in values):
         return pa.string()
@@ -56,7 +56,7 @@ def _lightgbm(model: Any) -> list[Input]:
         return [] if all(map(UNNAMED.fullmatch, names)) else [Input(name, pa.float64()) for name in names]
     found = _CATEGORICAL.search(booster.model_to_string(num_iteration=1))
     positions = [int(at) for at in found[1].split(",") if at] if found else []
-    if len(positions) != len(categories):  # they are those of unordered categories alone, or of other columns
+    if len(positions) != len(categories):  # positions are of unordered categories only, or of other columns
         raise StoreError(
             f"LightGBM was fitted on {len(categories)} columns of pandas categories, and keeps which columns they are "
             f"of {len(positions)} only: fit it with unordered categories and without categorical_feature=, or wrap "
@@ -75,8 +75,8 @@ def _xgboost(model: Any) -> list[Input]:
     coded = [at for at, kind in enumerate(booster.feature_types or ()) if kind == "c"]
     if not coded:
         return [Input(name, pa.float64()) for name in names]
-    kept = getattr(booster, "get_categories", None)
-    found = dict((kept(export_to_arrow=True).to_arrow() if kept else None) or ())
+    get_categories = getattr(booster, "get_categories", None)
+    found = dict((get_categories(export_to_arrow=True).to_arrow() if get_categories else None) or ())
     absent = [names[at] if names else str(at) for at in coded if not names or found.get(names[at]) is None]
     if absent:
         raise StoreError(
@@ -90,7 +90,7 @@ def _xgboost(model: Any) -> list[Input]:
 
 
 def _xgboost_category(name: str, values: pa.Array) -> Input:
-    """It refuses whole numbers of another width than those of training."""
+    """XGBoost refuses whole numbers of another width than in training, so the input keeps theirs."""
     found = _category(name, values.to_pylist(), "XGBoost")
     is_other = pa.types.is_integer(values.type) and not pa.types.is_int64(values.type)
     return replace(found, trained=replace(found.trained, index=str(values.type))) if is_other else found
@@ -100,10 +100,10 @@ def _catboost(model: Any) -> list[Input]:
     names = [str(name) for name in getattr(model, "feature_names_", None) or ()]
     if names == [str(at) for at in range(len(names))]:
         names = []
-    words = {*model.get_cat_feature_indices(), *model.get_text_feature_indices()} if names else set()
-    plain = Trained(dtype="object")  # it takes the text of a category, whatever its type: 1 is "1"
+    text_positions = {*model.get_cat_feature_indices(), *model.get_text_feature_indices()} if names else set()
+    plain = Trained(dtype="object")  # CatBoost uses the text of a category, whatever its type: 1 is "1"
     return [
-        Input(name, pa.string(), None, plain) if at in words else Input(name, pa.float64())
+        Input(name, pa.string(), None, plain) if at in text_positions else Input(name, pa.float64())
         for at, name in enumerate(names)
     ]
 

@@ -1,4 +1,4 @@
-"""Arrow columns as a pandas DataFrame, as a model knew them in training."""
+"""Arrow columns as a pandas DataFrame, with the names and dtypes of training."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,20 +15,22 @@ UNKNOWN = Trained()
 
 
 def frame(rows: pa.RecordBatch, inputs: Sequence[Input] = ()) -> Any:
-    """A DataFrame of the same columns in the same order, under their names of training.
+    """A DataFrame of the same columns in the same order, under their names in training.
 
-    A column has the dtype that `inputs` knows from training. Otherwise numbers keep their type; where there are
-    NULLs, integers become float64 and NULL is NaN, as in any DataFrame. Texts are what the installed pandas makes of
-    them (`str` since pandas 3, objects before), and NULL is NaN; where `inputs` knows what NULL was in training, they
-    are objects, and NULL is NaN or None. Truth values with NULLs are objects, and NULL is None. Dates are objects,
-    datetime.date or None, unless `inputs` says datetime64; times are datetime64, and NULL is NaT.
+    A column has the dtype of training if `inputs` has it. Otherwise:
+    - numbers keep their type; with NULLs, integers become float64 and NULL is NaN, as in any DataFrame;
+    - texts have the installed pandas' own dtype (`str` since pandas 3, objects before), and NULL is NaN; if `inputs`
+      has the missing value of training, they are objects, and NULL is that value, NaN or None;
+    - truth values with NULLs are objects, and NULL is None;
+    - dates are objects, datetime.date or None, unless `inputs` has datetime64;
+    - timestamps are datetime64, and NULL is NaT.
 
     Raises InputError for a timestamp that the dtype of training does not hold.
     """
     known = {i.name: i for i in inputs}
     names = [known[name].trained_name if name in known else name for name in rows.schema.names]
     if all(pa.types.is_float64(f.type) for f in rows.schema) and not any(i.trained.dtype for i in inputs):
-        return pd.DataFrame(matrix(rows, np.float64, "F"), columns=names, copy=False)  # a third of the time
+        return pd.DataFrame(matrix(rows, np.float64, "F"), columns=names, copy=False)  # takes a third of the time
     columns = [
         _column(column, known[name].trained if name in known else UNKNOWN, name)
         for name, column in zip(rows.schema.names, rows.columns, strict=True)
@@ -40,8 +42,8 @@ def frame(rows: pa.RecordBatch, inputs: Sequence[Input] = ()) -> Any:
 def category(column: pa.Array, trained: Trained) -> Any:
     """A Categorical with the codes of training.
 
-    A value that training did not have stands behind its categories, as it would in a DataFrame of one's own: what
-    becomes of it is for the library to say.
+    A value that training did not have is added after these categories, as in a user's own DataFrame; the library
+    decides what to do with it.
     """
     encoded = column.dictionary_encode()
     values = [_whole(value) for value in encoded.dictionary.to_pylist()]
@@ -56,7 +58,7 @@ def category(column: pa.Array, trained: Trained) -> Any:
 
 
 def _index(values: Sequence[Any], dtype: str) -> Any:
-    """In that dtype, unless a value that training did not have is none of it: the library then refuses the rows."""
+    """An index of that dtype, or of pandas' choice if a new value does not fit; the library then refuses the rows."""
     try:
         return pd.Index(values, dtype=dtype or None)
     except (ValueError, OverflowError):
@@ -80,7 +82,7 @@ def _values(column: pa.Array, trained: Trained) -> Any:
         texts = column.to_pandas()
         if texts.dtype != object:
             return texts
-    unknown = None if pa.types.is_boolean(column.type) else np.nan  # as pandas.read_sql has them
+    unknown = None if pa.types.is_boolean(column.type) else np.nan  # as pandas.read_sql returns them
     missing = {"None": None, "NaN": np.nan}.get(trained.null, unknown)
     values: Matrix
     if trained.dtype == "object":
@@ -107,5 +109,5 @@ def _times(column: pa.Array, dtype: str, name: str) -> Any:
 
 
 def _whole(value: Any) -> Any:
-    """A whole number as one, so that it is the category of an integer."""
+    """A whole number as int, so that it equals the category of an integer."""
     return int(value) if isinstance(value, float) and value.is_integer() else value

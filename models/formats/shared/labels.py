@@ -1,4 +1,4 @@
-"""A classifier's classes as Arrow values: column names, labels, and the likeliest class of each row."""
+"""A classifier's classes as Arrow values: column names, labels, and the most probable class of each row."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,8 +12,8 @@ from scorebeat.models.inputs.matrix import Matrix
 
 # scikit-learn's classifiers whose predict() picks the class of the highest probability, or of the highest
 # score of which the probability is a monotone function, so that the two agree unless rounding ties them
-# (read in the source of scikit-learn 1.9). Not among them, for one: SVC, whose probabilities are a model
-# of their own, and the neighbours, which break ties otherwise.
+# (read in the source of scikit-learn 1.9). Not among them are, for example, SVC, whose probabilities come from
+# another model, and the nearest neighbours, which break ties in another way.
 _BY_PROBABILITY = frozenset(
     {
         "BaggingClassifier",
@@ -40,8 +40,8 @@ _NEAR = 1e-6
 """Probabilities closer than this may be in another order than the scores behind them."""
 
 
-def settles_by_probability(model: Any) -> bool:
-    """Whether the label can be read off the probabilities, which saves half of the work."""
+def label_follows_probability(model: Any) -> bool:
+    """Whether the label follows from the probabilities, so that predict() need not be called as well."""
     while predicts_as_written(model):
         if hasattr(model, "steps"):
             model = model.steps[-1][1]
@@ -53,7 +53,7 @@ def settles_by_probability(model: Any) -> bool:
 
 
 def predicts_as_written(model: Any) -> bool:
-    """Whether its methods are those of scikit-learn: neither a class made from one, nor a method put on the object."""
+    """Whether its methods are scikit-learn's own: the class is no subclass, and the object has no replaced method."""
     own = vars(model) if hasattr(model, "__dict__") else {}
     return type(model).__module__.startswith("sklearn.") and not {"predict", "predict_proba", "transform"} & {*own}
 
@@ -73,8 +73,8 @@ class Labels:
         self.type = _label_type(classes)
         self.values = pa.array(classes.tolist(), self.type)
 
-    def likeliest(self, probabilities: Matrix, settle: Callable[[NDArray[np.intp]], Any]) -> pa.Array:
-        """The label of each row of [rows, classes]; `settle(rows)` gives those of near ties."""
+    def most_probable(self, probabilities: Matrix, labels_of: Callable[[NDArray[np.intp]], Any]) -> pa.Array:
+        """The label of each row of [rows, classes]; `labels_of(positions)` returns those of near ties."""
         first, gap = _top(probabilities)
         labels = self.values.take(pa.array(first))
         near = np.flatnonzero(~(gap > _NEAR))  # NaN is a near tie, too
@@ -82,12 +82,12 @@ class Labels:
             return labels
         mask = np.zeros(len(first), dtype=bool)
         mask[near] = True
-        return pa.compute.replace_with_mask(labels, mask, self.named(settle(near)))
+        return pa.compute.replace_with_mask(labels, mask, self.named(labels_of(near)))
 
     def named(self, predicted: Any) -> pa.Array:
-        """What predict() returned, as this classifier's label type, in memory of its own.
+        """The labels that predict() returned, in this classifier's label type, in memory of their own.
 
-        Raises OutputError for several labels a row, and for what is no such label.
+        Raises OutputError for several labels a row, and for values that are no such labels.
         """
         labels = np.array(predicted)
         if labels.ndim == 2 and labels.shape[1] == 1:  # CatBoost's, of several classes
@@ -113,11 +113,11 @@ def _label_type(classes: NDArray[Any]) -> pa.DataType:
 
 
 def _top(probabilities: Matrix) -> tuple[NDArray[np.intp], Matrix]:
-    """Of [rows, classes]: the column of each row's (first) highest value, and its lead over the next."""
+    """Of [rows, classes]: the column of each row's (first) highest value, and its distance from the next one."""
     best = probabilities[:, 0].copy()
     first = np.zeros(len(best), dtype=np.intp)
     second = np.full(len(best), -np.inf)
-    # a pass for each class over contiguous columns takes the time of argmax alone, and gives the lead, too
+    # one pass a class over contiguous columns takes as long as argmax alone, and also yields the distance
     for at in range(1, probabilities.shape[1]):
         column = probabilities[:, at]
         np.maximum(second, np.minimum(best, column), out=second)

@@ -1,4 +1,4 @@
-"""Whether a NULL is to blame where a model raises: said only when it scores the row with a value in its place."""
+"""Finds out whether a NULL is why a model raises: only if it scores the row with a value instead of the NULL."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,24 +9,24 @@ import pyarrow.compute as pc
 
 from scorebeat.core.errors import InputError
 from scorebeat.models.contract import Input, Signature
-from scorebeat.models.formats.shared.refusals import said
+from scorebeat.models.formats.shared.refusals import error_summary
 from scorebeat.models.inputs.matrix import unusable
 from scorebeat.models.inputs.samples import NOTHING_KNOWN, Known, sample
 
 _ROWS = 16
-"""Rows with such values that are looked at."""
+"""Rows with such values that are tried."""
 _COLUMNS = 8
-"""Columns that are tried each by itself."""
+"""Most columns that are tried one by one."""
 Score = Callable[[pa.RecordBatch], Any]
 Knows = Callable[[Signature], Known]
 
 
 def explain(rows: pa.RecordBatch, error: Exception, score: Score, known: Knows | None = None) -> Exception:
-    """The InputError that has the model's own error and then the columns whose NULL, NaN or infinity it does not take.
+    """An InputError with the model's own error and the columns whose NULL, NaN or infinity the model does not take.
 
-    `error` itself where rows hold none, or where they are not to blame: `score` raises for them with an ordinary value
-    in every such place, too, or does not raise for them as they are. `known` tells values that a Signature's inputs had
-    in training.
+    Returns `error` itself if rows hold no such value, or if these values are not the reason: `score` also raises for
+    rows with ordinary values instead, or does not raise for these few rows. `known` returns values that a Signature's
+    inputs had in training.
     """
     wrong = np.column_stack([unusable(column) for column in rows.columns])
     chosen = np.flatnonzero(wrong.any(axis=1))[:_ROWS]
@@ -39,14 +39,14 @@ def explain(rows: pa.RecordBatch, error: Exception, score: Score, known: Knows |
         return error
     tried = names if len(names) <= _COLUMNS else ()
     others = {name: _filled(few, [n for n in names if n != name], ordinary) for name in tried}
-    guilty = [name for name, rest in others.items() if not _scores(score, rest)] or names
-    cause = said(error, lines=1).removesuffix(".")
+    refused = [name for name, rest in others.items() if not _scores(score, rest)] or names
+    cause = error_summary(error, lines=1).removesuffix(".")
     counts = dict(zip(rows.schema.names, wrong.sum(axis=0).tolist(), strict=True))
-    found = ", ".join(f"{name} has {counts[name]} NULL, NaN or infinite values" for name in guilty)
+    found = ", ".join(f"{name} has {counts[name]} NULL, NaN or infinite values" for name in refused)
     return InputError(
         f"{cause}. {found}, and with ordinary values instead the model does not raise: replace them in the job's "
         "query (COALESCE, or a WHERE that leaves such rows out)",
-        columns=tuple(guilty),
+        columns=tuple(refused),
         cause=cause,
     )
 
@@ -54,22 +54,22 @@ def explain(rows: pa.RecordBatch, error: Exception, score: Score, known: Knows |
 def _scores(score: Score, rows: pa.RecordBatch) -> bool:
     try:
         score(rows)
-    except Exception:  # noqa: BLE001 -- a model may raise anything; whether it does is what is asked
+    except Exception:  # noqa: BLE001 -- a model may raise anything; only whether it raises matters
         return False
     return True
 
 
 def _filled(rows: pa.RecordBatch, names: Sequence[str], ordinary: pa.RecordBatch) -> pa.RecordBatch:
-    """The rows with the ordinary value of each of these columns where they hold none that can be used."""
+    """The rows, with the ordinary value of each of these columns instead of values that cannot be used."""
     columns = [
-        _put(column, ordinary.column(name)) if name in names else column
+        _replaced(column, ordinary.column(name)) if name in names else column
         for name, column in zip(rows.schema.names, rows.columns, strict=True)
     ]
     return pa.RecordBatch.from_arrays(columns, schema=rows.schema)
 
 
-def _put(column: pa.Array, ordinary: pa.Array) -> pa.Array:
-    """A row of an array column is replaced as a whole."""
+def _replaced(column: pa.Array, ordinary: pa.Array) -> pa.Array:
+    """The column with the ordinary value instead of unusable ones; an array is replaced as a whole."""
     lacks = unusable(column)
     choice = np.where(lacks, len(column), np.arange(len(column)))
     return pa.concat_arrays([column, ordinary.cast(column.type)]).take(pa.array(choice))
@@ -82,7 +82,7 @@ def _input(field: pa.Field) -> Input:
 
 
 def _ordinary(rows: pa.RecordBatch, known: Knows | None) -> pa.RecordBatch:
-    """One row of values that the model may know: of the rows themselves where they have some."""
+    """One row of values that the model may know: from the rows themselves if they have any."""
     inputs = tuple(map(_input, rows.schema))
     signature = Signature(inputs, pa.schema([]))
     made = sample(signature, 1, known(signature) if known is not None else NOTHING_KNOWN)

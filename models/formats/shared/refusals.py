@@ -1,4 +1,4 @@
-"""What is said of a model that cannot be added: one line, with the name of the file that the person gave."""
+"""Messages for a model that cannot be added: one line, with the name of the user's file."""
 
 import errno
 import re
@@ -19,70 +19,74 @@ _OPTIONS = {
 }
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LONGEST = 500
-"""Characters of what a library says."""
+"""Most characters of a library's message."""
 
 
 @contextmanager
-def told(source: str, draft: Path, copy: str, *, tells_versions: bool = False) -> Iterator[None]:
-    """Errors about the copy in the folder `draft` speak of `source`; what a library or a model's code raises
-    becomes a StoreError.
+def translate_errors(source: str, draft: Path, copy: str, *, with_versions: bool = False) -> Iterator[None]:
+    """Errors about the copy in the folder `draft` name `source` instead; an exception of a library or of a model's
+    code becomes a StoreError.
 
-    With `tells_versions` they begin with the version that wrote the file where another is installed.
+    With `with_versions` they begin with the version that wrote the file, if another one is installed.
     """
     try:
         yield
     except (ModelError, StoreError) as error:
-        words = _renamed(str(error), source, draft, copy)
-        raise type(error)(_with_versions(words, draft / copy) if tells_versions else words) from error
+        message = _renamed(str(error), source, draft, copy)
+        raise type(error)(_with_versions(message, draft / copy) if with_versions else message) from error
     except ScorebeatError:
         raise
     except OSError as error:
         if error.errno not in _FULL:
-            raise StoreError(f"{source} was not added: {_renamed(said(error), source, draft, copy)}") from error
+            raise StoreError(
+                f"{source} was not added: {_renamed(error_summary(error), source, draft, copy)}"
+            ) from error
         raise StoreError(
             f"{source} was not added: {draft.parent} cannot be written: {error.strerror}. Nothing of it is left there; "
             "make room, or set SCOREBEAT_ARTIFACTS to a store that has some"
         ) from error
     except Exception as error:  # any library, or the model's own code, may fail in any way
-        words = _renamed(said(error), source, draft, copy)
-        words = _with_versions(words, draft / copy) if tells_versions else words
-        raise StoreError(f"{source} was not added: {words}") from error
+        message = _renamed(error_summary(error), source, draft, copy)
+        message = _with_versions(message, draft / copy) if with_versions else message
+        raise StoreError(f"{source} was not added: {message}") from error
 
 
-def said(error: BaseException, lines: int | None = None) -> str:
-    """An error's class and text, or the first lines of it, on one line."""
+def error_summary(error: BaseException, lines: int | None = None) -> str:
+    """An error's class and text, or the first `lines` of it, on one line."""
     words = one_line("\n".join(redact(text(error)).splitlines()[:lines]))
     shown = words if len(words) <= _LONGEST else f"{words[:_LONGEST]} ..."
     return f"{kind(error)}{': ' * bool(shown)}{shown}"
 
 
-def _with_versions(text: str, file: Path) -> str:
+def _with_versions(message: str, file: Path) -> str:
     from scorebeat.models.formats.shared import written_by  # noqa: PLC0415 -- formats import this module
 
     writer = written_by.of_file(file)
-    return text if str(writer) in text else written_by.before(writer, text)
+    return message if str(writer) in message else written_by.prepend_versions(writer, message)
 
 
-def require_read(given: Given, read: Set[str], model_format: str, source: str) -> None:
-    """Raises StoreError naming the options that were given and that a model of this format makes no use of."""
-    idle = [option for name, option in _OPTIONS.items() if getattr(given, name) and name not in read]
-    idle += [f"--allow-code {name}" for name in sorted(given.code - {model_format})]
-    idle += ["--allow-code " + model_format] * (model_format in given.code and "code" not in read)
-    if idle:
+def require_read(add_options: Given, read: Set[str], model_format: str, source: str) -> None:
+    """Raises StoreError naming the options in use that do not apply to a model of this format."""
+    unused = [option for name, option in _OPTIONS.items() if getattr(add_options, name) and name not in read]
+    unused += [f"--allow-code {name}" for name in sorted(add_options.code - {model_format})]
+    unused += ["--allow-code " + model_format] * (model_format in add_options.code and "code" not in read)
+    if unused:
         raise StoreError(
-            f"{source} is a model of the format {model_format}, for which {', '.join(idle)} "
-            f"{'does' if len(idle) == 1 else 'do'} nothing: leave {'it' if len(idle) == 1 else 'them'} out. "
+            f"{source} is a model of the format {model_format}, for which {', '.join(unused)} "
+            f"{'does' if len(unused) == 1 else 'do'} nothing: leave {'it' if len(unused) == 1 else 'them'} out. "
             "Nothing was added"
         )
 
 
 def _renamed(text: str, source: str, draft: Path, copy: str) -> str:
-    """Without the draft's folder, and with the given file's name for its copy's."""
+    """The message without the draft's folder, and with the name of the user's file instead of its copy's."""
     for folder in sorted({str(draft), str(draft.absolute()), str(draft.resolve())}, key=len, reverse=True):
         text = text.replace(f"{folder}/", "")
-    own = Path(source)
-    if own.is_file() and copy not in own.name:
-        return re.sub(rf"(?<![\w./-]){re.escape(copy)}(?![\w/])", lambda _: own.name, text)
-    if own.is_dir():  # its copy is called `model`, which is a word, too
-        return re.sub(rf"^((?:the MLflow model )?){re.escape(copy)}(?=[ :])", lambda m: f"{m[1]}{own.name}", text)
+    user_file = Path(source)
+    if user_file.is_file() and copy not in user_file.name:
+        return re.sub(rf"(?<![\w./-]){re.escape(copy)}(?![\w/])", lambda _: user_file.name, text)
+    if user_file.is_dir():  # its copy is called `model`, which is an ordinary word as well
+        return re.sub(
+            rf"^((?:the MLflow model )?){re.escape(copy)}(?=[ :])", lambda found: f"{found[1]}{user_file.name}", text
+        )
     return text

@@ -1,4 +1,4 @@
-"""A tensor of [rows] or [rows, values] as output columns, whatever library made it."""
+"""A tensor of [rows] or [rows, values] as output columns, from any library."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -28,7 +28,7 @@ def fields(name: str, arrow: pa.DataType, width: int, classes: Sequence[str] = (
 
 
 def arrays(values: Matrix) -> list[pa.Array]:
-    """The columns of a tensor of [rows] or [rows, values], as `fields` has them."""
+    """The columns of a tensor of [rows] or [rows, values], in the order of `fields`."""
     if values.ndim == 2 and values.shape[1] > WIDE:
         flat = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
         return [flat.cast(pa.list_(flat.type.value_type))]
@@ -37,10 +37,10 @@ def arrays(values: Matrix) -> list[pa.Array]:
 
 
 def typed(values: Any, wanted: pa.DataType, name: str) -> pa.Array:
-    """Values that a model returned, as a column of that type. Raises OutputError for one that it does not hold."""
-    holes = isinstance(values, np.ndarray) and values.dtype.kind == "O" and not pa.types.is_floating(wanted)
+    """Values that a model returned, as a column of that type. Raises OutputError for a value that it does not hold."""
+    may_lack = isinstance(values, np.ndarray) and values.dtype.kind == "O" and not pa.types.is_floating(wanted)
     try:
-        return pa.array(values, wanted, from_pandas=holes)  # among objects NaN means that there is no value
+        return pa.array(values, wanted, from_pandas=may_lack)  # among objects NaN is a missing value
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:  # UnicodeError is a ValueError
         raise OutputError(f"the model returned values for {name!r} that are not {wanted}: {one_line(error)}") from error
 
@@ -50,7 +50,7 @@ def class_fields(classes: NDArray[Any], arrow: pa.DataType) -> Fields:
     return [(LABEL, Labels(classes).type), *((name, arrow) for name in class_columns(classes))]
 
 
-def class_arrays(labels: Labels, probabilities: Matrix, settle: Callable[[NDArray[np.intp]], Any]) -> list[pa.Array]:
-    """The columns of `class_fields`, of [rows, classes]; `settle(rows)` gives the labels of near ties."""
+def class_arrays(labels: Labels, probabilities: Matrix, labels_of: Callable[[NDArray[np.intp]], Any]) -> list[pa.Array]:
+    """The columns of `class_fields`, of [rows, classes]; `labels_of(positions)` returns the labels of near ties."""
     columns = np.asfortranarray(probabilities)
-    return [labels.likeliest(columns, settle), *map(pa.array, columns.T)]
+    return [labels.most_probable(columns, labels_of), *map(pa.array, columns.T)]

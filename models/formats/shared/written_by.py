@@ -1,4 +1,4 @@
-"""Which version of its library wrote a model's file, read from the bytes: nothing of the file is opened or run."""
+"""The version of the library that wrote a model's file, read from its bytes: nothing in the file is loaded or run."""
 
 import bz2
 import lzma
@@ -15,7 +15,7 @@ from scorebeat.core.errors import ModelError, ScorebeatError, one_line
 
 _KEY = rb"_sklearn_version"
 _IN_PICKLE = re.compile(_KEY + rb"(?:\x94|q.|r.{4}|\np\d+\n)?(?:\x8c(?P<short>.)|X(?P<long>.{4})|V)", re.DOTALL)
-"""The key, perhaps memoized, and the head of the string behind it, in each of pickle's protocols."""
+"""The key, perhaps memoized, and the beginning of the string after it, in each of pickle's protocols."""
 _IN_SKOPS = re.compile(r'"_sklearn_version":\s*\{[^{}]*"content":\s*"\\"(?P<version>[^"\\]+)\\""')
 _IN_JSON = re.compile(rb'"version":\s*\[(\d+),\s*(\d+),\s*(\d+)\]')
 _IN_UBJ = re.compile(rb"version\[#L.{7}\x03[iU](.)[iU](.)[iU](.)", re.DOTALL)
@@ -31,7 +31,7 @@ _FLAVORS = {
     "lgb": ("lightgbm", "LightGBM"),
     "catboost": ("catboost", "CatBoost"),
 }
-"""How MLflow calls the versions of libraries, whose packages and names these are."""
+"""MLflow's keys of libraries' versions, each with the library's package and name."""
 
 
 @dataclass(frozen=True)
@@ -46,25 +46,25 @@ class Writer:
 
     @property
     def differs(self) -> bool:
-        """Whether the installed version is another."""
+        """Whether another version is installed."""
         return self.installed != self.version
 
     @property
     def is_newer(self) -> bool:
-        """Whether the file is of a newer version than the installed one."""
+        """Whether a newer version than the installed one wrote the file."""
         return _parts(self.version) > _parts(self.installed)
 
     @property
     def advice(self) -> str:
-        """What to do about a file that does not open, or may predict otherwise."""
-        return f"install {self.package}=={self.version} here and on every worker, or save the model anew"
+        """What to do with a file that does not open, or may predict other values."""
+        return f"install {self.package}=={self.version} here and on every worker, or save the model again"
 
     def __str__(self) -> str:
         return f"written by {self.name} {self.version}, installed is {self.installed}"
 
 
 def of_file(path: Path) -> Writer | None:
-    """The library that wrote a model of a format that keeps scikit-learn's version, or MLflow's; None for any other."""
+    """The library that wrote a pickle, a .skops file or an MLflow folder; None for any other model."""
     if path.is_dir():
         return of_mlflow(path)
     if not path.is_file():  # a Python class has no file of its own
@@ -110,21 +110,21 @@ def of_xgboost(path: Path, installed: str) -> Writer | None:
 
 
 def of_onnx(path: Path) -> str:
-    """The program that wrote an ONNX file, and its version, such as `pytorch 2.9.0`; empty where the file has none."""
+    """The program that wrote an ONNX file, and its version, such as `pytorch 2.9.0`; empty if the file has none."""
     with path.open("rb") as file:
         head = file.read(_HEAD)
     texts: dict[int, str] = {}
-    at = 2 if head[:1] == b"\x08" else 0  # the version of ONNX itself, one byte
-    while at + 1 < len(head) and head[at] in _PRODUCER:
-        length = head[at + 1]
-        texts[head[at]] = head[at + 2 : at + 2 + length].decode("ascii", "replace")
-        at += 2 + length
-    said = " ".join(texts[tag] for tag in _PRODUCER if texts.get(tag))
-    return said if said.isprintable() else ""
+    offset = 2 if head[:1] == b"\x08" else 0  # the version of ONNX itself, one byte
+    while offset + 1 < len(head) and head[offset] in _PRODUCER:
+        length = head[offset + 1]
+        texts[head[offset]] = head[offset + 2 : offset + 2 + length].decode("ascii", "replace")
+        offset += 2 + length
+    producer = " ".join(texts[tag] for tag in _PRODUCER if texts.get(tag))
+    return producer if producer.isprintable() else ""
 
 
 def of_mlflow(folder: Path) -> Writer | None:
-    """The library that wrote the model in an MLflow folder, where its MLmodel says one of another version than here."""
+    """The library that wrote the model in an MLflow folder, if its MLmodel has another version than is installed."""
     try:
         text = (folder / "MLmodel").read_text("utf-8", "replace")
     except OSError:
@@ -144,14 +144,14 @@ def _installed(package: str) -> str:
         return ""
 
 
-def before(writer: Writer | None, message: str) -> str:
-    """An error's message, after the version that wrote the file where it is another than the installed one."""
+def prepend_versions(writer: Writer | None, message: str) -> str:
+    """The message of an error; it begins with the version that wrote the file, if another one is installed."""
     return f"{writer}: {message}" if writer is not None and writer.differs else message
 
 
 @contextmanager
-def said_first(writer: Writer | None) -> Iterator[None]:
-    """What fails in a library for a file of another version of it is a ModelError that begins with the versions."""
+def prepend_versions_to_errors(writer: Writer | None) -> Iterator[None]:
+    """An error of a library, for a file of another version, becomes a ModelError that begins with the versions."""
     try:
         yield
     except ScorebeatError:
@@ -165,7 +165,7 @@ def said_first(writer: Writer | None) -> Iterator[None]:
 
 
 def notes(writer: Writer | None) -> tuple[str, ...]:
-    """What to say of a file that another version wrote and that opened nevertheless."""
+    """A note for a file that another version wrote and that opened nevertheless; none for any other file."""
     if writer is None or not writer.differs:
         return ()
     note = (
@@ -184,7 +184,7 @@ def _parts(number: str) -> list[int]:
 
 
 def _uncompressed(content: bytes) -> bytes:
-    """What joblib compressed, or `content` as it is."""
+    """The content that joblib compressed, or `content` as it is."""
     readers: dict[bytes, Callable[[bytes], bytes]] = {
         b"\x1f\x8b": lambda data: zlib.decompress(data, wbits=31),
         b"x": zlib.decompress,

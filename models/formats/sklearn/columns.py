@@ -1,4 +1,4 @@
-"""What a fitted scikit-learn model shows of the columns that it was trained on: names, types and missing values."""
+"""The columns that a scikit-learn model was fitted on: names, types and missing values, as far as the model shows."""
 
 import datetime as dt
 import functools
@@ -21,12 +21,12 @@ from scorebeat.models.formats.shared.booster_columns import library_of, trained_
 from scorebeat.models.formats.shared.labels import predicts_as_written
 
 _KEEPS_COLUMNS = (SimpleImputer, FunctionTransformer)
-"""Steps that mostly give the columns which they got."""
+"""Steps that mostly return the columns that they get."""
 _BY_COLUMN = frozenset({"ColumnTransformer", "OneHotEncoder", "OrdinalEncoder", "TargetEncoder"})
-"""scikit-learn's estimators for which a DataFrame is more than its matrix of numbers."""
+"""scikit-learn's estimators that use more of a DataFrame than its matrix of numbers."""
 _READ_AS_NUMBERS = frozenset({"sklearn", "lightgbm", "xgboost", "catboost"})
-"""Libraries whose other estimators make a matrix of numbers of a DataFrame before anything else."""
-_HANDS_ON = frozenset(
+"""Libraries whose other estimators first convert a DataFrame to a matrix of numbers."""
+_WRAPPERS = frozenset(
     {
         "CalibratedClassifierCV",
         "FixedThresholdClassifier",
@@ -39,20 +39,20 @@ _HANDS_ON = frozenset(
         "TunedThresholdClassifierCV",
     }
 )
-"""scikit-learn's estimators around one other, that read no column themselves."""
+"""scikit-learn's estimators that wrap another one and read no column themselves."""
 _TEXT = Trained()
 
 
 @dataclass(frozen=True)
 class Column:
-    """What the steps that were fitted on a column show of it."""
+    """What is known of a column, from the steps that were fitted on it."""
 
     type: pa.DataType
     example: Any
     """A value that the model knows."""
     trained: Trained
     is_sure: bool = True
-    """Whether they show its type: no function of the model's author stands before them, and they learnt a value."""
+    """Whether its type is certain: the steps learnt a value, and no function of the model's author runs before them."""
 
 
 def parts(model: Any) -> Iterator[Any]:
@@ -67,92 +67,94 @@ def parts(model: Any) -> Iterator[Any]:
             waiting += part.values()
         elif isinstance(part, np.ndarray) and part.dtype == object:
             waiting += part.ravel().tolist()
-        elif id(part) not in seen and any(hasattr(part, verb) for verb in ("fit", "predict", "transform")):
+        elif id(part) not in seen and any(hasattr(part, method) for method in ("fit", "predict", "transform")):
             seen.add(id(part))
             yield part
             waiting += getattr(part, "__dict__", {}).values()
 
 
 def reads_numbers(model: Any) -> bool:
-    """Whether a bare matrix of numbers gives what the DataFrame gives: no part of it looks at names or dtypes."""
+    """Whether a matrix of numbers leads to the same predictions as a DataFrame: no part reads names or dtypes."""
     return all(map(_reads_numbers, parts(model)))
 
 
 def begins_with_own_code(model: Any) -> bool:
-    """Whether what is fed goes into a class or function of somebody's own first."""
-    following = _following(model)
-    if isinstance(model, Pipeline) or following:
-        return any(map(begins_with_own_code, following))
+    """Whether the rows first go into a class or function of the model's author."""
+    first = _first_parts(model)
+    if isinstance(model, Pipeline) or first:
+        return any(map(begins_with_own_code, first))
     return _is_own(model)
 
 
 def runs_own_code(model: Any) -> bool:
-    """Whether a class or function of somebody's own is in it."""
+    """Whether it contains a class or function of the model's author."""
     return any(map(_is_own, parts(model)))
 
 
 def training_names(model: Any) -> list[str]:
-    """The names of the columns that the model was fitted on; none if it does not know them."""
+    """The names of the columns that the model was fitted on; none if the model lacks them."""
     names = getattr(model, "feature_names_in_", None)
     if names is not None:
         return [str(name) for name in names]
     if library_of(model):
         return [i.name for i in trained_columns(model)]
-    return next((found for step in _following(model) if (found := training_names(step))), [])
+    return next((found for step in _first_parts(model) if (found := training_names(step))), [])
 
 
 def fills_in(model: Any) -> bool:
-    """Whether it puts a constant in for missing values of any type, which says nothing of the columns."""
+    """Whether it fills missing values of any type with a constant, which shows nothing of the columns."""
     if not isinstance(model, SimpleImputer) or model.strategy != "constant":
         return False
     return bool(getattr(model, "statistics_", np.empty(0)).dtype == object)
 
 
 def reads_text(model: Any) -> bool:
-    """Whether it is fed texts, one a row, rather than columns: it begins with a text vectorizer."""
+    """Whether its input is one text a row instead of columns: it begins with a text vectorizer."""
     if isinstance(model, Pipeline):
-        return any(reads_text(step) for step in _working(model)[:1])
+        return any(reads_text(step) for step in working_steps(model)[:1])
     if isinstance(model, FeatureUnion):
         return all(reads_text(step) for _, step in model.transformer_list)
-    return isinstance(model, CountVectorizer | HashingVectorizer) or any(map(reads_text, _inner(model)))
+    return isinstance(model, CountVectorizer | HashingVectorizer) or any(map(reads_text, inner_models(model)))
 
 
 def picks_by_name(model: Any) -> bool:
     """Whether a ColumnTransformer in it picks columns by name, as from a DataFrame."""
-    picked = [columns for part in parts(model) for _, _, columns in _fitted(part)]
+    picked = [columns for part in parts(model) for _, _, columns in fitted_parts(part)]
     return any(isinstance(column, str) for columns in picked for column in np.atleast_1d(columns).tolist())
 
 
 def used(model: Any, names: Sequence[str]) -> list[str]:
-    """The columns that reach the model: without those that a ColumnTransformer at its beginning drops.
+    """The columns that the model uses: without those that a ColumnTransformer at its beginning drops.
 
-    Only where scikit-learn's own classes hand all rows on: other code, and ensembles, may read every column.
+    Only scikit-learn's own pipelines and wrappers are followed: other code, and ensembles, may read every column.
     """
     if not predicts_as_written(model):
         return [*names]
     if isinstance(model, ColumnTransformer):
-        kept = {name for _, step, columns in _fitted(model) if step != "drop" for name in _picked(columns, names)}
-    elif isinstance(model, Pipeline) or type(model).__name__ in _HANDS_ON:
-        kept = {name for step in _following(model) for name in used(step, names)} or set(names)
+        kept = {
+            name for _, step, columns in fitted_parts(model) if step != "drop" for name in picked_names(columns, names)
+        }
+    elif isinstance(model, Pipeline) or type(model).__name__ in _WRAPPERS:
+        kept = {name for step in _first_parts(model) for name in used(step, names)} or set(names)
     else:
         return [*names]
     return [name for name in names if name in kept]
 
 
 def known_columns(model: Any, names: Sequence[str]) -> dict[str, Column]:
-    """What encoders, imputers, vectorizers and trees show of those of the columns that they were fitted on."""
+    """What encoders, imputers, vectorizers and trees show of the columns that they were fitted on."""
     found = _known_columns(model, names)
     plain = {re.sub(r"\W", "_", name): name for name in names}
     for column in (column for part in parts(model) if library_of(part) for column in trained_columns(part)):
-        own = plain.get(re.sub(r"\W", "_", column.name)) or plain.get(column.name.partition("__")[2])
-        if column.trained.categories and own:  # a transformer before the trees passed its categories on
-            found[own] = _booster_column(column.type, column.trained)
+        name = plain.get(re.sub(r"\W", "_", column.name)) or plain.get(column.name.partition("__")[2])
+        if column.trained.categories and name:  # a transformer before the trees passed its categories on
+            found[name] = _booster_column(column.type, column.trained)
     return found
 
 
 def _known_columns(model: Any, names: Sequence[str]) -> dict[str, Column]:
     if isinstance(model, ColumnTransformer):
-        picks = [(step, _picked(columns, names)) for _, step, columns in _fitted(model)]
+        picks = [(step, picked_names(columns, names)) for _, step, columns in fitted_parts(model)]
         return _merged(_known_columns(step, picked) for step, picked in picks)
     if isinstance(model, Pipeline):
         return _merged(_known_by_steps(model, names))
@@ -169,16 +171,18 @@ def _known_columns(model: Any, names: Sequence[str]) -> dict[str, Column]:
         }
     known = zip(names, _known_values(model), strict=False)
     found = {name: column for name, (values, dtype) in known if (column := _column(model, values, dtype))}
-    return found or _merged(_known_columns(step, names) for step in _inner(model))
+    return found or _merged(_known_columns(step, names) for step in inner_models(model))
 
 
 def _known_by_steps(pipeline: Any, names: Sequence[str]) -> Iterator[dict[str, Column]]:
-    """By the steps that see the pipeline's own columns. After a function of one's own a column of texts alone is
-    taken to be what it was before, and under its name."""
+    """What each step that gets the pipeline's own columns shows of them.
+
+    After a function of the model's author only columns of texts are assumed to be unchanged, under the same name.
+    """
     is_sure = True
-    for step in _working(pipeline):
+    for step in working_steps(pipeline):
         if not is_sure and getattr(step, "n_features_in_", len(names)) != len(names):
-            names = ()  # the function added or took columns: positions say nothing
+            names = ()  # the function added or removed columns, so positions show nothing
         found = _known_columns(step, names)
         yield (
             found
@@ -196,15 +200,15 @@ def _passed_on(transformer: Any, names: Sequence[str], pipeline: Any) -> dict[st
     """What later steps of the pipeline show of the columns that a transformer passes on as they are."""
     passed = {
         name
-        for _, step, columns in _fitted(transformer)
+        for _, step, columns in fitted_parts(transformer)
         if step == "passthrough" or (isinstance(step, FunctionTransformer) and step.func is None)
-        for name in _picked(columns, names)
+        for name in picked_names(columns, names)
     }
-    following = _working(pipeline)[_working(pipeline).index(transformer) + 1 :]
+    following = working_steps(pipeline)[working_steps(pipeline).index(transformer) + 1 :]
     if not passed or not following:
         return {}
-    put = [str(name) for name in transformer.get_feature_names_out()]
-    found = _merged(_known_by_steps(Pipeline([(str(at), step) for at, step in enumerate(following)]), put))
+    names_out = [str(name) for name in transformer.get_feature_names_out()]
+    found = _merged(_known_by_steps(Pipeline([(str(at), step) for at, step in enumerate(following)]), names_out))
     own = {name: name if name in passed else name.partition("__")[2] for name in found}
     return {own[name]: column for name, column in found.items() if own[name] in passed}
 
@@ -216,7 +220,7 @@ def _reads_numbers(part: Any) -> bool:
 
 
 def _is_own(part: Any) -> bool:
-    """Whether it is a class of somebody's own, or calls a function of theirs on what it gets."""
+    """Whether it is a class of the model's author, or calls a function of theirs."""
     if isinstance(part, FunctionTransformer):
         function = _called(part.func)
         module = getattr(function, "__module__", None) or type(function).__module__
@@ -225,28 +229,28 @@ def _is_own(part: Any) -> bool:
 
 
 def _called(function: Any) -> Any:
-    """The function that is called in the end."""
+    """The function that a partial or a vectorized function calls in the end."""
     while isinstance(function, functools.partial | np.vectorize):
         function = function.func if isinstance(function, functools.partial) else function.pyfunc
     return function
 
 
-def _working(model: Any) -> list[Any]:
+def working_steps(model: Any) -> list[Any]:
     return [step for _, step in model.steps if step is not None and step != "passthrough"]
 
 
-def _following(model: Any) -> list[Any]:
-    """What gets the same rows as the model, first."""
-    return _working(model)[:1] if isinstance(model, Pipeline) else _inner(model)
+def _first_parts(model: Any) -> list[Any]:
+    """The parts that get the model's rows first."""
+    return working_steps(model)[:1] if isinstance(model, Pipeline) else inner_models(model)
 
 
-def _fitted(model: Any) -> Sequence[tuple[str, Any, Any]]:
-    """Name, transformer and columns of each part of a ColumnTransformer; none of a template that was never fitted."""
+def fitted_parts(model: Any) -> Sequence[tuple[str, Any, Any]]:
+    """Name, transformer and columns of each part of a ColumnTransformer; none if it is not fitted."""
     return getattr(model, "transformers_", ()) if isinstance(model, ColumnTransformer) else ()
 
 
-def _inner(model: Any) -> list[Any]:
-    """The models that get the same rows as the model around them."""
+def inner_models(model: Any) -> list[Any]:
+    """The models within it that get the same rows."""
     if isinstance(model, FrozenEstimator):
         return [model.estimator]
     around = ("best_estimator_", "estimator_", "regressor_", "_preprocessor")
@@ -259,7 +263,7 @@ def _inner(model: Any) -> list[Any]:
 
 
 def _known_values(model: Any) -> list[tuple[list[Any], np.dtype[Any]]]:
-    """For each column that an encoder or imputer was fitted on: the values that it knows, and their dtype."""
+    """For each column that an encoder or imputer was fitted on: the values that it stored, and their dtype."""
     if isinstance(model, SimpleImputer) and hasattr(model, "statistics_"):
         return [([value], model.statistics_.dtype) for value in model.statistics_.tolist()]
     return [
@@ -270,7 +274,7 @@ def _known_values(model: Any) -> list[tuple[list[Any], np.dtype[Any]]]:
 
 
 def _column(model: Any, values: Sequence[Any], dtype: "np.dtype[Any]") -> Column | None:
-    """What the values that a step knows show of its column."""
+    """What the values that a step stored show of its column; None if nothing."""
     null = "None" if None in values or getattr(model, "missing_values", np.nan) is None else "NaN"
     if dtype.kind == "M":
         return Column(pa.timestamp("us"), np.datetime64(values[0], "us"), Trained(dtype=str(dtype), null=null))
@@ -291,11 +295,11 @@ def _booster_column(kind: pa.DataType, trained: Trained) -> Column:
     return Column(kind, example, trained, is_sure=bool(trained.categories))
 
 
-def _picked(columns: Any, names: Sequence[str]) -> list[str]:
-    """The names that a ColumnTransformer's choice of columns means."""
+def picked_names(columns: Any, names: Sequence[str]) -> list[str]:
+    """The names of the columns that a ColumnTransformer picks."""
     if isinstance(columns, slice):
         ends = [names.index(end) if isinstance(end, str) else end for end in (columns.start, columns.stop)]
-        last = ends[1] + 1 if isinstance(columns.stop, str) else ends[1]  # a slice of names has its last one
+        last = ends[1] + 1 if isinstance(columns.stop, str) else ends[1]  # a slice of names includes its last one
         return [*names[slice(ends[0], last, columns.step)]]
     chosen = np.atleast_1d(columns)
     if all(isinstance(column, str) for column in chosen.tolist()):
@@ -306,8 +310,8 @@ def _picked(columns: Any, names: Sequence[str]) -> list[str]:
 
 
 def _merged(found: Iterator[dict[str, Column]]) -> dict[str, Column]:
-    """What several steps show of each column: the first that is sure, with the most exact dtype, and None for NULL
-    where any of them knows it."""
+    """What several steps show of each column: the first certain one, with the most exact dtype; a missing value is None
+    if any of them has None."""
     merged: dict[str, Column] = {}
     for columns in found:
         for name, column in columns.items():

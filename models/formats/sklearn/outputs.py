@@ -1,4 +1,4 @@
-"""What a fitted scikit-learn model returns, by the look of it: its output columns, and how they are read again."""
+"""The output columns of a fitted scikit-learn model, found by a few rows, and how they are read from its results."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,75 +15,76 @@ from scorebeat.models.inputs.matrix import Matrix
 from scorebeat.models.outputs.column_names import LABEL
 
 CLASSES, LABELS, DETECTOR, VALUES, EMBEDDING = "classes", "labels", "detector", "values", "embedding"
-"""One label a row, several labels, an outlier's label and score, values, or the vector of a transformer."""
-GIVES, COUNT, PROBABILITIES = "gives", "labels", "probabilities"
-"""Options: which of these kinds, how many labels, and how their probabilities come."""
+"""Kinds: one label a row, several labels, an outlier's label and score, values, or a transformer's vector."""
+KIND, COUNT, PROBABILITIES = "gives", "labels", "probabilities"
+"""The format's options: the kind, the number of labels, and the form of their probabilities."""
 BY_CLASS, OF_EACH, NONE = "by class", "of each label", "none"
-"""Probabilities: of each class (an array a label), of each label (one array), none."""
+"""Forms of probabilities: of each class (an array a label), of each label (one array), none."""
 _LIBRARIES = frozenset({"sklearn", "numpy", "scipy", "builtins"})
 _INSTEAD = "Wrap it in a Python class that returns a dict of columns"
 
 
 @dataclass(frozen=True)
-class Gives:
-    """The output columns, and the options by which they are read from what the model returns."""
+class OutputPlan:
+    """The output columns, and the options for reading them from what the model returns."""
 
     kind: str
     fields: Fields
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def kept(self) -> dict[str, Any]:
-        """What `load` must know."""
-        return {GIVES: self.kind, **self.options}
+    def stored_options(self) -> dict[str, Any]:
+        """The options that `load` needs."""
+        return {KIND: self.kind, **self.options}
 
 
 @dataclass(frozen=True)
-class Look:
-    """What the model's methods return for a few rows, and how many these are."""
+class Preview:
+    """Calls of the model's methods for a few rows."""
 
-    ask: Callable[[str], Any]
+    call: Callable[[str], Any]
     """Calls the method of that name with the rows."""
     rows: int
+    """Number of rows."""
 
 
-def gives(model: Any, look: Look, named: Sequence[str], file: str) -> Gives:
-    """What the model returns for the rows of the look; where it fails for these, what its attributes show.
+def plan_outputs(model: Any, preview: Preview, named: Sequence[str], file: str) -> OutputPlan:
+    """The outputs that the model returns for the rows of the preview; if it fails for these, those of its attributes.
 
-    `named` are the names of --outputs. Raises StoreError for what no columns can hold, and where nothing shows it.
+    `named` are the names of --outputs. Raises StoreError if no columns can hold the outputs, or nothing shows them.
     """
     if not callable(getattr(model, "predict", None)):
-        return _embedding(look, file)
+        return _embedding(preview, file)
     try:
-        found = look.ask("predict")
-        predicted = _part(found, look.rows, file)
+        found = preview.call("predict")
+        predicted = _part(found, preview.rows, file)
     except StoreError:
         raise
     except Exception as error:  # noqa: BLE001 -- invented rows may be refused in any way
-        return _unseen(model, named, error, file)
+        return _by_attributes(model, named, error, file)
     kind = estimator_kind(model)
     if kind == "classifier":
         several = predicted.ndim == 2 and predicted.shape[1] > 1
-        return _labels(model, predicted, look, named) if several else _classes(model, predicted, look)
+        return _labels(model, predicted, preview, named) if several else _classes(model, predicted, preview)
     if kind == "outlier_detector":
         return _detector(model)
-    return Gives(VALUES, _value_fields(found, predicted, is_regressor=kind == "regressor", file=file))
+    return OutputPlan(VALUES, _value_fields(found, predicted, is_regressor=kind == "regressor", file=file))
 
 
 def estimator_kind(model: Any) -> str | None:
-    """`classifier`, `regressor`, `clusterer` ... by its own word; None if it says nothing."""
+    """`classifier`, `regressor`, `clusterer` ... by its own tags; None if it has none."""
     try:
         found = get_tags(model).estimator_type
-    except Exception:  # noqa: BLE001 -- an estimator of somebody's own may not know its tags, and fail in any way
+    except Exception:  # noqa: BLE001 -- an estimator of a user may lack tags, and fail in any way
         found = getattr(model, "_estimator_type", None)
     return None if found is None else str(found)
 
 
 def is_of_scikit_learn(model: Any) -> bool:
-    """Whether the model, and each estimator and function that it was made of, is scikit-learn's, NumPy's or SciPy's."""
+    """Whether the model, and each estimator and function in its parameters, is scikit-learn's, NumPy's or SciPy's."""
     try:
         parts = [model, *model.get_params(deep=True).values()]
-    except Exception:  # noqa: BLE001 -- it is no estimator of scikit-learn's kind
+    except Exception:  # noqa: BLE001 -- it is no scikit-learn estimator
         return False
     modules = (
         str(getattr(part if callable(part) and hasattr(part, "__name__") else type(part), "__module__", "") or "")
@@ -113,15 +114,15 @@ def has_several_labels(model: Any) -> bool:
 
 
 def score_of(model: Any) -> str | None:
-    """The method of an outlier detector that tells how normal a row is; None if it has none."""
+    """The method of an outlier detector that scores how normal a row is; None if it has none."""
     return next((name for name in ("score_samples", "decision_function") if hasattr(model, name)), None)
 
 
 def dense(values: Any) -> Matrix:
     """What a method returned, as an array of [rows] or [rows, values]: of a list, pandas, a sparse matrix."""
-    made: Callable[[], Any] | None = getattr(values, "toarray", None)
+    to_array: Callable[[], Any] | None = getattr(values, "toarray", None)
     try:
-        return np.asarray(values if made is None else made())
+        return np.asarray(values if to_array is None else to_array())
     except ValueError as error:  # rows of several lengths
         raise OutputError(
             f"the model returned values that are no [rows] or [rows, values]: {one_line(error)}"
@@ -157,11 +158,11 @@ def value_columns(predicted: Any, outputs: pa.Schema) -> list[pa.Array]:
     return [typed(values, each.type, each.name) for values, each in zip(columns, outputs, strict=True)]
 
 
-def probability_columns(found: Any, how: str, count: int) -> list[pa.Array]:
+def probability_columns(found: Any, form: str, count: int) -> list[pa.Array]:
     """The columns of probabilities of `count` labels: a list of [rows, classes], or [rows, labels]."""
-    if how == NONE:
+    if form == NONE:
         return []
-    if how == OF_EACH:
+    if form == OF_EACH:
         return [typed(column, pa.float64(), LABEL) for column in several_a_row(found, count)]
     if len(found) != count:
         raise OutputError(f"the model returned probabilities of {len(found)} labels, expected {count}")
@@ -189,53 +190,53 @@ def _part(predicted: Any, rows: int, file: str) -> Matrix:
     return found
 
 
-def _classes(model: Any, predicted: Matrix, look: Look) -> Gives:
+def _classes(model: Any, predicted: Matrix, preview: Preview) -> OutputPlan:
     known = getattr(model, "classes_", None)
     if known is None or isinstance(known, list) or np.ndim(known) != 1:
         kind = _type_of(one_a_row(predicted), "predict()")
-        return Gives(VALUES, [(LABEL, kind)])
+        return OutputPlan(VALUES, [(LABEL, kind)])
     label = (LABEL, Labels(known).type)
-    proba = hasattr(model, "predict_proba") and _fits(look, len(known))
+    proba = hasattr(model, "predict_proba") and _fits(preview, len(known))
     fields = [label, *((name, pa.float64()) for name in class_columns(np.asarray(known)) if proba)]
-    return Gives(CLASSES, fields, {PROBABILITIES: BY_CLASS if proba else NONE})
+    return OutputPlan(CLASSES, fields, {PROBABILITIES: BY_CLASS if proba else NONE})
 
 
-def _fits(look: Look, classes: int) -> bool:
-    """Whether predict_proba() returns one value a class. Where it fails for these rows, it may do so for others."""
+def _fits(preview: Preview, classes: int) -> bool:
+    """Whether predict_proba() returns one value a class. If it fails for these rows, it may do so for others."""
     try:
-        return dense(look.ask("predict_proba")).shape == (look.rows, classes)
-    except Exception:  # noqa: BLE001 -- the model's own code; the trial that follows says what it raises
+        return dense(preview.call("predict_proba")).shape == (preview.rows, classes)
+    except Exception:  # noqa: BLE001 -- the model's own code; the trial that follows reports its error
         return True
 
 
-def _labels(model: Any, predicted: Matrix, look: Look, named: Sequence[str]) -> Gives:
+def _labels(model: Any, predicted: Matrix, preview: Preview, named: Sequence[str]) -> OutputPlan:
     count = predicted.shape[1]
     types = [_label_type(model, at, predicted[:, at]) for at in range(count)]
     try:
-        found = look.ask("predict_proba") if hasattr(model, "predict_proba") else None
+        found = preview.call("predict_proba") if hasattr(model, "predict_proba") else None
     except Exception:  # noqa: BLE001 -- the model's own code: then it has none
         found = None
     return _label_fields(model, types, found, named)
 
 
-def _label_fields(model: Any, types: Sequence[pa.DataType], found: Any, named: Sequence[str]) -> Gives:
-    """A column a label, then those of probabilities as they were found: a list of arrays, one array, or None."""
+def _label_fields(model: Any, types: Sequence[pa.DataType], found: Any, named: Sequence[str]) -> OutputPlan:
+    """A column a label, then columns of probabilities; `found` is a list of arrays, one array, or None."""
     count = len(types)
     own = list(named) if len(named) == count else [f"{LABEL}_{at}" for at in range(count)]
     fields: Fields = list(zip(own, types, strict=True))
-    how = NONE
+    form = NONE
     if isinstance(found, list) and len(found) == count:
-        how = BY_CLASS
+        form = BY_CLASS
         for at, name in enumerate(own):
             fields += [(f"{name}_{each}", pa.float64()) for each in _class_names(model, at, dense(found[at]).shape[1])]
     elif found is not None and dense(found).ndim == 2 and dense(found).shape[1] == count and _is_binary(model, count):
-        how = OF_EACH
+        form = OF_EACH
         fields += [(f"{name}_probability", pa.float64()) for name in own]
-    return Gives(LABELS, fields, {COUNT: count, PROBABILITIES: how})
+    return OutputPlan(LABELS, fields, {COUNT: count, PROBABILITIES: form})
 
 
 def _is_binary(model: Any, count: int) -> bool:
-    """Whether one probability a label tells all of it."""
+    """Whether one probability a label is enough, because each has two classes."""
     known = getattr(model, "classes_", None)
     return not isinstance(known, list) or (len(known) == count and all(len(each) <= 2 for each in known))
 
@@ -254,9 +255,9 @@ def _label_type(model: Any, at: int, values: Matrix) -> pa.DataType:
     return _type_of(values, "predict()")
 
 
-def _detector(model: Any) -> Gives:
+def _detector(model: Any) -> OutputPlan:
     fields: Fields = [(LABEL, pa.int64())]
-    return Gives(DETECTOR, fields + [("score", pa.float64())] * (score_of(model) is not None))
+    return OutputPlan(DETECTOR, fields + [("score", pa.float64())] * (score_of(model) is not None))
 
 
 def _value_fields(predicted: Any, values: Matrix, *, is_regressor: bool, file: str) -> Fields:
@@ -275,49 +276,49 @@ def _value_fields(predicted: Any, values: Matrix, *, is_regressor: bool, file: s
     return [(f"{name}_{at}", kind) for at in range(values.shape[1])]
 
 
-def _embedding(look: Look, file: str) -> Gives:
+def _embedding(preview: Preview, file: str) -> OutputPlan:
     """A transformer without predict(): one array column with the vector of each row."""
-    found = dense(look.ask("transform"))
-    if found.ndim != 2 or len(found) != look.rows or not found.shape[1] or found.dtype.kind not in "fiub":
+    found = dense(preview.call("transform"))
+    if found.ndim != 2 or len(found) != preview.rows or not found.shape[1] or found.dtype.kind not in "fiub":
         raise StoreError(
-            f"{file}: transform() returned {found.dtype} of shape {list(found.shape)} for {look.rows} rows, expected "
-            f"[rows, values] of numbers. {_INSTEAD}"
+            f"{file}: transform() returned {found.dtype} of shape {list(found.shape)} for {preview.rows} rows, "
+            f"expected [rows, values] of numbers. {_INSTEAD}"
         )
     element = pa.float32() if found.dtype == np.float32 else pa.float64()
-    return Gives(EMBEDDING, [("embedding", pa.list_(element))])
+    return OutputPlan(EMBEDDING, [("embedding", pa.list_(element))])
 
 
-def _unseen(model: Any, named: Sequence[str], error: Exception, file: str) -> Gives:
-    """What the attributes of a model show that failed for the rows of the look."""
+def _by_attributes(model: Any, named: Sequence[str], error: Exception, file: str) -> OutputPlan:
+    """The outputs by the attributes of a model that failed for the rows of the preview."""
     kind = estimator_kind(model)
     if kind == "classifier" and has_several_labels(model):
         known = getattr(model, "classes_", [])
         types = [Labels(each).type for each in known] if isinstance(known, list) else [pa.int64() for _ in known]
         return _label_fields(model, types, None, named)
     if kind == "classifier" and hasattr(model, "classes_"):
-        return _classes(model, np.empty(0), Look(_refused(error), 0))
+        return _classes(model, np.empty(0), Preview(_raiser(error), 0))
     if kind == "outlier_detector":
         return _detector(model)
     if kind in ("clusterer", "density_estimator"):
-        return Gives(VALUES, [(LABEL, pa.int64())])
+        return OutputPlan(VALUES, [(LABEL, pa.int64())])
     if kind == "regressor" and named:
         many = [f"value_{at}" for at in range(len(named))] if len(named) > 1 else ["value"]
-        return Gives(VALUES, [(name, pa.float64()) for name in many])
+        return OutputPlan(VALUES, [(name, pa.float64()) for name in many])
     raise StoreError(
-        f"{file}: an invented row does not tell how many values the model gives: {one_line(error)}. Name them with "
+        f"{file}: an invented row does not show how many values the model returns: {one_line(error)}. Name them with "
         "--outputs, or give rows of yours with --sample FILE"
     ) from error
 
 
-def _refused(error: Exception) -> Callable[[str], Any]:
-    def ask(_method: str) -> Any:
+def _raiser(error: Exception) -> Callable[[str], Any]:
+    def call(_method: str) -> Any:
         raise error
 
-    return ask
+    return call
 
 
 def _type_of(values: Matrix, what: str) -> pa.DataType:
-    """How values are stored: whole numbers as int64, others as float64, texts, truth values, dates, timestamps."""
+    """The type of a column for values: int64, float64, text, truth value, date or timestamp; else StoreError."""
     if values.dtype.kind in "iu":
         return pa.int64()
     if values.dtype.kind == "f":

@@ -1,4 +1,4 @@
-"""What scikit-learn itself returns for rows, as a notebook would ask it: no way of ours, to compare ours with."""
+"""scikit-learn's own predictions for rows, as in a notebook: without our code, to compare our predictions with."""
 
 from typing import Any
 
@@ -11,15 +11,16 @@ from scorebeat.models.inputs.own_rows import OwnRows
 
 
 def own_predict(model: Any, own: OwnRows) -> list[Any]:
-    """`predict`, and beside it a classifier's `predict_proba` or an outlier detector's scores; or else `transform`."""
+    """`predict`, then a classifier's `predict_proba` or an outlier detector's scores; else `transform`."""
     if not hasattr(model, "predict"):
-        return [_dense(model.transform(_fed(model, own)))]
-    returned = [_dense(model.predict(_fed(model, own)))]
+        return [_dense(model.transform(_input(model, own)))]
+    returned = [_dense(model.predict(_input(model, own)))]
     if is_outlier_detector(model):
         scores = getattr(model, "score_samples", None) or getattr(model, "decision_function", None)
-        return [returned[0], np.asarray(scores(_fed(model, own)))] if scores else returned
+        return [returned[0], np.asarray(scores(_input(model, own)))] if scores else returned
     if is_classifier(model) and hasattr(model, "predict_proba"):
-        probabilities = model.predict_proba(_fed(model, own))  # made anew: a scaler with copy=False scales in place
+        # a new input, because a scaler with copy=False scales it in place
+        probabilities = model.predict_proba(_input(model, own))
         returned += probabilities if isinstance(probabilities, list) else [_dense(probabilities)]
     return returned
 
@@ -28,8 +29,8 @@ def _dense(values: Any) -> Any:
     return values.toarray() if hasattr(values, "toarray") else np.asarray(values)
 
 
-def _fed(model: Any, own: OwnRows) -> Any:
-    """A DataFrame where the model was fitted on one or takes other things than numbers, else a matrix."""
+def _input(model: Any, own: OwnRows) -> Any:
+    """A DataFrame if the model was fitted on one or takes more than numbers, else a matrix."""
     inputs = own.signature.inputs
     if reads_text(model):
         return own.column(inputs[0].name)

@@ -1,4 +1,4 @@
-"""scikit-learn models in pickle and joblib files, which run code when they are opened: only where that is allowed."""
+"""scikit-learn models in pickle and joblib files, which run code when they are opened: only if that is allowed."""
 
 import json
 import shlex
@@ -16,7 +16,7 @@ from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import Described, Given, Model, Signature
 from scorebeat.models.formats.registry import copy_file
 from scorebeat.models.formats.shared import written_by
-from scorebeat.models.formats.shared.refusals import said
+from scorebeat.models.formats.shared.refusals import error_summary
 from scorebeat.models.formats.sklearn import own_predictions, training_values
 from scorebeat.models.formats.sklearn.models import SklearnModel, describe, ready
 from scorebeat.models.inputs.own_rows import OwnRows
@@ -28,28 +28,28 @@ DEVICES = ("cpu",)
 READS = frozenset({"inputs", "outputs", "code"})
 
 
-def take(source: str, draft: Path, given: Given) -> str:
+def take(source: str, draft: Path, add_options: Given) -> str:
     """As `Format.take`. Raises StoreError unless code was allowed; the file is not opened before that."""
-    _require_permission(source, given)
-    return copy_file(source, draft, given)
+    _require_permission(source, add_options)
+    return copy_file(source, draft, add_options)
 
 
-def inspect(path: Path, given: Given) -> Described:
-    """What the model in this file wants and gives.
+def inspect(path: Path, add_options: Given) -> Described:
+    """The inputs and outputs of the model in this file.
 
     Raises StoreError for a model that cannot be used or may not be opened, ModelError for a damaged file.
     """
-    _require_permission(path.name, given)
+    _require_permission(path.name, add_options)
     model, writer = _open(path), written_by.of_pickle(path)
-    with written_by.said_first(writer):
-        found = describe(model, given, path.name)
+    with written_by.prepend_versions_to_errors(writer):
+        found = describe(model, add_options, path.name)
     return replace(found, notes=(*written_by.notes(writer), *found.notes))
 
 
 def load(artifact: Artifact, device: str) -> Model:
-    """The model, ready to score: that it may run code was said when it was added, and its digest is the same.
+    """The model, ready to score. A person allowed its code when it was added, and its digest is still the same.
 
-    Raises ModelError when the file is damaged, or needs what is not installed here.
+    Raises ModelError if the file is damaged, or needs what is not installed here.
     """
     del device
     return ready(_open(artifact.path), artifact)
@@ -65,8 +65,8 @@ def own_predict(artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
     return own_predictions.own_predict(_open(artifact.path), own)
 
 
-def _require_permission(source: str, given: Given) -> None:
-    if NAME in given.code:
+def _require_permission(source: str, add_options: Given) -> None:
+    if NAME in add_options.code:
         return
     target = Path(source).with_suffix(".skops").name
     convert = f"import joblib, skops.io; skops.io.dump(joblib.load({json.dumps(source)}), {json.dumps(target)})"
@@ -80,8 +80,8 @@ def _require_permission(source: str, given: Given) -> None:
 def _open(path: Path) -> Any:
     try:
         with warnings.catch_warnings(), contained():
-            warnings.simplefilter("ignore", InconsistentVersionWarning)  # a note says it
-            return joblib.load(path)  # reads plain pickles, too
+            warnings.simplefilter("ignore", InconsistentVersionWarning)  # a note has it
+            return joblib.load(path)  # also reads plain pickles
     except ModuleNotFoundError as error:
         writer = written_by.of_pickle(path)
         if writer is not None and writer.differs:
@@ -93,8 +93,8 @@ def _open(path: Path) -> Any:
             f"{path.name} refers to the module {error.name}, which cannot be imported here: install the package "
             "that has it, on every worker"
         ) from error
-    except Exception as error:  # what a pickle does when it is opened may fail in any way
-        reason = said(error)
+    except Exception as error:  # code that a pickle runs when it is opened may fail in any way
+        reason = error_summary(error)
         hint = ". Classes of a script are not in its pickles: write the file with cloudpickle" * ("__main__" in reason)
         message = f"{path.name} cannot be read as a pickle: {reason}{hint}"
-        raise ModelError(written_by.before(written_by.of_pickle(path), message)) from error
+        raise ModelError(written_by.prepend_versions(written_by.of_pickle(path), message)) from error

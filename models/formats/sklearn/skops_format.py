@@ -12,7 +12,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import Described, Given, Model, Signature
-from scorebeat.models.formats.registry import copy_file, missing
+from scorebeat.models.formats.registry import copy_file, missing_module_error
 from scorebeat.models.formats.shared import written_by
 from scorebeat.models.formats.shared.light_skops import skops_io
 from scorebeat.models.formats.sklearn import own_predictions, training_values
@@ -25,35 +25,35 @@ NAME = "skops"
 DEVICES = ("cpu",)
 READS = frozenset({"inputs", "outputs", "trusted"})
 _ALLOWED = "trusted"
-"""The option that keeps which types a person trusts beyond those of models.formats.trusted."""
+"""The format's option with the types that a person trusts beyond those of `trusted.py`."""
 
 
-def take(source: str, draft: Path, given: Given) -> str:
+def take(source: str, draft: Path, add_options: Given) -> str:
     """As `Format.take`. Raises StoreError for a trusted type that the file does not hold, or that needs no trust."""
-    name = copy_file(source, draft, given)
-    if given.trusted and (idle := sorted(given.trusted - _unknown(draft / name))):
+    name = copy_file(source, draft, add_options)
+    if add_options.trusted and (unneeded := sorted(add_options.trusted - _unknown(draft / name))):
         raise StoreError(
-            f"{Path(source).name} needs no trust in {', '.join(idle)}: it holds no such type, or one that is trusted "
-            "anyway. Leave that --trust out"
+            f"{Path(source).name} needs no trust in {', '.join(unneeded)}: it holds no such type, or one that is "
+            "trusted anyway. Leave that --trust out"
         )
     return name
 
 
-def inspect(path: Path, given: Given) -> Described:
-    """What the model in this file wants and gives.
+def inspect(path: Path, add_options: Given) -> Described:
+    """The inputs and outputs of the model in this file.
 
     Raises StoreError for a model that cannot be used, ModelError for a file that cannot be read.
     """
-    model, writer = _open(path, given.trusted), written_by.of_skops(path)
-    with written_by.said_first(writer):
-        found = describe(model, given, path.name)
-    allowed = sorted(_unknown(path) & given.trusted)
+    model, writer = _open(path, add_options.trusted), written_by.of_skops(path)
+    with written_by.prepend_versions_to_errors(writer):
+        found = describe(model, add_options, path.name)
+    allowed = sorted(_unknown(path) & add_options.trusted)
     notes = (*written_by.notes(writer), *found.notes)
     return replace(found, options={**found.options, **({_ALLOWED: allowed} if allowed else {})}, notes=notes)
 
 
 def load(artifact: Artifact, device: str) -> Model:
-    """The model, ready to score. Raises ModelError when the file is damaged or not trusted."""
+    """The model, ready to score. Raises ModelError if the file is damaged or not trusted."""
     del device
     return ready(_open(artifact.path, frozenset(artifact.options.get(_ALLOWED, ()))), artifact)
 
@@ -71,10 +71,10 @@ def own_predict(artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
 def _open(path: Path, allowed: Set[str]) -> Any:
     unknown = _unknown(path)
     writer = written_by.of_skops(path)
-    gone = sorted(name for name in unknown if not _is_here(name))
-    if gone and writer is not None and writer.differs:
+    missing_types = sorted(name for name in unknown if not _is_installed(name))
+    if missing_types and writer is not None and writer.differs:
         raise ModelError(
-            f"{writer}: {path.name} holds types that the installed version does not have: {', '.join(gone)}. "
+            f"{writer}: {path.name} holds types that the installed version does not have: {', '.join(missing_types)}. "
             f"{writer.advice.capitalize()}"
         )
     if refused := sorted(unknown - allowed):
@@ -85,15 +85,15 @@ def _open(path: Path, allowed: Set[str]) -> Any:
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", InconsistentVersionWarning)  # a note says it
+            warnings.simplefilter("ignore", InconsistentVersionWarning)  # a note has it
             return skops_io().load(path, trusted=sorted(unknown | TRUSTED))
     except ModuleNotFoundError as error:
-        raise missing(error, path.name) from error
+        raise missing_module_error(error, path.name) from error
     except Exception as error:  # a damaged file may fail in any of the libraries that read it
         raise _unreadable(path, error) from error
 
 
-def _is_here(name: str) -> bool:
+def _is_installed(name: str) -> bool:
     """Whether the package of a type can be imported; scikit-learn's own compiled parts were once called `_loss`."""
     try:
         return importlib.util.find_spec(name.partition(".")[0]) is not None
@@ -106,15 +106,15 @@ def _unknown(path: Path) -> set[str]:
     try:
         return set(skops_io().get_untrusted_types(file=path)) - TRUSTED
     except ModuleNotFoundError as error:
-        raise missing(error, path.name) from error
+        raise missing_module_error(error, path.name) from error
     except Exception as error:  # as above
         raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: Exception) -> ModelError:
     reason = " ".join(f"{type(error).__name__}: {error}".split())
-    said = (
+    message = (
         f"{path.name} cannot be read as a .skops file: {reason}. Write it again with skops.io.dump, under the "
         "scikit-learn version that is installed here"
     )
-    return ModelError(written_by.before(written_by.of_skops(path), said))
+    return ModelError(written_by.prepend_versions(written_by.of_skops(path), message))

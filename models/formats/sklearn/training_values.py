@@ -1,4 +1,4 @@
-"""Values that the columns of a fitted scikit-learn model had in training, as far as its parts tell."""
+"""Values that the columns of a fitted scikit-learn model had in training, as far as its parts show."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,20 +10,27 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import FunctionTransformer, PowerTransformer
 
 from scorebeat.models.contract import Signature
-from scorebeat.models.formats.sklearn.columns import _fitted, _inner, _picked, _working, fills_in, reads_text
+from scorebeat.models.formats.sklearn.columns import (
+    fills_in,
+    fitted_parts,
+    inner_models,
+    picked_names,
+    reads_text,
+    working_steps,
+)
 from scorebeat.models.inputs.samples import NOTHING_KNOWN, Known
 
 _MOST = 50
 """Values of one column that are kept."""
 _ROWS = ("_fit_X", "X_train_", "support_vectors_", "cluster_centers_", "theta_", "means_", "mean_", "centroids_")
-"""Attributes of [rows, columns] or [columns] that lie among the data of training."""
+"""Attributes of [rows, columns] or [columns] whose values are within the range of the training data."""
 
 
 def known_values(model: Any, signature: Signature) -> Known:
-    """For each input the values that its elements had in training; none if nothing tells or inspection fails."""
+    """For each input the values that its elements had in training; none if nothing shows them or inspection fails."""
     try:
         return _known_values(model, signature)
-    except Exception:  # noqa: BLE001 -- models of other packages look like scikit-learn's and are not
+    except Exception:  # noqa: BLE001 -- models of other packages look like scikit-learn's but are not
         return NOTHING_KNOWN
 
 
@@ -35,45 +42,45 @@ def _known_values(model: Any, signature: Signature) -> Known:
     found = _of(model, list(range(len(names))), names)
     if {i.trained_name for i in signature.inputs} <= set(names):
         return {i.name: [found.get(names.index(i.trained_name), [])] for i in signature.inputs}
-    elements, at = {}, 0
+    elements, start = {}, 0
     for wanted in signature.inputs:
         width = wanted.length or 1
-        elements[wanted.name] = [found.get(n, []) for n in range(at, at + width)]
-        at += width
+        elements[wanted.name] = [found.get(n, []) for n in range(start, start + width)]
+        start += width
     return elements
 
 
 _Values = dict[int, list[Any]]
-"""By the number of a column of training."""
+"""Values by the index of a column of training."""
 
 
 def _of(model: Any, columns: Sequence[int], names: Sequence[str]) -> _Values:
-    """What a model or one of its parts tells of the columns that it is fed."""
+    """The values that a model, or a part of one, shows of the columns that it gets."""
     if isinstance(model, ColumnTransformer):
         return _of_columns(model, columns, names)
     if isinstance(model, Pipeline):
-        return _merged(_of(step, columns, names) for step in _seeing(model))
+        return _merged(_of(step, columns, names) for step in _first_steps(model))
     if isinstance(model, FeatureUnion):
         return _merged(_of(step, columns, names) for _, step in model.transformer_list)
-    own = _told(model)
+    own = _own_values(model)
     if own and any(own):
         return {column: values[:_MOST] for column, values in zip(columns, own, strict=False) if values}
-    return _merged(_of(step, columns, names) for step in _inner(model))
+    return _merged(_of(step, columns, names) for step in inner_models(model))
 
 
 def _of_columns(model: Any, columns: Sequence[int], names: Sequence[str]) -> _Values:
-    """A ColumnTransformer sees the columns of training, by their names or numbers."""
+    """The values that the parts of a ColumnTransformer show; it picks columns by name or index."""
     here = [names[at] for at in columns]
     parts = []
-    for _, step, picked in _fitted(model):
-        chosen = [columns[here.index(name)] for name in _picked(picked, here)]
+    for _, step, picked in fitted_parts(model):
+        chosen = [columns[here.index(name)] for name in picked_names(picked, here)]
         parts.append(_words_of(step, chosen) if reads_text(step) else _of(step, chosen, names))
     return _merged(iter(parts))
 
 
-def _seeing(model: Any) -> Iterator[Any]:
-    """The steps that see the pipeline's own values."""
-    for step in _working(model):
+def _first_steps(model: Any) -> Iterator[Any]:
+    """The steps that get the pipeline's own values."""
+    for step in working_steps(model):
         yield step
         is_identity = isinstance(step, FunctionTransformer) and step.func is None
         if not is_identity and not isinstance(step, SimpleImputer):
@@ -88,16 +95,16 @@ def _merged(parts: Iterator[_Values]) -> _Values:
     return whole
 
 
-def _told(model: Any) -> list[list[Any]]:
-    """For each column the values that an estimator's own attributes tell; an empty list where they tell none."""
-    for tell in (_categories, _scaled, _powers, _quantiles, _bins, _trees, _rows):
-        if found := tell(model):
+def _own_values(model: Any) -> list[list[Any]]:
+    """For each column the values that an estimator's own attributes show; an empty list if they show none."""
+    for read in (_categories, _scaled, _powers, _quantiles, _bins, _trees, _rows):
+        if found := read(model):
             return found
     return []
 
 
 def _categories(model: Any) -> list[list[Any]]:
-    """Of encoders, and what an imputer learnt to put in for a missing value."""
+    """The categories of encoders, and the values that an imputer uses for missing ones."""
     if fills_in(model):
         return []
     if isinstance(model, SimpleImputer):
@@ -113,7 +120,7 @@ def _scaled(model: Any) -> list[list[Any]]:
     middle = next((m for name in ("mean_", "center_") if (m := getattr(model, name, None)) is not None), None)
     scale = getattr(model, "scale_", None)
     if middle is not None and scale is not None:
-        step = np.asarray(scale) / 2  # within the range even where the values are far from normal
+        step = np.asarray(scale) / 2  # within the range even if the values are far from normal
         return _table([middle, middle + step, middle - step])
     return _table([model.max_abs_]) if hasattr(model, "max_abs_") else []
 
@@ -158,7 +165,7 @@ def _table(rows: Any) -> list[list[Any]]:
 
 
 def _usable(values: Sequence[Any]) -> list[Any]:
-    """Without what stands for a missing value."""
+    """The values without missing and infinite ones."""
     return [value for value in values if value is not None and value == value and value not in (np.inf, -np.inf)]  # noqa: PLR0124 -- NaN
 
 
@@ -168,7 +175,7 @@ def _words(model: Any) -> list[str]:
     if isinstance(vocabulary, dict):
         return [str(word) for word in list(vocabulary)[:_MOST]]
     parts = [step for _, step in getattr(model, "transformer_list", ())]
-    parts += _working(model)[:1] if isinstance(model, Pipeline) else _inner(model)
+    parts += working_steps(model)[:1] if isinstance(model, Pipeline) else inner_models(model)
     return next((words for part in parts if (words := _words(part))), [])
 
 

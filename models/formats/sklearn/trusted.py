@@ -5,7 +5,7 @@ that run text as code. All of these only hold a fitted estimator's numbers or co
 """
 
 _SKLEARN = (
-    # skops warns of the two trees: they index their arrays unchecked, so that a forged file may crash the
+    # skops warns of the two trees: they index their arrays without checks, so a forged file may crash the
     # process. It cannot run code, and without them no forest or boosting would load.
     "tree._tree.Tree",
     "ensemble._hist_gradient_boosting.predictor.TreePredictor",
@@ -67,7 +67,7 @@ _SKLEARN = (
     "utils._metadata_requests.MethodMetadataRequest",
     "utils.validation.check_array",
 )
-# a partial and a scorer call what is trusted anyway; boosting over a DataFrame's categories has one of check_array
+# partials and scorers call only trusted functions; boosting over a DataFrame's categories has a partial of check_array
 _OTHERS = {
     "collections.OrderedDict",
     "functools.partial",

@@ -1,9 +1,8 @@
-"""A .pt2 file looked at before PyTorch opens it: only tensors and a graph of PyTorch's own operators pass.
+"""Checks a .pt2 file before PyTorch opens it: only tensors and a graph of PyTorch's own operators pass.
 
-PyTorch warns that torch.export.load may run code that a file holds. Read in the source of 2.13, it does so
-for pickled tensors, constants and example inputs, for compiled libraries, for shapes (evaluated by SymPy),
-for names (they become Python source), for operators (any attribute of `torch` would do) and for guards,
-which are not compiled here at all.
+PyTorch warns that torch.export.load may run code in a file. By its source (2.13) this is true for pickled tensors,
+constants and example inputs, for compiled libraries, for shapes (SymPy evaluates them), for names (they become
+Python source), for operators (any attribute of `torch` is accepted) and for guards, which are never compiled here.
 """
 
 import io
@@ -51,12 +50,20 @@ _CONTAINERS = frozenset({None, "builtins.tuple", "builtins.list", "builtins.dict
 
 
 def refuse_code(path: Path) -> None:
-    """Raises ModelError naming what in the file could run code, or when it is no such file."""
+    """Raises ModelError naming what in the file could run code, or if it is no such file."""
     _refuse_pickle(path)
     with PT2ArchiveReader(str(path)) as archive:
         names = archive.get_file_names()
         found = [f"the record {name}" for name in names if not _RECORD.fullmatch(name)]
-        found += [] if found else [*_payloads(archive), *_examples(archive), *_program(archive)]
+        found += (
+            []
+            if found
+            else [
+                *_payloads(archive),
+                *_examples(archive),
+                *_texts(json.loads(archive.read_string("models/model.json"))),
+            ]
+        )
     if found:
         raise ModelError(
             f"{path.name} holds what is not trusted, because it could run code: {'; '.join(found[:4])}"
@@ -70,7 +77,7 @@ def _refuse_pickle(path: Path) -> None:
         return
     with zipfile.ZipFile(path) as archive:
         records = archive.infolist()
-    # the example inputs are such a file within the file, and what is left of a damaged one may end with them
+    # example inputs are such a file within the file, and a truncated .pt2 file may end with them
     is_whole = any(record.header_offset == 0 for record in records)
     if is_whole and any(_PICKLED.fullmatch(record.filename) for record in records):
         raise ModelError(
@@ -94,16 +101,12 @@ def _payloads(archive: Any) -> Iterator[str]:
 def _examples(archive: Any) -> Iterator[str]:
     try:
         torch.load(io.BytesIO(archive.read_bytes("data/sample_inputs/model.pt")), weights_only=True)
-    except pickle.UnpicklingError:  # PyTorch itself would go on to unpickle it without limits
+    except pickle.UnpicklingError:  # PyTorch itself would then unpickle it without limits
         yield "the example inputs, which are pickled and more than tensors"
 
 
-def _program(archive: Any) -> Iterator[str]:
-    yield from _texts(json.loads(archive.read_string("models/model.json")))
-
-
 def _texts(value: Any, key: str = "") -> Iterator[str]:
-    """What is wrong with the texts of a JSON value that stands under `key`."""
+    """The problems of the texts in the JSON value of `key`."""
     if isinstance(value, str):
         yield from _text(value, key)
     elif isinstance(value, list):
@@ -142,7 +145,7 @@ def _is_shape(text: str) -> bool:
 
 
 def _is_tree(text: str) -> bool:
-    """Whether it says how tensors are nested, in Python's own containers."""
+    """Whether it describes how tensors are nested in Python's own containers."""
     return not text or _is_plain(json.loads(text)[1])
 
 

@@ -21,7 +21,7 @@ TYPES = {
     torch.int16: (pa.int16(), np.int16),
     torch.bool: (pa.bool_(), np.bool_),
 }
-"""What can be a column as it is, in Arrow and in NumPy."""
+"""Element types that a column can have, in Arrow and in NumPy."""
 _MOST = 2**31 - 1
 _HOW = (
     "export it with a dynamic first axis: torch.export.export(model, args, "
@@ -31,27 +31,27 @@ _HOW = (
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor that a program takes."""
+    """One input tensor of a program."""
 
     name: str
     type: Any
-    """Of torch."""
+    """Its dtype in torch."""
     width: int | None
-    """Values a row; None if the program does not say."""
+    """Values a row; None if the program does not fix it."""
     flat: bool
     """Whether it is [rows] rather than [rows, values]."""
 
 
 def tensors_of(exported: Any) -> list[Tensor]:
-    """The program's user inputs, in its order. Raises StoreError for one that rows cannot feed."""
-    held = _held(exported)
-    return [_tensor(name, held.get(name)) for name in exported.graph_signature.user_inputs]
+    """The program's user inputs, in order. Raises StoreError for one that rows cannot feed."""
+    values = _placeholders(exported)
+    return [_tensor(name, values.get(name)) for name in exported.graph_signature.user_inputs]
 
 
 def rows_at_once(exported: Any) -> tuple[int, int]:
-    """The fewest and the most rows that the program takes. Raises StoreError where it takes one number only."""
-    held = _held(exported)
-    axes = {name: held[name].shape[0] for name in exported.graph_signature.user_inputs}
+    """The fewest and the most rows that the program takes. Raises StoreError if it takes only one number of rows."""
+    values = _placeholders(exported)
+    axes = {name: values[name].shape[0] for name in exported.graph_signature.user_inputs}
     ranges = {name: exported.range_constraints.get(_symbol(size)) for name, size in axes.items()}
     if fixed := [name for name, bounds in ranges.items() if bounds is None]:
         sizes = ", ".join(f"{name} takes exactly {axes[name]} rows" for name in fixed)
@@ -62,27 +62,27 @@ def rows_at_once(exported: Any) -> tuple[int, int]:
     return max(1, int(bounds.lower)), int(bounds.upper) if bounds.upper.is_Integer else _MOST
 
 
-def inputs_of(exported: Any, given: Sequence[str], file: str) -> Matched:
-    """The model's inputs: one array `features`, or as named; several tensors have the program's names."""
+def inputs_of(exported: Any, declared: Sequence[str], file: str) -> Matched:
+    """The model's inputs: one array `features`, or those of --inputs; several tensors have the program's names."""
     try:
         tensors = tensors_of(exported)
         rows_at_once(exported)
     except StoreError as error:
         raise StoreError(f"{file}: {error}") from None
     if len(tensors) == 1:
-        return Matched(_lone(tensors[0], given, file))
-    return match_fixed(given, [_input(tensor, tensor.name, file) for tensor in tensors], file)
+        return Matched(_lone(tensors[0], declared, file))
+    return match_fixed(declared, [_input(tensor, tensor.name, file) for tensor in tensors], file)
 
 
 def feed(tensors: Sequence[Tensor], rows: pa.RecordBatch, device: str) -> list[torch.Tensor]:
-    """The rows as the program's tensors, on the device; none of them shares memory with the rows."""
+    """The rows as the program's tensors, on the device; no tensor shares memory with the rows."""
     if len(tensors) == 1:
         return [_fed(tensors[0], rows, device)]
     return [_fed(tensor, rows.select([at]), device) for at, tensor in enumerate(tensors)]
 
 
 def repeated(rows: pa.RecordBatch, fewest: int) -> pa.RecordBatch:
-    """The rows, with the last of them again and again where they are fewer than that."""
+    """The rows; if they are fewer than `fewest`, the last one is repeated."""
     if rows.num_rows >= fewest:
         return rows
     return rows.take(pa.array([min(at, rows.num_rows - 1) for at in range(fewest)]))
@@ -94,7 +94,7 @@ def spread(signature: Signature, rows: int) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([_spread(rng, i, rows) for i in signature.inputs], schema=signature.columns)
 
 
-def _held(exported: Any) -> dict[str, Any]:
+def _placeholders(exported: Any) -> dict[str, Any]:
     return {node.name: node.meta.get("val") for node in exported.graph.nodes if node.op == "placeholder"}
 
 
@@ -107,26 +107,28 @@ def _spread(rng: np.random.Generator, wanted: Input, rows: int) -> pa.Array:
     return flat if wanted.length is None else pa.FixedSizeListArray.from_arrays(flat, wanted.length)
 
 
-def _tensor(name: Any, held: Any) -> Tensor:
-    if not isinstance(held, torch.Tensor) or held.dtype not in TYPES or held.dim() not in (1, 2):
-        what = f"{held.dtype} {list(held.shape)}" if isinstance(held, torch.Tensor) else repr(held)
+def _tensor(name: Any, value: Any) -> Tensor:
+    if not isinstance(value, torch.Tensor) or value.dtype not in TYPES or value.dim() not in (1, 2):
+        what = f"{value.dtype} {list(value.shape)}" if isinstance(value, torch.Tensor) else repr(value)
         types = ", ".join(str(t).removeprefix("torch.") for t in TYPES)
         raise StoreError(f"input {name} is {what}, but an input must be [rows] or [rows, values] of {types}")
-    wide = (*held.shape, 1)[1]
-    return Tensor(str(name), held.dtype, wide if isinstance(wide, int) else None, held.dim() == 1)
+    wide = (*value.shape, 1)[1]
+    return Tensor(str(name), value.dtype, wide if isinstance(wide, int) else None, value.dim() == 1)
 
 
 def _symbol(size: Any) -> Any:
     return size if isinstance(size, int) else size.node.expr
 
 
-def _lone(tensor: Tensor, given: Sequence[str], file: str) -> tuple[Input, ...]:
-    if not given:
+def _lone(tensor: Tensor, declared: Sequence[str], file: str) -> tuple[Input, ...]:
+    if not declared:
         return (_input(tensor, tensor.name if tensor.flat else "features", file),)
-    inputs = named_inputs(given, TYPES[tensor.type][0])
+    inputs = named_inputs(declared, TYPES[tensor.type][0])
     values = sum(i.length or 1 for i in inputs)
     if tensor.width not in (None, values):
-        raise StoreError(f"{file} wants {tensor.width} values a row, but --inputs names {values}: {', '.join(given)}")
+        raise StoreError(
+            f"{file} wants {tensor.width} values a row, but --inputs names {values}: {', '.join(declared)}"
+        )
     if wrong := [str(i) for i in inputs if i.type not in (arrow for arrow, _ in TYPES.values())]:
         raise StoreError(f"{file}: --inputs: {', '.join(wrong)}: a tensor holds numbers only")
     return inputs

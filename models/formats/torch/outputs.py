@@ -1,4 +1,4 @@
-"""The tensors that an exported PyTorch program gives, as columns of values or of a classifier's probabilities."""
+"""The tensors that an exported PyTorch program returns, as columns of values or of a classifier's probabilities."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,11 +21,11 @@ _NARROW = {
     torch.int8: torch.int16,
     torch.uint8: torch.int16,
 }
-"""Types that no column has, and the next that one has."""
+"""Types that no column can have, each with the next wider type that one can."""
 
 
 def named(found: Any) -> list[tuple[str, torch.Tensor]]:
-    """What a program gave, tensor by tensor: named as in its dict, else `output_0`, or by its width if alone."""
+    """The tensors that a program returned, named as in its dict, else `output_0` ...; one alone, by its width."""
     leaves = pytree.tree_leaves(found)
     if isinstance(found, Mapping) and len(found) == len(leaves):
         return [*zip(map(str, found), found.values(), strict=True)]
@@ -34,27 +34,27 @@ def named(found: Any) -> list[tuple[str, torch.Tensor]]:
     return [(f"output_{at}", leaf) for at, leaf in enumerate(leaves)]
 
 
-def columns_of(found: Any, rows: int, given: Given, file: str) -> tuple[Fields, dict[str, Any]]:
-    """The output columns of what the program gave for that many rows, and what `load` must know of them.
+def columns_of(found: Any, rows: int, add_options: Given, file: str) -> tuple[Fields, dict[str, Any]]:
+    """The output columns of what a program returned for so many rows, and their options for `load`.
 
-    Raises StoreError for what is no tensor of [rows] or [rows, values], or does not fit the classes given.
+    Raises StoreError for anything but tensors of [rows] or [rows, values], or if they do not fit --classes.
     """
     tensors = named(found)
     for name, tensor in tensors:
-        _usable(name, tensor, rows, file)
-    if not given.classes:
+        _require_usable(name, tensor, rows, file)
+    if not add_options.classes:
         return [field for name, tensor in tensors for field in fields(name, _arrow(tensor), _width(tensor))], {}
     if len(tensors) != 1 or not tensors[0][1].is_floating_point():
         shown = ", ".join(f"{name} {tensor.dtype}" for name, tensor in tensors)
-        raise StoreError(f"{file} gives {shown}, but --classes wants one tensor with a score a class")
+        raise StoreError(f"{file} returns {shown}, but --classes wants one tensor with a score a class")
     scores = tensors[0][1]
-    classes = classes_of(given.classes, max(2, _width(scores)), file)
+    classes = classes_of(add_options.classes, max(2, _width(scores)), file)
     softmax = not _is_probability(scores)
     return class_fields(np.asarray(classes), _arrow(scores)), {"classes": classes, "softmax": softmax}
 
 
 def by_class(scores: torch.Tensor, logits: bool) -> torch.Tensor:
-    """[rows, classes] of what the model gave; one value a row is the second of two classes'."""
+    """[rows, classes] of what the model returned; one value a row is the score of the second of two classes."""
     scores = scores.to(_kept(scores))
     if _width(scores) > 1:
         return scores
@@ -63,7 +63,7 @@ def by_class(scores: torch.Tensor, logits: bool) -> torch.Tensor:
 
 
 def joined(parts: list[Any]) -> Any:
-    """What a program gave for several lots of rows, as if it were one."""
+    """What a program returned for several parts of the rows, joined."""
     return pytree.tree_map(
         lambda *each: torch.cat(each) if isinstance(each[0], torch.Tensor) and each[0].dim() else each[0], *parts
     )
@@ -72,9 +72,9 @@ def joined(parts: list[Any]) -> Any:
 def alike(found: torch.Tensor, again: torch.Tensor) -> bool:
     """Whether three rows in four differ by less than 1 %: rounding may change a few, noise changes most."""
     if found.shape != again.shape:
-        return True  # no column comes of this: `columns_of` says so
-    a, b = (torch.nan_to_num(each.double(), 0, 0, 0).reshape(len(each), -1) for each in (found, again))
-    differ = (a - b).abs().amax(dim=1) > 0.01 * a.abs().amax(dim=1)
+        return True  # `columns_of` refuses such an output
+    first, second = (torch.nan_to_num(each.double(), 0, 0, 0).reshape(len(each), -1) for each in (found, again))
+    differ = (first - second).abs().amax(dim=1) > 0.01 * first.abs().amax(dim=1)
     return bool(differ.double().mean() <= 0.25)
 
 
@@ -85,7 +85,7 @@ def numpy_of(tensor: torch.Tensor) -> Matrix:
 
 
 def _is_probability(scores: torch.Tensor) -> bool:
-    """Whether inputs of all sizes lead to values of 0 to 1 only, which sum to 1 where there are several."""
+    """Whether all values are in 0 to 1, and sum to 1 if a row has several; the rows had inputs of all sizes."""
     known = scores.double().reshape(len(scores), -1)
     known = known[known.isfinite().all(dim=1)]
     sums = known.sum(dim=1)
@@ -93,7 +93,7 @@ def _is_probability(scores: torch.Tensor) -> bool:
     return bool(in_range) and (_width(scores) == 1 or torch.allclose(sums, torch.ones_like(sums), atol=1e-2))
 
 
-def _usable(name: str, tensor: Any, rows: int, file: str) -> None:
+def _require_usable(name: str, tensor: Any, rows: int, file: str) -> None:
     known = isinstance(tensor, torch.Tensor) and tensor.dim() in (1, 2) and _kept(tensor) in TYPES
     if known and len(tensor) == rows and _width(tensor):
         return

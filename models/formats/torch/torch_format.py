@@ -33,23 +33,23 @@ take = copy_file
 _TRIAL_ROWS = 64
 
 
-def inspect(path: Path, given: Given) -> Described:
-    """What the program in this file wants and gives; what its outputs are is seen by a trial.
+def inspect(path: Path, add_options: Given) -> Described:
+    """The inputs and outputs of the program in this file; a trial shows its outputs.
 
-    The inputs given name the values of a lone tensor of [rows, values]; the classes given make a classifier
-    of a model that gives a score a class. Raises StoreError for a program that cannot be used, ModelError
-    for a file that cannot be read or could run code.
+    --inputs names the values if there is one tensor of [rows, values]; --classes makes a classifier of a model
+    that returns a score a class. Raises StoreError for a program that cannot be used, ModelError for a file that
+    cannot be read or could run code.
     """
     exported = _open(path)
-    matched = inputs_of(exported, given.inputs, path.name)
+    matched = inputs_of(exported, add_options.inputs, path.name)
     wanted = matched.inputs
-    found = _trial(exported, Signature(wanted, pa.schema([])), path.name, may_vary=given.unsteady)
-    columns, options = columns_of(found, _TRIAL_ROWS, given, path.name)
-    return Described(Signature(wanted, output_schema(columns, given.outputs, path.name)), options, matched.notes)
+    found = _trial(exported, Signature(wanted, pa.schema([])), path.name, may_vary=add_options.unsteady)
+    columns, options = columns_of(found, _TRIAL_ROWS, add_options, path.name)
+    return Described(Signature(wanted, output_schema(columns, add_options.outputs, path.name)), options, matched.notes)
 
 
 def load(artifact: Artifact, device: str) -> Model:
-    """The model, ready to score. Raises ModelError when the file is damaged or could run code."""
+    """The model, ready to score. Raises ModelError if the file is damaged or could run code."""
     torch.set_num_threads(1)  # a worker process has one core
     program, outputs = Program(_open(artifact.path), device), artifact.signature.outputs
     if "classes" in artifact.options:
@@ -58,7 +58,7 @@ def load(artifact: Artifact, device: str) -> Model:
 
 
 def known_values(model: Model, signature: Signature) -> Known:
-    """As `Format.known_values`: a program does not tell."""
+    """As `Format.known_values`: none, because a program does not show them."""
     del model, signature
     return NOTHING_KNOWN
 
@@ -77,9 +77,9 @@ def own_predict(artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
         found = exported.module(check_guards=False)(*args, **kwargs)
     if "classes" not in artifact.options:
         return [numpy_of(tensor) for _, tensor in named(found)]
-    ((_, given),) = named(found)
+    ((_, output),) = named(found)
     softmax = artifact.options["softmax"]
-    scores = by_class(given, softmax)
+    scores = by_class(output, softmax)
     labels = np.asarray(artifact.options["classes"])[numpy_of(scores).argmax(axis=1)]
     return [labels, numpy_of(torch.softmax(scores, dim=1) if softmax else scores)]
 
@@ -90,7 +90,7 @@ def _shaped(tensor: Any, values: Any) -> torch.Tensor:
 
 
 class Program:
-    """A program on a device, over the tensors that it takes."""
+    """A program on a device, and its input tensors."""
 
     def __init__(self, exported: Any, device: str) -> None:
         self.device = device
@@ -98,27 +98,27 @@ class Program:
         self.fewest, self.most = rows_at_once(exported)
         self.nesting = exported.call_spec.in_spec
         self.is_stateless = not exported.graph_signature.buffers_to_mutate
-        placed = exported if device == "cpu" else move_to_device_pass(exported, device)
-        # guards are Python text in the file; what they say of shapes is held by rows_at_once and the inputs
-        self.module = placed.module(check_guards=False)
+        moved = exported if device == "cpu" else move_to_device_pass(exported, device)
+        # guards are Python text in the file, so they are not run; rows_at_once and the inputs check shapes instead
+        self.module = moved.module(check_guards=False)
 
     def run(self, rows: pa.RecordBatch) -> Any:
-        """The program's outputs on its device, nested as it nests them.
+        """The program's outputs on its device, in its own nesting.
 
-        NULL is NaN in a tensor of floats, and refused where a type has no NaN.
+        NULL is NaN in a tensor of floats, and refused for a type without NaN.
         """
         no_nulls(self._without_nan(rows))
-        parts = [self._once(rows.slice(at, self.most)) for at in range(0, rows.num_rows, self.most)]
+        parts = [self._run_part(rows.slice(at, self.most)) for at in range(0, rows.num_rows, self.most)]
         return parts[0] if len(parts) == 1 else joined(parts)
 
     def _without_nan(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """The columns of tensors whose type has no NaN."""
+        """The columns that feed tensors of a type without NaN."""
         whole = [not tensor.type.is_floating_point for tensor in self.tensors]
         if len(whole) == 1:
             return rows if whole[0] else rows.select([])
         return rows.select([at for at, is_whole in enumerate(whole) if is_whole])
 
-    def _once(self, rows: pa.RecordBatch) -> Any:
+    def _run_part(self, rows: pa.RecordBatch) -> Any:
         fed = feed(self.tensors, repeated(rows, self.fewest), self.device)
         with torch.inference_mode():
             args, kwargs = pytree.tree_unflatten(fed, self.nesting)
@@ -138,19 +138,19 @@ class TensorModel:
         """PyTorch runs one program in several threads, as long as it writes to no buffer of its own."""
 
     def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """Raises DeviceMemoryError when the device cannot hold what the rows need."""
+        """Raises DeviceMemoryError if the device lacks memory for the rows."""
         if not rows.num_rows:
             return pa.RecordBatch.from_pylist([], schema=self.outputs)
         try:
             columns = self.columns(self.program.run(rows))
         except torch.OutOfMemoryError as error:
-            told = text(error).partition("\n")[0]
+            reason = text(error).partition("\n")[0]
         else:
             return assembled(columns, self.outputs.names)
-        # raised out here, because PyTorch's error holds the frames, and those the tensors that filled the device
+        # raised outside of the block: PyTorch's error holds frames, and these hold the tensors that fill the device
         torch.cuda.empty_cache()
         raise DeviceMemoryError(
-            f"{self.program.device} has too little memory to score {rows.num_rows} rows at once: {told}"
+            f"{self.program.device} has too little memory to score {rows.num_rows} rows at once: {reason}"
         )
 
     def columns(self, found: Any) -> list[pa.Array]:
@@ -168,8 +168,8 @@ class ClassModel(TensorModel):
         self.softmax = softmax
 
     def columns(self, found: Any) -> list[pa.Array]:
-        ((_, given),) = named(found)
-        scores = by_class(given, self.softmax)
+        ((_, output),) = named(found)
+        scores = by_class(output, self.softmax)
         probabilities = numpy_of(torch.softmax(scores, dim=1) if self.softmax else scores)
         return class_arrays(
             self.labels, probabilities, lambda near: self.classes[numpy_of(scores)[near].argmax(axis=1)]
@@ -191,13 +191,15 @@ def _open(path: Path) -> Any:
 
 
 def _trial(exported: Any, signature: Signature, file: str, *, may_vary: bool) -> Any:
-    """What the program gives for invented rows. Raises StoreError when they do not get the same in two halves."""
+    """The program's outputs for invented rows. Raises StoreError if two halves of the rows get other values."""
     program, rows, half = Program(exported, "cpu"), spread(signature, _TRIAL_ROWS), _TRIAL_ROWS // 2
     found, again = program.run(rows), joined([program.run(rows.slice(0, half)), program.run(rows.slice(half))])
     pairs = zip(pytree.tree_leaves(found), pytree.tree_leaves(again), strict=True)
-    if not may_vary and not all(alike(a, b) for a, b in pairs if isinstance(a, torch.Tensor) and a.dim()):
+    if not may_vary and not all(
+        alike(one, other) for one, other in pairs if isinstance(one, torch.Tensor) and one.dim()
+    ):
         raise StoreError(
-            f"{file} gives other values for the same rows at another time or among other rows, as in training: call "
+            f"{file} returns other values for the same rows at another time or among other rows, as in training: call "
             "model.eval() before torch.export.export, or accept it with --allow-unsteady"
         )
     return found

@@ -253,9 +253,9 @@ def test_a_commit_over_a_read_only_session_is_made_again_over_a_new_one(
     stored = commit.store
 
     def over_a_read_only_session(a: Attempt, *rest: Any) -> commit.Stored:
-        with a.w.data.cursor() as cursor:
+        with a.runtime.data.cursor() as cursor:
             cursor.execute("SET default_transaction_read_only = on")
-        a.w.data.commit()
+        a.runtime.data.commit()
         return stored(a, *rest)
 
     with monkeypatch.context() as patch:

@@ -61,11 +61,9 @@ def test_classes_and_names_that_collide_are_refused_together(root: Path, tmp_pat
     model = DecisionTreeClassifier().fit(X, np.array(["batch_id", "scored_at", "label"])[Y])
     path = dump(tmp_path / "m.skops", model)
 
-    refused(
-        root, path, "3 output columns .*'label' stands there twice.*'batch_id' is the name.*'scored_at' is the name"
-    )
-    refused(root, path, "'a' stands there twice", outputs=("a", "a", "b"))
-    refused(root, path, "'label' stands there twice", outputs=("label", "a", "b"))
+    refused(root, path, "3 output columns .*'label' is used twice.*'batch_id' is the name.*'scored_at' is the name")
+    refused(root, path, "'a' is used twice", outputs=("a", "a", "b"))
+    refused(root, path, "'label' is used twice", outputs=("label", "a", "b"))
 
 
 def test_wrong_numbers_of_input_and_output_names_are_refused(root: Path, file: Path, tmp_path: Path) -> None:
@@ -73,7 +71,7 @@ def test_wrong_numbers_of_input_and_output_names_are_refused(root: Path, file: P
 
     refused(root, file, "wants 4 inputs, but --inputs names 3", inputs=["a", "b", "c"])
     refused(root, file, "names c more than once", inputs=["a", "b", "c", "c"])
-    refused(root, file, "gives 4 columns", outputs=["a", "b"])
+    refused(root, file, "returns 4 columns", outputs=["a", "b"])
     refused(root, onnx, "wants 4 values", inputs=["a"])
 
 
@@ -163,7 +161,7 @@ def test_more_columns_than_a_table_holds_are_refused(root: Path, tmp_path: Path,
     model = LinearRegression().fit(X, np.tile(Y[:, None], targets))
 
     refused(
-        root, dump(tmp_path / "m.skops", model), f"gives {targets:,} columns, more than .*Wrap it in a Python class"
+        root, dump(tmp_path / "m.skops", model), f"returns {targets:,} columns, more than .*Wrap it in a Python class"
     )
 
 
@@ -183,7 +181,7 @@ def test_what_is_near_to_a_model_is_refused_with_what_to_do(root: Path, tmp_path
 
 @pytest.mark.parametrize(("module", "said"), [("cv2.dnn", "install the package that has it"), ("torch", r"\[torch\]")])
 def test_a_missing_module_is_no_guess_at_a_package(module: str, said: str) -> None:
-    told = str(registry.missing(ModuleNotFoundError(name=module), "a model"))
+    told = str(registry.missing_module_error(ModuleNotFoundError(name=module), "a model"))
 
     assert re.search(said, told)
     assert "pip install cv2" not in told

@@ -76,7 +76,7 @@ def test_adding_again_puts_back_what_the_store_lost(
     added = store.add("objects://m/x", file, "iris", cache=cache)
     objects.store.clear()
 
-    with pytest.raises(ModelError, match=r"iris/1 cannot be had from objects://m/x: it is recorded, but is not there"):
+    with pytest.raises(ModelError, match=r"iris/1 is unavailable from objects://m/x: it is recorded, but is not there"):
         store.open_artifact("objects://m/x", "iris", 1, added.digest, cache=tmp_path / "new")
     again = store.add("objects://m/x", file, "iris", recorded={1: added.digest}, cache=cache)
 
@@ -135,7 +135,7 @@ def test_altered_files_in_the_store_are_refused_and_leave_no_copy(
     harm(root / "iris" / f"1-{added.digest[:12]}")
 
     for _ in range(2):
-        with pytest.raises(ModelError, match=r"iris/1 cannot be had from file://.*It was not loaded; restore"):
+        with pytest.raises(ModelError, match=r"iris/1 is unavailable from file://.*It was not loaded; restore"):
             store.open_artifact(url, "iris", 1, added.digest, cache=tmp_path / "worker")
     assert [p.name for p in (tmp_path / "worker").iterdir() if not p.name.startswith(".lock")] == []
 

@@ -46,14 +46,14 @@ def check(scored: Scored, count: int, bad: Iterable[int]) -> None:
 def test_a_model_that_raises_for_nothing_is_called_once() -> None:
     model = Doubles()
 
-    check(isolate.score(model, rows(1000)), 1000, [])
+    check(isolate.predict_isolating_failures(model, rows(1000)), 1000, [])
 
     assert model.calls == 1
 
 
 @pytest.mark.parametrize("bad", [[0], [999], [500], [499, 500], [0, 999], list(range(100, 120))])
 def test_exactly_the_rows_that_raise_are_found_and_all_others_scored(bad: list[int]) -> None:
-    check(isolate.score(Doubles(bad), rows(1000)), 1000, bad)
+    check(isolate.predict_isolating_failures(Doubles(bad), rows(1000)), 1000, bad)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -62,20 +62,20 @@ def test_any_set_of_bad_rows_in_a_batch_of_any_size_is_found(seed: int) -> None:
     count = rng.randrange(1, 300)
     bad = rng.sample(range(count), rng.randrange(0, count if count < ALIKE_FROM else count // 2))
 
-    check(isolate.score(Doubles(bad), rows(count)), count, bad)
+    check(isolate.predict_isolating_failures(Doubles(bad), rows(count)), count, bad)
 
 
 @pytest.mark.parametrize("every", [2, 5, 10, 100, 125, 250])
 def test_bad_rows_at_even_distances_are_not_taken_for_a_fault_of_the_whole(every: int) -> None:
     bad = range(0, 2000, every)
 
-    check(isolate.score(Doubles(bad), rows(2000)), 2000, bad)
+    check(isolate.predict_isolating_failures(Doubles(bad), rows(2000)), 2000, bad)
 
 
 def test_one_bad_row_of_20_000_takes_a_few_dozen_calls() -> None:
     model = Doubles([12_345])
 
-    check(isolate.score(model, rows(20_000)), 20_000, [12_345])
+    check(isolate.predict_isolating_failures(model, rows(20_000)), 20_000, [12_345])
 
     assert model.calls < 40
 
@@ -84,7 +84,7 @@ def test_a_batch_whose_every_row_fails_alike_raises_that_one_error() -> None:
     model = Doubles(range(20_000), lambda: NonsenseError("all NaN"))
 
     with pytest.raises(NonsenseError, match="all NaN"):
-        isolate.score(model, rows(20_000))
+        isolate.predict_isolating_failures(model, rows(20_000))
 
     assert model.calls < 100
 
@@ -95,7 +95,7 @@ def test_a_batch_whose_rows_fail_in_several_ways_is_narrowed_to_each() -> None:
             raise (ValueError if x % 2 else TypeError)(x)
         return Doubles()(given)
 
-    found = isolate.score(predict, rows(1000))
+    found = isolate.predict_isolating_failures(predict, rows(1000))
 
     check(found, 1000, range(1000))
     assert [type(failed.error) for failed in found.failed] == [TypeError, ValueError] * 500
@@ -104,7 +104,7 @@ def test_a_batch_whose_rows_fail_in_several_ways_is_narrowed_to_each() -> None:
 def test_in_a_small_batch_each_failing_row_is_its_own_failure() -> None:
     count = ALIKE_FROM - 1
 
-    check(isolate.score(Doubles(range(count)), rows(count)), count, range(count))
+    check(isolate.predict_isolating_failures(Doubles(range(count)), rows(count)), count, range(count))
 
 
 @pytest.mark.parametrize("error", [MemoryError(), SoftTimeLimitExceeded()])
@@ -113,7 +113,7 @@ def test_an_error_that_no_single_row_is_to_blame_for_is_raised_at_once(error: Ex
     model = Doubles(bad, lambda: error)
 
     with pytest.raises(type(error)):
-        isolate.score(model, rows(1000))
+        isolate.predict_isolating_failures(model, rows(1000))
 
     assert model.calls == 1
 
@@ -123,12 +123,12 @@ def test_a_fault_of_the_whole_that_shows_while_rows_are_narrowed_is_raised() -> 
     model.error = lambda: InputError("a row") if model.calls < 3 else MemoryError("the model")
 
     with pytest.raises(MemoryError):
-        isolate.score(model, rows(1000))
+        isolate.predict_isolating_failures(model, rows(1000))
 
 
 @pytest.mark.parametrize("bad", [[7], [0, 499, 999], list(range(100, 120))])
 def test_rows_for_which_a_model_breaks_its_contract_are_found(bad: list[int]) -> None:
-    check(isolate.score(Doubles(bad, lambda: OutputError("length")), rows(1000)), 1000, bad)
+    check(isolate.predict_isolating_failures(Doubles(bad, lambda: OutputError("length")), rows(1000)), 1000, bad)
 
 
 @pytest.mark.parametrize("bad", [[], [7], [7, 900]])
@@ -139,7 +139,7 @@ def test_a_model_that_returns_one_value_for_all_rows_is_never_believed_for_singl
         return Doubles(bad)(given)
 
     with pytest.raises(OutputError, match="for many rows"):
-        isolate.score(mean, rows(1000))
+        isolate.predict_isolating_failures(mean, rows(1000))
 
 
 def test_the_places_of_an_error_name_code_and_no_values() -> None:
@@ -149,7 +149,7 @@ def test_the_places_of_an_error_name_code_and_no_values() -> None:
     with pytest.raises(ValueError, match="4711") as caught:
         deeper("card 4711")
 
-    told = isolate.places(caught.value)
+    told = isolate.stack_of(caught.value)
     assert "4711" not in told
     assert told.splitlines()[-1].endswith("in deeper")
     assert "test_narrow.py:" in told
@@ -164,4 +164,4 @@ def test_the_places_of_a_deep_error_are_its_last_twenty() -> None:
     with pytest.raises(ValueError, match="deep") as caught:
         fall(200)
 
-    assert len(isolate.places(caught.value).splitlines()) == 20
+    assert len(isolate.stack_of(caught.value).splitlines()) == 20
