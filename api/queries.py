@@ -1,4 +1,4 @@
-"""Query parameters that an endpoint does not take: refused, as who sends them expects them to matter."""
+"""Query parameters that an endpoint does not take are refused: the caller expects them to matter."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +26,7 @@ _of_endpoints: dict[Callable[..., Any], list[str]] = {}
 
 
 def _parameters(route: APIRoute) -> list[str]:
-    """As the route's description shows them, which takes milliseconds to make: once for each endpoint."""
+    """The parameters in the route's description. Making it takes milliseconds, so each endpoint does it once."""
     if route.endpoint not in _of_endpoints:
         described: dict[str, Any] = get_openapi(title="one route", version="1", routes=[route])
         ((operation,),) = (path.values() for path in described["paths"].values())

@@ -1,4 +1,4 @@
-"""Our templates before Flower's, and our tab in its navigation."""
+"""Our templates, which come before Flower's, and our tab in its navigation."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from tornado.template import BaseLoader, Template
 
 OURS = Path(__file__).parent / "templates"
 PLAIN = "flower/"
-"""Before a template's name: Flower's own, where ours has the same name."""
+"""Prefix of a template's name: Flower's own template, if ours has the same name."""
 NAVIGATION = "navbar.html"
 _END_OF_TABS = "</ul>"
 
@@ -19,7 +19,7 @@ class Templates(BaseLoader):
         self._flowers = flowers
 
     def resolve_path(self, name: str, parent_path: str | None = None) -> str:
-        del parent_path  # neither folder has folders
+        del parent_path  # neither folder has subfolders
         return name
 
     def _create_template(self, name: str) -> Template:
@@ -30,7 +30,7 @@ class Templates(BaseLoader):
         return Template(path.read_bytes(), name=name, loader=self)
 
     def navigation(self) -> str:
-        """Flower's navigation with our tab as the last of its first list. Raises ValueError if it has none."""
+        """Flower's navigation with our tab at the end of its first list. Raises ValueError if it has no list."""
         before, end, after = (self._flowers / NAVIGATION).read_text("utf-8").partition(_END_OF_TABS)
         if not end:
             raise ValueError(f"Flower's {NAVIGATION} has no {_END_OF_TABS}")
