@@ -20,7 +20,7 @@ def request(p: Producer, body: NewRun) -> Request:
     if body.where is not None and not p.settings.api_where:
         raise NotAllowed(
             "`where` is SQL, which reads whatever the server's role may read: it is taken over HTTP only where "
-            f"{PREFIX}API_WHERE=true is set for the server. Name the rows by `keys`, or say "
+            f"{PREFIX}API_WHERE=true is set for the server. Name the rows by `keys`, or run "
             "`scorebeat enqueue --where` there; nothing was enqueued"
         )
     wanted_keys = tuple(keys.of_body(key) for key in body.keys) if body.keys is not None else None

@@ -14,11 +14,11 @@ from scorebeat.db.reports.metrics import Numbers
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 Value = tuple[tuple[str, ...], float]
-"""Values of the labels, in their order, and the number."""
+"""The labels' values, in order, and the number."""
 
 
 def exposition(engine: Engine) -> bytes:
-    """The text, UTF-8, read in one snapshot of the ledger. Raises OperationalError when the database is away."""
+    """The text, UTF-8, read in one snapshot of the ledger. Raises OperationalError if the database is away."""
     with run_pages.reading(engine) as connection:
         numbers = metrics.read(connection)
     registry = CollectorRegistry(auto_describe=False)
@@ -39,8 +39,8 @@ class _Ledger(Collector):
 
 
 def _of_jobs(n: Numbers) -> Iterator[Metric]:
-    for name, told in _COUNTERS.items():
-        yield _counter(name, told, ("job",), [((j["job"],), j[name]) for j in n.jobs])
+    for name, help_text in _COUNTERS.items():
+        yield _counter(name, help_text, ("job",), [((j["job"],), j[name]) for j in n.jobs])
     yield _gauge(
         "rows_quarantined",
         "Rows that stand in quarantine now.",
@@ -126,8 +126,8 @@ def _of_ended_runs(n: Numbers) -> Iterator[Metric]:
         ("job", "state"),
         runs.items(),
     )
-    for name, (column, told) in _LAST_RUN.items():
-        yield _gauge(f"last_run_{name}", told, ("job",), [((r["job"],), r[column]) for r in n.last_runs])
+    for name, (column, help_text) in _LAST_RUN.items():
+        yield _gauge(f"last_run_{name}", help_text, ("job",), [((r["job"],), r[column]) for r in n.last_runs])
     ended_well = [((r["job"],), r["state"] == RunState.SUCCEEDED) for r in n.last_runs]
     yield _gauge("last_run_succeeded", "1 when the newest ended run succeeded, else 0.", ("job",), ended_well)
     yield _gauge(
@@ -157,15 +157,15 @@ def _one(values: dict[str, float] | dict[str, int]) -> list[Value]:
     return [((name,), value) for name, value in values.items()]
 
 
-def _counter(name: str, told: str, labels: tuple[str, ...], values: Iterable[Value]) -> Metric:
-    family = CounterMetricFamily(f"scorebeat_{name}", told, labels=labels)
+def _counter(name: str, help_text: str, labels: tuple[str, ...], values: Iterable[Value]) -> Metric:
+    family = CounterMetricFamily(f"scorebeat_{name}", help_text, labels=labels)
     for at, value in values:
         family.add_metric(at, value)
     return family
 
 
-def _gauge(name: str, told: str, labels: tuple[str, ...], values: Iterable[Value]) -> Metric:
-    family = GaugeMetricFamily(f"scorebeat_{name}", told, labels=labels)
+def _gauge(name: str, help_text: str, labels: tuple[str, ...], values: Iterable[Value]) -> Metric:
+    family = GaugeMetricFamily(f"scorebeat_{name}", help_text, labels=labels)
     for at, value in values:
         family.add_metric(at, value)
     return family

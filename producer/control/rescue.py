@@ -1,4 +1,4 @@
-"""Rescue: freeing what a dead worker or planner held."""
+"""Rescue: frees the claims and plans of dead workers and planners."""
 
 from scorebeat.core.events import emit
 from scorebeat.db.ledger import batches, plan_lease
@@ -10,7 +10,7 @@ from scorebeat.producer.requests.enqueue import send_plan
 
 
 def rescue(p: Producer) -> int:
-    """Free expired claims and plans; returns how many. The batches are pending, or dead without budget.
+    """Free expired claims and plans; returns how many. The batches become pending, or dead if no attempts are left.
 
     A run or plan that fails stops no other.
     """

@@ -1,4 +1,4 @@
-"""`jobs`: when each job is due, how it ended last, and why it was left out last."""
+"""`jobs`: when each job is due, how its last run ended, and why it was last skipped."""
 
 from datetime import datetime
 from typing import Any
@@ -39,7 +39,7 @@ def jobs(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         output.print_json([_promised(line) for line in lines])
         return
-    none = "there are no jobs yet; write jobs.toml and say `scorebeat apply`"
+    none = "there are no jobs yet; write jobs.toml and run `scorebeat apply`"
     output.table([_row(line, now) for line in lines], COLUMNS, none)
     for line in lines:
         if line.is_overdue and line.needed_by is not None:
@@ -51,7 +51,7 @@ def jobs(ctx: click.Context, as_json: bool) -> None:
 
 
 def _promised(line: JobLine) -> dict[str, Any]:
-    """A job as programs read it; the names are promised."""
+    """A job in JSON; the names are a promise to programs."""
     return {name: getattr(line, name) for name in PROMISED}
 
 
