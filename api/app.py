@@ -49,16 +49,15 @@ def make(settings: Settings) -> FastAPI:
     app.state.routers = (health.router, *reading, *closed)
     app.include_router(health.router, responses=errors.documented(422, 500))
     for router in reading:
-        (_open if settings.api_read_public else _guarded)(app, router)
+        if settings.api_read_public:
+            app.include_router(router, responses=_usual)
+        else:
+            _guarded(app, router)
     for router in closed:
         _guarded(app, router)
     errors.install(app)
     app.add_middleware(Gate, settings=settings)
     return app
-
-
-def _open(app: FastAPI, router: APIRouter) -> None:
-    app.include_router(router, responses=_usual)
 
 
 def _guarded(app: FastAPI, router: APIRouter) -> None:

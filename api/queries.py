@@ -16,7 +16,8 @@ async def _known(request: Request) -> None:
     unknown = [name for name in dict.fromkeys(request.query_params) if name not in known]
     if unknown:
         where = f"{request.method} {request.url.path}"
-        raise HTTPException(422, f"query.{unknown[0]}: {where} takes no such parameter.{_hint(unknown[0], known)}")
+        hint = near(unknown[0], known) if known else " It takes none: nothing was done."
+        raise HTTPException(422, f"query.{unknown[0]}: {where} takes no such parameter.{hint}")
 
 
 query_known = Depends(_known)
@@ -33,7 +34,3 @@ def _parameters(route: APIRoute) -> list[str]:
         found = operation.get("parameters", ())
         _of_endpoints[route.endpoint] = [one["name"] for one in found if one["in"] == "query"]
     return _of_endpoints[route.endpoint]
-
-
-def _hint(name: str, known: list[str]) -> str:
-    return near(name, known) if known else " It takes none: nothing was done."

@@ -10,7 +10,6 @@ import pyarrow.csv as pa_csv
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 
-from scorebeat.db.connect.sql import Key
 from scorebeat.db.reports.data_pages import Form, Page
 
 CHUNK_ROWS = 500
@@ -35,7 +34,7 @@ def requested_form(request: Request) -> Form:
 def respond(request: Request, page: Page, form: Form) -> Response:
     headers = {"Vary": "Accept"}
     if page.next is not None:
-        following = request.url.include_query_params(after=_as_text(page.next))
+        following = request.url.include_query_params(after=json.dumps(page.next, ensure_ascii=False))
         headers["Link"] = f'<{following}>; rel="next"'
     if form is Form.CSV:
         return StreamingResponse(_csv(page.names, page.rows), media_type=CSV, headers=headers)
@@ -66,10 +65,6 @@ def _lines(rows: Sequence[tuple[Any, ...]]) -> str:
     pa_csv.write_csv(table, output, pa_csv.WriteOptions(include_header=False, quoting_style="needed"))
     text: str = output.getvalue().to_pybytes().decode()
     return text
-
-
-def _as_text(key: Key) -> str:
-    return json.dumps(key, ensure_ascii=False)
 
 
 def _weight_of(kind: str, weights: Mapping[str, float]) -> float:

@@ -36,7 +36,8 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--processes", type=int, default=1, help="that score, on a core each, in both measurements")
     chosen = options.parse_args()
-    job = _job()
+    (job,) = read_jobs(setup.JOBS)
+    job = job.model_copy(update={"schedule": None})
     with system(lambda p, folder: _prepare(p, folder, job, chosen.rows), chosen.processes) as b:
         wait_for_workers(b)
         result = rounds(b, job, chosen.processes, chosen.rounds)
@@ -131,11 +132,6 @@ def _batches(url: str, batch_rows: int) -> list[pa.RecordBatch]:
         whole = cursor.fetch_arrow_table().combine_chunks()
         connection.commit()
     return [b for b in whole.to_batches(max_chunksize=batch_rows) if b.num_rows]
-
-
-def _job() -> Job:
-    (job,) = read_jobs(setup.JOBS)
-    return job.model_copy(update={"schedule": None})
 
 
 def _prepare(p: Producer, folder: Path, job: Job, rows: int) -> Artifact:

@@ -15,7 +15,6 @@ from scorebeat.db.connect import database_errors
 from scorebeat.db.ledger import model_versions, runs
 from scorebeat.db.ledger.runs import BEAT, Start
 from scorebeat.db.predictions import prediction_sets
-from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.records import audit, counters
 from scorebeat.producer.control.due import Missed
 
@@ -76,10 +75,9 @@ def skip(connection: Connection, job: Job, due_at: datetime, why: str, reason: s
 
 
 def _failed_run(connection: Connection, job: Job, due_at: datetime | None, reason: str, *, again: bool) -> int:
-    version, found = _version(connection, job), None
-    if version:
-        found = prediction_sets.find(connection, job.name, job.model_name, version)
-    wanted = Start(job, job.model_name, version, _id(found), BEAT, due_at)
+    version = _version(connection, job)
+    found = prediction_sets.find(connection, job.name, job.model_name, version) if version else None
+    wanted = Start(job, job.model_name, version, found.id if found is not None else None, BEAT, due_at)
     run_id = runs.start_failed(connection, wanted, reason, again=again)
     emit("run.failed", run=run_id, job=job.name, reason=reason)
     return run_id
@@ -90,7 +88,3 @@ def _version(connection: Connection, job: Job) -> int:
     with suppress(UnknownName):
         return model_versions.of_job(connection, job).version
     return job.pinned_version or 0
-
-
-def _id(found: PredictionSet | None) -> int | None:
-    return found.id if found is not None else None

@@ -55,14 +55,10 @@ def with_runs(p: Producer, wanted: Backfill) -> list[DueTime]:
     times or with too many.
     """
     with reachable(p.url), p.engine.connect() as connection:
-        return _due_times(connection, wanted)
-
-
-def _due_times(connection: Connection, wanted: Backfill) -> list[DueTime]:
-    job = jobs.get(connection, wanted.job).job
-    version = _version(connection, job, wanted)
-    due = _due(connection, job, wanted)
-    found = due_times.runs_between(connection, job, version, due[0], due[-1] + timedelta(microseconds=1))
+        job = jobs.get(connection, wanted.job).job
+        version = _version(connection, job, wanted)
+        due = _due(connection, job, wanted)
+        found = due_times.runs_between(connection, job, version, due[0], due[-1] + timedelta(microseconds=1))
     return [_due_time(at, [run for run in found if run.due_at == at]) for at in due]
 
 

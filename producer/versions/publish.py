@@ -104,8 +104,9 @@ def _record(p: Producer, artifact: Artifact, by: str) -> Added:
             except ScorebeatError as error:
                 notes.append(str(error))
     if not was_scored and not version.published:
+        doubt = evidence.unsure if evidence is not None and evidence.unsure else "it has scored no row"
         notes.append(
-            f"{version} was not published, for {_doubt(evidence)}. Add the file again with --sample FILE or "
+            f"{version} was not published, for {doubt}. Add the file again with --sample FILE or "
             "--sample-job JOB: a model's first version is published once it scored rows as its library does. "
             f"`scorebeat publish {version}` publishes it as it is"
         )
@@ -226,7 +227,3 @@ def _require_model(connection: Connection, name: str) -> None:
     known = sorted({version.name for version in model_versions.listing(connection)})
     if name not in known:
         raise UnknownName(f"there is no model {name!r}.{near(name, known)} Add it with `scorebeat models add`.")
-
-
-def _doubt(evidence: Evidence | None) -> str:
-    return evidence.unsure if evidence is not None and evidence.unsure else "it has scored no row"

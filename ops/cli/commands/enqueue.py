@@ -119,7 +119,8 @@ def enqueue(
         made = open_run(
             p, Request(job, whoami(), version, selection, run_key, due_at, parameters, anew=more["rescore"])
         )
-        click.echo(_outcome(job, made.run_id, run_key, is_new=made.is_new))
+        outcome = "is enqueued" if made.is_new else f"was enqueued before by run key {run_key!r}"
+        click.echo(f"run {made.run_id} of job {job} {outcome}")
         with p.engine.connect() as connection:
             for line in unserved.of_queues(connection, {jobs.get(connection, job).job.queue}):
                 output.note(line)
@@ -136,12 +137,6 @@ def _values_of(
         raise UsageError(f"--values-of {run_id}: that is a run of job {run.job.name!r}. Nothing was enqueued")
     due_at = run.values.due_at if run.job.is_by_due_time else None
     return due_at, {name: value.text for name, value in run.job.parameters.items()} | parameters
-
-
-def _outcome(job: str, run_id: int, run_key: str | None, *, is_new: bool) -> str:
-    if not is_new:
-        return f"run {run_id} of job {job} was enqueued before by run key {run_key!r}"
-    return f"run {run_id} of job {job} is enqueued"
 
 
 def _parameters(texts: tuple[str, ...]) -> dict[str, str]:

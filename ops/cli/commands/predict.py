@@ -36,7 +36,8 @@ def predict(model: str, text: str) -> None:
 
 def _rows(text: str) -> list[Any]:
     try:
-        value = json.loads(_input() if text == "-" else text, parse_constant=_refuse)
+        rows = sys.stdin.buffer.read().decode("utf-8") if text == "-" else text
+        value = json.loads(rows, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"--json is not JSON: {error or 'nested too deeply'}") from None
     if isinstance(value, dict):
@@ -44,10 +45,6 @@ def _rows(text: str) -> list[Any]:
     if not isinstance(value, list):
         raise UsageError('--json: expected a list of objects, such as [{"review": "well done"}], or one object')
     return value
-
-
-def _input() -> str:
-    return sys.stdin.buffer.read().decode("utf-8")
 
 
 def _refuse(constant: str) -> None:
