@@ -5,7 +5,7 @@ from scorebeat.core.errors import ServiceDown
 from scorebeat.core.events import emit
 from scorebeat.db.ledger import outbox as marks
 from scorebeat.producer.context import Producer
-from scorebeat.producer.keep_going import apart
+from scorebeat.producer.keep_going import log_failure
 
 
 def dispatch(p: Producer, queue: str) -> int:
@@ -28,7 +28,7 @@ def dispatch_all(p: Producer) -> int:
         queues = marks.waiting_queues(connection)
     sent = 0
     for queue in queues:
-        with apart("dispatch", queue):
+        with log_failure("dispatch", queue):
             _unmark_lost(p, queue)
             sent += dispatch(p, queue)
     return sent

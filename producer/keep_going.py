@@ -12,7 +12,7 @@ from scorebeat.db.connect import database_errors
 
 
 @contextmanager
-def apart(part: str, of: object = None) -> Iterator[None]:
+def log_failure(part: str, of: object = None) -> Iterator[None]:
     """A failure in the block is one event. It has a traceback unless the failure is transient.
 
     `of` is the run, queue or job of the block.

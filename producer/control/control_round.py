@@ -15,7 +15,7 @@ from scorebeat.producer.control.rescue import rescue
 from scorebeat.producer.control.settle import settle_all
 from scorebeat.producer.control.tick import begin_again, make_up
 from scorebeat.producer.dispatch import dispatch_all
-from scorebeat.producer.keep_going import apart
+from scorebeat.producer.keep_going import log_failure
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def run_once(p: Producer) -> Round:
 
 def _run_part(name: str, part: Callable[[Producer], int], p: Producer) -> int:
     """The part's count; 0 if it failed."""
-    with apart(name):
+    with log_failure(name):
         return part(p)
     return 0
 

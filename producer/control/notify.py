@@ -16,7 +16,7 @@ from scorebeat.db.reports import status
 from scorebeat.producer.context import Producer
 from scorebeat.producer.control import unserved
 from scorebeat.producer.control.webhooks import Post, post_all, reason
-from scorebeat.producer.keep_going import apart
+from scorebeat.producer.keep_going import log_failure
 
 TIMEOUT = timedelta(seconds=5)
 """Of one post, from the look-up of the receiver's name to its response. Far shorter than the claim of a notice."""
@@ -52,7 +52,7 @@ def notify_once(p: Producer) -> int:
         _emit_failed(notice, notices.LOST, given_up=True)
     errors = _post(p, taken)
     for notice in taken:
-        with apart("notice", notice.id):
+        with log_failure("notice", notice.id):
             _settle(p, notice, errors[notice.id])
     return list(errors.values()).count(None)
 

@@ -10,7 +10,7 @@ from scorebeat.db.connect import database_errors, locks
 from scorebeat.db.ledger import next_step, runs
 from scorebeat.db.predictions.views import ViewBusy
 from scorebeat.producer.context import Producer
-from scorebeat.producer.keep_going import apart
+from scorebeat.producer.keep_going import log_failure
 
 
 def settle(p: Producer, run_id: int) -> RunState | None:
@@ -38,7 +38,7 @@ def settle_all(p: Producer) -> int:
         done = run_ends.settling(connection)
     closed = 0
     for run_id in done:
-        with apart("settle", run_id):
+        with log_failure("settle", run_id):
             closed += settle(p, run_id) is not None
     return closed
 

@@ -17,7 +17,7 @@ from scorebeat.db.records.counters import BUSY, PAUSED
 from scorebeat.producer.context import Producer
 from scorebeat.producer.control import due, missed
 from scorebeat.producer.control.due import PATIENCE
-from scorebeat.producer.keep_going import apart
+from scorebeat.producer.keep_going import log_failure
 from scorebeat.producer.requests.enqueue import Request, open_run, send_plan
 
 EARLY = timedelta(seconds=1)
@@ -91,7 +91,7 @@ def make_up(p: Producer) -> int:
         late = [row for row in listed if due.find(row.job, row.last_due_at, now - PATIENCE, now) is not None]
     made = 0
     for row in late:
-        with apart("make_up", row.job.name):
+        with log_failure("make_up", row.job.name):
             made += tick(p, row.job.name) is not None
     return made
 
@@ -105,7 +105,7 @@ def begin_again(p: Producer) -> int:
         waiting = runs.to_begin_again(connection)
     begun = 0
     for run_id in waiting:
-        with apart("begin_again", run_id):
+        with log_failure("begin_again", run_id):
             begun += _begin_again(p, run_id)
     return begun
 

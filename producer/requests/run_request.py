@@ -17,7 +17,7 @@ from scorebeat.producer.context import Producer
 
 
 @dataclass(frozen=True)
-class Words:
+class Labels:
     """The names of the options in messages."""
 
     prefix: str = ""
@@ -26,11 +26,16 @@ class Words:
     """The name of a key, by its position."""
 
 
-NAMED = Words()
+PLAIN_LABELS = Labels()
 
 
 def checked_version(
-    p: Producer, name: str, model: str | None, where: str | None, keys: Sequence[Key] | None, words: Words = NAMED
+    p: Producer,
+    name: str,
+    model: str | None,
+    where: str | None,
+    keys: Sequence[Key] | None,
+    labels: Labels = PLAIN_LABELS,
 ) -> int | None:
     """The number of the requested version, or None. Checks that the filter and the keys fit the job's query.
 
@@ -39,23 +44,23 @@ def checked_version(
     with reachable(p.url), planning_cursor.reading(p.engine) as reader:
         locks.wait_at_most(reader, locks.FOR_A_PERSON)
         job = jobs.get(reader, name).job
-        version = None if model is None else version_number(model, job, words)
+        version = None if model is None else version_number(model, job, labels)
         if version is not None:
             model_versions.get(reader, job.model_name, version)
         if where is not None or keys is not None:
             found = source.describe(reader, p.url, job)
             if where is not None:
-                filters.require_filter(reader, p.url, found, where, f"{words.prefix}where")
+                filters.require_filter(reader, p.url, found, where, f"{labels.prefix}where")
             if keys is not None:
-                _require_widths([column.name for column in found.keys], keys, words)
-                _require_keys(filters.first_bad_key(reader, found, keys), keys, words)
+                _require_widths([column.name for column in found.keys], keys, labels)
+                _require_keys(filters.first_bad_key(reader, found, keys), keys, labels)
     return version
 
 
-def version_number(text: str, job: Job, words: Words = NAMED) -> int:
+def version_number(text: str, job: Job, labels: Labels = PLAIN_LABELS) -> int:
     """The number in `iris/4` or `4`. Raises UsageError."""
     name, slash, number = text.rpartition("/")
-    model = f"{words.prefix}model {text!r}"
+    model = f"{labels.prefix}model {text!r}"
     if not number.isascii() or not number.isdecimal() or len(number) > 9 or (slash and not name):
         raise UsageError(f"{model} is not a version; expected one such as {job.model_name}/4, or 4")
     if slash and name != job.model_name:
@@ -75,16 +80,18 @@ def time_of_job(p: Producer, job: str, name: str, text: str) -> datetime:
         raise UsageError(f"{name} {error}. Nothing was enqueued") from None
 
 
-def _require_widths(names: Sequence[str], keys: Sequence[Key], words: Words) -> None:
+def _require_widths(names: Sequence[str], keys: Sequence[Key], labels: Labels) -> None:
     for position, key in enumerate(keys):
         if len(key) != len(names):
             expected = f"{len(names)} ({', '.join(names)})"
-            raise UsageError(f"{words.key(position)} has {len(key)} columns; expected {expected}. Nothing was enqueued")
+            raise UsageError(
+                f"{labels.key(position)} has {len(key)} columns; expected {expected}. Nothing was enqueued"
+            )
         if any("\0" in text for text in key):
-            raise UsageError(f"{words.key(position)} holds a NUL character. Nothing was enqueued")
+            raise UsageError(f"{labels.key(position)} holds a NUL character. Nothing was enqueued")
 
 
-def _require_keys(bad: tuple[int, str] | None, keys: Sequence[Key], words: Words) -> None:
+def _require_keys(bad: tuple[int, str] | None, keys: Sequence[Key], labels: Labels) -> None:
     if bad is not None:
         position, reason = bad
-        raise UsageError(f"{words.key(position)} {list(keys[position])} is not a key: {reason}. Nothing was enqueued")
+        raise UsageError(f"{labels.key(position)} {list(keys[position])} is not a key: {reason}. Nothing was enqueued")

@@ -15,7 +15,7 @@ from scorebeat.producer.context import Producer, whoami
 from scorebeat.producer.control import unserved
 from scorebeat.producer.requests import backfill as by_due_time
 from scorebeat.producer.requests.backfill import Backfill, DueTime
-from scorebeat.producer.requests.run_request import Words, time_of_job, version_number
+from scorebeat.producer.requests.run_request import Labels, time_of_job, version_number
 
 COLUMNS = ("due_at", "run", "state", "plan")
 
@@ -53,7 +53,7 @@ def backfill(job: str, first: str, before: str | None, model: str | None, **how:
 def _wanted(p: Producer, job: str, first: str, before: str | None, model: str | None) -> Backfill:
     with p.engine.connect() as connection:
         now = database_clock.now(connection)
-        version = None if model is None else version_number(model, jobs.get(connection, job).job, Words("--"))
+        version = None if model is None else version_number(model, jobs.get(connection, job).job, Labels("--"))
     start = time_of_job(p, job, "--from", first)
     end = now if before is None else time_of_job(p, job, "--to", before)
     if start >= end:

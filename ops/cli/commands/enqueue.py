@@ -19,7 +19,7 @@ from scorebeat.producer.control import unserved
 from scorebeat.producer.requests.enqueue import Request
 from scorebeat.producer.requests.enqueue import enqueue as open_run
 from scorebeat.producer.requests.preview import Preview, preview
-from scorebeat.producer.requests.run_request import Words, checked_version, time_of_job
+from scorebeat.producer.requests.run_request import Labels, checked_version, time_of_job
 
 MOST_KEYS = 1_000_000
 """They are stored in the run's row, and sent with its plan."""
@@ -109,8 +109,8 @@ def enqueue(
     with both() as p:
         keys = _read_keys(keys_file) if keys_file is not None else None
         wanted_keys = tuple(key for _, key in keys) if keys is not None else None
-        words = Words("--", lambda position: f"--keys {keys_file}: line {keys[position][0] if keys else position}")
-        version = checked_version(p, job, model, where, wanted_keys, words)
+        labels = Labels("--", lambda position: f"--keys {keys_file}: line {keys[position][0] if keys else position}")
+        version = checked_version(p, job, model, where, wanted_keys, labels)
         selection = Selection(limit, where, wanted_keys)
         due_at = None if more["due_at"] is None else time_of_job(p, job, "--due-at", more["due_at"])
         if more["values_of"] is not None:
