@@ -15,7 +15,7 @@ from scorebeat.core.events import emit
 from scorebeat.core.settings import PREFIX, Settings
 
 ABOUT = (
-    "Stored predictions, runs and online predictions. Every answer that is no success is an object with the one "
+    "Stored predictions, runs and online predictions. Every response that is not a success is an object with the one "
     "text `error`. "
 )
 CLOSED = "All but /health and /ready take the token as `Authorization: Bearer TOKEN`."
@@ -24,7 +24,7 @@ _usual = errors.documented(413, 422, 500, 503)
 
 
 def make(settings: Settings) -> FastAPI:
-    """The application; it connects when first asked, and closes its connections when it is stopped."""
+    """The application. It connects at the first request, and closes its connections when it is stopped."""
     service = Service(settings)
 
     @asynccontextmanager
@@ -49,16 +49,15 @@ def make(settings: Settings) -> FastAPI:
     app.state.routers = (health.router, *reading, *closed)
     app.include_router(health.router, responses=errors.documented(422, 500))
     for router in reading:
-        (_open if settings.api_read_public else _guarded)(app, router)
+        if settings.api_read_public:
+            app.include_router(router, responses=_usual)
+        else:
+            _guarded(app, router)
     for router in closed:
         _guarded(app, router)
     errors.install(app)
     app.add_middleware(Gate, settings=settings)
     return app
-
-
-def _open(app: FastAPI, router: APIRouter) -> None:
-    app.include_router(router, responses=_usual)
 
 
 def _guarded(app: FastAPI, router: APIRouter) -> None:

@@ -1,4 +1,4 @@
-"""What is decided before a request is read: whether its token is good, and that its body is not too large."""
+"""Checks before a request is read: its token is valid, and its body is not too large."""
 
 import asyncio
 import re
@@ -11,22 +11,22 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from scorebeat.api.errors import answer
+from scorebeat.api.errors import error_response
 from scorebeat.api.slow_clients import BODY_WITHIN
 from scorebeat.core.settings import PREFIX, Settings
 
 OPEN = frozenset({"/health", "/ready", "/openapi.json"})
 PUBLIC = re.compile(r"/data/.*|/jobs|/runs|/runs/[^/]+|/metrics", re.DOTALL)
-"""What public reading opens. Not what failed: a traceback shows a server's files, and an example a key."""
+"""What public reading opens. Failures stay closed: a traceback shows a server's files, and an example shows a key."""
 WRITING = ("POST", "/runs")
-"""The one thing on those paths that changes something; methods that they do not take are answered with 405."""
+"""The one request on those paths that changes something. Methods that they do not take get 405."""
 
 token_needed = Security(HTTPBearer(auto_error=False, description=f"The server's {PREFIX}API_TOKEN."))
-"""For the description alone: `Gate` is what asks for the token, of every path that is not open."""
+"""For the description alone: `Gate` requires the token, on every path that is not open."""
 
 
 class Gate:
-    """Answers 401 before a byte of the body is read, and 413 as soon as it is too long."""
+    """Responds 401 before a byte of the body is read, and 413 as soon as the body is too long."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
@@ -38,7 +38,7 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if scope["method"] == "HEAD":  # is answered as GET is; the server leaves out the body
+        if scope["method"] == "HEAD":  # handled as GET; the server leaves out the body
             scope = {**scope, "method": "GET"}
         headers = Headers(scope=scope)
         refusal = self._unauthorised(scope, headers) or self._announced(headers)
@@ -47,7 +47,9 @@ class Gate:
                 async with asyncio.timeout(BODY_WITHIN):
                     whole = await self._body(receive)
             except TimeoutError:
-                refusal = answer(408, f"the body did not come within {BODY_WITHIN:g} s", {"Connection": "close"})
+                refusal = error_response(
+                    408, f"the body did not come within {BODY_WITHIN:g} s", {"Connection": "close"}
+                )
             else:
                 if whole is not None:
                     await self._app(scope, whole, send)
@@ -60,15 +62,15 @@ class Gate:
         is_public = self._read_public and PUBLIC.fullmatch(path) and (method, path) != WRITING
         if path in OPEN or is_public:
             return None
-        kind, _, given = headers.get("authorization", "").partition(" ")
+        kind, _, token = headers.get("authorization", "").partition(" ")
         if self._token is None:
-            said, expected = "the server has no token", f"set {PREFIX}API_TOKEN where it runs, and send it then"
-        elif kind.lower() == "bearer" and compare_digest(given.strip().encode("latin-1"), self._token):
+            reason, expected = "the server has no token", f"set {PREFIX}API_TOKEN where it runs, and send it then"
+        elif kind.lower() == "bearer" and compare_digest(token.strip().encode("latin-1"), self._token):
             return None
         else:
-            said = "no token was sent" if not kind else "this is not the server's token"
+            reason = "no token was sent" if not kind else "this is not the server's token"
             expected = f"expected the header 'Authorization: Bearer TOKEN' with the server's {PREFIX}API_TOKEN"
-        return answer(401, f"{said}; {expected}", {"WWW-Authenticate": "Bearer"})
+        return error_response(401, f"{reason}; {expected}", {"WWW-Authenticate": "Bearer"})
 
     def _announced(self, headers: Headers) -> Response | None:
         length = headers.get("content-length", "")
@@ -76,7 +78,9 @@ class Gate:
 
     def _too_large(self) -> Response:
         # what is left of the body is not read: the connection cannot be used again
-        return answer(413, f"the body has more than {self._most:,} bytes; send less at once", {"Connection": "close"})
+        return error_response(
+            413, f"the body has more than {self._most:,} bytes; send less at once", {"Connection": "close"}
+        )
 
     async def _body(self, receive: Receive) -> Callable[[], Awaitable[Message]] | None:
         """The body, read whole, as the application receives it; None when it is too long."""

@@ -27,7 +27,7 @@ JobName = Annotated[PlainText, Field(max_length=100)]
 OF_JOB = "May be left out when there is one job only."
 
 
-class Asked(BaseModel):
+class PageQuery(BaseModel):
     """Which page."""
 
     job: JobName | None = Field(None, description=OF_JOB)
@@ -36,25 +36,25 @@ class Asked(BaseModel):
 
 
 @router.get("/all", response_model=schemas.AllPage, responses={200: responses.CSV_TOO})
-def everything(s: Served, request: Request, asked: Annotated[Asked, Query()]) -> Response:
+def everything(s: Served, request: Request, query: Annotated[PageQuery, Query()]) -> Response:
     """Rows of the job's query, each with its published prediction or null; JSON or CSV."""
-    return _page(s, request, asked, data_pages.everything)
+    return _page(s, request, query, data_pages.everything)
 
 
 @router.get("/predicted", response_model=schemas.PredictedPage, responses={200: responses.CSV_TOO})
-def predicted(s: Served, request: Request, asked: Annotated[Asked, Query()]) -> Response:
+def predicted(s: Served, request: Request, query: Annotated[PageQuery, Query()]) -> Response:
     """Rows of the view `predictions.<job>`; JSON or CSV."""
-    return _page(s, request, asked, data_pages.predicted)
+    return _page(s, request, query, data_pages.predicted)
 
 
 @router.get("/unpredicted", response_model=schemas.UnpredictedPage, responses={200: responses.CSV_TOO})
-def unpredicted(s: Served, request: Request, asked: Annotated[Asked, Query()]) -> Response:
+def unpredicted(s: Served, request: Request, query: Annotated[PageQuery, Query()]) -> Response:
     """Rows that wait for a prediction of the published version, without those in quarantine; JSON or CSV."""
-    return _page(s, request, asked, data_pages.unpredicted)
+    return _page(s, request, query, data_pages.unpredicted)
 
 
 class _AnyText(StringConvertor):
-    """A key may hold any character; that of Starlette's own `path` ends before a line's end."""
+    """A key may hold any character; Starlette's own `path` stops at the end of a line."""
 
     regex = "(?s:.*)"
 
@@ -68,16 +68,16 @@ def one(
     key: Annotated[str, Path(description="The key: plain text, or a JSON list of one element a key column.")],
     job: Annotated[JobName | None, Query(description=OF_JOB)] = None,
 ) -> Response:
-    """The stored prediction of one key, or why there is none; 404 for a key that the job's query does not give."""
+    """The stored prediction of one key, or why there is none; 404 for a key that the job's query does not return."""
     parsed = keys.parse(key)
     found = s.lookup.find(job, parsed)
     values = {"job": found.job, "key": parsed, "state": found.state, "reason": found.reason}
     return responses.raw(values, prediction=found.prediction or "null")
 
 
-def _page(s: Service, request: Request, asked: Asked, read: Reader) -> Response:
-    beyond = keys.parse(asked.after) if asked.after is not None else None
-    form = responses.wanted(request)
+def _page(s: Service, request: Request, query: PageQuery, read: Reader) -> Response:
+    beyond = keys.parse(query.after) if query.after is not None else None
+    form = responses.requested_form(request)
     with results.reading(s.engine) as connection:
-        page = read(connection, results.shape(connection, asked.job), beyond, asked.limit, form)
+        page = read(connection, results.shape(connection, query.job), beyond, query.limit, form)
     return responses.respond(request, page, form)

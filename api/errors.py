@@ -1,4 +1,4 @@
-"""Each failure as one answer: a status and `{"error": "..."}`."""
+"""Each failure as one response: a status and `{"error": "..."}`."""
 
 import logging
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ RETRY_AFTER = {"Retry-After": "5"}
 MOST_MISTAKES = 8
 AWAY = "the database does not answer; nothing was changed. Try again in a few seconds"
 TOO_LONG = "the database took too long over this and gave up; nothing was changed. Ask for less, or try again"
-NOT_JSON = "the body is not said to be JSON; expected the header 'Content-Type: application/json'"
+NOT_JSON = "the body is not declared as JSON; expected the header 'Content-Type: application/json'"
 UNREADABLE = "the body is not JSON in UTF-8, is nested too deeply, or holds a number of thousands of digits"
 ONE_OF_SEVERAL = "expected a text, a whole number, or a list of them"
 BUSY = "all connections to the database are busy; nothing was changed. Try again in a few seconds"
@@ -69,17 +69,17 @@ class Error(BaseModel):
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The error answers of an endpoint, for its description."""
+    """The error responses of an endpoint, for its description."""
     return {status: {"model": Error, "description": _MEANINGS[status], **_headers(status)} for status in statuses}
 
 
-def answer(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """Half of a character, which no UTF-8 has, is shown by its number."""
+def error_response(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The response. A lone surrogate, which UTF-8 cannot encode, is shown by its number."""
     return JSONResponse({"error": message.encode("utf-8", "backslashreplace").decode()}, status, headers)
 
 
 def install(app: FastAPI) -> None:
-    """Make every failure one of ours."""
+    """Turn every failure into a response of this module."""
     app.add_exception_handler(ScorebeatError, _ours)
     app.add_exception_handler(DBAPIError, _database)
     app.add_exception_handler(PoolTimeout, _busy)
@@ -92,82 +92,82 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, ServiceDown):
         return _away(request, error)
     if isinstance(error, SourceLocked):
-        return answer(503, redact(str(error)), RETRY_AFTER)
+        return error_response(503, redact(str(error)), RETRY_AFTER)
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
     if status == 500:
         emit("api.failed", logging.ERROR, path=request.url.path, reason=str(error))
-    return answer(status, redact(str(error)))
+    return error_response(status, redact(str(error)))
 
 
 async def _database(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, DBAPIError)  # noqa: S101 -- as installed
     if ((error.orig is not None and sqlstate(error.orig)) or "") in _GAVE_UP:
-        return answer(503, TOO_LONG, RETRY_AFTER)
+        return error_response(503, TOO_LONG, RETRY_AFTER)
     not_connected = isinstance(error, OperationalError) and error.statement is None
     if not_connected or error.connection_invalidated or database_errors.is_transient(error):
         return _away(request, error)
-    told = None if database_errors.quotes_values(error) else error
-    emit("api.failed", logging.ERROR, path=request.url.path, reason=one_line(database_errors.words(error)), exc=told)
-    return answer(500, f"PostgreSQL refused it: {one_line(database_errors.words(error))}")
+    logged = None if database_errors.quotes_values(error) else error
+    emit("api.failed", logging.ERROR, path=request.url.path, reason=one_line(database_errors.words(error)), exc=logged)
+    return error_response(500, f"PostgreSQL refused it: {one_line(database_errors.words(error))}")
 
 
 def _away(request: Request, error: Exception) -> JSONResponse:
     """The reason names hosts and users, which readers need not know."""
     emit("api.database_away", logging.WARNING, path=request.url.path, reason=one_line(error)[:500])
-    return answer(503, AWAY, RETRY_AFTER)
+    return error_response(503, AWAY, RETRY_AFTER)
 
 
 async def _busy(_request: Request, _error: Exception) -> JSONResponse:
-    return answer(503, BUSY, RETRY_AFTER)
+    return error_response(503, BUSY, RETRY_AFTER)
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, StarletteHTTPException)  # noqa: S101 -- as installed
     if error.status_code == 405:
         allowed = ", ".join(sorted(_methods(request)))
-        return answer(405, f"{request.url.path} takes {allowed}, not {request.method}", {"Allow": allowed})
-    said = {404: f"there is no path {request.url.path}; /openapi.json lists those that there are", 400: UNREADABLE}
-    if error.status_code in said:  # ours are UnknownName and UsageError
-        return answer(error.status_code, said[error.status_code])
-    return answer(error.status_code, str(error.detail), error.headers)
+        return error_response(405, f"{request.url.path} takes {allowed}, not {request.method}", {"Allow": allowed})
+    messages = {404: f"there is no path {request.url.path}; /openapi.json lists those that there are", 400: UNREADABLE}
+    if error.status_code in messages:  # ours are UnknownName and UsageError
+        return error_response(error.status_code, messages[error.status_code])
+    return error_response(error.status_code, str(error.detail), error.headers)
 
 
 def _methods(request: Request) -> set[str]:
-    """All that the path takes; Starlette names those of its first route alone."""
+    """All methods that the path takes; Starlette names those of its first route alone."""
     routes = [route for router in request.app.state.routers for route in router.routes]
-    found = [r for r in routes if r.matches(request.scope)[0] is not Match.NONE]
-    methods = {method for r in found for method in getattr(r, "methods", None) or ()}
+    matching = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    methods = {method for route in matching for method in getattr(route, "methods", None) or ()}
     return methods | ({"HEAD"} if "GET" in methods else set())
 
 
 async def _invalid(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 -- as installed
     if isinstance(error.body, bytes):  # FastAPI did not take it for JSON
-        return answer(415, NOT_JSON)
+        return error_response(415, NOT_JSON)
     mistakes = list(dict.fromkeys(map(_mistake, error.errors())))
     more = f"; and {len(mistakes) - MOST_MISTAKES} more" if len(mistakes) > MOST_MISTAKES else ""
-    return answer(422, "; ".join(mistakes[:MOST_MISTAKES]) + more)
+    return error_response(422, "; ".join(mistakes[:MOST_MISTAKES]) + more)
 
 
 async def _unforeseen(_request: Request, _error: Exception) -> JSONResponse:
     """The server's log has it with its traceback."""
-    return answer(500, "something failed that was not foreseen; the server's log has it")
+    return error_response(500, "something failed that was not foreseen; the server's log has it")
 
 
 def _mistake(error: Mapping[str, Any]) -> str:
-    """Where it stands, what was expected and what was there."""
+    """Where the mistake is, what was expected and what was found."""
     parts = [str(part) for part in error["loc"]]
     plain = list(takewhile(lambda part: not part.startswith(("union[", "list[")), parts))
-    place, expected = ".".join(plain), error["msg"] if plain == parts else ONE_OF_SEVERAL
+    path, expected = ".".join(plain), error["msg"] if plain == parts else ONE_OF_SEVERAL
     if error["type"] == "json_invalid":
         return f"the body is not JSON: {error['ctx']['error']} at character {error['loc'][-1]}"
-    given = error.get("input")
-    shown = f", got {given!r:.60}" if isinstance(given, str | int | float) else ""
-    return f"{place}: {expected}{shown}"
+    value = error.get("input")
+    shown = f", got {value!r:.60}" if isinstance(value, str | int | float) else ""
+    return f"{path}: {expected}{shown}"
 
 
 def conflict(error: UsageError) -> HTTPException:
-    """The request is right, and the state of things forbids it."""
+    """409: the request is valid, and the state of the job or run forbids it."""
     return HTTPException(409, redact(str(error)))
 
 
@@ -183,7 +183,7 @@ _MEANINGS = {
     404: "There is no such thing.",
     409: "The state of the job or run forbids it.",
     413: "The body is too large.",
-    415: "The body is not said to be JSON.",
+    415: "The body is not declared as JSON.",
     422: "The request is not as described here.",
     500: "A failure of the server; its log has it.",
     503: "The database or the model does not answer, or took too long.",

@@ -1,4 +1,4 @@
-"""Keys as they stand in a URL or a body: plain text for one column, a JSON list for several."""
+"""Keys in a URL or a body: plain text for one column, a JSON list for several."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ PlainText = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 
 
 def whole(value: object) -> object:
-    """To JSON, 5.0 is a whole number."""
+    """In JSON, 5.0 is a whole number."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -24,9 +24,9 @@ AFTER = "The last key of the page before: plain text, or a JSON list of one elem
 
 
 def parse(text: str) -> Key:
-    """A JSON list is taken as one element a key column; everything else is the text of a single column.
+    """Parse a key. A JSON list has one element for each key column; everything else is the text of a single column.
 
-    Raises UsageError for a list that holds other things than texts, numbers and truth values.
+    Raises UsageError for a list that holds anything but texts, numbers and truth values.
     """
     try:
         parsed = json.loads(text, parse_int=str, parse_float=str, parse_constant=str) if text[:1] == "[" else None
@@ -50,6 +50,6 @@ def _part(value: Any) -> str:
     match value:
         case bool():
             return "true" if value else "false"
-        case str():  # numbers too, as they were written
+        case str():  # numbers too, as the caller wrote them
             return value
     raise UsageError(f"a key holds {json.dumps(value)[:60]}; expected texts, numbers or truth values in its list")

@@ -1,4 +1,4 @@
-"""`/predict`: rows scored now, by the versions of models that score batches."""
+"""`/predict`: rows scored at once, by the model versions that score batches."""
 
 from typing import Annotated
 
@@ -18,13 +18,13 @@ router = APIRouter(prefix="/predict", tags=["predict"])
 async def predict(
     s: Served,
     model: Annotated[
-        str, Path(pattern=r"^[^\x00]*$", description="A model, for its published version, or one such as iris/4.")
+        str, Path(pattern=r"^[^\x00]*$", description="A model, for its published version, or a version such as iris/4.")
     ],
     body: RowsToScore,
 ) -> Response:
     """Score the rows, in their order, with the published version; nothing is stored. 503 when it takes too long."""
-    # async: it waits without one of the threads that all other endpoints share
-    return await s.places.answer(repr(model), lambda: _scored(s, model, body))
+    # async: it waits without using a thread of the pool that all other endpoints share
+    return await s.slots.run(repr(model), lambda: _scored(s, model, body))
 
 
 def _scored(s: Service, model: str, body: RowsToScore) -> Response:

@@ -1,4 +1,4 @@
-"""Pages as JSON or CSV, as the Accept header asks; PostgreSQL has written the values."""
+"""Pages as JSON or CSV, by the Accept header; PostgreSQL has formatted the values."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +10,6 @@ import pyarrow.csv as pa_csv
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 
-from scorebeat.db.connect.sql import Key
 from scorebeat.db.reports.data_pages import Form, Page
 
 CHUNK_ROWS = 500
@@ -20,11 +19,11 @@ CSV_TOO: dict[str, Any] = {
     "content": {CSV: {"schema": {"type": "string"}}},
     "headers": {"Link": {"description": "The next page, if there is one.", "schema": {"type": "string"}}},
 }
-"""For the description of an endpoint that answers CSV as well."""
+"""For the description of an endpoint that also returns CSV."""
 
 
-def wanted(request: Request) -> Form:
-    """CSV where the Accept header prefers it to JSON; JSON for everything else, as HTTP allows."""
+def requested_form(request: Request) -> Form:
+    """CSV if the Accept header prefers it to JSON, else JSON, as HTTP allows."""
     weights: dict[str, float] = {}
     for part in ",".join(request.headers.getlist("accept")).split(","):
         kind, *parameters = (piece.strip().lower() for piece in part.split(";"))
@@ -35,7 +34,7 @@ def wanted(request: Request) -> Form:
 def respond(request: Request, page: Page, form: Form) -> Response:
     headers = {"Vary": "Accept"}
     if page.next is not None:
-        following = request.url.include_query_params(after=_as_text(page.next))
+        following = request.url.include_query_params(after=json.dumps(page.next, ensure_ascii=False))
         headers["Link"] = f'<{following}>; rel="next"'
     if form is Form.CSV:
         return StreamingResponse(_csv(page.names, page.rows), media_type=CSV, headers=headers)
@@ -51,7 +50,7 @@ def raw(values: Mapping[str, Any], headers: Mapping[str, str] | None = None, **w
 
 
 def _csv(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Iterator[str]:
-    """Values as PostgreSQL writes them as text, in quotation marks; NULL is empty and has none, as COPY reads it."""
+    """Values as PostgreSQL's texts, in quotation marks. NULL is empty and without quotation marks, as COPY reads it."""
     lines = iter(rows)
     if names:
         yield _lines([tuple(names)])
@@ -61,19 +60,15 @@ def _csv(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Iterator[str]
 
 def _lines(rows: Sequence[tuple[Any, ...]]) -> str:
     columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
-    table = pa.table(columns, names=[str(at) for at in range(len(columns))])
-    written = pa.BufferOutputStream()
-    pa_csv.write_csv(table, written, pa_csv.WriteOptions(include_header=False, quoting_style="needed"))
-    text: str = written.getvalue().to_pybytes().decode()
+    table = pa.table(columns, names=[str(index) for index in range(len(columns))])
+    output = pa.BufferOutputStream()
+    pa_csv.write_csv(table, output, pa_csv.WriteOptions(include_header=False, quoting_style="needed"))
+    text: str = output.getvalue().to_pybytes().decode()
     return text
 
 
-def _as_text(key: Key) -> str:
-    return json.dumps(key, ensure_ascii=False)
-
-
 def _weight_of(kind: str, weights: Mapping[str, float]) -> float:
-    """By the closest of the ranges that the kind lies in."""
+    """The weight of the most specific media range that includes the kind."""
     ranges = (kind, f"{kind.partition('/')[0]}/*", "*/*")
     return next((weights[one] for one in ranges if one in weights), 0.0)
 

@@ -1,4 +1,4 @@
-"""`/runs`: looking at runs, asking for them, requeueing and cancelling them."""
+"""`/runs`: list, show, open, requeue and cancel runs."""
 
 from typing import Annotated, Any
 
@@ -19,24 +19,24 @@ from scorebeat.producer.requests import requeue as by_hand
 from scorebeat.producer.requests.enqueue import enqueue
 
 reading = APIRouter(prefix="/runs", tags=["runs"])
-"""May be open to everybody."""
+"""Open to everybody if the settings allow it."""
 closed = APIRouter(prefix="/runs", tags=["runs"])
-"""Takes the token in any case: what changes something, and tracebacks."""
+"""Always needs the token: what changes something, and tracebacks."""
 
 _SAME: dict[str, Any] = {"model": schemas.Enqueued, "description": "The run_key had made this run before."}
 RunId = Annotated[Id, Path(description="A run's number.")]
 
 
-class Asked(BaseModel):
+class RunsQuery(BaseModel):
     """Which runs."""
 
     job: PlainText | None = None
-    state: list[RunState] = Field([], description="May be given again; all states if left out.")
+    state: list[RunState] = Field([], description="May be repeated; all states if left out.")
     before: Id | None = Field(None, description="Runs with a smaller number only.")
     limit: int = Field(50, ge=1, le=1000)
 
 
-class Part(BaseModel):
+class FailuresQuery(BaseModel):
     """Which groups of failures."""
 
     after: str | None = Field(None, pattern=f"^{PLACE}$", description="`next` of the page before.")
@@ -44,7 +44,7 @@ class Part(BaseModel):
 
 
 @reading.get("")
-def listing(s: Served, wanted: Annotated[Asked, Query()]) -> schemas.Runs:
+def listing(s: Served, wanted: Annotated[RunsQuery, Query()]) -> schemas.Runs:
     """Runs, the newest first."""
     with results.reading(s.engine) as connection:
         found = run_pages.runs(
@@ -79,24 +79,24 @@ def one(s: Served, run: RunId) -> schemas.RunDetails:
 
 
 @closed.get("/{run}/failures", responses=documented(404))
-def failures(s: Served, run: RunId, part: Annotated[Part, Query()]) -> schemas.Failures:
+def failures(s: Served, run: RunId, query: Annotated[FailuresQuery, Query()]) -> schemas.Failures:
     """What failed in a run, grouped by error, the most frequent first."""
     with results.reading(s.engine) as connection:
         status.get(connection, run)
-        beyond = Place.of(part.after) if part.after is not None else None
-        found = failure_groups.page(connection, run, limit=part.limit + 1, after=beyond)
-    groups = [schemas.FailureGroup.model_validate(group) for group in found[: part.limit]]
-    following = str(found[part.limit - 1].place) if len(found) > part.limit else None
+        beyond = Place.of(query.after) if query.after is not None else None
+        found = failure_groups.page(connection, run, limit=query.limit + 1, after=beyond)
+    groups = [schemas.FailureGroup.model_validate(group) for group in found[: query.limit]]
+    following = str(found[query.limit - 1].place) if len(found) > query.limit else None
     return schemas.Failures(groups=groups, next=following)
 
 
 async def _not_null(request: Request) -> None:
-    """To FastAPI a body `null` is none, and none means the whole run: nobody means that by it."""
+    """FastAPI takes a body `null` for no body, which means the whole run. The caller did not mean that."""
     try:
-        given = await request.json() if await request.body() else {}
-    except (ValueError, RecursionError):  # FastAPI says of it what there is to say
+        body = await request.json() if await request.body() else {}
+    except (ValueError, RecursionError):  # FastAPI reports it
         return
-    if given is None:
+    if body is None:
         raise HTTPException(422, "body: null is no value here; send nothing, or {}, to requeue the whole run")
 
 
@@ -104,10 +104,10 @@ async def _not_null(request: Request) -> None:
 def requeue(
     s: Served, run: RunId, what: Annotated[WhatToRequeue, Body(default_factory=WhatToRequeue)]
 ) -> schemas.Requeued:
-    """Put dead batches and quarantined rows back: all, or those that fit each field that is given.
+    """Put dead batches and quarantined rows back: all, or those that match every field in the body.
 
-    Safe to repeat, and by two people at once. A failed run with the policy `retry-run` comes back whole only: 409 when
-    a field is given.
+    Safe to repeat, and by two people at once. A failed run with the policy `retry-run` comes back whole only: 409 if
+    the body has a field.
     """
     try:
         count = by_hand.requeue(s.producer, run, BY, batch_id=what.batch, error=what.error, group=what.group)

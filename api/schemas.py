@@ -1,4 +1,4 @@
-"""What the API takes and gives, as its description shows it."""
+"""What the API takes and returns, as its description shows it."""
 
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
@@ -15,7 +15,7 @@ from scorebeat.db.reports.lookup import KeyState
 from scorebeat.producer.requests.enqueue import LONGEST_RUN_KEY
 
 LARGEST_ID = 2**53 - 1
-"""The largest whole number that every reader of JSON tells from its neighbours."""
+"""The largest whole number that every reader of JSON can tell from its neighbours."""
 MOST_KEYS = 10_000
 MOST_ROWS = 10_000
 Id = Annotated[int, Field(ge=1, le=LARGEST_ID), BeforeValidator(whole)]
@@ -32,22 +32,22 @@ def _not_null(value: object) -> object:
 
 
 class _WithoutNull:
-    """The description offers what is accepted, so no null."""
+    """The description lists what is accepted, so it has no null."""
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        (value,) = (one for one in handler(schema)["anyOf"] if one != {"type": "null"})
+        (value,) = (choice for choice in handler(schema)["anyOf"] if choice != {"type": "null"})
         return dict(value)
 
 
 def left_out() -> None:
-    """The default of what may be left out; as a plain default the description would offer null."""
+    """The default of a field that may be left out. With a plain default the description would list null."""
 
 
-Given = Annotated[T | None, BeforeValidator(_not_null), _WithoutNull()]
-"""May be left out, and is None then, but not given as null: a caller whose filter came out empty would mean all."""
+NotNull = Annotated[T | None, BeforeValidator(_not_null), _WithoutNull()]
+"""May be left out, and is None then, but may not be null: a caller whose filter came out empty would select all."""
 
 
-class Asked(BaseModel):
+class RequestBody(BaseModel):
     """Each value has its own type, and nothing else is accepted."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -55,7 +55,7 @@ class Asked(BaseModel):
 
 class Row(BaseModel):
     key: Key
-    row: dict[str, Any] = Field(description="What the job's query gives for the key.")
+    row: dict[str, Any] = Field(description="What the job's query returns for the key.")
 
 
 class Prediction(BaseModel):
@@ -69,7 +69,7 @@ class RowAndPrediction(Row):
 
 class _Page(BaseModel):
     job: str
-    next: Key | None = Field(description="Give it as `after` for the next page; null on the last one.")
+    next: Key | None = Field(description="Pass it as `after` for the next page; null on the last one.")
 
 
 class AllPage(_Page):
@@ -119,7 +119,7 @@ class Run(BaseModel):
 
 
 class Job(BaseModel):
-    """A job of jobs.toml with what became of it lately."""
+    """A job of jobs.toml, when it is due, and its latest runs."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -128,11 +128,13 @@ class Job(BaseModel):
     timezone: str
     queue: str
     model: str
-    model_version: int | None = Field(description="That the next run scores; null while none is published.")
+    model_version: int | None = Field(description="The version that the next run scores; null while none is published.")
     next_due_at: datetime | None
     needed_by: datetime | None = Field(description="Of the first due time since the last success.")
     is_overdue: bool = Field(description="needed_by has passed without a success.")
-    last_success_at: datetime | None = Field(description="A run ended that left out no row but quarantined ones.")
+    last_success_at: datetime | None = Field(
+        description="When a run last ended that left out no rows but quarantined ones."
+    )
     last_run: int | None = Field(description="The newest run that ended.")
     last_state: RunState | None
     last_end_at: datetime | None
@@ -165,7 +167,7 @@ class RunDetails(Run):
 
 class Runs(BaseModel):
     runs: list[Run]
-    next: int | None = Field(description="Give it as `before` for the next page; null on the last one.")
+    next: int | None = Field(description="Pass it as `before` for the next page; null on the last one.")
 
 
 class FailureGroup(BaseModel):
@@ -173,7 +175,7 @@ class FailureGroup(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    id: str = Field(description="Give it as `group` to requeue those that are counted here, and no others.")
+    id: str = Field(description="Pass it as `group` to requeue what is counted here, and nothing else.")
     kind: str
     error: str
     count: int
@@ -187,31 +189,32 @@ class FailureGroup(BaseModel):
 
 class Failures(BaseModel):
     groups: list[FailureGroup]
-    next: str | None = Field(description="Give it as `after` for the next page; null on the last one.")
+    next: str | None = Field(description="Pass it as `after` for the next page; null on the last one.")
 
 
-class NewRun(Asked):
+class NewRun(RequestBody):
     """What `scorebeat enqueue` takes."""
 
     job: PlainText
-    model: Given[PlainText] = Field(
+    model: NotNull[PlainText] = Field(
         default_factory=left_out, description="A version such as iris/4 or 4; the followed one if left out."
     )
-    limit: Given[Id] = Field(default_factory=left_out)
-    where: Given[Annotated[PlainText, Field(max_length=10_000)]] = Field(
+    limit: NotNull[Id] = Field(default_factory=left_out)
+    where: NotNull[Annotated[PlainText, Field(max_length=10_000)]] = Field(
         default_factory=left_out, description="SQL: one condition over the query's columns."
     )
-    keys: Given[Annotated[list[Part | list[Part]], Field(min_length=1, max_length=MOST_KEYS)]] = Field(
+    keys: NotNull[Annotated[list[Part | list[Part]], Field(min_length=1, max_length=MOST_KEYS)]] = Field(
         default_factory=left_out, description="Only these keys; a key of several columns is a list."
     )
-    run_key: Given[Annotated[PlainText, Field(min_length=1, max_length=LONGEST_RUN_KEY)]] = Field(
-        default_factory=left_out, description="Asked for again, the same run is answered."
-    )
-    due_at: Given[Annotated[str, Field(max_length=100, json_schema_extra={"format": "date-time"})]] = Field(
+    run_key: NotNull[Annotated[PlainText, Field(min_length=1, max_length=LONGEST_RUN_KEY)]] = Field(
         default_factory=left_out,
-        description="What :due_at is in the query, without an offset in the job's time zone; now if left out.",
+        description="A name for this run. A repeat with the same run_key returns the same run.",
     )
-    parameters: Given[dict[PlainText, PlainText]] = Field(
+    due_at: NotNull[Annotated[str, Field(max_length=100, json_schema_extra={"format": "date-time"})]] = Field(
+        default_factory=left_out,
+        description="The value of :due_at in the query, without an offset in the job's time zone; now if left out.",
+    )
+    parameters: NotNull[dict[PlainText, PlainText]] = Field(
         default_factory=left_out, description="Values of the job's parameters for this run alone, as texts."
     )
 
@@ -221,14 +224,14 @@ class Enqueued(BaseModel):
     is_new: bool = Field(description="False: the run_key had made this run before.")
 
 
-class WhatToRequeue(Asked):
-    batch: Given[Id] = Field(default_factory=left_out, description="This batch only.")
-    error: Given[Annotated[PlainText, Field(min_length=1)]] = Field(
+class WhatToRequeue(RequestBody):
+    batch: NotNull[Id] = Field(default_factory=left_out, description="This batch only.")
+    error: NotNull[Annotated[PlainText, Field(min_length=1)]] = Field(
         default_factory=left_out,
-        description="Only what failed with an error that holds this text, in any place; not what was stopped.",
+        description="Only what failed with an error that contains this text; not what was stopped.",
     )
-    group: Given[Annotated[str, Field(pattern=f"^{GROUP}$")]] = Field(
-        default_factory=left_out, description="Only one group: the `id` that /runs/{run}/failures gives it."
+    group: NotNull[Annotated[str, Field(pattern=f"^{GROUP}$")]] = Field(
+        default_factory=left_out, description="Only one group: its `id` in /runs/{run}/failures."
     )
 
 
@@ -242,7 +245,7 @@ class Cancelled(BaseModel):
     cancelled: bool = Field(description="False: the run was over already.")
 
 
-class RowsToScore(Asked):
+class RowsToScore(RequestBody):
     rows: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MOST_ROWS)] = Field(
         description="An object a row, with a value for each input of the model."
     )

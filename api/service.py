@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy import Engine
 
-from scorebeat.api.slots import Places
+from scorebeat.api.slots import Slots
 from scorebeat.core.descriptors import Sentinel
 from scorebeat.core.settings import Settings
 from scorebeat.db.connect.engine import make_engine
@@ -19,12 +19,12 @@ from scorebeat.producer.context import Producer
 READERS = 16
 """Connections that are kept for reading; two more are opened when these are busy."""
 BY = "api"
-"""Who is recorded for what a request did."""
+"""The name that is recorded for what a request did."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """Connects when first used; `close` when done."""
+    """Connects when it is first used; call `close` at the end."""
 
     settings: Settings
     producer: Producer = field(init=False)
@@ -42,8 +42,8 @@ class Service:
         return Lookup(self.engine)
 
     @cached_property
-    def places(self) -> Places:
-        return Places(self.settings.row_time_limit)
+    def slots(self) -> Slots:
+        return Slots(self.settings.row_time_limit)
 
     @cached_property
     def online(self) -> Predictor:

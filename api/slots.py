@@ -1,4 +1,4 @@
-"""Places for online predictions: few threads of their own, and a time in which each caller is answered."""
+"""Slots for online predictions: few threads of their own, and a time limit for each caller."""
 
 import asyncio
 import logging
@@ -16,27 +16,27 @@ from scorebeat.api.errors import RETRY_AFTER
 from scorebeat.core.events import emit
 from scorebeat.core.settings import PREFIX
 
-PLACES = 8
+SLOTS = 8
 """Predictions at once. Models use the processor, and often several of its cores: more would only share it."""
 STUCK_AFTER = 300
-"""Seconds. Longer than a batch's model may take and than a model loads; what takes longer, hardly comes back."""
+"""Seconds. More than a batch's model may take, and more than a model takes to load: after that it hardly returns."""
 
 T = TypeVar("T")
 
 
 @dataclass
-class Places:
-    """Used from one event loop. A thread that hangs keeps its place, and nothing but the process's end frees it."""
+class Slots:
+    """Used from one event loop. A thread that hangs keeps its slot, and only the end of the process frees it."""
 
     seconds: float
-    """How long a caller waits at most, for a place and for the answer together."""
-    _free: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PLACES))
+    """How long a caller waits at most, for a slot and for the predictions together."""
+    _free: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SLOTS))
     _since: dict[Thread, float] = field(default_factory=dict)
 
-    async def answer(self, what: str, work: Callable[[], T]) -> T:
-        """What `work` answers or raises, from a thread. Raises HTTPException 503 when it does not in time."""
+    async def run(self, what: str, work: Callable[[], T]) -> T:
+        """The result of `work`, from a thread. Raises what `work` raises, or HTTPException 503 if it is late."""
         deadline = asyncio.get_running_loop().time() + self.seconds
-        await self._sit(what, deadline)
+        await self._take_slot(what, deadline)
         done = self._start(work)
         try:
             async with asyncio.timeout_at(deadline):
@@ -47,25 +47,25 @@ class Places:
             raise self._late(what, f"did not answer within {self.seconds:g} s, the time for loading included") from None
 
     def all_stuck(self) -> bool:
-        """No place has been given up for so long that a restart alone may help."""
+        """All slots have been taken for so long that only a restart may help."""
         return self._all_taken_for(STUCK_AFTER)
 
     def _all_taken_for(self, seconds: float) -> bool:
-        return len(self._since) >= PLACES and monotonic() - max(self._since.values()) > seconds
+        return len(self._since) >= SLOTS and monotonic() - max(self._since.values()) > seconds
 
-    async def _sit(self, what: str, deadline: float) -> None:
-        if self._all_taken_for(self.seconds):  # to wait is of no use
-            raise self._late(what, f"has no place: all {PLACES} predictions hang for longer than {self.seconds:g} s")
+    async def _take_slot(self, what: str, deadline: float) -> None:
+        if self._all_taken_for(self.seconds):  # waiting is of no use
+            raise self._late(what, f"has no slot: all {SLOTS} predictions hang for longer than {self.seconds:g} s")
         try:
             async with asyncio.timeout_at(deadline):
                 await self._free.acquire()
         except TimeoutError:
-            raise self._late(what, f"found none of {PLACES} places free within {self.seconds:g} s") from None
+            raise self._late(what, f"found none of {SLOTS} slots free within {self.seconds:g} s") from None
 
     def _start(self, work: Callable[[], T]) -> "asyncio.Future[T]":
         task: Task[T] = Task()
         loop = asyncio.get_running_loop()
-        # daemon: the end of the process waits for no thread that hangs
+        # daemon: the process can end while a thread hangs
         thread = Thread(target=_run, args=(task, work), name="prediction", daemon=True)
 
         def free() -> None:
@@ -73,7 +73,7 @@ class Places:
             self._free.release()
 
         def ended(_task: "Task[T]") -> None:
-            with suppress(RuntimeError):  # the server has ended before
+            with suppress(RuntimeError):  # the server has ended already
                 loop.call_soon_threadsafe(free)
 
         self._since[thread] = monotonic()
@@ -92,8 +92,8 @@ class Places:
 
 
 def _run(task: "Task[T]", work: Callable[[], T]) -> None:
-    task.set_running_or_notify_cancel()  # from here on it cannot be cancelled: an answer that is late goes nowhere
+    task.set_running_or_notify_cancel()  # from here on it cannot be cancelled: a late result is dropped
     try:
         task.set_result(work())
-    except BaseException as error:  # noqa: BLE001 -- whoever waits gets it
+    except BaseException as error:  # noqa: BLE001 -- raised to the waiting caller
         task.set_exception(error)

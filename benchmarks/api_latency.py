@@ -33,8 +33,8 @@ from scorebeat.producer.versions import prediction_tables
 
 CONNECTIONS = 16
 """Kept alive; more than are ever busy at once."""
-Ask = Callable[[int], None]
-Opener = Callable[[], Ask]
+Send = Callable[[int], None]
+Opener = Callable[[], Send]
 
 
 def main() -> None:
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def prepare(urls: StackUrls, rows: int) -> None:
-    """A job with a prediction for each of its rows, of a model that is on record alone."""
+    """A job with a prediction for each of its rows. Its model is recorded, and has no files."""
     engine = make_engine(urls.database_url)
     inputs = tuple(Input(name, pa.float64()) for name in "abcd")
     outputs = pa.schema([("label", pa.string()), *((f"p{n}", pa.float64()) for n in range(3))])
@@ -101,7 +101,7 @@ def _api(urls: StackUrls, token: str, folder: Path) -> Iterator[str]:
 
 
 def measure(target: str, where: tuple[str, str], rows: int, rate: int, seconds: float) -> list[float]:
-    """Milliseconds of each request from the moment when it was due, sent by a process of its own."""
+    """Milliseconds of each request from its due time. A process of its own sends them."""
     receive, send = multiprocessing.Pipe(duplex=False)
     arguments = (send, target, where, rows, rate, seconds)
     process = multiprocessing.get_context("spawn").Process(target=_generate, args=arguments)
@@ -121,15 +121,15 @@ def _generate(send: "multiprocessing.connection.Connection", target: str, where:
 
 
 def open_loop(opener: Opener, rows: int, rate: float, seconds: float) -> list[float]:
-    """Requests go out at their moments, however slow the answers are; a late one counts from when it was due."""
-    random, count = Random(7), int(rate * seconds)  # noqa: S311 -- which keys are asked for is no secret
+    """Send each request at its due time, however slow the responses are; a late one counts from its due time."""
+    random, count = Random(7), int(rate * seconds)  # noqa: S311 -- the requested keys are not secret
     keys = [random.randint(1, rows) for _ in range(count)]
     numbers, took = iter(range(count)), [0.0] * count
     lock, ready = threading.Lock(), threading.Barrier(CONNECTIONS + 1)
     began = [0.0]
 
     def work() -> None:
-        ask = opener()
+        request = opener()
         ready.wait()
         ready.wait()
         while True:
@@ -139,7 +139,7 @@ def open_loop(opener: Opener, rows: int, rate: float, seconds: float) -> list[fl
                 return
             due = began[0] + number / rate
             time.sleep(max(0.0, due - time.perf_counter()))
-            ask(keys[number])
+            request(keys[number])
             took[number] = (time.perf_counter() - due) * 1000
 
     threads = [threading.Thread(target=work) for _ in range(CONNECTIONS)]
@@ -153,28 +153,28 @@ def open_loop(opener: Opener, rows: int, rate: float, seconds: float) -> list[fl
     return took
 
 
-def _psycopg2(url: str, _token: str) -> Ask:
+def _psycopg2(url: str, _token: str) -> Send:
     connection = psycopg2.connect(url)
     connection.autocommit = True
     cursor = connection.cursor()
 
-    def ask(key: int) -> None:
+    def request(key: int) -> None:
         cursor.execute("SELECT * FROM predictions.items WHERE id = %s", (key,))
         assert cursor.fetchone()[0] == key
 
-    return ask
+    return request
 
 
-def _http(url: str, token: str) -> Ask:
+def _http(url: str, token: str) -> Send:
     connection = http.client.HTTPConnection(urlsplit(url).netloc)
     headers = {"Authorization": f"Bearer {token}"}
 
-    def ask(key: int) -> None:
+    def request(key: int) -> None:
         connection.request("GET", f"/data/{key}", headers=headers)
-        answer = json.loads(connection.getresponse().read())
-        assert answer["prediction"]["id"] == key
+        found = json.loads(connection.getresponse().read())
+        assert found["prediction"]["id"] == key
 
-    return ask
+    return request
 
 
 def _show(number: int, target: str, took: list[float]) -> None:

@@ -72,9 +72,9 @@ def _prepare(p: Producer, folder: Path, job: Job, rows: int) -> Artifact:
     return add(p, job, _train(folder), Given(("a", "b", "c", "d")))
 
 
-def add(p: Producer, job: Job, file: Path, given: Given) -> Artifact:
+def add(p: Producer, job: Job, file: Path, options: Given) -> Artifact:
     """Apply the job and add its model."""
-    artifact = store.add(p.settings.artifacts, file, job.model_name, given)
+    artifact = store.add(p.settings.artifacts, file, job.model_name, options)
     with p.engine.begin() as connection:
         jobs.apply(connection, [job], "benchmark")
         new = model_versions.NewVersion(

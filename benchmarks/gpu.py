@@ -1,4 +1,4 @@
-"""`make bench-gpu`: a transformer over a million rows on one GPU: how busy it is, how fast, what a full card does."""
+"""`make bench-gpu`: a transformer over a million rows on one GPU: its load, its speed, and a run on a full card."""
 
 import argparse
 import json
@@ -23,7 +23,7 @@ from scorebeat.worker.lifecycle.device import Device
 AIM = 0.9
 """Share of the time that the GPU is to be busy."""
 LEFT_FREE = 4 << 30
-"""Bytes that remain of the card while it is filled from outside."""
+"""Bytes of the card's memory that stay free while another process fills it."""
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def _device(name: str) -> Device:
-    """Ends with 2, saying why nothing is measured, where there is no such device or no PyTorch."""
+    """The device. Exits with 2, with the reason, if there is no such device or no PyTorch."""
     try:
         if find_spec("torch") is None:
             raise UsageError("PyTorch is not installed here: pip install 'scorebeat[torch]'")
@@ -58,7 +58,7 @@ def _device(name: str) -> Device:
 
 
 def measured(b: Bench, device: Device, rows: int, batch_rows: int, processes: int) -> dict[str, Any]:
-    """The run and the plain loop, after both had a batch a process to warm up."""
+    """The run and the plain loop, after one batch for each process as a warm-up."""
     some(b, processes * batch_rows)
     with busy(device) as samples:
         run = timed_run(b, processes)
@@ -102,25 +102,25 @@ class busy:  # noqa: N801 -- a context manager
     def __exit__(self, *_: object) -> None:
         if self._smi is not None:
             self._smi.terminate()
-            told = self._smi.communicate(timeout=10)[0]
-            self._samples += [float(line) for line in told.splitlines() if line.strip().isdecimal()]
+            output = self._smi.communicate(timeout=10)[0]
+            self._samples += [float(line) for line in output.splitlines() if line.strip().isdecimal()]
 
 
 def plain_loop(b: Bench, device: Device, rows: int, batch_rows: int) -> float:
     """Rows a second of one process with the same model and batches, the rows in memory, and no database."""
-    a = b.artifact
+    artifact = b.artifact
     command = [sys.executable, "-m", "benchmarks.gpu_plain", device.name, str(rows), str(batch_rows)]
-    command += [str(a.folder), a.name, str(a.version), a.digest]
-    told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return float(told.stdout.splitlines()[-1])
+    command += [str(artifact.folder), artifact.name, str(artifact.version), artifact.digest]
+    loop = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return float(loop.stdout.splitlines()[-1])
 
 
 def filled(b: Bench, device: Device, batch_rows: int) -> dict[str, Any]:
-    """Somebody else fills the card: rows are scored all the same, in parts whose size is remembered."""
+    """Another process fills the card: all rows are still scored, in parts whose size is recorded."""
     with b.engine.begin() as connection:
         connection.execute(text("DELETE FROM scorebeat.device_limits"))
-        connection.execute(text(f"DELETE FROM {b_table(b)} WHERE id <= :rows"), {"rows": 2 * batch_rows})
-    end_processes(b)  # what PyTorch has cached in them would do for the batches
+        connection.execute(text(f"DELETE FROM {prediction_table(b)} WHERE id <= :rows"), {"rows": 2 * batch_rows})
+    end_processes(b)  # else the memory that PyTorch has cached in them is enough for the batches
     with held_memory(device, LEFT_FREE):
         state = wait_until_final(b, some(b, 2 * batch_rows))
     with b.engine.connect() as connection:
@@ -128,10 +128,10 @@ def filled(b: Bench, device: Device, batch_rows: int) -> dict[str, Any]:
     return {"run": state.value, "left free, bytes": LEFT_FREE, "learned": [list(row) for row in limits]}
 
 
-def b_table(b: Bench) -> str:
+def prediction_table(b: Bench) -> str:
     with b.engine.connect() as connection:
-        asked = text("SELECT table_name FROM scorebeat.prediction_sets WHERE job = :job")
-        return f"predictions.{connection.execute(asked, {'job': HEAVY}).scalar_one()}"
+        query = text("SELECT table_name FROM scorebeat.prediction_sets WHERE job = :job")
+        return f"predictions.{connection.execute(query, {'job': HEAVY}).scalar_one()}"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A torch model of some weight: a transformer encoder over four numbers, random weights, as a .pt2 file."""
+"""A large torch model: a transformer encoder over four numbers, random weights, as a .pt2 file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ class Shape:
 
 def export(path: Path, shape: Shape) -> None:
     """Write the model: inputs `[rows, 4]`, outputs `[rows, 3]`."""
-    import torch  # noqa: PLC0415 -- optional, and the benchmark says so where it is absent
+    import torch  # noqa: PLC0415 -- optional, and the benchmark reports when it is absent
 
     torch.manual_seed(7)
     rows = {0: torch.export.Dim("rows", min=1)}

@@ -1,4 +1,4 @@
-"""What `make bench-gpu` runs on: servers, the items table, the heavy model, and workers as people start them."""
+"""What `make bench-gpu` runs on: servers, the items table, the heavy model, and workers started by the command."""
 
 import os
 import signal
@@ -85,17 +85,17 @@ def _until_served(p: Producer, queue: str) -> None:
 
 
 def end_processes(b: Bench) -> None:
-    """The worker's processes end, with all that they hold on the device; their parent starts others."""
+    """Kill the worker's processes, so that their device memory is freed; their parent starts new ones."""
     parent = b.workers["worker"].pid
     for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
         if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
             os.kill(int(child), signal.SIGKILL)
-    time.sleep(5)  # the driver frees their memory when they are gone
+    time.sleep(5)  # the driver frees their memory after their end
 
 
 @contextmanager
 def held_memory(device: Device, left: int) -> Iterator[None]:
-    """Another process holds all of the card's free memory but `left` bytes."""
+    """A process that holds all of the card's free memory except `left` bytes."""
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": device.visible, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     with subprocess.Popen(
         [sys.executable, "-c", _HOLD, str(left)],

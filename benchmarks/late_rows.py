@@ -1,4 +1,4 @@
-"""A tick that finds 1,000 new rows beside millions of scored ones: its time and its plan."""
+"""A tick that finds 1,000 new rows among millions of scored ones: its time and its query plan."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ NEW = 1_000
 
 
 def late_rows(scored: int) -> dict[str, Any]:
-    """New rows stand among the scored ones, as random keys do; seconds of the run and PostgreSQL's plan."""
+    """Spread the new rows among the scored ones, like random keys; seconds of the run and PostgreSQL's plan."""
     with bench(scored) as b:
         with b.engine.begin() as connection:
             connection.exec_driver_sql(

@@ -24,7 +24,7 @@ def create_table(url: str) -> None:
 
 
 def run(url: str, artifact: Artifact, rows: int, processes: int = 2) -> float:
-    """Score ids 1 to `rows` of `items`; seconds from the start signal, given when all are warm, to the last commit."""
+    """Score ids 1 to `rows` of `items`; seconds from the start signal, after the warm-up, to the last commit."""
     create_table(url)
     work = [_Work(url, artifact, range(i * ROWS, rows, processes * ROWS), rows, i) for i in range(processes)]
     return seconds_of(_run, work)

@@ -18,14 +18,14 @@ ITEMS_SET = "items__linear_v1"
 
 @dataclass(frozen=True)
 class Timed:
-    """A run from the moment before `enqueue` to its last commit, in seconds."""
+    """A run from just before `enqueue` to its last commit, in seconds."""
 
     seconds: float
     first_claim: float
     planned: float
     rows: int
     split: dict[str, float]
-    """Share of the worker processes' time by part."""
+    """Share of the worker processes' time, by step."""
 
     @property
     def rows_per_second(self) -> float:
@@ -33,14 +33,14 @@ class Timed:
 
 
 def empty_set(b: Bench, table: str = ITEMS_SET) -> None:
-    """As if nothing had ever been scored."""
+    """Delete all predictions of the table."""
     with b.engine.begin() as connection:
         connection.exec_driver_sql(f"TRUNCATE predictions.{table}")
     checkpoint(b, table)
 
 
 def checkpoint(b: Bench, table: str = ITEMS_SET) -> None:
-    """Each round begins with the same work left to the server: none."""
+    """Leave the server no background work, so that all rounds begin equal."""
     with b.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql(f"VACUUM ANALYZE predictions.{table}")
         connection.exec_driver_sql("CHECKPOINT")
@@ -72,7 +72,7 @@ _TIMES = text(
 
 
 def wait_until_final(b: Bench, run_id: int) -> RunState:
-    """Look rarely, so that looking costs nothing."""
+    """Wait for the end of the run. It polls rarely, so that polling costs nothing."""
     until = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < until:
         with b.engine.connect() as connection:

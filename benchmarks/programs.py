@@ -1,4 +1,4 @@
-"""What a benchmark starts beside itself: programs with their logs, and processes that begin at one signal."""
+"""What a benchmark starts: programs with their logs, and processes that begin at one signal."""
 
 import multiprocessing
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 CONTEXT: SpawnContext = multiprocessing.get_context("spawn")
-_TOLD = 4000
+_LOG_END = 4000
 """Characters of each log that a failure shows."""
 
 
@@ -21,7 +21,7 @@ _TOLD = 4000
 def programs(
     commands: Mapping[str, Sequence[str]], environment: Mapping[str, str], folder: Path
 ) -> Iterator[dict[str, "subprocess.Popen[bytes]"]]:
-    """Each in a session of its own, so that its process group is stopped whole; a failure shows what they said."""
+    """Each in a session of its own, so that its whole process group is stopped. A failure shows the logs' ends."""
     running: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name, command in commands.items():
@@ -32,8 +32,8 @@ def programs(
         yield running
     except BaseException:
         for name in running:
-            said = (folder / f"{name}.log").read_text("utf-8", "replace")[-_TOLD:]
-            sys.stderr.write(f"--- {name}\n{said}\n")
+            log_end = (folder / f"{name}.log").read_text("utf-8", "replace")[-_LOG_END:]
+            sys.stderr.write(f"--- {name}\n{log_end}\n")
         raise
     finally:
         for process in running.values():
@@ -43,7 +43,7 @@ def programs(
 
 
 def seconds_of(run: Callable[..., None], work: Sequence[Any], *shared: Any) -> float:
-    """From the moment when all processes are ready to when all are done, in seconds.
+    """Seconds from the time when all processes are ready until all are done.
 
     Each calls `run(part, barrier, *shared)`, which waits at the barrier when it is ready, and again when it is done.
     """

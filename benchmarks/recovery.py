@@ -1,4 +1,4 @@
-"""`make recovery`: from each fault to the work going on, at default settings, beside the bound that is promised."""
+"""`make recovery`: the time from each fault until work goes on, with default settings, beside the promised bound."""
 
 import argparse
 import os
@@ -18,26 +18,26 @@ from tests.support.system import IN_A_FETCH, children
 
 BAD_ROW = 12_345
 HELD_ROWS = 1_000
-"""At 50 ms a row a batch that is in progress far longer than any claim lasts unless renewed."""
+"""At 50 ms a row, a batch takes far longer than a claim lasts without a renewal."""
 SLOW_PLAN = f"CASE WHEN {IN_A_FETCH} THEN true ELSE pg_sleep(0.001) IS NOT NULL END"
-"""True of every row; reading it for a plan takes a millisecond."""
+"""True for every row; a plan needs a millisecond to read it."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is done, what is waited for, and how long that may take."""
+    """A fault, the event that ends the wait, and the longest time until then."""
 
     name: str
     until: str
     bound: int
     """Seconds."""
     measure: Callable[[Stage, int], float]
-    """Does it once; `turn` counts from 0. Answers seconds."""
+    """Causes the fault once and returns seconds; `turn` counts from 0."""
     once: bool = False
 
 
 def kill_worker(s: Stage, turn: int) -> float:
-    """Right after a renewal, when its claim lasts longest; a second later at each further turn."""
+    """Kill it right after a renewal, when its claim lasts longest; one second later in each further turn."""
     job = _held(s)
     with s.workers(2, "cpu"), s.workers(1, "plan"), s.run(job) as run_id:
         holder = _until_renewed(s, run_id)
@@ -59,37 +59,37 @@ def kill_process(s: Stage, turn: int) -> float:
 
 
 def wipe_broker(s: Stage, turn: int) -> float:
-    """With a hundred messages out that were sent just now, and workers that will look for more at once."""
+    """Wipe it while a hundred new messages are in the queue, and workers will look for more at once."""
     job = _job(s, f"wiped_{turn}", "quick", '{"seconds_a_row": 0.002}', batch_rows=200)
     with s.workers(2, "cpu"), s.workers(1, "plan"), s.run(job) as run_id:
-        s.moment("SELECT planned_at FROM scorebeat.runs WHERE id = :id AND planned_at IS NOT NULL", id=run_id)
+        s.wait_for_time("SELECT planned_at FROM scorebeat.runs WHERE id = :id AND planned_at IS NOT NULL", id=run_id)
         s.flush_broker()
         began = s.now()
-        # one that had its message already is no recovery
-        asked = (
+        # a batch whose message was received before the wipe is no recovery
+        query = (
             "SELECT claimed_at FROM scorebeat.batches WHERE run_id = :id"
             " AND claimed_at > CAST(:began AS timestamptz) + interval '0.3 s' ORDER BY claimed_at LIMIT 1"
         )
-        return _seconds(began, s.moment(asked, id=run_id, began=began))
+        return _seconds(began, s.wait_for_time(query, id=run_id, began=began))
 
 
 def kill_planner(s: Stage, turn: int) -> float:
-    """With some batches made: the run goes on with those, to its end."""
+    """Kill it after some batches were made: the run goes on with those, to its end."""
     job = _job(s, f"cut_{turn}", "good", "{}", SLOW_PLAN, batch_rows=1_000)
     with s.workers(1, "cpu"), s.workers(1, "plan"), s.run(job) as run_id:
-        s.moment("SELECT r.created_at FROM scorebeat.runs r JOIN scorebeat.batches b ON b.run_id = r.id"
+        s.wait_for_time("SELECT r.created_at FROM scorebeat.runs r JOIN scorebeat.batches b ON b.run_id = r.id"
                  " WHERE r.id = :id AND b.number = 2", id=run_id)  # fmt: skip
         began = _kill_planner(s, run_id)
         return _seconds(began, s.until_final(run_id))
 
 
 def kill_planner_at_once(s: Stage, turn: int) -> float:
-    """Before it made any batch: another plans the run."""
+    """Kill it before it made any batch: another planner plans the run."""
     job = _job(s, f"again_{turn}", "good", "{}", SLOW_PLAN, batch_rows=1_000)
     with s.workers(1, "cpu"), s.workers(2, "plan"), s.run(job) as run_id:
         began = _kill_planner(s, run_id)
-        asked = "SELECT min(claimed_at) FROM scorebeat.batches WHERE run_id = :id HAVING min(claimed_at) IS NOT NULL"
-        return _seconds(began, s.moment(asked, id=run_id))
+        query = "SELECT min(claimed_at) FROM scorebeat.batches WHERE run_id = :id HAVING min(claimed_at) IS NOT NULL"
+        return _seconds(began, s.wait_for_time(query, id=run_id))
 
 
 def segfaulting_row(s: Stage, turn: int) -> float:
@@ -140,39 +140,39 @@ def _held(s: Stage) -> Job:
 
 
 def _job(s: Stage, name: str, model: str, harm: str, where: str = "true", batch_rows: int = 50_000) -> Job:
-    """The job, made with its model when it is first asked for."""
+    """The job, made with its model at the first call."""
     found = next((job for job in s.jobs if job.name == name), None)
     if found is not None:
         return found
-    if not s.ask("SELECT 1 FROM scorebeat.model_versions WHERE name = :name", name=model):
+    if not s.query("SELECT 1 FROM scorebeat.model_versions WHERE name = :name", name=model):
         s.model(model, harm)
     return s.job(name, model, where, batch_rows=batch_rows)
 
 
 def _until_renewed(s: Stage, run_id: int) -> str:
     """Wait for the first renewal of the claim of the run's only batch; returns who has it."""
-    asked = (
+    query = (
         "SELECT claimed_by FROM scorebeat.batches WHERE run_id = :id AND state = 'claimed'"
         " AND claim_expires_at > claimed_at + CAST(:ttl AS interval) + interval '0.1 s'"
     )
-    return str(s.wait_for(lambda: s.ask(asked, id=run_id, ttl=s.p.settings.claim_ttl))[0][0])
+    return str(s.wait_for(lambda: s.query(query, id=run_id, ttl=s.p.settings.claim_ttl))[0][0])
 
 
 def _claimed_again(s: Stage, run_id: int) -> datetime:
-    return s.moment("SELECT claimed_at FROM scorebeat.batches WHERE run_id = :id AND attempt = 2", id=run_id)
+    return s.wait_for_time("SELECT claimed_at FROM scorebeat.batches WHERE run_id = :id AND attempt = 2", id=run_id)
 
 
 def _kill_planner(s: Stage, run_id: int) -> datetime:
-    """Answers when."""
-    asked = "SELECT planned_by FROM scorebeat.runs WHERE id = :id AND state = 'planning' AND planned_by IS NOT NULL"
-    planner = str(s.wait_for(lambda: s.ask(asked, id=run_id))[0][0])
+    """Kill the run's planner; returns when."""
+    query = "SELECT planned_by FROM scorebeat.runs WHERE id = :id AND state = 'planning' AND planned_by IS NOT NULL"
+    planner = str(s.wait_for(lambda: s.query(query, id=run_id))[0][0])
     began = s.now()
     kill_group(s.process(planner))
     return began
 
 
 def _deadly_row(s: Stage, turn: int, kind: str) -> float:
-    """From `enqueue` to the end of a run of one batch; a row that is doubled, lost or wrong ends all."""
+    """From `enqueue` to the end of a run of one batch. A row that is doubled, lost or wrong ends the benchmark."""
     job = _job(s, f"{kind}_{turn}", kind, f'{{"{kind}": [{BAD_ROW}]}}')
     with s.workers(1, "cpu"), s.workers(1, "plan"):
         began = s.now()

@@ -1,4 +1,4 @@
-"""What the recovery times are measured on: a whole system at default settings, and one clock, the database's."""
+"""The system for the recovery times: everything at default settings, and one clock, the database's."""
 
 import tempfile
 import time
@@ -39,15 +39,15 @@ class Stage:
     folder: Path
     jobs: list[Job] = field(default_factory=list)
 
-    def job(self, name: str, model: str, where: str = "true", **given: Any) -> Job:
-        """A job over `items (id, x)`, applied beside those there are."""
-        job = Job(name=name, query=f"SELECT id, x FROM items WHERE {where}", key=("id",), model=model, **given)
+    def job(self, name: str, model: str, where: str = "true", **options: Any) -> Job:
+        """Apply a job over `items (id, x)`, beside the existing ones."""
+        job = Job(name=name, query=f"SELECT id, x FROM items WHERE {where}", key=("id",), model=model, **options)
         self.jobs.append(job)
         apply(self.p, self.jobs, "benchmark")
         return job
 
     def model(self, name: str, harm: str) -> str:
-        """Add a model that misbehaves as the JSON says."""
+        """Add a model that fails as the JSON describes."""
         file = self.folder / f"{name}{poison.SUFFIX}"
         file.write_text(harm)
         publish.add(self.p, file, name, "benchmark")
@@ -55,11 +55,11 @@ class Stage:
 
     @contextmanager
     def workers(self, count: int, queue: str = "cpu") -> Iterator[None]:
-        """So many workers of one process each; the block begins when all serve the queue."""
+        """`count` workers of one process each; the block begins when all serve the queue."""
         started = [self._worker(queue) for _ in range(count)]
         serving = "SELECT 1 FROM scorebeat.workers WHERE name LIKE ANY (:ends) HAVING count(*) = :count"
         ends = [f"%/{process.pid}" for process in started]
-        self.wait_for(lambda: self.ask(serving, ends=ends, count=count))
+        self.wait_for(lambda: self.query(serving, ends=ends, count=count))
         try:
             yield
         finally:
@@ -72,13 +72,13 @@ class Stage:
         return self.programs.start("celery", "-A", "scorebeat.worker", "worker", *options)
 
     def process(self, name: str) -> "Popen[bytes]":
-        """The program that works under this name."""
+        """The worker process of this name."""
         pid = int(name.rpartition("/")[2])
         return next(process for process, _ in self.programs.started if process.pid == pid)
 
     @contextmanager
     def run(self, job: Job) -> Iterator[int]:
-        """An open run of the job; what is left of it in the end is cancelled."""
+        """An open run of the job; it is cancelled at the end of the block."""
         run_id = enqueue(self.p, Request(job.name, "benchmark")).run_id
         try:
             yield run_id
@@ -88,31 +88,31 @@ class Stage:
     def until_final(self, run_id: int) -> datetime:
         """When the run was closed."""
         finals = [state.value for state in FINAL_RUN]
-        asked = "SELECT finished_at FROM scorebeat.runs WHERE id = :id AND state = ANY (:finals)"
-        return self.moment(asked, id=run_id, finals=finals)
+        query = "SELECT finished_at FROM scorebeat.runs WHERE id = :id AND state = ANY (:finals)"
+        return self.wait_for_time(query, id=run_id, finals=finals)
 
-    def moment(self, asked: str, **values: Any) -> datetime:
-        """The moment that the ledger answers, when it does."""
-        found: datetime = self.wait_for(lambda: self.ask(asked, **values))[0][0]
+    def wait_for_time(self, query: str, **values: Any) -> datetime:
+        """The timestamp that the query returns, as soon as it returns one."""
+        found: datetime = self.wait_for(lambda: self.query(query, **values))[0][0]
         return found
 
     def now(self) -> datetime:
-        return self.moment("SELECT clock_timestamp()")
+        return self.wait_for_time("SELECT clock_timestamp()")
 
     def flush_broker(self) -> None:
         path = self.p.settings.broker().partition("://")[2].partition("?")[0]
         with redis.Redis(unix_socket_path=path) as client:
             client.flushall()
 
-    def ask(self, asked: str, **values: Any) -> list[tuple[Any, ...]]:
+    def query(self, query: str, **values: Any) -> list[tuple[Any, ...]]:
         with self.p.engine.connect() as connection:
-            return [tuple(row) for row in connection.execute(text(asked), values)]
+            return [tuple(row) for row in connection.execute(text(query), values)]
 
     def wait_for(self, look: Callable[[], list[tuple[Any, ...]]]) -> list[tuple[Any, ...]]:
-        """The first answer that is not empty."""
-        until = time.monotonic() + PATIENCE_SECONDS
+        """The first result that is not empty."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not (found := look()):
-            assert time.monotonic() < until, f"nothing came within {PATIENCE_SECONDS} s"
+            assert time.monotonic() < deadline, f"nothing came within {PATIENCE_SECONDS} s"
             time.sleep(0.02)
         return found
 
@@ -148,4 +148,4 @@ def _prepare(s: Stage) -> None:
         connection.exec_driver_sql("ANALYZE items")
     s.programs.worker("control", name="control")
     s.programs.beat()
-    s.wait_for(lambda: s.ask("SELECT 1 FROM scorebeat.workers WHERE name LIKE 'control%'"))
+    s.wait_for(lambda: s.query("SELECT 1 FROM scorebeat.workers WHERE name LIKE 'control%'"))

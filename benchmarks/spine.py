@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def wait_for_workers(b: Bench) -> None:
-    """All queues are served: the ledger says so."""
+    """Wait until the ledger shows that all queues are served."""
     until = time.monotonic() + 60
     while time.monotonic() < until:
         with b.engine.connect() as connection:
@@ -84,7 +84,7 @@ def rounds(b: Bench, rows: int, count: int) -> dict[str, Any]:
 
 
 def warm(b: Bench) -> None:
-    """Both processes load the model and open their connections; nothing of this is counted."""
+    """Both processes load the model and open their connections; this is not measured."""
     for _ in range(2):
         empty_set(b)
         timed_run(b)

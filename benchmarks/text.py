@@ -34,9 +34,10 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rows", type=int, default=20_000, help="rows of the table; a tenth has no text")
     options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--processes", type=int, default=1, help="that score, on a core each, in both")
+    options.add_argument("--processes", type=int, default=1, help="that score, on a core each, in both measurements")
     chosen = options.parse_args()
-    job = _job()
+    (job,) = read_jobs(setup.JOBS)
+    job = job.model_copy(update={"schedule": None})
     with system(lambda p, folder: _prepare(p, folder, job, chosen.rows), chosen.processes) as b:
         wait_for_workers(b)
         result = rounds(b, job, chosen.processes, chosen.rounds)
@@ -51,7 +52,7 @@ def rounds(b: Bench, job: Job, processes: int, count: int) -> dict[str, Any]:
     """Alternating: the whole path, and the model alone in as many processes over the same batches."""
     alone, peaks = [], [0.0]
     whole: list[Timed] = []
-    for _ in range(2):  # every process loads the model and opens its connections; nothing of this is counted
+    for _ in range(2):  # every process loads the model and opens its connections; this is not measured
         empty_set(b, SET)
         timed_run(b, processes, job.name)
     for number in range(1, count + 1):
@@ -83,11 +84,11 @@ class Alone:
 
     documents_per_second: float
     megabytes: list[float]
-    """Peak of each process."""
+    """Peak memory of each process."""
 
 
 def model_alone(b: Bench, batch_rows: int, processes: int) -> Alone:
-    """Score all texts, read before, in batches as large as the job's; a process takes the next when it is done."""
+    """Score all texts in batches as large as the job's; a process takes the next batch when it is done."""
     following, peaks = CONTEXT.Value("i", 0), CONTEXT.SimpleQueue()
     work = [_Work(b.p.url, b.artifact, batch_rows, core) for core in range(processes)]
     seconds = seconds_of(_run, work, following, peaks)
@@ -110,8 +111,8 @@ def _run(work: _Work, barrier: Any, following: Any, peaks: Any) -> None:
     batches = _batches(work.url, work.batch_rows)
     score_rows.predict(model, batches[0].slice(0, 100))
     barrier.wait()
-    while (at := _next(following)) < len(batches):
-        score_rows.predict(model, batches[at])
+    while (index := _next(following)) < len(batches):
+        score_rows.predict(model, batches[index])
     barrier.wait()
     peaks.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, sum(map(len, batches))))
 
@@ -131,11 +132,6 @@ def _batches(url: str, batch_rows: int) -> list[pa.RecordBatch]:
         whole = cursor.fetch_arrow_table().combine_chunks()
         connection.commit()
     return [b for b in whole.to_batches(max_chunksize=batch_rows) if b.num_rows]
-
-
-def _job() -> Job:
-    (job,) = read_jobs(setup.JOBS)
-    return job.model_copy(update={"schedule": None})
 
 
 def _prepare(p: Producer, folder: Path, job: Job, rows: int) -> Artifact:

@@ -45,9 +45,9 @@ class Client:
     @classmethod
     def connect(cls, database_url: str | None = None, **settings: Any) -> Self:
         """What `scorebeat.connect` does."""
-        given = settings if database_url is None else {"database_url": database_url, **settings}
-        loaded = load_settings(given)
-        client = cls(Producer(loaded if "database_url" in given else joined(loaded), "client"))
+        own_settings = settings if database_url is None else {"database_url": database_url, **settings}
+        loaded = load_settings(own_settings)
+        client = cls(Producer(loaded if "database_url" in own_settings else joined(loaded), "client"))
         try:
             with reachable(client._p.url), client._p.engine.connect() as connection:
                 revisions.require_usable(connection)
@@ -57,7 +57,7 @@ class Client:
         return client
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._p.close()
 
     def __enter__(self) -> Self:
@@ -68,7 +68,7 @@ class Client:
     ) -> None:
         self.close()
 
-    def enqueue(  # noqa: PLR0913 -- each is given by its name
+    def enqueue(  # noqa: PLR0913 -- each is a keyword
         self,
         job: str,
         *,
@@ -81,16 +81,16 @@ class Client:
         parameters: Mapping[str, Any] | None = None,
         rescore: bool = False,
     ) -> Run:
-        """Score the rows of the job that have no prediction yet, or those of them that are asked for.
+        """Score the rows of the job that have no prediction yet, or a selection of them.
 
-        `where` is an SQL condition over the query's columns, `keys` are the rows' keys, `limit` takes at most so many
-        rows, those of the lowest keys. `model` is a version such as `iris/4`; None: the one that the job follows. With
-        a `run_key` that made a run before, that run is returned and nothing is enqueued, so that a task of a scheduler
-        may be tried again. `due_at` and `parameters` are values of the query; a time without a zone is in the job's.
-        `rescore` scores every row anew.
+        `where` is an SQL condition over the query's columns. `keys` are the rows' keys. `limit` is the largest number
+        of rows; the lowest keys come first. `model` is a version such as `iris/4`; None is the version that the job
+        follows. If `run_key` made a run before, that run is returned and nothing is enqueued, so a scheduler's task
+        can be retried. `due_at` and `parameters` are values of the query; a time without a zone is in the job's time
+        zone. `rescore` scores every row anew.
 
-        Raises UnknownName, RunOpen while the job has an open run, QueryError, SignatureError, UsageError for what
-        cannot be asked, or ServiceDown; then nothing was enqueued.
+        Raises UnknownName, RunOpen while the job has an open run, QueryError, SignatureError, UsageError for a wrong
+        argument, or ServiceDown; then nothing was enqueued.
         """
         from scorebeat.broker.send import require_broker  # noqa: PLC0415 -- Celery, which readers do not need
 
@@ -98,14 +98,14 @@ class Client:
             raise UsageError(
                 f"keys is {keys[:60]!r}; expected several keys, such as [{keys[:60]!r}]. Nothing was enqueued"
             )
-        wanted = None if keys is None else tuple(key_of(key, at) for at, key in enumerate(keys))
+        wanted_keys = None if keys is None else tuple(key_of(key, position) for position, key in enumerate(keys))
         require_broker(self._p.app)
-        version = checked_version(self._p, job, model, where, wanted)
+        version = checked_version(self._p, job, model, where, wanted_keys)
         due = due_at if due_at is None else time_of_job(self._p, job, "due_at", str(due_at))
-        selection = Selection(limit, where, wanted)
+        selection = Selection(limit, where, wanted_keys)
         values = parameters_of(parameters)
-        asked = Request(job, whoami(), version, selection, run_key, due, values, anew=rescore)
-        made = enqueue(self._p, asked)
+        request = Request(job, whoami(), version, selection, run_key, due, values, anew=rescore)
+        made = enqueue(self._p, request)
         return Run(self._p, made.run_id, is_new=made.is_new)
 
     def run(self, number: int) -> Run:
@@ -120,7 +120,7 @@ class Client:
             return run_pages.runs(connection, job=job, states=[], before=None, limit=limit)
 
     def jobs(self) -> list[JobLine]:
-        """The jobs by name: when each is due, how it ended last, why it was left out last."""
+        """The jobs by name: when each is due, how its last run ended, why it was last skipped."""
         with reachable(self._p.url), results.reading(self._p.engine) as connection:
             return job_lines.listing(connection)
 
@@ -133,10 +133,10 @@ class Client:
         adopt: bool = False,
         force: bool = False,
     ) -> Applied:
-        """Make the ledger say what a jobs file or folder says, or these jobs, all or nothing; None: SCOREBEAT_JOBS.
+        """Apply a jobs file, a folder of them, or these jobs to the ledger, all or nothing; None is SCOREBEAT_JOBS.
 
-        With `dry_run` nothing is changed. `prune` removes jobs that the file named before and does not any more,
-        `adopt` takes over those of another file, `force` applies a change by which readers lose predictions.
+        `dry_run` changes nothing. `prune` removes jobs that the file owns and no longer names. `adopt` takes over jobs
+        of another file. `force` applies a change by which readers lose predictions.
 
         Raises JobsFileError, or UsageError with all mistakes together.
         """
@@ -156,9 +156,10 @@ class Client:
     def predictions(self, job: str) -> "pa.Table":
         """The published predictions of a job, as readers of the view `predictions.<job>` see them now.
 
-        A pyarrow.Table with the key columns, the outputs, `batch_id` and `scored_at`, in no order; `to_pandas()` or
-        `polars.from_arrow()` makes a DataFrame of it. Values of types that Arrow lacks are texts, as psql shows them.
-        It is held in memory whole. Raises UnknownName, or UsageError where the job has no predictions yet.
+        Returns a pyarrow.Table with the key columns, the outputs, `batch_id` and `scored_at`, in no order;
+        `to_pandas()` or `polars.from_arrow()` makes a DataFrame of it. Values of types that Arrow lacks are texts, as
+        psql shows them. The whole table is in memory. Raises UnknownName, or UsageError if the job has no predictions
+        yet.
         """
         from scorebeat.db.reports import published  # noqa: PLC0415 -- loads Arrow
 
@@ -168,13 +169,12 @@ class Client:
     def predict(self, model: str, rows: Any) -> Any:
         """Score rows now, in this process, by `iris`, the published version, or `iris/3`; nothing is stored.
 
-        `rows` is a DataFrame of pandas or polars, a pyarrow.Table, or a list of dicts; they are bound to the model's
-        inputs by name, as columns of a query are, and columns that the model does not want are left out. NaN, NaT and
-        None are NULL. Returns the same kind with a column an output, in the order of the rows; of pandas with their
-        index.
+        `rows` is a DataFrame of pandas or polars, a pyarrow.Table, or a list of dicts. Columns are bound to the model's
+        inputs by name, as columns of a query are; other columns are ignored. NaN, NaT and None are NULL. Returns the
+        same kind of table with one column for each output, in the order of the rows; for pandas with the same index.
 
-        Raises UnknownName, SignatureError where the rows do not fit the model's inputs, InputError for values that the
-        model does not take, ModelError, or ServiceDown where another thread does not leave the model.
+        Raises UnknownName, SignatureError if the rows do not fit the model's inputs, InputError for values that the
+        model does not take, ModelError, or ServiceDown if another thread does not release the model.
         """
         from scorebeat.client import frames  # noqa: PLC0415 -- loads Arrow
 

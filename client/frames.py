@@ -1,4 +1,4 @@
-"""Rows of a caller as Arrow, and predictions as the kind of table that the rows were."""
+"""A caller's rows as Arrow, and predictions in the same kind of table as the rows."""
 
 import sys
 from typing import Any
@@ -10,9 +10,9 @@ from scorebeat.models.inputs.own_rows import plain_types
 
 
 def columns(rows: Any) -> pa.RecordBatch:
-    """The rows in the types that a query gives; NaN, NaT and None of pandas are NULL.
+    """The rows in the types that a query returns; NaN, NaT and None of pandas are NULL.
 
-    Raises SignatureError for what is no table, or has values that no column holds.
+    Raises SignatureError for anything but a table, or for values that no column can hold.
     """
     try:
         table = plain_types(_table(rows)).combine_chunks()
@@ -50,6 +50,6 @@ def _table(rows: Any) -> pa.Table:
 
 
 def _is(rows: Any, library: str) -> bool:
-    """Whether it is a DataFrame of that library, which is loaded then."""
+    """Whether it is a DataFrame of that library. If it is, the library is loaded."""
     module = sys.modules.get(library)
     return module is not None and isinstance(rows, module.DataFrame)

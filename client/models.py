@@ -26,7 +26,7 @@ class Models:
         with reachable(self._p.url), results.reading(self._p.engine) as connection:
             return versions.listing(connection)
 
-    def add(  # noqa: PLR0913 -- each is given by its name
+    def add(  # noqa: PLR0913 -- each is a keyword
         self,
         source: str | Path,
         name: str,
@@ -43,11 +43,11 @@ class Models:
     ) -> Added:
         """Store a model file, a folder or `module:Class` as the next version of `name`, after a trial.
 
-        The options are those of `scorebeat models add`; `allow` names formats that run code when they are opened,
-        `pickle` or `mlflow`. A model's first version is published if it scored rows. Files that are the newest version
-        already are that version.
+        The options are those of `scorebeat models add`. `allow` names formats that run code when they are opened:
+        `pickle` or `mlflow`. A model's first version is published if it scored rows. If the newest version has the
+        same files, nothing is added and that version is returned.
 
-        Raises StoreError with the reason where the source cannot become a model, ModelError, UsageError.
+        Raises StoreError with the reason if the source cannot become a model, ModelError, UsageError.
         """
         from scorebeat.models.contract import Given  # noqa: PLC0415 -- loads Arrow
         from scorebeat.models.inputs.sample_file import MOST, SampleFile  # noqa: PLC0415 -- likewise
@@ -55,18 +55,18 @@ class Models:
 
         if sample is not None and sample_job is not None:
             raise UsageError("a model is tried on one sample: give `sample` or `sample_job`")
-        given = Given(
+        options = Given(
             tuple(inputs), tuple(outputs), tuple(classes), frozenset(trust), frozenset(allow),
             tuple(map(str, files)), unsteady=allow_unsteady,
         )  # fmt: skip
         rows = SampleFile(Path(sample)) if sample is not None else None
         of_job = SampleJob(self._p, sample_job, MOST) if sample_job is not None else None
-        return publishing.add(self._p, source, name, whoami(), given, rows or of_job)
+        return publishing.add(self._p, source, name, whoami(), options, rows or of_job)
 
     def compare(self, version: str, with_version: str | None = None) -> list[Compared]:
-        """Two versions beside each other, one entry a job that uses the model; None: beside the published one.
+        """Compare two versions, one entry for each job that uses the model; None is the published version.
 
-        Raises UnknownName, or UsageError where there is nothing to compare.
+        Raises UnknownName, or UsageError if there is nothing to compare.
         """
         name, number = version_of(version)
         other = None if with_version is None else version_of(with_version)
@@ -75,9 +75,9 @@ class Models:
         return compare(self._p, name, number, other[1] if other is not None else None)
 
     def publish(self, version: str, *, force: bool = False) -> list[str]:
-        """Show a version such as `iris/4` to readers, and score by it from now on. Returns the jobs whose view it is.
+        """Show a version such as `iris/4` to readers, and score with it from now on. Returns the jobs that show it.
 
-        Raises UsageError where readers would lose by it, with what; `force` publishes it anyway.
+        Raises UsageError with the reasons if readers would lose by it; `force` publishes it anyway.
         """
         name, number = version_of(version)
         if force:

@@ -15,9 +15,9 @@ from scorebeat.producer.context import Producer, whoami
 from scorebeat.producer.requests import requeue as by_hand
 
 LOOK_EVERY = 0.5
-"""Seconds between two looks at a run that is waited for."""
+"""Seconds between two looks at a run, while `wait` waits for it."""
 GROUPS = 1_000
-"""Groups of failures that are read at a time."""
+"""Groups of failures in one read."""
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,17 @@ class Progress:
     rows_a_second: float
     """Of its last minute; 0 once it is final."""
     left: timedelta | None
-    """Until its end, at that speed; None if it cannot be told."""
+    """Until its end, at that speed; None if it is unknown."""
 
 
 class Run:
-    """A run of the ledger. Nothing is remembered but its number: each call looks anew."""
+    """A run of the ledger. Only its number is kept: each call reads the ledger anew."""
 
     def __init__(self, p: Producer, number: int, *, is_new: bool = False) -> None:
         self._p = p
         self.id = number
         self.is_new = is_new
-        """Whether the call that returned it made it; False where its run key had made it before."""
+        """Whether the call that returned this run also made it; False if its run key had made it before."""
 
     def __repr__(self) -> str:
         return f"<run {self.id}>"
@@ -75,9 +75,9 @@ class Run:
         if max_quarantined < 0:
             raise UsageError(f"max_quarantined is {max_quarantined}; expected a number of rows, 0 or more")
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-        until = None if seconds is None else time.monotonic() + seconds
+        deadline = None if seconds is None else time.monotonic() + seconds
         while not (line := self.status()).is_final:
-            left = None if until is None else until - time.monotonic()
+            left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 waits = f": {line.reason}" if line.reason else ""
                 raise RunStillOpen(
@@ -109,18 +109,18 @@ class Run:
         with reachable(self._p.url), results.reading(self._p.engine) as connection:
             status.get(connection, self.id)
             while not found or len(found) % GROUPS == 0:
-                beyond = found[-1].place if found else None
-                more = failure_groups.page(connection, self.id, limit=GROUPS, after=beyond)
+                after = found[-1].place if found else None
+                more = failure_groups.page(connection, self.id, limit=GROUPS, after=after)
                 found += more
                 if not more:
                     break
         return found
 
     def requeue(self, *, group: FailureGroup | str | None = None, error: str | None = None) -> int:
-        """Put dead batches and quarantined rows back: all, those of a group, or those whose error holds a text.
+        """Put dead batches and quarantined rows back: all, those of a group, or those whose error contains a text.
 
-        Returns how many batches; workers score them now. Safe to repeat. Raises UsageError for a run that cannot go on,
-        or not in part.
+        Returns how many batches were put back; workers score them now. Safe to repeat. Raises UsageError if the run
+        cannot go on, or only as a whole.
         """
         if group is not None and error is not None:
             raise UsageError("requeue takes a group or a text of the error, not both")
@@ -128,5 +128,5 @@ class Run:
         return by_hand.requeue(self._p, self.id, whoami(), error=error, group=chosen)
 
     def cancel(self) -> bool:
-        """Stop it: what it scored stays, the rest is pending for the next run. False where it had ended."""
+        """Stop it: what it scored stays, the rest is pending for the next run. False if it had ended already."""
         return by_hand.cancel(self._p, self.id, whoami())

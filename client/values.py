@@ -1,4 +1,4 @@
-"""Values of Python as the ledger takes them: texts that PostgreSQL reads."""
+"""Python values as the ledger takes them: texts that PostgreSQL reads."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -11,15 +11,15 @@ from scorebeat.core.errors import UsageError
 from scorebeat.db.connect.sql import Key
 
 
-def key_of(key: Any, at: int) -> Key:
-    """A key as texts. Raises UsageError that names its position."""
+def key_of(key: Any, position: int) -> Key:
+    """A key as texts. Raises UsageError, which names its position."""
     parts = list(key) if isinstance(key, Sequence) and not isinstance(key, str | bytes) else [key]
-    return tuple(_text(part, f"keys.{at}") for part in parts)
+    return tuple(_text(part, f"keys.{position}") for part in parts)
 
 
-def parameters_of(given: Mapping[str, Any] | None) -> dict[str, str]:
-    """Parameters of a query as a person types them. Raises UsageError."""
-    return {name: _text(value, f"parameters.{name}", floats=True) for name, value in (given or {}).items()}
+def parameters_of(parameters: Mapping[str, Any] | None) -> dict[str, str]:
+    """Parameters of a query as texts, as a person types them. Raises UsageError."""
+    return {name: _text(value, f"parameters.{name}", floats=True) for name, value in (parameters or {}).items()}
 
 
 def _text(value: Any, where: str, *, floats: bool = False) -> str:

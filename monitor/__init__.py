@@ -1,1 +1,1 @@
-"""What people and machines watch: the Runs tab in Flower, and metrics."""
+"""The Runs tab in Flower."""

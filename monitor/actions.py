@@ -1,4 +1,4 @@
-"""What a person does from the pages: requeue, cancel, pause, resume, run now; each recorded with who and when."""
+"""Actions from the pages: requeue, cancel, pause, resume, run now. Each is recorded with the person and the time."""
 
 import re
 from collections.abc import Callable
@@ -23,28 +23,28 @@ _FIELDS = frozenset({"batch", "group", "_xsrf"})
 
 
 class Action(LedgerHandler):
-    """A request that changes something; its answer is JSON with one sentence, `said`."""
+    """A request that changes something; its response is JSON with one sentence, `said`."""
 
     def prepare(self) -> None:
         if self.request.method == "POST" and self.current_user and self.refusal is not None:
             raise HTTPError(403, self.refusal)
 
-    def write_error(self, status_code: int, **given: Any) -> None:
-        """What Flower's error pages say, for a program; who did not log in is asked by Flower."""
+    def write_error(self, status_code: int, **details: Any) -> None:
+        """The message of Flower's error pages, as JSON. Flower itself asks people to log in."""
         if status_code == HTTPStatus.UNAUTHORIZED:
-            super().write_error(status_code, **given)
+            super().write_error(status_code, **details)
             return
-        error = given["exc_info"][1]
+        error = details["exc_info"][1]
         reason = error.get_message() if isinstance(error, HTTPError) else None
         self.finish({"said": reason or f"{HTTPStatus(status_code).phrase}; nothing is known to have been changed."})
 
     async def do(self, work: Callable[[Producer], str]) -> None:
         try:
-            said = await self.ledger.act(work)
+            message = await self.ledger.act(work)
         except ScorebeatError as error:
             self.set_status(503 if is_away(error) else 404 if isinstance(error, UnknownName) else 409)
-            said = str(error)
-        self.write({"said": said})
+            message = str(error)
+        self.write({"said": message})
 
 
 class RunAction(Action):
@@ -58,22 +58,22 @@ class RunAction(Action):
             return
         self._require_known()
         batch_id, group = (
-            self._given("batch", _BATCH, "the id of a batch"),
-            self._given("group", _GROUP, "a group's id"),
+            self._field("batch", _BATCH, "the id of a batch"),
+            self._field("group", _GROUP, "a group's id"),
         )
         await self.do(lambda p: _requeue(p, run_id, by, int(batch_id) if batch_id else None, group))
 
     def _require_known(self) -> None:
-        """A field that is not read would be a part that is not heeded: more would be put back than was asked for."""
+        """An unknown field would be ignored, and more would be put back than the caller selected. Raises HTTPError."""
         sent = self.request.arguments
         if set(sent) - _FIELDS or (self.request.body and not self.request.body_arguments):
             raise HTTPError(400, "expected no fields but batch and group, as a form sends them; load the page anew")
 
-    def _given(self, name: str, pattern: re.Pattern[str], expected: str) -> str | None:
-        given: str | None = self.get_argument(name, None)
-        if given is not None and not pattern.fullmatch(given):
+    def _field(self, name: str, pattern: re.Pattern[str], expected: str) -> str | None:
+        value: str | None = self.get_argument(name, None)
+        if value is not None and not pattern.fullmatch(value):
             raise HTTPError(400, f"{name}: expected {expected}")
-        return given
+        return value
 
 
 class JobAction(Action):

@@ -1,4 +1,4 @@
-"""The chart of a run's throughput: where each bar stands, in percent of the drawing."""
+"""The chart of a run's throughput: the position of each bar, in percent of the drawing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class Bar:
     left: float
     width: float
     height: float
-    """0 to 100, as the others."""
+    """0 to 100, as `left` and `width`."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Chart:
 
 
 def of(points: Sequence[Point]) -> Chart:
-    """A bar for each stretch of the run's time."""
+    """A bar for each interval of the run's time."""
     highest = max((point.rows_a_second for point in points), default=0.0)
-    wide = 100.0 / max(1, len(points))
+    step = 100.0 / max(1, len(points))
     bars = [
-        Bar(point.at, point.rows_a_second, i * wide, wide * 0.8, 100.0 * point.rows_a_second / (highest or 1.0))
+        Bar(point.at, point.rows_a_second, i * step, step * 0.8, 100.0 * point.rows_a_second / (highest or 1.0))
         for i, point in enumerate(points)
     ]
     return Chart(bars, highest)

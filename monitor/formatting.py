@@ -1,4 +1,4 @@
-"""Numbers, timestamps and durations as the pages write them."""
+"""Numbers, timestamps and durations as the pages show them."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ def count(number: float | None) -> str:
 
 
 def speed(rows_a_second: float | None) -> str:
-    """`0.4`, `12`, `1,204` rows a second; a dash for none."""
+    """`0.4`, `12`, `1,204` rows a second; a dash for None or 0."""
     if not rows_a_second:
         return NOTHING
     return f"{rows_a_second:,.0f}" if rows_a_second >= 10 else f"{rows_a_second:.1f}"
@@ -50,7 +50,7 @@ def away(at: datetime, now: datetime) -> str:
 
 
 def machine(at: datetime) -> str:
-    """For the `datetime` attribute of a `<time>`."""
+    """ISO 8601, for the `datetime` attribute of a `<time>`."""
     return at.astimezone(UTC).isoformat(timespec="seconds")
 
 
@@ -74,11 +74,11 @@ def failed(kind: str, number: int) -> str:
     return plural(number, {DEAD: "dead batch", ASIDE: "quarantined row"}[kind], kind)
 
 
-def fields(**given: str | int | None) -> str:
-    """The fields of an action, as the page's script reads them from a button."""
-    return json.dumps({name: str(value) for name, value in given.items() if value is not None})
+def fields(**values: str | int | None) -> str:
+    """The fields of an action as JSON, which the page's script reads from a button."""
+    return json.dumps({name: str(value) for name, value in values.items() if value is not None})
 
 
-def details(given: dict[str, Any]) -> str:
-    """What the record of an action holds beside its name: `batches 2, reason by hand`."""
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in given.items() if value is not None)
+def details(recorded: dict[str, Any]) -> str:
+    """The details of a recorded action: `batches 2, reason by hand`."""
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in recorded.items() if value is not None)

@@ -1,4 +1,4 @@
-"""What our handlers share: Flower's authentication, the XSRF token, and what is said when there is nothing to show."""
+"""What our handlers share: Flower's authentication, the XSRF token, and the pages for errors."""
 
 from base64 import b64encode
 from collections.abc import Callable
@@ -15,9 +15,9 @@ from scorebeat.monitor import chart, formatting, permissions
 from scorebeat.monitor.ledger import Ledger, is_away
 
 EVERY = 2000
-"""Milliseconds after which an open page asks for itself again."""
+"""Milliseconds after which an open page loads itself again."""
 FLOWERS_OWN = ["\nvar autorefresh = 0;\n", "\nvar autorefresh = 1;\n"]
-"""The one script that stands in a page of Flower's, in the list of workers, as it is sent."""
+"""The one inline script of Flower's pages, in the list of workers, in its two forms."""
 SCRIPTS = " ".join(
     ["'self'", *(f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'" for text in FLOWERS_OWN)]
 )
@@ -25,18 +25,18 @@ UNFRAMED = {
     "X-Frame-Options": "SAMEORIGIN",
     "Content-Security-Policy": f"frame-ancestors 'self'; script-src {SCRIPTS}; object-src 'none'; base-uri 'self'",
 }
-"""No other site shows a page with these in a frame of its own, where people press buttons that they do not see; and
-no markup that came from elsewhere runs."""
+"""With these headers no other site can show a page in a frame, where people would press buttons that they do not
+see, and no injected script runs."""
 
 
 WRONG = {HTTPStatus.BAD_REQUEST: "Wrong address", HTTPStatus.NOT_FOUND: "Not found"}
-"""What is the matter with an address that is answered so."""
+"""Titles of our error pages, by status."""
 
 
 class Unframed(BaseHandler):  # type: ignore[misc]  # Flower publishes no types
-    """Whatever it answers, errors too, is shown in no other site's frame and runs no script but those of its files.
+    """Every response, errors too, is shown in no other site's frame and runs no script but those of its files.
 
-    Flower itself forbids guessing the type.
+    Flower itself forbids guessing the content type.
     """
 
     def set_default_headers(self) -> None:
@@ -45,15 +45,15 @@ class Unframed(BaseHandler):  # type: ignore[misc]  # Flower publishes no types
             self.set_header(name, value)
 
     def get_current_user(self) -> Any:
-        """Flower's comparison raises for a name or password that is not ASCII: none that it takes is such a one."""
+        """Flower's comparison raises TypeError for a name or password that is not ASCII; that login is never valid."""
         try:
             return super().get_current_user()
         except TypeError:
             raise HTTPError(HTTPStatus.UNAUTHORIZED) from None
 
     def check_xsrf_cookie(self) -> None:
-        """Flower looks at where a request comes from only if it has logins; a Flower that is open to all on purpose
-        takes its own calls from everywhere."""
+        """Flower checks the origin of a request only if it has logins. A Flower that is open to all on purpose takes
+        requests from everywhere."""
         if not self.unauthenticated_api:
             permissions.require_own_page(self.request)
         super().check_xsrf_cookie()
@@ -66,9 +66,9 @@ class LedgerHandler(Unframed):
         self.ledger = ledger
 
     def check_xsrf_cookie(self) -> None:
-        """Always the token too: Flower asks for it with OAuth only, and we act without authentication on loopback.
+        """Check the token, too: Flower requires it with OAuth only, and on loopback we act without authentication.
 
-        A page of another port of this host can plant the token's cookie, but not say that it is one of ours.
+        A page of another port of this host can set the token's cookie, but it cannot claim to be one of our pages.
         """
         permissions.require_own_page(self.request)
         super().check_xsrf_cookie()
@@ -86,10 +86,10 @@ class LedgerHandler(Unframed):
 
 
 class Page(LedgerHandler):
-    """A page that is read from the ledger."""
+    """A page with contents from the ledger."""
 
     async def show(self, template: str, look: Callable[[Connection], dict[str, Any]], *, unknown: str = "") -> None:
-        """Fill the template with what `look` finds; 404 with `unknown` where it is not there, 503 with the reason."""
+        """Fill the template with what `look` returns; 404 with `unknown` if it does not exist, 503 with the reason."""
         self.set_header("Cache-Control", "no-store")
         try:
             values = await self.ledger.read(look)
@@ -100,36 +100,36 @@ class Page(LedgerHandler):
                 raise
             self.set_status(503)
             template, values = "away.html", {"reason": str(error)}
-        usual = {"reason": None, "every": EVERY, "refusal": self.refusal, "formatting": formatting, "chart": chart}
-        self.render(template, **usual | values)
+        common = {"reason": None, "every": EVERY, "refusal": self.refusal, "formatting": formatting, "chart": chart}
+        self.render(template, **common | values)
 
-    def write_error(self, status_code: int, **given: Any) -> None:
-        """A wrong address is answered in Flower's frame, with the way back; all else as Flower does."""
-        error = given.get("exc_info", (None, None))[1]
+    def write_error(self, status_code: int, **details: Any) -> None:
+        """A wrong address gets a page in Flower's frame, with a link back; other errors get Flower's own page."""
+        error = details.get("exc_info", (None, None))[1]
         if status_code not in WRONG or not isinstance(error, HTTPError):
-            super().write_error(status_code, **given)
+            super().write_error(status_code, **details)
             return
         if not hasattr(self, "_current_user"):
-            self.current_user = None  # what is refused before anybody logged in asks for no login
+            self.current_user = None  # a request that is refused before the login asks for no login
         self.render(
-            "wrong.html", title=WRONG[HTTPStatus(status_code)], said=error.get_message() or "There is no such page."
+            "wrong.html", title=WRONG[HTTPStatus(status_code)], message=error.get_message() or "There is no such page."
         )
 
     def whole_number(self, name: str) -> int | None:
-        """A parameter of the address; None when it is not given. 400 for anything but a whole number."""
-        given = self.get_query_argument(name, "")
-        if not given:
+        """A parameter of the address; None if it is absent. 400 for anything but a whole number."""
+        text = self.get_query_argument(name, "")
+        if not text:
             return None
-        if not given.isascii() or not given.isdecimal() or len(given) > 18:
+        if not text.isascii() or not text.isdecimal() or len(text) > 18:
             self.bad_parameter(name, "a whole number")
-        return int(given)
+        return int(text)
 
     def bad_parameter(self, name: str, expected: str) -> NoReturn:
         raise HTTPError(400, f"{name}: expected {expected}")
 
 
 class NoPage(Page):
-    """Whatever else stands under `/runs`."""
+    """404 for every other address under `/runs`."""
 
     @authenticated
     def prepare(self) -> None:

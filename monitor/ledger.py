@@ -20,14 +20,14 @@ T = TypeVar("T")
 
 
 class Ledger:
-    """Connects when first asked; Flower starts whether the database is there or not."""
+    """Connects at the first request; Flower starts even if the database is away."""
 
     def __init__(self, settings: Settings) -> None:
         self._producer = Producer(settings, "flower")
         self._threads = ThreadPoolExecutor(THREADS, "ledger")
 
     async def read(self, look: Callable[[Connection], T]) -> T:
-        """What `look` finds in one read-only moment. Raises ServiceDown, and what `look` raises on purpose."""
+        """What `look` returns in one read-only snapshot. Raises ServiceDown, and what `look` raises on purpose."""
 
         def work() -> T:
             with run_pages.reading(self._producer.engine) as connection:
@@ -36,13 +36,13 @@ class Ledger:
         return await self._in_thread(work)
 
     async def act(self, work: Callable[[Producer], T]) -> T:
-        """Do what a person asked. Raises ServiceDown, and what `work` raises on purpose."""
+        """Run an action. Raises ServiceDown, and what `work` raises on purpose."""
         return await self._in_thread(lambda: work(self._producer))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._plainly, work)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._with_reason, work)
 
-    def _plainly(self, work: Callable[[], T]) -> T:
+    def _with_reason(self, work: Callable[[], T]) -> T:
         try:
             with reachable(self._producer.url):
                 return work()
@@ -52,5 +52,5 @@ class Ledger:
 
 
 def is_away(error: ScorebeatError) -> bool:
-    """The page is right and may be asked for again; the server behind it does not answer."""
+    """The request is valid and may be repeated; the server behind it does not answer."""
     return isinstance(error, ServiceDown)

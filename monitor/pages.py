@@ -26,10 +26,10 @@ FILTERS: dict[str, tuple[RunState, ...]] = {
     "open": (RunState.PLANNING, RunState.RUNNING),
     **{state.value: (state,) for state in (RunState.SUCCEEDED, RunState.PARTIAL, RunState.FAILED, RunState.CANCELLED)},
 }
-"""What may be chosen by name beside all."""
+"""Filters of the list of runs, by name."""
 FAILED = "failed"
 BATCHES = (FAILED, *BatchState)
-"""Which batches of a run may be chosen by name: those in a state, or those that the list of failed ones begins with."""
+"""Filters of a run's batches, by name: a state, or all that failed."""
 _ROW = re.compile(r"([0-9]{1,9})-([0-9]{1,18})")
 
 
@@ -47,7 +47,7 @@ class Shown:
 
     @property
     def lateness(self) -> str | None:
-        """`late` when the deadline passed before the end, `will be late` at the present speed; None in time."""
+        """`late` if the deadline passed before the end, `will be late` at the present speed; None if in time."""
         deadline = self.line.deadline_at
         if deadline is None:
             return None
@@ -59,14 +59,14 @@ class Shown:
 
     @property
     def has_failed_work(self) -> bool:
-        """There is something that a requeue may put back."""
+        """Whether a requeue may put something back."""
         ended_badly = self.line.state in (RunState.FAILED, RunState.PARTIAL)  # batches may have been stopped
-        wanting = self.line.batches_dead or self.line.rows_failed or ended_badly
-        return bool(wanting) and self.line.state is not RunState.CANCELLED
+        failed = self.line.batches_dead or self.line.rows_failed or ended_badly
+        return bool(failed) and self.line.state is not RunState.CANCELLED
 
     @property
     def comes_back_whole(self) -> bool:
-        """A requeue of one batch or one error would be refused."""
+        """Whether a requeue of one batch or one error would be refused."""
         return comes_back_whole(self.line.state, self.line.on_failure)
 
     @property
@@ -79,7 +79,7 @@ def shown(connection: Connection, line: RunLine, now: datetime) -> Shown:
 
 
 class RunsPage(Page):
-    """`/runs`, with `job`, `state`, `idle` and, for older ones, `before`."""
+    """`/runs`, with `job`, `state`, `idle` and, for older runs, `before`."""
 
     @authenticated
     async def get(self) -> None:
@@ -98,14 +98,14 @@ class RunsPage(Page):
             older = runs[-1].line.id if len(lines) > A_PAGE else None
             listed = job_lines.listing(connection)
             of_runs, of_jobs = unserved.of_runs(connection, lines[:A_PAGE]), unserved.of_jobs(connection, listed)
-            notes = list(dict.fromkeys(of_runs + of_jobs))  # both may say that there is no control worker
+            notes = list(dict.fromkeys(of_runs + of_jobs))  # both may report that there is no control worker
             return {"runs": runs, "older": older, "jobs": listed, "notes": notes, "now": now, **chosen}
 
         await self.show("runs.html", look)
 
 
 class RunPage(Page):
-    """`/runs/3`; its batches, failed rows and errors beyond `after`, `rows_after` and `groups_after`."""
+    """`/runs/3`; its batches, failed rows and errors after `after`, `rows_after` and `groups_after`."""
 
     @authenticated
     async def get(self, run: str) -> None:
@@ -147,18 +147,18 @@ class RunPage(Page):
         await self.show("run.html", look, unknown=f"There is no run {int(run)}.")
 
     def _row(self, name: str) -> tuple[int, int]:
-        """A batch's number and a row's id, as `120-9001`; the beginning when it is not given."""
+        """A batch's number and a row's id, as `120-9001`; the beginning if the parameter is absent."""
         found = _ROW.fullmatch(self.get_query_argument(name, "") or "0-0")
         if found is None:
             self.bad_parameter(name, "the number of a batch and the id of a row, such as 120-9001")
         return int(found[1]), int(found[2])
 
     def _group(self, name: str) -> Place | None:
-        """Where the page before ended; None, for the beginning, when it is not given."""
-        given = self.get_query_argument(name, "")
-        found = Place.of(given) if given else None
-        if given and found is None:
-            self.bad_parameter(name, "the place of a group of failures, such as 12-r9001")
+        """Where the previous page ended; None, for the beginning, if the parameter is absent."""
+        text = self.get_query_argument(name, "")
+        found = Place.of(text) if text else None
+        if text and found is None:
+            self.bad_parameter(name, "the position of a group of failures, such as 12-r9001")
         return found
 
 
@@ -171,12 +171,12 @@ def _batches(connection: Connection, run_id: int, state: str, after: int) -> lis
 
 
 def _points(line: RunLine) -> int:
-    """Bars of the chart: several batches in each, or a bar would tell when one was committed and not how fast."""
+    """Bars of the chart: several batches in each, or a bar would show when one was committed and not how fast."""
     return min(60, max(12, (line.batches - line.batches_open) // 3))
 
 
 def _job(connection: Connection, name: str) -> JobRow | None:
-    """The job of a run; None when it is in jobs.toml no more."""
+    """The job of a run; None if it is no longer in jobs.toml."""
     try:
         return jobs.get(connection, name)
     except UnknownName:

@@ -13,7 +13,7 @@ from tornado.web import HTTPError
 from scorebeat.core.errors import LONGEST_SHOWN, shortened
 
 NOBODY = "flower"
-"""Recorded where Flower asks nobody who they are."""
+"""Recorded if Flower has no logins."""
 
 
 def refusal(options: OptionParser, request: HTTPServerRequest, unauthenticated_api: bool) -> str | None:
@@ -38,8 +38,8 @@ def refusal(options: OptionParser, request: HTTPServerRequest, unauthenticated_a
 def require_own_page(request: HTTPServerRequest) -> None:
     """Raises HTTPError, 403, for what a browser sends from a page of another host, port or scheme.
 
-    Sec-Fetch-Site is the browser's own word, which no page can write. Browsers of before 2023 send Origin alone. What
-    has neither is no browser's.
+    The browser itself writes Sec-Fetch-Site, and no page can. Browsers older than 2023 send Origin alone. A request
+    with neither is not from a browser.
     """
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     is_own = site == "same-origin" if site else origin is None or urlsplit(origin).netloc == request.host
@@ -48,7 +48,7 @@ def require_own_page(request: HTTPServerRequest) -> None:
 
 
 def require_logins(options: OptionParser) -> None:
-    """Raises click.UsageError for an entry of `--basic-auth` that lets somebody in without a password, or nobody."""
+    """Raises click.UsageError for an entry of `--basic-auth` that lets in anybody without a password, or nobody."""
     if not all(name and password for name, _, password in (login.partition(":") for login in options.basic_auth or ())):
         raise click.UsageError(
             "--basic-auth (FLOWER_BASIC_AUTH) has an entry without a name or without a password, which would let "
@@ -64,9 +64,9 @@ def require_logins(options: OptionParser) -> None:
 
 
 def name_of(user: object, authorization: str) -> str:
-    """The person whom Flower let in: of OAuth the address, of basic authentication the name.
+    """The person who is logged in: with OAuth the mail address, with basic authentication the name.
 
-    `authorization` is the request's header where Flower has checked it, and empty where anyone may write it.
+    `authorization` is the request's header if Flower has checked it, and empty if anyone may write it.
     """
     if isinstance(user, str):
         return shortened(user, LONGEST_SHOWN)

@@ -1,4 +1,4 @@
-"""Flower's lists of handlers and settings with ours in them; they are read when Flower starts, after this."""
+"""Adds our handlers and settings to Flower's lists, which Flower reads when it starts, after this."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -27,11 +27,11 @@ REQUEST_WITHIN = 15.0
 """Seconds that a connection may be idle, or take to send a request."""
 STATIC = Path(__file__).parent / "static"
 COLUMNS = "name,uuid,state,args,received,runtime,worker"
-"""Of Flower's task list: its own, and the arguments, which say job, run and rows."""
+"""Columns of Flower's task list: its own, and the arguments, which show job, run and rows."""
 
 
 class Static(StaticFileHandler):
-    """Our script and style, taken for nothing else."""
+    """Our script and style, whose content type browsers may not guess."""
 
     def set_default_headers(self) -> None:
         self.set_header("X-Content-Type-Options", "nosniff")
@@ -43,42 +43,42 @@ def wire(settings: Settings) -> None:
     urls.handlers[:] = with_ours(urls.handlers, Ledger(settings))
     urls.settings["template_loader"] = loader
     events.EventsState = KnownEvents  # Flower makes one when it starts
-    # of 300 half-sent requests each would be open for an hour, before anybody is asked who they are
+    # else a half-sent request stays open for an hour, before anybody logs in
     app.HTTPServer = partial(HTTPServer, idle_connection_timeout=REQUEST_WITHIN, body_timeout=REQUEST_WITHIN)
     TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "scorebeat.broker.guard.flower_transport:Transport"))
     options.add_parse_callback(partial(require_logins, options))
-    options.tasks_columns = COLUMNS  # the command line and FLOWER_TASKS_COLUMNS come later, and win
+    options.tasks_columns = COLUMNS  # the command line and FLOWER_TASKS_COLUMNS are read later, and override it
 
 
 def with_ours(flowers: Sequence[Any], ledger: Ledger) -> list[Any]:
-    """Flower's handlers with ours before its last, which answers whatever is left with 404."""
-    given = {"ledger": ledger}
-    kept = [_replaced(one, given) for one in flowers]
+    """Flower's handlers with ours before its last one, which returns 404 for everything else."""
+    arguments = {"ledger": ledger}
+    kept = [_replaced(handler, arguments) for handler in flowers]
     ours = [
-        url(r"/runs", RunsPage, given, name="runs"),
-        url(r"/runs/(\d{1,18})", RunPage, given, name="run"),
-        url(r"/runs/(\d{1,18})/(requeue|cancel)", RunAction, given, name="run-action"),
-        url(r"/runs/job/([^/]+)/(run|pause|resume)", JobAction, given, name="job-action"),
-        url(r"/runs/batch/(\d{1,18})", BatchPart, given, name="batch"),
+        url(r"/runs", RunsPage, arguments, name="runs"),
+        url(r"/runs/(\d{1,18})", RunPage, arguments, name="run"),
+        url(r"/runs/(\d{1,18})/(requeue|cancel)", RunAction, arguments, name="run-action"),
+        url(r"/runs/job/([^/]+)/(run|pause|resume)", JobAction, arguments, name="job-action"),
+        url(r"/runs/batch/(\d{1,18})", BatchPart, arguments, name="batch"),
         url(r"/runs/static/(.*)", Static, {"path": str(STATIC)}, name="runs-static"),
-        url(r"/runs/.*", NoPage, given),
+        url(r"/runs/.*", NoPage, arguments),
     ]
     return [*kept[:-1], *ours, kept[-1]]
 
 
-def _replaced(one: Any, given: dict[str, Any]) -> Any:
-    """One of Flower's handlers, or ours in its place; each answers with our headers."""
-    if isinstance(one, tuple):
-        pattern, kind, *more = one
+def _replaced(handler: Any, arguments: dict[str, Any]) -> Any:
+    """One of Flower's handlers, or ours instead of it; each sends our headers."""
+    if isinstance(handler, tuple):
+        pattern, kind, *more = handler
         return (pattern, _unframed(kind), *more)
-    if one.handler_class is TasksDataTable:
-        return url(one.regex.pattern, DescribedTasks, given)
-    page = TaskPage if one.handler_class is TaskView else _unframed(one.handler_class)
-    return url(one.regex.pattern, page, one.kwargs, name=one.name)
+    if handler.handler_class is TasksDataTable:
+        return url(handler.regex.pattern, DescribedTasks, arguments)
+    page = TaskPage if handler.handler_class is TaskView else _unframed(handler.handler_class)
+    return url(handler.regex.pattern, page, handler.kwargs, name=handler.name)
 
 
 def _unframed(kind: Any) -> Any:
-    """The handler with our headers; what is none of Flower's own, such as that of files, stays."""
+    """The handler with our headers; a handler that is not Flower's own, such as that of files, stays as it is."""
     if not isinstance(kind, type) or not issubclass(kind, BaseHandler):
         return kind
     return type(kind.__name__, (Unframed, kind), {})

@@ -1,4 +1,4 @@
-"""Flower's own task pages: which run, job and rows a task stands for, and a way to put its batch back."""
+"""Flower's own task pages: which run, job and rows a task is for, and a button to put its batch back."""
 
 import re
 from typing import Any
@@ -22,19 +22,19 @@ _SHOWN = 20
 
 
 def batch_of(name: object, args: object) -> int | None:
-    """The batch that a task of Celery's stands for, by its name and its arguments as written; None for others."""
+    """The batch that a Celery task is for, by its name and the text of its arguments; None for other tasks."""
     found = _ONE_NUMBER.fullmatch(args) if name == SCORE and isinstance(args, str) else None
     return int(found[1]) if found else None
 
 
 class TaskPage(Unframed, TaskView):  # type: ignore[misc]  # Flower publishes no types
-    """Flower's page of a task, which has our button where the task is a failed batch."""
+    """Flower's page of a task, with our button if the task is a failed batch."""
 
 
 class DescribedTasks(Unframed, TasksDataTable):  # type: ignore[misc]  # Flower publishes no types
-    """The rows of Flower's task list, their arguments in words while the ledger can be asked.
+    """The rows of Flower's task list. Their arguments are described in words while the ledger is available.
 
-    Each value is a text, a number or nothing: Flower's script escapes texts only.
+    Each value is a text, a number or None: Flower's script escapes texts only.
     """
 
     def initialize(self, ledger: Ledger) -> None:
@@ -46,15 +46,15 @@ class DescribedTasks(Unframed, TasksDataTable):  # type: ignore[misc]  # Flower 
         super().get()
         tasks = [{field: shown(value) for field, value in task.items()} for task in self._page.get("data", [])]
         ids = {batch for task in tasks if (batch := batch_of(task.get("name"), task.get("args"))) is not None}
-        said = await self._labels(sorted(ids)) if ids else {}
+        labels = await self._labels(sorted(ids)) if ids else {}
         for task in tasks:
             batch = batch_of(task.get("name"), task.get("args"))
-            if batch in said:
-                task["args"] = said[batch]
+            if batch in labels:
+                task["args"] = labels[batch]
         super().write(self._page | {"data": tasks} if self._page else self._page)
 
     def write(self, chunk: Any) -> None:
-        """Flower writes its answer, or an error's text: the former is kept until it is described."""
+        """Flower writes its response, or an error's text. The response is kept until its tasks are described."""
         if isinstance(chunk, dict):
             self._page = chunk
         else:
@@ -63,12 +63,12 @@ class DescribedTasks(Unframed, TasksDataTable):  # type: ignore[misc]  # Flower 
     async def _labels(self, ids: list[int]) -> dict[int, str]:
         try:
             return await self._ledger.read(lambda connection: batch_pages.labels(connection, ids))
-        except ScorebeatError:  # Flower's list goes on without us
+        except ScorebeatError:  # Flower's list works without our labels
             return {}
 
 
 class BatchPart(Page):
-    """`/runs/batch/17`: the part that a task's page takes in."""
+    """`/runs/batch/17`: the part that a task's page includes."""
 
     @authenticated
     async def get(self, batch: str) -> None:

@@ -1,4 +1,4 @@
-"""Our templates before Flower's, and our tab in its navigation."""
+"""Our templates, which come before Flower's, and our tab in its navigation."""
 
 from pathlib import Path
 

@@ -1,1 +1,1 @@
-"""Ticks, plans, dispatch, rescue, settling and requeueing: what keeps the ledger moving."""
+"""Ticks, plans, dispatch, rescue, settling and requeueing: what moves work through the ledger."""

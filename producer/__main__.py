@@ -12,7 +12,7 @@ from scorebeat.producer.requests.enqueue import Request, enqueue
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Enqueue a run of the job; exit code 0, or 2 with one line that says what is wrong."""
+    """Enqueue a run of the job; exit code 0, or that of the error, which is printed on one line."""
     parser = argparse.ArgumentParser(
         prog="python -m producer",
         description="Enqueue a run over the rows of a job that have no prediction yet.",

@@ -1,4 +1,4 @@
-"""Beat's schedule, read from the ledger: one entry a job, and the control tick."""
+"""Beat's schedule, read from the ledger: one entry for each job, and the control tick."""
 
 import logging
 import time
@@ -24,9 +24,9 @@ from scorebeat.producer.context import Producer
 from scorebeat.producer.requests.apply import apply_files
 
 REFRESH_SECONDS = 5.0
-"""How soon beat sees a job that was applied."""
+"""Seconds until beat sees a job that was applied."""
 ENOUGH_TICKS = 5
-"""Messages that wait for control; more control ticks behind them would do nothing that those do not."""
+"""Waiting messages of the control queue; more control ticks behind them would add nothing."""
 
 
 class JobSchedule(BaseSchedule):  # type: ignore[misc]  # Celery publishes no types
@@ -39,7 +39,7 @@ class JobSchedule(BaseSchedule):  # type: ignore[misc]  # Celery publishes no ty
 
     def is_due(self, last_run_at: datetime) -> schedstate:
         now = datetime.now(UTC)
-        # a little late rather than early, so that the database's clock has passed the moment too
+        # a little late rather than early, so that the due time has also passed on the database's clock
         next_in = (self.due.next_due(now) - now).total_seconds() + 0.005
         return schedstate(is_due=self.due.latest_due(now) > last_run_at, next=next_in)
 
@@ -54,10 +54,10 @@ class JobSchedule(BaseSchedule):  # type: ignore[misc]  # Celery publishes no ty
 
 
 class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery publishes no types
-    """Only sends; whether a job is due, and that it runs once, the ledger decides.
+    """Only sends messages. The ledger decides whether a job is due, and makes sure that it runs once.
 
-    An entry begins at the job's last answered tick, so one that was missed while beat was down is sent
-    at its start. Without a database the last known schedule goes on.
+    An entry begins at the last due time that the ledger has handled, so a tick that was missed while beat was down is
+    sent at beat's start. Without a database the last known schedule goes on.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -69,7 +69,7 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery publishes no t
 
     def setup_schedule(self) -> None:
         self._apply_jobs()
-        # without `expires`: a control worker whose clock is ahead of beat's would take every tick for an old one
+        # without `expires`: a control worker whose clock is ahead of beat's would drop every tick as expired
         self._entries["control"] = self.Entry(
             name="control",
             task=CONTROL,
@@ -86,7 +86,7 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery publishes no t
         return self._entries
 
     def apply_async(self, entry: ScheduleEntry, *args: Any, advance: bool = True, **options: Any) -> Any:
-        """Control ticks send no events: one a second would push all else out of Flower. They do not pile up either."""
+        """Control ticks send no events: one a second would push everything else out of Flower. Nor do they pile up."""
         if entry.task != CONTROL:
             return super().apply_async(entry, *args, advance=advance, **options)
         due = self.reserve(entry) if advance else entry
@@ -99,7 +99,7 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery publishes no t
         self._producer.close()
 
     def _apply_jobs(self) -> None:
-        """jobs.toml counts from beat's start; one that cannot be used changes nothing, and says why."""
+        """Apply jobs.toml at beat's start. A file that cannot be used changes nothing; the reason is logged."""
         path = self._producer.settings.jobs
         if not path.exists():
             return
@@ -117,7 +117,10 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery publishes no t
             emit("beat.database_away", reason=one_line(error.orig))
             return
         entries = {row.job.name: self._entry(row) for row in rows}
-        self._entries = {"control": self._entries["control"], **{f"job {n}": e for n, e in entries.items()}}
+        self._entries = {
+            "control": self._entries["control"],
+            **{f"job {name}": entry for name, entry in entries.items()},
+        }
 
     def _entry(self, row: JobRow) -> ScheduleEntry:
         name = f"job {row.job.name}"

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Producer:
-    """Connects when first used; `close` when done."""
+    """Connects when it is first used; call `close` at the end."""
 
     settings: Settings
     name: str = "producer"
-    """Who is recorded as the planner, or as the one who asked."""
+    """The name that is recorded for the planner, and shown in PostgreSQL's list of sessions."""
 
     @cached_property
     def url(self) -> str:
@@ -38,10 +38,10 @@ class Producer:
     @cached_property
     def app(self) -> "InstallationApp":
         made = make_app(self.settings, lambda: broker_prefix(self.engine))
-        # a broker that is away is found out soon: a plan must not wait 6 s for each group of messages, nor rescue
-        # 30 s for a reply that was lost with its connection
-        soon = {"max_retries": 1, "interval_start": 0.1, "interval_max": 0.1, "socket_timeout": 5}
-        made.conf.broker_transport_options |= soon
+        # fail soon if the broker is away: a plan must not wait 6 s for each group of messages, nor rescue 30 s for a
+        # reply that was lost with its connection
+        fail_soon = {"max_retries": 1, "interval_start": 0.1, "interval_max": 0.1, "socket_timeout": 5}
+        made.conf.broker_transport_options |= fail_soon
         return made
 
     def close(self) -> None:
@@ -57,5 +57,5 @@ def whoami() -> str:
         name = getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
         return f"user {os.getuid()}"
-    name = shortened(name, LONGEST_SHOWN)  # of a variable, which may hold anything
+    name = shortened(name, LONGEST_SHOWN)  # it may come from an environment variable, which may hold anything
     return f"user {name}" if name == BEAT else name  # an account of that name is not the scheduler

@@ -5,7 +5,7 @@ from scorebeat.core.errors import ServiceDown
 from scorebeat.core.events import emit
 from scorebeat.db.ledger import outbox as marks
 from scorebeat.producer.context import Producer
-from scorebeat.producer.keep_going import apart
+from scorebeat.producer.keep_going import log_failure
 
 
 def dispatch(p: Producer, queue: str) -> int:
@@ -20,21 +20,21 @@ def dispatch(p: Producer, queue: str) -> int:
 
 
 def dispatch_all(p: Producer) -> int:
-    """Dispatch every queue, and again what was lost: sent long ago, still pending, and its queue is empty.
+    """Dispatch every queue. Send lost batches again: sent long ago, still pending, and the queue is empty.
 
-    A queue that fails, because somebody holds its lock, say, stops no other.
+    A queue that fails, for example because its lock is held, stops no other.
     """
     with p.engine.begin() as connection:
         queues = marks.waiting_queues(connection)
     sent = 0
     for queue in queues:
-        with apart("dispatch", queue):
-            _take_back_lost(p, queue)
+        with log_failure("dispatch", queue):
+            _unmark_lost(p, queue)
             sent += dispatch(p, queue)
     return sent
 
 
-def _take_back_lost(p: Producer, queue: str) -> None:
+def _unmark_lost(p: Producer, queue: str) -> None:
     try:
         if waiting(p.app, queue):
             return

@@ -1,4 +1,4 @@
-"""Keeping parts of a round apart: one that fails is told and left to the next round, the others go on."""
+"""Keeps the parts of a round independent: a part that fails is logged, the next round retries it, the others go on."""
 
 import logging
 from collections.abc import Iterator
@@ -12,24 +12,24 @@ from scorebeat.db.connect import database_errors
 
 
 @contextmanager
-def apart(part: str, of: object = None) -> Iterator[None]:
-    """Whatever fails within is one event, with its traceback unless it passes by itself.
+def log_failure(part: str, of: object = None) -> Iterator[None]:
+    """A failure in the block is one event. It has a traceback unless the failure is transient.
 
-    `of` is the run, queue or job that it was about.
+    `of` is the run, queue or job of the block.
     """
     try:
         yield
     except SoftTimeLimitExceeded:
         raise
     except Exception as error:  # noqa: BLE001 -- a bug in one part must not stop the others either
-        passes = database_errors.is_transient(error)
+        is_transient = database_errors.is_transient(error)
         reason = one_line(database_errors.words(error))
-        level = logging.WARNING if passes else logging.ERROR
+        level = logging.WARNING if is_transient else logging.ERROR
         emit(
             "control.failed",
             level,
             part=part,
             of=of,
             reason=reason,
-            exc=None if passes or database_errors.quotes_values(error) else error,
+            exc=None if is_transient or database_errors.quotes_values(error) else error,
         )

@@ -14,11 +14,11 @@ from scorebeat.db.reports.metrics import Numbers
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 Value = tuple[tuple[str, ...], float]
-"""Values of the labels, in their order, and the number."""
+"""The labels' values, in order, and the number."""
 
 
 def exposition(engine: Engine) -> bytes:
-    """The text, UTF-8, read in one snapshot of the ledger. Raises OperationalError when the database is away."""
+    """The text, UTF-8, read in one snapshot of the ledger. Raises OperationalError if the database is away."""
     with run_pages.reading(engine) as connection:
         numbers = metrics.read(connection)
     registry = CollectorRegistry(auto_describe=False)
@@ -38,41 +38,45 @@ class _Ledger(Collector):
         yield from _of_workers(self._numbers)
 
 
-def _of_jobs(n: Numbers) -> Iterator[Metric]:
-    for name, told in _COUNTERS.items():
-        yield _counter(name, told, ("job",), [((j["job"],), j[name]) for j in n.jobs])
+def _of_jobs(numbers: Numbers) -> Iterator[Metric]:
+    for name, help_text in _COUNTERS.items():
+        yield _counter(name, help_text, ("job",), [((j["job"],), j[name]) for j in numbers.jobs])
     yield _gauge(
         "rows_quarantined",
         "Rows that stand in quarantine now.",
         ("job",),
-        [((j["job"],), j["rows_quarantined"]) for j in n.jobs],
+        [((j["job"],), j["rows_quarantined"]) for j in numbers.jobs],
     )
-    yield _gauge("job_paused", "1 while the job is paused.", ("job",), [((j["job"],), j["paused"]) for j in n.jobs])
+    yield _gauge(
+        "job_paused", "1 while the job is paused.", ("job",), [((j["job"],), j["paused"]) for j in numbers.jobs]
+    )
     model = InfoMetricFamily("scorebeat_model", "The model version that the job's next run scores.", labels=("job",))
-    for m in n.models:
+    for m in numbers.models:
         model.add_metric((m["job"],), {"model": m["model"], "version": str(m["version"]), "format": m["format"]})
     yield model
 
 
-def _of_due_times(n: Numbers) -> Iterator[Metric]:
+def _of_due_times(numbers: Numbers) -> Iterator[Metric]:
     yield _gauge(
         "next_due_timestamp_seconds",
         "When the job is due next, since 1970. Absent without a schedule.",
         ("job",),
-        [((d["job"],), d["next_due"]) for d in n.due],
+        [((d["job"],), d["next_due"]) for d in numbers.due],
     )
     yield _gauge(
         "results_overdue_seconds",
         "How long complete results have been overdue by the job's schedule; 0 in time. Absent without a schedule.",
         ("job",),
-        [((d["job"],), d["overdue"]) for d in n.due],
+        [((d["job"],), d["overdue"]) for d in numbers.due],
     )
-    yield _counter("ticks_missed", "Due times that passed without a run: nothing ran.", ("job",), _one(n.ticks_missed))
+    yield _counter(
+        "ticks_missed", "Due times that passed without a run: nothing ran.", ("job",), _one(numbers.ticks_missed)
+    )
     yield _counter(
         "ticks_skipped",
         "Due times without a run, because the job was paused or its run of before still open.",
         ("job", "reason"),
-        n.ticks_skipped.items(),
+        numbers.ticks_skipped.items(),
     )
 
 
@@ -85,13 +89,13 @@ _COUNTERS = {
 }
 
 
-def _of_open_runs(n: Numbers) -> Iterator[Metric]:
-    names = [j["job"] for j in n.jobs]
+def _of_open_runs(numbers: Numbers) -> Iterator[Metric]:
+    names = [j["job"] for j in numbers.jobs]
     open_states = [s for s in RunState if s not in FINAL_RUN]
     counts = {(name, state.value): 0.0 for name in names for state in open_states}
     pending, oldest = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
     deadlines: dict[str, float] = {}
-    for run in n.open_runs:
+    for run in numbers.open_runs:
         job = run["job"]
         counts[job, run["state"]] = counts.get((job, run["state"]), 0) + 1
         pending[job] = pending.get(job, 0) + run["rows_pending"]
@@ -112,26 +116,26 @@ def _of_open_runs(n: Numbers) -> Iterator[Metric]:
         ("job",),
         _one(deadlines),
     )
-    queues = {(b["job"], b["queue"]) for b in n.batches}
+    queues = {(b["job"], b["queue"]) for b in numbers.batches}
     batches = {(*where, state.value): 0.0 for where in sorted(queues) for state in BatchState}
-    batches |= {(b["job"], b["queue"], b["state"]): b["batches"] for b in n.batches}
+    batches |= {(b["job"], b["queue"], b["state"]): b["batches"] for b in numbers.batches}
     yield _gauge("batches", "Batches of open runs, by state.", ("job", "queue", "state"), batches.items())
 
 
-def _of_ended_runs(n: Numbers) -> Iterator[Metric]:
-    runs = {(j["job"], state.value): 0 for j in n.jobs for state in FINAL_RUN} | n.runs
+def _of_ended_runs(numbers: Numbers) -> Iterator[Metric]:
+    runs = {(j["job"], state.value): 0 for j in numbers.jobs for state in FINAL_RUN} | numbers.runs
     yield _counter(
         "runs",
         "Ends of runs, by state; a run that a requeue opened again ends once more.",
         ("job", "state"),
         runs.items(),
     )
-    for name, (column, told) in _LAST_RUN.items():
-        yield _gauge(f"last_run_{name}", told, ("job",), [((r["job"],), r[column]) for r in n.last_runs])
-    ended_well = [((r["job"],), r["state"] == RunState.SUCCEEDED) for r in n.last_runs]
+    for name, (column, help_text) in _LAST_RUN.items():
+        yield _gauge(f"last_run_{name}", help_text, ("job",), [((r["job"],), r[column]) for r in numbers.last_runs])
+    ended_well = [((r["job"],), r["state"] == RunState.SUCCEEDED) for r in numbers.last_runs]
     yield _gauge("last_run_succeeded", "1 when the newest ended run succeeded, else 0.", ("job",), ended_well)
     yield _gauge(
-        "last_success_timestamp_seconds", "When a run succeeded last, since 1970.", ("job",), _one(n.last_success)
+        "last_success_timestamp_seconds", "When a run succeeded last, since 1970.", ("job",), _one(numbers.last_success)
     )
 
 
@@ -143,29 +147,29 @@ _LAST_RUN = {
 }
 
 
-def _of_workers(n: Numbers) -> Iterator[Metric]:
+def _of_workers(numbers: Numbers) -> Iterator[Metric]:
     yield _gauge(
         "workers",
         "Workers that listen on the queue; 0 when a job needs it and nobody does.",
         ("queue",),
-        _one(n.workers),
+        _one(numbers.workers),
     )
-    yield _gauge("notices_undelivered", "Notices that failed and are tried again.", ("job",), _one(n.undelivered))
+    yield _gauge("notices_undelivered", "Notices that failed and are tried again.", ("job",), _one(numbers.undelivered))
 
 
 def _one(values: dict[str, float] | dict[str, int]) -> list[Value]:
     return [((name,), value) for name, value in values.items()]
 
 
-def _counter(name: str, told: str, labels: tuple[str, ...], values: Iterable[Value]) -> Metric:
-    family = CounterMetricFamily(f"scorebeat_{name}", told, labels=labels)
+def _counter(name: str, help_text: str, labels: tuple[str, ...], values: Iterable[Value]) -> Metric:
+    family = CounterMetricFamily(f"scorebeat_{name}", help_text, labels=labels)
     for at, value in values:
         family.add_metric(at, value)
     return family
 
 
-def _gauge(name: str, told: str, labels: tuple[str, ...], values: Iterable[Value]) -> Metric:
-    family = GaugeMetricFamily(f"scorebeat_{name}", told, labels=labels)
+def _gauge(name: str, help_text: str, labels: tuple[str, ...], values: Iterable[Value]) -> Metric:
+    family = GaugeMetricFamily(f"scorebeat_{name}", help_text, labels=labels)
     for at, value in values:
         family.add_metric(at, value)
     return family

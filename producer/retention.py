@@ -1,4 +1,4 @@
-"""Prune: taking out of the database what is old and needed by nobody, and telling how much it was."""
+"""Prune: deletes what is old and no longer needed from the database, and counts it."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -23,20 +23,20 @@ GENERATIONS = "generations"
 PREDICTIONS = "predictions without a source row"
 QUARANTINED = "quarantined rows without a source row"
 MOST = 0.1
-"""Where a greater share of old predictions has no source row, the query is taken to look at a window of time, or at a
-table that is being loaded: rows that are deleted for good are few at a time."""
+"""If a greater share of old predictions has no source row, the query probably reads a window of time, or a table that
+is being loaded: usually few rows are deleted for good at a time."""
 
 
 @dataclass
 class Pruned:
-    """What went, or would go, by kind; and what was left alone, in sentences."""
+    """What was deleted, or would be, by kind; and notes on what was left alone."""
 
     counts: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
 
 def preview(p: Producer, older_than: timedelta, *, even_most: bool = False) -> Pruned:
-    """Count what `prune` would take now; nothing is changed."""
+    """Count what `run` would delete now; nothing is changed."""
     done = Pruned()
     with reachable(p.url), p.engine.connect() as connection:
         cutoff = database_clock.now(connection) - older_than
@@ -50,7 +50,7 @@ def preview(p: Producer, older_than: timedelta, *, even_most: bool = False) -> P
 
 
 def run(p: Producer, older_than: timedelta, by: str, *, even_most: bool = False) -> Pruned:
-    """Delete it, in pieces that are committed one by one, so that it may be stopped and begun again at any time.
+    """Delete in pieces that are committed one by one, so that it can be stopped and started again at any time.
 
     What an open run needs is never touched. Safe beside workers, and beside another prune.
     """
@@ -65,8 +65,8 @@ def run(p: Producer, older_than: timedelta, by: str, *, even_most: bool = False)
         for row in listed:
             _of_job(p, row.job, _Rule(cutoff, even_most, deletes=True), done)
         with p.engine.begin() as connection:
-            audit.record(connection, by, "ledger.pruned", "ledger", before=cutoff.isoformat(), **_told(done))
-    emit("ledger.pruned", by=by, before=cutoff, gone=_told(done))
+            audit.record(connection, by, "ledger.pruned", "ledger", before=cutoff.isoformat(), **_counts(done))
+    emit("ledger.pruned", by=by, before=cutoff, gone=_counts(done))
     return done
 
 
@@ -77,7 +77,7 @@ class _Rule:
     deletes: bool
 
 
-def _told(done: Pruned) -> dict[str, int]:
+def _counts(done: Pruned) -> dict[str, int]:
     return {name.replace(" ", "_"): number for name, number in done.counts.items()}
 
 
@@ -106,7 +106,7 @@ def _generations(p: Producer, cutoff: datetime, done: Pruned) -> None:
 
 
 def _drop(p: Producer, generation: PredictionSet, cutoff: datetime) -> str | None:
-    """Why not; None when it was dropped."""
+    """Drop a generation. Returns why not, or None if it was dropped."""
     with p.engine.begin() as connection:
         if not retention.is_free(connection, generation, cutoff):
             return "a run may need it now"
@@ -125,7 +125,7 @@ def _of_job(p: Producer, job: Job, rule: _Rule, done: Pruned) -> None:
     for target in sets:
         try:
             _of_set(p, job, target, rule, done)
-        except _Stirred as error:
+        except _JobChanged as error:
             done.notes.append(str(error))
             return
         except (QueryError, DBAPIError) as error:
@@ -150,25 +150,27 @@ def _of_set(p: Producer, job: Job, target: PredictionSet, rule: _Rule, done: Pru
                 " whole just now. If those rows are gone for good, delete their predictions with --even-most"
             )
             return
-        aside = orphans.quarantined(reader, found, target, rule.cutoff)
+        quarantined = orphans.quarantined(reader, found, target, rule.cutoff)
         if not rule.deletes:
             done.counts[PREDICTIONS] += gone
-            done.counts[QUARANTINED] += len(aside)
+            done.counts[QUARANTINED] += len(quarantined)
             return
         for keys in orphans.prediction_keys(reader, found, target, rule.cutoff) if gone else ():
             with p.engine.begin() as connection:
-                _require_rest(connection, job)
+                _require_at_rest(connection, job)
                 done.counts[PREDICTIONS] += orphans.delete_predictions(connection, found, target, keys, rule.cutoff)
-    for at in range(0, len(aside), orphans.PIECE):
+    for start in range(0, len(quarantined), orphans.PIECE):
         with p.engine.begin() as connection:
-            _require_rest(connection, job)
-            done.counts[QUARANTINED] += orphans.delete_quarantined(connection, found, aside[at : at + orphans.PIECE])
+            _require_at_rest(connection, job)
+            done.counts[QUARANTINED] += orphans.delete_quarantined(
+                connection, found, quarantined[start : start + orphans.PIECE]
+            )
 
 
-def _require_rest(connection: Connection, job: Job) -> None:
+def _require_at_rest(connection: Connection, job: Job) -> None:
     if not retention.is_at_rest(connection, job):
-        raise _Stirred(f"job {job.name} was given a run or changed meanwhile; the rest of it was left alone")
+        raise _JobChanged(f"job {job.name} got a run or was changed meanwhile; the rest of it was left alone")
 
 
-class _Stirred(ScorebeatError):
-    """Somebody works with the job: what prune knew of it may not be true any more."""
+class _JobChanged(ScorebeatError):
+    """The job got a run or was changed: what prune knew of it may no longer be true."""

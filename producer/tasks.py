@@ -1,4 +1,4 @@
-"""Celery tasks of the control and plan queues: thin, each calls one function."""
+"""Celery tasks of the control and plan queues. They are thin: each calls one function."""
 
 from functools import cache
 
@@ -18,13 +18,13 @@ A_DAY = 24 * 3600
 
 @cache
 def _producer(name: str) -> Producer:
-    """One a process: made by its first task, after the fork."""
+    """One for each process, made by its first task, after the fork."""
     return Producer(joined(load_settings()), name)
 
 
 @shared_task(name=TICK)
 def tick_job(job: str) -> int | None:
-    """The job may be due, or gone since the message was sent."""
+    """Answer a tick of the job, which may have been removed since the message was sent."""
     try:
         return tick.tick(_producer(worker_name()), job)
     except UnknownName as error:
@@ -41,11 +41,11 @@ def keep_moving() -> None:
 # planning a huge query may take long; its lease bounds it, not the clock
 @shared_task(name=PLAN, time_limit=A_DAY, soft_time_limit=A_DAY - 60)
 def plan_run(run_id: int) -> int | None:
-    """The run waits for its plan."""
+    """Plan the run."""
     return plan.plan(_producer(worker_name()), run_id)
 
 
 @shared_task(name=NOTIFY)
 def deliver_notices() -> None:
-    """Notices are due; a slow receiver may hold this process for some seconds."""
+    """Post the due notices; a slow receiver may hold this process for some seconds."""
     notify.notify_once(_producer(worker_name()))

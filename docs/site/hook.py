@@ -1,4 +1,4 @@
-"""What the site has beside docs/: pages of the repository's root, the API's docstrings, and each section's pages."""
+"""Adds pages to the site that are not in docs/: those of the repository's root, and the API's docstrings."""
 
 import posixpath
 import re
@@ -9,17 +9,17 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[2]
 PROJECT = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
-"""Pages of the root, shown under project/."""
+"""Pages of the repository's root, shown under project/."""
 API = "reference/python-api-docstrings.md"
 NAMES = ("connect", "Client", "Run", "Progress")
 ABSENT = "nowhere-in-the-site"
-"""Stands for the target of a link until the link is taken away."""
+"""A marker for the target of a link until the link is removed."""
 _WITHOUT = re.compile(rf"!?\[([^\]]*)\]\({ABSENT}\)")
 _LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(#[^)\s]*)?(?=\))")
 
 
 def on_config(config: Any) -> None:
-    """`folder/*` in the navigation is each page of that folder, by its title's file name."""
+    """Replace `folder/*` in the navigation by the pages of that folder, in the order of their file names."""
     for section in config.nav:
         for title, pages in section.items() if isinstance(section, dict) else ():
             if isinstance(pages, str) and pages.endswith("/*"):
@@ -36,7 +36,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:  # noqa: ARG001 -- mkdocs calls it so
-    """Links that are right in the repository, made right in the site; a file that is no page of it is named alone."""
+    """Change links of the repository to links of the site. A link to a file outside the site becomes text."""
     here = page.file.src_uri
     beside = here.removeprefix("project/") if here.startswith("project/") else f"docs/{here}"
 

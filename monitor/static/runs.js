@@ -13,8 +13,8 @@
     document.querySelector(live.dataset.into).prepend(away, live);
   }
 
-  // Make `node` say what `wanted` says, changing only what differs: focus, selection, an opened traceback and the
-  // place of the page stay as they are.
+  // Make `node` equal to `wanted`, changing only what differs: focus, selection, an opened traceback and the scroll
+  // position stay as they are.
   function renew(node, wanted) {
     if (node.nodeType !== Node.ELEMENT_NODE) {
       if (node.nodeValue !== wanted.nodeValue) { node.nodeValue = wanted.nodeValue; }
@@ -55,8 +55,8 @@
     }
   }
 
-  // What is announced when it changes, changes only then.
-  function say(reason) {
+  // Screen readers announce every change, so unchanged text is not written again.
+  function showStatus(reason) {
     if (away.textContent !== reason) { away.textContent = reason; }
     away.hidden = !reason;
     const dot = document.getElementById("live-dot");
@@ -75,11 +75,11 @@
     const mine = asking = new AbortController();
     const limit = setTimeout(() => mine.abort(), patience);
     try {
-      const answer = await fetch(live.dataset.from || location.href, { signal: mine.signal, credentials: "same-origin" });
-      const told = new DOMParser().parseFromString(await answer.text(), "text/html");
-      if (mine === asking) { take(answer, told); }
+      const response = await fetch(live.dataset.from || location.href, { signal: mine.signal, credentials: "same-origin" });
+      const page = new DOMParser().parseFromString(await response.text(), "text/html");
+      if (mine === asking) { take(response, page); }
     } catch (error) {
-      if (mine === asking) { say("Flower does not answer. What you see may be old; this page goes on trying."); }
+      if (mine === asking) { showStatus("Flower does not answer. What you see may be old; this page goes on trying."); }
     } finally {
       clearTimeout(limit);
       if (mine === asking) {
@@ -89,25 +89,25 @@
     }
   }
 
-  function take(answer, told) {
-    const body = live.dataset.from ? told.getElementById("batch-part") : told.getElementById("live");
-    if (answer.ok && body) {
+  function take(response, page) {
+    const body = live.dataset.from ? page.getElementById("batch-part") : page.getElementById("live");
+    if (response.ok && body) {
       if (live.dataset.from) {
         const whole = live.cloneNode(false);
         whole.append(body);
         renew(live, whole);
       } else {
         renew(live, body);
-        document.title = told.title;
+        document.title = page.title;
       }
-      say("");
-    } else if (answer.status === 503) {
-      const reason = told.getElementById("away");
-      say((reason ? reason.textContent : "") + " What you see may be old; this page goes on trying.");
-    } else if (answer.status === 404) {
-      say("This is no longer there.");
+      showStatus("");
+    } else if (response.status === 503) {
+      const reason = page.getElementById("away");
+      showStatus((reason ? reason.textContent : "") + " What you see may be old; this page goes on trying.");
+    } else if (response.status === 404) {
+      showStatus("This is no longer there.");
     } else {
-      say("Flower asks you to log in again: load the page anew.");
+      showStatus("Flower asks you to log in again: load the page anew.");
     }
   }
 
@@ -137,7 +137,7 @@
     new bootstrap.Toast(box, { delay: good ? 6000 : 20000 }).show();
   }
 
-  // The answer is "yes", with the reason that was given, or null.
+  // Resolves to the reason that the person typed, if they agreed; else to null.
   function agreed(button) {
     document.getElementById("ask-title").textContent = button.dataset.verb;
     document.getElementById("ask-text").textContent = button.dataset.ask;
@@ -147,9 +147,9 @@
     ask.returnValue = "no";
     ask.showModal();
     if (button.dataset.reason) { document.getElementById("ask-why").focus(); }
-    return new Promise((answer) => {
+    return new Promise((resolve) => {
       ask.addEventListener("close", () => {
-        answer(ask.returnValue === "yes" ? { reason: document.getElementById("ask-why").value } : null);
+        resolve(ask.returnValue === "yes" ? { reason: document.getElementById("ask-why").value } : null);
       }, { once: true });
     });
   }
@@ -157,19 +157,19 @@
   async function act(button) {
     const act = button.dataset.act;
     const fields = JSON.parse(button.dataset.fields || "{}");
-    const given = await agreed(button);
-    if (!given) { return; }
-    if (given.reason) { fields.reason = given.reason; }
+    const agreement = await agreed(button);
+    if (!agreement) { return; }
+    if (agreement.reason) { fields.reason = agreement.reason; }
     try {
-      const answer = await fetch(act, {
+      const response = await fetch(act, {
         method: "POST",
         credentials: "same-origin",
         headers: { "X-XSRFToken": cookie("_xsrf") },
         body: new URLSearchParams(fields),
       });
-      const type = answer.headers.get("Content-Type") || "";
-      const said = type.includes("json") ? (await answer.json()).said : "Flower asks you to log in again; nothing was changed.";
-      toast(said, answer.ok);
+      const type = response.headers.get("Content-Type") || "";
+      const message = type.includes("json") ? (await response.json()).said : "Flower asks you to log in again; nothing was changed.";
+      toast(message, response.ok);
     } catch (error) {
       toast("Flower does not answer. Whether it was done, the page shows when it is back.", false);
     }

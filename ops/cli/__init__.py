@@ -17,7 +17,7 @@ def main() -> None:
     if sys.argv[1:2] == ["health"] and _is_alive(sys.argv[2:]):
         return
     if sys.argv[1:3] == ["models", "add"] or sys.argv[1:2] == ["predict"]:  # they run a model's code
-        from scorebeat.core import watched_command  # noqa: PLC0415 -- for these commands alone: `health` is to be fast
+        from scorebeat.core import watched_command  # noqa: PLC0415 -- for these commands alone: `health` must be fast
 
         watched_command.watched(_run)
     _run()
@@ -25,18 +25,19 @@ def main() -> None:
 
 def _run() -> None:
     try:
-        from scorebeat.ops.cli.app import cli  # noqa: PLC0415 -- `import scorebeat.ops.cli` stays cheap for those who want one module of it
+        from scorebeat.ops.cli.app import cli  # noqa: PLC0415 -- `import scorebeat.ops.cli` must stay cheap for those who need one module of it
 
         cli.main()
     except SystemExit as ended:
         end(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
-    except KeyboardInterrupt:  # while it was loading; later the command itself says so
+    except KeyboardInterrupt:  # while it was loading; later the command itself reports it
         sys.stderr.write("interrupted\n")
         end(INTERRUPTED)
 
 
 def _is_alive(processes: list[str]) -> bool:
-    """Answer a health check without the libraries of the command line, where the answer is yes and the URL is plain."""
+    """A fast health check, without the libraries of the command line. False if it cannot be sure, so that the command
+    itself checks."""
     url = os.environ.get("SCOREBEAT_DATABASE_URL", "")
     if processes not in (["worker"], ["control"], ["beat"]) or not url.startswith("postgresql://"):
         return False

@@ -15,7 +15,7 @@ from scorebeat.core.urls import redact
 from scorebeat.ops.cli import INTERRUPTED
 
 BROKEN_PIPE = 141
-"""Exit code when the reader of our output is gone, as shells expect it."""
+"""Exit code after a broken pipe on standard output, as shells expect it."""
 
 _COMMANDS = {
     "scorebeat.ops.cli.commands.up": ("up", "demo"),
@@ -40,7 +40,7 @@ _HOMES = {name: home for home, names in _COMMANDS.items() for name in names}
 
 
 class Cli(DYMGroup):  # type: ignore[misc]  # click-didyoumean publishes no types
-    """Imports a command's module when it is asked for; names near ones for a command that is not there."""
+    """Imports a command's module when it is needed; suggests similar names for an unknown command."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
         return list(_HOMES)
@@ -52,7 +52,7 @@ class Cli(DYMGroup):  # type: ignore[misc]  # click-didyoumean publishes no type
         command: click.Command = getattr(importlib.import_module(home), cmd_name)
         return command
 
-    # a broken pipe is caught here before click sees it, who calls it a failure of the work
+    # a broken pipe is caught here before click sees it, which reports it as failed work
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         try:
@@ -70,17 +70,17 @@ class Cli(DYMGroup):  # type: ignore[misc]  # click-didyoumean publishes no type
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> int:
         """Run a command; ends the process with 0, 1 (the work failed), 2 (wrong usage or configuration), 130 or 141."""
         extra["standalone_mode"] = False
-        given = list(sys.argv[1:] if args is None else args)
+        arguments = list(sys.argv[1:] if args is None else args)
 
         def run() -> Any:
-            _require_text(given)
-            return super(Cli, self).main(given, prog_name or "scorebeat", **extra)
+            _require_text(arguments)
+            return super(Cli, self).main(arguments, prog_name or "scorebeat", **extra)
 
         sys.exit(guarded(run))
 
 
 def guarded(command: Callable[[], Any]) -> int:
-    """The exit code of a command; every failure that we can name is one message on standard error."""
+    """Run a command and return its exit code. Every known failure is one message on standard error."""
     try:
         code = command()
         sys.stdout.flush()
@@ -90,16 +90,16 @@ def guarded(command: Callable[[], Any]) -> int:
     except BrokenPipeError:
         return _reader_gone()
     except click.ClickException as error:
-        return _say(_usage(error), error.exit_code)
+        return _report(_usage(error), error.exit_code)
     except ScorebeatError as error:
-        return _say(_told(error), error.exit_code)
+        return _report(_without_secrets(error), error.exit_code)
     except DBAPIError as error:
-        return _say(redact(f"PostgreSQL refused it: {' '.join(str(error.orig).split())}"), ScorebeatError.exit_code)
+        return _report(redact(f"PostgreSQL refused it: {' '.join(str(error.orig).split())}"), ScorebeatError.exit_code)
     return code if isinstance(code, int) else 0
 
 
 def _require_text(arguments: Sequence[str]) -> None:
-    """Python hands on bytes that are not UTF-8 as halves of characters, which no library after it can write."""
+    """Raises UsageError for bytes that are not UTF-8. Python makes lone surrogates of them, which nothing can write."""
     for argument in arguments:
         try:
             argument.encode()
@@ -109,17 +109,17 @@ def _require_text(arguments: Sequence[str]) -> None:
 
 
 def _reader_gone() -> int:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python reports an error at its exit
     return BROKEN_PIPE
 
 
-def _say(message: str, code: int) -> int:
+def _report(message: str, code: int) -> int:
     click.echo(f"error: {message}", err=True)
     return code
 
 
-def _told(error: ScorebeatError) -> str:
-    """A settings error shows what a URL looks like, and never what it is; elsewhere a password may have slipped in."""
+def _without_secrets(error: ScorebeatError) -> str:
+    """The message. A settings error shows the form of a URL and no values; other errors may contain a password."""
     return str(error) if isinstance(error, SettingsError) else redact(str(error))
 
 

@@ -1,4 +1,4 @@
-"""Asking a person before something is taken away."""
+"""Asks a person before something is dropped."""
 
 import sys
 
@@ -8,7 +8,7 @@ from scorebeat.core.errors import UsageError
 
 
 def ask(question: str, became: str = "Nothing was dropped.") -> None:
-    """Go on if the person says yes. Raises UsageError where nobody is there to answer."""
+    """Return if the person answers yes. Raises UsageError if there is no terminal, click.Abort after a no."""
     if not sys.stdin.isatty():
-        raise UsageError(f"{question} Nobody is there to answer: say --yes. {became}")
+        raise UsageError(f"{question} There is no terminal to answer on: use --yes. {became}")
     click.confirm(question, abort=True)

@@ -1,4 +1,4 @@
-"""Where a command finds its servers: the settings' URLs, or the embedded stack of the data folder."""
+"""The servers of a command: the settings' URLs, or the embedded stack of the data folder."""
 
 import logging
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from scorebeat.producer.context import Producer
 
 
 def found_settings() -> Settings:
-    """The settings, with the URLs of a running embedded stack where none are set. Raises SettingsError."""
+    """The settings, with the URLs of a running embedded stack if none are set. Raises SettingsError."""
     settings = load_settings()
     configure_logging(settings.log_format, logging.WARNING)
     return joined(settings)
@@ -21,9 +21,9 @@ def found_settings() -> Settings:
 
 @contextmanager
 def unmigrated() -> Iterator[Producer]:
-    """For commands that need the database only, whatever is in it: an embedded one is started if it does not run.
+    """For commands that need the database only, whatever it contains: an embedded one is started if it does not run.
 
-    Raises SettingsError saying which variable is unset, ServiceDown when the database does not answer.
+    Raises SettingsError, which names the unset variable, or ServiceDown if the database does not answer.
     """
     settings = found_settings()
     with ExitStack() as stack:
@@ -37,7 +37,7 @@ def unmigrated() -> Iterator[Producer]:
 
 @contextmanager
 def database() -> Iterator[Producer]:
-    """For commands that need the ledger, and no broker. Raises UsageError when it was never migrated."""
+    """For commands that need the ledger, and no broker. Raises UsageError if it was never migrated."""
     with unmigrated() as p:
         require_ledger(p)
         yield p
@@ -45,7 +45,7 @@ def database() -> Iterator[Producer]:
 
 @contextmanager
 def both() -> Iterator[Producer]:
-    """For commands that send messages. Raises SettingsError, or ServiceDown when either server does not answer."""
+    """For commands that send messages. Raises SettingsError, or ServiceDown if either server does not answer."""
     from scorebeat.broker.send import require_broker  # noqa: PLC0415 -- loads Celery, which few commands need
 
     settings = found_settings()

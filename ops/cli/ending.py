@@ -1,4 +1,4 @@
-"""How a command ends that ran a model's code: at once, and with nothing left behind when it is told to stop."""
+"""The end of a command that ran a model's code: at once, and with nothing left behind after a signal to stop."""
 
 import os
 import signal
@@ -11,12 +11,12 @@ STOPS = (signal.SIGTERM, signal.SIGHUP)
 
 
 def end(code: int) -> None:
-    """End the process with this exit code. Where a model's code ran nobody waits for threads that it began, child
-    processes, or what it registered for the end: such a command would never end.
+    """End the process with this exit code. If a model's code ran, do not wait for its threads, its child processes or
+    its exit handlers: the command might never end.
     """
     containment = sys.modules.get("scorebeat.models.scoring.containment")
     witness = sys.modules.get("scorebeat.core.watched_command")
-    report = witness.last_word if witness is not None else _to_nobody
+    report = witness.last_word if witness is not None else _report_to_nobody
     if not getattr(containment, "ran", False):
         report(code)
         sys.exit(code)
@@ -28,18 +28,18 @@ def end(code: int) -> None:
         os._exit(code)
 
 
-def _to_nobody(code: int) -> None:
+def _report_to_nobody(code: int) -> None:
     """The process has no parent that waits for its exit code."""
 
 
 @contextmanager
 def leaving_nothing() -> Iterator[None]:
-    """A signal to stop leaves the block as Ctrl-C does, so that what it clears away at its end is cleared away; then
-    the process ends by that signal."""
-    came: list[int] = []
+    """A signal to stop ends the block as Ctrl-C does, so that the block cleans up; then the process ends by that
+    signal."""
+    received: list[int] = []
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        came.append(number)
+        received.append(number)
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, stop) for number in STOPS}
@@ -48,6 +48,6 @@ def leaving_nothing() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for stopped in came[:1]:
-            signal.signal(stopped, signal.SIG_DFL)
-            os.kill(os.getpid(), stopped)
+        if received:
+            signal.signal(received[0], signal.SIG_DFL)
+            os.kill(os.getpid(), received[0])

@@ -4,6 +4,6 @@ import click
 
 
 class Whole(click.IntRange):
-    """A whole number within bounds; a word is refused as no integer, and not as no "integer range"."""
+    """A whole number within bounds. The message for anything else says "integer", not click's "integer range"."""
 
     name = "integer"

@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 WIDE = 10_000
-"""Characters of a line where nobody's window bounds it: a pipe gets each row on one line."""
+"""Width in characters without a terminal: a pipe gets each row on one line."""
 NAMES = frozenset({"id", "run", "number", "model_version", "attempt"})
-"""Columns whose numbers name something: nobody writes run 1,204."""
+"""Columns whose numbers are names, and have no thousands separator."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -30,13 +30,13 @@ class _Console(Console):
 
 
 def console() -> Console:
-    """Standard output; nothing in a value is taken for markup."""
+    """Standard output; values are never read as markup."""
     width = None if sys.stdout.isatty() else WIDE
     return _Console(markup=False, highlight=False, emoji=False, width=width, soft_wrap=False)
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Iterable[str], empty: str) -> None:
-    """Print the columns of the rows; a column that no row fills is left out. `empty` is said of no rows."""
+    """Print the columns of the rows; a column without values is left out. Without rows print `empty`."""
     if not rows:
         click.echo(empty)
         return
@@ -59,7 +59,7 @@ def fields(values: Mapping[str, Any]) -> None:
 
 
 def cell(value: object) -> str:
-    """A value on one line, as people write it; control characters never reach the terminal."""
+    """A value on one line, for people; control characters never reach the terminal."""
     if value is None:
         return ""
     if isinstance(value, datetime):
@@ -88,12 +88,12 @@ def duration(seconds: float) -> str:
 
 
 def print_json(value: object) -> None:
-    """Moments as ISO 8601 with their zone, durations in seconds."""
+    """Print JSON: times as ISO 8601 with their zone, durations in seconds."""
     click.echo(json.dumps(value, default=_json, indent=2, ensure_ascii=False))
 
 
 def note(message: str) -> None:
-    """For the person who waits: standard error, so that a program that reads our output is not disturbed."""
+    """Print a note to standard error, so that a program that reads our output is not disturbed."""
     click.echo(f"note: {_CONTROL.sub(' ', message)}", err=True)
 
 

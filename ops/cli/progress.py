@@ -24,12 +24,12 @@ from scorebeat.producer.context import Producer
 
 LOOK_EVERY = 0.3
 LINE_EVERY = 2.0
-"""Seconds between two plain lines about a run that only counts on."""
+"""Seconds between two plain lines about a run of which only the count changes."""
 
 
 @dataclass(frozen=True)
 class Now:
-    """What a run's page shows beside its counts."""
+    """The pace of a run, and the time of this look."""
 
     pace: Pace
     at: datetime
@@ -51,7 +51,7 @@ class Display(Protocol):
 
 
 class Bars:
-    """A bar a run."""
+    """A progress bar for each run."""
 
     def __init__(self, console: Console | None = None) -> None:
         how = TextColumn("{task.fields[how]}", table_column=Column(no_wrap=True, overflow="ellipsis"))
@@ -78,12 +78,12 @@ class Bars:
 
 
 class Lines:
-    """A line when a run's state changes, and every few seconds while its count does."""
+    """A line when a run's state changes, and one every few seconds while its count changes."""
 
     def __init__(self, echo: Callable[[str], None] = click.echo) -> None:
         self._echo = echo
-        self._said: dict[int, tuple[RunState, tuple[bool, bool], int]] = {}
-        self._said_at: dict[int, float] = {}
+        self._shown: dict[int, tuple[RunState, tuple[bool, bool], int]] = {}
+        self._shown_at: dict[int, float] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -94,13 +94,13 @@ class Lines:
         return None
 
     def show(self, line: RunLine, now: Now | None = None) -> None:
-        news = _is_late(line, now), line.reason is not None
-        moment, state = time.monotonic(), (line.state, news, line.rows_scored + line.rows_failed)
-        before = self._said.get(line.id)
-        soon = moment - self._said_at.get(line.id, 0.0) < LINE_EVERY
+        flags = _is_late(line, now), line.reason is not None
+        shown_at, state = time.monotonic(), (line.state, flags, line.rows_scored + line.rows_failed)
+        before = self._shown.get(line.id)
+        soon = shown_at - self._shown_at.get(line.id, 0.0) < LINE_EVERY
         if state == before or (before is not None and before[:2] == state[:2] and soon):
             return
-        self._said[line.id], self._said_at[line.id] = state, moment
+        self._shown[line.id], self._shown_at[line.id] = state, shown_at
         self._echo(", ".join([f"{_title(line)}: {line.rows_scored:,} of {line.rows_planned:,} rows", *_how(line, now)]))
 
 
@@ -141,7 +141,7 @@ def exit_code(line: RunLine) -> int:
 
 
 def _how(line: RunLine, now: Now | None) -> list[str]:
-    """How an open run goes: what failed, how fast, how long still, and whether that is in time."""
+    """The progress of an open run: failed rows, speed, time left, deadline and what it waits for."""
     failed = [f"{line.rows_failed:,} failed"] if line.rows_failed else []
     if now is None or line.is_final:
         return failed

@@ -1,4 +1,4 @@
-"""The data folder: closed to other users, locked by whoever runs servers on it, and its files."""
+"""The data folder: closed to other users, locked by the process that runs servers on it, and its files."""
 
 import fcntl
 import json
@@ -19,7 +19,7 @@ from scorebeat.ops.local.privileges import Identity
 SERVERS_LOCK_FILE = "servers.lock"
 """Inherited by the servers: it stays held until the last of them is gone, even if we were killed."""
 LOCK_PATIENCE = 0.5
-"""Seconds. Who only looks whether the lock is held takes it for an instant."""
+"""Seconds. A process that only checks the lock holds it for an instant."""
 LEFTOVERS_PATIENCE = 60.0
 """Seconds that servers of a killed stack have for their shutdown, begun when it died."""
 
@@ -59,7 +59,7 @@ class DataFolder:
 
 @contextmanager
 def locked(data: Path) -> Iterator[DataFolder]:
-    """The data folder, made if need be, for as long as we run servers on it.
+    """The data folder, made if necessary, locked while we run servers on it.
 
     Raises UsageError if another process runs servers there (its id is in the message), or if the folder is
     not ours or holds other things.
@@ -95,7 +95,7 @@ def remove_leftovers(folder: DataFolder, pattern: str) -> None:
 
 @contextmanager
 def usable(data: Path) -> Iterator[None]:
-    """What the system refuses us in the data folder is a UsageError that says what to do."""
+    """Turn an OSError in the data folder into a UsageError with advice."""
     try:
         yield
     except OSError as error:

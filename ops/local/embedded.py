@@ -15,7 +15,7 @@ from scorebeat.ops.local.servers import Chooser, prepare, wait_until_ready
 
 LOG_FILE = "servers.log"
 TIMES = {"log_line_prefix": "%m "}
-"""Nobody stamps the lines of a log file."""
+"""PostgreSQL writes the times itself: nobody adds them to the lines of a log file."""
 LAST_WORDS = 2_000
 """Characters of a server's log that an error shows."""
 
@@ -24,7 +24,7 @@ LAST_WORDS = 2_000
 def embedded(
     data: Path, *, postgres_settings: Mapping[str, str] | None = None, choose: Chooser = for_servers
 ) -> Iterator[StackUrls]:
-    """Both servers, ready; stopped at the end. Other commands find them by `core.data_folder.running_stack`.
+    """Both servers, ready; they are stopped at the end. Other commands find them by `core.data_folder.running_stack`.
 
     Enter it from a thread that outlives the block (the kernel ends the servers with that thread). Raises
     UsageError if the folder cannot be used or is in use.
@@ -33,8 +33,8 @@ def embedded(
         servers = prepare(folder, TIMES | dict(postgres_settings or {}), choose)
         try:
             with (
-                _started(folder, servers.database, servers.database_answers),
-                _started(folder, servers.broker, servers.broker_answers),
+                _started(folder, servers.database, servers.database_is_ready),
+                _started(folder, servers.broker, servers.broker_is_ready),
             ):
                 folder.publish(servers.urls)
                 yield servers.urls
@@ -45,9 +45,9 @@ def embedded(
 
 @contextmanager
 def database_only(data: Path) -> Iterator[str]:
-    """The URL of the database of a folder whose servers do not run: PostgreSQL alone, stopped at the end.
+    """Start PostgreSQL alone, on a folder whose servers do not run. Yields its URL; it is stopped at the end.
 
-    Raises SettingsError if the folder has no database: a forgotten variable never makes an empty one.
+    Raises SettingsError if the folder has no database, so that a forgotten variable never makes an empty one.
     """
     if not postgres.has_cluster(data):
         raise SettingsError(
@@ -57,19 +57,19 @@ def database_only(data: Path) -> Iterator[str]:
     with locked(data) as folder:
         servers = prepare(folder, TIMES)
         try:
-            with _started(folder, servers.database, servers.database_answers):
+            with _started(folder, servers.database, servers.database_is_ready):
                 yield servers.urls.database_url
         finally:
             servers.clean()
 
 
 @contextmanager
-def _started(folder: DataFolder, process: Process, answers: Callable[[], bool]) -> Iterator[None]:
+def _started(folder: DataFolder, process: Process, is_ready: Callable[[], bool]) -> Iterator[None]:
     log = folder.path / LOG_FILE
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as output:
         child = Child(process, output)
         try:
-            wait_until_ready(process.name, answers, lambda: _end(child, log))
+            wait_until_ready(process.name, is_ready, lambda: _end(child, log))
             yield
         finally:
             child.stop(hurried=lambda: False)

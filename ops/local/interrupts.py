@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP as facts to look at: the first asks to stop, the second to hurry."""
+"""SIGINT, SIGTERM and SIGHUP as a count: the first one means stop, the second one means hurry."""
 
 import signal
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
-    """Counts the signals that ask us to stop while its `with` block lasts; enter it from the main thread."""
+    """Counts the signals to stop while its `with` block lasts; enter it from the main thread."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -48,7 +48,7 @@ class Interrupts:
 
     @contextmanager
     def raising(self) -> Iterator[None]:
-        """Code that knows nothing of us is left by KeyboardInterrupt, also if the signal came before."""
+        """A signal raises KeyboardInterrupt in the block, for code that does not check; also if it came before."""
         self._raises = True
         try:
             if self.stopping:
@@ -61,5 +61,5 @@ class Interrupts:
         self.count += 1
         self._wake.put(None)
         if self._raises:
-            self._raises = False  # once: what is being left must be able to clean up
+            self._raises = False  # once: the interrupted code must be able to clean up
             raise KeyboardInterrupt

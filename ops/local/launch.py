@@ -1,9 +1,9 @@
-"""Becomes another program, first taking an identity and a promise to die with its parent.
+"""Becomes another program, after it takes an identity and arranges to die with its parent.
 
 Run by its path (`python -I -S launch.py ...`), so it needs the standard library only and no import path:
 
     launch.py run SIGNAL PARENT IDENTITY COMMAND ...   the kernel sends SIGNAL when process PARENT dies
-    launch.py reach IDENTITY PATH ...                  prints the first folder closed to IDENTITY, if any
+    launch.py reach IDENTITY PATH ...                  prints the first folder that IDENTITY cannot enter, if any
 
 IDENTITY is `self`, `namespace`, or `user:UID:GID`. Exit status 125: the identity cannot be
 taken, or the command not be run.
@@ -52,9 +52,9 @@ def _taken(identity: str) -> bool:
 
 
 def _enter_namespace() -> None:
-    """Be a plain user of a new user namespace, who outside of it is still the user that we are.
+    """Become a plain user in a new user namespace; outside of it we remain the same user.
 
-    So PostgreSQL, which refuses user 0, runs as root's process and reads what only root may read.
+    So PostgreSQL, which refuses user 0, runs as a process of root and reads files that only root may read.
     """
     uid, gid = os.geteuid(), os.getegid()
     inside = next((user.pw_uid for user in pwd.getpwall() if user.pw_uid != 0), 1)  # initdb wants a name
@@ -78,7 +78,7 @@ def _die_with(parent: int, signal_number: int) -> None:
     if sys.platform != "linux":  # nothing like it elsewhere
         return
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
-    if os.getppid() != parent:  # it died before we asked
+    if os.getppid() != parent:  # it died before the call
         os.kill(os.getpid(), signal.SIGKILL)
 
 

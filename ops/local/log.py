@@ -1,4 +1,4 @@
-"""The one log of many processes: each line says when and which process spoke, as text or as JSON."""
+"""The one log of many processes: each line has its time and its process, as text or as JSON."""
 
 import json
 import os
@@ -14,7 +14,7 @@ LONGEST_LINE = 64 * 1024
 OWN_TIME = re.compile(r"(\d\d:\d\d:\d\d) ")
 """How `core.events` begins a line."""
 COLOURS = (36, 33, 35, 32, 34, 96, 93, 95)
-"""ANSI foregrounds, given to the processes in the order in which they first speak."""
+"""ANSI foregrounds, assigned to the processes in the order of their first lines."""
 
 
 class Log:
@@ -40,7 +40,7 @@ class Log:
         self._closed = False
 
     def write(self, name: str, line: str) -> None:
-        """Write one line that `name` spoke; when nobody reads any more, drop it."""
+        """Write one line of the process `name`; drop it if nobody reads any more."""
         with self._lock:
             if self._closed:
                 return

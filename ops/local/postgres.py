@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: its cluster, its command line, and when it is ready."""
+"""The embedded PostgreSQL: its cluster, its command line, and the check that it is ready."""
 
 import importlib.util
 import os
@@ -19,7 +19,7 @@ from scorebeat.ops.local.processes import Process
 
 DATABASE = "scorebeat"
 USER = "postgres"
-"""Not the database's name: a role called like the ledger's schema would find that schema before `public`."""
+"""Not the database's name: for a role with the name of the ledger's schema, that schema comes before `public`."""
 CLUSTER = "postgres"
 NEW_CLUSTER = "postgres.new-"
 HBA = "local all all scram-sha-256\n"
@@ -28,7 +28,7 @@ STOP = (
     (signal.SIGQUIT, 10.0),  # immediate shutdown: the next start recovers
 )
 PLENTY = 2 * 1024**3
-"""Bytes of memory from which 256 MB of shared buffers are not missed."""
+"""Bytes of memory that are enough for 256 MB of shared buffers."""
 
 
 def binaries() -> Path:
@@ -44,7 +44,7 @@ def has_cluster(data: Path) -> bool:
 
 
 def create_cluster(folder: DataFolder, owner: Identity, settings: Mapping[str, str]) -> None:
-    """Make the cluster unless there is one; an interrupted making leaves nothing that looks like one.
+    """Make the cluster if there is none. An interrupted call leaves nothing that looks like a cluster.
 
     Raises UsageError if the cluster belongs to another major version.
     """
@@ -61,7 +61,7 @@ def create_cluster(folder: DataFolder, owner: Identity, settings: Mapping[str, s
 
 
 def process(folder: DataFolder, sockets: Path, owner: Identity, settings: Mapping[str, str]) -> Process:
-    """The server's process; `settings` go over the cluster's own."""
+    """The server's process; `settings` override the cluster's own."""
     fixed = {
         "listen_addresses": "",
         "unix_socket_directories": str(sockets),
@@ -86,8 +86,8 @@ def url(folder: DataFolder, sockets: Path, database: str = DATABASE) -> str:
     return f"postgresql://{USER}:{quote(folder.password, safe='')}@/{database}?host={quote(str(sockets))}"
 
 
-def answers(folder: DataFolder, sockets: Path) -> bool:
-    """Whether the server takes connections; the database is made when it does so for the first time."""
+def is_ready(folder: DataFolder, sockets: Path) -> bool:
+    """Whether the server accepts connections. The first time that it does, the database is made."""
     try:
         psycopg2.connect(url(folder, sockets, "postgres"), connect_timeout=5).close()
     except psycopg2.OperationalError:  # not there, starting up, in recovery
@@ -109,7 +109,7 @@ def _client(folder: DataFolder, sockets: Path, program: str, *arguments: str) ->
 
 def _initdb(folder: DataFolder, new: Path, owner: Identity, settings: Mapping[str, str]) -> None:
     password = folder.path / "password"
-    _ = folder.password  # written by now
+    _ = folder.password  # this writes the file
     own(password, owner)
     # the builtin C.UTF-8 is the same on every machine, so indexes outlive an upgrade of the C library
     locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")

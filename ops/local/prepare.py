@@ -1,4 +1,4 @@
-"""What must be done to a database before Scorebeat runs on it: migrations, and jobs.toml if there is one."""
+"""Prepares a database for Scorebeat: migrations, and jobs.toml if there is one."""
 
 import click
 from sqlalchemy import Connection
@@ -16,8 +16,8 @@ from scorebeat.producer.requests.apply import Applied, ApplyRefused, apply_files
 
 
 def prepare(settings: Settings) -> None:
-    """Migrate, then apply the jobs file; one without jobs removes none. Raises UsageError; a database that was ready is
-    not changed."""
+    """Migrate, then apply the jobs file; a file without jobs removes none. Raises UsageError; then a database that was
+    ready is not changed."""
     p = Producer(settings, "prepare")
     try:
         migrate(p)
@@ -32,33 +32,34 @@ def prepare(settings: Settings) -> None:
 def _apply(p: Producer) -> None:
     file = shown(p.settings.jobs)
     try:
-        tell(apply_files(p, read_files(file), "scorebeat up"))
-    except (WouldRemoveAll, ApplyRefused) as error:  # nobody may be there to say whether it is meant
-        _say(f"warning: {file}: {error}")
+        print_applied(apply_files(p, read_files(file), "scorebeat up"))
+    except (WouldRemoveAll, ApplyRefused) as error:  # there may be nobody to confirm it
+        _report(f"warning: {file}: {error}")
 
 
 def migrate(p: Producer, run_role: str | None = None) -> Upgraded:
-    """Bring the ledger to this program's version, while others work with it; says what it waits for.
+    """Bring the ledger to this program's version, while others work with it; reports what it waits for.
 
-    Roles that run, this one and those of earlier calls, may then do what this version needs, and nothing more; where
-    the ledger is a newer version's, they keep what that gave them. Raises UsageError, ServiceDown, MigrationFailed, and
-    NotPermitted where the ledger is another role's.
+    Run roles, this one and those of earlier calls, get the rights that this version needs, and no more. If the ledger
+    is of a newer version, they keep the rights which that version granted. Raises UsageError, ServiceDown,
+    MigrationFailed, and NotPermitted if the ledger belongs to another role.
     """
     with reachable(p.url):
         require_version(p.engine)
-        with turn(p.engine, _say) as connection:
+        with turn(p.engine, _report) as connection:
             with connection.begin():
                 _act_as_owner(connection)
             if run_role is not None:
                 _require_role(connection, run_role)
-            done = upgrade(connection, _say)
+            done = upgrade(connection, _report)
             if not done.is_newer:
                 _give_rights(connection, run_role, "was migrated" if done.changed else "is up to date")
             return done
 
 
 def _act_as_owner(connection: Connection) -> None:
-    """What the migrations of a ledger make is its owner's, too. Raises NotPermitted where there are some to be done."""
+    """Migrate as the ledger's owner, who then owns the new objects. Raises NotPermitted if migrations are due and we
+    are not the owner."""
     have = revisions.revision(connection)
     if have is None:
         return
@@ -69,7 +70,7 @@ def _act_as_owner(connection: Connection) -> None:
 
 
 def _require_role(connection: Connection, role: str) -> None:
-    """Before anything is migrated."""
+    """Check the run role before anything is migrated. Raises NotPermitted, UsageError."""
     with connection.begin():
         if revisions.revision(connection) is not None:
             ownership.require_owner(connection, "give rights to another")
@@ -77,7 +78,7 @@ def _require_role(connection: Connection, role: str) -> None:
 
 
 def _give_rights(connection: Connection, run_role: str | None, ledger: str) -> None:
-    """All of them or none. Raises NotPermitted, which says what became of the ledger."""
+    """Grant all rights or none. Raises NotPermitted, whose message has the state of the ledger."""
     named = [run_role] if run_role is not None else []
     try:
         with connection.begin():
@@ -91,12 +92,12 @@ def _give_rights(connection: Connection, run_role: str | None, ledger: str) -> N
         ) from error
 
 
-def _say(line: str) -> None:
+def _report(line: str) -> None:
     click.echo(line, err=True)
 
 
-def tell(applied: Applied) -> None:
-    """Say what became of each job of the file."""
+def print_applied(applied: Applied) -> None:
+    """Print what was done to each job of the file."""
     for kind in ("added", "changed", "removed"):
         for name in getattr(applied, kind):
             click.echo(f"{kind} job {name}")
@@ -106,8 +107,8 @@ def tell(applied: Applied) -> None:
         click.echo(f"note: {line}")
 
 
-def tell_difference(found: Applied) -> None:
-    """Say what would become of each job of the file."""
+def print_difference(found: Applied) -> None:
+    """Print what would be done to each job of the file."""
     for name in found.added:
         click.echo(f"would add job {name}")
     for name in found.changed:

@@ -1,4 +1,4 @@
-"""As whom the servers run: PostgreSQL refuses root, and must still reach its programs and its data."""
+"""Which user runs the servers: PostgreSQL refuses root, and must still reach its programs and its data."""
 
 import os
 import pwd
@@ -12,12 +12,12 @@ from scorebeat.core.errors import UsageError
 from scorebeat.ops.local import launch
 
 UNPRIVILEGED = ("postgres", "nobody")
-"""Users that root may lend the servers to where user namespaces are forbidden; the first that exists."""
+"""Users that run the servers for root if user namespaces are forbidden; the first one that exists."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who a server is: `word` tells the launcher, `uid` and `gid` own the server's folders."""
+    """The user of a server: `word` is for the launcher, `uid` and `gid` own the server's folders."""
 
     word: str
     uid: int
@@ -34,33 +34,33 @@ def ourselves() -> Identity:
 
 
 def namespaces_allowed() -> bool:
-    """Whether this machine lets us make user namespaces; a container without privileges does not."""
+    """Whether this machine allows user namespaces; a container without privileges does not."""
     if sys.platform != "linux":
         return False
     return _reach("namespace", []).returncode == 0
 
 
 def for_servers(data: Path, programs: Sequence[Path], namespaces: Callable[[], bool] = namespaces_allowed) -> Identity:
-    """Who may run PostgreSQL on this data folder and can reach the programs.
+    """The identity that may run PostgreSQL on this data folder and can reach the programs.
 
-    A plain user runs it as itself. Root runs it as the folder's owner, or if that is root: in a user
-    namespace, else as an unprivileged user. Raises UsageError naming the folder that is closed to that user.
+    A plain user runs it as itself. Root runs it as the folder's owner. If that is root, it runs in a
+    user namespace, else as an unprivileged user. Raises UsageError, which names the folder closed to that user.
     """
-    us, owner = os.geteuid(), data.stat()
-    if us == 0 and owner.st_uid != 0:
+    our_uid, owner = os.geteuid(), data.stat()
+    if our_uid == 0 and owner.st_uid != 0:
         identity = Identity(f"user:{owner.st_uid}:{owner.st_gid}", owner.st_uid, owner.st_gid)
-    elif us != 0 and _has_name(us):
+    elif our_uid != 0 and _has_name(our_uid):
         return ourselves()
     elif namespaces():  # for root, and for a user without a name, whom initdb refuses as well
-        identity = Identity("namespace", us, os.getegid())
+        identity = Identity("namespace", our_uid, os.getegid())
     else:
-        identity = _unprivileged() if us == 0 else ourselves()
+        identity = _unprivileged() if our_uid == 0 else ourselves()
     _require_reach(identity, [*programs, data.parent])
     return identity
 
 
 def own(path: Path, owner: Identity) -> None:
-    """Give one file or folder to the owner of the servers; only root can, and only root needs to."""
+    """Make the owner of the servers the owner of one file or folder; only root can, and only root needs to."""
     if os.geteuid() == 0:
         os.chown(path, owner.uid, owner.gid, follow_symlinks=False)
 

@@ -1,4 +1,4 @@
-"""One child process: started through the launcher, followed to its end, stopped step by step."""
+"""One child process: started by the launcher, watched until its end, stopped step by step."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from scorebeat.ops.local.privileges import Identity, launcher, ourselves
 POLL = 0.02
 """Seconds between two looks at a child that was asked to stop."""
 HURRY = 2.0
-"""Seconds that a step of a stop lasts at most when the operator is in a hurry."""
+"""Seconds that a step of a stop lasts at most, if the operator is in a hurry."""
 AFTER_KILL = 10.0
 """Seconds that the kernel may take to end a killed process."""
 
@@ -30,14 +30,14 @@ class Process:
     stop: tuple[tuple[signal.Signals, float], ...] = ((signal.SIGTERM, 10.0),)
     """Signals to try one after another, each with the seconds that it gets; then SIGKILL."""
     orphan_signal: signal.Signals = signal.SIGKILL
-    """What the kernel sends it when we are killed."""
+    """The signal that the kernel sends it when we are killed."""
     restart: bool = True
     identity: Identity = field(default_factory=ourselves)
     pass_fds: tuple[int, ...] = ()
     umask: int = -1
-    """Permissions that its new files lack; -1 for our own umask."""
+    """The umask for its new files; -1 is our own umask."""
     note: str = ""
-    """What the operator should know when it has started, such as its address."""
+    """Shown to the operator after its start, such as its address."""
 
 
 class Child:
@@ -46,7 +46,7 @@ class Child:
     def __init__(self, process: Process, output: int | IO[bytes]) -> None:
         """Start it; standard output and standard error both go to `output`."""
         self.process = process
-        # in a session of its own: a terminal's Ctrl-C reaches us alone, and we stop children in order
+        # a session of its own: a terminal's Ctrl-C reaches us alone, and we stop the children in order
         self._popen = subprocess.Popen(
             launcher(process.identity, process.orphan_signal, process.argv),
             env=process.env,
@@ -69,7 +69,7 @@ class Child:
     def ended(self) -> int | None:
         """Exit status, or minus the signal's number; None while it runs.
 
-        What it leaves of its process group is killed before its number can be given to another process.
+        The rest of its process group is killed before its process id can be used again.
         """
         if self._popen.returncode is None:
             if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
@@ -98,7 +98,7 @@ class Child:
     def _signal_group(self, number: signal.Signals) -> None:
         try:
             os.killpg(self.pid, number)
-        except (ProcessLookupError, PermissionError):  # gone; macOS answers EPERM for a group of zombies
+        except (ProcessLookupError, PermissionError):  # gone; macOS returns EPERM for a group of zombies
             return
 
 

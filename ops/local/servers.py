@@ -1,4 +1,4 @@
-"""The two servers together: what both need before they start, and waiting until they answer."""
+"""The two servers together: what both need before they start, and waiting until they are ready."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,12 +15,12 @@ from scorebeat.ops.local.processes import Process
 from scorebeat.ops.local.sockets import close_sockets, open_sockets
 
 READY_WITHIN = 120.0
-"""Seconds; a server that was killed reads its log again first."""
+"""Seconds; a server that was killed replays its log first."""
 POLL = 0.05
 
 
 Chooser = Callable[[Path, Sequence[Path]], Identity]
-"""Who runs the servers on a data folder, given the programs that they must reach."""
+"""Chooses who runs the servers on a data folder, by the programs that they must reach."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,15 @@ class Servers:
         return StackUrls(postgres.url(self.folder, self.sockets), valkey.url(self.sockets))
 
     @property
-    def database_answers(self) -> Callable[[], bool]:
-        return partial(postgres.answers, self.folder, self.sockets)
+    def database_is_ready(self) -> Callable[[], bool]:
+        return partial(postgres.is_ready, self.folder, self.sockets)
 
     @property
-    def broker_answers(self) -> Callable[[], bool]:
-        return partial(valkey.answers, self.sockets)
+    def broker_is_ready(self) -> Callable[[], bool]:
+        return partial(valkey.is_ready, self.sockets)
 
     def clean(self) -> None:
-        """Remove the sockets; call it when both servers are stopped."""
+        """Remove the sockets; call it after both servers are stopped."""
         close_sockets(self.folder, self.sockets)
 
 
@@ -59,10 +59,10 @@ def prepare(folder: DataFolder, postgres_settings: Mapping[str, str], choose: Ch
     return Servers(folder, sockets, database, valkey.process(folder, sockets, owner))
 
 
-def wait_until_ready(name: str, answers: Callable[[], bool], ended: Callable[[], str | None]) -> None:
-    """Return when the server answers. Raises ScorebeatError on time-out, or saying how it ended."""
+def wait_until_ready(name: str, is_ready: Callable[[], bool], ended: Callable[[], str | None]) -> None:
+    """Return when the server is ready. Raises ScorebeatError on time-out, or if the server ended, with how."""
     deadline = time.monotonic() + READY_WITHIN
-    while not answers():
+    while not is_ready():
         how = ended()
         if how is not None:
             raise ScorebeatError(f"{name} did not start: {how}")

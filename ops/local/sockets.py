@@ -11,7 +11,7 @@ from scorebeat.ops.local.data_folder import DataFolder, write_private
 from scorebeat.ops.local.privileges import Identity, own
 
 LONGEST = 100
-"""Bytes of a socket's path; the kernel takes 107 on Linux and 103 elsewhere."""
+"""Bytes of a socket's path; the kernel accepts 107 on Linux and 103 elsewhere."""
 PLAIN = re.compile(r"[A-Za-z0-9/._@-]+")
 """Other characters mean something in a URL or in libpq's list of hosts."""
 LONGEST_NAME = len("/.s.PGSQL.5432")
@@ -21,14 +21,14 @@ RECORD = "sockets"
 
 
 def open_sockets(folder: DataFolder, owner: Identity) -> Path:
-    """The socket folder, empty: `run` in the data folder, or a private one where that path cannot be used."""
+    """The empty socket folder: `run` in the data folder, or a private one if that path cannot be used."""
     inside = folder.path / "run"
     if usable(inside):
         shutil.rmtree(inside, ignore_errors=True)  # we hold the servers' lock: nobody listens there
         inside.mkdir(mode=0o700)
-        return _given(inside, owner)
+        return _closed_for(inside, owner)
     outside = _recorded(folder, owner) or _private(folder)
-    return _given(outside, owner)
+    return _closed_for(outside, owner)
 
 
 def close_sockets(folder: DataFolder, sockets: Path) -> None:
@@ -42,7 +42,7 @@ def usable(sockets: Path) -> bool:
 
 
 def _recorded(folder: DataFolder, owner: Identity) -> Path | None:
-    """The private folder of a stack that was killed, if it is still as we made it."""
+    """The private folder of a stack that was killed, if nobody has changed it."""
     try:
         sockets = Path((folder.path / RECORD).read_text("utf-8").strip())
         found = sockets.lstat()
@@ -64,7 +64,7 @@ def _private(folder: DataFolder) -> Path:
     return sockets
 
 
-def _given(sockets: Path, owner: Identity) -> Path:
+def _closed_for(sockets: Path, owner: Identity) -> Path:
     sockets.chmod(0o700)
     own(sockets, owner)
     return sockets

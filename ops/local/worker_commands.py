@@ -16,23 +16,23 @@ def cores() -> int:
 
 
 def celery_worker(queues: Sequence[str], processes: int, name: str, *options: str) -> tuple[str, ...]:
-    """A worker on these queues. `name` keeps workers of one host apart, so it must be unique there."""
+    """A worker on these queues. `name` must be unique on its host."""
     where = ("-Q", ",".join(queues), "-n", f"{name}@%h", "-c", str(processes), *options)
     return (sys.executable, "-m", "scorebeat.worker", "--quiet", "worker", *where, "-l", "INFO")
 
 
 @dataclass(frozen=True)
 class Renewal:
-    """When a process of a worker makes way for a new one, after the batch that it is at."""
+    """When a worker's process is replaced by a new one, after its current batch."""
 
     tasks: int | None = None
-    """After so many tasks."""
+    """After this number of tasks."""
     kibibytes: int | None = None
-    """Once it took so much memory."""
+    """After it has used this much memory."""
 
     @property
     def options(self) -> tuple[str, ...]:
-        """As Celery's worker takes them."""
+        """The options of Celery's worker."""
         tasks = ("--max-tasks-per-child", str(self.tasks)) if self.tasks else ()
         memory = ("--max-memory-per-child", str(self.kibibytes)) if self.kibibytes else ()
         return (*tasks, *memory)
@@ -44,19 +44,19 @@ NEVER = Renewal()
 def device_worker(
     device: str, queues: Sequence[str], processes: int | None, *, burst: bool, renewal: Renewal = NEVER
 ) -> tuple[str, ...]:
-    """A worker that scores on `cpu` or `cuda:N`, with as many processes as suit the device unless told."""
+    """A worker that scores on `cpu` or `cuda:N`; by default its number of processes suits the device."""
     options = ("--device", device, *(["--burst"] if burst else []), *renewal.options)
     usual = cores() if device == CPU else GPU_PROCESSES
     return celery_worker(queues, processes or usual, f"{device.replace(':', '-')}-{os.getpid()}", *options)
 
 
 def control_worker() -> tuple[str, ...]:
-    """Dispatch, rescue, settle and ticks: short work, one after the other."""
+    """The worker for dispatch, rescue, settle and ticks: short tasks, one after the other."""
     return celery_worker([CONTROL_QUEUE], 1, f"control-{os.getpid()}")
 
 
 def plan_worker() -> tuple[str, ...]:
-    """Plans, which may take minutes: two at once, so that a huge one does not hold up a small one."""
+    """The worker for plans, which may take minutes: two at once, so that a huge one does not delay a small one."""
     return celery_worker([PLAN_QUEUE], 2, f"plan-{os.getpid()}")
 
 

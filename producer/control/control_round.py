@@ -1,4 +1,4 @@
-"""The control tick: one round of everything that keeps the ledger moving."""
+"""The control tick: one round of everything that moves work through the ledger."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,49 +15,49 @@ from scorebeat.producer.control.rescue import rescue
 from scorebeat.producer.control.settle import settle_all
 from scorebeat.producer.control.tick import begin_again, make_up
 from scorebeat.producer.dispatch import dispatch_all
-from scorebeat.producer.keep_going import apart
+from scorebeat.producer.keep_going import log_failure
 
 
 @dataclass(frozen=True)
 class Round:
-    """What one control tick did."""
+    """The counts of one control tick."""
 
     rescued: int
     settled: int
     dispatched: int
     made_up: int
     begun_again: int
-    """Runs for due times whose run could not begin before."""
+    """Runs of due times whose first run could not begin."""
 
 
 def run_once(p: Producer) -> Round:
-    """Rescue, settle, dispatch, make up for missed ticks and note ends once; safe at any time, also twice at once.
+    """Rescue, settle, dispatch, make up for missed ticks and note ends once. Safe at any time, also twice in parallel.
 
-    A part that fails is one event, and stops no other part; the next round tries it again.
+    A part that fails is one event, and stops no other part; the next round retries it.
     """
-    _do("clock", _bring_back, p)
-    _do("forget", _forget, p)
+    _run_part("clock", _correct_timestamps, p)
+    _run_part("forget", _forget_workers, p)
     done = Round(
-        rescued=_do("rescue", rescue, p),
-        settled=_do("settle", settle_all, p),
-        dispatched=_do("dispatch", dispatch_all, p),
-        made_up=_do("make_up", make_up, p),
-        begun_again=_do("begin_again", begin_again, p),
+        rescued=_run_part("rescue", rescue, p),
+        settled=_run_part("settle", settle_all, p),
+        dispatched=_run_part("dispatch", dispatch_all, p),
+        made_up=_run_part("make_up", make_up, p),
+        begun_again=_run_part("begin_again", begin_again, p),
     )
-    _do("overdue", note_overdue, p)
-    _do("notify", _notify, p)
+    _run_part("overdue", note_overdue, p)
+    _run_part("notify", _notify, p)
     return done
 
 
-def _do(name: str, part: Callable[[Producer], int], p: Producer) -> int:
-    """What the part did; 0 when it failed."""
-    with apart(name):
+def _run_part(name: str, part: Callable[[Producer], int], p: Producer) -> int:
+    """The part's count; 0 if it failed."""
+    with log_failure(name):
         return part(p)
     return 0
 
 
-def _bring_back(p: Producer) -> int:
-    """Before all else: what lies ahead by mistake would not be looked at."""
+def _correct_timestamps(p: Producer) -> int:
+    """First, correct timestamps that lie in the future because a clock went back: nothing would look at them."""
     with p.engine.begin() as connection:
         found = clock.bring_back(connection, p.settings.claim_ttl, p.settings.backoff_cap)
     if found:
@@ -65,7 +65,7 @@ def _bring_back(p: Producer) -> int:
     return len(found)
 
 
-def _forget(p: Producer) -> int:
+def _forget_workers(p: Producer) -> int:
     with p.engine.begin() as connection:
         return workers.forget(connection)
 
@@ -73,5 +73,5 @@ def _forget(p: Producer) -> int:
 def _notify(p: Producer) -> int:
     if not notify.note_ends(p):
         return 0
-    # posted elsewhere: a slow receiver must not hold up dispatch. Void when the next round sends another
+    # another task posts them: a slow receiver must not delay dispatch. It expires when the next rounds send another
     return send(p.app, NOTIFY, [], expires=2 * CONTROL_EVERY.total_seconds())

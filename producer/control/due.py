@@ -1,4 +1,4 @@
-"""Due times of a job that nobody answered yet: the newest is to be answered, those before it were missed."""
+"""A job's due times without a run so far: the newest gets a run, those before it were missed."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,15 +6,15 @@ from datetime import datetime, timedelta
 from scorebeat.core.jobs.job import Job
 
 PATIENCE = timedelta(seconds=3)
-"""How long a due time waits for beat's message before the control tick answers it. Due times that follow each other
-faster are answered together."""
+"""How long a due time waits for beat's message before the control tick opens its run. Due times that are closer
+together get one run."""
 COUNTED = 1_000
-"""Missed moments are counted up to here."""
+"""The largest count of missed due times."""
 
 
 @dataclass(frozen=True)
 class Missed:
-    """Due times that no run was opened for, although their time is over."""
+    """Due times without a run, whose time is over."""
 
     first: datetime
     last: datetime
@@ -30,16 +30,16 @@ class Missed:
 
 @dataclass(frozen=True)
 class Due:
-    """What a job's schedule asks for now."""
+    """What is due now by a job's schedule."""
 
     newest: datetime
     is_in_time: bool
-    """It is to be answered now; False when its deadline has passed."""
+    """Whether the newest gets a run now; False if its deadline has passed."""
     missed: Missed | None
 
 
 def find(job: Job, last_due_at: datetime, until: datetime, now: datetime) -> Due | None:
-    """The due times after `last_due_at` and not after `until`; None when there is none."""
+    """The due times after `last_due_at` and not after `until`; None if there are none."""
     if job.due is None:
         return None
     newest = job.due.latest_due(until)

@@ -1,4 +1,4 @@
-"""Notices to a job's address: finished, failed, late. Made in the ledger, posted beside it, signed, tried again."""
+"""Notices to a job's address: finished, failed, late. They are stored in the ledger, signed, posted and retried."""
 
 import hashlib
 import hmac
@@ -16,16 +16,16 @@ from scorebeat.db.reports import status
 from scorebeat.producer.context import Producer
 from scorebeat.producer.control import unserved
 from scorebeat.producer.control.webhooks import Post, post_all, reason
-from scorebeat.producer.keep_going import apart
+from scorebeat.producer.keep_going import log_failure
 
 TIMEOUT = timedelta(seconds=5)
-"""Of one post, from the look-up of the receiver's name to its answer. Far shorter than a notice is claimed for."""
+"""Of one post, from the look-up of the receiver's name to its response. Far shorter than the claim of a notice."""
 AT_ONCE = 20
-"""Notices that one round posts side by side: a receiver that is slow holds up no other."""
+"""Notices that one round posts in parallel: a slow receiver delays no other."""
 
 
 def note_ends(p: Producer) -> bool:
-    """Count runs that ended, and make the notices of these and of late ones; True when notices are due."""
+    """Count runs that ended, and store the notices of ended and late runs; True if notices are due."""
     with p.engine.begin() as connection:
         noted = run_totals.note(connection)
         late = run_totals.note_late(connection)
@@ -40,25 +40,25 @@ def note_ends(p: Producer) -> bool:
 
 
 def notify_once(p: Producer) -> int:
-    """Post the notices that are due, all at once; returns how many were delivered.
+    """Post the notices that are due, in parallel; returns how many were delivered.
 
-    No transaction is open meanwhile. One that fails, however, or whose sender dies, is an attempt, and due again after
-    its pause until it is given up: a receiver may get it twice, under the same id.
+    No transaction is open meanwhile. A notice that fails, or whose sender dies, has used an attempt, and is due again
+    after a pause until it is given up. A receiver may get it twice, with the same id.
     """
     with p.engine.begin() as connection:
         lost = notices.give_up_lost(connection)
         taken = notices.take_due(connection, AT_ONCE)
     for notice in lost:
-        _tell_failed(notice, notices.LOST, given_up=True)
+        _emit_failed(notice, notices.LOST, given_up=True)
     errors = _post(p, taken)
     for notice in taken:
-        with apart("notice", notice.id):
+        with log_failure("notice", notice.id):
             _settle(p, notice, errors[notice.id])
     return list(errors.values()).count(None)
 
 
 def _post(p: Producer, taken: list[Notice]) -> dict[int, str | None]:
-    """None for each notice that was delivered, else why not."""
+    """For each notice None if it was delivered, else why not."""
     posts: dict[int, Post] = {}
     errors: dict[int, str | None] = {}
     for notice in taken:
@@ -66,13 +66,13 @@ def _post(p: Producer, taken: list[Notice]) -> dict[int, str | None]:
             errors[notice.id] = "the job has no address any more"
             continue
         try:
-            posts[notice.id] = _made(p, notice, notice.url)
-        except Exception as error:  # noqa: BLE001 -- one that cannot be made must not keep the others from being posted
+            posts[notice.id] = _request(p, notice, notice.url)
+        except Exception as error:  # noqa: BLE001 -- a notice that cannot be built must not stop the others
             errors[notice.id] = reason(error)
     return errors | dict(zip(posts, post_all(list(posts.values()), TIMEOUT), strict=True))
 
 
-def _made(p: Producer, notice: Notice, url: str) -> Post:
+def _request(p: Producer, notice: Notice, url: str) -> Post:
     with p.engine.connect() as connection:
         line = status.get(connection, notice.run_id)
         run = notices.run_status(connection, notice.run_id) | {"reason": line.reason}
@@ -95,10 +95,10 @@ def _made(p: Producer, notice: Notice, url: str) -> Post:
 
 
 def body(notice: Notice, run: dict[str, Any]) -> bytes:
-    """The run as `runs --json` gives it, with `notes` of what it waits for, what happened and when, and a `text`."""
+    """The run as in `runs --json`, with `notes` of what it waits for, what happened and when, and a `text`."""
     about = {"event": notice.event, "happened_at": notice.happened_at, "notice": notice.id}
-    told = {**run, **about, "text": in_words(notice, run)}
-    return json.dumps(told, default=_json, ensure_ascii=False).encode()
+    fields = {**run, **about, "text": in_words(notice, run)}
+    return json.dumps(fields, default=_json, ensure_ascii=False).encode()
 
 
 def in_words(notice: Notice, run: dict[str, Any]) -> str:
@@ -114,7 +114,7 @@ def in_words(notice: Notice, run: dict[str, Any]) -> str:
 
 
 def signature(key: bytes, content: bytes, at: int) -> str:
-    """`t=SECONDS,v1=HEX`: HMAC-SHA256 over the moment, a full stop and the body."""
+    """`t=SECONDS,v1=HEX`: HMAC-SHA256 over the timestamp, a full stop and the body."""
     digest = hmac.new(key, f"{at}.".encode() + content, hashlib.sha256).hexdigest()
     return f"t={at},v1={digest}"
 
@@ -135,10 +135,10 @@ def _settle(p: Producer, notice: Notice, error: str | None) -> None:
             attempt=notice.attempts,
         )
     else:
-        _tell_failed(notice, error, given_up=given_up)
+        _emit_failed(notice, error, given_up=given_up)
 
 
-def _tell_failed(notice: Notice, error: str, *, given_up: bool) -> None:
+def _emit_failed(notice: Notice, error: str, *, given_up: bool) -> None:
     emit(
         "notice.failed",
         about=notice.event,

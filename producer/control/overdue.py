@@ -1,4 +1,4 @@
-"""The dead-man's rule: a job that has no complete results at `results_by` is told, whatever the cause."""
+"""The dead man's switch: a job without complete results at `results_by` is reported, whatever the cause."""
 
 from sqlalchemy import Connection
 
@@ -13,7 +13,7 @@ from scorebeat.producer.control import missed, unserved
 
 
 def note_overdue(p: Producer) -> int:
-    """Record and tell each job whose `results_by` passed without complete results, once; returns how many."""
+    """Record and report, once, each job whose `results_by` passed without complete results; returns how many."""
     noted = []
     with p.engine.begin() as connection:
         if not any(row.job.results_by for row in jobs.listing(connection)):
@@ -35,7 +35,7 @@ def note_overdue(p: Producer) -> int:
 
 
 def _cause(connection: Connection, line: JobLine) -> str:
-    """What is known of it."""
+    """The cause, as far as it is known."""
     if line.paused_at is not None:
         return f"the job is paused by {line.paused_by}: {line.paused_reason} (`scorebeat resume {line.name}`)"
     if line.open_run is not None:

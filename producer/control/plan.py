@@ -1,4 +1,4 @@
-"""Planning: cutting the pending rows of a run into batches, sending them while the cut goes on."""
+"""Planning: cuts the pending rows of a run into batches, and sends the first ones while it cuts the rest."""
 
 import logging
 import time
@@ -29,14 +29,14 @@ from scorebeat.producer.requests.preview import require_unique_keys
 from scorebeat.producer.versions import prediction_tables
 
 LOCK_PAUSE = timedelta(seconds=3)
-"""After a plan met a lock on a table of its query."""
+"""The pause after a plan met a lock on a table of its query."""
 GROUP_ROWS = 20
 GROUP_SECONDS = 0.2
-"""Batches are stored together: so many, or those of so long."""
+"""Batches are stored in groups: at most this many, or those of this many seconds."""
 
 
 class PlanLost(ScorebeatError):
-    """Another planner has the run, or it was cancelled; this one stops."""
+    """Another planner has the run, or the run was cancelled; this planner stops."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class _Plan:
 
 
 def plan(p: Producer, run_id: int) -> int | None:
-    """Plan a run; returns its batches, or None when it was not to be planned. Safe to call again."""
+    """Plan a run; returns the number of its batches, or None if it was not planned here. Safe to call again."""
     with p.engine.begin() as connection:
         attempt = plan_lease.claim(connection, run_id, p.name, p.settings.claim_ttl)
         if attempt is None:
@@ -65,7 +65,7 @@ def plan(p: Producer, run_id: int) -> int | None:
             _postpone(p, run, attempt)
         elif database_errors.is_transient(error):
             _put_back(p, run_id, attempt, database_errors.told(error), counts=not database_errors.is_read_only(error))
-            raise  # rescue sends the plan again, or goes on with what it made
+            raise  # rescue sends the plan again, or goes on with the batches that it made
         else:
             query = f"jobs.{run.job.name}.query fails in PostgreSQL: " if isinstance(error, DBAPIError) else ""
             _fail(p, run_id, attempt, query + database_errors.told(error))
@@ -79,7 +79,7 @@ def plan(p: Producer, run_id: int) -> int | None:
 
 def _make_batches(p: Producer, run: Run, attempt: int) -> int:
     with planning_cursor.reading(p.engine) as reader:
-        locks.wait_at_most(reader, locks.IN_A_PLAN)  # other jobs' plans come after this one
+        locks.wait_at_most(reader, locks.IN_A_PLAN)  # this process plans other jobs after this one
         planned = _begin(p, reader, run, attempt)
         made = 0
         for group in _groups(_cut(reader, planned)):
@@ -90,14 +90,14 @@ def _make_batches(p: Producer, run: Run, attempt: int) -> int:
 
 
 def _begin(p: Producer, reader: Connection, run: Run, attempt: int) -> _Plan:
-    """Check the query once more, as it is now, and note whether the prediction set is empty."""
+    """Check the query again, with the tables as they are now, and record whether the prediction set is empty."""
     version = model_versions.get(reader, run.model, run.model_version)
     fitted = prediction_tables.fit_now(reader, run.job, version, run.values)
     require_unique_keys(reader, fitted)
     first = planning_cursor.first_key(reader, fitted.source)
     if first is not None and run.selection.keys is None:
         whole = key_range.why_whole(reader, fitted.source, run.job, first)
-        if whole is not None:  # its table grew, or lost an index: slow is better than not at all
+        if whole is not None:  # its table grew, or lost an index: a slow run is better than none
             emit("plan.computes_all", logging.WARNING, run=run.id, job=run.job.name, reason=whole)
     target = prediction_sets.get(reader, run.prediction_set_id)
     stored_keys.require_room(reader, fitted.source, target)
@@ -110,7 +110,7 @@ def _begin(p: Producer, reader: Connection, run: Run, attempt: int) -> _Plan:
 
 
 def _cut(reader: Connection, planned: _Plan) -> Iterator[NewBatch]:
-    """Batches in key order. Keys are only read where a list of them is, or may be, needed."""
+    """Batches in key order. Keys are read only if a list of them is, or may be, needed."""
     run = planned.run
     cursor = KeyCursor(reader, planned.pending, anti_join=planned.anti_join)
     left = run.selection.limit
@@ -141,7 +141,7 @@ def _ranged(cursor: KeyCursor, number: int, size: int) -> NewBatch | None:
 
 
 def _groups(cut: Iterator[NewBatch]) -> Iterator[list[NewBatch]]:
-    """The first batch alone, so that a worker starts at once; then as many as come in a while."""
+    """The first batch alone, so that a worker starts at once; then groups by number and time."""
     group: list[NewBatch] = []
     began = 0.0
     for batch in cut:
@@ -163,7 +163,7 @@ def _store(p: Producer, planned: _Plan, group: list[NewBatch]) -> None:
 
 
 def _postpone(p: Producer, run: Run, attempt: int) -> None:
-    """Another plan may take this process; this one comes again, for as long as the lock is held."""
+    """Free this process for another plan; this plan is retried until the lock is released."""
     with p.engine.begin() as connection:
         reason = locks.waits_for(connection, run.job.query)
         plan_lease.postpone(connection, run.id, attempt, reason, LOCK_PAUSE)
@@ -171,7 +171,7 @@ def _postpone(p: Producer, run: Run, attempt: int) -> None:
 
 
 def _put_back(p: Producer, run_id: int, attempt: int, reason: str, *, counts: bool) -> None:
-    """Keep the error with the run, and let another attempt begin soon. If the database is away the lease expires."""
+    """Record the error with the run, and let another attempt begin soon. If the database is away, the lease expires."""
     emit("plan.failed", logging.WARNING, run=run_id, attempt=attempt, reason=reason)
     move = plan_lease.put_back if counts else plan_lease.postpone
     with suppress(DBAPIError), p.engine.begin() as connection:
@@ -179,9 +179,9 @@ def _put_back(p: Producer, run_id: int, attempt: int, reason: str, *, counts: bo
 
 
 def _fail(p: Producer, run_id: int, attempt: int, reason: str) -> None:
-    """The run fails, unless this attempt lost the plan: then it is another's to judge."""
+    """Fail the run, unless this attempt lost its lease: then another planner decides."""
     with p.engine.begin() as connection:
         if not plan_lease.extend(connection, run_id, attempt, p.settings.claim_ttl):
             return
-        told = close_run.fail(connection, run_id, reason)
-    emit("run.failed", run=run_id, reason=told)
+        recorded = close_run.fail(connection, run_id, reason)
+    emit("run.failed", run=run_id, reason=recorded)

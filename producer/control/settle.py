@@ -1,4 +1,4 @@
-"""Settling: closing a run whose batches are all final, and showing what it made."""
+"""Settling: closes a run whose batches are all final, and shows its predictions."""
 
 from sqlalchemy.exc import DBAPIError
 
@@ -11,13 +11,13 @@ from scorebeat.db.connect import database_errors, locks
 from scorebeat.db.ledger import next_step, runs
 from scorebeat.db.predictions.views import ViewBusy
 from scorebeat.producer.context import Producer
-from scorebeat.producer.keep_going import apart
+from scorebeat.producer.keep_going import log_failure
 
 
 def settle(p: Producer, run_id: int) -> RunState | None:
     """Close the run if it is done; None if it is not, was closed before, was begun again, or cannot be shown.
 
-    A run that can never be closed as it should, say because its table is gone, is failed with the reason.
+    A run that can never be closed normally, for example because its table is gone, is failed with the reason.
     """
     try:
         with p.engine.begin() as connection:
@@ -32,12 +32,12 @@ def settle(p: Producer, run_id: int) -> RunState | None:
 
 
 def settle_all(p: Producer) -> int:
-    """Close every run that is done: two last commits cannot see each other. One that fails stops no other."""
+    """Close every run that is done: two last commits cannot see each other. A run that fails stops no other."""
     with p.engine.begin() as connection:
         done = run_ends.settling(connection)
     closed = 0
     for run_id in done:
-        with apart("settle", run_id):
+        with log_failure("settle", run_id):
             closed += settle(p, run_id) is not None
     return closed
 
@@ -48,17 +48,17 @@ def _not_closed(p: Producer, run_id: int, error: DBAPIError | ScorebeatError) ->
         emit("run.waits", run=run_id, reason=why)  # the next control tick tries again
         return None
     reason = f"the run could not be closed: {why}. Nothing new is shown."
-    told = _fail(p, run_id, reason)
-    if told is None:
+    recorded = _fail(p, run_id, reason)
+    if recorded is None:
         return None
-    emit("run.failed", run=run_id, reason=told)
+    emit("run.failed", run=run_id, reason=recorded)
     return RunState.FAILED
 
 
 def _fail(p: Producer, run_id: int, reason: str) -> str | None:
-    """As a whole, so that a run that is shown whole leaves nothing; by its state alone where its table is gone, say.
+    """Fail the run with all that belongs to it. If that is impossible, because its table is gone, set its state alone.
 
-    Returns the reason that the run has; None when it was closed before.
+    Returns the reason that is recorded, or None if the run was closed before.
     """
     try:
         with p.engine.begin() as connection:
@@ -68,5 +68,5 @@ def _fail(p: Producer, run_id: int, reason: str) -> str | None:
         if database_errors.is_transient(error):
             raise
         with p.engine.begin() as connection:
-            told = next_step.after(runs.get(connection, run_id), reason)
-            return told if runs.fail(connection, run_id, told) else None
+            recorded = next_step.after(runs.get(connection, run_id), reason)
+            return recorded if runs.fail(connection, run_id, recorded) else None

@@ -1,4 +1,4 @@
-"""Ticks: answering a job's schedule once for each due time, however many beats ask."""
+"""Ticks: open one run for each due time of a job's schedule, however many beats send messages."""
 
 import logging
 from datetime import datetime, timedelta
@@ -17,26 +17,26 @@ from scorebeat.db.records.counters import BUSY, PAUSED
 from scorebeat.producer.context import Producer
 from scorebeat.producer.control import due, missed
 from scorebeat.producer.control.due import PATIENCE
-from scorebeat.producer.keep_going import apart
+from scorebeat.producer.keep_going import log_failure
 from scorebeat.producer.requests.enqueue import Request, open_run, send_plan
 
 EARLY = timedelta(seconds=1)
-"""Beat's clock may be ahead of the database's by so much."""
+"""Beat's clock may be ahead of the database's by this much."""
 PASSES_WITHIN = timedelta(minutes=1)
-"""What passes by itself, a lock, say, is waited for so long; then it is a failed run like any other."""
+"""How long a tick waits for a transient cause, such as a lock; then it is a failed run like any other."""
 
 
 def tick(p: Producer, name: str) -> int | None:
-    """Open a run if the job is due; None when it is not, was answered before, or no run could be opened.
+    """Open a run if the job is due. Returns None if it is not due, has its run already, or no run could be opened.
 
-    The newest due time counts, so one that was missed is made up once. The ledger's clock decides.
+    Only the newest due time counts, so several missed ones are made up by one run. The ledger's clock decides.
     """
     try:
-        run_id = _answer(p, name)
+        run_id = _open_if_due(p, name)
     except (DBAPIError, SourceLocked) as error:
         if not database_errors.is_lock(error):
             raise
-        # the due time is not marked as answered: `make_up` tries again each second
+        # the due time is not marked as handled: `make_up` retries each second
         emit("tick.waits", logging.WARNING, job=name, reason=one_line(error))
         return None
     if run_id is not None:
@@ -44,8 +44,8 @@ def tick(p: Producer, name: str) -> int | None:
     return run_id
 
 
-def _answer(p: Producer, name: str) -> int | None:
-    """The run that was opened, without a wait: control moves all other runs too."""
+def _open_if_due(p: Producer, name: str) -> int | None:
+    """The run that was opened. It waits for no lock, because control moves all other runs too."""
     with p.engine.begin() as connection:
         locks.wait_at_most(connection, locks.IN_CONTROL)
         job, due_at = _take(connection, name)
@@ -66,7 +66,7 @@ def _answer(p: Producer, name: str) -> int | None:
 
 
 def _take(connection: Connection, name: str) -> tuple[Job, datetime | None]:
-    """Mark what is due as answered, and record what was missed; the second of two beats finds it taken."""
+    """Mark what is due as handled, and record what was missed. The second of two beats finds it taken."""
     row = jobs.get(connection, name, lock=True)
     now = database_clock.now(connection)
     found = due.find(row.job, row.last_due_at, now + EARLY, now)
@@ -81,22 +81,23 @@ def _take(connection: Connection, name: str) -> tuple[Job, datetime | None]:
 
 
 def make_up(p: Producer) -> int:
-    """Answer ticks that nobody asked for in time: a message was lost, or beat or its clock is wrong.
+    """Open runs for due times whose message did not come in time: it was lost, or beat or its clock is wrong.
 
     A job that fails stops no other.
     """
     with p.engine.begin() as connection:
         now = database_clock.now(connection)
-        late = [r for r in jobs.listing(connection) if due.find(r.job, r.last_due_at, now - PATIENCE, now) is not None]
+        listed = jobs.listing(connection)
+        late = [row for row in listed if due.find(row.job, row.last_due_at, now - PATIENCE, now) is not None]
     made = 0
     for row in late:
-        with apart("make_up", row.job.name):
+        with log_failure("make_up", row.job.name):
             made += tick(p, row.job.name) is not None
     return made
 
 
 def begin_again(p: Producer) -> int:
-    """Open runs for due times whose run could not begin before, as long as there is time; returns how many.
+    """Retry due times whose run could not begin, while there is time; returns how many runs were opened.
 
     A job that fails stops no other.
     """
@@ -104,7 +105,7 @@ def begin_again(p: Producer) -> int:
         waiting = runs.to_begin_again(connection)
     begun = 0
     for run_id in waiting:
-        with apart("begin_again", run_id):
+        with log_failure("begin_again", run_id):
             begun += _begin_again(p, run_id)
     return begun
 
@@ -136,7 +137,7 @@ def _begin_again(p: Producer, failed_id: int) -> bool:
 
 
 def _has_time(connection: Connection, job: Job, due_at: datetime) -> bool:
-    """Until the job is due again, or its deadline has passed."""
+    """Whether the job is not due again yet, and its deadline has not passed."""
     if job.due is None:
         return False
     end = job.due.next_due(due_at)

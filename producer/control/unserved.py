@@ -1,4 +1,4 @@
-"""What to say where work waits for a worker: for one that serves its queue, or that can load its model."""
+"""Messages about work that waits for a worker: one that serves its queue, or one that can load its model."""
 
 from collections.abc import Iterable
 
@@ -11,19 +11,20 @@ from scorebeat.db.reports.status import RunLine
 
 
 def of_queues(connection: Connection, queues: set[str]) -> list[str]:
-    """What to say where nobody would plan or score work of these queues."""
+    """Messages if no worker plans runs, or scores batches of these queues."""
     served = workers.served(connection)
     missing = no_control(served)
     return ([missing] if missing else []) + [no_worker(queue) for queue in sorted(queues - served)]
 
 
 def of_runs(connection: Connection, lines: Iterable[RunLine]) -> list[str]:
-    """What to say of these runs; nothing where all of them are over."""
+    """Messages about these runs; empty if all of them are over."""
     open_lines = [line for line in lines if not line.is_final]
     queues = {line.queue for line in open_lines}
     models = {f"{line.model}/{line.model_version}" for line in open_lines}
-    blind = [str(one) for one in unloadable.known(connection) if one.model in models] if models else []
-    return (of_queues(connection, queues) if queues else []) + blind
+    known = unloadable.known(connection) if models else []
+    cannot_load = [str(failure) for failure in known if failure.model in models]
+    return (of_queues(connection, queues) if queues else []) + cannot_load
 
 
 def why_open(connection: Connection, line: RunLine) -> str:
@@ -32,16 +33,16 @@ def why_open(connection: Connection, line: RunLine) -> str:
 
 
 def of_jobs(connection: Connection, lines: Iterable[JobLine]) -> list[str]:
-    """What to say where a job is to be due and nobody would begin its run.
+    """Messages if a job will be due and no worker would begin its run.
 
-    Not of its queue: workers may be started only when there is work.
+    Not about its queue: workers may be started only when there is work.
     """
     missing = no_control(workers.served(connection)) if any(line.next_due_at for line in lines) else None
     return [missing] if missing else []
 
 
 def no_control(served: set[str]) -> str | None:
-    """What to say where one of the queues that keep runs going is not among those served; None if all are."""
+    """The message if no worker serves the control or the plan queue; None if both are served."""
     missing = sorted({CONTROL_QUEUE, PLAN_QUEUE} - served)
     if not missing:
         return None
@@ -50,6 +51,6 @@ def no_control(served: set[str]) -> str | None:
 
 
 def no_worker(queue: str) -> str:
-    """What to say where no worker listens on the queue."""
+    """The message if no worker listens on the queue."""
     device = "cuda:0" if "gpu" in queue else "cpu"
     return f"no worker listens on queue {queue!r}: start `scorebeat worker --device {device} --queue {queue}`"

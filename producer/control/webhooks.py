@@ -1,4 +1,4 @@
-"""Posting over HTTP, many at once: bounded in time whatever receiver, proxy or name server do, and never raising."""
+"""HTTP posts in parallel. They are bounded in time, whatever a receiver, proxy or name server does, and never raise."""
 
 import asyncio
 import ssl
@@ -13,7 +13,7 @@ from scorebeat.core.errors import one_line
 from scorebeat.core.urls import redact
 
 UNWINDING = timedelta(seconds=1)
-"""What is stopped has so long to close its connection."""
+"""How long a cancelled post has to close its connection."""
 
 
 @dataclass(frozen=True)
@@ -24,20 +24,20 @@ class Post:
 
 
 def post_all(posts: Sequence[Post], within: timedelta) -> list[str | None]:
-    """Post them side by side; for each None when it was delivered, else why not. Lasts `within` and a second at most.
+    """Post in parallel; for each post None if it was delivered, else why not. Takes `within` and a second at most.
 
-    One that is stopped may have reached its receiver nevertheless.
+    A cancelled post may have reached its receiver nevertheless.
     """
     if not posts:
         return []
     loop = asyncio.new_event_loop()
-    loop.set_default_executor(ThreadPoolExecutor(len(posts)))  # a name server that is slow holds up no other post
+    loop.set_default_executor(ThreadPoolExecutor(len(posts)))  # a slow name server delays no other post
     try:
         return loop.run_until_complete(_post_all(posts, within))
-    except Exception as error:  # noqa: BLE001 -- whatever keeps a post from being made is an attempt that failed
+    except Exception as error:  # noqa: BLE001 -- any error is a failed attempt
         return [reason(error)] * len(posts)
     finally:
-        # not `asyncio.run`, which waits for the threads in which names are looked up, as long as a server likes
+        # not `asyncio.run`: it waits for the threads that look up names, without a limit
         loop.close()
 
 
@@ -53,12 +53,12 @@ async def _post_all(posts: Sequence[Post], within: timedelta) -> list[str | None
 
 
 async def _post(post: Post, context: ssl.SSLContext) -> str | None:
-    """The answer's body is never read: its length is the receiver's to choose."""
+    """Post once. The response's body is never read: the receiver could make it endless."""
     async with (
         httpx.AsyncClient(verify=context, timeout=None) as client,  # noqa: S113 -- bounded as a whole by the caller
-        client.stream("POST", post.url, content=post.content, headers=post.headers) as answer,
+        client.stream("POST", post.url, content=post.content, headers=post.headers) as response,
     ):
-        return None if answer.is_success else f"the receiver answered {answer.status_code}"
+        return None if response.is_success else f"the receiver answered {response.status_code}"
 
 
 def _outcome(task: asyncio.Task[str | None], within: timedelta) -> str | None:
@@ -69,7 +69,7 @@ def _outcome(task: asyncio.Task[str | None], within: timedelta) -> str | None:
 
 
 def reason(error: BaseException) -> str:
-    """The error's name and words on one line, of a group its first, without passwords."""
+    """The error's name and message on one line, without passwords; for a group, those of its first error."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return redact(f"{type(error).__name__}: {one_line(error)}")

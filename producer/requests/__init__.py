@@ -1,1 +1,1 @@
-"""What a person or a program asks for: runs, requeues, backfills, jobs files."""
+"""Requests of people and programs: runs, requeues, backfills, jobs files."""

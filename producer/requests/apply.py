@@ -1,4 +1,4 @@
-"""Applying jobs files: every job is checked against the database and its model before anything is stored."""
+"""Applies jobs files: every job is checked against the database and its model before anything is stored."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -27,22 +27,22 @@ from scorebeat.producer.versions.prediction_tables import Fit
 
 @dataclass(frozen=True)
 class ApplyOptions:
-    """What a person asks for, beyond jobs that are added and changed."""
+    """The options of `scorebeat apply`."""
 
     prune: bool = False
-    """Remove jobs of these files that they do not name any more."""
+    """Remove jobs that these files own and no longer name."""
     adopt: bool = False
-    """Take jobs over that another file owns."""
+    """Take over jobs that another file owns."""
     force: bool = False
     """Apply a model or a pin by which readers lose."""
 
 
-USUAL = ApplyOptions()
+NO_OPTIONS = ApplyOptions()
 
 
 @dataclass(frozen=True)
 class Applied:
-    """Names of jobs by what became of them, or would, and what is still missing, in sentences."""
+    """Names of jobs by what was done to them, or would be; and notes on what is still missing."""
 
     added: list[str]
     changed: list[str]
@@ -50,9 +50,9 @@ class Applied:
     same: list[str]
     notes: list[str]
     differences: dict[str, list[str]] = field(default_factory=dict)
-    """Of each changed job what changed, such as `batch_rows 40 -> 50`."""
+    """For each changed job its changes, such as `batch_rows 40 -> 50`."""
     of_old_query: list[str] = field(default_factory=list)
-    """Changed jobs with predictions of the query that they had before, which stay unless they are scored anew."""
+    """Changed jobs with predictions of their old query, which stay unless the rows are scored anew."""
 
 
 class ApplyRefused(UsageError):
@@ -61,7 +61,7 @@ class ApplyRefused(UsageError):
 
 @dataclass(frozen=True)
 class _Examined:
-    """What the files say beside the ledger, once nothing speaks against it."""
+    """The files compared with the ledger, after all checks passed."""
 
     known: dict[str, JobRow]
     fits: list[Fit]
@@ -73,25 +73,27 @@ class _Examined:
         return job.name in self.known and self.known[job.name].job == job
 
 
-def apply(p: Producer, wanted: Sequence[Job], by: str, options: ApplyOptions = USUAL, owner: str = OWNER) -> Applied:
+def apply(
+    p: Producer, wanted: Sequence[Job], by: str, options: ApplyOptions = NO_OPTIONS, owner: str = OWNER
+) -> Applied:
     """`apply_files` for the jobs of one file."""
     return apply_files(p, [JobsFile(Path(owner), owner, tuple(wanted))], by, options)
 
 
-def apply_files(p: Producer, files: Sequence[JobsFile], by: str, options: ApplyOptions = USUAL) -> Applied:
-    """Make the ledger say what the files say, all or nothing; prediction tables and views are made too.
+def apply_files(p: Producer, files: Sequence[JobsFile], by: str, options: ApplyOptions = NO_OPTIONS) -> Applied:
+    """Apply the files to the ledger, all or nothing; prediction tables and views are made too.
 
-    Safe to repeat. Jobs of other files stay as they are. A job that left its file goes on, with a note, unless `prune`.
-    A job whose model has no version yet is stored with a note. So is one that the ledger has as it is, when the user's
-    tables changed under it: that stops no other job. Raises UsageError with the mistakes of all others together, or for
-    a job that another file owns; ApplyRefused where readers would lose; and WouldRemoveAll where the files hold no job
-    and own some: `remove_all` removes them.
+    Safe to repeat. Jobs of other files stay as they are. A job that left its file goes on, with a note, unless `prune`
+    is set. A job whose model has no version yet is stored with a note. An unchanged job that no longer fits the user's
+    tables gets a note, and stops no other job. Raises UsageError with the mistakes of all other jobs together, or for a
+    job that another file owns; ApplyRefused if readers would lose; and WouldRemoveAll if the files have no jobs and own
+    some: `remove_all` removes them.
     """
     wanted = [job for file in files for job in file.jobs]
     with reachable(p.url), p.engine.begin() as connection:
         found = _examine(p, connection, files, options)
         report = jobs.apply(connection, wanted, by, found.removed)
-        if ownership.is_owner(connection):  # what runs by itself may change no job
+        if ownership.is_owner(connection):  # a run role may change no job
             for file in files:
                 jobs.set_owner(connection, [job.name for job in file.jobs], file.owner)
         for fitted in found.fits:
@@ -102,11 +104,11 @@ def apply_files(p: Producer, files: Sequence[JobsFile], by: str, options: ApplyO
                 if not found.is_same(fitted.job):
                     raise
                 found.notes.append(str(error))
-    return _told(report, found, by)
+    return _applied(report, found, by)
 
 
-def difference(p: Producer, files: Sequence[JobsFile], options: ApplyOptions = USUAL) -> Applied:
-    """What `apply_files` would do; nothing is changed. Raises what it raises."""
+def difference(p: Producer, files: Sequence[JobsFile], options: ApplyOptions = NO_OPTIONS) -> Applied:
+    """What `apply_files` would do; nothing is changed. Raises what `apply_files` raises."""
     with reachable(p.url), planning_cursor.reading(p.engine) as reader:
         found = _examine(p, reader, files, options)
     wanted = [job for file in files for job in file.jobs]
@@ -123,22 +125,22 @@ def difference(p: Producer, files: Sequence[JobsFile], options: ApplyOptions = U
 
 
 def remove_all(p: Producer, by: str, owner: str = OWNER) -> Applied:
-    """No job is left that this file owns, or that no file owns; their runs and predictions stay."""
+    """Remove the jobs that this file owns, and those that no file owns; their runs and predictions stay."""
     with reachable(p.url), p.engine.begin() as connection:
         mine = [row.job.name for row in jobs.listing(connection) if row.owner in (owner, None)]
         report = jobs.apply(connection, [], by, mine)
-    return _told(report, _Examined({}, [], mine, [], []), by)
+    return _applied(report, _Examined({}, [], mine, [], []), by)
 
 
 def check(connection: Connection, url: str, job: Job) -> Fit | str:
-    """The job's query and model fit each other; or a sentence when the model has no such version yet.
+    """The fit of the job's query and model; or a sentence if the model has no such version yet.
 
-    Raises QueryError, SignatureError, or UsageError for a version that was dropped; the caller's transaction goes on.
+    Raises QueryError, SignatureError, or UsageError for a dropped version; the caller's transaction stays usable.
     """
     with connection.begin_nested():
         try:
             version = model_versions.of_job(connection, job)
-        except model_versions.VersionDropped as error:  # it does not come back, so no run could ever begin
+        except model_versions.VersionDropped as error:  # it never comes back, so no run could begin
             raise UsageError(f"jobs.{job.name}: {error}") from None
         except UnknownName as error:
             source.describe(connection, url, job)
@@ -178,7 +180,7 @@ def _examine(p: Producer, connection: Connection, files: Sequence[JobsFile], opt
 
 
 def _require_owned(known: dict[str, JobRow], files: Sequence[JobsFile], options: ApplyOptions) -> None:
-    """Raises UsageError for jobs of other files: a job may move between those that are applied together."""
+    """Raises UsageError for jobs of other files. A job may move between the files that are applied together."""
     owners = {None, *(file.owner for file in files)}
     taken = [
         f"jobs.{job.name} of {file.path} belongs to {known[job.name].owner!r}"
@@ -202,7 +204,7 @@ def _left(known: dict[str, JobRow], files: Sequence[JobsFile]) -> dict[str, str]
 
 
 def _of_left(known: dict[str, JobRow], files: Sequence[JobsFile], left: dict[str, str]) -> list[str]:
-    """What is said of jobs that go on although no file names them."""
+    """Notes on jobs that go on although no file names them."""
     named = {job.name for file in files for job in file.jobs}
     notes = [
         f"job {name} is not in {owner} any more and goes on; `scorebeat apply --prune` removes it"
@@ -222,9 +224,9 @@ def _of_left(known: dict[str, JobRow], files: Sequence[JobsFile], left: dict[str
 
 
 def without_file(known: Iterable[JobRow], files: Sequence[JobsFile]) -> list[tuple[str, str]]:
-    """Jobs whose file is not among those of the folder that was read, with their owners; none if no folder was.
+    """Jobs whose file is not in the folder that was read, with their owners; empty if no folder was read.
 
-    The file may have been deleted so that its jobs end, and they go on.
+    Somebody may have deleted the file to end its jobs, and they go on.
     """
     if not any(file.is_in_folder for file in files):
         return []
@@ -239,7 +241,7 @@ def without_file(known: Iterable[JobRow], files: Sequence[JobsFile]) -> list[tup
 def _require_jobs(
     known: dict[str, JobRow], files: Sequence[JobsFile], left: dict[str, str], options: ApplyOptions
 ) -> None:
-    """Raises WouldRemoveAll for files without a job, which may have been emptied by mistake."""
+    """Raises WouldRemoveAll for files without jobs, which may have been emptied by mistake."""
     empty = {file.owner for file in files if not file.jobs}
     if options.prune:
         names = [name for name, owner in left.items() if owner in empty]
@@ -251,12 +253,12 @@ def _require_jobs(
         raise WouldRemoveAll(
             f"the jobs file holds no [jobs.NAME], and the database has {len(names)} job{'s' * (len(names) != 1)} "
             f"({', '.join(names[:5])}{', ...' * (len(names) > 5)}): expected at least one. Nothing was removed. Put "
-            "the file right; to remove every job of it, say `scorebeat apply --remove-all`"
+            "the file right; to remove every job of it, run `scorebeat apply --remove-all`"
         )
 
 
 def _require_keys(p: Producer, changed: Sequence[Fit]) -> None:
-    """Raises UsageError for new or changed jobs whose keys no run could use, or only at a great cost."""
+    """Raises UsageError for new or changed jobs whose keys no run can use, or only at a great cost."""
     mistakes: list[str] = []
     for fitted in changed:
         with planning_cursor.reading(p.engine) as reader:
@@ -270,7 +272,7 @@ def _require_keys(p: Producer, changed: Sequence[Fit]) -> None:
 
 
 def _require_kept(p: Producer, changed: Sequence[Job]) -> None:
-    """Raises ApplyRefused where a job has a model or a pin by which its readers would lose."""
+    """Raises ApplyRefused if a job has a model or a pin by which its readers would lose."""
     against = []
     with planning_cursor.reading(p.engine) as reader:
         for job in changed:
@@ -284,7 +286,7 @@ def _require_kept(p: Producer, changed: Sequence[Job]) -> None:
 
 
 def _note_old_queries(connection: Connection, found: _Examined) -> None:
-    """Rows that have a prediction are not scored again because their query is another: that is said, with how many."""
+    """Note how many predictions come from an old query: a changed query alone does not score their rows again."""
     for fitted in found.fits:
         job, before = fitted.job, found.known.get(fitted.job.name)
         target = prediction_sets.shown(connection, job, fitted.version.version)
@@ -309,12 +311,12 @@ def _differences(old: Job, new: Job) -> list[str]:
 
 
 def _flat(job: Job) -> dict[str, Any]:
-    """The job's values, each parameter by itself."""
+    """The job's values; each parameter is a value of its own."""
     parameters = {f"parameters.{name}": parameter for name, parameter in job.parameters.items()}
     return {**job.model_dump(mode="json", exclude={"parameters"}), **parameters}
 
 
-def _told(report: dict[str, list[str]], found: _Examined, by: str) -> Applied:
+def _applied(report: dict[str, list[str]], found: _Examined, by: str) -> Applied:
     emit("jobs.applied", by=by, added=report["added"], changed=report["changed"], removed=report["removed"])
     return Applied(
         report["added"],

@@ -1,4 +1,4 @@
-"""Backfill: the due times of a job's schedule in a span of time, and the run that each has or gets."""
+"""Backfill: the due times of a job's schedule in a span of time, and the run of each."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,12 +19,12 @@ from scorebeat.producer.context import Producer
 from scorebeat.producer.requests.enqueue import Request, enqueue
 
 MOST = 10_000
-"""Due times of one backfill."""
+"""The largest number of due times in one backfill."""
 
 
 @dataclass(frozen=True)
 class Backfill:
-    """Which due times are asked for, of which job and version."""
+    """A request for due times, of a job and a version."""
 
     job: str
     version: int | None
@@ -35,13 +35,13 @@ class Backfill:
 
 @dataclass(frozen=True)
 class DueTime:
-    """A due time with the run that counts for it."""
+    """A due time with its run."""
 
     due_at: datetime
     run: RunOfDueTime | None
-    """That which is complete, else the open one, else the newest."""
+    """The complete run if there is one, else the open one, else the newest."""
     runs: int
-    """How many there were."""
+    """The number of its runs."""
 
     @property
     def is_done(self) -> bool:
@@ -49,40 +49,36 @@ class DueTime:
 
 
 def with_runs(p: Producer, wanted: Backfill) -> list[DueTime]:
-    """The due times, in order; those that are yet to come are left out.
+    """The due times up to now, in order.
 
-    Raises UnknownName, and UsageError for a job whose due times have no rows of their own, and for a span without
-    any due time or with too many.
+    Raises UnknownName, and UsageError for a job whose due times have no rows of their own, and for a span with no due
+    times or with too many.
     """
     with reachable(p.url), p.engine.connect() as connection:
-        return _due_times(connection, wanted)
-
-
-def _due_times(connection: Connection, wanted: Backfill) -> list[DueTime]:
-    job = jobs.get(connection, wanted.job).job
-    version = _version(connection, job, wanted)
-    due = _due(connection, job, wanted)
-    found = due_times.runs_between(connection, job, version, due[0], due[-1] + timedelta(microseconds=1))
+        job = jobs.get(connection, wanted.job).job
+        version = _version(connection, job, wanted)
+        due = _due(connection, job, wanted)
+        found = due_times.runs_between(connection, job, version, due[0], due[-1] + timedelta(microseconds=1))
     return [_due_time(at, [run for run in found if run.due_at == at]) for at in due]
 
 
 def _due(connection: Connection, job: Job, wanted: Backfill) -> list[datetime]:
     if job.due is None:
         raise UsageError(
-            f"job {job.name!r} has no schedule, which would say what its due times are. Nothing was enqueued; give "
+            f"job {job.name!r} has no schedule, which would define its due times. Nothing was enqueued; give "
             f"it one in jobs.toml, or make one run with `scorebeat enqueue {job.name} --due-at TIME`"
         )
     if DUE_AT not in parameter_values.names(connection, job):
         raise UsageError(
             f"the query of job {job.name!r} does not use :{DUE_AT}, so the run of each due time would score the same "
-            f"rows. Nothing was enqueued; let the query say which rows are a due time's, such as "
+            f"rows. Nothing was enqueued; let the query select the rows of a due time, such as "
             f"WHERE day = :{DUE_AT}::date, or score what is pending now with `scorebeat enqueue {job.name}`"
         )
     end = min(wanted.before, database_clock.now(connection))
     due = job.due.between(wanted.first - timedelta(microseconds=1), end, MOST + 1)
     if len(due) > MOST:
         raise UsageError(
-            f"there are more than {MOST:,} due times in that time. Nothing was enqueued; say a shorter one"
+            f"there are more than {MOST:,} due times in that time. Nothing was enqueued; choose a shorter one"
         )
     if not due:
         raise UsageError(
@@ -104,9 +100,9 @@ def _due_time(due_at: datetime, its_runs: list[RunOfDueTime]) -> DueTime:
 
 
 def begin(p: Producer, wanted: Backfill, due_at: datetime, by: str) -> tuple[int, bool]:
-    """The run for this due time, or else the run that is to end before; and whether it is for this due time.
+    """Open the run for this due time. Returns its id and True; or the id of a run that must end first, and False.
 
-    A run that is complete or open is not made again, whoever made it meanwhile.
+    A complete or open run is returned and not made again, whoever made it meanwhile.
     """
     while True:
         with reachable(p.url), p.engine.connect() as connection:
@@ -119,16 +115,16 @@ def begin(p: Producer, wanted: Backfill, due_at: datetime, by: str) -> tuple[int
             other = runs.open_run(connection, job.name, version.name, version.version)
             if other is not None:
                 return other, False
-        # the same name for two commands that see the same runs, so that one run is made
+        # two commands that see the same runs have the same key, so that one run is made
         key = f"backfill {job.name} {due_at.isoformat()} {version} {now.runs + 1}"
         try:
             return enqueue(p, Request(job.name, by, wanted.version, run_key=key, due_at=due_at)).run_id, True
         except RunOpen:
-            continue  # opened a moment ago
+            continue  # somebody has just opened a run
 
 
 def skipped(p: Producer, job: str, since: datetime) -> list[datetime]:
-    """Due times that were skipped since: a run was open when they came."""
+    """Due times that were skipped since `since`, because a run was open."""
     with reachable(p.url), p.engine.connect() as connection:
         return due_times.skipped_since(connection, job, since)
 

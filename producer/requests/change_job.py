@@ -1,4 +1,4 @@
-"""Dropping and renaming a job, with what its readers lose by it."""
+"""Drops and renames a job, and shows what its readers lose."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from scorebeat.producer.context import Producer
 
 @dataclass(frozen=True)
 class Stake:
-    """What readers of a job have."""
+    """What readers of a job have and may lose."""
 
     job: Job
     view: str | None
@@ -28,13 +28,13 @@ class Stake:
     predictions: int
     """In all of its tables."""
     owner: str | None
-    """The file that names the job; None: none that is known, or it left its file."""
+    """The file that names the job; None if it is unknown, or the job left its file."""
 
 
 def look(p: Producer, name: str, new: str | None = None) -> Stake:
-    """What is at stake when the job is dropped, or renamed to `new`.
+    """What is at stake if the job is dropped, or renamed to `new`.
 
-    Raises UnknownName, or UsageError while a run is open or where it cannot have the new name.
+    Raises UnknownName, or UsageError while a run is open or if it cannot have the new name.
     """
     with reachable(p.url), p.engine.connect() as connection:
         found = _stake(connection, name)
@@ -63,9 +63,9 @@ def drop(p: Producer, name: str, by: str) -> Stake:
 
 
 def rename(p: Producer, old: str, new: str, by: str) -> Stake:
-    """The job, its view, its tables and its runs have the new name, in one transaction; no prediction is touched.
+    """Rename the job, its view, its tables and its runs, in one transaction; no prediction is touched.
 
-    Raises UnknownName; NotPermitted; UsageError while a run of it is open, or for a name that cannot be had; ViewBusy.
+    Raises UnknownName; NotPermitted; UsageError while a run of it is open, or for a taken or invalid name; ViewBusy.
     """
     with reachable(p.url), p.engine.begin() as connection:
         ownership.require_owner(connection, "rename a job")
@@ -86,7 +86,7 @@ def _stake(connection: Connection, name: str) -> Stake:
     return Stake(
         job,
         f"predictions.{name}" if views.read_now(connection, name) is not None else None,
-        [one.table for one in sets],
+        [prediction_set.table for prediction_set in sets],
         prediction_sets.count(connection, sets),
         owners.get(name),
     )

@@ -1,4 +1,4 @@
-"""Opening a run: by hand or for a tick; the ledger lets one through."""
+"""Opens a run, by hand or for a tick. The ledger allows one open run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,14 +27,14 @@ from scorebeat.producer.versions import prediction_tables
 
 LONGEST_RUN_KEY = 200
 _BLANK_KEY = (
-    "the run key is blank: every later run with a blank key would be answered with the first, and score nothing. "
+    "the run key is blank: every later run with a blank key would return the first run, and score nothing. "
     "Nothing was enqueued; give a name such as nightly-2026-07-01, or leave the run key out"
 )
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a person, a scheduler or a tick asks for."""
+    """A request for a run, by a person, a scheduler or a tick."""
 
     job: str
     by: str
@@ -43,11 +43,11 @@ class Request:
     selection: Selection = EVERYTHING
     run_key: str | None = None
     due_at: datetime | None = None
-    """The tick that asks; by hand, what `:due_at` is in the query. None: by hand, and that is when it is asked."""
+    """The due time of the tick; by hand, the value of `:due_at` in the query. None: by hand, and `:due_at` is now."""
     parameters: Mapping[str, str] = field(default_factory=dict)
     """Values of the job's parameters for this run alone, as a person types them."""
     anew: bool = False
-    """Every row, also those that have a prediction: into a set of the run's own, which readers see when it is whole."""
+    """Score every row, also those with a prediction, into a new set, which readers see when it is complete."""
 
     @property
     def is_tick(self) -> bool:
@@ -64,9 +64,9 @@ class Enqueued:
 def enqueue(p: Producer, request: Request) -> Enqueued:
     """Open a run and send its plan.
 
-    Raises RunOpen naming the open run, UsageError for a blank run key, for no rows, for some rows anew or for a due
-    time or parameter that the query does not use, UnknownName, QueryError, SignatureError, or NotPermitted for all
-    rows anew; then nothing was changed.
+    Raises RunOpen, which names the open run; UsageError for a blank run key, for no rows, for a selection scored anew,
+    or for a due time or parameter that the query does not use; UnknownName; QueryError; SignatureError; or
+    NotPermitted if all rows are scored anew. Then nothing was changed.
     """
     if request.anew and request.selection != EVERYTHING:
         raise UsageError(
@@ -84,7 +84,7 @@ def enqueue(p: Producer, request: Request) -> Enqueued:
         require_short("the run key", request.run_key, LONGEST_RUN_KEY)
     with reachable(p.url), p.engine.begin() as connection:
         if request.run_key is not None:
-            jobs.get(connection, request.job, lock=True)  # a repeat at the same moment waits here, and finds the run
+            jobs.get(connection, request.job, lock=True)  # a simultaneous repeat waits here, and then finds the run
             before = runs.by_key(connection, request.run_key)
             if before is not None:
                 return Enqueued(_same_job(before, request), is_new=False)
@@ -94,7 +94,7 @@ def enqueue(p: Producer, request: Request) -> Enqueued:
 
 
 def open_run(p: Producer, connection: Connection, request: Request) -> int:
-    """Open a run in the caller's transaction, which then sends the plan after its commit."""
+    """Open a run in the caller's transaction. The caller sends the plan after its commit."""
     job = _with_parameters(connection, jobs.get(connection, request.job, lock=True).job, request)
     version = (
         model_versions.get(connection, job.model_name, request.version)
@@ -109,7 +109,7 @@ def open_run(p: Producer, connection: Connection, request: Request) -> int:
     shown = _shown_set(connection, request, job, version, values)
     if request.anew and job.rescore == "never":
         target = prediction_tables.for_run_anew(connection, prediction_tables.fit_now(connection, job, version, values))
-        job = job.model_copy(update={"rescore": "every-run"})  # of this run alone: it is shown as a generation
+        job = job.model_copy(update={"rescore": "every-run"})  # for this run alone: it is shown as a generation
     else:
         target = prediction_tables.for_run(connection, job, shown)
     wanted = Start(
@@ -131,7 +131,7 @@ def open_run(p: Producer, connection: Connection, request: Request) -> int:
 
 
 def _with_parameters(connection: Connection, job: Job, request: Request) -> Job:
-    """The job as this run has it. Raises UsageError for what would change nothing."""
+    """The job with this run's parameters. Raises UsageError for a value that would change nothing."""
     if request.due_at is not None and not request.is_tick and DUE_AT not in parameters.names(connection, job):
         raise UsageError(
             f"the query of job {job.name!r} does not use :{DUE_AT}, so it gives the same rows for any due time. "
@@ -145,9 +145,9 @@ def _with_parameters(connection: Connection, job: Job, request: Request) -> Job:
 def _shown_set(
     connection: Connection, request: Request, job: Job, version: Version, values: RunValues
 ) -> PredictionSet:
-    """The set that readers see of the version, once the query is known to fit it.
+    """The version's set that readers see, after a check that the query fits.
 
-    A tick does not wait for a lock on a table of the query: the planner, who keeps nobody waiting, looks at it too.
+    A tick does not wait for a lock on a table of the query: the planner checks too, and keeps nobody waiting.
     """
     try:
         return prediction_tables.ensure(connection, prediction_tables.fit_now(connection, job, version, values))
@@ -161,7 +161,7 @@ def _shown_set(
 
 
 def send_plan(p: Producer, run_id: int) -> None:
-    """Wake a planner. If the message is lost, rescue sends it again when the lease is over."""
+    """Wake a planner. If the message is lost, rescue sends it again after the lease has expired."""
     send(p.app, PLAN, [run_id])
 
 

@@ -1,4 +1,4 @@
-"""What a run would do, without doing it: its rows and batches, and how long that took before."""
+"""A preview of a run: its rows and batches, and the estimated time."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,7 +21,7 @@ from scorebeat.producer.versions.prediction_tables import Fit
 
 @dataclass(frozen=True)
 class Preview:
-    """A run that was not made."""
+    """What a run would do now."""
 
     job: str
     model: str
@@ -29,13 +29,13 @@ class Preview:
     batches: int
     batch_rows: int
     takes: timedelta | None
-    """By the speed of the job's last runs; None when there were none."""
+    """At the speed of the job's last runs; None if there were none."""
     open_run: int | None
     """The run that has these rows now; a new one would be refused."""
     whole_for_each_batch: str | None
     """Why every batch computes the whole query, if it does."""
     from_other_queries: int
-    """Predictions that runs of another query made, of those that readers see of the version: not scored again."""
+    """Visible predictions of the version that runs of another query made; they are not scored again."""
 
 
 def preview(p: Producer, name: str) -> Preview:
@@ -51,7 +51,7 @@ def preview(p: Producer, name: str) -> Preview:
         rate = status.speed(reader, name)
         open_run = runs.open_run(reader, name, version.name, version.version)
         of_others = _from_other_queries(reader, fitted)
-        counts = _count(reader, fitted)  # the last: the session has the user's settings from here on
+        counts = _count(reader, fitted)  # the last step: the session has the user's settings from here on
         return Preview(
             job=name,
             model=str(version),
@@ -68,7 +68,7 @@ def preview(p: Producer, name: str) -> Preview:
 def require_good_keys(reader: Connection, fitted: Fit) -> str | None:
     """Why every batch would compute the whole query, if it would. Raises QueryError for keys that are NULL or repeat.
 
-    The one rule of `apply`, which refuses a new or changed job by it, and of `plan`, `check` and a run, which say so.
+    `apply` refuses a new or changed job by this rule; `plan`, `check` and a run report it.
     """
     require_unique_keys(reader, fitted)
     first = planning_cursor.first_key(reader, fitted.source)
@@ -76,14 +76,14 @@ def require_good_keys(reader: Connection, fitted: Fit) -> str | None:
 
 
 def require_unique_keys(reader: Connection, fitted: Fit) -> None:
-    """Raises QueryError naming keys that are NULL or repeat. Where an index proves it, no key is read."""
+    """Raises QueryError, which names keys that are NULL or repeat. If an index proves uniqueness, no key is read."""
     bad = [] if source.is_unique(reader, fitted.source) else source.bad_keys(reader, fitted.source)
     if bad:
         raise QueryError(f"jobs.{fitted.job.name}.key must be unique and not NULL; the query gives {', '.join(bad)}.")
 
 
 def _count(reader: Connection, fitted: Fit) -> list[int]:
-    """Rows of each batch."""
+    """The number of rows of each batch."""
     rows, anti_join = _pending(reader, fitted)
     cursor = KeyCursor(reader, rows, anti_join=anti_join)
     counts = []
@@ -99,7 +99,7 @@ def _from_other_queries(reader: Connection, fitted: Fit) -> int:
 
 
 def _pending(reader: Connection, fitted: Fit) -> tuple[PendingRows, bool]:
-    """The pending rows, and whether any may be scored already."""
+    """The pending rows, and whether some rows may be scored already."""
     version = fitted.version
     target = prediction_sets.shown(reader, fitted.job, version.version)
     if target is None or fitted.job.rescore == "every-run":  # the run begins an empty set

@@ -1,4 +1,4 @@
-"""Requeue and cancel: what a person asks of a run."""
+"""Requeue and cancel: a person's requests on a run."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,11 +25,11 @@ from scorebeat.producer.dispatch import dispatch
 
 @dataclass(frozen=True)
 class _Back:
-    """What was put back."""
+    """The counts of what was put back."""
 
     batches: int
     rows: int
-    """Rows that stood in quarantine."""
+    """Rows that were in quarantine."""
 
 
 def requeue(
@@ -41,24 +41,24 @@ def requeue(
     error: str | None = None,
     group: str | None = None,
 ) -> int:
-    """Put dead batches and quarantined rows of the run back: all, or those that fit each of what is given.
+    """Put dead batches and quarantined rows of the run back: all, or those that match every argument.
 
-    `error` is a text that their error holds; `group` is the id of a FailureGroup, and means those that it counts.
-    Safe to repeat, and by two people at once; recorded even when nothing was left to do. Answers how many batches.
-    Raises UnknownName, or UsageError for a run that cannot go on, or not in part.
+    `error` is a text that their error contains; `group` is the id of a FailureGroup, and selects what it counts. Safe
+    to repeat, and by two people at once; it is recorded even if nothing was left to do. Returns how many batches were
+    put back. Raises UnknownName, or UsageError for a run that cannot go on, or only as a whole.
     """
     part = Part(batch_id, error, group)
     with reachable(p.url), p.engine.begin() as connection:
         run = runs.get(connection, run_id, lock=True)
         _require_can_go_on(connection, run)
         _require_part(connection, run, part)
-        said = error if group is None else failure_groups.words(connection, run_id, group)
-        said = said and shortened(said)
+        error_text = error if group is None else failure_groups.words(connection, run_id, group)
+        error_text = error_text and shortened(error_text)
         back = _put_back(connection, p, run, part)
         if back.batches and run.state in FINAL_RUN:
             closed_runs.free(connection, run.prediction_set_id)
             _reopen(connection, run)
-        details = {"batches": back.batches, "rows_from_quarantine": back.rows, "batch": batch_id, "error": said}
+        details = {"batches": back.batches, "rows_from_quarantine": back.rows, "batch": batch_id, "error": error_text}
         audit.record(connection, by, "run.requeued", f"run {run_id}", **details)
     if back.batches:
         emit("run.requeued", run=run_id, batches=back.batches, rows_from_quarantine=back.rows, by=by)
@@ -67,7 +67,7 @@ def requeue(
 
 
 def comes_back_whole(state: RunState, on_failure: str) -> bool:
-    """Nothing of such a run was kept when it failed: it is scored once more from the beginning, or not at all."""
+    """Whether a requeue scores the whole run again: nothing of such a run was kept when it failed."""
     return state is RunState.FAILED and on_failure == "retry-run"
 
 
@@ -115,7 +115,7 @@ def _require_can_go_on(connection: Connection, run: Run) -> None:
 
 
 def _begin_again(connection: Connection, run: Run, target: PredictionSet, attempts: int) -> int:
-    """A whole run that failed: all of it once more, hidden until it has succeeded, whatever readers see by now."""
+    """Score a failed run again as a whole, hidden until it has succeeded, whatever readers see by now."""
     atomic_runs.undo(connection, run)
     atomic_runs.free(connection, run)
     atomic_runs.hide_what_comes(connection, target)
@@ -124,7 +124,7 @@ def _begin_again(connection: Connection, run: Run, target: PredictionSet, attemp
 
 
 def _batches_of(connection: Connection, run: Run, keys: list[Key], attempts: int) -> int:
-    """Rows that are pending again go into batches of their own, by their keys."""
+    """Put rows that are pending again into new batches, by their keys."""
     size = run.job.batch_rows
     number = requeued.next_number(connection, run.id)
     cut = [keys[i : i + size] for i in range(0, len(keys), size)]
@@ -145,7 +145,7 @@ def _reopen(connection: Connection, run: Run) -> None:
 
 
 def cancel(p: Producer, run_id: int, by: str) -> bool:
-    """Stop an open run: nothing more of it is scored, what is committed stays. False when it was closed."""
+    """Stop an open run: nothing more of it is scored, what is committed stays. False if it was closed already."""
     with reachable(p.url), p.engine.begin() as connection:
         runs.get(connection, run_id, lock=True)
         moved = runs.cancel(connection, run_id, by)

@@ -1,4 +1,4 @@
-"""A run that a person or a program asks for, checked against the ledger and the query before it is opened."""
+"""Checks a requested run against the ledger and the query before it is opened."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,45 +17,50 @@ from scorebeat.producer.context import Producer
 
 
 @dataclass(frozen=True)
-class Words:
-    """What messages call the things that were asked for."""
+class Labels:
+    """The names of the options in messages."""
 
     prefix: str = ""
-    """Before each name: `--` on a command line."""
+    """Prefix of each name: `--` on a command line."""
     key: Callable[[int], str] = "keys.{}".format
-    """A key, by its position."""
+    """The name of a key, by its position."""
 
 
-NAMED = Words()
+PLAIN_LABELS = Labels()
 
 
 def checked_version(
-    p: Producer, name: str, model: str | None, where: str | None, keys: Sequence[Key] | None, words: Words = NAMED
+    p: Producer,
+    name: str,
+    model: str | None,
+    where: str | None,
+    keys: Sequence[Key] | None,
+    labels: Labels = PLAIN_LABELS,
 ) -> int | None:
-    """The number of the version asked for, None for none; the filter and the keys fit the job's query.
+    """The number of the requested version, or None. Checks that the filter and the keys fit the job's query.
 
-    Raises UnknownName, or UsageError that says which of them is wrong; nothing was changed.
+    Raises UnknownName, or UsageError, which names what is wrong; nothing was changed.
     """
     with reachable(p.url), planning_cursor.reading(p.engine) as reader:
         locks.wait_at_most(reader, locks.FOR_A_PERSON)
         job = jobs.get(reader, name).job
-        version = None if model is None else version_number(model, job, words)
+        version = None if model is None else version_number(model, job, labels)
         if version is not None:
             model_versions.get(reader, job.model_name, version)
         if where is not None or keys is not None:
             found = source.describe(reader, p.url, job)
             if where is not None:
-                filters.require_filter(reader, p.url, found, where, f"{words.prefix}where")
+                filters.require_filter(reader, p.url, found, where, f"{labels.prefix}where")
             if keys is not None:
-                _require_widths([column.name for column in found.keys], keys, words)
-                _require_keys(filters.first_bad_key(reader, found, keys), keys, words)
+                _require_widths([column.name for column in found.keys], keys, labels)
+                _require_keys(filters.first_bad_key(reader, found, keys), keys, labels)
     return version
 
 
-def version_number(text: str, job: Job, words: Words = NAMED) -> int:
-    """The number of `iris/4` or `4`. Raises UsageError."""
+def version_number(text: str, job: Job, labels: Labels = PLAIN_LABELS) -> int:
+    """The number in `iris/4` or `4`. Raises UsageError."""
     name, slash, number = text.rpartition("/")
-    model = f"{words.prefix}model {text!r}"
+    model = f"{labels.prefix}model {text!r}"
     if not number.isascii() or not number.isdecimal() or len(number) > 9 or (slash and not name):
         raise UsageError(f"{model} is not a version; expected one such as {job.model_name}/4, or 4")
     if slash and name != job.model_name:
@@ -66,7 +71,7 @@ def version_number(text: str, job: Job, words: Words = NAMED) -> int:
 
 
 def time_of_job(p: Producer, job: str, name: str, text: str) -> datetime:
-    """A time as typed; without an offset in the time zone of the job's schedule. Raises UsageError."""
+    """Parse a time; without an offset it is in the time zone of the job's schedule. Raises UsageError."""
     with reachable(p.url), p.engine.connect() as connection:
         zone = find_zone(jobs.get(connection, job).job.timezone)
     try:
@@ -75,16 +80,18 @@ def time_of_job(p: Producer, job: str, name: str, text: str) -> datetime:
         raise UsageError(f"{name} {error}. Nothing was enqueued") from None
 
 
-def _require_widths(names: Sequence[str], keys: Sequence[Key], words: Words) -> None:
-    for at, key in enumerate(keys):
+def _require_widths(names: Sequence[str], keys: Sequence[Key], labels: Labels) -> None:
+    for position, key in enumerate(keys):
         if len(key) != len(names):
-            wanted = f"{len(names)} ({', '.join(names)})"
-            raise UsageError(f"{words.key(at)} has {len(key)} columns; expected {wanted}. Nothing was enqueued")
+            expected = f"{len(names)} ({', '.join(names)})"
+            raise UsageError(
+                f"{labels.key(position)} has {len(key)} columns; expected {expected}. Nothing was enqueued"
+            )
         if any("\0" in text for text in key):
-            raise UsageError(f"{words.key(at)} holds a NUL character. Nothing was enqueued")
+            raise UsageError(f"{labels.key(position)} holds a NUL character. Nothing was enqueued")
 
 
-def _require_keys(bad: tuple[int, str] | None, keys: Sequence[Key], words: Words) -> None:
+def _require_keys(bad: tuple[int, str] | None, keys: Sequence[Key], labels: Labels) -> None:
     if bad is not None:
-        at, reason = bad
-        raise UsageError(f"{words.key(at)} {list(keys[at])} is not a key: {reason}. Nothing was enqueued")
+        position, reason = bad
+        raise UsageError(f"{labels.key(position)} {list(keys[position])} is not a key: {reason}. Nothing was enqueued")

@@ -1,4 +1,4 @@
-"""Dropping and renaming a whole model, with what its readers lose by it."""
+"""Drops and renames a whole model, and shows what its readers lose."""
 
 from dataclasses import dataclass
 
@@ -20,21 +20,21 @@ from scorebeat.producer.context import Producer
 
 @dataclass(frozen=True)
 class Model:
-    """All versions of a model, and what there is of it."""
+    """All versions of a model, with their predictions and the jobs that use them."""
 
     versions: list[Version]
     sets: list[PredictionSet]
     predictions: int
     jobs: list[str]
-    """Those that follow it, or pin a version of it."""
+    """Jobs that follow the model, or pin a version of it."""
     notes: tuple[str, ...] = ()
     """Why files are still in the store."""
 
 
 def look(p: Producer, name: str, new: str | None = None) -> Model:
-    """What there is of the model, which is dropped, or renamed to `new`.
+    """The model before it is dropped, or renamed to `new`.
 
-    Raises UnknownName, StoreError for a new name that is none, or UsageError while a run of it is open or the new name
+    Raises UnknownName, StoreError for an invalid new name, or UsageError while a run of it is open, or if the new name
     is taken.
     """
     with reachable(p.url), p.engine.connect() as connection:
@@ -44,7 +44,7 @@ def look(p: Producer, name: str, new: str | None = None) -> Model:
 
 
 def require_unused(found: Model, name: str) -> None:
-    """Raises UsageError where a job uses the model."""
+    """Raises UsageError if a job uses the model."""
     if found.jobs:
         raise UsageError(
             f"model {name} is used by {', '.join(found.jobs)}: give those another model in their file, or drop them "
@@ -72,13 +72,13 @@ def drop(p: Producer, name: str, by: str) -> Model:
 
 
 def rename(p: Producer, old: str, new: str, by: str) -> Model:
-    """All versions, their files and tables, and what jobs say, have the new name; no prediction is touched.
+    """Rename all versions, their files and tables, and the model in its jobs; no prediction is touched.
 
-    The files are copied first, and deleted under the old name at last: a crash in between leaves a copy that nobody
-    uses, and the same call ends it. Raises UnknownName; NotPermitted; UsageError while a run is open, or for a name
-    that cannot be had; StoreError, ModelError or ServiceDown.
+    The files are copied first, and deleted under the old name last: a crash in between leaves an unused copy, and a
+    repeated call finishes the work. Raises UnknownName; NotPermitted; UsageError while a run is open, or for a
+    name that is taken; StoreError, ModelError or ServiceDown.
     """
-    place, cache = p.settings.artifacts, p.settings.cache
+    artifacts, cache = p.settings.artifacts, p.settings.cache
     with reachable(p.url), p.engine.begin() as connection:
         ownership.require_owner(connection, "rename a model")
         for name in sorted((old, new)):
@@ -88,7 +88,7 @@ def rename(p: Producer, old: str, new: str, by: str) -> Model:
         for job in moved.jobs:
             jobs.get(connection, job, lock=True)  # nobody opens a run meanwhile
         for version in moved.versions:
-            store.copy(place, old, version.version, version.digest, new, cache=cache)
+            store.copy(artifacts, old, version.version, version.digest, new, cache=cache)
         renames.rename_model(connection, old, new, moved.sets)
         audit.record(connection, by, "model.renamed", f"model {new}", was=old)
     emit("model.renamed", model=new, was=old, by=by)
@@ -104,7 +104,7 @@ def _require_free(connection: Connection, name: str) -> None:
 def _found(connection: Connection, name: str) -> Model:
     found = versions.listing(connection, name)
     if not found:
-        known = sorted({v.name for v in versions.listing(connection)})
+        known = sorted({version.name for version in versions.listing(connection)})
         raise UnknownName(f"there is no model {name!r}.{near(name, known)} `scorebeat models list` lists them")
     scoring = [run for version in found for run in runs.open_of_version(connection, name, version.version)]
     if scoring:
@@ -119,24 +119,24 @@ def _found(connection: Connection, name: str) -> Model:
 
 
 def _require_unread(connection: Connection, found: Model) -> None:
-    """Raises UsageError where the view of a job that has another model by now, or was removed, shows predictions."""
-    tables = {one.table_name for one in found.sets}
-    for job in sorted({one.job for one in found.sets}):
+    """Raises UsageError if a view still shows the model's predictions, though its job has another or was removed."""
+    tables = {prediction_set.table_name for prediction_set in found.sets}
+    for job in sorted({prediction_set.job for prediction_set in found.sets}):
         shown = views.read_now(connection, job)
         if shown is not None and shown.table_name in tables:
             raise UsageError(
                 f"predictions.{job} shows predictions of {shown.model}/{shown.model_version} to its readers, though "
-                f"job {job} does not use the model any more: score its new model, or say `scorebeat jobs drop {job}`. "
+                f"job {job} does not use the model any more: score its new model, or run `scorebeat jobs drop {job}`. "
                 "Nothing was dropped."
             )
 
 
 def _remove_files(p: Producer, name: str, gone: list[Version]) -> tuple[str, ...]:
-    place, cache = p.settings.artifacts, p.settings.cache
+    artifacts, cache = p.settings.artifacts, p.settings.cache
     notes = []
     for version in gone:
         try:
-            store.remove(place, name, version.version, version.digest, cache=cache)
+            store.remove(artifacts, name, version.version, version.digest, cache=cache)
         except ScorebeatError as error:
             notes.append(f"the files of {name}/{version.version} are still in the store, and nobody uses them: {error}")
     return tuple(notes)

@@ -1,4 +1,4 @@
-"""A candidate version beside another: the report before it is published, and what speaks against that."""
+"""Compares a candidate version with another one: the report before a publication, and the objections to it."""
 
 import math
 from collections.abc import Iterator
@@ -21,29 +21,29 @@ from scorebeat.producer.context import Producer
 
 MIN_COVERAGE = 0.95
 CONSTANT_FROM = 100
-"""So many rows that all get the same outputs are no accident."""
+"""From this number of rows on, equal outputs for all of them are no accident."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One job's predictions of two versions."""
+    """The comparison of two versions for one job."""
 
     job: str
     model: str
     other: str
     coverage: float | None
-    """Of the rows in the job's query that `other` scored, the share that `model` scored; None: it scored none."""
+    """The share that `model` scored of the rows in the job's query that `other` scored; None if `other` scored none."""
     agreement: Agreement | None
-    """None when the job has no table for one of the versions."""
+    """None if the job has no table for one of the versions."""
     never_scored: tuple[str, ...]
-    """Those of the two that have no predictions for the job."""
+    """The versions, of the two, without predictions for the job."""
 
 
 def compare(p: Producer, name: str, version: int, other: int | None = None) -> list[Compared]:
-    """The versions beside each other, a line a job that uses the model; `other` is the published one unless told.
+    """Compare the versions, one entry for each job that uses the model; by default `other` is the published version.
 
-    Changes nothing. Raises UnknownName, UsageError when there is nothing to compare, SignatureError where
-    predictions are stored under another key than the job's, or QueryError.
+    Changes nothing. Raises UnknownName, UsageError if there is nothing to compare, SignatureError if predictions are
+    stored with another key than the job's, or QueryError.
     """
     with reachable(p.url), planning_cursor.reading(p.engine) as reader:
         candidate = model_versions.get(reader, name, version)
@@ -63,7 +63,7 @@ def compare(p: Producer, name: str, version: int, other: int | None = None) -> l
 
 
 def objections(reader: Connection, name: str, version: int, min_coverage: float) -> list[str]:
-    """Why the version should not be published, a sentence each; none if readers see it already, or see nothing."""
+    """Why the version should not be published, a sentence each; empty if readers see it already, or see nothing."""
     candidate, now = model_versions.get(reader, name, version), model_versions.published(reader, name)
     found = _of_outputs(candidate, now) if now is not None and now.version != candidate.version else []
     for job in [row.job for row in jobs.listing(reader) if row.job.model == name]:
@@ -78,10 +78,10 @@ def objections(reader: Connection, name: str, version: int, min_coverage: float)
 
 
 def objections_to_job(reader: Connection, job: Job, min_coverage: float = MIN_COVERAGE) -> list[str]:
-    """Why the job should not become what it is here, a sentence each: what readers of its view would lose.
+    """Why the changed job should not be applied, a sentence each: what readers of its view would lose.
 
-    They are those of `objections` to publishing a version, for one job that changes its model or its pin. None if
-    readers go on seeing the same version, or see nothing now. Raises QueryError.
+    The same objections as for a publication, for one job that changes its model or its pin. Empty if readers keep the
+    same version, or see nothing now. Raises QueryError.
     """
     shown = views.read_now(reader, job.name)
     if shown is None:
@@ -134,7 +134,7 @@ def _of_job(
 
 
 def _constant(reader: Connection, mine: PredictionSet, theirs: PredictionSet | None, now: Version) -> Iterator[str]:
-    """An output that never changes is a reason where today's does, or where no other output changes either."""
+    """Objections to constant outputs: all outputs are constant, or one is that varies in the present version."""
     same = agreement.constant(reader, mine, CONSTANT_FROM)
     if not same:
         return
@@ -142,17 +142,17 @@ def _constant(reader: Connection, mine: PredictionSet, theirs: PredictionSet | N
         yield "it gives every row the same outputs"
     elif theirs is not None:
         varied = set(agreement.outputs(reader, theirs)) - set(agreement.constant(reader, theirs))
-        dull = [output for output in same if output in varied]
-        if dull:
-            yield f"it gives every row the same {', '.join(dull)}, and {now} does not"
+        now_constant = [output for output in same if output in varied]
+        if now_constant:
+            yield f"it gives every row the same {', '.join(now_constant)}, and {now} does not"
 
 
 def _covered(reader: Connection, job: Job, mine: PredictionSet | None, theirs: PredictionSet) -> tuple[int, int]:
-    """Raises SignatureError where predictions are stored under another key than the job's."""
+    """Rows that `theirs` scored, and how many of these `mine` scored. Raises SignatureError for another key."""
     now = source.read_columns(reader, job, parameter_values.of_no_run(reader))
-    for one in (mine, theirs):
-        if one is not None:
-            stored_keys.require_comparable(reader, now, one)
+    for prediction_set in (mine, theirs):
+        if prediction_set is not None:
+            stored_keys.require_comparable(reader, now, prediction_set)
     return agreement.covered(reader, now, mine, theirs, of_all_runs=parameter_values.differ_by_run(reader, job))
 
 
@@ -177,5 +177,5 @@ def unscored(p: Producer, name: str, version: int) -> list[str]:
 
 
 def share(part: float) -> str:
-    """As people read it; what is not all is never shown as 100 %."""
+    """A share in percent; a part that is not the whole is never shown as 100 %."""
     return f"{math.floor(part * 1000 + 1e-9) / 10:g} %"

@@ -1,4 +1,4 @@
-"""Dropping a version: its predictions, its tables and its files go; its number and its runs stay in the ledger."""
+"""Drops a version: its predictions, tables and files go; its number and its runs stay in the ledger."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from scorebeat.producer.context import Producer
 
 @dataclass(frozen=True)
 class Dropped:
-    """What goes, or went."""
+    """What is dropped, or would be."""
 
     version: Version
     tables: list[str]
@@ -27,19 +27,19 @@ class Dropped:
 
 
 def look(p: Producer, name: str, version: int) -> Dropped:
-    """What `drop` would take away. Raises UnknownName, or UsageError when the version may not be dropped."""
+    """What `drop` would drop. Raises UnknownName, or UsageError if the version may not be dropped."""
     with reachable(p.url), planning_cursor.reading(p.engine) as reader:
         found = model_versions.get(reader, name, version)
         _require_unused(reader, found)
         sets = prediction_sets.of_version(reader, name, version)
-        return Dropped(found, [s.table for s in sets], prediction_sets.count(reader, sets))
+        return Dropped(found, [prediction_set.table for prediction_set in sets], prediction_sets.count(reader, sets))
 
 
 def drop(p: Producer, name: str, version: int, by: str) -> Dropped:
     """Drop the version's predictions, tables and quarantine in one transaction, then its files.
 
-    Raises UnknownName; UsageError when it is published, pinned, being scored, or other objects depend on its
-    tables, and then nothing was dropped.
+    Raises UnknownName; UsageError if it is published, pinned or being scored, or if other objects depend on its tables.
+    Then nothing was dropped.
     """
     with reachable(p.url), p.engine.begin() as connection:
         found = model_versions.lock(connection, name, version)
@@ -48,7 +48,8 @@ def drop(p: Producer, name: str, version: int, by: str) -> Dropped:
                 jobs.get(connection, row.job.name, lock=True)  # nobody opens a run meanwhile
         _require_unused(connection, found)
         sets = prediction_sets.of_version(connection, name, version)
-        gone = Dropped(found, [s.table for s in sets], prediction_sets.count(connection, sets))
+        tables = [prediction_set.table for prediction_set in sets]
+        gone = Dropped(found, tables, prediction_sets.count(connection, sets))
         set_drops.drop_all(connection, sets)
         model_versions.drop(connection, found, by, tables=gone.tables, predictions=gone.predictions)
     emit("model.dropped", model=str(found), predictions=gone.predictions, by=by)
@@ -56,9 +57,9 @@ def drop(p: Producer, name: str, version: int, by: str) -> Dropped:
 
 
 def _remove_files(p: Producer, gone: Version) -> str | None:
-    place, cache = p.settings.artifacts, p.settings.cache
+    artifacts, cache = p.settings.artifacts, p.settings.cache
     try:
-        store.remove(place, gone.name, gone.version, gone.digest, cache=cache)
+        store.remove(artifacts, gone.name, gone.version, gone.digest, cache=cache)
     except ScorebeatError as error:
         return f"the files of {gone} are still in the store, and nobody uses them: {error}"
     return None

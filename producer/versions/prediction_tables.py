@@ -1,4 +1,4 @@
-"""Prediction sets and views of jobs: made when a job, a model or a published version is new."""
+"""Makes the prediction sets and views of jobs, for a new job, model or published version."""
 
 from dataclasses import dataclass
 
@@ -35,7 +35,7 @@ def fit(connection: Connection, url: str, job: Job, version: Version) -> Fit:
 
 
 def fit_now(connection: Connection, job: Job, version: Version, values: RunValues) -> Fit:
-    """Check a job of the ledger once more, as tables and columns are now. Raises QueryError or SignatureError."""
+    """Check a job of the ledger again, with its tables as they are now. Raises QueryError or SignatureError."""
     return _bound(source.read_columns(connection, job, values), job, version)
 
 
@@ -51,7 +51,7 @@ def _bound(found: Source, job: Job, version: Version) -> Fit:
 def ensure(connection: Connection, fitted: Fit) -> PredictionSet:
     """The set for this job and version, with its table, and the job's view if it has none yet.
 
-    A key that became wider in the user's tables becomes wider in the set's, too.
+    If a key became wider in the user's tables, it becomes wider in the set's table, too.
     """
     made = prediction_sets.ensure(
         connection, fitted.source, fitted.job, fitted.version.version, fitted.signature.outputs
@@ -63,16 +63,16 @@ def ensure(connection: Connection, fitted: Fit) -> PredictionSet:
 
 
 def _show_if_published(connection: Connection, fitted: Fit) -> None:
-    """Asked behind the publishers' lock: else the view could go back to what was published a moment before."""
+    """Read after the publishers' lock: else the view could go back to the version that was published before."""
     model_versions.await_published(connection, fitted.version.name)
     if model_versions.shown_of(connection, fitted.job) == fitted.version.version:
         show(connection, fitted.job, fitted.version.version)
 
 
 def for_run(connection: Connection, job: Job, found: PredictionSet) -> PredictionSet:
-    """The set that a new run scores into: `found`, which readers see of the version, or a generation of the run's own.
+    """The set that a new run scores into: `found`, the version's visible set, or a new generation for the run.
 
-    Never a generation that another run began: its rows would be of different days.
+    It is never a generation that another run began: its rows would be of different days.
     """
     if job.on_failure == "retry-run":
         atomic_runs.hide_what_comes(connection, found)
@@ -86,7 +86,7 @@ def for_run(connection: Connection, job: Job, found: PredictionSet) -> Predictio
 
 
 def for_run_anew(connection: Connection, fitted: Fit) -> PredictionSet:
-    """A set for a run that scores every row anew. Readers see what they see now until it ended well."""
+    """A set for a run that scores every row anew. Readers see it after the run has succeeded."""
     made = prediction_sets.beside(
         connection, fitted.source, fitted.job, fitted.version.version, fitted.signature.outputs
     )

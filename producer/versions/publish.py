@@ -1,4 +1,4 @@
-"""Model versions: adding one, and which one the views show and the next runs score."""
+"""Model versions: adds them, and switches the version that views show and runs score with."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,42 +34,42 @@ class Added:
     artifact: Artifact
     version: Version
     jobs: list[str]
-    """Those that have a prediction set for it now."""
+    """Jobs that now have a prediction set for it."""
     notes: list[str]
     """Jobs that use the model and do not fit this version, each with the reason."""
 
 
 ADDED = "model.added"
-"""The action that is recorded of each addition, with what the trial saw."""
+"""The recorded action of each addition, with the evidence of its trial."""
 
 
 def add(
-    p: Producer, source: str | Path, name: str, by: str, given: Given = NOTHING, sample: Sample | None = None
+    p: Producer, source: str | Path, name: str, by: str, options: Given = NOTHING, sample: Sample | None = None
 ) -> Added:
     """Store a file, a folder or `module:Class` as the next version of `name`; a model's first is published.
 
-    It is tried on the rows of `sample`, a models.sample_file.SampleFile or a producer.sample_job.SampleJob, or else on
-    invented ones. Where it raises for those it is added, and not published.
+    It is tried on the rows of `sample`, a SampleFile or a SampleJob, or else on invented rows. If it raises for
+    invented rows, it is added and not published.
 
-    The store comes first: a crash in between leaves a version that nobody uses, and the same call ends it.
-    The number is the ledger's to give: where somebody else's files got it in between, the next one is tried.
+    The files are stored first: a crash before the record leaves an unused version, and a repeated call finishes the
+    work. The ledger assigns the number: if somebody else's files got it meanwhile, the next number is tried.
     Raises StoreError, ModelError or ServiceDown.
     """
-    given = given if sample is None else replace(given, sample=sample)
-    for left in reversed(range(ADD_TRIES)):
-        artifact = _store(p, source, name, given)
+    options = options if sample is None else replace(options, sample=sample)
+    for tries_left in reversed(range(ADD_TRIES)):
+        artifact = _store(p, source, name, options)
         try:
             return _record(p, artifact, by)
         except VersionTaken:
             if artifact.is_new:
                 store.remove(p.settings.artifacts, name, artifact.version, artifact.digest, cache=p.settings.cache)
-            if not left:
+            if not tries_left:
                 raise
     raise AssertionError("the last try returned or raised")
 
 
 def evidence(connection: Connection) -> dict[str, Evidence]:
-    """What was seen of each version when it was added, by its name `iris/3`; rows of a person's count for more."""
+    """The evidence of each version's trial, by its name `iris/3`; a trial on user-supplied rows comes first."""
     found: dict[str, Evidence] = {}
     for subject, noted in audit.details(connection, ADDED):
         version, seen = subject.removeprefix("model "), Evidence.from_json(noted.get("evidence", {"rows": 0}))
@@ -78,12 +78,12 @@ def evidence(connection: Connection) -> dict[str, Evidence]:
     return found
 
 
-def _store(p: Producer, source: str | Path, name: str, given: Given) -> Artifact:
+def _store(p: Producer, source: str | Path, name: str, options: Given) -> Artifact:
     with reachable(p.url), p.engine.connect() as connection:
         ownership.require_owner(connection, "add a model")
         recorded = model_versions.recorded(connection, name)
-    place, cache = p.settings.artifacts, p.settings.cache
-    return store.add(place, source, name, given, recorded=recorded, cache=cache)
+    artifacts, cache = p.settings.artifacts, p.settings.cache
+    return store.add(artifacts, source, name, options, recorded=recorded, cache=cache)
 
 
 def _record(p: Producer, artifact: Artifact, by: str) -> Added:
@@ -104,8 +104,9 @@ def _record(p: Producer, artifact: Artifact, by: str) -> Added:
             except ScorebeatError as error:
                 notes.append(str(error))
     if not was_scored and not version.published:
+        doubt = evidence.unsure if evidence is not None and evidence.unsure else "it has scored no row"
         notes.append(
-            f"{version} was not published, for {_doubt(evidence)}. Add the file again with --sample FILE or "
+            f"{version} was not published, for {doubt}. Add the file again with --sample FILE or "
             "--sample-job JOB: a model's first version is published once it scored rows as its library does. "
             f"`scorebeat publish {version}` publishes it as it is"
         )
@@ -120,9 +121,10 @@ class PublishRefused(UsageError):
 def publish(p: Producer, name: str, version: int, by: str, min_coverage: float = MIN_COVERAGE) -> list[str]:
     """Switch every job that follows the model to this version, views and next runs, in one transaction.
 
-    Answers the jobs. Raises PublishRefused when its files are gone or altered, when it lacks outputs that today's
-    has or gives them another type, gives every row the same, or scored less than the share `min_coverage` of
-    today's rows; UnknownName, SignatureError, ServiceDown, or ViewInUse and ViewBusy. Then nothing was switched.
+    Returns the jobs. Raises PublishRefused if its files are gone or altered, if it lacks outputs of the present version
+    or has them with another type, if its outputs are the same for every row, or if it scored less than the share
+    `min_coverage` of today's rows; UnknownName, SignatureError, ServiceDown, or ViewInUse and ViewBusy. Then nothing
+    was switched.
     """
     with reachable(p.url), planning_cursor.reading(p.engine) as reader:
         _require_model(reader, name)
@@ -140,15 +142,15 @@ def publish(p: Producer, name: str, version: int, by: str, min_coverage: float =
 
 
 def publish_anyway(p: Producer, name: str, version: int, by: str) -> list[str]:
-    """`publish`, whatever speaks against it; the ledger notes that it was forced."""
+    """`publish` in spite of objections; the ledger records that it was forced."""
     return _switch(p, name, version, by, forced=True)
 
 
 def rollback(p: Producer, name: str, by: str) -> tuple[Version, list[str]]:
-    """Publish the version that was published before today's; returns it and the jobs that it switched.
+    """Publish the version that was published before the present one; returns it and the jobs that it switched.
 
-    Each further call goes one publication further back. Raises PublishRefused where `publish` of that version would;
-    UnknownName when there is none; SignatureError, ServiceDown, or ViewInUse and ViewBusy. Then nothing was switched.
+    Each further call goes one publication further back. Raises PublishRefused if `publish` of that version would;
+    UnknownName if there is none; SignatureError, ServiceDown, or ViewInUse and ViewBusy. Then nothing was switched.
     """
     before = _previous(p, name)
     _require_files(p, before)
@@ -164,7 +166,7 @@ def rollback(p: Producer, name: str, by: str) -> tuple[Version, list[str]]:
 
 
 def rollback_anyway(p: Producer, name: str, by: str) -> tuple[Version, list[str]]:
-    """`rollback`, whatever readers lose by it; the ledger notes that it was forced. The files must be there."""
+    """`rollback` in spite of objections; the ledger records that it was forced. The files must exist."""
     before = _previous(p, name)
     _require_files(p, before)
     return _back_to(p, before, by, forced=True)
@@ -188,10 +190,10 @@ def _back_to(p: Producer, before: Version, by: str, *, forced: bool) -> tuple[Ve
 
 
 def _require_files(p: Producer, version: Version) -> None:
-    """Raises PublishRefused when no worker could load the version, ServiceDown when the store does not answer."""
-    place, cache = p.settings.artifacts, p.settings.cache
+    """Raises PublishRefused if no worker could load the version, ServiceDown if the store does not answer."""
+    artifacts, cache = p.settings.artifacts, p.settings.cache
     try:
-        store.verify(place, version.name, version.version, version.digest, cache=cache)
+        store.verify(artifacts, version.name, version.version, version.digest, cache=cache)
     except ModelError as error:
         raise PublishRefused(
             f"{version} was not published, for no worker could load it: {error}. Nothing was switched. `scorebeat "
@@ -222,10 +224,6 @@ def _users(connection: Connection, name: str, version: Version) -> list[Job]:
 
 
 def _require_model(connection: Connection, name: str) -> None:
-    known = sorted({v.name for v in model_versions.listing(connection)})
+    known = sorted({version.name for version in model_versions.listing(connection)})
     if name not in known:
         raise UnknownName(f"there is no model {name!r}.{near(name, known)} Add it with `scorebeat models add`.")
-
-
-def _doubt(evidence: Evidence | None) -> str:
-    return evidence.unsure if evidence is not None and evidence.unsure else "it has scored no row"

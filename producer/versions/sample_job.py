@@ -1,4 +1,4 @@
-"""Rows of a job's query, read as a worker reads them, to try a model on."""
+"""Rows of a job's query for the trial of a model, read as a worker reads them."""
 
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -26,10 +26,10 @@ class SampleJob:
     job: str
     most: int
     _read: dict[Signature, Sampled] = field(default_factory=dict)
-    """What was read already: a format may look at some rows before the trial."""
+    """Rows that were read already: a format may look at some rows before the trial."""
 
     def read(self, signature: Signature) -> Sampled:
-        """As `Sample.read`. Raises UnknownName, QueryError, SignatureError, or UsageError where there are no rows."""
+        """See `Sample.read`. Raises UnknownName, QueryError, SignatureError, or UsageError if there are no rows."""
         if signature not in self._read:
             self._read[signature] = self._fetch(signature)
         return self._read[signature]
@@ -58,5 +58,5 @@ class SampleJob:
             partial(
                 notebook_rows.read, self.p.url, pending.as_it_is(names, KeyRange(first, last), fetched.rows.num_rows)
             ),
-            name=lambda at: f"the row with {', '.join(f'{name} {value}' for name, value in keys[at].items())}",
+            name=lambda index: f"the row with {', '.join(f'{name} {value}' for name, value in keys[index].items())}",
         )

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     )
 
 _ERRORS = "scorebeat.core.errors"
-_WHERE = {
+_MODULES = {
     "Client": "scorebeat.client.client",
     "Progress": "scorebeat.client.run",
     "Run": "scorebeat.client.run",
@@ -58,7 +58,7 @@ _WHERE = {
     "UnknownName": _ERRORS,
     "UsageError": _ERRORS,
 }
-"""Loaded when they are first asked for: a worker's start does not pay for them."""
+"""Loaded at first use: a worker's start does not pay for them."""
 
 __all__ = [
     "Client",
@@ -85,14 +85,14 @@ __all__ = [
 
 
 def connect(database_url: str | None = None, **settings: Any) -> "Client":
-    """A client of the installation whose ledger is in this database.
+    """Connect to the installation whose ledger is in this database.
 
-    Without a URL it is that of SCOREBEAT_DATABASE_URL, in the environment or in `.env`, or of the embedded stack that
-    `scorebeat up` runs on the data folder. Other settings may be given by their names, such as `broker_url`, and come
-    before the environment's; runs are enqueued through the broker, and models are kept in `artifacts`.
+    By default the URL is SCOREBEAT_DATABASE_URL, from the environment or from `.env`, or that of the embedded stack
+    which `scorebeat up` runs on the data folder. Other settings are keywords, such as `broker_url`, and override the
+    environment. Runs are enqueued through the broker, and models are kept in `artifacts`.
 
-    Raises SettingsError naming every setting that is wrong, ServiceDown when the database does not answer, or
-    UsageError when `scorebeat migrate` never made a ledger in it.
+    Raises SettingsError, which names every wrong setting; ServiceDown if the database does not answer; UsageError if
+    `scorebeat migrate` never made a ledger in it.
     """
     from scorebeat.client.client import Client  # noqa: PLC0415 -- a worker's start does not pay for it
 
@@ -100,8 +100,8 @@ def connect(database_url: str | None = None, **settings: Any) -> "Client":
 
 
 def __getattr__(name: str) -> Any:
-    if name in _WHERE:
-        return getattr(import_module(_WHERE[name]), name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'scorebeat' has no attribute {name!r}")
 
 

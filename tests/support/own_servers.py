@@ -32,11 +32,11 @@ class OwnServers:
         return self.urls.broker_url.partition("://")[2].partition("?")[0]
 
     def start(self, name: str) -> None:
-        """`database` or `broker`; returns when it answers."""
+        """Start `database` or `broker`; returns when it is ready."""
         process: Process = getattr(self._prepared, name)
         child = self._children[name] = Child(process, self._output)
-        answers = getattr(self._prepared, f"{name}_answers")
-        wait_until_ready(name, answers, lambda: str(child.ended()) if child.ended() is not None else None)
+        is_ready = getattr(self._prepared, f"{name}_is_ready")
+        wait_until_ready(name, is_ready, lambda: str(child.ended()) if child.ended() is not None else None)
 
     def send_signal(self, name: str, how: str) -> None:
         """SIGSTOP, say."""

@@ -1,1 +1,1 @@
-"""One module a group of commands."""
+"""One module for each group of commands."""

@@ -1,4 +1,4 @@
-"""`requeue`, `cancel`, `pause`, `resume`: what a person does to runs and jobs."""
+"""`requeue`, `cancel`, `pause`, `resume`: a person's actions on runs and jobs."""
 
 import click
 
@@ -12,7 +12,7 @@ from scorebeat.producer.requests import requeue as by_hand
 @click.command()
 @click.argument("run", type=int)
 @click.option("--batch", type=int, help="This batch only.")
-@click.option("--error", metavar="TEXT", help="Only what failed with an error that holds this text, in any place.")
+@click.option("--error", metavar="TEXT", help="Only what failed with an error that contains this text.")
 def requeue(run: int, batch: int | None, error: str | None) -> None:
     """Put what failed in a RUN back: dead batches, and rows in quarantine. Safe to repeat.
 
@@ -50,7 +50,7 @@ def cancel(run: int) -> None:
 @click.argument("job")
 @click.option("--reason", default="by hand", show_default=True, help="Shown wherever the pause is.")
 def pause(job: str, reason: str) -> None:
-    """Answer no ticks of JOB until it is resumed. Its open run goes on.
+    """Open no runs by the schedule of JOB until it is resumed. Its open run goes on.
 
     \b
     Example:
@@ -68,7 +68,7 @@ def pause(job: str, reason: str) -> None:
 @click.command()
 @click.argument("job")
 def resume(job: str) -> None:
-    """Answer the ticks of JOB again, from the next one.
+    """Open runs by the schedule of JOB again, from its next due time on.
 
     \b
     Example:

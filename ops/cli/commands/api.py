@@ -50,7 +50,7 @@ def api(host: str, port: int) -> None:
 
 
 def _ended(_number: int, _frame: FrameType | None) -> None:
-    """uvicorn answers what it has begun, then raises the signal again: to be stopped is no failure."""
+    """uvicorn finishes open requests, then raises the signal again: a stop is no failure."""
     sys.exit(0)
 
 
@@ -63,7 +63,7 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def _reason(error: OSError) -> str:
-    """Without Python's own words on the address, which stands before it."""
+    """The reason, without the address that Python appends: the message has it already."""
     if isinstance(error, socket.gaierror) or error.errno is None:
         return str(error.strerror or error)
     other = "; choose another by --port, 0 takes any free one" if error.errno == errno.EADDRINUSE else ""

@@ -15,7 +15,7 @@ from scorebeat.producer.context import Producer, whoami
 from scorebeat.producer.control import unserved
 from scorebeat.producer.requests import backfill as by_due_time
 from scorebeat.producer.requests.backfill import Backfill, DueTime
-from scorebeat.producer.requests.run_request import Words, time_of_job, version_number
+from scorebeat.producer.requests.run_request import Labels, time_of_job, version_number
 
 COLUMNS = ("due_at", "run", "state", "plan")
 
@@ -53,7 +53,7 @@ def backfill(job: str, first: str, before: str | None, model: str | None, **how:
 def _wanted(p: Producer, job: str, first: str, before: str | None, model: str | None) -> Backfill:
     with p.engine.connect() as connection:
         now = database_clock.now(connection)
-        version = None if model is None else version_number(model, jobs.get(connection, job).job, Words("--"))
+        version = None if model is None else version_number(model, jobs.get(connection, job).job, Labels("--"))
     start = time_of_job(p, job, "--from", first)
     end = now if before is None else time_of_job(p, job, "--to", before)
     if start >= end:
@@ -86,13 +86,13 @@ def _plan(due: DueTime) -> str:
 
 
 class _Filling:
-    """A backfill at work: what it waits for, and what is left."""
+    """A backfill in progress: the run that it waits for, and the due times that are left."""
 
     def __init__(self, p: Producer, wanted: Backfill, found: Sequence[DueTime]) -> None:
         self.p, self.wanted = p, wanted
         self.left = list(found)
         self.run_id: int | None = None
-        """The run that is waited for."""
+        """The run that the command waits for."""
         self.code = 0
 
     def run(self) -> int:
@@ -104,13 +104,13 @@ class _Filling:
             while self.left and self._fill(self.left[0]):
                 del self.left[0]
         except KeyboardInterrupt:
-            self._tell_what_is_open()
+            self._report_open()
             raise
-        self._tell_what_was_skipped(began)
+        self._report_skipped(began)
         return self.code
 
     def _fill(self, due_time: DueTime) -> bool:
-        """Score one due time; False where it left rows out, so that no later one is begun."""
+        """Score one due time; False if it left rows out, so that no later one is begun."""
         due = _text(due_time.due_at)
         if due_time.is_done and due_time.run is not None:
             empty = f", and found no rows; `scorebeat enqueue {self.wanted.job} --due-at {due}` looks again"
@@ -135,14 +135,14 @@ class _Filling:
         )
         return False
 
-    def _tell_what_is_open(self) -> None:
+    def _report_open(self) -> None:
         if self.run_id is not None:
             watch, cancel = (f"`scorebeat {command} {self.run_id}`" for command in ("watch", "cancel"))
             output.note(f"run {self.run_id} goes on; {watch} shows it, {cancel} stops it")
         first = _text(self.left[0].due_at)
         output.note(f"{len(self.left):,} due times are left, from {first} on; the same command goes on there")
 
-    def _tell_what_was_skipped(self, began: datetime) -> None:
+    def _report_skipped(self, began: datetime) -> None:
         done = {due.due_at for due in by_due_time.with_runs(self.p, self.wanted) if due.is_done}
         for due_at in by_due_time.skipped(self.p, self.wanted.job, began):
             if due_at not in done:

@@ -1,4 +1,4 @@
-"""What `check` looks at, one finding each; a finding that is wrong never hides those after it."""
+"""The checks of `scorebeat check`, one finding each. A problem never hides the findings after it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -34,12 +34,12 @@ from scorebeat.producer.control.unserved import no_control, no_worker
 from scorebeat.producer.requests import apply as applying
 from scorebeat.producer.requests.preview import require_good_keys
 
-_Seen = TypeVar("_Seen")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     subject: str
     verdict: str
@@ -48,7 +48,7 @@ class Finding:
 
 
 def check_all() -> list[Finding]:
-    """All findings, in the order in which one would mend them. Raises only where no settings can be had."""
+    """All findings, in the order in which a person would fix them. Raises only if the settings cannot be read."""
     with unmigrated() as p:
         return list(_all(p))
 
@@ -121,14 +121,14 @@ def _role(p: Producer) -> str | Finding:
         return Finding(
             "role",
             "problem",
-            f"{name} lacks {len(missing)} rights that runs need: {', '.join(missing[:3])}. Let {owner} say "
+            f"{name} lacks {len(missing)} rights that runs need: {', '.join(missing[:3])}. Let {owner} run "
             f"`scorebeat migrate --run-role {name}`",
         )
     return f"{name} owns the ledger; what only runs needs less" if owns else f"{name} may run all, and owns nothing"
 
 
 def _broker(p: Producer, *, is_usable: bool) -> str | Finding:
-    """Without a ledger that has the prefix, under one that nobody uses."""
+    """Check the broker. Without a usable ledger the prefix is unknown, so one that nobody uses is taken."""
     if p.settings.broker_url is None:  # an embedded database that was started for this command
         return Finding("broker", "warning", "the embedded stack does not run; start it with `scorebeat up`")
     app = p.app if is_usable else make_app(p.settings, lambda: UNREAD_PREFIX)
@@ -139,8 +139,8 @@ def _broker(p: Producer, *, is_usable: bool) -> str | Finding:
     return f"answers; our keys there begin with {app.prefix()}"
 
 
-def _twice(look: Callable[[], _Seen]) -> _Seen:
-    """Once more where the broker answered a moment ago and not now: a server may close any connection of a pool."""
+def _twice(look: Callable[[], _Result]) -> _Result:
+    """Try twice: the broker has just answered, and a server may close any connection of a pool."""
     try:
         return look()
     except ServiceDown:
@@ -161,20 +161,20 @@ def _of_neighbours(p: Producer) -> Iterator[Finding]:
             "installation has the same prefix, and each takes the other's messages. Is one database a copy of the "
             "other? docs/how-to/own-servers.md gives one of them a prefix of its own",
         )
-    for one in _twice(lambda: neighbours(p.app)) or []:
-        if one.prefix.startswith(UNREAD_PREFIX):
+    for neighbour in _twice(lambda: neighbours(p.app)) or []:
+        if neighbour.prefix.startswith(UNREAD_PREFIX):
             continue
-        if one.prefix == own:
-            text = f"{one}: programs of this ledger without SCOREBEAT_BROKER_PREFIX; all need the same setting"
-            yield Finding("neighbours", "warning" if one.listening else "ok", text)
-        elif one.is_older:
+        if neighbour.prefix == own:
+            text = f"{neighbour}: programs of this ledger without SCOREBEAT_BROKER_PREFIX; all need the same setting"
+            yield Finding("neighbours", "warning" if neighbour.listening else "ok", text)
+        elif neighbour.is_older:
             text = (
-                f"{one}, of a version without prefixes. If they are this installation's, they stand idle: "
+                f"{neighbour}, of a version without prefixes. If they are this installation's, they stand idle: "
                 "replace them (docs/how-to/upgrade.md)"
             )
-            yield Finding("neighbours", "warning" if one.listening else "ok", text)
+            yield Finding("neighbours", "warning" if neighbour.listening else "ok", text)
         else:
-            yield Finding("neighbours", "ok", f"{one} uses the same database; the prefixes keep us apart")
+            yield Finding("neighbours", "ok", f"{neighbour} uses the same database; the prefixes keep us apart")
 
 
 def _of_silent(p: Producer, serving: dict[str, list[str]], heard: set[str]) -> Iterator[Finding]:
@@ -194,7 +194,7 @@ def _of_silent(p: Producer, serving: dict[str, list[str]], heard: set[str]) -> I
 
 
 def transport(service: str, url: str) -> list[Finding]:
-    """A warning where somebody between us and the service could read along."""
+    """A warning if somebody between us and the service could read the traffic."""
     why = exposed(url)
     return [Finding(f"{service} TLS", "warning", f"{why} (docs/how-to/tls.md)")] if why else []
 
@@ -243,8 +243,8 @@ def _job(p: Producer, job: Job) -> str | Finding:
 
 
 def _model(p: Producer, version: Version) -> str:
-    place, cache = p.settings.artifacts, p.settings.cache
-    store.open_artifact(place, version.name, version.version, version.digest, cache=cache)
+    artifacts, cache = p.settings.artifacts, p.settings.cache
+    store.open_artifact(artifacts, version.name, version.version, version.digest, cache=cache)
     return f"{version.format}, digest {version.digest[:12]}{', published' * version.published}"
 
 
@@ -260,5 +260,5 @@ def _workers(connection: Connection, listed: list[Job]) -> Iterator[Finding]:
             yield Finding(f"queue {queue}", "ok", "a worker listens")
         else:
             yield Finding(f"queue {queue}", "warning", no_worker(queue))
-    for one in unloadable.known(connection):
-        yield Finding(f"worker {one.worker}", "problem", str(one))
+    for failure in unloadable.known(connection):
+        yield Finding(f"worker {failure.worker}", "problem", str(failure))

@@ -1,4 +1,4 @@
-"""The demo: 65,322 flowers from an empty folder to the last prediction, with everything real, and stopped again."""
+"""The demo: 65,322 flowers from an empty folder to the last prediction, by real servers, which it stops at its end."""
 
 import shutil
 import sys
@@ -38,28 +38,28 @@ from scorebeat.producer.requests.apply import apply
 FOLDER = "demo"
 LOG_FILE = "demo.log"
 SCHEDULE = "every 2 seconds"
-"""Instead of the hour of jobs.toml: nobody wants to wait for that."""
+"""Instead of the hourly schedule of jobs.toml, which would take too long."""
 MOST_SECONDS = 120.0
 LAST_LINES = 15
 STOP = ((SIGTERM, 10.0),)
 DEMO = "demo"
-"""Who is recorded as the one who did it."""
+"""The name that is recorded for the demo's actions."""
 
 
 class DemoFailed(ScorebeatError):
-    """The demo did not come to its end; the message has the last lines of its log."""
+    """The demo did not finish; the message has the last lines of its log."""
 
 
 def demo(settings: Settings) -> int:
-    """Run it; returns 0. Raises DemoFailed, or UsageError when the folder cannot be used."""
+    """Run the demo; returns 0. Raises DemoFailed, or UsageError if the folder cannot be used."""
     began = time.monotonic()
     folder = shown(settings.data) / FOLDER
     _fresh(folder)
     with Interrupts() as interrupts, interrupts.raising():
         click.echo(f"starting PostgreSQL and Valkey in {folder}")
         with embedded(folder) as urls, (folder / LOG_FILE).open("w", encoding="utf-8") as log:
-            at = folder.absolute()
-            own = {"data": at, "artifacts": at / "artifacts", **asdict(urls)}
+            data = folder.absolute()
+            own = {"data": data, "artifacts": data / "artifacts", **asdict(urls)}
             p = Producer(settings.model_copy(update=own), DEMO)
             try:
                 with Supervisor(Log(log), interrupts) as supervisor:
@@ -74,7 +74,7 @@ def demo(settings: Settings) -> int:
 
 
 def _fresh(folder: Path) -> None:
-    """The demo's folder, emptied of an earlier demo. Raises UsageError when one runs there, or it cannot be written."""
+    """Empty the demo's folder. Raises UsageError if a demo runs there, or if the folder cannot be written."""
     parent = folder.parent
     with usable(parent):
         parent.mkdir(parents=True, exist_ok=True)
@@ -86,10 +86,10 @@ def _fresh(folder: Path) -> None:
 
 
 def _score(p: Producer, supervisor: Supervisor, deadline: float) -> RunLine:
-    """Everything from the first table to the last prediction, by the processes that `up` runs too."""
+    """Do everything from the first table to the last prediction, with the processes that `up` runs too."""
     with _explained(p):
         migrate(p)
-        for process in _processes(p.settings):  # they start while the model is trained
+        for process in _processes(p.settings):  # they start up while the model is trained
             supervisor.start(process)
         click.echo(f"table items: {iris.fill(p):,} flowers")
         iris.add_model(p, DEMO)
@@ -161,7 +161,7 @@ def _report(p: Producer, line: RunLine) -> None:
 
 
 def look_at(folder: Path, settings: Settings) -> list[str]:
-    """What to type next, in lines. URLs of one's own would come before the demo's folder."""
+    """The lines that show what to type next. URLs in the settings would override the demo's folder."""
     program, how = _program(), ""
     if settings.database_url is not None:
         folder = folder.absolute()
@@ -172,7 +172,7 @@ def look_at(folder: Path, settings: Settings) -> list[str]:
 
 
 def _program() -> str:
-    """How to call this program again: by its name where the shell finds it, else by its path from here."""
+    """How to call this program again: by its name if the shell finds it, else by its path."""
     if shutil.which("scorebeat"):
         return "scorebeat"
     path = Path(sys.executable).parent / "scorebeat"

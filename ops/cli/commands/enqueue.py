@@ -1,4 +1,4 @@
-"""`plan` and `enqueue`: asking for a run, and what it would do."""
+"""`plan` and `enqueue`: preview and open a run."""
 
 import csv
 from datetime import datetime
@@ -19,17 +19,17 @@ from scorebeat.producer.control import unserved
 from scorebeat.producer.requests.enqueue import Request
 from scorebeat.producer.requests.enqueue import enqueue as open_run
 from scorebeat.producer.requests.preview import Preview, preview
-from scorebeat.producer.requests.run_request import Words, checked_version, time_of_job
+from scorebeat.producer.requests.run_request import Labels, checked_version, time_of_job
 
 MOST_KEYS = 1_000_000
-"""They are stored in the run's row, and travel with its plan."""
+"""They are stored in the run's row, and sent with its plan."""
 
 
 @click.command()
 @click.argument("job")
 @output.as_json
 def plan(job: str, as_json: bool) -> None:
-    """Tell what a run of JOB would do: rows, batches, estimated time. Nothing is changed.
+    """Show what a run of JOB would do: rows, batches, estimated time. Nothing is changed.
 
     \b
     Example:
@@ -77,10 +77,13 @@ def _expected(found: Preview) -> str:
 @click.option("--due-at", metavar="TIME", help="What :due_at is in the query.  [default: now]")
 @click.option("--parameter", "parameters", metavar="NAME=VALUE", multiple=True, help="A value for this run alone.")
 @click.option(
-    "--values-of", type=Whole(min=1), metavar="RUN", help="The :due_at and parameters of this run, but for those given."
+    "--values-of",
+    type=Whole(min=1),
+    metavar="RUN",
+    help="The :due_at and parameters of this run; other options override them.",
 )
 @click.option("--rescore", is_flag=True, help="Score every row anew; readers see it when the run has ended.")
-@click.option("--run-key", help="A name for this run: asked for again, the same run is answered.")
+@click.option("--run-key", help="A name for this run; a repeat with the same name returns the same run.")
 @click.option("--wait", is_flag=True, help="Show progress until the run is over; end with 1 if it did not succeed.")
 def enqueue(
     job: str,
@@ -105,10 +108,10 @@ def enqueue(
     parameters = _parameters(more["parameters"])
     with both() as p:
         keys = _read_keys(keys_file) if keys_file is not None else None
-        wanted = tuple(key for _, key in keys) if keys is not None else None
-        words = Words("--", lambda at: f"--keys {keys_file}: line {keys[at][0] if keys else at}")
-        version = checked_version(p, job, model, where, wanted, words)
-        selection = Selection(limit, where, wanted)
+        wanted_keys = tuple(key for _, key in keys) if keys is not None else None
+        labels = Labels("--", lambda position: f"--keys {keys_file}: line {keys[position][0] if keys else position}")
+        version = checked_version(p, job, model, where, wanted_keys, labels)
+        selection = Selection(limit, where, wanted_keys)
         due_at = None if more["due_at"] is None else time_of_job(p, job, "--due-at", more["due_at"])
         if more["values_of"] is not None:
             before, parameters = _values_of(p, job, more["values_of"], parameters)
@@ -116,7 +119,8 @@ def enqueue(
         made = open_run(
             p, Request(job, whoami(), version, selection, run_key, due_at, parameters, anew=more["rescore"])
         )
-        click.echo(_answer(job, made.run_id, run_key, is_new=made.is_new))
+        outcome = "is enqueued" if made.is_new else f"was enqueued before by run key {run_key!r}"
+        click.echo(f"run {made.run_id} of job {job} {outcome}")
         with p.engine.connect() as connection:
             for line in unserved.of_queues(connection, {jobs.get(connection, job).job.queue}):
                 output.note(line)
@@ -126,7 +130,7 @@ def enqueue(
 def _values_of(
     p: Producer, job: str, run_id: int, parameters: dict[str, str]
 ) -> tuple[datetime | None, dict[str, str]]:
-    """What `:due_at` was in that run, and its parameters with these in place of its own. Raises UsageError."""
+    """The `:due_at` of that run, and its parameters, overridden by `parameters`. Raises UsageError."""
     with p.engine.connect() as connection:
         run = runs.get(connection, run_id)
     if run.job.name != job:
@@ -135,15 +139,9 @@ def _values_of(
     return due_at, {name: value.text for name, value in run.job.parameters.items()} | parameters
 
 
-def _answer(job: str, run_id: int, run_key: str | None, *, is_new: bool) -> str:
-    if not is_new:
-        return f"run {run_id} of job {job} was enqueued before by run key {run_key!r}"
-    return f"run {run_id} of job {job} is enqueued"
-
-
-def _parameters(given: tuple[str, ...]) -> dict[str, str]:
+def _parameters(texts: tuple[str, ...]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for text in given:
+    for text in texts:
         name, equals, value = text.partition("=")
         if not equals or name in found:
             what = "stands twice" if equals else "has no value"
@@ -153,7 +151,7 @@ def _parameters(given: tuple[str, ...]) -> dict[str, str]:
 
 
 def wait(p: Producer, run_id: int) -> int:
-    """Follow the run to its end; the exit code."""
+    """Follow the run to its end; returns the exit code."""
     try:
         line = progress.follow(p, run_id)
     except KeyboardInterrupt:
@@ -164,7 +162,7 @@ def wait(p: Producer, run_id: int) -> int:
 
 
 def _read_keys(file: Path) -> list[tuple[int, Key]]:
-    """Line numbers and keys; blank lines are passed over. Raises UsageError."""
+    """Line numbers and keys; blank lines are skipped. Raises UsageError."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.reader(lines, strict=True)

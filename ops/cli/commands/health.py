@@ -18,10 +18,10 @@ from scorebeat.db.processes.signs_of_life import SEEN_WITHIN
 @click.command()
 @click.argument("process", type=click.Choice(["worker", "control", "beat"]))
 def health(process: str) -> None:
-    """Tell whether a worker, the control worker or beat of this machine is alive.
+    """Check whether a worker, the control worker or beat of this machine is alive.
 
-    Ends with 0 when it gave a sign of life to the database within 20 seconds, else with 1. Says when the database
-    takes no writes: nobody can give a sign then.
+    Ends with 0 when it gave a sign of life to the database within 20 seconds, else with 1. Reports if the
+    database takes no writes: then no process can give a sign.
 
     \b
     Example:
@@ -46,7 +46,7 @@ def health(process: str) -> None:
 
 
 def _missing(connection: Connection, process: str) -> str:
-    """Who gave no sign of life; empty when all did."""
+    """The processes without a sign of life; empty if all have one."""
     if process == "beat":
         return "" if signs.beat_reads(connection) else f"beat on {socket.gethostname()}"
     host = socket.gethostname()

@@ -1,7 +1,6 @@
-"""`jobs`: when each job is due, how it ended last, and why it was left out last."""
+"""`jobs`: when each job is due, how its last run ended, and why it was last skipped."""
 
 from datetime import datetime
-from typing import Any
 
 import click
 
@@ -19,6 +18,7 @@ COLUMNS = ("job", "schedule", "next_due", "last_success", "last_end", "last_skip
 PROMISED = ("name", "schedule", "timezone", "queue", "model", "model_version", "next_due_at", "needed_by", "is_overdue",
             "last_success_at", "last_run", "last_state", "last_end_at", "last_reason", "last_skip_at",
             "last_skip_reason", "paused_at", "paused_by", "paused_reason")  # fmt: skip
+"""The names of a job's values in JSON, a promise to programs."""
 
 
 @click.group(invoke_without_command=True)
@@ -37,9 +37,9 @@ def jobs(ctx: click.Context, as_json: bool) -> None:
         lines, now = job_lines.listing(connection), database_clock.now(connection)
         notes = unserved.of_jobs(connection, lines)
     if as_json:
-        output.print_json([_promised(line) for line in lines])
+        output.print_json([{name: getattr(line, name) for name in PROMISED} for line in lines])
         return
-    none = "there are no jobs yet; write jobs.toml and say `scorebeat apply`"
+    none = "there are no jobs yet; write jobs.toml and run `scorebeat apply`"
     output.table([_row(line, now) for line in lines], COLUMNS, none)
     for line in lines:
         if line.is_overdue and line.needed_by is not None:
@@ -48,11 +48,6 @@ def jobs(ctx: click.Context, as_json: bool) -> None:
             )
     for note in notes:
         output.note(note)
-
-
-def _promised(line: JobLine) -> dict[str, Any]:
-    """A job as programs read it; the names are promised."""
-    return {name: getattr(line, name) for name in PROMISED}
 
 
 def _row(line: JobLine, now: datetime) -> dict[str, str | None]:

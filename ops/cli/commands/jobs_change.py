@@ -1,4 +1,4 @@
-"""`jobs drop` and `jobs rename`: what readers lose is said first."""
+"""`jobs drop` and `jobs rename`. They show first what readers lose."""
 
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ def drop(name: str, yes: bool) -> None:
     """Drop job NAME, also one that left its file: its view, all of its predictions, and what it has in quarantine.
 
     Refused while a run of it is open. Its runs stay in the list of runs. To stop a job and keep its predictions, take
-    it out of its file and say `scorebeat apply --prune`.
+    it out of its file and run `scorebeat apply --prune`.
 
     \b
     Example:
@@ -29,8 +29,7 @@ def drop(name: str, yes: bool) -> None:
 
     with database() as p:
         lost = change_job.look(p, name)
-        said = f"Readers lose {_what(lost)} of job {name}."
-        click.echo(said)
+        click.echo(f"Readers lose {_what(lost)} of job {name}.")
         if not yes:
             confirm.ask(f"Drop job {name}?")
         gone = change_job.drop(p, name, whoami())

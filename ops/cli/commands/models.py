@@ -1,4 +1,4 @@
-"""`models list` and `models add`: what versions of models there are."""
+"""`models list` and `models add`: list the versions of models, and add one."""
 
 import re
 from pathlib import Path
@@ -25,7 +25,7 @@ from scorebeat.producer.versions.comparison import share
 from scorebeat.producer.versions.sample_job import SampleJob
 
 NAMED = ("inputs", "outputs", "classes")
-"""Options that are names with commas between."""
+"""Options whose value is a list of names, separated by commas."""
 SHOWN = 20
 """Inputs or outputs of a new version that are printed."""
 COLUMNS = ("model", "format", "published_at", "digest", "rows_scored", "done", "added_at", "added_by")
@@ -72,30 +72,32 @@ def list_versions(name: str | None, as_json: bool) -> None:
 
 def _listed(connection: Connection, name: str | None) -> list[dict[str, Any]]:
     found = model_versions.listing(connection, name)
-    names = {v.name for v in found}
+    names = {version.name for version in found}
     users = [row.job for row in jobs.listing(connection) if row.job.model_name in names]
-    same = [job for job in users if not parameter_values.differ_by_run(connection, job)]  # of others no whole is known
+    same = [
+        job for job in users if not parameter_values.differ_by_run(connection, job)
+    ]  # for other jobs the number of all rows is unknown
     counted = {job.name: shares.rows_of(connection, job) for job in same}
     for job in (job for job, count in counted.items() if count is None):
-        output.note(f"the rows of job {job} cannot be counted now; `scorebeat check` says why")
+        output.note(f"the rows of job {job} cannot be counted now; `scorebeat check` shows why")
     rows = {job: count for job, count in counted.items() if count is not None}
     scored = status.rows_scored_by(connection)
     seen = publishing.evidence(connection)
     return [
         {
-            "model": str(v),
-            "name": v.name,
-            "version": v.version,
-            "format": v.format,
-            "published_at": v.published_at if v.published else None,
-            "digest": v.digest,
-            "rows_scored": scored.get((v.name, v.version), 0),
-            "done": shares.done(connection, v.name, v.version, users, rows),
-            "added_at": v.added_at,
-            "added_by": v.added_by,
-            "evidence": seen[str(v)].to_json() if str(v) in seen else None,
+            "model": str(version),
+            "name": version.name,
+            "version": version.version,
+            "format": version.format,
+            "published_at": version.published_at if version.published else None,
+            "digest": version.digest,
+            "rows_scored": scored.get((version.name, version.version), 0),
+            "done": shares.done(connection, version.name, version.version, users, rows),
+            "added_at": version.added_at,
+            "added_by": version.added_by,
+            "evidence": seen[str(version)].to_json() if str(version) in seen else None,
         }
-        for v in found
+        for version in found
     ]
 
 
@@ -105,9 +107,7 @@ def _listed(connection: Connection, name: str | None) -> list[dict[str, Any]]:
 @click.option("--inputs", help="Names of the inputs, with commas between, where the file has none: a,b:int64.")
 @click.option("--outputs", help="Names of the outputs, likewise.")
 @click.option("--classes", help="Names of a classifier's classes, likewise, in the model's order.")
-@click.option(
-    "--trust", multiple=True, metavar="TYPE", help="Load this type of a .skops file, too; may be given again."
-)
+@click.option("--trust", multiple=True, metavar="TYPE", help="Load this type of a .skops file, too; may be repeated.")
 @click.option(
     "--allow-code",
     multiple=True,
@@ -115,7 +115,7 @@ def _listed(connection: Connection, name: str | None) -> list[dict[str, Any]]:
     help="Accept a format that runs whatever code its file holds.",
 )
 @click.option(
-    "--file", "files", multiple=True, metavar="FILE", help="A file that a Python class opens; may be given again."
+    "--file", "files", multiple=True, metavar="FILE", help="A file that a Python class opens; may be repeated."
 )
 @click.option(
     "--sample",
@@ -152,7 +152,7 @@ def add_version(
     """
     with leaving_nothing(), database() as p:
         inputs, outputs, classes = (_names(f"--{option}", options[option]) for option in NAMED)
-        given = Given(
+        add_options = Given(
             inputs,
             outputs,
             classes,
@@ -161,10 +161,10 @@ def add_version(
             files=files,
             unsteady=options["allow_unsteady"],
         )
-        added = publishing.add(p, source, name, whoami(), given, _sample(p, options))
+        added = publishing.add(p, source, name, whoami(), add_options, _sample(p, options))
     version = added.version
-    found = "has its files back" if added.artifact.put_back else "is there already"
-    how = "added" if added.artifact.is_new else found
+    existing = "has its files back" if added.artifact.put_back else "is there already"
+    how = "added" if added.artifact.is_new else existing
     click.echo(f"model {version} {how}{' and published' * version.published} (digest {version.digest[:12]})")
     click.echo(f"inputs   {_listing([str(i) for i in added.artifact.signature.inputs])}")
     click.echo(f"outputs  {_listing([f'{o.name} {o.type}' for o in added.artifact.signature.outputs])}")

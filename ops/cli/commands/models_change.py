@@ -1,4 +1,4 @@
-"""`models drop` and `models rename`: what readers lose is said first."""
+"""`models drop` and `models rename`. They show first what readers lose."""
 
 import click
 
@@ -17,7 +17,7 @@ def drop(model: str, yes: bool) -> None:
     """Drop version V of model NAME: its predictions, and its files in the store. Without V, all versions of it.
 
     A version is refused while it is published, pinned by a job, or being scored; a model while a job uses it. Runs stay
-    in the list of runs, and no number of a version is given again.
+    in the list of runs, and no number of a version is used again.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`predict`: rows given on the command line, scored now by a model of the ledger."""
+"""`predict`: score rows from the command line at once, with a model of the ledger."""
 
 import json
 import sys
@@ -22,7 +22,7 @@ from scorebeat.ops.cli.context import database
 def predict(model: str, text: str) -> None:
     """Score rows now by MODEL: iris, which is its published version, or iris/3. Nothing is stored.
 
-    Each row is an object with the model's inputs by name. The answer is a list of as many objects.
+    Each row is an object with the model's inputs by name. The output is a list of as many objects.
 
     \b
     Example:
@@ -30,24 +30,21 @@ def predict(model: str, text: str) -> None:
     """
     rows = _rows(text)
     with database() as p, watched_command.model_code(f"model {model} scored nothing"), Surroundings(model).entered():
-        answers = Predictor(p).predict(model, rows)
-    output.print_json(answers)
+        predictions = Predictor(p).predict(model, rows)
+    output.print_json(predictions)
 
 
 def _rows(text: str) -> list[Any]:
     try:
-        given = json.loads(_input() if text == "-" else text, parse_constant=_refuse)
+        rows = sys.stdin.buffer.read().decode("utf-8") if text == "-" else text
+        value = json.loads(rows, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"--json is not JSON: {error or 'nested too deeply'}") from None
-    if isinstance(given, dict):
-        return [given]
-    if not isinstance(given, list):
+    if isinstance(value, dict):
+        return [value]
+    if not isinstance(value, list):
         raise UsageError('--json: expected a list of objects, such as [{"review": "well done"}], or one object')
-    return given
-
-
-def _input() -> str:
-    return sys.stdin.buffer.read().decode("utf-8")
+    return value
 
 
 def _refuse(constant: str) -> None:

@@ -1,4 +1,4 @@
-"""`prune`: taking out what is old and needed by nobody."""
+"""`prune`: delete what is old and no longer needed."""
 
 from datetime import timedelta
 

@@ -23,13 +23,13 @@ def psql(arguments: tuple[str, ...]) -> int:
     """
     with unmigrated() as p:
         url = make_url(p.url)
-        # the password goes by the environment: anybody can read a process' arguments
+        # the password goes into the environment: anybody can read a process' arguments
         environment = os.environ | ({"PGPASSWORD": url.password} if url.password else {})
         command = [_program(url), address(url._replace(password=None)), *arguments]
         return subprocess.run(command, env=environment, check=False).returncode
 
 
 def _program(url: URL) -> str:
-    """The embedded psql; where TLS is asked for, which it cannot do, the one on the PATH."""
+    """The embedded psql; if the URL needs TLS, which that one lacks, the psql on the PATH."""
     needs_tls = url.query.get("sslmode") in ("require", "verify-ca", "verify-full")
     return (which("psql") if needs_tls else None) or str(binaries() / "psql")

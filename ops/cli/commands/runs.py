@@ -1,4 +1,4 @@
-"""`runs`, `show`, `failures`: what was done, and what went wrong."""
+"""`runs`, `show`, `failures`: list runs, and show what failed."""
 
 from typing import Any
 
@@ -98,7 +98,7 @@ def failures(run: int | None, as_json: bool) -> None:
 
 
 def _run(line: RunLine) -> dict[str, Any]:
-    """A run as programs read it; the names are promised."""
+    """A run in JSON; the names are a promise to programs."""
     values = {name: getattr(line, name) for name in RUN_COLUMNS}
     more = ("due_at", "deadline_at", "planned_at", "created_by", "batches", "batches_open", "batches_dead", "queue")
     return values | {name: getattr(line, name) for name in more}

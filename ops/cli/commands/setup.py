@@ -1,4 +1,4 @@
-"""`migrate`, `apply`, `check`: making a database ready, and telling what is wrong with it."""
+"""`migrate`, `apply`, `check`: prepare a database, and report what is wrong with it."""
 
 from pathlib import Path
 
@@ -20,9 +20,9 @@ from scorebeat.producer.requests.enqueue import Request, enqueue
 def migrate(run_role: str | None) -> None:
     """Bring the database to this version of Scorebeat.
 
-    Makes the schemas `scorebeat` and `predictions`; tables of yours are not touched. Who runs it owns them, and needs
-    to be asked again only to migrate, apply, publish and prune. Others may go on working meanwhile
-    (docs/how-to/upgrade.md).
+    Makes the schemas `scorebeat` and `predictions`; tables of yours are not touched. The role that runs it
+    owns them, and is needed again only to migrate, apply, publish and prune. Other commands and workers may go on
+    meanwhile (docs/how-to/upgrade.md).
 
     \b
     Example:
@@ -51,7 +51,7 @@ def migrate(run_role: str | None) -> None:
 @click.option("--force", is_flag=True, help="Apply a model or a pin by which readers lose.")
 @click.option("--rescore", is_flag=True, help="Score every row anew in jobs whose query changed.")
 @click.option("--remove-all", is_flag=True, help="The file holds no job, and that is meant: remove every job of it.")
-def apply(file: Path | None, dry_run: bool, rescore: bool, remove_all: bool, **asked: bool) -> int:
+def apply(file: Path | None, dry_run: bool, rescore: bool, remove_all: bool, **more: bool) -> int:
     """Add and change jobs as jobs.toml says.
 
     Every job's query and model are checked first; if one cannot be used, nothing is changed. Jobs of other files stay
@@ -62,25 +62,25 @@ def apply(file: Path | None, dry_run: bool, rescore: bool, remove_all: bool, **a
     Example:
         scorebeat apply --file jobs.toml --dry-run
     """
-    from scorebeat.ops.local.prepare import tell, tell_difference  # noqa: PLC0415
+    from scorebeat.ops.local.prepare import print_applied, print_difference  # noqa: PLC0415
 
     file = file or shown(found_settings().jobs)
     files = read_files(file)
-    options = ApplyOptions(**asked)
+    options = ApplyOptions(**more)
     with both() if rescore else database() as p:
         if remove_all:
             _remove_all(p, files, dry_run=dry_run)
         elif dry_run:
-            tell_difference(applying.difference(p, files, options))
+            print_difference(applying.difference(p, files, options))
         else:
             done = applying.apply_files(p, files, whoami(), options)
-            tell(done)
+            print_applied(done)
             return _rescore(p, done.of_old_query) if rescore else 0
     return 0
 
 
 def _rescore(p: Producer, jobs: list[str]) -> int:
-    """Ends with 1 where a job could not be enqueued: it is applied all the same."""
+    """Returns exit code 1 if a job could not be enqueued; the job is applied nevertheless."""
     code = 0
     for job in jobs:
         try:
@@ -93,7 +93,7 @@ def _rescore(p: Producer, jobs: list[str]) -> int:
 
 
 def _remove_all(p: Producer, files: list[JobsFile], *, dry_run: bool) -> None:
-    from scorebeat.ops.local.prepare import tell  # noqa: PLC0415
+    from scorebeat.ops.local.prepare import print_applied  # noqa: PLC0415
 
     names = ", ".join(job.name for file in files for job in file.jobs)
     if names or len(files) != 1:
@@ -101,13 +101,13 @@ def _remove_all(p: Producer, files: list[JobsFile], *, dry_run: bool) -> None:
         raise UsageError(f"--remove-all is for a jobs file without jobs, and {held}. Nothing was removed")
     if dry_run:
         raise UsageError("--remove-all and --dry-run do not go together. Nothing was removed")
-    tell(applying.remove_all(p, whoami(), files[0].owner))
+    print_applied(applying.remove_all(p, whoami(), files[0].owner))
 
 
 @click.command()
 @output.as_json
 def check(as_json: bool) -> int:
-    """Tell whether everything is in order: servers, ledger, jobs, models, workers.
+    """Check whether everything is in order: servers, ledger, jobs, models, workers.
 
     Ends with 2 when something is wrong. Nothing is changed.
 

@@ -1,4 +1,4 @@
-"""`show RUN --batch`: one batch and the rows that it stands for."""
+"""`show RUN --batch`: one batch and its rows."""
 
 import csv
 import sys
@@ -35,7 +35,9 @@ def show_batch(p: Producer, run: int, batch: int, *, keys_only: bool, as_json: b
             raise UnknownName(f"run {run} has no batch {batch}; `scorebeat show {run} --json` lists its batches")
         its_run = run_rows.get(connection, run)
         described = source.describe(connection, p.url, its_run.job, its_run.values)
-        if its_run.selection.where is not None:  # the role that runs may write one, and we may be another
+        if (
+            its_run.selection.where is not None
+        ):  # the role of a run may store any condition, and ours may have more rights
             filters.require_filter(connection, p.url, described, its_run.selection.where)
         target = prediction_sets.get(connection, its_run.prediction_set_id)
         if not found[0]["is_list"]:
@@ -44,7 +46,7 @@ def show_batch(p: Producer, run: int, batch: int, *, keys_only: bool, as_json: b
         if as_json:
             out.print_json(found[0] | {"keys": [list(key) for key in keys]})
         elif keys_only:
-            # `csv` quotes a carriage return only where lines end with it, and a reader takes it for the end of one
+            # `csv` quotes a carriage return only if lines end with it, and a reader takes it for the end of a line
             usual = csv.writer(sys.stdout, lineterminator="\n")
             quoted = csv.writer(sys.stdout, lineterminator="\n", quoting=csv.QUOTE_ALL)
             for key in keys:
@@ -54,7 +56,7 @@ def show_batch(p: Producer, run: int, batch: int, *, keys_only: bool, as_json: b
 
 
 def _require_predictions(connection: Connection, run: Run, target: PredictionSet) -> None:
-    """Which rows of its range a batch scored, its predictions say. Raises UsageError when they were dropped."""
+    """Raises UnknownName if the predictions were dropped: only they show which rows of its range a batch scored."""
     model_versions.get(connection, run.model, run.model_version)
     try:
         set_drops.require_table(connection, target)

@@ -17,7 +17,7 @@ def up() -> None:
     Example:
         scorebeat up
     """
-    from scorebeat.ops.local.prepare import prepare  # noqa: PLC0415 -- only here; the rest of this module starts quickly
+    from scorebeat.ops.local.prepare import prepare  # noqa: PLC0415 -- only here; the rest of this module loads quickly
 
     run_all(load_settings(), prepare)
 

@@ -1,4 +1,4 @@
-"""`models compare`, `publish`, `rollback`: what becomes of a version once it is added."""
+"""`models compare`, `publish`, `rollback`: compare and publish a version that was added."""
 
 import math
 from dataclasses import asdict, fields
@@ -41,11 +41,11 @@ def compare(version: str, other: str | None, as_json: bool) -> None:
     with database() as p:
         found = comparison.compare(p, name, number, beside)
     if as_json:
-        show.print_json([_json(one) for one in found])
+        show.print_json([_json(compared) for compared in found])
         return
-    for index, one in enumerate(found):
+    for index, compared in enumerate(found):
         click.echo("\n" * bool(index), nl=False)
-        _print(one)
+        _print(compared)
 
 
 @click.command()
@@ -110,22 +110,27 @@ def _note_unscored(version: str, jobs: list[str]) -> None:
         )
 
 
-def _print(one: Compared) -> None:
-    found = one.agreement
-    for version in one.never_scored:
+def _print(compared: Compared) -> None:
+    found = compared.agreement
+    for version in compared.never_scored:
         click.echo(
-            f"job {one.job}: {version} was never scored; `scorebeat enqueue {one.job} --model {version}` does it"
+            f"job {compared.job}: {version} was never scored; "
+            f"`scorebeat enqueue {compared.job} --model {version}` does it"
         )
     if found is not None:
-        if not one.never_scored:
-            _print_values(one, found)
-        _print_names(one, found)
+        if not compared.never_scored:
+            _print_values(compared, found)
+        _print_names(compared, found)
 
 
-def _print_values(one: Compared, found: Agreement) -> None:
-    covers = "" if one.coverage is None else f", {share(one.coverage)} of what {one.other} scored of today's rows"
+def _print_values(compared: Compared, found: Agreement) -> None:
+    covers = (
+        ""
+        if compared.coverage is None
+        else f", {share(compared.coverage)} of what {compared.other} scored of today's rows"
+    )
     click.echo(
-        f"job {one.job}: {one.model} scored {found.rows:,} rows, {one.other} {found.rows_other:,}, "
+        f"job {compared.job}: {compared.model} scored {found.rows:,} rows, {compared.other} {found.rows_other:,}, "
         f"both {found.rows_both:,}{covers}"
     )
     rows = [
@@ -134,11 +139,11 @@ def _print_values(one: Compared, found: Agreement) -> None:
     show.table([{name: _short(value) for name, value in row.items()} for row in rows], OUTPUT_COLUMNS, "")
 
 
-def _print_names(one: Compared, found: Agreement) -> None:
+def _print_names(compared: Compared, found: Agreement) -> None:
     for words, names in (
-        (f"the same in all {found.rows:,} rows of {one.model}:", found.constant),
-        (f"only {one.model} gives", found.only),
-        (f"only {one.other} gives", found.only_other),
+        (f"the same in all {found.rows:,} rows of {compared.model}:", found.constant),
+        (f"only {compared.model} gives", found.only),
+        (f"only {compared.other} gives", found.only_other),
         ("of another type:", found.changed),
     ):
         if names:
@@ -149,11 +154,11 @@ def _short(value: object) -> object:
     return f"{value:.3g}" if isinstance(value, float) else value
 
 
-def _json(one: Compared) -> dict[str, Any]:
-    """JSON has no NaN: a difference that is none is null."""
-    head = asdict(one)
+def _json(compared: Compared) -> dict[str, Any]:
+    """The comparison in JSON. JSON has no NaN, so a difference that is not finite is null."""
+    head = asdict(compared)
     found: dict[str, Any] = head.pop("agreement") or {field.name: None for field in fields(Agreement)}
-    if one.never_scored:
+    if compared.never_scored:
         found["outputs"] = []
     found["outputs"] = [
         {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in output.items()}

@@ -1,4 +1,4 @@
-"""`watch`: runs as they go on."""
+"""`watch`: the progress of runs."""
 
 import time
 
@@ -32,22 +32,22 @@ def watch(run: int | None) -> int:
 
 
 def _watch_all(p: Producer) -> None:
-    """Runs that are open now and those to come; each is told of once when it is over."""
+    """Watch the runs that are open now and new ones; the end of each is shown once."""
     with p.engine.connect() as connection:
         newest = status.newest_id(connection)
         seen = {line.id for line in status.after(connection, newest)}
     if not seen:
         output.note("no run is open; waiting for one (Ctrl-C ends this)")
-    told: set[int] = set()
+    ended: set[int] = set()
     with progress.display() as shown:
         while True:
             with p.engine.connect() as connection:
                 lines = status.after(connection, newest)
-                lines += [status.get(connection, i) for i in seen - told - {line.id for line in lines}]
-                present = [(line, progress.now(connection, line)) for line in lines if line.id not in told]
+                lines += [status.get(connection, i) for i in seen - ended - {line.id for line in lines}]
+                present = [(line, progress.now(connection, line)) for line in lines if line.id not in ended]
             for line, now in present:
                 seen.add(line.id)
                 shown.show(line, now)
                 if line.is_final:
-                    told.add(line.id)
+                    ended.add(line.id)
             time.sleep(progress.LOOK_EVERY)

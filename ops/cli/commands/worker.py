@@ -1,4 +1,4 @@
-"""`worker`: one worker, on a device or keeping the ledger moving."""
+"""`worker`: one worker, which scores on a device or serves the control and plan queues."""
 
 import os
 import sys
@@ -28,7 +28,7 @@ from scorebeat.worker.lifecycle import device as devices
     "--queue",
     "queues",
     multiple=True,
-    help="Queue to take batches from, may be given again.  [default: cpu, on a GPU gpu]",
+    help="Queue to take batches from; may be repeated.  [default: cpu, on a GPU gpu]",
 )
 @click.option("--processes", type=Whole(1, 1024), help="Processes.  [default: one a core, on a GPU 2]")
 @click.option("--burst", is_flag=True, help="Stop when nothing is left to do on the queues.")
@@ -71,7 +71,7 @@ def worker(
         _run_control(_checked())
         return
     if device is None:
-        raise click.UsageError("say what the worker is for: --device cuda:0, --device cpu, or --control")
+        raise click.UsageError("choose what the worker is for: --device cuda:0, --device cpu, or --control")
     _require_usable(queues)
     found = devices.find(device)
     environment = child_environment(_checked())
@@ -82,7 +82,7 @@ def worker(
 
 
 def _checked() -> Settings:
-    """Both servers answer, and the ledger is there."""
+    """The settings. Raises if a server does not answer, or if there is no usable ledger."""
     with both() as p:
         return p.settings
 
@@ -98,8 +98,8 @@ def _require_usable(queues: tuple[str, ...]) -> None:
             )
 
 
-class _AsTheySpeak(Log):
-    """Lines as the workers wrote them: they have their time, and `up` adds who spoke."""
+class _PlainLog(Log):
+    """Lines as the workers wrote them: they have a time already, and `up` adds the process' name."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
@@ -107,10 +107,10 @@ class _AsTheySpeak(Log):
 
 
 def _run_control(settings: Settings) -> None:
-    # the signal by which a worker finishes what it holds, within its soft time-out
+    # at SIGQUIT a worker finishes its batches, within its soft time-out
     environment = child_environment(settings) | {"REMAP_SIGTERM": "SIGQUIT"}
     stop = ((SIGTERM, DRAIN),)
-    with Interrupts() as interrupts, Supervisor(_AsTheySpeak(sys.stderr), interrupts) as supervisor:
+    with Interrupts() as interrupts, Supervisor(_PlainLog(sys.stderr), interrupts) as supervisor:
         supervisor.start(Process("control", worker_commands.control_worker(), environment, stop=stop))
         supervisor.start(Process("plan", worker_commands.plan_worker(), environment, stop=stop))
         supervisor.run()

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from scorebeat.api import slots
 from scorebeat.api.app import make
 from scorebeat.api.service import Service
-from scorebeat.api.slots import PLACES
+from scorebeat.api.slots import SLOTS
 from scorebeat.core.settings import Settings
 from scorebeat.online.predictor import Predictor
 from scorebeat.online.slots import Turns
@@ -32,7 +32,7 @@ ROWS = {"rows": [{"a": 5, "b": 3}]}
 
 
 class Sleeper:
-    """A model, in the place of the first version, that answers when it is woken."""
+    """A model, instead of the first version, that returns when it is woken."""
 
     def __init__(self, service: Service) -> None:
         self.woken = Event()
@@ -71,27 +71,27 @@ def test_predictions_that_hang_are_answered_in_time_and_leave_all_other_endpoint
 
         assert {(a.status_code, a.headers["retry-after"]) for a in answers} == {(503, "5")}
         told = [answer.json()["error"] for answer in answers]
-        assert sum("by 'flowers' did not answer within 1 s" in one for one in told) == PLACES
-        assert sum("found none of 8 places free within 1 s" in one for one in told) == 45 - PLACES
+        assert sum("by 'flowers' did not answer within 1 s" in one for one in told) == SLOTS
+        assert sum("found none of 8 slots free within 1 s" in one for one in told) == 45 - SLOTS
         for path in ("/ready", "/runs", "/data/all", "/metrics", "/health"):
             assert client.get(path, timeout=5).status_code == 200, path
         at_once = client.post("/predict/flowers", json=ROWS, timeout=5)
-        assert (at_once.status_code, "has no place: all 8" in at_once.json()["error"]) == (503, True)
+        assert (at_once.status_code, "has no slot: all 8" in at_once.json()["error"]) == (503, True)
     finally:
         model.woken.set()
     wait_for(lambda: client.post("/predict/flowers", json=ROWS).status_code == 200)
-    assert {answer.status_code for answer in many(client, 3 * PLACES)} == {200}
+    assert {answer.status_code for answer in many(client, 3 * SLOTS)} == {200}
 
 
-def test_the_process_counts_as_dead_once_all_places_hang_for_minutes_and_not_before(
+def test_the_process_counts_as_dead_once_all_slots_hang_for_minutes_and_not_before(
     service: tuple[Client, Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, served = service
     model = Sleeper(served)
     monkeypatch.setattr(slots, "STUCK_AFTER", 2)
     try:
-        many(client, PLACES - 1)
-        time.sleep(2.5)  # a place is free: nothing is to happen
+        many(client, SLOTS - 1)
+        time.sleep(2.5)  # a slot is free: nothing is to happen
         assert client.get("/health").status_code == 200
 
         many(client, 1)

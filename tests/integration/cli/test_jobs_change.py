@@ -69,7 +69,7 @@ def test_a_job_that_left_its_file_is_dropped_with_its_model(
 
     refused(scorebeat("models", "drop", "adder", "--yes"), "predictions.sums shows predictions of adder/1", "jobs drop")
     assert scorebeat("jobs", "drop", scored, "--yes").exit_code == 0
-    refused(scorebeat("models", "drop", "adder"), "Drop model adder with 1 version and 0 predictions?", "say --yes")
+    refused(scorebeat("models", "drop", "adder"), "Drop model adder with 1 version and 0 predictions?", "use --yes")
     assert scorebeat("models", "drop", "adder", "--yes").exit_code == 0
 
     assert relations(engine) == set()
@@ -129,7 +129,7 @@ def test_a_renamed_job_has_its_predictions_its_runs_and_its_readers(
         connection.execute(text("CREATE VIEW report AS SELECT count(total) FROM predictions.sums"))
         connection.execute(text("GRANT SELECT ON predictions.sums TO pg_monitor"))
 
-    refused(scorebeat("jobs", "rename", scored, "totals"), "say --yes", "Nothing was renamed")
+    refused(scorebeat("jobs", "rename", scored, "totals"), "use --yes", "Nothing was renamed")
     done = scorebeat("jobs", "rename", scored, "totals", "--yes")
     assert "Readers of predictions.sums find nothing there any more: it is predictions.totals then." in done.stdout
     assert "rename it in jobs.toml, too" in done.stdout

@@ -101,7 +101,7 @@ def test_a_job_that_stirs_after_the_look_keeps_what_it_has(
     right_after(monkeypatch, orphans, "quarantined", lambda: BEGINS[what](ledger, job))
     said = pruned(scorebeat)
 
-    assert "job flowers_job was given a run or changed meanwhile" in said
+    assert "job flowers_job got a run or was changed meanwhile" in said
     assert ledger.sql(f"SELECT count(*) FROM {table} WHERE id = 1") == [1]
     assert ledger.sql("SELECT count(*) FROM scorebeat.quarantine") == [1]
 

@@ -26,7 +26,7 @@ __all__ = ["points"]
 TABLE = "predictions.points_job__poison_v1"
 
 PARTS = {
-    "clock": (control_round, "_bring_back"),
+    "clock": (control_round, "_correct_timestamps"),
     "forget": (workers, "forget"),
     "rescue": (control_round, "rescue"),
     "settle": (control_round, "settle_all"),

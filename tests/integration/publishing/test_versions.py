@@ -193,7 +193,7 @@ def test_a_table_that_others_depend_on_is_not_taken_from_them(scorebeat: Cli, en
 
 @pytest.mark.usefixtures("two")
 def test_nobody_drops_by_mistake(scorebeat: Cli, engine: Engine) -> None:
-    refused(scorebeat("models", "drop", "adder/2"), "Drop model adder/2 with 60 predictions?", "say --yes")
+    refused(scorebeat("models", "drop", "adder/2"), "Drop model adder/2 with 60 predictions?", "use --yes")
     refused(scorebeat("models", "drop", "adder"), "model adder is used by sums")
     refused(scorebeat("models", "drop", "adder/x"), "not a version of a model")
     refused(scorebeat("models", "drop", "adder/9", "--yes"), "there is no model adder/9")

@@ -16,7 +16,7 @@ from scorebeat.producer.context import Producer
 from scorebeat.producer.control.plan import plan
 from scorebeat.producer.control.tick import tick
 from scorebeat.producer.requests import requeue
-from scorebeat.producer.requests.apply import USUAL, apply, difference
+from scorebeat.producer.requests.apply import NO_OPTIONS, apply, difference
 from scorebeat.producer.requests.enqueue import Request, enqueue
 from scorebeat.producer.versions import publish
 from scorebeat.producer.versions.comparison import compare
@@ -281,7 +281,7 @@ def test_changed_parameters_are_told_as_a_changed_query_is(shop: Shop) -> None:
         score(shop, p, runtime, enqueue(p, Request("echoed", "test")).run_id)
         changed = a_job(query, parameters={"least": 30})
         (file,) = _files(changed)
-        dry = difference(p, [file], USUAL)
+        dry = difference(p, [file], NO_OPTIONS)
         done = apply(p, [changed], "test")
 
     assert dry.differences == {"echoed": ["parameters.least 20 -> 30"]}
