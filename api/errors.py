@@ -107,8 +107,10 @@ async def _database(request: Request, error: Exception) -> JSONResponse:
     if not_connected or error.connection_invalidated or database_errors.is_transient(error):
         return _away(request, error)
     logged = None if database_errors.quotes_values(error) else error
-    emit("api.failed", logging.ERROR, path=request.url.path, reason=one_line(database_errors.words(error)), exc=logged)
-    return error_response(500, f"PostgreSQL refused it: {one_line(database_errors.words(error))}")
+    emit(
+        "api.failed", logging.ERROR, path=request.url.path, reason=one_line(database_errors.message(error)), exc=logged
+    )
+    return error_response(500, f"PostgreSQL refused it: {one_line(database_errors.message(error))}")
 
 
 def _away(request: Request, error: Exception) -> JSONResponse:

@@ -20,7 +20,7 @@ from scorebeat.core.settings import Settings
 from scorebeat.db.ledger import jobs, model_versions
 from scorebeat.db.schema import migrate
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.models.store import store
 from scorebeat.ops.local.embedded import embedded
 from scorebeat.producer.context import Producer
@@ -69,10 +69,10 @@ def system(prepare: Callable[[Producer, Path], Artifact], processes: int = 2) ->
 
 def _prepare(p: Producer, folder: Path, job: Job, rows: int) -> Artifact:
     fill_items(p.engine, rows)
-    return add(p, job, _train(folder), Given(("a", "b", "c", "d")))
+    return add(p, job, _train(folder), AddOptions(("a", "b", "c", "d")))
 
 
-def add(p: Producer, job: Job, file: Path, options: Given) -> Artifact:
+def add(p: Producer, job: Job, file: Path, options: AddOptions) -> Artifact:
     """Apply the job and add its model."""
     artifact = store.add(p.settings.artifacts, file, job.model_name, options)
     with p.engine.begin() as connection:

@@ -17,7 +17,7 @@ from scorebeat.core.jobs.job import Job
 from scorebeat.core.settings import Settings
 from scorebeat.db.processes import workers
 from scorebeat.db.schema import migrate
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.ops.local.embedded import embedded
 from scorebeat.ops.local.up import child_environment
 from scorebeat.producer.context import Producer
@@ -49,7 +49,9 @@ def gpu_bench(device: Device, rows: int, batch_rows: int, processes: int, shape:
             migrate.migrate(connection)
         fill_items(p.engine, rows)
         export(folder / "heavy.pt2", shape)
-        added = publish.add(p, folder / "heavy.pt2", "heavy", "benchmark", Given(("a", "b", "c", "d"), ("x", "y", "z")))
+        added = publish.add(
+            p, folder / "heavy.pt2", "heavy", "benchmark", AddOptions(("a", "b", "c", "d"), ("x", "y", "z"))
+        )
         query = "SELECT id, a, b, c, d FROM items"
         job = Job(name=HEAVY, query=query, key=("id",), model="heavy", queue=device.queue, batch_rows=batch_rows)
         apply(p, [job], "benchmark")

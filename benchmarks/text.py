@@ -20,7 +20,7 @@ from scorebeat.core.jobs.jobs_file import read_jobs
 from scorebeat.db.connect.engine import data_connection
 from scorebeat.examples.complaints import data, setup, table, train
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.models.formats import registry
 from scorebeat.models.scoring import score_rows
 from scorebeat.producer.context import Producer
@@ -143,7 +143,7 @@ def _prepare(p: Producer, folder: Path, job: Job, rows: int) -> Artifact:
     model, accuracy = train.train()
     print(f"{rows:,} rows; accuracy of the model {accuracy:.3f}", flush=True)
     train.write_skops(model, folder / "sentiment.skops")
-    return add(p, job, folder / "sentiment.skops", Given(train.INPUTS))
+    return add(p, job, folder / "sentiment.skops", AddOptions(train.INPUTS))
 
 
 if __name__ == "__main__":

@@ -49,13 +49,13 @@ class Models:
 
         Raises StoreError with the reason if the source cannot become a model, ModelError, UsageError.
         """
-        from scorebeat.models.contract import Given  # noqa: PLC0415 -- loads Arrow
+        from scorebeat.models.contract import AddOptions  # noqa: PLC0415 -- loads Arrow
         from scorebeat.models.inputs.sample_file import MOST, SampleFile  # noqa: PLC0415 -- likewise
         from scorebeat.producer.versions.sample_job import SampleJob  # noqa: PLC0415 -- likewise
 
         if sample is not None and sample_job is not None:
             raise UsageError("a model is tried on one sample: give `sample` or `sample_job`")
-        options = Given(
+        options = AddOptions(
             tuple(inputs), tuple(outputs), tuple(classes), frozenset(trust), frozenset(allow),
             tuple(map(str, files)), unsteady=allow_unsteady,
         )  # fmt: skip

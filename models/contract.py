@@ -124,7 +124,7 @@ class Signature:
 
 
 @dataclass(frozen=True)
-class Given:
+class AddOptions:
     """The options of the person who adds a model: what its files do not say."""
 
     inputs: tuple[str, ...] = ()
@@ -145,7 +145,7 @@ class Given:
     """Whether predictions may depend on the other rows of a batch, or differ from call to call."""
 
 
-NOTHING = Given()
+NOTHING = AddOptions()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from scorebeat.core.errors import ModelError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Given, Model, Signature
+from scorebeat.models.contract import AddOptions, Model, Signature
 from scorebeat.models.formats import registry
 from scorebeat.models.inputs.binding import bind
 from scorebeat.models.scoring import score_rows
@@ -47,7 +47,7 @@ def open_model(
     Raises StoreError if it cannot be used, ModelError if it is damaged or a package is absent.
     """
     path = Path(path)
-    add_options = Given(tuple(inputs), tuple(outputs), tuple(classes), frozenset(trust), frozenset(allow_code))
+    add_options = AddOptions(tuple(inputs), tuple(outputs), tuple(classes), frozenset(trust), frozenset(allow_code))
     if not path.exists():
         raise ModelError(f"{path.name} is not there: give it with --file when the model is added")
     model_format = registry.format_of(str(path))

@@ -121,7 +121,7 @@ class RunPage(Page):
                 _batches(connection, line.id, state, after),
                 run_pages.failed(connection, line.id, limit=11),
             )
-            rows = batch_pages.rows_put_aside(connection, line.id, after=rows_after, limit=21)
+            rows = batch_pages.quarantined_rows(connection, line.id, after=rows_after, limit=21)
             return {
                 "run": shown(connection, line, database_clock.now(connection)),
                 "job": _job(connection, line.job),

@@ -23,7 +23,7 @@ def log_failure(part: str, of: object = None) -> Iterator[None]:
         raise
     except Exception as error:  # noqa: BLE001 -- a bug in one part must not stop the others either
         is_transient = database_errors.is_transient(error)
-        reason = one_line(database_errors.words(error))
+        reason = one_line(database_errors.message(error))
         level = logging.WARNING if is_transient else logging.ERROR
         emit(
             "control.failed",

@@ -76,13 +76,13 @@ def passes(error: BaseException) -> bool:
     return is_lock(error) or is_transient(error)
 
 
-def told(error: Exception) -> str:
+def message_with_advice(error: Exception) -> str:
     """The message of an error; PostgreSQL's is on one line, with advice about a time limit of the role."""
     original = error.orig if isinstance(error, DBAPIError) else None
-    return shortened(redact(str(error))) if original is None else one_line(words(original)) + advice(original)
+    return shortened(redact(str(error))) if original is None else one_line(message(original)) + advice(original)
 
 
-def words(error: BaseException) -> str:
+def message(error: BaseException) -> str:
     """The message of an error as it may be stored and shown: without passwords, and PostgreSQL's without row values.
 
     The readers of a reason, in a log, in Flower, over HTTP or in a notice, may have no right to read the table.

@@ -38,7 +38,7 @@ def labels(connection: Connection, batch_ids: Sequence[int]) -> dict[int, str]:
     return {row.id: f"batch {row.id} of run {row.run_id}, job {row.job}, {row.rows_planned:,} rows" for row in found}
 
 
-def rows_put_aside(
+def quarantined_rows(
     connection: Connection,
     run_id: int,
     *,

@@ -37,7 +37,7 @@ def table(engine: Engine, url: str, job: str) -> pa.Table:
             cursor.execute(f"SELECT {chosen} FROM {shape.view}")
             found = cursor.fetch_arrow_table()
     except adbc_driver_manager.Error as error:
-        raise UsageError(f"the predictions of job {job!r} cannot be read: {database_errors.words(error)}") from None
+        raise UsageError(f"the predictions of job {job!r} cannot be read: {database_errors.message(error)}") from None
     for name, column in zip(found.column_names, found.columns, strict=True):
         for wrong in find_out_of_range(name, column.combine_chunks()):
             raise UsageError(

@@ -96,7 +96,7 @@ def ask(connection: Connection, shown: Shape, statement: str) -> list[tuple[Any,
     except DBAPIError as error:
         if not database_errors.is_about_values(error):
             raise
-        reason = database_errors.words(error).splitlines()[0].strip()
+        reason = database_errors.message(error).splitlines()[0].strip()
         raise QueryError(f"jobs.{shown.job.name}.query fails in PostgreSQL: {reason}") from None
 
 

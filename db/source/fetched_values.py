@@ -22,7 +22,7 @@ class Unfit:
     column: str
     rows: pa.BooleanArray
     reason: str
-    is_moment: bool
+    is_timestamp: bool
     """A date or timestamp, which a job may want as NULL."""
 
 
@@ -71,7 +71,7 @@ def typed(whole: pa.RecordBatch, position: int, source: Source) -> tuple[pa.Reco
 def _nested(name: str, is_nested: pa.BooleanArray) -> Iterator[Unfit]:
     """Arrays of several dimensions, which the driver flattened."""
     if is_nested.null_count < len(is_nested):
-        yield Unfit(name, is_nested.fill_null(False), "is an array of several dimensions", is_moment=False)
+        yield Unfit(name, is_nested.fill_null(False), "is an array of several dimensions", is_timestamp=False)
 
 
 _LEAST_DAY = -2_440_588
@@ -91,7 +91,7 @@ def find_out_of_range(name: str, column: pa.Array) -> Iterator[Unfit]:
     lowest = pc.min(numbers).as_py()
     if lowest is not None and lowest < least:
         wrong = pc.less(numbers, pa.scalar(least, numbers.type)).fill_null(False)
-        yield Unfit(name, wrong, "is infinite, or later than a timestamp that a model can get", is_moment=True)
+        yield Unfit(name, wrong, "is infinite, or later than a timestamp that a model can get", is_timestamp=True)
 
 
 _FROM_1970 = 10_957 * _DAY

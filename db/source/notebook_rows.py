@@ -29,4 +29,4 @@ def read(url: str, statement: str) -> Any:
         try:
             return pd.read_sql_query(statement, connection)
         except (psycopg2.Error, pd.errors.DatabaseError) as error:
-            raise QueryError(f"pandas.read_sql does not read the rows: {database_errors.words(error)}") from error
+            raise QueryError(f"pandas.read_sql does not read the rows: {database_errors.message(error)}") from error

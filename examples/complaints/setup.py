@@ -8,7 +8,7 @@ from shlex import quote
 from scorebeat.core.errors import ScorebeatError
 from scorebeat.db.ledger import model_versions
 from scorebeat.examples.complaints import data, table, train
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.ops.cli.context import database
 from scorebeat.producer.context import Producer, whoami
 from scorebeat.producer.versions import publish
@@ -32,7 +32,7 @@ def add_model(producer: Producer, by: str) -> float | None:
     with tempfile.TemporaryDirectory() as folder:
         model, accuracy = train.train()
         train.write_skops(model, Path(folder) / "sentiment.skops")
-        publish.add(producer, Path(folder) / "sentiment.skops", MODEL, by, Given(train.INPUTS))
+        publish.add(producer, Path(folder) / "sentiment.skops", MODEL, by, AddOptions(train.INPUTS))
     return accuracy
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Described, Given, Model, Signature
+from scorebeat.models.contract import AddOptions, Described, Model, Signature
 from scorebeat.models.copying import copy_regular
 from scorebeat.models.formats.shared import light_skops
 from scorebeat.models.inputs.own_rows import OwnRows
@@ -22,16 +22,16 @@ class Format(Protocol):
     NAME: str
     DEVICES: tuple[str, ...]
     READS: frozenset[str]
-    """The fields of Given that apply to such a model; any other is refused when a model is added."""
+    """The fields of AddOptions that apply to such a model; any other is refused when a model is added."""
 
-    def take(self, source: str, draft: Path, add_options: Given) -> str:
+    def take(self, source: str, draft: Path, add_options: AddOptions) -> str:
         """Copy a model's files into the folder `draft`; returns the name in it that `inspect` gets.
 
         Raises StoreError if they are no such model.
         """
         ...
 
-    def inspect(self, path: Path, add_options: Given) -> Described:
+    def inspect(self, path: Path, add_options: AddOptions) -> Described:
         """The inputs and outputs of the model; `add_options` has what its files do not say.
 
         Raises StoreError if the model cannot be used, ModelError if its files are damaged.
@@ -134,7 +134,7 @@ def load(artifact: Artifact, device: str = "cpu") -> Model:
         return format_named(artifact.format).load(artifact, device if device in artifact.devices else "cpu")
 
 
-def copy_file(source: str, draft: Path, add_options: Given) -> str:
+def copy_file(source: str, draft: Path, add_options: AddOptions) -> str:
     """`Format.take` of a format of one file: the copy is called `model` with the file's suffix."""
     del add_options
     name = copy_name(source)

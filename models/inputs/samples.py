@@ -14,7 +14,7 @@ from scorebeat.models.arrow_types import is_list
 from scorebeat.models.inputs.binding import bind
 
 if TYPE_CHECKING:
-    from scorebeat.models.contract import Given, Input, Signature
+    from scorebeat.models.contract import AddOptions, Input, Signature
 
 Known = Mapping[str, Sequence[Sequence[Any]]]
 """For each input that the model's file shows: the values that each of its elements had in training."""
@@ -53,7 +53,9 @@ class Sample(Protocol):
         ...
 
 
-def trial_rows(signature: "Signature", add_options: "Given", rows: int, known: Known = NOTHING_KNOWN) -> pa.RecordBatch:
+def trial_rows(
+    signature: "Signature", add_options: "AddOptions", rows: int, known: Known = NOTHING_KNOWN
+) -> pa.RecordBatch:
     """`rows` rows that show what a model returns: the first ones of a person's rows, else invented ones.
 
     If a person's rows are fewer, the last one is repeated.

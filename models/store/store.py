@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from scorebeat.core import watched_command
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import MANIFEST, Artifact, digest, manifest
-from scorebeat.models.contract import NOTHING, Given
+from scorebeat.models.contract import NOTHING, AddOptions
 from scorebeat.models.formats import registry
 from scorebeat.models.formats.shared import refusals
 from scorebeat.models.scoring.surroundings import Surroundings
@@ -31,7 +31,7 @@ def add(
     store: Location,
     source: str | Path,
     name: str,
-    add_options: Given = NOTHING,
+    add_options: AddOptions = NOTHING,
     *,
     recorded: Mapping[int, str] | None = None,
     cache: Path = copies.HOME,
@@ -131,7 +131,7 @@ def require_name(name: str) -> None:
         )
 
 
-def _tried(draft: Path, source: str, name: str, add_options: Given) -> Artifact:
+def _tried(draft: Path, source: str, name: str, add_options: AddOptions) -> Artifact:
     """Fill the draft and try the model, which must leave this process and its own files unchanged. Raises as `add`."""
     around = Surroundings(name)
     fresh = _fill(draft, source, name, add_options, around)
@@ -143,7 +143,7 @@ def _tried(draft: Path, source: str, name: str, add_options: Given) -> Artifact:
     return fresh
 
 
-def _fill(draft: Path, source: str, name: str, add_options: Given, around: Surroundings) -> Artifact:
+def _fill(draft: Path, source: str, name: str, add_options: AddOptions, around: Surroundings) -> Artifact:
     model_format = registry.format_of(source)
     with refusals.translate_errors(source, draft, registry.copy_name(source)):
         file = model_format.take(source, draft, add_options)

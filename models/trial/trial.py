@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from scorebeat.core.errors import ModelError, OutputError, ScorebeatError, SignatureError, text
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Given, Model
+from scorebeat.models.contract import AddOptions, Model
 from scorebeat.models.evidence import INVENTED, Evidence
 from scorebeat.models.formats import registry
 from scorebeat.models.formats.shared import refusals
@@ -45,7 +45,7 @@ class Tried:
     notes: tuple[str, ...] = ()
 
 
-def try_out(artifact: Artifact, add_options: Given) -> Tried:
+def try_out(artifact: Artifact, add_options: AddOptions) -> Tried:
     """Score rows as a worker does, twice, each row alone, and by the library itself.
 
     Raises ModelError for what is certain: for a person's rows any error or difference; for invented rows a broken
@@ -59,7 +59,7 @@ def try_out(artifact: Artifact, add_options: Given) -> Tried:
 
 
 def _on_sample(
-    model_format: registry.Format, model: Model, artifact: Artifact, sampled: Sampled, add_options: Given
+    model_format: registry.Format, model: Model, artifact: Artifact, sampled: Sampled, add_options: AddOptions
 ) -> Tried:
     rows = bind(artifact.signature, sampled.rows.schema).apply(sampled.rows)
     predicted = _scored(model, rows, sampled)
@@ -73,7 +73,7 @@ def _on_sample(
     return Tried(evidence, (*notes, *_warnings(unsteady)))
 
 
-def _on_invented(model_format: registry.Format, model: Model, artifact: Artifact, add_options: Given) -> Tried:
+def _on_invented(model_format: registry.Format, model: Model, artifact: Artifact, add_options: AddOptions) -> Tried:
     known = model_format.known_values(model, artifact.signature)
     first: Exception | None = None
     for rows in inventions(artifact.signature, INVENTED_ROWS, known):
@@ -165,7 +165,7 @@ class _Trial:
     rows: pa.RecordBatch
     predicted: pa.RecordBatch
     sampled: Sampled
-    add_options: Given
+    add_options: AddOptions
 
     def unsteadiness(self) -> str:
         """How predictions depend on time or on other rows; empty if they do not.

@@ -29,7 +29,8 @@ def fail(connection: Connection, job: Job, due_at: datetime, error: Exception) -
 def reason(job: Job, due_at: datetime, error: Exception) -> str:
     """Why a run could not begin, and until when it is retried."""
     until = "the job is due again" if job.deadline is None else "the job is due again or its deadline has passed"
-    why = f"the run could not begin: {database_errors.told(error).rstrip('.')}. It is tried again until {until}"
+    cause = database_errors.message_with_advice(error).rstrip(".")
+    why = f"the run could not begin: {cause}. It is tried again until {until}"
     return f"{why}; after that {_backfill(job, due_at, due_at)}" if job.is_by_due_time else why
 
 

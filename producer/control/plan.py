@@ -64,11 +64,17 @@ def plan(p: Producer, run_id: int) -> int | None:
         if database_errors.is_lock(error):
             _postpone(p, run, attempt)
         elif database_errors.is_transient(error):
-            _put_back(p, run_id, attempt, database_errors.told(error), counts=not database_errors.is_read_only(error))
+            _put_back(
+                p,
+                run_id,
+                attempt,
+                database_errors.message_with_advice(error),
+                counts=not database_errors.is_read_only(error),
+            )
             raise  # rescue sends the plan again, or goes on with the batches that it made
         else:
             query = f"jobs.{run.job.name}.query fails in PostgreSQL: " if isinstance(error, DBAPIError) else ""
-            _fail(p, run_id, attempt, query + database_errors.told(error))
+            _fail(p, run_id, attempt, query + database_errors.message_with_advice(error))
         return None
     with p.engine.begin() as connection:
         plan_lease.finish(connection, run_id, attempt)

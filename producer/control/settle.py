@@ -43,7 +43,7 @@ def settle_all(p: Producer) -> int:
 
 
 def _not_closed(p: Producer, run_id: int, error: DBAPIError | ScorebeatError) -> RunState | None:
-    why = one_line(database_errors.words(error))
+    why = one_line(database_errors.message(error))
     if isinstance(error, ViewBusy) or database_errors.is_transient(error):
         emit("run.waits", run=run_id, reason=why)  # the next control tick tries again
         return None

@@ -16,7 +16,7 @@ from scorebeat.db.records import audit
 from scorebeat.db.schema import ownership
 from scorebeat.db.source import planning_cursor
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import NOTHING, Given
+from scorebeat.models.contract import NOTHING, AddOptions
 from scorebeat.models.evidence import Evidence
 from scorebeat.models.inputs.samples import Sample
 from scorebeat.models.store import store
@@ -44,7 +44,7 @@ ADDED = "model.added"
 
 
 def add(
-    p: Producer, source: str | Path, name: str, by: str, options: Given = NOTHING, sample: Sample | None = None
+    p: Producer, source: str | Path, name: str, by: str, options: AddOptions = NOTHING, sample: Sample | None = None
 ) -> Added:
     """Store a file, a folder or `module:Class` as the next version of `name`; a model's first is published.
 
@@ -78,7 +78,7 @@ def evidence(connection: Connection) -> dict[str, Evidence]:
     return found
 
 
-def _store(p: Producer, source: str | Path, name: str, options: Given) -> Artifact:
+def _store(p: Producer, source: str | Path, name: str, options: AddOptions) -> Artifact:
     with reachable(p.url), p.engine.connect() as connection:
         ownership.require_owner(connection, "add a model")
         recorded = model_versions.recorded(connection, name)

@@ -8,7 +8,7 @@ import pytest
 
 from scorebeat.core.errors import StoreError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.models.store import store
 from tests.contract.python_files import Write
 
@@ -30,7 +30,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 @pytest.fixture
 def add(tmp_path: Path) -> Callable[..., Artifact]:
-    return lambda source, *files: store.add(tmp_path / "store", source, "m", Given(files=files))
+    return lambda source, *files: store.add(tmp_path / "store", source, "m", AddOptions(files=files))
 
 
 @pytest.fixture

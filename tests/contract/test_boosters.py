@@ -13,7 +13,7 @@ import pytest
 
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.models.formats import registry
 from scorebeat.models.inputs.binding import bind
 from scorebeat.models.scoring import score_rows
@@ -40,7 +40,7 @@ def write(library: str, folder: Path, kind: str = "Classifier", y: Any = BINARY,
 
 
 def added(path: Path, **given: Any) -> Artifact:
-    return store.add(path.parent / "store", path, "m", Given(**given))
+    return store.add(path.parent / "store", path, "m", AddOptions(**given))
 
 
 def scored(artifact: Artifact, columns: dict[str, Any]) -> list[list[Any]]:

@@ -19,7 +19,7 @@ from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, OneHotEncod
 
 from scorebeat.core.errors import StoreError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.models.formats import registry
 from scorebeat.models.store import store
 
@@ -31,7 +31,7 @@ TARGET = (WHOLE["a"] > 5).astype(int)
 
 def added(folder: Path, model: Any, rows: Any = LACKING, **given: Any) -> Artifact:
     (folder / "m.pkl").write_bytes(cloudpickle.dumps(model.fit(rows, TARGET)))
-    return store.add(folder / "store", folder / "m.pkl", "m", Given(code=frozenset({"pickle"}), **given))
+    return store.add(folder / "store", folder / "m.pkl", "m", AddOptions(code=frozenset({"pickle"}), **given))
 
 
 def own(function: Callable[[Any], Any]) -> FunctionTransformer:

@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 
 from scorebeat.core.errors import InputError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Given, Model
+from scorebeat.models.contract import AddOptions, Model
 from scorebeat.models.formats import registry
 from scorebeat.models.inputs.binding import bind
 from scorebeat.models.scoring import score_rows
@@ -62,7 +62,7 @@ def added(title: str, folder: Path, name: str) -> Loaded:
     case = CASES[title]
     (folder / name).mkdir()
     path, loop = case.write(folder / name)
-    artifact = store.add(folder / "store", path, name, Given(case.inputs, classes=case.classes, code=case.code))
+    artifact = store.add(folder / "store", path, name, AddOptions(case.inputs, classes=case.classes, code=case.code))
     rows = bound(artifact, X.tolist(), case)
     return Loaded(title, artifact, registry.load(artifact), rows, loop, case.outputs)
 

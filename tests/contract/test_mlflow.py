@@ -14,7 +14,7 @@ import pytest
 
 from scorebeat.core.errors import InputError, StoreError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import NOTHING, Given
+from scorebeat.models.contract import NOTHING, AddOptions
 from scorebeat.models.formats import registry
 from scorebeat.models.scoring import score_rows
 from scorebeat.models.store import store
@@ -53,7 +53,7 @@ def schema(columns: Mapping[str, str]) -> Any:
 
 
 def added(folder: Path, source: Path, *inputs: str) -> Artifact:
-    return store.add(folder / "store", source, "m", Given(inputs, code=ALLOWED))
+    return store.add(folder / "store", source, "m", AddOptions(inputs, code=ALLOWED))
 
 
 def test_without_permission_no_code_of_the_folder_runs(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_named_outputs_may_come_in_another_order_and_get_other_names(tmp_path: P
         schema({"x": "double", "y": "double"}),
     )  # fmt: skip
 
-    artifact = store.add(tmp_path / "store", source, "m", Given(outputs=("one", "two"), code=ALLOWED))
+    artifact = store.add(tmp_path / "store", source, "m", AddOptions(outputs=("one", "two"), code=ALLOWED))
 
     rows = pa.RecordBatch.from_pydict({"a": [3.0]})
     assert score_rows.predict(registry.load(artifact), rows).to_pylist() == [{"one": 3.0, "two": 6.0}]
@@ -164,13 +164,13 @@ from pathlib import Path
 from scorebeat.models.formats import registry
 from scorebeat.models.scoring import score_rows
 from scorebeat.models.store import store
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.models.inputs.samples import sample
 root, source = Path(sys.argv[1]), sys.argv[2]
-added = store.add(root, source, "m", Given(code=frozenset({"mlflow"})))
+added = store.add(root, source, "m", AddOptions(code=frozenset({"mlflow"})))
 score_rows.predict(registry.load(added), sample(added.signature, 3))
 store.open_artifact(root, "m", added.version, added.digest)
-print(store.add(root, source, "m", Given(code=frozenset({"mlflow"}))).version, "pandas" in sys.modules)
+print(store.add(root, source, "m", AddOptions(code=frozenset({"mlflow"}))).version, "pandas" in sys.modules)
 """
 
 

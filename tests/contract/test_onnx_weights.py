@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 
 from scorebeat.core.errors import InputError, ModelError, StoreError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.models.formats import registry
 from scorebeat.models.inputs.binding import bind
 from scorebeat.models.scoring import score_rows
@@ -69,7 +69,7 @@ def at_location(folder: Path, location: str) -> Path:
 
 
 def added(folder: Path, path: Path, *inputs: str) -> Artifact:
-    return store.add(folder / "store", path, "m", Given(inputs))
+    return store.add(folder / "store", path, "m", AddOptions(inputs))
 
 
 def scored(artifact: Artifact, table: Any = ROWS) -> list[list[Any]]:

@@ -18,14 +18,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from scorebeat.core.errors import StoreError
-from scorebeat.models.contract import NOTHING, Given
+from scorebeat.models.contract import NOTHING, AddOptions
 from scorebeat.models.formats import registry
 from scorebeat.models.formats.sklearn import pickle_format
 from scorebeat.models.scoring import score_rows
 from scorebeat.models.store import store
 
 X, Y = load_iris(return_X_y=True)
-ALLOWED = Given(code=frozenset({"pickle"}))
+ALLOWED = AddOptions(code=frozenset({"pickle"}))
 
 
 class Trap:
@@ -38,7 +38,7 @@ class Trap:
         return os.mkdir, (str(self.path),)
 
 
-def refused(folder: Path, source: Path, said: str, given: Given) -> str:
+def refused(folder: Path, source: Path, said: str, given: AddOptions) -> str:
     with pytest.raises(StoreError, match=said) as error:
         store.add(folder / "store", source, "m", given)
     assert not list((folder / "store").iterdir())
@@ -46,8 +46,8 @@ def refused(folder: Path, source: Path, said: str, given: Given) -> str:
 
 
 @pytest.mark.parametrize("suffix", [".pkl", ".pickle", ".joblib", ".PKL", ".dill", ".cloudpickle"])
-@pytest.mark.parametrize("given", [NOTHING, Given(code=frozenset({"mlflow"}), trusted=frozenset({"os.mkdir"}))])
-def test_without_permission_no_code_of_the_file_runs(tmp_path: Path, suffix: str, given: Given) -> None:
+@pytest.mark.parametrize("given", [NOTHING, AddOptions(code=frozenset({"mlflow"}), trusted=frozenset({"os.mkdir"}))])
+def test_without_permission_no_code_of_the_file_runs(tmp_path: Path, suffix: str, given: AddOptions) -> None:
     source = tmp_path / f"m{suffix}"
     source.write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
 

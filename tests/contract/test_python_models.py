@@ -11,7 +11,7 @@ import pytest
 
 from scorebeat.core.errors import DeviceMemoryError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Given, Model
+from scorebeat.models.contract import AddOptions, Model
 from scorebeat.models.formats import registry
 from scorebeat.models.formats.python import python_format
 from scorebeat.models.scoring import score_rows
@@ -200,7 +200,7 @@ def test_taking_a_class_imports_nothing(write: Write, tmp_path: Path) -> None:
     write("pkg/sub/m.py", "raise RuntimeError")
     (tmp_path / "draft").mkdir()
 
-    assert python_format.take("pkg.sub.m:C", tmp_path / "draft", Given()) == "pkg.sub.m:C"
+    assert python_format.take("pkg.sub.m:C", tmp_path / "draft", AddOptions()) == "pkg.sub.m:C"
     assert (tmp_path / "draft/code/pkg/sub/m.py").read_text() == "raise RuntimeError"
 
 

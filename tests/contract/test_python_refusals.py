@@ -10,7 +10,7 @@ import pytest
 
 from scorebeat.core.errors import ModelError, OutputError, StoreError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.models.formats import registry
 from scorebeat.models.scoring import score_rows
 from scorebeat.models.store import store
@@ -110,7 +110,7 @@ def test_files_that_are_absent_or_of_one_name_are_refused(write: Write, add: Cal
     with pytest.raises(StoreError, match=r"--file b/names.csv: a file called names.csv is among them already"):
         add("good:C", "a/names.csv", "b/names.csv")
     with pytest.raises(StoreError, match="names its inputs and outputs itself"):
-        store.add(Path("store"), "good:C", "m", Given(inputs=("n",)))
+        store.add(Path("store"), "good:C", "m", AddOptions(inputs=("n",)))
     assert (add("good:C", "a").folder / "files/a/names.csv").read_text() == "x"
 
 

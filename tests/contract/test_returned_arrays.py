@@ -20,7 +20,7 @@ from sklearn.svm import SVC
 
 from scorebeat.core.errors import DeviceMemoryError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Given, Model
+from scorebeat.models.contract import AddOptions, Model
 from scorebeat.models.formats import registry
 from scorebeat.models.scoring import score_rows
 from scorebeat.models.scoring.micro_batches import MicroBatches
@@ -127,7 +127,7 @@ def pickled(folder: Path, model: Any, *inputs: str) -> Model:
     """The model through a file and the store."""
     (folder / "m.pkl").write_bytes(cloudpickle.dumps(model))
     code = frozenset({"pickle"})
-    return registry.load(store.add(folder / "store", folder / "m.pkl", "m", Given(inputs or ("x",), code=code)))
+    return registry.load(store.add(folder / "store", folder / "m.pkl", "m", AddOptions(inputs or ("x",), code=code)))
 
 
 @pytest.mark.parametrize("made", [Buffered, BufferedClassifier])
@@ -152,7 +152,7 @@ def test_a_python_function_of_mlflow_may_return_its_own_buffer(tmp_path: Path) -
         Buffered().fit(table), tmp_path / "saved", signature=signature, serialization_format="cloudpickle",
         pip_requirements=["scikit-learn"],
     )  # fmt: skip
-    given = Given(code=frozenset({"mlflow"}))
+    given = AddOptions(code=frozenset({"mlflow"}))
     model = registry.load(store.add(tmp_path / "store", tmp_path / "saved", "m", given))
 
     found = score_rows.predict(model, ROWS, micro_batch_rows=99)
@@ -230,7 +230,7 @@ def test_a_retry_after_an_error_gets_the_inputs_as_they_were(tmp_path: Path) -> 
 
 def test_scikit_learns_own_classifier_is_not_copied_once_more(tmp_path: Path) -> None:
     skops.io.dump(LogisticRegression().fit(X[:, None], X > COUNT / 2), tmp_path / "m.skops")
-    model = registry.load(store.add(tmp_path / "store", tmp_path / "m.skops", "m", Given(("x",))))
+    model = registry.load(store.add(tmp_path / "store", tmp_path / "m.skops", "m", AddOptions(("x",))))
 
     assert getattr(model, "returns_new_arrays", False)
 

@@ -25,7 +25,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 
 from scorebeat.core.errors import InputError, StoreError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.models.formats import registry
 from scorebeat.models.scoring import score_rows
 from scorebeat.models.store import store
@@ -49,7 +49,7 @@ def by_name(words: Any, **options: Any) -> Any:
 
 def added(folder: Path, model: Any, **given: Any) -> Artifact:
     skops.io.dump(model, folder / "m.skops")
-    return store.add(folder / "store", folder / "m.skops", "m", Given(**given))
+    return store.add(folder / "store", folder / "m.skops", "m", AddOptions(**given))
 
 
 def scored(artifact: Artifact, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ from sklearn.svm import SVC, LinearSVC, OneClassSVM
 
 from scorebeat.core.errors import OutputError, StoreError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.models.formats import registry
 from scorebeat.models.formats.sklearn.models import ready
 from scorebeat.models.inputs.binding import bind
@@ -46,7 +46,7 @@ TEXTS = [f"word{n % 7} word{n % 3}" for n in range(90)]
 def added(folder: Path, model: Any, inputs: tuple[str, ...] = FOUR, outputs: tuple[str, ...] = ()) -> Artifact:
     path = folder / "m.pkl"
     path.write_bytes(cloudpickle.dumps(model))
-    return store.add(folder / "store", path, "m", Given(inputs, outputs, code=frozenset({"pickle"})))
+    return store.add(folder / "store", path, "m", AddOptions(inputs, outputs, code=frozenset({"pickle"})))
 
 
 def scored(artifact: Artifact, rows: pa.RecordBatch = ROWS) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 
 from scorebeat.core.errors import DeviceMemoryError, InputError, ModelError, StoreError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.models.formats import registry
 from scorebeat.models.inputs.binding import bind
 from scorebeat.models.scoring import score_rows
@@ -32,7 +32,7 @@ def program(tmp_path: Path) -> Path:
 
 
 def added(path: Path, **given: Any) -> Artifact:
-    return store.add(path.parent / "store", path, "m", Given(**given))
+    return store.add(path.parent / "store", path, "m", AddOptions(**given))
 
 
 def scored(artifact: Artifact, columns: dict[str, Any]) -> list[dict[str, Any]]:

@@ -38,7 +38,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from scorebeat.core.errors import SignatureError, StoreError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.models.formats import registry
 from scorebeat.models.formats.sklearn.trusted import TRUSTED
 from scorebeat.models.inputs.binding import bind
@@ -69,13 +69,13 @@ PICKLE = frozenset({"pickle"})
 
 def pickled(folder: Path, model: Any, **given: Any) -> Artifact:
     (folder / "m.pkl").write_bytes(cloudpickle.dumps(model))
-    return store.add(folder / "store", folder / "m.pkl", "m", Given(code=PICKLE, **given))
+    return store.add(folder / "store", folder / "m.pkl", "m", AddOptions(code=PICKLE, **given))
 
 
 def skopsed(folder: Path, model: Any, **given: Any) -> Artifact:
     skops.io.dump(model, folder / "m.skops")
     trusted = frozenset(skops.io.get_untrusted_types(file=folder / "m.skops"))
-    return store.add(folder / "store", folder / "m.skops", "m", Given(trusted=trusted - TRUSTED, **given))
+    return store.add(folder / "store", folder / "m.skops", "m", AddOptions(trusted=trusted - TRUSTED, **given))
 
 
 def queried(frame: pd.DataFrame) -> pa.RecordBatch:
@@ -154,7 +154,7 @@ def test_a_boosters_file_is_matched_by_its_names_though_it_wrote_them_otherwise(
 ) -> None:
     model, path = boosted(library, tmp_path, suffix)
 
-    artifact = store.add(tmp_path / "store", path, "m", Given(inputs=("yearly income", "grade", "age")))
+    artifact = store.add(tmp_path / "store", path, "m", AddOptions(inputs=("yearly income", "grade", "age")))
 
     frame = PEOPLE[NUMBERS].rename(columns={"income": "yearly income"})
     found = scored(artifact, queried(frame))
@@ -167,11 +167,11 @@ def test_other_files_that_name_their_inputs_are_matched_by_name(tmp_path: Path, 
     case = CASES[title]
     pytest.importorskip(case.needs or "onnxruntime")
     path, loop = case.write(tmp_path)
-    plain = store.add(tmp_path / "store", path, "m", Given(code=case.code))
+    plain = store.add(tmp_path / "store", path, "m", AddOptions(code=case.code))
     names = [i.name for i in plain.signature.inputs]
 
-    turned = store.add(tmp_path / "store", path, "t", Given(inputs=tuple(reversed(names)), code=case.code))
-    renamed = store.add(tmp_path / "store", path, "r", Given(inputs=("p", "q", "r", "s"), code=case.code))
+    turned = store.add(tmp_path / "store", path, "t", AddOptions(inputs=tuple(reversed(names)), code=case.code))
+    renamed = store.add(tmp_path / "store", path, "r", AddOptions(inputs=("p", "q", "r", "s"), code=case.code))
 
     row = dict(zip(names, [5.1, 3.5, 1.4, 0.2], strict=True))
     expected = loop(np.array([[*row.values()]]))
@@ -186,7 +186,7 @@ def test_names_of_which_the_file_has_some_are_refused_with_both_lists(tmp_path: 
     _, path = boosted("xgboost", tmp_path, ".ubj")
     adds: tuple[Callable[..., Artifact], ...] = (
         lambda **given: skopsed(tmp_path, model, **given),
-        lambda **given: store.add(tmp_path / "store", path, "m", Given(**given)),
+        lambda **given: store.add(tmp_path / "store", path, "m", AddOptions(**given)),
     )
 
     for add in adds:
@@ -306,7 +306,9 @@ def test_a_boosters_own_file_keeps_the_categories_that_it_was_fitted_on(tmp_path
     for suffix in {"lightgbm": (".txt",), "xgboost": (".ubj", ".json")}[library]:
         getattr(model, "booster_", model).save_model(tmp_path / f"m{suffix}")
 
-        artifact = store.add(tmp_path / "store", tmp_path / f"m{suffix}", "m", Given(inputs=("region", "city", "age")))
+        artifact = store.add(
+            tmp_path / "store", tmp_path / f"m{suffix}", "m", AddOptions(inputs=("region", "city", "age"))
+        )
 
         found = scored(artifact, queried(table))
         assert found["label"].to_pylist() == model.predict(table).tolist()
@@ -325,7 +327,7 @@ def test_a_boosters_own_file_is_compared_with_its_library_over_categories(
     rows = {"plain": PEOPLE[table.columns], "categories": table}.get(sample)
     if rows is not None:
         rows.to_parquet(tmp_path / "rows.parquet")
-    given = Given(sample=None if rows is None else SampleFile(tmp_path / "rows.parquet"))
+    given = AddOptions(sample=None if rows is None else SampleFile(tmp_path / "rows.parquet"))
 
     artifact = store.add(tmp_path / "store", tmp_path / f"m{suffix}", "m", given)
 
@@ -347,7 +349,7 @@ def test_xgboost_gets_whole_numbers_that_are_categories_in_the_width_of_training
 
     for artifact in (
         pickled(tmp_path, model, sample=sample),
-        store.add(tmp_path / "store", tmp_path / "m.ubj", "own", Given(inputs=("region", "age"), sample=sample)),
+        store.add(tmp_path / "store", tmp_path / "m.ubj", "own", AddOptions(inputs=("region", "age"), sample=sample)),
     ):
         opened = store.open_artifact(tmp_path / "store", artifact.name, artifact.version, artifact.digest)
         found = scored(opened, queried(table))
@@ -702,7 +704,7 @@ def test_joblib_files_are_bound_as_pickles_are(tmp_path: Path) -> None:
     model = trees("lightgbm").fit(of_categories(), YES)
     joblib.dump(model, tmp_path / "m.joblib", compress=3)
 
-    artifact = store.add(tmp_path / "store", tmp_path / "m.joblib", "m", Given(code=PICKLE))
+    artifact = store.add(tmp_path / "store", tmp_path / "m.joblib", "m", AddOptions(code=PICKLE))
 
     assert_same(artifact, model, of_categories())
 

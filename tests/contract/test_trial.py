@@ -29,7 +29,7 @@ from sklearn.preprocessing import (
 
 from scorebeat.core.errors import StoreError, UsageError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.models.formats.sklearn import own_predictions
 from scorebeat.models.inputs.sample_file import SampleFile
 from scorebeat.models.store import store
@@ -45,7 +45,7 @@ AGES = pd.DataFrame({"age": [31.0, None, 64.0, 22.0], "city": ["Ghent", "Oslo", 
 
 def added(folder: Path, model: Any, **given: Any) -> Artifact:
     joblib.dump(model, folder / "m.joblib")
-    return store.add(folder / "store", folder / "m.joblib", "m", Given(code=PICKLE, **given))
+    return store.add(folder / "store", folder / "m.joblib", "m", AddOptions(code=PICKLE, **given))
 
 
 def refusal(folder: Path, model: Any, **given: Any) -> str:
@@ -186,13 +186,13 @@ def test_whole_numbers_of_a_file_have_the_width_of_their_input_also_where_pandas
     more: dict[str, Any] = {"orient": "records"} if suffix == ".json" else {"index": False}
     writing(pd.DataFrame({"n": [5.0, None, -32768.0], "m": [1, 2, 2**53 + 1]}), path, **more)
 
-    artifact = store.add(tmp_path / "store", "m:C", "m", Given(sample=SampleFile(path)))
+    artifact = store.add(tmp_path / "store", "m:C", "m", AddOptions(sample=SampleFile(path)))
 
     assert seen(artifact) == f"3 rows of rows{suffix}: scored, with nothing to compare with"
     for wrong in (40_000, 1.5):
         writing(pd.DataFrame({"n": [5.0, wrong], "m": [1, 2]}), path, **more)
         with pytest.raises(UsageError, match=f"--sample .*rows{suffix}: column n has values that are no int16"):
-            store.add(tmp_path / "store", "m:C", "m", Given(sample=SampleFile(path)))
+            store.add(tmp_path / "store", "m:C", "m", AddOptions(sample=SampleFile(path)))
 
 
 def test_a_null_that_the_model_does_not_take_refuses_and_names_its_row_and_column(tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ def test_predictions_that_depend_on_chance_or_on_other_rows_refuse_the_model(
         store.add(tmp_path / "store", "m:C", "m")
 
     assert "accept it with --allow-unsteady" in str(error.value)
-    accepted = store.add(tmp_path / "store", "m:C", "m", Given(unsteady=True))
+    accepted = store.add(tmp_path / "store", "m:C", "m", AddOptions(unsteady=True))
     assert "accepted: it returns other values for" in seen(accepted).replace("when", "for")
     assert "may get other predictions" in accepted.notes[0]
 
@@ -361,7 +361,7 @@ def test_a_graph_in_which_rows_or_calls_differ_is_refused(tmp_path: Path, graph:
     with pytest.raises(StoreError, match=said):
         store.add(tmp_path / "store", tmp_path / "m.onnx", "m")
 
-    assert "accepted" in seen(store.add(tmp_path / "store", tmp_path / "m.onnx", "m", Given(unsteady=True)))
+    assert "accepted" in seen(store.add(tmp_path / "store", tmp_path / "m.onnx", "m", AddOptions(unsteady=True)))
 
 
 def test_words_of_training_are_tried_on_a_model_that_reads_text(tmp_path: Path) -> None:

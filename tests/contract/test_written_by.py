@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from scorebeat.core.errors import ModelError, StoreError
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.models.formats.shared import written_by
 from scorebeat.models.store import store
 
@@ -25,8 +25,8 @@ OLD = Path(__file__).with_name("written_by_1_5")
 BOTH = rf"written by scikit-learn 1\.5\.2, installed is {sklearn.__version__}"
 
 
-def given_for(path: Path) -> Given:
-    return Given(code=frozenset() if path.suffix == ".skops" else frozenset({"pickle"}))
+def given_for(path: Path) -> AddOptions:
+    return AddOptions(code=frozenset() if path.suffix == ".skops" else frozenset({"pickle"}))
 
 
 @pytest.mark.parametrize("name", ["boosting.pkl", "boosting.joblib", "boosting.skops"])

@@ -1,4 +1,4 @@
-"""docker-compose.yml keeps its promises: closed unless told, no default password, nothing that runs unwatched."""
+"""docker-compose.yml keeps its promises: closed by default, no default password, nothing that runs unwatched."""
 
 import re
 import subprocess

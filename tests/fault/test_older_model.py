@@ -11,7 +11,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.producer.versions import publish
 from tests.support.fixtures import kill_group
 from tests.support.source_tables import BIGINT, INPUTS, fill
@@ -41,7 +41,7 @@ def versions(system: System) -> Versions:
     assert not np.isclose(system.model.predict_proba(iris.data), second.predict_proba(iris.data), atol=1e-9).any()
     file = system.programs.folder / "second.skops"
     skops.io.dump(second, file)
-    publish.add(system.p, file, MODEL, "test", Given(INPUTS))
+    publish.add(system.p, file, MODEL, "test", AddOptions(INPUTS))
     return Versions(system, replace(system, model=second))
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Connection, text
 
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.producer.versions import publish
 from tests.support.fixtures import wait_for
 from tests.support.nights import PASSWORD, ROLE, Night, a_night
@@ -97,7 +97,7 @@ def test_a_table_that_is_changed_under_its_lock_fails_the_run_that_waited_and_sa
 def test_a_model_whose_file_is_gone_fails_the_run_and_one_command_scores_it_when_it_is_back(night: Night) -> None:
     settings = night.system.settings
     folder = settings.artifacts / "roses"  # type: ignore[operator]  # a folder, here
-    publish.add(night.system.p, folder.parents[1] / "flowers.skops", "roses", "test", Given(INPUTS))
+    publish.add(night.system.p, folder.parents[1] / "flowers.skops", "roses", "test", AddOptions(INPUTS))
     job = night.job("fileless", model="roses")
     folder.rename(folder.parent / "elsewhere")
     night.is_due(job)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scorebeat.models.contract import NOTHING, Given
+from scorebeat.models.contract import NOTHING, AddOptions
 
 Expected = dict[str, Any]
 """Output columns by name, as NumPy arrays of the type that the library returned."""
@@ -21,7 +21,7 @@ class Built:
     """The rows as the team's notebook has them: a pandas DataFrame with the columns in the order of training."""
     predict: Callable[[Any], Expected]
     """What the library itself predicts for such a DataFrame, or some of its rows; it may raise for those it refuses."""
-    given: Given = NOTHING
+    given: AddOptions = NOTHING
     """The options of `models add`."""
     types: Mapping[str, str] = field(default_factory=dict)
     """PostgreSQL's types of columns, where not those that `table.sql_type` finds."""

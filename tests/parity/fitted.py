@@ -9,7 +9,7 @@ import joblib
 import skops.io
 from sklearn.base import clone
 
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from tests.parity import frames, says
 from tests.parity.case import Built
 
@@ -79,7 +79,7 @@ def fitted(
             source,
             frames.today(columns, nulls=nulls).astype(dict(dtypes or {})).rename(columns=dict(named or {})),
             lambda frame: tells(made, x(frame)),
-            Given(**({"code": frozenset({code} if code else ())} | given)),
+            AddOptions(**({"code": frozenset({code} if code else ())} | given)),
             **({"types": types_of(columns)} | dict(built or {})),
         )
 

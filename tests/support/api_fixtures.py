@@ -44,7 +44,7 @@ def served(app: FastAPI) -> Iterator[str]:
 
 @pytest.fixture
 def opened(settings: Settings) -> Iterator[Opener]:
-    """`opened(api_read_public=True)`: a client of an API with these settings; it sends the token unless told."""
+    """`opened(api_read_public=True)`: a client of an API with these settings; it sends the token by default."""
     with ExitStack() as stack:
 
         def open_one(headers: dict[str, str] = BEARER, **given: Any) -> Client:

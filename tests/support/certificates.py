@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 HOST = "localhost"
-"""What a server's certificate says that its name is, unless told."""
+"""What a server's certificate says that its name is by default."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Described, Given, Input, Model, Signature
+from scorebeat.models.contract import AddOptions, Described, Input, Model, Signature
 from scorebeat.models.formats import registry
 from scorebeat.models.formats.registry import copy_file
 from scorebeat.models.inputs.own_rows import OwnRows
@@ -27,7 +27,7 @@ RAISES, TRANSLATES = -1.0, -2.0
 """Values of `x`: an error with these words, or a label of them."""
 
 
-def inspect(path: Path, given: Given) -> Described:
+def inspect(path: Path, given: AddOptions) -> Described:
     del path, given
     return Described(SIGNATURE)
 

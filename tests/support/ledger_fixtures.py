@@ -26,7 +26,7 @@ from scorebeat.db.predictions import prediction_sets
 from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.schema import migrate
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.models.store import store
 from scorebeat.producer.context import Producer
 from scorebeat.producer.control.plan import plan
@@ -64,7 +64,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     iris = load_iris()
     fitted = LogisticRegression(max_iter=500).fit(iris.data[:, :2], iris.target)
     skops.io.dump(fitted, folder / "m.skops")
-    return Trained(fitted, store.add(folder / "store", folder / "m.skops", MODEL, Given(tuple("ab"), OUTPUTS)))
+    return Trained(fitted, store.add(folder / "store", folder / "m.skops", MODEL, AddOptions(tuple("ab"), OUTPUTS)))
 
 
 @dataclass

@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from scorebeat.core.errors import DeviceMemoryError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Described, Given, Input, Model, Signature
+from scorebeat.models.contract import AddOptions, Described, Input, Model, Signature
 from scorebeat.models.formats import registry
 from scorebeat.models.formats.registry import copy_file
 from scorebeat.models.inputs.own_rows import OwnRows
@@ -39,7 +39,7 @@ SUFFIX = ".poison"
 SIGNATURE = Signature((Input("x", pa.float64()),), pa.schema([("value", pa.float64())]))
 
 
-def inspect(path: Path, given: Given) -> Described:
+def inspect(path: Path, given: AddOptions) -> Described:
     del path, given
     return Described(SIGNATURE)
 

@@ -35,7 +35,7 @@ class TlsServer:
     log: Path
 
     def url(self, host: str = "localhost", user: str = "postgres", **parameters: object) -> str:
-        """With `verify-full` and the right authority unless told."""
+        """With `verify-full` and the right authority by default."""
         given = {"sslmode": "verify-full", "sslrootcert": self.certificates.ca, **parameters}
         query = "&".join(f"{name}={value}" for name, value in given.items() if value is not None)
         return f"postgresql://{user}:{PASSWORD.replace(' ', '%20')}@{host}:{self.port}/postgres?{query}"

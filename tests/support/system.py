@@ -22,7 +22,7 @@ from scorebeat.core.states import FINAL_RUN, RunState
 from scorebeat.db.ledger import jobs
 from scorebeat.db.processes import workers
 from scorebeat.db.schema import migrate
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.producer.context import Producer
 from scorebeat.producer.requests.apply import apply
 from scorebeat.producer.requests.enqueue import Request, enqueue
@@ -261,7 +261,7 @@ def publish_model(p: Producer, folder: Path) -> Any:
     iris = load_iris()
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(iris.data, iris.target_names[iris.target])
     skops.io.dump(model, folder / "flowers.skops")
-    publish.add(p, folder / "flowers.skops", MODEL, "test", Given(INPUTS))
+    publish.add(p, folder / "flowers.skops", MODEL, "test", AddOptions(INPUTS))
     return model
 
 

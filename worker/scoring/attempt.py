@@ -143,5 +143,5 @@ class Attempt:
 def bad_row(keys: pa.RecordBatch, index: int, error: Exception) -> BadRow:
     """A row with the error that it raised, cut to a sane size."""
     return BadRow(
-        quarantine.keys_of(keys, index), kind(error), shortened(database_errors.words(error)), stack_of(error)
+        quarantine.keys_of(keys, index), kind(error), shortened(database_errors.message(error)), stack_of(error)
     )

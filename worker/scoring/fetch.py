@@ -84,7 +84,7 @@ def _halves(attempt: Attempt, keys: Sequence[Key]) -> Iterator[Fetched | BadRow]
     if isinstance(found, Fetched):
         yield found
     elif len(keys) == 1:
-        yield BadRow(keys[0], type(found).__name__, shortened(database_errors.words(found)), stack_of(found))
+        yield BadRow(keys[0], type(found).__name__, shortened(database_errors.message(found)), stack_of(found))
     else:
         middle = len(keys) // 2
         yield from _halves(attempt, keys[:middle])

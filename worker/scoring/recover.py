@@ -147,7 +147,7 @@ def _doubled(first: timedelta, cap: timedelta, attempt: int) -> timedelta:
 
 def describe(error: BaseException) -> str:
     """`Type: message`, cut to a sane size."""
-    words = database_errors.words(error)
+    words = database_errors.message(error)
     message = (f"{kind(error)}: {words}" if words else kind(error)) + database_errors.advice(error)
     return shortened(quarantine.plain(message))
 

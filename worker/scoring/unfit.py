@@ -19,7 +19,7 @@ def without_unfit(fetched: Fetched, out_of_range: str) -> tuple[Fetched, tuple[B
     rows = fetched.rows
     refused = []
     for unfit in fetched.unfit:
-        if unfit.is_moment and out_of_range == "null":
+        if unfit.is_timestamp and out_of_range == "null":
             column = rows.column(unfit.column)
             empty = pa.scalar(None, column.type)
             index = rows.schema.get_field_index(unfit.column)

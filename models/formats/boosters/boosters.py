@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Described, Given, Input, Model, Signature
+from scorebeat.models.contract import AddOptions, Described, Input, Model, Signature
 from scorebeat.models.formats.registry import missing_module_error
 from scorebeat.models.formats.shared.labels import Labels
 from scorebeat.models.formats.shared.tensors import arrays, class_arrays, class_fields, fields
@@ -72,7 +72,7 @@ def try_to_open(opening: str, path: Path, library: str) -> None:
         )
 
 
-def describe(booster: Booster, add_options: Given, file: str) -> Described:
+def describe(booster: Booster, add_options: AddOptions, file: str) -> Described:
     """The signature of a model; by default a classifier's classes are numbers.
 
     Raises StoreError if the options do not fit the model.

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Described, Given, Model, Signature
+from scorebeat.models.contract import AddOptions, Described, Model, Signature
 from scorebeat.models.formats.boosters.boosters import Booster, describe, model_of, own_columns, try_to_open
 from scorebeat.models.formats.registry import copy_file
 from scorebeat.models.formats.shared.booster_columns import UNNAMED, trained_columns
@@ -34,7 +34,7 @@ except Exception as error:
 """
 
 
-def inspect(path: Path, add_options: Given) -> Described:
+def inspect(path: Path, add_options: AddOptions) -> Described:
     """The inputs and outputs of the model in this file. Inputs are float64; their names are those of training, else
     those of --inputs, else there is one array called `features`.
 

@@ -13,7 +13,7 @@ from sklearn.utils.extmath import softmax
 
 from scorebeat.core.errors import ModelError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Described, Given, Model, Signature
+from scorebeat.models.contract import AddOptions, Described, Model, Signature
 from scorebeat.models.formats.boosters.boosters import Booster, describe, model_of, own_columns, try_to_open
 from scorebeat.models.formats.registry import copy_file
 from scorebeat.models.formats.shared import written_by
@@ -37,7 +37,7 @@ except Exception as error:
 """
 
 
-def inspect(path: Path, add_options: Given) -> Described:
+def inspect(path: Path, add_options: AddOptions) -> Described:
     """The inputs and outputs of the model in this file. Inputs are float32; their names are those of training, else
     those of --inputs, else there is one array called `features`.
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Described, Given, Input, Model, Signature
+from scorebeat.models.contract import AddOptions, Described, Input, Model, Signature
 from scorebeat.models.copying import copy_folder
 from scorebeat.models.formats.mlflow.outputs import Outputs, arrays_of, columns, outputs_seen_in
 from scorebeat.models.formats.mlflow.signature import inputs_of, model_input, outputs_of
@@ -39,7 +39,7 @@ _code_folders: set[str] = set()
 """Folders of code that MLflow added to sys.path for the models of this process."""
 
 
-def take(source: str, draft: Path, add_options: Given) -> str:
+def take(source: str, draft: Path, add_options: AddOptions) -> str:
     """Copy the folder. Raises StoreError unless code was allowed; no file is opened before that."""
     _require_permission(source, add_options)
     try:
@@ -49,7 +49,7 @@ def take(source: str, draft: Path, add_options: Given) -> str:
     return _FOLDER
 
 
-def inspect(path: Path, add_options: Given) -> Described:
+def inspect(path: Path, add_options: AddOptions) -> Described:
     """The inputs and outputs of the model, by its MLmodel; outputs that it lacks are found by a trial on three rows.
 
     Raises StoreError for a model that cannot be used or may not be opened, ModelError for a damaged folder.
@@ -118,7 +118,7 @@ class PyfuncModel:
         return columns(_predict(self.model, rows, self.inputs), self.parts, self.outputs)
 
 
-def _require_permission(source: str, add_options: Given) -> None:
+def _require_permission(source: str, add_options: AddOptions) -> None:
     if NAME not in add_options.code:
         raise StoreError(
             f"{Path(source).name} is an MLflow model, which runs code of its writer's choice when it is opened; it "
@@ -169,7 +169,7 @@ def _predict(model: Any, rows: pa.RecordBatch, inputs: Sequence[Input]) -> Any:
         ) from error
 
 
-def _trial(model: Any, signature: Signature, add_options: Given, file: str) -> Outputs:
+def _trial(model: Any, signature: Signature, add_options: AddOptions, file: str) -> Outputs:
     try:
         with contained():
             return outputs_seen_in(_predict(model, trial_rows(signature, add_options, _TRIAL_ROWS), signature.inputs))

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from scorebeat.core.errors import ModelError, StoreError, one_line
 from scorebeat.models.artifact import MANIFEST, Artifact
-from scorebeat.models.contract import Described, Given, Input, Model, Signature
+from scorebeat.models.contract import AddOptions, Described, Input, Model, Signature
 from scorebeat.models.copying import copy_regular
 from scorebeat.models.formats.onnx.graph import data_files, nodes_of_training, random_nodes
 from scorebeat.models.formats.registry import copy_file
@@ -55,7 +55,7 @@ _TENSORS = {
 }
 
 
-def take(source: str, draft: Path, add_options: Given) -> str:
+def take(source: str, draft: Path, add_options: AddOptions) -> str:
     """As `Format.take`: copies the file, and the files with its weights, under the names that it has for them.
 
     Raises StoreError for a weight file that is absent, or outside the file's own folder.
@@ -66,7 +66,7 @@ def take(source: str, draft: Path, add_options: Given) -> str:
     return name
 
 
-def inspect(path: Path, add_options: Given) -> Described:
+def inspect(path: Path, add_options: AddOptions) -> Described:
     """The inputs and outputs of the model in this file; a trial on two rows shows the widths of its outputs.
 
     --inputs names the values if there is one tensor of [rows, values].
@@ -213,7 +213,7 @@ def _copy_data(source: Path, location: str, draft: Path, name: str) -> None:
     copy_regular(found, target)
 
 
-def _trial(session: Any, rows: pa.RecordBatch, add_options: Given, file: str) -> list[Any]:
+def _trial(session: Any, rows: pa.RecordBatch, add_options: AddOptions, file: str) -> list[Any]:
     """What the session returns for these rows. Raises StoreError if they are invented and it fails for them."""
     try:
         return OnnxModel(session, pa.schema([])).run(rows)

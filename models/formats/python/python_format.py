@@ -38,7 +38,7 @@ from scorebeat.core.errors import (
 )
 from scorebeat.models.arrow_types import type_named
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Described, Given, Input, Model, Signature
+from scorebeat.models.contract import AddOptions, Described, Input, Model, Signature
 from scorebeat.models.formats.python.private_import import PrivateCode
 from scorebeat.models.formats.python.source import CODE, FILES, copy_code, copy_files
 from scorebeat.models.formats.registry import missing_module_error
@@ -54,7 +54,7 @@ DEVICES = ("cpu", "cuda")
 READS = frozenset({"files"})
 
 
-def take(source: str, draft: Path, add_options: Given) -> str:
+def take(source: str, draft: Path, add_options: AddOptions) -> str:
     """Copy the class's module, or the whole package that it is in, and the files of --file; returns `source`.
 
     Nothing is imported. Raises StoreError if there is no such source, or if two files have one name.
@@ -64,7 +64,7 @@ def take(source: str, draft: Path, add_options: Given) -> str:
     return source
 
 
-def inspect(path: Path, add_options: Given) -> Described:
+def inspect(path: Path, add_options: AddOptions) -> Described:
     """The inputs and outputs that the class declares; `path` is the draft folder and `module:Class`, which is no file.
 
     Raises StoreError if there is no such class or it is no such model, ModelError if its code fails.

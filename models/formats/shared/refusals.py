@@ -8,7 +8,7 @@ from pathlib import Path
 
 from scorebeat.core.errors import ModelError, ScorebeatError, StoreError, kind, one_line, text
 from scorebeat.core.urls import redact
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 
 _OPTIONS = {
     "inputs": "--inputs",
@@ -65,7 +65,7 @@ def _with_versions(message: str, file: Path) -> str:
     return message if str(writer) in message else written_by.prepend_versions(writer, message)
 
 
-def require_read(add_options: Given, read: Set[str], model_format: str, source: str) -> None:
+def require_read(add_options: AddOptions, read: Set[str], model_format: str, source: str) -> None:
     """Raises StoreError naming the options in use that do not apply to a model of this format."""
     unused = [option for name, option in _OPTIONS.items() if getattr(add_options, name) and name not in read]
     unused += [f"--allow-code {name}" for name in sorted(add_options.code - {model_format})]

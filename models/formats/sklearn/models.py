@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from scorebeat.core.errors import OutputError, StoreError, text
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Described, Given, Model, Signature
+from scorebeat.models.contract import AddOptions, Described, Model, Signature
 from scorebeat.models.formats.shared.labels import Labels, label_follows_probability
 from scorebeat.models.formats.shared.null_blame import explain
 from scorebeat.models.formats.shared.tensors import typed
@@ -57,7 +57,7 @@ _NOT_A_NUMBER = "could not convert string to float"
 """NumPy's message for a word in a matrix of numbers."""
 
 
-def describe(model: Any, add_options: Given, file: str) -> Described:
+def describe(model: Any, add_options: AddOptions, file: str) -> Described:
     """The inputs and outputs of the model. Raises StoreError for one that cannot be used."""
     _require_method(model, file)
     _require_fitted(model, file)

@@ -13,7 +13,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Described, Given, Model, Signature
+from scorebeat.models.contract import AddOptions, Described, Model, Signature
 from scorebeat.models.formats.registry import copy_file
 from scorebeat.models.formats.shared import written_by
 from scorebeat.models.formats.shared.refusals import error_summary
@@ -28,13 +28,13 @@ DEVICES = ("cpu",)
 READS = frozenset({"inputs", "outputs", "code"})
 
 
-def take(source: str, draft: Path, add_options: Given) -> str:
+def take(source: str, draft: Path, add_options: AddOptions) -> str:
     """As `Format.take`. Raises StoreError unless code was allowed; the file is not opened before that."""
     _require_permission(source, add_options)
     return copy_file(source, draft, add_options)
 
 
-def inspect(path: Path, add_options: Given) -> Described:
+def inspect(path: Path, add_options: AddOptions) -> Described:
     """The inputs and outputs of the model in this file.
 
     Raises StoreError for a model that cannot be used or may not be opened, ModelError for a damaged file.
@@ -65,7 +65,7 @@ def own_predict(artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
     return own_predictions.own_predict(_open(artifact.path), own)
 
 
-def _require_permission(source: str, add_options: Given) -> None:
+def _require_permission(source: str, add_options: AddOptions) -> None:
     if NAME in add_options.code:
         return
     target = Path(source).with_suffix(".skops").name

@@ -11,7 +11,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Described, Given, Model, Signature
+from scorebeat.models.contract import AddOptions, Described, Model, Signature
 from scorebeat.models.formats.registry import copy_file, missing_module_error
 from scorebeat.models.formats.shared import written_by
 from scorebeat.models.formats.shared.light_skops import skops_io
@@ -28,7 +28,7 @@ _ALLOWED = "trusted"
 """The format's option with the types that a person trusts beyond those of `trusted.py`."""
 
 
-def take(source: str, draft: Path, add_options: Given) -> str:
+def take(source: str, draft: Path, add_options: AddOptions) -> str:
     """As `Format.take`. Raises StoreError for a trusted type that the file does not hold, or that needs no trust."""
     name = copy_file(source, draft, add_options)
     if add_options.trusted and (unneeded := sorted(add_options.trusted - _unknown(draft / name))):
@@ -39,7 +39,7 @@ def take(source: str, draft: Path, add_options: Given) -> str:
     return name
 
 
-def inspect(path: Path, add_options: Given) -> Described:
+def inspect(path: Path, add_options: AddOptions) -> Described:
     """The inputs and outputs of the model in this file.
 
     Raises StoreError for a model that cannot be used, ModelError for a file that cannot be read.

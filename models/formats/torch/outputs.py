@@ -9,7 +9,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from scorebeat.core.errors import StoreError
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.models.formats.shared.tensors import WIDE, Fields, class_fields, fields
 from scorebeat.models.formats.torch.inputs import TYPES
 from scorebeat.models.inputs.matrix import Matrix
@@ -34,7 +34,7 @@ def named(found: Any) -> list[tuple[str, torch.Tensor]]:
     return [(f"output_{at}", leaf) for at, leaf in enumerate(leaves)]
 
 
-def columns_of(found: Any, rows: int, add_options: Given, file: str) -> tuple[Fields, dict[str, Any]]:
+def columns_of(found: Any, rows: int, add_options: AddOptions, file: str) -> tuple[Fields, dict[str, Any]]:
     """The output columns of what a program returned for so many rows, and their options for `load`.
 
     Raises StoreError for anything but tensors of [rows] or [rows, values], or if they do not fit --classes.

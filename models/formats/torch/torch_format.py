@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from scorebeat.core.errors import DeviceMemoryError, ModelError, StoreError, one_line, text
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Described, Given, Model, Signature
+from scorebeat.models.contract import AddOptions, Described, Model, Signature
 from scorebeat.models.formats.registry import copy_file
 from scorebeat.models.formats.shared.labels import Labels
 from scorebeat.models.formats.shared.tensors import arrays, class_arrays
@@ -33,7 +33,7 @@ take = copy_file
 _TRIAL_ROWS = 64
 
 
-def inspect(path: Path, add_options: Given) -> Described:
+def inspect(path: Path, add_options: AddOptions) -> Described:
     """The inputs and outputs of the program in this file; a trial shows its outputs.
 
     --inputs names the values if there is one tensor of [rows, values]; --classes makes a classifier of a model

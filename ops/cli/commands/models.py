@@ -11,7 +11,7 @@ from scorebeat.core.errors import UsageError
 from scorebeat.db.ledger import jobs, model_versions
 from scorebeat.db.reports import shares, status
 from scorebeat.db.source import parameter_values, planning_cursor
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.models.inputs.sample_file import MOST, SampleFile
 from scorebeat.models.inputs.samples import Sample
 from scorebeat.ops.cli import output
@@ -152,7 +152,7 @@ def add_version(
     """
     with leaving_nothing(), database() as p:
         inputs, outputs, classes = (_names(f"--{option}", options[option]) for option in NAMED)
-        add_options = Given(
+        add_options = AddOptions(
             inputs,
             outputs,
             classes,

@@ -13,7 +13,7 @@ from scorebeat.core.data_folder import StackUrls
 from scorebeat.core.errors import ModelError, SignatureError, UnknownName
 from scorebeat.core.settings import Settings
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Given, Model
+from scorebeat.models.contract import AddOptions, Model
 from scorebeat.models.formats import registry
 from scorebeat.models.formats.sklearn.models import SklearnModel
 from scorebeat.online.predictor import MODELS_KEPT, Predictor
@@ -136,7 +136,7 @@ def test_publish_is_seen_at_the_next_call_and_each_version_is_loaded_once(
     monkeypatch.setattr(registry, "load", counted)
     for slope in (1.0, 2.0):
         path = write_adder(tmp_path / "adder.skops", "a", "b", slope=slope)
-        publish.add(producer, path, "adder", "test", Given(outputs=("total",)))
+        publish.add(producer, path, "adder", "test", AddOptions(outputs=("total",)))
     loads.clear()
     predictor = Predictor(producer)
     row = [{"a": 1, "b": 2}]

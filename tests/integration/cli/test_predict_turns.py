@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from scorebeat.core.errors import ServiceDown
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.models.formats.onnx import onnx_format
 from scorebeat.models.formats.sklearn.outputs import is_of_scikit_learn
 from scorebeat.online.predictor import Predictor
@@ -108,7 +108,7 @@ def test_formats_say_whether_several_threads_may_be_in_a_model(producer: Produce
     own = LogisticRegression().fit(x, [0, 1])
     strange = make_pipeline(FunctionTransformer(_strange), LogisticRegression()).fit(x, [0, 1])
     skops.io.dump(own, tmp_path / "own.skops")
-    publish.add(producer, tmp_path / "own.skops", "own", "test", Given(("x",)))
+    publish.add(producer, tmp_path / "own.skops", "own", "test", AddOptions(("x",)))
     predictor = Predictor(producer)
 
     predictor.predict("own", [{"x": 1.0}])

@@ -270,9 +270,9 @@ def test_rows_put_aside_come_page_by_page_of_a_run_or_of_a_batch(connection: Con
     put_aside(connection, add_batch(connection, other, "committed"), "e", "bad")
 
     def keys(**given: Any) -> list[str]:
-        return [row["key"][0] for row in batch_pages.rows_put_aside(connection, run, **given)]
+        return [row["key"][0] for row in batch_pages.quarantined_rows(connection, run, **given)]
 
-    first = batch_pages.rows_put_aside(connection, run, limit=3)
+    first = batch_pages.quarantined_rows(connection, run, limit=3)
     assert [row["key"] for row in first] == [["a"], ["b"], ["c"]]
     assert keys(after=(first[-1]["number"], first[-1]["id"])) == ["d"]
     assert keys(batch_id=two) == ["d"]

@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 from scorebeat.core.errors import StoreError
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.settings import Settings
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.models.formats import registry
 from scorebeat.producer.context import Producer
 from scorebeat.producer.requests.apply import apply
@@ -57,7 +57,7 @@ def read_sql(settings: Settings) -> Any:
 
 def added(producer: Producer, folder: Path, model: Any, *inputs: str) -> publishing.Added:
     (folder / "m.pkl").write_bytes(cloudpickle.dumps(model))
-    given = Given(inputs=inputs, code=frozenset({"pickle"}))
+    given = AddOptions(inputs=inputs, code=frozenset({"pickle"}))
     return publishing.add(producer, folder / "m.pkl", "shop", "test", given, SampleJob(producer, "shop", ROWS))
 
 

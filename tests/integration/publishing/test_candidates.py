@@ -38,7 +38,7 @@ def candidate(ledger: Ledger) -> Ledger:
 
 
 def nightly(ledger: Ledger, **asked: Any) -> list[int]:
-    """Batches of a run of the published version over other rows, planned; its tick asked unless told."""
+    """Batches of a run of the published version over other rows, planned; its tick asked by default."""
     job = a_job(name="nightly", query=f"SELECT id, a, b FROM items WHERE id <= {BACKLOG} AND id % 100 = 0")
     ledger.apply(job)
     now = ledger.sql("SELECT now()")[0]

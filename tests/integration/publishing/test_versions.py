@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 from scorebeat.core.errors import ScorebeatError, UnknownName, UsageError
 from scorebeat.core.settings import Settings
 from scorebeat.db.ledger import model_versions
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.models.store import store
 from scorebeat.producer.context import Producer
 from scorebeat.producer.requests.enqueue import Request, open_run
@@ -54,7 +54,7 @@ def two(scorebeat: Cli, job: str, twice: Path, producer: Producer) -> str:
 
 
 def add(p: Producer, file: Path) -> publishing.Added:
-    return publishing.add(p, file, "adder", "ann", Given(outputs=("total",)))
+    return publishing.add(p, file, "adder", "ann", AddOptions(outputs=("total",)))
 
 
 @pytest.mark.usefixtures("two")
@@ -123,7 +123,7 @@ def test_a_view_of_somebody_elses_that_forbids_a_switch_ends_the_command_as_othe
     scorebeat: Cli, producer: Producer, tmp_path: Path, engine: Engine
 ) -> None:
     file = write_adder(tmp_path / "other.skops", "a", "b")
-    publishing.add(producer, file, "adder", "ann", Given(outputs=("another",)))
+    publishing.add(producer, file, "adder", "ann", AddOptions(outputs=("another",)))
     tell(engine, "CREATE VIEW mine AS SELECT total FROM predictions.sums")
 
     refused(scorebeat("publish", "adder/3", "--force"), "would lose or change total", "view mine depends on")

@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.producer.requests.apply import apply
 from scorebeat.producer.versions import publish
 from tests.contract import booster_files, sklearn_files
@@ -84,7 +84,7 @@ def ten(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scoring]:
 def added(system: System, name: str, case: Case, folder: Path) -> Loop:
     (folder / name).mkdir()
     path, loop = case.write(folder / name)
-    publish.add(system.p, path, name, "test", Given(case.inputs))
+    publish.add(system.p, path, name, "test", AddOptions(case.inputs))
     return loop
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sklearn.pipeline import make_pipeline
 
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from tests.parity import frames, says
 from tests.parity.case import Built, Case, Expected
 from tests.parity.cases import lightgbm_models, xgboost_models
@@ -93,7 +93,7 @@ def with_code_paths(folder: Path) -> Built:
         found = model.predict(frame)
         return {"price": found["price"].to_numpy(float), "kind": found["kind"].to_numpy(object)}
 
-    return Built(folder / "saved", frames.today(("income", "grade")), predict, Given(code=frozenset({"mlflow"})))
+    return Built(folder / "saved", frames.today(("income", "grade")), predict, AddOptions(code=frozenset({"mlflow"})))
 
 
 CASES = {

@@ -11,7 +11,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from tests.parity import frames
 from tests.parity.case import Built, Case, Expected
 from tests.parity.cases import lightgbm_models, xgboost_models
@@ -59,7 +59,7 @@ def graph_of(
             folder / "model.onnx",
             frames.today(columns, nulls=nulls),
             by_session(folder / "model.onnx", feeds, names),
-            Given(**given),
+            AddOptions(**given),
             types_of(columns),
         )
 
@@ -134,7 +134,7 @@ def beside(folder: Path) -> Built:
         folder / "model.onnx",
         frame.fillna(0.5),
         by_session(folder / "model.onnx", matrix, ("value",)),
-        Given(inputs=NUMBERS),
+        AddOptions(inputs=NUMBERS),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from tests.parity import frames
 from tests.parity.case import Built, Case, Expected
 from tests.parity.fitted import types_of
@@ -95,7 +95,7 @@ def several_files(folder: Path) -> Built:
         "offers.offer:Offer",
         frames.today(("city", "income", "visits")),
         predict,
-        Given(files=("factors.json",)),
+        AddOptions(files=("factors.json",)),
         types_of(("visits",)),
     )
 
@@ -128,7 +128,7 @@ def program(folder: Path) -> Built:
             found = model(torch.from_numpy(part.to_numpy(np.float32))).numpy()
         return {"output_0": found[:, 0], "output_1": found[:, 1]}
 
-    return Built(folder / "model.pt2", frame, predict, Given(inputs=columns))
+    return Built(folder / "model.pt2", frame, predict, AddOptions(inputs=columns))
 
 
 CASES = {

@@ -16,7 +16,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from scorebeat.core.errors import InputError, SignatureError
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.models.formats import registry
 from scorebeat.models.scoring import score_rows
 from scorebeat.models.store import store
@@ -42,7 +42,7 @@ def tenants(tmp_path: Path) -> Artifact:
 
 def added(folder: Path, model: Any, **given: Any) -> Artifact:
     joblib.dump(model, folder / "m.joblib")
-    return store.add(folder / "store", folder / "m.joblib", "m", Given(code=frozenset({"pickle"}), **given))
+    return store.add(folder / "store", folder / "m.joblib", "m", AddOptions(code=frozenset({"pickle"}), **given))
 
 
 def error_of(artifact: Artifact, *rows: dict[str, Any]) -> Exception:

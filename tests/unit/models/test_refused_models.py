@@ -15,7 +15,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from scorebeat.core.errors import StoreError
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.models.formats import registry
 from scorebeat.models.formats.sklearn import skops_format
 from scorebeat.models.store import local, store
@@ -29,7 +29,7 @@ __all__ = ["file", "root"]
 
 def refused(root: Path, file: Path, match: str, **options: Any) -> None:
     with pytest.raises(StoreError, match=match):
-        store.add(root, file, "iris", Given(**options))
+        store.add(root, file, "iris", AddOptions(**options))
     assert local.versions(root, "iris") == []
     assert not root.exists() or not list(root.iterdir())
 
@@ -54,7 +54,11 @@ def test_a_class_that_no_column_can_be_named_after_is_refused_by_name(root: Path
     path = dump(tmp_path / "m.skops", model)
 
     refused(root, path, "cannot be made")
-    assert store.add(root, path, "iris", Given(outputs=("a", "b", "c"))).signature.outputs.names[1:] == ["a", "b", "c"]
+    assert store.add(root, path, "iris", AddOptions(outputs=("a", "b", "c"))).signature.outputs.names[1:] == [
+        "a",
+        "b",
+        "c",
+    ]
 
 
 def test_classes_and_names_that_collide_are_refused_together(root: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.models.artifact import MANIFEST, digest
-from scorebeat.models.contract import Given
+from scorebeat.models.contract import AddOptions
 from scorebeat.models.store import local, store
 from tests.contract.onnx_files import matmul
 from tests.support.iris_models import file, other, root
@@ -209,7 +209,7 @@ def test_a_name_that_is_no_plain_word_is_refused(root: Path, file: Path, name: s
 
 def refused(root: Path, file: Path, match: str, **options: Any) -> None:
     with pytest.raises(StoreError, match=match):
-        store.add(root, file, "iris", Given(**options))
+        store.add(root, file, "iris", AddOptions(**options))
     assert local.versions(root, "iris") == []
     assert not root.exists() or not list(root.iterdir())
 
