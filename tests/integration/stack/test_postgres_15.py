@@ -11,14 +11,14 @@ from tests.support.postgres_15 import BINARIES, MISSING
 pytestmark = pytest.mark.wide
 
 CHOSEN = (
-    "test_migrations.py",
-    "test_claims.py",
-    "test_careful.py",
-    "test_generations.py",
-    "test_views.py",
-    "test_roles.py",
-    "test_prune.py",
-    "test_psql_settings.py",
+    "ledger/test_migrations.py",
+    "scoring/test_claims.py",
+    "quarantine/test_careful.py",
+    "publishing/test_generations.py",
+    "publishing/test_views.py",
+    "roles/test_roles.py",
+    "ledger/test_prune.py",
+    "cli/test_psql_settings.py",
 )
 
 
