@@ -6,6 +6,7 @@ from fastapi import APIRouter, Body, Depends, HTTPException, Path, Query, Reques
 from pydantic import BaseModel, Field
 
 from scorebeat.api import run_request, schemas
+from scorebeat.api.bodies import JsonRoute
 from scorebeat.api.errors import conflict, documented
 from scorebeat.api.keys import PlainText
 from scorebeat.api.schemas import Id, NewRun, WhatToRequeue
@@ -20,7 +21,7 @@ from scorebeat.producer.requests.enqueue import enqueue
 
 reading = APIRouter(prefix="/runs", tags=["runs"])
 """May be open to everybody."""
-closed = APIRouter(prefix="/runs", tags=["runs"])
+closed = APIRouter(prefix="/runs", tags=["runs"], route_class=JsonRoute)
 """Takes the token in any case: what changes something, and tracebacks."""
 
 _SAME: dict[str, Any] = {"model": schemas.Enqueued, "description": "The run_key had made this run before."}
@@ -94,7 +95,7 @@ async def _not_null(request: Request) -> None:
     """To FastAPI a body `null` is none, and none means the whole run: nobody means that by it."""
     try:
         given = await request.json() if await request.body() else {}
-    except (ValueError, RecursionError):  # FastAPI says of it what there is to say
+    except ValueError:  # FastAPI says of it what there is to say
         return
     if given is None:
         raise HTTPException(422, "body: null is no value here; send nothing, or {}, to requeue the whole run")

@@ -1,6 +1,5 @@
 """`predict`: rows given on the command line, scored now by a model of the ledger."""
 
-import json
 import sys
 from typing import Any
 
@@ -8,6 +7,7 @@ import click
 
 from scorebeat.core import watched_command
 from scorebeat.core.errors import UsageError
+from scorebeat.core.json_input import RepeatedKey, read_json
 from scorebeat.models.scoring.surroundings import Surroundings
 from scorebeat.online.predictor import Predictor
 from scorebeat.ops.cli import output
@@ -36,9 +36,11 @@ def predict(model: str, text: str) -> None:
 
 def _rows(text: str) -> list[Any]:
     try:
-        given = json.loads(_input() if text == "-" else text, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"--json is not JSON: {error or 'nested too deeply'}") from None
+        given = read_json(_input() if text == "-" else text, _refuse)
+    except RepeatedKey as error:
+        raise UsageError(f"--json: {error}") from None
+    except ValueError as error:
+        raise UsageError(f"--json is not JSON: {error}") from None
     if isinstance(given, dict):
         return [given]
     if not isinstance(given, list):
