@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI
 
 from scorebeat.api import data, errors, health, jobs, metrics, predict, runs
 from scorebeat.api.auth import Gate, token_needed
+from scorebeat.api.bodies import body_known
 from scorebeat.api.queries import query_known
 from scorebeat.api.service import Service
 from scorebeat.core.events import emit
@@ -39,7 +40,7 @@ def make(settings: Settings) -> FastAPI:
         version=version("scorebeat"),
         description=ABOUT + (PUBLIC if settings.api_read_public else CLOSED),
         lifespan=lifespan,
-        dependencies=[query_known],
+        dependencies=[query_known, body_known],
         redirect_slashes=False,  # a key may end with one
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,

@@ -6,12 +6,13 @@ from fastapi import APIRouter, Path
 from fastapi.responses import Response
 
 from scorebeat.api import descriptors
+from scorebeat.api.bodies import JsonRoute
 from scorebeat.api.errors import documented
 from scorebeat.api.responses import JSON
 from scorebeat.api.schemas import RowsToScore, Scored
 from scorebeat.api.service import Served, Service
 
-router = APIRouter(prefix="/predict", tags=["predict"])
+router = APIRouter(prefix="/predict", tags=["predict"], route_class=JsonRoute)
 
 
 @router.post("/{model:path}", response_model=Scored, responses=documented(400, 404, 415))

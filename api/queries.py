@@ -1,4 +1,4 @@
-"""Query parameters that an endpoint does not take are refused: the caller expects them to matter."""
+"""Query parameters that an endpoint does not take, or takes once, are refused: the caller expects them to matter."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,21 +16,34 @@ async def _known(request: Request) -> None:
     unknown = [name for name in dict.fromkeys(request.query_params) if name not in known]
     if unknown:
         where = f"{request.method} {request.url.path}"
-        hint = near(unknown[0], known) if known else " It takes none: nothing was done."
-        raise HTTPException(422, f"query.{unknown[0]}: {where} takes no such parameter.{hint}")
+        raise HTTPException(
+            422, f"query.{unknown[0]}: {where} takes no such parameter.{_hint(unknown[0], list(known))}"
+        )
+    for name, may_repeat in known.items():
+        times = len(request.query_params.getlist(name))
+        if times > 1 and not may_repeat:
+            raise HTTPException(422, f"query.{name} stands {times} times; {request.url.path} takes it once")
 
 
 query_known = Depends(_known)
 
 
-_of_endpoints: dict[Callable[..., Any], list[str]] = {}
+_of_endpoints: dict[Callable[..., Any], dict[str, Any]] = {}
 
 
-def _parameters(route: APIRoute) -> list[str]:
-    """The parameters in the route's description. Making it takes milliseconds, so each endpoint does it once."""
+def described(route: APIRoute) -> dict[str, Any]:
+    """The route's operation in OpenAPI, which takes milliseconds to make: once for each endpoint."""
     if route.endpoint not in _of_endpoints:
-        described: dict[str, Any] = get_openapi(title="one route", version="1", routes=[route])
-        ((operation,),) = (path.values() for path in described["paths"].values())
-        found = operation.get("parameters", ())
-        _of_endpoints[route.endpoint] = [one["name"] for one in found if one["in"] == "query"]
+        whole: dict[str, Any] = get_openapi(title="one route", version="1", routes=[route])
+        ((_of_endpoints[route.endpoint],),) = (path.values() for path in whole["paths"].values())
     return _of_endpoints[route.endpoint]
+
+
+def _parameters(route: APIRoute) -> dict[str, bool]:
+    """The names that it takes, with whether it takes several values of one."""
+    found = described(route).get("parameters", ())
+    return {one["name"]: one["schema"].get("type") == "array" for one in found if one["in"] == "query"}
+
+
+def _hint(name: str, known: list[str]) -> str:
+    return near(name, known) if known else " It takes none: nothing was done."

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Body, Depends, HTTPException, Path, Query, Reques
 from pydantic import BaseModel, Field
 
 from scorebeat.api import run_request, schemas
+from scorebeat.api.bodies import JsonRoute
 from scorebeat.api.errors import conflict, documented
 from scorebeat.api.keys import PlainText
 from scorebeat.api.schemas import Id, NewRun, WhatToRequeue
@@ -20,7 +21,7 @@ from scorebeat.producer.requests.enqueue import enqueue
 
 reading = APIRouter(prefix="/runs", tags=["runs"])
 """Open to everybody if the settings allow it."""
-closed = APIRouter(prefix="/runs", tags=["runs"])
+closed = APIRouter(prefix="/runs", tags=["runs"], route_class=JsonRoute)
 """Always needs the token: what changes something, and tracebacks."""
 
 _SAME: dict[str, Any] = {"model": schemas.Enqueued, "description": "The run_key had made this run before."}
@@ -94,7 +95,7 @@ async def _not_null(request: Request) -> None:
     """FastAPI takes a body `null` for no body, which means the whole run. The caller did not mean that."""
     try:
         body = await request.json() if await request.body() else {}
-    except (ValueError, RecursionError):  # FastAPI reports it
+    except ValueError:  # FastAPI reports it
         return
     if body is None:
         raise HTTPException(422, "body: null is no value here; send nothing, or {}, to requeue the whole run")

@@ -1,14 +1,21 @@
 """Signs of life over psycopg2 alone: containers check every few seconds, and SQLAlchemy costs more than the query."""
 
+from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
+from threading import Thread
+from typing import TypeVar
 
 import psycopg2
 
+from scorebeat.core.errors import ServiceDown
 from scorebeat.core.queues import RESERVED_QUEUES
+from scorebeat.core.urls import redact
 
 SEEN_WITHIN = timedelta(seconds=20)
 """A worker that was not seen for this long counts as gone: five heartbeats."""
+ANSWER_WITHIN = 5
+"""Seconds that PostgreSQL has to answer a health check, whatever it is silent in: the connection or a statement."""
 BEAT = "scorebeat beat"
 """The name of beat's sessions; it reads the schedule again every few seconds."""
 # psycopg2's placeholders, which SQLAlchemy's driver takes as well: `db.processes.health` runs the same queries
@@ -20,6 +27,32 @@ SERVED = (
     "SELECT queue FROM scorebeat.workers, jsonb_array_elements_text(queues) AS queue"
     " WHERE split_part(split_part(name, '/', 1), '@', 2) = %s AND seen_at > now() - %s"
 )
+
+_T = TypeVar("_T")
+
+
+def in_time(url: str, ask: Callable[[], _T]) -> _T:
+    """What `ask` returns or raises. Raises ServiceDown where that takes too long, and leaves it to itself."""
+    answers: list[_T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            answers.append(ask())
+        except BaseException as error:  # noqa: BLE001 -- raised below, in the thread that waits
+            errors.append(error)
+
+    asking = Thread(target=run, daemon=True)  # nothing else bounds a server that is silent after it took us
+    asking.start()
+    asking.join(ANSWER_WITHIN)
+    if errors:
+        raise errors[0]
+    if not answers:
+        raise ServiceDown(
+            f"PostgreSQL at {redact(url)} gave no answer within {ANSWER_WITHIN} s. Check that the server runs and is "
+            "not overloaded; nothing was changed."
+        )
+    return answers[0]
 
 
 def is_certain(url: str, process: str, host: str) -> bool:

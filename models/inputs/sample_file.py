@@ -1,10 +1,10 @@
 """Rows of a user's file, CSV, Parquet or JSON: read by Arrow, as a query would return them, and again by pandas."""
 
 import codecs
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from scorebeat.core.errors import UsageError, near, one_line
+from scorebeat.core.json_input import RepeatedKey, read_json
 from scorebeat.models.arrow_types import is_list, is_text
 from scorebeat.models.contract import Input, Signature
 from scorebeat.models.inputs.own_rows import plain_types
@@ -165,6 +166,9 @@ def _found(signature: Signature, names: Sequence[str]) -> list[str]:
     """The names of the inputs. Raises UsageError naming those that the file lacks."""
     wanted = [i.name for i in signature.inputs]
     lacking = [name for name in wanted if name not in names]
+    repeated = [name for name in wanted if names.count(name) > 1]
+    if repeated:
+        raise UsageError(f"the column {repeated[0]} stands in it {names.count(repeated[0])} times; which is meant?")
     if not lacking:
         return wanted
     shown = ", ".join(map(str, signature.inputs[:_SHOWN])) + ", ..." * (len(wanted) > _SHOWN)
@@ -218,7 +222,7 @@ def _json_arrays(column: pa.ChunkedArray, name: str) -> pa.Array:
     values = []
     for at, text in enumerate(column.to_pylist()):
         try:
-            values.append(None if text is None else json.loads(text))
+            values.append(None if text is None else read_json(text))
         except ValueError:
             raise UsageError(f"row {at + 1}: {name} is {text[:40]!r}, expected an array such as [1, 2.5]") from None
     return _json_column(name, values, None)
@@ -241,15 +245,23 @@ def _objects(path: Path, most: int) -> list[dict[str, Any]]:
     """The objects of a JSON array, or of a file with one on each line."""
     text = path.read_text("utf-8-sig")
     try:
-        if text.lstrip().startswith("["):
-            whole = json.loads(text)
-        else:
-            whole = [json.loads(line) for line in [line for line in text.splitlines() if line.strip()][:most]]
+        whole = read_json(text) if text.lstrip().startswith("[") else [*islice(_lines(text), most)]
+    except RepeatedKey as error:
+        raise UsageError(str(error)) from None
     except ValueError as error:
         raise UsageError(f"it is neither a JSON array of objects nor one object on each line: {error}") from None
     if wrong := [at for at, row in enumerate(whole[:most]) if not isinstance(row, dict)]:
         raise UsageError(f'row {wrong[0] + 1} is no object with the columns\' names, such as {{"age": 31}}')
     return list(whole[:most])
+
+
+def _lines(text: str) -> Iterator[Any]:
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            if line.strip():
+                yield read_json(line)
+        except RepeatedKey as error:
+            raise RepeatedKey(f"line {number}: {error}") from None
 
 
 def _pandas_csv(path: Path, most: int, kinds: tuple[list[Input], list[str], list[str]]) -> Any:
@@ -260,7 +272,7 @@ def _pandas_csv(path: Path, most: int, kinds: tuple[list[Input], list[str], list
     table = pd.read_csv(path, nrows=most, parse_dates=[i.name for i in times], dtype=dtypes)
     dates = [i.name for i in times if pa.types.is_date(i.type) and not i.trained.dtype]
     return table.assign(
-        **{name: table[name].map(json.loads, na_action="ignore") for name in arrays},
+        **{name: table[name].map(read_json, na_action="ignore") for name in arrays},
         **{name: table[name].dt.date.astype(object).where(table[name].notna(), None) for name in dates},
     )
 

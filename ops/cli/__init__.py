@@ -35,15 +35,35 @@ def _run() -> None:
         end(INTERRUPTED)
 
 
+def _database_url() -> str:
+    """From the environment or `.env`, as `core.settings` takes it; empty where unset, or `.env` cannot be read."""
+    name = "SCOREBEAT_DATABASE_URL"
+    url = os.environ.get(name)
+    if url:
+        return url
+    from dotenv import dotenv_values  # noqa: PLC0415 -- takes a thirtieth of a second
+
+    try:
+        return {key.upper(): value for key, value in dotenv_values(".env").items()}.get(name) or ""
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
 def _is_alive(processes: list[str]) -> bool:
     """A fast health check, without the libraries of the command line. False if it cannot be sure, so that the command
     itself checks."""
-    url = os.environ.get("SCOREBEAT_DATABASE_URL", "")
-    if processes not in (["worker"], ["control"], ["beat"]) or not url.startswith("postgresql://"):
+    url = _database_url() if processes in (["worker"], ["control"], ["beat"]) else ""
+    if not url.startswith("postgresql://"):
         return False
+    from scorebeat.core.errors import ServiceDown  # noqa: PLC0415 -- as below
     from scorebeat.db.processes import signs_of_life  # noqa: PLC0415 -- psycopg2, for this command alone
 
-    if not signs_of_life.is_certain(url, processes[0], socket.gethostname()):
-        return False
+    host = socket.gethostname()
+    try:
+        if not signs_of_life.in_time(url, lambda: signs_of_life.is_certain(url, processes[0], host)):
+            return False
+    except ServiceDown as error:
+        sys.stderr.write(f"error: {error}\n")
+        end(error.exit_code)
     sys.stdout.write(f"{processes[0]} is alive\n")
     return True

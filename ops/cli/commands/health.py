@@ -3,7 +3,7 @@
 import socket
 
 import click
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from scorebeat.core.data_folder import joined
 from scorebeat.core.errors import ScorebeatError
@@ -12,7 +12,7 @@ from scorebeat.core.settings import load_settings
 from scorebeat.db.connect import read_only
 from scorebeat.db.connect.engine import make_engine, reachable
 from scorebeat.db.processes import health as signs
-from scorebeat.db.processes.signs_of_life import SEEN_WITHIN
+from scorebeat.db.processes.signs_of_life import SEEN_WITHIN, in_time
 
 
 @click.command()
@@ -21,7 +21,8 @@ def health(process: str) -> None:
     """Check whether a worker, the control worker or beat of this machine is alive.
 
     Ends with 0 when it gave a sign of life to the database within 20 seconds, else with 1. Reports if the
-    database takes no writes: then no process can give a sign.
+    database takes no writes: then no process can give a sign. Ends with 2 when the database gives no answer
+    within 5 seconds.
 
     \b
     Example:
@@ -30,9 +31,7 @@ def health(process: str) -> None:
     url = joined(load_settings()).database()
     engine = make_engine(url, "scorebeat health", pool_size=1)
     try:
-        with reachable(url), engine.connect() as connection:
-            missing = _missing(connection, process)
-            takes_no_writes = read_only.why(connection)
+        missing, takes_no_writes = in_time(url, lambda: _asked(url, engine, process))
     finally:
         engine.dispose()
     if missing and takes_no_writes:
@@ -43,6 +42,12 @@ def health(process: str) -> None:
     click.echo(f"{process} is alive")
     if takes_no_writes:
         click.echo(f"note: {takes_no_writes}", err=True)
+
+
+def _asked(url: str, engine: Engine, process: str) -> tuple[str, str | None]:
+    """Who is missing, and why the database takes no writes."""
+    with reachable(url), engine.connect() as connection:
+        return _missing(connection, process), read_only.why(connection)
 
 
 def _missing(connection: Connection, process: str) -> str:

@@ -1,13 +1,12 @@
 """`predict`: score rows from the command line at once, with a model of the ledger."""
 
-import json
-import sys
 from typing import Any
 
 import click
 
 from scorebeat.core import watched_command
 from scorebeat.core.errors import UsageError
+from scorebeat.core.json_input import RepeatedKey, read_json
 from scorebeat.models.scoring.surroundings import Surroundings
 from scorebeat.online.predictor import Predictor
 from scorebeat.ops.cli import output
@@ -36,10 +35,11 @@ def predict(model: str, text: str) -> None:
 
 def _rows(text: str) -> list[Any]:
     try:
-        rows = sys.stdin.buffer.read().decode("utf-8") if text == "-" else text
-        value = json.loads(rows, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"--json is not JSON: {error or 'nested too deeply'}") from None
+        value = read_json(sys.stdin.buffer.read().decode("utf-8") if text == "-" else text, _refuse)
+    except RepeatedKey as error:
+        raise UsageError(f"--json: {error}") from None
+    except ValueError as error:
+        raise UsageError(f"--json is not JSON: {error}") from None
     if isinstance(value, dict):
         return [value]
     if not isinstance(value, list):

@@ -1,4 +1,4 @@
-"""What would be ignored is refused, unknown query parameters and null: who sent it expected it to matter."""
+"""What would be ignored is refused, such as unknown query parameters and null: who sent it expected it to matter."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.api_fixtures import Client, client, opened, scored
 from tests.support.ledger_fixtures import Ledger, ledger, trained
-from tests.support.ledger_rows import add_batch, add_run
+from tests.support.ledger_rows import a_job, add_batch, add_run
 
 pytestmark = pytest.mark.wide
 
@@ -28,6 +28,8 @@ __all__ = ["client", "ledger", "opened", "scored", "trained"]
         ("POST", "/runs?run_key=x", "It takes none"),
         ("POST", "/runs/1/cancel?force=1", "It takes none"),
         ("POST", "/predict/flowers?version=3", "It takes none"),
+        ("GET", "/data/all?limit=1&limit=2", "query.limit stands 2 times; /data/all takes it once"),
+        ("GET", "/runs?job=a&job=flowers_job", "query.job stands 2 times"),
     ],
 )
 def test_a_query_parameter_that_is_not_known_is_refused_and_those_that_are_known_are_named(
@@ -88,3 +90,42 @@ def test_null_bounds_no_new_run_and_opens_none(client: Client, scored: Ledger, n
 
     assert (refused.status_code, f"body.{name}: null is no value" in refused.json()["error"]) == (422, True)
     assert scored.sql("SELECT count(*) FROM scorebeat.runs") == before
+
+
+@pytest.mark.usefixtures("scored")
+@pytest.mark.parametrize(
+    ("path", "body", "place"),
+    [
+        ("/runs", '{"job": "a", "job": "flowers_job"}', "body.job"),
+        ("/runs", '{"job": "flowers_job", "limit": 1, "limit": 2}', "body.limit"),
+        ("/runs", '{"job": "flowers_job", "parameters": {"a": "1", "a": "1"}}', "body.parameters.a"),
+        ("/runs/1/requeue", '{"error": "oh", "error": "o"}', "body.error"),
+        ("/predict/flowers", '{"rows": [{"a": 5, "b": 3}, {"a": 5, "b": 3, "\\u0062": 4}]}', "body.rows.1.b"),
+        ("/runs/1/cancel", '{"x": 1, "x": 1}', "body.x"),
+    ],
+)
+def test_a_key_that_repeats_in_a_body_is_refused_with_its_position(
+    client: Client, scored: Ledger, path: str, body: str, place: str
+) -> None:
+    runs = scored.sql("SELECT id, state FROM scorebeat.runs")
+
+    refused = client.post(path, content=body, headers={"Content-Type": "application/json"})
+
+    assert (refused.status_code, refused.json()["error"]) == (422, f"{place}: the key stands twice in one object")
+    assert scored.sql("SELECT id, state FROM scorebeat.runs") == runs
+
+
+@pytest.mark.parametrize("body", ['{"x": 1}', "}{", "null", "[]", "0", "x=1"])
+def test_a_body_is_refused_where_none_is_taken(client: Client, scored: Ledger, body: str) -> None:
+    run_id = scored.planned(a_job())
+
+    answers = [
+        client.request(method, path, content=body)
+        for method, path in (("POST", f"/runs/{run_id}/cancel"), ("GET", "/runs"), ("GET", f"/runs/{run_id}"))
+    ]
+
+    assert [one.status_code for one in answers] == [422] * 3
+    assert f"body: POST /runs/{run_id}/cancel takes none" in answers[0].json()["error"]
+    assert scored.run(run_id).state == "running"
+    for empty in ("{}", " { } ", ""):
+        assert client.post(f"/runs/{run_id}/cancel", content=empty).status_code == 200

@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
@@ -11,7 +12,7 @@ from scorebeat.core.settings import Settings
 from scorebeat.db.connect.engine import make_engine
 from scorebeat.db.processes import signs_of_life, workers
 from tests.support.cli_fixtures import Cli
-from tests.support.fixtures import environment, wait_for
+from tests.support.fixtures import environment, typed, wait_for
 
 HERE = socket.gethostname()
 
@@ -75,10 +76,17 @@ def test_a_database_that_is_away_is_said_without_its_password(scorebeat: Cli, mo
     assert "hidden" not in answer.output
 
 
+@pytest.mark.parametrize("where", ["environment", ".env"])
 @pytest.mark.parametrize(("process", "queues"), [("worker", ["cpu"]), ("control", ["control", "plan"])])
 def test_a_yes_takes_neither_sqlalchemy_nor_celery_and_a_no_says_why(
-    settings: Settings, engine: Engine, process: str, queues: list[str]
+    settings: Settings, engine: Engine, tmp_path: Path, where: str, process: str, queues: list[str]
 ) -> None:
+    variables = environment(settings)
+    if where == ".env":
+        url = variables.pop("SCOREBEAT_DATABASE_URL")
+        _, _, rest = url.partition("://")
+        variables["REST"] = rest
+        (tmp_path / ".env").write_text("# ours\nexport SCOREBEAT_DATABASE_URL='postgresql://${REST}' # here\n")
     program = (
         f"import sys; sys.argv = ['scorebeat', 'health', '{process}']\n"
         "from scorebeat.ops.cli import main; main()\n"
@@ -87,7 +95,7 @@ def test_a_yes_takes_neither_sqlalchemy_nor_celery_and_a_no_says_why(
 
     def asked() -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-c", program]
-        return subprocess.run(command, env=environment(settings), capture_output=True, text=True, check=False)
+        return subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     silent = asked()
     seen(engine, queues)
@@ -95,3 +103,18 @@ def test_a_yes_takes_neither_sqlalchemy_nor_celery_and_a_no_says_why(
 
     assert (silent.returncode, "gave no sign of life within 20 s" in silent.stderr) == (1, True)
     assert (heard.returncode, heard.stdout) == (0, f"{process} is alive\n\n")
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg2"])
+def test_a_server_that_accepts_and_is_silent_is_waited_for_5_seconds_once(settings: Settings, scheme: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"{scheme}://ann:hidden@127.0.0.1:{silent.getsockname()[1]}/shop"
+        answer = typed(settings, "health", "worker", SCOREBEAT_DATABASE_URL=url)
+        silent.setblocking(False)
+        silent.accept()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+
+    assert answer.returncode == 2
+    assert answer.stderr.startswith(f"error: PostgreSQL at {scheme}://ann:***@127.0.0.1:")
+    assert "gave no answer within 5 s" in answer.stderr

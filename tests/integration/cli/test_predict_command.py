@@ -65,6 +65,8 @@ def test_one_object_no_rows_and_standard_input_are_taken(scorebeat: Cli, job: st
         ('[{"a": NaN, "b": 1}]', "--json is not JSON: NaN is no JSON value"),
         ("[" * 200_000, "--json is not JSON"),
         ("3", "--json: expected a list of objects"),
+        ('{"a": 1, "b": 2, "a": 3}', "--json: a: the key stands twice in one object"),
+        ('[{"a": 1, "b": 2}, {"a": 1, "b": 2, "b": 2}]', "--json: 1.b: the key stands twice in one object"),
         ("[3]", "row 0 is 3, expected an object with a float64, b float64"),
         ('[{"a": 1}]', "row 0: b is missing"),
         ('[{"a": 1, "b": 2}, {"a": 1, "b": 2, "id": 3}]', "row 1: 'id' is no input of the model"),
