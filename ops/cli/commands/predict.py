@@ -1,5 +1,6 @@
 """`predict`: score rows from the command line at once, with a model of the ledger."""
 
+import sys
 from typing import Any
 
 import click
