@@ -3,6 +3,7 @@
 import os
 import re
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -49,9 +50,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A file of which `--quick` runs nothing is not imported: that is half of the time before the first test."""
+    if not config.getoption("--quick") or not collection_path.name.startswith("test_"):
+        return None
+    text = collection_path.read_text("utf-8")
+    is_wide = "\npytestmark = pytest.mark.wide\n" in text and collection_path.stem not in named_tests()
+    return True if is_wide and named_tests().isdisjoint(re.findall(r"\btest_\w+", text)) else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--quick"):
-        left_out = not_quick(items, GUARANTEES.read_text("utf-8"))
+        left_out = not_quick(items)
         config.hook.pytest_deselected(items=left_out)
         gone = set(map(id, left_out))
         items[:] = [item for item in items if id(item) not in gone]
@@ -67,14 +77,19 @@ def pytest_configure(config: pytest.Config) -> None:
         postgres_15.use()
 
 
-def not_quick(items: list[pytest.Item], guarantees: str) -> list[pytest.Item]:
+@cache
+def named_tests() -> frozenset[str]:
+    """Tests, and files of tests, that docs/guarantees.md names."""
+    return frozenset(re.findall(r"`(?:tests/[\w/]*/)?(test_\w+)(?:\.py)?`", GUARANTEES.read_text("utf-8")))
+
+
+def not_quick(items: list[pytest.Item]) -> list[pytest.Item]:
     """What `--quick` leaves out: items marked wide, but each `every`th of a module, and those that the page names."""
-    named = set(re.findall(r"`(?:tests/[\w/]*/)?(test_\w+)(?:\.py)?`", guarantees))
     seen: Counter[Path] = Counter()
     left_out = []
     for item in items:
         wide = item.get_closest_marker("wide")
-        if wide is None or named & {item.name.split("[")[0], item.path.stem}:
+        if wide is None or named_tests() & {item.name.split("[")[0], item.path.stem}:
             continue
         every = wide.kwargs.get("every")
         if every is None or seen[item.path] % every:

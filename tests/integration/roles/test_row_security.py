@@ -30,7 +30,7 @@ def test_a_table_that_shows_the_role_none_of_its_rows_is_named_until_a_policy_le
 
     told = str(hidden(locked, "SELECT * FROM points"))
     assert f"the role '{locked.roles.runner}' sees none of the rows of points" in told
-    offered = told.partition("say `")[2].partition("`")[0]
+    offered = told.partition("run `")[2].partition("`")[0]
     locked.sql(offered)
 
     assert locked.as_runner("SELECT count(*) FROM points") == [(5,)]
