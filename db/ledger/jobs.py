@@ -1,7 +1,7 @@
 """The `jobs` table: jobs as they were last applied, and what was done to them since."""
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -32,41 +32,65 @@ class JobRow:
     """The file that it comes from; None: it was applied before files owned jobs."""
 
 
+@dataclass(frozen=True)
+class MissedTick:
+    """A due time of a replaced schedule that nobody answered: it is lost."""
+
+    job: str
+    due_at: datetime
+    reason: str
+
+    def log(self) -> None:
+        """To be called when the transaction is committed."""
+        emit("tick.missed", job=self.job, due_at=self.due_at.isoformat(), moments=1, reason=self.reason)
+
+
+@dataclass(frozen=True)
+class AppliedJobs:
+    """Names of the jobs, by what `apply` did with them."""
+
+    added: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    same: list[str] = field(default_factory=list)
+    missed: list[MissedTick] = field(default_factory=list)
+
+
 def apply(
     connection: Connection, wanted: Iterable[Job], by: str, removed: Collection[str] | None = None
-) -> dict[str, list[str]]:
-    """Make the table equal to the file. Returns names under `added`, `changed`, `removed`, `same`.
+) -> AppliedJobs:
+    """Make the table equal to the file. The caller logs the missed ticks when the transaction is committed.
 
     `removed` are the jobs to remove; by default all that are not in `wanted`.
     """
     before = {row.job.name: row for row in listing(connection)}
-    report: dict[str, list[str]] = {"added": [], "changed": [], "removed": [], "same": []}
+    applied = AppliedJobs()
     for job in wanted:
         row = before.pop(job.name, None)
         old = row.job if row is not None else None
-        kind = "added" if old is None else "same" if old == job else "changed"
-        report[kind].append(job.name)
-        if kind != "same":
+        (applied.added if old is None else applied.same if old == job else applied.changed).append(job.name)
+        if old != job:
             _store(connection, job, old)
         if row is not None and row.job.due != job.due:
-            _note_unanswered(connection, row)
+            applied.missed.extend(_record_unanswered(connection, row))
     for name in before if removed is None else removed:
         connection.execute(update(jobs).where(jobs.c.name == name).values(removed_at=func.now()))
-        report["removed"].append(name)
-    if report["added"] or report["changed"] or report["removed"]:
-        audit.record(connection, by, "jobs.applied", "jobs.toml", **report)
-    return report
+        applied.removed.append(name)
+    if applied.added or applied.changed or applied.removed:
+        names = {"added": applied.added, "changed": applied.changed, "removed": applied.removed, "same": applied.same}
+        audit.record(connection, by, "jobs.applied", "jobs.toml", **names)
+    return applied
 
 
-def _note_unanswered(connection: Connection, row: JobRow) -> None:
-    """Record a due time of the replaced schedule that nobody answered yet: it is lost."""
+def _record_unanswered(connection: Connection, row: JobRow) -> Iterator[MissedTick]:
+    """Record the newest due time of the replaced schedule, if nobody answered it yet."""
     due_at = row.job.due.latest_due(database_clock.now(connection)) if row.job.due is not None else row.last_due_at
     if due_at > row.last_due_at and row.paused_at is None:
         reason = f"the schedule was changed before the due time {due_at.isoformat(' ', 'seconds')} was answered"
         details = {"due_at": due_at.isoformat(), "moments": 1, "reason": reason}
         audit.record(connection, "scorebeat", "tick.missed", f"job {row.job.name}", **details)
         counters.add_to_job(connection, counters.TICKS_MISSED, row.job.name, 1)
-        emit("tick.missed", job=row.job.name, due_at=due_at.isoformat(), moments=1, reason=reason)
+        yield MissedTick(row.job.name, due_at, reason)
 
 
 def set_owner(connection: Connection, names: Iterable[str], owner: str) -> None:

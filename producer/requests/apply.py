@@ -92,7 +92,7 @@ def apply_files(p: Producer, files: Sequence[JobsFile], by: str, options: ApplyO
     wanted = [job for file in files for job in file.jobs]
     with reachable(p.url), p.engine.begin() as connection:
         found = _examine(p, connection, files, options)
-        report = jobs.apply(connection, wanted, by, found.removed)
+        applied = jobs.apply(connection, wanted, by, found.removed)
         if ownership.is_owner(connection):  # a run role may change no job
             for file in files:
                 jobs.set_owner(connection, [job.name for job in file.jobs], file.owner)
@@ -104,7 +104,7 @@ def apply_files(p: Producer, files: Sequence[JobsFile], by: str, options: ApplyO
                 if not found.is_same(fitted.job):
                     raise
                 found.notes.append(str(error))
-    return _applied(report, found, by)
+    return _applied(applied, found, by)
 
 
 def difference(p: Producer, files: Sequence[JobsFile], options: ApplyOptions = NO_OPTIONS) -> Applied:
@@ -128,8 +128,8 @@ def remove_all(p: Producer, by: str, owner: str = OWNER) -> Applied:
     """Remove the jobs that this file owns, and those that no file owns; their runs and predictions stay."""
     with reachable(p.url), p.engine.begin() as connection:
         mine = [row.job.name for row in jobs.listing(connection) if row.owner in (owner, None)]
-        report = jobs.apply(connection, [], by, mine)
-    return _applied(report, _Examined({}, [], mine, [], []), by)
+        applied = jobs.apply(connection, [], by, mine)
+    return _applied(applied, _Examined({}, [], mine, [], []), by)
 
 
 def check(connection: Connection, url: str, job: Job) -> Fit | str:
@@ -316,15 +316,13 @@ def _flat(job: Job) -> dict[str, Any]:
     return {**job.model_dump(mode="json", exclude={"parameters"}), **parameters}
 
 
-def _applied(report: dict[str, list[str]], found: _Examined, by: str) -> Applied:
-    emit("jobs.applied", by=by, added=report["added"], changed=report["changed"], removed=report["removed"])
+def _applied(applied: jobs.AppliedJobs, found: _Examined, by: str) -> Applied:
+    """The report. Logs what happened, so it is called when all is committed."""
+    for tick in applied.missed:
+        tick.log()
+    emit("jobs.applied", by=by, added=applied.added, changed=applied.changed, removed=applied.removed)
     return Applied(
-        report["added"],
-        report["changed"],
-        report["removed"],
-        report["same"],
-        found.notes,
-        of_old_query=found.of_old_query,
+        applied.added, applied.changed, applied.removed, applied.same, found.notes, of_old_query=found.of_old_query
     )
 
 

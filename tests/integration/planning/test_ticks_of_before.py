@@ -35,8 +35,8 @@ def resumed(ledger: Ledger, job: Job) -> None:
 
 def came_back(ledger: Ledger, job: Job) -> None:
     with ledger.engine.begin() as connection:
-        assert jobs.apply(connection, [], "ann")["removed"] == [job.name]
-        assert jobs.apply(connection, [job], "ann")["added"] == [job.name]
+        assert jobs.apply(connection, [], "ann").removed == [job.name]
+        assert jobs.apply(connection, [job], "ann").added == [job.name]
 
 
 def moved(ledger: Ledger, job: Job) -> None:
