@@ -135,7 +135,7 @@ def test_a_folder_of_files_is_applied_at_once_and_a_job_may_move_between_them(
     assert names(engine) == {"others": "a.toml", "sums": "jobs.toml", "third": "b.toml"}
     assert "warning  jobs file" in scorebeat("check").output
     write(folder / "a.toml", OTHER + THIRD)
-    refused(scorebeat("apply"), "b.toml: [jobs.third] stands in", "a.toml too")
+    refused(scorebeat("apply"), "b.toml: [jobs.third] is in", "a.toml too")
     write(folder / "b.toml", "[jobs.fresh]\n")
     refused(scorebeat("apply"), "b.toml: 3 mistakes")
     write(folder / "b.toml", JOB.replace("[jobs.sums]", "[jobs.fresh]"))
