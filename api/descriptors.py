@@ -8,11 +8,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from scorebeat.core.descriptors import Sentinel
+from scorebeat.core.descriptors import EXIT, Sentinel
 from scorebeat.core.events import emit
-
-EXIT = 74
-"""EX_IOERR of sysexits.h."""
 
 
 @contextmanager

@@ -16,9 +16,8 @@ async def _known(request: Request) -> None:
     unknown = [name for name in dict.fromkeys(request.query_params) if name not in known]
     if unknown:
         where = f"{request.method} {request.url.path}"
-        raise HTTPException(
-            422, f"query.{unknown[0]}: {where} takes no such parameter.{_hint(unknown[0], list(known))}"
-        )
+        hint = near(unknown[0], list(known)) if known else " It takes none: nothing was done."
+        raise HTTPException(422, f"query.{unknown[0]}: {where} takes no such parameter.{hint}")
     for name, may_repeat in known.items():
         times = len(request.query_params.getlist(name))
         if times > 1 and not may_repeat:
@@ -40,10 +39,6 @@ def described(route: APIRoute) -> dict[str, Any]:
 
 
 def _parameters(route: APIRoute) -> dict[str, bool]:
-    """The names that it takes, with whether it takes several values of one."""
+    """The names of the query parameters, each with whether it may be repeated."""
     found = described(route).get("parameters", ())
     return {one["name"]: one["schema"].get("type") == "array" for one in found if one["in"] == "query"}
-
-
-def _hint(name: str, known: list[str]) -> str:
-    return near(name, known) if known else " It takes none: nothing was done."

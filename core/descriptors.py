@@ -3,6 +3,9 @@
 import os
 import weakref
 
+EXIT = 74
+"""EX_IOERR of sysexits.h: of a process whose descriptors a model's code closed."""
+
 
 def file_of(descriptor: int) -> tuple[int, int] | None:
     """Device and inode of the descriptor's file; None if the descriptor is closed."""
@@ -20,16 +23,16 @@ class Sentinel:
     """
 
     def __init__(self) -> None:
-        self._ends = os.pipe()
-        self._files = tuple(map(file_of, self._ends))
+        self._files = {end: file_of(end) for end in os.pipe()}
         # not when the process ends: a prediction that hangs may end later
-        weakref.finalize(self, _close, self._ends).atexit = False
+        weakref.finalize(self, _close, self._files).atexit = False
 
     def is_lost(self) -> bool:
         """An end is closed, or another file's."""
-        return tuple(map(file_of, self._ends)) != self._files
+        return any(file_of(end) != file for end, file in self._files.items())
 
 
-def _close(ends: tuple[int, int]) -> None:
-    for end in ends:
-        os.close(end)
+def _close(files: dict[int, tuple[int, int] | None]) -> None:
+    for end, file in files.items():
+        if file_of(end) == file:  # else the number is another's by now
+            os.close(end)

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 READ_CHUNK = 16 * 1024**2
 """Bytes of one record batch that the driver hands over; the bound on a fetch is checked between them."""
 AT_ONCE = 4 * 1024**2
-"""Bytes that a fetch surely does not pass to be one message and its result. Beyond it COPY takes less time and memory:
-rows are read while the next ones come."""
+"""A fetch that surely takes at most so many bytes is one message with one result. For larger ones COPY takes less time
+and memory: rows are read while the next ones arrive."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Fetched:
 def fetch(connection: "DataConnection", statement: str, source: Source, limit: int, max_bytes: int) -> Fetched:
     """Run a pending-rows statement in the transaction of `begin_query`, which is over when this returns.
 
-    Raises LongText where texts of a bounded source may have been cut.
+    Raises LongText if texts of a bounded source may have been cut.
     """
     options = {"adbc.postgresql.batch_size_hint_bytes": str(READ_CHUNK)}
     if source.cut_at is not None:
@@ -92,11 +92,11 @@ def fetch(connection: "DataConnection", statement: str, source: Source, limit: i
 
 
 class LongText(ScorebeatError):
-    """The rows are to be fetched by the source that is not bounded."""
+    """A text may have been cut: the rows must be fetched by COPY, from the source without a bound."""
 
 
 def _require_whole(rows: pa.RecordBatch, texts: frozenset[str], cut_at: int) -> None:
-    """Raises LongText where a text may have been cut: it has all the characters that it could have."""
+    """Raises LongText if a text may have been cut, because it has the most characters that it could have."""
     for field, column in zip(rows.schema, rows.columns, strict=True):
         if field.name in texts and pa.types.is_string(field.type):
             longest = pc.max(pc.utf8_length(column)).as_py()
@@ -105,7 +105,7 @@ def _require_whole(rows: pa.RecordBatch, texts: frozenset[str], cut_at: int) -> 
 
 
 def _execute(cursor: "Cursor", statement: str) -> None:
-    """Without the statement in an error's words: it would stand before PostgreSQL's own, and may be long."""
+    """Execute. The message of an error does not contain the statement, which may be long, only PostgreSQL's words."""
     try:
         cursor.execute(statement)
     except adbc_driver_manager.Error as error:

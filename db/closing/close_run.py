@@ -11,7 +11,7 @@ from scorebeat.core.states import RunState
 from scorebeat.db.closing import atomic_runs, error_threshold, run_ends
 from scorebeat.db.closing.run_ends import Tally
 from scorebeat.db.ledger import batches, jobs, model_versions, next_step, runs
-from scorebeat.db.ledger.runs import EVERYTHING, Run
+from scorebeat.db.ledger.runs import Run
 from scorebeat.db.predictions import comparison, prediction_sets, set_drops, views
 from scorebeat.db.schema import functions
 
@@ -71,14 +71,14 @@ def settle(connection: Connection, run_id: int, attempts: int) -> Settled | Begu
         if tally.plan_is_whole and run.tries < run.job.run_attempts:
             return _begin_again(connection, run, tally, attempts)
         state, reason = RunState.FAILED, _fail_whole(connection, run, tally)
-    # past its threshold a worker that died, or came late, could not say so
+    # a worker that died, or came late, could not stop a run that is past its threshold
     elif stopped := error_threshold.stop(connection, run) or _fail_if_readers_lose_all(connection, run, tally):
         state, reason = RunState.FAILED, stopped
     else:
         state, reason = run_ends.settle(connection, run, tally), run_ends.left_out(tally, run)
     if state in (RunState.SUCCEEDED, RunState.PARTIAL):
         atomic_runs.show(connection, run)
-        if run.job.rescore == "every-run" and run.selection == EVERYTHING and tally.can_be_shown:
+        if run.makes_generation and tally.can_be_shown:
             _show_generation(connection, run)
     paused = _pause_if_stuck(connection, run) if state in (RunState.PARTIAL, RunState.FAILED) else None
     return Settled(run_id, run.job.name, state, reason, paused)
@@ -129,12 +129,11 @@ def _lost(tally: Tally) -> str:
 
 
 def _fail_if_readers_lose_all(connection: Connection, run: Run, tally: Tally) -> str | None:
-    """Fail a run that found no row, where it would take away all that readers see of its version now.
+    """Fail a run that found no row, if readers would lose all predictions of its version by it.
 
     A table that is being loaded anew is empty for a while. Returns the reason; None if readers lose nothing.
     """
-    is_whole = run.job.rescore == "every-run" and run.selection == EVERYTHING
-    if not is_whole or run.job.allow_empty or not tally.has_found_nothing:
+    if not run.makes_generation or run.job.allow_empty or not tally.has_found_nothing:
         return None
     seen = views.read_now(connection, run.job.name)
     if seen is None or (seen.model, seen.model_version) != (run.model, run.model_version):

@@ -61,6 +61,11 @@ class Run:
     is_tick: bool
     """The scheduler made it, not a person."""
 
+    @property
+    def makes_generation(self) -> bool:
+        """It scores every row of the query anew, for readers to see instead of all predictions from before."""
+        return self.job.rescore == "every-run" and self.selection == EVERYTHING
+
 
 @dataclass(frozen=True)
 class Start:

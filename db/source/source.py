@@ -31,12 +31,12 @@ class Source:
     read_as: dict[str, frozenset[str]] = field(default_factory=dict)
     """What the driver calls each column's type, before a cast."""
     most_bytes: dict[str, int] = field(default_factory=dict)
-    """Bytes of memory that no value of a column, or of the key, takes more of while the driver reads it, but for
-    `texts`; without columns of which no bound is known."""
+    """For a column, the key's too: the most bytes of memory that one value takes while the driver reads it. The bytes
+    of `texts` are not counted. A column without a known bound is missing."""
     texts: frozenset[str] = frozenset()
-    """Columns, of the key too, whose values are texts of any length."""
+    """Columns, the key's too, whose values are texts of any length."""
     cut_at: int | None = None
-    """Of a source by `bounded`: characters of which the texts that are read have at most so many."""
+    """Set by `bounded`: texts are read up to this number of characters."""
     unique_by: tuple[int, ...] = ()
     """Table oid and column numbers of the key, if all its columns come from one table; else empty."""
 
@@ -52,9 +52,9 @@ class Source:
         return parts + ([f"nullif(array_ndims({column}) > 1, false)"] if self.is_array(name) else [])
 
     def bounded(self, names: Sequence[str], rows: int, most: int) -> "Source | None":
-        """The same, read so that the key and the columns `names` of `rows` rows surely take at most `most` bytes.
+        """The same source, of which `rows` rows of the key and the columns `names` take at most `most` bytes.
 
-        What has no bound of its own is text, and is read up to a length. None if they may take more.
+        Texts are read up to a length. None if the rows may take more bytes.
         """
         read = [*(key.name for key in self.keys), *names]
         if not self.most_bytes.keys() >= set(read):
@@ -81,7 +81,7 @@ class Source:
 
 _LONGEST_VARCHAR = 10_485_760
 _SHORTEST_CUT = 64
-"""Of a column of ordinary texts some value would reach a shorter one, and the rows be read again."""
+"""If texts were cut at fewer characters, ordinary ones would reach that length, and be read again whole."""
 
 
 @dataclass(frozen=True)
@@ -297,11 +297,11 @@ def _keys(job: Job, found: list[_Column], types_of: dict[int, _Type]) -> tuple[K
 
 
 _OF_A_VALUE = 32
-"""Bytes that libpq takes for a value beside its own."""
+"""Bytes that libpq takes for each value, besides the value itself."""
 
 
 def _most_bytes(job: Job, column: _Column, its: _Type) -> int | None:
-    """Each column may be read by two; None: no bound is known."""
+    """A column may be read as two columns. None if no bound is known."""
     is_key = column.name in job.key
     most = types.most_bytes(its.name, its.kind, column.size)
     if most is None or (is_key and its.name in types.THROUGH_TEXT):  # such a key is read with all its digits

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from scorebeat.core.descriptors import file_of
+from scorebeat.core.descriptors import Sentinel, file_of
 from scorebeat.core.events import emit
 
 Snapshot = dict[str, Any]
@@ -156,15 +156,17 @@ class _Originals:
     pid: int = 0
     copies: list[tuple[int, tuple[int, int]] | None] = field(default_factory=list)
     """Each copy with its file; None if there was no such descriptor."""
+    sentinel: Sentinel | None = None
 
     def copy(self) -> None:
         if self.pid != os.getpid() or self.are_closed:
-            self.pid, self.copies = os.getpid(), [_copy(number) for number in range(3)]
+            self.pid, self.copies, self.sentinel = os.getpid(), [_copy(number) for number in range(3)], Sentinel()
 
     @property
     def are_closed(self) -> bool:
-        """Whether one of them is closed, as by code that closes what it did not open."""
-        return any(copy is not None and file_of(copy[0]) != copy[1] for copy in self.copies)
+        """Whether one of them or the sentinel is closed, as by code that closes what it did not open."""
+        is_lost = self.sentinel is not None and self.sentinel.is_lost()
+        return is_lost or any(copy is not None and file_of(copy[0]) != copy[1] for copy in self.copies)
 
     def restore(self, number: int, before: tuple[int, int]) -> None:
         """Make the descriptor refer to its file again: by our copy, or by our parent's descriptor of the same file."""

@@ -24,9 +24,10 @@ DIED = "ProcessDied"
 
 
 @pytest.fixture
-def settings(settings: Settings) -> Settings:
-    """As for every test, and a model may take a second or two."""
-    limits = {"batch_time_limit": 2, "chunk_time_limit": 1, "row_time_limit": 1}
+def settings(settings: Settings, request: pytest.FixtureRequest) -> Settings:
+    """As for every test, and a model may take one second, or as many as the test's parameter says; a batch one more."""
+    seconds = getattr(request, "param", 1)
+    limits = {"batch_time_limit": seconds + 1, "chunk_time_limit": seconds, "row_time_limit": seconds}
     return settings.model_copy(update=limits)
 
 
@@ -110,14 +111,13 @@ def test_several_such_rows_adjacent_in_one_chunk_and_apart_are_all_found(points:
 
 
 @pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize("settings", [3], indirect=True)  # rows that do not hang need a second on a busy machine
 def test_a_row_that_hangs_is_found_even_if_it_holds_the_interpreters_lock(points: Points) -> None:
     job, run = run_of(points, {"hang": [1500], "hang holding the lock": [400]}, 2000)
 
     assert until_finished(points, run) is RunState.PARTIAL
 
-    ((state, attempts),) = points.batches(run)
-    assert state == "committed"
-    assert attempts in (6, 7)  # on a busy machine a row that does not hang may pass the time limit, too
+    assert points.batches(run) == [("committed", 6)]
     assert_accounted(points.engine, job, {400: DIED, 1500: DIED})
     assert_nothing_committed_was_scored_again(points, job, points.folder / "calls")
 

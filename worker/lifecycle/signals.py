@@ -10,13 +10,14 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import signals
 from sqlalchemy.exc import DBAPIError
 
+from scorebeat.core import descriptors
 from scorebeat.core.errors import one_line
 from scorebeat.core.events import configure_logging, emit
 from scorebeat.core.identity import become, worker_name
 from scorebeat.core.queues import CONTROL, CONTROL_QUEUE, PLAN_QUEUE, SCORE
 from scorebeat.core.settings import load_settings
 from scorebeat.db.ledger import batches
-from scorebeat.worker.lifecycle import deadlines, device, lost_descriptors, standstill
+from scorebeat.worker.lifecycle import deadlines, device, standstill
 from scorebeat.worker.lifecycle.connection import ledger
 from scorebeat.worker.lifecycle.pin import bind_processes, is_bound, pin_to_core, shares_cores
 from scorebeat.worker.lifecycle.request import lost_process
@@ -83,7 +84,7 @@ def _cause(exception: BaseException, pid: int | None) -> str:
     if limit is not None and limit.stacks and code[1] == WATCHDOGS_EXIT:
         sys.stderr.write(limit.stacks)
         return f"{cause} The model took longer than its time limit of {limit.seconds:g} s."
-    if limit is not None and limit.stacks and code[1] == str(lost_descriptors.EXIT):
+    if limit is not None and limit.stacks and code[1] == str(descriptors.EXIT):
         return f"{cause} {limit.stacks}"
     return f"{cause} The model, or a library that it uses, ended its process with exit code {code[1]}."
 

@@ -1,7 +1,6 @@
 """What one worker process keeps between batches: its connections, runs and loaded models."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -10,7 +9,6 @@ import adbc_driver_manager
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core.descriptors import Sentinel
 from scorebeat.core.errors import one_line
 from scorebeat.core.events import emit
 from scorebeat.core.identity import worker_name
@@ -29,11 +27,12 @@ from scorebeat.db.source.source import Source
 from scorebeat.models.contract import Signature
 from scorebeat.models.formats import registry
 from scorebeat.models.inputs.binding import Binding, bind
-from scorebeat.models.scoring.micro_batches import Around, MicroBatches
+from scorebeat.models.scoring.micro_batches import MicroBatches
 from scorebeat.models.scoring.surroundings import Surroundings
 from scorebeat.models.store import store
-from scorebeat.worker.lifecycle import device, lost_descriptors
+from scorebeat.worker.lifecycle import device
 from scorebeat.worker.lifecycle.device import Device
+from scorebeat.worker.scoring import lost_descriptors
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection as DataConnection
@@ -151,27 +150,13 @@ class Runtime:
         location, cache = self.settings.artifacts, self.settings.cache
         artifact = store.open_artifact(location, version.name, version.version, version.digest, cache=cache)
         chosen = device.current().for_model(artifact.devices)
-        around = self._around(Surroundings(str(version)))
+        around = partial(lost_descriptors.entered, Surroundings(str(version)))
         with around():
             model = registry.load(artifact, chosen.kind)
         with self.engine.connect() as connection:
             limit = device_limits.known(connection, version.name, version.version, chosen.model)
         emit("model.loaded", model=str(version), device=chosen.name, hardware=chosen.model, micro_batch_rows=limit)
         return MicroBatches(model, limit, partial(self._learn, version, chosen), around)
-
-    def _around(self, surroundings: Surroundings) -> Around:
-        """Within which the version's code is called."""
-
-        @contextmanager
-        def around() -> Iterator[None]:
-            with lost_descriptors.required(self._sentinel), surroundings.entered():
-                yield
-
-        return around
-
-    @cached_property
-    def _sentinel(self) -> Sentinel:
-        return Sentinel()
 
     def _learn(self, version: model_versions.Version, chosen: Device, rows: int) -> None:
         """Record how many rows fitted, for the next process. If that fails, the next process finds it out itself."""

@@ -20,6 +20,7 @@ from scorebeat.producer.control.settle import settle
 from scorebeat.producer.requests.requeue import requeue
 from tests.support.ledger_rows import add_batch, add_run
 from tests.support.poison_fixtures import Points, assert_accounted, points
+from tests.support.receiver import told
 
 __all__ = ["points"]
 
@@ -44,11 +45,6 @@ class Busy(psycopg2.errors.LockNotAvailable):  # type: ignore[misc]  # psycopg2 
 
 def lock_timeout() -> OperationalError:
     return OperationalError("SELECT 1", {}, Busy("canceling statement due to lock timeout"))
-
-
-def told(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, Any]]:
-    """Fields of the events of this name."""
-    return [r.__dict__["scorebeat_fields"] for r in caplog.records if r.__dict__.get("scorebeat_event") == event]
 
 
 def two_runs(points: Points) -> list[int]:

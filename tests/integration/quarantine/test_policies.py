@@ -20,8 +20,8 @@ from scorebeat.db.predictions import prediction_sets, table_types
 from scorebeat.producer.control.settle import settle
 from scorebeat.producer.requests.apply import apply
 from scorebeat.producer.requests.requeue import cancel, requeue
-from tests.integration.notices.test_control_goes_on import told
 from tests.support.poison_fixtures import Points, assert_accounted, points
+from tests.support.receiver import told
 
 pytestmark = pytest.mark.wide
 
