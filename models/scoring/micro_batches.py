@@ -1,6 +1,6 @@
 """Micro-batches: finds how many rows a model can score at once if the device's memory does not hold all rows."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -48,37 +48,60 @@ class MicroBatches:
 
         Raises DeviceMemoryError if one row alone does not fit, and what `score_rows.predict` raises.
         """
-        trial = _Trial(self.model)
+        sizes = _Sizes()
+        waiting = _cut(rows, self.limit or rows.num_rows)
+        scored: list[pa.RecordBatch] = []
         try:
             with self._around():
-                parts = list(trial.pieces(rows, self.limit or rows.num_rows))
+                while waiting:
+                    part = waiting.pop()
+                    if not sizes.are_hopeless(part.num_rows):
+                        try:
+                            scored.append(score_rows.predict(self.model, part))
+                        except (DeviceMemoryError, MemoryError) as error:
+                            if part.num_rows <= 1:
+                                raise DeviceMemoryError(
+                                    f"one row alone does not fit into the memory: {text(error) or kind(error)}"
+                                ) from error
+                        else:
+                            sizes.fitted = max(sizes.fitted, part.num_rows)
+                            continue
+                        # the error is released before fewer rows are tried: its traceback refers to the memory
+                        sizes.refuse(part.num_rows)
+                    most = sizes.fitted if sizes.are_hopeless(part.num_rows) else (part.num_rows + 1) // 2
+                    waiting += _cut(part, most)
         except DeviceMemoryError:
             raise  # a row that never fits does not show how many others fit
         except Exception:
-            self._learn(trial)
+            self._learn(sizes)
             raise
-        self._learn(trial)
-        return parts[0] if len(parts) == 1 else pa.concat_batches(parts)
+        self._learn(sizes)
+        return scored[0] if len(scored) == 1 else pa.concat_batches(scored)
 
-    def _learn(self, trial: "_Trial") -> None:
-        if trial.is_bounded and self._is_believed(trial):
-            self.limit = self._fitted = trial.fitted
-            self._doubts = 0
-            self._learned(trial.fitted)
-        elif not trial.refused and trial.fitted >= self._fitted:
-            self._fitted, self._doubts = trial.fitted, 0
+    def _learn(self, sizes: "_Sizes") -> None:
+        """Lower the limit if a smaller size is the reason that rows fitted.
 
-    def _is_believed(self, trial: "_Trial") -> bool:
-        """Whether to lower the limit. If so many rows fitted before, these may be large: it must happen repeatedly."""
-        self._doubts += 1
-        return trial.refused > self._fitted or self._doubts >= SURE_AFTER
+        If as many rows as were refused now fitted before, these may be large: then it must happen repeatedly.
+        """
+        if sizes.are_bounded:
+            self._doubts += 1
+            if sizes.refused > self._fitted or self._doubts >= SURE_AFTER:
+                self.limit = self._fitted = sizes.fitted
+                self._doubts = 0
+                self._learned(sizes.fitted)
+        elif not sizes.refused and sizes.fitted >= self._fitted:
+            self._fitted, self._doubts = sizes.fitted, 0
+
+
+def _cut(rows: pa.RecordBatch, size: int) -> list[pa.RecordBatch]:
+    """Parts of at most `size` rows, the first one last: it is taken first. Rows of no number are one part."""
+    return [rows.slice(start, size) for start in reversed(range(0, max(rows.num_rows, 1), max(size, 1)))]
 
 
 @dataclass
-class _Trial:
-    """The sizes that fitted and did not fit in one call."""
+class _Sizes:
+    """The numbers of rows that fitted and did not fit in one call."""
 
-    model: Model
     fitted: int = 0
     """Most rows that were scored at once."""
     refused: int = 0
@@ -87,44 +110,14 @@ class _Trial:
     """Parts of at least `refused` rows that did not fit, since `refused` has its value."""
 
     @property
-    def is_bounded(self) -> bool:
+    def are_bounded(self) -> bool:
         """Whether all parts that fitted were smaller than all that did not."""
         return 0 < self.fitted < self.refused
 
-    def pieces(self, rows: pa.RecordBatch, size: int) -> Iterator[pa.RecordBatch]:
-        """Predictions of `rows`, in pieces of at most `size` rows."""
-        for start in range(0, max(rows.num_rows, 1), max(size, 1)):
-            yield from self._piece(rows.slice(start, size))
+    def are_hopeless(self, rows: int) -> bool:
+        """Whether so many rows were refused so often that they are not tried again."""
+        return self.are_bounded and self.refusals >= SURE_AFTER and rows >= self.refused
 
-    def _piece(self, rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        scored = None if self._is_hopeless(rows.num_rows) else self._scored(rows)
-        if scored is not None:
-            yield scored
-        elif self._is_hopeless(rows.num_rows):
-            yield from self.pieces(rows, self.fitted)
-        else:
-            yield from self.pieces(rows, (rows.num_rows + 1) // 2)
-
-    def _is_hopeless(self, rows: int) -> bool:
-        return self.is_bounded and self.refusals >= SURE_AFTER and rows >= self.refused
-
-    def _scored(self, rows: pa.RecordBatch) -> pa.RecordBatch | None:
-        """The predictions; None if so many rows do not fit.
-
-        The error is released before fewer rows are tried: its traceback refers to the memory that is needed.
-        """
-        try:
-            scored = score_rows.predict(self.model, rows)
-        except (DeviceMemoryError, MemoryError) as error:
-            if rows.num_rows <= 1:
-                raise DeviceMemoryError(
-                    f"one row alone does not fit into the memory: {text(error) or kind(error)}"
-                ) from error
-            self._refuse(rows.num_rows)
-            return None
-        self.fitted = max(self.fitted, rows.num_rows)
-        return scored
-
-    def _refuse(self, rows: int) -> None:
+    def refuse(self, rows: int) -> None:
         smallest = not self.refused or rows < self.refused
         self.refused, self.refusals = (rows, 1) if smallest else (self.refused, self.refusals + 1)

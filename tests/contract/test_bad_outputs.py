@@ -8,12 +8,13 @@ import pyarrow as pa
 import pytest
 
 from scorebeat.core.errors import EscapedError, kind, one_line, text
+from scorebeat.db.ledger import quarantine
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.formats import registry
 from scorebeat.models.scoring.containment import contained
 from scorebeat.models.scoring.micro_batches import MicroBatches
 from scorebeat.worker.scoring import isolate
-from scorebeat.worker.scoring.attempt import bad_row
+from scorebeat.worker.scoring.bad_rows import bad_row
 from scorebeat.worker.scoring.recover import describe
 from tests.contract.python_files import Write
 
@@ -64,7 +65,7 @@ def test_what_is_no_prediction_costs_only_its_row(write: Write, add: Callable[..
     scored = isolate.predict_isolating_failures(MicroBatches(registry.load(add("bad:C"))).predict, rows)
 
     (failed,) = scored.failed
-    row = bad_row(rows, failed.index, failed.error)
+    row = bad_row(quarantine.keys_of(rows, failed.index), failed.error)
     assert (row.key, row.error_type) == (("77",), error)
     assert describe(failed.error).startswith(error)
     assert "bad.py" in str(row.traceback) or error in ("OutputError", "NonsenseError")

@@ -20,6 +20,7 @@ from scorebeat.models.contract import AddOptions, Model
 from scorebeat.models.formats import registry
 from scorebeat.models.inputs.binding import bind
 from scorebeat.models.scoring import score_rows
+from scorebeat.models.scoring.micro_batches import MicroBatches
 from scorebeat.models.store import store
 from tests.contract.format_cases import CASES, Case, Loop, X
 
@@ -108,7 +109,7 @@ def test_micro_batches_change_nothing(loaded: Loaded, size: int) -> None:
     rows = loaded.rows.slice(0, 40)
 
     whole = score_rows.predict(loaded.model, rows)
-    parts = score_rows.predict(loaded.model, rows, micro_batch_rows=size)
+    parts = MicroBatches(loaded.model, size).predict(rows)
 
     assert_close(parts, whole, loaded.tolerance)
 

@@ -82,7 +82,7 @@ def test_a_class_may_return_its_own_buffer_to_micro_batches(write: Write, add: C
     write("reuses.py", REUSED.format(answer=FORMS["an array"], most=5000))
     rows = ROWS.slice(0, 700)
 
-    found = score_rows.predict(registry.load(add("reuses:C")), rows, micro_batch_rows=99)
+    found = MicroBatches(registry.load(add("reuses:C")), 99).predict(rows)
 
     assert found["y"].to_numpy().tolist() == (2 * X[:700]).tolist()
 
@@ -136,7 +136,7 @@ def test_an_estimator_may_return_its_own_buffer(tmp_path: Path, made: Callable[[
     fitted = made().fit(x, (x[:, 0] > COUNT / 2).astype(int))
     wanted = fitted.predict(x).tolist()
 
-    found = score_rows.predict(pickled(tmp_path, fitted), ROWS, micro_batch_rows=99)
+    found = MicroBatches(pickled(tmp_path, fitted), 99).predict(ROWS)
 
     assert found.column(0).to_pylist() == wanted
     if made is BufferedClassifier:
@@ -155,7 +155,7 @@ def test_a_python_function_of_mlflow_may_return_its_own_buffer(tmp_path: Path) -
     given = AddOptions(code=frozenset({"mlflow"}))
     model = registry.load(store.add(tmp_path / "store", tmp_path / "saved", "m", given))
 
-    found = score_rows.predict(model, ROWS, micro_batch_rows=99)
+    found = MicroBatches(model, 99).predict(ROWS)
 
     assert found.column(0).to_pylist() == (2 * X).tolist()
 
@@ -189,7 +189,7 @@ def test_labels_and_probabilities_are_of_the_same_inputs_whatever_a_model_writes
     fitted = Harmful().fit(fed(x.copy()), (X > COUNT / 2).astype(int))
     labels, probabilities = fitted.predict(fed(x.copy())).tolist(), fitted.predict_proba(fed(x.copy())).tolist()
 
-    found = score_rows.predict(pickled(tmp_path, fitted), ROWS, micro_batch_rows=99)
+    found = MicroBatches(pickled(tmp_path, fitted), 99).predict(ROWS)
 
     assert found["label"].to_pylist() == labels
     assert np.column_stack([found["class_0"], found["class_1"]]).tolist() == probabilities

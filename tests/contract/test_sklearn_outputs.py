@@ -31,7 +31,7 @@ from scorebeat.models.contract import AddOptions
 from scorebeat.models.formats import registry
 from scorebeat.models.formats.sklearn.models import ready
 from scorebeat.models.inputs.binding import bind
-from scorebeat.models.scoring import score_rows
+from scorebeat.models.scoring.micro_batches import MicroBatches
 from scorebeat.models.store import store
 
 FOUR = ("a", "b", "c", "d")
@@ -52,7 +52,7 @@ def added(folder: Path, model: Any, inputs: tuple[str, ...] = FOUR, outputs: tup
 def scored(artifact: Artifact, rows: pa.RecordBatch = ROWS) -> dict[str, Any]:
     """The predictions of 90 rows, by micro-batches as a batch has them."""
     bound = bind(artifact.signature, rows.schema).apply(rows)
-    found: dict[str, Any] = score_rows.predict(registry.load(artifact), bound, micro_batch_rows=40).to_pydict()
+    found: dict[str, Any] = MicroBatches(registry.load(artifact), 40).predict(bound).to_pydict()
     return found
 
 

@@ -4,13 +4,17 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from scorebeat.core.errors import ScorebeatError
+from scorebeat.core.bisect import Failed, bisect
+from scorebeat.core.errors import OutputError, ScorebeatError
+from scorebeat.core.events import emit
 from scorebeat.db.batch_io import columns
-from scorebeat.db.batch_io.columns import Timing
+from scorebeat.db.batch_io.columns import Part, Timing, TypesChanged
+from scorebeat.db.closing import error_threshold
 from scorebeat.db.connect import database_errors
 from scorebeat.db.ledger import quarantine
 from scorebeat.db.ledger.quarantine import BadRow
-from scorebeat.worker.scoring.attempt import Attempt, bad_row
+from scorebeat.worker.scoring.attempt import Attempt
+from scorebeat.worker.scoring.bad_rows import bad_row
 
 NO_SUCH_CHARACTER = "22P05"
 """The database is not UTF-8, and its encoding lacks a character."""
@@ -36,23 +40,84 @@ def store(
 
     Raises AlreadyThere if a key of it has a prediction, ClaimLost.
     """
+    rows, is_last = scored.num_rows, False
+
+    def commit_part(part: range) -> None:
+        nonlocal is_last
+        is_last = _commit_rows(
+            attempt,
+            keys.slice(part.start, len(part)),
+            scored.slice(part.start, len(part)),
+            bad if part.start == 0 else (),
+            timing if part.stop == scored.num_rows else None,
+        )
+
+    for part in bisect(scored.num_rows, commit_part, database_errors.is_about_values):
+        if isinstance(part, Failed):
+            rows -= 1
+            row = bad_row(quarantine.keys_of(keys, part.index), part.error)
+            is_last = _commit_rows(
+                attempt,
+                keys.slice(0, 0),
+                scored.slice(0, 0),
+                (*(bad if part.index == 0 else ()), row),
+                timing if part.index == scored.num_rows - 1 else None,
+            )
+    return Stored(rows, is_last)
+
+
+def stop_if_too_many(attempt: Attempt) -> None:
+    """Fail the run if it is past the threshold: then something other than its rows is wrong."""
+    with attempt.runtime.engine.begin() as connection:
+        reason = error_threshold.stop(connection, attempt.job.run)
+    if reason is not None:
+        emit("run.failed", run=attempt.claim.run_id, reason=reason)
+
+
+def _commit_rows(
+    attempt: Attempt, keys: pa.RecordBatch, scored: pa.RecordBatch, bad: tuple[BadRow, ...], timing: Timing | None
+) -> bool:
+    """Commit in one transaction; `timing` marks the last one. Returns whether the run then has no open batch.
+
+    After an error the connection can be used again if the error is about values or characters.
+    """
     try:
-        return Stored(scored.num_rows, attempt.commit(keys, scored, bad, timing))
+        try:
+            was_last = _commit(attempt, keys, scored, bad, timing)
+        except (TypesChanged, OutputError, pa.ArrowInvalid):  # the types that this process keeps may be old
+            attempt.runtime.forget_types(attempt.job.target)
+            was_last = _commit(attempt, keys, scored, bad, timing)
     except columns.DRIVER_ERRORS as error:
         if columns.is_repeated_key(error):
             attempt.runtime.data.rollback()
             raise AlreadyThere(columns.detail(error)) from None
         if database_errors.sqlstate(error) == NO_SUCH_CHARACTER and not quarantine.is_ascii(bad):
             attempt.runtime.data.rollback()
-            return store(attempt, keys, scored, quarantine.as_ascii(bad), timing)
-        if not database_errors.is_about_values(error) or not scored.num_rows:
-            raise
-        attempt.runtime.data.rollback()
-        if scored.num_rows == 1:
-            return Stored(
-                0, attempt.commit(keys.slice(0, 0), scored.slice(0, 0), (*bad, bad_row(keys, 0, error)), timing)
-            )
-    middle = scored.num_rows // 2
-    first = store(attempt, keys.slice(0, middle), scored.slice(0, middle), bad, None)
-    rest = store(attempt, keys.slice(middle), scored.slice(middle), (), timing)
-    return Stored(first.rows + rest.rows, rest.was_last)
+            return _commit_rows(attempt, keys, scored, quarantine.as_ascii(bad), timing)
+        if database_errors.is_about_values(error):
+            attempt.runtime.data.rollback()
+        raise
+    if bad:
+        claim, first = attempt.claim, bad[0]
+        emit(
+            "rows.quarantined",
+            run=claim.run_id,
+            batch=claim.batch_id,
+            attempt=claim.attempt,
+            worker=attempt.runtime.name,
+            rows=len(bad),
+            key=list(first.key),
+            error=f"{first.error_type}: {first.error}",
+        )
+        stop_if_too_many(attempt)
+    return was_last
+
+
+def _commit(
+    attempt: Attempt, keys: pa.RecordBatch, scored: pa.RecordBatch, bad: tuple[BadRow, ...], timing: Timing | None
+) -> bool:
+    job, runtime = attempt.job, attempt.runtime
+    types = runtime.types(job.target)
+    table = columns.to_ingest(types, job.target, keys, scored, attempt.claim.batch_id, attempt.key_columns)
+    part = Part(table, bad, attempt.key_columns, attempt.budget, types)
+    return columns.commit(runtime.data, attempt.claim, job.target, part, timing)

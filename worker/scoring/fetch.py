@@ -1,11 +1,12 @@
 """Fetches rows. If PostgreSQL cannot compute one of them, that one is found by its key and all others are read."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pyarrow as pa
 
-from scorebeat.core.errors import InputError, QueryError, one_line, shortened
+from scorebeat.core.bisect import Failed, bisect
+from scorebeat.core.errors import InputError, QueryError, one_line
 from scorebeat.db.batch_io import columns
 from scorebeat.db.batch_io.columns import Fetched
 from scorebeat.db.connect import database_errors
@@ -14,7 +15,8 @@ from scorebeat.db.ledger.isolation import CHUNK_ROWS
 from scorebeat.db.ledger.quarantine import BadRow
 from scorebeat.db.source.pending import PendingRows
 from scorebeat.worker.scoring.attempt import Attempt
-from scorebeat.worker.scoring.isolate import sample_positions, stack_of
+from scorebeat.worker.scoring.bad_rows import bad_row
+from scorebeat.worker.scoring.isolate import sample_positions
 from scorebeat.worker.scoring.null_inputs import without_nulls
 from scorebeat.worker.scoring.unfit import without_unfit
 
@@ -40,66 +42,62 @@ def fetch(attempt: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, tu
 
 def _fetch(attempt: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, tuple[BadRow, ...]]:
     """Rows that can be read, and rows for which the query fails."""
+    out_of_range = attempt.job.run.job.out_of_range
     try:
-        return _fit(attempt, _read(attempt, limit, attempt.claim.keys, anti_join=anti_join))
+        return without_unfit(_read(attempt, limit, attempt.claim.keys, anti_join=anti_join), out_of_range)
     except (*columns.DRIVER_ERRORS, InputError) as error:
         if not _is_about_a_row(error):
             raise
         attempt.runtime.data.rollback()
-    return _fetch_in_halves(attempt)
-
-
-def _fetch_in_halves(attempt: Attempt) -> tuple[Fetched, tuple[BadRow, ...]]:
-    """A chunk of rows, read by halving its keys until the failing rows are found."""
-    limit = max(attempt.claim.rows_planned, CHUNK_ROWS)
-    statement = attempt.pending(anti_join=True).keys(attempt.claim.span, limit, listed=attempt.claim.keys)
+    # a chunk of rows, read by halving its keys until the failing rows are found
+    most = max(attempt.claim.rows_planned, CHUNK_ROWS)
+    statement = attempt.pending(anti_join=True).keys(attempt.claim.span, most, listed=attempt.claim.keys)
     keys = columns.fetch_keys(attempt.runtime.begin_query(attempt.job), statement)
     if len(keys) >= attempt.alike_from:
         _raise_if_all_alike(attempt, keys)
-    parts = list(_halves(attempt, keys[:CHUNK_ROWS]))
-    read = [_fit(attempt, part) for part in parts if isinstance(part, Fetched)]
-    good = [part for part, _ in read] or [_read(attempt, 0, attempt.claim.keys, anti_join=True)]
-    bad = tuple(part for part in parts if isinstance(part, BadRow)) + tuple(row for _, rows in read for row in rows)
+    chunk = keys[:CHUNK_ROWS]
+    good: list[Fetched] = []
+    bad: list[BadRow] = []
+    if chunk:
+        for part in bisect(
+            len(chunk), lambda some: _read_part(attempt, chunk[some.start : some.stop]), _is_about_a_row
+        ):
+            if isinstance(part, Failed):
+                bad.append(bad_row(chunk[part.index], part.error))
+                continue
+            fit, unfit = without_unfit(part.result, out_of_range)
+            good.append(fit)
+            bad += unfit
+    good = good or [_read(attempt, 0, attempt.claim.keys, anti_join=True)]
     # if no key is pending, the query fails for rows that are scored or quarantined
     joined = Fetched(_join([part.keys for part in good]), _join([part.rows for part in good]), more=bool(keys))
-    return joined, bad
+    return joined, tuple(bad)
 
 
 def _raise_if_all_alike(attempt: Attempt, keys: Sequence[Key]) -> None:
     """Raise the error if sampled rows of the whole batch all fail, each alone: that is one failure of the batch."""
-    error: Exception | None = None
+    found: Exception | None = None
     for position in sample_positions(len(keys)):
-        found = _try(attempt, [keys[position]])
-        if isinstance(found, Fetched):
+        try:
+            _read_part(attempt, [keys[position]])
+        except (*columns.DRIVER_ERRORS, InputError) as error:
+            if not _is_about_a_row(error):
+                raise
+            found = error
+        else:
             return
-        error = found
-    if error is not None:
-        raise error
+    if found is not None:
+        raise found
 
 
-def _halves(attempt: Attempt, keys: Sequence[Key]) -> Iterator[Fetched | BadRow]:
-    if not keys:
-        return
-    found = _try(attempt, keys)
-    if isinstance(found, Fetched):
-        yield found
-    elif len(keys) == 1:
-        yield BadRow(keys[0], type(found).__name__, shortened(database_errors.message(found)), stack_of(found))
-    else:
-        middle = len(keys) // 2
-        yield from _halves(attempt, keys[:middle])
-        yield from _halves(attempt, keys[middle:])
-
-
-def _try(attempt: Attempt, keys: Sequence[Key]) -> Fetched | Exception:
-    """The rows, or the error if one of the rows may have caused it."""
+def _read_part(attempt: Attempt, keys: Sequence[Key]) -> Fetched:
+    """Rows by their keys; after an error that is about a row the connection can be used again."""
     try:
         return _read(attempt, len(keys) + 1, keys, anti_join=True)
     except (*columns.DRIVER_ERRORS, InputError) as error:
-        if not _is_about_a_row(error):
-            raise
-        attempt.runtime.data.rollback()
-        return error
+        if _is_about_a_row(error):
+            attempt.runtime.data.rollback()
+        raise
 
 
 def _read(attempt: Attempt, limit: int, keys: Sequence[Key] | None, *, anti_join: bool) -> Fetched:
@@ -126,10 +124,6 @@ def _read_from(
     return columns.fetch(
         attempt.runtime.begin_query(attempt.job), statement, pending.source, limit, attempt.job.run.job.batch_bytes
     )
-
-
-def _fit(attempt: Attempt, fetched: Fetched) -> tuple[Fetched, tuple[BadRow, ...]]:
-    return without_unfit(fetched, attempt.job.run.job.out_of_range)
 
 
 def _is_about_a_row(error: BaseException) -> bool:

@@ -1,15 +1,14 @@
 """Finds the rows of a batch that a model cannot score, by halving the rows that it gets."""
 
 import random
-import traceback
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pyarrow as pa
 from billiard.exceptions import SoftTimeLimitExceeded
 
-from scorebeat.core.errors import OutputError, raised
+from scorebeat.core.bisect import Done, Failed, bisect
+from scorebeat.core.errors import OutputError
 
 ALIKE_FROM = 20
 """Fewer rows that all fail are so many failures of rows, not one of the batch."""
@@ -17,14 +16,6 @@ SAMPLE_ROWS = 64
 """Rows that are sampled at random, so that bad rows at even distances do not look like all. One good row ends it."""
 
 Predict = Callable[[pa.RecordBatch], pa.RecordBatch]
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A row that the model raised for."""
-
-    index: int
-    error: Exception
 
 
 @dataclass(frozen=True)
@@ -46,51 +37,35 @@ def predict_isolating_failures(predict: Predict, rows: pa.RecordBatch, alike_fro
     try:
         return Scored(None, predict(rows))
     except Exception as error:
-        if _is_about_batch(error) or (rows.num_rows >= alike_from and _all_alike(predict, rows, error)):
+        if not _is_about_rows(error) or (rows.num_rows >= alike_from and _all_alike(predict, rows, error)):
             raise
-        parts = list(_halves(predict, rows, 0, error))
-    good = [part for part in parts if isinstance(part, _Good)]
-    failed = tuple(part for part in parts if isinstance(part, Failed))
-    indices = [part.start + i for part in good for i in range(part.predictions.num_rows)]
-    tables = [part.predictions for part in good]
-    if not tables:
-        return Scored([], predict(rows.slice(0, 0)), failed)
-    whole = pa.Table.from_batches(tables).combine_chunks().to_batches()
-    return Scored(indices, whole[0] if whole else tables[0], failed)
+        whole = error
+    broken = [(range(rows.num_rows), whole)]
+    """Parts for which the model failed, with their errors."""
 
-
-@dataclass(frozen=True)
-class _Good:
-    start: int
-    predictions: pa.RecordBatch
-
-
-def _halves(predict: Predict, rows: pa.RecordBatch, start: int, error: Exception) -> Iterator[_Good | Failed]:
-    """Predictions of the halves of `rows`, which failed with `error`, and the rows that fail alone."""
-    if rows.num_rows == 1:
-        yield Failed(start, error)
-        return
-    middle, blamed = rows.num_rows // 2, False
-    for offset, half in ((0, rows.slice(0, middle)), (middle, rows.slice(middle))):
+    def predict_part(part: range) -> pa.RecordBatch:
         try:
-            yield _Good(start + offset, predict(half))
-        except Exception as worse:
-            if _is_about_batch(worse):
-                raise
-            for part in _halves(predict, half, start + offset, worse):
-                blamed = blamed or isinstance(part, Failed)
-                yield part
-    if isinstance(error, OutputError) and not blamed:
-        raise error  # it may return one value for all rows: then its prediction for one row alone is wrong, too
+            return predict(rows.slice(part.start, len(part)))
+        except Exception as error:
+            broken.append((part, error))
+            raise
 
-
-def _is_about_batch(error: Exception) -> bool:
-    return isinstance(error, (MemoryError, SoftTimeLimitExceeded))
-
-
-def _all_alike(predict: Predict, rows: pa.RecordBatch, error: Exception) -> bool:
-    """Whether sampled rows of the whole batch, each alone, fail with the same error."""
-    return all(_fails_alike(predict, rows.slice(position, 1), error) for position in sample_positions(rows.num_rows))
+    good: list[Done[pa.RecordBatch]] = []
+    failed: list[Failed] = []
+    for found in bisect(rows.num_rows, predict_part, _is_about_rows, whole):
+        if isinstance(found, Failed):
+            failed.append(found)
+        else:
+            good.append(found)
+    for part, reason in broken:
+        if isinstance(reason, OutputError) and not any(row.index in part for row in failed):
+            raise reason  # it may return one value for all rows: then its prediction for one row alone is wrong, too
+    if not good:
+        return Scored([], predict(rows.slice(0, 0)), tuple(failed))
+    tables = [done.result for done in good]
+    joined = pa.Table.from_batches(tables).combine_chunks().to_batches()
+    indices = [index for done in good for index in done.part]
+    return Scored(indices, joined[0] if joined else tables[0], tuple(failed))
 
 
 def sample_positions(count: int) -> list[int]:
@@ -98,20 +73,20 @@ def sample_positions(count: int) -> list[int]:
     return random.Random(count).sample(range(count), min(SAMPLE_ROWS, count))  # noqa: S311 -- not a secret
 
 
-def _fails_alike(predict: Predict, row: pa.RecordBatch, error: Exception) -> bool:
-    try:
-        predict(row)
-    except Exception as alone:
-        if _is_about_batch(alone):
-            raise
-        return type(alone) is type(error)
-    return False
+def _all_alike(predict: Predict, rows: pa.RecordBatch, error: Exception) -> bool:
+    """Whether sampled rows of the whole batch, each alone, fail with the same error."""
+    for position in sample_positions(rows.num_rows):
+        try:
+            predict(rows.slice(position, 1))
+        except Exception as alone:
+            if not _is_about_rows(alone):
+                raise
+            if type(alone) is not type(error):
+                return False
+        else:
+            return False
+    return True
 
 
-def stack_of(error: BaseException) -> str:
-    """The last 20 frames of an error's traceback: file, line and function of each, without any value."""
-    own = raised(error)
-    # if a model raises one exception object again and again, its traceback grows each time
-    last = deque(traceback.walk_tb(own.__traceback__ if isinstance(own, BaseException) else None), 20)
-    frames = traceback.StackSummary.extract(iter(last))
-    return "\n".join(f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames)
+def _is_about_rows(error: Exception) -> bool:
+    return not isinstance(error, (MemoryError, SoftTimeLimitExceeded))

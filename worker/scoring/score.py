@@ -6,6 +6,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 import pyarrow as pa
 from sqlalchemy.exc import DBAPIError
@@ -16,16 +17,19 @@ from scorebeat.db.batch_io.columns import Fetched, Timing
 from scorebeat.db.closing import close_run
 from scorebeat.db.connect import locks
 from scorebeat.db.connect.engine import one_statement
-from scorebeat.db.ledger import batches
+from scorebeat.db.ledger import batches, quarantine
 from scorebeat.db.ledger.batches import BatchId, Claim
 from scorebeat.db.ledger.isolation import CHUNK_ROWS, Care
 from scorebeat.db.ledger.quarantine import BadRow
 from scorebeat.worker.lifecycle import device
-from scorebeat.worker.scoring import isolate, load_model
-from scorebeat.worker.scoring.attempt import Attempt, bad_row
+from scorebeat.worker.scoring import load_model, predict
+from scorebeat.worker.scoring.attempt import Attempt
+from scorebeat.worker.scoring.bad_rows import bad_row
 from scorebeat.worker.scoring.commit import AlreadyThere, Stored, store
 from scorebeat.worker.scoring.fetch import fetch
+from scorebeat.worker.scoring.isolate import predict_isolating_failures
 from scorebeat.worker.scoring.recover import is_wait, may_heal, postpone, record_failure
+from scorebeat.worker.scoring.row_by_row import quarantine_deadly_row, score_row_by_row
 from scorebeat.worker.scoring.runtime import Runtime
 from scorebeat.worker.scoring.watchdog import within
 
@@ -134,7 +138,7 @@ def _score_parts(claim: Claim, runtime: Runtime) -> Stored:
     attempt = Attempt(claim, job, load_model.load(runtime, claim, job.version), runtime)
     care = Care(claim.care)
     if claim.probe_is_deadly:
-        attempt.quarantine_probe()
+        quarantine_deadly_row(attempt)
         care = Care.CHUNKS
     # the set was empty when the run was planned, so no row has a prediction on a first attempt
     anti_join = not (job.run.set_was_empty and claim.attempt == 1)
@@ -146,7 +150,7 @@ def _score_parts(claim: Claim, runtime: Runtime) -> Stored:
         times.fetch += time.perf_counter() - started
         try:
             stored = (
-                _score_row_by_row(attempt, fetched, bad)
+                score_row_by_row(attempt, fetched, bad)
                 if care is Care.ROWS
                 else _score_part(attempt, fetched, bad, care, times)
             )
@@ -173,30 +177,13 @@ def _score_part(attempt: Attempt, fetched: Fetched, bad: tuple[BadRow, ...], car
     settings = attempt.runtime.settings
     started = time.perf_counter()
     with within(settings.batch_time_limit if care is Care.WHOLE else settings.chunk_time_limit):
-        scored = isolate.predict_isolating_failures(attempt.predict, fetched.rows, attempt.alike_from)
-    attempt.require_memory(scored)
+        scored = predict_isolating_failures(partial(predict.predict_rows, attempt), fetched.rows, attempt.alike_from)
+    predict.require_memory(attempt.claim, scored)
     times.predict += time.perf_counter() - started
     keys = fetched.keys if scored.indices is None else fetched.keys.take(pa.array(scored.indices, pa.int64()))
-    bad += tuple(bad_row(fetched.keys, failed.index, failed.error) for failed in scored.failed)
+    bad += tuple(bad_row(quarantine.keys_of(fetched.keys, row.index), row.error) for row in scored.failed)
     timing = None if fetched.more else Timing(times.fetch, times.predict)
     return store(attempt, keys, scored.predictions, bad, timing)
-
-
-def _score_row_by_row(attempt: Attempt, fetched: Fetched, bad: tuple[BadRow, ...]) -> Stored:
-    """Score each row alone, after recording its key: if the process dies, the next attempt knows the row."""
-    total = 0
-    for index in range(fetched.rows.num_rows):
-        attempt.probe(fetched.keys, index)
-        with within(attempt.runtime.settings.row_time_limit):
-            scored = isolate.predict_isolating_failures(attempt.predict, fetched.rows.slice(index, 1))
-        attempt.require_memory(scored)
-        failed = tuple(bad_row(fetched.keys, index, row.error) for row in scored.failed)
-        keys = fetched.keys.slice(index, 0 if failed else 1)
-        total += store(attempt, keys, scored.predictions, failed, None).rows
-    if bad:
-        store(attempt, fetched.keys.slice(0, 0), attempt.predict(fetched.rows.slice(0, 0)), bad, None)
-    attempt.calm_down()
-    return Stored(total)
 
 
 def _release_held_batches(runtime: Runtime, run_id: int) -> None:

@@ -10,6 +10,7 @@ from scorebeat.producer.control.plan import plan
 from scorebeat.producer.control.settle import settle
 from scorebeat.producer.requests.enqueue import Request, enqueue
 from scorebeat.producer.requests.requeue import requeue
+from scorebeat.worker.scoring import commit
 from scorebeat.worker.scoring.attempt import Attempt
 from tests.support.poison_fixtures import Points, assert_accounted, points
 
@@ -91,7 +92,7 @@ def test_a_run_past_its_threshold_fails_though_its_last_worker_could_not_say_so(
     job = points.job(batch_rows=1_000, error_threshold=0)
     run = points.planned(job)
     with monkeypatch.context() as patch:
-        patch.setattr(Attempt, "_stop_if_too_many", missed)
+        patch.setattr(commit, "stop_if_too_many", missed)
         try:
             points.attempt(points.pending(run)[0])
         except Died:

@@ -6,6 +6,7 @@ from sqlalchemy import make_url
 
 from scorebeat.core.states import RunState
 from scorebeat.db.batch_io import columns
+from scorebeat.worker.scoring import predict as predictions
 from scorebeat.worker.scoring.attempt import Attempt
 from scorebeat.worker.scoring.runtime import Runtime
 from tests.support.poison_fixtures import Points, points
@@ -59,7 +60,7 @@ def test_no_transaction_is_open_while_the_model_predicts(
     points.model({})
     (batch,) = points.pending(points.planned(points.job(batch_rows=20)))
     monkeypatch.setattr(columns, "AT_ONCE", most)
-    predict, seen = Attempt.predict, []
+    predict_rows, seen = predictions.predict_rows, []
 
     def predicting(attempt: Attempt, rows: pa.RecordBatch) -> pa.RecordBatch:
         seen.extend(
@@ -68,9 +69,9 @@ def test_no_transaction_is_open_while_the_model_predicts(
                 " FROM pg_stat_activity a WHERE application_name LIKE 'scorebeat w1%'"
             )
         )
-        return predict(attempt, rows)
+        return predict_rows(attempt, rows)
 
-    monkeypatch.setattr(Attempt, "predict", predicting)
+    monkeypatch.setattr(predictions, "predict_rows", predicting)
     points.attempt(batch)
 
     assert not points.errors

@@ -8,7 +8,7 @@ import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 
 from scorebeat.core.errors import InputError, NonsenseError, OutputError
-from scorebeat.worker.scoring import isolate
+from scorebeat.worker.scoring import bad_rows, isolate
 from scorebeat.worker.scoring.isolate import ALIKE_FROM, Scored
 
 SCHEMA = pa.schema([("value", pa.float64())])
@@ -149,10 +149,10 @@ def test_the_places_of_an_error_name_code_and_no_values() -> None:
     with pytest.raises(ValueError, match="4711") as caught:
         deeper("card 4711")
 
-    told = isolate.stack_of(caught.value)
+    told = bad_rows.stack_of(caught.value)
     assert "4711" not in told
     assert told.splitlines()[-1].endswith("in deeper")
-    assert "test_narrow.py:" in told
+    assert "test_isolate.py:" in told
 
 
 def test_the_places_of_a_deep_error_are_its_last_twenty() -> None:
@@ -164,4 +164,4 @@ def test_the_places_of_a_deep_error_are_its_last_twenty() -> None:
     with pytest.raises(ValueError, match="deep") as caught:
         fall(200)
 
-    assert len(isolate.stack_of(caught.value).splitlines()) == 20
+    assert len(bad_rows.stack_of(caught.value).splitlines()) == 20
