@@ -61,6 +61,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--quick"):
+        if config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+            require_guarantees(items)
         left_out = not_quick(items)
         config.hook.pytest_deselected(items=left_out)
         gone = set(map(id, left_out))
@@ -81,6 +83,15 @@ def pytest_configure(config: pytest.Config) -> None:
 def named_tests() -> frozenset[str]:
     """Tests, and files of tests, that docs/guarantees.md names."""
     return frozenset(re.findall(r"`(?:tests/[\w/]*/)?(test_\w+)(?:\.py)?`", GUARANTEES.read_text("utf-8")))
+
+
+def require_guarantees(items: list[pytest.Item]) -> None:
+    """Raises UsageError if a test that docs/guarantees.md names is not among the tests."""
+    absent = named_tests() - {name for item in items for name in (item.name.split("[")[0], item.path.stem)}
+    if absent:
+        raise pytest.UsageError(
+            f"docs/guarantees.md names tests that --quick does not find: {', '.join(sorted(absent))}"
+        )
 
 
 def not_quick(items: list[pytest.Item]) -> list[pytest.Item]:

@@ -1,30 +1,57 @@
 """`make test` leaves out many cases of what it shows, and none that shows a guarantee."""
 
-import re
-import subprocess
-import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.conftest import named_tests, not_quick, require_guarantees
 from tests.docs.pages import REPOSITORY
 
-
-@pytest.fixture(scope="module")
-def quick() -> set[str]:
-    """The tests that `make test` runs, as FILE::NAME."""
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "--quick", "-p", "no:xdist"]
-    said = subprocess.run(command, capture_output=True, check=True, text=True, cwd=REPOSITORY).stdout
-    return {line.partition("[")[0] for line in said.splitlines() if "::" in line}
+WIDE = pytest.mark.wide.mark
 
 
-def test_each_test_that_the_guarantees_name_runs_with_make_test(quick: set[str]) -> None:
-    page = (REPOSITORY / "docs" / "guarantees.md").read_text("utf-8")
-    files, titles = {test.partition("::")[0] for test in quick}, {test.rpartition("::")[2] for test in quick}
+class Collected:
+    """What the rules read of a test that pytest collected."""
 
-    assert set(re.findall(r"`(test_\w+)`", page)) - titles == set()
-    assert set(re.findall(r"`(tests/[\w/]+\.py)`", page)) - files == set()
+    def __init__(self, path: str, name: str, *marks: Any) -> None:
+        self.path, self.name = Path(path), name
+        self._marks = {mark.name: mark for mark in marks}
+
+    def get_closest_marker(self, name: str) -> Any:
+        return self._marks.get(name)
 
 
-@pytest.mark.parametrize("folder", ["unit", "contract", "parity", "fault", "deploy", "docs"])
-def test_it_has_tests_of_each_kind(quick: set[str], folder: str) -> None:
-    assert any(test.startswith(f"tests/{folder}/") for test in quick)
+def found(*tests: Collected) -> list[Any]:
+    return list(tests)
+
+
+def test_a_wide_test_is_left_out_unless_the_guarantees_name_it() -> None:
+    named = next(name for name in sorted(named_tests()) if not list(REPOSITORY.glob(f"tests/**/{name}.py")))
+    file = next(name for name in sorted(named_tests()) if list(REPOSITORY.glob(f"tests/**/{name}.py")))
+    wide = Collected("tests/a/test_a.py", "test_one[7]", WIDE)
+    kept = [
+        Collected("tests/a/test_a.py", "test_two"),
+        Collected("tests/a/test_a.py", f"{named}[7]", WIDE),
+        Collected(f"tests/a/{file}.py", "test_three", WIDE),
+    ]
+
+    assert not_quick(found(wide, *kept)) == [wide]
+
+
+def test_a_wide_test_may_run_every_nth_case() -> None:
+    cases = [
+        Collected("tests/a/test_a.py", f"test_one[{number}]", pytest.mark.wide(every=3).mark) for number in range(7)
+    ]
+
+    assert [test.name for test in cases if test not in not_quick(found(*cases))] == [
+        "test_one[0]", "test_one[3]", "test_one[6]"
+    ]  # fmt: skip
+
+
+def test_make_test_stops_if_a_guarantee_has_no_test() -> None:
+    tests = [Collected("tests/a/test_a.py", name) for name in sorted(named_tests())]
+
+    require_guarantees(found(*tests))
+    with pytest.raises(pytest.UsageError, match=tests[3].name):
+        require_guarantees(found(*tests[:3], *tests[4:]))
