@@ -1,7 +1,9 @@
 """Fixtures that every test may use, and the version of PostgreSQL that they start."""
 
+import gc
 import os
 import re
+import sys
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -10,6 +12,8 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a test starts hundreds of programs: each would compile all modules
+sys.dont_write_bytecode = False
+gc.disable()  # until all tests are collected: importing makes millions of objects, and nearly no garbage
 
 pytest_plugins = [
     "tests.support.stack_fixtures",
@@ -69,6 +73,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if id(item) not in gone]
     if hasattr(config, "workerinput"):  # one process of several, by --no-loadscope-reorder in this order
         items.sort(key=lambda item: not str(item.path).endswith(SLOW))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_configure(config: pytest.Config) -> None:
