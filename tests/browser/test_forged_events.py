@@ -58,7 +58,7 @@ def test_markup_in_a_forged_event_is_text_on_each_page_of_flower(
         assert browser.js("return document.querySelectorAll('img[src=x]').length") == 0, page
 
 
-def test_flowers_list_answers_whatever_a_forged_event_holds(flower: Flower, forged: list[str]) -> None:
+def test_flowers_list_works_whatever_a_forged_event_holds(flower: Flower, forged: list[str]) -> None:
     answer = flower.get(ROWS + ORDER)
 
     assert answer.status_code == 200

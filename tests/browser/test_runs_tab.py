@@ -26,9 +26,7 @@ def done(browser: Browser) -> int:
     return int(browser.text("#rows-done").replace(",", "") or 0)
 
 
-def test_a_run_is_seen_growing_its_bad_rows_are_seen_requeued_by_a_click_and_gone_green(
-    s: System, flower: Flower, browser: Browser
-) -> None:
+def test_a_run_is_seen_growing_and_a_click_requeues_its_bad_rows(s: System, flower: Flower, browser: Browser) -> None:
     job = poisoned_job(s, "growing", 2_000, {"raise": [1_234]}, batch_rows=50, seconds_a_row=0.004, error_threshold=-1)
     browser.open(f"{flower.url}/runs")
     browser.press("#run-growing")
@@ -52,7 +50,7 @@ def test_a_run_is_seen_growing_its_bad_rows_are_seen_requeued_by_a_click_and_gon
     assert "flower: run.requeued" in browser.text("#actions")
 
 
-def test_a_batch_that_its_environment_killed_is_seen_dead_requeued_by_its_button_and_gone_green(
+def test_a_batch_that_was_killed_is_shown_as_dead_and_its_button_requeues_it(
     s: System, flower: Flower, browser: Browser, tmp_path: Path
 ) -> None:
     folder = tmp_path / "needed"
@@ -81,7 +79,7 @@ def test_a_batch_that_its_environment_killed_is_seen_dead_requeued_by_its_button
     assert browser.all("#groups") == browser.all("#requeue-run") == []
 
 
-def test_one_error_group_is_requeued_by_its_button_and_the_other_stays_in_quarantine(
+def test_one_error_group_is_requeued_by_its_button_and_the_other_stays(
     s: System, flower: Flower, browser: Browser
 ) -> None:
     job = poisoned_job(s, "grouped", 40, {"raise": [7, 8, 17]}, batch_rows=10, error_threshold=-1)
@@ -124,7 +122,7 @@ def test_flowers_task_page_of_a_failed_batch_leads_to_its_run_and_puts_it_back(
     assert s.until_finished(run) is RunState.SUCCEEDED
 
 
-def test_an_open_page_says_that_the_database_is_away_keeps_what_it_showed_and_recovers(
+def test_an_open_page_reports_an_unavailable_database_keeps_its_rows_and_recovers(
     s: System, flower: Flower, browser: Browser
 ) -> None:
     run = a_dead_batch(s, "lost_sight")

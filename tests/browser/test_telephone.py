@@ -69,7 +69,7 @@ def test_a_key_that_is_long_does_not_push_its_error_out_of_sight(s: System, flow
     assert int(str(telephone.js("return document.querySelector('#rows tbody td').offsetWidth"))) < WIDTH
 
 
-def test_a_reason_in_a_column_out_of_sight_leaves_its_row_low_and_stands_whole_on_its_page(
+def test_a_long_reason_leaves_its_row_low_and_is_whole_on_its_page(
     s: System, flower: Flower, telephone: Browser
 ) -> None:
     run = a_dead_batch(s, "reasoned", error=LONG)

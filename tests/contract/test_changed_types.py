@@ -46,7 +46,9 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_column_that_changes_in_mid_run_gives_no_wrong_prediction(rows: TypedRows, twice: str, change: str) -> None:
+def test_a_column_that_changes_in_mid_run_leads_to_no_wrong_prediction(
+    rows: TypedRows, twice: str, change: str
+) -> None:
     x, alter, reason = CHANGES[change]
     name = "mid_" + change.replace(" ", "_")
     table(rows, name, x)
@@ -170,9 +172,7 @@ def test_a_key_that_becomes_narrower_again_is_stored_in_the_wider_table(rows: Ty
     assert rows.sql("SELECT id, y FROM predictions.narrower ORDER BY id") == [(n, 2.0 * n) for n in range(1, 7)]
 
 
-def test_a_key_that_becomes_wider_in_mid_run_stops_the_run_and_the_next_one_scores_the_rest(
-    rows: TypedRows, twice: str
-) -> None:
+def test_a_key_that_becomes_wider_stops_the_run_and_the_next_scores_the_rest(rows: TypedRows, twice: str) -> None:
     table(rows, "mid_key", "n::float8")
     job = rows.job("mid_key", twice, batch_rows=10)
     run_id = rows.planned(job)

@@ -174,7 +174,7 @@ print(store.add(root, source, "m", AddOptions(code=frozenset({"mlflow"}))).versi
 """
 
 
-def test_nothing_is_written_and_no_tracking_server_is_asked(tmp_path: Path) -> None:
+def test_nothing_is_written_and_no_tracking_server_is_contacted(tmp_path: Path) -> None:
     (tmp_path / "own_part.py").write_text("def twice(x): return x * 2")
     body = "__import__('own_part').twice(model_input['a'])"
     source = saved(tmp_path / "m", body, schema({"a": "double"}), code_paths=[str(tmp_path / "own_part.py")])

@@ -32,7 +32,7 @@ from scorebeat.models.formats.mlflow.outputs import columns, outputs_seen_in
     ],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
-def test_whatever_form_an_answer_has_it_becomes_columns(answer: Any, expected: dict[str, list[Any]]) -> None:
+def test_an_output_of_each_form_becomes_columns(answer: Any, expected: dict[str, list[Any]]) -> None:
     found = outputs_seen_in(answer)
     outputs = pa.schema(found.fields)
 
@@ -49,7 +49,7 @@ def test_whatever_form_an_answer_has_it_becomes_columns(answer: Any, expected: d
         ({"x": [1.0], "y": [1.0, 2.0]}, "2 columns of 1, 2 rows"),
     ],
 )
-def test_an_answer_of_another_form_than_the_first_is_refused(answer: Any, said: str) -> None:
+def test_an_output_of_another_form_than_the_first_is_refused(answer: Any, said: str) -> None:
     outputs = pa.schema({"x": pa.float64(), "y": pa.float64()})
 
     with pytest.raises(OutputError, match=said):

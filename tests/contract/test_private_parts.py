@@ -142,7 +142,7 @@ def test_kombu_passes_over_what_was_broadcast_and_lost_its_content(channel: Any)
     assert channel._receive_one(channel.subclient) is None
 
 
-def test_what_kombu_restores_is_looked_at_first_and_junk_is_deleted() -> None:
+def test_messages_that_kombu_restores_are_checked_first_and_junk_is_deleted() -> None:
     deleted: list[tuple[str, ...]] = []
     client = SimpleNamespace(
         hget=lambda *_: b"junk", hdel=lambda *key: deleted.append(key), zrem=lambda *key: deleted.append(key)
@@ -199,7 +199,7 @@ def test_a_task_travels_as_we_look_for_it(within: Any, broker: Any) -> None:
 
 
 @pytest.mark.parametrize("destination", [None, ["a@b"]])
-def test_a_command_and_its_answer_travel_as_we_look_for_them(within: Any, broker: Any, destination: Any) -> None:
+def test_a_command_and_its_reply_travel_as_we_look_for_them(within: Any, broker: Any, destination: Any) -> None:
     mailbox, control = within.control.mailbox, within.control
     mailbox.Node("a@b", channel=broker).listen()
     answers = mailbox(broker.connection.client).get_reply_queue()(broker)
@@ -253,7 +253,7 @@ def test_celery_acknowledges_a_task_by_the_methods_that_its_message_has() -> Non
     assert called == ["ack", "reject"]
 
 
-def test_a_request_says_of_itself_in_which_process_it_was() -> None:
+def test_a_request_knows_in_which_process_it_was() -> None:
     request = object.__new__(Request)
 
     assert request.worker_pid is None
@@ -272,7 +272,7 @@ def test_a_process_of_the_pool_has_its_number() -> None:
     assert "index" in Pool._create_worker_process.__code__.co_names
 
 
-def test_flower_takes_what_we_put_in_the_place_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flower_takes_our_parts_instead_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = object()
     monkeypatch.setattr(flower_events, "EventsState", lambda **_: ours)
 
@@ -305,7 +305,7 @@ def test_uvicorns_protocol_has_the_parts_that_we_extend() -> None:
     assert {"cycle", "loop", "transport", "response_complete"} <= _names_in(import_module(AutoHTTPProtocol.__module__))
 
 
-def test_what_scikit_learn_keeps_of_training_is_where_we_look() -> None:
+def test_scikit_learn_keeps_its_attributes_of_training_where_we_look() -> None:
     rows, classes = np.arange(80.0).reshape(40, 2), np.arange(40) % 2
     words = pd.DataFrame({"word": pd.Categorical(["a", "b"] * 20), "number": rows[:, 0]})
     boosted: Any = HistGradientBoostingClassifier(max_iter=2).fit(rows, classes)
@@ -321,7 +321,7 @@ def test_what_scikit_learn_keeps_of_training_is_where_we_look() -> None:
 
 
 @pytest.mark.parametrize("kind", ["classifier", "regressor"])
-def test_a_class_without_tags_says_what_it_is_as_before_there_were_tags(kind: str) -> None:
+def test_a_class_without_tags_is_classified_as_in_older_versions(kind: str) -> None:
     own = type("Own", (), {"_estimator_type": kind, "fit": lambda self, *_: self, "predict": lambda _, x: x})()
 
     assert estimator_kind(own) == kind

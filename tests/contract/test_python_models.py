@@ -204,7 +204,7 @@ def test_taking_a_class_imports_nothing(write: Write, tmp_path: Path) -> None:
     assert (tmp_path / "draft/code/pkg/sub/m.py").read_text() == "raise RuntimeError"
 
 
-def test_what_a_class_may_answer(write: Write, add: Callable[..., Artifact]) -> None:
+def test_a_class_may_return_each_of_these_forms(write: Write, add: Callable[..., Artifact]) -> None:
     write(
         "kinds.py",
         """
@@ -238,7 +238,7 @@ def test_what_a_class_may_answer(write: Write, add: Callable[..., Artifact]) -> 
     assert [moment.isoformat() for moment in answers["d"]] == ["2026-01-31T00:00:00+00:00"] * 2
 
 
-def test_memory_that_pytorch_lacks_is_told_so_that_fewer_rows_are_tried(
+def test_a_lack_of_pytorch_memory_is_reported_so_that_fewer_rows_are_tried(
     write: Write, add: Callable[..., Artifact]
 ) -> None:
     pytest.importorskip("torch")

@@ -73,7 +73,7 @@ def test_the_class_is_blamed_and_no_library_with_a_relative_store_too(
         ("1 / 'a'", "it raised TypeError: unsupported operand type(s) for /: 'int' and 'str' on 8 invented rows"),
     ],
 )
-def test_answers_that_break_the_contract_are_refused_when_the_class_is_added(
+def test_outputs_that_break_the_contract_are_refused_when_the_class_is_added(
     refuse: Callable[[str], str], answer: str, said: str
 ) -> None:
     assert said in refuse(CLASS.replace('{"word": ["a"] * len(rows)}', answer))
@@ -125,7 +125,7 @@ def test_altered_code_or_files_are_not_run(write: Write, add: Callable[..., Arti
         store.open_artifact(added.folder.parents[1], "m", 1, added.digest)
 
 
-def test_an_answer_that_breaks_the_contract_later_is_refused(write: Write, add: Callable[..., Artifact]) -> None:
+def test_an_output_that_breaks_the_contract_later_is_refused(write: Write, add: Callable[..., Artifact]) -> None:
     write("good.py", CLASS.replace("* len(rows)", "* min(len(rows), 8)"))
     model = registry.load(add("good:C"))
 

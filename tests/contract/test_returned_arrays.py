@@ -182,7 +182,7 @@ class Harmful(BufferedClassifier):
 
 
 @pytest.mark.parametrize("fed", [np.asarray, partial(pd.DataFrame, columns=["x"])], ids=["matrix", "table"])
-def test_labels_and_probabilities_are_of_the_same_inputs_whatever_a_model_writes_to_them(
+def test_labels_and_probabilities_are_of_the_same_inputs_though_a_model_writes_them(
     tmp_path: Path, fed: Callable[[NDArray[np.float64]], Any]
 ) -> None:
     x = X[:, None]

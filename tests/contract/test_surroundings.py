@@ -118,7 +118,7 @@ def loaded(write: Write, add: Callable[..., Artifact], monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("case", CHANGES)
 @pytest.mark.parametrize("when", ["load", "call"])
-def test_what_a_model_changes_of_its_process_does_not_outlive_its_call(
+def test_a_models_changes_of_its_process_do_not_outlive_its_call(
     loaded: Callable[..., Any], case: str, when: str
 ) -> None:
     change, look = CHANGES[case]
@@ -129,7 +129,7 @@ def test_what_a_model_changes_of_its_process_does_not_outlive_its_call(
     assert look() == before
 
 
-def test_what_a_model_that_raises_has_changed_is_put_back_too(loaded: Callable[..., Any]) -> None:
+def test_the_changes_of_a_model_that_raises_are_undone_too(loaded: Callable[..., Any]) -> None:
     before = Path.cwd()
 
     with pytest.raises(ZeroDivisionError):
@@ -145,7 +145,7 @@ def test_a_model_finds_its_own_folder_and_variables_again(loaded: Callable[..., 
     assert "OWN" not in os.environ
 
 
-def test_what_a_model_does_not_find_again_is_told_once(
+def test_a_state_that_a_model_does_not_find_again_is_reported_once(
     loaded: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     predict = loaded(call="gc.disable()")

@@ -125,7 +125,7 @@ def test_inputs_that_no_rows_feed_are_refused(tmp_path: Path) -> None:
     assert [i.name for i in added(wide, inputs=("a", "b")).signature.inputs] == ["a", "b"]
 
 
-def test_what_is_given_must_fit(program: Path) -> None:
+def test_options_that_do_not_fit_the_model_are_refused(program: Path) -> None:
     refused(program, "wants 4 values a row, but --inputs names 2: a, b", inputs=("a", "b"))
     refused(program, "d string: a tensor holds numbers only", inputs=("a", "b", "c", "d:string"))
     refused(program, "has 3 classes, but --classes names 2: no, yes", classes=("no", "yes"))
@@ -153,7 +153,7 @@ def test_a_null_is_refused_and_a_value_that_fails_in_the_program_is_its_error(tm
         scored(artifact, {"input": [1, 2]})
 
 
-def test_too_little_memory_is_told_as_such_with_the_number_of_rows(
+def test_too_little_memory_is_reported_as_such_with_the_number_of_rows(
     program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = registry.load(added(program))
@@ -169,7 +169,7 @@ def test_too_little_memory_is_told_as_such_with_the_number_of_rows(
     assert raised.value.__context__ is None  # it would keep the frames, and they the tensors that filled the device
 
 
-def test_where_torch_is_absent_adding_and_loading_say_how_to_install_it(
+def test_adding_and_loading_without_torch_name_the_command_to_install_it(
     program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artifact = added(program)

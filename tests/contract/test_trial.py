@@ -117,7 +117,7 @@ def test_rows_of_a_file_are_scored_as_the_library_scores_them(tmp_path: Path, su
     assert artifact.notes == (f"people{suffix} has columns that the model does not use: id",)
 
 
-def test_rows_are_tried_from_the_first_to_the_most_that_are_asked_for(tmp_path: Path) -> None:
+def test_rows_are_tried_from_the_first_to_the_requested_number(tmp_path: Path) -> None:
     pd.concat([AGES] * 100).to_csv(tmp_path / "people.csv", index=False)
 
     artifact = added(tmp_path, people(), sample=SampleFile(tmp_path / "people.csv", 3))
@@ -181,7 +181,7 @@ class C:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".json"])
-def test_whole_numbers_of_a_file_have_the_width_of_their_input_also_where_pandas_made_them_floats(
+def test_whole_numbers_of_a_file_keep_their_inputs_width_though_pandas_made_floats(
     write: Write, tmp_path: Path, suffix: str
 ) -> None:
     write("m.py", WHOLE)
@@ -390,7 +390,7 @@ def cross() -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".json"])
-def test_rows_given_are_compared_as_they_are_and_not_as_inputs_say(tmp_path: Path, suffix: str) -> None:
+def test_sample_rows_are_compared_as_they_are_and_not_as_inputs_declares(tmp_path: Path, suffix: str) -> None:
     model, table = cross()
     path = tmp_path / f"rows{suffix}"
     write = {".csv": table.to_csv, ".parquet": table.to_parquet, ".json": partial(table.to_json, orient="records")}
@@ -408,7 +408,7 @@ def digits(table: Any) -> Any:
     return table.assign(code=table["code"].astype(str).str.len())
 
 
-def test_own_code_that_tells_whole_numbers_from_others_is_a_doubt_until_types_are_said(tmp_path: Path) -> None:
+def test_own_code_that_distinguishes_whole_numbers_is_a_doubt_until_types_are_set(tmp_path: Path) -> None:
     table = pd.DataFrame({"code": [5, 10, 200, 3000] * 10, "age": np.arange(40.0)})
     model = make_pipeline(FunctionTransformer(digits), LogisticRegression()).fit(table, table["code"] > 10)
 

@@ -176,7 +176,7 @@ def test_the_same_value_is_the_same_online(rows: TypedRows, name: str) -> None:
     assert all(re.search(r"inf|\[1.0, 2.0\]", value) for id_, value in online.items() if id_ not in seen)
 
 
-def test_dates_out_of_range_are_null_where_the_job_says_so(rows: TypedRows) -> None:
+def test_dates_out_of_range_are_null_if_the_job_sets_that(rows: TypedRows) -> None:
     rows.sql("CREATE TABLE ends (id int PRIMARY KEY, x timestamptz)")
     rows.sql(
         "INSERT INTO ends VALUES (1, 'infinity'), (2, '-infinity'), (3, '294276-12-31'), (4, '2024-01-01'), (5, NULL)"
@@ -235,7 +235,7 @@ def test_every_documented_type_of_an_output_is_tried_here() -> None:
 
 
 @pytest.mark.parametrize("kind", OUTPUT_VALUES)
-def test_an_output_is_stored_as_the_model_gave_it(rows: TypedRows, kind: str) -> None:
+def test_an_output_is_stored_as_the_model_returned_it(rows: TypedRows, kind: str) -> None:
     sql, values = OUTPUT_VALUES[kind]
     name = f"out_{words(kind)}"
     rows.add(name, GIVES.format(kind=kind, values=values), "Gives")

@@ -77,9 +77,7 @@ def test_a_password_that_would_break_its_settings_stops_it_and_is_not_shown(
 
 
 @each_shell
-def test_its_check_tells_one_that_answers_from_one_that_refuses_and_one_that_is_gone(
-    variable: str, tmp_path: Path
-) -> None:
+def test_the_brokers_check_distinguishes_running_refusing_and_absent(variable: str, tmp_path: Path) -> None:
     port = free_port()
 
     def check(password: str) -> int:
@@ -92,7 +90,7 @@ def test_its_check_tells_one_that_answers_from_one_that_refuses_and_one_that_is_
     assert check("right") != 0
 
 
-def test_the_trials_servers_are_given_what_their_images_know() -> None:
+def test_the_trials_servers_get_only_options_that_their_images_know() -> None:
     database = next(pod.containers[0] for pod in pods(shape("overlays/trial")) if pod.owner == "database")
     known = {*read(dict.fromkeys(SECRETS, "x")).services["database"].environment, "PGDATA"} - {"POSTGRES_INITDB_ARGS"}
 

@@ -50,7 +50,7 @@ def test_the_file_is_one_by_the_compose_specification() -> None:
 
 @pytest.mark.parametrize("name", SECRETS)
 @pytest.mark.parametrize("value", [None, ""], ids=["unset", "empty"])
-def test_a_missing_password_stops_the_start_and_the_message_says_what_to_do(name: str, value: str | None) -> None:
+def test_a_missing_password_stops_the_start_and_its_message_names_the_next_step(name: str, value: str | None) -> None:
     given = {**GIVEN, name: value} if value is not None else {n: v for n, v in GIVEN.items() if n != name}
 
     with pytest.raises(Unset, match=f"{name} is missing a value: copy .* to .env and fill it in") as stopped:
@@ -68,7 +68,7 @@ def test_there_is_no_default_password() -> None:
     assert {(name, text) for name, how, text in secrets if how != "?"} == {("NOTIFY_SECRET", "")}
 
 
-def test_what_is_secret_comes_from_a_variable(file: File) -> None:
+def test_a_secret_comes_from_a_variable(file: File) -> None:
     for service in file.services.values():
         for name, value in service.environment.items():
             if SECRET.search(name) and value:
@@ -127,7 +127,7 @@ def test_nothing_starts_before_what_it_needs_is_well(file: File) -> None:
             assert service.needs == {"database": HEALTHY, "broker": HEALTHY, "migrate": DONE}, service.name
 
 
-def test_a_worker_has_longer_to_stop_than_it_gives_itself(file: File) -> None:
+def test_a_worker_has_longer_to_stop_than_its_own_limit(file: File) -> None:
     own = make_app(Settings(_env_file=None, broker_url="redis://broker/0"), str).conf.worker_soft_shutdown_timeout
 
     for name in ("cpu-worker", "gpu-worker"):
@@ -170,7 +170,7 @@ def test_workers_can_be_several(file: File) -> None:
     assert not {"ports"} & file.services["cpu-worker"].given.keys()
 
 
-def test_the_gpu_worker_is_there_only_when_it_is_asked_for(file: File) -> None:
+def test_the_gpu_worker_is_there_only_when_it_is_requested(file: File) -> None:
     gpu = file.services["gpu-worker"].given
     (device,) = gpu["deploy"]["resources"]["reservations"]["devices"]
 
@@ -201,7 +201,7 @@ def test_each_image_of_ours_is_built_by_one_service_alone(file: File) -> None:
     )
 
 
-def test_what_is_published_listens_to_more_than_its_own_container(file: File) -> None:
+def test_a_published_port_listens_to_more_than_its_own_container(file: File) -> None:
     assert {"--host", "0.0.0.0", "--port", "8000"} <= set(file.services["api"].given["command"])  # noqa: S104 -- a container's
     assert {"--address=0.0.0.0", "--port=5555"} <= set(file.services["flower"].given["command"])
 
@@ -216,7 +216,7 @@ def test_the_servers_of_others_find_their_user_and_their_folders(file: File) -> 
     assert broker.mounts == {"/data": "broker"}
 
 
-def test_every_container_of_ours_is_given_settings_that_there_are_and_a_place_to_write(file: File) -> None:
+def test_every_container_of_ours_has_known_settings_and_a_writable_path(file: File) -> None:
     for service in file.ours:
         assert unknown(set(service.environment)) == set(), service.name
         assert service.given["tmpfs"] == ["/tmp"], service.name  # noqa: S108 -- a container's

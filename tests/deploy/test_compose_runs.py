@@ -43,7 +43,7 @@ def machine(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[M
         print(made.logs())  # noqa: T201 -- pytest shows it where a test failed
 
 
-def test_what_runs_is_the_wheel_and_not_the_source_tree(machine: Machine, tmp_path: Path) -> None:
+def test_the_running_code_is_the_wheel_and_not_the_source_tree(machine: Machine, tmp_path: Path) -> None:
     done = machine.installed.run("python", "-c", "import scorebeat; print(*scorebeat.__path__)", cwd=tmp_path)
 
     assert [Path(path) for path in done.stdout.split()] == [machine.installed.packages / "scorebeat"], done.stderr
@@ -65,7 +65,7 @@ def test_beat_starts_runs_and_the_worker_of_the_gpu_queue_scores_them(machine: M
     assert device.startswith("cuda:0")
 
 
-def test_the_api_answers_those_who_show_the_token_and_nobody_else(machine: Machine) -> None:
+def test_the_api_serves_those_who_show_the_token_and_nobody_else(machine: Machine) -> None:
     page, token = f"{machine.url('api')}/runs", {"Authorization": f"Bearer {GIVEN['API_TOKEN']}"}
 
     assert httpx.get(page).status_code == 401
@@ -121,7 +121,7 @@ def test_the_password_of_those_who_run_can_be_changed_at_any_time(machine: Machi
         psycopg2.connect(usual.replace(GIVEN["RUN_PASSWORD"], password)).close()
 
 
-def test_roles_opens_the_tables_that_are_there_already_and_ends_badly_where_it_fails(machine: Machine) -> None:
+def test_roles_opens_the_existing_tables_and_exits_badly_if_it_fails(machine: Machine) -> None:
     service = machine.file.services["roles"]
     environment = machine.environment(service)
     with psycopg2.connect(flowers.url(machine)) as connection, connection.cursor() as cursor:
@@ -137,7 +137,7 @@ def test_roles_opens_the_tables_that_are_there_already_and_ends_badly_where_it_f
         cursor.execute("SELECT FROM restored")
 
 
-def test_what_goes_on_running_may_not_change_the_ledger_itself(machine: Machine) -> None:
+def test_a_long_running_service_may_not_change_the_ledger_itself(machine: Machine) -> None:
     url = machine.environment(machine.file.services["cpu-worker"])["SCOREBEAT_DATABASE_URL"]
 
     for refused in ("DROP TABLE scorebeat.runs", "DELETE FROM predictions.flowers", "UPDATE flowers SET a = 0"):
@@ -160,7 +160,7 @@ def test_no_process_title_and_no_log_shows_a_secret(machine: Machine) -> None:
     assert not [text for text in (*titles, machine.logs()) if any(secret in text for secret in hidden)]
 
 
-def test_every_process_that_loads_models_has_the_credentials_of_a_bucket_and_no_other_has(machine: Machine) -> None:
+def test_exactly_the_processes_that_load_models_have_a_buckets_credentials(machine: Machine) -> None:
     given = {f"{name}={value}".encode() for name, value in CREDENTIALS.items()}
 
     for name in machine.running:
@@ -169,7 +169,7 @@ def test_every_process_that_loads_models_has_the_credentials_of_a_bucket_and_no_
             assert found == (given if name in ("cpu-worker", "gpu-worker", "api") else set()), name
 
 
-def test_a_process_that_is_stuck_fails_its_health_check_and_one_that_goes_on_passes_it(machine: Machine) -> None:
+def test_a_stuck_process_fails_its_health_check_and_a_running_one_passes_it(machine: Machine) -> None:
     for name in WATCHED:
         machine.signal(name, signal.SIGSTOP)
     try:

@@ -20,7 +20,7 @@ def file() -> File:
     return read(GIVEN)
 
 
-def test_each_container_has_a_first_process_that_gives_signals_on(file: File) -> None:
+def test_each_container_has_a_first_process_that_passes_signals_on(file: File) -> None:
     assert [one.name for one in file.services.values() if one.given.get("init") is not True] == []
 
 
@@ -67,7 +67,7 @@ def test_only_who_uses_a_secret_has_it_and_by_the_name_that_is_looked_for(file: 
     assert list(holders.values()) == [{"control"}, {"api"}, {"flower"}]
 
 
-def test_each_service_is_asked_for_itself(file: File) -> None:
+def test_each_service_is_checked_by_itself(file: File) -> None:
     health = {one.name: " ".join(one.health or []) for one in file.services.values()}
     own = {"beat": "beat", "control": "control", "cpu-worker": "worker", "gpu-worker": "worker"}
 
@@ -76,7 +76,7 @@ def test_each_service_is_asked_for_itself(file: File) -> None:
     assert "//127.0.0.1:5555/healthcheck'" in health["flower"]
 
 
-def test_what_certificates_are_needed_can_be_shown_to_every_service_of_ours(file: File) -> None:
+def test_every_service_of_ours_can_mount_the_certificates(file: File) -> None:
     own = read({**GIVEN, "CERTIFICATES": "/etc/ours", "BROKER_CA": "/etc/scorebeat/ca.pem"})
 
     assert {one.mounts.get("/etc/scorebeat") for one in file.ours} == {"./certificates"}
@@ -85,7 +85,7 @@ def test_what_certificates_are_needed_can_be_shown_to_every_service_of_ours(file
     assert {one.environment["SCOREBEAT_BROKER_CA"] for one in own.ours} == {"/etc/scorebeat/ca.pem"}
 
 
-def test_who_reads_models_and_nobody_else_is_given_the_credentials_of_a_bucket(file: File) -> None:
+def test_exactly_the_services_that_read_models_have_a_buckets_credentials(file: File) -> None:
     readers = {one.name for one in file.services.values() if MODELS in one.mounts}
 
     assert readers == {"cpu-worker", "gpu-worker", "api", "cli"}
@@ -105,7 +105,7 @@ def test_the_pages_credentials_reach_the_containers_and_change_nothing_else(file
         assert service.environment == usual.environment | (told if usual.env_files else {}), name
 
 
-def test_the_file_of_credentials_is_for_its_owner_and_goes_into_no_commit_and_no_image() -> None:
+def test_the_credentials_file_is_its_owners_and_in_no_commit_or_image() -> None:
     ignored = {name: (REPOSITORY / name).read_text("utf-8").splitlines() for name in (".gitignore", ".dockerignore")}
 
     assert {".env", STORE} <= set(ignored[".gitignore"])
@@ -114,7 +114,7 @@ def test_the_file_of_credentials_is_for_its_owner_and_goes_into_no_commit_and_no
     assert any(f"chmod 600 {STORE}" in block.text for block in Page.read(PAGE).blocks)
 
 
-def test_the_page_says_before_all_else_that_no_engine_ran_it_and_what_was_run_instead() -> None:
+def test_the_page_begins_with_what_was_run_instead_of_an_engine() -> None:
     first = " ".join(PAGE.read_text("utf-8").split("\n## ")[0].split())
 
     assert "No container engine runs where Scorebeat is tested" in first
@@ -123,5 +123,5 @@ def test_the_page_says_before_all_else_that_no_engine_ran_it_and_what_was_run_in
     assert all((REPOSITORY / path).is_file() for path in run)
 
 
-def test_what_ends_by_itself_leaves_no_volume_behind(file: File) -> None:
+def test_a_service_that_ends_by_itself_leaves_no_volume_behind(file: File) -> None:
     assert "/var/lib/postgresql" in file.services["roles"].given["tmpfs"]

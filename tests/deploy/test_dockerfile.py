@@ -34,7 +34,7 @@ each_target = pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.skipif(
     (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="the package of hadolint has no program for here"
 )
-def test_hadolint_has_nothing_to_say() -> None:
+def test_hadolint_reports_nothing() -> None:
     done = subprocess.run([LINTER, DOCKERFILE], capture_output=True, text=True, check=False, timeout=60)
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -56,7 +56,7 @@ def test_a_signal_reaches_the_program_itself(target: str) -> None:
 
 
 @each_target
-def test_a_container_says_whether_it_is_well(target: str) -> None:
+def test_a_container_reports_whether_it_is_healthy(target: str) -> None:
     assert re.fullmatch(
         r'(--[a-z-]+=\w+ )+CMD \["scorebeat", "health", "worker"\]', stages()[target].last("HEALTHCHECK")
     )
@@ -85,7 +85,7 @@ def test_the_dependencies_are_those_that_were_locked(target: str) -> None:
     assert own.split()[-3:] == ["--no-deps", "--no-index", "/dist/*.whl"], "built here, from this tree"
 
 
-def test_what_an_image_can_be_given_by_extras_is_locked_too() -> None:
+def test_packages_that_an_image_gets_by_extras_are_locked_too() -> None:
     lines = (REPOSITORY / "constraints.txt").read_text("utf-8").splitlines()
     pinned = {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines)}
     asked = [Requirement(one) for extra in EXTRAS.values() for one in extra]
@@ -153,7 +153,7 @@ def test_each_image_has_the_packages_of_its_own_device(target: str, names: list[
     assert unknown_extra.returncode == 1
 
 
-def test_what_builds_the_wheel_is_there_before_it_is_asked_to() -> None:
+def test_the_tools_that_build_the_wheel_are_installed_before_it_is_built() -> None:
     backend = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["build-system"]["requires"]
     first, *others = stages()["wheel"].all("RUN")
 
@@ -170,7 +170,7 @@ def test_python_is_one_that_the_package_takes() -> None:
 
 
 @each_target
-def test_what_wheels_expect_of_the_system_is_there(target: str) -> None:
+def test_the_system_libraries_that_wheels_expect_are_there(target: str) -> None:
     (installed,) = [run for run in stages()[target].all("RUN") if "apt-get install" in run]
 
     assert re.search(r"\blibgomp1\b", installed), "LightGBM's"
@@ -182,7 +182,7 @@ def test_the_image_sets_what_is_a_setting(target: str) -> None:
 
 
 @each_target
-def test_what_was_installed_lies_where_it_was_made_and_is_found_first(target: str) -> None:
+def test_the_installed_environment_has_the_path_it_was_made_at_and_is_found_first(target: str) -> None:
     (copied,) = stages()[target].all("COPY")
     made_in, source, place = copied.split()
     (made,) = [line for line in stages()[made_in.removeprefix("--from=")].all("RUN") if "python -m venv" in line]
@@ -209,7 +209,7 @@ def test_its_folders_belong_to_who_runs_it(target: str) -> None:
 
 
 @each_target
-def test_what_a_program_keeps_is_kept_where_it_may_write(target: str) -> None:
+def test_a_program_keeps_its_files_on_a_writable_path(target: str) -> None:
     environment = stages()[target].environment
 
     assert environment["HOME"] == "/tmp"  # noqa: S108 -- the container's own

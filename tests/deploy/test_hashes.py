@@ -29,7 +29,7 @@ def locked() -> dict[str, str]:
     return {canonicalize_name(name): at for name, _, at in (line.partition("==") for line in lines)}
 
 
-def test_there_is_a_file_for_each_extra_that_an_image_can_be_given() -> None:
+def test_there_is_a_file_for_each_extra_that_an_image_can_have() -> None:
     assert set(FILES) == {"base", "build", *EXTRAS}
 
 
@@ -41,7 +41,7 @@ def test_each_package_has_its_version_in_constraints(name: str) -> None:
 
 
 @each_file
-def test_each_package_has_hashes_and_no_line_says_where_it_comes_from(name: str) -> None:
+def test_each_package_has_hashes_and_no_line_names_its_origin(name: str) -> None:
     for package, one in entries(FILES[name]).items():
         first, *hashes = one.split(" \\\n")
         assert re.fullmatch(r"[a-z0-9-]+==[\w.]+( ; [^;\\]+)?", first), first
@@ -50,7 +50,7 @@ def test_each_package_has_hashes_and_no_line_says_where_it_comes_from(name: str)
 
 
 @pytest.mark.parametrize("name", ["base", *EXTRAS])
-def test_whatever_the_project_asks_for_is_in_the_file_but_the_servers(name: str) -> None:
+def test_every_requirement_of_the_project_but_the_servers_is_in_the_file(name: str) -> None:
     asked = PROJECT["dependencies"] if name == "base" else EXTRAS[name]
     have = pins("base") | pins(name)
 
@@ -61,7 +61,7 @@ def test_whatever_the_project_asks_for_is_in_the_file_but_the_servers(name: str)
             assert one.specifier.contains(have[canonicalize_name(one.name)]), one
 
 
-def test_whatever_a_package_needs_is_in_the_file_too() -> None:
+def test_the_packages_that_a_package_needs_are_in_the_file_too() -> None:
     """As the packages themselves say, which are installed here at the same versions."""
     have = pins("base")
     for package in have:
@@ -71,5 +71,5 @@ def test_whatever_a_package_needs_is_in_the_file_too() -> None:
                 assert needed.specifier.contains(have[canonicalize_name(needed.name)]), (package, str(needed))
 
 
-def test_what_builds_the_wheel_is_locked() -> None:
+def test_the_tools_that_build_the_wheel_are_locked() -> None:
     assert list(pins("build")) == [BUILD]

@@ -35,7 +35,7 @@ LEAST_GRACE = 30
 
 
 @each_shape
-def test_nothing_asks_for_more_than_it_may_take(name: str) -> None:
+def test_nothing_requests_more_than_its_limit(name: str) -> None:
     for pod in pods(shape(name)):
         for container in pod.containers:
             asked, most = container["resources"]["requests"], container["resources"]["limits"]
@@ -49,7 +49,7 @@ def test_the_trial_fits_on_two_cpus_beside_the_cluster_itself() -> None:
     assert needed["memory"] <= SPARE_MEMORY
 
 
-def test_the_page_tells_what_the_trial_and_what_stands_before_any_worker_ask_for() -> None:
+def test_the_page_lists_the_requests_of_the_trial_and_of_the_base() -> None:
     text = " ".join(PAGE.read_text("utf-8").split())
     trial, base = in_all("overlays/trial"), in_all("base", but=("worker-cpu", "worker-gpu", "migrate"))
 
@@ -57,7 +57,7 @@ def test_the_page_tells_what_the_trial_and_what_stands_before_any_worker_ask_for
     assert f"Before any worker, `base` asks for {in_words(base)}:" in text
 
 
-def test_each_pod_is_of_the_size_that_the_page_tells() -> None:
+def test_each_pod_has_the_documented_size() -> None:
     told = {name: (size(least), size(most)) for name, least, most in ROW.findall(PAGE.read_text("utf-8"))}
     always, burst = (
         {c["name"]: (given(c, "requests"), given(c, "limits")) for pod in ours(shape(name)) for c in pod.containers}
@@ -71,7 +71,7 @@ def test_each_pod_is_of_the_size_that_the_page_tells() -> None:
 
 
 @each_shape
-def test_a_container_of_ours_has_the_memory_and_the_scratch_space_that_its_work_takes(name: str) -> None:
+def test_our_containers_have_the_memory_and_the_scratch_space_of_their_work(name: str) -> None:
     loads = {one["metadata"]["name"] for one in shape(name) if "scorebeat-store" in one["metadata"].get("labels", {})}
 
     assert loads
@@ -89,7 +89,7 @@ def test_every_pod_has_the_time_to_end_by_itself(name: str) -> None:
 
 
 @each_shape
-def test_probes_ask_for_pages_that_there_are_and_wait_long_enough_for_commands(name: str) -> None:
+def test_probes_request_existing_pages_and_wait_long_enough_for_commands(name: str) -> None:
     for pod in ours(shape(name)):
         for container in pod.containers:
             for probe in (container[kind] for kind in container if kind.endswith("Probe")):
@@ -100,7 +100,7 @@ def test_probes_ask_for_pages_that_there_are_and_wait_long_enough_for_commands(n
 
 
 @each_shape
-def test_a_job_is_given_the_time_and_the_tries_that_its_work_takes(name: str) -> None:
+def test_a_job_has_the_time_and_the_retries_that_its_work_takes(name: str) -> None:
     for one in of_kind(shape(name), "Job", "CronJob"):
         job = one["spec"].get("jobTemplate", one)["spec"]
         assert 6 <= job["backoffLimit"] <= 100, "one is not enough, and one that cannot work is told so"

@@ -96,7 +96,7 @@ def test_compute_starts_scores_everything_once_and_ends(system: System, job: Job
     assert system.ask("SELECT name FROM scorebeat.workers") == [], "nobody is left to be waited for"
 
 
-def test_jobs_that_are_tried_again_ask_for_no_second_run(system: System, job: Job, node: Node) -> None:
+def test_jobs_that_are_retried_request_no_second_run(system: System, job: Job, node: Node) -> None:
     for again in (False, True):
         run = Minute(node, 1).run()
         wait_for(lambda: runs(system))
@@ -109,9 +109,7 @@ def test_jobs_that_are_tried_again_ask_for_no_second_run(system: System, job: Jo
     assert_scored_once(system, job)
 
 
-def test_what_an_earlier_minute_left_open_is_finished_by_the_next_however_long_it_takes(
-    system: System, job: Job, node: Node
-) -> None:
+def test_a_run_left_open_by_an_earlier_minute_is_finished_by_the_next(system: System, job: Job, node: Node) -> None:
     left = system.enqueue(job)  # and nobody to plan it, as after a Job that was deleted
 
     run = Minute(node, 7).run()
@@ -168,7 +166,7 @@ def test_a_worker_that_is_killed_starts_again_and_everything_is_scored_once(syst
     assert_scored_once(system, job)
 
 
-def test_both_start_at_the_same_minute_never_twice_and_ask_by_the_same_key(tmp_path: Path) -> None:
+def test_both_start_at_the_same_minute_never_twice_and_use_the_same_key(tmp_path: Path) -> None:
     crons = [named(SHAPE, "CronJob", pod.owner)["spec"] for pod in (RUN, WORKERS)]
     asked = [
         call

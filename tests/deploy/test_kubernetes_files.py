@@ -100,7 +100,7 @@ def test_a_patch_that_meets_nothing_is_noticed(tmp_path: Path) -> None:
 
 
 @each_shape
-def test_what_selects_pods_selects_those_of_one_workload_by_ports_that_they_have(name: str) -> None:
+def test_a_selector_selects_pods_of_one_workload_by_ports_that_they_have(name: str) -> None:
     objects = shape(name)
     for one in of_kind(objects, "Deployment", "StatefulSet", "PodDisruptionBudget"):
         assert _selected(objects, one["spec"]["selector"]) == [one["metadata"]["name"]]

@@ -46,7 +46,7 @@ each_shape = pytest.mark.parametrize(
 
 
 @each_shape
-def test_whoever_loads_models_has_the_volume_and_may_not_write_it(name: str, readers: set[str], tmp_path: Path) -> None:
+def test_pods_that_load_models_have_the_volume_read_only(name: str, readers: set[str], tmp_path: Path) -> None:
     objects = with_volume(name, tmp_path)
 
     for pod in ours(objects):
@@ -63,14 +63,14 @@ def test_whoever_loads_models_has_the_volume_and_may_not_write_it(name: str, rea
             kubernetes_validate.validate(one, OLDEST, strict=True)
 
 
-def test_the_trial_asks_for_a_volume_that_a_cluster_of_one_machine_has() -> None:
+def test_the_trial_requests_a_volume_that_a_cluster_of_one_machine_has() -> None:
     claim = named(shape("overlays/trial"), "PersistentVolumeClaim", "models")
 
     assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
 
 
 @each_shape
-def test_whoever_loads_models_and_nobody_else_has_the_credentials_of_a_bucket(name: str, readers: set[str]) -> None:
+def test_exactly_the_pods_that_load_models_have_a_buckets_credentials(name: str, readers: set[str]) -> None:
     for pod in ours(shape(name)):
         for container in pod.containers:
             loads = pod.owner in readers and container in pod.spec["containers"]
@@ -78,7 +78,7 @@ def test_whoever_loads_models_and_nobody_else_has_the_credentials_of_a_bucket(na
             assert len(container["envFrom"]) == 1 + loads
 
 
-def test_the_page_has_its_reader_make_the_secret_of_the_credentials_and_says_what_is_in_it() -> None:
+def test_the_page_lists_the_content_of_the_credentials_secret_and_how_to_make_it() -> None:
     typed = [block.text for block in Page.read(PAGE).blocks if "create secret generic" in block.text]
     (shown,) = (block for block in Page.read(PAGE).blocks if block.file == "store.env")
 

@@ -105,7 +105,7 @@ def test_beat_is_one_and_control_and_api_outlive_a_machine() -> None:
     assert named(objects, "PodDisruptionBudget", "api")["spec"]["minAvailable"] == 2
 
 
-def test_the_api_is_asked_whether_it_lives_and_whether_it_is_ready() -> None:
+def test_the_api_has_a_liveness_and_a_readiness_probe() -> None:
     (api,) = named(shape("base"), "Deployment", "api")["spec"]["template"]["spec"]["containers"]
     (port,) = api["ports"]
 
@@ -132,7 +132,7 @@ def test_every_secret_that_is_used_is_in_the_example_of_the_page(name: str) -> N
     assert secrets_used(shape(name)) <= _told_secrets()
 
 
-def test_no_secret_is_told_that_nobody_uses_and_none_has_a_value_in_the_tree() -> None:
+def test_no_unused_secret_is_declared_and_none_has_a_value_in_the_tree() -> None:
     optional = {("scorebeat", "SCOREBEAT_NOTIFY_SECRET")}
     assert _told_secrets() - optional <= {used for name in SHAPES for used in secrets_used(shape(name))}
     assert not [one for name in SHAPES for one in shape(name) if one["kind"] == "Secret"]
@@ -150,7 +150,7 @@ def test_only_the_owners_job_has_the_owners_rights() -> None:
             assert ("scorebeat-owner" in sources) == (pod.owner == "migrate")
 
 
-def test_what_the_page_says_that_the_base_asks_for_without_workers_is_so() -> None:
+def test_the_pages_resources_of_the_base_without_workers_are_true() -> None:
     cpus, mebibytes = 0.0, 0.0
     objects = shape("base")
     for name in ("beat", "control", "api", "flower"):

@@ -51,7 +51,7 @@ class Answers:
 
 
 @pytest.mark.parametrize("which", ASKS, ids="-".join)
-def test_what_may_be_better_later_is_asked_again_after_a_while(which: tuple[str, str], tmp_path: Path) -> None:
+def test_a_request_that_may_succeed_later_is_repeated_after_a_while(which: tuple[str, str], tmp_path: Path) -> None:
     answers = Answers(tmp_path, "enqueue", (2, 2, 0))
 
     assert answers.end_of(SHELLS[which]) == 0
@@ -61,7 +61,7 @@ def test_what_may_be_better_later_is_asked_again_after_a_while(which: tuple[str,
 
 @pytest.mark.parametrize("code", [1, 137])
 @pytest.mark.parametrize("which", ASKS, ids="-".join)
-def test_what_ends_badly_otherwise_is_told_to_kubernetes(which: tuple[str, str], code: int, tmp_path: Path) -> None:
+def test_other_failures_are_reported_to_kubernetes(which: tuple[str, str], code: int, tmp_path: Path) -> None:
     answers = Answers(tmp_path, "enqueue", (2, code))
 
     assert answers.end_of(SHELLS[which]) == code
@@ -75,7 +75,7 @@ def test_workers_begin_as_soon_as_a_run_is_open(state: str, asked: int, tmp_path
     assert len([line for line in answers.lines("asked") if line.startswith("enqueue")]) == asked
 
 
-def test_control_begins_when_the_ledger_answers(tmp_path: Path) -> None:
+def test_control_begins_when_the_ledger_responds(tmp_path: Path) -> None:
     answers = Answers(tmp_path, "runs", (2, 2, 0))
 
     assert answers.end_of(SHELLS["iris-run", "control"]) == 0
@@ -83,7 +83,7 @@ def test_control_begins_when_the_ledger_answers(tmp_path: Path) -> None:
     assert all(int(seconds) in LATER for seconds in answers.lines("slept"))
 
 
-def test_what_the_page_says_of_both_jobs_is_so() -> None:
+def test_the_pages_words_on_both_jobs_are_true() -> None:
     run, workers = (
         named(SHAPE, "CronJob", name)["spec"]["jobTemplate"]["spec"] for name in ("iris-run", "iris-workers")
     )

@@ -29,7 +29,7 @@ def test_every_variable_that_looks_like_a_setting_is_one(name: str) -> None:
 
 
 @each_shape
-def test_what_a_program_keeps_is_kept_where_it_may_write(name: str) -> None:
+def test_a_program_keeps_its_files_on_a_writable_path(name: str) -> None:
     settings = named(shape(name), "ConfigMap", "scorebeat-settings")["data"]
 
     for pod in ours(shape(name)):
@@ -61,7 +61,7 @@ def test_a_secret_is_taken_by_its_own_name_and_the_pod_waits_for_it(name: str) -
         )
 
 
-def test_keda_is_told_all_parts_of_the_login_by_their_names() -> None:
+def test_keda_gets_all_parts_of_the_login_by_their_names() -> None:
     (login,) = of_kind(shape("overlays/keda"), "TriggerAuthentication")
 
     assert {one["parameter"] for one in login["spec"]["secretTargetRef"]} == KEDA
@@ -109,7 +109,7 @@ def test_the_servers_of_the_trial_may_write_what_they_keep() -> None:
     assert "/var/run/postgresql" in _writable(database)
 
 
-def test_who_may_reach_the_api_is_labelled_as_the_page_says() -> None:
+def test_the_pods_that_may_reach_the_api_are_labelled_as_documented() -> None:
     policy = named(shape("base"), "NetworkPolicy", "clients-reach-the-api-and-flower")["spec"]
     (rule,) = policy["ingress"]
     ((label, value),) = rule["from"][0]["namespaceSelector"]["matchLabels"].items()
@@ -119,7 +119,7 @@ def test_who_may_reach_the_api_is_labelled_as_the_page_says() -> None:
 
 
 @each_shape
-def test_what_nobody_opened_is_closed_and_nothing_is_open_to_other_machines(name: str) -> None:
+def test_an_unopened_port_is_closed_and_nothing_is_open_to_other_machines(name: str) -> None:
     policies = of_kind(shape(name), "NetworkPolicy")
     closed = {"podSelector": {}, "policyTypes": ["Ingress"]}
 
@@ -129,7 +129,7 @@ def test_what_nobody_opened_is_closed_and_nothing_is_open_to_other_machines(name
 
 
 @each_shape
-def test_what_posts_notices_is_given_what_signs_them(name: str) -> None:
+def test_a_process_that_posts_notices_has_the_key_that_signs_them(name: str) -> None:
     controls = [c for pod in ours(shape(name)) for c in pod.containers if "--control" in " ".join(c["command"])]
     key = {"name": "scorebeat", "key": "SCOREBEAT_NOTIFY_SECRET", "optional": True}
 

@@ -16,7 +16,7 @@ PAGE = REPOSITORY / "docs/reference/licences.md"
 ROW = re.compile(r"^\| `([a-z0-9-]+)` \| (\S.*) \|$", re.MULTILINE)
 
 
-def test_each_package_that_is_asked_for_is_in_the_list_with_a_licence() -> None:
+def test_each_required_package_is_in_the_list_with_a_licence() -> None:
     asked, listed = {canonicalize_name(Requirement(one).name) for one in named()}, dict(ROW.findall(PAGE.read_text()))
 
     assert asked - set(listed) == set()

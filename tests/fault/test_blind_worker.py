@@ -38,7 +38,7 @@ def blind(system: System) -> Iterator["Popen[bytes]"]:
     kill_group(worker)
 
 
-def test_a_worker_that_lost_the_ledger_holds_one_message_and_those_who_see_it_do_the_work(
+def test_a_worker_that_lost_the_ledger_holds_one_message_and_the_others_work(
     system: System, blind: "Popen[bytes]"
 ) -> None:
     job = system.job("half_blind", rows=600, batch_rows=20, where=SLOW)

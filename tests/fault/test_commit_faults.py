@@ -146,9 +146,7 @@ def until_expired(system: System, run: int) -> None:
     wait_for(lambda: attempts(system, run) == [("claimed", 1), *[("committed", 1)] * 3])
 
 
-def test_a_commit_that_stands_still_past_its_claim_is_in_nobodys_way_and_is_not_taken_away(
-    system: System, workers: Workers
-) -> None:
+def test_a_commit_that_hangs_past_its_claim_blocks_nobody_and_is_not_undone(system: System, workers: Workers) -> None:
     job, bystander = system.job("standing"), system.job("beside_standing", where=GATED)
     gate = of_batch(system, Place.BATCH_DONE, job)
     with gate.closed():
@@ -181,9 +179,7 @@ def test_a_slow_commit_keeps_no_other_claim_of_its_worker_from_being_renewed(sys
     assert_scored_once(system, job)
 
 
-def test_a_late_worker_that_comes_to_its_commit_while_another_is_in_it_writes_nothing(
-    system: System, workers: Workers
-) -> None:
+def test_a_late_worker_that_commits_during_anothers_commit_writes_nothing(system: System, workers: Workers) -> None:
     job = system.job("late", batch_rows=200, where=GATED)
     gate = of_batch(system, Place.BATCH_DONE, job)
     with gate.closed():

@@ -26,9 +26,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         yield made
 
 
-def test_a_run_of_two_batches_has_one_due_time_though_its_worker_is_killed_and_its_job_changed(
-    system: System,
-) -> None:
+def test_a_runs_due_time_stays_though_its_worker_is_killed_and_its_job_changed(system: System) -> None:
     plain = system.job("daily", rows=200, batch_rows=100)
     system.tell(f"UPDATE daily SET {REST[0]} = NULL WHERE id = (SELECT min(id) FROM daily)")
     query = f"SELECT id, {OF_THE_RUN} AS {FIRST}, {', '.join(REST)} FROM daily WHERE {GATED}"

@@ -59,7 +59,7 @@ def rows(flower: Flower) -> list[dict[str, Any]]:
     return found
 
 
-def test_what_is_no_event_is_one_line_in_flowers_log_and_true_ones_go_on(
+def test_an_invalid_event_is_one_line_in_flowers_log_and_true_ones_go_on(
     s: System, flower: Flower, program: "Popen[bytes]", worker: str
 ) -> None:
     true = heard(s)
@@ -106,7 +106,7 @@ def test_a_forged_clock_keeps_nobody_from_being_heard(s: System, flower: Flower,
         assert_it_goes_on(s, flower, worker)
 
 
-def test_forged_answers_keep_no_button_from_working(
+def test_forged_replies_keep_no_button_from_working(
     s: System, flower: Flower, program: "Popen[bytes]", worker: str
 ) -> None:
     before, said = len(refusals(s, program)), len(s.programs.log(program))
@@ -122,7 +122,7 @@ def test_forged_answers_keep_no_button_from_working(
     assert_it_goes_on(s, flower, worker)
 
 
-def test_flowers_buttons_say_what_became_of_it(s: System, flower: Flower, program: "Popen[bytes]", worker: str) -> None:
+def test_flowers_buttons_report_their_result(s: System, flower: Flower, program: "Popen[bytes]", worker: str) -> None:
     kept, said = s.programs.started[0][0], len(s.programs.log(program))
     refused = len(refusals(s, kept))
 

@@ -50,7 +50,7 @@ def waiting(system: System, workers: Workers) -> Job:  # noqa: ARG001 -- they ar
     return job
 
 
-def test_whatever_is_written_to_a_queue_is_one_line_in_the_log(
+def test_a_foreign_message_in_a_queue_is_one_line_in_the_log(
     system: System, workers: Workers, waiting: Job, tmp_path: Path
 ) -> None:
     before = ledger(system), {queue: tree(worker) for queue, worker in workers.items()}
@@ -92,7 +92,7 @@ def test_good_messages_about_what_is_not_there_do_nothing(system: System, worker
     score(system, system.job("after_the_unknown"))
 
 
-def test_what_is_broadcast_and_is_no_command_is_one_line_in_each_log(system: System, workers: Workers) -> None:
+def test_a_broadcast_that_is_no_command_is_one_line_in_each_log(system: System, workers: Workers) -> None:
     before = {queue: tree(worker) for queue, worker in workers.items()}
     channel = system.key("/0.celery.pidbox")
     true = a_command(system)
@@ -112,7 +112,7 @@ def test_what_is_broadcast_and_is_no_command_is_one_line_in_each_log(system: Sys
     score(system, system.job("after_the_commands"))
 
 
-def test_a_worker_takes_no_more_processes_than_its_host_bears_however_often_it_is_told(
+def test_a_worker_takes_at_most_its_hosts_processes_however_often_it_is_sent_more(
     system: System, workers: Workers
 ) -> None:
     control, grown = system.p.app.control, system.programs.worker("grown", name="grown")

@@ -80,7 +80,7 @@ def second(network: Network) -> Iterator[Process]:
     kill_group(process)
 
 
-def test_a_connection_that_is_reset_in_the_midst_of_a_copy_leaves_nothing_half_written(network: Network) -> None:
+def test_a_connection_that_is_reset_during_a_copy_leaves_nothing_half_written(network: Network) -> None:
     system, proxy = network.system, network.database
     job = system.job("cut_copy", rows=2_000, batch_rows=2_000)
     table = system.ask("SELECT table_name FROM scorebeat.prediction_sets WHERE job = :job", job=job.name)[0][0]
@@ -145,7 +145,7 @@ def test_a_slow_database_connection_loses_no_claim(network: Network) -> None:
     assert_scored_once(system, job)
 
 
-def test_a_silent_broker_connection_stops_no_batch_in_hand_and_is_given_up(network: Network) -> None:
+def test_a_silent_broker_connection_is_dropped_and_stops_no_claimed_batch(network: Network) -> None:
     system = network.system
     job = system.job("silent_broker", where=GATED)
     lost = network.log.count(LOST)

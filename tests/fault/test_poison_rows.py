@@ -124,7 +124,7 @@ def test_a_row_that_hangs_is_found_even_if_it_holds_the_interpreters_lock(points
 
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("worker")
-def test_a_row_that_stops_its_process_is_found_and_each_death_is_told_as_it_was(points: Points) -> None:
+def test_a_row_that_stops_its_process_is_found_and_each_death_has_its_cause(points: Points) -> None:
     job, run = run_of(points, {"stop": [700], "exit 1": [400], "hang": [1500]}, 2000)
 
     assert until_finished(points, run, within=200) is RunState.PARTIAL
@@ -140,7 +140,7 @@ def test_a_row_that_stops_its_process_is_found_and_each_death_is_told_as_it_was(
 
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("worker")
-def test_a_row_for_which_the_model_closes_its_processs_connections_costs_only_itself(points: Points) -> None:
+def test_a_row_whose_prediction_closes_the_processs_connections_costs_only_itself(points: Points) -> None:
     job, run = run_of(points, {"close": [400], "replace": [1500]}, 2000)
 
     assert until_finished(points, run, within=200) is RunState.PARTIAL

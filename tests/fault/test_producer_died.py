@@ -96,9 +96,7 @@ def test_batches_whose_planner_was_killed_before_it_sent_them_are_sent(system: S
     assert_scored_once(system, job)
 
 
-def test_a_plan_whose_planner_was_killed_half_way_is_closed_and_the_next_run_takes_the_rest(
-    system: System, planner: Planner
-) -> None:
+def test_a_plan_whose_planner_was_killed_is_closed_and_the_next_run_goes_on(system: System, planner: Planner) -> None:
     job = system.job("half_planned")
     gate = of_batch(system, Place.BATCH_PLANNED, job, number=2)
     with gate.closed():
@@ -140,7 +138,7 @@ def test_a_planners_backend_that_keeps_its_locks_holds_up_no_other_run(system: S
 
 
 @pytest.mark.usefixtures("planner")
-def test_a_claim_that_stands_still_holds_up_no_other_batch(system: System) -> None:
+def test_a_claim_that_hangs_holds_up_no_other_batch(system: System) -> None:
     job = system.job("locked_claim", where=GATED)
     gate = of_batch(system, Place.BATCH_CLAIMED, job)
     with gate.closed():

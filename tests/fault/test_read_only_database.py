@@ -47,7 +47,7 @@ def test_work_goes_on_after_the_database_took_no_writes_and_workers_began_meanwh
     assert "takes no writes" not in scorebeat(system, "check")
 
 
-def test_connections_that_began_read_only_are_replaced_and_no_attempt_is_spent_on_them(system: System) -> None:
+def test_connections_that_began_read_only_are_replaced_and_spend_no_attempt(system: System) -> None:
     system.programs.worker("control", "plan", name="control")
     system.programs.beat()
     system.until_served("control", "plan")

@@ -85,9 +85,7 @@ def test_neither_takes_the_others_messages(one: System, other: System) -> None:
     assert [key for key in keys(one) if not key.startswith(prefixes)] == []
 
 
-def test_a_command_to_all_workers_reaches_those_of_its_own_and_check_names_the_others(
-    one: System, other: System
-) -> None:
+def test_a_broadcast_reaches_its_own_workers_and_check_names_the_others(one: System, other: System) -> None:
     one.programs.worker("cpu", name="ours")
     other.programs.worker("cpu", name="theirs")
     wait_for(lambda: answering(one.p.app) and answering(other.p.app))

@@ -68,7 +68,7 @@ def test_a_locked_table_is_named_by_who_locks_it_and_scored_when_it_is_free(nigh
     assert_scored_once(night.system, job)
 
 
-def test_a_table_that_is_changed_under_its_lock_fails_the_run_that_waited_and_says_what_to_type(night: Night) -> None:
+def test_a_table_changed_under_its_lock_fails_the_waiting_run_with_a_next_step(night: Night) -> None:
     job = night.job("altered")
     night.is_due(job)
     night.until_scored(job)
@@ -94,7 +94,7 @@ def test_a_table_that_is_changed_under_its_lock_fails_the_run_that_waited_and_sa
     assert_scored_once(night.system, job)
 
 
-def test_a_model_whose_file_is_gone_fails_the_run_and_one_command_scores_it_when_it_is_back(night: Night) -> None:
+def test_a_run_fails_if_its_model_file_is_gone_and_one_command_then_scores_it(night: Night) -> None:
     settings = night.system.settings
     folder = settings.artifacts / "roses"  # type: ignore[operator]  # a folder, here
     publish.add(night.system.p, folder.parents[1] / "flowers.skops", "roses", "test", AddOptions(INPUTS))
@@ -139,9 +139,7 @@ BLIND = {"password": (new_password, old_password), "cut_off": (cut, mended)}
 
 
 @pytest.mark.parametrize("cause", BLIND)
-def test_a_worker_that_lost_the_database_is_missed_and_goes_on_by_itself_when_it_is_back(
-    night: Night, cause: str
-) -> None:
+def test_a_worker_that_lost_the_database_is_missed_and_goes_on_once_it_is_back(night: Night, cause: str) -> None:
     breaks, mends = BLIND[cause]
     job = night.job(cause)
     breaks(night)
@@ -167,7 +165,7 @@ def test_a_worker_that_lost_the_database_is_missed_and_goes_on_by_itself_when_it
     night.system.until_served("cpu")
 
 
-def test_a_night_while_the_system_is_off_is_seen_then_and_made_up_or_told_as_missed_after(night: Night) -> None:
+def test_a_night_while_the_system_is_off_is_made_up_or_reported_as_missed(night: Night) -> None:
     made_up, missed = night.job("made_up"), night.job("missed", deadline=timedelta(hours=1))
     night.off()
     for job in (made_up, missed):

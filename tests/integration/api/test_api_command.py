@@ -67,7 +67,7 @@ def test_connections_that_never_send_a_whole_request_are_closed(programs: Progra
     slow.close()
 
 
-def test_a_port_that_is_taken_is_told_with_exit_code_2(scorebeat: Cli) -> None:
+def test_a_port_that_is_taken_is_reported_with_exit_code_2(scorebeat: Cli) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         message = refused(scorebeat("api", "--port", str(port)), f"cannot listen on 127.0.0.1 port {port}: Address")

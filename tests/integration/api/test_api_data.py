@@ -63,7 +63,7 @@ def test_a_quarantined_row_is_in_all_and_neither_predicted_nor_unpredicted(clien
     }  # fmt: skip
 
 
-def test_one_key_says_what_is_stored_or_why_nothing_is(client: Client, scored: Ledger) -> None:
+def test_one_key_returns_its_prediction_or_the_reason_for_none(client: Client, scored: Ledger) -> None:
     found, waiting, nowhere = client.get("/data/25"), client.get("/data/26"), client.get("/data/31")
 
     stored = scored.sql("SELECT row_to_json(p) FROM predictions.flowers_job p WHERE id = 25")[0]
@@ -136,7 +136,7 @@ def test_csv_has_the_same_rows_as_json(client: Client, ledger: Ledger, kind: str
         assert [bool(row["prediction.label"]) for row in told] == [True, True, False, False, False]
 
 
-def test_csv_tells_null_from_an_empty_text_as_copy_does(client: Client, ledger: Ledger) -> None:
+def test_csv_distinguishes_null_from_an_empty_text_as_copy_does(client: Client, ledger: Ledger) -> None:
     ledger.sql("CREATE TABLE notes (id int PRIMARY KEY, a float8 NOT NULL, b float8 NOT NULL, note text)")
     ledger.sql("INSERT INTO notes VALUES (1, 5, 3, NULL), (2, 5, 3, ''), (3, 5, 3, 'NULL'), (4, 5, 3, E'a,\"b\"\r\n')")
     ledger.scored(a_job(query="SELECT id, a, b, note FROM notes"))
@@ -154,7 +154,7 @@ def test_csv_tells_null_from_an_empty_text_as_copy_does(client: Client, ledger: 
 
 
 @pytest.mark.usefixtures("scored")
-def test_json_is_answered_unless_csv_is_preferred(client: Client) -> None:
+def test_json_is_returned_unless_csv_is_preferred(client: Client) -> None:
     for accept in (
         *("*/*", "application/json, text/csv", "text/html,*/*;q=0.8", "text/csv;q=0.1, */*", "image/png"),
         *("", ",;,", "text/csv;q=0", "text/csv;q=x", "text/*, text/csv;q=0.1, */*;q=0.2"),

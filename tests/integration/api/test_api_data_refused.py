@@ -31,7 +31,7 @@ __all__ = ["client", "ledger", "opened", "scored", "trained"]
         ({"job": "x\0"}, 422, "pattern"),
     ],
 )
-def test_what_cannot_be_a_page_is_refused_with_what_was_expected(
+def test_an_impossible_page_is_refused_with_the_expected_form(
     client: Client, asked: dict[str, Any], status: int, expected: str
 ) -> None:
     for path in ("/data/all", "/data/predicted", "/data/unpredicted"):
@@ -42,7 +42,7 @@ def test_what_cannot_be_a_page_is_refused_with_what_was_expected(
 
 
 @pytest.mark.usefixtures("scored")
-def test_what_cannot_be_a_key_is_refused_with_what_was_expected(client: Client) -> None:
+def test_an_impossible_key_is_refused_with_the_expected_form(client: Client) -> None:
     for key, expected in (("ten", "id (bigint)"), ("9" * 30, "out of range"), ("%00", "NUL"), ("[true]", "bigint")):
         refused = client.get(f"/data/{key}")
         assert refused.status_code == 400, refused.text
@@ -101,7 +101,7 @@ def test_pages_over_a_table_without_a_primary_key_give_every_row_once(client: Cl
     assert numbers(walk(client, "/data/unpredicted", limit=3)) == [*range(1, 7)]
 
 
-def test_a_query_that_fails_on_a_row_is_told_as_the_jobs_fault(client: Client, scored: Ledger) -> None:
+def test_a_query_that_fails_on_a_row_is_reported_as_the_jobs_fault(client: Client, scored: Ledger) -> None:
     scored.apply(a_job(query="SELECT id, 1 / (id - 3) AS a, b FROM items"))
 
     answer = client.get("/data/all")

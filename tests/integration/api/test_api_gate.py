@@ -34,7 +34,7 @@ WRONG: list[dict[str, str]] = [
 ]
 
 
-def test_without_the_token_only_health_is_answered(scored: Ledger, opened: Opener) -> None:
+def test_without_the_token_only_health_responds(scored: Ledger, opened: Opener) -> None:
     stranger = opened(headers={})
     before = scored.sql("SELECT count(*) FROM scorebeat.actions")
 
@@ -58,7 +58,7 @@ def test_a_token_of_other_letters_than_ascii_is_wrong_and_no_failure(opened: Ope
 
 
 @pytest.mark.usefixtures("scored")
-def test_a_server_without_a_token_is_closed_and_says_which_variable_opens_it(opened: Opener) -> None:
+def test_a_server_without_a_token_is_closed_and_names_the_variable_that_opens_it(opened: Opener) -> None:
     tokenless = opened(api_token=None)
 
     for answer in (*map(tokenless.get, READ), *map(tokenless.post, WRITE)):
@@ -68,7 +68,7 @@ def test_a_server_without_a_token_is_closed_and_says_which_variable_opens_it(ope
 
 
 @pytest.mark.usefixtures("scored")
-def test_public_reading_opens_predictions_and_runs_and_nothing_that_failed_or_writes(opened: Opener) -> None:
+def test_public_reading_opens_predictions_and_runs_but_no_failures_or_writes(opened: Opener) -> None:
     for given in ({}, {"api_token": None}):
         stranger = opened(headers={}, api_read_public=True, **given)
         assert [stranger.get(path).status_code for path in READ if path in PUBLIC] == [200] * 6
@@ -84,7 +84,7 @@ def test_public_reading_opens_predictions_and_runs_and_nothing_that_failed_or_wr
 
 @pytest.mark.usefixtures("scored")
 @pytest.mark.parametrize("given", [{}, {"api_read_public": True}, {"api_token": None}])
-def test_the_description_says_for_each_setting_what_takes_the_token(opened: Opener, given: dict[str, Any]) -> None:
+def test_the_description_lists_for_each_setting_what_takes_the_token(opened: Opener, given: dict[str, Any]) -> None:
     stranger = opened(headers={}, **given)
     described = stranger.get("/openapi.json").json()
 
@@ -98,7 +98,7 @@ def test_the_description_says_for_each_setting_what_takes_the_token(opened: Open
 
 
 @pytest.mark.usefixtures("scored")
-def test_head_answers_what_get_does_without_its_body(client: Client, opened: Opener) -> None:
+def test_head_returns_what_get_does_without_its_body(client: Client, opened: Opener) -> None:
     for path in (*OPEN, *READ):
         head, whole = client.head(path), client.get(path)
         assert (head.status_code, head.content) == (whole.status_code, b""), path
@@ -173,7 +173,7 @@ def test_a_body_that_cannot_be_used_is_refused_in_one_shape(
 
 @pytest.mark.parametrize("said", [None, "application/x-www-form-urlencoded", "text/json", "json"])
 @pytest.mark.parametrize("path", ["/runs", "/runs/1/requeue", "/predict/flowers"])
-def test_a_body_that_is_not_said_to_be_json_is_refused_with_the_header_that_says_so(
+def test_a_body_that_is_not_json_is_refused_with_the_header_to_send(
     client: Client, path: str, said: str | None
 ) -> None:
     refused = client.post(path, content=b'{"job": "x"}', headers={"Content-Type": said} if said else {})

@@ -15,7 +15,7 @@ from tests.support.own_servers import own_servers
 __all__ = ["client", "ledger", "opened", "scored", "trained"]
 
 
-def test_a_key_is_answered_from_the_version_that_is_published_now(client: Client, scored: Ledger) -> None:
+def test_a_key_is_looked_up_in_the_version_that_is_published_now(client: Client, scored: Ledger) -> None:
     assert client.get("/data/1").json()["state"] == "predicted"
     scored.new_version(2)
 
@@ -94,7 +94,7 @@ def test_a_run_that_is_shown_whole_is_not_read_before_its_end(client: Client, sc
     assert len(client.get("/data/predicted", params={"job": "whole"}).json()["rows"]) == 30
 
 
-def test_while_the_database_is_away_each_answer_says_so_and_it_recovers(
+def test_each_response_reports_an_unavailable_database_and_it_recovers(
     opened: Opener, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with own_servers(tmp_path_factory.mktemp("own") / "data") as servers:

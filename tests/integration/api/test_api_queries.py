@@ -32,7 +32,7 @@ __all__ = ["client", "ledger", "opened", "scored", "trained"]
         ("GET", "/runs?job=a&job=flowers_job", "query.job stands 2 times"),
     ],
 )
-def test_a_query_parameter_that_is_not_known_is_refused_and_those_that_are_known_are_named(
+def test_an_unknown_query_parameter_is_refused_and_the_known_ones_are_named(
     client: Client, method: str, path: str, expected: str
 ) -> None:
     bodies = {"/runs": {"job": "flowers_job"}, "/predict/flowers": {"rows": [{"a": 5, "b": 3}]}}
@@ -47,7 +47,7 @@ def test_a_query_parameter_that_is_not_known_is_refused_and_those_that_are_known
 
 
 @pytest.mark.parametrize("query", ["?group=0123456789abcdef0123456789abcdef", "?batch=1", "?all"])
-def test_a_part_that_is_asked_for_in_the_address_is_refused_and_nothing_is_put_back(
+def test_a_selection_in_the_address_is_refused_and_nothing_is_requeued(
     client: Client, ledger: Ledger, query: str
 ) -> None:
     with ledger.engine.begin() as connection:

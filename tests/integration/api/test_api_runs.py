@@ -22,7 +22,7 @@ def new_run(client: Client, **asked: Any) -> Any:
     return client.post("/runs", json={"job": "flowers_job", **asked})
 
 
-def test_a_run_that_is_asked_for_is_opened_and_scored(client: Client, scored: Ledger) -> None:
+def test_a_requested_run_is_opened_and_scored(client: Client, scored: Ledger) -> None:
     made = new_run(client)
 
     assert (made.status_code, made.json()["is_new"]) == (201, True)
@@ -37,7 +37,7 @@ def test_a_run_that_is_asked_for_is_opened_and_scored(client: Client, scored: Le
     ]
 
 
-def test_a_run_takes_the_rows_that_were_asked_for(client: Client, scored: Ledger) -> None:
+def test_a_run_takes_the_rows_that_were_requested(client: Client, scored: Ledger) -> None:
     made = new_run(client, where="a > 0", keys=[26, "27", ["28"]], limit=2, model="flowers/1").json()["run"]
 
     plan(scored.producer, made)
@@ -55,7 +55,7 @@ def test_a_condition_in_sql_is_taken_only_where_the_server_allows_it(
     assert len(scored.sql("SELECT id FROM scorebeat.runs")) == 1
 
 
-def test_a_run_key_answers_the_run_that_it_made(client: Client, scored: Ledger) -> None:
+def test_a_run_key_returns_the_run_that_it_made(client: Client, scored: Ledger) -> None:
     first, again = (new_run(client, run_key="tonight") for _ in range(2))
 
     assert (first.status_code, again.status_code) == (201, 200)

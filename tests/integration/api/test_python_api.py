@@ -69,7 +69,7 @@ def expected(rows: pd.DataFrame) -> Any:
 
 
 @pytest.mark.usefixtures("workers")
-def test_a_notebook_scores_a_table_and_reads_what_its_library_gives(
+def test_a_notebook_scores_a_table_and_reads_the_result_of_its_library(
     system: System, client: scorebeat.Client, model: str, tmp_path: Path
 ) -> None:
     table(system, "notebook", ROWS)
@@ -237,7 +237,7 @@ def refusing(system: System) -> str:
         ({"limit": 3, "rescore": True}, "scored anew all together"),
     ],
 )
-def test_what_cannot_be_enqueued_is_refused_and_nothing_is(
+def test_a_request_that_cannot_be_enqueued_is_refused_and_enqueues_nothing(
     system: System, client: scorebeat.Client, refusing: str, given: dict[str, Any], said: str
 ) -> None:
     before = system.ask("SELECT count(*) FROM scorebeat.runs")

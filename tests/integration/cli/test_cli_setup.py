@@ -65,7 +65,7 @@ def test_a_model_added_twice_is_one_version(scorebeat: Cli, adder: Path) -> None
 
 
 @pytest.mark.usefixtures("pairs")
-def test_apply_tells_what_changed_and_stores_a_job_whose_model_is_to_come(
+def test_apply_reports_changes_and_stores_a_job_whose_model_is_to_come(
     scorebeat: Cli, adder: Path, settings: Settings, engine: Engine
 ) -> None:
     settings.jobs.write_text(JOB)

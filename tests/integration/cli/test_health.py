@@ -68,7 +68,9 @@ def test_beat_is_alive_while_it_reads(scorebeat: Cli, database: str, monkeypatch
     beat.dispose()
 
 
-def test_a_database_that_is_away_is_said_without_its_password(scorebeat: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_database_is_reported_without_its_password(
+    scorebeat: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SCOREBEAT_DATABASE_URL", "postgresql://ann:hidden@127.0.0.1:1/shop")
     answer = scorebeat("health", "worker")
 
@@ -78,7 +80,7 @@ def test_a_database_that_is_away_is_said_without_its_password(scorebeat: Cli, mo
 
 @pytest.mark.parametrize("where", ["environment", ".env"])
 @pytest.mark.parametrize(("process", "queues"), [("worker", ["cpu"]), ("control", ["control", "plan"])])
-def test_a_yes_takes_neither_sqlalchemy_nor_celery_and_a_no_says_why(
+def test_a_healthy_check_imports_no_sqlalchemy_or_celery_and_a_failed_one_has_why(
     settings: Settings, engine: Engine, tmp_path: Path, where: str, process: str, queues: list[str]
 ) -> None:
     variables = environment(settings)

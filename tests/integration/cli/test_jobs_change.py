@@ -35,7 +35,7 @@ def scored(scorebeat: Cli, job: str, producer: Producer) -> str:
     return job
 
 
-def test_a_job_is_dropped_once_it_was_said_what_readers_lose_and_can_come_back(
+def test_a_job_is_dropped_after_a_warning_to_its_readers_and_can_come_back(
     scorebeat: Cli, scored: str, engine: Engine, producer: Producer
 ) -> None:
     lost = f"Readers lose the view predictions.sums and {ROWS} predictions in 1 table of job sums."
@@ -112,7 +112,7 @@ def test_a_name_that_cannot_be_had_is_refused_before_anything_is_announced(
     assert result.stdout == ""
 
 
-def test_what_others_made_of_a_jobs_view_keeps_it_from_being_dropped(
+def test_an_object_that_depends_on_a_jobs_view_keeps_it_from_being_dropped(
     scorebeat: Cli, scored: str, engine: Engine
 ) -> None:
     with engine.begin() as connection:

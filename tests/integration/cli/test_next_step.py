@@ -83,7 +83,7 @@ def test_the_command_that_a_reason_names_scores_the_rows(
 
 
 @pytest.mark.parametrize("fails", [the_query_fails_in_the_plan, the_plan_died_each_time])
-def test_a_requeue_of_a_run_without_batches_says_what_to_type_instead(
+def test_a_requeue_of_a_run_without_batches_names_the_command_to_type(
     points: Points, fails: Callable[[Points], tuple[Job, int]]
 ) -> None:
     points.fill(50)
@@ -93,7 +93,7 @@ def test_a_requeue_of_a_run_without_batches_says_what_to_type_instead(
         requeue(points.producer, run, "ann")
 
 
-def test_the_command_for_a_run_of_a_due_time_names_the_moment(points: Points) -> None:
+def test_the_command_for_a_run_of_a_due_time_names_the_time(points: Points) -> None:
     points.fill(50)
     points.model({})
     job = points.job(query="SELECT id, x FROM points WHERE x < extract(day FROM :due_at)")
@@ -126,7 +126,7 @@ def test_the_command_for_a_run_with_values_of_its_own_makes_a_run_with_the_same(
     assert {name: value.text for name, value in again.job.parameters.items()} == given
 
 
-def test_a_run_that_fails_by_a_key_that_repeats_is_an_error_in_the_log_with_its_reason(
+def test_a_run_that_fails_by_a_repeated_key_is_an_error_in_the_log(
     points: Points, caplog: pytest.LogCaptureFixture
 ) -> None:
     points.fill(50)

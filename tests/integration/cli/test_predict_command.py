@@ -73,7 +73,7 @@ def test_one_object_no_rows_and_standard_input_are_taken(scorebeat: Cli, job: st
         ('[{"a": 1, "b": "2"}]', "row 0: b is '2', expected a number"),
     ],
 )
-def test_rows_that_do_not_fit_end_with_2_and_say_where(scorebeat: Cli, job: str, rows: str, said: str) -> None:
+def test_rows_that_do_not_fit_end_with_2_and_the_position(scorebeat: Cli, job: str, rows: str, said: str) -> None:
     del job
 
     refused(scorebeat("predict", "adder", "--json", rows), said)
@@ -161,7 +161,7 @@ def test_only_the_last_few_models_are_kept(producer: Producer, adder: Path) -> N
     assert [name for name, _ in predictor._models] == names[-MODELS_KEPT:]
 
 
-def test_a_file_that_was_altered_is_not_asked(producer: Producer, adder: Path) -> None:
+def test_a_file_that_was_altered_predicts_nothing(producer: Producer, adder: Path) -> None:
     publish.add(producer, adder, "adder", "test")
     (Path(producer.settings.artifacts) / "adder/1/model.skops").write_bytes(b"altered")
 
@@ -169,7 +169,7 @@ def test_a_file_that_was_altered_is_not_asked(producer: Producer, adder: Path) -
         Predictor(producer).predict("adder", [])
 
 
-def test_the_call_from_python_raises_what_the_command_says(producer: Producer, adder: Path) -> None:
+def test_the_call_from_python_raises_the_error_of_the_command(producer: Producer, adder: Path) -> None:
     publish.add(producer, adder, "adder", "test")
 
     with pytest.raises(UnknownName):
@@ -188,11 +188,11 @@ def at_a_terminal(tmp_path: Path, stack: StackUrls, database: str, settings: Set
         yield one
 
 
-def test_the_page_on_python_classes_does_what_it_says(at_a_terminal: Reader) -> None:
+def test_the_page_on_python_classes_does_what_it_promises(at_a_terminal: Reader) -> None:
     at_a_terminal.follow(Page.read(REPOSITORY / "docs/how-to/bring-python-class.md"))
 
 
-def test_the_page_on_predictions_online_does_what_it_says(at_a_terminal: Reader) -> None:
+def test_the_page_on_predictions_online_does_what_it_promises(at_a_terminal: Reader) -> None:
     at_a_terminal.save(QUICKSTART, "train.py")
     added = "python train.py && scorebeat models add churn.skops --name churn --inputs visits,days_away,spent"
     assert at_a_terminal.shell(added).returncode == 0

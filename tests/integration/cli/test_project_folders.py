@@ -122,7 +122,7 @@ def workers(system: System, project: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "source", "permission"), [("net", "net.pkl", "pickle"), ("flavour", "saved", "mlflow")]
 )
-def test_models_whose_code_is_called_as_ours_are_added_and_score_from_a_folder_of_such_names(
+def test_models_whose_modules_are_named_like_ours_are_added_and_score(
     system: System, project: Path, name: str, source: str, permission: str
 ) -> None:
     names = () if permission == "mlflow" else ("--inputs", "a,b,c,d")

@@ -136,17 +136,17 @@ def test_every_setting_that_a_user_may_change_is_known_to_matter_or_not(shop: Sh
     assert unknown == set()
 
 
-def test_what_our_statements_need_is_what_a_user_may_have_otherwise() -> None:
+def test_our_statements_set_only_settings_that_a_user_may_change() -> None:
     assert session.STATEMENTS.keys() <= MEANING.keys()
     assert not {name for name in session.ALWAYS if not any(fnmatch(name, ours) for ours in OURS)}
 
 
-def test_without_settings_a_run_gives_what_psql_gives(shop: Shop, query: str, usual: dict[int, str]) -> None:
+def test_without_settings_a_run_returns_what_psql_does(shop: Shop, query: str, usual: dict[int, str]) -> None:
     assert shop.labels(query) == usual
 
 
 @pytest.mark.parametrize("by", ["database", "role", "url"])
-def test_with_every_setting_changed_a_run_gives_what_psql_gives(
+def test_with_every_setting_changed_a_run_returns_what_psql_does(
     by: str, shop: Shop, query: str, usual: dict[int, str], known: dict[str, tuple[str, str]]
 ) -> None:
     wanted = {**{name: value for name, (value, _) in known.items()}, "role": "analyst"}

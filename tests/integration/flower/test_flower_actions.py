@@ -38,7 +38,7 @@ def job_row(s: System, name: str) -> JobRow:
 
 
 @pytest.mark.parametrize("path", ["/runs", "/runs/1", "/runs/batch/1"])
-def test_who_did_not_log_in_sees_nothing(guarded: Flower, path: str) -> None:
+def test_a_visitor_without_a_login_sees_nothing(guarded: Flower, path: str) -> None:
     stranger = Flower(guarded.url)
 
     found = stranger.get(path)
@@ -46,7 +46,7 @@ def test_who_did_not_log_in_sees_nothing(guarded: Flower, path: str) -> None:
     assert (found.status_code, found.text) == (401, "Access denied")
 
 
-def test_who_did_not_log_in_changes_nothing(s: System, guarded: Flower) -> None:
+def test_a_visitor_without_a_login_changes_nothing(s: System, guarded: Flower) -> None:
     run = a_run(s, "partial", "of_a_stranger", "dead")
     wrong = Flower(guarded.url, "ann:wrong")
 
@@ -143,7 +143,7 @@ def test_in_read_only_mode_there_are_no_buttons_and_nothing_is_done(s: System, r
     assert job_row(s, "only_read").paused_at is None
 
 
-def test_a_flower_that_others_reach_and_that_asks_nobody_only_shows(s: System, reachable: Flower) -> None:
+def test_a_reachable_flower_without_a_login_is_read_only(s: System, reachable: Flower) -> None:
     run = a_run(s, "partial", "reachable", "dead")
 
     page, answer = reachable.get(f"/runs/{run}").text, reachable.post(f"/runs/{run}/requeue")
@@ -163,7 +163,7 @@ def test_another_sites_name_for_this_machine_is_not_this_machine(s: System, flow
     assert states(s, run) == ["dead"]
 
 
-def test_a_requeue_puts_the_run_back_and_records_who_asked(s: System, flower: Flower, guarded: Flower) -> None:
+def test_a_requeue_resumes_the_run_and_records_its_user(s: System, flower: Flower, guarded: Flower) -> None:
     first, second = a_run(s, "partial", "back_1", "dead", "dead"), a_run(s, "partial", "back_2", "dead")
 
     answers = flower.post(f"/runs/{first}/requeue"), guarded.post(f"/runs/{second}/requeue")
@@ -233,7 +233,7 @@ def test_a_job_is_paused_with_a_reason_resumed_and_run_now(s: System, guarded: F
         ("/runs/{run}/erase", {}, 404),
     ],
 )
-def test_an_action_on_what_is_not_there_says_so(
+def test_an_action_on_something_that_does_not_exist_reports_that(
     s: System, flower: Flower, path: str, fields: dict[str, str], status: int
 ) -> None:
     run = a_run(s, "partial", f"not_there_{next(NUMBERS)}", "dead")

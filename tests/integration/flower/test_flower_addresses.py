@@ -28,7 +28,7 @@ __all__ = ["flower", "guarded", "s"]
         ("/runs?job=%ff", 400),
     ],
 )
-def test_an_address_that_is_wrong_is_answered_as_such(flower: Flower, path: str, status: int) -> None:
+def test_an_address_that_is_wrong_is_reported_as_such(flower: Flower, path: str, status: int) -> None:
     found = flower.get(path)
 
     assert found.status_code == status
@@ -75,7 +75,7 @@ def test_a_part_of_a_run_that_cannot_be_is_refused_with_what_was_expected(
         ("/runs?before=x%25d", 400, "before: expected a whole number"),
     ],
 )
-def test_a_wrong_address_is_told_in_flowers_frame_with_the_way_back(
+def test_a_wrong_address_is_reported_in_flowers_frame_with_the_way_back(
     guarded: Flower, path: str, status: int, said: str
 ) -> None:
     found = guarded.get(path)
@@ -86,13 +86,13 @@ def test_a_wrong_address_is_told_in_flowers_frame_with_the_way_back(
     assert '<a class="btn btn-sm btn-outline-primary" href="/watch/runs">All runs</a>' in found.text
 
 
-def test_a_wrong_address_asks_for_the_login_first(guarded: Flower) -> None:
+def test_a_wrong_address_requires_the_login_first(guarded: Flower) -> None:
     assert [Flower(guarded.url).get(path).status_code for path in ("/runs/one", "/runs/7", "/runs?before=x")] == [
         401
     ] * 3
 
 
-def test_a_body_that_cannot_be_read_is_told_to_somebody_who_did_not_log_in_too(guarded: Flower) -> None:
+def test_an_unreadable_body_is_reported_without_a_login_too(guarded: Flower) -> None:
     found = httpx.request("GET", f"{guarded.url}/runs", headers={"Content-Type": "multipart/form-data"}, content=b"x")
 
     assert (found.status_code, 'id="wrong">Invalid body' in found.text) == (400, True)

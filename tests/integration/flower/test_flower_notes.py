@@ -36,9 +36,7 @@ def notes(flower: Flower, path: str) -> list[str]:
     return [unescape(re.sub("</?code>", "`", note)).strip() for note in found]
 
 
-def test_a_run_that_nobody_serves_is_told_as_the_command_line_tells_it_until_somebody_does(
-    s: System, flower: Flower
-) -> None:
+def test_flower_notes_an_unserved_run_as_the_command_line_does_until_it_is_served(s: System, flower: Flower) -> None:
     run = waiting(s, "running", "unserved")
     places = ("/runs", f"/runs/{run}")
 
@@ -61,7 +59,7 @@ def test_a_run_that_nobody_serves_is_told_as_the_command_line_tells_it_until_som
         assert unserved.of_queues(connection, {"nightly"}) == [CONTROL, NIGHTLY]
 
 
-def test_a_control_worker_that_does_not_plan_is_told(s: System, flower: Flower) -> None:
+def test_a_control_worker_that_does_not_plan_is_reported(s: System, flower: Flower) -> None:
     run = waiting(s, "planning", "unplanned")
 
     serve(s, "control", "nightly")

@@ -37,7 +37,7 @@ def test_the_tab_is_in_the_navigation_of_every_page(flower: Flower, path: str) -
     assert found.text.count('aria-current="page"') == 1
 
 
-def test_the_tab_and_its_pages_stand_under_flowers_prefix(s: System, guarded: Flower) -> None:
+def test_the_tab_and_its_pages_are_under_flowers_prefix(s: System, guarded: Flower) -> None:
     run = a_run(s, "partial", "under_a_prefix", "dead")
 
     listed, page = guarded.get("/runs").text, guarded.get(f"/runs/{run}").text
@@ -47,7 +47,7 @@ def test_the_tab_and_its_pages_stand_under_flowers_prefix(s: System, guarded: Fl
     assert guarded.get("/runs/static/runs.js").status_code == 200
 
 
-def test_no_other_site_may_show_a_page_in_a_frame_and_no_page_runs_a_script_but_those_of_its_files(
+def test_no_other_site_frames_a_page_and_no_page_runs_a_foreign_script(
     s: System, flower: Flower, guarded: Flower
 ) -> None:
     run = a_run(s, "partial", "framed", "dead")
@@ -124,7 +124,7 @@ def test_the_jobs_are_shown_with_what_the_command_shows_and_markup_in_them_is_te
     assert "<script>" not in row
 
 
-def test_flowers_task_page_takes_in_the_batch_and_its_list_says_job_run_and_rows(s: System, flower: Flower) -> None:
+def test_flowers_task_page_includes_the_batch_and_its_list_shows_job_run_and_rows(s: System, flower: Flower) -> None:
     run = a_run(s, "partial", "tasked", "dead", rows_planned=1234, first_key='["17"]', last_key='["4711"]')
     batch = s.first_batch(run)
 
@@ -149,7 +149,7 @@ def test_a_page_of_10_000_batches_and_100_000_failed_rows_stays_fast(s: System, 
     assert f'rel="next" href="/runs/{runs[1]}?after=50#batches"' in flower.get(f"/runs/{runs[1]}").text
 
 
-def test_a_page_says_that_the_database_is_away_and_comes_back_with_it(s: System, flower: Flower) -> None:
+def test_a_page_reports_an_unavailable_database_and_recovers_with_it(s: System, flower: Flower) -> None:
     run = a_run(s, "succeeded", "while_away", "committed")
     s.servers.stop("database")
     try:

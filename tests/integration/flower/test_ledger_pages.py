@@ -112,7 +112,7 @@ def test_a_run_that_failed_or_left_rows_out_as_a_whole_is_among_the_failures(
     assert (kind, of, error) == (shown, run, "key 21 is given twice")
 
 
-def test_the_pace_is_of_the_last_minute_and_tells_what_is_left(connection: Connection) -> None:
+def test_the_pace_is_of_the_last_minute_and_predicts_the_time_left(connection: Connection) -> None:
     run = add_run(connection)
     connection.execute(text("UPDATE scorebeat.runs SET created_at = now() - interval '1 hour'"))
     add_batch(connection, run, "committed", number=1, rows_planned=9000, rows_scored=9000, finished_at="yesterday")
@@ -126,7 +126,7 @@ def test_the_pace_is_of_the_last_minute_and_tells_what_is_left(connection: Conne
 
 
 @pytest.mark.parametrize(("batches", "can_tell"), [(0, False), (1, False), (2, True)])
-def test_one_batch_does_not_tell_when_a_run_ends(connection: Connection, batches: int, can_tell: bool) -> None:
+def test_one_batch_does_not_predict_when_a_run_ends(connection: Connection, batches: int, can_tell: bool) -> None:
     run = add_run(connection)
     for number in range(batches):
         add_batch(connection, run, "committed", number=number + 1, rows_planned=1, rows_scored=1)
@@ -191,7 +191,7 @@ def test_the_slowest_batches_come_with_worker_device_attempt_and_time(connection
     assert told == [(2, 9, "gpu@a/1", "cuda:0", 2), (3, 5, "gpu@a/1", "cuda:0", 3)]
 
 
-def test_failed_batches_are_the_dead_those_that_wait_again_and_those_with_rows_aside(connection: Connection) -> None:
+def test_failed_batches_are_dead_or_waiting_again_or_have_quarantined_rows(connection: Connection) -> None:
     run = add_run(connection)
     add_batch(connection, run, "committed", number=1)
     add_batch(connection, run, "committed", number=2, rows_failed=3)
@@ -245,7 +245,7 @@ def test_pages_of_groups_give_each_group_once_whatever_is_put_back_between_them(
 
 
 @pytest.mark.parametrize("written", ["", "20", "1-9", "1-x9", "-1-r9", "1-r9 ", "1-r", f"1-r{10**18}", "\u0661-r9"])
-def test_what_is_no_place_of_a_group_is_known_as_such(written: str) -> None:
+def test_a_text_that_is_no_position_of_a_group_is_refused(written: str) -> None:
     assert Place.of(written) is None
 
 
@@ -261,7 +261,7 @@ def test_the_match_of_a_group_is_in_the_error_of_each_of_its_members(connection:
     assert all(group.match in f"OSError: {error}" for error in errors)
 
 
-def test_rows_put_aside_come_page_by_page_of_a_run_or_of_a_batch(connection: Connection) -> None:
+def test_quarantined_rows_come_page_by_page_of_a_run_or_of_a_batch(connection: Connection) -> None:
     run, other = add_run(connection), add_run(connection, "succeeded", "other")
     one, two = (add_batch(connection, run, "committed", number=n) for n in (1, 2))
     put_aside(connection, two, "d", "bad")
@@ -278,7 +278,7 @@ def test_rows_put_aside_come_page_by_page_of_a_run_or_of_a_batch(connection: Con
     assert keys(batch_id=two) == ["d"]
 
 
-def test_a_batch_tells_its_run_job_and_keys_and_an_unknown_one_is_named(connection: Connection) -> None:
+def test_a_batch_page_shows_run_job_and_keys_and_an_unknown_batch_is_named(connection: Connection) -> None:
     run = add_run(connection, job="prices")
     batch = add_batch(connection, run, "dead", rows_planned=50_000, first_key='["1", "x"]')
 

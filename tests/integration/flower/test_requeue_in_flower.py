@@ -40,7 +40,7 @@ def test_a_requeue_that_is_pressed_twice_puts_back_once(s: System, flower: Flowe
     assert recorded(s, f"run {run}") == [("run.requeued", "flower")] * 2
 
 
-def test_a_requeue_of_a_run_that_is_running_puts_its_failed_part_back_and_says_so(s: System, flower: Flower) -> None:
+def test_a_requeue_of_a_running_run_requeues_its_failed_part_and_reports_it(s: System, flower: Flower) -> None:
     run = a_run(s, "running", "still_running", "dead", "pending", "claimed")
 
     once, again = (flower.post(f"/runs/{run}/requeue") for _ in range(2))
@@ -51,7 +51,7 @@ def test_a_requeue_of_a_run_that_is_running_puts_its_failed_part_back_and_says_s
     assert s.ask("SELECT state FROM scorebeat.runs WHERE id = :run", run=run) == [("running",)]
 
 
-def test_a_requeue_of_a_run_that_is_still_planned_is_refused_and_says_when(s: System, flower: Flower) -> None:
+def test_a_requeue_of_a_run_in_planning_is_refused_until_the_plan_ends(s: System, flower: Flower) -> None:
     run = a_run(s, "planning", "still_planned", "dead")
 
     answer = flower.post(f"/runs/{run}/requeue")

@@ -44,7 +44,7 @@ def test_a_run_that_may_be_requeued_keeps_all_its_batches(scorebeat: Cli, ledger
     assert ledger.sql(f"SELECT count(*) FROM scorebeat.batches WHERE run_id = {run_id}") == [3]
 
 
-def test_what_is_young_stays(scorebeat: Cli, ledger: Ledger, job: Job) -> None:
+def test_young_rows_stay(scorebeat: Cli, ledger: Ledger, job: Job) -> None:
     run_id = ledger.scored(job)
     fail_rows(ledger, run_id, 1)
     ledger.sql("DELETE FROM items WHERE id = 2")

@@ -176,7 +176,7 @@ def test_a_generation_whose_run_or_job_is_in_other_hands_stays_until_they_let_go
 
 
 @pytest.mark.parametrize(("gone", "left"), [(3, 27), (4, 30)])
-def test_more_than_a_tenth_is_deleted_only_when_asked_for(
+def test_more_than_a_tenth_is_deleted_only_when_requested(
     scorebeat: Cli, ledger: Ledger, job: Job, gone: int, left: int
 ) -> None:
     table = ledger.target(ledger.scored(job)).table

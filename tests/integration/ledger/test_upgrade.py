@@ -105,7 +105,7 @@ def test_work_that_the_first_release_began_is_ended_by_this_one(old: Ledger, sco
         assert scorebeat(*words).exit_code == 0, words
 
 
-def test_a_migration_that_fails_half_way_leaves_the_ledger_as_it_was_and_says_so(
+def test_a_migration_that_fails_half_way_leaves_the_ledger_and_reports_it(
     old: Ledger, later: Later, scorebeat: Cli
 ) -> None:
     assert scorebeat("migrate").exit_code == 0
@@ -122,7 +122,7 @@ def test_a_migration_that_fails_half_way_leaves_the_ledger_as_it_was_and_says_so
     assert scorebeat("migrate").output == "the ledger is up to date\n"
 
 
-def test_what_was_migrated_before_the_failure_is_kept_and_not_done_again(
+def test_the_steps_migrated_before_a_failure_are_kept_and_not_repeated(
     old: Ledger, later: Later, scorebeat: Cli
 ) -> None:
     done = later.add(ADD_COLUMN)
@@ -135,7 +135,7 @@ def test_what_was_migrated_before_the_failure_is_kept_and_not_done_again(
     assert old.sql("SELECT count(cost) FROM scorebeat.batches") == [0]
 
 
-def test_two_that_migrate_at_once_do_it_once_and_the_other_says_that_it_waited(
+def test_two_concurrent_migrations_run_once_and_the_other_reports_that_it_waited(
     old: Ledger, later: Later, scorebeat: Cli
 ) -> None:
     later.add('op.execute("SELECT pg_sleep(1.5)")', ADD_COLUMN)
@@ -166,7 +166,7 @@ def test_an_older_program_goes_on_with_a_newer_ledger_and_leaves_it_alone(
     assert old.sql("SELECT count(cost) FROM scorebeat.batches") == [0]
 
 
-def test_a_program_that_the_ledger_outgrew_is_refused_and_told_what_to_do(
+def test_a_program_older_than_the_ledger_is_refused_and_names_the_next_step(
     old: Ledger, later: Later, scorebeat: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(releases.RELEASED, "this one", later.newest)
@@ -183,7 +183,9 @@ def test_a_program_that_the_ledger_outgrew_is_refused_and_told_what_to_do(
         assert "Upgrade Scorebeat; nothing was changed" in said.stderr
 
 
-def test_a_newer_program_refuses_an_older_ledger_and_says_what_to_do(old: Ledger, later: Later, scorebeat: Cli) -> None:
+def test_a_newer_program_refuses_an_older_ledger_and_names_the_next_step(
+    old: Ledger, later: Later, scorebeat: Cli
+) -> None:
     assert old.engine
     assert scorebeat("migrate").exit_code == 0
     was, number = later.newest, later.add(ADD_COLUMN)
@@ -195,9 +197,7 @@ def test_a_newer_program_refuses_an_older_ledger_and_says_what_to_do(old: Ledger
     assert f"has the ledger's revision {was}, this version needs {number}: run `scorebeat migrate`" in said.stderr
 
 
-def test_an_index_is_made_while_somebody_writes_and_one_that_was_cut_short_is_made_anew(
-    old: Ledger, later: Later
-) -> None:
+def test_an_index_is_made_during_writes_and_an_interrupted_one_is_made_anew(old: Ledger, later: Later) -> None:
     old.sql("CREATE INDEX batches_by_number ON scorebeat.batches (queue)")
     later.add('create_index("batches_by_number", "batches", ["number"])')
     with make_engine(str(old.settings.database_url)).connect() as writer, later.installed():
@@ -216,7 +216,7 @@ def test_an_index_is_made_while_somebody_writes_and_one_that_was_cut_short_is_ma
     assert [(definition.partition("USING ")[2], valid) for definition, valid in made] == [("btree (number)", True)]
 
 
-def test_a_lock_that_is_never_had_is_given_up_with_the_name_of_who_holds_it(old: Ledger, later: Later) -> None:
+def test_a_lock_that_is_never_free_is_reported_with_the_name_of_its_holder(old: Ledger, later: Later) -> None:
     later.add(ADD_COLUMN)
     url = make_url(str(old.settings.database_url)).set(drivername="postgresql+psycopg2")
     reader = create_engine(url, connect_args={"application_name": "a long report"})

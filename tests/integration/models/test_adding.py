@@ -38,7 +38,7 @@ def test_two_who_add_a_models_first_versions_publish_one_of_them(producer: Produ
 
 
 @pytest.mark.usefixtures("two")
-def test_a_file_that_is_added_again_gives_its_lost_version_back(
+def test_a_file_that_is_added_again_restores_its_lost_version(
     producer: Producer, adder: Path, twice: Path, scorebeat: Cli
 ) -> None:
     home = Path(producer.settings.artifacts) / "adder"
@@ -55,7 +55,7 @@ def test_a_file_that_is_added_again_gives_its_lost_version_back(
 
 
 @pytest.mark.parametrize("remote", [False, True], ids=["folder", "url"])
-def test_adders_at_the_same_time_get_different_numbers_and_every_number_its_own_file(
+def test_concurrent_adders_get_different_numbers_and_every_number_its_own_file(
     producer: Producer, tmp_path: Path, remote: bool
 ) -> None:
     url = f"file://{tmp_path}/remote"

@@ -114,7 +114,7 @@ def test_dates_that_an_encoder_learnt_are_found_again(
     ],
     ids=["objects of truth values", "floats of whole numbers", "a zone that is not there"],
 )
-def test_what_a_notebook_would_score_otherwise_is_refused(
+def test_rows_that_a_notebook_would_score_differently_are_refused(
     producer: Producer, settings: Settings, tmp_path: Path, function: Callable[[Any], Any], columns: list[str],
     inputs: list[str],
 ) -> None:  # fmt: skip

@@ -65,7 +65,7 @@ BROKEN: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_what_keeps_it_from_being_posted_is_an_attempt_and_after_the_last_it_is_given_up(
+def test_a_failed_post_is_an_attempt_and_the_last_ends_the_delivery(
     kind: str, ended: pytest.LogCaptureFixture, producer: Producer, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_it, reason = BROKEN[kind]
@@ -136,7 +136,7 @@ def add_late(engine: Engine) -> None:
 
 
 @pytest.mark.usefixtures("ended")
-def test_a_name_server_that_does_not_answer_holds_a_post_no_longer_than_any_other(
+def test_a_name_server_that_hangs_holds_a_post_no_longer_than_any_other(
     producer: Producer, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, over = threading.Event(), threading.Event()
@@ -193,7 +193,7 @@ def test_while_one_posts_it_no_other_takes_it(engine: Engine) -> None:
     assert claimed > 5 * (notify.TIMEOUT + webhooks.UNWINDING)
 
 
-def test_a_notice_whose_senders_all_died_is_given_up_and_told(
+def test_a_notice_whose_senders_all_died_ends_as_a_reported_failure(
     ended: pytest.LogCaptureFixture, producer: Producer, engine: Engine, receiver: Receiver
 ) -> None:
     for _ in range(notices.MOST_ATTEMPTS):

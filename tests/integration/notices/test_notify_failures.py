@@ -41,7 +41,7 @@ UNWILLING = {
 
 
 @pytest.mark.parametrize("kind", UNWILLING)
-def test_a_receiver_that_does_not_take_it_is_asked_again_later_and_holds_up_nothing(
+def test_a_notice_that_was_not_accepted_is_sent_again_later_and_delays_nothing(
     kind: str,
     scorebeat: Cli,
     notified: str,
@@ -105,7 +105,7 @@ def test_a_slow_receiver_does_not_hold_up_another(
     assert time.monotonic() - began < 3
 
 
-def test_pauses_grow_and_after_the_last_attempt_it_is_given_up(
+def test_pauses_grow_and_the_last_attempt_ends_the_delivery(
     scorebeat: Cli, notified: str, producer: Producer, engine: Engine, receiver: Receiver
 ) -> None:
     receiver.answer = lambda h: status(h, 503)
@@ -127,7 +127,7 @@ def test_pauses_grow_and_after_the_last_attempt_it_is_given_up(
     assert len(receiver.got) == 24
 
 
-def test_a_sender_that_dies_before_it_noted_the_delivery_sends_again_under_the_same_id(
+def test_a_sender_that_dies_before_it_recorded_a_delivery_repeats_it_with_its_id(
     scorebeat: Cli,
     notified: str,
     producer: Producer,

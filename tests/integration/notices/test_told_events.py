@@ -88,7 +88,7 @@ def test_a_job_that_chooses_nothing_is_stored_as_older_programs_read_it(ledger: 
     assert not {"notify_on", "results_by"} & set(spec)
 
 
-def test_a_post_has_a_text_that_says_what_happened(ledger: Ledger) -> None:
+def test_a_post_has_a_text_that_describes_its_event(ledger: Ledger) -> None:
     job = a_told_job(ledger)
     run = ledger.scored(job)
     events(ledger)
@@ -99,7 +99,7 @@ def test_a_post_has_a_text_that_says_what_happened(ledger: Ledger) -> None:
     assert json.loads(notify.body(notice, status))["text"] == f"job {job.name}, run {run}, succeeded: 5 rows scored"
 
 
-def test_a_run_that_is_late_is_told_with_what_it_waits_for(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_late_run_is_reported_with_what_it_waits_for(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
     job = a_told_job(ledger)
     run = ledger.planned(job)
     ledger.sql(
@@ -125,7 +125,7 @@ def late_job(ledger: Ledger) -> Job:
     return job
 
 
-def test_results_that_are_not_there_in_time_are_told_once(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+def test_results_that_are_not_there_in_time_are_reported_once(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
     job = late_job(ledger)
     run = ledger.enqueue(job)
     ledger.sql("UPDATE scorebeat.jobs SET applied_at = now() - interval '2 days'")
@@ -157,7 +157,7 @@ def test_a_paused_job_that_never_ran_is_a_failed_run_when_its_results_are_not_th
 
 @pytest.mark.parametrize("chosen", ["failed", "late", None])
 @pytest.mark.parametrize("options", [{"results_by": "07:00"}, {"results_by": "07:00", "deadline": "1 h"}], ids=str)
-def test_a_night_that_never_began_is_one_post_that_says_that_it_failed_and_is_late(
+def test_a_night_that_never_began_is_one_post_that_reports_failed_and_late(
     ledger: Ledger, options: dict[str, str], chosen: str | None
 ) -> None:
     job = a_told_job(ledger, **Job.model_validate({**a_job().model_dump(), **options}).model_dump(include={*options}))
@@ -183,7 +183,7 @@ def test_a_night_that_never_began_is_one_post_that_says_that_it_failed_and_is_la
         assert "is late: results were needed by" in body["text"]
 
 
-def test_a_run_that_is_told_as_late_and_fails_afterwards_is_told_again(ledger: Ledger) -> None:
+def test_a_run_that_is_reported_as_late_and_then_fails_is_reported_again(ledger: Ledger) -> None:
     job = late_job(ledger)
     run = ledger.enqueue(job)
     ledger.sql("UPDATE scorebeat.jobs SET applied_at = now() - interval '2 days'")
@@ -195,7 +195,7 @@ def test_a_run_that_is_told_as_late_and_fails_afterwards_is_told_again(ledger: L
     assert events(ledger) == ["late", "failed"]
 
 
-def test_results_that_are_there_are_not_told_and_a_partial_run_that_left_rows_out_is(ledger: Ledger) -> None:
+def test_results_in_time_are_not_reported_but_a_partial_run_that_left_rows_out_is(ledger: Ledger) -> None:
     job = late_job(ledger)
     ledger.scored(job)
     ledger.sql("UPDATE scorebeat.jobs SET applied_at = now() - interval '2 days'")
@@ -206,7 +206,9 @@ def test_results_that_are_there_are_not_told_and_a_partial_run_that_left_rows_ou
 
 
 @pytest.mark.parametrize("has_run", [False, True], ids=["it never ran", "it ran before"])
-def test_late_results_of_a_paused_job_are_told_with_the_pause_and_the_command(ledger: Ledger, has_run: bool) -> None:
+def test_late_results_of_a_paused_job_are_reported_with_the_pause_and_the_command(
+    ledger: Ledger, has_run: bool
+) -> None:
     job = a_told_job(ledger, results_by="07:00", notify_on=("late",))
     if has_run:
         run = ledger.scored(job)
@@ -226,7 +228,7 @@ def test_late_results_of_a_paused_job_are_told_with_the_pause_and_the_command(le
     assert "the job is paused by ann" in body["notes"][0]
 
 
-def test_a_job_without_results_by_is_never_told_so(ledger: Ledger) -> None:
+def test_a_job_without_results_by_has_no_late_results(ledger: Ledger) -> None:
     a_told_job(ledger)
     ledger.sql("UPDATE scorebeat.jobs SET applied_at = now() - interval '9 days'")
 

@@ -129,7 +129,7 @@ REFUSED = {
 
 @pytest.mark.usefixtures("job")
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_cannot_be_filled_is_refused_with_what_to_do(
+def test_a_period_that_cannot_be_filled_is_refused_with_the_next_step(
     scorebeat: Cli, settings: Settings, engine: Engine, what: str
 ) -> None:
     toml, more, words = REFUSED[what]
@@ -141,7 +141,7 @@ def test_what_cannot_be_filled_is_refused_with_what_to_do(
 
 
 @pytest.mark.usefixtures("daily")
-def test_interrupted_it_says_what_is_open_and_how_to_go_on(
+def test_interrupted_it_reports_which_runs_are_open_and_how_to_go_on(
     scorebeat: Cli, monkeypatch: pytest.MonkeyPatch, engine: Engine
 ) -> None:
     def interrupt(*_: object) -> None:
@@ -157,7 +157,7 @@ def test_interrupted_it_says_what_is_open_and_how_to_go_on(
     assert days_of_runs(engine) == [(1, "planning", 0)]
 
 
-def test_a_due_time_that_is_skipped_meanwhile_is_told_with_the_command_that_makes_it_up(
+def test_a_skipped_due_time_is_reported_with_the_command_that_fills_it(
     scorebeat: Cli, daily: str, producer: Producer, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     follow = progress.follow

@@ -81,7 +81,7 @@ def test_missed_ticks_whose_deadline_has_passed_are_one_failed_run(system: Syste
     ("job", "reason", "runs"),
     [("paused", "paused by test: the source is being repaired", 0), ("busy", "has an open run already", 1)],
 )
-def test_a_tick_that_cannot_be_answered_is_recorded_once(system: System, job: str, reason: str, runs: int) -> None:
+def test_a_tick_that_cannot_open_a_run_is_recorded_once(system: System, job: str, reason: str, runs: int) -> None:
     skips = "SELECT details FROM scorebeat.actions WHERE action = 'tick.skipped' AND subject = :subject"
     (skipped,) = wait_for(lambda: system.ask(skips, subject=f"job {job}"))
 
@@ -101,7 +101,7 @@ def test_a_job_that_is_applied_while_beat_runs_is_seen_within_seconds(
     wait_for(lambda: system.ask("SELECT 1 FROM scorebeat.runs WHERE job = 'applied'"))
 
 
-def test_a_moment_that_two_beats_ask_for_is_answered_once(system: System, beats: "list[Popen[bytes]]") -> None:
+def test_a_due_time_that_two_beats_send_has_one_run(system: System, beats: "list[Popen[bytes]]") -> None:
     system.job("often", schedule="every 1 second", queue="nobody")
     wait_for(lambda: all(system.programs.log(beat).count("Sending due task job often") >= 3 for beat in beats))
 
@@ -133,7 +133,7 @@ def test_two_beats_and_ten_concurrent_enqueues_make_one_run(system: System) -> N
     assert_scored_once(system, job)
 
 
-def test_ten_concurrent_enqueues_with_one_run_key_answer_one_run(system: System) -> None:
+def test_ten_concurrent_enqueues_with_one_run_key_return_one_run(system: System) -> None:
     system.job("keyed", queue="nobody")
     with ThreadPoolExecutor(10) as threads:
         made = list(threads.map(lambda _: enqueue(system.p, Request("keyed", "test", run_key="night")), range(10)))
@@ -142,7 +142,7 @@ def test_ten_concurrent_enqueues_with_one_run_key_answer_one_run(system: System)
     assert sum(one.is_new for one in made) == 1
 
 
-def test_beat_that_starts_with_an_emptied_jobs_file_says_so_and_keeps_the_jobs(system: System) -> None:
+def test_beat_that_starts_with_an_emptied_jobs_file_reports_it_and_keeps_the_jobs(system: System) -> None:
     system.job("kept")
     system.settings.jobs.write_text("")
     try:

@@ -35,7 +35,9 @@ def spans(ledger: Ledger, run_id: int) -> list[tuple[int, int]]:
     ("rows", "wanted"),
     [(1, [1]), (2, [2]), (9, [9]), (10, [10]), (11, [10, 1]), (12, [10, 2]), (30, [10, 10, 10])],
 )
-def test_batches_are_as_large_as_asked_and_the_last_has_the_rest(ledger: Ledger, rows: int, wanted: list[int]) -> None:
+def test_batches_have_the_requested_size_and_the_last_has_the_rest(
+    ledger: Ledger, rows: int, wanted: list[int]
+) -> None:
     fill(ledger, rows)
 
     run_id = ledger.planned(a_job())

@@ -55,7 +55,7 @@ def scored(ledger: Ledger) -> Ledger:
     return ledger
 
 
-def test_the_report_is_what_a_plain_loop_over_both_tables_gives(scored: Ledger) -> None:
+def test_the_report_equals_a_plain_loop_over_both_tables(scored: Ledger) -> None:
     scored.sql(f"UPDATE {V2} SET label = 9, p0 = p0 + id / 1000.0, p1 = p1 - 0.25 WHERE id <= 30")
     scored.sql(f"DELETE FROM {V2} WHERE id > 110")
     scored.sql(f"DELETE FROM {V1} WHERE id = 1")
@@ -140,7 +140,7 @@ def test_an_output_that_is_the_same_in_all_rows_is_named(scored: Ledger, scorebe
 
 
 @pytest.mark.parametrize("enqueued", [True, False], ids=["a run began", "nothing"])
-def test_a_version_that_was_never_scored_is_said_to_be_so(scored: Ledger, scorebeat: Cli, enqueued: bool) -> None:
+def test_a_version_that_was_never_scored_is_reported_as_such(scored: Ledger, scorebeat: Cli, enqueued: bool) -> None:
     scored.new_version(3)
     if enqueued:
         scored.enqueue(a_job(), version=3)

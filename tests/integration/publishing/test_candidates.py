@@ -131,7 +131,7 @@ def test_a_run_by_hand_has_the_whole_window_unless_a_schedule_shares_its_queue(l
     assert out(ledger) == outbox.A_PROCESS[0]
 
 
-def test_what_is_published_is_never_a_candidate(ledger: Ledger) -> None:
+def test_a_published_version_is_never_a_candidate(ledger: Ledger) -> None:
     ledger.sql(FILL.format(first=1, last=10))
     ledger.new_version(2)
 

@@ -116,7 +116,7 @@ def test_three_generations_are_kept(ledger: Ledger, job: Job) -> None:
     ]
 
 
-def test_as_many_generations_are_kept_as_the_job_says(ledger: Ledger, job: Job) -> None:
+def test_as_many_generations_are_kept_as_the_job_sets(ledger: Ledger, job: Job) -> None:
     one = job.model_copy(update={"keep": 1})
 
     for _ in range(3):

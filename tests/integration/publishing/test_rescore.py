@@ -31,7 +31,7 @@ def scored(scorebeat: Cli, job: str, producer: Producer, settings: Settings) -> 
     return job
 
 
-def test_a_changed_query_is_told_with_the_predictions_of_the_old_one_and_all_are_scored_anew(
+def test_a_changed_query_is_reported_with_its_old_predictions_and_all_are_rescored(
     scorebeat: Cli, scored: str, producer: Producer, engine: Engine
 ) -> None:
     dry, applied = scorebeat("apply", "--dry-run").output, scorebeat("apply").output
@@ -55,7 +55,7 @@ def test_a_changed_query_is_told_with_the_predictions_of_the_old_one_and_all_are
     assert asked(engine, NEW) == ROWS + 1
 
 
-def test_apply_scores_anew_at_once_when_it_is_asked_to(
+def test_apply_rescores_at_once_when_it_is_requested(
     scorebeat: Cli, scored: str, producer: Producer, engine: Engine
 ) -> None:
     done = scorebeat("apply", "--rescore")
@@ -84,7 +84,7 @@ def test_some_rows_anew_are_refused(scorebeat: Cli, scored: str) -> None:
     refused(scorebeat("enqueue", scored, "--rescore", "--limit", "5"), "rows are scored anew all together")
 
 
-def test_a_query_that_changes_before_anything_was_scored_or_with_every_run_is_no_news(
+def test_a_query_that_changes_before_scoring_or_with_every_run_is_not_reported(
     scorebeat: Cli, job: str, producer: Producer, settings: Settings
 ) -> None:
     settings.jobs.write_text(CHANGED)

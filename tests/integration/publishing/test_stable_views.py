@@ -69,7 +69,7 @@ def test_run_status_has_the_promised_columns_and_types(engine: Engine) -> None:
         assert columns(connection, "scorebeat", "run_status") == PROMISED
 
 
-def test_run_status_says_what_runs_json_says(scorebeat: Cli, job: str, producer: Producer, engine: Engine) -> None:
+def test_run_status_equals_runs_json(scorebeat: Cli, job: str, producer: Producer, engine: Engine) -> None:
     scorebeat("enqueue", job)
     score_all(producer, 1)
     scorebeat("enqueue", job)

@@ -58,7 +58,7 @@ def add(p: Producer, file: Path) -> publishing.Added:
 
 
 @pytest.mark.usefixtures("two")
-def test_the_list_says_since_when_each_is_published_and_which_share_it_scored(scorebeat: Cli, engine: Engine) -> None:
+def test_the_list_shows_each_versions_publication_time_and_scored_share(scorebeat: Cli, engine: Engine) -> None:
     listed = json.loads(scorebeat("models", "list", "--json").stdout)
     shown = scorebeat("models", "list").output
     tell(engine, "INSERT INTO pairs SELECT i, i, i FROM generate_series(101, 400) i")
@@ -72,7 +72,7 @@ def test_the_list_says_since_when_each_is_published_and_which_share_it_scored(sc
 
 
 @pytest.mark.usefixtures("two")
-def test_the_share_counts_only_jobs_that_use_the_version_and_a_broken_query_hides_nothing_else(
+def test_the_share_counts_only_jobs_of_the_version_and_outlives_a_broken_query(
     scorebeat: Cli, settings: Settings, engine: Engine
 ) -> None:
     pinned = JOB.replace("sums", "pinned").replace('"adder"', '"adder/2"').replace("pairs", "others")
@@ -108,7 +108,9 @@ def test_a_version_that_nobody_uses_is_dropped_with_its_predictions_and_its_file
 
 
 @pytest.mark.usefixtures("two")
-def test_a_batch_whose_predictions_were_dropped_says_so(scorebeat: Cli, producer: Producer, engine: Engine) -> None:
+def test_a_batch_whose_predictions_were_dropped_is_shown_as_such(
+    scorebeat: Cli, producer: Producer, engine: Engine
+) -> None:
     (batch, *_) = ask(engine, "SELECT id FROM scorebeat.batches WHERE run_id = 2 ORDER BY id")
     assert scorebeat("show", "2", "--batch", str(batch), "--keys").exit_code == 0
 
@@ -119,7 +121,7 @@ def test_a_batch_whose_predictions_were_dropped_says_so(scorebeat: Cli, producer
 
 
 @pytest.mark.usefixtures("two")
-def test_a_view_of_somebody_elses_that_forbids_a_switch_ends_the_command_as_other_refusals(
+def test_another_owners_view_that_forbids_a_switch_is_an_ordinary_refusal(
     scorebeat: Cli, producer: Producer, tmp_path: Path, engine: Engine
 ) -> None:
     file = write_adder(tmp_path / "other.skops", "a", "b")
@@ -129,7 +131,7 @@ def test_a_view_of_somebody_elses_that_forbids_a_switch_ends_the_command_as_othe
     refused(scorebeat("publish", "adder/3", "--force"), "would lose or change total", "view mine depends on")
 
 
-def test_what_was_dropped_is_not_to_be_had_and_its_number_is_not_given_again(
+def test_a_dropped_version_is_unavailable_and_its_number_is_not_used_again(
     scorebeat: Cli, two: str, producer: Producer, twice: Path
 ) -> None:
     dropping.drop(producer, "adder", 2, "ann")
@@ -166,7 +168,7 @@ def test_a_rollback_passes_over_what_was_dropped(scorebeat: Cli, producer: Produ
     refused(scorebeat("rollback", "adder"), "no version that was published before")
 
 
-def test_what_is_published_pinned_or_being_scored_is_not_dropped(
+def test_a_version_that_is_published_pinned_or_in_progress_is_not_dropped(
     scorebeat: Cli, two: str, settings: Settings, producer: Producer, engine: Engine
 ) -> None:
     refused(scorebeat("models", "drop", "adder/1", "--yes"), "adder/1 is published; publish another version first")
@@ -201,7 +203,9 @@ def test_nobody_drops_by_mistake(scorebeat: Cli, engine: Engine) -> None:
     assert ask(engine, DROPPED) == []
 
 
-def test_who_drops_waits_for_who_enqueues_and_then_sees_the_run(two: str, producer: Producer, engine: Engine) -> None:
+def test_a_drop_waits_for_a_concurrent_enqueue_and_then_sees_the_run(
+    two: str, producer: Producer, engine: Engine
+) -> None:
     with ThreadPoolExecutor(1) as pool:
         with engine.begin() as enqueueing:
             open_run(producer, enqueueing, Request(two, "ann", version=2))

@@ -30,7 +30,7 @@ def test_a_row_that_raises_costs_only_itself_among_20_000(points: Points, bad: l
     assert_accounted(points.engine, job, dict.fromkeys(bad, "ValueError"))
 
 
-def test_a_row_put_aside_has_its_error_and_the_places_of_it_without_values(points: Points) -> None:
+def test_a_quarantined_row_has_its_error_and_a_traceback_without_values(points: Points) -> None:
     points.fill(100)
     points.model({"raise": [77]})
     job = points.job()
@@ -60,7 +60,7 @@ def test_bad_rows_are_found_in_each_batch_and_are_not_tried_again_by_the_next_ru
 
 
 @pytest.mark.parametrize("kind", ["nan", "infinity"])
-def test_a_row_with_nan_or_infinity_for_an_output_is_put_aside(points: Points, kind: str) -> None:
+def test_a_row_with_nan_or_infinity_for_an_output_is_quarantined(points: Points, kind: str) -> None:
     points.fill(1000)
     points.model({kind: [7, 8]})
     job = points.job()
@@ -86,7 +86,7 @@ def test_a_job_that_allows_nan_stores_it(points: Points) -> None:
 
 
 @pytest.mark.parametrize("bad", [[7], range(1, 101)], ids=["a row", "the batch"])
-def test_a_secret_in_what_a_model_says_is_not_stored(points: Points, bad: Iterable[int]) -> None:
+def test_a_secret_in_a_models_error_is_not_stored(points: Points, bad: Iterable[int]) -> None:
     points.fill(100)
     points.model({"tell": bad})
     job = points.job()
@@ -100,7 +100,7 @@ def test_a_secret_in_what_a_model_says_is_not_stored(points: Points, bad: Iterab
 
 
 @pytest.mark.parametrize("wrong", ["wrong length", "wrong columns", "wrong types"])
-def test_a_row_for_which_the_model_breaks_its_contract_is_put_aside_alone(points: Points, wrong: str) -> None:
+def test_a_row_for_which_the_model_breaks_its_contract_is_quarantined_alone(points: Points, wrong: str) -> None:
     points.fill(1000)
     points.model({wrong: [500]})
     job = points.job()
@@ -114,7 +114,9 @@ def test_a_row_for_which_the_model_breaks_its_contract_is_put_aside_alone(points
 @pytest.mark.parametrize(
     ("kind", "name"), [("mute", "MuteError"), ("cancelled", "CancelledError"), ("leave", "SystemExit")]
 )
-def test_whatever_a_model_raises_for_a_row_costs_only_the_row(points: Points, kind: str, name: str) -> None:
+def test_an_error_of_any_type_that_a_model_raises_for_a_row_costs_only_the_row(
+    points: Points, kind: str, name: str
+) -> None:
     points.fill(1000)
     points.model({kind: [7, 500]})
     job = points.job()
@@ -191,7 +193,7 @@ def test_a_stretch_of_bad_rows_is_no_fault_of_the_whole_batch(points: Points) ->
     assert_accounted(points.engine, job, dict.fromkeys(bad, "ValueError"))
 
 
-def test_a_null_that_the_model_refuses_puts_its_row_aside(ledger: Ledger) -> None:
+def test_a_null_that_the_model_refuses_quarantines_its_row(ledger: Ledger) -> None:
     ledger.sql("ALTER TABLE items ALTER a DROP NOT NULL")
     ledger.sql("INSERT INTO items SELECT n, nullif(4 + n / 100.0, 4.5), 3 FROM generate_series(1, 100) AS n")
     run = ledger.planned(a_job(batch_rows=100))

@@ -29,7 +29,7 @@ def seen(path: Path) -> list[float]:
 
 
 @pytest.mark.parametrize("lacking", LACKING)
-def test_an_input_that_the_model_refuses_puts_its_row_aside_with_the_models_error(ledger: Ledger, lacking: str) -> None:
+def test_an_input_that_the_model_refuses_quarantines_its_row_with_the_error(ledger: Ledger, lacking: str) -> None:
     ledger.sql("ALTER TABLE items ALTER a DROP NOT NULL")
     ledger.sql("INSERT INTO items SELECT n, 4 + n / 100.0, 3 FROM generate_series(1, 100) AS n")
     ledger.sql(f"UPDATE items SET a = {LACKING[lacking]} WHERE id = 50")
@@ -60,7 +60,7 @@ def test_an_input_that_the_model_accepts_is_scored(points: Points, lacking: str)
 @pytest.mark.parametrize("care", [0, 1, 2], ids=["whole", "in chunks", "row by row"])
 @pytest.mark.parametrize("query", QUERIES)
 @pytest.mark.parametrize("lacking", LACKING)
-def test_rows_without_a_value_are_put_aside_unseen_where_the_job_says_so(
+def test_rows_without_a_value_are_quarantined_unseen_if_the_job_sets_that(
     points: Points, tmp_path: Path, lacking: str, query: str, care: int
 ) -> None:
     points.fill(600)
@@ -80,7 +80,7 @@ def test_rows_without_a_value_are_put_aside_unseen_where_the_job_says_so(
 
 
 @pytest.mark.parametrize("case", ARRAYS)
-def test_an_array_without_a_value_is_put_aside_unseen(points: Points, case: str) -> None:
+def test_an_array_without_a_value_is_quarantined_unseen(points: Points, case: str) -> None:
     kind = "jsonb_build_array(x)" if "jsonb" in ARRAYS[case] else "ARRAY[x]"
     points.fill(20)
     points.model({})
@@ -93,7 +93,7 @@ def test_an_array_without_a_value_is_put_aside_unseen(points: Points, case: str)
     assert_accounted(points.engine, job, {7: "InputError"})
 
 
-def test_every_row_without_a_value_is_put_aside_and_none_is_tried_again(points: Points) -> None:
+def test_every_row_without_a_value_is_quarantined_and_none_is_retried(points: Points) -> None:
     points.fill(50)
     points.sql("UPDATE points SET x = NULL")
     points.model({})

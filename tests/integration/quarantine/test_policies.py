@@ -200,7 +200,7 @@ def test_another_policy_shows_what_is_stored(points: Points, whole: Job) -> None
     assert_accounted(points.engine, whole, {})
 
 
-def test_what_a_cancelled_run_left_is_shown_with_the_next_whole_run(points: Points, whole: Job) -> None:
+def test_the_rows_left_by_a_cancelled_run_are_shown_with_the_next_whole_run(points: Points, whole: Job) -> None:
     run = points.planned(whole)
     points.attempt(points.pending(run)[0])
     cancel(points.producer, run, "ann")
@@ -226,7 +226,7 @@ def test_a_whole_run_of_all_rows_is_shown_as_a_generation_when_it_succeeds(point
     assert seen == [0, 60, 50]
 
 
-def test_leave_gives_a_batch_one_attempt_and_leaves_its_rows_for_the_next_run(points: Points) -> None:
+def test_leave_allows_a_batch_one_attempt_and_leaves_its_rows_for_the_next_run(points: Points) -> None:
     points.fill(100)
     points.model({"raise": range(1, 26)})
     job = points.job(on_failure="leave", batch_rows=25)
@@ -242,7 +242,7 @@ def test_leave_gives_a_batch_one_attempt_and_leaves_its_rows_for_the_next_run(po
     assert_accounted(points.engine, job, {})
 
 
-def test_leave_gives_a_batch_one_attempt_though_it_dies(points: Points) -> None:
+def test_leave_allows_a_batch_one_attempt_though_it_dies(points: Points) -> None:
     points.fill(100)
     points.model({})
     job = points.job(on_failure="leave", batch_rows=25)

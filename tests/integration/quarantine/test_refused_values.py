@@ -29,7 +29,7 @@ REFUSED_AT_FETCH = {
 
 
 @pytest.mark.parametrize("case", REFUSED_AT_FETCH)
-def test_a_row_for_which_the_query_fails_is_put_aside(points: Points, case: str) -> None:
+def test_a_row_for_which_the_query_fails_is_quarantined(points: Points, case: str) -> None:
     points.fill(2000)
     points.model({"nan": [900]})
     job = points.job(query=f"SELECT id, {REFUSED_AT_FETCH[case]} AS x FROM points")
@@ -86,7 +86,7 @@ def test_no_value_of_a_table_is_in_the_reason_of_a_plan_that_failed(points: Poin
     assert SECRET not in reason
 
 
-def test_several_rows_for_which_the_query_fails_are_put_aside_whatever_lies_between(points: Points) -> None:
+def test_several_rows_for_which_the_query_fails_are_quarantined_wherever_they_are(points: Points) -> None:
     bad = [1, 2, 500, 513, 514, 1999, 2000]
     points.fill(2000)
     points.model({})
@@ -98,7 +98,7 @@ def test_several_rows_for_which_the_query_fails_are_put_aside_whatever_lies_betw
     assert_accounted(points.engine, job, dict.fromkeys(bad, "DataError"))
 
 
-def test_a_stretch_of_rows_that_the_query_fails_for_is_put_aside(points: Points) -> None:
+def test_a_range_of_rows_that_the_query_fails_for_is_quarantined(points: Points) -> None:
     points.fill(1300)
     points.model({})
     job = points.job(
@@ -111,7 +111,7 @@ def test_a_stretch_of_rows_that_the_query_fails_for_is_put_aside(points: Points)
     assert_accounted(points.engine, job, dict.fromkeys(range(1, 513), "DataError"))
 
 
-def test_a_query_that_fails_for_rows_put_aside_before_comes_to_an_end(points: Points) -> None:
+def test_a_query_that_fails_for_quarantined_rows_comes_to_an_end(points: Points) -> None:
     points.fill(100)
     points.model({})
     query = "SELECT id, random() AS r, x / (CASE WHEN id = 50 THEN 0 ELSE 1 END) AS x FROM points"
@@ -137,7 +137,7 @@ def test_a_query_that_fails_for_every_row_makes_one_dead_batch(points: Points) -
     assert points.aside(job) == []
 
 
-def test_json_that_is_no_array_of_numbers_puts_its_row_aside(ledger: Ledger) -> None:
+def test_json_that_is_no_array_of_numbers_quarantines_its_row(ledger: Ledger) -> None:
     ledger.sql("ALTER TABLE items ADD v jsonb")
     ledger.sql("INSERT INTO items (id, a, b) SELECT n, 4 + n / 100.0, 3 FROM generate_series(1, 100) AS n")
     ledger.sql("UPDATE items SET v = jsonb_build_array(a, b)")
@@ -156,7 +156,7 @@ LONG = "(SELECT string_agg(md5(i::text), '') FROM generate_series(1, 320) i)"
 """10 kB that do not compress: more than a btree takes."""
 
 
-def test_a_row_whose_key_is_too_long_to_store_is_put_aside_and_stays_there(points: Points) -> None:
+def test_a_row_whose_key_is_too_long_to_store_is_quarantined_and_stays_there(points: Points) -> None:
     points.sql("CREATE TABLE points (id text NOT NULL, x float8)")
     points.sql(f"INSERT INTO points SELECT 'k' || i, i FROM generate_series(1, 600) i UNION ALL SELECT {LONG}, 0.5")
     points.model({})
@@ -181,7 +181,7 @@ class Words(poison.Poison):
         return pa.RecordBatch.from_arrays([pa.array(words)], schema=self.outputs)
 
 
-def test_an_output_that_postgresql_refuses_puts_its_row_aside(points: Points, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_output_that_postgresql_refuses_quarantines_its_row(points: Points, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = pa.schema([("value", pa.string())])
     monkeypatch.setattr(poison, "SIGNATURE", Signature(poison.SIGNATURE.inputs, outputs))
     monkeypatch.setattr(poison, "load", load_words)

@@ -64,9 +64,7 @@ CANCELLED: dict[str, tuple[Callable[[Points, str], tuple[Job, int]], str]] = {
 
 
 @pytest.mark.parametrize("case", CANCELLED)
-def test_rows_that_a_cancelled_run_put_aside_are_pending_and_the_next_run_scores_them(
-    points: Points, case: str
-) -> None:
+def test_quarantined_rows_of_a_cancelled_run_are_pending_and_the_next_scores_them(points: Points, case: str) -> None:
     make, policy = CANCELLED[case]
     job, run = make(points, policy)
 
@@ -82,7 +80,7 @@ def test_rows_that_a_cancelled_run_put_aside_are_pending_and_the_next_run_scores
     assert_accounted(points.engine, job, {})
 
 
-def test_a_row_that_fails_once_more_says_so_in_the_run_that_tried_it(points: Points) -> None:
+def test_a_row_that_fails_again_is_reported_in_the_run_that_retried_it(points: Points) -> None:
     job, run = put_aside_then_cancelled(points, "retry-rows")
     cancel(points.producer, run, "ann")
 

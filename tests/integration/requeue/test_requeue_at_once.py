@@ -114,7 +114,7 @@ def tells(answer: str, run: int, batches: int) -> bool:
 
 
 @pytest.mark.parametrize(("one", "other"), PAIRS)
-def test_a_run_that_two_requeue_at_once_is_put_back_once_and_both_are_told(
+def test_a_run_that_two_requeue_at_once_is_requeued_once_and_both_are_informed(
     s: System, asks: dict[str, Ask], run: int, one: str, other: str
 ) -> None:
     answers = at_once(s, run, lambda: asks[one](run), lambda: asks[other](run))

@@ -25,7 +25,7 @@ NASTY = {"a quote": 'it\'s "so"', "lines": "a\nb\r\n\tc", "empty": "", "a path":
 
 
 @pytest.mark.parametrize("case", NASTY)
-def test_a_bad_row_with_a_nasty_key_is_put_aside_and_taken_back(points: Points, case: str) -> None:
+def test_a_bad_row_with_a_nasty_key_is_quarantined_and_requeued(points: Points, case: str) -> None:
     points.sql("CREATE TABLE points (id text PRIMARY KEY, x float8)")
     points.sql("INSERT INTO points SELECT 'k' || i, i + 0.5 FROM generate_series(1, 50) i")
     points.sql("INSERT INTO points VALUES (:key, 99.5)", key=NASTY[case])
@@ -109,7 +109,7 @@ def test_two_batches_that_hold_the_same_row_score_it_once(points: Points, monkey
     assert_accounted(points.engine, job, {})
 
 
-def test_a_row_that_another_batch_scored_meanwhile_is_not_put_aside(
+def test_a_row_that_another_batch_scored_meanwhile_is_not_quarantined(
     points: Points, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, run = two_put_aside(points)
@@ -125,7 +125,7 @@ def test_a_row_that_another_batch_scored_meanwhile_is_not_put_aside(
 
 
 @pytest.mark.parametrize("policy", ["retry-rows", "leave"])
-def test_rows_taken_back_from_a_batch_in_hand_are_scored_by_its_next_attempt(
+def test_rows_requeued_from_a_claimed_batch_are_scored_by_its_next_attempt(
     points: Points, monkeypatch: pytest.MonkeyPatch, policy: str
 ) -> None:
     points.fill(1100)

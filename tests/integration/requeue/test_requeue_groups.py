@@ -54,7 +54,7 @@ def reword(points: Points, row: int, error: str) -> None:
     points.sql("UPDATE scorebeat.quarantine SET error = :error WHERE key ->> 0 = :row", error=error, row=str(row))
 
 
-def test_a_group_puts_back_the_rows_that_it_counts_and_none_of_a_group_that_holds_its_words(
+def test_requeuing_an_error_group_requeues_exactly_the_rows_that_it_counts(
     points: Points, disliked: tuple[Job, int]
 ) -> None:
     job, run = disliked
@@ -88,9 +88,7 @@ def test_a_group_is_of_one_kind_though_rows_and_batches_have_the_same_error(poin
     assert_accounted(points.engine, job, {})
 
 
-def test_the_type_of_an_error_tells_groups_apart_though_they_read_alike(
-    points: Points, disliked: tuple[Job, int]
-) -> None:
+def test_the_type_of_an_error_distinguishes_groups_of_equal_text(points: Points, disliked: tuple[Job, int]) -> None:
     job, run = disliked
     points.sql("UPDATE scorebeat.quarantine SET error_type = 'A', error = 'B: c' WHERE key ->> 0 = '5'")
     points.sql("UPDATE scorebeat.quarantine SET error_type = 'A: B', error = 'c' WHERE key ->> 0 = '6'")
@@ -142,7 +140,7 @@ def test_a_batch_and_a_group_together_mean_what_fits_both(points: Points, dislik
     assert_accounted(points.engine, job, dict.fromkeys([5, 6, 95], "ValueError"))
 
 
-def test_who_put_a_group_back_is_recorded_with_its_error(points: Points, disliked: tuple[Job, int]) -> None:
+def test_the_user_who_requeued_a_group_is_recorded_with_its_error(points: Points, disliked: tuple[Job, int]) -> None:
     _, run = disliked
     (one,) = groups(points, run)
 
@@ -188,7 +186,7 @@ def test_a_batch_that_was_stopped_is_put_back_by_its_id(points: Points) -> None:
 
 
 @pytest.mark.parametrize("part", ["batch_id", "error", "group"])
-def test_a_run_that_is_shown_whole_is_not_put_back_in_part_and_the_answer_says_why(points: Points, part: str) -> None:
+def test_a_run_that_is_shown_whole_refuses_a_partial_requeue_with_the_reason(points: Points, part: str) -> None:
     points.fill(60)
     points.model({"raise": [50]})
     job = points.job(batch_rows=20, on_failure="retry-run")

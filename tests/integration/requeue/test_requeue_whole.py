@@ -60,7 +60,7 @@ def test_a_whole_run_whose_planning_fails_leaves_nothing_but_why_rows_failed(poi
     assert_accounted(points.engine, job, {})
 
 
-def test_a_whole_run_that_fails_by_a_repeated_key_leaves_nothing_but_why_rows_failed(points: Points) -> None:
+def test_a_whole_run_that_fails_by_a_repeated_key_keeps_only_its_rows_errors(points: Points) -> None:
     points.fill(ALL)
     points.model({"raise": [5]})
     job = points.job(batch_rows=BATCH, on_failure="retry-run")

@@ -43,7 +43,9 @@ def unpredicted(points: Points, job: Job) -> int:
         return len(data_pages.unpredicted(connection, shown, None, 100, Form.JSON).rows)
 
 
-def test_a_whole_run_that_failed_for_good_says_why_though_nothing_of_it_is_kept(points: Points, scorebeat: Cli) -> None:
+def test_a_whole_run_that_failed_for_good_shows_its_reason_though_it_keeps_nothing(
+    points: Points, scorebeat: Cli
+) -> None:
     job, run = failing(points)
 
     said = scorebeat("failures", str(run))
@@ -58,7 +60,7 @@ def test_a_whole_run_that_failed_for_good_says_why_though_nothing_of_it_is_kept(
     assert all(group.traceback for group in groups if group.error.startswith("ValueError"))
 
 
-def test_rows_that_a_failed_whole_run_put_aside_are_pending(points: Points) -> None:
+def test_quarantined_rows_of_a_failed_whole_run_are_pending(points: Points) -> None:
     job, _ = failing(points)
 
     assert preview(points.producer, job.name).rows == ALL
@@ -66,7 +68,7 @@ def test_rows_that_a_failed_whole_run_put_aside_are_pending(points: Points) -> N
 
 
 @pytest.mark.parametrize("policy", ["retry-run", "retry-rows"])
-def test_the_next_run_takes_what_a_failed_whole_run_put_aside(points: Points, policy: str) -> None:
+def test_the_next_run_takes_the_quarantined_rows_of_a_failed_whole_run(points: Points, policy: str) -> None:
     _, failed = failing(points)
     points.mend()
     job = points.job(batch_rows=BATCH, on_failure=policy)
@@ -81,7 +83,7 @@ def test_the_next_run_takes_what_a_failed_whole_run_put_aside(points: Points, po
     assert points.run(failed).state is RunState.FAILED
 
 
-def test_a_failed_whole_run_is_requeued_with_the_rows_that_it_put_aside(points: Points) -> None:
+def test_a_failed_whole_run_is_requeued_with_its_quarantined_rows(points: Points) -> None:
     job, run = failing(points)
 
     requeue(points.producer, run, "ann")
@@ -95,7 +97,7 @@ def test_a_failed_whole_run_is_requeued_with_the_rows_that_it_put_aside(points: 
     assert_accounted(points.engine, job, {})
 
 
-def test_an_older_failed_whole_run_is_requeued_with_the_rows_that_a_newer_one_put_aside(points: Points) -> None:
+def test_an_older_failed_whole_run_is_requeued_with_rows_that_a_newer_quarantined(points: Points) -> None:
     job, older = failing(points)
     points.scored(job)
     points.mend()
@@ -106,7 +108,7 @@ def test_an_older_failed_whole_run_is_requeued_with_the_rows_that_a_newer_one_pu
     assert_accounted(points.engine, job, {})
 
 
-def test_a_run_of_another_policy_is_requeued_with_the_rows_that_a_failed_whole_run_put_aside(points: Points) -> None:
+def test_a_run_of_another_policy_is_requeued_with_rows_of_a_failed_whole_run(points: Points) -> None:
     points.fill(ALL)
     points.model({"raise": [3]})
     older = kill_batches(points, points.job(batch_rows=BATCH), 1)
@@ -121,7 +123,7 @@ def test_a_run_of_another_policy_is_requeued_with_the_rows_that_a_failed_whole_r
     assert_accounted(points.engine, job, {})
 
 
-def test_a_whole_run_whose_plan_was_cut_short_says_why_rows_failed(points: Points) -> None:
+def test_a_whole_run_whose_plan_was_cut_short_shows_why_rows_failed(points: Points) -> None:
     points.fill(ALL)
     points.model({"raise": [3]})
     job = points.job(batch_rows=BATCH, on_failure="retry-run")
@@ -133,7 +135,7 @@ def test_a_whole_run_whose_plan_was_cut_short_says_why_rows_failed(points: Point
     assert stored(points) == [0]
 
 
-def test_what_other_runs_put_aside_stays_in_quarantine_when_a_failed_whole_run_is_followed(points: Points) -> None:
+def test_rows_quarantined_by_other_runs_stay_after_a_failed_whole_runs_successor(points: Points) -> None:
     points.fill(ALL)
     points.model({"raise": [3]})
     points.scored(points.job(batch_rows=BATCH))
@@ -162,7 +164,7 @@ def test_a_whole_run_that_failed_counts_none_of_the_rows_that_it_did_not_keep(po
     assert len(points.view(job)) == ALL
 
 
-def test_a_run_that_fails_after_its_job_is_shown_as_it_comes_counts_what_readers_keep(points: Points) -> None:
+def test_a_failed_run_of_a_job_shown_as_it_comes_counts_what_readers_keep(points: Points) -> None:
     points.fill(ALL)
     points.model({"raise": [50]})
     run = points.planned(points.job(batch_rows=BATCH, on_failure="retry-run", run_attempts=1))

@@ -178,7 +178,7 @@ def test_one_bad_row_keeps_no_generation_from_being_fresh(points: Points) -> Non
         assert points.view(job) == dict(points.sql("SELECT id, 2 * x FROM points WHERE id <> 5"))
 
 
-def test_a_generation_of_which_every_row_was_put_aside_is_not_shown(points: Points) -> None:
+def test_a_generation_with_every_row_in_quarantine_is_not_shown(points: Points) -> None:
     job = whole(points, rescore="every-run")
     run = points.planned(job)
     put_aside_all(points, run)

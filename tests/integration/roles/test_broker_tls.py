@@ -57,9 +57,7 @@ def refusal(settings: Settings, url: str, **files: Path) -> str:
     return text
 
 
-def test_every_process_does_its_part_of_a_run_over_tls_with_certificates_of_both_sides(
-    tmp_path: Path, ours: Certificates
-) -> None:
+def test_every_process_does_its_part_of_a_run_over_mutual_tls(tmp_path: Path, ours: Certificates) -> None:
     certificate, key = ours.issue("scorebeat.worker")
     with own_system(tmp_path) as plain, proxy_to(plain.servers.broker_socket, ours.demanding_server()) as proxy:
         url = f"rediss://localhost:{proxy.port}/0"
@@ -105,7 +103,7 @@ def test_a_server_of_another_authority_or_another_name_or_time_is_refused(
         assert "certificate has expired" in refusal(settings, url, broker_ca=ours.ca)
 
 
-def test_a_server_that_asks_for_our_certificate_is_shown_it_and_no_strangers(
+def test_a_server_that_requires_our_certificate_is_shown_it_and_no_strangers(
     settings: Settings, ours: Certificates, tmp_path: Path
 ) -> None:
     certificate, key = ours.issue("scorebeat.worker")
@@ -120,7 +118,7 @@ def test_a_server_that_asks_for_our_certificate_is_shown_it_and_no_strangers(
             )
 
 
-def test_a_server_that_speaks_no_tls_is_refused_before_a_person_gives_up(settings: Settings) -> None:
+def test_a_server_that_speaks_no_tls_is_refused_within_a_persons_patience(settings: Settings) -> None:
     began = time.monotonic()
     with proxy_to(urlsplit(settings.broker()).path) as proxy:
         text = refusal(settings, f"rediss://localhost:{proxy.port}/0")
@@ -143,9 +141,7 @@ def test_check_names_a_server_that_it_cannot_verify(
     assert found.exit_code == 2
 
 
-def test_a_worker_says_in_a_line_that_it_cannot_verify_the_server_and_works_once_it_can(
-    tmp_path: Path, ours: Certificates
-) -> None:
+def test_a_worker_reports_an_unverified_server_in_a_line_and_recovers(tmp_path: Path, ours: Certificates) -> None:
     trusted = tmp_path / "trusted.pem"
     trusted.write_bytes(certificates(tmp_path / "theirs").ca.read_bytes())
     with own_system(tmp_path) as plain, proxy_to(plain.servers.broker_socket, ours.server()) as proxy:

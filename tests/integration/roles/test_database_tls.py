@@ -93,7 +93,7 @@ def test_a_path_without_a_slash_in_front_starts_at_the_working_directory(
 
 
 @both_drivers
-def test_a_server_that_asks_for_our_certificate_is_shown_it(reach: Reach, server: TlsServer) -> None:
+def test_a_server_that_requires_our_certificate_is_shown_it(reach: Reach, server: TlsServer) -> None:
     _role(server, CERTIFIED)
     certificate, key = server.certificates.issue(CERTIFIED)
 

@@ -76,7 +76,7 @@ def test_a_pooler_that_drops_our_settings_is_refused_with_what_was_lost(
         reach(pool.url)
 
 
-def test_a_whole_run_goes_through_a_pooler_of_sessions_set_up_as_the_page_says(tmp_path: Path) -> None:
+def test_a_whole_run_goes_through_a_session_pooler_set_up_as_documented(tmp_path: Path) -> None:
     with own_system(tmp_path) as plain:
         plain.tell(SETTINGS.replace("ROLE scorebeat", "ROLE postgres"))
         with (

@@ -25,7 +25,7 @@ def bad(points: LockedPoints, **given: Any) -> Any:
     return points.job(batch_rows=20, **given)
 
 
-def test_bad_rows_are_put_aside_and_requeued_under_the_role_that_runs(locked: LockedPoints) -> None:
+def test_bad_rows_are_quarantined_and_requeued_under_the_role_that_runs(locked: LockedPoints) -> None:
     job = bad(locked)
 
     run = locked.scored(job)

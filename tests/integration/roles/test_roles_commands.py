@@ -48,7 +48,7 @@ def scorebeat(locked: LockedPoints, monkeypatch: pytest.MonkeyPatch, tmp_path: P
         ("enqueue", "late", "--model", "poison/2"),
     ],
 )
-def test_what_only_the_owner_may_is_refused_in_one_line(
+def test_an_action_that_only_the_owner_may_take_is_refused_in_one_line(
     locked: LockedPoints, scorebeat: Any, words: tuple[str, ...]
 ) -> None:
     locked.fill(20)
@@ -72,7 +72,7 @@ def test_what_only_the_owner_may_is_refused_in_one_line(
     assert late.name == "late"
 
 
-def test_check_says_which_rights_the_role_lacks(locked: LockedPoints, scorebeat: Any) -> None:
+def test_check_reports_which_rights_the_role_lacks(locked: LockedPoints, scorebeat: Any) -> None:
     locked.fill(5)
     locked.model({})
     locked.job()
@@ -97,7 +97,7 @@ def test_an_apply_that_changes_nothing_needs_no_right(locked: LockedPoints) -> N
         apply(locked.runner, [job.model_copy(update={"batch_rows": 3})], "beat")
 
 
-def test_a_later_migration_gives_the_rights_of_a_new_version_by_itself(locked: LockedPoints) -> None:
+def test_a_later_migration_grants_the_rights_of_a_new_version_by_itself(locked: LockedPoints) -> None:
     with make_engine(locked.roles.admin).begin() as connection:
         connection.exec_driver_sql(f"REVOKE UPDATE (reason) ON scorebeat.runs FROM {locked.roles.runner}")
     locked.forget_functions()
@@ -113,7 +113,7 @@ def test_the_role_that_runs_may_start_everything_where_nothing_is_to_be_migrated
 
 
 @pytest.mark.parametrize(("name", "reason"), [("nobody_has_this", "there is no role"), ("postgres", "has all rights")])
-def test_a_role_that_cannot_be_given_fewer_rights_is_refused(locked: LockedPoints, name: str, reason: str) -> None:
+def test_a_role_whose_rights_cannot_be_reduced_is_refused(locked: LockedPoints, name: str, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         prepare.migrate(locked.producer, name)
 

@@ -70,7 +70,7 @@ def test_the_pages_sql_makes_two_roles_that_are_enough(locked: LockedPoints) -> 
     owner.close()
 
 
-def test_the_rights_that_are_given_are_those_of_the_page_whatever_the_role_had(locked: LockedPoints) -> None:
+def test_the_granted_rights_are_those_of_the_page_whatever_the_role_had(locked: LockedPoints) -> None:
     locked.fill(10)
     locked.model({})
     locked.scored(locked.job(rescore="every-run"))
@@ -115,7 +115,7 @@ def test_every_function_of_the_owner_is_explained() -> None:
     assert listed == [signature.partition("(")[0] for signature in FUNCTIONS]
 
 
-def test_every_function_of_the_owner_has_its_search_path_fixed_and_is_closed_to_others(locked: LockedPoints) -> None:
+def test_every_function_of_the_owner_has_a_fixed_search_path_and_is_closed(locked: LockedPoints) -> None:
     found = locked.sql(
         "SELECT p.proname, p.prosecdef, p.proconfig, has_function_privilege('pg_monitor', p.oid, 'EXECUTE')"
         " FROM pg_proc p WHERE p.pronamespace = 'scorebeat'::regnamespace"

@@ -18,9 +18,7 @@ def hidden(points: LockedPoints, query: str) -> str | None:
         return row_security.hides_all(connection)
 
 
-def test_a_table_that_shows_the_role_none_of_its_rows_is_named_until_a_policy_lets_it_read(
-    locked: LockedPoints,
-) -> None:
+def test_a_table_that_hides_all_rows_from_the_role_is_named_until_a_policy_opens(locked: LockedPoints) -> None:
     locked.fill(5)
     assert hidden(locked, "SELECT * FROM points") is None
     locked.sql("ALTER TABLE points ENABLE ROW LEVEL SECURITY")
@@ -49,7 +47,7 @@ def test_a_view_that_reads_in_its_owners_name_hides_nothing(locked: LockedPoints
     assert "sees none of the rows of points" in str(hidden(locked, "SELECT * FROM callers"))
 
 
-def test_check_says_that_a_job_sees_no_row(locked: LockedPoints, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_reports_that_a_job_sees_no_row(locked: LockedPoints, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environment(locked.settings).items():
         if name.startswith(PREFIX):
             monkeypatch.setenv(name, value)

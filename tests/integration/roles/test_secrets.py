@@ -149,6 +149,6 @@ def look_at_database(s: System, found: Seen) -> None:
 
 
 @pytest.mark.parametrize("which", SECRETS)
-def test_a_secret_is_in_nothing_that_is_printed_answered_or_shown(seen: Seen, which: str) -> None:
+def test_a_secret_is_in_nothing_that_is_printed_returned_or_shown(seen: Seen, which: str) -> None:
     assert len(seen.texts) > 100
     assert seen.holding(SECRETS[which]) == {}

@@ -100,7 +100,7 @@ def test_the_processes_are_spawned_and_see_their_gpu_alone(points: Points, start
     assert os.sched_getaffinity(placed["pid"]) == os.sched_getaffinity(0)
 
 
-def test_the_ledger_says_which_device_a_worker_has(points: Points, programs: Programs, start: Start) -> None:
+def test_the_ledger_shows_which_device_a_worker_has(points: Points, programs: Programs, start: Start) -> None:
     worker = start()
     listed = "SELECT device, queues, processes FROM scorebeat.workers"
 
@@ -129,7 +129,7 @@ def test_the_claim_of_a_killed_process_is_freed_by_its_parent_at_once(
     assert_accounted(points.engine, job, {})
 
 
-def test_a_row_that_hangs_is_put_aside_and_its_process_replaced(
+def test_a_row_that_hangs_is_quarantined_and_its_process_replaced(
     points: Points, programs: Programs, start: Start
 ) -> None:
     job = gpu_job(points, 30, {"hang": [7], "segfault": [20]})
@@ -196,7 +196,7 @@ def test_the_parent_finds_the_gpu_and_imports_no_numeric_library(settings: Setti
     assert told.stdout.strip() == "set()"
 
 
-def test_a_worker_by_command_serves_the_gpu_queue_with_two_processes_until_told(
+def test_a_worker_command_serves_the_gpu_queue_with_two_processes_until_stopped(
     points: Points, programs: Programs, tmp_path: Path
 ) -> None:
     given = pretend(tmp_path) | {"CUDA_VISIBLE_DEVICES": "GPU-1aaa"}
@@ -210,7 +210,7 @@ def test_a_worker_by_command_serves_the_gpu_queue_with_two_processes_until_told(
     wait_for(lambda: f'model="{MODEL}" visible=GPU-1aaa' in programs.log(worker))
 
 
-def test_without_a_gpu_the_command_says_what_it_looked_for(
+def test_without_a_gpu_the_command_names_the_devices_it_looked_for(
     scorebeat: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

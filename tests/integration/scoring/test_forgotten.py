@@ -78,9 +78,7 @@ def test_a_cleaned_session_is_as_after_discard_all(session: DataConnection) -> N
     assert discarded == clean
 
 
-def test_where_no_transaction_could_begin_the_users_sql_is_not_run_in_one_that_may_write(
-    session: DataConnection, engine: Engine
-) -> None:
+def test_the_users_sql_is_not_run_outside_a_read_only_transaction(session: DataConnection, engine: Engine) -> None:
     ((backend,),) = _asked(session, "SELECT pg_backend_pid()")
     with engine.begin() as connection:
         connection.exec_driver_sql(f"SELECT pg_terminate_backend({backend}, 10000)")

@@ -45,7 +45,7 @@ def test_every_statement_of_the_api_that_reads_is_bounded(settings: Settings, mo
     service.close()
 
 
-def test_a_lookup_behind_a_lock_is_ended_and_told(
+def test_a_lookup_behind_a_lock_is_ended_and_reported(
     opened: Opener, scored: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(results, "PATIENCE", "200ms")

@@ -105,7 +105,7 @@ ASKED: dict[str, Callable[[Connection], Any]] = {
 
 
 @pytest.mark.parametrize("asked", ASKED)
-def test_what_is_asked_each_second_reads_open_batches_only(engine: Engine, asked: str) -> None:
+def test_the_statements_of_each_second_read_open_batches_only(engine: Engine, asked: str) -> None:
     plan = plan_of(engine, ASKED[asked])
 
     assert re.search("using batches_(open|pending|expiry|pkey)", plan)

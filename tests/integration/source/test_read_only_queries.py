@@ -183,7 +183,7 @@ SETTINGS = {"search_path": "elsewhere", "role": "pg_monitor", "statement_timeout
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_what_a_query_sets_does_not_outlive_it(tempted: Ledger, setting: str) -> None:
+def test_the_settings_of_a_query_do_not_outlive_it(tempted: Ledger, setting: str) -> None:
     before = sessions(tempted, setting)
     what = f"set_config('{setting}', '{SETTINGS[setting]}', false) IS NOT NULL"
     job = asking(f"CASE WHEN id = {ROWS} THEN {what} ELSE true END")
@@ -198,7 +198,7 @@ def test_what_a_query_sets_does_not_outlive_it(tempted: Ledger, setting: str) ->
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_what_a_query_sets_in_the_search_for_a_bad_row_does_not_outlive_it(tempted: Ledger, setting: str) -> None:
+def test_a_querys_settings_do_not_outlive_the_search_for_a_bad_row(tempted: Ledger, setting: str) -> None:
     before = sessions(tempted, setting)
     what = ONLY_IN_THE_SEARCH.format(f"set_config('{setting}', '{SETTINGS[setting]}', false) IS NOT NULL")
     run_id = tempted.planned(failing(7, f"CASE WHEN id = 10 THEN {what} ELSE true END"))

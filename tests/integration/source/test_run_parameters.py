@@ -245,7 +245,7 @@ def test_colons_of_sqls_own_go_on_working(shop: Shop, settings_of: str) -> None:
     assert labels(shop) == {row[0]: row[2] for row in told}
 
 
-def test_what_would_change_nothing_is_refused_by_enqueue(shop: Shop, scorebeat: Cli) -> None:
+def test_a_request_that_would_change_nothing_is_refused_by_enqueue(shop: Shop, scorebeat: Cli) -> None:
     query = "SELECT id, x, 'a' AS word FROM items WHERE id > :least AND day > :day"
     with shop.producer() as p:
         apply(p, [a_job(query, parameters={"least": 1, "day": date(2026, 1, 1)})], "test")
@@ -274,7 +274,7 @@ def test_a_time_is_read_in_the_time_zone_of_the_schedule(shop: Shop, scorebeat: 
     assert shop.sql("SELECT due_at FROM scorebeat.runs") == [(datetime(2026, 7, 1, tzinfo=UTC),)]
 
 
-def test_changed_parameters_are_told_as_a_changed_query_is(shop: Shop) -> None:
+def test_changed_parameters_are_reported_as_a_changed_query_is(shop: Shop) -> None:
     query = "SELECT id, x, 'a' AS word FROM items WHERE id < :least"
     with shop.at_work() as (p, runtime):
         apply(p, [a_job(query, parameters={"least": 20})], "test")
@@ -294,7 +294,7 @@ def _files(job: Job) -> list[Any]:
     return [JobsFile(Path("jobs.toml"), "jobs.toml", (job,))]
 
 
-def test_predictions_of_other_due_times_are_neither_orphans_nor_left_out_of_a_comparison(
+def test_predictions_of_other_due_times_are_neither_orphans_nor_left_out(
     shop: Shop, scorebeat: Cli, tmp_path: Path
 ) -> None:
     query = "SELECT id, x, 'a' AS word FROM items WHERE day = :due_at::date"

@@ -48,7 +48,7 @@ def shop(settings: Settings, tmp_path: Path) -> Shop:
     return made
 
 
-def test_what_comes_before_postgresqls_own_is_named_when_a_session_begins(shop: Shop, scorebeat: Cli) -> None:
+def test_objects_that_shadow_postgresqls_own_are_named_when_a_session_begins(shop: Shop, scorebeat: Cli) -> None:
     shop.alter(PATH)
     for what, statement in SHADOWS.items():
         shop.sql(statement)

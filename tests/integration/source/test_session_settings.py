@@ -200,7 +200,7 @@ def test_psql_has_the_session_that_a_query_has(
     assert capfd.readouterr().out == "0|Asia/Tokyo\n"
 
 
-def test_check_says_under_which_settings_a_job_runs(shop: Shop, scorebeat: Cli) -> None:
+def test_check_reports_under_which_settings_a_job_runs(shop: Shop, scorebeat: Cli) -> None:
     shop.sql(WORDS)
     shop.labels(OF_WORDS)
     shop.alter("timezone = 'America/New_York'", "datestyle = 'SQL, DMY'")
@@ -243,7 +243,7 @@ def test_no_advisory_lock_holds_up_dispatch_or_publishing(shop: Shop) -> None:
         assert model_versions.lock(connection, "echo", 1).version == 1
 
 
-def test_one_works_at_a_turn_while_others_wait_or_are_told(shop: Shop) -> None:
+def test_one_works_at_a_turn_while_others_wait_or_are_refused(shop: Shop) -> None:
     with shop.producer() as p, p.engine.begin() as one, p.engine.begin() as other:
         turns.take(one, turns.PUBLISH, "echo")
 

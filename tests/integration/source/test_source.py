@@ -231,7 +231,7 @@ def test_the_check_of_a_query_runs_nothing_of_it(shared_engine: Engine, url: str
 
 
 @pytest.mark.parametrize("which", [*WHOLE, *CUT])
-def test_what_the_statistics_say_changes_no_verdict_on_a_query(ledger: Ledger, which: str) -> None:
+def test_the_statistics_change_no_verdict_on_a_query(ledger: Ledger, which: str) -> None:
     """Before the first ANALYZE PostgreSQL expects fewer groups than one batch holds, and afterwards all of them."""
     url = ledger.engine.url.render_as_string(hide_password=False)
     ledger.sql("CREATE TABLE plain (id bigint, grp int, a float8)")

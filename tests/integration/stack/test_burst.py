@@ -112,7 +112,7 @@ def test_a_run_on_another_queue_does_not_hold_it(system: System) -> None:
     assert {state for state, *_ in system.batches(run)} == {"pending"}
 
 
-def test_without_a_control_worker_it_says_so_and_gives_up(
+def test_without_a_control_worker_it_reports_that_and_ends(
     system: System, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     system.enqueue(system.job("alone", queue="lonely"))

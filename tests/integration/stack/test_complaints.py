@@ -48,7 +48,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
         engine.dispose()
 
 
-def test_every_narrative_has_the_prediction_that_a_plain_loop_gives(done: Done) -> None:
+def test_every_narrative_has_the_prediction_of_a_plain_loop(done: Done) -> None:
     (file,) = (done.reader.folder / "artifacts/sentiment/1").glob("*.skops")
     model = skops.io.load(file, trusted=skops.io.get_untrusted_types(file=file))
     narratives = done.ask(f"SELECT id, consumer_complaint_narrative {NARRATIVES} ORDER BY id")

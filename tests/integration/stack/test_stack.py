@@ -39,7 +39,7 @@ def test_the_urls_work_for_every_library_that_uses_them(stack: StackUrls) -> Non
         assert connection.ensure_connection(max_retries=1)
 
 
-def test_the_database_is_utf8_and_durable_unless_told(data: Path) -> None:
+def test_the_database_is_utf8_and_durable_by_default(data: Path) -> None:
     with embedded(data) as urls:
         assert answer(urls.database_url, "SHOW server_encoding") == "UTF8"
         assert answer(urls.database_url, "SELECT upper('é')") == "É"

@@ -86,7 +86,7 @@ def test_a_folder_that_holds_other_things_is_refused_and_left_alone(tmp_path: Pa
     assert [path.name for path in home.iterdir()] == ["thesis.txt"]
 
 
-def test_a_file_in_place_of_the_folder_is_refused(data: Path) -> None:
+def test_a_file_instead_of_the_folder_is_refused(data: Path) -> None:
     data.touch()
 
     with pytest.raises(UsageError, match="cannot be the folder"), fast(data):

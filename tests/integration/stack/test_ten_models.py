@@ -89,7 +89,7 @@ def added(system: System, name: str, case: Case, folder: Path) -> Loop:
 
 
 @pytest.mark.parametrize("name", TEN)
-def test_a_worker_gives_each_row_what_a_plain_loop_over_the_model_gives(ten: Scoring, name: str) -> None:
+def test_a_worker_predicts_for_each_row_what_a_plain_loop_over_the_model_does(ten: Scoring, name: str) -> None:
     if not is_here(TEN[name]):
         pytest.skip(f"{TEN[name].needs} is not installed")
     outputs = ", ".join(TEN[name].outputs)

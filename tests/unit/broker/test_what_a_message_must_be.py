@@ -69,7 +69,7 @@ def test_a_message_as_celery_sends_it_has_no_fault_and_keeps_only_what_is_ours()
     }  # fmt: skip
 
 
-def test_a_message_that_says_it_is_compressed_is_not_opened() -> None:
+def test_a_message_that_claims_to_be_compressed_is_not_opened() -> None:
     assert envelope_fault(raw(CALL, HEADERS | {"compression": "application/x-bz2"})) == "it is compressed"
 
 
@@ -83,7 +83,7 @@ def test_a_message_that_says_it_is_compressed_is_not_opened() -> None:
         {"priority": float("inf")}, {"anything": int("9" * 4000)}, {"anything": HALF}, {"anything": float("nan")},
     ],
 )  # fmt: skip
-def test_what_nobody_could_write_again_is_refused_unopened(properties: dict[str, Any]) -> None:
+def test_a_message_that_nobody_could_write_again_is_refused_unopened(properties: dict[str, Any]) -> None:
     assert envelope_fault(raw(CALL, HEADERS, **properties)) is not None
 
 
@@ -127,7 +127,7 @@ def test_headers_of_a_newer_release_and_the_limits_of_another_host_are_left_out(
 
 
 @pytest.mark.parametrize("after", [{"callbacks": [FOLLOWS]}, {"get": None}, {"hostname": ""}, {"id": None}])
-def test_what_follows_a_task_names_nothing(after: dict[str, Any]) -> None:
+def test_the_options_after_a_task_name_nothing(after: dict[str, Any]) -> None:
     assert task_fault(called([[1], {}, after]), {SCORE}) is not None
 
 

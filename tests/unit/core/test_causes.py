@@ -51,13 +51,13 @@ def died(work: Callable[[], None]) -> int:
 
 
 @pytest.mark.usefixtures("shared")
-def test_the_watchdogs_exit_is_told_as_a_model_that_hung(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_watchdogs_exit_is_reported_as_a_model_that_hung(capfd: pytest.CaptureFixture[str]) -> None:
     assert f"{HUNG} of 0.1 s" in told("exitcode 1", died(hung))
     assert "in hung" in capfd.readouterr().err
 
 
 @pytest.mark.usefixtures("shared")
-def test_a_model_that_calls_exit_1_is_not_told_as_one_that_hung() -> None:
+def test_a_model_that_calls_exit_1_is_not_reported_as_one_that_hung() -> None:
     pid = died(left)
 
     assert HUNG not in told("exitcode 1", pid)
@@ -78,7 +78,7 @@ def test_a_process_that_is_not_in_a_model_did_not_hang_there(shared: Deadlines) 
 
 
 @pytest.mark.parametrize("how", ["exitcode 11", "exitcode 137", "exitcode 3", "signal 9 (SIGKILL)"])
-def test_another_death_is_not_told_as_a_hang(shared: Deadlines, how: str) -> None:
+def test_another_death_is_not_reported_as_a_hang(shared: Deadlines, how: str) -> None:
     shared.begin(0)
 
     assert HUNG not in told(how)

@@ -25,7 +25,7 @@ def emitted() -> Iterator[tuple[str, set[str]]]:
                     yield str(first.value), {str(k.arg) for k in node.keywords} - OF_THE_LOG
 
 
-def test_every_event_is_in_its_reference_page_with_fields_that_each_call_gives() -> None:
+def test_every_event_is_in_its_reference_page_with_the_fields_of_each_call() -> None:
     told = {name: set(re.findall(r"`(\w+)`", fields)) for name, fields in ROW.findall(PAGE.read_text("utf-8"))}
     given: dict[str, list[set[str]]] = defaultdict(list)
     for name, fields in emitted():
@@ -36,7 +36,7 @@ def test_every_event_is_in_its_reference_page_with_fields_that_each_call_gives()
     assert {name: fields for name, fields in lacking.items() if fields} == {}
 
 
-def test_an_event_is_named_by_its_noun_and_what_happened_and_says_of_what() -> None:
+def test_an_event_is_named_by_its_noun_and_what_happened_and_identifies_its_thing() -> None:
     for name, fields in emitted():
         assert NAME.fullmatch(name), name
         noun = name.partition(".")[0]

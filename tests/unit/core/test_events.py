@@ -34,7 +34,7 @@ def written(log_format: Format, level: int = logging.INFO) -> io.StringIO:
 
 @pytest.mark.parametrize("name", ["httpx", "httpcore.http11", "urllib3.connectionpool", "botocore.auth", "azure.core"])
 @pytest.mark.parametrize("log_format", FORMATS)
-def test_what_a_library_says_of_its_requests_is_not_written(name: str, log_format: Format) -> None:
+def test_a_librarys_records_of_its_requests_are_not_written(name: str, log_format: Format) -> None:
     stream = written(log_format)
 
     logging.getLogger(name).info("HTTP Request: POST https://hooks.example/services/T0/B0/s3cr3t")
@@ -78,7 +78,7 @@ def test_an_event_is_one_object_that_a_machine_can_read() -> None:
     }
 
 
-def test_a_field_never_takes_the_place_of_a_key_of_the_log() -> None:
+def test_a_field_never_replaces_a_key_of_the_log() -> None:
     stream = written("json")
 
     emit("run.begun", time="noon", message="hello")
@@ -122,7 +122,7 @@ def test_a_traceback_is_a_field_in_json() -> None:
     assert json.loads(line)["exception"].startswith("Traceback (most recent call last):\n")
 
 
-def test_records_of_celery_stand_beside_ours() -> None:
+def test_records_of_celery_are_beside_ours() -> None:
     stream = written("text")
 
     logging.getLogger("celery.worker.consumer").warning("lost %s", "broker")
@@ -132,7 +132,7 @@ def test_records_of_celery_stand_beside_ours() -> None:
     assert stream.getvalue().count("\n") == 1
 
 
-def test_records_of_celery_stand_beside_ours_in_json() -> None:
+def test_records_of_celery_are_beside_ours_in_json() -> None:
     stream = written("json")
 
     logging.getLogger("celery.worker.consumer").warning("lost %s", "broker")

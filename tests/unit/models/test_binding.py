@@ -37,7 +37,7 @@ def test_inputs_are_found_by_name_in_any_order_and_surplus_columns_are_left_out(
     assert binding.apply(given_rows.select(["b", "a"])).to_pylist() == [{"a": 1.0, "b": 2.0}]
 
 
-def test_every_mismatch_is_shown_at_once_beside_what_the_query_gives() -> None:
+def test_every_mismatch_is_shown_at_once_beside_the_columns_of_the_query() -> None:
     query = pa.schema([("A", pa.float64()), ("b", pa.string()), ("note", pa.date32())])
 
     with pytest.raises(SignatureError) as refused:
@@ -113,7 +113,7 @@ def test_an_array_that_is_ambiguous_or_surely_of_another_length_is_refused() -> 
             bind(wants(PAIR), query)
 
 
-def test_a_batch_without_rows_gives_the_models_columns() -> None:
+def test_a_batch_without_rows_has_the_models_columns() -> None:
     empty = rows(values=pa.array([], pa.list_(pa.float64())))
 
     assert bind(wants(PAIR), empty.schema).apply(empty).schema == wants(PAIR).columns
@@ -121,7 +121,7 @@ def test_a_batch_without_rows_gives_the_models_columns() -> None:
 
 
 @given(st.lists(st.lists(st.floats(allow_nan=False), min_size=3, max_size=3)), st.integers(0, 5))
-def test_elements_keep_their_row_and_their_place(table: list[list[float]], skip: int) -> None:
+def test_elements_keep_their_row_and_their_position(table: list[list[float]], skip: int) -> None:
     given_rows = rows(v=pa.array(table, pa.list_(pa.float64()))).slice(min(skip, len(table)))
     inputs = [Input(name, pa.float64()) for name in "abc"]
 
@@ -167,7 +167,7 @@ EXACT = Input("a", pa.float64(), trained=Trained(exact=True))
 
 
 @pytest.mark.parametrize("value", [2**53 + 1, -(2**53) - 1, 2**63 - 1])
-def test_a_whole_number_that_would_be_rounded_is_refused_where_the_model_may_tell(value: int) -> None:
+def test_a_whole_number_that_would_be_rounded_is_refused_if_the_model_may_notice(value: int) -> None:
     given_rows = rows(a=pa.array([1, value]))
 
     with pytest.raises(InputError, match=rf"--inputs a:int64.*a::float8.*{value}"):
@@ -181,7 +181,7 @@ def test_a_whole_number_that_would_be_rounded_is_refused_where_the_model_may_tel
 @pytest.mark.parametrize(
     "data", [{}, {"inputs": [], "outputs": [{"name": "y", "type": "blob"}]}, {"inputs": [1], "outputs": []}, None]
 )
-def test_what_is_not_a_signature_is_refused(data: Any) -> None:
+def test_a_text_that_is_no_signature_is_refused(data: Any) -> None:
     with pytest.raises(ModelError):
         Signature.from_json(data)
 

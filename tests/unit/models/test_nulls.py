@@ -96,7 +96,7 @@ def test_an_array_with_a_null_is_blamed_as_a_whole(tmp_path: Path) -> None:
     assert "features has 1 NULL" in str(error)
 
 
-def test_a_row_over_http_says_the_models_error_and_then_the_null_that_matters(tenants: Artifact) -> None:
+def test_a_row_over_http_reports_the_models_error_and_then_the_relevant_null(tenants: Artifact) -> None:
     good = {"age": 1.0, "rooms": 1.0, "city": "Oslo"}
 
     with pytest.raises(SignatureError) as error:

@@ -93,7 +93,7 @@ def test_a_model_that_is_not_fitted_is_refused(root: Path, tmp_path: Path, model
     refused(root, dump(tmp_path / "m.skops", model), r"^.*m\.skops holds a \w+ that is not fitted: call fit\(\)")
 
 
-def test_an_error_of_a_library_is_told_in_one_line(root: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_a_library_is_reported_in_one_line(root: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: Any) -> None:
         raise AttributeError("no\nsuch thing")
 
@@ -103,7 +103,7 @@ def test_an_error_of_a_library_is_told_in_one_line(root: Path, file: Path, monke
 
 
 @pytest.mark.parametrize("place", [Path("artifacts"), Path("artifacts").absolute()])
-def test_the_file_that_was_given_is_named_and_never_its_copy(
+def test_an_error_names_the_users_file_and_never_its_copy(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -152,7 +152,7 @@ class Fails:
         raise KeyError(f"zz of {len(rows)}")
 
 
-def test_a_failed_trial_of_a_model_that_reads_text_is_told(root: Path, file: Path) -> None:
+def test_a_failed_trial_of_a_model_that_reads_text_is_reported(root: Path, file: Path) -> None:
     failed = store.add(root, f"{__name__}:Fails", "fails")
     ran = store.add(root, file, "iris")
 
@@ -177,7 +177,9 @@ def test_more_columns_than_a_table_holds_are_refused(root: Path, tmp_path: Path,
         ("m.py", "module:Class, such as"),
     ],
 )
-def test_what_is_near_to_a_model_is_refused_with_what_to_do(root: Path, tmp_path: Path, name: str, said: str) -> None:
+def test_a_file_that_is_nearly_a_model_is_refused_with_the_next_step(
+    root: Path, tmp_path: Path, name: str, said: str
+) -> None:
     (tmp_path / name).write_bytes(b"x")
 
     refused(root, tmp_path / name, said)

@@ -129,14 +129,14 @@ class Sum:
         return pa.RecordBatch.from_arrays([pa.array(sums, pa.float64())], names=["sum"])
 
 
-def test_answers_come_in_the_order_of_the_rows() -> None:
+def test_outputs_come_in_the_order_of_the_rows() -> None:
     signature = wants(a="float64", b="float64")
 
     assert plain_rows.predict(Sum(), signature, [{"b": 2, "a": 1}, {"a": 3, "b": 4}]) == [{"sum": 3.0}, {"sum": 7.0}]
     assert plain_rows.predict(Sum(), signature, []) == []
 
 
-def test_an_answer_that_is_not_finite_is_an_error() -> None:
+def test_an_output_that_is_not_finite_is_an_error() -> None:
     with pytest.raises(NonsenseError, match=r"sum \(1\)"):
         plain_rows.predict(Sum(), wants(a="float64"), [{"a": 1}, {"a": float("nan")}])
 

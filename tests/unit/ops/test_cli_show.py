@@ -49,7 +49,7 @@ def test_a_long_value_stays_on_one_line_where_nobody_watches(capsys: pytest.Capt
     assert "x" * 500 in capsys.readouterr().out.splitlines()[1]
 
 
-def test_lines_are_said_once_for_a_state_and_not_for_every_row() -> None:
+def test_lines_are_printed_once_for_a_state_and_not_for_every_row() -> None:
     said: list[str] = []
     lines = progress.Lines(said.append)
     for rows in (0, 1, 2):
@@ -80,7 +80,7 @@ def test_only_a_run_that_succeeded_ends_with_0(state: RunState) -> None:
     )
 
 
-def test_nothing_pending_is_said() -> None:
+def test_nothing_pending_is_reported() -> None:
     said = progress.summary(ended(RunState.SUCCEEDED, batches=0, rows_scored=0))
 
     assert said == (

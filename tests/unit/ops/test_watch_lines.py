@@ -30,7 +30,7 @@ def said(*seen: tuple[RunLine, Now | None]) -> list[str]:
     return lines
 
 
-def test_a_line_tells_rows_failures_speed_time_left_and_deadline() -> None:
+def test_a_line_shows_rows_failures_speed_time_left_and_deadline() -> None:
     assert said((RUN, FAST)) == [
         "run 7 iris running: 500 of 2,000 rows, 3 failed, 1,234 rows/s, 75 s left, due in 20 min 0 s"
     ]
@@ -45,13 +45,13 @@ def test_a_line_tells_rows_failures_speed_time_left_and_deadline() -> None:
         (None, timedelta(minutes=20), "due in 20 min 0 s"),
     ],
 )
-def test_lateness_is_told_before_it_comes(left: timedelta | None, deadline: timedelta | None, words: str) -> None:
+def test_lateness_is_forecast_before_it_comes(left: timedelta | None, deadline: timedelta | None, words: str) -> None:
     line = replace(RUN, deadline_at=AT + deadline if deadline is not None else None)
 
     assert said((line, Now(Pace(1234.4 if left else 0.0, left), AT)))[0].endswith(words)
 
 
-def test_what_an_open_run_waits_for_is_told_at_once() -> None:
+def test_the_cause_for_which_an_open_run_waits_is_reported_at_once() -> None:
     waits = replace(RUN, reason="waits for a lock on orders, which process 7 of ann holds in a transaction of 3 s")
 
     lines = said((RUN, FAST), (waits, FAST))
@@ -60,7 +60,7 @@ def test_what_an_open_run_waits_for_is_told_at_once() -> None:
     assert lines[1].endswith(", waits for a lock on orders, which process 7 of ann holds in a transaction of 3 s")
 
 
-def test_a_run_that_stands_still_and_becomes_late_is_told_of_once() -> None:
+def test_a_run_that_makes_no_progress_and_becomes_late_is_reported_once() -> None:
     still, later = Now(Pace(0.0, None), AT), Now(Pace(0.0, None), AT + timedelta(minutes=21))
 
     lines = said((RUN, still), (RUN, still), (RUN, later), (RUN, later))

@@ -132,7 +132,7 @@ def test_rows_for_which_a_model_breaks_its_contract_are_found(bad: list[int]) ->
 
 
 @pytest.mark.parametrize("bad", [[], [7], [7, 900]])
-def test_a_model_that_returns_one_value_for_all_rows_is_never_believed_for_single_rows(bad: list[int]) -> None:
+def test_a_model_with_one_output_for_all_rows_is_never_trusted_for_single_rows(bad: list[int]) -> None:
     def mean(given: pa.RecordBatch) -> pa.RecordBatch:
         if given.num_rows > 1:
             raise OutputError("the model returned 1 predictions for many rows")
@@ -142,7 +142,7 @@ def test_a_model_that_returns_one_value_for_all_rows_is_never_believed_for_singl
         isolate.predict_isolating_failures(mean, rows(1000))
 
 
-def test_the_places_of_an_error_name_code_and_no_values() -> None:
+def test_the_frames_of_an_error_name_code_and_no_values() -> None:
     def deeper(secret: str) -> None:
         raise ValueError(secret)
 
@@ -155,7 +155,7 @@ def test_the_places_of_an_error_name_code_and_no_values() -> None:
     assert "test_isolate.py:" in told
 
 
-def test_the_places_of_a_deep_error_are_its_last_twenty() -> None:
+def test_the_frames_of_a_deep_error_are_its_last_twenty() -> None:
     def fall(depth: int) -> None:
         if depth == 0:
             raise ValueError("deep")
