@@ -17,7 +17,7 @@ __all__ = ["browser", "flower", "s", "window"]
 
 ODD = 'the "first" <b>line</b>\n\tand \x01 more'
 """What a form's field would not bring back as it was."""
-ASIDE = (
+QUARANTINED = (
     "SELECT z.key ->> 0 FROM scorebeat.quarantine z JOIN scorebeat.batches b ON b.id = z.batch_id WHERE b.run_id = :run"
 )
 
@@ -31,7 +31,7 @@ def test_a_run_is_seen_growing_and_a_click_requeues_its_bad_rows(s: System, flow
     browser.open(f"{flower.url}/runs")
     browser.press("#run-growing")
     browser.until("enqueued", "#toast-container")
-    (run,) = (row[0] for row in s.ask("SELECT id FROM scorebeat.runs WHERE job = 'growing'"))
+    (run,) = (row[0] for row in s.query("SELECT id FROM scorebeat.runs WHERE job = 'growing'"))
     browser.find(f"#run-{run} a").click()
 
     first = wait_for(lambda: done(browser))
@@ -60,7 +60,7 @@ def test_a_batch_that_was_killed_is_shown_as_dead_and_its_button_requeues_it(
     run = s.enqueue(job)
     browser.open(f"{flower.url}/runs/{run}")
     browser.until("failed", "h1")
-    one, two = (row[0] for row in s.ask("SELECT id FROM scorebeat.batches WHERE run_id = :run ORDER BY id", run=run))
+    one, two = (row[0] for row in s.query("SELECT id FROM scorebeat.batches WHERE run_id = :run ORDER BY id", run=run))
     dead = browser.text(f"#failed-title-{one}").split()
     assert ("dead" in dead, str(s.settings.max_attempts) in dead) == (True, True)
     assert "FileNotFoundError" in browser.text("#groups")
@@ -75,7 +75,7 @@ def test_a_batch_that_was_killed_is_shown_as_dead_and_its_button_requeues_it(
 
     browser.press(f"#failed-title-{two} button")
     browser.until("succeeded", "h1")
-    assert s.ask("SELECT count(*), count(DISTINCT id) FROM predictions.homeless") == [(20, 20)]
+    assert s.query("SELECT count(*), count(DISTINCT id) FROM predictions.homeless") == [(20, 20)]
     assert browser.all("#groups") == browser.all("#requeue-run") == []
 
 
@@ -86,8 +86,8 @@ def test_one_error_group_is_requeued_by_its_button_and_the_other_stays(
     run = s.enqueue(job)
     assert s.until_finished(run) is RunState.PARTIAL
     for row in (7, 8):
-        s.tell("UPDATE scorebeat.quarantine SET error = :error WHERE key ->> 0 = :row", error=ODD, row=str(row))
-    s.tell("UPDATE scorebeat.quarantine SET error = :error WHERE key ->> 0 = '17'", error=f"{ODD} and more")
+        s.execute("UPDATE scorebeat.quarantine SET error = :error WHERE key ->> 0 = :row", error=ODD, row=str(row))
+    s.execute("UPDATE scorebeat.quarantine SET error = :error WHERE key ->> 0 = '17'", error=f"{ODD} and more")
     for row in (7, 8, 17):
         mend(s, job, row)
     browser.open(f"{flower.url}/runs/{run}")
@@ -98,7 +98,7 @@ def test_one_error_group_is_requeued_by_its_button_and_the_other_stays(
     browser.until("1", "#rows-failed")
 
     assert s.until_finished(run) is RunState.PARTIAL
-    assert s.ask(ASIDE, run=run) == [("17",)]
+    assert s.query(QUARANTINED, run=run) == [("17",)]
     wait_for(lambda: len(browser.all("#groups tbody tr")) == 1)
     assert "and more" in browser.text("#groups")
 

@@ -39,8 +39,8 @@ def write(library: str, folder: Path, kind: str = "Classifier", y: Any = BINARY,
     return Path(path)
 
 
-def added(path: Path, **given: Any) -> Artifact:
-    return store.add(path.parent / "store", path, "m", AddOptions(**given))
+def added(path: Path, **options: Any) -> Artifact:
+    return store.add(path.parent / "store", path, "m", AddOptions(**options))
 
 
 def scored(artifact: Artifact, columns: dict[str, Any]) -> list[list[Any]]:
@@ -49,9 +49,9 @@ def scored(artifact: Artifact, columns: dict[str, Any]) -> list[list[Any]]:
     return [[*row.values()] for row in score_rows.predict(registry.load(artifact), rows).to_pylist()]
 
 
-def refused(path: Path, match: str, **given: Any) -> None:
+def refused(path: Path, match: str, **options: Any) -> None:
     with pytest.raises(StoreError, match=match) as raised:
-        added(path, **given)
+        added(path, **options)
     assert "\n" not in str(raised.value)
     assert not [*(path.parent / "store").glob("*")]
 

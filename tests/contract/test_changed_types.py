@@ -74,7 +74,7 @@ def test_a_number_that_becomes_an_array_feeds_the_only_input_where_it_fits(rows:
     rows.sql("ALTER TABLE to_array ALTER x TYPE float8[] USING CASE WHEN id = 3 THEN ARRAY[x, x] ELSE ARRAY[x] END")
     rows.score(run_id)
 
-    assert rows.aside(job).keys() == {"3"}
+    assert rows.quarantined(job).keys() == {"3"}
     assert rows.sql("SELECT id, y FROM predictions.to_array ORDER BY id") == [
         (n, 2.0 * n) for n in range(1, 21) if n != 3
     ]
@@ -192,14 +192,14 @@ def test_a_key_that_becomes_wider_stops_the_run_and_the_next_scores_the_rest(row
 
 
 def test_rows_in_quarantine_keep_their_keys_when_those_become_wider(rows: TypedRows, twice: str) -> None:
-    table(rows, "aside_key", "CASE n WHEN 3 THEN NULL ELSE n END::float8", 5)
-    job = rows.job("aside_key", twice, null_inputs="quarantine")
+    table(rows, "quarantined_key", "CASE n WHEN 3 THEN NULL ELSE n END::float8", 5)
+    job = rows.job("quarantined_key", twice, null_inputs="quarantine")
     rows.scored(job)
-    rows.sql("ALTER TABLE aside_key ALTER id TYPE int8")
+    rows.sql("ALTER TABLE quarantined_key ALTER id TYPE int8")
 
     run = rows.scored(job)
 
-    assert rows.aside(job).keys() == {"3"}
+    assert rows.quarantined(job).keys() == {"3"}
     assert rows.batches(run.id) == []
 
 

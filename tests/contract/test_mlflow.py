@@ -36,7 +36,7 @@ mlflow.models.set_model(Echo())
 
 
 def saved(folder: Path, body: str, inputs: Any, outputs: Any = None, **options: Any) -> Path:
-    """A model of Python code that answers `body`, in a new folder; `inputs` and `outputs` are schemas."""
+    """A model of Python code that returns `body`, in a new folder; `inputs` and `outputs` are schemas."""
     folder.mkdir(exist_ok=True)
     (folder / "echo.py").write_text(ECHO.format(body=body))
     mlflow = library()
@@ -143,7 +143,7 @@ def test_a_signature_that_cannot_be_fed_is_refused_with_the_reason(tmp_path: Pat
     array = types.Schema([types.ColSpec(types.Array(types.DataType.double), "v")])
     unnamed = types.Schema([types.ColSpec("double"), types.ColSpec("double")])
     wide = types.Schema([library().types.TensorSpec(np.dtype("float64"), (-1, -1))])
-    for at, (inputs, given, said) in enumerate(
+    for at, (inputs, options, message) in enumerate(
         [
             (array, (), "v is Array.*must be one of boolean"),
             (unnamed, (), "2 columns without names: name them with --inputs"),
@@ -154,8 +154,8 @@ def test_a_signature_that_cannot_be_fed_is_refused_with_the_reason(tmp_path: Pat
         ]
     ):
         source = saved(tmp_path / str(at), "1", inputs)
-        with pytest.raises(StoreError, match=said):
-            added(tmp_path, source, *given)
+        with pytest.raises(StoreError, match=message):
+            added(tmp_path, source, *options)
 
 
 TRACELESS = """

@@ -1,6 +1,6 @@
-"""What docs/reference/private-parts.md says of other libraries is so in the versions that are installed here.
+"""The claims of docs/reference/private-parts.md are true of the versions that are installed here.
 
-Each test asks the library alone, or one connection to PostgreSQL: none starts a system.
+Each test uses the library alone, or one connection to PostgreSQL: none starts a system.
 """
 
 import io
@@ -134,11 +134,11 @@ def test_kombu_waits_for_messages_with_the_client_that_looks_at_what_is_popped(c
 
 
 def test_kombu_passes_over_what_was_broadcast_and_lost_its_content(channel: Any) -> None:
-    told = channel._handle_message(None, [b"message", b"/0.celery.pidbox", b"junk"])
+    message = channel._handle_message(None, [b"message", b"/0.celery.pidbox", b"junk"])
 
-    assert told["data"] is None
+    assert message["data"] is None
     assert channel._handle_message(None, [b"message", b"/0.other", b""])["data"] == b""
-    channel.__dict__.update(subclient=_Saying([b"message", b"/0.celery.pidbox", b"junk"]), _fanout_to_queue={})
+    channel.__dict__.update(subclient=_Scripted([b"message", b"/0.celery.pidbox", b"junk"]), _fanout_to_queue={})
     assert channel._receive_one(channel.subclient) is None
 
 
@@ -149,8 +149,8 @@ def test_messages_that_kombu_restores_are_checked_first_and_junk_is_deleted() ->
     )
 
     @contextmanager
-    def reached(given: Any = None) -> Iterator[Any]:
-        yield given or client
+    def reached(other: Any = None) -> Iterator[Any]:
+        yield other or client
 
     class Unconnected(QoS):
         def __init__(self) -> None:
@@ -202,8 +202,8 @@ def test_a_task_travels_as_we_look_for_it(within: Any, broker: Any) -> None:
 def test_a_command_and_its_reply_travel_as_we_look_for_them(within: Any, broker: Any, destination: Any) -> None:
     mailbox, control = within.control.mailbox, within.control
     mailbox.Node("a@b", channel=broker).listen()
-    answers = mailbox(broker.connection.client).get_reply_queue()(broker)
-    answers.declare()
+    replies = mailbox(broker.connection.client).get_reply_queue()(broker)
+    replies.declare()
 
     control.broadcast("pool_grow", arguments={"n": 1}, destination=destination)
 
@@ -211,10 +211,10 @@ def test_a_command_and_its_reply_travel_as_we_look_for_them(within: Any, broker:
     assert envelope.envelope_fault(raw) is None
     assert commands.command_fault(*envelope.opened(raw)) is None
 
-    mailbox._publish_reply({"a@b": "ok"}, mailbox.reply_exchange.name, answers.routing_key, "a ticket", channel=broker)
+    mailbox._publish_reply({"a@b": "ok"}, mailbox.reply_exchange.name, replies.routing_key, "a ticket", channel=broker)
 
-    raw = json.dumps(broker._get(answers.name))
-    assert answers.name.endswith(commands.ANSWERS)
+    raw = json.dumps(broker._get(replies.name))
+    assert replies.name.endswith(commands.ANSWERS)
     assert commands.answer_fault(*envelope.opened(raw)) is None
 
 
@@ -373,7 +373,7 @@ def test_the_servers_programs_are_where_their_wheels_keep_them() -> None:
     assert valkey.binary().is_file()
 
 
-class _Saying:
+class _Scripted:
     """A subscriber that hears one thing."""
 
     def __init__(self, response: list[bytes]) -> None:
@@ -384,7 +384,7 @@ class _Saying:
 
 
 def _found(name: str) -> Any:
-    """What a dotted name stands for: the longest module that it begins with, and attributes from there."""
+    """The object of a dotted name: the longest module that it begins with, and attributes from there."""
     parts = name.split(".")
     for length in range(len(parts), 0, -1):
         try:
@@ -398,7 +398,7 @@ def _found(name: str) -> Any:
 
 
 def _scripts(page: str) -> list[str]:
-    """The scripts that stand in a page itself."""
+    """The scripts that are in a page itself."""
     return [part.partition("</script>")[0] for part in page.split('<script type="text/javascript">')[1:]]
 
 

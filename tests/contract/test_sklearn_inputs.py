@@ -47,9 +47,9 @@ def by_name(words: Any, **options: Any) -> Any:
     return ColumnTransformer([("numbers", numbers, ["age", "visits"]), ("words", words, ["city"])], **options)
 
 
-def added(folder: Path, model: Any, **given: Any) -> Artifact:
+def added(folder: Path, model: Any, **options: Any) -> Artifact:
     skops.io.dump(model, folder / "m.skops")
-    return store.add(folder / "store", folder / "m.skops", "m", AddOptions(**given))
+    return store.add(folder / "store", folder / "m.skops", "m", AddOptions(**options))
 
 
 def scored(artifact: Artifact, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -143,7 +143,7 @@ def test_columns_that_were_fitted_without_names_need_names(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("inputs", "said"),
+    ("inputs", "message"),
     [
         (("place:string",), "fitted on the columns age, city, visits, but --inputs names 'place'"),
         (("age", "city", "visits", "age"), "age more than once"),
@@ -151,10 +151,10 @@ def test_columns_that_were_fitted_without_names_need_names(tmp_path: Path) -> No
         (("age:money",), "unknown type 'money'"),
     ],
 )
-def test_inputs_that_the_model_does_not_have_are_refused(tmp_path: Path, inputs: tuple[str, ...], said: str) -> None:
+def test_inputs_that_the_model_does_not_have_are_refused(tmp_path: Path, inputs: tuple[str, ...], message: str) -> None:
     model = make_pipeline(by_name(OneHotEncoder()), LogisticRegression()).fit(TABLE, STAYS)
 
-    with pytest.raises(StoreError, match=said):
+    with pytest.raises(StoreError, match=message):
         added(tmp_path, model, inputs=inputs)
 
 

@@ -199,10 +199,10 @@ def test_catboost_has_the_outputs_that_it_returns(tmp_path: Path) -> None:
 
 
 class Own(BaseEstimator):  # type: ignore[misc]  # scikit-learn publishes no types
-    """An estimator of somebody's own, which says nothing of what it is."""
+    """An estimator of somebody's own, which declares no kind."""
 
-    def __init__(self, answer: Callable[[Any], Any]) -> None:
-        self.answer = answer
+    def __init__(self, output: Callable[[Any], Any]) -> None:
+        self.output = output
 
     def fit(self, x: Any, y: Any = None) -> "Own":
         del y
@@ -210,11 +210,11 @@ class Own(BaseEstimator):  # type: ignore[misc]  # scikit-learn publishes no typ
         return self
 
     def predict(self, x: Any) -> Any:
-        return self.answer(x)
+        return self.output(x)
 
 
 class OwnRegressor(RegressorMixin, Own):  # type: ignore[misc]  # as above
-    """The same, which says that it is a regressor."""
+    """The same, which declares that it is a regressor."""
 
 
 class Plain:
@@ -269,10 +269,10 @@ UNUSABLE: dict[str, tuple[Callable[[Any], Any], str]] = {
 
 @pytest.mark.parametrize("case", UNUSABLE)
 def test_an_output_that_no_columns_hold_is_refused_with_the_next_step(tmp_path: Path, case: str) -> None:
-    answer, said = UNUSABLE[case]
+    output, message = UNUSABLE[case]
 
-    with pytest.raises(StoreError, match=f"{said}.*Wrap it in a Python class"):
-        added(tmp_path, Own(answer).fit(X))
+    with pytest.raises(StoreError, match=f"{message}.*Wrap it in a Python class"):
+        added(tmp_path, Own(output).fit(X))
 
 
 def test_a_row_with_a_value_of_another_type_is_refused_by_name(tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ def test_a_quantile_is_a_value(tmp_path: Path, quantile: float) -> None:
 
 
 def test_older_versions_keep_their_columns_and_never_store_one_label_for_several(tmp_path: Path) -> None:
-    """Their model.toml has no word of what the model gives."""
+    """Their model.toml does not list the model's outputs."""
 
     def of_before(model: Any, outputs: pa.Schema) -> Any:
         artifact = added(tmp_path, LogisticRegression().fit(X, TAGS[:, 0]))

@@ -81,7 +81,7 @@ CHANGES: dict[str, tuple[str, Callable[[], Any]]] = {
 
 @pytest.fixture
 def loaded(write: Write, add: Callable[..., Artifact], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
-    """The predictions of a class whose code is given, as a worker has them; a failed test leaves no mark."""
+    """The predictions of a class of this code, as a worker has them; a failed test leaves no mark."""
     monkeypatch.setenv("TZ", "UTC")
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGALRM)}
     root, streams, stderr = logging.getLogger(), (sys.stdout, sys.stderr), os.dup(2)
@@ -152,5 +152,5 @@ def test_a_state_that_a_model_does_not_find_again_is_reported_once(
 
     predict(), predict()
 
-    (told,) = [r for r in caplog.records if r.getMessage() == "model.surroundings_restored"]
-    assert vars(told)["scorebeat_fields"] == {"model": "own/1", "changed": "garbage collection"}
+    (record,) = [r for r in caplog.records if r.getMessage() == "model.surroundings_restored"]
+    assert vars(record)["scorebeat_fields"] == {"model": "own/1", "changed": "garbage collection"}

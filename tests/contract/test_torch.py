@@ -31,8 +31,8 @@ def program(tmp_path: Path) -> Path:
     return export(tmp_path, linear(3), (ROW,))
 
 
-def added(path: Path, **given: Any) -> Artifact:
-    return store.add(path.parent / "store", path, "m", AddOptions(**given))
+def added(path: Path, **options: Any) -> Artifact:
+    return store.add(path.parent / "store", path, "m", AddOptions(**options))
 
 
 def scored(artifact: Artifact, columns: dict[str, Any]) -> list[dict[str, Any]]:
@@ -86,9 +86,9 @@ def test_a_close_call_of_two_classes_is_settled_by_the_scores(tmp_path: Path) ->
     assert artifact.options == {"classes": ["no", "yes"], "softmax": True}
 
 
-def refused(path: Path, match: str, error: type[Exception] = StoreError, **given: Any) -> None:
+def refused(path: Path, match: str, error: type[Exception] = StoreError, **options: Any) -> None:
     with pytest.raises(error, match=match) as raised:
-        added(path, **given)
+        added(path, **options)
     assert "\n" not in str(raised.value)
     assert not [*(path.parent / "store").glob("*")]
 

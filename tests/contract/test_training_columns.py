@@ -67,19 +67,19 @@ LEAVES = np.where((PEOPLE["region"].isin([10, 5])) ^ (PEOPLE["income"] / PEOPLE[
 PICKLE = frozenset({"pickle"})
 
 
-def pickled(folder: Path, model: Any, **given: Any) -> Artifact:
+def pickled(folder: Path, model: Any, **options: Any) -> Artifact:
     (folder / "m.pkl").write_bytes(cloudpickle.dumps(model))
-    return store.add(folder / "store", folder / "m.pkl", "m", AddOptions(code=PICKLE, **given))
+    return store.add(folder / "store", folder / "m.pkl", "m", AddOptions(code=PICKLE, **options))
 
 
-def skopsed(folder: Path, model: Any, **given: Any) -> Artifact:
+def skopsed(folder: Path, model: Any, **options: Any) -> Artifact:
     skops.io.dump(model, folder / "m.skops")
     trusted = frozenset(skops.io.get_untrusted_types(file=folder / "m.skops"))
-    return store.add(folder / "store", folder / "m.skops", "m", AddOptions(trusted=trusted - TRUSTED, **given))
+    return store.add(folder / "store", folder / "m.skops", "m", AddOptions(trusted=trusted - TRUSTED, **options))
 
 
 def queried(frame: pd.DataFrame) -> pa.RecordBatch:
-    """The rows as PostgreSQL gives them: no categories, NULL for whatever is missing, the columns in another order."""
+    """The rows as PostgreSQL returns them: no categories, NULL for missing values, the columns in another order."""
     columns = {}
     for name in reversed(frame.columns):
         values: list[Any] = [None if pd.isna(v) else v for v in frame[name].astype(object)]
@@ -92,7 +92,7 @@ def scored(artifact: Artifact, rows: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def assert_same(artifact: Artifact, model: Any, frame: pd.DataFrame, rows: pa.RecordBatch | None = None) -> None:
-    """The predictions of rows as PostgreSQL gives them are the library's own for the frame."""
+    """The predictions of rows as PostgreSQL returns them are the library's own for the frame."""
     found = scored(artifact, queried(frame) if rows is None else rows)
     assert found.column(0).to_pylist() == pytest.approx(np.ravel(model.predict(frame)).tolist())
     if hasattr(model, "predict_proba"):
@@ -185,8 +185,8 @@ def test_names_of_which_the_file_has_some_are_refused_with_both_lists(tmp_path: 
     model = make_pipeline(StandardScaler(), logistic()).fit(PEOPLE[NUMBERS], LEAVES)
     _, path = boosted("xgboost", tmp_path, ".ubj")
     adds: tuple[Callable[..., Artifact], ...] = (
-        lambda **given: skopsed(tmp_path, model, **given),
-        lambda **given: store.add(tmp_path / "store", path, "m", AddOptions(**given)),
+        lambda **options: skopsed(tmp_path, model, **options),
+        lambda **options: store.add(tmp_path / "store", path, "m", AddOptions(**options)),
     )
 
     for add in adds:
@@ -327,9 +327,9 @@ def test_a_boosters_own_file_is_compared_with_its_library_over_categories(
     rows = {"plain": PEOPLE[table.columns], "categories": table}.get(sample)
     if rows is not None:
         rows.to_parquet(tmp_path / "rows.parquet")
-    given = AddOptions(sample=None if rows is None else SampleFile(tmp_path / "rows.parquet"))
+    options = AddOptions(sample=None if rows is None else SampleFile(tmp_path / "rows.parquet"))
 
-    artifact = store.add(tmp_path / "store", tmp_path / f"m{suffix}", "m", given)
+    artifact = store.add(tmp_path / "store", tmp_path / f"m{suffix}", "m", options)
 
     assert artifact.evidence is not None
     assert artifact.evidence.difference is not None

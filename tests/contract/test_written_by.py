@@ -1,4 +1,4 @@
-"""A file of another version of its library is told with both versions, before anything else is said of it.
+"""A file of another version of its library is reported with both versions first.
 
 The files in written_by_1_5/ are scikit-learn 1.5.2's own: the loss of gradient boosting was in a module `_loss` then.
 """
@@ -25,7 +25,7 @@ OLD = Path(__file__).with_name("written_by_1_5")
 BOTH = rf"written by scikit-learn 1\.5\.2, installed is {sklearn.__version__}"
 
 
-def given_for(path: Path) -> AddOptions:
+def options_for(path: Path) -> AddOptions:
     return AddOptions(code=frozenset() if path.suffix == ".skops" else frozenset({"pickle"}))
 
 
@@ -34,7 +34,7 @@ def test_the_error_for_a_file_that_does_not_open_begins_with_both_versions(tmp_p
     source = OLD / name
 
     with pytest.raises(StoreError, match=rf"was not added: {BOTH}: .*_loss.*scikit-learn==1\.5\.2") as refused:
-        store.add(tmp_path, source, "m", given_for(source))
+        store.add(tmp_path, source, "m", options_for(source))
 
     assert "--trust" not in str(refused.value)
 
@@ -43,7 +43,7 @@ def test_the_error_for_a_file_that_does_not_open_begins_with_both_versions(tmp_p
 def test_a_file_that_opens_under_another_version_is_added_with_a_note(tmp_path: Path, name: str) -> None:
     source = OLD / name
 
-    (note,) = store.add(tmp_path, source, "m", given_for(source)).notes
+    (note,) = store.add(tmp_path, source, "m", options_for(source)).notes
 
     assert note.startswith(f"written by scikit-learn 1.5.2, installed is {sklearn.__version__}. It opened")
 

@@ -24,7 +24,7 @@ LINTER = Path(sys.executable).parent / "hadolint"
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|LOGIN|_URL\b", re.IGNORECASE)
 COMPILERS = re.compile(r"build-essential|gcc|g\+\+|clang|cmake|\bmake\b|-dev\b|\bgit\b|\bcurl\b")
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
-EXTRAS = {name: asked for name, asked in PROJECT["optional-dependencies"].items() if name != "dev"}
+EXTRAS = {name: requirements for name, requirements in PROJECT["optional-dependencies"].items() if name != "dev"}
 LEFT_OPEN = {"setuptools", "cuda-bindings", "cuda-pathfinder", "nvidia-nvjitlink", "nvidia-nccl-cu12"}
 """What PyTorch's and XGBoost's wheels for GPUs bring at any version."""
 
@@ -88,19 +88,21 @@ def test_the_dependencies_are_those_that_were_locked(target: str) -> None:
 def test_packages_that_an_image_gets_by_extras_are_locked_too() -> None:
     lines = (REPOSITORY / "constraints.txt").read_text("utf-8").splitlines()
     pinned = {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines)}
-    asked = [Requirement(one) for extra in EXTRAS.values() for one in extra]
+    requirements = [Requirement(one) for extra in EXTRAS.values() for one in extra]
 
-    assert {one.name for one in asked if pinned.get(canonicalize_name(one.name), "none") not in one.specifier} == set()
+    assert {
+        one.name for one in requirements if pinned.get(canonicalize_name(one.name), "none") not in one.specifier
+    } == set()
     assert set(pinned) >= LEFT_OPEN
     assert all(pinned.values()), "each at one version"
 
 
 def test_the_example_names_all_extras_of_images() -> None:
     text = " ".join(EXAMPLE.read_text("utf-8").replace("\n#", "").split())
-    told = re.search(r"scikit-learn and ONNX: ([\w, ]+);.*: ([\w, ]+); with commas", text)
+    listed = re.search(r"scikit-learn and ONNX: ([\w, ]+);.*: ([\w, ]+); with commas", text)
 
-    assert told is not None
-    assert sorted(", ".join(told.groups()).split(", ")) == sorted(EXTRAS)
+    assert listed is not None
+    assert sorted(", ".join(listed.groups()).split(", ")) == sorted(EXTRAS)
 
 
 def test_a_report_of_pip_becomes_constraints() -> None:
@@ -184,13 +186,13 @@ def test_the_image_sets_what_is_a_setting(target: str) -> None:
 @each_target
 def test_the_installed_environment_has_the_path_it_was_made_at_and_is_found_first(target: str) -> None:
     (copied,) = stages()[target].all("COPY")
-    made_in, source, place = copied.split()
+    made_in, source, path = copied.split()
     (made,) = [line for line in stages()[made_in.removeprefix("--from=")].all("RUN") if "python -m venv" in line]
 
-    assert source == place
-    assert re.search(rf"-m venv (--[\w-]+ )*{place} ", made)
-    assert set(re.findall(r"pip --python (\S+)", made)) == {place}
-    assert stages()[target].environment["PATH"].split(":")[0] == f"{place}/bin"
+    assert source == path
+    assert re.search(rf"-m venv (--[\w-]+ )*{path} ", made)
+    assert set(re.findall(r"pip --python (\S+)", made)) == {path}
+    assert stages()[target].environment["PATH"].split(":")[0] == f"{path}/bin"
 
 
 @each_target

@@ -1,4 +1,4 @@
-"""requirements/*.txt: what images install is what constraints.txt says, and no file but those that were locked."""
+"""requirements/*.txt: images install the versions of constraints.txt, and no file but those that were locked."""
 
 import re
 import tomllib
@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 from tests.deploy.hashed import BUILD, FOLDER, REPOSITORY, SERVERS, entries
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
-EXTRAS = {name: asked for name, asked in PROJECT["optional-dependencies"].items() if name != "dev"}
+EXTRAS = {name: requirements for name, requirements in PROJECT["optional-dependencies"].items() if name != "dev"}
 FILES = {path.stem: path.read_text("utf-8") for path in FOLDER.glob("*.txt")}
 OF_CUDA = re.compile(r"nvidia-|cuda-|triton")
 """What PyTorch's wheel names at one version each: constraints.txt leaves them to it."""
@@ -51,18 +51,18 @@ def test_each_package_has_hashes_and_no_line_names_its_origin(name: str) -> None
 
 @pytest.mark.parametrize("name", ["base", *EXTRAS])
 def test_every_requirement_of_the_project_but_the_servers_is_in_the_file(name: str) -> None:
-    asked = PROJECT["dependencies"] if name == "base" else EXTRAS[name]
+    requirements = PROJECT["dependencies"] if name == "base" else EXTRAS[name]
     have = pins("base") | pins(name)
 
-    missing = {canonicalize_name(Requirement(one).name) for one in asked} - set(have)
+    missing = {canonicalize_name(Requirement(one).name) for one in requirements} - set(have)
     assert missing == (set(SERVERS) if name == "base" else set())
-    for one in map(Requirement, asked):
+    for one in map(Requirement, requirements):
         if one.name not in missing:
             assert one.specifier.contains(have[canonicalize_name(one.name)]), one
 
 
 def test_the_packages_that_a_package_needs_are_in_the_file_too() -> None:
-    """As the packages themselves say, which are installed here at the same versions."""
+    """By the metadata of the packages, which are installed here at the same versions."""
     have = pins("base")
     for package in have:
         assert version(package) == have[package]

@@ -14,8 +14,8 @@ from tests.deploy.kustomize import Resource, render
 from tests.deploy.manifests import PAGE, ROOT, named, of_kind, ours, shape
 from tests.docs.pages import Page
 
-PLACE = "/models"
-READ_ONLY = {"name": "models", "mountPath": PLACE, "readOnly": True}
+FOLDER = "/models"
+READ_ONLY = {"name": "models", "mountPath": FOLDER, "readOnly": True}
 CREDENTIALS = {"secretRef": {"name": "scorebeat-store", "optional": True}}
 """Of a bucket."""
 OLDEST = "1.29"
@@ -52,12 +52,12 @@ def test_pods_that_load_models_have_the_volume_read_only(name: str, readers: set
     for pod in ours(objects):
         mounts = [mount for container in pod.containers for mount in container["volumeMounts"]]
         assert mounts.count(READ_ONLY) == (pod.owner in readers), pod.owner
-        assert [mount for mount in mounts if mount["mountPath"] == PLACE] == [READ_ONLY] * (pod.owner in readers)
+        assert [mount for mount in mounts if mount["mountPath"] == FOLDER] == [READ_ONLY] * (pod.owner in readers)
         claims = [v for v in pod.spec["volumes"] if v["name"] == "models"]
         assert claims == [{"name": "models", "persistentVolumeClaim": {"claimName": "models"}}] * (pod.owner in readers)
     (claim,) = of_kind(objects, "PersistentVolumeClaim")
     assert (claim["metadata"]["name"], claim["spec"]["accessModes"]) == ("models", ["ReadWriteMany"])
-    assert named(objects, "ConfigMap", "scorebeat-settings")["data"]["SCOREBEAT_ARTIFACTS"] == PLACE
+    assert named(objects, "ConfigMap", "scorebeat-settings")["data"]["SCOREBEAT_ARTIFACTS"] == FOLDER
     for one in objects:
         if not one["apiVersion"].startswith("keda.sh/"):
             kubernetes_validate.validate(one, OLDEST, strict=True)
@@ -97,9 +97,9 @@ def test_the_pages_pod_may_write_the_store_and_has_the_owners_rights() -> None:
     (container,) = _pod()["spec"]["containers"]
     variables = {variable["name"]: variable for variable in container["env"]}
 
-    assert {"name": "models", "mountPath": PLACE} in container["volumeMounts"]
+    assert {"name": "models", "mountPath": FOLDER} in container["volumeMounts"]
     assert {"name": "models", "persistentVolumeClaim": {"claimName": "models"}} in _pod()["spec"]["volumes"]
-    assert variables["SCOREBEAT_ARTIFACTS"]["value"] == PLACE
+    assert variables["SCOREBEAT_ARTIFACTS"]["value"] == FOLDER
     assert container["envFrom"] == [CREDENTIALS], "the store may be a bucket"
     assert variables["SCOREBEAT_DATABASE_URL"]["valueFrom"]["secretKeyRef"]["name"] == "scorebeat-owner"
     assert unknown(set(variables)) == set()

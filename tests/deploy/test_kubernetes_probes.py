@@ -8,7 +8,7 @@ each_shape = pytest.mark.parametrize("name", SHAPES)
 LONGEST_START = 60
 """Seconds that the API takes at most to listen on a busy machine, with every model's package to import."""
 LONGEST_PAUSE = 30
-"""Seconds that a server may be too busy to answer."""
+"""Seconds that a server may be too busy to respond."""
 ROLLED_OUT = ("control", "worker-cpu", "worker-gpu", "api", "flower")
 """Those whose update waits until the new pod does its work."""
 
@@ -40,8 +40,8 @@ def test_a_server_that_is_stuck_is_started_again_and_one_that_is_busy_is_not() -
 def test_a_probe_uses_a_port_of_its_container(name: str) -> None:
     for pod in pods(shape(name)):
         for container in pod.containers:
-            asked = {container[kind].get("httpGet", {}).get("port") for kind in container if kind.endswith("Probe")}
-            assert asked - {None} <= {port["name"] for port in container.get("ports", ())}, pod.owner
+            ports = {container[kind].get("httpGet", {}).get("port") for kind in container if kind.endswith("Probe")}
+            assert ports - {None} <= {port["name"] for port in container.get("ports", ())}, pod.owner
 
 
 def test_the_trials_database_is_checked_at_the_address_of_its_clients() -> None:

@@ -1,4 +1,4 @@
-"""The queries by which KEDA scales workers, as they stand in the YAML, on a real ledger."""
+"""The queries by which KEDA scales workers, as they are in the YAML, on a real ledger."""
 
 import re
 from typing import Any
@@ -19,7 +19,7 @@ ROLE = "scorebeat_scaler"
 
 
 def wanted(ledger: Connection, queue: str = "cpu") -> Any:
-    """What KEDA is answered for the workers of the queue."""
+    """The result of KEDA's query for the workers of the queue."""
     scaled = named(shape("overlays/keda"), "ScaledObject", f"worker-{queue}")
     return ledger.exec_driver_sql(scaled["spec"]["triggers"][0]["metadata"]["query"]).scalar_one()
 

@@ -21,11 +21,13 @@ DEBIAN = {"postgres": 999, "redis": 999}
 
 @each_shape
 def test_every_variable_that_looks_like_a_setting_is_one(name: str) -> None:
-    given = {key for one in of_kind(shape(name), "ConfigMap") for key in one["data"]}
-    given |= {variable["name"] for pod in ours(shape(name)) for c in pod.containers for variable in c.get("env", ())}
+    variables = {key for one in of_kind(shape(name), "ConfigMap") for key in one["data"]}
+    variables |= {
+        variable["name"] for pod in ours(shape(name)) for c in pod.containers for variable in c.get("env", ())
+    }
 
-    assert "SCOREBEAT_DATABASE_URL" in given
-    assert unknown(given) == set()
+    assert "SCOREBEAT_DATABASE_URL" in variables
+    assert unknown(variables) == set()
 
 
 @each_shape
@@ -35,8 +37,8 @@ def test_a_program_keeps_its_files_on_a_writable_path(name: str) -> None:
     for pod in ours(shape(name)):
         for container in pod.containers:
             assert {"configMapRef": {"name": "scorebeat-settings"}} in container["envFrom"]
-            for place in (settings["HOME"], settings["SCOREBEAT_CACHE"]):
-                assert _lies_in(place, _writable(container)), f"{pod.owner}: {place}"
+            for path in (settings["HOME"], settings["SCOREBEAT_CACHE"]):
+                assert _lies_in(path, _writable(container)), f"{pod.owner}: {path}"
 
 
 def test_the_api_and_flower_listen_to_others_at_the_port_of_their_service() -> None:
@@ -97,7 +99,7 @@ def test_the_servers_of_the_trial_may_write_what_they_keep() -> None:
 
     for name, image in (("database", "postgres"), ("broker", "redis")):
         pod, container = _pod(objects, name), _container(objects, name)
-        assert container["image"] == compose[name].given["image"]
+        assert container["image"] == compose[name].definition["image"]
         assert re.fullmatch(rf"{image}:[\d.]+-(bookworm|trixie)", container["image"])
         assert pod.spec["securityContext"]["runAsUser"] == DEBIAN[image]
         assert pod.spec["securityContext"]["fsGroup"] == DEBIAN[image]

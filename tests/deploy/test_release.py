@@ -1,4 +1,4 @@
-"""What a release asks of the tree, as far as it takes no download; `make release-check` does the rest."""
+"""The requirements of a release on the tree, as far as they take no download; `make release-check` does the rest."""
 
 import zipfile
 from email import message_from_bytes
@@ -19,9 +19,9 @@ def metadata(wheel: Path) -> Message:
 
 
 def test_the_wheel_has_the_version_and_the_words_of_the_project(metadata: Message) -> None:
-    told = project(REPOSITORY)
+    declared = project(REPOSITORY)
 
-    assert metadata["Version"] == told["version"]
+    assert metadata["Version"] == declared["version"]
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert "# Scorebeat" in metadata.get_payload()
     assert metadata["Keywords"]

@@ -1,4 +1,4 @@
-"""The pages' commands do what the pages say, typed as a reader types them.
+"""The pages' commands do what the pages promise, typed as a reader types them.
 
 The demo, which the pages only name, is run by tests/integration/stack/test_iris.py.
 """
@@ -26,7 +26,7 @@ AFTER_THE_QUICKSTART = (
 )  # fmt: skip
 """How-tos that go on in the quickstart's folder, beside its running system.
 
-`stop-and-pause` ends with the quickstart's schedule, every 3 seconds: what asks for a run of its own comes before it.
+`stop-and-pause` ends with the quickstart's schedule, every 3 seconds: a page with a run of its own comes before.
 """
 
 
@@ -105,8 +105,8 @@ def test_the_readme_does_what_it_promises(tmp_path: Path) -> None:
 
 def _of_section(page: Page, *words: str) -> Iterator[str]:
     """The page's first commands that hold each of the words: what makes the table, what trains the model."""
-    given = [c.text for b in page.blocks if b.language == "console" for c in commands(b)]
-    yield from (text for text in given[:10] if any(word in text for word in words) and "SELECT id" not in text)
+    typed = [c.text for b in page.blocks if b.language == "console" for c in commands(b)]
+    yield from (text for text in typed[:10] if any(word in text for word in words) and "SELECT id" not in text)
 
 
 def _rows(one: Reader, query: Block) -> int:

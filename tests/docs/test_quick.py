@@ -13,8 +13,8 @@ from tests.docs.pages import REPOSITORY
 def quick() -> set[str]:
     """The tests that `make test` runs, as FILE::NAME."""
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "--quick", "-p", "no:xdist"]
-    said = subprocess.run(command, capture_output=True, check=True, text=True, cwd=REPOSITORY).stdout
-    return {line.partition("[")[0] for line in said.splitlines() if "::" in line}
+    output = subprocess.run(command, capture_output=True, check=True, text=True, cwd=REPOSITORY).stdout
+    return {line.partition("[")[0] for line in output.splitlines() if "::" in line}
 
 
 def test_each_test_that_the_guarantees_name_runs_with_make_test(quick: set[str]) -> None:

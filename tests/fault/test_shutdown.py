@@ -1,4 +1,4 @@
-"""A worker that is told to stop finishes its batch if it can in time; else the batch is pending at once."""
+"""A worker that is stopped finishes its batch if it can in time; else the batch is pending at once."""
 
 import os
 import signal

@@ -125,5 +125,5 @@ def test_a_worker_that_receives_a_stop_signal_finishes_its_batch_first(system: S
     assert worker.wait(20) == 0
     assert system.until_finished(run) is RunState.SUCCEEDED
     assert system.batches(run)[0][:2] == ("committed", 1)
-    assert system.ask("SELECT name FROM scorebeat.workers WHERE name LIKE :end", end=f"%/{worker.pid}") == []
+    assert system.query("SELECT name FROM scorebeat.workers WHERE name LIKE :end", end=f"%/{worker.pid}") == []
     assert_scored_once(system, job)

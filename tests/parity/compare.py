@@ -1,4 +1,4 @@
-"""What a reader found beside what the library says: every row, every column, and the rows that the library refuses."""
+"""A reader's predictions beside the library's: every row, every column, and the rows that the library refuses."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

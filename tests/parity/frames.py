@@ -55,7 +55,7 @@ def today(columns: Sequence[str], *, nulls: bool = True) -> Any:
 
 
 def with_nulls(frame: Any) -> Any:
-    """The same rows with missing values, and the types that pandas gives such columns."""
+    """The same rows with missing values, and the types that such columns have in pandas."""
     lacking = frame.copy()
     for at, name in enumerate(frame.columns):
         rows = [5, 40 + at, 60 + 2 * at, len(frame) - 1 - at]

@@ -70,7 +70,7 @@ class Parity:
     def add(self, name: str, built: Built, folder: Path) -> Added:
         """`scorebeat models add`, typed in the case's folder."""
         with _inside(folder):
-            return add(self.producer, str(built.source), name, "parity", built.given)
+            return add(self.producer, str(built.source), name, "parity", built.options)
 
     def _score(self, name: str, query: str) -> int:
         job = Job(name=name, query=query, key=("id",), model=name, batch_rows=BATCH_ROWS, error_threshold=-1.0)

@@ -1,4 +1,4 @@
-"""A user's database whose settings a test changes, with a model that gives what it gets, run in the test's process."""
+"""A user's database whose settings a test changes, with a model that returns its inputs, run in the test's process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""A job that is given another policy or version, or leaves jobs.toml: what its runs made before is still shown."""
+"""A job that gets another policy or version, or leaves jobs.toml, still shows what its runs made before."""
 
 from datetime import timedelta
 

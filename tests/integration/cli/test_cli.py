@@ -22,7 +22,7 @@ pytestmark = pytest.mark.wide(every=10)
 COMMANDS = [*cli.list_commands(None)]  # type: ignore[arg-type]  # our list needs no context
 
 
-def answer(engine: Engine, sql: str) -> object:
+def query_value(engine: Engine, sql: str) -> object:
     with engine.connect() as connection:
         return connection.execute(text(sql)).scalar_one()
 
@@ -48,7 +48,7 @@ def test_enqueue_wait_scores_every_row_and_a_second_run_finds_nothing(
     assert second.exit_code == 0
     assert "nothing is pending" in second.output
     wrong = "SELECT count(*) FROM pairs LEFT JOIN predictions.sums p USING (id) WHERE abs(p.total - a - b) < 1e-9"
-    assert answer(engine, wrong) == ROWS
+    assert query_value(engine, wrong) == ROWS
 
 
 def test_runs_json_has_the_promised_names_and_iso_times(scorebeat: Cli, job: str, producer: Producer) -> None:

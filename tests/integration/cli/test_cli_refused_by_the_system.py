@@ -1,4 +1,4 @@
-"""What the system refuses us, or gives us cut short, ends a command with one message and never with a stack trace."""
+"""A refusal of the system, or a file cut short, ends a command with one message and never with a stack trace."""
 
 import subprocess
 import sys
@@ -26,10 +26,10 @@ def test_each_command_that_needs_an_unreadable_store_reports_it(
     monkeypatch.setenv("SCOREBEAT_ARTIFACTS", "x" * 300)  # refused to everybody, root too
 
     checked = scorebeat("check")
-    told = [scorebeat("predict", "adder", "--json", '{"a": 1, "b": 2}'), scorebeat("publish", "adder/1"), checked]
+    results = [scorebeat("predict", "adder", "--json", '{"a": 1, "b": 2}'), scorebeat("publish", "adder/1"), checked]
 
-    assert [one.exit_code for one in told] == [1, 2, 2]
-    assert all("cannot be read: File name too long" in one.output for one in told)
+    assert [one.exit_code for one in results] == [1, 2, 2]
+    assert all("cannot be read: File name too long" in one.output for one in results)
     assert "queue cpu" in checked.output  # what comes after it
     assert job in checked.output
 
@@ -42,7 +42,7 @@ def test_a_worker_reports_an_unreadable_store_with_a_next_step_and_no_traceback(
 
         assert system.until_finished(system.enqueue(job)) is RunState.FAILED
 
-        errors = system.ask("SELECT DISTINCT error FROM scorebeat.batches")
+        errors = system.query("SELECT DISTINCT error FROM scorebeat.batches")
         log = system.programs.log(worker)
     assert ["SCOREBEAT_ARTIFACTS" in error for (error,) in errors] == [True]
     assert "batch.failed" in log

@@ -17,7 +17,7 @@ from scorebeat.producer.control.rescue import rescue
 from scorebeat.producer.requests.enqueue import Request, enqueue
 from tests.support.cli_fixtures import Cli, refused, scorebeat
 from tests.support.poison_fixtures import Points, points
-from tests.support.receiver import told
+from tests.support.receiver import logged_events
 
 __all__ = ["points", "scorebeat"]
 
@@ -42,7 +42,7 @@ def test_a_long_parameter_is_in_no_reason_and_its_command_repeats_the_run(
 
     reason = str(points.run(failed).reason)
     posted = body(Notice(1, failed, job.name, "failed", datetime.now(UTC), None, 1), _status(points, failed))
-    logged = [str(event["reason"]) for event in told(caplog, "run.failed")]
+    logged = [str(event["reason"]) for event in logged_events(caplog, "run.failed")]
     listed = scorebeat("runs").output
     assert max(map(len, [reason, listed, *logged])) < READABLE
     assert len(posted) < 2 * READABLE  # a text and a reason

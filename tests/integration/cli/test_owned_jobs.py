@@ -1,4 +1,4 @@
-"""A jobs file owns the jobs that it made: no other file changes or removes them; its own go when that is asked for."""
+"""A jobs file owns the jobs that it made: no other file changes or removes them; its own go when that is requested."""
 
 from pathlib import Path
 

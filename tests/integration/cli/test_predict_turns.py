@@ -56,11 +56,11 @@ def added(producer: Producer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_callers_in_several_threads_get_the_predictions_of_their_own_rows(added: Callable[[str], Predictor]) -> None:
     predictor = added(OF_ONE_OBJECT)
 
-    def ask(at: int) -> list[dict[str, Any]]:
+    def predict(at: int) -> list[dict[str, Any]]:
         return predictor.predict("m", [{"x": float(at)}, {"x": at + 0.5}])
 
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(ask, range(32)))
+        found = list(threads.map(predict, range(32)))
 
     assert found == [[{"y": 2.0 * at}, {"y": 2.0 * at + 1}] for at in range(32)]
 

@@ -1,4 +1,4 @@
-"""`models add` and `predict` say what happened, whatever the class's code takes away from them."""
+"""`models add` and `predict` report what happened, whatever the class's code takes away from them."""
 
 from pathlib import Path
 
@@ -85,10 +85,10 @@ def test_predicting_reports_that_a_class_ended_it(programs: Programs, tmp_path: 
     command = ("scorebeat.ops.cli", "models", "add", "own:C", "--name", "own")
     assert programs.start(*command, PYTHONPATH=str(tmp_path)).wait(60) == 0
 
-    asked = programs.start("scorebeat.ops.cli", "predict", "own", "--json", '[{"x": 1.0}]', ENDS="yes")
+    predicting = programs.start("scorebeat.ops.cli", "predict", "own", "--json", '[{"x": 1.0}]', ENDS="yes")
 
-    assert asked.wait(60) == 1
-    assert "error: model own scored nothing: its code ended the process with exit code 0" in programs.log(asked)
+    assert predicting.wait(60) == 1
+    assert "error: model own scored nothing: its code ended the process with exit code 0" in programs.log(predicting)
 
 
 def _class(where: str, code: str) -> str:

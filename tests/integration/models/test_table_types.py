@@ -107,9 +107,9 @@ def test_a_trigger_that_was_there_at_the_start_fails_the_batch_too(points: Point
     _, table, rest = _half_scored(points)
     points.sql("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$")
     points.sql(f"CREATE TRIGGER keep BEFORE DELETE OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION refuse()")
-    points.sql("CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NOTIFY scored; RETURN NULL; END $$")
-    points.sql(f"CREATE TRIGGER tell AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION tell()")
-    points.sql(f"CREATE TRIGGER tell_once BEFORE INSERT ON {table} EXECUTE FUNCTION tell()")
+    points.sql("CREATE FUNCTION ping() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NOTIFY scored; RETURN NULL; END $$")
+    points.sql(f"CREATE TRIGGER ping AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION ping()")
+    points.sql(f"CREATE TRIGGER ping_once BEFORE INSERT ON {table} EXECUTE FUNCTION ping()")
     points.sql(f"CREATE TABLE noted (id int REFERENCES {table})")
     assert score_batch(rest[0], points.runtime) is Outcome.COMMITTED
 

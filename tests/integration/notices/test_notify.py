@@ -34,13 +34,13 @@ def test_a_finished_run_sends_one_notice_with_the_fields_of_runs_json(
         notify.notify_once(producer)
 
     ((path, headers, content),) = receiver.got
-    told = json.loads(content)
+    notice = json.loads(content)
     (promised,) = json.loads(scorebeat("runs", "--json").stdout)
     assert path == "/hook"
-    assert (told["event"], told["happened_at"]) == ("finished", promised["finished_at"])
-    assert {name: told[name] for name in promised} == promised
+    assert (notice["event"], notice["happened_at"]) == ("finished", promised["finished_at"])
+    assert {name: notice[name] for name in promised} == promised
     assert headers["x-scorebeat-event"] == "finished"
-    assert headers["x-scorebeat-notice"] == str(told["notice"])
+    assert headers["x-scorebeat-notice"] == str(notice["notice"])
     assert "x-scorebeat-signature" not in headers
 
 
@@ -55,9 +55,9 @@ def test_a_receiver_that_knows_the_secret_distinguishes_ours_from_a_forgery(
     assert notify.notify_once(p) == 1
 
     (_, headers, content) = receiver.got[0]
-    moment, mac = (part.split("=", 1)[1] for part in headers["x-scorebeat-signature"].split(","))
-    assert abs(int(moment) - time.time()) < 60
-    assert mac == hmac.new(SECRET.encode(), moment.encode() + b"." + content, hashlib.sha256).hexdigest()
+    timestamp, mac = (part.split("=", 1)[1] for part in headers["x-scorebeat-signature"].split(","))
+    assert abs(int(timestamp) - time.time()) < 60
+    assert mac == hmac.new(SECRET.encode(), timestamp.encode() + b"." + content, hashlib.sha256).hexdigest()
     p.close()
 
 

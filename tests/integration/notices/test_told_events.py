@@ -1,4 +1,4 @@
-"""A job chooses what its address is told; results that are not there at the time of day are told whatever the cause."""
+"""A job chooses its notices; results that are not there at the time of day are reported whatever the cause."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ from scorebeat.producer.control.overdue import note_overdue
 from scorebeat.producer.control.webhooks import Post
 from tests.support.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.support.ledger_rows import a_job
-from tests.support.receiver import told
+from tests.support.receiver import logged_events
 from tests.support.scrape import of, samples
 
 pytestmark = pytest.mark.wide
@@ -28,7 +28,7 @@ __all__ = ["ledger", "trained"]
 HOOK = "https://hooks.example.org/x"
 
 
-def a_told_job(ledger: Ledger, **options: Any) -> Job:
+def a_notified_job(ledger: Ledger, **options: Any) -> Job:
     ledger.sql(FILL.format(first=1, last=5))
     return ledger.apply(a_job().model_copy(update={"notify": HOOK, "schedule": "0 2 * * *", **options}))
 
@@ -67,7 +67,7 @@ def caught() -> Iterator[list[Post]]:
 def test_an_address_gets_the_events_that_its_job_chose(
     ledger: Ledger, chosen: tuple[str, ...], expected: list[str]
 ) -> None:
-    job = a_told_job(ledger, notify_on=chosen)
+    job = a_notified_job(ledger, notify_on=chosen)
     ledger.scored(job)
     empty = ledger.planned(job)
     ledger.sql("UPDATE scorebeat.runs SET due_at = now(), created_by = 'beat' WHERE id = :id", id=empty)
@@ -82,14 +82,14 @@ def test_an_address_gets_the_events_that_its_job_chose(
 
 
 def test_a_job_that_chooses_nothing_is_stored_as_older_programs_read_it(ledger: Ledger) -> None:
-    a_told_job(ledger)
+    a_notified_job(ledger)
 
     (spec,) = ledger.sql("SELECT spec FROM scorebeat.jobs")
     assert not {"notify_on", "results_by"} & set(spec)
 
 
 def test_a_post_has_a_text_that_describes_its_event(ledger: Ledger) -> None:
-    job = a_told_job(ledger)
+    job = a_notified_job(ledger)
     run = ledger.scored(job)
     events(ledger)
     with ledger.engine.begin() as connection:
@@ -100,7 +100,7 @@ def test_a_post_has_a_text_that_describes_its_event(ledger: Ledger) -> None:
 
 
 def test_a_late_run_is_reported_with_what_it_waits_for(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
-    job = a_told_job(ledger)
+    job = a_notified_job(ledger)
     run = ledger.planned(job)
     ledger.sql(
         "INSERT INTO scorebeat.workers (name, queues, processes) VALUES ('control@h/1', '[\"control\", \"plan\"]', 1)"
@@ -115,12 +115,12 @@ def test_a_late_run_is_reported_with_what_it_waits_for(ledger: Ledger, caplog: p
     body = json.loads(posts[0].content)
     assert body["text"].endswith(f"; {waits}")
     assert body["notes"] == [waits]
-    assert told(caplog, "run.late") == [{"run": run, "job": job.name, "reason": waits}]
+    assert logged_events(caplog, "run.late") == [{"run": run, "job": job.name, "reason": waits}]
 
 
 def late_job(ledger: Ledger) -> Job:
     """Its results were needed by a time of day that passed since it was applied."""
-    job = a_told_job(ledger, results_by="07:00", timezone="Europe/Berlin")
+    job = a_notified_job(ledger, results_by="07:00", timezone="Europe/Berlin")
     ledger.sql("UPDATE scorebeat.jobs SET applied_at = now() - interval '2 days'")
     return job
 
@@ -134,7 +134,7 @@ def test_results_that_are_not_there_in_time_are_reported_once(ledger: Ledger, ca
         assert [note_overdue(ledger.producer) for _ in range(3)] == [1, 0, 0]
 
     assert ledger.sql("SELECT run_id, event FROM scorebeat.notices") == [(run, "late")]
-    (event,) = told(caplog, "results.overdue")
+    (event,) = logged_events(caplog, "results.overdue")
     assert f"run {run} is still open" in event["reason"]
     assert of(samples(ledger.engine), "results_overdue_seconds", job=job.name) > 0
     (at,) = ledger.sql("SELECT happened_at FROM scorebeat.notices")
@@ -160,7 +160,9 @@ def test_a_paused_job_that_never_ran_is_a_failed_run_when_its_results_are_not_th
 def test_a_night_that_never_began_is_one_post_that_reports_failed_and_late(
     ledger: Ledger, options: dict[str, str], chosen: str | None
 ) -> None:
-    job = a_told_job(ledger, **Job.model_validate({**a_job().model_dump(), **options}).model_dump(include={*options}))
+    job = a_notified_job(
+        ledger, **Job.model_validate({**a_job().model_dump(), **options}).model_dump(include={*options})
+    )
     if chosen is not None:
         job = ledger.apply(job.model_copy(update={"notify_on": (chosen,)}))
     ledger.sql(
@@ -209,7 +211,7 @@ def test_results_in_time_are_not_reported_but_a_partial_run_that_left_rows_out_i
 def test_late_results_of_a_paused_job_are_reported_with_the_pause_and_the_command(
     ledger: Ledger, has_run: bool
 ) -> None:
-    job = a_told_job(ledger, results_by="07:00", notify_on=("late",))
+    job = a_notified_job(ledger, results_by="07:00", notify_on=("late",))
     if has_run:
         run = ledger.scored(job)
         ledger.sql("UPDATE scorebeat.runs SET finished_at = now() - interval '2 days' WHERE id = :id", id=run)
@@ -229,7 +231,7 @@ def test_late_results_of_a_paused_job_are_reported_with_the_pause_and_the_comman
 
 
 def test_a_job_without_results_by_has_no_late_results(ledger: Ledger) -> None:
-    a_told_job(ledger)
+    a_notified_job(ledger)
     ledger.sql("UPDATE scorebeat.jobs SET applied_at = now() - interval '9 days'")
 
     assert note_overdue(ledger.producer) == 0

@@ -18,7 +18,7 @@ from scorebeat.producer.control.tick import tick
 from scorebeat.producer.requests.requeue import requeue
 from tests.support.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.support.ledger_rows import a_job
-from tests.support.receiver import told
+from tests.support.receiver import logged_events
 from tests.support.scrape import of, samples
 
 __all__ = ["ledger", "trained"]
@@ -83,7 +83,7 @@ def try_now(ledger: Ledger) -> int:
 def test_a_tick_that_cannot_begin_its_run_is_one_failed_run_until_it_can(
     ledger: Ledger, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    breaks, mends, says = BROKEN[what]
+    breaks, mends, message = BROKEN[what]
     job = due(ledger)
     ledger.sql(breaks)
 
@@ -95,7 +95,7 @@ def test_a_tick_that_cannot_begin_its_run_is_one_failed_run_until_it_can(
 
     ((failed, state, reason),) = lines(ledger)
     assert state == "failed"
-    assert says in str(reason)
+    assert message in str(reason)
     assert "tried again until the job is due again" in str(reason)
     assert notices(ledger) == [(failed, "failed")]
     with ledger.engine.connect() as connection:
@@ -190,7 +190,7 @@ def test_a_due_time_past_its_deadline_is_a_failed_run_reported_and_counted(
     assert str(reason).startswith("missed: 3 due times, from ")
     assert f"`scorebeat enqueue {job.name}`" in str(reason)
     assert notices(ledger) == [(missed, "late")]
-    (event,) = told(caplog, "tick.missed")
+    (event,) = logged_events(caplog, "tick.missed")
     assert event["moments"] == 3
     assert try_now(ledger) == 0
     assert of(samples(ledger.engine), "ticks_missed_total", job=job.name) == 3

@@ -13,7 +13,7 @@ from scorebeat.models.store import store
 from scorebeat.producer.context import Producer
 from scorebeat.producer.versions.comparison import compare
 from scorebeat.producer.versions.publish import PublishRefused, publish, publish_anyway, rollback
-from tests.integration.publishing.test_agreement import ROWS, USUAL, V1, V2, compared, gives, published, scored
+from tests.integration.publishing.test_agreement import ROWS, USUAL, V1, V2, compared, published, scored, with_outputs
 from tests.support.cli_fixtures import Cli, refused, scorebeat
 from tests.support.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.support.ledger_rows import MODEL, a_job
@@ -57,7 +57,7 @@ def test_a_publish_that_costs_readers_is_refused_with_its_reason_and_can_be_forc
 
 
 def test_an_output_that_the_published_version_has_and_the_new_one_lacks_is_a_reason(scored: Ledger) -> None:
-    scored.new_version(3, gives(label=pa.int64(), p0=pa.float64(), more=pa.float64()))
+    scored.new_version(3, with_outputs(label=pa.int64(), p0=pa.float64(), more=pa.float64()))
 
     with pytest.raises(PublishRefused, match=r"it does not give p1, p2, which flowers/1 gives; job flowers_job"):
         publish(scored.producer, MODEL, 3, "ann")
@@ -113,7 +113,7 @@ def test_one_output_that_never_changes_is_a_reason_where_todays_version_varies_i
 def test_an_output_that_changes_its_type_under_its_readers_is_a_reason(
     scored: Ledger, label: pa.DataType, reason: str | None
 ) -> None:
-    scored.new_version(3, gives(**USUAL | {"label": label, "p0": pa.float32()}))
+    scored.new_version(3, with_outputs(**USUAL | {"label": label, "p0": pa.float32()}))
     scored.sql("DELETE FROM items")  # nothing else speaks against it
 
     if reason:
@@ -172,9 +172,9 @@ def test_predictions_under_another_key_than_the_jobs_are_reported_plainly(scored
     scored.scored(a_job(name="renamed", query="SELECT name, a, b FROM items", key="name"), version=3)
     scored.scored(a_job(name="renamed"))
 
-    for ask in (lambda: publish(scored.producer, MODEL, 3, "ann"), lambda: compare(scored.producer, MODEL, 3)):
+    for check in (lambda: publish(scored.producer, MODEL, 3, "ann"), lambda: compare(scored.producer, MODEL, 3)):
         with pytest.raises(SignatureError, match=r"renamed.key is \(id bigint\) now, but .* under \(name text\)"):
-            ask()
+            check()
     assert published(scored) == 1
 
 

@@ -98,9 +98,9 @@ def test_many_settlers_at_once_settle_once(engine: Engine, producer: Producer) -
     run_id, _ = run_with(engine, "committed")
 
     with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda _: settle(producer, run_id), range(12)))
+        states = list(pool.map(lambda _: settle(producer, run_id), range(12)))
 
-    assert [a for a in answers if a] == [RunState.SUCCEEDED]
+    assert [a for a in states if a] == [RunState.SUCCEEDED]
 
 
 def test_a_requeue_beside_a_settle_never_leaves_a_closed_run_with_open_batches(

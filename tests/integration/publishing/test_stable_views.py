@@ -38,17 +38,17 @@ PROMISED = {
 
 
 def columns(connection: Connection, schema: str, view: str) -> dict[str, str]:
-    asked = (
+    statement = (
         "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = :schema"
         " AND table_name = :view ORDER BY ordinal_position"
     )
-    found = connection.execute(text(asked), {"schema": schema, "view": view})
+    found = connection.execute(text(statement), {"schema": schema, "view": view})
     return {row.column_name: row.data_type for row in found}
 
 
 @pytest.fixture
 def reader(engine: Engine) -> Iterator[Connection]:
-    """A role that was granted what the page says, and nothing else."""
+    """A role with the grants of the page, and no other."""
     page = (REPOSITORY / "docs/how-to/read-from-dbt-and-bi.md").read_text("utf-8")
     grants = re.findall(r"^GRANT .*;$", page, re.MULTILINE)
     assert len(grants) >= 2

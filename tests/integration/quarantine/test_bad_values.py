@@ -1,4 +1,4 @@
-"""A row costs only itself: one that a model raises for, answers nonsense for, or that PostgreSQL refuses."""
+"""A row costs only itself: one that a model raises for, returns nonsense for, or that PostgreSQL refuses."""
 
 from collections.abc import Iterable
 
@@ -37,11 +37,11 @@ def test_a_quarantined_row_has_its_error_and_a_traceback_without_values(points: 
 
     points.scored(job)
 
-    ((error, told),) = points.aside(job, "z.error, z.traceback")
+    ((error, traceback),) = points.quarantined(job, "z.error, z.traceback")
     assert error == "the model does not like a row"
-    assert "poison.py:" in told
-    assert told.splitlines()[-1].endswith("in predict")
-    assert "77.5" not in told
+    assert "poison.py:" in traceback
+    assert traceback.splitlines()[-1].endswith("in predict")
+    assert "77.5" not in traceback
     assert_accounted(points.engine, job, {77: "ValueError"})
 
 
@@ -68,7 +68,7 @@ def test_a_row_with_nan_or_infinity_for_an_output_is_quarantined(points: Points,
     run = points.scored(job)
 
     assert points.batches(run) == ONE_BATCH
-    assert "allow_nan = true" in points.aside(job, "z.error")[0]
+    assert "allow_nan = true" in points.quarantined(job, "z.error")[0]
     assert_accounted(points.engine, job, dict.fromkeys([7, 8], "NonsenseError"))
 
 
@@ -88,12 +88,15 @@ def test_a_job_that_allows_nan_stores_it(points: Points) -> None:
 @pytest.mark.parametrize("bad", [[7], range(1, 101)], ids=["a row", "the batch"])
 def test_a_secret_in_a_models_error_is_not_stored(points: Points, bad: Iterable[int]) -> None:
     points.fill(100)
-    points.model({"tell": bad})
+    points.model({"leak": bad})
     job = points.job()
 
     points.scored(job)
 
-    stored = [*points.aside(job, "z.error"), *points.sql("SELECT error FROM scorebeat.batches WHERE error IS NOT NULL")]
+    stored = [
+        *points.quarantined(job, "z.error"),
+        *points.sql("SELECT error FROM scorebeat.batches WHERE error IS NOT NULL"),
+    ]
     stored += points.sql("SELECT reason FROM scorebeat.runs WHERE reason IS NOT NULL")
     assert any("no answer from postgresql://ann:***@db/app" in words for words in stored)
     assert not any("s3cr3t" in words for words in stored)
@@ -128,11 +131,11 @@ def test_an_error_of_any_type_that_a_model_raises_for_a_row_costs_only_the_row(
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "message"),
     [("mute", "MuteError: (its message"), ("cancelled", "CancelledError: the"), ("leave", "SystemExit: the model")],
 )
 def test_a_model_that_raises_no_exception_for_any_row_makes_one_dead_batch(
-    points: Points, kind: str, said: str
+    points: Points, kind: str, message: str
 ) -> None:
     points.fill(1000)
     points.model({kind: range(1, 1001)})
@@ -141,8 +144,8 @@ def test_a_model_that_raises_no_exception_for_any_row_makes_one_dead_batch(
     run = points.scored(job)
 
     assert points.batches(run, "state") == ["dead"]
-    assert points.batches(run, "error")[0].startswith(said)
-    assert points.aside(job) == []
+    assert points.batches(run, "error")[0].startswith(message)
+    assert points.quarantined(job) == []
 
 
 @pytest.mark.parametrize("wrong", ["wrong length", "wrong columns", "wrong types"])
@@ -156,7 +159,7 @@ def test_a_model_that_breaks_its_contract_makes_one_dead_batch_with_one_error(po
     assert points.batches(run) == [("dead", 1), ("committed", 1)]
     assert [error.partition(":")[0] for error in points.batches(run, "error")[:1]] == ["OutputError"]
     assert points.run(run).state is RunState.PARTIAL
-    assert points.aside(job) == []
+    assert points.quarantined(job) == []
     assert sorted(points.view(job)) == list(range(601, 1001))
 
 
@@ -175,7 +178,7 @@ def test_a_batch_whose_every_row_fails_alike_is_one_dead_batch(
     assert points.batches(run) == [("dead", attempts)]
     assert points.run(run).state is RunState.FAILED
     assert error in str(points.run(run).reason)
-    assert points.aside(job) == []
+    assert points.quarantined(job) == []
     assert points.view(job) == {}
 
 
@@ -200,9 +203,9 @@ def test_a_null_that_the_model_refuses_quarantines_its_row(ledger: Ledger) -> No
 
     ledger.score(run)
 
-    (aside,) = ledger.sql("SELECT key->>0, error_type, error FROM scorebeat.quarantine")
-    assert aside[:2] == ("50", "InputError")
-    assert "a has 1 NULL" in aside[2]
+    (quarantined,) = ledger.sql("SELECT key->>0, error_type, error FROM scorebeat.quarantine")
+    assert quarantined[:2] == ("50", "InputError")
+    assert "a has 1 NULL" in quarantined[2]
     assert ledger.check_exact("SELECT * FROM items WHERE id <> 50", ledger.target(run).table, "id") == 99
 
 

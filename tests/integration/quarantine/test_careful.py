@@ -42,7 +42,7 @@ def look(connection: Connection, held: Claim, what: str) -> tuple[Any, ...]:
     return tuple(found.one())
 
 
-def put_aside(connection: Connection, held: Claim) -> Key | None:
+def quarantine_probed(connection: Connection, held: Claim) -> Key | None:
     """What the next attempt does first."""
     target = connection.execute(text("SELECT max(id) FROM scorebeat.prediction_sets")).scalar_one()
     return isolation.quarantine_probe(connection, held, prediction_sets.get(connection, target), ID, 5)
@@ -97,13 +97,13 @@ def test_a_row_that_its_process_died_with_is_quarantined_by_the_next_attempt(
     PROOFS[death](connection, died)
     held = claim(connection, died.batch_id)
 
-    key = put_aside(connection, held)
+    key = quarantine_probed(connection, held)
 
     assert (held.care, held.probe_is_deadly, key) == (2, True, ("7",))
     assert look(connection, held, "care, probe_key, rows_failed, attempts_left") == (1, None, 1, 5)
     (error,) = connection.execute(text("SELECT error FROM scorebeat.quarantine")).scalars()
     assert error.startswith("scoring this row alone ended the process: ")
-    assert put_aside(connection, held) is None
+    assert quarantine_probed(connection, held) is None
 
 
 def test_a_row_is_not_blamed_for_one_claim_that_expired(connection: Connection) -> None:
@@ -141,7 +141,7 @@ def test_a_row_that_has_a_prediction_is_not_quarantined_for_a_death(connection: 
     connection.execute(text("INSERT INTO predictions.flowers_job__t VALUES (7)"))
     held = claim(connection, died.batch_id)
 
-    assert put_aside(connection, held) is None
+    assert quarantine_probed(connection, held) is None
 
     assert look(connection, held, "care, probe_key, rows_failed") == (1, None, 0)
     assert connection.execute(text("SELECT count(*) FROM scorebeat.quarantine")).scalar_one() == 0
@@ -236,7 +236,7 @@ def test_a_worker_that_lost_its_claim_neither_probes_nor_quarantines(connection:
     before = look(connection, held, "*")
 
     assert not isolation.probe(connection, late, ("8",))
-    assert put_aside(connection, late) is None
+    assert quarantine_probed(connection, late) is None
     isolation.calm_down(connection, late)
 
     assert look(connection, held, "*") == before

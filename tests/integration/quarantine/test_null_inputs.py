@@ -1,4 +1,4 @@
-"""NULL and NaN among a row's inputs: the model decides, unless its job says otherwise."""
+"""NULL and NaN among a row's inputs: the model decides, unless its job has another setting."""
 
 import json
 from pathlib import Path
@@ -37,9 +37,9 @@ def test_an_input_that_the_model_refuses_quarantines_its_row_with_the_error(ledg
 
     ledger.score(run)
 
-    (aside,) = ledger.sql("SELECT key->>0, error FROM scorebeat.quarantine")
-    assert aside[0] == "50"
-    assert ("a has 1 NULL" if lacking == "NULL" else "NaN") in aside[1]
+    (quarantined,) = ledger.sql("SELECT key->>0, error FROM scorebeat.quarantine")
+    assert quarantined[0] == "50"
+    assert ("a has 1 NULL" if lacking == "NULL" else "NaN") in quarantined[1]
     assert ledger.check_exact("SELECT * FROM items WHERE id <> 50", ledger.target(run).table, "id") == 99
 
 
@@ -75,7 +75,7 @@ def test_rows_without_a_value_are_quarantined_unseen_if_the_job_sets_that(
 
     assert_accounted(points.engine, job, dict.fromkeys([1, 50, 600], "InputError"))
     assert points.batches(run, "rows_scored, rows_failed") == [(597, 3)]
-    assert all(error.startswith("NULL or NaN in x, ") for error in points.aside(job, "z.error"))
+    assert all(error.startswith("NULL or NaN in x, ") for error in points.quarantined(job, "z.error"))
     assert not np.isnan(seen(tmp_path / "calls")).any()
 
 
@@ -89,7 +89,7 @@ def test_an_array_without_a_value_is_quarantined_unseen(points: Points, case: st
 
     points.scored(job)
 
-    assert points.aside(job, "z.error_type") == ["InputError"]
+    assert points.quarantined(job, "z.error_type") == ["InputError"]
     assert_accounted(points.engine, job, {7: "InputError"})
 
 
@@ -103,4 +103,4 @@ def test_every_row_without_a_value_is_quarantined_and_none_is_retried(points: Po
 
     assert points.errors == []
     assert points.batches(run) == [("committed", 1)]
-    assert len(points.aside(job)) == 50
+    assert len(points.quarantined(job)) == 50

@@ -1,4 +1,4 @@
-"""What a job says about failures: its runs are shown whole or not at all, or what failed is left for the next."""
+"""A job's policy on failures: its runs are shown whole or not at all, or failed rows are left for the next."""
 
 import logging
 import threading
@@ -21,7 +21,7 @@ from scorebeat.producer.control.settle import settle
 from scorebeat.producer.requests.apply import apply
 from scorebeat.producer.requests.requeue import cancel, requeue
 from tests.support.poison_fixtures import Points, assert_accounted, points
-from tests.support.receiver import told
+from tests.support.receiver import logged_events
 
 pytestmark = pytest.mark.wide
 
@@ -107,7 +107,7 @@ def test_a_run_that_fails_to_the_last_try_leaves_only_why_and_can_be_requeued(po
     with reader(points) as seen:
         run = points.planned(whole)
         state = points.work(run)
-        left = (*points.sql(TABLE), points.aside(whole))
+        left = (*points.sql(TABLE), points.quarantined(whole))
         reason = str(points.run(run).reason)
         points.mend()
         requeue(points.producer, run, "ann")
@@ -150,14 +150,14 @@ def test_a_whole_run_that_begins_again_has_the_budget_of_the_settings(
 
     with points.engine.connect() as connection, caplog.at_level(logging.INFO, "scorebeat"):
         begun = close_run.settle(connection, run, 2)
-        before_the_commit = told(caplog, "run.begun_again")
+        before_the_commit = logged_events(caplog, "run.begun_again")
         connection.commit()
         assert isinstance(begun, close_run.BegunAgain)
         begun.log()
 
     assert set(points.batches(run, "attempts_left")) == {2}
     assert before_the_commit == []
-    assert [event["tries"] for event in told(caplog, "run.begun_again")] == [2]
+    assert [event["tries"] for event in logged_events(caplog, "run.begun_again")] == [2]
 
 
 def test_a_late_worker_of_an_earlier_try_writes_nothing(points: Points, whole: Job) -> None:
@@ -235,7 +235,7 @@ def test_leave_allows_a_batch_one_attempt_and_leaves_its_rows_for_the_next_run(p
 
     assert points.batches(run) == [("dead", 1), *[("committed", 1)] * 3]
     assert points.run(run).state is RunState.PARTIAL
-    assert points.aside(job) == []
+    assert points.quarantined(job) == []
     points.mend()
     following = points.scored(job)
     assert points.batches(following, "rows_scored") == [25]

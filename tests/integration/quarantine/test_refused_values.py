@@ -45,10 +45,10 @@ QUOTING = {
     "an invalid number": "(CASE WHEN {bad} THEN 'ann@home.example' ELSE x::text END)::float8",
     "one with quotation marks and lines": "(CASE WHEN {bad} THEN E'\"a\\nann@home.example\"' ELSE x::text END)::float8",
     "a date": "x + extract(year FROM (CASE WHEN {bad} THEN 'ann@home.example' ELSE '2026-01-01' END)::date) * 0",
-    "a function's own": "x + told(CASE WHEN {bad} THEN 'ann@home.example' END)",
+    "a function's own": "x + reported(CASE WHEN {bad} THEN 'ann@home.example' END)",
 }
-TOLD = (
-    "CREATE FUNCTION told(word text) RETURNS float8 LANGUAGE plpgsql STABLE AS"
+REPORTED = (
+    "CREATE FUNCTION reported(word text) RETURNS float8 LANGUAGE plpgsql STABLE AS"
     " $$ BEGIN IF word IS NULL THEN RETURN 0; END IF;"
     """ RAISE EXCEPTION USING MESSAGE = 'not "' || word || '"', ERRCODE = '22000'; END $$"""
 )
@@ -59,12 +59,15 @@ TOLD = (
 def test_no_value_of_a_table_is_in_an_error_that_is_stored(points: Points, case: str, which: str) -> None:
     points.fill(200)
     points.model({})
-    points.sql(TOLD)
+    points.sql(REPORTED)
     job = points.job(query=f"SELECT id, {QUOTING[case].format(bad=which)} AS x FROM points")
 
     points.scored(job)
 
-    stored = [*points.aside(job, "z.error"), *points.sql("SELECT error FROM scorebeat.batches WHERE error IS NOT NULL")]
+    stored = [
+        *points.quarantined(job, "z.error"),
+        *points.sql("SELECT error FROM scorebeat.batches WHERE error IS NOT NULL"),
+    ]
     stored += points.sql("SELECT reason FROM scorebeat.runs WHERE reason IS NOT NULL")
     assert any('"***"' in words for words in stored), stored
     assert not any(SECRET in words for words in stored)
@@ -119,7 +122,7 @@ def test_a_query_that_fails_for_quarantined_rows_comes_to_an_end(points: Points)
 
     points.scored(job)
 
-    if points.aside(job):
+    if points.quarantined(job):
         assert_accounted(points.engine, job, {50: "DataError"})
     else:
         assert points.view(job) == {}
@@ -134,7 +137,7 @@ def test_a_query_that_fails_for_every_row_makes_one_dead_batch(points: Points) -
 
     assert points.batches(run) == [("dead", 1)]
     assert "division by zero" in points.batches(run, "error")[0]
-    assert points.aside(job) == []
+    assert points.quarantined(job) == []
 
 
 def test_json_that_is_no_array_of_numbers_quarantines_its_row(ledger: Ledger) -> None:
@@ -146,8 +149,8 @@ def test_json_that_is_no_array_of_numbers_quarantines_its_row(ledger: Ledger) ->
 
     ledger.score(run)
 
-    aside = ledger.sql("SELECT key->>0, error_type FROM scorebeat.quarantine ORDER BY id")
-    assert sorted(aside) == [("50", "InputError"), ("51", "InputError")]
+    quarantined = ledger.sql("SELECT key->>0, error_type FROM scorebeat.quarantine ORDER BY id")
+    assert sorted(quarantined) == [("50", "InputError"), ("51", "InputError")]
     good = "SELECT id, a, b FROM items WHERE id NOT IN (50, 51)"
     assert ledger.check_exact(good, ledger.target(run).table, "id") == 98
 
@@ -163,18 +166,18 @@ def test_a_row_whose_key_is_too_long_to_store_is_quarantined_and_stays_there(poi
     job = points.job()
 
     run = points.scored(job)
-    (key,) = points.aside(job)
+    (key,) = points.quarantined(job)
     again = points.scored(job)
 
     assert points.batches(run) == ONE_BATCH
     assert len(key) == 10_240
     assert points.batches(again) == []
-    (kind,) = points.aside(job, "z.error_type")
+    (kind,) = points.quarantined(job, "z.error_type")
     assert_accounted(points.engine, job, {key: kind})
 
 
 class Words(poison.Poison):
-    """Gives text; for one row a text that PostgreSQL cannot hold."""
+    """Returns text; for one row a text that PostgreSQL cannot hold."""
 
     def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         words = [f"{x:g}" + "\0" * (x in (50.5, 51.5)) for x in rows.column(0).to_pylist()]
@@ -192,7 +195,7 @@ def test_an_output_that_postgresql_refuses_quarantines_its_row(points: Points, m
     run = points.scored(job)
 
     assert points.batches(run) == ONE_BATCH
-    assert sorted(points.aside(job)) == ["50", "51"]
+    assert sorted(points.quarantined(job)) == ["50", "51"]
     assert points.view(job) == {i: f"{i}.5" for i in range(1, 1001) if i not in (50, 51)}
 
 

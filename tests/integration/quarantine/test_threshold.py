@@ -21,9 +21,9 @@ class Died(BaseException):
     """The process ends here."""
 
 
-def planned_after(points: Points, monkeypatch: pytest.MonkeyPatch, **given: Any) -> int:
+def planned_after(points: Points, monkeypatch: pytest.MonkeyPatch, **options: Any) -> int:
     """A run of which the first batch is scored while the rest is not yet planned."""
-    job = points.job(**given)
+    job = points.job(**options)
     run = enqueue(points.producer, Request(job.name, "test")).run_id
     scored: list[int] = []
 

@@ -1,4 +1,4 @@
-"""Requeue: what failed is tried again, all of it or a part, once, whoever asks and however often."""
+"""Requeue: failed rows are tried again, all or a part, once, whoever requests it and however often."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +20,7 @@ RECORDED = "SELECT by, (details ->> 'batches')::int FROM scorebeat.actions WHERE
 
 @pytest.fixture
 def partial(points: Points) -> tuple[Job, int]:
-    """A run of 100 rows in batches of 30 that put three of them aside; the model has been mended since."""
+    """A run of 100 rows in batches of 30, of which three are quarantined; the model has been mended since."""
     points.fill(100)
     points.model({"raise": BAD})
     job = points.job(batch_rows=30)
@@ -184,7 +184,7 @@ def test_a_failed_run_waits_while_another_run_of_the_job_is_open(points: Points,
     with pytest.raises(UsageError, match=f"run {other} of job"):
         requeue(points.producer, run, "ann")
 
-    assert len(points.aside(job)) == len(BAD)
+    assert len(points.quarantined(job)) == len(BAD)
     points.work(other)
     requeue(points.producer, run, "ann")
     points.work(run)

@@ -1,4 +1,4 @@
-"""A whole run that failed says why, by the rows that it quarantined, until those rows are tried again."""
+"""A whole run that failed shows its reason by the rows that it quarantined, until those rows are tried again."""
 
 import pytest
 
@@ -23,11 +23,11 @@ BATCH = 20
 BAD = ["3", "50"]
 
 
-def failing(points: Points, **given: object) -> tuple[Job, int]:
+def failing(points: Points, **options: object) -> tuple[Job, int]:
     """A whole run of 60 rows that failed for good by two of them."""
     points.fill(ALL)
     points.model({"raise": [3], "nan": [50]})
-    job = points.job(batch_rows=BATCH, on_failure="retry-run", run_attempts=2, **given)
+    job = points.job(batch_rows=BATCH, on_failure="retry-run", run_attempts=2, **options)
     run = points.scored(job)
     assert points.run(run).state is RunState.FAILED
     return job, run
@@ -48,12 +48,12 @@ def test_a_whole_run_that_failed_for_good_shows_its_reason_though_it_keeps_nothi
 ) -> None:
     job, run = failing(points)
 
-    said = scorebeat("failures", str(run))
+    result = scorebeat("failures", str(run))
 
-    assert "ValueError: the model does not like a row" in said.output
-    assert "NonsenseError" in said.output
+    assert "ValueError: the model does not like a row" in result.output
+    assert "NonsenseError" in result.output
     assert stored(points) == [0]
-    assert (points.view(job), points.aside(job)) == ({}, BAD)
+    assert (points.view(job), points.quarantined(job)) == ({}, BAD)
     with points.engine.connect() as connection:
         groups = failure_groups.page(connection, run)
     assert {group.example for group in groups} == {"key 3", "key 50"}
@@ -75,7 +75,7 @@ def test_the_next_run_takes_the_quarantined_rows_of_a_failed_whole_run(points: P
 
     run = points.planned(job)
 
-    assert points.aside(job) == []
+    assert points.quarantined(job) == []
     assert sum(points.batches(run, "rows_planned")) == ALL
     assert points.work(run) is RunState.SUCCEEDED
     assert len(points.view(job)) == ALL
@@ -87,9 +87,9 @@ def test_a_failed_whole_run_is_requeued_with_its_quarantined_rows(points: Points
     job, run = failing(points)
 
     requeue(points.producer, run, "ann")
-    assert points.aside(job) == []
+    assert points.quarantined(job) == []
     assert points.work(run) is RunState.FAILED
-    assert points.aside(job) == BAD
+    assert points.quarantined(job) == BAD
     points.mend()
     requeue(points.producer, run, "ann")
 
@@ -114,7 +114,7 @@ def test_a_run_of_another_policy_is_requeued_with_rows_of_a_failed_whole_run(poi
     older = kill_batches(points, points.job(batch_rows=BATCH), 1)
     job = points.job(batch_rows=BATCH, on_failure="retry-run", run_attempts=1)
     points.scored(job)
-    assert points.aside(job) == ["3"]
+    assert points.quarantined(job) == ["3"]
     points.mend()
 
     requeue(points.producer, older, "ann")
@@ -131,7 +131,7 @@ def test_a_whole_run_whose_plan_was_cut_short_shows_why_rows_failed(points: Poin
 
     assert points.work(run) is RunState.FAILED
 
-    assert points.aside(job) == ["3"]
+    assert points.quarantined(job) == ["3"]
     assert stored(points) == [0]
 
 
@@ -143,7 +143,7 @@ def test_rows_quarantined_by_other_runs_stay_after_a_failed_whole_runs_successor
     points.harm({"raise": [100.5]})
     job = points.job(batch_rows=BATCH, on_failure="retry-run", run_attempts=1)
     points.scored(job)
-    assert points.aside(job) == ["3", "100"]
+    assert points.quarantined(job) == ["3", "100"]
     assert preview(points.producer, job.name).rows == 1
     points.mend()
 

@@ -1,4 +1,4 @@
-"""TLS to the broker: every process of ours verifies the server, and says in one line why it cannot."""
+"""TLS to the broker: every process of ours verifies the server, and reports in one line why it cannot."""
 
 import ssl
 import time
@@ -71,7 +71,7 @@ def test_every_process_does_its_part_of_a_run_over_mutual_tls(tmp_path: Path, ou
 
             assert s.until_finished(run) is RunState.SUCCEEDED
             assert_scored_once(s, job)
-            # Flower's own client asks for the lengths, its events come by a subscription
+            # Flower's own client requests the lengths, its events come by a subscription
             wait_for(lambda: "<td>cpu</td>" in flower.get("/broker").text)
             wait_for(lambda: knows_of_scored(flower))
 
@@ -148,11 +148,11 @@ def test_a_worker_reports_an_unverified_server_in_a_line_and_recovers(tmp_path: 
         url = f"rediss://localhost:{proxy.port}/0"
         worker = plain.programs.worker("cpu", SCOREBEAT_BROKER_URL=url, SCOREBEAT_BROKER_CA=str(trusted))
         wait_for(lambda: "certificate verify failed" in plain.programs.log(worker))
-        told = plain.programs.log(worker)
+        log = plain.programs.log(worker)
         trusted.write_bytes(ours.ca.read_bytes())
         wait_for(lambda: "Connected to rediss://" in plain.programs.log(worker))
 
-    assert "Traceback" not in told
+    assert "Traceback" not in log
 
 
 @pytest.mark.parametrize(

@@ -169,8 +169,10 @@ def test_rights_that_cannot_be_granted_are_reported_apart_from_the_migration(loc
     with pytest.raises(NotPermitted) as refused:
         prepare.migrate(locked.producer)
 
-    said = str(refused.value)
-    assert said.startswith("the ledger was migrated, but no rights were given or taken: permission denied for schema")
-    assert "hanged" not in said
+    message = str(refused.value)
+    assert message.startswith(
+        "the ledger was migrated, but no rights were given or taken: permission denied for schema"
+    )
+    assert "hanged" not in message
     with locked.engine.connect() as connection:
         assert revisions.revision(connection) == revisions.newest()

@@ -1,4 +1,4 @@
-"""What only the ledger's owner may is refused in one line; the rights of runs are given, looked at and kept."""
+"""Actions of the ledger's owner are refused to others in one line; the rights of runs are granted, checked and kept."""
 
 from pathlib import Path
 from typing import Any
@@ -61,13 +61,13 @@ def test_an_action_that_only_the_owner_may_take_is_refused_in_one_line(
     Path("jobs.toml").write_text('[jobs.other]\nquery = "SELECT id, x FROM points"\nkey = "id"\nmodel = "poison"\n')
     before = locked.sql("SELECT count(*) FROM scorebeat.actions")
 
-    said = scorebeat(*words)
+    result = scorebeat(*words)
 
-    assert said.exit_code == 2, said.output
-    assert isinstance(said.exception, SystemExit)
-    assert said.stderr.startswith("error: ")
-    assert len(said.stderr.splitlines()) == 1
-    assert locked.roles.runner in said.stderr or locked.roles.holder in said.stderr
+    assert result.exit_code == 2, result.output
+    assert isinstance(result.exception, SystemExit)
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.splitlines()) == 1
+    assert locked.roles.runner in result.stderr or locked.roles.holder in result.stderr
     assert locked.sql("SELECT count(*) FROM scorebeat.actions") == before
     assert late.name == "late"
 
@@ -80,11 +80,11 @@ def test_check_reports_which_rights_the_role_lacks(locked: LockedPoints, scorebe
 
     locked.sql(f"REVOKE UPDATE (reason) ON scorebeat.runs FROM {locked.roles.runner}")
     locked.sql(f"REVOKE INSERT ON {TABLE} FROM {locked.roles.runner}")
-    said = scorebeat("check")
+    result = scorebeat("check")
 
-    assert said.exit_code == 2
-    assert "lacks 2 rights that runs need: UPDATE (reason) on scorebeat.runs, INSERT on" in said.output
-    assert f"`scorebeat migrate --run-role {locked.roles.runner}`" in said.output
+    assert result.exit_code == 2
+    assert "lacks 2 rights that runs need: UPDATE (reason) on scorebeat.runs, INSERT on" in result.output
+    assert f"`scorebeat migrate --run-role {locked.roles.runner}`" in result.output
 
 
 def test_an_apply_that_changes_nothing_needs_no_right(locked: LockedPoints) -> None:

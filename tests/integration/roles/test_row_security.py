@@ -1,4 +1,4 @@
-"""Row security without a policy gives a query no row and no error; `check` says so."""
+"""Under row security without a policy a query returns no row and no error; `check` reports it."""
 
 import pytest
 
@@ -12,7 +12,7 @@ __all__ = ["locked", "roles"]
 
 
 def hidden(points: LockedPoints, query: str) -> str | None:
-    """What `check` would say of the query, under the role that runs."""
+    """The message of `check` on the query, under the role that runs."""
     with points.runner.engine.connect() as connection:
         connection.exec_driver_sql(f"SELECT * FROM ({query}) AS q LIMIT 0")
         return row_security.hides_all(connection)
@@ -26,9 +26,9 @@ def test_a_table_that_hides_all_rows_from_the_role_is_named_until_a_policy_opens
     locked.sql(f"CREATE POLICY others ON points FOR SELECT TO {locked.roles.holder} USING (true)")
     assert locked.as_runner("SELECT count(*) FROM points") == [(0,)]
 
-    told = str(hidden(locked, "SELECT * FROM points"))
-    assert f"the role '{locked.roles.runner}' sees none of the rows of points" in told
-    offered = told.partition("run `")[2].partition("`")[0]
+    message = str(hidden(locked, "SELECT * FROM points"))
+    assert f"the role '{locked.roles.runner}' sees none of the rows of points" in message
+    offered = message.partition("run `")[2].partition("`")[0]
     locked.sql(offered)
 
     assert locked.as_runner("SELECT count(*) FROM points") == [(5,)]

@@ -96,9 +96,9 @@ def test_an_attempt_that_is_not_the_holder_any_more_moves_nothing(engine: Engine
     claim(engine, pending, "fast")
     before = look(engine, pending, "*")
 
-    answer = do(engine, lambda c: LATE[move](c, slow))
+    outcome = do(engine, lambda c: LATE[move](c, slow))
 
-    assert not answer
+    assert not outcome
     assert look(engine, pending, "*") == before
 
 

@@ -48,7 +48,7 @@ def test_a_row_that_never_fits_is_quarantined_and_all_others_are_scored(points: 
     assert points.work(points.planned(job)) is RunState.PARTIAL
 
     assert_accounted(points.engine, job, dict.fromkeys([50, 51, 120], TOO_LARGE))
-    assert "one row alone does not fit" in points.aside(job, "error")[0]
+    assert "one row alone does not fit" in points.quarantined(job, "error")[0]
     assert limits(points) == []
     (loaded,) = points.runtime._models.values()
     assert loaded.limit is None
@@ -90,7 +90,7 @@ def test_a_device_that_stays_full_makes_the_batch_dead_and_quarantines_no_row(po
     assert points.work(run) is RunState.FAILED
 
     assert points.batches(run) == [("dead", points.settings.max_attempts)]
-    assert points.aside(job) == []
+    assert points.quarantined(job) == []
 
 
 def test_a_limit_older_than_a_week_is_ignored_and_the_lower_of_two_is_kept(points: Points) -> None:

@@ -67,10 +67,10 @@ def test_a_run_behind_a_lock_is_postponed_as_a_whole_and_spends_no_attempt(point
         for _ in range(7):  # more often than a batch has attempts
             points.sql("UPDATE scorebeat.batches SET next_attempt_at = NULL WHERE id = :id", id=first)
             assert within(5, lambda: score_batch(first, points.runtime)) is Outcome.POSTPONED
-        told = reason(points, run)
+        message = reason(points, run)
 
-    assert str(told).startswith("waits for a lock on points, which process ")
-    assert "(nightly load)" in str(told)
+    assert str(message).startswith("waits for a lock on points, which process ")
+    assert "(nightly load)" in str(message)
     assert points.batches(run, "state, attempts_left, sent_at IS NULL") == [("pending", 5, True)] * 3
     assert points.batches(run, "next_attempt_at > now()") == [True] * 3
     points.sql("UPDATE scorebeat.batches SET next_attempt_at = NULL WHERE id = :id", id=first)
@@ -126,7 +126,7 @@ def test_a_tick_whose_table_is_locked_opens_its_run_at_once(points: Points) -> N
         run = within(3, lambda: tick(points.producer, job.name))
         assert run is not None
         points.sql("UPDATE scorebeat.runs SET state = 'cancelled', plan_expires_at = NULL, finished_at = now()")
-        with pytest.raises(SourceLocked, match="Nothing was enqueued"):  # a person is told
+        with pytest.raises(SourceLocked, match="Nothing was enqueued"):  # a person gets an error
             enqueue(points.producer, Request(job.name, "ann"))
 
     assert points.run(run).state is RunState.CANCELLED
@@ -187,10 +187,10 @@ def test_a_plan_that_times_out_three_times_fails_with_the_error_and_what_to_do(p
         rescue(points.producer)
 
     assert points.run(run).state is RunState.FAILED
-    told = str(points.run(run).reason)
-    assert told.startswith("planning failed 3 times without making a batch, the last time by: ")
-    assert "canceling statement due to statement timeout" in told or limit == "transaction_timeout"
-    assert f"`ALTER ROLE name SET {limit} = '...'`" in told
+    message = str(points.run(run).reason)
+    assert message.startswith("planning failed 3 times without making a batch, the last time by: ")
+    assert "canceling statement due to statement timeout" in message or limit == "transaction_timeout"
+    assert f"`ALTER ROLE name SET {limit} = '...'`" in message
     limited.close()
 
 

@@ -152,10 +152,10 @@ def test_characters_that_the_database_lacks_cost_their_row_alone(latin: Shop) ->
 
     assert done.state == "partial"
     assert latin.sql("SELECT id FROM predictions.echoed ORDER BY id") == [(1,), (4,)]
-    aside = latin.sql("SELECT key, error_type, error FROM scorebeat.quarantine ORDER BY key")
-    assert aside[0] == (["2"], "ValueError", "\\u65e5\\u672c")
-    assert aside[1][0] == ["3"]
-    assert "LATIN1" in aside[1][2]
+    quarantined = latin.sql("SELECT key, error_type, error FROM scorebeat.quarantine ORDER BY key")
+    assert quarantined[0] == (["2"], "ValueError", "\\u65e5\\u672c")
+    assert quarantined[1][0] == ["3"]
+    assert "LATIN1" in quarantined[1][2]
 
 
 def test_an_encoding_in_the_url_changes_no_label(shop: Shop) -> None:

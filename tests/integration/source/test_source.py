@@ -100,10 +100,10 @@ def test_a_query_that_cannot_be_used_is_refused_with_its_reason(shared_engine: E
     with pytest.raises(QueryError) as refused:
         describe(shared_engine, url, query)
 
-    told = str(refused.value)
-    assert re.search(message, told, re.DOTALL), told
-    assert told.startswith("jobs.flowers_job.")
-    assert "\n" not in told
+    error = str(refused.value)
+    assert re.search(message, error, re.DOTALL), error
+    assert error.startswith("jobs.flowers_job.")
+    assert "\n" not in error
     with shared_engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM items").scalar_one() == 20_000
 

@@ -27,7 +27,7 @@ CALL: list[Any] = [[1], {}, {"callbacks": None, "errbacks": None, "chain": None,
 
 def raw(body: Any, headers: dict[str, Any] | None = None, **properties: Any) -> bytes:
     """A message as it lies in the broker."""
-    given = {
+    message = {
         "body": base64.b64encode(json.dumps(body).encode()).decode(),
         "content-encoding": "utf-8",
         "content-type": "application/json",
@@ -43,7 +43,7 @@ def raw(body: Any, headers: dict[str, Any] | None = None, **properties: Any) -> 
             **properties,
         },
     }
-    return json.dumps(given).encode()
+    return json.dumps(message).encode()
 
 
 def called(body: list[Any], **headers: Any) -> Message:
@@ -52,9 +52,9 @@ def called(body: list[Any], **headers: Any) -> Message:
     )
 
 
-def command(name: Any, given: Any, headers: dict[str, Any] | None = None, **parts: Any) -> bytes:
+def command(name: Any, arguments: Any, headers: dict[str, Any] | None = None, **parts: Any) -> bytes:
     """A broadcast as Celery sends it."""
-    body = {"method": name, "arguments": given, "destination": None, "pattern": None, "matcher": None, **parts}
+    body = {"method": name, "arguments": arguments, "destination": None, "pattern": None, "matcher": None, **parts}
     return raw(body, headers or {"clock": 3, "expires": 1795322000.5})
 
 
@@ -139,7 +139,7 @@ GOOD: list[tuple[str, dict[str, Any]]] = [
     ("pool_grow", {"n": 1}), ("pool_shrink", {"n": 1}), ("shutdown", {}),
     ("revoke", {"task_id": AN_ID, "terminate": True, "signal": "SIGTERM"}),
     ("terminate", {"signal": "KILL", "task_id": [AN_ID]}),
-    ("revoke", {"task_id": AN_ID, "terminate": 1, "signal": "SIGTERM"}),  # as Flower says it
+    ("revoke", {"task_id": AN_ID, "terminate": 1, "signal": "SIGTERM"}),  # as Flower sends it
     ("revoke", {"task_id": AN_ID, "terminate": 0, "signal": "SIGTERM"}),
 ]  # fmt: skip
 BAD: list[tuple[Any, Any]] = [
@@ -161,13 +161,13 @@ BAD: list[tuple[Any, Any]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "given"), GOOD)
-def test_each_command_that_is_kept_passes_as_celery_sends_it(name: str, given: dict[str, Any]) -> None:
-    answer = {"exchange": "reply.celery.pidbox", "routing_key": AN_ID}
+@pytest.mark.parametrize(("name", "arguments"), GOOD)
+def test_each_command_that_is_kept_passes_as_celery_sends_it(name: str, arguments: dict[str, Any]) -> None:
+    reply_to = {"exchange": "reply.celery.pidbox", "routing_key": AN_ID}
 
-    assert envelope_fault(command(name, given)) is None
-    assert command_fault(*opened(command(name, given))) is None
-    addressed = command(name, given, destination=["cpu@host"], reply_to=answer, ticket=AN_ID)
+    assert envelope_fault(command(name, arguments)) is None
+    assert command_fault(*opened(command(name, arguments))) is None
+    addressed = command(name, arguments, destination=["cpu@host"], reply_to=reply_to, ticket=AN_ID)
     assert command_fault(*opened(addressed)) is None
 
 
@@ -175,9 +175,9 @@ def test_each_command_that_is_kept_is_among_those_or_takes_nothing() -> None:
     assert {name for name in KEPT if command_fault(*opened(command(name, {})))} <= {name for name, _ in GOOD}
 
 
-@pytest.mark.parametrize(("name", "given"), BAD)
-def test_a_command_with_anything_else_is_refused(name: Any, given: Any) -> None:
-    made = command(name, given)
+@pytest.mark.parametrize(("name", "arguments"), BAD)
+def test_a_command_with_anything_else_is_refused(name: Any, arguments: Any) -> None:
+    made = command(name, arguments)
 
     assert envelope_fault(made) or command_fault(*opened(made))
 

@@ -66,9 +66,9 @@ def test_an_event_is_one_object_that_a_machine_can_read() -> None:
 
     emit("batch.failed", logging.WARNING, run=3, key=["a", 1], at=datetime(2026, 1, 1, tzinfo=UTC), score=float("nan"))
 
-    said = json.loads(stream.getvalue())
-    assert datetime.fromisoformat(said.pop("time")).utcoffset() == timedelta(0)
-    assert said == {
+    record = json.loads(stream.getvalue())
+    assert datetime.fromisoformat(record.pop("time")).utcoffset() == timedelta(0)
+    assert record == {
         "level": "WARNING",
         "event": "batch.failed",
         "run": 3,
@@ -83,9 +83,9 @@ def test_a_field_never_replaces_a_key_of_the_log() -> None:
 
     emit("run.begun", time="noon", message="hello")
 
-    said = json.loads(stream.getvalue())
-    assert said["time"] != "noon"
-    assert (said["field_time"], said["field_message"]) == ("noon", "hello")
+    record = json.loads(stream.getvalue())
+    assert record["time"] != "noon"
+    assert (record["field_time"], record["field_message"]) == ("noon", "hello")
 
 
 @pytest.mark.parametrize("log_format", FORMATS)
@@ -137,8 +137,8 @@ def test_records_of_celery_are_beside_ours_in_json() -> None:
 
     logging.getLogger("celery.worker.consumer").warning("lost %s", "broker")
 
-    said = json.loads(stream.getvalue())
-    assert (said["event"], said["logger"], said["message"]) == ("log", "celery.worker.consumer", "lost broker")
+    record = json.loads(stream.getvalue())
+    assert (record["event"], record["logger"], record["message"]) == ("log", "celery.worker.consumer", "lost broker")
 
 
 def test_no_value_can_forge_a_line_or_colour_the_terminal() -> None:

@@ -46,14 +46,14 @@ def test_a_query_file_that_cannot_be_used_is_reported_with_its_path(file: Path) 
     names = ("gone.sql", "latin.sql", "empty.sql", "long.sql", "folder")
     blocks = [f'[jobs.j{n}]\nquery_file = "{name}"\n{BLOCK}' for n, name in enumerate(names)]
 
-    told = mistakes(file, "".join([*blocks, f'[jobs.both]\nquery = "SELECT"\nquery_file = "empty.sql"\n{BLOCK}']))
+    found = mistakes(file, "".join([*blocks, f'[jobs.both]\nquery = "SELECT"\nquery_file = "empty.sql"\n{BLOCK}']))
 
-    assert [line.partition(": ")[0] for line in told] == [
+    assert [line.partition(": ")[0] for line in found] == [
         *(f"line {2 + 4 * n}, jobs.j{n}.query_file" for n in range(5)),
         "line 23, jobs.both.query_file",
     ]
     for line, words in zip(
-        told,
+        found,
         (
             f"there is no file {file.parent / 'gone.sql'}; a path counts from the folder of the jobs file",
             "line 2 is not UTF-8; save the file as UTF-8",
@@ -86,32 +86,32 @@ def test_each_job_takes_the_defaults_that_it_does_not_set(file: Path) -> None:
 
 
 def test_a_mistake_in_the_defaults_is_reported_once_on_its_own_line(file: Path) -> None:
-    told = mistakes(
+    found = mistakes(
         file,
         '[defaults]\nqueu = "gpu"\ntimezone = "Europe/Berln"\nname = "x"\n[defaults.parameters]\nrun_id = 1\n'
         f'[jobs.a]\nquery = "SELECT :run_id"\n{BLOCK}[jobs.b]\nquery = "SELECT :run_id"\n{BLOCK}batch_rows = 0\n',
     )
 
-    assert [line.partition(": ")[0] for line in told] == [
+    assert [line.partition(": ")[0] for line in found] == [
         "line 2, defaults.queu",
         "line 3, defaults.timezone",
         "line 4, defaults.name",
         "line 6, defaults.parameters.run_id",
         "line 15, jobs.b.batch_rows",
     ]
-    assert "Did you mean 'queue'" in told[0]
-    assert "has a value in every run" in told[3]
+    assert "Did you mean 'queue'" in found[0]
+    assert "has a value in every run" in found[3]
 
 
 def test_parameters_that_cannot_be_values_are_reported_on_their_lines(file: Path) -> None:
-    told = mistakes(
+    found = mistakes(
         file,
         f'[jobs.a]\nquery = "SELECT"\n{BLOCK}[jobs.a.parameters]\nlist = [1]\nLarge = 1\n'
         'table = { type = "text", text = "x" }\ntime = 07:00:00\nlong = 9223372036854775808\nnul = "\\u0000"\n',
     )
 
     for line, words in zip(
-        told,
+        found,
         (
             "line 6, jobs.a.parameters.list: is a list; expected a string, a number, true, false, a date or",
             "line 7, jobs.a.parameters.Large: 'Large' cannot name a parameter",
@@ -129,8 +129,8 @@ def test_parameters_that_cannot_be_values_are_reported_on_their_lines(file: Path
 
 
 def test_the_ledger_returns_the_parameters_that_were_stored() -> None:
-    given = {"a": 1, "b": 1.0, "c": "1", "d": True, "e": date(2026, 1, 1), "f": 1e300, "g": 2**40}
-    job = Job.model_validate({"name": "a", "query": QUERY, "key": "id", "model": "m", "parameters": given})
+    parameters = {"a": 1, "b": 1.0, "c": "1", "d": True, "e": date(2026, 1, 1), "f": 1e300, "g": 2**40}
+    job = Job.model_validate({"name": "a", "query": QUERY, "key": "id", "model": "m", "parameters": parameters})
     plain = job.model_copy(update={"parameters": {}})
 
     assert Job.model_validate(job.model_dump(mode="json")) == job

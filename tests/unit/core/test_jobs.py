@@ -1,4 +1,4 @@
-"""The keys of a job: each wrong value is answered with what was expected, and its page says the same."""
+"""The keys of a job: each wrong value is refused with the expected one, and its page agrees."""
 
 import re
 from pathlib import Path

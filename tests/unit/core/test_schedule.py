@@ -12,7 +12,7 @@ from tests.support.fixtures import REPOSITORY
 
 pytestmark = pytest.mark.wide(every=5)
 
-MOMENTS = st.datetimes(datetime(1995, 1, 1), datetime(2080, 1, 1), timezones=st.just(UTC))
+TIMES = st.datetimes(datetime(1995, 1, 1), datetime(2080, 1, 1), timezones=st.just(UTC))
 ZONES = st.sampled_from(
     [
         "UTC",
@@ -47,7 +47,7 @@ SCHEDULES = st.sampled_from(
 
 
 def berlin(text: str) -> datetime:
-    """A UTC moment from Berlin time with its offset written out."""
+    """A UTC time from Berlin time with its offset written out."""
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
@@ -60,7 +60,7 @@ def dues(schedule: Schedule, since: datetime, count: int) -> list[str]:
     return found
 
 
-@given(SCHEDULES, ZONES, MOMENTS)
+@given(SCHEDULES, ZONES, TIMES)
 @settings(max_examples=300, deadline=None)
 def test_now_lies_between_the_latest_and_the_next_due_time(text: str, zone: str, now: datetime) -> None:
     schedule = Schedule.parse(text, zone)
@@ -91,8 +91,8 @@ def test_now_lies_between_the_latest_and_the_next_due_time(text: str, zone: str,
 )
 @settings(max_examples=500, deadline=None)
 def test_the_order_holds_around_every_change_of_clocks(text: str, change: tuple[str, datetime], seconds: int) -> None:
-    zone, moment = change
-    schedule, now = Schedule.parse(text, zone), moment + timedelta(seconds=seconds)
+    zone, at = change
+    schedule, now = Schedule.parse(text, zone), at + timedelta(seconds=seconds)
     latest, following = schedule.latest_due(now), schedule.next_due(now)
 
     assert latest <= now < following

@@ -1,4 +1,4 @@
-"""TOML with line numbers: what `tomllib` says, and where it stands."""
+"""TOML with line numbers: the values of `tomllib`, and their lines."""
 
 import tomllib
 

@@ -1,4 +1,4 @@
-"""Migrations after a release only expand, so that the release's programs go on beside them, or say what they end."""
+"""Migrations after a release only expand, so that the release's programs go on beside them, or name what they end."""
 
 import re
 import tomllib

@@ -117,14 +117,14 @@ def test_both_drivers_report_their_state_the_same_way() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "has_advice"),
+    ("reason", "has_advice"),
     [
         ("", True),
         ("FATAL:  terminating connection due to transaction timeout\n", True),
         ("FATAL:  terminating connection due to administrator command\n", False),
     ],
 )
-def test_a_closed_connection_names_the_time_limit_unless_it_has_a_reason(said: str, has_advice: bool) -> None:
-    closed = from_driver(None, AdbcStatusCode.IO, f"IO: {said}server closed the connection unexpectedly")
+def test_a_closed_connection_names_the_time_limit_unless_it_has_a_reason(reason: str, has_advice: bool) -> None:
+    closed = from_driver(None, AdbcStatusCode.IO, f"IO: {reason}server closed the connection unexpectedly")
 
     assert bool(advice(closed)) is has_advice

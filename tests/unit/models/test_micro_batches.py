@@ -143,7 +143,7 @@ def test_memory_of_the_host_is_treated_like_that_of_a_device() -> None:
 
 def test_another_error_is_raised_at_once_and_what_was_learned_before_it_stays() -> None:
     class Broken(Doubles):
-        """Its answer to the last rows is too short."""
+        """Its output for the last rows is too short."""
 
         def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
             scored = super().predict(rows)

@@ -1,4 +1,4 @@
-"""A store behind a URL gives back what was added, whole and verified, whatever its files or the copies went through."""
+"""A store behind a URL returns what was added, whole and verified, whatever its files or the copies went through."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The store gives back exactly what was added, or says what is wrong; a version never changes."""
+"""The store returns exactly what was added, or reports what is wrong; a version never changes."""
 
 import os
 import pickle
@@ -67,7 +67,7 @@ def test_adds_at_the_same_time_never_share_a_version(root: Path, file: Path, oth
     assert [p.returncode for p in running] == [0, 0]
     found = local.versions(root, "iris")
     assert found == list(range(1, len(found) + 1))
-    assert {int(v) for answered in out for v in answered} == set(found)
+    assert {int(v) for numbers in out for v in numbers} == set(found)
     for version in found:
         folder = root / "iris" / str(version)
         assert (folder / "model.skops").read_bytes() in (file.read_bytes(), other.read_bytes())

@@ -95,10 +95,10 @@ def test_processes_that_start_together_fetch_once_and_all_find_it_good(
     command = [sys.executable, "-c", OPEN, url, added.digest, str(cache)]
     running = [subprocess.Popen(command, cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(4)]
 
-    told = [process.communicate(timeout=60) for process in running]
+    outputs = [process.communicate(timeout=60) for process in running]
 
-    assert [process.returncode for process in running] == [0] * 4, told
-    assert b"".join(out for out, _ in told).split() == [b"fetched"]
+    assert [process.returncode for process in running] == [0] * 4, outputs
+    assert b"".join(out for out, _ in outputs).split() == [b"fetched"]
 
 
 def test_a_second_reader_of_a_copy_that_is_being_fetched_waits_for_it(cache: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the system refuses us in the store is told with the place, what became of it, and what to do."""
+"""A refusal of the system in the store is reported with the path, its effect and what to do."""
 
 import os
 import resource

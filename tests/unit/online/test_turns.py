@@ -1,4 +1,4 @@
-"""Threads take turns in a model, unless it says that it takes several; one that hangs does not stop the others."""
+"""Threads take turns in a model, unless it declares that it takes several; one that hangs does not stop the others."""
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Event, Lock
@@ -11,7 +11,7 @@ from scorebeat.online.slots import Turns
 
 
 class Counting:
-    """Says how many threads were in it at once."""
+    """Returns how many threads were in it at once."""
 
     outputs = pa.schema([("y", pa.float64())])
 

@@ -50,14 +50,14 @@ def test_a_long_value_stays_on_one_line_where_nobody_watches(capsys: pytest.Capt
 
 
 def test_lines_are_printed_once_for_a_state_and_not_for_every_row() -> None:
-    said: list[str] = []
-    lines = progress.Lines(said.append)
+    printed: list[str] = []
+    lines = progress.Lines(printed.append)
     for rows in (0, 1, 2):
         lines.show(replace(RUN, rows_scored=rows))
     lines.show(ended(RunState.SUCCEEDED, rows_scored=2000))
     lines.show(ended(RunState.SUCCEEDED, rows_scored=2000))
 
-    assert said == ["run 1204 iris running: 0 of 2,000 rows", "run 1204 iris succeeded: 2,000 of 2,000 rows"]
+    assert printed == ["run 1204 iris running: 0 of 2,000 rows", "run 1204 iris succeeded: 2,000 of 2,000 rows"]
 
 
 def test_a_terminal_gets_a_bar() -> None:
@@ -81,8 +81,8 @@ def test_only_a_run_that_succeeded_ends_with_0(state: RunState) -> None:
 
 
 def test_nothing_pending_is_reported() -> None:
-    said = progress.summary(ended(RunState.SUCCEEDED, batches=0, rows_scored=0))
+    text = progress.summary(ended(RunState.SUCCEEDED, batches=0, rows_scored=0))
 
-    assert said == (
+    assert text == (
         "run 1204: nothing is pending: job iris's query gave no row that model iris/3 has not handled"
     )  # true of an empty query, too
