@@ -92,7 +92,7 @@ def test_a_field_never_replaces_a_key_of_the_log() -> None:
 def test_a_password_is_never_written(log_format: Format) -> None:
     stream = written(log_format)
 
-    emit("service.lost", exc=failure(), url=URL, deep={"urls": [URL]}, said=f"tried {URL} twice")
+    emit("service.lost", exc=failure(), url=URL, deep={"urls": [URL]}, note=f"tried {URL} twice")
     logging.getLogger("kombu").info("Connected to %s", "redis://:s3cr3t@cache:6379/0")
     logging.getLogger("psycopg2").error(f"dsn: host=db password=s3cr3t user=ann, {URL}", exc_info=failure())
 
