@@ -16,7 +16,7 @@ pytestmark = pytest.mark.wide
 __all__ = ["browser", "flower", "s", "window"]
 
 ODD = 'the "first" <b>line</b>\n\tand \x01 more'
-"""What a form's field would not bring back as it was."""
+"""A text that a form's field would change."""
 QUARANTINED = (
     "SELECT z.key ->> 0 FROM scorebeat.quarantine z JOIN scorebeat.batches b ON b.id = z.batch_id WHERE b.run_id = :run"
 )

@@ -1,4 +1,4 @@
-"""What the Runs tab shows on a telephone: keys whole, rows low, toasts that can be closed, and its notes."""
+"""The Runs tab on a telephone: keys whole, rows low, toasts that can be closed, and its notes."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What a model returned is ours: neither its next call nor what it writes to its inputs changes a stored prediction."""
+"""A returned output is ours: neither its next call nor what it writes to its inputs changes a stored prediction."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""What a model changes of its process does not outlive its call, and is what it finds again at its next one."""
+"""A model's changes of its process do not outlive its call, and are there again at its next one."""
 
 import gc
 import locale

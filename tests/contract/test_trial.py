@@ -1,4 +1,4 @@
-"""What a model must show when it is added: it scores rows, steadily, and as its own library does."""
+"""The trial of a model that is added: it scores rows, steadily, and as its own library does."""
 
 import json
 import re

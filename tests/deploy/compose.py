@@ -31,7 +31,7 @@ class Service:
     name: str
     definition: Mapping[str, Any]
     folder: Path | None = None
-    """Where its `env_file`s are looked for; None: nowhere."""
+    """The folder of its `env_file`s; None: they are not read."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -184,7 +184,7 @@ def _value(inside: str, variables: Mapping[str, str]) -> str:
 
 
 def _end(text: str, start: int) -> int:
-    """Where the brace that opens at `start` closes."""
+    """The position at which the brace that opens at `start` closes."""
     depth, at = 0, start
     while at < len(text):
         depth += text.startswith("${", at) - (text[at] == "}")

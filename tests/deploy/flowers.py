@@ -1,4 +1,4 @@
-"""What a user brings to the containers of docker-compose.yml: a table of flowers, a model for them and two jobs."""
+"""A user's parts for the containers of docker-compose.yml: a table of flowers, a model for them and two jobs."""
 
 from typing import Any
 

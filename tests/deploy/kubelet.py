@@ -23,7 +23,7 @@ Process = subprocess.Popen[bytes]
 
 @dataclass
 class Node:
-    """Where pods run: what their references to secrets, settings and labels mean here."""
+    """The node on which pods run: it resolves their references to secrets, settings and labels."""
 
     folder: Path
     secrets: Mapping[str, str]
@@ -31,7 +31,7 @@ class Node:
     settings: Mapping[str, str]
     """The variables that replace the values of ConfigMaps."""
     files: Mapping[str, Path] = field(default_factory=dict)
-    """What is mounted where, by the path in the container."""
+    """The mounts, by the path in the container."""
     programs: Path = Path(sys.executable).parent
     """The folder of ours; the installed ones, or their forks."""
     running: list[Process] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What Kustomize makes of a folder of deploy/kubernetes: as much of it as they use, for machines without it."""
+"""Kustomize's result for a folder of deploy/kubernetes: the parts of it that they use, for machines without it."""
 
 import shutil
 from collections.abc import Iterator

@@ -25,7 +25,7 @@ from tests.deploy.wheel import Installed
 from tests.support.fixtures import wait_for
 
 PORTS = {"database": 5432, "broker": 6379, "flower": 5555, "api": 8000}
-"""Where each service listens, in its container."""
+"""The port of each service in its container."""
 STOP = {"database": signal.SIGINT}
 """The signal to stop an image of others that declares another than SIGTERM."""
 GPU = {"CUDA_VISIBLE_DEVICES": "0"}

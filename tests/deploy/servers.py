@@ -63,7 +63,7 @@ def command(arguments: list[str], port: int, folder: Path, volume: Path) -> list
 
 
 def environment(port: int, folder: Path) -> dict[str, str]:
-    """Where its programs are, and for those of PostgreSQL the port."""
+    """The folders of its programs, and for those of PostgreSQL the port."""
     return {"PATH": _path(folder, port), "HOME": str(folder), "PGPORT": str(port)}
 
 

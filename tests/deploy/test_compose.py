@@ -30,7 +30,7 @@ ENVIRONMENT = {name: f"secret-of-{name.lower()}" for name in SECRETS}
 VARIABLES = list(variables_of(COMPOSE.read_text("utf-8")))
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|LOGIN|AUTH")
 ENDING = ("roles", "migrate", "cli")
-"""What ends by itself."""
+"""The services that end by themselves."""
 PUBLISHED = {"flower": 5555, "api": 8000}
 
 

@@ -26,7 +26,7 @@ COMPILERS = re.compile(r"build-essential|gcc|g\+\+|clang|cmake|\bmake\b|-dev\b|\
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = {name: requirements for name, requirements in PROJECT["optional-dependencies"].items() if name != "dev"}
 LEFT_OPEN = {"setuptools", "cuda-bindings", "cuda-pathfinder", "nvidia-nvjitlink", "nvidia-nccl-cu12"}
-"""What PyTorch's and XGBoost's wheels for GPUs bring at any version."""
+"""Packages that PyTorch's and XGBoost's wheels for GPUs require at any version."""
 
 each_target = pytest.mark.parametrize("target", TARGETS)
 

@@ -14,7 +14,7 @@ PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["pro
 EXTRAS = {name: requirements for name, requirements in PROJECT["optional-dependencies"].items() if name != "dev"}
 FILES = {path.stem: path.read_text("utf-8") for path in FOLDER.glob("*.txt")}
 OF_CUDA = re.compile(r"nvidia-|cuda-|triton")
-"""What PyTorch's wheel names at one version each: constraints.txt leaves them to it."""
+"""Packages that PyTorch's wheel names at one version each: constraints.txt leaves them to it."""
 
 each_file = pytest.mark.parametrize("name", ["base", "build", *EXTRAS])
 

@@ -30,7 +30,7 @@ PAGE_UNITS = {" CPU": ("cpu", Decimal(1)), " MiB": ("memory", UNITS["Mi"]), " Gi
 SMALLEST = 256 * UNITS["Mi"]
 """A command that queries the ledger takes 176 MiB."""
 MODELS = 2 * UNITS["Gi"]
-"""What those who load models may keep of them."""
+"""The size of the cache of those who load models."""
 LEAST_GRACE = 30
 
 

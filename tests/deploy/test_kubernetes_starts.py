@@ -1,4 +1,4 @@
-"""What keeps pods of deploy/kubernetes from starting, or from being reached, though every object fits its schema."""
+"""Pods of deploy/kubernetes start and can be reached: mistakes that no schema finds."""
 
 import re
 from pathlib import PurePosixPath
@@ -13,7 +13,7 @@ from tests.docs.pages import Page
 
 each_shape = pytest.mark.parametrize("name", SHAPES)
 KEDA = {"host", "port", "dbName", "userName", "password", "sslmode"}
-"""What KEDA's PostgreSQL scaler knows of a login; others it takes without a word."""
+"""The parameters of a login that KEDA's PostgreSQL scaler knows; it ignores others silently."""
 EVERYBODY = "0.0.0.0"  # noqa: S104 -- in a container, whose ports its Service opens
 DEBIAN = {"postgres": 999, "redis": 999}
 """Users of the images that are made from Debian; Alpine's have other numbers."""

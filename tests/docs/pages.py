@@ -39,7 +39,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Command:
-    """What follows a `$`, and the output that the page shows for it; `...` matches anything."""
+    """The text after a `$`, and the output that the page shows for it; `...` matches anything."""
 
     block: Block
     text: str

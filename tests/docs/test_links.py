@@ -1,4 +1,4 @@
-"""What the pages point at is there: links, anchors, files, tests, and each other."""
+"""The targets of the pages exist: links, anchors, files, tests, and each other."""
 
 import re
 from pathlib import Path

@@ -105,7 +105,7 @@ def _imports(file: str, tree: ast.Module) -> Iterator[Found]:
 
 
 def _replaced(file: str, tree: ast.Module) -> Iterator[Found]:
-    """What is put into a module or class of others: an attribute, an item, or the result of `update` and its like."""
+    """Something put into a module or class of others: an attribute, an item, or the result of `update` and its like."""
     others = {
         name for name, origin in _imported(tree).items() if origin.partition(".")[0] not in sys.stdlib_module_names
     }

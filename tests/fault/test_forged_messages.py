@@ -1,4 +1,4 @@
-"""Whoever reaches the broker may write to it: what no one of ours would send is a line in the log, and nothing else."""
+"""Anybody who reaches the broker may write to it: a foreign message is a line in the log, and nothing else."""
 
 import base64
 import json

@@ -80,6 +80,6 @@ def committed(system: System, run: int) -> list[Any]:
 
 
 def scorebeat(system: System, *words: str) -> str:
-    """What a person reads."""
+    """The text that a person reads."""
     done = typed(system.settings, *words)
     return done.stdout + done.stderr

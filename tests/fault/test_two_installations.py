@@ -19,7 +19,7 @@ from tests.support.fixtures import kill_group, typed, wait_for
 from tests.support.system import System, assert_scored_once, own_system, publish_model, reached
 
 OF_BEFORE = "scorebeat:"
-"""What all keys began with before installations had prefixes."""
+"""The beginning of all keys before installations had prefixes."""
 
 
 @pytest.fixture(scope="module")

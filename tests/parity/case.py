@@ -20,7 +20,7 @@ class Built:
     frame: Any
     """The rows as the team's notebook has them: a pandas DataFrame with the columns in the order of training."""
     predict: Callable[[Any], Expected]
-    """What the library itself predicts for such a DataFrame, or some of its rows; it may raise for those it refuses."""
+    """The library's own predictions for such a DataFrame, or some of its rows; it may raise for those it refuses."""
     options: AddOptions = NOTHING
     """The options of `models add`."""
     types: Mapping[str, str] = field(default_factory=dict)

@@ -42,7 +42,7 @@ CODE = {".joblib": "pickle", ".pkl": "pickle"}
 
 
 def types_of(columns: Sequence[str]) -> dict[str, str]:
-    """What these columns of customers are in PostgreSQL, if their frame does not show it."""
+    """The types of these columns of customers in PostgreSQL, if their frame does not show it."""
     return {name: kind for name, kind in frames.TYPES.items() if name in columns}
 
 

@@ -31,7 +31,7 @@ NOT_OUTPUTS = ("id", "batch_id", "scored_at")
 
 @dataclass(frozen=True)
 class Scored:
-    """What a reader finds after a run, by the position of the row in the case's DataFrame."""
+    """The predictions that a reader finds after a run, by the position of the row in the case's DataFrame."""
 
     state: str
     columns: tuple[str, ...]

@@ -25,7 +25,7 @@ from tests.support.system import System, own_system
 PAGE = Page.read(REPOSITORY / "docs/how-to/use-with-orchestrators.md")
 INPUTS = ["visits", "days_away", "spent"]
 MOST_QUARANTINED = 10
-"""What the recipes allow."""
+"""As many quarantined rows as the recipes allow."""
 
 
 def save_recipes(folder: Path) -> None:

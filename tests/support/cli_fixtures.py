@@ -142,7 +142,7 @@ def refused(result: Result, *words: str) -> str:
 
 
 def ledger(engine: Engine) -> tuple[object, ...]:
-    """What must not change when something is refused."""
+    """The counts of rows that must not change when something is refused."""
     with engine.connect() as connection:
         return tuple(
             connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one()

@@ -43,7 +43,7 @@ class Touch:
 
 
 def true_message(s: System, task: str, *args: object) -> Message:
-    """What the broker has of a task that was sent as we send it."""
+    """The broker's message of a task that was sent as we send it."""
     s.p.app.send_task(task, args=args, queue=queue(ELSEWHERE))
     with redis.Redis(unix_socket_path=s.servers.broker_socket) as client:
         raw = client.rpop(s.key(ELSEWHERE))
@@ -78,7 +78,7 @@ def bomb() -> bytes:
 
 
 def envelopes(score: Message) -> dict[str, bytes]:
-    """What is no message at all, or one that kombu cannot open."""
+    """Texts that are no messages at all, or that kombu cannot open."""
     return {
         "no JSON": PAYLOAD.encode(),
         "no text": b"\xff\xfe" + PAYLOAD.encode(),
@@ -118,7 +118,7 @@ def envelopes(score: Message) -> dict[str, bytes]:
 
 
 def code(score: Message, touched: Path) -> dict[str, bytes]:
-    """What would run code where it were opened."""
+    """Messages that would run code if they were opened."""
     pickled = encoded(pickle.dumps(((Touch(touched),), {}, {})))
     kind = "application/x-python-serialize"
     return {
@@ -207,7 +207,7 @@ def unknown(score: Message) -> dict[str, bytes]:
 
 
 def commands(template: Message) -> dict[str, bytes]:
-    """What is broadcast, made from a true command, and is none that a worker keeps, or takes other things."""
+    """Broadcasts, made from a true command, of commands or arguments that no worker takes."""
     bodies: dict[str, Any] = {
         f"{name} {arguments!r:.60}": {"method": name, "arguments": arguments} for name, arguments in _WRONG_COMMANDS
     } | {

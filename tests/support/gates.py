@@ -55,7 +55,7 @@ def build_gates(system: System) -> None:
 
 @dataclass(frozen=True)
 class Gate:
-    """What one step holds up: a batch, as `job number`, or all that is written into a table."""
+    """A gate at one step: for a batch, as `job number`, or for all writes into a table."""
 
     system: System
     step: Step
@@ -63,7 +63,7 @@ class Gate:
 
     @contextmanager
     def closed(self) -> Iterator[None]:
-        """Who comes waits until the block is left, or the database is restarted."""
+        """Everybody who comes waits until the block is left, or the database is restarted."""
         with self.system.engine.connect() as connection:
             connection.detach()  # its session, and the lock with it, ends with the block
             connection.execute(text("SELECT pg_advisory_lock(:step, hashtext(:what))"), self._lock)

@@ -32,7 +32,7 @@ COMMAND = re.compile(r"`(scorebeat [^`]+)`")
 
 @dataclass(frozen=True)
 class Seen:
-    """What people and their tools see of one job at one time."""
+    """One job at one time, as people and their tools see it."""
 
     runs: str
     """Printed by `scorebeat runs`."""
@@ -41,7 +41,7 @@ class Seen:
     page: str
     """The Runs page of Flower."""
     posts: list[dict[str, Any]]
-    """What its webhook got, the oldest first."""
+    """The posts to its webhook, the oldest first."""
     metrics: Samples
     log: str
     """Of control and the worker."""
@@ -161,7 +161,7 @@ class Night:
         return self.type(*shlex.split(COMMAND.findall(post["text"])[-1]))
 
     def type(self, *words: str) -> str:
-        """What the command prints; it must go well."""
+        """The output of the command; it must go well."""
         assert words[0] == "scorebeat"
         done = typed(self.system.settings, *words[1:])
         assert done.returncode == 0, done.stdout + done.stderr

@@ -66,7 +66,7 @@ def _leave(path: str, content: Any) -> None:
 
 
 class MuteError(Exception):
-    """What a library raises whose messages are made when they are read."""
+    """An error whose message is made when it is read, as some libraries have it."""
 
     def __str__(self) -> str:
         raise AttributeError("no message")

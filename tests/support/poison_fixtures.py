@@ -40,7 +40,7 @@ class Points:
     folder: Path
     runtime: Runtime = field(init=False)
     errors: list[str] = field(default_factory=list)
-    """What attempts raised, by type, in order."""
+    """The types of the errors that attempts raised, in order."""
 
     def __post_init__(self) -> None:
         registry.register(poison.SUFFIX, poison.__name__)
@@ -52,7 +52,7 @@ class Points:
 
     @property
     def acting(self) -> Producer:
-        """Who enqueues, plans and settles."""
+        """The producer that enqueues, plans and settles."""
         return self.producer
 
     def sql(self, statement: str, **values: Any) -> list[Any]:
@@ -137,7 +137,7 @@ class Points:
         return self.sql(f"SELECT {what} FROM scorebeat.batches WHERE run_id = :run ORDER BY number", run=run_id)
 
     def quarantined(self, job: Job, what: str = "key->>0") -> list[Any]:
-        """What quarantine holds of the job, in the order in which it came."""
+        """The job's quarantined rows, in the order in which they came."""
         return self.sql(
             f"SELECT {what} FROM scorebeat.quarantine z JOIN scorebeat.prediction_sets s ON s.id = z.prediction_set_id"
             " WHERE s.job = :job ORDER BY z.id",

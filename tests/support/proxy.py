@@ -54,7 +54,7 @@ class Proxy:
         self.accepted = 0
         """Connections that clients have opened so far."""
         self.round_trips: list[bytes] = []
-        """What clients sent, each time that the server had replied before: the beginning of it."""
+        """The beginning of each text that clients sent after the server had replied."""
         self.faults_done = 0
         """Faults armed by `when_sent` that have happened."""
         self._connect = connect
@@ -182,7 +182,7 @@ class Proxy:
         await link.flowing.wait()  # of a silent connection nobody learns the end
 
     async def _count(self, link: _Link, data: bytes) -> bytes:
-        """What of the data still goes out; the armed fault is done where its byte is reached."""
+        """The part of the data that still goes out; the armed fault is done where its byte is reached."""
         if link.has_reply:
             self.round_trips.append(data[:LONGEST_WORDS])
             link.has_reply = False

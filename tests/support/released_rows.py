@@ -51,7 +51,7 @@ def fill(ledger: Ledger) -> None:
 
 
 def contents(engine: Engine, like: Contents | None = None) -> Contents:
-    """What is in both schemas; with `like` only the columns that it has."""
+    """The rows of both schemas; with `like` only the columns that it has."""
     statement = (
         "SELECT format('%I.%I', table_schema, table_name), array_agg(quote_ident(column_name)"
         " ORDER BY ordinal_position) FROM information_schema.columns"

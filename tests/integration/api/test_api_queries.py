@@ -1,4 +1,4 @@
-"""What would be ignored is refused, such as unknown query parameters and null: who sent it expected it to matter."""
+"""A part that would be ignored is refused, such as unknown query parameters and null: its sender expected an effect."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a person or a query wrote goes into reasons, notices, the log and commands at a length that people read."""
+"""The text of a person or a query goes into reasons, notices, the log and commands at a length that people read."""
 
 import logging
 import shlex

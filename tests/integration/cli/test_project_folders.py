@@ -94,7 +94,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def scorebeat(system: System, folder: Path, *arguments: str) -> str:
-    """What the command prints, typed in the folder."""
+    """The output of the command, typed in the folder."""
     command = [str(Path(sys.executable).with_name("scorebeat")), *arguments]
     done = subprocess.run(
         command, cwd=folder, env=environment(system.settings), capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""What Flower's pages let a person do: who may, what is done, what is recorded."""
+"""Actions on Flower's pages: who may take them, their effect, their record."""
 
 import socket
 from base64 import b64encode

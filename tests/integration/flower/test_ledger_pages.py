@@ -1,4 +1,4 @@
-"""What pages read: a page at a time, in order, with the right counts."""
+"""The queries of the pages: a page at a time, in order, with the right counts."""
 
 from datetime import timedelta
 from itertools import pairwise

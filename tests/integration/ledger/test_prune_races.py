@@ -1,4 +1,4 @@
-"""What begins while a prune works goes first: a row that comes back, a run that opens, a requeue, a new query."""
+"""Work that begins during a prune goes first: a row that comes back, a run that opens, a requeue, a new query."""
 
 from collections.abc import Callable
 from typing import Any
@@ -49,7 +49,7 @@ def right_after(monkeypatch: pytest.MonkeyPatch, module: Any, step: str, happens
 
 
 def pruned(scorebeat: Cli, *more: str) -> str:
-    """What it noted."""
+    """The notes of the prune."""
     result = scorebeat("prune", "--older-than", "90d", *more)
     assert result.exit_code == 0, result.output
     return result.stderr

@@ -1,4 +1,4 @@
-"""What a process remembers of a prediction table is compared at each commit: the driver itself compares no types."""
+"""A process compares its memory of a prediction table at each commit: the driver itself compares no types."""
 
 import re
 

@@ -42,7 +42,7 @@ def events(ledger: Ledger) -> list[str]:
 
 @contextmanager
 def caught() -> Iterator[list[Post]]:
-    """What is posted in the block, and reaches nobody."""
+    """The posts of the block, which reach nobody."""
     posts: list[Post] = []
 
     def post(made: list[Post], _: object) -> list[None]:

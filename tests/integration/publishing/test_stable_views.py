@@ -1,4 +1,4 @@
-"""What dbt and dashboards read, `scorebeat.run_status` and `predictions.*`, keeps its promised columns."""
+"""The views that dbt and dashboards read, `scorebeat.run_status` and `predictions.*`, keep their promised columns."""
 
 import json
 import re

@@ -43,7 +43,7 @@ def look(connection: Connection, held: Claim, what: str) -> tuple[Any, ...]:
 
 
 def quarantine_probed(connection: Connection, held: Claim) -> Key | None:
-    """What the next attempt does first."""
+    """The first step of the next attempt."""
     target = connection.execute(text("SELECT max(id) FROM scorebeat.prediction_sets")).scalar_one()
     return isolation.quarantine_probe(connection, held, prediction_sets.get(connection, target), ID, 5)
 

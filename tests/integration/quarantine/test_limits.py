@@ -1,4 +1,4 @@
-"""What stops a run, and a job: too many bad rows, and too many runs in a row with dead batches."""
+"""The limits that stop a run, and a job: too many bad rows, and too many runs in a row with dead batches."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a run planned stays what it planned, however often a part of it is requeued."""
+"""A run's plan stays the same, however often a part of it is requeued."""
 
 from scorebeat.core.states import RunState
 from scorebeat.db.reports import run_pages, status

@@ -58,7 +58,7 @@ def s(plain: System, admin: Any, proxy: Proxy) -> Iterator[System]:
 
 
 def refused(admin: Any) -> list[str]:
-    """What the server refused to whom."""
+    """The commands that the server refused, by user."""
     return [f"{entry['username']} {entry['reason']} {entry['object']}" for entry in admin.acl_log()]
 
 

@@ -1,4 +1,4 @@
-"""Who may act as the ledger's owner makes nothing of their own: what they make is the owner's, and all may use it."""
+"""A role that may act as the ledger's owner owns nothing: its new objects are the owner's, and all may use them."""
 
 from collections.abc import Callable, Iterator
 

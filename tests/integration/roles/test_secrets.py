@@ -96,7 +96,7 @@ def look_at_api(url: str, found: Seen, when: str) -> None:
 
 
 def look_at_processes(started: list["Popen[bytes]"], found: Seen) -> None:
-    """What `ps` shows to every user of the machine, of all that was started."""
+    """The output of `ps`, for every user of the machine, of all that was started."""
     waiting = [process.pid for process in started]
     while waiting:
         pid = waiting.pop()

@@ -72,7 +72,7 @@ def lines(path: Path) -> list[Any]:
 
 
 def placed_in(folder: Path) -> list[dict[str, Any]]:
-    """Where workers' processes loaded the model; this one did so when it was added."""
+    """Each load of the model by a worker's process; this process loaded it when it was added."""
     return [placed for placed in lines(folder / "placed") if placed["pid"] != os.getpid()]
 
 

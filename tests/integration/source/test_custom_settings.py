@@ -35,7 +35,7 @@ SUSPECT = {
         "CREATE CAST (boxed AS text) WITH FUNCTION text(boxed)",
     ],
 }
-"""What makes any query of the database suspect is there for its own case only."""
+"""Objects that make any query of the database suspect are there for their own case only."""
 NO_MORE = (
     "DROP OPERATOR IF EXISTS #+# (NONE, int)",
     "DROP DOMAIN IF EXISTS of_tenant",

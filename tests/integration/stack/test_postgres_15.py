@@ -1,4 +1,4 @@
-"""What matters most holds on PostgreSQL 15 too; `make test-postgres-15` runs the whole suite there."""
+"""The most important tests pass on PostgreSQL 15 too; `make test-postgres-15` runs the whole suite there."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What the embedded servers promise while they run, tried with real ones."""
+"""The promises of the embedded servers while they run, tried with real ones."""
 
 import json
 import os

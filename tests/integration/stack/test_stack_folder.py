@@ -1,4 +1,4 @@
-"""What the data folder of the embedded servers withstands: half-made, foreign and oddly named ones."""
+"""The embedded servers cope with half-made, foreign and oddly named data folders."""
 
 import os
 from pathlib import Path

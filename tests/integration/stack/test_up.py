@@ -1,4 +1,4 @@
-"""What `up` promises, tried with real servers and real signals."""
+"""The promises of `up`, tried with real servers and real signals."""
 
 import os
 import signal

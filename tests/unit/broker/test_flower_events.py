@@ -1,4 +1,4 @@
-"""What Flower keeps of an event that anybody with access to the broker may have sent."""
+"""Flower keeps only checked parts of an event, which anybody with access to the broker may have sent."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a worker refuses of what the broker holds: messages, headers and commands, without a worker."""
+"""The checks of a worker on the broker's messages, headers and commands, without a worker."""
 
 import base64
 import json

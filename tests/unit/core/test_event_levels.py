@@ -1,4 +1,4 @@
-"""What failed for good is logged as ERROR, what may heal by itself as WARNING, and the rest as INFO."""
+"""A final failure is logged as ERROR, one that may pass by itself as WARNING, and the rest as INFO."""
 
 import logging
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the worker's parent, and Flower, get to see of an attempt that failed."""
+"""The errors of failed attempts that the worker's parent, and Flower, can read."""
 
 import pickle
 

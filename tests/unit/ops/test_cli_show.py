@@ -1,4 +1,4 @@
-"""What commands print is one line a value, in words that people write, and never commands a terminal."""
+"""Commands print one line a value, in words that people write, and never commands a terminal."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

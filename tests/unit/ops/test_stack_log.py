@@ -1,4 +1,4 @@
-"""What the one log of many processes promises."""
+"""The promises of the one log of many processes."""
 
 import io
 import json

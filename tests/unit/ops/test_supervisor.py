@@ -1,4 +1,4 @@
-"""What the supervisor promises about its children, tried with tiny shell programs."""
+"""The promises of the supervisor about its children, tried with tiny shell programs."""
 
 import io
 import os
