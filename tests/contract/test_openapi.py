@@ -38,28 +38,28 @@ are sent to the API with public reading, which refuses some and serves others.""
 
 
 @pytest.mark.parametrize(
-    ("settings", "options"), [({}, CLOSED), ({"api_read_public": True}, ()), ({"api_token": None}, CLOSED)], ids=str
+    ("changed", "options"), [({}, CLOSED), ({"api_read_public": True}, ()), ({"api_token": None}, CLOSED)], ids=str
 )
 def test_schemathesis_finds_nothing_without_the_token_and_changes_nothing(
-    scored: Ledger, opened: Opener, tmp_path: Path, settings: dict[str, Any], options: tuple[str, ...]
+    scored: Ledger, opened: Opener, tmp_path: Path, changed: dict[str, Any], options: tuple[str, ...]
 ) -> None:
     done = "SELECT (SELECT count(*) FROM scorebeat.actions), (SELECT count(*) FROM scorebeat.runs)"
     before = scored.sql(done)
 
-    found = schemathesis(opened, tmp_path, *options, refused=', "401"', **settings)
+    found = schemathesis(opened, tmp_path, *options, refused=', "401"', **changed)
 
     assert found.returncode == 0, found.stdout + found.stderr
     assert scored.sql(done) == before
 
 
 def schemathesis(
-    opened: Opener, folder: Path, *options: str, refused: str = "", **settings: Any
+    opened: Opener, folder: Path, *options: str, refused: str = "", **changed: Any
 ) -> subprocess.CompletedProcess[str]:
     """Every check, over every path, of an API with these settings."""
     (folder / "schemathesis.toml").write_text(CONFIG.format(more=refused))
     return subprocess.run(
         [sys.executable, "-m", "schemathesis.cli", "--config-file", "schemathesis.toml", "run",
-         f"{opened(**settings).base_url}/openapi.json", *options, "--generation-deterministic",
+         f"{opened(**changed).base_url}/openapi.json", *options, "--generation-deterministic",
          "--max-examples", "5", "--checks", "all", "--no-color"],
         cwd=folder, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
