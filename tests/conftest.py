@@ -104,7 +104,7 @@ def require_guarantees(items: list[pytest.Item]) -> None:
 
 
 def not_quick(items: list[pytest.Item]) -> list[pytest.Item]:
-    """What `--quick` leaves out: items marked wide, but each `every`th of a module, and those that the page names."""
+    """Leave out for `--quick`: items marked wide, but each `every`th of a module and those that the page names."""
     seen: Counter[Path] = Counter()
     left_out = []
     for item in items:

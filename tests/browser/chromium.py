@@ -43,7 +43,7 @@ class Browser:
         self.driver = driver
 
     def open(self, url: str) -> None:
-        """Answers when the page was drawn, which is after it was loaded: until then nothing of it can be read."""
+        """Returns when the page was drawn, which is after it was loaded: until then nothing of it can be read."""
         self.driver.get(url)
         self.driver.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
 
@@ -73,11 +73,11 @@ class Browser:
     def until(self, words: str, css: str = "body", within: float = 30.0) -> None:
         wait_for(lambda: words in self.text(css), within)
 
-    def js(self, script: str, *given: object) -> object:
-        return self.driver.execute_script(script, *given)
+    def js(self, script: str, *arguments: object) -> object:
+        return self.driver.execute_script(script, *arguments)
 
     def press(self, css: str) -> None:
-        """Click a button that asks first, and agree."""
+        """Click a button that opens a question, and agree."""
         self.find(css)
         self.js("document.querySelector(arguments[0]).scrollIntoView({block: 'center', behavior: 'instant'})", css)
         self.find(css).click()

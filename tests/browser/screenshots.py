@@ -28,8 +28,8 @@ def take(s: System, folder: Path) -> None:
     scored = s.job("iris", rows=30_000, batch_rows=1_000, schedule="19 * * * *", deadline="45m")
     s.until_finished(s.enqueue(scored))
     survey = s.job("survey", rows=6_000, batch_rows=200, where=SLOW, schedule="0 2 * * *")
-    s.tell("UPDATE survey SET a = NULL WHERE (id + 500) / 7 IN (123, 777, 1902, 4005)")
-    s.tell("UPDATE survey SET d = NULL WHERE (id + 500) / 7 IN (302, 3050)")
+    s.execute("UPDATE survey SET a = NULL WHERE (id + 500) / 7 IN (123, 777, 1902, 4005)")
+    s.execute("UPDATE survey SET d = NULL WHERE (id + 500) / 7 IN (302, 3050)")
     partial = s.enqueue(survey)
     s.until_finished(partial, within=60)
     claims = poisoned_job(
@@ -37,7 +37,7 @@ def take(s: System, folder: Path) -> None:
     )
     running = s.enqueue(claims)
     done = "SELECT 1 FROM scorebeat.batches WHERE run_id = :id AND state = 'committed' OFFSET 20"
-    wait_for(lambda: s.ask(done, id=running))
+    wait_for(lambda: s.query(done, id=running))
     with chromium(folder / "profile", 1280, 860) as browser:
         browser.open(f"{flower.url}/runs")
         save(browser, "runs.png")

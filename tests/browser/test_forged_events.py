@@ -27,7 +27,7 @@ TASK = "11111111-1111-1111-1111-11111111111"
 
 @pytest.fixture(scope="module")
 def forged(s: System, flower: Flower) -> list[str]:
-    """Tasks of which Flower was told, with markup in each field, as a text and inside of lists and objects."""
+    """Tasks that Flower has events of, with markup in each field, as a text and inside of lists and objects."""
     odd: list[Any] = [SCRIPT, [SCRIPT], {SCRIPT: SCRIPT}]
     for number, value in enumerate(odd):
         fields = dict.fromkeys(("args", "kwargs", "eta", "expires", "exchange", "queue", "root_id", "_fields"), value)
@@ -58,11 +58,11 @@ def test_markup_in_a_forged_event_is_text_on_each_page_of_flower(
         assert browser.js("return document.querySelectorAll('img[src=x]').length") == 0, page
 
 
-def test_flowers_list_answers_whatever_a_forged_event_holds(flower: Flower, forged: list[str]) -> None:
-    answer = flower.get(ROWS + ORDER)
+def test_flowers_list_works_whatever_a_forged_event_holds(flower: Flower, forged: list[str]) -> None:
+    response = flower.get(ROWS + ORDER)
 
-    assert answer.status_code == 200
-    rows = {row["uuid"]: row for row in answer.json()["data"]}
+    assert response.status_code == 200
+    rows = {row["uuid"]: row for row in response.json()["data"]}
     assert set(forged) <= set(rows)
     for task in forged:
         assert all(value is None or isinstance(value, str | int | float) for value in rows[task].values())
@@ -84,19 +84,19 @@ def test_flowers_own_pages_bear_that_policy(flower: Flower, browser: Browser) ->
     browser.driver.get_log("browser")  # type: ignore[no-untyped-call]  # what others left
     for page in ("/workers", "/tasks", "/broker", "/runs"):
         browser.open(flower.url + page)
-        told = browser.driver.get_log("browser")  # type: ignore[no-untyped-call]  # Selenium publishes no type of it
+        log = browser.driver.get_log("browser")  # type: ignore[no-untyped-call]  # Selenium publishes no type of it
 
-        assert [line["message"] for line in told if "Content Security" in line["message"]] == []
+        assert [line["message"] for line in log if "Content Security" in line["message"]] == []
     browser.open(f"{flower.url}/workers")
     assert browser.js("return window.autorefresh") == 1  # Flower's one script in a page
 
 
 def send(s: System, kind: str, **fields: Any) -> None:
     """An event as a worker sends it, with these fields."""
-    told = {"type": kind, "hostname": NAME, "utcoffset": 0, "pid": 1, "clock": 5, "timestamp": time.time(), **fields}
+    event = {"type": kind, "hostname": NAME, "utcoffset": 0, "pid": 1, "clock": 5, "timestamp": time.time(), **fields}
     key = kind.replace("-", ".")
     message = {
-        "body": base64.b64encode(json.dumps(told).encode()).decode(),
+        "body": base64.b64encode(json.dumps(event).encode()).decode(),
         "content-encoding": "utf-8",
         "content-type": "application/json",
         "headers": {"hostname": NAME},

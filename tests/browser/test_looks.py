@@ -16,19 +16,19 @@ __all__ = ["browser", "flower", "s", "window"]
 NARROW = 400
 """Pixels: a telephone."""
 COUNT = (
-    "window.asked = window.posted = 0; const f = window.fetch;"
-    "window.fetch = (...a) => { if (a[1].method === 'POST') { window.posted += 1 } else { window.asked += 1 }"
+    "window.fetched = window.posted = 0; const f = window.fetch;"
+    "window.fetch = (...a) => { if (a[1].method === 'POST') { window.posted += 1 } else { window.fetched += 1 }"
     " return f(...a) }"
 )
-"""Script that counts what the page asks the server for, and what it tells it."""
+"""Script that counts the page's GET and POST requests."""
 
 
 def until_renewed(browser: Browser, times: int) -> None:
-    wait_for(lambda: int(str(browser.js("return window.asked"))) >= times)
+    wait_for(lambda: int(str(browser.js("return window.fetched"))) >= times)
 
 
-def test_a_question_that_is_answered_with_no_changes_nothing(s: System, flower: Flower, browser: Browser) -> None:
-    run = a_dead_batch(s, "asked")
+def test_a_question_that_is_declined_changes_nothing(s: System, flower: Flower, browser: Browser) -> None:
+    run = a_dead_batch(s, "question")
     browser.open(f"{flower.url}/runs/{run}")
     browser.js(COUNT)
 
@@ -122,17 +122,15 @@ def test_a_new_run_comes_into_the_list_and_the_focus_stays_on_its_run(
     assert browser.js("return document.querySelector('#runs-table tbody tr').id") == f"run-{second}"
 
 
-def test_a_window_of_usual_width_shows_each_jobs_buttons_whatever_its_name_and_reasons(
-    s: System, flower: Flower, browser: Browser
-) -> None:
+def test_a_window_of_usual_width_shows_the_buttons_of_every_job(s: System, flower: Flower, browser: Browser) -> None:
     name = "m" * 40
     poisoned_job(s, name, 5, {}, schedule="0 2 * * *", timezone="America/Argentina/ComodRivadavia")
-    s.tell(
+    s.execute(
         "UPDATE scorebeat.jobs SET paused_at = now(), paused_by = 'ann', paused_reason = repeat('being rebuilt ', 30)"
         " WHERE name = :name",
         name=name,
     )
-    s.tell(
+    s.execute(
         "INSERT INTO scorebeat.actions (by, action, subject, details) VALUES ('beat', 'tick.skipped', 'job ' || :name,"
         " jsonb_build_object('due_at', now(), 'reason', repeat('paused by ann ', 30)))",
         name=name,
@@ -160,7 +158,7 @@ def test_a_narrow_window_shows_all_without_scrolling_the_page_sideways(
         browser.find("#requeue-run" if "{" in path else "#jobs-title").is_displayed()
 
 
-def test_progress_and_chart_are_told_to_a_screen_reader(s: System, flower: Flower, browser: Browser) -> None:
+def test_progress_and_chart_are_readable_by_a_screen_reader(s: System, flower: Flower, browser: Browser) -> None:
     _, run = partial_run(s, "spoken")
     browser.open(f"{flower.url}/runs/{run}")
 

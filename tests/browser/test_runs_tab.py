@@ -16,8 +16,8 @@ pytestmark = pytest.mark.wide
 __all__ = ["browser", "flower", "s", "window"]
 
 ODD = 'the "first" <b>line</b>\n\tand \x01 more'
-"""What a form's field would not bring back as it was."""
-ASIDE = (
+"""A text that a form's field would change."""
+QUARANTINED = (
     "SELECT z.key ->> 0 FROM scorebeat.quarantine z JOIN scorebeat.batches b ON b.id = z.batch_id WHERE b.run_id = :run"
 )
 
@@ -26,14 +26,12 @@ def done(browser: Browser) -> int:
     return int(browser.text("#rows-done").replace(",", "") or 0)
 
 
-def test_a_run_is_seen_growing_its_bad_rows_are_seen_requeued_by_a_click_and_gone_green(
-    s: System, flower: Flower, browser: Browser
-) -> None:
+def test_a_run_is_seen_growing_and_a_click_requeues_its_bad_rows(s: System, flower: Flower, browser: Browser) -> None:
     job = poisoned_job(s, "growing", 2_000, {"raise": [1_234]}, batch_rows=50, seconds_a_row=0.004, error_threshold=-1)
     browser.open(f"{flower.url}/runs")
     browser.press("#run-growing")
     browser.until("enqueued", "#toast-container")
-    (run,) = (row[0] for row in s.ask("SELECT id FROM scorebeat.runs WHERE job = 'growing'"))
+    (run,) = (row[0] for row in s.query("SELECT id FROM scorebeat.runs WHERE job = 'growing'"))
     browser.find(f"#run-{run} a").click()
 
     first = wait_for(lambda: done(browser))
@@ -52,7 +50,7 @@ def test_a_run_is_seen_growing_its_bad_rows_are_seen_requeued_by_a_click_and_gon
     assert "flower: run.requeued" in browser.text("#actions")
 
 
-def test_a_batch_that_its_environment_killed_is_seen_dead_requeued_by_its_button_and_gone_green(
+def test_a_batch_that_was_killed_is_shown_as_dead_and_its_button_requeues_it(
     s: System, flower: Flower, browser: Browser, tmp_path: Path
 ) -> None:
     folder = tmp_path / "needed"
@@ -62,7 +60,7 @@ def test_a_batch_that_its_environment_killed_is_seen_dead_requeued_by_its_button
     run = s.enqueue(job)
     browser.open(f"{flower.url}/runs/{run}")
     browser.until("failed", "h1")
-    one, two = (row[0] for row in s.ask("SELECT id FROM scorebeat.batches WHERE run_id = :run ORDER BY id", run=run))
+    one, two = (row[0] for row in s.query("SELECT id FROM scorebeat.batches WHERE run_id = :run ORDER BY id", run=run))
     dead = browser.text(f"#failed-title-{one}").split()
     assert ("dead" in dead, str(s.settings.max_attempts) in dead) == (True, True)
     assert "FileNotFoundError" in browser.text("#groups")
@@ -77,19 +75,19 @@ def test_a_batch_that_its_environment_killed_is_seen_dead_requeued_by_its_button
 
     browser.press(f"#failed-title-{two} button")
     browser.until("succeeded", "h1")
-    assert s.ask("SELECT count(*), count(DISTINCT id) FROM predictions.homeless") == [(20, 20)]
+    assert s.query("SELECT count(*), count(DISTINCT id) FROM predictions.homeless") == [(20, 20)]
     assert browser.all("#groups") == browser.all("#requeue-run") == []
 
 
-def test_one_error_group_is_requeued_by_its_button_and_the_other_stays_in_quarantine(
+def test_one_error_group_is_requeued_by_its_button_and_the_other_stays(
     s: System, flower: Flower, browser: Browser
 ) -> None:
     job = poisoned_job(s, "grouped", 40, {"raise": [7, 8, 17]}, batch_rows=10, error_threshold=-1)
     run = s.enqueue(job)
     assert s.until_finished(run) is RunState.PARTIAL
     for row in (7, 8):
-        s.tell("UPDATE scorebeat.quarantine SET error = :error WHERE key ->> 0 = :row", error=ODD, row=str(row))
-    s.tell("UPDATE scorebeat.quarantine SET error = :error WHERE key ->> 0 = '17'", error=f"{ODD} and more")
+        s.execute("UPDATE scorebeat.quarantine SET error = :error WHERE key ->> 0 = :row", error=ODD, row=str(row))
+    s.execute("UPDATE scorebeat.quarantine SET error = :error WHERE key ->> 0 = '17'", error=f"{ODD} and more")
     for row in (7, 8, 17):
         mend(s, job, row)
     browser.open(f"{flower.url}/runs/{run}")
@@ -100,7 +98,7 @@ def test_one_error_group_is_requeued_by_its_button_and_the_other_stays_in_quaran
     browser.until("1", "#rows-failed")
 
     assert s.until_finished(run) is RunState.PARTIAL
-    assert s.ask(ASIDE, run=run) == [("17",)]
+    assert s.query(QUARANTINED, run=run) == [("17",)]
     wait_for(lambda: len(browser.all("#groups tbody tr")) == 1)
     assert "and more" in browser.text("#groups")
 
@@ -124,7 +122,7 @@ def test_flowers_task_page_of_a_failed_batch_leads_to_its_run_and_puts_it_back(
     assert s.until_finished(run) is RunState.SUCCEEDED
 
 
-def test_an_open_page_says_that_the_database_is_away_keeps_what_it_showed_and_recovers(
+def test_an_open_page_reports_an_unavailable_database_keeps_its_rows_and_recovers(
     s: System, flower: Flower, browser: Browser
 ) -> None:
     run = a_dead_batch(s, "lost_sight")

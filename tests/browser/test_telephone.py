@@ -1,4 +1,4 @@
-"""What the Runs tab shows on a telephone: keys whole, rows low, toasts that can be closed, and its notes."""
+"""The Runs tab on a telephone: keys whole, rows low, toasts that can be closed, and its notes."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ LINES = (
     "const r = document.createRange(); r.selectNodeContents(document.querySelector(arguments[0]));"
     "return new Set([...r.getClientRects()].map((box) => Math.round(box.top))).size"
 )
-"""Script: on how many lines a text stands."""
+"""Script: on how many lines a text is."""
 HEIGHT = "return document.querySelector(arguments[0]).getBoundingClientRect().height"
 INSIDE = (
     "const [inner, outer] = [...arguments].map((css) => document.querySelector(css).getBoundingClientRect());"
@@ -39,9 +39,9 @@ def telephone(browser: Browser) -> Iterator[Browser]:
         yield browser
 
 
-def put_aside(s: System, run: int, values: str) -> None:
+def quarantine(s: System, run: int, values: str) -> None:
     """The run's row in quarantine has these, in SQL."""
-    s.tell(
+    s.execute(
         f"UPDATE scorebeat.quarantine z SET {values} FROM scorebeat.batches b WHERE b.id = z.batch_id"
         " AND b.run_id = :run",
         run=run,
@@ -50,7 +50,7 @@ def put_aside(s: System, run: int, values: str) -> None:
 
 def test_a_key_and_a_date_are_not_broken_in_the_middle(s: System, flower: Flower, telephone: Browser) -> None:
     _, run = partial_run(s, "keyed")
-    put_aside(s, run, "key = '[123456789012]', error = repeat('one_long_word', 20)")
+    quarantine(s, run, "key = '[123456789012]', error = repeat('one_long_word', 20)")
 
     telephone.open(f"{flower.url}/runs/{run}")
 
@@ -61,7 +61,7 @@ def test_a_key_and_a_date_are_not_broken_in_the_middle(s: System, flower: Flower
 
 def test_a_key_that_is_long_does_not_push_its_error_out_of_sight(s: System, flower: Flower, telephone: Browser) -> None:
     _, run = partial_run(s, "long_keyed")
-    put_aside(s, run, "key = jsonb_build_array(repeat('k', 150))")
+    quarantine(s, run, "key = jsonb_build_array(repeat('k', 150))")
 
     telephone.open(f"{flower.url}/runs/{run}")
 
@@ -69,11 +69,11 @@ def test_a_key_that_is_long_does_not_push_its_error_out_of_sight(s: System, flow
     assert int(str(telephone.js("return document.querySelector('#rows tbody td').offsetWidth"))) < WIDTH
 
 
-def test_a_reason_in_a_column_out_of_sight_leaves_its_row_low_and_stands_whole_on_its_page(
+def test_a_long_reason_leaves_its_row_low_and_is_whole_on_its_page(
     s: System, flower: Flower, telephone: Browser
 ) -> None:
     run = a_dead_batch(s, "reasoned", error=LONG)
-    s.tell("UPDATE scorebeat.runs SET reason = :reason WHERE id = :run", reason=LONG, run=run)
+    s.execute("UPDATE scorebeat.runs SET reason = :reason WHERE id = :run", reason=LONG, run=run)
 
     telephone.open(f"{flower.url}/runs?job=reasoned")
     assert float(str(telephone.js(HEIGHT, f"#run-{run}"))) < 140
@@ -111,11 +111,11 @@ def test_a_note_comes_while_the_page_is_open_and_fits_it(s: System, flower: Flow
     with s.engine.begin() as connection:
         run = add_run(connection, "running", "unheard")
         add_batch(connection, run, queue="nobody")
-    s.tell("UPDATE scorebeat.jobs SET removed_at = now() WHERE name = 'unheard'")  # it has no table
+    s.execute("UPDATE scorebeat.jobs SET removed_at = now() WHERE name = 'unheard'")  # it has no table
     telephone.open(f"{flower.url}/runs/{run}")
     assert telephone.text("#notes") == ""
 
-    s.tell("UPDATE scorebeat.runs SET spec = jsonb_set(spec, '{queue}', '\"nightly\"') WHERE id = :run", run=run)
+    s.execute("UPDATE scorebeat.runs SET spec = jsonb_set(spec, '{queue}', '\"nightly\"') WHERE id = :run", run=run)
 
     telephone.until("no worker listens on queue 'nightly'", "#notes")
     assert telephone.text("#notes code") == "scorebeat worker --device cpu --queue nightly"

@@ -37,12 +37,12 @@ def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def browser(window: Browser) -> Iterator[Browser]:
     window.resize(1280)
     yield window
-    window.open("about:blank")  # an open page goes on asking
+    window.open("about:blank")  # an open page goes on sending requests
 
 
 def mend(s: System, job: Job, row: int) -> None:
     """The row's value is one that the model takes."""
-    s.tell(f"UPDATE {job.name} SET x = x + 1000000 WHERE id = :row", row=row)
+    s.execute(f"UPDATE {job.name} SET x = x + 1000000 WHERE id = :row", row=row)
 
 
 def partial_run(s: System, name: str, row: int = 7) -> tuple[Job, int]:
@@ -57,5 +57,5 @@ def a_dead_batch(s: System, name: str, **columns: object) -> int:
     with s.engine.begin() as connection:
         run = add_run(connection, "partial", name)
         add_batch(connection, run, "dead", queue="nobody", **columns)
-    s.tell("UPDATE scorebeat.jobs SET removed_at = now() WHERE name = :name", name=name)  # it has no table
+    s.execute("UPDATE scorebeat.jobs SET removed_at = now() WHERE name = :name", name=name)  # it has no table
     return run

@@ -20,7 +20,7 @@ ROUNDS = {"n_estimators": 5, "max_depth": 3, "random_state": 0, "n_jobs": 1}
 
 
 def by_estimator(model: Any, classes: tuple[str, ...] = ()) -> Loop:
-    """What the estimator of scikit-learn's kind says of a row: its label and probabilities, or its values."""
+    """The outputs of an estimator of scikit-learn's kind for a row: label and probabilities, or values."""
 
     def loop(row: NDArray[np.float64]) -> list[Any]:
         found: list[Any] = np.ravel(model.predict(row)).tolist()

@@ -35,13 +35,13 @@ def add(tmp_path: Path) -> Callable[..., Artifact]:
 
 @pytest.fixture
 def refuse(write: Write, add: Callable[..., Artifact]) -> Callable[[str, str], str]:
-    """What is said of a class C in a module `bad` of this text."""
+    """Returns the error for a class C in a module `bad` of this text."""
 
-    def said(text: str, source: str = "bad:C") -> str:
+    def refusal(text: str, source: str = "bad:C") -> str:
         write("bad.py", text)
         with pytest.raises(StoreError) as error:
             add(source)
         assert "\n" not in str(error.value)
         return str(error.value)
 
-    return said
+    return refusal

@@ -47,13 +47,13 @@ Loop = Callable[[NDArray[np.float64]], list[Any]]
 
 
 def as_array(rows: Rows) -> pa.RecordBatch:
-    """One array column, as a query gives `values`."""
+    """One array column, as a query returns `values`."""
     return pa.RecordBatch.from_pydict({"values": pa.array(rows, pa.list_(pa.float64()))})
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model in some format, and what a plain loop over single rows gives."""
+    """A model in some format, and the result of a plain loop over single rows."""
 
     write: Callable[[Path], tuple[Path, Loop]]
     outputs: list[str]
@@ -64,7 +64,7 @@ class Case:
     code: frozenset[str] = frozenset()
     """Formats that may run code."""
     query: Callable[[Rows], pa.RecordBatch] = as_array
-    """What a query gives of some of the measurements."""
+    """Some of the measurements, as a query returns them."""
 
 
 def skops_of(model: Any, y: Any) -> Callable[[Path], tuple[Path, Loop]]:

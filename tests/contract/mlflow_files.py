@@ -30,10 +30,10 @@ def library() -> Any:
     return mlflow
 
 
-def saved(folder: Path, model: Any, inputs: Any, answer: Any) -> Path:
+def saved(folder: Path, model: Any, inputs: Any, output: Any) -> Path:
     """A scikit-learn model with a signature, or without one where `inputs` is None."""
     mlflow = library()
-    signature = None if inputs is None else mlflow.models.infer_signature(inputs, answer)
+    signature = None if inputs is None else mlflow.models.infer_signature(inputs, output)
     mlflow.sklearn.save_model(
         model, folder / "saved", signature=signature, serialization_format="skops", **NOTHING_MORE
     )
@@ -72,11 +72,11 @@ mlflow.models.set_model(Sizes())
 
 
 def own_code(folder: Path) -> tuple[Path, Loop]:
-    """A Python model with a table of two columns as its answer."""
+    """A Python model that returns a table of two columns."""
     (folder / "sizes.py").write_text(CODE)
     mlflow = library()
-    answer = pd.DataFrame({"area": [1.0], "size": ["small"]})
-    signature = mlflow.models.infer_signature(TABLE, answer)
+    output = pd.DataFrame({"area": [1.0], "size": ["small"]})
+    signature = mlflow.models.infer_signature(TABLE, output)
     mlflow.pyfunc.save_model(
         folder / "saved", python_model=str(folder / "sizes.py"), signature=signature, **NOTHING_MORE
     )

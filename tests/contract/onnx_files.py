@@ -79,7 +79,7 @@ def embedding(folder: Path) -> tuple[Path, Loop]:
 
 
 def matmul(weights: NDArray[np.float32], rows: str | int, op: str = "MatMul") -> Any:
-    """A graph of one operator: `x` [rows, 4] times the weights gives `embedding`."""
+    """A graph of one operator: `x` [rows, 4] times the weights is `embedding`."""
     graph = helper.make_graph(
         [helper.make_node(op, ["x", "w"], ["embedding"])],
         "embed",

@@ -25,7 +25,7 @@ CLASS = """
         def predict(self, rows):
             return {"word": ["a"] * len(rows)}
 """
-"""A class that answers one letter a row."""
+"""A class that returns one letter a row."""
 CODE = """
 from pathlib import Path
 

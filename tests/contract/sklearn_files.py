@@ -61,7 +61,7 @@ def framed(model: Any, y: Any) -> Write:
         fitted = model.fit(training(), y)
         skops.io.dump(fitted, folder / "m.skops")
         columns = ["a", "b", "c", "width"]
-        return folder / "m.skops", lambda row: _answers(fitted, as_table(row.tolist()).to_pandas()[columns])
+        return folder / "m.skops", lambda row: _outputs(fitted, as_table(row.tolist()).to_pandas()[columns])
 
     return write
 
@@ -75,7 +75,7 @@ def boosted_categories(folder: Path) -> tuple[Path, Loop]:
 
     def loop(row: NDArray[np.float64]) -> list[Any]:
         one = as_table(row.tolist()).to_pandas()[["a", "b", "c", "width"]]
-        return _answers(fitted, one.astype({"width": table["width"].dtype}))
+        return _outputs(fitted, one.astype({"width": table["width"].dtype}))
 
     return folder / "m.skops", loop
 
@@ -86,7 +86,7 @@ def texts(model: Any, y: Any) -> Write:
     def write(folder: Path) -> tuple[Path, Loop]:
         fitted = make_pipeline(TfidfVectorizer(), model).fit([_sentence(row) for row in X.tolist()], y)
         skops.io.dump(fitted, folder / "m.skops")
-        return folder / "m.skops", lambda row: _answers(fitted, [_sentence(row[0].tolist())])
+        return folder / "m.skops", lambda row: _outputs(fitted, [_sentence(row[0].tolist())])
 
     return write
 
@@ -97,7 +97,7 @@ def pickled(dump: Callable[[Any, Path], Any], name: str) -> Write:
     def write(folder: Path) -> tuple[Path, Loop]:
         fitted = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, SPECIES)
         dump(fitted, folder / name)
-        return folder / name, lambda row: _answers(fitted, row)
+        return folder / name, lambda row: _outputs(fitted, row)
 
     return write
 
@@ -109,6 +109,6 @@ TEXT_REGRESSOR = texts(LinearRegression(), X[:, 0])
 JOBLIB = pickled(joblib.dump, "m.joblib")
 
 
-def _answers(model: Any, rows: Any) -> list[Any]:
+def _outputs(model: Any, rows: Any) -> list[Any]:
     labels: list[Any] = np.atleast_1d(np.squeeze(model.predict(rows))).tolist()
     return labels + (model.predict_proba(rows)[0].tolist() if hasattr(model, "predict_proba") else [])

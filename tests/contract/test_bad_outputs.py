@@ -57,7 +57,9 @@ ONE_ROW = {
 
 
 @pytest.mark.parametrize("case", ONE_ROW)
-def test_what_is_no_prediction_costs_only_its_row(write: Write, add: Callable[..., Artifact], case: str) -> None:
+def test_an_output_that_is_no_prediction_costs_only_its_row(
+    write: Write, add: Callable[..., Artifact], case: str
+) -> None:
     line, error = ONE_ROW[case]
     write("bad.py", CLASS + indent(line, " " * 12) + indent('\nreturn {"word": word, "twice": twice}', " " * 8))
     rows = pa.record_batch({"x": pa.array(range(500), pa.int64())})
@@ -72,7 +74,7 @@ def test_what_is_no_prediction_costs_only_its_row(write: Write, add: Callable[..
     assert scored.predictions["twice"].to_pylist() == [2.0 * x for x in range(500) if x != 77]
 
 
-def test_an_error_says_that_its_message_cannot_be_read() -> None:
+def test_an_error_with_an_unreadable_message_is_reported_as_such() -> None:
     class Mute(Exception):
         def __str__(self) -> str:
             raise SystemExit

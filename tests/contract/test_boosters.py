@@ -39,8 +39,8 @@ def write(library: str, folder: Path, kind: str = "Classifier", y: Any = BINARY,
     return Path(path)
 
 
-def added(path: Path, **given: Any) -> Artifact:
-    return store.add(path.parent / "store", path, "m", AddOptions(**given))
+def added(path: Path, **options: Any) -> Artifact:
+    return store.add(path.parent / "store", path, "m", AddOptions(**options))
 
 
 def scored(artifact: Artifact, columns: dict[str, Any]) -> list[list[Any]]:
@@ -49,9 +49,9 @@ def scored(artifact: Artifact, columns: dict[str, Any]) -> list[list[Any]]:
     return [[*row.values()] for row in score_rows.predict(registry.load(artifact), rows).to_pylist()]
 
 
-def refused(path: Path, match: str, **given: Any) -> None:
+def refused(path: Path, match: str, **options: Any) -> None:
     with pytest.raises(StoreError, match=match) as raised:
-        added(path, **given)
+        added(path, **options)
     assert "\n" not in str(raised.value)
     assert not [*(path.parent / "store").glob("*")]
 
@@ -94,7 +94,7 @@ def test_the_names_of_training_are_the_inputs_whatever_the_order_of_the_query(li
     assert scored(artifact, dict(reversed(columns.items()))) == scored(artifact, {"values": X.tolist()})
 
 
-def test_what_is_given_must_fit(library: str, tmp_path: Path) -> None:
+def test_options_that_do_not_fit_the_model_are_refused(library: str, tmp_path: Path) -> None:
     path = write(library, tmp_path)
 
     refused(path, "wants 4 inputs, but --inputs names 2: a, b", inputs=("a", "b"))
@@ -104,7 +104,7 @@ def test_what_is_given_must_fit(library: str, tmp_path: Path) -> None:
     refused(write(library, tmp_path, "Regressor"), "is no classifier: leave --classes out", classes=("a", "b"))
 
 
-def test_damaged_files_are_refused_in_one_line_even_where_the_library_ends_the_process(
+def test_damaged_files_are_refused_in_one_line_even_if_the_library_ends_the_process(
     library: str, tmp_path: Path
 ) -> None:
     for suffix in {"xgboost": (".ubj", ".json"), "lightgbm": (".lgb",)}[library]:
@@ -115,7 +115,7 @@ def test_damaged_files_are_refused_in_one_line_even_where_the_library_ends_the_p
             refused(path, f"m{suffix} was not added: m{suffix} cannot be read by (XGBoost|LightGBM) .*damaged")
 
 
-def test_a_process_that_the_library_ends_is_told_with_its_signal(tmp_path: Path) -> None:
+def test_a_process_that_the_library_ends_is_reported_with_its_signal(tmp_path: Path) -> None:
     boosters = import_module("scorebeat.models.formats.boosters.boosters")
     (tmp_path / "m.ubj").touch()
 
@@ -144,7 +144,7 @@ def test_a_file_that_is_no_such_model_is_refused(tmp_path: Path, title: str) -> 
     refused(tmp_path / name, match)
 
 
-def test_where_the_package_is_absent_adding_and_loading_say_how_to_install_it(
+def test_adding_and_loading_without_the_package_name_the_command_to_install_it(
     library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(library, tmp_path)

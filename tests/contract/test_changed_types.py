@@ -46,7 +46,9 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_column_that_changes_in_mid_run_gives_no_wrong_prediction(rows: TypedRows, twice: str, change: str) -> None:
+def test_a_column_that_changes_in_mid_run_leads_to_no_wrong_prediction(
+    rows: TypedRows, twice: str, change: str
+) -> None:
     x, alter, reason = CHANGES[change]
     name = "mid_" + change.replace(" ", "_")
     table(rows, name, x)
@@ -72,7 +74,7 @@ def test_a_number_that_becomes_an_array_feeds_the_only_input_where_it_fits(rows:
     rows.sql("ALTER TABLE to_array ALTER x TYPE float8[] USING CASE WHEN id = 3 THEN ARRAY[x, x] ELSE ARRAY[x] END")
     rows.score(run_id)
 
-    assert rows.aside(job).keys() == {"3"}
+    assert rows.quarantined(job).keys() == {"3"}
     assert rows.sql("SELECT id, y FROM predictions.to_array ORDER BY id") == [
         (n, 2.0 * n) for n in range(1, 21) if n != 3
     ]
@@ -170,9 +172,7 @@ def test_a_key_that_becomes_narrower_again_is_stored_in_the_wider_table(rows: Ty
     assert rows.sql("SELECT id, y FROM predictions.narrower ORDER BY id") == [(n, 2.0 * n) for n in range(1, 7)]
 
 
-def test_a_key_that_becomes_wider_in_mid_run_stops_the_run_and_the_next_one_scores_the_rest(
-    rows: TypedRows, twice: str
-) -> None:
+def test_a_key_that_becomes_wider_stops_the_run_and_the_next_scores_the_rest(rows: TypedRows, twice: str) -> None:
     table(rows, "mid_key", "n::float8")
     job = rows.job("mid_key", twice, batch_rows=10)
     run_id = rows.planned(job)
@@ -192,14 +192,14 @@ def test_a_key_that_becomes_wider_in_mid_run_stops_the_run_and_the_next_one_scor
 
 
 def test_rows_in_quarantine_keep_their_keys_when_those_become_wider(rows: TypedRows, twice: str) -> None:
-    table(rows, "aside_key", "CASE n WHEN 3 THEN NULL ELSE n END::float8", 5)
-    job = rows.job("aside_key", twice, null_inputs="quarantine")
+    table(rows, "quarantined_key", "CASE n WHEN 3 THEN NULL ELSE n END::float8", 5)
+    job = rows.job("quarantined_key", twice, null_inputs="quarantine")
     rows.scored(job)
-    rows.sql("ALTER TABLE aside_key ALTER id TYPE int8")
+    rows.sql("ALTER TABLE quarantined_key ALTER id TYPE int8")
 
     run = rows.scored(job)
 
-    assert rows.aside(job).keys() == {"3"}
+    assert rows.quarantined(job).keys() == {"3"}
     assert rows.batches(run.id) == []
 
 

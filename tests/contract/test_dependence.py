@@ -29,9 +29,9 @@ LACKING = WHOLE.mask(RNG.random(WHOLE.shape) < 0.1)
 TARGET = (WHOLE["a"] > 5).astype(int)
 
 
-def added(folder: Path, model: Any, rows: Any = LACKING, **given: Any) -> Artifact:
+def added(folder: Path, model: Any, rows: Any = LACKING, **options: Any) -> Artifact:
     (folder / "m.pkl").write_bytes(cloudpickle.dumps(model.fit(rows, TARGET)))
-    return store.add(folder / "store", folder / "m.pkl", "m", AddOptions(code=frozenset({"pickle"}), **given))
+    return store.add(folder / "store", folder / "m.pkl", "m", AddOptions(code=frozenset({"pickle"}), **options))
 
 
 def own(function: Callable[[Any], Any]) -> FunctionTransformer:
@@ -62,7 +62,7 @@ def test_a_model_of_which_one_value_a_column_is_known_is_tried_on_rows_that_diff
 
 
 @pytest.mark.parametrize(
-    ("first", "said"),
+    ("first", "message"),
     [
         (
             own(lambda x: x.fillna(x.median())),
@@ -74,10 +74,12 @@ def test_a_model_of_which_one_value_a_column_is_known_is_tried_on_rows_that_diff
     ],
     ids=["median", "the row before", "another column's largest", "chance"],
 )
-def test_a_model_that_fills_nulls_from_the_batch_or_by_chance_is_refused(tmp_path: Path, first: Any, said: str) -> None:
+def test_a_model_that_fills_nulls_from_the_batch_or_by_chance_is_refused(
+    tmp_path: Path, first: Any, message: str
+) -> None:
     model = make_pipeline(first, LogisticRegression())
 
-    with pytest.raises(StoreError, match=f"{re.escape(said)}.*with NULLs in a, b"):
+    with pytest.raises(StoreError, match=f"{re.escape(message)}.*with NULLs in a, b"):
         added(tmp_path, model)
 
     accepted = added(tmp_path, model, unsteady=True)
@@ -111,7 +113,7 @@ COLUMNS = pd.DataFrame({"n": [5, 10, 20, 30] * 30, "on": [True, False, False] * 
 
 
 def joined(rows: Any) -> Any:
-    """Tells 5 from 5.0, and truth values from objects."""
+    """Distinguishes 5 from 5.0, and truth values from objects."""
     words = rows["n"].map(str) + rows["on"].map(str) + str(rows["n"].dtype) + str(rows["on"].dtype)
     return pd.DataFrame({"words": words, "city": rows["city"]})
 
@@ -175,7 +177,7 @@ CITIES = pd.Series(["Oslo", "Ghent"] * 60)
 
 
 @pytest.mark.parametrize(
-    ("function", "column", "typed", "said"),
+    ("function", "column", "typed", "message"),
     [
         (lambda x: np.c_[x["a"].dt.hour, x["b"]], HOURS, "a:datetime64[us]", "--inputs a:datetime64[us]."),
         (lambda x: np.c_[x["a"].str.len(), x["b"]], CITIES, "a:string", "--inputs a:string."),
@@ -189,11 +191,11 @@ CITIES = pd.Series(["Oslo", "Ghent"] * 60)
     ids=["times", "texts", "values"],
 )
 def test_own_code_that_wants_another_type_is_refused_with_what_to_type(
-    tmp_path: Path, function: Callable[[Any], Any], column: Any, typed: str, said: str
+    tmp_path: Path, function: Callable[[Any], Any], column: Any, typed: str, message: str
 ) -> None:
     rows, model = WHOLE.assign(a=column), make_pipeline(own(function), LogisticRegression())
 
-    with pytest.raises(StoreError, match=re.escape(said)):
+    with pytest.raises(StoreError, match=re.escape(message)):
         added(tmp_path, model, rows)
 
     assert added(tmp_path, model, rows, inputs=(typed, "b")).evidence is not None

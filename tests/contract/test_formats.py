@@ -137,7 +137,7 @@ for line in sys.stdin.read().splitlines():
 """
 
 
-def test_a_fresh_process_gives_the_same_predictions(every: dict[str, Loaded], tmp_path: Path) -> None:
+def test_a_fresh_process_returns_the_same_predictions(every: dict[str, Loaded], tmp_path: Path) -> None:
     for loaded in every.values():
         with pa.ipc.new_file(tmp_path / f"{loaded.artifact.name}.rows", loaded.rows.schema) as out:
             out.write_batch(loaded.rows)
@@ -169,7 +169,7 @@ def test_null_is_refused_by_column_unless_the_model_takes_it(loaded: Loaded) -> 
             score_rows.predict(loaded.model, rows)
 
 
-def test_a_pipeline_that_imputes_is_given_null_as_nan(every: dict[str, Loaded]) -> None:
+def test_a_pipeline_that_imputes_receives_null_as_nan(every: dict[str, Loaded]) -> None:
     imputer = every["skops imputer"]
     rows = bound(imputer.artifact, [[None, *X[0, 1:].tolist()]], CASES["skops imputer"])
 
@@ -178,7 +178,7 @@ def test_a_pipeline_that_imputes_is_given_null_as_nan(every: dict[str, Loaded]) 
     assert_same(found, imputer.loop(np.array([[np.nan, *X[0, 1:]]])), imputer.tolerance)
 
 
-def test_a_label_is_what_predict_says_even_where_rounding_ties_the_probabilities(tmp_path: Path) -> None:
+def test_a_label_equals_predicts_even_if_rounding_ties_the_probabilities(tmp_path: Path) -> None:
     model = LogisticRegression().fit([[-1.0], [1.0]], ["no", "yes"])
     skops.io.dump(model, tmp_path / "m.skops")
     artifact = store.add(tmp_path / "store", tmp_path / "m.skops", "m")

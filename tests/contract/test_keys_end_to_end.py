@@ -44,7 +44,7 @@ class KeyCase:
 
 
 MACS = ("08:00:2b:01:02:03", "00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff")
-MOMENTS = ("infinity", "-infinity", "2024-03-31 01:59:59.999999", "294276-12-31 23:59:59.999999", "4714-11-24 BC")
+TIMESTAMPS = ("infinity", "-infinity", "2024-03-31 01:59:59.999999", "294276-12-31 23:59:59.999999", "4714-11-24 BC")
 KEYS = {
     "int2": KeyCase("smallint", ("-32768", "0", "32767")),
     "int4": KeyCase("int", ("-2147483648", "0", "2147483647"), "+2147483647"),
@@ -65,8 +65,8 @@ KEYS = {
     "numeric(20,0)": KeyCase("numeric(20,0)", ("-99999999999999999999", "0", "99999999999999999999", "NaN")),
     "numeric(9,2)": KeyCase("numeric(9,2)", ("1", "1.25", "-7.5", "9999999.99"), "-7.500"),
     "date": KeyCase("date", ("infinity", "-infinity", "5874897-12-31", "4714-11-24 BC", "2024-02-29")),
-    "timestamp": KeyCase("timestamp", MOMENTS),
-    "timestamptz": KeyCase("timestamptz", MOMENTS, "2024-03-31 03:59:59.999999+02"),
+    "timestamp": KeyCase("timestamp", TIMESTAMPS),
+    "timestamptz": KeyCase("timestamptz", TIMESTAMPS, "2024-03-31 03:59:59.999999+02"),
     "inet": KeyCase("inet", ("255.255.255.255", "1.2.3.4", "10.1.2.3/8", "::1", "fe80::1/64"), "10.1.2.3/8"),
     "cidr": KeyCase("cidr", ("0.0.0.0/0", "10.0.0.0/8", "192.168.0.0/16", "::/0", "1.2.3.4/32"), "192.168/16"),
     "macaddr": KeyCase("macaddr", MACS, "FFFF.FFFF.FFFF"),
@@ -119,7 +119,7 @@ def test_a_key_of_every_documented_type_goes_all_the_way(rows: TypedRows, carefu
 
 
 def find_requeue_and_score(rows: TypedRows, name: str, case: KeyCase, run_id: int) -> None:
-    (key,) = rows.aside(rows.job(name, "careful", batch_rows=2))
+    (key,) = rows.quarantined(rows.job(name, "careful", batch_rows=2))
     lookup = Lookup(rows.producer.engine)
     assert rows.sql(f"SELECT x FROM {name} WHERE id = {quoted(key)}::{case.sql}") == [3.0]
     for written in filter(None, (key, case.values[2], case.another)):
@@ -152,7 +152,7 @@ def all_pages(rows: TypedRows, name: str, pages: Callable[..., Page]) -> list[tu
 
 
 def listed(rows: TypedRows, careful: str, name: str, case: KeyCase) -> None:
-    """The same rows by hand, as `--keys` gives them, for another job."""
+    """The same rows by hand, as `--keys` lists them, for another job."""
     job = rows.job(f"{name}_listed", careful, query=f"SELECT * FROM {name} WHERE x <> 3")
     run = rows.scored(job, selection=Selection(keys=tuple((value,) for value in case.values[:2])))
     assert run.state is RunState.SUCCEEDED, run.reason

@@ -36,7 +36,7 @@ mlflow.models.set_model(Echo())
 
 
 def saved(folder: Path, body: str, inputs: Any, outputs: Any = None, **options: Any) -> Path:
-    """A model of Python code that answers `body`, in a new folder; `inputs` and `outputs` are schemas."""
+    """A model of Python code that returns `body`, in a new folder; `inputs` and `outputs` are schemas."""
     folder.mkdir(exist_ok=True)
     (folder / "echo.py").write_text(ECHO.format(body=body))
     mlflow = library()
@@ -143,7 +143,7 @@ def test_a_signature_that_cannot_be_fed_is_refused_with_the_reason(tmp_path: Pat
     array = types.Schema([types.ColSpec(types.Array(types.DataType.double), "v")])
     unnamed = types.Schema([types.ColSpec("double"), types.ColSpec("double")])
     wide = types.Schema([library().types.TensorSpec(np.dtype("float64"), (-1, -1))])
-    for at, (inputs, given, said) in enumerate(
+    for at, (inputs, options, message) in enumerate(
         [
             (array, (), "v is Array.*must be one of boolean"),
             (unnamed, (), "2 columns without names: name them with --inputs"),
@@ -154,8 +154,8 @@ def test_a_signature_that_cannot_be_fed_is_refused_with_the_reason(tmp_path: Pat
         ]
     ):
         source = saved(tmp_path / str(at), "1", inputs)
-        with pytest.raises(StoreError, match=said):
-            added(tmp_path, source, *given)
+        with pytest.raises(StoreError, match=message):
+            added(tmp_path, source, *options)
 
 
 TRACELESS = """
@@ -174,7 +174,7 @@ print(store.add(root, source, "m", AddOptions(code=frozenset({"mlflow"}))).versi
 """
 
 
-def test_nothing_is_written_and_no_tracking_server_is_asked(tmp_path: Path) -> None:
+def test_nothing_is_written_and_no_tracking_server_is_contacted(tmp_path: Path) -> None:
     (tmp_path / "own_part.py").write_text("def twice(x): return x * 2")
     body = "__import__('own_part').twice(model_input['a'])"
     source = saved(tmp_path / "m", body, schema({"a": "double"}), code_paths=[str(tmp_path / "own_part.py")])

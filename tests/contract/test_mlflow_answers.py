@@ -1,4 +1,4 @@
-"""Whatever a pyfunc model answers becomes the columns of its outputs, or is refused."""
+"""A pyfunc model's output, of any form, becomes the columns of its outputs, or is refused."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from scorebeat.models.formats.mlflow.outputs import columns, outputs_seen_in
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected"),
+    ("output", "expected"),
     [
         (np.array([1.5, 2.5]), {"value": [1.5, 2.5]}),
         (np.array(["a", "b"]), {"label": ["a", "b"]}),
@@ -32,25 +32,25 @@ from scorebeat.models.formats.mlflow.outputs import columns, outputs_seen_in
     ],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
-def test_whatever_form_an_answer_has_it_becomes_columns(answer: Any, expected: dict[str, list[Any]]) -> None:
-    found = outputs_seen_in(answer)
+def test_an_output_of_each_form_becomes_columns(output: Any, expected: dict[str, list[Any]]) -> None:
+    found = outputs_seen_in(output)
     outputs = pa.schema(found.fields)
 
-    batch = pa.RecordBatch.from_arrays(columns(answer, found.parts, outputs), schema=outputs)
+    batch = pa.RecordBatch.from_arrays(columns(output, found.parts, outputs), schema=outputs)
 
     assert batch.to_pydict() == expected
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("output", "message"),
     [
         ({"x": [1.0]}, "returned x, and not y"),
         (np.zeros((2, 3)), "3 columns of 2, 2, 2 rows, expected 2 columns: x, y"),
         ({"x": [1.0], "y": [1.0, 2.0]}, "2 columns of 1, 2 rows"),
     ],
 )
-def test_an_answer_of_another_form_than_the_first_is_refused(answer: Any, said: str) -> None:
+def test_an_output_of_another_form_than_the_first_is_refused(output: Any, message: str) -> None:
     outputs = pa.schema({"x": pa.float64(), "y": pa.float64()})
 
-    with pytest.raises(OutputError, match=said):
-        columns(answer, ("x", "y"), outputs)
+    with pytest.raises(OutputError, match=message):
+        columns(output, ("x", "y"), outputs)

@@ -53,7 +53,7 @@ def beside(folder: Path, location: str = "net.onnx.data", **how: Any) -> Path:
 
 
 def at_location(folder: Path, location: str) -> Path:
-    """A file that says that its weights are there; they are, too."""
+    """A file whose declared external weights are there."""
     path = beside(folder)
     model = load_model(path, load_external_data=False)
     for tensor in model.graph.initializer:
@@ -73,7 +73,7 @@ def added(folder: Path, path: Path, *inputs: str) -> Artifact:
 
 
 def scored(artifact: Artifact, table: Any = ROWS) -> list[list[Any]]:
-    """What the model gives for rows of three columns, None for NULL."""
+    """The model's outputs for rows of three columns, None for NULL."""
     columns = [pa.array(column, pa.float64()) for column in zip(*table, strict=True)]
     rows = pa.RecordBatch.from_arrays(columns, names=list(NAMES))
     bound = bind(artifact.signature, rows.schema).apply(rows)
@@ -115,7 +115,7 @@ def test_the_digest_covers_the_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("location", "said"),
+    ("location", "message"),
     [
         ("../outside.bin", "not in its own folder"),
         ("sub/../../outside.bin", "not in its own folder"),
@@ -123,12 +123,12 @@ def test_the_digest_covers_the_weights(tmp_path: Path) -> None:
         ("model.onnx", "a name that the store needs"),
     ],
 )
-def test_weights_elsewhere_are_refused(tmp_path: Path, location: str, said: str) -> None:
+def test_weights_elsewhere_are_refused(tmp_path: Path, location: str, message: str) -> None:
     (tmp_path / "there/sub").mkdir(parents=True)
     (tmp_path / "there/sub").rmdir()
     (tmp_path / "there").rmdir()
 
-    with pytest.raises(StoreError, match=said):
+    with pytest.raises(StoreError, match=message):
         added(tmp_path, at_location(tmp_path / "there", location), *NAMES)
 
     assert not list((tmp_path / "store").glob("m/*"))
@@ -208,10 +208,10 @@ OF_TRAINING: dict[str, tuple[list[Any], dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("case", OF_TRAINING)
 def test_a_graph_of_training_is_refused_and_its_operator_named(tmp_path: Path, case: str) -> None:
-    nodes, weights, said = OF_TRAINING[case]
+    nodes, weights, message = OF_TRAINING[case]
     save_model(graph(nodes, weights), tmp_path / "net.onnx")
 
-    with pytest.raises(StoreError, match=said):
+    with pytest.raises(StoreError, match=message):
         added(tmp_path, tmp_path / "net.onnx")
 
 
@@ -222,7 +222,7 @@ def test_a_graph_of_training_is_refused_and_its_operator_named(tmp_path: Path, c
         (helper.make_node("Dropout", ["x", "r"], ["y"]), {"r": HALF}),
         (helper.make_node("BatchNormalization", NORMALISES, ["y"]), ONES),
     ],
-    ids=["dropout told to rest", "dropout", "normalisation"],
+    ids=["dropout that is off", "dropout", "normalisation"],
 )
 def test_the_same_operators_for_inference_are_taken(tmp_path: Path, node: Any, weights: dict[str, Any]) -> None:
     save_model(graph([node], weights), tmp_path / "net.onnx")
@@ -270,9 +270,9 @@ def test_null_in_a_tensor_of_whole_numbers_is_refused(tmp_path: Path) -> None:
 def test_a_graph_that_returns_its_input_returns_a_copy(tmp_path: Path) -> None:
     save_model(graph([helper.make_node("Identity", ["x"], ["y"])], {}), tmp_path / "net.onnx")
     model: Any = registry.load(added(tmp_path, tmp_path / "net.onnx", *NAMES))
-    given = ROWS.copy()
+    inputs = ROWS.copy()
 
-    (returned,) = model.session.run(None, {"x": given})
-    given[:] = -1
+    (returned,) = model.session.run(None, {"x": inputs})
+    inputs[:] = -1
 
     assert returned.tolist() == ROWS.tolist()

@@ -1,4 +1,4 @@
-"""The API does what its description says, whatever is sent and by whom: schemathesis finds nothing."""
+"""The API keeps to its description, whatever is sent and by whom: schemathesis finds nothing."""
 
 import subprocess
 import sys
@@ -33,33 +33,33 @@ def test_schemathesis_finds_nothing_with_the_token(scored: Ledger, opened: Opene
 
 
 CLOSED = ("--phases", "fuzzing")
-"""Enough for an API that refuses whatever it is asked but health, by path and token alone. Requests of every other kind
-are sent to the API with public reading, which refuses some and answers others."""
+"""Enough for an API that refuses every request but health, by path and token alone. Requests of every other kind
+are sent to the API with public reading, which refuses some and serves others."""
 
 
 @pytest.mark.parametrize(
-    ("given", "options"), [({}, CLOSED), ({"api_read_public": True}, ()), ({"api_token": None}, CLOSED)], ids=str
+    ("changed", "options"), [({}, CLOSED), ({"api_read_public": True}, ()), ({"api_token": None}, CLOSED)], ids=str
 )
 def test_schemathesis_finds_nothing_without_the_token_and_changes_nothing(
-    scored: Ledger, opened: Opener, tmp_path: Path, given: dict[str, Any], options: tuple[str, ...]
+    scored: Ledger, opened: Opener, tmp_path: Path, changed: dict[str, Any], options: tuple[str, ...]
 ) -> None:
     done = "SELECT (SELECT count(*) FROM scorebeat.actions), (SELECT count(*) FROM scorebeat.runs)"
     before = scored.sql(done)
 
-    found = schemathesis(opened, tmp_path, *options, refused=', "401"', **given)
+    found = schemathesis(opened, tmp_path, *options, refused=', "401"', **changed)
 
     assert found.returncode == 0, found.stdout + found.stderr
     assert scored.sql(done) == before
 
 
 def schemathesis(
-    opened: Opener, folder: Path, *options: str, refused: str = "", **given: Any
+    opened: Opener, folder: Path, *options: str, refused: str = "", **changed: Any
 ) -> subprocess.CompletedProcess[str]:
     """Every check, over every path, of an API with these settings."""
     (folder / "schemathesis.toml").write_text(CONFIG.format(more=refused))
     return subprocess.run(
         [sys.executable, "-m", "schemathesis.cli", "--config-file", "schemathesis.toml", "run",
-         f"{opened(**given).base_url}/openapi.json", *options, "--generation-deterministic",
+         f"{opened(**changed).base_url}/openapi.json", *options, "--generation-deterministic",
          "--max-examples", "5", "--checks", "all", "--no-color"],
         cwd=folder, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip

@@ -130,8 +130,8 @@ def test_an_output_too_few_or_too_many_is_refused(engine: Engine, data: DataConn
     one = pa.array([0.5])
 
     none, two = pa.record_batch({"x": one}).select([]), pa.record_batch({"y": one, "z": one})
-    for rows, told in ((none, "y is missing"), (two, "z is no column of the table")):
-        with pytest.raises(OutputError, match=told):
+    for rows, message in ((none, "y is missing"), (two, "z is no column of the table")):
+        with pytest.raises(OutputError, match=message):
             columns.to_ingest(table_types.table_types(data, to.set), to.set, keys, rows, 1)
 
 

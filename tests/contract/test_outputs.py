@@ -13,7 +13,7 @@ from scorebeat.models.arrow_types import TYPES, type_named
 from scorebeat.models.outputs import checks
 
 DAY = dt.date(2024, 2, 29)
-MOMENT = dt.datetime(2024, 2, 29, 12, 30)
+TIMESTAMP = dt.datetime(2024, 2, 29, 12, 30)
 
 # values of every type that a model might return, also those that no table can hold
 VALUES: dict[pa.DataType, list[Any]] = {
@@ -35,10 +35,10 @@ VALUES: dict[pa.DataType, list[Any]] = {
     pa.binary(): [b"a", None, b""],
     pa.date32(): [DAY, None, DAY],
     pa.date64(): [DAY, None, DAY],
-    pa.timestamp("us"): [MOMENT, None, MOMENT],
-    pa.timestamp("us", "UTC"): [MOMENT, None, MOMENT],
-    pa.timestamp("ns"): [MOMENT, None, MOMENT],
-    pa.timestamp("us", "Europe/Berlin"): [MOMENT, None, MOMENT],
+    pa.timestamp("us"): [TIMESTAMP, None, TIMESTAMP],
+    pa.timestamp("us", "UTC"): [TIMESTAMP, None, TIMESTAMP],
+    pa.timestamp("ns"): [TIMESTAMP, None, TIMESTAMP],
+    pa.timestamp("us", "Europe/Berlin"): [TIMESTAMP, None, TIMESTAMP],
     pa.decimal128(10, 2): [1, None, 2],
     pa.null(): [None, None, None],
     pa.list_(pa.float32()): [[1.5], None, []],

@@ -38,22 +38,22 @@ class Trap:
         return os.mkdir, (str(self.path),)
 
 
-def refused(folder: Path, source: Path, said: str, given: AddOptions) -> str:
-    with pytest.raises(StoreError, match=said) as error:
-        store.add(folder / "store", source, "m", given)
+def refused(folder: Path, source: Path, message: str, options: AddOptions) -> str:
+    with pytest.raises(StoreError, match=message) as error:
+        store.add(folder / "store", source, "m", options)
     assert not list((folder / "store").iterdir())
     return str(error.value)
 
 
 @pytest.mark.parametrize("suffix", [".pkl", ".pickle", ".joblib", ".PKL", ".dill", ".cloudpickle"])
-@pytest.mark.parametrize("given", [NOTHING, AddOptions(code=frozenset({"mlflow"}), trusted=frozenset({"os.mkdir"}))])
-def test_without_permission_no_code_of_the_file_runs(tmp_path: Path, suffix: str, given: AddOptions) -> None:
+@pytest.mark.parametrize("options", [NOTHING, AddOptions(code=frozenset({"mlflow"}), trusted=frozenset({"os.mkdir"}))])
+def test_without_permission_no_code_of_the_file_runs(tmp_path: Path, suffix: str, options: AddOptions) -> None:
     source = tmp_path / f"m{suffix}"
     source.write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
 
-    refused(tmp_path, source, "runs code .*not opened.*--allow-code pickle", given)
+    refused(tmp_path, source, "runs code .*not opened.*--allow-code pickle", options)
     with pytest.raises(StoreError, match="runs code"):
-        pickle_format.inspect(source, given)
+        pickle_format.inspect(source, options)
     assert not (tmp_path / "sprung").exists()
 
     refused(tmp_path, source, "NoneType, which has no predict", ALLOWED)
@@ -64,8 +64,8 @@ def test_the_conversion_that_is_offered_works(tmp_path: Path) -> None:
     model = LogisticRegression(max_iter=1000).fit(X, Y)
     joblib.dump(model, tmp_path / "it's a model.joblib")
 
-    said = refused(tmp_path, tmp_path / "it's a model.joblib", "Convert it", NOTHING)
-    offered = re.search(r"python (-c .*)\. Or add it", said)
+    text = refused(tmp_path, tmp_path / "it's a model.joblib", "Convert it", NOTHING)
+    offered = re.search(r"python (-c .*)\. Or add it", text)
     assert offered is not None
     subprocess.run(f"{sys.executable} {offered[1]}", shell=True, check=True, cwd=tmp_path)  # noqa: S602 -- our own text
 
@@ -91,7 +91,7 @@ def test_a_function_that_cloudpickle_wrote_is_a_step_like_any_other(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (pickle.dumps({"model": LogisticRegression().fit(X[:, :1], Y)}), "holds a dict, which has no predict"),
         (pickle.dumps(LogisticRegression(max_iter=1000).fit(X, Y))[:-9], r"cannot be read as a pickle: [^\n]*$"),
@@ -101,7 +101,7 @@ def test_a_function_that_cloudpickle_wrote_is_a_step_like_any_other(tmp_path: Pa
     ],
     ids=["dict", "cut off", "empty", "absent module", "class of a script"],
 )
-def test_a_pickle_that_cannot_be_used_is_refused_with_the_reason(tmp_path: Path, content: bytes, said: str) -> None:
+def test_a_pickle_that_cannot_be_used_is_refused_with_the_reason(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "m.pkl").write_bytes(content)
 
-    refused(tmp_path, tmp_path / "m.pkl", said, ALLOWED)
+    refused(tmp_path, tmp_path / "m.pkl", message, ALLOWED)

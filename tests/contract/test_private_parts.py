@@ -1,6 +1,6 @@
-"""What docs/reference/private-parts.md says of other libraries is so in the versions that are installed here.
+"""The claims of docs/reference/private-parts.md are true of the versions that are installed here.
 
-Each test asks the library alone, or one connection to PostgreSQL: none starts a system.
+Each test uses the library alone, or one connection to PostgreSQL: none starts a system.
 """
 
 import io
@@ -134,23 +134,23 @@ def test_kombu_waits_for_messages_with_the_client_that_looks_at_what_is_popped(c
 
 
 def test_kombu_passes_over_what_was_broadcast_and_lost_its_content(channel: Any) -> None:
-    told = channel._handle_message(None, [b"message", b"/0.celery.pidbox", b"junk"])
+    message = channel._handle_message(None, [b"message", b"/0.celery.pidbox", b"junk"])
 
-    assert told["data"] is None
+    assert message["data"] is None
     assert channel._handle_message(None, [b"message", b"/0.other", b""])["data"] == b""
-    channel.__dict__.update(subclient=_Saying([b"message", b"/0.celery.pidbox", b"junk"]), _fanout_to_queue={})
+    channel.__dict__.update(subclient=_Scripted([b"message", b"/0.celery.pidbox", b"junk"]), _fanout_to_queue={})
     assert channel._receive_one(channel.subclient) is None
 
 
-def test_what_kombu_restores_is_looked_at_first_and_junk_is_deleted() -> None:
+def test_messages_that_kombu_restores_are_checked_first_and_junk_is_deleted() -> None:
     deleted: list[tuple[str, ...]] = []
     client = SimpleNamespace(
         hget=lambda *_: b"junk", hdel=lambda *key: deleted.append(key), zrem=lambda *key: deleted.append(key)
     )
 
     @contextmanager
-    def reached(given: Any = None) -> Iterator[Any]:
-        yield given or client
+    def reached(other: Any = None) -> Iterator[Any]:
+        yield other or client
 
     class Unconnected(QoS):
         def __init__(self) -> None:
@@ -199,11 +199,11 @@ def test_a_task_travels_as_we_look_for_it(within: Any, broker: Any) -> None:
 
 
 @pytest.mark.parametrize("destination", [None, ["a@b"]])
-def test_a_command_and_its_answer_travel_as_we_look_for_them(within: Any, broker: Any, destination: Any) -> None:
+def test_a_command_and_its_reply_travel_as_we_look_for_them(within: Any, broker: Any, destination: Any) -> None:
     mailbox, control = within.control.mailbox, within.control
     mailbox.Node("a@b", channel=broker).listen()
-    answers = mailbox(broker.connection.client).get_reply_queue()(broker)
-    answers.declare()
+    replies = mailbox(broker.connection.client).get_reply_queue()(broker)
+    replies.declare()
 
     control.broadcast("pool_grow", arguments={"n": 1}, destination=destination)
 
@@ -211,10 +211,10 @@ def test_a_command_and_its_answer_travel_as_we_look_for_them(within: Any, broker
     assert envelope.envelope_fault(raw) is None
     assert commands.command_fault(*envelope.opened(raw)) is None
 
-    mailbox._publish_reply({"a@b": "ok"}, mailbox.reply_exchange.name, answers.routing_key, "a ticket", channel=broker)
+    mailbox._publish_reply({"a@b": "ok"}, mailbox.reply_exchange.name, replies.routing_key, "a ticket", channel=broker)
 
-    raw = json.dumps(broker._get(answers.name))
-    assert answers.name.endswith(commands.ANSWERS)
+    raw = json.dumps(broker._get(replies.name))
+    assert replies.name.endswith(commands.ANSWERS)
     assert commands.answer_fault(*envelope.opened(raw)) is None
 
 
@@ -253,7 +253,7 @@ def test_celery_acknowledges_a_task_by_the_methods_that_its_message_has() -> Non
     assert called == ["ack", "reject"]
 
 
-def test_a_request_says_of_itself_in_which_process_it_was() -> None:
+def test_a_request_knows_in_which_process_it_was() -> None:
     request = object.__new__(Request)
 
     assert request.worker_pid is None
@@ -272,7 +272,7 @@ def test_a_process_of_the_pool_has_its_number() -> None:
     assert "index" in Pool._create_worker_process.__code__.co_names
 
 
-def test_flower_takes_what_we_put_in_the_place_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flower_takes_our_parts_instead_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = object()
     monkeypatch.setattr(flower_events, "EventsState", lambda **_: ours)
 
@@ -305,7 +305,7 @@ def test_uvicorns_protocol_has_the_parts_that_we_extend() -> None:
     assert {"cycle", "loop", "transport", "response_complete"} <= _names_in(import_module(AutoHTTPProtocol.__module__))
 
 
-def test_what_scikit_learn_keeps_of_training_is_where_we_look() -> None:
+def test_scikit_learn_keeps_its_attributes_of_training_where_we_look() -> None:
     rows, classes = np.arange(80.0).reshape(40, 2), np.arange(40) % 2
     words = pd.DataFrame({"word": pd.Categorical(["a", "b"] * 20), "number": rows[:, 0]})
     boosted: Any = HistGradientBoostingClassifier(max_iter=2).fit(rows, classes)
@@ -321,7 +321,7 @@ def test_what_scikit_learn_keeps_of_training_is_where_we_look() -> None:
 
 
 @pytest.mark.parametrize("kind", ["classifier", "regressor"])
-def test_a_class_without_tags_says_what_it_is_as_before_there_were_tags(kind: str) -> None:
+def test_a_class_without_tags_is_classified_as_in_older_versions(kind: str) -> None:
     own = type("Own", (), {"_estimator_type": kind, "fit": lambda self, *_: self, "predict": lambda _, x: x})()
 
     assert estimator_kind(own) == kind
@@ -373,7 +373,7 @@ def test_the_servers_programs_are_where_their_wheels_keep_them() -> None:
     assert valkey.binary().is_file()
 
 
-class _Saying:
+class _Scripted:
     """A subscriber that hears one thing."""
 
     def __init__(self, response: list[bytes]) -> None:
@@ -384,7 +384,7 @@ class _Saying:
 
 
 def _found(name: str) -> Any:
-    """What a dotted name stands for: the longest module that it begins with, and attributes from there."""
+    """The object of a dotted name: the longest module that it begins with, and attributes from there."""
     parts = name.split(".")
     for length in range(len(parts), 0, -1):
         try:
@@ -398,7 +398,7 @@ def _found(name: str) -> Any:
 
 
 def _scripts(page: str) -> list[str]:
-    """The scripts that stand in a page itself."""
+    """The scripts that are in a page itself."""
     return [part.partition("</script>")[0] for part in page.split('<script type="text/javascript">')[1:]]
 
 

@@ -33,12 +33,12 @@ BOUGHT = """
             return {"total": pc.multiply(rows["price"], rows["count"]), "many": pc.greater(rows["count"], 2)}
 """
 ROWS = pa.RecordBatch.from_pydict({"price": [1.5, 2.0, 4.0], "count": [1, 3, 5]})
-ANSWERS = {"total": [1.5, 6.0, 20.0], "many": [False, True, True]}
+OUTPUTS = {"total": [1.5, 6.0, 20.0], "many": [False, True, True]}
 
 
-def ask(model: Model, rows: pa.RecordBatch = ROWS) -> dict[str, list[Any]]:
-    answers: dict[str, list[Any]] = score_rows.predict(model, rows).to_pydict()
-    return answers
+def predict(model: Model, rows: pa.RecordBatch = ROWS) -> dict[str, list[Any]]:
+    outputs: dict[str, list[Any]] = score_rows.predict(model, rows).to_pydict()
+    return outputs
 
 
 def test_a_class_scores_as_it_does_by_hand(write: Write, add: Callable[..., Artifact]) -> None:
@@ -46,9 +46,9 @@ def test_a_class_scores_as_it_does_by_hand(write: Write, add: Callable[..., Arti
 
     artifact = add("bought:Total")
 
-    assert ask(registry.load(artifact)) == ANSWERS
-    assert ask(registry.load(artifact), ROWS.slice(1, 1)) == {"total": [6.0], "many": [True]}
-    assert ask(registry.load(artifact), ROWS.slice(0, 0)) == {"total": [], "many": []}
+    assert predict(registry.load(artifact)) == OUTPUTS
+    assert predict(registry.load(artifact), ROWS.slice(1, 1)) == {"total": [6.0], "many": [True]}
+    assert predict(registry.load(artifact), ROWS.slice(0, 0)) == {"total": [], "many": []}
     assert (artifact.format, artifact.devices) == ("python", ("cpu", "cuda"))
     assert [str(i) for i in artifact.signature.inputs] == ["price float64", "count int64"]
 
@@ -60,7 +60,7 @@ def test_the_store_has_the_code_and_needs_the_original_no_more(write: Write, add
 
     opened = store.open_artifact(added.folder.parents[1], "m", added.version, added.digest)
 
-    assert ask(registry.load(opened)) == ANSWERS
+    assert predict(registry.load(opened)) == OUTPUTS
     assert sorted(p.name for p in opened.folder.rglob("*") if p.is_file()) == ["bought.py", "model.toml"]
 
 
@@ -115,9 +115,9 @@ def test_a_package_called_as_ours_imports_itself_and_leaves_ours_alone(
 
     artifact = add("db.scorer:Scorer")
     model = registry.load(artifact)
-    answers = ask(model, pa.RecordBatch.from_pydict({"n": [1, 2]}))
+    outputs = predict(model, pa.RecordBatch.from_pydict({"n": [1, 2]}))
 
-    assert answers == {"word": ["theirs"] * 2, "late": ["late"] * 2, "ours": ["scorebeat.models.inputs.binding"] * 2}
+    assert outputs == {"word": ["theirs"] * 2, "late": ["late"] * 2, "ours": ["scorebeat.models.inputs.binding"] * 2}
     assert not any(name.partition(".")[0] == "db" for name in set(sys.modules) - before)
     store.open_artifact(artifact.folder.parents[1], "m", 1, artifact.digest)  # no bytecode was written beside it
     assert not list(artifact.folder.rglob("__pycache__"))
@@ -148,7 +148,7 @@ def test_a_module_called_models_may_open_inner_models(
     model = registry.load(add("models:Twice", str(adder)))
 
     rows = pa.RecordBatch.from_pydict({"x": [1.0, 5.0], "y": [2.0, 6.0]})
-    assert ask(model, rows)["twice"] == pytest.approx([6.0, 22.0])
+    assert predict(model, rows)["twice"] == pytest.approx([6.0, 22.0])
     assert "models" not in sys.modules
 
 
@@ -176,9 +176,9 @@ def test_two_versions_in_one_process_do_not_mix(write: Write, add: Callable[...,
         added.append(add("pkg.c:C"))
 
     loaded = [registry.load(artifact) for artifact in (*added, added[0])]
-    answers = [ask(model, pa.RecordBatch.from_pydict({"n": [1]})) for model in reversed(loaded)]
+    outputs = [predict(model, pa.RecordBatch.from_pydict({"n": [1]})) for model in reversed(loaded)]
 
-    assert answers == [{"word": [w], "late": [w]} for w in ("one", "two", "one")]
+    assert outputs == [{"word": [w], "late": [w]} for w in ("one", "two", "one")]
     assert "pkg" not in sys.modules
 
 
@@ -204,7 +204,7 @@ def test_taking_a_class_imports_nothing(write: Write, tmp_path: Path) -> None:
     assert (tmp_path / "draft/code/pkg/sub/m.py").read_text() == "raise RuntimeError"
 
 
-def test_what_a_class_may_answer(write: Write, add: Callable[..., Artifact]) -> None:
+def test_a_class_may_return_each_of_these_forms(write: Write, add: Callable[..., Artifact]) -> None:
     write(
         "kinds.py",
         """
@@ -230,15 +230,15 @@ def test_what_a_class_may_answer(write: Write, add: Callable[..., Artifact]) -> 
         [pa.array([7, 8]), pa.array([[1, 2], [3, 4]], pa.list_(pa.float32(), 2))], names=["n", "pixels"]
     )
 
-    answers = ask(registry.load(add("kinds:C")), rows)
+    outputs = predict(registry.load(add("kinds:C")), rows)
 
-    assert {name: answers[name] for name in "abcef"} == {
+    assert {name: outputs[name] for name in "abcef"} == {
         "a": [1, 1], "b": ["u", "u"], "c": [[1, 1], [1, 1]], "e": [7, 8], "f": ["x", None],
     }  # fmt: skip
-    assert [moment.isoformat() for moment in answers["d"]] == ["2026-01-31T00:00:00+00:00"] * 2
+    assert [time.isoformat() for time in outputs["d"]] == ["2026-01-31T00:00:00+00:00"] * 2
 
 
-def test_memory_that_pytorch_lacks_is_told_so_that_fewer_rows_are_tried(
+def test_a_lack_of_pytorch_memory_is_reported_so_that_fewer_rows_are_tried(
     write: Write, add: Callable[..., Artifact]
 ) -> None:
     pytest.importorskip("torch")

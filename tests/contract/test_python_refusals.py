@@ -18,7 +18,7 @@ from tests.contract.python_files import CLASS, Write
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("x = 1\nraise ValueError('no\\nluck')", "bad:C failed in bad.py, line 2: ValueError: no luck"),
         ("x = 1\nx = = 2", "bad:C failed in bad.py, line 2: SyntaxError"),
@@ -33,18 +33,18 @@ from tests.contract.python_files import CLASS, Write
         ("class C:\n  def __init__(self): ...", "bad:C is made with two arguments, __init__(self, files, device)"),
         (CLASS.replace("predict", "score"), "bad:C has no predict(rows)"),
         (CLASS.replace('{"n": "int64"}', '["n"]'), "bad:C has no usable `inputs`: expected names with their types"),
-        (CLASS.replace("outputs =", "gives ="), "bad:C has no usable `outputs`"),
+        (CLASS.replace("outputs =", "returns ="), "bad:C has no usable `outputs`"),
         (CLASS.replace("int64", "int8"), "bad:C.inputs['n']: 'n:int8': unknown type 'int8'"),
         (CLASS.replace('"string"', '"text"'), "bad:C.outputs['word']: unknown type 'text'"),
         (CLASS.replace('"word": "string"', '"batch_id": "string"'), "'batch_id' is the name of a column that every"),
     ],
 )
 def test_a_class_that_cannot_be_used_is_refused_with_its_file_and_line(
-    refuse: Callable[[str], str], text: str, said: str
+    refuse: Callable[[str], str], text: str, message: str
 ) -> None:
     before = set(sys.modules)
 
-    assert said in refuse(dedent(text))
+    assert message in refuse(dedent(text))
     assert not [name for name in set(sys.modules) - before if name.startswith("_scorebeat_code_")]
 
 
@@ -62,7 +62,7 @@ def test_the_class_is_blamed_and_no_library_with_a_relative_store_too(
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("returned", "message"),
     [
         ('["a"] * len(rows)', "bad:C.predict returned list, expected a dict of columns or a RecordBatch"),
         ('{"word": ["a"]}', "bad:C returned 1 values in 'word' for 8 rows"),
@@ -73,14 +73,14 @@ def test_the_class_is_blamed_and_no_library_with_a_relative_store_too(
         ("1 / 'a'", "it raised TypeError: unsupported operand type(s) for /: 'int' and 'str' on 8 invented rows"),
     ],
 )
-def test_answers_that_break_the_contract_are_refused_when_the_class_is_added(
-    refuse: Callable[[str], str], answer: str, said: str
+def test_outputs_that_break_the_contract_are_refused_when_the_class_is_added(
+    refuse: Callable[[str], str], returned: str, message: str
 ) -> None:
-    assert said in refuse(CLASS.replace('{"word": ["a"] * len(rows)}', answer))
+    assert message in refuse(CLASS.replace('{"word": ["a"] * len(rows)}', returned))
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "message"),
     [
         ("nosuch:C", "there is no module nosuch in the current folder"),
         ("sys:C", "module sys has no Python source"),
@@ -92,12 +92,12 @@ def test_answers_that_break_the_contract_are_refused_when_the_class_is_added(
     ],
 )
 def test_a_source_that_cannot_be_copied_is_refused(
-    write: Write, refuse: Callable[[str, str], str], source: str, said: str
+    write: Write, refuse: Callable[[str, str], str], source: str, message: str
 ) -> None:
     write("folder/m.py", CLASS)
     write("pkg/__init__.py", "")
 
-    assert said in refuse(CLASS, source)
+    assert message in refuse(CLASS, source)
 
 
 def test_files_that_are_absent_or_of_one_name_are_refused(write: Write, add: Callable[..., Artifact]) -> None:
@@ -125,7 +125,7 @@ def test_altered_code_or_files_are_not_run(write: Write, add: Callable[..., Arti
         store.open_artifact(added.folder.parents[1], "m", 1, added.digest)
 
 
-def test_an_answer_that_breaks_the_contract_later_is_refused(write: Write, add: Callable[..., Artifact]) -> None:
+def test_an_output_that_breaks_the_contract_later_is_refused(write: Write, add: Callable[..., Artifact]) -> None:
     write("good.py", CLASS.replace("* len(rows)", "* min(len(rows), 8)"))
     model = registry.load(add("good:C"))
 

@@ -1,4 +1,4 @@
-"""What a model returned is ours: neither its next call nor what it writes to its inputs changes a stored prediction."""
+"""A returned output is ours: neither its next call nor what it writes to its inputs changes a stored prediction."""
 
 from collections.abc import Callable
 from functools import partial
@@ -52,7 +52,7 @@ REUSED = """
                 raise MemoryError
             out = self.buffer[: len(x)]
             np.multiply(x, 2, out=out)
-            return {answer}
+            return {returned}
 """
 FORMS = {
     "an array": '{"y": out}',
@@ -68,7 +68,7 @@ FORMS = {
 def test_a_class_may_return_its_own_buffer_at_every_call(
     write: Write, add: Callable[..., Artifact], form: str, most: int
 ) -> None:
-    write("reuses.py", REUSED.format(answer=FORMS[form], most=most))
+    write("reuses.py", REUSED.format(returned=FORMS[form], most=most))
     model = MicroBatches(registry.load(add("reuses:C")))
 
     scored = isolate.predict_isolating_failures(model.predict, ROWS)
@@ -79,7 +79,7 @@ def test_a_class_may_return_its_own_buffer_at_every_call(
 
 
 def test_a_class_may_return_its_own_buffer_to_micro_batches(write: Write, add: Callable[..., Artifact]) -> None:
-    write("reuses.py", REUSED.format(answer=FORMS["an array"], most=5000))
+    write("reuses.py", REUSED.format(returned=FORMS["an array"], most=5000))
     rows = ROWS.slice(0, 700)
 
     found = MicroBatches(registry.load(add("reuses:C")), 99).predict(rows)
@@ -152,8 +152,8 @@ def test_a_python_function_of_mlflow_may_return_its_own_buffer(tmp_path: Path) -
         Buffered().fit(table), tmp_path / "saved", signature=signature, serialization_format="cloudpickle",
         pip_requirements=["scikit-learn"],
     )  # fmt: skip
-    given = AddOptions(code=frozenset({"mlflow"}))
-    model = registry.load(store.add(tmp_path / "store", tmp_path / "saved", "m", given))
+    options = AddOptions(code=frozenset({"mlflow"}))
+    model = registry.load(store.add(tmp_path / "store", tmp_path / "saved", "m", options))
 
     found = MicroBatches(model, 99).predict(ROWS)
 
@@ -182,7 +182,7 @@ class Harmful(BufferedClassifier):
 
 
 @pytest.mark.parametrize("fed", [np.asarray, partial(pd.DataFrame, columns=["x"])], ids=["matrix", "table"])
-def test_labels_and_probabilities_are_of_the_same_inputs_whatever_a_model_writes_to_them(
+def test_labels_and_probabilities_are_of_the_same_inputs_though_a_model_writes_them(
     tmp_path: Path, fed: Callable[[NDArray[np.float64]], Any]
 ) -> None:
     x = X[:, None]

@@ -47,9 +47,9 @@ def by_name(words: Any, **options: Any) -> Any:
     return ColumnTransformer([("numbers", numbers, ["age", "visits"]), ("words", words, ["city"])], **options)
 
 
-def added(folder: Path, model: Any, **given: Any) -> Artifact:
+def added(folder: Path, model: Any, **options: Any) -> Artifact:
     skops.io.dump(model, folder / "m.skops")
-    return store.add(folder / "store", folder / "m.skops", "m", AddOptions(**given))
+    return store.add(folder / "store", folder / "m.skops", "m", AddOptions(**options))
 
 
 def scored(artifact: Artifact, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -62,7 +62,7 @@ def wanted(artifact: Artifact) -> list[str]:
     return [*map(str, artifact.signature.inputs)]
 
 
-def test_columns_have_the_names_and_types_of_training_and_dropped_ones_are_not_asked_for(tmp_path: Path) -> None:
+def test_columns_have_the_names_and_types_of_training_without_dropped_ones(tmp_path: Path) -> None:
     plain = make_pipeline(by_name(OneHotEncoder(handle_unknown="ignore")), RandomForestClassifier(3, random_state=0))
     search = GridSearchCV(CalibratedClassifierCV(plain, cv=2), {"ensemble": [True]}, cv=2)
 
@@ -74,7 +74,7 @@ def test_columns_have_the_names_and_types_of_training_and_dropped_ones_are_not_a
         assert [found[0]["no"], found[0]["yes"]] == pytest.approx(expected)
 
 
-def test_a_column_that_is_kept_is_asked_for_and_may_be_given_its_type(tmp_path: Path) -> None:
+def test_a_column_that_is_kept_is_required_and_may_have_a_declared_type(tmp_path: Path) -> None:
     model = make_pipeline(by_name(OneHotEncoder(), remainder="passthrough"), LogisticRegression(max_iter=1000))
 
     artifact = added(tmp_path, model.fit(TABLE, STAYS), inputs=("number:int64", "city"))
@@ -117,7 +117,7 @@ def test_a_selection_by_type_is_what_it_was_in_training(tmp_path: Path) -> None:
     assert wanted(artifact) == ["number float64", "age float64", "city string", "visits float64"]
 
 
-def test_a_label_of_named_columns_is_what_predict_says_where_rounding_ties_the_probabilities(tmp_path: Path) -> None:
+def test_a_label_of_named_columns_equals_predicts_if_rounding_ties_probabilities(tmp_path: Path) -> None:
     known = pd.DataFrame({"a": [-1.0, 1.0]})
     model = make_pipeline(ColumnTransformer([("a", "passthrough", ["a"])]), LogisticRegression())
     model.fit(known, ["no", "yes"])
@@ -143,7 +143,7 @@ def test_columns_that_were_fitted_without_names_need_names(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("inputs", "said"),
+    ("inputs", "message"),
     [
         (("place:string",), "fitted on the columns age, city, visits, but --inputs names 'place'"),
         (("age", "city", "visits", "age"), "age more than once"),
@@ -151,10 +151,10 @@ def test_columns_that_were_fitted_without_names_need_names(tmp_path: Path) -> No
         (("age:money",), "unknown type 'money'"),
     ],
 )
-def test_inputs_that_the_model_does_not_have_are_refused(tmp_path: Path, inputs: tuple[str, ...], said: str) -> None:
+def test_inputs_that_the_model_does_not_have_are_refused(tmp_path: Path, inputs: tuple[str, ...], message: str) -> None:
     model = make_pipeline(by_name(OneHotEncoder()), LogisticRegression()).fit(TABLE, STAYS)
 
-    with pytest.raises(StoreError, match=said):
+    with pytest.raises(StoreError, match=message):
         added(tmp_path, model, inputs=inputs)
 
 
@@ -242,7 +242,7 @@ def test_boosting_of_another_library_in_a_pipeline_is_used_once_it_is_trusted(tm
     assert found[0]["yes"] == pytest.approx(expected[0, 1])
 
 
-def test_what_a_partial_calls_must_be_trusted_itself(tmp_path: Path) -> None:
+def test_the_functions_that_a_partial_calls_must_be_trusted_themselves(tmp_path: Path) -> None:
     model = make_pipeline(FunctionTransformer(), LogisticRegression()).fit(TABLE[["visits"]], STAYS)
     model.steps[0][1].func = functools.partial(os.system, "exit 3")
 

@@ -97,7 +97,7 @@ def test_a_classifier_of_several_labels_has_a_column_a_label(tmp_path: Path, cas
         np.testing.assert_allclose(np.column_stack([found[name] for name in probabilities]), wanted, rtol=1e-12)
 
 
-def test_labels_have_the_names_that_are_given(tmp_path: Path) -> None:
+def test_labels_have_the_names_of_the_option(tmp_path: Path) -> None:
     fitted = MLPClassifier((4,), max_iter=20, random_state=0).fit(X, TAGS)
 
     some = added(tmp_path, fitted, outputs=("red", "green", "blue")).signature.outputs.names
@@ -154,7 +154,7 @@ EMBEDDERS = {
 
 
 @pytest.mark.parametrize("case", EMBEDDERS)
-def test_a_transformer_without_predict_gives_an_embedding(tmp_path: Path, case: str) -> None:
+def test_a_transformer_without_predict_returns_an_embedding(tmp_path: Path, case: str) -> None:
     model, x, inputs, rows = EMBEDDERS[case]
     fitted = model.fit(x)
     wanted = fitted.transform(x)
@@ -166,7 +166,7 @@ def test_a_transformer_without_predict_gives_an_embedding(tmp_path: Path, case: 
     np.testing.assert_allclose(np.array(found["embedding"]), wanted, rtol=1e-9, atol=1e-12)
 
 
-def test_a_ranker_gives_its_scores(tmp_path: Path) -> None:
+def test_a_ranker_returns_its_scores(tmp_path: Path) -> None:
     pytest.importorskip("xgboost")
     pytest.importorskip("lightgbm")
     from lightgbm import LGBMRanker  # noqa: PLC0415 -- it may be absent
@@ -180,7 +180,7 @@ def test_a_ranker_gives_its_scores(tmp_path: Path) -> None:
         assert scored(added(tmp_path, fitted)) == {"value": fitted.predict(X).astype(float).tolist()}
 
 
-def test_catboost_gives_what_it_returns(tmp_path: Path) -> None:
+def test_catboost_has_the_outputs_that_it_returns(tmp_path: Path) -> None:
     catboost = pytest.importorskip("catboost")
     some: dict[str, Any] = {"iterations": 5, "verbose": 0, "allow_writing_files": False, "thread_count": 1}
     words = catboost.CatBoostClassifier(**some).fit(X, WORDS)
@@ -199,10 +199,10 @@ def test_catboost_gives_what_it_returns(tmp_path: Path) -> None:
 
 
 class Own(BaseEstimator):  # type: ignore[misc]  # scikit-learn publishes no types
-    """An estimator of somebody's own, which says nothing of what it is."""
+    """An estimator of somebody's own, which declares no kind."""
 
-    def __init__(self, answer: Callable[[Any], Any]) -> None:
-        self.answer = answer
+    def __init__(self, output: Callable[[Any], Any]) -> None:
+        self.output = output
 
     def fit(self, x: Any, y: Any = None) -> "Own":
         del y
@@ -210,11 +210,11 @@ class Own(BaseEstimator):  # type: ignore[misc]  # scikit-learn publishes no typ
         return self
 
     def predict(self, x: Any) -> Any:
-        return self.answer(x)
+        return self.output(x)
 
 
 class OwnRegressor(RegressorMixin, Own):  # type: ignore[misc]  # as above
-    """The same, which says that it is a regressor."""
+    """The same, which declares that it is a regressor."""
 
 
 class Plain:
@@ -247,7 +247,7 @@ RETURNED: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", RETURNED)
-def test_an_estimator_of_ones_own_gives_what_it_returns(tmp_path: Path, case: str) -> None:
+def test_an_estimator_of_ones_own_has_the_outputs_that_it_returns(tmp_path: Path, case: str) -> None:
     model, wanted = RETURNED[case]
 
     found = scored(added(tmp_path, model.fit(X) if hasattr(model, "fit") else model))
@@ -268,14 +268,14 @@ UNUSABLE: dict[str, tuple[Callable[[Any], Any], str]] = {
 
 
 @pytest.mark.parametrize("case", UNUSABLE)
-def test_what_no_columns_hold_is_refused_with_what_to_do(tmp_path: Path, case: str) -> None:
-    answer, said = UNUSABLE[case]
+def test_an_output_that_no_columns_hold_is_refused_with_the_next_step(tmp_path: Path, case: str) -> None:
+    output, message = UNUSABLE[case]
 
-    with pytest.raises(StoreError, match=f"{said}.*Wrap it in a Python class"):
-        added(tmp_path, Own(answer).fit(X))
+    with pytest.raises(StoreError, match=f"{message}.*Wrap it in a Python class"):
+        added(tmp_path, Own(output).fit(X))
 
 
-def test_a_row_with_a_value_of_another_type_is_refused_and_says_so(tmp_path: Path) -> None:
+def test_a_row_with_a_value_of_another_type_is_refused_by_name(tmp_path: Path) -> None:
     fitted = Own(lambda x: ["no" if value > 2 else float(value) for value in x[:, 0]]).fit(X)
     model = registry.load(added(tmp_path, fitted))
 
@@ -290,8 +290,8 @@ def test_a_quantile_is_a_value(tmp_path: Path, quantile: float) -> None:
     assert scored(added(tmp_path, fitted)) == {"value": fitted.predict(X).tolist()}
 
 
-def test_versions_of_before_keep_their_columns_and_never_store_one_label_for_several(tmp_path: Path) -> None:
-    """Their model.toml has no word of what the model gives."""
+def test_older_versions_keep_their_columns_and_never_store_one_label_for_several(tmp_path: Path) -> None:
+    """Their model.toml does not list the model's outputs."""
 
     def of_before(model: Any, outputs: pa.Schema) -> Any:
         artifact = added(tmp_path, LogisticRegression().fit(X, TAGS[:, 0]))
@@ -311,7 +311,7 @@ def test_versions_of_before_keep_their_columns_and_never_store_one_label_for_sev
         of_before(many, pa.schema([("label", pa.int64()), *numbers])).predict(ROWS)
 
 
-def test_a_label_of_predict_that_the_probabilities_do_not_tell_is_kept(tmp_path: Path) -> None:
+def test_a_label_of_predict_that_the_probabilities_do_not_imply_is_kept(tmp_path: Path) -> None:
     fitted = SVC(probability=False).fit(X, WORDS)
 
     assert scored(added(tmp_path, fitted)) == {"label": fitted.predict(X).tolist()}

@@ -1,4 +1,4 @@
-"""What a model changes of its process does not outlive its call, and is what it finds again at its next one."""
+"""A model's changes of its process do not outlive its call, and are there again at its next one."""
 
 import gc
 import locale
@@ -81,7 +81,7 @@ CHANGES: dict[str, tuple[str, Callable[[], Any]]] = {
 
 @pytest.fixture
 def loaded(write: Write, add: Callable[..., Artifact], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
-    """The predictions of a class whose code is given, as a worker has them; a failed test leaves no mark."""
+    """The predictions of a class of this code, as a worker has them; a failed test leaves no mark."""
     monkeypatch.setenv("TZ", "UTC")
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGALRM)}
     root, streams, stderr = logging.getLogger(), (sys.stdout, sys.stderr), os.dup(2)
@@ -118,7 +118,7 @@ def loaded(write: Write, add: Callable[..., Artifact], monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("case", CHANGES)
 @pytest.mark.parametrize("when", ["load", "call"])
-def test_what_a_model_changes_of_its_process_does_not_outlive_its_call(
+def test_a_models_changes_of_its_process_do_not_outlive_its_call(
     loaded: Callable[..., Any], case: str, when: str
 ) -> None:
     change, look = CHANGES[case]
@@ -129,7 +129,7 @@ def test_what_a_model_changes_of_its_process_does_not_outlive_its_call(
     assert look() == before
 
 
-def test_what_a_model_that_raises_has_changed_is_put_back_too(loaded: Callable[..., Any]) -> None:
+def test_the_changes_of_a_model_that_raises_are_undone_too(loaded: Callable[..., Any]) -> None:
     before = Path.cwd()
 
     with pytest.raises(ZeroDivisionError):
@@ -145,12 +145,12 @@ def test_a_model_finds_its_own_folder_and_variables_again(loaded: Callable[..., 
     assert "OWN" not in os.environ
 
 
-def test_what_a_model_does_not_find_again_is_told_once(
+def test_a_state_that_a_model_does_not_find_again_is_reported_once(
     loaded: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     predict = loaded(call="gc.disable()")
 
     predict(), predict()
 
-    (told,) = [r for r in caplog.records if r.getMessage() == "model.surroundings_restored"]
-    assert vars(told)["scorebeat_fields"] == {"model": "own/1", "changed": "garbage collection"}
+    (record,) = [r for r in caplog.records if r.getMessage() == "model.surroundings_restored"]
+    assert vars(record)["scorebeat_fields"] == {"model": "own/1", "changed": "garbage collection"}

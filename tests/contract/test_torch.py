@@ -31,8 +31,8 @@ def program(tmp_path: Path) -> Path:
     return export(tmp_path, linear(3), (ROW,))
 
 
-def added(path: Path, **given: Any) -> Artifact:
-    return store.add(path.parent / "store", path, "m", AddOptions(**given))
+def added(path: Path, **options: Any) -> Artifact:
+    return store.add(path.parent / "store", path, "m", AddOptions(**options))
 
 
 def scored(artifact: Artifact, columns: dict[str, Any]) -> list[dict[str, Any]]:
@@ -86,9 +86,9 @@ def test_a_close_call_of_two_classes_is_settled_by_the_scores(tmp_path: Path) ->
     assert artifact.options == {"classes": ["no", "yes"], "softmax": True}
 
 
-def refused(path: Path, match: str, error: type[Exception] = StoreError, **given: Any) -> None:
+def refused(path: Path, match: str, error: type[Exception] = StoreError, **options: Any) -> None:
     with pytest.raises(error, match=match) as raised:
-        added(path, **given)
+        added(path, **options)
     assert "\n" not in str(raised.value)
     assert not [*(path.parent / "store").glob("*")]
 
@@ -125,7 +125,7 @@ def test_inputs_that_no_rows_feed_are_refused(tmp_path: Path) -> None:
     assert [i.name for i in added(wide, inputs=("a", "b")).signature.inputs] == ["a", "b"]
 
 
-def test_what_is_given_must_fit(program: Path) -> None:
+def test_options_that_do_not_fit_the_model_are_refused(program: Path) -> None:
     refused(program, "wants 4 values a row, but --inputs names 2: a, b", inputs=("a", "b"))
     refused(program, "d string: a tensor holds numbers only", inputs=("a", "b", "c", "d:string"))
     refused(program, "has 3 classes, but --classes names 2: no, yes", classes=("no", "yes"))
@@ -153,7 +153,7 @@ def test_a_null_is_refused_and_a_value_that_fails_in_the_program_is_its_error(tm
         scored(artifact, {"input": [1, 2]})
 
 
-def test_too_little_memory_is_told_as_such_with_the_number_of_rows(
+def test_too_little_memory_is_reported_as_such_with_the_number_of_rows(
     program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = registry.load(added(program))
@@ -169,7 +169,7 @@ def test_too_little_memory_is_told_as_such_with_the_number_of_rows(
     assert raised.value.__context__ is None  # it would keep the frames, and they the tensors that filled the device
 
 
-def test_where_torch_is_absent_adding_and_loading_say_how_to_install_it(
+def test_adding_and_loading_without_torch_name_the_command_to_install_it(
     program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artifact = added(program)

@@ -20,7 +20,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 __all__ = ["program"]
 
 
-def test_a_damaged_file_is_told_in_one_line(program: Path) -> None:
+def test_a_damaged_file_is_reported_in_one_line(program: Path) -> None:
     whole = program.read_bytes()
 
     for content in (b"", b"junk" * 9, whole[: len(whole) // 2], whole[:-30]):

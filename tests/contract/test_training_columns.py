@@ -67,19 +67,19 @@ LEAVES = np.where((PEOPLE["region"].isin([10, 5])) ^ (PEOPLE["income"] / PEOPLE[
 PICKLE = frozenset({"pickle"})
 
 
-def pickled(folder: Path, model: Any, **given: Any) -> Artifact:
+def pickled(folder: Path, model: Any, **options: Any) -> Artifact:
     (folder / "m.pkl").write_bytes(cloudpickle.dumps(model))
-    return store.add(folder / "store", folder / "m.pkl", "m", AddOptions(code=PICKLE, **given))
+    return store.add(folder / "store", folder / "m.pkl", "m", AddOptions(code=PICKLE, **options))
 
 
-def skopsed(folder: Path, model: Any, **given: Any) -> Artifact:
+def skopsed(folder: Path, model: Any, **options: Any) -> Artifact:
     skops.io.dump(model, folder / "m.skops")
     trusted = frozenset(skops.io.get_untrusted_types(file=folder / "m.skops"))
-    return store.add(folder / "store", folder / "m.skops", "m", AddOptions(trusted=trusted - TRUSTED, **given))
+    return store.add(folder / "store", folder / "m.skops", "m", AddOptions(trusted=trusted - TRUSTED, **options))
 
 
 def queried(frame: pd.DataFrame) -> pa.RecordBatch:
-    """The rows as PostgreSQL gives them: no categories, NULL for whatever is missing, the columns in another order."""
+    """The rows as PostgreSQL returns them: no categories, NULL for missing values, the columns in another order."""
     columns = {}
     for name in reversed(frame.columns):
         values: list[Any] = [None if pd.isna(v) else v for v in frame[name].astype(object)]
@@ -92,7 +92,7 @@ def scored(artifact: Artifact, rows: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def assert_same(artifact: Artifact, model: Any, frame: pd.DataFrame, rows: pa.RecordBatch | None = None) -> None:
-    """The predictions of rows as PostgreSQL gives them are the library's own for the frame."""
+    """The predictions of rows as PostgreSQL returns them are the library's own for the frame."""
     found = scored(artifact, queried(frame) if rows is None else rows)
     assert found.column(0).to_pylist() == pytest.approx(np.ravel(model.predict(frame)).tolist())
     if hasattr(model, "predict_proba"):
@@ -185,8 +185,8 @@ def test_names_of_which_the_file_has_some_are_refused_with_both_lists(tmp_path: 
     model = make_pipeline(StandardScaler(), logistic()).fit(PEOPLE[NUMBERS], LEAVES)
     _, path = boosted("xgboost", tmp_path, ".ubj")
     adds: tuple[Callable[..., Artifact], ...] = (
-        lambda **given: skopsed(tmp_path, model, **given),
-        lambda **given: store.add(tmp_path / "store", path, "m", AddOptions(**given)),
+        lambda **options: skopsed(tmp_path, model, **options),
+        lambda **options: store.add(tmp_path / "store", path, "m", AddOptions(**options)),
     )
 
     for add in adds:
@@ -194,7 +194,7 @@ def test_names_of_which_the_file_has_some_are_refused_with_both_lists(tmp_path: 
             add(inputs=("age", "salary", "grade"))
 
 
-def test_names_that_the_file_has_none_of_rename_by_position_and_that_is_said(tmp_path: Path) -> None:
+def test_unknown_names_rename_by_position_and_that_is_reported(tmp_path: Path) -> None:
     model = make_pipeline(StandardScaler(), logistic()).fit(PEOPLE[NUMBERS], LEAVES)
     framed = make_pipeline(FunctionTransformer(ratio), logistic()).fit(PEOPLE[NUMBERS], LEAVES)
 
@@ -271,7 +271,7 @@ def test_catboost_gets_the_texts_of_its_categories(tmp_path: Path) -> None:
         assert_same(artifact, model, PEOPLE[WORDS], queried(rows))
 
 
-def test_catboost_gets_truth_values_as_it_had_them_where_the_refusal_says_how(tmp_path: Path) -> None:
+def test_catboost_gets_truth_values_as_in_training_by_the_option_that_is_named(tmp_path: Path) -> None:
     table = PEOPLE[["age", "city", "active"]]
     catboost = trees("catboost").set_params(cat_features=["city", "active"])
     model = catboost.fit(table, PEOPLE["active"].astype(int))
@@ -327,9 +327,9 @@ def test_a_boosters_own_file_is_compared_with_its_library_over_categories(
     rows = {"plain": PEOPLE[table.columns], "categories": table}.get(sample)
     if rows is not None:
         rows.to_parquet(tmp_path / "rows.parquet")
-    given = AddOptions(sample=None if rows is None else SampleFile(tmp_path / "rows.parquet"))
+    options = AddOptions(sample=None if rows is None else SampleFile(tmp_path / "rows.parquet"))
 
-    artifact = store.add(tmp_path / "store", tmp_path / f"m{suffix}", "m", given)
+    artifact = store.add(tmp_path / "store", tmp_path / f"m{suffix}", "m", options)
 
     assert artifact.evidence is not None
     assert artifact.evidence.difference is not None
@@ -437,7 +437,7 @@ PIPELINES: dict[str, tuple[Any, list[str]]] = {
 
 
 @pytest.mark.parametrize("title", PIPELINES)
-def test_what_was_fitted_on_a_dataframe_gets_one(tmp_path: Path, title: str) -> None:
+def test_a_model_that_was_fitted_on_a_dataframe_gets_one(tmp_path: Path, title: str) -> None:
     steps, names = PIPELINES[title]
     model = make_pipeline(clone(steps), logistic()).fit(PEOPLE[names], LEAVES)
     typed = tuple(f"{name}:bool" for name in names if name == "active")
@@ -461,7 +461,7 @@ def as_words(frame: Any) -> Any:
     return frame.astype(str)
 
 
-def test_whole_numbers_stay_whole_where_that_is_said_and_where_it_matters_it_is_asked_for(tmp_path: Path) -> None:
+def test_whole_numbers_stay_whole_if_declared_and_the_type_is_required_if_it_counts(tmp_path: Path) -> None:
     words = make_pipeline(FunctionTransformer(as_words), OneHotEncoder(handle_unknown="ignore"), logistic())
     model = words.fit(PEOPLE[["grade", "region"]], LEAVES)
 
@@ -474,7 +474,7 @@ def is_whole(frame: Any) -> Any:
     return frame.assign(**{name: frame[name] * (1 + (frame[name].dtype.kind == "i")) for name in frame})
 
 
-def test_a_model_whose_code_looks_at_dtypes_is_a_doubt_until_types_are_said(tmp_path: Path) -> None:
+def test_a_model_whose_code_reads_dtypes_is_a_doubt_until_types_are_declared(tmp_path: Path) -> None:
     model = make_pipeline(FunctionTransformer(is_whole), logistic()).fit(PEOPLE[["grade", "region"]], LEAVES)
 
     plain = pickled(tmp_path, model)
@@ -607,7 +607,7 @@ def test_each_column_has_its_own_missing_value(tmp_path: Path) -> None:
     assert_same(artifact, model, table)
 
 
-def test_a_nullable_dtype_is_said_in_pandas_words(tmp_path: Path) -> None:
+def test_a_nullable_dtype_has_its_pandas_name(tmp_path: Path) -> None:
     table = PEOPLE[["age"]].assign(active=with_missing(PEOPLE["active"], None).astype("boolean"))
     seen = FunctionTransformer(
         lambda x: x.assign(active=x["active"].map({True: 1.0, False: 2.0, pd.NA: 7.0}).fillna(9))
@@ -641,7 +641,7 @@ AFTERNOON = np.where(of_times("us")["at"] > pd.Timestamp("2025-02-15"), "yes", "
 
 
 @pytest.mark.parametrize("unit", ["ns", "us", "ms", "s"])
-def test_timestamps_arrive_in_the_unit_that_was_said(tmp_path: Path, unit: str) -> None:
+def test_timestamps_arrive_in_the_unit_that_was_set(tmp_path: Path, unit: str) -> None:
     model = make_pipeline(FunctionTransformer(since_epoch), DecisionTreeClassifier(max_depth=3))
     model.fit(of_times(unit), AFTERNOON)
 
@@ -652,13 +652,13 @@ def test_timestamps_arrive_in_the_unit_that_was_said(tmp_path: Path, unit: str) 
     assert_same(artifact, model, of_times(unit))
 
 
-def test_the_unit_is_not_asked_for_where_it_changes_nothing(tmp_path: Path) -> None:
+def test_the_unit_is_not_required_if_it_changes_nothing(tmp_path: Path) -> None:
     model = make_pipeline(FunctionTransformer(hour), logistic()).fit(of_times("ns"), LEAVES)
 
     assert_same(pickled(tmp_path, model, inputs=("at:timestamp[us]",)), model, of_times("ns"))
 
 
-def test_a_zone_of_training_is_said_in_pandas_words(tmp_path: Path) -> None:
+def test_a_zone_of_training_has_its_pandas_name(tmp_path: Path) -> None:
     table = of_times("us").assign(at=of_times("us")["at"].dt.tz_localize("UTC").dt.tz_convert("Europe/Paris"))
     model = make_pipeline(FunctionTransformer(hour), DecisionTreeClassifier(max_depth=6)).fit(table, LEAVES)
 
@@ -668,7 +668,7 @@ def test_a_zone_of_training_is_said_in_pandas_words(tmp_path: Path) -> None:
     assert_same(artifact, model, table, rows)
 
 
-def test_an_encoder_of_timestamps_says_their_dtype(tmp_path: Path) -> None:
+def test_an_encoder_of_timestamps_has_their_dtype(tmp_path: Path) -> None:
     table = of_times("ns").assign(at=of_times("ns")["at"].dt.normalize())
     coded = ColumnTransformer([("at", OneHotEncoder(handle_unknown="ignore"), ["at"])], remainder="passthrough")
     model = make_pipeline(coded, logistic()).fit(table, LEAVES)
@@ -773,7 +773,7 @@ FILLED: dict[str, tuple[Any, list[str], list[str]]] = {
 
 
 @pytest.mark.parametrize("title", FILLED)
-def test_a_constant_for_missing_values_does_not_say_what_its_columns_are(tmp_path: Path, title: str) -> None:
+def test_a_constant_for_missing_values_does_not_determine_its_columns_types(tmp_path: Path, title: str) -> None:
     steps, expected, missing = FILLED[title]
     table = PEOPLE[[field.split()[0] for field in expected]]
     table = table.assign(**{name: with_missing(table[name], np.nan) for name in missing})

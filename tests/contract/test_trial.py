@@ -1,4 +1,4 @@
-"""What a model must show when it is added: it scores rows, steadily, and as its own library does."""
+"""The trial of a model that is added: it scores rows, steadily, and as its own library does."""
 
 import json
 import re
@@ -43,14 +43,14 @@ LEAVES = np.array(["no", "yes", "yes", "no", "yes"] * 8)
 AGES = pd.DataFrame({"age": [31.0, None, 64.0, 22.0], "city": ["Ghent", "Oslo", "Lyon", "Ghent"], "id": [1, 2, 3, 4]})
 
 
-def added(folder: Path, model: Any, **given: Any) -> Artifact:
+def added(folder: Path, model: Any, **options: Any) -> Artifact:
     joblib.dump(model, folder / "m.joblib")
-    return store.add(folder / "store", folder / "m.joblib", "m", AddOptions(code=PICKLE, **given))
+    return store.add(folder / "store", folder / "m.joblib", "m", AddOptions(code=PICKLE, **options))
 
 
-def refusal(folder: Path, model: Any, **given: Any) -> str:
+def refusal(folder: Path, model: Any, **options: Any) -> str:
     with pytest.raises((StoreError, UsageError)) as error:
-        added(folder, model, **given)
+        added(folder, model, **options)
     assert not (folder / "store" / "m").exists()
     return str(error.value)
 
@@ -117,7 +117,7 @@ def test_rows_of_a_file_are_scored_as_the_library_scores_them(tmp_path: Path, su
     assert artifact.notes == (f"people{suffix} has columns that the model does not use: id",)
 
 
-def test_rows_are_tried_from_the_first_to_the_most_that_are_asked_for(tmp_path: Path) -> None:
+def test_rows_are_tried_from_the_first_to_the_requested_number(tmp_path: Path) -> None:
     pd.concat([AGES] * 100).to_csv(tmp_path / "people.csv", index=False)
 
     artifact = added(tmp_path, people(), sample=SampleFile(tmp_path / "people.csv", 3))
@@ -135,7 +135,7 @@ def test_a_file_of_as_many_numbers_as_the_model_has_features_feeds_its_array(tmp
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("a.csv", b"agee,city\n1,Ghent\n", r"no column age\. .* the file has agee, city\. Did you mean 'agee'\?"),
         ("a.csv", b"age;city\n1;Ghent\n", "columns are separated by commas"),
@@ -160,14 +160,14 @@ def test_a_file_of_as_many_numbers_as_the_model_has_features_feeds_its_array(tmp
     ],
 )  # fmt: skip
 def test_a_sample_that_cannot_be_used_is_refused_by_what_is_wrong(
-    tmp_path: Path, name: str, text: bytes | None, said: str
+    tmp_path: Path, name: str, text: bytes | None, message: str
 ) -> None:
     if text is not None:
         (tmp_path / name).write_bytes(text)
 
-    told = refusal(tmp_path, people(), sample=SampleFile(tmp_path / name))
+    reason = refusal(tmp_path, people(), sample=SampleFile(tmp_path / name))
 
-    assert re.search(said, told), told
+    assert re.search(message, reason), reason
 
 
 WHOLE = """
@@ -181,7 +181,7 @@ class C:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".json"])
-def test_whole_numbers_of_a_file_have_the_width_of_their_input_also_where_pandas_made_them_floats(
+def test_whole_numbers_of_a_file_keep_their_inputs_width_though_pandas_made_floats(
     write: Write, tmp_path: Path, suffix: str
 ) -> None:
     write("m.py", WHOLE)
@@ -203,11 +203,11 @@ def test_a_null_that_the_model_does_not_take_refuses_and_names_its_row_and_colum
     model = LinearRegression().fit(CODES, CODES["spent"])
     (tmp_path / "c.csv").write_text("code,spent\n10,1\n20,NA\n30,4\n")
 
-    told = refusal(tmp_path, model, sample=SampleFile(tmp_path / "c.csv"))
+    reason = refusal(tmp_path, model, sample=SampleFile(tmp_path / "c.csv"))
 
-    assert "on row 2 of c.csv it raised InputError: ValueError: Input X contains NaN" in told
-    assert "spent has 1 NULL" in told
-    assert "code has" not in told
+    assert "on row 2 of c.csv it raised InputError: ValueError: Input X contains NaN" in reason
+    assert "spent has 1 NULL" in reason
+    assert "code has" not in reason
 
 
 def test_rows_that_would_be_scored_otherwise_than_by_the_library_refuse_the_model(
@@ -221,9 +221,9 @@ def test_rows_that_would_be_scored_otherwise_than_by_the_library_refuse_the_mode
         return [label, probabilities + 2e-9 * (np.arange(len(label)) == 2)[:, None]]
 
     monkeypatch.setattr(own_predictions, "own_predict", other)
-    for given in ({"sample": SampleFile(tmp_path / "people.csv")}, {}):
-        told = refusal(tmp_path, people(), **given)
-        assert re.search(r"1 of \d rows would be scored otherwise than by its own library, such as row 3 of ", told)
+    for options in ({"sample": SampleFile(tmp_path / "people.csv")}, {}):
+        reason = refusal(tmp_path, people(), **options)
+        assert re.search(r"1 of \d rows would be scored otherwise than by its own library, such as row 3 of ", reason)
 
 
 def test_a_model_whose_library_cannot_score_the_sample_is_refused(
@@ -232,9 +232,9 @@ def test_a_model_whose_library_cannot_score_the_sample_is_refused(
     AGES.to_csv(tmp_path / "people.csv", index=False)
     monkeypatch.setattr(own_predictions, "own_predict", lambda *_: 1 / 0)
 
-    told = refusal(tmp_path, people(), sample=SampleFile(tmp_path / "people.csv"))
+    reason = refusal(tmp_path, people(), sample=SampleFile(tmp_path / "people.csv"))
 
-    assert "its own library does not score people.csv, which here is scored: it raised ZeroDivisionError" in told
+    assert "its own library does not score people.csv, which here is scored: it raised ZeroDivisionError" in reason
 
 
 def only_known(values: Any) -> Any:
@@ -259,14 +259,14 @@ def test_an_error_that_other_rows_may_not_raise_is_kept_as_the_evidence(tmp_path
 
 @pytest.mark.parametrize("error", ["1 + 'a'", "nosuch", "rows.nosuch", "(_ for _ in ()).throw(NotImplementedError())"])
 def test_an_error_that_every_row_raises_refuses_the_model(write: Write, tmp_path: Path, error: str) -> None:
-    write("m.py", CLASS.format(before="", answer=error))
+    write("m.py", CLASS.format(before="", returned=error))
 
     with pytest.raises(StoreError, match=r"invented rows of n float64\. If rows of yours would do, give some with"):
         store.add(tmp_path / "store", "m:C", "m")
 
 
 def test_a_matrix_of_another_width_is_an_error_of_every_row(write: Write, tmp_path: Path) -> None:
-    write("m.py", CLASS.format(before="", answer="{'v': __import__('numpy').ones((len(rows), 2)) @ [1, 2, 3]}"))
+    write("m.py", CLASS.format(before="", returned="{'v': __import__('numpy').ones((len(rows), 2)) @ [1, 2, 3]}"))
 
     with pytest.raises(StoreError, match=r"raised ValueError: .*invented rows"):
         store.add(tmp_path / "store", "m:C", "m")
@@ -282,14 +282,14 @@ class C:
         self.calls += 1
         n = rows["n"].to_numpy(zero_copy_only=False)
         {before}
-        return {answer}
+        return {returned}
 """
 BESIDE = "a row alone than among other rows: row 1, row 2"
 AGAIN = "the same rows come again: row 1, row 2"
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("returned", "message"),
     [
         ("{'v': n + self.calls}", AGAIN),
         ("{'v': __import__('numpy').random.default_rng().normal(size=len(n))}", AGAIN),
@@ -299,11 +299,11 @@ AGAIN = "the same rows come again: row 1, row 2"
     ],
 )
 def test_predictions_that_depend_on_chance_or_on_other_rows_refuse_the_model(
-    write: Write, tmp_path: Path, answer: str, said: str
+    write: Write, tmp_path: Path, returned: str, message: str
 ) -> None:
-    write("m.py", CLASS.format(before="", answer=answer))
+    write("m.py", CLASS.format(before="", returned=returned))
 
-    with pytest.raises(StoreError, match=said) as error:
+    with pytest.raises(StoreError, match=message) as error:
         store.add(tmp_path / "store", "m:C", "m")
 
     assert "accept it with --allow-unsteady" in str(error.value)
@@ -313,10 +313,10 @@ def test_predictions_that_depend_on_chance_or_on_other_rows_refuse_the_model(
 
 
 @pytest.mark.parametrize(
-    "answer", ["{'v': n * 3}", "{'v': (n.astype('f4') * (1 + 1e-6 * (len(n) == 1))).astype('f4')}"]
+    "returned", ["{'v': n * 3}", "{'v': (n.astype('f4') * (1 + 1e-6 * (len(n) == 1))).astype('f4')}"]
 )
-def test_rounding_refuses_no_model(write: Write, tmp_path: Path, answer: str) -> None:
-    write("m.py", CLASS.format(before="", answer=answer))
+def test_rounding_refuses_no_model(write: Write, tmp_path: Path, returned: str) -> None:
+    write("m.py", CLASS.format(before="", returned=returned))
 
     assert seen(store.add(tmp_path / "store", "m:C", "m")) == "8 invented rows: scored, with nothing to compare with"
 
@@ -353,16 +353,18 @@ def dropping() -> Any:
 
 
 @pytest.mark.parametrize(
-    ("graph", "said"),
+    ("graph", "message"),
     [(centred, "a row alone"), (noisy, "at each run, with RandomN"), (dropping, "training, with Drop")],
 )
-def test_a_graph_in_which_rows_or_calls_differ_is_refused(tmp_path: Path, graph: Callable[[], Any], said: str) -> None:
+def test_a_graph_in_which_rows_or_calls_differ_is_refused(
+    tmp_path: Path, graph: Callable[[], Any], message: str
+) -> None:
     from onnx import helper, save  # noqa: PLC0415 -- as above
 
     made = helper.make_model(graph(), opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     save(made, tmp_path / "m.onnx")
 
-    with pytest.raises(StoreError, match=said):
+    with pytest.raises(StoreError, match=message):
         store.add(tmp_path / "store", tmp_path / "m.onnx", "m")
 
     assert "accepted" in seen(store.add(tmp_path / "store", tmp_path / "m.onnx", "m", AddOptions(unsteady=True)))
@@ -382,7 +384,7 @@ def crossed(table: Any) -> Any:
 
 
 def cross() -> tuple[Any, Any]:
-    """A model whose own code tells whole numbers from others, and the DataFrame that it was fitted on."""
+    """A model whose own code distinguishes whole numbers from others, and the DataFrame that it was fitted on."""
     table = pd.DataFrame({"code": [5, 10, 20, 30] * 10, "city": ["Ghent", "Oslo"] * 20, "age": np.arange(40.0)})
     encoder = ColumnTransformer([("k", OneHotEncoder(handle_unknown="ignore"), ["both"])])
     model = make_pipeline(FunctionTransformer(crossed), encoder, LogisticRegression())
@@ -390,16 +392,16 @@ def cross() -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".json"])
-def test_rows_given_are_compared_as_they_are_and_not_as_inputs_say(tmp_path: Path, suffix: str) -> None:
+def test_sample_rows_are_compared_as_they_are_and_not_as_inputs_declares(tmp_path: Path, suffix: str) -> None:
     model, table = cross()
     path = tmp_path / f"rows{suffix}"
     write = {".csv": table.to_csv, ".parquet": table.to_parquet, ".json": partial(table.to_json, orient="records")}
     write[suffix](path, **({} if suffix == ".json" else {"index": False}))
 
-    told = refusal(tmp_path, model, sample=SampleFile(path), inputs=("code", "city:string", "age"))
+    reason = refusal(tmp_path, model, sample=SampleFile(path), inputs=("code", "city:string", "age"))
 
-    assert "would be scored otherwise than by its own library" in told
-    assert "region:int64,active:bool" in told
+    assert "would be scored otherwise than by its own library" in reason
+    assert "region:int64,active:bool" in reason
     right = added(tmp_path, model, sample=SampleFile(path), inputs=("code:int64", "city:string", "age"))
     assert seen(right).startswith(f"40 rows of rows{suffix}: agree")
 
@@ -408,7 +410,7 @@ def digits(table: Any) -> Any:
     return table.assign(code=table["code"].astype(str).str.len())
 
 
-def test_own_code_that_tells_whole_numbers_from_others_is_a_doubt_until_types_are_said(tmp_path: Path) -> None:
+def test_own_code_that_distinguishes_whole_numbers_is_a_doubt_until_types_are_set(tmp_path: Path) -> None:
     table = pd.DataFrame({"code": [5, 10, 200, 3000] * 10, "age": np.arange(40.0)})
     model = make_pipeline(FunctionTransformer(digits), LogisticRegression()).fit(table, table["code"] > 10)
 

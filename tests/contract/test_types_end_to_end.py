@@ -133,7 +133,7 @@ def test_a_model_gets_postgresqls_own_value_or_the_row_is_refused(rows: TypedRow
         del own[null]  # no array of four is NULL
     assert rows.seen(job) == {id_: repr(in_the_inputs_type(value, case.input)) for id_, value in own.items()}
     refused = {str(n) for n in range(len(case.good) + 1, null + (null not in own))}
-    assert set(rows.aside(job)) == refused
+    assert set(rows.quarantined(job)) == refused
     assert run.state is (RunState.PARTIAL if refused else RunState.SUCCEEDED)
 
 
@@ -156,27 +156,30 @@ def test_the_same_value_is_the_same_online(rows: TypedRows, name: str) -> None:
     case = INPUTS[name]
     table = f"in_{words(name)}"
     seen = dict(rows.sql(f"SELECT id, seen FROM predictions.{table}"))
-    given = rows.sql(f"SELECT id, row_to_json(q)::text FROM {table} AS q ORDER BY id")
+    source_rows = rows.sql(f"SELECT id, row_to_json(q)::text FROM {table} AS q ORDER BY id")
 
     predictor, online, refused = Predictor(rows.producer), {}, set()
-    for id_, line in given:
+    for id_, line in source_rows:
         x = json.loads(line)["x"]
         try:
-            (answer,) = predictor.predict(rows.echo(case.input), [{"x": as_number(x) if "float" in case.input else x}])
+            (scored,) = predictor.predict(rows.echo(case.input), [{"x": as_number(x) if "float" in case.input else x}])
         except SignatureError:
             refused.add(id_)
         else:
-            online[id_] = answer["seen"]
+            online[id_] = scored["seen"]
 
-    # a date that ISO 8601 cannot say is refused; a number that Python reads as infinity, and what no JSON tells apart
+    # a date that ISO 8601 cannot express is refused; a number that Python reads as infinity, and others of JSON
     # from an array that begins at 1, are not seen
     sayable = {id_: value for id_, value in seen.items() if id_ not in refused}
     assert {id_: value for id_, value in online.items() if id_ in seen} == sayable
-    assert all("BC" in given[id_ - 1][1] or re.search(r"[0-9]{5,}-", given[id_ - 1][1]) for id_ in refused & set(seen))
+    assert all(
+        "BC" in source_rows[id_ - 1][1] or re.search(r"[0-9]{5,}-", source_rows[id_ - 1][1])
+        for id_ in refused & set(seen)
+    )
     assert all(re.search(r"inf|\[1.0, 2.0\]", value) for id_, value in online.items() if id_ not in seen)
 
 
-def test_dates_out_of_range_are_null_where_the_job_says_so(rows: TypedRows) -> None:
+def test_dates_out_of_range_are_null_if_the_job_sets_that(rows: TypedRows) -> None:
     rows.sql("CREATE TABLE ends (id int PRIMARY KEY, x timestamptz)")
     rows.sql(
         "INSERT INTO ends VALUES (1, 'infinity'), (2, '-infinity'), (3, '294276-12-31'), (4, '2024-01-01'), (5, NULL)"
@@ -218,9 +221,9 @@ OUTPUT_VALUES = {
     "list<float32>": ("real[]", "[[1.5, None], []]"),
     "list<float64>": ("double precision[]", "[[0.1, float('inf')], []]"),
 }
-GIVES = """
+RETURNS = """
     import datetime
-    class Gives:
+    class Returns:
         inputs = {{"x": "float64"}}
         outputs = {{"y": "{kind}"}}
         def __init__(self, files, device):
@@ -235,10 +238,10 @@ def test_every_documented_type_of_an_output_is_tried_here() -> None:
 
 
 @pytest.mark.parametrize("kind", OUTPUT_VALUES)
-def test_an_output_is_stored_as_the_model_gave_it(rows: TypedRows, kind: str) -> None:
+def test_an_output_is_stored_as_the_model_returned_it(rows: TypedRows, kind: str) -> None:
     sql, values = OUTPUT_VALUES[kind]
     name = f"out_{words(kind)}"
-    rows.add(name, GIVES.format(kind=kind, values=values), "Gives")
+    rows.add(name, RETURNS.format(kind=kind, values=values), "Returns")
     rows.sql(f"CREATE TABLE {name} AS SELECT n AS id, n::float8 AS x FROM generate_series(0, 1) n")
     rows.sql(f"ALTER TABLE {name} ADD PRIMARY KEY (id)")
 
@@ -252,7 +255,7 @@ def test_an_output_is_stored_as_the_model_gave_it(rows: TypedRows, kind: str) ->
 
 
 def test_half_of_a_character_in_an_output_costs_its_row_alone(rows: TypedRows) -> None:
-    rows.add("halves", GIVES.format(kind="string", values="['a', 'c', chr(0xD800), 'b' + chr(0)]"), "Gives")
+    rows.add("halves", RETURNS.format(kind="string", values="['a', 'c', chr(0xD800), 'b' + chr(0)]"), "Returns")
     rows.sql("CREATE TABLE halves AS SELECT n AS id, (n % 4)::float8 AS x FROM generate_series(0, 99) n")
     rows.sql("ALTER TABLE halves ADD PRIMARY KEY (id)")
     job = rows.job("halves", "halves")
@@ -262,4 +265,4 @@ def test_half_of_a_character_in_an_output_costs_its_row_alone(rows: TypedRows) -
     assert rows.sql("SELECT id, y FROM predictions.halves ORDER BY id") == [
         (n, "ac"[n % 4]) for n in range(100) if n % 4 < 2
     ]
-    assert len(rows.aside(job)) == 50
+    assert len(rows.quarantined(job)) == 50

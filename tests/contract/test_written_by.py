@@ -1,4 +1,4 @@
-"""A file of another version of its library is told with both versions, before anything else is said of it.
+"""A file of another version of its library is reported with both versions first.
 
 The files in written_by_1_5/ are scikit-learn 1.5.2's own: the loss of gradient boosting was in a module `_loss` then.
 """
@@ -25,16 +25,16 @@ OLD = Path(__file__).with_name("written_by_1_5")
 BOTH = rf"written by scikit-learn 1\.5\.2, installed is {sklearn.__version__}"
 
 
-def given_for(path: Path) -> AddOptions:
+def options_for(path: Path) -> AddOptions:
     return AddOptions(code=frozenset() if path.suffix == ".skops" else frozenset({"pickle"}))
 
 
 @pytest.mark.parametrize("name", ["boosting.pkl", "boosting.joblib", "boosting.skops"])
-def test_a_file_that_does_not_open_under_the_installed_version_says_both_first(tmp_path: Path, name: str) -> None:
+def test_the_error_for_a_file_that_does_not_open_begins_with_both_versions(tmp_path: Path, name: str) -> None:
     source = OLD / name
 
     with pytest.raises(StoreError, match=rf"was not added: {BOTH}: .*_loss.*scikit-learn==1\.5\.2") as refused:
-        store.add(tmp_path, source, "m", given_for(source))
+        store.add(tmp_path, source, "m", options_for(source))
 
     assert "--trust" not in str(refused.value)
 
@@ -43,7 +43,7 @@ def test_a_file_that_does_not_open_under_the_installed_version_says_both_first(t
 def test_a_file_that_opens_under_another_version_is_added_with_a_note(tmp_path: Path, name: str) -> None:
     source = OLD / name
 
-    (note,) = store.add(tmp_path, source, "m", given_for(source)).notes
+    (note,) = store.add(tmp_path, source, "m", options_for(source)).notes
 
     assert note.startswith(f"written by scikit-learn 1.5.2, installed is {sklearn.__version__}. It opened")
 
@@ -83,7 +83,7 @@ def test_a_file_of_the_installed_version_has_no_note_and_others_no_version(tmp_p
 
 
 @pytest.mark.parametrize("suffix", [".ubj", ".json"])
-def test_an_xgboost_file_of_a_newer_version_is_told(tmp_path: Path, suffix: str) -> None:
+def test_an_xgboost_file_of_a_newer_version_is_reported(tmp_path: Path, suffix: str) -> None:
     xgboost = pytest.importorskip("xgboost")
     path = tmp_path / f"m{suffix}"
     xgboost.XGBClassifier(n_estimators=2, n_jobs=1).fit([[0.0], [1.0]], [0, 1]).save_model(path)
@@ -104,7 +104,7 @@ def test_an_xgboost_file_of_a_newer_version_is_told(tmp_path: Path, suffix: str)
         store.add(tmp_path / "other", path, "m")
 
 
-def test_what_fails_after_opening_says_both_versions_too(tmp_path: Path) -> None:
+def test_a_file_that_fails_after_opening_is_refused_with_both_versions_too(tmp_path: Path) -> None:
     shutil.copy(OLD / "logistic.pkl", tmp_path / "m.pkl")
     writer = written_by.of_pickle(tmp_path / "m.pkl")
 
@@ -115,7 +115,7 @@ def test_what_fails_after_opening_says_both_versions_too(tmp_path: Path) -> None
         raise AttributeError("no such thing")
 
 
-def test_an_onnx_file_that_does_not_load_says_what_wrote_it(tmp_path: Path) -> None:
+def test_an_onnx_file_that_does_not_load_is_refused_with_what_wrote_it(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     node = onnx.helper.make_node("Unheard", ["x"], ["y"])
     put = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None, 1]) for name in "xy"]
@@ -131,7 +131,7 @@ def test_an_onnx_file_that_does_not_load_says_what_wrote_it(tmp_path: Path) -> N
         store.add(tmp_path / "store", tmp_path / "m.onnx", "m")
 
 
-def test_an_mlflow_folder_says_the_version_of_its_library(tmp_path: Path) -> None:
+def test_an_mlflow_folder_names_the_version_of_its_library(tmp_path: Path) -> None:
     (tmp_path / "MLmodel").write_text(
         "flavors:\n  sklearn:\n    pickled_model: model.pkl\n    sklearn_version: 1.5.2\n"
     )

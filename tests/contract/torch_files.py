@@ -18,7 +18,7 @@ CLASSES = ("setosa", "versicolor", "virginica")
 
 
 def export(folder: Path, model: Any, args: tuple[Any, ...], axes: Mapping[str, Any] | None = None) -> Path:
-    """Save the model, after .eval(), as a program of as many rows as there are; `axes` say otherwise."""
+    """Save the model, after .eval(), as a program of as many rows as there are, unless `axes` are set."""
     torch = import_module("torch")
 
     rows = torch.export.Dim("rows")

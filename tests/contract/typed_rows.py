@@ -1,4 +1,4 @@
-"""A database where columns of all types are scored by models that say what they were given."""
+"""A database where columns of all types are scored by models that return their inputs."""
 
 import json
 import sys
@@ -42,7 +42,7 @@ ECHO = """
             plain = x.view(number(x.type)) if number(x.type) else x
             return {"seen": [repr(value) for value in plain.to_pylist()]}
 """
-"""Says what it was given: dates and timestamps as days and microseconds since 1970."""
+"""Returns its inputs: dates and timestamps as days and microseconds since 1970."""
 OF_TYPE = """
     class {name}(Echo):
         inputs = {{"x": "{kind}"}}
@@ -84,17 +84,17 @@ class TypedRows:
         (self.folder / f"of_{name}.py").write_text(dedent(code), "utf-8")
         publish.add(self.producer, f"of_{name}:{class_name}", name, "test")
 
-    def job(self, name: str, model: str, **given: Any) -> Job:
+    def job(self, name: str, model: str, **options: Any) -> Job:
         """A job beside those there are."""
         usual = {"query": f"SELECT * FROM {name}", "key": "id", "error_threshold": -1}
-        job = Job.model_validate({"name": name, "model": model, **usual, **given})
+        job = Job.model_validate({"name": name, "model": model, **usual, **options})
         with self.producer.engine.begin() as connection:
             others = [row.job for row in jobs.listing(connection) if row.job.name != name]
             jobs.apply(connection, [*others, job], "test")
         return job
 
-    def planned(self, job: Job, **asked: Any) -> int:
-        run_id = enqueue(self.producer, Request(job.name, "test", **asked)).run_id
+    def planned(self, job: Job, **options: Any) -> int:
+        run_id = enqueue(self.producer, Request(job.name, "test", **options)).run_id
         plan(self.producer, run_id)
         return run_id
 
@@ -107,8 +107,8 @@ class TypedRows:
                     score_batch(batch_id, self.runtime)
         settle.settle(self.producer, run_id)
 
-    def scored(self, job: Job, **asked: Any) -> runs.Run:
-        run_id = self.planned(job, **asked)
+    def scored(self, job: Job, **options: Any) -> runs.Run:
+        run_id = self.planned(job, **options)
         self.score(run_id)
         return self.run(run_id)
 
@@ -126,10 +126,10 @@ class TypedRows:
         )
 
     def seen(self, job: Job) -> dict[Any, str]:
-        """What the model was given for each key."""
+        """The model's input for each key."""
         return dict(self.sql(f"SELECT {job.key[0]}, seen FROM predictions.{job.name}"))
 
-    def aside(self, job: Job) -> dict[str, str]:
+    def quarantined(self, job: Job) -> dict[str, str]:
         """Keys in quarantine, as texts, with their errors."""
         rows = self.sql(
             "SELECT z.key, z.error FROM scorebeat.quarantine z JOIN scorebeat.prediction_sets s"

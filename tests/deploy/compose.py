@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).parents[2]
 COMPOSE = REPOSITORY / "docker-compose.yml"
 EXAMPLE = REPOSITORY / "deploy/compose.env.example"
 SECRETS = ("OWNER_PASSWORD", "RUN_PASSWORD", "BROKER_PASSWORD", "FLOWER_LOGIN", "API_TOKEN")
-"""What must be given before anything starts."""
+"""The variables that must be set before anything starts."""
 HEALTHY, DONE = "service_healthy", "service_completed_successfully"
 
 _SECONDS = {"s": 1, "m": 60}
@@ -29,44 +29,44 @@ class Service:
     """One service of the file."""
 
     name: str
-    given: Mapping[str, Any]
+    definition: Mapping[str, Any]
     folder: Path | None = None
-    """Where its `env_file`s are looked for; None: nowhere."""
+    """The folder of its `env_file`s; None: they are not read."""
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the file says, and before that what is in the files that it names and that are there."""
-        return {**self._from_files(), **self.given.get("environment", {})}
+        """The service's variables, over those of the existing files that it names."""
+        return {**self._from_files(), **self.definition.get("environment", {})}
 
     @property
     def env_files(self) -> dict[str, bool]:
         """Names of the files with more variables, and whether nothing starts without them."""
-        return {one["path"]: one.get("required", True) for one in self.given.get("env_file", ())}
+        return {one["path"]: one.get("required", True) for one in self.definition.get("env_file", ())}
 
     @property
     def needs(self) -> dict[str, str]:
         """The services that it waits for, and what it waits for."""
-        return {name: how["condition"] for name, how in self.given.get("depends_on", {}).items()}
+        return {name: how["condition"] for name, how in self.definition.get("depends_on", {}).items()}
 
     @property
     def health(self) -> list[str] | None:
         """The health check's program and its arguments; None if it is switched off."""
-        check = self.given.get("healthcheck", {})
+        check = self.definition.get("healthcheck", {})
         return None if check.get("disable") else check["test"][1:]
 
     @property
     def health_timeout(self) -> float:
-        return seconds(self.given["healthcheck"]["timeout"])
+        return seconds(self.definition["healthcheck"]["timeout"])
 
     @property
     def grace(self) -> float:
         """Seconds from the signal to stop to SIGKILL."""
-        return seconds(self.given.get("stop_grace_period", "10s"))
+        return seconds(self.definition.get("stop_grace_period", "10s"))
 
     @property
     def target(self) -> str | None:
         """The stage of the Dockerfile that its image is, by the image's tag; None for another's image."""
-        name, _, tag = self.given["image"].partition(":")
+        name, _, tag = self.definition["image"].partition(":")
         return tag if name == "scorebeat" else None
 
     @property
@@ -87,7 +87,7 @@ class Service:
 
     @property
     def _volumes(self) -> list[tuple[str, str, str]]:
-        found = (one.split(":") for one in self.given.get("volumes", []))
+        found = (one.split(":") for one in self.definition.get("volumes", []))
         return [(source, target, mode[0] if mode else "rw") for source, target, *mode in found]
 
 
@@ -100,11 +100,11 @@ class File:
 
     @cached_property
     def services(self) -> dict[str, Service]:
-        return {name: Service(name, given, self.folder) for name, given in self.content["services"].items()}
+        return {name: Service(name, definition, self.folder) for name, definition in self.content["services"].items()}
 
     @property
     def long_running(self) -> list[Service]:
-        return [one for one in self.services.values() if one.given["restart"] != "no"]
+        return [one for one in self.services.values() if one.definition["restart"] != "no"]
 
     @property
     def ours(self) -> list[Service]:
@@ -151,7 +151,7 @@ def seconds(duration: str) -> float:
 
 
 def variables_of(text: str) -> Iterator[tuple[str, str, str]]:
-    """Name, `-` or `?`, and what stands behind it, of each variable in the text, inner ones too."""
+    """Name, `-` or `?`, and the text behind it, of each variable in the text, inner ones too."""
     for found in re.finditer(r"(?<!\$)\$\{", text):
         named = _VARIABLE.fullmatch(text[found.end() : _end(text, found.start())])
         assert named is not None, text
@@ -184,7 +184,7 @@ def _value(inside: str, variables: Mapping[str, str]) -> str:
 
 
 def _end(text: str, start: int) -> int:
-    """Where the brace that opens at `start` closes."""
+    """The position at which the brace that opens at `start` closes."""
     depth, at = 0, start
     while at < len(text):
         depth += text.startswith("${", at) - (text[at] == "}")

@@ -29,7 +29,7 @@ class Stage:
         return self.all(word)[-1]
 
     def program(self, word: str) -> list[str]:
-        """ENTRYPOINT or CMD in its exec form, the one that gives signals to the program itself."""
+        """ENTRYPOINT or CMD in its exec form, the one that passes signals to the program itself."""
         words = json.loads(self.last(word))
         assert isinstance(words, list), words
         return [str(one) for one in words]

@@ -1,4 +1,4 @@
-"""What a user brings to the containers of docker-compose.yml: a table of flowers, a model for them and two jobs."""
+"""A user's parts for the containers of docker-compose.yml: a table of flowers, a model for them and two jobs."""
 
 from typing import Any
 
@@ -51,12 +51,14 @@ def model() -> Any:
 
 
 def assert_scored_once(machine: Machine, job: str) -> None:
-    found = ask(machine, f"SELECT f.id, a, b, c, d, label FROM flowers f JOIN predictions.{job} USING (id) ORDER BY 1")
+    found = query(
+        machine, f"SELECT f.id, a, b, c, d, label FROM flowers f JOIN predictions.{job} USING (id) ORDER BY 1"
+    )
     assert [row[0] for row in found] == list(range(1, ROWS + 1))
     assert [row[5] for row in found] == list(model().predict(np.array([row[1:5] for row in found])))
 
 
-def ask(machine: Machine, statement: str) -> list[tuple[Any, ...]]:
+def query(machine: Machine, statement: str) -> list[tuple[Any, ...]]:
     with psycopg2.connect(url(machine)) as connection, connection.cursor() as cursor:
         cursor.execute(statement)
         found: list[tuple[Any, ...]] = cursor.fetchall()

@@ -1,4 +1,4 @@
-"""What there is to be named in files of containers."""
+"""The names that files of containers may use."""
 
 from scorebeat.core.settings import PREFIX, Settings
 

@@ -1,4 +1,4 @@
-"""A pod's containers as processes of this machine, in the order and with the restarts that Kubernetes gives them."""
+"""A pod's containers as processes of this machine, in the order and with the restarts of Kubernetes."""
 
 import os
 import signal
@@ -23,15 +23,15 @@ Process = subprocess.Popen[bytes]
 
 @dataclass
 class Node:
-    """Where pods run: what their references to secrets, settings and labels mean here."""
+    """The node on which pods run: it resolves their references to secrets, settings and labels."""
 
     folder: Path
     secrets: Mapping[str, str]
     """By key."""
     settings: Mapping[str, str]
-    """What stands in place of the values of ConfigMaps."""
+    """The variables that replace the values of ConfigMaps."""
     files: Mapping[str, Path] = field(default_factory=dict)
-    """What is mounted where, by the path in the container."""
+    """The mounts, by the path in the container."""
     programs: Path = Path(sys.executable).parent
     """The folder of ours; the installed ones, or their forks."""
     running: list[Process] = field(default_factory=list)
@@ -107,7 +107,7 @@ class Restarts:
     def __init__(self, limit: int) -> None:
         self.count = 0
         self.too_many = threading.Event()
-        """The Job has failed, and its pods are told to end."""
+        """The Job has failed, and its pods are terminated."""
         self._limit, self._lock = limit, threading.Lock()
 
     def one_more(self) -> bool:
@@ -120,7 +120,7 @@ class Restarts:
 
 
 class RunningPod:
-    """One pod of a Job: started in a thread of its own; `join` answers the last exit code of each container.
+    """One pod of a Job: started in a thread of its own; `join` returns the last exit code of each container.
 
     Pods of one Job share their `restarts`.
     """
@@ -174,10 +174,10 @@ class RunningPod:
     def _end_of(self, process: Process) -> int:
         while process.poll() is None:
             if self.restarts.too_many.wait(0.1):
-                return self._told_to_end(process)
+                return self._terminate(process)
         return process.returncode
 
-    def _told_to_end(self, process: Process) -> int:
+    def _terminate(self, process: Process) -> int:
         """By SIGTERM to the container's first process; what is left after the grace period is killed."""
         process.send_signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
@@ -188,5 +188,5 @@ class RunningPod:
     def _end_those_beside(self) -> None:
         """The last one first."""
         for container, thread in reversed(self._beside):
-            self._told_to_end(self._now[container["name"]])
+            self._terminate(self._now[container["name"]])
             thread.join()

@@ -1,4 +1,4 @@
-"""What Kustomize makes of a folder of deploy/kubernetes: as much of it as they use, for machines without it."""
+"""Kustomize's result for a folder of deploy/kubernetes: the parts of it that they use, for machines without it."""
 
 import shutil
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def render(folder: Path) -> list[Resource]:
 
 
 def _add(folder: Path, objects: list[Resource]) -> list[Resource]:
-    """The objects there are and those of the folder, changed as its kustomization says."""
+    """The objects there are and those of the folder, changed by its kustomization."""
     wanted = yaml.load((folder / "kustomization.yaml").read_text("utf-8"), yaml.CSafeLoader)
     assert set(wanted) <= KNOWN, f"{folder}: {set(wanted) - KNOWN} is not known here"
     made = [*objects, *(found for name in wanted.get("resources", ()) for found in _resources(folder / name))]
@@ -51,7 +51,7 @@ def _resources(path: Path) -> Iterator[Resource]:
 
 
 def _apart(value: Any) -> Any:
-    """The same without shared parts: what an anchor names twice is one object, and a patch is for one place."""
+    """The same without shared parts: what an anchor names twice is one object, and a patch is for one object."""
     if isinstance(value, dict):
         return {key: _apart(one) for key, one in value.items()}
     return [_apart(one) for one in value] if isinstance(value, list) else value
@@ -91,19 +91,19 @@ def _is_meant(one: Resource, target: dict[str, str]) -> bool:
 def _do(one: Resource, step: dict[str, Any]) -> None:
     """A step of a JSON patch; `replace` and `remove` of what is not there fail."""
     *parents, last = (part.replace("~1", "/") for part in step["path"].split("/")[1:])
-    place: Any = one
+    target: Any = one
     for part in parents:
-        place = place[int(part) if isinstance(place, list) else part]
-    if step["op"] != "add" and not (isinstance(place, dict) and last in place):
+        target = target[int(part) if isinstance(target, list) else part]
+    if step["op"] != "add" and not (isinstance(target, dict) and last in target):
         raise AssertionError(f"{one['kind']} {one['metadata']['name']} has no {step['path']}")
     if step["op"] == "remove":
-        del place[last]
+        del target[last]
     else:
-        _put(place, last, _apart(step["value"]))
+        _put(target, last, _apart(step["value"]))
 
 
-def _put(place: Any, last: str, value: Any) -> None:
+def _put(target: Any, last: str, value: Any) -> None:
     if last == "-":
-        place.append(value)
+        target.append(value)
     else:
-        place[last] = value
+        target[last] = value

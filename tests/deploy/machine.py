@@ -1,7 +1,7 @@
 """A machine without a container engine that runs docker-compose.yml all the same: each service a process of its own.
 
 The program, its arguments, its environment and its health check are the file's and the Dockerfile's. What an engine
-would bring is put in its place: host names and ports become those of this machine, paths in a container folders of the
+would bring is replaced: host names and ports become those of this machine, paths in a container folders of the
 test, and the two images of others are the servers of the embedded stack, on TCP and with their passwords.
 """
 
@@ -25,11 +25,11 @@ from tests.deploy.wheel import Installed
 from tests.support.fixtures import wait_for
 
 PORTS = {"database": 5432, "broker": 6379, "flower": 5555, "api": 8000}
-"""Where each service listens, in its container."""
+"""The port of each service in its container."""
 STOP = {"database": signal.SIGINT}
-"""The signal to stop an image of others that asks for another than SIGTERM."""
+"""The signal to stop an image of others that declares another than SIGTERM."""
 GPU = {"CUDA_VISIBLE_DEVICES": "0"}
-"""The one GPU that an engine would have given to the container; nothing is scored on it here."""
+"""The one GPU that the container would get from an engine; nothing is scored on it here."""
 
 
 @dataclass
@@ -82,7 +82,7 @@ class Machine:
                 capture_output=True, text=True, timeout=service.health_timeout, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
-            return subprocess.CompletedProcess(command, 1, "", f"no answer within {service.health_timeout:g} s")
+            return subprocess.CompletedProcess(command, 1, "", f"no reply within {service.health_timeout:g} s")
 
     def stop(self, name: str) -> int | None:
         """As an engine stops it: a signal to its first process, then its grace; returns how it ended, None if not."""
@@ -109,12 +109,12 @@ class Machine:
 
     def command(self, service: Service, arguments: tuple[str, ...] | None = None) -> list[str]:
         """Entrypoint and command as the engine joins them: an entrypoint of the file drops the image's command."""
-        given, stage = service.given, self._stage(service)
-        command = list(given.get("command", []) if arguments is None else arguments)
-        if stage is not None and "entrypoint" not in given:
+        definition, stage = service.definition, self._stage(service)
+        command = list(definition.get("command", []) if arguments is None else arguments)
+        if stage is not None and "entrypoint" not in definition:
             whole = [*stage.program("ENTRYPOINT"), *(command or stage.program("CMD"))]
         else:
-            whole = [*given.get("entrypoint", []), *command]
+            whole = [*definition.get("entrypoint", []), *command]
         return self._found([self._here(word, service) for word in whole], service)
 
     def environment(self, service: Service) -> dict[str, str]:
@@ -132,7 +132,7 @@ class Machine:
         return f"http://127.0.0.1:{self.ports[name]}"
 
     def path(self, target: str) -> Path:
-        """The folder of this machine that stands for a path in the containers."""
+        """The folder of this machine that replaces a path in the containers."""
         return self.folder / "mounted" / target.strip("/").replace("/", "-")
 
     def logs(self) -> str:
@@ -150,7 +150,7 @@ class Machine:
 
     @cached_property
     def folders(self) -> Mapping[str, Path]:
-        """Paths in the containers and what stands for them, the longest first."""
+        """Paths in the containers and their replacements, the longest first."""
         targets = {target for service in self.file.services.values() for target in service.mounts}
         for target in targets:
             self.path(target).mkdir(parents=True, exist_ok=True)
@@ -175,7 +175,7 @@ class Machine:
     def _directory(self, service: Service) -> Path:
         """The working directory: the file's, the image's, or the one that both images of others begin in."""
         stage = self._stage(service)
-        there = service.given.get("working_dir") or (
+        there = service.definition.get("working_dir") or (
             stage.last("WORKDIR") if stage else next(iter(service.mounts), "/")
         )
         folder = self.folders.get(there, self.path(there))

@@ -1,4 +1,4 @@
-"""The shapes of deploy/kubernetes, and the parts of their objects that tests ask for."""
+"""The shapes of deploy/kubernetes, and the parts of their objects that tests use."""
 
 import subprocess
 from collections.abc import Iterator
@@ -66,14 +66,14 @@ def calls(container: dict[str, Any], folder: Path, **variables: str) -> list[lis
     command = [*container["command"], *container.get("args", ())]
     if command[0] != "sh":
         return [command]
-    told = folder / "told"
-    told.unlink(missing_ok=True)
-    again = 'grep -qxF "scorebeat $*" "$TOLD" 2> /dev/null && exit 0'
-    _stub(folder / "scorebeat", f'{again}\necho scorebeat "$@" >> "$TOLD"\nexit 2')
+    log = folder / "calls"
+    log.unlink(missing_ok=True)
+    again = 'grep -qxF "scorebeat $*" "$CALLS" 2> /dev/null && exit 0'
+    _stub(folder / "scorebeat", f'{again}\necho scorebeat "$@" >> "$CALLS"\nexit 2')
     _stub(folder / "sleep", "exit 0")
-    environment = {"PATH": f"{folder}:/usr/bin:/bin", "TOLD": str(told), **variables}
+    environment = {"PATH": f"{folder}:/usr/bin:/bin", "CALLS": str(log), **variables}
     subprocess.run(command, env=environment, check=False, timeout=10, capture_output=True)
-    return [line.split() for line in told.read_text("utf-8").splitlines()]
+    return [line.split() for line in log.read_text("utf-8").splitlines()]
 
 
 def _stub(file: Path, text: str) -> None:
@@ -86,7 +86,7 @@ def option(command: list[str], name: str) -> str:
 
 
 def secrets_used(objects: tuple[Resource, ...]) -> set[tuple[str, str]]:
-    """Names and keys of the secrets that the objects ask for and that must be there."""
+    """Names and keys of the secrets that the objects require."""
     found: set[tuple[str, str]] = set()
     for pod in pods(objects):
         for variable in (v for container in pod.containers for v in container.get("env", ())):

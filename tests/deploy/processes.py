@@ -3,7 +3,7 @@
 from pathlib import Path
 
 MARK = "HOSTNAME"
-"""An engine gives each container its own; here it tells whose process one is, whatever started it."""
+"""An engine sets one in each container; here it shows whose process one is, whatever started it."""
 
 
 def of_service(session: int, mark: str) -> list[int]:

@@ -76,7 +76,7 @@ def _migrations() -> list[Path]:
 
 
 def _build(folder: Path) -> list[Path]:
-    """The wheel, made from the source archive, and that archive; both stand the strict check."""
+    """The wheel, made from the source archive, and that archive; both pass the strict check."""
     tools = _environment(folder / "tools")
     _run(tools / "pip", "install", "--quiet", "--disable-pip-version-check", *TOOLS)
     out = REPOSITORY / "dist"
@@ -100,11 +100,11 @@ def _demo(programs: Path, folder: Path, version: str) -> None:
     empty = folder / "empty"
     empty.mkdir()
     alone = {"PATH": f"{programs}{os.pathsep}/usr/bin{os.pathsep}/bin", "HOME": str(empty)}
-    said = _output(programs / "scorebeat", "--version", cwd=empty, env=alone).split()[-1]
-    asked = "from importlib.metadata import version; print(version('scorebeat'))"
-    api = _output(programs / "python", "-c", asked, cwd=empty, env=alone)
-    if {said, api} != {version}:
-        sys.exit(f"error: `scorebeat --version` says {said}, the package {api}; pyproject.toml has {version}")
+    printed = _output(programs / "scorebeat", "--version", cwd=empty, env=alone).split()[-1]
+    script = "from importlib.metadata import version; print(version('scorebeat'))"
+    api = _output(programs / "python", "-c", script, cwd=empty, env=alone)
+    if {printed, api} != {version}:
+        sys.exit(f"error: `scorebeat --version` prints {printed}, the package {api}; pyproject.toml has {version}")
     _run(programs / "scorebeat", "demo", cwd=empty, env=alone, timeout=DEMO_WITHIN)
 
 

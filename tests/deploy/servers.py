@@ -1,4 +1,4 @@
-"""What stands for the images of PostgreSQL and Redis: the embedded stack's programs, started as those do it."""
+"""Replacements of the images of PostgreSQL and Redis: the embedded stack's programs, started as those do it."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ REDIS_CLI = """#!{python}
 # as redis-cli does: its password from the environment; a refusal is printed, and with -e a failure
 import os, sys, redis
 if sys.argv[1:] not in (["ping"], ["-e", "ping"]):
-    sys.exit("this stands for redis-cli ping only")
+    sys.exit("this replaces redis-cli ping only")
 try:
     redis.Redis(port={port}, password=os.environ.get("REDISCLI_AUTH")).ping()
     print("PONG")
@@ -51,19 +51,19 @@ def make_cluster(volume: Path, environment: Mapping[str, str]) -> None:
     )  # fmt: skip
 
 
-def command(given: list[str], port: int, folder: Path, volume: Path) -> list[str]:
-    """What the file gives, its program by the full path; PostgreSQL with what its image sets for itself."""
-    if given[0] != "postgres":
-        return [str(shutil.which(given[0], path=_path(folder, port))), *given[1:]]
+def command(arguments: list[str], port: int, folder: Path, volume: Path) -> list[str]:
+    """The file's command, its program by the full path; PostgreSQL with what its image sets for itself."""
+    if arguments[0] != "postgres":
+        return [str(shutil.which(arguments[0], path=_path(folder, port))), *arguments[1:]]
     owner = for_servers(volume, [postgres.binaries() / "postgres"])
     fixed = {"port": str(port), "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off"}
     options = [word for name, value in fixed.items() for word in ("-c", f"{name}={value}")]
-    started = [str(postgres.binaries() / "postgres"), "-D", str(volume / "data"), *given[1:], *options]
+    started = [str(postgres.binaries() / "postgres"), "-D", str(volume / "data"), *arguments[1:], *options]
     return launcher(owner, signal.SIGINT, started)
 
 
 def environment(port: int, folder: Path) -> dict[str, str]:
-    """Where its programs are, and for those of PostgreSQL the port."""
+    """The folders of its programs, and for those of PostgreSQL the port."""
     return {"PATH": _path(folder, port), "HOME": str(folder), "PGPORT": str(port)}
 
 
@@ -72,7 +72,7 @@ def _path(folder: Path, port: int) -> str:
 
 
 def _shims(folder: Path, port: int) -> Path:
-    """A folder with `redis-server` and `redis-cli` for this port; Valkey's server stands for the first."""
+    """A folder with `redis-server` and `redis-cli` for this port; Valkey's server is the first."""
     made = folder / f"programs-{port}"
     texts = {
         "redis-server": REDIS_SERVER.format(server=valkey.binary(), port=port),

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.wide
 COMPOSE = read(dict.fromkeys(SECRETS, "x")).services["broker"]
 (TRIAL,) = (pod.containers[0] for pod in pods(shape("overlays/trial")) if pod.owner == "broker")
 SHELLS = {
-    "BROKER_PASSWORD": list(COMPOSE.given["command"]),
+    "BROKER_PASSWORD": list(COMPOSE.definition["command"]),
     "REDIS_PASSWORD": [str(word) for word in TRIAL["command"]],
 }
 """By the variable that has the password."""
@@ -48,7 +48,7 @@ def started(variable: str, password: str, folder: Path, port: int) -> Iterator["
 def test_it_wants_the_password_keeps_what_it_has_and_takes_no_huge_message(variable: str, tmp_path: Path) -> None:
     port, password = free_port(), "aZ09._~+=-"
     with started(variable, password, tmp_path, port) as process, redis.Redis(port=port, password=password) as broker:
-        wait_for(lambda: _answers(broker))
+        wait_for(lambda: _responds(broker))
         found = broker.config_get("appendonly", "save", "maxmemory-policy", "proto-max-bulk-len")
 
         # no snapshots beside: one that fails would have it refuse every message
@@ -77,9 +77,7 @@ def test_a_password_that_would_break_its_settings_stops_it_and_is_not_shown(
 
 
 @each_shell
-def test_its_check_tells_one_that_answers_from_one_that_refuses_and_one_that_is_gone(
-    variable: str, tmp_path: Path
-) -> None:
+def test_the_brokers_check_distinguishes_running_refusing_and_absent(variable: str, tmp_path: Path) -> None:
     port = free_port()
 
     def check(password: str) -> int:
@@ -92,7 +90,7 @@ def test_its_check_tells_one_that_answers_from_one_that_refuses_and_one_that_is_
     assert check("right") != 0
 
 
-def test_the_trials_servers_are_given_what_their_images_know() -> None:
+def test_the_trials_servers_get_only_options_that_their_images_know() -> None:
     database = next(pod.containers[0] for pod in pods(shape("overlays/trial")) if pod.owner == "database")
     known = {*read(dict.fromkeys(SECRETS, "x")).services["database"].environment, "PGDATA"} - {"POSTGRES_INITDB_ARGS"}
 
@@ -101,7 +99,7 @@ def test_the_trials_servers_are_given_what_their_images_know() -> None:
     assert {variable["name"] for variable in TRIAL["env"]} == {"REDIS_PASSWORD"}
 
 
-def _answers(broker: redis.Redis) -> bool:
+def _responds(broker: redis.Redis) -> bool:
     try:
         return bool(broker.ping())
     except redis.ConnectionError:

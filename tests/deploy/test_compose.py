@@ -26,17 +26,17 @@ from tests.deploy.dockerfile import stages
 from tests.deploy.known import unknown
 from tests.deploy.patience import SERVED_TO_THE_END
 
-GIVEN = {name: f"secret-of-{name.lower()}" for name in SECRETS}
+ENVIRONMENT = {name: f"secret-of-{name.lower()}" for name in SECRETS}
 VARIABLES = list(variables_of(COMPOSE.read_text("utf-8")))
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|LOGIN|AUTH")
 ENDING = ("roles", "migrate", "cli")
-"""What ends by itself."""
+"""The services that end by themselves."""
 PUBLISHED = {"flower": 5555, "api": 8000}
 
 
 @pytest.fixture
 def file() -> File:
-    return read(GIVEN)
+    return read(ENVIRONMENT)
 
 
 def test_the_file_is_one_by_the_compose_specification() -> None:
@@ -50,11 +50,13 @@ def test_the_file_is_one_by_the_compose_specification() -> None:
 
 @pytest.mark.parametrize("name", SECRETS)
 @pytest.mark.parametrize("value", [None, ""], ids=["unset", "empty"])
-def test_a_missing_password_stops_the_start_and_the_message_says_what_to_do(name: str, value: str | None) -> None:
-    given = {**GIVEN, name: value} if value is not None else {n: v for n, v in GIVEN.items() if n != name}
+def test_a_missing_password_stops_the_start_and_its_message_names_the_next_step(name: str, value: str | None) -> None:
+    environment = (
+        {**ENVIRONMENT, name: value} if value is not None else {n: v for n, v in ENVIRONMENT.items() if n != name}
+    )
 
     with pytest.raises(Unset, match=f"{name} is missing a value: copy .* to .env and fill it in") as stopped:
-        read(given)
+        read(environment)
 
     named = re.search(r"copy (\S+) to", str(stopped.value))
     assert named is not None
@@ -68,52 +70,58 @@ def test_there_is_no_default_password() -> None:
     assert {(name, text) for name, how, text in secrets if how != "?"} == {("NOTIFY_SECRET", "")}
 
 
-def test_what_is_secret_comes_from_a_variable(file: File) -> None:
+def test_a_secret_comes_from_a_variable(file: File) -> None:
     for service in file.services.values():
         for name, value in service.environment.items():
             if SECRET.search(name) and value:
-                assert value in GIVEN.values(), f"{service.name}: {name}"
+                assert value in ENVIRONMENT.values(), f"{service.name}: {name}"
 
 
 def test_no_secret_is_on_a_command_line(file: File) -> None:
     for service in file.services.values():
-        words = [*service.given.get("entrypoint", []), *service.given.get("command", []), *(service.health or [])]
-        assert not [word for word in words if any(secret in word for secret in GIVEN.values())]
+        words = [
+            *service.definition.get("entrypoint", []),
+            *service.definition.get("command", []),
+            *(service.health or []),
+        ]
+        assert not [word for word in words if any(secret in word for secret in ENVIRONMENT.values())]
         programs = [line for word in words for line in word.splitlines() if line.startswith("exec ")]
         assert not [line for line in programs if "$" in line], "what a shell fills in is seen as well"
 
 
 def test_the_example_names_every_variable_with_its_default_and_no_other() -> None:
     lines = [line for line in EXAMPLE.read_text("utf-8").splitlines() if re.match(r"#?[A-Z_]+=", line)]
-    told = dict(line.removeprefix("#").split("=", 1) for line in lines)
+    listed = dict(line.removeprefix("#").split("=", 1) for line in lines)
     defaults = {name: text if "$" not in text else "" for name, how, text in VARIABLES if how == "-"}
 
-    assert told.pop("COMPOSE_PROFILES") == "gpu", "Compose's own"
-    assert told == {**dict.fromkeys(SECRETS, ""), **defaults}
+    assert listed.pop("COMPOSE_PROFILES") == "gpu", "Compose's own"
+    assert listed == {**dict.fromkeys(SECRETS, ""), **defaults}
     assert {line.split("=")[0] for line in lines if line[0] != "#"} == set(SECRETS)
 
 
 def test_only_flower_and_the_api_are_published_and_to_this_machine_only(file: File) -> None:
-    ports = {name: service.given["ports"] for name, service in file.services.items() if "ports" in service.given}
+    ports = {
+        name: service.definition["ports"] for name, service in file.services.items() if "ports" in service.definition
+    }
 
     assert ports == {name: [f"127.0.0.1:{port}:{port}"] for name, port in PUBLISHED.items()}
-    opened = read({**GIVEN, "BIND_ADDRESS": "10.0.0.7"}).services
-    assert opened["api"].given["ports"] == ["10.0.0.7:8000:8000"]
-    assert not [one for one in file.services.values() if "network_mode" in one.given]
+    opened = read({**ENVIRONMENT, "BIND_ADDRESS": "10.0.0.7"}).services
+    assert opened["api"].definition["ports"] == ["10.0.0.7:8000:8000"]
+    assert not [one for one in file.services.values() if "network_mode" in one.definition]
 
 
 def test_the_others_are_on_a_network_without_a_way_in_or_out(file: File) -> None:
-    outside = {name for name, service in file.services.items() if "outside" in service.given["networks"]}
+    outside = {name for name, service in file.services.items() if "outside" in service.definition["networks"]}
 
     assert outside == {*PUBLISHED, "control"}
-    assert all("inside" in service.given["networks"] for service in file.services.values())
+    assert all("inside" in service.definition["networks"] for service in file.services.values())
     assert file.content["networks"]["inside"] == {"internal": "true"}
 
 
 def test_each_service_that_goes_on_running_is_looked_after(file: File) -> None:
     assert [one.name for one in file.services.values() if one not in file.long_running] == list(ENDING)
     for service in file.long_running:
-        assert service.given["restart"] == "unless-stopped", service.name
+        assert service.definition["restart"] == "unless-stopped", service.name
         assert service.health, service.name
         assert service.health_timeout < 30
     assert {file.services[name].health for name in ENDING} == {None}
@@ -127,7 +135,7 @@ def test_nothing_starts_before_what_it_needs_is_well(file: File) -> None:
             assert service.needs == {"database": HEALTHY, "broker": HEALTHY, "migrate": DONE}, service.name
 
 
-def test_a_worker_has_longer_to_stop_than_it_gives_itself(file: File) -> None:
+def test_a_worker_has_longer_to_stop_than_its_own_limit(file: File) -> None:
     own = make_app(Settings(_env_file=None, broker_url="redis://broker/0"), str).conf.worker_soft_shutdown_timeout
 
     for name in ("cpu-worker", "gpu-worker"):
@@ -135,18 +143,20 @@ def test_a_worker_has_longer_to_stop_than_it_gives_itself(file: File) -> None:
         assert file.services[name].environment["REMAP_SIGTERM"] == "SIGQUIT"
     assert file.services["control"].grace > 2 * DRAIN  # it stops its two workers one after the other
     assert file.services["api"].grace > SERVED_TO_THE_END
-    assert not [one.name for one in file.services.values() if "stop_signal" in one.given], "the images' own are right"
+    assert not [one.name for one in file.services.values() if "stop_signal" in one.definition], (
+        "the images' own are right"
+    )
 
 
 def test_every_container_has_no_more_rights_than_it_needs(file: File) -> None:
     for service in file.services.values():
-        given = service.given
-        assert (given["read_only"], given["cap_drop"]) == (True, ["ALL"]), service.name
-        assert given["security_opt"] == ["no-new-privileges:true"], service.name
-        assert not {"privileged", "cap_add", "devices", "pid", "ipc"} & given.keys(), service.name
-        user = stages()[service.target].last("USER") if service.target else given["user"]
+        definition = service.definition
+        assert (definition["read_only"], definition["cap_drop"]) == (True, ["ALL"]), service.name
+        assert definition["security_opt"] == ["no-new-privileges:true"], service.name
+        assert not {"privileged", "cap_add", "devices", "pid", "ipc"} & definition.keys(), service.name
+        user = stages()[service.target].last("USER") if service.target else definition["user"]
         assert user.partition(":")[0] not in ("", "0", "root"), service.name
-        assert "user" not in given or not service.target, service.name
+        assert "user" not in definition or not service.target, service.name
 
 
 def test_models_are_shared_and_only_commands_may_write_them(file: File) -> None:
@@ -159,67 +169,69 @@ def test_models_are_shared_and_only_commands_may_write_them(file: File) -> None:
 
 
 def test_only_who_prepares_the_database_has_the_password_of_its_owner(file: File) -> None:
-    password = GIVEN["OWNER_PASSWORD"]
+    password = ENVIRONMENT["OWNER_PASSWORD"]
     holders = {one.name for one in file.services.values() if any(password in v for v in one.environment.values())}
 
     assert holders == {"database", "roles", "migrate", "cli"}
 
 
 def test_workers_can_be_several(file: File) -> None:
-    assert not [one.name for one in file.services.values() if "container_name" in one.given or "hostname" in one.given]
-    assert not {"ports"} & file.services["cpu-worker"].given.keys()
+    assert not [
+        one.name for one in file.services.values() if "container_name" in one.definition or "hostname" in one.definition
+    ]
+    assert not {"ports"} & file.services["cpu-worker"].definition.keys()
 
 
-def test_the_gpu_worker_is_there_only_when_it_is_asked_for(file: File) -> None:
-    gpu = file.services["gpu-worker"].given
+def test_the_gpu_worker_is_there_only_when_it_is_requested(file: File) -> None:
+    gpu = file.services["gpu-worker"].definition
     (device,) = gpu["deploy"]["resources"]["reservations"]["devices"]
 
     assert gpu["profiles"] == ["gpu"]
     assert (device["driver"], device["device_ids"]) == ("nvidia", ["0"])
-    assert {"gpu", "compute"} <= set(device["capabilities"]), "the engine gives none, or none that computes"
-    assert [one.name for one in file.services.values() if "profiles" in one.given] == ["gpu-worker", "cli"]
+    assert {"gpu", "compute"} <= set(device["capabilities"]), "the engine passes none, or none that computes"
+    assert [one.name for one in file.services.values() if "profiles" in one.definition] == ["gpu-worker", "cli"]
 
 
 def test_an_image_is_of_a_version_or_never_looked_for_in_a_registry(file: File) -> None:
     for service in file.services.values():
         if service.target:
             assert service.target in stages()
-            assert service.given["pull_policy"] == "never"
+            assert service.definition["pull_policy"] == "never"
         else:
-            assert re.fullmatch(r"(postgres:18|redis:8\.\d+)-[a-z]+", service.given["image"])
+            assert re.fullmatch(r"(postgres:18|redis:8\.\d+)-[a-z]+", service.definition["image"])
 
 
 def test_each_image_of_ours_is_built_by_one_service_alone(file: File) -> None:
     """Two would be built at the same time, and the second meets the first one's tag."""
-    given = [one.given for one in file.services.values()]
-    built = [(one["image"], one["build"]["target"]) for one in given if "build" in one]
+    definitions = [one.definition for one in file.services.values()]
+    built = [(one["image"], one["build"]["target"]) for one in definitions if "build" in one]
 
     assert sorted(built) == [("scorebeat:cpu", "cpu"), ("scorebeat:cuda", "cuda")]
-    assert {one.given["image"] for one in file.ours} == {image for image, _ in built}
-    assert "build" in file.services["migrate"].given, (
+    assert {one.definition["image"] for one in file.ours} == {image for image, _ in built}
+    assert "build" in file.services["migrate"].definition, (
         "all others wait for it, so it is always among those that are built"
     )
 
 
-def test_what_is_published_listens_to_more_than_its_own_container(file: File) -> None:
-    assert {"--host", "0.0.0.0", "--port", "8000"} <= set(file.services["api"].given["command"])  # noqa: S104 -- a container's
-    assert {"--address=0.0.0.0", "--port=5555"} <= set(file.services["flower"].given["command"])
+def test_a_published_port_listens_to_more_than_its_own_container(file: File) -> None:
+    assert {"--host", "0.0.0.0", "--port", "8000"} <= set(file.services["api"].definition["command"])  # noqa: S104 -- a container's
+    assert {"--address=0.0.0.0", "--port=5555"} <= set(file.services["flower"].definition["command"])
 
 
 def test_the_servers_of_others_find_their_user_and_their_folders(file: File) -> None:
     database, roles, broker = (file.services[name] for name in ("database", "roles", "broker"))
 
     # by name: the numbers of the images of Debian and of Alpine differ
-    assert [one.given["user"] for one in (database, roles, broker)] == ["postgres", "postgres", "redis"]
+    assert [one.definition["user"] for one in (database, roles, broker)] == ["postgres", "postgres", "redis"]
     assert database.mounts == {"/var/lib/postgresql": "database"}, "from version 18 on the images keep data below it"
-    assert set(database.given["tmpfs"]) == {"/tmp", "/var/run/postgresql"}  # noqa: S108 -- a container's
+    assert set(database.definition["tmpfs"]) == {"/tmp", "/var/run/postgresql"}  # noqa: S108 -- a container's
     assert broker.mounts == {"/data": "broker"}
 
 
-def test_every_container_of_ours_is_given_settings_that_there_are_and_a_place_to_write(file: File) -> None:
+def test_every_container_of_ours_has_known_settings_and_a_writable_path(file: File) -> None:
     for service in file.ours:
         assert unknown(set(service.environment)) == set(), service.name
-        assert service.given["tmpfs"] == ["/tmp"], service.name  # noqa: S108 -- a container's
+        assert service.definition["tmpfs"] == ["/tmp"], service.name  # noqa: S108 -- a container's
         assert "HOME" not in service.environment, "it is the image's"
 
 

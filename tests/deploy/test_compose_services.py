@@ -1,4 +1,4 @@
-"""What each service of docker-compose.yml is given to be stopped, watched and trusted, and what it leaves behind."""
+"""How each service of docker-compose.yml is stopped, watched and trusted, and what it leaves behind."""
 
 import re
 from pathlib import Path
@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.compose import REPOSITORY, SECRETS, File, read, seconds
-from tests.deploy.patience import ASKED_BY_COMMAND
+from tests.deploy.patience import COMMAND_SECONDS
 from tests.docs.pages import Page
 
-GIVEN = dict.fromkeys(SECRETS, "secret")
+ENVIRONMENT = dict.fromkeys(SECRETS, "secret")
 PAGE = REPOSITORY / "docs/how-to/docker-compose.md"
 STORE = "store.env"
 MODELS = "/srv/scorebeat/models"
@@ -17,21 +17,21 @@ MODELS = "/srv/scorebeat/models"
 
 @pytest.fixture
 def file() -> File:
-    return read(GIVEN)
+    return read(ENVIRONMENT)
 
 
-def test_each_container_has_a_first_process_that_gives_signals_on(file: File) -> None:
-    assert [one.name for one in file.services.values() if one.given.get("init") is not True] == []
+def test_each_container_has_a_first_process_that_passes_signals_on(file: File) -> None:
+    assert [one.name for one in file.services.values() if one.definition.get("init") is not True] == []
 
 
 def test_a_service_that_is_stuck_is_seen_within_minutes(file: File) -> None:
     for service in file.long_running:
-        check = service.given["healthcheck"]
+        check = service.definition["healthcheck"]
         assert 1 <= seconds(check["interval"]) <= 60, service.name
-        assert seconds(check["timeout"]) >= (ASKED_BY_COMMAND if service.target else 2), service.name
+        assert seconds(check["timeout"]) >= (COMMAND_SECONDS if service.target else 2), service.name
         assert 2 <= check["retries"] <= 12, service.name
         assert 20 <= seconds(check["start_period"]) <= 120, service.name
-    assert (file.services["database"].health or [])[1:3] == ["-h", "127.0.0.1"], "its socket answers too early"
+    assert (file.services["database"].health or [])[1:3] == ["-h", "127.0.0.1"], "its socket opens too early"
 
 
 def test_servers_have_the_time_to_write_down_what_they_hold(file: File) -> None:
@@ -40,11 +40,11 @@ def test_servers_have_the_time_to_write_down_what_they_hold(file: File) -> None:
 
 
 def test_the_database_has_connections_and_memory_for_many_processes(file: File) -> None:
-    given = file.services["database"].given
-    (connections,) = (word for word in given["command"] if word.startswith("max_connections="))
+    definition = file.services["database"].definition
+    (connections,) = (word for word in definition["command"] if word.startswith("max_connections="))
 
     assert int(connections.partition("=")[2]) > 100, "PostgreSQL's own, and a worker takes two a core"
-    assert given["shm_size"] == "256m"
+    assert definition["shm_size"] == "256m"
 
 
 def test_the_databases_indexes_outlive_an_update_of_the_image(file: File) -> None:
@@ -55,7 +55,7 @@ def test_the_databases_indexes_outlive_an_update_of_the_image(file: File) -> Non
 
 
 def test_logs_do_not_fill_the_disk(file: File) -> None:
-    assert [one.name for one in file.services.values() if one.given["logging"] != {"driver": "local"}] == []
+    assert [one.name for one in file.services.values() if one.definition["logging"] != {"driver": "local"}] == []
 
 
 def test_only_who_uses_a_secret_has_it_and_by_the_name_that_is_looked_for(file: File) -> None:
@@ -67,17 +67,17 @@ def test_only_who_uses_a_secret_has_it_and_by_the_name_that_is_looked_for(file: 
     assert list(holders.values()) == [{"control"}, {"api"}, {"flower"}]
 
 
-def test_each_service_is_asked_for_itself(file: File) -> None:
+def test_each_service_is_checked_by_itself(file: File) -> None:
     health = {one.name: " ".join(one.health or []) for one in file.services.values()}
     own = {"beat": "beat", "control": "control", "cpu-worker": "worker", "gpu-worker": "worker"}
 
     assert {name: health[name] for name in own} == {name: f"scorebeat health {which}" for name, which in own.items()}
-    assert "//127.0.0.1:8000/ready'" in health["api"], "/health answers also while the database is away"
+    assert "//127.0.0.1:8000/ready'" in health["api"], "/health is 200 also while the database is away"
     assert "//127.0.0.1:5555/healthcheck'" in health["flower"]
 
 
-def test_what_certificates_are_needed_can_be_shown_to_every_service_of_ours(file: File) -> None:
-    own = read({**GIVEN, "CERTIFICATES": "/etc/ours", "BROKER_CA": "/etc/scorebeat/ca.pem"})
+def test_every_service_of_ours_can_mount_the_certificates(file: File) -> None:
+    own = read({**ENVIRONMENT, "CERTIFICATES": "/etc/ours", "BROKER_CA": "/etc/scorebeat/ca.pem"})
 
     assert {one.mounts.get("/etc/scorebeat") for one in file.ours} == {"./certificates"}
     assert {one.mounts.get("/etc/scorebeat") for one in own.ours} == {"/etc/ours"}
@@ -85,7 +85,7 @@ def test_what_certificates_are_needed_can_be_shown_to_every_service_of_ours(file
     assert {one.environment["SCOREBEAT_BROKER_CA"] for one in own.ours} == {"/etc/scorebeat/ca.pem"}
 
 
-def test_who_reads_models_and_nobody_else_is_given_the_credentials_of_a_bucket(file: File) -> None:
+def test_exactly_the_services_that_read_models_have_a_buckets_credentials(file: File) -> None:
     readers = {one.name for one in file.services.values() if MODELS in one.mounts}
 
     assert readers == {"cpu-worker", "gpu-worker", "api", "cli"}
@@ -97,15 +97,15 @@ def test_who_reads_models_and_nobody_else_is_given_the_credentials_of_a_bucket(f
 def test_the_pages_credentials_reach_the_containers_and_change_nothing_else(file: File, tmp_path: Path) -> None:
     (shown,) = (block for block in Page.read(PAGE).blocks if block.file == STORE)
     (tmp_path / STORE).write_text(f"# of ours\n\n{shown.text}SCOREBEAT_LOG_FORMAT=other\n", "utf-8")
-    told = dict(line.split("=", 1) for line in shown.lines)
+    credentials = dict(line.split("=", 1) for line in shown.lines)
 
-    assert set(told) == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"}
-    for name, service in read(GIVEN, tmp_path).services.items():
+    assert set(credentials) == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"}
+    for name, service in read(ENVIRONMENT, tmp_path).services.items():
         usual = file.services[name]
-        assert service.environment == usual.environment | (told if usual.env_files else {}), name
+        assert service.environment == usual.environment | (credentials if usual.env_files else {}), name
 
 
-def test_the_file_of_credentials_is_for_its_owner_and_goes_into_no_commit_and_no_image() -> None:
+def test_the_credentials_file_is_its_owners_and_in_no_commit_or_image() -> None:
     ignored = {name: (REPOSITORY / name).read_text("utf-8").splitlines() for name in (".gitignore", ".dockerignore")}
 
     assert {".env", STORE} <= set(ignored[".gitignore"])
@@ -114,7 +114,7 @@ def test_the_file_of_credentials_is_for_its_owner_and_goes_into_no_commit_and_no
     assert any(f"chmod 600 {STORE}" in block.text for block in Page.read(PAGE).blocks)
 
 
-def test_the_page_says_before_all_else_that_no_engine_ran_it_and_what_was_run_instead() -> None:
+def test_the_page_begins_with_what_was_run_instead_of_an_engine() -> None:
     first = " ".join(PAGE.read_text("utf-8").split("\n## ")[0].split())
 
     assert "No container engine runs where Scorebeat is tested" in first
@@ -123,5 +123,5 @@ def test_the_page_says_before_all_else_that_no_engine_ran_it_and_what_was_run_in
     assert all((REPOSITORY / path).is_file() for path in run)
 
 
-def test_what_ends_by_itself_leaves_no_volume_behind(file: File) -> None:
-    assert "/var/lib/postgresql" in file.services["roles"].given["tmpfs"]
+def test_a_service_that_ends_by_itself_leaves_no_volume_behind(file: File) -> None:
+    assert "/var/lib/postgresql" in file.services["roles"].definition["tmpfs"]

@@ -24,9 +24,9 @@ LINTER = Path(sys.executable).parent / "hadolint"
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|LOGIN|_URL\b", re.IGNORECASE)
 COMPILERS = re.compile(r"build-essential|gcc|g\+\+|clang|cmake|\bmake\b|-dev\b|\bgit\b|\bcurl\b")
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
-EXTRAS = {name: asked for name, asked in PROJECT["optional-dependencies"].items() if name != "dev"}
+EXTRAS = {name: requirements for name, requirements in PROJECT["optional-dependencies"].items() if name != "dev"}
 LEFT_OPEN = {"setuptools", "cuda-bindings", "cuda-pathfinder", "nvidia-nvjitlink", "nvidia-nccl-cu12"}
-"""What PyTorch's and XGBoost's wheels for GPUs bring at any version."""
+"""Packages that PyTorch's and XGBoost's wheels for GPUs require at any version."""
 
 each_target = pytest.mark.parametrize("target", TARGETS)
 
@@ -34,7 +34,7 @@ each_target = pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.skipif(
     (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="the package of hadolint has no program for here"
 )
-def test_hadolint_has_nothing_to_say() -> None:
+def test_hadolint_reports_nothing() -> None:
     done = subprocess.run([LINTER, DOCKERFILE], capture_output=True, text=True, check=False, timeout=60)
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -56,7 +56,7 @@ def test_a_signal_reaches_the_program_itself(target: str) -> None:
 
 
 @each_target
-def test_a_container_says_whether_it_is_well(target: str) -> None:
+def test_a_container_reports_whether_it_is_healthy(target: str) -> None:
     assert re.fullmatch(
         r'(--[a-z-]+=\w+ )+CMD \["scorebeat", "health", "worker"\]', stages()[target].last("HEALTHCHECK")
     )
@@ -85,22 +85,24 @@ def test_the_dependencies_are_those_that_were_locked(target: str) -> None:
     assert own.split()[-3:] == ["--no-deps", "--no-index", "/dist/*.whl"], "built here, from this tree"
 
 
-def test_what_an_image_can_be_given_by_extras_is_locked_too() -> None:
+def test_packages_that_an_image_gets_by_extras_are_locked_too() -> None:
     lines = (REPOSITORY / "constraints.txt").read_text("utf-8").splitlines()
     pinned = {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines)}
-    asked = [Requirement(one) for extra in EXTRAS.values() for one in extra]
+    requirements = [Requirement(one) for extra in EXTRAS.values() for one in extra]
 
-    assert {one.name for one in asked if pinned.get(canonicalize_name(one.name), "none") not in one.specifier} == set()
+    assert {
+        one.name for one in requirements if pinned.get(canonicalize_name(one.name), "none") not in one.specifier
+    } == set()
     assert set(pinned) >= LEFT_OPEN
     assert all(pinned.values()), "each at one version"
 
 
 def test_the_example_names_all_extras_of_images() -> None:
     text = " ".join(EXAMPLE.read_text("utf-8").replace("\n#", "").split())
-    told = re.search(r"scikit-learn and ONNX: ([\w, ]+);.*: ([\w, ]+); with commas", text)
+    listed = re.search(r"scikit-learn and ONNX: ([\w, ]+);.*: ([\w, ]+); with commas", text)
 
-    assert told is not None
-    assert sorted(", ".join(told.groups()).split(", ")) == sorted(EXTRAS)
+    assert listed is not None
+    assert sorted(", ".join(listed.groups()).split(", ")) == sorted(EXTRAS)
 
 
 def test_a_report_of_pip_becomes_constraints() -> None:
@@ -153,7 +155,7 @@ def test_each_image_has_the_packages_of_its_own_device(target: str, names: list[
     assert unknown_extra.returncode == 1
 
 
-def test_what_builds_the_wheel_is_there_before_it_is_asked_to() -> None:
+def test_the_tools_that_build_the_wheel_are_installed_before_it_is_built() -> None:
     backend = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["build-system"]["requires"]
     first, *others = stages()["wheel"].all("RUN")
 
@@ -170,7 +172,7 @@ def test_python_is_one_that_the_package_takes() -> None:
 
 
 @each_target
-def test_what_wheels_expect_of_the_system_is_there(target: str) -> None:
+def test_the_system_libraries_that_wheels_expect_are_there(target: str) -> None:
     (installed,) = [run for run in stages()[target].all("RUN") if "apt-get install" in run]
 
     assert re.search(r"\blibgomp1\b", installed), "LightGBM's"
@@ -182,15 +184,15 @@ def test_the_image_sets_what_is_a_setting(target: str) -> None:
 
 
 @each_target
-def test_what_was_installed_lies_where_it_was_made_and_is_found_first(target: str) -> None:
+def test_the_installed_environment_has_the_path_it_was_made_at_and_is_found_first(target: str) -> None:
     (copied,) = stages()[target].all("COPY")
-    made_in, source, place = copied.split()
+    made_in, source, path = copied.split()
     (made,) = [line for line in stages()[made_in.removeprefix("--from=")].all("RUN") if "python -m venv" in line]
 
-    assert source == place
-    assert re.search(rf"-m venv (--[\w-]+ )*{place} ", made)
-    assert set(re.findall(r"pip --python (\S+)", made)) == {place}
-    assert stages()[target].environment["PATH"].split(":")[0] == f"{place}/bin"
+    assert source == path
+    assert re.search(rf"-m venv (--[\w-]+ )*{path} ", made)
+    assert set(re.findall(r"pip --python (\S+)", made)) == {path}
+    assert stages()[target].environment["PATH"].split(":")[0] == f"{path}/bin"
 
 
 @each_target
@@ -209,7 +211,7 @@ def test_its_folders_belong_to_who_runs_it(target: str) -> None:
 
 
 @each_target
-def test_what_a_program_keeps_is_kept_where_it_may_write(target: str) -> None:
+def test_a_program_keeps_its_files_on_a_writable_path(target: str) -> None:
     environment = stages()[target].environment
 
     assert environment["HOME"] == "/tmp"  # noqa: S108 -- the container's own

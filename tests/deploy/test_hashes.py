@@ -1,4 +1,4 @@
-"""requirements/*.txt: what images install is what constraints.txt says, and no file but those that were locked."""
+"""requirements/*.txt: images install the versions of constraints.txt, and no file but those that were locked."""
 
 import re
 import tomllib
@@ -11,10 +11,10 @@ from packaging.utils import canonicalize_name
 from tests.deploy.hashed import BUILD, FOLDER, REPOSITORY, SERVERS, entries
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
-EXTRAS = {name: asked for name, asked in PROJECT["optional-dependencies"].items() if name != "dev"}
+EXTRAS = {name: requirements for name, requirements in PROJECT["optional-dependencies"].items() if name != "dev"}
 FILES = {path.stem: path.read_text("utf-8") for path in FOLDER.glob("*.txt")}
 OF_CUDA = re.compile(r"nvidia-|cuda-|triton")
-"""What PyTorch's wheel names at one version each: constraints.txt leaves them to it."""
+"""Packages that PyTorch's wheel names at one version each: constraints.txt leaves them to it."""
 
 each_file = pytest.mark.parametrize("name", ["base", "build", *EXTRAS])
 
@@ -29,7 +29,7 @@ def locked() -> dict[str, str]:
     return {canonicalize_name(name): at for name, _, at in (line.partition("==") for line in lines)}
 
 
-def test_there_is_a_file_for_each_extra_that_an_image_can_be_given() -> None:
+def test_there_is_a_file_for_each_extra_that_an_image_can_have() -> None:
     assert set(FILES) == {"base", "build", *EXTRAS}
 
 
@@ -41,7 +41,7 @@ def test_each_package_has_its_version_in_constraints(name: str) -> None:
 
 
 @each_file
-def test_each_package_has_hashes_and_no_line_says_where_it_comes_from(name: str) -> None:
+def test_each_package_has_hashes_and_no_line_names_its_origin(name: str) -> None:
     for package, one in entries(FILES[name]).items():
         first, *hashes = one.split(" \\\n")
         assert re.fullmatch(r"[a-z0-9-]+==[\w.]+( ; [^;\\]+)?", first), first
@@ -50,19 +50,19 @@ def test_each_package_has_hashes_and_no_line_says_where_it_comes_from(name: str)
 
 
 @pytest.mark.parametrize("name", ["base", *EXTRAS])
-def test_whatever_the_project_asks_for_is_in_the_file_but_the_servers(name: str) -> None:
-    asked = PROJECT["dependencies"] if name == "base" else EXTRAS[name]
+def test_every_requirement_of_the_project_but_the_servers_is_in_the_file(name: str) -> None:
+    requirements = PROJECT["dependencies"] if name == "base" else EXTRAS[name]
     have = pins("base") | pins(name)
 
-    missing = {canonicalize_name(Requirement(one).name) for one in asked} - set(have)
+    missing = {canonicalize_name(Requirement(one).name) for one in requirements} - set(have)
     assert missing == (set(SERVERS) if name == "base" else set())
-    for one in map(Requirement, asked):
+    for one in map(Requirement, requirements):
         if one.name not in missing:
             assert one.specifier.contains(have[canonicalize_name(one.name)]), one
 
 
-def test_whatever_a_package_needs_is_in_the_file_too() -> None:
-    """As the packages themselves say, which are installed here at the same versions."""
+def test_the_packages_that_a_package_needs_are_in_the_file_too() -> None:
+    """By the metadata of the packages, which are installed here at the same versions."""
     have = pins("base")
     for package in have:
         assert version(package) == have[package]
@@ -71,5 +71,5 @@ def test_whatever_a_package_needs_is_in_the_file_too() -> None:
                 assert needed.specifier.contains(have[canonicalize_name(needed.name)]), (package, str(needed))
 
 
-def test_what_builds_the_wheel_is_locked() -> None:
+def test_the_tools_that_build_the_wheel_are_locked() -> None:
     assert list(pins("build")) == [BUILD]

@@ -12,7 +12,7 @@ from flower.urls import handlers
 from scorebeat.api.health import router
 from scorebeat.core.jobs.schedule import Schedule
 from tests.deploy.manifests import PAGE, SHAPES, Pod, named, of_kind, ours, pods, shape
-from tests.deploy.patience import ASKED_BY_COMMAND
+from tests.deploy.patience import COMMAND_SECONDS
 
 each_shape = pytest.mark.parametrize("name", SHAPES)
 UNITS = {"m": Decimal("0.001"), "Mi": Decimal(2**20), "Gi": Decimal(2**30)}
@@ -25,21 +25,21 @@ PAGES = {
 }
 GPU = "nvidia.com/gpu"
 ROW = re.compile(r"^\| `([\w-]+)` \| ([\d.]+ CPU[^|]*) \| ([^|]+) \|", re.MULTILINE)
-"""Of the page's table of sizes: a pod, what it asks for, its limit."""
-TOLD = {" CPU": ("cpu", Decimal(1)), " MiB": ("memory", UNITS["Mi"]), " GiB": ("memory", UNITS["Gi"])}
+"""Of the page's table of sizes: a pod, its request, its limit."""
+PAGE_UNITS = {" CPU": ("cpu", Decimal(1)), " MiB": ("memory", UNITS["Mi"]), " GiB": ("memory", UNITS["Gi"])}
 SMALLEST = 256 * UNITS["Mi"]
-"""A command that asks the ledger takes 176 MiB."""
+"""A command that queries the ledger takes 176 MiB."""
 MODELS = 2 * UNITS["Gi"]
-"""What those who load models may keep of them."""
+"""The size of the cache of those who load models."""
 LEAST_GRACE = 30
 
 
 @each_shape
-def test_nothing_asks_for_more_than_it_may_take(name: str) -> None:
+def test_nothing_requests_more_than_its_limit(name: str) -> None:
     for pod in pods(shape(name)):
         for container in pod.containers:
-            asked, most = container["resources"]["requests"], container["resources"]["limits"]
-            assert [what for what in asked.keys() & most.keys() if amount(asked[what]) > amount(most[what])] == []
+            requests, most = container["resources"]["requests"], container["resources"]["limits"]
+            assert [what for what in requests.keys() & most.keys() if amount(requests[what]) > amount(most[what])] == []
 
 
 def test_the_trial_fits_on_two_cpus_beside_the_cluster_itself() -> None:
@@ -49,7 +49,7 @@ def test_the_trial_fits_on_two_cpus_beside_the_cluster_itself() -> None:
     assert needed["memory"] <= SPARE_MEMORY
 
 
-def test_the_page_tells_what_the_trial_and_what_stands_before_any_worker_ask_for() -> None:
+def test_the_page_lists_the_requests_of_the_trial_and_of_the_base() -> None:
     text = " ".join(PAGE.read_text("utf-8").split())
     trial, base = in_all("overlays/trial"), in_all("base", but=("worker-cpu", "worker-gpu", "migrate"))
 
@@ -57,21 +57,21 @@ def test_the_page_tells_what_the_trial_and_what_stands_before_any_worker_ask_for
     assert f"Before any worker, `base` asks for {in_words(base)}:" in text
 
 
-def test_each_pod_is_of_the_size_that_the_page_tells() -> None:
-    told = {name: (size(least), size(most)) for name, least, most in ROW.findall(PAGE.read_text("utf-8"))}
+def test_each_pod_has_the_documented_size() -> None:
+    documented = {name: (size(least), size(most)) for name, least, most in ROW.findall(PAGE.read_text("utf-8"))}
     always, burst = (
-        {c["name"]: (given(c, "requests"), given(c, "limits")) for pod in ours(shape(name)) for c in pod.containers}
+        {c["name"]: (amounts(c, "requests"), amounts(c, "limits")) for pod in ours(shape(name)) for c in pod.containers}
         for name in ("base", "overlays/burst")
     )
 
-    assert {name: always[name] for name in always.keys() - {"migrate", "apply"}} == told
+    assert {name: always[name] for name in always.keys() - {"migrate", "apply"}} == documented
     assert [burst[name] for name in ("control", "beat", "worker")] == [
-        told[name] for name in ("control", "beat", "worker-cpu")
+        documented[name] for name in ("control", "beat", "worker-cpu")
     ]
 
 
 @each_shape
-def test_a_container_of_ours_has_the_memory_and_the_scratch_space_that_its_work_takes(name: str) -> None:
+def test_our_containers_have_the_memory_and_the_scratch_space_of_their_work(name: str) -> None:
     loads = {one["metadata"]["name"] for one in shape(name) if "scorebeat-store" in one["metadata"].get("labels", {})}
 
     assert loads
@@ -89,21 +89,21 @@ def test_every_pod_has_the_time_to_end_by_itself(name: str) -> None:
 
 
 @each_shape
-def test_probes_ask_for_pages_that_there_are_and_wait_long_enough_for_commands(name: str) -> None:
+def test_probes_request_existing_pages_and_wait_long_enough_for_commands(name: str) -> None:
     for pod in ours(shape(name)):
         for container in pod.containers:
             for probe in (container[kind] for kind in container if kind.endswith("Probe")):
                 if "httpGet" in probe:
                     assert probe["httpGet"]["path"] in PAGES[container["name"]], pod.owner
                 else:
-                    assert probe.get("timeoutSeconds", 1) >= ASKED_BY_COMMAND, pod.owner
+                    assert probe.get("timeoutSeconds", 1) >= COMMAND_SECONDS, pod.owner
 
 
 @each_shape
-def test_a_job_is_given_the_time_and_the_tries_that_its_work_takes(name: str) -> None:
+def test_a_job_has_the_time_and_the_retries_that_its_work_takes(name: str) -> None:
     for one in of_kind(shape(name), "Job", "CronJob"):
         job = one["spec"].get("jobTemplate", one)["spec"]
-        assert 6 <= job["backoffLimit"] <= 100, "one is not enough, and one that cannot work is told so"
+        assert 6 <= job["backoffLimit"] <= 100, "one is not enough, and one that cannot work has to fail"
         assert job["activeDeadlineSeconds"] >= 1800
     for cron in of_kind(shape(name), "CronJob"):
         Schedule.parse(cron["spec"]["schedule"], cron["spec"]["timeZone"])
@@ -150,18 +150,18 @@ def amount(text: str) -> Decimal:
     return Decimal(text.removesuffix(unit)) * UNITS.get(unit, 1)
 
 
-def size(told: str) -> dict[str, Decimal]:
+def size(written: str) -> dict[str, Decimal]:
     """CPUs and bytes, of `2 CPUs, 1 GiB`."""
-    found = re.findall(r"([\d.]+)( CPU| MiB| GiB)", told)
-    return {TOLD[unit][0]: Decimal(number) * TOLD[unit][1] for number, unit in found}
+    found = re.findall(r"([\d.]+)( CPU| MiB| GiB)", written)
+    return {PAGE_UNITS[unit][0]: Decimal(number) * PAGE_UNITS[unit][1] for number, unit in found}
 
 
 def in_all(name: str, but: Collection[str] = ()) -> dict[str, Decimal]:
-    """What the pods of a shape ask for together."""
+    """The sum of the requests of a shape's pods."""
     objects = shape(name)
     counted = [pod for pod in pods(objects) if pod.owner not in but]
     return {
-        what: sum((asked(pod, what) * replicas(objects, pod) for pod in counted), Decimal())
+        what: sum((requested(pod, what) * replicas(objects, pod) for pod in counted), Decimal())
         for what in ("cpu", "memory")
     }
 
@@ -170,11 +170,11 @@ def in_words(size: dict[str, Decimal]) -> str:
     return f"{size['cpu'].normalize():f} CPUs and {size['memory'] / UNITS['Gi']:.1f} GiB"
 
 
-def given(container: dict[str, Any], which: str) -> dict[str, Decimal]:
+def amounts(container: dict[str, Any], which: str) -> dict[str, Decimal]:
     return {what: amount(text) for what, text in container["resources"][which].items() if what != GPU}
 
 
-def asked(pod: Pod, what: str) -> Decimal:
+def requested(pod: Pod, what: str) -> Decimal:
     """As the scheduler counts: what runs together is added up, what runs before it is not."""
     before = [c for c in pod.spec.get("initContainers", ()) if c.get("restartPolicy") != "Always"]
     together = [container for container in pod.containers if container not in before]

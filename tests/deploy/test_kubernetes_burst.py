@@ -61,7 +61,7 @@ def node(system: System, tmp_path: Path) -> Iterator[Node]:
 
 
 class Minute:
-    """What Kubernetes starts at one moment: a pod of each Job, as many as it says."""
+    """The pods that Kubernetes starts at one time: as many of each Job as it declares."""
 
     def __init__(self, node: Node, minute: int) -> None:
         self._node, self._minute = node, minute
@@ -78,7 +78,7 @@ class Minute:
 
 
 def runs(system: System) -> list[tuple[object, ...]]:
-    return system.ask("SELECT run_key, state FROM scorebeat.runs ORDER BY id")
+    return system.query("SELECT run_key, state FROM scorebeat.runs ORDER BY id")
 
 
 def test_compute_starts_scores_everything_once_and_ends(system: System, job: Job, node: Node) -> None:
@@ -93,10 +93,10 @@ def test_compute_starts_scores_everything_once_and_ends(system: System, job: Job
     assert runs(system) == [("iris-29714179", "succeeded")]
     assert_scored_once(system, job)
     assert not [process.pid for process in node.running if process.poll() is None]
-    assert system.ask("SELECT name FROM scorebeat.workers") == [], "nobody is left to be waited for"
+    assert system.query("SELECT name FROM scorebeat.workers") == [], "nobody is left to be waited for"
 
 
-def test_jobs_that_are_tried_again_ask_for_no_second_run(system: System, job: Job, node: Node) -> None:
+def test_jobs_that_are_retried_request_no_second_run(system: System, job: Job, node: Node) -> None:
     for again in (False, True):
         run = Minute(node, 1).run()
         wait_for(lambda: runs(system))
@@ -109,9 +109,7 @@ def test_jobs_that_are_tried_again_ask_for_no_second_run(system: System, job: Jo
     assert_scored_once(system, job)
 
 
-def test_what_an_earlier_minute_left_open_is_finished_by_the_next_however_long_it_takes(
-    system: System, job: Job, node: Node
-) -> None:
+def test_a_run_left_open_by_an_earlier_minute_is_finished_by_the_next(system: System, job: Job, node: Node) -> None:
     left = system.enqueue(job)  # and nobody to plan it, as after a Job that was deleted
 
     run = Minute(node, 7).run()
@@ -121,7 +119,7 @@ def test_what_an_earlier_minute_left_open_is_finished_by_the_next_however_long_i
     assert [one.join(WITHIN)["worker"] for one in workers] == [0] * PARALLEL
     assert run.join(WITHIN)["enqueue"] == 0
     assert run.exits == {"control": [0], "beat": [0], "enqueue": [0]}, "no restart that Kubernetes would count"
-    assert system.ask("SELECT state FROM scorebeat.runs WHERE id = :id", id=left) == [("succeeded",)]
+    assert system.query("SELECT state FROM scorebeat.runs WHERE id = :id", id=left) == [("succeeded",)]
     assert "nothing is pending" in node.log("iris-run-7-0-enqueue"), "what was left open was all there was"
     assert_scored_once(system, job)
 
@@ -157,8 +155,8 @@ def test_a_worker_that_is_killed_starts_again_and_everything_is_scored_once(syst
     job = system.job("iris", rows=4000, batch_rows=50)
     now = Minute(node, 9)
     run, workers = now.run(), now.workers()
-    asked = "SELECT split_part(claimed_by, '/', 2)::int FROM scorebeat.batches WHERE state = 'claimed'"
-    victim = wait_for(lambda: system.ask(asked))[0]
+    statement = "SELECT split_part(claimed_by, '/', 2)::int FROM scorebeat.batches WHERE state = 'claimed'"
+    victim = wait_for(lambda: system.query(statement))[0]
 
     os.killpg(victim[0], signal.SIGKILL)
 
@@ -168,9 +166,9 @@ def test_a_worker_that_is_killed_starts_again_and_everything_is_scored_once(syst
     assert_scored_once(system, job)
 
 
-def test_both_start_at_the_same_minute_never_twice_and_ask_by_the_same_key(tmp_path: Path) -> None:
+def test_both_start_at_the_same_minute_never_twice_and_use_the_same_key(tmp_path: Path) -> None:
     crons = [named(SHAPE, "CronJob", pod.owner)["spec"] for pod in (RUN, WORKERS)]
-    asked = [
+    typed = [
         call
         for pod in (RUN, WORKERS)
         for container in pod.containers
@@ -180,8 +178,8 @@ def test_both_start_at_the_same_minute_never_twice_and_ask_by_the_same_key(tmp_p
 
     assert len({(c["schedule"], c["timeZone"], c["startingDeadlineSeconds"]) for c in crons}) == 1
     assert {c["concurrencyPolicy"] for c in crons} == {"Forbid"}
-    assert [call[:3] for call in asked] == [["scorebeat", "enqueue", "iris"]] * 2
-    assert {option(call, "--run-key") for call in asked} == {"iris-29714179"}
-    assert ["--wait" in call for call in asked] == [True, False]
+    assert [call[:3] for call in typed] == [["scorebeat", "enqueue", "iris"]] * 2
+    assert {option(call, "--run-key") for call in typed} == {"iris-29714179"}
+    assert ["--wait" in call for call in typed] == [True, False]
     assert [c["name"] for c in RUN.containers if c.get("restartPolicy") == "Always"] == ["control", "beat"]
-    assert "completions" not in crons[1]["jobTemplate"]["spec"], "one that ends well tells that the work is done"
+    assert "completions" not in crons[1]["jobTemplate"]["spec"], "one that ends well means that the work is done"

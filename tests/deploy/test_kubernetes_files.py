@@ -1,4 +1,4 @@
-"""deploy/kubernetes says what Kubernetes and KEDA understand, and its objects find each other."""
+"""deploy/kubernetes has only fields of Kubernetes and KEDA, and its objects find each other."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ from tests.deploy.kustomize import KUSTOMIZE, render
 from tests.deploy.manifests import REPOSITORY, ROOT, SHAPES, named, of_kind, option, ours, pods, shape
 
 OLDEST = "1.29"
-"""The first Kubernetes that runs containers beside others of a Job without being told to."""
+"""The first Kubernetes that runs containers beside others of a Job by default."""
 
 each_shape = pytest.mark.parametrize("name", SHAPES)
 
@@ -82,9 +82,12 @@ def test_kustomize_makes_the_same_of_each_shape_as_these_tests(name: str) -> Non
 def test_every_file_belongs_to_a_shape() -> None:
     named_files = set()
     for file in ROOT.rglob("kustomization.yaml"):
-        said = yaml.safe_load(file.read_text("utf-8"))
-        names = [*said.get("resources", ()), *(patch["path"] for patch in said.get("patches", ()) if "path" in patch)]
-        names += [name for made in said.get("configMapGenerator", ()) for name in made.get("files", ())]
+        content = yaml.safe_load(file.read_text("utf-8"))
+        names = [
+            *content.get("resources", ()),
+            *(patch["path"] for patch in content.get("patches", ()) if "path" in patch),
+        ]
+        names += [name for made in content.get("configMapGenerator", ()) for name in made.get("files", ())]
         named_files |= {file.parent / name for name in names} | {file}
 
     assert {file for file in ROOT.rglob("*") if file.is_file()} <= named_files
@@ -100,7 +103,7 @@ def test_a_patch_that_meets_nothing_is_noticed(tmp_path: Path) -> None:
 
 
 @each_shape
-def test_what_selects_pods_selects_those_of_one_workload_by_ports_that_they_have(name: str) -> None:
+def test_a_selector_selects_pods_of_one_workload_by_ports_that_they_have(name: str) -> None:
     objects = shape(name)
     for one in of_kind(objects, "Deployment", "StatefulSet", "PodDisruptionBudget"):
         assert _selected(objects, one["spec"]["selector"]) == [one["metadata"]["name"]]
@@ -147,7 +150,7 @@ def test_a_queue_is_counted_for_the_workers_that_serve_it() -> None:
         command = workers["spec"]["template"]["spec"]["containers"][0]["command"]
         counted = re.findall(r"queue = '(\w+)'", spec.triggers[0].metadata["query"])
         assert counted == [option(command, "--queue")]
-        assert "replicas" not in workers["spec"], "KEDA says how many there are"
+        assert "replicas" not in workers["spec"], "KEDA sets how many there are"
         assert spec.triggers[0].authenticationRef.name == login["metadata"]["name"]
         assert int(spec.triggers[0].metadata["targetQueryValue"]) >= int(option(command, "--processes"))
 

@@ -14,8 +14,8 @@ from tests.deploy.kustomize import Resource, render
 from tests.deploy.manifests import PAGE, ROOT, named, of_kind, ours, shape
 from tests.docs.pages import Page
 
-PLACE = "/models"
-READ_ONLY = {"name": "models", "mountPath": PLACE, "readOnly": True}
+FOLDER = "/models"
+READ_ONLY = {"name": "models", "mountPath": FOLDER, "readOnly": True}
 CREDENTIALS = {"secretRef": {"name": "scorebeat-store", "optional": True}}
 """Of a bucket."""
 OLDEST = "1.29"
@@ -46,31 +46,31 @@ each_shape = pytest.mark.parametrize(
 
 
 @each_shape
-def test_whoever_loads_models_has_the_volume_and_may_not_write_it(name: str, readers: set[str], tmp_path: Path) -> None:
+def test_pods_that_load_models_have_the_volume_read_only(name: str, readers: set[str], tmp_path: Path) -> None:
     objects = with_volume(name, tmp_path)
 
     for pod in ours(objects):
         mounts = [mount for container in pod.containers for mount in container["volumeMounts"]]
         assert mounts.count(READ_ONLY) == (pod.owner in readers), pod.owner
-        assert [mount for mount in mounts if mount["mountPath"] == PLACE] == [READ_ONLY] * (pod.owner in readers)
+        assert [mount for mount in mounts if mount["mountPath"] == FOLDER] == [READ_ONLY] * (pod.owner in readers)
         claims = [v for v in pod.spec["volumes"] if v["name"] == "models"]
         assert claims == [{"name": "models", "persistentVolumeClaim": {"claimName": "models"}}] * (pod.owner in readers)
     (claim,) = of_kind(objects, "PersistentVolumeClaim")
     assert (claim["metadata"]["name"], claim["spec"]["accessModes"]) == ("models", ["ReadWriteMany"])
-    assert named(objects, "ConfigMap", "scorebeat-settings")["data"]["SCOREBEAT_ARTIFACTS"] == PLACE
+    assert named(objects, "ConfigMap", "scorebeat-settings")["data"]["SCOREBEAT_ARTIFACTS"] == FOLDER
     for one in objects:
         if not one["apiVersion"].startswith("keda.sh/"):
             kubernetes_validate.validate(one, OLDEST, strict=True)
 
 
-def test_the_trial_asks_for_a_volume_that_a_cluster_of_one_machine_has() -> None:
+def test_the_trial_requests_a_volume_that_a_cluster_of_one_machine_has() -> None:
     claim = named(shape("overlays/trial"), "PersistentVolumeClaim", "models")
 
     assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
 
 
 @each_shape
-def test_whoever_loads_models_and_nobody_else_has_the_credentials_of_a_bucket(name: str, readers: set[str]) -> None:
+def test_exactly_the_pods_that_load_models_have_a_buckets_credentials(name: str, readers: set[str]) -> None:
     for pod in ours(shape(name)):
         for container in pod.containers:
             loads = pod.owner in readers and container in pod.spec["containers"]
@@ -78,7 +78,7 @@ def test_whoever_loads_models_and_nobody_else_has_the_credentials_of_a_bucket(na
             assert len(container["envFrom"]) == 1 + loads
 
 
-def test_the_page_has_its_reader_make_the_secret_of_the_credentials_and_says_what_is_in_it() -> None:
+def test_the_page_lists_the_content_of_the_credentials_secret_and_how_to_make_it() -> None:
     typed = [block.text for block in Page.read(PAGE).blocks if "create secret generic" in block.text]
     (shown,) = (block for block in Page.read(PAGE).blocks if block.file == "store.env")
 
@@ -97,9 +97,9 @@ def test_the_pages_pod_may_write_the_store_and_has_the_owners_rights() -> None:
     (container,) = _pod()["spec"]["containers"]
     variables = {variable["name"]: variable for variable in container["env"]}
 
-    assert {"name": "models", "mountPath": PLACE} in container["volumeMounts"]
+    assert {"name": "models", "mountPath": FOLDER} in container["volumeMounts"]
     assert {"name": "models", "persistentVolumeClaim": {"claimName": "models"}} in _pod()["spec"]["volumes"]
-    assert variables["SCOREBEAT_ARTIFACTS"]["value"] == PLACE
+    assert variables["SCOREBEAT_ARTIFACTS"]["value"] == FOLDER
     assert container["envFrom"] == [CREDENTIALS], "the store may be a bucket"
     assert variables["SCOREBEAT_DATABASE_URL"]["valueFrom"]["secretKeyRef"]["name"] == "scorebeat-owner"
     assert unknown(set(variables)) == set()

@@ -1,4 +1,4 @@
-"""A burst of one's own jobs, made as the page says: nothing of the example is left in it."""
+"""A burst of one's own jobs, made as documented: nothing of the example is left in it."""
 
 import shutil
 import subprocess
@@ -41,8 +41,8 @@ def test_a_burst_of_ones_own_runs_its_own_job_and_no_other(own: Path) -> None:
 
     assert {one["metadata"]["name"] for one in of_kind(objects, "CronJob")} == {"churn-run", "churn-workers"}
     assert named(objects, "ConfigMap", "scorebeat-jobs")["data"] == {"jobs.toml": JOBS}
-    asked = [" ".join(container["command"]) for pod in ours(objects) for container in pod.containers]
-    assert sum("scorebeat enqueue churn " in command for command in asked) == 2
+    commands = [" ".join(container["command"]) for pod in ours(objects) for container in pod.containers]
+    assert sum("scorebeat enqueue churn " in command for command in commands) == 2
     assert "iris" not in yaml.safe_dump_all(objects)
 
 

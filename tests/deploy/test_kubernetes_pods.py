@@ -1,4 +1,4 @@
-"""The pods of deploy/kubernetes: commands that exist, rights that are few, time to finish, secrets that are told."""
+"""The pods of deploy/kubernetes: commands that exist, few rights, time to finish, declared secrets."""
 
 import importlib.util
 import re
@@ -22,7 +22,7 @@ each_shape = pytest.mark.parametrize("name", SHAPES)
 MINUTE = "29714179"
 SCRATCH = "/tmp"  # noqa: S108 -- the container's own
 SOFT_SHUTDOWN = make_app(Settings(_env_file=None, broker_url="redis://broker"), str).conf.worker_soft_shutdown_timeout
-UNTIL_NOBODY_ASKS = 5
+UNTIL_NO_REQUESTS = 5
 """Seconds in which every machine of a cluster has learnt that a pod is on its way out."""
 HIDDEN = re.compile("PASSWORD|TOKEN|SECRET|URL|AUTH")
 
@@ -33,9 +33,9 @@ def test_every_command_is_one_that_there_is(name: str, tmp_path: Path) -> None:
         for container in pod.containers:
             for command in calls(container, tmp_path, JOB_NAME=f"{pod.owner}-{MINUTE}", RUN_ROLE="scorebeat_run"):
                 _require_known(command)
-            asked = container.get("readinessProbe", {}).get("exec")
-            if asked is not None:
-                _require_known(asked["command"])
+            probe = container.get("readinessProbe", {}).get("exec")
+            if probe is not None:
+                _require_known(probe["command"])
 
 
 def test_a_misspelt_command_or_option_is_noticed() -> None:
@@ -92,7 +92,7 @@ def test_a_worker_has_longer_to_stop_than_it_takes(name: str, tmp_path: Path) ->
             elif command[:2] == ["scorebeat", "api"]:
                 waits = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
                 assert grace > waits + SERVED_TO_THE_END
-                assert waits >= UNTIL_NOBODY_ASKS
+                assert waits >= UNTIL_NO_REQUESTS
 
 
 def test_beat_is_one_and_control_and_api_outlive_a_machine() -> None:
@@ -105,7 +105,7 @@ def test_beat_is_one_and_control_and_api_outlive_a_machine() -> None:
     assert named(objects, "PodDisruptionBudget", "api")["spec"]["minAvailable"] == 2
 
 
-def test_the_api_is_asked_whether_it_lives_and_whether_it_is_ready() -> None:
+def test_the_api_has_a_liveness_and_a_readiness_probe() -> None:
     (api,) = named(shape("base"), "Deployment", "api")["spec"]["template"]["spec"]["containers"]
     (port,) = api["ports"]
 
@@ -121,20 +121,20 @@ def test_a_gpu_worker_gets_one_gpu_and_a_worker_a_cpu_for_each_process() -> None
                 if "--processes" not in container["command"]:
                     continue
                 processes = option(container["command"], "--processes")
-                given = container["resources"]
+                resources = container["resources"]
                 is_small = (name, pod.owner) == ("overlays/trial", "worker-cpu")
-                assert given["limits" if is_small else "requests"]["cpu"] == processes
-                assert given["limits"].get("nvidia.com/gpu") == ("1" if "cuda:0" in container["command"] else None)
+                assert resources["limits" if is_small else "requests"]["cpu"] == processes
+                assert resources["limits"].get("nvidia.com/gpu") == ("1" if "cuda:0" in container["command"] else None)
 
 
 @each_shape
 def test_every_secret_that_is_used_is_in_the_example_of_the_page(name: str) -> None:
-    assert secrets_used(shape(name)) <= _told_secrets()
+    assert secrets_used(shape(name)) <= _declared_secrets()
 
 
-def test_no_secret_is_told_that_nobody_uses_and_none_has_a_value_in_the_tree() -> None:
+def test_no_unused_secret_is_declared_and_none_has_a_value_in_the_tree() -> None:
     optional = {("scorebeat", "SCOREBEAT_NOTIFY_SECRET")}
-    assert _told_secrets() - optional <= {used for name in SHAPES for used in secrets_used(shape(name))}
+    assert _declared_secrets() - optional <= {used for name in SHAPES for used in secrets_used(shape(name))}
     assert not [one for name in SHAPES for one in shape(name) if one["kind"] == "Secret"]
     for name in SHAPES:
         for pod in pods(shape(name)):
@@ -150,15 +150,15 @@ def test_only_the_owners_job_has_the_owners_rights() -> None:
             assert ("scorebeat-owner" in sources) == (pod.owner == "migrate")
 
 
-def test_what_the_page_says_that_the_base_asks_for_without_workers_is_so() -> None:
+def test_the_pages_resources_of_the_base_without_workers_are_true() -> None:
     cpus, mebibytes = 0.0, 0.0
     objects = shape("base")
     for name in ("beat", "control", "api", "flower"):
         spec = named(objects, "Deployment", name)["spec"]
         for container in spec["template"]["spec"]["containers"]:
-            asked = container["resources"]["requests"]
-            cpus += spec["replicas"] * int(asked["cpu"].removesuffix("m")) / 1000
-            mebibytes += spec["replicas"] * int(asked["memory"].removesuffix("Mi"))
+            requests = container["resources"]["requests"]
+            cpus += spec["replicas"] * int(requests["cpu"].removesuffix("m")) / 1000
+            mebibytes += spec["replicas"] * int(requests["memory"].removesuffix("Mi"))
 
     assert f"asks for {cpus:g} CPUs and {mebibytes / 1024:g} GiB" in " ".join(PAGE.read_text("utf-8").split())
 
@@ -193,7 +193,7 @@ def _parse_celery(arguments: list[str]) -> None:
         found.make_parser(click.Context(found)).parse_args(arguments[1:])
 
 
-def _told_secrets() -> set[tuple[str, str]]:
+def _declared_secrets() -> set[tuple[str, str]]:
     """Names and keys of the secrets that the page has its reader make."""
     texts = [block.text.replace("\\\n", " ") for block in Page.read(PAGE).blocks]
     made = [line for text in texts for line in text.splitlines() if "create secret generic" in line]

@@ -8,7 +8,7 @@ each_shape = pytest.mark.parametrize("name", SHAPES)
 LONGEST_START = 60
 """Seconds that the API takes at most to listen on a busy machine, with every model's package to import."""
 LONGEST_PAUSE = 30
-"""Seconds that a server may be too busy to answer."""
+"""Seconds that a server may be too busy to respond."""
 ROLLED_OUT = ("control", "worker-cpu", "worker-gpu", "api", "flower")
 """Those whose update waits until the new pod does its work."""
 
@@ -17,7 +17,7 @@ def test_an_update_waits_until_a_new_pod_does_its_work() -> None:
     assert {pod.owner for pod in ours(shape("base")) if "readinessProbe" in pod.containers[0]} == set(ROLLED_OUT)
 
 
-def test_a_worker_is_asked_for_itself_and_not_ended_because_the_ledger_is_away() -> None:
+def test_a_probe_checks_the_worker_itself_and_not_the_ledger() -> None:
     for pod in _of("base", "control", "worker-cpu", "worker-gpu"):
         (container,) = pod.containers
         which = "control" if pod.owner == "control" else "worker"
@@ -37,14 +37,14 @@ def test_a_server_that_is_stuck_is_started_again_and_one_that_is_busy_is_not() -
 
 
 @each_shape
-def test_a_probe_asks_at_a_port_that_its_container_has(name: str) -> None:
+def test_a_probe_uses_a_port_of_its_container(name: str) -> None:
     for pod in pods(shape(name)):
         for container in pod.containers:
-            asked = {container[kind].get("httpGet", {}).get("port") for kind in container if kind.endswith("Probe")}
-            assert asked - {None} <= {port["name"] for port in container.get("ports", ())}, pod.owner
+            ports = {container[kind].get("httpGet", {}).get("port") for kind in container if kind.endswith("Probe")}
+            assert ports - {None} <= {port["name"] for port in container.get("ports", ())}, pod.owner
 
 
-def test_the_trials_database_is_asked_where_its_clients_ask_it() -> None:
+def test_the_trials_database_is_checked_at_the_address_of_its_clients() -> None:
     """By TCP: while the image sets the server up, it listens on its socket only."""
     (database,) = (pod.containers[0] for pod in pods(shape("overlays/trial")) if pod.owner == "database")
 
@@ -62,7 +62,7 @@ def test_a_machine_can_be_emptied_pod_by_pod_also_while_the_database_is_away(nam
 
 
 @each_shape
-def test_those_that_must_outlive_a_machine_stand_on_several_where_there_are(name: str) -> None:
+def test_pods_that_must_outlive_a_machine_are_on_several_machines(name: str) -> None:
     for pod in pods(shape(name)):
         for spread in pod.spec.get("topologySpreadConstraints", ()):
             assert spread["labelSelector"]["matchLabels"] == pod.labels, pod.owner

@@ -1,4 +1,4 @@
-"""The queries by which KEDA scales workers, as they stand in the YAML, on a real ledger."""
+"""The queries by which KEDA scales workers, as they are in the YAML, on a real ledger."""
 
 import re
 from typing import Any
@@ -19,7 +19,7 @@ ROLE = "scorebeat_scaler"
 
 
 def wanted(ledger: Connection, queue: str = "cpu") -> Any:
-    """What KEDA is answered for the workers of the queue."""
+    """The result of KEDA's query for the workers of the queue."""
     scaled = named(shape("overlays/keda"), "ScaledObject", f"worker-{queue}")
     return ledger.exec_driver_sql(scaled["spec"]["triggers"][0]["metadata"]["query"]).scalar_one()
 
@@ -32,7 +32,7 @@ def test_an_idle_ledger_wants_no_worker(connection: Connection) -> None:
     assert (wanted(connection, "cpu"), wanted(connection, "gpu")) == (0, 0)
 
 
-def test_what_waits_and_what_is_in_hand_count_each_for_its_own_queue(connection: Connection) -> None:
+def test_waiting_and_claimed_batches_count_each_for_its_own_queue(connection: Connection) -> None:
     run = add_run(connection)
     waiting = ["pending", "pending", "claimed", "committed", "dead", "cancelled"]
     for number, state in enumerate(waiting, 1):
@@ -45,7 +45,7 @@ def test_what_waits_and_what_is_in_hand_count_each_for_its_own_queue(connection:
     assert (wanted(connection, "cpu"), wanted(connection, "gpu")) == (3, 1)
 
 
-def test_a_worker_with_the_last_batch_in_hand_is_wanted_to_its_commit(connection: Connection) -> None:
+def test_a_worker_that_has_the_last_batch_is_wanted_to_its_commit(connection: Connection) -> None:
     last = add_batch(connection, add_run(connection), "claimed")
     assert wanted(connection) == 1
 
@@ -85,7 +85,7 @@ def test_a_cancelled_run_wants_nobody(connection: Connection) -> None:
     assert wanted(connection) == 1
 
 
-def test_the_page_tells_how_soon_and_how_many_workers_come_and_go() -> None:
+def test_the_page_describes_how_soon_and_how_many_workers_come_and_go() -> None:
     text = " ".join(PAGE.read_text("utf-8").split())
     cpu, gpu = (named(shape("overlays/keda"), "ScaledObject", f"worker-{queue}")["spec"] for queue in ("cpu", "gpu"))
 

@@ -1,4 +1,4 @@
-"""The shells in deploy/kubernetes, with a program in the place of ours: what they ask again, and what ends them."""
+"""The shells in deploy/kubernetes, with a stub for our program: what they repeat, and what ends them."""
 
 import subprocess
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ SHELLS = {
     for container in pod.containers
     if container["command"][0] == "sh" and pod.owner != "migrate"
 }
-ASKS = [which for which in SHELLS if which[1] == "enqueue"]
+ENQUEUES = [which for which in SHELLS if which[1] == "enqueue"]
 LATER = range(10, 31)
-"""Seconds until one asks again, as the page says."""
+"""Seconds until one tries again, as documented."""
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Programs that stand in a folder for ours: the command `first` ends with one code after the other."""
+class Stub:
+    """Programs in a folder that replace ours: the command `first` ends with one code after the other."""
 
     folder: Path
     first: str
@@ -31,11 +31,11 @@ class Answers:
     """State of the run that `scorebeat runs` shows."""
 
     def end_of(self, command: list[str]) -> int:
-        """How the shell ended; it is given up after as many answers as there are."""
+        """How the shell ended; it is killed when there are no more codes."""
         (self.folder / "codes").write_text("\n".join(map(str, self.codes)) + "\n")
         shown = f'echo \'{{"state": "{self.open_run}"}}\'' if self.open_run else ":"
-        answer = 'code=$(head -n 1 codes); [ -n "$code" ] || kill -9 $PPID; sed -i 1d codes; exit $code'
-        self._program("scorebeat", f'echo "$*" >> asked\n[ "$1" != {self.first} ] || {{ {answer}; }}\n{shown}')
+        respond = 'code=$(head -n 1 codes); [ -n "$code" ] || kill -9 $PPID; sed -i 1d codes; exit $code'
+        self._program("scorebeat", f'echo "$*" >> calls\n[ "$1" != {self.first} ] || {{ {respond}; }}\n{shown}')
         self._program("sleep", 'echo "$1" >> slept')
         environment = {"PATH": f"{self.folder}:/usr/bin:/bin", "JOB_NAME": "iris-7"}
         done = subprocess.run(command, cwd=self.folder, env=environment, check=False, timeout=20, capture_output=True)
@@ -50,40 +50,40 @@ class Answers:
         (self.folder / name).chmod(0o755)
 
 
-@pytest.mark.parametrize("which", ASKS, ids="-".join)
-def test_what_may_be_better_later_is_asked_again_after_a_while(which: tuple[str, str], tmp_path: Path) -> None:
-    answers = Answers(tmp_path, "enqueue", (2, 2, 0))
+@pytest.mark.parametrize("which", ENQUEUES, ids="-".join)
+def test_a_request_that_may_succeed_later_is_repeated_after_a_while(which: tuple[str, str], tmp_path: Path) -> None:
+    stub = Stub(tmp_path, "enqueue", (2, 2, 0))
 
-    assert answers.end_of(SHELLS[which]) == 0
-    assert len(answers.lines("slept")) == 2
-    assert all(int(seconds) in LATER for seconds in answers.lines("slept"))
+    assert stub.end_of(SHELLS[which]) == 0
+    assert len(stub.lines("slept")) == 2
+    assert all(int(seconds) in LATER for seconds in stub.lines("slept"))
 
 
 @pytest.mark.parametrize("code", [1, 137])
-@pytest.mark.parametrize("which", ASKS, ids="-".join)
-def test_what_ends_badly_otherwise_is_told_to_kubernetes(which: tuple[str, str], code: int, tmp_path: Path) -> None:
-    answers = Answers(tmp_path, "enqueue", (2, code))
+@pytest.mark.parametrize("which", ENQUEUES, ids="-".join)
+def test_other_failures_are_reported_to_kubernetes(which: tuple[str, str], code: int, tmp_path: Path) -> None:
+    stub = Stub(tmp_path, "enqueue", (2, code))
 
-    assert answers.end_of(SHELLS[which]) == code
-
-
-@pytest.mark.parametrize(("state", "asked"), [("planning", 1), ("running", 1), ("succeeded", 2)])
-def test_workers_begin_as_soon_as_a_run_is_open(state: str, asked: int, tmp_path: Path) -> None:
-    answers = Answers(tmp_path, "enqueue", (2, 0), open_run=state)
-
-    assert answers.end_of(SHELLS["iris-workers", "enqueue"]) == 0
-    assert len([line for line in answers.lines("asked") if line.startswith("enqueue")]) == asked
+    assert stub.end_of(SHELLS[which]) == code
 
 
-def test_control_begins_when_the_ledger_answers(tmp_path: Path) -> None:
-    answers = Answers(tmp_path, "runs", (2, 2, 0))
+@pytest.mark.parametrize(("state", "calls"), [("planning", 1), ("running", 1), ("succeeded", 2)])
+def test_workers_begin_as_soon_as_a_run_is_open(state: str, calls: int, tmp_path: Path) -> None:
+    stub = Stub(tmp_path, "enqueue", (2, 0), open_run=state)
 
-    assert answers.end_of(SHELLS["iris-run", "control"]) == 0
-    assert answers.lines("asked") == ["runs --limit 1"] * 3 + ["worker --control"]
-    assert all(int(seconds) in LATER for seconds in answers.lines("slept"))
+    assert stub.end_of(SHELLS["iris-workers", "enqueue"]) == 0
+    assert len([line for line in stub.lines("calls") if line.startswith("enqueue")]) == calls
 
 
-def test_what_the_page_says_of_both_jobs_is_so() -> None:
+def test_control_begins_when_the_ledger_responds(tmp_path: Path) -> None:
+    stub = Stub(tmp_path, "runs", (2, 2, 0))
+
+    assert stub.end_of(SHELLS["iris-run", "control"]) == 0
+    assert stub.lines("calls") == ["runs --limit 1"] * 3 + ["worker --control"]
+    assert all(int(seconds) in LATER for seconds in stub.lines("slept"))
+
+
+def test_the_pages_words_on_both_jobs_are_true() -> None:
     run, workers = (
         named(SHAPE, "CronJob", name)["spec"]["jobTemplate"]["spec"] for name in ("iris-run", "iris-workers")
     )

@@ -1,4 +1,4 @@
-"""Pods end when they are told to, also while they start; a first process would ignore what it has not asked for."""
+"""Pods end at SIGTERM, also while they start; a first process would ignore a signal without a handler."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ FIRST = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child=KILL")
 """Makes what follows the first process of a space of its own, as an engine makes a container's."""
 PAUSE = ("sh", "-c", '"$@" & wait $!', "pause")
 """The first process of a pod whose containers share one space; it waits, and what follows is another."""
-TOLD = 128 + signal.SIGTERM
+TERMINATED = 128 + signal.SIGTERM
 ALL = {
     (pod.owner, container["name"]): (pod.spec.get("shareProcessNamespace"), container)
     for name in SHAPES
@@ -49,7 +49,7 @@ def test_no_program_of_ours_is_the_first_process_of_its_space(name: str) -> None
     assert [pod.owner for pod in ours(shape(name)) if pod.spec.get("shareProcessNamespace") is not True] == []
 
 
-@pytest.mark.skipif(not can_unshare(), reason="the kernel gives this user no space of processes of his own")
+@pytest.mark.skipif(not can_unshare(), reason="the kernel refuses this user a PID namespace")
 @pytest.mark.parametrize("which", ALL, ids="-".join)
 def test_a_container_that_has_just_started_ends_by_a_signal(which: tuple[str, str], node: Node) -> None:
     shares, container = ALL[which]
@@ -61,7 +61,7 @@ def test_a_container_that_has_just_started_ends_by_a_signal(which: tuple[str, st
 
     os.kill(program, signal.SIGTERM)
 
-    assert process.wait(20) == TOLD, node.logs()
+    assert process.wait(20) == TERMINATED, node.logs()
 
 
 def _child(pid: int) -> int:

@@ -1,4 +1,4 @@
-"""What keeps pods of deploy/kubernetes from starting, or from being reached, though every object fits its schema."""
+"""Pods of deploy/kubernetes start and can be reached: mistakes that no schema finds."""
 
 import re
 from pathlib import PurePosixPath
@@ -13,7 +13,7 @@ from tests.docs.pages import Page
 
 each_shape = pytest.mark.parametrize("name", SHAPES)
 KEDA = {"host", "port", "dbName", "userName", "password", "sslmode"}
-"""What KEDA's PostgreSQL scaler knows of a login; others it takes without a word."""
+"""The parameters of a login that KEDA's PostgreSQL scaler knows; it ignores others silently."""
 EVERYBODY = "0.0.0.0"  # noqa: S104 -- in a container, whose ports its Service opens
 DEBIAN = {"postgres": 999, "redis": 999}
 """Users of the images that are made from Debian; Alpine's have other numbers."""
@@ -21,22 +21,24 @@ DEBIAN = {"postgres": 999, "redis": 999}
 
 @each_shape
 def test_every_variable_that_looks_like_a_setting_is_one(name: str) -> None:
-    given = {key for one in of_kind(shape(name), "ConfigMap") for key in one["data"]}
-    given |= {variable["name"] for pod in ours(shape(name)) for c in pod.containers for variable in c.get("env", ())}
+    variables = {key for one in of_kind(shape(name), "ConfigMap") for key in one["data"]}
+    variables |= {
+        variable["name"] for pod in ours(shape(name)) for c in pod.containers for variable in c.get("env", ())
+    }
 
-    assert "SCOREBEAT_DATABASE_URL" in given
-    assert unknown(given) == set()
+    assert "SCOREBEAT_DATABASE_URL" in variables
+    assert unknown(variables) == set()
 
 
 @each_shape
-def test_what_a_program_keeps_is_kept_where_it_may_write(name: str) -> None:
+def test_a_program_keeps_its_files_on_a_writable_path(name: str) -> None:
     settings = named(shape(name), "ConfigMap", "scorebeat-settings")["data"]
 
     for pod in ours(shape(name)):
         for container in pod.containers:
             assert {"configMapRef": {"name": "scorebeat-settings"}} in container["envFrom"]
-            for place in (settings["HOME"], settings["SCOREBEAT_CACHE"]):
-                assert _lies_in(place, _writable(container)), f"{pod.owner}: {place}"
+            for path in (settings["HOME"], settings["SCOREBEAT_CACHE"]):
+                assert _lies_in(path, _writable(container)), f"{pod.owner}: {path}"
 
 
 def test_the_api_and_flower_listen_to_others_at_the_port_of_their_service() -> None:
@@ -61,7 +63,7 @@ def test_a_secret_is_taken_by_its_own_name_and_the_pod_waits_for_it(name: str) -
         )
 
 
-def test_keda_is_told_all_parts_of_the_login_by_their_names() -> None:
+def test_keda_gets_all_parts_of_the_login_by_their_names() -> None:
     (login,) = of_kind(shape("overlays/keda"), "TriggerAuthentication")
 
     assert {one["parameter"] for one in login["spec"]["secretTargetRef"]} == KEDA
@@ -97,7 +99,7 @@ def test_the_servers_of_the_trial_may_write_what_they_keep() -> None:
 
     for name, image in (("database", "postgres"), ("broker", "redis")):
         pod, container = _pod(objects, name), _container(objects, name)
-        assert container["image"] == compose[name].given["image"]
+        assert container["image"] == compose[name].definition["image"]
         assert re.fullmatch(rf"{image}:[\d.]+-(bookworm|trixie)", container["image"])
         assert pod.spec["securityContext"]["runAsUser"] == DEBIAN[image]
         assert pod.spec["securityContext"]["fsGroup"] == DEBIAN[image]
@@ -109,7 +111,7 @@ def test_the_servers_of_the_trial_may_write_what_they_keep() -> None:
     assert "/var/run/postgresql" in _writable(database)
 
 
-def test_who_may_reach_the_api_is_labelled_as_the_page_says() -> None:
+def test_the_pods_that_may_reach_the_api_are_labelled_as_documented() -> None:
     policy = named(shape("base"), "NetworkPolicy", "clients-reach-the-api-and-flower")["spec"]
     (rule,) = policy["ingress"]
     ((label, value),) = rule["from"][0]["namespaceSelector"]["matchLabels"].items()
@@ -119,7 +121,7 @@ def test_who_may_reach_the_api_is_labelled_as_the_page_says() -> None:
 
 
 @each_shape
-def test_what_nobody_opened_is_closed_and_nothing_is_open_to_other_machines(name: str) -> None:
+def test_an_unopened_port_is_closed_and_nothing_is_open_to_other_machines(name: str) -> None:
     policies = of_kind(shape(name), "NetworkPolicy")
     closed = {"podSelector": {}, "policyTypes": ["Ingress"]}
 
@@ -129,7 +131,7 @@ def test_what_nobody_opened_is_closed_and_nothing_is_open_to_other_machines(name
 
 
 @each_shape
-def test_what_posts_notices_is_given_what_signs_them(name: str) -> None:
+def test_a_process_that_posts_notices_has_the_key_that_signs_them(name: str) -> None:
     controls = [c for pod in ours(shape(name)) for c in pod.containers if "--control" in " ".join(c["command"])]
     key = {"name": "scorebeat", "key": "SCOREBEAT_NOTIFY_SECRET", "optional": True}
 

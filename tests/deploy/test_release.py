@@ -1,4 +1,4 @@
-"""What a release asks of the tree, as far as it takes no download; `make release-check` does the rest."""
+"""The requirements of a release on the tree, as far as they take no download; `make release-check` does the rest."""
 
 import zipfile
 from email import message_from_bytes
@@ -18,10 +18,10 @@ def metadata(wheel: Path) -> Message:
         return message_from_bytes(opened.read(name))
 
 
-def test_the_wheel_says_the_version_and_the_words_of_the_project(metadata: Message) -> None:
-    told = project(REPOSITORY)
+def test_the_wheel_has_the_version_and_the_words_of_the_project(metadata: Message) -> None:
+    declared = project(REPOSITORY)
 
-    assert metadata["Version"] == told["version"]
+    assert metadata["Version"] == declared["version"]
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert "# Scorebeat" in metadata.get_payload()
     assert metadata["Keywords"]
@@ -43,7 +43,7 @@ def test_the_wheel_has_every_module_migration_and_example_and_nothing_else(wheel
     assert junk(names) == []
 
 
-def test_the_changelog_tells_of_the_version_that_is_in_the_tree() -> None:
+def test_the_changelog_describes_the_version_that_is_in_the_tree() -> None:
     require_changes(REPOSITORY, project(REPOSITORY)["version"])
 
 
@@ -55,7 +55,7 @@ def test_a_changelog_without_day_or_changes_is_refused(tmp_path: Path, text: str
         require_changes(tmp_path, "0.1.0")
 
 
-def test_what_no_archive_may_hold_is_seen() -> None:
+def test_a_file_that_no_archive_may_hold_is_detected() -> None:
     bad = [".ci/run", "a/.env", ".scorebeat/data/x", "core/__pycache__/a.pyc", "artifacts/iris/1/model.toml"]
 
     assert junk([*bad, ".env.example", "core/env.py", "docs/how-to/release.md"]) == bad

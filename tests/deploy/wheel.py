@@ -22,7 +22,7 @@ ROOMS = (
 """Folders of the repository, each of which is a part of the one package."""
 SOURCES = ("README.md", "pyproject.toml", "src", *ROOMS)
 TOOLS = ("pip", "setuptools")
-"""What a new environment does not have unless something needs it."""
+"""Packages that a new environment has only if something needs them."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Installed:
         return self.folder / "lib" / version / "site-packages"
 
     def environment(self, **more: str) -> dict[str, str]:
-        """What a program of it needs and no more: `PATH`, `HOME` and what is given."""
+        """The variables that a program of it needs: `PATH`, `HOME` and these variables."""
         path = os.pathsep.join((str(self.bin), "/usr/bin", "/bin"))
         return {"PATH": path, "HOME": str(self.folder), **more}
 
@@ -54,10 +54,10 @@ class Installed:
         self, *command: str, cwd: Path, environment: Mapping[str, str] | None = None, **options: Any
     ) -> subprocess.CompletedProcess[str]:
         """One program of it to its end, such as `scorebeat --help`; `options` are those of `subprocess.run`."""
-        given = {"capture_output": True, "text": True, "timeout": 120, **options}
+        arguments = {"capture_output": True, "text": True, "timeout": 120, **options}
         whole = self.environment(**(environment or {}))
         program = self.bin / command[0]
-        return subprocess.run([program, *command[1:]], cwd=cwd, env=whole, check=False, **given)
+        return subprocess.run([program, *command[1:]], cwd=cwd, env=whole, check=False, **arguments)
 
 
 @pytest.fixture(scope="session")

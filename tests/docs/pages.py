@@ -17,7 +17,7 @@ _NOTE = re.compile(r"^<!-- (.+) -->$")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block, and what the page says of it on the line before."""
+    """A fenced block, and its note on the line before."""
 
     page: str
     line: int
@@ -25,9 +25,9 @@ class Block:
     language: str
     lines: tuple[str, ...]
     note: str = ""
-    """What stands in an HTML comment right before it."""
+    """The text of an HTML comment right before it."""
     file: str | None = None
-    """The reader is told to save the block under this name."""
+    """The name under which the page has the reader save the block."""
 
     @property
     def text(self) -> str:
@@ -39,7 +39,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Command:
-    """What follows a `$`, and the output that the page shows for it; `...` stands for anything."""
+    """The text after a `$`, and the output that the page shows for it; `...` matches anything."""
 
     block: Block
     text: str
@@ -156,9 +156,9 @@ def _blocks(page: str, lines: list[str]) -> Iterator[Block]:
 
 def _before(lines: list[str]) -> tuple[str, str | None]:
     """The comment on the line before a block, and the name under which its reader saves it."""
-    said = [line for line in lines[-3:] if line.strip()]
-    note = _NOTE.match(said[-1].strip()) if said else None
-    saved = _SAVED_AS.search(said[-2 if note else -1]) if len(said) > bool(note) else None
+    before = [line for line in lines[-3:] if line.strip()]
+    note = _NOTE.match(before[-1].strip()) if before else None
+    saved = _SAVED_AS.search(before[-2 if note else -1]) if len(before) > bool(note) else None
     return note[1] if note else "", saved[1] if saved else None
 
 

@@ -16,7 +16,7 @@ class Row:
     packages: tuple[str, ...]
     """Whose it is, as they are imported."""
     names: tuple[str, ...]
-    places: tuple[str, ...]
+    paths: tuple[str, ...]
     """Files, or folders with a slash at the end."""
     tests: tuple[str, ...]
 

@@ -17,7 +17,7 @@ from tests.docs.pages import Block, Command, Page, commands, shows
 from tests.support.fork_server import FORKS
 
 QUICK = {"CLAIM_TTL": "3s", "HEARTBEAT": "1s", "RESEND_AFTER": "2s"}
-"""What a dead worker held comes free sooner than the pages say."""
+"""A dead worker's claims expire sooner than the pages document."""
 ONE_COMMAND = 180.0
 MARK = "--- end of a command, exit code"
 
@@ -39,7 +39,7 @@ class Reader:
         return kept | {"PATH": path} | {f"{PREFIX}{name}": value for name, value in QUICK.items()}
 
     def follow(self, page: Page) -> None:
-        """Do everything that the page says, in its order."""
+        """Run all commands of the page, in its order."""
         for block in page.blocks:
             if block.file is not None:
                 (self.folder / block.file).write_text(block.text, "utf-8")
@@ -53,15 +53,15 @@ class Reader:
 
     def type(self, block: Block) -> None:
         """Type the commands of a block into one shell; each must end well and show what the page shows."""
-        given = commands(block)
+        typed = commands(block)
         if block.note == "keeps running":
-            self._start(given[0])
+            self._start(typed[0])
         elif block.note == "repeated until it says so":
-            for command in given:
+            for command in typed:
                 self._repeat(command)
         else:
             wanted = int(block.note.removeprefix("ends with ")) if block.note.startswith("ends with ") else 0
-            for command, (code, output) in zip(given, self._run(given), strict=True):
+            for command, (code, output) in zip(typed, self._run(typed), strict=True):
                 _compare(command, code, output, wanted)
 
     def shell(self, script: str, within: float = ONE_COMMAND) -> "subprocess.CompletedProcess[str]":
@@ -75,9 +75,9 @@ class Reader:
         except subprocess.TimeoutExpired as late:
             pytest.fail(f"not done in {within:g} s: {script}\n{late.stdout!r}\n{late.stderr!r}\n{self.logs()}")
 
-    def _run(self, given: list[Command]) -> list[tuple[int, str]]:
+    def _run(self, typed: list[Command]) -> list[tuple[int, str]]:
         """Exit code and output of each command; the notes for people, on standard error, are not compared."""
-        done = self.shell("".join(f"{c.text}\ncode=$?; echo; echo '{MARK}' $code\n" for c in given))
+        done = self.shell("".join(f"{c.text}\ncode=$?; echo; echo '{MARK}' $code\n" for c in typed))
         sys.stderr.write(done.stderr)
         first, *rest = done.stdout.split(f"\n{MARK} ")
         codes, following = zip(*(part.split("\n", 1) for part in rest), strict=True)
@@ -94,7 +94,7 @@ class Reader:
             time.sleep(0.5)
 
     def _start(self, command: Command) -> None:
-        """Returns when the command has said what the page shows."""
+        """Returns when the command has printed what the page shows."""
         log = self.folder / f"{len(self.running)}.log"
         with log.open("wb") as output:
             shell = ["bash", "-c", f"exec {command.text}"]
@@ -106,7 +106,7 @@ class Reader:
         deadline = time.monotonic() + ONE_COMMAND
         while not shows(command.output, log.read_text("utf-8", "replace")):
             if time.monotonic() > deadline or process.poll() is not None:
-                pytest.fail(f"{command} never said what the page shows:\n{log.read_text('utf-8', 'replace')}")
+                pytest.fail(f"{command} never printed what the page shows:\n{log.read_text('utf-8', 'replace')}")
             time.sleep(0.1)
 
     def stop(self) -> None:
@@ -140,7 +140,9 @@ def reader(folder: Path, *, forks: bool = True) -> Iterator[Reader]:
 
 
 def _compare(command: Command, code: int, output: str, wanted: int = 0) -> None:
-    assert code == wanted, f"{command}\nended with {code} and said\n{output}"
+    assert code == wanted, f"{command}\nended with {code} and printed\n{output}"
     expected = "\n".join(command.output)
     # a page that shows no output leaves it out
-    assert not command.output or shows(command.output, output), f"{command}\nshould say\n{expected}\nand said\n{output}"
+    assert not command.output or shows(command.output, output), (
+        f"{command}\nshould print\n{expected}\nand printed\n{output}"
+    )

@@ -1,4 +1,4 @@
-"""The pages' commands do what the pages say, typed as a reader types them.
+"""The pages' commands do what the pages promise, typed as a reader types them.
 
 The demo, which the pages only name, is run by tests/integration/stack/test_iris.py.
 """
@@ -26,7 +26,7 @@ AFTER_THE_QUICKSTART = (
 )  # fmt: skip
 """How-tos that go on in the quickstart's folder, beside its running system.
 
-`stop-and-pause` ends with the quickstart's schedule, every 3 seconds: what asks for a run of its own comes before it.
+`stop-and-pause` ends with the quickstart's schedule, every 3 seconds: a page with a run of its own comes before.
 """
 
 
@@ -38,13 +38,13 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
         yield one
 
 
-def test_the_quickstart_does_what_it_says(quickstart: Reader) -> None:
+def test_the_quickstart_does_what_it_promises(quickstart: Reader) -> None:
     assert (quickstart.folder / "churn.skops").exists()
     assert [command.text for command, _ in quickstart.running] == ["scorebeat up"]
 
 
 @pytest.mark.parametrize("name", AFTER_THE_QUICKSTART)
-def test_a_how_to_does_what_it_says(name: str, quickstart: Reader) -> None:
+def test_the_commands_of_a_how_to_do_what_its_page_promises(name: str, quickstart: Reader) -> None:
     if name == "bring-pytorch":
         pytest.importorskip("torch", reason="torch is not installed: make install EXTRAS=dev,torch")
     quickstart.follow(Page.read(REPOSITORY / f"docs/how-to/{name}.md"))
@@ -91,7 +91,7 @@ def test_own_servers_need_two_variables_only(tmp_path: Path, stack: StackUrls, e
                 one.type(block)
 
 
-def test_the_readme_does_what_it_says(tmp_path: Path) -> None:
+def test_the_readme_does_what_it_promises(tmp_path: Path) -> None:
     with reader(tmp_path / "readme", forks=False) as one:  # every command is a new Python, which imports what it needs
         one.save(QUICKSTART, "train.py")
         up, job = (block for block in README.blocks if block.language == "console" and "not run" not in block.note)
@@ -105,8 +105,8 @@ def test_the_readme_does_what_it_says(tmp_path: Path) -> None:
 
 def _of_section(page: Page, *words: str) -> Iterator[str]:
     """The page's first commands that hold each of the words: what makes the table, what trains the model."""
-    given = [c.text for b in page.blocks if b.language == "console" for c in commands(b)]
-    yield from (text for text in given[:10] if any(word in text for word in words) and "SELECT id" not in text)
+    typed = [c.text for b in page.blocks if b.language == "console" for c in commands(b)]
+    yield from (text for text in typed[:10] if any(word in text for word in words) and "SELECT id" not in text)
 
 
 def _rows(one: Reader, query: Block) -> int:

@@ -45,10 +45,10 @@ def test_issue_forms_have_what_github_requires_of_them() -> None:
     for form in forms:
         read = yaml.safe_load(form.read_text())
         assert {"name", "description", "body"} <= set(read), form
-        asked = [part for part in read["body"] if part["type"] != "markdown"]
-        assert asked, form
-        assert all(part["attributes"]["label"] for part in asked), form
-        assert len({part["id"] for part in asked}) == len(asked), form
+        fields = [part for part in read["body"] if part["type"] != "markdown"]
+        assert fields, form
+        assert all(part["attributes"]["label"] for part in fields), form
+        assert len({part["id"] for part in fields}) == len(fields), form
 
 
 def test_the_development_container_uses_commands_that_exist() -> None:

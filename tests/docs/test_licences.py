@@ -16,10 +16,13 @@ PAGE = REPOSITORY / "docs/reference/licences.md"
 ROW = re.compile(r"^\| `([a-z0-9-]+)` \| (\S.*) \|$", re.MULTILINE)
 
 
-def test_each_package_that_is_asked_for_is_in_the_list_with_a_licence() -> None:
-    asked, listed = {canonicalize_name(Requirement(one).name) for one in named()}, dict(ROW.findall(PAGE.read_text()))
+def test_each_required_package_is_in_the_list_with_a_licence() -> None:
+    required, listed = (
+        {canonicalize_name(Requirement(one).name) for one in named()},
+        dict(ROW.findall(PAGE.read_text())),
+    )
 
-    assert asked - set(listed) == set()
+    assert required - set(listed) == set()
 
 
 def test_each_package_that_those_bring_is_in_the_list_and_no_other() -> None:
@@ -45,7 +48,7 @@ def test_the_licences_are_those_that_the_packages_state() -> None:
 
 
 def named() -> Iterator[str]:
-    """What pyproject.toml asks for, but for those who work on Scorebeat."""
+    """The requirements of pyproject.toml, without those for work on Scorebeat."""
     project: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     yield from project["dependencies"]
     for extra, requirements in project["optional-dependencies"].items():
@@ -54,7 +57,7 @@ def named() -> Iterator[str]:
 
 
 def bring(one: Requirement, extras: frozenset[str], brought: set[str]) -> None:
-    """Add the package and all that it asks for, as far as they are installed here."""
+    """Add the package and all that it requires, as far as they are installed here."""
     if one.marker is not None and not any(one.marker.evaluate({"extra": extra}) for extra in extras):
         return
     try:

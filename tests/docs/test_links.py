@@ -1,4 +1,4 @@
-"""What the pages point at is there: links, anchors, files, tests, and each other."""
+"""The targets of the pages exist: links, anchors, files, tests, and each other."""
 
 import re
 from pathlib import Path
@@ -52,7 +52,7 @@ def test_every_page_is_reached_from_the_readme() -> None:
 
 def _exists(page: Page, target: str) -> bool:
     if re.match(r"[a-z]+:", target):
-        return True  # another site's, which a test must not ask
+        return True  # another site's, which a test must not request
     file, _, anchor = target.partition("#")
     found = (page.path.parent / file).resolve() if file else page.path
     if not anchor:

@@ -19,15 +19,17 @@ TARGET = re.compile(r"\bmake ([a-z][a-z0-9-]*)(?!=)")
 
 
 def test_every_column_of_the_ledger_is_in_its_reference_page() -> None:
-    told: dict[str, list[str]] = defaultdict(list)
+    documented: dict[str, list[str]] = defaultdict(list)
     heading = ""
     for line in TABLES.read_text("utf-8").split("## The ledger")[1].splitlines():
         if line.startswith("### "):
             heading = line.strip("# `")
         elif line.startswith("| `"):
-            told[heading] += re.findall(r"`(\w+)`", line.split("|")[1])
+            documented[heading] += re.findall(r"`(\w+)`", line.split("|")[1])
 
-    assert told == {table.name: [column.name for column in table.columns] for table in metadata.sorted_tables}, told
+    assert documented == {table.name: [column.name for column in table.columns] for table in metadata.sorted_tables}, (
+        documented
+    )
 
 
 def test_every_type_that_is_read_or_stored_is_in_its_reference_page() -> None:
@@ -42,19 +44,19 @@ def test_every_type_that_is_read_or_stored_is_in_its_reference_page() -> None:
 
 
 def test_the_types_that_a_key_may_have_are_in_their_reference_page() -> None:
-    told = re.search(r"A \*\*key\*\* may be ([^.]*?), or\s", TABLES.read_text("utf-8"))
+    match = re.search(r"A \*\*key\*\* may be ([^.]*?), or\s", TABLES.read_text("utf-8"))
 
-    assert told is not None
-    assert tuple(re.findall(r"`(\w+)`", told[1])) == types.KEYS
+    assert match is not None
+    assert tuple(re.findall(r"`(\w+)`", match[1])) == types.KEYS
 
 
 def test_the_example_of_an_environment_has_every_setting_with_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = (REPOSITORY / ".env.example").read_text("utf-8").splitlines()
-    told = dict(line[1:].split("=", 1) for line in lines if line.startswith(f"#{PREFIX}"))
+    listed = dict(line[1:].split("=", 1) for line in lines if line.startswith(f"#{PREFIX}"))
 
-    assert [name.removeprefix(PREFIX).lower() for name in told] == list(Settings.model_fields)
+    assert [name.removeprefix(PREFIX).lower() for name in listed] == list(Settings.model_fields)
     default = Settings(_env_file=None).model_dump()
-    for name, value in told.items():
+    for name, value in listed.items():
         monkeypatch.setenv(name, value)
     shown = Settings(_env_file=None).model_dump()
     urls = {"database_url", "broker_url"}
@@ -63,12 +65,12 @@ def test_the_example_of_an_environment_has_every_setting_with_its_default(monkey
 
 @pytest.mark.parametrize("page", every_page(), ids=lambda page: page.name)
 def test_every_command_that_a_page_names_is_there(page: Page) -> None:
-    said = [word for _, word in page.code]
-    said += [line for block in page.blocks if block.language in ("console", "text") for line in block.lines]
+    texts = [word for _, word in page.code]
+    texts += [line for block in page.blocks if block.language in ("console", "text") for line in block.lines]
     targets = set(re.findall(r"^([a-z][a-z0-9-]*):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE))
 
-    assert {name for text in said for name in OURS.findall(text)} <= set(cli.list_commands(click.Context(cli)))
-    assert {name for text in said for name in TARGET.findall(text)} <= targets
+    assert {name for text in texts for name in OURS.findall(text)} <= set(cli.list_commands(click.Context(cli)))
+    assert {name for text in texts for name in TARGET.findall(text)} <= targets
 
 
 def _rows(heading: str) -> list[tuple[str, str]]:

@@ -36,7 +36,7 @@ $ four
         (("200 rows in ... s, ...",), "200 rows in 0.4 s, 7 rows/s\n"),
     ],
 )
-def test_dots_stand_for_anything_and_spaces_for_one_another(expected: tuple[str, ...], output: str) -> None:
+def test_dots_match_anything_and_spaces_match_one_another(expected: tuple[str, ...], output: str) -> None:
     assert shows(expected, output)
 
 

@@ -1,6 +1,10 @@
 """One word for one thing: phrases of an older dialect do not come back."""
 
 import re
+import tokenize
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +26,18 @@ FOLDERS = (
 )  # fmt: skip
 KEPT = ("docs/decisions/", "db/schema/migrations/versions/", "tests/docs/test_plain_words.py")
 """Records of their time, migrations whose bytes are released, and this list."""
+IN_TESTS = {
+    "told|tells?|said|says?|saying": "reports, shows, names; message, output, error",
+    "answers?|answered|answering": "returns, replies; response, reply, result",
+    "asks?|asked|asking": "requests, queries; statement, parameters",
+    "given(?!.up)": "options, parameters; a variable has the noun of its content",
+    "moments?": "time, timestamp",
+    "aside": "quarantined",
+}
+NAMES = {"ANSWERS", "ASIDE", "answer_fault", "answering", "says"}
+"""Four of the product, and a module of the parity suite."""
+HYPOTHESIS = re.compile(r"@given\(|from hypothesis import ")
+BEFORE_A_DOCSTRING = {tokenize.ENCODING, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
 
 
 @pytest.mark.parametrize("phrase", INSTEAD)
@@ -38,3 +54,42 @@ def test_a_phrase_of_the_dialect_is_nowhere(phrase: str) -> None:
     ]
 
     assert found == [], f"write: {INSTEAD[phrase]}"
+
+
+@pytest.mark.parametrize("words", IN_TESTS)
+def test_a_word_of_the_dialect_is_in_no_name_or_docstring_of_a_test(words: str) -> None:
+    banned = re.compile(f"(?<![a-z])(?:{words})(?![a-z])", re.IGNORECASE)
+    found = [f"{where}: {text}" for where, text in _of_tests() if text not in NAMES and banned.search(text)]
+
+    assert found == [], f"write: {IN_TESTS[words]}"
+
+
+def test_a_title_is_a_guarantee_in_under_80_characters() -> None:
+    titles = {text for _, text in _of_tests() if re.fullmatch(r"test_\w+", text)}
+
+    assert sorted(title for title in titles if len(title) >= 80) == []
+    assert sorted(title for title in titles if re.match("test_(what|who)(ever)?_", title)) == [], "name the subject"
+
+
+@cache
+def _of_tests() -> list[tuple[str, str]]:
+    return [
+        (f"{name}:{line}", text)
+        for folder in ("tests", "benchmarks")
+        for file in (REPOSITORY / folder).rglob("*.py")
+        if not (name := str(file.relative_to(REPOSITORY))).startswith(KEPT)
+        for line, text in _prose(file)
+    ]
+
+
+def _prose(file: Path) -> Iterator[tuple[int, str]]:
+    """Names, comments and docstrings, each with the number of its first line."""
+    before = tokenize.ENCODING
+    with file.open("rb") as opened:
+        for token in tokenize.tokenize(opened.readline):
+            is_name = token.type == tokenize.NAME and not HYPOTHESIS.match(token.line)
+            is_docstring = token.type == tokenize.STRING and before in BEFORE_A_DOCSTRING
+            if is_name or is_docstring or token.type == tokenize.COMMENT:
+                yield token.start[0], token.string
+            if token.type not in (tokenize.NL, tokenize.COMMENT):
+                before = token.type

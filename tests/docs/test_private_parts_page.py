@@ -57,12 +57,12 @@ def test_every_private_part_that_the_code_uses_is_on_the_page() -> None:
 def test_each_row_of_the_page_has_files_that_use_it_and_tests_that_there_are(row: Row) -> None:
     texts = [
         path.read_text("utf-8")
-        for place in row.places
-        for path in ((REPOSITORY / place).rglob("*.py") if place.endswith("/") else [REPOSITORY / place])
+        for listed in row.paths
+        for path in ((REPOSITORY / listed).rglob("*.py") if listed.endswith("/") else [REPOSITORY / listed])
     ]
     used = [name.rpartition(".")[2] for name in row.names if PRIVATE.fullmatch(name.rpartition(".")[2])]
 
-    assert row.places
+    assert row.paths
     assert texts
     assert [name for name in used if not any(name in text for text in texts)] == []
     assert row.tests
@@ -78,7 +78,9 @@ TESTS = {
 
 def _is_named(row: Row, found: Found) -> bool:
     """By its last word, in a row of that file or folder."""
-    is_here = any(found.file == place or (place.endswith("/") and found.file.startswith(place)) for place in row.places)
+    is_here = any(
+        found.file == listed or (listed.endswith("/") and found.file.startswith(listed)) for listed in row.paths
+    )
     return is_here and any(found.name in re.findall(r"\w+", name) for name in row.names)
 
 
@@ -103,7 +105,7 @@ def _imports(file: str, tree: ast.Module) -> Iterator[Found]:
 
 
 def _replaced(file: str, tree: ast.Module) -> Iterator[Found]:
-    """What is put into a module or class of others: an attribute, an item, or the result of `update` and its like."""
+    """Something put into a module or class of others: an attribute, an item, or the result of `update` and its like."""
     others = {
         name for name, origin in _imported(tree).items() if origin.partition(".")[0] not in sys.stdlib_module_names
     }
@@ -178,7 +180,7 @@ def _root(node: ast.AST) -> str | None:
 
 
 def _resolved(origin: str, written: str) -> object:
-    """The class that a base stands for: `celery.bootsteps` and `bootsteps.StartStopStep` is one."""
+    """The class that a base names: `celery.bootsteps` and `bootsteps.StartStopStep` is one."""
     module, _, name = origin.rpartition(".")
     found: object = getattr(import_module(module), name, None) if module else import_module(name)
     found = found if found is not None else import_module(origin)

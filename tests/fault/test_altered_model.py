@@ -27,9 +27,9 @@ def test_nothing_is_scored_by_an_altered_model_and_a_restored_one_scores_all(sys
     run = system.enqueue(job)
     assert system.until_finished(run) is RunState.FAILED
     assert {state for state, *_ in system.batches(run)} == {"dead"}
-    ((error,),) = system.ask("SELECT DISTINCT error FROM scorebeat.batches WHERE run_id = :id", id=run)
+    ((error,),) = system.query("SELECT DISTINCT error FROM scorebeat.batches WHERE run_id = :id", id=run)
     assert f"model {MODEL}/1 was altered or damaged after it was added" in error
-    assert system.ask("SELECT sum(rows_scored) FROM scorebeat.batches WHERE run_id = :id", id=run) == [(0,)]
+    assert system.query("SELECT sum(rows_scored) FROM scorebeat.batches WHERE run_id = :id", id=run) == [(0,)]
 
     file.write_bytes(original)
     assert requeue(system.p, run, "test") == 4

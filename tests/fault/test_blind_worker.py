@@ -22,7 +22,7 @@ RECEIVED = "Task scorebeat.score["
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     with own_system(tmp_path_factory.mktemp("system")) as made:
         made.programs.control()
-        made.tell(f"CREATE ROLE {ROLE} LOGIN SUPERUSER PASSWORD 'once'")
+        made.execute(f"CREATE ROLE {ROLE} LOGIN SUPERUSER PASSWORD 'once'")
         yield made
 
 
@@ -31,14 +31,14 @@ def blind(system: System) -> Iterator["Popen[bytes]"]:
     """A worker that served, and whose role the server then refuses, as after a changed password."""
     url = make_url(str(system.settings.database_url)).set(username=ROLE, password="once")
     worker = system.programs.worker("cpu", name="blind", SCOREBEAT_DATABASE_URL=url.render_as_string(False))
-    wait_for(lambda: system.ask("SELECT 1 FROM scorebeat.workers WHERE name LIKE :end", end=f"%/{worker.pid}"))
-    system.tell(f"ALTER ROLE {ROLE} NOLOGIN")
-    system.tell(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{ROLE}'")
+    wait_for(lambda: system.query("SELECT 1 FROM scorebeat.workers WHERE name LIKE :end", end=f"%/{worker.pid}"))
+    system.execute(f"ALTER ROLE {ROLE} NOLOGIN")
+    system.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{ROLE}'")
     yield worker
     kill_group(worker)
 
 
-def test_a_worker_that_lost_the_ledger_holds_one_message_and_those_who_see_it_do_the_work(
+def test_a_worker_that_lost_the_ledger_holds_one_message_and_the_others_work(
     system: System, blind: "Popen[bytes]"
 ) -> None:
     job = system.job("half_blind", rows=600, batch_rows=20, where=SLOW)
@@ -56,7 +56,7 @@ def test_a_worker_that_lost_the_ledger_holds_one_message_and_those_who_see_it_do
     assert_scored_once(system, job)
 
     os.killpg(seeing.pid, signal.SIGKILL)
-    system.tell(f"ALTER ROLE {ROLE} LOGIN")
+    system.execute(f"ALTER ROLE {ROLE} LOGIN")
     wait_for(lambda: "database.back" in system.programs.log(blind))
     again = system.job("sees_again", rows=40, batch_rows=20)
     run = system.enqueue(again)

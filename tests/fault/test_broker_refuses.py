@@ -1,4 +1,4 @@
-"""A broker that answers, and refuses to write: its memory or its disk is full."""
+"""A broker that responds, and refuses to write: its memory or its disk is full."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

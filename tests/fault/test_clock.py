@@ -1,4 +1,4 @@
-"""Hosts whose clock jumps under running work: the database's clock alone says how long a claim lasts."""
+"""Hosts whose clock jumps under running work: the database's clock alone decides how long a claim lasts."""
 
 import importlib.util
 import re
@@ -43,10 +43,10 @@ class Host:
     def hours_ahead(self) -> int:
         """As a program sees it that is started there now."""
         program = "import time; print(time.time())"
-        told = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-c", program], env=self.environment, capture_output=True, text=True, check=True
         )
-        return round((float(told.stdout) - datetime.now().timestamp()) / 3600)
+        return round((float(result.stdout) - datetime.now().timestamp()) / 3600)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_a_host_whose_clock_jumps_keeps_its_claims_and_frees_only_those_of_the_d
     assert system.until_finished(run) is RunState.SUCCEEDED
     assert _holders(system, run) == {1: {worker.pid}, 2: {third.pid}}
     assert _hours_ahead(system, worker, run) == hours % 24
-    assert _moments_are_the_databases(system, run)
+    assert _times_are_the_databases(system, run)
     kill_group(third)
     assert_scored_once(system, job)
 
@@ -130,10 +130,10 @@ def _hours_ahead(system: System, worker: "Popen[bytes]", run: int) -> int:
     return round((logged - datetime(1900, 1, 1, now.hour, now.minute)).total_seconds() / 3600) % 24
 
 
-def _moments_are_the_databases(system: System, run: int) -> bool:
-    """Every moment of the run that the ledger has lies between its beginning and now, by one clock."""
-    asked = (
+def _times_are_the_databases(system: System, run: int) -> bool:
+    """Every timestamp of the run in the ledger lies between its beginning and now, by one clock."""
+    statement = (
         "SELECT r.created_at <= b.claimed_at AND b.claimed_at <= b.finished_at AND b.finished_at <= now()"
         " AND r.finished_at <= now() FROM scorebeat.runs r JOIN scorebeat.batches b ON b.run_id = r.id WHERE r.id = :id"
     )
-    return all(right for (right,) in system.ask(asked, id=run))
+    return all(right for (right,) in system.query(statement, id=run))

@@ -1,4 +1,4 @@
-"""Faults in the middle of a commit: the worker, its backend or the whole database goes, or stands still."""
+"""Faults in the middle of a commit: the worker, its backend or the whole database goes, or hangs."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 
 from scorebeat.core.states import RunState
 from tests.support.fixtures import kill_group, wait_for
-from tests.support.gates import Place, build_gates, has_backend, of_batch, of_copy, others_go_on, stopped
+from tests.support.gates import Step, build_gates, has_backend, of_batch, of_copy, others_go_on, stopped
 from tests.support.system import AT_THE_GATE, GATED, IN_A_FETCH, System, assert_scored_once, children, own_system
 
 Workers = list["Popen[bytes]"]
@@ -69,8 +69,8 @@ def attempts(system: System, run: int) -> list[tuple[str, int]]:
 
 
 def scored(system: System, run: int) -> int:
-    """Rows that the batches say they scored: all, unless an attempt that failed left predictions."""
-    return int(system.ask("SELECT sum(rows_scored) FROM scorebeat.batches WHERE run_id = :id", id=run)[0][0])
+    """Rows that the batches recorded as scored: all, unless an attempt that failed left predictions."""
+    return int(system.query("SELECT sum(rows_scored) FROM scorebeat.batches WHERE run_id = :id", id=run)[0][0])
 
 
 def test_a_process_that_is_killed_between_predict_and_commit_costs_one_attempt(
@@ -94,19 +94,19 @@ def test_a_process_that_is_killed_between_predict_and_commit_costs_one_attempt(
 
 def _at_the_fence(system: System) -> bool:
     return bool(
-        system.ask(
+        system.query(
             "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE '% data' AND wait_event_type = 'Lock'"
             " AND query LIKE '%SELECT id FROM scorebeat.batches WHERE id = %'"  # what follows is cut off
         )
     )
 
 
-@pytest.mark.parametrize("place", [Place.ROWS_COPIED, Place.BATCH_DONE], ids=["the COPY", "the batch's state"])
+@pytest.mark.parametrize("step", [Step.ROWS_COPIED, Step.BATCH_DONE], ids=["the COPY", "the batch's state"])
 def test_the_backend_of_a_process_killed_in_its_commit_goes_and_leaves_nothing(
-    system: System, workers: Workers, place: Place
+    system: System, workers: Workers, step: Step
 ) -> None:
-    job = system.job(f"killed_in_{place}", batch_rows=200)
-    gate = of_copy(system, job) if place is Place.ROWS_COPIED else of_batch(system, place, job)
+    job = system.job(f"killed_in_{step}", batch_rows=200)
+    gate = of_copy(system, job) if step is Step.ROWS_COPIED else of_batch(system, step, job)
     with gate.closed():
         run = system.enqueue(job)
         orphan = gate.backend()
@@ -125,7 +125,7 @@ def test_a_backend_that_keeps_its_locks_when_its_client_is_gone_is_in_nobodys_wa
     system: System, workers: Workers
 ) -> None:
     job, bystander = system.job("orphaned"), system.job("beside_orphaned", where=GATED)
-    gate = of_batch(system, Place.BATCH_DONE, job)
+    gate = of_batch(system, Step.BATCH_DONE, job)
     with gate.closed():
         run = system.enqueue(job)
         with stopped(gate.backend()):
@@ -141,16 +141,16 @@ def test_a_backend_that_keeps_its_locks_when_its_client_is_gone_is_in_nobodys_wa
 
 def until_expired(system: System, run: int) -> None:
     """Wait for the end of the claim of the run's first batch; all others are committed meanwhile."""
-    asked = "SELECT 1 FROM scorebeat.batches WHERE run_id = :id AND number = 1 AND claim_expires_at < clock_timestamp()"
-    wait_for(lambda: system.ask(asked, id=run))
+    statement = (
+        "SELECT 1 FROM scorebeat.batches WHERE run_id = :id AND number = 1 AND claim_expires_at < clock_timestamp()"
+    )
+    wait_for(lambda: system.query(statement, id=run))
     wait_for(lambda: attempts(system, run) == [("claimed", 1), *[("committed", 1)] * 3])
 
 
-def test_a_commit_that_stands_still_past_its_claim_is_in_nobodys_way_and_is_not_taken_away(
-    system: System, workers: Workers
-) -> None:
+def test_a_commit_that_hangs_past_its_claim_blocks_nobody_and_is_not_undone(system: System, workers: Workers) -> None:
     job, bystander = system.job("standing"), system.job("beside_standing", where=GATED)
-    gate = of_batch(system, Place.BATCH_DONE, job)
+    gate = of_batch(system, Step.BATCH_DONE, job)
     with gate.closed():
         run = system.enqueue(job)
         gate.backend()
@@ -166,7 +166,7 @@ def test_a_commit_that_stands_still_past_its_claim_is_in_nobodys_way_and_is_not_
 
 def test_a_slow_commit_keeps_no_other_claim_of_its_worker_from_being_renewed(system: System) -> None:
     job = system.job("slow_commit", where=f"{BUT_THE_FIRST} ELSE true END", queue="slow")
-    gate = of_batch(system, Place.BATCH_DONE, job)
+    gate = of_batch(system, Step.BATCH_DONE, job)
     worker = start_worker(system, "slow", processes=2)
     with system.closed_gate(), gate.closed():
         run = system.enqueue(job)
@@ -181,11 +181,9 @@ def test_a_slow_commit_keeps_no_other_claim_of_its_worker_from_being_renewed(sys
     assert_scored_once(system, job)
 
 
-def test_a_late_worker_that_comes_to_its_commit_while_another_is_in_it_writes_nothing(
-    system: System, workers: Workers
-) -> None:
+def test_a_late_worker_that_commits_during_anothers_commit_writes_nothing(system: System, workers: Workers) -> None:
     job = system.job("late", batch_rows=200, where=GATED)
-    gate = of_batch(system, Place.BATCH_DONE, job)
+    gate = of_batch(system, Step.BATCH_DONE, job)
     with gate.closed():
         with system.closed_gate():
             run = system.enqueue(job)
@@ -229,12 +227,12 @@ def test_a_database_that_goes_in_mid_commit_keeps_all_of_it_or_nothing(
     system: System, workers: Workers, fault: Callable[[System, int], None]
 ) -> None:
     job = system.job(fault.__name__)
-    gate = of_batch(system, Place.BATCH_DONE, job)
+    gate = of_batch(system, Step.BATCH_DONE, job)
     with gate.closed():
         run = system.enqueue(job)
         backend = gate.backend()
         wait_for(lambda: attempts(system, run) == [("claimed", 1), *[("committed", 1)] * 3])
-        system.tell("CHECKPOINT")  # the tests' servers write late, and would forget commits that are not the point
+        system.execute("CHECKPOINT")  # the tests' servers write late, and would forget commits that are not the point
         fault(system, backend)
 
     assert system.until_finished(run) is RunState.SUCCEEDED

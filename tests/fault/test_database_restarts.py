@@ -38,8 +38,8 @@ def test_a_run_outlives_restarts_and_a_crash_of_the_database(system: System) -> 
 
 
 def _until_committed(system: System, run: int, batches: int) -> None:
-    asked = "SELECT 1 FROM scorebeat.batches WHERE run_id = :id AND state = 'committed' OFFSET :before"
-    wait_for(lambda: system.ask(asked, id=run, before=batches - 1))
+    statement = "SELECT 1 FROM scorebeat.batches WHERE run_id = :id AND state = 'committed' OFFSET :before"
+    wait_for(lambda: system.query(statement, id=run, before=batches - 1))
 
 
 def test_beat_goes_on_when_the_database_was_away(system: System, beat: "Popen[bytes]") -> None:
@@ -50,7 +50,7 @@ def test_beat_goes_on_when_the_database_was_away(system: System, beat: "Popen[by
     system.servers.start("database")
     job = system.job("after_outage", schedule="every 1 second")
 
-    run = wait_for(lambda: system.ask("SELECT id FROM scorebeat.runs WHERE job = :job", job=job.name))[0][0]
+    run = wait_for(lambda: system.query("SELECT id FROM scorebeat.runs WHERE job = :job", job=job.name))[0][0]
     wait_for(lambda: "job after_outage" in system.programs.log(beat))
     wait_for(lambda: "job after_outage" in system.programs.log(second))
     assert beat.poll() is None

@@ -63,7 +63,7 @@ def _give(path: Path, cluster: Path) -> None:
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """The test is its control: nothing is tried again unless it says so."""
+    """The test is its control: nothing is tried again but by it."""
     with own_system(tmp_path_factory.mktemp("system")) as made:
         made.programs.worker("cpu")
         made.until_served("cpu")
@@ -75,20 +75,20 @@ def tablespace(system: System) -> Iterator[Disk]:
     """A disk of its own for predictions."""
     cluster = system.programs.folder / "data" / "postgres"
     with small_disk(system.programs.folder / "data" / "small", 8, cluster) as disk:
-        place = disk.path / "tablespace"
-        place.mkdir(mode=0o700)
-        _give(place, cluster)
+        folder = disk.path / "tablespace"
+        folder.mkdir(mode=0o700)
+        _give(folder, cluster)
         with system.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql(f"CREATE TABLESPACE small LOCATION '{place}'")
+            connection.exec_driver_sql(f"CREATE TABLESPACE small LOCATION '{folder}'")
         yield disk
         system.servers.stop("database")
 
 
 def _job_on_a_full_disk(system: System, disk: Disk, name: str) -> tuple[Job, int]:
-    """A job whose predictions have no place; its run, with every batch tried once."""
+    """A job whose predictions have no disk space; its run, with every batch tried once."""
     job = system.job(name)
-    system.tell(f"ALTER TABLE predictions.{name}__{MODEL}_v1 SET TABLESPACE small")
-    system.tell(f"ALTER INDEX predictions.{name}__{MODEL}_v1_pkey SET TABLESPACE small")
+    system.execute(f"ALTER TABLE predictions.{name}__{MODEL}_v1 SET TABLESPACE small")
+    system.execute(f"ALTER INDEX predictions.{name}__{MODEL}_v1_pkey SET TABLESPACE small")
     disk.fill()
     run = system.enqueue(job)
     plan.plan(system.p, run)
@@ -98,8 +98,8 @@ def _job_on_a_full_disk(system: System, disk: Disk, name: str) -> tuple[Job, int
 
 def _errors(system: System, run: int) -> int:
     """Batches whose last attempt failed for want of space."""
-    asked = "SELECT count(*) FROM scorebeat.batches WHERE run_id = :id AND error LIKE '%No space left on device%'"
-    return int(system.ask(asked, id=run)[0][0])
+    statement = "SELECT count(*) FROM scorebeat.batches WHERE run_id = :id AND error LIKE '%No space left on device%'"
+    return int(system.query(statement, id=run)[0][0])
 
 
 def _moved_on(system: System, run: int, state: str) -> bool:
@@ -114,8 +114,8 @@ def _moved_on(system: System, run: int, state: str) -> bool:
 def test_a_batch_that_finds_the_disk_full_waits_and_is_tried_again(system: System, tablespace: Disk) -> None:
     job, run = _job_on_a_full_disk(system, tablespace, "full_for_a_while")
 
-    asked = "SELECT state, attempts_left, next_attempt_at > claimed_at FROM scorebeat.batches WHERE run_id = :id"
-    assert system.ask(asked, id=run) == [("pending", system.settings.max_attempts - 1, True)] * 4
+    statement = "SELECT state, attempts_left, next_attempt_at > claimed_at FROM scorebeat.batches WHERE run_id = :id"
+    assert system.query(statement, id=run) == [("pending", system.settings.max_attempts - 1, True)] * 4
     tablespace.free()
     wait_for(lambda: _moved_on(system, run, "committed"))
 
@@ -146,7 +146,7 @@ def test_a_run_outlives_a_disk_on_which_the_database_cannot_even_write_its_log(t
         job = system.job("crashed_disk", rows=1_000, batch_rows=20, where=SLOW)
         run = system.enqueue(job)
         committed = "SELECT 1 FROM scorebeat.batches WHERE run_id = :id AND state = 'committed' OFFSET 9"
-        wait_for(lambda: system.ask(committed, id=run))
+        wait_for(lambda: system.query(committed, id=run))
 
         disk.fill()
         wait_for(lambda: _crashed(system))
@@ -162,23 +162,23 @@ def test_a_run_outlives_a_disk_on_which_the_database_cannot_even_write_its_log(t
 def _log_on_a_small_disk(system: System) -> Iterator[Disk]:
     """PostgreSQL's write-ahead log has a disk of its own."""
     cluster = system.programs.folder / "data" / "postgres"
-    log, place = cluster / "pg_wal", system.programs.folder / "small"
-    with small_disk(place, 96, cluster) as disk:
+    log, target = cluster / "pg_wal", system.programs.folder / "small"
+    with small_disk(target, 96, cluster) as disk:
         system.servers.stop("database")
-        shutil.copytree(log, place / "pg_wal")
-        for path in (place / "pg_wal", *(place / "pg_wal").rglob("*")):
+        shutil.copytree(log, target / "pg_wal")
+        for path in (target / "pg_wal", *(target / "pg_wal").rglob("*")):
             _give(path, cluster)
         shutil.rmtree(log)
-        log.symlink_to(place / "pg_wal")
+        log.symlink_to(target / "pg_wal")
         system.servers.start("database")
         yield disk
         system.servers.stop("database")
 
 
 def _crashed(system: System) -> bool:
-    """Asks the server to begin another file of its log, for which there is no space; whether that ended it."""
+    """Has the server begin another file of its log, for which there is no space; returns whether that ended it."""
     try:
-        system.tell("SELECT pg_switch_wal(), pg_logical_emit_message(true, 'test', 'x')")
+        system.execute("SELECT pg_switch_wal(), pg_logical_emit_message(true, 'test', 'x')")
     except DBAPIError as error:
         return getattr(error.orig, "pgcode", None) is None  # the connection ended, or none can be made
     return False

@@ -16,7 +16,7 @@ from tests.support.system import GATED, System, own_system
 DUE = datetime(2026, 7, 1, 2, 30, 0, 123456, tzinfo=UTC)
 FIRST, *REST = INPUTS
 OF_THE_RUN = f"(extract(epoch FROM :due_at) - {DUE.timestamp()!r} + :run_id + :offset)::float8"
-"""The number of the run and the offset, if the due time is the one that was asked for."""
+"""The number of the run and the offset, if the due time is the requested one."""
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +26,9 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         yield made
 
 
-def test_a_run_of_two_batches_has_one_due_time_though_its_worker_is_killed_and_its_job_changed(
-    system: System,
-) -> None:
+def test_a_runs_due_time_stays_though_its_worker_is_killed_and_its_job_changed(system: System) -> None:
     plain = system.job("daily", rows=200, batch_rows=100)
-    system.tell(f"UPDATE daily SET {REST[0]} = NULL WHERE id = (SELECT min(id) FROM daily)")
+    system.execute(f"UPDATE daily SET {REST[0]} = NULL WHERE id = (SELECT min(id) FROM daily)")
     query = f"SELECT id, {OF_THE_RUN} AS {FIRST}, {', '.join(REST)} FROM daily WHERE {GATED}"
     job = plain.model_validate({**plain.model_dump(mode="json"), "query": query, "parameters": {"offset": 0.25}})
     system.apply(job)
@@ -44,12 +42,12 @@ def test_a_run_of_two_batches_has_one_due_time_though_its_worker_is_killed_and_i
         wait_for(lambda: any(by and by.startswith("worker2") for _, _, by in system.batches(run)))
     assert system.until_finished(run, 60) is RunState.PARTIAL
     assert sorted(attempt for _, attempt, _ in system.batches(run)) == [1, 2]
-    system.tell(f"UPDATE daily SET {REST[0]} = 3 WHERE id = (SELECT min(id) FROM daily)")
+    system.execute(f"UPDATE daily SET {REST[0]} = 3 WHERE id = (SELECT min(id) FROM daily)")
     assert requeue(system.p, run, "test") == 1
 
     assert system.until_finished(run, 60) is RunState.SUCCEEDED
-    inputs = system.ask(f"SELECT id, {', '.join(REST)} FROM daily ORDER BY id")
+    inputs = system.query(f"SELECT id, {', '.join(REST)} FROM daily ORDER BY id")
     expected = system.model.predict_proba(np.array([(run + 0.25, *row[1:]) for row in inputs]))
-    found = system.ask("SELECT id, setosa, versicolor, virginica FROM predictions.daily ORDER BY id")
+    found = system.query("SELECT id, setosa, versicolor, virginica FROM predictions.daily ORDER BY id")
     assert [row[0] for row in found] == [row[0] for row in inputs]
     assert np.allclose([row[1:] for row in found], expected, rtol=0, atol=1e-9)

@@ -1,4 +1,4 @@
-"""Flower reads events and answers from the broker, where anybody may write: what is neither is a line in its log."""
+"""Flower reads events and replies from the broker, where anybody may write: anything else is a line in its log."""
 
 import re
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from scorebeat.worker.lifecycle.clock import LATEST
 from tests.support import forged
 from tests.support.fixtures import wait_for
 from tests.support.flower_program import Flower, start_flower
-from tests.support.forged_events import HEARTBEATS, answering, answers, changed, events, heard
+from tests.support.forged_events import HEARTBEATS, changed, events, heard, replying, wrong_replies
 from tests.support.system import System, own_system
 
 pytestmark = pytest.mark.wide
@@ -59,7 +59,7 @@ def rows(flower: Flower) -> list[dict[str, Any]]:
     return found
 
 
-def test_what_is_no_event_is_one_line_in_flowers_log_and_true_ones_go_on(
+def test_an_invalid_event_is_one_line_in_flowers_log_and_true_ones_go_on(
     s: System, flower: Flower, program: "Popen[bytes]", worker: str
 ) -> None:
     true = heard(s)
@@ -77,11 +77,11 @@ def test_what_is_no_event_is_one_line_in_flowers_log_and_true_ones_go_on(
     assert len(refusals(s, program)) == len(bad)
     assert mebibytes(program) - memory < MORE_MEMORY
     assert_it_goes_on(s, flower, worker)
-    said = s.programs.log(program)
-    assert "message.refused place=" in said
-    assert forged.PAYLOAD[:20] not in said
-    assert "Traceback" not in said
-    assert "Failed to capture" not in said
+    log = s.programs.log(program)
+    assert "message.refused place=" in log
+    assert forged.PAYLOAD[:20] not in log
+    assert "Traceback" not in log
+    assert "Failed to capture" not in log
 
 
 def test_a_forged_clock_keeps_nobody_from_being_heard(s: System, flower: Flower, worker: str) -> None:
@@ -89,44 +89,44 @@ def test_a_forged_clock_keeps_nobody_from_being_heard(s: System, flower: Flower,
     for clock in (LATEST, 2**63 - 1):
         with redis.Redis(unix_socket_path=s.servers.broker_socket) as client:
             assert client.publish(s.key(HEARTBEATS), changed(true, clock=clock)) == 1
-        asked_before = Event()
+        requested_before = Event()
 
-        def answered(_: str, clock: int = clock, asked: Event = asked_before) -> list[bytes]:
-            asked.set()
+        def reply(_: str, clock: int = clock, requested: Event = requested_before) -> list[bytes]:
+            requested.set()
             return [forged.altered(true, headers={"ticket": "another", "clock": clock})]
 
-        with answering(s, answered):
-            press(flower, worker, "grow")  # whoever asked one worker is content with the first answer
+        with replying(s, reply):
+            press(flower, worker, "grow")  # who commands one worker waits for the first reply only
             press(flower, worker, "shrink")
-        assert asked_before.is_set()
+        assert requested_before.is_set()
         stranger = make_app(s.p.settings, s.p.app.prefix)
         stranger.control.mailbox.clock.value = clock - 1
-        stranger.control.broadcast("heartbeat")  # of that clock, which workers answer with
+        stranger.control.broadcast("heartbeat")  # of that clock, which workers reply with
         assert [grow(flower, worker) for _ in range(2)] == [200, 200], clock
         assert_it_goes_on(s, flower, worker)
 
 
-def test_forged_answers_keep_no_button_from_working(
+def test_forged_replies_keep_no_button_from_working(
     s: System, flower: Flower, program: "Popen[bytes]", worker: str
 ) -> None:
-    before, said = len(refusals(s, program)), len(s.programs.log(program))
+    before, start = len(refusals(s, program)), len(s.programs.log(program))
     true = heard(s)
     junk = [raw for raw in forged.envelopes(true).values() if len(raw) < 10_000_000]
-    with answering(s, lambda ticket: [*junk, *answers(true, ticket)]):
+    with replying(s, lambda ticket: [*junk, *wrong_replies(true, ticket)]):
         statuses = {grow(flower, worker) for _ in range(5)}
         wait_for(lambda: grow(flower, worker) == 200 and len(refusals(s, program)) > before)
 
     assert statuses == {200}
     assert any("reply.celery.pidbox" in line for line in refusals(s, program)[before:])
-    assert "Traceback" not in s.programs.log(program)[said:]
+    assert "Traceback" not in s.programs.log(program)[start:]
     assert_it_goes_on(s, flower, worker)
 
 
-def test_flowers_buttons_say_what_became_of_it(s: System, flower: Flower, program: "Popen[bytes]", worker: str) -> None:
-    kept, said = s.programs.started[0][0], len(s.programs.log(program))
+def test_flowers_buttons_report_their_result(s: System, flower: Flower, program: "Popen[bytes]", worker: str) -> None:
+    kept, start = s.programs.started[0][0], len(s.programs.log(program))
     refused = len(refusals(s, kept))
 
-    answers = {
+    responses = {
         path: flower.post_with({}, f"/api/{path}")
         for path in (
             f"worker/pool/restart/{worker}",
@@ -137,12 +137,12 @@ def test_flowers_buttons_say_what_became_of_it(s: System, flower: Flower, progra
     revoked = flower.post_with({}, "/api/task/revoke/11111111?terminate=true&signal=SIGTERM")
     assert flower.post_with({}, "/api/task/revoke/22222222?terminate=false&signal=SIGTERM").status_code == 200
 
-    for path, answer in answers.items():
-        assert (answer.status_code, "do not take this command" in answer.text) == (403, True), path
+    for path, response in responses.items():
+        assert (response.status_code, "do not take this command" in response.text) == (403, True), path
     assert revoked.status_code == 200
     wait_for(lambda: "11111111" in str(s.p.app.control.inspect(timeout=2).revoked()))
     assert len(refusals(s, kept)) == refused
-    assert "Traceback" not in s.programs.log(program)[said:]
+    assert "Traceback" not in s.programs.log(program)[start:]
 
 
 def test_a_heartbeat_with_odd_fields_spoils_no_page(s: System, flower: Flower) -> None:
@@ -164,10 +164,10 @@ def in_list(flower: Flower, workers: set[str]) -> bool:
 
 def assert_it_goes_on(s: System, flower: Flower, worker: str) -> None:
     """Flower hears of the tasks of a new run."""
-    job = s.job(f"seen_{len(s.ask('SELECT 1 FROM scorebeat.jobs'))}")
+    job = s.job(f"seen_{len(s.query('SELECT 1 FROM scorebeat.jobs'))}")
     run = s.enqueue(job)
     assert s.until_finished(run) is RunState.SUCCEEDED
-    batches = {str(batch) for (batch,) in s.ask("SELECT id FROM scorebeat.batches WHERE run_id = :run", run=run)}
+    batches = {str(batch) for (batch,) in s.query("SELECT id FROM scorebeat.batches WHERE run_id = :run", run=run)}
     wait_for(lambda: batches <= set(re.findall(r"\d+", str(flower.get("/api/tasks?limit=100").json()))))
     assert worker in flower.get("/workers?json=1").text
 

@@ -1,4 +1,4 @@
-"""Whoever reaches the broker may write to it: what no one of ours would send is a line in the log, and nothing else."""
+"""Anybody who reaches the broker may write to it: a foreign message is a line in the log, and nothing else."""
 
 import base64
 import json
@@ -50,7 +50,7 @@ def waiting(system: System, workers: Workers) -> Job:  # noqa: ARG001 -- they ar
     return job
 
 
-def test_whatever_is_written_to_a_queue_is_one_line_in_the_log(
+def test_a_foreign_message_in_a_queue_is_one_line_in_the_log(
     system: System, workers: Workers, waiting: Job, tmp_path: Path
 ) -> None:
     before = ledger(system), {queue: tree(worker) for queue, worker in workers.items()}
@@ -61,9 +61,9 @@ def test_whatever_is_written_to_a_queue_is_one_line_in_the_log(
     bad = {name: raw for each in (*made, forged.arguments(score_one)) for name, raw in each.items()}
     assert len(bad) == sum(map(len, made)) + len(forged.arguments(score_one))
 
-    told = {queue: lines_of(system, workers[queue], bad, queue) for queue in QUEUES}
+    logged = {queue: lines_of(system, workers[queue], bad, queue) for queue in QUEUES}
 
-    assert {name for name, lines in told.items() if len(lines) != len(bad)} == set()
+    assert {name for name, lines in logged.items() if len(lines) != len(bad)} == set()
     assert (ledger(system), {queue: tree(worker) for queue, worker in workers.items()}) == before
     assert not touched.exists()
     grown = {queue: mebibytes(worker) - memory[queue] for queue, worker in workers.items()}
@@ -83,8 +83,8 @@ def test_good_messages_about_what_is_not_there_do_nothing(system: System, worker
         before_these = ends(system, workers[queue])
         for raw in good.values():
             system.push(system.key(queue), raw.decode())
-        told = [name for name in good if not name.startswith(CONTROL)]  # the log leaves out what keeps it moving
-        until_ended(system, workers[queue], before_these + len(told))
+        logged = [name for name in good if not name.startswith(CONTROL)]  # the log leaves out what keeps it moving
+        until_ended(system, workers[queue], before_these + len(logged))
 
     assert (ledger(system), {queue: tree(worker) for queue, worker in workers.items()}) == before
     assert all("tick.unknown" in system.programs.log(worker) for worker in workers.values())
@@ -92,7 +92,7 @@ def test_good_messages_about_what_is_not_there_do_nothing(system: System, worker
     score(system, system.job("after_the_unknown"))
 
 
-def test_what_is_broadcast_and_is_no_command_is_one_line_in_each_log(system: System, workers: Workers) -> None:
+def test_a_broadcast_that_is_no_command_is_one_line_in_each_log(system: System, workers: Workers) -> None:
     before = {queue: tree(worker) for queue, worker in workers.items()}
     channel = system.key("/0.celery.pidbox")
     true = a_command(system)
@@ -112,22 +112,22 @@ def test_what_is_broadcast_and_is_no_command_is_one_line_in_each_log(system: Sys
     score(system, system.job("after_the_commands"))
 
 
-def test_a_worker_takes_no_more_processes_than_its_host_bears_however_often_it_is_told(
+def test_a_worker_takes_at_most_its_hosts_processes_however_often_it_is_sent_more(
     system: System, workers: Workers
 ) -> None:
     control, grown = system.p.app.control, system.programs.worker("grown", name="grown")
     (name,) = wait_for(lambda: [n for n in control.inspect(timeout=2).ping() or {} if n.startswith("grown")])
-    told = {"destination": [name], "reply": True, "timeout": 5}
+    options = {"destination": [name], "reply": True, "timeout": 5}
 
     most = {"n": MOST_PROCESSES}
-    answers = [control.broadcast("pool_grow", arguments=most, **told) for _ in range(3)]
-    answers += [control.broadcast("pool_shrink", arguments=most, **told)]
-    answers += [control.broadcast("autoscale", arguments={"max": 2, "min": 1}, **told)]
+    replies = [control.broadcast("pool_grow", arguments=most, **options) for _ in range(3)]
+    replies += [control.broadcast("pool_shrink", arguments=most, **options)]
+    replies += [control.broadcast("autoscale", arguments={"max": 2, "min": 1}, **options)]
 
-    assert all("error" in answer[0][name] for answer in answers)
+    assert all("error" in reply[0][name] for reply in replies)
     assert len(children(grown.pid)) <= MOST_PROCESSES
-    assert control.broadcast("pool_grow", arguments={"n": 1}, **told) == [{name: {"ok": "pool will grow"}}]
-    assert control.broadcast("cancel_consumer", arguments={"queue": "grown"}, **told)[0][name]["ok"]
+    assert control.broadcast("pool_grow", arguments={"n": 1}, **options) == [{name: {"ok": "pool will grow"}}]
+    assert control.broadcast("cancel_consumer", arguments={"queue": "grown"}, **options)[0][name]["ok"]
     assert "Traceback" not in system.programs.log(grown)
     system.programs.stop(grown)
     assert all(worker.poll() is None for worker in workers.values())
@@ -157,16 +157,16 @@ def score(system: System, job: Job) -> None:
     run = system.enqueue(job)
     assert system.until_finished(run) is RunState.SUCCEEDED
     assert_scored_once(system, job)
-    wait_for(lambda: system.ask("SELECT 1 FROM scorebeat.runs WHERE id = :run AND noted_at IS NOT NULL", run=run))
+    wait_for(lambda: system.query("SELECT 1 FROM scorebeat.runs WHERE id = :run AND noted_at IS NOT NULL", run=run))
 
 
 def lines_of(system: System, worker: "Popen[bytes]", messages: dict[str, bytes], queue: str) -> list[str]:
-    """What the worker's log says of these when all are taken."""
+    """The worker's log lines on these when all are taken."""
     before = len(refusals(system, worker))
     with redis.Redis(unix_socket_path=system.servers.broker_socket) as client:
         for raw in messages.values():
             client.lpush(system.key(queue), raw)
-        # beat's tick may lie there a moment
+        # beat's tick may be there for a short time
         wait_for(lambda: client.llen(system.key(queue)) <= 1)
     until_refused(system, worker, before + len(messages))
     return refusals(system, worker)[before:]
@@ -190,25 +190,25 @@ def until_ended(system: System, worker: "Popen[bytes]", tasks: int) -> None:
 
 
 def a_command(system: System) -> forged.Message:
-    """A broadcast as Celery sends it, which asks for nothing."""
+    """A broadcast as Celery sends it, without a command."""
     with redis.Redis(unix_socket_path=system.servers.broker_socket) as client, client.pubsub() as heard:
         heard.subscribe(system.key("/0.celery.pidbox"))
         assert heard.get_message(timeout=5) is not None
         system.p.app.control.broadcast("heartbeat")
-        said = heard.get_message(timeout=5)
-    assert said is not None
-    found: forged.Message = json.loads(said["data"])
+        message = heard.get_message(timeout=5)
+    assert message is not None
+    found: forged.Message = json.loads(message["data"])
     assert b"heartbeat" in base64.b64decode(found["body"])
     return found
 
 
 def ledger(system: System) -> list[list[tuple[object, ...]]]:
     tables = ("batches", "runs", "jobs", "quarantine", "prediction_sets", "model_versions", "notices")
-    return [system.ask(f"SELECT * FROM scorebeat.{table} ORDER BY 1") for table in tables]
+    return [system.query(f"SELECT * FROM scorebeat.{table} ORDER BY 1") for table in tables]
 
 
 def batch_of(system: System, job: Job) -> int:
-    ((batch,),) = system.ask(
+    ((batch,),) = system.query(
         "SELECT min(b.id) FROM scorebeat.batches b JOIN scorebeat.runs r ON r.id = b.run_id WHERE r.job = :job",
         job=job.name,
     )

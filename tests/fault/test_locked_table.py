@@ -15,7 +15,7 @@ from tests.support.fixtures import wait_for
 from tests.support.system import SLOW, System, assert_scored_once, own_system
 
 LOCKED_FOR = 25.0
-"""Seconds; a worker, a planner or control that waited for the lock would be seen to stand still for so long."""
+"""Seconds; a worker, a planner or control that waited for the lock would be seen to hang for so long."""
 BOUND = 10.0
 """Seconds from the request to the end of a small run of another job, on a busy machine."""
 
@@ -43,23 +43,23 @@ def test_a_locked_table_keeps_no_other_job_waiting_and_its_own_run_ends_well(sys
     took: list[float] = []
 
     with lock(system, "locked", "locked_and_due"):
-        system.tell(EACH_SECOND, job=due.name)  # `apply` would look at its table
+        system.execute(EACH_SECOND, job=due.name)  # `apply` would look at its table
         until = time.monotonic() + LOCKED_FOR
         while time.monotonic() < until:
             began = time.monotonic()
             last = newest(system, "free")
-            wait_for(lambda: newest(system, "free") > last)  # noqa: B023 -- asked at once
+            wait_for(lambda: newest(system, "free") > last)  # noqa: B023 -- called at once
             took.append(time.monotonic() - began)
-        told = scorebeat(system, "runs"), scorebeat(system, "show", str(run))
+        outputs = scorebeat(system, "runs"), scorebeat(system, "show", str(run))
         waiting = {job for job, state, reason in runs(system) if reason and state in ("planning", "running")}
 
     assert max(took) < BOUND, took
     assert waiting == {"locked", "locked_and_due"}
-    assert all("waits for a lock on locked, which process" in one for one in told), told
+    assert all("waits for a lock on locked, which process" in one for one in outputs), outputs
     assert system.until_finished(run, within=60) is RunState.SUCCEEDED
     assert {state for state, *_ in system.batches(run)} == {"committed"}
     assert_scored_once(system, locked)
-    held = system.ask("SELECT min(id) FROM scorebeat.runs WHERE job = 'locked_and_due'")[0][0]
+    held = system.query("SELECT min(id) FROM scorebeat.runs WHERE job = 'locked_and_due'")[0][0]
     assert system.until_finished(held, within=60) is RunState.SUCCEEDED
     assert_scored_once(system, due)
 
@@ -72,8 +72,8 @@ def runs(system: System) -> list[tuple[Any, ...]]:
 
 def newest(system: System, job: str) -> int:
     """The newest run of the job that succeeded."""
-    asked = "SELECT coalesce(max(id), 0) FROM scorebeat.runs WHERE job = :job AND state = 'succeeded'"
-    return int(system.ask(asked, job=job)[0][0])
+    statement = "SELECT coalesce(max(id), 0) FROM scorebeat.runs WHERE job = :job AND state = 'succeeded'"
+    return int(system.query(statement, job=job)[0][0])
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def worker(system: System, unplanned: int) -> "Popen[bytes]":  # noqa: ARG001 --
 @pytest.mark.usefixtures("worker")
 def test_a_plan_that_was_lost_with_the_broker_is_sent_again(system: System, unplanned: int) -> None:
     assert system.until_finished(unplanned) is RunState.SUCCEEDED
-    assert system.ask("SELECT plan_attempt FROM scorebeat.runs WHERE id = :id", id=unplanned) == [(1,)]
+    assert system.query("SELECT plan_attempt FROM scorebeat.runs WHERE id = :id", id=unplanned) == [(1,)]
 
 
 def test_a_message_that_comes_again_changes_nothing(system: System, worker: "Popen[bytes]") -> None:
@@ -87,7 +87,7 @@ def test_malformed_messages_change_nothing_and_leave_the_worker_alive(
 ) -> None:
     job = system.job("malformed")
     batches_of_before = "SELECT * FROM scorebeat.batches WHERE run_id < :run ORDER BY id"
-    before = system.ask(batches_of_before, run=UNKNOWN_RUN)
+    before = system.query(batches_of_before, run=UNKNOWN_RUN)
     for args in (
         [],
         ["seventeen"],
@@ -109,7 +109,7 @@ def test_malformed_messages_change_nothing_and_leave_the_worker_alive(
 
     run = system.enqueue(job)  # its messages come after these: when it is scored, these were taken
     assert system.until_finished(run) is RunState.SUCCEEDED
-    assert system.ask(batches_of_before, run=run) == before
+    assert system.query(batches_of_before, run=run) == before
     assert_scored_once(system, job)
     assert not touched.exists()
     assert worker.poll() is None

@@ -80,16 +80,16 @@ def second(network: Network) -> Iterator[Process]:
     kill_group(process)
 
 
-def test_a_connection_that_is_reset_in_the_midst_of_a_copy_leaves_nothing_half_written(network: Network) -> None:
+def test_a_connection_that_is_reset_during_a_copy_leaves_nothing_half_written(network: Network) -> None:
     system, proxy = network.system, network.database
     job = system.job("cut_copy", rows=2_000, batch_rows=2_000)
-    table = system.ask("SELECT table_name FROM scorebeat.prediction_sets WHERE job = :job", job=job.name)[0][0]
+    table = system.query("SELECT table_name FROM scorebeat.prediction_sets WHERE job = :job", job=job.name)[0][0]
     proxy.when_sent(IN_THE_COPY, Proxy.reset)
     run = system.enqueue(job)
 
-    asked = f"SELECT attempt, error, (SELECT count(*) FROM predictions.{table}) FROM scorebeat.batches"
-    asked += " WHERE run_id = :id AND state = 'pending' AND error IS NOT NULL"
-    ((attempt, error, stored),) = wait_for(lambda: system.ask(asked, id=run))
+    statement = f"SELECT attempt, error, (SELECT count(*) FROM predictions.{table}) FROM scorebeat.batches"
+    statement += " WHERE run_id = :id AND state = 'pending' AND error IS NOT NULL"
+    ((attempt, error, stored),) = wait_for(lambda: system.query(statement, id=run))
     assert (attempt, stored) == (1, 0), error
     assert proxy.faults_done
     assert system.until_finished(run) is RunState.SUCCEEDED
@@ -145,7 +145,7 @@ def test_a_slow_database_connection_loses_no_claim(network: Network) -> None:
     assert_scored_once(system, job)
 
 
-def test_a_silent_broker_connection_stops_no_batch_in_hand_and_is_given_up(network: Network) -> None:
+def test_a_silent_broker_connection_is_dropped_and_stops_no_claimed_batch(network: Network) -> None:
     system = network.system
     job = system.job("silent_broker", where=GATED)
     lost = network.log.count(LOST)
@@ -195,5 +195,5 @@ def _drop_until_made_anew(proxy: Proxy) -> None:
 
 
 def _until_committed(system: System, run: int, batches: int) -> None:
-    asked = "SELECT 1 FROM scorebeat.batches WHERE run_id = :id AND state = 'committed' OFFSET :before"
-    wait_for(lambda: system.ask(asked, id=run, before=batches - 1))
+    statement = "SELECT 1 FROM scorebeat.batches WHERE run_id = :id AND state = 'committed' OFFSET :before"
+    wait_for(lambda: system.query(statement, id=run, before=batches - 1))

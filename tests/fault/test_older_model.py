@@ -20,7 +20,7 @@ from tests.support.system import GATED, MODEL, System, assert_scored_once, child
 
 @dataclass(frozen=True)
 class Versions:
-    """The same system, with each version's own model for the plain loop to ask."""
+    """The same system, with each version's own model for the plain loop."""
 
     one: System
     two: System
@@ -59,8 +59,8 @@ def test_a_run_goes_on_with_its_version_after_another_is_published(system: Syste
     with system.closed_gate():
         first = system.enqueue(job)
         system.at_the_gate()  # with version 1 loaded
-        asked = "SELECT claimed_pid FROM scorebeat.batches WHERE run_id = :run AND state = 'claimed'"
-        ((process,),) = system.ask(asked, run=first)
+        statement = "SELECT claimed_pid FROM scorebeat.batches WHERE run_id = :run AND state = 'claimed'"
+        ((process,),) = system.query(statement, run=first)
         publish.publish_anyway(system.p, MODEL, 2, "test")
         second = system.enqueue(job)
 
@@ -97,9 +97,9 @@ def _one_worker(system: System, *runs: int) -> bool:
 
 
 def _shown(system: System, job: Job) -> list[tuple[object, ...]]:
-    return system.ask(f"SELECT id, setosa, versicolor, virginica FROM predictions.{job.name} ORDER BY id")
+    return system.query(f"SELECT id, setosa, versicolor, virginica FROM predictions.{job.name} ORDER BY id")
 
 
 def _stored(system: System, job: Job, version: int) -> list[tuple[object, ...]]:
     table = f"predictions.{job.name}__{MODEL}_v{version}"
-    return system.ask(f"SELECT id, setosa, versicolor, virginica FROM {table} ORDER BY id")
+    return system.query(f"SELECT id, setosa, versicolor, virginica FROM {table} ORDER BY id")

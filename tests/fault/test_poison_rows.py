@@ -25,7 +25,7 @@ DIED = "ProcessDied"
 
 @pytest.fixture
 def settings(settings: Settings, request: pytest.FixtureRequest) -> Settings:
-    """As for every test, and a model may take one second, or as many as the test's parameter says; a batch one more."""
+    """As for every test, and a model may take one second, or as many as the test's parameter; a batch one more."""
     seconds = getattr(request, "param", 1)
     limits = {"batch_time_limit": seconds + 1, "chunk_time_limit": seconds, "row_time_limit": seconds}
     return settings.model_copy(update=limits)
@@ -70,10 +70,10 @@ def assert_nothing_committed_was_scored_again(points: Points, job: Job, path: Pa
     assert again == []
 
 
-def run_of(points: Points, kinds: Mapping[str, Iterable[int]], rows: int, **given: Any) -> tuple[Job, int]:
+def run_of(points: Points, kinds: Mapping[str, Iterable[int]], rows: int, **options: Any) -> tuple[Job, int]:
     points.fill(rows)
     points.model(kinds, calls=str(points.folder / "calls"))
-    job = points.job(**given)
+    job = points.job(**options)
     return job, points.planned(job)
 
 
@@ -85,7 +85,7 @@ def test_one_row_of_20_000_that_ends_its_process_costs_three_deaths_and_only_its
 
     assert points.batches(run) == [("committed", 4)]
     assert points.batches(run, "rows_scored, rows_failed, care") == [(19_999, 1, 1)]
-    (error,) = points.aside(job, "z.error")
+    (error,) = points.quarantined(job, "z.error")
     assert error.startswith("scoring this row alone ended the process: ")
     assert "SIGSEGV" in error or "signal 11" in error
     assert_accounted(points.engine, job, {12_345: DIED})
@@ -124,29 +124,29 @@ def test_a_row_that_hangs_is_found_even_if_it_holds_the_interpreters_lock(points
 
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("worker")
-def test_a_row_that_stops_its_process_is_found_and_each_death_is_told_as_it_was(points: Points) -> None:
+def test_a_row_that_stops_its_process_is_found_and_each_death_has_its_cause(points: Points) -> None:
     job, run = run_of(points, {"stop": [700], "exit 1": [400], "hang": [1500]}, 2000)
 
     assert until_finished(points, run, within=200) is RunState.PARTIAL
 
-    told = dict(zip(points.aside(job), points.aside(job, "z.error"), strict=True))
-    assert "stood still" in told["700"]
-    assert "stopped by a signal" in told["700"]
-    assert "ended its process with exit code 1" in told["400"]
-    assert "longer than its time limit of 1 s" in told["1500"]
-    assert not any("time limit" in told[row] for row in ("400", "700"))
+    errors = dict(zip(points.quarantined(job), points.quarantined(job, "z.error"), strict=True))
+    assert "stood still" in errors["700"]
+    assert "stopped by a signal" in errors["700"]
+    assert "ended its process with exit code 1" in errors["400"]
+    assert "longer than its time limit of 1 s" in errors["1500"]
+    assert not any("time limit" in errors[row] for row in ("400", "700"))
     assert_accounted(points.engine, job, dict.fromkeys([400, 700, 1500], DIED))
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("worker")
-def test_a_row_for_which_the_model_closes_its_processs_connections_costs_only_itself(points: Points) -> None:
+def test_a_row_whose_prediction_closes_the_processs_connections_costs_only_itself(points: Points) -> None:
     job, run = run_of(points, {"close": [400], "replace": [1500]}, 2000)
 
     assert until_finished(points, run, within=200) is RunState.PARTIAL
 
-    told = points.aside(job, "z.error")
-    assert ["closed descriptors that it did not open" in words for words in told] == [True, True]
+    errors = points.quarantined(job, "z.error")
+    assert ["closed descriptors that it did not open" in words for words in errors] == [True, True]
     assert_accounted(points.engine, job, dict.fromkeys([400, 1500], DIED))
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from scorebeat.core.states import RunState
 from tests.support.fixtures import kill_group, wait_for
-from tests.support.gates import Gate, Place, build_gates, of_batch, others_go_on, stopped
+from tests.support.gates import Gate, Step, build_gates, of_batch, others_go_on, stopped
 from tests.support.system import GATED, System, assert_scored_once, own_system
 
 WAITS = {"claim_ttl": timedelta(seconds=2), "heartbeat": timedelta(milliseconds=300)}
@@ -26,7 +26,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 
 class Planner:
-    """A worker that plans and does nothing else; another takes its place when it was killed."""
+    """A worker that plans and does nothing else; another replaces it when it was killed."""
 
     def __init__(self, system: System) -> None:
         self._system = system
@@ -58,12 +58,12 @@ def planner(shared: Planner) -> Planner:
 @pytest.mark.usefixtures("planner")
 def test_a_run_whose_producer_was_killed_before_it_sent_the_plan_is_planned(system: System) -> None:
     job = system.job("unsent_plan")
-    gate = Gate(system, Place.RUN_OPENED, "runs")
+    gate = Gate(system, Step.RUN_OPENED, "runs")
     with gate.closed():
         process = system.programs.start("producer", job.name)
         gate.backend()
         system.servers.send_signal("broker", "SIGSTOP")
-    run = wait_for(lambda: system.ask("SELECT id FROM scorebeat.runs WHERE job = :job", job=job.name))[0][0]
+    run = wait_for(lambda: system.query("SELECT id FROM scorebeat.runs WHERE job = :job", job=job.name))[0][0]
     kill_group(process)
     system.servers.restart("broker", "SIGKILL")  # what was written to its socket is lost
 
@@ -74,20 +74,20 @@ def test_a_run_whose_producer_was_killed_before_it_sent_the_plan_is_planned(syst
 
 
 def plan_of(system: System, run: int) -> tuple[int, str | None]:
-    """Times that the run's planning was begun, and what is said of it."""
-    ((attempt, reason),) = system.ask("SELECT plan_attempt, reason FROM scorebeat.runs WHERE id = :id", id=run)
+    """How often the run's planning was begun, and its reason."""
+    ((attempt, reason),) = system.query("SELECT plan_attempt, reason FROM scorebeat.runs WHERE id = :id", id=run)
     return attempt, reason
 
 
 def test_batches_whose_planner_was_killed_before_it_sent_them_are_sent(system: System, planner: Planner) -> None:
     job = system.job("unsent_batches")
-    gate = of_batch(system, Place.BATCH_PLANNED, job, number=2)
+    gate = of_batch(system, Step.BATCH_PLANNED, job, number=2)
     with gate.closed():
         run = system.enqueue(job)
         gate.backend()
         system.servers.send_signal("broker", "SIGSTOP")
-    asked = "SELECT 1 FROM scorebeat.batches WHERE run_id = :id AND state = 'pending' AND sent_at IS NOT NULL"
-    wait_for(lambda: len(system.ask(asked, id=run)) >= 3)
+    statement = "SELECT 1 FROM scorebeat.batches WHERE run_id = :id AND state = 'pending' AND sent_at IS NOT NULL"
+    wait_for(lambda: len(system.query(statement, id=run)) >= 3)
     planner.kill()
     system.servers.restart("broker", "SIGKILL")
 
@@ -96,11 +96,9 @@ def test_batches_whose_planner_was_killed_before_it_sent_them_are_sent(system: S
     assert_scored_once(system, job)
 
 
-def test_a_plan_whose_planner_was_killed_half_way_is_closed_and_the_next_run_takes_the_rest(
-    system: System, planner: Planner
-) -> None:
+def test_a_plan_whose_planner_was_killed_is_closed_and_the_next_run_goes_on(system: System, planner: Planner) -> None:
     job = system.job("half_planned")
-    gate = of_batch(system, Place.BATCH_PLANNED, job, number=2)
+    gate = of_batch(system, Step.BATCH_PLANNED, job, number=2)
     with gate.closed():
         run = system.enqueue(job)
         gate.backend()
@@ -123,14 +121,14 @@ def assert_cut_short(system: System, run: int) -> None:
 
 def test_a_planners_backend_that_keeps_its_locks_holds_up_no_other_run(system: System, planner: Planner) -> None:
     job, bystander = system.job("locked_plan"), system.job("beside_locked_plan", where=GATED)
-    gate = of_batch(system, Place.BATCH_PLANNED, job, number=2)
+    gate = of_batch(system, Step.BATCH_PLANNED, job, number=2)
     with gate.closed():
         run = system.enqueue(job)
         with stopped(gate.backend()):
             planner.kill()
             planner.replace()
             expired = "SELECT 1 FROM scorebeat.runs WHERE id = :id AND plan_expires_at < now()"
-            wait_for(lambda: system.ask(expired, id=run))
+            wait_for(lambda: system.query(expired, id=run))
             others_go_on(system, bystander, fetches=2)
 
     assert system.until_finished(run) is RunState.PARTIAL
@@ -140,9 +138,9 @@ def test_a_planners_backend_that_keeps_its_locks_holds_up_no_other_run(system: S
 
 
 @pytest.mark.usefixtures("planner")
-def test_a_claim_that_stands_still_holds_up_no_other_batch(system: System) -> None:
+def test_a_claim_that_hangs_holds_up_no_other_batch(system: System) -> None:
     job = system.job("locked_claim", where=GATED)
-    gate = of_batch(system, Place.BATCH_CLAIMED, job)
+    gate = of_batch(system, Step.BATCH_CLAIMED, job)
     with gate.closed():
         with system.closed_gate():
             run = system.enqueue(job)
@@ -159,7 +157,7 @@ def test_a_claim_that_stands_still_holds_up_no_other_batch(system: System) -> No
 @pytest.mark.usefixtures("planner")
 def test_a_run_that_cannot_be_closed_yet_holds_up_no_other(system: System) -> None:
     job, bystander = system.job("locked_run", batch_rows=200), system.job("beside_locked_run", where=GATED)
-    gate = of_batch(system, Place.BATCH_DONE, job)
+    gate = of_batch(system, Step.BATCH_DONE, job)
     with system.engine.begin() as held:
         with gate.closed():
             run = system.enqueue(job)

@@ -34,7 +34,7 @@ def test_work_goes_on_after_the_database_took_no_writes_and_workers_began_meanwh
     programs.stop(control)
     begun = [programs.worker("cpu", processes=2), programs.worker("control", "plan", name="control")]
     wait_for(lambda: all(REFUSED in programs.log(one) for one in begun))
-    told = [scorebeat(system, *words) for words in (("check",), ("health", "worker"), ("health", "control"))]
+    outputs = [scorebeat(system, *words) for words in (("check",), ("health", "worker"), ("health", "control"))]
     freeze(system, "RESET default_transaction_read_only")
 
     assert system.until_finished(run, within=90) is RunState.SUCCEEDED
@@ -43,11 +43,13 @@ def test_work_goes_on_after_the_database_took_no_writes_and_workers_began_meanwh
     assert_scored_once(system, job)
     assert system.until_finished(system.enqueue(later)) is RunState.SUCCEEDED
     assert_scored_once(system, later)
-    assert all("PostgreSQL takes no writes: default_transaction_read_only is on" in answer for answer in told), told
+    assert all("PostgreSQL takes no writes: default_transaction_read_only is on" in output for output in outputs), (
+        outputs
+    )
     assert "takes no writes" not in scorebeat(system, "check")
 
 
-def test_connections_that_began_read_only_are_replaced_and_no_attempt_is_spent_on_them(system: System) -> None:
+def test_connections_that_began_read_only_are_replaced_and_spend_no_attempt(system: System) -> None:
     system.programs.worker("control", "plan", name="control")
     system.programs.beat()
     system.until_served("control", "plan")
@@ -78,6 +80,6 @@ def committed(system: System, run: int) -> list[Any]:
 
 
 def scorebeat(system: System, *words: str) -> str:
-    """What a person reads."""
+    """The text that a person reads."""
     done = typed(system.settings, *words)
     return done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""A worker that is told to stop finishes its batch if it can in time; else the batch is pending at once."""
+"""A worker that is stopped finishes its batch if it can in time; else the batch is pending at once."""
 
 import os
 import signal
@@ -76,7 +76,7 @@ def until_finished(points: Points, run: int) -> RunState:
     return state
 
 
-def test_a_worker_that_is_told_to_stop_finishes_its_batch(points: Points, start: Start) -> None:
+def test_a_worker_that_is_stopped_finishes_its_batch(points: Points, start: Start) -> None:
     worker = start(60)
     job, run = begun(points, 3)
 
@@ -99,7 +99,7 @@ def test_a_batch_that_is_not_finished_in_time_is_pending_and_keeps_its_budget(po
     finished_by_another(points, start, job, run)
 
 
-def test_a_second_signal_gives_the_batch_back_at_once(points: Points, start: Start, programs: Programs) -> None:
+def test_a_second_signal_releases_the_batch_at_once(points: Points, start: Start, programs: Programs) -> None:
     worker = start(60)
     job, run = begun(points, 4)
 

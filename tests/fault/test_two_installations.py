@@ -19,7 +19,7 @@ from tests.support.fixtures import kill_group, typed, wait_for
 from tests.support.system import System, assert_scored_once, own_system, publish_model, reached
 
 OF_BEFORE = "scorebeat:"
-"""What all keys began with before installations had prefixes."""
+"""The beginning of all keys before installations had prefixes."""
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +59,8 @@ def keys(s: System) -> list[str]:
 
 def check(settings: Settings) -> list[str]:
     """The lines of `scorebeat check` about neighbours."""
-    said = typed(settings, "check").stdout
-    return [" ".join(line.split()) for line in said.splitlines() if "neighbours" in line]
+    output = typed(settings, "check").stdout
+    return [" ".join(line.split()) for line in output.splitlines() if "neighbours" in line]
 
 
 def test_neither_takes_the_others_messages(one: System, other: System) -> None:
@@ -85,9 +85,7 @@ def test_neither_takes_the_others_messages(one: System, other: System) -> None:
     assert [key for key in keys(one) if not key.startswith(prefixes)] == []
 
 
-def test_a_command_to_all_workers_reaches_those_of_its_own_and_check_names_the_others(
-    one: System, other: System
-) -> None:
+def test_a_broadcast_reaches_its_own_workers_and_check_names_the_others(one: System, other: System) -> None:
     one.programs.worker("cpu", name="ours")
     other.programs.worker("cpu", name="theirs")
     wait_for(lambda: answering(one.p.app) and answering(other.p.app))
@@ -112,12 +110,12 @@ def test_two_ledgers_with_one_prefix_are_a_problem_that_check_names(one: System,
 def test_a_worker_of_our_ledger_that_listens_elsewhere_is_named_by_check(one: System) -> None:
     one.programs.worker("apart", name="elsewhere", SCOREBEAT_BROKER_PREFIX="foo:")
     one.programs.worker("cpu", name="near")
-    wait_for(lambda: one.ask("SELECT 1 FROM scorebeat.workers WHERE name LIKE 'elsewhere%'"))
+    wait_for(lambda: one.query("SELECT 1 FROM scorebeat.workers WHERE name LIKE 'elsewhere%'"))
     wait_for(lambda: answering(one.p.app))
 
-    said = [" ".join(line.split()) for line in typed(one.settings, "check").stdout.splitlines()]
+    lines = [" ".join(line.split()) for line in typed(one.settings, "check").stdout.splitlines()]
 
-    (line,) = [line for line in said if line.startswith("warning workers: ")]
+    (line,) = [line for line in lines if line.startswith("warning workers: ")]
     who, _, why = line.partition(", and no message from here gets an answer")
     assert "elsewhere" in who
     assert "near" not in who
@@ -129,7 +127,7 @@ def test_a_run_in_progress_goes_on_when_its_programs_get_a_prefix(one: System) -
         job = before.job("upgraded", rows=200)
         before.programs.control()
         run = before.enqueue(job)
-        wait_for(lambda: before.ask("SELECT 1 FROM scorebeat.runs WHERE id = :id AND state = 'running'", id=run))
+        wait_for(lambda: before.query("SELECT 1 FROM scorebeat.runs WHERE id = :id AND state = 'running'", id=run))
         wait_for(lambda: waiting(before.p.app, "cpu") == 4)
     with reached(one, broker_prefix=OF_BEFORE) as before:
         before.programs.worker("elsewhere", name="old")

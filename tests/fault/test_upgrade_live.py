@@ -37,7 +37,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 
 def migrating(system: System) -> tuple[threading.Thread, list[str]]:
-    """Migrate as the command does, beside the test; the lines that it says."""
+    """Migrate as the command does, beside the test; the lines that it prints."""
     lines: list[str] = []
 
     def work() -> None:
@@ -50,7 +50,7 @@ def migrating(system: System) -> tuple[threading.Thread, list[str]]:
 
 
 def committed(system: System, run: int) -> int:
-    ((count,),) = system.ask("SELECT sum(rows_scored) FROM scorebeat.batches WHERE run_id = :id", id=run)
+    ((count,),) = system.query("SELECT sum(rows_scored) FROM scorebeat.batches WHERE run_id = :id", id=run)
     return int(count or 0)
 
 
@@ -79,13 +79,13 @@ def test_a_run_goes_on_over_the_next_versions_migrations_and_commits_hardly_wait
     assert system.until_finished(run, 60) is RunState.SUCCEEDED
     assert_scored_once(system, job)
     assert [(p.pid, p.poll()) for p, _ in system.programs.started] == [(pid, None) for pid in started]
-    assert system.ask("SELECT max(attempt) FROM scorebeat.batches WHERE run_id = :id", id=run) == [(1,)]
+    assert system.query("SELECT max(attempt) FROM scorebeat.batches WHERE run_id = :id", id=run) == [(1,)]
     assert longest_stall(system, run) < LONGEST_STALL
-    assert system.ask("SELECT count(*), count(cost) FROM scorebeat.batches WHERE run_id = :id", id=run) == [(100, 0)]
+    assert system.query("SELECT count(*), count(cost) FROM scorebeat.batches WHERE run_id = :id", id=run) == [(100, 0)]
 
 
 def longest_stall(system: System, run: int) -> float:
     """Seconds between two commits of the run that followed each other."""
-    asked = "SELECT extract(epoch FROM finished_at)::float FROM scorebeat.batches WHERE run_id = :id ORDER BY 1"
-    moments = [moment for (moment,) in system.ask(asked, id=run)]
-    return float(max(later - earlier for earlier, later in pairwise(moments)))
+    statement = "SELECT extract(epoch FROM finished_at)::float FROM scorebeat.batches WHERE run_id = :id ORDER BY 1"
+    times = [at for (at,) in system.query(statement, id=run)]
+    return float(max(later - earlier for earlier, later in pairwise(times)))

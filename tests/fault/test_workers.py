@@ -68,9 +68,7 @@ def test_the_claim_of_a_killed_process_is_freed_by_its_parent_at_once(system: Sy
     assert_scored_once(system, job)
 
 
-def test_a_killed_parent_takes_its_processes_along_and_another_worker_has_their_batch(
-    system: System, start: Start
-) -> None:
+def test_a_killed_parent_ends_its_processes_and_another_worker_gets_their_batch(system: System, start: Start) -> None:
     job = system.job("killed_parent", batch_rows=200, where=GATED)
     first = start()
     with system.closed_gate():
@@ -113,7 +111,7 @@ def test_a_worker_that_slept_past_its_claim_writes_nothing(system: System, start
     assert_scored_once(system, job)
 
 
-def test_a_worker_that_is_asked_to_stop_finishes_its_batch_first(system: System, start: Start) -> None:
+def test_a_worker_that_receives_a_stop_signal_finishes_its_batch_first(system: System, start: Start) -> None:
     job = system.job("stopped", batch_rows=200, where=GATED)
     worker = start()
     with system.closed_gate():
@@ -127,5 +125,5 @@ def test_a_worker_that_is_asked_to_stop_finishes_its_batch_first(system: System,
     assert worker.wait(20) == 0
     assert system.until_finished(run) is RunState.SUCCEEDED
     assert system.batches(run)[0][:2] == ("committed", 1)
-    assert system.ask("SELECT name FROM scorebeat.workers WHERE name LIKE :end", end=f"%/{worker.pid}") == []
+    assert system.query("SELECT name FROM scorebeat.workers WHERE name LIKE :end", end=f"%/{worker.pid}") == []
     assert_scored_once(system, job)

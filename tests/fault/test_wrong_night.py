@@ -24,20 +24,20 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
 
 def test_a_renamed_column_is_a_failed_run_and_scored_when_it_is_back(night: Night) -> None:
     job = night.job("renamed")
-    night.system.tell("ALTER TABLE renamed RENAME COLUMN a TO width")
+    night.system.execute("ALTER TABLE renamed RENAME COLUMN a TO width")
     night.is_due(job)
 
     failed = night.run(job, "failed")
     night.until_posted(job, "failed", failed)
     seen = night.look(job)
-    seen.assert_told('column "a" does not exist')
-    seen.assert_told("It is tried again until the job is due again")
+    seen.assert_reported('column "a" does not exist')
+    seen.assert_reported("It is tried again until the job is due again")
     assert f"run {failed} failed" in seen.jobs
     assert seen.metric("runs_total", job=job.name, state="failed") == 1
     assert seen.metric("last_run_succeeded", job=job.name) == 0
     seen.assert_logged("ERROR", "run.failed", run=failed, job=job.name)
 
-    night.system.tell("ALTER TABLE renamed RENAME COLUMN width TO a")
+    night.system.execute("ALTER TABLE renamed RENAME COLUMN width TO a")
     night.is_tried_again(job)
 
     assert night.until_scored(job) > failed
@@ -58,7 +58,7 @@ def test_a_locked_table_is_named_by_who_locks_it_and_scored_when_it_is_free(nigh
         night.until_posted(job, "late", waiting)
         seen = night.look(job)
 
-    seen.assert_told("waits for a lock on locked, which process")
+    seen.assert_reported("waits for a lock on locked, which process")
     assert seen.metric("open_runs", job=job.name, state="planning") == 1
     assert seen.metric("deadline_remaining_seconds", job=job.name) < 0
     assert seen.metric("runs_late_total", job=job.name) == 1
@@ -68,7 +68,7 @@ def test_a_locked_table_is_named_by_who_locks_it_and_scored_when_it_is_free(nigh
     assert_scored_once(night.system, job)
 
 
-def test_a_table_that_is_changed_under_its_lock_fails_the_run_that_waited_and_says_what_to_type(night: Night) -> None:
+def test_a_table_changed_under_its_lock_fails_the_waiting_run_with_a_next_step(night: Night) -> None:
     job = night.job("altered")
     night.is_due(job)
     night.until_scored(job)
@@ -83,18 +83,18 @@ def test_a_table_that_is_changed_under_its_lock_fails_the_run_that_waited_and_sa
     night.run(job, "failed")
     night.until_posted(job, "failed", failed)
     seen = night.look(job)
-    seen.assert_told('column "b" does not exist')
+    seen.assert_reported('column "b" does not exist')
     assert seen.metric("runs_total", job=job.name, state="failed") == 1
     seen.assert_logged("ERROR", "run.failed", run=failed)
 
-    night.system.tell("ALTER TABLE altered RENAME COLUMN width TO b")
-    night.do_as_told(seen.posts[-1])
+    night.system.execute("ALTER TABLE altered RENAME COLUMN width TO b")
+    night.follow_advice(seen.posts[-1])
 
     assert night.until_scored(job) > failed
     assert_scored_once(night.system, job)
 
 
-def test_a_model_whose_file_is_gone_fails_the_run_and_one_command_scores_it_when_it_is_back(night: Night) -> None:
+def test_a_run_fails_if_its_model_file_is_gone_and_one_command_then_scores_it(night: Night) -> None:
     settings = night.system.settings
     folder = settings.artifacts / "roses"  # type: ignore[operator]  # a folder, here
     publish.add(night.system.p, folder.parents[1] / "flowers.skops", "roses", "test", AddOptions(INPUTS))
@@ -105,26 +105,26 @@ def test_a_model_whose_file_is_gone_fails_the_run_and_one_command_scores_it_when
     failed = night.run(job, "failed")
     night.until_posted(job, "failed", failed)
     seen = night.look(job)
-    seen.assert_told("is not there")
-    seen.assert_told("4 of 4 batches are dead")
+    seen.assert_reported("is not there")
+    seen.assert_reported("4 of 4 batches are dead")
     assert seen.metric("runs_total", job=job.name, state="failed") == 1
     seen.assert_logged("ERROR", "model.cannot_load", model="roses/1")
     seen.assert_logged("ERROR", "run.finished", run=failed, state="failed", reason='"4 of 4 batches are dead')
 
     (folder.parent / "elsewhere").rename(folder)
-    night.do_as_told(seen.posts[-1])
+    night.follow_advice(seen.posts[-1])
 
     assert night.until_scored(job) == failed
     assert_scored_once(night.system, job)
 
 
 def new_password(night: Night) -> None:
-    night.system.tell(f"ALTER ROLE {ROLE} PASSWORD 'another one'")
-    night.system.tell(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{ROLE}'")
+    night.system.execute(f"ALTER ROLE {ROLE} PASSWORD 'another one'")
+    night.system.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{ROLE}'")
 
 
 def old_password(night: Night) -> None:
-    night.system.tell(f"ALTER ROLE {ROLE} PASSWORD '{PASSWORD}'")
+    night.system.execute(f"ALTER ROLE {ROLE} PASSWORD '{PASSWORD}'")
 
 
 def cut(night: Night) -> None:
@@ -139,9 +139,7 @@ BLIND = {"password": (new_password, old_password), "cut_off": (cut, mended)}
 
 
 @pytest.mark.parametrize("cause", BLIND)
-def test_a_worker_that_lost_the_database_is_missed_and_goes_on_by_itself_when_it_is_back(
-    night: Night, cause: str
-) -> None:
+def test_a_worker_that_lost_the_database_is_missed_and_goes_on_once_it_is_back(night: Night, cause: str) -> None:
     breaks, mends = BLIND[cause]
     job = night.job(cause)
     breaks(night)
@@ -154,7 +152,7 @@ def test_a_worker_that_lost_the_database_is_missed_and_goes_on_by_itself_when_it
     if cause == "password":
         wait_for(lambda: "heartbeat.database_away" in night.system.programs.log(night.worker))
     seen = night.look(job)
-    seen.assert_told("no worker listens on queue 'cpu': start `scorebeat worker --device cpu --queue cpu`")
+    seen.assert_reported("no worker listens on queue 'cpu': start `scorebeat worker --device cpu --queue cpu`")
     assert seen.metric("workers", queue="cpu") == 0
     assert seen.metric("runs_late_total", job=job.name) == 1
     assert seen.metric("oldest_pending_seconds", job=job.name) > 0
@@ -167,13 +165,13 @@ def test_a_worker_that_lost_the_database_is_missed_and_goes_on_by_itself_when_it
     night.system.until_served("cpu")
 
 
-def test_a_night_while_the_system_is_off_is_seen_then_and_made_up_or_told_as_missed_after(night: Night) -> None:
+def test_a_night_while_the_system_is_off_is_made_up_or_reported_as_missed(night: Night) -> None:
     made_up, missed = night.job("made_up"), night.job("missed", deadline=timedelta(hours=1))
     night.off()
     for job in (made_up, missed):
         night.is_due(job)
         long_ago = "UPDATE scorebeat.jobs SET applied_at = now() - interval '1 year' WHERE name = :job"
-        night.system.tell(long_ago, job=job.name)
+        night.system.execute(long_ago, job=job.name)
 
     off = night.look(missed)
     assert off.metric("results_overdue_seconds", job=missed.name) > 0
@@ -187,16 +185,16 @@ def test_a_night_while_the_system_is_off_is_seen_then_and_made_up_or_told_as_mis
     night.until_scored(made_up)
     assert_scored_once(night.system, made_up)
     failed = night.run(missed, "failed")
-    night.until_posted(missed, "late", failed)  # one post, which says that it failed and why
+    night.until_posted(missed, "late", failed)  # one post, which reports the failure and its reason
     seen = night.look(missed)
-    seen.assert_told("missed: the due time ")
+    seen.assert_reported("missed: the due time ")
     assert "missed" in seen.jobs or "passed without a run" in seen.jobs
     assert seen.metric("ticks_missed_total", job=missed.name) == 1
     assert seen.metric("runs_total", job=missed.name, state="failed") == 1
     seen.assert_logged("ERROR", "run.failed", run=failed, job=missed.name)
     seen.assert_logged("WARN", "tick.missed", job=missed.name)
 
-    night.do_as_told(seen.posts[-1])
+    night.follow_advice(seen.posts[-1])
 
     assert night.until_scored(missed) > failed
     assert_scored_once(night.system, missed)
@@ -213,5 +211,5 @@ def a_lock(night: Night, table: str) -> Iterator[Connection]:
 
 
 def reason(night: Night, run: int) -> str | None:
-    ((found,),) = night.system.ask("SELECT reason FROM scorebeat.runs WHERE id = :run", run=run)
+    ((found,),) = night.system.query("SELECT reason FROM scorebeat.runs WHERE id = :run", run=run)
     return None if found is None else str(found)

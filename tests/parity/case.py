@@ -16,12 +16,12 @@ class Built:
     """A trained model on disk, and the rows that are to be scored."""
 
     source: Path | str
-    """What `models add` is given: a file, a folder, or `module:Class` of a module in the case's folder."""
+    """The argument of `models add`: a file, a folder, or `module:Class` of a module in the case's folder."""
     frame: Any
     """The rows as the team's notebook has them: a pandas DataFrame with the columns in the order of training."""
     predict: Callable[[Any], Expected]
-    """What the library itself predicts for such a DataFrame, or some of its rows; it may raise for those it refuses."""
-    given: AddOptions = NOTHING
+    """The library's own predictions for such a DataFrame, or some of its rows; it may raise for those it refuses."""
+    options: AddOptions = NOTHING
     """The options of `models add`."""
     types: Mapping[str, str] = field(default_factory=dict)
     """PostgreSQL's types of columns, where not those that `table.sql_type` finds."""

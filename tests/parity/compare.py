@@ -1,4 +1,4 @@
-"""What a reader found beside what the library says: every row, every column, and the rows that the library refuses."""
+"""A reader's predictions beside the library's: every row, every column, and the rows that the library refuses."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -32,7 +32,7 @@ def differences(scored: Scored, built: Built) -> list[str]:
 def by_library(
     predict: Callable[[Any], Expected], frame: Any, start: int = 0
 ) -> tuple[list[tuple[int, Expected]], dict[int, str]]:
-    """What the library predicts for as many rows at a time as it takes, and its words for each row that it refuses."""
+    """The library's predictions, for as many rows at a time as it takes, and its error for each row that it refuses."""
     try:
         return [(start, predict(frame))], {}
     except Exception as error:  # noqa: BLE001 -- a library may refuse a row in any way

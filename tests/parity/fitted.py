@@ -1,4 +1,4 @@
-"""An estimator of scikit-learn's kind, trained on customers, saved, and asked itself."""
+"""An estimator of scikit-learn's kind, trained on customers, saved, and called itself."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -42,7 +42,7 @@ CODE = {".joblib": "pickle", ".pkl": "pickle"}
 
 
 def types_of(columns: Sequence[str]) -> dict[str, str]:
-    """What these columns of customers are in PostgreSQL, where their frame does not say it."""
+    """The types of these columns of customers in PostgreSQL, if their frame does not show it."""
     return {name: kind for name, kind in frames.TYPES.items() if name in columns}
 
 
@@ -50,7 +50,7 @@ def fitted(
     model: Any,
     columns: Sequence[str],
     y: Callable[[Any], Any] | None,
-    tells: says.Says,
+    expected: says.Expectation,
     save: Save = skops_file,
     *,
     x: Callable[[Any], Any] = lambda frame: frame,
@@ -59,13 +59,13 @@ def fitted(
     named: Mapping[str, str] | None = None,
     nulls: bool = True,
     built: Mapping[str, Any] | None = None,
-    **given: Any,
+    **options: Any,
 ) -> Callable[[Path], Built]:
     """Build a case: `model`, or what it makes when it is called, fitted on the columns of training customers.
 
     `y` makes the target of the customers, `x` what fit() and predict() take of a DataFrame with `dtypes`, in which
     columns may be `named` otherwise; `fit` are further arguments of fit(), `built` further fields of the case, and
-    `given` options of `models add`.
+    `options` are those of `models add`.
     """
 
     def build(folder: Path) -> Built:
@@ -78,8 +78,8 @@ def fitted(
         return Built(
             source,
             frames.today(columns, nulls=nulls).astype(dict(dtypes or {})).rename(columns=dict(named or {})),
-            lambda frame: tells(made, x(frame)),
-            AddOptions(**({"code": frozenset({code} if code else ())} | given)),
+            lambda frame: expected(made, x(frame)),
+            AddOptions(**({"code": frozenset({code} if code else ())} | options)),
             **({"types": types_of(columns)} | dict(built or {})),
         )
 

@@ -16,7 +16,7 @@ WORDS = ("good", "bad", "slow", "friendly", "Zoë", "naïve", "it's", "refund", 
 LACKS = {"debt": 0.2, "city": 0.1, "vip": 0.2}
 """The columns with missing values in training, and how many."""
 TYPES = {"visits": "bigint", "debt": "bigint", "region": "bigint"}
-"""What they are in PostgreSQL: pandas makes floats of whole numbers with missing values."""
+"""Their types in PostgreSQL: pandas makes floats of whole numbers with missing values."""
 
 
 def customers(rows: int = TRAINING_ROWS, seed: int = 1) -> Any:
@@ -55,7 +55,7 @@ def today(columns: Sequence[str], *, nulls: bool = True) -> Any:
 
 
 def with_nulls(frame: Any) -> Any:
-    """The same rows with missing values, and the types that pandas gives such columns."""
+    """The same rows with missing values, and the types that such columns have in pandas."""
     lacking = frame.copy()
     for at, name in enumerate(frame.columns):
         rows = [5, 40 + at, 60 + 2 * at, len(frame) - 1 - at]
@@ -70,7 +70,7 @@ def with_nulls(frame: Any) -> Any:
 
 
 def churned(frame: Any) -> NDArray[np.bool_]:
-    """Who left: a truth value a row."""
+    """Whether the customer left: a truth value a row."""
     chance = 1 / (1 + np.exp(-_score(frame)))
     return np.asarray(np.random.default_rng(3).random(len(frame)) < chance)
 

@@ -1,6 +1,6 @@
 """Cases that fail at present, each with what comes out and what is right.
 
-They must fail: the test of a case that passes says so, and its line here goes with the mend.
+They must fail: the test of a case that passes fails, and its line here goes with the fix.
 """
 
 KNOWN: dict[str, str] = {}

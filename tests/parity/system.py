@@ -31,7 +31,7 @@ NOT_OUTPUTS = ("id", "batch_id", "scored_at")
 
 @dataclass(frozen=True)
 class Scored:
-    """What a reader finds after a run, by the position of the row in the case's DataFrame."""
+    """The predictions that a reader finds after a run, by the position of the row in the case's DataFrame."""
 
     state: str
     columns: tuple[str, ...]
@@ -70,7 +70,7 @@ class Parity:
     def add(self, name: str, built: Built, folder: Path) -> Added:
         """`scorebeat models add`, typed in the case's folder."""
         with _inside(folder):
-            return add(self.producer, str(built.source), name, "parity", built.given)
+            return add(self.producer, str(built.source), name, "parity", built.options)
 
     def _score(self, name: str, query: str) -> int:
         job = Job(name=name, query=query, key=("id",), model=name, batch_rows=BATCH_ROWS, error_threshold=-1.0)

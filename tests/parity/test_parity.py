@@ -1,4 +1,4 @@
-"""Every model of the suite gives, end to end, the predictions of its own library."""
+"""Every model of the suite has, end to end, the predictions of its own library."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -25,7 +25,7 @@ from tests.support.system import System, own_system
 PAGE = Page.read(REPOSITORY / "docs/how-to/use-with-orchestrators.md")
 INPUTS = ["visits", "days_away", "spent"]
 MOST_QUARANTINED = 10
-"""What the recipes allow."""
+"""As many quarantined rows as the recipes allow."""
 
 
 def save_recipes(folder: Path) -> None:
@@ -45,10 +45,10 @@ class ChurnShop:
     model: Any
 
     def environment(self, **more: str) -> dict[str, str]:
-        """Of a program that has only what the page asks for."""
-        given = self.system.settings
+        """Of a program that has only what the page requires."""
+        settings = self.system.settings
         kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-        ours = {"SCOREBEAT_DATABASE_URL": str(given.database_url), "SCOREBEAT_BROKER_URL": str(given.broker_url)}
+        ours = {"SCOREBEAT_DATABASE_URL": str(settings.database_url), "SCOREBEAT_BROKER_URL": str(settings.broker_url)}
         return kept | ours | {"PYTHONUNBUFFERED": "1"} | more
 
     def start_workers(self) -> None:
@@ -56,13 +56,13 @@ class ChurnShop:
             self.system.programs.worker(queue, name=queue)
 
     def replace_customers(self, count: int, day: str, *, without_visits: int = 0) -> None:
-        """Customers seen that day in place of all others; the model refuses those without visits."""
-        self.system.tell("DELETE FROM customers")
+        """Customers seen that day instead of all others; the model refuses those without visits."""
+        self.system.execute("DELETE FROM customers")
         self.add_customers(count, day)
         self.add_customers(without_visits, day, visits="NULL::int")
 
     def add_customers(self, count: int, day: str, *, visits: str = "n % 40") -> None:
-        self.system.tell(
+        self.system.execute(
             "INSERT INTO customers (visits, days_away, spent, seen_at)"
             f" SELECT {visits}, n * 7 % 365, n * 1.75, CAST(:day AS date) FROM generate_series(1, :count) n",
             day=day,
@@ -70,7 +70,7 @@ class ChurnShop:
         )
 
     def mend_customers(self, count: int) -> None:
-        self.system.tell(
+        self.system.execute(
             "UPDATE customers SET visits = 3 WHERE id IN (SELECT id FROM customers WHERE visits IS NULL LIMIT :count)",
             count=count,
         )
@@ -89,7 +89,7 @@ class ChurnShop:
     def assert_predicted(self, job: str) -> None:
         """Each customer with visits has the prediction of the model's own library, and no other has one."""
         rows = pd.DataFrame(
-            self.system.ask("SELECT id, visits, days_away, spent FROM customers ORDER BY id"), columns=["id", *INPUTS]
+            self.system.query("SELECT id, visits, days_away, spent FROM customers ORDER BY id"), columns=["id", *INPUTS]
         )
         found = self.client.predictions(job).to_pandas()
         found = found[found["id"].isin(rows["id"])].sort_values("id")
@@ -104,13 +104,13 @@ def churn_shop(folder: Path) -> Iterator[ChurnShop]:
     """Servers, the table, the model and the job of the page; no workers yet."""
     save_recipes(folder)
     with own_system(folder / "system") as system:
-        system.tell(
+        system.execute(
             "CREATE TABLE customers (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, visits int, days_away int,"
             " spent float8, seen_at timestamptz)"
         )
-        given = system.settings
+        settings = system.settings
         with scorebeat.connect(
-            given.database_url, broker_url=given.broker_url, artifacts=given.artifacts, cache=given.cache
+            settings.database_url, broker_url=settings.broker_url, artifacts=settings.artifacts, cache=settings.cache
         ) as client:
             model = _publish_model(client, folder)
             client.apply(folder / "jobs.toml")

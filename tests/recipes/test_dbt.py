@@ -78,7 +78,7 @@ def test_the_step_builds_and_scores_and_a_later_try_continues_the_run(dbt: Dbt) 
 
     failed = dbt.run("python", "build_and_score.py", "night-1")
     one = "SELECT min(id) FROM analytics.features WHERE visits IS NULL"
-    dbt.shop.system.tell(f"UPDATE analytics.features SET visits = 3 WHERE id = ({one})")
+    dbt.shop.system.execute(f"UPDATE analytics.features SET visits = 3 WHERE id = ({one})")
     again = dbt.run("python", "build_and_score.py", "night-1")
 
     assert failed.returncode == 1
@@ -89,38 +89,38 @@ def test_the_step_builds_and_scores_and_a_later_try_continues_the_run(dbt: Dbt) 
 
 def test_a_build_that_fails_is_not_scored(dbt: Dbt) -> None:
     before = len(dbt.shop.client.runs("churn_features"))
-    dbt.shop.system.tell("INSERT INTO customers (visits, days_away, seen_at) VALUES (1, 1, '2026-07-02')")
+    dbt.shop.system.execute("INSERT INTO customers (visits, days_away, seen_at) VALUES (1, 1, '2026-07-02')")
 
     failed = dbt.run("python", "build_and_score.py", "night-2")
 
     assert failed.returncode != 0
     assert "not_null_features_spent" in failed.stdout
     assert len(dbt.shop.client.runs("churn_features")) == before
-    dbt.shop.system.tell("UPDATE analytics.features SET spent = 1 WHERE spent IS NULL")
-    dbt.shop.system.tell("UPDATE customers SET spent = 1 WHERE spent IS NULL")
+    dbt.shop.system.execute("UPDATE analytics.features SET spent = 1 WHERE spent IS NULL")
+    dbt.shop.system.execute("UPDATE customers SET spent = 1 WHERE spent IS NULL")
 
 
 def test_rows_of_builds_that_a_hook_recorded_are_scored_by_the_schedule(dbt: Dbt) -> None:
-    dbt.shop.system.tell("UPDATE analytics.features SET visits = 3 WHERE visits IS NULL")
-    dbt.shop.system.tell("UPDATE customers SET visits = 3 WHERE visits IS NULL")
+    dbt.shop.system.execute("UPDATE analytics.features SET visits = 3 WHERE visits IS NULL")
+    dbt.shop.system.execute("UPDATE customers SET visits = 3 WHERE visits IS NULL")
     dbt.shop.system.programs.beat()
     rows = "SELECT count(*) FROM analytics.features"
     seen = "SELECT count(*) FROM predictions.churn_built"
     builds = "SELECT count(*) FROM analytics.feature_builds"
 
     assert dbt.run("dbt", "build").returncode == 0
-    wait_for(lambda: dbt.shop.system.ask(seen) == dbt.shop.system.ask(rows), 180)
+    wait_for(lambda: dbt.shop.system.query(seen) == dbt.shop.system.query(rows), 180)
 
     dbt.shop.assert_predicted("churn_built")
-    recorded = dbt.shop.system.ask(builds)
-    dbt.shop.system.tell("INSERT INTO customers (visits, days_away, seen_at) VALUES (1, 1, '2026-07-03')")
+    recorded = dbt.shop.system.query(builds)
+    dbt.shop.system.execute("INSERT INTO customers (visits, days_away, seen_at) VALUES (1, 1, '2026-07-03')")
     assert dbt.run("dbt", "build").returncode != 0
-    ((last,),) = dbt.shop.system.ask("SELECT max(id) FROM scorebeat.runs WHERE job = 'churn_built'")
+    ((last,),) = dbt.shop.system.query("SELECT max(id) FROM scorebeat.runs WHERE job = 'churn_built'")
     wait_for(
-        lambda: dbt.shop.system.ask(
+        lambda: dbt.shop.system.query(
             "SELECT 1 FROM scorebeat.runs WHERE job = 'churn_built' AND id > :id AND finished_at IS NOT NULL", id=last
         ),
         180,
     )
-    assert dbt.shop.system.ask(builds) == recorded
-    assert dbt.shop.system.ask(seen)[0][0] == dbt.shop.system.ask(rows)[0][0] - 1
+    assert dbt.shop.system.query(builds) == recorded
+    assert dbt.shop.system.query(seen)[0][0] == dbt.shop.system.query(rows)[0][0] - 1

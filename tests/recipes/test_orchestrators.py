@@ -19,7 +19,7 @@ class Orchestrator:
 
     name: str
     script: str
-    """Python for its environment; `DAY` stands for the day. It prints `N rows` at the end."""
+    """Python for its environment; `DAY` is a placeholder of the day. It prints `N rows` at the end."""
     home: str
     """The variable that names the folder where it keeps its files."""
     variables: dict[str, str] = field(default_factory=dict)
@@ -121,7 +121,7 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 def test_a_later_try_continues_the_run_and_few_quarantined_rows_pass(runner: Runner, shop: ChurnShop) -> None:
     shop.replace_customers(200, "2020-07-01", without_visits=MOST_QUARANTINED + 1)
-    shop.add_customers(5, "2999-01-01")  # not yet seen on any day that is asked for
+    shop.add_customers(5, "2999-01-01")  # not yet seen on any requested day
     before = len(shop.client.runs("churn"))
 
     process = runner.start("2026-07-02")
@@ -135,7 +135,7 @@ def test_a_later_try_continues_the_run_and_few_quarantined_rows_pass(runner: Run
     assert "201 rows" in output
     run, *others = shop.client.runs("churn")
     assert (len(others), run.rows_scored, run.rows_failed) == (before, 201, MOST_QUARANTINED)
-    shop.system.tell("DELETE FROM customers WHERE seen_at > '2998-01-01'")
+    shop.system.execute("DELETE FROM customers WHERE seen_at > '2998-01-01'")
     shop.assert_predicted("churn")
 
 
@@ -153,7 +153,7 @@ def test_too_many_quarantined_rows_fail_the_task_with_scorebeats_error(runner: R
     assert (len(others), str(run.state)) == (before, "partial")  # the three later tries made no run
     assert (
         len(
-            shop.system.ask(
+            shop.system.query(
                 "SELECT 1 FROM scorebeat.actions WHERE action = 'run.requeued' AND subject = :run", run=f"run {run.id}"
             )
         )

@@ -205,7 +205,9 @@ def _report(
 
         run = runs.get(connection, run_id)
         scored = count(f"SELECT count(*) FROM {table}")
-        aside = {int(key[0]) for key in connection.exec_driver_sql("SELECT key FROM scorebeat.quarantine").scalars()}
+        quarantined = {
+            int(key[0]) for key in connection.exec_driver_sql("SELECT key FROM scorebeat.quarantine").scalars()
+        }
         doubled = (
             scored
             - count(f"SELECT count(DISTINCT id) FROM {table}")
@@ -216,18 +218,18 @@ def _report(
         wrong = count(f"SELECT count(*) FROM {table} p JOIN items USING (id) WHERE p.value IS DISTINCT FROM 2 * x")
         dead = count("SELECT count(*) FROM scorebeat.batches WHERE state = 'dead'")
     bad = {row for rows_of in poisoned.values() for row in rows_of}
-    lost = rows - scored - len(aside)
+    lost = rows - scored - len(quarantined)
     for name in sorted(counts):
         found = recoveries.seconds.get(name, [])
         times = f"next commit after {statistics.median(found):.1f} s, at worst {max(found):.1f} s" if found else "-"
         print(f"{name:30} {counts[name]:>4}   {times}")
     print(f"run {run_id} {run.state}: {run.reason or ''}")
     print(
-        f"rows {rows:,}, scored {scored:,}, quarantined {len(aside)} ({len(aside & bad)} of {len(bad)} poison rows, "
-        f"{len(aside - bad)} others), dead batches {dead}"
+        f"rows {rows:,}, scored {scored:,}, quarantined {len(quarantined)} "
+        f"({len(quarantined & bad)} of {len(bad)} poison rows, {len(quarantined - bad)} others), dead batches {dead}"
     )
-    print(f"doubled {doubled}, lost {lost}, wrong {wrong}, poison scored {len(bad - aside)}")
-    return int(bool(doubled or lost or wrong or bad - aside))
+    print(f"doubled {doubled}, lost {lost}, wrong {wrong}, poison scored {len(bad - quarantined)}")
+    return int(bool(doubled or lost or wrong or bad - quarantined))
 
 
 def _poison(rows: int, rng: random.Random) -> dict[str, list[int]]:

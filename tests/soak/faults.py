@@ -21,7 +21,7 @@ STOPPED_SECONDS = 6.0
 
 @dataclass(frozen=True)
 class System:
-    """What the faults are done to."""
+    """The system that the faults are done to."""
 
     supervisor: int
     settings: Settings

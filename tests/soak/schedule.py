@@ -13,7 +13,7 @@ class Planned:
     pause: float
     """Seconds since the fault before."""
     random: random.Random
-    """For what the fault itself draws: processes by their place in order, as their ids are never the same."""
+    """For what the fault itself draws: processes by their position in order, as their ids are never the same."""
 
 
 def planned(seed: int, names: Sequence[str], every: float) -> Iterator[Planned]:

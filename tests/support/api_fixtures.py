@@ -47,9 +47,9 @@ def opened(settings: Settings) -> Iterator[Opener]:
     """`opened(api_read_public=True)`: a client of an API with these settings; it sends the token by default."""
     with ExitStack() as stack:
 
-        def open_one(headers: dict[str, str] = BEARER, **given: Any) -> Client:
-            given = {"api_token": SecretStr(TOKEN), "api_where": True, **given}
-            url = stack.enter_context(served(make(settings.model_copy(update=given))))
+        def open_one(headers: dict[str, str] = BEARER, **options: Any) -> Client:
+            options = {"api_token": SecretStr(TOKEN), "api_where": True, **options}
+            url = stack.enter_context(served(make(settings.model_copy(update=options))))
             return stack.enter_context(Client(base_url=url, headers=headers, timeout=30, verify=TRUSTED))
 
         yield open_one
@@ -70,10 +70,10 @@ def scored(ledger: Ledger) -> Ledger:
     return ledger
 
 
-def walk(client: Client, path: str, **asked: Any) -> list[dict[str, Any]]:
+def walk(client: Client, path: str, **parameters: Any) -> list[dict[str, Any]]:
     """All pages, one after the other."""
     rows: list[dict[str, Any]] = []
-    page = client.get(path, params=asked).raise_for_status()
+    page = client.get(path, params=parameters).raise_for_status()
     while True:
         rows += page.json()["rows"]
         if page.json()["next"] is None:

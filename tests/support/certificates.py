@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 HOST = "localhost"
-"""What a server's certificate says that its name is by default."""
+"""The name in a server's certificate by default."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Certificates:
         return certificate, key
 
     def server(self, name: str = HOST, *, expired: bool = False) -> ssl.SSLContext:
-        """For a server that asks nothing of its clients."""
+        """For a server that requires no certificate of its clients."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(*self.issue(name, expired=expired))
         return context

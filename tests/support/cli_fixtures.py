@@ -26,14 +26,14 @@ from scorebeat.worker.scoring.score import score_batch
 from tests.support.fixtures import environment
 
 
-class Told(Result):
+class Output(Result):
     """A result that a failed assertion shows with the command's words, not with an exit code alone."""
 
     def __repr__(self) -> str:
         return f"<exit code {self.exit_code}: {self.output}>"
 
 
-Cli = Callable[..., Told]
+Cli = Callable[..., Output]
 
 JOB = """
 [jobs.sums]
@@ -53,8 +53,8 @@ def scorebeat(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
             monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: str) -> Told:
-        result = Told(**vars(CliRunner().invoke(cli, list(arguments), prog_name="scorebeat")))
+    def run(*arguments: str) -> Output:
+        result = Output(**vars(CliRunner().invoke(cli, list(arguments), prog_name="scorebeat")))
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
         assert "Traceback" not in result.output
         return result
@@ -142,7 +142,7 @@ def refused(result: Result, *words: str) -> str:
 
 
 def ledger(engine: Engine) -> tuple[object, ...]:
-    """What must not change when something is refused."""
+    """The counts of rows that must not change when something is refused."""
     with engine.connect() as connection:
         return tuple(
             connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one()

@@ -1,4 +1,4 @@
-"""A model format of the tests' own that gives what it gets: `y` is `x`, `label` is `word`, but for two values of x."""
+"""A model format of the tests' own that returns its inputs: `y` is `x`, `label` is `word`, but for two values of x."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,8 +27,8 @@ RAISES, TRANSLATES = -1.0, -2.0
 """Values of `x`: an error with these words, or a label of them."""
 
 
-def inspect(path: Path, given: AddOptions) -> Described:
-    del path, given
+def inspect(path: Path, options: AddOptions) -> Described:
+    del path, options
     return Described(SIGNATURE)
 
 

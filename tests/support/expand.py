@@ -1,4 +1,4 @@
-"""What a migration may not do while programs of the release before it go on: read from the SQL that it would run."""
+"""Operations that no migration may do while programs of the release before it go on, read from its SQL."""
 
 import re
 from io import StringIO
@@ -45,7 +45,7 @@ def later_than(revision: str) -> dict[str, list[str]]:
 
 
 def refusals(revision: str) -> list[str]:
-    """What migrations after the revision may not do, each with the statement; those that say `contract_of` may."""
+    """Forbidden operations of migrations after the revision, with their statements; `contract_of` allows them."""
     scripts = ScriptDirectory.from_config(migrate.config())
     found = []
     for name, statements in later_than(revision).items():
@@ -60,7 +60,7 @@ def _problems(statement: str) -> list[str]:
 
 
 def _beside_an_index(name: str, statements: list[str]) -> list[str]:
-    """What stands beside an index that is made concurrently is committed on its own, so a failure would leave it."""
+    """Other operations beside an index that is made concurrently are committed alone, so a failure would leave them."""
     if not any("INDEX CONCURRENTLY" in one for one in statements):
         return []
     alone = re.compile(

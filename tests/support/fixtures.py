@@ -38,17 +38,17 @@ T = TypeVar("T")
 
 
 def wait_for(look: Callable[[], T], within: float = 60.0, every: float = 0.05) -> T:
-    """The first true answer of `look`; fails the test with the last answer when none comes in time."""
+    """The first true result of `look`; fails the test with the last result if none comes in time."""
     deadline = time.monotonic() + within
     while not (found := look()):
         if time.monotonic() > deadline:
-            pytest.fail(f"nothing came within {within:g} s; the last answer was {found!r}")
+            pytest.fail(f"nothing came within {within:g} s; the last result was {found!r}")
         time.sleep(every)
     return found
 
 
 def free_port() -> int:
-    """A TCP port of this machine that nobody listened on a moment ago."""
+    """A TCP port of this machine that nobody listened on just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -123,8 +123,8 @@ def producer(settings: Settings) -> Iterator[Producer]:
 def environment(settings: Settings) -> dict[str, str]:
     """The environment of a program that is to have these settings, without any of ours."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    given = {f"{PREFIX}{name.upper()}": _text(value) for name, value in settings.model_dump().items()}
-    return kept | {name: value for name, value in given.items() if value} | {"PYTHONUNBUFFERED": "1"}
+    variables = {f"{PREFIX}{name.upper()}": _text(value) for name, value in settings.model_dump().items()}
+    return kept | {name: value for name, value in variables.items() if value} | {"PYTHONUNBUFFERED": "1"}
 
 
 def typed(settings: Settings, *words: str, **extra: str) -> "subprocess.CompletedProcess[str]":

@@ -43,4 +43,4 @@ def states(s: System, run: int) -> list[str]:
 
 
 def recorded(s: System, subject: str) -> list[tuple[Any, ...]]:
-    return s.ask("SELECT action, by FROM scorebeat.actions WHERE subject = :subject ORDER BY id", subject=subject)
+    return s.query("SELECT action, by FROM scorebeat.actions WHERE subject = :subject ORDER BY id", subject=subject)

@@ -25,7 +25,7 @@ class Flower:
     """`name:password` of basic authentication."""
 
     def get(self, path: str) -> httpx.Response:
-        return self._ask("GET", path)
+        return self._request("GET", path)
 
     def post(self, path: str, **fields: str) -> httpx.Response:
         """As a page does it, with its token."""
@@ -34,23 +34,23 @@ class Flower:
 
     def post_with(self, headers: Mapping[str, str], path: str, **fields: str) -> httpx.Response:
         """With these headers, whatever they are."""
-        return self._ask("POST", path, headers=headers, data=fields)
+        return self._request("POST", path, headers=headers, data=fields)
 
-    def _ask(self, method: str, path: str, **what: Any) -> httpx.Response:
+    def _request(self, method: str, path: str, **what: Any) -> httpx.Response:
         name, _, password = (self.login or "").partition(":")
         return httpx.request(method, self.url + path, auth=(name, password) if self.login else None, timeout=30, **what)
 
 
-def said(answer: httpx.Response) -> str:
-    """What an action answered."""
-    return str(answer.json()["said"])
+def message_of(response: httpx.Response) -> str:
+    """The message of an action's response."""
+    return str(response.json()["said"])
 
 
 def start_flower(s: System, *, login: str | None = None, address: str = "127.0.0.1", **options: str) -> Flower:
-    """Start Flower, wait until it answers; `options` are Flower's, by name."""
+    """Start Flower, wait until it responds; `options` are Flower's, by name."""
     port = free_port()
-    given = {"port": str(port), "address": address, "logging": "warning", **options}
-    arguments = [f"--{name}={value}" for name, value in given.items()]
+    flags = {"port": str(port), "address": address, "logging": "warning", **options}
+    arguments = [f"--{name}={value}" for name, value in flags.items()]
     if login is not None:
         arguments.append(f"--basic-auth={login}")
     s.programs.start("celery", "-A", "scorebeat.worker", "--quiet", "flower", *arguments)
@@ -67,7 +67,7 @@ def poisoned_job(
     *,
     seconds_a_row: float = 0.0,
     placed: Path | None = None,
-    **given: Any,
+    **options: Any,
 ) -> Job:
     """A table `name (id, x)`, x = id + 0.5, and a job of its own model, which does each kind of harm for these ids.
 
@@ -79,10 +79,12 @@ def poisoned_job(
     left = {"placed": str(placed)} if placed else {}
     path.write_text(json.dumps({**harm, **left, "seconds_a_row": seconds_a_row}))
     publish.add(s.p, path, name, "test")
-    s.tell(f"CREATE TABLE {name} (id bigint PRIMARY KEY, x float8)")
-    s.tell(f"INSERT INTO {name} SELECT i, i + 0.5 FROM generate_series(1, :rows) i", rows=rows)
-    s.tell(f"ANALYZE {name}")
-    job = Job.model_validate({"name": name, "query": f"SELECT id, x FROM {name}", "key": "id", "model": name, **given})
+    s.execute(f"CREATE TABLE {name} (id bigint PRIMARY KEY, x float8)")
+    s.execute(f"INSERT INTO {name} SELECT i, i + 0.5 FROM generate_series(1, :rows) i", rows=rows)
+    s.execute(f"ANALYZE {name}")
+    job = Job.model_validate(
+        {"name": name, "query": f"SELECT id, x FROM {name}", "key": "id", "model": name, **options}
+    )
     s.apply(job)
     return job
 
@@ -97,10 +99,10 @@ def start_worker(s: System, processes: int = 1) -> None:
 
 def knows_of_scored(flower: Flower) -> bool:
     """An event of a batch's end reached it, over the broker."""
-    told = flower.get("/metrics").text
+    metrics = flower.get("/metrics").text
     return any(
         "scorebeat.score" in line and "task-succeeded" in line
-        for line in told.splitlines()
+        for line in metrics.splitlines()
         if line.startswith("flower_events_total")
     )
 

@@ -43,7 +43,7 @@ class Touch:
 
 
 def true_message(s: System, task: str, *args: object) -> Message:
-    """What the broker has of a task that was sent as we send it."""
+    """The broker's message of a task that was sent as we send it."""
     s.p.app.send_task(task, args=args, queue=queue(ELSEWHERE))
     with redis.Redis(unix_socket_path=s.servers.broker_socket) as client:
         raw = client.rpop(s.key(ELSEWHERE))
@@ -62,7 +62,7 @@ def encoded(raw: bytes) -> str:
 
 
 def altered(message: Message, **parts: Any) -> bytes:
-    """With these parts in place of its own; `headers` and `properties` are put over its own, None takes one away."""
+    """With these parts instead of its own; `headers` and `properties` are put over its own, None takes one away."""
     made = json.loads(json.dumps(message))
     for name, part in parts.items():
         key = name.replace("content_", "content-")
@@ -78,7 +78,7 @@ def bomb() -> bytes:
 
 
 def envelopes(score: Message) -> dict[str, bytes]:
-    """What is no message at all, or one that kombu cannot open."""
+    """Texts that are no messages at all, or that kombu cannot open."""
     return {
         "no JSON": PAYLOAD.encode(),
         "no text": b"\xff\xfe" + PAYLOAD.encode(),
@@ -100,7 +100,7 @@ def envelopes(score: Message) -> dict[str, bytes]:
         ),
         "half a character as id": altered(score, headers={"id": HALF}),
         "a priority that is an object": altered(score, properties={"priority": {"a": 1}}),
-        "an answer to an object": altered(score, properties={"reply_to": {"a": 1}}),
+        "a reply to an object": altered(score, properties={"reply_to": {"a": 1}}),
         "a number of 4,300 digits": altered(score, headers={"clock": int("9" * 4300)}),
         "no number": altered(score, headers={"x": float("nan")}),
         "no delivery information": altered(score, properties={"delivery_info": None}),
@@ -118,7 +118,7 @@ def envelopes(score: Message) -> dict[str, bytes]:
 
 
 def code(score: Message, touched: Path) -> dict[str, bytes]:
-    """What would run code where it were opened."""
+    """Messages that would run code if they were opened."""
     pickled = encoded(pickle.dumps(((Touch(touched),), {}, {})))
     kind = "application/x-python-serialize"
     return {
@@ -140,7 +140,7 @@ def calls(score: Message) -> dict[str, bytes]:
         "no id": {"id": None},
         "an id that is an object": {"id": {"a": 1}},
         "another name": {"shadow": PLAN},
-        "a moment in years": {"eta": "2199-01-01T00:00:00+00:00"},
+        "a time in years": {"eta": "2199-01-01T00:00:00+00:00"},
         "an eta that is none": {"eta": "soon"},
         "an end that is none": {"expires": "soon"},
         "an end that is a number": {"expires": 3},
@@ -206,24 +206,24 @@ def unknown(score: Message) -> dict[str, bytes]:
     }
 
 
-def commands(told: Message) -> dict[str, bytes]:
-    """What is broadcast, made from a true command, and is none that a worker keeps, or takes other things."""
+def commands(template: Message) -> dict[str, bytes]:
+    """Broadcasts, made from a true command, of commands or arguments that no worker takes."""
     bodies: dict[str, Any] = {
-        f"{name} {given!r:.60}": {"method": name, "arguments": given} for name, given in _WRONG_COMMANDS
+        f"{name} {arguments!r:.60}": {"method": name, "arguments": arguments} for name, arguments in _WRONG_COMMANDS
     } | {
-        "an answer to a text": {"reply_to": "text"},
-        "an answer to no name": {"reply_to": {"exchange": {"a": 1}, "routing_key": "x"}},
+        "a reply to a text": {"reply_to": "text"},
+        "a reply to no name": {"reply_to": {"exchange": {"a": 1}, "routing_key": "x"}},
         "to a number": {"destination": 17},
         "to a pattern": {"pattern": "(a+)+$", "matcher": "pcre"},
         "a ticket that is an object": {"ticket": {"a": 1}, "reply_to": {"exchange": "x", "routing_key": "x"}},
     }
-    true = json.loads(base64.b64decode(told["body"]))
-    made = {name: altered(told, body=encoded(json.dumps(true | parts).encode())) for name, parts in bodies.items()}
-    made |= {f"a body {raw!r}": altered(told, body=encoded(raw)) for raw in (b"17", b'"ping"', b"null", b"[1]")}
+    true = json.loads(base64.b64decode(template["body"]))
+    made = {name: altered(template, body=encoded(json.dumps(true | parts).encode())) for name, parts in bodies.items()}
+    made |= {f"a body {raw!r}": altered(template, body=encoded(raw)) for raw in (b"17", b'"ping"', b"null", b"[1]")}
     return made | {
-        "a late clock": altered(told, headers={"clock": 2**63}),
-        "a clock of 4,300 digits": altered(told, headers={"clock": int("9" * 4300)}),
-        "a clock that is a text": altered(told, headers={"clock": "x"}),
+        "a late clock": altered(template, headers={"clock": 2**63}),
+        "a clock of 4,300 digits": altered(template, headers={"clock": int("9" * 4300)}),
+        "a clock that is a text": altered(template, headers={"clock": "x"}),
     }
 
 

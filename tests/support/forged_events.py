@@ -1,4 +1,4 @@
-"""Events and answers of workers that no worker sends: each is a true one with one thing changed."""
+"""Events and replies of workers that no worker sends: each is a true one with one thing changed."""
 
 import base64
 import json
@@ -21,8 +21,8 @@ def heard(s: System) -> forged.Message:
     """A worker's heartbeat as it comes."""
     with redis.Redis(unix_socket_path=s.servers.broker_socket) as client, client.pubsub() as listening:
         listening.subscribe(s.key(HEARTBEATS))
-        said = wait_for(lambda: listening.get_message(ignore_subscribe_messages=True, timeout=1))
-    found: forged.Message = json.loads(said["data"])
+        message = wait_for(lambda: listening.get_message(ignore_subscribe_messages=True, timeout=1))
+    found: forged.Message = json.loads(message["data"])
     return found
 
 
@@ -48,8 +48,8 @@ def events(true: forged.Message) -> dict[str, bytes]:
     return made | {f"a body {body!r}": forged.altered(true, body=forged.encoded(body)) for body in bodies}
 
 
-def answers(true: forged.Message, ticket: str) -> list[bytes]:
-    """What is no answer."""
+def wrong_replies(true: forged.Message, ticket: str) -> list[bytes]:
+    """Messages that are no replies."""
     bodies = (b"[1, 2]", b"17", b"null")
     headers: list[dict[str, Any]] = [{"ticket": ticket, "clock": "x"}, {"ticket": ticket, "expires": "x"}, {}]
     made = [forged.altered(true, headers={"ticket": ticket}, body=forged.encoded(body)) for body in bodies]
@@ -57,21 +57,21 @@ def answers(true: forged.Message, ticket: str) -> list[bytes]:
 
 
 @contextmanager
-def answering(s: System, answers: Callable[[str], list[bytes]]) -> Iterator[None]:
-    """Whoever asks workers for answers gets these, made for the question's ticket, before theirs."""
+def replying(s: System, replies: Callable[[str], list[bytes]]) -> Iterator[None]:
+    """A client that commands workers gets these replies, made for the command's ticket, before theirs."""
     over = Event()
 
-    def answer() -> None:
+    def send() -> None:
         with redis.Redis(unix_socket_path=s.servers.broker_socket) as client, client.pubsub() as listening:
             listening.subscribe(s.key(COMMANDS))
             while not over.is_set():
-                told = listening.get_message(ignore_subscribe_messages=True, timeout=0.2)
-                asked = json.loads(base64.b64decode(json.loads(told["data"])["body"])) if told else {}
-                if asked.get("reply_to"):
-                    queue = s.key(f"{asked['reply_to']['routing_key']}.reply.celery.pidbox")
-                    client.rpush(queue, *answers(asked["ticket"]))
+                message = listening.get_message(ignore_subscribe_messages=True, timeout=0.2)
+                body = json.loads(base64.b64decode(json.loads(message["data"])["body"])) if message else {}
+                if body.get("reply_to"):
+                    queue = s.key(f"{body['reply_to']['routing_key']}.reply.celery.pidbox")
+                    client.rpush(queue, *replies(body["ticket"]))
 
-    sender = Thread(target=answer)
+    sender = Thread(target=send)
     sender.start()
     try:
         yield

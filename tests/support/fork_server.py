@@ -2,7 +2,7 @@
 
 `python -m tests.support.fork_server FOLDER` reads one request a line and writes the process id of the program.
 The program is nobody's child then, and falls to the nearest ancestor that takes in orphans: `ForkServer` makes the
-test's process one. The same server forks the commands of a test's PATH, forked_commands.py, which ask for it over
+test's process one. The same server forks the commands of a test's PATH, forked_commands.py, which request it over
 a socket in the folder.
 """
 
@@ -72,7 +72,7 @@ class ForkServer:
         self._turn = threading.Lock()
 
     def start(self, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> Forked:
-        """`python -m ARGUMENTS` in the repository, in a session of its own; what it says goes into the log."""
+        """`python -m ARGUMENTS` in the repository, in a session of its own; its output goes into the log."""
         request = {"arguments": list(arguments), "environment": dict(environment), "log": str(log)}
         assert ctypes.CDLL(None).prctl(_TAKE_IN_ORPHANS, 1, 0, 0, 0) == 0
         with self._turn:
@@ -124,7 +124,7 @@ def serve(folder: Path) -> dict[str, Any] | socket.socket | None:
     for name in (*IMPORTED, "scorebeat.ops.cli.app", *(module.name for module in modules)):
         import_module(name)
     skops_io()  # all of scikit-learn: seconds for each process that loads a model
-    threadpool_limits(1)  # a worker asks for one thread before NumPy is loaded; here it is loaded by now
+    threadpool_limits(1)  # a worker sets one thread before NumPy is loaded; here it is loaded by now
     gc.freeze()
     with open(0, "rb", buffering=0, closefd=False) as requests, socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(folder / "socket"))
@@ -182,8 +182,8 @@ def become(request: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    asked = serve(Path(sys.argv[1]))
-    if isinstance(asked, socket.socket):
-        forked_commands.serve(asked)
-    elif asked is not None:
-        become(asked)
+    request = serve(Path(sys.argv[1]))
+    if isinstance(request, socket.socket):
+        forked_commands.serve(request)
+    elif request is not None:
+        become(request)

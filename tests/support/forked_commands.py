@@ -1,7 +1,7 @@
 """`scorebeat`, `celery` and `python` for a test's PATH, as forks of the process of tests/support/fork_server.py.
 
 A new Python takes one to eight seconds of CPU for its imports before a command does anything, a fork a tenth of one.
-The folder `ForkServer.commands()` has a small program of each name, command_stub.py, which asks for a fork with
+The folder `ForkServer.commands()` has a small program of each name, command_stub.py, which requests a fork with
 its own arguments, environment, working folder and open files. The fork runs the installed script of that name, or the
 file that `python` is to run, in a session of its own; it gets the signals of the small program, and is killed with it.
 
@@ -29,9 +29,9 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def serve(connection: socket.socket) -> None:
-    """Be the program that is asked for, in a fork of this process, to its end."""
+    """Be the requested program, in a fork of this process, to its end."""
     try:
-        become(answer(connection))
+        become(handle(connection))
     except SystemExit as ended:
         if not isinstance(ended.code, int | None):
             raise
@@ -39,8 +39,8 @@ def serve(connection: socket.socket) -> None:
     leave(0)
 
 
-def answer(connection: socket.socket) -> dict[str, Any]:
-    """Fork once more, and tell the small program how that one ended. Returns the request in it."""
+def handle(connection: socket.socket) -> dict[str, Any]:
+    """Fork once more, and report to the small program how that one ended. Returns the request in it."""
     length, files, _, _ = socket.recv_fds(connection, 4, 3)
     request = json.loads(connection.recv(int.from_bytes(length, "big"), socket.MSG_WAITALL))
     program = os.fork()

@@ -1,4 +1,4 @@
-"""Gates: places in the database where a test holds up a commit, a claim or a plan, and sees who waits there."""
+"""Gates: steps in the database at which a test holds up a commit, a claim or a plan, and sees who waits there."""
 
 import os
 import signal
@@ -15,8 +15,8 @@ from tests.support.fixtures import wait_for
 from tests.support.system import System, assert_scored_once
 
 
-class Place(IntEnum):
-    """Classes of advisory locks; who comes to a place takes the lock of the place and of what it writes."""
+class Step(IntEnum):
+    """Classes of advisory locks; who comes to a step takes the lock of the step and of what it writes."""
 
     RUN_OPENED = 50
     BATCH_PLANNED = 51
@@ -37,72 +37,72 @@ BEGIN
     RETURN NEW;
 END $$
 """
-_TRIGGER = "CREATE TRIGGER gate_{place:d} BEFORE {event} FOR EACH {each} EXECUTE FUNCTION public.gate({place:d})"
+_TRIGGER = "CREATE TRIGGER gate_{step:d} BEFORE {event} FOR EACH {each} EXECUTE FUNCTION public.gate({step:d})"
 _LEDGER = (
-    (Place.RUN_OPENED, "INSERT ON scorebeat.runs", "ROW"),
-    (Place.BATCH_PLANNED, "INSERT ON scorebeat.batches", "ROW"),
-    (Place.BATCH_CLAIMED, "UPDATE OF attempt ON scorebeat.batches", "ROW"),
-    (Place.BATCH_DONE, "UPDATE OF rows_scored ON scorebeat.batches", "ROW"),
+    (Step.RUN_OPENED, "INSERT ON scorebeat.runs", "ROW"),
+    (Step.BATCH_PLANNED, "INSERT ON scorebeat.batches", "ROW"),
+    (Step.BATCH_CLAIMED, "UPDATE OF attempt ON scorebeat.batches", "ROW"),
+    (Step.BATCH_DONE, "UPDATE OF rows_scored ON scorebeat.batches", "ROW"),
 )
 
 
 def build_gates(system: System) -> None:
-    """Every place of the ledger gets its gates, all open."""
-    system.tell(_FUNCTION)
-    for place, event, each in _LEDGER:
-        system.tell(_TRIGGER.format(place=place, event=event, each=each))
+    """Every step of the ledger gets its gates, all open."""
+    system.execute(_FUNCTION)
+    for step, event, each in _LEDGER:
+        system.execute(_TRIGGER.format(step=step, event=event, each=each))
 
 
 @dataclass(frozen=True)
 class Gate:
-    """What one place holds up: a batch, as `job number`, or all that is written into a table."""
+    """A gate at one step: for a batch, as `job number`, or for all writes into a table."""
 
     system: System
-    place: Place
+    step: Step
     what: str
 
     @contextmanager
     def closed(self) -> Iterator[None]:
-        """Who comes waits until the block is left, or the database is restarted."""
+        """Everybody who comes waits until the block is left, or the database is restarted."""
         with self.system.engine.connect() as connection:
             connection.detach()  # its session, and the lock with it, ends with the block
-            connection.execute(text("SELECT pg_advisory_lock(:place, hashtext(:what))"), self._lock)
+            connection.execute(text("SELECT pg_advisory_lock(:step, hashtext(:what))"), self._lock)
             connection.commit()
             yield
 
     def backend(self, instead_of: int = 0) -> int:
-        """Wait until somebody stands before the gate; the process id of his backend."""
-        asked = (
+        """Wait until somebody waits at the gate; returns the process id of his backend."""
+        statement = (
             "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND pid <> :other"
-            " AND classid::bigint = :place AND objid::bigint = hashtext(:what)::bigint & 4294967295"
+            " AND classid::bigint = :step AND objid::bigint = hashtext(:what)::bigint & 4294967295"
         )
-        return int(wait_for(lambda: self.system.ask(asked, other=instead_of, **self._lock))[0][0])
+        return int(wait_for(lambda: self.system.query(statement, other=instead_of, **self._lock))[0][0])
 
     @property
     def _lock(self) -> dict[str, int | str]:
-        return {"place": int(self.place), "what": self.what}
+        return {"step": int(self.step), "what": self.what}
 
 
-def of_batch(system: System, place: Place, job: Job, number: int = 1) -> Gate:
+def of_batch(system: System, step: Step, job: Job, number: int = 1) -> Gate:
     """The gate for one batch of the job's runs."""
-    return Gate(system, place, f"{job.name} {number}")
+    return Gate(system, step, f"{job.name} {number}")
 
 
 def of_copy(system: System, job: Job) -> Gate:
     """A gate for all predictions of the job's set: a COPY has begun, and no row of it is there."""
-    ((table,),) = system.ask("SELECT table_name FROM scorebeat.prediction_sets WHERE job = :job", job=job.name)
+    ((table,),) = system.query("SELECT table_name FROM scorebeat.prediction_sets WHERE job = :job", job=job.name)
     event = f"INSERT ON predictions.{table}"
-    system.tell(_TRIGGER.format(place=Place.ROWS_COPIED, event=event, each="STATEMENT"))
-    return Gate(system, Place.ROWS_COPIED, table)
+    system.execute(_TRIGGER.format(step=Step.ROWS_COPIED, event=event, each="STATEMENT"))
+    return Gate(system, Step.ROWS_COPIED, table)
 
 
 def has_backend(system: System, pid: int) -> bool:
-    return bool(system.ask("SELECT 1 FROM pg_stat_activity WHERE pid = :pid", pid=pid))
+    return bool(system.query("SELECT 1 FROM pg_stat_activity WHERE pid = :pid", pid=pid))
 
 
 @contextmanager
 def stopped(pid: int) -> Iterator[None]:
-    """The process, or group of processes by a negative number, stands still with all that it holds."""
+    """The process, or group of processes by a negative number, is stopped with all that it holds."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield

@@ -91,25 +91,25 @@ class Ledger:
         return [row[0] if len(row) == 1 else row for row in rows]
 
     def apply(self, job: Job) -> Job:
-        """The job as given, beside those there are."""
+        """Apply this job beside the existing ones."""
         with self.engine.begin() as connection:
             others = [row.job for row in jobs.listing(connection) if row.job.name != job.name]
             jobs.apply(connection, [*others, job], "test")
         return job
 
-    def enqueue(self, job: Job, **asked: Any) -> int:
+    def enqueue(self, job: Job, **options: Any) -> int:
         self.apply(job)
-        return enqueue(self.producer, Request(job.name, "test", **asked)).run_id
+        return enqueue(self.producer, Request(job.name, "test", **options)).run_id
 
-    def planned(self, job: Job, **asked: Any) -> int:
+    def planned(self, job: Job, **options: Any) -> int:
         """A new run of the job, planned."""
-        run_id = self.enqueue(job, **asked)
+        run_id = self.enqueue(job, **options)
         plan(self.producer, run_id)
         return run_id
 
-    def scored(self, job: Job, **asked: Any) -> int:
+    def scored(self, job: Job, **options: Any) -> int:
         """A new run of the job, planned and scored to its end."""
-        run_id = self.planned(job, **asked)
+        run_id = self.planned(job, **options)
         assert set(self.score(run_id)) <= {Outcome.COMMITTED}
         assert self.run(run_id).state == "succeeded"
         return run_id
@@ -142,15 +142,15 @@ class Ledger:
             return bool(waiting.scalar_one())
 
     def new_version(self, version: int, signature: dict[str, Any] | None = None) -> None:
-        """Another version of the model, of the same file unless `signature` says what it gives; not published."""
+        """Another version of the model, of the same file or with this `signature`; not published."""
         artifact, home = self.trained.artifact, Path(self.settings.artifacts) / MODEL
         copytree(artifact.folder, home / str(version))
-        told = signature or artifact.signature.to_json()
+        signature_json = signature or artifact.signature.to_json()
         with self.engine.begin() as connection:
-            model_versions.add(connection, NewVersion(MODEL, version, "skops", artifact.digest, told), "test")
+            model_versions.add(connection, NewVersion(MODEL, version, "skops", artifact.digest, signature_json), "test")
 
     def check_exact(self, query: str, table: str, keys: str) -> int:
-        """Each row of the query has the prediction that a plain loop gives, once; returns how many rows."""
+        """Each row of the query has the prediction of a plain loop, once; returns how many rows."""
         names = keys.split(", ")
         width, order = len(names), ", ".join(f"q.{name}" for name in names)
         texts = ", ".join(f"q.{name}::text" for name in names)

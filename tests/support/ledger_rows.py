@@ -11,7 +11,7 @@ MODEL = "flowers"
 
 
 class Settled(TypedDict, total=False):
-    """What a test may say of its job."""
+    """The options that a test may set of its job."""
 
     name: str
     query: str
@@ -26,10 +26,10 @@ class Settled(TypedDict, total=False):
     allow_full_scans: bool
 
 
-def a_job(**given: Unpack[Settled]) -> Job:
+def a_job(**options: Unpack[Settled]) -> Job:
     """A job over `items`, in batches of 10."""
     usual = {"name": "flowers_job", "query": "SELECT id, a, b FROM items", "key": "id", "model": MODEL}
-    return Job.model_validate({**usual, "batch_rows": 10, **given})
+    return Job.model_validate({**usual, "batch_rows": 10, **options})
 
 
 def add_run(connection: Connection, state: str = "running", job: str = "flowers_job") -> int:

@@ -32,7 +32,7 @@ COMMAND = re.compile(r"`(scorebeat [^`]+)`")
 
 @dataclass(frozen=True)
 class Seen:
-    """What people and their tools see of one job at one time."""
+    """One job at one time, as people and their tools see it."""
 
     runs: str
     """Printed by `scorebeat runs`."""
@@ -41,7 +41,7 @@ class Seen:
     page: str
     """The Runs page of Flower."""
     posts: list[dict[str, Any]]
-    """What its webhook got, the oldest first."""
+    """The posts to its webhook, the oldest first."""
     metrics: Samples
     log: str
     """Of control and the worker."""
@@ -52,7 +52,7 @@ class Seen:
     def metric(self, name: str, **labels: str) -> float:
         return of(self.metrics, name, **labels)
 
-    def assert_told(self, words: str) -> None:
+    def assert_reported(self, words: str) -> None:
         """In `runs`, on the page and in the last post."""
         assert words in self.runs
         assert words in self.page
@@ -61,13 +61,13 @@ class Seen:
     def assert_logged(self, level: str, event: str, **fields: object) -> None:
         """A line of this level, event and fields."""
         lines = [line for line in self.log.splitlines() if f" {event} " in line and level in line]
-        told = [f"{name}={value}" for name, value in fields.items()]
-        assert any(all(one in line for one in told) for line in lines), (event, told, lines)
+        expected = [f"{name}={value}" for name, value in fields.items()]
+        assert any(all(one in line for one in expected) for line in lines), (event, expected, lines)
 
 
 @dataclass
 class Night:
-    """A system that is on, and the ways to make a job due, to look at it and to do what a message says."""
+    """A system that is on, and the ways to make a job due, to look at it and to follow a message."""
 
     system: System
     receiver: Receiver
@@ -103,37 +103,37 @@ class Night:
         fill(self.system.engine, job.name, BIGINT, 40, 40)
 
     def is_due(self, job: Job) -> None:
-        """Its last due time is as good as now: nobody has answered it."""
-        self.system.tell(
+        """Its last due time is as good as now: it has no run."""
+        self.system.execute(
             "UPDATE scorebeat.jobs SET last_due_at = now() - interval '1 year' WHERE name = :job", job=job.name
         )
 
     def is_late(self, run: int) -> None:
-        self.system.tell("UPDATE scorebeat.runs SET deadline_at = now() WHERE id = :run", run=run)
+        self.system.execute("UPDATE scorebeat.runs SET deadline_at = now() WHERE id = :run", run=run)
 
     def is_tried_again(self, job: Job) -> None:
         """The pause before another attempt to begin the run is over."""
-        self.system.tell(
+        self.system.execute(
             "UPDATE scorebeat.runs SET retry_at = now() WHERE job = :job AND retry_at IS NOT NULL", job=job.name
         )
 
     def worker_is_not_seen(self) -> None:
         """For so long that it counts as gone."""
-        self.system.tell(
+        self.system.execute(
             "UPDATE scorebeat.workers SET seen_at = seen_at - interval '1 minute' WHERE name LIKE :pid",
             pid=f"%/{self.worker.pid}",
         )
 
     def run(self, job: Job, *states: str) -> int:
         """The newest run of the job, when it is in one of these states."""
-        asked = (
+        statement = (
             "SELECT id FROM (SELECT id, state FROM scorebeat.runs WHERE job = :job ORDER BY id DESC LIMIT 1) r"
             " WHERE state = ANY (:states)"
         )
-        return int(wait_for(lambda: self.system.ask(asked, job=job.name, states=list(states)))[0][0])
+        return int(wait_for(lambda: self.system.query(statement, job=job.name, states=list(states)))[0][0])
 
     def until_scored(self, job: Job) -> int:
-        """The job's newest run, when all of it was scored and that was told."""
+        """The job's newest run, when all of it was scored and reported."""
         run = self.run(job, "succeeded")
         self.until_posted(job, "finished", run)
         return run
@@ -156,12 +156,12 @@ class Night:
             log="\n".join(self.system.programs.log(process) for process in self.programs),
         )
 
-    def do_as_told(self, post: dict[str, Any]) -> str:
+    def follow_advice(self, post: dict[str, Any]) -> str:
         """Type the last command that the message names."""
         return self.type(*shlex.split(COMMAND.findall(post["text"])[-1]))
 
     def type(self, *words: str) -> str:
-        """What the command prints; it must go well."""
+        """The output of the command; it must go well."""
         assert words[0] == "scorebeat"
         done = typed(self.system.settings, *words[1:])
         assert done.returncode == 0, done.stdout + done.stderr
@@ -172,7 +172,7 @@ class Night:
 def a_night(folder: Path) -> Iterator[Night]:
     """Everything is on; the worker's way to the database is a wire that a test may cut."""
     with receiving() as receiver, own_system(folder) as system:
-        system.tell(f"CREATE ROLE {ROLE} LOGIN SUPERUSER PASSWORD '{PASSWORD}'")
+        system.execute(f"CREATE ROLE {ROLE} LOGIN SUPERUSER PASSWORD '{PASSWORD}'")
         socket = f"{make_url(system.servers.urls.database_url).query['host']}/.s.PGSQL.5432"
         with proxy_to(socket) as wire:
             night = Night(system, receiver, start_flower(system), wire)

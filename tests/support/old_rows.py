@@ -1,4 +1,4 @@
-"""A ledger whose rows are old, and what `prune` says of it."""
+"""A ledger whose rows are old, and what `prune` reports."""
 
 import json
 
@@ -24,14 +24,14 @@ def aged(ledger: Ledger, *tables: str) -> None:
 
 
 def prune(scorebeat: Cli, *options: str) -> dict[str, int]:
-    """What the command says, and that a dry run before it says the same and changes nothing."""
-    said = []
+    """The command's counts; a dry run before it reports the same and changes nothing."""
+    counts = []
     for more in (("--dry-run",), ()):
         result = scorebeat("prune", "--older-than", "90d", "--json", *options, *more)
         assert result.exit_code == 0, result.output
-        said.append({row["kind"]: row["count"] for row in json.loads(result.stdout)})
-    assert said[0] == said[1]
-    return {kind: number for kind, number in said[1].items() if number}
+        counts.append({row["kind"]: row["count"] for row in json.loads(result.stdout)})
+    assert counts[0] == counts[1]
+    return {kind: number for kind, number in counts[1].items() if number}
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def job(ledger: Ledger) -> Job:
 
 
 def fail_rows(ledger: Ledger, run_id: int, *keys: int) -> None:
-    """These rows of the run stand in quarantine instead of among the predictions."""
+    """These rows of the run are in quarantine instead of among the predictions."""
     target = ledger.target(run_id)
     for key in keys:
         ((batch_id,),) = [ledger.sql(f"DELETE FROM {target.table} WHERE id = {key} RETURNING batch_id")]

@@ -39,7 +39,7 @@ class OwnServers:
         wait_until_ready(name, is_ready, lambda: str(child.ended()) if child.ended() is not None else None)
 
     def send_signal(self, name: str, how: str) -> None:
-        """SIGSTOP, say."""
+        """For example SIGSTOP."""
         os.kill(self._children[name].pid, signal.Signals[how])
 
     def restart(self, name: str, how: str) -> None:

@@ -2,8 +2,8 @@
 
 The file is JSON: {"raise": [...], "exit": [...], "segfault": [...], "hang": [...], "nan": [...], "seconds_a_row": 0},
 each list the values of `x` for which the model does so, and so do "mute" (an error without a readable message),
-"cancelled" (asyncio.CancelledError), "leave" (SystemExit) and "tell" (an error with secrets in its words). "stop" stops
-the process as SIGSTOP does, "close" closes its descriptors, "replace" puts others in their places, "exit 1" ends it
+"cancelled" (asyncio.CancelledError), "leave" (SystemExit) and "leak" (an error with secrets in its text). "stop" stops
+the process as SIGSTOP does, "close" closes its descriptors, "replace" puts others at their numbers, "exit 1" ends it
 with the exit code of a watchdog. For every other row `value` is 2 x. With "calls", a path, each call leaves a line
 there: its time, and the values of `x`. With "out_of_memory_above", so many rows fit at once; "out of memory" lists rows
 that never fit. With "placed", a path, the process that loads it leaves a line there: where it is and what it sees.
@@ -39,8 +39,8 @@ SUFFIX = ".poison"
 SIGNATURE = Signature((Input("x", pa.float64()),), pa.schema([("value", pa.float64())]))
 
 
-def inspect(path: Path, given: AddOptions) -> Described:
-    del path, given
+def inspect(path: Path, options: AddOptions) -> Described:
+    del path, options
     return Described(SIGNATURE)
 
 
@@ -60,13 +60,13 @@ def load(artifact: Artifact, device: str) -> "Poison":
     return Poison(poison, artifact.signature.outputs)
 
 
-def _leave(path: str, said: Any) -> None:
+def _leave(path: str, content: Any) -> None:
     with Path(path).open("a") as file:
-        file.write(json.dumps(said) + "\n")
+        file.write(json.dumps(content) + "\n")
 
 
 class MuteError(Exception):
-    """What a library raises whose messages are made when they are read."""
+    """An error whose message is made when it is read, as some libraries have it."""
 
     def __str__(self) -> str:
         raise AttributeError("no message")
@@ -74,20 +74,20 @@ class MuteError(Exception):
     __repr__ = __str__
 
 
-TELLING = "no answer from postgresql://ann:s3cr3t@db/app with api_key=s3cr3t and Bearer s3cr3ts3cr3t"
+WITH_SECRETS = "no answer from postgresql://ann:s3cr3t@db/app with api_key=s3cr3t and Bearer s3cr3ts3cr3t"
 RAISED: dict[str, Callable[[], BaseException]] = {
     "raise": lambda: ValueError("the model does not like a row"),
     "mute": MuteError,
     "cancelled": lambda: asyncio.CancelledError("the model's own task"),
     "leave": lambda: SystemExit("the model wants no more"),
-    "tell": lambda: ValueError(
+    "leak": lambda: ValueError(
         "no answer from postgresql://ann:s3cr3t@db/app with api_key=s3cr3t and Bearer s3cr3ts3cr3t"
     ),
 }
 
 
 class Poison:
-    """Doubles `x`, or does what its file says."""
+    """Doubles `x`, or does the harm of its file."""
 
     def __init__(self, poison: dict[str, Any], outputs: pa.Schema) -> None:
         self.outputs = outputs
@@ -116,7 +116,7 @@ class Poison:
         return pa.RecordBatch.from_arrays([pa.array(value)], schema=self.outputs)
 
     def _harm(self, x: np.ndarray) -> None:
-        """The process, not the answer."""
+        """The process, not the output."""
         if self._holds("close", x):
             os.closerange(3, 1000)
         if self._holds("replace", x):
@@ -132,7 +132,7 @@ class Poison:
             ctypes.PyDLL(None).pause()
 
     def _take_time(self, x: np.ndarray) -> None:
-        if self._pause:  # a sleep of no time gives the core away, for as long as others like
+        if self._pause:  # a sleep of no time yields the core, for as long as others like
             time.sleep(self._pause * len(x))
 
     def _error(self, x: np.ndarray) -> BaseException | None:

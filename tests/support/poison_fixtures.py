@@ -33,14 +33,14 @@ ROUNDS = 200
 
 @dataclass
 class Points:
-    """A table `points (id, x)` with x = id + 0.5; whatever is asked for by id, the model sees as x."""
+    """A table `points (id, x)` with x = id + 0.5; whatever a test names by id, the model sees as x."""
 
     producer: Producer
     settings: Settings
     folder: Path
     runtime: Runtime = field(init=False)
     errors: list[str] = field(default_factory=list)
-    """What attempts raised, by type, in order."""
+    """The types of the errors that attempts raised, in order."""
 
     def __post_init__(self) -> None:
         registry.register(poison.SUFFIX, poison.__name__)
@@ -52,7 +52,7 @@ class Points:
 
     @property
     def acting(self) -> Producer:
-        """Who enqueues, plans and settles."""
+        """The producer that enqueues, plans and settles."""
         return self.producer
 
     def sql(self, statement: str, **values: Any) -> list[Any]:
@@ -74,7 +74,7 @@ class Points:
         return str(publish.add(self.producer, path, MODEL, "test").version)
 
     def mend(self) -> dict[str, Any]:
-        """What was wrong with the model's surroundings is put right, here; it is the same version. Answers the harm."""
+        """Repair the model's surroundings, here; it is the same version. Returns the harm."""
         harm = self._harm()
         was = dict(harm)
         harm.clear()
@@ -89,10 +89,10 @@ class Points:
         assert isinstance(loaded.model, poison.Poison)
         return loaded.model._poison
 
-    def job(self, **given: Any) -> Job:
+    def job(self, **options: Any) -> Job:
         """A job over the points in one batch, applied."""
         usual = {"name": "points_job", "query": QUERY, "key": ("id",), "model": MODEL, "batch_rows": 50_000}
-        job = Job.model_validate({**usual, **given})
+        job = Job.model_validate({**usual, **options})
         apply(self.producer, [job], "test")
         return job
 
@@ -136,8 +136,8 @@ class Points:
     def batches(self, run_id: int, what: str = "state, attempt") -> list[Any]:
         return self.sql(f"SELECT {what} FROM scorebeat.batches WHERE run_id = :run ORDER BY number", run=run_id)
 
-    def aside(self, job: Job, what: str = "key->>0") -> list[Any]:
-        """What quarantine holds of the job, in the order in which it came."""
+    def quarantined(self, job: Job, what: str = "key->>0") -> list[Any]:
+        """The job's quarantined rows, in the order in which they came."""
         return self.sql(
             f"SELECT {what} FROM scorebeat.quarantine z JOIN scorebeat.prediction_sets s ON s.id = z.prediction_set_id"
             " WHERE s.job = :job ORDER BY z.id",
@@ -148,25 +148,25 @@ class Points:
         return dict(self.sql(f"SELECT {job.key[0]}, value FROM predictions.{job.name}"))
 
 
-def assert_accounted(engine: Engine, job: Job, put_aside: Mapping[Any, str], rows: str = "points") -> None:
-    """Each row has exactly one prediction, 2 x, or stands in quarantine by an error of the type that is told."""
+def assert_accounted(engine: Engine, job: Job, quarantined: Mapping[Any, str], rows: str = "points") -> None:
+    """Each row has exactly one prediction, 2 x, or is in quarantine by an error of this type."""
     key = job.key[0]
     with engine.connect() as connection:
 
-        def ask(statement: str) -> list[Any]:
+        def query(statement: str) -> list[Any]:
             return [tuple(row) for row in connection.execute(text(statement), {"job": job.name})]
 
-        (table,) = (r[0] for r in ask("SELECT table_name FROM scorebeat.prediction_sets WHERE job = :job"))
-        source = dict(ask(f"SELECT {key}::text, x FROM {rows}"))
-        found = ask(f"SELECT {key}::text, value FROM predictions.{table}")
-        aside = ask(
+        (table,) = (r[0] for r in query("SELECT table_name FROM scorebeat.prediction_sets WHERE job = :job"))
+        source = dict(query(f"SELECT {key}::text, x FROM {rows}"))
+        found = query(f"SELECT {key}::text, value FROM predictions.{table}")
+        in_quarantine = query(
             "SELECT z.key->>0, z.error_type, z.error FROM scorebeat.quarantine z"
             " JOIN scorebeat.prediction_sets s ON s.id = z.prediction_set_id WHERE s.job = :job"
         )
-    wanted = {str(one): kind for one, kind in put_aside.items()}
-    assert {one: kind for one, kind, _ in aside} == wanted
-    assert len(aside) == len(wanted)
-    assert all(error for *_, error in aside)
+    wanted = {str(one): kind for one, kind in quarantined.items()}
+    assert {one: kind for one, kind, _ in in_quarantine} == wanted
+    assert len(in_quarantine) == len(wanted)
+    assert all(error for *_, error in in_quarantine)
     assert len(found) == len(source) - len(wanted)
     assert dict(found) == {one: 2 * x for one, x in source.items() if one not in wanted}
 

@@ -1,4 +1,4 @@
-"""The oldest PostgreSQL that counts: Debian's programs of version 15 in place of those of the embedded stack."""
+"""The oldest PostgreSQL that counts: Debian's programs of version 15 instead of those of the embedded stack."""
 
 import signal
 import subprocess

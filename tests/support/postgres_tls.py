@@ -28,7 +28,7 @@ hostssl all all all scram-sha-256
 
 @dataclass(frozen=True)
 class TlsServer:
-    """It listens on the loopback addresses, and its certificate says `localhost`."""
+    """It listens on the loopback addresses, and its certificate names `localhost`."""
 
     port: int
     certificates: Certificates
@@ -36,8 +36,8 @@ class TlsServer:
 
     def url(self, host: str = "localhost", user: str = "postgres", **parameters: object) -> str:
         """With `verify-full` and the right authority by default."""
-        given = {"sslmode": "verify-full", "sslrootcert": self.certificates.ca, **parameters}
-        query = "&".join(f"{name}={value}" for name, value in given.items() if value is not None)
+        values = {"sslmode": "verify-full", "sslrootcert": self.certificates.ca, **parameters}
+        query = "&".join(f"{name}={value}" for name, value in values.items() if value is not None)
         return f"postgresql://{user}:{PASSWORD.replace(' ', '%20')}@{host}:{self.port}/postgres?{query}"
 
 
@@ -52,7 +52,7 @@ def tls_server(folder: Path, certificates: Certificates) -> Iterator[TlsServer]:
     with server.log.open("wb") as output:
         child = Child(_process(cluster, server.port, identity), output)
         try:
-            wait_for(lambda: _answers(server))
+            wait_for(lambda: _responds(server))
             yield server
         finally:
             child.stop(hurried=lambda: False)
@@ -93,7 +93,7 @@ def _process(cluster: Path, port: int, identity: Identity) -> Process:
     return Process("postgres", argv, environment, stop, orphan_signal=signal.SIGINT, identity=identity)
 
 
-def _answers(server: TlsServer) -> bool:
+def _responds(server: TlsServer) -> bool:
     with suppress(psycopg2.OperationalError):
         connection = psycopg2.connect(server.url(), connect_timeout=5)
         connection.close()

@@ -28,8 +28,8 @@ class _Link:
     server: asyncio.StreamWriter | None = None
     sent: int = 0
     """Bytes that went from client to server since a fault was last armed."""
-    is_answered: bool = True
-    """Nothing that the client said waits for the server's words."""
+    has_reply: bool = True
+    """Whether the server has replied to everything that the client sent."""
 
     def close(self) -> None:
         for end in (self.client, self.server):
@@ -54,7 +54,7 @@ class Proxy:
         self.accepted = 0
         """Connections that clients have opened so far."""
         self.round_trips: list[bytes] = []
-        """What clients said, each time that they had heard the server before: the beginning of it."""
+        """The beginning of each text that clients sent after the server had replied."""
         self.faults_done = 0
         """Faults armed by `when_sent` that have happened."""
         self._connect = connect
@@ -161,7 +161,7 @@ class Proxy:
         from_server, link.server = await self._connect()
         pumps = [
             asyncio.ensure_future(self._pump(link, from_client, link.server, self._count)),
-            asyncio.ensure_future(self._pump(link, from_server, link.client, _answer)),
+            asyncio.ensure_future(self._pump(link, from_server, link.client, _reply)),
         ]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -182,10 +182,10 @@ class Proxy:
         await link.flowing.wait()  # of a silent connection nobody learns the end
 
     async def _count(self, link: _Link, data: bytes) -> bytes:
-        """What of the data still goes out; the armed fault is done where its byte is reached."""
-        if link.is_answered:
+        """The part of the data that still goes out; the armed fault is done where its byte is reached."""
+        if link.has_reply:
             self.round_trips.append(data[:LONGEST_WORDS])
-            link.is_answered = False
+            link.has_reply = False
         if self._armed is None or link.sent + len(data) <= self._armed[0]:
             link.sent += len(data)
             return data
@@ -201,8 +201,8 @@ class Proxy:
         return data[allowed:]
 
 
-async def _answer(link: _Link, data: bytes) -> bytes:
-    link.is_answered = True
+async def _reply(link: _Link, data: bytes) -> bytes:
+    link.has_reply = True
     return data
 
 

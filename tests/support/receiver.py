@@ -1,4 +1,4 @@
-"""A real HTTP server that a job's notices go to, and what the ledger says of them."""
+"""A real HTTP server that a job's notices go to, and their rows in the ledger."""
 
 import json
 import threading
@@ -17,10 +17,10 @@ from tests.support.cli_fixtures import JOB, Cli
 
 @dataclass
 class Receiver:
-    """A real HTTP server; `answer` is called with each request's handler and answers it."""
+    """A real HTTP server; `respond` is called with each request's handler and sends the response."""
 
     got: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
-    answer: Callable[[BaseHTTPRequestHandler], None] = field(default=lambda h: status(h, 204))
+    respond: Callable[[BaseHTTPRequestHandler], None] = field(default=lambda h: status(h, 204))
     port: int = 0
 
     @property
@@ -54,12 +54,12 @@ def receiving() -> Iterator[Receiver]:
         def do_POST(self) -> None:
             content = self.rfile.read(int(self.headers["Content-Length"]))
             made.got.append((self.path, {k.lower(): v for k, v in self.headers.items()}, content))
-            made.answer(self)
+            made.respond(self)
 
         def do_GET(self) -> None:
             """A redirect that was followed would come as this."""
             made.got.append((self.path, {}, b"{}"))
-            made.answer(self)
+            made.respond(self)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -88,13 +88,13 @@ def notified(scorebeat: Cli, job: str, settings: Settings, receiver: Receiver) -
 
 
 def rows_of(engine: Engine) -> list[tuple[str, int, bool, bool, str | None]]:
-    """Event, attempts, delivered, given up and error of each notice."""
+    """Event, attempts, whether delivered, whether given up, and error of each notice."""
     with engine.connect() as connection:
-        asked = (
+        statement = (
             "SELECT event, attempts, delivered_at IS NOT NULL, given_up_at IS NOT NULL, error"
             " FROM scorebeat.notices ORDER BY id"
         )
-        return [tuple(row) for row in connection.execute(text(asked))]
+        return [tuple(row) for row in connection.execute(text(statement))]
 
 
 def due_now(engine: Engine) -> None:
@@ -102,6 +102,6 @@ def due_now(engine: Engine) -> None:
         connection.execute(text("UPDATE scorebeat.notices SET due_at = now()"))
 
 
-def told(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, Any]]:
+def logged_events(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, Any]]:
     """Fields of the events of this name; `caplog` must listen to the level INFO of `scorebeat`."""
     return [r.__dict__["scorebeat_fields"] for r in caplog.records if r.__dict__.get("scorebeat_event") == event]

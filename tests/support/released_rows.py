@@ -34,31 +34,31 @@ def fill(ledger: Ledger) -> None:
         values = {"digest": artifact.digest, "signature": json.dumps(artifact.signature.to_json())}
         values |= {"spec": SPEC, "every": EVERY}
         for statement in sqlparse.split(STATEMENTS.read_text("utf-8")):
-            asked = {name: value for name, value in values.items() if f":{name}" in statement}
-            connection.execute(text(statement), asked) if asked else connection.exec_driver_sql(statement)
+            bound = {name: value for name, value in values.items() if f":{name}" in statement}
+            connection.execute(text(statement), bound) if bound else connection.exec_driver_sql(statement)
     for number in (1, 2):
         copytree(artifact.folder, Path(ledger.settings.artifacts) / "flowers" / str(number))
     scored = [number for number in range(1, 11) if number != 3]
     for number, (a, b) in zip(
         scored, ledger.sql("SELECT a, b FROM items WHERE id <= 10 AND id <> 3 ORDER BY id"), strict=True
     ):
-        given = dict(zip(("label", "p0", "p1", "p2"), ledger.trained.of([(a, b)])[0], strict=True))
+        outputs = dict(zip(("label", "p0", "p1", "p2"), ledger.trained.of([(a, b)])[0], strict=True))
         ledger.sql(
             f"INSERT INTO predictions.{TABLES[0]} (id, label, p0, p1, p2, batch_id)"
             f" VALUES ({number}, :label, :p0, :p1, :p2, 1)",
-            **given,
+            **outputs,
         )
 
 
 def contents(engine: Engine, like: Contents | None = None) -> Contents:
-    """What is in both schemas; with `like` only the columns that it has."""
-    asked = (
+    """The rows of both schemas; with `like` only the columns that it has."""
+    statement = (
         "SELECT format('%I.%I', table_schema, table_name), array_agg(quote_ident(column_name)"
         " ORDER BY ordinal_position) FROM information_schema.columns"
         " WHERE table_schema IN ('scorebeat', 'predictions') AND table_name <> 'alembic_version' GROUP BY 1"
     )
     with engine.connect() as connection:
-        found = {name: list(columns) for name, columns in connection.exec_driver_sql(asked)}
+        found = {name: list(columns) for name, columns in connection.exec_driver_sql(statement)}
         wanted = found if like is None else {name: columns for name, (columns, _) in like.items()}
         return {
             name: (

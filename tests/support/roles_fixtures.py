@@ -44,7 +44,7 @@ class Roles:
 
 
 def make_roles(admin: str) -> Roles:
-    """Two roles for the database of this URL, with what an administrator gives them before anything is migrated."""
+    """Two roles for the database of this URL, with what an administrator grants them before anything is migrated."""
     database = str(make_url(admin).database)
     owner, run = f"{database}_owner", f"{database}_run"
     engine = make_engine(admin)
@@ -99,7 +99,7 @@ class LockedPoints(Points):
         owner.dispose()
 
     def forget_functions(self) -> None:
-        """They are to be made once more; the rights that were given on them tell still who runs."""
+        """They are to be made once more; the rights that were granted on them still show who runs."""
         self.downgrade("0009")
         for signature in FUNCTIONS:
             self.sql(f"ALTER FUNCTION scorebeat.{signature} RENAME TO old_{signature.partition('(')[0]}")

@@ -1,4 +1,4 @@
-"""All of Scorebeat on servers that ask for passwords, each secret a word that stands nowhere else."""
+"""All of Scorebeat on servers that require passwords, each secret a word that is nowhere else."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,13 +41,13 @@ model = "{MODEL}"
 
 @dataclass(frozen=True)
 class Whole:
-    """All of Scorebeat as `up` runs it, and the API, on servers that ask for passwords."""
+    """All of Scorebeat as `up` runs it, and the API, on servers that require passwords."""
 
     s: System
     environment: dict[str, str]
 
     def command(self, name: str, *arguments: str, **changed: str) -> str:
-        """What a command said."""
+        """The output of a command."""
         done = typed(self.s.settings, name, *arguments, **self.environment | changed)
         return done.stdout + done.stderr
 
@@ -77,7 +77,7 @@ def database_socket(s: System) -> str:
 
 
 def with_passwords(s: System) -> None:
-    s.tell(f"CREATE ROLE marked SUPERUSER LOGIN PASSWORD '{DATABASE}'")
+    s.execute(f"CREATE ROLE marked SUPERUSER LOGIN PASSWORD '{DATABASE}'")
     let_in(s)
 
 

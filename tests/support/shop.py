@@ -1,4 +1,4 @@
-"""A user's database whose settings a test changes, with a model that gives what it gets, run in the test's process."""
+"""A user's database whose settings a test changes, with a model that returns its inputs, run in the test's process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ from scorebeat.worker.scoring.score import score_batch
 from tests.support import echo
 
 PLAIN = "-c timezone=UTC -c datestyle=ISO -c standard_conforming_strings=on -c search_path=public"
-"""Whatever the database has: how a test fills it and looks into it."""
+"""Options of the test's own connections, whatever the settings of the database are."""
 
 
 @dataclass
@@ -115,7 +115,7 @@ class Shop:
             yield p
 
     def labels(self, query: str, **more: Any) -> dict[Any, str]:
-        """What a run of the query that succeeds has stored, by key."""
+        """The stored predictions of a successful run of the query, by key."""
         done = self.run(query, **more)
         assert (done.state, done.reason) == ("succeeded", None)
         return dict(self.sql(f"SELECT id, label FROM predictions.{done.job.name}"))

@@ -53,7 +53,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def answer(url: str, sql: str) -> object:
+def query_value(url: str, sql: str) -> object:
     connection = psycopg2.connect(url)
     try:
         with connection, connection.cursor() as cursor:
@@ -97,7 +97,7 @@ class Up:
             self.lines.append(line.rstrip("\n"))
             if text in line:
                 return line
-        pytest.fail(f"{text!r} was never said; the log:\n" + "\n".join(self.lines))
+        pytest.fail(f"{text!r} was never printed; the log:\n" + "\n".join(self.lines))
 
     def server(self, name: str) -> int:
         """Process id of postgres or valkey."""
@@ -115,8 +115,8 @@ def running_up(data: Path) -> Iterator[Up]:
             process.kill()
 
 
-def answers(urls: StackUrls) -> bool:
+def responds(urls: StackUrls) -> bool:
     try:
-        return answer(urls.database_url, "SELECT 1") == 1 and bool(broker(urls).ping())
+        return query_value(urls.database_url, "SELECT 1") == 1 and bool(broker(urls).ping())
     except (psycopg2.OperationalError, redis.ConnectionError):
         return False

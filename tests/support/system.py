@@ -61,7 +61,7 @@ class System:
     programs: Programs
     servers: OwnServers
     model: Any
-    """scikit-learn's own, as it was fitted: the plain loop asks it."""
+    """scikit-learn's own, as it was fitted: the plain loop calls it."""
 
     @property
     def engine(self) -> Engine:
@@ -91,7 +91,7 @@ class System:
         return job
 
     def apply(self, job: Job) -> None:
-        """Apply it beside the jobs that there are, or in place of the one of its name."""
+        """Apply it beside the jobs that there are, or instead of the one of its name."""
         with self.engine.connect() as connection:
             others = [row.job for row in jobs.listing(connection) if row.job.name != job.name]
         apply(self.p, [*others, job], "test")
@@ -99,12 +99,12 @@ class System:
     def enqueue(self, job: Job) -> int:
         return enqueue(self.p, Request(job.name, "test")).run_id
 
-    def ask(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
-        """Rows that the ledger answers now."""
+    def query(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
+        """Rows that the ledger returns now."""
         with self.engine.connect() as connection:
             return [tuple(row) for row in connection.execute(text(statement), values)]
 
-    def tell(self, statement: str, **values: Any) -> None:
+    def execute(self, statement: str, **values: Any) -> None:
         with self.engine.begin() as connection:
             connection.execute(text(statement), values)
 
@@ -112,30 +112,30 @@ class System:
         wait_for(lambda: self._served() >= set(queues))
 
     def until_planned(self, run_id: int) -> None:
-        """Wait until the plan is closed and all its messages are out: where nobody scores the run, it stands still."""
-        asked = (
+        """Wait until the plan is closed and all its messages are out: if nobody scores the run, it changes no more."""
+        statement = (
             "SELECT 1 FROM scorebeat.runs r WHERE id = :id AND plan_is_whole AND NOT EXISTS"
             " (SELECT FROM scorebeat.batches WHERE run_id = r.id AND state = 'pending' AND sent_at IS NULL)"
         )
-        wait_for(lambda: self.ask(asked, id=run_id))
+        wait_for(lambda: self.query(statement, id=run_id))
 
     def until_finished(self, run_id: int, within: float = 120.0) -> RunState:
         """Wait for the end of the run; returns its state."""
         finals = [state.value for state in FINAL_RUN]
-        asked = "SELECT state FROM scorebeat.runs WHERE id = :id AND state = ANY (:finals)"
-        return RunState(wait_for(lambda: self.ask(asked, id=run_id, finals=finals), within)[0][0])
+        statement = "SELECT state FROM scorebeat.runs WHERE id = :id AND state = ANY (:finals)"
+        return RunState(wait_for(lambda: self.query(statement, id=run_id, finals=finals), within)[0][0])
 
     def batches(self, run_id: int) -> list[tuple[str, int, str | None]]:
         """State, attempts and last worker of each batch of the run."""
         return [
             (state, attempt, by)
-            for state, attempt, by in self.ask(
+            for state, attempt, by in self.query(
                 "SELECT state, attempt, claimed_by FROM scorebeat.batches WHERE run_id = :id ORDER BY number", id=run_id
             )
         ]
 
     def first_batch(self, run_id: int) -> int:
-        return int(self.ask("SELECT min(id) FROM scorebeat.batches WHERE run_id = :id", id=run_id)[0][0])
+        return int(self.query("SELECT min(id) FROM scorebeat.batches WHERE run_id = :id", id=run_id)[0][0])
 
     def worker_of(self, run_id: int) -> int:
         """Process id of the worker that has, or last had, the run's first batch."""
@@ -143,29 +143,29 @@ class System:
 
     def until_older_than_a_claim(self, run_id: int) -> None:
         """Wait until the run's first batch has been in progress for longer than a claim lasts unless renewed."""
-        asked = (
+        statement = (
             "SELECT 1 FROM scorebeat.batches WHERE run_id = :id AND number = 1"
             " AND claimed_at + CAST(:ttl AS interval) * 1.5 < clock_timestamp()"
         )
-        wait_for(lambda: self.ask(asked, id=run_id, ttl=self.settings.claim_ttl))
+        wait_for(lambda: self.query(statement, id=run_id, ttl=self.settings.claim_ttl))
 
     def until_renewed(self, run_id: int) -> None:
         """Wait for a renewal of the claim of the run's first batch, a second from now or later."""
-        ((start,),) = self.ask("SELECT now() + interval '1 second'")
-        asked = (
+        ((start,),) = self.query("SELECT now() + interval '1 second'")
+        statement = (
             "SELECT 1 FROM scorebeat.batches WHERE run_id = :id AND number = 1"
             " AND claim_expires_at - CAST(:ttl AS interval) > :start"
         )
-        wait_for(lambda: self.ask(asked, id=run_id, ttl=self.settings.claim_ttl, start=start))
+        wait_for(lambda: self.query(statement, id=run_id, ttl=self.settings.claim_ttl, start=start))
 
     def at_the_gate(self, count: int = 1) -> list[str]:
-        """Waits until `count` fetches stand before the closed gate; returns their connections' names."""
+        """Waits until `count` fetches wait at the closed gate; returns their connections' names."""
         waiting = (
             "SELECT application_name FROM pg_stat_activity"
             " WHERE wait_event = 'advisory' AND application_name LIKE '% data'"
         )
-        wait_for(lambda: len(self.ask(waiting)) >= count)
-        return [row[0] for row in self.ask(waiting)]
+        wait_for(lambda: len(self.query(waiting)) >= count)
+        return [row[0] for row in self.query(waiting)]
 
     def key(self, name: str) -> str:
         """The broker's key, or channel, of that name."""
@@ -198,15 +198,15 @@ class System:
 
 
 def assert_scored_once(s: System, job: Job, version: int = 1) -> None:
-    """Each source row has exactly one prediction, equal to the one that a plain loop over the model gives."""
+    """Each source row has exactly one prediction, equal to that of a plain loop over the model."""
     keys = ", ".join(job.key)
-    table = s.ask(
+    table = s.query(
         "SELECT table_name FROM scorebeat.prediction_sets WHERE job = :job AND model_version = :version",
         job=job.name,
         version=version,
     )[0][0]
-    rows = s.ask(f"SELECT {keys}, {', '.join(INPUTS)} FROM {job.name} ORDER BY {keys}")
-    found = s.ask(f"SELECT {keys}, label, setosa, versicolor, virginica FROM predictions.{table} ORDER BY {keys}")
+    rows = s.query(f"SELECT {keys}, {', '.join(INPUTS)} FROM {job.name} ORDER BY {keys}")
+    found = s.query(f"SELECT {keys}, label, setosa, versicolor, virginica FROM predictions.{table} ORDER BY {keys}")
     wide = len(job.key)
     assert [row[:wide] for row in found] == [row[:wide] for row in rows]
     expected = [s.model.predict_proba(np.array([row[wide:]]))[0] for row in rows]
@@ -215,10 +215,10 @@ def assert_scored_once(s: System, job: Job, version: int = 1) -> None:
 
 
 @contextmanager
-def own_system(folder: Path, **given: Any) -> Iterator[System]:
+def own_system(folder: Path, **options: Any) -> Iterator[System]:
     """Servers of its own, a migrated ledger and a published model; what was started in it is killed.
 
-    `given` are settings in place of these and of `SHORT_WAITS`.
+    `options` are settings that replace these and `SHORT_WAITS`.
     """
     with own_servers(folder / "data") as servers:
         settings: dict[str, Any] = {
@@ -229,7 +229,7 @@ def own_system(folder: Path, **given: Any) -> Iterator[System]:
             "jobs": folder / "jobs.toml",
             "data": folder / "data",
         }
-        p = Producer(Settings(_env_file=None, **(settings | SHORT_WAITS | given)), "test")
+        p = Producer(Settings(_env_file=None, **(settings | SHORT_WAITS | options)), "test")
         programs = Programs(p.settings, folder)
         try:
             with p.engine.begin() as connection:
@@ -244,7 +244,7 @@ def own_system(folder: Path, **given: Any) -> Iterator[System]:
 
 @contextmanager
 def reached(s: System, **settings: Any) -> Iterator[System]:
-    """The same system by other ways: settings such as URLs in place of its own, for its producer and its programs."""
+    """The same system by other ways: settings such as URLs instead of its own, for its producer and its programs."""
     p = Producer(s.settings.model_copy(update=settings), "test")
     before = len(s.programs.started)
     programs = Programs(p.settings, s.programs.folder, s.programs.started)

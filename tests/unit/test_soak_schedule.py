@@ -18,15 +18,15 @@ def drawn(seed: int, draws: int) -> list[tuple[str, float, float]]:
     return found
 
 
-def test_the_same_seed_gives_the_same_faults_however_much_each_of_them_draws() -> None:
+def test_the_same_seed_draws_the_same_faults_whatever_else_is_drawn() -> None:
     assert drawn(7, 0) == drawn(7, 3)
 
 
-def test_another_seed_gives_other_faults() -> None:
+def test_another_seed_draws_other_faults() -> None:
     assert drawn(7, 0) != drawn(8, 0)
 
 
-def test_faults_of_all_kinds_come_at_about_the_pace_that_is_asked_for() -> None:
+def test_faults_of_all_kinds_come_at_about_the_requested_pace() -> None:
     faults = list(islice(planned(7, NAMES, 5.0), 500))
 
     assert {fault.name for fault in faults} == set(NAMES)

@@ -21,8 +21,8 @@ __all__ = ["ledger", "scored", "trained"]
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_serves_until_it_is_stopped(programs: Programs, scored: Ledger, how: signal.Signals) -> None:
     process = programs.start("scorebeat.ops.cli", "api", "--port", "0", SCOREBEAT_API_TOKEN=TOKEN)
-    said = wait_for(lambda: [line for line in programs.log(process).splitlines() if line.startswith("serving ")])
-    url = said[0].removeprefix("serving ")
+    lines = wait_for(lambda: [line for line in programs.log(process).splitlines() if line.startswith("serving ")])
+    url = lines[0].removeprefix("serving ")
 
     with httpx.Client(base_url=url, headers=BEARER) as client:
         wait_for(lambda: client.get("/ready").status_code == 200)
@@ -38,8 +38,8 @@ def test_the_command_serves_until_it_is_stopped(programs: Programs, scored: Ledg
 @pytest.mark.usefixtures("scored")
 def test_connections_that_never_send_a_whole_request_are_closed(programs: Programs) -> None:
     process = programs.start("scorebeat.ops.cli", "api", "--port", "0", SCOREBEAT_API_TOKEN=TOKEN)
-    said = wait_for(lambda: [line for line in programs.log(process).splitlines() if line.startswith("serving ")])
-    port = int(said[0].rpartition(":")[2])
+    lines = wait_for(lambda: [line for line in programs.log(process).splitlines() if line.startswith("serving ")])
+    port = int(lines[0].rpartition(":")[2])
     halves = [
         b"",
         b"GET /runs HTTP/1.1\r\nHost: x\r\n",
@@ -50,7 +50,7 @@ def test_connections_that_never_send_a_whole_request_are_closed(programs: Progra
     for half, connection in sent:
         connection.sendall(half)
 
-    with httpx.Client(base_url=said[0].removeprefix("serving "), headers=BEARER, timeout=60) as client:
+    with httpx.Client(base_url=lines[0].removeprefix("serving "), headers=BEARER, timeout=60) as client:
         for _, connection in sent:
             connection.settimeout(60)
             with suppress(ConnectionResetError):
@@ -67,7 +67,7 @@ def test_connections_that_never_send_a_whole_request_are_closed(programs: Progra
     slow.close()
 
 
-def test_a_port_that_is_taken_is_told_with_exit_code_2(scorebeat: Cli) -> None:
+def test_a_port_that_is_taken_is_reported_with_exit_code_2(scorebeat: Cli) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         message = refused(scorebeat("api", "--port", str(port)), f"cannot listen on 127.0.0.1 port {port}: Address")

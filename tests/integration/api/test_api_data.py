@@ -1,4 +1,4 @@
-"""`/data` gives each row once, in key order, as PostgreSQL wrote it."""
+"""`/data` returns each row once, in key order, as PostgreSQL wrote it."""
 
 import csv
 import io
@@ -47,14 +47,14 @@ def test_values_are_those_that_are_stored(client: Client, scored: Ledger) -> Non
     rows = walk(client, "/data/all")
 
     stored = scored.sql("SELECT label, p0, p1, p2 FROM predictions.flowers_job ORDER BY id")
-    given = [tuple(row["prediction"][name] for name in ("label", "p0", "p1", "p2")) for row in rows[:25]]
-    assert given == stored
+    returned = [tuple(row["prediction"][name] for name in ("label", "p0", "p1", "p2")) for row in rows[:25]]
+    assert returned == stored
     assert [row["prediction"] for row in rows[25:]] == [None] * 5
     assert [(row["row"]["a"], row["row"]["b"]) for row in rows] == scored.sql("SELECT a, b FROM items ORDER BY id")
 
 
 def test_a_quarantined_row_is_in_all_and_neither_predicted_nor_unpredicted(client: Client, scored: Ledger) -> None:
-    set_aside(scored, "26")
+    quarantine(scored, "26")
 
     assert numbers(walk(client, "/data/unpredicted")) == [*range(27, 31)]
     assert numbers(walk(client, "/data/all")) == [*range(1, 31)]
@@ -63,7 +63,7 @@ def test_a_quarantined_row_is_in_all_and_neither_predicted_nor_unpredicted(clien
     }  # fmt: skip
 
 
-def test_one_key_says_what_is_stored_or_why_nothing_is(client: Client, scored: Ledger) -> None:
+def test_one_key_returns_its_prediction_or_the_reason_for_none(client: Client, scored: Ledger) -> None:
     found, waiting, nowhere = client.get("/data/25"), client.get("/data/26"), client.get("/data/31")
 
     stored = scored.sql("SELECT row_to_json(p) FROM predictions.flowers_job p WHERE id = 25")[0]
@@ -124,26 +124,26 @@ def test_csv_has_the_same_rows_as_json(client: Client, ledger: Ledger, kind: str
     run_id = ledger.planned(a_job(query="SELECT id, a, b, note FROM notes", batch_rows=2), selection=Selection(limit=2))
     ledger.score(run_id)
 
-    answer = client.get(f"/data/{kind}", headers={"Accept": "text/csv, application/json;q=0.5"})
+    response = client.get(f"/data/{kind}", headers={"Accept": "text/csv, application/json;q=0.5"})
 
-    assert answer.headers["content-type"].startswith("text/csv")
-    told = list(csv.DictReader(io.StringIO(answer.text, newline="")))
+    assert response.headers["content-type"].startswith("text/csv")
+    read_rows = list(csv.DictReader(io.StringIO(response.text, newline="")))
     rows = walk(client, f"/data/{kind}")
-    assert [row["id"] for row in told] == [row["key"][0] for row in rows]
+    assert [row["id"] for row in read_rows] == [row["key"][0] for row in rows]
     if kind != "predicted":
-        assert [row["note"] or None for row in told] == [row["row"]["note"] for row in rows]
+        assert [row["note"] or None for row in read_rows] == [row["row"]["note"] for row in rows]
     if kind == "all":
-        assert [bool(row["prediction.label"]) for row in told] == [True, True, False, False, False]
+        assert [bool(row["prediction.label"]) for row in read_rows] == [True, True, False, False, False]
 
 
-def test_csv_tells_null_from_an_empty_text_as_copy_does(client: Client, ledger: Ledger) -> None:
+def test_csv_distinguishes_null_from_an_empty_text_as_copy_does(client: Client, ledger: Ledger) -> None:
     ledger.sql("CREATE TABLE notes (id int PRIMARY KEY, a float8 NOT NULL, b float8 NOT NULL, note text)")
     ledger.sql("INSERT INTO notes VALUES (1, 5, 3, NULL), (2, 5, 3, ''), (3, 5, 3, 'NULL'), (4, 5, 3, E'a,\"b\"\r\n')")
     ledger.scored(a_job(query="SELECT id, a, b, note FROM notes"))
 
-    answer = client.get("/data/all", headers={"Accept": "text/csv"}).text
+    response = client.get("/data/all", headers={"Accept": "text/csv"}).text
 
-    head, _, rows = answer.partition("\n")
+    head, _, rows = response.partition("\n")
     names = [name.replace(".", "_") for name in next(csv.reader([head]))]
     ledger.sql(f"CREATE TABLE copied ({', '.join(f'{name} text' for name in names)})")
     raw = ledger.engine.raw_connection()
@@ -154,7 +154,7 @@ def test_csv_tells_null_from_an_empty_text_as_copy_does(client: Client, ledger: 
 
 
 @pytest.mark.usefixtures("scored")
-def test_json_is_answered_unless_csv_is_preferred(client: Client) -> None:
+def test_json_is_returned_unless_csv_is_preferred(client: Client) -> None:
     for accept in (
         *("*/*", "application/json, text/csv", "text/html,*/*;q=0.8", "text/csv;q=0.1, */*", "image/png"),
         *("", ",;,", "text/csv;q=0", "text/csv;q=x", "text/*, text/csv;q=0.1, */*;q=0.2"),
@@ -183,7 +183,7 @@ def test_the_job_may_be_left_out_only_when_there_is_one(client: Client, scored: 
     assert walk(client, "/data/predicted", job="second") == []
 
 
-def set_aside(ledger: Ledger, key: str) -> None:
+def quarantine(ledger: Ledger, key: str) -> None:
     ledger.sql(
         "INSERT INTO scorebeat.quarantine (prediction_set_id, batch_id, key, error_type, error)"
         " SELECT r.prediction_set_id, b.id, jsonb_build_array(CAST(:key AS text)), 'Odd', 'no'"

@@ -16,7 +16,7 @@ __all__ = ["client", "ledger", "opened", "scored", "trained"]
 
 @pytest.mark.usefixtures("scored")
 @pytest.mark.parametrize(
-    ("asked", "status", "expected"),
+    ("parameters", "status", "expected"),
     [
         ({"limit": 10**9}, 422, "less than or equal to 10000, got '1000000000'"),
         ({"limit": 0}, 422, "greater than or equal to 1"),
@@ -31,18 +31,18 @@ __all__ = ["client", "ledger", "opened", "scored", "trained"]
         ({"job": "x\0"}, 422, "pattern"),
     ],
 )
-def test_what_cannot_be_a_page_is_refused_with_what_was_expected(
-    client: Client, asked: dict[str, Any], status: int, expected: str
+def test_an_impossible_page_is_refused_with_the_expected_form(
+    client: Client, parameters: dict[str, Any], status: int, expected: str
 ) -> None:
     for path in ("/data/all", "/data/predicted", "/data/unpredicted"):
-        refused = client.get(path, params=asked)
+        refused = client.get(path, params=parameters)
         assert refused.status_code == status, refused.text
         assert list(refused.json()) == ["error"]
         assert expected in refused.json()["error"]
 
 
 @pytest.mark.usefixtures("scored")
-def test_what_cannot_be_a_key_is_refused_with_what_was_expected(client: Client) -> None:
+def test_an_impossible_key_is_refused_with_the_expected_form(client: Client) -> None:
     for key, expected in (("ten", "id (bigint)"), ("9" * 30, "out of range"), ("%00", "NUL"), ("[true]", "bigint")):
         refused = client.get(f"/data/{key}")
         assert refused.status_code == 400, refused.text
@@ -101,12 +101,12 @@ def test_pages_over_a_table_without_a_primary_key_give_every_row_once(client: Cl
     assert numbers(walk(client, "/data/unpredicted", limit=3)) == [*range(1, 7)]
 
 
-def test_a_query_that_fails_on_a_row_is_told_as_the_jobs_fault(client: Client, scored: Ledger) -> None:
+def test_a_query_that_fails_on_a_row_is_reported_as_the_jobs_fault(client: Client, scored: Ledger) -> None:
     scored.apply(a_job(query="SELECT id, 1 / (id - 3) AS a, b FROM items"))
 
-    answer = client.get("/data/all")
+    response = client.get("/data/all")
 
-    assert (answer.status_code, answer.json()["error"]) == (
+    assert (response.status_code, response.json()["error"]) == (
         409,
         "jobs.flowers_job.query fails in PostgreSQL: division by zero",
     )

@@ -34,7 +34,7 @@ WRONG: list[dict[str, str]] = [
 ]
 
 
-def test_without_the_token_only_health_is_answered(scored: Ledger, opened: Opener) -> None:
+def test_without_the_token_only_health_responds(scored: Ledger, opened: Opener) -> None:
     stranger = opened(headers={})
     before = scored.sql("SELECT count(*) FROM scorebeat.actions")
 
@@ -43,34 +43,34 @@ def test_without_the_token_only_health_is_answered(scored: Ledger, opened: Opene
     for headers in WRONG:
         refused = [stranger.get(path, headers=headers) for path in READ]
         refused += [stranger.post(path, headers=headers, content=b"no json") for path in WRITE]
-        for answer in refused:
-            assert answer.status_code == 401, answer.url
-            assert answer.headers["www-authenticate"] == "Bearer"
-            assert "expected the header 'Authorization: Bearer TOKEN'" in answer.json()["error"]
-            assert TOKEN not in answer.text
+        for response in refused:
+            assert response.status_code == 401, response.url
+            assert response.headers["www-authenticate"] == "Bearer"
+            assert "expected the header 'Authorization: Bearer TOKEN'" in response.json()["error"]
+            assert TOKEN not in response.text
     assert scored.sql("SELECT count(*) FROM scorebeat.actions") == before
 
 
 def test_a_token_of_other_letters_than_ascii_is_wrong_and_no_failure(opened: Opener) -> None:
-    answer = opened(headers={}).get("/runs", headers=[(b"authorization", b"Bearer \xe9\xff")])
+    response = opened(headers={}).get("/runs", headers=[(b"authorization", b"Bearer \xe9\xff")])
 
-    assert answer.status_code == 401
+    assert response.status_code == 401
 
 
 @pytest.mark.usefixtures("scored")
-def test_a_server_without_a_token_is_closed_and_says_which_variable_opens_it(opened: Opener) -> None:
+def test_a_server_without_a_token_is_closed_and_names_the_variable_that_opens_it(opened: Opener) -> None:
     tokenless = opened(api_token=None)
 
-    for answer in (*map(tokenless.get, READ), *map(tokenless.post, WRITE)):
-        assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
-        assert "the server has no token; set SCOREBEAT_API_TOKEN" in answer.json()["error"]
+    for response in (*map(tokenless.get, READ), *map(tokenless.post, WRITE)):
+        assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
+        assert "the server has no token; set SCOREBEAT_API_TOKEN" in response.json()["error"]
     assert tokenless.get("/ready").status_code == 200
 
 
 @pytest.mark.usefixtures("scored")
-def test_public_reading_opens_predictions_and_runs_and_nothing_that_failed_or_writes(opened: Opener) -> None:
-    for given in ({}, {"api_token": None}):
-        stranger = opened(headers={}, api_read_public=True, **given)
+def test_public_reading_opens_predictions_and_runs_but_no_failures_or_writes(opened: Opener) -> None:
+    for options in ({}, {"api_token": None}):
+        stranger = opened(headers={}, api_read_public=True, **options)
         assert [stranger.get(path).status_code for path in READ if path in PUBLIC] == [200] * 6
         assert {stranger.get(path).status_code for path in READ if path not in PUBLIC} == {401}
         assert {stranger.post(path, json={}).status_code for path in WRITE} == {401}
@@ -83,9 +83,9 @@ def test_public_reading_opens_predictions_and_runs_and_nothing_that_failed_or_wr
 
 
 @pytest.mark.usefixtures("scored")
-@pytest.mark.parametrize("given", [{}, {"api_read_public": True}, {"api_token": None}])
-def test_the_description_says_for_each_setting_what_takes_the_token(opened: Opener, given: dict[str, Any]) -> None:
-    stranger = opened(headers={}, **given)
+@pytest.mark.parametrize("options", [{}, {"api_read_public": True}, {"api_token": None}])
+def test_the_description_lists_for_each_setting_what_takes_the_token(opened: Opener, options: dict[str, Any]) -> None:
+    stranger = opened(headers={}, **options)
     described = stranger.get("/openapi.json").json()
 
     for path, methods in described["paths"].items():
@@ -94,11 +94,11 @@ def test_the_description_says_for_each_setting_what_takes_the_token(opened: Open
             refused = status == 401
             assert refused == ("security" in operation), (method, path, status)
             assert refused == ("401" in operation["responses"]), (method, path)
-    assert ("the rest is open" in described["info"]["description"]) == ("api_read_public" in given)
+    assert ("the rest is open" in described["info"]["description"]) == ("api_read_public" in options)
 
 
 @pytest.mark.usefixtures("scored")
-def test_head_answers_what_get_does_without_its_body(client: Client, opened: Opener) -> None:
+def test_head_returns_what_get_does_without_its_body(client: Client, opened: Opener) -> None:
     for path in (*OPEN, *READ):
         head, whole = client.head(path), client.get(path)
         assert (head.status_code, head.content) == (whole.status_code, b""), path
@@ -171,12 +171,12 @@ def test_a_body_that_cannot_be_used_is_refused_in_one_shape(
     assert expected in json.dumps(refused.json()["error"], ensure_ascii=False)
 
 
-@pytest.mark.parametrize("said", [None, "application/x-www-form-urlencoded", "text/json", "json"])
+@pytest.mark.parametrize("content_type", [None, "application/x-www-form-urlencoded", "text/json", "json"])
 @pytest.mark.parametrize("path", ["/runs", "/runs/1/requeue", "/predict/flowers"])
-def test_a_body_that_is_not_said_to_be_json_is_refused_with_the_header_that_says_so(
-    client: Client, path: str, said: str | None
+def test_a_body_that_is_not_json_is_refused_with_the_header_to_send(
+    client: Client, path: str, content_type: str | None
 ) -> None:
-    refused = client.post(path, content=b'{"job": "x"}', headers={"Content-Type": said} if said else {})
+    refused = client.post(path, content=b'{"job": "x"}', headers={"Content-Type": content_type} if content_type else {})
 
     assert refused.status_code == 415
     assert "expected the header 'Content-Type: application/json'" in refused.json()["error"]
@@ -198,26 +198,28 @@ def test_a_million_rows_are_refused_quickly_with_the_limit(client: Client) -> No
 def test_paths_and_methods_that_are_not_there_have_the_same_shape(
     client: Client, method: str, path: str, status: int
 ) -> None:
-    answer = client.request(method, path)
+    response = client.request(method, path)
 
-    assert (answer.status_code, list(answer.json())) == (status, ["error"])
-    assert answer.headers.get("allow") == (None if status == 404 else "GET, HEAD, POST")
+    assert (response.status_code, list(response.json())) == (status, ["error"])
+    assert response.headers.get("allow") == (None if status == 404 else "GET, HEAD, POST")
 
 
 @pytest.mark.usefixtures("scored")
 def test_metrics_are_in_the_form_that_prometheus_reads(client: Client) -> None:
-    answer = client.get("/metrics")
+    response = client.get("/metrics")
 
-    assert answer.headers["content-type"].startswith("text/plain; version=")
-    told = {
-        sample.name: sample.value for family in text_string_to_metric_families(answer.text) for sample in family.samples
+    assert response.headers["content-type"].startswith("text/plain; version=")
+    samples = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
     }
-    assert told["scorebeat_rows_scored_total"] == SCORED
+    assert samples["scorebeat_rows_scored_total"] == SCORED
 
 
 def test_the_token_is_in_no_text_that_settings_are_shown_by(settings: Settings) -> None:
-    given: dict[str, Any] = settings.model_dump(exclude_none=True) | {"api_token": TOKEN}
-    shown = Settings(_env_file=None, **given)
+    values: dict[str, Any] = settings.model_dump(exclude_none=True) | {"api_token": TOKEN}
+    shown = Settings(_env_file=None, **values)
 
     assert shown.api_token is not None
     assert BEARER["Authorization"].endswith(shown.api_token.get_secret_value())

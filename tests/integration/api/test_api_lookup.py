@@ -5,7 +5,7 @@ import pytest
 
 from scorebeat.producer.versions.publish import publish_anyway, rollback_anyway
 from scorebeat.worker.scoring.score import score_batch
-from tests.integration.publishing.test_views import gives
+from tests.integration.publishing.test_views import with_outputs
 from tests.support.api_fixtures import BEARER, Client, Opener, client, opened, scored
 from tests.support.fixtures import wait_for
 from tests.support.ledger_fixtures import Ledger, ledger, migrated, trained
@@ -15,7 +15,7 @@ from tests.support.own_servers import own_servers
 __all__ = ["client", "ledger", "opened", "scored", "trained"]
 
 
-def test_a_key_is_answered_from_the_version_that_is_published_now(client: Client, scored: Ledger) -> None:
+def test_a_key_is_looked_up_in_the_version_that_is_published_now(client: Client, scored: Ledger) -> None:
     assert client.get("/data/1").json()["state"] == "predicted"
     scored.new_version(2)
 
@@ -30,7 +30,7 @@ def test_a_key_is_answered_from_the_version_that_is_published_now(client: Client
 
 def test_a_view_with_other_columns_is_shown_with_them(client: Client, scored: Ledger) -> None:
     assert set(client.get("/data/1").json()["prediction"]) == {"id", "label", "p0", "p1", "p2", "batch_id", "scored_at"}
-    scored.new_version(2, gives(other=pa.float64()))
+    scored.new_version(2, with_outputs(other=pa.float64()))
 
     publish_anyway(scored.producer, MODEL, 2, "ann")
     scored.sql("INSERT INTO predictions.flowers_job__flowers_v2 (id, other, batch_id) VALUES (1, 0.5, 1)")
@@ -94,7 +94,7 @@ def test_a_run_that_is_shown_whole_is_not_read_before_its_end(client: Client, sc
     assert len(client.get("/data/predicted", params={"job": "whole"}).json()["rows"]) == 30
 
 
-def test_while_the_database_is_away_each_answer_says_so_and_it_recovers(
+def test_each_response_reports_an_unavailable_database_and_it_recovers(
     opened: Opener, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with own_servers(tmp_path_factory.mktemp("own") / "data") as servers:
@@ -103,20 +103,20 @@ def test_while_the_database_is_away_each_answer_says_so_and_it_recovers(
         assert (client.get("/ready").status_code, client.get("/runs").json()) == (200, {"runs": [], "next": None})
 
         servers.stop("database")
-        answers = [client.get(path) for path in ("/ready", "/runs", "/runs/1", "/data/1", "/data/all?job=x")]
-        answers += [client.post("/runs", json={"job": "x"}), client.post("/runs/1/cancel")]
+        responses = [client.get(path) for path in ("/ready", "/runs", "/runs/1", "/data/1", "/data/all?job=x")]
+        responses += [client.post("/runs", json={"job": "x"}), client.post("/runs/1/cancel")]
 
-        for answer in answers:
-            assert answer.status_code == 503, answer.text
-            assert answer.headers["retry-after"] == "5"
-            assert "database does not answer" in answer.json()["error"]
-            assert "postgres" not in answer.text
+        for response in responses:
+            assert response.status_code == 503, response.text
+            assert response.headers["retry-after"] == "5"
+            assert "database does not answer" in response.json()["error"]
+            assert "postgres" not in response.text
         assert client.get("/health", headers=BEARER).status_code == 200
         servers.start("database")
         assert wait_for(lambda: client.get("/runs").status_code == 200)
 
 
 def test_a_database_without_a_ledger_is_not_ready(opened: Opener, empty_database: str) -> None:
-    answer = opened(database_url=empty_database).get("/ready")
+    response = opened(database_url=empty_database).get("/ready")
 
-    assert (answer.status_code, "scorebeat migrate" in answer.json()["error"]) == (503, True)
+    assert (response.status_code, "scorebeat migrate" in response.json()["error"]) == (503, True)

@@ -1,4 +1,4 @@
-"""A model that hangs takes no other endpoint with it, and its callers are answered in time."""
+"""A model that hangs takes no other endpoint with it, and its callers get a response in time."""
 
 import signal
 import time
@@ -49,7 +49,7 @@ class Sleeper:
 
 @pytest.fixture
 def service(settings: Settings, scored: Ledger) -> Iterator[tuple[Client, Service]]:
-    """An API that answers a prediction within a second."""
+    """An API with a time limit of a second for a prediction."""
     app = make(settings.model_copy(update={"api_token": SecretStr(TOKEN), "row_time_limit": 1}))
     assert scored.settings.database_url == settings.database_url
     with served(app) as url, Client(base_url=url, headers=BEARER, timeout=30) as client:
@@ -61,18 +61,16 @@ def many(client: Client, count: int) -> list[httpx.Response]:
         return list(callers.map(lambda _: client.post("/predict/flowers", json=ROWS), range(count)))
 
 
-def test_predictions_that_hang_are_answered_in_time_and_leave_all_other_endpoints_alone(
-    service: tuple[Client, Service],
-) -> None:
+def test_predictions_that_hang_fail_in_time_and_leave_other_endpoints_alone(service: tuple[Client, Service]) -> None:
     client, served = service
     model = Sleeper(served)
     try:
-        answers = many(client, 45)
+        responses = many(client, 45)
 
-        assert {(a.status_code, a.headers["retry-after"]) for a in answers} == {(503, "5")}
-        told = [answer.json()["error"] for answer in answers]
-        assert sum("by 'flowers' did not answer within 1 s" in one for one in told) == SLOTS
-        assert sum("found none of 8 slots free within 1 s" in one for one in told) == 45 - SLOTS
+        assert {(a.status_code, a.headers["retry-after"]) for a in responses} == {(503, "5")}
+        errors = [response.json()["error"] for response in responses]
+        assert sum("by 'flowers' did not answer within 1 s" in one for one in errors) == SLOTS
+        assert sum("found none of 8 slots free within 1 s" in one for one in errors) == 45 - SLOTS
         for path in ("/ready", "/runs", "/data/all", "/metrics", "/health"):
             assert client.get(path, timeout=5).status_code == 200, path
         at_once = client.post("/predict/flowers", json=ROWS, timeout=5)
@@ -80,7 +78,7 @@ def test_predictions_that_hang_are_answered_in_time_and_leave_all_other_endpoint
     finally:
         model.woken.set()
     wait_for(lambda: client.post("/predict/flowers", json=ROWS).status_code == 200)
-    assert {answer.status_code for answer in many(client, 3 * SLOTS)} == {200}
+    assert {response.status_code for response in many(client, 3 * SLOTS)} == {200}
 
 
 def test_the_process_counts_as_dead_once_all_slots_hang_for_minutes_and_not_before(
@@ -130,8 +128,8 @@ def test_a_model_that_does_not_finish_loading_holds_up_none_that_is_loaded(
 def test_the_command_ends_though_predictions_hang(programs: Programs, points: Points) -> None:
     points.model({"hang": [1]})
     process = programs.start("tests.support.poisoned_api", SCOREBEAT_API_TOKEN=TOKEN, SCOREBEAT_ROW_TIME_LIMIT="1")
-    said = wait_for(lambda: [line for line in programs.log(process).splitlines() if line.startswith("serving ")])
-    with httpx.Client(base_url=said[0].removeprefix("serving "), headers=BEARER, timeout=30) as client:
+    lines = wait_for(lambda: [line for line in programs.log(process).splitlines() if line.startswith("serving ")])
+    with httpx.Client(base_url=lines[0].removeprefix("serving "), headers=BEARER, timeout=30) as client:
         assert client.post("/predict/poison", json={"rows": [{"x": 2.5}]}).json()["predictions"] == [{"value": 5.0}]
         assert client.post("/predict/poison", json={"rows": [{"x": 1.5}]}).status_code == 503
 
@@ -144,8 +142,8 @@ def test_the_command_ends_though_predictions_hang(programs: Programs, points: Po
 def test_the_command_ends_when_a_model_closes_what_it_listens_on(programs: Programs, points: Points) -> None:
     points.model({"close": [1]})
     process = programs.start("tests.support.poisoned_api", SCOREBEAT_API_TOKEN=TOKEN)
-    said = wait_for(lambda: [line for line in programs.log(process).splitlines() if line.startswith("serving ")])
-    with httpx.Client(base_url=said[0].removeprefix("serving "), headers=BEARER, timeout=30) as client:
+    lines = wait_for(lambda: [line for line in programs.log(process).splitlines() if line.startswith("serving ")])
+    with httpx.Client(base_url=lines[0].removeprefix("serving "), headers=BEARER, timeout=30) as client:
         assert client.post("/predict/poison", json={"rows": [{"x": 2.5}]}).status_code == 200
         with pytest.raises(httpx.RemoteProtocolError):
             client.post("/predict/poison", json={"rows": [{"x": 1.5}]})

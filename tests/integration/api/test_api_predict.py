@@ -1,4 +1,4 @@
-"""`/predict` gives what a batch would have stored, and stores nothing."""
+"""`/predict` returns what a batch would have stored, and stores nothing."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ from tests.support.ledger_rows import MODEL
 __all__ = ["client", "ledger", "opened", "scored", "trained"]
 
 
-def ask(client: Client, rows: Any, model: str = MODEL) -> Any:
+def predict(client: Client, rows: Any, model: str = MODEL) -> Any:
     body = json.dumps({"rows": rows})  # ASCII: a client would not send half of a character
     return client.post(f"/predict/{model}", content=body, headers={"Content-Type": "application/json"})
 
@@ -21,25 +21,25 @@ def ask(client: Client, rows: Any, model: str = MODEL) -> Any:
 def test_rows_are_scored_as_a_batch_scores_them(client: Client, scored: Ledger) -> None:
     rows = [{"a": a, "b": b} for a, b in scored.sql("SELECT a, b FROM items WHERE id <= 25 ORDER BY id")]
 
-    answer = ask(client, rows)
+    response = predict(client, rows)
 
-    assert answer.json()["model"] == "flowers/1", answer.text
-    given = [tuple(row[name] for name in OUTPUTS) for row in answer.json()["predictions"]]
+    assert response.json()["model"] == "flowers/1", response.text
+    returned = [tuple(row[name] for name in OUTPUTS) for row in response.json()["predictions"]]
     stored = scored.sql("SELECT label, p0, p1, p2 FROM predictions.flowers_job ORDER BY id")
-    assert [row[0] for row in given] == [row[0] for row in stored]
-    for mine, theirs in zip(given, stored, strict=True):
+    assert [row[0] for row in returned] == [row[0] for row in stored]
+    for mine, theirs in zip(returned, stored, strict=True):
         assert mine == pytest.approx(theirs, rel=1e-9)
     assert scored.sql("SELECT count(*) FROM predictions.flowers_job") == [25]
 
 
 def test_the_published_version_scores_unless_one_is_named(client: Client, scored: Ledger) -> None:
     scored.new_version(2)
-    assert ask(client, [{"a": 5, "b": 3}]).json()["model"] == "flowers/1"
+    assert predict(client, [{"a": 5, "b": 3}]).json()["model"] == "flowers/1"
 
     publish_anyway(scored.producer, MODEL, 2, "ann")
 
-    assert ask(client, [{"a": 5, "b": 3}]).json()["model"] == "flowers/2"
-    assert ask(client, [{"a": 5, "b": 3}], "flowers/1").json()["model"] == "flowers/1"
+    assert predict(client, [{"a": 5, "b": 3}]).json()["model"] == "flowers/2"
+    assert predict(client, [{"a": 5, "b": 3}], "flowers/1").json()["model"] == "flowers/1"
 
 
 @pytest.mark.usefixtures("scored")
@@ -62,7 +62,7 @@ def test_the_published_version_scores_unless_one_is_named(client: Client, scored
 def test_rows_that_do_not_fit_are_refused_with_what_was_expected(
     client: Client, model: str, rows: Any, status: int, expected: str
 ) -> None:
-    refused = ask(client, rows, model)
+    refused = predict(client, rows, model)
 
     assert refused.status_code == status, refused.text
     assert expected in refused.json()["error"]

@@ -1,4 +1,4 @@
-"""What would be ignored is refused, such as unknown query parameters and null: who sent it expected it to matter."""
+"""A part that would be ignored is refused, such as unknown query parameters and null: its sender expected an effect."""
 
 from typing import Any
 
@@ -32,13 +32,13 @@ __all__ = ["client", "ledger", "opened", "scored", "trained"]
         ("GET", "/runs?job=a&job=flowers_job", "query.job stands 2 times"),
     ],
 )
-def test_a_query_parameter_that_is_not_known_is_refused_and_those_that_are_known_are_named(
+def test_an_unknown_query_parameter_is_refused_and_the_known_ones_are_named(
     client: Client, method: str, path: str, expected: str
 ) -> None:
     bodies = {"/runs": {"job": "flowers_job"}, "/predict/flowers": {"rows": [{"a": 5, "b": 3}]}}
-    given: dict[str, Any] = {"json": bodies.get(path.partition("?")[0])} if method == "POST" else {}
+    arguments: dict[str, Any] = {"json": bodies.get(path.partition("?")[0])} if method == "POST" else {}
 
-    refused = client.request(method, path, **given)
+    refused = client.request(method, path, **arguments)
 
     assert refused.status_code == 422, refused.text
     assert expected in refused.json()["error"]
@@ -47,7 +47,7 @@ def test_a_query_parameter_that_is_not_known_is_refused_and_those_that_are_known
 
 
 @pytest.mark.parametrize("query", ["?group=0123456789abcdef0123456789abcdef", "?batch=1", "?all"])
-def test_a_part_that_is_asked_for_in_the_address_is_refused_and_nothing_is_put_back(
+def test_a_selection_in_the_address_is_refused_and_nothing_is_requeued(
     client: Client, ledger: Ledger, query: str
 ) -> None:
     with ledger.engine.begin() as connection:
@@ -72,13 +72,13 @@ def test_null_is_no_part_and_nothing_is_put_back(client: Client, ledger: Ledger,
     assert ledger.batch(dead)["state"] == "dead"
 
 
-@pytest.mark.parametrize("given", [{}, {"json": {}}])
-def test_no_part_means_the_whole_run(client: Client, ledger: Ledger, given: dict[str, Any]) -> None:
+@pytest.mark.parametrize("arguments", [{}, {"json": {}}])
+def test_no_part_means_the_whole_run(client: Client, ledger: Ledger, arguments: dict[str, Any]) -> None:
     with ledger.engine.begin() as connection:
         run_id = add_run(connection, "partial")
         dead = add_batch(connection, run_id, "dead")
 
-    assert client.post(f"/runs/{run_id}/requeue", **given).json() == {"run": run_id, "batches": 1}
+    assert client.post(f"/runs/{run_id}/requeue", **arguments).json() == {"run": run_id, "batches": 1}
     assert ledger.batch(dead)["state"] == "pending"
 
 
@@ -94,7 +94,7 @@ def test_null_bounds_no_new_run_and_opens_none(client: Client, scored: Ledger, n
 
 @pytest.mark.usefixtures("scored")
 @pytest.mark.parametrize(
-    ("path", "body", "place"),
+    ("path", "body", "position"),
     [
         ("/runs", '{"job": "a", "job": "flowers_job"}', "body.job"),
         ("/runs", '{"job": "flowers_job", "limit": 1, "limit": 2}', "body.limit"),
@@ -105,13 +105,13 @@ def test_null_bounds_no_new_run_and_opens_none(client: Client, scored: Ledger, n
     ],
 )
 def test_a_key_that_repeats_in_a_body_is_refused_with_its_position(
-    client: Client, scored: Ledger, path: str, body: str, place: str
+    client: Client, scored: Ledger, path: str, body: str, position: str
 ) -> None:
     runs = scored.sql("SELECT id, state FROM scorebeat.runs")
 
     refused = client.post(path, content=body, headers={"Content-Type": "application/json"})
 
-    assert (refused.status_code, refused.json()["error"]) == (422, f"{place}: the key stands twice in one object")
+    assert (refused.status_code, refused.json()["error"]) == (422, f"{position}: the key stands twice in one object")
     assert scored.sql("SELECT id, state FROM scorebeat.runs") == runs
 
 
@@ -119,13 +119,13 @@ def test_a_key_that_repeats_in_a_body_is_refused_with_its_position(
 def test_a_body_is_refused_where_none_is_taken(client: Client, scored: Ledger, body: str) -> None:
     run_id = scored.planned(a_job())
 
-    answers = [
+    responses = [
         client.request(method, path, content=body)
         for method, path in (("POST", f"/runs/{run_id}/cancel"), ("GET", "/runs"), ("GET", f"/runs/{run_id}"))
     ]
 
-    assert [one.status_code for one in answers] == [422] * 3
-    assert f"body: POST /runs/{run_id}/cancel takes none" in answers[0].json()["error"]
+    assert [one.status_code for one in responses] == [422] * 3
+    assert f"body: POST /runs/{run_id}/cancel takes none" in responses[0].json()["error"]
     assert scored.run(run_id).state == "running"
     for empty in ("{}", " { } ", ""):
         assert client.post(f"/runs/{run_id}/cancel", content=empty).status_code == 200

@@ -1,4 +1,4 @@
-"""`/runs` does what the command line does, and says so in the ledger."""
+"""`/runs` does what the command line does, and records it in the ledger."""
 
 from typing import Any
 
@@ -18,11 +18,11 @@ pytestmark = pytest.mark.wide(every=10)
 __all__ = ["client", "ledger", "opened", "scored", "trained"]
 
 
-def new_run(client: Client, **asked: Any) -> Any:
-    return client.post("/runs", json={"job": "flowers_job", **asked})
+def new_run(client: Client, **options: Any) -> Any:
+    return client.post("/runs", json={"job": "flowers_job", **options})
 
 
-def test_a_run_that_is_asked_for_is_opened_and_scored(client: Client, scored: Ledger) -> None:
+def test_a_requested_run_is_opened_and_scored(client: Client, scored: Ledger) -> None:
     made = new_run(client)
 
     assert (made.status_code, made.json()["is_new"]) == (201, True)
@@ -37,7 +37,7 @@ def test_a_run_that_is_asked_for_is_opened_and_scored(client: Client, scored: Le
     ]
 
 
-def test_a_run_takes_the_rows_that_were_asked_for(client: Client, scored: Ledger) -> None:
+def test_a_run_takes_the_rows_that_were_requested(client: Client, scored: Ledger) -> None:
     made = new_run(client, where="a > 0", keys=[26, "27", ["28"]], limit=2, model="flowers/1").json()["run"]
 
     plan(scored.producer, made)
@@ -55,7 +55,7 @@ def test_a_condition_in_sql_is_taken_only_where_the_server_allows_it(
     assert len(scored.sql("SELECT id FROM scorebeat.runs")) == 1
 
 
-def test_a_run_key_answers_the_run_that_it_made(client: Client, scored: Ledger) -> None:
+def test_a_run_key_returns_the_run_that_it_made(client: Client, scored: Ledger) -> None:
     first, again = (new_run(client, run_key="tonight") for _ in range(2))
 
     assert (first.status_code, again.status_code) == (201, 200)
@@ -74,7 +74,7 @@ def test_a_second_run_beside_an_open_one_is_a_conflict(client: Client, scored: L
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "expected"),
+    ("options", "status", "expected"),
     [
         ({"job": "flower_job"}, 404, "Did you mean 'flowers_job'?"),
         ({"model": "flowers/9"}, 404, "there is no model flowers/9"),
@@ -89,9 +89,9 @@ def test_a_second_run_beside_an_open_one_is_a_conflict(client: Client, scored: L
     ],
 )
 def test_a_run_that_cannot_be_is_refused_and_nothing_is_changed(
-    client: Client, scored: Ledger, asked: dict[str, Any], status: int, expected: str
+    client: Client, scored: Ledger, options: dict[str, Any], status: int, expected: str
 ) -> None:
-    refused = new_run(client, **asked)
+    refused = new_run(client, **options)
 
     assert refused.status_code == status, refused.text
     assert expected in refused.json()["error"]
@@ -105,9 +105,9 @@ def test_runs_are_listed_newest_first_by_job_state_and_page(client: Client, ledg
         failed = add_run(connection, "failed")
         other = add_run(connection, "running", job="other")
 
-    def ids(**asked: Any) -> tuple[list[int], int | None]:
-        answer = client.get("/runs", params=asked).raise_for_status().json()
-        return [run["id"] for run in answer["runs"]], answer["next"]
+    def ids(**parameters: Any) -> tuple[list[int], int | None]:
+        response = client.get("/runs", params=parameters).raise_for_status().json()
+        return [run["id"] for run in response["runs"]], response["next"]
 
     assert ids() == ([other, failed, *reversed(made)], None)
     assert ids(job="other") == ([other], None)
@@ -122,11 +122,11 @@ def test_runs_are_listed_newest_first_by_job_state_and_page(client: Client, ledg
 
 @pytest.mark.parametrize(("run", "status"), [("999", 404), ("ten", 422), ("0", 422), (str(10**30), 422), ("-1", 422)])
 def test_a_run_that_is_not_there_is_404_and_what_is_no_number_422(client: Client, run: str, status: int) -> None:
-    answers = [client.get(f"/runs/{run}"), client.get(f"/runs/{run}/failures")]
-    answers += [client.post(f"/runs/{run}/requeue"), client.post(f"/runs/{run}/cancel")]
+    responses = [client.get(f"/runs/{run}"), client.get(f"/runs/{run}/failures")]
+    responses += [client.post(f"/runs/{run}/requeue"), client.post(f"/runs/{run}/cancel")]
 
-    assert {answer.status_code for answer in answers} == {status}
-    assert all(list(answer.json()) == ["error"] for answer in answers)
+    assert {response.status_code for response in responses} == {status}
+    assert all(list(response.json()) == ["error"] for response in responses)
 
 
 def test_failures_are_grouped_and_one_group_is_requeued_by_its_id(client: Client, ledger: Ledger) -> None:
@@ -174,10 +174,15 @@ def test_a_text_may_mean_several_groups_and_a_group_means_one(client: Client, le
     groups = client.get(f"/runs/{run_id}/failures").json()["groups"]
     one = next(group["id"] for group in groups if group["match"] == "Broken: oh")
 
-    def asked(**part: str) -> int:
+    def requeued(**part: str) -> int:
         return int(client.post(f"/runs/{run_id}/requeue", json=part).json()["batches"])
 
-    assert (asked(group=one, error="dear"), asked(group=one), asked(group=one), asked(error="roken: o")) == (0, 1, 0, 1)
+    assert (
+        requeued(group=one, error="dear"),
+        requeued(group=one),
+        requeued(group=one),
+        requeued(error="roken: o"),
+    ) == (0, 1, 0, 1)
     assert ledger.sql("SELECT error FROM scorebeat.batches WHERE state = 'dead'") == ["Other: no"]
 
 
@@ -199,9 +204,9 @@ def test_a_part_of_a_failed_run_that_is_shown_whole_is_a_conflict(client: Client
         run_id = add_run(connection, "failed")
         dead = add_batch(connection, run_id, "dead")
     ledger.sql("UPDATE scorebeat.runs SET spec = jsonb_set(spec, '{on_failure}', '\"retry-run\"')")
-    given = {"batch": dead, "error": "oh", "group": "0" * 32}[part]
+    value = {"batch": dead, "error": "oh", "group": "0" * 32}[part]
 
-    refused = client.post(f"/runs/{run_id}/requeue", json={part: given})
+    refused = client.post(f"/runs/{run_id}/requeue", json={part: value})
 
     assert (refused.status_code, "requeue the whole run" in refused.json()["error"]) == (409, True)
     assert ledger.batch(dead)["state"] == "dead"
@@ -213,9 +218,9 @@ def test_requeue_of_a_run_that_is_running_puts_its_failed_part_back(client: Clie
         for number, state in enumerate(("dead", "claimed", "pending"), 1):
             add_batch(connection, run_id, state, number=number)
 
-    answers = [client.post(f"/runs/{run_id}/requeue").json() for _ in range(2)]
+    responses = [client.post(f"/runs/{run_id}/requeue").json() for _ in range(2)]
 
-    assert answers == [{"run": run_id, "batches": 1}, {"run": run_id, "batches": 0}]
+    assert responses == [{"run": run_id, "batches": 1}, {"run": run_id, "batches": 0}]
     assert ledger.run(run_id).state is RunState.RUNNING
 
 
@@ -231,9 +236,9 @@ def test_requeue_of_a_cancelled_run_is_a_conflict(client: Client, ledger: Ledger
 def test_cancel_stops_an_open_run_once(client: Client, scored: Ledger) -> None:
     run_id = scored.planned(a_job())
 
-    answers = [client.post(f"/runs/{run_id}/cancel").json()["cancelled"] for _ in range(2)]
+    responses = [client.post(f"/runs/{run_id}/cancel").json()["cancelled"] for _ in range(2)]
 
-    assert answers == [True, False]
+    assert responses == [True, False]
     assert scored.run(run_id).reason == "cancelled by api"
     settle_all(scored.producer)
     assert client.get(f"/runs/{run_id}").json()["state"] == "cancelled"
@@ -242,9 +247,9 @@ def test_cancel_stops_an_open_run_once(client: Client, scored: Ledger) -> None:
 def test_the_jobs_are_those_that_scorebeat_jobs_prints(client: Client, scored: Ledger) -> None:
     scored.apply(a_job().model_copy(update={"schedule": "0 2 * * *", "timezone": "Europe/Berlin"}))
 
-    answer = client.get("/jobs").raise_for_status().json()
-    (shown,) = answer["jobs"]
-    (note,) = answer["notes"]
+    response = client.get("/jobs").raise_for_status().json()
+    (shown,) = response["jobs"]
+    (note,) = response["notes"]
 
     assert set(shown) == set(PROMISED)
     assert (shown["name"], shown["schedule"], shown["model_version"]) == ("flowers_job", "0 2 * * *", 1)

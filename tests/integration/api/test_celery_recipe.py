@@ -95,9 +95,9 @@ def test_too_many_quarantined_rows_fail_the_task_with_the_error_of_the_product(
 
     output, _ = call(folder, environment, "2026-07-03").communicate(timeout=120)
 
-    said = "is partial, 200 rows scored, 11 failed, more than 10: `scorebeat failures"
-    assert said in output
+    message = "is partial, 200 rows scored, 11 failed, more than 10: `scorebeat failures"
+    assert message in output
     assert "most by InputError: ValueError: Input X contains NaN. visits" in output
     assert "RunNotSucceeded" in output
-    assert said in application.read_text()
+    assert message in application.read_text()
     assert len(shop.client.runs("churn")) == before + 1

@@ -37,9 +37,9 @@ def workers(system: System) -> None:
 
 @pytest.fixture(scope="module")
 def client(system: System) -> Iterator[scorebeat.Client]:
-    given = system.settings
+    settings = system.settings
     with scorebeat.connect(
-        given.database_url, broker_url=given.broker_url, artifacts=given.artifacts, cache=given.cache
+        settings.database_url, broker_url=settings.broker_url, artifacts=settings.artifacts, cache=settings.cache
     ) as made:
         yield made
 
@@ -52,10 +52,10 @@ def model(client: scorebeat.Client, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def table(system: System, name: str, rows: pd.DataFrame, key: str = "bigint") -> None:
-    system.tell(f"CREATE TABLE {name} (id {key} PRIMARY KEY, a float8, b float8)")
+    system.execute(f"CREATE TABLE {name} (id {key} PRIMARY KEY, a float8, b float8)")
     for at, row in enumerate(rows.itertuples()):
         a, b = (None if pd.isna(value) else float(value) for value in (row.a, row.b))
-        system.tell(f"INSERT INTO {name} VALUES (CAST(:id AS {key}), :a, :b)", id=str(at), a=a, b=b)
+        system.execute(f"INSERT INTO {name} VALUES (CAST(:id AS {key}), :a, :b)", id=str(at), a=a, b=b)
 
 
 def jobs_file(folder: Path, *names: str) -> Path:
@@ -69,7 +69,7 @@ def expected(rows: pd.DataFrame) -> Any:
 
 
 @pytest.mark.usefixtures("workers")
-def test_a_notebook_scores_a_table_and_reads_what_its_library_gives(
+def test_a_notebook_scores_a_table_and_reads_the_result_of_its_library(
     system: System, client: scorebeat.Client, model: str, tmp_path: Path
 ) -> None:
     table(system, "notebook", ROWS)
@@ -109,7 +109,7 @@ def test_rows_by_key_by_condition_and_from_quarantine(system: System, client: sc
     with pytest.raises(scorebeat.RunNotSucceeded, match=r"1 failed: `scorebeat failures .*NaN.* \(key 1\)$"):
         run.wait(120)
     assert run.wait(120, max_quarantined=1).rows_failed == 1
-    system.tell("UPDATE picked SET a = -2.0 WHERE id = 1")
+    system.execute("UPDATE picked SET a = -2.0 WHERE id = 1")
     assert run.requeue(group=group) == 1
     assert run.wait(120).rows_failed == 0
 
@@ -123,7 +123,7 @@ def test_rows_by_key_by_condition_and_from_quarantine(system: System, client: sc
 def test_rows_of_a_dead_batch_are_not_excused_as_quarantined_ones(system: System, client: scorebeat.Client) -> None:
     run = client.enqueue(system.job("dying", rows=8, batch_rows=4, queue="dying").name)
     system.until_planned(run.id)
-    system.tell(
+    system.execute(
         "UPDATE scorebeat.batches SET state = 'dead', attempts_left = 0, error = 'Broken: oh', finished_at = now(),"
         " sent_at = NULL WHERE run_id = :run AND number = 1",
         run=run.id,
@@ -214,7 +214,7 @@ def refusing(system: System) -> str:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("options", "message"),
     [
         ({"job": "sums_of_nothing"}, "sums_of_nothing"),
         ({"keys": [1.5]}, r"keys.0 is '1.5', a float; expected a text, a whole number"),
@@ -237,19 +237,19 @@ def refusing(system: System) -> str:
         ({"limit": 3, "rescore": True}, "scored anew all together"),
     ],
 )
-def test_what_cannot_be_enqueued_is_refused_and_nothing_is(
-    system: System, client: scorebeat.Client, refusing: str, given: dict[str, Any], said: str
+def test_a_request_that_cannot_be_enqueued_is_refused_and_enqueues_nothing(
+    system: System, client: scorebeat.Client, refusing: str, options: dict[str, Any], message: str
 ) -> None:
-    before = system.ask("SELECT count(*) FROM scorebeat.runs")
+    before = system.query("SELECT count(*) FROM scorebeat.runs")
 
-    with pytest.raises(scorebeat.UsageError, match=said):
-        client.enqueue(**({"job": refusing} | given))
+    with pytest.raises(scorebeat.UsageError, match=message):
+        client.enqueue(**({"job": refusing} | options))
 
-    assert system.ask("SELECT count(*) FROM scorebeat.runs") == before
+    assert system.query("SELECT count(*) FROM scorebeat.runs") == before
 
 
 @pytest.mark.parametrize(
-    ("given", "kind", "said"),
+    ("options", "kind", "message"),
     [
         ({"database_url": "mysql://x/y"}, scorebeat.SettingsError, "SCOREBEAT_DATABASE_URL"),
         ({"databse_url": "x"}, scorebeat.SettingsError, "Did you mean SCOREBEAT_DATABASE_URL"),
@@ -258,12 +258,12 @@ def test_what_cannot_be_enqueued_is_refused_and_nothing_is(
     ],
 )
 def test_a_wrong_connection_is_refused_at_once(
-    given: dict[str, Any], kind: type[Exception], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options: dict[str, Any], kind: type[Exception], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
-    with pytest.raises(kind, match=said):
-        scorebeat.connect(**given)
+    with pytest.raises(kind, match=message):
+        scorebeat.connect(**options)
 
 
 def test_a_database_without_a_ledger_is_refused_with_what_to_type(empty_database: str) -> None:

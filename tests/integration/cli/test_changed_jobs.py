@@ -1,4 +1,4 @@
-"""A job that is given another policy or version, or leaves jobs.toml: what its runs made before is still shown."""
+"""A job that gets another policy or version, or leaves jobs.toml, still shows what its runs made before."""
 
 from datetime import timedelta
 
@@ -52,7 +52,7 @@ def test_rows_of_a_requeue_that_mends_not_all_are_seen_after_the_next_whole_run(
     assert points.view(job) == dict(points.sql("SELECT id, 2 * x FROM points WHERE id <> 8"))
 
 
-def test_what_a_cancelled_whole_run_left_is_seen_with_the_next_one_also_after_a_prune(points: Points) -> None:
+def test_the_rows_left_by_a_cancelled_whole_run_are_shown_even_after_a_prune(points: Points) -> None:
     points.fill(20)
     points.model({})
     job = points.job(batch_rows=10, on_failure="retry-run")

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.wide(every=10)
 COMMANDS = [*cli.list_commands(None)]  # type: ignore[arg-type]  # our list needs no context
 
 
-def answer(engine: Engine, sql: str) -> object:
+def query_value(engine: Engine, sql: str) -> object:
     with engine.connect() as connection:
         return connection.execute(text(sql)).scalar_one()
 
@@ -48,7 +48,7 @@ def test_enqueue_wait_scores_every_row_and_a_second_run_finds_nothing(
     assert second.exit_code == 0
     assert "nothing is pending" in second.output
     wrong = "SELECT count(*) FROM pairs LEFT JOIN predictions.sums p USING (id) WHERE abs(p.total - a - b) < 1e-9"
-    assert answer(engine, wrong) == ROWS
+    assert query_value(engine, wrong) == ROWS
 
 
 def test_runs_json_has_the_promised_names_and_iso_times(scorebeat: Cli, job: str, producer: Producer) -> None:
@@ -63,7 +63,7 @@ def test_runs_json_has_the_promised_names_and_iso_times(scorebeat: Cli, job: str
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+\+00:00", run["created_at"])
 
 
-def test_plan_tells_what_a_run_would_do_and_changes_nothing(scorebeat: Cli, job: str, producer: Producer) -> None:
+def test_plan_shows_what_a_run_would_do_and_changes_nothing(scorebeat: Cli, job: str, producer: Producer) -> None:
     first = json.loads(scorebeat("plan", job, "--json").stdout)
     scorebeat("enqueue", job, "--limit", "60")
     score_all(producer, 1)
@@ -75,7 +75,7 @@ def test_plan_tells_what_a_run_would_do_and_changes_nothing(scorebeat: Cli, job:
     assert len(json.loads(scorebeat("runs", "--json").stdout)) == 1
 
 
-def test_a_second_enqueue_says_which_run_is_open(scorebeat: Cli, job: str) -> None:
+def test_a_second_enqueue_names_the_run_that_is_open(scorebeat: Cli, job: str) -> None:
     assert scorebeat("enqueue", job).exit_code == 0
 
     again = scorebeat("enqueue", job)
@@ -84,7 +84,7 @@ def test_a_second_enqueue_says_which_run_is_open(scorebeat: Cli, job: str) -> No
     assert "run 1 is planning" in again.stderr
 
 
-def test_a_repeated_run_key_answers_the_run_that_it_made(scorebeat: Cli, job: str) -> None:
+def test_a_repeated_run_key_returns_the_run_that_it_made(scorebeat: Cli, job: str) -> None:
     outputs = [scorebeat("enqueue", job, "--run-key", "night") for _ in range(2)]
 
     assert [o.exit_code for o in outputs] == [0, 0]
@@ -98,7 +98,7 @@ def test_a_blank_run_key_is_refused(scorebeat: Cli, job: str, blank: str) -> Non
     assert json.loads(scorebeat("runs", "--json").stdout) == []
 
 
-def test_enqueue_says_that_nobody_will_plan_and_score(scorebeat: Cli, job: str, engine: Engine) -> None:
+def test_enqueue_reports_that_nobody_will_plan_and_score(scorebeat: Cli, job: str, engine: Engine) -> None:
     alone = scorebeat("enqueue", job)
     notes = [scorebeat(*command).stderr for command in (("runs",), ("show", "1"))]
     with engine.begin() as connection:
@@ -211,7 +211,7 @@ def test_failures_are_grouped_and_requeue_puts_them_back(scorebeat: Cli, job: st
     assert "no batch is dead" in scorebeat("failures").output
 
 
-def test_pause_and_resume_say_who_and_why(scorebeat: Cli, job: str) -> None:
+def test_pause_and_resume_show_who_and_why(scorebeat: Cli, job: str) -> None:
     assert "is paused" in scorebeat("pause", job, "--reason", "a rebuild").output
     assert "a rebuild" in scorebeat("pause", job).output
     assert scorebeat("resume", job).output == "job sums is resumed\n"
@@ -228,7 +228,7 @@ def test_runs_warn_of_a_queue_that_nobody_serves_only_while_it_matters(
     assert scorebeat("runs").stderr == ""
 
 
-def test_a_failed_run_says_why(scorebeat: Cli, job: str, engine: Engine) -> None:
+def test_a_failed_run_shows_its_reason(scorebeat: Cli, job: str, engine: Engine) -> None:
     scorebeat("enqueue", job)
     with engine.begin() as connection:
         runs.fail(connection, 1, "the disk\x1b[31m is full")

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.wide(every=10)
 
 
 @pytest.mark.parametrize("command", ["plan", "enqueue", "pause", "resume"])
-def test_an_unknown_job_is_answered_with_the_near_names(scorebeat: Cli, job: str, command: str) -> None:
+def test_an_unknown_job_is_refused_with_similar_names(scorebeat: Cli, job: str, command: str) -> None:
     assert job == "sums"
     refused(scorebeat(command, "sum"), "there is no job 'sum'. Did you mean 'sums'?")
 
@@ -120,7 +120,7 @@ def test_a_model_file_that_cannot_be_used_is_refused(scorebeat: Cli, job: str, a
     assert ledger(engine) == before
 
 
-def test_a_database_that_is_not_there_or_refuses_us_is_told_without_the_password(
+def test_a_database_that_is_down_or_refuses_us_is_reported_without_the_password(
     scorebeat: Cli, job: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nobody = f"postgresql://ann:s3cret-word@127.0.0.1:{free_port()}/shop"
@@ -132,7 +132,7 @@ def test_a_database_that_is_not_there_or_refuses_us_is_told_without_the_password
             assert "s3cret-word" not in message
 
 
-def test_a_broker_that_is_not_there_or_refuses_us_is_told_and_nothing_is_enqueued(
+def test_a_broker_that_is_down_or_refuses_us_is_reported_and_nothing_is_enqueued(
     scorebeat: Cli, job: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nobody = f"redis://:s3cret-word@127.0.0.1:{free_port()}/0"

@@ -107,7 +107,7 @@ def test_a_query_may_end_in_a_comment(scorebeat: Cli, job: str, settings: Settin
     assert scorebeat("watch", "1").exit_code == 0
 
 
-def test_one_bad_job_keeps_the_good_ones_of_its_file_out_and_all_bad_ones_are_told(
+def test_one_bad_job_keeps_the_good_ones_of_its_file_out_and_all_bad_are_reported(
     scorebeat: Cli, job: str, settings: Settings, engine: Engine
 ) -> None:
     before = ledger(engine)
@@ -133,7 +133,7 @@ GROUPED = "SELECT id, sum(a) AS a, sum(b) AS b FROM pairs GROUP BY id"
         (GROUPED, ["returns more than 1,000 rows", "allow_full_scans"]),
     ],
 )
-def test_what_plan_and_a_run_would_refuse_or_complain_of_is_not_applied(
+def test_a_job_that_plan_or_a_run_would_refuse_is_not_applied(
     scorebeat: Cli, job: str, settings: Settings, engine: Engine, query: str, words: list[str]
 ) -> None:
     without_an_index(engine, 20_000)
@@ -155,7 +155,7 @@ def without_an_index(engine: Engine, rows: int) -> None:
         connection.exec_driver_sql("ANALYZE pairs")
 
 
-def test_keys_that_repeat_since_the_job_was_applied_are_refused_by_plan_check_and_the_run(
+def test_plan_check_and_the_run_refuse_keys_that_repeat_since_apply(
     scorebeat: Cli, job: str, producer: Producer, engine: Engine
 ) -> None:
     without_an_index(engine, ROWS)
@@ -173,7 +173,7 @@ def test_keys_that_repeat_since_the_job_was_applied_are_refused_by_plan_check_an
     assert "unique and not NULL" in watched.output
 
 
-def test_a_job_whose_table_grew_past_a_batch_is_scored_and_its_cost_is_told(
+def test_a_job_whose_table_outgrew_a_batch_is_scored_and_its_cost_is_reported(
     scorebeat: Cli, job: str, settings: Settings, producer: Producer, engine: Engine
 ) -> None:
     without_an_index(engine, 1_000)

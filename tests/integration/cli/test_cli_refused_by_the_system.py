@@ -1,4 +1,4 @@
-"""What the system refuses us, or gives us cut short, ends a command with one message and never with a stack trace."""
+"""A refusal of the system, or a file cut short, ends a command with one message and never with a stack trace."""
 
 import subprocess
 import sys
@@ -20,21 +20,21 @@ from tests.support.fixtures import REPOSITORY
 from tests.support.system import own_system
 
 
-def test_a_store_that_cannot_be_read_is_told_by_all_who_want_it(
+def test_each_command_that_needs_an_unreadable_store_reports_it(
     scorebeat: Cli, job: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SCOREBEAT_ARTIFACTS", "x" * 300)  # refused to everybody, root too
 
     checked = scorebeat("check")
-    told = [scorebeat("predict", "adder", "--json", '{"a": 1, "b": 2}'), scorebeat("publish", "adder/1"), checked]
+    results = [scorebeat("predict", "adder", "--json", '{"a": 1, "b": 2}'), scorebeat("publish", "adder/1"), checked]
 
-    assert [one.exit_code for one in told] == [1, 2, 2]
-    assert all("cannot be read: File name too long" in one.output for one in told)
+    assert [one.exit_code for one in results] == [1, 2, 2]
+    assert all("cannot be read: File name too long" in one.output for one in results)
     assert "queue cpu" in checked.output  # what comes after it
     assert job in checked.output
 
 
-def test_a_worker_says_of_a_store_that_it_cannot_read_what_to_do_and_nothing_of_its_own_code(tmp_path: Path) -> None:
+def test_a_worker_reports_an_unreadable_store_with_a_next_step_and_no_traceback(tmp_path: Path) -> None:
     with own_system(tmp_path / "system") as system:
         job = system.job("closed")
         system.programs.control()
@@ -42,14 +42,14 @@ def test_a_worker_says_of_a_store_that_it_cannot_read_what_to_do_and_nothing_of_
 
         assert system.until_finished(system.enqueue(job)) is RunState.FAILED
 
-        errors = system.ask("SELECT DISTINCT error FROM scorebeat.batches")
+        errors = system.query("SELECT DISTINCT error FROM scorebeat.batches")
         log = system.programs.log(worker)
     assert ["SCOREBEAT_ARTIFACTS" in error for (error,) in errors] == [True]
     assert "batch.failed" in log
     assert "Traceback" not in log
 
 
-def test_show_tells_the_last_error_of_batches_that_are_tried_again(
+def test_show_prints_the_last_error_of_batches_that_are_retried(
     scorebeat: Cli, job: str, producer: Producer, engine: Engine
 ) -> None:
     scorebeat("enqueue", job)
@@ -67,7 +67,7 @@ def test_show_tells_the_last_error_of_batches_that_are_tried_again(
     assert "\x1b" not in shown
 
 
-def test_a_demo_that_cannot_write_says_where_and_what_to_do(
+def test_a_demo_that_cannot_write_names_the_folder_and_the_next_step(
     scorebeat: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()

@@ -12,7 +12,7 @@ from scorebeat.producer.context import Producer
 from tests.support.cli_fixtures import JOB, ROWS, Cli, score_all, write_adder
 
 
-def answer(engine: Engine, sql: str) -> object:
+def query_value(engine: Engine, sql: str) -> object:
     with engine.connect() as connection:
         return connection.execute(text(sql)).scalar_one()
 
@@ -43,16 +43,16 @@ def test_publish_and_rollback_switch_the_view_and_the_next_run(
 
     shown = "SELECT round(total) FROM predictions.sums WHERE id = 10"
     assert "model adder/2 added (digest" in added.output
-    assert answer(engine, shown) == 30
+    assert query_value(engine, shown) == 30
     assert scorebeat("publish", "adder/2").output == "model adder/2 is published; jobs that show it: sums\n"
-    assert answer(engine, shown) == 60
+    assert query_value(engine, shown) == 60
     listed = json.loads(scorebeat("models", "list", "--json").stdout)
     assert [(v["model"], v["rows_scored"], v["published_at"] is None) for v in listed] == [
         ("adder/1", ROWS, True),
         ("adder/2", ROWS, False),
     ]
     assert scorebeat("rollback", "adder").exit_code == 0
-    assert answer(engine, shown) == 30
+    assert query_value(engine, shown) == 30
 
 
 @pytest.mark.usefixtures("job")
@@ -65,7 +65,7 @@ def test_a_model_added_twice_is_one_version(scorebeat: Cli, adder: Path) -> None
 
 
 @pytest.mark.usefixtures("pairs")
-def test_apply_tells_what_changed_and_stores_a_job_whose_model_is_to_come(
+def test_apply_reports_changes_and_stores_a_job_whose_model_is_to_come(
     scorebeat: Cli, adder: Path, settings: Settings, engine: Engine
 ) -> None:
     settings.jobs.write_text(JOB)
@@ -73,7 +73,7 @@ def test_apply_tells_what_changed_and_stores_a_job_whose_model_is_to_come(
     scorebeat("models", "add", str(adder), "--name", "adder", "--outputs", "total")
     settings.jobs.write_text(JOB.replace("40", "50"))
     changed = scorebeat("apply")
-    view = answer(engine, "SELECT to_regclass('predictions.sums')::text")
+    view = query_value(engine, "SELECT to_regclass('predictions.sums')::text")
     settings.jobs.write_text(JOB.replace("sums", "others"))
 
     assert added.output.startswith("added job sums\nnote: jobs.sums: model 'adder' has no version yet")

@@ -1,4 +1,4 @@
-"""`scorebeat health`: alive is who gave the database a sign of life lately, from this machine and in this place."""
+"""`scorebeat health`: a process that sent a sign of life lately, from this machine and folder, is alive."""
 
 import socket
 import subprocess
@@ -18,7 +18,7 @@ HERE = socket.gethostname()
 
 
 def seen(engine: Engine, queues: list[str], host: str = HERE, seconds_ago: int = 0) -> None:
-    """A worker on these queues gave its last sign of life so long ago."""
+    """A worker on these queues whose last sign of life is so old."""
     name = f"{queues[0]}-7@{host}/7"
     with engine.begin() as connection:
         workers.seen(connection, name, queues, "cpu", 1)
@@ -40,10 +40,10 @@ def test_an_old_sign_and_one_from_another_machine_do_not_count(
     scorebeat: Cli, engine: Engine, sign: dict[str, int]
 ) -> None:
     seen(engine, ["cpu"], **sign)  # type: ignore[arg-type]  # one of the two
-    answer = scorebeat("health", "worker")
+    result = scorebeat("health", "worker")
 
-    assert answer.exit_code == 1
-    assert f"a worker that scores on {HERE} gave no sign of life within 20 s" in answer.stderr
+    assert result.exit_code == 1
+    assert f"a worker that scores on {HERE} gave no sign of life within 20 s" in result.stderr
 
 
 def test_control_is_alive_when_both_of_its_workers_are(scorebeat: Cli, engine: Engine) -> None:
@@ -68,17 +68,19 @@ def test_beat_is_alive_while_it_reads(scorebeat: Cli, database: str, monkeypatch
     beat.dispose()
 
 
-def test_a_database_that_is_away_is_said_without_its_password(scorebeat: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_database_is_reported_without_its_password(
+    scorebeat: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SCOREBEAT_DATABASE_URL", "postgresql://ann:hidden@127.0.0.1:1/shop")
-    answer = scorebeat("health", "worker")
+    result = scorebeat("health", "worker")
 
-    assert answer.exit_code == 2
-    assert "hidden" not in answer.output
+    assert result.exit_code == 2
+    assert "hidden" not in result.output
 
 
 @pytest.mark.parametrize("where", ["environment", ".env"])
 @pytest.mark.parametrize(("process", "queues"), [("worker", ["cpu"]), ("control", ["control", "plan"])])
-def test_a_yes_takes_neither_sqlalchemy_nor_celery_and_a_no_says_why(
+def test_a_healthy_check_imports_no_sqlalchemy_or_celery_and_a_failed_one_has_why(
     settings: Settings, engine: Engine, tmp_path: Path, where: str, process: str, queues: list[str]
 ) -> None:
     variables = environment(settings)
@@ -93,13 +95,13 @@ def test_a_yes_takes_neither_sqlalchemy_nor_celery_and_a_no_says_why(
         "print(*sorted({'sqlalchemy', 'celery', 'pydantic', 'click'} & set(sys.modules)))"
     )
 
-    def asked() -> "subprocess.CompletedProcess[str]":
+    def check() -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-c", program]
         return subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True, check=False)
 
-    silent = asked()
+    silent = check()
     seen(engine, queues)
-    heard = asked()
+    heard = check()
 
     assert (silent.returncode, "gave no sign of life within 20 s" in silent.stderr) == (1, True)
     assert (heard.returncode, heard.stdout) == (0, f"{process} is alive\n\n")
@@ -109,12 +111,12 @@ def test_a_yes_takes_neither_sqlalchemy_nor_celery_and_a_no_says_why(
 def test_a_server_that_accepts_and_is_silent_is_waited_for_5_seconds_once(settings: Settings, scheme: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"{scheme}://ann:hidden@127.0.0.1:{silent.getsockname()[1]}/shop"
-        answer = typed(settings, "health", "worker", SCOREBEAT_DATABASE_URL=url)
+        result = typed(settings, "health", "worker", SCOREBEAT_DATABASE_URL=url)
         silent.setblocking(False)
         silent.accept()
         with pytest.raises(BlockingIOError):
             silent.accept()
 
-    assert answer.returncode == 2
-    assert answer.stderr.startswith(f"error: PostgreSQL at {scheme}://ann:***@127.0.0.1:")
-    assert "gave no answer within 5 s" in answer.stderr
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"error: PostgreSQL at {scheme}://ann:***@127.0.0.1:")
+    assert "gave no answer within 5 s" in result.stderr

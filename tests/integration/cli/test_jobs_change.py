@@ -1,4 +1,4 @@
-"""Jobs and models are dropped and renamed by name, once it was said what readers lose by it."""
+"""Jobs and models are dropped and renamed by name, after a warning of what readers lose by it."""
 
 import json
 from pathlib import Path
@@ -17,13 +17,13 @@ pytestmark = pytest.mark.wide
 SETS = "SELECT job, table_name FROM scorebeat.prediction_sets WHERE dropped_at IS NULL ORDER BY id"
 
 
-def asked(engine: Engine, statement: str) -> list[tuple[object, ...]]:
+def query(engine: Engine, statement: str) -> list[tuple[object, ...]]:
     with engine.connect() as connection:
         return [tuple(row) for row in connection.execute(text(statement))]
 
 
 def relations(engine: Engine) -> set[str]:
-    found = asked(engine, "SELECT relname FROM pg_class WHERE relnamespace = 'predictions'::regnamespace"
+    found = query(engine, "SELECT relname FROM pg_class WHERE relnamespace = 'predictions'::regnamespace"
                           " AND relkind IN ('r', 'v')")  # fmt: skip
     return {str(name) for (name,) in found}
 
@@ -35,14 +35,14 @@ def scored(scorebeat: Cli, job: str, producer: Producer) -> str:
     return job
 
 
-def test_a_job_is_dropped_once_it_was_said_what_readers_lose_and_can_come_back(
+def test_a_job_is_dropped_after_a_warning_to_its_readers_and_can_come_back(
     scorebeat: Cli, scored: str, engine: Engine, producer: Producer
 ) -> None:
     lost = f"Readers lose the view predictions.sums and {ROWS} predictions in 1 table of job sums."
 
-    asking = scorebeat("jobs", "drop", scored)
-    assert asking.exit_code == 2
-    assert (asking.stdout, "Nothing was dropped" in asking.stderr) == (f"{lost}\n", True)
+    unconfirmed = scorebeat("jobs", "drop", scored)
+    assert unconfirmed.exit_code == 2
+    assert (unconfirmed.stdout, "Nothing was dropped" in unconfirmed.stderr) == (f"{lost}\n", True)
     assert relations(engine) == {"sums", "sums__adder_v1"}
     done = scorebeat("jobs", "drop", scored, "--yes")
     assert done.stdout.startswith(
@@ -55,7 +55,7 @@ def test_a_job_is_dropped_once_it_was_said_what_readers_lose_and_can_come_back(
     assert scorebeat("apply").output == "added job sums\n"
     scorebeat("enqueue", scored)
     score_all(producer, 2)
-    assert asked(engine, "SELECT count(*) FROM predictions.sums") == [(ROWS,)]
+    assert query(engine, "SELECT count(*) FROM predictions.sums") == [(ROWS,)]
     assert scorebeat("jobs", "drop", scored, "--yes").exit_code == 0
     assert scorebeat("apply").output == "added job sums\n"
 
@@ -112,14 +112,14 @@ def test_a_name_that_cannot_be_had_is_refused_before_anything_is_announced(
     assert result.stdout == ""
 
 
-def test_what_others_made_of_a_jobs_view_keeps_it_from_being_dropped(
+def test_an_object_that_depends_on_a_jobs_view_keeps_it_from_being_dropped(
     scorebeat: Cli, scored: str, engine: Engine
 ) -> None:
     with engine.begin() as connection:
         connection.execute(text("CREATE VIEW report AS SELECT sum(total) FROM predictions.sums"))
 
     refused(scorebeat("jobs", "drop", scored, "--yes"), "view report depends on", "Nothing was dropped")
-    assert asked(engine, "SELECT count(*) FROM predictions.sums") == [(ROWS,)]
+    assert query(engine, "SELECT count(*) FROM predictions.sums") == [(ROWS,)]
 
 
 def test_a_renamed_job_has_its_predictions_its_runs_and_its_readers(
@@ -135,8 +135,8 @@ def test_a_renamed_job_has_its_predictions_its_runs_and_its_readers(
     assert "rename it in jobs.toml, too" in done.stdout
 
     assert relations(engine) == {"totals", "totals__adder_v1"}
-    assert asked(engine, "SELECT * FROM report") == [(ROWS,)]
-    assert asked(engine, "SELECT has_table_privilege('pg_monitor', 'predictions.totals', 'SELECT')") == [(True,)]
+    assert query(engine, "SELECT * FROM report") == [(ROWS,)]
+    assert query(engine, "SELECT has_table_privilege('pg_monitor', 'predictions.totals', 'SELECT')") == [(True,)]
     settings.jobs.write_text(JOB.replace("[jobs.sums]", "[jobs.totals]"))
     assert scorebeat("apply").output == "nothing changed: 1 job as before\n"
     assert "nothing is pending" in scorebeat("plan", "totals").output
@@ -144,7 +144,7 @@ def test_a_renamed_job_has_its_predictions_its_runs_and_its_readers(
         connection.execute(text("INSERT INTO pairs VALUES (1001, 1, 2)"))
     scorebeat("enqueue", "totals")
     score_all(producer, 2)
-    assert asked(engine, "SELECT * FROM report") == [(ROWS + 1,)]
+    assert query(engine, "SELECT * FROM report") == [(ROWS + 1,)]
     assert scorebeat("runs", "--job", "totals").output.count("totals") >= 2
     settings.jobs.write_text(JOB)  # the old name is free
     assert scorebeat("apply").output.startswith("added job sums")
@@ -163,7 +163,7 @@ def test_a_job_is_not_renamed_to_what_is_no_name_or_is_taken(
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE predictions.totals ()"))
     refused(scorebeat("jobs", "rename", scored, "totals", "--yes"), "predictions.totals is there already")
-    assert asked(engine, SETS) == [("sums", "sums__adder_v1"), ("others", "others__adder_v1")]
+    assert query(engine, SETS) == [("sums", "sums__adder_v1"), ("others", "others__adder_v1")]
 
 
 def test_a_renamed_model_has_its_versions_its_files_and_its_jobs(
@@ -178,7 +178,7 @@ def test_a_renamed_model_has_its_versions_its_files_and_its_jobs(
     assert 'write model = "plus" in the file of pinned, sums' in done.output
 
     assert relations(engine) == {"sums", "sums__plus_v1", "pinned", "pinned__plus_v1"}
-    assert asked(engine, "SELECT spec ->> 'model' FROM scorebeat.jobs ORDER BY name") == [("plus/1",), ("plus",)]
+    assert query(engine, "SELECT spec ->> 'model' FROM scorebeat.jobs ORDER BY name") == [("plus/1",), ("plus",)]
     (version,) = json.loads(scorebeat("models", "list", "--json").stdout)
     assert (version["model"], version["rows_scored"]) == ("plus/1", ROWS)
     store.verify(producer.settings.artifacts, "plus", 1, version["digest"], cache=producer.settings.cache)
@@ -188,7 +188,7 @@ def test_a_renamed_model_has_its_versions_its_files_and_its_jobs(
         connection.execute(text("INSERT INTO pairs VALUES (1001, 1, 2)"))
     scorebeat("enqueue", scored)
     score_all(producer, 2)
-    assert asked(engine, "SELECT count(*) FROM predictions.sums") == [(ROWS + 1,)]
+    assert query(engine, "SELECT count(*) FROM predictions.sums") == [(ROWS + 1,)]
     scorebeat("models", "add", str(adder), "--name", "adder", "--outputs", "total")
     assert scorebeat("models", "rename", "plus", "adder", "--yes").exit_code == 2
 
@@ -196,12 +196,12 @@ def test_a_renamed_model_has_its_versions_its_files_and_its_jobs(
 def test_a_model_in_a_store_behind_a_url_is_renamed_with_its_files(
     scorebeat: Cli, adder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
-    place = f"file://{tmp_path / 'behind'}"
-    monkeypatch.setenv("SCOREBEAT_ARTIFACTS", place)
+    url = f"file://{tmp_path / 'behind'}"
+    monkeypatch.setenv("SCOREBEAT_ARTIFACTS", url)
     scorebeat("models", "add", str(adder), "--name", "adder", "--outputs", "total")
 
     assert scorebeat("models", "rename", "adder", "plus", "--yes").exit_code == 0
 
     (version,) = json.loads(scorebeat("models", "list", "--json").stdout)
-    store.verify(place, "plus", 1, version["digest"], cache=settings.cache)
+    store.verify(url, "plus", 1, version["digest"], cache=settings.cache)
     assert not list((tmp_path / "behind" / "adder").glob("*/model.toml"))

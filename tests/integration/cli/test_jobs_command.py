@@ -32,7 +32,7 @@ def test_a_job_is_one_line_with_its_next_due_time_last_success_and_last_skip(
 
     shown = scorebeat("jobs")
     head, line = shown.stdout.splitlines()
-    (told,) = json.loads(scorebeat("jobs", "--json").stdout)
+    (line,) = json.loads(scorebeat("jobs", "--json").stdout)
 
     assert head.split("  ")[0] == "job"
     assert "0 2 * * * Europe/Berlin" in line
@@ -40,17 +40,17 @@ def test_a_job_is_one_line_with_its_next_due_time_last_success_and_last_skip(
     assert "run 1 succeeded" in line
     assert "paused by ann: the table is being rebuilt" in line
     assert line.rstrip().endswith("adder/1")
-    due = datetime.fromisoformat(told["next_due_at"])
+    due = datetime.fromisoformat(line["next_due_at"])
     assert due > datetime.now(UTC)
-    assert (told["name"], told["last_state"], told["is_overdue"]) == (job, "succeeded", False)
-    assert (told["last_run"], told["last_reason"], told["paused_by"]) == (1, None, "ann")
-    assert told["last_success_at"] == told["last_end_at"]
+    assert (line["name"], line["last_state"], line["is_overdue"]) == (job, "succeeded", False)
+    assert (line["last_run"], line["last_reason"], line["paused_by"]) == (1, None, "ann")
+    assert line["last_success_at"] == line["last_end_at"]
 
 
 def test_a_job_by_hand_and_no_job_at_all_have_their_words(scorebeat: Cli, job: str, settings: Settings) -> None:
     assert "by hand" in scorebeat("jobs").stdout
-    (told,) = json.loads(scorebeat("jobs", "--json").stdout)
-    assert (told["name"], told["next_due_at"], told["needed_by"], told["last_run"]) == (job, None, None, None)
+    (line,) = json.loads(scorebeat("jobs", "--json").stdout)
+    assert (line["name"], line["next_due_at"], line["needed_by"], line["last_run"]) == (job, None, None, None)
 
     settings.jobs.write_text("")
     assert scorebeat("apply", "--remove-all").exit_code == 0

@@ -1,4 +1,4 @@
-"""What a person or a query wrote goes into reasons, notices, the log and commands at a length that people read."""
+"""The text of a person or a query goes into reasons, notices, the log and commands at a length that people read."""
 
 import logging
 import shlex
@@ -17,7 +17,7 @@ from scorebeat.producer.control.rescue import rescue
 from scorebeat.producer.requests.enqueue import Request, enqueue
 from tests.support.cli_fixtures import Cli, refused, scorebeat
 from tests.support.poison_fixtures import Points, points
-from tests.support.receiver import told
+from tests.support.receiver import logged_events
 
 __all__ = ["points", "scorebeat"]
 
@@ -27,7 +27,7 @@ READABLE = LONGEST + 500
 """An error, and a command behind it."""
 
 
-def test_a_long_parameter_is_in_no_reason_and_the_command_of_it_makes_a_run_with_the_same(
+def test_a_long_parameter_is_in_no_reason_and_its_command_repeats_the_run(
     points: Points, scorebeat: Cli, caplog: pytest.LogCaptureFixture
 ) -> None:
     points.fill(3)
@@ -42,7 +42,7 @@ def test_a_long_parameter_is_in_no_reason_and_the_command_of_it_makes_a_run_with
 
     reason = str(points.run(failed).reason)
     posted = body(Notice(1, failed, job.name, "failed", datetime.now(UTC), None, 1), _status(points, failed))
-    logged = [str(event["reason"]) for event in told(caplog, "run.failed")]
+    logged = [str(event["reason"]) for event in logged_events(caplog, "run.failed")]
     listed = scorebeat("runs").output
     assert max(map(len, [reason, listed, *logged])) < READABLE
     assert len(posted) < 2 * READABLE  # a text and a reason
@@ -53,7 +53,7 @@ def test_a_long_parameter_is_in_no_reason_and_the_command_of_it_makes_a_run_with
     assert points.run(failed + 1).job.parameters == {"word": Parameter.of(LONG)}
 
 
-def test_what_a_query_raises_is_in_a_reason_with_its_beginning_and_its_end(points: Points) -> None:
+def test_a_reason_has_the_beginning_and_the_end_of_a_querys_error(points: Points) -> None:
     points.fill(3)
     points.model({})
     points.sql(
@@ -74,7 +74,7 @@ def test_what_a_query_raises_is_in_a_reason_with_its_beginning_and_its_end(point
     assert reason.endswith(f"`scorebeat enqueue {job.name}` scores its rows by another run")
 
 
-def test_what_is_too_long_to_be_shown_is_refused_with_the_bound(points: Points, scorebeat: Cli) -> None:
+def test_a_text_that_is_too_long_to_be_shown_is_refused_with_the_bound(points: Points, scorebeat: Cli) -> None:
     points.fill(3)
     points.model({})
     job = points.job()
@@ -98,7 +98,7 @@ def test_a_value_that_does_not_fit_is_shown_by_its_beginning(points: Points) -> 
     assert len(str(error.value)) < 300
 
 
-def test_whoever_acts_is_named_shortly(points: Points, scorebeat: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_is_named_shortly(points: Points, scorebeat: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     points.fill(3)
     points.model({})
     job = points.job()

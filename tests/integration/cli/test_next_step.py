@@ -20,7 +20,7 @@ from scorebeat.producer.requests.requeue import requeue
 from scorebeat.worker.scoring.recover import record_failure
 from tests.support.cli_fixtures import Cli, scorebeat
 from tests.support.poison_fixtures import Points, assert_accounted, points
-from tests.support.receiver import told
+from tests.support.receiver import logged_events
 
 __all__ = ["points", "scorebeat"]
 
@@ -83,7 +83,7 @@ def test_the_command_that_a_reason_names_scores_the_rows(
 
 
 @pytest.mark.parametrize("fails", [the_query_fails_in_the_plan, the_plan_died_each_time])
-def test_a_requeue_of_a_run_without_batches_says_what_to_type_instead(
+def test_a_requeue_of_a_run_without_batches_names_the_command_to_type(
     points: Points, fails: Callable[[Points], tuple[Job, int]]
 ) -> None:
     points.fill(50)
@@ -93,7 +93,7 @@ def test_a_requeue_of_a_run_without_batches_says_what_to_type_instead(
         requeue(points.producer, run, "ann")
 
 
-def test_the_command_for_a_run_of_a_due_time_names_the_moment(points: Points) -> None:
+def test_the_command_for_a_run_of_a_due_time_names_the_time(points: Points) -> None:
     points.fill(50)
     points.model({})
     job = points.job(query="SELECT id, x FROM points WHERE x < extract(day FROM :due_at)")
@@ -113,8 +113,8 @@ def test_the_command_for_a_run_with_values_of_its_own_makes_a_run_with_the_same(
     points.model({})
     parameters = {"least": Parameter.of(2), "word": Parameter.of("usual")}
     job = points.job(query="SELECT id, x FROM points WHERE id > :least AND :word <> ''", parameters=parameters)
-    given = {"least": "-5", "word": "it's `x`; $HOME \\"}
-    failed = enqueue(points.producer, Request(job.name, "test", parameters=given)).run_id
+    values = {"least": "-5", "word": "it's `x`; $HOME \\"}
+    failed = enqueue(points.producer, Request(job.name, "test", parameters=values)).run_id
     points.sql("UPDATE scorebeat.runs SET plan_attempt = 3, plan_expires_at = now() - interval '1 s', planned_by = 'p'")
     rescue(points.producer)
     program, *words = shlex.split(str(points.run(failed).reason).partition("`")[2].rpartition("`")[0])
@@ -123,10 +123,10 @@ def test_the_command_for_a_run_with_values_of_its_own_makes_a_run_with_the_same(
     assert scorebeat(*words).exit_code == 0
     again = points.run(failed + 1)
     assert again.job.parameters == points.run(failed).job.parameters
-    assert {name: value.text for name, value in again.job.parameters.items()} == given
+    assert {name: value.text for name, value in again.job.parameters.items()} == values
 
 
-def test_a_run_that_fails_by_a_key_that_repeats_is_an_error_in_the_log_with_its_reason(
+def test_a_run_that_fails_by_a_repeated_key_is_an_error_in_the_log(
     points: Points, caplog: pytest.LogCaptureFixture
 ) -> None:
     points.fill(50)
@@ -143,7 +143,7 @@ def test_a_run_that_fails_by_a_key_that_repeats_is_an_error_in_the_log_with_its_
     reason = f"key 21 is given twice. `scorebeat requeue {run}` puts back what it left out"
     assert points.run(run).reason == reason
     assert [r.levelname for r in caplog.records if r.__dict__.get("scorebeat_event") == "run.failed"] == ["ERROR"]
-    assert [event["reason"] for event in told(caplog, "run.failed")] == [reason]
+    assert [event["reason"] for event in logged_events(caplog, "run.failed")] == [reason]
 
 
 def test_the_end_of_a_run_is_in_the_log_with_its_job_and_reason(
@@ -153,6 +153,6 @@ def test_the_end_of_a_run_is_in_the_log_with_its_job_and_reason(
     with caplog.at_level(logging.INFO, "scorebeat"):
         job, run = all_dead(points)
 
-    (event,) = told(caplog, "run.finished")
+    (event,) = logged_events(caplog, "run.finished")
     assert (event["run"], event["job"], event["state"]) == (run, job.name, "failed")
     assert event["reason"] == points.run(run).reason

@@ -1,4 +1,4 @@
-"""A jobs file owns the jobs that it made: no other file changes or removes them; its own go when that is asked for."""
+"""A jobs file owns the jobs that it made: no other file changes or removes them; its own go when that is requested."""
 
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def test_a_job_of_another_file_is_changed_only_by_adopting_it(
     assert names(engine) == {job: "other.toml"}
 
 
-def test_a_renamed_file_says_who_it_is_at_its_top(scorebeat: Cli, job: str, engine: Engine, tmp_path: Path) -> None:
+def test_a_renamed_file_names_its_owner_at_its_top(scorebeat: Cli, job: str, engine: Engine, tmp_path: Path) -> None:
     renamed = write(tmp_path / "renamed.toml", f'owner = "jobs.toml"\n{JOB.replace("40", "50")}')
 
     assert scorebeat("apply", "--file", renamed).output == "changed job sums\n"
@@ -100,7 +100,7 @@ def _ledger(engine: Engine) -> list[object]:
 
 
 @pytest.mark.usefixtures("job")
-def test_jobs_that_were_applied_before_files_owned_them_belong_to_the_first_file_that_names_them(
+def test_jobs_applied_before_files_owned_them_belong_to_the_first_that_names_them(
     scorebeat: Cli, settings: Settings, engine: Engine, tmp_path: Path
 ) -> None:
     write(settings.jobs, JOB + OTHER)
@@ -145,7 +145,7 @@ def test_a_folder_of_files_is_applied_at_once_and_a_job_may_move_between_them(
 
 
 @pytest.mark.usefixtures("job")
-def test_jobs_of_a_file_that_left_its_folder_go_on_with_a_note_until_they_are_removed(
+def test_jobs_of_a_file_that_left_its_folder_go_on_with_a_note_until_removed(
     scorebeat: Cli, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "jobs"

@@ -1,4 +1,4 @@
-"""`scorebeat predict` and the Python call: the model of the batches, asked for single rows."""
+"""`scorebeat predict` and the Python call: the model of the batches, called with single rows."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.wide
 QUICKSTART = Page.read(REPOSITORY / "docs/tutorial/quickstart.md")
 
 
-def answers(scorebeat: Cli, model: str, rows: Any) -> Any:
+def predictions(scorebeat: Cli, model: str, rows: Any) -> Any:
     result = scorebeat("predict", model, "--json", json.dumps(rows))
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
@@ -42,7 +42,7 @@ def test_rows_online_are_scored_as_in_a_batch(scorebeat: Cli, job: str, producer
         rows = connection.execute(text("SELECT id, a, b, total FROM pairs JOIN predictions.sums USING (id)")).all()
     before = ledger(engine)
 
-    found = answers(scorebeat, "adder", [{"b": row.b, "a": row.a} for row in rows])
+    found = predictions(scorebeat, "adder", [{"b": row.b, "a": row.a} for row in rows])
 
     assert len(rows) == 100
     assert found == [{"total": row.total} for row in rows]
@@ -51,14 +51,14 @@ def test_rows_online_are_scored_as_in_a_batch(scorebeat: Cli, job: str, producer
 
 def test_one_object_no_rows_and_standard_input_are_taken(scorebeat: Cli, job: str) -> None:
     del job
-    assert answers(scorebeat, "adder", []) == []
-    assert len(answers(scorebeat, "adder", {"a": 1, "b": 2})) == 1
+    assert predictions(scorebeat, "adder", []) == []
+    assert len(predictions(scorebeat, "adder", {"a": 1, "b": 2})) == 1
     piped = CliRunner().invoke(cli, ["predict", "adder/1", "--json", "-"], input='[{"values": [1, 2]}]')
-    assert json.loads(piped.stdout) == answers(scorebeat, "adder", {"a": 1, "b": 2})
+    assert json.loads(piped.stdout) == predictions(scorebeat, "adder", {"a": 1, "b": 2})
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
         ("[{", "--json is not JSON: Expecting property name"),
         ("", "--json is not JSON: Expecting value"),
@@ -73,14 +73,14 @@ def test_one_object_no_rows_and_standard_input_are_taken(scorebeat: Cli, job: st
         ('[{"a": 1, "b": "2"}]', "row 0: b is '2', expected a number"),
     ],
 )
-def test_rows_that_do_not_fit_end_with_2_and_say_where(scorebeat: Cli, job: str, rows: str, said: str) -> None:
+def test_rows_that_do_not_fit_end_with_2_and_the_position(scorebeat: Cli, job: str, rows: str, message: str) -> None:
     del job
 
-    refused(scorebeat("predict", "adder", "--json", rows), said)
+    refused(scorebeat("predict", "adder", "--json", rows), message)
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("model", "message"),
     [
         ("ader", "there is no model 'ader'. Did you mean 'adder'?"),
         ("adder/2", "there is no model adder/2."),
@@ -88,10 +88,10 @@ def test_rows_that_do_not_fit_end_with_2_and_say_where(scorebeat: Cli, job: str,
         ("adder/1/1", "is neither a model nor a version of one"),
     ],
 )
-def test_a_model_that_is_not_there_is_named(scorebeat: Cli, job: str, model: str, said: str) -> None:
+def test_a_model_that_is_not_there_is_named(scorebeat: Cli, job: str, model: str, message: str) -> None:
     del job
 
-    refused(scorebeat("predict", model, "--json", "[]"), said)
+    refused(scorebeat("predict", model, "--json", "[]"), message)
 
 
 @pytest.mark.usefixtures("job")
@@ -105,8 +105,8 @@ def test_bytes_that_are_no_text_end_with_2() -> None:
 def test_a_null_that_the_model_cannot_take_ends_with_2_and_its_row_and_column(scorebeat: Cli) -> None:
     rows = '[{"a": 1, "b": 2}, {"a": null, "b": 2}]'
 
-    told = refused(scorebeat("predict", "adder", "--json", rows), "row 1: the model raised ValueError: Input X")
-    assert "; a is null, which the model does not take" in told
+    error = refused(scorebeat("predict", "adder", "--json", rows), "row 1: the model raised ValueError: Input X")
+    assert "; a is null, which the model does not take" in error
 
 
 @pytest.mark.usefixtures("job")
@@ -161,7 +161,7 @@ def test_only_the_last_few_models_are_kept(producer: Producer, adder: Path) -> N
     assert [name for name, _ in predictor._models] == names[-MODELS_KEPT:]
 
 
-def test_a_file_that_was_altered_is_not_asked(producer: Producer, adder: Path) -> None:
+def test_a_file_that_was_altered_predicts_nothing(producer: Producer, adder: Path) -> None:
     publish.add(producer, adder, "adder", "test")
     (Path(producer.settings.artifacts) / "adder/1/model.skops").write_bytes(b"altered")
 
@@ -169,7 +169,7 @@ def test_a_file_that_was_altered_is_not_asked(producer: Producer, adder: Path) -
         Predictor(producer).predict("adder", [])
 
 
-def test_the_call_from_python_raises_what_the_command_says(producer: Producer, adder: Path) -> None:
+def test_the_call_from_python_raises_the_error_of_the_command(producer: Producer, adder: Path) -> None:
     publish.add(producer, adder, "adder", "test")
 
     with pytest.raises(UnknownName):
@@ -188,11 +188,11 @@ def at_a_terminal(tmp_path: Path, stack: StackUrls, database: str, settings: Set
         yield one
 
 
-def test_the_page_on_python_classes_does_what_it_says(at_a_terminal: Reader) -> None:
+def test_the_page_on_python_classes_does_what_it_promises(at_a_terminal: Reader) -> None:
     at_a_terminal.follow(Page.read(REPOSITORY / "docs/how-to/bring-python-class.md"))
 
 
-def test_the_page_on_predictions_online_does_what_it_says(at_a_terminal: Reader) -> None:
+def test_the_page_on_predictions_online_does_what_it_promises(at_a_terminal: Reader) -> None:
     at_a_terminal.save(QUICKSTART, "train.py")
     added = "python train.py && scorebeat models add churn.skops --name churn --inputs visits,days_away,spent"
     assert at_a_terminal.shell(added).returncode == 0

@@ -53,16 +53,14 @@ def added(producer: Producer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return add
 
 
-def test_callers_in_several_threads_get_the_predictions_of_their_own_rows(
-    added: Callable[[str], Predictor],
-) -> None:
+def test_callers_in_several_threads_get_the_predictions_of_their_own_rows(added: Callable[[str], Predictor]) -> None:
     predictor = added(OF_ONE_OBJECT)
 
-    def ask(at: int) -> list[dict[str, Any]]:
+    def predict(at: int) -> list[dict[str, Any]]:
         return predictor.predict("m", [{"x": float(at)}, {"x": at + 0.5}])
 
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(ask, range(32)))
+        found = list(threads.map(predict, range(32)))
 
     assert found == [[{"y": 2.0 * at}, {"y": 2.0 * at + 1}] for at in range(32)]
 
@@ -86,7 +84,7 @@ HANGS = """
 """
 
 
-def test_a_prediction_that_hangs_does_not_stop_others_for_longer_than_the_time_limit(
+def test_a_prediction_that_hangs_stops_others_for_at_most_the_time_limit(
     added: Callable[[str], Predictor], producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     added(HANGS)
@@ -103,7 +101,7 @@ def test_a_prediction_that_hangs_does_not_stop_others_for_longer_than_the_time_l
         assert hung.result() == [{"y": 13.0}]
 
 
-def test_formats_say_whether_several_threads_may_be_in_a_model(producer: Producer, tmp_path: Path) -> None:
+def test_formats_declare_whether_several_threads_may_be_in_a_model(producer: Producer, tmp_path: Path) -> None:
     x = np.array([[-1.0], [1.0]])
     own = LogisticRegression().fit(x, [0, 1])
     strange = make_pipeline(FunctionTransformer(_strange), LogisticRegression()).fit(x, [0, 1])

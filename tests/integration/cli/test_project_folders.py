@@ -19,7 +19,7 @@ NAMES = (
     "sqlalchemy", "utils", "worker",
 )  # fmt: skip
 """Of modules that lie in the folder; `models` is a package there."""
-SHADOW = "raise ImportError('{name}.py of the user was imported in the place of a library or of ours')\n"
+SHADOW = "raise ImportError('{name}.py of the user was imported instead of a library or of ours')\n"
 NET = """\
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
@@ -94,7 +94,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def scorebeat(system: System, folder: Path, *arguments: str) -> str:
-    """What the command prints, typed in the folder."""
+    """The output of the command, typed in the folder."""
     command = [str(Path(sys.executable).with_name("scorebeat")), *arguments]
     done = subprocess.run(
         command, cwd=folder, env=environment(system.settings), capture_output=True, text=True, check=False
@@ -122,20 +122,20 @@ def workers(system: System, project: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "source", "permission"), [("net", "net.pkl", "pickle"), ("flavour", "saved", "mlflow")]
 )
-def test_models_whose_code_is_called_as_ours_are_added_and_score_from_a_folder_of_such_names(
+def test_models_whose_modules_are_named_like_ours_are_added_and_score(
     system: System, project: Path, name: str, source: str, permission: str
 ) -> None:
     names = () if permission == "mlflow" else ("--inputs", "a,b,c,d")
     scorebeat(system, project, "models", "add", source, "--name", name, "--allow-code", permission, *names)
     job = system.job(name, rows=40)
-    ((signature,),) = system.ask("SELECT signature FROM scorebeat.model_versions WHERE name = :name", name=name)
+    ((signature,),) = system.query("SELECT signature FROM scorebeat.model_versions WHERE name = :name", name=name)
     (output,) = (output["name"] for output in signature["outputs"])
     system.apply(job.model_copy(update={"model": name}))
 
     run = system.enqueue(job)
 
     assert system.until_finished(run) is RunState.SUCCEEDED
-    wrong = system.ask(
+    wrong = system.query(
         f"SELECT count(*) FROM {name} AS t LEFT JOIN predictions.{name} AS p USING (id)"
         f' WHERE p."{output}" IS DISTINCT FROM (t.a + t.b + t.c + t.d) * 3.0'
     )

@@ -1,4 +1,4 @@
-"""Contract: the user's SQL gives the same in a run as in psql with the same URL, under every setting that matters.
+"""Contract: the user's SQL returns the same in a run as in psql with the same URL, under every setting that matters.
 
 Each setting that a user may change is in one of the lists below, with each version of PostgreSQL that is tested.
 """
@@ -56,7 +56,7 @@ OURS = {
     "default_transaction_isolation", "idle_in_transaction_session_timeout", "jit", "lock_timeout",
     "max_parallel_workers_per_gather", "quote_all_identifiers", "tcp_*",
 }  # fmt: skip
-"""Set in every session of ours, whatever the user says; they change no value but that of quote_ident."""
+"""Set in every session of ours, whatever the user sets; they change no value but that of quote_ident."""
 NO_MEANING = {
     # how a statement is planned, run and logged, and how much it may use
     "*_cost", "enable_*", "cpu_*", "geqo*", "jit_*", "debug_*", "trace_*", "log_*", "parallel_*",
@@ -116,7 +116,7 @@ def usual(shop: Shop, query: str) -> dict[int, str]:
 
 
 def psql(shop: Shop, query: str) -> dict[int, str]:
-    """What psql gives."""
+    """The result of psql."""
     command = [str(postgres.binaries() / "psql"), address(make_url(shop.url)), "-X", "-q", "--csv", "-t", "-c"]
     environment = os.environ | {"PGCLIENTENCODING": "UTF8"}
     done = subprocess.run(
@@ -136,17 +136,17 @@ def test_every_setting_that_a_user_may_change_is_known_to_matter_or_not(shop: Sh
     assert unknown == set()
 
 
-def test_what_our_statements_need_is_what_a_user_may_have_otherwise() -> None:
+def test_our_statements_set_only_settings_that_a_user_may_change() -> None:
     assert session.STATEMENTS.keys() <= MEANING.keys()
     assert not {name for name in session.ALWAYS if not any(fnmatch(name, ours) for ours in OURS)}
 
 
-def test_without_settings_a_run_gives_what_psql_gives(shop: Shop, query: str, usual: dict[int, str]) -> None:
+def test_without_settings_a_run_returns_what_psql_does(shop: Shop, query: str, usual: dict[int, str]) -> None:
     assert shop.labels(query) == usual
 
 
 @pytest.mark.parametrize("by", ["database", "role", "url"])
-def test_with_every_setting_changed_a_run_gives_what_psql_gives(
+def test_with_every_setting_changed_a_run_returns_what_psql_does(
     by: str, shop: Shop, query: str, usual: dict[int, str], known: dict[str, tuple[str, str]]
 ) -> None:
     wanted = {**{name: value for name, (value, _) in known.items()}, "role": "analyst"}
@@ -158,10 +158,10 @@ def test_with_every_setting_changed_a_run_gives_what_psql_gives(
         values = {name: value if name == "search_path" else f"'{value}'" for name, value in wanted.items()}
         shop.sql(*(f"ALTER {whom} SET {name} = {value}" for name, value in values.items()))
     try:
-        given = psql(here, query)
+        expected = psql(here, query)
 
-        assert here.labels(query, name=f"by_{by}") == given
+        assert here.labels(query, name=f"by_{by}") == expected
     finally:
         shop.sql(f"ALTER DATABASE {make_url(shop.url).database} RESET ALL", "ALTER ROLE postgres RESET ALL")
     names = [*known, "role"]
-    assert {names[number] for number, word in given.items() if word == usual[number]} == set()
+    assert {names[number] for number, word in expected.items() if word == usual[number]} == set()

@@ -1,4 +1,4 @@
-"""What Flower's pages let a person do: who may, what is done, what is recorded."""
+"""Actions on Flower's pages: who may take them, their effect, their record."""
 
 import socket
 from base64 import b64encode
@@ -10,7 +10,7 @@ import pytest
 from scorebeat.db.ledger.jobs import JobRow
 from scorebeat.db.ledger.jobs import get as job_of
 from tests.support.flower_fixtures import NUMBERS, a_run, flower, guarded, recorded, s, states
-from tests.support.flower_program import Flower, said, start_flower
+from tests.support.flower_program import Flower, message_of, start_flower
 from tests.support.system import System
 
 pytestmark = pytest.mark.wide(every=10)
@@ -28,7 +28,7 @@ def read_only(s: System) -> Flower:
 
 @pytest.fixture(scope="module")
 def reachable(s: System) -> Flower:
-    """Listens to everyone, and asks nobody who they are."""
+    """Open to everyone, without a login."""
     return start_flower(s, address="0.0.0.0")  # noqa: S104 -- that is what is tested
 
 
@@ -38,7 +38,7 @@ def job_row(s: System, name: str) -> JobRow:
 
 
 @pytest.mark.parametrize("path", ["/runs", "/runs/1", "/runs/batch/1"])
-def test_who_did_not_log_in_sees_nothing(guarded: Flower, path: str) -> None:
+def test_a_visitor_without_a_login_sees_nothing(guarded: Flower, path: str) -> None:
     stranger = Flower(guarded.url)
 
     found = stranger.get(path)
@@ -46,7 +46,7 @@ def test_who_did_not_log_in_sees_nothing(guarded: Flower, path: str) -> None:
     assert (found.status_code, found.text) == (401, "Access denied")
 
 
-def test_who_did_not_log_in_changes_nothing(s: System, guarded: Flower) -> None:
+def test_a_visitor_without_a_login_changes_nothing(s: System, guarded: Flower) -> None:
     run = a_run(s, "partial", "of_a_stranger", "dead")
     wrong = Flower(guarded.url, "ann:wrong")
 
@@ -57,10 +57,10 @@ def test_who_did_not_log_in_changes_nothing(s: System, guarded: Flower) -> None:
 
 def test_a_wrong_login_is_refused_whatever_its_characters(guarded: Flower) -> None:
     for login in ("ann:pässwort", "änn:secret", "ann:日本", "ann:\udcff"):
-        given = b64encode(login.encode("utf-8", "surrogateescape")).decode()
+        credentials = b64encode(login.encode("utf-8", "surrogateescape")).decode()
         for path in ("/runs", "/workers", "/api/workers"):
-            answer = httpx.get(guarded.url + path, headers={"Authorization": f"Basic {given}"}, timeout=30)
-            assert answer.status_code == 401, (login, path)
+            response = httpx.get(guarded.url + path, headers={"Authorization": f"Basic {credentials}"}, timeout=30)
+            assert response.status_code == 401, (login, path)
 
 
 def test_connections_that_never_send_a_whole_request_are_closed_by_flower(flower: Flower) -> None:
@@ -80,7 +80,7 @@ def test_connections_that_never_send_a_whole_request_are_closed_by_flower(flower
 
 
 @pytest.mark.parametrize(
-    "said",
+    "headers",
     [
         {"Sec-Fetch-Site": "same-site", "Origin": "http://127.0.0.1:9"},
         {"Sec-Fetch-Site": "cross-site"},
@@ -89,12 +89,12 @@ def test_connections_that_never_send_a_whole_request_are_closed_by_flower(flower
         {"Origin": "null"},
     ],
 )
-def test_a_page_of_another_port_or_site_presses_no_button(s: System, flower: Flower, said: dict[str, str]) -> None:
+def test_a_page_of_another_port_or_site_presses_no_button(s: System, flower: Flower, headers: dict[str, str]) -> None:
     run = a_run(s, "partial", f"another_page_{next(NUMBERS)}", "dead")
 
-    answer = flower.post_with(TOKEN | said, f"/runs/{run}/requeue")
+    response = flower.post_with(TOKEN | headers, f"/runs/{run}/requeue")
 
-    assert answer.status_code == 403
+    assert response.status_code == 403
     assert states(s, run) == ["dead"]
 
 
@@ -103,9 +103,9 @@ def test_a_page_of_its_own_presses_a_button(s: System, flower: Flower, with_site
     run = a_run(s, "partial", f"own_page_{next(NUMBERS)}", "dead")
     site = {"Sec-Fetch-Site": "same-origin"} if with_site else {}
 
-    answer = flower.post_with(TOKEN | {"Origin": flower.url} | site, f"/runs/{run}/requeue")
+    response = flower.post_with(TOKEN | {"Origin": flower.url} | site, f"/runs/{run}/requeue")
 
-    assert answer.status_code == 200, answer.text
+    assert response.status_code == 200, response.text
     assert states(s, run) == ["pending"]
 
 
@@ -123,9 +123,9 @@ def test_a_page_of_its_own_presses_a_button(s: System, flower: Flower, with_site
 def test_without_the_pages_token_nothing_is_done(s: System, flower: Flower, what: str, headers: dict[str, str]) -> None:
     run = a_run(s, "partial", f"no_token_{next(NUMBERS)}", "dead")
 
-    answer = flower.post_with(headers, f"/runs/{run}/{what}")
+    response = flower.post_with(headers, f"/runs/{run}/{what}")
 
-    assert answer.status_code == 403
+    assert response.status_code == 403
     assert states(s, run) == ["dead"]
     assert recorded(s, f"run {run}") == []
 
@@ -133,42 +133,42 @@ def test_without_the_pages_token_nothing_is_done(s: System, flower: Flower, what
 def test_in_read_only_mode_there_are_no_buttons_and_nothing_is_done(s: System, read_only: Flower) -> None:
     run = a_run(s, "partial", "only_read", "dead")
 
-    page, answer = read_only.get(f"/runs/{run}").text, read_only.post(f"/runs/{run}/requeue")
+    page, response = read_only.get(f"/runs/{run}").text, read_only.post(f"/runs/{run}/requeue")
 
     assert "data-act" not in page + read_only.get("/runs").text
     assert "read-only" in page
-    assert (answer.status_code, said(answer)) == (403, "Flower is in read-only mode.")
+    assert (response.status_code, message_of(response)) == (403, "Flower is in read-only mode.")
     assert read_only.post("/runs/job/only_read/pause").status_code == 403
     assert states(s, run) == ["dead"]
     assert job_row(s, "only_read").paused_at is None
 
 
-def test_a_flower_that_others_reach_and_that_asks_nobody_only_shows(s: System, reachable: Flower) -> None:
+def test_a_reachable_flower_without_a_login_is_read_only(s: System, reachable: Flower) -> None:
     run = a_run(s, "partial", "reachable", "dead")
 
-    page, answer = reachable.get(f"/runs/{run}").text, reachable.post(f"/runs/{run}/requeue")
+    page, response = reachable.get(f"/runs/{run}").text, reachable.post(f"/runs/{run}/requeue")
 
     assert "data-act" not in page
-    assert answer.status_code == 403
-    assert "--basic-auth" in said(answer)
+    assert response.status_code == 403
+    assert "--basic-auth" in message_of(response)
     assert states(s, run) == ["dead"]
 
 
 def test_another_sites_name_for_this_machine_is_not_this_machine(s: System, flower: Flower) -> None:
     run = a_run(s, "partial", "rebound", "dead")
 
-    answer = flower.post_with({"Host": "evil.example:5555"} | TOKEN, f"/runs/{run}/requeue")
+    response = flower.post_with({"Host": "evil.example:5555"} | TOKEN, f"/runs/{run}/requeue")
 
-    assert answer.status_code == 403
+    assert response.status_code == 403
     assert states(s, run) == ["dead"]
 
 
-def test_a_requeue_puts_the_run_back_and_records_who_asked(s: System, flower: Flower, guarded: Flower) -> None:
+def test_a_requeue_resumes_the_run_and_records_its_user(s: System, flower: Flower, guarded: Flower) -> None:
     first, second = a_run(s, "partial", "back_1", "dead", "dead"), a_run(s, "partial", "back_2", "dead")
 
-    answers = flower.post(f"/runs/{first}/requeue"), guarded.post(f"/runs/{second}/requeue")
+    responses = flower.post(f"/runs/{first}/requeue"), guarded.post(f"/runs/{second}/requeue")
 
-    assert [said(answer) for answer in answers] == [
+    assert [message_of(response) for response in responses] == [
         f"2 batches of run {first} put back.",
         f"1 batch of run {second} put back.",
     ]
@@ -189,7 +189,7 @@ def test_a_name_that_nobody_checked_is_not_recorded(s: System, flower: Flower) -
 def test_a_run_is_cancelled_once(s: System, flower: Flower) -> None:
     run = a_run(s, "running", "stopped", "pending")
 
-    once, again = (said(flower.post(f"/runs/{run}/cancel")) for _ in range(2))
+    once, again = (message_of(flower.post(f"/runs/{run}/cancel")) for _ in range(2))
 
     assert (once, again) == (f"Run {run} is cancelled.", f"Run {run} was over already; nothing was changed.")
     assert states(s, run) == ["cancelled"]
@@ -198,21 +198,21 @@ def test_a_run_is_cancelled_once(s: System, flower: Flower) -> None:
 
 
 def test_a_job_is_paused_with_a_reason_resumed_and_run_now(s: System, guarded: Flower) -> None:
-    s.tell("UPDATE scorebeat.jobs SET removed_at = now()")  # those of other tests have no tables
+    s.execute("UPDATE scorebeat.jobs SET removed_at = now()")  # those of other tests have no tables
     job = s.job("by_button")
 
     guarded.post("/runs/job/by_button/pause", reason="the table is <rebuilt>")
     paused = job_row(s, job.name)
     shown = guarded.get("/runs").text
     guarded.post("/runs/job/by_button/resume")
-    answer = guarded.post("/runs/job/by_button/run")
+    response = guarded.post("/runs/job/by_button/run")
 
     assert (paused.paused_by, paused.paused_reason) == ("ann", "the table is <rebuilt>")
     assert "by ann: the table is &lt;rebuilt&gt;" in shown
     assert job_row(s, job.name).paused_at is None
     assert [action for action, _ in recorded(s, "job by_button")] == ["job.paused", "job.resumed"]
-    assert s.ask("SELECT created_by FROM scorebeat.runs WHERE job = 'by_button'") == [("ann",)]
-    assert answer.status_code == 200
+    assert s.query("SELECT created_by FROM scorebeat.runs WHERE job = 'by_button'") == [("ann",)]
+    assert response.status_code == 200
     assert guarded.post("/runs/job/by_button/run").status_code == 409
 
 
@@ -233,13 +233,13 @@ def test_a_job_is_paused_with_a_reason_resumed_and_run_now(s: System, guarded: F
         ("/runs/{run}/erase", {}, 404),
     ],
 )
-def test_an_action_on_what_is_not_there_says_so(
+def test_an_action_on_something_that_does_not_exist_reports_that(
     s: System, flower: Flower, path: str, fields: dict[str, str], status: int
 ) -> None:
     run = a_run(s, "partial", f"not_there_{next(NUMBERS)}", "dead")
 
-    answer = flower.post(path.format(run=run), **fields)
+    response = flower.post(path.format(run=run), **fields)
 
-    assert answer.status_code == status
-    assert "Traceback" not in answer.text
+    assert response.status_code == status
+    assert "Traceback" not in response.text
     assert states(s, run) == ["dead"]

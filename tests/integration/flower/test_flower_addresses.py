@@ -28,7 +28,7 @@ __all__ = ["flower", "guarded", "s"]
         ("/runs?job=%ff", 400),
     ],
 )
-def test_an_address_that_is_wrong_is_answered_as_such(flower: Flower, path: str, status: int) -> None:
+def test_an_address_that_is_wrong_is_reported_as_such(flower: Flower, path: str, status: int) -> None:
     found = flower.get(path)
 
     assert found.status_code == status
@@ -53,19 +53,19 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("name", "given"), [(name, one) for name, several in WRONG.items() for one in several])
+@pytest.mark.parametrize(("name", "value"), [(name, one) for name, several in WRONG.items() for one in several])
 def test_a_part_of_a_run_that_cannot_be_is_refused_with_what_was_expected(
-    s: System, flower: Flower, name: str, given: str
+    s: System, flower: Flower, name: str, value: str
 ) -> None:
-    run = a_run(s, "partial", f"asked_{name}", "dead")
+    run = a_run(s, "partial", f"queried_{name}", "dead")
 
-    refused = flower.get(f"/runs/{run}?{urlencode({name: given})}")
+    refused = flower.get(f"/runs/{run}?{urlencode({name: value})}")
 
     assert (refused.status_code, f'id="wrong">{name}: expected' in refused.text) == (400, True)
 
 
 @pytest.mark.parametrize(
-    ("path", "status", "said"),
+    ("path", "status", "message"),
     [
         ("/runs/987654321", 404, "There is no run 987654321."),
         ("/runs/batch/987654321", 404, "There is no batch 987654321; it may have been pruned."),
@@ -75,24 +75,24 @@ def test_a_part_of_a_run_that_cannot_be_is_refused_with_what_was_expected(
         ("/runs?before=x%25d", 400, "before: expected a whole number"),
     ],
 )
-def test_a_wrong_address_is_told_in_flowers_frame_with_the_way_back(
-    guarded: Flower, path: str, status: int, said: str
+def test_a_wrong_address_is_reported_in_flowers_frame_with_the_way_back(
+    guarded: Flower, path: str, status: int, message: str
 ) -> None:
     found = guarded.get(path)
 
     assert (found.status_code, found.headers["content-type"]) == (status, "text/html; charset=UTF-8")
-    assert f'id="wrong">{said}</p>' in found.text
+    assert f'id="wrong">{message}</p>' in found.text
     assert re.search(r'<a class="nav-link active"\s+href="/watch/runs"', found.text)
     assert '<a class="btn btn-sm btn-outline-primary" href="/watch/runs">All runs</a>' in found.text
 
 
-def test_a_wrong_address_asks_for_the_login_first(guarded: Flower) -> None:
+def test_a_wrong_address_requires_the_login_first(guarded: Flower) -> None:
     assert [Flower(guarded.url).get(path).status_code for path in ("/runs/one", "/runs/7", "/runs?before=x")] == [
         401
     ] * 3
 
 
-def test_a_body_that_cannot_be_read_is_told_to_somebody_who_did_not_log_in_too(guarded: Flower) -> None:
+def test_an_unreadable_body_is_reported_without_a_login_too(guarded: Flower) -> None:
     found = httpx.request("GET", f"{guarded.url}/runs", headers={"Content-Type": "multipart/form-data"}, content=b"x")
 
     assert (found.status_code, 'id="wrong">Invalid body' in found.text) == (400, True)

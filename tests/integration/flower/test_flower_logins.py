@@ -15,31 +15,31 @@ __all__ = ["ledger", "trained"]
 
 
 @pytest.mark.parametrize(
-    "given", [["ann:"], ["ann"], [":"], [":s3cr3t"], [""], ["ann:s3cr3t", "ben"], ["ann:s3", "cr3t"]]
+    "entries", [["ann:"], ["ann"], [":"], [":s3cr3t"], [""], ["ann:s3cr3t", "ben"], ["ann:s3", "cr3t"]]
 )
-def test_an_entry_without_a_name_or_a_password_is_refused(given: list[str]) -> None:
+def test_an_entry_without_a_name_or_a_password_is_refused(entries: list[str]) -> None:
     with pytest.raises(click.UsageError, match="expected name:password") as refused:
-        require_logins(parsed(given))
+        require_logins(parsed(entries))
 
     assert "s3" not in str(refused.value)
 
 
-@pytest.mark.parametrize("given", [["ann:pässwort"], ["änn:s3cr3t"], ["ann:s3cr3t", "ben:naïve"]])
-def test_a_login_that_flower_cannot_compare_is_refused(given: list[str]) -> None:
+@pytest.mark.parametrize("entries", [["ann:pässwort"], ["änn:s3cr3t"], ["ann:s3cr3t", "ben:naïve"]])
+def test_a_login_that_flower_cannot_compare_is_refused(entries: list[str]) -> None:
     with pytest.raises(click.UsageError, match="not ASCII") as refused:
-        require_logins(parsed(given))
+        require_logins(parsed(entries))
 
-    assert not any(login.partition(":")[2] in str(refused.value) for login in given)
+    assert not any(login.partition(":")[2] in str(refused.value) for login in entries)
 
 
-@pytest.mark.parametrize("given", [[], ["ann:s3cr3t"], ["ann:s3:cr3t", "ben:x"]])
-def test_others_are_taken(given: list[str]) -> None:
-    require_logins(parsed(given))
+@pytest.mark.parametrize("entries", [[], ["ann:s3cr3t"], ["ann:s3:cr3t", "ben:x"]])
+def test_others_are_taken(entries: list[str]) -> None:
+    require_logins(parsed(entries))
 
 
 @pytest.mark.parametrize(("argument", "variable"), [("--basic-auth=ann:", None), (None, "ann:")])
 def test_flower_does_not_start(ledger: Ledger, argument: str | None, variable: str | None) -> None:
-    said = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "scorebeat.worker", "flower", "--port=0", *filter(None, [argument])],
         cwd=REPOSITORY,
         env=environment(ledger.settings) | ({"FLOWER_BASIC_AUTH": variable} if variable else {}),
@@ -49,10 +49,10 @@ def test_flower_does_not_start(ledger: Ledger, argument: str | None, variable: s
         timeout=60,
     )
 
-    assert (said.returncode, "expected name:password" in said.stderr) == (2, True), said.stderr
+    assert (result.returncode, "expected name:password" in result.stderr) == (2, True), result.stderr
 
 
-def parsed(given: list[str]) -> OptionParser:
+def parsed(entries: list[str]) -> OptionParser:
     options = OptionParser()
-    options.define("basic_auth", type=str, default=given, multiple=True)
+    options.define("basic_auth", type=str, default=entries, multiple=True)
     return options

@@ -1,4 +1,4 @@
-"""What the tab says of an open run whose work nobody would do: the words of the command line, while it is so."""
+"""The tab's note on an open run whose work nobody would do: the command line's, as long as that is so."""
 
 import re
 from html import unescape
@@ -21,7 +21,7 @@ NOTE = re.compile(r'<div class="alert [^"]*" id="note-\d+">(.*?)</div>', re.DOTA
 def waiting(s: System, state: str, name: str) -> int:
     """A run whose batches go into the queue `nightly`."""
     run = a_run(s, state, name)
-    s.tell("UPDATE scorebeat.runs SET spec = jsonb_set(spec, '{queue}', '\"nightly\"') WHERE id = :run", run=run)
+    s.execute("UPDATE scorebeat.runs SET spec = jsonb_set(spec, '{queue}', '\"nightly\"') WHERE id = :run", run=run)
     return run
 
 
@@ -31,37 +31,35 @@ def serve(s: System, *queues: str) -> None:
 
 
 def notes(flower: Flower, path: str) -> list[str]:
-    """What stands above, its commands in backticks."""
+    """The notes above the table, their commands in backticks."""
     found = NOTE.findall(flower.get(path).text)
     return [unescape(re.sub("</?code>", "`", note)).strip() for note in found]
 
 
-def test_a_run_that_nobody_serves_is_told_as_the_command_line_tells_it_until_somebody_does(
-    s: System, flower: Flower
-) -> None:
+def test_flower_notes_an_unserved_run_as_the_command_line_does_until_it_is_served(s: System, flower: Flower) -> None:
     run = waiting(s, "running", "unserved")
-    places = ("/runs", f"/runs/{run}")
+    paths = ("/runs", f"/runs/{run}")
 
-    alone = [notes(flower, path) for path in places]
+    alone = [notes(flower, path) for path in paths]
     serve(s, "control", "plan", "cpu")
-    other = [notes(flower, path) for path in places]
+    other = [notes(flower, path) for path in paths]
     serve(s, "control", "plan", "nightly")
-    served = [notes(flower, path) for path in places]
-    s.tell("UPDATE scorebeat.workers SET seen_at = now() - interval '1 hour'")
-    gone = [notes(flower, path) for path in places]
-    s.tell(
+    served = [notes(flower, path) for path in paths]
+    s.execute("UPDATE scorebeat.workers SET seen_at = now() - interval '1 hour'")
+    gone = [notes(flower, path) for path in paths]
+    s.execute(
         "UPDATE scorebeat.runs SET state = 'cancelled', finished_at = now(), reason = 'enough' WHERE id = :run", run=run
     )
 
     assert alone == gone == [[CONTROL, NIGHTLY]] * 2
     assert other == [[NIGHTLY]] * 2
     assert served == [[], []]
-    assert [notes(flower, path) for path in places] == [[], []]
+    assert [notes(flower, path) for path in paths] == [[], []]
     with s.engine.connect() as connection:
         assert unserved.of_queues(connection, {"nightly"}) == [CONTROL, NIGHTLY]
 
 
-def test_a_control_worker_that_does_not_plan_is_told(s: System, flower: Flower) -> None:
+def test_a_control_worker_that_does_not_plan_is_reported(s: System, flower: Flower) -> None:
     run = waiting(s, "planning", "unplanned")
 
     serve(s, "control", "nightly")

@@ -1,4 +1,4 @@
-"""Flower's pages with our tab: what they show, how fast, and what they say when they cannot know."""
+"""Flower's pages with our tab: what they show, how fast, and what they show if the database is away."""
 
 import html
 import logging
@@ -16,7 +16,7 @@ from scorebeat.db.reports import job_lines
 from scorebeat.monitor import flower as wiring
 from tests.support.fixtures import wait_for
 from tests.support.flower_fixtures import a_run, flower, guarded, s
-from tests.support.flower_program import Flower, said, start_flower
+from tests.support.flower_program import Flower, message_of, start_flower
 from tests.support.system import System
 
 __all__ = ["flower", "guarded", "s"]
@@ -37,7 +37,7 @@ def test_the_tab_is_in_the_navigation_of_every_page(flower: Flower, path: str) -
     assert found.text.count('aria-current="page"') == 1
 
 
-def test_the_tab_and_its_pages_stand_under_flowers_prefix(s: System, guarded: Flower) -> None:
+def test_the_tab_and_its_pages_are_under_flowers_prefix(s: System, guarded: Flower) -> None:
     run = a_run(s, "partial", "under_a_prefix", "dead")
 
     listed, page = guarded.get("/runs").text, guarded.get(f"/runs/{run}").text
@@ -47,28 +47,41 @@ def test_the_tab_and_its_pages_stand_under_flowers_prefix(s: System, guarded: Fl
     assert guarded.get("/runs/static/runs.js").status_code == 200
 
 
-def test_no_other_site_may_show_a_page_in_a_frame_and_no_page_runs_a_script_but_those_of_its_files(
+def test_no_other_site_frames_a_page_and_no_page_runs_a_foreign_script(
     s: System, flower: Flower, guarded: Flower
 ) -> None:
     run = a_run(s, "partial", "framed", "dead")
     ours = ("/runs", f"/runs/{run}", f"/runs/batch/{s.first_batch(run)}", "/runs/987654321", "/task/unknown")
     pages = (*ours, "/", "/workers", "/tasks", "/broker", "/nowhere")
 
-    answers = [*map(flower.get, pages), flower.post(f"/runs/{run}/cancel"), Flower(guarded.url).get("/runs")]
+    responses = [*map(flower.get, pages), flower.post(f"/runs/{run}/cancel"), Flower(guarded.url).get("/runs")]
 
-    assert [answer.status_code for answer in answers] == [200, 200, 200, 404, 404, 200, 200, 200, 200, 404, 200, 401]
-    for answer in answers:
-        assert answer.headers["x-frame-options"] == "SAMEORIGIN", answer.url
-        policy = answer.headers["content-security-policy"]
-        assert policy.startswith("frame-ancestors 'self'; script-src 'self' 'sha256-"), answer.url
+    assert [response.status_code for response in responses] == [
+        200,
+        200,
+        200,
+        404,
+        404,
+        200,
+        200,
+        200,
+        200,
+        404,
+        200,
+        401,
+    ]
+    for response in responses:
+        assert response.headers["x-frame-options"] == "SAMEORIGIN", response.url
+        policy = response.headers["content-security-policy"]
+        assert policy.startswith("frame-ancestors 'self'; script-src 'self' 'sha256-"), response.url
         assert "unsafe" not in policy
-        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["x-content-type-options"] == "nosniff"
     assert flower.get("/runs/static/runs.js").headers["x-content-type-options"] == "nosniff"
 
 
 def test_errors_and_tracebacks_that_hold_markup_are_shown_as_text(s: System, flower: Flower) -> None:
     run = a_run(s, "partial", "markup", "dead", "committed", error=MARKUP)
-    s.tell(
+    s.execute(
         "INSERT INTO scorebeat.quarantine (prediction_set_id, batch_id, key, error_type, error, traceback)"
         " SELECT r.prediction_set_id, b.id, jsonb_build_array(CAST(:m AS text)), 'E', :m, :m FROM scorebeat.batches b"
         " JOIN scorebeat.runs r ON r.id = b.run_id WHERE r.id = :run AND b.state = 'committed'",
@@ -85,13 +98,13 @@ def test_errors_and_tracebacks_that_hold_markup_are_shown_as_text(s: System, flo
 def test_the_jobs_are_shown_with_what_the_command_shows_and_markup_in_them_is_text(s: System, flower: Flower) -> None:
     job = s.job("listed", rows=4, schedule="0 2 * * *", timezone="Europe/Berlin")
     run = a_run(s, "partial", "listed", "committed")
-    s.tell("UPDATE scorebeat.runs SET reason = '1 of 5 batches are dead' WHERE id = :run", run=run)
-    s.tell(
+    s.execute("UPDATE scorebeat.runs SET reason = '1 of 5 batches are dead' WHERE id = :run", run=run)
+    s.execute(
         "UPDATE scorebeat.jobs SET applied_at = now() - interval '3 days', paused_at = now(), paused_by = :m,"
         " paused_reason = :m WHERE name = 'listed'",
         m=MARKUP,
     )
-    s.tell(
+    s.execute(
         "INSERT INTO scorebeat.actions (by, action, subject, details) VALUES ('beat', 'tick.skipped', 'job listed',"
         " jsonb_build_object('due_at', now() - interval '5 h 1 min', 'reason', CAST(:m AS text)))",
         m=MARKUP,
@@ -101,7 +114,7 @@ def test_the_jobs_are_shown_with_what_the_command_shows_and_markup_in_them_is_te
 
     page = flower.get("/runs").text
     row = page.partition('<tr id="job-listed">')[2].partition("</tr>")[0]
-    told = " ".join(html.unescape(re.sub(r"<[^>]*>", " ", row)).split())
+    shown = " ".join(html.unescape(re.sub(r"<[^>]*>", " ", row)).split())
 
     assert line.next_due_at is not None
     assert line.last_end_at is not None
@@ -111,7 +124,7 @@ def test_the_jobs_are_shown_with_what_the_command_shows_and_markup_in_them_is_te
         (line.last_skip_at, "5 h ago"),
         (line.last_end_at, "ago"),
     ):
-        assert re.search(f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}.*? {distance}", told), told
+        assert re.search(f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}.*? {distance}", shown), shown
     for words in (
         "flowers/1",
         "queue cpu",
@@ -120,11 +133,11 @@ def test_the_jobs_are_shown_with_what_the_command_shows_and_markup_in_them_is_te
         "overdue",
         f"by {MARKUP}: {MARKUP}",
     ):
-        assert " ".join(words.split()) in told, words
+        assert " ".join(words.split()) in shown, words
     assert "<script>" not in row
 
 
-def test_flowers_task_page_takes_in_the_batch_and_its_list_says_job_run_and_rows(s: System, flower: Flower) -> None:
+def test_flowers_task_page_includes_the_batch_and_its_list_shows_job_run_and_rows(s: System, flower: Flower) -> None:
     run = a_run(s, "partial", "tasked", "dead", rows_planned=1234, first_key='["17"]', last_key='["4711"]')
     batch = s.first_batch(run)
 
@@ -139,7 +152,7 @@ def test_flowers_task_page_takes_in_the_batch_and_its_list_says_job_run_and_rows
 def test_a_page_of_10_000_batches_and_100_000_failed_rows_stays_fast(s: System, flower: Flower) -> None:
     small = a_run(s, "partial", "small", "dead", "committed")
     runs = [_large(s, f"large_{n}") for n in range(3)]
-    s.tell("ANALYZE scorebeat.batches, scorebeat.quarantine, scorebeat.runs")
+    s.execute("ANALYZE scorebeat.batches, scorebeat.quarantine, scorebeat.runs")
 
     paths = ("/runs", f"/runs/{runs[1]}", f"/runs/{runs[1]}?after=9000&rows_after=9000-1&groups_after=2000-r1")
     took = _seconds(flower, f"/runs/{small}", *paths)
@@ -149,7 +162,7 @@ def test_a_page_of_10_000_batches_and_100_000_failed_rows_stays_fast(s: System, 
     assert f'rel="next" href="/runs/{runs[1]}?after=50#batches"' in flower.get(f"/runs/{runs[1]}").text
 
 
-def test_a_page_says_that_the_database_is_away_and_comes_back_with_it(s: System, flower: Flower) -> None:
+def test_a_page_reports_an_unavailable_database_and_recovers_with_it(s: System, flower: Flower) -> None:
     run = a_run(s, "succeeded", "while_away", "committed")
     s.servers.stop("database")
     try:
@@ -161,7 +174,7 @@ def test_a_page_says_that_the_database_is_away_and_comes_back_with_it(s: System,
 
     assert (away.status_code, act.status_code, own.status_code) == (503, 503, 200)
     assert "cannot be used" in away.text
-    assert "cannot be used" in said(act)
+    assert "cannot be used" in message_of(act)
     wait_for(lambda: flower.get(f"/runs/{run}").status_code == 200)
 
 
@@ -169,7 +182,7 @@ def test_a_ledger_that_lets_a_page_wait_does_not_hold_up_flowers_own_pages(s: Sy
     with s.engine.connect() as holder, ThreadPoolExecutor() as pool:
         holder.execute(text("LOCK TABLE scorebeat.runs IN ACCESS EXCLUSIVE MODE"))
         waiting = pool.submit(flower.get, "/runs")
-        wait_for(lambda: s.ask("SELECT 1 FROM pg_locks WHERE NOT granted"))
+        wait_for(lambda: s.query("SELECT 1 FROM pg_locks WHERE NOT granted"))
         own = flower.get("/tasks")
         still = not waiting.done()
         holder.rollback()
@@ -195,7 +208,7 @@ def test_another_version_of_flower_gets_no_tab_and_a_line_in_the_log(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, version: str
 ) -> None:
     monkeypatch.setattr(wiring, "version", lambda _: version)
-    monkeypatch.setattr(wiring, "configure_logging", lambda _: None)  # it would take the place of what listens here
+    monkeypatch.setattr(wiring, "configure_logging", lambda _: None)  # it would replace what listens here
     before = list(handlers)
 
     with caplog.at_level(logging.WARNING):
@@ -208,14 +221,14 @@ def test_another_version_of_flower_gets_no_tab_and_a_line_in_the_log(
 def _large(s: System, name: str) -> int:
     """A finished run of 10,000 batches, each with ten rows quarantined for one of many errors."""
     run = a_run(s, "partial", name)
-    s.tell(
+    s.execute(
         "INSERT INTO scorebeat.batches (run_id, number, queue, state, rows_planned, rows_scored, rows_failed, attempt,"
         " attempts_left, first_key, last_key, claimed_by, claimed_at, finished_at)"
         " SELECT :run, n, 'cpu', 'committed', 1000, 990, 10, 1, 5, '[\"1\"]', '[\"10\"]', 'w1',"
         " now() + n * interval '1 ms', now() + n * interval '2 ms' FROM generate_series(1, 10000) n",
         run=run,
     )
-    s.tell(
+    s.execute(
         "INSERT INTO scorebeat.quarantine (prediction_set_id, batch_id, key, error_type, error, traceback)"
         " SELECT r.prediction_set_id, b.id, jsonb_build_array(b.number * 10 + n), 'ValueError',"
         " 'bad value of kind ' || b.number % 50, repeat('/srv/scorebeat/worker/narrow.py:75 in _halves' || n, 5)"

@@ -1,4 +1,4 @@
-"""What pages read: a page at a time, in order, with the right counts."""
+"""The queries of the pages: a page at a time, in order, with the right counts."""
 
 from datetime import timedelta
 from itertools import pairwise
@@ -21,7 +21,7 @@ __all__ = ["connection", "shared_engine"]
 LONG = "the disk is full, " + "and full, " * 20
 
 
-def put_aside(connection: Connection, batch: int, key: str, error: str, kind: str = "ValueError") -> None:
+def quarantine(connection: Connection, batch: int, key: str, error: str, kind: str = "ValueError") -> None:
     connection.execute(
         text(
             "INSERT INTO scorebeat.quarantine (prediction_set_id, batch_id, key, error_type, error, traceback)"
@@ -74,7 +74,7 @@ FAILED_BEFORE = (
 )
 SHOWN = {
     "it ended after its deadline": ("deadline_at = finished_at - interval '1 s'", None),
-    "it was told as late": (
+    "it was reported as late": (
         "deadline_at = NULL",
         "INSERT INTO scorebeat.notices (run_id, event, happened_at) VALUES (:run, 'late', now())",
     ),
@@ -112,7 +112,7 @@ def test_a_run_that_failed_or_left_rows_out_as_a_whole_is_among_the_failures(
     assert (kind, of, error) == (shown, run, "key 21 is given twice")
 
 
-def test_the_pace_is_of_the_last_minute_and_tells_what_is_left(connection: Connection) -> None:
+def test_the_pace_is_of_the_last_minute_and_predicts_the_time_left(connection: Connection) -> None:
     run = add_run(connection)
     connection.execute(text("UPDATE scorebeat.runs SET created_at = now() - interval '1 hour'"))
     add_batch(connection, run, "committed", number=1, rows_planned=9000, rows_scored=9000, finished_at="yesterday")
@@ -125,8 +125,8 @@ def test_the_pace_is_of_the_last_minute_and_tells_what_is_left(connection: Conne
     assert found.left == pytest.approx(timedelta(seconds=30), rel=0.05)
 
 
-@pytest.mark.parametrize(("batches", "can_tell"), [(0, False), (1, False), (2, True)])
-def test_one_batch_does_not_tell_when_a_run_ends(connection: Connection, batches: int, can_tell: bool) -> None:
+@pytest.mark.parametrize(("batches", "is_known"), [(0, False), (1, False), (2, True)])
+def test_one_batch_does_not_predict_when_a_run_ends(connection: Connection, batches: int, is_known: bool) -> None:
     run = add_run(connection)
     for number in range(batches):
         add_batch(connection, run, "committed", number=number + 1, rows_planned=1, rows_scored=1)
@@ -134,7 +134,7 @@ def test_one_batch_does_not_tell_when_a_run_ends(connection: Connection, batches
 
     found = run_pages.pace(connection, status.get(connection, run))
 
-    assert (found.left is not None) == can_tell
+    assert (found.left is not None) == is_known
     assert (found.rows_a_second > 0) == (batches > 0)
 
 
@@ -187,11 +187,11 @@ def test_the_slowest_batches_come_with_worker_device_attempt_and_time(connection
 
     found = run_pages.slowest(connection, run, limit=2)
 
-    told = [(b["number"], round(b["seconds"]), b["claimed_by"], b["device"], b["attempt"]) for b in found]
-    assert told == [(2, 9, "gpu@a/1", "cuda:0", 2), (3, 5, "gpu@a/1", "cuda:0", 3)]
+    shown = [(b["number"], round(b["seconds"]), b["claimed_by"], b["device"], b["attempt"]) for b in found]
+    assert shown == [(2, 9, "gpu@a/1", "cuda:0", 2), (3, 5, "gpu@a/1", "cuda:0", 3)]
 
 
-def test_failed_batches_are_the_dead_those_that_wait_again_and_those_with_rows_aside(connection: Connection) -> None:
+def test_failed_batches_are_dead_or_waiting_again_or_have_quarantined_rows(connection: Connection) -> None:
     run = add_run(connection)
     add_batch(connection, run, "committed", number=1)
     add_batch(connection, run, "committed", number=2, rows_failed=3)
@@ -210,7 +210,7 @@ def test_failures_are_grouped_by_their_error_with_an_example_and_its_traceback(c
     batch = add_batch(connection, run, "committed", rows_failed=3)
     dead = [add_batch(connection, run, "dead", number=n, error=f"{LONG}{n}", rows_planned=7) for n in (2, 3)]
     for key, error in (("a", "bad value"), ("b", "bad value"), ("c", "bad value"), ("d", "other")):
-        put_aside(connection, batch, key, error)
+        quarantine(connection, batch, key, error)
 
     rows, batches, single = failure_groups.page(connection, run)
 
@@ -225,19 +225,19 @@ def test_failures_are_grouped_by_their_error_with_an_example_and_its_traceback(c
 
 def test_pages_of_groups_give_each_group_once_whatever_is_put_back_between_them(connection: Connection) -> None:
     run = add_run(connection)
-    aside = add_batch(connection, run, "committed", rows_failed=9)
+    with_failures = add_batch(connection, run, "committed", rows_failed=9)
     for number in range(2, 5):
         add_batch(connection, run, "dead", number=number, error=f"Died: {number}")
     for number in range(6):
-        put_aside(connection, aside, f"k{number}", f"bad value {number % 4}")
+        quarantine(connection, with_failures, f"k{number}", f"bad value {number % 4}")
 
     whole = [group.match for group in failure_groups.page(connection, run)]
     walked: list[str] = []
-    place: Place | None = None
-    while (found := failure_groups.page(connection, run, limit=2, after=place)) and len(walked) < 10:
+    position: Place | None = None
+    while (found := failure_groups.page(connection, run, limit=2, after=position)) and len(walked) < 10:
         walked += [group.match for group in found]
         assert Place.of(str(found[-1].place)) == found[-1].place
-        place = found[-1].place
+        position = found[-1].place
         connection.execute(text("DELETE FROM scorebeat.quarantine WHERE error = 'bad value 0'"))
 
     assert walked == whole
@@ -245,7 +245,7 @@ def test_pages_of_groups_give_each_group_once_whatever_is_put_back_between_them(
 
 
 @pytest.mark.parametrize("written", ["", "20", "1-9", "1-x9", "-1-r9", "1-r9 ", "1-r", f"1-r{10**18}", "\u0661-r9"])
-def test_what_is_no_place_of_a_group_is_known_as_such(written: str) -> None:
+def test_a_text_that_is_no_position_of_a_group_is_refused(written: str) -> None:
     assert Place.of(written) is None
 
 
@@ -253,7 +253,7 @@ def test_the_match_of_a_group_is_in_the_error_of_each_of_its_members(connection:
     run = add_run(connection)
     errors = [f"{LONG}{n}" for n in (1, 2)]
     for number, error in enumerate(errors, 1):
-        put_aside(connection, add_batch(connection, run, "committed", number=number), str(number), error, "OSError")
+        quarantine(connection, add_batch(connection, run, "committed", number=number), str(number), error, "OSError")
 
     (group,) = failure_groups.page(connection, run)
 
@@ -261,16 +261,16 @@ def test_the_match_of_a_group_is_in_the_error_of_each_of_its_members(connection:
     assert all(group.match in f"OSError: {error}" for error in errors)
 
 
-def test_rows_put_aside_come_page_by_page_of_a_run_or_of_a_batch(connection: Connection) -> None:
+def test_quarantined_rows_come_page_by_page_of_a_run_or_of_a_batch(connection: Connection) -> None:
     run, other = add_run(connection), add_run(connection, "succeeded", "other")
     one, two = (add_batch(connection, run, "committed", number=n) for n in (1, 2))
-    put_aside(connection, two, "d", "bad")
+    quarantine(connection, two, "d", "bad")
     for key in "abc":
-        put_aside(connection, one, key, "bad")
-    put_aside(connection, add_batch(connection, other, "committed"), "e", "bad")
+        quarantine(connection, one, key, "bad")
+    quarantine(connection, add_batch(connection, other, "committed"), "e", "bad")
 
-    def keys(**given: Any) -> list[str]:
-        return [row["key"][0] for row in batch_pages.quarantined_rows(connection, run, **given)]
+    def keys(**options: Any) -> list[str]:
+        return [row["key"][0] for row in batch_pages.quarantined_rows(connection, run, **options)]
 
     first = batch_pages.quarantined_rows(connection, run, limit=3)
     assert [row["key"] for row in first] == [["a"], ["b"], ["c"]]
@@ -278,7 +278,7 @@ def test_rows_put_aside_come_page_by_page_of_a_run_or_of_a_batch(connection: Con
     assert keys(batch_id=two) == ["d"]
 
 
-def test_a_batch_tells_its_run_job_and_keys_and_an_unknown_one_is_named(connection: Connection) -> None:
+def test_a_batch_page_shows_run_job_and_keys_and_an_unknown_batch_is_named(connection: Connection) -> None:
     run = add_run(connection, job="prices")
     batch = add_batch(connection, run, "dead", rows_planned=50_000, first_key='["1", "x"]')
 

@@ -1,10 +1,10 @@
-"""Requeue from Flower's pages: what a button puts back, what it answers, and when there is none."""
+"""Requeue from Flower's pages: what a button requeues, its message, and when there is none."""
 
 import re
 from html import unescape
 
 from tests.support.flower_fixtures import a_run, flower, recorded, s, states
-from tests.support.flower_program import Flower, said
+from tests.support.flower_program import Flower, message_of
 from tests.support.system import System
 
 __all__ = ["flower", "s"]
@@ -19,8 +19,8 @@ def group(flower: Flower, run: int, error: str) -> str:
 
 def test_a_requeue_of_one_batch_or_of_one_error_leaves_the_others(s: System, flower: Flower) -> None:
     run = a_run(s, "partial", "in_part", "dead", "dead", "dead")
-    ids = [row[0] for row in s.ask("SELECT id FROM scorebeat.batches WHERE run_id = :run ORDER BY id", run=run)]
-    s.tell("UPDATE scorebeat.batches SET error = 'OSError: <away> & gone' WHERE id = :id", id=ids[2])
+    ids = [row[0] for row in s.query("SELECT id FROM scorebeat.batches WHERE run_id = :run ORDER BY id", run=run)]
+    s.execute("UPDATE scorebeat.batches SET error = 'OSError: <away> & gone' WHERE id = :id", id=ids[2])
 
     flower.post(f"/runs/{run}/requeue", batch=str(ids[0]))
     assert f'data-ask="Put all that failed in run {run} back' in flower.get(f"/runs/{run}").text
@@ -35,36 +35,38 @@ def test_a_requeue_that_is_pressed_twice_puts_back_once(s: System, flower: Flowe
 
     once, again = (flower.post(f"/runs/{run}/requeue") for _ in range(2))
 
-    assert said(once).startswith("1 batch ")
-    assert (again.status_code, "Nothing was changed" in said(again)) == (200, True)
+    assert message_of(once).startswith("1 batch ")
+    assert (again.status_code, "Nothing was changed" in message_of(again)) == (200, True)
     assert recorded(s, f"run {run}") == [("run.requeued", "flower")] * 2
 
 
-def test_a_requeue_of_a_run_that_is_running_puts_its_failed_part_back_and_says_so(s: System, flower: Flower) -> None:
+def test_a_requeue_of_a_running_run_requeues_its_failed_part_and_reports_it(s: System, flower: Flower) -> None:
     run = a_run(s, "running", "still_running", "dead", "pending", "claimed")
 
     once, again = (flower.post(f"/runs/{run}/requeue") for _ in range(2))
 
-    assert (once.status_code, said(once)) == (200, f"1 batch of run {run} put back.")
-    assert (again.status_code, f"Nothing of that is left to put back in run {run}" in said(again)) == (200, True)
+    assert (once.status_code, message_of(once)) == (200, f"1 batch of run {run} put back.")
+    assert (again.status_code, f"Nothing of that is left to put back in run {run}" in message_of(again)) == (200, True)
     assert states(s, run) == ["pending", "pending", "claimed"]
-    assert s.ask("SELECT state FROM scorebeat.runs WHERE id = :run", run=run) == [("running",)]
+    assert s.query("SELECT state FROM scorebeat.runs WHERE id = :run", run=run) == [("running",)]
 
 
-def test_a_requeue_of_a_run_that_is_still_planned_is_refused_and_says_when(s: System, flower: Flower) -> None:
+def test_a_requeue_of_a_run_in_planning_is_refused_until_the_plan_ends(s: System, flower: Flower) -> None:
     run = a_run(s, "planning", "still_planned", "dead")
 
-    answer = flower.post(f"/runs/{run}/requeue")
+    response = flower.post(f"/runs/{run}/requeue")
 
-    assert (answer.status_code, "is still being planned; nothing was put back" in said(answer)) == (409, True)
+    assert (response.status_code, "is still being planned; nothing was put back" in message_of(response)) == (409, True)
     assert states(s, run) == ["dead"]
     assert recorded(s, f"run {run}") == []
 
 
 def test_a_failed_run_that_is_shown_whole_has_one_button_and_comes_back_whole(s: System, flower: Flower) -> None:
     run = a_run(s, "failed", "all_or_nothing", "dead", "cancelled")
-    s.tell("UPDATE scorebeat.runs SET spec = jsonb_set(spec, '{on_failure}', '\"retry-run\"') WHERE id = :run", run=run)
-    s.tell("ALTER TABLE predictions.all_or_nothing__t ADD COLUMN batch_id bigint")
+    s.execute(
+        "UPDATE scorebeat.runs SET spec = jsonb_set(spec, '{on_failure}', '\"retry-run\"') WHERE id = :run", run=run
+    )
+    s.execute("ALTER TABLE predictions.all_or_nothing__t ADD COLUMN batch_id bigint")
     batch = s.first_batch(run)
 
     page, part = flower.get(f"/runs/{run}").text, flower.get(f"/runs/batch/{batch}").text
@@ -75,9 +77,9 @@ def test_a_failed_run_that_is_shown_whole_has_one_button_and_comes_back_whole(s:
     assert f'data-ask="Score all of run {run} again?' in page
     assert "Put all that failed" not in page
     assert "requeue-batch" not in part
-    assert (refused.status_code, "requeue the whole run" in said(refused)) == (409, True)
+    assert (refused.status_code, "requeue the whole run" in message_of(refused)) == (409, True)
     assert states(s, run) == ["dead", "cancelled"]
-    assert said(flower.post(f"/runs/{run}/requeue")) == f"2 batches of run {run} put back."
+    assert message_of(flower.post(f"/runs/{run}/requeue")) == f"2 batches of run {run} put back."
 
 
 def test_failed_batches_beyond_the_first_ten_are_a_link_away(s: System, flower: Flower) -> None:

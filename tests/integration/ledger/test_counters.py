@@ -1,4 +1,4 @@
-"""Counters never go down, whatever a requeue, a second try or a prune does; and what is late or waits is told truly."""
+"""Counters never go down, whatever a requeue, a second try or a prune does; lateness and waits are reported truly."""
 
 from datetime import timedelta
 

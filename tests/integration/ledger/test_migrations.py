@@ -125,7 +125,7 @@ def test_a_database_that_outgrew_this_program_is_refused_unchanged(database: str
     engine.dispose()
 
 
-def test_a_database_without_a_ledger_says_what_to_do(empty_database: str) -> None:
+def test_the_error_for_a_database_without_a_ledger_names_the_next_step(empty_database: str) -> None:
     engine = make_engine(empty_database)
 
     with (

@@ -1,4 +1,4 @@
-"""Pruning takes what is old and needed by nobody, says how much, and never what an open run or a reader needs."""
+"""Pruning takes what is old and unused, reports how much, and never takes what an open run or a reader needs."""
 
 import pytest
 
@@ -44,7 +44,7 @@ def test_a_run_that_may_be_requeued_keeps_all_its_batches(scorebeat: Cli, ledger
     assert ledger.sql(f"SELECT count(*) FROM scorebeat.batches WHERE run_id = {run_id}") == [3]
 
 
-def test_what_is_young_stays(scorebeat: Cli, ledger: Ledger, job: Job) -> None:
+def test_young_rows_stay(scorebeat: Cli, ledger: Ledger, job: Job) -> None:
     run_id = ledger.scored(job)
     fail_rows(ledger, run_id, 1)
     ledger.sql("DELETE FROM items WHERE id = 2")
@@ -123,9 +123,9 @@ def test_old_notices_and_skipped_ticks_go_and_other_actions_stay(scorebeat: Cli,
         )
     aged(ledger)
 
-    said = prune(scorebeat)
+    counts = prune(scorebeat)
 
-    assert (said["notices"], said["skipped ticks"]) == (2, 1)
+    assert (counts["notices"], counts["skipped ticks"]) == (2, 1)
     assert ledger.sql("SELECT count(*) FROM scorebeat.notices") == [1]  # it was never delivered
     assert "job.paused" in ledger.sql("SELECT action FROM scorebeat.actions")
 

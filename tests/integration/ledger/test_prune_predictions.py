@@ -21,10 +21,10 @@ def test_predictions_and_quarantined_rows_whose_source_row_is_gone_go(scorebeat:
     ledger.sql(f"UPDATE {table} SET scored_at = now() WHERE id = 3")
     ledger.sql("DELETE FROM items WHERE id IN (1, 2, 3, 5)")
 
-    said = prune(scorebeat)
+    counts = prune(scorebeat)
 
-    assert said["predictions without a source row"] == 2
-    assert said["quarantined rows without a source row"] == 1
+    assert counts["predictions without a source row"] == 2
+    assert counts["quarantined rows without a source row"] == 1
     assert ledger.sql(f"SELECT id FROM {table} ORDER BY id LIMIT 2") == [3, 4]
     assert ledger.sql("SELECT key ->> 0 FROM scorebeat.quarantine") == ["6"]
 

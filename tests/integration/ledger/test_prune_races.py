@@ -1,4 +1,4 @@
-"""What begins while a prune works goes first: a row that comes back, a run that opens, a requeue, a new query."""
+"""Work that begins during a prune goes first: a row that comes back, a run that opens, a requeue, a new query."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,10 +27,10 @@ def just_before(monkeypatch: pytest.MonkeyPatch, module: Any, step: str, happens
     real = getattr(module, step)
     todo = [happens]
 
-    def stepped(*given: Any) -> Any:
+    def stepped(*arguments: Any) -> Any:
         if todo:
             todo.pop()()
-        return real(*given)
+        return real(*arguments)
 
     monkeypatch.setattr(module, step, stepped)
 
@@ -39,8 +39,8 @@ def right_after(monkeypatch: pytest.MonkeyPatch, module: Any, step: str, happens
     real = getattr(module, step)
     todo = [happens]
 
-    def stepped(*given: Any) -> Any:
-        found = real(*given)
+    def stepped(*arguments: Any) -> Any:
+        found = real(*arguments)
         if todo:
             todo.pop()()
         return found
@@ -49,7 +49,7 @@ def right_after(monkeypatch: pytest.MonkeyPatch, module: Any, step: str, happens
 
 
 def pruned(scorebeat: Cli, *more: str) -> str:
-    """What it noted."""
+    """The notes of the prune."""
     result = scorebeat("prune", "--older-than", "90d", *more)
     assert result.exit_code == 0, result.output
     return result.stderr
@@ -99,9 +99,9 @@ def test_a_job_that_stirs_after_the_look_keeps_what_it_has(
     ledger.sql("DELETE FROM items WHERE id <= 2")
 
     right_after(monkeypatch, orphans, "quarantined", lambda: BEGINS[what](ledger, job))
-    said = pruned(scorebeat)
+    output = pruned(scorebeat)
 
-    assert "job flowers_job got a run or was changed meanwhile" in said
+    assert "job flowers_job got a run or was changed meanwhile" in output
     assert ledger.sql(f"SELECT count(*) FROM {table} WHERE id = 1") == [1]
     assert ledger.sql("SELECT count(*) FROM scorebeat.quarantine") == [1]
 
@@ -154,9 +154,9 @@ def test_a_generation_whose_run_is_requeued_after_the_look_stays(
 ) -> None:
     right_after(monkeypatch, pruning, "old_generations", lambda: requeue(ledger.producer, old_run, "test"))
 
-    said = pruned(scorebeat)
+    output = pruned(scorebeat)
 
-    assert f"{ledger.target(old_run).table} was left alone: a run may need it now" in said
+    assert f"{ledger.target(old_run).table} was left alone: a run may need it now" in output
     ledger.score(old_run)
     assert rows_of(ledger, old_run) == 20
 
@@ -167,25 +167,25 @@ def test_a_generation_whose_run_or_job_is_in_other_hands_stays_until_they_let_go
 ) -> None:
     with ledger.runtime.engine.begin() as other:
         other.execute(text(f"SELECT 1 FROM scorebeat.{held} FOR UPDATE"))
-        said = pruned(scorebeat)
+        output = pruned(scorebeat)
 
-    assert "was left alone: a run may need it now" in said
+    assert "was left alone: a run may need it now" in output
     assert rows_of(ledger, old_run) == 10
     pruned(scorebeat)
     assert rows_of(ledger, old_run) is None
 
 
 @pytest.mark.parametrize(("gone", "left"), [(3, 27), (4, 30)])
-def test_more_than_a_tenth_is_deleted_only_when_asked_for(
+def test_more_than_a_tenth_is_deleted_only_when_requested(
     scorebeat: Cli, ledger: Ledger, job: Job, gone: int, left: int
 ) -> None:
     table = ledger.target(ledger.scored(job)).table
     aged(ledger, table)
     ledger.sql(f"DELETE FROM items WHERE id <= {gone}")
 
-    said = pruned(scorebeat)
+    output = pruned(scorebeat)
 
-    assert ("more than 10%" in said and "with --even-most" in said) == (left == 30)
+    assert ("more than 10%" in output and "with --even-most" in output) == (left == 30)
     assert ledger.sql(f"SELECT count(*) FROM {table}") == [left]
     pruned(scorebeat, "--even-most")
     assert ledger.sql(f"SELECT count(*) FROM {table}") == [30 - gone]

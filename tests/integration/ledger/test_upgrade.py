@@ -50,8 +50,8 @@ def old(settings: Settings, trained: Trained) -> Iterator[Ledger]:
     producer.close()
 
 
-def told(engine: Engine) -> list[str]:
-    """Migrate in this process; the lines that were said meanwhile."""
+def migrate_logged(engine: Engine) -> list[str]:
+    """Migrate in this process; returns the lines that were logged."""
     lines: list[str] = []
     with upgrade.turn(engine, lines.append) as connection:
         upgrade.upgrade(connection, lines.append)
@@ -61,9 +61,9 @@ def told(engine: Engine) -> list[str]:
 def test_a_ledger_of_the_first_release_has_everything_after_every_migration_since(old: Ledger, scorebeat: Cli) -> None:
     before = contents(old.engine)
 
-    said = scorebeat("migrate")
+    result = scorebeat("migrate")
 
-    assert said.exit_code == 0, said.output
+    assert result.exit_code == 0, result.output
     assert all(rows for table, (_, rows) in before.items() if "every_job" not in table)
     assert contents(old.engine, like=before) == before
     with old.engine.connect() as connection:
@@ -75,12 +75,12 @@ def test_the_comparison_sees_what_a_migration_loses(old: Ledger, later: Later, l
     before = contents(old.engine)
     later.add(ADD_COLUMN)
     with later.installed():
-        told(old.engine)
+        migrate_logged(old.engine)
     assert contents(old.engine, like=before) == before
 
     later.add(f'op.execute("{lost}")')
     with later.installed():
-        told(old.engine)
+        migrate_logged(old.engine)
 
     assert contents(old.engine, like=before) != before
 
@@ -105,7 +105,7 @@ def test_work_that_the_first_release_began_is_ended_by_this_one(old: Ledger, sco
         assert scorebeat(*words).exit_code == 0, words
 
 
-def test_a_migration_that_fails_half_way_leaves_the_ledger_as_it_was_and_says_so(
+def test_a_migration_that_fails_half_way_leaves_the_ledger_and_reports_it(
     old: Ledger, later: Later, scorebeat: Cli
 ) -> None:
     assert scorebeat("migrate").exit_code == 0
@@ -113,34 +113,34 @@ def test_a_migration_that_fails_half_way_leaves_the_ledger_as_it_was_and_says_so
     later.add(ADD_COLUMN, "op.execute(\"UPDATE scorebeat.runs SET reason = 'half'\")", BREAK)
 
     with later.installed():
-        said = scorebeat("migrate")
+        result = scorebeat("migrate")
 
-    assert said.exit_code == 1
-    assert f"the migration after revision {was} failed: division by zero" in said.stderr
-    assert f"the ledger is at revision {was}" in said.stderr
+    assert result.exit_code == 1
+    assert f"the migration after revision {was} failed: division by zero" in result.stderr
+    assert f"the ledger is at revision {was}" in result.stderr
     assert contents(old.engine) == before
     assert scorebeat("migrate").output == "the ledger is up to date\n"
 
 
-def test_what_was_migrated_before_the_failure_is_kept_and_not_done_again(
+def test_the_steps_migrated_before_a_failure_are_kept_and_not_repeated(
     old: Ledger, later: Later, scorebeat: Cli
 ) -> None:
     done = later.add(ADD_COLUMN)
     later.add(BREAK)
 
     with later.installed():
-        said = [scorebeat("migrate").stderr for _ in range(2)]
+        outputs = [scorebeat("migrate").stderr for _ in range(2)]
 
-    assert all(f"the ledger is at revision {done}" in one for one in said), said
+    assert all(f"the ledger is at revision {done}" in one for one in outputs), outputs
     assert old.sql("SELECT count(cost) FROM scorebeat.batches") == [0]
 
 
-def test_two_that_migrate_at_once_do_it_once_and_the_other_says_that_it_waited(
+def test_two_concurrent_migrations_run_once_and_the_other_reports_that_it_waited(
     old: Ledger, later: Later, scorebeat: Cli
 ) -> None:
     later.add('op.execute("SELECT pg_sleep(1.5)")', ADD_COLUMN)
     with later.installed():
-        first = threading.Thread(target=told, args=(old.engine,))
+        first = threading.Thread(target=migrate_logged, args=(old.engine,))
         first.start()
         asleep = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
         wait_for(lambda: old.sql(asleep))
@@ -157,7 +157,7 @@ def test_an_older_program_goes_on_with_a_newer_ledger_and_leaves_it_alone(
 ) -> None:
     newer = later.add(ADD_COLUMN)
     with later.installed():
-        told(old.engine)
+        migrate_logged(old.engine)
 
     migrated, shown = scorebeat("migrate"), scorebeat("show", "1")
 
@@ -166,43 +166,43 @@ def test_an_older_program_goes_on_with_a_newer_ledger_and_leaves_it_alone(
     assert old.sql("SELECT count(cost) FROM scorebeat.batches") == [0]
 
 
-def test_a_program_that_the_ledger_outgrew_is_refused_and_told_what_to_do(
+def test_a_program_older_than_the_ledger_is_refused_and_names_the_next_step(
     old: Ledger, later: Later, scorebeat: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(releases.RELEASED, "this one", later.newest)
     later.add(ADD_COLUMN)
     number = later.add('op.drop_table("device_limits", schema="scorebeat")', contract_of="this one")
     with later.installed():
-        told(old.engine)
+        migrate_logged(old.engine)
         assert scorebeat("runs").exit_code == 0
 
     for words in (("runs",), ("migrate",)):
-        said = scorebeat(*words)
-        assert said.exit_code == 2
-        assert f"is at revision {number}" in said.stderr
-        assert "Upgrade Scorebeat; nothing was changed" in said.stderr
+        result = scorebeat(*words)
+        assert result.exit_code == 2
+        assert f"is at revision {number}" in result.stderr
+        assert "Upgrade Scorebeat; nothing was changed" in result.stderr
 
 
-def test_a_newer_program_refuses_an_older_ledger_and_says_what_to_do(old: Ledger, later: Later, scorebeat: Cli) -> None:
+def test_a_newer_program_refuses_an_older_ledger_and_names_the_next_step(
+    old: Ledger, later: Later, scorebeat: Cli
+) -> None:
     assert old.engine
     assert scorebeat("migrate").exit_code == 0
     was, number = later.newest, later.add(ADD_COLUMN)
 
     with later.installed():
-        said = scorebeat("runs")
+        result = scorebeat("runs")
 
-    assert said.exit_code == 2
-    assert f"has the ledger's revision {was}, this version needs {number}: run `scorebeat migrate`" in said.stderr
+    assert result.exit_code == 2
+    assert f"has the ledger's revision {was}, this version needs {number}: run `scorebeat migrate`" in result.stderr
 
 
-def test_an_index_is_made_while_somebody_writes_and_one_that_was_cut_short_is_made_anew(
-    old: Ledger, later: Later
-) -> None:
+def test_an_index_is_made_during_writes_and_an_interrupted_one_is_made_anew(old: Ledger, later: Later) -> None:
     old.sql("CREATE INDEX batches_by_number ON scorebeat.batches (queue)")
     later.add('create_index("batches_by_number", "batches", ["number"])')
     with make_engine(str(old.settings.database_url)).connect() as writer, later.installed():
         writer.exec_driver_sql("UPDATE scorebeat.batches SET error = 'mine' WHERE id = 1")
-        work = threading.Thread(target=told, args=(old.engine,))
+        work = threading.Thread(target=migrate_logged, args=(old.engine,))
         work.start()
         wait_for(lambda: old.sql(BUILDING))
         old.sql("UPDATE scorebeat.batches SET error = 'ours' WHERE id = 2")
@@ -216,7 +216,7 @@ def test_an_index_is_made_while_somebody_writes_and_one_that_was_cut_short_is_ma
     assert [(definition.partition("USING ")[2], valid) for definition, valid in made] == [("btree (number)", True)]
 
 
-def test_a_lock_that_is_never_had_is_given_up_with_the_name_of_who_holds_it(old: Ledger, later: Later) -> None:
+def test_a_lock_that_is_never_free_is_reported_with_the_name_of_its_holder(old: Ledger, later: Later) -> None:
     later.add(ADD_COLUMN)
     url = make_url(str(old.settings.database_url)).set(drivername="postgresql+psycopg2")
     reader = create_engine(url, connect_args={"application_name": "a long report"})
@@ -241,7 +241,7 @@ def test_a_database_without_a_ledger_is_migrated_from_nothing(empty_database: st
     with pytest.raises(UsageError, match="has no ledger yet"), engine.connect() as connection:
         revisions.require_usable(connection)
 
-    assert told(engine) == []
+    assert migrate_logged(engine) == []
 
     with engine.connect() as connection:
         assert migrate.differences(connection) == []

@@ -1,4 +1,4 @@
-"""`models add` and `predict` say what happened, whatever the class's code takes away from them."""
+"""`models add` and `predict` report what happened, whatever the class's code takes away from them."""
 
 from pathlib import Path
 
@@ -51,7 +51,7 @@ KEPT: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("case", TAKEN)
-def test_adding_says_what_a_class_took_from_it_and_adds_nothing(
+def test_adding_reports_what_a_class_changed_around_it_and_adds_nothing(
     producer: Producer, programs: Programs, tmp_path: Path, case: str
 ) -> None:
     where, code, words = TAKEN[case]
@@ -80,15 +80,15 @@ def test_adding_goes_on_and_speaks_where_a_class_took_what_can_be_put_back(
 
 
 @pytest.mark.usefixtures("producer")
-def test_predicting_says_that_a_class_ended_it(programs: Programs, tmp_path: Path) -> None:
+def test_predicting_reports_that_a_class_ended_it(programs: Programs, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(_class("predict", "os.environ.get('ENDS') and os._exit(0)"))
     command = ("scorebeat.ops.cli", "models", "add", "own:C", "--name", "own")
     assert programs.start(*command, PYTHONPATH=str(tmp_path)).wait(60) == 0
 
-    asked = programs.start("scorebeat.ops.cli", "predict", "own", "--json", '[{"x": 1.0}]', ENDS="yes")
+    predicting = programs.start("scorebeat.ops.cli", "predict", "own", "--json", '[{"x": 1.0}]', ENDS="yes")
 
-    assert asked.wait(60) == 1
-    assert "error: model own scored nothing: its code ended the process with exit code 0" in programs.log(asked)
+    assert predicting.wait(60) == 1
+    assert "error: model own scored nothing: its code ended the process with exit code 0" in programs.log(predicting)
 
 
 def _class(where: str, code: str) -> str:

@@ -12,7 +12,7 @@ from scorebeat.db.ledger import model_versions
 from scorebeat.db.ledger.model_versions import NewVersion
 from scorebeat.models.store import store
 from scorebeat.producer.context import Producer
-from tests.integration.publishing.test_versions import add, ask, someone_waits, twice, two
+from tests.integration.publishing.test_versions import add, query, someone_waits, twice, two
 from tests.support.cli_fixtures import JOB, Cli, score_all, write_adder
 from tests.support.fixtures import wait_for
 
@@ -38,24 +38,24 @@ def test_two_who_add_a_models_first_versions_publish_one_of_them(producer: Produ
 
 
 @pytest.mark.usefixtures("two")
-def test_a_file_that_is_added_again_gives_its_lost_version_back(
+def test_a_file_that_is_added_again_restores_its_lost_version(
     producer: Producer, adder: Path, twice: Path, scorebeat: Cli
 ) -> None:
     home = Path(producer.settings.artifacts) / "adder"
     for lost, file in ((2, twice), (1, adder)):
         shutil.rmtree(home / str(lost))
 
-        told = scorebeat("models", "add", str(file), "--name", "adder", "--outputs", "total")
+        result = scorebeat("models", "add", str(file), "--name", "adder", "--outputs", "total")
 
-        assert told.output.startswith(f"model adder/{lost} has its files back")
+        assert result.output.startswith(f"model adder/{lost} has its files back")
         assert sorted(path.name for path in home.iterdir()) == ["1", "2"]
         assert scorebeat("check").exit_code == 0
-    told = scorebeat("models", "add", str(twice), "--name", "adder", "--outputs", "total")
-    assert told.output.startswith("model adder/2 is there already")
+    result = scorebeat("models", "add", str(twice), "--name", "adder", "--outputs", "total")
+    assert result.output.startswith("model adder/2 is there already")
 
 
 @pytest.mark.parametrize("remote", [False, True], ids=["folder", "url"])
-def test_adders_at_the_same_time_get_different_numbers_and_every_number_its_own_file(
+def test_concurrent_adders_get_different_numbers_and_every_number_its_own_file(
     producer: Producer, tmp_path: Path, remote: bool
 ) -> None:
     url = f"file://{tmp_path}/remote"
@@ -91,7 +91,7 @@ def test_a_job_runs_on_a_store_behind_a_url_from_add_to_drop(
 
     score_all(elsewhere, 1)
 
-    assert ask(engine, "SELECT round(total) FROM predictions.sums WHERE id = 10") == [30]
+    assert query(engine, "SELECT round(total) FROM predictions.sums WHERE id = 10") == [30]
     assert scorebeat("check").exit_code == 0
     assert scorebeat("models", "drop", "adder/2", "--yes").exit_code == 0
     assert [p.name[:2] for p in (tmp_path / "remote" / "adder").iterdir()] == ["1-"]

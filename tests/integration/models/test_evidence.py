@@ -1,4 +1,4 @@
-"""`models add` says what a version was tried on, keeps it, and publishes no version silently that scored no row."""
+"""`models add` shows what a version was tried on, keeps it, and publishes no version silently that scored no row."""
 
 import json
 from pathlib import Path
@@ -47,11 +47,11 @@ def test_rows_of_a_job_that_was_applied_before_its_model_are_the_evidence(
     settings.jobs.write_text(JOB)
     scorebeat("apply")
 
-    told = scorebeat("models", "add", str(adder), "--name", "adder", "--outputs", "total", "--sample-job", "sums")
+    result = scorebeat("models", "add", str(adder), "--name", "adder", "--outputs", "total", "--sample-job", "sums")
 
-    assert told.output.startswith("model adder/1 added and published")
-    assert "evidence 100 rows of job sums: agree with the library" in told.output
-    assert "jobs     sums" in told.output
+    assert result.output.startswith("model adder/1 added and published")
+    assert "evidence 100 rows of job sums: agree with the library" in result.output
+    assert "jobs     sums" in result.output
     (version,) = listed(scorebeat)
     assert (version["evidence"]["rows"], version["evidence"]["source"]) == (100, "job sums")
 
@@ -60,11 +60,11 @@ def test_rows_of_a_job_that_was_applied_before_its_model_are_the_evidence(
 def test_at_most_so_many_rows_of_a_job_are_read_the_first_by_its_key(producer: Producer, scorebeat: Cli) -> None:
     file = write_adder(Path("other.skops"), "a", "b", slope=3)
 
-    told = scorebeat("models", "add", str(file), "--name", "adder", "--outputs", "total", "--sample-job", "sums",
+    result = scorebeat("models", "add", str(file), "--name", "adder", "--outputs", "total", "--sample-job", "sums",
                      "--sample-rows", "7")  # fmt: skip
     added = publishing.add(producer, file, "adder", "ann", sample=SampleJob(producer, "sums", 3))
 
-    assert "evidence 7 rows of job sums: agree" in told.output
+    assert "evidence 7 rows of job sums: agree" in result.output
     assert str(added.artifact.evidence).startswith("3 rows of job sums: agree")
 
 
@@ -103,9 +103,9 @@ def test_a_version_that_scored_no_row_is_published_by_name(scorebeat: Cli, picky
 
     refused(scorebeat("predict", "picky", "--json", '[{"a": 1, "b": 2}]'), "no version of model 'picky' is published")
     assert json.loads(scorebeat("predict", "picky/1", "--json", '[{"a": 1, "b": 2}]').stdout) == [{"total": 3.0}]
-    told = scorebeat("publish", "picky/1")
+    result = scorebeat("publish", "picky/1")
 
-    assert "model picky/1 is published; jobs that show it: sums" in told.output
+    assert "model picky/1 is published; jobs that show it: sums" in result.output
 
 
 def test_a_sample_that_the_model_does_not_fit_adds_nothing(
@@ -132,8 +132,8 @@ def test_a_job_that_has_no_rows_or_other_columns_is_no_sample(
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO pairs VALUES (1, 1, 2), (2, 1, NULL)"))
 
-    told = refused(scorebeat("models", "add", picky, "--name", "picky", "--sample-job", job), "of job sums it raised")
+    error = refused(scorebeat("models", "add", picky, "--name", "picky", "--sample-job", job), "of job sums it raised")
 
-    assert "the row with id 2" in told
+    assert "the row with id 2" in error
     file = write_adder(Path("other.skops"), "a", "c")
     refused(scorebeat("models", "add", str(file), "--name", "o", "--sample-job", job), "c: the query has no")

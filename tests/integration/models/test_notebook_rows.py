@@ -1,4 +1,4 @@
-"""A model is compared with its library over the rows that `pandas.read_sql` gives, not over any conversion of ours."""
+"""A model is compared with its library over the rows of `pandas.read_sql`, not over any conversion of ours."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -57,8 +57,8 @@ def read_sql(settings: Settings) -> Any:
 
 def added(producer: Producer, folder: Path, model: Any, *inputs: str) -> publishing.Added:
     (folder / "m.pkl").write_bytes(cloudpickle.dumps(model))
-    given = AddOptions(inputs=inputs, code=frozenset({"pickle"}))
-    return publishing.add(producer, folder / "m.pkl", "shop", "test", given, SampleJob(producer, "shop", ROWS))
+    options = AddOptions(inputs=inputs, code=frozenset({"pickle"}))
+    return publishing.add(producer, folder / "m.pkl", "shop", "test", options, SampleJob(producer, "shop", ROWS))
 
 
 def fitted(function: Callable[[Any], Any], columns: list[str], settings: Settings) -> Any:
@@ -92,7 +92,7 @@ def test_own_code_sees_what_a_notebook_shows_it(
 
 
 @pytest.mark.usefixtures("shop")
-@pytest.mark.parametrize("inputs", [[], ["d:date32"]], ids=["by the file", "as it is said"])
+@pytest.mark.parametrize("inputs", [[], ["d:date32"]], ids=["by the file", "as declared"])
 def test_dates_that_an_encoder_learnt_are_found_again(
     producer: Producer, settings: Settings, tmp_path: Path, inputs: list[str]
 ) -> None:
@@ -114,7 +114,7 @@ def test_dates_that_an_encoder_learnt_are_found_again(
     ],
     ids=["objects of truth values", "floats of whole numbers", "a zone that is not there"],
 )
-def test_what_a_notebook_would_score_otherwise_is_refused(
+def test_rows_that_a_notebook_would_score_differently_are_refused(
     producer: Producer, settings: Settings, tmp_path: Path, function: Callable[[Any], Any], columns: list[str],
     inputs: list[str],
 ) -> None:  # fmt: skip

@@ -1,4 +1,4 @@
-"""Output columns in a job's table: what cannot stand in it is refused with the reason, and what is taken fits."""
+"""Output columns in a job's table: a type that it cannot hold is refused with the reason, others fit."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a process remembers of a prediction table is compared at each commit: the driver itself compares no types."""
+"""A process compares its memory of a prediction table at each commit: the driver itself compares no types."""
 
 import re
 
@@ -86,9 +86,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("what", list(CHANGES))
-def test_a_table_that_stores_not_what_is_inserted_fails_the_batch_until_it_is_as_it_was(
-    points: Points, what: str
-) -> None:
+def test_a_table_that_alters_inserted_rows_fails_the_batch_until_it_is_restored(points: Points, what: str) -> None:
     before, change, reason, back = CHANGES[what]
     run, table, rest = _half_scored(points)
     (key,) = points.sql(f"SELECT conname FROM pg_constraint WHERE conrelid = '{table}'::regclass AND contype = 'p'")
@@ -105,15 +103,13 @@ def test_a_table_that_stores_not_what_is_inserted_fails_the_batch_until_it_is_as
     assert points.sql(f"SELECT count(*) FROM {table} WHERE value = 2 * (id + 0.5)") == [40]
 
 
-def test_a_trigger_that_was_there_before_the_process_fails_the_batch_too_and_others_do_not_matter(
-    points: Points,
-) -> None:
+def test_a_trigger_that_was_there_at_the_start_fails_the_batch_too(points: Points) -> None:
     _, table, rest = _half_scored(points)
     points.sql("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$")
     points.sql(f"CREATE TRIGGER keep BEFORE DELETE OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION refuse()")
-    points.sql("CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NOTIFY scored; RETURN NULL; END $$")
-    points.sql(f"CREATE TRIGGER tell AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION tell()")
-    points.sql(f"CREATE TRIGGER tell_once BEFORE INSERT ON {table} EXECUTE FUNCTION tell()")
+    points.sql("CREATE FUNCTION ping() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NOTIFY scored; RETURN NULL; END $$")
+    points.sql(f"CREATE TRIGGER ping AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION ping()")
+    points.sql(f"CREATE TRIGGER ping_once BEFORE INSERT ON {table} EXECUTE FUNCTION ping()")
     points.sql(f"CREATE TABLE noted (id int REFERENCES {table})")
     assert score_batch(rest[0], points.runtime) is Outcome.COMMITTED
 

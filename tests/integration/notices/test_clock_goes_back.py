@@ -69,7 +69,7 @@ def test_a_job_that_was_due_in_a_future_that_did_not_come_is_due_again(ledger: L
     assert tick(ledger.producer, job.name) is not None
 
 
-def test_what_lies_ahead_as_it_should_is_left_alone(ledger: Ledger) -> None:
+def test_times_that_rightly_lie_ahead_are_left_alone(ledger: Ledger) -> None:
     ledger.sql(FILL.format(first=1, last=30))
     run = ledger.planned(a_job())
     _, second, _ = ledger.batch_ids(run)

@@ -1,4 +1,4 @@
-"""The control tick goes on: what fails in one part, run, queue or job is told, and stops nothing else."""
+"""The control tick goes on: a failure in one part, run, queue or job is reported, and stops nothing else."""
 
 import logging
 from typing import Any
@@ -20,7 +20,7 @@ from scorebeat.producer.control.settle import settle
 from scorebeat.producer.requests.requeue import requeue
 from tests.support.ledger_rows import add_batch, add_run
 from tests.support.poison_fixtures import Points, assert_accounted, points
-from tests.support.receiver import told
+from tests.support.receiver import logged_events
 
 __all__ = ["points"]
 
@@ -67,7 +67,7 @@ def test_a_part_of_the_tick_that_fails_stops_no_other(
         def do(_: object) -> int:
             done.append(name)
             if name == broken:
-                raise ValueError("a bug, say")
+                raise ValueError("a bug")
             return 0
 
         return do
@@ -79,7 +79,7 @@ def test_a_part_of_the_tick_that_fails_stops_no_other(
         run_once(points.producer)
 
     assert done == list(PARTS)
-    assert [(f["part"], f["reason"]) for f in told(caplog, "control.failed")] == [(broken, "a bug, say")]
+    assert [(f["part"], f["reason"]) for f in logged_events(caplog, "control.failed")] == [(broken, "a bug")]
 
 
 def test_a_run_whose_table_is_gone_fails_with_the_reason_and_other_jobs_go_on(points: Points) -> None:
@@ -118,7 +118,7 @@ def test_a_run_that_cannot_be_closed_just_now_waits_and_others_are_closed(
         assert run_once(points.producer).settled == 1
 
     assert (points.run(first).state, points.run(second).state) == (RunState.RUNNING, RunState.SUCCEEDED)
-    assert [f["run"] for f in told(caplog, "run.waits")] == [first]
+    assert [f["run"] for f in logged_events(caplog, "run.waits")] == [first]
     assert settle(points.producer, first) is RunState.SUCCEEDED
 
 
@@ -136,7 +136,7 @@ def test_a_run_that_meets_a_bug_when_it_is_closed_stops_no_other(
         run_once(points.producer)
 
     assert points.run(second).state is RunState.SUCCEEDED
-    assert [(f["part"], f["of"]) for f in told(caplog, "control.failed")] == [("settle", first)]
+    assert [(f["part"], f["of"]) for f in logged_events(caplog, "control.failed")] == [("settle", first)]
 
 
 def test_a_queue_that_cannot_be_dispatched_stops_no_other(
@@ -158,7 +158,7 @@ def test_a_queue_that_cannot_be_dispatched_stops_no_other(
         run_once(points.producer)
 
     assert points.batches(run, "sent_at IS NOT NULL") == [True, False, True]
-    assert [(f["part"], f["of"]) for f in told(caplog, "control.failed")] == [("dispatch", "b")]
+    assert [(f["part"], f["of"]) for f in logged_events(caplog, "control.failed")] == [("dispatch", "b")]
 
 
 def test_claims_that_cannot_be_rescued_stop_no_plan_from_being_rescued(
@@ -188,16 +188,16 @@ def test_a_job_whose_tick_fails_stops_no_others(points: Points, monkeypatch: pyt
         more='{"name": "bb"}',
     )
     points.sql("UPDATE scorebeat.jobs SET last_due_at = now() - interval '1 hour'")
-    asked: list[str] = []
+    jobs: list[str] = []
 
-    def opened(*asked_for: Any) -> int:
-        asked.append(asked_for[-1].job)
+    def opened(*arguments: Any) -> int:
+        jobs.append(arguments[-1].job)
         raise lock_timeout()
 
     monkeypatch.setattr(tick, "open_run", opened)
     run_once(points.producer)
 
-    assert asked == ["aa", "bb"]
+    assert jobs == ["aa", "bb"]
 
 
 def test_a_job_that_left_the_file_does_not_keep_its_last_run_open(points: Points) -> None:

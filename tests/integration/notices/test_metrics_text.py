@@ -85,9 +85,9 @@ def _names(engine: Engine) -> set[str]:
 
 
 def test_the_text_passes_the_lint_of_prometheus(full: Engine) -> None:
-    said = metrics.exposition(full).decode()
-    families = list(text_string_to_metric_families(said))
-    lines = [line for line in said.splitlines() if not line.startswith("#")]
+    output = metrics.exposition(full).decode()
+    families = list(text_string_to_metric_families(output))
+    lines = [line for line in output.splitlines() if not line.startswith("#")]
 
     assert len(families) == len({f.name for f in families})
     for family in families:
@@ -99,7 +99,7 @@ def test_the_text_passes_the_lint_of_prometheus(full: Engine) -> None:
             assert sample.name.endswith("_total") == (family.type == "counter"), sample
     series = [(s.name, tuple(sorted(s.labels.items()))) for f in families for s in f.samples]
     assert len(series) == len(set(series)) == len(lines)
-    assert set(re.findall(r"^# HELP (\S+) \S", said, re.MULTILINE)) == set(types(said))
+    assert set(re.findall(r"^# HELP (\S+) \S", output, re.MULTILINE)) == set(types(output))
 
 
 def test_odd_values_of_labels_come_back_as_they_were(full: Engine) -> None:
@@ -134,14 +134,14 @@ def _all_batches(engine: Engine) -> int:
 
 
 def test_no_scrape_reads_the_batches_of_runs_that_were_counted(full: Engine) -> None:
-    asked = (
+    statement = (
         "SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables"
         " WHERE schemaname = 'scorebeat' AND relname = 'batches'"
     )
     with full.connect() as connection:
-        before = connection.execute(text(asked)).scalar_one()
+        before = connection.execute(text(statement)).scalar_one()
         numbers.read(connection)
-        rows = connection.execute(text(asked)).scalar_one() - before
+        rows = connection.execute(text(statement)).scalar_one() - before
 
     # three looks at the open runs, and one at the newest ended run of each job
     assert OPEN_BATCHES <= rows <= 3 * OPEN_BATCHES + 10 * 30
@@ -161,8 +161,8 @@ def _expressions(path: Path) -> str:
     if path == ALERTS:
         return "\n".join(rule["expr"] for rule in _rules())
     board = json.loads(path.read_text("utf-8"))
-    asked = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
-    return "\n".join([*asked, *(v["query"] for v in board["templating"]["list"] if v["type"] == "query")])
+    expressions = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
+    return "\n".join([*expressions, *(v["query"] for v in board["templating"]["list"] if v["type"] == "query")])
 
 
 def _rules() -> list[dict[str, Any]]:
@@ -269,5 +269,5 @@ def test_each_rule_fires_for_what_it_is_for_and_for_nothing_else(engine: Engine,
 def test_every_metric_is_in_its_reference_page(full: Engine) -> None:
     page = (REPOSITORY / "docs/reference/metrics.md").read_text("utf-8")
 
-    told = set(re.findall(r"^\| `(scorebeat_\w+)`", page, re.MULTILINE))
-    assert told == set(_names(full)) | {"scorebeat_notices_undelivered"}
+    listed = set(re.findall(r"^\| `(scorebeat_\w+)`", page, re.MULTILINE))
+    assert listed == set(_names(full)) | {"scorebeat_notices_undelivered"}

@@ -23,7 +23,7 @@ __all__ = ["notified", "receiver"]
 SECRET = "correct-horse-battery-staple"
 
 
-def test_a_finished_run_is_told_once_with_what_runs_json_says(
+def test_a_finished_run_sends_one_notice_with_the_fields_of_runs_json(
     scorebeat: Cli, notified: str, producer: Producer, receiver: Receiver
 ) -> None:
     scorebeat("enqueue", notified)
@@ -34,17 +34,17 @@ def test_a_finished_run_is_told_once_with_what_runs_json_says(
         notify.notify_once(producer)
 
     ((path, headers, content),) = receiver.got
-    told = json.loads(content)
+    notice = json.loads(content)
     (promised,) = json.loads(scorebeat("runs", "--json").stdout)
     assert path == "/hook"
-    assert (told["event"], told["happened_at"]) == ("finished", promised["finished_at"])
-    assert {name: told[name] for name in promised} == promised
+    assert (notice["event"], notice["happened_at"]) == ("finished", promised["finished_at"])
+    assert {name: notice[name] for name in promised} == promised
     assert headers["x-scorebeat-event"] == "finished"
-    assert headers["x-scorebeat-notice"] == str(told["notice"])
+    assert headers["x-scorebeat-notice"] == str(notice["notice"])
     assert "x-scorebeat-signature" not in headers
 
 
-def test_a_receiver_that_knows_the_secret_can_tell_ours_from_a_forgery(
+def test_a_receiver_that_knows_the_secret_distinguishes_ours_from_a_forgery(
     scorebeat: Cli, notified: str, settings: Settings, receiver: Receiver
 ) -> None:
     p = Producer(settings.model_copy(update={"notify_secret": SecretStr(SECRET)}), "test")
@@ -55,13 +55,13 @@ def test_a_receiver_that_knows_the_secret_can_tell_ours_from_a_forgery(
     assert notify.notify_once(p) == 1
 
     (_, headers, content) = receiver.got[0]
-    moment, mac = (part.split("=", 1)[1] for part in headers["x-scorebeat-signature"].split(","))
-    assert abs(int(moment) - time.time()) < 60
-    assert mac == hmac.new(SECRET.encode(), moment.encode() + b"." + content, hashlib.sha256).hexdigest()
+    timestamp, mac = (part.split("=", 1)[1] for part in headers["x-scorebeat-signature"].split(","))
+    assert abs(int(timestamp) - time.time()) < 60
+    assert mac == hmac.new(SECRET.encode(), timestamp.encode() + b"." + content, hashlib.sha256).hexdigest()
     p.close()
 
 
-def test_a_failed_run_and_a_late_one_are_told_and_late_only_once(
+def test_a_failed_and_a_late_run_send_notices_and_lateness_sends_only_one(
     scorebeat: Cli, notified: str, producer: Producer, engine: Engine, receiver: Receiver
 ) -> None:
     scorebeat("enqueue", notified)
@@ -81,7 +81,7 @@ def test_a_failed_run_and_a_late_one_are_told_and_late_only_once(
     assert json.loads(receiver.got[1][2])["reason"] == "the disk is full"
 
 
-def test_a_run_that_ended_late_between_two_looks_is_told_as_late_too(
+def test_a_run_that_ended_late_between_two_checks_is_reported_as_late_too(
     scorebeat: Cli, notified: str, producer: Producer, engine: Engine, receiver: Receiver
 ) -> None:
     scorebeat("enqueue", notified)
@@ -94,7 +94,7 @@ def test_a_run_that_ended_late_between_two_looks_is_told_as_late_too(
     assert sorted(receiver.events) == ["finished", "late"]
 
 
-def test_a_requeued_run_is_told_again_when_it_ends_again_but_was_not_late(
+def test_a_requeued_run_sends_a_second_notice_at_its_end_unless_it_was_late(
     scorebeat: Cli, notified: str, producer: Producer, engine: Engine, receiver: Receiver
 ) -> None:
     file = next(Path(producer.settings.artifacts).glob("adder/1/*.skops"))
@@ -117,7 +117,7 @@ def test_a_requeued_run_is_told_again_when_it_ends_again_but_was_not_late(
     assert json.loads(receiver.got[1][2])["rows_scored"] == ROWS
 
 
-def test_a_cancelled_run_and_a_job_without_an_address_are_not_told(
+def test_a_cancelled_run_and_a_job_without_an_address_send_no_notice(
     scorebeat: Cli, notified: str, producer: Producer, engine: Engine, receiver: Receiver, settings: Settings
 ) -> None:
     scorebeat("enqueue", notified)
@@ -133,7 +133,7 @@ def test_a_cancelled_run_and_a_job_without_an_address_are_not_told(
     assert (receiver.got, rows_of(engine)) == ([], [])
 
 
-def test_real_workers_score_a_run_and_tell_its_end(
+def test_real_workers_score_a_run_and_report_its_end(
     scorebeat: Cli, notified: str, programs: Programs, receiver: Receiver, engine: Engine
 ) -> None:
     programs.control()

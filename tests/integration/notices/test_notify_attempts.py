@@ -1,4 +1,4 @@
-"""Whatever keeps a notice from being posted is an attempt: told, followed by a pause, and given up in the end."""
+"""Every failed post of a notice is an attempt: reported, followed by a pause, and at last the end of the delivery."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ from scorebeat.producer.context import Producer
 from scorebeat.producer.control import notify, webhooks
 from scorebeat.producer.control.webhooks import Post
 from tests.support.cli_fixtures import Cli, score_all
-from tests.support.receiver import Receiver, due_now, notified, receiver, rows_of, told
+from tests.support.receiver import Receiver, due_now, logged_events, notified, receiver, rows_of
 
 pytestmark = pytest.mark.wide
 
@@ -65,7 +65,7 @@ BROKEN: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_what_keeps_it_from_being_posted_is_an_attempt_and_after_the_last_it_is_given_up(
+def test_a_failed_post_is_an_attempt_and_the_last_ends_the_delivery(
     kind: str, ended: pytest.LogCaptureFixture, producer: Producer, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_it, reason = BROKEN[kind]
@@ -82,7 +82,7 @@ def test_what_keeps_it_from_being_posted_is_an_attempt_and_after_the_last_it_is_
     assert first == [1, False, False]
     assert last == [notices.MOST_ATTEMPTS, False, True]
     assert reason in str(error)
-    failures = told(ended, "notice.failed")
+    failures = logged_events(ended, "notice.failed")
     assert [f["given_up"] for f in failures] == [False, True]
     assert {f["reason"] for f in failures} == {error}
 
@@ -102,7 +102,7 @@ def test_each_attempt_counts_up_to_the_last(
         assert notify.notify_once(producer) == 0
         due_now(engine)
 
-    failures = told(ended, "notice.failed")
+    failures = logged_events(ended, "notice.failed")
     assert [f["given_up"] for f in failures] == [False] * (notices.MOST_ATTEMPTS - 1) + [True]
     assert [f["attempt"] for f in failures] == [*range(1, notices.MOST_ATTEMPTS + 1)]
 
@@ -125,7 +125,7 @@ def test_a_notice_that_cannot_be_made_keeps_no_other_from_being_posted(
     assert notify.notify_once(producer) == 1
 
     assert receiver.events == ["late"]
-    assert [f["about"] for f in told(ended, "notice.failed")] == ["finished"]
+    assert [f["about"] for f in logged_events(ended, "notice.failed")] == ["finished"]
 
 
 def add_late(engine: Engine) -> None:
@@ -136,13 +136,13 @@ def add_late(engine: Engine) -> None:
 
 
 @pytest.mark.usefixtures("ended")
-def test_a_name_server_that_does_not_answer_holds_a_post_no_longer_than_any_other(
+def test_a_name_server_that_hangs_holds_a_post_no_longer_than_any_other(
     producer: Producer, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, over = threading.Event(), threading.Event()
+    called, over = threading.Event(), threading.Event()
 
     def look_up(*_: object, **__: object) -> list[Any]:
-        asked.set()
+        called.set()
         over.wait(20)
         raise socket.gaierror("no answer")
 
@@ -155,7 +155,7 @@ def test_a_name_server_that_does_not_answer_holds_a_post_no_longer_than_any_othe
     took = time.monotonic() - began
     over.set()
 
-    assert asked.is_set()
+    assert called.is_set()
     assert 1 <= took < 5
     assert rows_of(engine) == [("finished", 1, False, False, "no answer within 1 s")]
 
@@ -186,14 +186,14 @@ def test_while_one_posts_it_no_other_takes_it(engine: Engine) -> None:
         (taken,) = notices.take_due(connection, 10)
     with engine.begin() as connection:
         again = notices.take_due(connection, 10)
-        asked = "SELECT due_at - clock_timestamp() FROM scorebeat.notices"
-        claimed = connection.exec_driver_sql(asked).scalar_one()
+        statement = "SELECT due_at - clock_timestamp() FROM scorebeat.notices"
+        claimed = connection.exec_driver_sql(statement).scalar_one()
 
     assert (taken.attempts, again) == (1, [])
     assert claimed > 5 * (notify.TIMEOUT + webhooks.UNWINDING)
 
 
-def test_a_notice_whose_senders_all_died_is_given_up_and_told(
+def test_a_notice_whose_senders_all_died_ends_as_a_reported_failure(
     ended: pytest.LogCaptureFixture, producer: Producer, engine: Engine, receiver: Receiver
 ) -> None:
     for _ in range(notices.MOST_ATTEMPTS):
@@ -205,7 +205,7 @@ def test_a_notice_whose_senders_all_died_is_given_up_and_told(
     assert notify.notify_once(producer) == 0
 
     assert rows_of(engine) == [("finished", notices.MOST_ATTEMPTS, False, True, notices.LOST)]
-    assert [f["given_up"] for f in told(ended, "notice.failed")] == [True]
+    assert [f["given_up"] for f in logged_events(ended, "notice.failed")] == [True]
     assert receiver.got == []
     due_now(engine)
     assert not notify.note_ends(producer)
@@ -247,4 +247,4 @@ def test_ends_that_are_no_news_any_more_are_counted_in_one_event(
 
     ((_, _, content),) = receiver.got
     assert json.loads(content)["id"] == 1
-    assert [(f["job"], f["runs"]) for f in told(ended, "notices.left_out")] == [("sums", 2)]
+    assert [(f["job"], f["runs"]) for f in logged_events(ended, "notices.left_out")] == [("sums", 2)]

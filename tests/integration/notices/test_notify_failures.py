@@ -1,4 +1,4 @@
-"""A receiver that is slow, fails, closes or redirects is asked again, and never holds up the ledger."""
+"""A receiver that is slow, fails, closes or redirects gets the post again, and never holds up the ledger."""
 
 import time
 from datetime import timedelta
@@ -18,7 +18,7 @@ __all__ = ["notified", "receiver"]
 
 
 def hang(handler: BaseHTTPRequestHandler) -> None:
-    """Answers a byte now and then: each read ends in time, the whole never would."""
+    """Sends a byte now and then: each read ends in time, the whole never would."""
     handler.connection.sendall(b"HTTP/1.1 200 OK\r\n")
     for _ in range(100):
         time.sleep(0.1)
@@ -41,7 +41,7 @@ UNWILLING = {
 
 
 @pytest.mark.parametrize("kind", UNWILLING)
-def test_a_receiver_that_does_not_take_it_is_asked_again_later_and_holds_up_nothing(
+def test_a_notice_that_was_not_accepted_is_sent_again_later_and_delays_nothing(
     kind: str,
     scorebeat: Cli,
     notified: str,
@@ -51,7 +51,7 @@ def test_a_receiver_that_does_not_take_it_is_asked_again_later_and_holds_up_noth
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(notify, "TIMEOUT", timedelta(seconds=1))
-    receiver.answer, reason = UNWILLING[kind]
+    receiver.respond, reason = UNWILLING[kind]
     scorebeat("enqueue", notified)
     score_all(producer, 1)
     began = time.monotonic()
@@ -61,7 +61,7 @@ def test_a_receiver_that_does_not_take_it_is_asked_again_later_and_holds_up_noth
     assert notify.notify_once(producer) == 0
     assert time.monotonic() - began < 5
     assert notify.notify_once(producer) == 0  # not due yet: no second request
-    receiver.answer = lambda h: status(h, 200)
+    receiver.respond = lambda h: status(h, 200)
     tried = rows_of(engine)
     due_now(engine)
     assert notify.notify_once(producer) == 1
@@ -97,7 +97,7 @@ def test_a_slow_receiver_does_not_hold_up_another(
         time.sleep(0.5)
         status(handler, 200)
 
-    receiver.answer = slowly
+    receiver.respond = slowly
     began = time.monotonic()
 
     assert notify.notify_once(producer) == 10
@@ -105,10 +105,10 @@ def test_a_slow_receiver_does_not_hold_up_another(
     assert time.monotonic() - began < 3
 
 
-def test_pauses_grow_and_after_the_last_attempt_it_is_given_up(
+def test_pauses_grow_and_the_last_attempt_ends_the_delivery(
     scorebeat: Cli, notified: str, producer: Producer, engine: Engine, receiver: Receiver
 ) -> None:
-    receiver.answer = lambda h: status(h, 503)
+    receiver.respond = lambda h: status(h, 503)
     scorebeat("enqueue", notified)
     score_all(producer, 1)
     notify.note_ends(producer)
@@ -117,8 +117,8 @@ def test_pauses_grow_and_after_the_last_attempt_it_is_given_up(
         due_now(engine)
         notify.notify_once(producer)
         with engine.connect() as connection:
-            asked = "SELECT extract(epoch FROM due_at - now())::float8 FROM scorebeat.notices"
-            pauses.append(connection.execute(text(asked)).scalar_one())
+            statement = "SELECT extract(epoch FROM due_at - now())::float8 FROM scorebeat.notices"
+            pauses.append(connection.execute(text(statement)).scalar_one())
 
     ((_, attempts, is_delivered, is_given_up, error),) = rows_of(engine)
     assert (attempts, is_delivered, is_given_up, error) == (24, False, True, "the receiver answered 503")
@@ -127,7 +127,7 @@ def test_pauses_grow_and_after_the_last_attempt_it_is_given_up(
     assert len(receiver.got) == 24
 
 
-def test_a_sender_that_dies_before_it_noted_the_delivery_sends_again_under_the_same_id(
+def test_a_sender_that_dies_before_it_recorded_a_delivery_repeats_it_with_its_id(
     scorebeat: Cli,
     notified: str,
     producer: Producer,

@@ -1,4 +1,4 @@
-"""A job chooses what its address is told; results that are not there at the time of day are told whatever the cause."""
+"""A job chooses its notices; results that are not there at the time of day are reported whatever the cause."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ from scorebeat.producer.control.overdue import note_overdue
 from scorebeat.producer.control.webhooks import Post
 from tests.support.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.support.ledger_rows import a_job
-from tests.support.receiver import told
+from tests.support.receiver import logged_events
 from tests.support.scrape import of, samples
 
 pytestmark = pytest.mark.wide
@@ -28,7 +28,7 @@ __all__ = ["ledger", "trained"]
 HOOK = "https://hooks.example.org/x"
 
 
-def a_told_job(ledger: Ledger, **options: Any) -> Job:
+def a_notified_job(ledger: Ledger, **options: Any) -> Job:
     ledger.sql(FILL.format(first=1, last=5))
     return ledger.apply(a_job().model_copy(update={"notify": HOOK, "schedule": "0 2 * * *", **options}))
 
@@ -42,7 +42,7 @@ def events(ledger: Ledger) -> list[str]:
 
 @contextmanager
 def caught() -> Iterator[list[Post]]:
-    """What is posted in the block, and reaches nobody."""
+    """The posts of the block, which reach nobody."""
     posts: list[Post] = []
 
     def post(made: list[Post], _: object) -> list[None]:
@@ -67,7 +67,7 @@ def caught() -> Iterator[list[Post]]:
 def test_an_address_gets_the_events_that_its_job_chose(
     ledger: Ledger, chosen: tuple[str, ...], expected: list[str]
 ) -> None:
-    job = a_told_job(ledger, notify_on=chosen)
+    job = a_notified_job(ledger, notify_on=chosen)
     ledger.scored(job)
     empty = ledger.planned(job)
     ledger.sql("UPDATE scorebeat.runs SET due_at = now(), created_by = 'beat' WHERE id = :id", id=empty)
@@ -82,14 +82,14 @@ def test_an_address_gets_the_events_that_its_job_chose(
 
 
 def test_a_job_that_chooses_nothing_is_stored_as_older_programs_read_it(ledger: Ledger) -> None:
-    a_told_job(ledger)
+    a_notified_job(ledger)
 
     (spec,) = ledger.sql("SELECT spec FROM scorebeat.jobs")
     assert not {"notify_on", "results_by"} & set(spec)
 
 
-def test_a_post_has_a_text_that_says_what_happened(ledger: Ledger) -> None:
-    job = a_told_job(ledger)
+def test_a_post_has_a_text_that_describes_its_event(ledger: Ledger) -> None:
+    job = a_notified_job(ledger)
     run = ledger.scored(job)
     events(ledger)
     with ledger.engine.begin() as connection:
@@ -99,8 +99,8 @@ def test_a_post_has_a_text_that_says_what_happened(ledger: Ledger) -> None:
     assert json.loads(notify.body(notice, status))["text"] == f"job {job.name}, run {run}, succeeded: 5 rows scored"
 
 
-def test_a_run_that_is_late_is_told_with_what_it_waits_for(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
-    job = a_told_job(ledger)
+def test_a_late_run_is_reported_with_what_it_waits_for(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+    job = a_notified_job(ledger)
     run = ledger.planned(job)
     ledger.sql(
         "INSERT INTO scorebeat.workers (name, queues, processes) VALUES ('control@h/1', '[\"control\", \"plan\"]', 1)"
@@ -115,17 +115,17 @@ def test_a_run_that_is_late_is_told_with_what_it_waits_for(ledger: Ledger, caplo
     body = json.loads(posts[0].content)
     assert body["text"].endswith(f"; {waits}")
     assert body["notes"] == [waits]
-    assert told(caplog, "run.late") == [{"run": run, "job": job.name, "reason": waits}]
+    assert logged_events(caplog, "run.late") == [{"run": run, "job": job.name, "reason": waits}]
 
 
 def late_job(ledger: Ledger) -> Job:
     """Its results were needed by a time of day that passed since it was applied."""
-    job = a_told_job(ledger, results_by="07:00", timezone="Europe/Berlin")
+    job = a_notified_job(ledger, results_by="07:00", timezone="Europe/Berlin")
     ledger.sql("UPDATE scorebeat.jobs SET applied_at = now() - interval '2 days'")
     return job
 
 
-def test_results_that_are_not_there_in_time_are_told_once(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+def test_results_that_are_not_there_in_time_are_reported_once(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
     job = late_job(ledger)
     run = ledger.enqueue(job)
     ledger.sql("UPDATE scorebeat.jobs SET applied_at = now() - interval '2 days'")
@@ -134,7 +134,7 @@ def test_results_that_are_not_there_in_time_are_told_once(ledger: Ledger, caplog
         assert [note_overdue(ledger.producer) for _ in range(3)] == [1, 0, 0]
 
     assert ledger.sql("SELECT run_id, event FROM scorebeat.notices") == [(run, "late")]
-    (event,) = told(caplog, "results.overdue")
+    (event,) = logged_events(caplog, "results.overdue")
     assert f"run {run} is still open" in event["reason"]
     assert of(samples(ledger.engine), "results_overdue_seconds", job=job.name) > 0
     (at,) = ledger.sql("SELECT happened_at FROM scorebeat.notices")
@@ -157,10 +157,12 @@ def test_a_paused_job_that_never_ran_is_a_failed_run_when_its_results_are_not_th
 
 @pytest.mark.parametrize("chosen", ["failed", "late", None])
 @pytest.mark.parametrize("options", [{"results_by": "07:00"}, {"results_by": "07:00", "deadline": "1 h"}], ids=str)
-def test_a_night_that_never_began_is_one_post_that_says_that_it_failed_and_is_late(
+def test_a_night_that_never_began_is_one_post_that_reports_failed_and_late(
     ledger: Ledger, options: dict[str, str], chosen: str | None
 ) -> None:
-    job = a_told_job(ledger, **Job.model_validate({**a_job().model_dump(), **options}).model_dump(include={*options}))
+    job = a_notified_job(
+        ledger, **Job.model_validate({**a_job().model_dump(), **options}).model_dump(include={*options})
+    )
     if chosen is not None:
         job = ledger.apply(job.model_copy(update={"notify_on": (chosen,)}))
     ledger.sql(
@@ -183,7 +185,7 @@ def test_a_night_that_never_began_is_one_post_that_says_that_it_failed_and_is_la
         assert "is late: results were needed by" in body["text"]
 
 
-def test_a_run_that_is_told_as_late_and_fails_afterwards_is_told_again(ledger: Ledger) -> None:
+def test_a_run_that_is_reported_as_late_and_then_fails_is_reported_again(ledger: Ledger) -> None:
     job = late_job(ledger)
     run = ledger.enqueue(job)
     ledger.sql("UPDATE scorebeat.jobs SET applied_at = now() - interval '2 days'")
@@ -195,7 +197,7 @@ def test_a_run_that_is_told_as_late_and_fails_afterwards_is_told_again(ledger: L
     assert events(ledger) == ["late", "failed"]
 
 
-def test_results_that_are_there_are_not_told_and_a_partial_run_that_left_rows_out_is(ledger: Ledger) -> None:
+def test_results_in_time_are_not_reported_but_a_partial_run_that_left_rows_out_is(ledger: Ledger) -> None:
     job = late_job(ledger)
     ledger.scored(job)
     ledger.sql("UPDATE scorebeat.jobs SET applied_at = now() - interval '2 days'")
@@ -206,8 +208,10 @@ def test_results_that_are_there_are_not_told_and_a_partial_run_that_left_rows_ou
 
 
 @pytest.mark.parametrize("has_run", [False, True], ids=["it never ran", "it ran before"])
-def test_late_results_of_a_paused_job_are_told_with_the_pause_and_the_command(ledger: Ledger, has_run: bool) -> None:
-    job = a_told_job(ledger, results_by="07:00", notify_on=("late",))
+def test_late_results_of_a_paused_job_are_reported_with_the_pause_and_the_command(
+    ledger: Ledger, has_run: bool
+) -> None:
+    job = a_notified_job(ledger, results_by="07:00", notify_on=("late",))
     if has_run:
         run = ledger.scored(job)
         ledger.sql("UPDATE scorebeat.runs SET finished_at = now() - interval '2 days' WHERE id = :id", id=run)
@@ -226,8 +230,8 @@ def test_late_results_of_a_paused_job_are_told_with_the_pause_and_the_command(le
     assert "the job is paused by ann" in body["notes"][0]
 
 
-def test_a_job_without_results_by_is_never_told_so(ledger: Ledger) -> None:
-    a_told_job(ledger)
+def test_a_job_without_results_by_has_no_late_results(ledger: Ledger) -> None:
+    a_notified_job(ledger)
     ledger.sql("UPDATE scorebeat.jobs SET applied_at = now() - interval '9 days'")
 
     assert note_overdue(ledger.producer) == 0

@@ -1,4 +1,4 @@
-"""`scorebeat backfill`: one run a due time, in order, each once, and what it says when something is in its way."""
+"""`scorebeat backfill`: one run a due time, in order, each once, and its message when something is in its way."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -29,14 +29,14 @@ def daily(scorebeat: Cli, job: str, settings: Settings) -> str:
     return job
 
 
-def asked(engine: Engine, statement: str) -> list[Any]:
+def query(engine: Engine, statement: str) -> list[Any]:
     with engine.begin() as connection:
         return [tuple(row) for row in connection.execute(text(statement))]
 
 
 def days_of_runs(engine: Engine) -> list[tuple[int, str, int]]:
     """Day, state and rows of each run, in the order in which they were made."""
-    return asked(
+    return query(
         engine,
         "SELECT extract(day FROM r.due_at AT TIME ZONE 'UTC')::int, r.state, coalesce(sum(b.rows_scored), 0)::int"
         " FROM scorebeat.runs r LEFT JOIN scorebeat.batches b ON b.run_id = r.id GROUP BY r.id ORDER BY r.id",
@@ -48,7 +48,7 @@ def test_each_due_time_gets_one_run_in_order_and_a_second_time_none(
 ) -> None:
     dry = scorebeat(*JULY, "--dry-run")
     planned = json.loads(scorebeat(*JULY, "--dry-run", "--json").stdout)
-    assert asked(engine, "SELECT count(*) FROM scorebeat.runs") == [(0,)]
+    assert query(engine, "SELECT count(*) FROM scorebeat.runs") == [(0,)]
     with scoring(producer):
         first = scorebeat(*JULY)
         again = scorebeat("backfill", daily, "--from", "2025-06-30T03:00", "--to", "2025-07-05T02:00")
@@ -59,18 +59,18 @@ def test_each_due_time_gets_one_run_in_order_and_a_second_time_none(
     assert days_of_runs(engine) == [(day, "succeeded", 10) for day in (1, 2, 3, 4)]
     assert again.stdout.count("succeeded before") == 3
     assert "2025-07-03T02:00:00+00:00: run 3 succeeded before" in again.stdout
-    assert asked(engine, "SELECT count(DISTINCT run_key), count(deadline_at) FROM scorebeat.runs") == [(4, 0)]
+    assert query(engine, "SELECT count(DISTINCT run_key), count(deadline_at) FROM scorebeat.runs") == [(4, 0)]
     assert scorebeat("runs").stdout.count("succeeded") == 4
 
 
 def test_a_due_time_that_its_tick_scored_is_left_alone(
     scorebeat: Cli, daily: str, producer: Producer, engine: Engine
 ) -> None:
-    asked(engine, "UPDATE scorebeat.jobs SET last_due_at = now() - interval '2 days' RETURNING 1")
+    query(engine, "UPDATE scorebeat.jobs SET last_due_at = now() - interval '2 days' RETURNING 1")
     by_tick = tick(producer, daily)
     assert by_tick is not None
     score_all(producer, by_tick)
-    ((due_at,),) = asked(engine, "SELECT due_at FROM scorebeat.runs")
+    ((due_at,),) = query(engine, "SELECT due_at FROM scorebeat.runs")
 
     done = scorebeat("backfill", daily, "--from", due_at.isoformat(), "--to", (due_at + timedelta(hours=1)).isoformat())
 
@@ -94,7 +94,7 @@ def test_a_run_that_left_rows_out_ends_it_and_the_same_command_goes_on(
     assert "left rows out, so no later due time was begun: 2 are left" in failed.stderr
     assert "the same command begins with 2025-07-01T02:00:00+00:00 again" in failed.stderr
     assert [run[:2] for run in days_of_runs(engine)][1:] == [(day, "succeeded") for day in (1, 2, 3)]
-    assert asked(engine, "SELECT count(*) FROM predictions.sums") == [(30,)]
+    assert query(engine, "SELECT count(*) FROM predictions.sums") == [(30,)]
 
 
 def test_a_run_that_is_open_is_waited_for_and_one_for_the_due_time_is_taken(
@@ -129,7 +129,7 @@ REFUSED = {
 
 @pytest.mark.usefixtures("job")
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_cannot_be_filled_is_refused_with_what_to_do(
+def test_a_period_that_cannot_be_filled_is_refused_with_the_next_step(
     scorebeat: Cli, settings: Settings, engine: Engine, what: str
 ) -> None:
     toml, more, words = REFUSED[what]
@@ -141,7 +141,7 @@ def test_what_cannot_be_filled_is_refused_with_what_to_do(
 
 
 @pytest.mark.usefixtures("daily")
-def test_interrupted_it_says_what_is_open_and_how_to_go_on(
+def test_interrupted_it_reports_which_runs_are_open_and_how_to_go_on(
     scorebeat: Cli, monkeypatch: pytest.MonkeyPatch, engine: Engine
 ) -> None:
     def interrupt(*_: object) -> None:
@@ -157,13 +157,13 @@ def test_interrupted_it_says_what_is_open_and_how_to_go_on(
     assert days_of_runs(engine) == [(1, "planning", 0)]
 
 
-def test_a_due_time_that_is_skipped_meanwhile_is_told_with_the_command_that_makes_it_up(
+def test_a_skipped_due_time_is_reported_with_the_command_that_fills_it(
     scorebeat: Cli, daily: str, producer: Producer, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     follow = progress.follow
 
     def with_a_tick(p: Producer, run_id: int) -> Any:
-        asked(engine, "UPDATE scorebeat.jobs SET last_due_at = now() - interval '2 days' RETURNING 1")
+        query(engine, "UPDATE scorebeat.jobs SET last_due_at = now() - interval '2 days' RETURNING 1")
         assert tick(p, daily) is None
         return follow(p, run_id)
 
@@ -171,7 +171,7 @@ def test_a_due_time_that_is_skipped_meanwhile_is_told_with_the_command_that_make
     with scoring(producer):
         done = scorebeat(*JULY[:-1], "2025-07-02")
 
-    ((due_at,),) = asked(engine, "SELECT details ->> 'due_at' FROM scorebeat.actions WHERE action = 'tick.skipped'")
+    ((due_at,),) = query(engine, "SELECT details ->> 'due_at' FROM scorebeat.actions WHERE action = 'tick.skipped'")
     assert f"the due time {due_at} was skipped" in done.stderr
     assert f"`scorebeat backfill sums --from {due_at} --to " in done.stderr
     (line,) = (one for one in listing(engine) if one.name == daily)
@@ -186,7 +186,7 @@ def listing(engine: Engine) -> list[job_lines.JobLine]:
 def test_filling_old_due_times_does_not_hide_that_tonights_results_are_overdue(
     scorebeat: Cli, daily: str, producer: Producer, engine: Engine
 ) -> None:
-    asked(engine, "UPDATE scorebeat.jobs SET applied_at = now() - interval '3 days' RETURNING 1")
+    query(engine, "UPDATE scorebeat.jobs SET applied_at = now() - interval '3 days' RETURNING 1")
     assert listing(engine)[0].is_overdue
     with scoring(producer):
         assert scorebeat(*JULY).exit_code == 0

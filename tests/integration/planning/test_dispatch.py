@@ -139,7 +139,9 @@ def test_a_producer_that_dies_before_it_sends_loses_nothing(
     assert [batch_of(m) for m in queued(valkey)] == ids
 
 
-def test_what_waits_in_a_long_queue_is_not_sent_again(engine: Engine, producer: Producer, valkey: redis.Redis) -> None:
+def test_a_message_that_waits_in_a_long_queue_is_not_sent_again(
+    engine: Engine, producer: Producer, valkey: redis.Redis
+) -> None:
     pending(engine, 5)
     dispatch(producer, "cpu")
     execute(engine, LONG_AGO)

@@ -18,7 +18,7 @@ from scorebeat.producer.control.tick import tick
 from scorebeat.producer.requests.requeue import requeue
 from tests.support.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.support.ledger_rows import a_job
-from tests.support.receiver import told
+from tests.support.receiver import logged_events
 from tests.support.scrape import of, samples
 
 __all__ = ["ledger", "trained"]
@@ -80,10 +80,10 @@ def try_now(ledger: Ledger) -> int:
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_a_tick_that_cannot_begin_its_run_is_one_failed_run_that_heals_when_its_cause_is_mended(
+def test_a_tick_that_cannot_begin_its_run_is_one_failed_run_until_it_can(
     ledger: Ledger, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    breaks, mends, says = BROKEN[what]
+    breaks, mends, message = BROKEN[what]
     job = due(ledger)
     ledger.sql(breaks)
 
@@ -95,7 +95,7 @@ def test_a_tick_that_cannot_begin_its_run_is_one_failed_run_that_heals_when_its_
 
     ((failed, state, reason),) = lines(ledger)
     assert state == "failed"
-    assert says in str(reason)
+    assert message in str(reason)
     assert "tried again until the job is due again" in str(reason)
     assert notices(ledger) == [(failed, "failed")]
     with ledger.engine.connect() as connection:
@@ -115,7 +115,7 @@ def test_a_tick_that_cannot_begin_its_run_is_one_failed_run_that_heals_when_its_
     assert notices(ledger) == [(failed, "failed"), (begun, "finished")]
 
 
-def test_a_job_whose_model_was_never_added_fails_at_its_tick_and_a_requeue_says_what_to_do(ledger: Ledger) -> None:
+def test_a_job_without_a_model_fails_at_its_tick_and_requeue_names_the_next_step(ledger: Ledger) -> None:
     job = due(ledger, model="roses")
 
     assert tick(ledger.producer, job.name) is None
@@ -176,7 +176,7 @@ def test_attempts_to_begin_a_run_come_less_and_less_often(ledger: Ledger) -> Non
     assert pauses == pytest.approx([10, 50, 600], abs=5)
 
 
-def test_a_due_time_that_passed_with_its_deadline_is_a_failed_run_that_is_told_and_counted(
+def test_a_due_time_past_its_deadline_is_a_failed_run_reported_and_counted(
     ledger: Ledger, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = due(ledger, ago="3 years", deadline=timedelta(seconds=1))
@@ -190,13 +190,13 @@ def test_a_due_time_that_passed_with_its_deadline_is_a_failed_run_that_is_told_a
     assert str(reason).startswith("missed: 3 due times, from ")
     assert f"`scorebeat enqueue {job.name}`" in str(reason)
     assert notices(ledger) == [(missed, "late")]
-    (event,) = told(caplog, "tick.missed")
+    (event,) = logged_events(caplog, "tick.missed")
     assert event["moments"] == 3
     assert try_now(ledger) == 0
     assert of(samples(ledger.engine), "ticks_missed_total", job=job.name) == 3
 
 
-def test_missed_moments_without_a_deadline_are_made_up_once_and_the_others_are_counted(ledger: Ledger) -> None:
+def test_missed_due_times_without_a_deadline_are_made_up_once_and_others_counted(ledger: Ledger) -> None:
     job = due(ledger, ago="3 years")
 
     assert run_once(ledger.producer).made_up == 1
@@ -207,7 +207,7 @@ def test_missed_moments_without_a_deadline_are_made_up_once_and_the_others_are_c
     assert of(samples(ledger.engine), "ticks_missed_total", job=job.name) == 2
 
 
-def test_a_job_that_is_due_each_second_misses_nothing_while_it_is_answered_late(ledger: Ledger) -> None:
+def test_a_job_that_is_due_each_second_misses_nothing_while_ticks_are_late(ledger: Ledger) -> None:
     job = due(ledger, ago="2 seconds", schedule="every 1 second")
 
     assert tick(ledger.producer, job.name) is not None
@@ -215,7 +215,7 @@ def test_a_job_that_is_due_each_second_misses_nothing_while_it_is_answered_late(
     assert ledger.sql("SELECT count(*) FROM scorebeat.actions WHERE action = 'tick.missed'") == [0]
 
 
-def test_what_is_skipped_is_shown_with_the_job_and_counted_by_why(ledger: Ledger) -> None:
+def test_a_skipped_due_time_is_shown_with_the_job_and_counted_by_reason(ledger: Ledger) -> None:
     job = due(ledger)
     with ledger.engine.begin() as connection:
         jobs.pause(connection, job.name, "ann", "the table is being rebuilt")
@@ -232,7 +232,7 @@ def test_what_is_skipped_is_shown_with_the_job_and_counted_by_why(ledger: Ledger
     assert lines(ledger) == []
 
 
-def test_a_lock_that_keeps_a_first_run_from_beginning_for_a_minute_makes_a_failed_run(ledger: Ledger) -> None:
+def test_a_lock_that_holds_up_a_first_run_for_a_minute_makes_a_failed_run(ledger: Ledger) -> None:
     job = due(ledger)
     with ledger.engine.connect() as other:
         other.exec_driver_sql("LOCK TABLE items")

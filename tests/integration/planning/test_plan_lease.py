@@ -111,12 +111,12 @@ def test_a_planner_that_lost_its_lease_stops_and_stores_nothing_more(
     assert ledger.run(run_id).state is RunState.RUNNING
 
 
-def test_a_planner_that_was_replaced_neither_ends_the_plan_nor_says_what_it_began_with(ledger: Ledger) -> None:
+def test_a_replaced_planner_neither_ends_the_plan_nor_reports_its_start(ledger: Ledger) -> None:
     run_id = ledger.enqueue(a_job())
     with ledger.engine.begin() as connection:
         late = plan_lease.claim(connection, run_id, "late", timedelta(0))
         assert late is not None
-        assert plan_lease.claim(connection, run_id, "in its place", MINUTE) == late + 1
+        assert plan_lease.claim(connection, run_id, "in its stead", MINUTE) == late + 1
 
         plan_lease.note_empty(connection, run_id, late, was_empty=True)
         assert not plan_lease.finish(connection, run_id, late)

@@ -35,7 +35,9 @@ def spans(ledger: Ledger, run_id: int) -> list[tuple[int, int]]:
     ("rows", "wanted"),
     [(1, [1]), (2, [2]), (9, [9]), (10, [10]), (11, [10, 1]), (12, [10, 2]), (30, [10, 10, 10])],
 )
-def test_batches_are_as_large_as_asked_and_the_last_has_the_rest(ledger: Ledger, rows: int, wanted: list[int]) -> None:
+def test_batches_have_the_requested_size_and_the_last_has_the_rest(
+    ledger: Ledger, rows: int, wanted: list[int]
+) -> None:
     fill(ledger, rows)
 
     run_id = ledger.planned(a_job())
@@ -76,7 +78,7 @@ def test_rows_that_have_a_prediction_are_not_planned(ledger: Ledger) -> None:
 def test_rows_in_quarantine_are_not_planned_and_not_fetched(ledger: Ledger) -> None:
     fill(ledger, 20)
     run_id = ledger.planned(a_job(batch_rows=20))
-    put_aside(ledger, run_id, 7)
+    quarantine(ledger, run_id, 7)
     ledger.sql("UPDATE scorebeat.runs SET state = 'partial', finished_at = now()")
 
     again = ledger.scored(a_job(batch_rows=20))
@@ -85,7 +87,7 @@ def test_rows_in_quarantine_are_not_planned_and_not_fetched(ledger: Ledger) -> N
     assert ledger.check_exact("SELECT * FROM items WHERE id <> 7", ledger.target(again).table, "id") == 19
 
 
-def put_aside(ledger: Ledger, run_id: int, key: int) -> None:
+def quarantine(ledger: Ledger, run_id: int, key: int) -> None:
     ledger.sql(
         "INSERT INTO scorebeat.quarantine (prediction_set_id, batch_id, key, error_type, error)"
         f" VALUES ({ledger.target(run_id).id}, {ledger.batch_ids(run_id)[0]}, '[\"{key}\"]', 'Broken', 'oh')"

@@ -1,4 +1,4 @@
-"""A job that is resumed, comes back or gets another schedule is due from its next moment on, not for those before."""
+"""A job that is resumed, comes back or gets another schedule is due from its next due time on, not for those before."""
 
 from collections.abc import Callable
 

@@ -27,7 +27,7 @@ USUAL = {"label": pa.int64(), "p0": pa.float64(), "p1": pa.float64(), "p2": pa.f
 ROWS = 120
 
 
-def gives(**outputs: pa.DataType) -> dict[str, Any]:
+def with_outputs(**outputs: pa.DataType) -> dict[str, Any]:
     inputs = (Input("a", pa.float64()), Input("b", pa.float64()))
     return Signature(inputs, pa.schema(list(outputs.items()))).to_json()
 
@@ -55,7 +55,7 @@ def scored(ledger: Ledger) -> Ledger:
     return ledger
 
 
-def test_the_report_is_what_a_plain_loop_over_both_tables_gives(scored: Ledger) -> None:
+def test_the_report_equals_a_plain_loop_over_both_tables(scored: Ledger) -> None:
     scored.sql(f"UPDATE {V2} SET label = 9, p0 = p0 + id / 1000.0, p1 = p1 - 0.25 WHERE id <= 30")
     scored.sql(f"DELETE FROM {V2} WHERE id > 110")
     scored.sql(f"DELETE FROM {V1} WHERE id = 1")
@@ -83,7 +83,7 @@ def test_lists_texts_null_and_nan_are_compared_too(ledger: Ledger) -> None:
     ledger.sql(FILL.format(first=1, last=2))
     outputs = {"v": pa.list_(pa.float32()), "t": pa.string(), "f": pa.float64(), "i": pa.int32()}
     for version in (2, 3):
-        ledger.new_version(version, gives(**outputs))
+        ledger.new_version(version, with_outputs(**outputs))
         ledger.enqueue(a_job(), version=version)
     fill = "INSERT INTO predictions.flowers_job__flowers_v{} (id, v, t, f, i, batch_id) VALUES {}"
     ledger.sql(fill.format(2, "(1, '{1,2}', 'a', 'NaN', 3, 1), (2, '{1,2}', NULL, 'NaN', NULL, 1)"))
@@ -101,7 +101,7 @@ def test_lists_texts_null_and_nan_are_compared_too(ledger: Ledger) -> None:
 
 
 def test_outputs_of_one_version_alone_and_of_another_type_are_named(scored: Ledger) -> None:
-    scored.new_version(3, gives(label=pa.string(), p0=pa.float32(), extra=pa.bool_()))
+    scored.new_version(3, with_outputs(label=pa.string(), p0=pa.float32(), extra=pa.bool_()))
     scored.enqueue(a_job(), version=3)
 
     report = compared(scored, 3).agreement
@@ -140,7 +140,7 @@ def test_an_output_that_is_the_same_in_all_rows_is_named(scored: Ledger, scorebe
 
 
 @pytest.mark.parametrize("enqueued", [True, False], ids=["a run began", "nothing"])
-def test_a_version_that_was_never_scored_is_said_to_be_so(scored: Ledger, scorebeat: Cli, enqueued: bool) -> None:
+def test_a_version_that_was_never_scored_is_reported_as_such(scored: Ledger, scorebeat: Cli, enqueued: bool) -> None:
     scored.new_version(3)
     if enqueued:
         scored.enqueue(a_job(), version=3)
@@ -148,8 +148,10 @@ def test_a_version_that_was_never_scored_is_said_to_be_so(scored: Ledger, scoreb
     shown = scorebeat("models", "compare", "flowers/3")
     (read,) = json.loads(scorebeat("models", "compare", "flowers/3", "--json").stdout)
 
-    told = "job flowers_job: flowers/3 was never scored; `scorebeat enqueue flowers_job --model flowers/3` does it\n"
-    assert shown.output == told
+    expected = (
+        "job flowers_job: flowers/3 was never scored; `scorebeat enqueue flowers_job --model flowers/3` does it\n"
+    )
+    assert shown.output == expected
     assert (read["never_scored"], read["outputs"]) == (["flowers/3"], [])
     assert compared(scored).never_scored == ()
 

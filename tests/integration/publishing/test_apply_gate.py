@@ -113,7 +113,7 @@ def test_a_version_is_not_published_over_the_predictions_of_another_model(scored
     assert scored.sql(SEEN) == [ROWS]
 
 
-def test_the_command_says_what_readers_lose_and_up_goes_on_with_the_jobs_that_there_are(
+def test_apply_names_what_readers_lose_and_up_goes_on_with_the_existing_jobs(
     scored: Ledger, scorebeat: Cli, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     another_model(scored)

@@ -37,12 +37,12 @@ def candidate(ledger: Ledger) -> Ledger:
     return ledger
 
 
-def nightly(ledger: Ledger, **asked: Any) -> list[int]:
-    """Batches of a run of the published version over other rows, planned; its tick asked by default."""
+def nightly(ledger: Ledger, **options: Any) -> list[int]:
+    """Batches of a run of the published version over other rows, planned; of a tick by default."""
     job = a_job(name="nightly", query=f"SELECT id, a, b FROM items WHERE id <= {BACKLOG} AND id % 100 = 0")
     ledger.apply(job)
     now = ledger.sql("SELECT now()")[0]
-    run_id = enqueue(ledger.producer, Request("nightly", "beat", **({"due_at": now} | asked))).run_id
+    run_id = enqueue(ledger.producer, Request("nightly", "beat", **({"due_at": now} | options))).run_id
     plan(ledger.producer, run_id)
     return ledger.batch_ids(run_id)
 
@@ -56,12 +56,12 @@ def claim(ledger: Ledger, batch_id: int) -> bool:
         return batches.claim(connection, batch_id, "w1", timedelta(minutes=1)) is not None
 
 
-@pytest.mark.parametrize("asked", [{}, {"due_at": None, "run_key": "airflow 2026-07-01"}], ids=["tick", "run key"])
+@pytest.mark.parametrize("options", [{}, {"due_at": None, "run_key": "airflow 2026-07-01"}], ids=["tick", "run key"])
 def test_a_scheduled_run_waits_for_few_batches_of_a_candidate(
-    candidate: Ledger, valkey: redis.Redis, asked: dict[str, Any]
+    candidate: Ledger, valkey: redis.Redis, options: dict[str, Any]
 ) -> None:
     before = out(candidate)
-    wanted = nightly(candidate, **asked)
+    wanted = nightly(candidate, **options)
 
     claimed: list[int] = []
     while not set(wanted) <= set(claimed):
@@ -131,12 +131,12 @@ def test_a_run_by_hand_has_the_whole_window_unless_a_schedule_shares_its_queue(l
     assert out(ledger) == outbox.A_PROCESS[0]
 
 
-def test_what_is_published_is_never_a_candidate(ledger: Ledger) -> None:
+def test_a_published_version_is_never_a_candidate(ledger: Ledger) -> None:
     ledger.sql(FILL.format(first=1, last=10))
     ledger.new_version(2)
 
-    for asked in ({"version": 1}, {"version": 2}):
-        ledger.planned(a_job(name=f"job_{asked['version']}"), **asked)
+    for options in ({"version": 1}, {"version": 2}):
+        ledger.planned(a_job(name=f"job_{options['version']}"), **options)
     ledger.planned(a_job(name="pinned", model=f"{MODEL}/2"))
 
     assert ledger.sql("SELECT rank FROM scorebeat.runs ORDER BY id") == [Rank.BY_HAND, Rank.CANDIDATE, Rank.BY_HAND]

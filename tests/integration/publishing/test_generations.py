@@ -116,7 +116,7 @@ def test_three_generations_are_kept(ledger: Ledger, job: Job) -> None:
     ]
 
 
-def test_as_many_generations_are_kept_as_the_job_says(ledger: Ledger, job: Job) -> None:
+def test_as_many_generations_are_kept_as_the_job_sets(ledger: Ledger, job: Job) -> None:
     one = job.model_copy(update={"keep": 1})
 
     for _ in range(3):
@@ -208,9 +208,9 @@ def test_a_run_that_finds_no_row_fails_and_readers_keep_what_they_see(ledger: Le
 
     run = ledger.run(run_id)
     assert (run.state, shown(ledger)) == ("failed", 25)
-    said = str(run.reason)
-    assert said.startswith("the query gave no row, and readers would lose all predictions of before, which stay.")
-    assert "`scorebeat enqueue flowers_job --rescore`" in said
+    reason = str(run.reason)
+    assert reason.startswith("the query gave no row, and readers would lose all predictions of before, which stay.")
+    assert "`scorebeat enqueue flowers_job --rescore`" in reason
     ledger.sql(FILL.format(first=1, last=30))
     ledger.scored(job)
     assert ledger.check_exact("SELECT * FROM items", VIEW, "id") == 30
@@ -240,6 +240,6 @@ def test_a_run_by_which_readers_lose_nothing_may_find_no_row(ledger: Ledger, job
     some = ledger.planned(job, selection=Selection(limit=5))  # it is never shown
     assert [ledger.run(run_id).state for run_id in (other, some)] == ["succeeded", "succeeded"]
     assert shown(ledger) == 25
-    ledger.scored(empty)  # the job says that this is right
+    ledger.scored(empty)  # the job allows this
     assert shown(ledger) == 0
     assert ledger.run(ledger.planned(job)).state == "succeeded"  # and then there is nothing more to lose

@@ -13,7 +13,7 @@ from scorebeat.models.store import store
 from scorebeat.producer.context import Producer
 from scorebeat.producer.versions.comparison import compare
 from scorebeat.producer.versions.publish import PublishRefused, publish, publish_anyway, rollback
-from tests.integration.publishing.test_agreement import ROWS, USUAL, V1, V2, compared, gives, published, scored
+from tests.integration.publishing.test_agreement import ROWS, USUAL, V1, V2, compared, published, scored, with_outputs
 from tests.support.cli_fixtures import Cli, refused, scorebeat
 from tests.support.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.support.ledger_rows import MODEL, a_job
@@ -42,7 +42,7 @@ HARMS = {
 
 
 @pytest.mark.parametrize("harm", HARMS)
-def test_what_readers_would_lose_by_is_refused_with_its_reason_and_can_be_forced(scored: Ledger, harm: str) -> None:
+def test_a_publish_that_costs_readers_is_refused_with_its_reason_and_can_be_forced(scored: Ledger, harm: str) -> None:
     statement, reason = HARMS[harm]
     scored.sql(statement)
 
@@ -57,7 +57,7 @@ def test_what_readers_would_lose_by_is_refused_with_its_reason_and_can_be_forced
 
 
 def test_an_output_that_the_published_version_has_and_the_new_one_lacks_is_a_reason(scored: Ledger) -> None:
-    scored.new_version(3, gives(label=pa.int64(), p0=pa.float64(), more=pa.float64()))
+    scored.new_version(3, with_outputs(label=pa.int64(), p0=pa.float64(), more=pa.float64()))
 
     with pytest.raises(PublishRefused, match=r"it does not give p1, p2, which flowers/1 gives; job flowers_job"):
         publish(scored.producer, MODEL, 3, "ann")
@@ -71,7 +71,7 @@ def test_the_share_that_is_wanted_can_be_set(scored: Ledger) -> None:
     assert publish(scored.producer, MODEL, 2, "ann", 0.5) == ["flowers_job"]
 
 
-def test_rows_that_left_the_query_are_not_asked_of_a_new_version(scored: Ledger) -> None:
+def test_rows_that_left_the_query_are_not_expected_of_a_new_version(scored: Ledger) -> None:
     scored.sql("DELETE FROM items WHERE id <= 60")
     scored.sql(f"DELETE FROM {V2} WHERE id <= 60")
 
@@ -113,7 +113,7 @@ def test_one_output_that_never_changes_is_a_reason_where_todays_version_varies_i
 def test_an_output_that_changes_its_type_under_its_readers_is_a_reason(
     scored: Ledger, label: pa.DataType, reason: str | None
 ) -> None:
-    scored.new_version(3, gives(**USUAL | {"label": label, "p0": pa.float32()}))
+    scored.new_version(3, with_outputs(**USUAL | {"label": label, "p0": pa.float32()}))
     scored.sql("DELETE FROM items")  # nothing else speaks against it
 
     if reason:
@@ -131,7 +131,7 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("harm", FILES)
-def test_a_version_that_no_worker_could_load_is_neither_published_nor_rolled_back_to(
+def test_a_version_that_no_worker_could_load_is_neither_published_nor_restored(
     scored: Ledger, scorebeat: Cli, harm: str
 ) -> None:
     done, reason = FILES[harm]
@@ -151,9 +151,7 @@ def test_a_version_that_no_worker_could_load_is_neither_published_nor_rolled_bac
     assert published(scored) == 2
 
 
-def test_a_publish_asks_the_store_behind_a_url_itself_whatever_local_copies_there_are(
-    scored: Ledger, tmp_path: Path
-) -> None:
+def test_a_publish_checks_the_store_behind_a_url_and_not_its_local_copies(scored: Ledger, tmp_path: Path) -> None:
     home = Path(scored.settings.artifacts)
     p = Producer(scored.settings.model_copy(update={"artifacts": f"file://{home}"}), "test")
     digest = scored.trained.artifact.digest
@@ -167,16 +165,16 @@ def test_a_publish_asks_the_store_behind_a_url_itself_whatever_local_copies_ther
     p.close()
 
 
-def test_predictions_under_another_key_than_the_jobs_are_told_plainly(scored: Ledger) -> None:
+def test_predictions_under_another_key_than_the_jobs_are_reported_plainly(scored: Ledger) -> None:
     scored.new_version(3)
     scored.sql("ALTER TABLE items ADD COLUMN name text")
     scored.sql("UPDATE items SET name = 'n' || id")
     scored.scored(a_job(name="renamed", query="SELECT name, a, b FROM items", key="name"), version=3)
     scored.scored(a_job(name="renamed"))
 
-    for ask in (lambda: publish(scored.producer, MODEL, 3, "ann"), lambda: compare(scored.producer, MODEL, 3)):
+    for check in (lambda: publish(scored.producer, MODEL, 3, "ann"), lambda: compare(scored.producer, MODEL, 3)):
         with pytest.raises(SignatureError, match=r"renamed.key is \(id bigint\) now, but .* under \(name text\)"):
-            ask()
+            check()
     assert published(scored) == 1
 
 

@@ -34,8 +34,8 @@ def test_a_rollback_that_another_switch_overtakes_switches_nothing(
     publish_anyway(scored.producer, MODEL, 2, "ann")
     real = store.verify
 
-    def overtaken(*wanted: Any, **given: Any) -> None:
-        real(*wanted, **given)
+    def overtaken(*wanted: Any, **options: Any) -> None:
+        real(*wanted, **options)
         publish_anyway(scored.producer, MODEL, 3, "ben")
 
     monkeypatch.setattr(store, "verify", overtaken)

@@ -42,7 +42,7 @@ def state(engine: Engine, run_id: int) -> str:
         return runs.get(connection, run_id).state
 
 
-def test_two_last_commits_that_cannot_see_each_other_are_settled_by_the_control_tick(
+def test_two_last_commits_that_cannot_see_each_other_end_by_the_control_tick(
     engine: Engine, producer: Producer
 ) -> None:
     run_id, (one, other) = run_with(engine, "claimed", "claimed")
@@ -68,7 +68,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_the_end_of_a_run_says_what_became_of_its_batches(engine: Engine, producer: Producer, end: str) -> None:
+def test_the_end_of_a_run_reports_what_became_of_its_batches(engine: Engine, producer: Producer, end: str) -> None:
     run_id, _ = run_with(engine, *ENDS[end])
 
     assert settle(producer, run_id) == end
@@ -98,9 +98,9 @@ def test_many_settlers_at_once_settle_once(engine: Engine, producer: Producer) -
     run_id, _ = run_with(engine, "committed")
 
     with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda _: settle(producer, run_id), range(12)))
+        states = list(pool.map(lambda _: settle(producer, run_id), range(12)))
 
-    assert [a for a in answers if a] == [RunState.SUCCEEDED]
+    assert [a for a in states if a] == [RunState.SUCCEEDED]
 
 
 def test_a_requeue_beside_a_settle_never_leaves_a_closed_run_with_open_batches(
@@ -139,7 +139,7 @@ def test_a_requeued_run_goes_on_and_ends_well(ledger: Ledger) -> None:
     assert ledger.check_exact("SELECT * FROM items", ledger.target(run_id).table, "id") == 25
 
 
-def test_a_requeue_asks_for_one_batch_or_those_with_an_error(engine: Engine, producer: Producer) -> None:
+def test_a_requeue_selects_one_batch_or_those_with_an_error(engine: Engine, producer: Producer) -> None:
     run_id, (one, two, three) = run_with(engine, "dead", "dead", "dead")
     with engine.begin() as connection:
         connection.execute(text("UPDATE scorebeat.batches SET error = '100% of _x_' WHERE id = :id"), {"id": two})
@@ -193,9 +193,7 @@ def test_the_last_batch_that_dies_by_rescue_settles_the_run(engine: Engine, prod
     assert state(engine, run_id) == "partial"
 
 
-def test_a_worker_that_fails_the_last_batch_for_good_leaves_a_run_that_the_control_tick_ends(
-    engine: Engine, producer: Producer
-) -> None:
+def test_a_run_whose_last_batch_fails_for_good_is_ended_by_the_control_tick(engine: Engine, producer: Producer) -> None:
     run_id, (batch_id,) = run_with(engine, "claimed")
     held = Claim(batch_id, run_id, 1, 0, 10, KeyRange(("1",), ("10",)), None)
     with engine.begin() as connection:

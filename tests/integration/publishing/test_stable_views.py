@@ -1,4 +1,4 @@
-"""What dbt and dashboards read, `scorebeat.run_status` and `predictions.*`, keeps its promised columns."""
+"""The views that dbt and dashboards read, `scorebeat.run_status` and `predictions.*`, keep their promised columns."""
 
 import json
 import re
@@ -38,17 +38,17 @@ PROMISED = {
 
 
 def columns(connection: Connection, schema: str, view: str) -> dict[str, str]:
-    asked = (
+    statement = (
         "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = :schema"
         " AND table_name = :view ORDER BY ordinal_position"
     )
-    found = connection.execute(text(asked), {"schema": schema, "view": view})
+    found = connection.execute(text(statement), {"schema": schema, "view": view})
     return {row.column_name: row.data_type for row in found}
 
 
 @pytest.fixture
 def reader(engine: Engine) -> Iterator[Connection]:
-    """A role that was granted what the page says, and nothing else."""
+    """A role with the grants of the page, and no other."""
     page = (REPOSITORY / "docs/how-to/read-from-dbt-and-bi.md").read_text("utf-8")
     grants = re.findall(r"^GRANT .*;$", page, re.MULTILINE)
     assert len(grants) >= 2
@@ -69,7 +69,7 @@ def test_run_status_has_the_promised_columns_and_types(engine: Engine) -> None:
         assert columns(connection, "scorebeat", "run_status") == PROMISED
 
 
-def test_run_status_says_what_runs_json_says(scorebeat: Cli, job: str, producer: Producer, engine: Engine) -> None:
+def test_run_status_equals_runs_json(scorebeat: Cli, job: str, producer: Producer, engine: Engine) -> None:
     scorebeat("enqueue", job)
     score_all(producer, 1)
     scorebeat("enqueue", job)

@@ -1,4 +1,4 @@
-"""Versions of a model from add to drop: numbers are never given twice, and nothing that is in use can go."""
+"""Versions of a model from add to drop: no number is used twice, and nothing that is in use can go."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -28,12 +28,12 @@ TABLES = (
 )
 
 
-def ask(engine: Engine, sql: str) -> list[object]:
+def query(engine: Engine, sql: str) -> list[object]:
     with engine.connect() as connection:
         return [row[0] for row in connection.execute(text(sql))]
 
 
-def tell(engine: Engine, sql: str) -> None:
+def execute(engine: Engine, sql: str) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql(sql)
 
@@ -58,10 +58,10 @@ def add(p: Producer, file: Path) -> publishing.Added:
 
 
 @pytest.mark.usefixtures("two")
-def test_the_list_says_since_when_each_is_published_and_which_share_it_scored(scorebeat: Cli, engine: Engine) -> None:
+def test_the_list_shows_each_versions_publication_time_and_scored_share(scorebeat: Cli, engine: Engine) -> None:
     listed = json.loads(scorebeat("models", "list", "--json").stdout)
     shown = scorebeat("models", "list").output
-    tell(engine, "INSERT INTO pairs SELECT i, i, i FROM generate_series(101, 400) i")
+    execute(engine, "INSERT INTO pairs SELECT i, i, i FROM generate_series(101, 400) i")
 
     assert [(v["model"], v["published_at"] is not None, v["rows_scored"], v["done"]) for v in listed] == [
         ("adder/1", True, ROWS, 1.0),
@@ -72,17 +72,17 @@ def test_the_list_says_since_when_each_is_published_and_which_share_it_scored(sc
 
 
 @pytest.mark.usefixtures("two")
-def test_the_share_counts_only_jobs_that_use_the_version_and_a_broken_query_hides_nothing_else(
+def test_the_share_counts_only_jobs_of_the_version_and_outlives_a_broken_query(
     scorebeat: Cli, settings: Settings, engine: Engine
 ) -> None:
     pinned = JOB.replace("sums", "pinned").replace('"adder"', '"adder/2"').replace("pairs", "others")
-    tell(engine, "CREATE TABLE others (id bigint PRIMARY KEY, a float8, b float8)")
-    tell(engine, "INSERT INTO others SELECT i, i, i FROM generate_series(1, 140) i")
+    execute(engine, "CREATE TABLE others (id bigint PRIMARY KEY, a float8, b float8)")
+    execute(engine, "INSERT INTO others SELECT i, i, i FROM generate_series(1, 140) i")
     settings.jobs.write_text(JOB + pinned)
     assert scorebeat("apply").exit_code == 0
 
     assert [v["done"] for v in json.loads(scorebeat("models", "list", "--json").stdout)] == [1.0, 0.25]
-    tell(engine, "ALTER TABLE others RENAME TO gone")
+    execute(engine, "ALTER TABLE others RENAME TO gone")
     assert [v["done"] for v in json.loads(scorebeat("models", "list", "--json").stdout)] == [1.0, 0.6]
 
 
@@ -93,23 +93,25 @@ def test_a_version_that_nobody_uses_is_dropped_with_its_predictions_and_its_file
     folder = Path(producer.settings.artifacts) / "adder" / "2"
     assert folder.is_dir()
 
-    told = scorebeat("models", "drop", "adder/2", "--yes")
+    result = scorebeat("models", "drop", "adder/2", "--yes")
 
-    assert told.output == "model adder/2 is dropped, and 60 predictions with it\n"
-    assert ask(engine, TABLES) == ["sums__adder_v1"]
+    assert result.output == "model adder/2 is dropped, and 60 predictions with it\n"
+    assert query(engine, TABLES) == ["sums__adder_v1"]
     assert not folder.exists()
     assert [v["model"] for v in json.loads(scorebeat("models", "list", "--json").stdout)] == ["adder/1"]
     assert [run["model_version"] for run in json.loads(scorebeat("runs", "--json").stdout)] == [2, 1]
     assert scorebeat("show", "2").exit_code == 0
     assert scorebeat("check").exit_code == 0
-    assert ask(engine, "SELECT details FROM scorebeat.actions WHERE action = 'model.dropped'") == [
+    assert query(engine, "SELECT details FROM scorebeat.actions WHERE action = 'model.dropped'") == [
         {"tables": ['predictions."sums__adder_v2"'], "predictions": 60}
     ]
 
 
 @pytest.mark.usefixtures("two")
-def test_a_batch_whose_predictions_were_dropped_says_so(scorebeat: Cli, producer: Producer, engine: Engine) -> None:
-    (batch, *_) = ask(engine, "SELECT id FROM scorebeat.batches WHERE run_id = 2 ORDER BY id")
+def test_a_batch_whose_predictions_were_dropped_is_shown_as_such(
+    scorebeat: Cli, producer: Producer, engine: Engine
+) -> None:
+    (batch, *_) = query(engine, "SELECT id FROM scorebeat.batches WHERE run_id = 2 ORDER BY id")
     assert scorebeat("show", "2", "--batch", str(batch), "--keys").exit_code == 0
 
     dropping.drop(producer, "adder", 2, "ann")
@@ -119,17 +121,17 @@ def test_a_batch_whose_predictions_were_dropped_says_so(scorebeat: Cli, producer
 
 
 @pytest.mark.usefixtures("two")
-def test_a_view_of_somebody_elses_that_forbids_a_switch_ends_the_command_as_other_refusals(
+def test_another_owners_view_that_forbids_a_switch_is_an_ordinary_refusal(
     scorebeat: Cli, producer: Producer, tmp_path: Path, engine: Engine
 ) -> None:
     file = write_adder(tmp_path / "other.skops", "a", "b")
     publishing.add(producer, file, "adder", "ann", AddOptions(outputs=("another",)))
-    tell(engine, "CREATE VIEW mine AS SELECT total FROM predictions.sums")
+    execute(engine, "CREATE VIEW mine AS SELECT total FROM predictions.sums")
 
     refused(scorebeat("publish", "adder/3", "--force"), "would lose or change total", "view mine depends on")
 
 
-def test_what_was_dropped_is_not_to_be_had_and_its_number_is_not_given_again(
+def test_a_dropped_version_is_unavailable_and_its_number_is_not_used_again(
     scorebeat: Cli, two: str, producer: Producer, twice: Path
 ) -> None:
     dropping.drop(producer, "adder", 2, "ann")
@@ -166,7 +168,7 @@ def test_a_rollback_passes_over_what_was_dropped(scorebeat: Cli, producer: Produ
     refused(scorebeat("rollback", "adder"), "no version that was published before")
 
 
-def test_what_is_published_pinned_or_being_scored_is_not_dropped(
+def test_a_version_that_is_published_pinned_or_in_progress_is_not_dropped(
     scorebeat: Cli, two: str, settings: Settings, producer: Producer, engine: Engine
 ) -> None:
     refused(scorebeat("models", "drop", "adder/1", "--yes"), "adder/1 is published; publish another version first")
@@ -177,18 +179,18 @@ def test_what_is_published_pinned_or_being_scored_is_not_dropped(
     assert scorebeat("apply", "--force").exit_code == 0
     refused(scorebeat("models", "drop", "adder/2", "--yes"), "adder/2 is pinned by sums in jobs.toml")
 
-    assert ask(engine, DROPPED) == []
-    assert ask(engine, "SELECT count(*) FROM predictions.sums__adder_v2") == [60]
+    assert query(engine, DROPPED) == []
+    assert query(engine, "SELECT count(*) FROM predictions.sums__adder_v2") == [60]
 
 
 @pytest.mark.usefixtures("two")
 def test_a_table_that_others_depend_on_is_not_taken_from_them(scorebeat: Cli, engine: Engine) -> None:
-    tell(engine, "CREATE VIEW mine AS SELECT * FROM predictions.sums__adder_v2")
+    execute(engine, "CREATE VIEW mine AS SELECT * FROM predictions.sums__adder_v2")
 
     refused(scorebeat("models", "drop", "adder/2", "--yes"), "other objects depend on", "view mine depends on")
 
-    assert ask(engine, DROPPED) == []
-    assert ask(engine, "SELECT count(*) FROM mine") == [60]
+    assert query(engine, DROPPED) == []
+    assert query(engine, "SELECT count(*) FROM mine") == [60]
 
 
 @pytest.mark.usefixtures("two")
@@ -198,10 +200,12 @@ def test_nobody_drops_by_mistake(scorebeat: Cli, engine: Engine) -> None:
     refused(scorebeat("models", "drop", "adder/x"), "not a version of a model")
     refused(scorebeat("models", "drop", "adder/9", "--yes"), "there is no model adder/9")
 
-    assert ask(engine, DROPPED) == []
+    assert query(engine, DROPPED) == []
 
 
-def test_who_drops_waits_for_who_enqueues_and_then_sees_the_run(two: str, producer: Producer, engine: Engine) -> None:
+def test_a_drop_waits_for_a_concurrent_enqueue_and_then_sees_the_run(
+    two: str, producer: Producer, engine: Engine
+) -> None:
     with ThreadPoolExecutor(1) as pool:
         with engine.begin() as enqueueing:
             open_run(producer, enqueueing, Request(two, "ann", version=2))
@@ -210,11 +214,11 @@ def test_who_drops_waits_for_who_enqueues_and_then_sees_the_run(two: str, produc
 
         with pytest.raises(UsageError, match="is being scored by run 3"):
             dropped.result(timeout=20)
-    assert ask(engine, DROPPED) == []
+    assert query(engine, DROPPED) == []
 
 
 def someone_waits(engine: Engine) -> bool:
-    return ask(
+    return query(
         engine,
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
     ) != [0]

@@ -20,7 +20,7 @@ VIEW = "predictions.flowers_job"
 USUAL = {"label": pa.int64(), "p0": pa.float64(), "p1": pa.float64(), "p2": pa.float64()}
 
 
-def gives(**outputs: pa.DataType) -> dict[str, Any]:
+def with_outputs(**outputs: pa.DataType) -> dict[str, Any]:
     """A signature of the usual inputs with these outputs."""
     inputs = (Input("a", pa.float64()), Input("b", pa.float64()))
     return Signature(inputs, pa.schema(list(outputs.items()))).to_json()
@@ -109,7 +109,7 @@ def test_publishing_outputs_of_another_shape_keeps_owner_grants_and_comment(show
     shown.sql(f"GRANT SELECT ON {VIEW} TO PUBLIC")
     shown.sql(f"COMMENT ON VIEW {VIEW} IS 'ann''s \\ own'")
     before = kept_with_the_view(shown)
-    shown.new_version(2, gives(**CHANGES[change]))
+    shown.new_version(2, with_outputs(**CHANGES[change]))
 
     publish_anyway(shown.producer, MODEL, 2, "ann")
 
@@ -127,7 +127,7 @@ def kept_with_the_view(ledger: Ledger) -> list[Any]:
 
 def test_additions_come_last_so_that_dependent_views_go_on(shown: Ledger) -> None:
     shown.sql(f"CREATE VIEW best AS SELECT id, p2 FROM {VIEW}")
-    shown.new_version(2, gives(first=pa.float64(), **USUAL))
+    shown.new_version(2, with_outputs(first=pa.float64(), **USUAL))
 
     publish_anyway(shown.producer, MODEL, 2, "ann")
 
@@ -138,15 +138,15 @@ def test_additions_come_last_so_that_dependent_views_go_on(shown: Ledger) -> Non
 def test_a_view_that_others_depend_on_is_not_taken_from_them(shown: Ledger) -> None:
     shown.sql(f"CREATE VIEW best AS SELECT id, p2 FROM {VIEW}")
     shown.sql(f'CREATE VIEW "The Best" AS SELECT id FROM {VIEW}')
-    shown.new_version(2, gives(label=pa.int64(), p0=pa.string()))
+    shown.new_version(2, with_outputs(label=pa.int64(), p0=pa.string()))
 
     with pytest.raises(ViewInUse) as refused:
         publish_anyway(shown.producer, MODEL, 2, "ann")
 
-    told = str(refused.value)
-    assert "would lose or change p0, p1, p2" in told
-    assert "view best depends on" in told
-    assert 'view "The Best" depends on' in told
+    message = str(refused.value)
+    assert "would lose or change p0, p1, p2" in message
+    assert "view best depends on" in message
+    assert 'view "The Best" depends on' in message
     assert count(shown) == 25
     assert shown.sql(
         "SELECT version FROM scorebeat.model_versions WHERE retired_at IS NULL AND published_at IS NOT NULL"
@@ -155,7 +155,7 @@ def test_a_view_that_others_depend_on_is_not_taken_from_them(shown: Ledger) -> N
 
 def test_a_version_that_added_a_column_can_be_taken_back_from_under_dependent_views(shown: Ledger) -> None:
     shown.sql(f"CREATE VIEW best AS SELECT id, p2 FROM {VIEW}")
-    shown.new_version(2, gives(first=pa.float64(), **USUAL))
+    shown.new_version(2, with_outputs(first=pa.float64(), **USUAL))
     publish_anyway(shown.producer, MODEL, 2, "ann")
 
     rollback_anyway(shown.producer, MODEL, "ann")

@@ -1,4 +1,4 @@
-"""A row costs only itself: one that a model raises for, answers nonsense for, or that PostgreSQL refuses."""
+"""A row costs only itself: one that a model raises for, returns nonsense for, or that PostgreSQL refuses."""
 
 from collections.abc import Iterable
 
@@ -30,18 +30,18 @@ def test_a_row_that_raises_costs_only_itself_among_20_000(points: Points, bad: l
     assert_accounted(points.engine, job, dict.fromkeys(bad, "ValueError"))
 
 
-def test_a_row_put_aside_has_its_error_and_the_places_of_it_without_values(points: Points) -> None:
+def test_a_quarantined_row_has_its_error_and_a_traceback_without_values(points: Points) -> None:
     points.fill(100)
     points.model({"raise": [77]})
     job = points.job()
 
     points.scored(job)
 
-    ((error, told),) = points.aside(job, "z.error, z.traceback")
+    ((error, traceback),) = points.quarantined(job, "z.error, z.traceback")
     assert error == "the model does not like a row"
-    assert "poison.py:" in told
-    assert told.splitlines()[-1].endswith("in predict")
-    assert "77.5" not in told
+    assert "poison.py:" in traceback
+    assert traceback.splitlines()[-1].endswith("in predict")
+    assert "77.5" not in traceback
     assert_accounted(points.engine, job, {77: "ValueError"})
 
 
@@ -60,7 +60,7 @@ def test_bad_rows_are_found_in_each_batch_and_are_not_tried_again_by_the_next_ru
 
 
 @pytest.mark.parametrize("kind", ["nan", "infinity"])
-def test_a_row_with_nan_or_infinity_for_an_output_is_put_aside(points: Points, kind: str) -> None:
+def test_a_row_with_nan_or_infinity_for_an_output_is_quarantined(points: Points, kind: str) -> None:
     points.fill(1000)
     points.model({kind: [7, 8]})
     job = points.job()
@@ -68,7 +68,7 @@ def test_a_row_with_nan_or_infinity_for_an_output_is_put_aside(points: Points, k
     run = points.scored(job)
 
     assert points.batches(run) == ONE_BATCH
-    assert "allow_nan = true" in points.aside(job, "z.error")[0]
+    assert "allow_nan = true" in points.quarantined(job, "z.error")[0]
     assert_accounted(points.engine, job, dict.fromkeys([7, 8], "NonsenseError"))
 
 
@@ -86,21 +86,24 @@ def test_a_job_that_allows_nan_stores_it(points: Points) -> None:
 
 
 @pytest.mark.parametrize("bad", [[7], range(1, 101)], ids=["a row", "the batch"])
-def test_a_secret_in_what_a_model_says_is_not_stored(points: Points, bad: Iterable[int]) -> None:
+def test_a_secret_in_a_models_error_is_not_stored(points: Points, bad: Iterable[int]) -> None:
     points.fill(100)
-    points.model({"tell": bad})
+    points.model({"leak": bad})
     job = points.job()
 
     points.scored(job)
 
-    stored = [*points.aside(job, "z.error"), *points.sql("SELECT error FROM scorebeat.batches WHERE error IS NOT NULL")]
+    stored = [
+        *points.quarantined(job, "z.error"),
+        *points.sql("SELECT error FROM scorebeat.batches WHERE error IS NOT NULL"),
+    ]
     stored += points.sql("SELECT reason FROM scorebeat.runs WHERE reason IS NOT NULL")
     assert any("no answer from postgresql://ann:***@db/app" in words for words in stored)
     assert not any("s3cr3t" in words for words in stored)
 
 
 @pytest.mark.parametrize("wrong", ["wrong length", "wrong columns", "wrong types"])
-def test_a_row_for_which_the_model_breaks_its_contract_is_put_aside_alone(points: Points, wrong: str) -> None:
+def test_a_row_for_which_the_model_breaks_its_contract_is_quarantined_alone(points: Points, wrong: str) -> None:
     points.fill(1000)
     points.model({wrong: [500]})
     job = points.job()
@@ -114,7 +117,9 @@ def test_a_row_for_which_the_model_breaks_its_contract_is_put_aside_alone(points
 @pytest.mark.parametrize(
     ("kind", "name"), [("mute", "MuteError"), ("cancelled", "CancelledError"), ("leave", "SystemExit")]
 )
-def test_whatever_a_model_raises_for_a_row_costs_only_the_row(points: Points, kind: str, name: str) -> None:
+def test_an_error_of_any_type_that_a_model_raises_for_a_row_costs_only_the_row(
+    points: Points, kind: str, name: str
+) -> None:
     points.fill(1000)
     points.model({kind: [7, 500]})
     job = points.job()
@@ -126,11 +131,11 @@ def test_whatever_a_model_raises_for_a_row_costs_only_the_row(points: Points, ki
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "message"),
     [("mute", "MuteError: (its message"), ("cancelled", "CancelledError: the"), ("leave", "SystemExit: the model")],
 )
 def test_a_model_that_raises_no_exception_for_any_row_makes_one_dead_batch(
-    points: Points, kind: str, said: str
+    points: Points, kind: str, message: str
 ) -> None:
     points.fill(1000)
     points.model({kind: range(1, 1001)})
@@ -139,8 +144,8 @@ def test_a_model_that_raises_no_exception_for_any_row_makes_one_dead_batch(
     run = points.scored(job)
 
     assert points.batches(run, "state") == ["dead"]
-    assert points.batches(run, "error")[0].startswith(said)
-    assert points.aside(job) == []
+    assert points.batches(run, "error")[0].startswith(message)
+    assert points.quarantined(job) == []
 
 
 @pytest.mark.parametrize("wrong", ["wrong length", "wrong columns", "wrong types"])
@@ -154,7 +159,7 @@ def test_a_model_that_breaks_its_contract_makes_one_dead_batch_with_one_error(po
     assert points.batches(run) == [("dead", 1), ("committed", 1)]
     assert [error.partition(":")[0] for error in points.batches(run, "error")[:1]] == ["OutputError"]
     assert points.run(run).state is RunState.PARTIAL
-    assert points.aside(job) == []
+    assert points.quarantined(job) == []
     assert sorted(points.view(job)) == list(range(601, 1001))
 
 
@@ -173,7 +178,7 @@ def test_a_batch_whose_every_row_fails_alike_is_one_dead_batch(
     assert points.batches(run) == [("dead", attempts)]
     assert points.run(run).state is RunState.FAILED
     assert error in str(points.run(run).reason)
-    assert points.aside(job) == []
+    assert points.quarantined(job) == []
     assert points.view(job) == {}
 
 
@@ -191,16 +196,16 @@ def test_a_stretch_of_bad_rows_is_no_fault_of_the_whole_batch(points: Points) ->
     assert_accounted(points.engine, job, dict.fromkeys(bad, "ValueError"))
 
 
-def test_a_null_that_the_model_refuses_puts_its_row_aside(ledger: Ledger) -> None:
+def test_a_null_that_the_model_refuses_quarantines_its_row(ledger: Ledger) -> None:
     ledger.sql("ALTER TABLE items ALTER a DROP NOT NULL")
     ledger.sql("INSERT INTO items SELECT n, nullif(4 + n / 100.0, 4.5), 3 FROM generate_series(1, 100) AS n")
     run = ledger.planned(a_job(batch_rows=100))
 
     ledger.score(run)
 
-    (aside,) = ledger.sql("SELECT key->>0, error_type, error FROM scorebeat.quarantine")
-    assert aside[:2] == ("50", "InputError")
-    assert "a has 1 NULL" in aside[2]
+    (quarantined,) = ledger.sql("SELECT key->>0, error_type, error FROM scorebeat.quarantine")
+    assert quarantined[:2] == ("50", "InputError")
+    assert "a has 1 NULL" in quarantined[2]
     assert ledger.check_exact("SELECT * FROM items WHERE id <> 50", ledger.target(run).table, "id") == 99
 
 

@@ -42,8 +42,8 @@ def look(connection: Connection, held: Claim, what: str) -> tuple[Any, ...]:
     return tuple(found.one())
 
 
-def put_aside(connection: Connection, held: Claim) -> Key | None:
-    """What the next attempt does first."""
+def quarantine_probed(connection: Connection, held: Claim) -> Key | None:
+    """The first step of the next attempt."""
     target = connection.execute(text("SELECT max(id) FROM scorebeat.prediction_sets")).scalar_one()
     return isolation.quarantine_probe(connection, held, prediction_sets.get(connection, target), ID, 5)
 
@@ -90,18 +90,20 @@ SURVIVED: dict[str, Move] = {
 
 
 @pytest.mark.parametrize("death", PROOFS)
-def test_a_row_that_its_process_died_with_is_put_aside_by_the_next_attempt(connection: Connection, death: str) -> None:
+def test_a_row_that_its_process_died_with_is_quarantined_by_the_next_attempt(
+    connection: Connection, death: str
+) -> None:
     died = probing(connection)
     PROOFS[death](connection, died)
     held = claim(connection, died.batch_id)
 
-    key = put_aside(connection, held)
+    key = quarantine_probed(connection, held)
 
     assert (held.care, held.probe_is_deadly, key) == (2, True, ("7",))
     assert look(connection, held, "care, probe_key, rows_failed, attempts_left") == (1, None, 1, 5)
     (error,) = connection.execute(text("SELECT error FROM scorebeat.quarantine")).scalars()
     assert error.startswith("scoring this row alone ended the process: ")
-    assert put_aside(connection, held) is None
+    assert quarantine_probed(connection, held) is None
 
 
 def test_a_row_is_not_blamed_for_one_claim_that_expired(connection: Connection) -> None:
@@ -118,7 +120,7 @@ def test_a_row_is_not_blamed_for_one_claim_that_expired(connection: Connection) 
     assert not claim(connection, was.batch_id).probe_is_deadly
 
 
-def test_a_row_that_was_in_hand_when_the_database_was_away_is_scored(points: Points) -> None:
+def test_a_row_in_progress_when_the_database_went_away_is_scored(points: Points) -> None:
     points.fill(30)
     points.model({})
     job = points.job()
@@ -133,19 +135,19 @@ def test_a_row_that_was_in_hand_when_the_database_was_away_is_scored(points: Poi
     assert_accounted(points.engine, job, {})
 
 
-def test_a_row_that_has_a_prediction_is_not_put_aside_for_a_death(connection: Connection) -> None:
+def test_a_row_that_has_a_prediction_is_not_quarantined_for_a_death(connection: Connection) -> None:
     died = probing(connection)
     process_died(connection, died)
     connection.execute(text("INSERT INTO predictions.flowers_job__t VALUES (7)"))
     held = claim(connection, died.batch_id)
 
-    assert put_aside(connection, held) is None
+    assert quarantine_probed(connection, held) is None
 
     assert look(connection, held, "care, probe_key, rows_failed") == (1, None, 0)
     assert connection.execute(text("SELECT count(*) FROM scorebeat.quarantine")).scalar_one() == 0
 
 
-def test_a_death_frees_only_what_that_process_had_in_hand(connection: Connection) -> None:
+def test_a_death_frees_only_the_claims_of_that_process(connection: Connection) -> None:
     first = claim(connection, add_batch(connection, add_run(connection)))
     expired(connection, first)
     second = batches.claim(connection, first.batch_id, "w1", MINUTE, pid=CHILD + 1)
@@ -227,14 +229,14 @@ def test_an_error_that_the_process_survived_makes_no_attempt_more_careful(connec
     assert claim(connection, held.batch_id).care == 0
 
 
-def test_a_worker_that_lost_its_claim_neither_probes_nor_puts_aside(connection: Connection) -> None:
+def test_a_worker_that_lost_its_claim_neither_probes_nor_quarantines(connection: Connection) -> None:
     late = probing(connection)
     expired(connection, late)
     held = claim(connection, late.batch_id)
     before = look(connection, held, "*")
 
     assert not isolation.probe(connection, late, ("8",))
-    assert put_aside(connection, late) is None
+    assert quarantine_probed(connection, late) is None
     isolation.calm_down(connection, late)
 
     assert look(connection, held, "*") == before

@@ -1,4 +1,4 @@
-"""What stops a run, and a job: too many bad rows, and too many runs in a row with dead batches."""
+"""The limits that stop a run, and a job: too many bad rows, and too many runs in a row with dead batches."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def test_as_many_bad_rows_as_the_threshold_allows_do_not_stop_a_run(points: Poin
 
     assert points.run(run).state is RunState.PARTIAL
     assert points.batches(run) == [("committed", 1)]
-    assert len(points.aside(job)) == points.batches(run, "rows_failed")[0] == bad
+    assert len(points.quarantined(job)) == points.batches(run, "rows_failed")[0] == bad
 
 
 @pytest.mark.parametrize(("share", "bad"), [(0, 101), (0.01, 101), (0.2, 201)])
@@ -45,7 +45,7 @@ def test_one_bad_row_more_fails_the_run_and_requeue_takes_all_back(points: Point
     assert set(states) == {"committed", "cancelled"}
     points.mend()
     requeue(points.producer, run, "ann")
-    assert points.aside(job) == []
+    assert points.quarantined(job) == []
     assert points.work(run) is RunState.SUCCEEDED
     assert_accounted(points.engine, job, {})
 
@@ -111,6 +111,6 @@ def row(points: Points, job: Job) -> jobs.JobRow:
 
 
 def ticked(points: Points, job: Job) -> int | None:
-    """What the next due tick answers."""
+    """The result of the next due tick."""
     points.sql("UPDATE scorebeat.jobs SET last_due_at = now() - interval '1 hour'")
     return tick(points.producer, job.name)

@@ -1,4 +1,4 @@
-"""NULL and NaN among a row's inputs: the model decides, unless its job says otherwise."""
+"""NULL and NaN among a row's inputs: the model decides, unless its job has another setting."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def seen(path: Path) -> list[float]:
 
 
 @pytest.mark.parametrize("lacking", LACKING)
-def test_an_input_that_the_model_refuses_puts_its_row_aside_with_the_models_error(ledger: Ledger, lacking: str) -> None:
+def test_an_input_that_the_model_refuses_quarantines_its_row_with_the_error(ledger: Ledger, lacking: str) -> None:
     ledger.sql("ALTER TABLE items ALTER a DROP NOT NULL")
     ledger.sql("INSERT INTO items SELECT n, 4 + n / 100.0, 3 FROM generate_series(1, 100) AS n")
     ledger.sql(f"UPDATE items SET a = {LACKING[lacking]} WHERE id = 50")
@@ -37,9 +37,9 @@ def test_an_input_that_the_model_refuses_puts_its_row_aside_with_the_models_erro
 
     ledger.score(run)
 
-    (aside,) = ledger.sql("SELECT key->>0, error FROM scorebeat.quarantine")
-    assert aside[0] == "50"
-    assert ("a has 1 NULL" if lacking == "NULL" else "NaN") in aside[1]
+    (quarantined,) = ledger.sql("SELECT key->>0, error FROM scorebeat.quarantine")
+    assert quarantined[0] == "50"
+    assert ("a has 1 NULL" if lacking == "NULL" else "NaN") in quarantined[1]
     assert ledger.check_exact("SELECT * FROM items WHERE id <> 50", ledger.target(run).table, "id") == 99
 
 
@@ -60,7 +60,7 @@ def test_an_input_that_the_model_accepts_is_scored(points: Points, lacking: str)
 @pytest.mark.parametrize("care", [0, 1, 2], ids=["whole", "in chunks", "row by row"])
 @pytest.mark.parametrize("query", QUERIES)
 @pytest.mark.parametrize("lacking", LACKING)
-def test_rows_without_a_value_are_put_aside_unseen_where_the_job_says_so(
+def test_rows_without_a_value_are_quarantined_unseen_if_the_job_sets_that(
     points: Points, tmp_path: Path, lacking: str, query: str, care: int
 ) -> None:
     points.fill(600)
@@ -75,12 +75,12 @@ def test_rows_without_a_value_are_put_aside_unseen_where_the_job_says_so(
 
     assert_accounted(points.engine, job, dict.fromkeys([1, 50, 600], "InputError"))
     assert points.batches(run, "rows_scored, rows_failed") == [(597, 3)]
-    assert all(error.startswith("NULL or NaN in x, ") for error in points.aside(job, "z.error"))
+    assert all(error.startswith("NULL or NaN in x, ") for error in points.quarantined(job, "z.error"))
     assert not np.isnan(seen(tmp_path / "calls")).any()
 
 
 @pytest.mark.parametrize("case", ARRAYS)
-def test_an_array_without_a_value_is_put_aside_unseen(points: Points, case: str) -> None:
+def test_an_array_without_a_value_is_quarantined_unseen(points: Points, case: str) -> None:
     kind = "jsonb_build_array(x)" if "jsonb" in ARRAYS[case] else "ARRAY[x]"
     points.fill(20)
     points.model({})
@@ -89,11 +89,11 @@ def test_an_array_without_a_value_is_put_aside_unseen(points: Points, case: str)
 
     points.scored(job)
 
-    assert points.aside(job, "z.error_type") == ["InputError"]
+    assert points.quarantined(job, "z.error_type") == ["InputError"]
     assert_accounted(points.engine, job, {7: "InputError"})
 
 
-def test_every_row_without_a_value_is_put_aside_and_none_is_tried_again(points: Points) -> None:
+def test_every_row_without_a_value_is_quarantined_and_none_is_retried(points: Points) -> None:
     points.fill(50)
     points.sql("UPDATE points SET x = NULL")
     points.model({})
@@ -103,4 +103,4 @@ def test_every_row_without_a_value_is_put_aside_and_none_is_tried_again(points: 
 
     assert points.errors == []
     assert points.batches(run) == [("committed", 1)]
-    assert len(points.aside(job)) == 50
+    assert len(points.quarantined(job)) == 50

@@ -1,4 +1,4 @@
-"""What a job says about failures: its runs are shown whole or not at all, or what failed is left for the next."""
+"""A job's policy on failures: its runs are shown whole or not at all, or failed rows are left for the next."""
 
 import logging
 import threading
@@ -21,7 +21,7 @@ from scorebeat.producer.control.settle import settle
 from scorebeat.producer.requests.apply import apply
 from scorebeat.producer.requests.requeue import cancel, requeue
 from tests.support.poison_fixtures import Points, assert_accounted, points
-from tests.support.receiver import told
+from tests.support.receiver import logged_events
 
 pytestmark = pytest.mark.wide
 
@@ -107,7 +107,7 @@ def test_a_run_that_fails_to_the_last_try_leaves_only_why_and_can_be_requeued(po
     with reader(points) as seen:
         run = points.planned(whole)
         state = points.work(run)
-        left = (*points.sql(TABLE), points.aside(whole))
+        left = (*points.sql(TABLE), points.quarantined(whole))
         reason = str(points.run(run).reason)
         points.mend()
         requeue(points.producer, run, "ann")
@@ -150,14 +150,14 @@ def test_a_whole_run_that_begins_again_has_the_budget_of_the_settings(
 
     with points.engine.connect() as connection, caplog.at_level(logging.INFO, "scorebeat"):
         begun = close_run.settle(connection, run, 2)
-        before_the_commit = told(caplog, "run.begun_again")
+        before_the_commit = logged_events(caplog, "run.begun_again")
         connection.commit()
         assert isinstance(begun, close_run.BegunAgain)
         begun.log()
 
     assert set(points.batches(run, "attempts_left")) == {2}
     assert before_the_commit == []
-    assert [event["tries"] for event in told(caplog, "run.begun_again")] == [2]
+    assert [event["tries"] for event in logged_events(caplog, "run.begun_again")] == [2]
 
 
 def test_a_late_worker_of_an_earlier_try_writes_nothing(points: Points, whole: Job) -> None:
@@ -200,7 +200,7 @@ def test_another_policy_shows_what_is_stored(points: Points, whole: Job) -> None
     assert_accounted(points.engine, whole, {})
 
 
-def test_what_a_cancelled_run_left_is_shown_with_the_next_whole_run(points: Points, whole: Job) -> None:
+def test_the_rows_left_by_a_cancelled_run_are_shown_with_the_next_whole_run(points: Points, whole: Job) -> None:
     run = points.planned(whole)
     points.attempt(points.pending(run)[0])
     cancel(points.producer, run, "ann")
@@ -226,7 +226,7 @@ def test_a_whole_run_of_all_rows_is_shown_as_a_generation_when_it_succeeds(point
     assert seen == [0, 60, 50]
 
 
-def test_leave_gives_a_batch_one_attempt_and_leaves_its_rows_for_the_next_run(points: Points) -> None:
+def test_leave_allows_a_batch_one_attempt_and_leaves_its_rows_for_the_next_run(points: Points) -> None:
     points.fill(100)
     points.model({"raise": range(1, 26)})
     job = points.job(on_failure="leave", batch_rows=25)
@@ -235,14 +235,14 @@ def test_leave_gives_a_batch_one_attempt_and_leaves_its_rows_for_the_next_run(po
 
     assert points.batches(run) == [("dead", 1), *[("committed", 1)] * 3]
     assert points.run(run).state is RunState.PARTIAL
-    assert points.aside(job) == []
+    assert points.quarantined(job) == []
     points.mend()
     following = points.scored(job)
     assert points.batches(following, "rows_scored") == [25]
     assert_accounted(points.engine, job, {})
 
 
-def test_leave_gives_a_batch_one_attempt_though_it_dies(points: Points) -> None:
+def test_leave_allows_a_batch_one_attempt_though_it_dies(points: Points) -> None:
     points.fill(100)
     points.model({})
     job = points.job(on_failure="leave", batch_rows=25)

@@ -21,9 +21,9 @@ class Died(BaseException):
     """The process ends here."""
 
 
-def planned_after(points: Points, monkeypatch: pytest.MonkeyPatch, **given: Any) -> int:
+def planned_after(points: Points, monkeypatch: pytest.MonkeyPatch, **options: Any) -> int:
     """A run of which the first batch is scored while the rest is not yet planned."""
-    job = points.job(**given)
+    job = points.job(**options)
     run = enqueue(points.producer, Request(job.name, "test")).run_id
     scored: list[int] = []
 
@@ -63,7 +63,7 @@ def test_a_run_that_allows_no_failures_is_judged_while_it_is_planned(
     assert "more than error_threshold allows (100)" in str(points.run(run).reason)
 
 
-def test_what_was_put_aside_while_the_run_was_planned_counts_at_its_end(
+def test_a_row_quarantined_during_the_plan_counts_at_the_runs_end(
     points: Points, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     points.fill(1_000)
@@ -84,7 +84,7 @@ def _death(_: Attempt) -> None:
 
 
 @pytest.mark.parametrize("missed", [_nothing, _death])
-def test_a_run_past_its_threshold_fails_though_its_last_worker_could_not_say_so(
+def test_a_run_past_its_threshold_fails_though_its_last_worker_died_silently(
     points: Points, monkeypatch: pytest.MonkeyPatch, missed: Any
 ) -> None:
     points.fill(1_000)

@@ -1,4 +1,4 @@
-"""Requeue: what failed is tried again, all of it or a part, once, whoever asks and however often."""
+"""Requeue: failed rows are tried again, all or a part, once, whoever requests it and however often."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +20,7 @@ RECORDED = "SELECT by, (details ->> 'batches')::int FROM scorebeat.actions WHERE
 
 @pytest.fixture
 def partial(points: Points) -> tuple[Job, int]:
-    """A run of 100 rows in batches of 30 that put three of them aside; the model has been mended since."""
+    """A run of 100 rows in batches of 30, of which three are quarantined; the model has been mended since."""
     points.fill(100)
     points.model({"raise": BAD})
     job = points.job(batch_rows=30)
@@ -45,7 +45,7 @@ def kill_batches(points: Points, job: Job, number: int, error: str = "Broken: th
     return run
 
 
-def test_rows_put_aside_are_scored_when_the_run_is_requeued(points: Points, partial: tuple[Job, int]) -> None:
+def test_quarantined_rows_are_scored_when_the_run_is_requeued(points: Points, partial: tuple[Job, int]) -> None:
     job, run = partial
     before = points.sql("SELECT id, batch_id, scored_at FROM predictions.points_job ORDER BY id")
 
@@ -59,7 +59,7 @@ def test_rows_put_aside_are_scored_when_the_run_is_requeued(points: Points, part
     assert_accounted(points.engine, job, {})
 
 
-def test_rows_that_fail_again_are_put_aside_again(points: Points) -> None:
+def test_rows_that_fail_again_are_quarantined_again(points: Points) -> None:
     points.fill(100)
     points.model({"raise": BAD})
     job = points.job(batch_rows=30)
@@ -83,7 +83,7 @@ def test_one_batch_is_requeued_and_nothing_else(points: Points, partial: tuple[J
     assert_accounted(points.engine, job, dict.fromkeys([50, 95], "ValueError"))
 
 
-def test_what_failed_by_an_error_is_requeued_and_nothing_else(points: Points) -> None:
+def test_rows_that_failed_by_an_error_are_requeued_and_nothing_else(points: Points) -> None:
     points.fill(100)
     points.model({"raise": [5], "nan": [6]})
     job = points.job(batch_rows=50)
@@ -131,7 +131,7 @@ def test_a_second_requeue_changes_nothing(points: Points, partial: tuple[Job, in
     assert_accounted(points.engine, job, {})
 
 
-def test_of_many_people_who_requeue_at_once_one_does_it(points: Points, partial: tuple[Job, int]) -> None:
+def test_one_of_many_concurrent_requeues_does_the_work(points: Points, partial: tuple[Job, int]) -> None:
     job, run = partial
     with ThreadPoolExecutor(8) as people:
         made = list(people.map(lambda name: requeue(points.producer, run, name), "abcdefgh"))
@@ -184,14 +184,14 @@ def test_a_failed_run_waits_while_another_run_of_the_job_is_open(points: Points,
     with pytest.raises(UsageError, match=f"run {other} of job"):
         requeue(points.producer, run, "ann")
 
-    assert len(points.aside(job)) == len(BAD)
+    assert len(points.quarantined(job)) == len(BAD)
     points.work(other)
     requeue(points.producer, run, "ann")
     points.work(run)
     assert_accounted(points.engine, job, {})
 
 
-def test_a_model_version_that_is_gone_says_so_and_loses_nothing(points: Points, partial: tuple[Job, int]) -> None:
+def test_a_model_version_that_is_gone_is_reported_and_loses_nothing(points: Points, partial: tuple[Job, int]) -> None:
     job, run = partial
     (Path(points.settings.artifacts) / MODEL).rename(points.folder / "gone")
     points.runtime = Runtime(points.settings, name="w2")

@@ -25,7 +25,7 @@ NASTY = {"a quote": 'it\'s "so"', "lines": "a\nb\r\n\tc", "empty": "", "a path":
 
 
 @pytest.mark.parametrize("case", NASTY)
-def test_a_bad_row_with_a_nasty_key_is_put_aside_and_taken_back(points: Points, case: str) -> None:
+def test_a_bad_row_with_a_nasty_key_is_quarantined_and_requeued(points: Points, case: str) -> None:
     points.sql("CREATE TABLE points (id text PRIMARY KEY, x float8)")
     points.sql("INSERT INTO points SELECT 'k' || i, i + 0.5 FROM generate_series(1, 50) i")
     points.sql("INSERT INTO points VALUES (:key, 99.5)", key=NASTY[case])
@@ -57,10 +57,10 @@ complain.__code__ = complain.__code__.replace(co_filename="caf\udce9.py")
 def test_an_error_that_is_no_text_for_postgresql_is_stored_as_what_can_be(
     points: Points, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
-    def predict(self: poison.Poison, given: Any) -> Any:
-        if given.num_rows and given.column(0).to_numpy().min() < rows + 1:
+    def predict(self: poison.Poison, batch: Any) -> Any:
+        if batch.num_rows and batch.column(0).to_numpy().min() < rows + 1:
             complain()
-        return real(self, given)
+        return real(self, batch)
 
     points.fill(100)
     points.model({})
@@ -70,10 +70,10 @@ def test_an_error_that_is_no_text_for_postgresql_is_stored_as_what_can_be(
 
     run = points.scored(job)
 
-    told = points.aside(job, "z.error") or points.batches(run, "error")
-    assert all("caf\\udce9 \\0 \\ud800" in one for one in told)
-    assert len(told) == (rows if rows < 100 else 1)
-    assert all("caf\\udce9" in one for one in points.aside(job, "z.traceback"))
+    errors = points.quarantined(job, "z.error") or points.batches(run, "error")
+    assert all("caf\\udce9 \\0 \\ud800" in one for one in errors)
+    assert len(errors) == (rows if rows < 100 else 1)
+    assert all("caf\\udce9" in one for one in points.quarantined(job, "z.traceback"))
     monkeypatch.undo()
     assert requeue(points.producer, run, "ann", error="caf\\udce9") == 1
     points.work(run)
@@ -83,7 +83,7 @@ def test_an_error_that_is_no_text_for_postgresql_is_stored_as_what_can_be(
 def test_a_requeued_row_is_scored_once_although_its_batch_is_requeued_too(
     points: Points, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job, run = two_put_aside(points)
+    job, run = two_quarantined(points)
     points.sql("UPDATE scorebeat.batches SET state = 'dead', attempts_left = 0, error = 'Broken: oh'")
     points.sql("DELETE FROM predictions.points_job__poison_v1 WHERE id > 50")
     points.mend()
@@ -97,7 +97,7 @@ def test_a_requeued_row_is_scored_once_although_its_batch_is_requeued_too(
 
 
 def test_two_batches_that_hold_the_same_row_score_it_once(points: Points, monkeypatch: pytest.MonkeyPatch) -> None:
-    job, run = two_put_aside(points)
+    job, run = two_quarantined(points)
     points.mend()
     requeue_twice(points, run)
     assert len(points.pending(run)) == 2
@@ -109,10 +109,10 @@ def test_two_batches_that_hold_the_same_row_score_it_once(points: Points, monkey
     assert_accounted(points.engine, job, {})
 
 
-def test_a_row_that_another_batch_scored_meanwhile_is_not_put_aside(
+def test_a_row_that_another_batch_scored_meanwhile_is_not_quarantined(
     points: Points, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job, run = two_put_aside(points)
+    job, run = two_quarantined(points)
     harm = points.mend()
     requeue_twice(points, run)
     overtaken(points, monkeypatch, run, harm)
@@ -125,7 +125,7 @@ def test_a_row_that_another_batch_scored_meanwhile_is_not_put_aside(
 
 
 @pytest.mark.parametrize("policy", ["retry-rows", "leave"])
-def test_rows_taken_back_from_a_batch_in_hand_are_scored_by_its_next_attempt(
+def test_rows_requeued_from_a_claimed_batch_are_scored_by_its_next_attempt(
     points: Points, monkeypatch: pytest.MonkeyPatch, policy: str
 ) -> None:
     points.fill(1100)
@@ -134,15 +134,15 @@ def test_rows_taken_back_from_a_batch_in_hand_are_scored_by_its_next_attempt(
     run = points.planned(job)
     (batch,) = points.pending(run)
     points.sql("UPDATE scorebeat.batches SET care = 1")  # a death before: it is scored in chunks of 512
-    after_the_first_part(monkeypatch, lambda: answers.append(requeue(points.producer, run, "ann")))
-    answers: list[int] = []
+    after_the_first_part(monkeypatch, lambda: results.append(requeue(points.producer, run, "ann")))
+    results: list[int] = []
 
     assert score_batch(batch, points.runtime) is Outcome.LOST
     assert points.batches(run, "id, state, attempt, rows_failed") == [(batch, "pending", 1, 0)]
     points.mend()
 
     assert points.work(run) is RunState.SUCCEEDED
-    assert answers == [1]
+    assert results == [1]
     assert points.batches(run, "id, rows_scored, rows_failed") == [(batch, 1100, 0)]
     assert_accounted(points.engine, job, {})
 
@@ -159,10 +159,10 @@ def test_rows_taken_back_while_their_batch_is_committed_are_in_one_of_their_own(
         committing.exec_driver_sql(
             "UPDATE scorebeat.batches SET state = 'committed', claim_expires_at = NULL, finished_at = now()"
         )
-        asked = pool.submit(requeue, points.producer, run, "ann")
+        requeuing = pool.submit(requeue, points.producer, run, "ann")
         wait_for(lambda: points.sql("SELECT 1 FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted"))
         committing.commit()
-        assert asked.result() == 1
+        assert requeuing.result() == 1
 
     assert points.batches(run, "state, rows_planned, rows_failed") == [("committed", 99, 0), ("pending", 1, 0)]
     points.mend()
@@ -173,7 +173,7 @@ def test_rows_taken_back_while_their_batch_is_committed_are_in_one_of_their_own(
 def test_a_bad_row_is_counted_once_although_two_batches_come_upon_it(
     points: Points, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job, run = two_put_aside(points)
+    job, run = two_quarantined(points)
     requeue_twice(points, run)
     overtaken(points, monkeypatch, run)
 
@@ -186,7 +186,7 @@ def test_a_bad_row_is_counted_once_although_two_batches_come_upon_it(
     assert_accounted(points.engine, job, {})
 
 
-def two_put_aside(points: Points) -> tuple[Job, int]:
+def two_quarantined(points: Points) -> tuple[Job, int]:
     """A job and its run over 100 rows, two of which the model did not like."""
     points.fill(100)
     points.model({"raise": [5, 6]})

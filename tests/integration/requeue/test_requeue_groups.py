@@ -1,4 +1,4 @@
-"""Requeue of a part of what failed, by a group, a text or a batch: exactly that part, or a refusal that says why."""
+"""Requeue of a part of what failed, by a group, a text or a batch: exactly that part, or a refusal with the reason."""
 
 import pytest
 
@@ -41,7 +41,7 @@ def group(points: Points, run: int, error: str) -> FailureGroup:
 
 @pytest.fixture
 def disliked(points: Points) -> tuple[Job, int]:
-    """A run that put four rows aside with the same error; the model has been mended since."""
+    """A run with four rows in quarantine by the same error; the model has been mended since."""
     points.fill(100)
     points.model({"raise": [5, 6, 50, 95]})
     job = points.job(batch_rows=30)
@@ -54,7 +54,7 @@ def reword(points: Points, row: int, error: str) -> None:
     points.sql("UPDATE scorebeat.quarantine SET error = :error WHERE key ->> 0 = :row", error=error, row=str(row))
 
 
-def test_a_group_puts_back_the_rows_that_it_counts_and_none_of_a_group_that_holds_its_words(
+def test_requeuing_an_error_group_requeues_exactly_the_rows_that_it_counts(
     points: Points, disliked: tuple[Job, int]
 ) -> None:
     job, run = disliked
@@ -76,10 +76,10 @@ def test_a_group_is_of_one_kind_though_rows_and_batches_have_the_same_error(poin
     job = points.job(batch_rows=30)
     run = kill_batches(points, job, 2, DISLIKED)
     points.mend()
-    dead, aside = groups(points, run)
-    assert (dead.kind, dead.match, aside.kind, aside.match) == (DEAD, DISLIKED, ASIDE, DISLIKED)
+    dead, quarantined = groups(points, run)
+    assert (dead.kind, dead.match, quarantined.kind, quarantined.match) == (DEAD, DISLIKED, ASIDE, DISLIKED)
 
-    assert requeue(points.producer, run, "ann", group=aside.id) == 1
+    assert requeue(points.producer, run, "ann", group=quarantined.id) == 1
     assert points.batches(run, "state") == ["dead", "dead", "committed", "committed", "pending"]
     points.work(run)
     assert requeue(points.producer, run, "ann", group=dead.id) == 2
@@ -88,9 +88,7 @@ def test_a_group_is_of_one_kind_though_rows_and_batches_have_the_same_error(poin
     assert_accounted(points.engine, job, {})
 
 
-def test_the_type_of_an_error_tells_groups_apart_though_they_read_alike(
-    points: Points, disliked: tuple[Job, int]
-) -> None:
+def test_the_type_of_an_error_distinguishes_groups_of_equal_text(points: Points, disliked: tuple[Job, int]) -> None:
     job, run = disliked
     points.sql("UPDATE scorebeat.quarantine SET error_type = 'A', error = 'B: c' WHERE key ->> 0 = '5'")
     points.sql("UPDATE scorebeat.quarantine SET error_type = 'A: B', error = 'c' WHERE key ->> 0 = '6'")
@@ -102,7 +100,7 @@ def test_the_type_of_an_error_tells_groups_apart_though_they_read_alike(
     requeue(points.producer, run, "ann", group=group(points, run, DISLIKED).id)
 
     points.work(run)
-    assert points.aside(job) == ["6", "50"]
+    assert points.quarantined(job) == ["6", "50"]
 
 
 @pytest.mark.parametrize("case", ODD)
@@ -142,7 +140,7 @@ def test_a_batch_and_a_group_together_mean_what_fits_both(points: Points, dislik
     assert_accounted(points.engine, job, dict.fromkeys([5, 6, 95], "ValueError"))
 
 
-def test_who_put_a_group_back_is_recorded_with_its_error(points: Points, disliked: tuple[Job, int]) -> None:
+def test_the_user_who_requeued_a_group_is_recorded_with_its_error(points: Points, disliked: tuple[Job, int]) -> None:
     _, run = disliked
     (one,) = groups(points, run)
 
@@ -168,9 +166,9 @@ def stopped(points: Points) -> tuple[Job, int]:
 @pytest.mark.parametrize("by", ["error", "group"])
 def test_an_error_puts_back_no_batch_that_was_stopped_and_the_whole_run_does(points: Points, by: str) -> None:
     job, run = stopped(points)
-    given = {"error": "does not like", "group": group(points, run, DISLIKED).id}[by]
+    value = {"error": "does not like", "group": group(points, run, DISLIKED).id}[by]
 
-    assert requeue(points.producer, run, "ann", **{by: given}) == 1  # type: ignore[arg-type]  # a text either way
+    assert requeue(points.producer, run, "ann", **{by: value}) == 1  # type: ignore[arg-type]  # a text either way
 
     assert points.batches(run, "state") == ["committed", "cancelled", "cancelled", "pending"]
     assert points.work(run) is RunState.PARTIAL
@@ -188,17 +186,17 @@ def test_a_batch_that_was_stopped_is_put_back_by_its_id(points: Points) -> None:
 
 
 @pytest.mark.parametrize("part", ["batch_id", "error", "group"])
-def test_a_run_that_is_shown_whole_is_not_put_back_in_part_and_the_answer_says_why(points: Points, part: str) -> None:
+def test_a_run_that_is_shown_whole_refuses_a_partial_requeue_with_the_reason(points: Points, part: str) -> None:
     points.fill(60)
     points.model({"raise": [50]})
     job = points.job(batch_rows=20, on_failure="retry-run")
     run = points.scored(job)
     assert points.run(run).state is RunState.FAILED
     before = points.batches(run, "id, state, attempt")
-    given = {"batch_id": before[0][0], "error": "does not like", "group": "0" * 32}[part]
+    value = {"batch_id": before[0][0], "error": "does not like", "group": "0" * 32}[part]
 
     with pytest.raises(UsageError, match=r"shown whole or not at all.* Nothing was changed; requeue the whole run"):
-        requeue(points.producer, run, "ann", **{part: given})
+        requeue(points.producer, run, "ann", **{part: value})
 
     assert points.batches(run, "id, state, attempt") == before
     points.mend()
@@ -215,7 +213,7 @@ def test_an_empty_text_and_a_batch_of_another_run_put_nothing_back(points: Point
     with pytest.raises(UnknownName, match=f"run {run} has no batch 4711"):
         requeue(points.producer, run, "ann", batch_id=4711)
 
-    assert len(points.aside(job)) == 4
+    assert len(points.quarantined(job)) == 4
 
 
 def test_the_command_line_takes_a_text_of_any_group_and_refuses_what_would_be_more(
@@ -225,7 +223,7 @@ def test_the_command_line_takes_a_text_of_any_group_and_refuses_what_would_be_mo
     reword(points, 6, "the model does not like a row of such a length")
 
     refused(scorebeat("requeue", str(run), "--error", ""), "is empty")
-    said = scorebeat("requeue", str(run), "--error", "does not like a row").output
+    output = scorebeat("requeue", str(run), "--error", "does not like a row").output
 
-    assert said.startswith(f"1 batch of run {run} put back")
-    assert points.aside(job) == []
+    assert output.startswith(f"1 batch of run {run} put back")
+    assert points.quarantined(job) == []

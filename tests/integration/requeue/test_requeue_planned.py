@@ -1,4 +1,4 @@
-"""What a run planned stays what it planned, however often a part of it is requeued."""
+"""A run's plan stays the same, however often a part of it is requeued."""
 
 from scorebeat.core.states import RunState
 from scorebeat.db.reports import run_pages, status
@@ -17,7 +17,7 @@ def planned_and_scored(points: Points, run: int) -> list[tuple[int, int]]:
     return [seen, *((one.rows_planned, one.rows_scored) for one in (line, listed))]
 
 
-def test_rows_that_went_to_another_batch_are_planned_once_however_often_they_are_requeued(points: Points) -> None:
+def test_rows_that_went_to_another_batch_are_planned_once_despite_requeues(points: Points) -> None:
     points.fill(100)
     points.model({"raise": [1, 2, 5, 50, 95], "nan": [6]})
     job = points.job(batch_rows=2)

@@ -45,13 +45,13 @@ def test_a_whole_run_whose_planning_fails_leaves_nothing_but_why_rows_failed(poi
 
     def score_and_fail() -> None:
         points.attempt(points.pending(run)[0])
-        assert points.aside(job) == ["5"]
+        assert points.quarantined(job) == ["5"]
         raise ScorebeatError("the broker refuses")
 
     planned_after_one(points, run, score_and_fail)
 
     assert points.run(run).state is RunState.FAILED
-    assert points.aside(job) == ["5"]
+    assert points.quarantined(job) == ["5"]
     assert points.sql("SELECT count(*) FROM predictions.points_job__poison_v1") == [0]
     with pytest.raises(UsageError, match="Score them with `scorebeat enqueue points_job`"):
         requeue(points.producer, run, "ann")
@@ -60,7 +60,7 @@ def test_a_whole_run_whose_planning_fails_leaves_nothing_but_why_rows_failed(poi
     assert_accounted(points.engine, job, {})
 
 
-def test_a_whole_run_that_fails_by_a_repeated_key_leaves_nothing_but_why_rows_failed(points: Points) -> None:
+def test_a_whole_run_that_fails_by_a_repeated_key_keeps_only_its_rows_errors(points: Points) -> None:
     points.fill(ALL)
     points.model({"raise": [5]})
     job = points.job(batch_rows=BATCH, on_failure="retry-run")
@@ -74,7 +74,10 @@ def test_a_whole_run_that_fails_by_a_repeated_key_leaves_nothing_but_why_rows_fa
     record_failure(points.runtime, held, RepeatedKey("key 21 is given twice"))
 
     assert points.run(run).state is RunState.FAILED
-    assert (points.aside(job), points.sql("SELECT count(*) FROM predictions.points_job__poison_v1")) == (["5"], [0])
+    assert (points.quarantined(job), points.sql("SELECT count(*) FROM predictions.points_job__poison_v1")) == (
+        ["5"],
+        [0],
+    )
     points.mend()
     assert requeue(points.producer, run, "ann") == 3
     assert points.work(run) is RunState.SUCCEEDED

@@ -1,4 +1,4 @@
-"""A whole run that failed says why, by the rows that it quarantined, until those rows are tried again."""
+"""A whole run that failed shows its reason by the rows that it quarantined, until those rows are tried again."""
 
 import pytest
 
@@ -23,11 +23,11 @@ BATCH = 20
 BAD = ["3", "50"]
 
 
-def failing(points: Points, **given: object) -> tuple[Job, int]:
+def failing(points: Points, **options: object) -> tuple[Job, int]:
     """A whole run of 60 rows that failed for good by two of them."""
     points.fill(ALL)
     points.model({"raise": [3], "nan": [50]})
-    job = points.job(batch_rows=BATCH, on_failure="retry-run", run_attempts=2, **given)
+    job = points.job(batch_rows=BATCH, on_failure="retry-run", run_attempts=2, **options)
     run = points.scored(job)
     assert points.run(run).state is RunState.FAILED
     return job, run
@@ -43,22 +43,24 @@ def unpredicted(points: Points, job: Job) -> int:
         return len(data_pages.unpredicted(connection, shown, None, 100, Form.JSON).rows)
 
 
-def test_a_whole_run_that_failed_for_good_says_why_though_nothing_of_it_is_kept(points: Points, scorebeat: Cli) -> None:
+def test_a_whole_run_that_failed_for_good_shows_its_reason_though_it_keeps_nothing(
+    points: Points, scorebeat: Cli
+) -> None:
     job, run = failing(points)
 
-    said = scorebeat("failures", str(run))
+    result = scorebeat("failures", str(run))
 
-    assert "ValueError: the model does not like a row" in said.output
-    assert "NonsenseError" in said.output
+    assert "ValueError: the model does not like a row" in result.output
+    assert "NonsenseError" in result.output
     assert stored(points) == [0]
-    assert (points.view(job), points.aside(job)) == ({}, BAD)
+    assert (points.view(job), points.quarantined(job)) == ({}, BAD)
     with points.engine.connect() as connection:
         groups = failure_groups.page(connection, run)
     assert {group.example for group in groups} == {"key 3", "key 50"}
     assert all(group.traceback for group in groups if group.error.startswith("ValueError"))
 
 
-def test_rows_that_a_failed_whole_run_put_aside_are_pending(points: Points) -> None:
+def test_quarantined_rows_of_a_failed_whole_run_are_pending(points: Points) -> None:
     job, _ = failing(points)
 
     assert preview(points.producer, job.name).rows == ALL
@@ -66,14 +68,14 @@ def test_rows_that_a_failed_whole_run_put_aside_are_pending(points: Points) -> N
 
 
 @pytest.mark.parametrize("policy", ["retry-run", "retry-rows"])
-def test_the_next_run_takes_what_a_failed_whole_run_put_aside(points: Points, policy: str) -> None:
+def test_the_next_run_takes_the_quarantined_rows_of_a_failed_whole_run(points: Points, policy: str) -> None:
     _, failed = failing(points)
     points.mend()
     job = points.job(batch_rows=BATCH, on_failure=policy)
 
     run = points.planned(job)
 
-    assert points.aside(job) == []
+    assert points.quarantined(job) == []
     assert sum(points.batches(run, "rows_planned")) == ALL
     assert points.work(run) is RunState.SUCCEEDED
     assert len(points.view(job)) == ALL
@@ -81,13 +83,13 @@ def test_the_next_run_takes_what_a_failed_whole_run_put_aside(points: Points, po
     assert points.run(failed).state is RunState.FAILED
 
 
-def test_a_failed_whole_run_is_requeued_with_the_rows_that_it_put_aside(points: Points) -> None:
+def test_a_failed_whole_run_is_requeued_with_its_quarantined_rows(points: Points) -> None:
     job, run = failing(points)
 
     requeue(points.producer, run, "ann")
-    assert points.aside(job) == []
+    assert points.quarantined(job) == []
     assert points.work(run) is RunState.FAILED
-    assert points.aside(job) == BAD
+    assert points.quarantined(job) == BAD
     points.mend()
     requeue(points.producer, run, "ann")
 
@@ -95,7 +97,7 @@ def test_a_failed_whole_run_is_requeued_with_the_rows_that_it_put_aside(points: 
     assert_accounted(points.engine, job, {})
 
 
-def test_an_older_failed_whole_run_is_requeued_with_the_rows_that_a_newer_one_put_aside(points: Points) -> None:
+def test_an_older_failed_whole_run_is_requeued_with_rows_that_a_newer_quarantined(points: Points) -> None:
     job, older = failing(points)
     points.scored(job)
     points.mend()
@@ -106,13 +108,13 @@ def test_an_older_failed_whole_run_is_requeued_with_the_rows_that_a_newer_one_pu
     assert_accounted(points.engine, job, {})
 
 
-def test_a_run_of_another_policy_is_requeued_with_the_rows_that_a_failed_whole_run_put_aside(points: Points) -> None:
+def test_a_run_of_another_policy_is_requeued_with_rows_of_a_failed_whole_run(points: Points) -> None:
     points.fill(ALL)
     points.model({"raise": [3]})
     older = kill_batches(points, points.job(batch_rows=BATCH), 1)
     job = points.job(batch_rows=BATCH, on_failure="retry-run", run_attempts=1)
     points.scored(job)
-    assert points.aside(job) == ["3"]
+    assert points.quarantined(job) == ["3"]
     points.mend()
 
     requeue(points.producer, older, "ann")
@@ -121,7 +123,7 @@ def test_a_run_of_another_policy_is_requeued_with_the_rows_that_a_failed_whole_r
     assert_accounted(points.engine, job, {})
 
 
-def test_a_whole_run_whose_plan_was_cut_short_says_why_rows_failed(points: Points) -> None:
+def test_a_whole_run_whose_plan_was_cut_short_shows_why_rows_failed(points: Points) -> None:
     points.fill(ALL)
     points.model({"raise": [3]})
     job = points.job(batch_rows=BATCH, on_failure="retry-run")
@@ -129,11 +131,11 @@ def test_a_whole_run_whose_plan_was_cut_short_says_why_rows_failed(points: Point
 
     assert points.work(run) is RunState.FAILED
 
-    assert points.aside(job) == ["3"]
+    assert points.quarantined(job) == ["3"]
     assert stored(points) == [0]
 
 
-def test_what_other_runs_put_aside_stays_in_quarantine_when_a_failed_whole_run_is_followed(points: Points) -> None:
+def test_rows_quarantined_by_other_runs_stay_after_a_failed_whole_runs_successor(points: Points) -> None:
     points.fill(ALL)
     points.model({"raise": [3]})
     points.scored(points.job(batch_rows=BATCH))
@@ -141,7 +143,7 @@ def test_what_other_runs_put_aside_stays_in_quarantine_when_a_failed_whole_run_i
     points.harm({"raise": [100.5]})
     job = points.job(batch_rows=BATCH, on_failure="retry-run", run_attempts=1)
     points.scored(job)
-    assert points.aside(job) == ["3", "100"]
+    assert points.quarantined(job) == ["3", "100"]
     assert preview(points.producer, job.name).rows == 1
     points.mend()
 
@@ -162,7 +164,7 @@ def test_a_whole_run_that_failed_counts_none_of_the_rows_that_it_did_not_keep(po
     assert len(points.view(job)) == ALL
 
 
-def test_a_run_that_fails_after_its_job_is_shown_as_it_comes_counts_what_readers_keep(points: Points) -> None:
+def test_a_failed_run_of_a_job_shown_as_it_comes_counts_what_readers_keep(points: Points) -> None:
     points.fill(ALL)
     points.model({"raise": [50]})
     run = points.planned(points.job(batch_rows=BATCH, on_failure="retry-run", run_attempts=1))

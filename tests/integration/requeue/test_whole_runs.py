@@ -60,11 +60,11 @@ def cut_short(points: Points, job: Job) -> int:
     return run
 
 
-def whole(points: Points, **given: Any) -> Job:
+def whole(points: Points, **options: Any) -> Job:
     """A job whose run over all points succeeded, and is shown."""
     points.fill(ALL)
     points.model({})
-    job = points.job(batch_rows=BATCH, **given)
+    job = points.job(batch_rows=BATCH, **options)
     points.scored(job)
     assert len(points.view(job)) == ALL
     return job
@@ -178,16 +178,16 @@ def test_one_bad_row_keeps_no_generation_from_being_fresh(points: Points) -> Non
         assert points.view(job) == dict(points.sql("SELECT id, 2 * x FROM points WHERE id <> 5"))
 
 
-def test_a_generation_of_which_every_row_was_put_aside_is_not_shown(points: Points) -> None:
+def test_a_generation_with_every_row_in_quarantine_is_not_shown(points: Points) -> None:
     job = whole(points, rescore="every-run")
     run = points.planned(job)
-    put_aside_all(points, run)
+    quarantine_all(points, run)
 
     assert settle(points.producer, run) is RunState.PARTIAL
     assert len(points.view(job)) == ALL
 
 
-def put_aside_all(points: Points, run: int) -> None:
+def quarantine_all(points: Points, run: int) -> None:
     points.sql(
         "UPDATE scorebeat.batches SET state = 'committed', rows_failed = rows_planned, sent_at = NULL,"
         " finished_at = now() WHERE run_id = :run",

@@ -58,12 +58,12 @@ def s(plain: System, admin: Any, proxy: Proxy) -> Iterator[System]:
 
 
 def refused(admin: Any) -> list[str]:
-    """What the server refused to whom."""
+    """The commands that the server refused, by user."""
     return [f"{entry['username']} {entry['reason']} {entry['object']}" for entry in admin.acl_log()]
 
 
 def commands(admin: Any) -> set[str]:
-    """What the server was asked so far, since it started."""
+    """The commands that the server got since it started."""
     return {name.removeprefix("cmdstat_") for name in admin.info("commandstats")}
 
 
@@ -81,7 +81,7 @@ def test_everything_that_we_do_is_done_by_a_user_with_those_rights(s: System, ad
     require_rights(s.p.app)
     assert "<td>cpu</td>" in flower.get("/broker").text
     wait_for(lambda: knows_of_scored(flower))
-    wait_for(lambda: "active_queues" in flower.get("/api/workers?refresh=1").text)  # remote control, and its answers
+    wait_for(lambda: "active_queues" in flower.get("/api/workers?refresh=1").text)  # remote control, and its replies
     wait_for(lambda: commands(admin) >= {"zrangebyscore", "zrange", "evalsha"})  # done now and then only
     s.programs.stop(worker)
     assert refused(admin) == []

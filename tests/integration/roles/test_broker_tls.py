@@ -1,4 +1,4 @@
-"""TLS to the broker: every process of ours verifies the server, and says in one line why it cannot."""
+"""TLS to the broker: every process of ours verifies the server, and reports in one line why it cannot."""
 
 import ssl
 import time
@@ -57,9 +57,7 @@ def refusal(settings: Settings, url: str, **files: Path) -> str:
     return text
 
 
-def test_every_process_does_its_part_of_a_run_over_tls_with_certificates_of_both_sides(
-    tmp_path: Path, ours: Certificates
-) -> None:
+def test_every_process_does_its_part_of_a_run_over_mutual_tls(tmp_path: Path, ours: Certificates) -> None:
     certificate, key = ours.issue("scorebeat.worker")
     with own_system(tmp_path) as plain, proxy_to(plain.servers.broker_socket, ours.demanding_server()) as proxy:
         url = f"rediss://localhost:{proxy.port}/0"
@@ -73,7 +71,7 @@ def test_every_process_does_its_part_of_a_run_over_tls_with_certificates_of_both
 
             assert s.until_finished(run) is RunState.SUCCEEDED
             assert_scored_once(s, job)
-            # Flower's own client asks for the lengths, its events come by a subscription
+            # Flower's own client requests the lengths, its events come by a subscription
             wait_for(lambda: "<td>cpu</td>" in flower.get("/broker").text)
             wait_for(lambda: knows_of_scored(flower))
 
@@ -105,7 +103,7 @@ def test_a_server_of_another_authority_or_another_name_or_time_is_refused(
         assert "certificate has expired" in refusal(settings, url, broker_ca=ours.ca)
 
 
-def test_a_server_that_asks_for_our_certificate_is_shown_it_and_no_strangers(
+def test_a_server_that_requires_our_certificate_is_shown_it_and_no_strangers(
     settings: Settings, ours: Certificates, tmp_path: Path
 ) -> None:
     certificate, key = ours.issue("scorebeat.worker")
@@ -120,7 +118,7 @@ def test_a_server_that_asks_for_our_certificate_is_shown_it_and_no_strangers(
             )
 
 
-def test_a_server_that_speaks_no_tls_is_refused_before_a_person_gives_up(settings: Settings) -> None:
+def test_a_server_that_speaks_no_tls_is_refused_within_a_persons_patience(settings: Settings) -> None:
     began = time.monotonic()
     with proxy_to(urlsplit(settings.broker()).path) as proxy:
         text = refusal(settings, f"rediss://localhost:{proxy.port}/0")
@@ -143,20 +141,18 @@ def test_check_names_a_server_that_it_cannot_verify(
     assert found.exit_code == 2
 
 
-def test_a_worker_says_in_a_line_that_it_cannot_verify_the_server_and_works_once_it_can(
-    tmp_path: Path, ours: Certificates
-) -> None:
+def test_a_worker_reports_an_unverified_server_in_a_line_and_recovers(tmp_path: Path, ours: Certificates) -> None:
     trusted = tmp_path / "trusted.pem"
     trusted.write_bytes(certificates(tmp_path / "theirs").ca.read_bytes())
     with own_system(tmp_path) as plain, proxy_to(plain.servers.broker_socket, ours.server()) as proxy:
         url = f"rediss://localhost:{proxy.port}/0"
         worker = plain.programs.worker("cpu", SCOREBEAT_BROKER_URL=url, SCOREBEAT_BROKER_CA=str(trusted))
         wait_for(lambda: "certificate verify failed" in plain.programs.log(worker))
-        told = plain.programs.log(worker)
+        log = plain.programs.log(worker)
         trusted.write_bytes(ours.ca.read_bytes())
         wait_for(lambda: "Connected to rediss://" in plain.programs.log(worker))
 
-    assert "Traceback" not in told
+    assert "Traceback" not in log
 
 
 @pytest.mark.parametrize(

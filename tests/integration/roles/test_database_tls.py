@@ -1,4 +1,4 @@
-"""TLS to PostgreSQL: both drivers verify the server, in every process, and say plainly why they cannot."""
+"""TLS to PostgreSQL: both drivers verify the server, in every process, and report plainly why they cannot."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -93,7 +93,7 @@ def test_a_path_without_a_slash_in_front_starts_at_the_working_directory(
 
 
 @both_drivers
-def test_a_server_that_asks_for_our_certificate_is_shown_it(reach: Reach, server: TlsServer) -> None:
+def test_a_server_that_requires_our_certificate_is_shown_it(reach: Reach, server: TlsServer) -> None:
     _role(server, CERTIFIED)
     certificate, key = server.certificates.issue(CERTIFIED)
 
@@ -111,8 +111,8 @@ def test_every_process_does_its_part_of_a_run_over_tls(server: TlsServer, tmp_pa
         assert s.until_finished(run) is RunState.SUCCEEDED
         assert_scored_once(s, job)
         sessions = "pg_stat_ssl JOIN pg_stat_activity a USING (pid) WHERE a.backend_type = 'client backend'"
-        assert set(s.ask(f"SELECT ssl FROM {sessions}")) == {(True,)}
-        assert s.ask(f"SELECT 1 FROM {sessions} AND a.application_name LIKE '% data'")
+        assert set(s.query(f"SELECT ssl FROM {sessions}")) == {(True,)}
+        assert s.query(f"SELECT 1 FROM {sessions} AND a.application_name LIKE '% data'")
 
 
 @pytest.mark.parametrize(

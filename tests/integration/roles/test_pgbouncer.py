@@ -43,7 +43,7 @@ def connect_for_data(url: str) -> None:
 
 
 def allow_pooler(engine: Engine) -> None:
-    """As the page says, for one database."""
+    """As documented, for one database."""
     with engine.begin() as connection:
         connection.exec_driver_sql(SETTINGS.replace("ROLE scorebeat", f'DATABASE "{engine.url.database}"'))
 
@@ -76,9 +76,9 @@ def test_a_pooler_that_drops_our_settings_is_refused_with_what_was_lost(
         reach(pool.url)
 
 
-def test_a_whole_run_goes_through_a_pooler_of_sessions_set_up_as_the_page_says(tmp_path: Path) -> None:
+def test_a_whole_run_goes_through_a_session_pooler_set_up_as_documented(tmp_path: Path) -> None:
     with own_system(tmp_path) as plain:
-        plain.tell(SETTINGS.replace("ROLE scorebeat", "ROLE postgres"))
+        plain.execute(SETTINGS.replace("ROLE scorebeat", "ROLE postgres"))
         with (
             pgbouncer(tmp_path, plain.settings.database(), "session", ALL_IGNORED) as pool,
             reached(plain, database_url=pool.url) as s,

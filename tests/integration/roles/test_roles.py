@@ -18,19 +18,19 @@ __all__ = ["locked", "roles"]
 TABLE = "predictions.points_job__poison_v1"
 
 
-def bad(points: LockedPoints, **given: Any) -> Any:
+def bad(points: LockedPoints, **options: Any) -> Any:
     """A job over 60 points, two of which the model refuses."""
     points.fill(60)
     points.model({"raise": [7, 30]})
-    return points.job(batch_rows=20, **given)
+    return points.job(batch_rows=20, **options)
 
 
-def test_bad_rows_are_put_aside_and_requeued_under_the_role_that_runs(locked: LockedPoints) -> None:
+def test_bad_rows_are_quarantined_and_requeued_under_the_role_that_runs(locked: LockedPoints) -> None:
     job = bad(locked)
 
     run = locked.scored(job)
 
-    assert locked.run(run).state is RunState.PARTIAL or locked.aside(job)
+    assert locked.run(run).state is RunState.PARTIAL or locked.quarantined(job)
     assert_accounted(locked.engine, job, {7: "ValueError", 30: "ValueError"})
     locked.mend()
     assert requeue(locked.runner, run, "ann") > 0

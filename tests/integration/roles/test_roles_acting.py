@@ -1,4 +1,4 @@
-"""Who may act as the ledger's owner makes nothing of their own: what they make is the owner's, and all may use it."""
+"""A role that may act as the ledger's owner owns nothing: its new objects are the owner's, and all may use them."""
 
 from collections.abc import Callable, Iterator
 
@@ -58,7 +58,7 @@ def lacks(locked: LockedPoints) -> list[str]:
 
 @pytest.mark.parametrize("who", ["superuser", "member "])
 @pytest.mark.parametrize("rescore", ["never", "every-run"])
-def test_what_a_superuser_or_a_member_publishes_is_scored_and_read_as_before(
+def test_a_version_published_by_a_superuser_or_a_member_is_scored_and_read(
     locked: LockedPoints, acting: Acting, who: str, rescore: str
 ) -> None:
     locked.fill(30)
@@ -96,7 +96,9 @@ def test_a_table_that_an_enqueue_of_theirs_makes_is_the_owners(locked: LockedPoi
 
 
 @pytest.mark.parametrize("who", ["superuser", "member "])
-def test_what_their_migrate_makes_is_the_owners_and_runs_go_on(locked: LockedPoints, acting: Acting, who: str) -> None:
+def test_objects_made_by_anothers_migrate_are_the_owners_and_runs_go_on(
+    locked: LockedPoints, acting: Acting, who: str
+) -> None:
     locked.fill(10)
     locked.model({})
     job = locked.job(rescore="every-run")
@@ -142,7 +144,7 @@ def test_a_member_that_may_not_act_as_the_owner_is_refused_before_anything_is_ma
         "CREATE FUNCTION scorebeat.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
     ],
 )
-def test_what_others_put_into_the_schemas_keeps_no_migration_from_giving_rights(
+def test_foreign_objects_in_the_schemas_keep_no_migration_from_granting_rights(
     locked: LockedPoints, foreign: str
 ) -> None:
     locked.fill(10)
@@ -160,15 +162,17 @@ def test_what_others_put_into_the_schemas_keeps_no_migration_from_giving_rights(
     assert locked.sql("SELECT has_table_privilege('pg_monitor', 'scorebeat.runs', 'SELECT')") == [False]
 
 
-def test_rights_that_cannot_be_given_are_told_apart_from_the_migration_that_is_done(locked: LockedPoints) -> None:
+def test_rights_that_cannot_be_granted_are_reported_apart_from_the_migration(locked: LockedPoints) -> None:
     locked.sql("ALTER SCHEMA predictions OWNER TO CURRENT_USER")
     locked.downgrade("-1")
 
     with pytest.raises(NotPermitted) as refused:
         prepare.migrate(locked.producer)
 
-    said = str(refused.value)
-    assert said.startswith("the ledger was migrated, but no rights were given or taken: permission denied for schema")
-    assert "hanged" not in said
+    message = str(refused.value)
+    assert message.startswith(
+        "the ledger was migrated, but no rights were given or taken: permission denied for schema"
+    )
+    assert "hanged" not in message
     with locked.engine.connect() as connection:
         assert revisions.revision(connection) == revisions.newest()

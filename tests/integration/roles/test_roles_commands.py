@@ -1,4 +1,4 @@
-"""What only the ledger's owner may is refused in one line; the rights of runs are given, looked at and kept."""
+"""Actions of the ledger's owner are refused to others in one line; the rights of runs are granted, checked and kept."""
 
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ def scorebeat(locked: LockedPoints, monkeypatch: pytest.MonkeyPatch, tmp_path: P
         ("enqueue", "late", "--model", "poison/2"),
     ],
 )
-def test_what_only_the_owner_may_is_refused_in_one_line(
+def test_an_action_that_only_the_owner_may_take_is_refused_in_one_line(
     locked: LockedPoints, scorebeat: Any, words: tuple[str, ...]
 ) -> None:
     locked.fill(20)
@@ -61,18 +61,18 @@ def test_what_only_the_owner_may_is_refused_in_one_line(
     Path("jobs.toml").write_text('[jobs.other]\nquery = "SELECT id, x FROM points"\nkey = "id"\nmodel = "poison"\n')
     before = locked.sql("SELECT count(*) FROM scorebeat.actions")
 
-    said = scorebeat(*words)
+    result = scorebeat(*words)
 
-    assert said.exit_code == 2, said.output
-    assert isinstance(said.exception, SystemExit)
-    assert said.stderr.startswith("error: ")
-    assert len(said.stderr.splitlines()) == 1
-    assert locked.roles.runner in said.stderr or locked.roles.holder in said.stderr
+    assert result.exit_code == 2, result.output
+    assert isinstance(result.exception, SystemExit)
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.splitlines()) == 1
+    assert locked.roles.runner in result.stderr or locked.roles.holder in result.stderr
     assert locked.sql("SELECT count(*) FROM scorebeat.actions") == before
     assert late.name == "late"
 
 
-def test_check_says_which_rights_the_role_lacks(locked: LockedPoints, scorebeat: Any) -> None:
+def test_check_reports_which_rights_the_role_lacks(locked: LockedPoints, scorebeat: Any) -> None:
     locked.fill(5)
     locked.model({})
     locked.job()
@@ -80,11 +80,11 @@ def test_check_says_which_rights_the_role_lacks(locked: LockedPoints, scorebeat:
 
     locked.sql(f"REVOKE UPDATE (reason) ON scorebeat.runs FROM {locked.roles.runner}")
     locked.sql(f"REVOKE INSERT ON {TABLE} FROM {locked.roles.runner}")
-    said = scorebeat("check")
+    result = scorebeat("check")
 
-    assert said.exit_code == 2
-    assert "lacks 2 rights that runs need: UPDATE (reason) on scorebeat.runs, INSERT on" in said.output
-    assert f"`scorebeat migrate --run-role {locked.roles.runner}`" in said.output
+    assert result.exit_code == 2
+    assert "lacks 2 rights that runs need: UPDATE (reason) on scorebeat.runs, INSERT on" in result.output
+    assert f"`scorebeat migrate --run-role {locked.roles.runner}`" in result.output
 
 
 def test_an_apply_that_changes_nothing_needs_no_right(locked: LockedPoints) -> None:
@@ -97,7 +97,7 @@ def test_an_apply_that_changes_nothing_needs_no_right(locked: LockedPoints) -> N
         apply(locked.runner, [job.model_copy(update={"batch_rows": 3})], "beat")
 
 
-def test_a_later_migration_gives_the_rights_of_a_new_version_by_itself(locked: LockedPoints) -> None:
+def test_a_later_migration_grants_the_rights_of_a_new_version_by_itself(locked: LockedPoints) -> None:
     with make_engine(locked.roles.admin).begin() as connection:
         connection.exec_driver_sql(f"REVOKE UPDATE (reason) ON scorebeat.runs FROM {locked.roles.runner}")
     locked.forget_functions()
@@ -113,7 +113,7 @@ def test_the_role_that_runs_may_start_everything_where_nothing_is_to_be_migrated
 
 
 @pytest.mark.parametrize(("name", "reason"), [("nobody_has_this", "there is no role"), ("postgres", "has all rights")])
-def test_a_role_that_cannot_be_given_fewer_rights_is_refused(locked: LockedPoints, name: str, reason: str) -> None:
+def test_a_role_whose_rights_cannot_be_reduced_is_refused(locked: LockedPoints, name: str, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         prepare.migrate(locked.producer, name)
 

@@ -118,7 +118,7 @@ def test_the_owners_functions_take_away_nothing_that_a_reader_sees(locked: Locke
         ("show_generation(0)", "is not complete"),
     ],
 )
-def test_the_owners_functions_refuse_what_no_run_asks(locked: LockedPoints, call: str, reason: str) -> None:
+def test_the_owners_functions_refuse_calls_that_no_run_makes(locked: LockedPoints, call: str, reason: str) -> None:
     locked.fill(5)
     locked.model({})
     run = locked.scored(locked.job())

@@ -35,7 +35,7 @@ UNION ALL SELECT 'schema ' || n.nspname || ': ' || g.privilege_type FROM pg_name
 UNION ALL SELECT 'to come in ' || d.defaclnamespace::regnamespace || ': ' || g.privilege_type
     FROM pg_default_acl d, aclexplode(d.defaclacl) g WHERE g.grantee = CAST(:role AS regrole)
 """
-"""Everything that was given to a role in this database."""
+"""Everything that was granted to a role in this database."""
 
 
 def has(engine: Engine, role: str) -> set[str]:
@@ -70,7 +70,7 @@ def test_the_pages_sql_makes_two_roles_that_are_enough(locked: LockedPoints) -> 
     owner.close()
 
 
-def test_the_rights_that_are_given_are_those_of_the_page_whatever_the_role_had(locked: LockedPoints) -> None:
+def test_the_granted_rights_are_those_of_the_page_whatever_the_role_had(locked: LockedPoints) -> None:
     locked.fill(10)
     locked.model({})
     locked.scored(locked.job(rescore="every-run"))
@@ -84,14 +84,14 @@ def test_the_rights_that_are_given_are_those_of_the_page_whatever_the_role_had(l
             connection.exec_driver_sql(statement.replace("scorebeat_run", by_hand))
     prepare.migrate(locked.producer, locked.roles.runner)
 
-    given = has(locked.engine, locked.roles.runner)
-    assert given == has(locked.engine, by_hand)
-    assert "predictions.points_job__poison_v1_g1: INSERT" in given
-    assert {right for right in given if right.endswith(": DELETE")} == {
+    rights = has(locked.engine, locked.roles.runner)
+    assert rights == has(locked.engine, by_hand)
+    assert "predictions.points_job__poison_v1_g1: INSERT" in rights
+    assert {right for right in rights if right.endswith(": DELETE")} == {
         "scorebeat.quarantine: DELETE",
         "scorebeat.workers: DELETE",
     }
-    assert {right for right in given if re.search("predictions.*: (?!SELECT|INSERT|USAGE)", right)} == set()
+    assert {right for right in rights if re.search("predictions.*: (?!SELECT|INSERT|USAGE)", right)} == set()
 
 
 def test_migrate_names_the_role_as_the_page_shows_it(locked: LockedPoints, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,9 +101,9 @@ def test_migrate_names_the_role_as_the_page_shows_it(locked: LockedPoints, monke
     shown = next(command for block in PAGE.blocks if block.language == "console" for command in commands(block))
     assert shown.text == "scorebeat migrate --run-role scorebeat_run"
 
-    said = CliRunner().invoke(cli, ["migrate", "--run-role", locked.roles.runner])
+    result = CliRunner().invoke(cli, ["migrate", "--run-role", locked.roles.runner])
 
-    assert said.output.splitlines() == [
+    assert result.output.splitlines() == [
         "the ledger is up to date",
         shown.output[1].replace("scorebeat_run", locked.roles.runner),
     ]
@@ -115,7 +115,7 @@ def test_every_function_of_the_owner_is_explained() -> None:
     assert listed == [signature.partition("(")[0] for signature in FUNCTIONS]
 
 
-def test_every_function_of_the_owner_has_its_search_path_fixed_and_is_closed_to_others(locked: LockedPoints) -> None:
+def test_every_function_of_the_owner_has_a_fixed_search_path_and_is_closed(locked: LockedPoints) -> None:
     found = locked.sql(
         "SELECT p.proname, p.prosecdef, p.proconfig, has_function_privilege('pg_monitor', p.oid, 'EXECUTE')"
         " FROM pg_proc p WHERE p.pronamespace = 'scorebeat'::regnamespace"

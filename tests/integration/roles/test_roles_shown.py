@@ -1,4 +1,4 @@
-"""What readers see moves under the role that runs only as the ledger says that a run ended."""
+"""Readers' views move under the role that runs only when a run has ended in the ledger."""
 
 from typing import Any
 
@@ -26,9 +26,9 @@ def refused(locked: LockedPoints, call: str, reason: str, **values: Any) -> None
     assert isinstance(error.value.orig, RaiseException)
 
 
-def asked(locked: LockedPoints, call: str, **values: Any) -> Any:
-    ((answer,),) = locked.as_runner(f"SELECT scorebeat.{call}", **values)
-    return answer
+def run_function(locked: LockedPoints, call: str, **values: Any) -> Any:
+    ((value,),) = locked.as_runner(f"SELECT scorebeat.{call}", **values)
+    return value
 
 
 @pytest.fixture
@@ -58,17 +58,17 @@ def newest(locked: LockedPoints) -> int:
 
 def test_a_generation_that_no_run_made_takes_nothing_from_readers(locked: LockedPoints, anew: Job) -> None:
     shown = newest(locked)
-    empty = asked(locked, "open_generation(:like, 2, 'points_job__poison_v1_g2')", like=shown)
+    empty = run_function(locked, "open_generation(:like, 2, 'points_job__poison_v1_g2')", like=shown)
 
     refused(locked, "complete_generation(:set)", "ended and looked at every row", set=empty)
     refused(locked, "show_generation(:set)", "is not complete", set=empty)
 
-    assert asked(locked, "drop_generation(:set)", set=shown) is False
+    assert run_function(locked, "drop_generation(:set)", set=shown) is False
     assert len(locked.view(anew)) == MANY
 
 
 @pytest.mark.parametrize(
-    "told",
+    "statement",
     [
         "UPDATE scorebeat.runs SET state = 'cancelled' WHERE id = :run",
         "UPDATE scorebeat.runs SET state = 'running', finished_at = NULL WHERE id = :run",
@@ -80,7 +80,7 @@ def test_a_generation_that_no_run_made_takes_nothing_from_readers(locked: Locked
         "UPDATE scorebeat.batches SET rows_scored = 0, rows_failed = 10 WHERE run_id = :run",
     ],
 )
-def test_a_run_that_left_rows_out_completes_no_generation(locked: LockedPoints, anew: Job, told: str) -> None:
+def test_a_run_that_left_rows_out_completes_no_generation(locked: LockedPoints, anew: Job, statement: str) -> None:
     run = locked.planned(anew)
     made = locked.run(run).prediction_set_id
     locked.sql(f"UPDATE scorebeat.runs SET {ENDED} WHERE id = :run", run=run)
@@ -89,7 +89,7 @@ def test_a_run_that_left_rows_out_completes_no_generation(locked: LockedPoints, 
         " WHERE run_id = :run",
         run=run,
     )
-    locked.sql(told, run=run)
+    locked.sql(statement, run=run)
 
     refused(locked, "complete_generation(:set)", "ended and looked at every row", set=made)
     locked.sql("UPDATE scorebeat.prediction_sets SET complete_at = now() WHERE id = :set", set=made)
@@ -151,7 +151,7 @@ def test_the_newest_generation_is_not_dropped_so_that_its_number_stays_free(lock
     cut = locked.planned(anew)
     cancel(locked.runner, cut, "ann")
 
-    assert asked(locked, "drop_generation(:set)", set=newest(locked)) is False
+    assert run_function(locked, "drop_generation(:set)", set=newest(locked)) is False
 
     assert locked.run(locked.scored(anew)).state is RunState.SUCCEEDED
 
@@ -162,9 +162,9 @@ def test_an_older_run_shows_no_half_of_one_that_goes_on(locked: LockedPoints, wh
     for batch_id in locked.pending(run)[:2]:
         locked.attempt(batch_id)
 
-    asked(locked, "show_run(:run)", run=older)
+    run_function(locked, "show_run(:run)", run=older)
     locked.as_runner("UPDATE scorebeat.runs SET state = 'cancelled', finished_at = now() WHERE id = :run", run=run)
-    asked(locked, "show_run(:run)", run=older)
+    run_function(locked, "show_run(:run)", run=older)
     locked.as_runner("UPDATE scorebeat.runs SET state = 'running', finished_at = NULL WHERE id = :run", run=run)
 
     assert len(locked.view(whole)) == MANY
@@ -178,7 +178,7 @@ def test_a_run_that_is_shown_hides_nothing_that_is_shown_as_it_comes(locked: Loc
     rows = locked.job(batch_rows=2)
     locked.scored(rows)
 
-    asked(locked, "show_run(:run)", run=older)
+    run_function(locked, "show_run(:run)", run=older)
 
     assert len(locked.view(rows)) == 2 * MANY
 

@@ -38,11 +38,11 @@ def locked_system(folder: Path) -> Iterator[Locked]:
     with own_servers(folder / "data") as servers:
         roles = make_roles(servers.urls.database_url)
         _give_a_shop(roles)
-        places = {name: folder / name for name in ("artifacts", "cache", "data", "jobs.toml")}
-        given: dict[str, Any] = SHORT_WAITS | {name.partition(".")[0]: at for name, at in places.items()}
-        given |= {"broker_url": servers.urls.broker_url}
+        paths = {name: folder / name for name in ("artifacts", "cache", "data", "jobs.toml")}
+        options: dict[str, Any] = SHORT_WAITS | {name.partition(".")[0]: at for name, at in paths.items()}
+        options |= {"broker_url": servers.urls.broker_url}
         mine, theirs = (
-            Producer(Settings(_env_file=None, database_url=url, **given), "test") for url in (roles.owner, roles.run)
+            Producer(Settings(_env_file=None, database_url=url, **options), "test") for url in (roles.owner, roles.run)
         )
         programs = Programs(theirs.settings, folder)
         prepare.migrate(mine, roles.runner)
@@ -97,23 +97,23 @@ def test_everything_runs_under_a_role_that_owns_nothing(s: Locked, client: Clien
 
     assert (s.run.until_finished(run), s.run.until_finished(undone)) == (RunState.PARTIAL, RunState.FAILED)
     assert_accounted(s.owner.engine, rows, {7: "ValueError", 30: "ProcessDied"}, "rows")
-    assert s.owner.ask("SELECT count(*) FROM predictions.whole__whole_v1") == [(0,)]
+    assert s.owner.query("SELECT count(*) FROM predictions.whole__whole_v1") == [(0,)]
     assert flower.post(f"/runs/{undone}/requeue").status_code == 200
     assert client.post(f"/runs/{run}/requeue", json={}).status_code == 200
     assert (s.run.until_finished(run), s.run.until_finished(undone)) == (RunState.PARTIAL, RunState.FAILED)
-    wait_for(lambda: s.run.ask(DROPPED))
+    wait_for(lambda: s.run.query(DROPPED))
     assert flower.post("/runs/job/daily/pause").status_code == 200
-    wait_for(lambda: not s.run.ask(OPEN))
+    wait_for(lambda: not s.run.query(OPEN))
     assert client.get("/data/7", params={"job": "daily"}).json()["state"] == "predicted"
     assert client.get("/metrics").status_code == flower.get("/runs").status_code == 200
     publish_another(s.owner, daily.name)
     assert s.run.until_finished(s.run.enqueue(daily)) is RunState.SUCCEEDED
-    assert s.owner.ask("SELECT count(*) FROM predictions.daily") == [(40,)]
-    told = "SELECT DISTINCT event FROM scorebeat.notices WHERE attempts > 0"
-    wait_for(lambda: s.run.ask(told) == [("finished",)])
-    said = "\n".join(log.read_text("utf-8", "replace") for _, log in s.run.programs.started)
-    assert "permission denied" not in said
-    assert "control.failed" not in said
+    assert s.owner.query("SELECT count(*) FROM predictions.daily") == [(40,)]
+    statement = "SELECT DISTINCT event FROM scorebeat.notices WHERE attempts > 0"
+    wait_for(lambda: s.run.query(statement) == [("finished",)])
+    logs = "\n".join(log.read_text("utf-8", "replace") for _, log in s.run.programs.started)
+    assert "permission denied" not in logs
+    assert "control.failed" not in logs
 
 
 def publish_another(s: System, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Row security without a policy gives a query no row and no error; `check` says so."""
+"""Under row security without a policy a query returns no row and no error; `check` reports it."""
 
 import pytest
 
@@ -12,15 +12,13 @@ __all__ = ["locked", "roles"]
 
 
 def hidden(points: LockedPoints, query: str) -> str | None:
-    """What `check` would say of the query, under the role that runs."""
+    """The message of `check` on the query, under the role that runs."""
     with points.runner.engine.connect() as connection:
         connection.exec_driver_sql(f"SELECT * FROM ({query}) AS q LIMIT 0")
         return row_security.hides_all(connection)
 
 
-def test_a_table_that_shows_the_role_none_of_its_rows_is_named_until_a_policy_lets_it_read(
-    locked: LockedPoints,
-) -> None:
+def test_a_table_that_hides_all_rows_from_the_role_is_named_until_a_policy_opens(locked: LockedPoints) -> None:
     locked.fill(5)
     assert hidden(locked, "SELECT * FROM points") is None
     locked.sql("ALTER TABLE points ENABLE ROW LEVEL SECURITY")
@@ -28,9 +26,9 @@ def test_a_table_that_shows_the_role_none_of_its_rows_is_named_until_a_policy_le
     locked.sql(f"CREATE POLICY others ON points FOR SELECT TO {locked.roles.holder} USING (true)")
     assert locked.as_runner("SELECT count(*) FROM points") == [(0,)]
 
-    told = str(hidden(locked, "SELECT * FROM points"))
-    assert f"the role '{locked.roles.runner}' sees none of the rows of points" in told
-    offered = told.partition("run `")[2].partition("`")[0]
+    message = str(hidden(locked, "SELECT * FROM points"))
+    assert f"the role '{locked.roles.runner}' sees none of the rows of points" in message
+    offered = message.partition("run `")[2].partition("`")[0]
     locked.sql(offered)
 
     assert locked.as_runner("SELECT count(*) FROM points") == [(5,)]
@@ -49,7 +47,7 @@ def test_a_view_that_reads_in_its_owners_name_hides_nothing(locked: LockedPoints
     assert "sees none of the rows of points" in str(hidden(locked, "SELECT * FROM callers"))
 
 
-def test_check_says_that_a_job_sees_no_row(locked: LockedPoints, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_reports_that_a_job_sees_no_row(locked: LockedPoints, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environment(locked.settings).items():
         if name.startswith(PREFIX):
             monkeypatch.setenv(name, value)

@@ -29,14 +29,14 @@ COMMANDS = (
 
 @dataclass
 class Seen:
-    """Everything that was printed, answered or shown, by where it was."""
+    """Everything that was printed, returned or shown, by where it was."""
 
     texts: dict[str, str] = field(default_factory=dict)
 
     def holding(self, secret: str) -> dict[str, str]:
-        """Where it is, with what stands around it."""
+        """Where it is, with the text around it."""
         spelled = re.compile(f".{{0,80}}{re.escape(secret)}.{{0,40}}")
-        return {place: found.group() for place, text in self.texts.items() if (found := spelled.search(text))}
+        return {source: found.group() for source, text in self.texts.items() if (found := spelled.search(text))}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
 
 @pytest.fixture(scope="module")
 def seen(whole: Whole) -> Seen:
-    """A run, and each error that there is, with all that was said."""
+    """A run, and each error that there is, with all output."""
     found = Seen()
     s, api_port = whole.s, free_port()
     up = s.programs.start("scorebeat.ops.cli", "up", **whole.environment)
@@ -57,7 +57,7 @@ def seen(whole: Whole) -> Seen:
     s.until_served("cpu", "control", "plan")
     for job in ("leaves", "broken"):
         found.texts[f"enqueue {job}"] = whole.command("enqueue", job, "--wait")
-    wait_for(lambda: s.ask("SELECT 1 FROM scorebeat.notices WHERE attempts > 0"))
+    wait_for(lambda: s.query("SELECT 1 FROM scorebeat.notices WHERE attempts > 0"))
     look_at_commands(whole, found)
     look_at_flower(flower, found)
     look_at_api(f"http://127.0.0.1:{api_port}", found, "")
@@ -77,8 +77,8 @@ def look_at_commands(whole: Whole, found: Seen) -> None:
 
 def look_at_flower(url: str, found: Seen) -> None:
     def get(path: str) -> str:
-        answer = httpx.get(url + path, timeout=30)
-        found.texts[f"Flower {path} of {url}"] = text = answer.text + str(answer.headers)
+        response = httpx.get(url + path, timeout=30)
+        found.texts[f"Flower {path} of {url}"] = text = response.text + str(response.headers)
         return text
 
     workers = re.findall(r"[a-z]+-\d+@[\w.-]+", get("/api/workers?refresh=1"))
@@ -91,23 +91,23 @@ def look_at_flower(url: str, found: Seen) -> None:
 def look_at_api(url: str, found: Seen, when: str) -> None:
     for token in (TOKEN, TOKEN[:-1], ""):
         for path in PATHS_OF_THE_API:
-            answer = httpx.get(url + path, headers={"Authorization": f"Bearer {token}"} if token else {}, timeout=60)
-            found.texts[f"API {path} {len(token)} {when}"] = answer.text + str(answer.headers)
+            response = httpx.get(url + path, headers={"Authorization": f"Bearer {token}"} if token else {}, timeout=60)
+            found.texts[f"API {path} {len(token)} {when}"] = response.text + str(response.headers)
 
 
 def look_at_processes(started: list["Popen[bytes]"], found: Seen) -> None:
-    """What `ps` shows to every user of the machine, of all that was started."""
+    """The output of `ps`, for every user of the machine, of all that was started."""
     waiting = [process.pid for process in started]
     while waiting:
         pid = waiting.pop()
         waiting += children(pid)
         found.texts[f"title of process {pid}"] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    assert sum(place.startswith("title of") for place in found.texts) > 8
+    assert sum(source.startswith("title of") for source in found.texts) > 8
 
 
 def look_at_psql(whole: Whole, found: Seen) -> None:
     psql = whole.s.programs.start("scorebeat.ops.cli", "psql", "-c", "SELECT pg_sleep(3)", **whole.environment)
-    wait_for(lambda: whole.s.ask("SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(3)'"))
+    wait_for(lambda: whole.s.query("SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(3)'"))
     look_at = [psql.pid, *children(psql.pid)]
     assert len(look_at) > 1
     for pid in look_at:
@@ -125,12 +125,12 @@ def break_everything(whole: Whole, up: "Popen[bytes]", api: str, found: Seen) ->
     found.texts["check without the broker's user"] = whole.command("check")
     found.texts["enqueue without the broker's user"] = whole.command("enqueue", "leaves")
     let_in(s)
-    s.tell("ALTER ROLE marked NOLOGIN")
-    s.tell("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'marked'")
+    s.execute("ALTER ROLE marked NOLOGIN")
+    s.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'marked'")
     look_at_api(api, found, "while the database lets nobody in")
     wait_for(lambda: re.search("not permitted to log in|database_away", s.programs.log(up)))
     found.texts["check without the role"] = whole.command("check")
-    s.tell("ALTER ROLE marked LOGIN")
+    s.execute("ALTER ROLE marked LOGIN")
 
 
 def make_every_mistake(whole: Whole, found: Seen) -> None:
@@ -144,11 +144,11 @@ def make_every_mistake(whole: Whole, found: Seen) -> None:
 
 def look_at_database(s: System, found: Seen) -> None:
     for table in ("actions", "notices", "batches", "quarantine", "workers", "run_status"):
-        found.texts[f"the table {table}"] = str(s.ask(f"SELECT * FROM scorebeat.{table}"))
-    found.texts["the sessions"] = str(s.ask("SELECT application_name, query FROM pg_stat_activity"))
+        found.texts[f"the table {table}"] = str(s.query(f"SELECT * FROM scorebeat.{table}"))
+    found.texts["the sessions"] = str(s.query("SELECT application_name, query FROM pg_stat_activity"))
 
 
 @pytest.mark.parametrize("which", SECRETS)
-def test_a_secret_is_in_nothing_that_is_printed_answered_or_shown(seen: Seen, which: str) -> None:
+def test_a_secret_is_in_nothing_that_is_printed_returned_or_shown(seen: Seen, which: str) -> None:
     assert len(seen.texts) > 100
     assert seen.holding(SECRETS[which]) == {}

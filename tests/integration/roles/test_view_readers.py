@@ -11,7 +11,7 @@ from scorebeat.db.predictions import views
 from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.predictions.views import ViewBusy
 from scorebeat.producer.versions.publish import publish_anyway, rollback_anyway
-from tests.integration.publishing.test_views import USUAL, VIEW, columns, gives, shown
+from tests.integration.publishing.test_views import USUAL, VIEW, columns, shown, with_outputs
 from tests.support.fixtures import wait_for
 from tests.support.ledger_fixtures import Ledger, ledger, trained
 from tests.support.ledger_rows import MODEL, a_job
@@ -24,7 +24,7 @@ def test_a_long_reader_keeps_publishing_waiting_but_never_other_readers(
 ) -> None:
     monkeypatch.setattr(views, "LOCK_TIMEOUT", "200ms")
     monkeypatch.setattr(views, "TRIES", 3)
-    shown.new_version(2, gives(label=pa.int64()))
+    shown.new_version(2, with_outputs(label=pa.int64()))
     errors: list[Exception] = []
 
     def try_to_publish() -> None:
@@ -49,7 +49,7 @@ def test_a_long_reader_keeps_publishing_waiting_but_never_other_readers(
 
 
 def test_readers_all_the_while_see_one_version_whole_through_every_switch(shown: Ledger) -> None:
-    shown.new_version(2, gives(more=pa.float64(), **USUAL))
+    shown.new_version(2, with_outputs(more=pa.float64(), **USUAL))
     shown.sql(f"CREATE VIEW best AS SELECT id, p2 FROM {VIEW}")
     shown.sql(f"GRANT SELECT ON {VIEW} TO reader_of_views")
     shown.enqueue(a_job(), version=2)
@@ -93,7 +93,7 @@ def test_readers_all_the_while_see_one_version_whole_through_every_switch(shown:
 
 def test_publishing_goes_on_when_a_short_reader_ends(shown: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(views, "LOCK_TIMEOUT", "300ms")
-    shown.new_version(2, gives(label=pa.int64()))
+    shown.new_version(2, with_outputs(label=pa.int64()))
 
     with shown.engine.connect() as reader:
         reader.exec_driver_sql(f"SELECT count(*) FROM {VIEW}")

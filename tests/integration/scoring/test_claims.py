@@ -96,9 +96,9 @@ def test_an_attempt_that_is_not_the_holder_any_more_moves_nothing(engine: Engine
     claim(engine, pending, "fast")
     before = look(engine, pending, "*")
 
-    answer = do(engine, lambda c: LATE[move](c, slow))
+    outcome = do(engine, lambda c: LATE[move](c, slow))
 
-    assert not answer
+    assert not outcome
     assert look(engine, pending, "*") == before
 
 
@@ -133,7 +133,7 @@ def test_claims_that_expire_spend_the_budget_too(engine: Engine, pending: BatchI
     assert look(engine, pending, "error")[0].startswith("attempt 5 expired: w4 died")
 
 
-def test_a_release_gives_back_the_budget_but_never_the_number(engine: Engine, pending: BatchId) -> None:
+def test_a_release_returns_the_attempt_to_the_budget_but_never_its_number(engine: Engine, pending: BatchId) -> None:
     for number in range(8):
         held = claim(engine, pending, "w1")
         assert held.attempt == number + 1

@@ -105,7 +105,7 @@ def test_rows_that_are_deleted_after_planning_are_not_scored(ledger: Ledger) -> 
     assert exact(ledger, run_id) == 11
 
 
-def test_predictions_that_came_meanwhile_are_noticed_on_a_first_attempt_without_anti_join(
+def test_a_first_attempt_without_anti_join_notices_predictions_that_came_meanwhile(
     ledger: Ledger, fetches: list[int]
 ) -> None:
     fill(ledger, 10)

@@ -67,11 +67,11 @@ def test_the_shim_is_looked_at_again_for_each_release_of_celery() -> None:
 
 
 def _kill_broker(system: System) -> None:
-    """Kill it, start it again, and wait until both workers answer through it."""
+    """Kill it, start it again, and wait until both workers reply through it."""
     system.servers.restart("broker", "SIGKILL")
-    wait_for(lambda: len(_answers(system)) == 2)
+    wait_for(lambda: len(_replies(system)) == 2)
 
 
-def _answers(system: System) -> list[object]:
+def _replies(system: System) -> list[object]:
     with system.p.app.connection_for_write() as fresh:  # the pooled one is to the broker that died
         return list(system.p.app.control.ping(timeout=0.5, connection=fresh))

@@ -72,7 +72,7 @@ def lines(path: Path) -> list[Any]:
 
 
 def placed_in(folder: Path) -> list[dict[str, Any]]:
-    """Where workers' processes loaded the model; this one did so when it was added."""
+    """Each load of the model by a worker's process; this process loaded it when it was added."""
     return [placed for placed in lines(folder / "placed") if placed["pid"] != os.getpid()]
 
 
@@ -100,7 +100,7 @@ def test_the_processes_are_spawned_and_see_their_gpu_alone(points: Points, start
     assert os.sched_getaffinity(placed["pid"]) == os.sched_getaffinity(0)
 
 
-def test_the_ledger_says_which_device_a_worker_has(points: Points, programs: Programs, start: Start) -> None:
+def test_the_ledger_shows_which_device_a_worker_has(points: Points, programs: Programs, start: Start) -> None:
     worker = start()
     listed = "SELECT device, queues, processes FROM scorebeat.workers"
 
@@ -129,7 +129,7 @@ def test_the_claim_of_a_killed_process_is_freed_by_its_parent_at_once(
     assert_accounted(points.engine, job, {})
 
 
-def test_a_row_that_hangs_is_put_aside_and_its_process_replaced(
+def test_a_row_that_hangs_is_quarantined_and_its_process_replaced(
     points: Points, programs: Programs, start: Start
 ) -> None:
     job = gpu_job(points, 30, {"hang": [7], "segfault": [20]})
@@ -182,25 +182,25 @@ def test_the_parent_finds_the_gpu_and_imports_no_numeric_library(settings: Setti
         "device.find('cuda:0').enter();"
         "print({'torch', 'xgboost', 'lightgbm', 'onnxruntime'} & set(sys.modules))"
     )
-    given = {f"SCOREBEAT_{name.upper()}": str(getattr(settings, name)) for name in ("database_url", "broker_url")}
+    variables = {f"SCOREBEAT_{name.upper()}": str(getattr(settings, name)) for name in ("database_url", "broker_url")}
 
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code],
-        env=os.environ | pretend(tmp_path) | given,
+        env=os.environ | pretend(tmp_path) | variables,
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
     )
 
-    assert told.stdout.strip() == "set()"
+    assert result.stdout.strip() == "set()"
 
 
-def test_a_worker_by_command_serves_the_gpu_queue_with_two_processes_until_told(
+def test_a_worker_command_serves_the_gpu_queue_with_two_processes_until_stopped(
     points: Points, programs: Programs, tmp_path: Path
 ) -> None:
-    given = pretend(tmp_path) | {"CUDA_VISIBLE_DEVICES": "GPU-1aaa"}
-    worker = programs.start("scorebeat.ops.cli", "worker", "--device", "cuda:0", **given)
+    variables = pretend(tmp_path) | {"CUDA_VISIBLE_DEVICES": "GPU-1aaa"}
+    worker = programs.start("scorebeat.ops.cli", "worker", "--device", "cuda:0", **variables)
     wait_for(lambda: points.sql("SELECT 1 FROM scorebeat.workers"))
 
     ((name, *what),) = points.sql("SELECT name, device, queues, processes FROM scorebeat.workers")
@@ -210,7 +210,7 @@ def test_a_worker_by_command_serves_the_gpu_queue_with_two_processes_until_told(
     wait_for(lambda: f'model="{MODEL}" visible=GPU-1aaa' in programs.log(worker))
 
 
-def test_without_a_gpu_the_command_says_what_it_looked_for(
+def test_without_a_gpu_the_command_names_the_devices_it_looked_for(
     scorebeat: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -233,14 +233,16 @@ def test_a_job_whose_gpu_queue_nobody_serves_is_shown(scorebeat: Cli, settings: 
         assert "scorebeat worker" in shown.stderr + shown.stdout
 
 
-@pytest.mark.parametrize(("device", "said"), [("cuda:7", "cuda:0 (NVIDIA Pretended 9)"), ("gpu", "expected cpu, or")])
+@pytest.mark.parametrize(
+    ("device", "message"), [("cuda:7", "cuda:0 (NVIDIA Pretended 9)"), ("gpu", "expected cpu, or")]
+)
 def test_celery_refuses_a_device_that_is_not_there(
-    points: Points, programs: Programs, tmp_path: Path, device: str, said: str
+    points: Points, programs: Programs, tmp_path: Path, device: str, message: str
 ) -> None:
     assert points is not None
 
     worker = programs.start("celery", "-A", "scorebeat.worker", "worker", "--device", device, **pretend(tmp_path))
 
     assert worker.wait(30) == 2
-    assert said in " ".join(programs.log(worker).split())
+    assert message in " ".join(programs.log(worker).split())
     assert "Traceback" not in programs.log(worker)

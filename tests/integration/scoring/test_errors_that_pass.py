@@ -50,7 +50,7 @@ def test_a_server_that_takes_no_connection_is_trouble_that_passes(request: pytes
         connect(request.getfixturevalue(server))()
 
     assert isinstance(refusal.value.orig, psycopg2.OperationalError)
-    assert refusal.value.orig.pgcode is None  # the driver does not tell: else this test shows nothing
+    assert refusal.value.orig.pgcode is None  # the driver reports none: else this test shows nothing
     assert database_errors.is_transient(refusal.value)
 
 
@@ -121,9 +121,9 @@ def test_a_plan_message_that_comes_again_does_not_number_batches_twice(
             plan(points.producer, run)
     points.sql("UPDATE scorebeat.runs SET plan_expires_at = now() - interval '1 s'")
 
-    answer = plan(points.producer, run)  # the broker restored the message; the control tick was not here yet
+    result = plan(points.producer, run)  # the broker restored the message; the control tick was not here yet
 
-    assert (answer, points.run(run).state) == (None, RunState.PLANNING)
+    assert (result, points.run(run).state) == (None, RunState.PLANNING)
     assert points.batches(run, "number, state") == [(1, "pending")]
     assert points.run(run).plan_attempt < plan_lease.MAX_PLANS
     assert rescue(points.producer) == 1

@@ -42,17 +42,17 @@ def session(engine: Engine) -> Iterator[DataConnection]:
         yield opened
 
 
-def _say(session: DataConnection, *statements: str) -> None:
+def _execute(session: DataConnection, *statements: str) -> None:
     with autocommit(session), session.cursor() as cursor:
         for statement in statements:
             run(cursor, statement)
 
 
 def _state(session: DataConnection) -> list[tuple[object, ...]]:
-    return _asked(session, STATE)
+    return _query(session, STATE)
 
 
-def _asked(session: DataConnection, question: str) -> list[tuple[object, ...]]:
+def _query(session: DataConnection, question: str) -> list[tuple[object, ...]]:
     with session.cursor() as cursor:
         cursor.execute(question)
         found = cursor.fetchall()
@@ -62,14 +62,14 @@ def _asked(session: DataConnection, question: str) -> list[tuple[object, ...]]:
 
 def test_a_cleaned_session_is_as_after_discard_all(session: DataConnection) -> None:
     clean = _state(session)
-    _say(session, *LEFT_BEHIND)
+    _execute(session, *LEFT_BEHIND)
     dirty = _state(session)
     assert {row[0] for row in dirty} == {
         "setting", "own", "lock", "temporary", "prepared", "cursor", "channel", "who",
     }  # fmt: skip
-    _say(session, "DISCARD ALL")
+    _execute(session, "DISCARD ALL")
     discarded = _state(session)
-    _say(session, *LEFT_BEHIND)
+    _execute(session, *LEFT_BEHIND)
     assert _state(session) == dirty
 
     forget(session)
@@ -78,10 +78,8 @@ def test_a_cleaned_session_is_as_after_discard_all(session: DataConnection) -> N
     assert discarded == clean
 
 
-def test_where_no_transaction_could_begin_the_users_sql_is_not_run_in_one_that_may_write(
-    session: DataConnection, engine: Engine
-) -> None:
-    ((backend,),) = _asked(session, "SELECT pg_backend_pid()")
+def test_the_users_sql_is_not_run_outside_a_read_only_transaction(session: DataConnection, engine: Engine) -> None:
+    ((backend,),) = _query(session, "SELECT pg_backend_pid()")
     with engine.begin() as connection:
         connection.exec_driver_sql(f"SELECT pg_terminate_backend({backend}, 10000)")
 

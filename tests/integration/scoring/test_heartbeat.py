@@ -48,11 +48,13 @@ def test_a_plan_that_takes_longer_than_its_lease_stays_with_its_planner(system: 
     older = "SELECT 1 FROM scorebeat.runs WHERE id = :id AND created_at + CAST(:ttl AS interval) * 2 < now()"
     with system.closed_gate():
         run = system.enqueue(job)
-        wait_for(lambda: system.ask(older, id=run, ttl=system.settings.claim_ttl))
-        assert system.ask("SELECT state, plan_attempt FROM scorebeat.runs WHERE id = :id", id=run) == [("planning", 1)]
+        wait_for(lambda: system.query(older, id=run, ttl=system.settings.claim_ttl))
+        assert system.query("SELECT state, plan_attempt FROM scorebeat.runs WHERE id = :id", id=run) == [
+            ("planning", 1)
+        ]
 
     assert system.until_finished(run) is RunState.SUCCEEDED
-    assert system.ask("SELECT plan_attempt, reason FROM scorebeat.runs WHERE id = :id", id=run) == [(1, None)]
+    assert system.query("SELECT plan_attempt, reason FROM scorebeat.runs WHERE id = :id", id=run) == [(1, None)]
     assert_scored_once(system, job)
 
 
@@ -60,12 +62,12 @@ def test_a_plan_whose_planner_was_killed_is_begun_again(system: System, planner:
     job = system.job("killed_plan", where=IN_A_PLAN)
     with system.closed_gate():
         run = system.enqueue(job)
-        wait_for(lambda: system.ask("SELECT 1 FROM scorebeat.runs WHERE id = :id AND plan_attempt = 1", id=run))
+        wait_for(lambda: system.query("SELECT 1 FROM scorebeat.runs WHERE id = :id AND plan_attempt = 1", id=run))
         kill_group(planner)
         system.programs.worker("plan", name="planner")
 
     assert system.until_finished(run) is RunState.SUCCEEDED
-    assert system.ask("SELECT plan_attempt FROM scorebeat.runs WHERE id = :id", id=run) == [(2,)]
+    assert system.query("SELECT plan_attempt FROM scorebeat.runs WHERE id = :id", id=run) == [(2,)]
     assert_scored_once(system, job)
 
 
@@ -74,8 +76,8 @@ def test_the_workers_table_shows_a_worker_until_it_has_stopped(system: System) -
     system.until_served("elsewhere")
     listed = "SELECT queues, processes FROM scorebeat.workers WHERE name LIKE :end"
 
-    assert system.ask(listed, end=f"%/{worker.pid}") == [(["elsewhere"], 2)]
+    assert system.query(listed, end=f"%/{worker.pid}") == [(["elsewhere"], 2)]
 
     worker.terminate()
     assert worker.wait(20) == 0
-    assert system.ask(listed, end=f"%/{worker.pid}") == []
+    assert system.query(listed, end=f"%/{worker.pid}") == []

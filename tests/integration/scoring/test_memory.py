@@ -40,7 +40,7 @@ def test_a_batch_that_does_not_fit_is_scored_in_parts_and_the_size_is_remembered
     assert 10 <= rows <= 20
 
 
-def test_a_row_that_never_fits_is_put_aside_and_all_others_are_scored_as_before(points: Points, tmp_path: Path) -> None:
+def test_a_row_that_never_fits_is_quarantined_and_all_others_are_scored(points: Points, tmp_path: Path) -> None:
     points.fill(200)
     points.model({"out of memory": [50, 51, 120]}, calls=str(tmp_path / "calls"))
     job = points.job()
@@ -48,7 +48,7 @@ def test_a_row_that_never_fits_is_put_aside_and_all_others_are_scored_as_before(
     assert points.work(points.planned(job)) is RunState.PARTIAL
 
     assert_accounted(points.engine, job, dict.fromkeys([50, 51, 120], TOO_LARGE))
-    assert "one row alone does not fit" in points.aside(job, "error")[0]
+    assert "one row alone does not fit" in points.quarantined(job, "error")[0]
     assert limits(points) == []
     (loaded,) = points.runtime._models.values()
     assert loaded.limit is None
@@ -69,7 +69,7 @@ def test_a_device_that_is_full_for_a_while_costs_no_row_not_even_in_a_batch_of_o
     assert_accounted(points.engine, job, {})
 
 
-def test_a_single_row_that_never_fits_is_put_aside_by_the_last_attempt(points: Points) -> None:
+def test_a_single_row_that_never_fits_is_quarantined_by_the_last_attempt(points: Points) -> None:
     points.fill(1)
     points.model({"out of memory": [1]})
     job = points.job(error_threshold=-1)
@@ -81,7 +81,7 @@ def test_a_single_row_that_never_fits_is_put_aside_by_the_last_attempt(points: P
     assert points.batches(run) == [("committed", points.settings.max_attempts)]
 
 
-def test_a_device_that_stays_full_makes_the_batch_dead_and_puts_no_row_aside(points: Points) -> None:
+def test_a_device_that_stays_full_makes_the_batch_dead_and_quarantines_no_row(points: Points) -> None:
     points.fill(100)
     points.model({"out of memory": range(1, 101)})
     job = points.job()
@@ -90,10 +90,10 @@ def test_a_device_that_stays_full_makes_the_batch_dead_and_puts_no_row_aside(poi
     assert points.work(run) is RunState.FAILED
 
     assert points.batches(run) == [("dead", points.settings.max_attempts)]
-    assert points.aside(job) == []
+    assert points.quarantined(job) == []
 
 
-def test_a_limit_that_is_a_week_old_is_not_believed_and_the_fewer_rows_of_two_are_kept(points: Points) -> None:
+def test_a_limit_older_than_a_week_is_ignored_and_the_lower_of_two_is_kept(points: Points) -> None:
     def learn(rows: int) -> int | None:
         with points.engine.begin() as connection:
             device_limits.learn(connection, "m", 1, "NVIDIA H200", rows)

@@ -1,4 +1,4 @@
-"""A process a core, one math thread a process: asked of the processes themselves."""
+"""A process a core, one math thread a process: as the processes report it."""
 
 import json
 import os
@@ -17,14 +17,14 @@ from tests.support.system import System, children, own_system
 
 pytestmark = pytest.mark.wide
 
-TELLING = """
+REPORTING = """
 import json, os, pathlib
 
 from scorebeat.worker.celery import app
 
 
-@app.task(name="tell")
-def tell(path):
+@app.task(name="report")
+def report(path):
     import importlib.util
     import numpy, sklearn.linear_model  # what a model needs, imported as late as a model is loaded
     import threadpoolctl
@@ -33,9 +33,9 @@ def tell(path):
         if importlib.util.find_spec(name):
             importlib.import_module(name)
 
-    told = {"threads": [pool["num_threads"] for pool in threadpoolctl.threadpool_info()], "environ": dict(os.environ)}
+    found = {"threads": [pool["num_threads"] for pool in threadpoolctl.threadpool_info()], "environ": dict(os.environ)}
     made = pathlib.Path(path + ".new")
-    made.write_text(json.dumps(told))
+    made.write_text(json.dumps(found))
     made.rename(path)
 """
 
@@ -43,7 +43,7 @@ def tell(path):
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     with own_system(tmp_path_factory.mktemp("system")) as made:
-        (made.programs.folder / "telling.py").write_text(TELLING)
+        (made.programs.folder / "reporting.py").write_text(REPORTING)
         yield made
 
 
@@ -51,9 +51,9 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 def worker(system: System) -> "Popen[bytes]":
     """A process for each core, and one more."""
     processes = str(len(os.sched_getaffinity(0)) + 1)
-    celery_worker = ("celery", "-A", "telling", "worker", "-Q", "cpu", "-c", processes)
+    celery_worker = ("celery", "-A", "reporting", "worker", "-Q", "cpu", "-c", processes)
     started = system.programs.start(*celery_worker, PYTHONPATH=str(system.programs.folder))
-    wait_for(lambda: "celery.apps.worker celery@" in system.programs.log(started))  # it says that it is ready
+    wait_for(lambda: "celery.apps.worker celery@" in system.programs.log(started))  # it reports that it is ready
     return started
 
 
@@ -74,10 +74,10 @@ def test_a_replaced_process_takes_the_core_of_the_one_before(worker: "Popen[byte
 
 @pytest.mark.usefixtures("worker")
 def test_a_process_computes_in_one_thread(system: System, tmp_path: Path) -> None:
-    told = _ask(system, tmp_path / "told.json")
+    report = _report_of(system, tmp_path / "report.json")
 
-    assert set(told["threads"]) == {1}
-    assert {told["environ"][name] for name in MATH_THREADS} == {"1"}
+    assert set(report["threads"]) == {1}
+    assert {report["environ"][name] for name in MATH_THREADS} == {"1"}
 
 
 @pytest.mark.usefixtures("worker")
@@ -95,8 +95,8 @@ def _cores(worker: "Popen[bytes]") -> list[int]:
     return sorted(next(iter(cores)) for cores in sets if len(cores) == 1 or len(os.sched_getaffinity(0)) == 1)
 
 
-def _ask(system: System, answer: Path) -> dict[str, Any]:
-    system.p.app.send_task("tell", args=[str(answer)], queue=queue("cpu"))
-    wait_for(answer.exists)
-    told: dict[str, Any] = json.loads(answer.read_text())
-    return told
+def _report_of(system: System, path: Path) -> dict[str, Any]:
+    system.p.app.send_task("report", args=[str(path)], queue=queue("cpu"))
+    wait_for(path.exists)
+    report: dict[str, Any] = json.loads(path.read_text())
+    return report

@@ -54,7 +54,7 @@ def test_the_formats_are_those_of_applied_jobs_on_the_queues(
     assert on("cpu") == set()
 
 
-def test_a_ledger_that_cannot_be_asked_changes_nothing(
+def test_a_ledger_that_cannot_be_queried_changes_nothing(
     programs: Programs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     nowhere = make_url(str(programs.settings.database_url)).set(database="nowhere")

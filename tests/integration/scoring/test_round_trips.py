@@ -39,14 +39,14 @@ def test_a_batch_costs_few_round_trips(points: Points, query: str) -> None:
         proxy.round_trips.clear()
         for batch_id in rest[:-1]:
             points.attempt(batch_id)
-        said = [words.decode("latin-1") for words in proxy.round_trips]
+        statements = [words.decode("latin-1") for words in proxy.round_trips]
         points.attempt(rest[-1])
         points.runtime.close()
 
     assert points.work(run) is RunState.SUCCEEDED
     assert not points.errors
-    assert len(said) / (BATCHES - 2) <= MOST, "\n".join(said[-40:])
-    between = "".join(said).split("BEGIN; SELECT id FROM scorebeat.batches")[1:]
+    assert len(statements) / (BATCHES - 2) <= MOST, "\n".join(statements[-40:])
+    between = "".join(statements).split("BEGIN; SELECT id FROM scorebeat.batches")[1:]
     assert len(between) == BATCHES - 2
     # from the fence to the batch's state nothing is committed
     assert all("COMMIT" not in words.partition("UPDATE scorebeat.batches SET rows_scored")[0] for words in between)

@@ -1,4 +1,4 @@
-"""A statement that is stuck is ended: where somebody waits for its answer, it has a bound of its own."""
+"""A statement that is stuck is ended: if somebody waits for its result, it has a bound of its own."""
 
 from contextlib import AbstractContextManager
 from typing import Any
@@ -45,7 +45,7 @@ def test_every_statement_of_the_api_that_reads_is_bounded(settings: Settings, mo
     service.close()
 
 
-def test_a_lookup_behind_a_lock_is_ended_and_told(
+def test_a_lookup_behind_a_lock_is_ended_and_reported(
     opened: Opener, scored: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(results, "PATIENCE", "200ms")
@@ -54,10 +54,10 @@ def test_a_lookup_behind_a_lock_is_ended_and_told(
 
     with scored.engine.begin() as connection:
         connection.exec_driver_sql("LOCK TABLE predictions.flowers_job__flowers_v1")
-        told = client.get("/data/1")
+        response = client.get("/data/1")
 
-    assert (told.status_code, told.headers["retry-after"]) == (503, "5")
-    assert "took too long" in told.json()["error"]
+    assert (response.status_code, response.headers["retry-after"]) == (503, "5")
+    assert "took too long" in response.json()["error"]
 
 
 def test_a_session_of_the_control_plane_waits_ten_seconds_for_a_lock_at_most(engine: Engine) -> None:

@@ -56,7 +56,7 @@ def within(seconds: float, work: Callable[[], Any]) -> Any:
     return done
 
 
-def test_a_batch_behind_a_lock_is_postponed_with_all_of_its_run_and_spends_no_attempt(points: Points) -> None:
+def test_a_run_behind_a_lock_is_postponed_as_a_whole_and_spends_no_attempt(points: Points) -> None:
     points.fill(30)
     points.model({})
     job = points.job(batch_rows=10)
@@ -67,10 +67,10 @@ def test_a_batch_behind_a_lock_is_postponed_with_all_of_its_run_and_spends_no_at
         for _ in range(7):  # more often than a batch has attempts
             points.sql("UPDATE scorebeat.batches SET next_attempt_at = NULL WHERE id = :id", id=first)
             assert within(5, lambda: score_batch(first, points.runtime)) is Outcome.POSTPONED
-        told = reason(points, run)
+        message = reason(points, run)
 
-    assert str(told).startswith("waits for a lock on points, which process ")
-    assert "(nightly load)" in str(told)
+    assert str(message).startswith("waits for a lock on points, which process ")
+    assert "(nightly load)" in str(message)
     assert points.batches(run, "state, attempts_left, sent_at IS NULL") == [("pending", 5, True)] * 3
     assert points.batches(run, "next_attempt_at > now()") == [True] * 3
     points.sql("UPDATE scorebeat.batches SET next_attempt_at = NULL WHERE id = :id", id=first)
@@ -97,7 +97,7 @@ def test_a_commit_behind_a_lock_on_the_prediction_table_is_postponed_too(points:
     assert_accounted(points.engine, job, {})
 
 
-def test_a_plan_behind_a_lock_lets_others_go_first_and_says_which_lock_it_is(points: Points) -> None:
+def test_a_plan_behind_a_lock_lets_others_go_first_and_names_the_lock(points: Points) -> None:
     points.fill(10)
     points.model({})
     job = points.job()
@@ -126,7 +126,7 @@ def test_a_tick_whose_table_is_locked_opens_its_run_at_once(points: Points) -> N
         run = within(3, lambda: tick(points.producer, job.name))
         assert run is not None
         points.sql("UPDATE scorebeat.runs SET state = 'cancelled', plan_expires_at = NULL, finished_at = now()")
-        with pytest.raises(SourceLocked, match="Nothing was enqueued"):  # a person is told
+        with pytest.raises(SourceLocked, match="Nothing was enqueued"):  # a person gets an error
             enqueue(points.producer, Request(job.name, "ann"))
 
     assert points.run(run).state is RunState.CANCELLED
@@ -134,7 +134,7 @@ def test_a_tick_whose_table_is_locked_opens_its_run_at_once(points: Points) -> N
     assert_accounted(points.engine, job, {})
 
 
-def test_a_tick_that_times_out_is_not_answered_and_comes_again(points: Points) -> None:
+def test_a_tick_that_times_out_opens_no_run_and_comes_again(points: Points) -> None:
     points.fill(10)
     points.model({})
     points.sql(
@@ -155,7 +155,7 @@ def test_a_tick_that_times_out_is_not_answered_and_comes_again(points: Points) -
     limited.close()
 
 
-def test_a_run_whose_predictions_are_locked_keeps_the_one_who_closes_it_waiting_for_a_moment(points: Points) -> None:
+def test_a_close_waits_briefly_for_a_run_whose_predictions_are_locked(points: Points) -> None:
     points.fill(10)
     points.model({})
     job = points.job(rescore="every-run")
@@ -187,10 +187,10 @@ def test_a_plan_that_times_out_three_times_fails_with_the_error_and_what_to_do(p
         rescue(points.producer)
 
     assert points.run(run).state is RunState.FAILED
-    told = str(points.run(run).reason)
-    assert told.startswith("planning failed 3 times without making a batch, the last time by: ")
-    assert "canceling statement due to statement timeout" in told or limit == "transaction_timeout"
-    assert f"`ALTER ROLE name SET {limit} = '...'`" in told
+    message = str(points.run(run).reason)
+    assert message.startswith("planning failed 3 times without making a batch, the last time by: ")
+    assert "canceling statement due to statement timeout" in message or limit == "transaction_timeout"
+    assert f"`ALTER ROLE name SET {limit} = '...'`" in message
     limited.close()
 
 
@@ -267,7 +267,7 @@ def test_a_commit_over_a_read_only_session_is_made_again_over_a_new_one(
     assert_accounted(points.engine, job, {})
 
 
-def test_a_pool_gives_up_the_session_that_took_no_writes(points: Points, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pool_drops_the_session_that_took_no_writes(points: Points, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = make_engine(points.settings.database(), pool_size=1)
     points.sql("CREATE TABLE notes (n int)")
     with engine.connect() as connection:

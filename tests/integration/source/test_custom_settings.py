@@ -35,7 +35,7 @@ SUSPECT = {
         "CREATE CAST (boxed AS text) WITH FUNCTION text(boxed)",
     ],
 }
-"""What makes any query of the database suspect is there for its own case only."""
+"""Objects that make any query of the database suspect are there for their own case only."""
 NO_MORE = (
     "DROP OPERATOR IF EXISTS #+# (NONE, int)",
     "DROP DOMAIN IF EXISTS of_tenant",
@@ -54,7 +54,7 @@ WORDS = {
     "what a view works out beforehand": ("same", "tenants"),
     "a query as text": (f"(SELECT count(*) FROM ts_stat($q$SELECT to_tsvector({SET})$q$) WHERE id > 0)::text", "items"),
 }
-ASKS = "SELECT id, 1.0::float8 AS x, coalesce(current_setting('app.tenant', true), 'everybody') AS word FROM items"
+QUERY = "SELECT id, 1.0::float8 AS x, coalesce(current_setting('app.tenant', true), 'everybody') AS word FROM items"
 
 
 @pytest.fixture
@@ -80,13 +80,13 @@ def _scored(shop: Shop, p: Producer, w: Runtime, job: Job, where: str | None = N
 
 def test_a_setting_that_a_query_makes_is_unset_in_the_next_job_of_the_process(shop: Shop) -> None:
     shop.sql(*OBJECTS)
-    in_psql = {row[2] for row in shop.sql(ASKS)}
+    in_psql = {row[2] for row in shop.sql(QUERY)}
     found = {}
     with shop.at_work() as (p, w):
         for number, (what, (word, table)) in enumerate(WORDS.items()):
             shop.sql(*SUSPECT.get(what, ["SELECT 1"]))
             first = _job(f"first_{number}", f"SELECT id, 1.0::float8 AS x, {word} AS word FROM {table}")
-            second = _job(f"second_{number}", ASKS)
+            second = _job(f"second_{number}", QUERY)
             apply(p, [first, second], "test")
             assert len(_scored(shop, p, w, first)) == ROWS
             found[what] = set(_scored(shop, p, w, second).values())
@@ -98,7 +98,7 @@ def test_a_setting_that_a_query_makes_is_unset_in_the_next_job_of_the_process(sh
 
 def test_a_condition_of_a_run_that_makes_a_setting_leaves_none(shop: Shop) -> None:
     first = _job("first", "SELECT id, 1.0::float8 AS x, 'w' AS word FROM items")
-    second = _job("second", ASKS)
+    second = _job("second", QUERY)
     with shop.at_work() as (p, w):
         apply(p, [first, second], "test")
         assert len(_scored(shop, p, w, first, f"{SET} = '42'")) == ROWS
@@ -107,7 +107,7 @@ def test_a_condition_of_a_run_that_makes_a_setting_leaves_none(shop: Shop) -> No
 
 
 def test_each_batch_of_a_query_that_makes_a_setting_begins_without_it(shop: Shop) -> None:
-    query = ASKS.replace("'everybody')", f"'everybody') || {SET}")
+    query = QUERY.replace("'everybody')", f"'everybody') || {SET}")
     (_, _, in_psql), *_ = shop.sql(query)
     with shop.at_work() as (p, w):
         job = _job("first", query, batch_rows=1)

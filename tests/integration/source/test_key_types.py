@@ -20,7 +20,7 @@ __all__ = ["ledger", "trained"]
 
 NASTY = "(ARRAY['', ' ', 'a', 'A', 'ä', 'Ä', 'z', 'ß', 'o''q', '\"', '\\', '\\n', E'x\ny', '%s', ':x', '😀', '日本'])"
 WORD = f"{NASTY}[1 + n % 17] || CASE WHEN n < 17 THEN '' ELSE (n / 17)::text END"
-MOMENT = "timestamptz '2024-03-31 00:59:59+00' + n * interval '1000.000001 s'"
+TIMESTAMP = "timestamptz '2024-03-31 00:59:59+00' + n * interval '1000.000001 s'"
 ENDS = "CASE n WHEN 1 THEN '-infinity'::{type} WHEN 2 THEN 'infinity'::{type} ELSE {rest} END"
 
 
@@ -50,8 +50,8 @@ CASES = {
     "varchar": KeyCase({"k": "varchar(20)"}, WORD),
     "domain": KeyCase({"k": "word"}, WORD, "CREATE DOMAIN word AS text"),
     "date": KeyCase({"k": "date"}, "date '0001-01-01 BC' + n * 5003"),
-    "timestamp": KeyCase({"k": "timestamp"}, f"({MOMENT})::timestamp"),
-    "timestamptz": KeyCase({"k": "timestamptz"}, MOMENT),
+    "timestamp": KeyCase({"k": "timestamp"}, f"({TIMESTAMP})::timestamp"),
+    "timestamptz": KeyCase({"k": "timestamptz"}, TIMESTAMP),
     "infinite date": KeyCase({"k": "date"}, ENDS.format(type="date", rest="date '2024-01-01' + n")),
     "int, text": KeyCase({"k": "int", 'odd "name"': "text"}, f"n % 5, {WORD}"),
     "text, uuid": KeyCase({"k": "text", "u": "uuid"}, f"left({WORD}, 1), md5(n::text)::uuid"),

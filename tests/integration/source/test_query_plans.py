@@ -58,7 +58,7 @@ def _explained(_c: Any, _cursor: Any, statement: str, values: Any, _context: Any
 
 
 def plan_of(engine: Engine, run: Callable[[Connection], Any]) -> str:
-    """What PostgreSQL would do for the statement of a function of `db`; the function's answer is not used."""
+    """PostgreSQL's plan for the statement of a function of `db`; the function's result is not used."""
     plans: list[str] = []
 
     def keep(_c: Any, cursor: Any, statement: str, *_: Any) -> None:
@@ -93,7 +93,7 @@ def test_dispatch_reads_open_batches_only(engine: Engine) -> None:
     assert "Seq Scan on batches" not in plan
 
 
-ASKED: dict[str, Callable[[Connection], Any]] = {
+STATEMENTS: dict[str, Callable[[Connection], Any]] = {
     "rescue": batches.rescue,
     "renew": lambda c: batches.renew(c, [501, 1001], "w1", timedelta(minutes=1)),
     "waiting_queues": outbox.waiting_queues,
@@ -104,9 +104,9 @@ ASKED: dict[str, Callable[[Connection], Any]] = {
 }
 
 
-@pytest.mark.parametrize("asked", ASKED)
-def test_what_is_asked_each_second_reads_open_batches_only(engine: Engine, asked: str) -> None:
-    plan = plan_of(engine, ASKED[asked])
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_the_statements_of_each_second_read_open_batches_only(engine: Engine, statement: str) -> None:
+    plan = plan_of(engine, STATEMENTS[statement])
 
     assert re.search("using batches_(open|pending|expiry|pkey)", plan)
     assert "Seq Scan on batches" not in plan

@@ -50,7 +50,7 @@ ONLY_IN_THE_SEARCH = (
     "CASE WHEN current_setting('application_name') LIKE '% data'"
     " AND current_query() LIKE '%SELECT q.\"id\"::te' || 'xt%' THEN {} ELSE true END"
 )
-"""Where a fetch has failed, its keys are asked for alone; the pattern is cut so that it does not find itself."""
+"""If a fetch has failed, its keys are fetched one by one; the pattern is cut so that it does not find itself."""
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def refusal(ledger: Ledger, which: str, *errors: type[Exception]) -> AbstractCon
     return pytest.raises(errors) if is_refused(ledger, which) else nullcontext()
 
 
-def asking(what: str) -> Job:
+def job_with(what: str) -> Job:
     return a_job(query=f"SELECT id, a, b FROM items WHERE {what}")
 
 
@@ -92,7 +92,7 @@ def failing(bad: int, what: str) -> Job:
 
 @pytest.mark.parametrize("which", SIDE_EFFECTS)
 def test_neither_applying_nor_planning_a_query_changes_anything(tempted: Ledger, which: str) -> None:
-    job = asking(SIDE_EFFECTS[which])
+    job = job_with(SIDE_EFFECTS[which])
 
     with suppress(ScorebeatError):  # some are refused now, others when they are run
         apply(tempted.producer, [job], "test")
@@ -106,7 +106,7 @@ def test_neither_applying_nor_planning_a_query_changes_anything(tempted: Ledger,
 @pytest.mark.parametrize("which", SIDE_EFFECTS)
 def test_a_fetch_changes_nothing_and_its_batch_is_not_scored(tempted: Ledger, which: str) -> None:
     what = "sly(1)" if which == "one that claims to be immutable" else SIDE_EFFECTS[which]  # else planning works it out
-    run_id = tempted.planned(asking(ONLY_IN_A_FETCH.format(what)))
+    run_id = tempted.planned(job_with(ONLY_IN_A_FETCH.format(what)))
 
     with refusal(tempted, which, ScorebeatError, adbc_driver_manager.Error):
         score_batch(tempted.batch_ids(run_id)[0], tempted.runtime)
@@ -130,7 +130,7 @@ def test_the_search_for_a_bad_row_changes_nothing_and_its_batch_is_not_scored(te
 
 @pytest.mark.parametrize("which", SIDE_EFFECTS)
 def test_reading_source_rows_by_the_api_changes_nothing(tempted: Ledger, client: Client, which: str) -> None:
-    tempted.apply(asking(SIDE_EFFECTS[which]))
+    tempted.apply(job_with(SIDE_EFFECTS[which]))
 
     for path in ("/data/all", "/data/unpredicted", "/data/1"):
         assert (client.get(path).status_code >= 400) is is_refused(tempted, which)
@@ -139,8 +139,8 @@ def test_reading_source_rows_by_the_api_changes_nothing(tempted: Ledger, client:
 
 @pytest.mark.parametrize("which", SIDE_EFFECTS)
 def test_no_command_that_looks_at_rows_changes_anything(tempted: Ledger, scorebeat: Cli, which: str) -> None:
-    run_id = tempted.planned(asking(ONLY_IN_A_FETCH.format("true")))
-    tempted.apply(asking(SIDE_EFFECTS[which]))
+    run_id = tempted.planned(job_with(ONLY_IN_A_FETCH.format("true")))
+    tempted.apply(job_with(SIDE_EFFECTS[which]))
     tempted.sql("UPDATE scorebeat.runs SET spec = (SELECT spec FROM scorebeat.jobs)")
 
     scorebeat("models", "list")
@@ -183,10 +183,10 @@ SETTINGS = {"search_path": "elsewhere", "role": "pg_monitor", "statement_timeout
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_what_a_query_sets_does_not_outlive_it(tempted: Ledger, setting: str) -> None:
+def test_the_settings_of_a_query_do_not_outlive_it(tempted: Ledger, setting: str) -> None:
     before = sessions(tempted, setting)
     what = f"set_config('{setting}', '{SETTINGS[setting]}', false) IS NOT NULL"
-    job = asking(f"CASE WHEN id = {ROWS} THEN {what} ELSE true END")
+    job = job_with(f"CASE WHEN id = {ROWS} THEN {what} ELSE true END")
 
     run_id = tempted.planned(job)
     assert sessions(tempted, setting) == before
@@ -198,7 +198,7 @@ def test_what_a_query_sets_does_not_outlive_it(tempted: Ledger, setting: str) ->
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_what_a_query_sets_in_the_search_for_a_bad_row_does_not_outlive_it(tempted: Ledger, setting: str) -> None:
+def test_a_querys_settings_do_not_outlive_the_search_for_a_bad_row(tempted: Ledger, setting: str) -> None:
     before = sessions(tempted, setting)
     what = ONLY_IN_THE_SEARCH.format(f"set_config('{setting}', '{SETTINGS[setting]}', false) IS NOT NULL")
     run_id = tempted.planned(failing(7, f"CASE WHEN id = 10 THEN {what} ELSE true END"))

@@ -8,7 +8,7 @@ from tests.support.poison_fixtures import Points, points
 __all__ = ["points"]
 
 
-def test_rows_are_not_fetched_in_a_session_in_which_their_predictions_cannot_be_written(points: Points) -> None:
+def test_rows_are_not_fetched_in_a_session_that_cannot_write_their_predictions(points: Points) -> None:
     points.fill(40)
     points.model({})
     run = points.planned(points.job(batch_rows=20))

@@ -155,15 +155,13 @@ def test_a_run_by_hand_is_due_when_it_is_enqueued_and_a_tick_when_it_was_due(sho
         assert by_tick is not None
         score(shop, p, runtime, by_tick)
 
-    moments = shop.sql(
-        "SELECT coalesce(due_at, created_at), due_at IS NULL, deadline_at FROM scorebeat.runs ORDER BY id"
-    )
-    assert [is_by_hand for _, is_by_hand, _ in moments] == [True, False]
+    times = shop.sql("SELECT coalesce(due_at, created_at), due_at IS NULL, deadline_at FROM scorebeat.runs ORDER BY id")
+    assert [is_by_hand for _, is_by_hand, _ in times] == [True, False]
     assert shop.sql("SELECT DISTINCT label, y FROM predictions.echoed ORDER BY label") == [
-        ("1", moments[0][0].timestamp()),
-        ("2", moments[1][0].timestamp()),
+        ("1", times[0][0].timestamp()),
+        ("2", times[1][0].timestamp()),
     ]
-    assert (moments[1][0].hour, moments[1][0].minute) == (2, 0)
+    assert (times[1][0].hour, times[1][0].minute) == (2, 0)
 
 
 def test_a_person_whose_account_has_the_schedulers_name_is_a_person(
@@ -237,15 +235,15 @@ def test_colons_of_sqls_own_go_on_working(shop: Shop, settings_of: str) -> None:
         f"SELECT id, x, concat(':x', $a$:x$a$, {escaped}, (ARRAY[10,20,30,40])[lo:hi]::text, (ARRAY[1,2,3])[:hi],"
         " json_object('k':lo)) AS word /* :x */ FROM items CROSS JOIN (SELECT 2 AS lo, 3 AS hi) AS b -- :x"
     )
-    told = shop.sql(f"SET standard_conforming_strings = {'off' if 'it' in escaped else 'on'}", query)
+    expected = shop.sql(f"SET standard_conforming_strings = {'off' if 'it' in escaped else 'on'}", query)
     with shop.at_work() as (p, runtime):
         apply(p, [a_job(query)], "test")
         score(shop, p, runtime, enqueue(p, Request("echoed", "test")).run_id)
 
-    assert labels(shop) == {row[0]: row[2] for row in told}
+    assert labels(shop) == {row[0]: row[2] for row in expected}
 
 
-def test_what_would_change_nothing_is_refused_by_enqueue(shop: Shop, scorebeat: Cli) -> None:
+def test_a_request_that_would_change_nothing_is_refused_by_enqueue(shop: Shop, scorebeat: Cli) -> None:
     query = "SELECT id, x, 'a' AS word FROM items WHERE id > :least AND day > :day"
     with shop.producer() as p:
         apply(p, [a_job(query, parameters={"least": 1, "day": date(2026, 1, 1)})], "test")
@@ -274,7 +272,7 @@ def test_a_time_is_read_in_the_time_zone_of_the_schedule(shop: Shop, scorebeat: 
     assert shop.sql("SELECT due_at FROM scorebeat.runs") == [(datetime(2026, 7, 1, tzinfo=UTC),)]
 
 
-def test_changed_parameters_are_told_as_a_changed_query_is(shop: Shop) -> None:
+def test_changed_parameters_are_reported_as_a_changed_query_is(shop: Shop) -> None:
     query = "SELECT id, x, 'a' AS word FROM items WHERE id < :least"
     with shop.at_work() as (p, runtime):
         apply(p, [a_job(query, parameters={"least": 20})], "test")
@@ -294,7 +292,7 @@ def _files(job: Job) -> list[Any]:
     return [JobsFile(Path("jobs.toml"), "jobs.toml", (job,))]
 
 
-def test_predictions_of_other_due_times_are_neither_orphans_nor_left_out_of_a_comparison(
+def test_predictions_of_other_due_times_are_neither_orphans_nor_left_out(
     shop: Shop, scorebeat: Cli, tmp_path: Path
 ) -> None:
     query = "SELECT id, x, 'a' AS word FROM items WHERE day = :due_at::date"

@@ -48,7 +48,7 @@ def shop(settings: Settings, tmp_path: Path) -> Shop:
     return made
 
 
-def test_what_comes_before_postgresqls_own_is_named_when_a_session_begins(shop: Shop, scorebeat: Cli) -> None:
+def test_objects_that_shadow_postgresqls_own_are_named_when_a_session_begins(shop: Shop, scorebeat: Cli) -> None:
     shop.alter(PATH)
     for what, statement in SHADOWS.items():
         shop.sql(statement)
@@ -56,9 +56,9 @@ def test_what_comes_before_postgresqls_own_is_named_when_a_session_begins(shop: 
             with pytest.raises(ServiceDown, match=rf"the {what} comes before .*Put pg_catalog first"):
                 connect(shop.url)
         if what == "operator test.=":
-            told = scorebeat("check")
-            assert told.exit_code == 2
-            assert f"problem  database: search_path is test,public,pg_catalog: in it the {what} comes" in told.output
+            result = scorebeat("check")
+            assert result.exit_code == 2
+            assert f"problem  database: search_path is test,public,pg_catalog: in it the {what} comes" in result.output
         shop.sql("DROP SCHEMA test CASCADE", "CREATE SCHEMA test")
 
 

@@ -152,10 +152,10 @@ def test_characters_that_the_database_lacks_cost_their_row_alone(latin: Shop) ->
 
     assert done.state == "partial"
     assert latin.sql("SELECT id FROM predictions.echoed ORDER BY id") == [(1,), (4,)]
-    aside = latin.sql("SELECT key, error_type, error FROM scorebeat.quarantine ORDER BY key")
-    assert aside[0] == (["2"], "ValueError", "\\u65e5\\u672c")
-    assert aside[1][0] == ["3"]
-    assert "LATIN1" in aside[1][2]
+    quarantined = latin.sql("SELECT key, error_type, error FROM scorebeat.quarantine ORDER BY key")
+    assert quarantined[0] == (["2"], "ValueError", "\\u65e5\\u672c")
+    assert quarantined[1][0] == ["3"]
+    assert "LATIN1" in quarantined[1][2]
 
 
 def test_an_encoding_in_the_url_changes_no_label(shop: Shop) -> None:
@@ -200,7 +200,7 @@ def test_psql_has_the_session_that_a_query_has(
     assert capfd.readouterr().out == "0|Asia/Tokyo\n"
 
 
-def test_check_says_under_which_settings_a_job_runs(shop: Shop, scorebeat: Cli) -> None:
+def test_check_reports_under_which_settings_a_job_runs(shop: Shop, scorebeat: Cli) -> None:
     shop.sql(WORDS)
     shop.labels(OF_WORDS)
     shop.alter("timezone = 'America/New_York'", "datestyle = 'SQL, DMY'")
@@ -243,7 +243,7 @@ def test_no_advisory_lock_holds_up_dispatch_or_publishing(shop: Shop) -> None:
         assert model_versions.lock(connection, "echo", 1).version == 1
 
 
-def test_one_works_at_a_turn_while_others_wait_or_are_told(shop: Shop) -> None:
+def test_one_works_at_a_turn_while_others_wait_or_are_refused(shop: Shop) -> None:
     with shop.producer() as p, p.engine.begin() as one, p.engine.begin() as other:
         turns.take(one, turns.PUBLISH, "echo")
 

@@ -100,10 +100,10 @@ def test_a_query_that_cannot_be_used_is_refused_with_its_reason(shared_engine: E
     with pytest.raises(QueryError) as refused:
         describe(shared_engine, url, query)
 
-    told = str(refused.value)
-    assert re.search(message, told, re.DOTALL), told
-    assert told.startswith("jobs.flowers_job.")
-    assert "\n" not in told
+    error = str(refused.value)
+    assert re.search(message, error, re.DOTALL), error
+    assert error.startswith("jobs.flowers_job.")
+    assert "\n" not in error
     with shared_engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM items").scalar_one() == 20_000
 
@@ -231,7 +231,7 @@ def test_the_check_of_a_query_runs_nothing_of_it(shared_engine: Engine, url: str
 
 
 @pytest.mark.parametrize("which", [*WHOLE, *CUT])
-def test_what_the_statistics_say_changes_no_verdict_on_a_query(ledger: Ledger, which: str) -> None:
+def test_the_statistics_change_no_verdict_on_a_query(ledger: Ledger, which: str) -> None:
     """Before the first ANALYZE PostgreSQL expects fewer groups than one batch holds, and afterwards all of them."""
     url = ledger.engine.url.render_as_string(hide_password=False)
     ledger.sql("CREATE TABLE plain (id bigint, grp int, a float8)")

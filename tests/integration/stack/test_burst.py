@@ -43,7 +43,7 @@ def test_with_nothing_to_do_the_command_stops_at_once(system: System) -> None:
 
     assert worker.wait(AT_ONCE) == 0
     assert 'burst.done queues=["cpu"]' in system.programs.log(worker)
-    assert system.ask("SELECT 1 FROM scorebeat.workers WHERE name LIKE 'cpu-%'") == []
+    assert system.query("SELECT 1 FROM scorebeat.workers WHERE name LIKE 'cpu-%'") == []
 
 
 @pytest.mark.usefixtures("control")
@@ -73,15 +73,15 @@ def test_it_waits_for_a_retry_that_is_not_yet_due(system: System) -> None:
     assert worker.wait(60) == 0
 
     assert system.until_finished(run, within=0) is RunState.SUCCEEDED
-    asked = "SELECT claimed_at >= :due FROM scorebeat.batches WHERE run_id = :id"
-    assert system.ask(asked, id=run, due=due) == [(True,)]
+    statement = "SELECT claimed_at >= :due FROM scorebeat.batches WHERE run_id = :id"
+    assert system.query(statement, id=run, due=due) == [(True,)]
 
 
 def _put_off(system: System, run: int, pause: str) -> object:
-    """No batch of the run may be tried before a moment, which is answered."""
+    """No batch of the run may be tried before a time, which is returned."""
     put_off = "UPDATE scorebeat.batches SET next_attempt_at = now() + CAST(:pause AS interval) WHERE run_id = :id"
-    system.tell(put_off, id=run, pause=pause)
-    return system.ask("SELECT next_attempt_at FROM scorebeat.batches WHERE run_id = :id", id=run)[0][0]
+    system.execute(put_off, id=run, pause=pause)
+    return system.query("SELECT next_attempt_at FROM scorebeat.batches WHERE run_id = :id", id=run)[0][0]
 
 
 @pytest.mark.usefixtures("control")
@@ -112,7 +112,7 @@ def test_a_run_on_another_queue_does_not_hold_it(system: System) -> None:
     assert {state for state, *_ in system.batches(run)} == {"pending"}
 
 
-def test_without_a_control_worker_it_says_so_and_gives_up(
+def test_without_a_control_worker_it_reports_that_and_ends(
     system: System, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     system.enqueue(system.job("alone", queue="lonely"))
@@ -122,7 +122,7 @@ def test_without_a_control_worker_it_says_so_and_gives_up(
     caplog.clear()
 
     with caplog.at_level("INFO", "scorebeat"):
-        answers = [watch.look(system.engine) for _ in range(3)]
+        codes = [watch.look(system.engine) for _ in range(3)]
 
-    assert answers == [None, None, burst.GIVEN_UP]
+    assert codes == [None, None, burst.GIVEN_UP]
     assert [record.getMessage() for record in caplog.records] == ["burst.waiting", "burst.given_up"]

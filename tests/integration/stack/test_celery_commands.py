@@ -68,11 +68,11 @@ def test_flower_shows_the_batches_of_a_run(system: System, flower: str) -> None:
 @pytest.mark.parametrize("command", ["worker", "beat", "flower"])
 @pytest.mark.parametrize("unset", ["BROKER_URL", "DATABASE_URL"])
 def test_a_missing_url_is_named_without_a_traceback(system: System, elsewhere: Path, command: str, unset: str) -> None:
-    given = environment(system.settings.model_copy(update={"data": elsewhere / "none"}))
-    del given[f"{PREFIX}{unset}"]
+    variables = environment(system.settings.model_copy(update={"data": elsewhere / "none"}))
+    del variables[f"{PREFIX}{unset}"]
 
     call = [str(CELERY), "-A", "scorebeat.worker", command]
-    ended = subprocess.run(call, cwd=elsewhere, env=given, capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run(call, cwd=elsewhere, env=variables, capture_output=True, text=True, timeout=30, check=False)
 
     assert ended.returncode == 2
     assert f"{PREFIX}{unset} is not set" in ended.stdout + ended.stderr
@@ -96,10 +96,10 @@ def _plain(system: System, folder: Path, command: str, **extra: str) -> "Popen[b
 
 
 def _get(url: str) -> bytes:
-    """The answer's body; empty while nobody answers."""
+    """The response's body; empty while nobody responds."""
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 -- our own Flower
-            body: bytes = answer.read()
+        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 -- our own Flower
+            body: bytes = response.read()
             return body
     except URLError:
         return b""

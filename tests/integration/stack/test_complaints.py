@@ -1,4 +1,4 @@
-"""The example of complaints: its tutorial, typed as a reader types it, and what a plain loop over the model gives."""
+"""The example of complaints: its tutorial, typed as a reader types it, and a plain loop over the model."""
 
 import tomllib
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ class Done:
     reader: Reader
     engine: Engine
 
-    def ask(self, query: str) -> list[Any]:
+    def query(self, query: str) -> list[Any]:
         with self.engine.connect() as connection:
             return list(connection.execute(text(query)).all())
 
@@ -48,11 +48,11 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
         engine.dispose()
 
 
-def test_every_narrative_has_the_prediction_that_a_plain_loop_gives(done: Done) -> None:
+def test_every_narrative_has_the_prediction_of_a_plain_loop(done: Done) -> None:
     (file,) = (done.reader.folder / "artifacts/sentiment/1").glob("*.skops")
     model = skops.io.load(file, trusted=skops.io.get_untrusted_types(file=file))
-    narratives = done.ask(f"SELECT id, consumer_complaint_narrative {NARRATIVES} ORDER BY id")
-    found = done.ask("SELECT id, label, negative, neutral, positive FROM predictions.complaints ORDER BY id")
+    narratives = done.query(f"SELECT id, consumer_complaint_narrative {NARRATIVES} ORDER BY id")
+    found = done.query("SELECT id, label, negative, neutral, positive FROM predictions.complaints ORDER BY id")
 
     assert [row.id for row in found] == [row.id for row in narratives]
     assert 1700 < len(found) < 1900
@@ -63,8 +63,8 @@ def test_every_narrative_has_the_prediction_that_a_plain_loop_gives(done: Done) 
 
 
 def test_the_five_most_positive_are_found_by_one_query(done: Done) -> None:
-    five = done.ask("SELECT * FROM predictions.complaints ORDER BY positive DESC LIMIT 5")
-    best = done.ask("SELECT max(positive) AS best, avg(positive) AS mean FROM predictions.complaints")[0]
+    five = done.query("SELECT * FROM predictions.complaints ORDER BY positive DESC LIMIT 5")
+    best = done.query("SELECT max(positive) AS best, avg(positive) AS mean FROM predictions.complaints")[0]
 
     assert [row.label for row in five] == ["positive"] * 5
     assert five[0].positive == best.best > 0.9 > best.mean

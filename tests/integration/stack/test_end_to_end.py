@@ -30,4 +30,4 @@ def test_each_row_gets_the_prediction_of_a_plain_loop(system: System, keys: str)
     run = system.enqueue(job)
     assert system.until_finished(run) is RunState.SUCCEEDED
     assert_scored_once(system, job)
-    assert system.ask("SELECT sum(rows_scored) FROM scorebeat.batches WHERE run_id = :id", id=run) == [(45,)]
+    assert system.query("SELECT sum(rows_scored) FROM scorebeat.batches WHERE run_id = :id", id=run) == [(45,)]

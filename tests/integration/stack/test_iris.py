@@ -1,4 +1,4 @@
-"""The example, set up and scored as its README says, by programs as a user starts them."""
+"""The example, set up and scored as its README describes, by programs as a user starts them."""
 
 import os
 import re
@@ -171,11 +171,11 @@ def test_ctrl_c_ends_a_watch_without_a_trace_and_the_run_goes_on(
     assert "run 1 iris planning" in watching.stdout.readline()
 
     watching.send_signal(signal.SIGINT)
-    _, said = watching.communicate(timeout=20)
+    _, output = watching.communicate(timeout=20)
 
     assert watching.returncode == 130
-    assert "run 1 goes on" in said
-    assert "Traceback" not in said
+    assert "run 1 goes on" in output
+    assert "Traceback" not in output
     engine = make_engine(str(settings.database_url))
     with engine.connect() as connection:
         assert runs.get(connection, 1).state == "planning"

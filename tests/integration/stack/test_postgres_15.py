@@ -1,4 +1,4 @@
-"""What matters most holds on PostgreSQL 15 too; `make test-postgres-15` runs the whole suite there."""
+"""The most important tests pass on PostgreSQL 15 too; `make test-postgres-15` runs the whole suite there."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ CHOSEN = (
 
 
 @pytest.mark.skipif(not BINARIES.exists(), reason=MISSING)
-def test_what_matters_most_holds_on_postgresql_15(request: pytest.FixtureRequest) -> None:
+def test_the_chosen_files_pass_on_postgresql_15(request: pytest.FixtureRequest) -> None:
     if request.config.getoption("--postgres") == "15":
         pytest.skip("the whole session is on PostgreSQL 15")
     files = [f"tests/integration/{name}" for name in CHOSEN]

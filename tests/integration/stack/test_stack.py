@@ -1,4 +1,4 @@
-"""What the embedded servers promise while they run, tried with real ones."""
+"""The promises of the embedded servers while they run, tried with real ones."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from scorebeat.core.errors import SettingsError
 from scorebeat.ops.local import postgres
 from scorebeat.ops.local.data_folder import locked
 from scorebeat.ops.local.embedded import database_only, embedded
-from tests.support.stack_helpers import answer, broker, fast, mode, servers_of
+from tests.support.stack_helpers import broker, fast, mode, query_value, servers_of
 
 pytestmark = pytest.mark.wide
 
@@ -28,7 +28,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_the_urls_work_for_every_library_that_uses_them(stack: StackUrls) -> None:
-    assert answer(stack.database_url, "SELECT current_database()") == "scorebeat"
+    assert query_value(stack.database_url, "SELECT current_database()") == "scorebeat"
     engine = sqlalchemy.create_engine(sqlalchemy.make_url(stack.database_url).set(drivername="postgresql+psycopg2"))
     with engine.connect() as connection:
         assert connection.scalar(sqlalchemy.text("SELECT 1")) == 1
@@ -39,12 +39,16 @@ def test_the_urls_work_for_every_library_that_uses_them(stack: StackUrls) -> Non
         assert connection.ensure_connection(max_retries=1)
 
 
-def test_the_database_is_utf8_and_durable_unless_told(data: Path) -> None:
+def test_the_database_is_utf8_and_durable_by_default(data: Path) -> None:
     with embedded(data) as urls:
-        assert answer(urls.database_url, "SHOW server_encoding") == "UTF8"
-        assert answer(urls.database_url, "SELECT upper('é')") == "É"
-        assert answer(urls.database_url, "SHOW fsync") == answer(urls.database_url, "SHOW synchronous_commit") == "on"
-        assert answer(urls.database_url, "SHOW timezone") == "UTC"
+        assert query_value(urls.database_url, "SHOW server_encoding") == "UTF8"
+        assert query_value(urls.database_url, "SELECT upper('é')") == "É"
+        assert (
+            query_value(urls.database_url, "SHOW fsync")
+            == query_value(urls.database_url, "SHOW synchronous_commit")
+            == "on"
+        )
+        assert query_value(urls.database_url, "SHOW timezone") == "UTC"
 
 
 def test_nobody_enters_without_the_password(stack: StackUrls) -> None:
@@ -57,7 +61,7 @@ def test_the_servers_listen_on_private_sockets_only(stack: StackUrls) -> None:
     sockets = Path(urlsplit(stack.broker_url).path).parent
     assert mode(sockets) == 0o700
     assert mode(sockets / "valkey.sock") == mode(sockets / ".s.PGSQL.5432") == 0o700
-    assert answer(stack.database_url, "SHOW listen_addresses") == ""
+    assert query_value(stack.database_url, "SHOW listen_addresses") == ""
     assert broker(stack).config_get("port") == {"port": "0"}
 
 
@@ -69,11 +73,11 @@ def test_the_broker_loses_nothing_by_design(stack: StackUrls) -> None:
 
 def test_a_second_start_finds_the_data_of_the_first(data: Path) -> None:
     with fast(data) as urls:
-        answer(urls.database_url, "CREATE TABLE kept AS SELECT 42 AS n")
+        query_value(urls.database_url, "CREATE TABLE kept AS SELECT 42 AS n")
         broker(urls).set("kept", "42")
 
     with fast(data) as again:
-        assert answer(again.database_url, "SELECT n FROM kept") == 42
+        assert query_value(again.database_url, "SELECT n FROM kept") == 42
         assert broker(again).get("kept") == b"42"
 
 
@@ -116,6 +120,6 @@ def test_the_database_alone_is_started_if_there_is_one_and_never_made(data: Path
         pass
 
     with database_only(data) as url:
-        assert answer(url, "SELECT 1") == 1
+        assert query_value(url, "SELECT 1") == 1
         assert running_stack(data) is None
     assert servers_of(data) == []

@@ -1,4 +1,4 @@
-"""What the data folder of the embedded servers withstands: half-made, foreign and oddly named ones."""
+"""The embedded servers cope with half-made, foreign and oddly named data folders."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from scorebeat.core.errors import UsageError
 from scorebeat.ops.local import postgres
-from tests.support.stack_helpers import answer, broker, fast, mode, running_up, wait_for
+from tests.support.stack_helpers import broker, fast, mode, query_value, running_up, wait_for
 
 pytestmark = pytest.mark.wide
 
@@ -26,7 +26,7 @@ def test_an_interrupted_making_of_the_cluster_leaves_no_half_cluster(data: Path)
     (half / "PG_VERSION").write_text("18\n")
 
     with fast(data) as urls:
-        assert answer(urls.database_url, "SELECT 1") == 1
+        assert query_value(urls.database_url, "SELECT 1") == 1
     assert not half.exists()
 
 
@@ -37,7 +37,7 @@ def test_a_cluster_whose_making_was_killed_is_made_anew(data: Path) -> None:
     assert not postgres.has_cluster(data)
 
     with fast(data) as urls:
-        assert answer(urls.database_url, "SELECT 1") == 1
+        assert query_value(urls.database_url, "SELECT 1") == 1
     assert list(data.glob("postgres.new-*")) == []
 
 
@@ -55,7 +55,7 @@ def test_a_cluster_of_another_major_version_is_refused_and_kept(data: Path) -> N
 @pytest.mark.parametrize("name", ["x" * 120, "a folder, with 100 % odd näme+s"])
 def test_a_folder_whose_name_no_socket_can_have_works(tmp_path: Path, name: str) -> None:
     with fast(tmp_path / name) as urls:
-        assert answer(urls.database_url, "SELECT 1") == 1
+        assert query_value(urls.database_url, "SELECT 1") == 1
         assert broker(urls).ping()
         sockets = Path(urlsplit(urls.broker_url).path).parent
         assert mode(sockets) == 0o700
@@ -86,7 +86,7 @@ def test_a_folder_that_holds_other_things_is_refused_and_left_alone(tmp_path: Pa
     assert [path.name for path in home.iterdir()] == ["thesis.txt"]
 
 
-def test_a_file_in_place_of_the_folder_is_refused(data: Path) -> None:
+def test_a_file_instead_of_the_folder_is_refused(data: Path) -> None:
     data.touch()
 
     with pytest.raises(UsageError, match="cannot be the folder"), fast(data):

@@ -13,7 +13,7 @@ import pytest
 
 from scorebeat.core.errors import UsageError
 from scorebeat.ops.local import privileges
-from tests.support.stack_helpers import REPOSITORY, answer, broker, fast, mode, servers_of
+from tests.support.stack_helpers import REPOSITORY, broker, fast, mode, query_value, servers_of
 
 pytestmark = pytest.mark.wide
 
@@ -30,20 +30,20 @@ class TestAsRoot:
     def test_without_user_namespaces_an_unprivileged_user_runs_the_servers(self, public: Path) -> None:
         data = public / "data"
         with fast(data, choose=self.forbidden) as urls:
-            assert answer(urls.database_url, "SELECT 1") == 1
+            assert query_value(urls.database_url, "SELECT 1") == 1
             assert broker(urls).ping()
             assert {Path(f"/proc/{pid}").stat().st_uid for pid in servers_of(data)} == {data.stat().st_uid} != {0}
             assert mode(data) == 0o700
 
         with fast(data) as again:  # namespaces or not, the folder's owner goes on
-            assert answer(again.database_url, "SELECT 1") == 1
+            assert query_value(again.database_url, "SELECT 1") == 1
 
     def test_a_folder_of_root_is_handed_over_when_namespaces_become_forbidden(self, public: Path) -> None:
         with fast(public / "data") as urls:
-            answer(urls.database_url, "CREATE TABLE kept AS SELECT 42 AS n")
+            query_value(urls.database_url, "CREATE TABLE kept AS SELECT 42 AS n")
 
         with fast(public / "data", choose=self.forbidden) as again:
-            assert answer(again.database_url, "SELECT n FROM kept") == 42
+            assert query_value(again.database_url, "SELECT n FROM kept") == 42
 
     def test_a_folder_that_the_unprivileged_user_cannot_enter_is_named(self, public: Path) -> None:
         closed = public / "closed"

@@ -1,4 +1,4 @@
-"""What a command loads before it looks: libraries for columns, models and messages take longer than the look."""
+"""A command loads little before it looks: libraries for columns, models and messages take longer than the look."""
 
 import os
 import subprocess

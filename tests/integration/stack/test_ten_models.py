@@ -1,4 +1,4 @@
-"""Ten models that people have, as their libraries write them: each row gets what a plain loop over the model gives."""
+"""Ten models that people have, as their libraries write them: each row gets a plain loop's prediction."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -89,7 +89,7 @@ def added(system: System, name: str, case: Case, folder: Path) -> Loop:
 
 
 @pytest.mark.parametrize("name", TEN)
-def test_a_worker_gives_each_row_what_a_plain_loop_over_the_model_gives(ten: Scoring, name: str) -> None:
+def test_a_worker_predicts_for_each_row_what_a_plain_loop_over_the_model_does(ten: Scoring, name: str) -> None:
     if not is_here(TEN[name]):
         pytest.skip(f"{TEN[name].needs} is not installed")
     outputs = ", ".join(TEN[name].outputs)
@@ -97,8 +97,8 @@ def test_a_worker_gives_each_row_what_a_plain_loop_over_the_model_gives(ten: Sco
     state = ten.system.until_finished(ten.runs[name], within=90.0)
 
     assert state is RunState.SUCCEEDED
-    rows = ten.system.ask(f"SELECT id, {', '.join(INPUTS)} FROM measured ORDER BY id")
-    found = ten.system.ask(f"SELECT id, {outputs} FROM predictions.{name} ORDER BY id")
+    rows = ten.system.query(f"SELECT id, {', '.join(INPUTS)} FROM measured ORDER BY id")
+    found = ten.system.query(f"SELECT id, {outputs} FROM predictions.{name} ORDER BY id")
     assert [key for key, *_ in found] == [key for key, *_ in rows]
     assert len(rows) == ROWS
     for (_, *predicted), (_, *values) in zip(found, rows, strict=True):

@@ -1,4 +1,4 @@
-"""What `up` promises, tried with real servers and real signals."""
+"""The promises of `up`, tried with real servers and real signals."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from scorebeat.core.data_folder import STATE_FILE, running_stack
 from scorebeat.core.errors import SettingsError, UsageError
 from scorebeat.core.settings import Settings
 from scorebeat.ops.local.up import own_processes, up
-from tests.support.stack_helpers import alive, answer, answers, fast, running_up, servers_of, wait_for
+from tests.support.stack_helpers import alive, fast, query_value, responds, running_up, servers_of, wait_for
 
 pytestmark = pytest.mark.wide
 
@@ -52,14 +52,14 @@ def test_a_server_that_is_killed_is_started_again_on_the_same_data(data: Path, s
         running.until("starting ticker")
         urls = running_stack(data)
         assert urls is not None
-        answer(urls.database_url, "CREATE TABLE kept AS SELECT 42 AS n")
+        query_value(urls.database_url, "CREATE TABLE kept AS SELECT 42 AS n")
         os.kill(running.server(server), signal.SIGKILL)
 
         running.until(f"{server} killed by SIGKILL; it is started again in 1 s")
         running.until(f"starting {server} again")
 
-        wait_for(partial(answers, urls))
-        assert answer(urls.database_url, "SELECT n FROM kept") == 42
+        wait_for(partial(responds, urls))
+        assert query_value(urls.database_url, "SELECT n FROM kept") == 42
 
 
 def test_a_killed_stack_leaves_nothing_running_and_starts_again(data: Path, request: pytest.FixtureRequest) -> None:
@@ -73,7 +73,7 @@ def test_a_killed_stack_leaves_nothing_running_and_starts_again(data: Path, requ
 
     with fast(data) as urls:  # waits for the old servers' own shutdown
         assert not any(alive(pid) for pid in servers)
-        assert answer(urls.database_url, "SELECT 1") == 1
+        assert query_value(urls.database_url, "SELECT 1") == 1
 
 
 def test_a_failed_preparation_stops_the_servers(data: Path) -> None:
@@ -101,8 +101,8 @@ def test_with_both_urls_no_server_is_started(data: Path) -> None:
         seen.append(settings.broker_url)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    given = Settings(data=data, database_url="postgresql://u@h/d", broker_url="redis://h")
-    assert up(given, stop_at_once, lambda _: pytest.fail("stopped before")) == 0
+    configured = Settings(data=data, database_url="postgresql://u@h/d", broker_url="redis://h")
+    assert up(configured, stop_at_once, lambda _: pytest.fail("stopped before")) == 0
     assert seen == ["redis://h"]
     assert not data.exists()
 

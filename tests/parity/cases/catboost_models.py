@@ -18,8 +18,8 @@ def estimator(kind: str, **options: Any) -> Callable[[], Any]:
     return lambda: getattr(import_module("catboost"), kind)(**(usual | options), allow_writing_files=False)
 
 
-def boosted(model: Any, columns: Sequence[str], y: Any, tells: says.Says, **more: Any) -> Case:
-    return Case(fitted(model, columns, y, tells, joblib_file, **more), needs=("catboost",))
+def boosted(model: Any, columns: Sequence[str], y: Any, expected: says.Expectation, **more: Any) -> Case:
+    return Case(fitted(model, columns, y, expected, joblib_file, **more), needs=("catboost",))
 
 
 CASES = {

@@ -1,4 +1,4 @@
-"""MLflow folders of several flavours; what its pyfunc says of the DataFrame is the library's word."""
+"""MLflow folders of several flavours; its pyfunc's predictions of the DataFrame are the library's."""
 
 import os
 import sys
@@ -26,7 +26,7 @@ def library() -> Any:
 
 
 def folder_of(flavour: str, *, signed: bool = True, argument: str = "sk_model", **options: Any) -> Save:
-    """Saved by that flavour, with a signature of what it was asked."""
+    """Saved by that flavour, with a signature of its inputs."""
 
     def save(model: Any, folder: Path) -> Path:
         known = frames.customers()[[*(model.feature_names_in_ if hasattr(model, "feature_names_in_") else NUMBERS)]]
@@ -73,7 +73,7 @@ def with_code_paths(folder: Path) -> Built:
     (folder / "our_rounding.py").write_text("def rounded(values):\n    return values.round(3)\n")
     (folder / "offer.py").write_text(MODEL)
     known = frames.customers()[["income", "grade"]]
-    answer = known.assign(price=1.0, kind="")[["price", "kind"]]
+    output = known.assign(price=1.0, kind="")[["price", "kind"]]
     pyfunc = library().pyfunc
 
     sys.path.insert(0, str(folder))
@@ -82,7 +82,7 @@ def with_code_paths(folder: Path) -> Built:
             path=str(folder / "saved"),
             python_model=str(folder / "offer.py"),
             code_paths=[str(folder / "our_prices"), str(folder / "our_rounding.py")],
-            signature=library().models.infer_signature(known, answer),
+            signature=library().models.infer_signature(known, output),
             pip_requirements=["scikit-learn"],
         )
         model = pyfunc.load_model(str(folder / "saved"))

@@ -1,4 +1,4 @@
-"""ONNX graphs by skl2onnx and onnxmltools, and one with its weights in a file beside it, said by ONNX Runtime."""
+"""ONNX graphs by skl2onnx and onnxmltools, and one with its weights in a file beside it, predicted by ONNX Runtime."""
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -47,9 +47,9 @@ def graph_of(
     *,
     nulls: bool = True,
     x: Callable[[Any], Any] = lambda frame: frame,
-    **given: Any,
+    **options: Any,
 ) -> Case:
-    """A fitted model, converted, and what a session says of it: `names` are those of its outputs."""
+    """A fitted model, converted, and the outputs of a session: `names` are those of its outputs."""
 
     def build(folder: Path) -> Built:
         everyone = frames.customers()
@@ -59,7 +59,7 @@ def graph_of(
             folder / "model.onnx",
             frames.today(columns, nulls=nulls),
             by_session(folder / "model.onnx", feeds, names),
-            AddOptions(**given),
+            AddOptions(**options),
             types_of(columns),
         )
 
@@ -67,7 +67,7 @@ def graph_of(
 
 
 def by_session(path: Path, feeds: Feeds, names: Sequence[str]) -> Callable[[Any], Expected]:
-    """What ONNX Runtime says of a DataFrame: the first of two names is the label's, the others the classes'."""
+    """ONNX Runtime's predictions of a DataFrame: the first of two names is the label's, the others the classes'."""
     session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
 
     def predict(frame: Any) -> Expected:

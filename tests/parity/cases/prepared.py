@@ -1,4 +1,4 @@
-"""What the scikit-learn cases have in common: the usual preparation of columns, and targets."""
+"""The common parts of the scikit-learn cases: the usual preparation of columns, and targets."""
 
 from typing import Any
 

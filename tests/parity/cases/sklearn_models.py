@@ -70,9 +70,9 @@ def frozen() -> Any:
     return CalibratedClassifierCV(FrozenEstimator(inner), method="isotonic")
 
 
-def classifier(model: Any, y: Any = strange, tells: says.Says | None = None, **more: Any) -> Case:
+def classifier(model: Any, y: Any = strange, expected: says.Expectation | None = None, **more: Any) -> Case:
     """After the usual preparation of columns by name."""
-    return Case(fitted(make_pipeline(mixed(), model), MIXED, y, tells or says.probabilities(), **more))
+    return Case(fitted(make_pipeline(mixed(), model), MIXED, y, expected or says.probabilities(), **more))
 
 
 def regressor(model: Any, **more: Any) -> Case:

@@ -69,8 +69,8 @@ def embedding(model: Any, x: Any) -> Expected:
     return {"embedding": np.asarray(model.transform(x))}
 
 
-def on_numbers(model: Any, tells: says.Says, y: Any = None) -> Case:
-    return Case(fitted(make_pipeline(scaled(), model), NUMBERS, y, tells))
+def on_numbers(model: Any, expected: says.Expectation, y: Any = None) -> Case:
+    return Case(fitted(make_pipeline(scaled(), model), NUMBERS, y, expected))
 
 
 CASES = {

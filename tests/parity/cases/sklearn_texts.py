@@ -18,9 +18,9 @@ def review(frame: Any) -> Any:
     return frame["review"]
 
 
-def of_texts(model: Any, y: Any, tells: says.Says) -> Case:
+def of_texts(model: Any, y: Any, expected: says.Expectation) -> Case:
     """Fitted on one column of texts."""
-    return Case(fitted(model, ("review",), y, tells, x=review, inputs=("review",)))
+    return Case(fitted(model, ("review",), y, expected, x=review, inputs=("review",)))
 
 
 without_gaps = in_notebook(lambda texts: texts.fillna("nothing").str.lower())

@@ -66,7 +66,7 @@ def timed(step: Any, column: str, typed: str, **more: Any) -> Case:
 
 
 def dates(frame: Any) -> Any:
-    """The same with Python's dates, as psycopg gives them."""
+    """The same with Python's dates, as psycopg returns them."""
     days = frame["joined"].dt.date.astype(object)
     return frame.assign(joined=days.where(frame["joined"].notna(), None))
 

@@ -1,4 +1,4 @@
-"""What Flower keeps of an event that anybody with access to the broker may have sent."""
+"""Flower keeps only checked parts of an event, which anybody with access to the broker may have sent."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ def without(event: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in event.items() if name not in names}
 
 
-def test_what_a_page_shows_is_a_text_a_number_or_nothing() -> None:
+def test_a_page_shows_only_texts_and_numbers() -> None:
     assert [shown(value) for value in (None, True, 1.5, "a", ["<b>"], 10**400)] == [
         None, True, 1.5, "a", "['<b>']", str(10**400),
     ]  # fmt: skip

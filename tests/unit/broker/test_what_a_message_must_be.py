@@ -1,4 +1,4 @@
-"""What a worker refuses of what the broker holds: messages, headers and commands, without a worker."""
+"""The checks of a worker on the broker's messages, headers and commands, without a worker."""
 
 import base64
 import json
@@ -27,7 +27,7 @@ CALL: list[Any] = [[1], {}, {"callbacks": None, "errbacks": None, "chain": None,
 
 def raw(body: Any, headers: dict[str, Any] | None = None, **properties: Any) -> bytes:
     """A message as it lies in the broker."""
-    given = {
+    message = {
         "body": base64.b64encode(json.dumps(body).encode()).decode(),
         "content-encoding": "utf-8",
         "content-type": "application/json",
@@ -43,7 +43,7 @@ def raw(body: Any, headers: dict[str, Any] | None = None, **properties: Any) -> 
             **properties,
         },
     }
-    return json.dumps(given).encode()
+    return json.dumps(message).encode()
 
 
 def called(body: list[Any], **headers: Any) -> Message:
@@ -52,9 +52,9 @@ def called(body: list[Any], **headers: Any) -> Message:
     )
 
 
-def command(name: Any, given: Any, headers: dict[str, Any] | None = None, **parts: Any) -> bytes:
+def command(name: Any, arguments: Any, headers: dict[str, Any] | None = None, **parts: Any) -> bytes:
     """A broadcast as Celery sends it."""
-    body = {"method": name, "arguments": given, "destination": None, "pattern": None, "matcher": None, **parts}
+    body = {"method": name, "arguments": arguments, "destination": None, "pattern": None, "matcher": None, **parts}
     return raw(body, headers or {"clock": 3, "expires": 1795322000.5})
 
 
@@ -69,7 +69,7 @@ def test_a_message_as_celery_sends_it_has_no_fault_and_keeps_only_what_is_ours()
     }  # fmt: skip
 
 
-def test_a_message_that_says_it_is_compressed_is_not_opened() -> None:
+def test_a_message_that_claims_to_be_compressed_is_not_opened() -> None:
     assert envelope_fault(raw(CALL, HEADERS | {"compression": "application/x-bz2"})) == "it is compressed"
 
 
@@ -83,7 +83,7 @@ def test_a_message_that_says_it_is_compressed_is_not_opened() -> None:
         {"priority": float("inf")}, {"anything": int("9" * 4000)}, {"anything": HALF}, {"anything": float("nan")},
     ],
 )  # fmt: skip
-def test_what_nobody_could_write_again_is_refused_unopened(properties: dict[str, Any]) -> None:
+def test_a_message_that_nobody_could_write_again_is_refused_unopened(properties: dict[str, Any]) -> None:
     assert envelope_fault(raw(CALL, HEADERS, **properties)) is not None
 
 
@@ -127,7 +127,7 @@ def test_headers_of_a_newer_release_and_the_limits_of_another_host_are_left_out(
 
 
 @pytest.mark.parametrize("after", [{"callbacks": [FOLLOWS]}, {"get": None}, {"hostname": ""}, {"id": None}])
-def test_what_follows_a_task_names_nothing(after: dict[str, Any]) -> None:
+def test_the_options_after_a_task_name_nothing(after: dict[str, Any]) -> None:
     assert task_fault(called([[1], {}, after]), {SCORE}) is not None
 
 
@@ -139,7 +139,7 @@ GOOD: list[tuple[str, dict[str, Any]]] = [
     ("pool_grow", {"n": 1}), ("pool_shrink", {"n": 1}), ("shutdown", {}),
     ("revoke", {"task_id": AN_ID, "terminate": True, "signal": "SIGTERM"}),
     ("terminate", {"signal": "KILL", "task_id": [AN_ID]}),
-    ("revoke", {"task_id": AN_ID, "terminate": 1, "signal": "SIGTERM"}),  # as Flower says it
+    ("revoke", {"task_id": AN_ID, "terminate": 1, "signal": "SIGTERM"}),  # as Flower sends it
     ("revoke", {"task_id": AN_ID, "terminate": 0, "signal": "SIGTERM"}),
 ]  # fmt: skip
 BAD: list[tuple[Any, Any]] = [
@@ -161,13 +161,13 @@ BAD: list[tuple[Any, Any]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "given"), GOOD)
-def test_each_command_that_is_kept_passes_as_celery_sends_it(name: str, given: dict[str, Any]) -> None:
-    answer = {"exchange": "reply.celery.pidbox", "routing_key": AN_ID}
+@pytest.mark.parametrize(("name", "arguments"), GOOD)
+def test_each_command_that_is_kept_passes_as_celery_sends_it(name: str, arguments: dict[str, Any]) -> None:
+    reply_to = {"exchange": "reply.celery.pidbox", "routing_key": AN_ID}
 
-    assert envelope_fault(command(name, given)) is None
-    assert command_fault(*opened(command(name, given))) is None
-    addressed = command(name, given, destination=["cpu@host"], reply_to=answer, ticket=AN_ID)
+    assert envelope_fault(command(name, arguments)) is None
+    assert command_fault(*opened(command(name, arguments))) is None
+    addressed = command(name, arguments, destination=["cpu@host"], reply_to=reply_to, ticket=AN_ID)
     assert command_fault(*opened(addressed)) is None
 
 
@@ -175,9 +175,9 @@ def test_each_command_that_is_kept_is_among_those_or_takes_nothing() -> None:
     assert {name for name in KEPT if command_fault(*opened(command(name, {})))} <= {name for name, _ in GOOD}
 
 
-@pytest.mark.parametrize(("name", "given"), BAD)
-def test_a_command_with_anything_else_is_refused(name: Any, given: Any) -> None:
-    made = command(name, given)
+@pytest.mark.parametrize(("name", "arguments"), BAD)
+def test_a_command_with_anything_else_is_refused(name: Any, arguments: Any) -> None:
+    made = command(name, arguments)
 
     assert envelope_fault(made) or command_fault(*opened(made))
 

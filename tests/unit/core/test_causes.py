@@ -1,4 +1,4 @@
-"""What a batch's error says of the process that died with it."""
+"""A batch's error names the cause of its process's death."""
 
 import os
 import time
@@ -26,7 +26,7 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> Deadlines:
     return found
 
 
-def told(how: str, pid: int | None = None) -> str:
+def error_of(how: str, pid: int | None = None) -> str:
     return _cause(WorkerLostError(f"Worker exited prematurely: {how} Job: 3."), pid or os.getpid())
 
 
@@ -51,34 +51,34 @@ def died(work: Callable[[], None]) -> int:
 
 
 @pytest.mark.usefixtures("shared")
-def test_the_watchdogs_exit_is_told_as_a_model_that_hung(capfd: pytest.CaptureFixture[str]) -> None:
-    assert f"{HUNG} of 0.1 s" in told("exitcode 1", died(hung))
+def test_the_watchdogs_exit_is_reported_as_a_model_that_hung(capfd: pytest.CaptureFixture[str]) -> None:
+    assert f"{HUNG} of 0.1 s" in error_of("exitcode 1", died(hung))
     assert "in hung" in capfd.readouterr().err
 
 
 @pytest.mark.usefixtures("shared")
-def test_a_model_that_calls_exit_1_is_not_told_as_one_that_hung() -> None:
+def test_a_model_that_calls_exit_1_is_not_reported_as_one_that_hung() -> None:
     pid = died(left)
 
-    assert HUNG not in told("exitcode 1", pid)
-    assert "ended its process with exit code 1" in told("exitcode 1", pid)
+    assert HUNG not in error_of("exitcode 1", pid)
+    assert "ended its process with exit code 1" in error_of("exitcode 1", pid)
 
 
 def test_a_limit_that_passed_since_does_not_make_an_exit_a_hang(shared: Deadlines) -> None:
     shared.begin(0)
 
-    assert HUNG not in told("exitcode 1")
+    assert HUNG not in error_of("exitcode 1")
 
 
 def test_a_process_that_is_not_in_a_model_did_not_hang_there(shared: Deadlines) -> None:
     shared.begin(0)
     shared.end()
 
-    assert HUNG not in told("exitcode 1")
+    assert HUNG not in error_of("exitcode 1")
 
 
 @pytest.mark.parametrize("how", ["exitcode 11", "exitcode 137", "exitcode 3", "signal 9 (SIGKILL)"])
-def test_another_death_is_not_told_as_a_hang(shared: Deadlines, how: str) -> None:
+def test_another_death_is_not_reported_as_a_hang(shared: Deadlines, how: str) -> None:
     shared.begin(0)
 
-    assert HUNG not in told(how)
+    assert HUNG not in error_of(how)

@@ -29,7 +29,7 @@ def test_a_duration_is_written_in_its_largest_whole_unit(duration: timedelta, te
 
 
 @pytest.mark.parametrize("text", ["", "45", "m", "-5m", "0m", "1.5.2s", "5 weeks", "1e3s", "99999999d", "\u0665m"])
-def test_a_wrong_duration_says_what_was_expected(text: str) -> None:
+def test_a_wrong_duration_is_refused_with_the_expected_form(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         parse_duration(text)
 

@@ -1,4 +1,4 @@
-"""What failed for good is logged as ERROR, what may heal by itself as WARNING, and the rest as INFO."""
+"""A final failure is logged as ERROR, one that may pass by itself as WARNING, and the rest as INFO."""
 
 import logging
 from typing import Any
@@ -52,7 +52,7 @@ def test_every_event_that_has_a_level_of_its_own_is_one_that_the_program_reports
 
 
 def test_no_event_that_is_called_a_failure_is_logged_as_news() -> None:
-    """Those whose calls name a level themselves are as loud as they say."""
+    """Those whose calls name a level themselves have that level."""
     loud = {name for name, _ in emitted() if name.rpartition(".")[2] in ("failed", "away", "lost", "died", "missed")}
     quiet = {name for name in loud if event_levels.level_of(name, {"state": "pending"}) == logging.INFO}
 

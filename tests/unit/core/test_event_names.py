@@ -21,22 +21,22 @@ def emitted() -> Iterator[tuple[str, set[str]]]:
             for node in ast.walk(ast.parse(file.read_text("utf-8"))):
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "emit":
                     (first, *_) = node.args
-                    assert isinstance(first, ast.Constant), f"{file}:{node.lineno}: an event's name stands in its call"
+                    assert isinstance(first, ast.Constant), f"{file}:{node.lineno}: its event's name is no constant"
                     yield str(first.value), {str(k.arg) for k in node.keywords} - OF_THE_LOG
 
 
-def test_every_event_is_in_its_reference_page_with_fields_that_each_call_gives() -> None:
-    told = {name: set(re.findall(r"`(\w+)`", fields)) for name, fields in ROW.findall(PAGE.read_text("utf-8"))}
-    given: dict[str, list[set[str]]] = defaultdict(list)
+def test_every_event_is_in_its_reference_page_with_the_fields_of_each_call() -> None:
+    documented = {name: set(re.findall(r"`(\w+)`", fields)) for name, fields in ROW.findall(PAGE.read_text("utf-8"))}
+    passed: dict[str, list[set[str]]] = defaultdict(list)
     for name, fields in emitted():
-        given[name].append(fields)
+        passed[name].append(fields)
 
-    assert sorted(told) == sorted(given)
-    lacking = {name: told[name] - set[str].intersection(*calls) for name, calls in given.items()}
+    assert sorted(documented) == sorted(passed)
+    lacking = {name: documented[name] - set[str].intersection(*calls) for name, calls in passed.items()}
     assert {name: fields for name, fields in lacking.items() if fields} == {}
 
 
-def test_an_event_is_named_by_its_noun_and_what_happened_and_says_of_what() -> None:
+def test_an_event_is_named_by_its_noun_and_what_happened_and_identifies_its_thing() -> None:
     for name, fields in emitted():
         assert NAME.fullmatch(name), name
         noun = name.partition(".")[0]

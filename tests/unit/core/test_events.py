@@ -34,7 +34,7 @@ def written(log_format: Format, level: int = logging.INFO) -> io.StringIO:
 
 @pytest.mark.parametrize("name", ["httpx", "httpcore.http11", "urllib3.connectionpool", "botocore.auth", "azure.core"])
 @pytest.mark.parametrize("log_format", FORMATS)
-def test_what_a_library_says_of_its_requests_is_not_written(name: str, log_format: Format) -> None:
+def test_a_librarys_records_of_its_requests_are_not_written(name: str, log_format: Format) -> None:
     stream = written(log_format)
 
     logging.getLogger(name).info("HTTP Request: POST https://hooks.example/services/T0/B0/s3cr3t")
@@ -66,9 +66,9 @@ def test_an_event_is_one_object_that_a_machine_can_read() -> None:
 
     emit("batch.failed", logging.WARNING, run=3, key=["a", 1], at=datetime(2026, 1, 1, tzinfo=UTC), score=float("nan"))
 
-    said = json.loads(stream.getvalue())
-    assert datetime.fromisoformat(said.pop("time")).utcoffset() == timedelta(0)
-    assert said == {
+    record = json.loads(stream.getvalue())
+    assert datetime.fromisoformat(record.pop("time")).utcoffset() == timedelta(0)
+    assert record == {
         "level": "WARNING",
         "event": "batch.failed",
         "run": 3,
@@ -78,21 +78,21 @@ def test_an_event_is_one_object_that_a_machine_can_read() -> None:
     }
 
 
-def test_a_field_never_takes_the_place_of_a_key_of_the_log() -> None:
+def test_a_field_never_replaces_a_key_of_the_log() -> None:
     stream = written("json")
 
     emit("run.begun", time="noon", message="hello")
 
-    said = json.loads(stream.getvalue())
-    assert said["time"] != "noon"
-    assert (said["field_time"], said["field_message"]) == ("noon", "hello")
+    record = json.loads(stream.getvalue())
+    assert record["time"] != "noon"
+    assert (record["field_time"], record["field_message"]) == ("noon", "hello")
 
 
 @pytest.mark.parametrize("log_format", FORMATS)
 def test_a_password_is_never_written(log_format: Format) -> None:
     stream = written(log_format)
 
-    emit("service.lost", exc=failure(), url=URL, deep={"urls": [URL]}, said=f"tried {URL} twice")
+    emit("service.lost", exc=failure(), url=URL, deep={"urls": [URL]}, note=f"tried {URL} twice")
     logging.getLogger("kombu").info("Connected to %s", "redis://:s3cr3t@cache:6379/0")
     logging.getLogger("psycopg2").error(f"dsn: host=db password=s3cr3t user=ann, {URL}", exc_info=failure())
 
@@ -122,7 +122,7 @@ def test_a_traceback_is_a_field_in_json() -> None:
     assert json.loads(line)["exception"].startswith("Traceback (most recent call last):\n")
 
 
-def test_records_of_celery_stand_beside_ours() -> None:
+def test_records_of_celery_are_beside_ours() -> None:
     stream = written("text")
 
     logging.getLogger("celery.worker.consumer").warning("lost %s", "broker")
@@ -132,13 +132,13 @@ def test_records_of_celery_stand_beside_ours() -> None:
     assert stream.getvalue().count("\n") == 1
 
 
-def test_records_of_celery_stand_beside_ours_in_json() -> None:
+def test_records_of_celery_are_beside_ours_in_json() -> None:
     stream = written("json")
 
     logging.getLogger("celery.worker.consumer").warning("lost %s", "broker")
 
-    said = json.loads(stream.getvalue())
-    assert (said["event"], said["logger"], said["message"]) == ("log", "celery.worker.consumer", "lost broker")
+    record = json.loads(stream.getvalue())
+    assert (record["event"], record["logger"], record["message"]) == ("log", "celery.worker.consumer", "lost broker")
 
 
 def test_no_value_can_forge_a_line_or_colour_the_terminal() -> None:

@@ -1,4 +1,4 @@
-"""The keys of a job: each wrong value is answered with what was expected, and its page says the same."""
+"""The keys of a job: each wrong value is refused with the expected one, and its page agrees."""
 
 import re
 from pathlib import Path
@@ -59,7 +59,7 @@ def mistake_in(file: Path, text: str) -> str:
         ("keep = {a = 1}", "is a table; expected a whole number"),
     ],
 )
-def test_a_wrong_value_is_answered_with_what_was_expected(file: Path, line: str, expected: str) -> None:
+def test_a_wrong_value_is_refused_with_the_expected_one(file: Path, line: str, expected: str) -> None:
     mistake = mistake_in(file, f"{GOOD}\n# a comment\n{line}\n")
 
     assert mistake.startswith(f"line 7, jobs.iris.{line.split(' ', maxsplit=1)[0]}: ")
@@ -78,7 +78,7 @@ def test_a_wrong_value_is_answered_with_what_was_expected(file: Path, line: str,
         ('"batch_id"', "is a column of every prediction table"),
     ],
 )
-def test_a_wrong_key_is_answered_with_what_was_expected(file: Path, value: str, expected: str) -> None:
+def test_a_wrong_key_is_refused_with_the_expected_one(file: Path, value: str, expected: str) -> None:
     mistake = mistake_in(file, GOOD.replace('"id"', value))
 
     assert mistake.startswith("line 3, jobs.iris.key: ")

@@ -103,12 +103,12 @@ def test_jobs_keep_the_order_of_the_file(file: Path) -> None:
     assert [job.name for job in read_jobs(file)] == ["iris", "ant"]
 
 
-def test_a_missing_file_says_how_to_name_another(file: Path) -> None:
+def test_the_error_for_a_missing_file_names_how_to_choose_another(file: Path) -> None:
     with pytest.raises(JobsFileError, match=r"jobs\.toml: no such file; .* `apply --file` .* SCOREBEAT_JOBS"):
         read_jobs(file)
 
 
-def test_what_is_no_text_file_is_refused(file: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_no_text_is_refused(file: Path, tmp_path: Path) -> None:
     file.write_bytes(b"[jobs.a]\nquery = '\xff'\n")
     with pytest.raises(JobsFileError, match="line 2 is not UTF-8"):
         read_jobs(file)
@@ -149,7 +149,7 @@ def test_every_mistake_of_every_job_is_reported_at_once(file: Path) -> None:
     ]
 
 
-def test_two_jobs_of_one_name_are_told_with_both_lines_and_both_are_checked(file: Path) -> None:
+def test_two_jobs_of_one_name_are_reported_with_both_lines_and_both_are_checked(file: Path) -> None:
     again = GOOD.replace("[jobs.iris]", '[ jobs . "iris" ] # again') + "batch_rows = 0\n"
 
     assert mistakes(file, GOOD + "keep = 0\n" + again) == [
@@ -159,7 +159,7 @@ def test_two_jobs_of_one_name_are_told_with_both_lines_and_both_are_checked(file
     ]
 
 
-def test_a_key_that_stands_twice_is_told_with_both_lines(file: Path) -> None:
+def test_a_repeated_key_is_reported_with_both_lines(file: Path) -> None:
     assert mistakes(file, GOOD + 'model = "ant"\nkeep = 0\n') == [
         "line 5, jobs.iris.model: is repeated; it was first on line 4",
         "line 6, jobs.iris.keep: is 0; expected a whole number from 1 to 1,000",
@@ -177,7 +177,7 @@ def test_a_key_that_stands_twice_is_told_with_both_lines(file: Path) -> None:
         (GOOD + "[jobs.iris.more]\nx = 1\n", "line 5, jobs.iris.more: is not a key of a job"),
     ],
 )
-def test_only_blocks_of_jobs_may_stand_in_the_file(file: Path, text: str, expected: str) -> None:
+def test_only_blocks_of_jobs_may_be_in_the_file(file: Path, text: str, expected: str) -> None:
     (mistake,) = mistakes(file, text)
 
     assert mistake.startswith(expected)
@@ -194,7 +194,7 @@ def test_only_blocks_of_jobs_may_stand_in_the_file(file: Path, text: str, expect
         ('queue = "cpu" "gpu"', 5, "jobs.iris.queue: this is not TOML: expected newline or end of document"),
     ],
 )
-def test_a_line_that_is_no_toml_is_told_beside_the_other_mistakes(
+def test_a_line_that_is_not_toml_is_reported_beside_the_other_mistakes(
     file: Path, broken: str, line: int, expected: str
 ) -> None:
     text = (
@@ -216,7 +216,7 @@ def test_a_key_on_a_line_that_is_no_toml_is_not_called_missing(file: Path) -> No
     ]
 
 
-def test_what_stands_below_a_broken_header_is_not_taken_for_the_job_above(file: Path) -> None:
+def test_keys_below_a_broken_header_are_not_taken_for_the_job_above(file: Path) -> None:
     rest = GOOD.partition("\n")[2]
 
     assert mistakes(file, f"{GOOD}[jobs.ant\n{rest}keep = 0\n[jobs.bee]\n{rest}keep = 0\n") == [

@@ -17,7 +17,7 @@ NUMBERS = st.integers(1, 2**31 - 1)
 SETS = st.tuples(JOBS, MODELS, NUMBERS, st.none() | NUMBERS)
 
 
-def test_a_name_tells_job_model_version_and_generation() -> None:
+def test_a_name_holds_job_model_version_and_generation() -> None:
     assert prediction_table("iris", "iris", 3, None) == "iris__iris_v3"
     assert prediction_table("iris", "iris", 3, 2) == "iris__iris_v3_g2"
 

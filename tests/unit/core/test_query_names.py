@@ -47,7 +47,7 @@ def test_a_query_without_names_stays_as_it_is(query: str) -> None:
     assert replace(query, {}) == query
 
 
-def test_a_backslash_escapes_in_a_plain_literal_where_the_session_says_so() -> None:
+def test_a_plain_literal_has_backslash_escapes_if_the_session_enables_them() -> None:
     query = r"SELECT 'it\'s :no', b'1', :a"
 
     assert find(query, backslashes=True) == ["a"]

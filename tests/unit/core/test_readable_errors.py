@@ -1,4 +1,4 @@
-"""What the worker's parent, and Flower, get to see of an attempt that failed."""
+"""The errors of failed attempts that the worker's parent, and Flower, can read."""
 
 import pickle
 
@@ -26,7 +26,7 @@ UNKNOWN: dict[str, tuple[Exception, str]] = {
 
 
 @pytest.mark.parametrize("which", UNKNOWN)
-def test_an_error_that_only_its_process_knows_is_told_in_its_words(which: str) -> None:
+def test_an_error_that_only_its_process_knows_is_raised_with_its_text(which: str) -> None:
     error, words = UNKNOWN[which]
 
     with pytest.raises(BatchFailed, match=words) as raised, readable_errors():
@@ -37,7 +37,7 @@ def test_an_error_that_only_its_process_knows_is_told_in_its_words(which: str) -
 
 
 @pytest.mark.parametrize("error", [ModelError("no"), ValueError("bad value"), MemoryError()])
-def test_an_error_that_everybody_knows_is_told_as_it_is(error: Exception) -> None:
+def test_an_error_of_a_known_class_is_raised_unchanged(error: Exception) -> None:
     with pytest.raises(type(error)) as raised, readable_errors():
         raise error
 

@@ -12,7 +12,7 @@ from tests.support.fixtures import REPOSITORY
 
 pytestmark = pytest.mark.wide(every=5)
 
-MOMENTS = st.datetimes(datetime(1995, 1, 1), datetime(2080, 1, 1), timezones=st.just(UTC))
+TIMES = st.datetimes(datetime(1995, 1, 1), datetime(2080, 1, 1), timezones=st.just(UTC))
 ZONES = st.sampled_from(
     [
         "UTC",
@@ -47,7 +47,7 @@ SCHEDULES = st.sampled_from(
 
 
 def berlin(text: str) -> datetime:
-    """A UTC moment from Berlin time with its offset written out."""
+    """A UTC time from Berlin time with its offset written out."""
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
@@ -60,7 +60,7 @@ def dues(schedule: Schedule, since: datetime, count: int) -> list[str]:
     return found
 
 
-@given(SCHEDULES, ZONES, MOMENTS)
+@given(SCHEDULES, ZONES, TIMES)
 @settings(max_examples=300, deadline=None)
 def test_now_lies_between_the_latest_and_the_next_due_time(text: str, zone: str, now: datetime) -> None:
     schedule = Schedule.parse(text, zone)
@@ -91,8 +91,8 @@ def test_now_lies_between_the_latest_and_the_next_due_time(text: str, zone: str,
 )
 @settings(max_examples=500, deadline=None)
 def test_the_order_holds_around_every_change_of_clocks(text: str, change: tuple[str, datetime], seconds: int) -> None:
-    zone, moment = change
-    schedule, now = Schedule.parse(text, zone), moment + timedelta(seconds=seconds)
+    zone, at = change
+    schedule, now = Schedule.parse(text, zone), at + timedelta(seconds=seconds)
     latest, following = schedule.latest_due(now), schedule.next_due(now)
 
     assert latest <= now < following
@@ -148,7 +148,7 @@ def test_day_of_month_and_day_of_week_are_joined_as_in_cron() -> None:
     assert Schedule.parse("0 0 15 * *").next_due(thursday).day == 15
 
 
-def test_a_day_field_that_begins_with_a_star_is_joined_by_and_as_the_page_says() -> None:
+def test_a_day_field_that_begins_with_a_star_is_joined_by_and_as_documented() -> None:
     begin = datetime(2026, 3, 1, 12, tzinfo=UTC)
     page = (REPOSITORY / "docs/reference/jobs-toml.md").read_text("utf-8")
 
@@ -189,7 +189,7 @@ def test_a_step_within_its_field_is_taken(text: str) -> None:
     Schedule.parse(text)
 
 
-def test_due_times_between_two_times_are_those_after_the_first_and_before_the_second() -> None:
+def test_due_times_between_two_times_are_after_the_first_and_before_the_second() -> None:
     schedule = Schedule.parse("0 2 * * *", "Europe/Berlin")
     first, last = berlin("2026-03-27T02:00+01:00"), berlin("2026-03-31T02:00+02:00")
 
@@ -232,7 +232,7 @@ def test_an_interval_counts_from_the_epoch_so_that_two_beats_agree(text: str, se
         ("every 1.5 hours", "is not an interval"),
     ],
 )
-def test_a_wrong_schedule_says_what_was_expected(text: str, expected: str) -> None:
+def test_a_wrong_schedule_is_refused_with_the_expected_form(text: str, expected: str) -> None:
     with pytest.raises(ValueError, match=re.escape(expected)):
         Schedule.parse(text)
 
@@ -252,7 +252,7 @@ def test_any_text_is_a_schedule_or_a_plain_refusal(text: str) -> None:
     ("name", "near"),
     [("Europe/Berln", "Europe/Berlin"), ("europe/berlin", "Europe/Berlin"), ("new york", "America/New_York")],
 )
-def test_a_wrong_time_zone_is_answered_with_the_near_names(name: str, near: str) -> None:
+def test_a_wrong_time_zone_is_refused_with_similar_names(name: str, near: str) -> None:
     with pytest.raises(ValueError, match=f"is not a time zone; .* Did you mean .*'{near}'"):
         Schedule.parse("19 * * * *", name)
 
@@ -263,6 +263,6 @@ def test_no_text_reaches_beyond_the_time_zones(name: str) -> None:
         find_zone(name)
 
 
-def test_a_moment_without_a_zone_is_refused() -> None:
+def test_a_time_without_a_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="has no time zone"):
         Schedule.parse("every hour").latest_due(datetime(2026, 1, 1))

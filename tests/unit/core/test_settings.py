@@ -77,7 +77,7 @@ def test_settings_that_contradict_each_other_are_refused_together(put: Put) -> N
     assert "SCOREBEAT_SOFT_TIME_LIMIT is 3600s and SCOREBEAT_TIME_LIMIT 3600s" in text
 
 
-def test_an_unset_url_is_answered_with_what_to_do() -> None:
+def test_an_unset_url_is_refused_with_the_next_step() -> None:
     settings = load_settings()
 
     with pytest.raises(
@@ -135,7 +135,7 @@ def test_a_duration_is_plain_seconds_or_has_a_unit(put: Put, text: str, seconds:
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "0s", "1.2.3", ".", "2 weeks", "1e3", "99999999d", "PT5S"])
-def test_a_wrong_duration_says_what_was_expected(put: Put, text: str) -> None:
+def test_a_wrong_duration_is_refused_with_the_expected_form(put: Put, text: str) -> None:
     put(RESEND_AFTER=text)
 
     assert re.search("SCOREBEAT_RESEND_AFTER: .*expected", refusal())

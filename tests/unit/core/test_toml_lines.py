@@ -1,4 +1,4 @@
-"""TOML with line numbers: what `tomllib` says, and where it stands."""
+"""TOML with line numbers: the values of `tomllib`, and their lines."""
 
 import tomllib
 
@@ -17,7 +17,9 @@ BLOCKS = st.lists(
 
 
 @given(BLOCKS)
-def test_reading_by_lines_gives_what_toml_says_and_each_line_is_right(blocks: list[tuple[str, dict[str, str]]]) -> None:
+def test_reading_by_lines_returns_what_toml_does_and_each_line_is_right(
+    blocks: list[tuple[str, dict[str, str]]],
+) -> None:
     lines: list[str] = []
     expected: dict[tuple[str, ...], int] = {}
     for number, (before, keys) in enumerate(blocks):

@@ -1,4 +1,4 @@
-"""Migrations after a release only expand, so that the release's programs go on beside them, or say what they end."""
+"""Migrations after a release only expand, so that the release's programs go on beside them, or name what they end."""
 
 import re
 import tomllib
@@ -55,7 +55,7 @@ REFUSED = [
 ]
 
 
-def test_every_migration_since_the_first_release_only_expands_or_says_what_it_ends() -> None:
+def test_every_migration_since_the_first_release_only_expands_or_declares_an_end() -> None:
     assert refusals(FIRST) == []
 
 
@@ -68,7 +68,7 @@ def test_no_migration_that_was_released_was_changed() -> None:
 
 
 @pytest.mark.parametrize("line", ALLOWED)
-def test_what_older_programs_do_not_notice_is_allowed(later: Later, line: str) -> None:
+def test_changes_that_older_programs_do_not_notice_are_allowed(later: Later, line: str) -> None:
     later.add(line)
 
     with later.installed():
@@ -76,7 +76,7 @@ def test_what_older_programs_do_not_notice_is_allowed(later: Later, line: str) -
 
 
 @pytest.mark.parametrize("line", REFUSED)
-def test_what_older_programs_would_notice_is_refused(later: Later, line: str) -> None:
+def test_changes_that_older_programs_would_notice_are_refused(later: Later, line: str) -> None:
     number = later.add(line)
 
     with later.installed():
@@ -85,14 +85,14 @@ def test_what_older_programs_would_notice_is_refused(later: Later, line: str) ->
     assert refused.startswith(number)
 
 
-def test_a_migration_may_take_away_what_it_says_an_older_release_used(later: Later) -> None:
+def test_a_migration_may_remove_what_only_a_declared_older_release_used(later: Later) -> None:
     later.add('op.drop_column("batches", "device", schema="scorebeat")', contract_of="0.1")
 
     with later.installed():
         assert refusals(FIRST) == []
 
 
-def test_an_index_that_is_made_concurrently_stands_alone(later: Later) -> None:
+def test_an_index_that_is_made_concurrently_is_alone_in_its_migration(later: Later) -> None:
     later.add('op.execute("CREATE TABLE scorebeat.costs ()")', 'create_index("b", "batches", ["number"])')
 
     with later.installed():
@@ -101,7 +101,7 @@ def test_an_index_that_is_made_concurrently_stands_alone(later: Later) -> None:
     assert "is not undone when its index fails: CREATE TABLE" in refused
 
 
-def test_what_was_released_is_known_and_a_contraction_comes_a_minor_version_later() -> None:
+def test_a_released_migration_is_known_and_a_contraction_is_a_minor_version_later() -> None:
     scripts = list(ScriptDirectory.from_config(migrate.config()).walk_revisions())
     names = [script.revision for script in scripts]
     coming = tomllib.loads(Path(REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]["version"]

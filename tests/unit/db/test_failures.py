@@ -70,7 +70,7 @@ def test_without_a_state_a_lost_connection_passes_and_nothing_else_does() -> Non
     assert not is_transient(from_engine(None))
 
 
-def test_a_connection_that_could_not_be_made_passes_though_nobody_says_why() -> None:
+def test_a_connection_that_failed_without_a_reason_is_a_passing_failure() -> None:
     assert is_transient(from_engine(None, kind=psycopg2.OperationalError))
     assert is_transient(psycopg2.OperationalError("too many clients already"))
     assert not is_transient(from_engine("42P01", kind=psycopg2.OperationalError))
@@ -95,13 +95,13 @@ def test_only_errors_of_a_driver_are_the_databases() -> None:
         ("40001", AdbcStatusCode.INTERNAL, False),
     ],
 )
-def test_a_connection_is_given_up_only_when_it_is_broken(
+def test_a_connection_is_replaced_only_when_it_is_broken(
     state: str | None, status: AdbcStatusCode, broken: bool
 ) -> None:
     assert breaks_connection(from_driver(state, status)) is broken
 
 
-def test_a_repeated_key_is_told_by_its_state_and_named_by_its_detail() -> None:
+def test_a_repeated_key_is_recognised_by_its_state_and_named_by_its_detail() -> None:
     repeated = from_driver("23505", message="INTERNAL: oh\nDETAIL:  Key (id)=(7) already exists.\nCONTEXT:  COPY t")
 
     assert is_repeated_key(repeated)
@@ -111,22 +111,20 @@ def test_a_repeated_key_is_told_by_its_state_and_named_by_its_detail() -> None:
     assert detail(from_driver(None, message="one\ntwo")) == "one two"
 
 
-def test_both_drivers_tell_their_state_the_same_way() -> None:
+def test_both_drivers_report_their_state_the_same_way() -> None:
     assert sqlstate(from_driver("40001")) == sqlstate(from_engine("40001").orig or ValueError()) == "40001"
     assert sqlstate(ValueError("oh")) is None
 
 
 @pytest.mark.parametrize(
-    ("said", "has_advice"),
+    ("reason", "has_advice"),
     [
         ("", True),
         ("FATAL:  terminating connection due to transaction timeout\n", True),
         ("FATAL:  terminating connection due to administrator command\n", False),
     ],
 )
-def test_a_time_limit_is_blamed_for_a_closed_connection_unless_another_reason_was_sent(
-    said: str, has_advice: bool
-) -> None:
-    closed = from_driver(None, AdbcStatusCode.IO, f"IO: {said}server closed the connection unexpectedly")
+def test_a_closed_connection_names_the_time_limit_unless_it_has_a_reason(reason: str, has_advice: bool) -> None:
+    closed = from_driver(None, AdbcStatusCode.IO, f"IO: {reason}server closed the connection unexpectedly")
 
     assert bool(advice(closed)) is has_advice

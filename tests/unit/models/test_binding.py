@@ -29,15 +29,15 @@ PAIR = Input("features", pa.float32(), 2)
 
 
 def test_inputs_are_found_by_name_in_any_order_and_surplus_columns_are_left_out() -> None:
-    given_rows = rows(b=pa.array([2.0]), other=pa.array(["x"]), a=pa.array([1.0]))
+    source = rows(b=pa.array([2.0]), other=pa.array(["x"]), a=pa.array([1.0]))
 
-    binding = bind(wants(A, B), given_rows.schema)
+    binding = bind(wants(A, B), source.schema)
 
     assert binding.columns == ("a", "b")
-    assert binding.apply(given_rows.select(["b", "a"])).to_pylist() == [{"a": 1.0, "b": 2.0}]
+    assert binding.apply(source.select(["b", "a"])).to_pylist() == [{"a": 1.0, "b": 2.0}]
 
 
-def test_every_mismatch_is_shown_at_once_beside_what_the_query_gives() -> None:
+def test_every_mismatch_is_shown_at_once_beside_the_columns_of_the_query() -> None:
     query = pa.schema([("A", pa.float64()), ("b", pa.string()), ("note", pa.date32())])
 
     with pytest.raises(SignatureError) as refused:
@@ -84,24 +84,24 @@ def test_a_conversion_that_loses_or_guesses_is_refused(found: pa.DataType, wante
 )
 def test_one_array_column_feeds_one_array_or_as_many_inputs(array_type: pa.DataType) -> None:
     values = pa.array([[9, 9], [0, 1], [1, None], [1, 1]], pa.list_(pa.int8())).cast(array_type)
-    given_rows = rows(values=values).slice(1)  # a slice has offsets of its own
+    source = rows(values=values).slice(1)  # a slice has offsets of its own
 
-    whole = bind(wants(PAIR), given_rows.schema).apply(given_rows)
-    spread = bind(wants(A, B), given_rows.schema).apply(given_rows)
+    whole = bind(wants(PAIR), source.schema).apply(source)
+    spread = bind(wants(A, B), source.schema).apply(source)
 
     assert whole.schema == wants(PAIR).columns
     assert whole.column(0).to_pylist() == [[0, 1], [1, None], [1, 1]]
     assert spread.schema == wants(A, B).columns
     assert spread.to_pydict() == {"a": [0, 1, 1], "b": [1, None, 1]}
-    assert bind(wants(A, B), given_rows.schema).columns == ("values",)
+    assert bind(wants(A, B), source.schema).columns == ("values",)
 
 
 def test_arrays_of_another_length_are_named_by_row() -> None:
-    given_rows = rows(values=pa.array([[1.0, 2.0], [1.0], None, []]))
+    source = rows(values=pa.array([[1.0, 2.0], [1.0], None, []]))
 
     for signature in (wants(PAIR), wants(A, B)):
         with pytest.raises(InputError, match=r"3 of 4 rows do not: row 1 \(1\), row 2 \(NULL\), row 3 \(0\)"):
-            bind(signature, given_rows.schema).apply(given_rows)
+            bind(signature, source.schema).apply(source)
 
 
 def test_an_array_that_is_ambiguous_or_surely_of_another_length_is_refused() -> None:
@@ -113,7 +113,7 @@ def test_an_array_that_is_ambiguous_or_surely_of_another_length_is_refused() -> 
             bind(wants(PAIR), query)
 
 
-def test_a_batch_without_rows_gives_the_models_columns() -> None:
+def test_a_batch_without_rows_has_the_models_columns() -> None:
     empty = rows(values=pa.array([], pa.list_(pa.float64())))
 
     assert bind(wants(PAIR), empty.schema).apply(empty).schema == wants(PAIR).columns
@@ -121,11 +121,11 @@ def test_a_batch_without_rows_gives_the_models_columns() -> None:
 
 
 @given(st.lists(st.lists(st.floats(allow_nan=False), min_size=3, max_size=3)), st.integers(0, 5))
-def test_elements_keep_their_row_and_their_place(table: list[list[float]], skip: int) -> None:
-    given_rows = rows(v=pa.array(table, pa.list_(pa.float64()))).slice(min(skip, len(table)))
+def test_elements_keep_their_row_and_their_position(table: list[list[float]], skip: int) -> None:
+    source = rows(v=pa.array(table, pa.list_(pa.float64()))).slice(min(skip, len(table)))
     inputs = [Input(name, pa.float64()) for name in "abc"]
 
-    fed = bind(wants(*inputs), given_rows.schema).apply(given_rows)
+    fed = bind(wants(*inputs), source.schema).apply(source)
 
     assert [list(row.values()) for row in fed.to_pylist()] == table[skip:]
 
@@ -142,12 +142,12 @@ WRITTEN = ["0.1", "45.3", "1e-45", "3.4e+38", "-0", "16777217", "nan", "-inf", N
 
 
 def test_a_real_is_the_number_that_is_written() -> None:
-    given_rows = rows(
+    source = rows(
         a=pa.array(WRITTEN).cast(pa.float32()),
         b=pa.array([[each, "0.3"] for each in WRITTEN], pa.list_(pa.string())).cast(pa.list_(pa.float32())),
     )
 
-    fed = bind(wants(A, Input("b", pa.float64(), 2)), given_rows.schema).apply(given_rows)
+    fed = bind(wants(A, Input("b", pa.float64(), 2)), source.schema).apply(source)
 
     expected = [None if each is None else float(each) for each in WRITTEN]
     expected[WRITTEN.index("16777217")] = 16777216.0  # the type has no other so near
@@ -156,9 +156,9 @@ def test_a_real_is_the_number_that_is_written() -> None:
 
 
 def test_elements_of_a_real_array_are_the_numbers_that_are_written() -> None:
-    given_rows = rows(v=pa.array([[0.1, 0.7], [45.3, None]], pa.list_(pa.float32())))
+    source = rows(v=pa.array([[0.1, 0.7], [45.3, None]], pa.list_(pa.float32())))
 
-    fed = bind(wants(A, B), given_rows.schema).apply(given_rows)
+    fed = bind(wants(A, B), source.schema).apply(source)
 
     assert fed.to_pydict() == {"a": [0.1, 45.3], "b": [0.7, None]}
 
@@ -167,13 +167,13 @@ EXACT = Input("a", pa.float64(), trained=Trained(exact=True))
 
 
 @pytest.mark.parametrize("value", [2**53 + 1, -(2**53) - 1, 2**63 - 1])
-def test_a_whole_number_that_would_be_rounded_is_refused_where_the_model_may_tell(value: int) -> None:
-    given_rows = rows(a=pa.array([1, value]))
+def test_a_whole_number_that_would_be_rounded_is_refused_if_the_model_may_notice(value: int) -> None:
+    source = rows(a=pa.array([1, value]))
 
     with pytest.raises(InputError, match=rf"--inputs a:int64.*a::float8.*{value}"):
-        bind(wants(EXACT), given_rows.schema).apply(given_rows)
+        bind(wants(EXACT), source.schema).apply(source)
 
-    assert bind(wants(A), given_rows.schema).apply(given_rows).column("a")[1].as_py() == float(value)
+    assert bind(wants(A), source.schema).apply(source).column("a")[1].as_py() == float(value)
     fits = rows(a=pa.array([2**53, -(2**53), None]))
     assert bind(wants(EXACT), fits.schema).apply(fits).column("a").to_pylist() == [2.0**53, -(2.0**53), None]
 
@@ -181,7 +181,7 @@ def test_a_whole_number_that_would_be_rounded_is_refused_where_the_model_may_tel
 @pytest.mark.parametrize(
     "data", [{}, {"inputs": [], "outputs": [{"name": "y", "type": "blob"}]}, {"inputs": [1], "outputs": []}, None]
 )
-def test_what_is_not_a_signature_is_refused(data: Any) -> None:
+def test_a_text_that_is_no_signature_is_refused(data: Any) -> None:
     with pytest.raises(ModelError):
         Signature.from_json(data)
 
@@ -193,11 +193,11 @@ def test_a_type_outside_the_closed_set_is_not_stored() -> None:
 
 def test_binding_makes_no_python_object_for_a_row() -> None:
     flat = pa.array(range(400_000), pa.float64())
-    given_rows = rows(v=pa.FixedSizeListArray.from_arrays(flat, 4).cast(pa.list_(pa.float64())))
-    binding = bind(wants(*(Input(name, pa.float64()) for name in "abcd")), given_rows.schema)
+    source = rows(v=pa.FixedSizeListArray.from_arrays(flat, 4).cast(pa.list_(pa.float64())))
+    binding = bind(wants(*(Input(name, pa.float64()) for name in "abcd")), source.schema)
 
     start = time.process_time()
-    fed = binding.apply(given_rows)
+    fed = binding.apply(source)
     seconds = time.process_time() - start
 
     assert fed.column("d")[-1].as_py() == 399_999

@@ -106,7 +106,7 @@ def test_a_few_large_rows_do_not_make_the_size_small_for_all_others(alone: list[
     assert (model.calls, learned) == ([1000], [])
 
 
-def test_a_size_that_fitted_before_is_given_up_when_it_fails_again_and_again() -> None:
+def test_a_size_that_fitted_before_is_abandoned_when_it_fails_repeatedly() -> None:
     micro_batches, learned = learning(model := Doubles())
     micro_batches.predict(rows(100))
     model.fits = 30  # somebody else uses the device from now on
@@ -143,7 +143,7 @@ def test_memory_of_the_host_is_treated_like_that_of_a_device() -> None:
 
 def test_another_error_is_raised_at_once_and_what_was_learned_before_it_stays() -> None:
     class Broken(Doubles):
-        """Its answer to the last rows is too short."""
+        """Its output for the last rows is too short."""
 
         def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
             scored = super().predict(rows)

@@ -1,4 +1,4 @@
-"""A NULL is blamed only where the model scores the row with a value in its place."""
+"""A NULL is blamed only where the model scores the row with a value instead."""
 
 from pathlib import Path
 from typing import Any
@@ -40,9 +40,9 @@ def tenants(tmp_path: Path) -> Artifact:
     return added(tmp_path, make_pipeline(columns, LogisticRegression()).fit(TABLE, ["a", "b", "b", "a"] * 5))
 
 
-def added(folder: Path, model: Any, **given: Any) -> Artifact:
+def added(folder: Path, model: Any, **options: Any) -> Artifact:
     joblib.dump(model, folder / "m.joblib")
-    return store.add(folder / "store", folder / "m.joblib", "m", AddOptions(code=frozenset({"pickle"}), **given))
+    return store.add(folder / "store", folder / "m.joblib", "m", AddOptions(code=frozenset({"pickle"}), **options))
 
 
 def error_of(artifact: Artifact, *rows: dict[str, Any]) -> Exception:
@@ -96,15 +96,16 @@ def test_an_array_with_a_null_is_blamed_as_a_whole(tmp_path: Path) -> None:
     assert "features has 1 NULL" in str(error)
 
 
-def test_a_row_over_http_says_the_models_error_and_then_the_null_that_matters(tenants: Artifact) -> None:
+def test_a_row_over_http_reports_the_models_error_and_then_the_relevant_null(tenants: Artifact) -> None:
     good = {"age": 1.0, "rooms": 1.0, "city": "Oslo"}
 
     with pytest.raises(SignatureError) as error:
         plain_rows.predict(registry.load(tenants), tenants.signature, [good, good | {"age": None, "rooms": None}])
 
-    said = str(error.value)
+    message = str(error.value)
     assert (
-        said == "row 1: the model raised ValueError: Input X contains NaN; rooms is null, which the model does not take"
+        message
+        == "row 1: the model raised ValueError: Input X contains NaN; rooms is null, which the model does not take"
     )
     with pytest.raises(Exception, match=r"row 1: the model raised ValueError: Found unknown categories \['Paris'\]"):
         plain_rows.predict(registry.load(tenants), tenants.signature, [good, good | {"age": None, "city": "Paris"}])

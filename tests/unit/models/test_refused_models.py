@@ -93,7 +93,7 @@ def test_a_model_that_is_not_fitted_is_refused(root: Path, tmp_path: Path, model
     refused(root, dump(tmp_path / "m.skops", model), r"^.*m\.skops holds a \w+ that is not fitted: call fit\(\)")
 
 
-def test_an_error_of_a_library_is_told_in_one_line(root: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_a_library_is_reported_in_one_line(root: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: Any) -> None:
         raise AttributeError("no\nsuch thing")
 
@@ -102,23 +102,23 @@ def test_an_error_of_a_library_is_told_in_one_line(root: Path, file: Path, monke
     refused(root, file, r"iris\.skops was not added: AttributeError: no such thing$")
 
 
-@pytest.mark.parametrize("place", [Path("artifacts"), Path("artifacts").absolute()])
-def test_the_file_that_was_given_is_named_and_never_its_copy(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("folder", [Path("artifacts"), Path("artifacts").absolute()])
+def test_an_error_names_the_users_file_and_never_its_copy(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("bad.skops", "bad.onnx", "bad.ubj", "bad.txt"):
         Path(name).write_bytes(b"tree junk")
 
         with pytest.raises(StoreError) as error:
-            store.add(place, name, "m")
+            store.add(folder, name, "m")
 
         assert name in str(error.value)
         assert not re.search(r"\bmodel\.(skops|onnx|ubj|txt)\b|\.adding-|artifacts", str(error.value))
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"classes": ("x", "y")}, "--classes does nothing: leave it out"),
         ({"files": ("l.txt",), "code": frozenset({"mlflow"})}, "--file, --allow-code mlflow do nothing: leave them"),
@@ -127,9 +127,9 @@ def test_the_file_that_was_given_is_named_and_never_its_copy(
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused_by_name(
-    root: Path, file: Path, options: dict[str, Any], said: str
+    root: Path, file: Path, options: dict[str, Any], message: str
 ) -> None:
-    refused(root, file, said, **options)
+    refused(root, file, message, **options)
 
 
 def test_text_for_a_model_that_takes_numbers_is_refused(root: Path, file: Path) -> None:
@@ -152,7 +152,7 @@ class Fails:
         raise KeyError(f"zz of {len(rows)}")
 
 
-def test_a_failed_trial_of_a_model_that_reads_text_is_told(root: Path, file: Path) -> None:
+def test_a_failed_trial_of_a_model_that_reads_text_is_reported(root: Path, file: Path) -> None:
     failed = store.add(root, f"{__name__}:Fails", "fails")
     ran = store.add(root, file, "iris")
 
@@ -170,22 +170,26 @@ def test_more_columns_than_a_table_holds_are_refused(root: Path, tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("m.pt", r"m\.pt: .*torch\.export\.save\(torch\.export\.export"),
         ("m.PTH", "torch.export.save"),
         ("m.py", "module:Class, such as"),
     ],
 )
-def test_what_is_near_to_a_model_is_refused_with_what_to_do(root: Path, tmp_path: Path, name: str, said: str) -> None:
+def test_a_file_that_is_nearly_a_model_is_refused_with_the_next_step(
+    root: Path, tmp_path: Path, name: str, message: str
+) -> None:
     (tmp_path / name).write_bytes(b"x")
 
-    refused(root, tmp_path / name, said)
+    refused(root, tmp_path / name, message)
 
 
-@pytest.mark.parametrize(("module", "said"), [("cv2.dnn", "install the package that has it"), ("torch", r"\[torch\]")])
-def test_a_missing_module_is_no_guess_at_a_package(module: str, said: str) -> None:
-    told = str(registry.missing_module_error(ModuleNotFoundError(name=module), "a model"))
+@pytest.mark.parametrize(
+    ("module", "message"), [("cv2.dnn", "install the package that has it"), ("torch", r"\[torch\]")]
+)
+def test_a_missing_module_is_no_guess_at_a_package(module: str, message: str) -> None:
+    error = str(registry.missing_module_error(ModuleNotFoundError(name=module), "a model"))
 
-    assert re.search(said, told)
-    assert "pip install cv2" not in told
+    assert re.search(message, error)
+    assert "pip install cv2" not in error

@@ -1,4 +1,4 @@
-"""A store behind a URL gives back what was added, whole and verified, whatever its files or the copies went through."""
+"""A store behind a URL returns what was added, whole and verified, whatever its files or the copies went through."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.support.store_fixtures import Objects, anywhere, cache, file, files, 
 __all__ = ["anywhere", "cache", "file", "files", "objects", "root", "url"]
 
 
-def test_what_was_added_is_opened_elsewhere_by_its_digest(anywhere: str, file: Path, tmp_path: Path) -> None:
+def test_an_added_version_is_opened_elsewhere_by_its_digest(anywhere: str, file: Path, tmp_path: Path) -> None:
     added = store.add(anywhere, file, "iris", cache=tmp_path / "here")
 
     opened = store.open_artifact(anywhere, "iris", 1, added.digest, cache=tmp_path / "there")
@@ -43,7 +43,7 @@ def test_the_same_files_are_the_same_version_and_others_the_next(
     assert store.open_artifact(anywhere, "iris", 1, first.digest, cache=cache).path.read_bytes() == one.read_bytes()
 
 
-def test_two_who_try_the_same_number_at_the_same_time_do_not_touch_each_others_files(
+def test_concurrent_adders_of_one_number_do_not_touch_each_others_files(
     anywhere: str, files: tuple[Path, Path], tmp_path: Path
 ) -> None:
     added = [store.add(anywhere, file, "iris", cache=tmp_path / "adder") for file in files]
@@ -175,7 +175,7 @@ def test_removed_files_are_gone_from_the_store_and_from_the_copies(
         ("ftp://ann:secret@host.invalid/models", "ftp://ann:"),
     ],
 )
-def test_a_url_that_cannot_be_read_says_what_is_missing_and_no_password(
+def test_the_error_for_an_unreadable_url_names_what_is_missing_and_no_password(
     file: Path, cache: Path, wrong: str, words: str
 ) -> None:
     with pytest.raises((StoreError, ServiceDown)) as refused:

@@ -1,4 +1,4 @@
-"""The store gives back exactly what was added, or says what is wrong; a version never changes."""
+"""The store returns exactly what was added, or reports what is wrong; a version never changes."""
 
 import os
 import pickle
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.wide(every=5)
 __all__ = ["file", "other", "root"]
 
 
-def test_what_was_added_is_opened_with_its_digest_alone(root: Path, file: Path) -> None:
+def test_an_added_version_is_opened_with_its_digest_alone(root: Path, file: Path) -> None:
     added = store.add(root, file, "iris")
 
     opened = store.open_artifact(root, "iris", added.version, added.digest)
@@ -67,7 +67,7 @@ def test_adds_at_the_same_time_never_share_a_version(root: Path, file: Path, oth
     assert [p.returncode for p in running] == [0, 0]
     found = local.versions(root, "iris")
     assert found == list(range(1, len(found) + 1))
-    assert {int(v) for answered in out for v in answered} == set(found)
+    assert {int(v) for numbers in out for v in numbers} == set(found)
     for version in found:
         folder = root / "iris" / str(version)
         assert (folder / "model.skops").read_bytes() in (file.read_bytes(), other.read_bytes())
@@ -105,7 +105,7 @@ def test_altered_files_are_not_opened(root: Path, file: Path, harm: Callable[[Pa
         store.open_artifact(root, "iris", 1, added.digest)
 
 
-def test_an_altered_version_is_put_back_as_the_error_says(root: Path, file: Path, other: Path) -> None:
+def test_an_altered_version_is_restored_as_the_error_describes(root: Path, file: Path, other: Path) -> None:
     first, second = (store.add(root, f, "iris") for f in (file, other))
     recorded = {1: first.digest, 2: second.digest}
     first.path.write_bytes(b"altered")
@@ -120,7 +120,7 @@ def test_an_altered_version_is_put_back_as_the_error_says(root: Path, file: Path
     assert store.add(root, file, "iris", recorded=recorded | {1: ""}).version == 3  # it was dropped
 
 
-def test_what_a_process_that_died_left_is_cleared_away_when_it_is_a_day_old(root: Path, file: Path) -> None:
+def test_the_files_of_a_process_that_died_are_cleared_away_after_a_day(root: Path, file: Path) -> None:
     ages = {".adding-old": 25, ".dropped-old": 25, ".adding-young": 23}
     for name, hours in ages.items():
         (root / name / "inner").mkdir(parents=True)
@@ -141,7 +141,7 @@ def test_links_are_not_followed_out_of_the_folder(root: Path, file: Path, other:
         store.open_artifact(root, "iris", 1, added.digest)
 
 
-def test_a_missing_version_says_where_it_was_sought(root: Path, file: Path) -> None:
+def test_the_error_for_a_missing_version_names_the_searched_path(root: Path, file: Path) -> None:
     added = store.add(root, file, "iris")
 
     with pytest.raises(ModelError, match=r"iris/2 is recorded, but .*artifacts/iris/2 is not there"):

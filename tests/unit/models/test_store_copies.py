@@ -60,7 +60,7 @@ def test_a_good_copy_is_used_while_the_store_is_away(
         store.open_artifact("objects://m/x", "iris", 1, added.digest, cache=cache / "another")
 
 
-def test_what_a_fetch_that_died_left_behind_is_cleared_away(url: str, file: Path, cache: Path, tmp_path: Path) -> None:
+def test_the_files_of_a_fetch_that_died_are_cleared_away(url: str, file: Path, cache: Path, tmp_path: Path) -> None:
     added = store.add(url, file, "iris", cache=tmp_path / "adder")
     left = cache / f".fetching-{added.digest}"
     left.mkdir(parents=True)
@@ -95,13 +95,13 @@ def test_processes_that_start_together_fetch_once_and_all_find_it_good(
     command = [sys.executable, "-c", OPEN, url, added.digest, str(cache)]
     running = [subprocess.Popen(command, cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(4)]
 
-    told = [process.communicate(timeout=60) for process in running]
+    outputs = [process.communicate(timeout=60) for process in running]
 
-    assert [process.returncode for process in running] == [0] * 4, told
-    assert b"".join(out for out, _ in told).split() == [b"fetched"]
+    assert [process.returncode for process in running] == [0] * 4, outputs
+    assert b"".join(out for out, _ in outputs).split() == [b"fetched"]
 
 
-def test_whoever_wants_a_copy_that_is_being_fetched_waits_for_it(cache: Path, tmp_path: Path) -> None:
+def test_a_second_reader_of_a_copy_that_is_being_fetched_waits_for_it(cache: Path, tmp_path: Path) -> None:
     begun, go, fetched = threading.Event(), threading.Event(), []
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "model").write_text("whole")

@@ -1,4 +1,4 @@
-"""What the system refuses us in the store is told with the place, what became of it, and what to do."""
+"""A refusal of the system in the store is reported with the path, its effect and what to do."""
 
 import os
 import resource
@@ -35,7 +35,7 @@ def test_a_version_that_is_closed_to_us_was_not_altered(root: Path, file: Path) 
         added.folder.chmod(0o700)
 
 
-def test_a_full_disk_is_said_of_the_store_and_leaves_nothing(root: Path, file: Path) -> None:
+def test_a_full_disk_is_reported_as_the_stores_and_leaves_nothing(root: Path, file: Path) -> None:
     root.mkdir()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))

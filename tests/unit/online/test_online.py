@@ -62,7 +62,7 @@ def test_every_type_that_a_signature_may_name_takes_null() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "said"),
+    ("kind", "value", "message"),
     [
         ("float64", "1", "row 1: x is '1', expected a number"),
         ("float64", [1], "row 1: x is [1], expected a number"),
@@ -84,18 +84,18 @@ def test_every_type_that_a_signature_may_name_takes_null() -> None:
         ("list<float64>", "abc", "row 1: x is 'abc', expected an array of numbers"),
     ],
 )
-def test_a_value_of_another_kind_is_refused_by_row_and_column(kind: str, value: Any, said: str) -> None:
+def test_a_value_of_another_kind_is_refused_by_row_and_column(kind: str, value: Any, message: str) -> None:
     good = [1, 2] if kind in ("float64*2", "list<float64>") else None
 
     with pytest.raises(SignatureError) as error:
         plain_rows.bind(wants(x=kind), [{"x": good}, {"x": value}])
 
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert len(str(error.value)) < 200
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ({"price": 1.0}, "row 0: count is missing. The model wants price float64, count int64"),
         ({}, "row 0: price is missing; count is missing."),
@@ -106,11 +106,11 @@ def test_a_value_of_another_kind_is_refused_by_row_and_column(kind: str, value: 
         ({"values": [1.0]}, "row 0: values has 1 elements, the model wants 2"),
     ],
 )
-def test_missing_and_unknown_columns_are_named(row: Any, said: str) -> None:
+def test_missing_and_unknown_columns_are_named(row: Any, message: str) -> None:
     with pytest.raises(SignatureError) as error:
         plain_rows.bind(wants(price="float64", count="int64"), [row])
 
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 def test_one_array_feeds_all_inputs_or_the_only_array() -> None:
@@ -129,14 +129,14 @@ class Sum:
         return pa.RecordBatch.from_arrays([pa.array(sums, pa.float64())], names=["sum"])
 
 
-def test_answers_come_in_the_order_of_the_rows() -> None:
+def test_outputs_come_in_the_order_of_the_rows() -> None:
     signature = wants(a="float64", b="float64")
 
     assert plain_rows.predict(Sum(), signature, [{"b": 2, "a": 1}, {"a": 3, "b": 4}]) == [{"sum": 3.0}, {"sum": 7.0}]
     assert plain_rows.predict(Sum(), signature, []) == []
 
 
-def test_an_answer_that_is_not_finite_is_an_error() -> None:
+def test_an_output_that_is_not_finite_is_an_error() -> None:
     with pytest.raises(NonsenseError, match=r"sum \(1\)"):
         plain_rows.predict(Sum(), wants(a="float64"), [{"a": 1}, {"a": float("nan")}])
 
@@ -156,20 +156,20 @@ class Picky:
 
 @pytest.mark.parametrize("at", range(5))
 @pytest.mark.parametrize(
-    ("word", "kind", "said"),
+    ("word", "kind", "message"),
     [
         ("zz", ModelError, "row {}: the model raised KeyError: 'zz'. Nothing was scored"),
         (None, SignatureError, "row {}: word is null, which the model does not take"),
     ],
 )
-def test_the_row_that_a_model_fails_on_is_named(at: int, word: str | None, kind: type[Exception], said: str) -> None:
+def test_the_row_that_a_model_fails_on_is_named(at: int, word: str | None, kind: type[Exception], message: str) -> None:
     rows: list[dict[str, Any]] = [{"word": "a"} for _ in range(5)]
     rows[at]["word"] = word
 
     with pytest.raises(kind) as error:
         plain_rows.predict(Picky(), wants(word="string"), rows)
 
-    assert str(error.value) == said.format(at)
+    assert str(error.value) == message.format(at)
 
 
 class Crowded:

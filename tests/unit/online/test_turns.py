@@ -1,4 +1,4 @@
-"""Threads take turns in a model, unless it says that it takes several; one that hangs does not stop the others."""
+"""Threads take turns in a model, unless it declares that it takes several; one that hangs does not stop the others."""
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Event, Lock
@@ -11,7 +11,7 @@ from scorebeat.online.slots import Turns
 
 
 class Counting:
-    """Says how many threads were in it at once."""
+    """Returns how many threads were in it at once."""
 
     outputs = pa.schema([("y", pa.float64())])
 
@@ -50,7 +50,7 @@ def test_one_thread_at_a_time_is_in_a_model_unless_it_takes_several(thread_safe:
     assert model.most == most
 
 
-def test_who_does_not_get_the_model_in_time_is_told_so() -> None:
+def test_a_caller_that_does_not_get_the_model_in_time_gets_an_error() -> None:
     turns, entered, leave = Turns(Counting(thread_safe=False)), Event(), Event()
 
     def stay() -> None:

@@ -1,4 +1,4 @@
-"""What commands print is one line a value, in words that people write, and never commands a terminal."""
+"""Commands print one line a value, in words that people write, and never commands a terminal."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -49,15 +49,15 @@ def test_a_long_value_stays_on_one_line_where_nobody_watches(capsys: pytest.Capt
     assert "x" * 500 in capsys.readouterr().out.splitlines()[1]
 
 
-def test_lines_are_said_once_for_a_state_and_not_for_every_row() -> None:
-    said: list[str] = []
-    lines = progress.Lines(said.append)
+def test_lines_are_printed_once_for_a_state_and_not_for_every_row() -> None:
+    printed: list[str] = []
+    lines = progress.Lines(printed.append)
     for rows in (0, 1, 2):
         lines.show(replace(RUN, rows_scored=rows))
     lines.show(ended(RunState.SUCCEEDED, rows_scored=2000))
     lines.show(ended(RunState.SUCCEEDED, rows_scored=2000))
 
-    assert said == ["run 1204 iris running: 0 of 2,000 rows", "run 1204 iris succeeded: 2,000 of 2,000 rows"]
+    assert printed == ["run 1204 iris running: 0 of 2,000 rows", "run 1204 iris succeeded: 2,000 of 2,000 rows"]
 
 
 def test_a_terminal_gets_a_bar() -> None:
@@ -80,9 +80,9 @@ def test_only_a_run_that_succeeded_ends_with_0(state: RunState) -> None:
     )
 
 
-def test_nothing_pending_is_said() -> None:
-    said = progress.summary(ended(RunState.SUCCEEDED, batches=0, rows_scored=0))
+def test_nothing_pending_is_reported() -> None:
+    text = progress.summary(ended(RunState.SUCCEEDED, batches=0, rows_scored=0))
 
-    assert said == (
+    assert text == (
         "run 1204: nothing is pending: job iris's query gave no row that model iris/3 has not handled"
     )  # true of an empty query, too

@@ -1,4 +1,4 @@
-"""What the one log of many processes promises."""
+"""The promises of the one log of many processes."""
 
 import io
 import json
@@ -18,11 +18,11 @@ def followed(output: bytes, form: str = "text") -> list[str]:
     return out.getvalue().splitlines()
 
 
-def test_each_line_of_the_log_says_when_and_who() -> None:
+def test_each_line_of_the_log_has_its_time_and_process() -> None:
     assert followed(b"one\ntwo\r\n") == ["03:04:05 worker    | one", "03:04:05 worker    | two"]
 
 
-def test_a_line_that_brings_its_own_time_is_not_given_another() -> None:
+def test_a_line_that_has_its_own_time_gets_no_other() -> None:
     assert followed(b"01:02:03 INFO  run.planned\n") == ["01:02:03 worker    | INFO  run.planned"]
 
 

@@ -1,4 +1,4 @@
-"""What the supervisor promises about its children, tried with tiny shell programs."""
+"""The promises of the supervisor about its children, tried with tiny shell programs."""
 
 import io
 import os
@@ -19,7 +19,7 @@ from tests.support.stack_helpers import PATIENCE, alive, wait_for
 
 
 def shell(name: str, script: str, **options: object) -> Process:
-    return Process(name, ("/bin/sh", "-c", script), **options)  # type: ignore[arg-type]  # options as given
+    return Process(name, ("/bin/sh", "-c", script), **options)  # type: ignore[arg-type]  # options of a Process
 
 
 class Clock:
@@ -45,7 +45,7 @@ class Tended:
     def lines(self) -> list[str]:
         return [line.partition(" ")[2] for line in self.out.getvalue().splitlines()]
 
-    def said(self, text: str) -> bool:
+    def logged(self, text: str) -> bool:
         self.supervisor.tend()
         return any(text in line for line in self.lines)
 
@@ -59,7 +59,7 @@ def tended() -> Iterator[Tended]:
 
 def test_a_child_that_dies_is_shown_and_started_again(tended: Tended) -> None:
     tended.supervisor.start(shell("brief", "echo last words; exit 3"))
-    wait_for(lambda: tended.said("brief ended with status 3; it is started again in 1 s"))
+    wait_for(lambda: tended.logged("brief ended with status 3; it is started again in 1 s"))
 
     assert tended.supervisor.tend() == 0, "not before its pause is over"
     tended.clock.now += FIRST_PAUSE
@@ -77,25 +77,25 @@ def test_a_child_that_dies_is_shown_and_started_again(tended: Tended) -> None:
 def test_a_killed_child_is_named_with_its_signal(tended: Tended) -> None:
     tended.supervisor.start(shell("victim", "kill -9 $$"))
 
-    wait_for(lambda: tended.said("victim killed by SIGKILL"))
+    wait_for(lambda: tended.logged("victim killed by SIGKILL"))
 
 
 def test_the_pause_doubles_up_to_its_bound_and_starts_anew_after_a_long_life(tended: Tended) -> None:
     tended.supervisor.start(shell("brief", "exit 1"))
     for pause in (1, 2, 4, 8, 16, 30, 30):
-        wait_for(partial(tended.said, f"again in {pause} s"))
+        wait_for(partial(tended.logged, f"again in {pause} s"))
         tended.out.truncate(0)
         tended.clock.now += pause
         assert tended.supervisor.tend() == 1
     assert LONGEST_PAUSE == 30
 
     tended.clock.now += LIVED
-    wait_for(lambda: tended.said("again in 1 s"))
+    wait_for(lambda: tended.logged("again in 1 s"))
 
 
 def test_a_child_that_is_not_to_be_restarted_stays_ended(tended: Tended) -> None:
     tended.supervisor.start(shell("once", "exit 0", restart=False))
-    wait_for(lambda: tended.said("once ended with status 0"))
+    wait_for(lambda: tended.logged("once ended with status 0"))
 
     tended.clock.now += 1000
 
@@ -106,8 +106,8 @@ def test_a_child_that_is_not_to_be_restarted_stays_ended(tended: Tended) -> None
 def test_a_program_that_is_not_there_is_named_and_tried_again(tended: Tended) -> None:
     tended.supervisor.start(Process("absent", ("/nowhere/program",)))
 
-    wait_for(lambda: tended.said("absent    | /nowhere/program: No such file or directory"))
-    wait_for(lambda: tended.said("absent ended with status 125; it is started again"))
+    wait_for(lambda: tended.logged("absent    | /nowhere/program: No such file or directory"))
+    wait_for(lambda: tended.logged("absent ended with status 125; it is started again"))
 
 
 def test_children_stop_in_the_reverse_order_each_by_its_own_signal(tended: Tended) -> None:
@@ -142,7 +142,7 @@ def test_a_child_that_ignores_its_signals_is_killed_with_its_own_children(tended
 
 def test_a_child_that_dies_takes_its_process_group_along(tended: Tended) -> None:
     tended.supervisor.start(shell("parent", "sleep 1000 & echo $!; kill -9 $$", restart=False))
-    wait_for(lambda: tended.said("parent killed by SIGKILL"))
+    wait_for(lambda: tended.logged("parent killed by SIGKILL"))
 
     grandchild = int(next(line for line in tended.lines if line.startswith("parent  ")).split()[-1])
 
@@ -179,7 +179,7 @@ def test_children_die_with_a_supervisor_that_is_killed() -> None:
 def test_secrets_of_the_environment_are_not_in_the_title_of_the_process(tended: Tended) -> None:
     secret = {**os.environ, "SCOREBEAT_DATABASE_URL": "postgresql://u:hidden@/d"}
     tended.supervisor.start(shell("quiet", "echo $$ $SCOREBEAT_DATABASE_URL; sleep 1000", env=secret))
-    wait_for(lambda: tended.said("hidden"))
+    wait_for(lambda: tended.logged("hidden"))
 
     pid = tended.lines[-1].split()[2]
 

@@ -1,4 +1,4 @@
-"""What `watch` says of a run are the numbers of its page, as a bar on a terminal and as plain lines elsewhere."""
+"""The lines of `watch` have the numbers of the run's page, as a bar on a terminal and as plain lines elsewhere."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ RUN = RunLine(
 FAST = Now(Pace(1234.4, timedelta(seconds=75)), AT)
 
 
-def said(*seen: tuple[RunLine, Now | None]) -> list[str]:
+def lines_of(*seen: tuple[RunLine, Now | None]) -> list[str]:
     lines: list[str] = []
     shown = progress.Lines(lines.append)
     for line, now in seen:
@@ -30,8 +30,8 @@ def said(*seen: tuple[RunLine, Now | None]) -> list[str]:
     return lines
 
 
-def test_a_line_tells_rows_failures_speed_time_left_and_deadline() -> None:
-    assert said((RUN, FAST)) == [
+def test_a_line_shows_rows_failures_speed_time_left_and_deadline() -> None:
+    assert lines_of((RUN, FAST)) == [
         "run 7 iris running: 500 of 2,000 rows, 3 failed, 1,234 rows/s, 75 s left, due in 20 min 0 s"
     ]
 
@@ -45,25 +45,25 @@ def test_a_line_tells_rows_failures_speed_time_left_and_deadline() -> None:
         (None, timedelta(minutes=20), "due in 20 min 0 s"),
     ],
 )
-def test_lateness_is_told_before_it_comes(left: timedelta | None, deadline: timedelta | None, words: str) -> None:
+def test_lateness_is_forecast_before_it_comes(left: timedelta | None, deadline: timedelta | None, words: str) -> None:
     line = replace(RUN, deadline_at=AT + deadline if deadline is not None else None)
 
-    assert said((line, Now(Pace(1234.4 if left else 0.0, left), AT)))[0].endswith(words)
+    assert lines_of((line, Now(Pace(1234.4 if left else 0.0, left), AT)))[0].endswith(words)
 
 
-def test_what_an_open_run_waits_for_is_told_at_once() -> None:
+def test_the_cause_for_which_an_open_run_waits_is_reported_at_once() -> None:
     waits = replace(RUN, reason="waits for a lock on orders, which process 7 of ann holds in a transaction of 3 s")
 
-    lines = said((RUN, FAST), (waits, FAST))
+    lines = lines_of((RUN, FAST), (waits, FAST))
 
     assert len(lines) == 2
     assert lines[1].endswith(", waits for a lock on orders, which process 7 of ann holds in a transaction of 3 s")
 
 
-def test_a_run_that_stands_still_and_becomes_late_is_told_of_once() -> None:
+def test_a_run_that_makes_no_progress_and_becomes_late_is_reported_once() -> None:
     still, later = Now(Pace(0.0, None), AT), Now(Pace(0.0, None), AT + timedelta(minutes=21))
 
-    lines = said((RUN, still), (RUN, still), (RUN, later), (RUN, later))
+    lines = lines_of((RUN, still), (RUN, still), (RUN, later), (RUN, later))
 
     assert [line.rpartition(", ")[2] for line in lines] == ["due in 20 min 0 s", "late by 60 s"]
 
@@ -71,7 +71,7 @@ def test_a_run_that_stands_still_and_becomes_late_is_told_of_once() -> None:
 def test_the_end_of_a_run_has_no_speed_and_no_deadline() -> None:
     over = replace(RUN, state=RunState.PARTIAL, finished_at=AT, rows_scored=1997)
 
-    assert said((over, FAST)) == ["run 7 iris partial: 1,997 of 2,000 rows, 3 failed"]
+    assert lines_of((over, FAST)) == ["run 7 iris partial: 1,997 of 2,000 rows, 3 failed"]
 
 
 def test_a_terminal_gets_the_same_numbers_beside_the_bar() -> None:

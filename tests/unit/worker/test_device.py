@@ -54,7 +54,7 @@ def test_a_number_counts_the_gpus_that_the_environment_grants(granted: str, name
 
 @pytest.mark.usefixtures("two")
 @pytest.mark.parametrize(
-    ("name", "environment", "said"),
+    ("name", "environment", "message"),
     [
         ("cuda:7", {}, "there are cuda:0 (NVIDIA Pretended 9), cuda:1 (NVIDIA Pretended 9)"),
         ("cuda:1", {device.VISIBLE: "1"}, "CUDA_VISIBLE_DEVICES=1 leaves cuda:0 (1)"),
@@ -69,15 +69,15 @@ def test_a_number_counts_the_gpus_that_the_environment_grants(granted: str, name
     ],
 )
 def test_a_device_that_is_not_there_is_refused_with_those_that_are(
-    name: str, environment: dict[str, str], said: str
+    name: str, environment: dict[str, str], message: str
 ) -> None:
     with pytest.raises(UsageError) as caught:
         device.find(name, environment)
 
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_a_machine_without_a_gpu_is_told_apart_and_the_way_out_is_named() -> None:
+def test_a_machine_without_a_gpu_is_recognised_and_the_way_out_is_named() -> None:
     with pytest.raises(UsageError, match=r"no NVIDIA GPU was found here.* set CUDA_VISIBLE_DEVICES to its number"):
         device.find("cuda:0", {})
 
@@ -86,11 +86,11 @@ def test_where_nothing_lists_gpus_the_environment_is_believed() -> None:
     assert device.find("cuda:1", {device.VISIBLE: "2,3"}) == Device("cuda:1", device.UNKNOWN_GPU, "3")
 
 
-def test_a_container_without_nvidia_smi_asks_the_driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for place, model in (("0000:17:00.0", "NVIDIA A10"), ("0000:9a:00.0", "NVIDIA H200")):
-        folder = tmp_path / "gpus" / place
+def test_a_container_without_nvidia_smi_queries_the_driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for address, model in (("0000:17:00.0", "NVIDIA A10"), ("0000:9a:00.0", "NVIDIA H200")):
+        folder = tmp_path / "gpus" / address
         folder.mkdir(parents=True)
-        (folder / "information").write_text(f"Model: \t\t {model}\nIRQ: 1\nGPU UUID: \t GPU-{place[5:7]}\n")
+        (folder / "information").write_text(f"Model: \t\t {model}\nIRQ: 1\nGPU UUID: \t GPU-{address[5:7]}\n")
     monkeypatch.setattr(gpus, "PROC", tmp_path / "gpus")
 
     assert device.find("cuda:1", {}) == Device("cuda:1", "NVIDIA H200", "1")
@@ -104,7 +104,7 @@ def test_a_slice_of_a_gpu_is_a_device_of_its_own_kind(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.usefixtures("two")
-def test_who_enters_a_device_hands_it_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entered_device_is_current_and_keeps_an_order_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     found = device.find("cuda:1")
 
     found.enter()
@@ -123,7 +123,7 @@ def test_a_worker_on_the_cpu_sees_no_gpu() -> None:
     assert (device.current().kind, device.current().queue) == ("cpu", "cpu")
 
 
-def test_a_process_that_was_told_nothing_is_on_the_cpu() -> None:
+def test_a_process_without_a_device_option_is_on_the_cpu() -> None:
     assert device.current() == Device("cpu")
 
 

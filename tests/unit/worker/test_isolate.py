@@ -90,10 +90,10 @@ def test_a_batch_whose_every_row_fails_alike_raises_that_one_error() -> None:
 
 
 def test_a_batch_whose_rows_fail_in_several_ways_is_narrowed_to_each() -> None:
-    def predict(given: pa.RecordBatch) -> pa.RecordBatch:
-        for x in given.column(0).to_pylist():
+    def predict(batch: pa.RecordBatch) -> pa.RecordBatch:
+        for x in batch.column(0).to_pylist():
             raise (ValueError if x % 2 else TypeError)(x)
-        return Doubles()(given)
+        return Doubles()(batch)
 
     found = isolate.predict_isolating_failures(predict, rows(1000))
 
@@ -132,30 +132,30 @@ def test_rows_for_which_a_model_breaks_its_contract_are_found(bad: list[int]) ->
 
 
 @pytest.mark.parametrize("bad", [[], [7], [7, 900]])
-def test_a_model_that_returns_one_value_for_all_rows_is_never_believed_for_single_rows(bad: list[int]) -> None:
-    def mean(given: pa.RecordBatch) -> pa.RecordBatch:
-        if given.num_rows > 1:
+def test_a_model_with_one_output_for_all_rows_is_never_trusted_for_single_rows(bad: list[int]) -> None:
+    def mean(batch: pa.RecordBatch) -> pa.RecordBatch:
+        if batch.num_rows > 1:
             raise OutputError("the model returned 1 predictions for many rows")
-        return Doubles(bad)(given)
+        return Doubles(bad)(batch)
 
     with pytest.raises(OutputError, match="for many rows"):
         isolate.predict_isolating_failures(mean, rows(1000))
 
 
-def test_the_places_of_an_error_name_code_and_no_values() -> None:
+def test_the_frames_of_an_error_name_code_and_no_values() -> None:
     def deeper(secret: str) -> None:
         raise ValueError(secret)
 
     with pytest.raises(ValueError, match="4711") as caught:
         deeper("card 4711")
 
-    told = bad_rows.stack_of(caught.value)
-    assert "4711" not in told
-    assert told.splitlines()[-1].endswith("in deeper")
-    assert "test_isolate.py:" in told
+    trace = bad_rows.stack_of(caught.value)
+    assert "4711" not in trace
+    assert trace.splitlines()[-1].endswith("in deeper")
+    assert "test_isolate.py:" in trace
 
 
-def test_the_places_of_a_deep_error_are_its_last_twenty() -> None:
+def test_the_frames_of_a_deep_error_are_its_last_twenty() -> None:
     def fall(depth: int) -> None:
         if depth == 0:
             raise ValueError("deep")

@@ -25,7 +25,7 @@ def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
         ("100000 50000\n", 2, True),
     ],
 )
-def test_a_quota_below_the_cores_counts_in_their_place(quota: str, cpus: int, shares: bool, tmp_path: Path) -> None:
+def test_a_quota_below_the_cores_counts_instead_of_them(quota: str, cpus: int, shares: bool, tmp_path: Path) -> None:
     file = tmp_path / "cpu.max"
     file.write_text(quota, "utf-8")
 

@@ -1,4 +1,4 @@
-"""A process that stands still is ended by its parent, and no other."""
+"""A process that hangs is ended by its parent, and no other."""
 
 import signal
 import subprocess
