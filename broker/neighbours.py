@@ -1,7 +1,6 @@
 """Who else uses the broker's database: other installations, other Celery applications, programs of an older version."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,9 +54,12 @@ def neighbours(app: InstallationApp) -> list[Neighbour] | None:
     with reaching(app) as connection, connection.channel() as channel:
         client: Any = Redis(connection_pool=channel.pool)
         try:
-            for key in _bindings(client):
-                prefix, _, exchange = key.partition(BINDING)
-                found.setdefault(prefix, set()).add(exchange)
+            cursor, deadline = None, time.monotonic() + LOOK_FOR
+            while cursor != 0 and time.monotonic() < deadline:
+                cursor, keys = client.scan(cursor or 0, match=f"*{BINDING}*", count=1000)
+                for key in keys:
+                    prefix, _, exchange = key.decode(errors="replace").partition(BINDING)
+                    found.setdefault(prefix, set()).add(exchange)
             found.pop(app.prefix(), None)
             database = channel.pool.connection_kwargs["db"]
             return [
@@ -66,13 +68,6 @@ def neighbours(app: InstallationApp) -> list[Neighbour] | None:
             ]
         except NoPermissionError:
             return None
-
-
-def _bindings(client: Any) -> Iterator[str]:
-    cursor, deadline = None, time.monotonic() + LOOK_FOR
-    while cursor != 0 and time.monotonic() < deadline:
-        cursor, keys = client.scan(cursor or 0, match=f"*{BINDING}*", count=1000)
-        yield from (key.decode(errors="replace") for key in keys)
 
 
 def answering(app: InstallationApp) -> set[str]:

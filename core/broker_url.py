@@ -12,6 +12,8 @@ from scorebeat.core.paths import shown
 from scorebeat.core.urls import parameters
 
 TLS_SCHEME = "rediss"
+_IN_URL = {"ca": "ssl_ca_certs", "cert": "ssl_certfile", "key": "ssl_keyfile"}
+"""The parameter of the URL that names each file; `broker_use_ssl` has the same names."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +34,9 @@ def for_celery(url: str, files: TlsFiles) -> tuple[str, dict[str, Any] | None]:
     """
     if not _is_tls(url):
         return url, None
-    merged = _merged(url, files)
-    return url.partition("?")[0], {  # Flower reads the files from `broker_use_ssl` alone
-        "ssl_cert_reqs": ssl.CERT_REQUIRED,
-        "ssl_check_hostname": True,
-        "ssl_ca_certs": _text(merged.ca),
-        "ssl_certfile": _text(merged.cert),
-        "ssl_keyfile": _text(merged.key),
-    }
+    paths = {_IN_URL[name]: None if path is None else str(path) for name, path in vars(_merged(url, files)).items()}
+    # Flower reads the files from `broker_use_ssl` alone
+    return url.partition("?")[0], {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True, **paths}
 
 
 def tls_mistakes(url: str | None, files: TlsFiles) -> Iterator[str]:
@@ -58,23 +55,19 @@ def tls_mistakes(url: str | None, files: TlsFiles) -> Iterator[str]:
     ]
     if twice:
         yield f"{', '.join(twice)}: the same file is named in SCOREBEAT_BROKER_URL; name it once"
-    yield from _file_mistakes(_merged(url, files))
-
-
-def _file_mistakes(files: TlsFiles) -> Iterator[str]:
-    context = ssl.create_default_context()
-    if files.ca is not None:
-        yield from _load_mistakes("CA", files.ca, "certificates", lambda: context.load_verify_locations(files.ca))
-    if files.cert is not None:
+    context, used = ssl.create_default_context(), _merged(url, files)
+    if used.ca is not None:
+        yield from _load_mistakes("CA", used.ca, "certificates", lambda: context.load_verify_locations(used.ca))
+    if used.cert is not None:
 
         def load() -> None:
             # an empty passphrase, or OpenSSL would ask for one at the terminal
-            context.load_cert_chain(str(files.cert), files.key, password="")
+            context.load_cert_chain(str(used.cert), used.key, password="")
 
-        key = files.key or files.cert
-        yield from _load_mistakes("key", key, "the certificate's key, without a passphrase", load, files.cert)
-    elif files.key is not None:
-        yield f"the broker's key {files.key} is given without its certificate: name both"
+        key = used.key or used.cert
+        yield from _load_mistakes("key", key, "the certificate's key, without a passphrase", load, used.cert)
+    elif used.key is not None:
+        yield f"the broker's key {used.key} is given without its certificate: name both"
 
 
 def _load_mistakes(what: str, path: Path, expected: str, load: Callable[[], None], *others: Path) -> Iterator[str]:
@@ -89,9 +82,6 @@ def _load_mistakes(what: str, path: Path, expected: str, load: Callable[[], None
         yield f"the broker's {what} file {shown(path)} cannot be used ({reason}); expected a PEM file with {expected}"
 
 
-_IN_URL = {"ca": "ssl_ca_certs", "cert": "ssl_certfile", "key": "ssl_keyfile"}
-
-
 def _merged(url: str, files: TlsFiles) -> TlsFiles:
     """The files with those that the URL names, which replace the settings' own."""
     in_url = parameters(url)
@@ -101,7 +91,3 @@ def _merged(url: str, files: TlsFiles) -> TlsFiles:
 
 def _is_tls(url: str) -> bool:
     return urlsplit(url).scheme == TLS_SCHEME
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)

@@ -64,7 +64,12 @@ class TextFormatter(_Redacting):
 
     def format(self, record: logging.LogRecord) -> str:
         level = _SHORT_LEVELS.get(record.levelname, record.levelname)
-        line = f"{self.formatTime(record, '%H:%M:%S')} {level:<5} {_message(record)}"
+        event, fields = _event(record)
+        if event:
+            message = " ".join([event, *(f"{key}={_text(value)}" for key, value in fields.items())])
+        else:
+            message = _escaped(f"{record.name} {redact(record.getMessage())}").replace("\n", "\n    ")
+        line = f"{self.formatTime(record, '%H:%M:%S')} {level:<5} {message}"
         exception = self.exception(record)
         return f"{line}\n{_escaped(exception)}" if exception else line
 
@@ -92,13 +97,6 @@ class JsonFormatter(_Redacting):
 def _event(record: logging.LogRecord) -> tuple[str, Mapping[str, object]]:
     """Name and fields; an empty name for a record that is no event of ours."""
     return getattr(record, "scorebeat_event", ""), getattr(record, "scorebeat_fields", {})
-
-
-def _message(record: logging.LogRecord) -> str:
-    event, fields = _event(record)
-    if event:
-        return " ".join([event, *(f"{key}={_text(value)}" for key, value in fields.items())])
-    return _escaped(f"{record.name} {redact(record.getMessage())}").replace("\n", "\n    ")
 
 
 def _text(value: object) -> str:

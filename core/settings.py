@@ -190,8 +190,7 @@ class Settings(BaseSettings):
 def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
     """Settings of this process; `overrides` take precedence. Raises SettingsError naming every one that is wrong."""
     overrides = {name: value for name, value in (overrides or {}).items() if value is not None}
-    wrong = [name for name in overrides if name not in Settings.model_fields]
-    mistakes = [_unknown(name) for name in [*(f"{PREFIX}{name.upper()}" for name in wrong), *_unknown_variables()]]
+    mistakes = list(_unknown(overrides))
     try:
         settings = Settings(**overrides)
     except ValidationError as error:
@@ -212,29 +211,25 @@ def _needed(name: str, url: str | None, expected: str) -> str:
     return url
 
 
-def _unknown_variables() -> list[str]:
-    """Names with our prefix that no setting has, from the environment and `.env`."""
-    known = {f"{PREFIX}{field}".upper() for field in Settings.model_fields}
-    names = {name.upper() for name, value in (_dotenv() | os.environ).items() if value}
-    ours = {name for name in names if name.startswith(PREFIX) and not _KUBERNETES.fullmatch(name)}
-    return sorted(ours - known)
+def _unknown(overrides: Mapping[str, Any]) -> Iterator[str]:
+    """A message for each name that no setting has, in `overrides`, the environment or `.env`.
 
-
-def _dotenv() -> dict[str, str | None]:
+    Raises SettingsError if `.env` cannot be read.
+    """
     try:
-        return dict(dotenv_values(DOTENV, interpolate=False))
+        dotenv = dotenv_values(DOTENV, interpolate=False)
     except OSError as error:
         raise SettingsError(f"{DOTENV}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise SettingsError(f"{DOTENV}: is not UTF-8; save the file as UTF-8") from None
-
-
-def _unknown(name: str) -> str:
-    """The message for an unknown setting. Names are compared without their common prefix."""
     known = {field.upper(): f"{PREFIX}{field.upper()}" for field in Settings.model_fields}
-    close = get_close_matches(name.removeprefix(PREFIX), known, n=1)
-    meant = f"Did you mean {known[close[0]]}?" if close else f"Known: {', '.join(known.values())}."
-    return f"{name} is not a setting. {meant}"
+    variables = {name.upper() for name, value in {**dotenv, **os.environ}.items() if value}
+    ours = {name for name in variables if name.startswith(PREFIX) and not _KUBERNETES.fullmatch(name)}
+    wrong = [f"{PREFIX}{name.upper()}" for name in overrides if name not in Settings.model_fields]
+    for name in [*wrong, *sorted(ours - set(known.values()))]:
+        close = get_close_matches(name.removeprefix(PREFIX), known, n=1)  # all names have the prefix
+        meant = f"Did you mean {known[close[0]]}?" if close else f"Known: {', '.join(known.values())}."
+        yield f"{name} is not a setting. {meant}"
 
 
 def _explain(error: ErrorDetails) -> str:

@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Callable
 from urllib.parse import parse_qsl, urlsplit
 
 DATABASE_URL = "postgresql://user:password@host:5432/database"
@@ -49,12 +48,27 @@ def redact(text: str) -> str:
 
 def database_url(url: str) -> str:
     """The URL, unchanged. Raises ValueError, which never shows the value."""
-    return _checked(url, DATABASE_URL, DATABASE_SCHEMES, lambda _: None)
+    _require_form(url, DATABASE_URL, DATABASE_SCHEMES)
+    return url
 
 
 def broker_url(url: str) -> str:
     """The URL, unchanged. Raises ValueError, which never shows the value."""
-    return _checked(url, BROKER_URL, tuple(BROKER_PARAMETERS), _refuse_other_brokers, _refuse_other_parameters)
+    scheme, _, rest = url.partition("://")
+    for part in scheme.split("+"):
+        if rest and part in _OTHER_BROKERS:
+            raise ValueError(f"begins with {scheme}://: {_OTHER_BROKERS[part]}; {_WHY_ONE_REDIS}")
+    _require_form(url, BROKER_URL, tuple(BROKER_PARAMETERS))
+    allowed, options = BROKER_PARAMETERS[scheme], parameters(url)
+    if unknown := sorted(set(options) - set(allowed)):
+        may = f"allowed are {', '.join(allowed)}" if allowed else "none is allowed here"
+        raise ValueError(f"has the parameter {', '.join(unknown)}; {may}")
+    if options.get("ssl_cert_reqs", VERIFYING[0]) not in VERIFYING:
+        raise ValueError(
+            "has ssl_cert_reqs other than required: the server would not be verified, and anybody on the way could "
+            "read and send messages. Leave it out, and name the CA of the server by SCOREBEAT_BROKER_CA"
+        )
+    return url
 
 
 def parameters(url: str) -> dict[str, str]:
@@ -66,7 +80,10 @@ def exposed(url: str) -> str | None:
     """Why somebody on the way to the service could read or forge its messages; None if nobody could."""
     parts, options = urlsplit(url), parameters(url)
     hosts = (options.get("host") or parts.hostname or "").split(",")
-    if all(_is_local(host) for host in hosts) or parts.scheme == "rediss":
+    stays_on_this_machine = all(
+        not host or host.startswith(("/", "@", "127.")) or host in ("localhost", "::1") for host in hosts
+    )
+    if stays_on_this_machine or parts.scheme == "rediss":
         return None
     if parts.scheme == "redis":
         return "redis:// is not encrypted; expected rediss://"
@@ -76,57 +93,23 @@ def exposed(url: str) -> str | None:
     return f"sslmode is {mode}, which does not verify the server; expected sslmode=verify-full and sslrootcert=FILE"
 
 
-def _is_local(host: str) -> bool:
-    """Whether connections to the host stay within the machine."""
-    return not host or host.startswith(("/", "@", "127.")) or host in ("localhost", "::1")
-
-
-def _checked(
-    url: str,
-    expected: str,
-    schemes: tuple[str, ...],
-    before: Callable[[str], None],
-    after: Callable[[str], None] = lambda _: None,
-) -> str:
-    scheme, found, rest = url.partition("://")
-    if not found or not rest:
+def _require_form(url: str, expected: str, schemes: tuple[str, ...]) -> None:
+    """Raises ValueError unless the URL has one of the schemes, and a host and port that can be read."""
+    scheme, _, rest = url.partition("://")
+    if not rest:
         raise ValueError(f"is not a URL; expected {expected}")
-    before(scheme)
     if scheme not in schemes:
         raise ValueError(f"begins with {scheme}://, not {' or '.join(schemes)}; expected {expected}")
-    if not _has_readable_host(url):
-        raise ValueError(
-            f"has no readable host and port; expected {expected}, each of : / ? # @ [ ] % in the password "
-            "written as % and two digits, such as %40 for @"
-        )
-    after(url)
-    return url
-
-
-def _has_readable_host(url: str) -> bool:
     try:
         parts = urlsplit(url)
         _ = parts.port  # raises ValueError if it is no number
     except ValueError:
-        return False
-    password_cut_short = "@" in parts.path + parts.fragment or ("@" in parts.query and "@" not in parts.netloc)
-    return not (password_cut_short or parts.netloc.count("@") > 1 or re.search(r"\s", url))
-
-
-def _refuse_other_brokers(scheme: str) -> None:
-    for part in scheme.split("+"):
-        if part in _OTHER_BROKERS:
-            raise ValueError(f"begins with {scheme}://: {_OTHER_BROKERS[part]}; {_WHY_ONE_REDIS}")
-
-
-def _refuse_other_parameters(url: str) -> None:
-    allowed = BROKER_PARAMETERS[urlsplit(url).scheme]
-    options = parameters(url)
-    if unknown := sorted(set(options) - set(allowed)):
-        may = f"allowed are {', '.join(allowed)}" if allowed else "none is allowed here"
-        raise ValueError(f"has the parameter {', '.join(unknown)}; {may}")
-    if options.get("ssl_cert_reqs", VERIFYING[0]) not in VERIFYING:
+        is_readable = False
+    else:
+        password_cut_short = "@" in parts.path + parts.fragment or ("@" in parts.query and "@" not in parts.netloc)
+        is_readable = not (password_cut_short or parts.netloc.count("@") > 1 or re.search(r"\s", url))
+    if not is_readable:
         raise ValueError(
-            "has ssl_cert_reqs other than required: the server would not be verified, and anybody on the way could "
-            "read and send messages. Leave it out, and name the CA of the server by SCOREBEAT_BROKER_CA"
+            f"has no readable host and port; expected {expected}, each of : / ? # @ [ ] % in the password "
+            "written as % and two digits, such as %40 for @"
         )

@@ -80,21 +80,21 @@ def watched(command: Callable[[], None]) -> NoReturn:
 
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGTERM, 0, 0, 0)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        _run(command)
+        code = 0
+        try:
+            command()
+        except Exception:  # noqa: BLE001 -- a fault of ours: its traceback is the message
+            sys.excepthook(*sys.exc_info())
+            code = FAILED
+        last_word(code)
+        sys.exit(code)
     received, status = _wait(child)
     os.set_blocking(read, False)
-    _end(status, received, _reports(read))
-
-
-def _run(command: Callable[[], None]) -> NoReturn:
-    try:
-        command()
-    except Exception:  # noqa: BLE001 -- a fault of ours: its traceback is the message
-        sys.excepthook(*sys.exc_info())
-        last_word(FAILED)
-        sys.exit(FAILED)
-    last_word(0)
-    sys.exit(0)
+    reports: dict[str, Any] = {}
+    with suppress(BlockingIOError):  # the child sent nothing
+        for line in os.read(read, 1 << 16).splitlines():
+            reports |= json.loads(line)  # later reports replace earlier ones
+    _end(status, received, reports)
 
 
 def _wait(child: int) -> tuple[set[int], int]:
@@ -111,18 +111,6 @@ def _wait(child: int) -> tuple[set[int], int]:
             return received, status
 
 
-def _reports(read: int) -> dict[str, Any]:
-    """All that the child sent; later reports replace earlier ones."""
-    reports: dict[str, Any] = {}
-    try:
-        sent = os.read(read, 1 << 16)
-    except BlockingIOError:
-        return reports
-    for line in sent.splitlines():
-        reports |= json.loads(line)
-    return reports
-
-
 def _end(status: int, received: set[int], reports: dict[str, Any]) -> NoReturn:
     if reports.get("clears"):
         import shutil  # noqa: PLC0415 -- as above
@@ -135,7 +123,11 @@ def _end(status: int, received: set[int], reports: dict[str, Any]) -> NoReturn:
         os.kill(os.getpid(), number)
     if number == 0 and reports.get("code") == os.WEXITSTATUS(status):
         sys.exit(os.WEXITSTATUS(status))
-    _print_error(f"error: {_what_happened(status, reports.get('runs_for'))}\n")
+    message = f"error: {_what_happened(status, reports.get('runs_for'))}\n"
+    with suppress(OSError):  # there is no standard error
+        if stat.S_ISREG(os.fstat(2).st_mode):  # a file: write after what the child wrote with a descriptor of its own
+            os.lseek(2, 0, os.SEEK_END)
+        os.write(2, message.encode())
     sys.exit(FAILED)
 
 
@@ -154,11 +146,3 @@ def _what_happened(status: int, runs_for: str | None) -> str:
             "system had no memory left for it"
         )
     return f"{runs_for}: its code ended the process with exit code {number}, or closed its pipe to the parent process"
-
-
-def _print_error(message: str) -> None:
-    """Write to standard error; if that is a file, after what the child wrote with a descriptor of its own."""
-    with suppress(OSError):  # there is no standard error
-        if stat.S_ISREG(os.fstat(2).st_mode):
-            os.lseek(2, 0, os.SEEK_END)
-        os.write(2, message.encode())

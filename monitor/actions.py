@@ -54,20 +54,31 @@ class RunAction(Action):
     async def post(self, run: str, what: str) -> None:
         run_id, by = int(run), self.actor
         if what == "cancel":
-            await self.do(lambda p: _cancel(p, run_id, by))
-            return
-        self._require_known()
-        batch_id, group = (
-            self._field("batch", _BATCH, "the id of a batch"),
-            self._field("group", _GROUP, "a group's id"),
-        )
-        await self.do(lambda p: _requeue(p, run_id, by, int(batch_id) if batch_id else None, group))
 
-    def _require_known(self) -> None:
-        """An unknown field would be ignored, and more would be put back than the caller selected. Raises HTTPError."""
-        sent = self.request.arguments
-        if set(sent) - _FIELDS or (self.request.body and not self.request.body_arguments):
+            def cancel(p: Producer) -> str:
+                moved = by_hand.cancel(p, run_id, by)
+                return (
+                    f"Run {run_id} is cancelled." if moved else f"Run {run_id} was over already; nothing was changed."
+                )
+
+            await self.do(cancel)
+            return
+        # an unknown field would be ignored, and more would be put back than the caller selected
+        if set(self.request.arguments) - _FIELDS or (self.request.body and not self.request.body_arguments):
             raise HTTPError(400, "expected no fields but batch and group, as a form sends them; load the page anew")
+        batch = self._field("batch", _BATCH, "the id of a batch")
+        group = self._field("group", _GROUP, "a group's id")
+
+        def requeue(p: Producer) -> str:
+            put_back = by_hand.requeue(p, run_id, by, batch_id=int(batch) if batch else None, group=group)
+            if not put_back:
+                return (
+                    f"Nothing of that is left to put back in run {run_id}: it never failed, or was put back before. "
+                    "Nothing was changed."
+                )
+            return f"{plural(put_back, 'batch', 'batches')} of run {run_id} put back."
+
+        await self.do(requeue)
 
     def _field(self, name: str, pattern: re.Pattern[str], expected: str) -> str | None:
         value: str | None = self.get_argument(name, None)
@@ -84,40 +95,18 @@ class JobAction(Action):
         if "\0" in job:
             raise HTTPError(404, f"no job is named {job!r}: a name holds no NUL")
         by, reason = self.actor, self.get_body_argument("reason", "") or "by hand"
-        work: dict[str, Callable[[Producer], str]] = {
-            "run": lambda p: _run(p, job, by),
-            "pause": lambda p: _pause(p, job, by, reason),
-            "resume": lambda p: _resume(p, job, by),
-        }
-        await self.do(work[what])
 
+        def run(p: Producer) -> str:
+            return f"Run {enqueue(p, Request(job, by)).run_id} of job {job} is enqueued."
 
-def _requeue(p: Producer, run_id: int, by: str, batch_id: int | None, group: str | None) -> str:
-    put_back = by_hand.requeue(p, run_id, by, batch_id=batch_id, group=group)
-    if not put_back:
-        return (
-            f"Nothing of that is left to put back in run {run_id}: it never failed, or was put back before. "
-            "Nothing was changed."
-        )
-    return f"{plural(put_back, 'batch', 'batches')} of run {run_id} put back."
+        def pause(p: Producer) -> str:
+            with p.engine.begin() as connection:
+                moved = jobs.pause(connection, job, by, reason)
+            return f"Job {job} is paused." if moved else f"Job {job} was paused before; nothing was changed."
 
+        def resume(p: Producer) -> str:
+            with p.engine.begin() as connection:
+                moved = jobs.resume(connection, job, by)
+            return f"Job {job} is resumed." if moved else f"Job {job} was not paused; nothing was changed."
 
-def _cancel(p: Producer, run_id: int, by: str) -> str:
-    moved = by_hand.cancel(p, run_id, by)
-    return f"Run {run_id} is cancelled." if moved else f"Run {run_id} was over already; nothing was changed."
-
-
-def _run(p: Producer, job: str, by: str) -> str:
-    return f"Run {enqueue(p, Request(job, by)).run_id} of job {job} is enqueued."
-
-
-def _pause(p: Producer, job: str, by: str, reason: str) -> str:
-    with p.engine.begin() as connection:
-        moved = jobs.pause(connection, job, by, reason)
-    return f"Job {job} is paused." if moved else f"Job {job} was paused before; nothing was changed."
-
-
-def _resume(p: Producer, job: str, by: str) -> str:
-    with p.engine.begin() as connection:
-        moved = jobs.resume(connection, job, by)
-    return f"Job {job} is resumed." if moved else f"Job {job} was not paused; nothing was changed."
+        await self.do({"run": run, "pause": pause, "resume": resume}[what])

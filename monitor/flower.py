@@ -19,9 +19,8 @@ def install(settings: Settings) -> bool:
         emit("flower.no_tab", logging.WARNING, flower=found, expected=f"{TRIED}.*", reason="not tried with this one")
         return False
     try:
-        import_module("scorebeat.monitor.tab").wire(
-            settings
-        )  # imported here: another version of Flower may lack what it imports
+        # imported here: another version of Flower may lack what it imports
+        import_module("scorebeat.monitor.tab").wire(settings)
     except (ImportError, AttributeError, ValueError, OSError) as error:
         emit("flower.no_tab", logging.WARNING, flower=found, reason=str(error))
         return False

@@ -40,15 +40,17 @@ class Ledger:
         return await self._in_thread(lambda: work(self._producer))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._with_reason, work)
+        def with_reason() -> T:
+            try:
+                with reachable(self._producer.url):
+                    return work()
+            except DBAPIError as error:
+                line = str(error.orig).strip().splitlines()[0]
+                raise ServiceDown(
+                    f"The ledger cannot be used: {line}. Does `scorebeat check` find it in order?"
+                ) from None
 
-    def _with_reason(self, work: Callable[[], T]) -> T:
-        try:
-            with reachable(self._producer.url):
-                return work()
-        except DBAPIError as error:
-            line = str(error.orig).strip().splitlines()[0]
-            raise ServiceDown(f"The ledger cannot be used: {line}. Does `scorebeat check` find it in order?") from None
+        return await asyncio.get_running_loop().run_in_executor(self._threads, with_reason)
 
 
 def is_away(error: ScorebeatError) -> bool:

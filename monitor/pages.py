@@ -117,16 +117,16 @@ class RunPage(Page):
         def look(connection: Connection) -> dict[str, Any]:
             line = status.get(connection, int(run))
             groups = failure_groups.page(connection, line.id, limit=21, after=groups_after)
-            batches, failed = (
-                _batches(connection, line.id, state, after),
-                run_pages.failed(connection, line.id, limit=11),
-            )
+            batches = _batches(connection, line.id, state, after)
+            failed = run_pages.failed(connection, line.id, limit=11)
             rows = batch_pages.quarantined_rows(connection, line.id, after=rows_after, limit=21)
+            # several batches in each bar of the chart, or it would show when one was committed and not how fast
+            bars = min(60, max(12, (line.batches - line.batches_open) // 3))
             return {
                 "run": shown(connection, line, database_clock.now(connection)),
                 "job": _job(connection, line.job),
                 "notes": unserved.of_runs(connection, [line]),
-                "points": run_pages.throughput(connection, line.id, _points(line)),
+                "points": run_pages.throughput(connection, line.id, bars),
                 "states": status.batch_states(connection, line.id),
                 "groups": groups[:20],
                 "more_groups": groups[19].place if len(groups) > 20 else None,
@@ -168,11 +168,6 @@ def _batches(connection: Connection, run_id: int, state: str, after: int) -> lis
         return run_pages.failed_by_number(connection, run_id, after=after, limit=A_PAGE + 1)
     states = (BatchState(state),) if state else ()
     return run_pages.batches(connection, run_id, states=states, after=after, limit=A_PAGE + 1)
-
-
-def _points(line: RunLine) -> int:
-    """Bars of the chart: several batches in each, or a bar would show when one was committed and not how fast."""
-    return min(60, max(12, (line.batches - line.batches_open) // 3))
 
 
 def _job(connection: Connection, name: str) -> JobRow | None:

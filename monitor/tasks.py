@@ -1,6 +1,7 @@
 """Flower's own task pages: which run, job and rows a task is for, and a button to put its batch back."""
 
 import re
+from contextlib import suppress
 from typing import Any
 
 from flower.views.tasks import TasksDataTable, TaskView
@@ -46,7 +47,10 @@ class DescribedTasks(Unframed, TasksDataTable):  # type: ignore[misc]  # Flower 
         super().get()
         tasks = [{field: shown(value) for field, value in task.items()} for task in self._page.get("data", [])]
         ids = {batch for task in tasks if (batch := batch_of(task.get("name"), task.get("args"))) is not None}
-        labels = await self._labels(sorted(ids)) if ids else {}
+        labels: dict[int, str] = {}
+        if ids:
+            with suppress(ScorebeatError):  # Flower's list works without our labels
+                labels = await self._ledger.read(lambda connection: batch_pages.labels(connection, sorted(ids)))
         for task in tasks:
             batch = batch_of(task.get("name"), task.get("args"))
             if batch in labels:
@@ -59,12 +63,6 @@ class DescribedTasks(Unframed, TasksDataTable):  # type: ignore[misc]  # Flower 
             self._page = chunk
         else:
             super().write(chunk)
-
-    async def _labels(self, ids: list[int]) -> dict[int, str]:
-        try:
-            return await self._ledger.read(lambda connection: batch_pages.labels(connection, ids))
-        except ScorebeatError:  # Flower's list works without our labels
-            return {}
 
 
 class BatchPart(Page):

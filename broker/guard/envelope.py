@@ -35,6 +35,7 @@ LONGEST_REPEATED = 1024 + 3
 """Characters; Celery cuts what is longer."""
 _TIMESTAMP = re.compile(r"2[01]\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)?")
 _MOST_DIGITS = 40
+_NO_JSON = "it is not JSON of plain texts and numbers"
 _SHOWN = 60
 """Characters of a stranger's text that are logged."""
 
@@ -47,12 +48,23 @@ def envelope_fault(raw: bytes | str, longest: int = LONGEST) -> str | None:
     """
     if len(raw) > longest:
         return f"it has {len(raw):,} bytes; ours have at most {longest:,}"
-    return _fault(raw, _message_fault)
+    try:
+        message = plain_json(raw)
+    except (ValueError, RecursionError):
+        return _NO_JSON
+    return _message_fault(message)
 
 
 def kept_fault(raw: bytes | str) -> str | None:
     """Why what the broker keeps as unacknowledged is no message with its exchange and key; None if it is."""
-    return _fault(raw, _kept_fault)
+    try:
+        kept = plain_json(raw)
+    except (ValueError, RecursionError):
+        return _NO_JSON
+    is_list = isinstance(kept, list) and list(map(type, kept)) == [dict, str, str]
+    if not is_list or not all(map(_is_short, kept[1:])):
+        return "it is no message with its exchange and key"
+    return _message_fault(kept[0])
 
 
 def opened(raw: bytes | str) -> tuple[dict[str, Any], Any]:
@@ -88,29 +100,10 @@ def keep_ours(message: Message) -> None:
     message.headers = {name: value for name, value in message.headers.items() if name in _OURS}
 
 
-def _fault(raw: bytes | str, find_fault: Callable[[Any], str | None]) -> str | None:
-    """The fault that `find_fault` returns for the parsed JSON."""
-    try:
-        parsed = plain_json(raw)
-    except (ValueError, RecursionError):
-        return "it is not JSON of plain texts and numbers"
-    return find_fault(parsed)
-
-
 def _message_fault(parsed: Any) -> str | None:
     if not isinstance(parsed, dict):
         return "it is not an object"
     return _parts_fault(parsed) or _body_fault(parsed)
-
-
-def _kept_fault(parsed: Any) -> str | None:
-    if (
-        not isinstance(parsed, list)
-        or list(map(type, parsed)) != [dict, str, str]
-        or not all(map(_is_short, parsed[1:]))
-    ):
-        return "it is no message with its exchange and key"
-    return _message_fault(parsed[0])
 
 
 def _parts_fault(parsed: Mapping[str, Any]) -> str | None:

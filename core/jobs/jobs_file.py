@@ -1,13 +1,13 @@
 """jobs.toml: read and checked whole, every mistake with its line and what was expected."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from scorebeat.core.errors import JobsFileError, did_you_mean
 from scorebeat.core.jobs.job import Job
-from scorebeat.core.jobs.job_block import DEFAULTS, Block, Defaults, read_defaults, shown
+from scorebeat.core.jobs.job_block import DEFAULTS, Block, read_defaults, shown
 from scorebeat.core.jobs.toml_lines import Document, Mistake, read
 
 OWNER = "jobs.toml"
@@ -40,22 +40,15 @@ def read_files(path: Path) -> list[JobsFile]:
             files.append(replace(read_file(one), is_in_folder=True))
         except JobsFileError as error:
             mistakes.append(str(error))
-    mistakes += [
-        f"{second}: {what} is in {first} too; expected one file for each" for what, first, second in _shared(files)
-    ]
-    if mistakes:
-        raise JobsFileError("\n".join(mistakes))
-    return files
-
-
-def _shared(files: Sequence[JobsFile]) -> Iterator[tuple[str, Path, Path]]:
-    """Owners and jobs that two files have, with the paths of both files."""
     first: dict[str, Path] = {}
     for file in files:
         for what in (f'owner = "{file.owner}"', *(f"[jobs.{job.name}]" for job in file.jobs)):
             if what in first:
-                yield what, first[what], file.path
+                mistakes.append(f"{file.path}: {what} is in {first[what]} too; expected one file for each")
             first.setdefault(what, file.path)
+    if mistakes:
+        raise JobsFileError("\n".join(mistakes))
+    return files
 
 
 def read_jobs(path: Path) -> list[Job]:
@@ -67,20 +60,26 @@ def read_file(path: Path) -> JobsFile:
     """The file with its owner. Raises JobsFileError with all mistakes."""
     documents, mistakes = read(_text(path))
     defaults = read_defaults(documents[0], mistakes)
-    jobs = tuple(job for document in documents for job in _jobs(document, defaults, path.parent, mistakes))
-    owner = _owner(documents[0], path.name, mistakes)
+    jobs: list[Job] = []
+    for document in documents:
+        for name, own in _blocks(document, mistakes):
+            block = Block(document, name, own, defaults, path.parent)
+            job = block.job()
+            mistakes += [one for one in block.mistakes if one not in mistakes]  # each job repeats those of [defaults]
+            if job is not None:
+                jobs.append(job)
+    owner = documents[0].data.get("owner", path.name)
+    is_name = isinstance(owner, str) and owner.strip() == owner and owner.isprintable()
+    if not is_name or not 0 < len(owner) <= LONGEST_OWNER:
+        what = f"is {shown(owner)}; expected a name in quotes of at most {LONGEST_OWNER} characters, such as 'team-a'"
+        mistakes.append(Mistake(documents[0].line(("owner",)), "owner", what))
     if mistakes:
-        raise JobsFileError(_message(path, mistakes))
-    return JobsFile(path, owner, jobs)
-
-
-def _owner(document: Document, name: str, mistakes: list[Mistake]) -> str:
-    owner = document.data.get("owner", name)
-    if isinstance(owner, str) and owner.strip() == owner and 0 < len(owner) <= LONGEST_OWNER and owner.isprintable():
-        return owner
-    what = f"is {shown(owner)}; expected a name in quotes of at most {LONGEST_OWNER} characters, such as 'team-a'"
-    mistakes.append(Mistake(document.line(("owner",)), "owner", what))
-    return name
+        lines = [
+            f"  line {m.line}{', ' * bool(m.where)}{m.where}: {m.what}" for m in sorted(mistakes, key=lambda m: m.line)
+        ]
+        count = f"{len(mistakes)} mistake{'s' * (len(mistakes) != 1)}"
+        raise JobsFileError("\n".join([f"{path}: {count}", *lines]))
+    return JobsFile(path, owner, tuple(jobs))
 
 
 def _text(path: Path) -> str:
@@ -97,26 +96,8 @@ def _text(path: Path) -> str:
         raise JobsFileError(f"{path}: line {line} is not UTF-8; save the file as UTF-8") from None
 
 
-def _message(path: Path, mistakes: list[Mistake]) -> str:
-    count = f"{len(mistakes)} mistake{'s' * (len(mistakes) != 1)}"
-    lines = [
-        f"  line {m.line}{', ' * bool(m.where)}{m.where}: {m.what}" for m in sorted(mistakes, key=lambda m: m.line)
-    ]
-    return "\n".join([f"{path}: {count}", *lines])
-
-
-def _jobs(document: Document, defaults: Defaults, folder: Path, mistakes: list[Mistake]) -> Iterator[Job]:
-    """The valid jobs of the document; every mistake is added to `mistakes`."""
-    for name, own in _blocks(document, mistakes):
-        block = Block(document, name, own, defaults, folder)
-        job = block.job()
-        mistakes += [one for one in block.mistakes if one not in mistakes]  # each job repeats those of [defaults]
-        if job is not None:
-            yield job
-
-
 def _blocks(document: Document, mistakes: list[Mistake]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each `[jobs.NAME]` of the document."""
+    """Each `[jobs.NAME]` of the document; what else it holds is added to `mistakes`."""
     for key in document.data:
         if key not in ("jobs", "owner", DEFAULTS):
             what = f"is not known here; expected [jobs.NAME] blocks only.{did_you_mean(key, ['jobs'])}"

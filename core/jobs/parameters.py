@@ -1,6 +1,5 @@
 """Values of `:name` in a query: those that every run has, and those that `[jobs.NAME.parameters]` declares."""
 
-import math
 import re
 from collections.abc import Mapping
 from datetime import date, datetime
@@ -18,6 +17,8 @@ MOST = 100
 LONGEST_TEXT = 100_000
 EXPECTED = "a string, a number, true, false, a date or a date-time"
 _INT4, _INT8 = 2**31, 2**63
+_SPECIAL = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+"""Python's texts of floats, and PostgreSQL's."""
 
 
 class Parameter(BaseModel):
@@ -32,13 +33,17 @@ class Parameter(BaseModel):
     def of(value: object) -> "Parameter":
         """The parameter of a value of TOML. Raises ValueError."""
         if isinstance(value, str):
-            return Parameter(type="text", text=_text(value))
+            if len(value) > LONGEST_TEXT:
+                raise ValueError(f"has {len(value):,} characters; expected at most {LONGEST_TEXT:,}")
+            if "\0" in value:
+                raise ValueError("holds a NUL character, which PostgreSQL refuses")
+            return Parameter(type="text", text=value)
         if isinstance(value, bool):
             return Parameter(type="boolean", text=str(value).lower())
         if isinstance(value, int):
             return Parameter(type=_integer(value), text=str(value))
         if isinstance(value, float):
-            return Parameter(type="double precision", text=repr(value) if math.isfinite(value) else _special(value))
+            return Parameter(type="double precision", text=_SPECIAL.get(repr(value), repr(value)))
         if isinstance(value, datetime):
             return Parameter(type="timestamp" if value.tzinfo is None else "timestamptz", text=value.isoformat())
         if isinstance(value, date):
@@ -76,18 +81,6 @@ def _integer(value: int) -> Literal["integer", "bigint"]:
     if -_INT8 <= value < _INT8:
         return "bigint"
     raise ValueError(f"is {value}, which no bigint of PostgreSQL holds; write it in quotes and cast it in the query")
-
-
-def _special(value: float) -> str:
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-
-
-def _text(value: str) -> str:
-    if len(value) > LONGEST_TEXT:
-        raise ValueError(f"has {len(value):,} characters; expected at most {LONGEST_TEXT:,}")
-    if "\0" in value:
-        raise ValueError("holds a NUL character, which PostgreSQL refuses")
-    return value
 
 
 def as_parameter(value: object, info: ValidationInfo) -> object:

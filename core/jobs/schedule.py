@@ -136,13 +136,18 @@ class Crontab(Schedule):
 
 
 def find_zone(name: str) -> ZoneInfo:
-    """The time zone of that name. Raises ValueError with the near names."""
+    """The time zone of that name. Raises ValueError with zones that have a similar name or city."""
     if name in _zone_names():
         return ZoneInfo(name)
     if not _zone_names():
         raise ValueError("this machine knows no time zones; install the Python package tzdata")
-    close = _near_zones(name)
-    meant = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+    names = {zone.lower(): zone for zone in sorted(_zone_names())}
+    cities = {zone.lower().rpartition("/")[2]: zone for zone in sorted(_zone_names())}
+    word = name.strip().lower().replace(" ", "_")
+    close = [names[found] for found in get_close_matches(word, names, n=3, cutoff=0.7)]
+    close += [cities[found] for found in get_close_matches(word, cities, n=3, cutoff=0.8)]
+    nearest = list(dict.fromkeys(close))[:3]
+    meant = f" Did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
     raise ValueError(f"{name!r} is not a time zone; expected a name such as 'UTC' or 'Europe/Berlin'.{meant}")
 
 
@@ -170,16 +175,6 @@ def require_steps_within(text: str) -> None:
                 )
 
 
-def _near_zones(name: str) -> list[str]:
-    """Zones with a similar name or city."""
-    names = {zone.lower(): zone for zone in sorted(_zone_names())}
-    cities = {zone.lower().rpartition("/")[2]: zone for zone in sorted(_zone_names())}
-    word = name.strip().lower().replace(" ", "_")
-    close = [names[found] for found in get_close_matches(word, names, n=3, cutoff=0.7)]
-    close += [cities[found] for found in get_close_matches(word, cities, n=3, cutoff=0.8)]
-    return list(dict.fromkeys(close))[:3]
-
-
 def _interval(words: str) -> Interval:
     match = _EVERY.fullmatch(words)
     if match is None:
@@ -197,26 +192,21 @@ def _crontab(words: str, zone: ZoneInfo) -> Crontab:
     fields = words.split()
     if len(fields) != len(_FIELDS):
         raise ValueError(f"{words!r} has {len(fields)} field{'s' * (len(fields) != 1)}; {EXPECTED}")
-    start = EPOCH.replace(year=2000, tzinfo=None)
+    crontab, start = " ".join(fields), EPOCH.replace(year=2000, tzinfo=None)
     try:
-        dates = CronSim(" ".join(fields), start)
+        dates = CronSim(crontab, start)
     except CronSimError as error:
-        raise ValueError(_wrong_field(fields, str(error))) from None
+        name = str(error).removeprefix("Bad ")  # all that cronsim says is `Bad <field>`
+        field = fields[list(_FIELDS).index(name)]
+        if name == "day-of-month" and field.isdigit() and 1 <= int(field) <= 31:
+            raise ValueError(f"{crontab!r} names a date that never comes: no such month has a day {field}") from None
+        raise ValueError(
+            f"{crontab!r} has a wrong {name} {field!r}; expected {_FIELDS[name]}, '*', steps such as '*/5', "
+            "ranges such as '1-5' or lists such as '1,3'"
+        ) from None
     if next(dates, None) is None:
         raise ValueError(f"{words!r} names a date that never comes")
-    return Crontab(" ".join(fields), zone, hourly=len(dates.hours) == 24)
-
-
-def _wrong_field(fields: list[str], error: str) -> str:
-    """`error` is cronsim's: `Bad <field>`."""
-    crontab, name = " ".join(fields), error.removeprefix("Bad ")
-    field = fields[list(_FIELDS).index(name)]
-    if name == "day-of-month" and field.isdigit() and 1 <= int(field) <= 31:
-        return f"{crontab!r} names a date that never comes: no such month has a day {field}"
-    return (
-        f"{crontab!r} has a wrong {name} {field!r}; expected {_FIELDS[name]}, '*', steps such as '*/5', "
-        "ranges such as '1-5' or lists such as '1,3'"
-    )
+    return Crontab(crontab, zone, hourly=len(dates.hours) == 24)
 
 
 def _aware(now: datetime) -> datetime:

@@ -99,9 +99,6 @@ class _Reader:
         where = ".".join((*self.table, mistake.where) if mistake.where else self.table)
         self.mistakes.append(Mistake(mistake.line, where, mistake.what))
 
-    def broken_header(self, mistake: Mistake) -> None:
-        self.mistakes.append(mistake)
-
     def _twice(self, line: int, path: Keys, document: Document) -> None:
         first = document.lines[path]
         self.mistakes.append(Mistake(line, ".".join(path), f"is repeated; it was first on line {first}"))
@@ -116,7 +113,7 @@ def read(text: str) -> tuple[list[Document], list[Mistake]]:
         first = statement.end
         opening = lines[statement.first].lstrip()[:2]
         if statement.mistake and opening.startswith("["):
-            reader.broken_header(statement.mistake)
+            reader.mistakes.append(statement.mistake)
         elif statement.mistake:
             reader.broken_key(statement.mistake)
         elif opening.startswith("["):
@@ -124,7 +121,10 @@ def read(text: str) -> tuple[list[Document], list[Mistake]]:
         elif statement.data:
             reader.keys(statement)
     for document in reader.documents:
-        data = _parse(_only(lines, document.spans))
+        kept = [""] * len(lines)  # the lines of other documents are empty, so that line numbers stay
+        for begin, end in document.spans:
+            kept[begin:end] = lines[begin:end]
+        data = _parse("\n".join(kept))
         if isinstance(data, ValueError):  # statements that contradict each other
             what, line = _explain(data)
             reader.mistakes.append(Mistake(line or 1, "", what))
@@ -141,23 +141,11 @@ def _parse(text: str) -> dict[str, Any] | ValueError:
 
 
 def _statement(lines: list[str], first: int) -> _Statement:
+    """The statement that begins on a line, or the mistake of one that is not TOML."""
     for end in _ends(lines, first):
         data = _parse("\n".join(lines[first:end]))
         if not isinstance(data, ValueError):
             return _Statement(first, end, data)
-    return _not_toml(lines, first)
-
-
-def _ends(lines: list[str], first: int) -> Iterator[int]:
-    """Indexes at which the statement may end: after its first line, or after a line that may close its bracket."""
-    yield first + 1
-    closers = [closer for opener, closer in _CLOSED_BY.items() if opener in lines[first]]
-    for index in range(first + 1, len(lines)):
-        if any(closer in lines[index] for closer in closers):
-            yield index + 1
-
-
-def _not_toml(lines: list[str], first: int) -> _Statement:
     error = _parse("\n".join(lines[first:]))
     what, line = _explain(error) if isinstance(error, ValueError) else ("this is not TOML", 1)
     key = _KEY.match(lines[first])
@@ -169,6 +157,15 @@ def _not_toml(lines: list[str], first: int) -> _Statement:
     return _Statement(first, end, {}, mistake)
 
 
+def _ends(lines: list[str], first: int) -> Iterator[int]:
+    """Indexes at which the statement may end: after its first line, or after a line that may close its bracket."""
+    yield first + 1
+    closers = [closer for opener, closer in _CLOSED_BY.items() if opener in lines[first]]
+    for index in range(first + 1, len(lines)):
+        if any(closer in lines[index] for closer in closers):
+            yield index + 1
+
+
 def _explain(error: ValueError) -> tuple[str, int | None]:
     """What is wrong, and on which line of the parsed text; None if the end of the text was reached."""
     position = _POSITION.search(str(error))
@@ -178,14 +175,6 @@ def _explain(error: ValueError) -> tuple[str, int | None]:
     if position.group(1) is None:
         return "what begins here is never closed", None
     return _PLAINER.get(what, f"this is not TOML: {what[:1].lower()}{what[1:]}"), int(position.group(1))
-
-
-def _only(lines: list[str], spans: list[tuple[int, int]]) -> str:
-    """The lines of `spans`; all other lines are empty, so that line numbers stay."""
-    kept = [""] * len(lines)
-    for first, end in spans:
-        kept[first:end] = lines[first:end]
-    return "\n".join(kept)
 
 
 def _deepest(data: dict[str, Any]) -> Keys:

@@ -3,12 +3,15 @@
 import os
 import socket
 import sys
+from contextlib import suppress
 
 from scorebeat.core.import_path import search_working_folder_last
 from scorebeat.ops.cli.ending import end
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells expect it."""
+DATABASE_URL = "SCOREBEAT_DATABASE_URL"
+"""As `core.settings` takes it, from the environment or `.env`; that module loads too slowly for a health check."""
 
 
 def main() -> None:
@@ -35,25 +38,18 @@ def _run() -> None:
         end(INTERRUPTED)
 
 
-def _database_url() -> str:
-    """From the environment or `.env`, as `core.settings` takes it; empty where unset, or `.env` cannot be read."""
-    name = "SCOREBEAT_DATABASE_URL"
-    url = os.environ.get(name)
-    if url:
-        return url
-    from dotenv import dotenv_values  # noqa: PLC0415 -- takes a thirtieth of a second
-
-    try:
-        return {key.upper(): value for key, value in dotenv_values(".env").items()}.get(name) or ""
-    except (OSError, UnicodeDecodeError):
-        return ""
-
-
 def _is_alive(processes: list[str]) -> bool:
     """A fast health check, without the libraries of the command line. False if it cannot be sure, so that the command
     itself checks."""
-    url = _database_url() if processes in (["worker"], ["control"], ["beat"]) else ""
-    if not url.startswith("postgresql://"):
+    if processes not in (["worker"], ["control"], ["beat"]):
+        return False
+    url = os.environ.get(DATABASE_URL)
+    if not url:
+        from dotenv import dotenv_values  # noqa: PLC0415 -- takes a thirtieth of a second
+
+        with suppress(OSError, UnicodeDecodeError):  # `.env` cannot be read
+            url = {key.upper(): value for key, value in dotenv_values(".env").items()}.get(DATABASE_URL)
+    if not url or not url.startswith("postgresql://"):
         return False
     from scorebeat.core.errors import ServiceDown  # noqa: PLC0415 -- as below
     from scorebeat.db.processes import signs_of_life  # noqa: PLC0415 -- psycopg2, for this command alone

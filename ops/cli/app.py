@@ -73,7 +73,12 @@ class Cli(DYMGroup):  # type: ignore[misc]  # click-didyoumean publishes no type
         arguments = list(sys.argv[1:] if args is None else args)
 
         def run() -> Any:
-            _require_text(arguments)
+            for argument in arguments:
+                try:
+                    argument.encode()
+                except UnicodeEncodeError:  # Python makes lone surrogates of such bytes, which nothing can write
+                    shown = repr(os.fsencode(argument)).removeprefix("b")
+                    raise UsageError(f"the argument {shown} is not UTF-8; nothing was done. Type it in UTF-8") from None
             return super(Cli, self).main(arguments, prog_name or "scorebeat", **extra)
 
         sys.exit(guarded(run))
@@ -90,22 +95,16 @@ def guarded(command: Callable[[], Any]) -> int:
     except BrokenPipeError:
         return _reader_gone()
     except click.ClickException as error:
-        return _report(_usage(error), error.exit_code)
+        context = getattr(error, "ctx", None)
+        hint = f"\nSee `{context.command_path} --help`." if context is not None else ""
+        return _report(error.format_message() + hint, error.exit_code)
     except ScorebeatError as error:
-        return _report(_without_secrets(error), error.exit_code)
+        # a settings error shows the form of a URL and no values; other errors may contain a password
+        message = str(error) if isinstance(error, SettingsError) else redact(str(error))
+        return _report(message, error.exit_code)
     except DBAPIError as error:
         return _report(redact(f"PostgreSQL refused it: {' '.join(str(error.orig).split())}"), ScorebeatError.exit_code)
     return code if isinstance(code, int) else 0
-
-
-def _require_text(arguments: Sequence[str]) -> None:
-    """Raises UsageError for bytes that are not UTF-8. Python makes lone surrogates of them, which nothing can write."""
-    for argument in arguments:
-        try:
-            argument.encode()
-        except UnicodeEncodeError:
-            shown = repr(os.fsencode(argument)).removeprefix("b")
-            raise UsageError(f"the argument {shown} is not UTF-8; nothing was done. Type it in UTF-8") from None
 
 
 def _reader_gone() -> int:
@@ -116,17 +115,6 @@ def _reader_gone() -> int:
 def _report(message: str, code: int) -> int:
     click.echo(f"error: {message}", err=True)
     return code
-
-
-def _without_secrets(error: ScorebeatError) -> str:
-    """The message. A settings error shows the form of a URL and no values; other errors may contain a password."""
-    return str(error) if isinstance(error, SettingsError) else redact(str(error))
-
-
-def _usage(error: click.ClickException) -> str:
-    message = error.format_message()
-    context = getattr(error, "ctx", None)
-    return f"{message}\nSee `{context.command_path} --help`." if context is not None else message
 
 
 @click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -16,20 +16,20 @@ def end(code: int) -> None:
     """
     containment = sys.modules.get("scorebeat.models.scoring.containment")
     witness = sys.modules.get("scorebeat.core.watched_command")
-    report = witness.last_word if witness is not None else _report_to_nobody
+
+    def report() -> None:
+        if witness is not None:  # else the process has no parent that waits for its exit code
+            witness.last_word(code)
+
     if not getattr(containment, "ran", False):
-        report(code)
+        report()
         sys.exit(code)
     try:
         sys.stdout.flush()
         sys.stderr.flush()
-        report(code)
+        report()
     finally:
         os._exit(code)
-
-
-def _report_to_nobody(code: int) -> None:
-    """The process has no parent that waits for its exit code."""
 
 
 @contextmanager

@@ -94,7 +94,8 @@ class Lines:
         return None
 
     def show(self, line: RunLine, now: Now | None = None) -> None:
-        flags = _is_late(line, now), line.reason is not None
+        is_late = now is not None and line.deadline_at is not None and not line.is_final and now.at > line.deadline_at
+        flags = is_late, line.reason is not None
         shown_at, state = time.monotonic(), (line.state, flags, line.rows_scored + line.rows_failed)
         before = self._shown.get(line.id)
         soon = shown_at - self._shown_at.get(line.id, 0.0) < LINE_EVERY
@@ -142,28 +143,22 @@ def exit_code(line: RunLine) -> int:
 
 def _how(line: RunLine, now: Now | None) -> list[str]:
     """The progress of an open run: failed rows, speed, time left, deadline and what it waits for."""
-    failed = [f"{line.rows_failed:,} failed"] if line.rows_failed else []
+    parts = [f"{line.rows_failed:,} failed"] if line.rows_failed else []
     if now is None or line.is_final:
-        return failed
-    waits = [cell(line.reason)] if line.reason else []
+        return parts
     pace = now.pace
-    speed = [f"{pace.rows_a_second:,.0f} rows/s"] if pace.rows_a_second else []
-    left = [f"{duration(pace.left.total_seconds())} left"] if pace.left is not None else []
-    return [*failed, *speed, *left, *_deadline(line, now), *waits]
-
-
-def _deadline(line: RunLine, now: Now) -> list[str]:
-    if line.deadline_at is None:
-        return []
-    seconds = (line.deadline_at - now.at).total_seconds()
-    if seconds < 0:
-        return [f"late by {duration(-seconds)}"]
-    ends_late = now.pace.left is not None and now.at + now.pace.left > line.deadline_at
-    return [f"due in {duration(seconds)}", *(["will be late"] if ends_late else [])]
-
-
-def _is_late(line: RunLine, now: Now | None) -> bool:
-    return now is not None and line.deadline_at is not None and not line.is_final and now.at > line.deadline_at
+    if pace.rows_a_second:
+        parts.append(f"{pace.rows_a_second:,.0f} rows/s")
+    if pace.left is not None:
+        parts.append(f"{duration(pace.left.total_seconds())} left")
+    if line.deadline_at is not None:
+        seconds = (line.deadline_at - now.at).total_seconds()
+        parts.append(f"late by {duration(-seconds)}" if seconds < 0 else f"due in {duration(seconds)}")
+        if seconds >= 0 and pace.left is not None and now.at + pace.left > line.deadline_at:
+            parts.append("will be late")
+    if line.reason:
+        parts.append(cell(line.reason))
+    return parts
 
 
 def _title(line: RunLine) -> str:

@@ -106,10 +106,21 @@ def usable(data: Path) -> Iterator[None]:
 
 
 def _ready(data: Path) -> Path:
+    """The folder, made if necessary, and closed to other users. Raises UsageError if it is not ours."""
     with usable(data):
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = data.resolve()
-        _require_ours(path)
+        owner = path.stat().st_uid
+        if os.geteuid() not in (0, owner):
+            raise UsageError(
+                f"{path} belongs to user {owner}, we are user {os.geteuid()}: set SCOREBEAT_DATA to a folder of your "
+                "own"
+            )
+        if not (path / LOCK_FILE).exists() and any(path.iterdir()):
+            raise UsageError(
+                f"{path} holds other things and is not a Scorebeat data folder; nothing in it was changed. "
+                "Set SCOREBEAT_DATA to a new or empty folder"
+            )
         path.chmod(0o700)
         if stat.S_IMODE(path.stat().st_mode) != 0o700:
             raise UsageError(
@@ -119,40 +130,23 @@ def _ready(data: Path) -> Path:
     return path
 
 
-def _require_ours(path: Path) -> None:
-    owner = path.stat().st_uid
-    if os.geteuid() not in (0, owner):
-        raise UsageError(
-            f"{path} belongs to user {owner}, we are user {os.geteuid()}: set SCOREBEAT_DATA to a folder of your own"
-        )
-    if not (path / LOCK_FILE).exists() and any(path.iterdir()):
-        raise UsageError(
-            f"{path} holds other things and is not a Scorebeat data folder; nothing in it was changed. "
-            "Set SCOREBEAT_DATA to a new or empty folder"
-        )
-
-
 @contextmanager
 def _held(file: Path, patience: float, refusal: Callable[[Path], str]) -> Iterator[int]:
     with usable(file.parent):
         lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         deadline = time.monotonic() + patience
-        while not _try_lock(lock):
-            if time.monotonic() > deadline:
-                raise UsageError(refusal(file))
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise UsageError(refusal(file)) from None
             time.sleep(0.02)
         yield lock
     finally:
         os.close(lock)
-
-
-def _try_lock(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _taken(file: Path) -> str:

@@ -68,15 +68,15 @@ def _started(folder: DataFolder, process: Process, is_ready: Callable[[], bool])
     log = folder.path / LOG_FILE
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as output:
         child = Child(process, output)
+
+        def how_it_ended() -> str | None:
+            status = child.ended()
+            if status is None:
+                return None
+            return f"it {describe(status)}; the end of {log}:\n{log.read_text('utf-8', 'replace')[-LAST_WORDS:]}"
+
         try:
-            wait_until_ready(process.name, is_ready, lambda: _end(child, log))
+            wait_until_ready(process.name, is_ready, how_it_ended)
             yield
         finally:
             child.stop(hurried=lambda: False)
-
-
-def _end(child: Child, log: Path) -> str | None:
-    status = child.ended()
-    if status is None:
-        return None
-    return f"it {describe(status)}; the end of {log}:\n{log.read_text('utf-8', 'replace')[-LAST_WORDS:]}"

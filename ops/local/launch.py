@@ -30,7 +30,10 @@ def main(arguments: list[str]) -> int:
 def _run(signal_number: int, parent: int, identity: str, command: list[str]) -> int:
     if not _taken(identity):
         return REFUSED
-    _die_with(parent, signal_number)  # after the identity: a change of user forgets it
+    if sys.platform == "linux":  # nothing like it elsewhere; after the identity: a change of user forgets it
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
+        if os.getppid() != parent:  # it died before the call
+            os.kill(os.getpid(), signal.SIGKILL)
     try:
         os.execv(command[0], command)  # noqa: S606 - no shell is wanted, and it does not return
     except OSError as error:
@@ -44,7 +47,10 @@ def _taken(identity: str) -> bool:
         if kind == "namespace":
             _enter_namespace()
         elif kind == "user":
-            _become(*(int(number) for number in ids.split(":")))
+            uid, gid = (int(number) for number in ids.split(":"))
+            os.setgroups([])
+            os.setgid(gid)
+            os.setuid(uid)
     except OSError as error:
         sys.stderr.write(f"cannot run as {identity}: {error}\n")
         return False
@@ -66,20 +72,6 @@ def _enter_namespace() -> None:
     (own / "setgroups").write_text("deny")
     (own / "uid_map").write_text(f"{inside} {uid} 1\n")
     (own / "gid_map").write_text(f"{inside} {gid} 1\n")
-
-
-def _become(uid: int, gid: int) -> None:
-    os.setgroups([])
-    os.setgid(gid)
-    os.setuid(uid)
-
-
-def _die_with(parent: int, signal_number: int) -> None:
-    if sys.platform != "linux":  # nothing like it elsewhere
-        return
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
-    if os.getppid() != parent:  # it died before the call
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _reach(identity: str, paths: list[str]) -> int:

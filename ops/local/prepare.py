@@ -21,20 +21,16 @@ def prepare(settings: Settings) -> None:
     p = Producer(settings, "prepare")
     try:
         migrate(p)
-        if settings.jobs.exists():
-            _apply(p)
-        else:
-            click.echo(f"there is no {shown(settings.jobs)}: write one, then `scorebeat apply`")
+        file = shown(settings.jobs)
+        if not settings.jobs.exists():
+            click.echo(f"there is no {file}: write one, then `scorebeat apply`")
+            return
+        try:
+            print_applied(apply_files(p, read_files(file), "scorebeat up"))
+        except (WouldRemoveAll, ApplyRefused) as error:  # there may be nobody to confirm it
+            _report(f"warning: {file}: {error}")
     finally:
         p.close()
-
-
-def _apply(p: Producer) -> None:
-    file = shown(p.settings.jobs)
-    try:
-        print_applied(apply_files(p, read_files(file), "scorebeat up"))
-    except (WouldRemoveAll, ApplyRefused) as error:  # there may be nobody to confirm it
-        _report(f"warning: {file}: {error}")
 
 
 def migrate(p: Producer, run_role: str | None = None) -> Upgraded:
@@ -49,8 +45,11 @@ def migrate(p: Producer, run_role: str | None = None) -> Upgraded:
         with turn(p.engine, _report) as connection:
             with connection.begin():
                 _act_as_owner(connection)
-            if run_role is not None:
-                _require_role(connection, run_role)
+            if run_role is not None:  # checked before anything is migrated
+                with connection.begin():
+                    if revisions.revision(connection) is not None:
+                        ownership.require_owner(connection, "give rights to another")
+                    roles.require_role(connection, run_role)
             done = upgrade(connection, _report)
             if not done.is_newer:
                 _give_rights(connection, run_role, "was migrated" if done.changed else "is up to date")
@@ -67,14 +66,6 @@ def _act_as_owner(connection: Connection) -> None:
         ownership.become_owner(connection)
     elif have != revisions.newest() and not revisions.is_newer(connection):
         ownership.require_owner(connection, "migrate the ledger")
-
-
-def _require_role(connection: Connection, role: str) -> None:
-    """Check the run role before anything is migrated. Raises NotPermitted, UsageError."""
-    with connection.begin():
-        if revisions.revision(connection) is not None:
-            ownership.require_owner(connection, "give rights to another")
-        roles.require_role(connection, role)
 
 
 def _give_rights(connection: Connection, run_role: str | None, ledger: str) -> None:

@@ -83,8 +83,12 @@ def _require_reach(identity: Identity, reach: Sequence[Path]) -> None:
     if probe.returncode == 0:
         return
     evidence = probe.stdout.strip() or probe.stderr.strip()
+    if identity.word == "namespace":
+        who = "root without its privileges"
+    else:
+        who = f"user {pwd.getpwuid(identity.uid).pw_name if _has_name(identity.uid) else identity.uid}"
     raise UsageError(
-        f"PostgreSQL would run as {_name(identity)}, who cannot enter {evidence}. Nothing was started. "
+        f"PostgreSQL would run as {who}, who cannot enter {evidence}. Nothing was started. "
         "Set SCOREBEAT_DATA to a folder that everyone may reach, such as /var/lib/scorebeat, with Scorebeat "
         "installed in such a folder too; or run as a plain user"
     )
@@ -93,14 +97,6 @@ def _require_reach(identity: Identity, reach: Sequence[Path]) -> None:
 def _reach(word: str, paths: Sequence[Path]) -> subprocess.CompletedProcess[str]:
     command = [*_python(), "reach", word, *(str(path) for path in paths)]
     return subprocess.run(command, check=False, capture_output=True, text=True)
-
-
-def _name(identity: Identity) -> str:
-    if identity.word == "namespace":
-        return "root without its privileges"
-    if not _has_name(identity.uid):
-        return f"user {identity.uid}"
-    return f"user {pwd.getpwuid(identity.uid).pw_name}"
 
 
 def _has_name(uid: int) -> bool:

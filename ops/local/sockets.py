@@ -22,13 +22,15 @@ RECORD = "sockets"
 
 def open_sockets(folder: DataFolder, owner: Identity) -> Path:
     """The empty socket folder: `run` in the data folder, or a private one if that path cannot be used."""
-    inside = folder.path / "run"
-    if usable(inside):
-        shutil.rmtree(inside, ignore_errors=True)  # we hold the servers' lock: nobody listens there
-        inside.mkdir(mode=0o700)
-        return _closed_for(inside, owner)
-    outside = _recorded(folder, owner) or _private(folder)
-    return _closed_for(outside, owner)
+    sockets = folder.path / "run"
+    if usable(sockets):
+        shutil.rmtree(sockets, ignore_errors=True)  # we hold the servers' lock: nobody listens there
+        sockets.mkdir(mode=0o700)
+    else:
+        sockets = _recorded(folder, owner) or _private(folder)
+    sockets.chmod(0o700)
+    own(sockets, owner)
+    return sockets
 
 
 def close_sockets(folder: DataFolder, sockets: Path) -> None:
@@ -61,10 +63,4 @@ def _private(folder: DataFolder) -> Path:
     parent = preferred if usable(Path(preferred) / "scorebeat-12345678") else SHORT
     sockets = Path(tempfile.mkdtemp(prefix="scorebeat-", dir=parent))
     write_private(folder.path / RECORD, f"{sockets}\n")
-    return sockets
-
-
-def _closed_for(sockets: Path, owner: Identity) -> Path:
-    sockets.chmod(0o700)
-    own(sockets, owner)
     return sockets

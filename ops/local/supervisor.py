@@ -71,7 +71,20 @@ class Supervisor:
 
     def tend(self) -> int:
         """Log the children that died, and restart those whose pause is over; returns how many were restarted."""
-        return sum(self._tend(watched) for watched in self._watched)
+        restarted = 0
+        for watched in self._watched:
+            if watched.gone:
+                continue
+            if watched.due is None:
+                status = watched.child.ended()
+                if status is not None:
+                    self._bury(watched, status)
+            elif self._clock() >= watched.due:
+                self.log(f"starting {watched.process.name} again")
+                watched.child, watched.reader = self._spawn(watched.process)
+                watched.started, watched.due = self._clock(), None
+                restarted += 1
+        return restarted
 
     def run(self) -> None:
         """Tend until SIGINT, SIGTERM or SIGHUP."""
@@ -90,22 +103,8 @@ class Supervisor:
             watched.reader.join(LAST_WORDS_WITHIN)
             self.log(f"{watched.process.name} {describe(status)}")
 
-    def _tend(self, watched: _Watched) -> int:
-        if watched.gone:
-            return 0
-        if watched.due is None:
-            status = watched.child.ended()
-            if status is not None:
-                self._bury(watched, status)
-            return 0
-        if self._clock() < watched.due:
-            return 0
-        self.log(f"starting {watched.process.name} again")
-        watched.child, watched.reader = self._spawn(watched.process)
-        watched.started, watched.due = self._clock(), None
-        return 1
-
     def _bury(self, watched: _Watched, status: int) -> None:
+        """Log the end of a child, and when it is restarted: after a pause that is doubled each time."""
         watched.reader.join(LAST_WORDS_WITHIN)  # its last output comes before our line
         end = f"{watched.process.name} {describe(status)}"
         if not watched.process.restart:

@@ -18,7 +18,7 @@ from scorebeat.ops.local.interrupts import Interrupts
 from scorebeat.ops.local.log import Log
 from scorebeat.ops.local.privileges import for_servers
 from scorebeat.ops.local.processes import Process
-from scorebeat.ops.local.servers import Chooser, Servers, prepare, wait_until_ready
+from scorebeat.ops.local.servers import Chooser, prepare, wait_until_ready
 from scorebeat.ops.local.supervisor import Supervisor
 
 FLOWER_PORT = 5555
@@ -100,21 +100,18 @@ def _with_servers(
         stack.callback(servers.clean)
         stack.callback(supervisor.stop)
         stack.callback(folder.withdraw)
-        _start(servers, supervisor, interrupts)
+        for process, is_ready in (
+            (servers.database, servers.database_is_ready),
+            (servers.broker, servers.broker_is_ready),
+        ):
+            supervisor.start(process)
+            wait_until_ready(process.name, is_ready, partial(_end, process.name, supervisor, interrupts))
         folder.publish(servers.urls)
         yield settings.model_copy(update=asdict(servers.urls))
 
 
-def _start(servers: Servers, supervisor: Supervisor, interrupts: Interrupts) -> None:
-    for process, is_ready in (
-        (servers.database, servers.database_is_ready),
-        (servers.broker, servers.broker_is_ready),
-    ):
-        supervisor.start(process)
-        wait_until_ready(process.name, is_ready, partial(_end, process.name, supervisor, interrupts))
-
-
 def _end(name: str, supervisor: Supervisor, interrupts: Interrupts) -> str | None:
+    """How the server of that name ended; None while it runs. Raises Interrupted after a signal to stop."""
     if interrupts.stopping:
         raise Interrupted
     return supervisor.ended(name)

@@ -22,7 +22,7 @@ def use() -> None:
         pytest.exit(MISSING, returncode=4)
     patch = pytest.MonkeyPatch()  # never undone: it is of the whole session
     patch.setattr(postgres, "binaries", lambda: BINARIES)
-    patch.setattr(postgres, "_initdb", _initdb)
+    patch.setattr(postgres, "initdb", _initdb)
 
 
 def _initdb(folder: DataFolder, new: Path, owner: Identity, settings: Mapping[str, str]) -> None:
@@ -36,7 +36,7 @@ def _initdb(folder: DataFolder, new: Path, owner: Identity, settings: Mapping[st
     made = subprocess.run(
         launcher(owner, signal.SIGKILL, command),
         check=False,
-        env=postgres._environment(),
+        env=postgres.environment(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -44,4 +44,4 @@ def _initdb(folder: DataFolder, new: Path, owner: Identity, settings: Mapping[st
     )
     assert made.returncode == 0, made.stderr
     with (new / "postgresql.conf").open("a") as file:
-        file.writelines(f"{name} = '{value}'\n" for name, value in (postgres._tuning() | dict(settings)).items())
+        file.writelines(f"{name} = '{value}'\n" for name, value in (postgres.tuning() | dict(settings)).items())

@@ -18,7 +18,6 @@ from scorebeat.core.identity import worker_name
 from scorebeat.core.queues import CONTROL_QUEUE, PLAN_QUEUE
 from scorebeat.core.settings import load_settings
 from scorebeat.db.closing import open_runs
-from scorebeat.db.closing.open_runs import OpenRun
 from scorebeat.db.connect.engine import make_engine
 from scorebeat.db.processes import workers
 
@@ -79,11 +78,9 @@ class Watch:
         if state.active_requests or not missing:
             self._alone_since = None
             return None
-        return self._wait_for_control(waiting[0], sorted(missing))
-
-    def _wait_for_control(self, run: OpenRun, missing: list[str]) -> int | None:
-        """No worker plans runs, or none sends planned batches: wait for one, but only PATIENCE seconds."""
-        lacking = f"nobody serves {' and '.join(missing)}: start `scorebeat worker --control`"
+        # no worker plans runs, or none sends planned batches: wait for one, but only PATIENCE seconds
+        run = waiting[0]
+        lacking = f"nobody serves {' and '.join(sorted(missing))}: start `scorebeat worker --control`"
         if self._alone_since is None:
             self._alone_since = self._clock()
             emit("burst.waiting", logging.WARNING, run=run.id, state=run.state, reason=lacking)

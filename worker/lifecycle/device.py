@@ -93,7 +93,11 @@ def find(name: str, environment: Mapping[str, str] = os.environ) -> Device:
 
 def _among_visible(name: str, number: int, visible: str, gpus: tuple[Gpu, ...]) -> Device:
     """One of the GPUs that CUDA_VISIBLE_DEVICES leaves."""
-    entries = _entries(visible)
+    entries: list[str] = []
+    for entry in map(str.strip, visible.split(",")):
+        if not entry or entry.startswith("-") or entry == "NoDevFiles":
+            break  # CUDA, too, reads no entry after such a one
+        entries.append(entry)
     if number >= len(entries):
         left = f"leaves {_listed(entries)}" if entries else "leaves no GPU"
         raise UsageError(f"--device {name}: there is no such GPU for this worker: {VISIBLE}={visible} {left}")
@@ -105,16 +109,6 @@ def _among_visible(name: str, number: int, visible: str, gpus: tuple[Gpu, ...]) 
             f"{', '.join(f'{gpu.number} ({gpu.model}, {gpu.uuid})' for gpu in gpus)}"
         )
     return Device(name, found.model_of(wanted) if found else UNKNOWN_GPU, wanted)
-
-
-def _entries(visible: str) -> list[str]:
-    """The variable's GPUs, as CUDA reads it: entries after an empty or a negative one do not count."""
-    entries: list[str] = []
-    for entry in map(str.strip, visible.split(",")):
-        if not entry or entry.startswith("-") or entry == "NoDevFiles":
-            break
-        entries.append(entry)
-    return entries
 
 
 def _listed(names: list[str]) -> str:

@@ -37,12 +37,8 @@ class Gpu:
 
 def installed() -> tuple[Gpu, ...]:
     """The GPUs that this machine, or container, has, as nvidia-smi counts them; empty if none is found."""
-    return _from_smi() or _from_driver()
-
-
-def _from_smi() -> tuple[Gpu, ...]:
     try:
-        listing = subprocess.run(
+        done = subprocess.run(
             ["nvidia-smi", "-L"],  # noqa: S607 -- its folder differs between machines; PATH has it
             capture_output=True,
             text=True,
@@ -51,8 +47,8 @@ def _from_smi() -> tuple[Gpu, ...]:
             check=True,
         )
     except (OSError, subprocess.SubprocessError):
-        return ()
-    return read_listing(listing.stdout)
+        return _from_driver()
+    return read_listing(done.stdout) or _from_driver()
 
 
 def read_listing(listing: str) -> tuple[Gpu, ...]:
@@ -68,16 +64,12 @@ def read_listing(listing: str) -> tuple[Gpu, ...]:
 
 def _from_driver() -> tuple[Gpu, ...]:
     """For containers without nvidia-smi: a folder a GPU, named by its position on the bus, describes it."""
-    found = [_described(folder / "information") for folder in sorted(PROC.glob("*"))]
-    return tuple(
-        Gpu(number, fields.get("Model", "NVIDIA GPU"), fields.get("GPU UUID", ""))
-        for number, fields in enumerate(found)
-    )
-
-
-def _described(file: Path) -> dict[str, str]:
-    try:
-        lines = [line.partition(":") for line in file.read_text("utf-8", "replace").splitlines()]
-    except OSError:
-        return {}
-    return {name.strip(): value.strip() for name, _, value in lines}
+    gpus: list[Gpu] = []
+    for number, folder in enumerate(sorted(PROC.glob("*"))):
+        try:
+            lines = (folder / "information").read_text("utf-8", "replace").splitlines()
+        except OSError:
+            lines = []
+        fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        gpus.append(Gpu(number, fields.get("Model", "NVIDIA GPU"), fields.get("GPU UUID", "")))
+    return tuple(gpus)

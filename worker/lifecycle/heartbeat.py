@@ -101,12 +101,20 @@ class Pulse:
                 is_away = False
             if stop.wait(self._settings.heartbeat.total_seconds()):
                 break
-        self._sign_off(engine)
+        try:
+            with engine.begin() as connection:
+                workers.gone(connection, worker_name())
+        except DBAPIError as error:
+            emit("heartbeat.database_away", reason=one_line(error.orig))
+        engine.dispose()
 
     def beat(self, engine: Engine) -> None:
         """Once: record that this worker lives, and renew its batches and plans."""
         name, ttl = worker_name(), self._settings.claim_ttl
-        running = _running()
+        running: dict[str, list[int]] = {SCORE: [], PLAN: []}
+        for request in tuple(state.active_requests):
+            if request.name in running and request.args and isinstance(request.args[0], int):
+                running[request.name].append(request.args[0])
         with engine.begin() as connection:
             workers.seen(connection, name, self._queues, str(device.current()), self._processes)
         if running[SCORE]:
@@ -115,20 +123,3 @@ class Pulse:
         if running[PLAN]:
             with engine.begin() as connection:
                 plan_lease.renew(connection, running[PLAN], name, ttl)
-
-    def _sign_off(self, engine: Engine) -> None:
-        try:
-            with engine.begin() as connection:
-                workers.gone(connection, worker_name())
-        except DBAPIError as error:
-            emit("heartbeat.database_away", reason=one_line(error.orig))
-        engine.dispose()
-
-
-def _running() -> dict[str, list[int]]:
-    """Ids of the batches and runs that this worker's processes have in progress, by task."""
-    running: dict[str, list[int]] = {SCORE: [], PLAN: []}
-    for request in tuple(state.active_requests):
-        if request.name in running and request.args and isinstance(request.args[0], int):
-            running[request.name].append(request.args[0])
-    return running

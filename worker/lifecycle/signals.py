@@ -39,7 +39,8 @@ def _is_worth_reading(record: logging.LogRecord) -> bool:
     return record.levelno > logging.INFO or CONTROL not in record.getMessage()
 
 
-def _begin_worker(sender: str, options: dict[str, Any], **_: Any) -> None:
+def begin_worker(sender: str, options: dict[str, Any], **_: Any) -> None:
+    """In the parent, before it starts its processes."""
     become(sender)
     deadlines.share()
     queues = options.get("queues") or []
@@ -65,13 +66,13 @@ def _free_claim(sender: Any, exception: BaseException, args: Any, **_: Any) -> N
     try:
         with ledger() as connection:
             pid = lost_process()
-            state = batches.fail_lost(connection, args[0], worker_name(), pid, _cause(exception, pid))
+            state = batches.fail_lost(connection, args[0], worker_name(), pid, cause_of_death(exception, pid))
         emit("process.died", batch=args[0], worker=worker_name(), state=state)
     except DBAPIError as error:
         emit("failure.not_recorded", batch=args[0], reason=one_line(error.orig))
 
 
-def _cause(exception: BaseException, pid: int | None) -> str:
+def cause_of_death(exception: BaseException, pid: int | None) -> str:
     """What happened to the process, as far as its parent knows."""
     cause = f"{type(exception).__name__}: {exception}"
     if killed := standstill.reason(pid):
@@ -90,6 +91,6 @@ def _cause(exception: BaseException, pid: int | None) -> str:
 
 
 signals.setup_logging.connect(_set_up_logging)
-signals.celeryd_init.connect(_begin_worker)
+signals.celeryd_init.connect(begin_worker)
 signals.worker_process_init.connect(_begin_process)
 signals.task_failure.connect(_free_claim)

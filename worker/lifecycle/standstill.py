@@ -94,7 +94,10 @@ class Watch:
         self._standing = {pid: seen for pid, seen in self._standing.items() if pid in present}
         for pid in present - self._killed.keys():
             if why := self._reason(pid, now):
-                self._kill(pid, why, now)
+                _ended[pid], self._killed[pid] = why, now
+                emit("process.killed", logging.ERROR, worker=worker_name(), pid=pid, reason=why)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         for pid, killed_at in [*self._killed.items()]:
             if now - killed_at > GRACE:
                 del self._killed[pid]
@@ -117,13 +120,6 @@ class Watch:
         if now - seen.since < self._patience:
             return ""
         return f"it stood still for {now - seen.since:.0f} s: {_STANDING[signs[0]]}"
-
-    def _kill(self, pid: int, why: str, now: float) -> None:
-        _ended[pid] = why
-        self._killed[pid] = now
-        emit("process.killed", logging.ERROR, worker=worker_name(), pid=pid, reason=why)
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
 
 
 def _signs(pid: int) -> tuple[str, ...]:

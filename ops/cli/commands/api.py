@@ -59,12 +59,9 @@ def _listening(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise UsageError(f"cannot listen on {host} port {port}: {_reason(error)}") from None
-
-
-def _reason(error: OSError) -> str:
-    """The reason, without the address that Python appends: the message has it already."""
-    if isinstance(error, socket.gaierror) or error.errno is None:
-        return str(error.strerror or error)
-    other = "; choose another by --port, 0 takes any free one" if error.errno == errno.EADDRINUSE else ""
-    return f"{os.strerror(error.errno)}{other}"
+        if isinstance(error, socket.gaierror) or error.errno is None:
+            reason = str(error.strerror or error)
+        else:
+            reason = os.strerror(error.errno)  # without the address that Python appends: the message has it already
+        other = "; choose another by --port, 0 takes any free one" if error.errno == errno.EADDRINUSE else ""
+        raise UsageError(f"cannot listen on {host} port {port}: {reason}{other}") from None

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import click
 
@@ -62,27 +63,22 @@ def _wanted(p: Producer, job: str, first: str, before: str | None, model: str | 
 
 
 def _show(found: Sequence[DueTime], *, as_json: bool) -> None:
-    rows = [
-        {
-            "due_at": due.due_at,
-            "run": due.run.id if due.run is not None else None,
-            "state": due.run.state if due.run is not None else None,
-            "plan": _plan(due),
-        }
-        for due in found
-    ]
+    rows: list[dict[str, Any]] = []
+    for due in found:
+        if due.is_done:
+            plan = "done"
+        elif due.run is not None and due.run.is_open:
+            plan = "waits for it"
+        else:
+            plan = "a new run"
+        run, state = (due.run.id, due.run.state) if due.run is not None else (None, None)
+        rows.append({"due_at": due.due_at, "run": run, "state": state, "plan": plan})
     if as_json:
         output.print_json(rows)
         return
     output.table(rows, COLUMNS, "no due times")
     left = sum(not due.is_done for due in found)
     click.echo(f"{left:,} of {len(found):,} due times would get a run; nothing was changed")
-
-
-def _plan(due: DueTime) -> str:
-    if due.is_done:
-        return "done"
-    return "waits for it" if due.run is not None and due.run.is_open else "a new run"
 
 
 class _Filling:
@@ -104,9 +100,21 @@ class _Filling:
             while self.left and self._fill(self.left[0]):
                 del self.left[0]
         except KeyboardInterrupt:
-            self._report_open()
+            if self.run_id is not None:
+                watch, cancel = (f"`scorebeat {command} {self.run_id}`" for command in ("watch", "cancel"))
+                output.note(f"run {self.run_id} goes on; {watch} shows it, {cancel} stops it")
+            first = _text(self.left[0].due_at)
+            output.note(f"{len(self.left):,} due times are left, from {first} on; the same command goes on there")
             raise
-        self._report_skipped(began)
+        # the schedule skipped these while a run of this backfill was open, and the backfill did not cover them
+        done = {due.due_at for due in by_due_time.with_runs(self.p, self.wanted) if due.is_done}
+        for due_at in by_due_time.skipped(self.p, self.wanted.job, began):
+            if due_at not in done:
+                end = _text(due_at + timedelta(seconds=1))
+                output.note(
+                    f"the due time {_text(due_at)} was skipped, because a run of this backfill was open; "
+                    f"`scorebeat backfill {self.wanted.job} --from {_text(due_at)} --to {end}` makes it up"
+                )
         return self.code
 
     def _fill(self, due_time: DueTime) -> bool:
@@ -134,23 +142,6 @@ class _Filling:
             f"`scorebeat failures {line.id}` says why; the same command begins with {due} again"
         )
         return False
-
-    def _report_open(self) -> None:
-        if self.run_id is not None:
-            watch, cancel = (f"`scorebeat {command} {self.run_id}`" for command in ("watch", "cancel"))
-            output.note(f"run {self.run_id} goes on; {watch} shows it, {cancel} stops it")
-        first = _text(self.left[0].due_at)
-        output.note(f"{len(self.left):,} due times are left, from {first} on; the same command goes on there")
-
-    def _report_skipped(self, began: datetime) -> None:
-        done = {due.due_at for due in by_due_time.with_runs(self.p, self.wanted) if due.is_done}
-        for due_at in by_due_time.skipped(self.p, self.wanted.job, began):
-            if due_at not in done:
-                end = _text(due_at + timedelta(seconds=1))
-                output.note(
-                    f"the due time {_text(due_at)} was skipped, because a run of this backfill was open; "
-                    f"`scorebeat backfill {self.wanted.job} --from {_text(due_at)} --to {end}` makes it up"
-                )
 
 
 def _text(at: datetime) -> str:

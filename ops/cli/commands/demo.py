@@ -89,8 +89,15 @@ def _score(p: Producer, supervisor: Supervisor, deadline: float) -> RunLine:
     """Do everything from the first table to the last prediction, with the processes that `up` runs too."""
     with _explained(p):
         migrate(p)
-        for process in _processes(p.settings):  # they start up while the model is trained
-            supervisor.start(process)
+        folders = {f"{PREFIX}DATA": str(p.settings.data), f"{PREFIX}ARTIFACTS": str(p.settings.artifacts)}
+        environment = child_environment(p.settings) | folders
+        commands = {
+            "control": worker_commands.control_worker(),
+            "plan": worker_commands.plan_worker(),
+            "worker": worker_commands.celery_worker(["cpu"], worker_commands.cores(), "cpu"),
+        }
+        for name, command in commands.items():  # they start up while the model is trained
+            supervisor.start(Process(name, command, environment, stop=STOP))
         click.echo(f"table items: {iris.fill(p):,} flowers")
         iris.add_model(p, DEMO)
         click.echo("model iris/1: a support-vector machine, trained and added")
@@ -98,26 +105,11 @@ def _score(p: Producer, supervisor: Supervisor, deadline: float) -> RunLine:
         ticking = [job.model_copy(update={"schedule": SCHEDULE}) for job in file.jobs]
         apply(p, ticking, DEMO, owner=file.owner)
         click.echo(f"job iris: {ticking[0].query}; beat ticks {SCHEDULE}")
-        supervisor.start(Process("beat", worker_commands.celery_beat(), _environment(p.settings), stop=STOP))
+        supervisor.start(Process("beat", worker_commands.celery_beat(), environment, stop=STOP))
         line = _follow(p, supervisor, deadline)
         if progress.exit_code(line) or not line.rows_scored:
             raise DemoFailed(progress.summary(line))
         return line
-
-
-def _processes(settings: Settings) -> list[Process]:
-    environment = _environment(settings)
-    commands = {
-        "control": worker_commands.control_worker(),
-        "plan": worker_commands.plan_worker(),
-        "worker": worker_commands.celery_worker(["cpu"], worker_commands.cores(), "cpu"),
-    }
-    return [Process(name, command, environment, stop=STOP) for name, command in commands.items()]
-
-
-def _environment(settings: Settings) -> dict[str, str]:
-    folders = {f"{PREFIX}DATA": str(settings.data), f"{PREFIX}ARTIFACTS": str(settings.artifacts)}
-    return child_environment(settings) | folders
 
 
 def _follow(p: Producer, supervisor: Supervisor, deadline: float) -> RunLine:
@@ -162,18 +154,12 @@ def _report(p: Producer, line: RunLine) -> None:
 
 def look_at(folder: Path, settings: Settings) -> list[str]:
     """The lines that show what to type next. URLs in the settings would override the demo's folder."""
-    program, how = _program(), ""
+    # by its name if the shell finds it, else by its path
+    program = "scorebeat" if shutil.which("scorebeat") else str(shown(Path(sys.executable).parent / "scorebeat"))
+    how = ""
     if settings.database_url is not None:
         folder = folder.absolute()
         how = f", where neither the environment nor .env sets {PREFIX}DATABASE_URL and {PREFIX}BROKER_URL"
     commands = [f"  {PREFIX}DATA={quote(str(folder))} {program} {c}" for c in ("runs", "show 1", "models list")]
     last = f"The log is in {folder / LOG_FILE}. Next: `{program} up`, and examples/iris/README.md"
     return [f"its data is in {folder}. Look at it{how}:", "", *commands, "", last]
-
-
-def _program() -> str:
-    """How to call this program again: by its name if the shell finds it, else by its path."""
-    if shutil.which("scorebeat"):
-        return "scorebeat"
-    path = Path(sys.executable).parent / "scorebeat"
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

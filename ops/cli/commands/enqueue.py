@@ -18,7 +18,7 @@ from scorebeat.producer.context import Producer, whoami
 from scorebeat.producer.control import unserved
 from scorebeat.producer.requests.enqueue import Request
 from scorebeat.producer.requests.enqueue import enqueue as open_run
-from scorebeat.producer.requests.preview import Preview, preview
+from scorebeat.producer.requests.preview import preview
 from scorebeat.producer.requests.run_request import Labels, checked_version, time_of_job
 
 MOST_KEYS = 1_000_000
@@ -41,7 +41,16 @@ def plan(job: str, as_json: bool) -> None:
         output.print_json(found)
         return
     click.echo(f"job {found.job}, model {found.model}")
-    click.echo(_expected(found) if found.rows else "nothing is pending")
+    if found.rows:
+        batches = f"{found.batches:,} batch{'es' * (found.batches != 1)} of at most {found.batch_rows:,}"
+        click.echo(f"{found.rows:,} rows pending in {batches}, each read by its key range")
+        click.echo(
+            f"about {output.cell(found.takes)} at the speed of its last runs"
+            if found.takes is not None
+            else "no run has scored rows yet, so there is no estimate of the time"
+        )
+    else:
+        click.echo("nothing is pending")
     if found.whole_for_each_batch is not None:
         output.note(found.whole_for_each_batch)
     if found.from_other_queries:
@@ -51,16 +60,6 @@ def plan(job: str, as_json: bool) -> None:
         )
     if found.open_run is not None:
         click.echo(f"run {found.open_run} is open; it has these rows, or a part of them")
-
-
-def _expected(found: Preview) -> str:
-    batches = f"{found.batches:,} batch{'es' * (found.batches != 1)} of at most {found.batch_rows:,}"
-    takes = (
-        f"about {output.cell(found.takes)} at the speed of its last runs"
-        if found.takes is not None
-        else "no run has scored rows yet, so there is no estimate of the time"
-    )
-    return f"{found.rows:,} rows pending in {batches}, each read by its key range\n{takes}"
 
 
 @click.command()

@@ -3,7 +3,7 @@
 import socket
 
 import click
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
 from scorebeat.core.data_folder import joined
 from scorebeat.core.errors import ScorebeatError
@@ -30,8 +30,13 @@ def health(process: str) -> None:
     """
     url = joined(load_settings()).database()
     engine = make_engine(url, "scorebeat health", pool_size=1)
+
+    def look() -> tuple[str, str | None]:
+        with reachable(url), engine.connect() as connection:
+            return _missing(connection, process), read_only.why(connection)
+
     try:
-        missing, takes_no_writes = in_time(url, lambda: _asked(url, engine, process))
+        missing, takes_no_writes = in_time(url, look)
     finally:
         engine.dispose()
     if missing and takes_no_writes:
@@ -42,12 +47,6 @@ def health(process: str) -> None:
     click.echo(f"{process} is alive")
     if takes_no_writes:
         click.echo(f"note: {takes_no_writes}", err=True)
-
-
-def _asked(url: str, engine: Engine, process: str) -> tuple[str, str | None]:
-    """Who is missing, and why the database takes no writes."""
-    with reachable(url), engine.connect() as connection:
-        return _missing(connection, process), read_only.why(connection)
 
 
 def _missing(connection: Connection, process: str) -> str:

@@ -1,15 +1,10 @@
 """`jobs drop` and `jobs rename`. They show first what readers lose."""
 
-from typing import TYPE_CHECKING
-
 import click
 
 from scorebeat.ops.cli import confirm
 from scorebeat.ops.cli.context import database
 from scorebeat.producer.context import whoami
-
-if TYPE_CHECKING:
-    from scorebeat.producer.requests.change_job import Stake
 
 
 @click.command()
@@ -29,7 +24,9 @@ def drop(name: str, yes: bool) -> None:
 
     with database() as p:
         lost = change_job.look(p, name)
-        click.echo(f"Readers lose {_what(lost)} of job {name}.")
+        view = f"the view {lost.view} and " if lost.view is not None else ""
+        tables = f"{lost.predictions:,} predictions in {len(lost.tables)} table{'s' * (len(lost.tables) != 1)}"
+        click.echo(f"Readers lose {view}{tables} of job {name}.")
         if not yes:
             confirm.ask(f"Drop job {name}?")
         gone = change_job.drop(p, name, whoami())
@@ -63,8 +60,3 @@ def rename(old: str, new: str, yes: bool) -> None:
     click.echo(f"job {old} is {new} now, with {moved.predictions:,} predictions")
     if moved.owner is not None:
         click.echo(f"rename it in {moved.owner}, too: the next `scorebeat apply` makes a new job {old} else")
-
-
-def _what(lost: "Stake") -> str:
-    tables = f"{lost.predictions:,} predictions in {len(lost.tables)} table{'s' * (len(lost.tables) != 1)}"
-    return f"the view {lost.view} and {tables}" if lost.view is not None else tables

@@ -74,9 +74,8 @@ def _listed(connection: Connection, name: str | None) -> list[dict[str, Any]]:
     found = model_versions.listing(connection, name)
     names = {version.name for version in found}
     users = [row.job for row in jobs.listing(connection) if row.job.model_name in names]
-    same = [
-        job for job in users if not parameter_values.differ_by_run(connection, job)
-    ]  # for other jobs the number of all rows is unknown
+    # for other jobs the number of all rows is unknown
+    same = [job for job in users if not parameter_values.differ_by_run(connection, job)]
     counted = {job.name: shares.rows_of(connection, job) for job in same}
     for job in (job for job, count in counted.items() if count is None):
         output.note(f"the rows of job {job} cannot be counted now; `scorebeat check` shows why")

@@ -5,7 +5,7 @@ import subprocess
 from shutil import which
 
 import click
-from sqlalchemy import URL, make_url
+from sqlalchemy import make_url
 
 from scorebeat.db.connect.engine import address
 from scorebeat.ops.cli.context import unmigrated
@@ -25,11 +25,8 @@ def psql(arguments: tuple[str, ...]) -> int:
         url = make_url(p.url)
         # the password goes into the environment: anybody can read a process' arguments
         environment = os.environ | ({"PGPASSWORD": url.password} if url.password else {})
-        command = [_program(url), address(url._replace(password=None)), *arguments]
+        needs_tls = url.query.get("sslmode") in ("require", "verify-ca", "verify-full")
+        # the embedded psql lacks TLS; the one on the PATH may have it
+        program = (which("psql") if needs_tls else None) or str(binaries() / "psql")
+        command = [program, address(url._replace(password=None)), *arguments]
         return subprocess.run(command, env=environment, check=False).returncode
-
-
-def _program(url: URL) -> str:
-    """The embedded psql; if the URL needs TLS, which that one lacks, the psql on the PATH."""
-    needs_tls = url.query.get("sslmode") in ("require", "verify-ca", "verify-full")
-    return (which("psql") if needs_tls else None) or str(binaries() / "psql")

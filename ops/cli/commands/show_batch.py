@@ -3,14 +3,12 @@
 import csv
 import sys
 from itertools import islice
-from typing import Any
 
 import click
 from sqlalchemy import Connection
 
 from scorebeat.core.errors import UnknownName, UsageError
 from scorebeat.db.batch_io import batch_keys
-from scorebeat.db.connect.sql import Key
 from scorebeat.db.ledger import model_versions
 from scorebeat.db.ledger import runs as run_rows
 from scorebeat.db.ledger.runs import Run
@@ -35,9 +33,8 @@ def show_batch(p: Producer, run: int, batch: int, *, keys_only: bool, as_json: b
             raise UnknownName(f"run {run} has no batch {batch}; `scorebeat show {run} --json` lists its batches")
         its_run = run_rows.get(connection, run)
         described = source.describe(connection, p.url, its_run.job, its_run.values)
-        if (
-            its_run.selection.where is not None
-        ):  # the role of a run may store any condition, and ours may have more rights
+        if its_run.selection.where is not None:
+            # the role of a run may store any condition, and ours may have more rights
             filters.require_filter(connection, p.url, described, its_run.selection.where)
         target = prediction_sets.get(connection, its_run.prediction_set_id)
         if not found[0]["is_list"]:
@@ -52,7 +49,15 @@ def show_batch(p: Producer, run: int, batch: int, *, keys_only: bool, as_json: b
             for key in keys:
                 (quoted if any("\r" in part for part in key) else usual).writerow(key)
         else:
-            _print_batch(found[0], list(islice(keys, FIRST_KEYS + 1)))
+            first = list(islice(keys, FIRST_KEYS + 1))
+            kind = "list of keys" if found[0]["is_list"] else "range of keys"
+            ends = {"from": ", ".join(found[0]["first_key"]), "to": ", ".join(found[0]["last_key"])}
+            out.fields({name: found[0][name] for name in COLUMNS} | {"kind": kind} | ends)
+            click.echo()
+            for key in first[:FIRST_KEYS]:
+                click.echo(", ".join(out.cell(text) for text in key))
+            if len(first) > FIRST_KEYS:
+                click.echo("...  (all by --keys)")
 
 
 def _require_predictions(connection: Connection, run: Run, target: PredictionSet) -> None:
@@ -65,14 +70,3 @@ def _require_predictions(connection: Connection, run: Run, target: PredictionSet
             f"{target.table} was dropped, so nobody knows any more which rows the batches of run {run.id} scored; "
             f"`scorebeat show {run.id}` has their counts"
         ) from None
-
-
-def _print_batch(values: dict[str, Any], first: list[Key]) -> None:
-    kind = "list of keys" if values["is_list"] else "range of keys"
-    shown = {name: values[name] for name in COLUMNS}
-    out.fields(shown | {"kind": kind, "from": ", ".join(values["first_key"]), "to": ", ".join(values["last_key"])})
-    click.echo()
-    for key in first[:FIRST_KEYS]:
-        click.echo(", ".join(out.cell(text) for text in key))
-    if len(first) > FIRST_KEYS:
-        click.echo("...  (all by --keys)")

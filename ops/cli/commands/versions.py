@@ -117,29 +117,22 @@ def _print(compared: Compared) -> None:
             f"job {compared.job}: {version} was never scored; "
             f"`scorebeat enqueue {compared.job} --model {version}` does it"
         )
-    if found is not None:
-        if not compared.never_scored:
-            _print_values(compared, found)
-        _print_names(compared, found)
-
-
-def _print_values(compared: Compared, found: Agreement) -> None:
-    covers = (
-        ""
-        if compared.coverage is None
-        else f", {share(compared.coverage)} of what {compared.other} scored of today's rows"
-    )
-    click.echo(
-        f"job {compared.job}: {compared.model} scored {found.rows:,} rows, {compared.other} {found.rows_other:,}, "
-        f"both {found.rows_both:,}{covers}"
-    )
-    rows = [
-        asdict(output) | {"equal": None if output.equal is None else share(output.equal)} for output in found.outputs
-    ]
-    show.table([{name: _short(value) for name, value in row.items()} for row in rows], OUTPUT_COLUMNS, "")
-
-
-def _print_names(compared: Compared, found: Agreement) -> None:
+    if found is None:
+        return
+    if not compared.never_scored:
+        covers = ""
+        if compared.coverage is not None:
+            covers = f", {share(compared.coverage)} of what {compared.other} scored of today's rows"
+        click.echo(
+            f"job {compared.job}: {compared.model} scored {found.rows:,} rows, {compared.other} {found.rows_other:,}, "
+            f"both {found.rows_both:,}{covers}"
+        )
+        rows = [
+            {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in asdict(output).items()}
+            | {"equal": None if output.equal is None else share(output.equal)}
+            for output in found.outputs
+        ]
+        show.table(rows, OUTPUT_COLUMNS, "")
     for words, names in (
         (f"the same in all {found.rows:,} rows of {compared.model}:", found.constant),
         (f"only {compared.model} gives", found.only),
@@ -148,10 +141,6 @@ def _print_names(compared: Compared, found: Agreement) -> None:
     ):
         if names:
             click.echo(f"{words} {', '.join(names)}")
-
-
-def _short(value: object) -> object:
-    return f"{value:.3g}" if isinstance(value, float) else value
 
 
 def _json(compared: Compared) -> dict[str, Any]:

@@ -72,7 +72,14 @@ def worker(
         return
     if device is None:
         raise click.UsageError("choose what the worker is for: --device cuda:0, --device cpu, or --control")
-    _require_usable(queues)
+    for queue in queues:
+        if queue in RESERVED_QUEUES:
+            raise UsageError(f"queue {queue!r} is the control worker's: run `scorebeat worker --control`")
+        if not QUEUE_NAME.fullmatch(queue) or queue in BROKERS_OWN:
+            raise UsageError(
+                f"{queue!r} cannot name a queue; expected small letters, digits, '_' and '-', a letter first, and none "
+                f"of {', '.join(sorted(BROKERS_OWN))}"
+            )
     found = devices.find(device)
     environment = child_environment(_checked())
     command = worker_commands.device_worker(
@@ -85,17 +92,6 @@ def _checked() -> Settings:
     """The settings. Raises if a server does not answer, or if there is no usable ledger."""
     with both() as p:
         return p.settings
-
-
-def _require_usable(queues: tuple[str, ...]) -> None:
-    for queue in queues:
-        if queue in RESERVED_QUEUES:
-            raise UsageError(f"queue {queue!r} is the control worker's: run `scorebeat worker --control`")
-        if not QUEUE_NAME.fullmatch(queue) or queue in BROKERS_OWN:
-            raise UsageError(
-                f"{queue!r} cannot name a queue; expected small letters, digits, '_' and '-', a letter first, and none "
-                f"of {', '.join(sorted(BROKERS_OWN))}"
-            )
 
 
 class _PlainLog(Log):

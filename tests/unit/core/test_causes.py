@@ -9,7 +9,7 @@ from billiard.exceptions import WorkerLostError
 
 from scorebeat.worker.lifecycle import deadlines
 from scorebeat.worker.lifecycle.deadlines import Deadlines
-from scorebeat.worker.lifecycle.signals import _cause
+from scorebeat.worker.lifecycle.signals import cause_of_death
 from scorebeat.worker.scoring.watchdog import within
 
 HUNG = "took longer than its time limit"
@@ -27,7 +27,7 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> Deadlines:
 
 
 def error_of(how: str, pid: int | None = None) -> str:
-    return _cause(WorkerLostError(f"Worker exited prematurely: {how} Job: 3."), pid or os.getpid())
+    return cause_of_death(WorkerLostError(f"Worker exited prematurely: {how} Job: 3."), pid or os.getpid())
 
 
 def hung() -> None:

@@ -44,6 +44,6 @@ def test_a_worker_with_a_quota_binds_no_process(shares: bool, monkeypatch: pytes
         monkeypatch.setenv(variable, "")
     monkeypatch.setattr(signals, "shares_cores", lambda: shares)
 
-    signals._begin_worker("cpu-1@host", {"queues": "cpu"})
+    signals.begin_worker("cpu-1@host", {"queues": "cpu"})
 
     assert pin.is_bound() is not shares
