@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 
 from scorebeat.api import data, errors, health, jobs, metrics, predict, runs
 from scorebeat.api.auth import Gate, token_needed
@@ -49,17 +49,11 @@ def make(settings: Settings) -> FastAPI:
     reading, closed = (metrics.router, data.router, jobs.reading, runs.reading), (runs.closed, predict.router)
     app.state.routers = (health.router, *reading, *closed)
     app.include_router(health.router, responses=errors.documented(422, 500))
-    for router in reading:
-        if settings.api_read_public:
+    for router in (*reading, *closed):
+        if router in reading and settings.api_read_public:
             app.include_router(router, responses=_usual)
         else:
-            _guarded(app, router)
-    for router in closed:
-        _guarded(app, router)
+            app.include_router(router, dependencies=[token_needed], responses=_usual | errors.documented(401))
     errors.install(app)
     app.add_middleware(Gate, settings=settings)
     return app
-
-
-def _guarded(app: FastAPI, router: APIRouter) -> None:
-    app.include_router(router, dependencies=[token_needed], responses=_usual | errors.documented(401))

@@ -41,7 +41,10 @@ class Gate:
         if scope["method"] == "HEAD":  # handled as GET; the server leaves out the body
             scope = {**scope, "method": "GET"}
         headers = Headers(scope=scope)
-        refusal = self._unauthorised(scope, headers) or self._announced(headers)
+        refusal = self._unauthorised(scope, headers)
+        announced = headers.get("content-length", "")
+        if refusal is None and announced.isdecimal() and int(announced) > self._most:
+            refusal = self._too_large()
         if refusal is None:
             try:
                 async with asyncio.timeout(BODY_WITHIN):
@@ -71,10 +74,6 @@ class Gate:
             reason = "no token was sent" if not kind else "this is not the server's token"
             expected = f"expected the header 'Authorization: Bearer TOKEN' with the server's {PREFIX}API_TOKEN"
         return error_response(401, f"{reason}; {expected}", {"WWW-Authenticate": "Bearer"})
-
-    def _announced(self, headers: Headers) -> Response | None:
-        length = headers.get("content-length", "")
-        return self._too_large() if length.isdecimal() and int(length) > self._most else None
 
     def _too_large(self) -> Response:
         # what is left of the body is not read: the connection cannot be used again

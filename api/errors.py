@@ -70,7 +70,13 @@ class Error(BaseModel):
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The error responses of an endpoint, for its description."""
-    return {status: {"model": Error, "description": _MEANINGS[status], **_headers(status)} for status in statuses}
+    headers = {401: "WWW-Authenticate", 503: "Retry-After"}
+    responses: dict[int | str, dict[str, Any]] = {}
+    for status in statuses:
+        responses[status] = {"model": Error, "description": _MEANINGS[status]}
+        if status in headers:
+            responses[status]["headers"] = {headers[status]: {"schema": {"type": "string"}}}
+    return responses
 
 
 def error_response(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -126,20 +132,16 @@ async def _busy(_request: Request, _error: Exception) -> JSONResponse:
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, StarletteHTTPException)  # noqa: S101 -- as installed
     if error.status_code == 405:
-        allowed = ", ".join(sorted(_methods(request)))
+        # Starlette names the methods of the path's first route alone
+        routes = [route for router in request.app.state.routers for route in router.routes]
+        matching = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+        methods = {method for route in matching for method in getattr(route, "methods", None) or ()}
+        allowed = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
         return error_response(405, f"{request.url.path} takes {allowed}, not {request.method}", {"Allow": allowed})
     messages = {404: f"there is no path {request.url.path}; /openapi.json lists those that there are", 400: UNREADABLE}
     if error.status_code in messages:  # ours are UnknownName and UsageError
         return error_response(error.status_code, messages[error.status_code])
     return error_response(error.status_code, str(error.detail), error.headers)
-
-
-def _methods(request: Request) -> set[str]:
-    """All methods that the path takes; Starlette names those of its first route alone."""
-    routes = [route for router in request.app.state.routers for route in router.routes]
-    matching = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
-    methods = {method for route in matching for method in getattr(route, "methods", None) or ()}
-    return methods | ({"HEAD"} if "GET" in methods else set())
 
 
 async def _invalid(_request: Request, error: Exception) -> JSONResponse:
@@ -171,11 +173,6 @@ def _mistake(error: Mapping[str, Any]) -> str:
 def conflict(error: UsageError) -> HTTPException:
     """409: the request is valid, and the state of the job or run forbids it."""
     return HTTPException(409, redact(str(error)))
-
-
-def _headers(status: int) -> dict[str, Any]:
-    names = {401: "WWW-Authenticate", 503: "Retry-After"}
-    return {"headers": {names[status]: {"schema": {"type": "string"}}}} if status in names else {}
 
 
 _MEANINGS = {

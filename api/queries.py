@@ -12,7 +12,9 @@ from scorebeat.core.errors import near
 
 async def _known(request: Request) -> None:
     """Async, so that it costs no thread."""
-    known = _parameters(request.scope["route"])
+    parameters = described(request.scope["route"]).get("parameters", ())
+    # each name, with whether the parameter may be repeated
+    known = {one["name"]: one["schema"].get("type") == "array" for one in parameters if one["in"] == "query"}
     unknown = [name for name in dict.fromkeys(request.query_params) if name not in known]
     if unknown:
         where = f"{request.method} {request.url.path}"
@@ -36,9 +38,3 @@ def described(route: APIRoute) -> dict[str, Any]:
         whole: dict[str, Any] = get_openapi(title="one route", version="1", routes=[route])
         ((_of_endpoints[route.endpoint],),) = (path.values() for path in whole["paths"].values())
     return _of_endpoints[route.endpoint]
-
-
-def _parameters(route: APIRoute) -> dict[str, bool]:
-    """The names of the query parameters, each with whether it may be repeated."""
-    found = described(route).get("parameters", ())
-    return {one["name"]: one["schema"].get("type") == "array" for one in found if one["in"] == "query"}

@@ -5,19 +5,21 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, HTTPException, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from scorebeat.api import run_request, schemas
+from scorebeat.api import keys, schemas
 from scorebeat.api.bodies import JsonRoute
 from scorebeat.api.errors import conflict, documented
 from scorebeat.api.keys import PlainText
 from scorebeat.api.schemas import Id, NewRun, WhatToRequeue
 from scorebeat.api.service import BY, Served
-from scorebeat.core.errors import ServiceDown, UnknownName, UsageError
+from scorebeat.core.errors import NotAllowed, ServiceDown, UnknownName, UsageError
+from scorebeat.core.settings import PREFIX
 from scorebeat.core.states import RunState
 from scorebeat.db.ledger import failure_groups
 from scorebeat.db.ledger.failure_groups import PLACE, Place
+from scorebeat.db.ledger.runs import Selection
 from scorebeat.db.reports import results, run_pages, status
+from scorebeat.producer.requests import enqueue, run_request
 from scorebeat.producer.requests import requeue as by_hand
-from scorebeat.producer.requests.enqueue import enqueue
 
 reading = APIRouter(prefix="/runs", tags=["runs"])
 """Open to everybody if the settings allow it."""
@@ -58,7 +60,20 @@ def listing(s: Served, wanted: Annotated[RunsQuery, Query()]) -> schemas.Runs:
 @closed.post("", status_code=201, responses={200: _SAME, **documented(400, 403, 404, 409, 415)})
 def new(s: Served, wanted: NewRun, response: Response) -> schemas.Enqueued:
     """Score the rows of a job that have no prediction yet. 200 when the run_key had made this run before."""
-    made = enqueue(s.producer, run_request.request(s.producer, wanted))
+    if wanted.where is not None and not s.producer.settings.api_where:
+        raise NotAllowed(
+            "`where` is SQL, which reads whatever the server's role may read: it is taken over HTTP only where "
+            f"{PREFIX}API_WHERE=true is set for the server. Name the rows by `keys`, or run "
+            "`scorebeat enqueue --where` there; nothing was enqueued"
+        )
+    wanted_keys = tuple(keys.of_body(key) for key in wanted.keys) if wanted.keys is not None else None
+    version = run_request.checked_version(s.producer, wanted.job, wanted.model, wanted.where, wanted_keys)
+    selection = Selection(wanted.limit, wanted.where, wanted_keys)
+    due_at = None
+    if wanted.due_at is not None:
+        due_at = run_request.time_of_job(s.producer, wanted.job, "due_at", wanted.due_at)
+    request = enqueue.Request(wanted.job, BY, version, selection, wanted.run_key, due_at, wanted.parameters or {})
+    made = enqueue.enqueue(s.producer, request)
     response.headers["Location"] = f"/runs/{made.run_id}"
     response.status_code = 201 if made.is_new else 200
     return schemas.Enqueued(run=made.run_id, is_new=made.is_new)

@@ -54,6 +54,17 @@ def is_list(arrow_type: pa.DataType) -> bool:
     return any(kind(arrow_type) for kind in kinds)
 
 
+def element_type(arrow_type: pa.DataType) -> pa.DataType:
+    """The type of the elements of an array column; any other type itself."""
+    return arrow_type.value_type if is_list(arrow_type) else arrow_type
+
+
+def is_number(arrow_type: pa.DataType) -> bool:
+    """Whether it holds numbers or truth values."""
+    kinds = (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean)
+    return any(kind(arrow_type) for kind in kinds)
+
+
 def is_text(arrow_type: pa.DataType) -> bool:
     """Whether it holds strings, in any of Arrow's layouts."""
     if pa.types.is_dictionary(arrow_type):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import pyarrow as pa
 
 from scorebeat.core.errors import ModelError
-from scorebeat.models.arrow_types import type_name, type_named
+from scorebeat.models.arrow_types import is_list, type_name, type_named
 
 if TYPE_CHECKING:
     from scorebeat.models.inputs.samples import Sample
@@ -74,6 +74,11 @@ class Input:
     def trained_name(self) -> str:
         """Its name in training."""
         return self.trained.name or self.name
+
+    @property
+    def is_array(self) -> bool:
+        """Whether one value is an array, of fixed length or not."""
+        return self.length is not None or is_list(self.type)
 
     @property
     def column_type(self) -> pa.DataType:

@@ -13,7 +13,11 @@ Ignore = Callable[[str, list[str]], Collection[str]]
 
 def copy_regular(source: Path, target: Path) -> None:
     """Copy one file. Raises StoreError for a link, a pipe or a device."""
-    _require_regular(source)
+    found = source.lstat().st_mode
+    if stat.S_ISLNK(found):
+        raise StoreError(_refusal(source, f"a link to {source.readlink()}"))
+    if not stat.S_ISREG(found):
+        raise StoreError(_refusal(source, "no regular file"))
     descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # it may have been replaced since
     with (
         os.fdopen(descriptor, "rb") as read,
@@ -49,15 +53,6 @@ def close(folder: Path, store: Path) -> None:
             path.chmod(0o2750 if shared else 0o700)
         else:
             path.chmod(0o640 if shared else 0o600)
-
-
-def _require_regular(path: Path) -> None:
-    found = path.lstat().st_mode
-    if stat.S_ISREG(found):
-        return
-    if stat.S_ISLNK(found):
-        raise StoreError(_refusal(path, f"a link to {path.readlink()}"))
-    raise StoreError(_refusal(path, "no regular file"))
 
 
 def _refusal(path: Path, what: str) -> str:

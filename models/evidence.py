@@ -49,11 +49,8 @@ class Evidence:
         tried = whose if self.is_of_rows_given else f"{self.rows} invented rows"
         if self.error:
             return f"none: {tried} raised {self.error}"
-        outcome = f"{tried}: {self._agreement()}" + f"; unsure: {self.unsure}" * bool(self.unsure)
+        agreement = "scored, with nothing to compare with"
+        if self.difference is not None:
+            agreement = "agree with the library" + f" to {self.difference:.0e}" * bool(self.difference)
+        outcome = f"{tried}: {agreement}" + f"; unsure: {self.unsure}" * bool(self.unsure)
         return outcome + f"; accepted: {self.unsteady}" * bool(self.unsteady)
-
-    def _agreement(self) -> str:
-        if self.difference is None:
-            return "scored, with nothing to compare with"
-        near = f" to {self.difference:.0e}" if self.difference else ""
-        return f"agree with the library{near}"

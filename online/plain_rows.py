@@ -9,13 +9,12 @@ from typing import Any
 import pyarrow as pa
 
 from scorebeat.core.errors import InputError, ModelError, ScorebeatError, SignatureError
-from scorebeat.models.arrow_types import is_list
+from scorebeat.models.arrow_types import element_type
 from scorebeat.models.contract import Input, Model, Signature
 from scorebeat.models.formats.shared.refusals import error_summary
 from scorebeat.models.inputs import binding
 from scorebeat.models.outputs import checks
 from scorebeat.models.scoring import score_rows
-from scorebeat.models.scoring.blame import find_failing_row
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -43,11 +42,11 @@ def _scored(model: Model, rows: pa.RecordBatch) -> pa.RecordBatch:
     try:
         scored = score_rows.predict(model, rows)
     except InputError as error:
-        raise _refusal(rows, *find_failing_row(model, rows, error)) from error
+        raise _refusal(rows, *score_rows.find_failing_row(model, rows, error)) from error
     except ScorebeatError:
         raise
     except Exception as error:  # the model's own code
-        index, own = find_failing_row(model, rows, error)
+        index, own = score_rows.find_failing_row(model, rows, error)
         where = f"{rows.num_rows} rows together" if index is None else f"row {index}"
         raise ModelError(f"{where}: the model raised {error_summary(own)}. Nothing was scored") from error
     checks.check_finite(scored)
@@ -97,9 +96,9 @@ def _spread(row: Mapping[str, Any], index: int, inputs: tuple[Input, ...]) -> Ma
     ((name, values),) = row.items()
     if not isinstance(values, list | tuple):
         return row
-    if len(inputs) == 1 and _is_array(inputs[0]):
+    if len(inputs) == 1 and inputs[0].is_array:
         return {inputs[0].name: values}
-    if any(_is_array(i) for i in inputs):
+    if any(i.is_array for i in inputs):
         return row
     if len(values) != len(inputs):
         raise SignatureError(f"row {index}: {name} has {len(values)} elements, the model wants {len(inputs)}")
@@ -109,15 +108,17 @@ def _spread(row: Mapping[str, Any], index: int, inputs: tuple[Input, ...]) -> Ma
 def _checked(wanted: Input, value: Any, index: int) -> Any:
     """One value, as pyarrow takes it for this input. It is checked by itself, so that the message names its row."""
     where = f"row {index}: {wanted.name}"
-    if not _is_array(wanted):
+    if not wanted.is_array:
         return _scalar(wanted.type, value, where)
     if value is None and wanted.length is None:
         return None
     if not isinstance(value, list | tuple):
-        raise SignatureError(f"{where} is {_shown(value)}, expected {_array_of(wanted)}")
+        length = "" if wanted.length is None else f"{wanted.length} "
+        kind = _KINDS.get(str(element_type(wanted.type)), ("", "whole numbers"))[1]
+        raise SignatureError(f"{where} is {_shown(value)}, expected an array of {length}{kind}")
     if wanted.length is not None and len(value) != wanted.length:
         raise SignatureError(f"{where} has {len(value)} elements, expected {wanted.length}")
-    return [_scalar(_element(wanted), each, f"{where}[{n}]") for n, each in enumerate(value)]
+    return [_scalar(element_type(wanted.type), each, f"{where}[{n}]") for n, each in enumerate(value)]
 
 
 def _scalar(wanted: pa.DataType, value: Any, where: str) -> Any:
@@ -126,9 +127,12 @@ def _scalar(wanted: pa.DataType, value: Any, where: str) -> Any:
     try:
         made = _reader(wanted)(value)
         if not pa.types.is_float64(wanted):
-            _require_room(made, pa.scalar(made, wanted).as_py())  # out of range, or half of a character
+            stored = pa.scalar(made, wanted).as_py()  # raises if it is out of range, or half of a character
+            if isinstance(made, float) and isfinite(made) and not isfinite(stored):
+                raise OverflowError
     except (pa.ArrowException, TypeError, ValueError, OverflowError):  # UnicodeError is a ValueError
-        raise SignatureError(f"{where} is {_shown(value)}, expected {_kind(wanted)}") from None
+        kind = _KINDS.get(str(wanted), (f"a whole number ({wanted})",))[0]
+        raise SignatureError(f"{where} is {_shown(value)}, expected {kind}") from None
     return made
 
 
@@ -142,7 +146,7 @@ def _reader(wanted: pa.DataType) -> Callable[[Any], Any]:
     if pa.types.is_date(wanted):
         return _date
     if pa.types.is_timestamp(wanted):
-        return _timestamp_with_zone if wanted.tz else _timestamp_without_zone
+        return _timestamp(has_zone=wanted.tz is not None)
     if pa.types.is_string(wanted):
         return _only(str)
     raise ModelError(f"the model has an input of type {wanted}, which has no JSON value")
@@ -171,12 +175,6 @@ def _float32(value: Any) -> float:
     return _float(value)
 
 
-def _require_room(value: Any, stored: Any) -> None:
-    """Raises OverflowError if a finite number became infinite."""
-    if isinstance(value, float) and isfinite(value) and not isfinite(stored):
-        raise OverflowError
-
-
 def _integer(value: Any) -> int:
     if not isinstance(value, Integral):
         raise TypeError
@@ -189,22 +187,14 @@ def _date(value: Any) -> date:
     return value if isinstance(value, date) else date.fromisoformat(value)
 
 
-def _datetime(value: Any) -> datetime:
-    return value if isinstance(value, datetime) else datetime.fromisoformat(value)
+def _timestamp(*, has_zone: bool) -> Callable[[Any], datetime]:
+    def read(value: Any) -> datetime:
+        found = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        if (found.tzinfo is not None) != has_zone:
+            raise ValueError
+        return found
 
-
-def _timestamp_with_zone(value: Any) -> datetime:
-    found = _datetime(value)
-    if found.tzinfo is None:
-        raise ValueError
-    return found
-
-
-def _timestamp_without_zone(value: Any) -> datetime:
-    found = _datetime(value)
-    if found.tzinfo is not None:
-        raise ValueError
-    return found
+    return read
 
 
 _KINDS = {
@@ -216,23 +206,7 @@ _KINDS = {
     "float": ("a number that float32 holds", "numbers"),
     "double": ("a number", "numbers"),
 }
-
-
-def _kind(wanted: pa.DataType) -> str:
-    return _KINDS.get(str(wanted), (f"a whole number ({wanted})",))[0]
-
-
-def _array_of(wanted: Input) -> str:
-    kind = _KINDS.get(str(_element(wanted)), ("", "whole numbers"))[1]
-    return f"an array of {kind}" if wanted.length is None else f"an array of {wanted.length} {kind}"
-
-
-def _is_array(wanted: Input) -> bool:
-    return wanted.length is not None or is_list(wanted.type)
-
-
-def _element(wanted: Input) -> pa.DataType:
-    return wanted.type.value_type if is_list(wanted.type) else wanted.type
+"""For each type, what one value and what several values are called in messages; others are whole numbers."""
 
 
 def _names(inputs: tuple[Input, ...]) -> str:

@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import inf
 from threading import Lock
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from scorebeat.core.errors import UnknownName, UsageError, near
+from scorebeat.core.errors import ServiceDown, UnknownName, UsageError, near
 from scorebeat.db.connect.engine import reachable
 from scorebeat.db.ledger import model_versions
 from scorebeat.db.ledger.model_versions import Version
@@ -14,13 +16,41 @@ from scorebeat.models.contract import Model, Signature
 from scorebeat.models.formats import registry
 from scorebeat.models.store import store
 from scorebeat.online import plain_rows
-from scorebeat.online.slots import Turns
 from scorebeat.producer.context import Producer
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 MODELS_KEPT = 4
+
+
+@dataclass
+class Turns:
+    """A loaded model. A Python class may keep buffers in its object, and two threads would mix their rows."""
+
+    model: Model
+    _lock: Lock = field(default_factory=Lock)
+    _since: float = inf
+    """The time when the thread that is in the model entered it; infinity if no thread is in it."""
+
+    @contextmanager
+    def turn(self, seconds: float, name: str) -> Iterator[Model]:
+        """The model, for the block alone. Raises ServiceDown if it is not free within so many seconds."""
+        if getattr(self.model, "thread_safe", False):
+            yield self.model
+            return
+        if not self._lock.acquire(timeout=seconds):
+            raise ServiceDown(f"model {name} makes one prediction at a time, and was not free within {seconds:g} s")
+        self._since = monotonic()
+        try:
+            yield self.model
+        finally:
+            self._since = inf
+            self._lock.release()
+
+    def hangs(self, seconds: float) -> bool:
+        """Whether a thread has been in the model for longer than that, so that no thread may wait for it."""
+        return monotonic() - self._since > seconds
 
 
 @dataclass
@@ -84,7 +114,14 @@ class Predictor:
         if model is not None:
             return model
         with self._loading:
-            return self._kept(key) or self._keep(key, Turns(self._load(version)))
+            model = self._kept(key)
+            if model is None:
+                model = Turns(self.load(version))
+                with self._touching:
+                    while len(self._models) >= MODELS_KEPT:
+                        self._models.pop(next(iter(self._models)))
+                    self._models[key] = model
+            return model
 
     def _kept(self, key: tuple[str, int]) -> Turns | None:
         with self._touching:
@@ -94,14 +131,8 @@ class Predictor:
             self._models[key] = model  # moved to the end: the last one used
             return model
 
-    def _keep(self, key: tuple[str, int], model: Turns) -> Turns:
-        with self._touching:
-            while len(self._models) >= MODELS_KEPT:
-                self._models.pop(next(iter(self._models)))
-            self._models[key] = model
-        return model
-
-    def _load(self, version: Version) -> Model:
+    def load(self, version: Version) -> Model:
+        """The version's model, read from the store; it is not kept."""
         location, cache = self.producer.settings.artifacts, self.producer.settings.cache
         artifact = store.open_artifact(location, version.name, version.version, version.digest, cache=cache)
         return registry.load(artifact)

@@ -1,13 +1,14 @@
 """The binding of a query's columns to a model's inputs: made once and applied to every batch."""
 
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from scorebeat.core.errors import InputError, SignatureError
-from scorebeat.models.arrow_types import is_list, is_text, lossless, type_name
+from scorebeat.models.arrow_types import element_type, is_list, is_number, is_text, lossless, type_name
 from scorebeat.models.contract import Input, Signature
 
 
@@ -30,9 +31,8 @@ class Binding:
         Raises InputError naming the positions in `rows` of arrays with another length than the input's, or
         the column with a value outside the range of the input's type.
         """
-        first, name = self.inputs[0], self.sources[0]
-        takes_one_value = first.length is None and not is_list(first.type)
-        if takes_one_value and is_list(rows.schema.field(name).type):  # each element feeds an input
+        name = self.sources[0]
+        if is_list(rows.schema.field(name).type) and not self.inputs[0].is_array:  # each element feeds an input
             whole = _array(name, rows.column(name), len(self.inputs))
             arrays = [_one(name, _element(whole, index), i) for index, i in enumerate(self.inputs)]
         else:
@@ -58,9 +58,21 @@ def bind(signature: Signature, columns: pa.Schema) -> Binding:
     if not problems:
         return Binding(inputs, tuple(i.name for i in inputs))
     array = _only_array(inputs, columns)
-    if array is None:
-        raise SignatureError(_side_by_side(inputs, columns, problems))
-    return Binding(inputs, (array,) * len(inputs))
+    if array is not None:
+        return Binding(inputs, (array,) * len(inputs))
+    wants = ["the model wants", *map(str, inputs)]
+    gives = ["the query gives", *(f"{f.name} {'text' if is_text(f.type) else f.type}" for f in columns)]
+    wide = max(map(len, wants)) + 3
+    raise SignatureError(
+        "\n".join(
+            [
+                "the query does not feed the model:",
+                *(f"  {left.ljust(wide)}{right}".rstrip() for left, right in zip_longest(wants, gives, fillvalue="")),
+                *(f"  - {problem}" for problem in problems),
+                "Rename or cast columns in the query (SELECT a AS b, c::float8), or add the model with --inputs",
+            ]
+        )
+    )
 
 
 def _problem(wanted: Input, columns: pa.Schema) -> str | None:
@@ -84,14 +96,10 @@ def _fits(found: pa.DataType, wanted: pa.DataType) -> bool:
     if is_list(wanted):
         return is_list(found) and _fits(found.value_type, wanted.value_type)
     if pa.types.is_floating(wanted):
-        return _number(found)
+        return is_number(found)
     if pa.types.is_integer(wanted):
         return pa.types.is_boolean(found) or lossless(found, wanted)
     return lossless(found, wanted) or (is_text(found) and is_text(wanted))
-
-
-def _number(found: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(found) or pa.types.is_floating(found) or pa.types.is_boolean(found))
 
 
 def _feeds(found: pa.DataType, length: int, element: pa.DataType) -> bool:
@@ -112,40 +120,23 @@ def _only_array(inputs: tuple[Input, ...], columns: pa.Schema) -> str | None:
     return arrays[0].name if all(_feeds(arrays[0].type, length, i.type) for i in inputs) else None
 
 
-def _side_by_side(inputs: tuple[Input, ...], columns: pa.Schema, problems: list[str]) -> str:
-    wants = ["the model wants", *map(str, inputs)]
-    gives = ["the query gives", *(f"{f.name} {'text' if is_text(f.type) else f.type}" for f in columns)]
-    wide = max(map(len, wants)) + 3
-    lines = [
-        f"  {(wants[n] if n < len(wants) else '').ljust(wide)}{gives[n] if n < len(gives) else ''}".rstrip()
-        for n in range(max(len(wants), len(gives)))
-    ]
-    return "\n".join(
-        [
-            "the query does not feed the model:",
-            *lines,
-            *(f"  - {problem}" for problem in problems),
-            "Rename or cast columns in the query (SELECT a AS b, c::float8), or add the model with --inputs",
-        ]
-    )
-
-
 def _array(name: str, column: pa.Array, length: int, element: pa.DataType | None = None) -> pa.Array:
     """The column as a FixedSizeList of `length` elements, cast to `element` unless None."""
     lengths = pc.fill_null(pc.list_value_length(column), -1).to_numpy(zero_copy_only=False)
     wrong = np.flatnonzero(lengths != length)
     if len(wrong):
-        raise InputError(_wrong_lengths(name, length, wrong, lengths))
-    values = _flat(column, length)
+        shown = ", ".join(f"row {row} ({'NULL' if lengths[row] < 0 else lengths[row]})" for row in wrong[:5].tolist())
+        raise InputError(
+            f"{name} must hold arrays of {length} elements, but {len(wrong)} of {len(lengths)} rows do not: "
+            f"{shown}{', ...' if len(wrong) > 5 else ''}"
+        )
+    if pa.types.is_fixed_size_list(column.type):
+        start = column.offset * length
+    else:
+        start = column.offsets[0].as_py() if len(column) else 0
+    values = column.values.slice(start, len(column) * length)
     values = values if element is None else _cast(name, values, element)
     return pa.FixedSizeListArray.from_arrays(values, length)
-
-
-def _flat(column: pa.Array, length: int) -> pa.Array:
-    if pa.types.is_fixed_size_list(column.type):
-        return column.values.slice(column.offset * length, len(column) * length)
-    start = column.offsets[0].as_py() if len(column) else 0
-    return column.values.slice(start, len(column) * length)
 
 
 def _element(arrays: pa.Array, index: int) -> pa.Array:
@@ -156,14 +147,6 @@ def _element(arrays: pa.Array, index: int) -> pa.Array:
     # a strided copy takes a tenth of the time of list_element
     table = values.to_numpy().reshape(len(arrays), arrays.type.list_size)
     return pa.array(np.ascontiguousarray(table[:, index]))
-
-
-def _wrong_lengths(name: str, length: int, wrong: np.ndarray, lengths: np.ndarray) -> str:
-    shown = ", ".join(f"row {row} ({'NULL' if lengths[row] < 0 else lengths[row]})" for row in wrong[:5].tolist())
-    return (
-        f"{name} must hold arrays of {length} elements, but {len(wrong)} of {len(lengths)} rows do not: "
-        f"{shown}{', ...' if len(wrong) > 5 else ''}"
-    )
 
 
 def _one(name: str, values: pa.Array, wanted: Input) -> pa.Array:
@@ -184,9 +167,9 @@ def _cast(name: str, values: pa.Array, wanted: pa.DataType) -> pa.Array:
     """The values in the type of an input. Raises InputError for values that it cannot hold."""
     if values.type.equals(wanted):
         return values
-    element = _leaf(wanted)
+    element = element_type(wanted)
     try:
-        if pa.types.is_float32(_leaf(values.type)) and pa.types.is_float64(element):
+        if pa.types.is_float32(element_type(values.type)) and pa.types.is_float64(element):
             values = as_written(values)
         # a float may round an integer or a longer float, as in training on floats
         cast = pc.cast(values, wanted, safe=not pa.types.is_floating(element))
@@ -212,10 +195,6 @@ def _require_finite(name: str, values: pa.Array, cast: pa.Array) -> None:
 def as_written(values: pa.Array) -> pa.Array:
     """Floats, or lists of them, as texts: a `real` of 0.1 is 0.1, as in psql and pandas, not 0.10000000149011612."""
     return pc.cast(values, pa.list_(pa.string()) if is_list(values.type) else pa.string())
-
-
-def _leaf(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if is_list(kind) else kind
 
 
 def _flattened(column: pa.Array) -> pa.Array:

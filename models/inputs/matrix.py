@@ -1,5 +1,6 @@
 """Arrow columns as one numeric matrix, and errors for values that a model does not take."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -31,14 +32,29 @@ def matrix(rows: pa.RecordBatch, dtype: type[np.generic], order: Literal["C", "F
 
 def no_nulls(rows: pa.RecordBatch) -> None:
     """Raises InputError naming every column that has NULLs, in itself or in its arrays."""
-    counts = {name: _nulls(column) for name, column in zip(rows.schema.names, rows.columns, strict=True)}
-    found = [f"{name} has {count} NULL values" for name, count in counts.items() if count]
-    if found:
+    counts: dict[str, int] = {}
+    for name, column in zip(rows.schema.names, rows.columns, strict=True):
+        elements = _flat(column)
+        count = column.null_count + (0 if elements is column else elements.null_count)
+        if count:
+            counts[name] = count
+    if counts:
+        shown = ", ".join(f"{name} has {count} NULL values" for name, count in counts.items())
         raise InputError(
-            f"the model takes no NULL values: {', '.join(found)}. Replace them in the job's query "
+            f"the model takes no NULL values: {shown}. Replace them in the job's query "
             "(COALESCE, or a WHERE that leaves such rows out)",
-            columns=tuple(name for name, count in counts.items() if count),
+            columns=tuple(counts),
         )
+
+
+def no_nulls_in_tensors(rows: pa.RecordBatch, are_floats: Sequence[bool]) -> None:
+    """As `no_nulls`, in columns that feed tensors of a type without NaN.
+
+    `are_floats` has one value a tensor: a lone tensor takes all columns, else each takes one.
+    """
+    if len(are_floats) == 1:
+        are_floats = [*are_floats] * rows.num_columns
+    no_nulls(rows.select([at for at, is_float in enumerate(are_floats) if not is_float]))
 
 
 def unusable(column: pa.Array) -> NDArray[np.bool_]:
@@ -74,8 +90,3 @@ def _values(column: pa.Array) -> Matrix:
         column = pc.cast(column, pa.uint8())  # a boolean with NULLs would become Python objects
     values: Matrix = column.to_numpy(zero_copy_only=False)
     return values
-
-
-def _nulls(column: pa.Array) -> int:
-    inner = _flat(column)
-    return int(inner.null_count if inner is column else inner.null_count + column.null_count)

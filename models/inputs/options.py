@@ -56,9 +56,17 @@ def match_names(declared: Sequence[str], own: Sequence[Input], file: str) -> Mat
         typed = {found: _typed(wanted[at], own[found], file) for at, found in positions.items()}
         return Matched(tuple(typed.get(at, each) for at, each in enumerate(own)))
     is_in_part = len(wanted) != len(own) and sum(i.length or 1 for i in wanted) != len(own)
-    if positions or is_in_part:
-        raise StoreError(_side_by_side(wanted, own, file))
-    return _renamed(wanted, own, file)
+    if not positions and not is_in_part:
+        return _renamed(wanted, own, file)
+    names = ", ".join(i.name for i in own)
+    called = ", ".join(i.name for i in wanted)
+    unknown = ", ".join(repr(i.name) for at, i in enumerate(wanted) if at not in positions)
+    absent = ", ".join(i.name for at, i in enumerate(own) if at not in positions.values())
+    raise StoreError(
+        f"{file} was fitted on the columns {names}, but --inputs names {unknown}: fitted on [{names}]; --inputs "
+        f"[{called}]; not among them [{absent}]. Give names that the file has, in any order, or new names for all "
+        f"{len(own)} in its order"
+    )
 
 
 def match_fixed(declared: Sequence[str], own: Sequence[Input], file: str) -> Matched:
@@ -116,22 +124,6 @@ def _renamed(wanted: Sequence[Input], own: Sequence[Input], file: str) -> Matche
         inputs,
         (f"none of the names of --inputs is one that {file} was fitted on, so they were taken by position: {pairs}",),
     )
-
-
-def _side_by_side(wanted: Sequence[Input], own: Sequence[Input], file: str) -> str:
-    names, called = [i.name for i in own], [i.name for i in wanted]
-    unknown = [i.name for i in wanted if _position(i.name, own, wanted) is None]
-    matched = {_position(name, own, wanted) for name in called}
-    absent = [name for at, name in enumerate(names) if at not in matched]
-    return (
-        f"{file} was fitted on the columns {', '.join(names)}, but --inputs names "
-        f"{', '.join(map(repr, unknown))}: fitted on {_list(names)}; --inputs {_list(called)}; not among them "
-        f"{_list(absent)}. Give names that the file has, in any order, or new names for all {len(names)} in its order"
-    )
-
-
-def _list(names: Sequence[str]) -> str:
-    return f"[{', '.join(names)}]"
 
 
 def _input(text: str, default: pa.DataType) -> Input:

@@ -67,10 +67,6 @@ class OwnRows:
         parts = [self.column(i.name) for i in self.signature.inputs]
         return np.column_stack([part.reshape(len(self), -1) for part in parts]).astype(dtype)
 
-    def tensor(self, name: str, dtype: Any) -> Matrix:
-        """One input as [rows] or [rows, values] of that dtype."""
-        return self.column(name).astype(dtype)
-
     def forms(self) -> Iterator["OwnRows"]:
         """The same rows in the forms that they may have in a notebook.
 
@@ -144,7 +140,7 @@ def _nan_for_missing(column: Any, wanted: Input) -> Any:
 
 def _as_declared(column: Any, wanted: Input) -> Any:
     """The column in the type that the model's file declares."""
-    if wanted.length is not None or is_list(wanted.type) or is_text(wanted.type):
+    if wanted.is_array or is_text(wanted.type):
         return column
     if column.isna().any() and not pa.types.is_floating(wanted.type):
         return column

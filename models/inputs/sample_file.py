@@ -1,9 +1,8 @@
 """Rows of a user's file, CSV, Parquet or JSON: read by Arrow, as a query would return them, and again by pandas."""
 
 import codecs
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pyarrow.parquet as pq
 
 from scorebeat.core.errors import UsageError, near, one_line
 from scorebeat.core.json_input import RepeatedKey, read_json
-from scorebeat.models.arrow_types import is_list, is_text
+from scorebeat.models.arrow_types import is_text
 from scorebeat.models.contract import Input, Signature
 from scorebeat.models.inputs.own_rows import plain_types
 from scorebeat.models.inputs.samples import Sampled
@@ -67,14 +66,25 @@ def _csv(path: Path, most: int, signature: Signature) -> Sampled:
         include_columns=wanted, column_types=types, null_values=MISSING, strings_can_be_null=True
     )
     with pa.csv.open_csv(path, convert_options=options) as reader:
-        table = _first(reader, most)
-    arrays = [i.name for i in signature.inputs if i.name in wanted and _is_array(i)]
+        table = _first(reader, reader.schema, most)
+    arrays = [i.name for i in signature.inputs if i.name in wanted and i.is_array]
     for name in arrays:
         position = table.column_names.index(name)
         table = table.set_column(position, name, _json_arrays(table.column(name), name))
     times = [i for i in signature.inputs if i.name in wanted and pa.types.is_temporal(i.type)]
     texts = [i.name for i in signature.inputs if i.name in wanted and is_text(i.type)]
-    frame = partial(_pandas_csv, path, most, (times, texts, arrays))
+
+    def frame() -> Any:
+        import pandas as pd  # noqa: PLC0415 -- optional, and slow to import
+
+        dtypes = dict.fromkeys(texts, str)  # a text 007 stays 007
+        read = pd.read_csv(path, nrows=most, parse_dates=[i.name for i in times], dtype=dtypes)
+        dates = [i.name for i in times if pa.types.is_date(i.type) and not i.trained.dtype]
+        return read.assign(
+            **{name: read[name].map(read_json, na_action="ignore") for name in arrays},
+            **{name: read[name].dt.date.astype(object).where(read[name].notna(), None) for name in dates},
+        )
+
     return _sampled(path, signature, table, frame, names, spread)
 
 
@@ -83,15 +93,15 @@ def _parquet(path: Path, most: int, signature: Signature) -> Sampled:
     names = file.schema_arrow.names
     spread = _spread(signature, names)
     wanted = spread or _found(signature, names)
-    parts, rows = [], 0
-    for part in file.iter_batches(batch_size=most, columns=wanted):
-        parts.append(part)
-        rows += part.num_rows
-        if rows >= most:
-            break
     schema = pa.schema([file.schema_arrow.field(name) for name in wanted])
-    table = plain_types(pa.Table.from_batches(parts, schema).slice(0, most).select(wanted))
-    return _sampled(path, signature, table, partial(_pandas_parquet, path, most), names, spread)
+    table = plain_types(_first(file.iter_batches(batch_size=most, columns=wanted), schema, most).select(wanted))
+
+    def frame() -> Any:
+        import pandas as pd  # noqa: PLC0415 -- as above
+
+        return pd.read_parquet(path).head(most).reset_index(drop=True)
+
+    return _sampled(path, signature, table, frame, names, spread)
 
 
 def _json(path: Path, most: int, signature: Signature) -> Sampled:
@@ -102,7 +112,13 @@ def _json(path: Path, most: int, signature: Signature) -> Sampled:
     wanted = spread or _found(signature, names)
     kinds = {i.name: i for i in signature.inputs}
     columns = {name: _json_column(name, [row.get(name) for row in rows], kinds.get(name)) for name in wanted}
-    return _sampled(path, signature, pa.table(columns), partial(_pandas_json, rows), names, spread)
+
+    def frame() -> Any:
+        import pandas as pd  # noqa: PLC0415 -- as above
+
+        return pd.DataFrame(rows)
+
+    return _sampled(path, signature, pa.table(columns), frame, names, spread)
 
 
 def _sampled(
@@ -119,7 +135,10 @@ def _sampled(
     columns = {}
     if spread:
         (lone,) = signature.inputs
-        batch = pa.RecordBatch.from_arrays([_side_by_side(batch)], names=[lone.name])
+        numbers = [column.to_pylist() for column in batch.columns]
+        side_by_side = [list(row) for row in zip(*numbers, strict=True)]
+        array = pa.array(side_by_side, pa.list_(pa.float64(), len(numbers)))
+        batch = pa.RecordBatch.from_arrays([array], names=[lone.name])
         columns = {lone.name: tuple(spread)}
     whole = {i.name: i.type for i in signature.inputs if i.length is None and pa.types.is_integer(i.type)}
     batch = pa.RecordBatch.from_arrays(
@@ -147,12 +166,6 @@ def _whole(column: pa.Array, name: str, wanted: pa.DataType) -> pa.Array:
             return column.cast(pa.float64()).cast(wanted)  # a text such as 3.0
     except pa.ArrowException as error:
         raise UsageError(f"column {name} has values that are no {wanted}, which the model wants: {error}") from error
-
-
-def _side_by_side(batch: pa.RecordBatch) -> pa.Array:
-    """Columns of numbers as one column of arrays."""
-    columns = [column.to_pylist() for column in batch.columns]
-    return pa.array([list(row) for row in zip(*columns, strict=True)], pa.list_(pa.float64(), len(columns)))
 
 
 def _spread(signature: Signature, names: Sequence[str]) -> list[str]:
@@ -195,23 +208,20 @@ def _require_utf8(path: Path) -> None:
             read += len(block)
 
 
-def _first(reader: Any, most: int) -> pa.Table:
+def _first(batches: Iterable[pa.RecordBatch], schema: pa.Schema, most: int) -> pa.Table:
+    """The first `most` rows; no batch after them is read."""
     parts, rows = [], 0
-    for part in reader:
+    for part in batches:
         parts.append(part)
         rows += part.num_rows
         if rows >= most:
             break
-    return pa.Table.from_batches(parts, reader.schema).slice(0, most)
-
-
-def _is_array(wanted: Input) -> bool:
-    return wanted.length is not None or is_list(wanted.type)
+    return pa.Table.from_batches(parts, schema).slice(0, most)
 
 
 def _csv_type(wanted: Input) -> pa.DataType:
     """The type in which a CSV column is read: wide enough to notice numbers that do not fit the input."""
-    if _is_array(wanted):
+    if wanted.is_array:
         return pa.string()
     if pa.types.is_floating(wanted.type):
         return pa.float64()
@@ -262,28 +272,3 @@ def _lines(text: str) -> Iterator[Any]:
                 yield read_json(line)
         except RepeatedKey as error:
             raise RepeatedKey(f"line {number}: {error}") from None
-
-
-def _pandas_csv(path: Path, most: int, kinds: tuple[list[Input], list[str], list[str]]) -> Any:
-    import pandas as pd  # noqa: PLC0415 -- optional, and slow to import
-
-    times, texts, arrays = kinds
-    dtypes = dict.fromkeys(texts, str)  # a text 007 stays 007
-    table = pd.read_csv(path, nrows=most, parse_dates=[i.name for i in times], dtype=dtypes)
-    dates = [i.name for i in times if pa.types.is_date(i.type) and not i.trained.dtype]
-    return table.assign(
-        **{name: table[name].map(read_json, na_action="ignore") for name in arrays},
-        **{name: table[name].dt.date.astype(object).where(table[name].notna(), None) for name in dates},
-    )
-
-
-def _pandas_parquet(path: Path, most: int) -> Any:
-    import pandas as pd  # noqa: PLC0415 -- as above
-
-    return pd.read_parquet(path).head(most).reset_index(drop=True)
-
-
-def _pandas_json(rows: Sequence[dict[str, Any]]) -> Any:
-    import pandas as pd  # noqa: PLC0415 -- as above
-
-    return pd.DataFrame(list(rows))

@@ -14,7 +14,7 @@ from scorebeat.models.arrow_types import is_list
 from scorebeat.models.inputs.binding import bind
 
 if TYPE_CHECKING:
-    from scorebeat.models.contract import AddOptions, Input, Signature
+    from scorebeat.models.contract import AddOptions, Signature
 
 Known = Mapping[str, Sequence[Sequence[Any]]]
 """For each input that the model's file shows: the values that each of its elements had in training."""
@@ -123,27 +123,22 @@ def _varied(values: Sequence[Any]) -> Sequence[Any]:
 def _batch(
     signature: "Signature", rows: int, known: Known, default: Callable[[pa.DataType, int], Any]
 ) -> pa.RecordBatch:
+    """Rows of known values, else of default ones, which differ from row to row, and from one input to the next."""
     arrays = []
     for at, wanted in enumerate(signature.inputs):
-        values = known.get(wanted.name, ())
-        arrays.append(_column(wanted, rows, values if any(values) else [wanted.trained.categories], at, default))
+        elements = known.get(wanted.name, ())
+        elements = elements if any(elements) else [wanted.trained.categories]
+        width = wanted.length or 1
+        fits = [_fitting(values, wanted.type) for values in islice(elements, width)]
+        fits += [[]] * (width - len(fits))
+        values = [
+            choice[(row + at + n) % len(choice)] if choice else default(wanted.type, row + at + n)
+            for row in range(rows)
+            for n, choice in enumerate(fits)
+        ]
+        flat = pa.array(values, wanted.type)
+        arrays.append(flat if wanted.length is None else pa.FixedSizeListArray.from_arrays(flat, wanted.length))
     return pa.RecordBatch.from_arrays(arrays, schema=signature.columns)
-
-
-def _column(
-    wanted: "Input", rows: int, known: Sequence[Sequence[Any]], at: int, default: Callable[[pa.DataType, int], Any]
-) -> pa.Array:
-    """Values of one input; they differ from row to row, and from one input to the next."""
-    width = wanted.length or 1
-    fits = [_fitting(values, wanted.type) for values in islice(known, width)]
-    fits += [[]] * (width - len(fits))
-    values = [
-        choice[(row + at + n) % len(choice)] if choice else default(wanted.type, row + at + n)
-        for row in range(rows)
-        for n, choice in enumerate(fits)
-    ]
-    flat = pa.array(values, wanted.type)
-    return flat if wanted.length is None else pa.FixedSizeListArray.from_arrays(flat, wanted.length)
 
 
 def _fitting(values: Sequence[Any], wanted: pa.DataType) -> list[Any]:

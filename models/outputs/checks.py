@@ -19,7 +19,11 @@ def check(predicted: pa.RecordBatch, expected: pa.Schema, rows: int) -> pa.Recor
         raise OutputError(f"the model returned {type(predicted).__name__}, expected a RecordBatch")
     if predicted.num_rows != rows:
         raise OutputError(f"the model returned {predicted.num_rows} predictions for {rows} rows")
-    _require_same_columns(predicted.schema, expected)
+    if sorted(predicted.schema.names) != sorted(expected.names):
+        found, wanted = (
+            ", ".join(f"{f.name} {f.type}" for f in schema) or "(none)" for schema in (predicted.schema, expected)
+        )
+        raise OutputError(f"the model returned the columns {found}, expected {wanted}")
     arrays = [_column(predicted.column(field.name), field) for field in expected]
     return pa.RecordBatch.from_arrays(arrays, schema=expected)
 
@@ -58,19 +62,11 @@ def check_finite(predicted: pa.RecordBatch) -> None:
         )
 
 
-def _require_same_columns(found: pa.Schema, expected: pa.Schema) -> None:
-    if sorted(found.names) == sorted(expected.names):
-        return
-    raise OutputError(f"the model returned the columns {_shown(found)}, expected {_shown(expected)}")
-
-
 def _column(column: pa.Array, field: pa.Field) -> pa.Array:
     if column.null_count and not field.nullable:
         raise OutputError(f"the model's column {field.name!r} has {column.null_count} NULLs, expected none")
-    return column if column.type.equals(field.type) else _cast(column, field)
-
-
-def _cast(column: pa.Array, field: pa.Field) -> pa.Array:
+    if column.type.equals(field.type):
+        return column
     if not lossless(column.type, field.type):
         raise OutputError(
             f"the model's column {field.name!r} is {column.type}, expected {field.type}: it is not "
@@ -82,7 +78,3 @@ def _cast(column: pa.Array, field: pa.Field) -> pa.Array:
         raise OutputError(
             f"the model's column {field.name!r} ({column.type}) cannot become {field.type}: {error}"
         ) from error
-
-
-def _shown(schema: pa.Schema) -> str:
-    return ", ".join(f"{f.name} {f.type}" for f in schema) or "(none)"

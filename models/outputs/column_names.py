@@ -28,10 +28,23 @@ def output_schema(fields: Sequence[tuple[str, pa.DataType]], names: Sequence[str
 
     Raises StoreError for too many or too few names, or for a name that no column can have.
     """
-    renamed = [*zip(_names([n for n, _ in fields], names, model), (t for _, t in fields), strict=True)]
-    _check(model, [n for n, _ in renamed])
-    _check_room(model, [t for _, t in renamed])
-    return pa.schema(renamed)
+    columns = _names([name for name, _ in fields], names, model)
+    types = [kind for _, kind in fields]
+    twice = {name for name, count in Counter(columns).items() if count > 1}
+    wrong = [f"{name!r} {reason}" for name in dict.fromkeys(columns) if (reason := _reason(name, twice))]
+    if wrong:
+        raise StoreError(
+            f"{model}: {len(wrong)} output columns cannot be made: {'; '.join(wrong[:8])}. "
+            "Choose other names with --outputs a,b,c"
+        )
+    row_bytes = sum(_OUT_OF_LINE if kind.num_fields or is_text(kind) else max(kind.bit_width // 8, 1) for kind in types)
+    if len(types) > MOST or row_bytes > ROOM:
+        raise StoreError(
+            f"{model} returns {len(types):,} columns, more than a table's row holds in PostgreSQL, which is {MOST:,} "
+            f"at most, or {ROOM // 8:,} of float64. Wrap it in a Python class that returns one array column, such as "
+            "list<float32>, or fewer columns"
+        )
+    return pa.schema([*zip(columns, types, strict=True)])
 
 
 def _names(own: list[str], names: Sequence[str], model: str) -> list[str]:
@@ -43,29 +56,6 @@ def _names(own: list[str], names: Sequence[str], model: str) -> list[str]:
         f"{model} returns {len(own)} columns ({', '.join(own[:8])}), but --outputs has {len(names)} names "
         f"({', '.join(names[:8])}): name all of them, or all but `{LABEL}`"
     )
-
-
-def _check(model: str, names: list[str]) -> None:
-    twice = {name for name, count in Counter(names).items() if count > 1}
-    wrong = [f"{name!r} {reason}" for name in dict.fromkeys(names) if (reason := _reason(name, twice))]
-    if wrong:
-        raise StoreError(
-            f"{model}: {len(wrong)} output columns cannot be made: {'; '.join(wrong[:8])}. "
-            "Choose other names with --outputs a,b,c"
-        )
-
-
-def _check_room(model: str, types: Sequence[pa.DataType]) -> None:
-    if len(types) > MOST or sum(map(_bytes, types)) > ROOM:
-        raise StoreError(
-            f"{model} returns {len(types):,} columns, more than a table's row holds in PostgreSQL, which is {MOST:,} "
-            f"at most, or {ROOM // 8:,} of float64. Wrap it in a Python class that returns one array column, such as "
-            "list<float32>, or fewer columns"
-        )
-
-
-def _bytes(kind: pa.DataType) -> int:
-    return _OUT_OF_LINE if kind.num_fields or is_text(kind) else max(kind.bit_width // 8, 1)
 
 
 def _reason(name: str, twice: set[str]) -> str | None:

@@ -4,7 +4,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
 
 from scorebeat.core.errors import EscapedError, kind, text
 
@@ -35,13 +34,9 @@ def _is_of_a_signal(error: BaseException) -> bool:
     if isinstance(error, KeyboardInterrupt):  # Ctrl-C raises it in the main thread, unless another handler is set
         is_main = threading.current_thread() is threading.main_thread()
         return is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    return isinstance(error, SystemExit) and _raised_in(error.__traceback__).startswith("billiard.")
-
-
-def _raised_in(traceback: TracebackType | None) -> str:
-    """The module of the innermost frame: the pool's own handler of SIGTERM ends the process by sys.exit()."""
-    name = ""
+    # the pool's own handler of SIGTERM ends the process by sys.exit(): it is the innermost frame
+    module, traceback = "", error.__traceback__
     while traceback is not None:
-        name = str(traceback.tb_frame.f_globals.get("__name__", ""))
+        module = str(traceback.tb_frame.f_globals.get("__name__", ""))
         traceback = traceback.tb_next
-    return name
+    return isinstance(error, SystemExit) and module.startswith("billiard.")

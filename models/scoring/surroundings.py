@@ -58,21 +58,18 @@ class Surroundings:
                     state.restore(self._own[state.name])
             yield
         finally:
-            self._leave(before)
-
-    def _leave(self, before: Snapshot) -> None:
-        self.has_closed_descriptors = self.has_closed_descriptors or _originals.are_closed
-        for state in _STATES:
-            after = state.read()
-            if after == before[state.name]:
-                self._own.pop(state.name, None)
-                continue
-            state.restore(before[state.name])
-            if state.is_kept_for_model:
-                self._own[state.name] = after
-            elif state.name not in self._logged:
-                self._logged.add(state.name)
-                emit("model.surroundings_restored", logging.WARNING, model=self._model, changed=state.name)
+            self.has_closed_descriptors = self.has_closed_descriptors or _originals.are_closed
+            for state in _STATES:
+                after = state.read()
+                if after == before[state.name]:
+                    self._own.pop(state.name, None)
+                    continue
+                state.restore(before[state.name])
+                if state.is_kept_for_model:
+                    self._own[state.name] = after
+                elif state.name not in self._logged:
+                    self._logged.add(state.name)
+                    emit("model.surroundings_restored", logging.WARNING, model=self._model, changed=state.name)
 
 
 def _folder() -> str:
@@ -160,7 +157,10 @@ class _Originals:
 
     def copy(self) -> None:
         if self.pid != os.getpid() or self.are_closed:
-            self.pid, self.copies, self.sentinel = os.getpid(), [_copy(number) for number in range(3)], Sentinel()
+            self.copies = [
+                (os.dup(number), file) if (file := file_of(number)) is not None else None for number in range(3)
+            ]
+            self.pid, self.sentinel = os.getpid(), Sentinel()
 
     @property
     def are_closed(self) -> bool:
@@ -182,11 +182,6 @@ class _Originals:
                 os.dup2(opened, number)
                 if opened != number:
                     os.close(opened)
-
-
-def _copy(descriptor: int) -> tuple[int, tuple[int, int]] | None:
-    file = file_of(descriptor)
-    return (os.dup(descriptor), file) if file is not None else None
 
 
 def _restore_streams(wanted: tuple[Any, ...]) -> None:

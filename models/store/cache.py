@@ -3,7 +3,7 @@
 import fcntl
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from scorebeat.core.errors import ModelError, StoreError
@@ -23,8 +23,9 @@ def local_copy(cache: Path, digest: str, fetch: Callable[[Path], object]) -> Pat
     home = _home(cache)
     copy, draft = home / digest, home / f".fetching-{digest}"
     with _locked(home, digest):
-        if _found(copy) == digest:
-            return copy
+        with suppress(OSError, ModelError):  # a copy that cannot be read is fetched again
+            if copy.is_dir() and digest_of(copy) == digest:
+                return copy
         _clear(draft)
         draft.mkdir(mode=0o700)
         try:
@@ -64,13 +65,6 @@ def _locked(home: Path, digest: str) -> Iterator[None]:
     with (home / f".lock-{digest}").open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _found(copy: Path) -> str | None:
-    try:
-        return digest_of(copy) if copy.is_dir() else None
-    except (OSError, ModelError):
-        return None
 
 
 def _clear(folder: Path) -> None:

@@ -26,20 +26,16 @@ def new_draft(store: Path) -> Path:
     """An empty folder in the store, which is no version yet; abandoned ones are deleted."""
     draft = store / f".adding-{uuid.uuid4().hex}"
     try:
-        _clear_left(store)
+        # processes that died while they added or deleted a version left these
+        for left in (*store.glob(".adding-*"), *store.glob(".dropped-*")):
+            with suppress(FileNotFoundError):  # another process deletes it
+                if time.time() - left.stat().st_mtime > LEFT_AFTER.total_seconds():
+                    shutil.rmtree(left, ignore_errors=True)
         store.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft.mkdir(mode=0o700)
     except OSError as error:
         raise StoreError(f"the store {store} cannot be written: {error.strerror}") from error
     return draft
-
-
-def _clear_left(store: Path) -> None:
-    """Delete the old drafts of processes that died while they added or deleted a version."""
-    for left in (*store.glob(".adding-*"), *store.glob(".dropped-*")):
-        with suppress(FileNotFoundError):  # another process deletes it
-            if time.time() - left.stat().st_mtime > LEFT_AFTER.total_seconds():
-                shutil.rmtree(left, ignore_errors=True)
 
 
 def versions(store: Path, name: str) -> list[int]:
@@ -54,21 +50,21 @@ def keep(store: Path, fresh: Artifact, recorded: Mapping[int, str]) -> Artifact:
 
     If a recorded version had these files and its folder is gone, its files are restored instead. Raises StoreError.
     """
+    home = store / fresh.name
     with _usable(store):
-        return _kept(store, fresh, recorded)
-
-
-def _kept(store: Path, fresh: Artifact, recorded: Mapping[int, str]) -> Artifact:
-    existing = versions(store, fresh.name)
-    gone = [number for number, known in recorded.items() if known == fresh.digest and number not in existing]
-    for lost in sorted(gone, reverse=True):
-        if _rename_into_store(store / fresh.name, fresh, lost):
-            return replace(fresh, version=lost, folder=store / fresh.name / str(lost), put_back=True)
-    for newest in existing[-1:]:
-        same = _digest(store / fresh.name / str(newest), f"{fresh.name}/{newest}") == fresh.digest
-        if same and recorded.get(newest, fresh.digest) == fresh.digest:
-            return replace(fresh, version=newest, folder=store / fresh.name / str(newest))
-    return _take_next_version(store / fresh.name, fresh, max([0, *recorded, *existing]) + 1)
+        existing = versions(store, fresh.name)
+        gone = [number for number, known in recorded.items() if known == fresh.digest and number not in existing]
+        for lost in sorted(gone, reverse=True):
+            if _rename_into_store(home, fresh, lost):
+                return replace(fresh, version=lost, folder=home / str(lost), put_back=True)
+        for newest in existing[-1:]:
+            same = _digest(home / str(newest), f"{fresh.name}/{newest}") == fresh.digest
+            if same and recorded.get(newest, fresh.digest) == fresh.digest:
+                return replace(fresh, version=newest, folder=home / str(newest))
+        version = max([0, *recorded, *existing]) + 1
+        while not _rename_into_store(home, fresh, version):
+            version += 1  # another process took that number in between
+        return replace(fresh, version=version, folder=home / str(version), is_new=True)
 
 
 def find(store: Path, name: str, version: int, recorded: str) -> Path:
@@ -118,32 +114,21 @@ def remove(store: Path, name: str, version: int) -> None:
     shutil.rmtree(gone, ignore_errors=True)
 
 
-def _take_next_version(home: Path, fresh: Artifact, version: int) -> Artifact:
-    while not _rename_into_store(home, fresh, version):
-        version += 1  # another process took that number in between
-    return replace(fresh, version=version, folder=home / str(version), is_new=True)
-
-
 def _rename_into_store(home: Path, fresh: Artifact, version: int) -> bool:
     """Rename the draft to this version, durably even in a power cut; returns False if the version exists."""
     close(fresh.folder, home.parent)
     for path in (*fresh.folder.rglob("*"), fresh.folder):
         _sync(path)
     home.mkdir(exist_ok=True, mode=stat.S_IMODE(fresh.folder.stat().st_mode))
-    if not _renamed(fresh.folder, home / str(version)):
-        return False
-    _sync(home)
-    _sync(home.parent)
-    return True
-
-
-def _renamed(draft: Path, target: Path) -> bool:
+    target = home / str(version)
     try:
-        draft.rename(target)  # atomic; fails if the target is a folder that is not empty
+        fresh.folder.rename(target)  # atomic; fails if the target is a folder that is not empty
     except OSError as error:
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
             return False
         raise StoreError(f"{target} cannot be made: {error.strerror}") from error
+    _sync(home)
+    _sync(home.parent)
     return True
 
 

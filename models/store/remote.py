@@ -114,10 +114,10 @@ class RemoteStore:
         return True
 
     def _upload(self, draft: Path, home: str) -> None:
-        for surplus in self._sizes(home).keys() - _local_sizes(draft).keys():
+        names = {path.relative_to(draft).as_posix() for path in draft.rglob("*") if path.is_file()}
+        for surplus in self._sizes(home).keys() - names:
             self._files.rm_file(f"{home}/{surplus}")
-        names = sorted(_local_sizes(draft), key=lambda name: (name == MANIFEST, name))
-        for name in names:
+        for name in sorted(names, key=lambda name: (name == MANIFEST, name)):
             target = f"{home}/{name}"
             self._files.makedirs(target.rpartition("/")[0], exist_ok=True)
             self._files.put_file(str(draft / name), target)
@@ -163,11 +163,6 @@ class RemoteStore:
             f"the model store {self.url} cannot be used ({type(error).__name__}: {reason}): {outcome}. Check "
             "SCOREBEAT_ARTIFACTS, and that this machine may reach the store"
         )
-
-
-def _local_sizes(folder: Path) -> dict[str, int]:
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
 
 
 def _inside(file: str) -> PurePosixPath:

@@ -133,18 +133,7 @@ def require_name(name: str) -> None:
 
 def _tried(draft: Path, source: str, name: str, add_options: AddOptions) -> Artifact:
     """Fill the draft and try the model, which must leave this process and its own files unchanged. Raises as `add`."""
-    around = Surroundings(name)
-    fresh = _fill(draft, source, name, add_options, around)
-    if around.has_closed_descriptors:
-        raise StoreError(
-            f"{source} was not added: its code closed descriptors that it did not open, as os.closerange does. Here "
-            "and in a worker those are connections to the database. Let it close what it opened itself"
-        )
-    return fresh
-
-
-def _fill(draft: Path, source: str, name: str, add_options: AddOptions, around: Surroundings) -> Artifact:
-    model_format = registry.format_of(source)
+    around, model_format = Surroundings(name), registry.format_of(source)
     with refusals.translate_errors(source, draft, registry.copy_name(source)):
         file = model_format.take(source, draft, add_options)
     taken = _files(draft)
@@ -159,9 +148,14 @@ def _fill(draft: Path, source: str, name: str, add_options: AddOptions, around: 
     with refusals.translate_errors(source, draft, file, with_versions=True), around.entered():
         tried = trial.try_out(artifact, add_options)
         _require_unchanged(draft, taken, source)
-        unsure = described.unsure or tried.evidence.unsure if add_options.sample is None else ""
-        evidence = replace(tried.evidence, unsure=unsure)
-        return replace(artifact, notes=(*described.notes, *tried.notes), evidence=evidence)
+    if around.has_closed_descriptors:
+        raise StoreError(
+            f"{source} was not added: its code closed descriptors that it did not open, as os.closerange does. Here "
+            "and in a worker those are connections to the database. Let it close what it opened itself"
+        )
+    unsure = described.unsure or tried.evidence.unsure if add_options.sample is None else ""
+    evidence = replace(tried.evidence, unsure=unsure)
+    return replace(artifact, notes=(*described.notes, *tried.notes), evidence=evidence)
 
 
 def _files(folder: Path) -> dict[str, tuple[int, int, int]]:

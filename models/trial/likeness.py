@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from scorebeat.models.arrow_types import is_list
+
 DOUBLE = 1e-9
 """The tolerance of float64, relative to values, absolute below 1: sums in another order may differ so much."""
 SINGLE = 1e-5
@@ -38,7 +40,20 @@ class Difference:
 
 def of_batch(predicted: pa.RecordBatch) -> list[Values]:
     """Predictions as flat columns; an array column becomes one column an element if all arrays have the same length."""
-    return [column for each in predicted.columns for column in _spread(each)]
+    columns: list[Values] = []
+    for each in predicted.columns:
+        if not is_list(each.type):
+            columns.append(each.to_numpy(zero_copy_only=False))
+            continue
+        rows = each.to_pylist()
+        widths = {-1 if row is None else len(row) for row in rows}
+        if len(widths) == 1 and -1 not in widths:
+            columns += [*np.asarray(rows, dtype=each.type.value_type.to_pandas_dtype()).T]
+        else:
+            tuples = np.empty(len(rows), object)
+            tuples[:] = [None if row is None else tuple(row) for row in rows]
+            columns.append(tuples)
+    return columns
 
 
 def of_arrays(returned: Sequence[Any]) -> list[Values]:
@@ -63,21 +78,6 @@ def difference(found: Sequence[Values], expected: Sequence[Values], *, is_single
         rows |= ~(gap <= limit)
         gaps = np.maximum(gaps, np.nan_to_num(gap))
     return Difference(rows, float(gaps[~rows].max(initial=0)), len(pairs))
-
-
-def _spread(column: pa.Array) -> list[Values]:
-    values: Values
-    if not (pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)):
-        values = column.to_numpy(zero_copy_only=False)
-        return [values]
-    arrays = column.to_pylist()
-    widths = {-1 if array is None else len(array) for array in arrays}
-    if len(widths) == 1 and -1 not in widths:
-        whole = np.asarray(arrays, dtype=column.type.value_type.to_pandas_dtype())
-        return [*whole.T]
-    values = np.empty(len(arrays), object)
-    values[:] = [None if array is None else tuple(array) for array in arrays]
-    return [values]
 
 
 def _is_float(column: Values) -> bool:

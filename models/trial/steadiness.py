@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 
+from scorebeat.models.arrow_types import element_type
 from scorebeat.models.contract import Model
 from scorebeat.models.formats.shared.refusals import error_summary
 from scorebeat.models.inputs.samples import with_nulls
@@ -31,7 +32,7 @@ def dependence(model: Model, rows: pa.RecordBatch, predicted: pa.RecordBatch, ro
 
 def is_single(*batches: pa.RecordBatch) -> bool:
     """Whether a column in them is float32, so that the model computes in float32."""
-    return any(pa.types.is_float32(_element(f.type)) for batch in batches for f in batch.schema)
+    return any(pa.types.is_float32(element_type(f.type)) for batch in batches for f in batch.schema)
 
 
 def _dependences(model: Model, rows: pa.RecordBatch, predicted: pa.RecordBatch, row_names: RowNames) -> Iterator[str]:
@@ -104,7 +105,3 @@ def _predicted(model: Model, rows: pa.RecordBatch) -> pa.RecordBatch | Exception
 def _differing(rows: pa.RecordBatch, found: pa.RecordBatch, expected: pa.RecordBatch) -> list[int]:
     one, other = (likeness.of_batch(each) for each in (found, expected))
     return likeness.difference(one, other, is_single=is_single(rows, expected)).positions
-
-
-def _element(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) else kind

@@ -16,8 +16,8 @@ from scorebeat.models.formats.shared import refusals
 from scorebeat.models.inputs.binding import bind
 from scorebeat.models.inputs.own_rows import OwnRows, frame_of
 from scorebeat.models.inputs.samples import Sampled, inventions
-from scorebeat.models.scoring.blame import find_failing_row
 from scorebeat.models.scoring.micro_batches import MicroBatches
+from scorebeat.models.scoring.score_rows import find_failing_row
 from scorebeat.models.trial import likeness
 from scorebeat.models.trial.likeness import Values
 from scorebeat.models.trial.steadiness import dependence, is_single

@@ -65,11 +65,17 @@ def try_to_open(opening: str, path: Path, library: str) -> None:
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise ModelError(f"{path.name} is not read by {library} within {_OPENING_SECONDS} s") from None
-    if done.returncode:
-        raise ModelError(
-            f"{path.name} cannot be read by {library}: {_reason(done)}. It is damaged, of a newer version, or no "
-            "such model; write it again with save_model"
-        )
+    if not done.returncode:
+        return
+    if done.returncode < 0:
+        reason = f"reading it ended the process with {signal.Signals(-done.returncode).name}"
+    else:
+        lines = (done.stdout or done.stderr).strip().splitlines() or ["no reason given"]
+        reason = _SOURCE_LINE.sub("", lines[-1])[:300]
+    raise ModelError(
+        f"{path.name} cannot be read by {library}: {reason}. It is damaged, of a newer version, or no such model; "
+        "write it again with save_model"
+    )
 
 
 def describe(booster: Booster, add_options: AddOptions, file: str) -> Described:
@@ -77,7 +83,8 @@ def describe(booster: Booster, add_options: AddOptions, file: str) -> Described:
 
     Raises StoreError if the options do not fit the model.
     """
-    columns = fields("value", booster.arrow, _width(booster))
+    scored = booster.score(np.zeros((1, booster.count), dtype=booster.numpy))
+    columns = fields("value", booster.arrow, 1 if scored.ndim == 1 else int(scored.shape[1]))
     classes: list[str] = []
     if booster.classes:
         classes = classes_of(add_options.classes, booster.classes, file)
@@ -146,20 +153,8 @@ def own_columns(booster: Booster, returned: Matrix, artifact: Artifact) -> list[
     return [classes[probabilities.argmax(axis=1)], probabilities]
 
 
-def _reason(done: "subprocess.CompletedProcess[str]") -> str:
-    if done.returncode < 0:
-        return f"reading it ended the process with {signal.Signals(-done.returncode).name}"
-    lines = (done.stdout or done.stderr).strip().splitlines() or ["no reason given"]
-    return _SOURCE_LINE.sub("", lines[-1])[:300]
-
-
 def _classes(declared: Sequence[str], booster: Booster) -> Matrix:
     return np.asarray(declared) if declared else np.arange(booster.classes)
-
-
-def _width(booster: Booster) -> int:
-    found = booster.score(np.zeros((1, booster.count), dtype=booster.numpy))
-    return 1 if found.ndim == 1 else int(found.shape[1])
 
 
 def _converter(booster: Booster, signature: Signature) -> Callable[[pa.RecordBatch], Any]:

@@ -111,11 +111,11 @@ class PyfuncModel:
     def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         if not rows.num_rows:  # not every model takes a table without rows
             return pa.RecordBatch.from_pylist([], schema=self.outputs)
-        found = by_nulls(rows, changed_by_null(self.inputs), self._columns)
-        return assembled(found, self.outputs.names)
 
-    def _columns(self, rows: pa.RecordBatch) -> Sequence[pa.Array]:
-        return columns(_predict(self.model, rows, self.inputs), self.parts, self.outputs)
+        def score(part: pa.RecordBatch) -> Sequence[pa.Array]:
+            return columns(_predict(self.model, part, self.inputs), self.parts, self.outputs)
+
+        return assembled(by_nulls(rows, changed_by_null(self.inputs), score), self.outputs.names)
 
 
 def _require_permission(source: str, add_options: AddOptions) -> None:

@@ -12,6 +12,7 @@ from scorebeat.core.errors import OutputError, StoreError
 from scorebeat.models.arrow_types import WIDER, type_name
 from scorebeat.models.formats.shared import tensors
 from scorebeat.models.inputs.matrix import Matrix
+from scorebeat.models.outputs.checks import assembled
 from scorebeat.models.outputs.column_names import LABEL
 
 _STORED = {
@@ -57,13 +58,14 @@ def columns(returned: Any, parts: Sequence[str], outputs: pa.Schema) -> list[pa.
     if found and (absent := [name for name in parts if name not in found]):
         raise OutputError(f"the model returned {', '.join(found)}, and not {', '.join(absent)}")
     values = [found[name] for name in parts or found] if found else [_array(returned)]
-    arrays = [array for each in values for array in _arrays(each)]
-    if len(arrays) != len(outputs) or len(set(map(len, arrays))) > 1:
-        raise OutputError(
-            f"the model returned {len(arrays)} columns of {', '.join(str(len(a)) for a in arrays[:8])} rows, "
-            f"expected {len(outputs)} columns: {', '.join(outputs.names[:8])}"
-        )
-    return [_cast(array, field) for array, field in zip(arrays, outputs, strict=True)]
+    arrays: list[pa.Array] = []
+    for each in values:
+        if each.dtype == object and (each.ndim == 1 or each.shape[1] <= tensors.WIDE):
+            arrays += [_column(column) for column in each.reshape(len(each), -1).T]
+        else:
+            arrays += tensors.arrays(each)
+    whole = assembled(arrays, outputs.names)
+    return [_cast(array, field) for array, field in zip(whole.columns, outputs, strict=True)]
 
 
 def arrays_of(returned: Any, parts: Sequence[str]) -> list[Matrix]:
@@ -98,13 +100,6 @@ def _stored(found: pa.DataType) -> pa.DataType:
 
 def _column(values: Matrix) -> pa.Array:
     return pa.array(values, from_pandas=values.dtype == object)
-
-
-def _arrays(values: Matrix) -> list[pa.Array]:
-    flat = values.ndim == 1 or values.shape[1] <= tensors.WIDE
-    if values.dtype == object and flat:
-        return [_column(column) for column in values.reshape(len(values), -1).T]
-    return tensors.arrays(values)
 
 
 def _cast(column: pa.Array, field: pa.Field) -> pa.Array:

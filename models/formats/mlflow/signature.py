@@ -44,7 +44,12 @@ def inputs_of(signature: Any, declared: Sequence[str], file: str) -> Matched:
         return _columns(schema.inputs, declared, file)
     tensors = tuple(_tensor(spec, declared, file) for spec in schema.inputs)
     if declared and len(tensors) == 1:
-        return Matched(_named_values(tensors[0], declared, file))
+        (tensor,) = tensors
+        inputs = named_inputs(declared, tensor.type)
+        width = tensor.length or 1
+        if sum(i.length or 1 for i in inputs) != width:
+            raise StoreError(f"{file} wants {width} values a row, but --inputs names {', '.join(declared)}")
+        return Matched(inputs)
     return match_fixed(declared, tensors, file)
 
 
@@ -107,13 +112,6 @@ def _tensor(spec: Any, declared: Sequence[str], file: str) -> Input:
             )
         widths = (len(declared),)
     return Input(spec.name or _ARRAY, arrow, math.prod(widths) if widths else None)
-
-
-def _named_values(tensor: Input, declared: Sequence[str], file: str) -> tuple[Input, ...]:
-    inputs = named_inputs(declared, tensor.type)
-    if sum(i.length or 1 for i in inputs) != (tensor.length or 1):
-        raise StoreError(f"{file} wants {tensor.length or 1} values a row, but --inputs names {', '.join(declared)}")
-    return inputs
 
 
 def _numpy_type(dtype: Any) -> pa.DataType | None:

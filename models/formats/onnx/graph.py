@@ -12,8 +12,6 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 _PACKAGE = "scorebeat.onnx"
-_EXTERNAL = 1
-"""TensorProto.DataLocation of a tensor whose values lie in another file."""
 _RANDOM = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
@@ -25,7 +23,6 @@ _FIELDS: dict[str, dict[str, tuple[int, str, bool]]] = {
         "name": (8, "string", False),
         "raw_data": (9, "bytes", False),
         "external_data": (13, "Entry", True),
-        "data_location": (14, "int32", False),
     },
     "Sparse": {"values": (1, "Tensor", False), "indices": (2, "Tensor", False)},
     "Attribute": {

@@ -20,7 +20,7 @@ from scorebeat.models.formats.registry import copy_file
 from scorebeat.models.formats.shared import written_by
 from scorebeat.models.formats.shared.refusals import error_summary
 from scorebeat.models.formats.shared.tensors import arrays, fields
-from scorebeat.models.inputs.matrix import Matrix, matrix, no_nulls
+from scorebeat.models.inputs.matrix import Matrix, matrix, no_nulls_in_tensors
 from scorebeat.models.inputs.options import Matched, match_fixed
 from scorebeat.models.inputs.own_rows import OwnRows
 from scorebeat.models.inputs.samples import NOTHING_KNOWN, Known, trial_rows
@@ -143,26 +143,22 @@ class OnnxModel:
     def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         if not rows.num_rows:  # some operators refuse a tensor without rows
             return pa.RecordBatch.from_pylist([], schema=self.outputs)
-        columns = [column for values in self.run(rows) for column in _arrays(values)]
+        columns: list[pa.Array] = []
+        for values in self.run(rows):
+            # skl2onnx's ZipMap returns a dict of probabilities for each row
+            is_maps = isinstance(values, list)
+            columns += arrays(np.array([[*row.values()] for row in values], dtype=np.float32) if is_maps else values)
         return assembled(columns, self.outputs.names)
 
     def run(self, rows: pa.RecordBatch) -> list[Any]:
         """The session's outputs for the model's inputs."""
-        no_nulls(self._without_nan(rows))
-        outputs: list[Any] = self.session.run(None, self._feed(rows))
-        return outputs
-
-    def _without_nan(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """The columns that feed tensors of a type without NaN."""
-        whole = [not arg.type.startswith(("tensor(float", "tensor(double")) for arg in self.args]
-        if len(whole) == 1:
-            return rows if whole[0] else rows.select([])
-        return rows.select([at for at, is_whole in enumerate(whole) if is_whole])
-
-    def _feed(self, rows: pa.RecordBatch) -> dict[str, Matrix]:
+        no_nulls_in_tensors(rows, [arg.type.startswith(("tensor(float", "tensor(double")) for arg in self.args])
         if len(self.args) == 1:
-            return {self.args[0].name: _tensor(self.args[0], rows)}
-        return {arg.name: _tensor(arg, rows.select([at])) for at, arg in enumerate(self.args)}
+            fed = {self.args[0].name: _tensor(self.args[0], rows)}
+        else:
+            fed = {arg.name: _tensor(arg, rows.select([at])) for at, arg in enumerate(self.args)}
+        outputs: list[Any] = self.session.run(None, fed)
+        return outputs
 
 
 def _session(path: Path) -> Any:
@@ -229,29 +225,22 @@ def _trial(session: Any, rows: pa.RecordBatch, add_options: AddOptions, file: st
 def _inputs(session: Any, declared: Sequence[str], file: str) -> Matched:
     args = session.get_inputs()
     for arg in args:
-        _require_usable(arg, file)
-    if declared and len(args) == 1:
-        return Matched(_named(args[0], declared, file))
-    return match_fixed(declared, [_input(arg, file) for arg in args], file)
-
-
-def _require_usable(arg: Any, file: str) -> None:
-    if arg.type not in _TENSORS or len(arg.shape) not in (1, 2):
-        raise StoreError(
-            f"{file}: input {arg.name} is {arg.type} {arg.shape}, but an input must be [rows] or [rows, values] "
-            f"of {', '.join(_TENSORS)}"
-        )
-    if isinstance(arg.shape[0], int):
-        raise StoreError(
-            f"{file}: input {arg.name} takes exactly {arg.shape[0]} rows; export it with a dynamic first axis"
-        )
-
-
-def _named(arg: Any, declared: Sequence[str], file: str) -> tuple[Input, ...]:
+        if arg.type not in _TENSORS or len(arg.shape) not in (1, 2):
+            raise StoreError(
+                f"{file}: input {arg.name} is {arg.type} {arg.shape}, but an input must be [rows] or [rows, values] "
+                f"of {', '.join(_TENSORS)}"
+            )
+        if isinstance(arg.shape[0], int):
+            raise StoreError(
+                f"{file}: input {arg.name} takes exactly {arg.shape[0]} rows; export it with a dynamic first axis"
+            )
+    if not declared or len(args) != 1:
+        return match_fixed(declared, [_input(arg, file) for arg in args], file)
+    (arg,) = args
     width = (*arg.shape, 1)[1]
     if len(set(declared)) != len(declared) or (isinstance(width, int) and width != len(declared)):
         raise StoreError(f"{file} wants {width} values a row, but --inputs names {', '.join(declared)}")
-    return tuple(Input(name, _TENSORS[arg.type].arrow) for name in declared)
+    return Matched(tuple(Input(name, _TENSORS[arg.type].arrow) for name in declared))
 
 
 def _input(arg: Any, file: str) -> Input:
@@ -285,13 +274,6 @@ def _fields(arg: Any, values: Any, classes: list[str], file: str) -> list[tuple[
             f"output must be [rows] or [rows, values] of {', '.join(_TENSORS)}"
         )
     return fields(name, _TENSORS[arg.type].arrow, (*shape, 1)[1], classes)
-
-
-def _arrays(values: Any) -> list[pa.Array]:
-    """The columns of one output: a tensor of [rows] or [rows, values], or skl2onnx's list of maps."""
-    if isinstance(values, list):
-        values = np.array([list(row.values()) for row in values], dtype=np.float32)
-    return arrays(values)
 
 
 def _is_same(found: Any, again: Any) -> bool:

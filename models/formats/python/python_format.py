@@ -112,7 +112,13 @@ class PythonModel:
         returned = self._call(rows)
         if isinstance(returned, pa.RecordBatch):
             return returned
-        columns = _columns(returned, self.name)
+        if isinstance(returned, pa.Table):
+            columns: Mapping[str, Any] = dict(zip(returned.column_names, returned.columns, strict=True))
+        elif isinstance(returned, Mapping):
+            columns = returned
+        else:
+            kind = type(returned).__name__
+            raise OutputError(f"{self.name}.predict returned {kind}, expected a dict of columns or a RecordBatch")
         arrays = [self._array(name, values, rows.num_rows) for name, values in columns.items()]
         return assembled(arrays, list(columns))
 
@@ -120,7 +126,8 @@ class PythonModel:
         try:
             return self.instance.predict(rows)
         except Exception as error:
-            if not _is_out_of_memory(error):
+            torch = sys.modules.get("torch")  # code that raises PyTorch's error has imported it
+            if torch is None or not isinstance(error, torch.OutOfMemoryError):
                 raise
             reason = text(error).partition("\n")[0]
         # raised outside of the block: PyTorch's error holds frames, and these hold the tensors that fill the device
@@ -140,19 +147,6 @@ class PythonModel:
         return array
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    torch = sys.modules.get("torch")  # code that raises PyTorch's error has imported it
-    return torch is not None and isinstance(error, torch.OutOfMemoryError)
-
-
-def _columns(returned: Any, name: str) -> Mapping[str, Any]:
-    if isinstance(returned, pa.Table):
-        return dict(zip(returned.column_names, returned.columns, strict=True))
-    if isinstance(returned, Mapping):
-        return returned
-    raise OutputError(f"{name}.predict returned {type(returned).__name__}, expected a dict of columns or a RecordBatch")
-
-
 def _array(values: Any, wanted: pa.DataType | None) -> pa.Array:
     if isinstance(values, pa.ChunkedArray):
         return values.combine_chunks()
@@ -166,13 +160,10 @@ def _array(values: Any, wanted: pa.DataType | None) -> pa.Array:
 
 def _instantiate(folder: Path, name: str, device: str) -> tuple[PrivateCode, Any]:
     """The code, and an object of its class. Raises StoreError if there is no such class, ModelError if it fails."""
-    module, _, class_name = name.partition(":")
-    code = PrivateCode(folder / CODE, module.partition(".")[0])
+    code = PrivateCode(folder / CODE, name.partition(":")[0].partition(".")[0])
     try:
         with contained():
-            wanted = _class(code, module, class_name)
-            _require_init(wanted, name)
-            return code, wanted(folder / FILES, device)
+            return code, _class(code, name)(folder / FILES, device)
     except ModuleNotFoundError as error:
         code.forget()
         raise _absent(code, error, name) from error
@@ -184,22 +175,21 @@ def _instantiate(folder: Path, name: str, device: str) -> tuple[PrivateCode, Any
         raise ModelError(f"{name} failed in {code.blame(error)}") from error
 
 
-def _class(code: PrivateCode, module: str, class_name: str) -> Callable[..., Any]:
+def _class(code: PrivateCode, name: str) -> Callable[..., Any]:
+    """The class of that name. Raises StoreError if there is none, or if it is not made with two arguments."""
+    module, _, class_name = name.partition(":")
     found = vars(code.module(module))
-    value: Any = found.get(class_name)
-    if not isinstance(value, type):
+    wanted: Any = found.get(class_name)
+    if not isinstance(wanted, type):
         known = [n for n, v in found.items() if isinstance(v, type) and v.__module__.startswith(code.root)]
         raise StoreError(f"{module} has no class {class_name}.{near(class_name, known)}")
-    return value
-
-
-def _require_init(wanted: Callable[..., Any], name: str) -> None:
     try:
         inspect_module.signature(wanted).bind(Path(), "cpu")
     except TypeError as error:
         raise StoreError(f"{name} is made with two arguments, __init__(self, files, device): {error}") from None
     except ValueError:  # a class in C has no signature
-        return
+        pass
+    return wanted
 
 
 def _absent(code: PrivateCode, error: ModuleNotFoundError, name: str) -> ModelError:
@@ -213,9 +203,22 @@ def _signature(instance: Any, name: str) -> Signature:
     if not callable(getattr(instance, "predict", None)):
         raise StoreError(f"{name} has no predict(rows)")
     inputs, outputs = (_types(instance, kind, name) for kind in ("inputs", "outputs"))
-    fields = [(column, _type_named(kind, f"{name}.outputs[{column!r}]")) for column, kind in outputs.items()]
-    wanted = tuple(_input(column, kind, name) for column, kind in inputs.items())
-    return Signature(wanted, output_schema(fields, (), name))
+    fields: list[tuple[str, pa.DataType]] = []
+    for column, kind in outputs.items():
+        try:
+            fields.append((column, type_named(kind)))
+        except ModelError as error:
+            raise StoreError(f"{name}.outputs[{column!r}]: {error}") from None
+    wanted: list[Input] = []
+    for column, kind in inputs.items():
+        where = f"{name}.inputs[{column!r}]"
+        try:
+            wanted += named_inputs([f"{column}:{kind}"], pa.float64())
+        except StoreError as error:
+            raise StoreError(f"{where}: {str(error).removeprefix('--inputs: ')}") from None
+        if wanted[-1].trained.dtype:
+            raise StoreError(f"{where}: {kind} is a dtype of pandas, but predict() gets Arrow columns")
+    return Signature(tuple(wanted), output_schema(fields, (), name))
 
 
 def _types(instance: Any, kind: str, name: str) -> dict[str, str]:
@@ -225,20 +228,3 @@ def _types(instance: Any, kind: str, name: str) -> dict[str, str]:
     raise StoreError(
         f'{name} has no usable `{kind}`: expected names with their types, such as {kind} = {{"review": "string"}}'
     )
-
-
-def _input(name: str, kind: str, model: str) -> Input:
-    try:
-        (wanted,) = named_inputs([f"{name}:{kind}"], pa.float64())
-    except StoreError as error:
-        raise StoreError(f"{model}.inputs[{name!r}]: {str(error).removeprefix('--inputs: ')}") from None
-    if wanted.trained.dtype:
-        raise StoreError(f"{model}.inputs[{name!r}]: {kind} is a dtype of pandas, but predict() gets Arrow columns")
-    return wanted
-
-
-def _type_named(kind: str, where: str) -> pa.DataType:
-    try:
-        return type_named(kind)
-    except ModelError as error:
-        raise StoreError(f"{where}: {error}") from None

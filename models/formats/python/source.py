@@ -4,7 +4,7 @@ import importlib.util
 import shutil
 import sys
 from collections.abc import Sequence
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from scorebeat.core.errors import StoreError
@@ -22,9 +22,11 @@ def copy_code(module: str, target: Path) -> None:
     source.
     """
     top = module.partition(".")[0]
-    whole = _file(_find(top), top)
+    whole = _source(top)
     if whole.name == "__init__.py":
-        _require(module, top, whole.parent)
+        inside = whole.parent.joinpath(*module.split(".")[1:])
+        if module != top and not inside.with_suffix(".py").is_file() and not (inside / "__init__.py").is_file():
+            raise StoreError(f"there is no module {module} in the package {whole.parent}")
         _copy(whole.parent, target / top)
     elif module != top:
         raise StoreError(f"{module} is not there: {whole} is a module, not a package")
@@ -45,7 +47,8 @@ def copy_files(files: Sequence[str], target: Path) -> None:
         _copy(path.resolve(), target / path.name)
 
 
-def _find(top: str) -> ModuleSpec:
+def _source(top: str) -> Path:
+    """The file of a module, or the `__init__.py` of a package."""
     spec = PathFinder.find_spec(top, [str(Path.cwd()), *sys.path])
     try:
         spec = spec or importlib.util.find_spec(top)  # import hooks may find it, too; nothing is imported
@@ -53,22 +56,12 @@ def _find(top: str) -> ModuleSpec:
         spec = None
     if spec is None:
         raise StoreError(f"there is no module {top} in the current folder, {Path.cwd()}, or on Python's path")
-    return spec
-
-
-def _file(spec: ModuleSpec, top: str) -> Path:
     if spec.origin is None:
         raise StoreError(f"the folder {top} is no package: it has no __init__.py")
     path = Path(spec.origin)
     if path.suffix != ".py" or not path.is_file():
         raise StoreError(f"module {top} has no Python source that could be copied ({spec.origin})")
     return path
-
-
-def _require(module: str, top: str, package: Path) -> None:
-    inside = package.joinpath(*module.split(".")[1:])
-    if module != top and not inside.with_suffix(".py").is_file() and not (inside / "__init__.py").is_file():
-        raise StoreError(f"there is no module {module} in the package {package}")
 
 
 def _copy(path: Path, target: Path) -> None:

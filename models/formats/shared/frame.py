@@ -14,7 +14,7 @@ from scorebeat.models.inputs.matrix import Matrix, matrix
 UNKNOWN = Trained()
 
 
-def frame(rows: pa.RecordBatch, inputs: Sequence[Input] = ()) -> Any:
+def frame(rows: pa.RecordBatch, inputs: Sequence[Input]) -> Any:
     """A DataFrame of the same columns in the same order, under their names in training.
 
     A column has the dtype of training if `inputs` has it. Otherwise:
@@ -53,16 +53,12 @@ def category(column: pa.Array, trained: Trained) -> Any:
     known |= {value: len(trained.categories) + at for at, value in enumerate(unknown)}
     codes = np.array([-1 if value in missing else known[value] for value in values] + [-1], dtype=np.int32)
     indices = encoded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
-    dtype = pd.CategoricalDtype(_index([*trained.categories, *unknown], trained.index), trained.ordered)
-    return pd.Categorical.from_codes(codes[indices], dtype=dtype)
-
-
-def _index(values: Sequence[Any], dtype: str) -> Any:
-    """An index of that dtype, or of pandas' choice if a new value does not fit; the library then refuses the rows."""
+    categories = [*trained.categories, *unknown]
     try:
-        return pd.Index(values, dtype=dtype or None)
-    except (ValueError, OverflowError):
-        return pd.Index(values)
+        index = pd.Index(categories, dtype=trained.index or None)
+    except (ValueError, OverflowError):  # of a new value: the library refuses the rows with pandas' own dtype
+        index = pd.Index(categories)
+    return pd.Categorical.from_codes(codes[indices], dtype=pd.CategoricalDtype(index, trained.ordered))
 
 
 def _column(column: pa.Array, trained: Trained, name: str) -> Any:
@@ -71,7 +67,13 @@ def _column(column: pa.Array, trained: Trained, name: str) -> Any:
     if pa.types.is_date(column.type) and not trained.dtype:
         return pd.Series(column.to_pylist(), dtype=object)
     if pa.types.is_temporal(column.type):
-        return _times(column, trained.dtype, name)
+        times = pd.Series(column.to_pandas(date_as_object=False))
+        try:
+            return times.astype(trained.dtype) if trained.dtype else times
+        except (ValueError, OverflowError) as error:
+            raise InputError(
+                f"{name} has a timestamp that {trained.dtype}, its dtype in training, does not hold: {error}"
+            ) from error
     if trained.dtype and trained.dtype != "object":
         return pd.array(column.to_pylist(), dtype=trained.dtype)
     return _values(column, trained)
@@ -94,18 +96,6 @@ def _values(column: pa.Array, trained: Trained) -> Any:
         values = values.copy()
         values[column.is_null().to_numpy(zero_copy_only=False)] = missing
     return pd.Series(values, dtype=values.dtype)  # pandas would guess a type of its own for objects
-
-
-def _times(column: pa.Array, dtype: str, name: str) -> Any:
-    times = pd.Series(column.to_pandas(date_as_object=False))
-    if not dtype:
-        return times
-    try:
-        return times.astype(dtype)
-    except (ValueError, OverflowError) as error:
-        raise InputError(
-            f"{name} has a timestamp that {dtype}, its dtype in training, does not hold: {error}"
-        ) from error
 
 
 def _whole(value: Any) -> Any:

@@ -70,7 +70,13 @@ class Labels:
         """Raises StoreError for several outputs at once, and for classes that no column type holds."""
         if isinstance(classes, list) or np.ndim(classes) != 1:
             raise StoreError("a classifier of several outputs at once cannot be used: add one model an output")
-        self.type = _label_type(classes)
+        kinds = {"b": pa.bool_(), "i": pa.int64(), "u": pa.int64(), "f": pa.float64(), "U": pa.string()}
+        if classes.dtype.kind == "O" and all(isinstance(c, str) for c in classes.tolist()):
+            self.type = pa.string()
+        elif classes.dtype.kind in kinds:
+            self.type = kinds[classes.dtype.kind]
+        else:
+            raise StoreError(f"classes of type {classes.dtype} cannot be stored: use text, integers or booleans")
         self.values = pa.array(classes.tolist(), self.type)
 
     def most_probable(self, probabilities: Matrix, labels_of: Callable[[NDArray[np.intp]], Any]) -> pa.Array:
@@ -101,15 +107,6 @@ class Labels:
             return pa.array(labels, self.type)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:  # UnicodeError is a ValueError
             raise OutputError(f"the model returned labels that are not {self.type}: {one_line(error)}") from error
-
-
-def _label_type(classes: NDArray[Any]) -> pa.DataType:
-    kinds = {"b": pa.bool_(), "i": pa.int64(), "u": pa.int64(), "f": pa.float64(), "U": pa.string()}
-    if classes.dtype.kind == "O" and all(isinstance(c, str) for c in classes.tolist()):
-        return pa.string()
-    if classes.dtype.kind in kinds:
-        return kinds[classes.dtype.kind]
-    raise StoreError(f"classes of type {classes.dtype} cannot be stored: use text, integers or booleans")
 
 
 def _top(probabilities: Matrix) -> tuple[NDArray[np.intp], Matrix]:

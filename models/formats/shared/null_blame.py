@@ -60,30 +60,27 @@ def _scores(score: Score, rows: pa.RecordBatch) -> bool:
 
 
 def _filled(rows: pa.RecordBatch, names: Sequence[str], ordinary: pa.RecordBatch) -> pa.RecordBatch:
-    """The rows, with the ordinary value of each of these columns instead of values that cannot be used."""
-    columns = [
-        _replaced(column, ordinary.column(name)) if name in names else column
-        for name, column in zip(rows.schema.names, rows.columns, strict=True)
-    ]
+    """The rows, with the ordinary value of each of these columns instead of values that cannot be used.
+
+    An array is replaced as a whole.
+    """
+    columns = list(rows.columns)
+    for name in names:
+        at = rows.schema.get_field_index(name)
+        column = columns[at]
+        choice = np.where(unusable(column), len(column), np.arange(len(column)))
+        columns[at] = pa.concat_arrays([column, ordinary.column(at).cast(column.type)]).take(pa.array(choice))
     return pa.RecordBatch.from_arrays(columns, schema=rows.schema)
-
-
-def _replaced(column: pa.Array, ordinary: pa.Array) -> pa.Array:
-    """The column with the ordinary value instead of unusable ones; an array is replaced as a whole."""
-    lacks = unusable(column)
-    choice = np.where(lacks, len(column), np.arange(len(column)))
-    return pa.concat_arrays([column, ordinary.cast(column.type)]).take(pa.array(choice))
-
-
-def _input(field: pa.Field) -> Input:
-    if pa.types.is_fixed_size_list(field.type):
-        return Input(field.name, field.type.value_type, field.type.list_size)
-    return Input(field.name, field.type)
 
 
 def _ordinary(rows: pa.RecordBatch, known: Knows | None) -> pa.RecordBatch:
     """One row of values that the model may know: from the rows themselves if they have any."""
-    inputs = tuple(map(_input, rows.schema))
+    inputs = tuple(
+        Input(field.name, field.type.value_type, field.type.list_size)
+        if pa.types.is_fixed_size_list(field.type)
+        else Input(field.name, field.type)
+        for field in rows.schema
+    )
     signature = Signature(inputs, pa.schema([]))
     made = sample(signature, 1, known(signature) if known is not None else NOTHING_KNOWN)
     columns = []

@@ -75,7 +75,13 @@ def parts(model: Any) -> Iterator[Any]:
 
 def reads_numbers(model: Any) -> bool:
     """Whether a matrix of numbers leads to the same predictions as a DataFrame: no part reads names or dtypes."""
-    return all(map(_reads_numbers, parts(model)))
+    for part in parts(model):
+        module, name = type(part).__module__.partition(".")[0], type(part).__name__
+        if module not in _READ_AS_NUMBERS or name in _BY_COLUMN or _is_own(part):
+            return False
+        if getattr(part, "_sklearn_output_config", None):  # it passes a DataFrame on
+            return False
+    return True
 
 
 def begins_with_own_code(model: Any) -> bool:
@@ -213,26 +219,15 @@ def _passed_on(transformer: Any, names: Sequence[str], pipeline: Any) -> dict[st
     return {own[name]: column for name, column in found.items() if own[name] in passed}
 
 
-def _reads_numbers(part: Any) -> bool:
-    if getattr(part, "_sklearn_output_config", None) or _is_own(part):
-        return False
-    return type(part).__module__.partition(".")[0] in _READ_AS_NUMBERS and type(part).__name__ not in _BY_COLUMN
-
-
 def _is_own(part: Any) -> bool:
     """Whether it is a class of the model's author, or calls a function of theirs."""
     if isinstance(part, FunctionTransformer):
-        function = _called(part.func)
+        function = part.func
+        while isinstance(function, functools.partial | np.vectorize):  # what these call in the end
+            function = function.func if isinstance(function, functools.partial) else function.pyfunc
         module = getattr(function, "__module__", None) or type(function).__module__
         return function is not None and module.partition(".")[0] not in ("numpy", "sklearn")
     return type(part).__module__.partition(".")[0] not in _READ_AS_NUMBERS
-
-
-def _called(function: Any) -> Any:
-    """The function that a partial or a vectorized function calls in the end."""
-    while isinstance(function, functools.partial | np.vectorize):
-        function = function.func if isinstance(function, functools.partial) else function.pyfunc
-    return function
 
 
 def working_steps(model: Any) -> list[Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from scorebeat.core.errors import ScorebeatError, StoreError
-from scorebeat.models.arrow_types import is_text, type_name
+from scorebeat.models.arrow_types import is_number, is_text, type_name
 from scorebeat.models.contract import Input, Signature, Trained
 from scorebeat.models.formats.registry import missing_module_error
 from scorebeat.models.formats.sklearn.columns import (
@@ -68,7 +68,9 @@ def plan_inputs(model: Any, declared: Sequence[str], file: str) -> InputPlan:
     timestamps and neither has the unit of training.
     """
     if _read(lambda: reads_text(model), otherwise=False):
-        inputs = _one_text(declared, file)
+        inputs = named_inputs(declared or (_TEXT,), pa.string())
+        if len(inputs) != 1 or not is_text(inputs[0].type) or inputs[0].length:
+            raise StoreError(f"{file} reads one text a row: name it with --inputs review, not {', '.join(declared)}")
         return InputPlan(TEXTS, inputs, _trial(inputs, {}))
     names: list[str] = _read(lambda: training_names(model), [])
     known = _known(model, names or [str(at) for at in range(_count(model))])
@@ -98,12 +100,15 @@ def make_feed(kind: str, model: Any, inputs: Sequence[Input]) -> Feed:
     if kind == TEXTS:
         return _texts
     if kind == MATRIX:
-        return _matrix
-    return _frames(model, inputs) if kind == FRAME else _objects(model, inputs)
-
-
-def _matrix(rows: pa.RecordBatch) -> Any:
-    return matrix(rows, np.float64, "F")
+        return lambda rows: matrix(rows, np.float64, "F")
+    try:
+        from scorebeat.models.formats.shared.frame import frame  # noqa: PLC0415 -- pandas may not be installed
+    except ModuleNotFoundError as error:
+        raise missing_module_error(error, "a model that was fitted on a DataFrame") from error
+    wanted = _with_stored_nulls(model, inputs)
+    if kind == FRAME:
+        return lambda rows: frame(rows, wanted)
+    return lambda rows: frame(rows, wanted).to_numpy(dtype=object)
 
 
 def _texts(rows: pa.RecordBatch) -> Any:
@@ -113,20 +118,6 @@ def _texts(rows: pa.RecordBatch) -> Any:
         texts = texts.copy()
         texts[rows.column(0).is_null().to_numpy(zero_copy_only=False)] = np.nan
     return texts
-
-
-def _frames(model: Any, inputs: Sequence[Input]) -> Feed:
-    try:
-        from scorebeat.models.formats.shared.frame import frame  # noqa: PLC0415 -- pandas may not be installed
-    except ModuleNotFoundError as error:
-        raise missing_module_error(error, "a model that was fitted on a DataFrame") from error
-    wanted = _with_stored_nulls(model, inputs)
-    return lambda rows: frame(rows, wanted)
-
-
-def _objects(model: Any, inputs: Sequence[Input]) -> Feed:
-    frames = _frames(model, inputs)
-    return lambda rows: frames(rows).to_numpy(dtype=object)
 
 
 def _with_stored_nulls(model: Any, inputs: Sequence[Input]) -> Sequence[Input]:
@@ -158,13 +149,6 @@ def _read(inspect: Callable[[], _Found], otherwise: _Found) -> _Found:
 
 def _count(model: Any) -> int:
     return int(getattr(model, "n_features_in_", 0) or 0)
-
-
-def _one_text(declared: Sequence[str], file: str) -> tuple[Input, ...]:
-    inputs = named_inputs(declared or (_TEXT,), pa.string())
-    if len(inputs) != 1 or not is_text(inputs[0].type) or inputs[0].length:
-        raise StoreError(f"{file} reads one text a row: name it with --inputs review, not {', '.join(declared)}")
-    return inputs
 
 
 def _named_inputs(
@@ -229,7 +213,7 @@ def _check_types(inputs: Sequence[Input], columns: dict[str, Column], file: str)
 
 def _kind(model: Any, is_named: bool, inputs: Sequence[Input], trial: pa.RecordBatch) -> str:
     """The kind of object that the model was fitted on; if it does not show that, a kind that scores an invented row."""
-    is_plain = all(_is_number(i) and not i.trained.dtype for i in inputs)
+    is_plain = all(is_number(i.type) and not i.trained.dtype for i in inputs)
     reads_matrix = _read(lambda: reads_numbers(model), otherwise=False)
     if any(i.length for i in inputs) or (is_plain and reads_matrix):
         return MATRIX if not is_named or reads_matrix else FRAME
@@ -343,11 +327,6 @@ def _unsure_of_nulls(model: Any, kind: str, inputs: Sequence[Input], examples: d
         "--inputs says: give rows with --sample FILE or --sample-job JOB to see whether that is right, or replace NULL "
         "in the job's query by COALESCE"
     )
-
-
-def _is_number(wanted: Input) -> bool:
-    kinds = (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean)
-    return any(kind(wanted.type) for kind in kinds)
 
 
 def _trial(inputs: Sequence[Input], examples: dict[str, Any], model: Any = None) -> pa.RecordBatch:

@@ -1,7 +1,7 @@
 """A fitted scikit-learn model from any format: its inputs and outputs, and scoring of Arrow columns."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -74,25 +74,25 @@ def describe(model: Any, add_options: AddOptions, file: str) -> Described:
 
 def ready(model: Any, artifact: Artifact) -> Model:
     """The model as `describe` found it, ready to score. Raises ModelError if a package that it needs is absent."""
-    signature = artifact.signature
-    fed_as = artifact.options.get(_FED, MATRIX)
-    loaded = _of_kind(model, artifact, make_feed(fed_as, model, signature.inputs))
-    if fed_as in (FRAME, OBJECTS) and runs_own_code(model):
-        loaded.apart = changed_by_null(signature.inputs)
-    return loaded
-
-
-def _of_kind(model: Any, artifact: Artifact, feed: Feed) -> "SklearnModel":
-    signature, options = artifact.signature, artifact.options
-    if options.get(KIND, CLASSES if estimator_kind(model) == "classifier" else VALUES) == CLASSES:
+    inputs, outputs, options = artifact.signature.inputs, artifact.signature.outputs, artifact.options
+    fed_as = options.get(_FED, MATRIX)
+    feed = make_feed(fed_as, model, inputs)
+    kind = options.get(KIND, CLASSES if estimator_kind(model) == "classifier" else VALUES)
+    loaded: SklearnModel
+    if kind == CLASSES:
         proba = options.get(PROBABILITIES, BY_CLASS) == BY_CLASS and hasattr(model, "predict_proba")
-        return (ProbabilityModel if proba else LabelModel)(model, feed, signature.outputs)
-    classes: dict[str, Callable[[], SklearnModel]] = {
-        LABELS: lambda: LabelsModel(model, feed, signature.outputs, options),
-        DETECTOR: lambda: DetectorModel(model, feed, signature.outputs),
-        EMBEDDING: lambda: EmbeddingModel(model, feed, signature.outputs),
-    }
-    return classes.get(options.get(KIND, VALUES), lambda: ValueModel(model, feed, signature.outputs))()
+        loaded = (ProbabilityModel if proba else LabelModel)(model, feed, outputs)
+    elif kind == LABELS:
+        loaded = LabelsModel(model, feed, outputs, options)
+    elif kind == DETECTOR:
+        loaded = DetectorModel(model, feed, outputs)
+    elif kind == EMBEDDING:
+        loaded = EmbeddingModel(model, feed, outputs)
+    else:
+        loaded = ValueModel(model, feed, outputs)
+    if fed_as in (FRAME, OBJECTS) and runs_own_code(model):
+        loaded.apart = changed_by_null(inputs)
+    return loaded
 
 
 class SklearnModel:

@@ -154,7 +154,12 @@ def several_a_row(values: Any, count: int) -> list[Matrix]:
 
 def value_columns(predicted: Any, outputs: pa.Schema) -> list[pa.Array]:
     """The columns of kind VALUES. Raises OutputError for columns of another number or type."""
-    columns = _by_column(predicted, len(outputs))
+    if hasattr(predicted, "columns") and hasattr(predicted, "iloc"):  # a DataFrame
+        if len(predicted.columns) != len(outputs):
+            raise OutputError(f"the model returned the columns {', '.join(map(str, predicted.columns[:8]))}")
+        columns = [predicted.iloc[:, at].to_numpy() for at in range(len(outputs))]
+    else:
+        columns = [one_a_row(predicted)] if len(outputs) == 1 else several_a_row(predicted, len(outputs))
     return [typed(values, each.type, each.name) for values, each in zip(columns, outputs, strict=True)]
 
 
@@ -167,14 +172,6 @@ def probability_columns(found: Any, form: str, count: int) -> list[pa.Array]:
     if len(found) != count:
         raise OutputError(f"the model returned probabilities of {len(found)} labels, expected {count}")
     return [typed(column, pa.float64(), LABEL) for each in found for column in dense(each).T]
-
-
-def _by_column(predicted: Any, count: int) -> list[Any]:
-    if hasattr(predicted, "columns") and hasattr(predicted, "iloc"):
-        if len(predicted.columns) != count:
-            raise OutputError(f"the model returned the columns {', '.join(map(str, predicted.columns[:8]))}")
-        return [predicted.iloc[:, at].to_numpy() for at in range(count)]
-    return [one_a_row(predicted)] if count == 1 else [*several_a_row(predicted, count)]
 
 
 def _part(predicted: Any, rows: int, file: str) -> Matrix:
@@ -210,8 +207,13 @@ def _fits(preview: Preview, classes: int) -> bool:
 
 
 def _labels(model: Any, predicted: Matrix, preview: Preview, named: Sequence[str]) -> OutputPlan:
-    count = predicted.shape[1]
-    types = [_label_type(model, at, predicted[:, at]) for at in range(count)]
+    known = getattr(model, "classes_", None)
+    types = []
+    for at in range(predicted.shape[1]):
+        if isinstance(known, list) and at < len(known) and np.ndim(known[at]) == 1:
+            types.append(Labels(np.asarray(known[at])).type)
+        else:
+            types.append(_type_of(predicted[:, at], "predict()"))
     try:
         found = preview.call("predict_proba") if hasattr(model, "predict_proba") else None
     except Exception:  # noqa: BLE001 -- the model's own code: then it has none
@@ -227,8 +229,13 @@ def _label_fields(model: Any, types: Sequence[pa.DataType], found: Any, named: S
     form = NONE
     if isinstance(found, list) and len(found) == count:
         form = BY_CLASS
+        known = getattr(model, "classes_", None)
         for at, name in enumerate(own):
-            fields += [(f"{name}_{each}", pa.float64()) for each in _class_names(model, at, dense(found[at]).shape[1])]
+            width = dense(found[at]).shape[1]
+            names = [f"class_{each}" for each in range(width)]
+            if isinstance(known, list) and at < len(known) and len(known[at]) == width:
+                names = class_columns(np.asarray(known[at]))
+            fields += [(f"{name}_{each}", pa.float64()) for each in names]
     elif found is not None and dense(found).ndim == 2 and dense(found).shape[1] == count and _is_binary(model, count):
         form = OF_EACH
         fields += [(f"{name}_probability", pa.float64()) for name in own]
@@ -239,20 +246,6 @@ def _is_binary(model: Any, count: int) -> bool:
     """Whether one probability a label is enough, because each has two classes."""
     known = getattr(model, "classes_", None)
     return not isinstance(known, list) or (len(known) == count and all(len(each) <= 2 for each in known))
-
-
-def _class_names(model: Any, at: int, count: int) -> list[str]:
-    known = getattr(model, "classes_", None)
-    if isinstance(known, list) and at < len(known) and len(known[at]) == count:
-        return class_columns(np.asarray(known[at]))
-    return [f"class_{each}" for each in range(count)]
-
-
-def _label_type(model: Any, at: int, values: Matrix) -> pa.DataType:
-    known = getattr(model, "classes_", None)
-    if isinstance(known, list) and at < len(known) and np.ndim(known[at]) == 1:
-        return Labels(np.asarray(known[at])).type
-    return _type_of(values, "predict()")
 
 
 def _detector(model: Any) -> OutputPlan:

@@ -62,8 +62,9 @@ def _of(model: Any, columns: Sequence[int], names: Sequence[str]) -> _Values:
         return _merged(_of(step, columns, names) for step in _first_steps(model))
     if isinstance(model, FeatureUnion):
         return _merged(_of(step, columns, names) for _, step in model.transformer_list)
-    own = _own_values(model)
-    if own and any(own):
+    readers = (_categories, _scaled, _powers, _quantiles, _bins, _trees, _rows)
+    own: list[list[Any]] = next((found for read in readers if (found := read(model))), [])
+    if any(own):
         return {column: values[:_MOST] for column, values in zip(columns, own, strict=False) if values}
     return _merged(_of(step, columns, names) for step in inner_models(model))
 
@@ -74,7 +75,10 @@ def _of_columns(model: Any, columns: Sequence[int], names: Sequence[str]) -> _Va
     parts = []
     for _, step, picked in fitted_parts(model):
         chosen = [columns[here.index(name)] for name in picked_names(picked, here)]
-        parts.append(_words_of(step, chosen) if reads_text(step) else _of(step, chosen, names))
+        if not reads_text(step):
+            parts.append(_of(step, chosen, names))
+        elif chosen and (words := _words(step)):
+            parts.append({chosen[0]: words})
     return _merged(iter(parts))
 
 
@@ -93,14 +97,6 @@ def _merged(parts: Iterator[_Values]) -> _Values:
         for column, values in part.items():
             whole[column] = [*whole.get(column, []), *values]
     return whole
-
-
-def _own_values(model: Any) -> list[list[Any]]:
-    """For each column the values that an estimator's own attributes show; an empty list if they show none."""
-    for read in (_categories, _scaled, _powers, _quantiles, _bins, _trees, _rows):
-        if found := read(model):
-            return found
-    return []
 
 
 def _categories(model: Any) -> list[list[Any]]:
@@ -177,8 +173,3 @@ def _words(model: Any) -> list[str]:
     parts = [step for _, step in getattr(model, "transformer_list", ())]
     parts += working_steps(model)[:1] if isinstance(model, Pipeline) else inner_models(model)
     return next((words for part in parts if (words := _words(part))), [])
-
-
-def _words_of(step: Any, chosen: Sequence[int]) -> _Values:
-    words = _words(step)
-    return {chosen[0]: words} if words and chosen else {}

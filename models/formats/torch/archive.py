@@ -55,15 +55,9 @@ def refuse_code(path: Path) -> None:
     with PT2ArchiveReader(str(path)) as archive:
         names = archive.get_file_names()
         found = [f"the record {name}" for name in names if not _RECORD.fullmatch(name)]
-        found += (
-            []
-            if found
-            else [
-                *_payloads(archive),
-                *_examples(archive),
-                *_texts(json.loads(archive.read_string("models/model.json"))),
-            ]
-        )
+        if not found:
+            found = [*_payloads(archive), *_examples(archive)]
+            found += _texts(json.loads(archive.read_string("models/model.json")))
     if found:
         raise ModelError(
             f"{path.name} holds what is not trusted, because it could run code: {'; '.join(found[:4])}"

@@ -69,9 +69,18 @@ def inputs_of(exported: Any, declared: Sequence[str], file: str) -> Matched:
         rows_at_once(exported)
     except StoreError as error:
         raise StoreError(f"{file}: {error}") from None
-    if len(tensors) == 1:
-        return Matched(_lone(tensors[0], declared, file))
-    return match_fixed(declared, [_input(tensor, tensor.name, file) for tensor in tensors], file)
+    if len(tensors) != 1:
+        return match_fixed(declared, [_input(tensor, tensor.name, file) for tensor in tensors], file)
+    (lone,) = tensors
+    if not declared:
+        return Matched((_input(lone, lone.name if lone.flat else "features", file),))
+    inputs = named_inputs(declared, TYPES[lone.type][0])
+    values = sum(i.length or 1 for i in inputs)
+    if lone.width not in (None, values):
+        raise StoreError(f"{file} wants {lone.width} values a row, but --inputs names {values}: {', '.join(declared)}")
+    if wrong := [str(i) for i in inputs if i.type not in (arrow for arrow, _ in TYPES.values())]:
+        raise StoreError(f"{file}: --inputs: {', '.join(wrong)}: a tensor holds numbers only")
+    return Matched(inputs)
 
 
 def feed(tensors: Sequence[Tensor], rows: pa.RecordBatch, device: str) -> list[torch.Tensor]:
@@ -91,20 +100,19 @@ def repeated(rows: pa.RecordBatch, fewest: int) -> pa.RecordBatch:
 def spread(signature: Signature, rows: int) -> pa.RecordBatch:
     """Invented rows: floats of all sizes from a thousandth to ten thousand, zeros and ones for other types."""
     rng = np.random.default_rng(0)
-    return pa.RecordBatch.from_arrays([_spread(rng, i, rows) for i in signature.inputs], schema=signature.columns)
+    columns = []
+    for wanted in signature.inputs:
+        count = rows * (wanted.length or 1)
+        values: Matrix = rng.integers(0, 2, count)
+        if pa.types.is_floating(wanted.type):
+            values = rng.normal(size=count) * 10.0 ** np.repeat(rng.uniform(-3, 4, rows), count // rows)
+        flat = pa.array(values).cast(wanted.type)
+        columns.append(flat if wanted.length is None else pa.FixedSizeListArray.from_arrays(flat, wanted.length))
+    return pa.RecordBatch.from_arrays(columns, schema=signature.columns)
 
 
 def _placeholders(exported: Any) -> dict[str, Any]:
     return {node.name: node.meta.get("val") for node in exported.graph.nodes if node.op == "placeholder"}
-
-
-def _spread(rng: np.random.Generator, wanted: Input, rows: int) -> pa.Array:
-    count = rows * (wanted.length or 1)
-    values: Matrix = rng.integers(0, 2, count)
-    if pa.types.is_floating(wanted.type):
-        values = rng.normal(size=count) * 10.0 ** np.repeat(rng.uniform(-3, 4, rows), count // rows)
-    flat = pa.array(values).cast(wanted.type)
-    return flat if wanted.length is None else pa.FixedSizeListArray.from_arrays(flat, wanted.length)
 
 
 def _tensor(name: Any, value: Any) -> Tensor:
@@ -118,20 +126,6 @@ def _tensor(name: Any, value: Any) -> Tensor:
 
 def _symbol(size: Any) -> Any:
     return size if isinstance(size, int) else size.node.expr
-
-
-def _lone(tensor: Tensor, declared: Sequence[str], file: str) -> tuple[Input, ...]:
-    if not declared:
-        return (_input(tensor, tensor.name if tensor.flat else "features", file),)
-    inputs = named_inputs(declared, TYPES[tensor.type][0])
-    values = sum(i.length or 1 for i in inputs)
-    if tensor.width not in (None, values):
-        raise StoreError(
-            f"{file} wants {tensor.width} values a row, but --inputs names {values}: {', '.join(declared)}"
-        )
-    if wrong := [str(i) for i in inputs if i.type not in (arrow for arrow, _ in TYPES.values())]:
-        raise StoreError(f"{file}: --inputs: {', '.join(wrong)}: a tensor holds numbers only")
-    return inputs
 
 
 def _input(tensor: Tensor, name: str, file: str) -> Input:

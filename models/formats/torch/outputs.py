@@ -30,7 +30,9 @@ def named(found: Any) -> list[tuple[str, torch.Tensor]]:
     if isinstance(found, Mapping) and len(found) == len(leaves):
         return [*zip(map(str, found), found.values(), strict=True)]
     if len(leaves) == 1:
-        return [(_name(leaves[0]), leaves[0])]
+        width = _width(leaves[0])
+        name = "value" if width == 1 else "output"
+        return [("embedding" if width > WIDE else name, leaves[0])]
     return [(f"output_{at}", leaf) for at, leaf in enumerate(leaves)]
 
 
@@ -41,7 +43,13 @@ def columns_of(found: Any, rows: int, add_options: AddOptions, file: str) -> tup
     """
     tensors = named(found)
     for name, tensor in tensors:
-        _require_usable(name, tensor, rows, file)
+        known = isinstance(tensor, torch.Tensor) and tensor.dim() in (1, 2) and _kept(tensor) in TYPES
+        if not (known and len(tensor) == rows and _width(tensor)):
+            what = f"{tensor.dtype} {list(tensor.shape)}" if isinstance(tensor, torch.Tensor) else repr(tensor)
+            raise StoreError(
+                f"{file}: output {name} is {what} for {rows} rows, but an output must be [rows] or [rows, values] of "
+                "numbers: wrap the model in a module that returns those alone"
+            )
     if not add_options.classes:
         return [field for name, tensor in tensors for field in fields(name, _arrow(tensor), _width(tensor))], {}
     if len(tensors) != 1 or not tensors[0][1].is_floating_point():
@@ -91,22 +99,6 @@ def _is_probability(scores: torch.Tensor) -> bool:
     sums = known.sum(dim=1)
     in_range = ((known >= 0) & (known <= 1)).all()
     return bool(in_range) and (_width(scores) == 1 or torch.allclose(sums, torch.ones_like(sums), atol=1e-2))
-
-
-def _require_usable(name: str, tensor: Any, rows: int, file: str) -> None:
-    known = isinstance(tensor, torch.Tensor) and tensor.dim() in (1, 2) and _kept(tensor) in TYPES
-    if known and len(tensor) == rows and _width(tensor):
-        return
-    what = f"{tensor.dtype} {list(tensor.shape)}" if isinstance(tensor, torch.Tensor) else repr(tensor)
-    raise StoreError(
-        f"{file}: output {name} is {what} for {rows} rows, but an output must be [rows] or [rows, values] of "
-        "numbers: wrap the model in a module that returns those alone"
-    )
-
-
-def _name(tensor: Any) -> str:
-    width = _width(tensor)
-    return "value" if width == 1 else "output" if width <= WIDE else "embedding"
 
 
 def _width(tensor: Any) -> int:

@@ -20,7 +20,7 @@ from scorebeat.models.formats.shared.tensors import arrays, class_arrays
 from scorebeat.models.formats.torch.archive import refuse_code
 from scorebeat.models.formats.torch.inputs import feed, inputs_of, repeated, rows_at_once, spread, tensors_of
 from scorebeat.models.formats.torch.outputs import alike, by_class, columns_of, joined, named, numpy_of
-from scorebeat.models.inputs.matrix import no_nulls
+from scorebeat.models.inputs.matrix import no_nulls_in_tensors
 from scorebeat.models.inputs.own_rows import OwnRows
 from scorebeat.models.inputs.samples import NOTHING_KNOWN, Known
 from scorebeat.models.outputs.checks import assembled
@@ -71,7 +71,10 @@ def own_predict(artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
     if not fewest <= len(own) <= most:
         return None
     arrays = [own.matrix()] if len(tensors) == 1 else [own.column(i.name) for i in own.signature.inputs]
-    fed = [_shaped(tensor, array) for tensor, array in zip(tensors, arrays, strict=True)]
+    fed = []
+    for tensor, array in zip(tensors, arrays, strict=True):
+        shaped = array.reshape((len(array),) if tensor.flat else (len(array), -1))
+        fed.append(torch.from_numpy(np.ascontiguousarray(shaped)).to(tensor.type))
     args, kwargs = pytree.tree_unflatten(fed, exported.call_spec.in_spec)
     with torch.no_grad():
         found = exported.module(check_guards=False)(*args, **kwargs)
@@ -82,11 +85,6 @@ def own_predict(artifact: Artifact, own: OwnRows) -> Sequence[Any] | None:
     scores = by_class(output, softmax)
     labels = np.asarray(artifact.options["classes"])[numpy_of(scores).argmax(axis=1)]
     return [labels, numpy_of(torch.softmax(scores, dim=1) if softmax else scores)]
-
-
-def _shaped(tensor: Any, values: Any) -> torch.Tensor:
-    shape = (len(values),) if tensor.flat else (len(values), -1)
-    return torch.from_numpy(np.ascontiguousarray(values.reshape(shape))).to(tensor.type)
 
 
 class Program:
@@ -107,16 +105,9 @@ class Program:
 
         NULL is NaN in a tensor of floats, and refused for a type without NaN.
         """
-        no_nulls(self._without_nan(rows))
+        no_nulls_in_tensors(rows, [tensor.type.is_floating_point for tensor in self.tensors])
         parts = [self._run_part(rows.slice(at, self.most)) for at in range(0, rows.num_rows, self.most)]
         return parts[0] if len(parts) == 1 else joined(parts)
-
-    def _without_nan(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """The columns that feed tensors of a type without NaN."""
-        whole = [not tensor.type.is_floating_point for tensor in self.tensors]
-        if len(whole) == 1:
-            return rows if whole[0] else rows.select([])
-        return rows.select([at for at, is_whole in enumerate(whole) if is_whole])
 
     def _run_part(self, rows: pa.RecordBatch) -> Any:
         fed = feed(self.tensors, repeated(rows, self.fewest), self.device)

@@ -17,8 +17,7 @@ from scorebeat.api.app import make
 from scorebeat.api.service import Service
 from scorebeat.api.slots import SLOTS
 from scorebeat.core.settings import Settings
-from scorebeat.online.predictor import Predictor
-from scorebeat.online.slots import Turns
+from scorebeat.online.predictor import Predictor, Turns
 from tests.support.api_fixtures import BEARER, TOKEN, Client, scored, served
 from tests.support.fixtures import Programs, wait_for
 from tests.support.ledger_fixtures import Ledger, ledger, trained
@@ -108,13 +107,13 @@ def test_a_model_that_does_not_finish_loading_holds_up_none_that_is_loaded(
     client, _ = service
     scored.new_version(2)
     assert client.post("/predict/flowers/1", json=ROWS).status_code == 200
-    loaded, load = Event(), Predictor._load
+    loaded, load = Event(), Predictor.load
 
     def slowly(self: Predictor, version: Any) -> Any:
         loaded.wait()
         return load(self, version)
 
-    monkeypatch.setattr(Predictor, "_load", slowly)
+    monkeypatch.setattr(Predictor, "load", slowly)
     try:
         late = client.post("/predict/flowers/2", json=ROWS)
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from scorebeat.core.errors import ServiceDown
-from scorebeat.online.slots import Turns
+from scorebeat.online.predictor import Turns
 
 
 class Counting:
