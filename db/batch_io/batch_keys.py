@@ -14,7 +14,7 @@ from scorebeat.db.source.source import Source
 
 
 def of_batch(connection: Connection, source: Source, run: Run, target: PredictionSet, batch_id: int) -> Iterator[Key]:
-    """The keys as texts: those that the plan listed or stored; else those that the batch has scored, then pending ones."""
+    """The keys as texts: those that the plan listed or stored; else those that the batch scored, and pending ones."""
     row = connection.execute(
         text(
             "SELECT first_key, last_key, keys, state, first_row, last_row FROM scorebeat.batches"

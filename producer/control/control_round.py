@@ -33,7 +33,8 @@ class Round:
 def run_once(p: Producer) -> Round:
     """Rescue, settle, dispatch, make up for missed ticks, note ends and drop old snapshots once.
 
-    Safe at any time, also twice in parallel. A part that fails is one event, and stops no other part; the next round retries it.
+    Safe at any time, also twice in parallel. A part that fails is one event, and stops no other part; the next round
+    retries it.
     """
     _run_part("clock", _correct_timestamps, p)
     _run_part("forget", _forget_workers, p)
