@@ -65,8 +65,8 @@ def add(connection: Connection, run_id: int, queue: str, attempts: int, new: Seq
             "INSERT INTO scorebeat.batches"
             " (run_id, number, queue, rows_planned, first_key, last_key, keys, attempts_left, rank, first_row,"
             " last_row) SELECT r.id, b.number, :queue, b.rows, b.first, b.last, nullif(b.keys, 'null'), :attempts,"
-            " r.rank, b.first_row, b.last_row FROM scorebeat.runs r, jsonb_to_recordset(CAST(:new AS jsonb)) AS b(number"
-            " int, rows int, first jsonb, last jsonb, keys jsonb, first_row bigint, last_row bigint)"
+            " r.rank, b.first_row, b.last_row FROM scorebeat.runs r, jsonb_to_recordset(CAST(:new AS jsonb))"
+            " AS b(number int, rows int, first jsonb, last jsonb, keys jsonb, first_row bigint, last_row bigint)"
             " WHERE r.id = :run_id"
         ),
         {"run_id": run_id, "queue": queue, "attempts": attempts, "new": json.dumps(rows)},

@@ -249,9 +249,11 @@ def call(connection: Connection, name: str, *arguments: int | str) -> Any:
 
 
 def _add(_target: object, connection: Connection, **_: Any) -> None:
-    for signature, statement in {**FUNCTIONS, **OF_THE_CALLER}.items():
+    for signature, statement in FUNCTIONS.items():
         connection.exec_driver_sql(statement)
         connection.exec_driver_sql(f"REVOKE ALL ON FUNCTION scorebeat.{signature} FROM PUBLIC")
+    for statement in OF_THE_CALLER.values():
+        connection.exec_driver_sql(statement)
 
 
 event.listen(metadata, "after_create", _add)

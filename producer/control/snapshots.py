@@ -19,7 +19,6 @@ from scorebeat.producer.context import Producer
 from scorebeat.producer.dispatch import dispatch
 from scorebeat.producer.versions import prediction_tables
 
-
 AT_ONCE = 1_000
 """Batches that one statement stores."""
 

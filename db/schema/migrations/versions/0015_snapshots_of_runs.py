@@ -55,7 +55,6 @@ def upgrade() -> None:
     )
     op.add_column("batches", sa.Column("last_row", sa.BigInteger(), nullable=True), schema="scorebeat")
     op.execute(_ROWS_READ_ONLY)
-    op.execute("REVOKE ALL ON FUNCTION scorebeat.rows_read_only(text, anyelement) FROM PUBLIC")
 
 
 def downgrade() -> None:

@@ -1,0 +1,102 @@
+"""Runs with a snapshot, whose planner, worker or database dies between two steps."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from scorebeat.core.states import RunState
+from scorebeat.producer.control.plan import plan
+from tests.support.fixtures import kill_group, wait_for
+from tests.support.gates import Place, build_gates, of_batch
+from tests.support.system import AT_THE_GATE, System, assert_scored_once, own_system
+
+TABLES = "SELECT relname FROM pg_class WHERE relnamespace = 'scorebeat_work'::regnamespace AND relkind = 'r'"
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    with own_system(tmp_path_factory.mktemp("system")) as made:
+        build_gates(made)
+        made.programs.worker("control", name="control")
+        yield made
+
+
+def nothing_is_left(system: System) -> None:
+    wait_for(lambda: not system.ask(TABLES))
+
+
+def test_a_planner_that_is_killed_while_the_query_runs_loses_and_doubles_nothing(system: System) -> None:
+    planner = system.programs.worker("plan", name="plan")
+    worker = system.programs.worker("cpu")
+    job = system.job("killed_in_the_query", where=AT_THE_GATE, snapshot=True)
+    with system.closed_gate():
+        run = system.enqueue(job)
+        waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'advisory' AND query LIKE '%rows_read_only%'"
+        ((backend,),) = wait_for(lambda: system.ask(waiting))
+        kill_group(planner)
+        wait_for(lambda: not system.ask("SELECT FROM pg_stat_activity WHERE pid = :pid", pid=backend))
+    assert system.ask(TABLES) == []
+    planner = system.programs.worker("plan", name="plan")
+
+    assert system.until_finished(run) is RunState.SUCCEEDED
+    assert system.ask("SELECT plan_attempt FROM scorebeat.runs WHERE id = :id", id=run) == [(2,)]
+    assert_scored_once(system, job)
+    nothing_is_left(system)
+    kill_group(planner)
+    kill_group(worker)
+
+
+def test_a_planner_that_is_killed_while_it_stores_batches_leaves_none_and_the_plan_is_made_again(
+    system: System,
+) -> None:
+    planner = system.programs.worker("plan", name="plan")
+    worker = system.programs.worker("cpu")
+    job = system.job("killed_while_it_cut", snapshot=True)
+    gate = of_batch(system, Place.BATCH_PLANNED, job, number=2)
+    with gate.closed():
+        run = system.enqueue(job)
+        gate.backend()
+        kill_group(planner)
+    planner = system.programs.worker("plan", name="plan")
+
+    assert system.until_finished(run) is RunState.SUCCEEDED
+    assert [state for state, _, _ in system.batches(run)] == ["committed"] * 4
+    assert_scored_once(system, job)
+    nothing_is_left(system)
+    kill_group(planner)
+    kill_group(worker)
+
+
+def test_a_worker_that_is_killed_in_the_middle_of_a_batch_loses_and_doubles_nothing(system: System) -> None:
+    job = system.job("killed_in_a_batch", snapshot=True)
+    run = system.enqueue(job)
+    plan(system.p, run)
+    gate = of_batch(system, Place.BATCH_DONE, job, number=2)
+    with gate.closed():
+        worker = system.programs.worker("cpu")
+        gate.backend()
+        kill_group(worker)
+    another = system.programs.worker("cpu")
+
+    assert system.until_finished(run) is RunState.SUCCEEDED
+    assert max(attempt for _, attempt, _ in system.batches(run)) == 2
+    assert_scored_once(system, job)
+    nothing_is_left(system)
+    kill_group(another)
+
+
+def test_a_snapshot_outlives_a_crash_of_the_database_between_plan_and_scoring(system: System) -> None:
+    job = system.job("crashed_after_the_plan", snapshot=True)
+    run = system.enqueue(job)
+    plan(system.p, run)
+    system.tell("CREATE UNLOGGED TABLE lost AS SELECT 1 AS x")
+
+    system.servers.restart("database", "SIGQUIT")
+    system.p.engine.dispose()
+    worker = system.programs.worker("cpu")
+
+    assert system.until_finished(run) is RunState.SUCCEEDED
+    assert system.ask("SELECT count(*) FROM lost") == [(0,)]
+    assert_scored_once(system, job)
+    nothing_is_left(system)
+    kill_group(worker)
