@@ -18,6 +18,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     with own_system(tmp_path_factory.mktemp("system")) as made:
         build_gates(made)
         made.programs.worker("control", name="control")
+        made.programs.beat()
         yield made
 
 
