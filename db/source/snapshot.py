@@ -92,10 +92,11 @@ def make(
 
     Raises NotPermitted, DBAPIError, or QueryError for keys that are NULL or repeat.
     """
-    connection.exec_driver_sql(f"DROP TABLE IF EXISTS {to}")  # fails first where the session takes no writes
     forbidden = why_forbidden(connection)
     if forbidden is not None:
         raise NotPermitted(f"jobs.{pending.source.job}: {forbidden}")
+    # where the session takes no writes this fails, and not the user's SQL, which would be to blame
+    connection.exec_driver_sql(f"DROP TABLE IF EXISTS {to}")
     select = pending.to_store(names, limit, anti_join=anti_join)
     user_sql.create_table(connection, to, select)
     user_sql.store_rows(connection, to, select)
@@ -163,11 +164,14 @@ def span(connection: Connection, stored: Source, first: int, last: int) -> KeyRa
     return KeyRange(found[0], found[-1], (first, last))
 
 
-def numbers_of(connection: Connection, stored: Source, keys: Sequence[Key]) -> tuple[int, int]:
-    """The lowest and the highest number of the rows with these keys."""
-    first, last = connection.exec_driver_sql(
-        f"SELECT min(q.{NUMBER}), max(q.{NUMBER}) FROM {subquery(stored.query)} WHERE {among(stored.keys, 'q', keys)}"
+def numbers_of(connection: Connection, job: Job, run_id: int, stored: Source, keys: Sequence[Key]) -> tuple[int, int]:
+    """The lowest and the highest number of the rows with these keys. Raises SnapshotLost if one of them is missing."""
+    found, first, last = connection.exec_driver_sql(
+        f"SELECT count(*), min(q.{NUMBER}), max(q.{NUMBER}) FROM {subquery(stored.query)}"
+        f" WHERE {among(stored.keys, 'q', keys)}"
     ).one()
+    if found != len(keys):
+        raise lost(job, run_id, f"has {found:,} of {len(keys):,} rows that are to be scored again")
     return first, last
 
 

@@ -152,7 +152,7 @@ def _batches_of(connection: Connection, run: Run, keys: list[Key], attempts: int
     spans = [KeyRange(part[0], part[-1]) for part in cut]
     if cut and run.snapshot_rows is not None:
         stored = snapshot.source_of(connection, run.job, run.id)
-        numbers = [snapshot.numbers_of(connection, stored, part) for part in cut]
+        numbers = [snapshot.numbers_of(connection, run.job, run.id, stored, part) for part in cut]
         spans = [replace(span, numbers=found) for span, found in zip(spans, numbers, strict=True)]
     new = [
         NewBatch(number + i, len(part), span, tuple(part))

@@ -140,7 +140,7 @@ def test_batches_that_died_of_a_full_disk_are_requeued_when_there_is_space(syste
 
 
 def test_a_run_that_finds_no_disk_for_its_snapshot_fails_and_leaves_nothing(system: System, tablespace: Disk) -> None:
-    job = system.job("no_disk_for_rows", rows=40_000, snapshot=True)
+    job = system.job("no_disk_for_rows", rows=4_000, snapshot=True)
     database = system.engine.url.database
     system.tell(f"ALTER DATABASE {database} SET default_tablespace = small")
     system.p.engine.dispose()

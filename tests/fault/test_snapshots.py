@@ -7,7 +7,7 @@ import pytest
 from scorebeat.core.states import RunState
 from scorebeat.producer.control.plan import plan
 from tests.support.fixtures import kill_group, wait_for
-from tests.support.gates import Place, build_gates, of_batch
+from tests.support.gates import Place, build_gates, has_backend, of_batch
 from tests.support.system import AT_THE_GATE, System, assert_scored_once, own_system
 
 TABLES = "SELECT relname FROM pg_class WHERE relnamespace = 'scorebeat_work'::regnamespace AND relkind = 'r'"
@@ -35,7 +35,7 @@ def test_a_planner_that_is_killed_while_the_query_runs_loses_and_doubles_nothing
         waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'advisory' AND query LIKE '%rows_read_only%'"
         ((backend,),) = wait_for(lambda: system.ask(waiting))
         kill_group(planner)
-        wait_for(lambda: not system.ask("SELECT FROM pg_stat_activity WHERE pid = :pid", pid=backend))
+        wait_for(lambda: not has_backend(system, backend))
     assert system.ask(TABLES) == []
     planner = system.programs.worker("plan", name="plan")
 
@@ -75,8 +75,9 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_batch_loses_and_doubles_noth
     gate = of_batch(system, Place.BATCH_DONE, job, number=2)
     with gate.closed():
         worker = system.programs.worker("cpu")
-        gate.backend()
+        backend = gate.backend()
         kill_group(worker)
+        wait_for(lambda: not has_backend(system, backend))  # it would commit what it was sent
     another = system.programs.worker("cpu")
 
     assert system.until_finished(run) is RunState.SUCCEEDED
@@ -91,6 +92,8 @@ def test_a_snapshot_outlives_a_crash_of_the_database_between_plan_and_scoring(sy
     run = system.enqueue(job)
     plan(system.p, run)
     system.tell("CREATE UNLOGGED TABLE lost AS SELECT 1 AS x")
+    # the servers of tests write their log late: what was planned must be in it
+    system.tell("SET LOCAL synchronous_commit = on; SELECT pg_logical_emit_message(true, 'test', 'x')")
 
     system.servers.restart("database", "SIGQUIT")
     system.p.engine.dispose()

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from scorebeat.core.errors import UsageError
+from scorebeat.core.errors import SnapshotLost, UsageError
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
 from scorebeat.producer import retention
@@ -144,6 +144,17 @@ def test_the_snapshots_of_a_removed_job_go(points: Points, remove: Callable[[Poi
     snapshots.drop_unneeded(points.producer)
 
     assert points.sql(TABLES) == []
+
+
+def test_a_requeue_of_rows_that_the_snapshot_lost_is_refused_and_changes_nothing(points: Points) -> None:
+    job, run = partial(points)
+    points.sql(f"DELETE FROM scorebeat_work.run_{run} WHERE id = 23")
+
+    with pytest.raises(SnapshotLost, match="has 1 of 2 rows that are to be scored again"):
+        requeue(points.producer, run, "ann")
+
+    assert points.run(run).state is RunState.PARTIAL
+    assert_accounted(points.engine, job, BAD)
 
 
 def test_dead_batches_are_requeued_from_the_snapshot(points: Points) -> None:
