@@ -48,6 +48,14 @@ class SourceChanged(ScorebeatError):
     """A column of the query has another type than when this process read the query; the next attempt reads it again."""
 
 
+class SnapshotLost(ScorebeatError):
+    """The snapshot of a run is gone, or lacks rows that were planned; nothing of the batch was committed as done."""
+
+
+class NoDisk(ScorebeatError):
+    """There is no disk for the snapshot of a run; nothing of it was left behind."""
+
+
 class SignatureError(UsageError):
     """The query's columns do not fit the model's inputs."""
 
@@ -108,6 +116,10 @@ class MigrationFailed(ScorebeatError):
 
 class ClaimLost(ScorebeatError):
     """The claim expired and the batch moved on; this attempt's predictions were discarded."""
+
+
+class PlanLost(ScorebeatError):
+    """Another planner has the run, or the run was cancelled; this planner stops."""
 
 
 class RunOpen(UsageError):

@@ -5,6 +5,8 @@ from hashlib import sha256
 SCHEMA = "scorebeat"
 PREDICTIONS = "predictions"
 """Schema of the prediction tables and of the published views."""
+WORK = "scorebeat_work"
+"""Schema of the runs' snapshots."""
 
 LONGEST = 63
 """Bytes of a PostgreSQL identifier; PostgreSQL would cut longer ones silently."""

@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from scorebeat.core.errors import QueryError, ScorebeatError, one_line
 from scorebeat.core.events import emit
 from scorebeat.core.jobs.job import Job
+from scorebeat.db.closing import old_snapshots
 from scorebeat.db.connect import database_clock
 from scorebeat.db.connect.engine import reachable
 from scorebeat.db.ledger import jobs
@@ -20,6 +21,7 @@ from scorebeat.db.source import parameter_values, planning_cursor, source
 from scorebeat.producer.context import Producer
 
 GENERATIONS = "generations"
+SNAPSHOTS = "snapshots"
 PREDICTIONS = "predictions without a source row"
 QUARANTINED = "quarantined rows without a source row"
 MOST = 0.1
@@ -43,6 +45,7 @@ def preview(p: Producer, older_than: timedelta, *, even_most: bool = False) -> P
         for kind in retention.KINDS:
             done.counts[kind.name] = retention.count(connection, kind, cutoff)
         done.counts[GENERATIONS] = len(retention.old_generations(connection, cutoff))
+        done.counts[SNAPSHOTS] = len(old_snapshots.unneeded(connection, cutoff))
         listed = jobs.listing(connection)
     for row in listed:
         _of_job(p, row.job, _Rule(cutoff, even_most, deletes=False), done)
@@ -62,6 +65,7 @@ def run(p: Producer, older_than: timedelta, by: str, *, even_most: bool = False)
         for kind in retention.KINDS:
             done.counts[kind.name] = _all(p, kind, cutoff)
         _generations(p, cutoff, done)
+        _snapshots(p, cutoff, done)
         for row in listed:
             _of_job(p, row.job, _Rule(cutoff, even_most, deletes=True), done)
         with p.engine.begin() as connection:
@@ -103,6 +107,18 @@ def _generations(p: Producer, cutoff: datetime, done: Pruned) -> None:
         done.counts[GENERATIONS] += why is None
         if why is not None:
             done.notes.append(f"{generation.table} was left alone: {why}")
+
+
+def _snapshots(p: Producer, cutoff: datetime, done: Pruned) -> None:
+    with p.engine.connect() as connection:
+        old = old_snapshots.unneeded(connection, cutoff)
+    done.counts[SNAPSHOTS] = 0
+    for table in old:
+        with p.engine.begin() as connection:
+            dropped = old_snapshots.drop(connection, table, cutoff)
+        done.counts[SNAPSHOTS] += dropped
+        if not dropped:
+            done.notes.append(f"{table} was left alone: it is being read, or a run may need it now")
 
 
 def _drop(p: Producer, generation: PredictionSet, cutoff: datetime) -> str | None:

@@ -199,6 +199,8 @@ class Job(BaseModel):
     """Time of day in `timezone` by which complete results are needed; in the ledger only if it is chosen."""
     keep: Annotated[int, _within(1, 1000)] = 3
     allow_full_scans: bool = False
+    snapshot: Annotated[bool, Field(exclude_if=lambda kept: not kept)] = False
+    """The plan stores what the query returns, and batches read that; in the ledger as `out_of_range`."""
     null_inputs: Literal["model", "quarantine"] = "model"
     """NULL and NaN among a row's inputs: passed on if the model takes them, or the row is quarantined unseen."""
     out_of_range: Annotated[Literal["quarantine", "null"], Field(exclude_if=lambda kept: kept == "quarantine")] = (

@@ -71,6 +71,12 @@ def is_lock(error: BaseException) -> bool:
     return isinstance(error, SourceLocked) or (original is not None and sqlstate(original) == LOCKED)
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Whether there is no space on the server's disk, or its limit of temporary files is reached."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    return original is not None and sqlstate(original) in ("53100", "53400")
+
+
 def passes(error: BaseException) -> bool:
     """Whether waiting may be enough: a lock, or a transient error."""
     return is_lock(error) or is_transient(error)

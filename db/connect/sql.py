@@ -34,6 +34,8 @@ class KeyRange:
 
     first: Key
     last: Key
+    numbers: tuple[int, int] | None = None
+    """The first and the last row number, for rows of a run's snapshot."""
 
 
 def ident(name: str) -> str:

@@ -47,6 +47,14 @@ def create_table(connection: Connection, table: str, select: str) -> None:
     _restore_ours(connection)
 
 
+def store_rows(connection: Connection, table: str, select: str) -> None:
+    """Insert the rows of a SELECT that contains the user's SQL, which can write nothing, into a table for it."""
+    stored = f"INSERT INTO {table} SELECT * FROM scorebeat.rows_read_only({literal(select)}, NULL::{table})"
+    # EXECUTE takes several statements; the cursor before it, from which nothing is read, refuses them
+    _declare(connection, _ONE, select, _FOR_ALL_ROWS, f" CLOSE c; EXECUTE {literal(stored)};")
+    _restore_ours(connection)
+
+
 def page(connection: Connection, query: str, what: str, rest: str) -> str:
     """A statement that computes all rows of `query`, named q, under the user's settings, and `what` under ours."""
     differing = connection.info.get(SETTINGS, {})

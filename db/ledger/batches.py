@@ -49,15 +49,25 @@ class Claim:
 def add(connection: Connection, run_id: int, queue: str, attempts: int, new: Sequence[NewBatch]) -> None:
     """Planned batches become pending. The caller holds the planning lease in this transaction."""
     rows = [
-        {"number": b.number, "rows": b.rows, "first": b.span.first, "last": b.span.last, "keys": b.keys} for b in new
+        {
+            "number": b.number,
+            "rows": b.rows,
+            "first": b.span.first,
+            "last": b.span.last,
+            "keys": b.keys,
+            "first_row": b.span.numbers and b.span.numbers[0],
+            "last_row": b.span.numbers and b.span.numbers[1],
+        }
+        for b in new
     ]
     connection.execute(
         text(
             "INSERT INTO scorebeat.batches"
-            " (run_id, number, queue, rows_planned, first_key, last_key, keys, attempts_left, rank)"
-            " SELECT r.id, b.number, :queue, b.rows, b.first, b.last, nullif(b.keys, 'null'), :attempts, r.rank"
-            " FROM scorebeat.runs r, jsonb_to_recordset(CAST(:new AS jsonb))"
-            " AS b(number int, rows int, first jsonb, last jsonb, keys jsonb) WHERE r.id = :run_id"
+            " (run_id, number, queue, rows_planned, first_key, last_key, keys, attempts_left, rank, first_row,"
+            " last_row) SELECT r.id, b.number, :queue, b.rows, b.first, b.last, nullif(b.keys, 'null'), :attempts,"
+            " r.rank, b.first_row, b.last_row FROM scorebeat.runs r, jsonb_to_recordset(CAST(:new AS jsonb))"
+            " AS b(number int, rows int, first jsonb, last jsonb, keys jsonb, first_row bigint, last_row bigint)"
+            " WHERE r.id = :run_id"
         ),
         {"run_id": run_id, "queue": queue, "attempts": attempts, "new": json.dumps(rows)},
     )
@@ -85,6 +95,7 @@ def claim(
             " AND (b.next_attempt_at IS NULL OR b.next_attempt_at <= clock_timestamp())"
             " AND r.id = b.run_id AND r.state IN ('planning', 'running')"
             " RETURNING b.id, b.run_id, b.attempt, b.attempts_left, b.rows_planned, b.first_key, b.last_key, b.keys,"
+            " b.first_row, b.last_row,"
             f" b.care, b.probe_key IS NOT NULL AND b.probe_expiries >= {PROOF} AS probe_is_deadly,"
             f" {_WAITED} AS has_waited"
         ),
@@ -271,7 +282,11 @@ def _claim(row: Row[Any]) -> Claim:
         attempt=values["attempt"],
         attempts_left=values["attempts_left"],
         rows_planned=values["rows_planned"],
-        span=KeyRange(tuple(values["first_key"]), tuple(values["last_key"])),
+        span=KeyRange(
+            tuple(values["first_key"]),
+            tuple(values["last_key"]),
+            None if values["first_row"] is None else (values["first_row"], values["last_row"]),
+        ),
         keys=tuple(tuple(key) for key in keys) if keys is not None else None,
         care=values["care"],
         probe_is_deadly=values["probe_is_deadly"],

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, text
 
+from scorebeat.core.errors import PlanLost
 from scorebeat.db.ledger import next_step, runs
 
 MAX_PLANS = 3
@@ -38,6 +39,12 @@ def extend(connection: Connection, run_id: int, attempt: int, lease: timedelta) 
         {"id": run_id, "attempt": attempt, "lease": lease},
     )
     return moved.rowcount == 1
+
+
+def require(connection: Connection, run_id: int, attempt: int, lease: timedelta) -> None:
+    """`extend` for a step that only the run's planner may take. Raises PlanLost."""
+    if not extend(connection, run_id, attempt, lease):
+        raise PlanLost(f"run {run_id}: planning attempt {attempt} lost its lease, or the run was closed")
 
 
 def renew(connection: Connection, run_ids: Sequence[int], planner: str, lease: timedelta) -> int:

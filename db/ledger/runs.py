@@ -60,6 +60,13 @@ class Run:
     """The same for all its batches and attempts."""
     is_tick: bool
     """The scheduler made it, not a person."""
+    snapshot_rows: int | None = None
+    """Rows of its snapshot when that was made; None: it reads the query."""
+
+    @property
+    def where_to_read(self) -> str | None:
+        """The condition for the rows that batches read; of a snapshot all are wanted."""
+        return self.selection.where if self.snapshot_rows is None else None
 
     @property
     def makes_generation(self) -> bool:
@@ -253,6 +260,14 @@ def get(connection: Connection, run_id: int, *, lock: bool = False) -> Run:
         plan_is_whole=values["plan_is_whole"],
         values=RunValues(values["due_at"] or values["created_at"], values["id"]),
         is_tick=is_tick(values["due_at"], values["created_by"]),
+        snapshot_rows=values["snapshot_rows"],
+    )
+
+
+def note_snapshot(connection: Connection, run_id: int, rows: int) -> None:
+    """Record how many rows its snapshot has. The caller holds the planning lease in this transaction."""
+    connection.execute(
+        text("UPDATE scorebeat.runs SET snapshot_rows = :rows WHERE id = :id"), {"id": run_id, "rows": rows}
     )
 
 

@@ -1,8 +1,10 @@
-"""Functions with the rights of the ledger's owner, which runs need. Each checks its arguments.
+"""Functions that runs need: with the rights of the ledger's owner, but for one. Each of those checks its arguments.
 
-A role that only runs may not make or drop a table, delete a prediction, or change what readers see. It calls these
-functions. None of them takes SQL or a name of another schema. They check the ledger before they change what readers
-see; but a role that may write the ledger could invent a run there.
+A role that only runs may not make or drop a table of predictions, delete a prediction, or change what readers see. It
+calls these functions. None of them takes SQL or a name of another schema. They check the ledger before they change what
+readers see; but a role that may write the ledger could invent a run there.
+
+`rows_read_only` takes SQL, and runs it with the rights of its caller.
 """
 
 from typing import Any
@@ -204,6 +206,25 @@ BEGIN
 END""",
 )
 
+ROWS_READ_ONLY = """\
+CREATE FUNCTION scorebeat.rows_read_only(query text, row_type anyelement) RETURNS SETOF anyelement
+LANGUAGE plpgsql SECURITY INVOKER AS $$
+DECLARE
+    is_done boolean := false;
+BEGIN
+    PERFORM pg_catalog.set_config('transaction_read_only', 'on', true);
+    RETURN QUERY EXECUTE query;
+    is_done := true;
+    RAISE EXCEPTION USING ERRCODE = 'SB001';
+EXCEPTION WHEN SQLSTATE 'SB001' THEN
+    IF NOT is_done THEN
+        RAISE;
+    END IF;
+END
+$$"""
+"""The rows of a query that can write nothing, in a transaction that writes: the error ends the part that is read-only,
+and rows that a function has returned by then stay. The rows have the type of `row_type`."""
+
 FUNCTIONS = {
     "open_generation(bigint, integer, text)": OPEN_GENERATION,
     "complete_generation(bigint)": COMPLETE_GENERATION,
@@ -216,6 +237,8 @@ FUNCTIONS = {
     "renumber_batches(bigint)": RENUMBER_BATCHES,
 }
 """By the name and argument types, as GRANT names a function."""
+OF_THE_CALLER = {"rows_read_only(text, anyelement)": ROWS_READ_ONLY}
+"""Functions with the rights of their caller."""
 
 
 def call(connection: Connection, name: str, *arguments: int | str) -> Any:
@@ -229,6 +252,8 @@ def _add(_target: object, connection: Connection, **_: Any) -> None:
     for signature, statement in FUNCTIONS.items():
         connection.exec_driver_sql(statement)
         connection.exec_driver_sql(f"REVOKE ALL ON FUNCTION scorebeat.{signature} FROM PUBLIC")
+    for statement in OF_THE_CALLER.values():
+        connection.exec_driver_sql(statement)
 
 
 event.listen(metadata, "after_create", _add)

@@ -8,7 +8,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 
-from scorebeat.core.table_names import PREDICTIONS, SCHEMA
+from scorebeat.core.table_names import PREDICTIONS, SCHEMA, WORK
 from scorebeat.db.schema import revisions
 from scorebeat.db.schema.tables import metadata
 
@@ -34,6 +34,11 @@ def make_schemas(connection: Connection) -> None:
     for schema in (SCHEMA, PREDICTIONS):
         if connection.execute(text("SELECT to_regnamespace(:schema) IS NULL"), {"schema": schema}).scalar_one():
             connection.exec_driver_sql(f"CREATE SCHEMA {schema}")
+    # a role that may make no schema got the two from an administrator; without the third no job has snapshots
+    connection.exec_driver_sql(
+        f"DO $$ BEGIN IF to_regnamespace('{WORK}') IS NULL AND has_database_privilege(current_database(), 'CREATE')"
+        f" THEN CREATE SCHEMA {WORK}; END IF; END $$"
+    )
 
 
 def differences(connection: Connection) -> list[Any]:

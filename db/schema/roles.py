@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 
 from scorebeat.core.errors import UsageError
-from scorebeat.core.table_names import PREDICTIONS, SCHEMA
+from scorebeat.core.table_names import PREDICTIONS, SCHEMA, WORK
 from scorebeat.db.connect.sql import ident
-from scorebeat.db.schema.functions import FUNCTIONS
+from scorebeat.db.schema.functions import FUNCTIONS, OF_THE_CALLER
 from scorebeat.db.schema.ownership import OWNER, as_owner
 
 RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -18,11 +18,11 @@ RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
                    "run_key", "created_by", "due_at", "deadline_at", "plan_expires_at", "rank", "state", "finished_at",
                    "reason", "retry_at"),
         "UPDATE": ("state", "plan_attempt", "plan_expires_at", "planned_by", "set_was_empty", "planned_at",
-                   "plan_is_whole", "tries", "finished_at", "reason", "noted_at", "retry_at"),
+                   "plan_is_whole", "tries", "finished_at", "reason", "noted_at", "retry_at", "snapshot_rows"),
     },
     "batches": {
         "INSERT": ("run_id", "number", "queue", "rows_planned", "first_key", "last_key", "keys", "attempts_left",
-                   "rank"),
+                   "rank", "first_row", "last_row"),
         "UPDATE": ("state", "rows_planned", "rows_scored", "rows_failed", "attempt", "attempts_left", "care",
                    "probe_key", "probe_expiries", "probe_attempt", "next_attempt_at", "sent_at", "claimed_by",
                    "claimed_pid", "device", "claimed_at", "claim_expires_at", "pending_at", "finished_at", "error",
@@ -65,6 +65,8 @@ class Objects:
     functions: str
     tables: str
     """Tables of both schemas."""
+    work: str = WORK
+    """The schema of the runs' snapshots."""
 
 
 ALL = Objects(
@@ -77,15 +79,16 @@ ALL = Objects(
 
 
 def statements(role: str, on: Objects = ALL) -> list[str]:
-    """SQL that grants a role what runs need and revokes all else in both schemas; `role` is a quoted identifier."""
+    """SQL that grants a role what runs need and revokes all else in the schemas; `role` is a quoted identifier."""
     both = f"{SCHEMA}, {PREDICTIONS}"
-    functions = ", ".join(f"{SCHEMA}.{signature}" for signature in FUNCTIONS)
+    functions = ", ".join(f"{SCHEMA}.{signature}" for signature in (*FUNCTIONS, *OF_THE_CALLER))
     on_predictions = ", ".join(ON_PREDICTIONS)
     return [
-        f"REVOKE ALL ON SCHEMA {both} FROM {role}",
+        f"REVOKE ALL ON SCHEMA {', '.join(filter(None, (SCHEMA, PREDICTIONS, on.work)))} FROM {role}",
         f"REVOKE ALL ON {on.tables} FROM {role}",
         f"REVOKE ALL ON {on.functions} FROM {role}",
         f"GRANT USAGE ON SCHEMA {both} TO {role}",
+        *([f"GRANT USAGE, CREATE ON SCHEMA {on.work} TO {role}"] if on.work else []),
         f"GRANT SELECT ON {on.ledger} TO {role}",
         *(f"GRANT {_listed(rights)} ON {SCHEMA}.{table} TO {role}" for table, rights in RIGHTS.items()),
         f"GRANT EXECUTE ON FUNCTION {functions} TO {role}",
@@ -108,7 +111,7 @@ def grant(connection: Connection, role: str) -> None:
 
 
 def _ours(connection: Connection) -> Objects:
-    """The owner's objects in both schemas. Only others can grant rights on theirs, and one such would make ALL fail."""
+    """The owner's objects. Only others can grant rights on theirs, and one such would make ALL fail."""
     tables = text(
         "SELECT string_agg(format('%I.%I', :schema, c.relname), ', ' ORDER BY c.oid)"
         " FROM pg_class c WHERE c.relnamespace = to_regnamespace(:schema) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')"
@@ -119,12 +122,15 @@ def _ours(connection: Connection) -> Objects:
         " FROM pg_proc WHERE pronamespace = to_regnamespace(:schema) AND prokind = 'f'"
         f" AND proowner = {OWNER}"
     )
+    is_ours = text(f"SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = :schema AND nspowner = {OWNER})")
+    work = WORK if connection.execute(is_ours, {"schema": WORK}).scalar_one() else ""
     ledger, predictions = (connection.execute(tables, {"schema": name}).scalar_one() for name in (SCHEMA, PREDICTIONS))
     return Objects(
         ledger,
         predictions or "",
         f"FUNCTION {connection.execute(functions, {'schema': SCHEMA}).scalar_one()}",
         ", ".join(filter(None, (ledger, predictions))),
+        work,
     )
 
 
@@ -181,7 +187,11 @@ def missing(connection: Connection) -> list[str]:
             " unnest(CAST(:on_predictions AS text[])) AS privilege WHERE dropped_at IS NULL"
             " AND NOT has_table_privilege(to_regclass(format('predictions.%I', table_name)), privilege)"
         ),
-        {"wanted": json.dumps(wanted), "functions": list(FUNCTIONS), "on_predictions": list(ON_PREDICTIONS)},
+        {
+            "wanted": json.dumps(wanted),
+            "functions": [*FUNCTIONS, *OF_THE_CALLER],
+            "on_predictions": list(ON_PREDICTIONS),
+        },
     )
     return list(found.scalars())
 

@@ -124,6 +124,7 @@ runs = Table(
         comment="its planner came to the end of the rows",
     ),
     timestamp("retry_at"),  # it failed before it began; another run is opened for its due time then
+    Column("snapshot_rows", BigInteger, comment="rows of scorebeat_work.run_ID when it was made; NULL: it has none"),
     CheckConstraint(_one_of("state", RunState), name="state"),
     CheckConstraint("(state = 'planning') = (plan_expires_at IS NOT NULL)", name="lease"),
     CheckConstraint("(state IN ('planning', 'running')) = (finished_at IS NULL)", name="finished"),
@@ -181,6 +182,8 @@ batches = Table(
     ),
     timestamp("pending_at", now=True, null=False),  # when it was planned, or put back by a requeue
     Column("probe_attempt", Integer, comment="the attempt that scored `probe_key` last"),
+    Column("first_row", BigInteger, comment="row number in the snapshot of the run; NULL: it has no snapshot"),
+    Column("last_row", BigInteger),
     CheckConstraint(_one_of("state", BatchState), name="state"),
     CheckConstraint("(state = 'claimed') = (claim_expires_at IS NOT NULL)", name="claimed"),
     CheckConstraint("(state IN ('pending', 'claimed')) = (finished_at IS NULL)", name="finished"),

@@ -25,13 +25,13 @@ def why_whole(connection: Connection, source: Source, job: Job, first: Key) -> s
 
     A query with no more rows than one batch, or `FEW`, may be computed as a whole. `first` is a key of it.
     """
-    if job.allow_full_scans or _is_cut(connection, source, first):
+    if job.allow_full_scans or job.snapshot or _is_cut(connection, source, first):
         return None
     most = max(job.batch_rows, FEW)
     counted = f"SELECT count(*) FROM (SELECT 1 FROM {subquery(source.query)} LIMIT {most + 1}) AS c"
     if user_sql.rows(connection, counted)[0][0] <= most:
         return None
-    index = f"Index ({', '.join(k.name for k in source.keys)})"
+    index = f"index ({', '.join(k.name for k in source.keys)})"
     if not source.unique_by:
         index += (
             ", or the same expression if the query computes the key, as CREATE UNIQUE INDEX ON orders "
@@ -39,8 +39,9 @@ def why_whole(connection: Connection, source: Source, job: Job, first: Key) -> s
         )
     return (
         f"jobs.{job.name}.query cannot be cut by its key: it returns more than {most:,} rows, and no index is used for "
-        f"the keys of a batch, so every batch would compute the whole query again. {index}; or store the query's "
-        "result in a table; allow_full_scans = true scores it nevertheless."
+        f"the keys of a batch, so every batch would compute the whole query again. Set snapshot = true: a run then "
+        f"computes it once, into a table of its own. Or {index}; or store the query's result in a table; "
+        "allow_full_scans = true scores it nevertheless."
     )
 
 

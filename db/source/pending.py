@@ -22,6 +22,9 @@ from scorebeat.db.connect.sql import (
 )
 from scorebeat.db.source.source import Source
 
+NUMBER = "scorebeat_row"
+"""The column of a snapshot with the number of the row, 1, 2, ... in key order."""
+
 
 @dataclass(frozen=True)
 class PendingRows:
@@ -41,6 +44,16 @@ class PendingRows:
         keys = self.source.keys
         conditions = [*self._chosen(), *(self._unscored(None, None) if anti_join else ())]
         return f"SELECT {texts(keys, 'q')} FROM {self._from(conditions)} ORDER BY {columns(keys, 'q')}"
+
+    def to_store(self, names: Sequence[str], limit: int | None, *, anti_join: bool) -> str:
+        """The pending rows for a snapshot: their numbers in key order, keys, and the columns `names`."""
+        order = columns(self.source.keys, "q")
+        conditions = [*self._chosen(), *(self._unscored(None, None) if anti_join else ())]
+        selected = ", ".join([order, *(f"q.{ident(name)}" for name in names)])
+        first = f" ORDER BY {order} LIMIT {limit}" if limit is not None else ""
+        return (
+            f"SELECT row_number() OVER (ORDER BY {order}) AS {NUMBER}, {selected} FROM {self._from(conditions)}{first}"
+        )
 
     def last_key(self, first: Key, *, anti_join: bool) -> str:
         """The last pending key, at or after `first`."""
@@ -65,21 +78,21 @@ class PendingRows:
         The key columns by `sql.whole`, then the columns `names` by `Source.expressions`.
         """
         keys = self.source.keys
-        conditions = [*self._chosen(with_keys=listed is None), self._within_batch("q", span, listed)]
+        conditions = [*self._chosen(with_keys=listed is None), self._in_batch(span, listed)]
         if beyond is not None:
             conditions.append(after(keys, "q", beyond))
         if anti_join:
             # the range is on both sides: otherwise each batch would hash the whole prediction table
             conditions += self._unscored(span, listed)
         selected = [*whole(keys, "q"), *(part for n in names for part in self.source.expressions(n))]
-        return f"SELECT {', '.join(selected)} FROM {self._from(conditions)} ORDER BY {columns(keys, 'q')} LIMIT {limit}"
+        return f"SELECT {', '.join(selected)} FROM {self._from(conditions)} ORDER BY {self._order(span)} LIMIT {limit}"
 
     def keys(self, span: KeyRange, limit: int, *, listed: Sequence[Key] | None = None) -> str:
         """The next pending keys of a batch as texts; no other column of the query is computed."""
         keys = self.source.keys
-        conditions = [*self._chosen(with_keys=listed is None), self._within_batch("q", span, listed)]
+        conditions = [*self._chosen(with_keys=listed is None), self._in_batch(span, listed)]
         conditions += self._unscored(span, listed)
-        return f"SELECT {texts(keys, 'q')} FROM {self._from(conditions)} ORDER BY {columns(keys, 'q')} LIMIT {limit}"
+        return f"SELECT {texts(keys, 'q')} FROM {self._from(conditions)} ORDER BY {self._order(span)} LIMIT {limit}"
 
     def as_it_is(self, names: Sequence[str], span: KeyRange, limit: int) -> str:
         """The columns `names` of the first rows, in key order, without our casts."""
@@ -97,6 +110,19 @@ class PendingRows:
         if with_keys and self.row_keys is not None:
             chosen.append(among(self.source.keys, "q", self.row_keys))
         return chosen
+
+    def _in_batch(self, span: KeyRange, listed: Sequence[Key] | None) -> str:
+        """SQL condition for a row of the query; a row of a snapshot is found by its number."""
+        if span.numbers is None:
+            return self._within_batch("q", span, listed)
+        first, last = span.numbers
+        conditions = [f"q.{NUMBER} BETWEEN {first:d} AND {last:d}"]
+        conditions += [among(self.source.keys, "q", listed)] if listed is not None else []
+        return " AND ".join(conditions)
+
+    def _order(self, span: KeyRange) -> str:
+        """The order of the keys, which is also that of the numbers."""
+        return columns(self.source.keys, "q") if span.numbers is None else f"q.{NUMBER}"
 
     def _within_batch(self, alias: str, span: KeyRange, listed: Sequence[Key] | None) -> str:
         """SQL condition: the row is in the batch, by its list of keys, or else by its range."""

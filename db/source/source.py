@@ -123,7 +123,11 @@ def read_columns(connection: Connection, job: Job, values: RunValues) -> Source:
 
     Raises QueryError, because columns and types may have changed since.
     """
-    query = parameter_values.bound_query(connection, job, values)
+    return columns_of(connection, job, parameter_values.bound_query(connection, job, values))
+
+
+def columns_of(connection: Connection, job: Job, query: str) -> Source:
+    """The columns and key of a query that the job's rows are read from. Raises QueryError."""
     found = _columns(connection, job, query)
     types_of = _type_names(connection, [c.type_oid for c in found])
     keys = _keys(job, found, types_of)
@@ -187,10 +191,23 @@ def bad_keys(connection: Connection, source: Source, limit: int = 5) -> list[str
     return [f"({key}) {count} times" for key, count in found]
 
 
+def require_unique(connection: Connection, found: Source) -> None:
+    """Raises QueryError, which names keys that are NULL or repeat. If an index proves uniqueness, no key is read."""
+    bad = [] if is_unique(connection, found) else bad_keys(connection, found)
+    if bad:
+        raise QueryError(f"jobs.{found.job}.key must be unique and not NULL; the query gives {', '.join(bad)}.")
+
+
 def estimated_rows(connection: Connection, source: Source, keep: KeyRange | None = None) -> int:
     """The planner's estimate of the query's rows, or of those with a key in the range."""
     where = f" WHERE {within(source.keys, 'q', keep)}" if keep else ""
     return int(_plan(connection, f"SELECT * FROM {subquery(source.query)}{where}")["Plan Rows"])
+
+
+def estimated_bytes(connection: Connection, source: Source) -> int:
+    """The planner's estimate of the bytes of the query's rows."""
+    plan = _plan(connection, f"SELECT * FROM {subquery(source.query)}")
+    return int(plan["Plan Rows"]) * int(plan["Plan Width"])
 
 
 def _one_select(ledger: Connection, url: str, job: Job, query: str) -> None:

@@ -9,7 +9,7 @@ from scorebeat.core.events import emit
 from scorebeat.core.queues import NOTIFY
 from scorebeat.db.processes import clock, workers
 from scorebeat.producer.context import Producer
-from scorebeat.producer.control import notify
+from scorebeat.producer.control import notify, snapshots
 from scorebeat.producer.control.overdue import note_overdue
 from scorebeat.producer.control.rescue import rescue
 from scorebeat.producer.control.settle import settle_all
@@ -31,9 +31,10 @@ class Round:
 
 
 def run_once(p: Producer) -> Round:
-    """Rescue, settle, dispatch, make up for missed ticks and note ends once. Safe at any time, also twice in parallel.
+    """Rescue, settle, dispatch, make up for missed ticks, note ends and drop old snapshots once.
 
-    A part that fails is one event, and stops no other part; the next round retries it.
+    Safe at any time, also twice in parallel. A part that fails is one event, and stops no other part; the next round
+    retries it.
     """
     _run_part("clock", _correct_timestamps, p)
     _run_part("forget", _forget_workers, p)
@@ -46,6 +47,7 @@ def run_once(p: Producer) -> Round:
     )
     _run_part("overdue", note_overdue, p)
     _run_part("notify", _notify, p)
+    _run_part("snapshots", snapshots.drop_unneeded, p)
     return done
 
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core.errors import ScorebeatError
+from scorebeat.core.errors import PlanLost, ScorebeatError
 from scorebeat.core.events import emit
 from scorebeat.db.closing import close_run, closed_runs
 from scorebeat.db.connect import database_errors, locks
@@ -19,13 +19,13 @@ from scorebeat.db.ledger import batches, model_versions, plan_lease, runs
 from scorebeat.db.ledger.batches import NewBatch
 from scorebeat.db.ledger.runs import Run
 from scorebeat.db.predictions import prediction_sets, stored_keys
-from scorebeat.db.source import key_range, pending, planning_cursor
+from scorebeat.db.source import key_range, pending, planning_cursor, source
 from scorebeat.db.source.pending import PendingRows
 from scorebeat.db.source.planning_cursor import KeyCursor
 from scorebeat.producer.context import Producer
+from scorebeat.producer.control import snapshots
 from scorebeat.producer.control.settle import settle
 from scorebeat.producer.dispatch import dispatch
-from scorebeat.producer.requests.preview import require_unique_keys
 from scorebeat.producer.versions import prediction_tables
 
 LOCK_PAUSE = timedelta(seconds=3)
@@ -35,14 +35,9 @@ GROUP_SECONDS = 0.2
 """Batches are stored in groups: at most this many, or those of this many seconds."""
 
 
-class PlanLost(ScorebeatError):
-    """Another planner has the run, or the run was cancelled; this planner stops."""
-
-
 @dataclass(frozen=True)
 class _Plan:
     run: Run
-    attempt: int
     pending: PendingRows
     anti_join: bool
 
@@ -84,12 +79,14 @@ def plan(p: Producer, run_id: int) -> int | None:
 
 
 def _make_batches(p: Producer, run: Run, attempt: int) -> int:
+    if run.job.snapshot:
+        return snapshots.plan(p, run, attempt)
     with planning_cursor.reading(p.engine) as reader:
         locks.wait_at_most(reader, locks.IN_A_PLAN)  # this process plans other jobs after this one
         planned = _begin(p, reader, run, attempt)
         made = 0
         for group in _groups(_cut(reader, planned)):
-            _store(p, planned, group)
+            _store(p, run, attempt, group)
             dispatch(p, run.job.queue)
             made += len(group)
     return made
@@ -99,7 +96,7 @@ def _begin(p: Producer, reader: Connection, run: Run, attempt: int) -> _Plan:
     """Check the query again, with the tables as they are now, and record whether the prediction set is empty."""
     version = model_versions.get(reader, run.model, run.model_version)
     fitted = prediction_tables.fit_now(reader, run.job, version, run.values)
-    require_unique_keys(reader, fitted)
+    source.require_unique(reader, fitted.source)
     first = planning_cursor.first_key(reader, fitted.source)
     if first is not None and run.selection.keys is None:
         whole = key_range.why_whole(reader, fitted.source, run.job, first)
@@ -112,7 +109,7 @@ def _begin(p: Producer, reader: Connection, run: Run, attempt: int) -> _Plan:
     with p.engine.begin() as connection:
         plan_lease.note_empty(connection, run.id, attempt, empty)
     rows = PendingRows(fitted.source, target.table, target.id, run.selection.where, quarantined, run.selection.keys)
-    return _Plan(run, attempt, rows, anti_join=not empty)
+    return _Plan(run, rows, anti_join=not empty)
 
 
 def _cut(reader: Connection, planned: _Plan) -> Iterator[NewBatch]:
@@ -159,11 +156,9 @@ def _groups(cut: Iterator[NewBatch]) -> Iterator[list[NewBatch]]:
         yield group
 
 
-def _store(p: Producer, planned: _Plan, group: list[NewBatch]) -> None:
-    run = planned.run
+def _store(p: Producer, run: Run, attempt: int, group: list[NewBatch]) -> None:
     with p.engine.begin() as connection:
-        if not plan_lease.extend(connection, run.id, planned.attempt, p.settings.claim_ttl):
-            raise PlanLost(f"run {run.id}: planning attempt {planned.attempt} lost its lease, or the run was closed")
+        plan_lease.require(connection, run.id, attempt, p.settings.claim_ttl)
         attempts = 1 if run.job.on_failure == "leave" else p.settings.max_attempts
         batches.add(connection, run.id, run.job.queue, attempts, group)
 

@@ -5,7 +5,6 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from scorebeat.core.errors import QueryError
 from scorebeat.db.closing import closed_runs
 from scorebeat.db.connect.engine import reachable
 from scorebeat.db.ledger import jobs, model_versions, runs
@@ -70,16 +69,11 @@ def require_good_keys(reader: Connection, fitted: Fit) -> str | None:
 
     `apply` refuses a new or changed job by this rule; `plan`, `check` and a run report it.
     """
-    require_unique_keys(reader, fitted)
+    source.require_unique(reader, fitted.source)
+    if fitted.job.snapshot:
+        return None
     first = planning_cursor.first_key(reader, fitted.source)
     return None if first is None else key_range.why_whole(reader, fitted.source, fitted.job, first)
-
-
-def require_unique_keys(reader: Connection, fitted: Fit) -> None:
-    """Raises QueryError, which names keys that are NULL or repeat. If an index proves uniqueness, no key is read."""
-    bad = [] if source.is_unique(reader, fitted.source) else source.bad_keys(reader, fitted.source)
-    if bad:
-        raise QueryError(f"jobs.{fitted.job.name}.key must be unique and not NULL; the query gives {', '.join(bad)}.")
 
 
 def _count(reader: Connection, fitted: Fit) -> list[int]:

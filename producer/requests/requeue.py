@@ -1,6 +1,6 @@
 """Requeue and cancel: a person's requests on a run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from sqlalchemy import Connection
@@ -19,6 +19,7 @@ from scorebeat.db.predictions import prediction_sets, set_drops
 from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.records import audit, counters
 from scorebeat.db.reports import status
+from scorebeat.db.source import snapshot
 from scorebeat.producer.context import Producer
 from scorebeat.producer.dispatch import dispatch
 
@@ -30,6 +31,8 @@ class _Back:
     batches: int
     rows: int
     """Rows that were in quarantine."""
+    for_the_next_run: bool = False
+    """The rows are pending, and no batch of this run is."""
 
 
 def requeue(
@@ -45,7 +48,8 @@ def requeue(
 
     `error` is a text that their error contains; `group` is the id of a FailureGroup, and selects what it counts. Safe
     to repeat, and by two people at once; it is recorded even if nothing was left to do. Returns how many batches were
-    put back. Raises UnknownName, or UsageError for a run that cannot go on, or only as a whole.
+    put back. Raises UnknownName, or UsageError for a run that cannot go on, or only as a whole, or whose snapshot was
+    dropped: then its quarantined rows are pending for the next run.
     """
     part = Part(batch_id, error, group)
     with reachable(p.url), p.engine.begin() as connection:
@@ -63,6 +67,12 @@ def requeue(
     if back.batches:
         emit("run.requeued", run=run_id, batches=back.batches, rows_from_quarantine=back.rows, by=by)
         dispatch(p, run.job.queue)
+    if back.for_the_next_run:
+        raise UsageError(
+            f"the rows of run {run_id} were dropped with its snapshot, so no batch of it was put back. {back.rows:,} "
+            "rows that it had in quarantine are pending now, as those of its dead batches are; "
+            f"`{next_step.enqueue(run)}` scores them as they are now"
+        )
     return back.batches
 
 
@@ -76,6 +86,8 @@ def _put_back(connection: Connection, p: Producer, run: Run, part: Part) -> _Bac
     target = prediction_sets.get(connection, run.prediction_set_id)
     set_drops.require_table(connection, target)
     attempts = 1 if run.job.on_failure == "leave" else p.settings.max_attempts
+    if run.snapshot_rows is not None and not snapshot.is_there(connection, run.id):
+        return _leave_to_the_next_run(connection, run, part)
     if comes_back_whole(run.state, run.job.on_failure):
         return _Back(_begin_again(connection, run, target, attempts), 0)
     count = requeued.requeue_dead(connection, run.id, attempts, part)
@@ -83,6 +95,15 @@ def _put_back(connection: Connection, p: Producer, run: Run, part: Part) -> _Bac
     taken = quarantine.take_back(connection, run.id, part)
     counters.add(connection, counters.ROWS_TAKEN_BACK, run.id, taken.rows)
     return _Back(count + taken.freed + _batches_of(connection, run, taken.homeless, attempts), taken.rows)
+
+
+def _leave_to_the_next_run(connection: Connection, run: Run, part: Part) -> _Back:
+    """The snapshot of the run was dropped: what it had in quarantine is pending, as its dead batches' rows are."""
+    if comes_back_whole(run.state, run.job.on_failure):
+        return _Back(0, 0, for_the_next_run=True)
+    taken = quarantine.take_back(connection, run.id, part)
+    counters.add(connection, counters.ROWS_TAKEN_BACK, run.id, taken.rows)
+    return _Back(0, taken.rows, for_the_next_run=True)
 
 
 def _require_part(connection: Connection, run: Run, part: Part) -> None:
@@ -128,7 +149,15 @@ def _batches_of(connection: Connection, run: Run, keys: list[Key], attempts: int
     size = run.job.batch_rows
     number = requeued.next_number(connection, run.id)
     cut = [keys[i : i + size] for i in range(0, len(keys), size)]
-    new = [NewBatch(number + i, len(part), KeyRange(part[0], part[-1]), tuple(part)) for i, part in enumerate(cut)]
+    spans = [KeyRange(part[0], part[-1]) for part in cut]
+    if cut and run.snapshot_rows is not None:
+        stored = snapshot.source_of(connection, run.job, run.id)
+        numbers = [snapshot.numbers_of(connection, run.job, run.id, stored, part) for part in cut]
+        spans = [replace(span, numbers=found) for span, found in zip(spans, numbers, strict=True)]
+    new = [
+        NewBatch(number + i, len(part), span, tuple(part))
+        for i, (span, part) in enumerate(zip(spans, cut, strict=True))
+    ]
     if new:
         batches.add(connection, run.id, run.job.queue, attempts, new)
     return len(new)

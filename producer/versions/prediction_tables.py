@@ -11,7 +11,7 @@ from scorebeat.db.ledger import model_versions
 from scorebeat.db.ledger.model_versions import Version
 from scorebeat.db.predictions import prediction_sets, set_drops, stored_keys, views
 from scorebeat.db.predictions.prediction_sets import PredictionSet
-from scorebeat.db.source import source
+from scorebeat.db.source import snapshot, source
 from scorebeat.db.source.parameter_values import RunValues
 from scorebeat.db.source.source import Source
 from scorebeat.models.contract import Signature
@@ -45,6 +45,8 @@ def _bound(found: Source, job: Job, version: Version) -> Fit:
         binding = bind(signature, found.columns)
     except SignatureError as error:
         raise SignatureError(f"jobs.{job.name}: the query does not fit model {version}: {error}") from None
+    if job.snapshot:
+        snapshot.require_storable(job, job.key, binding.columns)
     return Fit(job, version, found, signature, binding)
 
 

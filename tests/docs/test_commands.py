@@ -22,7 +22,7 @@ README = Page.read(REPOSITORY / "README.md")
 AFTER_THE_QUICKSTART = (
     "score-some-rows", "model-versions", "requeue", "enqueue-from-outside", "use-from-python", "celery", "http-api",
     "stop-and-pause", "bring-scikit-learn", "bring-onnx", "bring-mlflow", "bring-pytorch", "bring-xgboost-lightgbm",
-    "prune", "read-from-dbt-and-bi", "alert-on-lateness", "backfill",
+    "prune", "read-from-dbt-and-bi", "alert-on-lateness", "backfill", "feature-queries",
 )  # fmt: skip
 """How-tos that go on in the quickstart's folder, beside its running system.
 

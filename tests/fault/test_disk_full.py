@@ -139,6 +139,29 @@ def test_batches_that_died_of_a_full_disk_are_requeued_when_there_is_space(syste
     assert_scored_once(system, job)
 
 
+def test_a_run_that_finds_no_disk_for_its_snapshot_fails_and_leaves_nothing(system: System, tablespace: Disk) -> None:
+    job = system.job("no_disk_for_rows", rows=4_000, snapshot=True)
+    database = system.engine.url.database
+    system.execute(f"ALTER DATABASE {database} SET default_tablespace = small")
+    system.p.engine.dispose()
+    tablespace.fill()
+    run = system.enqueue(job)
+    plan.plan(system.p, run)
+
+    ((state, reason),) = system.query("SELECT state, reason FROM scorebeat.runs WHERE id = :id", id=run)
+    assert state == "failed"
+    assert "there is no disk for the rows of the query" in reason
+    assert "MiB by PostgreSQL's estimate" in reason
+    assert "`scorebeat enqueue no_disk_for_rows`" in reason
+    assert system.query("SELECT FROM pg_class WHERE relnamespace = 'scorebeat_work'::regnamespace") == []
+    tablespace.free()
+    again = system.enqueue(job)
+    plan.plan(system.p, again)
+    system.execute(f"ALTER DATABASE {database} RESET default_tablespace")
+    assert system.until_finished(again) is RunState.SUCCEEDED
+    assert_scored_once(system, job)
+
+
 def test_a_run_outlives_a_disk_on_which_the_database_cannot_even_write_its_log(tmp_path: Path) -> None:
     with own_system(tmp_path) as system, _log_on_a_small_disk(system) as disk:
         system.programs.control()

@@ -117,6 +117,9 @@ class Ledger:
     def score(self, run_id: int) -> list[Outcome]:
         return [score_batch(batch_id, self.runtime) for batch_id in self.batch_ids(run_id)]
 
+    def score_one(self, batch_id: BatchId) -> Outcome:
+        return score_batch(batch_id, self.runtime)
+
     def run(self, run_id: int) -> Run:
         with self.engine.connect() as connection:
             return runs.get(connection, run_id)

@@ -24,6 +24,7 @@ class Settled(TypedDict, total=False):
     on_failure: str
     keep: int
     allow_full_scans: bool
+    snapshot: bool
 
 
 def a_job(**options: Unpack[Settled]) -> Job:

@@ -13,12 +13,15 @@ from scorebeat.db.connect import database_errors
 from scorebeat.db.connect.sql import Key
 from scorebeat.db.ledger.isolation import CHUNK_ROWS
 from scorebeat.db.ledger.quarantine import BadRow
+from scorebeat.db.source import snapshot
 from scorebeat.db.source.pending import PendingRows
 from scorebeat.worker.scoring.attempt import Attempt
 from scorebeat.worker.scoring.bad_rows import bad_row
 from scorebeat.worker.scoring.isolate import sample_positions
 from scorebeat.worker.scoring.null_inputs import without_nulls
 from scorebeat.worker.scoring.unfit import without_unfit
+
+NO_SUCH_TABLE = "42P01"
 
 
 def fetch(attempt: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, tuple[BadRow, ...]]:
@@ -28,7 +31,11 @@ def fetch(attempt: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, tu
     """
     try:
         fetched, bad = _fetch(attempt, limit, anti_join=anti_join)
+        if not fetched.more:
+            _require_whole_snapshot(attempt)
     except columns.DRIVER_ERRORS as error:
+        if database_errors.sqlstate(error) == NO_SUCH_TABLE and attempt.claim.span.numbers is not None:
+            raise snapshot.lost(attempt.job.run.job, attempt.claim.run_id, "is gone") from None
         if not database_errors.is_read_only(error):
             raise
         raise QueryError(
@@ -38,6 +45,17 @@ def fetch(attempt: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, tu
         return fetched, bad
     whole, lacking = without_nulls(fetched)
     return whole, (*bad, *lacking)
+
+
+def _require_whole_snapshot(attempt: Attempt) -> None:
+    """Raises SnapshotLost if rows of the batch are missing, so that it is not committed as done without them.
+
+    It looks after the rows were read.
+    """
+    claim = attempt.claim
+    if claim.span.numbers is not None:
+        with attempt.runtime.engine.connect() as connection:
+            snapshot.require_rows(connection, attempt.job.run.job, claim.run_id, claim.span.numbers)
 
 
 def _fetch(attempt: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, tuple[BadRow, ...]]:

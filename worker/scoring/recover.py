@@ -15,6 +15,7 @@ from scorebeat.core.errors import (
     RepeatedKey,
     ScorebeatError,
     ServiceDown,
+    SnapshotLost,
     SourceChanged,
     UsageError,
     kind,
@@ -169,7 +170,7 @@ def _is_final(error: Exception) -> bool:
     """Whether no other attempt can succeed, by the database's error or by the contract."""
     if database_errors.is_database_error(error):
         return not database_errors.is_transient(error)
-    return isinstance(error, (ModelError, UsageError)) and not isinstance(error, ServiceDown)
+    return isinstance(error, (ModelError, UsageError, SnapshotLost)) and not isinstance(error, ServiceDown)
 
 
 def _roll_back(runtime: Runtime, error: Exception) -> None:

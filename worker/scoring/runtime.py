@@ -22,7 +22,7 @@ from scorebeat.db.predictions import prediction_sets, stored_keys, table_types
 from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.predictions.table_types import TableTypes
 from scorebeat.db.records import device_limits
-from scorebeat.db.source import pending, session_leftovers, source
+from scorebeat.db.source import pending, session_leftovers, snapshot, source
 from scorebeat.db.source.source import Source
 from scorebeat.models.contract import Signature
 from scorebeat.models.formats import registry
@@ -182,8 +182,12 @@ class Runtime:
             version = model_versions.get(connection, run.model, run.model_version)
             target = prediction_sets.get(connection, run.prediction_set_id)
             locks.wait_at_most(connection, locks.IN_A_WORKER)
-            found = source.read_columns(connection, run.job, run.values)
+            found = (
+                source.read_columns(connection, run.job, run.values)
+                if run.snapshot_rows is None
+                else snapshot.source_of(connection, run.job, run.id)
+            )
             stored_keys.require_room(connection, found, target)
-            may_leave = session_leftovers.may_leave(connection, found, run.selection.where)
+            may_leave = session_leftovers.may_leave(connection, found, run.where_to_read)
         binding = bind(Signature.from_json(version.signature), found.columns)
         return Job(run, found, target, binding, version, may_leave)

@@ -16,7 +16,9 @@ from scorebeat.core.errors import ScorebeatError, ServiceDown
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.jobs.jobs_file import read_files
 from scorebeat.core.paths import shown
+from scorebeat.core.table_names import WORK
 from scorebeat.core.urls import exposed, redact
+from scorebeat.db.closing import old_snapshots
 from scorebeat.db.connect import pooler, read_only, user_sql
 from scorebeat.db.connect.engine import require_version
 from scorebeat.db.ledger import jobs, model_versions
@@ -26,7 +28,7 @@ from scorebeat.db.predictions import prediction_sets, stored_keys
 from scorebeat.db.processes import unloadable, workers
 from scorebeat.db.reports import status
 from scorebeat.db.schema import installation, ownership, revisions, roles
-from scorebeat.db.source import planning_cursor, row_security
+from scorebeat.db.source import planning_cursor, row_security, snapshot
 from scorebeat.models.store import store
 from scorebeat.ops.cli.context import unmigrated
 from scorebeat.producer.context import Producer
@@ -85,6 +87,7 @@ def _of_ledger(p: Producer) -> Iterator[Finding]:
         yield _try(f"model {version}", lambda version=version: _model(p, version))  # type: ignore[misc]  # as above
     with p.engine.connect() as connection:
         yield from _workers(connection, listed)
+        yield from _snapshots(connection)
 
 
 def _try(subject: str, look: Callable[[], str | Finding]) -> Finding:
@@ -231,6 +234,9 @@ def _job(p: Producer, job: Job) -> str | Finding:
         hidden = row_security.hides_all(reader)
         if hidden:
             return Finding(f"job {job.name}", "problem", hidden)
+        forbidden = snapshot.why_forbidden(reader) if job.snapshot else None
+        if forbidden is not None:
+            return Finding(f"job {job.name}", "problem", forbidden)
         target = prediction_sets.shown(reader, job, found.version.version)
         wider = stored_keys.change(reader, found.source, target) if target is not None else None
         if wider is not None:
@@ -240,6 +246,16 @@ def _job(p: Producer, job: Job) -> str | Finding:
         if whole is not None:
             return Finding(f"job {job.name}", "warning", whole)
         return f"the query gives what model {found.version} wants; its SQL runs in {user_sql.settings_in_words(reader)}"
+
+
+def _snapshots(connection: Connection) -> Iterator[Finding]:
+    use = old_snapshots.disk_use(connection)
+    if use.tables:
+        text = f"{use.tables} in the schema {WORK}, {use.size / 2**20:,.1f} MiB"
+        foreign = f"; {use.foreign} of another role's, which ours cannot drop when no run needs them" * bool(
+            use.foreign
+        )
+        yield Finding("snapshots", "warning" if use.foreign else "ok", text + foreign)
 
 
 def _model(p: Producer, version: Version) -> str:

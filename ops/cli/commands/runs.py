@@ -3,10 +3,14 @@
 from typing import Any
 
 import click
+from sqlalchemy import Connection
 
+from scorebeat.db.closing import old_snapshots
 from scorebeat.db.ledger import jobs
+from scorebeat.db.ledger import runs as run_rows
 from scorebeat.db.reports import status
 from scorebeat.db.reports.status import RunLine
+from scorebeat.db.source import snapshot
 from scorebeat.ops.cli import output as out
 from scorebeat.ops.cli.context import database
 from scorebeat.ops.cli.options import Whole
@@ -104,16 +108,28 @@ def _run(line: RunLine) -> dict[str, Any]:
     return values | {name: getattr(line, name) for name in more}
 
 
+def _snapshot(connection: Connection, run: int) -> dict[str, str]:
+    """What the run stored, and what it takes on disk; empty for a run that reads its query."""
+    rows = run_rows.get(connection, run).snapshot_rows
+    if rows is None:
+        return {}
+    size = old_snapshots.size_of(connection, run)
+    kept = "dropped, because no batch needs it" if size is None else f"{size / 2**20:,.1f} MiB"
+    return {"snapshot": f"{rows:,} rows in {snapshot.table(run)}, {kept}"}
+
+
 def _show_run(p: Producer, run: int, *, as_json: bool) -> None:
     with p.engine.connect() as connection:
         line = status.get(connection, run)
         if as_json:
-            out.print_json(_run(line) | {"batches": status.batches(connection, run)})
+            size = old_snapshots.size_of(connection, run)
+            out.print_json(_run(line) | {"batches": status.batches(connection, run), "snapshot_bytes": size})
             return
         states = status.batch_states(connection, run)
         last = status.last_error(connection, run)
         warnings = unserved.of_runs(connection, [line])
-    out.fields(_run(line) | {"took": None if line.seconds is None else out.duration(line.seconds)})
+        stored = _snapshot(connection, run)
+    out.fields(_run(line) | {"took": None if line.seconds is None else out.duration(line.seconds)} | stored)
     click.echo()
     columns = ("state", "batches", "rows_planned", "rows_scored", "rows_failed", "attempts", "fetch_seconds",
                "predict_seconds", "commit_seconds")  # fmt: skip

@@ -20,9 +20,9 @@ from scorebeat.producer.requests.enqueue import Request, enqueue
 def migrate(run_role: str | None) -> None:
     """Bring the database to this version of Scorebeat.
 
-    Makes the schemas `scorebeat` and `predictions`; tables of yours are not touched. The role that runs it
-    owns them, and is needed again only to migrate, apply, publish and prune. Other commands and workers may go on
-    meanwhile (docs/how-to/upgrade.md).
+    Makes the schemas `scorebeat`, `predictions` and `scorebeat_work`; tables of yours are not touched. The role that
+    runs it owns them, and is needed again only to migrate, apply, publish and prune. Other commands and workers may go
+    on meanwhile (docs/how-to/upgrade.md).
 
     \b
     Example:

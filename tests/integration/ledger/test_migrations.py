@@ -10,7 +10,7 @@ from alembic import command
 from sqlalchemy import create_engine, make_url
 
 from scorebeat.core.errors import UsageError
-from scorebeat.core.table_names import PREDICTIONS, SCHEMA
+from scorebeat.core.table_names import PREDICTIONS, SCHEMA, WORK
 from scorebeat.db.connect.engine import make_engine
 from scorebeat.db.schema import migrate, revisions
 from scorebeat.db.schema.tables import metadata
@@ -37,7 +37,7 @@ def created(url: str) -> None:
     """The tables as `db.schema.tables` has them, without a migration."""
     engine = make_engine(url)
     with engine.begin() as connection:
-        for name in (SCHEMA, PREDICTIONS):
+        for name in (SCHEMA, PREDICTIONS, WORK):
             connection.exec_driver_sql(f"CREATE SCHEMA {name}")
         metadata.create_all(connection)
     engine.dispose()

@@ -118,13 +118,19 @@ def test_every_function_of_the_owner_is_explained() -> None:
 def test_every_function_of_the_owner_has_a_fixed_search_path_and_is_closed(locked: LockedPoints) -> None:
     found = locked.sql(
         "SELECT p.proname, p.prosecdef, p.proconfig, has_function_privilege('pg_monitor', p.oid, 'EXECUTE')"
-        " FROM pg_proc p WHERE p.pronamespace = 'scorebeat'::regnamespace"
+        " FROM pg_proc p WHERE p.pronamespace = 'scorebeat'::regnamespace AND p.prosecdef"
     )
 
     assert {name for name, *_ in found} == {signature.partition("(")[0] for signature in FUNCTIONS}
     assert {(defined, tuple(path), open_) for _, defined, path, open_ in found} == {
         (True, ("search_path=pg_catalog, pg_temp",), False)
     }
+
+
+def test_only_one_function_takes_sql_and_it_has_the_rights_of_its_caller(locked: LockedPoints) -> None:
+    found = locked.sql("SELECT proname FROM pg_proc WHERE pronamespace = 'scorebeat'::regnamespace AND NOT prosecdef")
+
+    assert found == ["rows_read_only"]
 
 
 def _as(points: LockedPoints, role: str) -> str:

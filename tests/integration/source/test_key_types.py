@@ -191,3 +191,15 @@ def test_hand_picked_keys_are_scored_and_nothing_else(typed: Typed) -> None:
     table = typed.ledger.target(run_id).table
     assert typed.ledger.sql(f"SELECT {typed.texts} FROM {table} AS q ORDER BY {typed.order}") == wanted
     assert typed.ledger.run(run_id).state == "succeeded"
+
+
+def test_a_snapshot_has_keys_of_every_type_and_later_rows_are_the_next_runs(typed: Typed) -> None:
+    job = typed.job.model_copy(update={"snapshot": True})
+    typed.fill(149, "n % 12 <> 0")
+
+    first = typed.ledger.scored(job)
+    typed.fill(149, "n % 12 = 0")
+    second = typed.ledger.scored(job)
+
+    assert [typed.ledger.run(run).snapshot_rows for run in (first, second)] == [137, 13]
+    assert typed.check(second) == 150
