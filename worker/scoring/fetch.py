@@ -51,8 +51,9 @@ def _fetch(attempt: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, t
         attempt.runtime.data.rollback()
     # a chunk of rows, read by halving its keys until the failing rows are found
     most = max(attempt.claim.rows_planned, CHUNK_ROWS)
-    statement = attempt.pending(anti_join=True).keys(attempt.claim.span, most, listed=attempt.claim.keys)
-    keys = columns.fetch_keys(attempt.runtime.begin_query(attempt.job), statement)
+    statement = attempt.pending(anti_join=True).rows(attempt.claim.span, most, listed=attempt.claim.keys)
+    rows = columns.fetch_row_ids(attempt.runtime.begin_query(attempt.job), statement)
+    keys = [row.key for row in rows]
     if len(keys) >= attempt.alike_from:
         _raise_if_all_alike(attempt, keys)
     chunk = keys[:CHUNK_ROWS]
@@ -63,7 +64,7 @@ def _fetch(attempt: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, t
             len(chunk), lambda some: _read_part(attempt, chunk[some.start : some.stop]), _is_about_a_row
         ):
             if isinstance(part, Failed):
-                bad.append(bad_row(chunk[part.index], part.error))
+                bad.append(bad_row(rows[part.index], part.error))
                 continue
             fit, unfit = without_unfit(part.result, out_of_range)
             good.append(fit)
