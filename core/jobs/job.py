@@ -168,6 +168,11 @@ def _deleted(what: str, info: ValidationInfo) -> str:
         raise ValueError(
             'is of no use beside rescore = "every-run": readers see the rows of the newest run only; leave one out'
         )
+    if what == "follow" and DUE_AT in query_names.find(info.data.get("query", "")):
+        raise ValueError(
+            f"is of no use with :{DUE_AT} in the query: a row that it does not return for one due time may be there "
+            "for another; leave one out"
+        )
     if what == "follow" and info.data.get("on_failure") == "retry-run":
         raise ValueError('cannot be beside on_failure = "retry-run"; expected "retry-rows" or "leave"')
     return what

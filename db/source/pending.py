@@ -62,6 +62,14 @@ class PendingRows:
         seen = self._stored(changes).seen(quarantine=self.has_quarantine)
         return f"SELECT count({seen}) FROM {self._rows(self._chosen(), anti_join=True)}"
 
+    def count_odd(self, changes: ChangeColumn, *, is_joined: bool) -> str:
+        """How many rows of the query have no value in the column, and how many an older one than their prediction."""
+        stored = self._stored(changes)
+        back = f"count(*) FILTER (WHERE {changes.value()} < s.{CHANGED_AT})" if is_joined else "0"
+        joined = stored.predictions(self.table, "") if is_joined else ""
+        without = f"count(*) FILTER (WHERE ({changes.value()}) IS NULL)"
+        return f"SELECT {without}, {back} FROM {subquery(self.source.query)}{joined}"
+
     def batch(
         self,
         names: Sequence[str],

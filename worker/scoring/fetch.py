@@ -1,5 +1,6 @@
 """Fetches rows. If PostgreSQL cannot compute one of them, that one is found by its key and all others are read."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -7,6 +8,8 @@ import pyarrow as pa
 
 from scorebeat.core.bisect import Failed, bisect
 from scorebeat.core.errors import InputError, QueryError, one_line
+from scorebeat.core.events import emit
+from scorebeat.core.table_names import CHANGED_AT
 from scorebeat.db.batch_io import columns
 from scorebeat.db.batch_io.columns import Fetched
 from scorebeat.db.connect import database_errors
@@ -34,10 +37,28 @@ def fetch(attempt: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, tu
         raise QueryError(
             f"jobs.{attempt.job.run.job.name}.query writes, and a query may only read: {one_line(error)}"
         ) from None
+    _report_without_value(attempt, fetched)
     if attempt.job.run.job.null_inputs == "model":
         return fetched, bad
     whole, lacking = without_nulls(fetched)
     return whole, (*bad, *lacking)
+
+
+def _report_without_value(attempt: Attempt, fetched: Fetched) -> None:
+    """Log once a run that rows have no value in the `changed_at` column: nobody would see when they change."""
+    run, seen = attempt.claim.run_id, attempt.runtime.without_value
+    rows = fetched.keys.column(CHANGED_AT).null_count if CHANGED_AT in fetched.keys.schema.names else 0
+    if rows and run not in seen:
+        seen.add(run)
+        emit(
+            "rows.without_value",
+            logging.WARNING,
+            run=run,
+            batch=attempt.claim.batch_id,
+            worker=attempt.runtime.name,
+            rows=rows,
+            column=attempt.job.run.job.changed_at,
+        )
 
 
 def _fetch(attempt: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, tuple[BadRow, ...]]:

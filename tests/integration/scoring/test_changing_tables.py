@@ -1,4 +1,4 @@
-"""A table that changes all the time: at the end each row's prediction is of its last values, and no reader missed one."""
+"""A table that changes all the time: in the end each prediction is of the last values, and no reader missed one."""
 
 import threading
 from collections.abc import Callable, Iterator

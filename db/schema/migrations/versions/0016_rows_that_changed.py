@@ -115,24 +115,30 @@ END"""
 
 def upgrade() -> None:
     _columns(op.add_column)
-    connection = op.get_bind()  # `op.execute` would double each per cent sign
     for signature, body, again in (
         ("show_generation(set_id bigint) RETURNS void", SHOW_GENERATION, " OR REPLACE"),
         ("drop_generation(set_id bigint) RETURNS boolean", DROP_GENERATION, " OR REPLACE"),
         ("replace_rows(set_id bigint, seen jsonb) RETURNS bigint", REPLACE_ROWS, ""),
     ):
-        connection.exec_driver_sql(_HEAD.format(again, signature=signature, body=body))
-    connection.exec_driver_sql("REVOKE ALL ON FUNCTION scorebeat.replace_rows(bigint, jsonb) FROM PUBLIC")
+        _run(_HEAD.format(again, signature=signature, body=body))
+    _run("REVOKE ALL ON FUNCTION scorebeat.replace_rows(bigint, jsonb) FROM PUBLIC")
 
 
 def downgrade() -> None:
-    connection = op.get_bind()
-    connection.exec_driver_sql("DROP FUNCTION scorebeat.replace_rows(bigint, jsonb)")
+    _run("DROP FUNCTION scorebeat.replace_rows(bigint, jsonb)")
     before = import_module("scorebeat.db.schema.migrations.versions.0009_functions_of_the_owner").FUNCTIONS
     for signature, body in before.items():
         if signature.startswith(("show_generation", "drop_generation")):
-            connection.exec_driver_sql(_HEAD.format(" OR REPLACE", signature=signature, body=body))
+            _run(_HEAD.format(" OR REPLACE", signature=signature, body=body))
     _columns(lambda table, column, schema: op.drop_column(table, column.name, schema=schema))
+
+
+def _run(statement: str) -> None:
+    """Run it as it is: `op.execute` doubles each per cent sign, but is what writes a script."""
+    if op.get_context().as_sql:
+        op.execute(statement)
+    else:
+        op.get_bind().exec_driver_sql(statement)
 
 
 def _columns(change: Callable[..., object]) -> None:
