@@ -145,6 +145,8 @@ def _changed_at(column: str, info: ValidationInfo) -> str:
             f"{column!r} is part of the key, so a row that changes would be another row; expected a column that the "
             "key does not have"
         )
+    if info.context != NEW:  # a run that scores every row anew has another `rescore` than its job
+        return column
     if info.data.get("rescore") == "every-run":
         raise ValueError(
             'is of no use beside rescore = "every-run", which scores every row in every run; leave one out'
@@ -164,6 +166,8 @@ def _keep_history(keep: bool, info: ValidationInfo) -> bool:
 
 
 def _deleted(what: str, info: ValidationInfo) -> str:
+    if info.context != NEW:
+        return what
     if what == "follow" and info.data.get("rescore") == "every-run":
         raise ValueError(
             'is of no use beside rescore = "every-run": readers see the rows of the newest run only; leave one out'

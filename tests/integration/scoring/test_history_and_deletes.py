@@ -10,12 +10,15 @@ from scorebeat.core.errors import NotPermitted
 from scorebeat.core.states import RunState
 from scorebeat.producer import retention
 from scorebeat.producer.control import follow_deletes
+from scorebeat.producer.control.plan import plan
 from scorebeat.producer.requests.enqueue import Request, enqueue
 from scorebeat.producer.requests.preview import preview
 from scorebeat.producer.versions import drop
 from tests.integration.scoring.test_changed_rows import QUERY, TABLE, change, values, watched
 from tests.support.poison_fixtures import Points, assert_accounted, points
 from tests.support.roles_fixtures import LockedPoints, locked, roles
+
+pytestmark = pytest.mark.wide
 
 __all__ = ["locked", "points", "roles"]
 
@@ -171,3 +174,21 @@ def test_predictions_of_a_job_that_replaces_none_cannot_be_deleted_by_the_functi
         locked.as_runner(f"SELECT scorebeat.replace_rows(1, {seen})")
 
     assert len(values(locked)) == 5
+
+
+def test_scoring_every_row_anew_goes_on_with_changes_beside_it(points: Points) -> None:
+    job = watched(points, keep_history=True)
+    points.scored(job)
+    columns = "SELECT column_name FROM information_schema.columns WHERE table_name = 'points_job' ORDER BY 1"
+    before = points.sql(columns)
+    run = enqueue(points.producer, Request(job.name, "test", anew=True)).run_id
+    plan(points.producer, run)
+    change(points, 7, 70)
+    assert points.work(run) is RunState.SUCCEEDED
+    change(points, 8, 80)
+    points.scored(job)
+
+    assert points.errors == []
+    assert points.sql(columns) == before
+    assert points.view(job) == dict(points.sql("SELECT id, 2 * x FROM points"))
+    assert points.batches(points.scored(job)) == []
