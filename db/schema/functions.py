@@ -216,10 +216,11 @@ DECLARE
     kept text;
     gone bigint;
 BEGIN
+    -- only the owner writes jobs, and makes the column for a job with `changed_at`; a run may be forged
     SELECT s.* INTO made_in FROM scorebeat.prediction_sets s JOIN scorebeat.jobs j ON j.name = s.job
-        WHERE s.id = set_id AND s.dropped_at IS NULL AND (j.spec ? 'changed_at' OR j.spec ->> 'deleted' = 'follow'
-            OR EXISTS (SELECT FROM scorebeat.runs r WHERE r.prediction_set_id = s.id
-                AND r.state IN ('planning', 'running') AND r.spec ? 'changed_at'));
+        WHERE s.id = set_id AND s.dropped_at IS NULL AND (j.spec ->> 'deleted' = 'follow'
+            OR EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(format('predictions.%I', s.table_name))
+                AND attname = 'scorebeat_changed_at' AND NOT attisdropped));
     IF NOT FOUND THEN
         RAISE EXCEPTION 'prediction set % is not one of a job whose predictions are replaced', set_id;
     END IF;

@@ -168,6 +168,11 @@ def test_predictions_of_a_job_that_replaces_none_cannot_be_deleted_by_the_functi
     locked.fill(5)
     locked.model({})
     locked.scored(locked.job())
+    locked.as_runner(
+        "INSERT INTO scorebeat.runs (job, model, model_version, prediction_set_id, spec, created_by, plan_expires_at)"
+        " SELECT job, model, model_version, prediction_set_id, spec || '{\"changed_at\": \"x\"}', 'eve', now()"
+        " FROM scorebeat.runs"
+    )  # a forged run
     seen = f"(SELECT jsonb_agg(jsonb_build_array(ctid::text, xmin::text, NULL)) FROM {TABLE})"
 
     with pytest.raises(DBAPIError, match="is not one of a job whose predictions are replaced"):
