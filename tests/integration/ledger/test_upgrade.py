@@ -198,6 +198,7 @@ def test_a_newer_program_refuses_an_older_ledger_and_says_what_to_do(old: Ledger
 def test_an_index_is_made_while_somebody_writes_and_one_that_was_cut_short_is_made_anew(
     old: Ledger, later: Later
 ) -> None:
+    told(old.engine)  # other migrations may need a lock that the writer holds
     old.sql("CREATE INDEX batches_by_number ON scorebeat.batches (queue)")
     later.add('create_index("batches_by_number", "batches", ["number"])')
     with make_engine(str(old.settings.database_url)).connect() as writer, later.installed():
