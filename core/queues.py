@@ -13,11 +13,13 @@ PLAN = "scorebeat.plan"
 TICK = "scorebeat.tick"
 CONTROL = "scorebeat.control"
 NOTIFY = "scorebeat.notify"
+FOLLOW = "scorebeat.follow"
 
 ROUTES = {
     PLAN: PLAN_QUEUE,
     TICK: CONTROL_QUEUE,
     CONTROL: CONTROL_QUEUE,
     NOTIFY: PLAN_QUEUE,  # it waits for receivers, which control must not
+    FOLLOW: PLAN_QUEUE,  # it reads a whole query, as a plan does
 }
 """SCORE goes to the queue of its job."""

@@ -8,6 +8,9 @@ PREDICTIONS = "predictions"
 WORK = "scorebeat_work"
 """Schema of the runs' snapshots."""
 
+CHANGED_AT = "scorebeat_changed_at"
+"""Column of a prediction table: the value of the job's `changed_at` column that the prediction was computed from."""
+
 LONGEST = 63
 """Bytes of a PostgreSQL identifier; PostgreSQL would cut longer ones silently."""
 
@@ -26,3 +29,12 @@ def prediction_table(job: str, model: str, version: int, generation: int | None 
     digest = sha256(name.encode()).hexdigest()[:12]
     head = f"{job}__{model}"[: LONGEST - len(tail) - len(digest) - 1]
     return f"{head}_{digest}{tail}"
+
+
+def history_table(table_name: str) -> str:
+    """Table beside a prediction table, with the predictions that were replaced: `<table>__history`."""
+    tail = "__history"
+    if len(table_name) + len(tail) <= LONGEST:
+        return table_name + tail
+    digest = sha256(table_name.encode()).hexdigest()[:12]
+    return f"{table_name[: LONGEST - len(tail) - len(digest) - 1]}_{digest}{tail}"

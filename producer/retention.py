@@ -14,7 +14,7 @@ from scorebeat.db.closing import old_snapshots
 from scorebeat.db.connect import database_clock
 from scorebeat.db.connect.engine import reachable
 from scorebeat.db.ledger import jobs
-from scorebeat.db.predictions import orphans, set_drops
+from scorebeat.db.predictions import history, orphans, set_drops
 from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.records import audit, retention
 from scorebeat.db.source import parameter_values, planning_cursor, source
@@ -24,6 +24,7 @@ GENERATIONS = "generations"
 SNAPSHOTS = "snapshots"
 PREDICTIONS = "predictions without a source row"
 QUARANTINED = "quarantined rows without a source row"
+REPLACED = "replaced predictions"
 MOST = 0.1
 """If a greater share of old predictions has no source row, the query probably reads a window of time, or a table that
 is being loaded: usually few rows are deleted for good at a time."""
@@ -46,6 +47,7 @@ def preview(p: Producer, older_than: timedelta, *, even_most: bool = False) -> P
             done.counts[kind.name] = retention.count(connection, kind, cutoff)
         done.counts[GENERATIONS] = len(retention.old_generations(connection, cutoff))
         done.counts[SNAPSHOTS] = len(old_snapshots.unneeded(connection, cutoff))
+        done.counts[REPLACED] = sum(history.count(connection, s, cutoff) for s in history.with_history(connection))
         listed = jobs.listing(connection)
     for row in listed:
         _of_job(p, row.job, _Rule(cutoff, even_most, deletes=False), done)
@@ -66,6 +68,7 @@ def run(p: Producer, older_than: timedelta, by: str, *, even_most: bool = False)
             done.counts[kind.name] = _all(p, kind, cutoff)
         _generations(p, cutoff, done)
         _snapshots(p, cutoff, done)
+        _history(p, cutoff, done)
         for row in listed:
             _of_job(p, row.job, _Rule(cutoff, even_most, deletes=True), done)
         with p.engine.begin() as connection:
@@ -74,11 +77,23 @@ def run(p: Producer, older_than: timedelta, by: str, *, even_most: bool = False)
     return done
 
 
+def follow(p: Producer, job: Job, cutoff: datetime) -> Pruned:
+    """Delete predictions of this job that were made before the cutoff and have no source row, as `run` does.
+
+    A role that only runs can do it, by a function of the ledger's owner.
+    """
+    done = Pruned()
+    _of_job(p, job, _Rule(cutoff, even_most=False, deletes=True, follows=True), done)
+    return done
+
+
 @dataclass(frozen=True)
 class _Rule:
     cutoff: datetime
     even_most: bool
     deletes: bool
+    follows: bool = False
+    """For a job with `deleted = "follow"`."""
 
 
 def _counts(done: Pruned) -> dict[str, int]:
@@ -119,6 +134,18 @@ def _snapshots(p: Producer, cutoff: datetime, done: Pruned) -> None:
         done.counts[SNAPSHOTS] += dropped
         if not dropped:
             done.notes.append(f"{table} was left alone: it is being read, or a run may need it now")
+
+
+def _history(p: Producer, cutoff: datetime, done: Pruned) -> None:
+    done.counts[REPLACED] = 0
+    with p.engine.connect() as connection:
+        found = history.with_history(connection)
+    for one in found:
+        gone = -1
+        while gone:
+            with p.engine.begin() as connection:
+                gone = history.delete_piece(connection, one, cutoff)
+            done.counts[REPLACED] += gone
 
 
 def _drop(p: Producer, generation: PredictionSet, cutoff: datetime) -> str | None:
@@ -163,7 +190,8 @@ def _of_set(p: Producer, job: Job, target: PredictionSet, rule: _Rule, done: Pru
             done.notes.append(
                 f"{target.table} was left alone: the query of job {job.name} gives no row for {gone:,} of its {old:,}"
                 f" old predictions, more than {MOST:.0%}: it may look at a window of time, or its table may not be"
-                " whole just now. If those rows are gone for good, delete their predictions with --even-most"
+                " whole just now. If those rows are gone for good, delete their predictions with `scorebeat prune"
+                " --even-most`"
             )
             return
         quarantined = orphans.quarantined(reader, found, target, rule.cutoff)
@@ -174,7 +202,8 @@ def _of_set(p: Producer, job: Job, target: PredictionSet, rule: _Rule, done: Pru
         for keys in orphans.prediction_keys(reader, found, target, rule.cutoff) if gone else ():
             with p.engine.begin() as connection:
                 _require_at_rest(connection, job)
-                done.counts[PREDICTIONS] += orphans.delete_predictions(connection, found, target, keys, rule.cutoff)
+                delete = orphans.follow_predictions if rule.follows else orphans.delete_predictions
+                done.counts[PREDICTIONS] += delete(connection, found, target, keys, rule.cutoff)
     for start in range(0, len(quarantined), orphans.PIECE):
         with p.engine.begin() as connection:
             _require_at_rest(connection, job)

@@ -8,10 +8,10 @@ from scorebeat.core.data_folder import joined
 from scorebeat.core.errors import UnknownName, one_line
 from scorebeat.core.events import emit
 from scorebeat.core.identity import worker_name
-from scorebeat.core.queues import CONTROL, NOTIFY, PLAN, TICK
+from scorebeat.core.queues import CONTROL, FOLLOW, NOTIFY, PLAN, TICK
 from scorebeat.core.settings import load_settings
 from scorebeat.producer.context import Producer
-from scorebeat.producer.control import control_round, notify, plan, tick
+from scorebeat.producer.control import control_round, follow_deletes, notify, plan, tick
 
 A_DAY = 24 * 3600
 
@@ -43,6 +43,12 @@ def keep_moving() -> None:
 def plan_run(run_id: int) -> int | None:
     """Plan the run."""
     return plan.plan(_producer(worker_name()), run_id)
+
+
+@shared_task(name=FOLLOW, time_limit=A_DAY, soft_time_limit=A_DAY - 60)
+def follow() -> None:
+    """Delete predictions whose rows are gone, after each run that ended; it reads whole queries."""
+    follow_deletes.run_once(_producer(worker_name()))
 
 
 @shared_task(name=NOTIFY)

@@ -12,6 +12,7 @@ from scorebeat.core.jobs import query_names
 from scorebeat.core.jobs.parameters import DUE_AT, Parameter, as_parameter, require_few, require_name
 from scorebeat.core.jobs.schedule import Schedule, find_zone, require_steps_within
 from scorebeat.core.queues import DEFAULT_QUEUE, RESERVED_QUEUES
+from scorebeat.core.table_names import CHANGED_AT
 
 JOB_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 MODEL_NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -28,7 +29,7 @@ BROKERS_OWN = frozenset({"unacked", "unacked_index", "unacked_mutex"})
 EVENTS = ("finished", "failed", "late", "empty")
 """The events that can be posted: a run ended, failed, or is late, or a tick found nothing to score."""
 NOTIFY_ON_BY_DEFAULT: tuple[str, ...] = ("finished", "failed", "late")
-RESERVED_COLUMNS = frozenset({"batch_id", "scored_at"})
+RESERVED_COLUMNS = frozenset({"batch_id", "scored_at", CHANGED_AT})
 """Columns of every prediction table beside key and outputs."""
 
 
@@ -136,6 +137,59 @@ def _notify_on(events: tuple[str, ...]) -> tuple[str, ...]:
     return events
 
 
+def _changed_at(column: str, info: ValidationInfo) -> str:
+    if not column or "\0" in column or len(column.encode()) > LONGEST_IDENTIFIER:
+        raise ValueError(f"{column!r} cannot name a column; expected 1 to {LONGEST_IDENTIFIER} bytes without NUL")
+    if column in info.data.get("key", ()):
+        raise ValueError(
+            f"{column!r} is part of the key, so a row that changes would be another row; expected a column that the "
+            "key does not have"
+        )
+    if info.context != NEW:  # a run that scores every row anew has another `rescore` than its job
+        return column
+    if info.data.get("rescore") == "every-run":
+        raise ValueError(
+            'is of no use beside rescore = "every-run", which scores every row in every run; leave one out'
+        )
+    if info.data.get("on_failure") == "retry-run":
+        raise ValueError(
+            'cannot be beside on_failure = "retry-run": until the run is shown, readers would miss the rows that it '
+            'replaces; expected "retry-rows" or "leave"'
+        )
+    return column
+
+
+def _snapshot(stores: bool, info: ValidationInfo) -> bool:
+    if stores and info.context == NEW and info.data.get("changed_at") is not None:
+        raise ValueError(
+            "cannot be beside changed_at: a snapshot does not store what is known of its rows; expected one of both"
+        )
+    return stores
+
+
+def _keep_history(keep: bool, info: ValidationInfo) -> bool:
+    if keep and "changed_at" in info.data and info.data["changed_at"] is None:
+        raise ValueError("needs changed_at, without which no prediction is replaced; expected both or neither")
+    return keep
+
+
+def _deleted(what: str, info: ValidationInfo) -> str:
+    if info.context != NEW:
+        return what
+    if what == "follow" and info.data.get("rescore") == "every-run":
+        raise ValueError(
+            'is of no use beside rescore = "every-run": readers see the rows of the newest run only; leave one out'
+        )
+    if what == "follow" and DUE_AT in query_names.find(info.data.get("query", "")):
+        raise ValueError(
+            f"is of no use with :{DUE_AT} in the query: a row that it does not return for one due time may be there "
+            "for another; leave one out"
+        )
+    if what == "follow" and info.data.get("on_failure") == "retry-run":
+        raise ValueError('cannot be beside on_failure = "retry-run"; expected "retry-rows" or "leave"')
+    return what
+
+
 def _within(least: int, most: int) -> AfterValidator:
     def check(number: int) -> int:
         if not least <= number <= most:
@@ -197,9 +251,19 @@ class Job(BaseModel):
         Annotated[str, AfterValidator(_results_by)] | None, Field(exclude_if=lambda kept: kept is None)
     ] = None
     """Time of day in `timezone` by which complete results are needed; in the ledger only if it is chosen."""
+    changed_at: Annotated[
+        Annotated[str, AfterValidator(_changed_at)] | None, Field(exclude_if=lambda kept: kept is None)
+    ] = None
+    """Column of the query by which a row is seen to have changed; in the ledger only if it is chosen."""
+    keep_history: Annotated[bool, AfterValidator(_keep_history), Field(exclude_if=lambda kept: not kept)] = False
+    """Predictions that are replaced go to a table of their own; in the ledger only if it is chosen."""
+    deleted: Annotated[
+        Literal["keep", "follow"], AfterValidator(_deleted), Field(exclude_if=lambda kept: kept == "keep")
+    ] = "keep"
+    """What becomes of a prediction whose row is gone when a run ends; in the ledger only if it is chosen."""
     keep: Annotated[int, _within(1, 1000)] = 3
     allow_full_scans: bool = False
-    snapshot: Annotated[bool, Field(exclude_if=lambda kept: not kept)] = False
+    snapshot: Annotated[bool, AfterValidator(_snapshot), Field(exclude_if=lambda kept: not kept)] = False
     """The plan stores what the query returns, and batches read that; in the ledger as `out_of_range`."""
     null_inputs: Literal["model", "quarantine"] = "model"
     """NULL and NaN among a row's inputs: passed on if the model takes them, or the row is quarantined unseen."""

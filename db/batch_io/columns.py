@@ -13,17 +13,18 @@ import pyarrow.json
 from adbc_driver_manager._reader import AdbcRecordBatchReader
 
 from scorebeat.core.errors import ClaimLost, InputError, OutputError, ScorebeatError
-from scorebeat.core.table_names import PREDICTIONS
+from scorebeat.core.table_names import CHANGED_AT, PREDICTIONS
 from scorebeat.db.closing import run_ends
 from scorebeat.db.connect import locks
 from scorebeat.db.connect.database_errors import sqlstate
 from scorebeat.db.connect.engine import autocommit, begin, forget, run
-from scorebeat.db.connect.sql import Key, KeyColumn, ident, literal
+from scorebeat.db.connect.sql import KeyColumn, ident, literal
 from scorebeat.db.ledger import quarantine
 from scorebeat.db.ledger.batches import Claim
-from scorebeat.db.ledger.quarantine import BadRow
+from scorebeat.db.ledger.quarantine import BadRow, RowId
 from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.predictions.table_types import TableTypes, require_as_made, stamp_sql
+from scorebeat.db.source.changes import SEEN
 from scorebeat.db.source.fetched_values import (
     SENT,
     TEXT,
@@ -34,6 +35,7 @@ from scorebeat.db.source.fetched_values import (
     no_rows,
     since_2000,
     typed,
+    without_changes,
 )
 from scorebeat.db.source.source import Source
 from scorebeat.db.source.types import THROUGH_TEXT
@@ -54,6 +56,7 @@ class Fetched:
     """Rows of a batch in key order: `keys` and `rows` have the same length."""
 
     keys: pa.RecordBatch
+    """As `fetched_values.key_columns_of` returns them."""
     rows: pa.RecordBatch
     more: bool
     """The fetch stopped at its limit of rows or bytes: rows of the batch may be left."""
@@ -121,12 +124,13 @@ class Timing:
     predict: float
 
 
-def fetch_keys(connection: "DataConnection", statement: str) -> list[Key]:
-    """Run a statement of `PendingRows.keys`, as `fetch` does."""
+def fetch_row_ids(connection: "DataConnection", statement: str) -> list[RowId]:
+    """Run a statement of `PendingRows.rows`, as `fetch` does."""
     with _users_sql(connection), connection.cursor() as cursor:
         cursor.execute(statement)
         table = cursor.fetch_arrow_table()
-    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    found = zip(*(column.to_pylist() for column in table.columns), strict=True)
+    return [RowId(tuple(key), changed_at, seen) for *key, changed_at, seen in found]
 
 
 def begin_query(connection: "DataConnection") -> bool:
@@ -163,6 +167,8 @@ class Part:
     """Attempts that the batch has left at least after this progress."""
     types: TableTypes | None = None
     """Types of the table for which `predictions` were made."""
+    seen: tuple[str, ...] = ()
+    """What the predictions replace, each as `RowId.seen`."""
 
 
 class TypesChanged(ScorebeatError):
@@ -187,6 +193,10 @@ def commit(connection: "DataConnection", held: Claim, target: PredictionSet, par
                 f"{held} no longer holds the claim; its {part.predictions.num_rows} predictions were discarded. "
                 "The worker that has the batch now scores them; there is nothing to do."
             )
+        replaced = [*part.seen, *(row.row.seen for row in part.bad if row.row.seen is not None)]
+        if replaced:
+            seen = literal(f"[{','.join(replaced)}]")
+            run(cursor, f"SELECT scorebeat.replace_rows({target.id:d}, {seen})")
         if part.predictions.num_rows:
             _ingest(cursor, target, part)
         if part.bad:
@@ -229,10 +239,13 @@ def to_ingest(
 ) -> pa.Table:
     """Keys, outputs and the batch's id as one table, in the exact types of the prediction table.
 
-    The driver compares no types: it would silently store an int64 in a float8 column as garbage. Raises OutputError.
+    Keys may come with their `CHANGED_AT`. A table keeps that column when its job has no `changed_at` any more: then it
+    stays NULL. The driver compares no types: it would silently store an int64 in a float8 column as garbage. Raises
+    OutputError.
     """
-    require_as_made(types, target, keys.schema.names)
-    wanted = types.schema
+    require_as_made(types, target, without_changes(keys).schema.names)
+    keys = keys.select([name for name in keys.schema.names if name != SEEN])
+    wanted = pa.schema([f for f in types.schema if f.name != CHANGED_AT or CHANGED_AT in keys.schema.names])
     named = {key.name: key for key in key_columns}
     stored = [_stored(c, named.get(n), wanted) for n, c in zip(keys.schema.names, keys.columns, strict=True)]
     stamp = pa.repeat(pa.scalar(batch_id, pa.int64()), scored.num_rows)

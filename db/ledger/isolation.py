@@ -9,7 +9,9 @@ from sqlalchemy import Connection, text
 from scorebeat.db.connect.sql import Key, KeyColumn
 from scorebeat.db.ledger import quarantine
 from scorebeat.db.ledger.batches import Claim
+from scorebeat.db.ledger.quarantine import RowId
 from scorebeat.db.predictions.prediction_sets import PredictionSet
+from scorebeat.db.schema import functions
 
 CHUNK_ROWS = 512
 
@@ -22,7 +24,7 @@ class Care(IntEnum):
     ROWS = 2
 
 
-def probe(connection: Connection, held: Claim, key: Key) -> bool:
+def probe(connection: Connection, held: Claim, row: RowId) -> bool:
     """Record the row that is scored next, alone; False if the claim was lost.
 
     If the process dies with it, the next claim finds the key and quarantines the row. If the claim only expires,
@@ -30,11 +32,17 @@ def probe(connection: Connection, held: Claim, key: Key) -> bool:
     """
     moved = connection.execute(
         text(
-            "UPDATE scorebeat.batches SET probe_key = CAST(:key AS jsonb), probe_attempt = attempt, care = 2,"
+            "UPDATE scorebeat.batches SET probe_key = CAST(:key AS jsonb), probe_row = CAST(:row AS jsonb),"
+            " probe_attempt = attempt, care = 2,"
             " probe_expiries = CASE WHEN probe_key = CAST(:key AS jsonb) THEN probe_expiries ELSE 0 END"
             " WHERE id = :id AND attempt = :attempt AND state = 'claimed'"
         ),
-        {"id": held.batch_id, "attempt": held.attempt, "key": json.dumps(key)},
+        {
+            "id": held.batch_id,
+            "attempt": held.attempt,
+            "key": json.dumps(row.key),
+            "row": json.dumps({"changed_at": row.changed_at, "seen": row.seen}),
+        },
     )
     return moved.rowcount == 1
 
@@ -47,13 +55,24 @@ def quarantine_probe(
     Returns its key; None if there was no probe, the claim was lost, or the row has a prediction. It counts as progress:
     the attempts are restored, and the rest is scored in chunks again.
     """
+    seen = connection.execute(
+        text(
+            "SELECT CAST(probe_row ->> 'seen' AS jsonb) FROM scorebeat.batches WHERE id = :id AND attempt = :attempt"
+            " AND state = 'claimed' AND probe_key IS NOT NULL AND probe_row ->> 'seen' IS NOT NULL FOR UPDATE"
+        ),
+        {"id": held.batch_id, "attempt": held.attempt},
+    ).scalar_one_or_none()
+    if seen is not None:  # what was stored of an older version of the row
+        functions.call(connection, "replace_rows", target.id, json.dumps([seen]))
     row = connection.execute(
         text(
-            "WITH held AS (SELECT id, probe_key, error FROM scorebeat.batches WHERE id = :id"
+            "WITH held AS (SELECT id, probe_key, CAST(probe_row ->> 'changed_at' AS numeric) AS changed_at, error"
+            " FROM scorebeat.batches WHERE id = :id"
             " AND attempt = :attempt AND state = 'claimed' AND probe_key IS NOT NULL FOR UPDATE),"
-            " aside AS (INSERT INTO scorebeat.quarantine (prediction_set_id, batch_id, key, error_type, error)"
+            " aside AS (INSERT INTO scorebeat.quarantine"
+            " (prediction_set_id, batch_id, key, error_type, error, changed_at)"
             " SELECT :set_id, id, probe_key, 'ProcessDied',"
-            " 'scoring this row alone ended the process: ' || coalesce(error, 'no reason was recorded')"
+            " 'scoring this row alone ended the process: ' || coalesce(error, 'no reason was recorded'), changed_at"
             f" FROM held WHERE {quarantine.unscored(target, keys, 'held.probe_key')}"
             " ON CONFLICT DO NOTHING RETURNING key)"
             " UPDATE scorebeat.batches b SET probe_key = NULL, care = 1,"

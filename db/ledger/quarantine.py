@@ -10,23 +10,41 @@ import numpy as np
 import pyarrow as pa
 from sqlalchemy import Connection, text
 
+from scorebeat.core.table_names import CHANGED_AT
 from scorebeat.db.connect.sql import Key, KeyColumn, ident
 from scorebeat.db.ledger import failure_groups
 from scorebeat.db.ledger.requeued import EVERYTHING, Part
 from scorebeat.db.predictions.prediction_sets import PredictionSet
+from scorebeat.db.source.changes import SEEN
+from scorebeat.db.source.fetched_values import without_changes
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Cursor
 
 
 @dataclass(frozen=True)
+class RowId:
+    """A fetched row: its key; and of a job with `changed_at` what it was read with."""
+
+    key: Key
+    changed_at: str | None = None
+    """The value of that column as a number in a text: microseconds since 1970, or the number itself."""
+    seen: str | None = None
+    """What is stored of the row, which it replaces: JSON for `replace_rows`."""
+
+
+@dataclass(frozen=True)
 class BadRow:
     """A row that cannot be scored, and why; `traceback` has lines of code, never values."""
 
-    key: Key
+    row: RowId
     error_type: str
     error: str
     traceback: str | None = None
+
+    @property
+    def key(self) -> Key:
+        return self.row.key
 
 
 def add(
@@ -42,11 +60,12 @@ def add(
             "type": [plain(row.error_type) for row in bad],
             "error": [plain(row.error) for row in bad],
             "traceback": pa.array([plain(row.traceback) if row.traceback else None for row in bad], pa.string()),
+            "changed_at": pa.array([row.row.changed_at for row in bad], pa.string()),
         }
     )
     cursor.executemany(
-        "INSERT INTO scorebeat.quarantine (prediction_set_id, batch_id, key, error_type, error, traceback)"
-        f" SELECT {target.id:d}, {batch_id:d}, n.key, $2::text, $3::text, $4::text"
+        "INSERT INTO scorebeat.quarantine (prediction_set_id, batch_id, key, error_type, error, traceback, changed_at)"
+        f" SELECT {target.id:d}, {batch_id:d}, n.key, $2::text, $3::text, $4::text, $5::text::numeric"
         f" FROM (SELECT CAST($1::text AS jsonb) AS key) n WHERE {unscored(target, keys, 'n.key')}"
         " ON CONFLICT DO NOTHING",
         rows,
@@ -62,7 +81,7 @@ def as_ascii(bad: Sequence[BadRow]) -> tuple[BadRow, ...]:
     """The rows, with other characters in their errors escaped as in Python, such as \\u65e5."""
     return tuple(
         BadRow(
-            row.key, _escaped(row.error_type), _escaped(row.error), _escaped(row.traceback) if row.traceback else None
+            row.row, _escaped(row.error_type), _escaped(row.error), _escaped(row.traceback) if row.traceback else None
         )
         for row in bad
     )
@@ -78,9 +97,17 @@ def unscored(target: PredictionSet, keys: Sequence[KeyColumn], key: str) -> str:
     return f"NOT EXISTS (SELECT 1 FROM {target.table} AS p WHERE {same})"
 
 
+def row_id(columns: pa.RecordBatch, index: int) -> RowId:
+    """The row at this index of the keys of a fetch."""
+    key = keys_of(columns, index)
+    if CHANGED_AT not in columns.schema.names:
+        return RowId(key)
+    return RowId(key, _number(columns.column(CHANGED_AT)[index]), columns.column(SEEN)[index].as_py())
+
+
 def keys_of(columns: pa.RecordBatch, index: int) -> Key:
     """The key of a fetched row as PostgreSQL writes it as text (sessions use UTC and ISO dates)."""
-    return tuple(_text(column[index]) for column in columns.columns)
+    return tuple(_text(column[index]) for column in without_changes(columns).columns)
 
 
 @dataclass(frozen=True)
@@ -148,6 +175,15 @@ def _text(value: pa.Scalar) -> str:
     if not isinstance(plain, int | str | UUID):
         raise TypeError(f"a key cannot be a {type(plain).__name__}")
     return str(plain)
+
+
+def _number(value: pa.Scalar) -> str | None:
+    """`RowId.changed_at` of a fetched value."""
+    if not value.is_valid:
+        return None
+    if isinstance(value, pa.TimestampScalar):
+        return str(_wrapped(value.value - _EPOCH_DAYS * _DAY, 64) + _EPOCH_DAYS * _DAY)
+    return str(value.as_py())
 
 
 _EPOCH_DAYS = 10_957

@@ -84,9 +84,17 @@ def _rename_tables(connection: Connection, moves: Sequence[tuple[PredictionSet, 
         def move(one: PredictionSet = one, name: str = name) -> None:
             with ownership.as_owner(connection, f"rename {one.table}"):
                 connection.exec_driver_sql(f"ALTER TABLE {one.table} RENAME TO {ident(name)}")
+                if one.history is not None:
+                    history = ident(table_names.history_table(name))
+                    connection.exec_driver_sql(f"ALTER TABLE {one.history} RENAME TO {history}")
 
         views.switch_with_retries(connection, one.job, move)
-        connection.execute(update(prediction_sets).where(prediction_sets.c.id == one.id).values(table_name=name))
+        history_table = table_names.history_table(name) if one.history_table is not None else None
+        connection.execute(
+            update(prediction_sets)
+            .where(prediction_sets.c.id == one.id)
+            .values(table_name=name, history_table=history_table)
+        )
 
 
 def _require_free(connection: Connection, name: str) -> None:

@@ -38,11 +38,27 @@ def delete_predictions(
 
     The statement that deletes runs the query again, which `predictions` ran READ ONLY before.
     """
+    gone = _still_gone(source, keys, cutoff)
+    return _delete_counted(connection, f"DELETE FROM {target.table} AS p WHERE {gone}")
+
+
+def follow_predictions(
+    connection: Connection, source: Source, target: PredictionSet, keys: Sequence[Key], cutoff: datetime
+) -> int:
+    """`delete_predictions` by a function of the ledger's owner, for a job with `deleted = "follow"`.
+
+    If the job keeps a history they move there.
+    """
+    rows = f"jsonb_agg(jsonb_build_array(p.ctid::text, p.xmin::text, NULL)) FROM {target.table} AS p"
+    gone = f"(SELECT {rows} WHERE {_still_gone(source, keys, cutoff)})"
+    return _first_number(connection, f"SELECT scorebeat.replace_rows({target.id:d}, {gone})")
+
+
+def _still_gone(source: Source, keys: Sequence[Key], cutoff: datetime) -> str:
     back = f"SELECT 1 FROM {subquery(source.query)} WHERE {among(source.keys, 'q', keys)}"
-    return _delete_counted(
-        connection,
-        f"DELETE FROM {target.table} AS p WHERE {among(source.keys, 'p', keys)} AND {_old('p.scored_at', cutoff)}"
-        f" AND NOT EXISTS ({back} AND {same_key(source.keys, 'p', 'q')})",
+    return (
+        f"{among(source.keys, 'p', keys)} AND {_old('p.scored_at', cutoff)}"
+        f" AND NOT EXISTS ({back} AND {same_key(source.keys, 'p', 'q')})"
     )
 
 

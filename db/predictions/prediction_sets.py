@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from scorebeat.core import table_names
 from scorebeat.core.errors import NotPermitted, SignatureError
 from scorebeat.core.jobs.job import Job
-from scorebeat.core.table_names import PREDICTIONS
+from scorebeat.core.table_names import CHANGED_AT, PREDICTIONS
 from scorebeat.db.connect import user_sql
 from scorebeat.db.connect.sql import ident, subquery
 from scorebeat.db.schema import functions, ownership
@@ -19,7 +19,7 @@ from scorebeat.db.schema.tables import prediction_sets as sets
 from scorebeat.db.source.source import Source
 from scorebeat.db.source.types import column_type
 
-RESERVED = ("batch_id", "scored_at")
+RESERVED = ("batch_id", "scored_at", CHANGED_AT)
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,17 @@ class PredictionSet:
     generation: int
     table_name: str
     complete_at: datetime | None
+    history_table: str | None = None
+    """Name of the table of its replaced predictions."""
 
     @property
     def table(self) -> str:
         return f"{PREDICTIONS}.{ident(self.table_name)}"
+
+    @property
+    def history(self) -> str | None:
+        """As `table`."""
+        return f"{PREDICTIONS}.{ident(self.history_table)}" if self.history_table is not None else None
 
 
 def get(connection: Connection, set_id: int) -> PredictionSet:
@@ -194,4 +201,5 @@ COLUMNS = (
     sets.c.generation,
     sets.c.table_name,
     sets.c.complete_at,
+    sets.c.history_table,
 )

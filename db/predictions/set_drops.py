@@ -61,11 +61,16 @@ def drop(connection: Connection, old: PredictionSet) -> bool:
     """Drop the table of an old generation, whose owner we are; False if somebody uses it now."""
 
     def drop_it() -> bool:
-        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {old.table}")
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {_tables(old)}")
         connection.execute(update(sets).where(sets.c.id == old.id).values(dropped_at=func.now()))
         return True
 
     return _unless_used(connection, drop_it)
+
+
+def _tables(old: PredictionSet) -> str:
+    """The set's table, and that of its history."""
+    return f"{old.table}, {old.history}" if old.history is not None else old.table
 
 
 def _drop_as_owner(connection: Connection, set_id: int) -> bool:
@@ -97,7 +102,7 @@ def drop_all(connection: Connection, found: Sequence[PredictionSet]) -> None:
     connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
     for old in found:
         try:
-            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {old.table}")
+            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {_tables(old)}")
         except DBAPIError as error:
             if isinstance(error.orig, psycopg2.errors.DependentObjectsStillExist):
                 detail = str(error.orig.diag.message_detail).replace("\n", "; ")

@@ -83,7 +83,8 @@ def make_room(connection: Connection, source: Source, found: PredictionSet) -> N
         # a large table is rewritten, which may take longer than our other statements may
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         with views.without_view(connection, found), ownership.as_owner(connection, f"widen the key of {found.table}"):
-            connection.exec_driver_sql(f"ALTER TABLE {found.table} {', '.join(parts)}")
+            for table in filter(None, (found.table, found.history)):
+                connection.exec_driver_sql(f"ALTER TABLE {table} {', '.join(parts)}")
 
     try:
         views.switch_with_retries(connection, found.job, widen)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import ScorebeatError, UsageError
-from scorebeat.core.table_names import PREDICTIONS
+from scorebeat.core.table_names import CHANGED_AT, PREDICTIONS
 from scorebeat.db.connect.sql import ident, literal
 from scorebeat.db.predictions import prediction_sets
 from scorebeat.db.predictions.prediction_sets import PredictionSet
@@ -210,16 +210,19 @@ def _used_by_others(connection: Connection, job: str) -> set[str]:
 
 
 def _columns(connection: Connection, relation: str) -> dict[str, tuple[int, int, int, str]]:
-    """Name to type, modifier, collation and the type's name, in column order; empty without such a relation."""
+    """Name to type, modifier, collation and the type's name, in column order; empty without such a relation.
+
+    Readers do not see `CHANGED_AT`: a job may get it later, and then its view stays as it is.
+    """
     rows = connection.execute(
         text(
             "SELECT a.attname, a.atttypid, a.atttypmod, a.attcollation, format_type(a.atttypid, a.atttypmod)"
             " FROM pg_attribute a"
             " JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
             " WHERE n.nspname = :schema AND c.relname = :relation AND a.attnum > 0 AND NOT a.attisdropped"
-            " ORDER BY a.attnum"
+            " AND a.attname <> :hidden ORDER BY a.attnum"
         ),
-        {"schema": PREDICTIONS, "relation": relation},
+        {"schema": PREDICTIONS, "relation": relation, "hidden": CHANGED_AT},
     )
     return {row[0]: (row[1], row[2], row[3], row[4]) for row in rows}
 

@@ -105,7 +105,8 @@ def old_generations(connection: Connection, cutoff: datetime) -> list[Prediction
     """
     rows = connection.execute(
         text(
-            "SELECT s.id, s.job, s.model, s.model_version, s.generation, s.table_name, s.complete_at FROM"
+            "SELECT s.id, s.job, s.model, s.model_version, s.generation, s.table_name, s.complete_at, s.history_table"
+            " FROM"
             " (SELECT *, row_number() OVER (PARTITION BY job, model, model_version"
             " ORDER BY complete_at IS NULL, generation DESC) AS rank,"
             " max(generation) OVER (PARTITION BY job, model, model_version) AS highest"
@@ -157,7 +158,8 @@ def sets_of(connection: Connection, job: str) -> list[PredictionSet]:
     """The prediction sets of the job that were not dropped."""
     rows = connection.execute(
         text(
-            "SELECT id, job, model, model_version, generation, table_name, complete_at FROM scorebeat.prediction_sets"
+            "SELECT id, job, model, model_version, generation, table_name, complete_at, history_table"
+            " FROM scorebeat.prediction_sets"
             " WHERE job = :job AND dropped_at IS NULL ORDER BY id"
         ),
         {"job": job},

@@ -1,7 +1,7 @@
 """Pages of a job's source rows and stored predictions, in the order of the key."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -90,7 +90,7 @@ def unpredicted(connection: Connection, shown: Shape, beyond: Key | None, limit:
     if beyond is not None:
         require_key(connection, queried.keys, beyond)
     pending = PendingRows(
-        queried,
+        replace(queried, changes=None),  # a row that changed has a prediction
         target.table if target else "",
         target.id if target else 0,
         where=after(queried.keys, "q", beyond) if beyond is not None else None,

@@ -92,6 +92,7 @@ BEGIN
         RAISE EXCEPTION 'prediction set % is not complete, or older than one that is, or not of the version that its'
             ' job follows', set_id;
     END IF;
+    -- readers do not see the column of `changed_at`
     SELECT string_agg(CASE WHEN t.attname IS NOT NULL THEN quote_ident(t.attname)
             ELSE format('NULL::%s AS %I', format_type(v.atttypid, v.atttypmod), v.attname) END, ', '
             ORDER BY v.attnum, t.attnum)
@@ -99,7 +100,7 @@ BEGIN
         FROM (SELECT * FROM pg_attribute WHERE attrelid = to_regclass(format('predictions.%I', wanted.job))
             AND attnum > 0 AND NOT attisdropped) v
         FULL JOIN (SELECT * FROM pg_attribute WHERE attrelid = to_regclass(format('predictions.%I', wanted.table_name))
-            AND attnum > 0 AND NOT attisdropped) t ON t.attname = v.attname;
+            AND attnum > 0 AND NOT attisdropped AND attname <> 'scorebeat_changed_at') t ON t.attname = v.attname;
     EXECUTE format('CREATE OR REPLACE VIEW predictions.%I AS SELECT %s FROM predictions.%I WHERE batch_id <'
         ' coalesce((SELECT visible_below FROM scorebeat.prediction_sets WHERE id = %s), 9223372036854775807)',
         wanted.job, given, wanted.table_name, wanted.id);
@@ -130,6 +131,9 @@ BEGIN
         RETURN false;
     END IF;
     EXECUTE format('DROP TABLE IF EXISTS predictions.%I', old.table_name);
+    IF old.history_table IS NOT NULL THEN
+        EXECUTE format('DROP TABLE IF EXISTS predictions.%I', old.history_table);
+    END IF;
     UPDATE scorebeat.prediction_sets SET dropped_at = now() WHERE id = old.id;
     RETURN true;
 END""",
@@ -225,6 +229,42 @@ $$"""
 """The rows of a query that can write nothing, in a transaction that writes: the error ends the part that is read-only,
 and rows that a function has returned by then stay. The rows have the type of `row_type`."""
 
+REPLACE_ROWS = _HEAD.format(
+    signature="replace_rows(set_id bigint, seen jsonb) RETURNS bigint",
+    body="""\
+DECLARE
+    made_in scorebeat.prediction_sets;
+    kept text;
+    gone bigint;
+BEGIN
+    -- only the owner writes jobs, and makes the column for a job with `changed_at`; a run may be forged
+    SELECT s.* INTO made_in FROM scorebeat.prediction_sets s JOIN scorebeat.jobs j ON j.name = s.job
+        WHERE s.id = set_id AND s.dropped_at IS NULL AND (j.spec ->> 'deleted' = 'follow'
+            OR EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(format('predictions.%I', s.table_name))
+                AND attname = 'scorebeat_changed_at' AND NOT attisdropped));
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'prediction set % is not one of a job whose predictions are replaced', set_id;
+    END IF;
+    IF made_in.history_table IS NOT NULL AND EXISTS (SELECT FROM scorebeat.jobs j
+        WHERE j.name = made_in.job AND j.spec ->> 'keep_history' = 'true')
+    THEN
+        SELECT string_agg(quote_ident(attname), ', ') INTO kept FROM pg_attribute
+            WHERE attrelid = to_regclass(format('predictions.%I', made_in.table_name))
+            AND attnum > 0 AND NOT attisdropped;
+    END IF;
+    -- the version of a row is named by its place and the transaction that wrote it: no other version has both
+    EXECUTE format('WITH gone AS (DELETE FROM predictions.%I p USING (SELECT (e ->> 0)::tid AS place,'
+        ' (e ->> 1)::xid AS writer FROM jsonb_array_elements($1) e WHERE (e ->> 0) IS NOT NULL) s'
+        ' WHERE p.ctid = s.place AND p.xmin = s.writer RETURNING p.*)', made_in.table_name)
+        || CASE WHEN kept IS NULL THEN '' ELSE format(', kept AS (INSERT INTO predictions.%I (%s) SELECT %s FROM gone)',
+            made_in.history_table, kept, kept) END
+        || ' SELECT count(*) FROM gone' INTO gone USING seen;
+    DELETE FROM scorebeat.quarantine z USING jsonb_array_elements(seen) e
+        WHERE z.id = (e ->> 2)::bigint AND z.prediction_set_id = set_id;
+    RETURN gone;
+END""",
+)
+
 FUNCTIONS = {
     "open_generation(bigint, integer, text)": OPEN_GENERATION,
     "complete_generation(bigint)": COMPLETE_GENERATION,
@@ -235,6 +275,7 @@ FUNCTIONS = {
     "show_run(bigint)": SHOW_RUN,
     "undo_run(bigint)": UNDO_RUN,
     "renumber_batches(bigint)": RENUMBER_BATCHES,
+    "replace_rows(bigint, jsonb)": REPLACE_ROWS,
 }
 """By the name and argument types, as GRANT names a function."""
 OF_THE_CALLER = {"rows_read_only(text, anyelement)": ROWS_READ_ONLY}

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    Numeric,
     SmallInteger,
     Table,
     Text,
@@ -82,6 +83,7 @@ prediction_sets = Table(
     timestamp("complete_at"),  # a run over it succeeded: a generation may be shown from then on
     timestamp("dropped_at"),  # an old generation; its table is gone
     Column("visible_below", BigInteger, comment="readers see batches below this id; NULL: all"),
+    Column("history_table", Text, comment="table of replaced predictions; NULL: none"),
     ForeignKeyConstraint(
         ["model", "model_version"], ["scorebeat.model_versions.name", "scorebeat.model_versions.version"]
     ),
@@ -125,6 +127,8 @@ runs = Table(
     ),
     timestamp("retry_at"),  # it failed before it began; another run is opened for its due time then
     Column("snapshot_rows", BigInteger, comment="rows of scorebeat_work.run_ID when it was made; NULL: it has none"),
+    timestamp("followed_at"),  # predictions without a source row were looked for after it
+    Column("rows_removed", BigInteger, comment="predictions without a source row that were deleted after it"),
     CheckConstraint(_one_of("state", RunState), name="state"),
     CheckConstraint("(state = 'planning') = (plan_expires_at IS NOT NULL)", name="lease"),
     CheckConstraint("(state IN ('planning', 'running')) = (finished_at IS NULL)", name="finished"),
@@ -184,6 +188,7 @@ batches = Table(
     Column("probe_attempt", Integer, comment="the attempt that scored `probe_key` last"),
     Column("first_row", BigInteger, comment="row number in the snapshot of the run; NULL: it has no snapshot"),
     Column("last_row", BigInteger),
+    Column("probe_row", JSONB, comment="what the row of `probe_key` was read with"),
     CheckConstraint(_one_of("state", BatchState), name="state"),
     CheckConstraint("(state = 'claimed') = (claim_expires_at IS NOT NULL)", name="claimed"),
     CheckConstraint("(state IN ('pending', 'claimed')) = (finished_at IS NULL)", name="finished"),
@@ -210,6 +215,7 @@ quarantine = Table(
     Column("error", Text, nullable=False),
     Column("traceback", Text),
     timestamp("quarantined_at", now=True, null=False),
+    Column("changed_at", Numeric, comment="the row's value of the job's changed_at column; NULL: none, or not known"),
     # by a digest: a btree takes no key of over 2,704 bytes, and such keys are quarantined for that
     Index("quarantine_one_a_row", "prediction_set_id", text("md5(key::text)"), unique=True),
     Index("quarantine_of_batch", "batch_id"),

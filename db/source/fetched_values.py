@@ -8,6 +8,8 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from scorebeat.core.errors import InputError, SourceChanged
+from scorebeat.core.table_names import CHANGED_AT
+from scorebeat.db.source.changes import SEEN
 from scorebeat.db.source.source import Source
 from scorebeat.db.source.types import FLOATS
 
@@ -31,8 +33,13 @@ def no_rows(schema: pa.Schema) -> pa.RecordBatch:
 
 
 def key_columns_of(whole: pa.RecordBatch, source: Source) -> tuple[pa.RecordBatch, int]:
-    """The key columns, and how many columns of the fetch they take. Raises SourceChanged."""
+    """The key columns, and how many columns of the fetch they take. Raises SourceChanged.
+
+    Of a source with `changes` two more columns follow them, which go with the rows wherever the keys go: `CHANGED_AT`
+    and `SEEN`.
+    """
     arrays: list[pa.Array] = []
+    names = [key.name for key in source.keys]
     position = 0
     for key in source.keys:
         if key.send:
@@ -43,7 +50,17 @@ def key_columns_of(whole: pa.RecordBatch, source: Source) -> tuple[pa.RecordBatc
             _require_type(whole.schema.field(position + key.is_read_twice), key.name, key.read_as)
             arrays.append(whole.column(position))
         position += 1 + key.is_read_twice
-    return pa.RecordBatch.from_arrays(arrays, names=[key.name for key in source.keys]), position
+    if source.changes is not None:
+        _require_type(whole.schema.field(position), source.changes.name, source.changes.read_as)
+        arrays += [whole.column(position), whole.column(position + 1)]
+        names += [CHANGED_AT, SEEN]
+        position += 2
+    return pa.RecordBatch.from_arrays(arrays, names=names), position
+
+
+def without_changes(keys: pa.RecordBatch) -> pa.RecordBatch:
+    """The key columns alone."""
+    return keys.select([name for name in keys.schema.names if name not in (CHANGED_AT, SEEN)])
 
 
 def typed(whole: pa.RecordBatch, position: int, source: Source) -> tuple[pa.RecordBatch, tuple[Unfit, ...]]:

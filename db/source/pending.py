@@ -1,10 +1,14 @@
-"""Pending rows: those of the query that are neither in the prediction set nor quarantined."""
+"""Pending rows: those of the query that are neither in the prediction set nor quarantined.
+
+With a `changed_at` column also those that have a newer value there than their prediction, or than in quarantine.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
+from scorebeat.core.table_names import CHANGED_AT
 from scorebeat.db.connect.sql import (
     Key,
     KeyRange,
@@ -20,6 +24,7 @@ from scorebeat.db.connect.sql import (
     whole,
     within,
 )
+from scorebeat.db.source.changes import SEEN, ChangeColumn, Stored
 from scorebeat.db.source.source import Source
 
 NUMBER = "scorebeat_row"
@@ -38,30 +43,43 @@ class PendingRows:
     row_keys: tuple[Key, ...] | None = None
     again: tuple[int, ...] = ()
     """Runs whose quarantined rows are pending nevertheless: the next run tries them."""
+    batch_id: int | None = None
+    """The batch whose rows are wanted: a row that changes after the batch scored it is pending for the next run."""
 
     def key_stream(self, *, anti_join: bool) -> str:
         """Pending keys as texts, in key order; no anti-join if the set is known to be empty."""
         keys = self.source.keys
-        conditions = [*self._chosen(), *(self._unscored(None, None) if anti_join else ())]
-        return f"SELECT {texts(keys, 'q')} FROM {self._from(conditions)} ORDER BY {columns(keys, 'q')}"
+        rows = self._rows(self._chosen(), anti_join=anti_join)
+        return f"SELECT {texts(keys, 'q')} FROM {rows} ORDER BY {columns(keys, 'q')}"
 
     def to_store(self, names: Sequence[str], limit: int | None, *, anti_join: bool) -> str:
         """The pending rows for a snapshot: their numbers in key order, keys, and the columns `names`."""
         order = columns(self.source.keys, "q")
-        conditions = [*self._chosen(), *(self._unscored(None, None) if anti_join else ())]
+        rows = self._rows(self._chosen(), anti_join=anti_join)
         selected = ", ".join([order, *(f"q.{ident(name)}" for name in names)])
         first = f" ORDER BY {order} LIMIT {limit}" if limit is not None else ""
-        return (
-            f"SELECT row_number() OVER (ORDER BY {order}) AS {NUMBER}, {selected} FROM {self._from(conditions)}{first}"
-        )
+        return f"SELECT row_number() OVER (ORDER BY {order}) AS {NUMBER}, {selected} FROM {rows}{first}"
 
     def last_key(self, first: Key, *, anti_join: bool) -> str:
         """The last pending key, at or after `first`."""
         keys = self.source.keys
         conditions = [*self._chosen(), f"{row(keys, 'q')} >= {value(keys, first)}"]
-        conditions += self._unscored(None, None) if anti_join else ()
         descending = ", ".join(f"{columns([k], 'q')} DESC" for k in keys)
-        return f"SELECT {texts(keys, 'q')} FROM {self._from(conditions)} ORDER BY {descending} LIMIT 1"
+        rows = self._rows(conditions, anti_join=anti_join)
+        return f"SELECT {texts(keys, 'q')} FROM {rows} ORDER BY {descending} LIMIT 1"
+
+    def count_changed(self, changes: ChangeColumn) -> str:
+        """How many pending rows have a prediction, or are in quarantine."""
+        seen = self._stored(changes).seen(quarantine=self.has_quarantine)
+        return f"SELECT count({seen}) FROM {self._rows(self._chosen(), anti_join=True)}"
+
+    def count_odd(self, changes: ChangeColumn, *, is_joined: bool) -> str:
+        """How many rows of the query have no value in the column, and how many an older one than their prediction."""
+        stored = self._stored(changes)
+        back = f"count(*) FILTER (WHERE {changes.value()} < s.{CHANGED_AT})" if is_joined else "0"
+        joined = stored.predictions(self.table, "") if is_joined else ""
+        without = f"count(*) FILTER (WHERE ({changes.value()}) IS NULL)"
+        return f"SELECT {without}, {back} FROM {subquery(self.source.query)}{joined}"
 
     def batch(
         self,
@@ -75,24 +93,36 @@ class PendingRows:
     ) -> str:
         """Up to `limit` pending rows of a batch, in key order, as `db.batch_io.columns.fetch` reads them.
 
-        The key columns by `sql.whole`, then the columns `names` by `Source.expressions`.
+        The key columns by `sql.whole`, then those of `_changed` if the source has `changes`, then the columns `names`
+        by `Source.expressions`.
         """
         keys = self.source.keys
         conditions = [*self._chosen(with_keys=listed is None), self._in_batch(span, listed)]
         if beyond is not None:
             conditions.append(after(keys, "q", beyond))
-        if anti_join:
-            # the range is on both sides: otherwise each batch would hash the whole prediction table
-            conditions += self._unscored(span, listed)
-        selected = [*whole(keys, "q"), *(part for n in names for part in self.source.expressions(n))]
-        return f"SELECT {', '.join(selected)} FROM {self._from(conditions)} ORDER BY {self._order(span)} LIMIT {limit}"
+        # the range is on both sides: otherwise each batch would hash the whole prediction table
+        rows = self._rows(conditions, span, listed, anti_join=anti_join)
+        selected = [*whole(keys, "q"), *self._changed(is_joined=anti_join)]
+        selected += [part for n in names for part in self.source.expressions(n)]
+        return f"SELECT {', '.join(selected)} FROM {rows} ORDER BY {self._order(span)} LIMIT {limit}"
 
     def keys(self, span: KeyRange, limit: int, *, listed: Sequence[Key] | None = None) -> str:
         """The next pending keys of a batch as texts; no other column of the query is computed."""
-        keys = self.source.keys
+        return self._keys(texts(self.source.keys, "q"), span, limit, listed)
+
+    def rows(self, span: KeyRange, limit: int, *, listed: Sequence[Key] | None = None) -> str:
+        """`keys`, and then for each row what `quarantine.Origin` has, both NULL for a source without `changes`."""
+        changes = self.source.changes
+        selected = [texts(self.source.keys, "q"), "NULL::text", "NULL::text"]
+        if changes is not None:
+            seen = self._stored(changes).seen(quarantine=self.has_quarantine)
+            selected = [selected[0], f"{changes.number(changes.value())}::text", seen]
+        return self._keys(", ".join(selected), span, limit, listed)
+
+    def _keys(self, selected: str, span: KeyRange, limit: int, listed: Sequence[Key] | None) -> str:
         conditions = [*self._chosen(with_keys=listed is None), self._in_batch(span, listed)]
-        conditions += self._unscored(span, listed)
-        return f"SELECT {texts(keys, 'q')} FROM {self._from(conditions)} ORDER BY {self._order(span)} LIMIT {limit}"
+        rows = self._rows(conditions, span, listed, anti_join=True)
+        return f"SELECT {selected} FROM {rows} ORDER BY {self._order(span)} LIMIT {limit}"
 
     def as_it_is(self, names: Sequence[str], span: KeyRange, limit: int) -> str:
         """The columns `names` of the first rows, in key order, without our casts."""
@@ -100,6 +130,38 @@ class PendingRows:
         rows = self._from([*self._chosen(), self._within_batch("q", span, None)])
         selected = ", ".join(f"q.{ident(name)}" for name in names)
         return f"SELECT {selected} FROM {rows} ORDER BY {columns(keys, 'q')} LIMIT {limit}"
+
+    def _rows(
+        self,
+        conditions: Sequence[str],
+        span: KeyRange | None = None,
+        listed: Sequence[Key] | None = None,
+        *,
+        anti_join: bool,
+    ) -> str:
+        """The query's rows with these conditions; those that are pending if they are to be looked up."""
+        if not anti_join:
+            return self._from(conditions)
+        if self.source.changes is None:
+            return self._from([*conditions, *self._unscored(span, listed)])
+        stored = self._stored(self.source.changes)
+        joins = stored.predictions(self.table, f" WHERE {self._within_batch('p', span, listed)}" if span else "")
+        conditions = [*conditions, stored.unscored()]
+        if self.has_quarantine:
+            joins += stored.quarantined(self.set_id)
+            conditions.append(stored.not_quarantined(self._or_again()))
+        return f"{subquery(self.source.query)}{joins} WHERE {' AND '.join(conditions)}"
+
+    def _stored(self, changes: ChangeColumn) -> Stored:
+        return Stored(changes, self.source.keys, self.batch_id)
+
+    def _changed(self, *, is_joined: bool) -> list[str]:
+        """The value of the `changed_at` column, and what is stored of the row."""
+        changes = self.source.changes
+        if changes is None:
+            return []
+        seen = self._stored(changes).seen(quarantine=self.has_quarantine) if is_joined else "NULL::text"
+        return [f"{changes.value()} AS {CHANGED_AT}", f"{seen} AS {SEEN}"]
 
     def _from(self, conditions: Sequence[str]) -> str:
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
@@ -140,6 +202,13 @@ class PendingRows:
             f" AND z.key = jsonb_build_array({texts(keys, 'q')}){self._but_again()})"
         )
         return [scored, not_quarantined]
+
+    def _or_again(self) -> str:
+        if not self.again:
+            return ""
+        runs = ", ".join(str(int(run)) for run in self.again)
+        batch = "(SELECT b.run_id FROM scorebeat.batches b WHERE b.id = a.scorebeat_aside_batch)"
+        return f" OR {batch} IN ({runs})"
 
     def _but_again(self) -> str:
         if not self.again:

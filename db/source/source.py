@@ -14,6 +14,7 @@ from scorebeat.core.jobs.job import Job
 from scorebeat.db.connect import database_errors, engine, locks, user_sql
 from scorebeat.db.connect.sql import KeyColumn, KeyRange, as_text, ident, subquery, within
 from scorebeat.db.source import parameter_values, types
+from scorebeat.db.source.changes import TYPES, ChangeColumn
 from scorebeat.db.source.parameter_values import RunValues
 
 
@@ -37,6 +38,8 @@ class Source:
     """Columns, the key's too, whose values are texts of any length."""
     cut_at: int | None = None
     """Set by `bounded`: texts are read up to this number of characters."""
+    changes: ChangeColumn | None = None
+    """The column by which a row is seen to have changed, if the job has one."""
     unique_by: tuple[int, ...] = ()
     """Table oid and column numbers of the key, if all its columns come from one table; else empty."""
 
@@ -60,6 +63,7 @@ class Source:
         if not self.most_bytes.keys() >= set(read):
             return None
         left = most // max(rows, 1) - sum(self.most_bytes[name] for name in read)
+        left -= _OF_CHANGES if self.changes is not None else 0
         texts = self.texts & set(read)
         if left < 0 or not texts:
             return None if left < 0 else replace(self, cut_at=0)
@@ -80,6 +84,8 @@ class Source:
 
 
 _LONGEST_VARCHAR = 10_485_760
+_OF_CHANGES = 200
+"""Bytes of the two values that are read of a row beside its columns, `CHANGED_AT` and `SEEN`."""
 _SHORTEST_CUT = 64
 """If texts were cut at fewer characters, ordinary ones would reach that length, and be read again whole."""
 
@@ -131,6 +137,7 @@ def columns_of(connection: Connection, job: Job, query: str) -> Source:
     found = _columns(connection, job, query)
     types_of = _type_names(connection, [c.type_oid for c in found])
     keys = _keys(job, found, types_of)
+    changes = _changes(job, found, types_of) if job.changed_at is not None else None
     bounds = {c.name: _most_bytes(job, c, types_of[c.type_oid]) for c in found}
     texts = frozenset(c.name for c in found if types.is_text(types_of[c.type_oid].name))
     readable: dict[str, types.Reading] = {}
@@ -156,6 +163,7 @@ def columns_of(connection: Connection, job: Job, query: str) -> Source:
         read_as={c.name: types.names(types_of[c.type_oid].name, c.type_oid) for c in found if c.name in readable},
         most_bytes={name: most for name, most in bounds.items() if most is not None},
         texts=texts,
+        changes=changes,
         unique_by=_origin(job, found),
     )
 
@@ -311,6 +319,24 @@ def _keys(job: Job, found: list[_Column], types_of: dict[int, _Type]) -> tuple[K
         send = kind.send if types.is_copied(kind.name) else ""
         keys.append(KeyColumn(name, kind.cast, types.names(kind.name, column.type_oid), send, column.size))
     return tuple(keys)
+
+
+def _changes(job: Job, found: list[_Column], types_of: dict[int, _Type]) -> ChangeColumn:
+    column = next((c for c in found if c.name == job.changed_at), None)
+    if column is None:
+        raise QueryError(
+            f"jobs.{job.name}.query has no column {job.changed_at!r}, which `changed_at` names; it returns "
+            f"{', '.join(c.name for c in found)}"
+        )
+    kind = types_of[column.type_oid]
+    if kind.name not in TYPES:
+        name = ident(column.name)
+        raise QueryError(
+            f"jobs.{job.name}.changed_at: column {column.name!r} is {kind.shown}; expected one of "
+            f"{', '.join(TYPES.values())}. Write ({name})::timestamptz AS {name} in the query, or ::bigint for a "
+            "number that only grows"
+        )
+    return ChangeColumn(column.name, TYPES[kind.name], types.names(kind.name, column.type_oid))
 
 
 _OF_A_VALUE = 32

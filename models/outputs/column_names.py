@@ -18,7 +18,7 @@ ROOM = 8_000
 _OUT_OF_LINE = 18
 """Bytes that a long value which was moved out still takes."""
 RESERVED = frozenset(
-    {"batch_id", "scored_at"}  # columns of every prediction table
+    {"batch_id", "scored_at", "scorebeat_changed_at"}  # columns of every prediction table
     | {"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"}  # PostgreSQL's own columns of every table
 )
 

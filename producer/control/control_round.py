@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from scorebeat.broker.app import CONTROL_EVERY
 from scorebeat.broker.send import send
 from scorebeat.core.events import emit
-from scorebeat.core.queues import NOTIFY
+from scorebeat.core.queues import FOLLOW, NOTIFY
 from scorebeat.db.processes import clock, workers
 from scorebeat.producer.context import Producer
-from scorebeat.producer.control import notify, snapshots
+from scorebeat.producer.control import follow_deletes, notify, snapshots
 from scorebeat.producer.control.overdue import note_overdue
 from scorebeat.producer.control.rescue import rescue
 from scorebeat.producer.control.settle import settle_all
@@ -48,6 +48,7 @@ def run_once(p: Producer) -> Round:
     _run_part("overdue", note_overdue, p)
     _run_part("notify", _notify, p)
     _run_part("snapshots", snapshots.drop_unneeded, p)
+    _run_part("follow_deletes", _follow_deletes, p)
     return done
 
 
@@ -70,6 +71,12 @@ def _correct_timestamps(p: Producer) -> int:
 def _forget_workers(p: Producer) -> int:
     with p.engine.begin() as connection:
         return workers.forget(connection)
+
+
+def _follow_deletes(p: Producer) -> int:
+    if not follow_deletes.is_due(p):
+        return 0
+    return send(p.app, FOLLOW, [], expires=2 * CONTROL_EVERY.total_seconds())
 
 
 def _notify(p: Producer) -> int:

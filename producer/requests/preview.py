@@ -6,9 +6,10 @@ from datetime import timedelta
 from sqlalchemy import Connection
 
 from scorebeat.db.closing import closed_runs
+from scorebeat.db.connect import user_sql
 from scorebeat.db.connect.engine import reachable
 from scorebeat.db.ledger import jobs, model_versions, runs
-from scorebeat.db.predictions import old_queries, prediction_sets
+from scorebeat.db.predictions import old_queries, prediction_sets, stored_changes
 from scorebeat.db.reports import status
 from scorebeat.db.source import key_range, pending, planning_cursor, source
 from scorebeat.db.source.pending import PendingRows
@@ -35,6 +36,12 @@ class Preview:
     """Why every batch computes the whole query, if it does."""
     from_other_queries: int
     """Visible predictions of the version that runs of another query made; they are not scored again."""
+    changed: int | None = None
+    """How many of `rows` have a prediction, or are in quarantine, for older values; None without `changed_at`."""
+    without_value: int | None = None
+    """Rows of the query with no value in the `changed_at` column: if one changes, nobody sees it."""
+    gone_back: int | None = None
+    """Rows with an older value there than their prediction has: they are not scored again."""
 
 
 def preview(p: Producer, name: str) -> Preview:
@@ -50,7 +57,9 @@ def preview(p: Producer, name: str) -> Preview:
         rate = status.speed(reader, name)
         open_run = runs.open_run(reader, name, version.name, version.version)
         of_others = _from_other_queries(reader, fitted)
-        counts = _count(reader, fitted)  # the last step: the session has the user's settings from here on
+        rows, anti_join = _pending(reader, fitted)
+        counts = _count(reader, rows, fitted, anti_join=anti_join)  # from here on the session has the user's settings
+        changes = _changes(reader, rows, anti_join=anti_join)
         return Preview(
             job=name,
             model=str(version),
@@ -61,6 +70,7 @@ def preview(p: Producer, name: str) -> Preview:
             open_run=open_run,
             whole_for_each_batch=whole,
             from_other_queries=of_others,
+            **changes,
         )
 
 
@@ -76,14 +86,23 @@ def require_good_keys(reader: Connection, fitted: Fit) -> str | None:
     return None if first is None else key_range.why_whole(reader, fitted.source, fitted.job, first)
 
 
-def _count(reader: Connection, fitted: Fit) -> list[int]:
+def _count(reader: Connection, rows: PendingRows, fitted: Fit, *, anti_join: bool) -> list[int]:
     """The number of rows of each batch."""
-    rows, anti_join = _pending(reader, fitted)
     cursor = KeyCursor(reader, rows, anti_join=anti_join)
     counts = []
     while (found := cursor.skip(fitted.job.batch_rows)) is not None:
         counts.append(found[1])
     return counts
+
+
+def _changes(reader: Connection, rows: PendingRows, *, anti_join: bool) -> dict[str, int]:
+    """The counts of `Preview` that a job with `changed_at` has."""
+    changes = rows.source.changes
+    if changes is None:
+        return {}
+    changed = user_sql.rows(reader, rows.count_changed(changes))[0][0] if anti_join else 0
+    without, back = user_sql.rows(reader, rows.count_odd(changes, is_joined=anti_join))[0]
+    return {"changed": changed, "without_value": without, "gone_back": back}
 
 
 def _from_other_queries(reader: Connection, fitted: Fit) -> int:
@@ -97,6 +116,8 @@ def _pending(reader: Connection, fitted: Fit) -> tuple[PendingRows, bool]:
     version = fitted.version
     target = prediction_sets.shown(reader, fitted.job, version.version)
     if target is None or fitted.job.rescore == "every-run":  # the run begins an empty set
+        return PendingRows(fitted.source, "", 0), False
+    if not stored_changes.stores_values(reader, fitted.source, target):  # the run's first step adds the column
         return PendingRows(fitted.source, "", 0), False
     quarantined = pending.has_quarantine(reader, target.id)
     again = closed_runs.with_rows(reader, target.id)

@@ -9,7 +9,7 @@ from scorebeat.core.jobs.job import Job
 from scorebeat.db.closing import atomic_runs
 from scorebeat.db.ledger import model_versions
 from scorebeat.db.ledger.model_versions import Version
-from scorebeat.db.predictions import prediction_sets, set_drops, stored_keys, views
+from scorebeat.db.predictions import prediction_sets, set_drops, stored_changes, stored_keys, views
 from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.source import snapshot, source
 from scorebeat.db.source.parameter_values import RunValues
@@ -53,12 +53,14 @@ def _bound(found: Source, job: Job, version: Version) -> Fit:
 def ensure(connection: Connection, fitted: Fit) -> PredictionSet:
     """The set for this job and version, with its table, and the job's view if it has none yet.
 
-    If a key became wider in the user's tables, it becomes wider in the set's table, too.
+    If a key became wider in the user's tables, it becomes wider in the set's table, too. If the job has `changed_at` or
+    `keep_history` now, the table gets that column, or a table beside it.
     """
     made = prediction_sets.ensure(
         connection, fitted.source, fitted.job, fitted.version.version, fitted.signature.outputs
     )
     stored_keys.make_room(connection, fitted.source, made)
+    stored_changes.make_room(connection, fitted.source, fitted.job, made)
     if not views.is_shown(connection, fitted.job.name, made):
         _show_if_published(connection, fitted)
     return made
@@ -92,6 +94,7 @@ def for_run_anew(connection: Connection, fitted: Fit) -> PredictionSet:
     made = prediction_sets.beside(
         connection, fitted.source, fitted.job, fitted.version.version, fitted.signature.outputs
     )
+    stored_changes.make_room(connection, fitted.source, fitted.job, made)
     set_drops.drop_unfinished(connection, made, fitted.job.keep)
     return made
 

@@ -67,7 +67,7 @@ def test_an_output_that_is_no_prediction_costs_only_its_row(
     scored = isolate.predict_isolating_failures(MicroBatches(registry.load(add("bad:C"))).predict, rows)
 
     (failed,) = scored.failed
-    row = bad_row(quarantine.keys_of(rows, failed.index), failed.error)
+    row = bad_row(quarantine.row_id(rows, failed.index), failed.error)
     assert (row.key, row.error_type) == (("77",), error)
     assert describe(failed.error).startswith(error)
     assert "bad.py" in str(row.traceback) or error in ("OutputError", "NonsenseError")

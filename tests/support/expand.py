@@ -17,7 +17,7 @@ _ON_LARGE = rf"scorebeat\.(?:{'|'.join(LARGE)})\b"
 _REFUSED = {
     r"\bDROP (?!NOT NULL|INDEX CONCURRENTLY IF EXISTS)": "takes away what programs may use",
     r"\bRENAME\b": "renames what programs use",
-    r"^REVOKE\b": "takes a right away",
+    r"^REVOKE\b(?! ALL ON FUNCTION .* FROM PUBLIC$)": "takes a right away",  # PUBLIC has a new function, and no old one
     r"\bALTER COLUMN \S+ (?:SET DATA )?TYPE\b": "rewrites the table under a lock",
     r"\bSET NOT NULL\b": "refuses what programs write, and reads the whole table under a lock",
     r"\bADD COLUMN \S+ (?!.*\bDEFAULT\b).*\bNOT NULL\b": "wants what programs do not write",

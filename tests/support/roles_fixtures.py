@@ -102,6 +102,8 @@ class LockedPoints(Points):
         """They are to be made once more; the rights that were granted on them still show who runs."""
         self.downgrade("0009")
         for signature in FUNCTIONS:
+            if self.sql("SELECT to_regprocedure(:name) IS NULL", name=f"scorebeat.{signature}") == [True]:
+                continue  # a later migration makes it
             self.sql(f"ALTER FUNCTION scorebeat.{signature} RENAME TO old_{signature.partition('(')[0]}")
         self.sql(f"UPDATE scorebeat.alembic_version SET version_num = '{BEFORE_FUNCTIONS}'")
 

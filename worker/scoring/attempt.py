@@ -37,4 +37,11 @@ class Attempt:
         """The query for the batch's pending rows."""
         quarantined = anti_join and self.runtime.has_quarantine(self.job.target.id)
         target = self.job.target
-        return PendingRows(self.job.source, target.table, target.id, self.job.run.where_to_read, quarantined)
+        return PendingRows(
+            self.job.source,
+            target.table,
+            target.id,
+            self.job.run.where_to_read,
+            quarantined,
+            batch_id=self.claim.batch_id,
+        )

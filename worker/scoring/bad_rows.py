@@ -5,13 +5,12 @@ from collections import deque
 
 from scorebeat.core.errors import kind, raised, shortened
 from scorebeat.db.connect import database_errors
-from scorebeat.db.connect.sql import Key
-from scorebeat.db.ledger.quarantine import BadRow
+from scorebeat.db.ledger.quarantine import BadRow, RowId
 
 
-def bad_row(key: Key, error: Exception) -> BadRow:
+def bad_row(row: RowId, error: Exception) -> BadRow:
     """A row with the error that it raised, cut to a sane size."""
-    return BadRow(key, kind(error), shortened(database_errors.message(error)), stack_of(error))
+    return BadRow(row, kind(error), shortened(database_errors.message(error)), stack_of(error))
 
 
 def stack_of(error: BaseException) -> str:

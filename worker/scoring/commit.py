@@ -13,6 +13,7 @@ from scorebeat.db.closing import error_threshold
 from scorebeat.db.connect import database_errors
 from scorebeat.db.ledger import quarantine
 from scorebeat.db.ledger.quarantine import BadRow
+from scorebeat.db.source.changes import SEEN
 from scorebeat.worker.scoring.attempt import Attempt
 from scorebeat.worker.scoring.bad_rows import bad_row
 
@@ -55,7 +56,7 @@ def store(
     for part in bisect(scored.num_rows, commit_part, database_errors.is_about_values):
         if isinstance(part, Failed):
             rows -= 1
-            row = bad_row(quarantine.keys_of(keys, part.index), part.error)
+            row = bad_row(quarantine.row_id(keys, part.index), part.error)
             is_last = _commit_rows(
                 attempt,
                 keys.slice(0, 0),
@@ -119,5 +120,6 @@ def _commit(
     job, runtime = attempt.job, attempt.runtime
     types = runtime.types(job.target)
     table = columns.to_ingest(types, job.target, keys, scored, attempt.claim.batch_id, attempt.key_columns)
-    part = Part(table, bad, attempt.key_columns, attempt.budget, types)
+    seen = keys.column(SEEN).drop_null().to_pylist() if SEEN in keys.schema.names else ()
+    part = Part(table, bad, attempt.key_columns, attempt.budget, types, tuple(seen))
     return columns.commit(runtime.data, attempt.claim, job.target, part, timing)

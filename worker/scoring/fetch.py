@@ -1,5 +1,6 @@
 """Fetches rows. If PostgreSQL cannot compute one of them, that one is found by its key and all others are read."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -7,6 +8,8 @@ import pyarrow as pa
 
 from scorebeat.core.bisect import Failed, bisect
 from scorebeat.core.errors import InputError, QueryError, one_line
+from scorebeat.core.events import emit
+from scorebeat.core.table_names import CHANGED_AT
 from scorebeat.db.batch_io import columns
 from scorebeat.db.batch_io.columns import Fetched
 from scorebeat.db.connect import database_errors
@@ -41,6 +44,7 @@ def fetch(attempt: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, tu
         raise QueryError(
             f"jobs.{attempt.job.run.job.name}.query writes, and a query may only read: {one_line(error)}"
         ) from None
+    _report_without_value(attempt, fetched)
     if attempt.job.run.job.null_inputs == "model":
         return fetched, bad
     whole, lacking = without_nulls(fetched)
@@ -58,6 +62,23 @@ def _require_whole_snapshot(attempt: Attempt) -> None:
             snapshot.require_rows(connection, attempt.job.run.job, claim.run_id, claim.span.numbers)
 
 
+def _report_without_value(attempt: Attempt, fetched: Fetched) -> None:
+    """Log once a run that rows have no value in the `changed_at` column: nobody would see when they change."""
+    run, seen = attempt.claim.run_id, attempt.runtime.without_value
+    rows = fetched.keys.column(CHANGED_AT).null_count if CHANGED_AT in fetched.keys.schema.names else 0
+    if rows and run not in seen:
+        seen.add(run)
+        emit(
+            "rows.without_value",
+            logging.WARNING,
+            run=run,
+            batch=attempt.claim.batch_id,
+            worker=attempt.runtime.name,
+            rows=rows,
+            column=attempt.job.run.job.changed_at,
+        )
+
+
 def _fetch(attempt: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, tuple[BadRow, ...]]:
     """Rows that can be read, and rows for which the query fails."""
     out_of_range = attempt.job.run.job.out_of_range
@@ -69,8 +90,9 @@ def _fetch(attempt: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, t
         attempt.runtime.data.rollback()
     # a chunk of rows, read by halving its keys until the failing rows are found
     most = max(attempt.claim.rows_planned, CHUNK_ROWS)
-    statement = attempt.pending(anti_join=True).keys(attempt.claim.span, most, listed=attempt.claim.keys)
-    keys = columns.fetch_keys(attempt.runtime.begin_query(attempt.job), statement)
+    statement = attempt.pending(anti_join=True).rows(attempt.claim.span, most, listed=attempt.claim.keys)
+    rows = columns.fetch_row_ids(attempt.runtime.begin_query(attempt.job), statement)
+    keys = [row.key for row in rows]
     if len(keys) >= attempt.alike_from:
         _raise_if_all_alike(attempt, keys)
     chunk = keys[:CHUNK_ROWS]
@@ -81,7 +103,7 @@ def _fetch(attempt: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, t
             len(chunk), lambda some: _read_part(attempt, chunk[some.start : some.stop]), _is_about_a_row
         ):
             if isinstance(part, Failed):
-                bad.append(bad_row(chunk[part.index], part.error))
+                bad.append(bad_row(rows[part.index], part.error))
                 continue
             fit, unfit = without_unfit(part.result, out_of_range)
             good.append(fit)

@@ -38,4 +38,4 @@ def _lacking(column: pa.Array) -> "np.ndarray[Any, np.dtype[np.bool_]]":
 
 def _bad(keys: pa.RecordBatch, index: int, names: Sequence[str]) -> BadRow:
     reason = f'NULL or NaN in {", ".join(names)}, which the job\'s null_inputs = "quarantine" quarantines'
-    return BadRow(quarantine.keys_of(keys, index), "InputError", reason)
+    return BadRow(quarantine.row_id(keys, index), "InputError", reason)

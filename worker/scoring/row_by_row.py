@@ -20,14 +20,14 @@ def score_row_by_row(attempt: Attempt, fetched: Fetched, bad: tuple[BadRow, ...]
     total = 0
     predict_rows = partial(predict.predict_rows, attempt)
     for index in range(fetched.rows.num_rows):
-        key = quarantine.keys_of(fetched.keys, index)
+        row = quarantine.row_id(fetched.keys, index)
         with attempt.runtime.engine.begin() as connection:
-            if not isolation.probe(connection, attempt.claim, key):
+            if not isolation.probe(connection, attempt.claim, row):
                 raise ClaimLost(f"{attempt.claim} no longer holds the claim; nothing of it was written")
         with within(attempt.runtime.settings.row_time_limit):
             scored = predict_isolating_failures(predict_rows, fetched.rows.slice(index, 1))
         predict.require_memory(attempt.claim, scored)
-        failed = tuple(bad_row(key, row.error) for row in scored.failed)
+        failed = tuple(bad_row(row, one.error) for one in scored.failed)
         keys = fetched.keys.slice(index, 0 if failed else 1)
         total += store(attempt, keys, scored.predictions, failed, None).rows
     if bad:

@@ -70,6 +70,8 @@ class Runtime:
     """Batches in sequence that it left to other workers for that reason."""
     with_long_texts: set[int] = field(default_factory=set)
     """Runs with a text that was cut when it was read up to a length: their texts are read whole."""
+    without_value: set[int] = field(default_factory=set)
+    """Runs of which rows without a value in the `changed_at` column were seen, and reported."""
     _data: "DataConnection | None" = None
     _may_hold: bool = False
     """Whether the session of `_data` may hold something that a query left."""

@@ -181,7 +181,7 @@ def _score_part(attempt: Attempt, fetched: Fetched, bad: tuple[BadRow, ...], car
     predict.require_memory(attempt.claim, scored)
     times.predict += time.perf_counter() - started
     keys = fetched.keys if scored.indices is None else fetched.keys.take(pa.array(scored.indices, pa.int64()))
-    bad += tuple(bad_row(quarantine.keys_of(fetched.keys, row.index), row.error) for row in scored.failed)
+    bad += tuple(bad_row(quarantine.row_id(fetched.keys, row.index), row.error) for row in scored.failed)
     timing = None if fetched.more else Timing(times.fetch, times.predict)
     return store(attempt, keys, scored.predictions, bad, timing)
 

@@ -36,4 +36,4 @@ def without_unfit(fetched: Fetched, out_of_range: str) -> tuple[Fetched, tuple[B
 
 def _bad(keys: pa.RecordBatch, index: int, refused: Sequence[Unfit]) -> BadRow:
     reason = "; ".join(f"{unfit.column} {unfit.reason}" for unfit in refused if unfit.rows[index].as_py())
-    return BadRow(quarantine.keys_of(keys, index), "InputError", reason)
+    return BadRow(quarantine.row_id(keys, index), "InputError", reason)

@@ -51,6 +51,18 @@ def plan(job: str, as_json: bool) -> None:
         )
     else:
         click.echo("nothing is pending")
+    if found.rows and found.changed is not None:
+        click.echo(f"{found.rows - found.changed:,} of them are new, and {found.changed:,} changed")
+    if found.without_value:
+        output.note(
+            f"{found.without_value:,} rows have no value, or an infinite one, in the column that `changed_at` names: "
+            "each is scored once, and again only when it gets a value"
+        )
+    if found.gone_back:
+        output.note(
+            f"{found.gone_back:,} rows have an older value there than the one that they were scored with, and are not "
+            f"scored again: the column went back. `scorebeat enqueue {found.job} --rescore` scores every row anew"
+        )
     if found.whole_for_each_batch is not None:
         output.note(found.whole_for_each_batch)
     if found.from_other_queries:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 from scorebeat.db.connect.sql import Key, KeyColumn
 from scorebeat.db.ledger import batches, isolation, quarantine
 from scorebeat.db.ledger.batches import Claim
+from scorebeat.db.ledger.quarantine import RowId
 from scorebeat.db.predictions import prediction_sets
 from tests.support.ledger_fixtures import connection, shared_engine
 from tests.support.ledger_rows import add_batch, add_run
@@ -52,7 +53,7 @@ def probing(connection: Connection) -> Claim:
     """A batch that is held, and whose row 7 is being scored alone."""
     held = claim(connection, add_batch(connection, add_run(connection)))
     connection.execute(text("ALTER TABLE predictions.flowers_job__t ADD id bigint PRIMARY KEY"))
-    assert isolation.probe(connection, held, ("7",))
+    assert isolation.probe(connection, held, RowId(("7",)))
     return held
 
 
@@ -63,7 +64,7 @@ def process_died(connection: Connection, held: Claim, pid: int = CHILD) -> str |
 def expired_twice(connection: Connection, held: Claim) -> None:
     expired(connection, held)
     again = claim(connection, held.batch_id)
-    assert isolation.probe(connection, again, ("7",))
+    assert isolation.probe(connection, again, RowId(("7",)))
     expired(connection, again)
 
 
@@ -112,9 +113,9 @@ def test_a_row_is_not_blamed_for_one_claim_that_expired(connection: Connection) 
     held = claim(connection, was.batch_id)
     assert (held.care, held.probe_is_deadly) == (2, False)
 
-    isolation.probe(connection, held, ("8",))
+    isolation.probe(connection, held, RowId(("8",)))
     expired(connection, held)
-    isolation.probe(connection, again := claim(connection, was.batch_id), ("7",))
+    isolation.probe(connection, again := claim(connection, was.batch_id), RowId(("7",)))
     expired(connection, again)
 
     assert not claim(connection, was.batch_id).probe_is_deadly
@@ -126,7 +127,7 @@ def test_a_row_in_progress_when_the_database_went_away_is_scored(points: Points)
     job = points.job()
     run = points.planned(job)
     with points.engine.begin() as connection:
-        isolation.probe(connection, held := claim(connection, points.pending(run)[0]), ("7",))
+        isolation.probe(connection, held := claim(connection, points.pending(run)[0]), RowId(("7",)))
         expired(connection, held)
 
     points.work(run)
@@ -195,7 +196,7 @@ def test_a_row_is_not_blamed_for_the_death_of_an_attempt_that_did_not_come_as_fa
 
     held = claim(connection, was.batch_id)
     assert not held.probe_is_deadly
-    assert isolation.probe(connection, held, ("7",))
+    assert isolation.probe(connection, held, RowId(("7",)))
     expired(connection, held)
     assert claim(connection, was.batch_id).probe_is_deadly
 
@@ -235,7 +236,7 @@ def test_a_worker_that_lost_its_claim_neither_probes_nor_quarantines(connection:
     held = claim(connection, late.batch_id)
     before = look(connection, held, "*")
 
-    assert not isolation.probe(connection, late, ("8",))
+    assert not isolation.probe(connection, late, RowId(("8",)))
     assert quarantine_probed(connection, late) is None
     isolation.calm_down(connection, late)
 

@@ -93,6 +93,6 @@ def test_nothing_of_a_query_is_left_however_it_ends(session: DataConnection, end
     assert columns.begin_query(session)
 
     with suppress(adbc_driver_manager.Error):
-        columns.fetch_keys(session, f"SELECT count(pg_advisory_lock(7)){end} FROM generate_series(1, 1)")
+        columns.fetch_row_ids(session, f"SELECT count(pg_advisory_lock(7)){end}, NULL, NULL FROM generate_series(1, 1)")
 
     assert _state(session) == clean

@@ -1,0 +1,66 @@
+"""Follows deleted rows: when a run of a job with `deleted = "follow"` ends, predictions without a source row go."""
+
+import logging
+
+from scorebeat.core.errors import one_line
+from scorebeat.core.events import emit
+from scorebeat.db.connect import database_clock
+from scorebeat.db.ledger import followed_runs, runs
+from scorebeat.db.records import audit
+from scorebeat.producer import retention
+from scorebeat.producer.context import Producer
+from scorebeat.producer.keep_going import log_failure
+
+BY = "scorebeat"
+
+
+def is_due(p: Producer) -> bool:
+    """Whether a run ended after which no prediction was looked for yet."""
+    with p.engine.connect() as connection:
+        return bool(followed_runs.due(connection))
+
+
+def run_once(p: Producer) -> int:
+    """Look once after each run that ended; returns how many predictions were deleted.
+
+    The run is marked before, so that no other process does the same; what a process that dies leaves, the end of the
+    next run finds.
+    """
+    with p.engine.connect() as connection:
+        due = followed_runs.due(connection)
+    removed = 0
+    for run_id in due:
+        with log_failure("follow_deletes", run_id):
+            removed += _follow(p, run_id)
+    return removed
+
+
+def _follow(p: Producer, run_id: int) -> int:
+    with p.engine.begin() as connection:
+        if not followed_runs.take(connection, run_id):
+            return 0
+        job = runs.get(connection, run_id).job
+        cutoff = database_clock.now(connection)
+    done = retention.follow(p, job, cutoff)
+    removed = done.counts[retention.PREDICTIONS]
+    left = one_line("; ".join(done.notes)) or None
+    with p.engine.begin() as connection:
+        if left is None:
+            followed_runs.record(connection, run_id, removed)
+        if removed or left is not None:
+            quarantined = done.counts[retention.QUARANTINED]
+            subject = f"job {job.name}"
+            audit.record(
+                connection,
+                BY,
+                "predictions.followed",
+                subject,
+                run=run_id,
+                predictions=removed,
+                quarantined=quarantined,
+                left=left,
+            )
+    if removed or left is not None:
+        level = logging.INFO if left is None else logging.WARNING
+        emit("predictions.followed", level, run=run_id, job=job.name, removed=removed, left=left)
+    return removed

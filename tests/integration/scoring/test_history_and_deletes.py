@@ -1,0 +1,199 @@
+"""Earlier predictions are kept on request, and predictions follow deleted rows; also for the role that runs."""
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from sqlalchemy.exc import DBAPIError
+
+from scorebeat.core.errors import NotPermitted
+from scorebeat.core.states import RunState
+from scorebeat.producer import retention
+from scorebeat.producer.control import follow_deletes
+from scorebeat.producer.control.plan import plan
+from scorebeat.producer.requests.enqueue import Request, enqueue
+from scorebeat.producer.requests.preview import preview
+from scorebeat.producer.versions import drop
+from tests.integration.scoring.test_changed_rows import QUERY, TABLE, change, values, watched
+from tests.support.poison_fixtures import Points, assert_accounted, points
+from tests.support.roles_fixtures import LockedPoints, locked, roles
+
+pytestmark = pytest.mark.wide
+
+__all__ = ["locked", "points", "roles"]
+
+HISTORY = f"{TABLE}__history"
+
+
+def test_a_prediction_of_an_earlier_time_is_found_in_the_history(points: Points) -> None:
+    job = watched(points, keep_history=True)
+    points.scored(job)
+    (then,) = points.sql("SELECT clock_timestamp()")
+    for x in (70, 71):
+        change(points, 7, x)
+        points.scored(job)
+
+    assert points.sql(f"SELECT value, model_version, scored_at <= replaced_at FROM {HISTORY} ORDER BY replaced_at") == [
+        (15.0, 1, True),
+        (141.0, 1, True),
+    ]
+    query = (
+        f"SELECT value FROM (SELECT id, value, scored_at, replaced_at FROM {HISTORY} UNION ALL"
+        f" SELECT id, value, scored_at, NULL FROM {TABLE}) a"
+        " WHERE id = 7 AND scored_at <= :then AND coalesce(replaced_at > :then, true)"
+    )
+    assert points.sql(query, then=then) == [15.0]
+    assert values(points)[7] == 143.0
+
+
+def test_history_is_pruned_by_age_and_dropped_with_its_version(points: Points) -> None:
+    job = watched(points, keep_history=True)
+    points.scored(job)
+    for number in (7, 8):
+        change(points, number, number * 10)
+    points.scored(job)
+    points.sql(f"UPDATE {HISTORY} SET replaced_at = now() - interval '100 days' WHERE id = 7")
+
+    assert retention.preview(points.producer, timedelta(days=90)).counts["replaced predictions"] == 1
+    assert retention.run(points.producer, timedelta(days=90), "ann").counts["replaced predictions"] == 1
+    assert points.sql(f"SELECT id FROM {HISTORY}") == [8]
+    points.model({}, another=2)
+    points.sql("UPDATE scorebeat.model_versions SET retired_at = now() WHERE version = 1")
+    points.sql("UPDATE scorebeat.model_versions SET published_at = now() WHERE version = 2")
+    points.scored(job)
+    points.sql("DROP VIEW IF EXISTS predictions.points_job")
+    drop.drop(points.producer, "poison", 1, "ann")
+    assert points.sql("SELECT to_regclass(:name) IS NULL", name=HISTORY) == [True]
+
+
+def test_predictions_and_quarantined_rows_of_deleted_rows_go_at_the_end_of_a_run(points: Points) -> None:
+    job = watched(points, 40, deleted="follow", keep_history=True)
+    points.scored(job)
+    points.harm({"raise": np.array([666.5])})
+    change(points, 9, 666)
+    points.scored(job)
+    points.sql("DELETE FROM points WHERE id IN (7, 8, 9)")
+    assert follow_deletes.is_due(points.producer)
+
+    run = points.scored(job)
+    assert follow_deletes.run_once(points.producer) == 2
+
+    assert_accounted(points.engine, job, {})
+    assert points.sql(f"SELECT id FROM {HISTORY} ORDER BY id") == [7, 8, 9]
+    assert points.sql("SELECT rows_removed FROM scorebeat.runs WHERE id = :run", run=run) == [2]
+    assert points.sql("SELECT details ->> 'predictions', details ->> 'quarantined' FROM scorebeat.actions"
+                      " WHERE action = 'predictions.followed'") == [("2", "1")]  # fmt: skip
+    assert not follow_deletes.is_due(points.producer)
+
+
+def test_a_table_that_is_being_loaded_anew_costs_no_predictions(points: Points) -> None:
+    job = watched(points, 40, deleted="follow")
+    points.scored(job)
+    points.sql("CREATE TABLE kept AS SELECT * FROM points")
+    points.sql("DELETE FROM points WHERE id > 5")
+
+    run = points.scored(job)
+    assert follow_deletes.run_once(points.producer) == 0
+
+    assert len(values(points)) == 40
+    assert points.sql("SELECT rows_removed FROM scorebeat.runs WHERE id = :run", run=run) == [None]
+    (left,) = points.sql("SELECT details ->> 'left' FROM scorebeat.actions WHERE action = 'predictions.followed'")
+    assert "gives no row for 35 of its 40 old predictions" in left
+    assert "`scorebeat prune --even-most`" in left
+
+
+def test_without_follow_the_prediction_of_a_deleted_row_stays(points: Points) -> None:
+    job = watched(points)
+    points.scored(job)
+    points.sql("DELETE FROM points WHERE id = 7")
+    points.scored(job)
+
+    assert not follow_deletes.is_due(points.producer)
+    assert values(points)[7] == 15.0
+
+
+def test_a_job_without_changed_at_can_follow_deletes_too(points: Points) -> None:
+    points.fill(40)
+    points.model({})
+    job = points.job(deleted="follow")
+    points.scored(job)
+    points.sql("DELETE FROM points WHERE id = 7")
+    points.scored(job)
+
+    assert follow_deletes.run_once(points.producer) == 1
+    assert_accounted(points.engine, job, {})
+
+
+def test_a_preview_counts_new_rows_changed_ones_and_odd_values(points: Points) -> None:
+    job = watched(points)
+    points.scored(job)
+    points.sql("INSERT INTO points (id, x) VALUES (21, 21.5), (22, 22.5)")
+    for number, now in ((7, "clock_timestamp()"), (8, "at - interval '1 day'"), (9, "NULL"), (10, "'infinity'")):
+        change(points, number, 70, now)
+
+    found = preview(points.producer, job.name)
+
+    assert (found.rows, found.changed, found.without_value, found.gone_back) == (3, 1, 2, 1)
+
+
+def test_the_role_that_runs_replaces_and_follows_by_the_owners_functions(locked: LockedPoints) -> None:
+    job = watched(locked, 40, deleted="follow", keep_history=True)
+    locked.scored(job)
+    change(locked, 7, 70)
+    locked.sql("DELETE FROM points WHERE id = 8")
+
+    assert locked.run(locked.scored(job)).state is RunState.SUCCEEDED
+    assert follow_deletes.run_once(locked.runner) == 1
+
+    assert locked.errors == []
+    assert_accounted(locked.engine, job, {})
+    assert locked.as_runner(f"SELECT id, value FROM {HISTORY} ORDER BY id") == [(7, 15.0), (8, 17.0)]
+
+
+def test_a_table_of_before_is_changed_by_its_owner_alone(locked: LockedPoints) -> None:
+    locked.fill(20)
+    locked.sql("ALTER TABLE points ADD COLUMN at timestamptz DEFAULT clock_timestamp()")
+    locked.model({})
+    locked.scored(locked.job(query=QUERY))
+    locked.sql('UPDATE scorebeat.jobs SET spec = spec || \'{"changed_at": "at"}\'')
+
+    with pytest.raises(NotPermitted, match="which `scorebeat apply` under it does"):
+        enqueue(locked.runner, Request("points_job", "test"))
+
+    job = locked.job(query=QUERY, changed_at="at")
+    assert locked.run(locked.scored(job)).state is RunState.SUCCEEDED
+
+
+def test_predictions_of_a_job_that_replaces_none_cannot_be_deleted_by_the_function(locked: LockedPoints) -> None:
+    locked.fill(5)
+    locked.model({})
+    locked.scored(locked.job())
+    locked.as_runner(
+        "INSERT INTO scorebeat.runs (job, model, model_version, prediction_set_id, spec, created_by, plan_expires_at)"
+        " SELECT job, model, model_version, prediction_set_id, spec || '{\"changed_at\": \"x\"}', 'eve', now()"
+        " FROM scorebeat.runs"
+    )  # a forged run
+    seen = f"(SELECT jsonb_agg(jsonb_build_array(ctid::text, xmin::text, NULL)) FROM {TABLE})"
+
+    with pytest.raises(DBAPIError, match="is not one of a job whose predictions are replaced"):
+        locked.as_runner(f"SELECT scorebeat.replace_rows(1, {seen})")
+
+    assert len(values(locked)) == 5
+
+
+def test_scoring_every_row_anew_goes_on_with_changes_beside_it(points: Points) -> None:
+    job = watched(points, keep_history=True)
+    points.scored(job)
+    columns = "SELECT column_name FROM information_schema.columns WHERE table_name = 'points_job' ORDER BY 1"
+    before = points.sql(columns)
+    run = enqueue(points.producer, Request(job.name, "test", anew=True)).run_id
+    plan(points.producer, run)
+    change(points, 7, 70)
+    assert points.work(run) is RunState.SUCCEEDED
+    change(points, 8, 80)
+    points.scored(job)
+
+    assert points.errors == []
+    assert points.sql(columns) == before
+    assert points.view(job) == dict(points.sql("SELECT id, 2 * x FROM points"))
+    assert points.batches(points.scored(job)) == []
