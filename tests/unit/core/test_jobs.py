@@ -59,7 +59,7 @@ def mistake_in(file: Path, text: str) -> str:
         ("changed_at = 'at'\nrescore = 'every-run'", 'is of no use beside rescore = "every-run"'),
         ("changed_at = 'at'\non_failure = 'retry-run'", 'cannot be beside on_failure = "retry-run"'),
         ("keep_history = true", "needs changed_at"),
-        ("changed_at = 'at'\nsnapshot = true", "cannot be beside changed_at"),
+        ("snapshot = true\nchanged_at = 'at'", "cannot be beside changed_at"),
         ("deleted = 'drop'", "is 'drop'; expected 'keep' or 'follow'"),
         ("deleted = 'follow'\nrescore = 'every-run'", 'is of no use beside rescore = "every-run"'),
         ("deleted = 'follow'\non_failure = 'retry-run'", 'cannot be beside on_failure = "retry-run"'),
