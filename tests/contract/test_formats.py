@@ -2,8 +2,9 @@
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -43,16 +44,17 @@ class Loaded:
 
 
 @pytest.fixture(scope="module")
-def every(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Loaded]:
-    folder = tmp_path_factory.mktemp("formats")
-    return {title: added(title, folder, f"m{at}") for at, title in enumerate(CASES) if is_here(CASES[title])}
+def add_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Loaded]:
+    """Adds a case when the first test needs it."""
+    folder, names = tmp_path_factory.mktemp("formats"), list(CASES)
+    return cache(lambda title: added(title, folder, f"m{names.index(title)}"))
 
 
 @pytest.fixture(params=CASES)
-def loaded(request: pytest.FixtureRequest, every: dict[str, Loaded]) -> Loaded:
+def loaded(request: pytest.FixtureRequest, add_once: Callable[[str], Loaded]) -> Loaded:
     if not is_here(CASES[request.param]):
         pytest.skip(f"{CASES[request.param].needs} is not installed")
-    return every[request.param]
+    return add_once(request.param)
 
 
 def is_here(case: Case) -> bool:
@@ -137,7 +139,8 @@ for line in sys.stdin.read().splitlines():
 """
 
 
-def test_a_fresh_process_returns_the_same_predictions(every: dict[str, Loaded], tmp_path: Path) -> None:
+def test_a_fresh_process_returns_the_same_predictions(add_once: Callable[[str], Loaded], tmp_path: Path) -> None:
+    every = {title: add_once(title) for title in CASES if is_here(CASES[title])}
     for loaded in every.values():
         with pa.ipc.new_file(tmp_path / f"{loaded.artifact.name}.rows", loaded.rows.schema) as out:
             out.write_batch(loaded.rows)
@@ -169,8 +172,8 @@ def test_null_is_refused_by_column_unless_the_model_takes_it(loaded: Loaded) -> 
             score_rows.predict(loaded.model, rows)
 
 
-def test_a_pipeline_that_imputes_receives_null_as_nan(every: dict[str, Loaded]) -> None:
-    imputer = every["skops imputer"]
+def test_a_pipeline_that_imputes_receives_null_as_nan(add_once: Callable[[str], Loaded]) -> None:
+    imputer = add_once("skops imputer")
     rows = bound(imputer.artifact, [[None, *X[0, 1:].tolist()]], CASES["skops imputer"])
 
     found = [*score_rows.predict(imputer.model, rows).to_pylist()[0].values()]

@@ -11,7 +11,7 @@ from tests.support.api_fixtures import BEARER, Opener, client, opened, scored
 from tests.support.ledger_fixtures import Ledger, ledger, trained
 from tests.support.ledger_rows import add_batch, add_run
 
-pytestmark = pytest.mark.wide(every=7)
+pytestmark = pytest.mark.wide
 
 __all__ = ["client", "ledger", "opened", "scored", "trained"]
 

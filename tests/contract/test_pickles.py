@@ -60,6 +60,7 @@ def test_without_permission_no_code_of_the_file_runs(tmp_path: Path, suffix: str
     assert (tmp_path / "sprung").exists()
 
 
+@pytest.mark.wide
 def test_the_conversion_that_is_offered_works(tmp_path: Path) -> None:
     model = LogisticRegression(max_iter=1000).fit(X, Y)
     joblib.dump(model, tmp_path / "it's a model.joblib")

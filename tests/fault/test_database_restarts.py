@@ -42,6 +42,7 @@ def _until_committed(system: System, run: int, batches: int) -> None:
     wait_for(lambda: system.query(statement, id=run, before=batches - 1))
 
 
+@pytest.mark.wide
 def test_beat_goes_on_when_the_database_was_away(system: System, beat: "Popen[bytes]") -> None:
     system.servers.stop("database")
     wait_for(lambda: "beat.database_away" in system.programs.log(beat))

@@ -124,6 +124,7 @@ def test_a_batch_that_finds_the_disk_full_waits_and_is_tried_again(system: Syste
     assert_scored_once(system, job)
 
 
+@pytest.mark.wide
 def test_batches_that_died_of_a_full_disk_are_requeued_when_there_is_space(system: System, tablespace: Disk) -> None:
     job, run = _job_on_a_full_disk(system, tablespace, "full_for_long")
 

@@ -73,6 +73,7 @@ def test_a_run_goes_on_with_its_version_after_another_is_published(system: Syste
     assert process in children(system.worker_of(second))
 
 
+@pytest.mark.wide
 def test_a_worker_that_has_both_versions_scores_the_one_that_was_rolled_back_to(
     system: System, versions: Versions
 ) -> None:

@@ -99,6 +99,7 @@ def test_a_batch_that_is_not_finished_in_time_is_pending_and_keeps_its_budget(po
     finished_by_another(points, start, job, run)
 
 
+@pytest.mark.wide
 def test_a_second_signal_releases_the_batch_at_once(points: Points, start: Start, programs: Programs) -> None:
     worker = start(60)
     job, run = begun(points, 4)

@@ -111,6 +111,7 @@ def test_a_worker_that_slept_past_its_claim_writes_nothing(system: System, start
     assert_scored_once(system, job)
 
 
+@pytest.mark.wide
 def test_a_worker_that_receives_a_stop_signal_finishes_its_batch_first(system: System, start: Start) -> None:
     job = system.job("stopped", batch_rows=200, where=GATED)
     worker = start()

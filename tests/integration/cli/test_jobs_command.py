@@ -32,7 +32,7 @@ def test_a_job_is_one_line_with_its_next_due_time_last_success_and_last_skip(
 
     shown = scorebeat("jobs")
     head, line = shown.stdout.splitlines()
-    (line,) = json.loads(scorebeat("jobs", "--json").stdout)
+    (found,) = json.loads(scorebeat("jobs", "--json").stdout)
 
     assert head.split("  ")[0] == "job"
     assert "0 2 * * * Europe/Berlin" in line
@@ -40,11 +40,11 @@ def test_a_job_is_one_line_with_its_next_due_time_last_success_and_last_skip(
     assert "run 1 succeeded" in line
     assert "paused by ann: the table is being rebuilt" in line
     assert line.rstrip().endswith("adder/1")
-    due = datetime.fromisoformat(line["next_due_at"])
+    due = datetime.fromisoformat(found["next_due_at"])
     assert due > datetime.now(UTC)
-    assert (line["name"], line["last_state"], line["is_overdue"]) == (job, "succeeded", False)
-    assert (line["last_run"], line["last_reason"], line["paused_by"]) == (1, None, "ann")
-    assert line["last_success_at"] == line["last_end_at"]
+    assert (found["name"], found["last_state"], found["is_overdue"]) == (job, "succeeded", False)
+    assert (found["last_run"], found["last_reason"], found["paused_by"]) == (1, None, "ann")
+    assert found["last_success_at"] == found["last_end_at"]
 
 
 def test_a_job_by_hand_and_no_job_at_all_have_their_words(scorebeat: Cli, job: str, settings: Settings) -> None:
