@@ -24,6 +24,8 @@ from scorebeat.models.formats.sklearn import pickle_format
 from scorebeat.models.scoring import score_rows
 from scorebeat.models.store import store
 
+pytestmark = pytest.mark.wide(every=3)
+
 X, Y = load_iris(return_X_y=True)
 ALLOWED = AddOptions(code=frozenset({"pickle"}))
 

@@ -10,6 +10,8 @@ import pytest
 import scorebeat
 from tests.docs.pages import REPOSITORY
 
+pytestmark = pytest.mark.wide
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:

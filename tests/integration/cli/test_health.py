@@ -14,6 +14,8 @@ from scorebeat.db.processes import signs_of_life, workers
 from tests.support.cli_fixtures import Cli
 from tests.support.fixtures import environment, typed, wait_for
 
+pytestmark = pytest.mark.wide(every=3)
+
 HERE = socket.gethostname()
 
 

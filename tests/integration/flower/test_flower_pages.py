@@ -149,6 +149,7 @@ def test_flowers_task_page_includes_the_batch_and_its_list_shows_job_run_and_row
     assert 'data-column="args"' in flower.get("/tasks").text
 
 
+@pytest.mark.wide
 def test_a_page_of_10_000_batches_and_100_000_failed_rows_stays_fast(s: System, flower: Flower) -> None:
     small = a_run(s, "partial", "small", "dead", "committed")
     runs = [_large(s, f"large_{n}") for n in range(3)]

@@ -16,6 +16,8 @@ from scorebeat.producer.control.tick import tick
 from scorebeat.producer.requests.enqueue import Request, enqueue
 from tests.support.cli_fixtures import JOB, Cli, refused, score_all, scoring
 
+pytestmark = pytest.mark.wide(every=3)
+
 QUERY = "SELECT id, a, b FROM pairs WHERE id <= extract(day FROM :due_at AT TIME ZONE 'UTC') * 10"
 BY_DAY = JOB.replace("SELECT id, a, b FROM pairs", QUERY) + 'schedule = "0 2 * * *"\n'
 JULY = ("backfill", "sums", "--from", "2025-07-01", "--to", "2025-07-04")

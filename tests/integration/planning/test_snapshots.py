@@ -15,6 +15,8 @@ from scorebeat.producer.requests.requeue import cancel
 from tests.support.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.support.ledger_rows import a_job
 
+pytestmark = pytest.mark.wide(every=2)
+
 __all__ = ["ledger", "trained"]
 
 GROUPED = "SELECT id / 3 AS id, avg(a) AS a, avg(b) AS b FROM items GROUP BY 1"

@@ -11,6 +11,8 @@ from tests.support.ledger_fixtures import Ledger, ledger, trained
 from tests.support.ledger_rows import a_job
 from tests.support.poison_fixtures import Points, assert_accounted, points
 
+pytestmark = pytest.mark.wide(every=4)
+
 __all__ = ["ledger", "points", "trained"]
 
 LACKING = {"NULL": "NULL", "NaN": "'NaN'"}

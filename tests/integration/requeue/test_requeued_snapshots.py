@@ -15,6 +15,8 @@ from scorebeat.producer.requests.apply import remove_all
 from scorebeat.producer.requests.requeue import requeue
 from tests.support.poison_fixtures import Points, assert_accounted, points
 
+pytestmark = pytest.mark.wide(every=3)
+
 __all__ = ["points"]
 
 BAD = {7: "ValueError", 23: "ValueError"}

@@ -27,6 +27,8 @@ from scorebeat.worker.scoring.runtime import Runtime
 from scorebeat.worker.scoring.score import Outcome, score_batch
 from tests.support.poison_fixtures import Points, assert_accounted, points
 
+pytestmark = pytest.mark.wide(every=2)
+
 __all__ = ["points"]
 
 AGAIN = "UPDATE scorebeat.runs SET plan_expires_at = now() - interval '1 s' WHERE state = 'planning'"

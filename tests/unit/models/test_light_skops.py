@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.wide
+
 CODE = """
 import sys
 from scorebeat.models.formats.shared.light_skops import skops_io
