@@ -87,7 +87,6 @@ def test_a_task_that_celery_tries_again_waits_for_the_one_run(
     shop.assert_predicted("churn")
 
 
-@pytest.mark.wide
 def test_too_many_quarantined_rows_fail_the_task_with_the_error_of_the_product(
     shop: ChurnShop, folder: Path, application: Path, environment: dict[str, str]
 ) -> None:
