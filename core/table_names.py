@@ -38,3 +38,8 @@ def history_table(table_name: str) -> str:
         return table_name + tail
     digest = sha256(table_name.encode()).hexdigest()[:12]
     return f"{table_name[: LONGEST - len(tail) - len(digest) - 1]}_{digest}{tail}"
+
+
+def snapshot_table(run_id: int, attempt: int | None = None) -> str:
+    """The snapshot of a run; with `attempt` the table that this attempt at the plan makes, of which no other knows."""
+    return f"{WORK}.run_{run_id:d}" if attempt is None else f"{WORK}.run_{run_id:d}_{attempt:d}"

@@ -11,7 +11,7 @@ import psycopg2.errors
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core.table_names import WORK
+from scorebeat.core.table_names import WORK, snapshot_table
 from scorebeat.db.connect.sql import ident
 
 
@@ -100,7 +100,7 @@ def drop(connection: Connection, old: SnapshotTable, cutoff: datetime | None = N
 def size_of(connection: Connection, run_id: int) -> int | None:
     """Bytes of the run's snapshot, with its index; None if it has none any more."""
     query = text("SELECT pg_total_relation_size(to_regclass(:table))")
-    size: int | None = connection.execute(query, {"table": f"{WORK}.run_{run_id:d}"}).scalar_one()
+    size: int | None = connection.execute(query, {"table": snapshot_table(run_id)}).scalar_one()
     return size
 
 

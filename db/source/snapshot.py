@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, text
 
 from scorebeat.core.errors import NotPermitted, QueryError, SnapshotLost
 from scorebeat.core.jobs.job import Job
-from scorebeat.core.table_names import WORK
+from scorebeat.core.table_names import WORK, snapshot_table
 from scorebeat.db.connect import user_sql
 from scorebeat.db.connect.sql import Key, KeyRange, among, ident, subquery, texts
 from scorebeat.db.schema import ownership, roles
@@ -23,15 +23,6 @@ from scorebeat.db.source.source import Source
 
 MOST_COLUMNS = 1_600
 """Columns of a table of PostgreSQL."""
-
-
-def table(run_id: int, attempt: int | None = None) -> str:
-    """The table of a run; with `attempt` the one that this attempt at the plan makes, and no other attempt knows."""
-    return f"{WORK}.{_name(run_id, attempt)}"
-
-
-def _name(run_id: int, attempt: int | None) -> str:
-    return f"run_{run_id:d}" if attempt is None else f"run_{run_id:d}_{attempt:d}"
 
 
 @contextmanager
@@ -113,20 +104,22 @@ def make(
 
 def adopt(connection: Connection, run_id: int, attempt: int) -> None:
     """Make what this attempt at the plan stored the snapshot of the run."""
-    connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table(run_id)}")
-    connection.exec_driver_sql(f"ALTER TABLE {table(run_id, attempt)} RENAME TO {_name(run_id, None)}")
+    connection.exec_driver_sql(f"DROP TABLE IF EXISTS {snapshot_table(run_id)}")
+    connection.exec_driver_sql(f"ALTER TABLE {snapshot_table(run_id, attempt)} RENAME TO run_{run_id:d}")
 
 
 def is_there(connection: Connection, run_id: int) -> bool:
     """Whether the snapshot of the run still exists."""
-    return bool(connection.execute(text("SELECT to_regclass(:table) IS NOT NULL"), {"table": table(run_id)}).scalar())
+    return bool(
+        connection.execute(text("SELECT to_regclass(:table) IS NOT NULL"), {"table": snapshot_table(run_id)}).scalar()
+    )
 
 
 def source_of(connection: Connection, job: Job, run_id: int) -> Source:
     """The snapshot as the rows that batches read. Raises SnapshotLost."""
     if not is_there(connection, run_id):
         raise lost(job, run_id, "is gone")
-    found = source.columns_of(connection, job, f"SELECT * FROM {table(run_id)}")
+    found = source.columns_of(connection, job, f"SELECT * FROM {snapshot_table(run_id)}")
     columns = [field for field in found.columns if field.name != NUMBER]
     return replace(found, columns=pa.schema(columns))
 
@@ -134,8 +127,9 @@ def source_of(connection: Connection, job: Job, run_id: int) -> Source:
 def lost(job: Job, run_id: int, how: str) -> SnapshotLost:
     """The error for a snapshot from which rows are missing."""
     return SnapshotLost(
-        f"the snapshot of run {run_id}, {table(run_id)}, {how}: somebody dropped or changed it, or it was pruned. "
-        f"Nothing of the batch was committed as done; `scorebeat enqueue {job.name}` scores the rows that are pending"
+        f"the snapshot of run {run_id}, {snapshot_table(run_id)}, {how}: somebody dropped or changed it, or it was "
+        f"pruned. Nothing of the batch was committed as done; `scorebeat enqueue {job.name}` scores the rows that are "
+        "pending"
     )
 
 
@@ -148,7 +142,7 @@ def require_rows(connection: Connection, job: Job, run_id: int, numbers: tuple[i
     if not is_there(connection, run_id):
         raise lost(job, run_id, "is gone")
     found = connection.exec_driver_sql(
-        f"SELECT count(*) FROM {table(run_id)} WHERE {NUMBER} BETWEEN {first:d} AND {last:d}"
+        f"SELECT count(*) FROM {snapshot_table(run_id)} WHERE {NUMBER} BETWEEN {first:d} AND {last:d}"
     ).scalar_one()
     if found != last - first + 1:
         raise lost(job, run_id, f"has {found:,} of the {last - first + 1:,} rows {first:,} to {last:,}")

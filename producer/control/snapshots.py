@@ -7,6 +7,7 @@ from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import NoDisk, ScorebeatError, one_line
 from scorebeat.core.events import emit
+from scorebeat.core.table_names import snapshot_table
 from scorebeat.db.closing import old_snapshots
 from scorebeat.db.connect import database_errors, locks
 from scorebeat.db.ledger import batches, model_versions, plan_lease, runs
@@ -65,7 +66,7 @@ def _store(p: Producer, run: Run, attempt: int) -> tuple[int, bool]:
             fitted.binding.columns,
             anti_join=not empty,
             limit=run.selection.limit,
-            to=snapshot.table(run.id, attempt),
+            to=snapshot_table(run.id, attempt),
         )
     return stored, empty
 

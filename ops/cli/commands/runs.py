@@ -5,12 +5,12 @@ from typing import Any
 import click
 from sqlalchemy import Connection
 
+from scorebeat.core.table_names import snapshot_table
 from scorebeat.db.closing import old_snapshots
 from scorebeat.db.ledger import jobs
 from scorebeat.db.ledger import runs as run_rows
 from scorebeat.db.reports import status
 from scorebeat.db.reports.status import RunLine
-from scorebeat.db.source import snapshot
 from scorebeat.ops.cli import output as out
 from scorebeat.ops.cli.context import database
 from scorebeat.ops.cli.options import Whole
@@ -115,7 +115,7 @@ def _snapshot(connection: Connection, run: int) -> dict[str, str]:
         return {}
     size = old_snapshots.size_of(connection, run)
     kept = "dropped, because no batch needs it" if size is None else f"{size / 2**20:,.1f} MiB"
-    return {"snapshot": f"{rows:,} rows in {snapshot.table(run)}, {kept}"}
+    return {"snapshot": f"{rows:,} rows in {snapshot_table(run)}, {kept}"}
 
 
 def _show_run(p: Producer, run: int, *, as_json: bool) -> None:
