@@ -1,8 +1,10 @@
 """Prune: deletes what is old and no longer needed from the database, and counts it."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -65,7 +67,7 @@ def run(p: Producer, older_than: timedelta, by: str, *, even_most: bool = False)
             cutoff = database_clock.now(connection) - older_than
             listed = jobs.listing(connection)
         for kind in retention.KINDS:
-            done.counts[kind.name] = _all(p, kind, cutoff)
+            done.counts[kind.name] = _all(p, partial(retention.delete_piece, kind=kind, cutoff=cutoff))
         _generations(p, cutoff, done)
         _snapshots(p, cutoff, done)
         _history(p, cutoff, done)
@@ -100,11 +102,12 @@ def _counts(done: Pruned) -> dict[str, int]:
     return {name.replace(" ", "_"): number for name, number in done.counts.items()}
 
 
-def _all(p: Producer, kind: retention.Kind, cutoff: datetime) -> int:
+def _all(p: Producer, delete_piece: Callable[[Connection], int]) -> int:
+    """Delete piece by piece, each in a transaction of its own, until none is left. Returns how many rows."""
     total = 0
     while True:
         with p.engine.begin() as connection:
-            gone = retention.delete_piece(connection, kind, cutoff)
+            gone = delete_piece(connection)
         if not gone:
             return total
         total += gone
@@ -141,11 +144,7 @@ def _history(p: Producer, cutoff: datetime, done: Pruned) -> None:
     with p.engine.connect() as connection:
         found = history.with_history(connection)
     for one in found:
-        gone = -1
-        while gone:
-            with p.engine.begin() as connection:
-                gone = history.delete_piece(connection, one, cutoff)
-            done.counts[REPLACED] += gone
+        done.counts[REPLACED] += _all(p, partial(history.delete_piece, found=one, cutoff=cutoff))
 
 
 def _drop(p: Producer, generation: PredictionSet, cutoff: datetime) -> str | None:

@@ -63,6 +63,10 @@ class Run:
     snapshot_rows: int | None = None
     """Rows of its snapshot when that was made; None: it reads the query."""
 
+    def attempts(self, most: int) -> int:
+        """Attempts that each of its batches has: one if the job leaves failed batches alone."""
+        return 1 if self.job.on_failure == "leave" else most
+
     @property
     def where_to_read(self) -> str | None:
         """The condition for the rows that batches read; of a snapshot all are wanted."""

@@ -15,18 +15,16 @@ from scorebeat.core.events import emit
 from scorebeat.db.closing import close_run, closed_runs
 from scorebeat.db.connect import database_errors, locks
 from scorebeat.db.connect.sql import KeyRange
-from scorebeat.db.ledger import batches, model_versions, plan_lease, runs
+from scorebeat.db.ledger import batches, plan_lease, runs
 from scorebeat.db.ledger.batches import NewBatch
 from scorebeat.db.ledger.runs import Run
-from scorebeat.db.predictions import prediction_sets, stored_keys
-from scorebeat.db.source import key_range, pending, planning_cursor, source
+from scorebeat.db.source import key_range, planning_cursor, source
 from scorebeat.db.source.pending import PendingRows
 from scorebeat.db.source.planning_cursor import KeyCursor
 from scorebeat.producer.context import Producer
-from scorebeat.producer.control import snapshots
+from scorebeat.producer.control import planned_rows, snapshots
 from scorebeat.producer.control.settle import settle
 from scorebeat.producer.dispatch import dispatch
-from scorebeat.producer.versions import prediction_tables
 
 LOCK_PAUSE = timedelta(seconds=3)
 """The pause after a plan met a lock on a table of its query."""
@@ -94,21 +92,16 @@ def _make_batches(p: Producer, run: Run, attempt: int) -> int:
 
 def _begin(p: Producer, reader: Connection, run: Run, attempt: int) -> _Plan:
     """Check the query again, with the tables as they are now, and record whether the prediction set is empty."""
-    version = model_versions.get(reader, run.model, run.model_version)
-    fitted = prediction_tables.fit_now(reader, run.job, version, run.values)
+    fitted = planned_rows.fit(reader, run)
     source.require_unique(reader, fitted.source)
     first = planning_cursor.first_key(reader, fitted.source)
     if first is not None and run.selection.keys is None:
         whole = key_range.why_whole(reader, fitted.source, run.job, first)
         if whole is not None:  # its table grew, or lost an index: a slow run is better than none
             emit("plan.computes_all", logging.WARNING, run=run.id, job=run.job.name, reason=whole)
-    target = prediction_sets.get(reader, run.prediction_set_id)
-    stored_keys.require_room(reader, fitted.source, target)
-    quarantined = pending.has_quarantine(reader, target.id)
-    empty = pending.is_empty(reader, target.table) and not quarantined
+    rows, empty = planned_rows.pending_rows(reader, run, fitted)
     with p.engine.begin() as connection:
         plan_lease.note_empty(connection, run.id, attempt, empty)
-    rows = PendingRows(fitted.source, target.table, target.id, run.selection.where, quarantined, run.selection.keys)
     return _Plan(run, rows, anti_join=not empty)
 
 
@@ -159,7 +152,7 @@ def _groups(cut: Iterator[NewBatch]) -> Iterator[list[NewBatch]]:
 def _store(p: Producer, run: Run, attempt: int, group: list[NewBatch]) -> None:
     with p.engine.begin() as connection:
         plan_lease.require(connection, run.id, attempt, p.settings.claim_ttl)
-        attempts = 1 if run.job.on_failure == "leave" else p.settings.max_attempts
+        attempts = run.attempts(p.settings.max_attempts)
         batches.add(connection, run.id, run.job.queue, attempts, group)
 
 

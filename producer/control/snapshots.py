@@ -10,15 +10,13 @@ from scorebeat.core.events import emit
 from scorebeat.core.table_names import snapshot_table
 from scorebeat.db.closing import old_snapshots
 from scorebeat.db.connect import database_errors, locks
-from scorebeat.db.ledger import batches, model_versions, plan_lease, runs
+from scorebeat.db.ledger import batches, plan_lease, runs
 from scorebeat.db.ledger.batches import NewBatch
 from scorebeat.db.ledger.runs import Run
-from scorebeat.db.predictions import prediction_sets, stored_keys
-from scorebeat.db.source import pending, planning_cursor, snapshot, source
-from scorebeat.db.source.pending import PendingRows
+from scorebeat.db.source import planning_cursor, snapshot, source
 from scorebeat.producer.context import Producer
+from scorebeat.producer.control import planned_rows
 from scorebeat.producer.dispatch import dispatch
-from scorebeat.producer.versions import prediction_tables
 
 AT_ONCE = 1_000
 """Batches that one statement stores."""
@@ -53,13 +51,8 @@ def _store(p: Producer, run: Run, attempt: int) -> tuple[int, bool]:
     """The number of rows, and whether the prediction set is empty."""
     with snapshot.writing(p.engine) as connection:
         locks.wait_at_most(connection, locks.IN_A_PLAN)
-        version = model_versions.get(connection, run.model, run.model_version)
-        fitted = prediction_tables.fit_now(connection, run.job, version, run.values)
-        target = prediction_sets.get(connection, run.prediction_set_id)
-        stored_keys.require_room(connection, fitted.source, target)
-        quarantined = pending.has_quarantine(connection, target.id)
-        empty = pending.is_empty(connection, target.table) and not quarantined
-        rows = PendingRows(fitted.source, target.table, target.id, run.selection.where, quarantined, run.selection.keys)
+        fitted = planned_rows.fit(connection, run)
+        rows, empty = planned_rows.pending_rows(connection, run, fitted)
         stored = snapshot.make(
             connection,
             rows,
@@ -75,9 +68,8 @@ def _no_disk(p: Producer, run: Run, error: DBAPIError) -> NoDisk:
     """The error with the size that the planner of PostgreSQL expects, if it expects one."""
     size = ""
     with suppress(DBAPIError, ScorebeatError), planning_cursor.reading(p.engine) as reader:
-        version = model_versions.get(reader, run.model, run.model_version)
-        fitted = prediction_tables.fit_now(reader, run.job, version, run.values)
-        size = f", about {source.estimated_bytes(reader, fitted.source) / 2**20:,.1f} MiB by PostgreSQL's estimate"
+        expected = source.estimated_bytes(reader, planned_rows.fit(reader, run).source)
+        size = f", about {expected / 2**20:,.1f} MiB by PostgreSQL's estimate"
     return NoDisk(
         f"jobs.{run.job.name}: there is no disk for the rows of the query, which snapshot = true stores{size}: "
         f"{one_line(database_errors.message(error))}. Nothing of it was left behind. Free some space or let the query "
@@ -88,7 +80,7 @@ def _no_disk(p: Producer, run: Run, error: DBAPIError) -> NoDisk:
 def _cut(p: Producer, connection: Connection, run: Run, rows: int) -> int:
     """Store batches by row numbers, in key order; returns how many."""
     size = run.job.batch_rows
-    attempts = 1 if run.job.on_failure == "leave" else p.settings.max_attempts
+    attempts = run.attempts(p.settings.max_attempts)
     stored = snapshot.source_of(connection, run.job, run.id)
     new: list[NewBatch] = []
     made = 0

@@ -85,7 +85,7 @@ def _put_back(connection: Connection, p: Producer, run: Run, part: Part) -> _Bac
     model_versions.get(connection, run.model, run.model_version)  # it may have been dropped
     target = prediction_sets.get(connection, run.prediction_set_id)
     set_drops.require_table(connection, target)
-    attempts = 1 if run.job.on_failure == "leave" else p.settings.max_attempts
+    attempts = run.attempts(p.settings.max_attempts)
     if run.snapshot_rows is not None and not snapshot.is_there(connection, run.id):
         return _leave_to_the_next_run(connection, run, part)
     if comes_back_whole(run.state, run.job.on_failure):

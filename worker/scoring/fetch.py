@@ -110,8 +110,9 @@ def _fetch(attempt: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, t
             bad += unfit
     good = good or [_read(attempt, 0, attempt.claim.keys, anti_join=True)]
     # if no key is pending, the query fails for rows that are scored or quarantined
-    joined = Fetched(_join([part.keys for part in good]), _join([part.rows for part in good]), more=bool(keys))
-    return joined, tuple(bad)
+    read_keys = pa.concat_batches([part.keys for part in good])
+    read_rows = pa.concat_batches([part.rows for part in good])
+    return Fetched(read_keys, read_rows, more=bool(keys)), tuple(bad)
 
 
 def _raise_if_all_alike(attempt: Attempt, keys: Sequence[Key]) -> None:
@@ -168,8 +169,3 @@ def _read_from(
 
 def _is_about_a_row(error: BaseException) -> bool:
     return isinstance(error, InputError) or database_errors.is_about_values(error)
-
-
-def _join(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-    whole = pa.Table.from_batches(parts).combine_chunks().to_batches()
-    return whole[0] if whole else parts[0]

@@ -62,10 +62,8 @@ def predict_isolating_failures(predict: Predict, rows: pa.RecordBatch, alike_fro
             raise reason  # it may return one value for all rows: then its prediction for one row alone is wrong, too
     if not good:
         return Scored([], predict(rows.slice(0, 0)), tuple(failed))
-    tables = [done.result for done in good]
-    joined = pa.Table.from_batches(tables).combine_chunks().to_batches()
     indices = [index for done in good for index in done.part]
-    return Scored(indices, joined[0] if joined else tables[0], tuple(failed))
+    return Scored(indices, pa.concat_batches([done.result for done in good]), tuple(failed))
 
 
 def sample_positions(count: int) -> list[int]:
