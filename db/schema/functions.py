@@ -65,11 +65,42 @@ END""",
 COMPLETE_GENERATION = _HEAD.format(
     signature="complete_generation(set_id bigint) RETURNS void",
     body=f"""\
+DECLARE
+    made scorebeat.prediction_sets;
+    old scorebeat.prediction_sets;
+    names text;
+    theirs text;
+    same text;
 BEGIN
     IF NOT {_ENDED_WHOLE} THEN
         RAISE EXCEPTION 'no run over prediction set % ended and looked at every row', set_id;
     END IF;
-    UPDATE scorebeat.prediction_sets SET complete_at = now() WHERE id = set_id AND complete_at IS NULL;
+    UPDATE scorebeat.prediction_sets SET complete_at = now() WHERE id = set_id AND complete_at IS NULL
+        RETURNING * INTO made;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    SELECT s.* INTO old FROM scorebeat.prediction_sets s WHERE s.job = made.job AND s.model = made.model
+        AND s.model_version = made.model_version AND s.id <> set_id AND s.complete_at IS NOT NULL
+        AND s.dropped_at IS NULL AND s.history_table IS NOT NULL;
+    IF NOT FOUND OR old.generation > made.generation THEN
+        RETURN;
+    END IF;
+    -- the history of the version goes on; what readers saw until now goes there, with no time between or twice
+    IF EXISTS (SELECT FROM scorebeat.jobs j WHERE j.name = made.job AND j.spec ->> 'keep_history' = 'true') THEN
+        SELECT string_agg(quote_ident(a.attname), ', '), string_agg('o.' || quote_ident(a.attname), ', ')
+            INTO names, theirs FROM pg_attribute a
+            WHERE a.attrelid = to_regclass(format('predictions.%I', old.table_name))
+            AND a.attnum > 0 AND NOT a.attisdropped;
+        SELECT string_agg(format('n.%1$I = o.%1$I', a.attname), ' AND ') INTO same
+            FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+            WHERE i.indrelid = to_regclass(format('predictions.%I', old.table_name)) AND i.indisprimary;
+        EXECUTE format('INSERT INTO predictions.%I (%s, replaced_at) SELECT %s, coalesce(n.scored_at, now())'
+            ' FROM predictions.%I o LEFT JOIN predictions.%I n ON %s',
+            old.history_table, names, theirs, old.table_name, made.table_name, same);
+    END IF;
+    UPDATE scorebeat.prediction_sets SET history_table = NULL WHERE id = old.id;
+    UPDATE scorebeat.prediction_sets SET history_table = old.history_table WHERE id = set_id;
 END""",
 )
 

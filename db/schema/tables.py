@@ -84,6 +84,7 @@ prediction_sets = Table(
     timestamp("dropped_at"),  # an old generation; its table is gone
     Column("visible_below", BigInteger, comment="readers see batches below this id; NULL: all"),
     Column("history_table", Text, comment="table of replaced predictions; NULL: none"),
+    Column("changed_at", Text, comment="column of the query whose values its table stores; NULL: none"),
     ForeignKeyConstraint(
         ["model", "model_version"], ["scorebeat.model_versions.name", "scorebeat.model_versions.version"]
     ),

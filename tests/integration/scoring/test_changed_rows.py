@@ -373,3 +373,54 @@ def test_a_column_that_cannot_show_when_a_row_changed_is_refused(points: Points,
 
     with pytest.raises(UsageError, match=words):
         points.job(query=QUERY, changed_at=column)
+
+
+def of_another_column(points: Points) -> Job:
+    """The job with a column whose values are all smaller than those that were stored."""
+    return points.job(query="SELECT id, x, version FROM points", changed_at="version", error_threshold=-1)
+
+
+def test_values_of_another_column_are_not_compared_with_those_that_were_stored(points: Points) -> None:
+    job = watched(points, kind="bigint")
+    points.sql("ALTER TABLE points ADD COLUMN version bigint DEFAULT 0")
+    points.sql("UPDATE points SET at = at + 1000")
+    points.scored(job)
+
+    job = of_another_column(points)
+    points.scored(job)
+    points.sql("UPDATE points SET x = 70.5, version = 1 WHERE id = 7")
+
+    assert points.batches(points.scored(job), "rows_scored") == [1]
+    assert_accounted(points.engine, job, {})
+
+
+def test_a_column_that_is_named_after_a_time_without_any_is_another_one(points: Points) -> None:
+    job = watched(points, kind="bigint")
+    points.sql("ALTER TABLE points ADD COLUMN version bigint DEFAULT 0")
+    points.sql("UPDATE points SET at = at + 1000")
+    points.scored(job)
+    points.job(query=QUERY)
+
+    points.sql("UPDATE points SET x = 70.5, version = 1 WHERE id = 7")
+    job = of_another_column(points)
+
+    assert points.batches(points.scored(job), "rows_scored") == [20]
+    assert_accounted(points.engine, job, {})
+    assert points.batches(points.scored(job), "rows_scored") == []
+
+
+def test_a_row_in_quarantine_is_tried_again_by_another_column(points: Points) -> None:
+    job = watched(points, kind="bigint", error_threshold=-1)
+    points.sql("ALTER TABLE points ADD COLUMN version bigint DEFAULT 0")
+    points.sql("UPDATE points SET at = at + 1000")
+    points.scored(job)
+    points.harm({"raise": np.array([666.5])})
+    change(points, 9, 666, "at + 1")
+    points.scored(job)
+    assert points.quarantined(job) == ["9"]
+
+    points.sql("UPDATE points SET x = 9.5, version = 1 WHERE id = 9")
+    job = of_another_column(points)
+    points.scored(job)
+
+    assert_accounted(points.engine, job, {})

@@ -7,12 +7,14 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import NotPermitted
+from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
 from scorebeat.producer import retention
 from scorebeat.producer.control import follow_deletes
 from scorebeat.producer.control.plan import plan
 from scorebeat.producer.requests.enqueue import Request, enqueue
 from scorebeat.producer.requests.preview import preview
+from scorebeat.producer.requests.requeue import cancel
 from scorebeat.producer.versions import drop
 from tests.integration.scoring.test_changed_rows import QUERY, TABLE, change, values, watched
 from tests.support.poison_fixtures import Points, assert_accounted, points
@@ -44,6 +46,67 @@ def test_a_prediction_of_an_earlier_time_is_found_in_the_history(points: Points)
     )
     assert points.sql(query, then=then) == [15.0]
     assert values(points)[7] == 143.0
+
+
+AS_OF = (
+    "SELECT id, value FROM (SELECT id, value, scored_at, replaced_at FROM {history} UNION ALL"
+    " SELECT id, value, scored_at, NULL FROM predictions.points_job) a"
+    " WHERE scored_at <= :then AND coalesce(replaced_at > :then, true)"
+)
+
+
+def history_of(points: Points) -> str:
+    (name,) = points.sql("SELECT history_table FROM scorebeat.prediction_sets WHERE history_table IS NOT NULL")
+    return f"predictions.{name}"
+
+
+def rescored(points: Points, job: Job) -> None:
+    run = enqueue(points.producer, Request(job.name, "test", anew=True)).run_id
+    plan(points.producer, run)
+    assert points.work(run) is RunState.SUCCEEDED
+
+
+def test_history_goes_on_when_every_row_is_scored_anew(points: Points) -> None:
+    job = watched(points, keep_history=True, keep=1)
+    times, said = [], []
+    steps = [lambda: change(points, 7, 70), lambda: rescored(points, job)] * 3
+
+    points.scored(job)
+    for step in steps:
+        times += points.sql("SELECT clock_timestamp()")
+        said.append(points.view(job))
+        step()
+        points.scored(job)
+
+    assert points.errors == []
+    found = [points.sql(AS_OF.format(history=history_of(points)), then=then) for then in times]
+    assert [sorted(rows) for rows in found] == [sorted(rows.items()) for rows in said]
+    assert points.sql("SELECT count(*) FROM scorebeat.prediction_sets WHERE dropped_at IS NULL") == [1]
+
+
+def test_history_that_was_switched_off_and_on_again_is_the_same_table(points: Points) -> None:
+    job = watched(points, keep_history=True)
+    points.scored(job)
+    job = points.job(query=QUERY, changed_at="at")
+    rescored(points, job)
+    job = points.job(query=QUERY, changed_at="at", keep_history=True)
+    change(points, 7, 70)
+    points.scored(job)
+
+    assert history_of(points) == HISTORY
+    assert points.sql(f"SELECT id, value FROM {HISTORY}") == [(7, 15.0)]
+
+
+def test_history_of_a_run_anew_that_nobody_saw_is_none(points: Points) -> None:
+    job = watched(points, keep_history=True)
+    points.scored(job)
+    run = enqueue(points.producer, Request(job.name, "test", anew=True)).run_id
+    plan(points.producer, run)
+    cancel(points.producer, run, "ann")
+
+    assert points.sql(f"SELECT count(*) FROM {HISTORY}") == [0]
+    rescored(points, job)
+    assert points.sql(f"SELECT count(*), count(DISTINCT id) FROM {HISTORY}") == [(20, 20)]
 
 
 def test_history_is_pruned_by_age_and_dropped_with_its_version(points: Points) -> None:

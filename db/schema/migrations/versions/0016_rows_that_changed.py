@@ -22,6 +22,44 @@ EXISTS (SELECT FROM scorebeat.runs r WHERE r.prediction_set_id = set_id AND r.st
         AND (SELECT coalesce(bool_and(b.state = 'committed'), true)
             AND (coalesce(sum(b.rows_scored), 0) > 0 OR coalesce(sum(b.rows_failed), 0) = 0)
             FROM scorebeat.batches b WHERE b.run_id = r.id))"""
+COMPLETE_GENERATION = f"""\
+DECLARE
+    made scorebeat.prediction_sets;
+    old scorebeat.prediction_sets;
+    names text;
+    theirs text;
+    same text;
+BEGIN
+    IF NOT {_ENDED_WHOLE} THEN
+        RAISE EXCEPTION 'no run over prediction set % ended and looked at every row', set_id;
+    END IF;
+    UPDATE scorebeat.prediction_sets SET complete_at = now() WHERE id = set_id AND complete_at IS NULL
+        RETURNING * INTO made;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    SELECT s.* INTO old FROM scorebeat.prediction_sets s WHERE s.job = made.job AND s.model = made.model
+        AND s.model_version = made.model_version AND s.id <> set_id AND s.complete_at IS NOT NULL
+        AND s.dropped_at IS NULL AND s.history_table IS NOT NULL;
+    IF NOT FOUND OR old.generation > made.generation THEN
+        RETURN;
+    END IF;
+    -- the history of the version goes on; what readers saw until now goes there, with no time between or twice
+    IF EXISTS (SELECT FROM scorebeat.jobs j WHERE j.name = made.job AND j.spec ->> 'keep_history' = 'true') THEN
+        SELECT string_agg(quote_ident(a.attname), ', '), string_agg('o.' || quote_ident(a.attname), ', ')
+            INTO names, theirs FROM pg_attribute a
+            WHERE a.attrelid = to_regclass(format('predictions.%I', old.table_name))
+            AND a.attnum > 0 AND NOT a.attisdropped;
+        SELECT string_agg(format('n.%1$I = o.%1$I', a.attname), ' AND ') INTO same
+            FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+            WHERE i.indrelid = to_regclass(format('predictions.%I', old.table_name)) AND i.indisprimary;
+        EXECUTE format('INSERT INTO predictions.%I (%s, replaced_at) SELECT %s, coalesce(n.scored_at, now())'
+            ' FROM predictions.%I o LEFT JOIN predictions.%I n ON %s',
+            old.history_table, names, theirs, old.table_name, made.table_name, same);
+    END IF;
+    UPDATE scorebeat.prediction_sets SET history_table = NULL WHERE id = old.id;
+    UPDATE scorebeat.prediction_sets SET history_table = old.history_table WHERE id = set_id;
+END"""
 SHOW_GENERATION = f"""\
 DECLARE
     wanted scorebeat.prediction_sets;
@@ -117,6 +155,7 @@ END"""
 def upgrade() -> None:
     _columns(op.add_column)
     for signature, body, again in (
+        ("complete_generation(set_id bigint) RETURNS void", COMPLETE_GENERATION, " OR REPLACE"),
         ("show_generation(set_id bigint) RETURNS void", SHOW_GENERATION, " OR REPLACE"),
         ("drop_generation(set_id bigint) RETURNS boolean", DROP_GENERATION, " OR REPLACE"),
         ("replace_rows(set_id bigint, seen jsonb) RETURNS bigint", REPLACE_ROWS, ""),
@@ -129,7 +168,7 @@ def downgrade() -> None:
     _run("DROP FUNCTION scorebeat.replace_rows(bigint, jsonb)")
     before = import_module("scorebeat.db.schema.migrations.versions.0009_functions_of_the_owner").FUNCTIONS
     for signature, body in before.items():
-        if signature.startswith(("show_generation", "drop_generation")):
+        if signature.startswith(("complete_generation", "show_generation", "drop_generation")):
             _run(_HEAD.format(" OR REPLACE", signature=signature, body=body))
     _columns(lambda table, column, schema: op.drop_column(table, column.name, schema=schema))
 
@@ -145,6 +184,7 @@ def _run(statement: str) -> None:
 def _columns(change: Callable[..., object]) -> None:
     for table, name, kind, comment in (
         ("prediction_sets", "history_table", sa.Text(), "table of replaced predictions; NULL: none"),
+        ("prediction_sets", "changed_at", sa.Text(), "column of the query whose values its table stores; NULL: none"),
         ("runs", "followed_at", sa.DateTime(timezone=True), None),
         ("runs", "rows_removed", sa.BigInteger(), "predictions without a source row that were deleted after it"),
         ("batches", "probe_row", postgresql.JSONB(), "what the row of `probe_key` was read with"),
