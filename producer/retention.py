@@ -9,6 +9,7 @@ from functools import partial
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from scorebeat.core.durations import format_duration
 from scorebeat.core.errors import QueryError, ScorebeatError, one_line
 from scorebeat.core.events import emit
 from scorebeat.core.jobs.job import Job
@@ -40,11 +41,15 @@ class Pruned:
     notes: list[str] = field(default_factory=list)
 
 
-def preview(p: Producer, older_than: timedelta, *, even_most: bool = False) -> Pruned:
-    """Count what `run` would delete now; nothing is changed."""
+def preview(p: Producer, older_than: timedelta, *, even_most: bool = False, job: str | None = None) -> Pruned:
+    """Count what `run` would delete now; nothing is changed. Raises UnknownName."""
     done = Pruned()
     with reachable(p.url), p.engine.connect() as connection:
         cutoff = database_clock.now(connection) - older_than
+        rule = _Rule(cutoff, even_most, deletes=False, age=older_than)
+        if job is not None:
+            _of_job(p, jobs.get(connection, job).job, rule, done)
+            return done
         for kind in retention.KINDS:
             done.counts[kind.name] = retention.count(connection, kind, cutoff)
         done.counts[GENERATIONS] = len(retention.old_generations(connection, cutoff))
@@ -52,29 +57,28 @@ def preview(p: Producer, older_than: timedelta, *, even_most: bool = False) -> P
         done.counts[REPLACED] = sum(history.count(connection, s, cutoff) for s in history.with_history(connection))
         listed = jobs.listing(connection)
     for row in listed:
-        _of_job(p, row.job, _Rule(cutoff, even_most, deletes=False), done)
+        _of_job(p, row.job, rule, done)
     return done
 
 
-def run(p: Producer, older_than: timedelta, by: str, *, even_most: bool = False) -> Pruned:
+def run(p: Producer, older_than: timedelta, by: str, *, even_most: bool = False, job: str | None = None) -> Pruned:
     """Delete in pieces that are committed one by one, so that it can be stopped and started again at any time.
 
-    What an open run needs is never touched. Safe beside workers, and beside another prune.
+    What an open run needs is never touched. Safe beside workers, and beside another prune. With `job` only predictions,
+    and rows in quarantine, of that job are deleted whose source row is gone. Raises UnknownName.
     """
     done = Pruned()
     with reachable(p.url):
         with p.engine.begin() as connection:
             cutoff = database_clock.now(connection) - older_than
-            listed = jobs.listing(connection)
-        for kind in retention.KINDS:
-            done.counts[kind.name] = _all(p, partial(retention.delete_piece, kind=kind, cutoff=cutoff))
-        _generations(p, cutoff, done)
-        _snapshots(p, cutoff, done)
-        _history(p, cutoff, done)
+            listed = [jobs.get(connection, job)] if job is not None else jobs.listing(connection)
+        if job is None:
+            _everything_else(p, cutoff, done)
         for row in listed:
-            _of_job(p, row.job, _Rule(cutoff, even_most, deletes=True), done)
+            _of_job(p, row.job, _Rule(cutoff, even_most, deletes=True, age=older_than), done)
         with p.engine.begin() as connection:
-            audit.record(connection, by, "ledger.pruned", "ledger", before=cutoff.isoformat(), **_counts(done))
+            subject = "ledger" if job is None else f"job {job}"
+            audit.record(connection, by, "ledger.pruned", subject, before=cutoff.isoformat(), **_counts(done))
     emit("ledger.pruned", by=by, before=cutoff, gone=_counts(done))
     return done
 
@@ -85,7 +89,7 @@ def follow(p: Producer, job: Job, cutoff: datetime) -> Pruned:
     A role that only runs can do it, by a function of the ledger's owner.
     """
     done = Pruned()
-    _of_job(p, job, _Rule(cutoff, even_most=False, deletes=True, follows=True), done)
+    _of_job(p, job, _Rule(cutoff, even_most=False, deletes=True, age=timedelta(seconds=1), follows=True), done)
     return done
 
 
@@ -94,12 +98,23 @@ class _Rule:
     cutoff: datetime
     even_most: bool
     deletes: bool
+    age: timedelta
+    """For the command in a note."""
     follows: bool = False
     """For a job with `deleted = "follow"`."""
 
 
 def _counts(done: Pruned) -> dict[str, int]:
     return {name.replace(" ", "_"): number for name, number in done.counts.items()}
+
+
+def _everything_else(p: Producer, cutoff: datetime, done: Pruned) -> None:
+    """What is old whatever the rows of a job are now."""
+    for kind in retention.KINDS:
+        done.counts[kind.name] = _all(p, partial(retention.delete_piece, kind=kind, cutoff=cutoff))
+    _generations(p, cutoff, done)
+    _snapshots(p, cutoff, done)
+    _history(p, cutoff, done)
 
 
 def _all(p: Producer, delete_piece: Callable[[Connection], int]) -> int:
@@ -190,7 +205,7 @@ def _of_set(p: Producer, job: Job, target: PredictionSet, rule: _Rule, done: Pru
                 f"{target.table} was left alone: the query of job {job.name} gives no row for {gone:,} of its {old:,}"
                 f" old predictions, more than {MOST:.0%}: it may look at a window of time, or its table may not be"
                 " whole just now. If those rows are gone for good, delete their predictions with `scorebeat prune"
-                " --even-most`"
+                f" --job {job.name} --older-than {format_duration(rule.age)} --even-most`"
             )
             return
         quarantined = orphans.quarantined(reader, found, target, rule.cutoff)
@@ -201,7 +216,8 @@ def _of_set(p: Producer, job: Job, target: PredictionSet, rule: _Rule, done: Pru
         for keys in orphans.prediction_keys(reader, found, target, rule.cutoff) if gone else ():
             with p.engine.begin() as connection:
                 _require_at_rest(connection, job)
-                delete = orphans.follow_predictions if rule.follows else orphans.delete_predictions
+                moves = rule.follows or target.history is not None
+                delete = orphans.follow_predictions if moves else orphans.delete_predictions
                 done.counts[PREDICTIONS] += delete(connection, found, target, keys, rule.cutoff)
     for start in range(0, len(quarantined), orphans.PIECE):
         with p.engine.begin() as connection:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from scorebeat.core.durations import format_duration, parse_duration
 from scorebeat.core.jobs import query_names
-from scorebeat.core.jobs.parameters import DUE_AT, Parameter, as_parameter, require_few, require_name
+from scorebeat.core.jobs.parameters import DUE_AT, OF_EVERY_RUN, Parameter, as_parameter, require_few, require_name
 from scorebeat.core.jobs.schedule import Schedule, find_zone, require_steps_within
 from scorebeat.core.queues import DEFAULT_QUEUE, RESERVED_QUEUES
 from scorebeat.core.table_names import CHANGED_AT
@@ -180,9 +180,10 @@ def _deleted(what: str, info: ValidationInfo) -> str:
         raise ValueError(
             'is of no use beside rescore = "every-run": readers see the rows of the newest run only; leave one out'
         )
-    if what == "follow" and DUE_AT in query_names.find(info.data.get("query", "")):
+    of_a_run = [name for name in OF_EVERY_RUN if name in query_names.find(info.data.get("query", ""))]
+    if what == "follow" and of_a_run:
         raise ValueError(
-            f"is of no use with :{DUE_AT} in the query: a row that it does not return for one due time may be there "
+            f"is of no use with :{of_a_run[0]} in the query: a row that it does not return for one run may be there "
             "for another; leave one out"
         )
     if what == "follow" and info.data.get("on_failure") == "retry-run":

@@ -45,9 +45,9 @@ def delete_predictions(
 def follow_predictions(
     connection: Connection, source: Source, target: PredictionSet, keys: Sequence[Key], cutoff: datetime
 ) -> int:
-    """`delete_predictions` by a function of the ledger's owner, for a job with `deleted = "follow"`.
+    """`delete_predictions` by a function of the ledger's owner, for a job with `deleted = "follow"` or a history.
 
-    If the job keeps a history they move there.
+    If the job keeps the history they move there.
     """
     rows = f"jsonb_agg(jsonb_build_array(p.ctid::text, p.xmin::text, NULL)) FROM {target.table} AS p"
     gone = f"(SELECT {rows} WHERE {_still_gone(source, keys, cutoff)})"

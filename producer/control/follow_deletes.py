@@ -5,7 +5,7 @@ import logging
 from scorebeat.core.errors import one_line
 from scorebeat.core.events import emit
 from scorebeat.db.connect import database_clock
-from scorebeat.db.ledger import followed_runs, runs
+from scorebeat.db.ledger import followed_runs, jobs, runs
 from scorebeat.db.records import audit
 from scorebeat.producer import retention
 from scorebeat.producer.context import Producer
@@ -39,16 +39,16 @@ def _follow(p: Producer, run_id: int) -> int:
     with p.engine.begin() as connection:
         if not followed_runs.take(connection, run_id):
             return 0
-        job = runs.get(connection, run_id).job
+        job = jobs.get(connection, runs.get(connection, run_id).job.name).job  # the run's may have values of its own
         cutoff = database_clock.now(connection)
     done = retention.follow(p, job, cutoff)
     removed = done.counts[retention.PREDICTIONS]
+    quarantined = done.counts[retention.QUARANTINED]
     left = one_line("; ".join(done.notes)) or None
     with p.engine.begin() as connection:
         if left is None:
             followed_runs.record(connection, run_id, removed)
-        if removed or left is not None:
-            quarantined = done.counts[retention.QUARANTINED]
+        if removed or quarantined or left is not None:
             subject = f"job {job.name}"
             audit.record(
                 connection,
@@ -60,7 +60,15 @@ def _follow(p: Producer, run_id: int) -> int:
                 quarantined=quarantined,
                 left=left,
             )
-    if removed or left is not None:
+    if removed or quarantined or left is not None:
         level = logging.INFO if left is None else logging.WARNING
-        emit("predictions.followed", level, run=run_id, job=job.name, removed=removed, left=left)
+        emit(
+            "predictions.followed",
+            level,
+            run=run_id,
+            job=job.name,
+            removed=removed,
+            quarantined=quarantined,
+            left=left,
+        )
     return removed

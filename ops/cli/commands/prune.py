@@ -22,8 +22,9 @@ def _duration(_context: click.Context, _option: click.Parameter, value: str) -> 
 @click.option("--older-than", required=True, metavar="DURATION", callback=_duration, help="Such as 90d.")
 @click.option("--dry-run", is_flag=True, help="Count what would go, and change nothing.")
 @click.option("--even-most", is_flag=True, help="Also where over a tenth of old predictions have no source row.")
+@click.option("--job", metavar="JOB", help="Only what this job has without a source row.")
 @output.as_json
-def prune(older_than: timedelta, dry_run: bool, even_most: bool, as_json: bool) -> None:
+def prune(older_than: timedelta, dry_run: bool, even_most: bool, job: str | None, as_json: bool) -> None:
     """Delete what is old: batches of ended runs, tracebacks, old generations, predictions without a source row.
 
     Runs stay, with their counts. What an open run needs is never touched.
@@ -34,9 +35,9 @@ def prune(older_than: timedelta, dry_run: bool, even_most: bool, as_json: bool) 
     """
     with database() as p:
         if dry_run:
-            done = pruning.preview(p, older_than, even_most=even_most)
+            done = pruning.preview(p, older_than, even_most=even_most, job=job)
         else:
-            done = pruning.run(p, older_than, whoami(), even_most=even_most)
+            done = pruning.run(p, older_than, whoami(), even_most=even_most, job=job)
     rows = [{"kind": name, "count": number} for name, number in done.counts.items()]
     if as_json:
         output.print_json(rows)

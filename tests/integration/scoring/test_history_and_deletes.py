@@ -1,5 +1,6 @@
 """Earlier predictions are kept on request, and predictions follow deleted rows; also for the role that runs."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import numpy as np
@@ -69,7 +70,7 @@ def rescored(points: Points, job: Job) -> None:
 def test_history_goes_on_when_every_row_is_scored_anew(points: Points) -> None:
     job = watched(points, keep_history=True, keep=1)
     times, said = [], []
-    steps = [lambda: change(points, 7, 70), lambda: rescored(points, job)] * 3
+    steps: list[Callable[[], None]] = [lambda: change(points, 7, 70), lambda: rescored(points, job)] * 3
 
     points.scored(job)
     for step in steps:
@@ -162,7 +163,7 @@ def test_a_table_that_is_being_loaded_anew_costs_no_predictions(points: Points) 
     assert points.sql("SELECT rows_removed FROM scorebeat.runs WHERE id = :run", run=run) == [None]
     (left,) = points.sql("SELECT details ->> 'left' FROM scorebeat.actions WHERE action = 'predictions.followed'")
     assert "gives no row for 35 of its 40 old predictions" in left
-    assert "`scorebeat prune --even-most`" in left
+    assert "`scorebeat prune --job points_job --older-than 1s --even-most`" in left
 
 
 def test_without_follow_the_prediction_of_a_deleted_row_stays(points: Points) -> None:
@@ -260,3 +261,78 @@ def test_scoring_every_row_anew_goes_on_with_changes_beside_it(points: Points) -
     assert points.sql(columns) == before
     assert points.view(job) == dict(points.sql("SELECT id, 2 * x FROM points"))
     assert points.batches(points.scored(job)) == []
+
+
+def followed(points: Points) -> list[str]:
+    """What was recorded of deletes that were followed."""
+    return points.sql("SELECT details - 'run' FROM scorebeat.actions WHERE action = 'predictions.followed' ORDER BY id")
+
+
+def test_the_command_of_the_note_deletes_this_jobs_rows_alone_and_keeps_them_in_the_history(points: Points) -> None:
+    job = watched(points, 40, deleted="follow", keep_history=True)
+    points.scored(job)
+    other = points.job(name="other_job", query=QUERY, changed_at="at")
+    points.scored(other)
+    points.sql("DELETE FROM points WHERE id > 5")
+    points.sql("UPDATE scorebeat.prediction_sets SET created_at = now() - interval '1 hour'")
+    for table in (TABLE, "predictions.other_job__poison_v1"):
+        points.sql(f"UPDATE {table} SET scored_at = now() - interval '1 hour'")
+    batches = points.sql("SELECT count(*) FROM scorebeat.batches")
+
+    counted = retention.preview(points.producer, timedelta(seconds=1), even_most=True, job=job.name)
+    done = retention.run(points.producer, timedelta(seconds=1), "ann", even_most=True, job=job.name)
+
+    assert counted.counts == done.counts == {retention.PREDICTIONS: 35, retention.QUARANTINED: 0}
+    assert points.sql(f"SELECT count(*) FROM {HISTORY}") == [35]
+    assert points.view(job) == {i: 2 * i + 1 for i in range(1, 6)}
+    assert len(points.view(other)) == 40
+    assert points.sql("SELECT count(*) FROM scorebeat.batches") == batches
+
+
+def test_predictions_that_prune_deletes_move_to_the_history_of_a_job_without_follow(points: Points) -> None:
+    job = watched(points, 40, keep_history=True)
+    points.scored(job)
+    points.sql("DELETE FROM points WHERE id = 7")
+    points.sql(f"UPDATE {TABLE} SET scored_at = now() - interval '100 days'")
+
+    assert retention.run(points.producer, timedelta(days=90), "ann").counts[retention.PREDICTIONS] == 1
+    assert points.sql(f"SELECT id, value FROM {HISTORY}") == [(7, 15.0)]
+
+
+def test_rows_that_go_after_a_run_with_values_of_its_own_are_followed(points: Points) -> None:
+    points.fill(40)
+    points.model({})
+    query = "SELECT id, x FROM points WHERE id <= :most"
+    job = points.job(deleted="follow", query=query, parameters={"most": 40})
+    points.scored(job)
+    points.sql("DELETE FROM points WHERE id IN (7, 8)")
+    run = enqueue(points.producer, Request(job.name, "test", parameters={"most": "20"})).run_id
+    plan(points.producer, run)
+    points.work(run)
+
+    assert follow_deletes.run_once(points.producer) == 2
+    assert_accounted(points.engine, job, {})
+    assert followed(points) == [{"left": None, "predictions": 2, "quarantined": 0}]
+
+
+def test_rows_that_go_after_every_row_was_scored_anew_are_followed(points: Points) -> None:
+    job = watched(points, 40, deleted="follow")
+    points.scored(job)
+    rescored(points, job)
+    points.sql("DELETE FROM points WHERE id = 7")
+
+    assert follow_deletes.run_once(points.producer) == 2  # in both generations
+    assert points.view(job) == dict(points.sql("SELECT id, 2 * x FROM points"))
+    assert followed(points) == [{"left": None, "predictions": 2, "quarantined": 0}]
+
+
+def test_rows_in_quarantine_that_go_alone_are_recorded_too(points: Points) -> None:
+    points.fill(40)
+    points.model({"raise": [7]})
+    job = points.job(deleted="follow", error_threshold=-1)
+    points.scored(job)
+    points.sql("DELETE FROM points WHERE id = 7")
+
+    assert follow_deletes.run_once(points.producer) == 0
+    assert_accounted(points.engine, job, {})
+    assert followed(points) == [{"left": None, "predictions": 0, "quarantined": 1}]

@@ -8,6 +8,7 @@ import pytest
 from scorebeat.core.errors import JobsFileError
 from scorebeat.core.jobs.job_block import KEYS
 from scorebeat.core.jobs.jobs_file import read_jobs
+from scorebeat.core.jobs.parameters import OF_EVERY_RUN
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "jobs-toml.md").read_text(encoding="utf-8")
 DOCUMENTED = re.findall(r"^\| `([^`|]*)`.* \| `jobs\.iris\.(\w+): (.*)` \|$", PAGE, re.MULTILINE)
@@ -72,6 +73,14 @@ def test_a_wrong_value_is_refused_with_the_expected_one(file: Path, line: str, e
 
     assert mistake.startswith(f"line 7, jobs.iris.{line.split(' ', maxsplit=1)[0]}: ")
     assert expected in mistake
+
+
+@pytest.mark.parametrize("name", OF_EVERY_RUN)
+def test_a_query_of_other_rows_for_each_run_is_refused_with_deletes_that_follow(file: Path, name: str) -> None:
+    query = f"SELECT id, x FROM t WHERE seen = :{name}"
+    mistake = mistake_in(file, f"[jobs.iris]\nquery = '{query}'\nkey = 'id'\nmodel = 'iris'\ndeleted = 'follow'\n")
+
+    assert f"is of no use with :{name} in the query" in mistake
 
 
 @pytest.mark.parametrize(
