@@ -29,6 +29,7 @@ from scorebeat.db.source.source import Source
 
 NUMBER = "scorebeat_row"
 """The column of a snapshot with the number of the row, 1, 2, ... in key order."""
+_ANY_COLLATION = ' COLLATE pg_catalog."C"'
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,10 @@ class PendingRows:
         """The pending rows for a snapshot: their numbers in key order, keys, and the columns `names`."""
         order = columns(self.source.keys, "q")
         rows = self._rows(self._chosen(), anti_join=anti_join)
-        selected = ", ".join([order, *(f"q.{ident(name)}" for name in names)])
+        # columns whose collation is not known cannot be stored, and no input is compared
+        texts = self.source.texts - self.source.json
+        inputs = (f"q.{ident(name)}{_ANY_COLLATION if name in texts else ''}" for name in names)
+        selected = ", ".join([order, *inputs])
         first = f" ORDER BY {order} LIMIT {limit}" if limit is not None else ""
         return f"SELECT row_number() OVER (ORDER BY {order}) AS {NUMBER}, {selected} FROM {rows}{first}"
 

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+import psycopg2.errors
 import pyarrow as pa
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import NotPermitted, QueryError, SnapshotLost
 from scorebeat.core.jobs.job import Job
@@ -23,6 +25,11 @@ from scorebeat.db.source.source import Source
 
 MOST_COLUMNS = 1_600
 """Columns of a table of PostgreSQL."""
+MOST_BYTES = 8_160
+"""Bytes of a row of a table, without long values, which are stored elsewhere."""
+OTHER_COLUMNS = "has other columns than the plan made"
+_HEAD = 32
+"""Bytes of a row before its columns, and of its number."""
 
 
 @contextmanager
@@ -36,8 +43,9 @@ def writing(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def require_storable(job: Job, keys: Sequence[str], names: Sequence[str]) -> None:
+def require_storable(job: Job, found: Source, names: Sequence[str]) -> None:
     """Raises QueryError if no table can have the number of a row, the key and the model's inputs as its columns."""
+    keys = job.key
     if NUMBER in (*keys, *names):
         raise QueryError(
             f"jobs.{job.name}.query returns a column {NUMBER}, which is the number of a row where snapshot = true "
@@ -48,8 +56,23 @@ def require_storable(job: Job, keys: Sequence[str], names: Sequence[str]) -> Non
         raise QueryError(
             f"jobs.{job.name}.query cannot be stored: with snapshot = true it takes a table of {wanted:,} columns, for "
             f"the row's number, its key and {len(names):,} inputs of the model, and PostgreSQL's have at most "
-            f"{MOST_COLUMNS:,}. Feed the inputs by one array column, or take snapshot out"
+            f"{MOST_COLUMNS:,}. {_INSTEAD}"
         )
+    least = _HEAD + sum(_least_bytes(found, name) for name in names)
+    if least > MOST_BYTES:
+        raise QueryError(
+            f"jobs.{job.name}.query cannot be stored: with snapshot = true a row of its {len(names):,} inputs takes "
+            f"{least:,} bytes or more, and a row of PostgreSQL's tables at most {MOST_BYTES:,}. {_INSTEAD}"
+        )
+
+
+_INSTEAD = "Feed the inputs by one array column, or take snapshot out"
+
+
+def _least_bytes(found: Source, name: str) -> int:
+    """Bytes that a value of the column takes at least, if it is not NULL."""
+    kind = found.columns.field(name).type
+    return max(kind.bit_width // 8, 1) if pa.types.is_primitive(kind) and name not in found.casts else 1
 
 
 def why_forbidden(connection: Connection) -> str | None:
@@ -90,7 +113,15 @@ def make(
     connection.exec_driver_sql(f"DROP TABLE IF EXISTS {to}")
     select = pending.to_store(names, limit, anti_join=anti_join)
     user_sql.create_table(connection, to, select)
-    user_sql.store_rows(connection, to, select)
+    try:
+        user_sql.store_rows(connection, to, select)
+    except DBAPIError as error:
+        if not isinstance(error.orig, psycopg2.errors.ProgramLimitExceeded):
+            raise
+        raise QueryError(
+            f"jobs.{pending.source.job}.query cannot be stored, as snapshot = true wants: "
+            f"{error.orig.diag.message_primary}. {_INSTEAD}"
+        ) from None
     connection.exec_driver_sql(f"ALTER TABLE {to} ADD PRIMARY KEY ({NUMBER})")
     rows = int(connection.exec_driver_sql(f"SELECT coalesce(max({NUMBER}), 0) FROM {to}").scalar_one())
     source.require_unique(connection, replace(pending.source, query=f"SELECT * FROM {to}"))
@@ -119,7 +150,10 @@ def source_of(connection: Connection, job: Job, run_id: int) -> Source:
     """The snapshot as the rows that batches read. Raises SnapshotLost."""
     if not is_there(connection, run_id):
         raise lost(job, run_id, "is gone")
-    found = source.columns_of(connection, job, f"SELECT * FROM {snapshot_table(run_id)}")
+    try:
+        found = source.columns_of(connection, job, f"SELECT * FROM {snapshot_table(run_id)}")
+    except QueryError:
+        raise lost(job, run_id, OTHER_COLUMNS) from None
     columns = [field for field in found.columns if field.name != NUMBER]
     return replace(found, columns=pa.schema(columns))
 

@@ -46,7 +46,7 @@ def _bound(found: Source, job: Job, version: Version) -> Fit:
     except SignatureError as error:
         raise SignatureError(f"jobs.{job.name}: the query does not fit model {version}: {error}") from None
     if job.snapshot:
-        snapshot.require_storable(job, job.key, binding.columns)
+        snapshot.require_storable(job, found, binding.columns)
     return Fit(job, version, found, signature, binding)
 
 

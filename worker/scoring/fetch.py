@@ -24,7 +24,8 @@ from scorebeat.worker.scoring.isolate import sample_positions
 from scorebeat.worker.scoring.null_inputs import without_nulls
 from scorebeat.worker.scoring.unfit import without_unfit
 
-NO_SUCH_TABLE = "42P01"
+_LOST = {"42P01": "is gone", "42703": snapshot.OTHER_COLUMNS}
+"""What happened to a snapshot that is read, by SQLSTATE: no such table, no such column."""
 
 
 def fetch(attempt: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, tuple[BadRow, ...]]:
@@ -37,8 +38,9 @@ def fetch(attempt: Attempt, limit: int, *, anti_join: bool) -> tuple[Fetched, tu
         if not fetched.more:
             _require_whole_snapshot(attempt)
     except columns.DRIVER_ERRORS as error:
-        if database_errors.sqlstate(error) == NO_SUCH_TABLE and attempt.claim.span.numbers is not None:
-            raise snapshot.lost(attempt.job.run.job, attempt.claim.run_id, "is gone") from None
+        how = _LOST.get(database_errors.sqlstate(error) or "") if attempt.claim.span.numbers is not None else None
+        if how is not None:
+            raise snapshot.lost(attempt.job.run.job, attempt.claim.run_id, how) from None
         if not database_errors.is_read_only(error):
             raise
         raise QueryError(

@@ -9,7 +9,7 @@ import adbc_driver_manager
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core.errors import one_line
+from scorebeat.core.errors import SignatureError, one_line
 from scorebeat.core.events import emit
 from scorebeat.core.identity import worker_name
 from scorebeat.core.settings import Settings
@@ -191,5 +191,10 @@ class Runtime:
             )
             stored_keys.require_room(connection, found, target)
             may_leave = session_leftovers.may_leave(connection, found, run.where_to_read)
-        binding = bind(Signature.from_json(version.signature), found.columns)
+        try:
+            binding = bind(Signature.from_json(version.signature), found.columns)
+        except SignatureError:
+            if run.snapshot_rows is None:
+                raise
+            raise snapshot.lost(run.job, run.id, snapshot.OTHER_COLUMNS) from None
         return Job(run, found, target, binding, version, may_leave)

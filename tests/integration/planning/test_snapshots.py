@@ -274,6 +274,9 @@ LOSSES = {
     "truncated": "TRUNCATE scorebeat_work.run_{0}",
     "without a row": "DELETE FROM scorebeat_work.run_{0} WHERE scorebeat_row = 17",
     "dropped": "DROP TABLE scorebeat_work.run_{0}",
+    "without an input": "ALTER TABLE scorebeat_work.run_{0} DROP COLUMN a",
+    "without the key": "ALTER TABLE scorebeat_work.run_{0} RENAME id TO other",
+    "without numbers": "ALTER TABLE scorebeat_work.run_{0} DROP COLUMN scorebeat_row",
 }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -263,7 +264,7 @@ def test_scoring_every_row_anew_goes_on_with_changes_beside_it(points: Points) -
     assert points.batches(points.scored(job)) == []
 
 
-def followed(points: Points) -> list[str]:
+def followed(points: Points) -> list[Any]:
     """What was recorded of deletes that were followed."""
     return points.sql("SELECT details - 'run' FROM scorebeat.actions WHERE action = 'predictions.followed' ORDER BY id")
 
