@@ -152,6 +152,8 @@ def _show_generation(connection: Connection, run: Run) -> None:
     target = prediction_sets.get(connection, run.prediction_set_id)
     if target.complete_at is not None:
         return
+    # what readers saw until now may go to a history, which takes longer than other statements may
+    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
     functions.call(connection, "complete_generation", target.id)
     newest = prediction_sets.shown(connection, run.job, target.model_version)
     if newest is None or newest.id != target.id:

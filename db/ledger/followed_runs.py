@@ -31,3 +31,10 @@ def record(connection: Connection, run_id: int, removed: int) -> None:
     connection.execute(
         text("UPDATE scorebeat.runs SET rows_removed = :removed WHERE id = :id"), {"id": run_id, "removed": removed}
     )
+
+
+def removed(connection: Connection, run_id: int) -> int | None:
+    """How many predictions were deleted after the run; None if nobody has looked, or they were left alone."""
+    query = text("SELECT rows_removed FROM scorebeat.runs WHERE id = :id")
+    count: int | None = connection.execute(query, {"id": run_id}).scalar_one()
+    return count

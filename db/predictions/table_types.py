@@ -27,16 +27,22 @@ class TableTypes:
     """Triggers and rules that an insert runs, such as `the trigger keep`."""
     primary_key: tuple[str, ...] = ()
     """Columns of the primary key; empty if there is none."""
+    changed_at: str | None = None
+    """The column of the query whose values the table stores; it changes only together with the table."""
 
 
 def table_types(connection: "DataConnection", target: PredictionSet) -> TableTypes:
     """Read them once; each fence compares the stamp."""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {stamp_sql(target)}, {_named(target, _REWRITES)}, {_named(target, _KEY)}")
-        ((found, rewrites, key),) = cursor.fetchall()
+        cursor.execute(
+            f"SELECT {stamp_sql(target)}, {_named(target, _REWRITES)}, {_named(target, _KEY)},"
+            f" (SELECT changed_at FROM scorebeat.prediction_sets WHERE id = {target.id:d})"
+        )
+        ((found, rewrites, key, changed_at),) = cursor.fetchall()
         schema = cursor.adbc_execute_schema(f"SELECT * FROM {target.table}")
     connection.commit()
-    return TableTypes(pa.schema([f for f in schema if f.name != "scored_at"]), found, tuple(rewrites), tuple(key))
+    columns = pa.schema([f for f in schema if f.name != "scored_at"])
+    return TableTypes(columns, found, tuple(rewrites), tuple(key), changed_at)
 
 
 def require_as_made(types: TableTypes, target: PredictionSet, keys: "Sequence[str]") -> None:

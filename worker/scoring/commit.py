@@ -1,5 +1,6 @@
 """Stores a part of a batch, and finds a row whose value PostgreSQL refuses by halving the part."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -7,12 +8,14 @@ import pyarrow as pa
 from scorebeat.core.bisect import Failed, bisect
 from scorebeat.core.errors import OutputError, ScorebeatError
 from scorebeat.core.events import emit
+from scorebeat.core.table_names import CHANGED_AT
 from scorebeat.db.batch_io import columns
 from scorebeat.db.batch_io.columns import Part, Timing, TypesChanged
 from scorebeat.db.closing import error_threshold
 from scorebeat.db.connect import database_errors
 from scorebeat.db.ledger import quarantine
 from scorebeat.db.ledger.quarantine import BadRow
+from scorebeat.db.predictions.table_types import TableTypes
 from scorebeat.db.source.changes import SEEN
 from scorebeat.worker.scoring.attempt import Attempt
 from scorebeat.worker.scoring.bad_rows import bad_row
@@ -119,7 +122,21 @@ def _commit(
 ) -> bool:
     job, runtime = attempt.job, attempt.runtime
     types = runtime.types(job.target)
+    if CHANGED_AT in keys.schema.names and types.changed_at != job.run.job.changed_at:
+        keys, bad = _without_values(keys, bad, types)
     table = columns.to_ingest(types, job.target, keys, scored, attempt.claim.batch_id, attempt.key_columns)
     seen = keys.column(SEEN).drop_null().to_pylist() if SEEN in keys.schema.names else ()
     part = Part(table, bad, attempt.key_columns, attempt.budget, types, tuple(seen))
     return columns.commit(runtime.data, attempt.claim, job.target, part, timing)
+
+
+def _without_values(
+    keys: pa.RecordBatch, bad: tuple[BadRow, ...], types: TableTypes
+) -> tuple[pa.RecordBatch, tuple[BadRow, ...]]:
+    """The rows as if they had no value in the `changed_at` column: the job has named another since the run began.
+
+    So the next run scores them once more, by the other column.
+    """
+    nothing = pa.nulls(keys.num_rows, types.schema.field(CHANGED_AT).type)
+    keys = keys.set_column(keys.schema.get_field_index(CHANGED_AT), CHANGED_AT, nothing)
+    return keys, tuple(replace(row, row=replace(row.row, changed_at=None)) for row in bad)

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from scorebeat.core.table_names import snapshot_table
 from scorebeat.db.closing import old_snapshots
-from scorebeat.db.ledger import jobs
+from scorebeat.db.ledger import followed_runs, jobs
 from scorebeat.db.ledger import runs as run_rows
 from scorebeat.db.reports import status
 from scorebeat.db.reports.status import RunLine
@@ -121,14 +121,18 @@ def _snapshot(connection: Connection, run: int) -> dict[str, str]:
 def _show_run(p: Producer, run: int, *, as_json: bool) -> None:
     with p.engine.connect() as connection:
         line = status.get(connection, run)
+        removed = followed_runs.removed(connection, run)
         if as_json:
             size = old_snapshots.size_of(connection, run)
-            out.print_json(_run(line) | {"batches": status.batches(connection, run), "snapshot_bytes": size})
+            more = {"batches": status.batches(connection, run), "snapshot_bytes": size, "rows_removed": removed}
+            out.print_json(_run(line) | more)
             return
         states = status.batch_states(connection, run)
         last = status.last_error(connection, run)
         warnings = unserved.of_runs(connection, [line])
         stored = _snapshot(connection, run)
+    if removed is not None:
+        stored["rows_removed"] = f"{removed:,}"
     out.fields(_run(line) | {"took": None if line.seconds is None else out.duration(line.seconds)} | stored)
     click.echo()
     columns = ("state", "batches", "rows_planned", "rows_scored", "rows_failed", "attempts", "fetch_seconds",

@@ -12,6 +12,7 @@ from scorebeat.core.errors import UsageError
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
 from scorebeat.db.ledger import batches, isolation, quarantine
+from scorebeat.producer.requests.requeue import requeue
 from scorebeat.worker.scoring import predict, score
 from scorebeat.worker.scoring.attempt import Attempt
 from scorebeat.worker.scoring.fetch import fetch
@@ -421,6 +422,34 @@ def test_a_row_in_quarantine_is_tried_again_by_another_column(points: Points) ->
 
     points.sql("UPDATE points SET x = 9.5, version = 1 WHERE id = 9")
     job = of_another_column(points)
+    points.scored(job)
+
+    assert_accounted(points.engine, job, {})
+
+
+@pytest.mark.parametrize("how", ["in the middle", "by a requeue"])
+def test_a_run_of_before_stores_no_values_that_another_column_is_compared_with(points: Points, how: str) -> None:
+    job = watched(points, kind="bigint", batch_rows=10, error_threshold=-1)
+    points.sql("ALTER TABLE points ADD COLUMN version bigint DEFAULT 0")
+    points.sql("UPDATE points SET at = at + 1000")
+    if how == "by a requeue":
+        points.scored(job)
+        points.sql("UPDATE points SET at = at + 1")
+        run = points.planned(job)
+        points.sql("ALTER TABLE points RENAME TO away")
+        assert points.work(run) is RunState.FAILED
+        points.sql("ALTER TABLE away RENAME TO points")
+        points.scored(of_another_column(points))
+        assert requeue(points.producer, run, "ann") == 2
+    else:
+        points.sql("UPDATE points SET x = NULL WHERE id = 19")
+        points.job(query=QUERY, changed_at="at", batch_rows=10, error_threshold=-1, null_inputs="quarantine")
+        run = points.planned(job)
+        points.attempt(points.pending(run)[0])
+    job = of_another_column(points)
+    points.work(run)
+
+    points.sql("UPDATE points SET x = 70.5, version = 1 WHERE id IN (7, 18, 19)")
     points.scored(job)
 
     assert_accounted(points.engine, job, {})

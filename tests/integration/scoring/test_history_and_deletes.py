@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from scorebeat.core.errors import NotPermitted
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
+from scorebeat.db.ledger import followed_runs
 from scorebeat.producer import retention
 from scorebeat.producer.control import follow_deletes
 from scorebeat.producer.control.plan import plan
@@ -90,6 +91,8 @@ def test_history_that_was_switched_off_and_on_again_is_the_same_table(points: Po
     job = watched(points, keep_history=True)
     points.scored(job)
     job = points.job(query=QUERY, changed_at="at")
+    change(points, 8, 80)
+    points.scored(job)
     rescored(points, job)
     job = points.job(query=QUERY, changed_at="at", keep_history=True)
     change(points, 7, 70)
@@ -337,3 +340,38 @@ def test_rows_in_quarantine_that_go_alone_are_recorded_too(points: Points) -> No
     assert follow_deletes.run_once(points.producer) == 0
     assert_accounted(points.engine, job, {})
     assert followed(points) == [{"left": None, "predictions": 0, "quarantined": 1}]
+
+
+def test_one_process_alone_looks_after_a_run(points: Points) -> None:
+    points.fill(40)
+    points.model({})
+    run = points.scored(points.job(deleted="follow"))
+
+    with points.engine.begin() as connection:
+        assert [followed_runs.take(connection, run) for _ in range(2)] == [True, False]
+
+
+@pytest.mark.parametrize("how", ["cancelled", "failed", "removed"])
+def test_nothing_is_deleted_after_a_run_that_did_not_end_well_or_for_a_job_that_is_gone(
+    points: Points, how: str
+) -> None:
+    points.fill(40)
+    points.model({})
+    job = points.job(deleted="follow")
+    points.scored(job)
+    assert follow_deletes.run_once(points.producer) == 0
+    points.sql("DELETE FROM points WHERE id = 7")
+    points.sql("INSERT INTO points VALUES (41, NULL)")
+    run = points.planned(job)
+    if how == "cancelled":
+        cancel(points.producer, run, "ann")
+    elif how == "failed":
+        points.sql("ALTER TABLE points RENAME TO away")
+        points.work(run)
+        points.sql("ALTER TABLE away RENAME TO points")
+    else:
+        points.work(run)
+        points.sql("UPDATE scorebeat.jobs SET removed_at = now()")
+
+    assert not follow_deletes.is_due(points.producer)
+    assert values(points)[7] == 15.0
