@@ -122,7 +122,8 @@ def _commit(
 ) -> bool:
     job, runtime = attempt.job, attempt.runtime
     types = runtime.types(job.target)
-    if CHANGED_AT in keys.schema.names and types.changed_at != job.run.job.changed_at:
+    stores_values = CHANGED_AT in keys.schema.names and CHANGED_AT in types.schema.names
+    if stores_values and types.changed_at != job.run.job.changed_at:
         keys, bad = _without_values(keys, bad, types)
     table = columns.to_ingest(types, job.target, keys, scored, attempt.claim.batch_id, attempt.key_columns)
     seen = keys.column(SEEN).drop_null().to_pylist() if SEEN in keys.schema.names else ()
