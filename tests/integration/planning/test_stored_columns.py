@@ -1,4 +1,4 @@
-"""What a snapshot can store of a query: `apply` or the run says so where PostgreSQL's tables cannot."""
+"""What a snapshot can store of a query; `apply` refuses what PostgreSQL's tables cannot hold."""
 
 from collections.abc import Callable
 
@@ -42,7 +42,7 @@ def test_a_row_that_is_too_wide_for_a_table_is_refused_by_apply(points: Points, 
         points.job(query=f"SELECT id, x, {copies('x', 1_020)} FROM points", snapshot=True)
 
 
-def test_a_run_whose_values_are_too_long_for_a_row_says_what_to_do(points: Points, reads: Reading) -> None:
+def test_a_run_whose_values_are_too_long_for_a_row_fails_with_what_to_do(points: Points, reads: Reading) -> None:
     reads(500, pa.string())
     job = points.job(query=f"SELECT id, x, {copies('long', 500)} FROM points, "
                            "(SELECT string_agg(md5(i::text), '') AS long FROM generate_series(1, 20) i) l",

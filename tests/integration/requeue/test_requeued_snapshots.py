@@ -8,10 +8,13 @@ import pytest
 from scorebeat.core.errors import SnapshotLost, UsageError
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
+from scorebeat.db.ledger.runs import Selection
 from scorebeat.producer import retention
 from scorebeat.producer.control import snapshots
+from scorebeat.producer.control.plan import plan
 from scorebeat.producer.requests import change_job
 from scorebeat.producer.requests.apply import remove_all
+from scorebeat.producer.requests.enqueue import Request, enqueue
 from scorebeat.producer.requests.requeue import requeue
 from tests.support.poison_fixtures import Points, assert_accounted, points
 
@@ -114,6 +117,23 @@ def test_a_run_that_found_nothing_replaces_no_snapshot(points: Points) -> None:
     job, run = partial(points)
 
     points.scored(job)
+    snapshots.drop_unneeded(points.producer)
+
+    assert points.sql(TABLES) == [f"run_{run}"]
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [Selection(limit=5), Selection(where="x > 50"), Selection(keys=(("50",),))],
+    ids=["limit", "where", "keys"],
+)
+def test_a_run_over_some_rows_replaces_no_snapshot(points: Points, selection: Selection) -> None:
+    job, run = partial(points)
+    points.sql(LATER)
+
+    some = enqueue(points.producer, Request(job.name, "test", selection=selection)).run_id
+    plan(points.producer, some)
+    assert points.work(some) is RunState.SUCCEEDED
     snapshots.drop_unneeded(points.producer)
 
     assert points.sql(TABLES) == [f"run_{run}"]

@@ -71,19 +71,19 @@ def rescored(points: Points, job: Job) -> None:
 
 def test_history_goes_on_when_every_row_is_scored_anew(points: Points) -> None:
     job = watched(points, keep_history=True, keep=1)
-    times, said = [], []
+    times, seen = [], []
     steps: list[Callable[[], None]] = [lambda: change(points, 7, 70), lambda: rescored(points, job)] * 3
 
     points.scored(job)
     for step in steps:
         times += points.sql("SELECT clock_timestamp()")
-        said.append(points.view(job))
+        seen.append(points.view(job))
         step()
         points.scored(job)
 
     assert points.errors == []
     found = [points.sql(AS_OF.format(history=history_of(points)), then=then) for then in times]
-    assert [sorted(rows) for rows in found] == [sorted(rows.items()) for rows in said]
+    assert [sorted(rows) for rows in found] == [sorted(rows.items()) for rows in seen]
     assert points.sql("SELECT count(*) FROM scorebeat.prediction_sets WHERE dropped_at IS NULL") == [1]
 
 
@@ -272,7 +272,7 @@ def followed(points: Points) -> list[Any]:
     return points.sql("SELECT details - 'run' FROM scorebeat.actions WHERE action = 'predictions.followed' ORDER BY id")
 
 
-def test_the_command_of_the_note_deletes_this_jobs_rows_alone_and_keeps_them_in_the_history(points: Points) -> None:
+def test_the_command_of_the_note_deletes_rows_of_this_job_alone(points: Points) -> None:
     job = watched(points, 40, deleted="follow", keep_history=True)
     points.scored(job)
     other = points.job(name="other_job", query=QUERY, changed_at="at")
@@ -293,7 +293,7 @@ def test_the_command_of_the_note_deletes_this_jobs_rows_alone_and_keeps_them_in_
     assert points.sql("SELECT count(*) FROM scorebeat.batches") == batches
 
 
-def test_predictions_that_prune_deletes_move_to_the_history_of_a_job_without_follow(points: Points) -> None:
+def test_predictions_that_prune_deletes_move_to_the_history(points: Points) -> None:
     job = watched(points, 40, keep_history=True)
     points.scored(job)
     points.sql("DELETE FROM points WHERE id = 7")
@@ -352,9 +352,7 @@ def test_one_process_alone_looks_after_a_run(points: Points) -> None:
 
 
 @pytest.mark.parametrize("how", ["cancelled", "failed", "removed"])
-def test_nothing_is_deleted_after_a_run_that_did_not_end_well_or_for_a_job_that_is_gone(
-    points: Points, how: str
-) -> None:
+def test_nothing_is_deleted_after_a_run_that_did_not_end_well(points: Points, how: str) -> None:
     points.fill(40)
     points.model({})
     job = points.job(deleted="follow")
