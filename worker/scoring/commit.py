@@ -14,6 +14,7 @@ from scorebeat.db.connect import database_errors
 from scorebeat.db.ledger import quarantine
 from scorebeat.db.ledger.quarantine import BadRow
 from scorebeat.db.source.changes import SEEN
+from scorebeat.db.source.fetched_values import without_changes
 from scorebeat.worker.scoring.attempt import Attempt
 from scorebeat.worker.scoring.bad_rows import bad_row
 
@@ -119,6 +120,8 @@ def _commit(
 ) -> bool:
     job, runtime = attempt.job, attempt.runtime
     types = runtime.types(job.target)
+    if types.lacks_key and (twice := columns.repeated(without_changes(keys))) is not None:
+        raise AlreadyThere(twice)
     table = columns.to_ingest(types, job.target, keys, scored, attempt.claim.batch_id, attempt.key_columns)
     seen = keys.column(SEEN).drop_null().to_pylist() if SEEN in keys.schema.names else ()
     part = Part(table, bad, attempt.key_columns, attempt.budget, types, tuple(seen))
