@@ -64,8 +64,9 @@ def _repeated(connection: Connection, target: PredictionSet) -> str:
     """The keys that are stored more than once, with their batches."""
     keys = [ident(name) for name in target.unbuilt_key or ()]
     listed = ", ".join(keys)
+    key = f"concat_ws(', ', {', '.join(f'{key}::text' for key in keys)})"
     rows = connection.exec_driver_sql(
-        f"SELECT concat_ws(', ', {', '.join(f'{key}::text' for key in keys)}), array_agg(DISTINCT batch_id ORDER BY batch_id)::text"
+        f"SELECT {key}, array_agg(DISTINCT batch_id ORDER BY batch_id)::text"
         f" FROM {target.table} GROUP BY {listed} HAVING count(*) > 1 ORDER BY {listed} LIMIT {NAMED + 1}"
     ).all()
     named = [f"({row[0]}) by batches {row[1].strip('{}')}" for row in rows[:NAMED]]
