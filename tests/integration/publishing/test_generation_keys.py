@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from alembic import command
 from sqlalchemy import text
 
 from scorebeat.core.errors import RepeatedKey, UsageError
@@ -15,6 +16,7 @@ from scorebeat.db.batch_io import columns
 from scorebeat.db.ledger.batches import Claim
 from scorebeat.db.predictions import generation_keys
 from scorebeat.db.reports import status
+from scorebeat.db.schema import migrate
 from scorebeat.producer.control.control_round import run_once
 from scorebeat.producer.control.settle import build_keys
 from scorebeat.producer.requests.requeue import requeue
@@ -164,6 +166,26 @@ def test_a_batch_that_goes_on_where_it_ended_finds_its_rows_by_the_key(ledger: L
     ledger.score_one(second)
     assert ledger.run(run).state is RunState.SUCCEEDED
     assert ledger.check_exact("SELECT * FROM items", VIEW, "id") == 1_400
+
+
+def test_an_attempt_after_one_that_died_with_a_part_stored_stores_no_row_again(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.sql(FILL.format(first=1, last=700))
+    run = ledger.planned(a_job(rescore="every-run", batch_rows=700))
+    (batch,) = ledger.batch_ids(run)
+    ledger.sql("UPDATE scorebeat.batches SET care = 1 WHERE id = :id", id=batch)
+    with monkeypatch.context() as broken:
+        broken.setattr(Runtime, "require_key", away)  # it dies after 512 rows, before the key is built
+        with pytest.raises(OSError, match="away"):
+            ledger.score_one(batch)
+    assert (ledger.batch(batch)["rows_scored"], indexes(ledger, run)) == (512, [])
+    ledger.sql("UPDATE scorebeat.batches SET next_attempt_at = NULL")
+
+    ledger.score_one(batch)
+
+    assert ledger.run(run).state is RunState.SUCCEEDED
+    assert ledger.check_exact("SELECT * FROM items", VIEW, "id") == 700
 
 
 def away(*_: object) -> None:
@@ -419,3 +441,24 @@ def test_an_older_program_that_closes_a_run_builds_its_key_too(
         connection.exec_driver_sql(f"SELECT scorebeat.complete_generation({target.id})")
 
     assert indexes(ledger, run) == KEY
+
+
+def test_a_run_that_was_begun_before_the_ledger_knew_of_this_goes_on(ledger: Ledger, job: Job) -> None:
+    ledger.scored(job)
+    ledger.sql("INSERT INTO scorebeat.workers (name, queues) VALUES ('of before', '[\"cpu\"]')")
+    run = ledger.planned(job)
+    first, *_ = ledger.batch_ids(run)
+    ledger.score_one(first)
+    with ledger.engine.begin() as connection:
+        command.downgrade(migrate.config(connection), "0016")
+    assert indexes(ledger, run) == KEY  # as the earlier release leaves it
+
+    with ledger.engine.begin() as connection:
+        command.upgrade(migrate.config(connection), "head")
+    ledger.sql("DELETE FROM scorebeat.workers")
+    ledger.score(run)
+
+    assert ledger.run(run).state is RunState.SUCCEEDED
+    assert ledger.check_exact("SELECT * FROM items", VIEW, "id") == 25
+    ledger.scored(job)
+    assert ledger.check_exact("SELECT * FROM items", VIEW, "id") == 25
