@@ -91,7 +91,7 @@ def rounds(b: Bench, rows: int, count: int) -> dict[str, Any]:
 def every_run(b: Bench, count: int) -> dict[str, Any]:
     """Alternating: a run of the default mode over an empty set, and one with `rescore = "every-run"`.
 
-    Both are measured to the moment when readers see all rows: the default's to its last commit, the other's to its end.
+    Both are measured until readers see all rows: the default's to its last commit, the other's to its end.
     """
     apply(b, EVERY)
     timed_run(b, job=EVERY.name)

@@ -30,14 +30,14 @@ _WAITING = (
 )
 
 
-def settle(engine: Engine, run_id: int, attempts: int) -> Settled | BegunAgain | None:
+def settle(engine: Engine, run_id: int, attempts: int, most: int | None = None) -> Settled | BegunAgain | None:
     """`close_run.settle`, after the key was built if the run lacks only that. It may take minutes.
 
-    None also if somebody else builds the key now. Raises StoredTwice, and what `close_run.settle` raises; an error that
-    may pass is recorded with the run, for `due` and the reports.
+    None also if somebody else builds the key now, or if the run scored more than `most` rows. Raises StoredTwice, and what
+    `close_run.settle` raises; an error that may pass is recorded with the run, for `due` and the reports.
     """
     closed = _settle(engine, run_id, attempts)
-    if closed is None and _build(engine, run_id):
+    if closed is None and _build(engine, run_id, most):
         closed = _settle(engine, run_id, attempts)
     return closed
 
@@ -54,10 +54,12 @@ def _settle(engine: Engine, run_id: int, attempts: int) -> Settled | BegunAgain 
         return close_run.settle(connection, run_id, attempts)
 
 
-def _build(engine: Engine, run_id: int) -> bool:
+def _build(engine: Engine, run_id: int, most: int | None) -> bool:
     """Whether the run lacked only its key, and has it now."""
+    rows = "(SELECT sum(rows_scored) FROM scorebeat.batches WHERE run_id = r.id)"
+    waiting = text(f"{_WAITING} AND r.id = :id AND coalesce({rows} <= :most, true)")
     with engine.connect() as connection:
-        if connection.execute(text(f"{_WAITING} AND r.id = :id"), {"id": run_id}).one_or_none() is None:
+        if connection.execute(waiting, {"id": run_id, "most": most}).one_or_none() is None:
             return False
         target = prediction_sets.get(connection, runs.get(connection, run_id).prediction_set_id)
     try:

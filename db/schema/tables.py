@@ -231,9 +231,9 @@ workers = Table(
     Column("queues", JSONB, nullable=False),
     Column("device", Text),
     Column("processes", Integer),
-    Column("fills_without_key", Boolean, comment="its program knows generations without a key; NULL: it is older"),
     timestamp("started_at", now=True, null=False),
     timestamp("seen_at", now=True, null=False),
+    Column("fills_without_key", Boolean, comment="its program knows generations without a key; NULL: it is older"),
 )
 
 device_limits = Table(

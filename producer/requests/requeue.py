@@ -86,6 +86,7 @@ def _require_key(p: Producer, run_id: int) -> None:
     """
     with reachable(p.url), p.engine.connect() as connection:
         run = runs.get(connection, run_id)
+        _require_can_go_on(connection, run)
         if not generation_keys.is_missing(connection, run.prediction_set_id):
             return
         target = prediction_sets.get(connection, run.prediction_set_id)

@@ -93,7 +93,7 @@ def builder(system: System, name: str) -> int:
     return int(wait_for(lambda: system.query(BUILDS, name=f"scorebeat {name}%"))[0][0])
 
 
-def test_processes_that_are_killed_while_they_build_the_key_leave_a_run_that_is_shown_whole(system: System) -> None:
+def test_a_run_is_shown_whole_though_all_who_build_its_key_are_killed(system: System) -> None:
     job = system.job("killed_with_the_key", rescore="every-run")
     run = system.enqueue(job)
     system.until_planned(run)

@@ -36,6 +36,9 @@ AWAY_FOR = 60.0
 """Seconds that a process waits for a ledger that cannot be reached before it drops its message."""
 FIRST_LOOK, LONGEST_LOOK = 0.5, 10.0
 """Seconds between two tries, doubled from the first to the longest."""
+KEY_ROWS = 10_000_000
+"""A process that scores builds the key of a generation of so many rows itself, in some seconds, when it has committed
+the last batch. A larger one is left to the processes that plan: its time limit is for batches."""
 MOST_CLASHES = 3
 """Times that rows read as pending may turn out to have predictions before the query is to blame."""
 
@@ -196,7 +199,7 @@ def _release_held_batches(runtime: Runtime, run_id: int) -> None:
 def _settle(runtime: Runtime, run_id: int) -> None:
     """Close the run, whose last batch is committed. If this fails, control does it."""
     try:
-        closed = keyed_runs.settle(runtime.engine, run_id, runtime.settings.max_attempts)
+        closed = keyed_runs.settle(runtime.engine, run_id, runtime.settings.max_attempts, most=KEY_ROWS)
     except (DBAPIError, ScorebeatError) as error:
         emit("settle.left_to_control", run=run_id, reason=one_line(error))
         return

@@ -211,7 +211,7 @@ def test_attempts_that_stored_nothing_leave_the_table_without_a_key(
     assert ledger.check_exact("SELECT * FROM items", VIEW, "id") == 25
 
 
-def test_bad_rows_are_quarantined_and_a_requeue_builds_the_key_before_it_puts_them_back(points: Points) -> None:
+def test_bad_rows_are_quarantined_and_a_requeue_builds_the_key_first(points: Points) -> None:
     points.fill(30)
     points.model({"raise": [7, 21]})
     job = points.job(rescore="every-run", batch_rows=10)
@@ -310,9 +310,7 @@ def test_a_dump_that_reads_the_table_keeps_no_generation_from_readers(ledger: Le
     assert [indexes(ledger, one) for one in (run, during)] == [[(True, False)], KEY]
 
 
-def test_the_index_of_a_generation_that_was_read_becomes_its_key_when_the_next_run_begins(
-    ledger: Ledger, job: Job
-) -> None:
+def test_the_index_of_a_generation_that_was_read_becomes_its_key_with_the_next_run(ledger: Ledger, job: Job) -> None:
     run = ledger.planned(job)
     with ledger.producer.engine.connect() as dump:
         dump.exec_driver_sql(f"SELECT count(*) FROM {ledger.target(run).table}")
@@ -324,9 +322,7 @@ def test_the_index_of_a_generation_that_was_read_becomes_its_key_when_the_next_r
     assert ledger.target(run).unbuilt_key is None
 
 
-def test_a_generation_like_a_table_with_further_indexes_has_them_and_its_key_from_the_start(
-    ledger: Ledger, job: Job
-) -> None:
+def test_a_generation_with_further_indexes_has_them_and_its_key_from_the_start(ledger: Ledger, job: Job) -> None:
     ledger.sql(f"CREATE INDEX ON {ledger.target(ledger.scored(job)).table} (label)")
 
     run = ledger.planned(job)
@@ -461,4 +457,19 @@ def test_a_run_that_was_begun_before_the_ledger_knew_of_this_goes_on(ledger: Led
     assert ledger.run(run).state is RunState.SUCCEEDED
     assert ledger.check_exact("SELECT * FROM items", VIEW, "id") == 25
     ledger.scored(job)
+    assert ledger.check_exact("SELECT * FROM items", VIEW, "id") == 25
+
+
+def test_the_key_of_many_rows_is_left_to_the_processes_that_plan(
+    ledger: Ledger, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = ledger.planned(job)
+    with monkeypatch.context() as patch:
+        patch.setattr("scorebeat.worker.scoring.score.KEY_ROWS", 24)
+        ledger.score(run)
+    assert (ledger.run(run).state, indexes(ledger, run)) == ("running", [])
+
+    assert build_keys(ledger.producer) == 1
+
+    assert ledger.run(run).state is RunState.SUCCEEDED
     assert ledger.check_exact("SELECT * FROM items", VIEW, "id") == 25
