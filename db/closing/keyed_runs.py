@@ -33,8 +33,8 @@ _WAITING = (
 def settle(engine: Engine, run_id: int, attempts: int, most: int | None = None) -> Settled | BegunAgain | None:
     """`close_run.settle`, after the key was built if the run lacks only that. It may take minutes.
 
-    None also if somebody else builds the key now, or if the run scored more than `most` rows. Raises StoredTwice, and what
-    `close_run.settle` raises; an error that may pass is recorded with the run, for `due` and the reports.
+    None also if somebody else builds the key now, or if the run scored more than `most` rows. Raises StoredTwice, and
+    what `close_run.settle` raises; an error that may pass is recorded with the run, for `due` and the reports.
     """
     closed = _settle(engine, run_id, attempts)
     if closed is None and _build(engine, run_id, most):
