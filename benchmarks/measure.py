@@ -21,6 +21,8 @@ class Timed:
     """A run from just before `enqueue` to its last commit, in seconds."""
 
     seconds: float
+    until_closed: float
+    """To its end: a generation is shown then, after its key was built."""
     first_claim: float
     planned: float
     rows: int
@@ -58,11 +60,12 @@ def timed_run(b: Bench, processes: int = 2, job: str = "items") -> Timed:
     whole = processes * row.seconds
     split = {"fetch": row.fetch / whole, "predict": row.predict / whole, "commit": row.commit / whole}
     split["everything else"] = 1 - sum(split.values())
-    return Timed(row.seconds, row.first_claim, row.planned, row.rows, split)
+    return Timed(row.seconds, row.until_closed, row.first_claim, row.planned, row.rows, split)
 
 
 _TIMES = text(
     "SELECT extract(epoch FROM max(b.finished_at) - :began)::float8 AS seconds,"
+    " extract(epoch FROM max(r.finished_at) - :began)::float8 AS until_closed,"
     " extract(epoch FROM min(b.claimed_at) - :began)::float8 AS first_claim,"
     " extract(epoch FROM max(r.planned_at) - :began)::float8 AS planned,"
     " sum(b.rows_scored)::bigint AS rows, sum(b.fetch_seconds) AS fetch, sum(b.predict_seconds) AS predict,"

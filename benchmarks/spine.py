@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import platform
 import time
 from datetime import UTC, datetime
@@ -14,9 +15,11 @@ from benchmarks import limit
 from benchmarks.bench_stack import ITEMS, Bench, bench, peak_megabytes
 from benchmarks.late_rows import late_rows
 from benchmarks.measure import Timed, checkpoint, empty_set, median, spread, timed_run
+from scorebeat.core.jobs.job import Job
 from scorebeat.db.ledger import jobs
 from scorebeat.db.processes import workers
 
+EVERY = ITEMS.model_copy(update={"name": "items_every", "rescore": "every-run", "keep": 1})
 RESULTS = Path(__file__).parent / "results" / "spine.json"
 
 
@@ -24,11 +27,13 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rows", type=int, default=1_500_000)
     options.add_argument("--rounds", type=int, default=7)
+    options.add_argument("--every-run-rounds", type=int, default=5, help='pairs of a run and one with "every-run"')
     options.add_argument("--late-rows", type=int, default=5_000_000, help="scored rows beside 1,000 new ones")
     chosen = options.parse_args()
     with bench(chosen.rows) as b:
         wait_for_workers(b)
         result = rounds(b, chosen.rows, chosen.rounds)
+        result |= every_run(b, chosen.every_run_rounds)
         result["tick to first claim, seconds"] = spread(ticks(b))
         result["peak memory a worker process, MB"] = peak_megabytes(b.workers["cpu"])
     if chosen.late_rows:
@@ -81,6 +86,44 @@ def rounds(b: Bench, rows: int, count: int) -> dict[str, Any]:
         "enqueue to whole plan, seconds": spread([t.planned for t in whole]),
         "split of the processes' time": {part: median([t.split[part] for t in whole]) for part in whole[0].split},
     }
+
+
+def every_run(b: Bench, count: int) -> dict[str, Any]:
+    """Alternating: a run of the default mode over an empty set, and one with `rescore = "every-run"`.
+
+    Both are measured until readers see all rows: the default's to its last commit, the other's to its end.
+    """
+    apply(b, EVERY)
+    timed_run(b, job=EVERY.name)
+    default: list[Timed] = []
+    every: list[Timed] = []
+    for number in range(1, count + 1):
+        empty_set(b)
+        default.append(timed_run(b))
+        checkpoint(b)
+        every.append(timed_run(b, job=EVERY.name))
+        checkpoint(b)
+        print(
+            f"pair {number}: default {default[-1].rows_per_second:,.0f} rows/s, every-run "
+            f"{every[-1].rows / every[-1].until_closed:,.0f}, of which the key took "
+            f"{every[-1].until_closed - every[-1].seconds:.2f} s; load {os.getloadavg()[0]:.1f}",
+            flush=True,
+        )
+    apply(b)
+    whole = [t.rows / t.until_closed for t in every]
+    return {
+        "every-run, rows/s until it is shown": spread(whole),
+        "every-run: ratio to the default mode": spread(
+            [w / t.rows_per_second for w, t in zip(whole, default, strict=True)]
+        ),
+        "every-run: seconds from the last commit to its end": spread([t.until_closed - t.seconds for t in every]),
+    }
+
+
+def apply(b: Bench, *more: Job) -> None:
+    """Apply the benchmark's job, and these."""
+    with b.engine.begin() as connection:
+        jobs.apply(connection, [ITEMS, *more], "benchmark")
 
 
 def warm(b: Bench) -> None:

@@ -134,6 +134,14 @@ class RunStillOpen(ScorebeatError, TimeoutError):
     """The awaited run did not end within the timeout; it goes on."""
 
 
+class KeyBeingBuilt(SourceLocked):
+    """Another session builds the key of a generation now; whoever needs it tries again later."""
+
+
+class StoredTwice(ScorebeatError):
+    """A generation has a row more than once: it can never be shown."""
+
+
 class RepeatedKey(ScorebeatError):
     """The query returned one key twice, or NULL for a key."""
 

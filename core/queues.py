@@ -14,6 +14,7 @@ TICK = "scorebeat.tick"
 CONTROL = "scorebeat.control"
 NOTIFY = "scorebeat.notify"
 FOLLOW = "scorebeat.follow"
+KEYS = "scorebeat.keys"
 
 ROUTES = {
     PLAN: PLAN_QUEUE,
@@ -21,5 +22,6 @@ ROUTES = {
     CONTROL: CONTROL_QUEUE,
     NOTIFY: PLAN_QUEUE,  # it waits for receivers, which control must not
     FOLLOW: PLAN_QUEUE,  # it reads a whole query, as a plan does
+    KEYS: PLAN_QUEUE,  # a key of many rows takes minutes, as a plan does
 }
 """SCORE goes to the queue of its job."""

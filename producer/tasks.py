@@ -8,10 +8,10 @@ from scorebeat.core.data_folder import joined
 from scorebeat.core.errors import UnknownName, one_line
 from scorebeat.core.events import emit
 from scorebeat.core.identity import worker_name
-from scorebeat.core.queues import CONTROL, FOLLOW, NOTIFY, PLAN, TICK
+from scorebeat.core.queues import CONTROL, FOLLOW, KEYS, NOTIFY, PLAN, TICK
 from scorebeat.core.settings import load_settings
 from scorebeat.producer.context import Producer
-from scorebeat.producer.control import control_round, follow_deletes, notify, plan, tick
+from scorebeat.producer.control import control_round, follow_deletes, notify, plan, settle, tick
 
 A_DAY = 24 * 3600
 
@@ -49,6 +49,12 @@ def plan_run(run_id: int) -> int | None:
 def follow() -> None:
     """Delete predictions whose rows are gone, after each run that ended; it reads whole queries."""
     follow_deletes.run_once(_producer(worker_name()))
+
+
+@shared_task(name=KEYS, time_limit=A_DAY, soft_time_limit=A_DAY - 60)
+def build_keys() -> None:
+    """Build the primary keys of generations whose rows are all scored; a large table takes minutes."""
+    settle.build_keys(_producer(worker_name()))
 
 
 @shared_task(name=NOTIFY)

@@ -12,7 +12,7 @@ from celery.app.task import Context
 from kombu.message import Message
 
 from scorebeat.core.jobs.job import JOB_NAME, LONGEST_JOB_NAME
-from scorebeat.core.queues import CONTROL, FOLLOW, NOTIFY, PLAN, SCORE, TICK
+from scorebeat.core.queues import CONTROL, FOLLOW, KEYS, NOTIFY, PLAN, SCORE, TICK
 
 LONGEST = 64 * 1024
 """Bytes of a message; ours have about 1,500."""
@@ -191,6 +191,7 @@ _ARGUMENTS: Mapping[str, Callable[[Sequence[Any]], bool]] = {
     CONTROL: _is_nothing,
     NOTIFY: _is_nothing,
     FOLLOW: _is_nothing,
+    KEYS: _is_nothing,
 }
 
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import adbc_driver_manager
@@ -162,7 +163,7 @@ class Part:
     predictions: pa.Table
     bad: tuple[BadRow, ...] = ()
     keys: tuple[KeyColumn, ...] = ()
-    """Key columns by which a bad row is looked up among the predictions."""
+    """Key columns by which a bad row is looked up among the predictions, if their table has its key."""
     budget: int = 0
     """Attempts that the batch has left at least after this progress."""
     types: TableTypes | None = None
@@ -200,7 +201,9 @@ def commit(connection: "DataConnection", held: Claim, target: PredictionSet, par
         if part.predictions.num_rows:
             _ingest(cursor, target, part)
         if part.bad:
-            quarantine.add(cursor, target, part.keys, held.batch_id, part.bad)
+            # no other batch has rows of this one while nothing was looked up, so none of them is scored already
+            keys = () if part.types is not None and part.types.lacks_key else part.keys
+            quarantine.add(cursor, target, keys, held.batch_id, part.bad)
         done = f"{_done(held, part, timing, time.perf_counter() - began)}; COMMIT"
         if timing is None:
             run(cursor, done)
@@ -338,6 +341,17 @@ def detail(error: BaseException) -> str:
     lines = str(error).splitlines()
     named = [line.partition("DETAIL:")[2].strip() for line in lines if "DETAIL:" in line]
     return named[0] if named else " ".join(lines)
+
+
+def repeated(keys: pa.RecordBatch) -> str | None:
+    """The first key that two rows in key order share, as `detail` names it; None if none does."""
+    columns = [column.field(TEXT) if pa.types.is_struct(column.type) else column for column in keys.columns]
+    if keys.num_rows < 2 or not columns:
+        return None
+    same = [pc.fill_null(pc.equal(column.slice(1), column.slice(0, keys.num_rows - 1)), False) for column in columns]
+    at = pc.index(reduce(pc.and_, same), True).as_py()
+    names = ", ".join(keys.schema.names)
+    return f"Key ({names})=({', '.join(quarantine.keys_of(keys, at))}) repeats" if at >= 0 else None
 
 
 def is_repeated_key(error: BaseException) -> bool:

@@ -1,5 +1,6 @@
 """Closing a run: its final state; a finished generation is shown, and old ones are dropped."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -12,7 +13,7 @@ from scorebeat.db.closing import atomic_runs, error_threshold, run_ends
 from scorebeat.db.closing.run_ends import Tally
 from scorebeat.db.ledger import batches, jobs, model_versions, next_step, runs
 from scorebeat.db.ledger.runs import Run
-from scorebeat.db.predictions import comparison, prediction_sets, set_drops, views
+from scorebeat.db.predictions import comparison, generation_keys, prediction_sets, set_drops, views
 from scorebeat.db.schema import functions
 
 RETRY_PAUSE = timedelta(seconds=10)
@@ -56,6 +57,8 @@ class BegunAgain:
 def settle(connection: Connection, run_id: int, attempts: int) -> Settled | BegunAgain | None:
     """Close the run if its batches are all final, in a transaction of its own; None if they are not.
 
+    None also if it would be shown, but its generation lacks its key: `keyed_runs`.
+
     A retry-run that can still succeed is begun again, its batches with a budget of `attempts` each. The caller logs
     what is returned when the transaction is committed.
 
@@ -74,6 +77,8 @@ def settle(connection: Connection, run_id: int, attempts: int) -> Settled | Begu
     # a worker that died, or came late, could not stop a run that is past its threshold
     elif stopped := error_threshold.stop(connection, run) or _fail_if_readers_lose_all(connection, run, tally):
         state, reason = RunState.FAILED, stopped
+    elif generation_keys.is_missing(connection, run.prediction_set_id):
+        return None
     else:
         state, reason = run_ends.settle(connection, run, tally), run_ends.left_out(tally, run)
     if state in (RunState.SUCCEEDED, RunState.PARTIAL):
@@ -84,14 +89,14 @@ def settle(connection: Connection, run_id: int, attempts: int) -> Settled | Begu
     return Settled(run_id, run.job.name, state, reason, paused)
 
 
-def fail(connection: Connection, run_id: int, reason: str) -> str | None:
+def fail(connection: Connection, run_id: int, reason: str, command: Callable[[Run], str] = next_step.of) -> str | None:
     """An open run fails as a whole, before its batches are all final: they are cancelled.
 
     A retry-run's predictions are deleted. Returns the reason with the command to type next; None if the run was closed
     before.
     """
     run = runs.get(connection, run_id, lock=True)
-    full_reason = next_step.after(run, reason)
+    full_reason = next_step.after(run, reason, command)
     if not runs.fail(connection, run_id, full_reason):
         return None
     batches.cancel(connection, run_id)

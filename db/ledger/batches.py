@@ -41,6 +41,8 @@ class Claim:
     """A row that was scored alone ended its process, or two claims expired with it."""
     has_waited: bool = False
     """Its last attempt waited for a lock: the run's other batches are held back until it gets through."""
+    has_progress: bool = False
+    """Some of its rows were scored or quarantined by an earlier attempt."""
 
     def __str__(self) -> str:
         return f"batch {self.batch_id}: attempt {self.attempt}"
@@ -97,7 +99,7 @@ def claim(
             " RETURNING b.id, b.run_id, b.attempt, b.attempts_left, b.rows_planned, b.first_key, b.last_key, b.keys,"
             " b.first_row, b.last_row,"
             f" b.care, b.probe_key IS NOT NULL AND b.probe_expiries >= {PROOF} AS probe_is_deadly,"
-            f" {_WAITED} AS has_waited"
+            f" {_WAITED} AS has_waited, b.rows_scored + b.rows_failed > 0 AS has_progress"
         ),
         {"id": batch_id, "worker": worker, "ttl": ttl, "device": device, "pid": pid},
     ).one_or_none()
@@ -291,4 +293,5 @@ def _claim(row: Row[Any]) -> Claim:
         care=values["care"],
         probe_is_deadly=values["probe_is_deadly"],
         has_waited=values["has_waited"],
+        has_progress=values["has_progress"],
     )

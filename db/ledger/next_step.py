@@ -1,6 +1,7 @@
 """The command to type after a run that failed or left rows out; its reason names it."""
 
 import shlex
+from collections.abc import Callable
 
 from scorebeat.core.errors import shortened
 from scorebeat.db.ledger.runs import Run
@@ -13,6 +14,11 @@ def of(run: Run) -> str:
     """A requeue; but another run if rows were never planned, which also scores those of dead batches."""
     if run.plan_is_whole:
         return f"`scorebeat requeue {run.id}` puts back what it left out"
+    return by_another_run(run)
+
+
+def by_another_run(run: Run) -> str:
+    """For a run that no requeue mends."""
     return f"`{enqueue(run)}` scores its rows by another run"
 
 
@@ -31,6 +37,6 @@ def enqueue(run: Run) -> str:
     return command if len(command) <= LONGEST_COMMAND else shlex.join([*words, "--values-of", str(run.id)])
 
 
-def after(run: Run, reason: str) -> str:
+def after(run: Run, reason: str, command: Callable[[Run], str] = of) -> str:
     """The reason of a run that fails as a whole, with the command that scores its rows."""
-    return f"{shortened(reason).rstrip('.')}. {of(run)}"
+    return f"{shortened(reason).rstrip('.')}. {command(run)}"

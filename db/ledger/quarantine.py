@@ -52,7 +52,7 @@ def add(
 ) -> None:
     """Store bad rows in the transaction of the cursor, which commits the batch's good ones too.
 
-    A row that another batch has scored or quarantined meanwhile stays as it is.
+    A row that another batch has scored or quarantined meanwhile stays as it is; without `keys` none can be scored.
     """
     rows = pa.table(
         {
@@ -94,7 +94,7 @@ def _escaped(words: str) -> str:
 def unscored(target: PredictionSet, keys: Sequence[KeyColumn], key: str) -> str:
     """SQL condition: no prediction has the key; `key` is an SQL expression of a list of texts."""
     same = " AND ".join(f"p.{ident(k.name)} = ({key} ->> {i:d})::{k.type}" for i, k in enumerate(keys))
-    return f"NOT EXISTS (SELECT 1 FROM {target.table} AS p WHERE {same})"
+    return f"NOT EXISTS (SELECT 1 FROM {target.table} AS p WHERE {same})" if keys else "true"
 
 
 def row_id(columns: pa.RecordBatch, index: int) -> RowId:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 from sqlalchemy import Connection, text
 
-from scorebeat.core.table_names import PREDICTIONS
 from scorebeat.db.connect import user_sql
 from scorebeat.db.connect.sql import ident, same_key, subquery
-from scorebeat.db.predictions import views
+from scorebeat.db.predictions import prediction_sets, views
 from scorebeat.db.predictions.prediction_sets import RESERVED, PredictionSet
 from scorebeat.db.source.source import Source
 from scorebeat.db.source.types import column_type
@@ -170,13 +169,12 @@ def _difference(x: str, y: str) -> str:
 def _columns(connection: Connection, found: PredictionSet) -> _Columns:
     rows = connection.execute(
         text(
-            "SELECT a.attname, t.typname, coalesce(a.attnum = ANY (i.indkey), false) FROM pg_attribute a"
-            " JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary"
-            " JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
-            " WHERE n.nspname = :schema AND c.relname = :table AND a.attnum > 0 AND NOT a.attisdropped"
-            " ORDER BY a.attnum"
+            f"SELECT a.attname, t.typname, coalesce(a.attnum = ANY ({prediction_sets.key_numbers('s')}), false)"
+            " FROM scorebeat.prediction_sets s"
+            " JOIN pg_attribute a ON a.attrelid = to_regclass(:table) JOIN pg_type t ON t.oid = a.atttypid"
+            " WHERE s.id = :set AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
         ),
-        {"schema": PREDICTIONS, "table": found.table_name},
+        {"set": found.id, "table": found.table},
     ).all()
     outputs = {name: kind for name, kind, is_key in rows if not is_key and name not in RESERVED}
     return _Columns(tuple(name for name, _, is_key in rows if is_key), outputs)

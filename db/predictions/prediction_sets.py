@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from scorebeat.core import table_names
@@ -35,6 +36,8 @@ class PredictionSet:
     complete_at: datetime | None
     history_table: str | None = None
     """Name of the table of its replaced predictions."""
+    unbuilt_key: tuple[str, ...] | None = None
+    """Columns of its primary key, while that is not built: `generation_keys`."""
 
     @property
     def table(self) -> str:
@@ -47,8 +50,7 @@ class PredictionSet:
 
 
 def get(connection: Connection, set_id: int) -> PredictionSet:
-    row = connection.execute(select(*COLUMNS).where(sets.c.id == set_id)).one()
-    return PredictionSet(**row._mapping)
+    return _set(connection.execute(select(*COLUMNS).where(sets.c.id == set_id)).one())
 
 
 def find(
@@ -61,13 +63,13 @@ def find(
     if generation is not None:
         wanted = wanted.where(sets.c.generation == generation)
     row = connection.execute(wanted.order_by(sets.c.generation.desc()).limit(1)).one_or_none()
-    return PredictionSet(**row._mapping) if row is not None else None
+    return _set(row) if row is not None else None
 
 
 def of_table(connection: Connection, table_name: str) -> PredictionSet | None:
     """The set whose table has this name."""
     row = connection.execute(select(*COLUMNS).where(sets.c.table_name == table_name)).one_or_none()
-    return PredictionSet(**row._mapping) if row is not None else None
+    return _set(row) if row is not None else None
 
 
 def shown(connection: Connection, job: Job, version: int) -> PredictionSet | None:
@@ -80,7 +82,7 @@ def shown(connection: Connection, job: Job, version: int) -> PredictionSet | Non
         sets.c.complete_at.is_not(None),
     )
     row = connection.execute(wanted.order_by(sets.c.generation.desc()).limit(1)).one_or_none()
-    return PredictionSet(**row._mapping) if row is not None else None
+    return _set(row) if row is not None else None
 
 
 def ensure(connection: Connection, source: Source, job: Job, version: int, outputs: pa.Schema) -> PredictionSet:
@@ -93,31 +95,36 @@ def ensure(connection: Connection, source: Source, job: Job, version: int, outpu
     found = shown(connection, job, version)
     if found is None:
         generation = 0 if job.rescore == "every-run" else 1
-        found = _create(connection, source, job, version, generation, outputs)
+        found = _create(connection, source, job, version, generation, outputs, has_key=True)
         mark_complete(connection, found.id)
     return found
 
 
-def new_generation(connection: Connection, shown: PredictionSet) -> PredictionSet:
+def new_generation(connection: Connection, shown: PredictionSet, *, has_key: bool) -> PredictionSet:
     """An empty set beside the newest, with a table like the one of `shown`, made by the ledger's owner.
 
-    It is shown when a run over it succeeds.
+    It is shown when a run over it succeeds. Without `has_key` its primary key is built then: `generation_keys`. A table
+    with further indexes has its key all the same.
     """
     newest = find(connection, shown.job, shown.model, shown.model_version) or shown
     number = newest.generation + 1
     name = table_names.prediction_table(shown.job, shown.model, shown.model_version, number)
-    return get(connection, int(functions.call(connection, "open_generation", shown.id, number, name)))
+    opens = "open_generation" if has_key else "open_generation_without_key"
+    return get(connection, int(functions.call(connection, opens, shown.id, number, name)))
 
 
-def beside(connection: Connection, source: Source, job: Job, version: int, outputs: pa.Schema) -> PredictionSet:
+def beside(
+    connection: Connection, source: Source, job: Job, version: int, outputs: pa.Schema, *, has_key: bool
+) -> PredictionSet:
     """An empty set beside those of the version, for a run that scores every row again, whatever `rescore` is.
 
-    Raises NotPermitted unless our role owns the ledger. It is shown when a run over it succeeds.
+    Raises NotPermitted unless our role owns the ledger. It is shown when a run over it succeeds. `has_key` as above.
     """
     ownership.require_owner(connection, f"score every row of job {job.name} again")
     newest = find(connection, job.name, job.model_name, version)
     number = newest.generation + 1 if newest is not None else 1
-    return _create(connection, source, job.model_copy(update={"rescore": "every-run"}), version, number, outputs)
+    every_run = job.model_copy(update={"rescore": "every-run"})
+    return _create(connection, source, every_run, version, number, outputs, has_key=has_key)
 
 
 def mark_complete(connection: Connection, set_id: int) -> None:
@@ -129,7 +136,7 @@ def mark_complete(connection: Connection, set_id: int) -> None:
 def of_version(connection: Connection, model: str, version: int) -> list[PredictionSet]:
     """The sets of all jobs for this version, all generations that were not dropped."""
     wanted = select(*COLUMNS).where(sets.c.model == model, sets.c.model_version == version, sets.c.dropped_at.is_(None))
-    return [PredictionSet(**row._mapping) for row in connection.execute(wanted.order_by(sets.c.id))]
+    return [_set(row) for row in connection.execute(wanted.order_by(sets.c.id))]
 
 
 def count(connection: Connection, found: Sequence[PredictionSet]) -> int:
@@ -139,7 +146,14 @@ def count(connection: Connection, found: Sequence[PredictionSet]) -> int:
 
 
 def _create(
-    connection: Connection, source: Source, job: Job, version: int, generation: int, outputs: pa.Schema
+    connection: Connection,
+    source: Source,
+    job: Job,
+    version: int,
+    generation: int,
+    outputs: pa.Schema,
+    *,
+    has_key: bool,
 ) -> PredictionSet:
     name = table_names.prediction_table(
         job.name, job.model_name, version, generation if job.rescore == "every-run" else None
@@ -152,7 +166,14 @@ def _create(
         )
     made = connection.execute(
         insert(sets)
-        .values(job=job.name, model=job.model_name, model_version=version, generation=generation, table_name=name)
+        .values(
+            job=job.name,
+            model=job.model_name,
+            model_version=version,
+            generation=generation,
+            table_name=name,
+            unbuilt_key=None if has_key else [key.name for key in source.keys],
+        )
         .on_conflict_do_nothing()
         .returning(sets.c.id)
     ).scalar_one_or_none()
@@ -167,7 +188,7 @@ def _create(
 
 def _create_table(connection: Connection, source: Source, made: PredictionSet, outputs: pa.Schema) -> None:
     """Make the table. CREATE TABLE AS keeps the keys' exact types and collations."""
-    keys = ", ".join(ident(k.name) for k in source.keys)
+    keys = [ident(k.name) for k in source.keys]
     reserved = dict.fromkeys(RESERVED, "of a column that every prediction table has")
     reserved |= {k.name: f"of the job's key, too: write SELECT {ident(k.name)} AS another_name" for k in source.keys}
     parts = []
@@ -184,13 +205,33 @@ def _create_table(connection: Connection, source: Source, made: PredictionSet, o
                 "made and no job was changed"
             )
         parts.append(f"ADD COLUMN {ident(output.name)} {sql_type}")
-    user_sql.create_table(connection, made.table, f"SELECT {keys} FROM {subquery(source.query)}")
+    user_sql.create_table(connection, made.table, f"SELECT {', '.join(keys)} FROM {subquery(source.query)}")
     parts += [
         "ADD COLUMN batch_id bigint NOT NULL",
         "ADD COLUMN scored_at timestamptz NOT NULL DEFAULT now()",
-        f"ADD PRIMARY KEY ({keys})",
     ]
+    if made.unbuilt_key is None:
+        parts.append(f"ADD PRIMARY KEY ({', '.join(keys)})")
+    else:  # a publication of all tables would else refuse that rows are deleted
+        parts += [*(f"ALTER COLUMN {key} SET NOT NULL" for key in keys), "REPLICA IDENTITY FULL"]
     connection.exec_driver_sql(f"ALTER TABLE {made.table} {', '.join(parts)}")
+
+
+def _set(row: Row[*tuple[Any, ...]]) -> PredictionSet:
+    values = row._mapping
+    key = values["unbuilt_key"]
+    return PredictionSet(**{**values, "unbuilt_key": tuple(key) if key is not None else None})
+
+
+def key_numbers(found: str) -> str:
+    """SQL: the numbers of the key's columns in a table, in the key's order; `found` is SQL for a row of the sets."""
+    table = f"to_regclass(format('{PREDICTIONS}.%I', {found}.table_name))"
+    return (
+        "coalesce((SELECT array_agg(a.attnum ORDER BY k.n)"
+        f" FROM unnest({found}.unbuilt_key) WITH ORDINALITY k (name, n)"
+        f" JOIN pg_attribute a ON a.attrelid = {table} AND a.attname = k.name),"
+        f" (SELECT indkey::int2[] FROM pg_index WHERE indrelid = {table} AND indisprimary))"
+    )
 
 
 COLUMNS = (
@@ -202,4 +243,5 @@ COLUMNS = (
     sets.c.table_name,
     sets.c.complete_at,
     sets.c.history_table,
+    sets.c.unbuilt_key,
 )

@@ -8,7 +8,7 @@ from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import NotPermitted, SignatureError
 from scorebeat.db.connect.sql import KeyColumn, ident
-from scorebeat.db.predictions import views
+from scorebeat.db.predictions import prediction_sets, views
 from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.schema import ownership
 from scorebeat.db.source.source import CASTABLE, Source
@@ -107,12 +107,12 @@ def _stored(connection: Connection, found: PredictionSet) -> list[_Stored]:
             f" SELECT a.attname, {CASTABLE.format(t='t')}, greatest(a.atttypmod, plain.modifier),"
             " (SELECT format('%I.%I', c.collnamespace::regnamespace::name, c.collname) FROM pg_collation c"
             " WHERE c.oid = a.attcollation)"
-            " FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)"
-            " JOIN plain ON plain.oid = a.atttypid JOIN pg_type t ON t.oid = plain.base"
-            " WHERE i.indrelid = CAST(:table AS regclass) AND i.indisprimary"
-            " ORDER BY array_position(i.indkey::int2[], a.attnum)"
+            f" FROM (SELECT {prediction_sets.key_numbers('s')} AS numbers FROM scorebeat.prediction_sets s"
+            " WHERE s.id = :set) k JOIN pg_attribute a ON a.attrelid = CAST(:table AS regclass)"
+            " AND a.attnum = ANY (k.numbers) JOIN plain ON plain.oid = a.atttypid JOIN pg_type t ON t.oid = plain.base"
+            " ORDER BY array_position(k.numbers, a.attnum)"
         ),
-        {"table": found.table},
+        {"table": found.table, "set": found.id},
     )
     return [_Stored(*row) for row in rows]
 

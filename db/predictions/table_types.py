@@ -26,23 +26,30 @@ class TableTypes:
     rewrites: tuple[str, ...] = ()
     """Triggers and rules that an insert runs, such as `the trigger keep`."""
     primary_key: tuple[str, ...] = ()
-    """Columns of the primary key; empty if there is none."""
+    """Columns of the primary key, or of the index that becomes it; empty if there is none."""
+    awaits_key: bool = False
+    """A generation that was opened without its primary key, which may be built by now."""
     changed_at: str | None = None
     """The column of the query whose values the table stores; it changes only together with the table."""
+
+    @property
+    def lacks_key(self) -> bool:
+        """Nothing of the run was looked up yet: `generation_keys`."""
+        return self.awaits_key and not self.primary_key
 
 
 def table_types(connection: "DataConnection", target: PredictionSet) -> TableTypes:
     """Read them once; each fence compares the stamp."""
     with connection.cursor() as cursor:
+        of_set = f"SELECT unbuilt_key IS NOT NULL, changed_at FROM scorebeat.prediction_sets WHERE id = {target.id:d}"
         cursor.execute(
-            f"SELECT {stamp_sql(target)}, {_named(target, _REWRITES)}, {_named(target, _KEY)},"
-            f" (SELECT changed_at FROM scorebeat.prediction_sets WHERE id = {target.id:d})"
+            f"SELECT {stamp_sql(target)}, {_named(target, _REWRITES)}, {_named(target, _KEY)}, s.* FROM ({of_set}) AS s"
         )
-        ((found, rewrites, key, changed_at),) = cursor.fetchall()
+        ((found, rewrites, key, awaits_key, changed_at),) = cursor.fetchall()
         schema = cursor.adbc_execute_schema(f"SELECT * FROM {target.table}")
     connection.commit()
     columns = pa.schema([f for f in schema if f.name != "scored_at"])
-    return TableTypes(columns, found, tuple(rewrites), tuple(key), changed_at)
+    return TableTypes(columns, found, tuple(rewrites), tuple(key), awaits_key, changed_at)
 
 
 def require_as_made(types: TableTypes, target: PredictionSet, keys: "Sequence[str]") -> None:
@@ -51,7 +58,7 @@ def require_as_made(types: TableTypes, target: PredictionSet, keys: "Sequence[st
     if types.rewrites:
         wrong.append(f"it has {' and '.join(types.rewrites)}, which may change or leave out what is inserted")
         todo.append("drop what is there and put it on a table of your own that you fill from the view of the job")
-    if set(types.primary_key) != set(keys):
+    if set(types.primary_key) != set(keys) and not types.lacks_key:
         wanted = ", ".join(keys)
         wrong.append(f"its primary key is not ({wanted}), without which a row could be stored twice")
         todo.append(f"restore it, ALTER TABLE {target.table} ADD PRIMARY KEY ({wanted})")
@@ -79,13 +86,15 @@ _REWRITES = (
     " AND ev_enabled <> 'D' AND ev_type = '3'"
 )
 _KEY = (
-    "SELECT attname::text FROM pg_catalog.pg_constraint JOIN pg_catalog.pg_attribute"
-    " ON attrelid = conrelid AND attnum = ANY (conkey) WHERE conrelid = {0} AND contype = 'p' AND NOT condeferrable"
+    "SELECT attname::text FROM pg_catalog.pg_index JOIN pg_catalog.pg_attribute"
+    " ON attrelid = indrelid AND attnum = ANY (indkey) WHERE indrelid = {0} AND indisvalid AND indimmediate"
+    " AND (indisprimary OR indisunique AND indexrelid ="
+    " pg_catalog.to_regclass('predictions.scorebeat_key_{1:d}'))"
 )
 
 
 def _named(target: PredictionSet, select: str) -> str:
-    return f"ARRAY(SELECT n FROM ({select.format(_oid(target))}) AS found (n) ORDER BY n)"
+    return f"ARRAY(SELECT n FROM ({select.format(_oid(target), target.id)}) AS found (n) ORDER BY n)"
 
 
 def _oid(target: PredictionSet) -> str:

@@ -24,6 +24,8 @@ _PARTS = {
     " WHERE state = 'pending' AND sent_at IS NULL AND next_attempt_at > clock_timestamp() + :wait",
     "plans": "UPDATE scorebeat.runs SET plan_expires_at = clock_timestamp() + :ttl"
     " WHERE state IN ('planning', 'running') AND plan_expires_at > clock_timestamp() + :lease",
+    "keys": "UPDATE scorebeat.runs SET key_retry_at = clock_timestamp()"
+    " WHERE state = 'running' AND key_retry_at > clock_timestamp() + :jitter",
     "notices": "UPDATE scorebeat.notices SET due_at = clock_timestamp()"
     " WHERE delivered_at IS NULL AND given_up_at IS NULL AND due_at > clock_timestamp() + :notice",
     "jobs": "UPDATE scorebeat.jobs SET last_due_at = clock_timestamp() WHERE last_due_at > clock_timestamp() + :jitter",

@@ -14,7 +14,7 @@ KEPT_FOR = timedelta(days=1)
 
 def seen(connection: Connection, name: str, queues: list[str], device: str | None, processes: int) -> None:
     """Record that the worker is alive now, by the database's clock."""
-    new = insert(workers).values(name=name, queues=queues, device=device, processes=processes)
+    new = insert(workers).values(name=name, queues=queues, device=device, processes=processes, fills_without_key=True)
     connection.execute(
         new.on_conflict_do_update(
             index_elements=["name"],
@@ -22,6 +22,7 @@ def seen(connection: Connection, name: str, queues: list[str], device: str | Non
                 "queues": new.excluded.queues,
                 "device": new.excluded.device,
                 "processes": new.excluded.processes,
+                "fills_without_key": new.excluded.fills_without_key,
                 "seen_at": func.now(),
             },
         )
@@ -42,6 +43,11 @@ def alive(connection: Connection) -> list[dict[str, Any]]:
         select(workers).where(workers.c.seen_at > func.now() - SEEN_WITHIN).order_by(workers.c.name)
     )
     return [dict(row._mapping) for row in rows]
+
+
+def all_fill_without_key(connection: Connection) -> bool:
+    """Whether no worker of an older program is alive, which would refuse a table without its primary key."""
+    return all(worker["fills_without_key"] for worker in alive(connection))
 
 
 def nodes(connection: Connection) -> set[str]:

@@ -10,6 +10,7 @@ from scorebeat.core.errors import UnknownName
 from scorebeat.core.states import FINAL_RUN, RunState
 from scorebeat.db.connect.locks import WAITS
 from scorebeat.db.ledger.runs import IS_TICK
+from scorebeat.db.predictions.generation_keys import IS_MISSING
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,17 @@ class RunLine:
         return self.rows_scored / self.seconds if self.seconds and self.rows_scored else None
 
 
+_KEY = (
+    "(SELECT 'all its rows are scored; before they are shown, the primary key of predictions.' || s.table_name"
+    " || coalesce(' has to be built, which is tried again soon: ' || r.key_error, ' is being built')"
+    " FROM scorebeat.prediction_sets s"
+    f" WHERE s.id = r.prediction_set_id AND {IS_MISSING} AND r.state = 'running' AND b.batches_open = 0)"
+)
+"""SQL: what run r waits for if its generation only lacks its key; else NULL."""
 _RUNS = (
     "SELECT r.id, r.job, r.model, r.model_version, r.state, b.rows_planned, b.rows_scored, b.rows_failed,"
     " b.batches, b.batches_open, b.batches_dead, r.created_at, r.created_by, r.due_at, r.deadline_at, r.planned_at,"
-    " r.finished_at, coalesce(r.reason, b.waits) AS reason, r.spec ->> 'queue' AS queue,"
+    f" r.finished_at, coalesce({_KEY}, r.reason, b.waits) AS reason, r.spec ->> 'queue' AS queue,"
     " r.spec ->> 'on_failure' AS on_failure FROM scorebeat.runs r"
     " LEFT JOIN scorebeat.pruned_batches p ON p.run_id = r.id CROSS JOIN LATERAL"
     " (SELECT coalesce(sum(rows_planned), 0) + coalesce(p.rows_planned, 0) AS rows_planned,"

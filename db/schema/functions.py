@@ -62,6 +62,80 @@ BEGIN
 END""",
 )
 
+OPEN_WITHOUT_KEY = _HEAD.format(
+    signature="open_generation_without_key(like_set bigint, number integer, new_table text) RETURNS bigint",
+    body="""\
+DECLARE
+    made bigint := scorebeat.open_generation(like_set, number, new_table);
+    made_in regclass := to_regclass(format('predictions.%I', new_table));
+    key text[] := (SELECT unbuilt_key FROM scorebeat.prediction_sets WHERE id = like_set);
+    is_like_built boolean := key IS NULL;
+    only_index regclass;
+    of_constraint name;
+BEGIN
+    IF is_like_built THEN
+        SELECT array_agg(a.attname::text ORDER BY array_position(i.indkey::int2[], a.attnum)) INTO key
+            FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+            WHERE i.indrelid = made_in AND i.indisprimary;
+    END IF;
+    SELECT min(i.indexrelid) INTO only_index FROM pg_index i WHERE i.indrelid = made_in HAVING count(*) = 1;
+    IF key IS NULL OR (only_index IS NULL AND is_like_built) THEN
+        RETURN made;  -- an index of the owner's own is kept up to date by each row, as the key is
+    END IF;
+    SELECT conname INTO of_constraint FROM pg_constraint WHERE conrelid = made_in AND conindid = only_index;
+    IF of_constraint IS NOT NULL THEN
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', made_in, of_constraint);
+    ELSIF only_index IS NOT NULL THEN
+        EXECUTE format('DROP INDEX %s', only_index);
+    END IF;
+    -- a publication of all tables would else refuse that rows are deleted
+    EXECUTE format('ALTER TABLE %s REPLICA IDENTITY FULL, %s', made_in,
+        (SELECT string_agg(format('ALTER COLUMN %I SET NOT NULL', k), ', ') FROM unnest(key) k));
+    UPDATE scorebeat.prediction_sets SET unbuilt_key = key WHERE id = made;
+    RETURN made;
+END""",
+)
+
+BUILD_KEY = _HEAD.format(
+    signature="build_key(set_id bigint) RETURNS boolean",
+    body="""\
+DECLARE
+    made scorebeat.prediction_sets;
+    key_name text := format('scorebeat_key_%s', set_id);
+BEGIN
+    IF NOT EXISTS (SELECT FROM scorebeat.prediction_sets WHERE id = set_id AND unbuilt_key IS NOT NULL) THEN
+        RETURN true;
+    END IF;
+    -- whoever has the row locked builds the key: a second one gives up at once
+    SELECT * INTO made FROM scorebeat.prediction_sets WHERE id = set_id FOR NO KEY UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    IF made.unbuilt_key IS NULL THEN
+        RETURN true;
+    END IF;
+    IF to_regclass(format('predictions.%I', key_name)) IS NULL THEN
+        IF has_parameter_privilege('wal_compression', 'SET') THEN
+            -- compressing the pages of the index takes longer than building it, and saves a tenth of the table's log
+            PERFORM set_config('wal_compression', 'off', true);
+        END IF;
+        EXECUTE format('CREATE UNIQUE INDEX %I ON predictions.%I (%s)', key_name, made.table_name,
+            (SELECT string_agg(quote_ident(u.name), ', ' ORDER BY u.n)
+            FROM unnest(made.unbuilt_key) WITH ORDINALITY u (name, n)));
+    END IF;
+    BEGIN
+        -- who reads the table, such as a dump of the database, may do so for hours: lock_timeout ends the wait
+        EXECUTE format('LOCK TABLE predictions.%I IN ACCESS EXCLUSIVE MODE', made.table_name);
+    EXCEPTION WHEN lock_not_available THEN
+        RETURN false;
+    END;
+    EXECUTE format('ALTER TABLE predictions.%I ADD CONSTRAINT %I PRIMARY KEY USING INDEX %I, REPLICA IDENTITY DEFAULT',
+        made.table_name, key_name, key_name);
+    UPDATE scorebeat.prediction_sets SET unbuilt_key = NULL WHERE id = set_id;
+    RETURN true;
+END""",
+)
+
 COMPLETE_GENERATION = _HEAD.format(
     signature="complete_generation(set_id bigint) RETURNS void",
     body=f"""\
@@ -74,6 +148,11 @@ DECLARE
 BEGIN
     IF NOT {_ENDED_WHOLE} THEN
         RAISE EXCEPTION 'no run over prediction set % ended and looked at every row', set_id;
+    END IF;
+    -- no generation is shown without the index that proves it, whichever program closes its run
+    IF scorebeat.build_key(set_id) IS NULL THEN
+        RAISE EXCEPTION 'another session builds the key of prediction set %', set_id
+            USING ERRCODE = 'lock_not_available';
     END IF;
     UPDATE scorebeat.prediction_sets SET complete_at = now() WHERE id = set_id AND complete_at IS NULL
         RETURNING * INTO made;
@@ -93,8 +172,9 @@ BEGIN
             WHERE a.attrelid = to_regclass(format('predictions.%I', old.table_name))
             AND a.attnum > 0 AND NOT a.attisdropped;
         SELECT string_agg(format('n.%1$I = o.%1$I', a.attname), ' AND ') INTO same
-            FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
-            WHERE i.indrelid = to_regclass(format('predictions.%I', old.table_name)) AND i.indisprimary;
+            FROM (SELECT x.* FROM pg_index x WHERE x.indrelid = to_regclass(format('predictions.%I', old.table_name))
+                AND x.indisunique AND x.indisvalid ORDER BY x.indisprimary DESC LIMIT 1) i
+            JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey);
         EXECUTE format('INSERT INTO predictions.%I (%s, replaced_at) SELECT %s, coalesce(n.scored_at, now())'
             ' FROM predictions.%I o LEFT JOIN predictions.%I n ON %s',
             old.history_table, names, theirs, old.table_name, made.table_name, same);
@@ -298,6 +378,8 @@ END""",
 
 FUNCTIONS = {
     "open_generation(bigint, integer, text)": OPEN_GENERATION,
+    "open_generation_without_key(bigint, integer, text)": OPEN_WITHOUT_KEY,
+    "build_key(bigint)": BUILD_KEY,
     "complete_generation(bigint)": COMPLETE_GENERATION,
     "show_generation(bigint)": SHOW_GENERATION,
     "drop_generation(bigint)": DROP_GENERATION,

@@ -19,7 +19,7 @@ RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
                    "reason", "retry_at"),
         "UPDATE": ("state", "plan_attempt", "plan_expires_at", "planned_by", "set_was_empty", "planned_at",
                    "plan_is_whole", "tries", "finished_at", "reason", "noted_at", "retry_at", "snapshot_rows",
-                   "followed_at", "rows_removed"),
+                   "followed_at", "rows_removed", "key_error", "key_retry_at"),
     },
     "batches": {
         "INSERT": ("run_id", "number", "queue", "rows_planned", "first_key", "last_key", "keys", "attempts_left",
@@ -35,8 +35,8 @@ RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
         "DELETE": (),
     },
     "workers": {
-        "INSERT": ("name", "queues", "device", "processes"),
-        "UPDATE": ("queues", "device", "processes", "seen_at"),
+        "INSERT": ("name", "queues", "device", "processes", "fills_without_key"),
+        "UPDATE": ("queues", "device", "processes", "fills_without_key", "seen_at"),
         "DELETE": (),
     },
     "device_limits": {

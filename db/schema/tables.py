@@ -18,7 +18,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from scorebeat.core.states import BatchState, RunState
 from scorebeat.db.schema import functions, monitoring_tables
@@ -85,6 +85,7 @@ prediction_sets = Table(
     Column("visible_below", BigInteger, comment="readers see batches below this id; NULL: all"),
     Column("history_table", Text, comment="table of replaced predictions; NULL: none"),
     Column("changed_at", Text, comment="column of the query whose values its table stores; NULL: none"),
+    Column("unbuilt_key", ARRAY(Text), comment="columns of its primary key, while that is not built; NULL: it is"),
     ForeignKeyConstraint(
         ["model", "model_version"], ["scorebeat.model_versions.name", "scorebeat.model_versions.version"]
     ),
@@ -130,6 +131,8 @@ runs = Table(
     Column("snapshot_rows", BigInteger, comment="rows of scorebeat_work.run_ID when it was made; NULL: it has none"),
     timestamp("followed_at"),  # predictions without a source row were looked for after it
     Column("rows_removed", BigInteger, comment="predictions without a source row that were deleted after it"),
+    Column("key_error", Text, comment="why the primary key of its predictions could not be built the last time"),
+    timestamp("key_retry_at"),  # then it is tried again
     CheckConstraint(_one_of("state", RunState), name="state"),
     CheckConstraint("(state = 'planning') = (plan_expires_at IS NOT NULL)", name="lease"),
     CheckConstraint("(state IN ('planning', 'running')) = (finished_at IS NULL)", name="finished"),
@@ -231,6 +234,7 @@ workers = Table(
     Column("processes", Integer),
     timestamp("started_at", now=True, null=False),
     timestamp("seen_at", now=True, null=False),
+    Column("fills_without_key", Boolean, comment="its program knows generations without a key; NULL: it is older"),
 )
 
 device_limits = Table(

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from scorebeat.broker.app import CONTROL_EVERY
 from scorebeat.broker.send import send
 from scorebeat.core.events import emit
-from scorebeat.core.queues import FOLLOW, NOTIFY
+from scorebeat.core.queues import FOLLOW, KEYS, NOTIFY
 from scorebeat.db.processes import clock, workers
 from scorebeat.producer.context import Producer
 from scorebeat.producer.control import follow_deletes, notify, snapshots
 from scorebeat.producer.control.overdue import note_overdue
 from scorebeat.producer.control.rescue import rescue
-from scorebeat.producer.control.settle import settle_all
+from scorebeat.producer.control.settle import keys_are_due, settle_all
 from scorebeat.producer.control.tick import begin_again, make_up
 from scorebeat.producer.dispatch import dispatch_all
 from scorebeat.producer.keep_going import log_failure
@@ -48,6 +48,7 @@ def run_once(p: Producer) -> Round:
     _run_part("overdue", note_overdue, p)
     _run_part("notify", _notify, p)
     _run_part("snapshots", snapshots.drop_unneeded, p)
+    _run_part("keys", _keys, p)
     _run_part("follow_deletes", _follow_deletes, p)
     return done
 
@@ -77,6 +78,13 @@ def _follow_deletes(p: Producer) -> int:
     if not follow_deletes.is_due(p):
         return 0
     return send(p.app, FOLLOW, [], expires=2 * CONTROL_EVERY.total_seconds())
+
+
+def _keys(p: Producer) -> int:
+    if not keys_are_due(p):
+        return 0
+    # a large table takes minutes; while a process builds a key, another one that is sent finds that and does nothing
+    return send(p.app, KEYS, [], expires=2 * CONTROL_EVERY.total_seconds())
 
 
 def _notify(p: Producer) -> int:

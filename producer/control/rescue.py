@@ -4,7 +4,7 @@ from scorebeat.core.events import emit
 from scorebeat.db.ledger import batches, plan_lease
 from scorebeat.db.records import counters
 from scorebeat.producer.context import Producer
-from scorebeat.producer.control.settle import settle
+from scorebeat.producer.control.settle import settle_soon
 from scorebeat.producer.keep_going import log_failure
 from scorebeat.producer.requests.enqueue import send_plan
 
@@ -31,7 +31,7 @@ def _rescue_claims(p: Producer) -> int:
         emit("batch.rescued", batch=batch_id, run=run_id, state=state)
         if state == "dead":
             with log_failure("settle", run_id):
-                settle(p, run_id)
+                settle_soon(p, run_id)
     return len(freed)
 
 
@@ -43,7 +43,7 @@ def _rescue_plans(p: Producer) -> int:
     for run_id in closed:
         emit("plan.cut_short", run=run_id)
         with log_failure("settle", run_id):
-            settle(p, run_id)
+            settle_soon(p, run_id)
     for run_id, reason in failed:
         emit("run.failed", run=run_id, reason=reason)
     for run_id in again:

@@ -1,14 +1,17 @@
 """Settling: closes a run whose batches are all final, and shows its predictions."""
 
+from collections.abc import Callable
+
 from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core.errors import ScorebeatError, one_line
+from scorebeat.core.errors import ScorebeatError, StoredTwice, one_line
 from scorebeat.core.events import emit
 from scorebeat.core.states import RunState
-from scorebeat.db.closing import close_run, run_ends
-from scorebeat.db.closing.close_run import BegunAgain
+from scorebeat.db.closing import close_run, keyed_runs, run_ends
+from scorebeat.db.closing.close_run import BegunAgain, Settled
 from scorebeat.db.connect import database_errors, locks
 from scorebeat.db.ledger import next_step, runs
+from scorebeat.db.ledger.runs import Run
 from scorebeat.db.predictions.views import ViewBusy
 from scorebeat.producer.context import Producer
 from scorebeat.producer.keep_going import log_failure
@@ -17,18 +20,21 @@ from scorebeat.producer.keep_going import log_failure
 def settle(p: Producer, run_id: int) -> RunState | None:
     """Close the run if it is done; None if it is not, was closed before, was begun again, or cannot be shown.
 
-    A run that can never be closed normally, for example because its table is gone, is failed with the reason.
+    If the run lacks only the key of its generation, that is built before, which may take minutes. A run that can never
+    be closed normally, for example because its table is gone, is failed with the reason.
     """
-    try:
+    return _closed(p, run_id, lambda: keyed_runs.settle(p.engine, run_id, p.settings.max_attempts))
+
+
+def settle_soon(p: Producer, run_id: int) -> RunState | None:
+    """`settle` for the one process that moves all runs: a key is left to `build_keys`."""
+
+    def close() -> Settled | BegunAgain | None:
         with p.engine.begin() as connection:
             locks.wait_at_most(connection, locks.IN_A_WORKER)  # for its predictions or view: the next tick comes soon
-            closed = close_run.settle(connection, run_id, p.settings.max_attempts)
-    except (DBAPIError, ScorebeatError) as error:
-        return _not_closed(p, run_id, error)
-    if closed is None:
-        return None
-    closed.log()
-    return None if isinstance(closed, BegunAgain) else closed.state
+            return close_run.settle(connection, run_id, p.settings.max_attempts)
+
+    return _closed(p, run_id, close)
 
 
 def settle_all(p: Producer) -> int:
@@ -38,24 +44,57 @@ def settle_all(p: Producer) -> int:
     closed = 0
     for run_id in done:
         with log_failure("settle", run_id):
+            closed += settle_soon(p, run_id) is not None
+    return closed
+
+
+def keys_are_due(p: Producer) -> bool:
+    """Whether a run lacks only the key of its generation."""
+    with p.engine.connect() as connection:
+        return bool(keyed_runs.due(connection))
+
+
+def build_keys(p: Producer) -> int:
+    """Build the keys that runs lack, and close these runs; returns how many were closed."""
+    with p.engine.connect() as connection:
+        due = keyed_runs.due(connection)
+    closed = 0
+    for run_id in due:
+        with log_failure("key", run_id):
             closed += settle(p, run_id) is not None
     return closed
 
 
+def _closed(p: Producer, run_id: int, close: Callable[[], Settled | BegunAgain | None]) -> RunState | None:
+    try:
+        closed = close()
+    except (DBAPIError, ScorebeatError) as error:
+        return _not_closed(p, run_id, error)
+    if closed is None:
+        return None
+    closed.log()
+    return None if isinstance(closed, BegunAgain) else closed.state
+
+
 def _not_closed(p: Producer, run_id: int, error: DBAPIError | ScorebeatError) -> RunState | None:
     why = one_line(database_errors.message(error))
+    if isinstance(error, StoredTwice):
+        return _failed(p, run_id, why, next_step.by_another_run)
     if isinstance(error, ViewBusy) or database_errors.is_transient(error):
         emit("run.waits", run=run_id, reason=why)  # the next control tick tries again
         return None
-    reason = f"the run could not be closed: {why}. Nothing new is shown."
-    recorded = _fail(p, run_id, reason)
+    return _failed(p, run_id, f"the run could not be closed: {why}. Nothing new is shown.", next_step.of)
+
+
+def _failed(p: Producer, run_id: int, reason: str, command: Callable[[Run], str]) -> RunState | None:
+    recorded = _fail(p, run_id, reason, command)
     if recorded is None:
         return None
     emit("run.failed", run=run_id, reason=recorded)
     return RunState.FAILED
 
 
-def _fail(p: Producer, run_id: int, reason: str) -> str | None:
+def _fail(p: Producer, run_id: int, reason: str, command: Callable[[Run], str]) -> str | None:
     """Fail the run with all that belongs to it. If that is impossible, because its table is gone, set its state alone.
 
     Returns the reason that is recorded, or None if the run was closed before.
@@ -63,10 +102,10 @@ def _fail(p: Producer, run_id: int, reason: str) -> str | None:
     try:
         with p.engine.begin() as connection:
             locks.wait_at_most(connection, locks.IN_A_WORKER)
-            return close_run.fail(connection, run_id, reason)
+            return close_run.fail(connection, run_id, reason, command)
     except (DBAPIError, ScorebeatError) as error:
         if database_errors.is_transient(error):
             raise
         with p.engine.begin() as connection:
-            recorded = next_step.after(runs.get(connection, run_id), reason)
+            recorded = next_step.after(runs.get(connection, run_id), reason, command)
             return recorded if runs.fail(connection, run_id, recorded) else None

@@ -4,18 +4,20 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core.errors import UnknownName, UsageError, shortened
+from scorebeat.core.errors import KeyBeingBuilt, StoredTwice, UnknownName, UsageError, one_line, shortened
 from scorebeat.core.events import emit
 from scorebeat.core.states import FINAL_RUN, RunState
 from scorebeat.db.closing import atomic_runs, closed_runs
+from scorebeat.db.connect import database_errors
 from scorebeat.db.connect.engine import reachable
 from scorebeat.db.connect.sql import Key, KeyRange
 from scorebeat.db.ledger import batches, failure_groups, model_versions, next_step, quarantine, requeued, runs
 from scorebeat.db.ledger.batches import NewBatch
 from scorebeat.db.ledger.requeued import EVERYTHING, Part
 from scorebeat.db.ledger.runs import Run
-from scorebeat.db.predictions import prediction_sets, set_drops
+from scorebeat.db.predictions import generation_keys, prediction_sets, set_drops
 from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.records import audit, counters
 from scorebeat.db.reports import status
@@ -52,6 +54,7 @@ def requeue(
     dropped: then its quarantined rows are pending for the next run.
     """
     part = Part(batch_id, error, group)
+    _require_key(p, run_id)
     with reachable(p.url), p.engine.begin() as connection:
         run = runs.get(connection, run_id, lock=True)
         _require_can_go_on(connection, run)
@@ -74,6 +77,32 @@ def requeue(
             f"`{next_step.enqueue(run)}` scores them as they are now"
         )
     return back.batches
+
+
+def _require_key(p: Producer, run_id: int) -> None:
+    """Build the key of the run's generation before rows are put back: its batches may then have rows in common.
+
+    Raises UsageError.
+    """
+    with reachable(p.url), p.engine.connect() as connection:
+        run = runs.get(connection, run_id)
+        _require_can_go_on(connection, run)
+        if not generation_keys.is_missing(connection, run.prediction_set_id):
+            return
+        target = prediction_sets.get(connection, run.prediction_set_id)
+        set_drops.require_table(connection, target)
+    try:
+        with reachable(p.url), p.engine.begin() as connection:
+            generation_keys.build(connection, target)
+    except StoredTwice as error:
+        raise UsageError(f"run {run_id} cannot go on: {error}. {next_step.by_another_run(run)}") from None
+    except (DBAPIError, KeyBeingBuilt) as error:
+        if not database_errors.passes(error):
+            raise
+        raise UsageError(
+            f"the primary key of {target.table} must be built before rows of run {run_id} are put back, and cannot be "
+            f"built now: {one_line(database_errors.message(error))}. Nothing was put back; try again later"
+        ) from None
 
 
 def comes_back_whole(state: RunState, on_failure: str) -> bool:

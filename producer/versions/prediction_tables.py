@@ -9,8 +9,16 @@ from scorebeat.core.jobs.job import Job
 from scorebeat.db.closing import atomic_runs
 from scorebeat.db.ledger import model_versions
 from scorebeat.db.ledger.model_versions import Version
-from scorebeat.db.predictions import prediction_sets, set_drops, stored_changes, stored_keys, views
+from scorebeat.db.predictions import (
+    generation_keys,
+    prediction_sets,
+    set_drops,
+    stored_changes,
+    stored_keys,
+    views,
+)
 from scorebeat.db.predictions.prediction_sets import PredictionSet
+from scorebeat.db.processes import workers
 from scorebeat.db.source import snapshot, source
 from scorebeat.db.source.parameter_values import RunValues
 from scorebeat.db.source.source import Source
@@ -59,6 +67,7 @@ def ensure(connection: Connection, fitted: Fit) -> PredictionSet:
     made = prediction_sets.ensure(
         connection, fitted.source, fitted.job, fitted.version.version, fitted.signature.outputs
     )
+    generation_keys.finish(connection, made)
     stored_keys.make_room(connection, fitted.source, made)
     stored_changes.make_room(connection, fitted.source, fitted.job, made)
     if not views.is_shown(connection, fitted.job.name, made):
@@ -84,7 +93,7 @@ def for_run(connection: Connection, job: Job, found: PredictionSet) -> Predictio
         atomic_runs.show_as_it_comes(connection, found)
     if job.rescore == "never":
         return found
-    made = prediction_sets.new_generation(connection, found)
+    made = prediction_sets.new_generation(connection, found, has_key=not workers.all_fill_without_key(connection))
     set_drops.drop_unfinished(connection, made, job.keep)
     return made
 
@@ -92,7 +101,12 @@ def for_run(connection: Connection, job: Job, found: PredictionSet) -> Predictio
 def for_run_anew(connection: Connection, fitted: Fit) -> PredictionSet:
     """A set for a run that scores every row anew. Readers see it after the run has succeeded."""
     made = prediction_sets.beside(
-        connection, fitted.source, fitted.job, fitted.version.version, fitted.signature.outputs
+        connection,
+        fitted.source,
+        fitted.job,
+        fitted.version.version,
+        fitted.signature.outputs,
+        has_key=not workers.all_fill_without_key(connection),
     )
     stored_changes.make_room(connection, fitted.source, fitted.job, made)
     set_drops.drop_unfinished(connection, made, fitted.job.keep)

@@ -12,7 +12,9 @@ from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
+from scorebeat.db.reports import status
 from scorebeat.producer.control import control_round, plan
+from scorebeat.producer.control.settle import build_keys
 from scorebeat.producer.requests.requeue import requeue
 from tests.support.fixtures import wait_for
 from tests.support.system import MODEL, SLOW, System, assert_scored_once, own_system
@@ -160,6 +162,35 @@ def test_a_run_that_finds_no_disk_for_its_snapshot_fails_and_leaves_nothing(syst
     plan.plan(system.p, again)
     system.execute(f"ALTER DATABASE {database} RESET default_tablespace")
     assert system.until_finished(again) is RunState.SUCCEEDED
+    assert_scored_once(system, job)
+
+
+def test_a_generation_whose_key_finds_no_disk_is_shown_when_there_is_space(system: System, tablespace: Disk) -> None:
+    job = system.job("no_disk_for_its_key", rescore="every-run")
+    run = system.enqueue(job)
+    database = system.engine.url.database
+    system.execute(f"ALTER DATABASE {database} SET default_tablespace = small")  # of the index, which is made last
+    system.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'scorebeat worker%'"
+    )
+    tablespace.fill()
+    plan.plan(system.p, run)
+    statement = "SELECT key_error, key_retry_at > now() FROM scorebeat.runs WHERE id = :id AND key_error IS NOT NULL"
+    ((error, is_later),) = wait_for(lambda: system.query(statement, id=run))
+
+    assert ("No space left on device" in error, is_later) == (True, True)
+    with system.engine.connect() as connection:
+        line = status.get(connection, run)
+    assert line.state is RunState.RUNNING
+    assert "has to be built, which is tried again soon" in str(line.reason)
+    assert "No space left on device" in str(line.reason)
+    assert build_keys(system.p) == 0  # not before the pause is over
+    tablespace.free()
+    system.execute(f"ALTER DATABASE {database} RESET default_tablespace")
+    system.execute("UPDATE scorebeat.runs SET key_retry_at = now() WHERE id = :id", id=run)
+    assert build_keys(system.p) == 1
+
+    assert system.until_finished(run) is RunState.SUCCEEDED
     assert_scored_once(system, job)
 
 

@@ -198,10 +198,14 @@ class System:
 
 
 def assert_scored_once(s: System, job: Job, version: int = 1) -> None:
-    """Each source row has exactly one prediction, equal to that of a plain loop over the model."""
+    """Each source row has exactly one prediction, equal to that of a plain loop over the model.
+
+    Of a job that scores every row in every run, in the newest generation.
+    """
     keys = ", ".join(job.key)
     table = s.query(
-        "SELECT table_name FROM scorebeat.prediction_sets WHERE job = :job AND model_version = :version",
+        "SELECT table_name FROM scorebeat.prediction_sets WHERE job = :job AND model_version = :version"
+        " ORDER BY generation DESC",
         job=job.name,
         version=version,
     )[0][0]

@@ -34,7 +34,9 @@ class Attempt:
         return max(ALIKE_FROM, self.claim.rows_planned // 2 + 1)
 
     def pending(self, *, anti_join: bool) -> PendingRows:
-        """The query for the batch's pending rows."""
+        """The query for the batch's pending rows; to look them up, the table gets its key if it has none yet."""
+        if anti_join:
+            self.runtime.require_key(self.job.target)
         quarantined = anti_join and self.runtime.has_quarantine(self.job.target.id)
         target = self.job.target
         return PendingRows(

@@ -17,6 +17,7 @@ from scorebeat.db.ledger import quarantine
 from scorebeat.db.ledger.quarantine import BadRow
 from scorebeat.db.predictions.table_types import TableTypes
 from scorebeat.db.source.changes import SEEN
+from scorebeat.db.source.fetched_values import without_changes
 from scorebeat.worker.scoring.attempt import Attempt
 from scorebeat.worker.scoring.bad_rows import bad_row
 
@@ -122,6 +123,8 @@ def _commit(
 ) -> bool:
     job, runtime = attempt.job, attempt.runtime
     types = runtime.types(job.target)
+    if types.lacks_key and (twice := columns.repeated(without_changes(keys))) is not None:
+        raise AlreadyThere(twice)
     stores_values = CHANGED_AT in keys.schema.names and CHANGED_AT in types.schema.names
     if stores_values and types.changed_at != job.run.job.changed_at:
         keys, bad = _without_values(keys, bad, types)

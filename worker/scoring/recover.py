@@ -17,6 +17,7 @@ from scorebeat.core.errors import (
     ServiceDown,
     SnapshotLost,
     SourceChanged,
+    StoredTwice,
     UsageError,
     kind,
     one_line,
@@ -28,7 +29,7 @@ from scorebeat.core.settings import Settings
 from scorebeat.core.urls import redact
 from scorebeat.db.closing import close_run
 from scorebeat.db.connect import database_errors, locks
-from scorebeat.db.ledger import batches, quarantine, runs
+from scorebeat.db.ledger import batches, next_step, quarantine, runs
 from scorebeat.db.ledger.batches import Claim
 from scorebeat.db.predictions import prediction_sets
 from scorebeat.worker.scoring.runtime import Runtime
@@ -154,9 +155,10 @@ def describe(error: BaseException) -> str:
 
 
 def _record(runtime: Runtime, claim: Claim, error: Exception) -> str | None:
-    if isinstance(error, RepeatedKey):
+    if isinstance(error, RepeatedKey | StoredTwice):
+        command = next_step.by_another_run if isinstance(error, StoredTwice) else next_step.of
         with runtime.engine.begin() as connection:
-            reason = close_run.fail(connection, claim.run_id, str(error))
+            reason = close_run.fail(connection, claim.run_id, str(error), command)
         if reason is not None:
             emit("run.failed", run=claim.run_id, reason=reason)
         return "cancelled"

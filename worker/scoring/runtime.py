@@ -18,7 +18,7 @@ from scorebeat.db.connect import locks
 from scorebeat.db.connect.engine import data_connection, make_engine
 from scorebeat.db.ledger import model_versions, runs
 from scorebeat.db.ledger.runs import Run
-from scorebeat.db.predictions import prediction_sets, stored_keys, table_types
+from scorebeat.db.predictions import generation_keys, prediction_sets, stored_keys, table_types
 from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.predictions.table_types import TableTypes
 from scorebeat.db.records import device_limits
@@ -64,6 +64,8 @@ class Runtime:
     _runs: dict[int, Job] = field(default_factory=dict)
     _models: dict[tuple[str, int], MicroBatches] = field(default_factory=dict)
     _types: dict[str, TableTypes] = field(default_factory=dict)
+    _keyed: set[int] = field(default_factory=set)
+    """Generations that were opened without a key, and have one."""
     unloadable: dict[str, float] = field(default_factory=dict)
     """Models that this process could not load, each with the `time.monotonic()` of the next try."""
     left_to_others: int = 0
@@ -137,6 +139,15 @@ class Runtime:
     def forget_types(self, target: PredictionSet) -> None:
         """Forget types that changed; the next use reads them again."""
         self._types.pop(target.table, None)
+
+    def require_key(self, target: PredictionSet) -> None:
+        """Build the primary key of a generation that was opened without; to be called before rows are looked up."""
+        if target.unbuilt_key is None or target.id in self._keyed:
+            return
+        with self.engine.begin() as connection:
+            generation_keys.build(connection, target)
+        self._keyed.add(target.id)
+        self.forget_types(target)
 
     def model(self, version: model_versions.Version) -> MicroBatches:
         """The loaded model; its file must have the digest that the ledger recorded."""

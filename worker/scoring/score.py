@@ -14,8 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from scorebeat.core.errors import ClaimLost, RepeatedKey, ScorebeatError, ServiceDown, one_line
 from scorebeat.core.events import emit
 from scorebeat.db.batch_io.columns import Fetched, Timing
-from scorebeat.db.closing import close_run
-from scorebeat.db.connect import locks
+from scorebeat.db.closing import keyed_runs
 from scorebeat.db.connect.engine import one_statement
 from scorebeat.db.ledger import batches, quarantine
 from scorebeat.db.ledger.batches import BatchId, Claim
@@ -37,6 +36,9 @@ AWAY_FOR = 60.0
 """Seconds that a process waits for a ledger that cannot be reached before it drops its message."""
 FIRST_LOOK, LONGEST_LOOK = 0.5, 10.0
 """Seconds between two tries, doubled from the first to the longest."""
+KEY_ROWS = 10_000_000
+"""A process that scores builds the key of a generation of so many rows itself, in some seconds, when it has committed
+the last batch. A larger one is left to the processes that plan: its time limit is for batches."""
 MOST_CLASHES = 3
 """Times that rows read as pending may turn out to have predictions before the query is to blame."""
 
@@ -140,8 +142,10 @@ def _score_parts(claim: Claim, runtime: Runtime) -> Stored:
     if claim.probe_is_deadly:
         quarantine_deadly_row(attempt)
         care = Care.CHUNKS
-    # the set was empty when the run was planned, so no row has a prediction on a first attempt
-    anti_join = not (job.run.set_was_empty and claim.attempt == 1)
+    # the set was empty when the run was planned, so no row has a prediction on a first attempt; without a key of the
+    # table nobody else stored rows of the batch either
+    is_untouched = claim.attempt == 1 or (job.target.unbuilt_key is not None and not claim.has_progress)
+    anti_join = not (job.run.set_was_empty and is_untouched)
     times, total, clashes = _Times(), 0, 0
     most = max(job.run.job.batch_rows, claim.rows_planned) + 1
     while True:
@@ -195,9 +199,7 @@ def _release_held_batches(runtime: Runtime, run_id: int) -> None:
 def _settle(runtime: Runtime, run_id: int) -> None:
     """Close the run, whose last batch is committed. If this fails, control does it."""
     try:
-        with runtime.engine.begin() as connection:
-            locks.wait_at_most(connection, locks.IN_A_WORKER)
-            closed = close_run.settle(connection, run_id, runtime.settings.max_attempts)
+        closed = keyed_runs.settle(runtime.engine, run_id, runtime.settings.max_attempts, most=KEY_ROWS)
     except (DBAPIError, ScorebeatError) as error:
         emit("settle.left_to_control", run=run_id, reason=one_line(error))
         return

@@ -6,6 +6,7 @@ from scorebeat.core.jobs.job import Job
 from scorebeat.db.ledger.runs import Selection
 from scorebeat.db.predictions import views
 from scorebeat.producer.control.control_round import run_once
+from scorebeat.producer.control.settle import build_keys
 from scorebeat.producer.requests.requeue import cancel
 from scorebeat.producer.versions.publish import publish_anyway
 from scorebeat.worker.scoring.score import score_batch
@@ -194,7 +195,7 @@ def test_a_run_whose_view_is_being_read_ends_when_the_reader_does(
         ledger.sql(
             "UPDATE scorebeat.batches SET state = 'committed', sent_at = NULL, finished_at = now(), rows_scored = 10"
         )
-        busy = run_once(ledger.producer).settled
+        busy = run_once(ledger.producer).settled + build_keys(ledger.producer)
 
     assert (busy, ledger.run(run_id).state) == (0, "running")
     assert run_once(ledger.producer).settled == 1

@@ -104,6 +104,7 @@ def test_the_owners_functions_take_away_nothing_that_a_reader_sees(locked: Locke
         "SELECT scorebeat.drop_generation(:set)",
         "SELECT scorebeat.drop_generation(12345)",
         "SELECT scorebeat.show_generation(:set)",
+        "SELECT scorebeat.build_key(:set)",
     ):
         locked.as_runner(statement, **{k: v for k, v in {**own, "forged": forged}.items() if f":{k}" in statement})
 
@@ -114,6 +115,10 @@ def test_the_owners_functions_take_away_nothing_that_a_reader_sees(locked: Locke
     ("call", "reason"),
     [
         ("open_generation(:set, 2, 'points_job__poison_v1_g2')", "is not one of a job that scores every row"),
+        (
+            "open_generation_without_key(:set, 2, 'points_job__poison_v1_g2')",
+            "is not one of a job that scores every row",
+        ),
         ("undo_run(:run)", "is not one that is shown whole"),
         ("show_generation(0)", "is not complete"),
     ],
