@@ -151,7 +151,6 @@ def tuning() -> dict[str, str]:
         "shared_buffers": "256MB" if memory >= PLENTY else "64MB",
         "max_connections": "100",
         "max_wal_size": "2GB",
-        "wal_compression": "on",
         "checkpoint_completion_target": "0.9",
         "log_checkpoints": "off",  # each is a line or two in the one log
         "log_line_prefix": "",  # the supervisor has the time
