@@ -69,7 +69,7 @@ def system(prepare: Callable[[Producer, Path], Artifact], processes: int = 2) ->
 
 def _prepare(p: Producer, folder: Path, job: Job, rows: int) -> Artifact:
     fill_items(p.engine, rows)
-    return add(p, job, _train(folder), AddOptions(("a", "b", "c", "d")))
+    return add(p, job, train(folder), AddOptions(("a", "b", "c", "d")))
 
 
 def add(p: Producer, job: Job, file: Path, options: AddOptions) -> Artifact:
@@ -99,7 +99,7 @@ def fill_items(engine: Engine, rows: int) -> None:
         connection.exec_driver_sql("VACUUM ANALYZE items")
 
 
-def _train(folder: Path) -> Path:
+def train(folder: Path) -> Path:
     """A logistic regression with three classes: label and three probabilities."""
     random = np.random.default_rng(7)
     features = random.random((1_000, 4))

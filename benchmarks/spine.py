@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from benchmarks import limit
 from benchmarks.bench_stack import ITEMS, Bench, bench, peak_megabytes
+from benchmarks.changed_rows import changed_rows
 from benchmarks.late_rows import late_rows
 from benchmarks.measure import Timed, checkpoint, empty_set, median, spread, timed_run
 from scorebeat.core.jobs.job import Job
@@ -38,6 +39,7 @@ def main() -> None:
         result["peak memory a worker process, MB"] = peak_megabytes(b.workers["cpu"])
     if chosen.late_rows:
         result["1,000 new rows"] = late_rows(chosen.late_rows)
+        result["1,000 new and 1,000 changed rows"] = changed_rows(50_000, chosen.late_rows)
     result["machine"] = {"python": platform.python_version(), "at": datetime.now(UTC).isoformat(timespec="seconds")}
     show(result)
     RESULTS.parent.mkdir(exist_ok=True)
