@@ -1,11 +1,12 @@
-"""Durations as people write them: `90s`, `45m`, `2h`, `1d`."""
+"""Durations as people write them: `90s`, `45m`, `2h`, `1 day`."""
 
 import re
 from datetime import timedelta
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 LONGEST = timedelta(days=3660)
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*([smhd])", re.ASCII)
+_WORDS = {"s": "s|seconds?", "m": "m|minutes?", "h": "h|hours?", "d": "d|days?"}
+_DURATION = re.compile(rf"(\d{{1,9}}(?:\.\d{{1,6}})?)\s*({'|'.join(_WORDS.values())})", re.ASCII)
 
 
 def parse_duration(text: str) -> timedelta:
@@ -14,7 +15,7 @@ def parse_duration(text: str) -> timedelta:
     if match is None:
         raise ValueError(f"{text!r} is not a duration; expected a number and s, m, h or d, such as '45m'")
     amount, unit = match.groups()
-    seconds = float(amount) * SECONDS[unit]
+    seconds = float(amount) * SECONDS[unit[0]]
     if not 0 < seconds <= LONGEST.total_seconds():
         raise ValueError(f"{text!r} is out of range; expected more than 0 s and at most {LONGEST.days} days")
     return timedelta(seconds=seconds)

@@ -85,6 +85,7 @@ _COUNTERS = {
     "rows_failed": "Rows that were quarantined, also those that were put back since.",
     "attempts": "Attempts at batches: each claim of a worker is one.",
     "claims_expired": "Claims that nobody renewed: the worker died or lost the database.",
+    "rows_missed": "Rows that a comparison of every key found, and that runs from a watermark had missed.",
     "runs_late": "Runs whose deadline passed before they ended for the first time.",
 }
 

@@ -2,7 +2,7 @@
 
 import re
 from datetime import datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationInfo
@@ -28,6 +28,9 @@ BROKERS_OWN = frozenset({"unacked", "unacked_index", "unacked_mutex"})
 """Keys that Celery itself uses in the broker: a queue of such a name would overwrite them."""
 EVENTS = ("finished", "failed", "late", "empty")
 """The events that can be posted: a run ended, failed, or is late, or a tick found nothing to score."""
+MOST_NUMBERS_BACK = 1_000_000_000
+DAILY = timedelta(days=1)
+"""The time between two runs that compare every key, by default."""
 NOTIFY_ON_BY_DEFAULT: tuple[str, ...] = ("finished", "failed", "late")
 RESERVED_COLUMNS = frozenset({"batch_id", "scored_at", CHANGED_AT})
 """Columns of every prediction table beside key and outputs."""
@@ -137,9 +140,13 @@ def _notify_on(events: tuple[str, ...]) -> tuple[str, ...]:
     return events
 
 
-def _changed_at(column: str, info: ValidationInfo) -> str:
+def _column(column: str) -> str:
     if not column or "\0" in column or len(column.encode()) > LONGEST_IDENTIFIER:
         raise ValueError(f"{column!r} cannot name a column; expected 1 to {LONGEST_IDENTIFIER} bytes without NUL")
+    return column
+
+
+def _changed_at(column: str, info: ValidationInfo) -> str:
     if column in info.data.get("key", ()):
         raise ValueError(
             f"{column!r} is part of the key, so a row that changes would be another row; expected a column that the "
@@ -159,10 +166,58 @@ def _changed_at(column: str, info: ValidationInfo) -> str:
     return column
 
 
+def _cursor(column: str, info: ValidationInfo) -> str:
+    if info.context != NEW:
+        return column
+    if info.data.get("rescore") == "every-run":
+        raise ValueError('is of no use beside rescore = "every-run", which reads every row in every run; leave one out')
+    if any(name in OF_EVERY_RUN for name in query_names.find(info.data.get("query", ""))):
+        raise ValueError(
+            f"is of no use with :{' or :'.join(OF_EVERY_RUN)} in the query: a row that it does not return for one run "
+            "may be there for another; leave one out"
+        )
+    return column
+
+
+def _lookback(value: object) -> object:
+    if isinstance(value, str):
+        return parse_duration(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 1 <= value <= MOST_NUMBERS_BACK:
+            raise ValueError(f"is {value:,}; expected a whole number from 1 to {MOST_NUMBERS_BACK:,}")
+        return value
+    if isinstance(value, timedelta):
+        return value
+    raise ValueError(f"is {value!r}; expected a duration in quotes, such as '15m', or a whole number, such as 1000")
+
+
+def _by_column(value: Any, info: ValidationInfo) -> Any:
+    named = info.data.get("changed_at", "wrong"), info.data.get("cursor", "wrong")
+    if named == (None, None):
+        raise ValueError("needs changed_at or cursor, without which each run compares every key; leave it out")
+    return value
+
+
+def _sweep(every: timedelta, info: ValidationInfo) -> timedelta:
+    schedule = info.data.get("schedule")
+    if info.context == NEW and schedule is not None and "timezone" in info.data:
+        between = Schedule.parse(schedule, info.data["timezone"]).shortest_gap()
+        if every <= between:
+            raise ValueError(
+                f"is {format_duration(every)}, and the job is due each {format_duration(between)} at most: every run "
+                "would compare every key; expected a longer time"
+            )
+    return every
+
+
 def _snapshot(stores: bool, info: ValidationInfo) -> bool:
     if stores and info.context == NEW and info.data.get("changed_at") is not None:
         raise ValueError(
             "cannot be beside changed_at: a snapshot does not store what is known of its rows; expected one of both"
+        )
+    if stores and info.context == NEW and info.data.get("cursor") is not None:
+        raise ValueError(
+            "cannot be beside cursor: a snapshot computes the whole query in every run; expected one of both"
         )
     return stores
 
@@ -253,9 +308,33 @@ class Job(BaseModel):
     ] = None
     """Time of day in `timezone` by which complete results are needed; in the ledger only if it is chosen."""
     changed_at: Annotated[
-        Annotated[str, AfterValidator(_changed_at)] | None, Field(exclude_if=lambda kept: kept is None)
+        Annotated[str, AfterValidator(_column), AfterValidator(_changed_at)] | None,
+        Field(exclude_if=lambda kept: kept is None),
     ] = None
     """Column of the query by which a row is seen to have changed; in the ledger only if it is chosen."""
+    cursor: Annotated[
+        Annotated[str, AfterValidator(_column), AfterValidator(_cursor)] | None,
+        Field(exclude_if=lambda kept: kept is None),
+    ] = None
+    """Column of the query whose values grow over the whole table; by default that of `changed_at` if it is a timestamp.
+    In the ledger only if it is chosen."""
+    lookback: Annotated[
+        Annotated[
+            timedelta | int,
+            BeforeValidator(_lookback),
+            AfterValidator(_by_column),
+            PlainSerializer(lambda kept: kept if isinstance(kept, int) else format_duration(kept), when_used="json"),
+        ]
+        | None,
+        Field(exclude_if=lambda kept: kept is None),
+    ] = None
+    """How far before the watermark a run compares keys: a duration, or a number for a cursor of whole numbers. In the
+    ledger only if it is chosen."""
+    sweep: Annotated[
+        Annotated[Duration, AfterValidator(_by_column), AfterValidator(_sweep)] | None,
+        Field(exclude_if=lambda kept: kept is None),
+    ] = None
+    """How long until a run compares every key again, None: `DAILY`; in the ledger only if it is chosen."""
     keep_history: Annotated[bool, AfterValidator(_keep_history), Field(exclude_if=lambda kept: not kept)] = False
     """Predictions that are replaced go to a table of their own; in the ledger only if it is chosen."""
     deleted: Annotated[

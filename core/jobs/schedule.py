@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from functools import cache
+from itertools import pairwise
 from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
@@ -30,6 +31,7 @@ _FIELDS = {
 _VALUES = {"minute": 60, "hour": 24, "day-of-month": 31, "month": 12, "day-of-week": 7}
 _STEP_UNITS = {"minute": "minutes", "hour": "hours", "day-of-month": "days"}
 """Fields whose steps an interval can have."""
+_GAPS = 101
 _AROUND_CHANGE = timedelta(hours=3)
 """Longer than any stretch of local time that a zone repeats."""
 
@@ -54,6 +56,13 @@ class Schedule(ABC):
     @abstractmethod
     def next_due(self, now: datetime) -> datetime:
         """The first due time after `now`."""
+
+    def shortest_gap(self) -> timedelta:
+        """The shortest time between two due times, of the first hundred since 2000."""
+        times = [EPOCH.replace(year=2000)]
+        while len(times) <= _GAPS:
+            times.append(self.next_due(times[-1]))
+        return min(later - earlier for earlier, later in pairwise(times[1:]))
 
     def between(self, after: datetime, before: datetime, most: int) -> list[datetime]:
         """Due times after `after` and before `before`, the oldest first, at most `most`."""

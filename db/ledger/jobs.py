@@ -142,6 +142,11 @@ def get_any(connection: Connection, name: str, *, lock: bool = False) -> Job:
     return _read(row).job if row is not None else get(connection, name).job
 
 
+def applied_at(connection: Connection, name: str) -> datetime | None:
+    """When the job was last added or changed."""
+    return connection.execute(select(jobs.c.applied_at).where(jobs.c.name == name)).scalar_one_or_none()
+
+
 def forget(connection: Connection, name: str) -> None:
     """Remove the job from its file's jobs; its row stays for the runs that it had."""
     gone = {"removed_at": func.coalesce(jobs.c.removed_at, func.now()), "owner": None}

@@ -7,6 +7,8 @@ from sqlalchemy import Connection, text
 CLAIMS_EXPIRED = "claims_expired"
 ROWS_TAKEN_BACK = "rows_taken_back"
 """Failed rows that a requeue, or another try of a whole run, made pending again."""
+ROWS_MISSED = "rows_missed"
+"""Rows that a run which compared every key found, and that those before it had missed."""
 ENDED = "runs_"
 """Followed by a final state: ends of runs. A run that a requeue opens again ends once more."""
 

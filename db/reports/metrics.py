@@ -13,6 +13,7 @@ from scorebeat.db.processes import workers
 from scorebeat.db.records.counters import (
     CLAIMS_EXPIRED,
     ENDED,
+    ROWS_MISSED,
     ROWS_TAKEN_BACK,
     SKIPPED,
     TICKS,
@@ -29,7 +30,7 @@ class Numbers:
 
     jobs: list[dict[str, Any]]
     """`job`, `paused`, `rows_quarantined`, and over all history `rows_scored`, `rows_failed`, `attempts`, `runs_late`,
-    `claims_expired`."""
+    `claims_expired`, `rows_missed`."""
     runs: dict[tuple[str, str], int]
     """Number of ends, by job and final state."""
     open_runs: list[dict[str, Any]]
@@ -155,10 +156,11 @@ _JOBS = (
     # rows that a requeue took back had failed too
     " coalesce(c.rows_failed, 0)::bigint + coalesce(t.value, 0) AS rows_failed,"
     " coalesce(c.attempts, 0)::bigint AS attempts, coalesce(c.runs_late, 0) AS runs_late,"
-    " coalesce(e.value, 0) AS claims_expired,"
+    " coalesce(e.value, 0) AS claims_expired, coalesce(m.value, 0) AS rows_missed,"
     " coalesce(a.rows, 0)::bigint AS rows_quarantined FROM scorebeat.jobs j LEFT JOIN counted c ON c.job = j.name"
     f" LEFT JOIN scorebeat.counters e ON e.job = j.name AND e.name = '{CLAIMS_EXPIRED}'"
     f" LEFT JOIN scorebeat.counters t ON t.job = j.name AND t.name = '{ROWS_TAKEN_BACK}'"
+    f" LEFT JOIN scorebeat.counters m ON m.job = j.name AND m.name = '{ROWS_MISSED}'"
     " LEFT JOIN aside a ON a.job = j.name WHERE j.removed_at IS NULL ORDER BY j.name"
 )
 _RUNS = (

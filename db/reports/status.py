@@ -61,10 +61,14 @@ _KEY = (
     f" WHERE s.id = r.prediction_set_id AND {IS_MISSING} AND r.state = 'running' AND b.batches_open = 0)"
 )
 """SQL: what run r waits for if its generation only lacks its key; else NULL."""
+_MISSED = (
+    "CASE WHEN r.rows_missed > 0 THEN format('%s rows had been missed since every key was last compared: their cursor"
+    " was set to an earlier time or number than it had, or their predictions were deleted', r.rows_missed) END"
+)
 _RUNS = (
     "SELECT r.id, r.job, r.model, r.model_version, r.state, b.rows_planned, b.rows_scored, b.rows_failed,"
     " b.batches, b.batches_open, b.batches_dead, r.created_at, r.created_by, r.due_at, r.deadline_at, r.planned_at,"
-    f" r.finished_at, coalesce({_KEY}, r.reason, b.waits) AS reason, r.spec ->> 'queue' AS queue,"
+    f" r.finished_at, coalesce({_KEY}, r.reason, b.waits, {_MISSED}) AS reason, r.spec ->> 'queue' AS queue,"
     " r.spec ->> 'on_failure' AS on_failure FROM scorebeat.runs r"
     " LEFT JOIN scorebeat.pruned_batches p ON p.run_id = r.id CROSS JOIN LATERAL"
     " (SELECT coalesce(sum(rows_planned), 0) + coalesce(p.rows_planned, 0) AS rows_planned,"

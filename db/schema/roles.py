@@ -19,7 +19,8 @@ RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
                    "reason", "retry_at"),
         "UPDATE": ("state", "plan_attempt", "plan_expires_at", "planned_by", "set_was_empty", "planned_at",
                    "plan_is_whole", "tries", "finished_at", "reason", "noted_at", "retry_at", "snapshot_rows",
-                   "followed_at", "rows_removed", "key_error", "key_retry_at"),
+                   "followed_at", "rows_removed", "key_error", "key_retry_at", "watermark_of", "watermark",
+                   "compared_from", "swept_at", "cursor_highest", "rows_missed"),
     },
     "batches": {
         "INSERT": ("run_id", "number", "queue", "rows_planned", "first_key", "last_key", "keys", "attempts_left",

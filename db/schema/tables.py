@@ -133,6 +133,20 @@ runs = Table(
     Column("rows_removed", BigInteger, comment="predictions without a source row that were deleted after it"),
     Column("key_error", Text, comment="why the primary key of its predictions could not be built the last time"),
     timestamp("key_retry_at"),  # then it is tried again
+    Column("watermark_of", Text, comment="a digest of what a later plan must have in common to use the watermark"),
+    Column(
+        "watermark",
+        Numeric,
+        comment="below it all rows that the plan saw are scored: microseconds since 1970, or a number",
+    ),
+    Column("compared_from", Numeric, comment="the watermark that the plan began at; NULL: it compared every key"),
+    timestamp("swept_at"),  # when a plan last compared every key
+    Column("cursor_highest", Numeric, comment="the largest number that the plan saw in its cursor"),
+    Column(
+        "rows_missed",
+        BigInteger,
+        comment="pending rows that the watermark would have left out; NULL: nobody looked",
+    ),
     CheckConstraint(_one_of("state", RunState), name="state"),
     CheckConstraint("(state = 'planning') = (plan_expires_at IS NOT NULL)", name="lease"),
     CheckConstraint("(state IN ('planning', 'running')) = (finished_at IS NULL)", name="finished"),
@@ -148,6 +162,7 @@ Index(
     postgresql_where=text("state IN ('planning', 'running')"),
 )
 Index("runs_job_id", runs.c.job, runs.c.id)
+Index("runs_set_finished", runs.c.prediction_set_id, runs.c.finished_at)
 Index(
     "runs_to_note",
     runs.c.id,

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 from scorebeat.core.jobs.job import Job
 from scorebeat.db.connect import user_sql
 from scorebeat.db.connect.sql import Key, KeyColumn, columns, row, subquery
+from scorebeat.db.source.cursor import Cursor
 from scorebeat.db.source.source import Source
 
 FEW = 1_000
@@ -52,7 +53,7 @@ def _is_cut(connection: Connection, source: Source, first: Key) -> bool:
             connection.execute(
                 text("SELECT set_config(:name, :value, true)"), {"name": f"{_MARK}{number}", "value": part_of_key}
             )
-        nodes = list(_nodes(_plan(connection, source)))
+        nodes = list(_nodes(_plan(connection, _of_a_key(source))))
         part.rollback()
     if any(
         _MARK in str(node.get("Index Cond")) or node["Node Type"] in ("Foreign Scan", "Custom Scan") for node in nodes
@@ -63,13 +64,34 @@ def _is_cut(connection: Connection, source: Source, first: Key) -> bool:
     return other and _is_indexed(connection, source)
 
 
-def _plan(connection: Connection, source: Source) -> dict[str, Any]:
-    """The plan for a batch of one key, with the statement of `pending`."""
+def cursor_index(connection: Connection, source: Source, cursor: Cursor) -> str | None:
+    """Name of an index by which PostgreSQL finds the rows since a value of the cursor; None if it reads all."""
+    with connection.begin_nested() as part:
+        connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        value = "1970-01-01" if cursor.is_time else "0"
+        connection.execute(text("SELECT set_config(:name, :value, true)"), {"name": f"{_MARK}0", "value": value})
+        since = f"{cursor.column()} >= current_setting('{_MARK}0')::{cursor.type}"
+        nodes = list(_nodes(_plan(connection, f"SELECT * FROM {subquery(source.query)} WHERE {since}")))
+        part.rollback()
+    return next((str(node["Index Name"]) for node in nodes if _MARK in str(node.get("Index Cond"))), None)
+
+
+def reads_elsewhere(connection: Connection, source: Source) -> bool:
+    """Whether the query reads a foreign table, whose open transactions are not seen here."""
+    nodes = _nodes(_plan(connection, f"SELECT * FROM {subquery(source.query)}"))
+    return any(node["Node Type"] in ("Foreign Scan", "Custom Scan") for node in nodes)
+
+
+def _of_a_key(source: Source) -> str:
+    """The statement for a batch of one key, as in `pending`."""
     keys = source.keys
     ends = f"{row(keys, 'q')} >= {_marks(keys)} AND {row(keys, 'q')} <= {_marks(keys)}"
     if len(keys) > 1:
         ends += f" AND {row(keys[:1], 'q')} >= {_marks(keys[:1])} AND {row(keys[:1], 'q')} <= {_marks(keys[:1])}"
-    statement = f"SELECT * FROM {subquery(source.query)} WHERE {ends} ORDER BY {columns(keys, 'q')}"
+    return f"SELECT * FROM {subquery(source.query)} WHERE {ends} ORDER BY {columns(keys, 'q')}"
+
+
+def _plan(connection: Connection, statement: str) -> dict[str, Any]:
     explained: list[dict[str, Any]] = user_sql.rows(connection, f"EXPLAIN (FORMAT JSON) {statement}")[0][0]
     plan: dict[str, Any] = explained[0]["Plan"]
     return plan

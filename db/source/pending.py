@@ -44,6 +44,8 @@ class PendingRows:
     row_keys: tuple[Key, ...] | None = None
     again: tuple[int, ...] = ()
     """Runs whose quarantined rows are pending nevertheless: the next run tries them."""
+    since: str | None = None
+    """SQL condition for the rows that a plan compares, of `Cursor.since`; None: all."""
     batch_id: int | None = None
     """The batch whose rows are wanted: a row that changes after the batch scored it is pending for the next run."""
 
@@ -71,6 +73,10 @@ class PendingRows:
         descending = ", ".join(f"{columns([k], 'q')} DESC" for k in keys)
         rows = self._rows(conditions, anti_join=anti_join)
         return f"SELECT {texts(keys, 'q')} FROM {rows} ORDER BY {descending} LIMIT 1"
+
+    def count_beyond(self, since: str) -> str:
+        """How many pending rows do not meet the condition `since`."""
+        return f"SELECT count(*) FROM {self._rows([*self._chosen(), f'NOT {since}'], anti_join=True)}"
 
     def count_changed(self, changes: ChangeColumn) -> str:
         """How many pending rows have a prediction, or are in quarantine."""
@@ -173,6 +179,7 @@ class PendingRows:
 
     def _chosen(self, *, with_keys: bool = True) -> list[str]:
         chosen = [f"(\n{self.where}\n)"] if self.where else []
+        chosen += [self.since] if self.since else []
         if with_keys and self.row_keys is not None:
             chosen.append(among(self.source.keys, "q", self.row_keys))
         return chosen

@@ -15,6 +15,8 @@ from scorebeat.db.connect import database_errors, engine, locks, user_sql
 from scorebeat.db.connect.sql import KeyColumn, KeyRange, as_text, ident, subquery, within
 from scorebeat.db.source import parameter_values, types
 from scorebeat.db.source.changes import TYPES, ChangeColumn
+from scorebeat.db.source.cursor import TYPES as CURSOR_TYPES
+from scorebeat.db.source.cursor import Cursor
 from scorebeat.db.source.parameter_values import RunValues
 
 
@@ -40,6 +42,8 @@ class Source:
     """Set by `bounded`: texts are read up to this number of characters."""
     changes: ChangeColumn | None = None
     """The column by which a row is seen to have changed, if the job has one."""
+    cursor: Cursor | None = None
+    """The column whose values grow over the whole table, if one is known."""
     unique_by: tuple[int, ...] = ()
     """Table oid and column numbers of the key, if all its columns come from one table; else empty."""
 
@@ -138,6 +142,7 @@ def columns_of(connection: Connection, job: Job, query: str) -> Source:
     types_of = _type_names(connection, [c.type_oid for c in found])
     keys = _keys(job, found, types_of)
     changes = _changes(job, found, types_of) if job.changed_at is not None else None
+    cursor = _cursor(job, found, types_of)
     bounds = {c.name: _most_bytes(job, c, types_of[c.type_oid]) for c in found}
     texts = frozenset(c.name for c in found if types.is_text(types_of[c.type_oid].name))
     readable: dict[str, types.Reading] = {}
@@ -164,6 +169,7 @@ def columns_of(connection: Connection, job: Job, query: str) -> Source:
         most_bytes={name: most for name, most in bounds.items() if most is not None},
         texts=texts,
         changes=changes,
+        cursor=cursor,
         unique_by=_origin(job, found),
     )
 
@@ -186,22 +192,44 @@ def is_unique(connection: Connection, source: Source) -> bool:
     return bool(indexed) and _single_scan(_plan(connection, f"SELECT * FROM {subquery(source.query)}"))
 
 
-def bad_keys(connection: Connection, source: Source, limit: int = 5) -> list[str]:
-    """Keys that are NULL or repeat, as texts; runs the whole query, so check `is_unique` first."""
+def bad_keys(connection: Connection, source: Source, limit: int = 5, since: str | None = None) -> list[str]:
+    """Keys that are NULL or repeat, as texts; runs the whole query, so check `is_unique` first.
+
+    With the SQL condition `since`, only among these rows.
+    """
     names = ", ".join(f"q.{ident(k.name)}" for k in source.keys)
     nulls = " OR ".join(f"q.{ident(k.name)} IS NULL" for k in source.keys)
     shown = ", ".join(f"coalesce({as_text(f'q.{ident(k.name)}', k.type)}, 'NULL')" for k in source.keys)
     found = user_sql.rows(
         connection,
-        f"SELECT concat_ws(', ', {shown}), count(*) FROM {subquery(source.query)} "
-        f"GROUP BY {names} HAVING count(*) > 1 OR ({nulls}) ORDER BY 2 DESC LIMIT {limit}",
+        f"SELECT concat_ws(', ', {shown}), count(*) FROM {subquery(source.query)}"
+        f"{_where(since)} GROUP BY {names} HAVING count(*) > 1 OR ({nulls}) ORDER BY 2 DESC LIMIT {limit}",
     )
     return [f"({key}) {count} times" for key, count in found]
 
 
-def require_unique(connection: Connection, found: Source) -> None:
-    """Raises QueryError, which names keys that are NULL or repeat. If an index proves uniqueness, no key is read."""
-    bad = [] if is_unique(connection, found) else bad_keys(connection, found)
+def _where(condition: str | None) -> str:
+    return f" WHERE {condition}" if condition is not None else ""
+
+
+def highest(connection: Connection, source: Source, since: str | None) -> int | None:
+    """The largest value of a cursor of whole numbers, or the largest of the rows that meet the condition `since`.
+
+    None if there is none.
+    """
+    if source.cursor is None:
+        return None
+    query = f"SELECT max({source.cursor.column()}) FROM {subquery(source.query)}{_where(since)}"
+    found = user_sql.rows(connection, query)[0][0]
+    return int(found) if found is not None else None
+
+
+def require_unique(connection: Connection, found: Source, since: str | None = None) -> None:
+    """Raises QueryError, which names keys that are NULL or repeat. If an index proves uniqueness, no key is read.
+
+    With the SQL condition `since`, only these rows are compared with each other.
+    """
+    bad = [] if is_unique(connection, found) else bad_keys(connection, found, since=since)
     if bad:
         raise QueryError(f"jobs.{found.job}.key must be unique and not NULL; the query gives {', '.join(bad)}.")
 
@@ -321,13 +349,20 @@ def _keys(job: Job, found: list[_Column], types_of: dict[int, _Type]) -> tuple[K
     return tuple(keys)
 
 
-def _changes(job: Job, found: list[_Column], types_of: dict[int, _Type]) -> ChangeColumn:
-    column = next((c for c in found if c.name == job.changed_at), None)
+def _named(job: Job, setting: str, found: list[_Column]) -> _Column:
+    """The column that a setting of the job names."""
+    name = getattr(job, setting)
+    column = next((c for c in found if c.name == name), None)
     if column is None:
         raise QueryError(
-            f"jobs.{job.name}.query has no column {job.changed_at!r}, which `changed_at` names; it returns "
+            f"jobs.{job.name}.query has no column {name!r}, which `{setting}` names; it returns "
             f"{', '.join(c.name for c in found)}"
         )
+    return column
+
+
+def _changes(job: Job, found: list[_Column], types_of: dict[int, _Type]) -> ChangeColumn:
+    column = _named(job, "changed_at", found)
     kind = types_of[column.type_oid]
     if kind.name not in TYPES:
         name = ident(column.name)
@@ -337,6 +372,28 @@ def _changes(job: Job, found: list[_Column], types_of: dict[int, _Type]) -> Chan
             "number that only grows"
         )
     return ChangeColumn(column.name, TYPES[kind.name], types.names(kind.name, column.type_oid))
+
+
+def _cursor(job: Job, found: list[_Column], types_of: dict[int, _Type]) -> Cursor | None:
+    """The cursor, by default the column of `changed_at` if it is a time: a number may be one that each row counts."""
+    setting = "changed_at" if job.cursor is None else "cursor"
+    if getattr(job, setting) is None:
+        return None
+    column = _named(job, setting, found)
+    kind = types_of[column.type_oid]
+    if kind.name not in CURSOR_TYPES:
+        raise QueryError(
+            f"jobs.{job.name}.cursor: column {column.name!r} is {kind.shown}; expected one of "
+            f"{', '.join(CURSOR_TYPES.values())}, whose values grow with each new row"
+        )
+    origin = (column.table, column.number) if column.table else None
+    cursor = Cursor(column.name, CURSOR_TYPES[kind.name], origin)
+    if setting == "changed_at" and not cursor.is_time:
+        return None
+    if job.lookback is not None and isinstance(job.lookback, int) == cursor.is_time:
+        wanted = "a duration in quotes, such as '15m'" if cursor.is_time else "a whole number, such as 1000"
+        raise QueryError(f"jobs.{job.name}.lookback: the column {column.name!r} is {kind.shown}; expected {wanted}")
+    return cursor
 
 
 _OF_A_VALUE = 32

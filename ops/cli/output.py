@@ -92,6 +92,13 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(value, default=_json, indent=2, ensure_ascii=False))
 
 
+def explained(rows_from: str, cost: str, advice: Sequence[str]) -> None:
+    """How a run finds its rows, what that costs, and what would help."""
+    click.echo(f"how rows are found: {rows_from}")
+    click.echo(f"that takes: {cost}")
+    click.echo(f"to add: {'; '.join(advice) or 'nothing'}")
+
+
 def note(message: str) -> None:
     """Print a note to standard error, so that a program that reads our output is not disturbed."""
     click.echo(f"note: {_CONTROL.sub(' ', message)}", err=True)

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from sqlalchemy import Connection
@@ -15,16 +15,21 @@ from scorebeat.core.events import emit
 from scorebeat.db.closing import close_run, closed_runs
 from scorebeat.db.connect import database_errors, locks
 from scorebeat.db.connect.sql import KeyRange
-from scorebeat.db.ledger import batches, plan_lease, runs
+from scorebeat.db.ledger import batches, plan_lease, runs, watermarks
 from scorebeat.db.ledger.batches import NewBatch
-from scorebeat.db.ledger.runs import Run
+from scorebeat.db.ledger.runs import EVERYTHING, Run
+from scorebeat.db.ledger.watermarks import Planned
+from scorebeat.db.records import counters
 from scorebeat.db.source import key_range, planning_cursor, source
+from scorebeat.db.source.open_transactions import OpenTransactions
 from scorebeat.db.source.pending import PendingRows
 from scorebeat.db.source.planning_cursor import KeyCursor
 from scorebeat.producer.context import Producer
-from scorebeat.producer.control import planned_rows, snapshots
+from scorebeat.producer.control import snapshots
 from scorebeat.producer.control.settle import settle
 from scorebeat.producer.dispatch import dispatch
+from scorebeat.producer.planning import begin_at, planned_rows
+from scorebeat.producer.versions.prediction_tables import Fit
 
 LOCK_PAUSE = timedelta(seconds=3)
 """The pause after a plan met a lock on a table of its query."""
@@ -38,6 +43,8 @@ class _Plan:
     run: Run
     pending: PendingRows
     anti_join: bool
+    leaves: Planned | None = None
+    """The watermark for the next plan."""
 
 
 def plan(p: Producer, run_id: int) -> int | None:
@@ -49,7 +56,7 @@ def plan(p: Producer, run_id: int) -> int | None:
         run = runs.get(connection, run_id)
         closed_runs.free(connection, run.prediction_set_id)
     try:
-        made = _make_batches(p, run, attempt)
+        made, leaves = _make_batches(p, run, attempt)
     except PlanLost as error:
         emit("plan.lost", run=run_id, attempt=attempt, reason=str(error))
         return None
@@ -70,39 +77,54 @@ def plan(p: Producer, run_id: int) -> int | None:
             _fail(p, run_id, attempt, query + database_errors.message_with_advice(error))
         return None
     with p.engine.begin() as connection:
-        plan_lease.finish(connection, run_id, attempt)
+        if plan_lease.finish(connection, run_id, attempt) and leaves is not None:
+            watermarks.note(connection, run_id, leaves)
+            counters.add(connection, counters.ROWS_MISSED, run_id, leaves.missed or 0)
+    if leaves is not None and leaves.missed:  # its values were set to earlier ones than could be seen
+        emit("sweep.found", logging.WARNING, run=run_id, job=run.job.name, rows=leaves.missed, column=leaves.column)
     emit("run.planned", run=run_id, job=run.job.name, batches=made)
     settle(p, run_id)
     return made
 
 
-def _make_batches(p: Producer, run: Run, attempt: int) -> int:
+def _make_batches(p: Producer, run: Run, attempt: int) -> tuple[int, Planned | None]:
     if run.job.snapshot:
-        return snapshots.plan(p, run, attempt)
+        return snapshots.plan(p, run, attempt), None
+    opened = begin_at.read_open(p, run.job)  # before the snapshot that `reading` takes
     with planning_cursor.reading(p.engine) as reader:
         locks.wait_at_most(reader, locks.IN_A_PLAN)  # this process plans other jobs after this one
-        planned = _begin(p, reader, run, attempt)
+        planned = _begin(p, reader, run, attempt, opened)
         made = 0
         for group in _groups(_cut(reader, planned)):
             _store(p, run, attempt, group)
             dispatch(p, run.job.queue)
             made += len(group)
-    return made
+    return made, planned.leaves
 
 
-def _begin(p: Producer, reader: Connection, run: Run, attempt: int) -> _Plan:
+def _begin(p: Producer, reader: Connection, run: Run, attempt: int, opened: OpenTransactions | None) -> _Plan:
     """Check the query again, with the tables as they are now, and record whether the prediction set is empty."""
     fitted = planned_rows.fit(reader, run)
-    source.require_unique(reader, fitted.source)
-    first = planning_cursor.first_key(reader, fitted.source)
-    if first is not None and run.selection.keys is None:
-        whole = key_range.why_whole(reader, fitted.source, run.job, first)
-        if whole is not None:  # its table grew, or lost an index: a slow run is better than none
-            emit("plan.computes_all", logging.WARNING, run=run.id, job=run.job.name, reason=whole)
     rows, empty = planned_rows.pending_rows(reader, run, fitted)
     with p.engine.begin() as connection:
         plan_lease.note_empty(connection, run.id, attempt, empty)
-    return _Plan(run, rows, anti_join=not empty)
+    begun = None
+    if opened is not None and run.selection == EVERYTHING:
+        begun = begin_at.begin(reader, run.job, fitted.source, run.prediction_set_id, empty=empty)
+    since = begun.since if begun is not None else None
+    source.require_unique(reader, fitted.source, since)
+    if since is None and run.selection.keys is None:
+        _warn_of_whole(reader, run, fitted)
+    rows = replace(rows, since=since)
+    leaves = begin_at.leave(reader, run, begun, opened, rows) if begun is not None and opened is not None else None
+    return _Plan(run, rows, anti_join=not empty, leaves=leaves)
+
+
+def _warn_of_whole(reader: Connection, run: Run, fitted: Fit) -> None:
+    first = planning_cursor.first_key(reader, fitted.source)
+    whole = first and key_range.why_whole(reader, fitted.source, run.job, first)
+    if whole:  # its table grew, or lost an index: a slow run is better than none
+        emit("plan.computes_all", logging.WARNING, run=run.id, job=run.job.name, reason=whole)
 
 
 def _cut(reader: Connection, planned: _Plan) -> Iterator[NewBatch]:

@@ -15,8 +15,8 @@ from scorebeat.db.ledger.batches import NewBatch
 from scorebeat.db.ledger.runs import Run
 from scorebeat.db.source import planning_cursor, snapshot, source
 from scorebeat.producer.context import Producer
-from scorebeat.producer.control import planned_rows
 from scorebeat.producer.dispatch import dispatch
+from scorebeat.producer.planning import planned_rows
 
 AT_ONCE = 1_000
 """Batches that one statement stores."""

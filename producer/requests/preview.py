@@ -1,6 +1,7 @@
 """A preview of a run: its rows and batches, and the estimated time."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from sqlalchemy import Connection
@@ -12,9 +13,11 @@ from scorebeat.db.ledger import jobs, model_versions, runs
 from scorebeat.db.predictions import old_queries, prediction_sets, stored_changes
 from scorebeat.db.reports import status
 from scorebeat.db.source import key_range, pending, planning_cursor, source
+from scorebeat.db.source.open_transactions import OpenTransactions
 from scorebeat.db.source.pending import PendingRows
 from scorebeat.db.source.planning_cursor import KeyCursor
 from scorebeat.producer.context import Producer
+from scorebeat.producer.planning import begin_at, explanation
 from scorebeat.producer.versions import prediction_tables
 from scorebeat.producer.versions.prediction_tables import Fit
 
@@ -36,6 +39,12 @@ class Preview:
     """Why every batch computes the whole query, if it does."""
     from_other_queries: int
     """Visible predictions of the version that runs of another query made; they are not scored again."""
+    rows_from: str
+    """How the run finds its rows."""
+    cost: str
+    """What finding them takes now, and with ten times the rows."""
+    advice: tuple[str, ...]
+    """What would make it cheaper, or is missing."""
     changed: int | None = None
     """How many of `rows` have a prediction, or are in quarantine, for older values; None without `changed_at`."""
     without_value: int | None = None
@@ -49,6 +58,8 @@ def preview(p: Producer, name: str) -> Preview:
 
     Raises UnknownName, SignatureError, or QueryError: also for keys that are NULL or repeat.
     """
+    with reachable(p.url):
+        opened = _open(p, name)
     with reachable(p.url), planning_cursor.reading(p.engine) as reader:
         job = jobs.get(reader, name).job
         version = model_versions.of_job(reader, job)
@@ -58,7 +69,12 @@ def preview(p: Producer, name: str) -> Preview:
         open_run = runs.open_run(reader, name, version.name, version.version)
         of_others = _from_other_queries(reader, fitted)
         rows, anti_join = _pending(reader, fitted)
+        begun = begin_at.begin(reader, job, fitted.source, rows.set_id, empty=not anti_join)
+        rows = replace(rows, since=begun.since if begun is not None else None)
+        started = time.monotonic()
+        found = explanation.explain(reader, job, fitted.source, begun, opened)
         counts = _count(reader, rows, fitted, anti_join=anti_join)  # from here on the session has the user's settings
+        took = timedelta(seconds=time.monotonic() - started)
         changes = _changes(reader, rows, anti_join=anti_join)
         return Preview(
             job=name,
@@ -70,6 +86,9 @@ def preview(p: Producer, name: str) -> Preview:
             open_run=open_run,
             whole_for_each_batch=whole,
             from_other_queries=of_others,
+            rows_from=found.rows,
+            cost=found.cost(took),
+            advice=found.advice,
             **changes,
         )
 
@@ -84,6 +103,12 @@ def require_good_keys(reader: Connection, fitted: Fit) -> str | None:
         return None
     first = planning_cursor.first_key(reader, fitted.source)
     return None if first is None else key_range.why_whole(reader, fitted.source, fitted.job, first)
+
+
+def _open(p: Producer, name: str) -> OpenTransactions | None:
+    with p.engine.connect() as connection:
+        job = jobs.get(connection, name).job
+    return begin_at.read_open(p, job)
 
 
 def _count(reader: Connection, rows: PendingRows, fitted: Fit, *, anti_join: bool) -> list[int]:

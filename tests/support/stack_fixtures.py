@@ -15,5 +15,5 @@ UNSAFE_BUT_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_write
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackUrls]:
     """URLs of a real PostgreSQL and a real Valkey, empty at first and shared by the whole session."""
     folder = tmp_path_factory.mktemp("stack") / "data"
-    with embedded(folder, postgres_settings=UNSAFE_BUT_FAST) as urls:
+    with embedded(folder, postgres_settings=UNSAFE_BUT_FAST | {"max_prepared_transactions": "8"}) as urls:
         yield urls

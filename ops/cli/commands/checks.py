@@ -29,12 +29,15 @@ from scorebeat.db.processes import unloadable, workers
 from scorebeat.db.reports import status
 from scorebeat.db.schema import installation, ownership, revisions, roles
 from scorebeat.db.source import planning_cursor, row_security, snapshot
+from scorebeat.db.source.open_transactions import OpenTransactions
 from scorebeat.models.store import store
 from scorebeat.ops.cli.context import unmigrated
 from scorebeat.producer.context import Producer
 from scorebeat.producer.control.unserved import no_control, no_worker
+from scorebeat.producer.planning import begin_at, explanation
 from scorebeat.producer.requests import apply as applying
 from scorebeat.producer.requests.preview import require_good_keys
+from scorebeat.producer.versions.prediction_tables import Fit
 
 _Result = TypeVar("_Result")
 
@@ -53,6 +56,13 @@ def check_all() -> list[Finding]:
     """All findings, in the order in which a person would fix them. Raises only if the settings cannot be read."""
     with unmigrated() as p:
         return list(_all(p))
+
+
+def check_job(p: Producer, name: str) -> Finding:
+    """The finding of one job. Raises UnknownName."""
+    with p.engine.connect() as connection:
+        job = jobs.get(connection, name).job
+    return _try(f"job {name}", lambda: _job(p, job))
 
 
 def _all(p: Producer) -> Iterator[Finding]:
@@ -226,26 +236,32 @@ def _file(p: Producer, listed: list[JobRow]) -> str | Finding:
 
 
 def _job(p: Producer, job: Job) -> str | Finding:
+    opened = begin_at.read_open(p, job)
     with planning_cursor.reading(p.engine) as reader:
         found = applying.check(reader, p.url, job)
         if isinstance(found, str):
             return Finding(f"job {job.name}", "warning", found)
         whole = require_good_keys(reader, found)
-        hidden = row_security.hides_all(reader)
-        if hidden:
-            return Finding(f"job {job.name}", "problem", hidden)
-        forbidden = snapshot.why_forbidden(reader) if job.snapshot else None
-        if forbidden is not None:
-            return Finding(f"job {job.name}", "problem", forbidden)
-        target = prediction_sets.shown(reader, job, found.version.version)
-        wider = stored_keys.change(reader, found.source, target) if target is not None else None
-        if wider is not None:
-            return Finding(
-                f"job {job.name}", "warning", f"{wider}; `scorebeat apply` under the ledger's owner widens it"
-            )
-        if whole is not None:
-            return Finding(f"job {job.name}", "warning", whole)
+        problem = row_security.hides_all(reader) or (snapshot.why_forbidden(reader) if job.snapshot else None)
+        if problem is not None:
+            return Finding(f"job {job.name}", "problem", problem)
+        warning = _wider(reader, found) or whole or _sooner(reader, found, opened)
+        if warning is not None:
+            return Finding(f"job {job.name}", "warning", warning)
         return f"the query gives what model {found.version} wants; its SQL runs in {user_sql.settings_in_words(reader)}"
+
+
+def _wider(reader: Connection, found: Fit) -> str | None:
+    target = prediction_sets.shown(reader, found.job, found.version.version)
+    wider = stored_keys.change(reader, found.source, target) if target is not None else None
+    return None if wider is None else f"{wider}; `scorebeat apply` under the ledger's owner widens it"
+
+
+def _sooner(reader: Connection, found: Fit, opened: OpenTransactions | None) -> str | None:
+    if found.source.cursor is None:
+        return None
+    advice = explanation.explain(reader, found.job, found.source, None, opened).advice
+    return f"its runs could find their rows sooner: {'; '.join(advice)}" if advice else None
 
 
 def _snapshots(connection: Connection) -> Iterator[Finding]:

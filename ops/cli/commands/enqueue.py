@@ -72,6 +72,7 @@ def plan(job: str, as_json: bool) -> None:
         )
     if found.open_run is not None:
         click.echo(f"run {found.open_run} is open; it has these rows, or a part of them")
+    output.explained(found.rows_from, found.cost, found.advice)
 
 
 @click.command()

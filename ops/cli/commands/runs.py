@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from scorebeat.core.table_names import snapshot_table
 from scorebeat.db.closing import old_snapshots
-from scorebeat.db.ledger import followed_runs, jobs
+from scorebeat.db.ledger import followed_runs, jobs, watermarks
 from scorebeat.db.ledger import runs as run_rows
 from scorebeat.db.reports import status
 from scorebeat.db.reports.status import RunLine
@@ -118,19 +118,30 @@ def _snapshot(connection: Connection, run: int) -> dict[str, str]:
     return {"snapshot": f"{rows:,} rows in {snapshot_table(run)}, {kept}"}
 
 
+def _compared(connection: Connection, run: int) -> dict[str, str]:
+    """How the plan of a job with a cursor found its rows; empty for another."""
+    found = watermarks.compared(connection, run)
+    if found is None:
+        return {}
+    missed = f", of which {found.missed:,} had been missed" if found.missed else ""
+    return {"compared": ("every key" if found.since is None else f"rows since {found.since}") + missed}
+
+
 def _show_run(p: Producer, run: int, *, as_json: bool) -> None:
     with p.engine.connect() as connection:
         line = status.get(connection, run)
         removed = followed_runs.removed(connection, run)
         if as_json:
             size = old_snapshots.size_of(connection, run)
+            found = watermarks.compared(connection, run)
+            compared = {"compared_since": found and found.since, "rows_missed": found and found.missed}
             more = {"batches": status.batches(connection, run), "snapshot_bytes": size, "rows_removed": removed}
-            out.print_json(_run(line) | more)
+            out.print_json(_run(line) | compared | more)
             return
         states = status.batch_states(connection, run)
         last = status.last_error(connection, run)
         warnings = unserved.of_runs(connection, [line])
-        stored = _snapshot(connection, run)
+        stored = _snapshot(connection, run) | _compared(connection, run)
     if removed is not None:
         stored["rows_removed"] = f"{removed:,}"
     out.fields(_run(line) | {"took": None if line.seconds is None else out.duration(line.seconds)} | stored)

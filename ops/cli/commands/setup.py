@@ -105,22 +105,33 @@ def _remove_all(p: Producer, files: list[JobsFile], *, dry_run: bool) -> None:
 
 
 @click.command()
+@click.argument("job", required=False)
 @output.as_json
-def check(as_json: bool) -> int:
+def check(job: str | None, as_json: bool) -> int:
     """Check whether everything is in order: servers, ledger, jobs, models, workers.
 
-    Ends with 2 when something is wrong. Nothing is changed.
+    With a JOB only that one, and how its runs find their rows. Ends with 2 when something is wrong. Nothing is changed.
 
     \b
     Example:
         scorebeat check
+        scorebeat check iris
     """
-    from scorebeat.ops.cli.commands.checks import check_all  # noqa: PLC0415
+    from scorebeat.ops.cli.commands.checks import check_all, check_job  # noqa: PLC0415
+    from scorebeat.producer.requests.preview import preview  # noqa: PLC0415
 
-    findings = check_all()
+    found = None
+    if job is None:
+        findings = check_all()
+    else:
+        with database() as p:
+            findings = [check_job(p, job)]
+            found = preview(p, job) if findings[0].verdict != "problem" else None
     if as_json:
         output.print_json(findings)
     else:
         for finding in findings:
             click.echo(f"{finding.verdict:<8} {finding.subject}: {finding.text}")
+        if found is not None:
+            output.explained(found.rows_from, found.cost, found.advice)
     return 2 if any(finding.verdict == "problem" for finding in findings) else 0

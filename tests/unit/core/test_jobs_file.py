@@ -121,7 +121,7 @@ def test_every_mistake_of_every_job_is_reported_at_once(file: Path) -> None:
         "line 1, title: is not known here; expected [jobs.NAME] blocks only.",
         "line 2, jobs.iris.model: is missing; expected the name of a model, such as 'iris'",
         "line 8, jobs.iris.key: is 5; expected a string in quotes or a list of strings",
-        "line 9, jobs.iris.scedule: is not a key of a job. Did you mean 'schedule'?",
+        "line 9, jobs.iris.scedule: is not a key of a job. Did you mean 'schedule' or 'sweep'?",
         (
             "line 10, jobs.iris.schedule: '19 * * *' has 4 fields; expected a crontab of 5 fields ('19 * * * *') "
             "or an interval ('every 5 minutes')"

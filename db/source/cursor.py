@@ -1,0 +1,100 @@
+"""The cursor of a job: a column of its query whose values grow over the whole table.
+
+A plan that begins at a value of it reads only what came since. Values are numbers here, as in the ledger: microseconds
+since 1970, or the whole number itself.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection, text
+
+from scorebeat.db.connect.sql import ident
+
+TYPES = {
+    "timestamptz": "timestamp with time zone",
+    "timestamp": "timestamp without time zone",
+    "int8": "bigint",
+    "int4": "integer",
+    "int2": "smallint",
+}
+"""By `pg_type.typname`."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_FARTHEST_ZONE = timedelta(hours=12)
+"""A local time is at most this much behind UTC."""
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """The column."""
+
+    name: str
+    type: str
+    origin: tuple[int, int] | None = None
+    """Oid of its table and its number there, if it is a column of a table as it is."""
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.type}"
+
+    @property
+    def is_time(self) -> bool:
+        return self.type.startswith("timestamp")
+
+    def column(self, alias: str = "q") -> str:
+        return f"{alias}.{ident(self.name)}"
+
+    def since(self, value: int) -> str:
+        """SQL condition: the row of `q` has this value, a larger one, or none that can be compared."""
+        column = self.column()
+        if not self.is_time:
+            return f"({column} >= {value:d}::pg_catalog.int8 OR {column} IS NULL)"
+        kind = "timestamptz" if self.type == TYPES["timestamptz"] else "timestamp"
+        wanted = self.shown(value).isoformat()
+        oldest = f"{column} = '-infinity'::pg_catalog.{kind}"
+        return f"({column} >= '{wanted}'::pg_catalog.{kind} OR {column} IS NULL OR {oldest})"
+
+    def shown(self, value: int) -> datetime:
+        """The time of a value, with a zone if the column has one."""
+        time = _EPOCH + value * _MICROSECOND
+        return time if self.type == TYPES["timestamptz"] else time.replace(tzinfo=None)
+
+    def in_words(self, value: int) -> str:
+        return f"{self.shown(value):%Y-%m-%d %H:%M:%S%z}" if self.is_time else f"{value:,}"
+
+    def value_of(self, time: datetime) -> int:
+        """The value that no row written since `time` is below, by the clock of the database in whatever time zone."""
+        value = (time - _EPOCH) // _MICROSECOND
+        return value if self.type == TYPES["timestamptz"] else value - _FARTHEST_ZONE // _MICROSECOND
+
+    def step_back(self, lookback: timedelta | int | None) -> int:
+        """The `lookback` of the job as a difference of two values."""
+        if lookback is None:
+            return 0
+        return lookback if isinstance(lookback, int) else lookback // _MICROSECOND
+
+
+def index_command(connection: Connection, cursor: Cursor) -> str | None:
+    """The statement that makes an index on the cursor, if it is a column of a table."""
+    if cursor.origin is None:
+        return None
+    query = text(
+        "SELECT format('CREATE INDEX ON %s (%I)', c.oid::regclass, a.attname) FROM pg_class c JOIN pg_attribute a"
+        " ON a.attrelid = c.oid WHERE c.oid = :table AND a.attnum = :number AND c.relkind IN ('r', 'p', 'm')"
+    )
+    table, number = cursor.origin
+    return connection.execute(query, {"table": table, "number": number}).scalar_one_or_none()
+
+
+def share_without_value(connection: Connection, cursor: Cursor) -> float:
+    """The share of the table's rows with NULL in the column, by PostgreSQL's statistics; 0 if it is not known."""
+    if cursor.origin is None:
+        return 0.0
+    query = text(
+        "SELECT s.null_frac FROM pg_stats s JOIN pg_class c ON c.relname = s.tablename"
+        " AND c.relnamespace = to_regnamespace(quote_ident(s.schemaname)) JOIN pg_attribute a ON a.attrelid = c.oid"
+        " AND a.attname = s.attname WHERE c.oid = :table AND a.attnum = :number AND NOT s.inherited"
+    )
+    table, number = cursor.origin
+    found = connection.execute(query, {"table": table, "number": number}).scalar_one_or_none()
+    return float(found or 0)

@@ -1,0 +1,1 @@
+"""What a plan reads: the rows of a run, and from where in its cursor."""
