@@ -24,6 +24,7 @@ from scorebeat.db.ledger import runs
 from scorebeat.producer.context import Producer
 from scorebeat.producer.requests.enqueue import Request, enqueue
 from tests.soak.faults import FAULTS, System
+from tests.soak.others import Writer, bad_rows, by_watermark
 from tests.soak.schedule import planned
 
 TIMES = {
@@ -115,6 +116,8 @@ def _watch(
     system = System(server.pid, settings, fault.random)
     counts: dict[str, int] = defaultdict(int)
     recoveries = Recoveries()
+    writer = Writer(settings.database(), seed)
+    writer.start()
     began, next_fault = time.monotonic(), time.monotonic() + fault.pause
     while not _is_final(engine, run_id):
         assert server.poll() is None, "the supervisor ended"
@@ -132,7 +135,12 @@ def _watch(
             fault = next(faults)
             next_fault = now + fault.pause
         time.sleep(0.2)
-    return _report(engine, run_id, chosen.rows, poisoned, counts, recoveries)
+    writer.stopped.set()
+    writer.join()
+    others = bad_rows(settings, engine)
+    print(f"beside it {writer.committed:,} transactions changed rows; lost, doubled, wrong or stale: {others}")
+    print("runs of changed rows that began at a watermark: {} of {}".format(*by_watermark(engine)))
+    return _report(engine, run_id, chosen.rows, poisoned, counts, recoveries) or int(any(others.values()))
 
 
 def _hurt(system: System, name: str) -> str | None:
@@ -205,18 +213,19 @@ def _report(
 
         run = runs.get(connection, run_id)
         scored = count(f"SELECT count(*) FROM {table}")
-        quarantined = {
-            int(key[0]) for key in connection.exec_driver_sql("SELECT key FROM scorebeat.quarantine").scalars()
-        }
+        of_run = f"batch_id IN (SELECT id FROM scorebeat.batches WHERE run_id = {run_id:d})"
+        keys = connection.exec_driver_sql(f"SELECT key FROM scorebeat.quarantine WHERE {of_run}").scalars()
+        quarantined = {int(key[0]) for key in keys}
         doubled = (
             scored
             - count(f"SELECT count(DISTINCT id) FROM {table}")
             + count(
                 f"SELECT count(*) FROM {table} p JOIN scorebeat.quarantine q ON q.key = jsonb_build_array(p.id::text)"
+                f" AND q.{of_run}"
             )
         )
         wrong = count(f"SELECT count(*) FROM {table} p JOIN items USING (id) WHERE p.value IS DISTINCT FROM 2 * x")
-        dead = count("SELECT count(*) FROM scorebeat.batches WHERE state = 'dead'")
+        dead = count(f"SELECT count(*) FROM scorebeat.batches WHERE state = 'dead' AND run_id = {run_id:d}")
     bad = {row for rows_of in poisoned.values() for row in rows_of}
     lost = rows - scored - len(quarantined)
     for name in sorted(counts):

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.settings import Settings, load_settings
-from scorebeat.db.ledger import jobs, model_versions
 from scorebeat.db.schema import migrate
-from scorebeat.models.store import store
 from scorebeat.ops.local.processes import Process
 from scorebeat.ops.local.up import child_environment, up
 from scorebeat.producer.context import Producer
-from scorebeat.producer.versions import prediction_tables
+from scorebeat.producer.requests.apply import apply
+from scorebeat.producer.versions import publish
+from tests.soak.others import JOBS, MODEL, TABLES
 from tests.support import poison
 
 JOB = Job(
@@ -49,18 +49,13 @@ def _prepare(settings: Settings, rows: int, poisoned: dict[str, object]) -> None
         migrate.migrate(connection)
         connection.exec_driver_sql("CREATE TABLE items (id bigint PRIMARY KEY, x float8 NOT NULL)")
         connection.exec_driver_sql(f"INSERT INTO items SELECT i, i FROM generate_series(1, {rows:d}) i")
-    file = Path(settings.data).parent / f"model{poison.SUFFIX}"
-    file.write_text(json.dumps(poisoned))
-    artifact = store.add(settings.artifacts, file, JOB.model_name)
-    with p.engine.begin() as connection:
-        connection.exec_driver_sql("ANALYZE items")
-        jobs.apply(connection, [JOB], "soak")
-        new = model_versions.NewVersion(
-            artifact.name, artifact.version, artifact.format, artifact.digest, artifact.signature.to_json()
-        )
-        prediction_tables.ensure(
-            connection, prediction_tables.fit(connection, p.url, JOB, model_versions.add(connection, new, "soak"))
-        )
+        for statement in (*TABLES, "ANALYZE items"):
+            connection.exec_driver_sql(statement)
+    for name, harm in ((JOB.model_name, poisoned), (MODEL, {})):
+        file = Path(settings.data).parent / f"{name}{poison.SUFFIX}"
+        file.write_text(json.dumps(harm))
+        publish.add(p, file, name, "soak")
+    apply(p, [JOB, *JOBS], "soak")
     p.close()
 
 
