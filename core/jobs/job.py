@@ -176,6 +176,11 @@ def _cursor(column: str, info: ValidationInfo) -> str:
             f"is of no use with :{' or :'.join(OF_EVERY_RUN)} in the query: a row that it does not return for one run "
             "may be there for another; leave one out"
         )
+    if info.data.get("changed_at") is not None and column in info.data.get("key", ()):
+        raise ValueError(
+            f"{column!r} is part of the key, which stays when a row changes, so no change would be seen beside "
+            "changed_at; expected a column that each change sets, or leave one out"
+        )
     return column
 
 

@@ -19,8 +19,8 @@ _ALONE = "is out of its pool"
 _STAY = "settings of the user stay"
 _ONE = "users_sql"
 _USUAL_PATH = '"$user", public'
-_FOR_ALL_ROWS = {"cursor_tuple_fraction": "1"}
-_FOR_FIRST_ROWS = {"cursor_tuple_fraction": "0.1"}
+FOR_ALL_ROWS = {"cursor_tuple_fraction": "1"}
+FOR_FIRST_ROWS = {"cursor_tuple_fraction": "0.1"}
 
 
 def rows(connection: Connection, statement: str) -> list[tuple[Any, ...]]:
@@ -33,9 +33,12 @@ def describe(connection: Connection, query: str) -> CursorResult[Any]:
     return _run(connection, query, "0")
 
 
-def open_cursor(connection: Connection, name: str, statement: str) -> None:
-    """Declare a cursor to FETCH from until the transaction ends; until then the session has the user's settings."""
-    _declare(connection, name, statement, _FOR_FIRST_ROWS)
+def open_cursor(connection: Connection, name: str, statement: str, wanted: Mapping[str, str] = FOR_FIRST_ROWS) -> None:
+    """Declare a cursor to FETCH from until the transaction ends; until then the session has the user's settings.
+
+    `wanted` is `FOR_FIRST_ROWS` if the first rows should come soon, `FOR_ALL_ROWS` if all should.
+    """
+    _declare(connection, name, statement, wanted)
     connection.info[_STAY] = True
 
 
@@ -51,7 +54,7 @@ def store_rows(connection: Connection, table: str, select: str) -> None:
     """Insert the rows of a SELECT that contains the user's SQL, which can write nothing, into a table for it."""
     stored = f"INSERT INTO {table} SELECT * FROM scorebeat.rows_read_only({literal(select)}, NULL::{table})"
     # EXECUTE takes several statements; the cursor before it, from which nothing is read, refuses them
-    _declare(connection, _ONE, select, _FOR_ALL_ROWS, f" CLOSE c; EXECUTE {literal(stored)};")
+    _declare(connection, _ONE, select, FOR_ALL_ROWS, f" CLOSE c; EXECUTE {literal(stored)};")
     _restore_ours(connection)
 
 
@@ -79,7 +82,7 @@ def settings_in_words(connection: Connection) -> str:
 
 
 def _run(connection: Connection, statement: str, count: str) -> CursorResult[Any]:
-    _declare(connection, _ONE, statement, _FOR_ALL_ROWS)
+    _declare(connection, _ONE, statement, FOR_ALL_ROWS)
     result = connection.exec_driver_sql(f"FETCH {count} FROM {_ONE}", execution_options=read_only.FOR_A_QUERY)
     connection.exec_driver_sql(f"CLOSE {_ONE}")
     _restore_ours(connection)

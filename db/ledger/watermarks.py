@@ -2,7 +2,7 @@
 
 A run that planned everything leaves one with its row, in the transaction that finishes the plan. It counts as long as
 nothing was left out: all batches of the run are committed, and no earlier run of the set was opened again since, and
-ended otherwise.
+ended otherwise; nor did a later run that began below the watermark.
 """
 
 import json
@@ -64,11 +64,16 @@ class Compared:
 
 
 _LEFT_OUT = (
-    "SELECT FROM scorebeat.runs o WHERE o.prediction_set_id = r.prediction_set_id AND o.id <= r.id"
-    " AND o.finished_at >= r.planned_at AND (o.state NOT IN ('succeeded', 'partial') OR EXISTS"
+    "SELECT FROM scorebeat.runs o WHERE o.prediction_set_id = r.prediction_set_id AND o.finished_at >= r.planned_at"
+    " AND (o.state NOT IN ('succeeded', 'partial') OR EXISTS"
     " (SELECT FROM scorebeat.batches b WHERE b.run_id = o.id AND b.state <> 'committed'))"
+    " AND (o.id <= r.id OR ((o.compared_from IS NULL OR o.compared_from < r.watermark)"
+    " AND EXISTS (SELECT FROM scorebeat.batches b WHERE b.run_id = o.id)))"
 )
-"""Runs that left rows pending after the plan of run `r` had looked."""
+"""Runs that left rows pending after the plan of run `r` had looked, and whose values may be below its watermark.
+
+A later run has such rows if it began below: it compared every key, or was planned when `r` did not count yet.
+"""
 
 
 def latest(connection: Connection, job: str, set_id: int, of: str) -> Watermark | None:
@@ -82,6 +87,17 @@ def latest(connection: Connection, job: str, set_id: int, of: str) -> Watermark 
         {"job": job, "set_id": set_id, "of": of},
     ).one_or_none()
     return Watermark(int(row[0]), row[1]) if row is not None else None
+
+
+def forget(connection: Connection, set_id: int) -> None:
+    """Let the next run of the set compare every key: rows became pending without a run that takes them.
+
+    No run of it may be open, because a plan that looked before would leave another watermark.
+    """
+    connection.execute(
+        text("UPDATE scorebeat.runs SET watermark = NULL WHERE prediction_set_id = :id AND watermark IS NOT NULL"),
+        {"id": set_id},
+    )
 
 
 def highest_before(connection: Connection, job: str, set_id: int, of: str, time: datetime) -> int | None:

@@ -21,6 +21,8 @@ TYPES = {
 """By `pg_type.typname`."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_LEAST = -(2**63)
+"""Of bigint."""
 _FARTHEST_ZONE = timedelta(hours=12)
 """A local time is at most this much behind UTC."""
 
@@ -46,13 +48,16 @@ class Cursor:
 
     def since(self, value: int) -> str:
         """SQL condition: the row of `q` has this value, a larger one, or none that can be compared."""
-        column = self.column()
         if not self.is_time:
-            return f"({column} >= {value:d}::pg_catalog.int8 OR {column} IS NULL)"
+            return self.from_value(f"({max(value, _LEAST):d})::pg_catalog.int8")
         kind = "timestamptz" if self.type == TYPES["timestamptz"] else "timestamp"
-        wanted = self.shown(value).isoformat()
-        oldest = f"{column} = '-infinity'::pg_catalog.{kind}"
-        return f"({column} >= '{wanted}'::pg_catalog.{kind} OR {column} IS NULL OR {oldest})"
+        return self.from_value(f"'{self.shown(value).isoformat()}'::pg_catalog.{kind}")
+
+    def from_value(self, expression: str) -> str:
+        """`since` for the value of an SQL expression."""
+        column = self.column()
+        condition = f"{column} >= {expression} OR {column} IS NULL"
+        return f"({condition} OR {column} = '-infinity')" if self.is_time else f"({condition})"
 
     def shown(self, value: int) -> datetime:
         """The time of a value, with a zone if the column has one."""
@@ -98,3 +103,29 @@ def share_without_value(connection: Connection, cursor: Cursor) -> float:
     table, number = cursor.origin
     found = connection.execute(query, {"table": table, "number": number}).scalar_one_or_none()
     return float(found or 0)
+
+
+def why_out_of_order(connection: Connection, cursor: Cursor) -> str | None:
+    """Why the sequence of a cursor of numbers draws some that are smaller than those before, and what to do."""
+    if cursor.is_time or cursor.origin is None:
+        return None
+    query = text(
+        "SELECT seqrelid::regclass::text AS name, seqcache AS cached, seqincrement < 0 AS falls, seqcycle AS cycles"
+        " FROM pg_sequence WHERE (seqcache > 1 OR seqincrement < 0 OR seqcycle) AND seqrelid IN"
+        " (SELECT d.objid FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')"
+        " AND d.refclassid = 'pg_class'::regclass AND d.refobjid = :table AND d.refobjsubid = :number"
+        " UNION ALL SELECT d.refobjid FROM pg_attrdef a JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass"
+        " AND d.objid = a.oid AND d.refclassid = 'pg_class'::regclass WHERE a.adrelid = :table AND a.adnum = :number)"
+        " LIMIT 1"
+    )
+    table, number = cursor.origin
+    found = connection.execute(query, {"table": table, "number": number}).one_or_none()
+    if found is None:
+        return None
+    if found.falls or found.cycles:
+        how = "counts down" if found.falls else "begins again at its end (CYCLE)"
+        return f"the sequence {found.name} {how}, so {cursor.name} does not grow: leave cursor out"
+    return (
+        f"the sequence {found.name} has CACHE {found.cached}, so a session uses numbers later than it draws them: "
+        f"ALTER SEQUENCE {found.name} CACHE 1, or set lookback to at least {found.cached} for each session that writes"
+    )

@@ -4,6 +4,7 @@ The form of the plan and the number of rows decide, never an estimate: estimates
 that is accepted in the evening must not be refused at night.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -70,16 +71,24 @@ def cursor_index(connection: Connection, source: Source, cursor: Cursor) -> str 
         connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
         value = "1970-01-01" if cursor.is_time else "0"
         connection.execute(text("SELECT set_config(:name, :value, true)"), {"name": f"{_MARK}0", "value": value})
-        since = f"{cursor.column()} >= current_setting('{_MARK}0')::{cursor.type}"
+        since = cursor.from_value(f"current_setting('{_MARK}0')::{cursor.type}")
         nodes = list(_nodes(_plan(connection, f"SELECT * FROM {subquery(source.query)} WHERE {since}")))
         part.rollback()
-    return next((str(node["Index Name"]) for node in nodes if _MARK in str(node.get("Index Cond"))), None)
+    found = [node for node in nodes if _MARK in str(node.get("Index Cond"))]
+    return next((str(node["Index Name"]) for node in found if _has_first_column(connection, node)), None)
 
 
-def reads_elsewhere(connection: Connection, source: Source) -> bool:
-    """Whether the query reads a foreign table, whose open transactions are not seen here."""
-    nodes = _nodes(_plan(connection, f"SELECT * FROM {subquery(source.query)}"))
-    return any(node["Node Type"] in ("Foreign Scan", "Custom Scan") for node in nodes)
+def _has_first_column(connection: Connection, node: dict[str, Any]) -> bool:
+    """Whether the condition has the first column of its index: else PostgreSQL reads a btree from end to end."""
+    first = connection.execute(
+        text(
+            "SELECT quote_ident(a.attname) FROM pg_class c JOIN pg_am m ON m.oid = c.relam AND m.amname = 'btree'"
+            " JOIN pg_index i ON i.indexrelid = c.oid JOIN pg_attribute a ON a.attrelid = i.indrelid"
+            " AND a.attnum = (i.indkey::int2[])[0] WHERE c.relname = :name"
+        ),
+        {"name": node["Index Name"]},
+    ).scalars()
+    return all(re.search(rf'(?<![\w"]){re.escape(name)}(?![\w"])', node["Index Cond"]) for name in first)
 
 
 def _of_a_key(source: Source) -> str:

@@ -12,6 +12,8 @@ from sqlalchemy import Connection, text
 
 UNREPORTED = timedelta(seconds=2)
 """A session may have begun its transaction this long ago, and not be seen in it yet."""
+_READS = 3
+"""A statement is reported a little before its transaction: what looks so is read again."""
 
 
 @dataclass(frozen=True)
@@ -19,46 +21,71 @@ class OpenTransactions:
     """What was open at `now`, by the clock of the database."""
 
     now: datetime
-    oldest: datetime | None
-    """When the oldest began; `now` if none is open, None if it is not seen."""
+    oldest: datetime
+    """When the oldest that is seen began; `now` if none is."""
     hidden: int
     """Sessions whose transactions our role does not see."""
+    untracked: tuple[int, ...]
+    """Process ids of sessions that do not report when their transaction began."""
     prepared: int
     """Prepared transactions, of which PostgreSQL does not know when they began."""
     role: str
 
     @property
-    def begun_by(self) -> datetime | None:
-        """No transaction that is not visible in a later snapshot began before this; None if it is not known."""
-        return None if self.oldest is None or self.prepared else self.oldest - UNREPORTED
+    def begun_by(self) -> datetime:
+        """No transaction that is not visible in a later snapshot began before this, except those of `why_unknown`."""
+        return self.oldest - UNREPORTED
 
     @property
     def why_unknown(self) -> str | None:
-        """Why `begun_by` is None, and what to do."""
+        """Which others may be open, and what to do; None if all are seen."""
         if self.prepared:
             return f"{self.prepared} prepared transactions are open, and nobody knows when they began: end them"
-        if self.oldest is None:
+        if self.hidden:
             return (
                 f"the role {self.role} does not see when {self.hidden} other sessions began their transactions: GRANT "
                 f"pg_read_all_stats TO {self.role}, or set lookback"
+            )
+        if self.untracked:
+            return (
+                f"the sessions {', '.join(map(str, self.untracked))} do not report when their transactions began, "
+                "because track_activities is off, or was when they began: switch it on, or set lookback"
             )
         return None
 
 
 def read(connection: Connection) -> OpenTransactions:
-    """What is open now. The order of the statements matters: a transaction that is prepared meanwhile is in both."""
+    """What is open now."""
+    for _ in range(_READS):
+        found, is_beginning = _read(connection)
+        if not is_beginning:
+            break
+    return found
+
+
+def _read(connection: Connection) -> tuple[OpenTransactions, bool]:
+    """Also whether a session seems to run a statement outside of a transaction.
+
+    The order of the statements matters: a transaction that is prepared meanwhile is in both.
+    """
     now, role = connection.execute(text("SELECT clock_timestamp(), quote_ident(current_user)")).one()
     connection.exec_driver_sql("SELECT pg_stat_clear_snapshot()")
-    # autovacuum has no user; a walsender sends what others wrote; a statement may be seen before its transaction is
-    oldest, hidden = connection.execute(
+    # autovacuum has no user; a walsender sends what others wrote
+    oldest, hidden, untracked, beginning = connection.execute(
         text(
-            "SELECT min(coalesce(xact_start, CASE WHEN state = 'active' AND backend_type = 'client backend'"
-            " THEN query_start END)), count(*) FILTER (WHERE backend_type IS NULL OR state = 'disabled')"
-            " FROM pg_stat_activity WHERE datname = current_database() AND usesysid IS NOT NULL"
-            " AND pid <> pg_backend_pid() AND backend_type IS DISTINCT FROM 'walsender'"
+            "SELECT min(coalesce(a.xact_start, CASE WHEN a.is_beginning THEN a.query_start END)),"
+            " count(*) FILTER (WHERE a.backend_type IS NULL),"
+            " coalesce(array_agg(a.pid ORDER BY a.pid) FILTER (WHERE a.state = 'disabled' OR a.is_beginning"
+            " OR (a.xact_start IS NULL AND starts_with(a.state, 'idle in transaction'))), '{}'),"
+            " coalesce(bool_or(a.is_beginning), false)"
+            " FROM (SELECT *, coalesce(xact_start IS NULL AND state = 'active' AND backend_type = 'client backend',"
+            " false) AS is_beginning FROM pg_stat_activity) AS a"
+            " WHERE a.datname = current_database() AND a.usesysid IS NOT NULL"
+            " AND a.pid <> pg_backend_pid() AND a.backend_type IS DISTINCT FROM 'walsender'"
         )
     ).one()
     prepared = connection.execute(
         text("SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()")
     ).scalar_one()
-    return OpenTransactions(now, None if hidden else min(oldest or now, now), hidden, prepared, role)
+    opened = OpenTransactions(now, min(oldest or now, now), hidden, tuple(untracked), prepared, role)
+    return opened, beginning

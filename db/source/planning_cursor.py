@@ -35,7 +35,9 @@ class KeyCursor:
         self._connection = connection
         self._pending = pending
         self._anti_join = anti_join
-        user_sql.open_cursor(connection, "pending", pending.key_stream(anti_join=anti_join))
+        # for its first rows PostgreSQL would walk all keys in their order, although few rows are new
+        wanted = user_sql.FOR_FIRST_ROWS if pending.since is None else user_sql.FOR_ALL_ROWS
+        user_sql.open_cursor(connection, "pending", pending.key_stream(anti_join=anti_join), wanted)
 
     def read(self, rows: int) -> list[Key]:
         """The next keys, at most `rows`."""

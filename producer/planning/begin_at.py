@@ -12,10 +12,11 @@ from scorebeat.db.connect import database_clock, user_sql
 from scorebeat.db.ledger import jobs, watermarks
 from scorebeat.db.ledger.runs import Run
 from scorebeat.db.ledger.watermarks import Planned, Watermark
-from scorebeat.db.source import key_range, open_transactions, parameter_values, source
+from scorebeat.db.source import open_transactions, parameter_values, relations, source
 from scorebeat.db.source.cursor import Cursor
 from scorebeat.db.source.open_transactions import OpenTransactions
 from scorebeat.db.source.pending import PendingRows
+from scorebeat.db.source.relations import Relations
 from scorebeat.db.source.source import Source
 from scorebeat.producer.context import Producer
 
@@ -56,7 +57,10 @@ def begin(connection: Connection, job: Job, found: Source, set_id: int, *, empty
 
     `empty`: nothing of the set is stored.
     """
-    if found.cursor is None or why_untrusted(connection, job, found) is not None:
+    if found.cursor is None:
+        return None
+    reads = relations.read_by(connection, found)
+    if _why_untrusted(connection, job, reads) is not None:
         return None
     changed = jobs.applied_at(connection, job.name)
     changes = found.changes
@@ -67,6 +71,8 @@ def begin(connection: Connection, job: Job, found: Source, set_id: int, *, empty
             [[key.name, key.type] for key in found.keys],
             [changes.name, changes.type] if changes is not None else None,
             changed.isoformat() if changed is not None else None,
+            found.cursor.step_back(job.lookback),  # a run of before `apply` did not step back as the job does now
+            reads.stored_in,
         ],
     )
     newest = None if empty else watermarks.latest(connection, job.name, set_id, of)
@@ -80,10 +86,14 @@ def begin(connection: Connection, job: Job, found: Source, set_id: int, *, empty
 
 def why_untrusted(connection: Connection, job: Job, found: Source) -> str | None:
     """Why no plan of the job can begin at a watermark, though its query has a cursor; None if one can."""
+    return _why_untrusted(connection, job, relations.read_by(connection, found))
+
+
+def _why_untrusted(connection: Connection, job: Job, reads: Relations) -> str | None:
     if parameter_values.differ_by_run(connection, job):
         return "the query has other rows in each run, because it has :due_at or :run_id"
-    if job.lookback is None and key_range.reads_elsewhere(connection, found):
-        return "the query reads a foreign table, whose open transactions are not seen here: set lookback"
+    if job.lookback is None and reads.late is not None:
+        return f"the query reads {reads.late}: set lookback"
     return None
 
 
@@ -95,7 +105,7 @@ def leave(reader: Connection, run: Run, begun: Beginning, opened: OpenTransactio
         missed = user_sql.rows(reader, rows.count_beyond(begun.cursor.since(begun.watermark.value)))[0][0]
     return Planned(
         of=begun.of,
-        value=_next(reader, run, begun, opened, highest),
+        value=_next(reader, run, begun, opened),
         compared_from=begun.value,
         swept_at=begun.watermark.swept_at if begun.watermark is not None and begun.value is not None else None,
         highest=highest,
@@ -103,16 +113,14 @@ def leave(reader: Connection, run: Run, begun: Beginning, opened: OpenTransactio
     )
 
 
-def _next(reader: Connection, run: Run, begun: Beginning, opened: OpenTransactions, highest: int | None) -> int | None:
+def _next(reader: Connection, run: Run, begun: Beginning, opened: OpenTransactions) -> int | None:
     """The watermark for the next plan. Where none can be known, that of before still holds."""
     before = begun.watermark.value if begun.watermark is not None else None
     lookback, time = run.job.lookback, opened.begun_by
-    if time is None and (opened.prepared or lookback is None):
+    if opened.prepared or (opened.why_unknown is not None and lookback is None):
         return before
     if begun.cursor.is_time:
-        return begun.cursor.value_of(time or opened.now) - begun.cursor.step_back(lookback)
+        return begun.cursor.value_of(time) - begun.cursor.step_back(lookback)
     # a number that was seen is drawn, and so are all below it; those of transactions that are over are visible
-    known = highest
-    if time is not None:
-        known = watermarks.highest_before(reader, run.job.name, run.prediction_set_id, begun.of, time)
+    known = watermarks.highest_before(reader, run.job.name, run.prediction_set_id, begun.of, time)
     return before if known is None else known - begun.cursor.step_back(lookback)

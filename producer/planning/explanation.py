@@ -56,7 +56,7 @@ def _rows(job: Job, begun: Beginning | None, index: str | None) -> str:
         return "each run compares every key of the query with the predictions"
     every = format_duration(job.sweep or DAILY)
     if begun.value is None:
-        why = f"as one does each {every}" if begun.is_sweep else "because no run has left a watermark yet"
+        why = f"as one does each {every}" if begun.is_sweep else "because no run has left a watermark that counts"
         return f"the next run compares every key, {why}; others compare rows with a later {begun.cursor.name}"
     how = f"by the index {index}" if index is not None else "for which the whole query is read"
     since = begun.cursor.in_words(begun.value)
@@ -80,10 +80,13 @@ def _advice(
         parts.append(untrusted)
     elif opened is not None and opened.why_unknown is not None and (opened.prepared or job.lookback is None):
         parts.append(opened.why_unknown)
-    elif opened is not None and opened.oldest is not None and opened.now - opened.oldest > LONG_OPEN:
+    elif opened is not None and opened.now - opened.oldest > LONG_OPEN:
         parts.append(
             f"a transaction is open since {opened.oldest:%Y-%m-%d %H:%M:%S%z}, and each run begins there: end it"
         )
+    unordered = cursor.why_out_of_order(connection, found.cursor)
+    if unordered is not None and job.lookback is None:
+        parts.append(unordered)
     if index is None:
         command = cursor.index_command(connection, found.cursor)
         parts.append(command or f"an index by which PostgreSQL finds rows by {found.cursor.name}: now it reads all")

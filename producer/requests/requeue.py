@@ -13,7 +13,17 @@ from scorebeat.db.closing import atomic_runs, closed_runs
 from scorebeat.db.connect import database_errors
 from scorebeat.db.connect.engine import reachable
 from scorebeat.db.connect.sql import Key, KeyRange
-from scorebeat.db.ledger import batches, failure_groups, model_versions, next_step, quarantine, requeued, runs
+from scorebeat.db.ledger import (
+    batches,
+    failure_groups,
+    jobs,
+    model_versions,
+    next_step,
+    quarantine,
+    requeued,
+    runs,
+    watermarks,
+)
 from scorebeat.db.ledger.batches import NewBatch
 from scorebeat.db.ledger.requeued import EVERYTHING, Part
 from scorebeat.db.ledger.runs import Run
@@ -130,7 +140,10 @@ def _leave_to_the_next_run(connection: Connection, run: Run, part: Part) -> _Bac
     """The snapshot of the run was dropped: what it had in quarantine is pending, as its dead batches' rows are."""
     if comes_back_whole(run.state, run.job.on_failure):
         return _Back(0, 0, for_the_next_run=True)
+    jobs.get_any(connection, run.job.name, lock=True)  # no run begins until these rows are pending
+    _require_no_other(connection, run)
     taken = quarantine.take_back(connection, run.id, part)
+    watermarks.forget(connection, run.prediction_set_id)
     counters.add(connection, counters.ROWS_TAKEN_BACK, run.id, taken.rows)
     return _Back(0, taken.rows, for_the_next_run=True)
 
@@ -193,13 +206,17 @@ def _batches_of(connection: Connection, run: Run, keys: list[Key], attempts: int
 
 
 def _reopen(connection: Connection, run: Run) -> None:
+    _require_no_other(connection, run)
+    runs.reopen(connection, run.id)
+
+
+def _require_no_other(connection: Connection, run: Run) -> None:
     other = runs.open_run(connection, run.job.name, run.model, run.model_version)
     if other is not None:
         raise UsageError(
             f"run {run.id} cannot go on while run {other} of job {run.job.name!r} is open: that one takes its "
             "pending rows too. Nothing was changed."
         )
-    runs.reopen(connection, run.id)
 
 
 def cancel(p: Producer, run_id: int, by: str) -> bool:
