@@ -41,9 +41,10 @@ class TableTypes:
 def table_types(connection: "DataConnection", target: PredictionSet) -> TableTypes:
     """Read them once; each fence compares the stamp."""
     with connection.cursor() as cursor:
-        of_set = f"SELECT unbuilt_key IS NOT NULL, changed_at FROM scorebeat.prediction_sets WHERE id = {target.id:d}"
+        of_set = f"FROM scorebeat.prediction_sets WHERE id = {target.id:d}"
         cursor.execute(
-            f"SELECT {stamp_sql(target)}, {_named(target, _REWRITES)}, {_named(target, _KEY)}, s.* FROM ({of_set}) AS s"
+            f"SELECT {stamp_sql(target)}, {_named(target, _REWRITES)}, {_named(target, _KEY)},"
+            f" (SELECT unbuilt_key IS NOT NULL {of_set}), (SELECT changed_at {of_set})"
         )
         ((found, rewrites, key, awaits_key, changed_at),) = cursor.fetchall()
         schema = cursor.adbc_execute_schema(f"SELECT * FROM {target.table}")
