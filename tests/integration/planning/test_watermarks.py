@@ -23,6 +23,8 @@ from scorebeat.producer.versions import publish
 from tests.support.poison_fixtures import Points, assert_accounted, points
 from tests.support.roles_fixtures import LockedPoints, locked, roles
 
+pytestmark = pytest.mark.wide
+
 __all__ = ["locked", "points", "roles"]
 
 QUERY = "SELECT id, x, at FROM points"

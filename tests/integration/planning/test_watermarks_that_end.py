@@ -33,6 +33,8 @@ from tests.integration.planning.test_watermarks import (
 )
 from tests.support.poison_fixtures import Points, assert_accounted, points
 
+pytestmark = pytest.mark.wide
+
 __all__ = ["points"]
 
 

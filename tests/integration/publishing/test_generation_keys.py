@@ -26,6 +26,8 @@ from tests.support.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.support.ledger_rows import a_job
 from tests.support.poison_fixtures import Points, points
 
+pytestmark = pytest.mark.wide
+
 __all__ = ["ledger", "points", "trained"]
 
 VIEW = "predictions.flowers_job"
