@@ -36,22 +36,23 @@ def settle(engine: Engine, run_id: int, attempts: int, most: int | None = None) 
     None also if somebody else builds the key now, or if the run scored more than `most` rows. Raises StoredTwice, and
     what `close_run.settle` raises; an error that may pass is recorded with the run, for `due` and the reports.
     """
-    closed = _settle(engine, run_id, attempts)
+    closed = settle_soon(engine, run_id, attempts)
     if closed is None and _build(engine, run_id, most):
-        closed = _settle(engine, run_id, attempts)
+        closed = settle_soon(engine, run_id, attempts)
     return closed
+
+
+def settle_soon(engine: Engine, run_id: int, attempts: int) -> Settled | BegunAgain | None:
+    """`close_run.settle` that waits briefly for a lock, and builds no key: None also if the run lacks that."""
+    with engine.begin() as connection:
+        locks.wait_at_most(connection, locks.IN_A_WORKER)  # for its predictions or view: the next tick comes soon
+        return close_run.settle(connection, run_id, attempts)
 
 
 def due(connection: Connection) -> list[int]:
     """Runs that lack only their key, and whose key may be tried now."""
     is_due = "coalesce(r.key_retry_at <= clock_timestamp(), true)"
     return list(connection.execute(text(f"{_WAITING} AND {is_due} ORDER BY r.id")).scalars())
-
-
-def _settle(engine: Engine, run_id: int, attempts: int) -> Settled | BegunAgain | None:
-    with engine.begin() as connection:
-        locks.wait_at_most(connection, locks.IN_A_WORKER)  # for its predictions or view: the next tick comes soon
-        return close_run.settle(connection, run_id, attempts)
 
 
 def _build(engine: Engine, run_id: int, most: int | None) -> bool:

@@ -5,7 +5,7 @@ quoted value to PL/pgSQL, which opens a cursor for one statement and refuses sev
 ran leaves its pool: advisory locks, temporary objects and a random seed end with it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, CursorResult
@@ -26,6 +26,20 @@ FOR_FIRST_ROWS = {"cursor_tuple_fraction": "0.1"}
 def rows(connection: Connection, statement: str) -> list[tuple[Any, ...]]:
     """All rows of one statement that contains the user's SQL. Raises DBAPIError, also if it is more than one."""
     return [tuple(row) for row in _run(connection, statement, "ALL")]
+
+
+def plan(connection: Connection, statement: str, options: str = "") -> dict[str, Any]:
+    """The uppermost node of PostgreSQL's plan for the statement; `options` of EXPLAIN, such as `, VERBOSE`."""
+    explained: list[dict[str, Any]] = rows(connection, f"EXPLAIN (FORMAT JSON{options}) {statement}")[0][0]
+    top: dict[str, Any] = explained[0]["Plan"]
+    return top
+
+
+def nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A node of a plan and all below it."""
+    yield node
+    for below in node.get("Plans", ()):
+        yield from nodes(below)
 
 
 def describe(connection: Connection, query: str) -> CursorResult[Any]:

@@ -36,15 +36,14 @@ class Cursor:
     origin: tuple[int, int] | None = None
     """Oid of its table and its number there, if it is a column of a table as it is."""
 
-    def __str__(self) -> str:
-        return f"{self.name} {self.type}"
-
     @property
     def is_time(self) -> bool:
         return self.type.startswith("timestamp")
 
-    def column(self, alias: str = "q") -> str:
-        return f"{alias}.{ident(self.name)}"
+    @property
+    def column(self) -> str:
+        """SQL: the column of a row `q` of the query."""
+        return f"q.{ident(self.name)}"
 
     def since(self, value: int) -> str:
         """SQL condition: the row of `q` has this value, a larger one, or none that can be compared."""
@@ -55,9 +54,8 @@ class Cursor:
 
     def from_value(self, expression: str) -> str:
         """`since` for the value of an SQL expression."""
-        column = self.column()
-        condition = f"{column} >= {expression} OR {column} IS NULL"
-        return f"({condition} OR {column} = '-infinity')" if self.is_time else f"({condition})"
+        condition = f"{self.column} >= {expression} OR {self.column} IS NULL"
+        return f"({condition} OR {self.column} = '-infinity')" if self.is_time else f"({condition})"
 
     def shown(self, value: int) -> datetime:
         """The time of a value, with a zone if the column has one."""

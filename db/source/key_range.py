@@ -5,7 +5,6 @@ that is accepted in the evening must not be refused at night.
 """
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -54,7 +53,7 @@ def _is_cut(connection: Connection, source: Source, first: Key) -> bool:
             connection.execute(
                 text("SELECT set_config(:name, :value, true)"), {"name": f"{_MARK}{number}", "value": part_of_key}
             )
-        nodes = list(_nodes(_plan(connection, _of_a_key(source))))
+        nodes = list(user_sql.nodes(user_sql.plan(connection, _of_a_key(source))))
         part.rollback()
     if any(
         _MARK in str(node.get("Index Cond")) or node["Node Type"] in ("Foreign Scan", "Custom Scan") for node in nodes
@@ -72,7 +71,7 @@ def cursor_index(connection: Connection, source: Source, cursor: Cursor) -> str 
         value = "1970-01-01" if cursor.is_time else "0"
         connection.execute(text("SELECT set_config(:name, :value, true)"), {"name": f"{_MARK}0", "value": value})
         since = cursor.from_value(f"current_setting('{_MARK}0')::{cursor.type}")
-        nodes = list(_nodes(_plan(connection, f"SELECT * FROM {subquery(source.query)} WHERE {since}")))
+        nodes = list(user_sql.nodes(user_sql.plan(connection, f"SELECT * FROM {subquery(source.query)} WHERE {since}")))
         part.rollback()
     found = [node for node in nodes if _MARK in str(node.get("Index Cond"))]
     return next((str(node["Index Name"]) for node in found if _has_first_column(connection, node)), None)
@@ -100,21 +99,9 @@ def _of_a_key(source: Source) -> str:
     return f"SELECT * FROM {subquery(source.query)} WHERE {ends} ORDER BY {columns(keys, 'q')}"
 
 
-def _plan(connection: Connection, statement: str) -> dict[str, Any]:
-    explained: list[dict[str, Any]] = user_sql.rows(connection, f"EXPLAIN (FORMAT JSON) {statement}")[0][0]
-    plan: dict[str, Any] = explained[0]["Plan"]
-    return plan
-
-
 def _marks(keys: tuple[KeyColumn, ...]) -> str:
     parts = [f"current_setting('{_MARK}{number}')::{key.type}" for number, key in enumerate(keys)]
     return parts[0] if len(parts) == 1 else f"({', '.join(parts)})"
-
-
-def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield node
-    for below in node.get("Plans", ()):
-        yield from _nodes(below)
 
 
 def _is_indexed(connection: Connection, source: Source) -> bool:

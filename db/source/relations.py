@@ -3,7 +3,6 @@
 Views and simple SQL functions are seen through, as PostgreSQL plans them.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +26,8 @@ class Relations:
 
 def read_by(connection: Connection, source: Source) -> Relations:
     """What the query reads now, by PostgreSQL's plan."""
-    statement = f"EXPLAIN (FORMAT JSON, VERBOSE) SELECT * FROM {subquery(source.query)}"
-    nodes = list(_nodes(user_sql.rows(connection, statement)[0][0][0]["Plan"]))
+    plan = user_sql.plan(connection, f"SELECT * FROM {subquery(source.query)}", ", VERBOSE")
+    nodes = list(user_sql.nodes(plan))
     tables = [(node["Schema"], node["Relation Name"]) for node in nodes if "Relation Name" in node and "Schema" in node]
     found = connection.execute(
         text(
@@ -53,9 +52,3 @@ def _late(node: dict[str, Any]) -> str | None:
             what = "several functions" if name is None else f"the function {node['Schema']}.{name}"
             return f"rows of {what}, whose tables are not known"
     return None
-
-
-def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield node
-    for below in node.get("Plans", ()):
-        yield from _nodes(below)

@@ -189,7 +189,7 @@ def is_unique(connection: Connection, source: Source) -> bool:
         ),
         {"table": table, "numbers": numbers},
     ).scalar_one()
-    return bool(indexed) and _single_scan(_plan(connection, f"SELECT * FROM {subquery(source.query)}"))
+    return bool(indexed) and _single_scan(user_sql.plan(connection, f"SELECT * FROM {subquery(source.query)}"))
 
 
 def bad_keys(connection: Connection, source: Source, limit: int = 5, since: str | None = None) -> list[str]:
@@ -219,7 +219,7 @@ def highest(connection: Connection, source: Source, since: str | None) -> int | 
     """
     if source.cursor is None:
         return None
-    query = f"SELECT max({source.cursor.column()}) FROM {subquery(source.query)}{_where(since)}"
+    query = f"SELECT max({source.cursor.column}) FROM {subquery(source.query)}{_where(since)}"
     found = user_sql.rows(connection, query)[0][0]
     return int(found) if found is not None else None
 
@@ -237,12 +237,12 @@ def require_unique(connection: Connection, found: Source, since: str | None = No
 def estimated_rows(connection: Connection, source: Source, keep: KeyRange | None = None) -> int:
     """The planner's estimate of the query's rows, or of those with a key in the range."""
     where = f" WHERE {within(source.keys, 'q', keep)}" if keep else ""
-    return int(_plan(connection, f"SELECT * FROM {subquery(source.query)}{where}")["Plan Rows"])
+    return int(user_sql.plan(connection, f"SELECT * FROM {subquery(source.query)}{where}")["Plan Rows"])
 
 
 def estimated_bytes(connection: Connection, source: Source) -> int:
     """The planner's estimate of the bytes of the query's rows."""
-    plan = _plan(connection, f"SELECT * FROM {subquery(source.query)}")
+    plan = user_sql.plan(connection, f"SELECT * FROM {subquery(source.query)}")
     return int(plan["Plan Rows"]) * int(plan["Plan Width"])
 
 
@@ -427,9 +427,3 @@ def _single_scan(node: dict[str, Any]) -> bool:
         if not below:
             return "Relation Name" in node
         node = below[0]
-
-
-def _plan(connection: Connection, statement: str) -> dict[str, Any]:
-    explained: list[dict[str, Any]] = user_sql.rows(connection, f"EXPLAIN (FORMAT JSON) {statement}")[0][0]
-    plan: dict[str, Any] = explained[0]["Plan"]
-    return plan

@@ -28,13 +28,7 @@ def settle(p: Producer, run_id: int) -> RunState | None:
 
 def settle_soon(p: Producer, run_id: int) -> RunState | None:
     """`settle` for the one process that moves all runs: a key is left to `build_keys`."""
-
-    def close() -> Settled | BegunAgain | None:
-        with p.engine.begin() as connection:
-            locks.wait_at_most(connection, locks.IN_A_WORKER)  # for its predictions or view: the next tick comes soon
-            return close_run.settle(connection, run_id, p.settings.max_attempts)
-
-    return _closed(p, run_id, close)
+    return _closed(p, run_id, lambda: keyed_runs.settle_soon(p.engine, run_id, p.settings.max_attempts))
 
 
 def settle_all(p: Producer) -> int:

@@ -22,9 +22,8 @@ from scorebeat.core.settings import Settings
 from scorebeat.db.connect.engine import make_engine
 from scorebeat.db.ledger import runs
 from scorebeat.producer.context import Producer
-from scorebeat.producer.requests.enqueue import Request, enqueue
 from tests.soak.faults import FAULTS, System
-from tests.soak.others import Writer, bad_rows, by_watermark
+from tests.soak.others import Writer, bad_rows, by_watermark, enqueued, is_final
 from tests.soak.schedule import planned
 
 TIMES = {
@@ -109,7 +108,7 @@ def _watch(
     poisoned: dict[str, list[int]],
 ) -> int:
     settings = _settings(folder, server)
-    run_id = _begin(settings)
+    run_id = enqueued(Producer(settings, "soak"), "soak", time.monotonic() + 120)
     engine = make_engine(settings.database(), "scorebeat soak")
     faults = planned(seed, list(FAULTS), chosen.every)
     fault = next(faults)
@@ -119,7 +118,7 @@ def _watch(
     writer = Writer(settings.database(), seed)
     writer.start()
     began, next_fault = time.monotonic(), time.monotonic() + fault.pause
-    while not _is_final(engine, run_id):
+    while not is_final(engine, run_id):
         assert server.poll() is None, "the supervisor ended"
         scored = _scored(engine, run_id)
         if scored is not None:
@@ -161,27 +160,6 @@ def _settings(folder: Path, server: "subprocess.Popen[bytes]") -> Settings:
             return Settings(_env_file=None, database_url=urls.database_url, broker_url=urls.broker_url)
         time.sleep(0.2)
     raise AssertionError("the servers did not start")
-
-
-def _begin(settings: Settings) -> int:
-    """Enqueue the run as soon as the job is there."""
-    p = Producer(settings, "soak")
-    until = time.monotonic() + 120
-    while True:
-        try:
-            return enqueue(p, Request("soak", "soak")).run_id
-        except (ScorebeatError, DBAPIError):
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.5)
-
-
-def _is_final(engine: Engine, run_id: int) -> bool:
-    try:
-        with engine.connect() as connection:
-            return runs.get(connection, run_id).state not in ("planning", "running")
-    except DBAPIError:
-        return False
 
 
 def _scored(engine: Engine, run_id: int) -> int | None:

@@ -91,8 +91,8 @@ def bad_rows(settings: Settings, engine: Engine, patience: float = 180) -> dict[
     until = time.monotonic() + patience
     found = {}
     for job in JOBS:
-        run_id = _last_run(p, job, until)
-        while not _ended(engine, run_id):
+        run_id = enqueued(p, job.name, until)
+        while not is_final(engine, run_id):
             assert time.monotonic() < until, f"run {run_id} of {job.name} did not end"
             time.sleep(0.2)
         with engine.connect() as connection:
@@ -109,17 +109,19 @@ def by_watermark(engine: Engine) -> tuple[int, int]:
         return int(begun), int(of)
 
 
-def _last_run(p: Producer, job: Job, until: float) -> int:
+def enqueued(p: Producer, job: str, until: float) -> int:
+    """A run of the job, as soon as one can be opened."""
     while True:
         try:
-            return enqueue(p, Request(job.name, "soak")).run_id
-        except (ScorebeatError, DBAPIError):  # a tick's run is open, or the database is just back
+            return enqueue(p, Request(job, "soak")).run_id
+        except (ScorebeatError, DBAPIError):  # it is not applied yet, a tick's run is open, or the database is away
             if time.monotonic() > until:
                 raise
             time.sleep(0.1)
 
 
-def _ended(engine: Engine, run_id: int) -> bool:
+def is_final(engine: Engine, run_id: int) -> bool:
+    """Whether the run has ended; False while the database is away."""
     try:
         with engine.connect() as connection:
             return runs.get(connection, run_id).state not in ("planning", "running")
