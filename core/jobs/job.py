@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from scorebeat.core.durations import format_duration, parse_duration
 from scorebeat.core.jobs import query_names
+from scorebeat.core.jobs.drift_limits import DriftLimits, drift_limits
 from scorebeat.core.jobs.parameters import DUE_AT, OF_EVERY_RUN, Parameter, as_parameter, require_few, require_name
 from scorebeat.core.jobs.schedule import Schedule, find_zone, require_steps_within
 from scorebeat.core.queues import DEFAULT_QUEUE, RESERVED_QUEUES
@@ -366,6 +367,11 @@ class Job(BaseModel):
     """`retry-run`: times a run is begun before it fails."""
     dead_runs: Annotated[int, _within(1, 1000)] = 3
     """Number of runs in a row with dead batches that pauses the job."""
+    drift: Annotated[
+        DriftLimits | None, BeforeValidator(drift_limits), Field(exclude_if=lambda kept: kept == DriftLimits())
+    ] = DriftLimits()
+    """From which size on a difference from the reference is reported; None: the runs keep no profile. In the ledger
+    only if it is chosen."""
     notify: Annotated[str, AfterValidator(_notify)] | None = None
     """URL to which the end of each run, and a passed deadline, are posted."""
     notify_on: Annotated[

@@ -20,7 +20,7 @@ from scorebeat.db.connect import locks
 from scorebeat.db.connect.database_errors import sqlstate
 from scorebeat.db.connect.engine import autocommit, begin, forget, run
 from scorebeat.db.connect.sql import KeyColumn, ident, literal
-from scorebeat.db.ledger import quarantine
+from scorebeat.db.ledger import profiles, quarantine
 from scorebeat.db.ledger.batches import Claim
 from scorebeat.db.ledger.quarantine import BadRow, RowId
 from scorebeat.db.predictions.prediction_sets import PredictionSet
@@ -119,10 +119,12 @@ def _execute(cursor: "Cursor", statement: str) -> None:
 
 @dataclass(frozen=True)
 class Timing:
-    """Where a batch's time went, in seconds."""
+    """What is stored with a batch when it is committed: where its time went, in seconds, and its profile."""
 
     fetch: float
     predict: float
+    profile: bytes | None = None
+    """The profile of a sample of its rows, which is stored with it; None: it has none."""
 
 
 def fetch_row_ids(connection: "DataConnection", statement: str) -> list[RowId]:
@@ -316,7 +318,9 @@ def _done(held: Claim, part: Part, timing: Timing | None, seconds: float) -> str
             f" fetch_seconds = {timing.fetch:.6f}, predict_seconds = {timing.predict:.6f},"
             f" commit_seconds = {seconds:.6f}"
         )
-    return f"UPDATE scorebeat.batches SET rows_scored = rows_scored + {scored:d}{changes} WHERE id = {held.batch_id:d}"
+    stored = "" if timing is None or timing.profile is None else f"; {profiles.store_sql(held, timing.profile)}"
+    added = f"rows_scored = rows_scored + {scored:d}{changes}"
+    return f"UPDATE scorebeat.batches SET {added} WHERE id = {held.batch_id:d}{stored}"
 
 
 def _read(reader: pa.RecordBatchReader, max_bytes: int) -> tuple[list[pa.RecordBatch], bool]:

@@ -9,9 +9,10 @@ from sqlalchemy import Connection
 from scorebeat.core.errors import UnknownName
 from scorebeat.core.events import emit
 from scorebeat.core.states import RunState
-from scorebeat.db.closing import atomic_runs, error_threshold, run_ends
+from scorebeat.db.closing import atomic_runs, error_threshold, run_ends, run_profiles
 from scorebeat.db.closing.run_ends import Tally
-from scorebeat.db.ledger import batches, jobs, model_versions, next_step, runs
+from scorebeat.db.closing.run_profiles import NOTHING, Judged
+from scorebeat.db.ledger import batches, jobs, model_versions, next_step, profiles, runs
 from scorebeat.db.ledger.runs import Run
 from scorebeat.db.predictions import comparison, generation_keys, prediction_sets, set_drops, views
 from scorebeat.db.schema import functions
@@ -30,9 +31,12 @@ class Settled:
     """Why it failed, or what it left out, and what to type."""
     paused: str | None = None
     """Why its job was paused with it."""
+    judged: Judged = NOTHING
+    """How far its inputs and outputs are from the reference."""
 
     def log(self) -> None:
         """To be called when the transaction is committed."""
+        self.judged.log(self.run, self.job)
         if self.paused is not None:
             emit("job.paused", job=self.job, reason=self.paused)
         if self.reason is None:
@@ -81,12 +85,14 @@ def settle(connection: Connection, run_id: int, attempts: int) -> Settled | Begu
         return None
     else:
         state, reason = run_ends.settle(connection, run, tally), run_ends.left_out(tally, run)
+    judged = NOTHING
     if state in (RunState.SUCCEEDED, RunState.PARTIAL):
+        judged = run_profiles.judge(connection, run, tally)
         atomic_runs.show(connection, run)
         if run.makes_generation and tally.can_be_shown:
             _show_generation(connection, run)
     paused = _pause_if_stuck(connection, run) if state in (RunState.PARTIAL, RunState.FAILED) else None
-    return Settled(run_id, run.job.name, state, reason, paused)
+    return Settled(run_id, run.job.name, state, reason, paused, judged)
 
 
 def fail(connection: Connection, run_id: int, reason: str, command: Callable[[Run], str] = next_step.of) -> str | None:
@@ -102,6 +108,7 @@ def fail(connection: Connection, run_id: int, reason: str, command: Callable[[Ru
     batches.cancel(connection, run_id)
     if run.job.on_failure == "retry-run":
         atomic_runs.undo(connection, run)
+        profiles.forget(connection, run.id)
         atomic_runs.reset_scored_counts(connection, run)
     return full_reason
 
@@ -109,6 +116,7 @@ def fail(connection: Connection, run_id: int, reason: str, command: Callable[[Ru
 def _begin_again(connection: Connection, run: Run, tally: Tally, attempts: int) -> BegunAgain:
     """Delete what the run made, its quarantined rows too."""
     atomic_runs.undo(connection, run)
+    profiles.forget(connection, run.id)
     atomic_runs.free(connection, run)
     atomic_runs.begin_again(connection, run, attempts, RETRY_PAUSE * run.tries)
     return BegunAgain(run.id, run.tries + 1, f"{_lost(tally)}: {tally.error}")
@@ -120,6 +128,7 @@ def _fail_whole(connection: Connection, run: Run, tally: Tally) -> str:
     What it quarantined stays in quarantine and says why, until those rows are tried again.
     """
     atomic_runs.undo(connection, run)
+    profiles.forget(connection, run.id)
     tried = f"{_lost(tally)} in the last of {run.tries} tries; nothing of the run is shown: {tally.error}"
     reason = next_step.after(run, tried)
     if not tally.plan_is_whole:

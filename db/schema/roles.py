@@ -44,6 +44,16 @@ RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
         "INSERT": ("model", "model_version", "device", "micro_batch_rows"),
         "UPDATE": ("micro_batch_rows", "learned_at"),
     },
+    "batch_profiles": {"INSERT": ("batch_id", "run_id", "profile"), "UPDATE": ("profile",), "DELETE": ()},
+    "run_profiles": {
+        "INSERT": ("run_id", "profile", "rows"),
+        "UPDATE": ("profile", "rows", "reference_id", "findings", "why_not", "compared_at"),
+        "DELETE": (),
+    },
+    "reference_profiles": {
+        "INSERT": ("model", "model_version", "job", "run_id", "source", "profile", "made_by"),
+        "UPDATE": ("profile", "run_id", "source", "made_by", "made_at"),
+    },
     "actions": {"INSERT": ("by", "action", "subject", "details")},
     "run_sums": {
         "INSERT": ("run_id", "job", "state", "rows_scored", "rows_failed", "attempts", "was_late"),

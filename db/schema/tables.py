@@ -11,6 +11,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     Numeric,
     SmallInteger,
     Table,
@@ -282,4 +283,43 @@ actions = Table(
     Column("subject", Text, nullable=False, comment="what it was done to: job iris, run 17"),
     Column("details", JSONB, nullable=False, server_default="{}"),
     Index("actions_on", "subject", "id"),
+)
+
+reference_profiles = Table(
+    "reference_profiles",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("model_version", Integer, nullable=False),
+    Column("job", Text, ForeignKey("scorebeat.jobs.name"), comment="NULL: of all jobs, from training data"),
+    Column("run_id", BigInteger, ForeignKey("scorebeat.runs.id"), comment="the run that it is the profile of"),
+    Column("source", Text, nullable=False, comment="where it comes from, for a person"),
+    Column("profile", LargeBinary, nullable=False),
+    timestamp("made_at", now=True, null=False),
+    Column("made_by", Text, nullable=False),
+    ForeignKeyConstraint(
+        ["model", "model_version"], ["scorebeat.model_versions.name", "scorebeat.model_versions.version"]
+    ),
+    Index("reference_profiles_one", "model", "model_version", text("coalesce(job, '')"), unique=True),
+)
+
+run_profiles = Table(
+    "run_profiles",
+    metadata,
+    Column("run_id", BigInteger, ForeignKey("scorebeat.runs.id"), primary_key=True, autoincrement=False),
+    Column("profile", LargeBinary, nullable=False, comment="sketches of a sample of its inputs and outputs"),
+    Column("rows", BigInteger, nullable=False, comment="rows of the sample"),
+    Column("reference_id", BigInteger, ForeignKey("scorebeat.reference_profiles.id")),
+    Column("findings", JSONB, comment="the comparison with the reference; NULL: there was none"),
+    Column("why_not", Text, comment="why there was no comparison"),
+    timestamp("compared_at"),
+)
+
+batch_profiles = Table(
+    "batch_profiles",
+    metadata,
+    Column("batch_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("run_id", BigInteger, ForeignKey("scorebeat.runs.id"), nullable=False),
+    Column("profile", LargeBinary, nullable=False, comment="until it is merged into the run's"),
+    Index("batch_profiles_of_run", "run_id"),
 )

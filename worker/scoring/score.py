@@ -27,6 +27,7 @@ from scorebeat.worker.scoring.bad_rows import bad_row
 from scorebeat.worker.scoring.commit import AlreadyThere, Stored, store
 from scorebeat.worker.scoring.fetch import fetch
 from scorebeat.worker.scoring.isolate import predict_isolating_failures
+from scorebeat.worker.scoring.profile import Profiler
 from scorebeat.worker.scoring.recover import is_wait, may_heal, postpone, record_failure
 from scorebeat.worker.scoring.row_by_row import quarantine_deadly_row, score_row_by_row
 from scorebeat.worker.scoring.runtime import Runtime
@@ -127,9 +128,10 @@ def _claim(batch_id: BatchId, runtime: Runtime) -> Claim | Outcome:
 
 
 @dataclass
-class _Times:
-    """Seconds that the parts of the attempt took."""
+class _SoFar:
+    """What the parts of the attempt add up to: seconds, and the profile."""
 
+    profiler: Profiler
     fetch: float = 0.0
     predict: float = 0.0
 
@@ -146,17 +148,17 @@ def _score_parts(claim: Claim, runtime: Runtime) -> Stored:
     # table nobody else stored rows of the batch either
     is_untouched = claim.attempt == 1 or (job.target.unbuilt_key is not None and not claim.has_progress)
     anti_join = not (job.run.set_was_empty and is_untouched)
-    times, total, clashes = _Times(), 0, 0
+    so_far, total, clashes = _SoFar(Profiler(attempt)), 0, 0
     most = max(job.run.job.batch_rows, claim.rows_planned) + 1
     while True:
         started = time.perf_counter()
         fetched, bad = fetch(attempt, most if care is Care.WHOLE else CHUNK_ROWS, anti_join=anti_join)
-        times.fetch += time.perf_counter() - started
+        so_far.fetch += time.perf_counter() - started
         try:
             stored = (
                 score_row_by_row(attempt, fetched, bad)
                 if care is Care.ROWS
-                else _score_part(attempt, fetched, bad, care, times)
+                else _score_part(attempt, fetched, bad, care, so_far)
             )
         except AlreadyThere as error:
             # one more clash may come from another batch with the same rows, of a requeue
@@ -176,17 +178,18 @@ def _score_parts(claim: Claim, runtime: Runtime) -> Stored:
         care = Care.CHUNKS if care is Care.ROWS else care
 
 
-def _score_part(attempt: Attempt, fetched: Fetched, bad: tuple[BadRow, ...], care: Care, times: _Times) -> Stored:
+def _score_part(attempt: Attempt, fetched: Fetched, bad: tuple[BadRow, ...], care: Care, so_far: _SoFar) -> Stored:
     """Score and commit what was fetched; rows that the model raises for are quarantined."""
     settings = attempt.runtime.settings
     started = time.perf_counter()
     with within(settings.batch_time_limit if care is Care.WHOLE else settings.chunk_time_limit):
         scored = predict_isolating_failures(partial(predict.predict_rows, attempt), fetched.rows, attempt.alike_from)
     predict.require_memory(attempt.claim, scored)
-    times.predict += time.perf_counter() - started
+    so_far.predict += time.perf_counter() - started
+    so_far.profiler.look_at(fetched.rows, scored)
     keys = fetched.keys if scored.indices is None else fetched.keys.take(pa.array(scored.indices, pa.int64()))
     bad += tuple(bad_row(quarantine.row_id(fetched.keys, row.index), row.error) for row in scored.failed)
-    timing = None if fetched.more else Timing(times.fetch, times.predict)
+    timing = None if fetched.more else Timing(so_far.fetch, so_far.predict, so_far.profiler.stored())
     return store(attempt, keys, scored.predictions, bad, timing)
 
 

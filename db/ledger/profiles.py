@@ -1,0 +1,209 @@
+"""Profiles of runs and their references: kept by batch until they are merged, then by run."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+from scorebeat.db.ledger.batches import Claim
+from scorebeat.db.ledger.runs import Run
+from scorebeat.drift.finding import Finding
+from scorebeat.drift.profile import Profile
+
+PIECE = 100
+"""Profiles of batches that one statement merges: each takes some 4 KB a column."""
+
+
+def store_sql(held: Claim, profile: bytes) -> str:
+    """A statement that stores the profile of a batch in the transaction that commits it."""
+    return (
+        "INSERT INTO scorebeat.batch_profiles (batch_id, run_id, profile)"
+        f" VALUES ({held.batch_id:d}, {held.run_id:d}, '\\x{profile.hex()}')"
+        " ON CONFLICT (batch_id) DO UPDATE SET profile = EXCLUDED.profile"
+    )
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A run's profile, and what the comparison with the reference found."""
+
+    run: int
+    rows: int
+    """Rows of the sample."""
+    findings: tuple[Finding, ...] | None
+    """None if nothing was compared."""
+    why_not: str | None
+    """Why nothing was compared."""
+    compared_at: datetime | None
+    reference: str | None
+    """Where the reference comes from."""
+
+    @property
+    def drifted(self) -> tuple[Finding, ...]:
+        """What is too far from the reference."""
+        return tuple(finding for finding in self.findings or () if finding.reasons)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a run is compared with."""
+
+    id: int
+    profile: Profile
+    run: int | None
+    """The run that it is the profile of; None for training data."""
+
+
+def to_merge(connection: Connection, more_than: int) -> list[int]:
+    """Runs with more than so many profiles of batches that are not merged yet, and ended runs with any."""
+    rows = connection.execute(
+        text(
+            "SELECT p.run_id FROM scorebeat.batch_profiles p JOIN scorebeat.runs r ON r.id = p.run_id"
+            " GROUP BY p.run_id, r.finished_at HAVING count(*) > :most OR r.finished_at IS NOT NULL ORDER BY p.run_id"
+        ),
+        {"most": more_than},
+    )
+    return list(rows.scalars())
+
+
+def merge(connection: Connection, run_id: int) -> bool:
+    """Merge profiles of batches into the run's, a piece of them; False if there was none.
+
+    A piece that another process merges now is left out.
+    """
+    taken = list(
+        connection.execute(
+            text(
+                "DELETE FROM scorebeat.batch_profiles WHERE batch_id IN (SELECT batch_id FROM scorebeat.batch_profiles"
+                " WHERE run_id = :run ORDER BY batch_id LIMIT :piece FOR UPDATE SKIP LOCKED) RETURNING profile"
+            ),
+            {"run": run_id, "piece": PIECE},
+        ).scalars()
+    )
+    if not taken:
+        return False
+    connection.execute(
+        text(
+            "INSERT INTO scorebeat.run_profiles (run_id, profile, rows) VALUES (:run, :profile, 0)"
+            " ON CONFLICT (run_id) DO NOTHING"
+        ),
+        {"run": run_id, "profile": Profile().to_bytes()},
+    )
+    stored = connection.execute(
+        text("SELECT profile FROM scorebeat.run_profiles WHERE run_id = :run FOR UPDATE"), {"run": run_id}
+    ).scalar_one()
+    whole = Profile.from_bytes(bytes(stored))
+    for one in taken:
+        whole.merge(Profile.from_bytes(bytes(one)))
+    connection.execute(
+        text("UPDATE scorebeat.run_profiles SET profile = :profile, rows = :rows WHERE run_id = :run"),
+        {"run": run_id, "profile": whole.to_bytes(), "rows": whole.rows},
+    )
+    return True
+
+
+def of_run(connection: Connection, run_id: int) -> Profile | None:
+    """The merged profile; None if the run has none."""
+    stored = connection.execute(
+        text("SELECT profile FROM scorebeat.run_profiles WHERE run_id = :run"), {"run": run_id}
+    ).scalar_one_or_none()
+    return Profile.from_bytes(bytes(stored)) if stored is not None else None
+
+
+def forget(connection: Connection, run_id: int) -> None:
+    """The run's predictions were deleted, so nothing of its profile is true any more."""
+    for table in ("batch_profiles", "run_profiles"):
+        connection.execute(text(f"DELETE FROM scorebeat.{table} WHERE run_id = :run"), {"run": run_id})
+
+
+def reference(connection: Connection, run: Run) -> Reference | None:
+    """What the run is compared with: training data of the model version, else its job's first whole run over it."""
+    found = connection.execute(
+        text(
+            "SELECT id, profile, run_id FROM scorebeat.reference_profiles WHERE model = :model"
+            " AND model_version = :version AND coalesce(job, :job) = :job ORDER BY job NULLS FIRST LIMIT 1"
+        ),
+        {"model": run.model, "version": run.model_version, "job": run.job.name},
+    ).one_or_none()
+    return None if found is None else Reference(found.id, Profile.from_bytes(bytes(found.profile)), found.run_id)
+
+
+def become_reference(connection: Connection, run: Run, profile: Profile) -> None:
+    """Let later runs of this job and version be compared with this one; nothing is done if there is a reference."""
+    connection.execute(
+        text(
+            "INSERT INTO scorebeat.reference_profiles (model, model_version, job, run_id, source, profile, made_by)"
+            " VALUES (:model, :version, :job, :run, :source, :profile, 'scorebeat') ON CONFLICT DO NOTHING"
+        ),
+        {
+            "model": run.model,
+            "version": run.model_version,
+            "job": run.job.name,
+            "run": run.id,
+            "source": f"run {run.id}",
+            "profile": profile.to_bytes(),
+        },
+    )
+
+
+def set_reference(
+    connection: Connection, model: str, version: int, profile: Profile, *, source: str, by: str, job: str | None = None
+) -> None:
+    """Compare later runs of the version with this profile; of all jobs, or of one."""
+    connection.execute(
+        text(
+            "INSERT INTO scorebeat.reference_profiles (model, model_version, job, source, profile, made_by)"
+            " VALUES (:model, :version, :job, :source, :profile, :by)"
+            " ON CONFLICT (model, model_version, coalesce(job, '')) DO UPDATE SET profile = EXCLUDED.profile,"
+            " run_id = NULL, source = EXCLUDED.source, made_by = EXCLUDED.made_by, made_at = now()"
+        ),
+        {"model": model, "version": version, "job": job, "source": source, "profile": profile.to_bytes(), "by": by},
+    )
+
+
+def record(
+    connection: Connection,
+    run_id: int,
+    reference_id: int | None,
+    findings: Sequence[Finding] | None,
+    why_not: str | None,
+) -> None:
+    """Store what the comparison found, or why there was none."""
+    stored = None if findings is None else json.dumps([finding.to_json() for finding in findings])
+    connection.execute(
+        text(
+            "UPDATE scorebeat.run_profiles SET reference_id = :reference, findings = CAST(:findings AS jsonb),"
+            " why_not = :why_not, compared_at = now() WHERE run_id = :run"
+        ),
+        {"run": run_id, "reference": reference_id, "findings": stored, "why_not": why_not},
+    )
+
+
+def compared(connection: Connection, run_id: int) -> Compared | None:
+    """What the comparison of the run found; None if it has no profile."""
+    found = connection.execute(
+        text(
+            "SELECT p.run_id AS run, p.rows, p.findings, p.why_not, p.compared_at, f.source AS reference"
+            " FROM scorebeat.run_profiles p LEFT JOIN scorebeat.reference_profiles f ON f.id = p.reference_id"
+            " WHERE p.run_id = :run"
+        ),
+        {"run": run_id},
+    ).one_or_none()
+    if found is None:
+        return None
+    findings = None if found.findings is None else tuple(Finding.from_json(data) for data in found.findings)
+    return Compared(**{**found._mapping, "findings": findings})
+
+
+def newest(connection: Connection, job: str) -> int | None:
+    """The newest ended run of the job that has a profile."""
+    found: int | None = connection.execute(
+        text(
+            "SELECT max(r.id) FROM scorebeat.runs r JOIN scorebeat.run_profiles p ON p.run_id = r.id"
+            " WHERE r.job = :job AND p.compared_at IS NOT NULL"
+        ),
+        {"job": job},
+    ).scalar_one()
+    return found

@@ -1,0 +1,56 @@
+"""The profile of what a batch gave to the model and got back: of a sample, so that it costs little."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from scorebeat.core.errors import one_line
+from scorebeat.core.events import emit
+from scorebeat.drift.profile import Profile
+from scorebeat.worker.scoring.attempt import Attempt
+from scorebeat.worker.scoring.isolate import Scored
+
+SAMPLE_ROWS = 1000
+"""Rows of a full batch that are looked at; of a smaller one the same share, so that each row has the same chance."""
+
+
+@dataclass
+class Profiler:
+    """Adds up the profile of one attempt, part by part."""
+
+    attempt: Attempt
+    profile: Profile | None = None
+
+    def look_at(self, rows: pa.RecordBatch, scored: Scored) -> None:
+        """Add a sample of the rows that were scored. A profile that fails costs no prediction, and is reported."""
+        run = self.attempt.job.run
+        if run.job.drift is None or run.id in self.attempt.runtime.without_profile:
+            return
+        try:
+            chosen = _sample(scored.predictions.num_rows, run.job.batch_rows, self.attempt.claim.batch_id)
+            if not len(chosen):
+                return
+            among = chosen if scored.indices is None else np.asarray(scored.indices)[chosen]
+            inputs = self.attempt.job.binding.apply(rows.take(pa.array(among)))
+            seen = Profile.of(inputs, scored.predictions.take(pa.array(chosen)))
+            if self.profile is None:
+                self.profile = seen
+            else:
+                self.profile.merge(seen)
+        except Exception as error:  # noqa: BLE001 -- the predictions are right, whatever the profile lacks
+            self.attempt.runtime.without_profile.add(run.id)
+            emit("profile.failed", logging.WARNING, run=run.id, job=run.job.name, reason=one_line(error))
+
+    def stored(self) -> bytes | None:
+        """For the ledger; None if nothing was looked at."""
+        return None if self.profile is None else self.profile.to_bytes()
+
+
+def _sample(rows: int, batch_rows: int, seed: int) -> "np.ndarray[Any, np.dtype[np.int64]]":
+    """Positions of the sample: one at random from each of as many equal parts of the rows."""
+    count = int(np.ceil(rows * min(1.0, SAMPLE_ROWS / batch_rows)))
+    parts = np.random.default_rng(seed).random(count) + np.arange(count)
+    return np.minimum((parts * rows / max(count, 1)).astype(np.int64), rows - 1)
