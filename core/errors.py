@@ -48,6 +48,10 @@ class SourceChanged(ScorebeatError):
     """A column of the query has another type than when this process read the query; the next attempt reads it again."""
 
 
+class RunHeld(UsageError):
+    """A run of the job is held by its gate: nothing begins before a person decides."""
+
+
 class SnapshotLost(ScorebeatError):
     """The snapshot of a run is gone, or lacks rows that were planned; nothing of the batch was committed as done."""
 

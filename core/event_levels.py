@@ -13,10 +13,12 @@ _WARNINGS = frozenset(
         "claim.lost",
         "clock.went_back",
         "device.limit_not_recorded",
+        "drift.found",
         "failure.not_recorded",
         "heartbeat.database_away",
         "messages.lost",
         "plan.cut_short",
+        "profile.failed",
         "row.quarantined",
         "rows.quarantined",
         "run.begun_again",
@@ -28,7 +30,13 @@ _WARNINGS = frozenset(
         "tick.unknown",
     }
 )
-_OF_STATES = {"pending": logging.WARNING, "dead": logging.ERROR, "partial": logging.WARNING, "failed": logging.ERROR}
+_OF_STATES = {
+    "pending": logging.WARNING,
+    "dead": logging.ERROR,
+    "partial": logging.WARNING,
+    "held": logging.WARNING,
+    "failed": logging.ERROR,
+}
 """What a batch or run is after `batch.failed`, `batch.rescued`, `process.died` and `run.finished`."""
 
 

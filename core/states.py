@@ -10,6 +10,8 @@ class RunState(StrEnum):
     PARTIAL = "partial"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    HELD = "held"
+    """It has scored its rows, but not passed the gate of its job: readers see none of it until a person decides."""
 
 
 class BatchState(StrEnum):
@@ -20,7 +22,7 @@ class BatchState(StrEnum):
     CANCELLED = "cancelled"
 
 
-FINAL_RUN = (RunState.SUCCEEDED, RunState.PARTIAL, RunState.FAILED, RunState.CANCELLED)
+FINAL_RUN = (RunState.SUCCEEDED, RunState.PARTIAL, RunState.FAILED, RunState.CANCELLED, RunState.HELD)
 
 
 class Rank(IntEnum):

@@ -8,7 +8,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Val
 from scorebeat.core.errors import near
 
 
-def _as_float(value: object) -> object:
+def as_float(value: object) -> object:
+    """A whole number as a float; anything else as it is."""
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -24,7 +25,7 @@ def _rows(least: int) -> int:
     return least
 
 
-Limit = Annotated[float, BeforeValidator(_as_float), AfterValidator(_above_zero)]
+Limit = Annotated[float, BeforeValidator(as_float), AfterValidator(_above_zero)]
 
 
 class DriftLimits(BaseModel):

@@ -9,7 +9,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from scorebeat.core.durations import format_duration, parse_duration
 from scorebeat.core.jobs import query_names
-from scorebeat.core.jobs.drift_limits import DriftLimits, drift_limits
+from scorebeat.core.jobs.drift_limits import DriftLimits, as_float, drift_limits
+from scorebeat.core.jobs.gate import Gate, as_gate
 from scorebeat.core.jobs.parameters import DUE_AT, OF_EVERY_RUN, Parameter, as_parameter, require_few, require_name
 from scorebeat.core.jobs.schedule import Schedule, find_zone, require_steps_within
 from scorebeat.core.queues import DEFAULT_QUEUE, RESERVED_QUEUES
@@ -27,12 +28,12 @@ LONGEST_URL = 2000
 MOST_KEY_COLUMNS = 8
 BROKERS_OWN = frozenset({"unacked", "unacked_index", "unacked_mutex"})
 """Keys that Celery itself uses in the broker: a queue of such a name would overwrite them."""
-EVENTS = ("finished", "failed", "late", "empty")
+EVENTS = ("finished", "failed", "late", "empty", "drift", "held")
 """The events that can be posted: a run ended, failed, or is late, or a tick found nothing to score."""
 MOST_NUMBERS_BACK = 1_000_000_000
 DAILY = timedelta(days=1)
 """The time between two runs that compare every key, by default."""
-NOTIFY_ON_BY_DEFAULT: tuple[str, ...] = ("finished", "failed", "late")
+NOTIFY_ON_BY_DEFAULT: tuple[str, ...] = ("finished", "failed", "late", "drift", "held")
 RESERVED_COLUMNS = frozenset({"batch_id", "scored_at", CHANGED_AT})
 """Columns of every prediction table beside key and outputs."""
 
@@ -252,6 +253,13 @@ def _deleted(what: str, info: ValidationInfo) -> str:
     return what
 
 
+def _gate(conditions: Gate | None, info: ValidationInfo) -> Gate | None:
+    needs = [name for name in ("drift", "constant") if conditions is not None and getattr(conditions, name)]
+    if needs and info.context == NEW and info.data.get("drift", "wrong") is None:
+        raise ValueError(f"{needs[0]} needs a profile of the run, and drift = false keeps none; leave one of both out")
+    return conditions
+
+
 def _within(least: int, most: int) -> AfterValidator:
     def check(number: int) -> int:
         if not least <= number <= most:
@@ -268,10 +276,6 @@ def _duration(value: object) -> object:
 Duration = Annotated[
     timedelta, BeforeValidator(_duration), PlainSerializer(format_duration, return_type=str, when_used="json")
 ]
-
-
-def _as_float(value: object) -> object:
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _threshold(share: float) -> float:
@@ -361,7 +365,7 @@ class Job(BaseModel):
     allow_nan: bool = False
     allow_empty: Annotated[bool, Field(exclude_if=lambda kept: not kept)] = False
     """`every-run`: readers see no prediction when the query gave no row; in the ledger as `out_of_range`."""
-    error_threshold: Annotated[float, BeforeValidator(_as_float), AfterValidator(_threshold)] = 0.01
+    error_threshold: Annotated[float, BeforeValidator(as_float), AfterValidator(_threshold)] = 0.01
     """Share of the run's rows that may be quarantined before the run fails; -1: never."""
     run_attempts: Annotated[int, _within(1, 100)] = 3
     """`retry-run`: times a run is begun before it fails."""
@@ -372,14 +376,18 @@ class Job(BaseModel):
     ] = DriftLimits()
     """From which size on a difference from the reference is reported; None: the runs keep no profile. In the ledger
     only if it is chosen."""
+    gate: Annotated[
+        Gate | None, BeforeValidator(as_gate), AfterValidator(_gate), Field(exclude_if=lambda kept: kept is None)
+    ] = None
+    """When a finished run waits for a person before readers see it; in the ledger only if it is chosen."""
     notify: Annotated[str, AfterValidator(_notify)] | None = None
     """URL to which the end of each run, and a passed deadline, are posted."""
     notify_on: Annotated[
-        tuple[Literal["finished", "failed", "late", "empty"], ...],
+        tuple[Literal["finished", "failed", "late", "empty", "drift", "held"], ...],
         BeforeValidator(_as_tuple),
         AfterValidator(_notify_on),
         Field(exclude_if=lambda kept: kept == NOTIFY_ON_BY_DEFAULT),
-    ] = ("finished", "failed", "late")
+    ] = ("finished", "failed", "late", "drift", "held")
     """Events that are posted; in the ledger only if it is chosen, as `out_of_range`."""
 
     @property

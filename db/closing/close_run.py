@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from scorebeat.core.errors import UnknownName
 from scorebeat.core.events import emit
 from scorebeat.core.states import RunState
-from scorebeat.db.closing import atomic_runs, error_threshold, run_ends, run_profiles
+from scorebeat.db.closing import atomic_runs, error_threshold, gates, run_ends, run_profiles
 from scorebeat.db.closing.run_ends import Tally
 from scorebeat.db.closing.run_profiles import NOTHING, Judged
 from scorebeat.db.ledger import batches, jobs, model_versions, next_step, profiles, runs
@@ -58,7 +58,9 @@ class BegunAgain:
         emit("run.begun_again", run=self.run, tries=self.tries, reason=self.reason)
 
 
-def settle(connection: Connection, run_id: int, attempts: int) -> Settled | BegunAgain | None:
+def settle(
+    connection: Connection, run_id: int, attempts: int, *, released: bool = False
+) -> Settled | BegunAgain | None:
     """Close the run if its batches are all final, in a transaction of its own; None if they are not.
 
     None also if it would be shown, but its generation lacks its key: `keyed_runs`.
@@ -67,7 +69,8 @@ def settle(connection: Connection, run_id: int, attempts: int) -> Settled | Begu
     what is returned when the transaction is committed.
 
     Its predictions are shown in the same transaction: all of a retry-run, or an every-run generation that has every
-    row except the quarantined ones.
+    row except the quarantined ones. A run that the gate of its job stops is held instead, unless a person
+    `released` it.
     """
     if not run_ends.is_done(connection, run_id):
         return None
@@ -85,13 +88,22 @@ def settle(connection: Connection, run_id: int, attempts: int) -> Settled | Begu
         return None
     else:
         state, reason = run_ends.settle(connection, run, tally), run_ends.left_out(tally, run)
-    judged = NOTHING
+    judged, stopped_by = NOTHING, ""
     if state in (RunState.SUCCEEDED, RunState.PARTIAL):
         judged = run_profiles.judge(connection, run, tally)
-        atomic_runs.show(connection, run)
-        if run.makes_generation and tally.can_be_shown:
-            _show_generation(connection, run)
+        stopped_by = "" if released else "; ".join(gates.reasons(run, tally, judged))
+        if stopped_by and _is_hidden(connection, run, tally):
+            state, reason = RunState.HELD, next_step.held(run, stopped_by, reason)
+            runs.hold(connection, run_id, reason)
+        else:
+            atomic_runs.show(connection, run)
+            if run.makes_generation and tally.can_be_shown:
+                _show_generation(connection, run)
     paused = _pause_if_stuck(connection, run) if state in (RunState.PARTIAL, RunState.FAILED) else None
+    if stopped_by and state is not RunState.HELD:
+        paused = _pause(
+            connection, run, f"run {run_id} did not pass the gate, and readers see it already: {stopped_by}"
+        )
     return Settled(run_id, run.job.name, state, reason, paused, judged)
 
 
@@ -162,6 +174,13 @@ def _fail_if_readers_lose_all(connection: Connection, run: Run, tally: Tally) ->
     return reason if runs.fail(connection, run.id, reason) else None
 
 
+def _is_hidden(connection: Connection, run: Run, tally: Tally) -> bool:
+    """Whether readers see nothing of the run yet, so that it can be held."""
+    if run.makes_generation:
+        return tally.can_be_shown
+    return run.job.on_failure == "retry-run" and prediction_sets.hides(connection, run.prediction_set_id)
+
+
 def _show_generation(connection: Connection, run: Run) -> None:
     target = prediction_sets.get(connection, run.prediction_set_id)
     if target.complete_at is not None:
@@ -196,10 +215,12 @@ def _pause_if_stuck(connection: Connection, run: Run) -> str | None:
     error = run_ends.dead_in_a_row(connection, run.job.name, run.job.dead_runs)
     if error is None:
         return None
-    reason = (
-        f"{run.job.dead_runs} runs in a row left dead batches, the last with: {error}. When it is mended, "
-        f"`scorebeat resume {run.job.name}` lets the job go on"
-    )
+    return _pause(connection, run, f"{run.job.dead_runs} runs in a row left dead batches, the last with: {error}")
+
+
+def _pause(connection: Connection, run: Run, why: str) -> str | None:
+    """Pause the job of the run. Returns the reason; None if it was paused before, or has left jobs.toml."""
+    reason = f"{why}. When it is mended, `scorebeat resume {run.job.name}` lets the job go on"
     try:
         return reason if jobs.pause(connection, run.job.name, "scorebeat", reason) else None
     except UnknownName:  # it has left jobs.toml: no ticks are to be stopped

@@ -1,6 +1,5 @@
 """The comparison of a run that ends with its reference; the first whole run becomes the reference."""
 
-import logging
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -11,11 +10,14 @@ from scorebeat.db.closing.run_ends import Tally
 from scorebeat.db.ledger import profiles
 from scorebeat.db.ledger.runs import EVERYTHING, Run
 from scorebeat.drift.finding import Finding
+from scorebeat.drift.profile import Profile
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What the comparison of a run found."""
+    """The profile of a run, and what its comparison found."""
+
+    profile: Profile | None = None
 
     drifted: tuple[Finding, ...] = ()
     """What is too far from the reference."""
@@ -28,7 +30,7 @@ class Judged:
             emit("reference.made", run=run, job=job)
         if self.drifted:
             found = {f"{finding.side} {finding.name}": "; ".join(finding.reasons) for finding in self.drifted}
-            emit("drift.found", logging.WARNING, run=run, job=job, found=found)
+            emit("drift.found", run=run, job=job, found=found)
 
 
 NOTHING = Judged()
@@ -44,26 +46,23 @@ def judge(connection: Connection, run: Run, tally: Tally) -> Judged:
         return NOTHING
     before = profiles.reference(connection, run)
     if before is None:
-        return _first(connection, run, tally, limits)
+        return _first(connection, run, tally, limits, now)
     if before.run == run.id:  # it was requeued, and has more rows now
         profiles.record(connection, run.id, before.id, None, "later runs are compared with this one")
-        return NOTHING
+        return Judged(now)
     from scorebeat.drift import comparison  # noqa: PLC0415 -- SciPy takes a quarter of a second, and few commands close runs
 
     why_not = comparison.why_not(before.profile, now, limits)
     if why_not is not None:
         profiles.record(connection, run.id, before.id, None, why_not)
-        return NOTHING
+        return Judged(now)
     findings = comparison.compare(before.profile, now, limits)
     profiles.record(connection, run.id, before.id, findings, None)
-    return Judged(tuple(finding for finding in findings if finding.reasons))
+    return Judged(now, tuple(finding for finding in findings if finding.reasons))
 
 
-def _first(connection: Connection, run: Run, tally: Tally, limits: DriftLimits) -> Judged:
+def _first(connection: Connection, run: Run, tally: Tally, limits: DriftLimits, now: Profile) -> Judged:
     """A run without a reference becomes it, if it scored all rows that it should and has enough of them."""
-    now = profiles.of_run(connection, run.id)
-    if now is None:
-        return NOTHING
     if run.selection != EVERYTHING or not tally.has_looked_at_all:
         why_not = "there is no reference yet, and this run did not score all pending rows"
     elif now.rows < limits.min_rows:
@@ -77,6 +76,6 @@ def _first(connection: Connection, run: Run, tally: Tally, limits: DriftLimits) 
         profiles.record(
             connection, run.id, made.id if made is not None else None, None, "later runs are compared with this one"
         )
-        return Judged(new_reference=True)
+        return Judged(now, new_reference=True)
     profiles.record(connection, run.id, None, None, why_not)
-    return NOTHING
+    return Judged(now)

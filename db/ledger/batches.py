@@ -43,6 +43,8 @@ class Claim:
     """Its last attempt waited for a lock: the run's other batches are held back until it gets through."""
     has_progress: bool = False
     """Some of its rows were scored or quarantined by an earlier attempt."""
+    number: int = 0
+    """1, 2, ... within the run."""
 
     def __str__(self) -> str:
         return f"batch {self.batch_id}: attempt {self.attempt}"
@@ -97,7 +99,7 @@ def claim(
             " AND (b.next_attempt_at IS NULL OR b.next_attempt_at <= clock_timestamp())"
             " AND r.id = b.run_id AND r.state IN ('planning', 'running')"
             " RETURNING b.id, b.run_id, b.attempt, b.attempts_left, b.rows_planned, b.first_key, b.last_key, b.keys,"
-            " b.first_row, b.last_row,"
+            " b.first_row, b.last_row, b.number,"
             f" b.care, b.probe_key IS NOT NULL AND b.probe_expiries >= {PROOF} AS probe_is_deadly,"
             f" {_WAITED} AS has_waited, b.rows_scored + b.rows_failed > 0 AS has_progress"
         ),
@@ -284,6 +286,7 @@ def _claim(row: Row[Any]) -> Claim:
         attempt=values["attempt"],
         attempts_left=values["attempts_left"],
         rows_planned=values["rows_planned"],
+        number=values["number"],
         span=KeyRange(
             tuple(values["first_key"]),
             tuple(values["last_key"]),

@@ -37,6 +37,15 @@ def enqueue(run: Run) -> str:
     return command if len(command) <= LONGEST_COMMAND else shlex.join([*words, "--values-of", str(run.id)])
 
 
+def held(run: Run, why: str, left_out: str | None) -> str:
+    """The reason of a run that its gate holds."""
+    more = f" It left rows out, too: {left_out}" if left_out else ""
+    return (
+        f"held by the gate of its job, and readers see none of it: {shortened(why)}. `scorebeat release {run.id}` "
+        f"shows it, `scorebeat discard {run.id}` drops it.{more}"
+    )
+
+
 def after(run: Run, reason: str, command: Callable[[Run], str] = of) -> str:
     """The reason of a run that fails as a whole, with the command that scores its rows."""
     return f"{shortened(reason).rstrip('.')}. {command(run)}"

@@ -288,6 +288,48 @@ def cancel(connection: Connection, run_id: int, by: str) -> bool:
     return moved
 
 
+def hold(connection: Connection, run_id: int, reason: str) -> None:
+    """A run that has just ended waits for a person before readers see it."""
+    connection.execute(
+        text(
+            "UPDATE scorebeat.runs SET state = 'held', reason = :reason"
+            " WHERE id = :id AND state IN ('succeeded', 'partial')"
+        ),
+        {"id": run_id, "reason": reason},
+    )
+
+
+def held(connection: Connection, set_id: int) -> int | None:
+    """The newest run over the prediction set that is held; None if none is."""
+    found: int | None = connection.execute(
+        text("SELECT max(id) FROM scorebeat.runs WHERE prediction_set_id = :set_id AND state = 'held'"),
+        {"set_id": set_id},
+    ).scalar_one()
+    return found
+
+
+def release(connection: Connection, run_id: int) -> None:
+    """A held run ends once more, to be shown. The caller closes it in the same transaction."""
+    connection.execute(
+        text(
+            "UPDATE scorebeat.runs SET state = 'running', finished_at = NULL, noted_at = NULL, reason = NULL"
+            " WHERE id = :id AND state = 'held'"
+        ),
+        {"id": run_id},
+    )
+
+
+def discard(connection: Connection, run_id: int, reason: str) -> None:
+    """A held run fails: what it scored is not shown."""
+    connection.execute(
+        text(
+            "UPDATE scorebeat.runs SET state = 'failed', reason = :reason, noted_at = NULL"
+            " WHERE id = :id AND state = 'held'"
+        ),
+        {"id": run_id, "reason": reason},
+    )
+
+
 def reopen(connection: Connection, run_id: int) -> bool:
     """Open a finished run again, whose batches a requeue put back."""
     moved = connection.execute(

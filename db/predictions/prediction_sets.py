@@ -127,6 +127,11 @@ def beside(
     return _create(connection, source, every_run, version, number, outputs, has_key=has_key)
 
 
+def hides(connection: Connection, set_id: int) -> bool:
+    """Whether readers see its batches only up to a number: what comes is hidden until a run is shown."""
+    return bool(connection.execute(select(sets.c.visible_below.is_not(None)).where(sets.c.id == set_id)).scalar_one())
+
+
 def mark_complete(connection: Connection, set_id: int) -> None:
     connection.execute(
         update(sets).where(sets.c.id == set_id, sets.c.complete_at.is_(None)).values(complete_at=func.now())

@@ -36,6 +36,11 @@ def drop_old(connection: Connection, current: PredictionSet, keep: int) -> list[
     return [row.table_name for row in old if _drop_as_owner(connection, row.id)]
 
 
+def empty_unshown(connection: Connection, discarded: PredictionSet) -> None:
+    """Delete the rows of a generation that was never shown. Its table stays: the next number counts from it."""
+    functions.call(connection, "empty_generation", discarded.id)
+
+
 def drop_unfinished(connection: Connection, current: PredictionSet, keep: int) -> list[str]:
     """Drop generations that no run completed, except the newest `keep` before the current. Returns their names.
 

@@ -250,6 +250,26 @@ BEGIN
 END""",
 )
 
+EMPTY_GENERATION = _HEAD.format(
+    signature="empty_generation(set_id bigint) RETURNS void",
+    body="""\
+DECLARE
+    unshown scorebeat.prediction_sets;
+BEGIN
+    SELECT * INTO unshown FROM scorebeat.prediction_sets s WHERE s.id = set_id AND s.complete_at IS NULL
+        AND EXISTS (SELECT FROM scorebeat.runs WHERE prediction_set_id = set_id)
+        AND NOT EXISTS (SELECT FROM scorebeat.runs WHERE prediction_set_id = set_id
+            AND state IN ('planning', 'running', 'held'));
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'prediction set % is shown, or a run over it may still be shown', set_id;
+    END IF;
+    IF unshown.dropped_at IS NOT NULL THEN
+        RETURN;
+    END IF;
+    EXECUTE format('TRUNCATE predictions.%I', unshown.table_name);
+END""",
+)
+
 HIDE_FROM_NOW = _HEAD.format(
     signature="hide_from_now(set_id bigint) RETURNS void",
     body="""\
@@ -383,6 +403,7 @@ FUNCTIONS = {
     "complete_generation(bigint)": COMPLETE_GENERATION,
     "show_generation(bigint)": SHOW_GENERATION,
     "drop_generation(bigint)": DROP_GENERATION,
+    "empty_generation(bigint)": EMPTY_GENERATION,
     "hide_from_now(bigint)": HIDE_FROM_NOW,
     "show_as_it_comes(bigint)": SHOW_AS_IT_COMES,
     "show_run(bigint)": SHOW_RUN,

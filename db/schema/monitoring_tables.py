@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from scorebeat.db.schema.metadata import metadata, timestamp
 
-NOTICES = ("finished", "failed", "late")
+NOTICES = ("finished", "failed", "late", "drift", "held")
 """The events of notices."""
 
 run_sums = Table(

@@ -1,6 +1,7 @@
 """The tables of the ledger. CHECK constraints refuse rows in impossible states."""
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -151,7 +153,7 @@ runs = Table(
     CheckConstraint(_one_of("state", RunState), name="state"),
     CheckConstraint("(state = 'planning') = (plan_expires_at IS NOT NULL)", name="lease"),
     CheckConstraint("(state IN ('planning', 'running')) = (finished_at IS NULL)", name="finished"),
-    CheckConstraint("state <> 'failed' OR reason IS NOT NULL", name="reason"),
+    CheckConstraint("state NOT IN ('failed', 'held') OR reason IS NOT NULL", name="reason"),
     CheckConstraint("noted_at IS NULL OR finished_at IS NOT NULL", name="noted"),
 )
 Index(
@@ -322,4 +324,8 @@ batch_profiles = Table(
     Column("run_id", BigInteger, ForeignKey("scorebeat.runs.id"), nullable=False),
     Column("profile", LargeBinary, nullable=False, comment="until it is merged into the run's"),
     Index("batch_profiles_of_run", "run_id"),
+)
+# sketches hardly shrink, and compressing them would take a part of each commit
+event.listen(
+    batch_profiles, "after_create", DDL("ALTER TABLE scorebeat.batch_profiles ALTER profile SET STORAGE EXTERNAL")
 )

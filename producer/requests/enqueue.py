@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from scorebeat.broker.send import send
-from scorebeat.core.errors import RunOpen, SourceLocked, UsageError, require_short
+from scorebeat.core.errors import RunHeld, RunOpen, SourceLocked, UsageError, require_short
 from scorebeat.core.events import emit
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.jobs.parameters import DUE_AT, other_values
@@ -112,6 +112,7 @@ def open_run(p: Producer, connection: Connection, request: Request) -> int:
         job = job.model_copy(update={"rescore": "every-run"})  # for this run alone: it is shown as a generation
     else:
         target = prediction_tables.for_run(connection, job, shown)
+        _require_none_held(connection, job, target)
     wanted = Start(
         job=job,
         model=version.name,
@@ -128,6 +129,16 @@ def open_run(p: Producer, connection: Connection, request: Request) -> int:
         raise RunOpen(f"job {job.name!r} has an open run already; `scorebeat runs` shows it")
     emit("run.opened", run=run_id, job=job.name, model=str(version), by=request.by)
     return run_id
+
+
+def _require_none_held(connection: Connection, job: Job, target: PredictionSet) -> None:
+    """Raises RunHeld if a run over the set waits for a person: what it scored is hidden among the set's rows."""
+    held = runs.held(connection, target.id)
+    if held is not None:
+        raise RunHeld(
+            f"run {held} of job {job.name} is held by its gate, and no other run begins before a person decides: "
+            f"`scorebeat release {held}` shows it, `scorebeat discard {held}` drops it. Nothing was enqueued"
+        )
 
 
 def _with_parameters(connection: Connection, job: Job, request: Request) -> Job:

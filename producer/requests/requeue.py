@@ -166,6 +166,11 @@ def _require_can_go_on(connection: Connection, run: Run) -> None:
     score_them = f"its rows are pending. Score them with `{next_step.enqueue(run)}`."
     if run.state is RunState.CANCELLED:
         raise UsageError(f"run {run.id} was cancelled; {score_them}")
+    if run.state is RunState.HELD:
+        raise UsageError(
+            f"run {run.id} is held by the gate of its job. Nothing was put back; decide first: `scorebeat release "
+            f"{run.id}` shows it, `scorebeat discard {run.id}` drops it"
+        )
     if run.state is RunState.FAILED and not requeued.has_batches(connection, run.id):
         raise UsageError(f"run {run.id} failed and has no batches, so nothing of it can be put back; {score_them}")
     if run.state is RunState.PLANNING:

@@ -76,7 +76,7 @@ _RUN = (
     " SELECT :job, 'flowers', 1, s.id, CAST(:state AS text), CAST(:spec AS jsonb), 'test',"
     " CASE WHEN :state = 'planning' THEN now() + interval '1 hour' END,"
     " CASE WHEN :state NOT IN ('planning', 'running') THEN now() END,"
-    " CASE WHEN :state = 'failed' THEN 'because' END, :state <> 'planning',"
+    " CASE WHEN :state IN ('failed', 'held') THEN 'because' END, :state <> 'planning',"
     " CASE WHEN :state = 'planning' THEN 0 ELSE 1 END"
     " FROM scorebeat.prediction_sets s WHERE s.job = :job RETURNING id"
 )

@@ -1,6 +1,5 @@
 """The profile of what a batch gave to the model and got back: of a sample, so that it costs little."""
 
-import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,8 @@ from scorebeat.worker.scoring.attempt import Attempt
 from scorebeat.worker.scoring.isolate import Scored
 
 SAMPLE_ROWS = 1000
-"""Rows of a full batch that are looked at; of a smaller one the same share, so that each row has the same chance."""
+"""Rows of a full batch that are looked at. Of a smaller one it is the same share, so that each row of the run has the
+same chance; of the only batch of a run as many, if it has them."""
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Profiler:
         if run.job.drift is None or run.id in self.attempt.runtime.without_profile:
             return
         try:
-            chosen = _sample(scored.predictions.num_rows, run.job.batch_rows, self.attempt.claim.batch_id)
+            chosen = _sample(scored.predictions.num_rows, self._share, self.attempt.claim.batch_id)
             if not len(chosen):
                 return
             among = chosen if scored.indices is None else np.asarray(scored.indices)[chosen]
@@ -42,15 +42,22 @@ class Profiler:
                 self.profile.merge(seen)
         except Exception as error:  # noqa: BLE001 -- the predictions are right, whatever the profile lacks
             self.attempt.runtime.without_profile.add(run.id)
-            emit("profile.failed", logging.WARNING, run=run.id, job=run.job.name, reason=one_line(error))
+            emit("profile.failed", run=run.id, job=run.job.name, reason=one_line(error))
+
+    @property
+    def _share(self) -> float:
+        """The share of the rows that are looked at."""
+        claim, full = self.attempt.claim, self.attempt.job.run.job.batch_rows
+        is_only = claim.number == 1 and claim.rows_planned < full
+        return min(1.0, SAMPLE_ROWS / max(1, claim.rows_planned if is_only else full))
 
     def stored(self) -> bytes | None:
         """For the ledger; None if nothing was looked at."""
         return None if self.profile is None else self.profile.to_bytes()
 
 
-def _sample(rows: int, batch_rows: int, seed: int) -> "np.ndarray[Any, np.dtype[np.int64]]":
+def _sample(rows: int, share: float, seed: int) -> "np.ndarray[Any, np.dtype[np.int64]]":
     """Positions of the sample: one at random from each of as many equal parts of the rows."""
-    count = int(np.ceil(rows * min(1.0, SAMPLE_ROWS / batch_rows)))
+    count = int(np.ceil(rows * share))
     parts = np.random.default_rng(seed).random(count) + np.arange(count)
     return np.minimum((parts * rows / max(count, 1)).astype(np.int64), rows - 1)

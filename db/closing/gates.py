@@ -1,0 +1,57 @@
+"""The gate of a job: why a finished run should wait for a person before readers see it."""
+
+from collections.abc import Iterator
+
+from scorebeat.db.closing.run_ends import Tally
+from scorebeat.db.closing.run_profiles import Judged
+from scorebeat.db.ledger.runs import Run
+from scorebeat.drift.profile import Column, Profile
+
+CONSTANT_FROM = 30
+"""Rows of a sample from which on one value for all of them is no chance of a small run."""
+
+
+def reasons(run: Run, tally: Tally, judged: Judged) -> list[str]:
+    """The conditions of the gate that the run does not meet; empty without a gate, or for a run without a row."""
+    gate = run.job.gate
+    if gate is None or tally.scored + tally.failed == 0:
+        return []
+    found = []
+    if gate.drift is not None:
+        found += [f"drift of {one.side} {one.name}: {'; '.join(one.reasons)}" for one in judged.drifted]
+    if gate.constant is not None and judged.profile is not None:
+        found += _constant(judged.profile)
+    if gate.missing is not None:
+        share = _missing(tally, judged.profile)
+        if share > gate.missing:
+            found.append(f"{share:.1%} of the rows have no prediction, more than {gate.missing:.1%}")
+    if gate.min_rows is not None and tally.scored < gate.min_rows:
+        found.append(f"{tally.scored:,} rows were scored, fewer than {gate.min_rows:,}")
+    return found
+
+
+def _constant(profile: Profile) -> Iterator[str]:
+    for name, column in profile.outputs.items():
+        value = _only_value(column)
+        if column.rows >= CONSTANT_FROM and value is not None:
+            yield f"output {name} is {value} in all {column.rows:,} sampled rows"
+
+
+def _only_value(column: Column) -> str | None:
+    """The value that every row has; None if there are several."""
+    if column.nulls + column.nans + column.infinite:
+        missing = max(column.nulls, column.nans, column.infinite) == column.rows
+        return "missing" if missing else None
+    counts = column.counts()
+    if len(counts) == 1:
+        return column.name(next(iter(counts)))
+    numbers = column.numbers
+    is_number = column.type not in ("string", "large_string") and not numbers.is_empty()
+    return f"{numbers.get_min_value():g}" if is_number and numbers.get_min_value() == numbers.get_max_value() else None
+
+
+def _missing(tally: Tally, profile: Profile | None) -> float:
+    """The share of rows without a prediction: quarantined, or with NULL or NaN in an output, by the sample."""
+    outputs = profile.outputs.values() if profile is not None else ()
+    without = max((column.missing for column in outputs), default=0.0)
+    return (tally.failed + without * tally.scored) / (tally.failed + tally.scored)
