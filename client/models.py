@@ -39,6 +39,9 @@ class Models:
         files: Sequence[str | Path] = (),
         sample: str | Path | None = None,
         sample_job: str | None = None,
+        reference: str | Path | None = None,
+        reference_query: str | None = None,
+        golden: str | Path | None = None,
         allow_unsteady: bool = False,
     ) -> Added:
         """Store a model file, a folder or `module:Class` as the next version of `name`, after a trial.
@@ -51,13 +54,19 @@ class Models:
         """
         from scorebeat.models.contract import AddOptions  # noqa: PLC0415 -- loads Arrow
         from scorebeat.models.inputs.sample_file import MOST, SampleFile  # noqa: PLC0415 -- likewise
-        from scorebeat.producer.versions.sample_job import SampleJob  # noqa: PLC0415 -- likewise
+        from scorebeat.models.trial.reference import MOST as MOST_OF_REFERENCE  # noqa: PLC0415 -- likewise
+        from scorebeat.producer.versions.sample_job import SampleJob, SampleQuery  # noqa: PLC0415 -- likewise
 
         if sample is not None and sample_job is not None:
             raise UsageError("a model is tried on one sample: give `sample` or `sample_job`")
+        if reference is not None and reference_query is not None:
+            raise UsageError("a model has one reference: give `reference` or `reference_query`")
+        by_query = SampleQuery(self._p, reference_query, MOST_OF_REFERENCE) if reference_query is not None else None
+        by_file = SampleFile(Path(reference), MOST_OF_REFERENCE, "reference") if reference is not None else None
         options = AddOptions(
             tuple(inputs), tuple(outputs), tuple(classes), frozenset(trust), frozenset(allow),
-            tuple(map(str, files)), unsteady=allow_unsteady,
+            tuple(map(str, files)), reference=by_file or by_query,
+            golden=None if golden is None else Path(golden), unsteady=allow_unsteady,
         )  # fmt: skip
         rows = SampleFile(Path(sample)) if sample is not None else None
         of_job = SampleJob(self._p, sample_job, MOST) if sample_job is not None else None

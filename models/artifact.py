@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from scorebeat.core.errors import ModelError
+from scorebeat.drift.profile import Profile
 from scorebeat.models.contract import Described, Signature
 from scorebeat.models.evidence import Evidence
 
@@ -39,6 +40,10 @@ class Artifact:
     """Notes of the trial, for the person who adds the model."""
     evidence: Evidence | None = None
     """The result of the trial if `store.add` returned this artifact; not part of the files."""
+    reference: Profile | None = None
+    """The profile of the training data, likewise, if a person gave some."""
+    reference_source: str = ""
+    """Where these rows come from."""
 
     @property
     def path(self) -> Path:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import pyarrow as pa
@@ -146,6 +147,10 @@ class AddOptions:
     """Further files that the model's own code opens; copied beside it."""
     sample: "Sample | None" = None
     """Rows to try the model on."""
+    reference: "Sample | None" = None
+    """Rows of the training data, which runs are compared with."""
+    golden: Path | None = None
+    """A file with inputs, and the outputs that the model must return for them wherever it is loaded."""
     unsteady: bool = False
     """Whether predictions may depend on the other rows of a batch, or differ from call to call."""
 

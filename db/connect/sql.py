@@ -138,3 +138,8 @@ _AS_TEXT = {
 
 def same_key(keys: Sequence[KeyColumn], left: str, right: str) -> str:
     return " AND ".join(f"{left}.{ident(k.name)} = {right}.{ident(k.name)}" for k in keys)
+
+
+def numbered(query: str, column: str) -> str:
+    """The query with a number for each row it returns, in a first column of this name."""
+    return f"SELECT row_number() OVER () AS {ident(column)}, q.* FROM ({query.rstrip().rstrip(';')}\n) q"

@@ -36,21 +36,25 @@ class SampleFile:
 
     path: Path
     most: int = MOST
+    option: str = "--sample"
+    """The option that names the file, for messages."""
 
     def read(self, signature: Signature) -> Sampled:
         """As `Sample.read`. Raises UsageError for a file that cannot be read, or lacks columns or rows."""
         suffix = self.path.suffix.lower()
         if suffix not in SUFFIXES:
-            raise UsageError(f"--sample {self.path}: expected a file that ends in {', '.join(SUFFIXES)}")
+            raise UsageError(f"{self.option} {self.path}: expected a file that ends in {', '.join(SUFFIXES)}")
         read = {".csv": _csv, ".parquet": _parquet}.get(suffix, _json)
         try:
             return read(self.path, self.most, signature)
         except UsageError as error:
-            raise UsageError(f"--sample {self.path}: {error}") from error
+            raise UsageError(f"{self.option} {self.path}: {error}") from error
         except OSError as error:
-            raise UsageError(f"--sample {self.path} cannot be read: {error.strerror or one_line(error)}") from error
+            raise UsageError(
+                f"{self.option} {self.path} cannot be read: {error.strerror or one_line(error)}"
+            ) from error
         except (pa.ArrowException, ValueError) as error:
-            raise UsageError(f"--sample {self.path} cannot be read: {one_line(error)}") from error
+            raise UsageError(f"{self.option} {self.path} cannot be read: {one_line(error)}") from error
 
 
 def _csv(path: Path, most: int, signature: Signature) -> Sampled:

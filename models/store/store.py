@@ -17,7 +17,7 @@ from scorebeat.models.formats.shared import refusals
 from scorebeat.models.scoring.surroundings import Surroundings
 from scorebeat.models.store import cache as copies
 from scorebeat.models.store import local
-from scorebeat.models.trial import trial
+from scorebeat.models.trial import golden, trial
 
 if TYPE_CHECKING:
     from scorebeat.models.store.remote import RemoteStore
@@ -142,6 +142,8 @@ def _tried(draft: Path, source: str, name: str, add_options: AddOptions) -> Arti
     _require_unchanged(draft, taken, source)
     with refusals.translate_errors(source, draft, file):
         refusals.require_read(add_options, model_format.READS, model_format.NAME, source)
+        if add_options.golden is not None:
+            golden.keep(draft, described.signature, add_options.golden)
         text = manifest(model_format.NAME, file, model_format.DEVICES, described)
         (draft / MANIFEST).write_text(text, "utf-8")
         artifact = Artifact.read(draft, name, 0, digest(draft))
@@ -155,7 +157,13 @@ def _tried(draft: Path, source: str, name: str, add_options: AddOptions) -> Arti
         )
     unsure = described.unsure or tried.evidence.unsure if add_options.sample is None else ""
     evidence = replace(tried.evidence, unsure=unsure)
-    return replace(artifact, notes=(*described.notes, *tried.notes), evidence=evidence)
+    return replace(
+        artifact,
+        notes=(*described.notes, *tried.notes),
+        evidence=evidence,
+        reference=tried.reference,
+        reference_source=tried.reference_source,
+    )
 
 
 def _files(folder: Path) -> dict[str, tuple[int, int, int]]:

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pyarrow as pa
 
 from scorebeat.core.errors import ModelError, OutputError, ScorebeatError, SignatureError, text
+from scorebeat.drift.profile import Profile
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import AddOptions, Model
 from scorebeat.models.evidence import INVENTED, Evidence
@@ -18,7 +19,7 @@ from scorebeat.models.inputs.own_rows import OwnRows, frame_of
 from scorebeat.models.inputs.samples import Sampled, inventions
 from scorebeat.models.scoring.micro_batches import MicroBatches
 from scorebeat.models.scoring.score_rows import find_failing_row
-from scorebeat.models.trial import likeness
+from scorebeat.models.trial import golden, likeness, reference
 from scorebeat.models.trial.likeness import Values
 from scorebeat.models.trial.steadiness import dependence, is_single
 
@@ -43,6 +44,9 @@ class Tried:
 
     evidence: Evidence
     notes: tuple[str, ...] = ()
+    reference: Profile | None = None
+    """The profile of the training data that a person gave."""
+    reference_source: str = ""
 
 
 def try_out(artifact: Artifact, add_options: AddOptions) -> Tried:
@@ -54,8 +58,17 @@ def try_out(artifact: Artifact, add_options: AddOptions) -> Tried:
     model = registry.load(artifact)
     model_format = registry.format_named(artifact.format)
     if add_options.sample is None:
-        return _on_invented(model_format, model, artifact, add_options)
-    return _on_sample(model_format, model, artifact, add_options.sample.read(artifact.signature), add_options)
+        tried = _on_invented(model_format, model, artifact, add_options)
+    else:
+        sampled = add_options.sample.read(artifact.signature)
+        tried = _on_sample(model_format, model, artifact, sampled, add_options)
+    golden_rows = golden.require_agreement(artifact, model)
+    notes = (f"it agrees with its {golden_rows:,} golden rows, which each worker scores when it loads it",)
+    tried = replace(tried, notes=(*tried.notes, *(notes if golden_rows else ())))
+    if add_options.reference is None:
+        return tried
+    profile, source = reference.profile_of(model, artifact.signature, add_options.reference)
+    return replace(tried, reference=profile, reference_source=source)
 
 
 def _on_sample(

@@ -10,7 +10,7 @@ from scorebeat.core.errors import ModelError, ScorebeatError, UnknownName, Usage
 from scorebeat.core.events import emit
 from scorebeat.core.jobs.job import Job
 from scorebeat.db.connect.engine import reachable
-from scorebeat.db.ledger import jobs, model_versions
+from scorebeat.db.ledger import jobs, model_versions, profiles
 from scorebeat.db.ledger.model_versions import NewVersion, Version, VersionTaken
 from scorebeat.db.records import audit
 from scorebeat.db.schema import ownership
@@ -95,6 +95,9 @@ def _record(p: Producer, artifact: Artifact, by: str) -> Added:
         version = model_versions.add(connection, new, by, may_publish=was_scored)
         if evidence is not None:
             audit.record(connection, by, ADDED, f"model {version}", evidence=evidence.to_json())
+        if artifact.reference is not None:
+            source = artifact.reference_source
+            profiles.set_reference(connection, name, version.version, artifact.reference, source=source, by=by)
         ready, notes = [], []
         for job in _users(connection, name, version):
             try:

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from scorebeat.core.errors import SignatureError, UsageError
+from scorebeat.core.jobs.job import Job
 from scorebeat.db.batch_io import columns
 from scorebeat.db.connect import user_sql
 from scorebeat.db.connect.engine import data_connection, reachable
-from scorebeat.db.connect.sql import KeyRange
+from scorebeat.db.connect.sql import KeyRange, numbered
 from scorebeat.db.ledger import jobs
 from scorebeat.db.source import notebook_rows, planning_cursor, source
 from scorebeat.db.source.pending import PendingRows
@@ -37,26 +38,48 @@ class SampleJob:
     def _fetch(self, signature: Signature) -> Sampled:
         with reachable(self.p.url), planning_cursor.reading(self.p.engine) as reader:
             job = jobs.get(reader, self.job).job
-            found = source.describe(reader, self.p.url, job)
-            try:
-                names = bind(signature, found.columns).columns
-            except SignatureError as error:
-                raise SignatureError(f"--sample-job {self.job}: {error}") from None
-            first = planning_cursor.first_key(reader, found)
-            if first is None:
-                raise UsageError(f"--sample-job {self.job}: its query gives no rows; use --sample FILE")
-            pending = PendingRows(found, "", 0, has_quarantine=False)
-            (last,) = user_sql.rows(reader, pending.last_key(first, anti_join=False))
-        statement = pending.batch(names, KeyRange(first, last), self.most, anti_join=False)
-        with closing(data_connection(self.p.url, "scorebeat sample")) as data:
-            columns.begin_query(data)
-            fetched = columns.fetch(data, statement, found, self.most, job.batch_bytes)
-        keys = fetched.keys.to_pylist()
-        return Sampled(
-            f"job {self.job}",
-            fetched.rows,
-            partial(
-                notebook_rows.read, self.p.url, pending.as_it_is(names, KeyRange(first, last), fetched.rows.num_rows)
-            ),
-            name=lambda index: f"the row with {', '.join(f'{name} {value}' for name, value in keys[index].items())}",
-        )
+        return _first_rows(self.p, job, self.most, signature, f"--sample-job {self.job}", f"job {self.job}")
+
+
+@dataclass(frozen=True)
+class SampleQuery:
+    """The first `most` rows of a query, in the order in which it returns them."""
+
+    p: Producer
+    query: str
+    most: int
+
+    def read(self, signature: Signature) -> Sampled:
+        """See `Sample.read`. Raises QueryError, SignatureError, or UsageError if there are no rows."""
+        query = numbered(self.query, _ROW)
+        job = Job(name="reference_query", query=query, key=(_ROW,), model="any", allow_full_scans=True)
+        return _first_rows(self.p, job, self.most, signature, "--reference-query", "a query")
+
+
+_ROW = "scorebeat_row"
+
+
+def _first_rows(p: Producer, job: Job, most: int, signature: Signature, option: str, name: str) -> Sampled:
+    """The first `most` rows of the job's query in the order of its key; `option` and `name` are for messages."""
+    with reachable(p.url), planning_cursor.reading(p.engine) as reader:
+        found = source.describe(reader, p.url, job)
+        try:
+            names = bind(signature, found.columns).columns
+        except SignatureError as error:
+            raise SignatureError(f"{option}: {error}") from None
+        first = planning_cursor.first_key(reader, found)
+        if first is None:
+            raise UsageError(f"{option}: its query gives no rows; use a file")
+        pending = PendingRows(found, "", 0, has_quarantine=False)
+        (last,) = user_sql.rows(reader, pending.last_key(first, anti_join=False))
+    statement = pending.batch(names, KeyRange(first, last), most, anti_join=False)
+    with closing(data_connection(p.url, "scorebeat sample")) as data:
+        columns.begin_query(data)
+        fetched = columns.fetch(data, statement, found, most, job.batch_bytes)
+    keys = fetched.keys.to_pylist()
+    return Sampled(
+        name,
+        fetched.rows,
+        partial(notebook_rows.read, p.url, pending.as_it_is(names, KeyRange(first, last), fetched.rows.num_rows)),
+        name=lambda index: f"the row with {', '.join(f'{name} {value}' for name, value in keys[index].items())}",
+    )

@@ -30,6 +30,7 @@ from scorebeat.models.inputs.binding import Binding, bind
 from scorebeat.models.scoring.micro_batches import MicroBatches
 from scorebeat.models.scoring.surroundings import Surroundings
 from scorebeat.models.store import store
+from scorebeat.models.trial import golden
 from scorebeat.worker.lifecycle import device
 from scorebeat.worker.lifecycle.device import Device
 from scorebeat.worker.scoring import lost_descriptors
@@ -168,6 +169,7 @@ class Runtime:
         around = partial(lost_descriptors.entered, Surroundings(str(version)))
         with around():
             model = registry.load(artifact, chosen.kind)
+            golden.require_agreement(artifact, model)
         with self.engine.connect() as connection:
             limit = device_limits.known(connection, version.name, version.version, chosen.model)
         emit("model.loaded", model=str(version), device=chosen.name, hardware=chosen.model, micro_batch_rows=limit)

@@ -14,6 +14,7 @@ from scorebeat.db.source import parameter_values, planning_cursor
 from scorebeat.models.contract import AddOptions
 from scorebeat.models.inputs.sample_file import MOST, SampleFile
 from scorebeat.models.inputs.samples import Sample
+from scorebeat.models.trial.reference import MOST as MOST_OF_REFERENCE
 from scorebeat.ops.cli import output
 from scorebeat.ops.cli.commands.models_change import drop, rename
 from scorebeat.ops.cli.commands.versions import compare
@@ -22,7 +23,7 @@ from scorebeat.ops.cli.ending import leaving_nothing
 from scorebeat.producer.context import Producer, whoami
 from scorebeat.producer.versions import publish as publishing
 from scorebeat.producer.versions.comparison import share
-from scorebeat.producer.versions.sample_job import SampleJob
+from scorebeat.producer.versions.sample_job import SampleJob, SampleQuery
 
 NAMED = ("inputs", "outputs", "classes")
 """Options whose value is a list of names, separated by commas."""
@@ -128,6 +129,19 @@ def _listed(connection: Connection, name: str | None) -> list[dict[str, Any]]:
     "--sample-rows", type=click.IntRange(1, 100_000), default=MOST, show_default=True, help="At most so many rows."
 )
 @click.option(
+    "--reference",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Training data, .csv, .parquet or .json: runs are compared with it, instead of with the first whole run.",
+)
+@click.option("--reference-query", metavar="SQL", help="Training data as a query of the database returns it.")
+@click.option(
+    "--golden",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Inputs and the outputs that the model must return for them: a worker that computes others refuses it.",
+)
+@click.option(
     "--allow-unsteady",
     is_flag=True,
     help="Accept a model whose predictions of a row depend on other rows, or on chance.",
@@ -158,6 +172,8 @@ def add_version(
             trusted=frozenset(trust),
             code=frozenset(allow_code),
             files=files,
+            reference=_reference(p, options),
+            golden=options["golden"],
             unsteady=options["allow_unsteady"],
         )
         added = publishing.add(p, source, name, whoami(), add_options, _sample(p, options))
@@ -177,6 +193,15 @@ def add_version(
         click.echo(
             f"score it with `scorebeat enqueue JOB --model {version}`, show it with `scorebeat publish {version}`"
         )
+
+
+def _reference(p: Producer, options: dict[str, Any]) -> Sample | None:
+    file, query = options["reference"], options["reference_query"]
+    if file is not None and query is not None:
+        raise UsageError("--reference and --reference-query each name the training data: give one of them")
+    if file is not None:
+        return SampleFile(file, MOST_OF_REFERENCE, "--reference")
+    return SampleQuery(p, query, MOST_OF_REFERENCE) if query is not None else None
 
 
 def _sample(p: Producer, options: dict[str, Any]) -> Sample | None:
