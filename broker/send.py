@@ -11,7 +11,7 @@ from kombu.exceptions import OperationalError
 from scorebeat.broker.app import queue
 from scorebeat.core.errors import ServiceDown, one_line
 from scorebeat.core.events import emit
-from scorebeat.core.queues import ROUTES, SCORE
+from scorebeat.core.queues import CANARY, ROUTES, SCORE
 from scorebeat.core.urls import redact
 
 SOON = {"interval_start": 0.1, "interval_max": 0.1}
@@ -46,6 +46,16 @@ def send_batches(app: Celery, queue_name: str, batch_ids: Sequence[int]) -> int:
     except OperationalError as error:
         emit("broker.away", queue=queue_name, unsent=len(batch_ids) - sent, reason=one_line(error))
     return sent
+
+
+def send_canary(app: Celery, queue_name: str, canary_id: int, expires: float) -> bool:
+    """Send a canary to the queue of its job, void after `expires` seconds; False if the broker is away."""
+    try:
+        app.send_task(CANARY, args=[canary_id], queue=queue(queue_name), retry=False, expires=expires)
+    except OperationalError as error:
+        emit("broker.away", task=CANARY, reason=one_line(error))
+        return False
+    return True
 
 
 def waiting(app: Celery, queue_name: str) -> int:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 
-_ERRORS = frozenset({"run.failed", "job.paused", "results.overdue"})
+_ERRORS = frozenset({"canary.failed", "run.failed", "job.paused", "results.overdue"})
 _WARNINGS = frozenset(
     {
         "batch.postponed",

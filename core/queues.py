@@ -15,6 +15,7 @@ CONTROL = "scorebeat.control"
 NOTIFY = "scorebeat.notify"
 FOLLOW = "scorebeat.follow"
 KEYS = "scorebeat.keys"
+CANARY = "scorebeat.canary"
 
 ROUTES = {
     PLAN: PLAN_QUEUE,
@@ -24,4 +25,4 @@ ROUTES = {
     FOLLOW: PLAN_QUEUE,  # it reads a whole query, as a plan does
     KEYS: PLAN_QUEUE,  # a key of many rows takes minutes, as a plan does
 }
-"""SCORE goes to the queue of its job."""
+"""SCORE and CANARY go to the queue of their job."""

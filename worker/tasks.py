@@ -1,4 +1,4 @@
-"""The Celery task that scores a batch: thin, it calls one function."""
+"""The Celery tasks that score a batch or look at a job: thin, each calls one function."""
 
 from functools import cache
 
@@ -7,8 +7,9 @@ from celery import shared_task
 
 from scorebeat.core.data_folder import joined
 from scorebeat.core.errors import ModelError
-from scorebeat.core.queues import SCORE
+from scorebeat.core.queues import CANARY, SCORE
 from scorebeat.core.settings import load_settings
+from scorebeat.worker.scoring.canary import look
 from scorebeat.worker.scoring.recover import readable_errors
 from scorebeat.worker.scoring.runtime import Runtime
 from scorebeat.worker.scoring.score import score_batch
@@ -26,3 +27,10 @@ def score(batch_id: int) -> str:
     """Score a batch. The message has its id; the ledger has everything else."""
     with readable_errors():
         return score_batch(batch_id, runtime()).value
+
+
+@shared_task(name=CANARY)
+def canary(canary_id: int) -> bool | None:
+    """Look at a job through this worker; the ledger has what was found."""
+    with readable_errors():
+        return look(canary_id, runtime())

@@ -12,7 +12,7 @@ from celery.app.task import Context
 from kombu.message import Message
 
 from scorebeat.core.jobs.job import JOB_NAME, LONGEST_JOB_NAME
-from scorebeat.core.queues import CONTROL, FOLLOW, KEYS, NOTIFY, PLAN, SCORE, TICK
+from scorebeat.core.queues import CANARY, CONTROL, FOLLOW, KEYS, NOTIFY, PLAN, SCORE, TICK
 
 LONGEST = 64 * 1024
 """Bytes of a message; ours have about 1,500."""
@@ -186,6 +186,7 @@ def _is_nothing(args: Sequence[Any]) -> bool:
 
 _ARGUMENTS: Mapping[str, Callable[[Sequence[Any]], bool]] = {
     SCORE: _is_id,
+    CANARY: _is_id,
     PLAN: _is_id,
     TICK: _is_job,
     CONTROL: _is_nothing,

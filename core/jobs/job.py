@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from scorebeat.core.durations import format_duration, parse_duration
 from scorebeat.core.jobs import query_names
+from scorebeat.core.jobs.canary import Canary, as_canary
 from scorebeat.core.jobs.drift_limits import DriftLimits, as_float, drift_limits
 from scorebeat.core.jobs.gate import Gate, as_gate
 from scorebeat.core.jobs.parameters import DUE_AT, OF_EVERY_RUN, Parameter, as_parameter, require_few, require_name
@@ -380,6 +381,8 @@ class Job(BaseModel):
         Gate | None, BeforeValidator(as_gate), AfterValidator(_gate), Field(exclude_if=lambda kept: kept is None)
     ] = None
     """When a finished run waits for a person before readers see it; in the ledger only if it is chosen."""
+    canary: Annotated[Canary | None, BeforeValidator(as_canary), Field(exclude_if=lambda kept: kept is None)] = None
+    """How often some rows are scored and checked, without being stored; in the ledger only if it is chosen."""
     notify: Annotated[str, AfterValidator(_notify)] | None = None
     """URL to which the end of each run, and a passed deadline, are posted."""
     notify_on: Annotated[

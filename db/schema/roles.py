@@ -44,6 +44,10 @@ RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
         "INSERT": ("model", "model_version", "device", "micro_batch_rows"),
         "UPDATE": ("micro_batch_rows", "learned_at"),
     },
+    "canaries": {
+        "INSERT": ("job", "queue", "expires_at"),
+        "UPDATE": ("worker", "finished_at", "reported_at", "model", "rows", "compared", "differing", "failure"),
+    },
     "batch_profiles": {"INSERT": ("batch_id", "run_id", "profile"), "UPDATE": ("profile",), "DELETE": ()},
     "run_profiles": {
         "INSERT": ("run_id", "profile", "rows"),

@@ -329,6 +329,27 @@ batch_profiles = Table(
 )
 
 
+canaries = Table(
+    "canaries",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("job", Text, ForeignKey("scorebeat.jobs.name"), nullable=False),
+    Column("queue", Text, nullable=False),
+    timestamp("sent_at", now=True, null=False),
+    timestamp("expires_at", null=False),  # it is a failure if it has not ended by then
+    Column("worker", Text, comment="the worker that took it"),
+    timestamp("finished_at"),
+    timestamp("reported_at"),
+    Column("model", Text, comment="the version that was looked at, such as iris/3"),
+    Column("rows", BigInteger, comment="rows that were scored"),
+    Column("compared", BigInteger, comment="rows whose stored prediction was compared"),
+    Column("differing", BigInteger, comment="rows with another stored prediction"),
+    Column("failure", Text, comment="what is wrong; NULL after a good one"),
+    Index("canaries_of_job", "job", "id"),
+    Index("canaries_unreported", "id", postgresql_where=text("reported_at IS NULL")),
+)
+
+
 def _store_as_is(_target: object, connection: Connection, **_: Any) -> None:
     """Sketches hardly shrink, and compressing them would take a part of each commit."""
     connection.exec_driver_sql("ALTER TABLE scorebeat.batch_profiles ALTER profile SET STORAGE EXTERNAL")

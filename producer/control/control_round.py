@@ -9,7 +9,7 @@ from scorebeat.core.events import emit
 from scorebeat.core.queues import FOLLOW, KEYS, NOTIFY
 from scorebeat.db.processes import clock, workers
 from scorebeat.producer.context import Producer
-from scorebeat.producer.control import follow_deletes, notify, profiles, snapshots
+from scorebeat.producer.control import canaries, follow_deletes, notify, profiles, snapshots
 from scorebeat.producer.control.overdue import note_overdue
 from scorebeat.producer.control.rescue import rescue
 from scorebeat.producer.control.settle import keys_are_due, settle_all
@@ -50,6 +50,7 @@ def run_once(p: Producer) -> Round:
     _run_part("snapshots", snapshots.drop_unneeded, p)
     _run_part("keys", _keys, p)
     _run_part("profiles", profiles.merge_all, p)
+    _run_part("canaries", canaries.run_once, p)
     _run_part("follow_deletes", _follow_deletes, p)
     return done
 

@@ -66,6 +66,11 @@ def fail_overdue(connection: Connection, job: Job, reason: str) -> int:
     return _failed_run(connection, job, None, f"{reason}. {advice}", again=False)
 
 
+def fail_canary(connection: Connection, job: Job, failure: str) -> int:
+    """Record a failed run for a canary that found something wrong: runs would meet it too."""
+    return _failed_run(connection, job, None, f"canary: {failure}", again=False)
+
+
 def skip(connection: Connection, job: Job, due_at: datetime, why: str, reason: str) -> None:
     """Record why no run is opened; `why` is one of `counters.SKIPPED`."""
     if job.is_by_due_time:

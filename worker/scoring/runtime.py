@@ -161,6 +161,10 @@ class Runtime:
             self._models[key] = self._load(version)
         return self._models[key]
 
+    def forget_model(self, version: model_versions.Version) -> None:
+        """Free the model, if it is loaded; the next use loads it anew."""
+        self._models.pop((version.name, version.version), None)
+
     def _load(self, version: model_versions.Version) -> MicroBatches:
         """Load it on this worker's device if it supports that, with the limit of rows that earlier processes found."""
         location, cache = self.settings.artifacts, self.settings.cache

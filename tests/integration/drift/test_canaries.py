@@ -1,0 +1,101 @@
+"""A job that runs rarely is looked at in between: some rows are scored by a real worker, checked, and not stored."""
+
+from typing import Any
+
+import pytest
+
+from scorebeat.core.states import RunState
+from scorebeat.db.ledger import canaries
+from scorebeat.producer.control import canaries as control
+from scorebeat.worker.scoring.canary import look
+from tests.support.poison_fixtures import Points, points
+
+__all__ = ["points"]
+
+
+def prepared(points: Points, **options: Any) -> None:
+    """A job whose rows are all scored, long ago."""
+    points.fill(500)
+    points.model(options.pop("harm", {}))
+    job = points.job(canary={"every": "1d", "rows": 50}, **options)
+    points.scored(job)
+    points.sql("UPDATE scorebeat.runs SET created_at = now() - interval '2 d', finished_at = now() - interval '2 d'")
+
+
+def sent(points: Points) -> list[int]:
+    control.run_once(points.producer)
+    return points.sql("SELECT id FROM scorebeat.canaries WHERE finished_at IS NULL")
+
+
+def seen(points: Points) -> canaries.Canary:
+    with points.engine.connect() as connection:
+        return canaries.newest(connection)["points_job"]
+
+
+def test_a_canary_is_sent_when_nothing_else_ran_and_changes_no_prediction(points: Points) -> None:
+    prepared(points)
+    before = points.sql("SELECT id, value, batch_id FROM predictions.points_job__poison_v1 ORDER BY id")
+    (canary,) = sent(points)
+    assert sent(points) == [canary]
+    assert look(canary, points.runtime) is True
+    found = seen(points)
+    assert (found.model, found.rows, found.compared, found.differing, found.failure) == ("poison/1", 50, 50, 0, None)
+    assert look(canary, points.runtime) is None
+    assert sent(points) == []
+    assert points.sql("SELECT id, value, batch_id FROM predictions.points_job__poison_v1 ORDER BY id") == before
+    assert len(points.sql("SELECT id FROM scorebeat.runs")) == 1
+
+    points.sql("UPDATE scorebeat.canaries SET sent_at = sent_at - interval '2 d'")
+    points.scored(points.run(1).job)
+    assert sent(points) == []
+
+
+@pytest.mark.parametrize(
+    ("harm", "expected"),
+    [
+        ("ALTER TABLE points RENAME x TO y", 'column "x" does not exist'),
+        ("DELETE FROM points", "no row of those that were chosen"),
+        ("UPDATE predictions.points_job__poison_v1 SET value = value + 1", "50 of 50 predictions are not those"),
+        ("UPDATE scorebeat.model_versions SET digest = repeat('0', 64)", "altered"),
+        ("ALTER TABLE points ALTER x TYPE text", "cannot become"),
+    ],
+)
+def test_what_a_run_would_meet_is_a_failed_run_before(points: Points, harm: str, expected: str) -> None:
+    prepared(points)
+    points.sql(harm)
+    (canary,) = sent(points)
+    assert look(canary, points.runtime) is False
+    assert expected in (seen(points).failure or "")
+    control.run_once(points.producer)
+    run = points.run(2)
+    assert run.state is RunState.FAILED
+    assert run.reason is not None
+    assert run.reason.startswith("canary: ")
+    assert expected in run.reason
+
+
+def test_a_canary_that_no_worker_ends_is_a_failure(points: Points) -> None:
+    prepared(points)
+    (canary,) = sent(points)
+    points.sql("UPDATE scorebeat.canaries SET expires_at = now()")
+    control.run_once(points.producer)
+    assert seen(points).failure == "no worker of queue cpu took it in time"
+    assert look(canary, points.runtime) is None
+    assert points.run(2).state is RunState.FAILED
+
+
+def test_rows_that_are_quarantined_for_good_do_not_fail_a_canary(points: Points) -> None:
+    prepared(points, harm={"raise": [3]})
+    points.sql("DELETE FROM predictions.points_job__poison_v1 WHERE id > 10")
+    (canary,) = sent(points)
+    assert look(canary, points.runtime) is True
+    assert seen(points).rows == 9
+
+
+def test_a_job_without_predictions_is_looked_at_by_its_first_rows(points: Points) -> None:
+    points.fill(500)
+    points.model({})
+    points.job(canary={"every": "1d", "rows": 50})
+    (canary,) = sent(points)
+    assert look(canary, points.runtime) is True
+    assert (seen(points).rows, seen(points).compared) == (50, 0)

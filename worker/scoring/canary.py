@@ -1,0 +1,183 @@
+"""A canary: some rows of a job are scored as in a run, checked, and not stored."""
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+from sqlalchemy import Connection
+
+from scorebeat.core.errors import ScorebeatError, UsageError
+from scorebeat.core.events import emit
+from scorebeat.core.jobs.job import Job
+from scorebeat.db.batch_io import columns
+from scorebeat.db.batch_io.columns import Fetched
+from scorebeat.db.connect import locks
+from scorebeat.db.connect.engine import data_connection
+from scorebeat.db.connect.sql import Key, KeyRange
+from scorebeat.db.ledger import canaries, jobs, model_versions, quarantine
+from scorebeat.db.ledger.canaries import Canary
+from scorebeat.db.ledger.model_versions import Version
+from scorebeat.db.predictions import prediction_sets
+from scorebeat.db.predictions.prediction_sets import PredictionSet
+from scorebeat.db.source import planning_cursor, source
+from scorebeat.db.source.parameter_values import of_no_run
+from scorebeat.db.source.pending import PendingRows
+from scorebeat.db.source.source import Source
+from scorebeat.models.contract import Signature
+from scorebeat.models.inputs.binding import Binding, bind
+from scorebeat.models.outputs import checks
+from scorebeat.models.trial import likeness
+from scorebeat.worker.scoring.isolate import predict_isolating_failures
+from scorebeat.worker.scoring.null_inputs import without_nulls
+from scorebeat.worker.scoring.recover import describe
+from scorebeat.worker.scoring.runtime import Runtime
+from scorebeat.worker.scoring.unfit import without_unfit
+from scorebeat.worker.scoring.watchdog import within
+
+MOST_DIFFERING = 0.5
+"""A greater share of other predictions than the stored ones is no matter of rows that changed since."""
+
+
+class CanaryFailed(ScorebeatError):
+    """The look at the job found something wrong; the message has what."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a canary found."""
+
+    model: str
+    rows: int
+    compared: int
+    differing: int
+
+
+def look(canary_id: int, runtime: Runtime) -> bool | None:
+    """Look at the canary's job; whether all is well, or None if there was nothing to do. What is found is stored."""
+    with runtime.engine.begin() as connection:
+        canary = canaries.take(connection, canary_id, runtime.name)
+    if canary is None:
+        return None
+    failure, found = None, {}
+    try:
+        seen = _look(canary, runtime)
+    except Exception as error:  # noqa: BLE001 -- whatever it is, a run would meet it too
+        failure = describe(error)
+    else:
+        found = vars(seen)
+        emit("canary.passed", job=canary.job, canary=canary_id, worker=runtime.name, **found)
+    with runtime.engine.begin() as connection:
+        canaries.finish(connection, canary_id, failure, **found)
+    return failure is None
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    job: Job
+    version: Version
+    source: Source
+    binding: Binding
+    target: PredictionSet | None
+    keys: list[Key]
+    """Keys of stored predictions; empty if there are none."""
+
+
+def _look(canary: Canary, runtime: Runtime) -> Seen:
+    """Raises CanaryFailed, and whatever the query or the model raises."""
+    with planning_cursor.reading(runtime.engine) as connection:
+        locks.wait_at_most(connection, locks.IN_A_WORKER)
+        chosen = _choose(connection, canary.job)
+    runtime.forget_model(
+        chosen.version
+    )  # it must be loaded anew: its files, its library or the device may have changed
+    model = runtime.model(chosen.version)
+    fetched = _fetch(chosen, runtime)
+    if not fetched.rows.num_rows:
+        raise CanaryFailed("the query gave no row of those that were chosen: are its rows gone?")
+    predict = partial(_predicted, chosen, model.predict)
+    with within(runtime.settings.batch_time_limit):
+        scored = predict_isolating_failures(predict, fetched.rows)
+    failed, allowed = len(scored.failed), chosen.job.error_threshold
+    if failed and 0 <= allowed < failed / fetched.rows.num_rows:
+        raise CanaryFailed(
+            f"the model fails for {failed} of {fetched.rows.num_rows} rows, such as "
+            f"{quarantine.keys_of(fetched.keys, scored.failed[0].index)}: {describe(scored.failed[0].error)}"
+        )
+    scored_keys = fetched.keys if scored.indices is None else fetched.keys.take(pa.array(scored.indices, pa.int64()))
+    compared, differing = _compare(chosen, runtime, scored_keys, scored.predictions)
+    if compared and len(differing) / compared > MOST_DIFFERING:
+        raise CanaryFailed(
+            f"{len(differing)} of {compared} predictions are not those that are stored, such as "
+            f"{differing[0]}: another version of a library, another device, or the inputs of these rows have changed"
+        )
+    return Seen(str(chosen.version), scored.predictions.num_rows, compared, len(differing))
+
+
+def _choose(connection: Connection, name: str) -> _Chosen:
+    job = jobs.get(connection, name).job
+    if job.canary is None:
+        raise UsageError(f"job {name} has no canary any more")
+    version = model_versions.of_job(connection, job)
+    found = source.read_columns(connection, job, of_no_run(connection))
+    target = prediction_sets.shown(connection, job, version.version)
+    keys = [] if target is None else canaries.stored_keys(connection, target, found.keys, job.canary.rows)
+    return _Chosen(job, version, found, bind(Signature.from_json(version.signature), found.columns), target, keys)
+
+
+def _fetch(chosen: _Chosen, runtime: Runtime) -> Fetched:
+    """The rows of the chosen keys; of a job without predictions the first rows of its query."""
+    job, rows = chosen.job, chosen.job.canary.rows if chosen.job.canary is not None else 0
+    pending = PendingRows(chosen.source, "", 0, has_quarantine=False)
+    listed: list[Key] | None = chosen.keys
+    if chosen.keys:
+        span = KeyRange(chosen.keys[0], chosen.keys[0])
+    else:
+        listed = None
+        with planning_cursor.reading(runtime.engine) as connection:
+            first = planning_cursor.first_key(connection, chosen.source)
+            if first is None:
+                raise CanaryFailed("the query gives no rows")
+            last = pending.last_key(first, anti_join=False)
+            span = KeyRange(first, tuple(connection.exec_driver_sql(last).one()))
+    statement = pending.batch(chosen.binding.columns, span, rows, anti_join=False, listed=listed)
+    with closing(data_connection(runtime.url, f"scorebeat {runtime.name} canary")) as data:
+        columns.begin_query(data)
+        fetched, _ = without_unfit(
+            columns.fetch(data, statement, chosen.source, rows, job.batch_bytes), job.out_of_range
+        )
+    return without_nulls(fetched)[0] if job.null_inputs == "quarantine" else fetched
+
+
+def _predicted(
+    chosen: _Chosen, predict: Callable[[pa.RecordBatch], pa.RecordBatch], rows: pa.RecordBatch
+) -> pa.RecordBatch:
+    scored = predict(chosen.binding.apply(rows))
+    if not chosen.job.allow_nan:
+        checks.check_finite(scored)
+    return scored
+
+
+def _compare(
+    chosen: _Chosen, runtime: Runtime, keys: pa.RecordBatch, predicted: pa.RecordBatch
+) -> tuple[int, Sequence[Key]]:
+    """How many rows have a stored prediction, and the keys of those that have another one."""
+    wanted = [quarantine.keys_of(keys, index) for index in range(keys.num_rows)]
+    if chosen.target is None or not wanted:
+        return 0, ()
+    names = predicted.schema.names
+    with runtime.engine.connect() as connection:
+        stored = canaries.stored_outputs(connection, chosen.target, chosen.source.keys, wanted, names)
+    places = [index for index, key in enumerate(wanted) if key in stored]
+    if not places:
+        return 0, ()
+    rows = [stored[wanted[index]] for index in places]
+    before = pa.RecordBatch.from_arrays(
+        [pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), predicted.schema, strict=True)],
+        schema=predicted.schema,
+    )
+    found = predicted.take(pa.array(np.array(places)))
+    differing = likeness.difference(likeness.of_batch(found), likeness.of_batch(before), is_single=True).positions
+    return len(places), [wanted[places[at]] for at in differing]
