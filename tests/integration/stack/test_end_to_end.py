@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from scorebeat.core.states import RunState
+from tests.support.fixtures import wait_for
 from tests.support.source_tables import KEYS, fill
 from tests.support.system import System, assert_scored_once, own_system
 
@@ -31,3 +32,11 @@ def test_each_row_gets_the_prediction_of_a_plain_loop(system: System, keys: str)
     assert system.until_finished(run) is RunState.SUCCEEDED
     assert_scored_once(system, job)
     assert system.query("SELECT sum(rows_scored) FROM scorebeat.batches WHERE run_id = :id", id=run) == [(45,)]
+
+
+def test_a_canary_goes_through_control_and_a_worker(system: System) -> None:
+    system.job("rare", rows=50, canary={"every": "1d", "rows": 20})
+    ended = "SELECT rows, failure FROM scorebeat.canaries WHERE job = 'rare' AND reported_at IS NOT NULL"
+    wait_for(lambda: system.query(ended))
+    assert system.query(ended) == [(20, None)]
+    assert system.query("SELECT count(*) FROM predictions.rare") == [(0,)]
