@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 
 PACKAGES := chromium chromium-driver pgbouncer postgresql-15
 
-.PHONY: install packages demo test test-all test-fast test-postgres-15 test-recipes check docs bench bench-api \
+.PHONY: install packages demo demo-drift test test-all test-fast test-postgres-15 test-recipes check docs bench bench-api \
   bench-gpu bench-text recovery soak screenshots lock audit release-check clean
 
 install: $(VENV)/.installed
@@ -27,6 +27,10 @@ packages:
 
 demo: install
 	$(BIN)/scorebeat demo
+
+# data that shift: the run is held, and readers keep the last good one until it is released
+demo-drift: install
+	$(BIN)/scorebeat demo --drift
 
 # every guarantee, and all that is quick
 test: install

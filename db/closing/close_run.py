@@ -90,7 +90,7 @@ def settle(
         state, reason = run_ends.settle(connection, run, tally), run_ends.left_out(tally, run)
     judged, stopped_by = NOTHING, ""
     if state in (RunState.SUCCEEDED, RunState.PARTIAL):
-        judged = run_profiles.judge(connection, run, tally)
+        judged = NOTHING if released else run_profiles.judge(connection, run, tally)  # it was compared when it was held
         stopped_by = "" if released else "; ".join(gates.reasons(run, tally, judged))
         if stopped_by and _is_hidden(connection, run, tally):
             state, reason = RunState.HELD, next_step.held(run, stopped_by, reason)

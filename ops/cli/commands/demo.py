@@ -53,6 +53,19 @@ class DemoFailed(ScorebeatError):
 def demo(settings: Settings) -> int:
     """Run the demo; returns 0. Raises DemoFailed, or UsageError if the folder cannot be used."""
     began = time.monotonic()
+    with running(settings) as (p, supervisor):
+        line = _score(p, supervisor, began + MOST_SECONDS)
+        _report(p, line)
+    ended(settings, began, "runs", "show 1", "models list")
+    return 0
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[tuple[Producer, Supervisor]]:
+    """Servers in an empty folder of the demo, and the processes of `up` but for beat and Flower.
+
+    Raises DemoFailed, with the end of the log, for what fails in the block; UsageError if the folder cannot be used.
+    """
     folder = shown(settings.data) / FOLDER
     _fresh(folder)
     with Interrupts() as interrupts, interrupts.raising():
@@ -62,15 +75,36 @@ def demo(settings: Settings) -> int:
             own = {"data": data, "artifacts": data / "artifacts", **asdict(urls)}
             p = Producer(settings.model_copy(update=own), DEMO)
             try:
-                with Supervisor(Log(log), interrupts) as supervisor:
-                    line = _score(p, supervisor, began + MOST_SECONDS)
-                    _report(p, line)
+                with Supervisor(Log(log), interrupts) as supervisor, _explained(p):
+                    migrate(p)
+                    commands = {
+                        "control": worker_commands.control_worker(),
+                        "plan": worker_commands.plan_worker(),
+                        "worker": worker_commands.celery_worker(["cpu"], worker_commands.cores(), "cpu"),
+                    }
+                    for name, command in commands.items():  # they start up while the model is trained
+                        supervisor.start(Process(name, command, _environment(p), stop=STOP))
+                    yield p, supervisor
                     click.echo("stopping")
             finally:
                 p.close()
+
+
+def start_beat(p: Producer, supervisor: Supervisor) -> None:
+    """Start the process that sends ticks, and wakes control each second."""
+    supervisor.start(Process("beat", worker_commands.celery_beat(), _environment(p), stop=STOP))
+
+
+def _environment(p: Producer) -> dict[str, str]:
+    """The environment of the demo's processes."""
+    folders = {f"{PREFIX}DATA": str(p.settings.data), f"{PREFIX}ARTIFACTS": str(p.settings.artifacts)}
+    return child_environment(p.settings) | folders
+
+
+def ended(settings: Settings, began: float, *commands: str) -> None:
+    """The last lines: how long it took, and commands that show what there is."""
     click.echo(f"done in {output.duration(time.monotonic() - began)}; everything is stopped")
-    click.echo("\n".join(look_at(folder, settings)))
-    return 0
+    click.echo("\n".join(look_at(shown(settings.data) / FOLDER, settings, *commands)))
 
 
 def _fresh(folder: Path) -> None:
@@ -87,38 +121,27 @@ def _fresh(folder: Path) -> None:
 
 def _score(p: Producer, supervisor: Supervisor, deadline: float) -> RunLine:
     """Do everything from the first table to the last prediction, with the processes that `up` runs too."""
-    with _explained(p):
-        migrate(p)
-        folders = {f"{PREFIX}DATA": str(p.settings.data), f"{PREFIX}ARTIFACTS": str(p.settings.artifacts)}
-        environment = child_environment(p.settings) | folders
-        commands = {
-            "control": worker_commands.control_worker(),
-            "plan": worker_commands.plan_worker(),
-            "worker": worker_commands.celery_worker(["cpu"], worker_commands.cores(), "cpu"),
-        }
-        for name, command in commands.items():  # they start up while the model is trained
-            supervisor.start(Process(name, command, environment, stop=STOP))
-        click.echo(f"table items: {iris.fill(p):,} flowers")
-        iris.add_model(p, DEMO)
-        click.echo("model iris/1: a support-vector machine, trained and added")
-        file = read_file(iris.JOBS)
-        ticking = [job.model_copy(update={"schedule": SCHEDULE}) for job in file.jobs]
-        apply(p, ticking, DEMO, owner=file.owner)
-        click.echo(f"job iris: {ticking[0].query}; beat ticks {SCHEDULE}")
-        supervisor.start(Process("beat", worker_commands.celery_beat(), environment, stop=STOP))
-        line = _follow(p, supervisor, deadline)
-        if progress.exit_code(line) or not line.rows_scored:
-            raise DemoFailed(progress.summary(line))
-        return line
+    click.echo(f"table items: {iris.fill(p):,} flowers")
+    iris.add_model(p, DEMO)
+    click.echo("model iris/1: a support-vector machine, trained and added")
+    file = read_file(iris.JOBS)
+    ticking = [job.model_copy(update={"schedule": SCHEDULE}) for job in file.jobs]
+    apply(p, ticking, DEMO, owner=file.owner)
+    click.echo(f"job iris: {ticking[0].query}; beat ticks {SCHEDULE}")
+    start_beat(p, supervisor)
+    line = follow(p, supervisor, deadline)
+    if progress.exit_code(line) or not line.rows_scored:
+        raise DemoFailed(progress.summary(line))
+    return line
 
 
-def _follow(p: Producer, supervisor: Supervisor, deadline: float) -> RunLine:
-    """Show the first run until it is over."""
+def follow(p: Producer, supervisor: Supervisor, deadline: float, after: int = 0) -> RunLine:
+    """Show the first run with a number above `after` until it is over."""
     with progress.display() as shown:
         while time.monotonic() < deadline:
             supervisor.tend()
             with p.engine.connect() as connection:
-                lines = status.after(connection, 0)
+                lines = status.after(connection, after)
             if lines:
                 shown.show(lines[0])
                 if lines[0].is_final:
@@ -152,7 +175,7 @@ def _report(p: Producer, line: RunLine) -> None:
     click.echo()
 
 
-def look_at(folder: Path, settings: Settings) -> list[str]:
+def look_at(folder: Path, settings: Settings, *typed: str) -> list[str]:
     """The lines that show what to type next. URLs in the settings would override the demo's folder."""
     # by its name if the shell finds it, else by its path
     program = "scorebeat" if shutil.which("scorebeat") else str(shown(Path(sys.executable).parent / "scorebeat"))
@@ -160,6 +183,6 @@ def look_at(folder: Path, settings: Settings) -> list[str]:
     if settings.database_url is not None:
         folder = folder.absolute()
         how = f", where neither the environment nor .env sets {PREFIX}DATABASE_URL and {PREFIX}BROKER_URL"
-    commands = [f"  {PREFIX}DATA={quote(str(folder))} {program} {c}" for c in ("runs", "show 1", "models list")]
+    commands = [f"  {PREFIX}DATA={quote(str(folder))} {program} {c}" for c in typed]
     last = f"The log is in {folder / LOG_FILE}. Next: `{program} up`, and examples/iris/README.md"
     return [f"its data is in {folder}. Look at it{how}:", "", *commands, "", last]

@@ -23,7 +23,10 @@ def up() -> None:
 
 
 @click.command()
-def demo() -> int:
+@click.option(
+    "--drift", is_flag=True, help="Another one: data that shift, and a run that is held until it is released."
+)
+def demo(drift: bool) -> int:
     """Score 65,322 flowers from beginning to end, and stop.
 
     Everything happens in a data folder of its own, `.scorebeat/demo`; each demo starts afresh.
@@ -31,7 +34,12 @@ def demo() -> int:
     \b
     Example:
         scorebeat demo
+        scorebeat demo --drift
     """
+    if drift:
+        from scorebeat.ops.cli.commands.demo_drift import demo as run_drift  # noqa: PLC0415
+
+        return run_drift(load_settings())
     from scorebeat.ops.cli.commands.demo import demo as run_demo  # noqa: PLC0415
 
     return run_demo(load_settings())
