@@ -53,8 +53,13 @@ def judge(connection: Connection, run: Run, tally: Tally) -> Judged:
     from scorebeat.drift import comparison  # noqa: PLC0415 -- SciPy takes a quarter of a second, and few commands close runs
 
     why_not = comparison.why_not(before.profile, now, limits)
+    if why_not is not None and (both := profiles.add_waiting(connection, run)) is not None:
+        now = both
+        why_not = comparison.why_not(before.profile, now, limits)
     if why_not is not None:
-        profiles.record(connection, run.id, before.id, None, why_not)
+        waits = now.rows < limits.min_rows <= before.profile.rows
+        why_not += "; the next run is compared together with this one" if waits else ""
+        profiles.record(connection, run.id, before.id, None, why_not, waits=waits)
         return Judged(now)
     findings = comparison.compare(before.profile, now, limits)
     profiles.record(connection, run.id, before.id, findings, None)

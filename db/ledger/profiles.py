@@ -112,6 +112,39 @@ def of_run(connection: Connection, run_id: int) -> Profile | None:
     return Profile.from_bytes(bytes(stored)) if stored is not None else None
 
 
+def add_waiting(connection: Connection, run: Run) -> Profile | None:
+    """Merge the profile that waits for more rows, of an earlier run of this job and version, into the run's.
+
+    Returns the run's profile then; None if nothing waits.
+    """
+    waiting = connection.execute(
+        text(
+            "UPDATE scorebeat.run_profiles SET profile = :empty, rows = 0, waits = false,"
+            " why_not = 'its rows are compared together with those of run ' || :run WHERE run_id = (SELECT p.run_id"
+            " FROM scorebeat.run_profiles p JOIN scorebeat.runs r ON r.id = p.run_id WHERE p.waits AND r.job = :job"
+            " AND r.model = :model AND r.model_version = :version AND r.id <> :run ORDER BY r.id LIMIT 1"
+            " FOR UPDATE OF p SKIP LOCKED) RETURNING (SELECT o.profile FROM scorebeat.run_profiles o"
+            " WHERE o.run_id = run_profiles.run_id)"
+        ),
+        {
+            "run": run.id,
+            "empty": Profile().to_bytes(),
+            "job": run.job.name,
+            "model": run.model,
+            "version": run.model_version,
+        },
+    ).scalar_one_or_none()
+    own = of_run(connection, run.id)
+    if waiting is None or own is None:
+        return None
+    own.merge(Profile.from_bytes(bytes(waiting)))
+    connection.execute(
+        text("UPDATE scorebeat.run_profiles SET profile = :profile, rows = :rows WHERE run_id = :run"),
+        {"run": run.id, "profile": own.to_bytes(), "rows": own.rows},
+    )
+    return own
+
+
 def forget(connection: Connection, run_id: int) -> None:
     """The run's predictions were deleted, so nothing of its profile is true any more."""
     for table in ("batch_profiles", "run_profiles"):
@@ -169,15 +202,17 @@ def record(
     reference_id: int | None,
     findings: Sequence[Finding] | None,
     why_not: str | None,
+    *,
+    waits: bool = False,
 ) -> None:
-    """Store what the comparison found, or why there was none."""
+    """Store what the comparison found, or why there was none; the profile `waits` if it has too few rows for one."""
     stored = None if findings is None else json.dumps([finding.to_json() for finding in findings])
     connection.execute(
         text(
             "UPDATE scorebeat.run_profiles SET reference_id = :reference, findings = CAST(:findings AS jsonb),"
-            " why_not = :why_not, compared_at = now() WHERE run_id = :run"
+            " why_not = :why_not, waits = :waits, compared_at = now() WHERE run_id = :run"
         ),
-        {"run": run_id, "reference": reference_id, "findings": stored, "why_not": why_not},
+        {"run": run_id, "reference": reference_id, "findings": stored, "why_not": why_not, "waits": waits},
     )
 
 

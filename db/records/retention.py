@@ -75,6 +75,14 @@ KINDS = (
         _delete("actions"),
     ),
     Kind(
+        "profiles of runs",
+        "SELECT p.run_id AS id FROM scorebeat.run_profiles p JOIN scorebeat.runs r ON r.id = p.run_id"
+        " WHERE r.finished_at < :cutoff AND NOT p.waits",
+        "d AS (DELETE FROM scorebeat.run_profiles t USING gone WHERE t.run_id = gone.id RETURNING 1)"
+        " SELECT count(*) FROM d",
+    ),
+    Kind("canaries", "SELECT id FROM scorebeat.canaries WHERE reported_at < :cutoff", _delete("canaries")),
+    Kind(
         "models that workers could not load",
         "SELECT id FROM scorebeat.actions WHERE action IN ('model.cannot_load', 'model.can_load') AND at < :cutoff",
         _delete("actions"),

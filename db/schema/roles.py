@@ -51,7 +51,7 @@ RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
     "batch_profiles": {"INSERT": ("batch_id", "run_id", "profile"), "UPDATE": ("profile",), "DELETE": ()},
     "run_profiles": {
         "INSERT": ("run_id", "profile", "rows"),
-        "UPDATE": ("profile", "rows", "reference_id", "findings", "why_not", "compared_at"),
+        "UPDATE": ("profile", "rows", "reference_id", "findings", "why_not", "compared_at", "waits"),
         "DELETE": (),
     },
     "reference_profiles": {

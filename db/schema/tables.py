@@ -317,6 +317,13 @@ run_profiles = Table(
     Column("findings", JSONB, comment="the comparison with the reference; NULL: there was none"),
     Column("why_not", Text, comment="why there was no comparison"),
     timestamp("compared_at"),
+    Column(
+        "waits",
+        Boolean,
+        nullable=False,
+        server_default="false",
+        comment="it has too few rows: the next run of the job and version is compared together with it",
+    ),
 )
 
 batch_profiles = Table(

@@ -62,6 +62,24 @@ def test_a_shift_is_reported_and_the_same_data_are_not(points: Points, caplog: p
     assert means[1] == pytest.approx(2 * means[0])
 
 
+def test_small_runs_are_compared_together(points: Points) -> None:
+    normal(points, 2_000)
+    points.model({})
+    job = points.job(drift={"min_rows": 1_000})
+    points.scored(job)
+    found = []
+    for batch in range(4):
+        points.sql(
+            "INSERT INTO points SELECT i, 2 + random() FROM generate_series(:low, :low + 399) i",
+            low=10_000 + 400 * batch,
+        )
+        found.append(points.scored(job))
+    seen = [compared(points, run_id) for run_id in found]
+    assert [(one.rows, bool(one.drifted)) for one in seen] == [(0, False), (0, False), (1_200, True), (400, False)]
+    assert seen[1].why_not == "its rows are compared together with those of run 4"
+    assert "the next run is compared together" in (seen[3].why_not or "")
+
+
 def test_the_profile_is_of_the_committed_rows_however_often_batches_are_tried(points: Points) -> None:
     normal(points, 3_000)
     points.model({})

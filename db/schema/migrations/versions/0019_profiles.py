@@ -72,6 +72,13 @@ def upgrade() -> None:
         sa.Column("findings", JSONB, comment="the comparison with the reference; NULL: there was none"),
         sa.Column("why_not", sa.Text, comment="why there was no comparison"),
         sa.Column("compared_at", sa.DateTime(timezone=True)),
+        sa.Column(
+            "waits",
+            sa.Boolean,
+            nullable=False,
+            server_default="false",
+            comment="it has too few rows: the next run of the job and version is compared together with it",
+        ),
         schema="scorebeat",
     )
     op.create_table(
