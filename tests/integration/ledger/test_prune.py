@@ -21,7 +21,7 @@ def test_old_batches_go_and_their_run_keeps_its_counts(scorebeat: Cli, ledger: L
     (shown,) = ledger.sql("SELECT (b.rows_planned, b.rows_scored, b.batches)::text FROM scorebeat.run_status b")
     aged(ledger)
 
-    assert prune(scorebeat) == {"batches": 2}  # the highest stays
+    assert prune(scorebeat) == {"batches": 2, "profiles of runs": 1}  # the highest stays
 
     with ledger.engine.connect() as connection:
         after = status.get(connection, run_id)
@@ -40,7 +40,7 @@ def test_a_run_that_may_be_requeued_keeps_all_its_batches(scorebeat: Cli, ledger
     ledger.sql(f"UPDATE scorebeat.runs SET state = '{state}', reason = 'a dead batch' WHERE id = {run_id}")
     aged(ledger)
 
-    assert prune(scorebeat) == {}
+    assert prune(scorebeat) == {"profiles of runs": 1}
     assert ledger.sql(f"SELECT count(*) FROM scorebeat.batches WHERE run_id = {run_id}") == [3]
 
 
@@ -146,6 +146,10 @@ def test_a_piece_at_a_time_takes_all(scorebeat: Cli, ledger: Ledger, job: Job, m
     aged(ledger, table)
     ledger.sql("DELETE FROM items WHERE id <= 5")
 
-    assert prune(scorebeat, "--even-most") == {"batches": 2, "predictions without a source row": 5}
+    assert prune(scorebeat, "--even-most") == {
+        "batches": 2,
+        "profiles of runs": 1,
+        "predictions without a source row": 5,
+    }
 
     assert ledger.sql("SELECT (batches, rows_planned, attempts)::text FROM scorebeat.pruned_batches") == ["(2,20,2)"]
