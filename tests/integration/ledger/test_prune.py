@@ -75,7 +75,7 @@ def test_a_quarantined_row_keeps_its_batch_and_its_error_but_not_its_traceback(
     fail_rows(ledger, run_id, 5)
     aged(ledger)
 
-    assert prune(scorebeat) == {"batches": 1, "tracebacks": 1}
+    assert prune(scorebeat) == {"batches": 1, "tracebacks": 1, "profiles of runs": 1}
 
     assert ledger.sql("SELECT error_type, error, traceback FROM scorebeat.quarantine") == [("Bad", "oh", None)]
     ledger.sql("UPDATE scorebeat.runs SET state = 'partial'")
