@@ -198,12 +198,12 @@ def compared(connection: Connection, run_id: int) -> Compared | None:
 
 
 def newest(connection: Connection, job: str) -> int | None:
-    """The newest ended run of the job that has a profile."""
+    """The newest run of the job that was compared; if none was, the newest that has a profile."""
     found: int | None = connection.execute(
         text(
-            "SELECT max(r.id) FROM scorebeat.runs r JOIN scorebeat.run_profiles p ON p.run_id = r.id"
-            " WHERE r.job = :job AND p.compared_at IS NOT NULL"
+            "SELECT r.id FROM scorebeat.runs r JOIN scorebeat.run_profiles p ON p.run_id = r.id"
+            " WHERE r.job = :job AND p.compared_at IS NOT NULL ORDER BY p.findings IS NULL, r.id DESC LIMIT 1"
         ),
         {"job": job},
-    ).scalar_one()
+    ).scalar_one_or_none()
     return found
