@@ -168,6 +168,7 @@ Index(
 )
 Index("runs_job_id", runs.c.job, runs.c.id)
 Index("runs_set_finished", runs.c.prediction_set_id, runs.c.finished_at)
+Index("runs_held", runs.c.job, runs.c.id, postgresql_where=text("state = 'held'"))
 Index(
     "runs_to_note",
     runs.c.id,
@@ -311,12 +312,14 @@ run_profiles = Table(
     "run_profiles",
     metadata,
     Column("run_id", BigInteger, ForeignKey("scorebeat.runs.id"), primary_key=True, autoincrement=False),
+    Column("job", Text, ForeignKey("scorebeat.jobs.name"), nullable=False),
     Column("profile", LargeBinary, nullable=False, comment="sketches of a sample of its inputs and outputs"),
     Column("rows", BigInteger, nullable=False, comment="rows of the sample"),
     Column("reference_id", BigInteger, ForeignKey("scorebeat.reference_profiles.id")),
     Column("findings", JSONB, comment="the comparison with the reference; NULL: there was none"),
     Column("why_not", Text, comment="why there was no comparison"),
     timestamp("compared_at"),
+    Index("run_profiles_compared", "job", "run_id", postgresql_where=text("findings IS NOT NULL")),
 )
 
 batch_profiles = Table(

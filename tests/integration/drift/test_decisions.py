@@ -7,8 +7,7 @@ import pytest
 import scorebeat as public
 from scorebeat.core.errors import UsageError
 from scorebeat.core.states import RunState
-from scorebeat.db.reports import job_lines
-from scorebeat.producer.control import unserved
+from scorebeat.producer.control.overdue import note_overdue
 from tests.integration.drift.test_gates import WHOLE, mean_of_readers, shifted
 from tests.support.api_fixtures import Client, client, opened
 from tests.support.cli_fixtures import Cli, scorebeat
@@ -33,7 +32,9 @@ def test_commands_show_the_drift_of_a_held_run_and_release_it(shifted: tuple[Poi
 
     first = scorebeat("drift", "points_job", "--run", "1").stdout
     assert "nothing was compared: later runs are compared with this one" in first
-    assert "drift  compared with run 1: 2 of 2 columns too far" in " ".join(scorebeat("show", str(run_id)).stdout.split(" " * 5))
+    assert "drift  compared with run 1: 2 of 2 columns too far" in " ".join(
+        scorebeat("show", str(run_id)).stdout.split(" " * 5)
+    )
     assert f"note: run {run_id} of job points_job is held by the gate" in scorebeat("jobs").stderr
 
     assert scorebeat("release", "1").exit_code == 2
@@ -90,7 +91,7 @@ def test_a_program_compares_and_releases_a_held_run(shifted: tuple[Points, int])
             run.discard()
 
 
-def test_a_job_without_profiles_says_why_nothing_is_compared(points: Points, scorebeat: Cli) -> None:
+def test_a_job_without_profiles_names_the_setting_that_keeps_none(points: Points, scorebeat: Cli) -> None:
     points.fill(20)
     points.model({})
     run_id = points.scored(points.job(drift=None))
@@ -101,7 +102,11 @@ def test_a_job_without_profiles_says_why_nothing_is_compared(points: Points, sco
 
 def test_overdue_results_name_the_held_run_and_what_to_do(shifted: tuple[Points, int]) -> None:
     points, run_id = shifted
-    with points.engine.connect() as connection:
-        notes = unserved.of_jobs(connection, job_lines.listing(connection))
-    assert f"run {run_id} of job points_job is held" in notes[-1]
-    assert f"`scorebeat release {run_id}`" in notes[-1]
+    spec = '{"schedule": "0 2 * * *", "results_by": "03:00"}'
+    points.sql("UPDATE scorebeat.jobs SET spec = spec || CAST(:spec AS jsonb), applied_at = '2026-01-01'", spec=spec)
+    points.sql("UPDATE scorebeat.runs SET created_at = '2026-01-02', finished_at = '2026-01-02' WHERE id = 1")
+
+    assert note_overdue(points.producer) == 1
+    (reason,) = points.sql("SELECT details ->> 'reason' FROM scorebeat.actions WHERE action = 'results.overdue'")
+    assert f"run {run_id} of job points_job is held by the gate" in reason
+    assert f"`scorebeat release {run_id}`" in reason
