@@ -1,4 +1,4 @@
-"""Actions on runs and jobs from the pages, such as requeue or release. Each is recorded with the person and the time."""
+"""Actions on runs and jobs from the pages, such as requeue. Each is recorded with the person and the time."""
 
 import re
 from collections.abc import Callable
