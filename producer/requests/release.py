@@ -28,7 +28,7 @@ def release(p: Producer, run_id: int, by: str, why: str = "") -> None:
         _require_newest(connection, run)
         runs.release(connection, run_id)
         audit.record(connection, by, "run.released", f"run {run_id}", why=why, held_for=run.reason)
-        closed = close_run.settle(connection, run_id, p.settings.max_attempts, released=True)
+        closed = close_run.settle(connection, run_id, p.settings.max_attempts)
         if not isinstance(closed, Settled):  # a batch of it is open, or the key of its table is gone
             raise UsageError(f"run {run_id} cannot be closed now. Nothing was changed; try again later")
     emit("run.released", run=run_id, by=by, why=why)

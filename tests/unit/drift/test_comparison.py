@@ -114,7 +114,7 @@ def test_the_stability_index_is_the_sum_over_bins_and_its_chance_is_scipys() -> 
     assert chance == pytest.approx(chi2.sf(psi / (2 / 500), df=3))
 
 
-def test_whether_a_difference_of_numbers_is_chance_is_decided_as_by_kolmogorov_and_smirnov() -> None:
+def test_chance_in_numbers_is_decided_as_by_kolmogorov_and_smirnov() -> None:
     r = np.random.default_rng(2)
     before, now = (profile(r.normal(mean, size=390)).inputs["x"] for mean in (0, 0.15))
     points, ours, theirs = comparison._cumulative(before, now)
