@@ -10,6 +10,7 @@ COPY src src
 COPY core core
 COPY broker broker
 COPY db db
+COPY drift drift
 COPY models models
 COPY online online
 COPY producer producer

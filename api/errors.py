@@ -20,6 +20,7 @@ from scorebeat.core.errors import (
     NotAllowed,
     NotPermitted,
     QueryError,
+    RunHeld,
     RunOpen,
     ScorebeatError,
     ServiceDown,
@@ -48,6 +49,7 @@ BUSY = "all connections to the database are busy; nothing was changed. Try again
 _STATUSES: tuple[tuple[type[ScorebeatError], int], ...] = (
     (UnknownName, 404),
     (RunOpen, 409),
+    (RunHeld, 409),
     (QueryError, 409),  # the job's query, not the request, is at fault
     (NotAllowed, 403),
     (SettingsError, 500),

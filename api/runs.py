@@ -1,5 +1,7 @@
 """`/runs`: list, show, open, requeue and cancel runs."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, HTTPException, Path, Query, Request, Response
@@ -9,7 +11,7 @@ from scorebeat.api import keys, schemas
 from scorebeat.api.bodies import JsonRoute
 from scorebeat.api.errors import conflict, documented
 from scorebeat.api.keys import PlainText
-from scorebeat.api.schemas import Id, NewRun, WhatToRequeue
+from scorebeat.api.schemas import Decision, Id, NewRun, WhatToRequeue
 from scorebeat.api.service import BY, Served
 from scorebeat.core.errors import NotAllowed, ServiceDown, UnknownName, UsageError
 from scorebeat.core.settings import PREFIX
@@ -17,8 +19,8 @@ from scorebeat.core.states import RunState
 from scorebeat.db.ledger import failure_groups
 from scorebeat.db.ledger.failure_groups import PLACE, Place
 from scorebeat.db.ledger.runs import Selection
-from scorebeat.db.reports import results, run_pages, status
-from scorebeat.producer.requests import enqueue, run_request
+from scorebeat.db.reports import drift, results, run_pages, status
+from scorebeat.producer.requests import enqueue, release, run_request
 from scorebeat.producer.requests import requeue as by_hand
 
 reading = APIRouter(prefix="/runs", tags=["runs"])
@@ -94,6 +96,24 @@ def one(s: Served, run: RunId) -> schemas.RunDetails:
     )
 
 
+@closed.get("/{run}/drift", responses=documented(404))
+def compared(s: Served, run: RunId) -> schemas.Compared:
+    """How far the run's inputs and outputs are from the reference, by column, or why nothing was compared."""
+    with results.reading(s.engine) as connection:
+        found = drift.of_run(connection, run)
+    findings = None
+    if found.findings is not None:
+        findings = [schemas.Finding.model_validate(finding.columns) for finding in found.findings]
+    return schemas.Compared(
+        run=found.run,
+        rows=found.rows,
+        reference=found.reference,
+        compared_at=found.compared_at,
+        why_not=found.why_not,
+        findings=findings,
+    )
+
+
 @closed.get("/{run}/failures", responses=documented(404))
 def failures(s: Served, run: RunId, query: Annotated[FailuresQuery, Query()]) -> schemas.Failures:
     """What failed in a run, grouped by error, the most frequent first."""
@@ -116,6 +136,17 @@ async def _not_null(request: Request) -> None:
         raise HTTPException(422, "body: null is no value here; send nothing, or {}, to requeue the whole run")
 
 
+@contextmanager
+def _conflicts() -> Iterator[None]:
+    """What the state of the run forbids is a conflict, and not a wrong request."""
+    try:
+        yield
+    except (UnknownName, ServiceDown):
+        raise
+    except UsageError as error:
+        raise conflict(error) from None
+
+
 @closed.post("/{run}/requeue", responses=documented(400, 404, 409, 415), dependencies=[Depends(_not_null)])
 def requeue(
     s: Served, run: RunId, what: Annotated[WhatToRequeue, Body(default_factory=WhatToRequeue)]
@@ -125,12 +156,8 @@ def requeue(
     Safe to repeat, and by two people at once. A failed run with the policy `retry-run` comes back whole only: 409 if
     the body has a field.
     """
-    try:
+    with _conflicts():
         count = by_hand.requeue(s.producer, run, BY, batch_id=what.batch, error=what.error, group=what.group)
-    except (UnknownName, ServiceDown):
-        raise
-    except UsageError as error:
-        raise conflict(error) from None
     return schemas.Requeued(run=run, batches=count)
 
 
@@ -138,3 +165,30 @@ def requeue(
 def cancel(s: Served, run: RunId) -> schemas.Cancelled:
     """Stop an open run: what it scored stays, the rest is pending for the next run."""
     return schemas.Cancelled(run=run, cancelled=by_hand.cancel(s.producer, run, BY))
+
+
+@closed.post("/{run}/release", responses=documented(404, 409, 415))
+def show(s: Served, run: RunId, decision: Annotated[Decision, Body(default_factory=Decision)]) -> schemas.Decided:
+    """Show a held run to readers, although it did not pass the gate of its job. Recorded with `by` and `why`."""
+    with _conflicts():
+        release.release(s.producer, run, _by(decision), decision.why or "")
+    return _decided(s, run)
+
+
+@closed.post("/{run}/discard", responses=documented(404, 409, 415))
+def discard(s: Served, run: RunId, decision: Annotated[Decision, Body(default_factory=Decision)]) -> schemas.Decided:
+    """Drop what a held run scored; readers keep what they see. Recorded with `by` and `why`."""
+    with _conflicts():
+        release.discard(s.producer, run, _by(decision), decision.why or "")
+    return _decided(s, run)
+
+
+def _by(decision: Decision) -> str:
+    """Who decided, as the ledger records it: the token alone names nobody."""
+    return f"{decision.by} ({BY})" if decision.by is not None else BY
+
+
+def _decided(s: Served, run: int) -> schemas.Decided:
+    with results.reading(s.engine) as connection:
+        line = status.get(connection, run)
+    return schemas.Decided(run=run, state=line.state, reason=line.reason)

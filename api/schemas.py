@@ -1,7 +1,7 @@
 """What the API takes and returns, as its description shows it."""
 
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.annotated_handlers import GetJsonSchemaHandler
@@ -13,11 +13,13 @@ from scorebeat.core.states import BatchState, RunState
 from scorebeat.db.ledger.failure_groups import GROUP
 from scorebeat.db.reports.lookup import KeyState
 from scorebeat.producer.requests.enqueue import LONGEST_RUN_KEY
+from scorebeat.producer.requests.release import LONGEST_WHY
 
 LARGEST_ID = 2**53 - 1
 """The largest whole number that every reader of JSON can tell from its neighbours."""
 MOST_KEYS = 10_000
 MOST_ROWS = 10_000
+LONGEST_BY = 100
 Id = Annotated[int, Field(ge=1, le=LARGEST_ID), BeforeValidator(whole)]
 Key = Annotated[list[str], Field(min_length=1, description="One text a key column, as PostgreSQL writes it.")]
 
@@ -139,6 +141,7 @@ class Job(BaseModel):
     last_state: RunState | None
     last_end_at: datetime | None
     last_reason: str | None
+    held_run: int | None = Field(description="The newest run that the job's gate holds; null: none waits for a person.")
     last_skip_at: datetime | None = Field(description="The newest due time without a run: paused, busy or missed.")
     last_skip_reason: str | None
     paused_at: datetime | None
@@ -148,7 +151,9 @@ class Job(BaseModel):
 
 class Jobs(BaseModel):
     jobs: list[Job]
-    notes: list[str] = Field(description="What keeps due jobs from beginning, such as a missing control worker.")
+    notes: list[str] = Field(
+        description="What due jobs wait for, such as a control worker, and runs that wait for a person."
+    )
 
 
 class BatchesInState(BaseModel):
@@ -168,6 +173,35 @@ class RunDetails(Run):
 class Runs(BaseModel):
     runs: list[Run]
     next: int | None = Field(description="Pass it as `before` for the next page; null on the last one.")
+
+
+class Finding(BaseModel):
+    """One input or output, in the reference and now. A value is null where no row had a number."""
+
+    side: Literal["input", "output"]
+    name: str
+    psi: float | None = Field(description="Population stability index.")
+    distance: float | None = Field(
+        description="Of numbers in standard deviations of the reference; of categories from 0 to 1."
+    )
+    missing_before: float = Field(description="Share of rows with NULL or NaN, in the reference.")
+    missing_now: float
+    mean_before: float | None
+    mean_now: float | None
+    median_before: float | None
+    median_now: float | None
+    reasons: list[str] = Field(description="What is too far; empty if nothing is.")
+
+
+class Compared(BaseModel):
+    """The comparison of a run with its reference."""
+
+    run: int
+    rows: int = Field(description="Rows of the sample.")
+    reference: str | None = Field(description="Where the reference comes from, such as `run 3`.")
+    compared_at: datetime | None
+    why_not: str | None = Field(description="Why nothing was compared.")
+    findings: list[Finding] | None = Field(description="null: nothing was compared.")
 
 
 class FailureGroup(BaseModel):
@@ -243,6 +277,21 @@ class Requeued(BaseModel):
 class Cancelled(BaseModel):
     run: int
     cancelled: bool = Field(description="False: the run was over already.")
+
+
+class Decision(RequestBody):
+    by: NotNull[Annotated[PlainText, Field(min_length=1, max_length=LONGEST_BY)]] = Field(
+        default_factory=left_out, description="Who decided; the ledger records it beside `api`."
+    )
+    why: NotNull[Annotated[PlainText, Field(max_length=LONGEST_WHY)]] = Field(
+        default_factory=left_out, description="The reason, which the ledger records."
+    )
+
+
+class Decided(BaseModel):
+    run: int
+    state: RunState = Field(description="What the run is now: shown, `succeeded` or `partial`; dropped, `failed`.")
+    reason: str | None
 
 
 class RowsToScore(RequestBody):

@@ -9,9 +9,11 @@ from scorebeat.core.states import RunState
 from scorebeat.db.connect.engine import reachable
 from scorebeat.db.ledger import failure_groups
 from scorebeat.db.ledger.failure_groups import FailureGroup
-from scorebeat.db.reports import results, run_pages, status
+from scorebeat.db.ledger.profiles import Compared
+from scorebeat.db.reports import drift, results, run_pages, status
 from scorebeat.db.reports.status import RunLine
 from scorebeat.producer.context import Producer, whoami
+from scorebeat.producer.requests import release as decisions
 from scorebeat.producer.requests import requeue as by_hand
 
 LOOK_EVERY = 0.5
@@ -130,3 +132,21 @@ class Run:
     def cancel(self) -> bool:
         """Stop it: what it scored stays, the rest is pending for the next run. False if it had ended already."""
         return by_hand.cancel(self._p, self.id, whoami())
+
+    def drift(self) -> Compared:
+        """How far its inputs and outputs are from the reference, by column; without a comparison, why not."""
+        with reachable(self._p.url), results.reading(self._p.engine) as connection:
+            return drift.of_run(connection, self.id)
+
+    def release(self, why: str = "") -> RunLine:
+        """Show it to readers, although it did not pass the gate of its job. Recorded with your name and the reason.
+
+        Raises UsageError if it is not held, or if readers see a newer run by now: then nothing was changed.
+        """
+        decisions.release(self._p, self.id, whoami(), why)
+        return self.status()
+
+    def discard(self, why: str = "") -> RunLine:
+        """Drop what it scored while it is held; readers keep what they see. Raises as `release`."""
+        decisions.discard(self._p, self.id, whoami(), why)
+        return self.status()

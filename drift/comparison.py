@@ -13,7 +13,7 @@ from scipy.special import chdtrc, kolmogorov, ndtri, rel_entr
 
 from scorebeat.core.jobs.drift_limits import DriftLimits
 from scorebeat.drift.finding import Finding
-from scorebeat.drift.profile import Column, Profile
+from scorebeat.drift.profile import FEW, Column, Profile
 
 CHANCE = 0.001
 """The share of comparisons of unchanged data in which anything may be reported."""
@@ -34,14 +34,19 @@ class _Pair:
     now: Column
 
     @property
-    def is_moment(self) -> bool:
-        """Dates and timestamps always move on; only their NULLs are compared."""
-        return self.before.type.startswith(("date", "timestamp"))
+    def has_other_type(self) -> bool:
+        """Whether nothing of both can be compared, such as a text with a number."""
+        return None not in (self.before.kind, self.now.kind) and self.before.kind != self.now.kind
+
+    @property
+    def always_moves(self) -> bool:
+        """Dates and timestamps move on with every run; only their NULLs are compared."""
+        return "moment" in (self.before.kind, self.now.kind)
 
     @property
     def counts(self) -> tuple[dict[str, int], dict[str, int]] | None:
         """Counted values of both, where they are categories; None for numbers."""
-        is_category = self.before.type in ("string", "large_string", "bool") or self.side == "output"
+        is_category = self.before.kind in ("text", "bool") or self.side == "output"
         if not (is_category and self.before.has_few_values and self.now.has_few_values):
             return None
         return self.before.counts(), self.now.counts()
@@ -76,15 +81,17 @@ def why_not(before: Profile, now: Profile, limits: DriftLimits) -> str | None:
 
 def _compare(pair: _Pair, limits: DriftLimits, rare: float) -> Finding:
     before, now = pair.before, pair.now
-    reasons = [*_missing(pair, limits, rare)]
+    reasons = [*_missing(pair, limits, rare), *_infinite(pair, limits, rare)]
     psi = distance = None
     counts = pair.counts
-    if counts is not None and all(counts):
+    if pair.has_other_type:
+        reasons.append(f"its type is {now.type}, and {before.type} before")
+    elif counts is not None and all(counts):
         psi, distance, found = _compare_values(pair, *counts, limits, rare)
         reasons += found
-    elif not pair.is_moment and before.numbers.n and now.numbers.n:
+    elif not pair.always_moves and before.numbers.n and now.numbers.n:
         psi, distance, found = _compare_numbers(before, now, limits, rare)
-        reasons += found
+        reasons += [*found, *_many_values(pair)]
     return Finding(
         pair.side,
         pair.name,
@@ -98,17 +105,35 @@ def _compare(pair: _Pair, limits: DriftLimits, rare: float) -> Finding:
 
 
 def _mean(column: Column) -> float | None:
-    return column.mean if column.numbers.n else None
+    return _finite(column.mean) if column.numbers.n and column.kind != "moment" else None
 
 
 def _median(column: Column) -> float | None:
-    return next(iter(column.quantiles([0.5])), None)
+    return next(iter(column.quantiles([0.5])), None) if column.kind != "moment" else None
+
+
+def _finite(number: float) -> float | None:
+    """The number; None for what JSON and PostgreSQL cannot store, such as the mean of numbers of 1e308."""
+    return number if np.isfinite(number) else None
 
 
 def _missing(pair: _Pair, limits: DriftLimits, rare: float) -> Iterator[str]:
     before, now = pair.before.missing, pair.now.missing
     if abs(now - before) >= limits.missing and _differ(before, pair.before.rows, now, pair.now.rows, rare):
         yield f"{now:.1%} of the rows have no value, {before:.1%} before"
+
+
+def _infinite(pair: _Pair, limits: DriftLimits, rare: float) -> Iterator[str]:
+    before, now = (column.infinite / max(1, column.rows) for column in (pair.before, pair.now))
+    if now - before >= limits.outside and _differ(before, pair.before.rows, now, pair.now.rows, rare):
+        yield f"{now:.1%} are infinite, {before:.1%} before"
+
+
+def _many_values(pair: _Pair) -> Iterator[str]:
+    """A text that was a category, and is none any more. So many more values are no chance."""
+    before = len(pair.before.counts())
+    if pair.before.kind == "text" and 0 < before <= FEW // 2 and not pair.now.has_few_values:
+        yield f"it has more than {FEW} different values, {before} before"
 
 
 def _differ(before: float, rows_before: int, now: float, rows_now: int, rare: float) -> bool:
@@ -132,7 +157,9 @@ def _psi(before: Iterable[float], now: Iterable[float]) -> tuple[float, float]:
     return psi, float(chdtrc(len(p) - 1, psi / sizes))
 
 
-def _compare_numbers(before: Column, now: Column, limits: DriftLimits, rare: float) -> tuple[float, float, list[str]]:
+def _compare_numbers(
+    before: Column, now: Column, limits: DriftLimits, rare: float
+) -> tuple[float, float | None, list[str]]:
     reasons = []
     n, m = before.numbers.n, now.numbers.n
     edges = _edges(before)
@@ -143,9 +170,14 @@ def _compare_numbers(before: Column, now: Column, limits: DriftLimits, rare: flo
         reasons.append(f"PSI {psi:.2f}, limit {limits.psi:g}")
     points, ours, theirs = _cumulative(before, now)
     # the first Wasserstein distance of one dimension: the area between the cumulative shares
-    distance = float((np.abs(ours - theirs)[:-1] * np.diff(points)).sum())
-    distance = distance / before.deviation if before.deviation > 0 else float(distance > 0)
-    if distance >= limits.distance and _is_no_chance(before, now, float(np.abs(ours - theirs).max()), rare):
+    with np.errstate(over="ignore", invalid="ignore"):
+        area = float((np.abs(ours - theirs)[:-1] * np.diff(points)).sum())
+    distance = _finite(area / before.deviation if before.deviation > 0 else float(area > 0))
+    if (
+        distance is not None
+        and distance >= limits.distance
+        and _is_no_chance(before, now, float(np.abs(ours - theirs).max()), rare)
+    ):
         reasons.append(f"moved by {distance:.2f} standard deviations, limit {limits.distance:g}")
     low, high = before.numbers.get_min_value(), before.numbers.get_max_value()
     outside = now.numbers.get_rank(low, False) + 1 - now.numbers.get_rank(high, True)
@@ -158,7 +190,9 @@ def _edges(before: Column) -> list[float]:
     """Upper ends of the bins but the last, of about as many rows each in the reference; equal ones are one bin."""
     quantiles = before.quantiles(np.arange(1, BINS) / BINS)
     least = before.numbers.get_min_value()
-    return sorted({float(np.nextafter(least, -np.inf)), *quantiles})
+    with np.errstate(over="ignore"):  # there is nothing below the least number of all
+        below = float(np.nextafter(least, -np.inf))
+    return sorted({below, *quantiles})
 
 
 def _cumulative(before: Column, now: Column) -> tuple[Shares, Shares, Shares]:
@@ -194,8 +228,10 @@ def _compare_values(
         reasons.append(f"Jensen-Shannon distance {distance:.2f}, limit {limits.distance:g}")
     new = [label for label in labels if label not in before]
     share = sum(now[label] for label in new) / m
-    if share >= limits.new and _differ(0.0, int(n), share, int(m), rare):
-        shown = ", ".join(pair.now.name(label) for label in new[:SHOWN_VALUES])
+    # values that the reference has once tell how many rows have one that it missed by chance (Good and Turing, 1953)
+    missed = float((p == 1).sum() / n)
+    if share >= limits.new and share > missed and _differ(missed, int(n), share, int(m), rare):
+        shown = ", ".join(pair.now.name(label) or "the empty text" for label in new[:SHOWN_VALUES])
         reasons.append(f"{share:.1%} have values that the reference does not have: {shown}")
     if pair.side == "output":
         for label, was, is_now in zip(labels, p / n, q / m, strict=True):

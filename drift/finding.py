@@ -22,6 +22,22 @@ class Finding:
     reasons: tuple[str, ...] = ()
     """What is too large, for a person; empty if nothing is."""
 
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The same with one value a name, as tables and programs read it."""
+        pairs = {"missing": self.missing, "mean": self.mean, "median": self.median}
+        both = {
+            f"{name}_{when}": v for name, pair in pairs.items() for when, v in zip(("before", "now"), pair, strict=True)
+        }
+        return {
+            "side": self.side,
+            "name": self.name,
+            "psi": self.psi,
+            "distance": self.distance,
+            **both,
+            "reasons": list(self.reasons),
+        }
+
     def to_json(self) -> dict[str, Any]:
         """For the ledger."""
         return asdict(self)

@@ -14,8 +14,9 @@ from datasketches import frequent_items_error_type, frequent_strings_sketch, kll
 ACCURACY = 400
 """Parameter k of the KLL sketches: the share of values in an interval is right within 0.86 % of the rows, with 99 %
 confidence (Karnin, Lang and Liberty, 2016, as Apache DataSketches builds it)."""
-COUNTERS = 8
-"""Binary logarithm of the size of the sketches of frequent values: 192 values are counted exactly."""
+COUNTERS = 9
+"""Binary logarithm of the size of the sketches of frequent values: 384 values are counted exactly, more than
+`MOST_VALUES` and `FEW` together, which a merge may hold for a while."""
 FEW = 50
 """A column with more different values in a sample is not one of categories: its values are not counted."""
 MOST_VALUES = 150
@@ -24,6 +25,17 @@ SHARED_BY = 5
 """A text is stored only if so many rows of one sample have it; a rarer one is counted by a digest."""
 LONGEST_NAME = 64
 """Characters of a text that is stored."""
+
+_KINDS = {
+    "text": ("string", "large_string"),
+    "bool": ("bool",),
+    "moment": ("date", "timestamp"),
+    "time": ("time", "duration"),
+    "array": ("list", "large_list", "fixed_size_list"),
+    "bytes": ("binary", "large_binary", "fixed_size_binary"),
+    "other": ("struct", "map", "union", "dense_union", "sparse_union"),
+}
+"""Beginnings of the names that Arrow gives to types; all others are numbers. `timestamp` is tried before `time`."""
 
 Values = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -56,6 +68,16 @@ class Column:
     def missing(self) -> float:
         """The share of rows with NULL or NaN."""
         return (self.nulls + self.nans) / self.rows if self.rows else 0.0
+
+    @property
+    def kind(self) -> str | None:
+        """What can be compared with each other: numbers, texts, arrays …; None for a column without a type."""
+        if self.type == "null":
+            return None
+        for kind, prefixes in _KINDS.items():
+            if self.type.startswith(prefixes):
+                return kind
+        return "number"
 
     @property
     def deviation(self) -> float:
@@ -105,8 +127,9 @@ class Column:
         self.infinite += int(np.isinf(numbers).sum())
         if len(finite):
             self.numbers.update(finite)
-            self.mean = float(finite.mean())
-            self.squares = float(np.square(finite - self.mean).sum())
+            with np.errstate(over="ignore", invalid="ignore"):  # of numbers such as 1e300 there is no mean
+                self.mean = float(finite.mean())
+                self.squares = float(np.square(finite - self.mean).sum())
 
     def head(self) -> dict[str, Any]:
         """Everything but the sketches, as JSON."""
@@ -175,38 +198,58 @@ class Profile:
 
 def _measures(rows: pa.RecordBatch) -> dict[str, Column]:
     found: dict[str, Column] = {}
-    for name, values in zip(rows.schema.names, rows.columns, strict=True):
-        kind = values.type
-        if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+    for name, given in zip(rows.schema.names, rows.columns, strict=True):
+        values = given.dictionary_decode() if pa.types.is_dictionary(given.type) else given
+        column = Column(str(values.type), rows.num_rows, values.null_count)
+        if column.kind == "array":
             found |= _of_arrays(name, values)
             continue
-        column = found[name] = Column(str(kind), rows.num_rows, values.null_count)
-        present = values.drop_null()
-        if pa.types.is_boolean(kind):
-            present = present.cast(pa.int8())
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            column._add_numbers(pc.utf8_length(present).to_numpy(zero_copy_only=False).astype(np.float64))
-        elif pa.types.is_temporal(kind):
-            seconds = present.cast(pa.timestamp("us")).cast(pa.int64()).to_numpy() / 1e6
-            column._add_numbers(seconds)
-            column.has_few_values = False
-            continue
+        found[name] = column
+        column._add_numbers(_numbers(column, values.drop_null()))
+        if column.kind in ("text", "bool", "number"):
+            _count_values(column, values)
         else:
-            column._add_numbers(present.to_numpy(zero_copy_only=False).astype(np.float64))
-        _count_values(column, values)
+            column.has_few_values = False
     return found
 
 
+def _numbers(column: Column, present: pa.Array) -> Values:
+    """The values as numbers: of texts and bytes their lengths, of times their seconds; none of what has no number."""
+    kind = present.type
+    match column.kind:
+        case "text":
+            present = pc.utf8_length(present)
+        case "bytes":
+            present = pc.binary_length(present)
+        case "bool":
+            present = present.cast(pa.int8())
+        case "moment":
+            # nanoseconds are cut: no unit that Arrow has holds every date and each of them
+            present = pc.divide(present.cast(pa.timestamp("us"), safe=False).cast(pa.int64()).cast(pa.float64()), 1e6)
+        case "time":
+            parts = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[kind.unit]
+            whole = present.cast(pa.int32() if kind.bit_width == 32 else pa.int64())
+            present = pc.divide(whole.cast(pa.float64()), parts)
+        case "other" | None:
+            return np.empty(0)
+    numbers: Values = present.to_numpy(zero_copy_only=False).astype(np.float64)
+    return numbers
+
+
 def _of_arrays(name: str, arrays: pa.Array) -> dict[str, Column]:
-    """Lengths and Euclidean norms: the elements themselves have no meaning one by one."""
+    """Lengths and Euclidean norms: the elements themselves have no meaning one by one. Texts have no norm."""
     lengths, norms = (Column(str(arrays.type), len(arrays), arrays.null_count) for _ in range(2))
     present = arrays.drop_null()
     sizes = pc.list_value_length(present).to_numpy(zero_copy_only=False)
+    lengths._add_numbers(sizes.astype(np.float64))
+    norms.has_few_values = lengths.has_few_values = False
+    element = arrays.type.value_type
+    if not (pa.types.is_integer(element) or pa.types.is_floating(element) or pa.types.is_boolean(element)):
+        return {f"{name} (length)": lengths}
     elements = pc.list_flatten(present).cast(pa.float64()).to_numpy(zero_copy_only=False)
     rows = np.repeat(np.arange(len(sizes)), sizes)
-    lengths._add_numbers(sizes.astype(np.float64))
-    norms._add_numbers(np.sqrt(np.bincount(rows, weights=np.square(elements), minlength=len(sizes))))
-    norms.has_few_values = lengths.has_few_values = False
+    with np.errstate(over="ignore"):
+        norms._add_numbers(np.sqrt(np.bincount(rows, weights=np.square(elements), minlength=len(sizes))))
     return {f"{name} (length)": lengths, f"{name} (norm)": norms}
 
 

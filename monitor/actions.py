@@ -1,4 +1,4 @@
-"""Actions from the pages: requeue, cancel, pause, resume, run now. Each is recorded with the person and the time."""
+"""Actions on runs and jobs from the pages, such as requeue. Each is recorded with the person and the time."""
 
 import re
 from collections.abc import Callable
@@ -14,11 +14,17 @@ from scorebeat.monitor.formatting import plural
 from scorebeat.monitor.handlers import LedgerHandler
 from scorebeat.monitor.ledger import is_away
 from scorebeat.producer.context import Producer
+from scorebeat.producer.requests import release as decisions
 from scorebeat.producer.requests import requeue as by_hand
 from scorebeat.producer.requests.enqueue import Request, enqueue
 
 _BATCH = re.compile("[0-9]{1,18}")
 _GROUP = re.compile(GROUP)
+DECISIONS = {
+    "release": (decisions.release, "released: readers see it"),
+    "discard": (decisions.discard, "discarded: readers keep what they see"),
+}
+"""What a person may decide on a held run, and what it is then."""
 _FIELDS = frozenset({"batch", "group", "_xsrf"})
 
 
@@ -48,7 +54,7 @@ class Action(LedgerHandler):
 
 
 class RunAction(Action):
-    """`POST /runs/3/requeue` (fields `batch`, `group`), `POST /runs/3/cancel`."""
+    """`POST /runs/3/requeue` (fields `batch`, `group`), `cancel`, `release` and `discard` (field `reason`)."""
 
     @authenticated
     async def post(self, run: str, what: str) -> None:
@@ -62,6 +68,16 @@ class RunAction(Action):
                 )
 
             await self.do(cancel)
+            return
+        if what in DECISIONS:
+            decide, done = DECISIONS[what]
+            why = self.get_body_argument("reason", "")
+
+            def decision(p: Producer) -> str:
+                decide(p, run_id, by, why)
+                return f"Run {run_id} is {done}."
+
+            await self.do(decision)
             return
         # an unknown field would be ignored, and more would be put back than the caller selected
         if set(self.request.arguments) - _FIELDS or (self.request.body and not self.request.body_arguments):

@@ -15,6 +15,16 @@ def count(number: float | None) -> str:
     return NOTHING if number is None else f"{number:,.0f}"
 
 
+def number(value: float | None) -> str:
+    """`0.4`, `1204`, `1.204e+06`; a dash for None."""
+    return NOTHING if value is None else f"{value:.4g}"
+
+
+def percent(part: float) -> str:
+    """`0.4 %` of a share of 0.004."""
+    return f"{100 * part:.1f} %"
+
+
 def speed(rows_a_second: float | None) -> str:
     """`0.4`, `12`, `1,204` rows a second; a dash for None or 0."""
     if not rows_a_second:

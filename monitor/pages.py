@@ -9,12 +9,12 @@ from sqlalchemy import Connection
 from tornado.web import authenticated
 
 from scorebeat.core.errors import UnknownName
-from scorebeat.core.states import BatchState, RunState
+from scorebeat.core.states import FINAL_RUN, BatchState, RunState
 from scorebeat.db.connect import database_clock
 from scorebeat.db.ledger import failure_groups, jobs
 from scorebeat.db.ledger.failure_groups import Place
 from scorebeat.db.ledger.jobs import JobRow
-from scorebeat.db.reports import batch_pages, job_lines, run_pages, status
+from scorebeat.db.reports import batch_pages, drift, job_lines, run_pages, status
 from scorebeat.db.reports.run_pages import Pace
 from scorebeat.db.reports.status import RunLine
 from scorebeat.monitor.handlers import Page
@@ -24,7 +24,7 @@ from scorebeat.producer.requests.requeue import comes_back_whole
 A_PAGE = 50
 FILTERS: dict[str, tuple[RunState, ...]] = {
     "open": (RunState.PLANNING, RunState.RUNNING),
-    **{state.value: (state,) for state in (RunState.SUCCEEDED, RunState.PARTIAL, RunState.FAILED, RunState.CANCELLED)},
+    **{state.value: (state,) for state in FINAL_RUN},
 }
 """Filters of the list of runs, by name."""
 FAILED = "failed"
@@ -58,11 +58,16 @@ class Shown:
         return None
 
     @property
+    def is_held(self) -> bool:
+        """Whether it waits for a person."""
+        return self.line.state is RunState.HELD
+
+    @property
     def has_failed_work(self) -> bool:
         """Whether a requeue may put something back."""
         ended_badly = self.line.state in (RunState.FAILED, RunState.PARTIAL)  # batches may have been stopped
         failed = self.line.batches_dead or self.line.rows_failed or ended_badly
-        return bool(failed) and self.line.state is not RunState.CANCELLED
+        return bool(failed) and self.line.state not in (RunState.CANCELLED, RunState.HELD)
 
     @property
     def comes_back_whole(self) -> bool:
@@ -126,6 +131,8 @@ class RunPage(Page):
                 "run": shown(connection, line, database_clock.now(connection)),
                 "job": _job(connection, line.job),
                 "notes": unserved.of_runs(connection, [line]),
+                "compared": drift.of_run(connection, line.id) if line.is_final else None,
+                "compared_in_words": drift.in_words,
                 "points": run_pages.throughput(connection, line.id, bars),
                 "states": status.batch_states(connection, line.id),
                 "groups": groups[:20],

@@ -57,7 +57,7 @@ def with_ours(flowers: Sequence[Any], ledger: Ledger) -> list[Any]:
     ours = [
         url(r"/runs", RunsPage, arguments, name="runs"),
         url(r"/runs/(\d{1,18})", RunPage, arguments, name="run"),
-        url(r"/runs/(\d{1,18})/(requeue|cancel)", RunAction, arguments, name="run-action"),
+        url(r"/runs/(\d{1,18})/(requeue|cancel|release|discard)", RunAction, arguments, name="run-action"),
         url(r"/runs/job/([^/]+)/(run|pause|resume)", JobAction, arguments, name="job-action"),
         url(r"/runs/batch/(\d{1,18})", BatchPart, arguments, name="batch"),
         url(r"/runs/static/(.*)", Static, {"path": str(STATIC)}, name="runs-static"),

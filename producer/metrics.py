@@ -135,6 +135,19 @@ def _of_ended_runs(numbers: Numbers) -> Iterator[Metric]:
         yield _gauge(f"last_run_{name}", help_text, ("job",), [((r["job"],), r[column]) for r in numbers.last_runs])
     ended_well = [((r["job"],), r["state"] == RunState.SUCCEEDED) for r in numbers.last_runs]
     yield _gauge("last_run_succeeded", "1 when the newest ended run succeeded, else 0.", ("job",), ended_well)
+    yield _gauge("runs_held", "Runs that a gate holds, until a person decides.", ("job",), _one(numbers.held))
+    yield _gauge(
+        "drifted_columns",
+        "Inputs and outputs of the newest compared run that are too far from the reference. Absent without one.",
+        ("job",),
+        [((d["job"],), d["columns"]) for d in numbers.drift],
+    )
+    yield _gauge(
+        "largest_psi",
+        "The largest population stability index of the newest compared run. Absent without one.",
+        ("job",),
+        [((d["job"],), d["psi"]) for d in numbers.drift if d["psi"] is not None],
+    )
     yield _gauge(
         "last_success_timestamp_seconds", "When a run succeeded last, since 1970.", ("job",), _one(numbers.last_success)
     )

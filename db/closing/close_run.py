@@ -15,6 +15,7 @@ from scorebeat.db.closing.run_profiles import NOTHING, Judged
 from scorebeat.db.ledger import batches, jobs, model_versions, next_step, profiles, runs
 from scorebeat.db.ledger.runs import Run
 from scorebeat.db.predictions import comparison, generation_keys, prediction_sets, set_drops, views
+from scorebeat.db.records import audit
 from scorebeat.db.schema import functions
 
 RETRY_PAUSE = timedelta(seconds=10)
@@ -58,9 +59,7 @@ class BegunAgain:
         emit("run.begun_again", run=self.run, tries=self.tries, reason=self.reason)
 
 
-def settle(
-    connection: Connection, run_id: int, attempts: int, *, released: bool = False
-) -> Settled | BegunAgain | None:
+def settle(connection: Connection, run_id: int, attempts: int) -> Settled | BegunAgain | None:
     """Close the run if its batches are all final, in a transaction of its own; None if they are not.
 
     None also if it would be shown, but its generation lacks its key: `keyed_runs`.
@@ -70,7 +69,7 @@ def settle(
 
     Its predictions are shown in the same transaction: all of a retry-run, or an every-run generation that has every
     row except the quarantined ones. A run that the gate of its job stops is held instead, unless a person
-    `released` it.
+    released it.
     """
     if not run_ends.is_done(connection, run_id):
         return None
@@ -90,8 +89,8 @@ def settle(
         state, reason = run_ends.settle(connection, run, tally), run_ends.left_out(tally, run)
     judged, stopped_by = NOTHING, ""
     if state in (RunState.SUCCEEDED, RunState.PARTIAL):
-        judged = NOTHING if released else run_profiles.judge(connection, run, tally)  # it was compared when it was held
-        stopped_by = "" if released else "; ".join(gates.reasons(run, tally, judged))
+        judged = run_profiles.judge(connection, run, tally)
+        stopped_by = _stopped_by(connection, run, tally, judged)
         if stopped_by and _is_hidden(connection, run, tally):
             state, reason = RunState.HELD, next_step.held(run, stopped_by, reason)
             runs.hold(connection, run_id, reason)
@@ -174,10 +173,16 @@ def _fail_if_readers_lose_all(connection: Connection, run: Run, tally: Tally) ->
     return reason if runs.fail(connection, run.id, reason) else None
 
 
+def _stopped_by(connection: Connection, run: Run, tally: Tally, judged: Judged) -> str:
+    """The conditions of the gate that the run fails; empty if it passes, or if a person has ever released it."""
+    found = "; ".join(gates.reasons(run, tally, judged))
+    return "" if found and audit.is_recorded(connection, "run.released", f"run {run.id}") else found
+
+
 def _is_hidden(connection: Connection, run: Run, tally: Tally) -> bool:
     """Whether readers see nothing of the run yet, so that it can be held."""
-    if run.makes_generation:
-        return tally.can_be_shown
+    if run.makes_generation:  # a requeue ends one that was shown before
+        return tally.can_be_shown and prediction_sets.get(connection, run.prediction_set_id).complete_at is None
     return run.job.on_failure == "retry-run" and prediction_sets.hides(connection, run.prediction_set_id)
 
 

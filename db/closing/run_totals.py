@@ -29,6 +29,11 @@ _URL = "j.spec ->> 'notify' IS NOT NULL AND j.removed_at IS NULL"
 _DEFAULT_EVENTS = json.dumps(NOTIFY_ON_BY_DEFAULT)
 NOTIFIED_EVENTS = f"coalesce(j.spec -> 'notify_on', '{_DEFAULT_EVENTS}'::jsonb)"
 """SQL: the events that are posted to the job's address."""
+_DRIFTED = (
+    "EXISTS (SELECT FROM scorebeat.run_profiles p, jsonb_array_elements(p.findings) f WHERE p.run_id = n.id"
+    " AND p.findings IS NOT NULL AND jsonb_array_length(f -> 'reasons') > 0)"
+)
+"""SQL: an input or output of run n is too far from the reference."""
 _FIRST_END = "NOT EXISTS (SELECT 1 FROM scorebeat.run_sums WHERE run_id = {run})"
 
 
@@ -55,9 +60,9 @@ _NOTE = (
     " ON CONFLICT (name, job) DO UPDATE SET value = counters.value + EXCLUDED.value),"
     # a tick that found nothing to score is `empty`
     f" news AS (SELECT e.*, e.finished_at > now() - :told_within AS is_young, {NOTIFIED_EVENTS} ?"
-    " CASE WHEN e.state = 'failed' THEN 'failed' WHEN e.state = 'succeeded' AND e.is_tick"
+    " CASE WHEN e.state IN ('failed', 'held') THEN e.state WHEN e.state = 'succeeded' AND e.is_tick"
     " AND NOT EXISTS (SELECT FROM scorebeat.batches b WHERE b.run_id = e.id) THEN 'empty' ELSE 'finished' END"
-    f" AS is_notified, {NOTIFIED_EVENTS} ? 'late' AS is_notified_late"
+    f" AS is_notified, {NOTIFIED_EVENTS} ? 'late' AS is_notified_late, {NOTIFIED_EVENTS} ? 'drift' AS is_notified_drift"
     f" FROM ended e JOIN scorebeat.jobs j ON j.name = e.job WHERE {_URL}),"
     " judged AS (SELECT n.*, EXISTS (SELECT FROM scorebeat.notices z JOIN scorebeat.actions a"
     f" ON a.subject = 'job ' || n.job AND a.action = '{OVERDUE}' WHERE z.run_id = n.id AND z.event = 'late'"
@@ -67,10 +72,15 @@ _NOTE = (
     " AND z.event = 'late') AS is_late FROM news n WHERE n.is_young),"
     " posted AS (INSERT INTO scorebeat.notices (run_id, event, happened_at)"
     # a run that failed and is late is one post: `late`, which has both, unless `late` was posted while it was open
-    " SELECT n.id, CASE n.state WHEN 'failed' THEN 'failed' ELSE 'finished' END, n.finished_at FROM judged n"
+    " SELECT n.id, CASE WHEN n.state IN ('failed', 'held') THEN n.state ELSE 'finished' END, n.finished_at"
+    " FROM judged n"
     " WHERE n.is_notified AND n.state <> 'cancelled' AND NOT (n.state = 'failed' AND (n.is_late OR n.late_says_end))"
     " UNION ALL SELECT n.id, 'late', n.deadline_at FROM judged n WHERE n.is_late"
-    " AND NOT (n.state = 'failed' AND n.late_says_end) ON CONFLICT DO NOTHING),"
+    " AND NOT (n.state = 'failed' AND n.late_says_end)"
+    # who released a held run knows it
+    " UNION ALL SELECT n.id, 'drift', n.finished_at FROM judged n WHERE n.is_notified_drift"
+    f" AND n.state IN ('succeeded', 'partial') AND {_DRIFTED} AND NOT EXISTS (SELECT FROM scorebeat.notices z"
+    " WHERE z.run_id = n.id AND z.event = 'held') ON CONFLICT DO NOTHING),"
     " noted AS (UPDATE scorebeat.runs r SET noted_at = r.finished_at FROM ended e WHERE r.id = e.id)"
     " SELECT e.job, count(*), count(*) FILTER (WHERE NOT n.is_young AND n.is_notified AND n.state <> 'cancelled')"
     " FROM ended e LEFT JOIN news n ON n.id = e.id GROUP BY e.job ORDER BY e.job"

@@ -86,8 +86,8 @@ def merge(connection: Connection, run_id: int) -> bool:
         return False
     connection.execute(
         text(
-            "INSERT INTO scorebeat.run_profiles (run_id, profile, rows) VALUES (:run, :profile, 0)"
-            " ON CONFLICT (run_id) DO NOTHING"
+            "INSERT INTO scorebeat.run_profiles (run_id, job, profile, rows)"
+            " SELECT id, job, :profile, 0 FROM scorebeat.runs WHERE id = :run ON CONFLICT (run_id) DO NOTHING"
         ),
         {"run": run_id, "profile": Profile().to_bytes()},
     )
@@ -233,12 +233,12 @@ def compared(connection: Connection, run_id: int) -> Compared | None:
 
 
 def newest(connection: Connection, job: str) -> int | None:
-    """The newest ended run of the job that has a profile."""
+    """The newest run of the job that was compared; if none was, the newest that has a profile."""
     found: int | None = connection.execute(
         text(
-            "SELECT max(r.id) FROM scorebeat.runs r JOIN scorebeat.run_profiles p ON p.run_id = r.id"
-            " WHERE r.job = :job AND p.compared_at IS NOT NULL"
+            "SELECT run_id FROM scorebeat.run_profiles WHERE job = :job AND compared_at IS NOT NULL"
+            " ORDER BY findings IS NULL, run_id DESC LIMIT 1"
         ),
         {"job": job},
-    ).scalar_one()
+    ).scalar_one_or_none()
     return found

@@ -12,6 +12,12 @@ def record(connection: Connection, by: str, action: str, subject: str, **details
     connection.execute(actions.insert().values(by=by, action=action, subject=subject, details=details))
 
 
+def is_recorded(connection: Connection, action: str, subject: str) -> bool:
+    """Whether this was ever done to the subject."""
+    done = select(actions.c.id).where(actions.c.action == action, actions.c.subject == subject).limit(1)
+    return connection.execute(done).first() is not None
+
+
 def details(connection: Connection, action: str) -> list[tuple[str, dict[str, Any]]]:
     """Subject and details of each action of this kind, the oldest first."""
     wanted = select(actions.c.subject, actions.c.details).where(actions.c.action == action).order_by(actions.c.id)

@@ -33,7 +33,7 @@ class Notice:
     run_id: int
     job: str
     event: str
-    """`finished`, `failed` or `late`."""
+    """`finished`, `failed`, `late`, `drift` or `held`."""
     happened_at: datetime
     url: str | None
     """The job's address now; None if it has none any more."""

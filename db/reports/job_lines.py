@@ -43,6 +43,9 @@ class JobLine:
     last_state: RunState | None
     last_end_at: datetime | None
     last_reason: str | None
+    held_run: int | None
+    """The newest run that the job's gate holds: it waits for a person."""
+    held_reason: str | None
     last_skip_at: datetime | None
     """The newest due time for which no run was opened, without an error: paused, busy or missed."""
     last_skip_reason: str | None
@@ -70,13 +73,18 @@ class JobLine:
     def model(self) -> str:
         return self.job.model_name
 
+    @property
+    def held_note(self) -> str | None:
+        """The message that a run of the job waits for a person; None if none does."""
+        return None if self.held_run is None else f"run {self.held_run} of job {self.name} is {self.held_reason}"
+
 
 _LINES = text(
     "SELECT j.name, j.applied_at, (SELECT version FROM scorebeat.model_versions WHERE published_at IS NOT NULL"
     " AND retired_at IS NULL AND name = split_part(j.spec ->> 'model', '/', 1)) AS published,"
     " greatest(s.finished_at, f.finished_at) AS last_success_at, s.finished_at AS complete_until,"
     " f.due_at AS filled_until, o.id AS open_run, e.id AS last_run, e.state AS last_state,"
-    " e.finished_at AS last_end_at, e.reason AS last_reason,"
+    " e.finished_at AS last_end_at, e.reason AS last_reason, h.id AS held_run, h.reason AS held_reason,"
     " CAST(k.details ->> 'due_at' AS timestamptz) AS last_skip_at, k.details ->> 'reason' AS last_skip_reason"
     " FROM scorebeat.jobs j"
     f" LEFT JOIN LATERAL (SELECT r.finished_at FROM scorebeat.runs r WHERE r.job = j.name AND {COMPLETE}"
@@ -88,6 +96,8 @@ _LINES = text(
     " AND state IN ('planning', 'running')) o ON true"
     " LEFT JOIN LATERAL (SELECT id, state, finished_at, reason FROM scorebeat.runs WHERE job = j.name"
     " AND finished_at IS NOT NULL ORDER BY id DESC LIMIT 1) e ON true"
+    " LEFT JOIN LATERAL (SELECT id, reason FROM scorebeat.runs WHERE job = j.name AND state = 'held'"
+    " ORDER BY id DESC LIMIT 1) h ON true"
     " LEFT JOIN LATERAL (SELECT details FROM scorebeat.actions WHERE subject = 'job ' || j.name"
     " AND action IN ('tick.skipped', 'tick.missed') ORDER BY id DESC LIMIT 1) k ON true"
     " WHERE j.removed_at IS NULL"

@@ -39,6 +39,10 @@ class Numbers:
     """Of open runs: `job`, `queue`, `state`, `batches`."""
     last_runs: list[dict[str, Any]]
     """The newest ended run of each job: `job`, `state`, `seconds`, `finished`, `rows_scored`, `rows_failed`."""
+    held: dict[str, int]
+    """Number of runs that wait for a person, by job."""
+    drift: list[dict[str, Any]]
+    """The newest compared run of each job: `job`, `columns` that are too far from the reference, the largest `psi`."""
     last_success: dict[str, float]
     """Seconds since 1970, by job."""
     models: list[dict[str, Any]]
@@ -66,6 +70,8 @@ def read(connection: Connection) -> Numbers:
         open_runs=_rows(connection, _OPEN_RUNS),
         batches=_rows(connection, _BATCHES),
         last_runs=_rows(connection, _LAST_RUNS),
+        held={row["job"]: row["runs"] for row in _rows(connection, _HELD)},
+        drift=_rows(connection, _DRIFT),
         last_success={row["job"]: row["finished"] for row in _rows(connection, _LAST_SUCCESS)},
         models=_models(connection, listed),
         workers=_workers(connection, listed),
@@ -195,6 +201,18 @@ _LAST_RUNS = _NEWEST.format(
     joins="CROSS JOIN LATERAL (SELECT rows_scored, rows_failed FROM scorebeat.run_status WHERE id = r.id OFFSET 0) s",
 )
 _LAST_SUCCESS = _NEWEST.format(columns=f"r.job, {_FINISHED}", condition="state = 'succeeded'", joins="")
+_HELD = (
+    "SELECT j.name AS job, count(r.id) AS runs FROM scorebeat.jobs j"
+    " LEFT JOIN scorebeat.runs r ON r.job = j.name AND r.state = 'held'"
+    " WHERE j.removed_at IS NULL GROUP BY j.name ORDER BY j.name"
+)
+_DRIFT = (
+    "SELECT j.name AS job, f.columns, f.psi FROM scorebeat.jobs j CROSS JOIN LATERAL (SELECT findings"
+    " FROM scorebeat.run_profiles WHERE job = j.name AND findings IS NOT NULL ORDER BY run_id DESC LIMIT 1) p"
+    " CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE jsonb_array_length(e -> 'reasons') > 0) AS columns,"
+    " max((e ->> 'psi')::float8) AS psi FROM jsonb_array_elements(p.findings) e) f"
+    " WHERE j.removed_at IS NULL ORDER BY j.name"
+)
 _TICKS = f"SELECT job, name, value FROM scorebeat.counters WHERE starts_with(name, '{TICKS}') ORDER BY job, name"
 _UNDELIVERED = (
     "SELECT r.job, count(*) AS notices FROM scorebeat.notices n JOIN scorebeat.runs r ON r.id = n.run_id"

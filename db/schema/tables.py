@@ -168,6 +168,7 @@ Index(
 )
 Index("runs_job_id", runs.c.job, runs.c.id)
 Index("runs_set_finished", runs.c.prediction_set_id, runs.c.finished_at)
+Index("runs_held", runs.c.job, runs.c.id, postgresql_where=text("state = 'held'"))
 Index(
     "runs_to_note",
     runs.c.id,
@@ -311,6 +312,7 @@ run_profiles = Table(
     "run_profiles",
     metadata,
     Column("run_id", BigInteger, ForeignKey("scorebeat.runs.id"), primary_key=True, autoincrement=False),
+    Column("job", Text, ForeignKey("scorebeat.jobs.name"), nullable=False),
     Column("profile", LargeBinary, nullable=False, comment="sketches of a sample of its inputs and outputs"),
     Column("rows", BigInteger, nullable=False, comment="rows of the sample"),
     Column("reference_id", BigInteger, ForeignKey("scorebeat.reference_profiles.id")),
@@ -324,6 +326,7 @@ run_profiles = Table(
         server_default="false",
         comment="it has too few rows: the next run of the job and version is compared together with it",
     ),
+    Index("run_profiles_compared", "job", "run_id", postgresql_where=text("findings IS NOT NULL")),
 )
 
 batch_profiles = Table(

@@ -143,6 +143,7 @@
     document.getElementById("ask-text").textContent = button.dataset.ask;
     document.getElementById("ask-yes").textContent = button.dataset.verb;
     document.getElementById("ask-reason").hidden = !button.dataset.reason;
+    document.getElementById("ask-for").textContent = button.dataset.reason || "";
     document.getElementById("ask-why").value = "";
     ask.returnValue = "no";
     ask.showModal();

@@ -25,6 +25,7 @@ _COMMANDS = {
     "scorebeat.ops.cli.commands.backfill": ("backfill",),
     "scorebeat.ops.cli.commands.jobs": ("jobs",),
     "scorebeat.ops.cli.commands.runs": ("runs", "show", "failures"),
+    "scorebeat.ops.cli.commands.drift": ("drift", "release", "discard"),
     "scorebeat.ops.cli.commands.watch": ("watch",),
     "scorebeat.ops.cli.commands.metrics": ("metrics",),
     "scorebeat.ops.cli.commands.prune": ("prune",),

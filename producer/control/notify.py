@@ -1,4 +1,4 @@
-"""Notices to a job's address: finished, failed, late. They are stored in the ledger, signed, posted and retried."""
+"""Notices to a job's address, such as finished, late or held: stored in the ledger, signed, posted and retried."""
 
 import hashlib
 import hmac
@@ -12,7 +12,7 @@ from scorebeat.core.events import emit
 from scorebeat.db.closing import overdue, run_totals
 from scorebeat.db.records import notices
 from scorebeat.db.records.notices import Notice
-from scorebeat.db.reports import status
+from scorebeat.db.reports import drift, status
 from scorebeat.producer.context import Producer
 from scorebeat.producer.control import unserved
 from scorebeat.producer.control.webhooks import Post, post_all, reason
@@ -80,6 +80,9 @@ def _request(p: Producer, notice: Notice, url: str) -> Post:
         if notice.event == "late":
             why = overdue.why(connection, line.job, notice.happened_at)
             notes = [why, *notes] if why is not None else notes
+        if notice.event == "drift":
+            found = drift.of_run(connection, notice.run_id).drifted
+            notes = [f"{one.side} {one.name}: {', '.join(one.reasons)}" for one in found]
         content = body(notice, run | {"notes": notes})
     headers = {
         "Content-Type": "application/json",
@@ -95,7 +98,8 @@ def _request(p: Producer, notice: Notice, url: str) -> Post:
 
 
 def body(notice: Notice, run: dict[str, Any]) -> bytes:
-    """The run as in `runs --json`, with `notes` of what it waits for, what happened and when, and a `text`."""
+    """The run as in `runs --json`, with `notes` of what it waits for or what drifted, what happened and when, and a
+    `text`."""
     about = {"event": notice.event, "happened_at": notice.happened_at, "notice": notice.id}
     fields = {**run, **about, "text": in_words(notice, run)}
     return json.dumps(fields, default=_json, ensure_ascii=False).encode()
@@ -110,7 +114,9 @@ def in_words(notice: Notice, run: dict[str, Any]) -> str:
         at = notice.happened_at.isoformat(" ", "minutes")
         late = f"job {run['job']} is late: results were needed by {at}; run {run['id']}, {run['state']}{reason}, {rows}"
         return "; ".join([late, *(note for note in run["notes"] if note not in reason)])
-    return f"{run_is}{reason}" if notice.event == "failed" else f"{run_is}: {rows}{reason}"
+    if notice.event == "drift":
+        return f"drift: {run_is}: {'; '.join(run['notes'])}. `scorebeat drift {run['job']} --run {run['id']}` compares"
+    return f"{run_is}{reason}" if notice.event in ("failed", "held") else f"{run_is}: {rows}{reason}"
 
 
 def signature(key: bytes, content: bytes, at: int) -> str:

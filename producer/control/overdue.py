@@ -41,6 +41,8 @@ def _cause(connection: Connection, line: JobLine) -> str:
     if line.open_run is not None:
         why = unserved.why_open(connection, status.get(connection, line.open_run))
         return f"run {line.open_run} is still open: {why}"
+    if line.held_note is not None:
+        return line.held_note
     if line.last_state in FINAL_RUN:
         return (
             f"its newest run, {line.last_run}, {line.last_state}{f': {line.last_reason}' if line.last_reason else ''}"

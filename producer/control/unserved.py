@@ -1,4 +1,4 @@
-"""Messages about work that waits for a worker: one that serves its queue, or one that can load its model."""
+"""Messages about work that waits: for a worker that serves its queue, one that can load its model, or a person."""
 
 from collections.abc import Iterable
 
@@ -33,12 +33,13 @@ def why_open(connection: Connection, line: RunLine) -> str:
 
 
 def of_jobs(connection: Connection, lines: Iterable[JobLine]) -> list[str]:
-    """Messages if a job will be due and no worker would begin its run.
+    """Messages if a job will be due and no worker would begin its run, and of runs that wait for a person.
 
     Not about its queue: workers may be started only when there is work.
     """
-    missing = no_control(workers.served(connection)) if any(line.next_due_at for line in lines) else None
-    return [missing] if missing else []
+    listed = list(lines)
+    missing = no_control(workers.served(connection)) if any(line.next_due_at for line in listed) else None
+    return [note for note in (missing, *(line.held_note for line in listed)) if note is not None]
 
 
 def no_control(served: set[str]) -> str | None:

@@ -1,11 +1,13 @@
 """A person's decision on a run that its gate holds: show it to readers, or drop what it scored."""
 
+from dataclasses import replace
+
 from sqlalchemy import Connection
 
 from scorebeat.core.errors import UsageError, require_short
 from scorebeat.core.events import emit
 from scorebeat.core.states import RunState
-from scorebeat.db.closing import atomic_runs, close_run
+from scorebeat.db.closing import atomic_runs, close_run, run_profiles
 from scorebeat.db.closing.close_run import Settled
 from scorebeat.db.connect.engine import reachable
 from scorebeat.db.ledger import next_step, runs
@@ -28,11 +30,11 @@ def release(p: Producer, run_id: int, by: str, why: str = "") -> None:
         _require_newest(connection, run)
         runs.release(connection, run_id)
         audit.record(connection, by, "run.released", f"run {run_id}", why=why, held_for=run.reason)
-        closed = close_run.settle(connection, run_id, p.settings.max_attempts, released=True)
+        closed = close_run.settle(connection, run_id, p.settings.max_attempts)
         if not isinstance(closed, Settled):  # a batch of it is open, or the key of its table is gone
             raise UsageError(f"run {run_id} cannot be closed now. Nothing was changed; try again later")
     emit("run.released", run=run_id, by=by, why=why)
-    closed.log()
+    replace(closed, judged=run_profiles.NOTHING).log()  # its drift was reported when it was held
 
 
 def discard(p: Producer, run_id: int, by: str, why: str = "") -> None:

@@ -171,6 +171,13 @@ def _require_can_go_on(connection: Connection, run: Run) -> None:
             f"run {run.id} is held by the gate of its job. Nothing was put back; decide first: `scorebeat release "
             f"{run.id}` shows it, `scorebeat discard {run.id}` drops it"
         )
+    if (
+        run.state is RunState.FAILED
+        and run.makes_generation
+        and audit.is_recorded(connection, "run.discarded", f"run {run.id}")
+    ):
+        # its table is empty: the rows that are put back would be all that readers see
+        raise UsageError(f"run {run.id} was discarded, and what it scored is deleted; {score_them}")
     if run.state is RunState.FAILED and not requeued.has_batches(connection, run.id):
         raise UsageError(f"run {run.id} failed and has no batches, so nothing of it can be put back; {score_them}")
     if run.state is RunState.PLANNING:

@@ -17,7 +17,8 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 NAME = "scorebeat"
 ROOMS = (
-    "api", "broker", "client", "core", "db", "examples", "models", "monitor", "online", "ops", "producer", "worker",
+    "api", "broker", "client", "core", "db", "drift", "examples", "models", "monitor", "online", "ops", "producer",
+    "worker",
 )  # fmt: skip
 """Folders of the repository, each of which is a part of the one package."""
 SOURCES = ("README.md", "pyproject.toml", "src", *ROOMS)

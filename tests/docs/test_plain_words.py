@@ -21,8 +21,8 @@ INSTEAD = {
     r"\bunless told\b": "by default",
 }
 FOLDERS = (
-    "api", "benchmarks", "broker", "client", "core", "db", "docs", "examples", "models", "monitor", "online", "ops",
-    "producer", "src", "tests", "worker",
+    "api", "benchmarks", "broker", "client", "core", "db", "docs", "drift", "examples", "models", "monitor", "online",
+    "ops", "producer", "src", "tests", "worker",
 )  # fmt: skip
 KEPT = ("docs/decisions/", "db/schema/migrations/versions/", "tests/docs/test_plain_words.py")
 """Records of their time, migrations whose bytes are released, and this list."""

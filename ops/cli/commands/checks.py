@@ -26,7 +26,7 @@ from scorebeat.db.ledger.jobs import JobRow
 from scorebeat.db.ledger.model_versions import Version
 from scorebeat.db.predictions import prediction_sets, stored_keys
 from scorebeat.db.processes import unloadable, workers
-from scorebeat.db.reports import status
+from scorebeat.db.reports import job_lines, status
 from scorebeat.db.schema import installation, ownership, revisions, roles
 from scorebeat.db.source import planning_cursor, row_security, snapshot
 from scorebeat.db.source.open_transactions import OpenTransactions
@@ -89,10 +89,13 @@ def _of_ledger(p: Producer) -> Iterator[Finding]:
     with p.engine.connect() as connection:
         rows = jobs.listing(connection)
         models = model_versions.listing(connection)
+        held = [note for line in job_lines.listing(connection) if (note := line.held_note) is not None]
     yield _try("jobs file", lambda: _file(p, rows))
     listed = [row.job for row in rows]
     for job in listed:
         yield _try(f"job {job.name}", lambda job=job: _job(p, job))  # type: ignore[misc]  # bound now, on purpose
+    for note in held:
+        yield Finding("held run", "warning", note)
     for version in models:
         yield _try(f"model {version}", lambda version=version: _model(p, version))  # type: ignore[misc]  # as above
     with p.engine.connect() as connection:

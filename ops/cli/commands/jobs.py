@@ -16,7 +16,7 @@ from scorebeat.producer.control import unserved
 COLUMNS = ("job", "schedule", "next_due", "last_success", "last_end", "last_skip", "paused", "queue", "model")
 
 PROMISED = ("name", "schedule", "timezone", "queue", "model", "model_version", "next_due_at", "needed_by", "is_overdue",
-            "last_success_at", "last_run", "last_state", "last_end_at", "last_reason", "last_skip_at",
+            "last_success_at", "last_run", "last_state", "last_end_at", "last_reason", "held_run", "last_skip_at",
             "last_skip_reason", "paused_at", "paused_by", "paused_reason")  # fmt: skip
 """The names of a job's values in JSON, a promise to programs."""
 

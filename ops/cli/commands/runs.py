@@ -9,7 +9,7 @@ from scorebeat.core.table_names import snapshot_table
 from scorebeat.db.closing import old_snapshots
 from scorebeat.db.ledger import followed_runs, jobs, watermarks
 from scorebeat.db.ledger import runs as run_rows
-from scorebeat.db.reports import status
+from scorebeat.db.reports import drift, status
 from scorebeat.db.reports.status import RunLine
 from scorebeat.ops.cli import output as out
 from scorebeat.ops.cli.context import database
@@ -138,13 +138,15 @@ def _show_run(p: Producer, run: int, *, as_json: bool) -> None:
             more = {"batches": status.batches(connection, run), "snapshot_bytes": size, "rows_removed": removed}
             out.print_json(_run(line) | compared | more)
             return
+        drifted = drift.in_words(drift.of_run(connection, run)) if line.is_final else None
         states = status.batch_states(connection, run)
         last = status.last_error(connection, run)
         warnings = unserved.of_runs(connection, [line])
         stored = _snapshot(connection, run) | _compared(connection, run)
     if removed is not None:
         stored["rows_removed"] = f"{removed:,}"
-    out.fields(_run(line) | {"took": None if line.seconds is None else out.duration(line.seconds)} | stored)
+    took = None if line.seconds is None else out.duration(line.seconds)
+    out.fields(_run(line) | {"took": took} | stored | {"drift": drifted})
     click.echo()
     columns = ("state", "batches", "rows_planned", "rows_scored", "rows_failed", "attempts", "fetch_seconds",
                "predict_seconds", "commit_seconds")  # fmt: skip

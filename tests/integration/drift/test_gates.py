@@ -59,6 +59,8 @@ def test_a_discarded_generation_is_never_shown_and_the_next_run_is(shifted: tupl
     run = points.run(run_id)
     assert (run.state, run.reason and "a wrong load" in run.reason) == (RunState.FAILED, True)
     assert points.sql("SELECT count(*) FROM predictions.points_job__poison_v1_g2") == [0]
+    with pytest.raises(UsageError, match="was discarded"):
+        requeue(points.producer, run_id, "ann")
     normal(points, 5_000, seed=0.4)
     assert points.run(points.scored(points.run(run_id).job)).state is RunState.SUCCEEDED
     assert len(points.view(points.run(run_id).job)) == 5_000
@@ -128,3 +130,19 @@ def test_each_condition_holds_by_itself(points: Points, gate: Any, harm: Any, ex
     run = points.run(points.scored(job))
     assert (run.state is RunState.HELD) == (expected is not None)
     assert expected is None or (run.reason is not None and expected in run.reason)
+
+
+def test_a_run_that_was_released_is_not_held_again_when_it_is_requeued(points: Points) -> None:
+    points.fill(20)
+    points.model({"raise": [7]})
+    job = points.job(rescore="every-run", error_threshold=-1, gate={"min_rows": 100})
+    run_id = points.scored(job)
+    assert points.run(run_id).state is RunState.HELD
+    release(points.producer, run_id, "ann")
+    assert points.run(run_id).state is RunState.PARTIAL
+    assert len(points.view(job)) == 19
+
+    points.mend()
+    assert requeue(points.producer, run_id, "ann") == 1
+    assert points.work(run_id) is RunState.SUCCEEDED
+    assert len(points.view(job)) == 20

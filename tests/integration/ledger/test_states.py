@@ -86,6 +86,9 @@ RUN_MOVES: dict[str, Callable[[Here], Any]] = {
     "fail": lambda h: runs.fail(h.connection, h.run_id, "because"),
     "cancel": lambda h: runs.cancel(h.connection, h.run_id, "ann"),
     "reopen": lambda h: runs.reopen(h.connection, h.run_id),
+    "hold": lambda h: runs.hold(h.connection, h.run_id, "because"),
+    "release": lambda h: runs.release(h.connection, h.run_id),
+    "discard": lambda h: runs.discard(h.connection, h.run_id, "because"),
 }
 
 

@@ -30,6 +30,11 @@ ALERTS = REPOSITORY / "deploy/prometheus/alerts.yml"
 NAME = re.compile(r"\bscorebeat_\w+")
 FINISHED, OPEN_BATCHES = 1_000, 10_000
 FEW = 6
+PROFILES = (
+    "INSERT INTO scorebeat.run_profiles (run_id, job, profile, rows, findings) SELECT id, job, '', 1000,"
+    """ '[{"psi": 0.1, "reasons": []}, {"psi": 0.3, "reasons": ["PSI 0.30"]}]'"""
+)
+"""SQL: of two inputs one drifted; a FROM follows."""
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +48,7 @@ def full(shared_engine: Engine) -> Iterator[Engine]:
         connection.execute(text('UPDATE scorebeat.jobs SET spec = spec || \'{"deadline": "1h"}\''))
         connection.execute(text('UPDATE scorebeat.jobs SET spec = spec || \'{"schedule": "every 1 day"}\''))
         connection.execute(text("UPDATE scorebeat.runs SET deadline_at = now()"))
+        connection.exec_driver_sql(f"{PROFILES} FROM scorebeat.runs WHERE state = 'succeeded'")
         jobs.pause(connection, "job_1", "test", 'a "reason"\nof two lines')
         workers.seen(connection, "odd", ["cpu", 'new\nline "quoted" \\ slash'], "cpu", 1)
         while run_totals.note(connection).ends:
@@ -252,6 +258,8 @@ def alarms(before: Samples, after: Samples, job: str) -> set[str]:
         ("INSERT INTO scorebeat.counters VALUES ('ticks_missed', 'nightly', 1)", "ScorebeatTickMissed"),
         ("INSERT INTO scorebeat.counters VALUES ('ticks_skipped_busy', 'nightly', 1)", "ScorebeatTickSkipped"),
         ("UPDATE scorebeat.jobs SET paused_at = now(), paused_by = 'ann'", "ScorebeatJobPaused"),
+        ("UPDATE scorebeat.runs SET state = 'held', reason = 'oh', finished_at = now()", "ScorebeatRunHeld"),
+        (f"{PROFILES} FROM scorebeat.runs", "ScorebeatDrift"),
     ],
 )
 def test_each_rule_fires_for_what_it_is_for_and_for_nothing_else(engine: Engine, what: str, alert: str | None) -> None:

@@ -66,6 +66,7 @@ def upgrade() -> None:
     op.create_table(
         "run_profiles",
         sa.Column("run_id", sa.BigInteger, sa.ForeignKey("scorebeat.runs.id"), primary_key=True, autoincrement=False),
+        sa.Column("job", sa.Text, sa.ForeignKey("scorebeat.jobs.name"), nullable=False),
         sa.Column("profile", sa.LargeBinary, nullable=False, comment="sketches of a sample of its inputs and outputs"),
         sa.Column("rows", sa.BigInteger, nullable=False, comment="rows of the sample"),
         sa.Column("reference_id", sa.BigInteger, sa.ForeignKey("scorebeat.reference_profiles.id")),
@@ -81,6 +82,13 @@ def upgrade() -> None:
         ),
         schema="scorebeat",
     )
+    op.create_index(
+        "run_profiles_compared",
+        "run_profiles",
+        ["job", "run_id"],
+        schema="scorebeat",
+        postgresql_where=sa.text("findings IS NOT NULL"),
+    )
     op.create_table(
         "batch_profiles",
         sa.Column("batch_id", sa.BigInteger, primary_key=True, autoincrement=False),
@@ -92,6 +100,7 @@ def upgrade() -> None:
     _check("runs", "state", _STATES.format(more=", 'held'"))
     _check("runs", "reason", "state NOT IN ('failed', 'held') OR reason IS NOT NULL")
     _check("notices", "event", _EVENTS.format(more=", 'drift', 'held'"))
+    op.create_index("runs_held", "runs", ["job", "id"], schema="scorebeat", postgresql_where=sa.text("state = 'held'"))
     op.get_bind().exec_driver_sql(EMPTY_GENERATION)
     op.execute("REVOKE ALL ON FUNCTION scorebeat.empty_generation(bigint) FROM PUBLIC")
     # sketches hardly shrink, and compressing them takes a part of each commit
@@ -110,5 +119,6 @@ def downgrade() -> None:
     _check("runs", "state", _STATES.format(more=""))
     _check("runs", "reason", "state <> 'failed' OR reason IS NOT NULL")
     _check("notices", "event", _EVENTS.format(more=""))
+    op.drop_index("runs_held", "runs", schema="scorebeat")
     for table in ("batch_profiles", "run_profiles", "reference_profiles"):
         op.drop_table(table, schema="scorebeat")
