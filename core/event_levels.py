@@ -15,6 +15,7 @@ _WARNINGS = frozenset(
         "device.limit_not_recorded",
         "failure.not_recorded",
         "heartbeat.database_away",
+        "late.expected",
         "messages.lost",
         "plan.cut_short",
         "row.quarantined",

@@ -1,4 +1,7 @@
-"""Notices to a job's address: finished, failed, late. They are stored in the ledger, signed, posted and retried."""
+"""Notices to a job's address: a run finished, failed, is late or will be.
+
+They are stored in the ledger, signed, posted and retried.
+"""
 
 import hashlib
 import hmac
@@ -9,10 +12,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from scorebeat.core.events import emit
-from scorebeat.db.closing import overdue, run_totals
+from scorebeat.db.closing import late_expected, overdue, run_totals
 from scorebeat.db.records import notices
 from scorebeat.db.records.notices import Notice
-from scorebeat.db.reports import status
+from scorebeat.db.reports import forecasts, status
+from scorebeat.db.schema.monitoring_tables import LATE_EXPECTED
 from scorebeat.producer.context import Producer
 from scorebeat.producer.control import unserved
 from scorebeat.producer.control.webhooks import Post, post_all, reason
@@ -80,6 +84,10 @@ def _request(p: Producer, notice: Notice, url: str) -> Post:
         if notice.event == "late":
             why = overdue.why(connection, line.job, notice.happened_at)
             notes = [why, *notes] if why is not None else notes
+        run |= forecasts.forecast_fields(forecasts.of_runs(connection, [line])[line.id])
+        if notice.event == LATE_EXPECTED:
+            expected = late_expected.recorded(connection, line.id)
+            notes = [_will_be_late(expected), expected["reason"], *notes] if expected is not None else notes
         content = body(notice, run | {"notes": notes})
     headers = {
         "Content-Type": "application/json",
@@ -110,7 +118,17 @@ def in_words(notice: Notice, run: dict[str, Any]) -> str:
         at = notice.happened_at.isoformat(" ", "minutes")
         late = f"job {run['job']} is late: results were needed by {at}; run {run['id']}, {run['state']}{reason}, {rows}"
         return "; ".join([late, *(note for note in run["notes"] if note not in reason)])
+    if notice.event == LATE_EXPECTED:
+        will = f"job {run['job']} will be late: run {run['id']}, {run['state']}{reason}, {rows}"
+        return "; ".join([will, *(note for note in run["notes"] if note not in reason)])
     return f"{run_is}{reason}" if notice.event == "failed" else f"{run_is}: {rows}{reason}"
+
+
+def _will_be_late(expected: dict[str, str]) -> str:
+    end, needed = (
+        datetime.fromisoformat(expected[name]).isoformat(" ", "minutes") for name in ("expected_end", "needed_at")
+    )
+    return f"it is expected to end at {end}, and results are needed by {needed}"
 
 
 def signature(key: bytes, content: bytes, at: int) -> str:
