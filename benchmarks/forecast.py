@@ -1,8 +1,8 @@
 """Forecasts of real runs beside what then happened: `|forecast end - real end| / real duration`.
 
-Real workers score a model that takes the time which its rows name, so that it is steady, slows down as its rows get
-dearer, or slows down by a step. Each job runs twice: without a history, and with the first run for one. At last one of
-them waits behind another one on their queue.
+Real workers score models that take the time which their rows name, so that they are steady, slow down as rows get
+dearer, or slow down by a step; and one that computes for about that time. Each job runs twice: without a history, and
+with the first run for one. At last one of them waits behind another one on their queue.
 """
 
 import argparse
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from benchmarks.bench_stack import Bench, add, system
 from benchmarks.measure import median, wait_until_final
@@ -32,6 +34,7 @@ COSTS = {
     "steady": "1.0",
     "rows get dearer": "0.5 + share",
     "slows by a step": "CASE WHEN share < 0.5 THEN 0.7 ELSE 1.3 END",
+    "computes, and rows get dearer": "0.5 + share",
 }
 """SQL: what a row costs by its share of the way, on average 1."""
 CODE = """
@@ -51,7 +54,20 @@ class Slow:
         cost = rows["cost"].to_numpy()
         time.sleep(float(cost.sum()))
         return {"value": np.asarray(cost)}
+
+
+class Computing(Slow):
+    def predict(self, rows):
+        cost = rows["cost"].to_numpy()
+        for _ in range(int(cost.sum() * @STEPS@)):
+            np.linalg.qr(A)
+        return {"value": np.asarray(cost)}
+
+
+A = np.random.default_rng(1).random((24, 24))
 """
+COMPUTING = "computes"
+"""What the name of a shape begins with whose rows cost arithmetic, and not time."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +138,7 @@ def _job(number: int) -> Job:
 def _prepare(p: Producer, folder: Path, jobs: dict[str, Job], seconds: float, batches: int) -> Artifact:
     """Each batch's cost varies by a third of it, as batches of real rows do."""
     rows = batches * BATCH_ROWS
-    (folder / "slow.py").write_text(CODE)
+    (folder / "slow.py").write_text(CODE.replace("@STEPS@", str(_steps_per_second())))
     sys.path.append(str(folder))
     for shape, job in jobs.items():
         cost = f"({COSTS[shape]}) * varies * {seconds * PROCESSES / rows}"
@@ -133,10 +149,21 @@ def _prepare(p: Producer, folder: Path, jobs: dict[str, Job], seconds: float, ba
                 f" FROM generate_series(1, {rows}) AS id) AS made"
             )
             connection.exec_driver_sql(f"ALTER TABLE {job.name} ADD PRIMARY KEY (id)")
-    made = [add(p, job, Path("slow:Slow"), AddOptions(unsteady=True)) for job in jobs.values()]
+    classes = {shape: "Computing" if shape.startswith(COMPUTING) else "Slow" for shape in jobs}
+    made = [add(p, job, Path(f"slow:{classes[shape]}"), AddOptions(unsteady=True)) for shape, job in jobs.items()]
     with p.engine.begin() as connection:
         ledger_jobs.apply(connection, list(jobs.values()), "benchmark")
     return made[0]
+
+
+def _steps_per_second() -> int:
+    """How often a process can do here, and now, what a computing model does."""
+    matrix = np.random.default_rng(1).random((24, 24))
+    began, steps = time.perf_counter(), 0
+    while time.perf_counter() - began < 1:
+        np.linalg.qr(matrix)
+        steps += 1
+    return steps
 
 
 def _forget(b: Bench, job: Job) -> None:

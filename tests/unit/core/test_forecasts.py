@@ -130,8 +130,9 @@ def test_what_a_living_worker_has_done_of_its_batches_is_not_done_again() -> Non
 
 def test_workers_that_went_away_count_no_more_and_new_ones_count_at_once() -> None:
     run = a_run(busy={"w": 2.0, "gone": 2.0})
+    idle = (a_worker(), a_worker("cannot load", processes=8))
 
-    assert seconds(of_open(known(run), run)) == pytest.approx(30.25)
+    assert seconds(of_open(known(run, workers=idle), run)) == pytest.approx(30.25)
     more = known(a_run(), workers=(a_worker(), a_worker("new", age=3)))
     assert seconds(of_open(more, a_run())) == pytest.approx(15.375)
 
@@ -250,6 +251,9 @@ def test_jobs_that_end_in_time_are_not_named_and_one_that_is_late_alone_is(
 def test_a_due_time_whose_run_before_is_still_open_has_no_run() -> None:
     times = tuple(DueTime(NOW + timedelta(hours=n), NOW + timedelta(hours=n, minutes=59)) for n in range(3))
 
-    (miss,) = day.simulate([JobOfQueue("hourly", times, 5_000.0, 0.0)], 1, NOW).misses
+    short = NOW + timedelta(seconds=5_100)
+    other = JobOfQueue("short", (DueTime(short, short + timedelta(minutes=5)),), 100.0, 0.0)
 
-    assert (miss.due_at, miss.ends_at) == (NOW, NOW + timedelta(seconds=5_000))
+    (miss,) = day.simulate([JobOfQueue("hourly", times, 5_000.0, 0.0), other], 1, NOW).misses
+
+    assert (miss.job, miss.due_at, miss.ends_at) == ("hourly", NOW, NOW + timedelta(seconds=5_000))
