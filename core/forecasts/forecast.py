@@ -99,7 +99,8 @@ def of_open(evidence: Evidence, run: OpenRun) -> Forecast:
     planned_in = max(0.0, history.planning - run.age) if run.is_planning else 0.0
     begins_in = max(0.0, history.wait - run.age) if run.is_planning and not run.batches_done and not run.claims else 0.0
     last = run.last_open if run.last_open and not run.is_planning else math.inf
-    share = run.rows_done / (run.rows_done + rows_left)
+    whole = run.rows_done + rows_left
+    share = run.rows_done / whole if whole else 1.0
     batch = cost.times(run.rows_open / run.batches_open if run.batches_open else min(rows_left, run.batch_rows))
     times = _Times(begins_in, planned_in, history.closing, batch)
     found = _forecast(evidence, _Place(run.queue, run.rank, last, run.id), own, times)
@@ -248,6 +249,8 @@ def _share_ahead(other: OpenRun, place: _Place) -> float:
         return 1.0 if other.rank < place.rank else claimed
     if other.last_open <= place.last:
         return 1.0
+    if other.first_open >= place.last:
+        return claimed
     return max(claimed, (place.last - other.first_open) / (other.last_open - other.first_open))
 
 

@@ -167,6 +167,43 @@ def test_a_run_that_is_planned_is_forecast_from_the_rows_and_times_of_earlier_on
     assert seconds(found) == pytest.approx(2 + 50 + 0.25 + 2)
 
 
+def test_a_run_behind_is_not_ahead_and_one_between_is_so_in_part() -> None:
+    run, past = a_run(), History((before(),))
+    alone = waiting(batches_open=1, rows_open=ROWS, first_open=101, last_open=101)
+    between = waiting(first_open=71, last_open=130)
+
+    assert of_open(known(run, alone, past=past), run).ahead == ()
+    assert seconds(of_open(known(run, between, past=past), run)) == pytest.approx(30 + 30 * 29 / 59 + 0.75)
+
+
+def _numbers(chance: random.Random) -> OpenRun:
+    batches, done, first = chance.choice([0, 1, 7, 60]), chance.choice([0, 1, 2, 9, 50]), chance.randint(1, 90)
+    return OpenRun(
+        id=chance.randint(1, 3), job=chance.choice(["churn", "late"]), queue=chance.choice(["cpu", "gpu"]),
+        is_planning=chance.random() < 0.3, age=chance.random() * 99, rank=chance.randint(0, 2), batch_rows=ROWS,
+        rows_done=done * 5, rows_open=batches * chance.choice([0, 5]), batches_open=batches,
+        first_open=first if batches else 0, last_open=first + batches - 1 if batches else 0,
+        since_last_commit=chance.choice([None, 0.0, 9.0]), parts=(Part(5, chance.random() + 0.001),) * done,
+        batches_done=done, claims=(InProgress(5, chance.random() * 9, "w"),) * min(batches, chance.randint(0, 2)),
+        busy=chance.choice([{}, {"w": 0.3}, {"gone": 1.0}]), busy_since=chance.random() * 60,
+    )  # fmt: skip
+
+
+def test_whatever_the_ledger_has_there_is_a_range_or_a_reason() -> None:
+    chance = random.Random(1)
+    for _ in range(600):
+        runs = [_numbers(chance) for _ in range(3)]
+        past = chance.choice([None, History((before(),)), History((before(), before(busy=9.0, rows=1)))])
+        evidence = known(*runs, workers=chance.choice([(), (a_worker(),), (a_worker("new", age=1),)]), past=past)
+        for run in evidence.runs.values():
+            found = of_open(evidence, run)
+            times = [time for time in (found.earliest, found.likely, found.latest) if time is not None]
+            assert len(times) == (3 if found.unknown is None else 0)
+            assert times == sorted(times)
+            assert all(time >= NOW for time in times)
+            assert found.unknown is not None or found.help(evidence, NOW + timedelta(seconds=chance.random() * 99))
+
+
 NONE_YET = waiting(id=1, job="churn")
 
 
