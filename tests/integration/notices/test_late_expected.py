@@ -67,7 +67,7 @@ def kinds(ledger: Ledger) -> list[Any]:
     return ledger.sql("SELECT coalesce(kind, event) FROM scorebeat.notices ORDER BY id")
 
 
-def test_a_run_that_will_be_late_is_reported_once_with_what_would_help_and_when_it_is_averted(
+def test_a_run_that_will_be_late_is_reported_once_and_once_when_that_is_averted(
     ledger: Ledger, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     posts: list[Post] = []

@@ -76,7 +76,7 @@ def test_jobs_with_too_few_runs_are_not_judged(ledger: Ledger) -> None:
     assert days(ledger) == []
 
 
-def test_schedules_that_need_more_than_the_processes_can_do_are_named_without_a_promise(ledger: Ledger) -> None:
+def test_schedules_that_need_more_than_the_processes_can_do_are_named(ledger: Ledger) -> None:
     nightly(ledger, "often", 15, schedule="every 10 seconds", deadline=None)
     nightly(ledger, "hourly", 90 * MINUTES, schedule="0 * * * *", deadline=None)
 
