@@ -119,7 +119,7 @@ def test_the_end_of_a_run_is_its_work_by_its_processes_and_the_last_batch() -> N
     assert (found.earliest, found.latest) != (found.likely, found.likely)
 
 
-def test_what_a_living_worker_has_done_of_its_batches_is_not_done_again() -> None:
+def test_work_that_a_living_worker_did_of_its_batches_is_not_done_again() -> None:
     claims = (InProgress(ROWS, 0.5, "w"), InProgress(ROWS, 0.5, "w"))
     lost = (InProgress(ROWS, 0.5, "gone"), InProgress(ROWS, 0.5, "gone"))
 
@@ -189,7 +189,7 @@ def _numbers(chance: random.Random) -> OpenRun:
     )  # fmt: skip
 
 
-def test_whatever_the_ledger_has_there_is_a_range_or_a_reason() -> None:
+def test_any_ledger_gives_a_range_or_a_reason() -> None:
     chance = random.Random(1)
     for _ in range(600):
         runs = [_numbers(chance) for _ in range(3)]
@@ -247,7 +247,7 @@ def test_a_run_before_its_workers_start_counts_those_of_earlier_runs() -> None:
     assert seconds(of_new(evidence, "new", "cpu", 0, ROWS, 100 * ROWS)) == pytest.approx(0.5 + 50 + 0.25 + 0.5)
 
 
-def test_what_would_help_is_named_with_its_number() -> None:
+def test_help_is_named_with_its_number() -> None:
     alone, late = of_open(known(a_run()), a_run()), waiting()
     behind = of_open(known(a_run(), late, past=History((before(),))), late)
     soon, never = NOW + timedelta(seconds=16), NOW + timedelta(seconds=0.5)
