@@ -100,6 +100,10 @@ recovery: install
 bench-api: install
 	$(BIN)/python -m benchmarks.api_latency
 
+# forecasts of real runs beside what then happened; eight minutes
+bench-forecast: install
+	$(BIN)/python -m benchmarks.forecast
+
 # faults of every kind over a run of two million rows; MINUTES=1 ROWS=100000 for a short one
 MINUTES ?= 10
 ROWS    ?= 2000000

@@ -16,10 +16,11 @@ from scorebeat.api.service import BY, Served
 from scorebeat.core.errors import NotAllowed, ServiceDown, UnknownName, UsageError
 from scorebeat.core.settings import PREFIX
 from scorebeat.core.states import RunState
+from scorebeat.db.connect import database_clock
 from scorebeat.db.ledger import failure_groups
 from scorebeat.db.ledger.failure_groups import PLACE, Place
 from scorebeat.db.ledger.runs import Selection
-from scorebeat.db.reports import drift, results, run_pages, status
+from scorebeat.db.reports import drift, forecasts, results, run_pages, status
 from scorebeat.producer.requests import enqueue, release, run_request
 from scorebeat.producer.requests import requeue as by_hand
 
@@ -87,11 +88,17 @@ def one(s: Served, run: RunId) -> schemas.RunDetails:
     with results.reading(s.engine) as connection:
         line = status.get(connection, run)
         pace = run_pages.pace(connection, line)
+        forecast = forecasts.of_runs(connection, [line])[run]
+        left = forecast.left(database_clock.now(connection))
         states = status.batch_states(connection, run)
     return schemas.RunDetails(
         **schemas.Run.model_validate(line).model_dump(),
-        rows_a_second=pace.rows_a_second,
-        seconds_left=pace.left.total_seconds() if pace.left is not None else None,
+        rows_a_second=pace,
+        seconds_left=left.total_seconds() if left is not None else None,
+        expected_end_at=forecast.likely,
+        expected_earliest_at=forecast.earliest,
+        expected_latest_at=forecast.latest,
+        no_forecast=None if line.is_final else forecast.unknown,
         states=[schemas.BatchesInState.model_validate(row) for row in states],
     )
 

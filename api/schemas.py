@@ -166,7 +166,13 @@ class BatchesInState(BaseModel):
 
 class RunDetails(Run):
     rows_a_second: float = Field(description="Over the last minute; 0 when the run is over.")
-    seconds_left: float | None = Field(description="At that speed; null when nothing moves.")
+    seconds_left: float | None = Field(description="Until expected_end_at; null when no end is forecast.")
+    expected_end_at: datetime | None = Field(
+        description="The likely end; null when the run is over or none is forecast."
+    )
+    expected_earliest_at: datetime | None
+    expected_latest_at: datetime | None
+    no_forecast: str | None = Field(description="Why no end of an open run is forecast.")
     states: list[BatchesInState]
 
 

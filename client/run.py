@@ -2,15 +2,16 @@
 
 import time
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from scorebeat.core.errors import RunNotSucceeded, RunStillOpen, UsageError
 from scorebeat.core.states import RunState
+from scorebeat.db.connect import database_clock
 from scorebeat.db.connect.engine import reachable
 from scorebeat.db.ledger import failure_groups
 from scorebeat.db.ledger.failure_groups import FailureGroup
 from scorebeat.db.ledger.profiles import Compared
-from scorebeat.db.reports import drift, results, run_pages, status
+from scorebeat.db.reports import drift, forecasts, results, run_pages, status
 from scorebeat.db.reports.status import RunLine
 from scorebeat.producer.context import Producer, whoami
 from scorebeat.producer.requests import release as decisions
@@ -35,7 +36,12 @@ class Progress:
     rows_a_second: float
     """Of its last minute; 0 once it is final."""
     left: timedelta | None
-    """Until its end, at that speed; None if it is unknown."""
+    """Until its end, as it is forecast; None if it is over, or no end is forecast."""
+    earliest: datetime | None = None
+    """The bounds of the forecast."""
+    latest: datetime | None = None
+    no_forecast: str | None = None
+    """Why no end of an open run is forecast."""
 
 
 class Run:
@@ -61,8 +67,18 @@ class Run:
         with reachable(self._p.url), results.reading(self._p.engine) as connection:
             line = status.get(connection, self.id)
             pace = run_pages.pace(connection, line)
+            found = forecasts.of_runs(connection, [line])[self.id]
+            left = found.left(database_clock.now(connection))
         return Progress(
-            line.state, line.rows_planned, line.rows_scored, line.rows_failed, pace.rows_a_second, pace.left
+            line.state,
+            line.rows_planned,
+            line.rows_scored,
+            line.rows_failed,
+            pace,
+            left,
+            found.earliest,
+            found.latest,
+            None if line.is_final else found.unknown,
         )
 
     def wait(

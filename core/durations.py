@@ -31,9 +31,13 @@ def format_duration(duration: timedelta) -> str:
     return f"{microseconds / 1_000_000:.6f}".rstrip("0") + "s"
 
 
+def in_words(seconds: float) -> str:
+    """`12 min`: whole days, hours, minutes or seconds."""
+    size, unit = next(((s, u) for s, u in ((86_400, "d"), (3600, "h"), (60, "min")) if seconds >= s), (1, "s"))
+    return f"{seconds // size:.0f} {unit}"
+
+
 def from_now(distance: timedelta) -> str:
     """`in 3 h`, or `5 min ago` of a negative one."""
-    seconds = distance.total_seconds()
-    size, unit = next(((s, u) for s, u in ((86_400, "d"), (3600, "h"), (60, "min")) if abs(seconds) >= s), (1, "s"))
-    length = f"{abs(seconds) // size:.0f} {unit}"
-    return f"in {length}" if seconds > 0 else f"{length} ago"
+    length = in_words(abs(distance.total_seconds()))
+    return f"in {length}" if distance > timedelta(0) else f"{length} ago"

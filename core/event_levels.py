@@ -16,6 +16,7 @@ _WARNINGS = frozenset(
         "drift.found",
         "failure.not_recorded",
         "heartbeat.database_away",
+        "late.expected",
         "messages.lost",
         "plan.cut_short",
         "profile.failed",

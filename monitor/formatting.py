@@ -54,6 +54,12 @@ def timestamp(at: datetime | None) -> str:
     return NOTHING if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
+def between(earliest: datetime, latest: datetime) -> str:
+    """`00:23:11 and 00:40:02`, in UTC, with the day of the second if it is another."""
+    first, last = earliest.astimezone(UTC), latest.astimezone(UTC)
+    return f"{first:%H:%M:%S} and " + (f"{last:%H:%M:%S}" if first.date() == last.date() else timestamp(last))
+
+
 def away(at: datetime, now: datetime) -> str:
     """`in 3 h`, `5 min ago`."""
     return from_now(at - now)

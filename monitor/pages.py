@@ -9,13 +9,13 @@ from sqlalchemy import Connection
 from tornado.web import authenticated
 
 from scorebeat.core.errors import UnknownName
+from scorebeat.core.forecasts.forecast import Forecast
 from scorebeat.core.states import FINAL_RUN, BatchState, RunState
 from scorebeat.db.connect import database_clock
 from scorebeat.db.ledger import failure_groups, jobs
 from scorebeat.db.ledger.failure_groups import Place
 from scorebeat.db.ledger.jobs import JobRow
-from scorebeat.db.reports import batch_pages, drift, job_lines, run_pages, status
-from scorebeat.db.reports.run_pages import Pace
+from scorebeat.db.reports import batch_pages, drift, forecasts, job_lines, run_pages, status
 from scorebeat.db.reports.status import RunLine
 from scorebeat.monitor.handlers import Page
 from scorebeat.producer.control import unserved
@@ -38,7 +38,9 @@ class Shown:
     """A run as a page shows it."""
 
     line: RunLine
-    pace: Pace
+    speed: float
+    """Rows a second over the last minute."""
+    forecast: Forecast
     now: datetime
 
     @property
@@ -47,15 +49,13 @@ class Shown:
 
     @property
     def lateness(self) -> str | None:
-        """`late` if the deadline passed before the end, `will be late` at the present speed; None if in time."""
+        """`late` if the deadline passed before the end, `will be late` by the forecast; None if in time."""
         deadline = self.line.deadline_at
         if deadline is None:
             return None
         if (self.line.finished_at or self.now) > deadline:
             return "late"
-        if self.pace.left is not None and self.now + self.pace.left > deadline:
-            return "will be late"
-        return None
+        return "will be late" if self.forecast.passes(deadline) else None
 
     @property
     def is_held(self) -> bool:
@@ -79,8 +79,9 @@ class Shown:
         return self.has_failed_work and not self.comes_back_whole
 
 
-def shown(connection: Connection, line: RunLine, now: datetime) -> Shown:
-    return Shown(line, Pace(0.0, None) if line.is_final else run_pages.pace(connection, line), now)
+def shown(connection: Connection, lines: list[RunLine], now: datetime) -> list[Shown]:
+    found = forecasts.of_runs(connection, lines)
+    return [Shown(line, run_pages.pace(connection, line), found[line.id], now) for line in lines]
 
 
 class RunsPage(Page):
@@ -99,7 +100,7 @@ class RunsPage(Page):
                 connection, job=job, states=FILTERS.get(state, ()), before=before, limit=A_PAGE + 1, with_idle=idle
             )
             now = database_clock.now(connection)
-            runs = [shown(connection, line, now) for line in lines[:A_PAGE]]
+            runs = shown(connection, lines[:A_PAGE], now)
             older = runs[-1].line.id if len(lines) > A_PAGE else None
             listed = job_lines.listing(connection)
             of_runs, of_jobs = unserved.of_runs(connection, lines[:A_PAGE]), unserved.of_jobs(connection, listed)
@@ -128,7 +129,7 @@ class RunPage(Page):
             # several batches in each bar of the chart, or it would show when one was committed and not how fast
             bars = min(60, max(12, (line.batches - line.batches_open) // 3))
             return {
-                "run": shown(connection, line, database_clock.now(connection)),
+                "run": shown(connection, [line], database_clock.now(connection))[0],
                 "job": _job(connection, line.job),
                 "notes": unserved.of_runs(connection, [line]),
                 "compared": drift.of_run(connection, line.id) if line.is_final else None,

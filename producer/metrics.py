@@ -117,6 +117,18 @@ def _of_open_runs(numbers: Numbers) -> Iterator[Metric]:
         ("job",),
         _one(deadlines),
     )
+    yield _gauge(
+        "run_expected_end_timestamp_seconds",
+        "When the open run is expected to end, since 1970. Absent when none is open, or no end is forecast.",
+        ("job", "bound"),
+        numbers.expected_ends.items(),
+    )
+    yield _gauge(
+        "late_expected",
+        "1 while the likely end of the open run passes the time its results are promised for, else 0.",
+        ("job",),
+        _one(numbers.late_expected),
+    )
     queues = {(b["job"], b["queue"]) for b in numbers.batches}
     batches = {(*where, state.value): 0.0 for where in sorted(queues) for state in BatchState}
     batches |= {(b["job"], b["queue"], b["state"]): b["batches"] for b in numbers.batches}

@@ -29,12 +29,12 @@ LONGEST_URL = 2000
 MOST_KEY_COLUMNS = 8
 BROKERS_OWN = frozenset({"unacked", "unacked_index", "unacked_mutex"})
 """Keys that Celery itself uses in the broker: a queue of such a name would overwrite them."""
-EVENTS = ("finished", "failed", "late", "empty", "drift", "held")
-"""The events that can be posted: a run ended, failed, or is late, or a tick found nothing to score."""
+EVENTS = ("finished", "failed", "late", "late.expected", "empty", "drift", "held")
+"""The events that can be posted: a run ended, failed, is or will be late, drifted or is held, or a tick found nothing."""
 MOST_NUMBERS_BACK = 1_000_000_000
 DAILY = timedelta(days=1)
 """The time between two runs that compare every key, by default."""
-NOTIFY_ON_BY_DEFAULT: tuple[str, ...] = ("finished", "failed", "late", "drift", "held")
+NOTIFY_ON_BY_DEFAULT: tuple[str, ...] = ("finished", "failed", "late", "late.expected", "drift", "held")
 RESERVED_COLUMNS = frozenset({"batch_id", "scored_at", CHANGED_AT})
 """Columns of every prediction table beside key and outputs."""
 
@@ -386,11 +386,11 @@ class Job(BaseModel):
     notify: Annotated[str, AfterValidator(_notify)] | None = None
     """URL to which the end of each run, and a passed deadline, are posted."""
     notify_on: Annotated[
-        tuple[Literal["finished", "failed", "late", "empty", "drift", "held"], ...],
+        tuple[Literal["finished", "failed", "late", "late.expected", "empty", "drift", "held"], ...],
         BeforeValidator(_as_tuple),
         AfterValidator(_notify_on),
         Field(exclude_if=lambda kept: kept == NOTIFY_ON_BY_DEFAULT),
-    ] = ("finished", "failed", "late", "drift", "held")
+    ] = ("finished", "failed", "late", "late.expected", "drift", "held")
     """Events that are posted; in the ledger only if it is chosen, as `out_of_range`."""
 
     @property

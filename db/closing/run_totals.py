@@ -42,15 +42,27 @@ def _sum(column: str, pruned: str | None = None) -> str:
     return f"coalesce(sum(b.{column}), 0) + coalesce(max(p.{pruned or column}), 0)"
 
 
+_DONE = "FILTER (WHERE b.state = 'committed' AND b.claimed_at IS NOT NULL)"
+_TIMES = (
+    f"extract(epoch FROM min(b.claimed_at) {_DONE} - e.created_at)::float8,"
+    f" extract(epoch FROM max(b.finished_at) {_DONE} - min(b.claimed_at) {_DONE})::float8,"
+    f" extract(epoch FROM sum(b.finished_at - b.claimed_at) {_DONE})::float8,"
+    f" nullif(count(DISTINCT (b.claimed_by, b.claimed_pid)) {_DONE}, 0)::int"
+)
+"""SQL: what the run took, of its batches' last attempts; NULL without any. `forecasts` reads it."""
+
+
 _NOTE = (
-    f"WITH ended AS (SELECT r.id, r.job, r.state, r.finished_at, r.deadline_at, {IS_TICK} AS is_tick"
+    f"WITH ended AS (SELECT r.id, r.job, r.state, r.created_at, r.finished_at, r.deadline_at, {IS_TICK} AS is_tick"
     " FROM scorebeat.runs r WHERE r.finished_at IS NOT NULL AND r.noted_at IS NULL"
     " ORDER BY r.id LIMIT :limit FOR UPDATE SKIP LOCKED),"
-    " sums AS (INSERT INTO scorebeat.run_sums AS s (run_id, job, state, rows_scored, rows_failed, attempts, was_late)"
+    " sums AS (INSERT INTO scorebeat.run_sums AS s (run_id, job, state, rows_scored, rows_failed, attempts, was_late,"
+    " wait_seconds, span_seconds, busy_seconds, processes)"
     f" SELECT e.id, e.job, e.state, {_sum('rows_scored')}, {_sum('rows_failed')}, {_sum('attempt', 'attempts')},"
-    " coalesce(e.finished_at > e.deadline_at, false)"
+    f" coalesce(e.finished_at > e.deadline_at, false), {_TIMES}"
     " FROM ended e LEFT JOIN scorebeat.pruned_batches p ON p.run_id = e.id"
-    " LEFT JOIN scorebeat.batches b ON b.run_id = e.id GROUP BY e.id, e.job, e.state, e.finished_at, e.deadline_at"
+    " LEFT JOIN scorebeat.batches b ON b.run_id = e.id"
+    " GROUP BY e.id, e.job, e.state, e.created_at, e.finished_at, e.deadline_at"
     # a whole run that was begun again may end with less, and a counter must not fall
     " ON CONFLICT (run_id) DO UPDATE SET state = EXCLUDED.state, attempts = EXCLUDED.attempts,"
     " rows_scored = greatest(s.rows_scored, EXCLUDED.rows_scored), rows_failed = EXCLUDED.rows_failed),"
@@ -66,10 +78,11 @@ _NOTE = (
     f" FROM ended e JOIN scorebeat.jobs j ON j.name = e.job WHERE {_URL}),"
     " judged AS (SELECT n.*, EXISTS (SELECT FROM scorebeat.notices z JOIN scorebeat.actions a"
     f" ON a.subject = 'job ' || n.job AND a.action = '{OVERDUE}' WHERE z.run_id = n.id AND z.event = 'late'"
-    " AND a.details -> 'run' = to_jsonb(n.id) AND CAST(a.details ->> 'failed_at' AS timestamptz) = n.finished_at)"
+    " AND z.kind IS NULL AND a.details -> 'run' = to_jsonb(n.id)"
+    " AND CAST(a.details ->> 'failed_at' AS timestamptz) = n.finished_at)"
     " AS late_says_end, n.is_notified_late AND coalesce(n.finished_at > n.deadline_at, false)"
     f" AND {_FIRST_END.format(run='n.id')} AND NOT EXISTS (SELECT FROM scorebeat.notices z WHERE z.run_id = n.id"
-    " AND z.event = 'late') AS is_late FROM news n WHERE n.is_young),"
+    " AND z.event = 'late' AND z.kind IS NULL) AS is_late FROM news n WHERE n.is_young),"
     " posted AS (INSERT INTO scorebeat.notices (run_id, event, happened_at)"
     # a run that failed and is late is one post: `late`, which has both, unless `late` was posted while it was open
     " SELECT n.id, CASE WHEN n.state IN ('failed', 'held') THEN n.state ELSE 'finished' END, n.finished_at"
@@ -109,7 +122,7 @@ def note_late(connection: Connection) -> list[int]:
             " WHERE r.state IN ('planning', 'running') AND r.deadline_at < clock_timestamp()"
             f" AND {_URL} AND {NOTIFIED_EVENTS} ? 'late' AND {_FIRST_END.format(run='r.id')}"
             " AND NOT EXISTS (SELECT 1 FROM scorebeat.notices n"
-            " WHERE n.run_id = r.id AND n.event = 'late') ON CONFLICT DO NOTHING RETURNING run_id"
+            " WHERE n.run_id = r.id AND n.event = 'late' AND n.kind IS NULL) ON CONFLICT DO NOTHING RETURNING run_id"
         )
     ).scalars()
     return list(rows)

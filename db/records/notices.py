@@ -19,7 +19,7 @@ _PAUSE = (
 _PAUSES = {"first": FIRST_PAUSE, "longest": LONGEST_PAUSE}
 _IS_DUE = "delivered_at IS NULL AND given_up_at IS NULL AND due_at <= clock_timestamp()"
 _READ = (
-    "SELECT t.id, t.run_id, r.job, t.event, t.happened_at,"
+    "SELECT t.id, t.run_id, r.job, coalesce(t.kind, t.event) AS event, t.happened_at,"
     " CASE WHEN j.removed_at IS NULL THEN j.spec ->> 'notify' END AS url, t.attempts"
     " FROM taken t JOIN scorebeat.runs r ON r.id = t.run_id JOIN scorebeat.jobs j ON j.name = r.job ORDER BY t.id"
 )
@@ -33,7 +33,7 @@ class Notice:
     run_id: int
     job: str
     event: str
-    """`finished`, `failed`, `late`, `drift` or `held`."""
+    """`finished`, `failed`, `late`, `late.expected`, `drift` or `held`."""
     happened_at: datetime
     url: str | None
     """The job's address now; None if it has none any more."""

@@ -20,7 +20,7 @@ from scorebeat.db.records.counters import (
     TICKS_MISSED,
     TICKS_SKIPPED,
 )
-from scorebeat.db.reports import job_lines
+from scorebeat.db.reports import forecasts, job_lines
 from scorebeat.db.reports.job_lines import JobLine
 
 
@@ -35,6 +35,10 @@ class Numbers:
     """Number of ends, by job and final state."""
     open_runs: list[dict[str, Any]]
     """`job`, `state`, `rows_pending`, `seconds_to_deadline`, `pending_seconds` (age of its oldest pending batch)."""
+    expected_ends: dict[tuple[str, str], float]
+    """Of open runs with a forecast, the latest of each job: seconds since 1970, by job and bound."""
+    late_expected: dict[str, int]
+    """1 if the likely end of an open run of the job passes the time its results are promised for, else 0."""
     batches: list[dict[str, Any]]
     """Of open runs: `job`, `queue`, `state`, `batches`."""
     last_runs: list[dict[str, Any]]
@@ -64,10 +68,13 @@ def read(connection: Connection) -> Numbers:
     lines = job_lines.listing(connection)
     listed = [line.job for line in lines]
     ticks = {(row["job"], row["name"]): row["value"] for row in _rows(connection, _TICKS)}
+    ends, late = _forecasts(connection, lines)
     return Numbers(
         jobs=_rows(connection, _JOBS),
         runs={(row["job"], row["state"]): row["runs"] for row in _rows(connection, _RUNS)},
         open_runs=_rows(connection, _OPEN_RUNS),
+        expected_ends=ends,
+        late_expected=late,
         batches=_rows(connection, _BATCHES),
         last_runs=_rows(connection, _LAST_RUNS),
         held={row["job"]: row["runs"] for row in _rows(connection, _HELD)},
@@ -82,6 +89,24 @@ def read(connection: Connection) -> Numbers:
             (job.name, why): ticks.get((job.name, TICKS_SKIPPED + why), 0) for job in listed for why in SKIPPED
         },
     )
+
+
+def _forecasts(connection: Connection, lines: list[JobLine]) -> tuple[dict[tuple[str, str], float], dict[str, int]]:
+    """`Numbers.expected_ends` and `late_expected`."""
+    known = forecasts.evidence(connection)
+    jobs = {line.name: line for line in lines}
+    deadlines = {row["id"]: row["deadline_at"] for row in _rows(connection, _DEADLINES)}
+    ends: dict[tuple[str, str], float] = {}
+    late = dict.fromkeys(jobs, 0)
+    for run in known.runs.values():
+        found = forecasts.of_run(known, run.id)
+        for bound, at in (("earliest", found.earliest), ("likely", found.likely), ("latest", found.latest)):
+            if at is not None:
+                ends[run.job, bound] = max(ends.get((run.job, bound), 0.0), at.timestamp())
+        needed_at = forecasts.needed_at(jobs.get(run.job), deadlines.get(run.id), run.rank)
+        if run.job in late and needed_at is not None and found.is_firm and found.passes(needed_at):
+            late[run.job] = 1
+    return ends, late
 
 
 def _due(lines: list[JobLine], now: datetime) -> list[dict[str, Any]]:
@@ -183,6 +208,9 @@ _OPEN_RUNS = (
     " min(pending_at) FILTER (WHERE state = 'pending') AS pending_at FROM scorebeat.batches"
     " WHERE run_id = r.id AND state IN ('pending', 'claimed')) b"
     " WHERE r.state IN ('planning', 'running') ORDER BY r.job, r.id"
+)
+_DEADLINES = (
+    "SELECT id, deadline_at FROM scorebeat.runs WHERE state IN ('planning', 'running') AND deadline_at IS NOT NULL"
 )
 _BATCHES = (
     "SELECT r.job, b.queue, b.state, b.batches FROM scorebeat.runs r CROSS JOIN LATERAL (SELECT queue, state,"

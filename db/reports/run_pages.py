@@ -16,18 +16,6 @@ PATIENCE = "10s"
 """A statement that takes longer is cancelled: a page or a scrape must not wait for it."""
 RECENT = timedelta(seconds=60)
 """The time over which the present speed is measured."""
-FORECAST_FROM = 2
-"""Committed batches after which the end is forecast: the first may have one row, and includes the start."""
-
-
-@dataclass(frozen=True)
-class Pace:
-    """The present speed of a run."""
-
-    rows_a_second: float
-    """Over the last minute, or since the run began if that is shorter."""
-    left: timedelta | None
-    """Time to the end of all planned rows at this speed; None if nothing moves, nothing is left, or it is too early."""
 
 
 @dataclass(frozen=True)
@@ -77,23 +65,20 @@ def runs(
     )
 
 
-def pace(connection: Connection, line: RunLine) -> Pace:
-    """The present speed of an open run, and the time to its end; the speed of a closed run is 0."""
-    rows, seconds, done = connection.execute(
+def pace(connection: Connection, line: RunLine) -> float:
+    """Rows a second of an open run over the last minute, or since it began if that is shorter; 0 of a closed one."""
+    if line.is_final:
+        return 0.0
+    rows, seconds = connection.execute(
         text(
             "SELECT coalesce(sum(b.rows_scored + b.rows_failed), 0),"
-            " extract(epoch FROM least(:recent, clock_timestamp() - r.created_at))::float8,"
-            " (SELECT count(*) FROM (SELECT FROM scorebeat.batches WHERE run_id = r.id AND state = 'committed'"
-            " LIMIT :enough) AS done)"
+            " extract(epoch FROM least(:recent, clock_timestamp() - r.created_at))::float8"
             " FROM scorebeat.runs r LEFT JOIN scorebeat.batches b ON b.run_id = r.id"
             " AND b.finished_at > clock_timestamp() - :recent WHERE r.id = :id GROUP BY r.id"
         ),
-        {"id": line.id, "recent": RECENT, "enough": FORECAST_FROM},
+        {"id": line.id, "recent": RECENT},
     ).one()
-    speed = 0.0 if line.is_final else int(rows) / max(seconds, 1.0)
-    left = line.rows_planned - line.rows_scored - line.rows_failed
-    is_forecast = speed > 0 and left > 0 and done >= FORECAST_FROM
-    return Pace(speed, timedelta(seconds=left / speed) if is_forecast else None)
+    return float(int(rows) / max(seconds, 1.0))
 
 
 def throughput(connection: Connection, run_id: int, points: int = 60) -> list[Point]:

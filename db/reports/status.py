@@ -84,7 +84,8 @@ _RUNS = (
 
 IS_IDLE = (
     f"({IS_TICK} AND r.state = 'succeeded' AND b.batches = 0 AND coalesce(r.finished_at <= r.deadline_at, true)"
-    " AND NOT EXISTS (SELECT FROM scorebeat.notices n WHERE n.run_id = r.id AND n.event = 'late')"
+    " AND NOT EXISTS (SELECT FROM scorebeat.notices n WHERE n.run_id = r.id AND n.event = 'late'"
+    " AND n.kind IS NULL)"
     " AND NOT EXISTS (SELECT FROM scorebeat.runs f WHERE f.job = r.job AND f.due_at = r.due_at AND f.state = 'failed'))"
 )
 """SQL condition: a tick that found nothing to score, was not late, and did not replace a failed one."""
@@ -187,20 +188,6 @@ def failures(connection: Connection, run_id: int | None = None) -> list[dict[str
         {"run_id": run_id},
     )
     return [dict(row._mapping) for row in found]
-
-
-def speed(connection: Connection, job: str) -> float | None:
-    """Rows a second over the job's last five runs that scored rows; None if there are none."""
-    found = connection.execute(
-        text(
-            "SELECT sum(scored)::float8 / nullif(extract(epoch FROM sum(took)), 0)::float8 FROM"
-            " (SELECT r.finished_at - r.created_at AS took, sum(b.rows_scored) AS scored FROM scorebeat.runs r"
-            " JOIN scorebeat.batches b ON b.run_id = r.id WHERE r.job = :job AND r.state IN ('succeeded', 'partial')"
-            " GROUP BY r.id HAVING sum(b.rows_scored) > 0 ORDER BY r.id DESC LIMIT 5) newest"
-        ),
-        {"job": job},
-    ).scalar_one()
-    return float(found) if found is not None else None
 
 
 def rows_scored_by(connection: Connection) -> dict[tuple[str, int], int]:

@@ -8,6 +8,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Connection,
+    Float,
     ForeignKey,
     Identity,
     Index,
@@ -23,6 +24,8 @@ from scorebeat.db.schema.metadata import metadata, timestamp
 
 NOTICES = ("finished", "failed", "late", "drift", "held")
 """The events of notices."""
+LATE_EXPECTED = "late.expected"
+"""The kind of a notice whose event is forecast, and the action that records it."""
 
 run_sums = Table(
     "run_sums",
@@ -34,6 +37,11 @@ run_sums = Table(
     Column("attempts", BigInteger, nullable=False, comment="claims of its batches"),
     Column("rows_failed", BigInteger, nullable=False, server_default="0"),
     Column("was_late", Boolean, nullable=False, server_default="false", comment="it first ended after its deadline"),
+    # for forecasts, of its first end; NULL: nothing was claimed, or an older program counted it
+    Column("wait_seconds", Float, comment="from its request to its first claim"),
+    Column("span_seconds", Float, comment="from its first claim to its last commit"),
+    Column("busy_seconds", Float, comment="from claim to commit, over all its batches"),
+    Column("processes", Integer, comment="that committed batches of it"),
 )
 
 pruned_batches = Table(
@@ -70,6 +78,7 @@ notices = Table(
     timestamp("delivered_at"),
     timestamp("given_up_at"),
     Column("error", Text, comment="of the last attempt that failed"),
+    Column("kind", Text, comment="late.expected: the event is not there yet; NULL: it happened"),
     CheckConstraint(f"event IN ({', '.join(map(repr, NOTICES))})", name="event"),
     CheckConstraint("delivered_at IS NULL OR given_up_at IS NULL", name="end"),
     UniqueConstraint("run_id", "event", "happened_at"),

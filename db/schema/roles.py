@@ -60,12 +60,13 @@ RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "actions": {"INSERT": ("by", "action", "subject", "details")},
     "run_sums": {
-        "INSERT": ("run_id", "job", "state", "rows_scored", "rows_failed", "attempts", "was_late"),
+        "INSERT": ("run_id", "job", "state", "rows_scored", "rows_failed", "attempts", "was_late", "wait_seconds",
+                   "span_seconds", "busy_seconds", "processes"),
         "UPDATE": ("state", "rows_scored", "rows_failed", "attempts"),
     },
     "counters": {"INSERT": ("name", "job", "value"), "UPDATE": ("value",)},
     "notices": {
-        "INSERT": ("run_id", "event", "happened_at"),
+        "INSERT": ("run_id", "event", "happened_at", "kind"),
         "UPDATE": ("due_at", "attempts", "delivered_at", "given_up_at", "error"),
     },
 }  # fmt: skip

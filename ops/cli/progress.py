@@ -14,10 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column
 from sqlalchemy import Connection
 
+from scorebeat.core.forecasts.forecast import Forecast
 from scorebeat.core.states import RunState
 from scorebeat.db.connect import database_clock
-from scorebeat.db.reports import run_pages, status
-from scorebeat.db.reports.run_pages import Pace
+from scorebeat.db.reports import forecasts, run_pages, status
 from scorebeat.db.reports.status import RunLine
 from scorebeat.ops.cli.output import cell, duration
 from scorebeat.producer.context import Producer
@@ -29,15 +29,17 @@ LINE_EVERY = 2.0
 
 @dataclass(frozen=True)
 class Now:
-    """The pace of a run, and the time of this look."""
+    """The speed of a run, the forecast of its end, and the time of this look."""
 
-    pace: Pace
+    rows_a_second: float
+    forecast: Forecast
     at: datetime
     """By the database's clock."""
 
 
 def now(connection: Connection, line: RunLine) -> Now:
-    return Now(run_pages.pace(connection, line), database_clock.now(connection))
+    forecast = forecasts.of_runs(connection, [line])[line.id]
+    return Now(run_pages.pace(connection, line), forecast, database_clock.now(connection))
 
 
 class Display(Protocol):
@@ -146,15 +148,17 @@ def _how(line: RunLine, now: Now | None) -> list[str]:
     parts = [f"{line.rows_failed:,} failed"] if line.rows_failed else []
     if now is None or line.is_final:
         return parts
-    pace = now.pace
-    if pace.rows_a_second:
-        parts.append(f"{pace.rows_a_second:,.0f} rows/s")
-    if pace.left is not None:
-        parts.append(f"{duration(pace.left.total_seconds())} left")
+    if now.rows_a_second:
+        parts.append(f"{now.rows_a_second:,.0f} rows/s")
+    left = now.forecast.left(now.at)
+    if left is not None:
+        parts.append(f"{duration(left.total_seconds())} left")
+    elif now.forecast.unknown is not None:
+        parts.append(f"no end is forecast: {now.forecast.unknown}")
     if line.deadline_at is not None:
         seconds = (line.deadline_at - now.at).total_seconds()
         parts.append(f"late by {duration(-seconds)}" if seconds < 0 else f"due in {duration(seconds)}")
-        if seconds >= 0 and pace.left is not None and now.at + pace.left > line.deadline_at:
+        if seconds >= 0 and now.forecast.passes(line.deadline_at):
             parts.append("will be late")
     if line.reason:
         parts.append(cell(line.reason))

@@ -10,6 +10,7 @@ from scorebeat.core.queues import FOLLOW, KEYS, NOTIFY
 from scorebeat.db.processes import clock, workers
 from scorebeat.producer.context import Producer
 from scorebeat.producer.control import canaries, follow_deletes, notify, profiles, snapshots
+from scorebeat.producer.control.late_expected import note_late_expected
 from scorebeat.producer.control.overdue import note_overdue
 from scorebeat.producer.control.rescue import rescue
 from scorebeat.producer.control.settle import keys_are_due, settle_all
@@ -46,6 +47,7 @@ def run_once(p: Producer) -> Round:
         begun_again=_run_part("begin_again", begin_again, p),
     )
     _run_part("overdue", note_overdue, p)
+    _run_part("late_expected", note_late_expected, p)
     _run_part("notify", _notify, p)
     _run_part("snapshots", snapshots.drop_unneeded, p)
     _run_part("keys", _keys, p)

@@ -1,4 +1,7 @@
-"""Notices to a job's address, such as finished, late or held: stored in the ledger, signed, posted and retried."""
+"""Notices to a job's address: a run finished, failed, is late or will be, drifted or is held.
+
+They are stored in the ledger, signed, posted and retried.
+"""
 
 import hashlib
 import hmac
@@ -9,10 +12,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from scorebeat.core.events import emit
-from scorebeat.db.closing import overdue, run_totals
+from scorebeat.db.closing import late_expected, overdue, run_totals
 from scorebeat.db.records import notices
 from scorebeat.db.records.notices import Notice
-from scorebeat.db.reports import drift, status
+from scorebeat.db.reports import drift, forecasts, status
+from scorebeat.db.schema.monitoring_tables import LATE_EXPECTED
 from scorebeat.producer.context import Producer
 from scorebeat.producer.control import unserved
 from scorebeat.producer.control.webhooks import Post, post_all, reason
@@ -83,6 +87,10 @@ def _request(p: Producer, notice: Notice, url: str) -> Post:
         if notice.event == "drift":
             found = drift.of_run(connection, notice.run_id).drifted
             notes = [f"{one.side} {one.name}: {', '.join(one.reasons)}" for one in found]
+        run |= forecasts.forecast_fields(forecasts.of_runs(connection, [line])[line.id])
+        if notice.event == LATE_EXPECTED:
+            expected = late_expected.recorded(connection, line.id)
+            notes = [_will_be_late(expected), expected["reason"], *notes] if expected is not None else notes
         content = body(notice, run | {"notes": notes})
     headers = {
         "Content-Type": "application/json",
@@ -116,7 +124,17 @@ def in_words(notice: Notice, run: dict[str, Any]) -> str:
         return "; ".join([late, *(note for note in run["notes"] if note not in reason)])
     if notice.event == "drift":
         return f"drift: {run_is}: {'; '.join(run['notes'])}. `scorebeat drift {run['job']} --run {run['id']}` compares"
+    if notice.event == LATE_EXPECTED:
+        will = f"job {run['job']} will be late: run {run['id']}, {run['state']}{reason}, {rows}"
+        return "; ".join([will, *(note for note in run["notes"] if note not in reason)])
     return f"{run_is}{reason}" if notice.event in ("failed", "held") else f"{run_is}: {rows}{reason}"
+
+
+def _will_be_late(expected: dict[str, str]) -> str:
+    end, needed = (
+        datetime.fromisoformat(expected[name]).isoformat(" ", "minutes") for name in ("expected_end", "needed_at")
+    )
+    return f"it is expected to end at {end}, and results are needed by {needed}"
 
 
 def signature(key: bytes, content: bytes, at: int) -> str:

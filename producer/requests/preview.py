@@ -2,16 +2,19 @@
 
 import time
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from scorebeat.core.forecasts import forecast
+from scorebeat.core.forecasts.evidence import Evidence
+from scorebeat.core.states import Rank
 from scorebeat.db.closing import closed_runs
 from scorebeat.db.connect import user_sql
 from scorebeat.db.connect.engine import reachable
 from scorebeat.db.ledger import jobs, model_versions, runs
 from scorebeat.db.predictions import old_queries, prediction_sets, stored_changes
-from scorebeat.db.reports import status
+from scorebeat.db.reports import forecasts
 from scorebeat.db.source import key_range, pending, planning_cursor, source
 from scorebeat.db.source.open_transactions import OpenTransactions
 from scorebeat.db.source.pending import PendingRows
@@ -32,7 +35,11 @@ class Preview:
     batches: int
     batch_rows: int
     takes: timedelta | None
-    """At the speed of the job's last runs; None if there were none."""
+    """Until its likely end if it began now, by the job's last runs and the runs that are open; None if unknown."""
+    takes_least: timedelta | None
+    takes_most: timedelta | None
+    no_forecast: str | None
+    """Why that is unknown; None if it is known, or nothing is pending."""
     open_run: int | None
     """The run that has these rows now; a new one would be refused."""
     whole_for_each_batch: str | None
@@ -65,7 +72,7 @@ def preview(p: Producer, name: str) -> Preview:
         version = model_versions.of_job(reader, job)
         fitted = prediction_tables.fit(reader, p.url, job, version)
         whole = require_good_keys(reader, fitted)
-        rate = status.speed(reader, name)
+        known = forecasts.evidence(reader, job)
         open_run = runs.open_run(reader, name, version.name, version.version)
         of_others = _from_other_queries(reader, fitted)
         rows, anti_join = _pending(reader, fitted)
@@ -76,13 +83,18 @@ def preview(p: Producer, name: str) -> Preview:
         counts = _count(reader, rows, fitted, anti_join=anti_join)  # from here on the session has the user's settings
         took = timedelta(seconds=time.monotonic() - started)
         changes = _changes(reader, rows, anti_join=anti_join)
+        expected = forecast.of_new(known, name, job.queue, Rank.SCHEDULED, job.batch_rows, sum(counts))
+        is_known = expected.unknown is None and sum(counts) > 0
         return Preview(
             job=name,
             model=str(version),
             rows=sum(counts),
             batches=len(counts),
             batch_rows=job.batch_rows,
-            takes=timedelta(seconds=sum(counts) / rate) if rate else None,
+            takes=_after(expected.likely, known) if is_known else None,
+            takes_least=_after(expected.earliest, known) if is_known else None,
+            takes_most=_after(expected.latest, known) if is_known else None,
+            no_forecast=expected.unknown if counts else None,
             open_run=open_run,
             whole_for_each_batch=whole,
             from_other_queries=of_others,
@@ -91,6 +103,10 @@ def preview(p: Producer, name: str) -> Preview:
             advice=found.advice,
             **changes,
         )
+
+
+def _after(at: datetime | None, known: Evidence) -> timedelta | None:
+    return at - known.now if at is not None else None
 
 
 def require_good_keys(reader: Connection, fitted: Fit) -> str | None:

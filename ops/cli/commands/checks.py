@@ -13,6 +13,7 @@ from scorebeat.broker.neighbours import answering, neighbours
 from scorebeat.broker.permissions import require_rights
 from scorebeat.broker.send import require_broker
 from scorebeat.core.errors import ScorebeatError, ServiceDown
+from scorebeat.core.forecasts.day import Miss
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.jobs.jobs_file import read_files
 from scorebeat.core.paths import shown
@@ -26,7 +27,8 @@ from scorebeat.db.ledger.jobs import JobRow
 from scorebeat.db.ledger.model_versions import Version
 from scorebeat.db.predictions import prediction_sets, stored_keys
 from scorebeat.db.processes import unloadable, workers
-from scorebeat.db.reports import job_lines, status
+from scorebeat.db.reports import coming_days, job_lines, status
+from scorebeat.db.reports.coming_days import QueueDay
 from scorebeat.db.schema import installation, ownership, revisions, roles
 from scorebeat.db.source import planning_cursor, row_security, snapshot
 from scorebeat.db.source.open_transactions import OpenTransactions
@@ -100,6 +102,8 @@ def _of_ledger(p: Producer) -> Iterator[Finding]:
         yield _try(f"model {version}", lambda version=version: _model(p, version))  # type: ignore[misc]  # as above
     with p.engine.connect() as connection:
         yield from _workers(connection, listed)
+        for queue_day in coming_days.read(connection):
+            yield _coming_day(queue_day)
         yield from _snapshots(connection)
 
 
@@ -265,6 +269,24 @@ def _sooner(reader: Connection, found: Fit, opened: OpenTransactions | None) -> 
         return None
     advice = explanation.explain(reader, found.job, found.source, None, opened).advice
     return f"its runs could find their rows sooner: {'; '.join(advice)}" if advice else None
+
+
+def _coming_day(found: QueueDay) -> Finding:
+    subject = f"queue {found.queue}, the coming day"
+    by = f"by the last runs of {', '.join(found.jobs)}"
+    share = f"{found.day.share_busy:.0%} of what {found.processes} process{'es' * (found.processes != 1)} can do, {by}"
+    if found.day.share_busy > 1:
+        return Finding(subject, "warning", f"its schedules need {share}: its runs wait longer and longer")
+    if not found.day.misses:
+        return Finding(subject, "ok", f"its schedules need {share}")
+    late = "; ".join(map(_miss, found.day.misses))
+    return Finding(subject, "warning", f"its schedules need {share}, and {late}")
+
+
+def _miss(found: Miss) -> str:
+    times = f"due at {found.due_at:%Y-%m-%d %H:%M} UTC would end at {found.ends_at:%H:%M} and is needed by"
+    why = f"behind {', '.join(found.behind)}" if found.behind else "even alone"
+    return f"job {found.job} {times} {found.needed_at:%H:%M}, {why}"
 
 
 def _snapshots(connection: Connection) -> Iterator[Finding]:

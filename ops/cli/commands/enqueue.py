@@ -45,9 +45,10 @@ def plan(job: str, as_json: bool) -> None:
         batches = f"{found.batches:,} batch{'es' * (found.batches != 1)} of at most {found.batch_rows:,}"
         click.echo(f"{found.rows:,} rows pending in {batches}, each read by its key range")
         click.echo(
-            f"about {output.cell(found.takes)} at the speed of its last runs"
+            f"about {output.cell(found.takes)}, between {output.cell(found.takes_least)} and "
+            f"{output.cell(found.takes_most)}, if it began now: by its last runs and the runs that are open"
             if found.takes is not None
-            else "no run has scored rows yet, so there is no estimate of the time"
+            else f"no end is forecast: {found.no_forecast}"
         )
     else:
         click.echo("nothing is pending")

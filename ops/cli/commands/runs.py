@@ -5,11 +5,13 @@ from typing import Any
 import click
 from sqlalchemy import Connection
 
+from scorebeat.core.forecasts.forecast import Forecast
 from scorebeat.core.table_names import snapshot_table
 from scorebeat.db.closing import old_snapshots
 from scorebeat.db.ledger import followed_runs, jobs, watermarks
 from scorebeat.db.ledger import runs as run_rows
-from scorebeat.db.reports import drift, status
+from scorebeat.db.reports import drift, forecasts, status
+from scorebeat.db.reports.forecasts import forecast_fields
 from scorebeat.db.reports.status import RunLine
 from scorebeat.ops.cli import output as out
 from scorebeat.ops.cli.context import database
@@ -18,7 +20,7 @@ from scorebeat.producer.context import Producer
 from scorebeat.producer.control import unserved
 
 RUN_COLUMNS = ("id", "job", "model", "model_version", "state", "rows_planned", "rows_scored", "rows_failed",
-               "created_at", "finished_at", "reason")  # fmt: skip
+               "created_at", "finished_at", "expected_end", "reason")  # fmt: skip
 FAILURE_COLUMNS = ("kind", "run", "count", "rows", "example", "error")
 
 
@@ -38,12 +40,15 @@ def runs(job: str | None, limit: int, with_idle: bool, as_json: bool) -> None:
         if job is not None:
             jobs.require_known(connection, job)
         lines = status.newest(connection, limit, job, with_idle=with_idle)
+        found = forecasts.of_runs(connection, lines)
         warnings = unserved.of_runs(connection, lines)
     if as_json:
-        out.print_json([_run(line) for line in lines])
+        out.print_json([_run(line) | forecast_fields(found[line.id]) for line in lines])
     else:
         out.table(
-            [_run(line) for line in lines], RUN_COLUMNS, "there are no runs yet; `scorebeat enqueue JOB` makes one"
+            [_run(line) | {"expected_end": _between(found[line.id])} for line in lines],
+            RUN_COLUMNS,
+            "there are no runs yet; `scorebeat enqueue JOB` makes one",
         )
     for line in warnings:
         out.note(line)
@@ -103,9 +108,16 @@ def failures(run: int | None, as_json: bool) -> None:
 
 def _run(line: RunLine) -> dict[str, Any]:
     """A run in JSON; the names are a promise to programs."""
-    values = {name: getattr(line, name) for name in RUN_COLUMNS}
+    values = {name: getattr(line, name) for name in RUN_COLUMNS if name != "expected_end"}
     more = ("due_at", "deadline_at", "planned_at", "created_by", "batches", "batches_open", "batches_dead", "queue")
     return values | {name: getattr(line, name) for name in more}
+
+
+def _between(found: Forecast) -> str | None:
+    """`2026-11-22 02:10:00 (02:08:12 to 02:13:40)`; None without a forecast."""
+    if found.likely is None or found.earliest is None or found.latest is None:
+        return None
+    return f"{out.cell(found.likely)} ({found.earliest.astimezone():%H:%M:%S} to {found.latest.astimezone():%H:%M:%S})"
 
 
 def _snapshot(connection: Connection, run: int) -> dict[str, str]:
@@ -136,13 +148,17 @@ def _show_run(p: Producer, run: int, *, as_json: bool) -> None:
             found = watermarks.compared(connection, run)
             compared = {"compared_since": found and found.since, "rows_missed": found and found.missed}
             more = {"batches": status.batches(connection, run), "snapshot_bytes": size, "rows_removed": removed}
-            out.print_json(_run(line) | compared | more)
+            expected = forecast_fields(forecasts.of_runs(connection, [line])[run])
+            out.print_json(_run(line) | expected | compared | more)
             return
         drifted = drift.in_words(drift.of_run(connection, run)) if line.is_final else None
         states = status.batch_states(connection, run)
         last = status.last_error(connection, run)
         warnings = unserved.of_runs(connection, [line])
         stored = _snapshot(connection, run) | _compared(connection, run)
+        if not line.is_final:
+            forecast = forecasts.of_runs(connection, [line])[run]
+            stored["expected_end"] = _between(forecast) or f"not forecast: {forecast.unknown}"
     if removed is not None:
         stored["rows_removed"] = f"{removed:,}"
     took = None if line.seconds is None else out.duration(line.seconds)

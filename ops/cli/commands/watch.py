@@ -15,7 +15,7 @@ from scorebeat.producer.context import Producer
 def watch(run: int | None) -> int:
     """Watch a RUN until it is over, or all open runs until Ctrl-C.
 
-    Shows rows done and failed, rows a second over the last minute, how long that still takes, and the deadline.
+    Shows rows done and failed, rows a second over the last minute, the forecast of its end, and the deadline.
     Ends with 1 when the run did not succeed.
 
     \b

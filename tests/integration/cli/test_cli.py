@@ -14,7 +14,7 @@ from scorebeat.db.ledger import batches, runs
 from scorebeat.db.processes import workers
 from scorebeat.ops.cli.app import cli
 from scorebeat.producer.context import Producer
-from scorebeat.producer.control import unserved
+from scorebeat.producer.control import notify, unserved
 from tests.support.cli_fixtures import ROWS, Cli, refused, score_all, scoring
 
 pytestmark = pytest.mark.wide(every=10)
@@ -67,11 +67,14 @@ def test_plan_shows_what_a_run_would_do_and_changes_nothing(scorebeat: Cli, job:
     first = json.loads(scorebeat("plan", job, "--json").stdout)
     scorebeat("enqueue", job, "--limit", "60")
     score_all(producer, 1)
+    notify.note_ends(producer)
     second = json.loads(scorebeat("plan", job, "--json").stdout)
 
     assert (first["rows"], first["batches"], first["takes"], first["open_run"]) == (100, 3, None, None)
+    assert first["no_forecast"] == "no run of job sums has scored rows on queue 'cpu' yet"
     assert (second["rows"], second["batches"]) == (40, 1)
-    assert second["takes"] > 0
+    assert 0 < second["takes_least"] <= second["takes"] <= second["takes_most"]
+    assert second["no_forecast"] is None
     assert len(json.loads(scorebeat("runs", "--json").stdout)) == 1
 
 

@@ -79,6 +79,25 @@ def test_no_other_site_frames_a_page_and_no_page_runs_a_foreign_script(
     assert flower.get("/runs/static/runs.js").headers["x-content-type-options"] == "nosniff"
 
 
+def test_the_page_of_an_open_run_shows_its_expected_end_or_why_there_is_none(s: System, flower: Flower) -> None:
+    run = a_run(s, "running", "expected", "committed", "committed", "pending")
+    s.execute("UPDATE scorebeat.batches SET queue = 'unserved' WHERE run_id = :run", run=run)
+    s.execute('UPDATE scorebeat.runs SET spec = spec || \'{"queue": "unserved"}\' WHERE id = :run', run=run)
+    s.execute(
+        "UPDATE scorebeat.batches SET claimed_at = now() - interval '9 s', claimed_by = 'w1', rows_scored = 10,"
+        " finished_at = now() WHERE run_id = :run AND state = 'committed'",
+        run=run,
+    )
+    before = html.unescape(flower.get(f"/runs/{run}").text)
+    s.execute("INSERT INTO scorebeat.workers (name, queues, processes) VALUES ('w1', '[\"unserved\"]', 2)")
+
+    after = flower.get(f"/runs/{run}").text
+    s.execute("DELETE FROM scorebeat.workers WHERE name = 'w1'")
+
+    assert "not forecast: no worker listens on queue 'unserved'" in before
+    assert re.search(r"\d\d:\d\d:\d\d, in \d+(\.\d)? m?s \(between \d\d:\d\d:\d\d and \d\d:\d\d:\d\d\)", after)
+
+
 def test_errors_and_tracebacks_that_hold_markup_are_shown_as_text(s: System, flower: Flower) -> None:
     run = a_run(s, "partial", "markup", "dead", "committed", error=MARKUP)
     s.execute(

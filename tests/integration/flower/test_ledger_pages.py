@@ -112,38 +112,22 @@ def test_a_run_that_failed_or_left_rows_out_as_a_whole_is_among_the_failures(
     assert (kind, of, error) == (shown, run, "key 21 is given twice")
 
 
-def test_the_pace_is_of_the_last_minute_and_predicts_the_time_left(connection: Connection) -> None:
+def test_the_pace_is_of_the_last_minute(connection: Connection) -> None:
     run = add_run(connection)
     connection.execute(text("UPDATE scorebeat.runs SET created_at = now() - interval '1 hour'"))
     add_batch(connection, run, "committed", number=1, rows_planned=9000, rows_scored=9000, finished_at="yesterday")
     add_batch(connection, run, "committed", number=2, rows_planned=600, rows_scored=590, rows_failed=10)
     add_batch(connection, run, number=3, rows_planned=300)
 
-    found = run_pages.pace(connection, status.get(connection, run))
-
-    assert found.rows_a_second == pytest.approx(10, rel=0.05)
-    assert found.left == pytest.approx(timedelta(seconds=30), rel=0.05)
-
-
-@pytest.mark.parametrize(("batches", "is_known"), [(0, False), (1, False), (2, True)])
-def test_one_batch_does_not_predict_when_a_run_ends(connection: Connection, batches: int, is_known: bool) -> None:
-    run = add_run(connection)
-    for number in range(batches):
-        add_batch(connection, run, "committed", number=number + 1, rows_planned=1, rows_scored=1)
-    add_batch(connection, run, number=9, rows_planned=200_000)
-
-    found = run_pages.pace(connection, status.get(connection, run))
-
-    assert (found.left is not None) == is_known
-    assert (found.rows_a_second > 0) == (batches > 0)
+    assert run_pages.pace(connection, status.get(connection, run)) == pytest.approx(10, rel=0.05)
 
 
 @pytest.mark.parametrize("state", ["running", "planning", "failed"])
-def test_a_run_in_which_nothing_moves_has_no_pace_and_no_end(connection: Connection, state: str) -> None:
+def test_a_run_in_which_nothing_moves_has_no_pace(connection: Connection, state: str) -> None:
     run = add_run(connection, state)
     add_batch(connection, run, "pending" if state == "running" else "cancelled")
 
-    assert run_pages.pace(connection, status.get(connection, run)) == run_pages.Pace(0.0, None)
+    assert run_pages.pace(connection, status.get(connection, run)) == 0.0
 
 
 def test_throughput_spreads_every_committed_row_over_the_runs_time(connection: Connection) -> None:

@@ -16,7 +16,7 @@ from scorebeat.db.schema import migrate, revisions
 from scorebeat.db.schema.tables import metadata
 from scorebeat.ops.local.postgres import binaries
 from tests.support.ledger_fixtures import migrated
-from tests.support.ledger_rows import add_run
+from tests.support.ledger_rows import add_batch, add_run
 
 
 def dump(url: str) -> str:
@@ -162,3 +162,28 @@ def test_runs_of_an_older_ledger_keep_what_is_known_of_their_plans(database: str
         whole = connection.exec_driver_sql("SELECT job FROM scorebeat.runs WHERE plan_is_whole").scalars().all()
     engine.dispose()
     assert whole == ["planned"]
+
+
+def test_runs_of_an_older_ledger_have_the_times_that_forecasts_need(database: str) -> None:
+    engine = make_engine(database)
+    with engine.begin() as connection:
+        done, empty = add_run(connection, "succeeded"), add_run(connection, "succeeded")
+        times = {"claimed_at": "now", "claimed_by": "w1", "finished_at": "now", "rows_scored": 10}
+        for number in (1, 2):
+            add_batch(connection, done, "committed", number=number, claimed_pid=number, **times)
+        connection.exec_driver_sql("UPDATE scorebeat.batches SET finished_at = claimed_at + interval '4 s'")
+        connection.exec_driver_sql("UPDATE scorebeat.runs SET created_at = now() - interval '3 s'")
+        connection.exec_driver_sql(
+            "INSERT INTO scorebeat.run_sums (run_id, job, state, rows_scored, attempts)"
+            f" VALUES ({done}, 'flowers_job', 'succeeded', 20, 2), ({empty}, 'flowers_job', 'succeeded', 0, 0)"
+        )
+        command.downgrade(migrate.config(connection), "0018")
+
+        migrate.migrate(connection)
+
+        known = connection.exec_driver_sql(
+            "SELECT round(wait_seconds), span_seconds, busy_seconds, processes FROM scorebeat.run_sums ORDER BY run_id"
+        )
+        rows = [tuple(row) for row in known]
+    engine.dispose()
+    assert rows == [(3, 4, 8, 2), (None, None, None, None)]

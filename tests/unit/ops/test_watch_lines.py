@@ -7,8 +7,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from scorebeat.core.forecasts.forecast import Forecast
 from scorebeat.core.states import RunState
-from scorebeat.db.reports.run_pages import Pace
 from scorebeat.db.reports.status import RunLine
 from scorebeat.ops.cli import progress
 from scorebeat.ops.cli.progress import Now
@@ -19,7 +19,13 @@ RUN = RunLine(
     rows_failed=3, batches=4, batches_open=3, batches_dead=0, created_at=AT - timedelta(minutes=1), created_by="ann",
     due_at=None, deadline_at=AT + timedelta(minutes=20), planned_at=None, finished_at=None, reason=None, queue="cpu",
 )  # fmt: skip
-FAST = Now(Pace(1234.4, timedelta(seconds=75)), AT)
+
+
+def ends_in(left: timedelta | None) -> Forecast:
+    return Forecast(likely=AT + left) if left is not None else Forecast()
+
+
+FAST = Now(1234.4, ends_in(timedelta(seconds=75)), AT)
 
 
 def lines_of(*seen: tuple[RunLine, Now | None]) -> list[str]:
@@ -48,7 +54,7 @@ def test_a_line_shows_rows_failures_speed_time_left_and_deadline() -> None:
 def test_lateness_is_forecast_before_it_comes(left: timedelta | None, deadline: timedelta | None, words: str) -> None:
     line = replace(RUN, deadline_at=AT + deadline if deadline is not None else None)
 
-    assert lines_of((line, Now(Pace(1234.4 if left else 0.0, left), AT)))[0].endswith(words)
+    assert lines_of((line, Now(1234.4 if left else 0.0, ends_in(left), AT)))[0].endswith(words)
 
 
 def test_the_cause_for_which_an_open_run_waits_is_reported_at_once() -> None:
@@ -61,11 +67,19 @@ def test_the_cause_for_which_an_open_run_waits_is_reported_at_once() -> None:
 
 
 def test_a_run_that_makes_no_progress_and_becomes_late_is_reported_once() -> None:
-    still, later = Now(Pace(0.0, None), AT), Now(Pace(0.0, None), AT + timedelta(minutes=21))
+    still, later = Now(0.0, Forecast(), AT), Now(0.0, Forecast(), AT + timedelta(minutes=21))
 
     lines = lines_of((RUN, still), (RUN, still), (RUN, later), (RUN, later))
 
     assert [line.rpartition(", ")[2] for line in lines] == ["due in 20 min 0 s", "late by 60 s"]
+
+
+def test_a_run_of_which_no_end_is_forecast_shows_why() -> None:
+    unknown = Now(0.0, Forecast(unknown="it waits"), AT)
+
+    assert lines_of((RUN, unknown)) == [
+        "run 7 iris running: 500 of 2,000 rows, 3 failed, no end is forecast: it waits, due in 20 min 0 s"
+    ]
 
 
 def test_the_end_of_a_run_has_no_speed_and_no_deadline() -> None:

@@ -1,0 +1,131 @@
+"""What is known when an end is forecast: open runs, living workers, earlier runs. `db.reports.forecasts` reads it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from statistics import median
+
+from scorebeat.core.forecasts.costs import Part
+
+
+@dataclass(frozen=True)
+class InProgress:
+    """A claimed batch."""
+
+    rows: int
+    """Those that are not done."""
+    seconds: float
+    """Since its claim."""
+    worker: str
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """An open run and its batches."""
+
+    id: int
+    job: str
+    queue: str
+    is_planning: bool
+    age: float
+    """Seconds since its request."""
+    rank: int
+    batch_rows: int = 1
+    """The most that a batch may have."""
+    rows_done: int = 0
+    rows_open: int = 0
+    """Rows of its pending and claimed batches that are not done."""
+    batches_open: int = 0
+    first_open: int = 0
+    last_open: int = 0
+    """The lowest and the highest id of its open batches, the order in which a queue sends them; 0 without any."""
+    since_last_commit: float | None = None
+    """Seconds; None without a committed batch."""
+    parts: tuple[Part, ...] = ()
+    """Its committed batches, the oldest first, each part several of them."""
+    batches_done: int = 0
+    claims: tuple[InProgress, ...] = ()
+    busy: Mapping[str, float] = field(default_factory=dict)
+    """By worker: how many of its processes had a batch of the run at a time, over the last minutes."""
+    busy_since: float = 0.0
+    """Seconds that these minutes are."""
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A living worker."""
+
+    name: str
+    queues: frozenset[str]
+    processes: int
+    age: float
+    """Seconds since it started."""
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """An earlier run of a job on the same queue, in seconds."""
+
+    rows: int
+    busy: float
+    """Of processes, over all its batches."""
+    wait: float
+    """From its request to the first claim: it was planned and waited."""
+    planning: float
+    """From its request to the end of its plan."""
+    span: float
+    """From the first claim to the last commit."""
+    closing: float
+    """From the last commit to its end."""
+    processes: int
+    """That had batches of it."""
+
+    @property
+    def share_busy(self) -> float:
+        """Of the time of its processes."""
+        return min(1.0, self.busy / (self.processes * self.span)) if self.span > 0 and self.processes else 1.0
+
+
+@dataclass(frozen=True)
+class History:
+    """Earlier runs of a job on one queue that scored rows, the newest first."""
+
+    runs: tuple[PastRun, ...] = ()
+
+    @property
+    def wait(self) -> float:
+        return median(run.wait for run in self.runs) if self.runs else 0.0
+
+    @property
+    def planning(self) -> float:
+        return median(run.planning for run in self.runs) if self.runs else 0.0
+
+    @property
+    def closing(self) -> float:
+        return median(run.closing for run in self.runs) if self.runs else 0.0
+
+    @property
+    def share_busy(self) -> float:
+        return median(run.share_busy for run in self.runs) if self.runs else 1.0
+
+    @property
+    def processes(self) -> int:
+        return round(median(run.processes for run in self.runs)) if self.runs else 0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The ledger at one time."""
+
+    now: datetime
+    runs: Mapping[int, OpenRun]
+    """All open runs: any of them may be ahead of another on a queue."""
+    workers: tuple[Worker, ...]
+    histories: Mapping[tuple[str, str], History]
+    """By job and queue."""
+
+    def history(self, job: str, queue: str) -> History:
+        return self.histories.get((job, queue), History())
+
+    def serving(self, queue: str) -> list[Worker]:
+        return [worker for worker in self.workers if queue in worker.queues]
