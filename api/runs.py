@@ -18,6 +18,7 @@ from scorebeat.db.ledger import failure_groups
 from scorebeat.db.ledger.failure_groups import PLACE, Place
 from scorebeat.db.ledger.runs import Selection
 from scorebeat.db.reports import results, run_pages, status
+from scorebeat.producer.costs import cost_report
 from scorebeat.producer.requests import enqueue, run_request
 from scorebeat.producer.requests import requeue as by_hand
 
@@ -86,11 +87,13 @@ def one(s: Served, run: RunId) -> schemas.RunDetails:
         line = status.get(connection, run)
         pace = run_pages.pace(connection, line)
         states = status.batch_states(connection, run)
+        cost = cost_report.of_run(connection, run)
     return schemas.RunDetails(
         **schemas.Run.model_validate(line).model_dump(),
         rows_a_second=pace.rows_a_second,
         seconds_left=pace.left.total_seconds() if pace.left is not None else None,
         states=[schemas.BatchesInState.model_validate(row) for row in states],
+        cost=schemas.Cost.of(cost),
     )
 
 

@@ -12,10 +12,12 @@ from scorebeat.db.ledger import runs as run_rows
 from scorebeat.db.reports import status
 from scorebeat.db.reports.status import RunLine
 from scorebeat.ops.cli import output as out
+from scorebeat.ops.cli.commands import cost
 from scorebeat.ops.cli.context import database
 from scorebeat.ops.cli.options import Whole
 from scorebeat.producer.context import Producer
 from scorebeat.producer.control import unserved
+from scorebeat.producer.costs import cost_report
 
 RUN_COLUMNS = ("id", "job", "model", "model_version", "state", "rows_planned", "rows_scored", "rows_failed",
                "created_at", "finished_at", "reason")  # fmt: skip
@@ -131,11 +133,13 @@ def _show_run(p: Producer, run: int, *, as_json: bool) -> None:
     with p.engine.connect() as connection:
         line = status.get(connection, run)
         removed = followed_runs.removed(connection, run)
+        spent = cost_report.of_run(connection, run)
         if as_json:
             size = old_snapshots.size_of(connection, run)
             found = watermarks.compared(connection, run)
             compared = {"compared_since": found and found.since, "rows_missed": found and found.missed}
             more = {"batches": status.batches(connection, run), "snapshot_bytes": size, "rows_removed": removed}
+            more |= cost.run_json(spent)
             out.print_json(_run(line) | compared | more)
             return
         states = status.batch_states(connection, run)
@@ -144,6 +148,8 @@ def _show_run(p: Producer, run: int, *, as_json: bool) -> None:
         stored = _snapshot(connection, run) | _compared(connection, run)
     if removed is not None:
         stored["rows_removed"] = f"{removed:,}"
+    if spent.device_seconds:
+        stored |= cost.of_run(spent)
     out.fields(_run(line) | {"took": None if line.seconds is None else out.duration(line.seconds)} | stored)
     click.echo()
     columns = ("state", "batches", "rows_planned", "rows_scored", "rows_failed", "attempts", "fetch_seconds",
