@@ -109,3 +109,8 @@ def bill(prices: PriceList, used: Iterable[Used]) -> Bill:
         elif one.billed_seconds > 0:
             unpriced.append(one)
     return Bill(cost, tuple(unpriced))
+
+
+def money(amount: float) -> str:
+    """`1,204.50`, `0.00042`: two digits after the point, or as many as a small amount needs."""
+    return f"{amount:,.2f}" if amount >= 1 or amount == 0 else f"{amount:.3g}"

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from scorebeat.core.prices.price_list import PriceList
+from scorebeat.core.prices.price_list import PriceList, money
 from scorebeat.core.prices.prices_file import read_prices
 from scorebeat.db.records import price_list
 from scorebeat.ops.cli import output as out
@@ -66,7 +66,7 @@ def _print_report(found: Report) -> None:
     out.table([_row(one) for one in found.months], COLUMNS, "no run began then")
     waste = [
         {"month": f"{one.month:%Y-%m}", "waste": f"{one.job}: {part.reason}", "attempts": part.attempts,
-         "rows": part.rows, "device_seconds": _number(part.device_seconds), "cost": money(part.cost)}
+         "rows": part.rows, "device_seconds": _number(part.device_seconds), "cost": _money(part.cost)}
         for one in found.months
         for part in one.cost.waste
     ]  # fmt: skip
@@ -104,9 +104,9 @@ def _row(one: JobMonth) -> dict[str, Any]:
         "cpu_seconds": _number(of.cpu_seconds),
         "planning_seconds": _number(of.planning_seconds),
         "wasted_seconds": _number(of.wasted_seconds),
-        "cost": money(of.cost),
-        "a_million_rows": money(of.a_million_rows),
-        "wasted_cost": money(of.wasted_cost),
+        "cost": _money(of.cost),
+        "a_million_rows": _money(of.a_million_rows),
+        "wasted_cost": _money(of.wasted_cost),
     }
 
 
@@ -116,7 +116,7 @@ def _idle_row(one: Idle) -> dict[str, Any]:
         "device": one.device,
         "alive_seconds": _number(one.alive_seconds),
         "idle_seconds": None if one.idle_seconds is None else _number(one.idle_seconds),
-        "cost": money(one.cost),
+        "cost": _money(one.cost),
     }
 
 
@@ -128,9 +128,9 @@ def of_run(of: Cost) -> dict[str, str]:
         parts = (f"{_number(part.device_seconds)} s in {part.reason}" for part in of.waste)
         shown["wasted"] = f"{_number(of.wasted_seconds)} s: {'; '.join(parts)}"
     if of.cost is not None:
-        each = f", {money(of.a_million_rows)} a million rows" if of.a_million_rows is not None else ""
+        each = f", {_money(of.a_million_rows)} a million rows" if of.a_million_rows is not None else ""
         left_out = f"; without a price, and left out: {', '.join(of.unpriced)}" if of.unpriced else ""
-        shown["cost"] = f"{money(of.cost)} {of.currency}{each}{left_out}"
+        shown["cost"] = f"{_money(of.cost)} {of.currency}{each}{left_out}"
     return shown
 
 
@@ -216,11 +216,8 @@ def _price_row(price: dict[str, Any]) -> dict[str, Any]:
     return price | {"price": f"{price['price']:g}", "unit": f"a {price['unit'].replace('_', '-')}"}
 
 
-def money(amount: float | None) -> str | None:
-    """Two digits after the point, or as many as a small amount needs."""
-    if amount is None:
-        return None
-    return f"{amount:,.2f}" if amount >= 1 or amount == 0 else f"{amount:.3g}"
+def _money(amount: float | None) -> str | None:
+    return None if amount is None else money(amount)
 
 
 def _number(seconds: float) -> str:
