@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from scorebeat.api import data, errors, health, jobs, metrics, predict, runs
+from scorebeat.api import costs, data, errors, health, jobs, metrics, predict, runs
 from scorebeat.api.auth import Gate, token_needed
 from scorebeat.api.bodies import body_known
 from scorebeat.api.queries import query_known
@@ -46,7 +46,8 @@ def make(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
-    reading, closed = (metrics.router, data.router, jobs.reading, runs.reading), (runs.closed, predict.router)
+    reading = (metrics.router, data.router, jobs.reading, runs.reading, costs.reading)
+    closed = (runs.closed, predict.router)
     app.state.routers = (health.router, *reading, *closed)
     app.include_router(health.router, responses=errors.documented(422, 500))
     for router in (*reading, *closed):

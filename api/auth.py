@@ -16,7 +16,7 @@ from scorebeat.api.slow_clients import BODY_WITHIN
 from scorebeat.core.settings import PREFIX, Settings
 
 OPEN = frozenset({"/health", "/ready", "/openapi.json"})
-PUBLIC = re.compile(r"/data/.*|/jobs|/runs|/runs/[^/]+|/metrics", re.DOTALL)
+PUBLIC = re.compile(r"/data/.*|/jobs|/runs|/runs/[^/]+|/costs|/metrics", re.DOTALL)
 """What public reading opens. Failures stay closed: a traceback shows a server's files, and an example shows a key."""
 WRITING = ("POST", "/runs")
 """The one request on those paths that changes something. Methods that they do not take get 405."""

@@ -21,6 +21,7 @@ from scorebeat.db.ledger import failure_groups
 from scorebeat.db.ledger.failure_groups import PLACE, Place
 from scorebeat.db.ledger.runs import Selection
 from scorebeat.db.reports import drift, forecasts, results, run_pages, status
+from scorebeat.producer.costs import cost_report
 from scorebeat.producer.requests import enqueue, release, run_request
 from scorebeat.producer.requests import requeue as by_hand
 
@@ -91,6 +92,7 @@ def one(s: Served, run: RunId) -> schemas.RunDetails:
         forecast = forecasts.of_runs(connection, [line])[run]
         left = forecast.left(database_clock.now(connection))
         states = status.batch_states(connection, run)
+        cost = cost_report.of_run(connection, run)
     return schemas.RunDetails(
         **schemas.Run.model_validate(line).model_dump(),
         rows_a_second=pace,
@@ -100,6 +102,7 @@ def one(s: Served, run: RunId) -> schemas.RunDetails:
         expected_latest_at=forecast.latest,
         no_forecast=None if line.is_final else forecast.unknown,
         states=[schemas.BatchesInState.model_validate(row) for row in states],
+        cost=schemas.Cost.of(cost),
     )
 
 

@@ -12,6 +12,7 @@ from scorebeat.api.keys import Part, PlainText, whole
 from scorebeat.core.states import BatchState, RunState
 from scorebeat.db.ledger.failure_groups import GROUP
 from scorebeat.db.reports.lookup import KeyState
+from scorebeat.producer.costs import cost_report
 from scorebeat.producer.requests.enqueue import LONGEST_RUN_KEY
 from scorebeat.producer.requests.release import LONGEST_WHY
 
@@ -164,6 +165,76 @@ class BatchesInState(BaseModel):
     rows_failed: int
 
 
+class Waste(BaseModel):
+    """Time of attempts that ended alike, and brought nothing."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    kind: str = Field(description="failed, lost, waited, released, cancelled, repeated or discarded.")
+    attempts: int
+    rows: int = Field(description="Rows that they left to do, or that were scored and deleted.")
+    device_seconds: float
+    cpu_seconds: float
+    cost: float | None
+
+
+class Cost(BaseModel):
+    """What runs cost."""
+
+    device_seconds: float = Field(description="That attempts and plans had a core, or a GPU.")
+    gpu_seconds: float = Field(description="Of them: a GPU.")
+    cpu_seconds: float = Field(description="CPU time of their processes.")
+    planning_seconds: float = Field(description="Of device_seconds: for planning.")
+    wasted_seconds: float = Field(description="Of device_seconds: of attempts that brought nothing.")
+    waste: list[Waste]
+    cost: float | None = Field(description="By the prices in the ledger; null without prices.")
+    currency: str | None
+    cost_a_million_rows: float | None
+    wasted_cost: float | None
+    unpriced: list[str] = Field(description="Devices and queues without a price, which are left out of the cost.")
+
+    @classmethod
+    def of(cls, found: cost_report.Cost) -> "Cost":
+        return cls(
+            device_seconds=found.device_seconds,
+            gpu_seconds=found.gpu_seconds,
+            cpu_seconds=found.cpu_seconds,
+            planning_seconds=found.planning_seconds,
+            wasted_seconds=found.wasted_seconds,
+            waste=[Waste.model_validate(part) for part in found.waste],
+            cost=found.cost,
+            currency=found.currency,
+            cost_a_million_rows=found.a_million_rows,
+            wasted_cost=found.wasted_cost,
+            unpriced=list(found.unpriced),
+        )
+
+
+class JobMonth(Cost):
+    """A job in the month in which its runs began, in UTC."""
+
+    job: str
+    month: str
+    runs: int
+    unmeasured_runs: int = Field(description="Runs of an older version, which measured no time.")
+    rows: int = Field(description="Rows that were scored and kept.")
+
+
+class IdleWorkers(BaseModel):
+    """Time that workers of one device were alive without a batch, whatever the job."""
+
+    month: str
+    device: str
+    alive_seconds: float
+    idle_seconds: float | None = Field(description="null: not known, workers of an older version were alive too.")
+    cost: float | None
+
+
+class Costs(BaseModel):
+    months: list[JobMonth]
+    idle: list[IdleWorkers] = Field(description="Empty if one job was wanted.")
+
+
 class RunDetails(Run):
     rows_a_second: float = Field(description="Over the last minute; 0 when the run is over.")
     seconds_left: float | None = Field(description="Until expected_end_at; null when no end is forecast.")
@@ -174,6 +245,7 @@ class RunDetails(Run):
     expected_latest_at: datetime | None
     no_forecast: str | None = Field(description="Why no end of an open run is forecast.")
     states: list[BatchesInState]
+    cost: Cost
 
 
 class Runs(BaseModel):

@@ -28,6 +28,14 @@ class JobsFileError(UsageError):
     """jobs.toml has mistakes; the message lists all of them, each with its line."""
 
 
+class PricesFileError(UsageError):
+    """prices.toml has mistakes; the message lists all of them, each with its line."""
+
+
+class WouldRewritePast(UsageError):
+    """Prices would change what runs of the past cost; nothing was stored."""
+
+
 class WouldRemoveAll(UsageError):
     """The jobs file holds no job and the database does; nothing was removed."""
 

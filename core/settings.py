@@ -130,6 +130,7 @@ class Settings(BaseSettings):
     broker_prefix: KeyPrefix | None = None
     """What all keys and channels on the broker begin with. Unset: what `migrate` made for this ledger."""
     jobs: Folder = Path("jobs.toml")
+    prices: Folder = Path("prices.toml")
     artifacts: FolderOrUrl = Path("artifacts")
     """The store of models: a folder, or any URL that fsspec reads, such as `s3://bucket/models`."""
     cache: Cache = Path("~/.cache/scorebeat")

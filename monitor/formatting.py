@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from scorebeat.core.durations import from_now
+from scorebeat.core.prices.price_list import money as money  # noqa: PLC0414 -- for the templates
 from scorebeat.db.ledger.failure_groups import ASIDE, DEAD
 
 NOTHING = "\N{EN DASH}"

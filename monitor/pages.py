@@ -19,6 +19,7 @@ from scorebeat.db.reports import batch_pages, drift, forecasts, job_lines, run_p
 from scorebeat.db.reports.status import RunLine
 from scorebeat.monitor.handlers import Page
 from scorebeat.producer.control import unserved
+from scorebeat.producer.costs import cost_report
 from scorebeat.producer.requests.requeue import comes_back_whole
 
 A_PAGE = 50
@@ -136,6 +137,7 @@ class RunPage(Page):
                 "compared_in_words": drift.in_words,
                 "points": run_pages.throughput(connection, line.id, bars),
                 "states": status.batch_states(connection, line.id),
+                "cost": cost_report.of_run(connection, line.id),
                 "groups": groups[:20],
                 "more_groups": groups[19].place if len(groups) > 20 else None,
                 "failed": failed[:10],

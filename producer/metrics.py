@@ -7,9 +7,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine
 
-from scorebeat.core.states import FINAL_RUN, BatchState, RunState
-from scorebeat.db.reports import metrics, run_pages
+from scorebeat.core.states import FINAL_RUN, AttemptEnd, BatchState, RunState
+from scorebeat.db.reports import metrics, run_pages, usage
 from scorebeat.db.reports.metrics import Numbers
+from scorebeat.producer.costs import cost_report
+from scorebeat.producer.costs.cost_report import REASONS, Cost
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -21,14 +23,17 @@ def exposition(engine: Engine) -> bytes:
     """The text, UTF-8, read in one snapshot of the ledger. Raises OperationalError if the database is away."""
     with run_pages.reading(engine) as connection:
         numbers = metrics.read(connection)
+        costs, alive = cost_report.by_job(connection), usage.alive_seconds(connection)
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Ledger(numbers))
+    registry.register(_Ledger(numbers, costs, alive))
     return generate_latest(registry)
 
 
 class _Ledger(Collector):
-    def __init__(self, numbers: Numbers) -> None:
+    def __init__(self, numbers: Numbers, costs: dict[str, Cost], alive: dict[tuple[str, str], float]) -> None:
         self._numbers = numbers
+        self._costs = costs
+        self._alive = alive
 
     def collect(self) -> Iterable[Metric]:
         yield from _of_jobs(self._numbers)
@@ -36,6 +41,7 @@ class _Ledger(Collector):
         yield from _of_open_runs(self._numbers)
         yield from _of_ended_runs(self._numbers)
         yield from _of_workers(self._numbers)
+        yield from _of_costs(self._costs, self._alive)
 
 
 def _of_jobs(numbers: Numbers) -> Iterator[Metric]:
@@ -181,6 +187,51 @@ def _of_workers(numbers: Numbers) -> Iterator[Metric]:
         _one(numbers.workers),
     )
     yield _gauge("notices_undelivered", "Notices that failed and are tried again.", ("job",), _one(numbers.undelivered))
+
+
+def _of_costs(costs: dict[str, Cost], alive: dict[tuple[str, str], float]) -> Iterator[Metric]:
+    yield _counter(
+        "device_seconds",
+        "That attempts at batches, and plans, had a core or a GPU.",
+        ("job", "device"),
+        [
+            (where, seconds)
+            for job, cost in costs.items()
+            for where, seconds in (
+                ((job, "cpu"), cost.device_seconds - cost.gpu_seconds),
+                ((job, "gpu"), cost.gpu_seconds),
+            )
+        ],
+    )
+    yield _counter(
+        "cpu_seconds",
+        "CPU time of the processes of attempts at batches, and of plans.",
+        ("job",),
+        [((job,), cost.cpu_seconds) for job, cost in costs.items()],
+    )
+    yield _counter(
+        "wasted_seconds",
+        "Of the device seconds: of attempts that brought nothing, by how they ended.",
+        ("job", "reason"),
+        [
+            ((job, end), sum(part.device_seconds for part in cost.waste if part.kind == end))
+            for job, cost in costs.items()
+            for end in REASONS
+            if end is not AttemptEnd.DISCARDED  # a requeue turns it into `repeated`, and a counter must not fall
+        ],
+    )
+    yield _counter(
+        "worker_seconds",
+        "That workers of a queue were alive, by a core or GPU each; device seconds are a part of it.",
+        ("queue", "device"),
+        alive.items(),
+    )
+    yield _counter(
+        "cost",
+        "What runs cost by the prices in the ledger. Absent without prices.",
+        ("job", "currency"),
+        [((job, cost.currency or ""), cost.cost) for job, cost in costs.items() if cost.cost is not None],
+    )
 
 
 def _one(values: dict[str, float] | dict[str, int]) -> list[Value]:

@@ -30,7 +30,7 @@ MOST_KEY_COLUMNS = 8
 BROKERS_OWN = frozenset({"unacked", "unacked_index", "unacked_mutex"})
 """Keys that Celery itself uses in the broker: a queue of such a name would overwrite them."""
 EVENTS = ("finished", "failed", "late", "late.expected", "empty", "drift", "held")
-"""The events that can be posted: a run ended, failed, is or will be late, drifted or is held, or a tick found nothing."""
+"""The events that can be posted: a run ended, failed, is or will be late, drifted, is held, or scored nothing."""
 MOST_NUMBERS_BACK = 1_000_000_000
 DAILY = timedelta(days=1)
 """The time between two runs that compare every key, by default."""

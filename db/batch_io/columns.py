@@ -25,6 +25,7 @@ from scorebeat.db.ledger.batches import Claim
 from scorebeat.db.ledger.quarantine import BadRow, RowId
 from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.predictions.table_types import TableTypes, require_as_made, stamp_sql
+from scorebeat.db.records import usage
 from scorebeat.db.source.changes import SEEN
 from scorebeat.db.source.fetched_values import (
     SENT,
@@ -123,6 +124,8 @@ class Timing:
 
     fetch: float
     predict: float
+    cpu_before: float = 0.0
+    """What `time.process_time` returned when the attempt began."""
     profile: bytes | None = None
     """The profile of a sample of its rows, which is stored with it; None: it has none."""
 
@@ -316,7 +319,9 @@ def _done(held: Claim, part: Part, timing: Timing | None, seconds: float) -> str
         changes += (
             ", state = 'committed', claim_expires_at = NULL, finished_at = clock_timestamp(), error = NULL,"
             f" fetch_seconds = {timing.fetch:.6f}, predict_seconds = {timing.predict:.6f},"
-            f" commit_seconds = {seconds:.6f}"
+            f" commit_seconds = {seconds:.6f},"
+            f" device_seconds = coalesce(device_seconds, 0) + {usage.device_seconds()},"
+            f" cpu_seconds = coalesce(cpu_seconds, 0) + {time.process_time() - timing.cpu_before:.6f}"
         )
     stored = "" if timing is None or timing.profile is None else f"; {profiles.store_sql(held, timing.profile)}"
     added = f"rows_scored = rows_scored + {scored:d}{changes}"

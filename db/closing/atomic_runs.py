@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 
 from scorebeat.db.ledger.runs import Run
 from scorebeat.db.predictions.prediction_sets import PredictionSet
-from scorebeat.db.records import counters
+from scorebeat.db.records import counters, usage
 from scorebeat.db.schema import functions
 
 _FINAL = "state IN ('committed', 'dead', 'cancelled')"
@@ -74,12 +74,14 @@ def begin_again(connection: Connection, run: Run, attempts: int, pause: timedelt
     failed = text(f"SELECT coalesce(sum(rows_failed), 0) FROM scorebeat.batches WHERE run_id = :run AND {_FINAL}")
     rows = int(connection.execute(failed, {"run": run.id}).scalar_one())
     counters.add(connection, counters.ROWS_TAKEN_BACK, run.id, rows)
+    usage.repeat(connection, run.id)
     return connection.execute(
         text(
             "UPDATE scorebeat.batches SET state = 'pending', attempts_left = :attempts, finished_at = NULL,"
             " claim_expires_at = NULL, sent_at = NULL, rows_scored = 0, rows_failed = 0,"
             " pending_at = clock_timestamp(), care = 0, probe_key = NULL, probe_expiries = 0,"
-            " fetch_seconds = NULL, predict_seconds = NULL, commit_seconds = NULL,"
+            " fetch_seconds = NULL, predict_seconds = NULL, commit_seconds = NULL, device_seconds = NULL,"
+            " cpu_seconds = NULL,"
             f" next_attempt_at = clock_timestamp() + CAST(:pause AS interval) WHERE run_id = :run AND {_FINAL}"
         ),
         {"run": run.id, "attempts": attempts, "pause": pause},

@@ -47,7 +47,8 @@ _TABLES = (
 )
 _CAN_BE_REQUEUED = (
     "(r.state IN ('partial', 'held') OR r.state = 'failed'"
-    " AND EXISTS (SELECT FROM scorebeat.batches b WHERE b.run_id = r.id) AND (r.plan_is_whole OR r.spec ->> 'on_failure' <> 'retry-run'))"
+    " AND EXISTS (SELECT FROM scorebeat.batches b WHERE b.run_id = r.id)"
+    " AND (r.plan_is_whole OR r.spec ->> 'on_failure' <> 'retry-run'))"
     " AND EXISTS (SELECT FROM scorebeat.prediction_sets s WHERE s.id = r.prediction_set_id AND s.dropped_at IS NULL)"
     " AND EXISTS (SELECT FROM scorebeat.jobs j WHERE j.name = r.job AND j.removed_at IS NULL)"
 )

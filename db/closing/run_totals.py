@@ -7,7 +7,9 @@ from datetime import timedelta
 from sqlalchemy import Connection, text
 
 from scorebeat.core.jobs.job import NOTIFY_ON_BY_DEFAULT
+from scorebeat.core.states import AttemptEnd
 from scorebeat.db.ledger.runs import IS_TICK
+from scorebeat.db.records import usage
 from scorebeat.db.records.counters import ENDED
 
 OVERDUE = "results.overdue"
@@ -52,6 +54,7 @@ _TIMES = (
 """SQL: what the run took, of its batches' last attempts; NULL without any. `forecasts` reads it."""
 
 
+_OF_ENDED = usage.of_batches("FROM ended e JOIN scorebeat.batches b ON b.run_id = e.id WHERE true")
 _NOTE = (
     f"WITH ended AS (SELECT r.id, r.job, r.state, r.created_at, r.finished_at, r.deadline_at, {IS_TICK} AS is_tick"
     " FROM scorebeat.runs r WHERE r.finished_at IS NOT NULL AND r.noted_at IS NULL"
@@ -66,6 +69,7 @@ _NOTE = (
     # a whole run that was begun again may end with less, and a counter must not fall
     " ON CONFLICT (run_id) DO UPDATE SET state = EXCLUDED.state, attempts = EXCLUDED.attempts,"
     " rows_scored = greatest(s.rows_scored, EXCLUDED.rows_scored), rows_failed = EXCLUDED.rows_failed),"
+    f" used AS ({usage.adding(AttemptEnd.COMMITTED, _OF_ENDED)}),"
     # counts what happened, not the present state: a requeued run still was partial
     f" counted AS (INSERT INTO scorebeat.counters (name, job, value) SELECT '{ENDED}' || state, job, count(*)"
     " FROM ended GROUP BY job, state ORDER BY job, state"

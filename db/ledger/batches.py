@@ -8,8 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from scorebeat.core.states import AttemptEnd
 from scorebeat.db.connect.locks import WAITS
 from scorebeat.db.connect.sql import Key, KeyRange
+from scorebeat.db.records import usage
 
 BatchId = int
 
@@ -138,22 +140,23 @@ PROOF = 2
 _DIE = "state = 'dead', attempts_left = 0, claim_expires_at = NULL, finished_at = clock_timestamp(), error = "
 
 
-def fail(connection: Connection, held: Claim, error: str, pause: timedelta) -> str | None:
+def fail(connection: Connection, held: Claim, error: str, pause: timedelta, cpu: float = 0.0) -> str | None:
     """The attempt failed: the batch is pending again after `pause`, or dead if no attempts are left.
 
-    Its process lives, so a row that it scored alone is not to blame. Returns the new state; None if the claim was lost
-    meanwhile, and nothing was changed.
+    Its process lives, so a row that it scored alone is not to blame. It used `cpu` seconds of CPU time. Returns the new
+    state; None if the claim was lost meanwhile, and nothing was changed.
     """
     return _finish_badly(
         connection,
         held,
+        AttemptEnd.FAILED,
         f"{_GIVE_UP} :error, probe_key = NULL,"
         " next_attempt_at = CASE WHEN attempts_left > 0 THEN clock_timestamp() + CAST(:pause AS interval) END",
-        {"error": error, "pause": pause},
+        {"error": error, "pause": pause, "cpu": cpu},
     )
 
 
-def postpone(connection: Connection, held: Claim, error: str, pause: timedelta) -> str | None:
+def postpone(connection: Connection, held: Claim, error: str, pause: timedelta, cpu: float = 0.0) -> str | None:
     """The attempt came at the wrong time, and the batch is not to blame: it is pending again with the attempt restored.
 
     Returns the new state, as `fail` does.
@@ -161,9 +164,10 @@ def postpone(connection: Connection, held: Claim, error: str, pause: timedelta) 
     return _finish_badly(
         connection,
         held,
+        AttemptEnd.WAITED,
         "state = 'pending', claim_expires_at = NULL, attempts_left = attempts_left + 1, probe_key = NULL,"
         " next_attempt_at = clock_timestamp() + CAST(:pause AS interval), error = :error",
-        {"error": error, "pause": pause},
+        {"error": error, "pause": pause, "cpu": cpu},
     )
 
 
@@ -195,20 +199,20 @@ def let_go(connection: Connection, run_id: int) -> int:
     ).rowcount
 
 
-def kill(connection: Connection, held: Claim, error: str) -> str | None:
+def kill(connection: Connection, held: Claim, error: str, cpu: float = 0.0) -> str | None:
     """The attempt failed in a way that no other attempt can repair: dead, even if attempts are left."""
-    return _finish_badly(connection, held, f"{_DIE} :error", {"error": error})
+    return _finish_badly(connection, held, AttemptEnd.FAILED, f"{_DIE} :error", {"error": error, "cpu": cpu})
 
 
-def _finish_badly(connection: Connection, held: Claim, move: str, values: dict[str, object]) -> str | None:
-    state = connection.execute(
-        text(
-            f"UPDATE scorebeat.batches SET {move}"
-            " WHERE id = :id AND attempt = :attempt AND state = 'claimed' RETURNING state"
-        ),
+def _finish_badly(
+    connection: Connection, held: Claim, end: AttemptEnd, move: str, values: dict[str, object]
+) -> str | None:
+    update = f"UPDATE scorebeat.batches SET {move} WHERE id = :id AND attempt = :attempt AND state = 'claimed'"
+    moved = connection.execute(
+        text(f"WITH {usage.ended(update, end, cpu='CAST(:cpu AS float8)')}"),
         {"id": held.batch_id, "attempt": held.attempt, **values},
-    ).scalar_one_or_none()
-    return str(state) if state is not None else None
+    ).one_or_none()
+    return str(moved.state) if moved is not None else None
 
 
 def fail_lost(connection: Connection, batch_id: BatchId, worker: str, pid: int | None, error: str) -> str | None:
@@ -217,32 +221,36 @@ def fail_lost(connection: Connection, batch_id: BatchId, worker: str, pid: int |
     Returns the new state; None if another process has claimed the batch by now, even one of the same worker. A row that
     was scored alone is to blame.
     """
-    state = connection.execute(
-        text(
-            f"UPDATE scorebeat.batches SET {_GIVE_UP} :error, next_attempt_at = NULL{_AFTER_A_DEATH},"
-            f" probe_expiries = CASE WHEN {_SCORED_ALONE} THEN {PROOF} ELSE probe_expiries END"
-            " WHERE id = :id AND state = 'claimed' AND claimed_by = :worker AND claimed_pid = :pid RETURNING state"
-        ),
+    update = (
+        f"UPDATE scorebeat.batches SET {_GIVE_UP} :error, next_attempt_at = NULL{_AFTER_A_DEATH},"
+        f" probe_expiries = CASE WHEN {_SCORED_ALONE} THEN {PROOF} ELSE probe_expiries END"
+        " WHERE id = :id AND state = 'claimed' AND claimed_by = :worker AND claimed_pid = :pid"
+    )
+    moved = connection.execute(
+        text(f"WITH {usage.ended(update, AttemptEnd.LOST)}"),
         {"id": batch_id, "worker": worker, "pid": pid, "error": error},
-    ).scalar_one_or_none()
-    return str(state) if state is not None else None
+    ).one_or_none()
+    return str(moved.state) if moved is not None else None
 
 
 def rescue(connection: Connection) -> list[tuple[BatchId, int, str]]:
     """Free expired claims, except one whose worker is committing now. Returns (batch, run, new state) of each.
 
-    Its process may live, cut off from the database: a row that was scored alone gets another chance.
+    Its process may live, cut off from the database: a row that was scored alone gets another chance. The attempt is
+    lost, and counts until the claim expired, though its process may have died earlier.
     """
+    update = (
+        f"UPDATE scorebeat.batches SET {_GIVE_UP} 'attempt ' || attempt || ' expired: '"
+        " || coalesce(claimed_by, 'nobody') || ' died or lost the database'"
+        f" || coalesce('; before that: ' || {_ERROR_BEFORE}, ''),"
+        f" next_attempt_at = NULL{_AFTER_A_DEATH}, probe_expiries = CASE WHEN {_SCORED_ALONE}"
+        f" THEN least(probe_expiries + 1, {PROOF}) ELSE probe_expiries END FROM expired WHERE id = expired_id"
+    )
     rows = connection.execute(
         text(
-            f"UPDATE scorebeat.batches SET {_GIVE_UP} 'attempt ' || attempt || ' expired: '"
-            " || coalesce(claimed_by, 'nobody') || ' died or lost the database'"
-            f" || coalesce('; before that: ' || {_ERROR_BEFORE}, ''),"
-            f" next_attempt_at = NULL{_AFTER_A_DEATH}, probe_expiries = CASE WHEN {_SCORED_ALONE}"
-            f" THEN least(probe_expiries + 1, {PROOF}) ELSE probe_expiries END"
-            " WHERE id IN (SELECT id FROM scorebeat.batches WHERE state = 'claimed'"
-            " AND claim_expires_at < clock_timestamp() FOR UPDATE SKIP LOCKED)"
-            " RETURNING id, run_id, state"
+            "WITH expired AS MATERIALIZED (SELECT id AS expired_id, claim_expires_at AS expired_at"
+            " FROM scorebeat.batches WHERE state = 'claimed' AND claim_expires_at < clock_timestamp()"
+            f" FOR UPDATE SKIP LOCKED), {usage.ended(update, AttemptEnd.LOST, until='expired_at')}"
         )
     )
     return [(row[0], row[1], row[2]) for row in rows]
@@ -250,14 +258,13 @@ def rescue(connection: Connection) -> list[tuple[BatchId, int, str]]:
 
 def release_all(connection: Connection, worker: str) -> int:
     """The worker stops and does not finish its batches: pending at once, attempts restored, attempt numbers kept."""
-    return connection.execute(
-        text(
-            "UPDATE scorebeat.batches SET state = 'pending', claim_expires_at = NULL,"
-            " attempts_left = attempts_left + 1, next_attempt_at = NULL, probe_key = NULL"
-            " WHERE claimed_by = :worker AND state = 'claimed'"
-        ),
-        {"worker": worker},
-    ).rowcount
+    update = (
+        "UPDATE scorebeat.batches SET state = 'pending', claim_expires_at = NULL,"
+        " attempts_left = attempts_left + 1, next_attempt_at = NULL, probe_key = NULL"
+        " WHERE claimed_by = :worker AND state = 'claimed'"
+    )
+    moved = connection.execute(text(f"WITH {usage.ended(update, AttemptEnd.RELEASED)}"), {"worker": worker})
+    return len(moved.all())
 
 
 def is_held(connection: Connection, worker: str) -> bool:
@@ -268,13 +275,12 @@ def is_held(connection: Connection, worker: str) -> bool:
 
 def cancel(connection: Connection, run_id: int) -> int:
     """Open batches of the run are cancelled; a worker that holds one cannot commit it any more."""
-    return connection.execute(
-        text(
-            "UPDATE scorebeat.batches SET state = 'cancelled', claim_expires_at = NULL, sent_at = NULL,"
-            " finished_at = clock_timestamp() WHERE run_id = :run_id AND state IN ('pending', 'claimed')"
-        ),
-        {"run_id": run_id},
-    ).rowcount
+    values = {"run_id": run_id}
+    cancelled = "UPDATE scorebeat.batches SET state = 'cancelled', claim_expires_at = NULL, sent_at = NULL,"
+    cancelled += " finished_at = clock_timestamp() WHERE run_id = :run_id AND state"
+    ended = usage.ended(f"{cancelled} = 'claimed'", AttemptEnd.CANCELLED)
+    held = connection.execute(text(f"WITH {ended}"), values).all()
+    return len(held) + connection.execute(text(f"{cancelled} IN ('pending', 'claimed')"), values).rowcount
 
 
 def _claim(row: Row[Any]) -> Claim:

@@ -10,11 +10,13 @@ import numpy as np
 import pyarrow as pa
 from sqlalchemy import Connection, text
 
+from scorebeat.core.states import AttemptEnd
 from scorebeat.core.table_names import CHANGED_AT
 from scorebeat.db.connect.sql import Key, KeyColumn, ident
 from scorebeat.db.ledger import failure_groups
 from scorebeat.db.ledger.requeued import EVERYTHING, Part
 from scorebeat.db.predictions.prediction_sets import PredictionSet
+from scorebeat.db.records import usage
 from scorebeat.db.source.changes import SEEN
 from scorebeat.db.source.fetched_values import without_changes
 
@@ -121,6 +123,14 @@ class TakenBack:
     """Number of batches that were in progress, and were taken from their workers."""
 
 
+_TAKEN = (
+    "count(*), sum(seconds), 0, sum(rows_left) FROM"
+    f" (SELECT run_id, {usage.HARDWARE} AS device, {usage.device_seconds()} AS seconds, rows_left FROM was WHERE held)"
+    " AS taken"
+)
+"""What the attempts used from which a batch is taken."""
+
+
 def take_back(connection: Connection, run_id: int, part: Part = EVERYTHING) -> TakenBack:
     """Make rows of this part that the run quarantined pending again.
 
@@ -136,15 +146,17 @@ def take_back(connection: Connection, run_id: int, part: Part = EVERYTHING) -> T
             f" AND (CAST(:group AS text) IS NULL OR {failure_groups.of_quarantined('z')} = :group)"
             " RETURNING z.batch_id, z.key),"
             " counts AS (SELECT batch_id, count(*) AS rows FROM gone GROUP BY batch_id),"
-            " was AS (SELECT id, state, state = 'claimed' AS held FROM scorebeat.batches"
-            " WHERE id IN (SELECT batch_id FROM counts) FOR UPDATE),"
+            " was AS (SELECT id, run_id, device, claimed_by, claimed_at,"
+            " rows_planned - rows_scored - rows_failed AS rows_left, state, state = 'claimed' AS held"
+            " FROM scorebeat.batches WHERE id IN (SELECT batch_id FROM counts) FOR UPDATE),"
             " fewer AS (UPDATE scorebeat.batches b SET rows_failed = b.rows_failed - counts.rows,"
             " rows_planned = b.rows_planned - CASE WHEN b.state IN ('pending', 'claimed') THEN 0 ELSE counts.rows END,"
             " state = CASE WHEN was.held THEN 'pending' ELSE b.state END,"
             " claim_expires_at = CASE WHEN was.held THEN NULL ELSE b.claim_expires_at END,"
             " attempts_left = b.attempts_left + was.held::int,"
             " probe_key = CASE WHEN was.held THEN NULL ELSE b.probe_key END"
-            " FROM counts JOIN was ON was.id = counts.batch_id WHERE b.id = counts.batch_id)"
+            " FROM counts JOIN was ON was.id = counts.batch_id WHERE b.id = counts.batch_id),"
+            f" used AS ({usage.adding(AttemptEnd.RELEASED, _TAKEN)})"
             " SELECT gone.batch_id, gone.key, was.state FROM gone JOIN was ON was.id = gone.batch_id"
         ),
         {"run_id": run_id, **vars(part)},

@@ -11,7 +11,7 @@ from scorebeat.core.errors import UnknownName
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import Rank, RunState
 from scorebeat.db.connect.sql import Key
-from scorebeat.db.records import audit
+from scorebeat.db.records import audit, usage
 from scorebeat.db.schema.tables import runs
 from scorebeat.db.source.parameter_values import RunValues
 
@@ -339,6 +339,8 @@ def reopen(connection: Connection, run_id: int) -> bool:
         ),
         {"id": run_id},
     )
+    if moved.rowcount:
+        usage.reopen(connection, run_id)
     return moved.rowcount == 1
 
 

@@ -3,17 +3,20 @@
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
+from scorebeat.core.queues import RESERVED_QUEUES
 from scorebeat.db.processes.signs_of_life import SEEN_WITHIN
+from scorebeat.db.records import usage
 from scorebeat.db.schema.tables import workers
 
 KEPT_FOR = timedelta(days=1)
 
 
 def seen(connection: Connection, name: str, queues: list[str], device: str | None, processes: int) -> None:
-    """Record that the worker is alive now, by the database's clock."""
+    """Record that the worker is alive now, by the database's clock, and add the time since it was seen last."""
+    _add_time(connection, name, queues, device, processes)
     new = insert(workers).values(name=name, queues=queues, device=device, processes=processes, fills_without_key=True)
     connection.execute(
         new.on_conflict_do_update(
@@ -26,6 +29,34 @@ def seen(connection: Connection, name: str, queues: list[str], device: str | Non
                 "seen_at": func.now(),
             },
         )
+    )
+
+
+def _add_time(connection: Connection, name: str, queues: list[str], device: str | None, processes: int) -> None:
+    """Add what the worker was alive since it was seen last; nothing for one that scores nothing.
+
+    More than the time within which a worker counts as alive is left out: then it was cut off, or stood still.
+    """
+    scored = sorted(set(queues) - RESERVED_QUEUES)
+    if not scored:
+        return
+    has_gpu = (device or "cpu").startswith("cuda")
+    connection.execute(
+        text(
+            "INSERT INTO scorebeat.worker_time AS t (month, queue, device, device_seconds)"
+            f" SELECT date_trunc('month', now() AT TIME ZONE 'UTC')::date, :queue, {usage.HARDWARE},"
+            " greatest(extract(epoch FROM least(now() - seen_at, CAST(:most AS interval))), 0) * :places"
+            " FROM (SELECT CAST(:device AS text) AS device, seen_at FROM scorebeat.workers WHERE name = :name) w"
+            " ON CONFLICT (month, queue, device)"
+            " DO UPDATE SET device_seconds = t.device_seconds + EXCLUDED.device_seconds"
+        ),
+        {
+            "queue": scored[0],
+            "device": device,
+            "name": name,
+            "most": SEEN_WITHIN,
+            "places": 1 if has_gpu else processes,  # processes share one GPU, and have a core each
+        },
     )
 
 

@@ -6,7 +6,9 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 from scorebeat.core.jobs.job import Job
+from scorebeat.core.states import AttemptEnd
 from scorebeat.db.predictions.prediction_sets import PredictionSet
+from scorebeat.db.records import usage
 
 PIECE = 5_000
 """Rows that one transaction deletes at most."""
@@ -31,7 +33,8 @@ def _delete(table: str) -> str:
 # because a job that is shown whole or not at all counts from there; batches of predictions that readers do not see yet,
 # such as those of a cancelled run, stay too, because the next run that is shown finds the predictions by them
 _BATCHES = (
-    "SELECT b.id FROM scorebeat.batches b JOIN scorebeat.runs r ON r.id = b.run_id WHERE r.finished_at < :cutoff"
+    "SELECT b.id, r.noted_at FROM scorebeat.batches b JOIN scorebeat.runs r ON r.id = b.run_id"
+    " WHERE r.finished_at < :cutoff"
     " AND r.state IN ('succeeded', 'cancelled') AND b.id < (SELECT max(id) FROM scorebeat.batches)"
     " AND NOT EXISTS (SELECT 1 FROM scorebeat.quarantine z WHERE z.batch_id = b.id)"
     " AND NOT EXISTS (SELECT 1 FROM scorebeat.prediction_sets s WHERE s.id = r.prediction_set_id"
@@ -40,7 +43,10 @@ _BATCHES = (
 _COUNTS = ("batches", "batches_dead", "rows_planned", "rows_scored", "rows_failed", "attempts")
 _DELETE_BATCHES = (
     "d AS (DELETE FROM scorebeat.batches t USING gone WHERE t.id = gone.id RETURNING t.run_id, t.state,"
-    " t.rows_planned, t.rows_scored, t.rows_failed, t.attempt),"
+    " t.rows_planned, t.rows_scored, t.rows_failed, t.attempt, t.device, t.device_seconds, t.cpu_seconds,"
+    " gone.noted_at),"
+    # those of a run whose end was noted are in its sums
+    f" used AS ({usage.adding(AttemptEnd.COMMITTED, usage.of_batches('FROM d WHERE noted_at IS NULL'))}),"
     f" sums AS (INSERT INTO scorebeat.pruned_batches AS p (run_id, {', '.join(_COUNTS)}) SELECT run_id, count(*),"
     " count(*) FILTER (WHERE state = 'dead'), sum(rows_planned), sum(rows_scored), sum(rows_failed), sum(attempt)"
     " FROM d GROUP BY run_id ON CONFLICT (run_id) DO UPDATE SET pruned_at = now(),"

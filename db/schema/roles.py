@@ -29,7 +29,7 @@ RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
                    "probe_key", "probe_expiries", "probe_attempt", "probe_row", "next_attempt_at", "sent_at",
                    "claimed_by", "claimed_pid", "device",
                    "claimed_at", "claim_expires_at", "pending_at", "finished_at", "error",
-                   "fetch_seconds", "predict_seconds", "commit_seconds"),
+                   "fetch_seconds", "predict_seconds", "commit_seconds", "device_seconds", "cpu_seconds"),
     },
     "quarantine": {
         "INSERT": ("prediction_set_id", "batch_id", "key", "error_type", "error", "traceback", "changed_at"),
@@ -65,6 +65,12 @@ RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
         "UPDATE": ("state", "rows_scored", "rows_failed", "attempts"),
     },
     "counters": {"INSERT": ("name", "job", "value"), "UPDATE": ("value",)},
+    "run_usage": {
+        "INSERT": ("run_id", "outcome", "device", "job", "day", "queue", "attempts", "device_seconds", "cpu_seconds",
+                   "rows"),
+        "UPDATE": ("attempts", "device_seconds", "cpu_seconds", "rows"),
+    },
+    "worker_time": {"INSERT": ("month", "queue", "device", "device_seconds"), "UPDATE": ("device_seconds",)},
     "notices": {
         "INSERT": ("run_id", "event", "happened_at", "kind"),
         "UPDATE": ("due_at", "attempts", "delivered_at", "given_up_at", "error"),

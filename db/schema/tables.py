@@ -26,10 +26,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from scorebeat.core.states import BatchState, RunState
-from scorebeat.db.schema import functions, monitoring_tables
+from scorebeat.db.schema import functions, monitoring_tables, usage_tables
 from scorebeat.db.schema.metadata import metadata, timestamp
 
-__all__ = ["functions", "metadata", "monitoring_tables"]
+__all__ = ["functions", "metadata", "monitoring_tables", "usage_tables"]
 
 
 def _one_of(column: str, states: type[RunState] | type[BatchState]) -> str:
@@ -214,6 +214,8 @@ batches = Table(
     Column("first_row", BigInteger, comment="row number in the snapshot of the run; NULL: it has no snapshot"),
     Column("last_row", BigInteger),
     Column("probe_row", JSONB, comment="what the row of `probe_key` was read with"),
+    Column("device_seconds", Float, comment="of attempts that committed it: from the claim to the commit"),
+    Column("cpu_seconds", Float, comment="of attempts that committed it: CPU time of their process, all its threads"),
     CheckConstraint(_one_of("state", BatchState), name="state"),
     CheckConstraint("(state = 'claimed') = (claim_expires_at IS NOT NULL)", name="claimed"),
     CheckConstraint("(state IN ('pending', 'claimed')) = (finished_at IS NULL)", name="finished"),

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from sqlalchemy import Connection
@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import PlanLost, ScorebeatError
 from scorebeat.core.events import emit
+from scorebeat.core.states import AttemptEnd
 from scorebeat.db.closing import close_run, closed_runs
 from scorebeat.db.connect import database_errors, locks
 from scorebeat.db.connect.sql import KeyRange
@@ -19,7 +20,7 @@ from scorebeat.db.ledger import batches, plan_lease, runs, watermarks
 from scorebeat.db.ledger.batches import NewBatch
 from scorebeat.db.ledger.runs import EVERYTHING, Run
 from scorebeat.db.ledger.watermarks import Planned
-from scorebeat.db.records import counters
+from scorebeat.db.records import counters, usage
 from scorebeat.db.source import key_range, planning_cursor, source
 from scorebeat.db.source.open_transactions import OpenTransactions
 from scorebeat.db.source.pending import PendingRows
@@ -47,6 +48,19 @@ class _Plan:
     """The watermark for the next plan."""
 
 
+@dataclass(frozen=True)
+class _Times:
+    """When an attempt to plan began, by both clocks."""
+
+    began: float = field(default_factory=time.monotonic)
+    cpu_before: float = field(default_factory=time.process_time)
+
+    def add(self, connection: Connection, run_id: int) -> None:
+        """Add what it took to the run; a planner that dies or loses the database adds nothing."""
+        seconds, cpu = time.monotonic() - self.began, time.process_time() - self.cpu_before
+        usage.add(connection, run_id, AttemptEnd.PLANNED, seconds, cpu)
+
+
 def plan(p: Producer, run_id: int) -> int | None:
     """Plan a run; returns the number of its batches, or None if it was not planned here. Safe to call again."""
     with p.engine.begin() as connection:
@@ -55,6 +69,7 @@ def plan(p: Producer, run_id: int) -> int | None:
             return None
         run = runs.get(connection, run_id)
         closed_runs.free(connection, run.prediction_set_id)
+    times = _Times()
     try:
         made, leaves = _make_batches(p, run, attempt)
     except PlanLost as error:
@@ -75,8 +90,11 @@ def plan(p: Producer, run_id: int) -> int | None:
         else:
             query = f"jobs.{run.job.name}.query fails in PostgreSQL: " if isinstance(error, DBAPIError) else ""
             _fail(p, run_id, attempt, query + database_errors.message_with_advice(error))
+        with suppress(DBAPIError), p.engine.begin() as connection:
+            times.add(connection, run_id)
         return None
     with p.engine.begin() as connection:
+        times.add(connection, run_id)
         if plan_lease.finish(connection, run_id, attempt) and leaves is not None:
             watermarks.note(connection, run_id, leaves)
             counters.add(connection, counters.ROWS_MISSED, run_id, leaves.missed or 0)

@@ -20,6 +20,7 @@ from scorebeat.db.source.open_transactions import OpenTransactions
 from scorebeat.db.source.pending import PendingRows
 from scorebeat.db.source.planning_cursor import KeyCursor
 from scorebeat.producer.context import Producer
+from scorebeat.producer.costs import advice
 from scorebeat.producer.planning import begin_at, explanation
 from scorebeat.producer.versions import prediction_tables
 from scorebeat.producer.versions.prediction_tables import Fit
@@ -52,6 +53,8 @@ class Preview:
     """What finding them takes now, and with ten times the rows."""
     advice: tuple[str, ...]
     """What would make it cheaper, or is missing."""
+    recommended: tuple[str, ...]
+    """What the times of its last runs recommend."""
     changed: int | None = None
     """How many of `rows` have a prediction, or are in quarantine, for older values; None without `changed_at`."""
     without_value: int | None = None
@@ -73,6 +76,7 @@ def preview(p: Producer, name: str) -> Preview:
         fitted = prediction_tables.fit(reader, p.url, job, version)
         whole = require_good_keys(reader, fitted)
         known = forecasts.evidence(reader, job)
+        learned = advice.of_job(reader, name)
         open_run = runs.open_run(reader, name, version.name, version.version)
         of_others = _from_other_queries(reader, fitted)
         rows, anti_join = _pending(reader, fitted)
@@ -101,6 +105,7 @@ def preview(p: Producer, name: str) -> Preview:
             rows_from=found.rows,
             cost=found.cost(took),
             advice=found.advice,
+            recommended=learned.recommended,
             **changes,
         )
 

@@ -23,7 +23,7 @@ AFTER_THE_QUICKSTART = (
     "score-some-rows", "model-versions", "requeue", "enqueue-from-outside", "use-from-python", "celery", "http-api",
     "stop-and-pause", "bring-scikit-learn", "bring-onnx", "bring-mlflow", "bring-pytorch", "bring-xgboost-lightgbm",
     "prune", "read-from-dbt-and-bi", "alert-on-lateness", "backfill", "feature-queries",
-    "score-what-changed",
+    "score-what-changed", "what-runs-cost",
 )  # fmt: skip
 """How-tos that go on in the quickstart's folder, beside its running system.
 

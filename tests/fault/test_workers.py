@@ -45,10 +45,14 @@ def test_a_batch_whose_worker_was_killed_is_finished_by_another(system: System, 
         kill_group(first)
         second = start()
         wait_for(lambda: system.batches(run)[0][:2] == ("claimed", 2))
+        expired = system.query("SELECT now() - created_at FROM scorebeat.runs WHERE id = :run", run=run)[0][0]
 
     assert system.until_finished(run) is RunState.SUCCEEDED
     assert system.worker_of(run) == second.pid
     assert_scored_once(system, job)
+    attempts, seconds = lost(system, run)
+    assert attempts == 1
+    assert system.settings.claim_ttl.total_seconds() <= seconds <= expired.total_seconds()
 
 
 def test_the_claim_of_a_killed_process_is_freed_by_its_parent_at_once(system: System, start: Start) -> None:
@@ -60,8 +64,12 @@ def test_the_claim_of_a_killed_process_is_freed_by_its_parent_at_once(system: Sy
         (child,) = children(worker.pid)
         os.kill(child, signal.SIGKILL)
         wait_for(lambda: system.batches(run)[0][:2] == ("claimed", 2))
+        again = system.query("SELECT now() - created_at FROM scorebeat.runs WHERE id = :run", run=run)[0][0]
 
     assert system.until_finished(run) is RunState.SUCCEEDED
+    attempts, seconds = lost(system, run)
+    assert attempts == 1
+    assert 0 < seconds <= again.total_seconds()
     wait_for(lambda: "process.died" in system.programs.log(worker))  # written after the claim was freed
     assert f"batch.rescued batch={system.first_batch(run)}" not in system.programs.logs()
     assert worker.poll() is None
@@ -83,6 +91,13 @@ def test_a_killed_parent_ends_its_processes_and_another_worker_gets_their_batch(
     assert system.until_finished(run) is RunState.SUCCEEDED
     assert system.worker_of(run) == second.pid
     assert_scored_once(system, job)
+
+
+def lost(system: System, run: int) -> tuple[int, float]:
+    """Number and seconds of the run's attempts that were lost."""
+    wanted = "SELECT attempts, device_seconds FROM scorebeat.run_usage WHERE run_id = :run AND outcome = 'lost'"
+    ((attempts, seconds),) = system.query(wanted, run=run)
+    return attempts, seconds
 
 
 def is_gone(pid: int) -> bool:

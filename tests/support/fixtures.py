@@ -102,6 +102,7 @@ def settings(database: str, broker: str, tmp_path: Path) -> Settings:
         database_url=database,
         broker_url=broker,
         jobs=tmp_path / "jobs.toml",
+        prices=tmp_path / "prices.toml",
         artifacts=tmp_path / "artifacts",
         cache=tmp_path / "cache",
         data=tmp_path / "data",

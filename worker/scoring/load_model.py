@@ -59,12 +59,12 @@ def load(runtime: Runtime, claim: Claim, version: Version) -> MicroBatches:
     return loaded
 
 
-def leave(runtime: Runtime, claim: Claim, why: LeftToOthers) -> None:
+def leave(runtime: Runtime, claim: Claim, why: LeftToOthers, cpu: float) -> None:
     """Give the batch and its attempt back, and wait before the next message: a worker that cannot load the model must
     not empty the queue of those that can."""
     try:
         with runtime.engine.begin() as connection:
-            batches.postpone(connection, claim, str(why), PAUSE)
+            batches.postpone(connection, claim, str(why), PAUSE, cpu)
     except DBAPIError as unreachable:
         emit("failure.not_recorded", batch=claim.batch_id, attempt=claim.attempt, reason=one_line(unreachable.orig))
     wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(runtime.left_to_others, 10))

@@ -57,7 +57,7 @@ def may_heal(error: Exception) -> bool:
     return isinstance(error, ServiceDown) or database_errors.is_transient(error)
 
 
-def postpone(runtime: Runtime, claim: Claim, error: Exception) -> None:
+def postpone(runtime: Runtime, claim: Claim, error: Exception, cpu: float) -> None:
     """Make the batch pending again after a pause; if a lock blocks it, the run's other batches wait as well.
 
     If the database takes no writes, the claim expires by itself.
@@ -65,7 +65,7 @@ def postpone(runtime: Runtime, claim: Claim, error: Exception) -> None:
     _roll_back(runtime, error)
     pause = _doubled(FIRST_WAIT, LONGEST_WAIT, claim.attempt)
     try:
-        reason = _postpone(runtime, claim, error, pause)
+        reason = _postpone(runtime, claim, error, pause, cpu)
     except DBAPIError as unreachable:
         emit("failure.not_recorded", batch=claim.batch_id, attempt=claim.attempt, reason=one_line(unreachable.orig))
         return
@@ -81,7 +81,7 @@ def postpone(runtime: Runtime, claim: Claim, error: Exception) -> None:
     )
 
 
-def _postpone(runtime: Runtime, claim: Claim, error: Exception, pause: timedelta) -> str:
+def _postpone(runtime: Runtime, claim: Claim, error: Exception, pause: timedelta, cpu: float) -> str:
     with runtime.engine.begin() as connection:
         reason = describe(error)
         if database_errors.is_lock(error):
@@ -89,17 +89,17 @@ def _postpone(runtime: Runtime, claim: Claim, error: Exception, pause: timedelta
             table = prediction_sets.get(connection, run.prediction_set_id).table_name
             reason = locks.waits_for(connection, f"{run.job.query} {table}")
             batches.hold_back(connection, claim.run_id, HELD_BACK)
-        batches.postpone(connection, claim, reason, pause)
+        batches.postpone(connection, claim, reason, pause, cpu)
     return reason
 
 
-def record_failure(runtime: Runtime, claim: Claim, error: Exception) -> None:
+def record_failure(runtime: Runtime, claim: Claim, error: Exception, cpu: float = 0.0) -> None:
     """Record that the attempt failed. If the database cannot be reached, the claim expires by itself."""
     _roll_back(runtime, error)
     if isinstance(error, SourceChanged):
         runtime.forget_job(claim.run_id)
     try:
-        state = _record(runtime, claim, error)
+        state = _record(runtime, claim, error, cpu)
     except DBAPIError as unreachable:
         emit("failure.not_recorded", batch=claim.batch_id, attempt=claim.attempt, reason=one_line(unreachable.orig))
         return
@@ -154,7 +154,7 @@ def describe(error: BaseException) -> str:
     return shortened(quarantine.plain(message))
 
 
-def _record(runtime: Runtime, claim: Claim, error: Exception) -> str | None:
+def _record(runtime: Runtime, claim: Claim, error: Exception, cpu: float) -> str | None:
     if isinstance(error, RepeatedKey | StoredTwice):
         command = next_step.by_another_run if isinstance(error, StoredTwice) else next_step.of
         with runtime.engine.begin() as connection:
@@ -164,8 +164,8 @@ def _record(runtime: Runtime, claim: Claim, error: Exception) -> str | None:
         return "cancelled"
     with runtime.engine.begin() as connection:
         if _is_final(error):
-            return batches.kill(connection, claim, describe(error))
-        return batches.fail(connection, claim, describe(error), backoff(runtime.settings, claim.attempt))
+            return batches.kill(connection, claim, describe(error), cpu)
+        return batches.fail(connection, claim, describe(error), backoff(runtime.settings, claim.attempt), cpu)
 
 
 def _is_final(error: Exception) -> bool:

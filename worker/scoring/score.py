@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 
@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import ClaimLost, RepeatedKey, ScorebeatError, ServiceDown, one_line
 from scorebeat.core.events import emit
+from scorebeat.core.states import AttemptEnd
 from scorebeat.db.batch_io.columns import Fetched, Timing
 from scorebeat.db.closing import keyed_runs
 from scorebeat.db.connect.engine import one_statement
@@ -20,6 +21,7 @@ from scorebeat.db.ledger import batches, quarantine
 from scorebeat.db.ledger.batches import BatchId, Claim
 from scorebeat.db.ledger.isolation import CHUNK_ROWS, Care
 from scorebeat.db.ledger.quarantine import BadRow
+from scorebeat.db.records import usage
 from scorebeat.worker.lifecycle import device
 from scorebeat.worker.scoring import load_model, predict
 from scorebeat.worker.scoring.attempt import Attempt
@@ -61,8 +63,9 @@ def score_batch(batch_id: BatchId, runtime: Runtime) -> Outcome:
     claim = _claim(batch_id, runtime)
     if isinstance(claim, Outcome):
         return claim
+    times = _Times()
     try:
-        scored = _score_parts(claim, runtime)
+        scored = _score_parts(claim, runtime, times)
     except ClaimLost as error:
         emit(
             "claim.lost",
@@ -72,15 +75,16 @@ def score_batch(batch_id: BatchId, runtime: Runtime) -> Outcome:
             worker=runtime.name,
             reason=str(error),
         )
+        _note_lost(runtime, claim.run_id, times.cpu)
         return Outcome.LOST
     except load_model.LeftToOthers as why:
-        load_model.leave(runtime, claim, why)
+        load_model.leave(runtime, claim, why, times.cpu)
         return Outcome.POSTPONED
     except Exception as error:
         if is_wait(error):
-            postpone(runtime, claim, error)
+            postpone(runtime, claim, error, times.cpu)
             return Outcome.POSTPONED
-        record_failure(runtime, claim, error)
+        record_failure(runtime, claim, error, times.cpu)
         raise
     emit(
         "batch.committed",
@@ -128,15 +132,20 @@ def _claim(batch_id: BatchId, runtime: Runtime) -> Claim | Outcome:
 
 
 @dataclass
-class _SoFar:
-    """What the parts of the attempt add up to: seconds, and the profile."""
+class _Times:
+    """Seconds that the parts of the attempt took."""
 
-    profiler: Profiler
     fetch: float = 0.0
     predict: float = 0.0
+    cpu_before: float = field(default_factory=time.process_time)
+    """CPU time of this process, all its threads, when the attempt began."""
+
+    @property
+    def cpu(self) -> float:
+        return time.process_time() - self.cpu_before
 
 
-def _score_parts(claim: Claim, runtime: Runtime) -> Stored:
+def _score_parts(claim: Claim, runtime: Runtime, times: _Times) -> Stored:
     """Parts of the batch, each fetched, scored and committed, until none is left."""
     job = runtime.job(claim.run_id)
     attempt = Attempt(claim, job, load_model.load(runtime, claim, job.version), runtime)
@@ -148,17 +157,17 @@ def _score_parts(claim: Claim, runtime: Runtime) -> Stored:
     # table nobody else stored rows of the batch either
     is_untouched = claim.attempt == 1 or (job.target.unbuilt_key is not None and not claim.has_progress)
     anti_join = not (job.run.set_was_empty and is_untouched)
-    so_far, total, clashes = _SoFar(Profiler(attempt)), 0, 0
+    profiler, total, clashes = Profiler(attempt), 0, 0
     most = max(job.run.job.batch_rows, claim.rows_planned) + 1
     while True:
         started = time.perf_counter()
         fetched, bad = fetch(attempt, most if care is Care.WHOLE else CHUNK_ROWS, anti_join=anti_join)
-        so_far.fetch += time.perf_counter() - started
+        times.fetch += time.perf_counter() - started
         try:
             stored = (
                 score_row_by_row(attempt, fetched, bad)
                 if care is Care.ROWS
-                else _score_part(attempt, fetched, bad, care, so_far)
+                else _score_part(attempt, fetched, bad, care, times, profiler)
             )
         except AlreadyThere as error:
             # one more clash may come from another batch with the same rows, of a requeue
@@ -178,19 +187,27 @@ def _score_parts(claim: Claim, runtime: Runtime) -> Stored:
         care = Care.CHUNKS if care is Care.ROWS else care
 
 
-def _score_part(attempt: Attempt, fetched: Fetched, bad: tuple[BadRow, ...], care: Care, so_far: _SoFar) -> Stored:
+def _score_part(
+    attempt: Attempt, fetched: Fetched, bad: tuple[BadRow, ...], care: Care, times: _Times, profiler: Profiler
+) -> Stored:
     """Score and commit what was fetched; rows that the model raises for are quarantined."""
     settings = attempt.runtime.settings
     started = time.perf_counter()
     with within(settings.batch_time_limit if care is Care.WHOLE else settings.chunk_time_limit):
         scored = predict_isolating_failures(partial(predict.predict_rows, attempt), fetched.rows, attempt.alike_from)
     predict.require_memory(attempt.claim, scored)
-    so_far.predict += time.perf_counter() - started
-    so_far.profiler.look_at(fetched.rows, scored)
+    times.predict += time.perf_counter() - started
+    profiler.look_at(fetched.rows, scored)
     keys = fetched.keys if scored.indices is None else fetched.keys.take(pa.array(scored.indices, pa.int64()))
     bad += tuple(bad_row(quarantine.row_id(fetched.keys, row.index), row.error) for row in scored.failed)
-    timing = None if fetched.more else Timing(so_far.fetch, so_far.predict, so_far.profiler.stored())
+    timing = None if fetched.more else Timing(times.fetch, times.predict, times.cpu_before, profiler.stored())
     return store(attempt, keys, scored.predictions, bad, timing)
+
+
+def _note_lost(runtime: Runtime, run_id: int, cpu: float) -> None:
+    """Add the CPU time of an attempt that lost its claim; its other time was counted when the claim was taken."""
+    with suppress(DBAPIError), runtime.engine.begin() as connection:
+        usage.add(connection, run_id, AttemptEnd.LOST, 0.0, cpu)
 
 
 def _release_held_batches(runtime: Runtime, run_id: int) -> None:

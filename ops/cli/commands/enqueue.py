@@ -41,6 +41,8 @@ def plan(job: str, as_json: bool) -> None:
         output.print_json(found)
         return
     click.echo(f"job {found.job}, model {found.model}")
+    for recommended in found.recommended:
+        output.note(f"recommended: {recommended}; `scorebeat cost {found.job}` shows the measurements")
     if found.rows:
         batches = f"{found.batches:,} batch{'es' * (found.batches != 1)} of at most {found.batch_rows:,}"
         click.echo(f"{found.rows:,} rows pending in {batches}, each read by its key range")

@@ -14,10 +14,12 @@ from scorebeat.db.reports import drift, forecasts, status
 from scorebeat.db.reports.forecasts import forecast_fields
 from scorebeat.db.reports.status import RunLine
 from scorebeat.ops.cli import output as out
+from scorebeat.ops.cli.commands import cost
 from scorebeat.ops.cli.context import database
 from scorebeat.ops.cli.options import Whole
 from scorebeat.producer.context import Producer
 from scorebeat.producer.control import unserved
+from scorebeat.producer.costs import cost_report
 
 RUN_COLUMNS = ("id", "job", "model", "model_version", "state", "rows_planned", "rows_scored", "rows_failed",
                "created_at", "finished_at", "expected_end", "reason")  # fmt: skip
@@ -143,13 +145,14 @@ def _show_run(p: Producer, run: int, *, as_json: bool) -> None:
     with p.engine.connect() as connection:
         line = status.get(connection, run)
         removed = followed_runs.removed(connection, run)
+        spent = cost_report.of_run(connection, run)
         if as_json:
             size = old_snapshots.size_of(connection, run)
             found = watermarks.compared(connection, run)
             compared = {"compared_since": found and found.since, "rows_missed": found and found.missed}
             more = {"batches": status.batches(connection, run), "snapshot_bytes": size, "rows_removed": removed}
-            expected = forecast_fields(forecasts.of_runs(connection, [line])[run])
-            out.print_json(_run(line) | expected | compared | more)
+            more |= cost.run_json(spent) | forecast_fields(forecasts.of_runs(connection, [line])[run])
+            out.print_json(_run(line) | compared | more)
             return
         drifted = drift.in_words(drift.of_run(connection, run)) if line.is_final else None
         states = status.batch_states(connection, run)
@@ -161,6 +164,8 @@ def _show_run(p: Producer, run: int, *, as_json: bool) -> None:
             stored["expected_end"] = _between(forecast) or f"not forecast: {forecast.unknown}"
     if removed is not None:
         stored["rows_removed"] = f"{removed:,}"
+    if spent.device_seconds:
+        stored |= cost.of_run(spent)
     took = None if line.seconds is None else out.duration(line.seconds)
     out.fields(_run(line) | {"took": took} | stored | {"drift": drifted})
     click.echo()

@@ -134,4 +134,6 @@ def check(job: str | None, as_json: bool) -> int:
             click.echo(f"{finding.verdict:<8} {finding.subject}: {finding.text}")
         if found is not None:
             output.explained(found.rows_from, found.cost, found.advice)
+            for recommended in found.recommended:
+                click.echo(f"recommended: {recommended}; `scorebeat cost {found.job}` shows the measurements")
     return 2 if any(finding.verdict == "problem" for finding in findings) else 0

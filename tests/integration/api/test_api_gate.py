@@ -19,8 +19,8 @@ pytestmark = pytest.mark.wide(every=10)
 __all__ = ["client", "ledger", "opened", "scored", "trained"]
 
 OPEN = ("/health", "/ready", "/openapi.json")
-READ = ("/data/all", "/data/1", "/jobs", "/runs", "/runs/1", "/runs/1/failures", "/metrics", "/no/such/path")
-PUBLIC = ("/data/all", "/data/1", "/jobs", "/runs", "/runs/1", "/metrics")
+READ = ("/data/all", "/data/1", "/jobs", "/runs", "/runs/1", "/runs/1/failures", "/costs", "/metrics", "/no/such/path")
+PUBLIC = ("/data/all", "/data/1", "/jobs", "/runs", "/runs/1", "/costs", "/metrics")
 FAILURES = "/runs/1/failures"
 WRITE = ("/runs", "/runs/1/requeue", "/runs/1/cancel", "/predict/flowers")
 JSON = {"Content-Type": "application/json"}
@@ -71,7 +71,7 @@ def test_a_server_without_a_token_is_closed_and_names_the_variable_that_opens_it
 def test_public_reading_opens_predictions_and_runs_but_no_failures_or_writes(opened: Opener) -> None:
     for options in ({}, {"api_token": None}):
         stranger = opened(headers={}, api_read_public=True, **options)
-        assert [stranger.get(path).status_code for path in READ if path in PUBLIC] == [200] * 6
+        assert [stranger.get(path).status_code for path in READ if path in PUBLIC] == [200] * 7
         assert {stranger.get(path).status_code for path in READ if path not in PUBLIC} == {401}
         assert {stranger.post(path, json={}).status_code for path in WRITE} == {401}
         for path in ("/runs/1/failures/", "/runs//failures", "//runs/1/failures", "/runs/1%2Ffailures", "/runs/"):

@@ -47,6 +47,18 @@ def test_the_tab_and_its_pages_are_under_flowers_prefix(s: System, guarded: Flow
     assert guarded.get("/runs/static/runs.js").status_code == 200
 
 
+def test_the_page_of_a_run_shows_what_it_cost(s: System, flower: Flower) -> None:
+    run, unmeasured = (a_run(s, "succeeded", f"cost_{n}", "committed", "committed") for n in range(2))
+    s.execute("UPDATE scorebeat.batches SET device_seconds = 90, cpu_seconds = 1 WHERE run_id = :run", run=run)
+    s.execute(
+        "INSERT INTO scorebeat.prices (position, name, unit, price, currency, since, queue, device)"
+        " VALUES (0, 'cores', 'core_hour', 3600, 'EUR', '2020-01-01', '*', '*')"
+    )
+
+    assert '<dd id="cost">3 min 0 s of devices: 180.00 EUR</dd>' in flower.get(f"/runs/{run}").text
+    assert 'id="cost"' not in flower.get(f"/runs/{unmeasured}").text
+
+
 def test_no_other_site_frames_a_page_and_no_page_runs_a_foreign_script(
     s: System, flower: Flower, guarded: Flower
 ) -> None:

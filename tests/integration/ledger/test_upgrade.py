@@ -1,5 +1,6 @@
 """A ledger of the first release goes on after each migration since; one that cannot be done changes nothing."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -101,7 +102,19 @@ def test_work_that_the_first_release_began_is_ended_by_this_one(old: Ledger, sco
     done = "SELECT id, a, b FROM items WHERE id <= 40 OR id IN (41, 45, 50)"
     assert old.check_exact(done, f"predictions.{TABLES[0]}", "id") == 43
     assert old.sql("SELECT count(*) FROM predictions.flowers_job") == [43]
-    for words in (("runs",), ("show", "1"), ("failures",), ("prune", "--older-than", "1d"), ("models", "list")):
+    used = json.loads(scorebeat("cost", "--json").stdout)["months"]  # 9 rows were scored before time was measured
+    assert {month["job"]: (month["unmeasured_runs"], month["rows"]) for month in used} == {
+        "every_job": (1, 0),
+        "flowers_job": (0, 34),
+    }
+    for words in (
+        ("runs",),
+        ("show", "1"),
+        ("failures",),
+        ("prune", "--older-than", "1d"),
+        ("models", "list"),
+        ("cost",),
+    ):
         assert scorebeat(*words).exit_code == 0, words
 
 

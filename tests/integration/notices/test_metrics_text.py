@@ -4,6 +4,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import yaml  # type: ignore[import-untyped]  # publishes no types
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Connection, Engine, text
 
+from scorebeat.core.prices.price_list import Price, PriceList
 from scorebeat.db.closing import run_totals
 from scorebeat.db.connect.engine import make_engine
 from scorebeat.db.ledger import jobs
 from scorebeat.db.processes import workers
+from scorebeat.db.records import price_list
 from scorebeat.db.reports import metrics as numbers
 from scorebeat.producer import metrics
 from tests.support.fixtures import REPOSITORY
@@ -50,7 +53,10 @@ def full(shared_engine: Engine) -> Iterator[Engine]:
         connection.execute(text("UPDATE scorebeat.runs SET deadline_at = now()"))
         connection.exec_driver_sql(f"{PROFILES} FROM scorebeat.runs WHERE state = 'succeeded'")
         jobs.pause(connection, "job_1", "test", 'a "reason"\nof two lines')
-        workers.seen(connection, "odd", ["cpu", 'new\nline "quoted" \\ slash'], "cpu", 1)
+        for _ in range(2):
+            workers.seen(connection, "odd", ["cpu", 'new\nline "quoted" \\ slash'], "cpu", 1)
+        price = Price("cores", "core_hour", 0.04, date(2020, 1, 1))
+        price_list.replace(connection, PriceList("EUR", (price,)))
         while run_totals.note(connection).ends:
             pass
     with shared_engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -64,10 +70,12 @@ def _many(connection: Connection, run_ids: list[int], count: int, state: str) ->
     connection.execute(
         text(
             "INSERT INTO scorebeat.batches (run_id, number, queue, state, rows_planned, rows_scored, attempt,"
-            " attempts_left, first_key, last_key, finished_at, claimed_at, claimed_by) SELECT r, n, 'cpu', s, 10,"
+            " attempts_left, first_key, last_key, finished_at, claimed_at, claimed_by, device_seconds, cpu_seconds)"
+            " SELECT r, n, 'cpu', s, 10,"
             " CASE s WHEN 'committed' THEN 10 ELSE 0 END, 1, 5, '[\"1\"]', '[\"10\"]',"
             " CASE s WHEN 'committed' THEN now() END, CASE s WHEN 'committed' THEN now() - interval '1 s' END,"
-            " CASE s WHEN 'committed' THEN 'odd' END FROM unnest(CAST(:runs AS bigint[])) AS r,"
+            " CASE s WHEN 'committed' THEN 'odd' END, CASE s WHEN 'committed' THEN 0.1 END, 0.05"
+            " FROM unnest(CAST(:runs AS bigint[])) AS r,"
             f" LATERAL (SELECT n, {state} AS s FROM generate_series(1, :count) AS n) AS made"
         ),
         {"runs": run_ids, "count": count},

@@ -1,0 +1,1 @@
+"""What runs cost: reports, prices, and what would make runs cheaper."""
