@@ -59,6 +59,8 @@ def checked_table(kind: type[BaseModel], given: Mapping[str, Any]) -> Any:
         return kind.model_validate(given)
     except ValidationError as error:
         one = error.errors()[0]
+        if one["type"] == "missing":
+            raise ValueError(f"{one['loc'][0]} is missing; expected it too") from None
         what = str(one["msg"]).replace("Input should be", f"is {one['input']!r}; expected")
         what = str(one["ctx"]["error"]) if one["type"] == "value_error" else what
         raise ValueError(f"{one['loc'][0]} {what}") from None
