@@ -53,7 +53,9 @@ def apply(p: Producer, path: Path, by: str, *, rewrite: bool = False) -> Applied
             raise WouldRewritePast(f"{path}: {_refusal(changed, present, wanted)}")
         price_list.replace(connection, wanted)
         details = {"prices": [str(price) for price in wanted.prices], "currency": wanted.currency}
-        audit.record(connection, by, "prices.applied", "ledger", rewritten_days=len(changed), **details)
+        audit.record(
+            connection, by, "prices.applied", "ledger", rewritten_days=len({one.day for one in changed}), **details
+        )
     return Applied(wanted, is_new=True, rewritten=changed)
 
 

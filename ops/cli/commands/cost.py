@@ -202,7 +202,8 @@ def prices(path: Path | None, applies: bool, rewrite: bool, as_json: bool) -> No
     if applies:
         out.note("stored" if done.is_new else "the ledger has these prices already")
         if done.rewritten:
-            out.note(f"{len(done.rewritten)} days of use of the past cost something else now; the audit has it")
+            days = len({one.day for one in done.rewritten})
+            out.note(f"what runs of {days} day{'s' * (days != 1)} of the past cost was changed; the audit has it")
     elif is_different:
         out.note(f"{file} has other prices; `scorebeat prices --apply` stores them")
 

@@ -136,7 +136,7 @@ def test_a_price_that_would_change_the_past_is_refused_unless_it_is_rewritten(
     assert scorebeat("prices", "--apply").exit_code == 0
     assert costs(scorebeat)["months"] == before["months"]
     path.write_text(PRICES.replace("3600.0", "7200.0"))
-    assert "1 days of use" not in scorebeat("prices", "--apply", "--rewrite").stdout
+    assert "what runs of 1 day of the past cost was changed" in scorebeat("prices", "--apply", "--rewrite").stderr
     assert costs(scorebeat)["months"][0]["cost"] == pytest.approx(2 * before["months"][0]["cost"])
     with engine.connect() as connection:
         found = connection.execute(
