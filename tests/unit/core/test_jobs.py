@@ -50,7 +50,7 @@ def mistake_in(file: Path, text: str) -> str:
         ("on_failure = 'retry'", "is 'retry'; expected 'retry-rows', 'retry-run' or 'leave'"),
         ("results_by = '07:00'", "needs a schedule"),
         ("notify_on = []", "at least one of 'finished'"),
-        ("notify_on = ['late', 'done']", "expected 'finished', 'failed', 'late', 'late.expected' or 'empty'"),
+        ("notify_on = ['late', 'done']", "expected 'finished', 'failed', 'late', 'late.expected', 'empty', 'drift' or 'held'"),
         ("schedule = '*/90 * * * *'", "expected 'every 90 minutes'"),
         ("notify = 'hooks.example.org/x'", "is not a URL to post to"),
         ("notify = 'https://hooks.example.org/a b'", "is not a URL to post to"),
