@@ -177,7 +177,7 @@ def cancel(s: Served, run: RunId) -> schemas.Cancelled:
     return schemas.Cancelled(run=run, cancelled=by_hand.cancel(s.producer, run, BY))
 
 
-@closed.post("/{run}/release", responses=documented(404, 409, 415))
+@closed.post("/{run}/release", responses=documented(400, 404, 409, 415))
 def show(s: Served, run: RunId, decision: Annotated[Decision, Body(default_factory=Decision)]) -> schemas.Decided:
     """Show a held run to readers, although it did not pass the gate of its job. Recorded with `by` and `why`."""
     with _conflicts():
@@ -185,7 +185,7 @@ def show(s: Served, run: RunId, decision: Annotated[Decision, Body(default_facto
     return _decided(s, run)
 
 
-@closed.post("/{run}/discard", responses=documented(404, 409, 415))
+@closed.post("/{run}/discard", responses=documented(400, 404, 409, 415))
 def discard(s: Served, run: RunId, decision: Annotated[Decision, Body(default_factory=Decision)]) -> schemas.Decided:
     """Drop what a held run scored; readers keep what they see. Recorded with `by` and `why`."""
     with _conflicts():

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from scorebeat.core.errors import UsageError
+from scorebeat.core.states import RunState
 from scorebeat.db.connect import database_clock
 from scorebeat.db.ledger import jobs
 from scorebeat.db.reports.job_lines import is_complete
@@ -137,9 +138,11 @@ class _Filling:
         self.code = max(self.code, progress.exit_code(line))
         if is_complete(line.state, line.reason):
             return True
+        is_held = line.state is RunState.HELD
         output.note(
-            f"run {line.id} left rows out, so no later due time was begun: {len(self.left) - 1:,} are left. "
-            f"`scorebeat failures {line.id}` says why; the same command begins with {due} again"
+            f"run {line.id} {'is held' if is_held else 'left rows out'}, so no later due time was begun: "
+            f"{len(self.left) - 1:,} are left. `scorebeat {'show' if is_held else 'failures'} {line.id}` says why; "
+            f"the same command begins with {due} again"
         )
         return False
 

@@ -88,7 +88,9 @@ def test_the_granted_rights_are_those_of_the_page_whatever_the_role_had(locked: 
     assert rights == has(locked.engine, by_hand)
     assert "predictions.points_job__poison_v1_g1: INSERT" in rights
     assert {right for right in rights if right.endswith(": DELETE")} == {
+        "scorebeat.batch_profiles: DELETE",
         "scorebeat.quarantine: DELETE",
+        "scorebeat.run_profiles: DELETE",
         "scorebeat.workers: DELETE",
     }
     assert {right for right in rights if re.search("predictions.*: (?!SELECT|INSERT|USAGE)", right)} == set()
