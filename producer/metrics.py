@@ -36,6 +36,7 @@ class _Ledger(Collector):
         yield from _of_open_runs(self._numbers)
         yield from _of_ended_runs(self._numbers)
         yield from _of_workers(self._numbers)
+        yield from _of_quality(self._numbers)
 
 
 def _of_jobs(numbers: Numbers) -> Iterator[Metric]:
@@ -156,6 +157,33 @@ def _of_workers(numbers: Numbers) -> Iterator[Metric]:
         _one(numbers.workers),
     )
     yield _gauge("notices_undelivered", "Notices that failed and are tried again.", ("job",), _one(numbers.undelivered))
+
+
+def _of_quality(numbers: Numbers) -> Iterator[Metric]:
+    versions = [((q["job"], f"{q['model']}/{q['version']}"), q) for q in numbers.quality]
+    yield _gauge(
+        "quality",
+        "A metric of the newest week whose truth is known, by model version.",
+        ("job", "version", "metric"),
+        [
+            ((*labels, name), figure)
+            for labels, q in versions
+            for name, figure in q["metrics"].items()
+            if isinstance(figure, float)
+        ],
+    )
+    yield _gauge(
+        "quality_rows",
+        "Predictions whose truth became known in that week.",
+        ("job", "version"),
+        [(labels, q["rows"]) for labels, q in versions],
+    )
+    yield _gauge(
+        "quality_failed",
+        "1 if the truth could not be read or compared the last time, else 0. Absent without a truth.",
+        ("job",),
+        [((q["job"],), q["failed"]) for q in numbers.quality_failed],
+    )
 
 
 def _one(values: dict[str, float] | dict[str, int]) -> list[Value]:
