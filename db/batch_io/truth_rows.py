@@ -7,7 +7,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 
-import adbc_driver_manager
 import pyarrow as pa
 import pyarrow.compute as pc
 from adbc_driver_manager._reader import AdbcRecordBatchReader
@@ -180,9 +179,6 @@ def _up_to(most: int, parts: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, pa
             kept = part.slice(0, most - taken)
             taken += kept.num_rows
             yield taken, kept
-
-
-DRIVER_ERRORS = (adbc_driver_manager.Error,)
 
 
 def column(alias: str, name: str, kind: pa.DataType, compared_as: str) -> str:

@@ -137,6 +137,12 @@ def of_job(connection: Connection, job: str) -> JobQuality:
     return JobQuality(job, tuple(QualityWeek(**row._mapping) for row in weeks), *read)
 
 
+def forget(connection: Connection, job: str) -> None:
+    """The job is dropped: one that gets its name later has another truth."""
+    for table in ("quality", "truth_readings"):
+        connection.execute(text(f"DELETE FROM scorebeat.{table} WHERE job = :job"), {"job": job})
+
+
 def failures(connection: Connection) -> dict[str, str]:
     """Why the last reading failed, by job; of jobs with a truth."""
     rows = connection.execute(

@@ -6,9 +6,8 @@ from datetime import date, datetime, timedelta
 
 import pyarrow as pa
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core.errors import QueryError, ScorebeatError, SignatureError, UsageError
+from scorebeat.core.errors import QueryError, ScorebeatError, SignatureError, UsageError, one_line
 from scorebeat.core.events import emit
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.jobs.schedule import Schedule, find_zone
@@ -67,7 +66,7 @@ def measure_if_due(p: Producer, name: str) -> bool:
         job = jobs.get(connection, name).job
     try:
         _measure(p, job)
-    except (ScorebeatError, DBAPIError, *truth_rows.DRIVER_ERRORS):
+    except ScorebeatError:
         return False
     return True
 
@@ -100,23 +99,27 @@ def _measure(p: Producer, job: Job) -> None:
     """Compute and store; then store how the reading ended. Raises what failed."""
     try:
         computed = _compute(p, job)
-    except (ScorebeatError, DBAPIError, *truth_rows.DRIVER_ERRORS) as error:
-        reason = _reason(error)
+    except Exception as error:  # whatever it is, people who look at the job see that its figures are old
+        reason = _reason(job, error)
         with p.engine.begin() as connection:
             now = database_clock.now(connection)
-            quality.end(connection, job.name, now + SOON if database_errors.passes(error) else _night(job, now), reason)
+            soon_or_later = now + SOON if database_errors.passes(error) else _night(job, now)
+            quality.end(connection, job.name, soon_or_later, reason)
         emit("quality.failed", job=job.name, reason=reason)
+        if database_errors.is_database_error(error):
+            raise ScorebeatError(reason) from None
         raise
     with p.engine.begin() as connection:
         quality.end(connection, job.name, _night(job, database_clock.now(connection)))
     emit("quality.computed", job=job.name, versions=computed[0], weeks=computed[1], rows=computed[2])
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, ScorebeatError):
-        return database_errors.message_with_advice(error)
-    return f"the truth cannot be read: {' '.join(database_errors.message(error).split())}" + database_errors.advice(
-        error
+def _reason(job: Job, error: Exception) -> str:
+    reason = one_line(database_errors.message(error))
+    if not database_errors.is_database_error(error):
+        return reason
+    return (
+        f"jobs.{job.name}.truth cannot be read: {reason}{database_errors.advice(getattr(error, 'orig', None) or error)}"
     )
 
 

@@ -22,6 +22,7 @@ from scorebeat.db.ledger import quality
 from scorebeat.db.ledger.quality import JobQuality, QualityWeek
 from scorebeat.producer.control import quality as nightly
 from scorebeat.producer.control.plan import plan
+from scorebeat.producer.requests import change_job
 from scorebeat.producer.requests.enqueue import Request, enqueue
 from scorebeat.producer.requests.measure_quality import measure
 from scorebeat.producer.requests.release import release
@@ -281,6 +282,31 @@ def test_a_night_whose_truth_cannot_be_read_is_an_event_with_its_reason(
     with pytest.raises(kind, match=reason):
         shop.measure(job)
     assert shop.sql("SELECT count(*) FROM scorebeat.quality") == [0]
+
+
+@pytest.mark.parametrize("label", ["(1 / (id - 5))::text", "(1e200 * amount ^ 200)::text", "outcome"])
+def test_an_error_of_the_truth_in_a_row_is_reported_without_its_values(shop: Shop, label: str) -> None:
+    shop.add(LogisticRegression(), shop.outcomes)
+    when = "('x' || outcome)::int::text" if label == "outcome" else label
+    job = shop.job(truth=f"SELECT id, CASE WHEN id = 5 THEN {when} ELSE outcome END AS label FROM outcomes")
+    shop.score(job)
+    with pytest.raises(ScorebeatError, match=r"jobs\.churn_job\.truth cannot be read") as raised:
+        shop.measure(job)
+    assert "xno" not in str(raised.value)
+    assert "xyes" not in str(raised.value)
+    assert shop.sql("SELECT failure FROM scorebeat.truth_readings") == [str(raised.value)]
+
+
+def test_a_job_that_is_dropped_takes_its_figures_along_and_a_renamed_one_keeps_them(shop: Shop) -> None:
+    shop.add(LogisticRegression(), shop.outcomes)
+    job = shop.job()
+    shop.score(job)
+    before = shop.measure(job)
+    change_job.rename(shop.points.producer, "churn_job", "leavers", "ann")
+    with shop.points.engine.connect() as connection:
+        assert quality.of_job(connection, "leavers").weeks == before.weeks
+    change_job.drop(shop.points.producer, "leavers", "ann")
+    assert shop.sql("SELECT job FROM scorebeat.quality UNION ALL SELECT job FROM scorebeat.truth_readings") == []
 
 
 def test_the_truth_is_read_once_a_night_and_after_a_change_of_the_job(shop: Shop) -> None:

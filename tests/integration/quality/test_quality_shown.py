@@ -56,7 +56,7 @@ def test_what_was_computed_is_shown_wherever_people_look(shop: Shop, scorebeat: 
     assert (
         "note: the last reading failed: jobs.churn_job.truth returns no row" in scorebeat("quality", "churn_job").output
     )
-    assert "quality of churn_job  warning  jobs.churn_job.truth returns no row" in scorebeat("check").output
+    assert "quality of churn_job: jobs.churn_job.truth returns no row" in scorebeat("check").output
     assert 'scorebeat_quality_failed{job="churn_job"} 1.0' in metrics.exposition(shop.points.engine).decode()
 
     shop.job(truth=None, name="other_job")
