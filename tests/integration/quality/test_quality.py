@@ -161,7 +161,7 @@ def test_each_version_and_week_has_the_metrics_that_scikit_learn_computes(shop: 
     )
 
 
-def test_numbers_are_compared_by_their_distance_in_the_week_in_which_they_were_computed(shop: Shop) -> None:
+def test_numbers_are_compared_in_the_week_in_which_they_were_computed(shop: Shop) -> None:
     shop.add(LinearRegression(), shop.values @ [2.0, -1.0], "amount")
     job = shop.job(model="amount", truth="SELECT id, amount AS label FROM outcomes")
     shop.score(job)
@@ -393,7 +393,7 @@ def test_a_version_that_cannot_be_compared_does_not_keep_others_from_it(shop: Sh
     assert sum(shop.sql("SELECT rows FROM scorebeat.quality WHERE version = 1")) == 1_200
 
 
-def test_whoever_has_the_key_of_several_columns_and_another_zone_gets_the_same(shop: Shop) -> None:
+def test_a_key_of_several_columns_and_another_zone_change_no_figure(shop: Shop) -> None:
     shop.add(LogisticRegression(), shop.outcomes)
     job = shop.job(
         query="SELECT id, id::text AS code, a, b FROM customers",

@@ -14,7 +14,7 @@ from tests.support.poison_fixtures import points
 __all__ = ["opened", "points", "scorebeat", "shop"]
 
 
-def test_what_was_computed_is_shown_wherever_people_look(shop: Shop, scorebeat: Cli, opened: Opener) -> None:
+def test_the_figures_are_shown_wherever_people_look(shop: Shop, scorebeat: Cli, opened: Opener) -> None:
     shop.add(LogisticRegression(), shop.outcomes)
     shop.add(LogisticRegression(C=0.001), shop.outcomes)
     job = shop.job()
@@ -34,8 +34,8 @@ def test_what_was_computed_is_shown_wherever_people_look(shop: Shop, scorebeat: 
 
     with package.connect(str(shop.points.settings.database_url)) as client:
         found = client.quality("churn_job")
-    told = json.loads(scorebeat("quality", "churn_job", "--json").output)
-    assert [week["metrics"] for week in told["weeks"]] == [week.metrics for week in found.weeks]
+    printed = json.loads(scorebeat("quality", "churn_job", "--json").output)
+    assert [week["metrics"] for week in printed["weeks"]] == [week.metrics for week in found.weeks]
     served = opened().get("/jobs/churn_job/quality").raise_for_status().json()
     assert [week["metrics"] for week in served["weeks"]] == [week.metrics for week in found.weeks]
     assert served["weeks"][0]["week"] == str(found.weeks[0].week)

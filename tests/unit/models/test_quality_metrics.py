@@ -98,7 +98,7 @@ def test_of_several_classes_each_is_compared_with_the_rest() -> None:
     assert rare["notes"] == ["roc_auc without 2: no row, or each, has that label"]
 
 
-def test_what_cannot_be_compared_is_left_out_counted_and_named() -> None:
+def test_rows_that_cannot_be_compared_are_left_out_counted_and_named() -> None:
     of = target(outputs(label=pa.string(), no=F, yes=F))
     chances = np.array([[0.9, 0.1], [0.2, 0.8], [np.nan, np.nan], [0.4, 0.6], [0.5, 0.5]])
     found = measure(of, "text", rows(["no", "yes", "yes", "maybe", "no"], ["no", "yes", "no", "yes", None], chances))
