@@ -1,6 +1,6 @@
 """What the API takes and returns, as its description shows it."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -381,6 +381,35 @@ class RowsToScore(RequestBody):
 class Scored(BaseModel):
     model: str = Field(description="The version that scored, such as iris/4.")
     predictions: list[dict[str, Any]] = Field(description="An object of outputs a row, in the order of the rows.")
+
+
+class QualityWeek(BaseModel):
+    """One model version in one week."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    model: str
+    version: int
+    week: date = Field(description="Its Monday, in the job's time zone.")
+    rows: int = Field(description="Predictions whose truth became known in the week.")
+    null_labels: int = Field(description="Rows of the truth without a label; they are not among rows.")
+    scored_after: int = Field(description="Rows that were scored after the truth was known.")
+    predictions: int = Field(description="Predictions that were made in the week.")
+    with_truth: int = Field(description="Of these, those whose truth is known by now.")
+    metrics: dict[str, Any] = Field(description="By their names; null: it cannot be computed, and notes has why.")
+    computed_at: datetime
+
+
+class JobQuality(BaseModel):
+    """What is known of a job's quality."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    job: str
+    weeks: list[QualityWeek] = Field(description="The newest week first, in it the versions side by side.")
+    read_at: datetime | None = Field(description="When the truth was last read to its end.")
+    failure: str | None = Field(description="Why the last reading failed.")
+    next_at: datetime | None = Field(description="When it is read again.")
 
 
 class Health(BaseModel):

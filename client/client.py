@@ -15,6 +15,8 @@ from scorebeat.core.jobs.job import Job
 from scorebeat.core.jobs.jobs_file import OWNER, JobsFile, read_files
 from scorebeat.core.settings import load_settings
 from scorebeat.db.connect.engine import reachable
+from scorebeat.db.ledger import quality
+from scorebeat.db.ledger.quality import JobQuality
 from scorebeat.db.ledger.runs import Selection
 from scorebeat.db.reports import job_lines, results, run_pages
 from scorebeat.db.reports.job_lines import JobLine
@@ -152,6 +154,14 @@ class Client:
     def publish(self, version: str, *, force: bool = False) -> list[str]:
         """What `models.publish` does."""
         return self.models.publish(version, force=force)
+
+    def quality(self, job: str) -> JobQuality:
+        """How well the job's predictions fit what really happened, by model version and week; the newest week first.
+
+        Raises UnknownName.
+        """
+        with reachable(self._p.url), results.reading(self._p.engine) as connection:
+            return quality.of_job(connection, job)
 
     def predictions(self, job: str) -> "pa.Table":
         """The published predictions of a job, as readers of the view `predictions.<job>` see them now.

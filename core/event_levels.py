@@ -20,6 +20,7 @@ _WARNINGS = frozenset(
         "messages.lost",
         "plan.cut_short",
         "profile.failed",
+        "quality.failed",
         "row.quarantined",
         "rows.quarantined",
         "run.begun_again",

@@ -16,6 +16,7 @@ NOTIFY = "scorebeat.notify"
 FOLLOW = "scorebeat.follow"
 KEYS = "scorebeat.keys"
 CANARY = "scorebeat.canary"
+QUALITY = "scorebeat.quality"
 
 ROUTES = {
     PLAN: PLAN_QUEUE,
@@ -24,5 +25,6 @@ ROUTES = {
     NOTIFY: PLAN_QUEUE,  # it waits for receivers, which control must not
     FOLLOW: PLAN_QUEUE,  # it reads a whole query, as a plan does
     KEYS: PLAN_QUEUE,  # a key of many rows takes minutes, as a plan does
+    QUALITY: PLAN_QUEUE,  # it reads all predictions of a job
 }
 """SCORE and CANARY go to the queue of their job."""

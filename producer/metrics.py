@@ -42,6 +42,7 @@ class _Ledger(Collector):
         yield from _of_ended_runs(self._numbers)
         yield from _of_workers(self._numbers)
         yield from _of_costs(self._costs, self._alive)
+        yield from _of_quality(self._numbers)
 
 
 def _of_jobs(numbers: Numbers) -> Iterator[Metric]:
@@ -231,6 +232,33 @@ def _of_costs(costs: dict[str, Cost], alive: dict[tuple[str, str], float]) -> It
         "What runs cost by the prices in the ledger. Absent without prices.",
         ("job", "currency"),
         [((job, cost.currency or ""), cost.cost) for job, cost in costs.items() if cost.cost is not None],
+    )
+
+
+def _of_quality(numbers: Numbers) -> Iterator[Metric]:
+    versions = [((q["job"], f"{q['model']}/{q['version']}"), q) for q in numbers.quality]
+    yield _gauge(
+        "quality",
+        "A metric of the newest week whose truth is known, by model version.",
+        ("job", "version", "metric"),
+        [
+            ((*labels, name), figure)
+            for labels, q in versions
+            for name, figure in q["metrics"].items()
+            if isinstance(figure, float)
+        ],
+    )
+    yield _gauge(
+        "quality_rows",
+        "Predictions whose truth became known in that week.",
+        ("job", "version"),
+        [(labels, q["rows"]) for labels, q in versions],
+    )
+    yield _gauge(
+        "quality_failed",
+        "1 if the truth could not be read or compared the last time, else 0. Absent without a truth.",
+        ("job",),
+        [((q["job"],), q["failed"]) for q in numbers.quality_failed],
     )
 
 

@@ -8,10 +8,10 @@ from scorebeat.core.data_folder import joined
 from scorebeat.core.errors import UnknownName, one_line
 from scorebeat.core.events import emit
 from scorebeat.core.identity import worker_name
-from scorebeat.core.queues import CONTROL, FOLLOW, KEYS, NOTIFY, PLAN, TICK
+from scorebeat.core.queues import CONTROL, FOLLOW, KEYS, NOTIFY, PLAN, QUALITY, TICK
 from scorebeat.core.settings import load_settings
 from scorebeat.producer.context import Producer
-from scorebeat.producer.control import control_round, follow_deletes, notify, plan, settle, tick
+from scorebeat.producer.control import control_round, follow_deletes, notify, plan, quality, settle, tick
 
 A_DAY = 24 * 3600
 
@@ -55,6 +55,12 @@ def follow() -> None:
 def build_keys() -> None:
     """Build the primary keys of generations whose rows are all scored; a large table takes minutes."""
     settle.build_keys(_producer(worker_name()))
+
+
+@shared_task(name=QUALITY, time_limit=A_DAY, soft_time_limit=A_DAY - 60)
+def measure_quality() -> None:
+    """Compare stored predictions with what really happened; it reads whole tables."""
+    quality.run_once(_producer(worker_name()))
 
 
 @shared_task(name=NOTIFY)

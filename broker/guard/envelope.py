@@ -12,7 +12,7 @@ from celery.app.task import Context
 from kombu.message import Message
 
 from scorebeat.core.jobs.job import JOB_NAME, LONGEST_JOB_NAME
-from scorebeat.core.queues import CANARY, CONTROL, FOLLOW, KEYS, NOTIFY, PLAN, SCORE, TICK
+from scorebeat.core.queues import CANARY, CONTROL, FOLLOW, KEYS, NOTIFY, PLAN, QUALITY, SCORE, TICK
 
 LONGEST = 64 * 1024
 """Bytes of a message; ours have about 1,500."""
@@ -193,6 +193,7 @@ _ARGUMENTS: Mapping[str, Callable[[Sequence[Any]], bool]] = {
     NOTIFY: _is_nothing,
     FOLLOW: _is_nothing,
     KEYS: _is_nothing,
+    QUALITY: _is_nothing,
 }
 
 

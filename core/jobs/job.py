@@ -261,6 +261,16 @@ def _gate(conditions: Gate | None, info: ValidationInfo) -> Gate | None:
     return conditions
 
 
+def _truth(query: str, info: ValidationInfo) -> str:
+    of_a_run = [name for name in OF_EVERY_RUN if name in query_names.find(query)]
+    if of_a_run and info.context == NEW:
+        raise ValueError(
+            f"has :{of_a_run[0]}, which only a run has, and the truth is read for the predictions of all runs "
+            "together; leave it out"
+        )
+    return _query(query)
+
+
 def _within(least: int, most: int) -> AfterValidator:
     def check(number: int) -> int:
         if not least <= number <= most:
@@ -383,6 +393,8 @@ class Job(BaseModel):
     """When a finished run waits for a person before readers see it; in the ledger only if it is chosen."""
     canary: Annotated[Canary | None, BeforeValidator(as_canary), Field(exclude_if=lambda kept: kept is None)] = None
     """How often some rows are scored and checked, without being stored; in the ledger only if it is chosen."""
+    truth: Annotated[Annotated[str, AfterValidator(_truth)] | None, Field(exclude_if=lambda kept: kept is None)] = None
+    """Query of what really happened: the key, `label`, and perhaps `known_at`; in the ledger only if it is chosen."""
     notify: Annotated[str, AfterValidator(_notify)] | None = None
     """URL to which the end of each run, and a passed deadline, are posted."""
     notify_on: Annotated[

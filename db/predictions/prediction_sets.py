@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 from sqlalchemy import Connection, Row, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from scorebeat.core import table_names
 from scorebeat.core.errors import NotPermitted, SignatureError
@@ -83,6 +83,14 @@ def shown(connection: Connection, job: Job, version: int) -> PredictionSet | Non
     )
     row = connection.execute(wanted.order_by(sets.c.generation.desc()).limit(1)).one_or_none()
     return _set(row) if row is not None else None
+
+
+def shown_of_each_version(connection: Connection, job: str) -> list[PredictionSet]:
+    """Of each model version that the job has a table of, the newest generation that a run completed."""
+    wanted = select(*COLUMNS).where(sets.c.job == job, sets.c.dropped_at.is_(None), sets.c.complete_at.is_not(None))
+    newest = wanted.ext(distinct_on(sets.c.model, sets.c.model_version))
+    ordered = newest.order_by(sets.c.model, sets.c.model_version, sets.c.generation.desc())
+    return [_set(row) for row in connection.execute(ordered)]
 
 
 def ensure(connection: Connection, source: Source, job: Job, version: int, outputs: pa.Schema) -> PredictionSet:

@@ -61,6 +61,10 @@ class Numbers:
     """Number of due times without a run, by job."""
     ticks_skipped: dict[tuple[str, str], int]
     """Number of due times intentionally without a run, by job and reason."""
+    quality: list[dict[str, Any]]
+    """The newest week of each job and version: `job`, `model`, `version`, `rows`, `metrics`."""
+    quality_failed: list[dict[str, Any]]
+    """Of jobs whose truth was read: `job`, and whether the last reading `failed`."""
 
 
 def read(connection: Connection) -> Numbers:
@@ -88,6 +92,8 @@ def read(connection: Connection) -> Numbers:
         ticks_skipped={
             (job.name, why): ticks.get((job.name, TICKS_SKIPPED + why), 0) for job in listed for why in SKIPPED
         },
+        quality=_rows(connection, _QUALITY),
+        quality_failed=_rows(connection, _QUALITY_FAILED),
     )
 
 
@@ -245,4 +251,14 @@ _TICKS = f"SELECT job, name, value FROM scorebeat.counters WHERE starts_with(nam
 _UNDELIVERED = (
     "SELECT r.job, count(*) AS notices FROM scorebeat.notices n JOIN scorebeat.runs r ON r.id = n.run_id"
     " WHERE n.delivered_at IS NULL AND n.given_up_at IS NULL AND n.attempts > 0 GROUP BY r.job ORDER BY r.job"
+)
+_QUALITY = (
+    "SELECT DISTINCT ON (q.job, q.model, q.version) q.job, q.model, q.version, q.rows, q.metrics"
+    " FROM scorebeat.quality q JOIN scorebeat.jobs j ON j.name = q.job AND j.removed_at IS NULL"
+    " WHERE EXISTS (SELECT FROM scorebeat.prediction_sets s WHERE s.job = q.job AND s.model = q.model"
+    " AND s.model_version = q.version AND s.dropped_at IS NULL) ORDER BY q.job, q.model, q.version, q.week DESC"
+)
+_QUALITY_FAILED = (
+    "SELECT t.job, t.failure IS NOT NULL AS failed FROM scorebeat.truth_readings t JOIN scorebeat.jobs j"
+    " ON j.name = t.job WHERE j.removed_at IS NULL AND j.spec ->> 'truth' IS NOT NULL ORDER BY t.job"
 )

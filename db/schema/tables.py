@@ -8,6 +8,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Connection,
+    Date,
     Float,
     ForeignKey,
     ForeignKeyConstraint,
@@ -360,6 +361,34 @@ canaries = Table(
     Index("canaries_of_job", "job", "id"),
     Index("canaries_unreported", "id", postgresql_where=text("reported_at IS NULL")),
 )
+
+
+quality = Table(
+    "quality",
+    metadata,
+    Column("job", Text, ForeignKey("scorebeat.jobs.name"), primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("week", Date, primary_key=True, comment="its Monday"),
+    Column("rows", BigInteger, nullable=False, comment="predictions whose truth became known in the week"),
+    Column("null_labels", BigInteger, nullable=False, comment="rows of the truth without a label, not among rows"),
+    Column("scored_after", BigInteger, nullable=False, comment="rows that were scored after the truth was known"),
+    Column("predictions", BigInteger, nullable=False, comment="predictions that were made in the week"),
+    Column("with_truth", BigInteger, nullable=False, comment="of these, how many have a truth by now"),
+    Column("metrics", JSONB, nullable=False),
+    timestamp("computed_at", now=True, null=False),
+)
+
+truth_readings = Table(
+    "truth_readings",
+    metadata,
+    Column("job", Text, ForeignKey("scorebeat.jobs.name"), primary_key=True),
+    timestamp("begun_at", null=False),
+    timestamp("finished_at"),
+    timestamp("next_at", null=False),  # when it is read again
+    Column("failure", Text, comment="why the last reading failed; NULL: it did not"),
+)
+"""The newest reading of each job's truth."""
 
 
 def _store_as_is(_target: object, connection: Connection, **_: Any) -> None:

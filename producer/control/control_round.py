@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from scorebeat.broker.app import CONTROL_EVERY
 from scorebeat.broker.send import send
 from scorebeat.core.events import emit
-from scorebeat.core.queues import FOLLOW, KEYS, NOTIFY
+from scorebeat.core.queues import FOLLOW, KEYS, NOTIFY, QUALITY
 from scorebeat.db.processes import clock, workers
 from scorebeat.producer.context import Producer
-from scorebeat.producer.control import canaries, follow_deletes, notify, profiles, snapshots
+from scorebeat.producer.control import canaries, follow_deletes, notify, profiles, quality, snapshots
 from scorebeat.producer.control.late_expected import note_late_expected
 from scorebeat.producer.control.overdue import note_overdue
 from scorebeat.producer.control.rescue import rescue
@@ -54,6 +54,7 @@ def run_once(p: Producer) -> Round:
     _run_part("profiles", profiles.merge_all, p)
     _run_part("canaries", canaries.run_once, p)
     _run_part("follow_deletes", _follow_deletes, p)
+    _run_part("quality", _quality, p)
     return done
 
 
@@ -82,6 +83,12 @@ def _follow_deletes(p: Producer) -> int:
     if not follow_deletes.is_due(p):
         return 0
     return send(p.app, FOLLOW, [], expires=2 * CONTROL_EVERY.total_seconds())
+
+
+def _quality(p: Producer) -> int:
+    if not quality.is_due(p):
+        return 0
+    return send(p.app, QUALITY, [], expires=2 * CONTROL_EVERY.total_seconds())
 
 
 def _keys(p: Producer) -> int:

@@ -13,12 +13,14 @@ from scorebeat.core.events import emit
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.jobs.jobs_file import OWNER, JobsFile
 from scorebeat.db.connect.engine import reachable
+from scorebeat.db.connect.sql import subquery
 from scorebeat.db.ledger import jobs, model_versions
 from scorebeat.db.ledger.jobs import JobRow
 from scorebeat.db.predictions import old_queries, prediction_sets, stored_keys
 from scorebeat.db.schema import ownership
-from scorebeat.db.source import planning_cursor, source
+from scorebeat.db.source import planning_cursor, source, truth
 from scorebeat.producer.context import Producer
+from scorebeat.producer.requests import measure_quality
 from scorebeat.producer.requests.preview import require_good_keys
 from scorebeat.producer.versions import prediction_tables
 from scorebeat.producer.versions.comparison import objections_to_job
@@ -143,9 +145,14 @@ def check(connection: Connection, url: str, job: Job) -> Fit | str:
         except model_versions.VersionDropped as error:  # it never comes back, so no run could begin
             raise UsageError(f"jobs.{job.name}: {error}") from None
         except UnknownName as error:
-            source.describe(connection, url, job)
+            found = source.describe(connection, url, job)
+            if job.truth is not None:
+                measure_quality.require_comparable(connection, url, job, subquery(found.query, "p"), None)
             return str(error)
         fitted = prediction_tables.fit(connection, url, job, version)
+        if job.truth is not None:
+            rows = subquery(fitted.source.query, "p")
+            measure_quality.require_comparable(connection, url, job, rows, fitted.signature.outputs)
         target = prediction_sets.shown(connection, job, version.version)
         if target is not None:
             stored_keys.require_comparable(connection, fitted.source, target)
@@ -264,6 +271,8 @@ def _require_keys(p: Producer, changed: Sequence[Fit]) -> None:
         with planning_cursor.reading(p.engine) as reader:
             try:
                 mistakes += filter(None, [require_good_keys(reader, fitted)])
+                if fitted.job.truth is not None:
+                    truth.require_one_row_a_key(reader, fitted.job, truth.read_columns(reader, fitted.job))
             except (QueryError, DBAPIError) as error:
                 fails = f"jobs.{fitted.job.name}.query fails in PostgreSQL: {one_line(getattr(error, 'orig', error))}"
                 mistakes.append(fails if isinstance(error, DBAPIError) else str(error))
@@ -307,7 +316,7 @@ def _note_old_queries(connection: Connection, found: _Examined) -> None:
 def _differences(old: Job, new: Job) -> list[str]:
     before, now = _flat(old), _flat(new)
     keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-    return [key if key == "query" else f"{key} {before.get(key)} -> {now.get(key)}" for key in keys]
+    return [key if key in ("query", "truth") else f"{key} {before.get(key)} -> {now.get(key)}" for key in keys]
 
 
 def _flat(job: Job) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from scorebeat.core.errors import UsageError
 from scorebeat.core.events import emit
 from scorebeat.core.jobs.job import Job
 from scorebeat.db.connect.engine import reachable
-from scorebeat.db.ledger import jobs, renames, runs
+from scorebeat.db.ledger import jobs, quality, renames, runs
 from scorebeat.db.predictions import prediction_sets, set_drops, views
 from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.records import audit, retention
@@ -56,6 +56,7 @@ def drop(p: Producer, name: str, by: str) -> Stake:
         views.drop(connection, name)
         set_drops.drop_all(connection, retention.sets_of(connection, name))
         set_drops.make_room(connection, name)
+        quality.forget(connection, name)
         jobs.forget(connection, name)
         audit.record(connection, by, "job.dropped", f"job {name}", tables=gone.tables, predictions=gone.predictions)
     emit("job.dropped", job=name, predictions=gone.predictions, by=by)

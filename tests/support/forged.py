@@ -10,7 +10,7 @@ from typing import Any
 import redis
 
 from scorebeat.broker.app import queue
-from scorebeat.core.queues import CONTROL, FOLLOW, KEYS, NOTIFY, PLAN, SCORE, TICK
+from scorebeat.core.queues import CONTROL, FOLLOW, KEYS, NOTIFY, PLAN, QUALITY, SCORE, TICK
 from tests.support.system import System
 
 PAYLOAD = "a-payload-that-no-log-shows-" * 40
@@ -184,6 +184,7 @@ def arguments(score: Message) -> dict[str, bytes]:
         NOTIFY: [["http://example.org/"]],
         FOLLOW: [[1], ["iris"]],
         KEYS: [[1], ["iris"]],
+        QUALITY: [[1], ["iris"]],
     }  # fmt: skip
     made = {
         f"{task}{args!r:.60}": altered(score, headers={"task": task}, body=body(args))
@@ -198,7 +199,7 @@ def unknown(score: Message) -> dict[str, bytes]:
     """Good messages about what is not there, or not due: each is begun, does nothing, and sets itself no limit."""
     wanted: list[tuple[str, list[object]]] = [
         (SCORE, [999_999_999]), (SCORE, [2**63 - 1]), (PLAN, [999_999_999]), (TICK, ["nobody"]), (CONTROL, []),
-        (NOTIFY, []), (FOLLOW, []), (KEYS, []),
+        (NOTIFY, []), (FOLLOW, []), (KEYS, []), (QUALITY, []),
     ]  # fmt: skip
     headers: list[dict[str, object]] = [{"of_a_newer_celery": "x"}, {"timelimit": [0.001, 0.001]}]
     return {

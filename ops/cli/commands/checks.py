@@ -22,7 +22,7 @@ from scorebeat.core.urls import exposed, redact
 from scorebeat.db.closing import old_snapshots
 from scorebeat.db.connect import pooler, read_only, user_sql
 from scorebeat.db.connect.engine import require_version
-from scorebeat.db.ledger import jobs, model_versions
+from scorebeat.db.ledger import jobs, model_versions, quality
 from scorebeat.db.ledger.jobs import JobRow
 from scorebeat.db.ledger.model_versions import Version
 from scorebeat.db.predictions import prediction_sets, stored_keys
@@ -104,6 +104,8 @@ def _of_ledger(p: Producer) -> Iterator[Finding]:
         yield from _workers(connection, listed)
         for queue_day in coming_days.read(connection):
             yield _coming_day(queue_day)
+        for name, failure in quality.failures(connection).items():
+            yield Finding(f"quality of {name}", "warning", failure)
         yield from _snapshots(connection)
 
 

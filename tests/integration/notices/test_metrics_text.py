@@ -50,8 +50,11 @@ def full(shared_engine: Engine) -> Iterator[Engine]:
             _add_ended(connection, f"job_{number}", FINISHED // 10)
         connection.execute(text('UPDATE scorebeat.jobs SET spec = spec || \'{"deadline": "1h"}\''))
         connection.execute(text('UPDATE scorebeat.jobs SET spec = spec || \'{"schedule": "every 1 day"}\''))
+        connection.execute(text('UPDATE scorebeat.jobs SET spec = spec || \'{"truth": "SELECT 1"}\''))
         connection.execute(text("UPDATE scorebeat.runs SET deadline_at = now()"))
         connection.exec_driver_sql(f"{PROFILES} FROM scorebeat.runs WHERE state = 'succeeded'")
+        connection.exec_driver_sql(_QUALITY)
+        connection.exec_driver_sql(_READING)
         jobs.pause(connection, "job_1", "test", 'a "reason"\nof two lines')
         for _ in range(2):
             workers.seen(connection, "odd", ["cpu", 'new\nline "quoted" \\ slash'], "cpu", 1)
@@ -64,6 +67,16 @@ def full(shared_engine: Engine) -> Iterator[Engine]:
     made = make_engine(shared_engine.url.render_as_string(hide_password=False))
     yield made
     made.dispose()
+
+
+_QUALITY = (
+    "INSERT INTO scorebeat.quality SELECT job, model, model_version, '2026-11-23', 1, 0, 0, 1, 1, '{\"accuracy\": 0.5}'"
+    " FROM scorebeat.prediction_sets"
+)
+_READING = (
+    "INSERT INTO scorebeat.truth_readings (job, begun_at, next_at, failure)"
+    " SELECT name, now(), now(), 'x' FROM scorebeat.jobs"
+)
 
 
 def _many(connection: Connection, run_ids: list[int], count: int, state: str) -> None:
@@ -269,12 +282,15 @@ def alarms(before: Samples, after: Samples, job: str) -> set[str]:
         ("UPDATE scorebeat.jobs SET paused_at = now(), paused_by = 'ann'", "ScorebeatJobPaused"),
         ("UPDATE scorebeat.runs SET state = 'held', reason = 'oh', finished_at = now()", "ScorebeatRunHeld"),
         (f"{PROFILES} FROM scorebeat.runs", "ScorebeatDrift"),
+        (_READING, "ScorebeatQualityFailed"),
     ],
 )
 def test_each_rule_fires_for_what_it_is_for_and_for_nothing_else(engine: Engine, what: str, alert: str | None) -> None:
     with engine.begin() as connection:
         add_run(connection, "running", "nightly")
-        connection.execute(text('UPDATE scorebeat.jobs SET spec = spec || \'{"schedule": "every 1 day"}\''))
+        connection.execute(
+            text('UPDATE scorebeat.jobs SET spec = spec || \'{"schedule": "every 1 day", "truth": "SELECT 1"}\'')
+        )
     before = samples(engine)
     with engine.begin() as connection:
         connection.exec_driver_sql(what)

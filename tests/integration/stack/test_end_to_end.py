@@ -40,3 +40,16 @@ def test_a_canary_goes_through_control_and_a_worker(system: System) -> None:
     wait_for(lambda: system.query(ended))
     assert system.query(ended) == [(20, None)]
     assert system.query("SELECT count(*) FROM predictions.rare") == [(0,)]
+
+
+def test_the_truth_is_read_by_the_control_worker(system: System) -> None:
+    job = system.job("known", rows=60, truth="SELECT id, 'setosa' AS label FROM known")
+    assert system.until_finished(system.enqueue(job)) is RunState.SUCCEEDED
+    wait_for(
+        lambda: system.query("SELECT FROM scorebeat.truth_readings WHERE job = 'known' AND finished_at IS NOT NULL")
+    )
+    system.execute("UPDATE scorebeat.truth_readings SET next_at = now()")
+    wait_for(lambda: system.query("SELECT FROM scorebeat.quality WHERE job = 'known'"))
+    assert system.query("SELECT rows, (metrics ->> 'accuracy')::float8 FROM scorebeat.quality WHERE job = 'known'") == (
+        system.query("SELECT 60, avg((label = 'setosa')::int)::float8 FROM predictions.known")
+    )
