@@ -61,7 +61,7 @@ class OwnServers:
 @contextmanager
 def own_servers(data_folder: Path) -> Iterator[OwnServers]:
     with in_memory(data_folder), locked(data_folder) as folder, (folder.path / "servers.log").open("wb") as output:
-        command = ["cp", "-a", *unused_cluster().iterdir(), folder.path]  # with their owners
+        command = ["cp", "-a", *map(str, unused_cluster().iterdir()), str(folder.path)]  # with their owners
         subprocess.run(command, check=True)
         prepared = prepare(folder, UNSAFE_BUT_FAST)
         servers = OwnServers(prepared, output)
