@@ -36,6 +36,7 @@ BEGUN_FIRST = (
     "contract/test_boosters.py", "fault/test_wrong_night.py", "fault/test_poison_rows.py",
     "integration/scoring/test_devices.py", "integration/stack/test_complaints.py",
     "integration/stack/test_postgres_15.py", "fault/test_read_only_database.py", "deploy/test_kubernetes_setup.py",
+    "fault/test_commit_faults.py", "fault/test_writers_beside_ticks.py", "fault/test_network.py",
 )  # fmt: skip
 """Files of more than a minute and few tests: one that begins last keeps a process at work when all others are done."""
 

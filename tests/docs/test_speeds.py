@@ -91,6 +91,10 @@ def test_make_test_shows_each_guarantee_and_ci_runs_all_tests_that_the_page_name
         assert speeds_by_name()[name] - {WIDE}, f"{name} is run by make test-all only"
 
 
+def test_ci_runs_quick_and_slow_tests_even_if_one_of_the_two_fails() -> None:
+    assert "make --keep-going test test-slow" in (REPOSITORY / ".ci/run").read_text("utf-8").splitlines()
+
+
 @cache
 def speeds_by_name() -> dict[str, set[str]]:
     """The speeds of each test that the page names, or of all tests of a file that it names."""

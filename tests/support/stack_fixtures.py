@@ -33,6 +33,7 @@ def hash_quickly(url: str) -> None:
     user, password = make_url(url).username, make_url(url).password
     connection = psycopg2.connect(url)
     with connection, connection.cursor() as cursor:
-        cursor.execute("SET scram_iterations = 1")
+        # PostgreSQL 15 does not have it
+        cursor.execute("SELECT set_config(name, '1', false) FROM pg_settings WHERE name = 'scram_iterations'")
         cursor.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(str(user)), sql.Literal(password)))
     connection.close()
