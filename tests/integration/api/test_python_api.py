@@ -146,7 +146,7 @@ def test_predictions_and_rows_are_frames_of_polars_too(
     system: System, client: scorebeat.Client, tmp_path: Path
 ) -> None:
     table(system, "bears", ROWS)
-    client.apply(jobs_file(tmp_path, "notebook", "picked", "bears"))
+    client.apply(jobs_file(tmp_path, "notebook", "bears"))
     client.enqueue("bears").wait(120)
 
     found = pl.DataFrame(client.predictions("bears")).sort("id")
