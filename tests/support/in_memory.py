@@ -33,7 +33,7 @@ def new_folder() -> Path:
     """A new folder in memory, or, if there is not enough room, among the other temporary ones."""
     has_room = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM
     home = MEMORY if has_room else Path(tempfile.gettempdir())
-    for left in home.glob(NAME.format(pid="*")):
+    for left in home.glob(NAME.format(pid="*") + "*"):
         if not Path("/proc", left.name.split("-")[2]).exists():  # its process was killed
             shutil.rmtree(left, ignore_errors=True)  # another process removes it too
     return Path(tempfile.mkdtemp(prefix=NAME.format(pid=os.getpid()), dir=home))
