@@ -6,7 +6,8 @@ BIN    := $(VENV)/bin
 
 PACKAGES := chromium chromium-driver pgbouncer postgresql-15
 
-.PHONY: install packages demo demo-drift test test-all test-fast test-postgres-15 test-recipes check docs bench bench-api \
+.PHONY: install packages demo demo-drift test test-slow test-all test-fast test-postgres-15 test-recipes check docs bench bench-api \
+  bench-forecast \
   bench-gpu bench-text recovery soak screenshots lock audit release-check clean
 
 install: $(VENV)/.installed
@@ -32,9 +33,13 @@ demo: install
 demo-drift: install
 	$(BIN)/scorebeat demo --drift
 
-# every guarantee, and all that is quick
+# every quick test: some of each guarantee; CONTRIBUTING.md describes the speeds
 test: install
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --quick
+
+# what takes longer; CI runs both
+test-slow: install
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --slow
 
 # every test: all formats, types, commands and platforms
 test-all: install
@@ -42,7 +47,7 @@ test-all: install
 
 # while you write: what needs no server or little, and one whole run
 test-fast: install
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not wide" tests/unit tests/contract \
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --quick tests/unit tests/contract \
 	  tests/integration/stack/test_end_to_end.py
 
 # the same on Debian's PostgreSQL 15, the oldest that counts; `make test-all` runs a part of it

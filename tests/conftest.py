@@ -1,19 +1,23 @@
-"""Fixtures that every test may use, and the version of PostgreSQL that they start."""
+"""Fixtures that every test may use, which tests a speed has, and the version of PostgreSQL that they start."""
 
 import gc
 import os
 import re
 import sys
 from collections import Counter
-from functools import cache
+from collections.abc import Iterable
 from pathlib import Path
 
+import hypothesis  # noqa: F401 -- when much is imported already, it takes a second: it looks at all objects
 import pytest
 from threadpoolctl import threadpool_limits
+
+from scorebeat.models.formats.shared.light_skops import skops_io
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a test starts hundreds of programs: each would compile all modules
 sys.dont_write_bytecode = False
 gc.disable()  # until all tests are collected: importing makes millions of objects, and nearly no garbage
+skops_io()  # before the others import skops, which would import PyTorch: two seconds
 
 pytest_plugins = [
     "tests.support.stack_fixtures",
@@ -23,17 +27,18 @@ pytest_plugins = [
 ]
 
 
-SLOW = (
+QUICK, SLOW, WIDE = SPEEDS = ("quick", "slow", "wide")
+"""The speeds of tests, and the names of their marks. CONTRIBUTING.md describes them."""
+
+BEGUN_FIRST = (
     "docs/test_commands.py", "contract/test_openapi.py", "deploy/test_kubernetes_burst.py",
     "deploy/test_compose_runs.py", "integration/stack/test_iris.py", "integration/roles/test_secrets.py",
     "contract/test_boosters.py", "fault/test_wrong_night.py", "fault/test_poison_rows.py",
     "integration/scoring/test_devices.py", "integration/stack/test_complaints.py",
     "integration/stack/test_postgres_15.py", "fault/test_read_only_database.py", "deploy/test_kubernetes_setup.py",
+    "fault/test_commit_faults.py", "fault/test_writers_beside_ticks.py", "fault/test_network.py",
 )  # fmt: skip
 """Files of more than a minute and few tests: one that begins last keeps a process at work when all others are done."""
-
-
-GUARANTEES = Path(__file__).parents[1] / "docs" / "guarantees.md"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,8 +49,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the servers that tests start: the embedded stack's, or Debian's PostgreSQL 15",
     )
     parser.addoption(
-        "--quick", action="store_true", help="leave out what is marked wide and docs/guarantees.md does not name"
+        "--quick", dest="speed", action="store_const", const=QUICK, help="leave out what is marked slow or wide"
     )
+    parser.addoption("--slow", dest="speed", action="store_const", const=SLOW, help="only what is marked slow")
     parser.addoption(
         "--recipes",
         type=Path,
@@ -55,24 +61,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """A file of which `--quick` runs nothing is not imported: that is half of the time before the first test."""
-    if not config.getoption("--quick") or not collection_path.name.startswith("test_"):
+    """A file without a test of the chosen speed is not imported: that is half of the time before the first test."""
+    speed = config.getoption("speed")
+    if speed is None or not collection_path.name.startswith("test_"):
         return None
-    text = collection_path.read_text("utf-8")
-    is_wide = "\npytestmark = pytest.mark.wide\n" in text and collection_path.stem not in named_tests()
-    return True if is_wide and named_tests().isdisjoint(re.findall(r"\btest_\w+", text)) else None
+    return True if speed not in possible_speeds(collection_path.read_text("utf-8")) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--quick"):
-        if config.args_source is pytest.Config.ArgsSource.TESTPATHS:
-            require_guarantees(items)
-        left_out = not_quick(items)
+    if speed := config.getoption("speed"):
+        left_out = [item for item, its_speed in zip(items, speeds(items), strict=True) if its_speed != speed]
         config.hook.pytest_deselected(items=left_out)
         gone = set(map(id, left_out))
         items[:] = [item for item in items if id(item) not in gone]
     if hasattr(config, "workerinput"):  # one process of several, by --no-loadscope-reorder in this order
-        items.sort(key=lambda item: not str(item.path).endswith(SLOW))
+        items.sort(key=lambda item: not str(item.path).endswith(BEGUN_FIRST))
 
 
 def pytest_collection_finish() -> None:
@@ -88,31 +91,26 @@ def pytest_configure(config: pytest.Config) -> None:
         postgres_15.use()
 
 
-@cache
-def named_tests() -> frozenset[str]:
-    """Tests, and files of tests, that docs/guarantees.md names."""
-    return frozenset(re.findall(r"`(?:tests/[\w/]*/)?(test_\w+)(?:\.py)?`", GUARANTEES.read_text("utf-8")))
+def possible_speeds(text: str) -> set[str]:
+    """The speeds that tests of a file with this text may have; some may be too many."""
+    named = set(re.findall(rf"\b({'|'.join(SPEEDS)})\b", text))
+    all_marked = re.search(rf"^pytestmark = pytest\.mark\.({SLOW}|{WIDE})\b", text, re.MULTILINE)
+    return named if all_marked else named | {QUICK}
 
 
-def require_guarantees(items: list[pytest.Item]) -> None:
-    """Raises UsageError if a test that docs/guarantees.md names is not among the tests."""
-    absent = named_tests() - {name for item in items for name in (item.name.split("[")[0], item.path.stem)}
-    if absent:
-        raise pytest.UsageError(
-            f"docs/guarantees.md names tests that --quick does not find: {', '.join(sorted(absent))}"
-        )
+def speeds(items: Iterable[pytest.Item]) -> list[str]:
+    """The speed of each item, by the nearest mark: of the case, its function or its file. Without one it is quick.
 
-
-def not_quick(items: list[pytest.Item]) -> list[pytest.Item]:
-    """Leave out for `--quick`: items marked wide, but each `every`th of a module and those that the page names."""
-    seen: Counter[Path] = Counter()
-    left_out = []
+    Of the cases that share a mark such as `wide(slow=10)`, each tenth is slow and the others are wide.
+    """
+    seen: Counter[int] = Counter()
+    found = []
     for item in items:
-        wide = item.get_closest_marker("wide")
-        if wide is None or named_tests() & {item.name.split("[")[0], item.path.stem}:
-            continue
-        every = wide.kwargs.get("every")
-        if every is None or seen[item.path] % every:
-            left_out.append(item)
-        seen[item.path] += 1
-    return left_out
+        marks = [mark for node in item.iter_parents() for mark in reversed(node.own_markers) if mark.name in SPEEDS]
+        mark = marks[0] if marks else None
+        number = seen[id(mark)]
+        seen[id(mark)] += 1
+        every = mark.kwargs if mark else {}
+        exception = next((speed for speed in SPEEDS if speed in every and number % every[speed] == 0), None)
+        found.append(exception or (mark.name if mark else QUICK))
+    return found

@@ -15,6 +15,8 @@ from tests.support.fixtures import wait_for
 from tests.support.flower_program import Flower
 from tests.support.system import System
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["browser", "flower", "s", "window"]
 
 SCRIPT = "<img src=x onerror=\"document.documentElement.dataset.owned = 'yes'\">"

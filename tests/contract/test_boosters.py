@@ -21,7 +21,7 @@ from scorebeat.models.store import store
 from tests.contract import booster_files
 from tests.contract.booster_files import BINARY, X, Y
 
-pytestmark = pytest.mark.wide(every=8)
+pytestmark = pytest.mark.wide(slow=8)
 
 FORMATS = ("xgboost", "lightgbm")
 KINDS = {"xgboost": "XGB", "lightgbm": "LGBM"}

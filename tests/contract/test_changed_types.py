@@ -9,7 +9,7 @@ from scorebeat.producer.requests.apply import apply
 from scorebeat.producer.requests.apply import check as check_job
 from tests.contract.typed_rows import TypedRows, rows
 
-pytestmark = pytest.mark.wide(every=10)
+pytestmark = pytest.mark.wide(slow=10, quick=60)
 
 __all__ = ["rows"]
 
@@ -45,6 +45,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow(quick=5)
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_column_that_changes_in_mid_run_leads_to_no_wrong_prediction(
     rows: TypedRows, twice: str, change: str

@@ -22,7 +22,7 @@ from scorebeat.db.source.source import Source
 from tests.support.ledger_fixtures import shared_engine
 from tests.support.ledger_rows import a_job
 
-pytestmark = pytest.mark.wide(every=10)
+pytestmark = pytest.mark.wide(slow=10, quick=40)
 
 __all__ = ["shared_engine"]
 
@@ -182,6 +182,7 @@ def test_a_column_whose_values_have_no_bound_is_read_by_copy(engine: Engine, nam
     assert described(engine, rows_of(READ[name])).bounded(["x"], 1, 10**9) is None
 
 
+@pytest.mark.slow(quick=3)
 @pytest.mark.parametrize("sql", LONGEST)
 def test_rows_take_no_more_bytes_than_they_were_bounded_to(engine: Engine, data: DataConnection, sql: str) -> None:
     bound, rows = 1_000_000, 100
@@ -196,6 +197,7 @@ def test_rows_take_no_more_bytes_than_they_were_bounded_to(engine: Engine, data:
     assert result.rows.nbytes + result.keys.nbytes + rows * 2 * 24 <= bound  # 24 bytes a value are libpq's own
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("query", ["SELECT 1 AS id, {} AS x", "SELECT {} AS id, 1 AS x"], ids=["an input", "a key"])
 def test_a_text_that_may_have_been_cut_is_never_taken_for_whole(
     engine: Engine, data: DataConnection, query: str

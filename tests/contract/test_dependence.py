@@ -61,6 +61,7 @@ def test_a_model_of_which_one_value_a_column_is_known_is_tried_on_rows_that_diff
         added(tmp_path, model, rows)
 
 
+@pytest.mark.slow(quick=2)
 @pytest.mark.parametrize(
     ("first", "message"),
     [

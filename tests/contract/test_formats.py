@@ -25,7 +25,7 @@ from scorebeat.models.scoring.micro_batches import MicroBatches
 from scorebeat.models.store import store
 from tests.contract.format_cases import CASES, Case, Loop, X
 
-pytestmark = pytest.mark.wide(every=20)
+pytestmark = pytest.mark.wide(slow=20, quick=160)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from scorebeat.producer.requests import requeue
 from scorebeat.producer.requests.preview import preview
 from tests.contract.typed_rows import TypedRows, rows
 
-pytestmark = pytest.mark.wide(every=12)
+pytestmark = pytest.mark.wide(slow=12)
 
 __all__ = ["rows"]
 

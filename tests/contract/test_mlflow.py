@@ -20,7 +20,7 @@ from scorebeat.models.scoring import score_rows
 from scorebeat.models.store import store
 from tests.contract.mlflow_files import NOTHING_MORE, library, named_columns, tensors
 
-pytestmark = pytest.mark.wide(every=6)
+pytestmark = pytest.mark.wide(slow=6)
 
 pytest.importorskip("mlflow")
 

@@ -131,6 +131,7 @@ def test_widened_floats_keep_every_value(values: list[float | None]) -> None:
     assert checked.column("y").to_pylist() == values
 
 
+@pytest.mark.slow
 @given(st.lists(st.one_of(st.none(), st.text()), max_size=50))
 def test_dictionaries_become_the_same_texts(values: list[str | None]) -> None:
     coded = pa.array(values, pa.string()).dictionary_encode()

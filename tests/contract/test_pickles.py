@@ -24,7 +24,7 @@ from scorebeat.models.formats.sklearn import pickle_format
 from scorebeat.models.scoring import score_rows
 from scorebeat.models.store import store
 
-pytestmark = pytest.mark.wide(every=3)
+pytestmark = pytest.mark.wide(quick=3)
 
 X, Y = load_iris(return_X_y=True)
 ALLOWED = AddOptions(code=frozenset({"pickle"}))
@@ -93,6 +93,7 @@ def test_a_function_that_cloudpickle_wrote_is_a_step_like_any_other(tmp_path: Pa
     assert np.allclose(found["class_1"], model.predict_proba(X[:5])[:, 1], rtol=0, atol=1e-12)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -78,7 +78,9 @@ def app() -> Any:
     return make_app(Settings(_env_file=None, broker_url=NOWHERE), unknown)
 
 
-@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name.startswith("torch.") else ()) for name in NAMED]
+)
 def test_each_private_name_is_in_its_library(name: str) -> None:
     library = name.partition(".")[0]
     pytest.importorskip(library, reason=f"{library} is not installed: make install EXTRAS=dev,{library}")

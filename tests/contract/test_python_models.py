@@ -238,6 +238,7 @@ def test_a_class_may_return_each_of_these_forms(write: Write, add: Callable[...,
     assert [time.isoformat() for time in outputs["d"]] == ["2026-01-31T00:00:00+00:00"] * 2
 
 
+@pytest.mark.slow
 def test_a_lack_of_pytorch_memory_is_reported_so_that_fewer_rows_are_tried(
     write: Write, add: Callable[..., Artifact]
 ) -> None:

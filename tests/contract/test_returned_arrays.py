@@ -143,6 +143,7 @@ def test_an_estimator_may_return_its_own_buffer(tmp_path: Path, made: Callable[[
         assert found["class_1"].to_pylist() == fitted.predict_proba(x)[:, 1].tolist()
 
 
+@pytest.mark.slow
 def test_a_python_function_of_mlflow_may_return_its_own_buffer(tmp_path: Path) -> None:
     pytest.importorskip("mlflow")
     mlflow = mlflow_files.library()

@@ -79,6 +79,7 @@ SEVERAL: dict[str, tuple[Any, Any, list[str]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow(quick=3)
 @pytest.mark.parametrize("case", SEVERAL)
 def test_a_classifier_of_several_labels_has_a_column_a_label(tmp_path: Path, case: str) -> None:
     model, y, probabilities = SEVERAL[case]

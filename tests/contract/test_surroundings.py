@@ -116,6 +116,7 @@ def loaded(write: Write, add: Callable[..., Artifact], monkeypatch: pytest.Monke
         del os.environ["SCOREBEAT_WINDOW"]
 
 
+@pytest.mark.slow(quick=2)
 @pytest.mark.parametrize("case", CHANGES)
 @pytest.mark.parametrize("when", ["load", "call"])
 def test_a_models_changes_of_its_process_do_not_outlive_its_call(

@@ -20,7 +20,7 @@ from scorebeat.models.store import store
 from tests.contract import torch_files
 from tests.contract.torch_files import export, linear, module
 
-pytestmark = pytest.mark.wide(every=10)
+pytestmark = pytest.mark.wide(slow=10)
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 ROW = torch.ones(3, 4)

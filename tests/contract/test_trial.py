@@ -35,7 +35,7 @@ from scorebeat.models.inputs.sample_file import SampleFile
 from scorebeat.models.store import store
 from tests.contract.python_files import Write
 
-pytestmark = pytest.mark.wide(every=10)
+pytestmark = pytest.mark.wide(slow=10, quick=40)
 
 PICKLE = frozenset({"pickle"})
 CODES = pd.DataFrame({"code": [10, 20, 30, 40] * 10, "spent": [5.0, 80.0, 3.5, 900.0, 41.0] * 8})
@@ -101,6 +101,7 @@ def test_a_matrix_of_codes_is_tried_on_the_codes_of_its_training(tmp_path: Path)
     assert seen(added(tmp_path, model)).startswith("8 invented rows: agree")
 
 
+@pytest.mark.slow(quick=2)
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".json", ".jsonl"])
 def test_rows_of_a_file_are_scored_as_the_library_scores_them(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"people{suffix}"
@@ -210,6 +211,7 @@ def test_a_null_that_the_model_does_not_take_refuses_and_names_its_row_and_colum
     assert "code has" not in reason
 
 
+@pytest.mark.quick
 def test_rows_that_would_be_scored_otherwise_than_by_the_library_refuse_the_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,6 +290,7 @@ BESIDE = "a row alone than among other rows: row 1, row 2"
 AGAIN = "the same rows come again: row 1, row 2"
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("returned", "message"),
     [
@@ -352,6 +355,7 @@ def dropping() -> Any:
     return helper.make_graph([node], "dropping", [x], [y], [ratio, training])
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("graph", "message"),
     [(centred, "a row alone"), (noisy, "at each run, with RandomN"), (dropping, "training, with Drop")],

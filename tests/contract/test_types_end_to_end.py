@@ -3,20 +3,24 @@
 import datetime as dt
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 
 from scorebeat.core.errors import SignatureError
+from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
+from scorebeat.db.ledger.runs import Run
 from scorebeat.db.source import types
 from scorebeat.models.arrow_types import _NAMED
 from scorebeat.online.predictor import Predictor
 from tests.contract.typed_rows import TypedRows, rows
 
-pytestmark = pytest.mark.wide(every=10)
+pytestmark = pytest.mark.wide(slow=10, quick=60)
 
 __all__ = ["rows"]
 
@@ -117,18 +121,32 @@ def in_the_inputs_type(value: Any, kind: str) -> Any:
     return value
 
 
-@pytest.mark.parametrize("name", INPUTS)
-def test_a_model_gets_postgresqls_own_value_or_the_row_is_refused(rows: TypedRows, name: str) -> None:
-    case = INPUTS[name]
-    table = f"in_{words(name)}"
-    fill(rows, table, case.sql, (*case.good, *case.bad))
-    job = rows.job(table, rows.echo(case.input))
+@pytest.fixture(scope="module")
+def scored(rows: TypedRows) -> Callable[[str], tuple[Job, Run]]:
+    """Scores the rows of a case when the first test needs that; returns the job and its run."""
 
-    run = rows.scored(job)
+    @cache
+    def once(name: str) -> tuple[Job, Run]:
+        case, table = INPUTS[name], f"in_{words(name)}"
+        fill(rows, table, case.sql, (*case.good, *case.bad))
+        job = rows.job(table, rows.echo(case.input))
+        return job, rows.scored(job)
+
+    return once
+
+
+@pytest.mark.slow(quick=4)
+@pytest.mark.parametrize("name", INPUTS)
+def test_a_model_gets_postgresqls_own_value_or_the_row_is_refused(
+    rows: TypedRows, scored: Callable[[str], tuple[Job, Run]], name: str
+) -> None:
+    case = INPUTS[name]
+
+    job, run = scored(name)
 
     assert rows.errors(run.id) == []
     null = len(case.good) + len(case.bad) + 1
-    own = dict(rows.sql(f"SELECT id, {case.oracle} FROM {table} WHERE id <= {len(case.good)} OR id = {null}"))
+    own = dict(rows.sql(f"SELECT id, {case.oracle} FROM {job.name} WHERE id <= {len(case.good)} OR id = {null}"))
     if "[" in case.input and case.input.endswith("4]"):
         del own[null]  # no array of four is NULL
     assert rows.seen(job) == {id_: repr(in_the_inputs_type(value, case.input)) for id_, value in own.items()}
@@ -151,10 +169,11 @@ def as_number(x: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", INPUTS)
-def test_the_same_value_is_the_same_online(rows: TypedRows, name: str) -> None:
+def test_the_same_value_is_the_same_online(
+    rows: TypedRows, scored: Callable[[str], tuple[Job, Run]], name: str
+) -> None:
     """The row as JSON, as PostgreSQL and the API's pages write it."""
-    case = INPUTS[name]
-    table = f"in_{words(name)}"
+    case, table = INPUTS[name], scored(name)[0].name
     seen = dict(rows.sql(f"SELECT id, seen FROM predictions.{table}"))
     source_rows = rows.sql(f"SELECT id, row_to_json(q)::text FROM {table} AS q ORDER BY id")
 
@@ -162,11 +181,13 @@ def test_the_same_value_is_the_same_online(rows: TypedRows, name: str) -> None:
     for id_, line in source_rows:
         x = json.loads(line)["x"]
         try:
-            (scored,) = predictor.predict(rows.echo(case.input), [{"x": as_number(x) if "float" in case.input else x}])
+            (predicted,) = predictor.predict(
+                rows.echo(case.input), [{"x": as_number(x) if "float" in case.input else x}]
+            )
         except SignatureError:
             refused.add(id_)
         else:
-            online[id_] = scored["seen"]
+            online[id_] = predicted["seen"]
 
     # a date that ISO 8601 cannot express is refused; a number that Python reads as infinity, and others of JSON
     # from an array that begins at 1, are not seen

@@ -54,6 +54,7 @@ class Scaled(Strict):
     triggers: list[Trigger] = Field(min_length=1, max_length=1)
 
 
+@pytest.mark.slow(quick=4)
 @each_shape
 @pytest.mark.parametrize("version", [OLDEST, kubernetes_validate.latest_version()])
 def test_every_object_fits_the_schema_of_its_kind(name: str, version: str) -> None:

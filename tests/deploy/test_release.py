@@ -18,6 +18,7 @@ def metadata(wheel: Path) -> Message:
         return message_from_bytes(opened.read(name))
 
 
+@pytest.mark.slow
 def test_the_wheel_has_the_version_and_the_words_of_the_project(metadata: Message) -> None:
     declared = project(REPOSITORY)
 
@@ -28,6 +29,7 @@ def test_the_wheel_has_the_version_and_the_words_of_the_project(metadata: Messag
     assert metadata.get_all("Classifier")
 
 
+@pytest.mark.slow
 def test_the_wheel_has_every_module_migration_and_example_and_nothing_else(wheel: Path) -> None:
     kept = {"scorebeat/__init__.py", "scorebeat/py.typed"} | {
         f"scorebeat/{path.relative_to(REPOSITORY).as_posix()}"

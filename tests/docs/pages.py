@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
@@ -164,3 +164,11 @@ def _before(lines: list[str]) -> tuple[str, str | None]:
 
 def _parts(path: Path) -> tuple[str, ...]:
     return path.relative_to(REPOSITORY).parts
+
+
+@cache
+def titles_of_tests() -> frozenset[str]:
+    """The names of all tests and of their files."""
+    files = list((REPOSITORY / "tests").rglob("test_*.py"))
+    titles = {name for file in files for name in re.findall(r"def (test_\w+)", file.read_text("utf-8"))}
+    return frozenset(titles | {file.stem for file in files})

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import REPOSITORY, Page, every_page
+from tests.docs.pages import REPOSITORY, Page, every_page, titles_of_tests
 
 PAGES = every_page()
 BY_PATH = {page.path: page for page in PAGES}
@@ -33,7 +33,11 @@ def test_every_file_that_a_page_names_is_there(page: Page) -> None:
 
 @each_page
 def test_every_test_that_a_page_names_is_there(page: Page) -> None:
-    missing = [f"{page.name}:{line}: {word}" for line, word in page.code if TEST.fullmatch(word) and not _is_test(word)]
+    missing = [
+        f"{page.name}:{line}: {word}"
+        for line, word in page.code
+        if TEST.fullmatch(word) and word not in titles_of_tests()
+    ]
     assert not missing
 
 
@@ -58,8 +62,3 @@ def _exists(page: Page, target: str) -> bool:
     if not anchor:
         return found.exists()
     return found in BY_PATH and anchor in BY_PATH[found].anchors
-
-
-def _is_test(name: str) -> bool:
-    files = (REPOSITORY / "tests").rglob("test_*.py")
-    return any(file.stem == name or re.search(rf"def {name}\(", file.read_text("utf-8")) for file in files)

@@ -4,12 +4,13 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from typing import NamedTuple
 
 import pytest
 
-from tests.docs.pages import REPOSITORY
+from tests.docs.pages import REPOSITORY, titles_of_tests
 from tests.docs.private_parts import PAGE, ROWS, Row
 
 PRODUCT = [
@@ -40,13 +41,17 @@ class Found(NamedTuple):
     name: str
 
 
-TREES = {str(path.relative_to(REPOSITORY)): ast.parse(path.read_text("utf-8")) for path in PRODUCT}
+@cache
+def trees() -> dict[str, ast.Module]:
+    """By file; read when a test needs them, and not by each process that collects tests."""
+    return {str(path.relative_to(REPOSITORY)): ast.parse(path.read_text("utf-8")) for path in PRODUCT}
 
 
+@pytest.mark.slow
 def test_every_private_part_that_the_code_uses_is_on_the_page() -> None:
-    found = {one for file, tree in TREES.items() for one in (*_attributes(file, tree), *_imports(file, tree))}
-    found |= {one for file, tree in TREES.items() for one in (*_replaced(file, tree), *_overridden(file, tree))}
-    found |= {one for file, tree in TREES.items() for one in _by_text(file, tree)}
+    found = {one for file, tree in trees().items() for one in (*_attributes(file, tree), *_imports(file, tree))}
+    found |= {one for file, tree in trees().items() for one in (*_replaced(file, tree), *_overridden(file, tree))}
+    found |= {one for file, tree in trees().items() for one in _by_text(file, tree)}
     missing = [f"{one.name} in {one.file}" for one in sorted(found) if not any(_is_named(row, one) for row in ROWS)]
 
     assert len(found) > 50
@@ -66,14 +71,7 @@ def test_each_row_of_the_page_has_files_that_use_it_and_tests_that_there_are(row
     assert texts
     assert [name for name in used if not any(name in text for text in texts)] == []
     assert row.tests
-    assert [name for name in row.tests if name not in TESTS] == []
-
-
-TESTS = {
-    name
-    for path in (REPOSITORY / "tests").rglob("test_*.py")
-    for name in re.findall(r"def (test_\w+)", path.read_text())
-}
+    assert [name for name in row.tests if name not in titles_of_tests()] == []
 
 
 def _is_named(row: Row, found: Found) -> bool:
@@ -90,7 +88,7 @@ def _attributes(file: str, tree: ast.Module) -> Iterator[Found]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and PRIVATE.fullmatch(node.attr) and node.attr not in PYTHONS:
             is_super = isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "super"
-            if is_super or node.attr not in OWN or _root(node) in others:
+            if is_super or node.attr not in own_names() or _root(node) in others:
                 yield Found(file, node.attr)
 
 
@@ -202,4 +200,6 @@ def _own(tree: ast.Module) -> Iterator[str]:
             yield node.attr
 
 
-OWN = {name for tree in TREES.values() for name in _own(tree)}
+@cache
+def own_names() -> set[str]:
+    return {name for tree in trees().values() for name in _own(tree)}

@@ -9,6 +9,8 @@ from scorebeat.core.states import RunState
 from scorebeat.producer.requests.requeue import requeue
 from tests.support.system import MODEL, System, assert_scored_once, own_system
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:

@@ -11,6 +11,8 @@ from scorebeat.core.states import RunState
 from tests.support.fixtures import wait_for
 from tests.support.system import GATED, System, assert_scored_once, own_system
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def system(tmp_path: Path) -> Iterator[System]:

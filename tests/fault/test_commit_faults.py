@@ -16,6 +16,8 @@ from tests.support.fixtures import kill_group, wait_for
 from tests.support.gates import Step, build_gates, has_backend, of_batch, of_copy, others_go_on, stopped
 from tests.support.system import AT_THE_GATE, GATED, IN_A_FETCH, System, assert_scored_once, children, own_system
 
+pytestmark = pytest.mark.slow
+
 Workers = list["Popen[bytes]"]
 
 WAITS = {"claim_ttl": timedelta(seconds=2), "heartbeat": timedelta(milliseconds=300)}

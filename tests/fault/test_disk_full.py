@@ -19,6 +19,8 @@ from scorebeat.producer.requests.requeue import requeue
 from tests.support.fixtures import wait_for
 from tests.support.system import MODEL, SLOW, System, assert_scored_once, own_system
 
+pytestmark = pytest.mark.slow
+
 
 class Disk:
     """A small file system that a test fills to the last byte, and frees."""

@@ -13,6 +13,8 @@ from tests.support.fixtures import kill_group, wait_for
 from tests.support.source_tables import INPUTS
 from tests.support.system import GATED, System, own_system
 
+pytestmark = pytest.mark.slow
+
 DUE = datetime(2026, 7, 1, 2, 30, 0, 123456, tzinfo=UTC)
 FIRST, *REST = INPUTS
 OF_THE_RUN = f"(extract(epoch FROM :due_at) - {DUE.timestamp()!r} + :run_id + :offset)::float8"

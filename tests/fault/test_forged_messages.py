@@ -18,6 +18,8 @@ from tests.support import forged
 from tests.support.fixtures import wait_for
 from tests.support.system import System, assert_scored_once, children, own_system
 
+pytestmark = pytest.mark.slow
+
 QUEUES = ("cpu", CONTROL_QUEUE, PLAN_QUEUE)
 MORE_MEMORY = 120
 """MiB that all of a worker's processes may have more after a message of 50 MB and a bomb of 256."""

@@ -11,6 +11,8 @@ from tests.integration.scoring.test_changed_rows import TABLE, change, values, w
 from tests.support.fixtures import REPOSITORY, environment, wait_for
 from tests.support.poison_fixtures import Points, assert_accounted, points
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["points"]
 
 WORKER = """

@@ -14,6 +14,8 @@ from tests.support.fixtures import kill_group, wait_for
 from tests.support.gates import Step, build_gates, has_backend, of_batch
 from tests.support.system import System, assert_scored_once, children, own_system
 
+pytestmark = pytest.mark.slow
+
 BUILDS = (
     "SELECT pid FROM pg_stat_activity WHERE query LIKE '%build_key%' AND wait_event_type = 'Lock'"
     " AND application_name LIKE :name"

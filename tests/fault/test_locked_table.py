@@ -14,6 +14,8 @@ from tests.fault.test_read_only_database import scorebeat
 from tests.support.fixtures import wait_for
 from tests.support.system import SLOW, System, assert_scored_once, own_system
 
+pytestmark = pytest.mark.slow
+
 LOCKED_FOR = 25.0
 """Seconds; a worker, a planner or control that waited for the lock would be seen to hang for so long."""
 BOUND = 10.0

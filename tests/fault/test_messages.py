@@ -40,6 +40,7 @@ def worker(system: System, unplanned: int) -> "Popen[bytes]":  # noqa: ARG001 --
     return system.programs.worker("cpu", processes=2)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("worker")
 def test_a_plan_that_was_lost_with_the_broker_is_sent_again(system: System, unplanned: int) -> None:
     assert system.until_finished(unplanned) is RunState.SUCCEEDED

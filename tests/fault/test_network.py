@@ -14,6 +14,8 @@ from tests.support.fixtures import kill_group, wait_for
 from tests.support.proxy import Proxy, proxy_to
 from tests.support.system import GATED, SLOW, System, assert_scored_once, own_system
 
+pytestmark = pytest.mark.slow
+
 Process: TypeAlias = "Popen[bytes]"
 
 SOON = {"socket_timeout": 2, "health_check_interval": 1}

@@ -17,6 +17,8 @@ from tests.support.fixtures import kill_group
 from tests.support.source_tables import BIGINT, INPUTS, fill
 from tests.support.system import GATED, MODEL, System, assert_scored_once, children, own_system
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Versions:

@@ -77,6 +77,7 @@ def run_of(points: Points, kinds: Mapping[str, Iterable[int]], rows: int, **opti
     return job, points.planned(job)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("worker")
 def test_one_row_of_20_000_that_ends_its_process_costs_three_deaths_and_only_itself(points: Points) -> None:
     job, run = run_of(points, {"segfault": [12_345]}, 20_000)
@@ -110,6 +111,7 @@ def test_several_such_rows_adjacent_in_one_chunk_and_apart_are_all_found(points:
     assert_nothing_committed_was_scored_again(points, job, points.folder / "calls")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("worker")
 @pytest.mark.parametrize("settings", [3], indirect=True)  # rows that do not hang need a second on a busy machine
 def test_a_row_that_hangs_is_found_even_if_it_holds_the_interpreters_lock(points: Points) -> None:
@@ -123,6 +125,7 @@ def test_a_row_that_hangs_is_found_even_if_it_holds_the_interpreters_lock(points
     assert_nothing_committed_was_scored_again(points, job, points.folder / "calls")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("worker")
 def test_a_row_that_stops_its_process_is_found_and_each_death_has_its_cause(points: Points) -> None:
@@ -139,6 +142,7 @@ def test_a_row_that_stops_its_process_is_found_and_each_death_has_its_cause(poin
     assert_accounted(points.engine, job, dict.fromkeys([400, 700, 1500], DIED))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("worker")
 def test_a_row_whose_prediction_closes_the_processs_connections_costs_only_itself(points: Points) -> None:

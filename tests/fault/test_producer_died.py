@@ -12,6 +12,8 @@ from tests.support.fixtures import kill_group, wait_for
 from tests.support.gates import Gate, Step, build_gates, of_batch, others_go_on, stopped
 from tests.support.system import GATED, System, assert_scored_once, own_system
 
+pytestmark = pytest.mark.slow
+
 WAITS = {"claim_ttl": timedelta(seconds=2), "heartbeat": timedelta(milliseconds=300)}
 
 

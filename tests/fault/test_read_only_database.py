@@ -10,6 +10,8 @@ from scorebeat.core.states import RunState
 from tests.support.fixtures import typed, wait_for
 from tests.support.system import SLOW, System, assert_scored_once, own_system
 
+pytestmark = pytest.mark.slow
+
 REFUSED = "read-only transaction"
 
 

@@ -15,6 +15,8 @@ from tests.support import poison
 from tests.support.fixtures import Programs, kill_group, wait_for
 from tests.support.poison_fixtures import Points, assert_accounted, points
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["points"]
 
 Start = Callable[[int], "Popen[bytes]"]

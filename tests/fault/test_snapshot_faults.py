@@ -10,6 +10,8 @@ from tests.support.fixtures import kill_group, wait_for
 from tests.support.gates import Step, build_gates, has_backend, of_batch
 from tests.support.system import AT_THE_GATE, System, assert_scored_once, own_system
 
+pytestmark = pytest.mark.slow
+
 TABLES = "SELECT relname FROM pg_class WHERE relnamespace = 'scorebeat_work'::regnamespace AND relkind = 'r'"
 
 

@@ -18,6 +18,8 @@ from scorebeat.db.schema import migrate
 from tests.support.fixtures import kill_group, typed, wait_for
 from tests.support.system import System, assert_scored_once, own_system, publish_model, reached
 
+pytestmark = pytest.mark.slow
+
 OF_BEFORE = "scorebeat:"
 """The beginning of all keys before installations had prefixes."""
 
@@ -63,6 +65,7 @@ def check(settings: Settings) -> list[str]:
     return [" ".join(line.split()) for line in output.splitlines() if "neighbours" in line]
 
 
+@pytest.mark.quick
 def test_neither_takes_the_others_messages(one: System, other: System) -> None:
     theirs = other.job("flowers", rows=120)
     other.programs.control()

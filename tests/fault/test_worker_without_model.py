@@ -10,6 +10,8 @@ from scorebeat.db.processes import unloadable
 from tests.support.fixtures import kill_group, wait_for
 from tests.support.system import MODEL, System, assert_scored_once, own_system
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:

@@ -36,6 +36,7 @@ def start(system: System) -> Iterator[Start]:
         kill_group(process)
 
 
+@pytest.mark.slow
 def test_a_batch_whose_worker_was_killed_is_finished_by_another(system: System, start: Start) -> None:
     job = system.job("killed_worker", batch_rows=200, where=GATED)
     first = start()
@@ -55,6 +56,7 @@ def test_a_batch_whose_worker_was_killed_is_finished_by_another(system: System, 
     assert system.settings.claim_ttl.total_seconds() <= seconds <= expired.total_seconds()
 
 
+@pytest.mark.slow
 def test_the_claim_of_a_killed_process_is_freed_by_its_parent_at_once(system: System, start: Start) -> None:
     job = system.job("killed_child", batch_rows=200, where=GATED)
     worker = start()
@@ -108,6 +110,7 @@ def is_gone(pid: int) -> bool:
         return True
 
 
+@pytest.mark.slow
 def test_a_worker_that_slept_past_its_claim_writes_nothing(system: System, start: Start) -> None:
     job = system.job("stalled", batch_rows=200, where=GATED)
     late = start()

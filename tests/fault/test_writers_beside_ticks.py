@@ -14,6 +14,8 @@ import pytest
 from scorebeat.core.jobs.job import Job
 from tests.support.poison_fixtures import Points, points
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["points"]
 
 FIRST = 5_000

@@ -15,6 +15,8 @@ from tests.support.nights import PASSWORD, ROLE, Night, a_night
 from tests.support.source_tables import INPUTS
 from tests.support.system import assert_scored_once
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:

@@ -15,7 +15,7 @@ from tests.parity.known import KNOWN
 from tests.parity.system import Parity
 from tests.support import fixtures
 
-pytestmark = pytest.mark.wide(every=20)
+pytestmark = pytest.mark.wide(slow=20)
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,13 @@
 """Both servers of one data folder, which a test may stop, kill and start again on the same sockets."""
 
+import atexit
 import os
+import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,6 +16,7 @@ from scorebeat.ops.local.data_folder import locked
 from scorebeat.ops.local.processes import Child, Process
 from scorebeat.ops.local.servers import Servers, prepare, wait_until_ready
 from tests.support.fixtures import wait_for
+from tests.support.in_memory import in_memory, new_folder
 from tests.support.stack_fixtures import UNSAFE_BUT_FAST
 
 
@@ -55,7 +60,9 @@ class OwnServers:
 
 @contextmanager
 def own_servers(data_folder: Path) -> Iterator[OwnServers]:
-    with locked(data_folder) as folder, (folder.path / "servers.log").open("wb") as output:
+    with in_memory(data_folder), locked(data_folder) as folder, (folder.path / "servers.log").open("wb") as output:
+        command = ["cp", "-a", *map(str, unused_cluster().iterdir()), str(folder.path)]  # with their owners
+        subprocess.run(command, check=True)
         prepared = prepare(folder, UNSAFE_BUT_FAST)
         servers = OwnServers(prepared, output)
         try:
@@ -66,3 +73,19 @@ def own_servers(data_folder: Path) -> Iterator[OwnServers]:
             servers.stop("broker")
             servers.stop("database")
             prepared.clean()
+
+
+@cache
+def unused_cluster() -> Path:
+    """A folder with the files of a cluster that no server has used yet, and its password.
+
+    To make them takes a second of CPU, and to copy them a tenth of one.
+    """
+    made = new_folder()
+    atexit.register(shutil.rmtree, made)
+    with locked(made / "data") as folder:
+        prepare(folder, UNSAFE_BUT_FAST).clean()
+    (made / "unused").mkdir()
+    for name in ("postgres", "password"):
+        (made / "data" / name).rename(made / "unused" / name)
+    return made / "unused"

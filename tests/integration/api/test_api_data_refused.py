@@ -9,7 +9,7 @@ from tests.support.api_fixtures import Client, client, numbers, opened, scored, 
 from tests.support.ledger_fixtures import Ledger, ledger, trained
 from tests.support.ledger_rows import a_job
 
-pytestmark = pytest.mark.wide(every=10)
+pytestmark = pytest.mark.wide(slow=10, quick=20)
 
 __all__ = ["client", "ledger", "opened", "scored", "trained"]
 

@@ -14,7 +14,7 @@ from scorebeat.core.settings import Settings
 from tests.support.api_fixtures import BEARER, SCORED, TOKEN, Client, Opener, client, opened, scored
 from tests.support.ledger_fixtures import Ledger, ledger, trained
 
-pytestmark = pytest.mark.wide(every=10)
+pytestmark = pytest.mark.wide(slow=10)
 
 __all__ = ["client", "ledger", "opened", "scored", "trained"]
 

@@ -15,6 +15,7 @@ from tests.support.own_servers import own_servers
 __all__ = ["client", "ledger", "opened", "scored", "trained"]
 
 
+@pytest.mark.slow
 def test_a_key_is_looked_up_in_the_version_that_is_published_now(client: Client, scored: Ledger) -> None:
     assert client.get("/data/1").json()["state"] == "predicted"
     scored.new_version(2)
@@ -28,6 +29,7 @@ def test_a_key_is_looked_up_in_the_version_that_is_published_now(client: Client,
     assert client.get("/data/1").json()["prediction"]["batch_id"] <= 3
 
 
+@pytest.mark.slow
 def test_a_view_with_other_columns_is_shown_with_them(client: Client, scored: Ledger) -> None:
     assert set(client.get("/data/1").json()["prediction"]) == {"id", "label", "p0", "p1", "p2", "batch_id", "scored_at"}
     scored.new_version(2, with_outputs(other=pa.float64()))
@@ -94,6 +96,7 @@ def test_a_run_that_is_shown_whole_is_not_read_before_its_end(client: Client, sc
     assert len(client.get("/data/predicted", params={"job": "whole"}).json()["rows"]) == 30
 
 
+@pytest.mark.slow
 def test_each_response_reports_an_unavailable_database_and_it_recovers(
     opened: Opener, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

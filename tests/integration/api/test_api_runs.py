@@ -13,7 +13,7 @@ from tests.support.api_fixtures import Client, Opener, client, opened, scored
 from tests.support.ledger_fixtures import Ledger, ledger, trained
 from tests.support.ledger_rows import a_job, add_batch, add_run
 
-pytestmark = pytest.mark.wide(every=10)
+pytestmark = pytest.mark.wide(quick=10)
 
 __all__ = ["client", "ledger", "opened", "scored", "trained"]
 

@@ -11,6 +11,8 @@ from scorebeat.core.data_folder import StackUrls
 from tests.recipes.churn_shop import ChurnShop, churn_shop
 from tests.support.fixtures import wait_for
 
+pytestmark = pytest.mark.slow
+
 MODELS = '''"""The application's own module, of a name that many have."""
 
 import os

@@ -93,6 +93,7 @@ def test_a_notebook_scores_a_table_and_reads_the_result_of_its_library(
     assert [str(each) for each in client.models.versions() if each.name == "sums"] == [model]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("workers", "model")
 def test_rows_by_key_by_condition_and_from_quarantine(system: System, client: scorebeat.Client, tmp_path: Path) -> None:
     rows = ROWS.assign(a=[1.5, np.nan, 40.25, 0.5])
@@ -145,7 +146,7 @@ def test_predictions_and_rows_are_frames_of_polars_too(
     system: System, client: scorebeat.Client, tmp_path: Path
 ) -> None:
     table(system, "bears", ROWS)
-    client.apply(jobs_file(tmp_path, "notebook", "picked", "bears"))
+    client.apply(jobs_file(tmp_path, "notebook", "bears"))
     client.enqueue("bears").wait(120)
 
     found = pl.DataFrame(client.predictions("bears")).sort("id")
@@ -213,6 +214,7 @@ def refusing(system: System) -> str:
     return system.job("refusing", rows=4).name
 
 
+@pytest.mark.slow(quick=2)
 @pytest.mark.parametrize(
     ("options", "message"),
     [

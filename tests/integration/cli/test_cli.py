@@ -17,7 +17,7 @@ from scorebeat.producer.context import Producer
 from scorebeat.producer.control import notify, unserved
 from tests.support.cli_fixtures import ROWS, Cli, refused, score_all, scoring
 
-pytestmark = pytest.mark.wide(every=10)
+pytestmark = pytest.mark.wide(quick=10)
 
 COMMANDS = [*cli.list_commands(None)]  # type: ignore[arg-type]  # our list needs no context
 

@@ -12,7 +12,7 @@ from scorebeat.producer.context import Producer
 from tests.support.cli_fixtures import Cli, ledger, refused, score_all, write_adder
 from tests.support.fixtures import free_port
 
-pytestmark = pytest.mark.wide(every=10)
+pytestmark = pytest.mark.wide(quick=10)
 
 
 @pytest.mark.parametrize("command", ["plan", "enqueue", "pause", "resume"])
@@ -167,6 +167,7 @@ def test_a_second_up_on_the_same_folder_is_refused(
         refused(scorebeat("up"), "is in use", f"process {os.getpid()}")
 
 
+@pytest.mark.quick
 def test_names_full_of_sql_are_names_and_nothing_else(
     scorebeat: Cli, settings: Settings, engine: Engine, producer: Producer, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ from scorebeat.ops.local.prepare import prepare
 from scorebeat.producer.context import Producer
 from tests.support.cli_fixtures import JOB, ROWS, Cli, ledger, refused, score_all
 
-pytestmark = pytest.mark.wide(every=10)
+pytestmark = pytest.mark.wide(quick=10)
 
 
 def test_all_mistakes_of_jobs_toml_come_at_once_each_with_its_line(

@@ -34,6 +34,7 @@ def test_each_command_that_needs_an_unreadable_store_reports_it(
     assert job in checked.output
 
 
+@pytest.mark.slow
 def test_a_worker_reports_an_unreadable_store_with_a_next_step_and_no_traceback(tmp_path: Path) -> None:
     with own_system(tmp_path / "system") as system:
         job = system.job("closed")

@@ -32,6 +32,7 @@ def test_migrate_makes_a_ledger_and_may_be_repeated(
     assert "there are no runs yet" in scorebeat("runs").output
 
 
+@pytest.mark.slow
 def test_publish_and_rollback_switch_the_view_and_the_next_run(
     scorebeat: Cli, job: str, producer: Producer, engine: Engine, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from scorebeat.db.processes import signs_of_life, workers
 from tests.support.cli_fixtures import Cli
 from tests.support.fixtures import environment, typed, wait_for
 
-pytestmark = pytest.mark.wide(every=3)
+pytestmark = pytest.mark.wide(slow=3, quick=6)
 
 HERE = socket.gethostname()
 

@@ -62,6 +62,7 @@ def shown_whole_or_not_at_all(points: Points) -> tuple[Job, int]:
     return job, run
 
 
+@pytest.mark.slow(quick=2)
 @pytest.mark.parametrize(
     "fails", [all_dead, the_query_fails_in_the_plan, the_plan_died_each_time, shown_whole_or_not_at_all]
 )

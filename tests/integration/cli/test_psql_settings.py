@@ -145,6 +145,7 @@ def test_without_settings_a_run_returns_what_psql_does(shop: Shop, query: str, u
     assert shop.labels(query) == usual
 
 
+@pytest.mark.slow(quick=2)
 @pytest.mark.parametrize("by", ["database", "role", "url"])
 def test_with_every_setting_changed_a_run_returns_what_psql_does(
     by: str, shop: Shop, query: str, usual: dict[int, str], known: dict[str, tuple[str, str]]

@@ -45,6 +45,7 @@ def test_snapshot_is_recommended_wherever_a_query_would_be_computed_for_each_bat
     assert scorebeat("apply").exit_code == 0
 
 
+@pytest.mark.slow
 def test_plan_and_check_recommend_it_for_a_job_that_grew(scorebeat: Cli, grouped: Path, producer: Producer) -> None:
     with producer.engine.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE later AS TABLE more")
@@ -63,6 +64,7 @@ def test_plan_and_check_recommend_it_for_a_job_that_grew(scorebeat: Cli, grouped
     assert ADVICE not in planned + scorebeat("check").output
 
 
+@pytest.mark.slow
 def test_show_and_check_print_a_snapshots_size_and_a_batch_its_keys(
     scorebeat: Cli, grouped: Path, producer: Producer
 ) -> None:

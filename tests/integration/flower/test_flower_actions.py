@@ -13,7 +13,7 @@ from tests.support.flower_fixtures import NUMBERS, a_run, flower, guarded, recor
 from tests.support.flower_program import Flower, message_of, start_flower
 from tests.support.system import System
 
-pytestmark = pytest.mark.wide(every=10)
+pytestmark = pytest.mark.wide(quick=10)
 
 __all__ = ["flower", "guarded", "s"]
 

@@ -13,6 +13,7 @@ from tests.support.system import System
 __all__ = ["flower", "guarded", "s"]
 
 
+@pytest.mark.slow(quick=2)
 @pytest.mark.parametrize(
     ("path", "status"),
     [

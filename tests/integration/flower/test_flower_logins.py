@@ -37,6 +37,7 @@ def test_others_are_taken(entries: list[str]) -> None:
     require_logins(parsed(entries))
 
 
+@pytest.mark.slow(quick=2)
 @pytest.mark.parametrize(("argument", "variable"), [("--basic-auth=ann:", None), (None, "ann:")])
 def test_flower_does_not_start(ledger: Ledger, argument: str | None, variable: str | None) -> None:
     result = subprocess.run(

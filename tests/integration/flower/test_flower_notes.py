@@ -3,6 +3,8 @@
 import re
 from html import unescape
 
+import pytest
+
 from scorebeat.db.processes import workers
 from scorebeat.producer.control import unserved
 from tests.support.flower_fixtures import a_run, flower, s
@@ -36,6 +38,7 @@ def notes(flower: Flower, path: str) -> list[str]:
     return [unescape(re.sub("</?code>", "`", note)).strip() for note in found]
 
 
+@pytest.mark.slow
 def test_flower_notes_an_unserved_run_as_the_command_line_does_until_it_is_served(s: System, flower: Flower) -> None:
     run = waiting(s, "running", "unserved")
     paths = ("/runs", f"/runs/{run}")

@@ -3,6 +3,8 @@
 import re
 from html import unescape
 
+import pytest
+
 from tests.support.flower_fixtures import a_run, flower, recorded, s, states
 from tests.support.flower_program import Flower, message_of
 from tests.support.system import System
@@ -17,6 +19,7 @@ def group(flower: Flower, run: int, error: str) -> str:
     return str(found)
 
 
+@pytest.mark.slow
 def test_a_requeue_of_one_batch_or_of_one_error_leaves_the_others(s: System, flower: Flower) -> None:
     run = a_run(s, "partial", "in_part", "dead", "dead", "dead")
     ids = [row[0] for row in s.query("SELECT id FROM scorebeat.batches WHERE run_id = :run ORDER BY id", run=run)]

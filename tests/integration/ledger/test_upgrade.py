@@ -230,6 +230,7 @@ def test_an_index_is_made_during_writes_and_an_interrupted_one_is_made_anew(old:
     assert [(definition.partition("USING ")[2], valid) for definition, valid in made] == [("btree (number)", True)]
 
 
+@pytest.mark.slow
 def test_a_lock_that_is_never_free_is_reported_with_the_name_of_its_holder(old: Ledger, later: Later) -> None:
     later.add(ADD_COLUMN)
     url = make_url(str(old.settings.database_url)).set(drivername="postgresql+psycopg2")

@@ -37,6 +37,7 @@ def test_a_key_that_became_wider_between_two_batches_is_written_as_it_is_now(poi
     assert points.sql("SELECT state FROM scorebeat.runs WHERE id = :id", id=run) == ["succeeded"]
 
 
+@pytest.mark.slow(quick=2)
 @pytest.mark.parametrize(
     "change",
     [
@@ -85,6 +86,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow(quick=2)
 @pytest.mark.parametrize("what", list(CHANGES))
 def test_a_table_that_alters_inserted_rows_fails_the_batch_until_it_is_restored(points: Points, what: str) -> None:
     before, change, reason, back = CHANGES[what]

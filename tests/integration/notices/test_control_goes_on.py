@@ -214,6 +214,7 @@ def test_a_job_that_left_the_file_does_not_keep_its_last_run_open(points: Points
     assert "could not be closed" not in str(points.run(run).reason)
 
 
+@pytest.mark.slow
 def test_a_run_whose_generation_was_dropped_is_not_requeued(points: Points) -> None:
     points.fill(60)
     points.model({"raise": [5]})

@@ -222,6 +222,7 @@ def fires(before: Samples, after: Samples, job: str) -> bool:
     return (remaining is not None and remaining < 0) or grown > 0
 
 
+@pytest.mark.slow(quick=2)
 @pytest.mark.parametrize(
     ("state", "deadline", "is_late"),
     [
@@ -271,6 +272,7 @@ def alarms(before: Samples, after: Samples, job: str) -> set[str]:
     return found
 
 
+@pytest.mark.slow(quick=2)
 @pytest.mark.parametrize(
     ("what", "alert"),
     [

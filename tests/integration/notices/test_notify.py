@@ -6,6 +6,7 @@ import json
 import time
 from pathlib import Path
 
+import pytest
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
@@ -94,6 +95,7 @@ def test_a_run_that_ended_late_between_two_checks_is_reported_as_late_too(
     assert sorted(receiver.events) == ["finished", "late"]
 
 
+@pytest.mark.slow
 def test_a_requeued_run_sends_a_second_notice_at_its_end_unless_it_was_late(
     scorebeat: Cli, notified: str, producer: Producer, engine: Engine, receiver: Receiver
 ) -> None:
@@ -117,6 +119,7 @@ def test_a_requeued_run_sends_a_second_notice_at_its_end_unless_it_was_late(
     assert json.loads(receiver.got[1][2])["rows_scored"] == ROWS
 
 
+@pytest.mark.slow
 def test_a_cancelled_run_and_a_job_without_an_address_send_no_notice(
     scorebeat: Cli, notified: str, producer: Producer, engine: Engine, receiver: Receiver, settings: Settings
 ) -> None:
@@ -133,6 +136,7 @@ def test_a_cancelled_run_and_a_job_without_an_address_send_no_notice(
     assert (receiver.got, rows_of(engine)) == ([], [])
 
 
+@pytest.mark.slow
 def test_real_workers_score_a_run_and_report_its_end(
     scorebeat: Cli, notified: str, programs: Programs, receiver: Receiver, engine: Engine
 ) -> None:

@@ -125,6 +125,7 @@ def late_job(ledger: Ledger) -> Job:
     return job
 
 
+@pytest.mark.quick
 def test_results_that_are_not_there_in_time_are_reported_once(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
     job = late_job(ledger)
     run = ledger.enqueue(job)

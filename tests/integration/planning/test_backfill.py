@@ -16,7 +16,7 @@ from scorebeat.producer.control.tick import tick
 from scorebeat.producer.requests.enqueue import Request, enqueue
 from tests.support.cli_fixtures import JOB, Cli, refused, score_all, scoring
 
-pytestmark = pytest.mark.wide(every=3)
+pytestmark = pytest.mark.wide(slow=3, quick=6)
 
 QUERY = "SELECT id, a, b FROM pairs WHERE id <= extract(day FROM :due_at AT TIME ZONE 'UTC') * 10"
 BY_DAY = JOB.replace("SELECT id, a, b FROM pairs", QUERY) + 'schedule = "0 2 * * *"\n'
@@ -45,6 +45,7 @@ def days_of_runs(engine: Engine) -> list[tuple[int, str, int]]:
     )
 
 
+@pytest.mark.quick
 def test_each_due_time_gets_one_run_in_order_and_a_second_time_none(
     scorebeat: Cli, daily: str, producer: Producer, engine: Engine
 ) -> None:

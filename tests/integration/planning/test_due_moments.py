@@ -79,6 +79,7 @@ def try_now(ledger: Ledger) -> int:
     return run_once(ledger.producer).begun_again
 
 
+@pytest.mark.slow(quick=4)
 @pytest.mark.parametrize("what", BROKEN)
 def test_a_tick_that_cannot_begin_its_run_is_one_failed_run_until_it_can(
     ledger: Ledger, what: str, caplog: pytest.LogCaptureFixture
@@ -127,6 +128,7 @@ def test_a_job_without_a_model_fails_at_its_tick_and_requeue_names_the_next_step
     assert notices(ledger) == [(failed, "failed")]
 
 
+@pytest.mark.slow(quick=2)
 @pytest.mark.parametrize(
     "ends",
     [

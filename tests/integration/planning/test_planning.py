@@ -31,6 +31,7 @@ def spans(ledger: Ledger, run_id: int) -> list[tuple[int, int]]:
     return [(int(b["first_key"][0]), int(b["last_key"][0])) for b in found]
 
 
+@pytest.mark.slow(quick=4)
 @pytest.mark.parametrize(
     ("rows", "wanted"),
     [(1, [1]), (2, [2]), (9, [9]), (10, [10]), (11, [10, 1]), (12, [10, 2]), (30, [10, 10, 10])],
@@ -135,6 +136,7 @@ def test_a_filter_that_is_not_one_condition_is_refused(ledger: Ledger, where: st
     assert ledger.sql("SELECT count(*) FROM items") == [5]
 
 
+@pytest.mark.slow(quick=3)
 @pytest.mark.parametrize("where", ["id % 2 = 0", "true -- all", "a::text LIKE '%x:y%' OR b > 1", "id IN (SELECT 1)"])
 def test_a_filter_may_be_any_condition(ledger: Ledger, where: str) -> None:
     fill(ledger, 5)

@@ -15,7 +15,7 @@ from scorebeat.producer.requests.requeue import cancel
 from tests.support.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.support.ledger_rows import a_job
 
-pytestmark = pytest.mark.wide(every=2)
+pytestmark = pytest.mark.wide(slow=2, quick=4)
 
 __all__ = ["ledger", "trained"]
 
@@ -50,6 +50,7 @@ def stored(ledger: Ledger, run_id: int) -> list[int]:
     return ledger.sql(f"SELECT id FROM scorebeat_work.run_{run_id} ORDER BY scorebeat_row")
 
 
+@pytest.mark.slow(quick=5)
 @pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
 def test_any_query_gives_each_row_that_was_stored_the_prediction_of_a_plain_loop(ledger: Ledger, query: str) -> None:
     fill(ledger, 100)
@@ -64,6 +65,7 @@ def test_any_query_gives_each_row_that_was_stored_the_prediction_of_a_plain_loop
     assert rows > 10
 
 
+@pytest.mark.quick
 def test_a_change_in_the_tables_after_the_plan_changes_nothing_of_the_run(ledger: Ledger) -> None:
     fill(ledger, 100)
     ledger.sql("CREATE TABLE before AS SELECT * FROM items")
@@ -160,6 +162,7 @@ def test_parameters_have_their_values_in_the_snapshot(ledger: Ledger) -> None:
     assert stored(ledger, run_id) == list(range(1, 13))
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("key", "message"), [("nullif(id, 7)", "(NULL) 1 times"), ("id / 2", "(1) 2 times")], ids=["NULL", "repeated"]
 )
@@ -183,6 +186,7 @@ WRITERS = {
 }
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("query", WRITERS.values(), ids=WRITERS)
 def test_a_query_that_is_stored_writes_nothing_itself(ledger: Ledger, query: str) -> None:
     fill(ledger, 5)
@@ -251,6 +255,7 @@ def test_columns_that_the_model_does_not_read_are_not_stored_however_many_they_a
     ) == ["scorebeat_row", "id", "a", "b"]
 
 
+@pytest.mark.quick
 def test_a_planner_that_lost_its_lease_changes_nothing(ledger: Ledger) -> None:
     fill(ledger, 30)
     run_id = ledger.enqueue(a_job(snapshot=True))
@@ -280,6 +285,7 @@ LOSSES = {
 }
 
 
+@pytest.mark.slow(quick=6)
 @pytest.mark.parametrize("is_known", [False, True], ids=["before", "in the middle"])
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 def test_a_snapshot_that_lost_rows_fails_their_batches_with_what_to_do(

@@ -90,6 +90,7 @@ def test_a_tick_begins_at_the_watermark_and_finds_new_and_changed_rows(points: P
     assert_accounted(points.engine, job, {})
 
 
+@pytest.mark.slow(quick=4)
 @pytest.mark.parametrize(
     ("kind", "options"), [(KINDS[0], {}), (KINDS[1], {}), (KINDS[2], {}), (NOW, NUMBERS)], ids=[*KINDS, "numbers"]
 )
@@ -108,6 +109,7 @@ def test_a_row_that_becomes_visible_after_later_ones_were_scored_is_found(
     assert_accounted(points.engine, job, {})
 
 
+@pytest.mark.quick
 def test_a_transaction_that_commits_just_before_the_snapshot_is_not_lost(
     points: Points, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +130,7 @@ def test_a_transaction_that_commits_just_before_the_snapshot_is_not_lost(
     assert_accounted(points.engine, job, {})
 
 
+@pytest.mark.slow(quick=3)
 @pytest.mark.parametrize(
     "options", [{}, {"lookback": timedelta(seconds=1)}, NUMBERS], ids=["times", "with lookback", "numbers"]
 )
@@ -152,6 +155,7 @@ def test_while_a_transaction_is_prepared_the_watermark_stays(
     assert_accounted(points.engine, job, {})
 
 
+@pytest.mark.slow(quick=3)
 @pytest.mark.parametrize("value", ["NULL", "'-infinity'", "'infinity'"])
 def test_a_row_without_a_value_is_found_by_each_tick(points: Points, value: str) -> None:
     job = watched(points)
@@ -189,6 +193,7 @@ def _is_requeued_and_cancelled(points: Points, job: Job) -> None:
     points.mend()
 
 
+@pytest.mark.slow(quick=4)
 @pytest.mark.parametrize("ends", [_is_cancelled, _has_a_dead_batch, _is_cut, _is_requeued_and_cancelled])
 def test_rows_that_a_run_left_pending_are_found_below_its_watermark(
     points: Points, ends: Callable[[Points, Job], None], monkeypatch: pytest.MonkeyPatch
@@ -203,6 +208,7 @@ def test_rows_that_a_run_left_pending_are_found_below_its_watermark(
     assert_accounted(points.engine, job, {})
 
 
+@pytest.mark.quick
 def test_a_sweep_finds_what_no_watermark_can_and_reports_it(points: Points, caplog: pytest.LogCaptureFixture) -> None:
     job = watched(points, sweep=timedelta(hours=6))
     points.sql("INSERT INTO points (id, x, at) VALUES (21, 21.5, '2001-01-01'), (22, 22.5, '2001-01-01')")
@@ -219,6 +225,7 @@ def test_a_sweep_finds_what_no_watermark_can_and_reports_it(points: Points, capl
     assert points.sql("SELECT value FROM scorebeat.counters WHERE name = 'rows_missed'") == [2]
 
 
+@pytest.mark.quick
 def test_a_watermark_in_the_future_is_not_believed(points: Points) -> None:
     job = watched(points)
     points.sql("UPDATE scorebeat.runs SET watermark = watermark + 3600 * 1000000.0")  # the clock was set back since
@@ -230,6 +237,7 @@ def test_a_watermark_in_the_future_is_not_believed(points: Points) -> None:
     assert ticked(points, job) == 0
 
 
+@pytest.mark.slow(quick=2)
 @pytest.mark.parametrize(
     "change",
     [{"query": "SELECT id, x, at FROM points WHERE id > 0"}, {"cursor": "number", "query": "SELECT * FROM points"}],
@@ -292,6 +300,7 @@ def test_a_number_that_each_row_counts_is_no_cursor(points: Points) -> None:
     assert_accounted(points.engine, job, {})
 
 
+@pytest.mark.slow
 def test_a_role_that_does_not_see_transactions_compares_every_key(
     locked: LockedPoints,
 ) -> None:

@@ -63,6 +63,7 @@ def _it_is_truncated_and_filled_again(points: Points) -> Callable[[], Any]:
     return lambda: [points.sql("TRUNCATE points"), points.sql("INSERT INTO points SELECT * FROM copy")]
 
 
+@pytest.mark.slow(quick=3)
 @pytest.mark.parametrize(
     "change", [_a_table_takes_its_place, _a_table_becomes_its_child, _it_is_truncated_and_filled_again]
 )
@@ -80,6 +81,7 @@ def test_rows_that_come_with_a_table_are_found_though_they_are_older(
     assert ticked(points, job) == 0
 
 
+@pytest.mark.quick
 def test_rows_of_an_attached_partition_are_found_though_they_are_older(points: Points) -> None:
     points.sql(f"CREATE TABLE points (id bigint PRIMARY KEY, x float8, at {NOW}) PARTITION BY RANGE (id)")
     points.sql("CREATE TABLE first PARTITION OF points FOR VALUES FROM (1) TO (21)")
@@ -112,6 +114,7 @@ LATE = {
 }
 
 
+@pytest.mark.slow(quick=3)
 @pytest.mark.parametrize(("made", "name", "reason"), LATE.values(), ids=LATE)
 def test_a_query_whose_rows_appear_late_needs_a_lookback(points: Points, made: str, name: str, reason: str) -> None:
     watched(points)
@@ -132,6 +135,7 @@ def test_a_query_whose_rows_appear_late_needs_a_lookback(points: Points, made: s
     assert ran(points, points.scored(job))
 
 
+@pytest.mark.slow
 def test_a_row_that_a_later_run_left_pending_is_found_below_an_older_watermark(points: Points) -> None:
     job = watched(points)
     points.harm({"raise": np.array([21.5])})
@@ -179,6 +183,7 @@ def _snapshot_run_with_a_bad_row(points: Points) -> tuple[int, Job]:
     return run, job
 
 
+@pytest.mark.quick
 def test_rows_that_a_requeue_leaves_to_the_next_run_are_found_by_it(points: Points) -> None:
     run, job = _snapshot_run_with_a_bad_row(points)
 
@@ -199,6 +204,7 @@ def test_no_rows_are_left_to_the_next_run_while_one_is_open(points: Points) -> N
     assert points.quarantined(job) == ["5"]
 
 
+@pytest.mark.slow(quick=6)
 @pytest.mark.parametrize("later", ["SELECT 1", "SELECT pg_sleep(0.01)"])
 @pytest.mark.parametrize(
     "options", [{}, {"lookback": timedelta(seconds=1)}, NUMBERS], ids=["time", "lookback", "number"]
@@ -276,6 +282,7 @@ def test_an_index_is_named_only_if_a_tick_reads_by_it(points: Points, index: str
     assert found.advice == (() if helps else ("CREATE INDEX ON points (at)",))
 
 
+@pytest.mark.slow(quick=2)
 @pytest.mark.parametrize("analyzed", [False, True], ids=["old statistics", "new statistics"])
 def test_a_tick_reads_few_rows_of_a_large_table(points: Points, analyzed: bool) -> None:
     points.fill(100_000)

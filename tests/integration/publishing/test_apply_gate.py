@@ -74,6 +74,7 @@ CHANGES: dict[str, tuple[Callable[[Ledger], Job], str, int]] = {
 }
 
 
+@pytest.mark.slow(quick=7)
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_job_by_whose_model_readers_would_lose_is_refused_and_can_be_forced(scored: Ledger, change: str) -> None:
     make, words, left = CHANGES[change]

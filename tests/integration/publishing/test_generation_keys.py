@@ -86,6 +86,7 @@ def overtaken(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(columns, "commit", commit)
 
 
+@pytest.mark.quick
 def test_a_generation_has_no_key_while_it_is_filled_and_one_when_it_is_shown(ledger: Ledger, job: Job) -> None:
     run = ledger.planned(job)
     seen = []
@@ -113,6 +114,7 @@ def test_a_worker_that_comes_late_to_a_table_without_a_key_commits_nothing(
     assert ledger.check_exact("SELECT * FROM items", VIEW, "id") == 25
 
 
+@pytest.mark.quick
 def test_a_row_that_is_stored_twice_fails_the_run_which_names_it_and_is_never_shown(
     ledger: Ledger, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,6 +298,7 @@ def test_a_key_of_two_columns_is_built_in_their_order(ledger: Ledger) -> None:
     assert ledger.check_exact("SELECT id, part, a, b FROM pairs", VIEW, "id, part") == 25
 
 
+@pytest.mark.slow
 def test_a_dump_that_reads_the_table_keeps_no_generation_from_readers(ledger: Ledger, job: Job) -> None:
     run = ledger.planned(job)
 

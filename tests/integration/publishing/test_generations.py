@@ -201,6 +201,7 @@ def test_a_run_whose_view_is_being_read_ends_when_the_reader_does(
     assert run_once(ledger.producer).settled == 1
 
 
+@pytest.mark.quick
 def test_a_run_that_finds_no_row_fails_and_readers_keep_what_they_see(ledger: Ledger, job: Job) -> None:
     ledger.scored(job)
     ledger.sql("DELETE FROM items")  # as while it is loaded anew

@@ -14,6 +14,7 @@ from tests.support.ledger_rows import MODEL
 __all__ = ["ledger", "scored", "trained"]
 
 
+@pytest.mark.slow
 def test_each_rollback_goes_one_publication_further_back_until_there_is_none(scored: Ledger) -> None:
     scored.new_version(3)
     for version in (2, 3):

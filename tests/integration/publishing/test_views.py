@@ -57,6 +57,7 @@ def test_the_view_shows_what_is_scored_without_a_word_of_versions(shown: Ledger)
     assert shown.check_exact("SELECT * FROM items", VIEW, "id") == 25
 
 
+@pytest.mark.quick
 def test_a_new_version_is_scored_beside_the_old_one_and_shown_by_publishing(shown: Ledger) -> None:
     shown.new_version(2)
     assert count(shown) == 25
@@ -102,6 +103,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow(quick=4)
 @pytest.mark.parametrize("change", CHANGES)
 def test_publishing_outputs_of_another_shape_keeps_owner_grants_and_comment(shown: Ledger, change: str) -> None:
     shown.sql(f"ALTER VIEW {VIEW} OWNER TO owner_of_views")
@@ -135,6 +137,7 @@ def test_additions_come_last_so_that_dependent_views_go_on(shown: Ledger) -> Non
     assert shown.sql("SELECT count(*) FROM best") == [0]
 
 
+@pytest.mark.quick
 def test_a_view_that_others_depend_on_is_not_taken_from_them(shown: Ledger) -> None:
     shown.sql(f"CREATE VIEW best AS SELECT id, p2 FROM {VIEW}")
     shown.sql(f'CREATE VIEW "The Best" AS SELECT id FROM {VIEW}')

@@ -16,6 +16,7 @@ __all__ = ["ledger", "points", "trained"]
 ONE_BATCH = [("committed", 1)]
 
 
+@pytest.mark.slow(quick=3)
 @pytest.mark.parametrize("bad", [[1], [20_000], [3, 4, 5, 511, 512, 513, 10_000, 19_999]])
 def test_a_row_that_raises_costs_only_itself_among_20_000(points: Points, bad: list[int]) -> None:
     points.fill(20_000)
@@ -59,6 +60,7 @@ def test_bad_rows_are_found_in_each_batch_and_are_not_tried_again_by_the_next_ru
     assert_accounted(points.engine, job, dict.fromkeys([5, 50, 95], "ValueError"))
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("kind", ["nan", "infinity"])
 def test_a_row_with_nan_or_infinity_for_an_output_is_quarantined(points: Points, kind: str) -> None:
     points.fill(1000)
@@ -102,6 +104,7 @@ def test_a_secret_in_a_models_error_is_not_stored(points: Points, bad: Iterable[
     assert not any("s3cr3t" in words for words in stored)
 
 
+@pytest.mark.slow(quick=3)
 @pytest.mark.parametrize("wrong", ["wrong length", "wrong columns", "wrong types"])
 def test_a_row_for_which_the_model_breaks_its_contract_is_quarantined_alone(points: Points, wrong: str) -> None:
     points.fill(1000)
@@ -114,6 +117,7 @@ def test_a_row_for_which_the_model_breaks_its_contract_is_quarantined_alone(poin
     assert_accounted(points.engine, job, {500: "OutputError"})
 
 
+@pytest.mark.slow(quick=2)
 @pytest.mark.parametrize(
     ("kind", "name"), [("mute", "MuteError"), ("cancelled", "CancelledError"), ("leave", "SystemExit")]
 )
@@ -163,6 +167,7 @@ def test_a_model_that_breaks_its_contract_makes_one_dead_batch_with_one_error(po
     assert sorted(points.view(job)) == list(range(601, 1001))
 
 
+@pytest.mark.slow(quick=2)
 @pytest.mark.parametrize(
     ("kinds", "error", "attempts"), [("nan", "NonsenseError", 1), ("raise", "ValueError", 5)], ids=["nan", "raise"]
 )

@@ -11,7 +11,7 @@ from tests.support.ledger_fixtures import Ledger, ledger, trained
 from tests.support.ledger_rows import a_job
 from tests.support.poison_fixtures import Points, assert_accounted, points
 
-pytestmark = pytest.mark.wide(every=4)
+pytestmark = pytest.mark.wide(quick=4)
 
 __all__ = ["ledger", "points", "trained"]
 
@@ -30,6 +30,7 @@ def seen(path: Path) -> list[float]:
     return [value for line in path.read_text().splitlines() for value in json.loads(line)[1]]
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("lacking", LACKING)
 def test_an_input_that_the_model_refuses_quarantines_its_row_with_the_error(ledger: Ledger, lacking: str) -> None:
     ledger.sql("ALTER TABLE items ALTER a DROP NOT NULL")
@@ -59,6 +60,7 @@ def test_an_input_that_the_model_accepts_is_scored(points: Points, lacking: str)
     assert str(points.view(job)[50]) == "nan"
 
 
+@pytest.mark.slow(quick=6)
 @pytest.mark.parametrize("care", [0, 1, 2], ids=["whole", "in chunks", "row by row"])
 @pytest.mark.parametrize("query", QUERIES)
 @pytest.mark.parametrize("lacking", LACKING)

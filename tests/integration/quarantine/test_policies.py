@@ -66,6 +66,7 @@ def whole(points: Points) -> Job:
     return job
 
 
+@pytest.mark.quick
 def test_a_reader_sees_none_or_all_of_a_run_that_fails_and_is_tried_again(points: Points, whole: Job) -> None:
     with reader(points) as seen:
         run = points.planned(whole)

@@ -40,6 +40,7 @@ def planned_after(points: Points, monkeypatch: pytest.MonkeyPatch, **options: An
     return run
 
 
+@pytest.mark.slow
 def test_a_run_is_not_judged_on_the_part_of_it_that_is_planned(points: Points, monkeypatch: pytest.MonkeyPatch) -> None:
     points.fill(20_000)
     points.model({"raise": range(1, 102)})
@@ -83,6 +84,7 @@ def _death(_: Attempt) -> None:
     raise Died
 
 
+@pytest.mark.slow(quick=2)
 @pytest.mark.parametrize("missed", [_nothing, _death])
 def test_a_run_past_its_threshold_fails_though_its_last_worker_died_silently(
     points: Points, monkeypatch: pytest.MonkeyPatch, missed: Any
@@ -107,6 +109,7 @@ def test_a_run_past_its_threshold_fails_though_its_last_worker_died_silently(
     assert_accounted(points.engine, job, {})
 
 
+@pytest.mark.slow
 def test_a_run_without_a_threshold_ends_partial_whatever_failed(points: Points) -> None:
     points.fill(1_000)
     points.model({"raise": range(1, 400, 2)})

@@ -63,6 +63,7 @@ CANCELLED: dict[str, tuple[Callable[[Points, str], tuple[Job, int]], str]] = {
 }
 
 
+@pytest.mark.slow(quick=5)
 @pytest.mark.parametrize("case", CANCELLED)
 def test_quarantined_rows_of_a_cancelled_run_are_pending_and_the_next_scores_them(points: Points, case: str) -> None:
     make, policy = CANCELLED[case]

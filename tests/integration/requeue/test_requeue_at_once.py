@@ -113,6 +113,7 @@ def reports(response: str, run: int, batches: int) -> bool:
     return words in response or json.dumps({"run": run, "batches": batches}, separators=(",", ":")) == response
 
 
+@pytest.mark.slow(quick=3)
 @pytest.mark.parametrize(("one", "other"), PAIRS)
 def test_a_run_that_two_requeue_at_once_is_requeued_once_and_both_are_informed(
     s: System, ways: dict[str, Requeue], run: int, one: str, other: str

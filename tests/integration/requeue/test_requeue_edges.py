@@ -109,6 +109,7 @@ def test_two_batches_that_hold_the_same_row_score_it_once(points: Points, monkey
     assert_accounted(points.engine, job, {})
 
 
+@pytest.mark.quick
 def test_a_row_that_another_batch_scored_meanwhile_is_not_quarantined(
     points: Points, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +125,7 @@ def test_a_row_that_another_batch_scored_meanwhile_is_not_quarantined(
     assert_accounted(points.engine, job, {})
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("policy", ["retry-rows", "leave"])
 def test_rows_requeued_from_a_claimed_batch_are_scored_by_its_next_attempt(
     points: Points, monkeypatch: pytest.MonkeyPatch, policy: str

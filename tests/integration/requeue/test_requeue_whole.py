@@ -14,6 +14,7 @@ from tests.support.poison_fixtures import Points, assert_accounted, points
 __all__ = ["points"]
 
 
+@pytest.mark.slow(quick=2)
 @pytest.mark.parametrize("policy", ["retry-run", "retry-rows"])
 def test_a_requeued_whole_run_is_hidden_until_it_succeeds_whatever_was_shown_since(points: Points, policy: str) -> None:
     points.fill(ALL)

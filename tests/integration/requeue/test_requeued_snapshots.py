@@ -18,7 +18,7 @@ from scorebeat.producer.requests.enqueue import Request, enqueue
 from scorebeat.producer.requests.requeue import requeue
 from tests.support.poison_fixtures import Points, assert_accounted, points
 
-pytestmark = pytest.mark.wide(every=3)
+pytestmark = pytest.mark.wide(slow=3, quick=6)
 
 __all__ = ["points"]
 
@@ -41,6 +41,7 @@ def as_they_were(points: Points) -> None:
     points.sql("CREATE TABLE before AS SELECT * FROM points")
 
 
+@pytest.mark.quick
 def test_a_bad_row_costs_only_itself_and_a_requeue_scores_it_as_it_was(points: Points) -> None:
     job, run = partial(points)
     assert points.run(run).state is RunState.PARTIAL

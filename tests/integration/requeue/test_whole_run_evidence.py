@@ -43,6 +43,7 @@ def unpredicted(points: Points, job: Job) -> int:
         return len(data_pages.unpredicted(connection, shown, None, 100, Form.JSON).rows)
 
 
+@pytest.mark.quick
 def test_a_whole_run_that_failed_for_good_shows_its_reason_though_it_keeps_nothing(
     points: Points, scorebeat: Cli
 ) -> None:
@@ -67,6 +68,7 @@ def test_quarantined_rows_of_a_failed_whole_run_are_pending(points: Points) -> N
     assert unpredicted(points, job) == ALL
 
 
+@pytest.mark.slow(quick=2)
 @pytest.mark.parametrize("policy", ["retry-run", "retry-rows"])
 def test_the_next_run_takes_the_quarantined_rows_of_a_failed_whole_run(points: Points, policy: str) -> None:
     _, failed = failing(points)

@@ -78,6 +78,7 @@ def is_fresh(points: Points, job: Job) -> bool:
     return points.view(job) == dict(points.sql("SELECT id, 2 * x FROM points"))
 
 
+@pytest.mark.slow(quick=2)
 @pytest.mark.parametrize(("policy", "end"), [("retry-rows", RunState.PARTIAL), ("retry-run", RunState.FAILED)])
 def test_a_generation_whose_plan_was_cut_short_is_never_shown(points: Points, policy: str, end: RunState) -> None:
     job = whole(points, rescore="every-run", on_failure=policy)
@@ -123,6 +124,7 @@ def test_a_plan_cut_short_ends_partial_and_the_next_run_takes_the_rest(points: P
     assert_accounted(points.engine, job, {})
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_while_it_was_planned_never_succeeds_by_a_requeue(points: Points) -> None:
     job = whole(points, rescore="every-run")
     run = begun(points, job)

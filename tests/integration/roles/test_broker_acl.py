@@ -16,7 +16,7 @@ from tests.support.flower_program import knows_of_scored, start_flower
 from tests.support.proxy import Proxy, proxy_to
 from tests.support.system import System, assert_scored_once, own_system, reached
 
-pytestmark = pytest.mark.wide(every=15)
+pytestmark = pytest.mark.wide(slow=15)
 
 PAGE = Page.read(REPOSITORY / "docs/how-to/own-servers.md")
 USER = next(line for block in PAGE.blocks for line in block.lines if line.startswith("ACL SETUSER"))

@@ -111,6 +111,7 @@ def test_the_owners_functions_take_away_nothing_that_a_reader_sees(locked: Locke
     assert len(locked.view(plain)) == 20
 
 
+@pytest.mark.slow(quick=4)
 @pytest.mark.parametrize(
     ("call", "reason"),
     [

@@ -50,6 +50,7 @@ def test_the_role_that_runs_makes_and_drops_snapshots_and_the_owner_prunes_them(
     assert locked.sql(TABLES) == []
 
 
+@pytest.mark.slow
 def test_a_role_that_may_make_no_table_gets_the_grant_from_check_and_the_run(
     locked: LockedPoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,8 @@ from tests.support.poison_fixtures import assert_accounted
 from tests.support.roles_fixtures import Roles, make_roles
 from tests.support.system import SHORT_WAITS, System
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Locked:

@@ -11,6 +11,7 @@ from tests.support.roles_fixtures import LockedPoints, locked, roles
 __all__ = ["locked", "roles"]
 
 
+@pytest.mark.slow
 def test_a_key_that_becomes_wider_is_followed_by_apply_of_the_owner(locked: LockedPoints) -> None:
     locked.fill(20)
     locked.sql("ALTER TABLE points ALTER id TYPE int4")
@@ -33,6 +34,7 @@ def test_a_key_that_becomes_wider_is_followed_by_apply_of_the_owner(locked: Lock
     assert MODEL in job.model
 
 
+@pytest.mark.slow(quick=3)
 @pytest.mark.parametrize("kind", ["numeric(20,0)", "citext", "inet"])
 def test_the_role_that_runs_stores_keys_of_every_kind(locked: LockedPoints, kind: str) -> None:
     locked.sql("CREATE EXTENSION citext")

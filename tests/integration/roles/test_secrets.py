@@ -13,6 +13,8 @@ from tests.support.fixtures import free_port, wait_for
 from tests.support.secret_system import SECRETS, TOKEN, Whole, let_in, whole_system, wrong_settings
 from tests.support.system import System, children
 
+pytestmark = pytest.mark.slow
+
 PATHS_OF_FLOWER = (
     "/", "/workers", "/broker", "/tasks", "/runs", "/runs/1", "/runs/2", "/runs/999", "/api/tasks", "/api/workers",
     "/api/queues/length", "/metrics", "/tasks/datatable?draw=1&start=0&length=50",

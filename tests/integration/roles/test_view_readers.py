@@ -48,6 +48,7 @@ def test_a_long_reader_keeps_publishing_waiting_but_never_other_readers(
     assert columns(shown) == ["id", "label", "batch_id", "scored_at"]
 
 
+@pytest.mark.slow
 def test_readers_all_the_while_see_one_version_whole_through_every_switch(shown: Ledger) -> None:
     shown.new_version(2, with_outputs(more=pa.float64(), **USUAL))
     shown.sql(f"CREATE VIEW best AS SELECT id, p2 FROM {VIEW}")

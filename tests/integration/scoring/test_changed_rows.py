@@ -91,6 +91,7 @@ def test_a_row_that_changed_is_scored_again_and_no_other_is(points: Points, kind
     ) == [21]
 
 
+@pytest.mark.quick
 def test_a_row_that_changes_while_it_is_scored_is_taken_by_the_next_run(points: Points, meanwhile: Meanwhile) -> None:
     job = watched(points)
     points.scored(job)
@@ -107,6 +108,7 @@ def test_a_row_that_changes_while_it_is_scored_is_taken_by_the_next_run(points: 
     assert_accounted(points.engine, job, {})
 
 
+@pytest.mark.quick
 def test_a_batch_that_read_a_row_earlier_never_replaces_a_newer_prediction(
     points: Points, meanwhile: Meanwhile
 ) -> None:
@@ -131,6 +133,7 @@ def test_a_batch_that_read_a_row_earlier_never_replaces_a_newer_prediction(
     assert_accounted(points.engine, job, {})
 
 
+@pytest.mark.quick
 def test_a_place_in_the_table_that_another_row_took_since_costs_that_row_nothing(
     points: Points, meanwhile: Meanwhile
 ) -> None:
@@ -153,6 +156,7 @@ def test_a_place_in_the_table_that_another_row_took_since_costs_that_row_nothing
     assert (values(points)[7], values(points)[1000]) == (141.0, 1.0)
 
 
+@pytest.mark.quick
 def test_a_worker_that_outlives_its_claim_replaces_nothing(points: Points, meanwhile: Meanwhile) -> None:
     job = watched(points)
     points.scored(job)
@@ -166,6 +170,7 @@ def test_a_worker_that_outlives_its_claim_replaces_nothing(points: Points, meanw
     assert values(points)[7] == 15.0
 
 
+@pytest.mark.quick
 def test_a_batch_ends_although_its_rows_change_all_the_time(points: Points, monkeypatch: pytest.MonkeyPatch) -> None:
     job = watched(points)
     points.scored(job)
@@ -185,6 +190,7 @@ def test_a_batch_ends_although_its_rows_change_all_the_time(points: Points, monk
     assert points.batches(run, "rows_scored") == [20]
 
 
+@pytest.mark.quick
 def test_a_row_whose_new_values_fail_loses_its_prediction_until_it_changes(points: Points) -> None:
     job = watched(points)
     points.scored(job)
@@ -381,6 +387,7 @@ def of_another_column(points: Points) -> Job:
     return points.job(query="SELECT id, x, version FROM points", changed_at="version", error_threshold=-1)
 
 
+@pytest.mark.quick
 def test_values_of_another_column_are_not_compared_with_those_that_were_stored(points: Points) -> None:
     job = watched(points, kind="bigint")
     points.sql("ALTER TABLE points ADD COLUMN version bigint DEFAULT 0")

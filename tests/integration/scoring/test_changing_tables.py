@@ -101,6 +101,7 @@ def lost_and_freed(points: Points, batch_id: int) -> None:
             batches.rescue(connection)
 
 
+@pytest.mark.slow
 def test_each_prediction_is_of_the_last_values_however_rows_change(
     points: Points, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         yield made
 
 
+@pytest.mark.slow
 def test_workers_survive_three_deaths_of_the_broker_under_a_task(system: System) -> None:
     system.programs.control()
     system.programs.worker("cpu", processes=2)

@@ -9,6 +9,8 @@ from scorebeat.core.states import RunState
 from tests.support.fixtures import kill_group, wait_for
 from tests.support.system import AT_THE_GATE, GATED, System, assert_scored_once, own_system
 
+pytestmark = pytest.mark.slow
+
 IN_A_PLAN = f"""CASE WHEN current_setting('application_name') LIKE 'scorebeat planner%'
     THEN {AT_THE_GATE} ELSE true END"""
 

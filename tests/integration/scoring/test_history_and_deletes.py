@@ -69,6 +69,7 @@ def rescored(points: Points, job: Job) -> None:
     assert points.work(run) is RunState.SUCCEEDED
 
 
+@pytest.mark.slow
 def test_history_goes_on_when_every_row_is_scored_anew(points: Points) -> None:
     job = watched(points, keep_history=True, keep=1)
     times, seen = [], []
@@ -154,6 +155,7 @@ def test_predictions_and_quarantined_rows_of_deleted_rows_go_at_the_end_of_a_run
     assert not follow_deletes.is_due(points.producer)
 
 
+@pytest.mark.quick
 def test_a_table_that_is_being_loaded_anew_costs_no_predictions(points: Points) -> None:
     job = watched(points, 40, deleted="follow")
     points.scored(job)

@@ -23,6 +23,7 @@ def limits(points: Points) -> list[tuple[str, int, str, int]]:
     return points.sql("SELECT model, model_version, device, micro_batch_rows FROM scorebeat.device_limits")
 
 
+@pytest.mark.slow(quick=2)
 @pytest.mark.parametrize("batch_rows", [30, 200])
 def test_a_batch_that_does_not_fit_is_scored_in_parts_and_the_size_is_remembered(
     points: Points, batch_rows: int
@@ -69,6 +70,7 @@ def test_a_device_that_is_full_for_a_while_costs_no_row_not_even_in_a_batch_of_o
     assert_accounted(points.engine, job, {})
 
 
+@pytest.mark.slow
 def test_a_single_row_that_never_fits_is_quarantined_by_the_last_attempt(points: Points) -> None:
     points.fill(1)
     points.model({"out of memory": [1]})

@@ -25,6 +25,7 @@ QUERIES = {
 }
 
 
+@pytest.mark.slow(quick=2)
 @pytest.mark.parametrize("query", QUERIES)
 def test_a_batch_costs_few_round_trips(points: Points, query: str) -> None:
     points.fill(BATCHES * 20)

@@ -27,7 +27,7 @@ from scorebeat.worker.scoring.runtime import Runtime
 from scorebeat.worker.scoring.score import Outcome, score_batch
 from tests.support.poison_fixtures import Points, assert_accounted, points
 
-pytestmark = pytest.mark.wide(every=2)
+pytestmark = pytest.mark.wide(slow=2, quick=4)
 
 __all__ = ["points"]
 
@@ -58,6 +58,7 @@ def within(seconds: float, work: Callable[[], Any]) -> Any:
     return done
 
 
+@pytest.mark.slow
 def test_a_run_behind_a_lock_is_postponed_as_a_whole_and_spends_no_attempt(points: Points) -> None:
     points.fill(30)
     points.model({})
@@ -99,6 +100,7 @@ def test_a_commit_behind_a_lock_on_the_prediction_table_is_postponed_too(points:
     assert_accounted(points.engine, job, {})
 
 
+@pytest.mark.quick
 def test_a_plan_behind_a_lock_lets_others_go_first_and_names_the_lock(points: Points) -> None:
     points.fill(10)
     points.model({})
@@ -118,6 +120,7 @@ def test_a_plan_behind_a_lock_lets_others_go_first_and_names_the_lock(points: Po
     assert_accounted(points.engine, job, {})
 
 
+@pytest.mark.quick
 def test_a_tick_whose_table_is_locked_opens_its_run_at_once(points: Points) -> None:
     points.fill(10)
     points.model({})
@@ -174,6 +177,7 @@ def test_a_close_waits_briefly_for_a_run_whose_predictions_are_locked(points: Po
     assert settle.settle(points.producer, run) is RunState.SUCCEEDED
 
 
+@pytest.mark.slow(quick=2)
 @pytest.mark.parametrize("limit", ["statement_timeout", "transaction_timeout"])
 def test_a_plan_that_times_out_three_times_fails_with_the_error_and_what_to_do(points: Points, limit: str) -> None:
     if not points.sql("SELECT count(*) FROM pg_settings WHERE name = :limit", limit=limit)[0]:
@@ -196,6 +200,7 @@ def test_a_plan_that_times_out_three_times_fails_with_the_error_and_what_to_do(p
     limited.close()
 
 
+@pytest.mark.quick
 def test_a_batch_that_times_out_each_time_is_dead_with_the_error_and_what_to_do(points: Points) -> None:
     points.fill(20)
     points.model({})
@@ -245,6 +250,7 @@ def test_a_claim_that_expires_keeps_the_error_of_the_attempt_before(points: Poin
     assert (state, error) == ("dead", "attempt 2 expired: w9 died or lost the database; before that: Boom: disk")
 
 
+@pytest.mark.quick
 def test_a_commit_over_a_read_only_session_is_made_again_over_a_new_one(
     points: Points, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,6 +298,7 @@ def test_a_pool_drops_the_session_that_took_no_writes(points: Points, monkeypatc
     engine.dispose()
 
 
+@pytest.mark.quick
 def test_a_query_that_writes_is_still_to_blame_itself(points: Points) -> None:
     points.fill(5)
     points.model({})

@@ -78,6 +78,7 @@ def _scored(shop: Shop, p: Producer, w: Runtime, job: Job, where: str | None = N
     return dict(shop.sql(f"SELECT id, label FROM predictions.{job.name}"))
 
 
+@pytest.mark.slow
 def test_a_setting_that_a_query_makes_is_unset_in_the_next_job_of_the_process(shop: Shop) -> None:
     shop.sql(*OBJECTS)
     in_psql = {row[2] for row in shop.sql(QUERY)}

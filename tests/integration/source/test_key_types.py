@@ -14,7 +14,7 @@ from scorebeat.producer.control.plan import plan
 from tests.support.ledger_fixtures import Ledger, ledger, trained
 from tests.support.ledger_rows import a_job
 
-pytestmark = pytest.mark.wide(every=10)
+pytestmark = pytest.mark.wide(slow=10, quick=20)
 
 __all__ = ["ledger", "trained"]
 
@@ -162,6 +162,7 @@ def test_a_few_rows_among_many_scored_ones_are_listed_and_a_dense_rest_is_not(ty
     assert typed.check(dense) == 301
 
 
+@pytest.mark.slow(quick=4)
 @pytest.mark.parametrize("typed", FEW, indirect=True)
 def test_rows_inserted_into_a_range_while_the_run_is_on_are_scored_once(typed: Typed) -> None:
     typed.fill(149, "n % 4 <> 0")

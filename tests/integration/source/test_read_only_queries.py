@@ -18,7 +18,7 @@ from tests.support.cli_fixtures import Cli, scorebeat
 from tests.support.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.support.ledger_rows import a_job
 
-pytestmark = pytest.mark.wide(every=15)
+pytestmark = pytest.mark.wide(slow=15, quick=30)
 
 __all__ = ["Opener", "client", "ledger", "opened", "scorebeat", "trained"]
 
@@ -103,6 +103,7 @@ def test_neither_applying_nor_planning_a_query_changes_anything(tempted: Ledger,
     untouched(tempted)
 
 
+@pytest.mark.slow(quick=6)
 @pytest.mark.parametrize("which", SIDE_EFFECTS)
 def test_a_fetch_changes_nothing_and_its_batch_is_not_scored(tempted: Ledger, which: str) -> None:
     what = "sly(1)" if which == "one that claims to be immutable" else SIDE_EFFECTS[which]  # else planning works it out
@@ -182,6 +183,7 @@ def test_a_filter_of_a_run_changes_nothing(tempted: Ledger, which: str) -> None:
 SETTINGS = {"search_path": "elsewhere", "role": "pg_monitor", "statement_timeout": "1d", "datestyle": "SQL, DMY"}
 
 
+@pytest.mark.slow(quick=3)
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_the_settings_of_a_query_do_not_outlive_it(tempted: Ledger, setting: str) -> None:
     before = sessions(tempted, setting)

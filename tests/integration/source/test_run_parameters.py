@@ -103,6 +103,7 @@ def bound_by_the_driver(shop: Shop, select: str) -> list[Any]:
     return found
 
 
+@pytest.mark.slow(quick=4)
 @pytest.mark.parametrize("settings_of", SETTINGS)
 def test_each_parameter_has_its_type_and_value_whatever_the_settings(shop: Shop, settings_of: str) -> None:
     shop.alter(*SETTINGS[settings_of])
@@ -176,6 +177,7 @@ def test_a_person_whose_account_has_the_schedulers_name_is_a_person(
     assert (by, due_at, is_from_now) == ("user beat", DUE, True)
 
 
+@pytest.mark.quick
 def test_a_job_that_changes_in_the_middle_changes_no_run_that_is_open(shop: Shop) -> None:
     query = "SELECT id, x, :words || :run_id AS word FROM items WHERE id < :least"
     with shop.at_work() as (p, runtime):

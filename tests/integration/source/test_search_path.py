@@ -62,6 +62,7 @@ def test_objects_that_shadow_postgresqls_own_are_named_when_a_session_begins(sho
         shop.sql("DROP SCHEMA test CASCADE", "CREATE SCHEMA test")
 
 
+@pytest.mark.slow(quick=2)
 @pytest.mark.parametrize("of", ["database", "url"])
 def test_a_path_of_a_url_or_a_database_with_nothing_in_the_way_is_used(shop: Shop, of: str) -> None:
     shop.sql("CREATE EXTENSION citext SCHEMA test")  # its functions and operators take its own type
@@ -73,6 +74,7 @@ def test_a_path_of_a_url_or_a_database_with_nothing_in_the_way_is_used(shop: Sho
     assert here.labels("SELECT id, mine()::float8 AS x, word FROM words") == {"a": "w", "b": "w"}
 
 
+@pytest.mark.slow(quick=2)
 @pytest.mark.parametrize("path", ["pg_catalog, test", "test, public"])
 def test_a_path_in_which_pg_catalog_is_first_hides_nothing(shop: Shop, path: str) -> None:
     shop.alter(f"search_path = {path}")

@@ -23,7 +23,7 @@ from tests.support.cli_fixtures import Cli, scorebeat
 from tests.support.fixtures import _execute, _other
 from tests.support.shop import Shop
 
-pytestmark = pytest.mark.wide(every=10)
+pytestmark = pytest.mark.wide(slow=10, quick=20)
 
 __all__ = ["scorebeat"]
 
@@ -58,6 +58,7 @@ def latin(settings: Settings, stack: StackUrls, tmp_path: Path) -> Iterator[Shop
     _execute(stack.database_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@pytest.mark.quick
 def test_a_query_runs_in_the_time_zone_of_its_database(shop: Shop) -> None:
     shop.sql(HOURS)
     shop.alter("timezone = 'America/New_York'")
@@ -68,6 +69,7 @@ def test_a_query_runs_in_the_time_zone_of_its_database(shop: Shop) -> None:
     assert shop.sql("SELECT y FROM predictions.echoed WHERE id = 5") == [(5.0,)]
 
 
+@pytest.mark.slow(quick=2)
 @pytest.mark.parametrize("settings_of", ["timezone = 'America/New_York'", "datestyle = 'SQL, DMY'"])
 def test_keys_that_are_times_are_written_as_before_whatever_the_settings(shop: Shop, settings_of: str) -> None:
     shop.sql(
@@ -103,6 +105,7 @@ def test_keys_with_backslashes_are_scored_where_strings_do_not_conform(shop: Sho
     assert labels == {rf"C:\temp\new{n}": "w" for n in range(1, 21)}
 
 
+@pytest.mark.quick
 def test_a_key_that_ends_a_string_drops_no_table(shop: Shop) -> None:
     shop.sql(WORDS, "CREATE TABLE precious ()")
     keys = [HOSTILE, "A", "B", "C", "a"]
@@ -126,6 +129,7 @@ ENCODINGS = {
 }
 
 
+@pytest.mark.slow(quick=5)
 @pytest.mark.parametrize(("of", "by"), [*(("latin", by) for by in ENCODINGS), ("shop", "database")])
 def test_labels_and_keys_arrive_as_they_are_whatever_the_encoding(
     of: str, by: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
@@ -217,6 +221,7 @@ def locks(shop: Shop) -> int:
     return int(shop.sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")[0][0])
 
 
+@pytest.mark.slow(quick=2)
 @pytest.mark.parametrize("what", ["pg_try_advisory_lock(7265626, hashtext('cpu'))", "pg_try_advisory_lock(id)"])
 def test_a_lock_that_a_query_takes_ends_with_it(shop: Shop, what: str) -> None:
     shop.sql("CREATE TABLE items AS SELECT id, 1.0::float8 AS x FROM generate_series(1, 20) AS id")
@@ -231,6 +236,7 @@ def test_a_lock_that_a_query_takes_ends_with_it(shop: Shop, what: str) -> None:
     assert shop.sql("SELECT count(*) FROM predictions.echoed") == [(20,)]
 
 
+@pytest.mark.quick
 def test_no_advisory_lock_holds_up_dispatch_or_publishing(shop: Shop) -> None:
     guesses = [(7265626, "cpu"), (7265626, "echo"), (7265627, "echo"), (7265627, "cpu")]
     with shop.producer() as p, p.engine.connect() as user, p.engine.begin() as connection:
@@ -261,6 +267,7 @@ def test_a_query_cannot_take_a_turn(shop: Shop) -> None:
         shop.run(f"SELECT id, {lock}::float8 AS x, 'w'::text AS word FROM items")
 
 
+@pytest.mark.quick
 def test_a_text_that_became_two_statements_runs_none_of_them(shop: Shop) -> None:
     """Applied where strings did not conform, run where they do."""
     shop.sql(WORDS, "CREATE TABLE precious ()", "INSERT INTO words VALUES ('a', 'w')")

@@ -14,7 +14,7 @@ from scorebeat.db.source.source import Source
 from tests.support.ledger_fixtures import FILL, ITEMS, Ledger, ledger, shared_engine, trained
 from tests.support.ledger_rows import a_job
 
-pytestmark = pytest.mark.wide(every=10)
+pytestmark = pytest.mark.wide(quick=10)
 
 __all__ = ["ledger", "shared_engine", "trained"]
 

@@ -18,6 +18,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         yield made
 
 
+@pytest.mark.slow(quick=3)
 @pytest.mark.parametrize("keys", KEYS)
 def test_each_row_gets_the_prediction_of_a_plain_loop(system: System, keys: str) -> None:
     case = KEYS[keys]

@@ -51,6 +51,7 @@ def test_the_database_is_utf8_and_durable_by_default(data: Path) -> None:
         assert query_value(urls.database_url, "SHOW timezone") == "UTC"
 
 
+@pytest.mark.quick
 def test_nobody_enters_without_the_password(stack: StackUrls) -> None:
     for wrong in (":wrong@", ":@", "@"):
         with pytest.raises(psycopg2.OperationalError, match="password"):

@@ -4,6 +4,7 @@ import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[3]
@@ -14,15 +15,10 @@ NAME = re.compile(r"[a-z]+\.[a-z_]+")
 OF_THE_LOG = {"level", "exc"}
 
 
-def emitted() -> Iterator[tuple[str, set[str]]]:
+@cache
+def emitted() -> list[tuple[str, set[str]]]:
     """Name and fields of each call of `emit`."""
-    for room in ROOMS:
-        for file in (REPOSITORY / room).rglob("*.py"):
-            for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "emit":
-                    (first, *_) = node.args
-                    assert isinstance(first, ast.Constant), f"{file}:{node.lineno}: its event's name is no constant"
-                    yield str(first.value), {str(k.arg) for k in node.keywords} - OF_THE_LOG
+    return [call for room in ROOMS for file in (REPOSITORY / room).rglob("*.py") for call in _calls(file)]
 
 
 def test_every_event_is_in_its_reference_page_with_the_fields_of_each_call() -> None:
@@ -44,3 +40,12 @@ def test_an_event_is_named_by_its_noun_and_what_happened_and_identifies_its_thin
             assert "run" in fields, name
         if noun in ("batch", "claim", "row", "rows"):
             assert "batch" in fields, name
+
+
+def _calls(file: Path) -> Iterator[tuple[str, set[str]]]:
+    text = file.read_text("utf-8")
+    for node in ast.walk(ast.parse(text)) if "emit" in text else ():
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "emit":
+            (first, *_) = node.args
+            assert isinstance(first, ast.Constant), f"{file}:{node.lineno}: its event's name is no constant"
+            yield str(first.value), {str(k.arg) for k in node.keywords} - OF_THE_LOG

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scorebeat.core.jobs.job import JOB_NAME, LONGEST_JOB_NAME, MODEL_NAME
 from scorebeat.core.table_names import prediction_table
 
-pytestmark = pytest.mark.wide(every=4)
+pytestmark = pytest.mark.wide(slow=4)
 
 JOBS = st.from_regex(JOB_NAME, fullmatch=True).filter(lambda name: len(name) <= LONGEST_JOB_NAME)
 MODELS = st.from_regex(MODEL_NAME, fullmatch=True).filter(lambda name: len(name) <= 63)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scorebeat.core.jobs.schedule import Schedule, find_zone, require_steps_within
 from tests.support.fixtures import REPOSITORY
 
-pytestmark = pytest.mark.wide(every=5)
+pytestmark = pytest.mark.wide(quick=5)
 
 TIMES = st.datetimes(datetime(1995, 1, 1), datetime(2080, 1, 1), timezones=st.just(UTC))
 ZONES = st.sampled_from(

@@ -14,7 +14,7 @@ from tests.support.expand import refusals
 from tests.support.fixtures import REPOSITORY
 from tests.support.later import Later, later
 
-pytestmark = pytest.mark.wide(every=5)
+pytestmark = pytest.mark.wide(quick=5)
 
 __all__ = ["later"]
 

@@ -8,7 +8,7 @@ from scorebeat.db.connect.sql import KeyColumn, literal, texts
 from scorebeat.db.ledger import quarantine
 from scorebeat.db.source.types import KEYS
 
-pytestmark = pytest.mark.wide(every=5)
+pytestmark = pytest.mark.wide(quick=5)
 
 VALUES = {
     "int2": ["0", "-32768", "32767"],
@@ -64,6 +64,7 @@ SENT = {
 """Values of types whose keys are read as their text beside what PostgreSQL sends."""
 
 
+@pytest.mark.slow(quick=4)
 @pytest.mark.parametrize("kind", [*VALUES, *SENT])
 def test_no_setting_changes_the_text_of_a_key_or_what_it_is_read_as(engine: Engine, kind: str) -> None:
     values = ", ".join(f"(CAST({value} AS {kind}))" for value in (VALUES | SENT)[kind])

@@ -22,7 +22,7 @@ from scorebeat.models.store import local, store
 from tests.contract.onnx_files import embedding, matmul
 from tests.support.iris_models import X, Y, dump, file, root
 
-pytestmark = pytest.mark.wide(every=5)
+pytestmark = pytest.mark.wide(quick=5)
 
 __all__ = ["file", "root"]
 
@@ -38,6 +38,7 @@ def run_text(x: Any) -> Any:
     return x
 
 
+@pytest.mark.quick
 def test_code_in_a_skops_file_is_refused_by_name(root: Path, tmp_path: Path) -> None:
     # NumPy's own test helper runs text as code, so that trusting all of numpy would not do
     from numpy.testing import runstring  # noqa: PLC0415

@@ -24,7 +24,7 @@ from scorebeat.models.store import local, store
 from tests.contract.onnx_files import matmul
 from tests.support.iris_models import file, other, root
 
-pytestmark = pytest.mark.wide(every=5)
+pytestmark = pytest.mark.wide(quick=5)
 
 __all__ = ["file", "other", "root"]
 
@@ -85,6 +85,7 @@ def test_a_version_number_that_is_taken_is_never_overwritten(
     assert [p.name for p in taken.iterdir()] == ["theirs"]
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     "harm",
     [
@@ -214,6 +215,7 @@ def refused(root: Path, file: Path, match: str, **options: Any) -> None:
     assert not root.exists() or not list(root.iterdir())
 
 
+@pytest.mark.quick
 def test_pickles_and_unknown_files_are_refused_with_the_way_to_convert(root: Path, tmp_path: Path) -> None:
     for suffix, match in ((".pkl", "runs code"), (".joblib", "runs code"), (".csv", "unknown model format")):
         (tmp_path / f"m{suffix}").write_bytes(pickle.dumps(LogisticRegression()))

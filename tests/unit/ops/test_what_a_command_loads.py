@@ -12,6 +12,7 @@ HEAVY = ("adbc_driver_postgresql", "alembic", "celery.app", "kombu.connection", 
 """Each takes a tenth of a second or more to import; none is needed to read the ledger."""
 
 
+@pytest.mark.slow(quick=3)
 @pytest.mark.parametrize("home", ["runs", "watch", "metrics"])
 def test_a_command_that_reads_the_ledger_loads_nothing_that_others_need(home: str) -> None:
     program = (
