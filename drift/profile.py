@@ -198,8 +198,8 @@ class Profile:
 
 def _measures(rows: pa.RecordBatch) -> dict[str, Column]:
     found: dict[str, Column] = {}
-    for name, given in zip(rows.schema.names, rows.columns, strict=True):
-        values = given.dictionary_decode() if pa.types.is_dictionary(given.type) else given
+    for name, sent in zip(rows.schema.names, rows.columns, strict=True):
+        values = sent.dictionary_decode() if pa.types.is_dictionary(sent.type) else sent
         column = Column(str(values.type), rows.num_rows, values.null_count)
         if column.kind == "array":
             found |= _of_arrays(name, values)

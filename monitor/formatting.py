@@ -1,11 +1,14 @@
 """Numbers, timestamps and durations as the pages show them."""
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from scorebeat.core.durations import from_now
 from scorebeat.core.prices.price_list import money as money  # noqa: PLC0414 -- for the templates
+from scorebeat.core.states import RunState
 from scorebeat.db.ledger.failure_groups import ASIDE, DEAD
 
 NOTHING = "\N{EN DASH}"
@@ -99,3 +102,11 @@ def fields(**values: str | int | None) -> str:
 def details(recorded: dict[str, Any]) -> str:
     """The details of a recorded action: `batches 2, reason by hand`."""
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in recorded.items() if value is not None)
+
+
+def runs_in_words(runs: Sequence[tuple[int, RunState]]) -> str:
+    """`the last 3 runs: 2 succeeded, 1 failed; the newest, run 7, failed`, for a drawing of them."""
+    counted = Counter(state.value for _, state in runs)
+    newest, state = runs[-1]
+    states = ", ".join(f"{count} {name}" for name, count in counted.items())
+    return f"the last {plural(len(runs), 'run')}: {states}; the newest, run {newest}, {state.value}"

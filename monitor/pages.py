@@ -15,7 +15,7 @@ from scorebeat.db.connect import database_clock
 from scorebeat.db.ledger import failure_groups, jobs
 from scorebeat.db.ledger.failure_groups import Place
 from scorebeat.db.ledger.jobs import JobRow
-from scorebeat.db.reports import batch_pages, drift, forecasts, job_lines, run_pages, status
+from scorebeat.db.reports import batch_pages, drift, forecasts, job_lines, mornings, run_pages, status
 from scorebeat.db.reports.status import RunLine
 from scorebeat.monitor.handlers import Page
 from scorebeat.producer.control import unserved
@@ -103,10 +103,22 @@ class RunsPage(Page):
             now = database_clock.now(connection)
             runs = shown(connection, lines[:A_PAGE], now)
             older = runs[-1].line.id if len(lines) > A_PAGE else None
-            listed = job_lines.listing(connection)
+            # the first thing that a person wants to know, on the page that opens first
+            asks = job is None and not state and before is None
+            seen = mornings.listing(connection) if asks else []
+            listed = [one.line for one in seen] if asks else job_lines.listing(connection)
+            listed.sort(key=lambda line: line.name)
             of_runs, of_jobs = unserved.of_runs(connection, lines[:A_PAGE]), unserved.of_jobs(connection, listed)
             notes = list(dict.fromkeys(of_runs + of_jobs))  # both may report that there is no control worker
-            return {"runs": runs, "older": older, "jobs": listed, "notes": notes, "now": now, **chosen}
+            return {
+                "runs": runs,
+                "older": older,
+                "jobs": listed,
+                "mornings": seen,
+                "notes": notes,
+                "now": now,
+                **chosen,
+            }
 
         await self.show("runs.html", look)
 

@@ -44,10 +44,10 @@ class Canary(BaseModel):
     rows: Annotated[int, AfterValidator(_few)] = 200
 
 
-def as_canary(given: object) -> object:
+def as_canary(value: object) -> object:
     """The canary that a job sets. Raises ValueError."""
-    if isinstance(given, Mapping):
-        return checked_table(Canary, given)
-    if given is None or isinstance(given, Canary):
-        return given
+    if isinstance(value, Mapping):
+        return checked_table(Canary, value)
+    if value is None or isinstance(value, Canary):
+        return value
     raise ValueError('expected a table such as { every = "1d", rows = 200 }')

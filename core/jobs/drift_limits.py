@@ -50,13 +50,13 @@ class DriftLimits(BaseModel):
     """Rows of the sample below which nothing is compared."""
 
 
-def checked_table(kind: type[BaseModel], given: Mapping[str, Any]) -> Any:
+def checked_table(kind: type[BaseModel], value: Mapping[str, Any]) -> Any:
     """The model of a table of jobs.toml. Raises ValueError with what is wrong, and what was expected."""
-    unknown = [key for key in given if key not in kind.model_fields]
+    unknown = [key for key in value if key not in kind.model_fields]
     if unknown:
         raise ValueError(f"has {unknown[0]!r}, which is not one of its keys.{near(unknown[0], [*kind.model_fields])}")
     try:
-        return kind.model_validate(given)
+        return kind.model_validate(value)
     except ValidationError as error:
         one = error.errors()[0]
         if one["type"] == "missing":
@@ -66,14 +66,14 @@ def checked_table(kind: type[BaseModel], given: Mapping[str, Any]) -> Any:
         raise ValueError(f"{one['loc'][0]} {what}") from None
 
 
-def drift_limits(given: object) -> object:
+def drift_limits(value: object) -> object:
     """The limits that a job sets; False or None means that its runs keep no profile."""
-    if given is None or given is False:
+    if value is None or value is False:
         return None
-    if given is True:
+    if value is True:
         return DriftLimits()
-    if isinstance(given, Mapping):
-        return checked_table(DriftLimits, given)
-    if isinstance(given, DriftLimits):
-        return given
+    if isinstance(value, Mapping):
+        return checked_table(DriftLimits, value)
+    if isinstance(value, DriftLimits):
+        return value
     raise ValueError("expected a table such as { psi = 0.3 }, or false, so that no profile is kept")

@@ -40,13 +40,13 @@ class Gate(BaseModel):
     """Fewer rows than this were scored."""
 
 
-def as_gate(given: object) -> object:
+def as_gate(value: object) -> object:
     """The gate that a job sets. Raises ValueError."""
-    if isinstance(given, Mapping):
-        made = checked_table(Gate, given)
+    if isinstance(value, Mapping):
+        made = checked_table(Gate, value)
         if made == Gate():
             raise ValueError(f"has no condition; expected one or more of {', '.join(Gate.model_fields)}")
         return made
-    if given is None or isinstance(given, Gate):
-        return given
+    if value is None or isinstance(value, Gate):
+        return value
     raise ValueError('expected a table such as { drift = "hold", min_rows = 1000 }')

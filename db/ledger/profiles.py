@@ -17,10 +17,13 @@ PIECE = 100
 
 
 def store_sql(held: Claim, profile: bytes) -> str:
-    """A statement that stores the profile of a batch in the transaction that commits it."""
+    """A statement that stores the profile of a batch in the transaction that commits it.
+
+    It has no backslash, which some settings of a session take for an escape.
+    """
     return (
         "INSERT INTO scorebeat.batch_profiles (batch_id, run_id, profile)"
-        f" VALUES ({held.batch_id:d}, {held.run_id:d}, '\\x{profile.hex()}')"
+        f" VALUES ({held.batch_id:d}, {held.run_id:d}, decode('{profile.hex()}', 'hex'))"
         " ON CONFLICT (batch_id) DO UPDATE SET profile = EXCLUDED.profile"
     )
 

@@ -41,8 +41,8 @@ def keep(folder: Path, signature: Signature, file: Path) -> int:
             f"--golden {file}: {', '.join(sorted(both))} is an input and an output of the model, and a file has one "
             "column of that name: name the outputs otherwise with --outputs"
         )
-    given = SampleFile(file, MOST, "--golden").read(signature).rows
-    inputs = bind(signature, given.schema).apply(given)
+    rows = SampleFile(file, MOST, "--golden").read(signature).rows
+    inputs = bind(signature, rows.schema).apply(rows)
     wanted = tuple(Input(field.name, field.type) for field in signature.outputs)
     expected = SampleFile(file, MOST, "--golden").read(Signature(wanted, signature.outputs)).rows
     try:

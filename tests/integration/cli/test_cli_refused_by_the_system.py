@@ -81,9 +81,9 @@ def test_the_demos_last_words_reach_the_demo_though_urls_of_ones_own_are_set(tmp
     alone = Settings(_env_file=None)
     own = Settings(_env_file=None, database_url="postgresql://db/app", broker_url="redis://cache")
 
-    assert "DATABASE_URL" not in "".join(look_at(tmp_path / "de mo", alone))
-    assert "sets SCOREBEAT_DATABASE_URL and SCOREBEAT_BROKER_URL" in look_at(tmp_path, own)[0]
-    assert look_at(tmp_path / "de mo", own)[2].startswith(f"  SCOREBEAT_DATA='{tmp_path}/de mo' ")
+    assert "DATABASE_URL" not in "".join(look_at(tmp_path / "de mo", alone, "runs"))
+    assert "sets SCOREBEAT_DATABASE_URL and SCOREBEAT_BROKER_URL" in look_at(tmp_path, own, "runs")[0]
+    assert look_at(tmp_path / "de mo", own, "runs")[2].startswith(f"  SCOREBEAT_DATA='{tmp_path}/de mo' ")
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "redis://ann:s3cr3t@127.0.0.1:1/0"])

@@ -57,10 +57,10 @@ def test_the_first_run_is_compared_with_the_training_data(
         pyarrow.csv.write_csv(table, file)
     elif suffix == "parquet":
         pq.write_table(table, file)
-    given = ("--reference", str(file))
+    options = ("--reference", str(file))
     if suffix == "query":
-        given = ("--reference-query", "SELECT a - 1 AS a, b, 'unused' AS c FROM pairs;")
-    assert scorebeat("models", "add", str(adder), *ADD, *given).exit_code == 0
+        options = ("--reference-query", "SELECT a - 1 AS a, b, 'unused' AS c FROM pairs;")
+    assert scorebeat("models", "add", str(adder), *ADD, *options).exit_code == 0
     settings.jobs.write_text(JOB.replace("batch_rows = 40", ""))
     assert scorebeat("apply").exit_code == 0
     run_id = int(re.findall("run ([0-9]+)", scorebeat("enqueue", "sums").output)[0])
