@@ -60,7 +60,7 @@ def test_a_canary_is_sent_when_nothing_else_ran_and_changes_no_prediction(points
         ("ALTER TABLE points ALTER x TYPE text", "cannot become"),
     ],
 )
-def test_what_a_run_would_meet_is_a_failed_run_before(points: Points, harm: str, expected: str) -> None:
+def test_a_canary_fails_for_what_a_run_would_meet(points: Points, harm: str, expected: str) -> None:
     prepared(points)
     points.sql(harm)
     (canary,) = sent(points)

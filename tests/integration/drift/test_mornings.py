@@ -1,4 +1,4 @@
-"""The question of the morning: each job has one light, and says what is to be looked at, the worst first."""
+"""The question of the morning: each job has one light, with what is to be looked at, the worst first."""
 
 from scorebeat.core.states import RunState
 from scorebeat.db.reports import mornings
@@ -43,7 +43,7 @@ def test_the_light_of_a_job_follows_its_runs(points: Points) -> None:
     assert f"run {held} failed: the disk is full" in found.problems
 
 
-def test_what_a_canary_found_is_a_problem_until_something_runs(points: Points) -> None:
+def test_a_failed_canary_is_a_problem_until_something_runs(points: Points) -> None:
     normal(points, 100)
     points.model({})
     job = points.job(canary={"every": "1d"})

@@ -89,7 +89,7 @@ def test_a_reference_that_does_not_fit_adds_nothing(
     assert "there are no models yet" in scorebeat("models", "list").output
 
 
-def test_a_worker_that_computes_other_values_than_the_golden_rows_refuses_the_version(
+def test_a_worker_that_computes_other_values_than_golden_rows_refuses_the_version(
     engine: Engine, producer: Producer, settings: Settings, scorebeat: Cli, adder: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

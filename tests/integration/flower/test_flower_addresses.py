@@ -72,7 +72,7 @@ def test_a_part_of_a_run_that_cannot_be_is_refused_with_what_was_expected(
         ("/runs/batch/987654321", 404, "There is no batch 987654321; it may have been pruned."),
         ("/runs/one", 404, "There is no such page."),
         ("/runs/", 404, "There is no such page."),
-        ("/runs?state=sleeping", 400, "state: expected open or succeeded or partial or failed or cancelled"),
+        ("/runs?state=sleeping", 400, "state: expected open or succeeded or partial or failed or cancelled or held"),
         ("/runs?before=x%25d", 400, "before: expected a whole number"),
     ],
 )
