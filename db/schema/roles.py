@@ -48,15 +48,6 @@ RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
         "INSERT": ("job", "queue", "expires_at"),
         "UPDATE": ("worker", "finished_at", "reported_at", "model", "rows", "compared", "differing", "failure"),
     },
-    "quality": {
-        "INSERT": ("job", "model", "version", "week", "rows", "null_labels", "scored_after", "predictions",
-                   "with_truth", "metrics"),
-        "UPDATE": ("rows", "null_labels", "scored_after", "predictions", "with_truth", "metrics", "computed_at"),
-    },
-    "truth_readings": {
-        "INSERT": ("job", "begun_at", "next_at"),
-        "UPDATE": ("begun_at", "finished_at", "next_at", "failure"),
-    },
     "batch_profiles": {"INSERT": ("batch_id", "run_id", "profile"), "UPDATE": ("profile",), "DELETE": ()},
     "run_profiles": {
         "INSERT": ("run_id", "job", "profile", "rows"),
@@ -66,6 +57,15 @@ RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
     "reference_profiles": {
         "INSERT": ("model", "model_version", "job", "run_id", "source", "profile", "made_by"),
         "UPDATE": ("profile", "run_id", "source", "made_by", "made_at"),
+    },
+    "quality": {
+        "INSERT": ("job", "model", "version", "week", "rows", "null_labels", "scored_after", "predictions",
+                   "with_truth", "metrics"),
+        "UPDATE": ("rows", "null_labels", "scored_after", "predictions", "with_truth", "metrics", "computed_at"),
+    },
+    "truth_readings": {
+        "INSERT": ("job", "begun_at", "next_at"),
+        "UPDATE": ("begun_at", "finished_at", "next_at", "failure"),
     },
     "actions": {"INSERT": ("by", "action", "subject", "details")},
     "run_sums": {

@@ -15,7 +15,10 @@ LARGE = ("batches", "quarantine")
 
 _ON_LARGE = rf"scorebeat\.(?:{'|'.join(LARGE)})\b"
 _REFUSED = {
-    r"\bDROP (?!NOT NULL|INDEX CONCURRENTLY IF EXISTS)": "takes away what programs may use",
+    # a check that a wider one of the same name replaces: what programs of the release write, it still allows
+    r"\bDROP (?!NOT NULL|INDEX CONCURRENTLY IF EXISTS|CONSTRAINT (\S+), ADD CONSTRAINT \1 CHECK .* NOT VALID$)": (
+        "takes away what programs may use"
+    ),
     r"\bRENAME\b": "renames what programs use",
     r"^REVOKE\b(?! ALL ON FUNCTION .* FROM PUBLIC$)": "takes a right away",  # PUBLIC has a new function, and no old one
     r"\bALTER COLUMN \S+ (?:SET DATA )?TYPE\b": "rewrites the table under a lock",

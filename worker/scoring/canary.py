@@ -68,7 +68,16 @@ def look(canary_id: int, runtime: Runtime) -> bool | None:
         failure = describe(error)
     else:
         found = vars(seen)
-        emit("canary.passed", job=canary.job, canary=canary_id, worker=runtime.name, **found)
+        emit(
+            "canary.passed",
+            job=canary.job,
+            canary=canary_id,
+            worker=runtime.name,
+            model=seen.model,
+            rows=seen.rows,
+            compared=seen.compared,
+            differing=seen.differing,
+        )
     with runtime.engine.begin() as connection:
         canaries.finish(connection, canary_id, failure, **found)
     return failure is None

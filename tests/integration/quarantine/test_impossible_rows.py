@@ -43,6 +43,12 @@ IMPOSSIBLE_OTHERS = {
     " AND retired_at IS NULL",
     "device_limits_rows": "INSERT INTO scorebeat.device_limits VALUES ('m', 1, 'cpu', 0)",
     "installation_one": "INSERT INTO scorebeat.installation (is_only, broker_prefix) VALUES (false, 'another:')",
+    "prices_unit": "INSERT INTO scorebeat.prices (position, name, unit, price, currency, since, queue, device)"
+    " VALUES (1, 'a', 'day', 1, 'EUR', now(), '*', '*')",
+    "prices_price": "INSERT INTO scorebeat.prices (position, name, unit, price, currency, since, queue, device)"
+    " VALUES (1, 'a', 'core_hour', -1, 'EUR', now(), '*', '*')",
+    "run_usage_outcome": "INSERT INTO scorebeat.run_usage (run_id, outcome, device, job, day, queue, attempts,"
+    " device_seconds, cpu_seconds, rows) VALUES (1, 'nothing', 'cpu', 'a', now(), 'cpu', 1, 1, 1, 1)",
     "notices_event": "INSERT INTO scorebeat.notices (run_id, event, happened_at)"
     " SELECT id, 'begun', now() FROM scorebeat.runs",
     "notices_end": "INSERT INTO scorebeat.notices (run_id, event, happened_at, delivered_at, given_up_at)"

@@ -109,7 +109,9 @@ def upgrade() -> None:
 
 def _check(table: str, name: str, condition: str) -> None:
     whole = f"{table}_{name}_check"
-    op.execute(f"ALTER TABLE scorebeat.{table} DROP CONSTRAINT {whole}, ADD CONSTRAINT {whole} CHECK ({condition})")
+    added = f"ADD CONSTRAINT {whole} CHECK ({condition}) NOT VALID"
+    op.execute(f"ALTER TABLE scorebeat.{table} DROP CONSTRAINT {whole}, {added}")
+    op.execute(f"ALTER TABLE scorebeat.{table} VALIDATE CONSTRAINT {whole}")
 
 
 def _run(statement: str) -> None:
