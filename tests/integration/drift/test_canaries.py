@@ -10,6 +10,8 @@ from scorebeat.producer.control import canaries as control
 from scorebeat.worker.scoring.canary import look
 from tests.support.poison_fixtures import Points, points
 
+pytestmark = pytest.mark.slow(quick=3)
+
 __all__ = ["points"]
 
 

@@ -13,6 +13,8 @@ from tests.support.api_fixtures import Client, client, opened
 from tests.support.cli_fixtures import Cli, scorebeat
 from tests.support.poison_fixtures import Points, points
 
+pytestmark = pytest.mark.slow(quick=3)
+
 __all__ = ["client", "opened", "points", "scorebeat", "shifted"]
 
 

@@ -16,6 +16,8 @@ from scorebeat.db.ledger import profiles
 from scorebeat.producer.context import Producer
 from tests.support.cli_fixtures import JOB, Cli, score_all
 
+pytestmark = pytest.mark.slow(quick=4)
+
 ADD = ("--name", "adder", "--outputs", "total")
 
 
