@@ -37,8 +37,8 @@ class Morning:
             found.append(f"complete results were needed by {line.needed_by.isoformat(' ', 'minutes')}")
         if line.held_run is not None:
             found.append(f"run {line.held_run} waits for a decision")
-        if line.last_state in (RunState.FAILED, RunState.PARTIAL) and line.last_run != line.held_run:
-            found.append(f"run {line.last_run} {line.last_state}: {line.last_reason or 'rows are in quarantine'}")
+        if line.last_state in (RunState.FAILED, RunState.PARTIAL) and line.last_reason is not None:
+            found.append(f"run {line.last_run} {line.last_state}: {line.last_reason}")
         if self.canary_failure is not None:
             found.append(f"the last canary: {self.canary_failure}")
         return found
@@ -49,6 +49,8 @@ class Morning:
         found = []
         if self.drifted:
             found.append(f"{self.drifted} column{'s' * (self.drifted != 1)} drifted in run {self.compared_run}")
+        if self.line.last_state is RunState.PARTIAL and self.line.last_reason is None:
+            found.append(f"run {self.line.last_run} left rows in quarantine")
         if self.line.paused_at is not None:
             found.append(f"paused by {self.line.paused_by}: {self.line.paused_reason or 'by hand'}")
         return found
