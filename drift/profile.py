@@ -23,6 +23,8 @@ MOST_VALUES = 150
 """The same for samples that were merged."""
 SHARED_BY = 5
 """A text is stored only if so many rows of one sample have it; a rarer one is counted by a digest."""
+LONGEST_VALUE = 1_000
+"""Bytes of a text; a column with a longer one is no category, and its texts are not looked at one by one."""
 LONGEST_NAME = 64
 """Characters of a text that is stored."""
 
@@ -256,10 +258,14 @@ def _of_arrays(name: str, arrays: pa.Array) -> dict[str, Column]:
 def _count_values(column: Column, values: pa.Array) -> None:
     """Count the values of a sample that has few different ones."""
     present = values.drop_null()
-    if len(set(present.slice(0, 4 * FEW).to_pylist())) > FEW or len(counted := pc.value_counts(present)) > FEW:
+    is_text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
+    if (
+        (is_text and (pc.max(pc.binary_length(present)).as_py() or 0) > LONGEST_VALUE)
+        or len(set(present.slice(0, 4 * FEW).to_pylist())) > FEW
+        or len(counted := pc.value_counts(present)) > FEW
+    ):
         column.has_few_values = False
         return
-    is_text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
     for found in counted.to_pylist():
         value, count = found["values"], found["counts"]
         label = _label(value)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from billiard.exceptions import SoftTimeLimitExceeded
 
 from scorebeat.core.errors import one_line
 from scorebeat.core.events import emit
@@ -15,6 +16,11 @@ from scorebeat.worker.scoring.isolate import Scored
 SAMPLE_ROWS = 1000
 """Rows of a full batch that are looked at. Of a smaller one it is the same share, so that each row of the run has the
 same chance; of the only batch of a run as many, if it has them."""
+LEAST_ROWS = 50
+MOST_VALUES = 200_000
+"""Values of a full batch that are looked at: with many inputs and outputs fewer rows, down to `LEAST_ROWS`."""
+MOST_BYTES = 16 * 1024**2
+"""Bytes of a sample: of rows with long texts or arrays there are fewer."""
 
 
 @dataclass
@@ -30,7 +36,7 @@ class Profiler:
         if run.job.drift is None or run.id in self.attempt.runtime.without_profile:
             return
         try:
-            chosen = _sample(scored.predictions.num_rows, self._share, self.attempt.claim.batch_id)
+            chosen = _sample(scored.predictions.num_rows, self._share(rows), self.attempt.claim.batch_id)
             if not len(chosen):
                 return
             among = chosen if scored.indices is None else np.asarray(scored.indices)[chosen]
@@ -40,16 +46,20 @@ class Profiler:
                 self.profile = seen
             else:
                 self.profile.merge(seen)
+        except SoftTimeLimitExceeded:
+            raise
         except Exception as error:  # noqa: BLE001 -- the predictions are right, whatever the profile lacks
             self.attempt.runtime.without_profile.add(run.id)
             emit("profile.failed", run=run.id, job=run.job.name, reason=one_line(error))
 
-    @property
-    def _share(self) -> float:
-        """The share of the rows that are looked at."""
-        claim, full = self.attempt.claim, self.attempt.job.run.job.batch_rows
+    def _share(self, rows: pa.RecordBatch) -> float:
+        """The share of these rows that is looked at."""
+        claim, job = self.attempt.claim, self.attempt.job
+        full, columns = job.run.job.batch_rows, len(job.binding.inputs) + len(job.version.signature["outputs"])
         is_only = claim.number == 1 and claim.rows_planned < full
-        return min(1.0, SAMPLE_ROWS / max(1, claim.rows_planned if is_only else full))
+        wanted = min(SAMPLE_ROWS, max(LEAST_ROWS, MOST_VALUES // columns))
+        size = float(rows.nbytes)
+        return min(1.0, wanted / max(1, claim.rows_planned if is_only else full), MOST_BYTES / max(1.0, size))
 
     def stored(self) -> bytes | None:
         """For the ledger; None if nothing was looked at."""

@@ -89,3 +89,10 @@ def test_a_stored_profile_is_read_as_it_was() -> None:
     again = Profile.from_bytes(profile.to_bytes())
     assert again.to_bytes() == profile.to_bytes()
     assert (again.rows, again.inputs["x"].nulls, again.inputs["x"].mean) == (3, 1, 2.0)
+
+
+def test_long_texts_are_known_by_their_lengths_alone() -> None:
+    texts = pa.array(["x" * 2_000, "short"] * 10)
+    column = Profile.of(pa.record_batch({"text": texts}), pa.record_batch({"label": texts})).inputs["text"]
+    assert (column.counts(), column.names) == ({}, {})
+    assert column.numbers.get_max_value() == 2_000
