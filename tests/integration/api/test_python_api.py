@@ -98,7 +98,7 @@ def test_a_notebook_scores_a_table_and_reads_the_result_of_its_library(
 def test_rows_by_key_by_condition_and_from_quarantine(system: System, client: scorebeat.Client, tmp_path: Path) -> None:
     rows = ROWS.assign(a=[1.5, np.nan, 40.25, 0.5])
     table(system, "picked", rows, "numeric")
-    client.apply(jobs_file(tmp_path, "notebook", "picked"))
+    client.apply(jobs_file(tmp_path, "picked"))
 
     assert client.enqueue("picked", keys=[np.int64(2)]).wait(120).rows_scored == 1
     assert client.enqueue("picked", where="b > 2.5", limit=5).wait(120).rows_scored == 1
@@ -146,7 +146,7 @@ def test_predictions_and_rows_are_frames_of_polars_too(
     system: System, client: scorebeat.Client, tmp_path: Path
 ) -> None:
     table(system, "bears", ROWS)
-    client.apply(jobs_file(tmp_path, "notebook", "bears"))
+    client.apply(jobs_file(tmp_path, "bears"))
     client.enqueue("bears").wait(120)
 
     found = pl.DataFrame(client.predictions("bears")).sort("id")
