@@ -29,7 +29,7 @@ from scorebeat.producer.requests.release import release
 from scorebeat.producer.versions import publish
 from tests.support.poison_fixtures import Points, points
 
-pytestmark = pytest.mark.slow(quick=4)
+pytestmark = pytest.mark.wide(quick=4)
 
 __all__ = ["points"]
 
