@@ -23,6 +23,8 @@ MOST_VALUES = 150
 """The same for samples that were merged."""
 SHARED_BY = 5
 """A text is stored only if so many rows of one sample have it; a rarer one is counted by a digest."""
+LENGTH = " (length)"
+"""After the name of an array, the measure of how many elements it has."""
 LONGEST_VALUE = 1_000
 """Bytes of a text; a column with a longer one is no category, and its texts are not looked at one by one."""
 LONGEST_NAME = 64
@@ -227,7 +229,9 @@ def _numbers(column: Column, present: pa.Array) -> Values:
             present = present.cast(pa.int8())
         case "moment":
             # nanoseconds are cut: no unit that Arrow has holds every date and each of them
-            present = pc.divide(present.cast(pa.timestamp("us"), safe=False).cast(pa.int64()).cast(pa.float64()), 1e6)
+            present = pc.divide(
+                present.cast(pa.timestamp("us"), safe=False).cast(pa.int64()).cast(pa.float64(), safe=False), 1e6
+            )
         case "time":
             parts = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[kind.unit]
             whole = present.cast(pa.int32() if kind.bit_width == 32 else pa.int64())
@@ -247,12 +251,12 @@ def _of_arrays(name: str, arrays: pa.Array) -> dict[str, Column]:
     norms.has_few_values = lengths.has_few_values = False
     element = arrays.type.value_type
     if not (pa.types.is_integer(element) or pa.types.is_floating(element) or pa.types.is_boolean(element)):
-        return {f"{name} (length)": lengths}
+        return {f"{name}{LENGTH}": lengths}
     elements = pc.list_flatten(present).cast(pa.float64()).to_numpy(zero_copy_only=False)
     rows = np.repeat(np.arange(len(sizes)), sizes)
     with np.errstate(over="ignore"):
         norms._add_numbers(np.sqrt(np.bincount(rows, weights=np.square(elements), minlength=len(sizes))))
-    return {f"{name} (length)": lengths, f"{name} (norm)": norms}
+    return {f"{name}{LENGTH}": lengths, f"{name} (norm)": norms}
 
 
 def _count_values(column: Column, values: pa.Array) -> None:

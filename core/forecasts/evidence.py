@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from statistics import median
 
-from scorebeat.core.forecasts.costs import Part
+from scorebeat.core.forecasts.costs import Part, Range
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,8 @@ class Evidence:
     workers: tuple[Worker, ...]
     histories: Mapping[tuple[str, str], History]
     """By job and queue."""
+    costs: dict[int, Range | None] = field(default_factory=dict, compare=False)
+    """What rows of open runs cost, as far as it was computed: many runs may wait for the same ones."""
 
     def history(self, job: str, queue: str) -> History:
         return self.histories.get((job, queue), History())

@@ -17,6 +17,8 @@ from scorebeat.core.forecasts.evidence import Evidence, History, OpenRun
 
 FEWEST_BATCHES = 2
 """Committed batches from which a run is forecast by itself: the first may have one row, and loads the model."""
+LONGEST = 366 * 86_400.0
+"""Seconds; a longer time is a measurement under a clock that jumped, or of a queue that stands still."""
 FIRM_FROM = 0.05
 """The share of a run's rows from which it is forecast firmly although no earlier run is known."""
 
@@ -157,7 +159,9 @@ def _forecast(evidence: Evidence, place: _Place, own: Range, times: _Times, othe
         share = _share_ahead(other, place)
         if not share:
             continue
-        cost = _cost(other, evidence.history(other.job, queue), other.rows_open)
+        if other.id not in evidence.costs:
+            evidence.costs[other.id] = _cost(other, evidence.history(other.job, queue), other.rows_open)
+        cost = evidence.costs[other.id]
         if cost is None:
             why = f"run {other.id} of job {other.job} is ahead on queue {queue!r}, and its speed is not known yet"
             return Forecast(unknown=why, queue=queue)
@@ -165,6 +169,8 @@ def _forecast(evidence: Evidence, place: _Place, own: Range, times: _Times, othe
         work, batches = work + its, batches + round(other.batches_open * share)
         ahead.append(Ahead(other.id, other.job, its.likely / processes))
     seconds = _seconds(work, processes, times.batch)
+    if not seconds.most < LONGEST:
+        return Forecast(unknown="at the speed that was measured it would take more than a year", queue=queue)
     earliest, likely, latest = (
         evidence.now + timedelta(seconds=max(times.begins_in + value, times.planned_in) + times.closing)
         for value in (seconds.least, seconds.likely, seconds.most)
@@ -188,7 +194,8 @@ def processes_of(evidence: Evidence, queue: str) -> float:
 
     Measured over the last minutes of its open runs, of workers that are alive: a worker that cannot load a model, or
     that serves other queues too, counts as far as it works. A worker that began meanwhile counts as the others do. If
-    nothing was claimed meanwhile, all processes count, as busy as in earlier runs.
+    nothing was claimed meanwhile, or fewer batches are open than processes are there, all processes count, as busy as
+    in earlier runs.
     """
     serving = evidence.serving(queue)
     there = sum(worker.processes for worker in serving)
@@ -196,7 +203,8 @@ def processes_of(evidence: Evidence, queue: str) -> float:
     runs = [run for run in evidence.runs.values() if run.queue == queue]
     busy = sum(seconds for run in runs for name, seconds in run.busy.items() if name in names)
     working = {name for run in runs for name in run.busy if name in names}
-    if not busy:
+    # with fewer batches than processes some have nothing to do, and are free for what comes
+    if not busy or sum(run.batches_open for run in runs) < there:
         histories = [evidence.history(run.job, queue) for run in runs]
         shares = [history.share_busy for history in histories if history.runs]
         return there * (median(shares) if shares else 1.0)

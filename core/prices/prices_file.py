@@ -1,6 +1,5 @@
 """prices.toml: read and checked whole, every mistake with its line and what was expected."""
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime
@@ -13,6 +12,8 @@ from scorebeat.core.jobs.toml_lines import Document, Mistake, read
 from scorebeat.core.prices.price_list import ANY, UNITS, Price, PriceList, Unit
 
 PRICES, CURRENCY = "prices", "currency"
+MOST = 1_000_000_000
+"""A greater price of an hour is a mistake."""
 KEYS = [*UNITS, "since", "queue", "device"]
 EXAMPLE = 'currency = "EUR" and a block such as [prices.cores] with core_hour = 0.04 and since = 2026-01-01'
 
@@ -82,6 +83,8 @@ def _price(document: Document, name: str, block: Mapping[str, Any], mistakes: li
     """The price of a block; None if there are mistakes in it, which are added to `mistakes`."""
     is_damaged = (PRICES, name) in document.damaged
     found = list(_mistakes_of_keys(block))
+    if not name.strip() or not name.isprintable():
+        found.append(("", f"is a block called {name!r}; expected a name that can be printed"))
     units: list[Unit] = [unit for unit in UNITS if unit in block]
     since = block.get("since")
     if not is_damaged:
@@ -109,8 +112,8 @@ def _mistakes_of_keys(block: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield key, f"is not a key of a price.{near(key, KEYS)}"
         elif key in UNITS:
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not is_number or not math.isfinite(value) or value < 0:
-                yield key, f"is {shown(value)}; expected a number of at least 0, such as 0.04"
+            if not is_number or not 0 <= value < MOST:
+                yield key, f"is {shown(value)}; expected a number from 0 to {MOST:,}, such as 0.04"
         elif key == "since":
             if not isinstance(value, date) or isinstance(value, datetime):
                 yield key, f"is {shown(value)}; expected {_SINCE}"

@@ -95,6 +95,7 @@ def settle(connection: Connection, run_id: int, attempts: int) -> Settled | Begu
             state, reason = RunState.HELD, next_step.held(run, stopped_by, reason)
             runs.hold(connection, run_id, reason)
         else:
+            run_profiles.adopt(connection, run, judged)
             atomic_runs.show(connection, run)
             if run.makes_generation and tally.can_be_shown:
                 _show_generation(connection, run)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from scorebeat.db.closing.run_ends import Tally
 from scorebeat.db.closing.run_profiles import Judged
 from scorebeat.db.ledger.runs import Run
-from scorebeat.drift.profile import Column, Profile
+from scorebeat.drift.profile import LENGTH, Column, Profile
 
 CONSTANT_FROM = 30
 """Rows of a sample from which on one value for all of them is no chance of a small run."""
@@ -32,7 +32,7 @@ def reasons(run: Run, tally: Tally, judged: Judged) -> list[str]:
 
 def _constant(profile: Profile) -> Iterator[str]:
     for name, column in profile.outputs.items():
-        value = _only_value(column)
+        value = None if name.endswith(LENGTH) else _only_value(column)  # arrays usually have one length
         if column.rows >= CONSTANT_FROM and value is not None:
             yield f"output {name} is {value} in all {column.rows:,} sampled rows"
 

@@ -52,6 +52,7 @@ def judge(connection: Connection, run: Run, tally: Tally) -> Judged:
         return Judged(now)
     from scorebeat.drift import comparison  # noqa: PLC0415 -- SciPy takes a quarter of a second, and few commands close runs
 
+    own = now
     why_not = comparison.why_not(before.profile, now, limits)
     if why_not is not None and (both := profiles.add_waiting(connection, run)) is not None:
         now = both
@@ -60,10 +61,19 @@ def judge(connection: Connection, run: Run, tally: Tally) -> Judged:
         waits = now.rows < limits.min_rows <= before.profile.rows
         why_not += "; the next run is compared together with this one" if waits else ""
         profiles.record(connection, run.id, before.id, None, why_not, waits=waits)
-        return Judged(now)
+        return Judged(own)
     findings = comparison.compare(before.profile, now, limits)
     profiles.record(connection, run.id, before.id, findings, None)
-    return Judged(now, tuple(finding for finding in findings if finding.reasons))
+    return Judged(own, tuple(finding for finding in findings if finding.reasons))
+
+
+def adopt(connection: Connection, run: Run, judged: Judged) -> None:
+    """Let later runs be compared with this one, which readers see now, if it is to become the reference."""
+    if judged.new_reference and judged.profile is not None:
+        profiles.become_reference(connection, run, judged.profile)
+        made = profiles.reference(connection, run)
+        made_id = made.id if made is not None else None
+        profiles.record(connection, run.id, made_id, None, "later runs are compared with this one")
 
 
 def _first(connection: Connection, run: Run, tally: Tally, limits: DriftLimits, now: Profile) -> Judged:
@@ -76,10 +86,8 @@ def _first(connection: Connection, run: Run, tally: Tally, limits: DriftLimits, 
             f"{limits.min_rows:,}"
         )
     else:
-        profiles.become_reference(connection, run, now)
-        made = profiles.reference(connection, run)
         profiles.record(
-            connection, run.id, made.id if made is not None else None, None, "later runs are compared with this one"
+            connection, run.id, None, None, "there is no reference yet; this run becomes it when it is shown"
         )
         return Judged(now, new_reference=True)
     profiles.record(connection, run.id, None, None, why_not)

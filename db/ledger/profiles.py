@@ -154,6 +154,18 @@ def forget(connection: Connection, run_id: int) -> None:
         connection.execute(text(f"DELETE FROM scorebeat.{table} WHERE run_id = :run"), {"run": run_id})
 
 
+def forget_job(connection: Connection, job: str) -> None:
+    """The job was dropped: a later one of its name has other rows."""
+    connection.execute(
+        text(
+            "UPDATE scorebeat.run_profiles p SET reference_id = NULL, waits = false FROM scorebeat.runs r"
+            " WHERE r.id = p.run_id AND r.job = :job"
+        ),
+        {"job": job},
+    )
+    connection.execute(text("DELETE FROM scorebeat.reference_profiles WHERE job = :job"), {"job": job})
+
+
 def reference(connection: Connection, run: Run) -> Reference | None:
     """What the run is compared with: training data of the model version, else its job's first whole run over it."""
     found = connection.execute(

@@ -49,6 +49,8 @@ class JobQuality:
     """When it is read again."""
 
 
+_IS_READING = "SELECT FROM scorebeat.truth_readings WHERE finished_at IS NULL AND next_at > clock_timestamp()"
+"""A process reads a truth now."""
 _DUE = (
     "SELECT j.name FROM scorebeat.jobs j LEFT JOIN scorebeat.truth_readings t ON t.job = j.name"
     " WHERE j.removed_at IS NULL AND j.spec ->> 'truth' IS NOT NULL AND (t.job IS NULL"
@@ -57,7 +59,12 @@ _DUE = (
 
 
 def due(connection: Connection) -> list[str]:
-    """Jobs whose truth was not read since they were changed, or is to be read again by now."""
+    """Jobs whose truth was not read since they were changed, or is to be read again by now.
+
+    None while a process reads one: it goes on with the others, and plans need the rest of the processes.
+    """
+    if connection.execute(text(f"SELECT EXISTS ({_IS_READING})")).scalar_one():
+        return []
     return list(connection.execute(text(f"{_DUE} ORDER BY j.name")).scalars())
 
 
@@ -73,6 +80,8 @@ _BEGIN = (
 
 def take(connection: Connection, job: str, lasts: timedelta) -> bool:
     """Begin a reading of a job that is due, for a process that has so long; False if another process has begun it."""
+    if connection.execute(text(f"SELECT EXISTS ({_IS_READING} AND job <> :job)"), {"job": job}).scalar_one():
+        return False
     taken = f"{_BEGIN.format(jobs=_DUE)} WHERE t.next_at <= clock_timestamp() OR t.finished_at IS NOT NULL"
     return connection.execute(text(taken), {"job": job, "lasts": lasts}).rowcount == 1
 

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from scorebeat.core.errors import UnknownName
+from scorebeat.core.errors import UnknownName, UsageError
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import Rank, RunState
 from scorebeat.db.connect.sql import Key
@@ -299,13 +299,36 @@ def hold(connection: Connection, run_id: int, reason: str) -> None:
     )
 
 
-def held(connection: Connection, set_id: int) -> int | None:
-    """The newest run over the prediction set that is held; None if none is."""
+def held_before(connection: Connection, job: Job, model: str, version: int) -> int | None:
+    """A held run that must be decided on before another one of the job and version goes on; None if none is.
+
+    What a run over the seen set scored is hidden among the set's rows, and would be seen with those of the other. A
+    held generation stands by itself if the job makes one in each run; else it lacks what other runs add meanwhile.
+    """
     found: int | None = connection.execute(
-        text("SELECT max(id) FROM scorebeat.runs WHERE prediction_set_id = :set_id AND state = 'held'"),
-        {"set_id": set_id},
+        text(
+            "SELECT max(id) FROM scorebeat.runs WHERE job = :job AND model = :model AND model_version = :version"
+            " AND state = 'held' AND (:rescore = 'never' OR spec ->> 'rescore' IS DISTINCT FROM 'every-run')"
+        ),
+        {"job": job.name, "model": model, "version": version, "rescore": job.rescore},
     ).scalar_one()
     return found
+
+
+def require_none_held(connection: Connection, *, job: str | None = None, model: str | None = None) -> None:
+    """Raises UsageError if a run of the job, or of the model, is held: then nothing of either may be dropped."""
+    found = connection.execute(
+        text(
+            "SELECT id FROM scorebeat.runs WHERE state = 'held' AND (CAST(:job AS text) IS NULL OR job = :job)"
+            " AND (CAST(:model AS text) IS NULL OR model = :model) ORDER BY id DESC LIMIT 1"
+        ),
+        {"job": job, "model": model},
+    ).scalar_one_or_none()
+    if found is not None:
+        raise UsageError(
+            f"run {found} is held by the gate of its job. Nothing was changed; decide first: `scorebeat release "
+            f"{found}` shows it, `scorebeat discard {found}` drops it"
+        )
 
 
 def release(connection: Connection, run_id: int) -> None:
@@ -317,6 +340,7 @@ def release(connection: Connection, run_id: int) -> None:
         ),
         {"id": run_id},
     )
+    usage.reopen(connection, run_id)
 
 
 def discard(connection: Connection, run_id: int, reason: str) -> None:
@@ -328,6 +352,7 @@ def discard(connection: Connection, run_id: int, reason: str) -> None:
         ),
         {"id": run_id, "reason": reason},
     )
+    usage.reopen(connection, run_id)
 
 
 def reopen(connection: Connection, run_id: int) -> bool:

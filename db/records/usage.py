@@ -20,7 +20,8 @@ _SHARE = (
 
 
 COMMITTED = (
-    f"CASE WHEN r.state = 'failed' AND r.spec ->> 'on_failure' = 'retry-run' THEN '{AttemptEnd.DISCARDED}'"
+    "CASE WHEN r.state = 'failed' AND (r.spec ->> 'on_failure' = 'retry-run' OR EXISTS (SELECT FROM scorebeat.actions a"
+    f" WHERE a.subject = 'run ' || r.id AND a.action = 'run.discarded')) THEN '{AttemptEnd.DISCARDED}'"
     f" ELSE '{AttemptEnd.COMMITTED}' END"
 )
 """SQL: how attempts of run r ended that committed."""

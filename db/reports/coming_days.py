@@ -104,6 +104,8 @@ _PAST = text(
     " extract(epoch FROM r.finished_at - r.created_at)::float8 - s.wait_seconds - s.span_seconds) AS closing"
     " FROM scorebeat.runs r JOIN scorebeat.run_sums s ON s.run_id = r.id WHERE r.job = :job"
     " AND r.state IN ('succeeded', 'partial') AND r.spec ->> 'queue' = :queue AND r.rank < 2 AND r.tries = 1"
-    " AND num_nonnulls(r.row_limit, r.row_filter, r.row_keys) = 0 AND (s.processes > 0 OR s.rows_scored = 0)"
+    " AND num_nonnulls(r.row_limit, r.row_filter, r.row_keys) = 0 AND NOT EXISTS (SELECT FROM scorebeat.actions a"
+    " WHERE a.subject = 'run ' || r.id AND a.action IN ('run.requeued', 'run.released'))"
+    " AND (s.processes > 0 OR s.rows_scored = 0)"
     " ORDER BY r.id DESC LIMIT :most"
 )

@@ -201,5 +201,8 @@ _HISTORY = text(
     " r.model = w.model AND w.version IN (0, r.model_version) AS is_same FROM (SELECT * FROM scorebeat.runs"
     " WHERE job = w.job AND state IN ('succeeded', 'partial') ORDER BY id DESC LIMIT :through) r"
     " JOIN scorebeat.run_sums s ON s.run_id = r.id WHERE s.rows_scored > 0 AND s.processes > 0 AND r.tries = 1"
+    # of one that went on later its end is not that of its batches
+    " AND num_nonnulls(r.row_limit, r.row_filter, r.row_keys) = 0 AND NOT EXISTS (SELECT FROM scorebeat.actions a"
+    " WHERE a.subject = 'run ' || r.id AND a.action IN ('run.requeued', 'run.released'))"
     " AND r.spec ->> 'queue' = w.queue ORDER BY is_same DESC, r.id DESC LIMIT :most) h"
 )

@@ -141,8 +141,11 @@ def of_run(connection: Connection, run: int) -> Cost:
 def by_job(connection: Connection) -> dict[str, Cost]:
     """What all runs of each job of the jobs files cost."""
     prices, used = price_list.read(connection), usage.by_day(connection)
-    names = [row.job.name for row in jobs.listing(connection)]
-    return {name: cost_of([one for one in used if one.job == name], prices) for name in names}
+    found: dict[str, list[Usage]] = {row.job.name: [] for row in jobs.listing(connection)}
+    for one in used:
+        if one.job in found:
+            found[one.job].append(one)
+    return {name: cost_of(its, prices) for name, its in found.items()}
 
 
 def cost_of(used: Sequence[Usage], prices: PriceList) -> Cost:

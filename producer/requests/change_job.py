@@ -9,7 +9,7 @@ from scorebeat.core.errors import UsageError
 from scorebeat.core.events import emit
 from scorebeat.core.jobs.job import Job
 from scorebeat.db.connect.engine import reachable
-from scorebeat.db.ledger import jobs, quality, renames, runs
+from scorebeat.db.ledger import jobs, profiles, quality, renames, runs
 from scorebeat.db.predictions import prediction_sets, set_drops, views
 from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.records import audit, retention
@@ -52,11 +52,13 @@ def drop(p: Producer, name: str, by: str) -> Stake:
     with reachable(p.url), p.engine.begin() as connection:
         ownership.require_owner(connection, "drop a job")
         jobs.get_any(connection, name, lock=True)  # nobody opens a run meanwhile
+        runs.require_none_held(connection, job=name)
         gone = _stake(connection, name)
         views.drop(connection, name)
         set_drops.drop_all(connection, retention.sets_of(connection, name))
         set_drops.make_room(connection, name)
         quality.forget(connection, name)
+        profiles.forget_job(connection, name)
         jobs.forget(connection, name)
         audit.record(connection, by, "job.dropped", f"job {name}", tables=gone.tables, predictions=gone.predictions)
     emit("job.dropped", job=name, predictions=gone.predictions, by=by)

@@ -106,13 +106,13 @@ def open_run(p: Producer, connection: Connection, request: Request) -> int:
         raise _is_open(connection, job.name, already)
     locks.wait_at_most(connection, locks.IN_CONTROL if request.is_tick else locks.FOR_A_PERSON)
     values = of_no_run(connection, request.due_at)
+    _require_none_held(connection, job, version)
     shown = _shown_set(connection, request, job, version, values)
     if request.anew and job.rescore == "never":
         target = prediction_tables.for_run_anew(connection, prediction_tables.fit_now(connection, job, version, values))
         job = job.model_copy(update={"rescore": "every-run"})  # for this run alone: it is shown as a generation
     else:
         target = prediction_tables.for_run(connection, job, shown)
-        _require_none_held(connection, job, target)
     wanted = Start(
         job=job,
         model=version.name,
@@ -131,9 +131,9 @@ def open_run(p: Producer, connection: Connection, request: Request) -> int:
     return run_id
 
 
-def _require_none_held(connection: Connection, job: Job, target: PredictionSet) -> None:
-    """Raises RunHeld if a run over the set waits for a person: what it scored is hidden among the set's rows."""
-    held = runs.held(connection, target.id)
+def _require_none_held(connection: Connection, job: Job, version: Version) -> None:
+    """Raises RunHeld if a person has to decide on another run first."""
+    held = runs.held_before(connection, job, version.name, version.version)
     if held is not None:
         raise RunHeld(
             f"run {held} of job {job.name} is held by its gate, and no other run begins before a person decides: "

@@ -10,7 +10,7 @@ from scorebeat.core.states import RunState
 from scorebeat.db.closing import atomic_runs, close_run, run_profiles
 from scorebeat.db.closing.close_run import Settled
 from scorebeat.db.connect.engine import reachable
-from scorebeat.db.ledger import next_step, runs
+from scorebeat.db.ledger import next_step, profiles, runs
 from scorebeat.db.ledger.runs import Run
 from scorebeat.db.predictions import prediction_sets, set_drops
 from scorebeat.db.records import audit
@@ -48,6 +48,7 @@ def discard(p: Producer, run_id: int, by: str, why: str = "") -> None:
         because = f": {why}" if why else ""
         reason = next_step.after(run, f"{by} discarded what the gate had held{because}", next_step.by_another_run)
         runs.discard(connection, run_id, reason)
+        profiles.forget(connection, run_id)
         if run.makes_generation:
             set_drops.empty_unshown(connection, prediction_sets.get(connection, run.prediction_set_id))
         else:

@@ -19,6 +19,7 @@ from scorebeat.db.ledger import (
     jobs,
     model_versions,
     next_step,
+    profiles,
     quarantine,
     requeued,
     runs,
@@ -68,6 +69,7 @@ def requeue(
     with reachable(p.url), p.engine.begin() as connection:
         run = runs.get(connection, run_id, lock=True)
         _require_can_go_on(connection, run)
+        _require_none_held(connection, run)
         _require_part(connection, run, part)
         error_text = error if group is None else failure_groups.words(connection, run_id, group)
         error_text = error_text and shortened(error_text)
@@ -192,6 +194,7 @@ def _require_can_go_on(connection: Connection, run: Run) -> None:
 def _begin_again(connection: Connection, run: Run, target: PredictionSet, attempts: int) -> int:
     """Score a failed run again as a whole, hidden until it has succeeded, whatever readers see by now."""
     atomic_runs.undo(connection, run)
+    profiles.forget(connection, run.id)
     atomic_runs.free(connection, run)
     atomic_runs.hide_what_comes(connection, target)
     atomic_runs.move_up(connection, run)
@@ -228,6 +231,15 @@ def _require_no_other(connection: Connection, run: Run) -> None:
         raise UsageError(
             f"run {run.id} cannot go on while run {other} of job {run.job.name!r} is open: that one takes its "
             "pending rows too. Nothing was changed."
+        )
+
+
+def _require_none_held(connection: Connection, run: Run) -> None:
+    held = runs.held_before(connection, run.job, run.model, run.model_version)
+    if held is not None:
+        raise UsageError(
+            f"run {run.id} cannot go on while run {held} of job {run.job.name!r} is held by its gate. Nothing was "
+            f"changed; decide first: `scorebeat release {held}` shows it, `scorebeat discard {held}` drops it"
         )
 
 

@@ -60,6 +60,7 @@ def drop(p: Producer, name: str, by: str) -> Model:
     """
     with reachable(p.url), p.engine.begin() as connection:
         ownership.require_owner(connection, "drop a model")
+        runs.require_none_held(connection, model=name)
         versions.take_turns(connection, name)
         gone = _found(connection, name)
         require_unused(gone, name)

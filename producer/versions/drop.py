@@ -74,6 +74,7 @@ def _require_unused(connection: Connection, version: Version) -> None:
     pins = [row.job.name for row in jobs.listing(connection) if row.job.model == str(version)]
     if pins:
         raise UsageError(f"model {version} is pinned by {', '.join(pins)} in jobs.toml. Nothing was dropped.")
+    runs.require_none_held(connection, model=version.name)
     scoring = runs.open_of_version(connection, version.name, version.version)
     if scoring:
         which = ", ".join(map(str, scoring))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -104,8 +104,10 @@ def _look(canary: Canary, runtime: Runtime) -> Seen:
     )  # it must be loaded anew: its files, its library or the device may have changed
     model = runtime.model(chosen.version)
     fetched = _fetch(chosen, runtime)
+    if not fetched.rows.num_rows and chosen.keys:  # its rows are others by now, as those of the last 30 days
+        fetched = _fetch(replace(chosen, keys=[]), runtime)
     if not fetched.rows.num_rows:
-        raise CanaryFailed("the query gave no row of those that were chosen: are its rows gone?")
+        raise CanaryFailed("the query gives no rows")
     predict = partial(_predicted, chosen, model.predict)
     with within(runtime.settings.batch_time_limit):
         scored = predict_isolating_failures(predict, fetched.rows)

@@ -36,7 +36,9 @@ class Profiler:
         if run.job.drift is None or run.id in self.attempt.runtime.without_profile:
             return
         try:
-            chosen = _sample(scored.predictions.num_rows, self._share(rows), self.attempt.claim.batch_id)
+            chosen = _sample(
+                scored.predictions.num_rows, self._share(rows, scored.predictions.num_rows), self.attempt.claim.batch_id
+            )
             if not len(chosen):
                 return
             among = chosen if scored.indices is None else np.asarray(scored.indices)[chosen]
@@ -52,14 +54,14 @@ class Profiler:
             self.attempt.runtime.without_profile.add(run.id)
             emit("profile.failed", run=run.id, job=run.job.name, reason=one_line(error))
 
-    def _share(self, rows: pa.RecordBatch) -> float:
-        """The share of these rows that is looked at."""
+    def _share(self, rows: pa.RecordBatch, scored: int) -> float:
+        """The share of the `scored` ones of these rows that is looked at."""
         claim, job = self.attempt.claim, self.attempt.job
         full, columns = job.run.job.batch_rows, len(job.binding.inputs) + len(job.version.signature["outputs"])
         is_only = claim.number == 1 and claim.rows_planned < full
         wanted = min(SAMPLE_ROWS, max(LEAST_ROWS, MOST_VALUES // columns))
         size = float(rows.nbytes)
-        return min(1.0, wanted / max(1, claim.rows_planned if is_only else full), MOST_BYTES / max(1.0, size))
+        return min(1.0, wanted / max(1, scored if is_only else full), MOST_BYTES / max(1.0, size))
 
     def stored(self) -> bytes | None:
         """For the ledger; None if nothing was looked at."""

@@ -56,7 +56,7 @@ def test_a_canary_is_sent_when_nothing_else_ran_and_changes_no_prediction(points
     ("harm", "expected"),
     [
         ("ALTER TABLE points RENAME x TO y", 'column "x" does not exist'),
-        ("DELETE FROM points", "no row of those that were chosen"),
+        ("DELETE FROM points", "the query gives no rows"),
         ("UPDATE predictions.points_job__poison_v1 SET value = value + 1", "50 of 50 predictions are not those"),
         ("UPDATE scorebeat.model_versions SET digest = repeat('0', 64)", "altered"),
         ("ALTER TABLE points ALTER x TYPE text", "cannot become"),

@@ -5,7 +5,11 @@ from typing import Any
 import pytest
 
 from scorebeat.core.errors import RunHeld, UsageError
+from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
+from scorebeat.producer.control.plan import plan
+from scorebeat.producer.requests import change_job
+from scorebeat.producer.requests.enqueue import Request, enqueue
 from scorebeat.producer.requests.release import discard, release
 from scorebeat.producer.requests.requeue import requeue
 from tests.integration.drift.test_drift import normal
@@ -146,3 +150,87 @@ def test_a_run_that_was_released_is_not_held_again_when_it_is_requeued(points: P
     assert requeue(points.producer, run_id, "ann") == 1
     assert points.work(run_id) is RunState.SUCCEEDED
     assert len(points.view(job)) == 20
+
+
+def held_whole_run(points: Points, **options: Any) -> tuple[Job, int]:
+    """A job whose runs are shown whole, with one that failed, and one of 20 rows that is held."""
+    points.fill(20)
+    points.model({"raise": [7]})
+    job = points.job(on_failure="retry-run", run_attempts=1, gate={"min_rows": 100}, error_threshold=-1, **options)
+    failed = points.scored(job)
+    assert points.run(failed).state is RunState.FAILED
+    points.mend()
+    held = points.scored(job)
+    assert points.run(held).state is RunState.HELD
+    assert points.view(job) == {}
+    return job, failed
+
+
+def test_no_requeue_and_no_other_policy_shows_what_is_held(points: Points) -> None:
+    job, failed = held_whole_run(points)
+    with pytest.raises(UsageError, match=r"cannot go on while run 2 .* is held"):
+        requeue(points.producer, failed, "ann")
+    for policy in ({"rescore": "every-run"}, {"on_failure": "retry-rows"}):
+        other = points.job(**policy)
+        with pytest.raises(RunHeld):
+            points.planned(other)
+        assert points.view(job) == {}
+
+
+def test_nothing_of_a_held_run_is_dropped_before_a_person_decides(points: Points) -> None:
+    job, _ = held_whole_run(points)
+    with pytest.raises(UsageError, match="run 2 is held by the gate"):
+        change_job.drop(points.producer, job.name, "ann")
+    discard(points.producer, 2, "ann")
+    change_job.drop(points.producer, job.name, "ann")
+
+
+def test_a_generation_of_a_job_that_adds_rows_lets_no_other_run_begin(points: Points) -> None:
+    points.fill(20)
+    points.model({})
+    job = points.job()
+    points.scored(job)
+    gated = points.job(gate={"min_rows": 100})
+    anew = enqueue(points.producer, Request(job.name, "test", anew=True)).run_id
+    plan(points.producer, anew)
+    assert points.work(anew) is RunState.HELD
+    points.sql("INSERT INTO points VALUES (21, 21.5)")
+    with pytest.raises(RunHeld):
+        points.planned(gated)
+    release(points.producer, anew, "ann")
+    assert points.work(points.planned(points.job())) is RunState.SUCCEEDED
+    assert len(points.view(job)) == 21
+
+
+def test_a_discarded_run_is_no_reference_and_waits_for_no_other(points: Points) -> None:
+    normal(points, 2_000, mean=9.0)
+    points.model({})
+    job = points.job(rescore="every-run", gate={"min_rows": 5_000, "drift": "hold"})
+    first = points.scored(job)
+    assert points.run(first).state is RunState.HELD
+    discard(points.producer, first, "ann")
+    normal(points, 6_000)
+    assert points.run(points.scored(job)).state is RunState.SUCCEEDED
+
+
+def test_constant_outputs_are_judged_by_the_run_alone(points: Points) -> None:
+    normal(points, 2_000)
+    points.model({})
+    gated: dict[str, Any] = {"rescore": "every-run", "gate": {"constant": "hold"}}
+    job = points.job(**gated)
+    points.scored(job)
+    normal(points, 600, seed=0.3)
+    assert points.run(points.scored(job)).state is RunState.SUCCEEDED
+    points.sql("UPDATE points SET x = 0")
+    assert points.run(points.scored(job)).state is RunState.HELD
+
+
+def test_some_bad_rows_do_not_turn_the_comparison_off(points: Points) -> None:
+    normal(points, 2_000)
+    points.sql("UPDATE points SET x = 1.5 WHERE id <= 15")
+    points.model({"raise": [1]})
+    job = points.job(**ANEW, error_threshold=-1)
+    points.scored(job)
+    normal(points, 2_000, mean=2.0)
+    points.sql("UPDATE points SET x = 1.5 WHERE id <= 15")
+    assert points.run(points.scored(job)).state is RunState.HELD

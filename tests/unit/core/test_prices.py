@@ -41,7 +41,7 @@ WRONG = {
         "line 2, prices.a: has core_hour and gpu_hour; expected one"
     ),
     'currency = "EUR"\n[prices.a]\ncore_hour = "1"\nsince = 2026-01-01': (
-        "line 3, prices.a.core_hour: is '1'; expected a number of at least 0, such as 0.04"
+        "line 3, prices.a.core_hour: is '1'; expected a number from 0 to 1,000,000,000, such as 0.04"
     ),
     'currency = "EUR"\n[prices.a]\ncore_hour = -1\nsince = 2026-01-01': "line 3, prices.a.core_hour: is -1; expected",
     'currency = "EUR"\n[prices.a]\ncore_hour = nan\nsince = 2026-01-01': "line 3, prices.a.core_hour: is nan; expected",

@@ -125,6 +125,12 @@ def _run(statement: str) -> None:
 
 def downgrade() -> None:
     op.execute("DROP FUNCTION scorebeat.empty_generation(bigint)")
+    # what a held run scored over a set that readers see would stay hidden, and count as scored
+    hidden = "state = 'held' AND spec ->> 'on_failure' = 'retry-run'"
+    op.execute(f"SELECT scorebeat.undo_run(id) FROM scorebeat.runs WHERE {hidden}")
+    op.execute(
+        f"UPDATE scorebeat.batches SET rows_scored = 0 WHERE run_id IN (SELECT id FROM scorebeat.runs WHERE {hidden})"
+    )
     op.execute("UPDATE scorebeat.runs SET state = 'failed' WHERE state = 'held'")
     op.execute("DELETE FROM scorebeat.notices WHERE event IN ('drift', 'held')")
     _check("runs", "state", _STATES.format(more=""))
