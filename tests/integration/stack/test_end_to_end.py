@@ -50,7 +50,7 @@ def test_the_truth_is_read_by_the_control_worker(system: System) -> None:
         lambda: system.query("SELECT FROM scorebeat.truth_readings WHERE job = 'known' AND finished_at IS NOT NULL")
     )
     system.execute("UPDATE scorebeat.truth_readings SET next_at = now()")
-    wait_for(lambda: system.query("SELECT FROM scorebeat.quality WHERE job = 'known'"))
+    wait_for(lambda: system.query("SELECT rows FROM scorebeat.quality WHERE job = 'known'") == [(60,)])
     assert system.query("SELECT rows, (metrics ->> 'accuracy')::float8 FROM scorebeat.quality WHERE job = 'known'") == (
         system.query("SELECT 60, avg((label = 'setosa')::int)::float8 FROM predictions.known")
     )
