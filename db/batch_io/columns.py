@@ -18,7 +18,7 @@ from scorebeat.core.table_names import CHANGED_AT, PREDICTIONS
 from scorebeat.db.closing import run_ends
 from scorebeat.db.connect import locks
 from scorebeat.db.connect.database_errors import sqlstate
-from scorebeat.db.connect.engine import autocommit, begin, forget, run
+from scorebeat.db.connect.engine import autocommit, begin, data_connection, forget, run
 from scorebeat.db.connect.sql import KeyColumn, ident, literal
 from scorebeat.db.ledger import profiles, quarantine
 from scorebeat.db.ledger.batches import Claim
@@ -94,6 +94,13 @@ def fetch(connection: "DataConnection", statement: str, source: Source, limit: i
     keys, taken = key_columns_of(whole, source)
     rows, unfit = typed(whole, taken, source)
     return Fetched(keys, rows, cut or whole.num_rows >= limit, unfit)
+
+
+def fetch_once(url: str, name: str, statement: str, source: Source, limit: int, max_bytes: int) -> Fetched:
+    """`fetch` over a connection of its own, called `name`, for what is read beside batches."""
+    with closing(data_connection(url, name)) as connection:
+        begin_query(connection)
+        return fetch(connection, statement, source, limit, max_bytes)
 
 
 class LongText(ScorebeatError):

@@ -34,6 +34,7 @@ class Judged:
 
 
 NOTHING = Judged()
+BECAME_REFERENCE = "later runs are compared with this one"
 
 
 def judge(connection: Connection, run: Run, tally: Tally) -> Judged:
@@ -48,7 +49,7 @@ def judge(connection: Connection, run: Run, tally: Tally) -> Judged:
     if before is None:
         return _first(connection, run, tally, limits, now)
     if before.run == run.id:  # it was requeued, and has more rows now
-        profiles.record(connection, run.id, before.id, None, "later runs are compared with this one")
+        profiles.record(connection, run.id, before.id, None, BECAME_REFERENCE)
         return Judged(now)
     from scorebeat.drift import comparison  # noqa: PLC0415 -- SciPy takes a quarter of a second, and few commands close runs
 
@@ -70,10 +71,8 @@ def judge(connection: Connection, run: Run, tally: Tally) -> Judged:
 def adopt(connection: Connection, run: Run, judged: Judged) -> None:
     """Let later runs be compared with this one, which readers see now, if it is to become the reference."""
     if judged.new_reference and judged.profile is not None:
-        profiles.become_reference(connection, run, judged.profile)
-        made = profiles.reference(connection, run)
-        made_id = made.id if made is not None else None
-        profiles.record(connection, run.id, made_id, None, "later runs are compared with this one")
+        made = profiles.become_reference(connection, run, judged.profile)
+        profiles.record(connection, run.id, made, None, BECAME_REFERENCE)
 
 
 def _first(connection: Connection, run: Run, tally: Tally, limits: DriftLimits, now: Profile) -> Judged:

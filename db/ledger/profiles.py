@@ -178,12 +178,13 @@ def reference(connection: Connection, run: Run) -> Reference | None:
     return None if found is None else Reference(found.id, Profile.from_bytes(bytes(found.profile)), found.run_id)
 
 
-def become_reference(connection: Connection, run: Run, profile: Profile) -> None:
-    """Let later runs of this job and version be compared with this one; nothing is done if there is a reference."""
-    connection.execute(
+def become_reference(connection: Connection, run: Run, profile: Profile) -> int | None:
+    """Let later runs of this job and version be compared with this one. None if there is a reference by now."""
+    made: int | None = connection.execute(
         text(
             "INSERT INTO scorebeat.reference_profiles (model, model_version, job, run_id, source, profile, made_by)"
             " VALUES (:model, :version, :job, :run, :source, :profile, 'scorebeat') ON CONFLICT DO NOTHING"
+            " RETURNING id"
         ),
         {
             "model": run.model,
@@ -193,21 +194,20 @@ def become_reference(connection: Connection, run: Run, profile: Profile) -> None
             "source": f"run {run.id}",
             "profile": profile.to_bytes(),
         },
-    )
+    ).scalar_one_or_none()
+    return made
 
 
-def set_reference(
-    connection: Connection, model: str, version: int, profile: Profile, *, source: str, by: str, job: str | None = None
-) -> None:
-    """Compare later runs of the version with this profile; of all jobs, or of one."""
+def set_reference(connection: Connection, model: str, version: int, profile: Profile, *, source: str, by: str) -> None:
+    """Compare later runs of the version, of all jobs, with this profile."""
     connection.execute(
         text(
-            "INSERT INTO scorebeat.reference_profiles (model, model_version, job, source, profile, made_by)"
-            " VALUES (:model, :version, :job, :source, :profile, :by)"
+            "INSERT INTO scorebeat.reference_profiles (model, model_version, source, profile, made_by)"
+            " VALUES (:model, :version, :source, :profile, :by)"
             " ON CONFLICT (model, model_version, coalesce(job, '')) DO UPDATE SET profile = EXCLUDED.profile,"
             " run_id = NULL, source = EXCLUDED.source, made_by = EXCLUDED.made_by, made_at = now()"
         ),
-        {"model": model, "version": version, "job": job, "source": source, "profile": profile.to_bytes(), "by": by},
+        {"model": model, "version": version, "source": source, "profile": profile.to_bytes(), "by": by},
     )
 
 

@@ -333,14 +333,7 @@ def require_none_held(connection: Connection, *, job: str | None = None, model: 
 
 def release(connection: Connection, run_id: int) -> None:
     """A held run ends once more, to be shown. The caller closes it in the same transaction."""
-    connection.execute(
-        text(
-            "UPDATE scorebeat.runs SET state = 'running', finished_at = NULL, noted_at = NULL, reason = NULL"
-            " WHERE id = :id AND state = 'held'"
-        ),
-        {"id": run_id},
-    )
-    usage.reopen(connection, run_id)
+    _open_again(connection, run_id, RunState.HELD)
 
 
 def discard(connection: Connection, run_id: int, reason: str) -> None:
@@ -357,12 +350,17 @@ def discard(connection: Connection, run_id: int, reason: str) -> None:
 
 def reopen(connection: Connection, run_id: int) -> bool:
     """Open a finished run again, whose batches a requeue put back."""
+    return _open_again(connection, run_id, RunState.PARTIAL, RunState.FAILED)
+
+
+def _open_again(connection: Connection, run_id: int, *states: RunState) -> bool:
+    """A run in one of these states is running again; what its batches took is added up at its next end."""
     moved = connection.execute(
         text(
             "UPDATE scorebeat.runs SET state = 'running', finished_at = NULL, noted_at = NULL, reason = NULL"
-            " WHERE id = :id AND state IN ('partial', 'failed')"
+            " WHERE id = :id AND state = ANY (:states)"
         ),
-        {"id": run_id},
+        {"id": run_id, "states": [state.value for state in states]},
     )
     if moved.rowcount:
         usage.reopen(connection, run_id)

@@ -5,6 +5,8 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, text
 
+from scorebeat.db.records.usage import HARDWARE
+
 RUNS = 20
 """The newest ended runs of the job's newest version that are read."""
 BATCHES = 2_000
@@ -56,7 +58,7 @@ def batch_times(connection: Connection, job: str) -> tuple[str | None, list[Batc
             f"WITH {_NEWEST}, done AS (SELECT b.id, b.rows_scored AS rows, b.fetch_seconds AS fetch,"
             " b.predict_seconds AS predict, b.commit_seconds AS commit,"
             " extract(epoch FROM b.finished_at - b.claimed_at)::float8 AS seconds,"
-            " coalesce(substring(b.device FROM '[(](.+)[)]$'), b.device, 'cpu') AS device"
+            f" {HARDWARE} AS device"
             " FROM newest n JOIN scorebeat.batches b ON b.run_id = n.id WHERE b.state = 'committed' AND b.attempt = 1"
             " AND b.care = 0 AND b.rows_failed = 0 AND b.rows_scored > 0 AND b.fetch_seconds IS NOT NULL)"
             " SELECT * FROM done WHERE device = (SELECT device FROM done ORDER BY id DESC LIMIT 1)"

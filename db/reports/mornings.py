@@ -1,7 +1,6 @@
 """The question of the morning: for each job, is what readers see right, and if not, what is to be looked at."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
@@ -63,11 +62,6 @@ class Morning:
         if self.line.last_success_at is None:
             return "new"
         return "look" if self.notes else "good"
-
-    def age(self, now: datetime) -> float | None:
-        """Seconds since the newest complete results; None without any."""
-        at = self.line.last_success_at
-        return None if at is None else (now - at).total_seconds()
 
 
 def listing(connection: Connection) -> list[Morning]:

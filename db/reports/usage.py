@@ -22,10 +22,6 @@ class Usage:
     """Rows that were scored; of other attempts those that they left to do, or that were deleted."""
     used: Used
 
-    @property
-    def is_waste(self) -> bool:
-        return self.end not in (AttemptEnd.COMMITTED, AttemptEnd.PLANNED)
-
 
 @dataclass(frozen=True)
 class RunCount:

@@ -72,6 +72,15 @@ def is_sparse(connection: Connection, source: Source, span: KeyRange, pending: i
     return estimated_rows(connection, source, span) > DENSE * pending
 
 
+def whole_range(connection: Connection, pending: PendingRows) -> KeyRange | None:
+    """From the lowest key of the query to the highest, pending or not; None if it gives no rows."""
+    first = first_key(connection, pending.source)
+    if first is None:
+        return None
+    (last,) = user_sql.rows(connection, pending.last_key(first, anti_join=False))
+    return KeyRange(first, last)
+
+
 def first_key(connection: Connection, source: Source) -> Key | None:
     """The lowest key of the query, pending or not."""
     found = user_sql.rows(

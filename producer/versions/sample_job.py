@@ -1,15 +1,13 @@
 """Rows of a job's query for the trial of a model, read as a worker reads them."""
 
-from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 
 from scorebeat.core.errors import SignatureError, UsageError
 from scorebeat.core.jobs.job import Job
 from scorebeat.db.batch_io import columns
-from scorebeat.db.connect import user_sql
-from scorebeat.db.connect.engine import data_connection, reachable
-from scorebeat.db.connect.sql import KeyRange, numbered
+from scorebeat.db.connect.engine import reachable
+from scorebeat.db.connect.sql import numbered
 from scorebeat.db.ledger import jobs
 from scorebeat.db.source import notebook_rows, planning_cursor, source
 from scorebeat.db.source.pending import PendingRows
@@ -67,19 +65,16 @@ def _first_rows(p: Producer, job: Job, most: int, signature: Signature, option: 
             names = bind(signature, found.columns).columns
         except SignatureError as error:
             raise SignatureError(f"{option}: {error}") from None
-        first = planning_cursor.first_key(reader, found)
-        if first is None:
-            raise UsageError(f"{option}: its query gives no rows; use a file")
         pending = PendingRows(found, "", 0, has_quarantine=False)
-        (last,) = user_sql.rows(reader, pending.last_key(first, anti_join=False))
-    statement = pending.batch(names, KeyRange(first, last), most, anti_join=False)
-    with closing(data_connection(p.url, "scorebeat sample")) as data:
-        columns.begin_query(data)
-        fetched = columns.fetch(data, statement, found, most, job.batch_bytes)
+        span = planning_cursor.whole_range(reader, pending)
+        if span is None:
+            raise UsageError(f"{option}: its query gives no rows; use a file")
+    statement = pending.batch(names, span, most, anti_join=False)
+    fetched = columns.fetch_once(p.url, "scorebeat sample", statement, found, most, job.batch_bytes)
     keys = fetched.keys.to_pylist()
     return Sampled(
         name,
         fetched.rows,
-        partial(notebook_rows.read, p.url, pending.as_it_is(names, KeyRange(first, last), fetched.rows.num_rows)),
+        partial(notebook_rows.read, p.url, pending.as_it_is(names, span, fetched.rows.num_rows)),
         name=lambda index: f"the row with {', '.join(f'{name} {value}' for name, value in keys[index].items())}",
     )

@@ -1,7 +1,6 @@
 """A canary: some rows of a job are scored as in a run, checked, and not stored."""
 
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -15,7 +14,6 @@ from scorebeat.core.jobs.job import Job
 from scorebeat.db.batch_io import columns
 from scorebeat.db.batch_io.columns import Fetched
 from scorebeat.db.connect import locks
-from scorebeat.db.connect.engine import data_connection
 from scorebeat.db.connect.sql import Key, KeyRange
 from scorebeat.db.ledger import canaries, jobs, model_versions, quarantine
 from scorebeat.db.ledger.canaries import Canary
@@ -99,9 +97,8 @@ def _look(canary: Canary, runtime: Runtime) -> Seen:
     with planning_cursor.reading(runtime.engine) as connection:
         locks.wait_at_most(connection, locks.IN_A_WORKER)
         chosen = _choose(connection, canary.job)
-    runtime.forget_model(
-        chosen.version
-    )  # it must be loaded anew: its files, its library or the device may have changed
+    # it must be loaded anew: its files, its library or the device may have changed
+    runtime.forget_model(chosen.version)
     model = runtime.model(chosen.version)
     fetched = _fetch(chosen, runtime)
     if not fetched.rows.num_rows and chosen.keys:  # its rows are others by now, as those of the last 30 days
@@ -142,23 +139,18 @@ def _fetch(chosen: _Chosen, runtime: Runtime) -> Fetched:
     """The rows of the chosen keys; of a job without predictions the first rows of its query."""
     job, rows = chosen.job, chosen.job.canary.rows if chosen.job.canary is not None else 0
     pending = PendingRows(chosen.source, "", 0, has_quarantine=False)
-    listed: list[Key] | None = chosen.keys
-    if chosen.keys:
-        span = KeyRange(chosen.keys[0], chosen.keys[0])
+    listed, span = chosen.keys or None, None
+    if listed is not None:
+        span = KeyRange(listed[0], listed[0])
     else:
-        listed = None
         with planning_cursor.reading(runtime.engine) as connection:
-            first = planning_cursor.first_key(connection, chosen.source)
-            if first is None:
-                raise CanaryFailed("the query gives no rows")
-            last = pending.last_key(first, anti_join=False)
-            span = KeyRange(first, tuple(connection.exec_driver_sql(last).one()))
+            span = planning_cursor.whole_range(connection, pending)
+    if span is None:
+        raise CanaryFailed("the query gives no rows")
     statement = pending.batch(chosen.binding.columns, span, rows, anti_join=False, listed=listed)
-    with closing(data_connection(runtime.url, f"scorebeat {runtime.name} canary")) as data:
-        columns.begin_query(data)
-        fetched, _ = without_unfit(
-            columns.fetch(data, statement, chosen.source, rows, job.batch_bytes), job.out_of_range
-        )
+    name = f"scorebeat {runtime.name} canary"
+    fetched = columns.fetch_once(runtime.url, name, statement, chosen.source, rows, job.batch_bytes)
+    fetched, _ = without_unfit(fetched, job.out_of_range)
     return without_nulls(fetched)[0] if job.null_inputs == "quarantine" else fetched
 
 
