@@ -104,6 +104,18 @@ def details(recorded: dict[str, Any]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in recorded.items() if value is not None)
 
 
+def light_word(light: str) -> str:
+    """The word of a morning's light: whether what readers see is right."""
+    return {"bad": "no", "look": "look", "good": "yes"}.get(light, "new")
+
+
+def light_class(light: str) -> str:
+    """Flower's class for a badge of that light."""
+    return {"bad": "text-bg-danger", "look": "text-bg-warning", "good": "text-bg-success"}.get(
+        light, "text-bg-secondary"
+    )
+
+
 def runs_in_words(runs: Sequence[tuple[int, RunState]]) -> str:
     """`the last 3 runs: 2 succeeded, 1 failed; the newest, run 7, failed`, for a drawing of them."""
     counted = Counter(state.value for _, state in runs)

@@ -17,6 +17,7 @@ from scorebeat.broker.guard.flower_events import KnownEvents
 from scorebeat.core.settings import Settings
 from scorebeat.monitor.actions import JobAction, RunAction
 from scorebeat.monitor.handlers import NoPage, Unframed
+from scorebeat.monitor.job_page import JobPage
 from scorebeat.monitor.ledger import Ledger
 from scorebeat.monitor.pages import RunPage, RunsPage
 from scorebeat.monitor.permissions import require_logins
@@ -58,6 +59,7 @@ def with_ours(flowers: Sequence[Any], ledger: Ledger) -> list[Any]:
         url(r"/runs", RunsPage, arguments, name="runs"),
         url(r"/runs/(\d{1,18})", RunPage, arguments, name="run"),
         url(r"/runs/(\d{1,18})/(requeue|cancel|release|discard)", RunAction, arguments, name="run-action"),
+        url(r"/runs/job/([^/]+)", JobPage, arguments, name="job"),
         url(r"/runs/job/([^/]+)/(run|pause|resume)", JobAction, arguments, name="job-action"),
         url(r"/runs/batch/(\d{1,18})", BatchPart, arguments, name="batch"),
         url(r"/runs/static/(.*)", Static, {"path": str(STATIC)}, name="runs-static"),

@@ -4,8 +4,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from scorebeat.db.ledger.batches import Claim
 from scorebeat.db.ledger.runs import Run
@@ -231,20 +232,30 @@ def record(
     )
 
 
+_COMPARED = (
+    "SELECT p.run_id AS run, p.rows, p.findings, p.why_not, p.compared_at, f.source AS reference"
+    " FROM scorebeat.run_profiles p LEFT JOIN scorebeat.reference_profiles f ON f.id = p.reference_id"
+)
+
+
 def compared(connection: Connection, run_id: int) -> Compared | None:
     """What the comparison of the run found; None if it has no profile."""
+    found = connection.execute(text(f"{_COMPARED} WHERE p.run_id = :run"), {"run": run_id}).one_or_none()
+    return None if found is None else _compared(found)
+
+
+def newest_compared(connection: Connection, job: str, limit: int) -> list[Compared]:
+    """The newest runs of the job that were compared with a reference, the oldest first."""
     found = connection.execute(
-        text(
-            "SELECT p.run_id AS run, p.rows, p.findings, p.why_not, p.compared_at, f.source AS reference"
-            " FROM scorebeat.run_profiles p LEFT JOIN scorebeat.reference_profiles f ON f.id = p.reference_id"
-            " WHERE p.run_id = :run"
-        ),
-        {"run": run_id},
-    ).one_or_none()
-    if found is None:
-        return None
-    findings = None if found.findings is None else tuple(Finding.from_json(data) for data in found.findings)
-    return Compared(**{**found._mapping, "findings": findings})
+        text(f"{_COMPARED} WHERE p.job = :job AND p.findings IS NOT NULL ORDER BY p.run_id DESC LIMIT :limit"),
+        {"job": job, "limit": limit},
+    )
+    return [_compared(row) for row in found][::-1]
+
+
+def _compared(row: Row[Any]) -> Compared:
+    findings = None if row.findings is None else tuple(Finding.from_json(data) for data in row.findings)
+    return Compared(**{**row._mapping, "findings": findings})
 
 
 def newest(connection: Connection, job: str) -> int | None:

@@ -30,6 +30,7 @@ _COMMANDS = {
     "scorebeat.ops.cli.commands.metrics": ("metrics",),
     "scorebeat.ops.cli.commands.cost": ("cost", "prices"),
     "scorebeat.ops.cli.commands.quality": ("quality",),
+    "scorebeat.ops.cli.commands.report": ("report",),
     "scorebeat.ops.cli.commands.prune": ("prune",),
     "scorebeat.ops.cli.commands.act": ("requeue", "cancel", "pause", "resume"),
     "scorebeat.ops.cli.commands.models": ("models",),

@@ -1,7 +1,8 @@
-"""Makes docs/images: both pages of the Runs tab, of a run in progress and of one with failures."""
+"""Makes docs/images: the pages of the Runs tab: all runs, one with failures, and a job whose data shifted."""
 
 import sys
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 
 from tests.browser.chromium import MISSING, Browser, chromium, installed
@@ -10,6 +11,8 @@ from tests.support.flower_program import poisoned_job, start_flower, start_worke
 from tests.support.system import SLOW, System, own_system
 
 IMAGES = REPOSITORY / "docs/images"
+SHIFTED_FROM = 10
+"""The night from which on the data of a job are others."""
 
 
 def main() -> int:
@@ -38,12 +41,26 @@ def take(s: System, folder: Path) -> None:
     running = s.enqueue(claims)
     done = "SELECT 1 FROM scorebeat.batches WHERE run_id = :id AND state = 'committed' OFFSET 20"
     wait_for(lambda: s.query(done, id=running))
+    flowers = s.job("flowers", rows=3_000, batch_rows=1_000, rescore="every-run", schedule="0 3 * * *", deadline="1h")
+    for night in range(SHIFTED_FROM + 4):
+        if night == SHIFTED_FROM:
+            s.execute("UPDATE flowers SET a = a + 0.6")
+        run = s.enqueue(flowers)
+        s.until_finished(run)
+        s.execute(
+            "UPDATE scorebeat.runs SET created_at = created_at - :ago, finished_at = finished_at - :ago WHERE id = :id",
+            ago=timedelta(days=SHIFTED_FROM + 3 - night),
+            id=run,
+        )
     with chromium(folder / "profile", 1280, 860) as browser:
         browser.open(f"{flower.url}/runs")
         save(browser, "runs.png")
         browser.open(f"{flower.url}/runs/{partial}")
         browser.resize(1280, 1250)
         save(browser, "run.png")
+        browser.open(f"{flower.url}/runs/job/flowers")
+        browser.resize(1280, 2000)
+        save(browser, "job.png")
 
 
 def save(browser: Browser, name: str) -> None:

@@ -21,9 +21,9 @@ QUICKSTART = Page.read(REPOSITORY / "docs/tutorial/quickstart.md")
 README = Page.read(REPOSITORY / "README.md")
 AFTER_THE_QUICKSTART = (
     "score-some-rows", "model-versions", "requeue", "enqueue-from-outside", "use-from-python", "celery", "http-api",
-    "stop-and-pause", "bring-scikit-learn", "bring-onnx", "bring-mlflow", "bring-pytorch", "bring-xgboost-lightgbm",
+    "what-runs-cost", "stop-and-pause", "bring-scikit-learn", "bring-onnx", "bring-mlflow", "bring-pytorch", "bring-xgboost-lightgbm",
     "prune", "read-from-dbt-and-bi", "alert-on-lateness", "backfill", "feature-queries",
-    "score-what-changed", "what-runs-cost",
+    "score-what-changed",
 )  # fmt: skip
 """How-tos that go on in the quickstart's folder, beside its running system.
 
