@@ -21,13 +21,13 @@ QUICKSTART = Page.read(REPOSITORY / "docs/tutorial/quickstart.md")
 README = Page.read(REPOSITORY / "README.md")
 AFTER_THE_QUICKSTART = (
     "score-some-rows", "model-versions", "requeue", "enqueue-from-outside", "use-from-python", "celery", "http-api",
-    "what-runs-cost", "stop-and-pause", "bring-scikit-learn", "bring-onnx", "bring-mlflow", "bring-pytorch", "bring-xgboost-lightgbm",
+    "what-runs-cost", "bring-scikit-learn", "bring-onnx", "bring-mlflow", "bring-pytorch", "bring-xgboost-lightgbm",
     "prune", "read-from-dbt-and-bi", "alert-on-lateness", "backfill", "feature-queries",
-    "score-what-changed",
+    "score-what-changed", "stop-and-pause",
 )  # fmt: skip
 """How-tos that go on in the quickstart's folder, beside its running system.
 
-`stop-and-pause` ends with the quickstart's schedule, every 3 seconds: a page with a run of its own comes before.
+`stop-and-pause` ends with the quickstart's schedule, every 3 seconds, so all pages with runs of their own come before.
 """
 
 
