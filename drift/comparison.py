@@ -60,14 +60,18 @@ def compare(before: Profile, now: Profile, limits: DriftLimits) -> list[Finding]
     reason = why_not(before, now, limits)
     if reason is not None:
         raise ValueError(reason)
-    pairs = [
+    pairs = _pairs(before, now)
+    rare = CHANCE / max(1, 5 * len(pairs))  # at most five kinds of difference each
+    return [_compare(pair, limits, rare) for pair in pairs]
+
+
+def _pairs(before: Profile, now: Profile) -> list[_Pair]:
+    return [
         _Pair(side, name, ours[name], theirs[name])
         for side, ours, theirs in (("input", before.inputs, now.inputs), ("output", before.outputs, now.outputs))
         for name in ours
         if name in theirs
     ]
-    rare = CHANCE / max(1, 5 * len(pairs))  # at most five kinds of difference each
-    return [_compare(pair, limits, rare) for pair in pairs]
 
 
 def why_not(before: Profile, now: Profile, limits: DriftLimits) -> str | None:
@@ -76,6 +80,8 @@ def why_not(before: Profile, now: Profile, limits: DriftLimits) -> str | None:
         return f"the sample has {now.rows:,} rows, and fewer than min_rows = {limits.min_rows:,} tell nothing"
     if before.rows < limits.min_rows:
         return f"the reference has {before.rows:,} rows, and fewer than min_rows = {limits.min_rows:,} tell nothing"
+    if not _pairs(before, now):
+        return "the reference has none of its inputs and outputs"
     return None
 
 

@@ -149,6 +149,10 @@ class Profile:
     """By the name of the input; of an array there are `NAME (length)` and `NAME (norm)`, of its length and Euclidean
     norm."""
     outputs: dict[str, Column] = field(default_factory=dict)
+    failures: int = 0
+    """Batches of which no profile could be made, or none that can be read."""
+    failure: str | None = None
+    """Why, of the first."""
 
     @property
     def rows(self) -> int:
@@ -162,6 +166,8 @@ class Profile:
 
     def merge(self, other: Self) -> None:
         """Add the rows of a profile of other rows of the same model."""
+        self.failures += other.failures
+        self.failure = self.failure or other.failure
         for ours, theirs in ((self.inputs, other.inputs), (self.outputs, other.outputs)):
             for name, column in theirs.items():
                 if name in ours:
@@ -171,7 +177,7 @@ class Profile:
 
     def to_bytes(self) -> bytes:
         """The profile for the ledger: a line of JSON, then the sketches in its order."""
-        heads: dict[str, dict[str, Any]] = {"inputs": {}, "outputs": {}}
+        heads: dict[str, Any] = {"inputs": {}, "outputs": {}, "failures": self.failures, "failure": self.failure}
         parts: list[bytes] = []
         for side, columns in (("inputs", self.inputs), ("outputs", self.outputs)):
             for name, column in columns.items():
@@ -197,7 +203,9 @@ class Profile:
                 )
                 at = end
             sides.append(columns)
-        return cls(*sides)
+        # one that an older release stored knows of no failure
+        inputs, outputs = sides
+        return cls(inputs, outputs, heads.get("failures", 0), heads.get("failure"))
 
 
 def _measures(rows: pa.RecordBatch) -> dict[str, Column]:

@@ -168,6 +168,18 @@ def _of_ended_runs(numbers: Numbers) -> Iterator[Metric]:
         [((d["job"],), d["psi"]) for d in numbers.drift if d["psi"] is not None],
     )
     yield _gauge(
+        "profile_failed",
+        "1 if the profile or the comparison of the newest run failed, else 0. Absent without a profile.",
+        ("job",),
+        [((d["job"],), d["failed"]) for d in numbers.not_compared],
+    )
+    yield _gauge(
+        "gate_not_compared",
+        "1 if the newest run was compared with nothing and is not the reference, else 0. Absent without a drift gate.",
+        ("job",),
+        [((d["job"],), d["not_compared"]) for d in numbers.not_compared if d["not_compared"] is not None],
+    )
+    yield _gauge(
         "last_success_timestamp_seconds", "When a run succeeded last, since 1970.", ("job",), _one(numbers.last_success)
     )
 

@@ -9,6 +9,8 @@ from sqlalchemy import Connection, text
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.queues import CONTROL_QUEUE, PLAN_QUEUE
 from scorebeat.db.connect import database_clock
+from scorebeat.db.ledger import profiles
+from scorebeat.db.ledger.profiles import KEEPS_PROFILES
 from scorebeat.db.processes import workers
 from scorebeat.db.records.counters import (
     CLAIMS_EXPIRED,
@@ -47,6 +49,9 @@ class Numbers:
     """Number of runs that wait for a person, by job."""
     drift: list[dict[str, Any]]
     """The newest compared run of each job: `job`, `columns` that are too far from the reference, the largest `psi`."""
+    not_compared: list[dict[str, Any]]
+    """The newest run of each job that was to be compared: `job`, whether its profile `failed`, and, of a job whose gate
+    holds drift, whether it is `not_compared`."""
     last_success: dict[str, float]
     """Seconds since 1970, by job."""
     models: list[dict[str, Any]]
@@ -83,6 +88,7 @@ def read(connection: Connection) -> Numbers:
         last_runs=_rows(connection, _LAST_RUNS),
         held={row["job"]: row["runs"] for row in _rows(connection, _HELD)},
         drift=_rows(connection, _DRIFT),
+        not_compared=_rows(connection, _NOT_COMPARED),
         last_success={row["job"]: row["finished"] for row in _rows(connection, _LAST_SUCCESS)},
         models=_models(connection, listed),
         workers=_workers(connection, listed),
@@ -245,7 +251,13 @@ _DRIFT = (
     " FROM scorebeat.run_profiles WHERE job = j.name AND findings IS NOT NULL ORDER BY run_id DESC LIMIT 1) p"
     " CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE jsonb_array_length(e -> 'reasons') > 0) AS columns,"
     " max((e ->> 'psi')::float8) AS psi FROM jsonb_array_elements(p.findings) e) f"
-    " WHERE j.removed_at IS NULL ORDER BY j.name"
+    f" WHERE j.removed_at IS NULL AND {KEEPS_PROFILES} ORDER BY j.name"
+)
+_NOT_COMPARED = (
+    "SELECT j.name AS job, p.failure IS NOT NULL AS failed, CASE WHEN j.spec -> 'gate' ->> 'drift' = 'hold'"
+    f" THEN {profiles.IS_NOT_COMPARED} END AS not_compared FROM scorebeat.jobs j CROSS JOIN LATERAL {profiles.NEWEST} p"
+    " CROSS JOIN LATERAL (SELECT p.id, p.state, p.spec) r"
+    f" WHERE j.removed_at IS NULL AND {KEEPS_PROFILES} ORDER BY j.name"
 )
 _TICKS = f"SELECT job, name, value FROM scorebeat.counters WHERE starts_with(name, '{TICKS}') ORDER BY job, name"
 _UNDELIVERED = (
@@ -255,7 +267,8 @@ _UNDELIVERED = (
 _QUALITY = (
     "SELECT DISTINCT ON (q.job, q.model, q.version) q.job, q.model, q.version, q.rows, q.metrics"
     " FROM scorebeat.quality q JOIN scorebeat.jobs j ON j.name = q.job AND j.removed_at IS NULL"
-    " WHERE EXISTS (SELECT FROM scorebeat.prediction_sets s WHERE s.job = q.job AND s.model = q.model"
+    " WHERE j.spec ->> 'truth' IS NOT NULL"
+    " AND EXISTS (SELECT FROM scorebeat.prediction_sets s WHERE s.job = q.job AND s.model = q.model"
     " AND s.model_version = q.version AND s.dropped_at IS NULL) ORDER BY q.job, q.model, q.version, q.week DESC"
 )
 _QUALITY_FAILED = (

@@ -75,8 +75,8 @@ class Runtime:
     """Runs with a text that was cut when it was read up to a length: their texts are read whole."""
     without_value: set[int] = field(default_factory=set)
     """Runs of which rows without a value in the `changed_at` column were seen, and reported."""
-    without_profile: set[int] = field(default_factory=set)
-    """Runs whose profile failed, which was reported."""
+    without_profile: dict[int, str] = field(default_factory=dict)
+    """Runs whose profile failed, which was reported, and why."""
     _data: "DataConnection | None" = None
     _may_hold: bool = False
     """Whether the session of `_data` may hold something that a query left."""

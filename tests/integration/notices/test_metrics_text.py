@@ -34,8 +34,8 @@ NAME = re.compile(r"\bscorebeat_\w+")
 FINISHED, OPEN_BATCHES = 1_000, 10_000
 FEW = 6
 PROFILES = (
-    "INSERT INTO scorebeat.run_profiles (run_id, job, profile, rows, findings) SELECT id, job, '', 1000,"
-    """ '[{"psi": 0.1, "reasons": []}, {"psi": 0.3, "reasons": ["PSI 0.30"]}]'"""
+    "INSERT INTO scorebeat.run_profiles (run_id, job, profile, rows, compared_at, findings)"
+    """ SELECT id, job, '', 1000, now(), '[{"psi": 0.1, "reasons": []}, {"psi": 0.3, "reasons": ["PSI 0.30"]}]'"""
 )
 """SQL: of two inputs one drifted; a FROM follows."""
 
@@ -51,6 +51,7 @@ def full(shared_engine: Engine) -> Iterator[Engine]:
         connection.execute(text('UPDATE scorebeat.jobs SET spec = spec || \'{"deadline": "1h"}\''))
         connection.execute(text('UPDATE scorebeat.jobs SET spec = spec || \'{"schedule": "every 1 day"}\''))
         connection.execute(text('UPDATE scorebeat.jobs SET spec = spec || \'{"truth": "SELECT 1"}\''))
+        connection.execute(text('UPDATE scorebeat.jobs SET spec = spec || \'{"gate": {"drift": "hold"}}\''))
         connection.execute(text("UPDATE scorebeat.runs SET deadline_at = now()"))
         connection.exec_driver_sql(f"{PROFILES} FROM scorebeat.runs WHERE state = 'succeeded'")
         connection.exec_driver_sql(_QUALITY)
