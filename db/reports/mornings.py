@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from scorebeat.core.states import RunState
-from scorebeat.db.ledger import profiles
+from scorebeat.db.ledger import canaries, profiles
 from scorebeat.db.ledger.profiles import KEEPS_PROFILES
 from scorebeat.db.reports import job_lines
 from scorebeat.db.reports.job_lines import JobLine
@@ -27,7 +27,7 @@ class Morning:
     compared_run: int | None
     """That run."""
     canary_failure: str | None
-    """What its newest canary found, if nothing has run since."""
+    """What its newest canary found, if no run has scored a row since."""
     not_compared: str | None
     """The newest run that was to be compared, and why it was not, if readers see it; None if it was."""
 
@@ -91,7 +91,7 @@ def listing(connection: Connection) -> list[Morning]:
                 f" WHERE {profiles.IS_NOT_COMPARED} AND p.state IN ('succeeded', 'partial')) u ON {KEEPS_PROFILES}"
                 " LEFT JOIN LATERAL (SELECT k.failure, k.finished_at FROM scorebeat.canaries k WHERE k.job = j.name"
                 " AND k.finished_at IS NOT NULL ORDER BY k.id DESC LIMIT 1) c ON NOT EXISTS (SELECT FROM scorebeat.runs"
-                " l WHERE l.job = j.name AND l.planned_at > c.finished_at)"
+                f" r WHERE r.job = j.name AND r.planned_at > c.finished_at AND {canaries.HAS_SCORED})"
                 " WHERE j.removed_at IS NULL"
             ),
             {"runs": RUNS},
