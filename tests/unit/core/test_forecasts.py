@@ -112,6 +112,28 @@ def test_one_large_run_counts_more_than_many_small_ones() -> None:
     assert found.likely == 0.001
 
 
+def test_a_worker_that_is_restarted_makes_no_firm_forecast_and_one_that_is_gone_does() -> None:
+    def found(idle: float) -> Forecast:
+        run = a_run(busy={"w": 1.0, "old": 1.0}, idle={"w": 0.0, "old": idle})
+        return of_open(known(run, workers=(a_worker(processes=1),)), run)
+
+    assert (found(5.0).is_firm, found(120.0).is_firm) == (False, True)
+    assert seconds(found(5.0)) == seconds(found(120.0)) == pytest.approx(60)
+    back = a_run(busy={"w": 1.0, "old": 1.0}, idle={"w": 0.0, "old": 0.5})
+    assert of_open(known(back, workers=(a_worker(processes=1), a_worker("old", 1))), back).is_firm
+
+
+def test_a_run_that_was_requested_for_few_rows_is_not_expected_to_have_the_usual_ones() -> None:
+    fresh = {"is_planning": True, "rows_open": 0, "batches_open": 0, "first_open": 0, "last_open": 0}
+    history = History((before(),))
+    usual, few, some = (waiting(**fresh, **more) for more in ({}, {"most_rows": 2 * ROWS}, {"is_filtered": True}))
+
+    assert seconds(of_open(known(usual, past=history), usual)) > 40
+    assert seconds(of_open(known(few, past=history), few)) < 5
+    assert of_open(known(few, past=history), few).is_firm
+    assert not of_open(known(some, past=history), some).is_firm
+
+
 def test_the_end_of_a_run_is_its_work_by_its_processes_and_the_last_batch() -> None:
     found = of_open(known(a_run()), a_run())
 
