@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.queues import CONTROL_QUEUE, PLAN_QUEUE
 from scorebeat.db.connect import database_clock
-from scorebeat.db.ledger import canaries, profiles
+from scorebeat.db.ledger import canaries, profiles, quality
 from scorebeat.db.ledger.profiles import KEEPS_PROFILES
 from scorebeat.db.processes import unloadable, workers
 from scorebeat.db.records.counters import (
@@ -295,7 +295,7 @@ _QUALITY = (
     " AND EXISTS (SELECT FROM scorebeat.prediction_sets s WHERE s.job = q.job AND s.model = q.model"
     " AND s.model_version = q.version AND s.dropped_at IS NULL)"
     # a label of a date to come is a mistake, and its week is not the newest
-    " AND q.week <= (now() AT TIME ZONE 'UTC')::date + 1) q"
+    f" AND q.{quality.IS_NO_WEEK_TO_COME}) q"
     f" WHERE place <= {1 + WEEKS_BEFORE} ORDER BY job, model, version, place"
 )
 _QUALITY_FAILED = (

@@ -18,6 +18,7 @@ from scorebeat.core.errors import QueryError, ScorebeatError, SignatureError, Us
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
 from scorebeat.db.batch_io import truth_rows
+from scorebeat.db.connect import session
 from scorebeat.db.ledger import quality
 from scorebeat.db.ledger.quality import JobQuality, QualityWeek
 from scorebeat.producer.control import quality as nightly
@@ -216,6 +217,48 @@ def test_newest_weeks_are_replaced_and_older_ones_computed_when_more_is_known(sh
     last = of_week(shop.measure(job), 1, old)
     assert last.rows == 401
     assert last.metrics["accuracy"] != of_week(before, 1, old).metrics["accuracy"]
+
+
+@pytest.mark.slow
+def test_labels_of_a_week_to_come_are_named_and_old_weeks_show_what_is_known_of_them(shop: Shop) -> None:
+    shop.add(LogisticRegression(), shop.outcomes)
+    job = shop.job()
+    shop.score(job)
+    # all were scored 20 weeks ago, and of 400 the outcome was known in that week
+    for table in ("predictions.churn_job__churn_v1", "scorebeat.batches"):
+        column = "scored_at" if "v1" in table else "finished_at"
+        shop.sql(f"UPDATE {table} SET {column} = {column} - interval '20 weeks'")
+    shop.sql("UPDATE outcomes SET known_at = known_at - interval '20 weeks' WHERE mod(id, 3) = 0")
+    shop.sql("UPDATE outcomes SET outcome = NULL WHERE mod(id, 3) = 1")
+    old = shop.measure(job).weeks[-1]
+    assert (old.rows, old.predictions, old.with_truth) == (400, 1_500, 800)
+    shop.sql("UPDATE outcomes SET outcome = 'no' WHERE mod(id, 3) = 1")
+    assert shop.measure(job).weeks[-1].with_truth == 1_200
+
+    newest = shop.measure(job).weeks[0].week
+    shop.sql("UPDATE outcomes SET known_at = '2206-12-01' WHERE id = 1")
+    shop.sql(
+        "INSERT INTO scorebeat.quality SELECT job, model, version, '2206-12-01', 1, 0, 0, 0, 0, '{}'"
+        " FROM scorebeat.quality LIMIT 1"
+    )
+    with pytest.raises(
+        SignatureError, match="1 rows with a label have a known_at in a week to come, up to that of 2206"
+    ):
+        shop.measure(job)
+    with shop.points.engine.connect() as connection:
+        found = quality.of_job(connection, job.name)
+    assert found.weeks[0].week == newest
+    assert "They are left out" in (found.failure or "")
+
+
+@pytest.mark.slow
+def test_a_truth_that_takes_long_to_be_checked_is_applied(points: Points, monkeypatch: pytest.MonkeyPatch) -> None:
+    points.fill(20)
+    points.model({})
+    points.engine.dispose()
+    monkeypatch.setitem(session.ALWAYS, "idle_in_transaction_session_timeout", "500ms")
+    slow = "SELECT id, x AS label FROM points, (SELECT pg_sleep(1.5)) AS s"
+    assert points.job(truth=slow).truth == slow
 
 
 @pytest.mark.parametrize(
