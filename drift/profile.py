@@ -21,6 +21,8 @@ FEW = 50
 """A column with more different values in a sample is not one of categories: its values are not counted."""
 MOST_VALUES = 150
 """The same for samples that were merged."""
+SAMPLE = 1_000
+"""Rows of a full batch that are looked at."""
 SHARED_BY = 5
 """A text is stored only if so many rows of one sample have it; a rarer one is counted by a digest."""
 LENGTH = " (length)"
@@ -67,6 +69,8 @@ class Column:
     """Texts by the label under which `values` counts them, if they are known."""
     has_few_values: bool = True
     """Whether no sample had more than `FEW` different values."""
+    crowded: int = 0
+    """Rows of samples that had."""
 
     @property
     def missing(self) -> float:
@@ -116,7 +120,7 @@ class Column:
             self.squares += other.squares + step * step * ours * theirs / (ours + theirs)
         self.numbers.merge(other.numbers)
         self.rows, self.nulls, self.nans = self.rows + other.rows, self.nulls + other.nulls, self.nans + other.nans
-        self.infinite += other.infinite
+        self.infinite, self.crowded = self.infinite + other.infinite, self.crowded + other.crowded
         self.has_few_values = self.has_few_values and other.has_few_values
         if self.has_few_values:
             self.values.merge(other.values)
@@ -276,7 +280,7 @@ def _count_values(column: Column, values: pa.Array) -> None:
         or len(set(present.slice(0, 4 * FEW).to_pylist())) > FEW
         or len(counted := pc.value_counts(present)) > FEW
     ):
-        column.has_few_values = False
+        column.has_few_values, column.crowded = False, column.rows
         return
     for found in counted.to_pylist():
         value, count = found["values"], found["counts"]

@@ -9,11 +9,11 @@ from billiard.exceptions import SoftTimeLimitExceeded
 
 from scorebeat.core.errors import one_line
 from scorebeat.core.events import emit
-from scorebeat.drift.profile import Profile
+from scorebeat.drift.profile import SAMPLE, Profile
 from scorebeat.worker.scoring.attempt import Attempt
 from scorebeat.worker.scoring.isolate import Scored
 
-SAMPLE_ROWS = 1000
+SAMPLE_ROWS = SAMPLE
 """Rows of a full batch that are looked at. Of a smaller one it is the same share, so that each row of the run has the
 same chance; of the only batch of a run as many, if it has them."""
 LEAST_ROWS = 50
