@@ -3,7 +3,7 @@
 import json
 import logging
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import skops.io
 from sklearn import metrics
 from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sqlalchemy import Connection
 
 from scorebeat.core.errors import QueryError, ScorebeatError, SignatureError, UsageError
 from scorebeat.core.jobs.job import Job
@@ -28,11 +29,13 @@ from scorebeat.producer.requests.enqueue import Request, enqueue
 from scorebeat.producer.requests.measure_quality import measure
 from scorebeat.producer.requests.release import release
 from scorebeat.producer.versions import publish
+from tests.support.ledger_fixtures import connection, shared_engine
+from tests.support.ledger_rows import add_run
 from tests.support.poison_fixtures import Points, points
 
 pytestmark = pytest.mark.wide(quick=4)
 
-__all__ = ["points"]
+__all__ = ["connection", "points", "shared_engine"]
 
 ROWS = 1_500
 TRUTH = "SELECT id, outcome AS label, known_at FROM outcomes"
@@ -382,6 +385,21 @@ def test_the_truth_is_read_once_a_night_and_after_a_change_of_the_job(shop: Shop
 
     shop.job(truth=None)
     assert not nightly.is_due(p)
+
+
+@pytest.mark.quick
+def test_one_truth_is_read_at_a_time_and_the_others_after_it(connection: Connection) -> None:
+    for job in ("first", "second"):
+        add_run(connection, "succeeded", job)
+    connection.exec_driver_sql('UPDATE scorebeat.jobs SET spec = spec || \'{"truth": "SELECT 1"}\'')
+    hour = timedelta(hours=1)
+    assert quality.due(connection) == ["first", "second"]
+    assert quality.take(connection, "first", hour)
+    assert (quality.due(connection), quality.take(connection, "second", hour)) == ([], False)
+
+    quality.end(connection, "first", datetime.now(UTC) + hour)
+    assert quality.due(connection) == ["second"]
+    assert quality.take(connection, "second", hour)
 
 
 def test_a_reading_whose_process_died_is_begun_again_and_reported(shop: Shop) -> None:

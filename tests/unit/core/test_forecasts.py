@@ -4,10 +4,11 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from scorebeat.core.forecasts import costs, day
+from scorebeat.core.forecasts import costs, day, forecast
 from scorebeat.core.forecasts.costs import Part, Range
 from scorebeat.core.forecasts.day import DueTime, JobOfQueue
 from scorebeat.core.forecasts.evidence import Evidence, History, InProgress, OpenRun, PastRun, Worker
@@ -163,6 +164,37 @@ def test_a_worker_that_takes_no_batch_of_the_queue_does_not_count() -> None:
     idle = known(a_run(), workers=(a_worker(), a_worker("cannot load", processes=8)))
 
     assert seconds(of_open(idle, a_run())) == pytest.approx(30.25)
+
+
+def test_many_runs_of_a_queue_are_forecast_without_computing_each_for_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    computed = []
+
+    def cost(run: OpenRun, *rest: Any) -> Range | None:
+        computed.append(run.id)
+        return usual(run, *rest)
+
+    usual = forecast._cost
+    monkeypatch.setattr(forecast, "_cost", cost)
+    runs = [a_run(id=n, first_open=100 * n, last_open=100 * n + 59) for n in range(1, 41)]
+    evidence = known(*runs)
+    assert all(of_open(evidence, run).likely is not None for run in runs)
+    assert len(computed) <= 2 * len(runs)
+
+
+def test_a_measurement_under_a_clock_that_jumped_is_no_forecast_and_no_error() -> None:
+    run = a_run(parts=(Part(ROWS, 3e12),) * 40)
+    assert of_open(known(run), run).unknown == "at the speed that was measured it would take more than a year"
+    stands = a_run(busy={"w": 1e-9})
+    assert of_open(known(stands), stands).likely is None
+
+
+def test_processes_without_a_batch_are_free_and_make_no_run_late() -> None:
+    last = a_run(rows_open=ROWS, batches_open=1, busy={"w": 0.1}, rows_done=99 * ROWS)
+    assert seconds(of_open(known(last, workers=(a_worker(processes=4),)), last)) == pytest.approx(1)
+    many = a_run(busy={"w": 0.1})  # here they are slow, whatever the cause
+    assert seconds(of_open(known(many, workers=(a_worker(processes=4),)), many)) > 500
 
 
 def test_a_run_that_waits_ends_after_the_run_ahead_of_it() -> None:

@@ -213,6 +213,13 @@ def test_the_share_of_a_label_is_compared_where_it_is_an_output() -> None:
     )
 
 
+@pytest.mark.parametrize("kind", [pa.timestamp("us"), pa.timestamp("s"), pa.date32(), pa.date64()])
+def test_a_date_for_ever_stops_no_profile(kind: pa.DataType) -> None:
+    ends = pa.array([dt.datetime(9999, 12, 31) if i % 2 else None for i in range(ROWS)]).cast(kind)
+    assert profile(ends).inputs["x"].nulls == ROWS // 2
+    assert compared(ends, ends).reasons == ()
+
+
 @pytest.mark.parametrize("kind", [pa.timestamp("us", "UTC"), pa.timestamp("ns"), pa.date32()])
 def test_a_time_that_moves_on_is_no_drift_and_one_that_is_missing_is(kind: pa.DataType) -> None:
     before = pa.array([dt.datetime(2024, 1, 1) + dt.timedelta(hours=i) for i in range(ROWS)]).cast(kind, safe=False)
