@@ -8,6 +8,7 @@ import pytest
 from scorebeat.core.states import RunState
 from scorebeat.db.ledger import canaries
 from scorebeat.db.reports import mornings
+from scorebeat.models.trial import golden
 from scorebeat.producer.control import canaries as control
 from scorebeat.worker.scoring.canary import look
 from tests.support import scrape
@@ -100,11 +101,15 @@ def test_a_clock_that_went_back_a_year_keeps_no_canary_away(points: Points) -> N
         ({"changed_at": "at"}, "UPDATE predictions.points_job__poison_v1 SET value = value + 1", False),
         ({"rescore": "every-run"}, "UPDATE points SET x = x + 1", True),
         ({}, "UPDATE points SET x = x + 1", False),
+        ({"golden": 3}, "UPDATE points SET x = x + 1", True),
     ],
 )
 def test_rows_that_changed_since_they_were_scored_fail_no_canary(
-    points: Points, options: Any, change: str, passes: bool
+    points: Points, options: Any, change: str, passes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    options, agreeing = dict(options), options.get("golden", 0)
+    options.pop("golden", None)
+    monkeypatch.setattr(golden, "require_agreement", lambda *_: agreeing)
     points.fill(500)
     points.sql("ALTER TABLE points ADD at bigint NOT NULL DEFAULT 1")
     points.model({})

@@ -1,6 +1,7 @@
 """A gate that compares lets no run pass in silence: one that failed to be compared is held, others are named."""
 
 import logging
+import threading
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from scorebeat.drift.profile import Profile
 from scorebeat.producer.requests.release import release
 from tests.integration.drift.test_drift import compared, normal
 from tests.support import scrape
+from tests.support.fixtures import wait_for
 from tests.support.poison_fixtures import Points, points
 
 __all__ = ["points"]
@@ -153,10 +155,13 @@ def test_whoever_closes_a_run_waits_for_the_profiles_that_another_process_merges
     with points.engine.begin() as connection:
         assert profiles.merge_meanwhile(connection, run_id)
     points.attempt(second)
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     with points.engine.begin() as other:
         assert profiles.merge_meanwhile(other, run_id)  # and is not committed yet
-        for batch in others:
-            points.attempt(batch)
-        assert points.run(run_id).state is RunState.RUNNING
+        closing = threading.Thread(target=lambda: [*map(points.attempt, others)])
+        closing.start()
+        wait_for(lambda: points.sql(waits)[0])
+    closing.join(20)
     assert points.work(run_id) is RunState.SUCCEEDED
-    assert compared(points, run_id).rows == 2_000
+    found = compared(points, run_id)
+    assert (found.rows, found.why_not) == (2_000, None)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -22,6 +23,7 @@ from scorebeat.db.batch_io import truth_rows
 from scorebeat.db.connect import session
 from scorebeat.db.ledger import quality
 from scorebeat.db.ledger.quality import JobQuality, QualityWeek
+from scorebeat.producer.context import Producer
 from scorebeat.producer.control import quality as nightly
 from scorebeat.producer.control.plan import plan
 from scorebeat.producer.requests import change_job
@@ -258,10 +260,10 @@ def test_labels_of_a_week_to_come_are_named_and_old_weeks_show_what_is_known_of_
 def test_a_truth_that_takes_long_to_be_checked_is_applied(points: Points, monkeypatch: pytest.MonkeyPatch) -> None:
     points.fill(20)
     points.model({})
-    points.engine.dispose()
     monkeypatch.setitem(session.ALWAYS, "idle_in_transaction_session_timeout", "500ms")
     slow = "SELECT id, x AS label FROM points, (SELECT pg_sleep(1.5)) AS s"
-    assert points.job(truth=slow).truth == slow
+    with closing(Producer(points.settings, "test")) as points.producer:
+        assert points.job(truth=slow).truth == slow
 
 
 @pytest.mark.parametrize(
