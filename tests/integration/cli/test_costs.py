@@ -100,7 +100,7 @@ def test_prices_make_the_same_cost_in_the_command_the_run_the_api_and_the_metric
     assert of(found, "wasted_seconds_total", job=JOB, reason="repeated") == 0
 
 
-def test_a_month_costs_what_its_runs_cost_and_a_later_job_of_the_name_inherits_nothing(
+def test_a_month_costs_what_its_runs_cost_and_a_later_job_inherits_nothing(
     scorebeat: Cli, run: int, tmp_path: Path, engine: Engine, producer: Producer
 ) -> None:
     store(scorebeat, tmp_path, PRICES)

@@ -57,7 +57,7 @@ def test_a_canary_is_sent_when_nothing_else_ran_and_changes_no_prediction(points
     assert sent(points) == []
 
 
-def test_a_run_that_finds_no_row_keeps_no_canary_away_and_hides_none_that_failed(points: Points) -> None:
+def test_a_run_that_finds_no_row_keeps_no_canary_away_and_hides_no_failed_one(points: Points) -> None:
     prepared(points)
     job = points.run(1).job
     points.scored(job)

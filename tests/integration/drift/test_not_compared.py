@@ -147,7 +147,7 @@ def test_a_run_that_is_too_small_or_has_no_reference_passes_and_is_named(
     assert (gauges(points), notes(points)) == ([None, None], [])
 
 
-def test_whoever_closes_a_run_waits_for_the_profiles_that_another_process_merges(compared_once: Points) -> None:
+def test_a_run_is_closed_with_the_profiles_that_another_process_merges_now(compared_once: Points) -> None:
     points = compared_once
     run_id = points.planned(points.job(rescore="every-run", batch_rows=500))
     first, second, *others = points.pending(run_id)

@@ -225,7 +225,7 @@ def test_newest_weeks_are_replaced_and_older_ones_computed_when_more_is_known(sh
 
 
 @pytest.mark.slow
-def test_labels_of_a_week_to_come_are_named_and_old_weeks_show_what_is_known_of_them(shop: Shop) -> None:
+def test_labels_of_a_week_to_come_are_named_and_old_weeks_show_what_is_known(shop: Shop) -> None:
     shop.add(LogisticRegression(), shop.outcomes)
     job = shop.job()
     shop.score(job)

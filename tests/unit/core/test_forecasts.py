@@ -113,7 +113,7 @@ def test_one_large_run_counts_more_than_many_small_ones() -> None:
     assert found.likely == 0.001
 
 
-def test_a_worker_that_is_restarted_makes_no_firm_forecast_and_one_that_is_gone_does() -> None:
+def test_a_worker_that_is_restarted_makes_no_firm_forecast() -> None:
     def found(idle: float) -> Forecast:
         run = a_run(busy={"w": 1.0, "old": 1.0}, idle={"w": 0.0, "old": idle})
         return of_open(known(run, workers=(a_worker(processes=1),)), run)
@@ -124,7 +124,7 @@ def test_a_worker_that_is_restarted_makes_no_firm_forecast_and_one_that_is_gone_
     assert of_open(known(back, workers=(a_worker(processes=1), a_worker("old", 1))), back).is_firm
 
 
-def test_a_run_that_was_requested_for_few_rows_is_not_expected_to_have_the_usual_ones() -> None:
+def test_a_run_that_was_requested_for_few_rows_is_expected_to_have_few() -> None:
     fresh = {"is_planning": True, "rows_open": 0, "batches_open": 0, "first_open": 0, "last_open": 0}
     history = History((before(),))
     usual, few, some = (waiting(**fresh, **more) for more in ({}, {"most_rows": 2 * ROWS}, {"is_filtered": True}))
@@ -166,7 +166,7 @@ def test_a_worker_that_takes_no_batch_of_the_queue_does_not_count() -> None:
     assert seconds(of_open(idle, a_run())) == pytest.approx(30.25)
 
 
-def test_many_runs_of_a_queue_are_forecast_without_computing_each_for_each_other(
+def test_many_runs_of_a_queue_are_forecast_without_each_for_each_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     computed = []

@@ -192,7 +192,7 @@ def texts(known: int, tail: float, seed: int, samples: int = 1) -> Profile:
         ((45, 0.004), (45, 0.006, 4), False),
     ],
 )
-def test_a_text_that_is_no_category_any_more_is_reported_and_a_rare_tail_is_not(
+def test_a_text_that_is_no_category_any_more_is_reported_and_a_rare_tail_not(
     before: tuple[int, float], now: tuple[int, float, int], is_drift: bool
 ) -> None:
     reference, (known, tail, samples) = texts(*before, seed=1), now
