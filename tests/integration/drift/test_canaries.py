@@ -98,9 +98,14 @@ def test_a_clock_that_went_back_a_year_keeps_no_canary_away(points: Points) -> N
     ("options", "change", "passes"),
     [
         ({"changed_at": "at"}, "UPDATE points SET x = x + 1, at = at + 1 WHERE id <= 400", True),
-        ({"changed_at": "at"}, "UPDATE predictions.points_job__poison_v1 SET value = value + 1", False),
+        pytest.param(
+            {"changed_at": "at"},
+            "UPDATE predictions.points_job__poison_v1 SET value = value + 1",
+            False,
+            marks=pytest.mark.wide,
+        ),
         ({"rescore": "every-run"}, "UPDATE points SET x = x + 1", True),
-        ({}, "UPDATE points SET x = x + 1", False),
+        pytest.param({}, "UPDATE points SET x = x + 1", False, marks=pytest.mark.wide),
         ({"golden": 3}, "UPDATE points SET x = x + 1", True),
     ],
 )
