@@ -76,6 +76,10 @@ class ModelError(ScorebeatError):
     """A model is missing, altered or damaged, or its outputs break its contract."""
 
 
+class GoldenDiffers(ModelError):
+    """A model returns something else than its golden rows have."""
+
+
 class OutputError(ModelError):
     """A model returned another length, other columns or other types than its contract has."""
 

@@ -25,6 +25,7 @@ _WARNINGS = frozenset(
         "rows.quarantined",
         "run.begun_again",
         "run.late",
+        "run.not_compared",
         "run.waits",
         "settle.left_to_control",
         "tick.missed",

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import chdtrc, kolmogorov, ndtri, rel_entr
+from scipy.special import bdtrc, chdtrc, kolmogorov, ndtri, pdtrc, rel_entr
 
 from scorebeat.core.jobs.drift_limits import DriftLimits
 from scorebeat.drift.finding import Finding
-from scorebeat.drift.profile import FEW, Column, Profile
+from scorebeat.drift.profile import FEW, MOST_VALUES, SAMPLE, Column, Profile
 
 CHANCE = 0.001
 """The share of comparisons of unchanged data in which anything may be reported."""
@@ -60,14 +60,18 @@ def compare(before: Profile, now: Profile, limits: DriftLimits) -> list[Finding]
     reason = why_not(before, now, limits)
     if reason is not None:
         raise ValueError(reason)
-    pairs = [
+    pairs = _pairs(before, now)
+    rare = CHANCE / max(1, 5 * len(pairs))  # at most five kinds of difference each
+    return [_compare(pair, limits, rare) for pair in pairs]
+
+
+def _pairs(before: Profile, now: Profile) -> list[_Pair]:
+    return [
         _Pair(side, name, ours[name], theirs[name])
         for side, ours, theirs in (("input", before.inputs, now.inputs), ("output", before.outputs, now.outputs))
         for name in ours
         if name in theirs
     ]
-    rare = CHANCE / max(1, 5 * len(pairs))  # at most five kinds of difference each
-    return [_compare(pair, limits, rare) for pair in pairs]
 
 
 def why_not(before: Profile, now: Profile, limits: DriftLimits) -> str | None:
@@ -76,6 +80,8 @@ def why_not(before: Profile, now: Profile, limits: DriftLimits) -> str | None:
         return f"the sample has {now.rows:,} rows, and fewer than min_rows = {limits.min_rows:,} tell nothing"
     if before.rows < limits.min_rows:
         return f"the reference has {before.rows:,} rows, and fewer than min_rows = {limits.min_rows:,} tell nothing"
+    if not _pairs(before, now):
+        return "the reference has none of its inputs and outputs"
     return None
 
 
@@ -91,7 +97,7 @@ def _compare(pair: _Pair, limits: DriftLimits, rare: float) -> Finding:
         reasons += found
     elif not pair.always_moves and before.numbers.n and now.numbers.n:
         psi, distance, found = _compare_numbers(before, now, limits, rare)
-        reasons += [*found, *_many_values(pair)]
+        reasons += [*found, *_many_values(pair, rare)]
     return Finding(
         pair.side,
         pair.name,
@@ -129,11 +135,26 @@ def _infinite(pair: _Pair, limits: DriftLimits, rare: float) -> Iterator[str]:
         yield f"{now:.1%} are infinite, {before:.1%} before"
 
 
-def _many_values(pair: _Pair) -> Iterator[str]:
-    """A text that was a category, and is none any more. So many more values are no chance."""
-    before = len(pair.before.counts())
-    if pair.before.kind == "text" and 0 < before <= FEW // 2 and not pair.now.has_few_values:
-        yield f"it has more than {FEW} different values, {before} before"
+def _many_values(pair: _Pair, rare: float) -> Iterator[str]:
+    """A text that was a category, and is none any more.
+
+    In unchanged data rows with a value that the reference missed are as many as its values that were seen once tell
+    (Good and Turing, 1953; one more, as none proves nothing). More than `FEW` values in half of the samples, or more
+    than `MOST_VALUES` in all of them together, need more such rows than that by chance.
+    """
+    before, now = pair.before.counts(), pair.now
+    if pair.before.kind != "text" or not before or now.has_few_values:
+        return
+    missed = (sum(count == 1 for count in before.values()) + 1) / sum(before.values())
+    samples = max(1, round(now.rows / SAMPLE))
+    crowded = round(samples * now.crowded / now.rows)
+    if now.crowded >= now.rows / 2:
+        in_one = float(pdtrc(FEW - len(before), now.rows / samples * missed))
+        chance = float(bdtrc(crowded - 1, samples, in_one))
+    else:
+        chance = float(pdtrc(MOST_VALUES - len(before), now.rows * missed))
+    if chance < rare:
+        yield f"it has more than {FEW} different values, {len(before)} before"
 
 
 def _differ(before: float, rows_before: int, now: float, rows_now: int, rare: float) -> bool:

@@ -21,6 +21,8 @@ FEW = 50
 """A column with more different values in a sample is not one of categories: its values are not counted."""
 MOST_VALUES = 150
 """The same for samples that were merged."""
+SAMPLE = 1_000
+"""Rows of a full batch that are looked at."""
 SHARED_BY = 5
 """A text is stored only if so many rows of one sample have it; a rarer one is counted by a digest."""
 LENGTH = " (length)"
@@ -67,6 +69,8 @@ class Column:
     """Texts by the label under which `values` counts them, if they are known."""
     has_few_values: bool = True
     """Whether no sample had more than `FEW` different values."""
+    crowded: int = 0
+    """Rows of samples that had."""
 
     @property
     def missing(self) -> float:
@@ -116,7 +120,7 @@ class Column:
             self.squares += other.squares + step * step * ours * theirs / (ours + theirs)
         self.numbers.merge(other.numbers)
         self.rows, self.nulls, self.nans = self.rows + other.rows, self.nulls + other.nulls, self.nans + other.nans
-        self.infinite += other.infinite
+        self.infinite, self.crowded = self.infinite + other.infinite, self.crowded + other.crowded
         self.has_few_values = self.has_few_values and other.has_few_values
         if self.has_few_values:
             self.values.merge(other.values)
@@ -149,6 +153,10 @@ class Profile:
     """By the name of the input; of an array there are `NAME (length)` and `NAME (norm)`, of its length and Euclidean
     norm."""
     outputs: dict[str, Column] = field(default_factory=dict)
+    failures: int = 0
+    """Batches of which no profile could be made, or none that can be read."""
+    failure: str | None = None
+    """Why, of the first."""
 
     @property
     def rows(self) -> int:
@@ -162,6 +170,8 @@ class Profile:
 
     def merge(self, other: Self) -> None:
         """Add the rows of a profile of other rows of the same model."""
+        self.failures += other.failures
+        self.failure = self.failure or other.failure
         for ours, theirs in ((self.inputs, other.inputs), (self.outputs, other.outputs)):
             for name, column in theirs.items():
                 if name in ours:
@@ -171,7 +181,7 @@ class Profile:
 
     def to_bytes(self) -> bytes:
         """The profile for the ledger: a line of JSON, then the sketches in its order."""
-        heads: dict[str, dict[str, Any]] = {"inputs": {}, "outputs": {}}
+        heads: dict[str, Any] = {"inputs": {}, "outputs": {}, "failures": self.failures, "failure": self.failure}
         parts: list[bytes] = []
         for side, columns in (("inputs", self.inputs), ("outputs", self.outputs)):
             for name, column in columns.items():
@@ -197,7 +207,9 @@ class Profile:
                 )
                 at = end
             sides.append(columns)
-        return cls(*sides)
+        # one that an older release stored knows of no failure
+        inputs, outputs = sides
+        return cls(inputs, outputs, heads.get("failures", 0), heads.get("failure"))
 
 
 def _measures(rows: pa.RecordBatch) -> dict[str, Column]:
@@ -268,7 +280,7 @@ def _count_values(column: Column, values: pa.Array) -> None:
         or len(set(present.slice(0, 4 * FEW).to_pylist())) > FEW
         or len(counted := pc.value_counts(present)) > FEW
     ):
-        column.has_few_values = False
+        column.has_few_values, column.crowded = False, column.rows
         return
     for found in counted.to_pylist():
         value, count = found["values"], found["counts"]

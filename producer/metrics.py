@@ -1,6 +1,7 @@
 """Metrics: the ledger's numbers in Prometheus' text form."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
@@ -42,6 +43,7 @@ class _Ledger(Collector):
         yield from _of_ended_runs(self._numbers)
         yield from _of_workers(self._numbers)
         yield from _of_costs(self._costs, self._alive)
+        yield from _of_canaries(self._numbers)
         yield from _of_quality(self._numbers)
 
 
@@ -168,6 +170,18 @@ def _of_ended_runs(numbers: Numbers) -> Iterator[Metric]:
         [((d["job"],), d["psi"]) for d in numbers.drift if d["psi"] is not None],
     )
     yield _gauge(
+        "profile_failed",
+        "1 if the profile or the comparison of the newest run failed, else 0. Absent without a profile.",
+        ("job",),
+        [((d["job"],), d["failed"]) for d in numbers.not_compared],
+    )
+    yield _gauge(
+        "gate_not_compared",
+        "1 if the newest run is too small to be compared, or had no reference, else 0. Absent without a drift gate.",
+        ("job",),
+        [((d["job"],), d["not_compared"]) for d in numbers.not_compared if d["not_compared"] is not None],
+    )
+    yield _gauge(
         "last_success_timestamp_seconds", "When a run succeeded last, since 1970.", ("job",), _one(numbers.last_success)
     )
 
@@ -235,8 +249,32 @@ def _of_costs(costs: dict[str, Cost], alive: dict[tuple[str, str], float]) -> It
     )
 
 
+def _of_canaries(numbers: Numbers) -> Iterator[Metric]:
+    yield _gauge(
+        "canary_failed",
+        "1 if the newest canary found something wrong, and no run has scored rows since, else 0. Absent without one.",
+        ("job",),
+        _one(numbers.canary_failed),
+    )
+    yield _gauge(
+        "canary_overdue_seconds",
+        "How long a canary should have been sent; 0 in time. Absent for a job without canaries.",
+        ("job",),
+        _one(numbers.canary_overdue),
+    )
+    yield _gauge(
+        "workers_without_model",
+        "Living workers that could not load the version, or refused it as its golden rows differ. Absent without one.",
+        ("model", "reason"),
+        numbers.unloadable.items(),
+    )
+
+
 def _of_quality(numbers: Numbers) -> Iterator[Metric]:
-    versions = [((q["job"], f"{q['model']}/{q['version']}"), q) for q in numbers.quality]
+    weeks: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for q in numbers.quality:
+        weeks.setdefault((q["job"], f"{q['model']}/{q['version']}"), []).append(q)
+    versions = [(labels, its[0]) for labels, its in weeks.items()]
     yield _gauge(
         "quality",
         "A metric of the newest week whose truth is known, by model version.",
@@ -246,6 +284,17 @@ def _of_quality(numbers: Numbers) -> Iterator[Metric]:
             for labels, q in versions
             for name, figure in q["metrics"].items()
             if isinstance(figure, float)
+        ],
+    )
+    yield _gauge(
+        "quality_before",
+        "The mean of the metric over the rows of the four weeks with a truth before that. Absent without one.",
+        ("job", "version", "metric"),
+        [
+            ((*labels, name), before)
+            for labels, its in weeks.items()
+            for name in its[0]["metrics"]
+            if (before := _mean(name, its[1:])) is not None
         ],
     )
     yield _gauge(
@@ -262,7 +311,14 @@ def _of_quality(numbers: Numbers) -> Iterator[Metric]:
     )
 
 
-def _one(values: dict[str, float] | dict[str, int]) -> list[Value]:
+def _mean(name: str, weeks: list[dict[str, Any]]) -> float | None:
+    """The mean of a metric over the rows of these weeks; None if none has it."""
+    known = [(q["metrics"].get(name), q["rows"]) for q in weeks]
+    found = [(figure, rows) for figure, rows in known if isinstance(figure, float) and rows]
+    return sum(figure * rows for figure, rows in found) / sum(rows for _, rows in found) if found else None
+
+
+def _one(values: Mapping[str, float]) -> list[Value]:
     return [((name,), value) for name, value in values.items()]
 
 

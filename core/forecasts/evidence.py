@@ -19,6 +19,10 @@ class InProgress:
     worker: str
 
 
+RESTARTS_WITHIN = 60.0
+"""Seconds after which a worker that went away, and had a batch, is taken for gone."""
+
+
 @dataclass(frozen=True)
 class OpenRun:
     """An open run and its batches."""
@@ -49,6 +53,12 @@ class OpenRun:
     """By worker: how many of its processes had a batch of the run at a time, over the last minutes."""
     busy_since: float = 0.0
     """Seconds that these minutes are."""
+    idle: Mapping[str, float] = field(default_factory=dict)
+    """By worker of `busy`: seconds since it last had a batch of the run."""
+    most_rows: int | None = None
+    """It was requested for so many rows at most; None: for all that are pending."""
+    is_filtered: bool = False
+    """It was requested for some of the rows by a condition, and nobody knows for how many."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +138,16 @@ class Evidence:
 
     def history(self, job: str, queue: str) -> History:
         return self.histories.get((job, queue), History())
+
+    def may_come_back(self, queue: str) -> bool:
+        """Whether a worker of the queue is away that had a batch shortly before: it may be restarted just now."""
+        there = {worker.name for worker in self.workers}
+        return any(
+            seconds < RESTARTS_WITHIN and name not in there
+            for run in self.runs.values()
+            if run.queue == queue
+            for name, seconds in run.idle.items()
+        )
 
     def serving(self, queue: str) -> list[Worker]:
         return [worker for worker in self.workers if queue in worker.queues]

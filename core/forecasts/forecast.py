@@ -45,7 +45,7 @@ class Forecast:
     queue: str = ""
     ahead: tuple[Ahead, ...] = ()
     is_firm: bool = False
-    """It rests on earlier runs, or on more than the first batches."""
+    """It rests on earlier runs, or on more than the first batches; and no worker may be restarted just now."""
     work: float = 0.0
     """Likely seconds of a process until the end: its own, and what is ahead."""
     longest: float = 0.0
@@ -107,7 +107,10 @@ def of_open(evidence: Evidence, run: OpenRun) -> Forecast:
     times = _Times(begins_in, planned_in, history.closing, batch)
     found = _forecast(evidence, _Place(run.queue, run.rank, last, run.id), own, times)
     batches = found.batches + max(run.batches_open, math.ceil(rows_left / run.batch_rows))
-    return replace(found, batches=batches, is_firm=bool(history.runs) or share >= FIRM_FROM)
+    is_known = bool(history.runs) or share >= FIRM_FROM
+    is_counted = not (run.is_planning and run.is_filtered)
+    is_firm = is_known and is_counted and not evidence.may_come_back(run.queue)
+    return replace(found, batches=batches, is_firm=is_firm)
 
 
 def of_new(evidence: Evidence, job: str, queue: str, rank: int, batch_rows: int, rows: int) -> Forecast:
@@ -226,12 +229,14 @@ def _of_closing(evidence: Evidence, run: OpenRun, history: History) -> Forecast:
 
 
 def _rows_left(run: OpenRun, history: History) -> tuple[float, str | None]:
-    """Rows that are not done; while the run is planned at least as many as in earlier runs. Or why they are unknown."""
+    """Rows that are not done; while the run is planned at least as many as in earlier runs, unless it was requested for
+    fewer. Or why they are unknown."""
     if not run.is_planning:
         return run.rows_open, None
     if not history.runs:
         return 0.0, "its rows are being counted, and no earlier run shows how many to expect"
     usual = median(past.rows for past in history.runs)
+    usual = usual if run.most_rows is None else min(usual, run.most_rows)
     return max(run.rows_open, usual - run.rows_done), None
 
 

@@ -40,7 +40,7 @@ class Canary(BaseModel):
         AfterValidator(_not_shorter),
         PlainSerializer(format_duration, return_type=str, when_used="json"),
     ]
-    """No canary is sent while a run of the job was opened, or another canary sent, so short a time ago."""
+    """No canary is sent while a run of the job scored rows, or another canary was sent, so short a time ago."""
     rows: Annotated[int, AfterValidator(_few)] = 200
 
 

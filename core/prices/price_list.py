@@ -72,6 +72,8 @@ class Used:
     day: date
     device_seconds: float
     cpu_seconds: float = 0.0
+    billed: float | None = None
+    """The billed seconds of several attempts, each by itself; None: of one."""
 
     @property
     def is_gpu(self) -> bool:
@@ -83,6 +85,8 @@ class Used:
 
         A GPU's price includes the machine around it.
         """
+        if self.billed is not None:
+            return self.billed
         return max(self.device_seconds, self.cpu_seconds) if not self.is_gpu else self.device_seconds
 
 

@@ -34,10 +34,14 @@ class Settled:
     """Why its job was paused with it."""
     judged: Judged = NOTHING
     """How far its inputs and outputs are from the reference."""
+    not_compared: str | None = None
+    """Why that is not known, if a person should know that it is not."""
 
     def log(self) -> None:
         """To be called when the transaction is committed."""
         self.judged.log(self.run, self.job)
+        if self.not_compared is not None:
+            emit("run.not_compared", run=self.run, job=self.job, reason=self.not_compared)
         if self.paused is not None:
             emit("job.paused", job=self.job, reason=self.paused)
         if self.reason is None:
@@ -104,7 +108,7 @@ def settle(connection: Connection, run_id: int, attempts: int) -> Settled | Begu
         paused = _pause(
             connection, run, f"run {run_id} did not pass the gate, and readers see it already: {stopped_by}"
         )
-    return Settled(run_id, run.job.name, state, reason, paused, judged)
+    return Settled(run_id, run.job.name, state, reason, paused, judged, gates.not_compared(run, judged))
 
 
 def fail(connection: Connection, run_id: int, reason: str, command: Callable[[Run], str] = next_step.of) -> str | None:

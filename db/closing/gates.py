@@ -12,11 +12,17 @@ CONSTANT_FROM = 30
 
 
 def reasons(run: Run, tally: Tally, judged: Judged) -> list[str]:
-    """The conditions of the gate that the run does not meet; empty without a gate, or for a run without a row."""
+    """The conditions of the gate that the run does not meet; empty without a gate, or for a run without a row.
+
+    A run whose profile failed meets none that needs one. A run with too few rows for a comparison, or without a
+    reference, passes: `min_rows` of the gate is for who wants to see it first.
+    """
     gate = run.job.gate
     if gate is None or tally.scored + tally.failed == 0:
         return []
     found = []
+    if judged.failure is not None and (gate.drift or gate.constant or gate.missing is not None):
+        found.append(f"it could not be compared: {judged.failure}")
     if gate.drift is not None:
         found += [f"drift of {one.side} {one.name}: {'; '.join(one.reasons)}" for one in judged.drifted]
     if gate.constant is not None and judged.profile is not None:
@@ -28,6 +34,12 @@ def reasons(run: Run, tally: Tally, judged: Judged) -> list[str]:
     if gate.min_rows is not None and tally.scored < gate.min_rows:
         found.append(f"{tally.scored:,} rows were scored, fewer than {gate.min_rows:,}")
     return found
+
+
+def not_compared(run: Run, judged: Judged) -> str | None:
+    """Why nothing vouches for the run, if that is to be reported: a failure, or what lets it pass its gate."""
+    is_gated = run.job.gate is not None and run.job.gate.drift is not None
+    return judged.failure or (judged.why_not if is_gated else None)
 
 
 def _constant(profile: Profile) -> Iterator[str]:

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
+from billiard.exceptions import SoftTimeLimitExceeded
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
+from scorebeat.core.errors import one_line
 from scorebeat.core.events import emit
 from scorebeat.core.jobs.drift_limits import DriftLimits
 from scorebeat.db.closing.run_ends import Tally
@@ -23,6 +26,10 @@ class Judged:
     """What is too far from the reference."""
     new_reference: bool = False
     """Whether later runs are compared with this one."""
+    why_not: str | None = None
+    """Why it was compared with nothing, if that is no failure: it has too few rows, or there is no reference."""
+    failure: str | None = None
+    """Why its profile, or a part of it, or the comparison failed."""
 
     def log(self, run: int, job: str) -> None:
         """To be called when the transaction is committed."""
@@ -35,37 +42,69 @@ class Judged:
 
 NOTHING = Judged()
 BECAME_REFERENCE = "later runs are compared with this one"
+NOT_LOOKED_AT = (
+    "none of the rows that it scored was looked at: its workers are older, or their processes died before they could "
+    "store what they had looked at"
+)
 
 
 def judge(connection: Connection, run: Run, tally: Tally) -> Judged:
-    """Merge what is left of the run's profile, compare it with the reference, and store what was found."""
-    while profiles.merge(connection, run.id):
-        pass
-    now = profiles.of_run(connection, run.id)
+    """Merge what is left of the run's profile, compare it with the reference, and store what was found.
+
+    An error of ours does not keep the run open: it is returned as `failure`, and stored.
+    """
     limits = run.job.drift
-    if now is None or limits is None:
+    if limits is None:
         return NOTHING
+    try:
+        with connection.begin_nested():
+            return _judge(connection, run, tally, limits)
+    except (DBAPIError, SoftTimeLimitExceeded):
+        raise  # the run is closed by the next try
+    except Exception as error:  # noqa: BLE001 -- whatever it is, it would fail each time
+        failure = f"the comparison failed: {type(error).__name__}: {one_line(error)}"
+        profiles.record_failure(connection, run.id, failure)
+        return Judged(failure=failure)
+
+
+def _judge(connection: Connection, run: Run, tally: Tally, limits: DriftLimits) -> Judged:
+    profiles.merge_rest(connection, run.id)
+    now = profiles.of_run(connection, run.id)
+    if now is None or (not now.rows and not now.failures and profiles.has_failed(connection, run.id)):
+        return _without(connection, run, tally)
+    failure = None
+    if now.failures:
+        of = f"{now.failures} batch{'es' * (now.failures != 1)} of {tally.batches}"
+        failure = f"the profile of {of} failed: {now.failure}"
     before = profiles.reference(connection, run)
     if before is None:
-        return _first(connection, run, tally, limits, now)
+        return _first(connection, run, tally, limits, now, failure)
     if before.run == run.id:  # it was requeued, and has more rows now
-        profiles.record(connection, run.id, before.id, None, BECAME_REFERENCE)
-        return Judged(now)
+        profiles.record(connection, run.id, before.id, None, BECAME_REFERENCE, failure=failure)
+        return Judged(now, failure=failure)
     from scorebeat.drift import comparison  # noqa: PLC0415 -- SciPy takes a quarter of a second, and few commands close runs
 
     own = now
     why_not = comparison.why_not(before.profile, now, limits)
-    if why_not is not None and (both := profiles.add_waiting(connection, run)) is not None:
+    if failure is None and why_not is not None and (both := profiles.add_waiting(connection, run)) is not None:
         now = both
         why_not = comparison.why_not(before.profile, now, limits)
     if why_not is not None:
-        waits = now.rows < limits.min_rows <= before.profile.rows
+        waits = failure is None and now.rows < limits.min_rows <= before.profile.rows
         why_not += "; the next run is compared together with this one" if waits else ""
-        profiles.record(connection, run.id, before.id, None, why_not, waits=waits)
-        return Judged(own)
+        profiles.record(connection, run.id, before.id, None, failure or why_not, waits=waits, failure=failure)
+        return Judged(own, why_not=why_not, failure=failure)
     findings = comparison.compare(before.profile, now, limits)
-    profiles.record(connection, run.id, before.id, findings, None)
-    return Judged(own, tuple(finding for finding in findings if finding.reasons))
+    profiles.record(connection, run.id, before.id, findings, None, failure=failure)
+    return Judged(own, tuple(finding for finding in findings if finding.reasons), failure=failure)
+
+
+def _without(connection: Connection, run: Run, tally: Tally) -> Judged:
+    """No batch has a profile, which is right only for a run without a row."""
+    if not tally.scored:
+        return NOTHING
+    profiles.record_failure(connection, run.id, NOT_LOOKED_AT)
+    return Judged(failure=NOT_LOOKED_AT)
 
 
 def adopt(connection: Connection, run: Run, judged: Judged) -> None:
@@ -75,9 +114,13 @@ def adopt(connection: Connection, run: Run, judged: Judged) -> None:
         profiles.record(connection, run.id, made, None, BECAME_REFERENCE)
 
 
-def _first(connection: Connection, run: Run, tally: Tally, limits: DriftLimits, now: Profile) -> Judged:
+def _first(
+    connection: Connection, run: Run, tally: Tally, limits: DriftLimits, now: Profile, failure: str | None
+) -> Judged:
     """A run without a reference becomes it, if it scored all rows that it should and has enough of them."""
-    if run.selection != EVERYTHING or not tally.has_looked_at_all:
+    if failure is not None:
+        why_not = failure
+    elif run.selection != EVERYTHING or not tally.has_looked_at_all:
         why_not = "there is no reference yet, and this run did not score all pending rows"
     elif now.rows < limits.min_rows:
         why_not = (
@@ -85,9 +128,8 @@ def _first(connection: Connection, run: Run, tally: Tally, limits: DriftLimits, 
             f"{limits.min_rows:,}"
         )
     else:
-        profiles.record(
-            connection, run.id, None, None, "there is no reference yet; this run becomes it when it is shown"
-        )
-        return Judged(now, new_reference=True)
-    profiles.record(connection, run.id, None, None, why_not)
-    return Judged(now)
+        why_not = "there is no reference yet; this run becomes it when it is shown"
+        profiles.record(connection, run.id, None, None, why_not)
+        return Judged(now, new_reference=True, why_not=why_not)
+    profiles.record(connection, run.id, None, None, why_not, failure=failure)
+    return Judged(now, why_not=why_not, failure=failure)

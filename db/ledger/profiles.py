@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from scorebeat.core.errors import one_line
 from scorebeat.db.ledger.batches import Claim
 from scorebeat.db.ledger.runs import Run
 from scorebeat.drift.finding import Finding
@@ -15,6 +16,24 @@ from scorebeat.drift.profile import Profile
 
 PIECE = 100
 """Profiles of batches that one statement merges: each takes some 4 KB a column."""
+
+
+MOST_RUNS = 10_000
+"""The newest so many runs of a job are searched for one with a profile: a run that scores no row has none."""
+NEWEST = (
+    "(SELECT r.id, r.state, r.spec, p.failure, p.findings, p.why_not, p.run_id FROM (SELECT id, state, spec"
+    f" FROM scorebeat.runs WHERE job = j.name ORDER BY id DESC LIMIT {MOST_RUNS}) r JOIN scorebeat.run_profiles p"
+    " ON p.run_id = r.id WHERE p.compared_at IS NOT NULL ORDER BY r.id DESC LIMIT 1)"
+)
+"""SQL: of job j the newest run that was to be compared, as a subquery."""
+KEEPS_PROFILES = "(j.spec -> 'drift' IS DISTINCT FROM 'null'::jsonb)"
+"""SQL condition: job j keeps profiles now, so that what they once showed is still looked at."""
+IS_NOT_COMPARED = (
+    "(p.failure IS NOT NULL OR (p.findings IS NULL AND r.spec -> 'gate' ->> 'drift' = 'hold'"
+    " AND NOT EXISTS (SELECT FROM scorebeat.reference_profiles f WHERE f.run_id = r.id)))"
+)
+"""SQL condition: the profile p of run r failed, or its gate let it pass without a comparison. A run that became the
+reference passes, too, and is not meant: the event `reference.made` names it."""
 
 
 def store_sql(held: Claim, profile: bytes) -> str:
@@ -72,35 +91,76 @@ def to_merge(connection: Connection, more_than: int) -> list[int]:
     return list(rows.scalars())
 
 
-def merge(connection: Connection, run_id: int) -> bool:
-    """Merge profiles of batches into the run's, a piece of them; False if there was none.
+def merge_meanwhile(connection: Connection, run_id: int) -> bool:
+    """Merge a piece of the profiles of batches while the run goes on; False if there was none.
 
-    A piece that another process merges now is left out.
+    False also while the run is being closed, or another process merges: neither is waited for.
+    """
+    _add_empty(connection, run_id, "FOR KEY SHARE SKIP LOCKED")
+    return _is_locked(connection, run_id, "SKIP LOCKED") and _merge_piece(connection, run_id)
+
+
+def merge_rest(connection: Connection, run_id: int) -> None:
+    """Merge all profiles of batches that are left. The caller closes the run, and holds its lock.
+
+    It waits for a process that merges a piece now, so that no batch is missing in what is compared.
+    """
+    left = connection.execute(
+        text("SELECT EXISTS (SELECT FROM scorebeat.batch_profiles WHERE run_id = :run)"), {"run": run_id}
+    ).scalar_one()
+    if left:
+        _add_empty(connection, run_id)
+    if _is_locked(connection, run_id):
+        while _merge_piece(connection, run_id):
+            pass
+
+
+def _add_empty(connection: Connection, run_id: int, lock: str = "") -> None:
+    """The profile of the run, without a row, if it has none yet. The lock is of the run."""
+    connection.execute(
+        text(
+            "INSERT INTO scorebeat.run_profiles (run_id, job, profile, rows) SELECT id, job, :profile, 0"
+            " FROM scorebeat.runs WHERE id = :run AND NOT EXISTS (SELECT FROM scorebeat.run_profiles"
+            f" WHERE run_id = :run) {lock} ON CONFLICT (run_id) DO NOTHING"
+        ),
+        {"run": run_id, "profile": Profile().to_bytes()},
+    )
+
+
+def _is_locked(connection: Connection, run_id: int, unless: str = "") -> bool:
+    """Lock the profile of the run: who has it merges. False if there is none, or it is locked and not waited for."""
+    found = connection.execute(
+        text(f"SELECT 1 FROM scorebeat.run_profiles WHERE run_id = :run FOR UPDATE {unless}"), {"run": run_id}
+    )
+    return found.one_or_none() is not None
+
+
+def _merge_piece(connection: Connection, run_id: int) -> bool:
+    """Merge profiles of batches into that of the run, which is locked; False if there was none.
+
+    One that cannot be read or merged is counted as a failure.
     """
     taken = list(
         connection.execute(
             text(
                 "DELETE FROM scorebeat.batch_profiles WHERE batch_id IN (SELECT batch_id FROM scorebeat.batch_profiles"
-                " WHERE run_id = :run ORDER BY batch_id LIMIT :piece FOR UPDATE SKIP LOCKED) RETURNING profile"
+                " WHERE run_id = :run ORDER BY batch_id LIMIT :piece) RETURNING profile"
             ),
             {"run": run_id, "piece": PIECE},
         ).scalars()
     )
     if not taken:
         return False
-    connection.execute(
-        text(
-            "INSERT INTO scorebeat.run_profiles (run_id, job, profile, rows)"
-            " SELECT id, job, :profile, 0 FROM scorebeat.runs WHERE id = :run ON CONFLICT (run_id) DO NOTHING"
-        ),
-        {"run": run_id, "profile": Profile().to_bytes()},
-    )
     stored = connection.execute(
-        text("SELECT profile FROM scorebeat.run_profiles WHERE run_id = :run FOR UPDATE"), {"run": run_id}
+        text("SELECT profile FROM scorebeat.run_profiles WHERE run_id = :run"), {"run": run_id}
     ).scalar_one()
     whole = Profile.from_bytes(bytes(stored))
     for one in taken:
-        whole.merge(Profile.from_bytes(bytes(one)))
+        try:
+            whole.merge(Profile.from_bytes(bytes(one)))
+        except Exception as error:  # noqa: BLE001 -- the predictions are right; whoever closes the run looks at failures
+            whole.failures += 1
+            whole.failure = whole.failure or f"it could not be merged: {one_line(error)}"
     connection.execute(
         text("UPDATE scorebeat.run_profiles SET profile = :profile, rows = :rows WHERE run_id = :run"),
         {"run": run_id, "profile": whole.to_bytes(), "rows": whole.rows},
@@ -220,16 +280,36 @@ def record(
     why_not: str | None,
     *,
     waits: bool = False,
+    failure: str | None = None,
 ) -> None:
-    """Store what the comparison found, or why there was none; the profile `waits` if it has too few rows for one."""
+    """Store what the comparison found, or why there was none, and whether that is a failure.
+
+    The profile `waits` if it has too few rows for a comparison.
+    """
     stored = None if findings is None else json.dumps([finding.to_json() for finding in findings])
     connection.execute(
         text(
             "UPDATE scorebeat.run_profiles SET reference_id = :reference, findings = CAST(:findings AS jsonb),"
-            " why_not = :why_not, waits = :waits, compared_at = now() WHERE run_id = :run"
+            " why_not = :why_not, waits = :waits, failure = :failure, compared_at = now() WHERE run_id = :run"
         ),
-        {"run": run_id, "reference": reference_id, "findings": stored, "why_not": why_not, "waits": waits},
+        {"run": run_id, "reference": reference_id, "findings": stored, "why_not": why_not, "waits": waits}
+        | {"failure": failure},
     )
+
+
+def has_failed(connection: Connection, run_id: int) -> bool:
+    """Whether the profile or comparison of the run failed when it was last closed."""
+    failed: bool | None = connection.execute(
+        text("SELECT failure IS NOT NULL FROM scorebeat.run_profiles WHERE run_id = :run"), {"run": run_id}
+    ).scalar_one_or_none()
+    return bool(failed)
+
+
+def record_failure(connection: Connection, run_id: int, failure: str) -> None:
+    """Nothing of the run can be compared, and that is a failure. What is not merged yet is dropped."""
+    connection.execute(text("DELETE FROM scorebeat.batch_profiles WHERE run_id = :run"), {"run": run_id})
+    _add_empty(connection, run_id)
+    record(connection, run_id, None, None, failure, failure=failure)
 
 
 _COMPARED = (

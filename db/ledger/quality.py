@@ -102,6 +102,31 @@ def end(connection: Connection, job: str, next_at: datetime, failure: str | None
     )
 
 
+def note_known(
+    connection: Connection, job: str, model: str, version: int, weeks: Mapping[date, tuple[int, int]]
+) -> None:
+    """Of weeks that are stored, and are not computed again: predictions made in them, and with a truth by now.
+
+    Only if more have one than before: predictions that were pruned take no truth along.
+    """
+    connection.execute(
+        text(
+            "UPDATE scorebeat.quality q SET predictions = n.predictions, with_truth = n.with_truth"
+            " FROM unnest(CAST(:weeks AS date[]), CAST(:predictions AS bigint[]), CAST(:with_truth AS bigint[]))"
+            " AS n(week, predictions, with_truth) WHERE q.job = :job AND q.model = :model AND q.version = :version"
+            " AND q.week = n.week AND q.with_truth < n.with_truth"
+        ),
+        {
+            "job": job,
+            "model": model,
+            "version": version,
+            "weeks": list(weeks),
+            "predictions": [made for made, _ in weeks.values()],
+            "with_truth": [known for _, known in weeks.values()],
+        },
+    )
+
+
 def known_rows(connection: Connection, job: str, model: str, version: int) -> dict[date, int]:
     """For each week that is stored, its number of rows."""
     found = connection.execute(
@@ -129,13 +154,18 @@ def store(
     )
 
 
+IS_NO_WEEK_TO_COME = "week <= (now() AT TIME ZONE 'UTC')::date + 1"
+"""SQL condition: the week has begun, in whatever zone. Others are of a clock, or of truths, that were ahead."""
+
+
 def of_job(connection: Connection, job: str) -> JobQuality:
     """All weeks of the job, and how the last reading ended. Raises UnknownName."""
     jobs.require_known(connection, job)
     weeks = connection.execute(
         text(
             "SELECT model, version, week, rows, null_labels, scored_after, predictions, with_truth, metrics,"
-            " computed_at FROM scorebeat.quality WHERE job = :job ORDER BY week DESC, model, version DESC"
+            " computed_at FROM scorebeat.quality"
+            f" WHERE job = :job AND {IS_NO_WEEK_TO_COME} ORDER BY week DESC, model, version DESC"
         ),
         {"job": job},
     )

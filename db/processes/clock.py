@@ -11,6 +11,8 @@ SHORTEST_LEASE = timedelta(minutes=2)
 """A worker may have another `claim_ttl` than this process."""
 LONGEST_WAIT = timedelta(minutes=30)
 """No batch waits longer for its next attempt, and no failed tick for another, than this plus `backoff_cap`."""
+LONGEST_NIGHT = timedelta(hours=26)
+"""A truth is read once a night, one of which has 25 hours."""
 JITTER = timedelta(minutes=1)
 """A time that is ahead by less comes soon enough."""
 
@@ -29,6 +31,8 @@ _PARTS = {
     "notices": "UPDATE scorebeat.notices SET due_at = clock_timestamp()"
     " WHERE delivered_at IS NULL AND given_up_at IS NULL AND due_at > clock_timestamp() + :notice",
     "jobs": "UPDATE scorebeat.jobs SET last_due_at = clock_timestamp() WHERE last_due_at > clock_timestamp() + :jitter",
+    "truths": "UPDATE scorebeat.truth_readings SET next_at = clock_timestamp()"
+    " WHERE next_at > clock_timestamp() + :night",
     "workers": "UPDATE scorebeat.workers SET seen_at = clock_timestamp() WHERE seen_at > clock_timestamp() + :seen",
 }
 _BRING_BACK = text(
@@ -53,6 +57,7 @@ def bring_back(connection: Connection, claim_ttl: timedelta, backoff_cap: timede
             "notice": LONGEST_PAUSE + CLAIM + JITTER,
             "jitter": JITTER,
             "seen": SEEN_WITHIN + JITTER,
+            "night": LONGEST_NIGHT,
         },
     ).one()
     return {name: count for name, count in found._mapping.items() if count}

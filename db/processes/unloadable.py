@@ -22,14 +22,16 @@ class Unloadable:
     model: str
     reason: str
     at: datetime
+    is_refused: bool
+    """Whether it could be loaded, and returned other values than its golden rows have."""
 
     def __str__(self) -> str:
         return f"worker {self.worker} cannot load model {self.model} and leaves its batches to others: {self.reason}"
 
 
-def cannot(connection: Connection, worker: str, model: str, reason: str) -> None:
-    """Record that the worker failed to load the model."""
-    audit.record(connection, worker, CANNOT, f"worker {worker}", model=model, reason=reason)
+def cannot(connection: Connection, worker: str, model: str, reason: str, *, is_refused: bool) -> None:
+    """Record that the worker failed to load the model, or refused it because of its golden rows."""
+    audit.record(connection, worker, CANNOT, f"worker {worker}", model=model, reason=reason, is_refused=is_refused)
 
 
 def can(connection: Connection, worker: str, model: str) -> None:
@@ -41,9 +43,10 @@ def known(connection: Connection) -> list[Unloadable]:
     """Models that living workers cannot load, by each worker's last record of the model since it was started."""
     found = connection.execute(
         text(
-            "SELECT worker, model, reason, at FROM (SELECT DISTINCT ON (w.name, a.details ->> 'model')"
+            "SELECT worker, model, reason, at, is_refused FROM (SELECT DISTINCT ON (w.name, a.details ->> 'model')"
             " w.name AS worker,"
-            " a.details ->> 'model' AS model, a.details ->> 'reason' AS reason, a.at, a.action FROM scorebeat.workers w"
+            " a.details ->> 'model' AS model, a.details ->> 'reason' AS reason, a.at, a.action,"
+            " coalesce(CAST(a.details ->> 'is_refused' AS boolean), false) AS is_refused FROM scorebeat.workers w"
             " JOIN scorebeat.actions a ON a.subject = 'worker ' || w.name AND a.action IN (:cannot, :can)"
             " AND a.at >= w.started_at AND a.at > clock_timestamp() - CAST(:known_for AS interval)"
             " WHERE w.seen_at > clock_timestamp() - CAST(:seen_within AS interval)"

@@ -96,6 +96,17 @@ def reopen(connection: Connection, run_id: int) -> None:
     )
 
 
+def set_apart(connection: Connection, job: str) -> None:
+    """The job is dropped: what its runs used goes by a name of its own, and not by that of a later job."""
+    connection.execute(
+        text(
+            "UPDATE scorebeat.run_usage SET job = :job || to_char(now() AT TIME ZONE 'UTC',"
+            ' \'" (dropped "YYYY-MM-DD")"\') WHERE job = :job'
+        ),
+        {"job": job},
+    )
+
+
 def add(connection: Connection, run_id: int, end: AttemptEnd, device_seconds: float, cpu_seconds: float) -> None:
     """Add what this process measured itself: a plan, or the CPU time of an attempt that had lost its claim."""
     sums = (

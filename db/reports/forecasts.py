@@ -70,7 +70,7 @@ def evidence(connection: Connection, job: Job | None = None) -> Evidence:
     claims: dict[int, list[InProgress]] = {}
     for claim in connection.execute(_CLAIMS):
         claims.setdefault(claim.run_id, []).append(InProgress(claim.rows, claim.seconds, claim.claimed_by))
-    busy, since = _busy(connection, {row.id: windows.get(row.id, LAST_MINUTE) for row in rows})
+    busy, since, idle = _busy(connection, {row.id: windows.get(row.id, LAST_MINUTE) for row in rows})
     wanted = {(row.job, row.queue, row.model, row.model_version) for row in rows}
     if job is not None:
         wanted.add((job.name, job.queue, job.model_name, job.pinned_version or 0))
@@ -95,6 +95,9 @@ def evidence(connection: Connection, job: Job | None = None) -> Evidence:
             claims=tuple(claims.get(row.id, ())),
             busy=busy.get(row.id, {}),
             busy_since=since.get(row.id, 0.0),
+            idle=idle.get(row.id, {}),
+            most_rows=row.most_rows,
+            is_filtered=row.is_filtered,
         )
         for row in rows
     }
@@ -142,9 +145,11 @@ def _workers(connection: Connection, now: datetime) -> tuple[Worker, ...]:
     )
 
 
-def _busy(connection: Connection, windows: Mapping[int, float]) -> tuple[dict[int, dict[str, float]], dict[int, float]]:
+def _busy(
+    connection: Connection, windows: Mapping[int, float]
+) -> tuple[dict[int, dict[str, float]], dict[int, float], dict[int, dict[str, float]]]:
     """By run and worker: how many processes had a batch at a time, since the first of these claims, or so many seconds
-    back; and these seconds by run."""
+    back; these seconds by run; and by run and worker the seconds since the last batch."""
     values = {"runs": list(windows), "seconds": list(windows.values())}
     rows = connection.execute(_BUSY, values).all()
     since: dict[int, float] = {}
@@ -153,13 +158,17 @@ def _busy(connection: Connection, windows: Mapping[int, float]) -> tuple[dict[in
     busy: dict[int, dict[str, float]] = {}
     for row in rows:
         busy.setdefault(row.run_id, {})[row.claimed_by] = row.busy / since[row.run_id]
-    return busy, since
+    idle: dict[int, dict[str, float]] = {}
+    for row in rows:
+        idle.setdefault(row.run_id, {})[row.claimed_by] = row.idle
+    return busy, since, idle
 
 
 _IS_OPEN = "r.state IN ('planning', 'running')"
 _OPEN = text(
     "SELECT r.id, r.job, r.model, r.model_version, r.state, r.rank, r.spec ->> 'queue' AS queue,"
-    " CAST(r.spec ->> 'batch_rows' AS int) AS batch_rows,"
+    " CAST(r.spec ->> 'batch_rows' AS int) AS batch_rows, coalesce(r.row_limit, jsonb_array_length(r.row_keys))"
+    " AS most_rows, r.row_filter IS NOT NULL AS is_filtered,"
     " extract(epoch FROM clock_timestamp() - r.created_at)::float8 AS age, b.* FROM scorebeat.runs r"
     " CROSS JOIN LATERAL (SELECT coalesce(sum(rows_planned - rows_scored - rows_failed), 0) AS rows_open,"
     " count(*) AS batches_open, coalesce(min(id), 0) AS first_open, coalesce(max(id), 0) AS last_open"
@@ -183,7 +192,8 @@ _CLAIMS = text(
 )
 _BUSY = text(
     "SELECT run_id, claimed_by, extract(epoch FROM sum(until - began))::float8 AS busy,"
-    " extract(epoch FROM clock_timestamp() - min(began))::float8 AS since FROM (SELECT b.run_id, b.claimed_by,"
+    " extract(epoch FROM clock_timestamp() - min(began))::float8 AS since,"
+    " extract(epoch FROM clock_timestamp() - max(until))::float8 AS idle FROM (SELECT b.run_id, b.claimed_by,"
     " greatest(b.claimed_at, clock_timestamp() - w.seconds * interval '1 second') AS began,"
     " coalesce(b.finished_at, clock_timestamp()) AS until"
     " FROM unnest(CAST(:runs AS bigint[]), CAST(:seconds AS float8[])) AS w(run_id, seconds)"

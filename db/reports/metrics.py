@@ -1,5 +1,6 @@
 """The numbers of the metrics, by a few cheap statements, none of which reads all history."""
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,7 +10,9 @@ from sqlalchemy import Connection, text
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.queues import CONTROL_QUEUE, PLAN_QUEUE
 from scorebeat.db.connect import database_clock
-from scorebeat.db.processes import workers
+from scorebeat.db.ledger import canaries, profiles, quality
+from scorebeat.db.ledger.profiles import KEEPS_PROFILES
+from scorebeat.db.processes import unloadable, workers
 from scorebeat.db.records.counters import (
     CLAIMS_EXPIRED,
     ENDED,
@@ -22,6 +25,9 @@ from scorebeat.db.records.counters import (
 )
 from scorebeat.db.reports import forecasts, job_lines
 from scorebeat.db.reports.job_lines import JobLine
+
+WEEKS_BEFORE = 4
+"""The newest week is compared with so many before it."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,9 @@ class Numbers:
     """Number of runs that wait for a person, by job."""
     drift: list[dict[str, Any]]
     """The newest compared run of each job: `job`, `columns` that are too far from the reference, the largest `psi`."""
+    not_compared: list[dict[str, Any]]
+    """The newest run of each job that was to be compared: `job`, whether its profile `failed`, and, of a job whose gate
+    holds drift, whether it is `not_compared` for another reason."""
     last_success: dict[str, float]
     """Seconds since 1970, by job."""
     models: list[dict[str, Any]]
@@ -61,8 +70,14 @@ class Numbers:
     """Number of due times without a run, by job."""
     ticks_skipped: dict[tuple[str, str], int]
     """Number of due times intentionally without a run, by job and reason."""
+    canary_failed: dict[str, bool]
+    """Of jobs with a canary: whether the newest one failed, and no run has scored a row since."""
+    canary_overdue: dict[str, float]
+    """Of jobs with a canary: how long one should have been sent, in seconds."""
+    unloadable: dict[tuple[str, str], int]
+    """Number of living workers by the model version that they cannot load and `refused` or `failed`."""
     quality: list[dict[str, Any]]
-    """The newest week of each job and version: `job`, `model`, `version`, `rows`, `metrics`."""
+    """The newest weeks of each job and version, the newest first: `job`, `model`, `version`, `rows`, `metrics`."""
     quality_failed: list[dict[str, Any]]
     """Of jobs whose truth was read: `job`, and whether the last reading `failed`."""
 
@@ -72,6 +87,7 @@ def read(connection: Connection) -> Numbers:
     lines = job_lines.listing(connection)
     listed = [line.job for line in lines]
     ticks = {(row["job"], row["name"]): row["value"] for row in _rows(connection, _TICKS)}
+    now = database_clock.now(connection)
     ends, late = _forecasts(connection, lines)
     return Numbers(
         jobs=_rows(connection, _JOBS),
@@ -83,15 +99,21 @@ def read(connection: Connection) -> Numbers:
         last_runs=_rows(connection, _LAST_RUNS),
         held={row["job"]: row["runs"] for row in _rows(connection, _HELD)},
         drift=_rows(connection, _DRIFT),
+        not_compared=_rows(connection, _NOT_COMPARED),
         last_success={row["job"]: row["finished"] for row in _rows(connection, _LAST_SUCCESS)},
         models=_models(connection, listed),
         workers=_workers(connection, listed),
         undelivered={row["job"]: row["notices"] for row in _rows(connection, _UNDELIVERED)},
-        due=_due(lines, database_clock.now(connection)),
+        due=_due(lines, now),
         ticks_missed={job.name: ticks.get((job.name, TICKS_MISSED), 0) for job in listed},
         ticks_skipped={
             (job.name, why): ticks.get((job.name, TICKS_SKIPPED + why), 0) for job in listed for why in SKIPPED
         },
+        canary_failed={row["job"]: row["failed"] for row in _rows(connection, _CANARIES)},
+        canary_overdue={one.job: one.overdue(now).total_seconds() for one in canaries.watched(connection)},
+        unloadable=dict(
+            Counter((u.model, "refused" if u.is_refused else "failed") for u in unloadable.known(connection))
+        ),
         quality=_rows(connection, _QUALITY),
         quality_failed=_rows(connection, _QUALITY_FAILED),
     )
@@ -245,7 +267,20 @@ _DRIFT = (
     " FROM scorebeat.run_profiles WHERE job = j.name AND findings IS NOT NULL ORDER BY run_id DESC LIMIT 1) p"
     " CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE jsonb_array_length(e -> 'reasons') > 0) AS columns,"
     " max((e ->> 'psi')::float8) AS psi FROM jsonb_array_elements(p.findings) e) f"
-    " WHERE j.removed_at IS NULL ORDER BY j.name"
+    f" WHERE j.removed_at IS NULL AND {KEEPS_PROFILES} ORDER BY j.name"
+)
+_NOT_COMPARED = (
+    "SELECT j.name AS job, p.failure IS NOT NULL AS failed, CASE WHEN j.spec -> 'gate' ->> 'drift' = 'hold'"
+    f" THEN {profiles.IS_NOT_COMPARED} AND p.failure IS NULL END AS not_compared"
+    f" FROM scorebeat.jobs j CROSS JOIN LATERAL {profiles.NEWEST} p CROSS JOIN LATERAL (SELECT p.id, p.state, p.spec) r"
+    f" WHERE j.removed_at IS NULL AND {KEEPS_PROFILES} ORDER BY j.name"
+)
+_CANARIES = (
+    "SELECT j.name AS job, c.failure IS NOT NULL AND NOT EXISTS (SELECT FROM scorebeat.runs r WHERE r.job = j.name"
+    f" AND r.planned_at > c.finished_at AND {canaries.HAS_SCORED}) AS failed FROM scorebeat.jobs j CROSS JOIN LATERAL"
+    " (SELECT failure, finished_at FROM scorebeat.canaries WHERE job = j.name AND finished_at IS NOT NULL"
+    " ORDER BY id DESC LIMIT 1) c"
+    " WHERE j.removed_at IS NULL AND jsonb_typeof(j.spec -> 'canary') = 'object' ORDER BY j.name"
 )
 _TICKS = f"SELECT job, name, value FROM scorebeat.counters WHERE starts_with(name, '{TICKS}') ORDER BY job, name"
 _UNDELIVERED = (
@@ -253,10 +288,15 @@ _UNDELIVERED = (
     " WHERE n.delivered_at IS NULL AND n.given_up_at IS NULL AND n.attempts > 0 GROUP BY r.job ORDER BY r.job"
 )
 _QUALITY = (
-    "SELECT DISTINCT ON (q.job, q.model, q.version) q.job, q.model, q.version, q.rows, q.metrics"
-    " FROM scorebeat.quality q JOIN scorebeat.jobs j ON j.name = q.job AND j.removed_at IS NULL"
-    " WHERE EXISTS (SELECT FROM scorebeat.prediction_sets s WHERE s.job = q.job AND s.model = q.model"
-    " AND s.model_version = q.version AND s.dropped_at IS NULL) ORDER BY q.job, q.model, q.version, q.week DESC"
+    "SELECT job, model, version, rows, metrics FROM (SELECT q.*, row_number() OVER"
+    " (PARTITION BY q.job, q.model, q.version ORDER BY q.week DESC) AS place FROM scorebeat.quality q"
+    " JOIN scorebeat.jobs j ON j.name = q.job AND j.removed_at IS NULL"
+    " WHERE j.spec ->> 'truth' IS NOT NULL"
+    " AND EXISTS (SELECT FROM scorebeat.prediction_sets s WHERE s.job = q.job AND s.model = q.model"
+    " AND s.model_version = q.version AND s.dropped_at IS NULL)"
+    # a label of a date to come is a mistake, and its week is not the newest
+    f" AND q.{quality.IS_NO_WEEK_TO_COME}) q"
+    f" WHERE place <= {1 + WEEKS_BEFORE} ORDER BY job, model, version, place"
 )
 _QUALITY_FAILED = (
     "SELECT t.job, t.failure IS NOT NULL AS failed FROM scorebeat.truth_readings t JOIN scorebeat.jobs j"

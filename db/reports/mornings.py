@@ -6,6 +6,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from scorebeat.core.states import RunState
+from scorebeat.db.ledger import canaries, profiles
+from scorebeat.db.ledger.profiles import KEEPS_PROFILES
 from scorebeat.db.reports import job_lines
 from scorebeat.db.reports.job_lines import JobLine
 
@@ -25,7 +27,9 @@ class Morning:
     compared_run: int | None
     """That run."""
     canary_failure: str | None
-    """What its newest canary found, if nothing has run since."""
+    """What its newest canary found, if no run has scored a row since."""
+    not_compared: str | None
+    """The newest run that was to be compared, and why it was not, if readers see it; None if it was."""
 
     @property
     def problems(self) -> list[str]:
@@ -48,6 +52,8 @@ class Morning:
         found = []
         if self.drifted:
             found.append(f"{self.drifted} column{'s' * (self.drifted != 1)} drifted in run {self.compared_run}")
+        if self.not_compared is not None:
+            found.append(self.not_compared)
         if self.line.last_state is RunState.PARTIAL and self.line.last_reason is None:
             found.append(f"run {self.line.last_run} left rows in quarantine")
         if self.line.paused_at is not None:
@@ -70,17 +76,22 @@ def listing(connection: Connection) -> list[Morning]:
         row.job: row
         for row in connection.execute(
             text(
-                "SELECT j.name AS job, r.ids, r.states, d.run_id AS compared_run, d.drifted, c.failure"
+                "SELECT j.name AS job, r.ids, r.states, d.run_id AS compared_run, d.drifted, c.failure,"
+                " u.not_compared"
                 " FROM scorebeat.jobs j"
                 " LEFT JOIN LATERAL (SELECT array_agg(n.id ORDER BY n.id) AS ids,"
                 " array_agg(n.state ORDER BY n.id) AS states FROM (SELECT id, state FROM scorebeat.runs"
                 " WHERE job = j.name ORDER BY id DESC LIMIT :runs) n) r ON true"
                 " LEFT JOIN LATERAL (SELECT p.run_id, (SELECT count(*) FROM jsonb_array_elements(p.findings) f"
                 " WHERE jsonb_array_length(f -> 'reasons') > 0) AS drifted FROM scorebeat.run_profiles p"
-                " WHERE p.job = j.name AND p.findings IS NOT NULL ORDER BY p.run_id DESC LIMIT 1) d ON true"
+                " WHERE p.job = j.name AND p.findings IS NOT NULL ORDER BY p.run_id DESC LIMIT 1) d"
+                f" ON {KEEPS_PROFILES}"
+                " LEFT JOIN LATERAL (SELECT format('run %s was not compared: %s', p.id, coalesce(p.failure, p.why_not))"
+                f" AS not_compared FROM {profiles.NEWEST} p CROSS JOIN LATERAL (SELECT p.id, p.state, p.spec) r"
+                f" WHERE {profiles.IS_NOT_COMPARED} AND p.state IN ('succeeded', 'partial')) u ON {KEEPS_PROFILES}"
                 " LEFT JOIN LATERAL (SELECT k.failure, k.finished_at FROM scorebeat.canaries k WHERE k.job = j.name"
                 " AND k.finished_at IS NOT NULL ORDER BY k.id DESC LIMIT 1) c ON NOT EXISTS (SELECT FROM scorebeat.runs"
-                " l WHERE l.job = j.name AND l.planned_at > c.finished_at)"
+                f" r WHERE r.job = j.name AND r.planned_at > c.finished_at AND {canaries.HAS_SCORED})"
                 " WHERE j.removed_at IS NULL"
             ),
             {"runs": RUNS},
@@ -92,4 +103,4 @@ def listing(connection: Connection) -> list[Morning]:
 
 def _morning(line: JobLine, row: Row[Any]) -> Morning:
     runs = tuple((run, RunState(state)) for run, state in zip(row.ids or (), row.states or (), strict=True))
-    return Morning(line, runs, row.drifted, row.compared_run, row.failure)
+    return Morning(line, runs, row.drifted, row.compared_run, row.failure, row.not_compared)

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, text
 from scorebeat.core.errors import UnknownName
 from scorebeat.core.states import FINAL_RUN, RunState
 from scorebeat.db.connect.locks import WAITS
+from scorebeat.db.ledger.profiles import IS_NOT_COMPARED
 from scorebeat.db.ledger.runs import IS_TICK
 from scorebeat.db.predictions.generation_keys import IS_MISSING
 
@@ -62,13 +63,21 @@ _KEY = (
 )
 """SQL: what run r waits for if its generation only lacks its key; else NULL."""
 _MISSED = (
-    "CASE WHEN r.rows_missed > 0 THEN format('%s rows had been missed since every key was last compared: their cursor"
-    " was set to an earlier time or number than it had, or their predictions were deleted', r.rows_missed) END"
+    # a reason of a partial run would mean that it left out more than quarantined rows
+    "CASE WHEN r.rows_missed > 0 AND r.state <> 'partial' THEN format('%s rows had been missed since every key was last"
+    " compared: their cursor was set to an earlier time or number than it had, or their predictions were deleted',"
+    " r.rows_missed) END"
 )
+_NOT_COMPARED = (
+    "(SELECT 'it was not compared: ' || coalesce(p.failure, p.why_not) FROM scorebeat.run_profiles p"
+    f" WHERE p.run_id = r.id AND {IS_NOT_COMPARED} AND r.state = 'succeeded')"
+)
+"""SQL: why nothing vouches for run r, which readers see; else NULL."""
 _RUNS = (
     "SELECT r.id, r.job, r.model, r.model_version, r.state, b.rows_planned, b.rows_scored, b.rows_failed,"
     " b.batches, b.batches_open, b.batches_dead, r.created_at, r.created_by, r.due_at, r.deadline_at, r.planned_at,"
-    f" r.finished_at, coalesce({_KEY}, r.reason, b.waits, {_MISSED}) AS reason, r.spec ->> 'queue' AS queue,"
+    f" r.finished_at, coalesce({_KEY}, r.reason, b.waits, {_MISSED}, {_NOT_COMPARED}) AS reason,"
+    " r.spec ->> 'queue' AS queue,"
     " r.spec ->> 'on_failure' AS on_failure FROM scorebeat.runs r"
     " LEFT JOIN scorebeat.pruned_batches p ON p.run_id = r.id CROSS JOIN LATERAL"
     " (SELECT coalesce(sum(rows_planned), 0) + coalesce(p.rows_planned, 0) AS rows_planned,"

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from scorebeat.core.prices.price_list import Used
+from scorebeat.core.prices.price_list import CPU, Used
 from scorebeat.core.states import AttemptEnd
 from scorebeat.db.records.usage import COMMITTED, DAY, HARDWARE
 
@@ -72,23 +72,35 @@ _USAGE = (
 )
 _BY_DAY = (
     "SELECT job, day, queue, device, outcome, sum(attempts)::bigint AS attempts, sum(rows)::bigint AS rows,"
-    f" sum(device_seconds) AS device_seconds, sum(cpu_seconds) AS cpu_seconds FROM ({_USAGE}) u"
+    " sum(device_seconds) AS device_seconds, sum(cpu_seconds) AS cpu_seconds,"
+    # as Used.billed_seconds, and each run by itself: the cost of a month is the sum of its runs
+    f" sum(CASE device WHEN '{CPU}' THEN greatest(device_seconds, cpu_seconds) ELSE device_seconds END) AS billed"
+    f" FROM ({_USAGE}) u"
     " WHERE (CAST(:job AS text) IS NULL OR job = :job) AND (CAST(:run AS bigint) IS NULL OR run_id = :run)"
     " AND (CAST(:month AS date) IS NULL OR date_trunc('month', day)::date = CAST(:month AS date))"
     " GROUP BY job, day, queue, device, outcome HAVING sum(attempts) > 0 OR sum(device_seconds) > 0"
     " OR sum(cpu_seconds) > 0"  # ordered here: PostgreSQL would sort all rows for it, instead of the few groups
 )
 _MONTH = f"date_trunc('month', {DAY})::date"
+_JOB = "coalesce((SELECT min(u.job) FROM scorebeat.run_usage u WHERE u.run_id = r.id), r.job)"
+"""SQL: the job of run r, or what `usage.set_apart` calls it."""
 _RUNS = (
-    f"SELECT r.job, {_MONTH} AS month, count(*) AS runs, count(*) FILTER (WHERE s.attempts > 0 AND NOT EXISTS"
+    f"SELECT {_JOB} AS job, {_MONTH} AS month, count(*) AS runs, count(*) FILTER (WHERE s.attempts > 0 AND NOT EXISTS"
     f" (SELECT FROM scorebeat.run_usage u WHERE u.run_id = r.id AND u.outcome <> '{AttemptEnd.PLANNED}'))"
     " AS unmeasured FROM scorebeat.runs r LEFT JOIN scorebeat.run_sums s ON s.run_id = r.id AND r.noted_at IS NOT NULL"
-    " WHERE (CAST(:job AS text) IS NULL OR r.job = :job)"
+    f" WHERE (CAST(:job AS text) IS NULL OR {_JOB} = :job)"
     f" AND (CAST(:month AS date) IS NULL OR {_MONTH} = CAST(:month AS date)) GROUP BY 1, 2 ORDER BY 1, 2"
 )
 _BUSY = (
-    f"SELECT date_trunc('month', day)::date AS month, device, sum(device_seconds) AS seconds FROM ({_USAGE}) u"
-    f" WHERE outcome <> '{AttemptEnd.PLANNED}' GROUP BY 1, 2"
+    "SELECT s.month, u.device, sum(u.device_seconds * s.share) AS seconds"
+    f" FROM ({_USAGE}) u JOIN scorebeat.runs r ON r.id = u.run_id"
+    " CROSS JOIN LATERAL (SELECT r.created_at AT TIME ZONE 'UTC' AS began,"
+    " greatest(r.created_at, coalesce(r.finished_at, clock_timestamp())) AT TIME ZONE 'UTC' AS ended) t"
+    # a run over the end of a month was busy in both, as its workers were alive in both
+    " CROSS JOIN LATERAL (SELECT m::date AS month, coalesce(extract(epoch FROM least(t.ended, m + interval '1 month')"
+    " - greatest(t.began, m)) / nullif(extract(epoch FROM t.ended - t.began), 0), 1) AS share"
+    " FROM generate_series(date_trunc('month', t.began), t.ended, interval '1 month') AS m) s"
+    f" WHERE u.outcome <> '{AttemptEnd.PLANNED}' GROUP BY 1, 2"
 )
 
 
@@ -107,7 +119,7 @@ def runs(connection: Connection, *, job: str | None = None, month: date | None =
 
 
 def worker_time(connection: Connection, *, month: date | None = None) -> list[WorkerTime]:
-    """Time of workers by month and device. A run counts in the month in which it began."""
+    """Time of workers by month and device. A run over the end of a month counts in both, by its share of time."""
     busy = {(row.month, row.device): float(row.seconds) for row in connection.execute(text(_BUSY))}
     alive: dict[tuple[date, str], list[Used]] = {}
     found = text(
@@ -132,5 +144,5 @@ def alive_seconds(connection: Connection) -> dict[tuple[str, str], float]:
 
 
 def _usage(row: Any) -> Usage:
-    used = Used(row.queue, row.device, row.day, float(row.device_seconds), float(row.cpu_seconds))
+    used = Used(row.queue, row.device, row.day, float(row.device_seconds), float(row.cpu_seconds), float(row.billed))
     return Usage(row.job, AttemptEnd(row.outcome), row.attempts, row.rows, used)

@@ -51,7 +51,8 @@ RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
     "batch_profiles": {"INSERT": ("batch_id", "run_id", "profile"), "UPDATE": ("profile",), "DELETE": ()},
     "run_profiles": {
         "INSERT": ("run_id", "job", "profile", "rows"),
-        "UPDATE": ("profile", "rows", "reference_id", "findings", "why_not", "compared_at", "waits"),
+        "UPDATE": ("profile", "rows", "reference_id", "findings", "why_not", "compared_at", "waits",
+                   "failure"),
         "DELETE": (),
     },
     "reference_profiles": {

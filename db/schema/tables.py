@@ -329,6 +329,7 @@ run_profiles = Table(
         server_default="false",
         comment="it has too few rows: the next run of the job and version is compared together with it",
     ),
+    Column("failure", Text, comment="why the profile, or its comparison, failed; NULL: neither did"),
     Index("run_profiles_compared", "job", "run_id", postgresql_where=text("findings IS NOT NULL")),
 )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from scorebeat.core.errors import ModelError, UsageError
+from scorebeat.core.errors import GoldenDiffers, UsageError
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import Input, Model, Signature
 from scorebeat.models.inputs.binding import bind
@@ -60,7 +60,7 @@ def keep(folder: Path, signature: Signature, file: Path) -> int:
 def require_agreement(artifact: Artifact, model: Model) -> int:
     """Score the version's golden rows here; returns how many there are, 0 for a version without.
 
-    Raises ModelError naming rows for which the model returns something else than it should.
+    Raises GoldenDiffers naming rows for which the model returns something else than it should.
     """
     golden = _read(artifact)
     if golden is None:
@@ -70,7 +70,7 @@ def require_agreement(artifact: Artifact, model: Model) -> int:
     differing = likeness.difference(one, other, is_single=is_single(golden.inputs, found)).positions
     if differing:
         rows = "; ".join(_row(at, one, other) for at in differing[:_SHOWN]) + "; ..." * (len(differing) > _SHOWN)
-        raise ModelError(
+        raise GoldenDiffers(
             f"model {artifact} returns other values than its golden rows have, for {len(differing):,} of "
             f"{golden.inputs.num_rows:,}: {rows}. Either these outputs are not the model's own, or another "
             "version of a library, another processor or driver computes otherwise here: compare the installed packages"

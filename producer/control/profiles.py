@@ -12,5 +12,5 @@ def merge_all(p: Producer) -> int:
     merged = 0
     for run_id in waiting:
         with log_failure("profiles", run_id), p.engine.begin() as connection:
-            merged += profiles.merge(connection, run_id)
+            merged += profiles.merge_meanwhile(connection, run_id)
     return merged

@@ -57,6 +57,10 @@ class Applied:
     """Changed jobs with predictions of their old query, which stay unless the rows are scored anew."""
 
 
+CHECKS_TAKE = "1h"
+"""At most; whoever applies may stop it before."""
+
+
 class ApplyRefused(UsageError):
     """Readers would lose by it; nothing was applied."""
 
@@ -93,6 +97,8 @@ def apply_files(p: Producer, files: Sequence[JobsFile], by: str, options: ApplyO
     """
     wanted = [job for file in files for job in file.jobs]
     with reachable(p.url), p.engine.begin() as connection:
+        # checks of keys and truths read the user's tables in a session of their own, for as long as that takes
+        connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{CHECKS_TAKE}'")
         found = _examine(p, connection, files, options)
         applied = jobs.apply(connection, wanted, by, found.removed)
         if ownership.is_owner(connection):  # a run role may change no job
@@ -112,6 +118,7 @@ def apply_files(p: Producer, files: Sequence[JobsFile], by: str, options: ApplyO
 def difference(p: Producer, files: Sequence[JobsFile], options: ApplyOptions = NO_OPTIONS) -> Applied:
     """What `apply_files` would do; nothing is changed. Raises what `apply_files` raises."""
     with reachable(p.url), planning_cursor.reading(p.engine) as reader:
+        reader.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{CHECKS_TAKE}'")
         found = _examine(p, reader, files, options)
     wanted = [job for file in files for job in file.jobs]
     changed = [job for job in wanted if job.name in found.known and not found.is_same(job)]

@@ -8,11 +8,12 @@ from sqlalchemy import Connection
 from scorebeat.core.errors import UsageError
 from scorebeat.core.events import emit
 from scorebeat.core.jobs.job import Job
+from scorebeat.db.closing import run_totals
 from scorebeat.db.connect.engine import reachable
 from scorebeat.db.ledger import jobs, profiles, quality, renames, runs
 from scorebeat.db.predictions import prediction_sets, set_drops, views
 from scorebeat.db.predictions.prediction_sets import PredictionSet
-from scorebeat.db.records import audit, retention
+from scorebeat.db.records import audit, retention, usage
 from scorebeat.db.schema import ownership
 from scorebeat.producer.context import Producer
 
@@ -59,6 +60,9 @@ def drop(p: Producer, name: str, by: str) -> Stake:
         set_drops.make_room(connection, name)
         quality.forget(connection, name)
         profiles.forget_job(connection, name)
+        while run_totals.note(connection).ends:
+            pass
+        usage.set_apart(connection, name)
         jobs.forget(connection, name)
         audit.record(connection, by, "job.dropped", f"job {name}", tables=gone.tables, predictions=gone.predictions)
     emit("job.dropped", job=name, predictions=gone.predictions, by=by)

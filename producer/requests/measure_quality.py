@@ -32,6 +32,8 @@ NIGHTLY = "0 3 * * *"
 """When the truth is read, in the job's time zone; after the first time, and after a change of the job."""
 LASTS = timedelta(hours=6)
 """How long a reading may take before another process begins it again."""
+AHEAD = timedelta(days=1)
+"""The truth may be of a zone in which the next week has begun."""
 SOON = timedelta(hours=1)
 """When it is read again after an error that may pass."""
 
@@ -44,6 +46,8 @@ class _Version:
     target: Target
     compared_as: CompareAs
     weeks: dict[date, Week]
+    others: dict[date, Week]
+    """Weeks that are not computed again, of which only the counts of predictions are new."""
 
 
 def measure(p: Producer, name: str) -> JobQuality:
@@ -135,11 +139,11 @@ def _compute(p: Producer, job: Job) -> tuple[int, int, int]:
     for version in versions:
         of = version.joined.predictions
         wanted = {monday: week.rows for monday, week in version.weeks.items()}
-        found = {
-            monday: metrics.measure(version.target, version.compared_as, sample)
-            for monday, sample in version.joined.samples(p.url, wanted)
-        }
+        samples = version.joined.samples(p.url, wanted) if wanted else ()
+        found = {monday: metrics.measure(version.target, version.compared_as, sample) for monday, sample in samples}
         with p.engine.begin() as connection:
+            made = {monday: (week.predictions, week.with_truth) for monday, week in version.others.items()}
+            quality.note_known(connection, job.name, of.model, of.model_version, made)
             for monday, of_week in found.items():
                 counts = asdict(version.weeks[monday])
                 quality.store(connection, job.name, of.model, of.model_version, monday, counts, of_week)
@@ -161,7 +165,8 @@ def _versions(p: Producer, job: Job) -> tuple[list[_Version], list[str]]:
             raise QueryError(
                 f"jobs.{job.name}.truth returns no row; expected one for each key whose outcome is known by now"
             )
-        this_week = _monday(database_clock.now(reader), job)
+        now = database_clock.now(reader)
+        this_week, last = _monday(now, job), _monday(now + AHEAD, job)
         for one in prediction_sets.shown_of_each_version(reader, job.name):
             try:
                 joined, target, compared_as = _joined(reader, job, found, one)
@@ -169,14 +174,22 @@ def _versions(p: Producer, job: Job) -> tuple[list[_Version], list[str]]:
                 wrong.append(f"{one.model}/{one.model_version}: {error}")
                 continue
             weeks = joined.weeks(reader)
+            to_come = [monday for monday, week in weeks.items() if monday > last and week.rows]
+            if to_come:
+                rows = sum(weeks.pop(monday).rows for monday in to_come)
+                wrong.append(
+                    f"jobs.{job.name}.truth: {rows:,} rows with a label have a known_at in a week to come, up to that "
+                    f"of {max(to_come)}; expected the time at which the label became known. They are left out"
+                )
             labels += sum(week.rows for week in weeks.values())
             null_labels += sum(week.null_labels for week in weeks.values())
             predictions += sum(week.predictions for week in weeks.values())
             stored = quality.known_rows(reader, job.name, one.model, one.model_version)
             is_new = _is_new(this_week, stored)
             wanted = {monday: week for monday, week in weeks.items() if week.rows and is_new(monday, week)}
-            if wanted:
-                versions.append(_Version(joined, target, compared_as, wanted))
+            others = {monday: week for monday, week in weeks.items() if monday in stored and monday not in wanted}
+            if wanted or others:
+                versions.append(_Version(joined, target, compared_as, wanted, others))
     if predictions and not labels and not wrong:
         without = f"the label is NULL in all {null_labels:,} rows that have a prediction"
         none = "no key of it has a prediction"

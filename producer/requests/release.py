@@ -34,7 +34,7 @@ def release(p: Producer, run_id: int, by: str, why: str = "") -> None:
         if not isinstance(closed, Settled):  # a batch of it is open, or the key of its table is gone
             raise UsageError(f"run {run_id} cannot be closed now. Nothing was changed; try again later")
     emit("run.released", run=run_id, by=by, why=why)
-    replace(closed, judged=run_profiles.NOTHING).log()  # its drift was reported when it was held
+    replace(closed, judged=run_profiles.NOTHING, not_compared=None).log()  # its drift was reported when it was held
 
 
 def discard(p: Producer, run_id: int, by: str, why: str = "") -> None:

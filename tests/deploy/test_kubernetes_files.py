@@ -150,7 +150,7 @@ def test_a_queue_is_counted_for_the_workers_that_serve_it() -> None:
         workers = named(objects, "Deployment", spec.scaleTargetRef.name)
         command = workers["spec"]["template"]["spec"]["containers"][0]["command"]
         counted = re.findall(r"queue = '(\w+)'", spec.triggers[0].metadata["query"])
-        assert counted == [option(command, "--queue")]
+        assert counted == [option(command, "--queue")] * 2  # batches and canaries
         assert "replicas" not in workers["spec"], "KEDA sets how many there are"
         assert spec.triggers[0].authenticationRef.name == login["metadata"]["name"]
         assert int(spec.triggers[0].metadata["targetQueryValue"]) >= int(option(command, "--processes"))

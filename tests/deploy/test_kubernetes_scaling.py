@@ -57,6 +57,16 @@ def test_a_worker_that_has_the_last_batch_is_wanted_to_its_commit(connection: Co
     assert wanted(connection) == 0
 
 
+def test_a_canary_on_its_way_wants_a_worker_of_its_queue(connection: Connection) -> None:
+    add_run(connection, "succeeded", "rare")
+    connection.exec_driver_sql(
+        "INSERT INTO scorebeat.canaries (job, queue, expires_at, finished_at, reported_at)"
+        " VALUES ('rare', 'cpu', now(), NULL, NULL), ('rare', 'cpu', now(), now(), NULL)"
+    )
+
+    assert (wanted(connection, "cpu"), wanted(connection, "gpu")) == (1, 0)
+
+
 def test_a_retry_that_waits_for_its_time_keeps_a_worker(connection: Connection) -> None:
     run = add_run(connection)
     add_batch(connection, run, next_attempt_at="2999-01-01")

@@ -8,7 +8,7 @@ from datetime import timedelta
 from billiard.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core.errors import ScorebeatError, one_line
+from scorebeat.core.errors import GoldenDiffers, ScorebeatError, one_line
 from scorebeat.core.events import emit
 from scorebeat.db.ledger import batches
 from scorebeat.db.ledger.batches import Claim
@@ -48,7 +48,7 @@ def load(runtime: Runtime, claim: Claim, version: Version) -> MicroBatches:
         runtime.unloadable[model] = time.monotonic() + AGAIN_AFTER
         emit("model.cannot_load", logging.ERROR, worker=runtime.name, model=model, reason=reason)
         with suppress(DBAPIError), runtime.engine.begin() as connection:
-            unloadable.cannot(connection, runtime.name, model, reason)
+            unloadable.cannot(connection, runtime.name, model, reason, is_refused=isinstance(error, GoldenDiffers))
         if _can_others_load(runtime, claim, model):
             raise LeftToOthers(f"{runtime.name} cannot load model {model}: {reason}") from error
         raise

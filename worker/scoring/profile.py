@@ -9,11 +9,11 @@ from billiard.exceptions import SoftTimeLimitExceeded
 
 from scorebeat.core.errors import one_line
 from scorebeat.core.events import emit
-from scorebeat.drift.profile import Profile
+from scorebeat.drift.profile import SAMPLE, Profile
 from scorebeat.worker.scoring.attempt import Attempt
 from scorebeat.worker.scoring.isolate import Scored
 
-SAMPLE_ROWS = 1000
+SAMPLE_ROWS = SAMPLE
 """Rows of a full batch that are looked at. Of a smaller one it is the same share, so that each row of the run has the
 same chance; of the only batch of a run as many, if it has them."""
 LEAST_ROWS = 50
@@ -31,9 +31,12 @@ class Profiler:
     profile: Profile | None = None
 
     def look_at(self, rows: pa.RecordBatch, scored: Scored) -> None:
-        """Add a sample of the rows that were scored. A profile that fails costs no prediction, and is reported."""
+        """Add a sample of the rows that were scored. A profile that fails costs no prediction: it says so instead."""
         run = self.attempt.job.run
-        if run.job.drift is None or run.id in self.attempt.runtime.without_profile:
+        if run.job.drift is None:
+            return
+        if run.id in self.attempt.runtime.without_profile:
+            self._fail(self.attempt.runtime.without_profile[run.id])
             return
         try:
             chosen = _sample(
@@ -51,8 +54,14 @@ class Profiler:
         except SoftTimeLimitExceeded:
             raise
         except Exception as error:  # noqa: BLE001 -- the predictions are right, whatever the profile lacks
-            self.attempt.runtime.without_profile.add(run.id)
-            emit("profile.failed", run=run.id, job=run.job.name, reason=one_line(error))
+            reason = one_line(error)
+            self.attempt.runtime.without_profile[run.id] = reason
+            emit("profile.failed", run=run.id, job=run.job.name, reason=reason)
+            self._fail(reason)
+
+    def _fail(self, reason: str) -> None:
+        """Nothing more of the batch is looked at, and whoever closes the run knows."""
+        self.profile = Profile(failures=1, failure=reason)
 
     def _share(self, rows: pa.RecordBatch, scored: int) -> float:
         """The share of the `scored` ones of these rows that is looked at."""

@@ -67,6 +67,8 @@ class Runtime:
     _types: dict[str, TableTypes] = field(default_factory=dict)
     _keyed: set[int] = field(default_factory=set)
     """Generations that were opened without a key, and have one."""
+    golden_rows: dict[str, int] = field(default_factory=dict)
+    """Models that were loaded, each with the number of golden rows that it returned as it should."""
     unloadable: dict[str, float] = field(default_factory=dict)
     """Models that this process could not load, each with the `time.monotonic()` of the next try."""
     left_to_others: int = 0
@@ -75,8 +77,8 @@ class Runtime:
     """Runs with a text that was cut when it was read up to a length: their texts are read whole."""
     without_value: set[int] = field(default_factory=set)
     """Runs of which rows without a value in the `changed_at` column were seen, and reported."""
-    without_profile: set[int] = field(default_factory=set)
-    """Runs whose profile failed, which was reported."""
+    without_profile: dict[int, str] = field(default_factory=dict)
+    """Runs whose profile failed, which was reported, and why."""
     _data: "DataConnection | None" = None
     _may_hold: bool = False
     """Whether the session of `_data` may hold something that a query left."""
@@ -173,7 +175,7 @@ class Runtime:
         around = partial(lost_descriptors.entered, Surroundings(str(version)))
         with around():
             model = registry.load(artifact, chosen.kind)
-            golden.require_agreement(artifact, model)
+            self.golden_rows[str(version)] = golden.require_agreement(artifact, model)
         with self.engine.connect() as connection:
             limit = device_limits.known(connection, version.name, version.version, chosen.model)
         emit("model.loaded", model=str(version), device=chosen.name, hardware=chosen.model, micro_batch_rows=limit)

@@ -165,7 +165,7 @@ def _score_parts(claim: Claim, runtime: Runtime, times: _Times) -> Stored:
         times.fetch += time.perf_counter() - started
         try:
             stored = (
-                score_row_by_row(attempt, fetched, bad)
+                score_row_by_row(attempt, fetched, bad, profiler)
                 if care is Care.ROWS
                 else _score_part(attempt, fetched, bad, care, times, profiler)
             )

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, text
 
 from scorebeat.db.closing import run_totals
 from scorebeat.producer.context import Producer
+from scorebeat.producer.requests import change_job
 from tests.support.api_fixtures import Opener, opened
 from tests.support.cli_fixtures import Cli, refused, score_all
 from tests.support.ledger_rows import add_batch, add_run
@@ -97,6 +98,28 @@ def test_prices_make_the_same_cost_in_the_command_the_run_the_api_and_the_metric
     assert of(found, "device_seconds_total", job=JOB, device="cpu") == month["device_seconds"]
     assert of(found, "wasted_seconds_total", job=JOB, reason="lost") == 30
     assert of(found, "wasted_seconds_total", job=JOB, reason="repeated") == 0
+
+
+def test_a_month_costs_what_its_runs_cost_and_a_later_job_inherits_nothing(
+    scorebeat: Cli, run: int, tmp_path: Path, engine: Engine, producer: Producer
+) -> None:
+    store(scorebeat, tmp_path, PRICES)
+    with engine.begin() as connection:
+        another = add_run(connection, "succeeded")
+        # its threads used more than a core, and those of the other run less
+        add_batch(connection, another, "committed", rows_scored=10, attempt=1, device_seconds=2, cpu_seconds=9)
+    (month,) = costs(scorebeat, JOB)["months"]
+    of_runs = [json.loads(scorebeat("show", str(one), "--json").stdout)["cost"] for one in (run, another)]
+    assert month["cost"] == pytest.approx(sum(of_runs)) == pytest.approx(43 + 9)
+
+    change_job.drop(producer, JOB, "ann")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE scorebeat.jobs SET removed_at = NULL"))  # as a new job of the name does
+    (apart,) = costs(scorebeat)["months"]
+    assert apart["job"] == f"{JOB} (dropped {datetime.now(UTC):%Y-%m-%d})"
+    assert (apart["runs"], apart["cost"]) == (2, month["cost"])
+    assert costs(scorebeat, JOB)["months"] == []
+    assert of(samples(engine), "device_seconds_total", job=JOB, device="cpu") == 0
 
 
 @pytest.mark.usefixtures("run")

@@ -1,13 +1,17 @@
 """A job that runs rarely is looked at in between: some rows are scored by a real worker, checked, and not stored."""
 
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
 from scorebeat.core.states import RunState
 from scorebeat.db.ledger import canaries
+from scorebeat.db.reports import mornings
+from scorebeat.models.trial import golden
 from scorebeat.producer.control import canaries as control
 from scorebeat.worker.scoring.canary import look
+from tests.support import scrape
 from tests.support.poison_fixtures import Points, points
 
 pytestmark = pytest.mark.slow(quick=3)
@@ -48,8 +52,81 @@ def test_a_canary_is_sent_when_nothing_else_ran_and_changes_no_prediction(points
     assert len(points.sql("SELECT id FROM scorebeat.runs")) == 1
 
     points.sql("UPDATE scorebeat.canaries SET sent_at = sent_at - interval '2 d'")
+    points.sql("INSERT INTO points VALUES (501, 501.5)")
     points.scored(points.run(1).job)
     assert sent(points) == []
+
+
+def test_a_run_that_finds_no_row_keeps_no_canary_away_and_hides_no_failed_one(points: Points) -> None:
+    prepared(points)
+    job = points.run(1).job
+    points.scored(job)
+    (canary,) = sent(points)
+    points.sql("UPDATE scorebeat.canaries SET finished_at = now(), reported_at = now(), failure = 'a column is gone'")
+    points.scored(job)
+    with points.engine.connect() as connection:
+        (morning,) = mornings.listing(connection)
+    assert "the last canary: a column is gone" in morning.problems
+    assert gauges(points) == {"canary_failed": 1, "canary_overdue_seconds": 0}
+
+    points.sql("INSERT INTO points VALUES (501, 501.5)")
+    points.scored(job)
+    assert gauges(points) == {"canary_failed": 0, "canary_overdue_seconds": 0}
+    points.sql(f"UPDATE scorebeat.canaries SET sent_at = now() - interval '3 d' WHERE id = {canary}")
+    points.sql("UPDATE scorebeat.runs SET finished_at = now() - interval '3 d'")
+    points.sql("UPDATE scorebeat.jobs SET applied_at = now() - interval '3 d'")
+    assert gauges(points)["canary_overdue_seconds"] == pytest.approx(2 * 86_400, abs=60)
+
+
+def gauges(points: Points) -> dict[str, float]:
+    found = scrape.samples(points.engine)
+    return {name: scrape.of(found, name, job="points_job") for name in ("canary_failed", "canary_overdue_seconds")}
+
+
+@pytest.mark.quick
+def test_a_clock_that_went_back_a_year_keeps_no_canary_away(points: Points) -> None:
+    prepared(points)
+    points.sql(
+        "INSERT INTO scorebeat.canaries (job, queue, sent_at, expires_at) VALUES ('points_job', 'cpu',"
+        " now() + interval '1 y', now() + interval '1 y')"
+    )
+    control.run_once(points.producer)
+    assert len(points.sql("SELECT id FROM scorebeat.canaries WHERE sent_at < now() AND finished_at IS NULL")) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "change", "passes"),
+    [
+        ({"changed_at": "at"}, "UPDATE points SET x = x + 1, at = at + 1 WHERE id <= 400", True),
+        pytest.param(
+            {"changed_at": "at"},
+            "UPDATE predictions.points_job__poison_v1 SET value = value + 1",
+            False,
+            marks=pytest.mark.wide,
+        ),
+        ({"rescore": "every-run"}, "UPDATE points SET x = x + 1", True),
+        pytest.param({}, "UPDATE points SET x = x + 1", False, marks=pytest.mark.wide),
+        ({"golden": 3}, "UPDATE points SET x = x + 1", True),
+    ],
+)
+def test_rows_that_changed_since_they_were_scored_fail_no_canary(
+    points: Points, options: Any, change: str, passes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, agreeing = dict(options), options.get("golden", 0)
+    options.pop("golden", None)
+    monkeypatch.setattr(golden, "require_agreement", lambda *_: agreeing)
+    points.fill(500)
+    points.sql("ALTER TABLE points ADD at bigint NOT NULL DEFAULT 1")
+    points.model({})
+    query = "SELECT id, x, at FROM points"
+    points.scored(points.job(query=query, canary={"every": "1d", "rows": 100}, **options))
+    points.sql("UPDATE scorebeat.runs SET created_at = now() - interval '2 d', finished_at = now() - interval '2 d'")
+    points.sql(change)
+    (canary,) = sent(points)
+    assert (look(canary, points.runtime), seen(points).failure) == (passes, None if passes else ANY)
+    if options == {"changed_at": "at"} and passes:
+        assert 0 < (seen(points).compared or 0) < 60
+        assert seen(points).differing == 0
 
 
 @pytest.mark.parametrize(

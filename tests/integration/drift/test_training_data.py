@@ -113,6 +113,8 @@ def test_a_worker_that_computes_other_values_than_golden_rows_refuses_the_versio
     assert "returns other values than its golden rows have, for 20 of 20: row 1 gives" in errors[0]
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM predictions.sums")).scalar_one() == 0
+        refused = "SELECT DISTINCT details ->> 'is_refused' FROM scorebeat.actions WHERE action = 'model.cannot_load'"
+        assert connection.execute(text(refused)).scalar_one() == "true"
 
 
 def test_golden_rows_that_the_model_does_not_return_are_refused(scorebeat: Cli, adder: Path, tmp_path: Path) -> None:

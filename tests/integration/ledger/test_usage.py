@@ -22,6 +22,7 @@ from scorebeat.producer.control.rescue import rescue
 from scorebeat.producer.control.settle import settle
 from scorebeat.producer.costs import cost_report
 from scorebeat.producer.costs.cost_report import Cost
+from scorebeat.producer.requests.release import release
 from scorebeat.producer.requests.requeue import requeue
 from scorebeat.worker.scoring import score
 from scorebeat.worker.scoring.score import Outcome, score_batch
@@ -320,6 +321,41 @@ def test_workers_that_are_alive_without_a_batch_are_idle(points: Points) -> None
     assert found.alive_seconds == pytest.approx(48, abs=0.1)
     assert found.idle_seconds == pytest.approx(48 - busy, abs=0.1)
     assert (of_job.idle, of_job.prices) == ((), NO_PRICES)
+
+
+def test_a_release_counts_no_device_time_again(points: Points) -> None:
+    points.fill(20)
+    points.model({}, seconds_a_row=SLOW)
+    run = points.scored(points.job(rescore="every-run", gate={"min_rows": 100}))
+    assert points.run(run).state is RunState.HELD
+    note(points)
+    held = cost(points, run)
+    release(points.producer, run, "ann")
+    assert cost(points, run) == held
+    note(points)
+    assert cost(points, run) == held
+
+
+def test_a_run_over_the_end_of_a_month_leaves_workers_idle_in_neither(points: Points) -> None:
+    points.fill(5)
+    points.model({})
+    run = points.scored(points.job())
+    note(points)
+    points.sql("UPDATE scorebeat.runs SET created_at = '2026-06-30 23:00Z', finished_at = '2026-07-01 02:00Z'")
+    points.sql("DELETE FROM scorebeat.run_usage")
+    points.sql(
+        "INSERT INTO scorebeat.run_usage (run_id, outcome, device, job, day, queue, attempts, device_seconds,"
+        " cpu_seconds, rows) VALUES (:run, 'committed', 'cpu', 'points_job', '2026-06-30', 'cpu', 1, 10800, 0, 5)",
+        run=run,
+    )
+    points.sql("DELETE FROM scorebeat.worker_time")
+    points.sql(
+        "INSERT INTO scorebeat.worker_time (month, queue, device, device_seconds)"
+        " VALUES ('2026-06-01', 'cpu', 'cpu', 3600), ('2026-07-01', 'cpu', 'cpu', 7260)"
+    )
+    with points.engine.connect() as connection:
+        found = {one.month.month: one.idle_seconds for one in usage.worker_time(connection)}
+    assert found == {6: pytest.approx(0, abs=1e-6), 7: pytest.approx(60)}
 
 
 def test_idle_time_is_unknown_if_more_was_used_than_workers_recorded(points: Points) -> None:

@@ -1,13 +1,15 @@
 """The database's clock goes back: what was stamped before waits no longer than it would have."""
 
+from datetime import timedelta
+
 import pytest
 
 from scorebeat.core.states import BatchState
-from scorebeat.db.processes import workers
+from scorebeat.db.processes import clock, workers
 from scorebeat.producer.control.control_round import run_once
 from scorebeat.producer.control.tick import tick
 from tests.support.ledger_fixtures import FILL, Ledger, ledger, trained
-from tests.support.ledger_rows import a_job
+from tests.support.ledger_rows import a_job, add_run
 
 __all__ = ["ledger", "trained"]
 
@@ -67,6 +69,21 @@ def test_a_job_that_was_due_in_a_future_that_did_not_come_is_due_again(ledger: L
     ledger.sql("UPDATE scorebeat.jobs SET last_due_at = last_due_at - interval '5 seconds'")
 
     assert tick(ledger.producer, job.name) is not None
+
+
+def test_a_truth_that_was_read_under_a_clock_of_next_year_is_read_again(ledger: Ledger) -> None:
+    with ledger.engine.begin() as connection:
+        for job, ahead in (("next_year", "1 year"), ("tonight", "20 hours")):
+            add_run(connection, "succeeded", job)
+            connection.exec_driver_sql(
+                "INSERT INTO scorebeat.truth_readings (job, begun_at, next_at) VALUES"
+                f" ('{job}', now() + interval '{ahead}', now() + interval '{ahead}')"
+            )
+        connection.exec_driver_sql('UPDATE scorebeat.jobs SET spec = spec || \'{"truth": "SELECT 1"}\'')
+        assert clock.bring_back(connection, timedelta(minutes=1), timedelta(minutes=1)) == {"truths": 1}
+        assert connection.exec_driver_sql(
+            "SELECT job FROM scorebeat.truth_readings WHERE next_at <= clock_timestamp()"
+        ).scalars().all() == ["next_year"]  # fmt: skip
 
 
 def test_times_that_rightly_lie_ahead_are_left_alone(ledger: Ledger) -> None:

@@ -141,6 +141,22 @@ def test_a_run_that_a_requeue_opened_again_is_not_expected_to_be_late(ledger: Le
     assert note_late_expected(ledger.producer) == 0
 
 
+def test_a_worker_that_is_restarted_makes_no_run_late(ledger: Ledger) -> None:
+    run_id = open_run(ledger, deadline_at="now() + interval '40 s'")
+    with ledger.engine.begin() as connection:
+        workers.seen(connection, "w2", ["cpu"], "cpu", 2)
+    ledger.sql("UPDATE scorebeat.workers SET started_at = now() - interval '1 h', processes = 1")
+    ledger.sql("UPDATE scorebeat.batches SET claimed_by = 'w2' WHERE number % 2 = 0")
+    assert note_late_expected(ledger.producer) == 0
+    ledger.sql("DELETE FROM scorebeat.workers WHERE name = 'w2'")
+    assert seconds_left(ledger, run_id) > 45
+    assert (note_late_expected(ledger.producer), of(samples(ledger.engine), "late_expected", job="nightly")) == (0, 0)
+
+    ledger.sql("UPDATE scorebeat.batches SET finished_at = finished_at - interval '61 s', claimed_at = claimed_at"
+               " - interval '61 s' WHERE claimed_by = 'w2' AND state = 'committed'")  # fmt: skip
+    assert note_late_expected(ledger.producer) == 1  # it did not come back
+
+
 def test_results_by_is_a_promise_too(ledger: Ledger) -> None:
     open_run(ledger)
     ledger.sql("UPDATE scorebeat.batches SET rows_planned = 100 WHERE state = 'pending'")  # five minutes of work

@@ -34,14 +34,30 @@ NAME = re.compile(r"\bscorebeat_\w+")
 FINISHED, OPEN_BATCHES = 1_000, 10_000
 FEW = 6
 PROFILES = (
-    "INSERT INTO scorebeat.run_profiles (run_id, job, profile, rows, findings) SELECT id, job, '', 1000,"
-    """ '[{"psi": 0.1, "reasons": []}, {"psi": 0.3, "reasons": ["PSI 0.30"]}]'"""
+    "INSERT INTO scorebeat.run_profiles (run_id, job, profile, rows, compared_at, findings)"
+    """ SELECT id, job, '', 1000, now(), '[{"psi": 0.1, "reasons": []}, {"psi": 0.3, "reasons": ["PSI 0.30"]}]'"""
 )
 """SQL: of two inputs one drifted; a FROM follows."""
+FAILED = (
+    'UPDATE scorebeat.jobs SET spec = spec || \'{"gate": {"drift": "hold"}}\';'
+    "UPDATE scorebeat.runs SET spec = (SELECT spec FROM scorebeat.jobs WHERE name = job);"
+    "INSERT INTO scorebeat.run_profiles (run_id, job, profile, rows, compared_at, why_not, failure)"
+    " SELECT id, job, '', 0, now(), "
+)
+"""SQL: of a job with a gate nothing was compared; why, whether that is a failure, and a FROM follow."""
+
+
+@pytest.fixture
+def full(long_used: Engine) -> Engine:
+    """The same ledger, whose workers are alive."""
+    with long_used.begin() as connection:
+        connection.exec_driver_sql("UPDATE scorebeat.workers SET seen_at = clock_timestamp()")
+        connection.exec_driver_sql("UPDATE scorebeat.actions SET at = clock_timestamp()")
+    return long_used
 
 
 @pytest.fixture(scope="module")
-def full(shared_engine: Engine) -> Iterator[Engine]:
+def long_used(shared_engine: Engine) -> Iterator[Engine]:
     """1,000 finished runs of 30 batches, and 10 open ones with 1,000 batches each; odd names among the labels."""
     with shared_engine.begin() as connection:
         for number in range(10):
@@ -51,13 +67,21 @@ def full(shared_engine: Engine) -> Iterator[Engine]:
         connection.execute(text('UPDATE scorebeat.jobs SET spec = spec || \'{"deadline": "1h"}\''))
         connection.execute(text('UPDATE scorebeat.jobs SET spec = spec || \'{"schedule": "every 1 day"}\''))
         connection.execute(text('UPDATE scorebeat.jobs SET spec = spec || \'{"truth": "SELECT 1"}\''))
+        connection.execute(text('UPDATE scorebeat.jobs SET spec = spec || \'{"gate": {"drift": "hold"}}\''))
         connection.execute(text("UPDATE scorebeat.runs SET deadline_at = now()"))
         connection.exec_driver_sql(f"{PROFILES} FROM scorebeat.runs WHERE state = 'succeeded'")
         connection.exec_driver_sql(_QUALITY)
         connection.exec_driver_sql(_READING)
+        connection.exec_driver_sql(_CANARIES)
+        connection.exec_driver_sql(
+            "INSERT INTO scorebeat.notices (run_id, event, happened_at, attempts)"
+            " SELECT max(id), 'finished', now(), 1 FROM scorebeat.runs"
+        )
+        connection.execute(text('UPDATE scorebeat.jobs SET spec = spec || \'{"canary": {"every": "1d"}}\''))
         jobs.pause(connection, "job_1", "test", 'a "reason"\nof two lines')
         for _ in range(2):
             workers.seen(connection, "odd", ["cpu", 'new\nline "quoted" \\ slash'], "cpu", 1)
+        connection.exec_driver_sql(_CANNOT_LOAD)
         price = Price("cores", "core_hour", 0.04, date(2020, 1, 1))
         price_list.replace(connection, PriceList("EUR", (price,)))
         while run_totals.note(connection).ends:
@@ -70,8 +94,16 @@ def full(shared_engine: Engine) -> Iterator[Engine]:
 
 
 _QUALITY = (
-    "INSERT INTO scorebeat.quality SELECT job, model, model_version, '2026-11-23', 1, 0, 0, 1, 1, '{\"accuracy\": 0.5}'"
-    " FROM scorebeat.prediction_sets"
+    "INSERT INTO scorebeat.quality SELECT job, model, model_version, date_trunc('week', now())::date - 7 * n, 1, 0, 0,"
+    " 1, 1, '{\"accuracy\": 0.5}' FROM scorebeat.prediction_sets, generate_series(0, 2) n"
+)
+_CANARIES = (
+    "INSERT INTO scorebeat.canaries (job, queue, expires_at, finished_at, reported_at, failure)"
+    " SELECT name, 'cpu', now(), now(), now(), 'a column is gone' FROM scorebeat.jobs"
+)
+_CANNOT_LOAD = (
+    "INSERT INTO scorebeat.actions (by, action, subject, details) VALUES ('odd', 'model.cannot_load', 'worker odd',"
+    """ '{"model": "iris/1", "reason": "row 1 gives 1, not 2", "is_refused": true}')"""
 )
 _READING = (
     "INSERT INTO scorebeat.truth_readings (job, begun_at, next_at, failure)"
@@ -185,6 +217,34 @@ def test_every_metric_of_the_dashboard_and_the_alerts_is_in_the_text(full: Engin
         assert named <= known, (path, named - known)
 
 
+def test_the_panels_of_the_dashboard_stand_apart_and_each_draws_something() -> None:
+    (path,) = GRAFANA
+    panels = json.loads(path.read_text("utf-8"))["panels"]
+
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    cells = [
+        (x, y)
+        for place in (panel["gridPos"] for panel in panels)
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(set(cells)) == len(cells)
+    assert {x for x, _ in cells} == set(range(24))
+    for panel in panels:
+        assert panel["type"] == "row" or [t["refId"] for t in panel["targets"]] == list("ABCD")[: len(panel["targets"])]
+
+
+def test_the_expressions_of_dashboard_and_alerts_are_whole() -> None:
+    """What a parser would notice first: brackets, quotes and durations."""
+    for path in (*GRAFANA, ALERTS):
+        for expression in _expressions(path).splitlines():
+            bare = re.sub(r'"[^"]*"', "", expression)
+            assert '"' not in bare, expression
+            for opening, closing in ("()", "[]", "{}"):
+                assert bare.count(opening) == bare.count(closing), expression
+            assert all(re.fullmatch(r"\d+[smhd]", window) for window in re.findall(r"\[([^]]*)\]", bare)), expression
+
+
 def _expressions(path: Path) -> str:
     if path == ALERTS:
         return "\n".join(rule["expr"] for rule in _rules())
@@ -285,13 +345,19 @@ def alarms(before: Samples, after: Samples, job: str) -> set[str]:
         ("UPDATE scorebeat.runs SET state = 'held', reason = 'oh', finished_at = now()", "ScorebeatRunHeld"),
         (f"{PROFILES} FROM scorebeat.runs", "ScorebeatDrift"),
         (_READING, "ScorebeatQualityFailed"),
+        (_CANARIES, "ScorebeatCanaryFailed"),
+        (f"{FAILED} 'x', 'x' FROM scorebeat.runs", "ScorebeatProfileFailed"),
+        (f"{FAILED} 'too few', NULL FROM scorebeat.runs", "ScorebeatGateNotCompared"),
     ],
 )
 def test_each_rule_fires_for_what_it_is_for_and_for_nothing_else(engine: Engine, what: str, alert: str | None) -> None:
     with engine.begin() as connection:
         add_run(connection, "running", "nightly")
         connection.execute(
-            text('UPDATE scorebeat.jobs SET spec = spec || \'{"schedule": "every 1 day", "truth": "SELECT 1"}\'')
+            text(
+                'UPDATE scorebeat.jobs SET spec = spec || \'{"schedule": "every 1 day", "truth": "SELECT 1",'
+                ' "canary": {"every": "1d"}}\''
+            )
         )
     before = samples(engine)
     with engine.begin() as connection:
@@ -305,4 +371,4 @@ def test_every_metric_is_in_its_reference_page(full: Engine) -> None:
     page = (REPOSITORY / "docs/reference/metrics.md").read_text("utf-8")
 
     listed = set(re.findall(r"^\| `(scorebeat_\w+)`", page, re.MULTILINE))
-    assert listed == set(_names(full)) | {"scorebeat_notices_undelivered"}
+    assert listed == _names(full)

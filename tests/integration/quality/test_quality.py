@@ -2,8 +2,9 @@
 
 import json
 import logging
+from contextlib import closing
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,16 @@ import skops.io
 from sklearn import metrics
 from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sqlalchemy import Connection
 
 from scorebeat.core.errors import QueryError, ScorebeatError, SignatureError, UsageError
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
 from scorebeat.db.batch_io import truth_rows
+from scorebeat.db.connect import session
 from scorebeat.db.ledger import quality
 from scorebeat.db.ledger.quality import JobQuality, QualityWeek
+from scorebeat.producer.context import Producer
 from scorebeat.producer.control import quality as nightly
 from scorebeat.producer.control.plan import plan
 from scorebeat.producer.requests import change_job
@@ -27,11 +31,13 @@ from scorebeat.producer.requests.enqueue import Request, enqueue
 from scorebeat.producer.requests.measure_quality import measure
 from scorebeat.producer.requests.release import release
 from scorebeat.producer.versions import publish
+from tests.support.ledger_fixtures import connection, shared_engine
+from tests.support.ledger_rows import add_run
 from tests.support.poison_fixtures import Points, points
 
 pytestmark = pytest.mark.wide(quick=4)
 
-__all__ = ["points"]
+__all__ = ["connection", "points", "shared_engine"]
 
 ROWS = 1_500
 TRUTH = "SELECT id, outcome AS label, known_at FROM outcomes"
@@ -218,6 +224,48 @@ def test_newest_weeks_are_replaced_and_older_ones_computed_when_more_is_known(sh
     assert last.metrics["accuracy"] != of_week(before, 1, old).metrics["accuracy"]
 
 
+@pytest.mark.slow
+def test_labels_of_a_week_to_come_are_named_and_old_weeks_show_what_is_known(shop: Shop) -> None:
+    shop.add(LogisticRegression(), shop.outcomes)
+    job = shop.job()
+    shop.score(job)
+    # all were scored 20 weeks ago, and of 400 the outcome was known in that week
+    for table in ("predictions.churn_job__churn_v1", "scorebeat.batches"):
+        column = "scored_at" if "v1" in table else "finished_at"
+        shop.sql(f"UPDATE {table} SET {column} = {column} - interval '20 weeks'")
+    shop.sql("UPDATE outcomes SET known_at = known_at - interval '20 weeks' WHERE mod(id, 3) = 0")
+    shop.sql("UPDATE outcomes SET outcome = NULL WHERE mod(id, 3) = 1")
+    old = shop.measure(job).weeks[-1]
+    assert (old.rows, old.predictions, old.with_truth) == (400, 1_500, 800)
+    shop.sql("UPDATE outcomes SET outcome = 'no' WHERE mod(id, 3) = 1")
+    assert shop.measure(job).weeks[-1].with_truth == 1_200
+
+    newest = shop.measure(job).weeks[0].week
+    shop.sql("UPDATE outcomes SET known_at = '2206-12-01' WHERE id = 1")
+    shop.sql(
+        "INSERT INTO scorebeat.quality SELECT job, model, version, '2206-12-01', 1, 0, 0, 0, 0, '{}'"
+        " FROM scorebeat.quality LIMIT 1"
+    )
+    with pytest.raises(
+        SignatureError, match="1 rows with a label have a known_at in a week to come, up to that of 2206"
+    ):
+        shop.measure(job)
+    with shop.points.engine.connect() as connection:
+        found = quality.of_job(connection, job.name)
+    assert found.weeks[0].week == newest
+    assert "They are left out" in (found.failure or "")
+
+
+@pytest.mark.slow
+def test_a_truth_that_takes_long_to_be_checked_is_applied(points: Points, monkeypatch: pytest.MonkeyPatch) -> None:
+    points.fill(20)
+    points.model({})
+    monkeypatch.setitem(session.ALWAYS, "idle_in_transaction_session_timeout", "500ms")
+    slow = "SELECT id, x AS label FROM points, (SELECT pg_sleep(1.5)) AS s"
+    with closing(Producer(points.settings, "test")) as points.producer:
+        assert points.job(truth=slow).truth == slow
+
+
 @pytest.mark.parametrize(
     ("truth", "reason"),
     [
@@ -339,6 +387,21 @@ def test_the_truth_is_read_once_a_night_and_after_a_change_of_the_job(shop: Shop
 
     shop.job(truth=None)
     assert not nightly.is_due(p)
+
+
+@pytest.mark.quick
+def test_one_truth_is_read_at_a_time_and_the_others_after_it(connection: Connection) -> None:
+    for job in ("first", "second"):
+        add_run(connection, "succeeded", job)
+    connection.exec_driver_sql('UPDATE scorebeat.jobs SET spec = spec || \'{"truth": "SELECT 1"}\'')
+    hour = timedelta(hours=1)
+    assert quality.due(connection) == ["first", "second"]
+    assert quality.take(connection, "first", hour)
+    assert (quality.due(connection), quality.take(connection, "second", hour)) == ([], False)
+
+    quality.end(connection, "first", datetime.now(UTC) + hour)
+    assert quality.due(connection) == ["second"]
+    assert quality.take(connection, "second", hour)
 
 
 def test_a_reading_whose_process_died_is_begun_again_and_reported(shop: Shop) -> None:

@@ -4,10 +4,11 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from scorebeat.core.forecasts import costs, day
+from scorebeat.core.forecasts import costs, day, forecast
 from scorebeat.core.forecasts.costs import Part, Range
 from scorebeat.core.forecasts.day import DueTime, JobOfQueue
 from scorebeat.core.forecasts.evidence import Evidence, History, InProgress, OpenRun, PastRun, Worker
@@ -112,6 +113,28 @@ def test_one_large_run_counts_more_than_many_small_ones() -> None:
     assert found.likely == 0.001
 
 
+def test_a_worker_that_is_restarted_makes_no_firm_forecast() -> None:
+    def found(idle: float) -> Forecast:
+        run = a_run(busy={"w": 1.0, "old": 1.0}, idle={"w": 0.0, "old": idle})
+        return of_open(known(run, workers=(a_worker(processes=1),)), run)
+
+    assert (found(5.0).is_firm, found(120.0).is_firm) == (False, True)
+    assert seconds(found(5.0)) == seconds(found(120.0)) == pytest.approx(60)
+    back = a_run(busy={"w": 1.0, "old": 1.0}, idle={"w": 0.0, "old": 0.5})
+    assert of_open(known(back, workers=(a_worker(processes=1), a_worker("old", 1))), back).is_firm
+
+
+def test_a_run_that_was_requested_for_few_rows_is_expected_to_have_few() -> None:
+    fresh = {"is_planning": True, "rows_open": 0, "batches_open": 0, "first_open": 0, "last_open": 0}
+    history = History((before(),))
+    usual, few, some = (waiting(**fresh, **more) for more in ({}, {"most_rows": 2 * ROWS}, {"is_filtered": True}))
+
+    assert seconds(of_open(known(usual, past=history), usual)) > 40
+    assert seconds(of_open(known(few, past=history), few)) < 5
+    assert of_open(known(few, past=history), few).is_firm
+    assert not of_open(known(some, past=history), some).is_firm
+
+
 def test_the_end_of_a_run_is_its_work_by_its_processes_and_the_last_batch() -> None:
     found = of_open(known(a_run()), a_run())
 
@@ -141,6 +164,37 @@ def test_a_worker_that_takes_no_batch_of_the_queue_does_not_count() -> None:
     idle = known(a_run(), workers=(a_worker(), a_worker("cannot load", processes=8)))
 
     assert seconds(of_open(idle, a_run())) == pytest.approx(30.25)
+
+
+def test_many_runs_of_a_queue_are_forecast_without_each_for_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    computed = []
+
+    def cost(run: OpenRun, *rest: Any) -> Range | None:
+        computed.append(run.id)
+        return usual(run, *rest)
+
+    usual = forecast._cost
+    monkeypatch.setattr(forecast, "_cost", cost)
+    runs = [a_run(id=n, first_open=100 * n, last_open=100 * n + 59) for n in range(1, 41)]
+    evidence = known(*runs)
+    assert all(of_open(evidence, run).likely is not None for run in runs)
+    assert len(computed) <= 2 * len(runs)
+
+
+def test_a_measurement_under_a_clock_that_jumped_is_no_forecast_and_no_error() -> None:
+    run = a_run(parts=(Part(ROWS, 3e12),) * 40)
+    assert of_open(known(run), run).unknown == "at the speed that was measured it would take more than a year"
+    stands = a_run(busy={"w": 1e-9})
+    assert of_open(known(stands), stands).likely is None
+
+
+def test_processes_without_a_batch_are_free_and_make_no_run_late() -> None:
+    last = a_run(rows_open=ROWS, batches_open=1, busy={"w": 0.1}, rows_done=99 * ROWS)
+    assert seconds(of_open(known(last, workers=(a_worker(processes=4),)), last)) == pytest.approx(1)
+    many = a_run(busy={"w": 0.1})  # here they are slow, whatever the cause
+    assert seconds(of_open(known(many, workers=(a_worker(processes=4),)), many)) > 500
 
 
 def test_a_run_that_waits_ends_after_the_run_ahead_of_it() -> None:

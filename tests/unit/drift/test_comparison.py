@@ -167,12 +167,57 @@ def test_each_kind_of_difference_has_its_reason(before: Any, now: Any, reason: s
     assert compared(now, now).reasons == ()
 
 
+def texts(known: int, tail: float, seed: int, samples: int = 1) -> Profile:
+    """A text with so many usual values, and a share of rows with a value that no other row has."""
+    r = np.random.default_rng(seed)
+    whole = Profile()
+    for sample in range(samples):
+        values = [f"v{n}" for n in r.integers(0, known, ROWS)] if known else [""] * ROWS
+        own = np.flatnonzero(r.random(ROWS) < tail)
+        for position in own:
+            values[position] = f"own {seed} {sample} {position}"
+        whole.merge(profile(pa.array(values)))
+    return whole
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "is_drift"),
+    [
+        ((10, 0.0), (0, 1.0, 1), True),
+        ((10, 0.0), (0, 1.0, 40), True),
+        ((40, 0.0), (0, 1.0, 1), True),
+        ((40, 0.0), (0, 1.0, 40), True),
+        ((40, 0.0), (40, 0.2, 3), True),
+        ((20, 0.004), (20, 0.004, 60), False),  # a rare tail: more than any sketch holds in all samples together
+        ((45, 0.004), (45, 0.006, 4), False),
+    ],
+)
+def test_a_text_that_is_no_category_any_more_is_reported_and_a_rare_tail_not(
+    before: tuple[int, float], now: tuple[int, float, int], is_drift: bool
+) -> None:
+    reference, (known, tail, samples) = texts(*before, seed=1), now
+    found = texts(known, tail, 2, samples)
+    column = Profile.from_bytes(found.to_bytes()).inputs["x"]
+    assert not column.has_few_values
+    (reasons,) = [
+        one.reasons for one in compare(reference, found, DriftLimits(psi=9, distance=9, outside=9)) if one.name == "x"
+    ]
+    assert any("different values" in reason for reason in reasons) == is_drift
+
+
 def test_the_share_of_a_label_is_compared_where_it_is_an_output() -> None:
     before, now = [0] * 700 + [1] * 300, [0] * 550 + [1] * 450
     assert compared(before, now, "output").reasons == (
         "0 is 55.0% of the predictions, 70.0% before",
         "1 is 45.0% of the predictions, 30.0% before",
     )
+
+
+@pytest.mark.parametrize("kind", [pa.timestamp("us"), pa.timestamp("s"), pa.date32(), pa.date64()])
+def test_a_date_for_ever_stops_no_profile(kind: pa.DataType) -> None:
+    ends = pa.array([dt.datetime(9999, 12, 31) if i % 2 else None for i in range(ROWS)]).cast(kind)
+    assert profile(ends).inputs["x"].nulls == ROWS // 2
+    assert compared(ends, ends).reasons == ()
 
 
 @pytest.mark.parametrize("kind", [pa.timestamp("us", "UTC"), pa.timestamp("ns"), pa.date32()])
