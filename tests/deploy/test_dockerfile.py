@@ -74,15 +74,36 @@ def test_the_last_stage_has_no_compiler_no_pip_and_no_package_lists(target: str)
 
 @each_target
 def test_the_dependencies_are_those_that_were_locked(target: str) -> None:
-    (copied,) = stages()[target].all("COPY")
-    environment = stages()[copied.split()[0].removeprefix("--from=")]
-    installed = [found for run in environment.all("RUN") for found in re.findall(r"pip\b.*?\binstall [^&]*", run)]
+    dependencies, product = (_installed(stage) for stage in _copied(target))
 
-    assert installed
-    hashed, own = installed[-2:]
-    assert all("--no-deps --require-hashes -r " in command for command in installed[:-1]), installed
-    assert hashed.split()[-1] == "/locked.txt"
+    assert [command.split()[-1] for command in dependencies] == ["/locked.txt"]
+    *build, own = product
+    assert all("--no-deps --require-hashes -r " in command for command in (*dependencies, *build))
     assert own.split()[-3:] == ["--no-deps", "--no-index", "/dist/*.whl"], "built here, from this tree"
+
+
+def _copied(target: str) -> list[Stage]:
+    """The stages that the image is put together from, in their order."""
+    return [stages()[line.split()[0].removeprefix("--from=")] for line in stages()[target].all("COPY")]
+
+
+def _installed(stage: Stage) -> list[str]:
+    return [found for run in stage.all("RUN") for found in re.findall(r"pip\b.*?\binstall [^&]*", run)]
+
+
+@each_target
+def test_no_layer_of_dependencies_is_made_from_a_source_of_the_project(target: str) -> None:
+    environment, product = _copied(target)
+
+    assert environment.all("COPY") == ["requirements requirements"]
+    assert (environment.name, product.name) == (f"{target}-environment", "product")
+
+
+@each_target
+def test_no_program_takes_the_rights_of_another_user(target: str) -> None:
+    (cleaned,) = [run for run in stages()[target].all("RUN") if "apt-get install" in run]
+
+    assert cleaned.endswith("find / -xdev -type f -perm /6000 -exec chmod a-s {} +")
 
 
 def test_packages_that_an_image_gets_by_extras_are_locked_too() -> None:
@@ -128,7 +149,7 @@ def test_the_build_sees_what_the_wheel_is_made_of_and_nothing_else() -> None:
     packages = {"src", *ROOMS}
     files = {"pyproject.toml", "requirements", "README.md"}
     ignored = [line for line in (REPOSITORY / ".dockerignore").read_text("utf-8").splitlines() if line[:1] != "#"]
-    copied = {word for line in stages()["wheel"].all("COPY") for word in line.split()[:-1]}
+    copied = {word for line in stages()["product"].all("COPY") for word in line.split()[:-1]}
 
     assert ignored[0] == "*"
     assert {line.removeprefix("!") for line in ignored[1:] if line.startswith("!")} == packages | files
@@ -138,11 +159,9 @@ def test_the_build_sees_what_the_wheel_is_made_of_and_nothing_else() -> None:
 
 @pytest.mark.parametrize(("target", "names"), [("cpu", ["base"]), ("cuda", ["base", "torch"])])
 def test_each_image_has_the_packages_of_its_own_device(target: str, names: list[str]) -> None:
-    (copied,) = stages()[target].all("COPY")
-    made_in = stages()[copied.split()[0].removeprefix("--from=")]
+    made_in, _ = _copied(target)
 
-    assert made_in.name == f"{target}-environment"
-    (line,) = re.findall(r"&& (\(IFS.*\)) > /locked\.txt", made_in.all("RUN")[-1])
+    (line,) = re.findall(r"(\(IFS.*\)) > /locked\.txt", made_in.all("RUN")[-1])
     for extras in ("", "s3", "gs,azure"):
         done = subprocess.run(
             ["/bin/sh", "-c", line], cwd=REPOSITORY, env={"EXTRAS": extras}, capture_output=True, text=True, check=True
@@ -157,7 +176,7 @@ def test_each_image_has_the_packages_of_its_own_device(target: str, names: list[
 
 def test_the_tools_that_build_the_wheel_are_installed_before_it_is_built() -> None:
     backend = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["build-system"]["requires"]
-    first, *others = stages()["wheel"].all("RUN")
+    _, first, *others = stages()["product"].all("RUN")
 
     assert first.split()[-1] == "requirements/build.txt", first
     assert [Requirement(one).name for one in backend] == list(entries((FOLDER / "build.txt").read_text("utf-8")))
@@ -185,13 +204,12 @@ def test_the_image_sets_what_is_a_setting(target: str) -> None:
 
 @each_target
 def test_the_installed_environment_has_the_path_it_was_made_at_and_is_found_first(target: str) -> None:
-    (copied,) = stages()[target].all("COPY")
-    made_in, source, path = copied.split()
-    (made,) = [line for line in stages()[made_in.removeprefix("--from=")].all("RUN") if "python -m venv" in line]
-
-    assert source == path
-    assert re.search(rf"-m venv (--[\w-]+ )*{path} ", made)
-    assert set(re.findall(r"pip --python (\S+)", made)) == {path}
+    paths = {path for line in stages()[target].all("COPY") for path in line.split()[1:]}
+    (path,) = paths
+    for stage in _copied(target):
+        (made,) = [line for line in stage.all("RUN") if "python -m venv" in line]
+        assert made.endswith(f" {path}")
+        assert set(re.findall(r"pip --python (\S+)", " ".join(stage.all("RUN")))) == {path}
     assert stages()[target].environment["PATH"].split(":")[0] == f"{path}/bin"
 
 
