@@ -10,7 +10,7 @@ PACKAGES := chromium chromium-driver pgbouncer postgresql-15
   bench-forecast \
   bench-gpu bench-text recovery soak screenshots lock audit release-check clean
 
-install: $(VENV)/.installed
+install: $(VENV)/.installed $(VENV)/axe/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Scorebeat needs Python 3.11 or newer; run make PYTHON=python3.12 ...")'
@@ -18,6 +18,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	touch $@
+
+# axe-core, which tests run in the pages: one version, with its checksum. Without it they are skipped, and the next make
+# tries again
+$(VENV)/axe/.installed: tests/browser/axe.txt $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
+	  --target $(@D) -r $< && touch $@ || echo "axe-core cannot be had: tests that need it will be skipped"
 
 # Debian's, which some tests run: a browser, PostgreSQL 15 (built with TLS), a pooler. Without them those tests are
 # skipped, each with its reason. None is needed to use Scorebeat.

@@ -10,7 +10,7 @@ from tornado.web import HTTPError, authenticated
 from scorebeat.core.errors import ScorebeatError, UnknownName
 from scorebeat.db.ledger import jobs
 from scorebeat.db.ledger.failure_groups import GROUP
-from scorebeat.monitor.formatting import plural
+from scorebeat.monitor.formatting import plural, visible
 from scorebeat.monitor.handlers import LedgerHandler
 from scorebeat.monitor.ledger import is_away
 from scorebeat.producer.context import Producer
@@ -50,7 +50,7 @@ class Action(LedgerHandler):
         except ScorebeatError as error:
             self.set_status(503 if is_away(error) else 404 if isinstance(error, UnknownName) else 409)
             message = str(error)
-        self.write({"said": message})
+        self.write({"said": visible(message)})
 
 
 class RunAction(Action):

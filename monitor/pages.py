@@ -23,14 +23,17 @@ from scorebeat.producer.costs import cost_report
 from scorebeat.producer.requests.requeue import comes_back_whole
 
 A_PAGE = 50
+"""Runs, or batches of a run, that a page of them lists; of errors and rows 20."""
+FEW_BATCHES, FEW_GROUPS, FEW_ROWS = 8, 5, 5
+"""What a run's page begins with, so that what failed, and why, fits few screens."""
 FILTERS: dict[str, tuple[RunState, ...]] = {
     "open": (RunState.PLANNING, RunState.RUNNING),
     **{state.value: (state,) for state in FINAL_RUN},
 }
 """Filters of the list of runs, by name."""
-FAILED = "failed"
-BATCHES = (FAILED, *BatchState)
-"""Filters of a run's batches, by name: a state, or all that failed."""
+ALL, FAILED, SLOWEST = "all", "failed", "slowest"
+BATCHES = (ALL, FAILED, *BatchState, SLOWEST)
+"""Filters of a run's batches, by name."""
 _ROW = re.compile(r"([0-9]{1,9})-([0-9]{1,18})")
 
 
@@ -47,6 +50,11 @@ class Shown:
     @property
     def left(self) -> int:
         return max(0, self.line.rows_planned - self.line.rows_scored - self.line.rows_failed)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it succeeded because nothing was pending."""
+        return self.line.state is RunState.SUCCEEDED and not self.line.rows_planned
 
     @property
     def lateness(self) -> str | None:
@@ -124,21 +132,28 @@ class RunsPage(Page):
 
 
 class RunPage(Page):
-    """`/runs/3`; its batches, failed rows and errors after `after`, `rows_after` and `groups_after`."""
+    """`/runs/3`; its batches, failed rows and errors after `after`, `rows_after` and `groups_after`.
+
+    It begins with few of each. A page that one of these, or `batches`, asks for is longer.
+    """
 
     @authenticated
     async def get(self, run: str) -> None:
         after, rows_after = self.whole_number("after") or 0, self._row("rows_after")
-        groups_after, state = self._group("groups_after"), self.get_query_argument("batches", "")
-        if state and state not in BATCHES:
+        groups_after, wanted = self._group("groups_after"), self.get_query_argument("batches", "")
+        if wanted and wanted not in BATCHES:
             self.bad_parameter("batches", " or ".join(BATCHES))
+        most_batches = A_PAGE if wanted or after else FEW_BATCHES
+        most_groups, most_rows = 20 if groups_after else FEW_GROUPS, 20 if rows_after > (0, 0) else FEW_ROWS
 
         def look(connection: Connection) -> dict[str, Any]:
             line = status.get(connection, int(run))
-            groups = failure_groups.page(connection, line.id, limit=21, after=groups_after)
-            batches = _batches(connection, line.id, state, after)
-            failed = run_pages.failed(connection, line.id, limit=11)
-            rows = batch_pages.quarantined_rows(connection, line.id, after=rows_after, limit=21)
+            groups = failure_groups.page(connection, line.id, limit=most_groups + 1, after=groups_after)
+            has_failed = bool(run_pages.failed(connection, line.id, limit=1))
+            shown_filter = wanted or (FAILED if has_failed and not after else ALL)
+            batches = _batches(connection, line.id, shown_filter, after, most_batches, by_number=bool(wanted))
+            states = status.batch_states(connection, line.id)
+            rows = batch_pages.quarantined_rows(connection, line.id, after=rows_after, limit=most_rows + 1)
             # several batches in each bar of the chart, or it would show when one was committed and not how fast
             bars = min(60, max(12, (line.batches - line.batches_open) // 3))
             return {
@@ -148,19 +163,19 @@ class RunPage(Page):
                 "compared": drift.of_run(connection, line.id) if line.is_final else None,
                 "compared_in_words": drift.in_words,
                 "points": run_pages.throughput(connection, line.id, bars),
-                "states": status.batch_states(connection, line.id),
+                "states": states,
                 "cost": cost_report.of_run(connection, line.id),
-                "groups": groups[:20],
-                "more_groups": groups[19].place if len(groups) > 20 else None,
-                "failed": failed[:10],
-                "more_failed": len(failed) > 10,
-                "slowest": run_pages.slowest(connection, line.id),
-                "batches": batches[:A_PAGE],
-                "more_batches": batches[A_PAGE - 1]["number"] if len(batches) > A_PAGE else None,
-                "rows": rows[:20],
-                "more_rows": f"{rows[19]['number']}-{rows[19]['id']}" if len(rows) > 20 else None,
+                "groups": groups[:most_groups],
+                "more_groups": groups[most_groups - 1].place if len(groups) > most_groups else None,
+                "batches": batches[:most_batches],
+                "more_batches": _next_batches(batches, most_batches, shown_filter, wanted),
+                "batch_filter": shown_filter,
+                "batch_filters": _filters(line, states, has_failed),
+                "rows": rows[:most_rows],
+                "more_rows": f"{rows[most_rows - 1]['number']}-{rows[most_rows - 1]['id']}"
+                if len(rows) > most_rows
+                else None,
                 "actions": batch_pages.actions(connection, f"run {line.id}"),
-                "batch_state": state,
                 "after": after,
                 "rows_after": rows_after > (0, 0),
                 "groups_after": groups_after,
@@ -184,12 +199,35 @@ class RunPage(Page):
         return found
 
 
-def _batches(connection: Connection, run_id: int, state: str, after: int) -> list[dict[str, Any]]:
-    """A page of the run's batches by number, and one more: all, those that failed, or those in a state."""
-    if state == FAILED:
-        return run_pages.failed_by_number(connection, run_id, after=after, limit=A_PAGE + 1)
-    states = (BatchState(state),) if state else ()
-    return run_pages.batches(connection, run_id, states=states, after=after, limit=A_PAGE + 1)
+def _batches(
+    connection: Connection, run_id: int, chosen: str, after: int, most: int, *, by_number: bool
+) -> list[dict[str, Any]]:
+    """A page of the run's batches, and one more: by number, the failed ones of a run's first page the dead first."""
+    if chosen == SLOWEST:
+        return run_pages.slowest(connection, run_id)
+    if chosen == FAILED and not by_number:
+        return run_pages.failed(connection, run_id, limit=most + 1)
+    if chosen == FAILED:
+        return run_pages.failed_by_number(connection, run_id, after=after, limit=most + 1)
+    states = () if chosen == ALL else (BatchState(chosen),)
+    return run_pages.batches(connection, run_id, states=states, after=after, limit=most + 1)
+
+
+def _next_batches(batches: list[dict[str, Any]], most: int, chosen: str, wanted: str) -> int | None:
+    """The number after which the next page begins; None if there is none.
+
+    0 if the page shows the dead first: the next one lists those that failed by number, from the first.
+    """
+    if chosen == SLOWEST or len(batches) <= most:
+        return None
+    return 0 if chosen == FAILED and not wanted else int(batches[most - 1]["number"])
+
+
+def _filters(line: RunLine, states: list[dict[str, Any]], has_failed: bool) -> list[tuple[str, int | None]]:
+    """The filters that find something, with the number of batches that each finds, if it is known."""
+    of_states: list[tuple[str, int | None]] = [(row["state"], row["batches"]) for row in states]
+    failed: list[tuple[str, int | None]] = [(FAILED, None)] if has_failed else []
+    return [(ALL, line.batches), *failed, *of_states, (SLOWEST, None)]
 
 
 def _job(connection: Connection, name: str) -> JobRow | None:

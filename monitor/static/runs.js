@@ -6,6 +6,7 @@
   const away = document.getElementById("away");
   const ask = document.getElementById("ask");
   const patience = 15000; // milliseconds; the server gives up earlier
+  const kept = ["open", "data-whole"]; // attributes that the page itself sets
   let timer = null;
   let asking = null; // the request that is under way
 
@@ -48,11 +49,18 @@
 
   function renewAttributes(node, wanted) {
     for (const { name } of [...node.attributes]) {
-      if (!wanted.hasAttribute(name) && name !== "open") { node.removeAttribute(name); }
+      if (!wanted.hasAttribute(name) && !kept.includes(name)) { node.removeAttribute(name); }
     }
     for (const { name, value } of wanted.attributes) {
       if (node.getAttribute(name) !== value) { node.setAttribute(name, value); }
     }
+  }
+
+  // Mark the long texts of which nothing is cut off: they need no "show all".
+  function markWhole() {
+    const texts = [...live.querySelectorAll(".long")].filter((text) => !text.querySelector(":scope > details").open);
+    const whole = texts.map(({ firstElementChild: cut }) => cut.scrollHeight <= cut.clientHeight + 1);
+    texts.forEach((text, at) => text.toggleAttribute("data-whole", whole[at]));
   }
 
   // Screen readers announce every change, so unchanged text is not written again.
@@ -100,6 +108,7 @@
         renew(live, body);
         document.title = page.title;
       }
+      markWhole();
       showStatus("");
     } else if (response.status === 503) {
       const reason = page.getElementById("away");
@@ -190,5 +199,8 @@
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) { clearTimeout(timer); } else { look(); }
   });
+  window.addEventListener("resize", markWhole);
+  document.addEventListener("toggle", markWhole, true); // what a closed part holds has no size
+  markWhole();
   if (live.dataset.from || !away.hidden) { look(); } else { timer = setTimeout(look, Number(live.dataset.every)); }
 }());

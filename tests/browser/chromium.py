@@ -76,11 +76,15 @@ class Browser:
     def js(self, script: str, *arguments: object) -> object:
         return self.driver.execute_script(script, *arguments)
 
-    def press(self, css: str) -> None:
-        """Click a button that opens a question, and agree."""
+    def click(self, css: str) -> None:
+        """By itself the page would scroll to it smoothly, and the click meet what is there until then."""
         self.find(css)
         self.js("document.querySelector(arguments[0]).scrollIntoView({block: 'center', behavior: 'instant'})", css)
         self.find(css).click()
+
+    def press(self, css: str) -> None:
+        """Click a button that opens a question, and agree."""
+        self.click(css)
         wait_for(lambda: self.find("#ask").is_displayed())
         self.find("#ask-yes").click()
 

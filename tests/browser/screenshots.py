@@ -48,7 +48,8 @@ def take(s: System, folder: Path) -> None:
         run = s.enqueue(flowers)
         s.until_finished(run)
         s.execute(
-            "UPDATE scorebeat.runs SET created_at = created_at - :ago, finished_at = finished_at - :ago WHERE id = :id",
+            "UPDATE scorebeat.runs SET created_at = created_at - :ago, finished_at = finished_at - :ago,"
+            " deadline_at = deadline_at - :ago WHERE id = :id",
             ago=timedelta(days=SHIFTED_FROM + 3 - night),
             id=run,
         )

@@ -1,18 +1,15 @@
 """Events that anybody with access to the broker may send run nothing in the browser of who looks at Flower."""
 
-import base64
-import json
-import time
 from typing import Any
 
 import pytest
-import redis
 
 from scorebeat.core.queues import SCORE
 from tests.browser.chromium import Browser
 from tests.browser.window import browser, flower, s, window
 from tests.support.fixtures import wait_for
 from tests.support.flower_program import Flower
+from tests.support.forged_events import send_event
 from tests.support.system import System
 
 pytestmark = pytest.mark.slow
@@ -33,13 +30,15 @@ def forged(s: System, flower: Flower) -> list[str]:
     odd: list[Any] = [SCRIPT, [SCRIPT], {SCRIPT: SCRIPT}]
     for number, value in enumerate(odd):
         fields = dict.fromkeys(("args", "kwargs", "eta", "expires", "exchange", "queue", "root_id", "_fields"), value)
-        send(s, "task-received", uuid=f"{TASK}{number}", name=SCORE, retries=value, **fields)
-        send(s, "task-succeeded", uuid=f"{TASK}{number}", result=value, runtime=value, exception=value)
-        send(s, "worker-heartbeat", loadavg=[value], active=value, processed=value, sw_ident=value, freq=value)
-        send(s, "worker-heartbeat", _fields=["hostname", "task-failed"], **{"task-failed": value}, freq=60)
-        send(s, "task-" + SCRIPT, uuid=f"{TASK}{number}", name=value)
-        send(s, "task-received", uuid=value, name=value, args=value)
-    send(s, "task-received", uuid=f"{TASK}9", name=SCRIPT, args=SCRIPT, kwargs=SCRIPT)
+        send_event(s, NAME, "task-received", uuid=f"{TASK}{number}", name=SCORE, retries=value, **fields)
+        send_event(s, NAME, "task-succeeded", uuid=f"{TASK}{number}", result=value, runtime=value, exception=value)
+        send_event(
+            s, NAME, "worker-heartbeat", loadavg=[value], active=value, processed=value, sw_ident=value, freq=value
+        )
+        send_event(s, NAME, "worker-heartbeat", _fields=["hostname", "task-failed"], **{"task-failed": value}, freq=60)
+        send_event(s, NAME, "task-" + SCRIPT, uuid=f"{TASK}{number}", name=value)
+        send_event(s, NAME, "task-received", uuid=value, name=value, args=value)
+    send_event(s, NAME, "task-received", uuid=f"{TASK}9", name=SCRIPT, args=SCRIPT, kwargs=SCRIPT)
     wait_for(lambda: flower.get(f"/task/{TASK}9").status_code == 200)
     return [f"{TASK}{number}" for number in (0, 1, 2, 9)]
 
@@ -91,25 +90,3 @@ def test_flowers_own_pages_bear_that_policy(flower: Flower, browser: Browser) ->
         assert [line["message"] for line in log if "Content Security" in line["message"]] == []
     browser.open(f"{flower.url}/workers")
     assert browser.js("return window.autorefresh") == 1  # Flower's one script in a page
-
-
-def send(s: System, kind: str, **fields: Any) -> None:
-    """An event as a worker sends it, with these fields."""
-    event = {"type": kind, "hostname": NAME, "utcoffset": 0, "pid": 1, "clock": 5, "timestamp": time.time(), **fields}
-    key = kind.replace("-", ".")
-    message = {
-        "body": base64.b64encode(json.dumps(event).encode()).decode(),
-        "content-encoding": "utf-8",
-        "content-type": "application/json",
-        "headers": {"hostname": NAME},
-        "properties": {
-            "delivery_mode": 1,
-            "delivery_info": {"exchange": "celeryev", "routing_key": key},
-            "priority": 0,
-            "body_encoding": "base64",
-            "delivery_tag": "8a1b0bc6-3aee-4f2f-9a6c-2e8b5f0e8d11",
-        },
-    }
-    with redis.Redis(unix_socket_path=s.servers.broker_socket) as client:
-        channel = s.key(f"/0.celeryev/{key}")
-        wait_for(lambda: client.publish(channel, json.dumps(message)) > 0)

@@ -61,19 +61,21 @@ def test_a_batch_that_was_killed_is_shown_as_dead_and_its_button_requeues_it(
     browser.open(f"{flower.url}/runs/{run}")
     browser.until("failed", "h1")
     one, two = (row[0] for row in s.query("SELECT id FROM scorebeat.batches WHERE run_id = :run ORDER BY id", run=run))
-    dead = browser.text(f"#failed-title-{one}").split()
+    dead = browser.text(f"#batches-{one}").split()
     assert ("dead" in dead, str(s.settings.max_attempts) in dead) == (True, True)
     assert "FileNotFoundError" in browser.text("#groups")
 
     (tmp_path / "gone").rename(folder)
-    browser.press(f"#failed-title-{one} button")
+    browser.press(f"#batches-{one} button")
     browser.until("1 batch of run", "#toast-container")
+    wait_for(lambda: not browser.all(f"#batches-{one}"))  # it is no longer among those that failed
+    browser.open(f"{flower.url}/runs/{run}?batches=all")
     browser.until("committed", f"#batches-{one}")
     browser.until("partial", "h1")
     assert "text-bg-success" in str(browser.find(f"#batches-{one} .badge").get_attribute("class"))
     assert "dead" in browser.text(f"#batches-{two}")
 
-    browser.press(f"#failed-title-{two} button")
+    browser.press(f"#batches-{two} button")
     browser.until("succeeded", "h1")
     assert s.query("SELECT count(*), count(DISTINCT id) FROM predictions.homeless") == [(20, 20)]
     assert browser.all("#groups") == browser.all("#requeue-run") == []

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
@@ -78,3 +79,25 @@ def replying(s: System, replies: Callable[[str], list[bytes]]) -> Iterator[None]
     finally:
         over.set()
         sender.join()
+
+
+def send_event(s: System, sender: str, kind: str, **fields: Any) -> None:
+    """An event as the worker `sender` sends it, with these fields."""
+    event = {"type": kind, "hostname": sender, "utcoffset": 0, "pid": 1, "clock": 5, "timestamp": time.time(), **fields}
+    key = kind.replace("-", ".")
+    message = {
+        "body": base64.b64encode(json.dumps(event).encode()).decode(),
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": {"hostname": sender},
+        "properties": {
+            "delivery_mode": 1,
+            "delivery_info": {"exchange": "celeryev", "routing_key": key},
+            "priority": 0,
+            "body_encoding": "base64",
+            "delivery_tag": "8a1b0bc6-3aee-4f2f-9a6c-2e8b5f0e8d11",
+        },
+    }
+    with redis.Redis(unix_socket_path=s.servers.broker_socket) as client:
+        channel = s.key(f"/0.celeryev/{key}")
+        wait_for(lambda: client.publish(channel, json.dumps(message)) > 0)

@@ -126,6 +126,43 @@ def test_errors_and_tracebacks_that_hold_markup_are_shown_as_text(s: System, flo
         assert "&lt;script&gt;alert" in page
 
 
+def test_direction_controls_in_errors_and_reasons_are_shown_and_turn_nothing(s: System, flower: Flower) -> None:
+    turned = "right\u2069\u202eleft"  # it would end the isolation of an element, and turn around what follows
+    run = a_run(s, "partial", "turned", "dead", error=turned, claimed_by=turned)
+    s.execute("UPDATE scorebeat.runs SET reason = :t WHERE id = :run", run=run, t=turned)
+    s.execute("UPDATE scorebeat.jobs SET paused_at = now(), paused_by = :t WHERE name = 'turned'", t=turned)
+
+    for path in ("/runs", f"/runs/{run}", f"/runs/batch/{s.first_batch(run)}"):
+        page = flower.get(path).text
+        assert not {"\u2069", "\u202e"} & set(page)
+        assert "right[U+2069][U+202E]left" in page
+
+
+def test_a_run_that_found_no_row_is_shown_as_nothing_to_do(s: System, flower: Flower) -> None:
+    run = a_run(s, "succeeded", "nothing")
+
+    row = flower.get("/runs?job=nothing").text.partition(f'<tr id="run-{run}">')[2].partition("</tr>")[0]
+    page = flower.get(f"/runs/{run}").text
+
+    assert "nothing to do" in row
+    assert "Nothing to do: no row was pending." in page
+    for shown in (row, page):
+        assert "progressbar" not in shown
+        assert not re.search(r"took \d", shown)
+
+
+def test_buttons_of_a_run_and_of_its_job_are_apart_and_named_as_they_read(s: System, flower: Flower) -> None:
+    run = a_run(s, "partial", "apart", "dead")
+
+    page = flower.get(f"/runs/{run}").text
+
+    groups = [page.partition(f'id="buttons-of-{of}" role="group"')[2].partition("</div>")[0] for of in ("run", "job")]
+    assert [re.findall(r'data-verb="([^"]+)"', group) for group in groups] == [["Requeue"], ["Run now", "Pause"]]
+    named = re.findall(r'<button[^>]*aria-label="([^"]+)"[^>]*>([^<]+)</button>', page + flower.get("/runs").text)
+    assert len(named) > 3
+    assert [(name, label) for name, label in named if label not in name] == []
+
+
 def test_the_jobs_are_shown_with_what_the_command_shows_and_markup_in_them_is_text(s: System, flower: Flower) -> None:
     job = s.job("listed", rows=4, schedule="0 2 * * *", timezone="Europe/Berlin")
     run = a_run(s, "partial", "listed", "committed")
@@ -145,7 +182,7 @@ def test_the_jobs_are_shown_with_what_the_command_shows_and_markup_in_them_is_te
 
     page = flower.get("/runs").text
     row = page.partition('<tr id="job-listed">')[2].partition("</tr>")[0]
-    shown = " ".join(html.unescape(re.sub(r"<[^>]*>", " ", row)).split())
+    shown = " ".join(html.unescape(re.sub(r"<[^>]*>", " ", re.sub("</?bdi>", "", row))).split())
 
     assert line.next_due_at is not None
     assert line.last_end_at is not None
@@ -153,9 +190,10 @@ def test_the_jobs_are_shown_with_what_the_command_shows_and_markup_in_them_is_te
     for at, distance in (
         (line.next_due_at, r"in \d+ (h|min|s)"),
         (line.last_skip_at, "5 h ago"),
-        (line.last_end_at, "ago"),
+        (line.last_end_at, r"\d+ (s|min) ago"),
     ):
-        assert re.search(f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}.*? {distance}", shown), shown
+        exact = f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        assert re.search(f'<time datetime="[^"]+" title="{exact}" tabindex="0">{distance}</time>', row), row
     for words in (
         "flowers/1",
         "queue cpu",
@@ -175,7 +213,7 @@ def test_flowers_task_page_includes_the_batch_and_its_list_shows_job_run_and_row
     part = flower.get(f"/runs/batch/{batch}").text
 
     assert f"Run {run} of job tasked" in part
-    assert "keys from 17 to 4711" in part
+    assert "keys from <bdi>17</bdi> to <bdi>4711</bdi>" in part
     assert f'data-act="/runs/{run}/requeue" data-fields="{{&quot;batch&quot;: &quot;{batch}&quot;}}"' in part
     assert 'data-column="args"' in flower.get("/tasks").text
 
@@ -191,7 +229,7 @@ def test_a_page_of_10_000_batches_and_100_000_failed_rows_stays_fast(s: System, 
 
     print(took)  # noqa: T201 -- pytest shows it where a test failed
     assert max(took.values()) < AS_LONG * took[f"/runs/{small}"]
-    assert f'rel="next" href="/runs/{runs[1]}?after=50#batches"' in flower.get(f"/runs/{runs[1]}").text
+    assert f'rel="next" href="/runs/{runs[1]}?batches=failed#batches"' in flower.get(f"/runs/{runs[1]}").text
 
 
 def test_a_page_reports_an_unavailable_database_and_recovers_with_it(s: System, flower: Flower) -> None:
