@@ -172,7 +172,7 @@ class Runtime:
         chosen = device.current().for_model(artifact.devices)
         around = partial(lost_descriptors.entered, Surroundings(str(version)))
         with around():
-            model = registry.load(artifact, chosen.kind)
+            model = registry.load(artifact, chosen.kind, version.engine, cache)
             golden.require_agreement(artifact, model)
         with self.engine.connect() as connection:
             limit = device_limits.known(connection, version.name, version.version, chosen.model)
