@@ -178,8 +178,8 @@ class Model(Protocol):
     """A loaded model.
 
     It may have two more attributes, each False by default. `returns_new_arrays`: the model never writes to arrays that
-    it returned, so they need no copy. `thread_safe`: several threads may call predict() at once. And a method:
-    `use_engine(engine, cache)`, by which it scores with another engine; it raises EngineUnavailable.
+    it returned, so they need no copy. `thread_safe`: several threads may call predict() at once. And if it has
+    several engines, a method `use_engine(engine, cache)`, which raises EngineUnavailable, and `engine`, the one in use.
     """
 
     outputs: pa.Schema

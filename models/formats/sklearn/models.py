@@ -117,6 +117,7 @@ class SklearnModel:
         self.feed = feed
         self.outputs = outputs
         self.thread_safe = is_of_scikit_learn(model)
+        self.engine = NATIVE
         self._call: Call = self.native
         self._compiled: Call | None = None
 
@@ -132,9 +133,10 @@ class SklearnModel:
         """
         if engine == NATIVE:
             self._call = self.native
-            return
-        self._compiled = self._compiled or compiled_call(self, cache)
-        self._call = self._compiled
+        else:
+            self._compiled = self._compiled or compiled_call(self, cache)
+            self._call = self._compiled
+        self.engine = engine
 
     def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         if not rows.num_rows:  # scikit-learn refuses a matrix without rows

@@ -28,11 +28,15 @@ class CompiledTexts:
         """`feed` makes a DataFrame of columns, and `native` is scikit-learn itself; `cache` keeps machine code."""
         code = machine_code(cache)
         self._plan, self._feed, self._native = plan, feed, native
+        self._of_others = {name for other in plan.others for name in other.inputs}
         self._blocks = [_Block(each, code) for each in plan.texts]
         self._last: tuple[pa.RecordBatch, str, _Scored] | None = None
 
     def __call__(self, method: str, rows: pa.RecordBatch) -> Any:
-        scores, unscored = self._scored(method, rows)
+        try:
+            scores, unscored = self._scored(method, rows)
+        except Exception:  # noqa: BLE001 -- scikit-learn decides about these rows, and raises its own error
+            return self._native(method, rows)
         if method == "predict" and hasattr(self._plan.end, "classes_"):
             unscored = unscored | self._ties(scores)
         if unscored.all():
@@ -50,9 +54,10 @@ class CompiledTexts:
         scores, unscored = np.zeros((rows.num_rows, self._plan.scores)), np.zeros(rows.num_rows, np.bool_)
         for block in self._blocks:
             block.add_scores(rows, scores, unscored)
-        if self._plan.others is not None:
-            others = rows.select([name for name in rows.schema.names if name not in self._plan.text_columns])
-            scores += self._plan.others.transform(self._feed(others)) @ self._plan.others_weights
+        if self._plan.others:
+            frame = self._feed(rows.select([name for name in rows.schema.names if name in self._of_others]))
+            for other in self._plan.others:
+                scores += other.transformer.transform(frame[other.columns]) @ other.weights
         unscored |= ~np.isfinite(scores).all(axis=1)
         scores[unscored] = 0.0
         self._last = rows, method, (scores, unscored)

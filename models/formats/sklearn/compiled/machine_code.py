@@ -6,7 +6,6 @@ numba reads its files with pickle, so a file of somebody else could run code her
 import fcntl
 import hashlib
 import importlib.metadata
-import logging
 import os
 import platform
 import shutil
@@ -69,7 +68,7 @@ def _read_or_compiled(cache: Path) -> MachineCode:
         with _folder(cache) as folder:
             return _compiled(folder)
     except Exception as error:  # noqa: BLE001 -- a full disk, a damaged file: numba reports each in another way
-        emit("engine.not_cached", logging.WARNING, folder=str(cache / FOLDER), reason=one_line(error))
+        emit("engine.not_cached", folder=str(cache / FOLDER), reason=one_line(error))
     return _compiled(None)
 
 

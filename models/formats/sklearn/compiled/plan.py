@@ -1,6 +1,5 @@
 """Which parts of a fitted model the compiled pass computes: its text columns, and the linear model at its end."""
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,21 +44,26 @@ class TextBlock:
 
 
 @dataclass(frozen=True)
+class OtherBlock:
+    """Columns that scikit-learn itself transforms, with the weights of the features that it makes of them."""
+
+    columns: Any
+    """Their names in training: a list for a DataFrame, one name for a Series."""
+    inputs: frozenset[str]
+    """The inputs that they are."""
+    transformer: Any
+    weights: Matrix
+
+
+@dataclass(frozen=True)
 class CompiledPlan:
     """A model as text blocks, what scikit-learn itself transforms, and the end that takes their scores."""
 
     texts: tuple[TextBlock, ...]
-    others: Any
-    """A ColumnTransformer of the other columns; None if there are none."""
-    others_weights: Matrix
-    """Of [its features, scores]."""
+    others: tuple[OtherBlock, ...]
     end: Any
     """Its predict, predict_proba and decision_function take [rows, scores]."""
     scores: int
-
-    @property
-    def text_columns(self) -> set[str]:
-        return {block.column for block in self.texts}
 
 
 def reads_texts(model: Any) -> bool:
@@ -88,7 +92,7 @@ def make_plan(model: Any, fed_as: str, inputs: Sequence[Input]) -> CompiledPlan:
     if len(first) == 1 and type(first[0]) is ColumnTransformer:
         return _of_columns(first[0], end, model, inputs)
     blocks = _blocks(first, inputs[0].name, end.weights)
-    return CompiledPlan(tuple(blocks), None, end.weights[:0], end.model, end.weights.shape[1])
+    return CompiledPlan(tuple(blocks), (), end.model, end.weights.shape[1])
 
 
 def _has_several_labels(model: Any) -> bool:
@@ -100,24 +104,23 @@ def _of_columns(transformer: Any, end: LinearEnd, model: Any, inputs: Sequence[I
     """The plan for texts beside other columns, which scikit-learn transforms itself."""
     if transformer.transformer_weights:
         raise Unfit("its ColumnTransformer has transformer_weights")
-    names, blocks, others, other_weights = training_names(model), [], [], []
-    own = {i.trained_name: i.name for i in inputs}
+    names, own = training_names(model), {i.trained_name: i.name for i in inputs}
+    texts, others = list[TextBlock](), list[OtherBlock]()
     for name, step, columns in transformer.transformers_:
-        weights = end.weights[transformer.output_indices_[name]]
-        if not reads_texts(step):
-            others.append((name, step, columns))
-            other_weights.append(weights)
+        weights, picked = end.weights[transformer.output_indices_[name]], picked_names(columns, names)
+        if not len(weights):  # dropped, or without a column
             continue
-        if not isinstance(columns, str | int):
+        is_one = isinstance(columns, str | int)
+        if not reads_texts(step):
+            if isinstance(step, str):
+                raise Unfit(f"{name} of its ColumnTransformer is {step}")
+            needed = frozenset(own[each] for each in picked)
+            others.append(OtherBlock(picked[0] if is_one else picked, needed, step, np.ascontiguousarray(weights)))
+            continue
+        if not is_one:
             raise Unfit(f"{name} of its ColumnTransformer takes several columns")
-        blocks += _blocks([step], own[picked_names(columns, names)[0]], weights)
-        others.append((name, "drop", columns))
-    rest = copy.copy(transformer)
-    rest.transformers_ = others
-    weights = np.concatenate([end.weights[:0], *other_weights])
-    if not len(weights):
-        rest = None
-    return CompiledPlan(tuple(blocks), rest, weights, end.model, end.weights.shape[1])
+        texts += _blocks([step], own[picked[0]], weights)
+    return CompiledPlan(tuple(texts), tuple(others), end.model, end.weights.shape[1])
 
 
 def _blocks(steps: Sequence[Any], column: str, weights: Matrix) -> list[TextBlock]:
