@@ -87,23 +87,17 @@ def engines(cache: Path) -> dict[str, Engines]:
     }
 
 
-def test_any_texts_have_scikit_learns_own_predictions(engines: dict[str, Engines]) -> None:
-    @settings(max_examples=30, deadline=None, derandomize=True)
-    @given(st.lists(TEXTS, min_size=1, max_size=6))
-    def check(texts: list[str]) -> None:
-        assert {name: found for name, each in engines.items() if (found := each.differences(texts))} == {}
-
-    check()
+@given(texts=st.lists(TEXTS, min_size=1, max_size=6))
+@settings(max_examples=30, deadline=None, derandomize=True)
+def test_any_texts_have_scikit_learns_own_predictions(engines: dict[str, Engines], texts: list[str]) -> None:
+    assert {name: found for name, each in engines.items() if (found := each.differences(texts))} == {}
 
 
 @pytest.mark.wide
-def test_many_more_texts_have_scikit_learns_own_predictions(engines: dict[str, Engines]) -> None:
-    @settings(max_examples=3000, deadline=None)
-    @given(st.lists(TEXTS, min_size=1, max_size=6))
-    def check(texts: list[str]) -> None:
-        assert {name: found for name, each in engines.items() if (found := each.differences(texts))} == {}
-
-    check()
+@given(texts=st.lists(TEXTS, min_size=1, max_size=6))
+@settings(max_examples=3000, deadline=None)
+def test_many_more_texts_have_scikit_learns_own_predictions(engines: dict[str, Engines], texts: list[str]) -> None:
+    assert {name: found for name, each in engines.items() if (found := each.differences(texts))} == {}
 
 
 @pytest.mark.parametrize("step", [41, pytest.param(1, marks=pytest.mark.wide)])
@@ -251,7 +245,7 @@ UNFIT: dict[str, tuple[Callable[[], Any], str]] = {
 
 
 @pytest.mark.parametrize("title", UNFIT)
-def test_what_cannot_be_done_exactly_is_not_done(cache: Path, title: str) -> None:
+def test_a_vectorizer_that_cannot_be_exact_keeps_scikit_learn(cache: Path, title: str) -> None:
     vectorizer, reason = UNFIT[title]
     fitted = make_pipeline(vectorizer(), Ridge()).fit(CORPUS, np.arange(8.0))
 
@@ -293,3 +287,11 @@ def test_a_series_of_texts_is_what_the_models_were_fitted_on(engines: dict[str, 
     own = engines["as by default"].loaded.model
 
     assert own.predict(pd.Series(CORPUS)).tolist() == own.predict(CORPUS).tolist()
+
+
+def test_a_ridge_classifier_of_several_labels_is_not_compiled(cache: Path) -> None:
+    several = np.arange(16).reshape(8, 2) % 3 == 0
+    model = make_pipeline(CountVectorizer(), RidgeClassifier()).fit(CORPUS, several.astype(int))
+
+    with pytest.raises(EngineUnavailable, match="several labels a row"):
+        Engines(model, cache)

@@ -106,7 +106,7 @@ def test_a_person_names_the_engine_also_of_a_version_that_exists(
     assert engine_of_first() == "native"
 
 
-def test_what_is_not_compiled_is_named_and_can_not_be_demanded(tmp_path: Path, scorebeat: Cli) -> None:
+def test_a_model_that_is_not_compiled_has_its_reason_and_no_such_engine(tmp_path: Path, scorebeat: Cli) -> None:
     skops.io.dump(model(analyzer="char", ngram_range=(2, 3)), tmp_path / "letters.skops")
 
     kept = scorebeat("models", "add", str(tmp_path / "letters.skops"), "--name", "letters")
