@@ -88,14 +88,14 @@ def engines(cache: Path) -> dict[str, Engines]:
 
 
 @given(texts=st.lists(TEXTS, min_size=1, max_size=6))
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 def test_any_texts_have_scikit_learns_own_predictions(engines: dict[str, Engines], texts: list[str]) -> None:
     assert {name: found for name, each in engines.items() if (found := each.differences(texts))} == {}
 
 
 @pytest.mark.wide
 @given(texts=st.lists(TEXTS, min_size=1, max_size=6))
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=1000, deadline=None)
 def test_many_more_texts_have_scikit_learns_own_predictions(engines: dict[str, Engines], texts: list[str]) -> None:
     assert {name: found for name, each in engines.items() if (found := each.differences(texts))} == {}
 
@@ -205,8 +205,9 @@ def test_a_word_is_found_by_its_letters_and_never_by_a_hash_alone() -> None:
     (key,) = (row[0] for row in words.tolist() if row[1] != -1)
     other = np.frombuffer(b"compliment", np.uint8)
 
-    assert kernels.find_word(letters, 0, 10, key, words, starts, letters) == 5
-    assert kernels.find_word(other, 0, 10, key, words, starts, letters) == -1
+    find = kernels.find_word.py_func  # not compiled, as compiling it for this test alone takes seconds
+    assert find(letters, 0, 10, key, words, starts, letters) == 5
+    assert find(other, 0, 10, key, words, starts, letters) == -1
 
 
 @given(st.binary(max_size=40))
@@ -214,7 +215,9 @@ def test_a_word_is_found_by_its_letters_and_never_by_a_hash_alone() -> None:
 def test_the_hash_is_scikit_learns_bit_for_bit(data: bytes) -> None:
     text = np.frombuffer(b"__" + data, np.uint8)
 
-    assert kernels.murmur(text, 2, len(text)) == murmurhash3_32(data, 0)
+    with np.errstate(over="ignore"):  # not compiled, as compiling it for this test alone takes seconds
+        found = kernels.murmur.py_func(text, 2, len(text))
+    assert found == murmurhash3_32(data, 0)
 
 
 def test_the_number_of_threads_is_one(engines: dict[str, Engines]) -> None:
