@@ -101,7 +101,7 @@ def test_many_more_texts_have_scikit_learns_own_predictions(engines: dict[str, E
 
 
 @pytest.mark.parametrize("step", [41, pytest.param(1, marks=pytest.mark.wide)])
-@pytest.mark.parametrize("pattern", [r"(?u)\b\w\w+\b", r"\S+"])
+@pytest.mark.parametrize("pattern", [r"(?u)\b\w\w+\b", r"\S+", r"\b[a-z]+\b"])
 def test_each_character_is_split_and_lowered_as_python_does(cache: Path, pattern: str, step: int) -> None:
     cased = {chr(at) for at in lower_cases().changed}
     special = {chr(at) for at in lower_cases().special}
@@ -298,3 +298,11 @@ def test_a_ridge_classifier_of_several_labels_is_not_compiled(cache: Path) -> No
 
     with pytest.raises(EngineUnavailable, match="several labels a row"):
         Engines(model, cache)
+
+
+def test_a_label_that_rounding_decides_is_scikit_learns(cache: Path) -> None:
+    model = make_pipeline(CountVectorizer(), LinearSVC(fit_intercept=False)).fit(CORPUS, LABELS)
+    one = Engines(model, cache)
+
+    assert one.by_scikit_learn(["", "the bank", "unknown words"]) == 2
+    assert one.differences(["", "the bank", "unknown words"]) == []
