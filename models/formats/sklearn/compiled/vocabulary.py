@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from sys import intern
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +30,11 @@ class Vocabulary:
     def of(cls, terms: Mapping[str, int], stop_words: Set[str], shortest: int, longest: int) -> "Vocabulary":
         """The tables of the n-grams of `shortest` to `longest` words among the terms, each with its column."""
         free = len(terms)
-        split = {term: tuple(term.split(" ")) for term in terms}
-        columns = {words: int(terms[term]) for term, words in split.items() if shortest <= len(words) <= longest}
+        columns = {
+            words: int(column)
+            for term, column in terms.items()
+            if shortest <= len(words := tuple(map(intern, term.split(" ")))) <= longest
+        }
         numbers = {words[0]: column for words, column in columns.items() if len(words) == 1}
         for words in columns:
             for word in words:
