@@ -94,10 +94,11 @@ docs: install
 bench: install
 	$(BIN)/python -m benchmarks.spine
 
-# documents a second, the model alone beside the whole path; PROCESSES=2 for two of each
+# documents a second: the whole path, the limit, the model alone by both engines; PROCESSES=2 for two of each.
+# ROWS=1582045 PROCESSES=2 ROUNDS=3 is the size of the pattern's own example, 1.6 GB of texts
 bench-text: ROWS = 20000
 bench-text: install
-	$(BIN)/python -m benchmarks.text --rows $(ROWS) --processes $(or $(PROCESSES),1)
+	$(BIN)/python -m benchmarks.text --rows $(ROWS) --processes $(or $(PROCESSES),1) --rounds $(or $(ROUNDS),5)
 
 # one GPU: how busy it is kept; DEVICE=cpu ROWS=2000 LAYERS=1 WIDTH=64 only tries the code
 DEVICE ?= cuda:0

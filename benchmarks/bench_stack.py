@@ -78,8 +78,9 @@ def add(p: Producer, job: Job, file: Path, options: AddOptions) -> Artifact:
     with p.engine.begin() as connection:
         jobs.apply(connection, [job], "benchmark")
         new = model_versions.NewVersion(
-            artifact.name, artifact.version, artifact.format, artifact.digest, artifact.signature.to_json()
-        )
+            artifact.name, artifact.version, artifact.format, artifact.digest, artifact.signature.to_json(),
+            artifact.engine.engine, artifact.engine.to_json(),
+        )  # fmt: skip
         prediction_tables.ensure(
             connection, prediction_tables.fit(connection, p.url, job, model_versions.add(connection, new, "benchmark"))
         )

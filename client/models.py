@@ -42,13 +42,14 @@ class Models:
         reference: str | Path | None = None,
         reference_query: str | None = None,
         golden: str | Path | None = None,
+        engine: str | None = None,
         allow_unsteady: bool = False,
     ) -> Added:
         """Store a model file, a folder or `module:Class` as the next version of `name`, after a trial.
 
-        The options are those of `scorebeat models add`. `allow` names formats that run code when they are opened:
-        `pickle` or `mlflow`. A model's first version is published if it scored rows. If the newest version has the
-        same files, nothing is added and that version is returned.
+        The options are those of `scorebeat models add`; without `engine` the fastest one is used. `allow` names formats
+        that run code when they are opened: `pickle` or `mlflow`. A model's first version is published if it scored
+        rows. If the newest version has the same files, nothing is added and that version is returned.
 
         Raises StoreError with the reason if the source cannot become a model, ModelError, UsageError.
         """
@@ -66,7 +67,7 @@ class Models:
         options = AddOptions(
             tuple(inputs), tuple(outputs), tuple(classes), frozenset(trust), frozenset(allow),
             tuple(map(str, files)), reference=by_file or by_query,
-            golden=None if golden is None else Path(golden), unsteady=allow_unsteady,
+            golden=None if golden is None else Path(golden), engine=_engine(engine), unsteady=allow_unsteady,
         )  # fmt: skip
         rows = SampleFile(Path(sample)) if sample is not None else None
         of_job = SampleJob(self._p, sample_job, MOST) if sample_job is not None else None
@@ -92,3 +93,12 @@ class Models:
         if force:
             return publishing.publish_anyway(self._p, name, number, whoami())
         return publishing.publish(self._p, name, number, whoami())
+
+
+def _engine(name: str | None) -> str:
+    """Raises UsageError for a name that is no engine's."""
+    from scorebeat.models.engines import ENGINES  # noqa: PLC0415 -- loads Arrow
+
+    if name is not None and name not in ENGINES:
+        raise UsageError(f"{name!r} is no engine: expected {' or '.join(ENGINES)}, or None for the fastest")
+    return name or ""

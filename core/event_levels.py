@@ -14,6 +14,8 @@ _WARNINGS = frozenset(
         "clock.went_back",
         "device.limit_not_recorded",
         "drift.found",
+        "engine.not_cached",
+        "engine.unavailable",
         "failure.not_recorded",
         "heartbeat.database_away",
         "late.expected",

@@ -11,6 +11,7 @@ from typing import Any, Self
 from scorebeat.core.errors import ModelError
 from scorebeat.drift.profile import Profile
 from scorebeat.models.contract import Described, Signature
+from scorebeat.models.engines import CHOSEN_NATIVE, EngineChoice
 from scorebeat.models.evidence import Evidence
 
 MANIFEST = "model.toml"
@@ -40,6 +41,8 @@ class Artifact:
     """Notes of the trial, for the person who adds the model."""
     evidence: Evidence | None = None
     """The result of the trial if `store.add` returned this artifact; not part of the files."""
+    engine: EngineChoice = CHOSEN_NATIVE
+    """The engine of its workers, likewise."""
     reference: Profile | None = None
     """The profile of the training data, likewise, if a person gave some."""
     reference_source: str = ""

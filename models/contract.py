@@ -151,6 +151,8 @@ class AddOptions:
     """Rows of the training data, which runs are compared with."""
     golden: Path | None = None
     """A file with inputs, and the outputs that the model must return for them wherever it is loaded."""
+    engine: str = ""
+    """The engine that scores it, `native` or `compiled`; empty to choose the fastest of those that agree."""
     unsteady: bool = False
     """Whether predictions may depend on the other rows of a batch, or differ from call to call."""
 
@@ -176,7 +178,8 @@ class Model(Protocol):
     """A loaded model.
 
     It may have two more attributes, each False by default. `returns_new_arrays`: the model never writes to arrays that
-    it returned, so they need no copy. `thread_safe`: several threads may call predict() at once.
+    it returned, so they need no copy. `thread_safe`: several threads may call predict() at once. And if it has
+    several engines, a method `use_engine(engine, cache)`, which raises EngineUnavailable, and `engine`, the one in use.
     """
 
     outputs: pa.Schema

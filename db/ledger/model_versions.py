@@ -1,7 +1,7 @@
 """The `model_versions` table: digests, signatures, and which version is published."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +26,10 @@ class Version:
     format: str
     digest: str
     signature: dict[str, Any]
+    engine: str
+    """What computes its predictions: `native`, its own library, or an engine that returns the same numbers."""
+    engine_choice: dict[str, Any]
+    """How the engine was chosen."""
     added_at: datetime
     added_by: str
     published_at: datetime | None
@@ -54,6 +58,8 @@ class NewVersion:
     format: str
     digest: str
     signature: dict[str, Any]
+    engine: str = "native"
+    engine_choice: dict[str, Any] = field(default_factory=dict)
 
 
 class VersionTaken(ModelError):
@@ -79,6 +85,19 @@ def add(connection: Connection, new: NewVersion, by: str, *, may_publish: bool =
     if may_publish and published(connection, new.name) is None:
         return publish(connection, new.name, new.version, by)
     return found
+
+
+def set_engine(connection: Connection, new: NewVersion, by: str) -> Version:
+    """Score a version that exists by the engine of `new`; processes that have it loaded go on with theirs."""
+    before = lock(connection, new.name, new.version)
+    connection.execute(
+        update(versions)
+        .where(versions.c.name == new.name, versions.c.version == new.version)
+        .values(engine=new.engine, engine_choice=new.engine_choice)
+    )
+    if before.engine != new.engine:
+        audit.record(connection, by, "model.engine", f"model {before}", before=before.engine, now=new.engine)
+    return get(connection, new.name, new.version)
 
 
 def get(connection: Connection, name: str, version: int) -> Version:

@@ -60,6 +60,8 @@ model_versions = Table(
     Column("format", Text, nullable=False),
     Column("digest", Text, nullable=False, comment="SHA-256 over all files of the artifact"),
     Column("signature", JSONB, nullable=False, comment="inputs and outputs with their types"),
+    Column("engine", Text, nullable=False, server_default="native", comment="what computes its predictions"),
+    Column("engine_choice", JSONB, nullable=False, server_default="{}", comment="how it was chosen, with rows/s"),
     timestamp("added_at", now=True, null=False),
     Column("added_by", Text, nullable=False),
     timestamp("published_at"),

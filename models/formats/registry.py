@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from scorebeat.core.errors import ModelError, StoreError
+from scorebeat.core.errors import ModelError, StoreError, one_line
+from scorebeat.core.events import emit
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import AddOptions, Described, Model, Signature
 from scorebeat.models.copying import copy_regular
+from scorebeat.models.engines import NATIVE, EngineUnavailable
 from scorebeat.models.formats.shared import light_skops
 from scorebeat.models.inputs.own_rows import OwnRows
 from scorebeat.models.inputs.samples import Known
@@ -126,12 +128,29 @@ def format_of(source: str) -> Format:
     )
 
 
-def load(artifact: Artifact, device: str = "cpu") -> Model:
-    """The model of an artifact that `store.open_artifact` verified. Raises ModelError if it is damaged."""
+def load(artifact: Artifact, device: str = "cpu", engine: str = NATIVE, cache: Path | None = None) -> Model:
+    """The model of an artifact that `store.open_artifact` verified, scored by the engine that was chosen for it.
+
+    An engine that is unavailable here costs speed only: the model's own library scores then. `cache` keeps machine
+    code. Raises ModelError if the model is damaged.
+    """
     if artifact.format not in _MODULES:
         raise ModelError(f"model {artifact}: this version of Scorebeat reads no format {artifact.format!r}")
     with contained():
-        return format_named(artifact.format).load(artifact, device if device in artifact.devices else "cpu")
+        model = format_named(artifact.format).load(artifact, device if device in artifact.devices else "cpu")
+        if engine != NATIVE and cache is not None:
+            _use_engine(model, engine, cache, str(artifact))
+        return model
+
+
+def _use_engine(model: Model, engine: str, cache: Path, name: str) -> None:
+    use = getattr(model, "use_engine", None)
+    try:
+        if use is None:
+            raise EngineUnavailable("this version of Scorebeat has no such engine for it")
+        use(engine, cache)
+    except EngineUnavailable as error:
+        emit("engine.unavailable", model=name, engine=engine, reason=one_line(error))
 
 
 def copy_file(source: str, draft: Path, add_options: AddOptions) -> str:

@@ -54,7 +54,7 @@ def add(
     draft = Path(tempfile.mkdtemp(prefix="scorebeat-")) if remote else local.new_draft(Path(store))
     try:
         with watched_command.model_code(f"{source} was not added", draft):
-            fresh = _tried(draft, source, name, add_options)
+            fresh = _tried(draft, source, name, add_options, cache)
         return remote.keep(fresh, recorded) if remote else local.keep(Path(store), fresh, recorded)
     except ModelError as error:
         raise StoreError(f"{source} was not added: {error}") from error
@@ -131,7 +131,7 @@ def require_name(name: str) -> None:
         )
 
 
-def _tried(draft: Path, source: str, name: str, add_options: AddOptions) -> Artifact:
+def _tried(draft: Path, source: str, name: str, add_options: AddOptions, cache: Path) -> Artifact:
     """Fill the draft and try the model, which must leave this process and its own files unchanged. Raises as `add`."""
     around, model_format = Surroundings(name), registry.format_of(source)
     with refusals.translate_errors(source, draft, registry.copy_name(source)):
@@ -148,7 +148,7 @@ def _tried(draft: Path, source: str, name: str, add_options: AddOptions) -> Arti
         (draft / MANIFEST).write_text(text, "utf-8")
         artifact = Artifact.read(draft, name, 0, digest(draft))
     with refusals.translate_errors(source, draft, file, with_versions=True), around.entered():
-        tried = trial.try_out(artifact, add_options)
+        tried = trial.try_out(artifact, add_options, cache)
         _require_unchanged(draft, taken, source)
     if around.has_closed_descriptors:
         raise StoreError(
@@ -161,6 +161,7 @@ def _tried(draft: Path, source: str, name: str, add_options: AddOptions) -> Arti
         artifact,
         notes=(*described.notes, *tried.notes),
         evidence=evidence,
+        engine=tried.engine,
         reference=tried.reference,
         reference_source=tried.reference_source,
     )

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -11,6 +12,7 @@ from scorebeat.core.errors import ModelError, OutputError, ScorebeatError, Signa
 from scorebeat.drift.profile import Profile
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import AddOptions, Model
+from scorebeat.models.engines import CHOSEN_NATIVE, NATIVE, EngineChoice
 from scorebeat.models.evidence import INVENTED, Evidence
 from scorebeat.models.formats import registry
 from scorebeat.models.formats.shared import refusals
@@ -19,7 +21,7 @@ from scorebeat.models.inputs.own_rows import OwnRows, frame_of
 from scorebeat.models.inputs.samples import Sampled, inventions
 from scorebeat.models.scoring.micro_batches import MicroBatches
 from scorebeat.models.scoring.score_rows import find_failing_row
-from scorebeat.models.trial import golden, likeness, reference
+from scorebeat.models.trial import engine_choice, golden, likeness, reference
 from scorebeat.models.trial.likeness import Values
 from scorebeat.models.trial.steadiness import dependence, is_single
 
@@ -44,24 +46,26 @@ class Tried:
 
     evidence: Evidence
     notes: tuple[str, ...] = ()
+    engine: EngineChoice = CHOSEN_NATIVE
     reference: Profile | None = None
     """The profile of the training data that a person gave."""
     reference_source: str = ""
 
 
-def try_out(artifact: Artifact, add_options: AddOptions) -> Tried:
-    """Score rows as a worker does, twice, each row alone, and by the library itself.
+def try_out(artifact: Artifact, add_options: AddOptions, cache: Path) -> Tried:
+    """Score rows as a worker does, twice, each row alone, and by the library itself; `cache` keeps machine code.
 
+    The engine is chosen first, so that all of it is tried with the engine of the workers.
     Raises ModelError for what is certain: for a person's rows any error or difference; for invented rows a broken
     contract, a wrong type or shape, or predictions that differ.
     """
     model = registry.load(artifact)
     model_format = registry.format_named(artifact.format)
     if add_options.sample is None:
-        tried = _on_invented(model_format, model, artifact, add_options)
+        tried = _on_invented(model_format, model, artifact, add_options, cache)
     else:
         sampled = add_options.sample.read(artifact.signature)
-        tried = _on_sample(model_format, model, artifact, sampled, add_options)
+        tried = _on_sample(model_format, model, artifact, sampled, add_options, cache)
     golden_rows = golden.require_agreement(artifact, model)
     notes = (f"it agrees with its {golden_rows:,} golden rows, which each worker scores when it loads it",)
     tried = replace(tried, notes=(*tried.notes, *(notes if golden_rows else ())))
@@ -72,10 +76,18 @@ def try_out(artifact: Artifact, add_options: AddOptions) -> Tried:
 
 
 def _on_sample(
-    model_format: registry.Format, model: Model, artifact: Artifact, sampled: Sampled, add_options: AddOptions
+    model_format: registry.Format,
+    model: Model,
+    artifact: Artifact,
+    sampled: Sampled,
+    add_options: AddOptions,
+    cache: Path,
 ) -> Tried:
     rows = bind(artifact.signature, sampled.rows.schema).apply(sampled.rows)
     predicted = _scored(model, rows, sampled)
+    engine = engine_choice.choose(model, rows, predicted, add_options.engine, cache)
+    if engine.engine != NATIVE:
+        predicted = _scored(model, rows, sampled)
     trial = _Trial(model, rows, predicted, sampled, add_options)
     unsteady = trial.unsteadiness()
     own = OwnRows.of(artifact.signature, sampled)
@@ -83,10 +95,12 @@ def _on_sample(
     evidence = Evidence(rows.num_rows, sampled.source, largest, unsteady=unsteady)
     shown = ", ".join(sampled.unused[:8]) + ", ..." * (len(sampled.unused) > 8)
     notes = (f"{sampled.source} has columns that the model does not use: {shown}",) if sampled.unused else ()
-    return Tried(evidence, (*notes, *_warnings(unsteady)))
+    return Tried(evidence, (*notes, *_warnings(unsteady)), engine)
 
 
-def _on_invented(model_format: registry.Format, model: Model, artifact: Artifact, add_options: AddOptions) -> Tried:
+def _on_invented(
+    model_format: registry.Format, model: Model, artifact: Artifact, add_options: AddOptions, cache: Path
+) -> Tried:
     known = model_format.known_values(model, artifact.signature)
     first: Exception | None = None
     for rows in inventions(artifact.signature, INVENTED_ROWS, known):
@@ -96,6 +110,9 @@ def _on_invented(model_format: registry.Format, model: Model, artifact: Artifact
             _require_uncertain(error, artifact)
             first = first or error
             continue
+        engine = engine_choice.choose(model, rows, predicted, add_options.engine, cache)
+        if engine.engine != NATIVE:
+            predicted = MicroBatches(model).predict(rows)
         sampled = Sampled(INVENTED, rows, partial(frame_of, rows), is_from_person=False)
         trial = _Trial(model, rows, predicted, sampled, add_options)
         unsteady = trial.unsteadiness()
@@ -103,7 +120,7 @@ def _on_invented(model_format: registry.Format, model: Model, artifact: Artifact
         largest = None if unsteady else trial.difference_from_library(model_format, artifact, own, must_score=False)
         unsure = _ALIKE if len({str(row) for row in rows.to_pylist()}) == 1 else ""
         evidence = Evidence(rows.num_rows, difference=largest, unsteady=unsteady, unsure=unsure)
-        return Tried(evidence, _warnings(unsteady))
+        return Tried(evidence, _warnings(unsteady), engine)
     error_text = refusals.error_summary(first) if first is not None else ""
     wanted = ", ".join(map(str, artifact.signature.inputs[:8]))
     note = (

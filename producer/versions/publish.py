@@ -88,11 +88,21 @@ def _store(p: Producer, source: str | Path, name: str, options: AddOptions) -> A
 
 def _record(p: Producer, artifact: Artifact, by: str) -> Added:
     name = artifact.name
-    new = NewVersion(name, artifact.version, artifact.format, artifact.digest, artifact.signature.to_json())
+    new = NewVersion(
+        name,
+        artifact.version,
+        artifact.format,
+        artifact.digest,
+        artifact.signature.to_json(),
+        artifact.engine.engine,
+        artifact.engine.to_json(),
+    )
     with reachable(p.url), p.engine.begin() as connection:
         evidence = artifact.evidence
         was_scored = evidence is None or evidence.is_enough
         version = model_versions.add(connection, new, by, may_publish=was_scored)
+        if artifact.engine.by_person:
+            version = model_versions.set_engine(connection, new, by)
         if evidence is not None:
             audit.record(connection, by, ADDED, f"model {version}", evidence=evidence.to_json())
         if artifact.reference is not None:

@@ -14,6 +14,7 @@ from tests.parity.compare import differences
 from tests.parity.known import KNOWN
 from tests.parity.system import Parity
 from tests.support import fixtures
+from tests.support.machine_code import shared_machine_code
 
 pytestmark = pytest.mark.wide(slow=20)
 
@@ -29,7 +30,7 @@ def parity(stack: StackUrls, template: str, tmp_path_factory: pytest.TempPathFac
             database_url=next(database),
             broker_url=stack.broker_url,
             artifacts=folder / "artifacts",
-            cache=folder / "cache",
+            cache=shared_machine_code(folder / "cache"),
             data=folder / "data",
         )
     )

@@ -26,6 +26,7 @@ from scorebeat.db.connect.engine import make_engine
 from scorebeat.db.schema import migrate
 from scorebeat.producer.context import Producer
 from tests.support.fork_server import FORKS
+from tests.support.machine_code import shared_machine_code
 
 REPOSITORY = Path(__file__).parents[2]
 TEMPLATE = "migrated_template"
@@ -104,7 +105,7 @@ def settings(database: str, broker: str, tmp_path: Path) -> Settings:
         jobs=tmp_path / "jobs.toml",
         prices=tmp_path / "prices.toml",
         artifacts=tmp_path / "artifacts",
-        cache=tmp_path / "cache",
+        cache=shared_machine_code(tmp_path / "cache"),
         data=tmp_path / "data",
         claim_ttl=timedelta(seconds=4),
         heartbeat=timedelta(seconds=1),

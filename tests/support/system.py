@@ -28,6 +28,7 @@ from scorebeat.producer.requests.apply import apply
 from scorebeat.producer.requests.enqueue import Request, enqueue
 from scorebeat.producer.versions import publish
 from tests.support.fixtures import Programs, kill_group, wait_for
+from tests.support.machine_code import shared_machine_code
 from tests.support.own_servers import OwnServers, own_servers
 from tests.support.source_tables import BIGINT, INPUTS, KeyCase, fill
 
@@ -229,7 +230,7 @@ def own_system(folder: Path, **options: Any) -> Iterator[System]:
             "database_url": servers.urls.database_url,
             "broker_url": servers.urls.broker_url,
             "artifacts": folder / "artifacts",
-            "cache": folder / "cache",
+            "cache": shared_machine_code(folder / "cache"),
             "jobs": folder / "jobs.toml",
             "data": folder / "data",
         }

@@ -25,6 +25,7 @@ from scorebeat.db.records import device_limits
 from scorebeat.db.source import pending, session_leftovers, snapshot, source
 from scorebeat.db.source.source import Source
 from scorebeat.models.contract import Signature
+from scorebeat.models.engines import NATIVE
 from scorebeat.models.formats import registry
 from scorebeat.models.inputs.binding import Binding, bind
 from scorebeat.models.scoring.micro_batches import MicroBatches
@@ -174,11 +175,18 @@ class Runtime:
         chosen = device.current().for_model(artifact.devices)
         around = partial(lost_descriptors.entered, Surroundings(str(version)))
         with around():
-            model = registry.load(artifact, chosen.kind)
+            model = registry.load(artifact, chosen.kind, version.engine, cache)
             self.golden_rows[str(version)] = golden.require_agreement(artifact, model)
         with self.engine.connect() as connection:
             limit = device_limits.known(connection, version.name, version.version, chosen.model)
-        emit("model.loaded", model=str(version), device=chosen.name, hardware=chosen.model, micro_batch_rows=limit)
+        emit(
+            "model.loaded",
+            model=str(version),
+            engine=getattr(model, "engine", NATIVE),
+            device=chosen.name,
+            hardware=chosen.model,
+            micro_batch_rows=limit,
+        )
         return MicroBatches(model, limit, partial(self._learn, version, chosen), around)
 
     def _learn(self, version: model_versions.Version, chosen: Device, rows: int) -> None:

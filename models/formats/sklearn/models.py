@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from scorebeat.core.errors import OutputError, StoreError, text
 from scorebeat.models.artifact import Artifact
-from scorebeat.models.contract import AddOptions, Described, Model, Signature
+from scorebeat.models.contract import AddOptions, Described, Input, Model, Signature
+from scorebeat.models.engines import NATIVE
 from scorebeat.models.formats.shared.labels import Labels, label_follows_probability
 from scorebeat.models.formats.shared.null_blame import explain
 from scorebeat.models.formats.shared.tensors import typed
 from scorebeat.models.formats.sklearn.columns import runs_own_code
+from scorebeat.models.formats.sklearn.compiled.plan import reads_texts
+from scorebeat.models.formats.sklearn.compiled.use import Call, compiled_call
 from scorebeat.models.formats.sklearn.inputs import FRAME, MATRIX, OBJECTS, Feed, InputPlan, make_feed, plan_inputs
 from scorebeat.models.formats.sklearn.outputs import (
     BY_CLASS,
@@ -90,6 +94,7 @@ def ready(model: Any, artifact: Artifact) -> Model:
         loaded = EmbeddingModel(model, feed, outputs)
     else:
         loaded = ValueModel(model, feed, outputs)
+    loaded.fed_as, loaded.inputs = fed_as, inputs
     if fed_as in (FRAME, OBJECTS) and runs_own_code(model):
         loaded.apart = changed_by_null(inputs)
     return loaded
@@ -104,11 +109,34 @@ class SklearnModel:
     apart: tuple[str, ...] = ()
     """Inputs whose dtype a NULL changes, if the model's own code may depend on the dtype."""
 
+    fed_as = MATRIX
+    inputs: tuple[Input, ...] = ()
+
     def __init__(self, model: Any, feed: Feed, outputs: pa.Schema) -> None:
         self.model = model
         self.feed = feed
         self.outputs = outputs
         self.thread_safe = is_of_scikit_learn(model)
+        self.engine = NATIVE
+        self._call: Call = self.native
+        self._compiled: Call | None = None
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether a vectorizer of texts is in it."""
+        return reads_texts(self.model)
+
+    def use_engine(self, engine: str, cache: Path) -> None:
+        """Score by this engine from now on; `cache` keeps machine code.
+
+        Raises EngineUnavailable with the reason if the engine would not return the same numbers, or is not installed.
+        """
+        if engine == NATIVE:
+            self._call = self.native
+        else:
+            self._compiled = self._compiled or compiled_call(self, cache)
+            self._call = self._compiled
+        self.engine = engine
 
     def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         if not rows.num_rows:  # scikit-learn refuses a matrix without rows
@@ -128,7 +156,11 @@ class SklearnModel:
         raise NotImplementedError
 
     def call(self, method: str, rows: pa.RecordBatch) -> Any:
-        """What a method of the model returns for the rows. Its input is new, because it may write to it."""
+        """What a method of the model returns for the rows, by the engine in use."""
+        return self._call(method, rows)
+
+    def native(self, method: str, rows: pa.RecordBatch) -> Any:
+        """What a method of the model itself returns. Its input is new, because it may write to it."""
         return getattr(self.model, method)(writable(self.feed(rows)))
 
 
@@ -151,7 +183,7 @@ class ProbabilityModel(SklearnModel):
             )
         if self.label_follows:
             labels = self.labels.most_probable(
-                probabilities, lambda near: self.call("predict", rows.take(pa.array(near)))
+                probabilities, lambda near: self.native("predict", rows.take(pa.array(near)))
             )
         else:
             labels = self.labels.named(self.call("predict", rows))

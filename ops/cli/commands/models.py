@@ -12,6 +12,7 @@ from scorebeat.db.ledger import jobs, model_versions
 from scorebeat.db.reports import shares, status
 from scorebeat.db.source import parameter_values, planning_cursor
 from scorebeat.models.contract import AddOptions
+from scorebeat.models.engines import CHOSEN_NATIVE, ENGINES, EngineChoice
 from scorebeat.models.inputs.sample_file import MOST, SampleFile
 from scorebeat.models.inputs.samples import Sample
 from scorebeat.models.trial.reference import MOST as MOST_OF_REFERENCE
@@ -29,7 +30,7 @@ NAMED = ("inputs", "outputs", "classes")
 """Options whose value is a list of names, separated by commas."""
 SHOWN = 20
 """Inputs or outputs of a new version that are printed."""
-COLUMNS = ("model", "format", "published_at", "digest", "rows_scored", "done", "added_at", "added_by")
+COLUMNS = ("model", "format", "engine", "published_at", "digest", "rows_scored", "done", "added_at", "added_by")
 
 
 @click.group()
@@ -89,6 +90,8 @@ def _listed(connection: Connection, name: str | None) -> list[dict[str, Any]]:
             "name": version.name,
             "version": version.version,
             "format": version.format,
+            "engine": version.engine,
+            "engine_choice": version.engine_choice,
             "published_at": version.published_at if version.published else None,
             "digest": version.digest,
             "rows_scored": scored.get((version.name, version.version), 0),
@@ -142,6 +145,11 @@ def _listed(connection: Connection, name: str | None) -> list[dict[str, Any]]:
     help="Inputs and the outputs that the model must return for them: a worker that computes others refuses it.",
 )
 @click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    help="Score by this engine, instead of the fastest of those that return the same numbers.",
+)
+@click.option(
     "--allow-unsteady",
     is_flag=True,
     help="Accept a model whose predictions of a row depend on other rows, or on chance.",
@@ -174,6 +182,7 @@ def add_version(
             files=files,
             reference=_reference(p, options),
             golden=options["golden"],
+            engine=options["engine"] or "",
             unsteady=options["allow_unsteady"],
         )
         added = publishing.add(p, source, name, whoami(), add_options, _sample(p, options))
@@ -185,6 +194,9 @@ def add_version(
     click.echo(f"outputs  {_listing([f'{o.name} {o.type}' for o in added.artifact.signature.outputs])}")
     if added.artifact.evidence is not None:
         click.echo(f"evidence {added.artifact.evidence}")
+    engine = EngineChoice.from_json(version.engine_choice)
+    if engine != CHOSEN_NATIVE:
+        click.echo(f"engine   {engine}")
     if added.jobs:
         click.echo(f"jobs     {', '.join(added.jobs)}")
     for line in (*added.artifact.notes, *added.notes):
