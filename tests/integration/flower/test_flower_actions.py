@@ -175,7 +175,7 @@ def test_a_requeue_resumes_the_run_and_records_its_user(s: System, flower: Flowe
     assert states(s, first) + states(s, second) == ["pending"] * 3
     assert recorded(s, f"run {first}") == [("run.requeued", "flower")]
     assert recorded(s, f"run {second}") == [("run.requeued", "ann")]
-    assert "ann: run.requeued" in guarded.get(f"/runs/{second}").text
+    assert "<bdi>ann</bdi>: run.requeued" in guarded.get(f"/runs/{second}").text
 
 
 def test_a_name_that_nobody_checked_is_not_recorded(s: System, flower: Flower) -> None:
