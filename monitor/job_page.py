@@ -42,7 +42,8 @@ class JobPage(Page):
         run, side, measure = (
             self.whole_number("run"),
             self.get_query_argument("side", ""),
-            self.get_argument("measure", ""),
+            # Flower's own `get_argument` would escape quotes and `<`; a name may begin with a space
+            self.get_query_argument("measure", "", strip=False),
         )
         if run is None:
             return None

@@ -114,7 +114,10 @@ class Joined:
         if self.truth.known_at is None:
             return f"CASE WHEN q.{first} IS NOT NULL THEN {made} END"
         known = self._week_of(_KNOWN, is_instant=self._is_instant)
-        return f"CASE WHEN q.{first} IS NULL THEN NULL WHEN {_IS_A_DATE} THEN {known} ELSE {made} END"
+        return (
+            f"CASE WHEN q.{first} IS NULL THEN NULL WHEN {_IS_A_DATE} THEN {known}"
+            f" WHEN {_KNOWN} > {_LAST} THEN date_trunc('week', DATE {_LAST})::date ELSE {made} END"
+        )
 
     @property
     def _after(self) -> str:
@@ -141,7 +144,9 @@ class Joined:
 
 _HAS_LABEL = f"q.{ident(LABEL)} IS NOT NULL"
 _KNOWN = f"q.{ident(KNOWN_AT)}"
-_IS_A_DATE = f"{_KNOWN} BETWEEN '0001-01-15' AND '9999-12-15'"
+_LAST = "'9999-12-15'"
+"""Whatever is later, such as 9999-12-31 or infinity, is in the week of this day: a week to come, as any other."""
+_IS_A_DATE = f"{_KNOWN} BETWEEN '0001-01-15' AND {_LAST}"
 """Neither NULL, nor infinite, nor a year that Python does not have."""
 
 

@@ -21,7 +21,7 @@ QUANTILES = (0.1, 0.5, 0.9)
 
 @dataclass(frozen=True)
 class Day:
-    """The runs that were due, or without a schedule began, on one day in the job's time zone."""
+    """The runs that were due, or without a due time of the past were requested, on one day in the job's time zone."""
 
     on: date
     states: tuple[tuple[RunState, int], ...]
@@ -56,11 +56,11 @@ class MeasureHistogram:
 
 
 def days(connection: Connection, job: str, timezone: str, weeks: int) -> list[Day]:
-    """Days with runs of the last so many weeks, the oldest first."""
+    """Days of the runs that were requested in the last so many weeks, the oldest first."""
     since = database_clock.now(connection) - timedelta(weeks=weeks)
     rows = connection.execute(
         text(
-            "SELECT (coalesce(due_at, created_at) AT TIME ZONE :timezone)::date AS day, state, count(*) AS runs,"
+            "SELECT (least(due_at, created_at) AT TIME ZONE :timezone)::date AS day, state, count(*) AS runs,"
             " max(id) AS newest FROM scorebeat.runs WHERE job = :job AND created_at > :since"
             " GROUP BY 1, 2 ORDER BY 1, 2"
         ),
@@ -102,16 +102,18 @@ def _outputs(run: int, version: int, profile: Profile) -> RunOutputs:
     return RunOutputs(run, version, profile.rows, labels, quantiles)
 
 
-def histograms(connection: Connection, run: int, measures: Sequence[tuple[str, str]]) -> list[MeasureHistogram]:
-    """The distributions of these measures, each a side and a name, that the run was compared by; unknown ones are
-    left out."""
+def histograms(
+    connection: Connection, job: str, run: int, measures: Sequence[tuple[str, str]]
+) -> list[MeasureHistogram]:
+    """The distributions of these measures, each a side and a name, that the run of the job was compared by; unknown
+    ones, and those of another job's run, are left out."""
     row = connection.execute(
         text(
             "SELECT p.profile, p.findings, f.profile AS reference, f.source, f.made_at > p.compared_at AS is_newer"
             " FROM scorebeat.run_profiles p JOIN scorebeat.reference_profiles f ON f.id = p.reference_id"
-            " WHERE p.run_id = :run AND p.findings IS NOT NULL"
+            " WHERE p.job = :job AND p.run_id = :run AND p.findings IS NOT NULL"
         ),
-        {"run": run},
+        {"job": job, "run": run},
     ).one_or_none()
     if row is None:
         return []

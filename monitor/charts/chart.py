@@ -110,14 +110,15 @@ def lines(
 
     `names` are those of the positions.
     """
-    step, span = 100.0 / max(1, len(names)), (high - low) or 1.0
+    # halves, because the span of -1e308 to 1e308 is no float
+    step, half_span = 100.0 / max(1, len(names)), (high / 2 - low / 2) or 1.0
     dots, strokes = [], []
     for series in found:
         before: Mark | None = None
         for at, value in enumerate(series.values):
             if value is None:
                 continue
-            level = 100.0 - 100.0 * (value - low) / span
+            level = 100.0 - 100.0 * ((value / 2 - low / 2) / half_span)
             dot = Mark((at + 0.5) * step, level, 0, 0, series.kind, f"{names[at]}: {series.name} {value:.4g}")
             if before is not None:
                 strokes.append(Stroke(before.x, before.y, dot.x, dot.y, series.kind))

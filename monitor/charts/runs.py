@@ -26,6 +26,7 @@ def calendar(found: Sequence[Day], today: date, weeks: int, timezone: str) -> Ch
     """A column a week, a row a weekday, from Monday down."""
     monday = today - timedelta(days=today.weekday(), weeks=weeks - 1)
     width, height = 100.0 / weeks, 100.0 / WEEKDAYS
+    found = [day for day in found if day.on >= monday]  # a backfill has runs that were due long before
     by_day = {day.on: day for day in found}
     marks = []
     for at in range((today - monday).days + 1):

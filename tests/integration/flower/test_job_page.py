@@ -121,6 +121,24 @@ def test_a_cell_of_the_heat_map_leads_to_its_distribution(flower: Flower, job: s
     assert f"{MARKUP} (input)".replace("<", "&lt;").replace('"', "&quot;") not in chosen.text
 
 
+def test_a_measure_with_markup_in_its_name_is_drawn_too(flower: Flower, job: str) -> None:
+    cells = [address for address in Tables(flower.get(f"/runs/job/{job}").text).addresses if "onclick" in address]
+    assert len(cells) == 2
+
+    chosen = flower.get(cells[0])
+
+    assert [table[0][0] for table in Tables(chosen.text).tables].count("values") == 1
+    assert "was not compared" not in chosen.text
+
+
+def test_the_page_of_a_job_draws_no_run_of_another_job(s: System, flower: Flower, job: str) -> None:
+    *_, others = drifted_job(s, "another")
+
+    page = flower.get(f"/runs/job/{job}?run={others}&side=input&measure=calm").text
+
+    assert f"run {others} was not compared by an input calm." in page
+
+
 @pytest.mark.parametrize(
     ("path", "status", "message"),
     [
@@ -155,6 +173,19 @@ def test_a_job_without_runs_and_one_that_was_removed_have_a_page(s: System, flow
     page = flower.get("/runs/job/gone").text
     assert "no longer in a jobs file" in page
     assert 'id="run-gone"' not in page
+
+
+def test_a_run_that_is_due_in_a_year_to_come_is_in_the_calendar_of_today(s: System, flower: Flower) -> None:
+    run = a_run(s, "succeeded", "ahead", "committed")
+    s.execute("UPDATE scorebeat.runs SET due_at = '9999-12-31' WHERE id = :run", run=run)
+    ((today,),) = s.query("SELECT (now() AT TIME ZONE 'UTC')::date")
+
+    page = flower.get("/runs/job/ahead")
+
+    assert (page.status_code, Tables(page.text).of("Day", "Runs", "Newest")) == (
+        200,
+        [[str(today), "1 succeeded", f"run {run}"]],
+    )
 
 
 def test_a_report_is_one_file_with_the_figures_of_the_page(

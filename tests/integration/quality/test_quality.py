@@ -254,6 +254,9 @@ def test_labels_of_a_week_to_come_are_named_and_old_weeks_show_what_is_known(sho
         found = quality.of_job(connection, job.name)
     assert found.weeks[0].week == newest
     assert "They are left out" in (found.failure or "")
+    shop.sql("UPDATE outcomes SET known_at = 'infinity' WHERE id = 2")
+    with pytest.raises(SignatureError, match="2 rows with a label have a known_at in a week to come"):
+        shop.measure(job)
 
 
 @pytest.mark.slow

@@ -48,6 +48,12 @@ def test_a_line_goes_over_the_positions_that_have_no_value() -> None:
     assert len(strokes) == 1
 
 
+def test_a_line_of_the_greatest_numbers_is_within_the_drawing() -> None:
+    dots, _ = lines([Series("m", "k", (-1.7e308, 0.0, 1.7e308))], ("x", "y", "z"), -1.7e308, 1.7e308)
+
+    assert [dot.y for dot in dots] == [100, 50, 0]
+
+
 def test_a_day_has_the_place_of_its_week_and_the_colour_of_its_worst_run() -> None:
     found = [
         Day(MONDAY, ((RunState.FAILED, 1), (RunState.SUCCEEDED, 3)), 4),
@@ -64,6 +70,14 @@ def test_a_day_has_the_place_of_its_week_and_the_colour_of_its_worst_run() -> No
         ("2026-07-08", "1 succeeded", "run 5"),
         ("2026-07-06", "1 failed, 3 succeeded", "run 4"),
     ]
+
+
+def test_runs_that_were_due_before_the_calendar_are_not_counted_in_it() -> None:
+    found = [Day(MONDAY + timedelta(weeks=-n), ((RunState.SUCCEEDED, 1),), 9 - n) for n in (50, 2, 1)]
+    chart = runs.calendar(found, MONDAY, 2, "UTC")
+
+    assert chart.summary == "the last 2 weeks: 1 day with runs, 1 succeeded"
+    assert [row.cells[0] for row in chart.rows] == [str(MONDAY + timedelta(weeks=-1))]
 
 
 def test_late_runs_are_named_and_the_deadline_is_a_line() -> None:
