@@ -60,13 +60,13 @@ model_versions = Table(
     Column("format", Text, nullable=False),
     Column("digest", Text, nullable=False, comment="SHA-256 over all files of the artifact"),
     Column("signature", JSONB, nullable=False, comment="inputs and outputs with their types"),
-    Column("engine", Text, nullable=False, server_default="native", comment="what computes its predictions"),
-    Column("engine_choice", JSONB, nullable=False, server_default="{}", comment="how it was chosen, with rows/s"),
     timestamp("added_at", now=True, null=False),
     Column("added_by", Text, nullable=False),
     timestamp("published_at"),
     timestamp("retired_at"),  # published earlier, replaced since
     timestamp("dropped_at"),  # its predictions are gone; its number is never used again
+    Column("engine", Text, nullable=False, server_default="native", comment="what computes its predictions"),
+    Column("engine_choice", JSONB, nullable=False, server_default="{}", comment="how it was chosen, with rows/s"),
     CheckConstraint("version > 0", name="version"),
     CheckConstraint("retired_at IS NULL OR published_at IS NOT NULL", name="retired"),
     CheckConstraint("dropped_at IS NULL OR published_at IS NULL OR retired_at IS NOT NULL", name="dropped"),

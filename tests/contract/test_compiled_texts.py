@@ -15,7 +15,14 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfTransformer, TfidfVectorizer
-from sklearn.linear_model import LogisticRegression, PassiveAggressiveClassifier, Ridge, RidgeClassifier, SGDClassifier
+from sklearn.linear_model import (
+    LinearRegression,
+    LogisticRegression,
+    PassiveAggressiveClassifier,
+    Ridge,
+    RidgeClassifier,
+    SGDClassifier,
+)
 from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import ComplementNB, MultinomialNB
@@ -40,6 +47,8 @@ TEXTS = st.text(EVERYTHING, max_size=60) | st.builds(
 )
 
 VECTORIZERS: dict[str, Callable[[], Any]] = {
+    "words with spaces": lambda: CountVectorizer(token_pattern=r"[^,;.]+"),
+    "a stop word with a space": lambda: TfidfVectorizer(token_pattern=r"[^,;.]+", stop_words=["the bank", "nobody"]),
     "as by default": TfidfVectorizer,
     "pairs, sublinear": lambda: TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
     "pairs and triples alone": lambda: CountVectorizer(ngram_range=(2, 3)),
@@ -149,6 +158,14 @@ def test_each_linear_model_goes_on_from_the_compiled_scores(cache: Path, end: st
 
     assert one.differences(texts) == []
     assert one.by_scikit_learn(CORPUS) == 0
+
+
+@pytest.mark.parametrize("inner", [Ridge, LinearRegression])
+def test_a_classifier_that_shows_no_nearness_of_its_classes_is_not_compiled(cache: Path, inner: Any) -> None:
+    model = make_pipeline(TfidfVectorizer(), OneVsRestClassifier(inner())).fit(CORPUS, LABELS)
+
+    with pytest.raises(EngineUnavailable, match="OneVsRestClassifier has neither decision_function nor predict_proba"):
+        Engines(model, cache)
 
 
 def test_values_come_from_the_compiled_scores(cache: Path) -> None:

@@ -41,6 +41,8 @@ _WEIGHTS = {
     naive_bayes.ComplementNB: "feature_log_prob_",
 }
 """Models that multiply their features by weights, and only use the products; the attribute with the weights."""
+_SHOW_TIES = ("decision_function", "predict_proba")
+"""Methods by which a classifier shows how near its classes are: rounding decides between equal ones."""
 Matrix = NDArray[np.float64]
 
 
@@ -55,6 +57,8 @@ class LinearEnd:
         self._around: list[Any] = []
         self.model = self._taking_scores(model)
         """As the model itself, for [rows, scores]: its own code goes on from the products."""
+        if hasattr(model, "classes_") and not any(hasattr(model, name) for name in _SHOW_TIES):
+            raise Unfit(f"its {type(model).__name__} has neither {' nor '.join(_SHOW_TIES)}")
         self.weights = np.concatenate(self._weights, axis=1)
         """Of [features, scores]."""
         scores, first = np.eye(self.weights.shape[1]), 0

@@ -20,6 +20,7 @@ from scorebeat.models.formats.sklearn.inputs import FRAME, TEXTS
 from scorebeat.models.formats.sklearn.outputs import has_several_labels
 
 _NORMS = {None: 0, "l1": 1, "l2": 2}
+_EXAMPLES = 200
 _CHANGE_TEXTS = ("preprocessor", "tokenizer", "strip_accents")
 """Parameters of a vectorizer that change texts in ways that the pass does not know."""
 
@@ -33,6 +34,8 @@ class TextBlock:
     characters: Characters
     grams: tuple[int, int]
     vocabulary: Vocabulary
+    examples: tuple[str, ...]
+    """Some terms as the model has them."""
     is_hashed: bool
     is_signed: bool
     is_binary: bool
@@ -183,6 +186,7 @@ def _block(vectorizer: Any, tfidf: Any, column: str, weights: Matrix) -> TextBlo
         known,
         (shortest, longest),
         Vocabulary.of(terms, frozenset(vectorizer.get_stop_words() or ()), shortest, longest),
+        tuple(list(terms)[:: max(1, len(terms) // _EXAMPLES)]),
         is_hashed,
         is_signed,
         bool(vectorizer.binary),

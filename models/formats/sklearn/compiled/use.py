@@ -78,7 +78,10 @@ def _prove(loaded: Loaded, made: Call, rows: pa.RecordBatch) -> None:
             expected = np.asarray(loaded.native(method, rows))
         except Exception:  # noqa: BLE001 -- the rows are invented: other columns may not take their values
             return
-        found = np.asarray(made(method, rows))
+        try:
+            found = np.asarray(made(method, rows))
+        except Exception as error:
+            raise EngineUnavailable(f"its {method} fails: {one_line(error)}") from error
         if found.dtype.kind == "f":
             same = np.allclose(found, expected, rtol=_CLOSE, atol=_CLOSE, equal_nan=True)
         else:
@@ -94,7 +97,7 @@ def _probe(loaded: Loaded, plan: CompiledPlan) -> pa.RecordBatch:
     draw = np.random.default_rng(0)
     columns = list(rows.columns)
     for block in plan.texts:
-        words = block.vocabulary.some_words(200)
+        words = [*block.vocabulary.some_words(200), *block.examples]
         texts = [*_ODD, *(_text(draw, words) for _ in range(_PROVED - len(_ODD)))]
         at = rows.schema.get_field_index(block.column)
         columns[at] = pa.array(texts, columns[at].type)

@@ -30,10 +30,12 @@ class Vocabulary:
     def of(cls, terms: Mapping[str, int], stop_words: Set[str], shortest: int, longest: int) -> "Vocabulary":
         """The tables of the n-grams of `shortest` to `longest` words among the terms, each with its column."""
         free = len(terms)
+        # a vectorizer of single words may have words with spaces; one of n-grams has none
+        split = {term: term.split(" ") if longest > 1 else [term] for term in terms}
         columns = {
-            words: int(column)
-            for term, column in terms.items()
-            if shortest <= len(words := tuple(map(intern, term.split(" ")))) <= longest
+            tuple(map(intern, words)): int(terms[term])
+            for term, words in split.items()
+            if shortest <= len(words) <= longest
         }
         numbers = {words[0]: column for words, column in columns.items() if len(words) == 1}
         for words in columns:
