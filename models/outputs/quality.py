@@ -97,13 +97,17 @@ def _of_numbers(rows: pa.Table) -> dict[str, Any]:
     from sklearn import metrics  # noqa: PLC0415 -- takes a second, and only what computes needs it
 
     truth, output = (rows.column(name).to_numpy() for name in ("truth", "output"))
-    return {
-        "kind": "regressor",
-        "rmse": _finite(metrics.root_mean_squared_error(truth, output)),
-        "mae": _finite(metrics.mean_absolute_error(truth, output)),
-        "r2": _finite(metrics.r2_score(truth, output)) if rows.num_rows > 1 else None,
-        "notes": [] if rows.num_rows > 1 else ["r2 needs two rows"],
-    }
+    with np.errstate(over="ignore", invalid="ignore"):  # of differences such as 1e308, which get a note
+        found = {
+            "rmse": _finite(metrics.root_mean_squared_error(truth, output)),
+            "mae": _finite(metrics.mean_absolute_error(truth, output)),
+            "r2": _finite(metrics.r2_score(truth, output)) if rows.num_rows > 1 else None,
+        }
+    notes = [] if rows.num_rows > 1 else ["r2 needs two rows"]
+    lost = [name for name, value in found.items() if value is None and (name != "r2" or rows.num_rows > 1)]
+    if lost:
+        notes.append(f"no {', '.join(lost)}: the differences are too large for a float")
+    return {"kind": "regressor", **found, "notes": notes}
 
 
 def _of_classes(of: Target, compared_as: CompareAs, rows: pa.Table) -> dict[str, Any]:

@@ -42,7 +42,6 @@ def report(job: str, path: str) -> None:
     try:
         Path(path).write_text(page, "utf-8")
     except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written: {error.strerror}. Expected a file in a folder that is there"
-        ) from None
+        what = f"{path} cannot be written: {error.strerror}. Name a file that can be written after --html"
+        raise UsageError(what) from None
     click.echo(f"{path}: {len(page) // 1024} KiB")

@@ -213,7 +213,7 @@ def test_a_report_that_cannot_be_written_leaves_a_message(
     monkeypatch.setenv("SCOREBEAT_DATABASE_URL", str(s.settings.database_url))
     for arguments, message in (
         ((job,), "--html"),
-        ((job, "--html", str(tmp_path / "no" / "report.html")), "Expected a file in a folder that is there"),
+        ((job, "--html", str(tmp_path / "no" / "report.html")), "No such file or directory. Name a file"),
         ((job, "--html", str(tmp_path)), "cannot be written"),
         (("nobody", "--html", "x.html"), "there is no job 'nobody'"),
     ):

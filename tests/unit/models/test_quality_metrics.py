@@ -128,3 +128,11 @@ def test_no_number_is_no_metric() -> None:
     of = target(outputs(value=F))
     assert measure(of, "float", rows([np.nan], [1.0]))["notes"]
     assert measure(of, "float", rows([2.0], [1.0]))["r2"] is None
+
+
+@pytest.mark.filterwarnings("error")
+def test_differences_that_no_float_holds_are_named_where_their_metrics_are_missing() -> None:
+    found = measure(target(outputs(amount=pa.float64())), "float", rows([1e308, -1e308], [-1e308, 1e308]))
+
+    assert (found["rmse"], found["mae"], found["r2"]) == (None, None, None)
+    assert found["notes"] == ["no rmse, mae, r2: the differences are too large for a float"]
