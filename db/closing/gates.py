@@ -10,6 +10,9 @@ from scorebeat.drift.profile import LENGTH, Column, Profile
 CONSTANT_FROM = 30
 """Rows of a sample from which on one value for all of them is no chance of a small run."""
 
+NAMED = 4
+"""Drifted columns that a reason names: it is one line of lists, logs and notices."""
+
 
 def reasons(run: Run, tally: Tally, judged: Judged) -> list[str]:
     """The conditions of the gate that the run does not meet; empty without a gate, or for a run without a row.
@@ -24,7 +27,9 @@ def reasons(run: Run, tally: Tally, judged: Judged) -> list[str]:
     if judged.failure is not None and (gate.drift or gate.constant or gate.missing is not None):
         found.append(f"it could not be compared: {judged.failure}")
     if gate.drift is not None:
-        found += [f"drift of {one.side} {one.name}: {'; '.join(one.reasons)}" for one in judged.drifted]
+        found += [f"drift of {one.side} {one.name}: {'; '.join(one.reasons)}" for one in judged.drifted[:NAMED]]
+        if len(judged.drifted) > NAMED:
+            found.append(f"drift of {len(judged.drifted) - NAMED} more columns: `scorebeat drift {run.job.name}`")
     if gate.constant is not None and judged.profile is not None:
         found += _constant(judged.profile)
     if gate.missing is not None:

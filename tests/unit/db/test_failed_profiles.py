@@ -10,6 +10,7 @@ from scorebeat.db.closing import gates
 from scorebeat.db.closing.run_ends import Tally
 from scorebeat.db.closing.run_profiles import Judged
 from scorebeat.db.ledger.runs import Run
+from scorebeat.drift.finding import Finding
 
 
 @dataclass
@@ -37,3 +38,15 @@ def test_each_condition_that_needs_a_profile_holds_a_run_whose_profile_failed(ga
     assert gates.not_compared(run, failed) == "a date is out of range"
     assert gates.reasons(run, tally, small) == []
     assert gates.not_compared(run, small) == ("the sample has 10 rows" if gate == {"drift": "hold"} else None)
+
+
+def test_the_reason_of_a_run_with_many_drifted_columns_names_some_and_counts_the_others() -> None:
+    run = cast("Run", OfJob(Job(name="a", query="SELECT 1", key=("id",), model="m", gate={"drift": "hold"})))
+    drifted = tuple(
+        Finding("input", f"x{at}", 1.0, 1.0, (0, 0), (0, 9), (0, 9), ("PSI 1.00, limit 0.2",)) for at in range(300)
+    )
+
+    *named, others = gates.reasons(run, Tally(1, 0, 0, 0, 5_000, None, True, None), Judged(drifted=drifted))
+
+    assert [one.split(":")[0] for one in named] == [f"drift of input x{at}" for at in range(4)]
+    assert others == "drift of 296 more columns: `scorebeat drift a`"
