@@ -8,7 +8,7 @@ PACKAGES := chromium chromium-driver pgbouncer postgresql-15
 
 .PHONY: install packages demo demo-drift test test-slow test-all test-fast test-postgres-15 test-recipes test-containers check docs bench bench-api \
   bench-forecast \
-  bench-gpu bench-text recovery soak screenshots lock audit release-check clean
+  bench-gpu bench-ledger bench-text recovery soak screenshots lock audit release-check clean
 
 install: $(VENV)/.installed $(VENV)/axe/.installed
 
@@ -111,6 +111,13 @@ bench-gpu: install
 # from each fault to the work going on, beside its bound; ten minutes, most of them a row that hangs
 recovery: install
 	$(BIN)/python -m benchmarks.recovery
+
+# what the ledger and the broker carry and cost, without models, over a million old batches, for WORKERS scoring
+# processes one after the other; six minutes. BATCHES=20000 WORKERS=4,16 for a short one
+WORKERS ?= 8,64,512
+BATCHES ?= 1000000
+bench-ledger: install
+	$(BIN)/python -m benchmarks.ledger --workers $(WORKERS) --batches $(BATCHES)
 
 # one stored prediction by its key: the HTTP API beside plain psycopg2
 bench-api: install

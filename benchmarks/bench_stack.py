@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,18 +52,25 @@ def bench(rows: int, job: Job = ITEMS) -> Iterator[Bench]:
 @contextmanager
 def system(prepare: Callable[[Producer, Path], Artifact], processes: int = 2) -> Iterator[Bench]:
     """Servers, what `prepare` makes in the migrated database, and workers; `processes` of them score."""
+    with servers() as (p, folder):
+        artifact = prepare(p, folder)
+        with workers(p.settings, folder, processes) as started:
+            yield Bench(p, artifact, started)
+
+
+@contextmanager
+def servers(postgres_settings: Mapping[str, str] | None = None) -> Iterator[tuple[Producer, Path]]:
+    """Servers with an empty ledger, and the folder whose `data` is theirs."""
     with tempfile.TemporaryDirectory(prefix="scorebeat-bench-") as name:
         folder = Path(name)
-        with embedded(folder / "data") as urls:
+        with embedded(folder / "data", postgres_settings=postgres_settings) as urls:
             settings = Settings(
                 database_url=urls.database_url, broker_url=urls.broker_url, artifacts=folder / "artifacts"
             )
             p = Producer(settings, "benchmark")
             with p.engine.begin() as connection:
                 migrate.migrate(connection)
-            artifact = prepare(p, folder)
-            with _workers(settings, folder, processes) as workers:
-                yield Bench(p, artifact, workers)
+            yield p, folder
             p.close()
 
 
@@ -110,9 +117,10 @@ def train(folder: Path) -> Path:
     return path
 
 
-def _workers(
+def workers(
     settings: Settings, folder: Path, processes: int
 ) -> AbstractContextManager[dict[str, "subprocess.Popen[bytes]"]]:
+    """Beat, control, plan and a worker of so many processes."""
     environment = os.environ | {
         "SCOREBEAT_DATABASE_URL": settings.database(),
         "SCOREBEAT_BROKER_URL": settings.broker(),
