@@ -19,12 +19,11 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ledger_others
 from benchmarks.bench_stack import ITEMS, Bench, add, fill_items, servers, train, workers
-from benchmarks.ledger_costs import PRELOAD, Meter, spent
-from benchmarks.ledger_history import History, fill
-from benchmarks.ledger_others import Others
-from benchmarks.ledger_workers import QUEUE, Played, Sample, play
+from benchmarks.ledger.costs import PRELOAD, Meter, spent
+from benchmarks.ledger.history import History, fill
+from benchmarks.ledger.others import Others, control, look, open_run, plan
+from benchmarks.ledger.workers import QUEUE, Played, Sample, play
 from benchmarks.measure import empty_set, timed_run
 from benchmarks.spine import wait_for_workers
 from scorebeat.broker.send import waiting
@@ -41,9 +40,9 @@ from scorebeat.producer.dispatch import dispatch
 from scorebeat.producer.versions import prediction_tables
 
 CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")
-RESULTS = Path(__file__).parent / "results" / "ledger.json"
+RESULTS = Path(__file__).parents[1] / "results" / "ledger.json"
 MODEL = "linear"
-IMPORTED_ONCE = ["benchmarks.ledger_others", "benchmarks.ledger_workers", "benchmarks.spine"]
+IMPORTED_ONCE = ["benchmarks.ledger.others", "benchmarks.ledger.workers", "benchmarks.spine"]
 """What the processes need takes seconds to import; it is done while the history is made."""
 READY_WITHIN = 300
 """Seconds until all are connected, or ended."""
@@ -142,7 +141,7 @@ def _message(p: Producer, meter: Meter, others: Others) -> float:
     """Bytes of the broker's memory that a message takes while it waits; the first simulated workers take them."""
     before = meter.broker_bytes()
     for job in others.jobs:
-        ledger_others.open_run(p, others, job)
+        open_run(p, others, job)
     dispatch(p, QUEUE)
     return (meter.broker_bytes() - before) / max(waiting(p.app, QUEUE), 1)
 
@@ -154,7 +153,7 @@ def _of_size(p: Producer, meter: Meter, others: Others, scorers: int, chosen: ar
     played = [
         Played(p.settings, first, min(each, scorers - first), SCORERS_A_WORKER) for first in range(0, scorers, each)
     ]
-    parts: list[Callable[..., None]] = [ledger_others.plan, ledger_others.control, ledger_others.look]
+    parts: list[Callable[..., None]] = [plan, control, look]
     ready = CONTEXT.Barrier(len(played) + len(parts) + 1)
     processes = [CONTEXT.Process(target=play, args=(one, ready, pause, stop, found)) for one in played]
     processes += [CONTEXT.Process(target=part, args=(others, ready, stop, found)) for part in parts]

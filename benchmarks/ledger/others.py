@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
-from benchmarks.ledger_workers import QUEUE, Sample
+from benchmarks.ledger.workers import QUEUE, Sample
 from scorebeat.api import runs as api_runs
 from scorebeat.api.service import Service
 from scorebeat.core.jobs.job import Job
