@@ -1,4 +1,4 @@
-"""Every container of deploy/kubernetes runs from the image, under its own rights and limits, with its probes and end."""
+"""Every container of deploy/kubernetes runs from the image, under its own rights and limits, with its own probes."""
 
 import os
 import re
