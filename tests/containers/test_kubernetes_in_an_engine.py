@@ -23,9 +23,9 @@ DATABASE, BROKER, TOKEN = (secrets.token_hex(16) for _ in range(3))
 RUN_PASSWORD = secrets.token_hex(16)
 SECRETS = {
     "scorebeat-servers": {"POSTGRES_PASSWORD": DATABASE, "REDIS_PASSWORD": BROKER},
-    "scorebeat-owner": {"SCOREBEAT_DATABASE_URL": f"postgresql://scorebeat:{DATABASE}@database:5432/scorebeat"},
+    "scorebeat-owner": {"SCOREBEAT_DATABASE_URL": f"postgresql://scorebeat_owner:{DATABASE}@database:5432/scorebeat"},
     "scorebeat": {
-        "SCOREBEAT_DATABASE_URL": f"postgresql://scorebeat:{DATABASE}@database:5432/scorebeat",
+        "SCOREBEAT_DATABASE_URL": f"postgresql://scorebeat_owner:{DATABASE}@database:5432/scorebeat",
         "SCOREBEAT_BROKER_URL": f"redis://:{BROKER}@broker:6379/0",
         "SCOREBEAT_API_TOKEN": TOKEN,
         "FLOWER_BASIC_AUTH": "ann:secret",
@@ -77,7 +77,7 @@ def migrated(machine: Node, objects: tuple[Resource, ...]) -> None:
 
 def sql(servers: System, statement: str) -> str:
     done = servers["database"].exec(
-        "database", "psql", "-U", "scorebeat", "-At", "-v", "ON_ERROR_STOP=1", "scorebeat", "-c", statement
+        "database", "psql", "-U", "scorebeat_owner", "-At", "-v", "ON_ERROR_STOP=1", "scorebeat", "-c", statement
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
