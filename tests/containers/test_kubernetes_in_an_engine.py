@@ -147,11 +147,11 @@ def test_each_container_took_less_memory_than_it_requests(trial: System) -> None
         for container in pod.pod.spec["containers"]:
             sizes = container["resources"]
             took = memory(pod, container["name"])
-            asked, most = (amount(sizes[which]["memory"]) for which in ("requests", "limits"))
+            requested, most = (amount(sizes[which]["memory"]) for which in ("requests", "limits"))
             table.append(
-                f"{container['name']}: {took / 2**20:.0f} MiB of {asked / 2**20:.0f}, {most / 2**20:.0f} at most"
+                f"{container['name']}: {took / 2**20:.0f} MiB of {requested / 2**20:.0f}, {most / 2**20:.0f} at most"
             )
-            assert took < asked, table[-1]
+            assert took < requested, table[-1]
     print("\n".join(table))  # noqa: T201 -- the page's figures
 
 
