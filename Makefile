@@ -8,7 +8,7 @@ PACKAGES := chromium chromium-driver pgbouncer postgresql-15
 
 .PHONY: install packages demo demo-drift test test-slow test-all test-fast test-postgres-15 test-recipes test-containers check docs bench bench-api \
   bench-forecast \
-  bench-gpu bench-ledger bench-text recovery soak screenshots lock audit release-check clean
+  bench-batches bench-gpu bench-ledger bench-text recovery soak screenshots lock audit sbom release-check clean
 
 install: $(VENV)/.installed $(VENV)/axe/.installed
 
@@ -94,6 +94,10 @@ docs: install
 bench: install
 	$(BIN)/python -m benchmarks.spine
 
+# batches a second when a batch has few rows, and which process uses the processors for it; two minutes
+bench-batches: install
+	$(BIN)/python -m benchmarks.small_batches
+
 # documents a second: the whole path, the limit, the model alone by both engines; PROCESSES=2 for two of each.
 # ROWS=1582045 PROCESSES=2 ROUNDS=3 is the size of the pattern's own example, 1.6 GB of texts
 bench-text: ROWS = 20000
@@ -164,9 +168,22 @@ audit:
 	.audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9,<3'
 	.audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r constraints.txt
 
+# what an image installs beside its base, as CycloneDX: the files that its build reads, each package at its version and with
+# its files' hashes. IMAGE_EXTRAS=s3,lightgbm for an image that is built with these EXTRAS
+IMAGE_EXTRAS ?=
+SBOM ?= dist/scorebeat.cdx.json
+comma := ,
+sbom:
+	$(PYTHON) -m venv .sbom
+	.sbom/bin/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7.5,<8'
+	mkdir -p $(dir $(SBOM))
+	cat requirements/base.txt $(patsubst %,requirements/%.txt,$(subst $(comma), ,$(IMAGE_EXTRAS))) > .sbom/installed.txt
+	PYTHONWARNINGS=ignore::UserWarning .sbom/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+	  --sv 1.6 --of JSON -o $(SBOM) .sbom/installed.txt
+
 # what would be uploaded: built from a clean tree, checked, installed alone, its demo run to the end; some minutes
 release-check:
 	$(PYTHON) -m tests.deploy.release
 
 clean:
-	rm -rf $(VENV) .audit .lock .recipes dist .scorebeat .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .audit .lock .recipes .sbom dist .scorebeat .mypy_cache .ruff_cache .pytest_cache

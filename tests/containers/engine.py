@@ -15,6 +15,8 @@ from tests.support.fixtures import free_port
 
 BASES = ("python:3.11-slim-trixie", "postgres:18-trixie", "redis:8.2-bookworm")
 DOCKER = shutil.which("docker")
+IMAGE = os.environ.get("SCOREBEAT_TEST_IMAGE", "scorebeat-under-test:cpu")
+"""What the tests build: a system that runs on this machine keeps its own `scorebeat:cpu`."""
 LONGEST = 900.0
 """Seconds of one command; a build on a slow machine takes minutes."""
 
@@ -27,15 +29,15 @@ def unavailable() -> str | None:
         (("compose", "version"), "docker has no Compose here"),
         (("info",), "no engine runs here"),
     ):
-        if _run(*arguments).returncode:
+        if run(*arguments).returncode:
             return reason
     for image in BASES:
-        if _run("image", "inspect", image).returncode and _run("pull", image).returncode:
+        if run("image", "inspect", image).returncode and run("pull", image).returncode:
             return f"{image} can be neither found nor pulled"
     return None
 
 
-def _run(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     assert DOCKER is not None
     return subprocess.run(
         [DOCKER, *arguments], input=stdin, capture_output=True, text=True, check=False, timeout=LONGEST
@@ -52,7 +54,7 @@ class Composed:
     def compose(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
         """What `docker compose` prints. Raises AssertionError with all that it printed if it fails."""
         project = ("--project-name", self.name, "--project-directory", str(self.folder))
-        done = _run("compose", *project, *arguments, stdin=stdin)
+        done = run("compose", *project, *arguments, stdin=stdin)
         assert not check or done.returncode == 0, f"{' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
@@ -79,20 +81,33 @@ class Composed:
         """SIGKILL for the programs of one container of the service, as if they had crashed; the engine starts them
         anew. `docker kill` would count as a stop by hand."""
         first = self.containers(service)[0]
-        pid = _docker("inspect", "--format", "{{.State.Pid}}", first)
+        pid = inspect(first, "{{.State.Pid}}")
         os.kill(int(pid), 9)
 
 
-def _docker(*arguments: str) -> str:
-    done = _run(*arguments)
+def docker(*arguments: str) -> str:
+    done = run(*arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def inspect(container: str, wanted: str) -> str:
+    """One fact about a container, by the engine's template."""
+    return docker("inspect", "--format", wanted, container)
+
+
+def copy_compose_files(folder: Path) -> None:
+    """docker-compose.yml, with the image that the tests build, and what docs add to it."""
+    text = (REPOSITORY / "docker-compose.yml").read_text("utf-8")
+    (folder / "docker-compose.yml").write_text(text.replace("image: scorebeat:cpu", f"image: {IMAGE}"), "utf-8")
+    (folder / "deploy").mkdir()
+    shutil.copy(REPOSITORY / "deploy/compose.servers.yml", folder / "deploy")
 
 
 @contextmanager
 def composed(folder: Path) -> Iterator[Composed]:
     """Built and started in this folder; at the end nothing is left of it but the image."""
-    shutil.copy(REPOSITORY / "docker-compose.yml", folder)
+    copy_compose_files(folder)
     filled = EXAMPLE.read_text("utf-8")
     for name in ("OWNER_PASSWORD", "RUN_PASSWORD", "BROKER_PASSWORD", "API_TOKEN"):
         filled = filled.replace(f"\n{name}=\n", f"\n{name}={secrets.token_hex(24)}\n")
@@ -101,7 +116,7 @@ def composed(folder: Path) -> Iterator[Composed]:
     (folder / ".env").write_text(filled)
     (folder / "project").mkdir()
     (folder / "certificates").mkdir()
-    _docker("build", "--network", "host", "--target", "cpu", "--tag", "scorebeat:cpu", str(REPOSITORY))
+    docker("build", "--network", "host", "--target", "cpu", "--tag", IMAGE, str(REPOSITORY))
     one = Composed(folder, f"scorebeat-{secrets.token_hex(4)}")
     try:
         one.compose("up", "--no-build", "--detach", "--wait")
