@@ -10,7 +10,7 @@ FULL = st.integers(1, 1_000_000)
 
 
 @given(st.integers(1, 5_000), FULL)
-def test_what_is_kept_at_the_end_was_looked_at_when_it_was_scored(batches: int, batch_rows: int) -> None:
+def test_a_batch_that_is_kept_at_the_end_was_looked_at_when_it_was_scored(batches: int, batch_rows: int) -> None:
     kept = range(step(batches, batch_rows), batches + 1, step(batches, batch_rows))
 
     assert all(is_looked_at(number, batch_rows) for number in kept)
