@@ -124,7 +124,7 @@ class _Race:
         rows = self.size.of(peer, self.workload)
         source = self.workload.table if rows == self.size.whole else _copy_name(self.workload.table, rows)
         with self._autocommit() as connection:
-            _make_target(connection, self.right.outputs)
+            make_target(connection, self.right.outputs)
         log = Path(self.task.model).with_name(f"{peer.name}.log")
         with program(self.environment / "bin" / "python", peer.module, replace(self.task, source=source), log) as one:
             with self._autocommit() as connection:
@@ -178,7 +178,8 @@ def _copy_name(table: str, rows: int) -> str:
     return f"{table}_{rows}"
 
 
-def _make_target(connection: Connection, outputs: Sequence[str]) -> None:
+def make_target(connection: Connection, outputs: Sequence[str]) -> None:
+    """The empty table that a peer writes: `id`, the label, a probability for each class."""
     label, *probabilities = outputs
     columns = ", ".join(f'"{name}" float8' for name in probabilities)
     connection.exec_driver_sql(f"DROP TABLE IF EXISTS {TARGET}")

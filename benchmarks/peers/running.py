@@ -15,7 +15,7 @@ from typing import IO
 from benchmarks.peers.programs.task import DONE, READY, Task
 
 REPOSITORY = Path(__file__).parents[2]
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 300
 """A program that is silent for longer is ended."""
 LOG_END = 4_000
 """Characters of its log that a failure shows."""
