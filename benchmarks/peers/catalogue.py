@@ -29,7 +29,7 @@ PEERS = {
              {"numeric": 100_000, "text": 20_000, "forest": 100_000}),
         Peer("dask_dataframe", "Dask DataFrame: `read_sql_table`, `map_partitions`, `to_sql`",
              {"numeric": 100_000, "text": 20_000, "forest": 100_000}),
-        Peer("ray_sql", "Ray Data as its documentation shows it: `read_sql`, `map_batches`, `write_sql`",
+        Peer("ray_sql", "Ray Data: `read_sql`, `map_batches`, `write_sql`",
              {"numeric": 40_000, "text": 20_000, "forest": 40_000}),
         Peer("celery_rows", "Celery, a task for each row",
              {"numeric": 2_000, "text": 2_000, "forest": 500}),

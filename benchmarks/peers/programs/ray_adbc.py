@@ -2,64 +2,48 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import ray
 from adbc_driver_postgresql import dbapi
 
-from benchmarks.peers.programs.model import Model
+from benchmarks.peers.programs.model import loaded
 from benchmarks.peers.programs.task import Score, Task, serve
 
 
-class Scorer:
-    """Holds the model and a connection in an actor."""
-
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self.model = Model(task)
-        self.connection = dbapi.connect(task.url)
-
-    def __call__(self, ranges: pd.DataFrame) -> pd.DataFrame:
-        return pd.DataFrame({"rows": [self.score(*one) for one in ranges.itertuples(index=False)]})
-
-    def score(self, table: str, first: int, last: int) -> int:
-        with self.connection.cursor() as cursor:
-            cursor.execute(f"SELECT {self.task.columns} FROM {table} WHERE id BETWEEN {first} AND {last}")
+def score_ranges(ranges: pd.DataFrame, task: Task, table: str) -> pd.DataFrame:
+    """In a task, whose process keeps the model: actors would be started again for each table."""
+    with dbapi.connect(task.url) as connection, connection.cursor() as cursor:
+        for first in ranges["first"]:
+            last = first + task.batch_rows - 1
+            cursor.execute(f"SELECT {task.columns} FROM {table} WHERE id BETWEEN {first} AND {last}")
             rows = cursor.fetch_arrow_table().to_pandas().set_index("id")
-            predictions = pa.Table.from_pandas(self.model.predict(rows), preserve_index=True)
-            cursor.adbc_ingest(self.task.target, predictions, mode="append")
-        self.connection.commit()
-        return len(rows)
+            predictions = pa.Table.from_pandas(loaded(task).predict(rows), preserve_index=True)
+            cursor.adbc_ingest(task.target, predictions, mode="append")
+            connection.commit()
+    return ranges
 
 
 @contextmanager
 def started(task: Task) -> Iterator[Score]:
     ray.init(num_cpus=task.cores, include_dashboard=False, log_to_driver=False)
+    ray.data.DataContext.get_current().enable_progress_bars = False
 
     def score(table: str) -> None:
-        ranges = ray.data.from_items(_ranges(task, table), override_num_blocks=1)
-        ranges.map_batches(
-            Scorer,
-            fn_constructor_args=(task,),
-            batch_format="pandas",
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=task.cores),
-        ).materialize()
+        ranges = [{"first": first} for first in range(1, _last(task, table) + 1, task.batch_rows)]
+        rows = ray.data.from_items(ranges, override_num_blocks=len(ranges))
+        rows.map_batches(score_ranges, fn_args=(task, table), batch_format="pandas").materialize()
 
     yield score
     ray.shutdown()
 
 
-def _ranges(task: Task, table: str) -> list[dict[str, Any]]:
+def _last(task: Task, table: str) -> int:
     with dbapi.connect(task.url) as connection, connection.cursor() as cursor:
         cursor.execute(f"SELECT max(id) FROM {table}")
         (last,) = cursor.fetchone()
-    return [
-        {"table": table, "first": first, "last": min(first + task.batch_rows - 1, last)}
-        for first in range(1, last + 1, task.batch_rows)
-    ]
+    return int(last)
 
 
 if __name__ == "__main__":
