@@ -32,8 +32,8 @@ PEERS = {
         Peer("ray_sql", "Ray Data: `read_sql`, `map_batches`, `write_sql`",
              {"numeric": 40_000, "text": 20_000, "forest": 40_000}),
         Peer("celery_rows", "Celery, a task for each row",
-             {"numeric": 2_000, "text": 2_000, "forest": 500}),
+             {"numeric": 1_000, "text": 1_000, "forest": 400}),
         Peer("row_by_row", "the pattern's own job: row by row, SELECT, COMMIT, refresh",
-             {"numeric": 1_000, "text": 1_000, "forest": 300}),
+             {"numeric": 500, "text": 500, "forest": 300}),
     )
 }  # fmt: skip
