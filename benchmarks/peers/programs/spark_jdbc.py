@@ -1,5 +1,7 @@
 """Spark in local mode: `read.jdbc` in partitions, `mapInPandas`, `write.jdbc`."""
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +15,7 @@ from benchmarks.peers.programs.task import Score, Task, serve
 
 @contextmanager
 def started(task: Task) -> Iterator[Score]:
+    os.environ["PYSPARK_PYTHON"] = sys.executable  # else its workers are the first python3 of the path
     spark = (
         SparkSession.builder.master(f"local[{task.cores}]")
         .config("spark.ui.enabled", "false")
