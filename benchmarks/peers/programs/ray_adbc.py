@@ -15,8 +15,7 @@ from benchmarks.peers.programs.task import Score, Task, serve
 def score_ranges(ranges: pd.DataFrame, task: Task, table: str) -> pd.DataFrame:
     """In a task, whose process keeps the model: actors would be started again for each table."""
     with dbapi.connect(task.url) as connection, connection.cursor() as cursor:
-        for first in ranges["first"]:
-            last = first + task.batch_rows - 1
+        for first, last in ranges[["first", "last"]].itertuples(index=False):
             cursor.execute(f"SELECT {task.columns} FROM {table} WHERE id BETWEEN {first} AND {last}")
             rows = cursor.fetch_arrow_table().to_pandas().set_index("id")
             predictions = pa.Table.from_pandas(loaded(task).predict(rows), preserve_index=True)
@@ -31,7 +30,9 @@ def started(task: Task) -> Iterator[Score]:
     ray.data.DataContext.get_current().enable_progress_bars = False
 
     def score(table: str) -> None:
-        ranges = [{"first": first} for first in range(1, _last(task, table) + 1, task.batch_rows)]
+        last = _last(task, table)
+        step = min(task.batch_rows, -(-last // (2 * task.cores)))  # of the trial, too, all processes have a part
+        ranges = [{"first": first, "last": first + step - 1} for first in range(1, last + 1, step)]
         rows = ray.data.from_items(ranges, override_num_blocks=len(ranges))
         rows.map_batches(score_ranges, fn_args=(task, table), batch_format="pandas").materialize()
 
