@@ -50,7 +50,7 @@ def measure(workload: Workload, size: Size, peers: Sequence[Peer], rounds: int, 
         def prepare(p: Producer, stack: Path) -> Artifact:
             artifact = workload.prepare(p, folder, size.whole)
             with p.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                _allow_tcp(connection, stack, address)
+                _allow_tcp(connection, stack)
                 for rows in {TRIAL_ROWS, *(size.of(peer, workload) for peer in peers)} - {size.whole}:
                     _copy(connection, workload.table, rows)
             return artifact
@@ -159,10 +159,10 @@ def _task(b: Bench, workload: Workload, right: Expected, folder: Path, address: 
     )
 
 
-def _allow_tcp(connection: Connection, stack: Path, address: str) -> None:
-    """For Java, which cannot connect to a socket in a folder."""
+def _allow_tcp(connection: Connection, stack: Path) -> None:
+    """For Java, which cannot connect to a socket in a folder. Its end of the connection has the usual address."""
     with (stack / "data" / "postgres" / "pg_hba.conf").open("a") as file:
-        file.write(f"host all all {address}/32 password\n")
+        file.write("host all all 127.0.0.1/32 password\n")
     connection.exec_driver_sql("SELECT pg_reload_conf()")
 
 
