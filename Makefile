@@ -8,7 +8,7 @@ PACKAGES := chromium chromium-driver pgbouncer postgresql-15
 
 .PHONY: install packages demo demo-drift test test-slow test-all test-fast test-postgres-15 test-recipes test-containers check docs bench bench-api \
   bench-forecast \
-  bench-batches bench-gpu bench-ledger bench-text recovery soak screenshots lock audit sbom release-check clean
+  bench-batches bench-gpu bench-ledger bench-peers bench-text recovery soak screenshots lock audit sbom release-check clean
 
 install: $(VENV)/.installed $(VENV)/axe/.installed
 
@@ -104,6 +104,21 @@ bench-text: ROWS = 20000
 bench-text: install
 	$(BIN)/python -m benchmarks.text --rows $(ROWS) --processes $(or $(PROCESSES),1) --rounds $(or $(ROUNDS),5)
 
+# what people would use instead, on the same server and rows, installed in .peers with the versions of
+# benchmarks/peers/requirements.txt (1.7 GB, some minutes); about a quarter of an hour. MOST=1000 ROUNDS=1 only tries the code
+PEERS := .peers
+bench-peers: install $(PEERS)/.installed
+	$(BIN)/python -m benchmarks.peers --environment $(PEERS) --rounds $(or $(ROUNDS),3) \
+	  $(if $(WORKLOADS),--workloads $(WORKLOADS)) $(if $(ONLY),--peers $(ONLY)) $(if $(MOST),--most $(MOST))
+
+# Spark needs a Java of your own, too, and Debian's JDBC driver; without them it is left out
+$(PEERS)/.installed: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv --clear $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	cd $(PEERS) && apt-get download -qq libpostgresql-jdbc-java && dpkg-deb -x libpostgresql-jdbc-java_*.deb jdbc || \
+	  echo "the JDBC driver cannot be downloaded by apt-get: Spark will be left out"
+	touch $@
+
 # one GPU: how busy it is kept; DEVICE=cpu ROWS=2000 LAYERS=1 WIDTH=64 only tries the code
 DEVICE ?= cuda:0
 LAYERS ?= 6
@@ -143,7 +158,7 @@ screenshots: install
 
 # writes constraints.txt anew from the newest versions that pyproject.toml admits: what tests install, then what only
 # images do, which is worked out but not installed; then requirements/*.txt, what images install, with the files'
-# hashes, and tests/recipes/requirements/*.txt
+# hashes, tests/recipes/requirements/*.txt and benchmarks/peers/requirements.txt
 lock:
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
@@ -159,6 +174,8 @@ lock:
 	$(BIN)/python -m tests.deploy.hashed .lock/bin/uv
 	for tool in $(TOOLS); do .lock/bin/uv --no-config pip compile pyproject.toml $(LOCKED)/$$tool.in --universal \
 	  --python-version 3.11.9 --no-header --no-annotate --quiet --upgrade -o $(LOCKED)/$$tool.txt || exit 1; done
+	.lock/bin/uv --no-config pip compile benchmarks/peers/requirements.in -c constraints.txt --universal \
+	  --python-version 3.11.9 --no-header --no-annotate --quiet --upgrade -o benchmarks/peers/requirements.txt
 	touch $(VENV)/.installed
 
 # the locked versions beside the public list of known weaknesses. One that does not concern us is named here by
@@ -186,4 +203,4 @@ release-check:
 	$(PYTHON) -m tests.deploy.release
 
 clean:
-	rm -rf $(VENV) .audit .lock .recipes .sbom dist .scorebeat .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .audit .lock .peers .recipes .sbom dist .scorebeat .mypy_cache .ruff_cache .pytest_cache

@@ -50,9 +50,11 @@ def bench(rows: int, job: Job = ITEMS) -> Iterator[Bench]:
 
 
 @contextmanager
-def system(prepare: Callable[[Producer, Path], Artifact], processes: int = 2) -> Iterator[Bench]:
+def system(
+    prepare: Callable[[Producer, Path], Artifact], processes: int = 2, postgres: Mapping[str, str] | None = None
+) -> Iterator[Bench]:
     """Servers, what `prepare` makes in the migrated database, and workers; `processes` of them score."""
-    with servers() as (p, folder):
+    with servers(postgres) as (p, folder):
         artifact = prepare(p, folder)
         with workers(p.settings, folder, processes) as started:
             yield Bench(p, artifact, started)
@@ -108,13 +110,18 @@ def fill_items(engine: Engine, rows: int) -> None:
 
 
 def train(folder: Path) -> Path:
+    """The classifier's file."""
+    path = folder / "linear.skops"
+    skops.io.dump(classifier(), path)
+    return path
+
+
+def classifier() -> LogisticRegression:
     """A logistic regression with three classes: label and three probabilities."""
     random = np.random.default_rng(7)
     features = random.random((1_000, 4))
     classes = np.array(["x", "y", "z"])[np.digitize(features.sum(axis=1), [1.8, 2.2])]
-    path = folder / "linear.skops"
-    skops.io.dump(LogisticRegression().fit(features, classes), path)
-    return path
+    return LogisticRegression().fit(features, classes)
 
 
 def workers(
