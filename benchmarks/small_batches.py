@@ -8,9 +8,12 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import text
+
 from benchmarks.bench_stack import ITEMS, Bench, bench
 from benchmarks.measure import Timed, empty_set, median, spread, timed_run
 from benchmarks.spine import show, wait_for_workers
+from scorebeat.broker.send import send_batches, waiting
 from scorebeat.db.ledger import jobs
 
 RESULTS = Path(__file__).parent / "results" / "small_batches.json"
@@ -27,6 +30,7 @@ def main() -> None:
         wait_for_workers(b)
         for rows in chosen.batch_rows:
             result |= rounds(b, rows, chosen.batches, chosen.rounds)
+        result |= messages(b, chosen.batches, chosen.rounds)
     show(result)
     RESULTS.write_text(json.dumps(result, indent=2))
     print(f"written to {RESULTS.relative_to(Path.cwd())}" if RESULTS.is_relative_to(Path.cwd()) else RESULTS)
@@ -56,16 +60,40 @@ def rounds(b: Bench, batch_rows: int, batches: int, count: int) -> dict[str, Any
     }
 
 
+def messages(b: Bench, batches: int, count: int) -> dict[str, Any]:
+    """Messages of batches that are done, so that only Celery's share and a claim that finds nothing are left."""
+    with b.engine.connect() as connection:
+        done = text("SELECT id FROM scorebeat.batches WHERE state = 'committed' ORDER BY id DESC LIMIT :count")
+        ids = list(connection.execute(done, {"count": batches}).scalars())
+    rates: list[float] = []
+    used: list[dict[str, float]] = []
+    for _ in range(count):
+        before, began = processor_seconds(b), time.perf_counter()
+        send_batches(b.p.app, "cpu", ids)
+        while waiting(b.p.app, "cpu"):
+            time.sleep(0.05)
+        rates.append(len(ids) / (time.perf_counter() - began))
+        time.sleep(1)  # those that were taken last, and their events
+        after = processor_seconds(b)
+        used.append({part: (after[part] - before[part]) * 1_000 / len(ids) for part in after})
+    return {
+        "a message of a batch that is done: messages/s": spread(rates),
+        "a message of a batch that is done: processors' ms": {
+            part: median([u[part] for u in used]) for part in used[0]
+        },
+    }
+
+
 def processor_seconds(b: Bench) -> dict[str, float]:
     """CPU seconds so far of the workers' processes by worker, and of all others below this one by program."""
     workers = {process.pid: name for name, process in b.workers.items()}
     found: defaultdict[str, float] = defaultdict(float)
     for pid, names in _below(os.getpid(), ()):
         try:
-            text = Path(f"/proc/{pid}/stat").read_text()
+            stat = Path(f"/proc/{pid}/stat").read_text()
         except OSError:  # it ended meanwhile
             continue
-        program, fields = text[text.index("(") + 1 : text.rindex(")")], text[text.rindex(")") + 2 :].split()
+        program, fields = stat[stat.index("(") + 1 : stat.rindex(")")], stat[stat.rindex(")") + 2 :].split()
         above = next((workers[one] for one in names if one in workers), None)
         owner = f"{above}, processes" if above else workers.get(pid)
         name = owner or ("this process" if pid == os.getpid() else "postgres" if program == "postgres" else "broker")
