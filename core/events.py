@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, TextIO
 
+from scorebeat.core.directions import visible
 from scorebeat.core.event_levels import level_of
 from scorebeat.core.urls import redact
 
@@ -133,5 +134,5 @@ def _plain_scalar(value: object) -> Any:
 
 
 def _escaped(text: str) -> str:
-    """No character that moves a terminal's cursor or colours it."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
+    """No character that moves a terminal's cursor, colours it or turns its direction."""
+    return visible(_CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text))

@@ -7,10 +7,11 @@ from typing import Any
 
 from tornado.web import HTTPError, authenticated
 
+from scorebeat.core.directions import visible
 from scorebeat.core.errors import ScorebeatError, UnknownName
 from scorebeat.db.ledger import jobs
 from scorebeat.db.ledger.failure_groups import GROUP
-from scorebeat.monitor.formatting import plural, visible
+from scorebeat.monitor.formatting import plural
 from scorebeat.monitor.handlers import LedgerHandler
 from scorebeat.monitor.ledger import is_away
 from scorebeat.producer.context import Producer

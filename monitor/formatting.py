@@ -8,26 +8,20 @@ from typing import Any
 
 from tornado.escape import xhtml_escape
 
+from scorebeat.core.directions import visible
 from scorebeat.core.durations import from_now
 from scorebeat.core.prices.price_list import money as money  # noqa: PLC0414 -- for the templates
 from scorebeat.core.states import RunState
 from scorebeat.db.ledger.failure_groups import ASIDE, DEAD
 
 NOTHING = "\N{EN DASH}"
-_DIRECTIONS = {code: f"[U+{code:04X}]" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
-"""Characters that change the direction of the text after them, as they are shown."""
-
-
-def visible(text: str) -> str:
-    """The text with its direction controls as `[U+202E]`: left in, they could turn around what a page says beside it.
-
-    An element with `<bdi>` does not hold them: U+2069 in it ends its isolation.
-    """
-    return text.translate(_DIRECTIONS)
 
 
 def escaped(value: str | bytes) -> str:
-    """How templates write every value: `visible`, and markup as text."""
+    """How templates write every value: `visible`, and markup as text.
+
+    An element with `<bdi>` does not hold direction controls: U+2069 in it ends its isolation.
+    """
     return visible(xhtml_escape(value))
 
 

@@ -10,6 +10,7 @@ import click
 from click_didyoumean import DYMGroup
 from sqlalchemy.exc import DBAPIError
 
+from scorebeat.core.directions import visible
 from scorebeat.core.errors import ScorebeatError, SettingsError, UsageError
 from scorebeat.core.urls import redact
 from scorebeat.ops.cli import INTERRUPTED
@@ -117,7 +118,7 @@ def _reader_gone() -> int:
 
 
 def _report(message: str, code: int) -> int:
-    click.echo(f"error: {message}", err=True)
+    click.echo(f"error: {visible(message)}", err=True)
     return code
 
 

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from scorebeat.core.directions import visible
+
 WIDE = 10_000
 """Width in characters without a terminal: a pipe gets each row on one line."""
 NAMES = frozenset({"id", "run", "number", "model_version", "attempt"})
@@ -59,7 +61,7 @@ def fields(values: Mapping[str, Any]) -> None:
 
 
 def cell(value: object) -> str:
-    """A value on one line, for people; control characters never reach the terminal."""
+    """A value on one line, for people; characters that move or turn what a terminal shows never reach it."""
     if value is None:
         return ""
     if isinstance(value, datetime):
@@ -68,7 +70,7 @@ def cell(value: object) -> str:
         return duration(value.total_seconds())
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return _CONTROL.sub(" ", str(value))
+    return visible(_CONTROL.sub(" ", str(value)))
 
 
 def _cell(name: str, value: object) -> str:
@@ -101,7 +103,7 @@ def explained(rows_from: str, cost: str, advice: Sequence[str]) -> None:
 
 def note(message: str) -> None:
     """Print a note to standard error, so that a program that reads our output is not disturbed."""
-    click.echo(f"note: {_CONTROL.sub(' ', message)}", err=True)
+    click.echo(f"note: {visible(_CONTROL.sub(' ', message))}", err=True)
 
 
 def _json(value: object) -> object:

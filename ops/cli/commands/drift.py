@@ -41,7 +41,7 @@ def drift(job: str, run: int | None, as_json: bool) -> None:
         out.print_json(_json(compared, line.state.value))
         return
     click.echo(f"run {line.id} of job {job}, {line.state}, {compared.rows:,} rows of the sample")
-    click.echo(comparisons.in_words(compared))
+    click.echo(out.cell(comparisons.in_words(compared)))
     if compared.findings is not None:
         click.echo()
         first = sorted(compared.findings, key=lambda finding: not finding.reasons)

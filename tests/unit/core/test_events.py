@@ -144,11 +144,11 @@ def test_records_of_celery_are_beside_ours_in_json() -> None:
 def test_no_value_can_forge_a_line_or_colour_the_terminal() -> None:
     stream = written("text")
 
-    emit("row.failed", error="bad\n12:00:00 INFO  run.succeeded", key="\x1b[31mred", name="a=b")
+    emit("row.failed", error="bad\n12:00:00 INFO  run.succeeded", key="\x1b[31mred\u202e", name="a=b")
     logging.getLogger("celery").info("bad\n12:00:00 INFO  run.succeeded\x1b[2J")
 
     first, second, third = stream.getvalue().splitlines()
-    assert first.endswith(r'error="bad\n12:00:00 INFO  run.succeeded" key="\u001b[31mred" name="a=b"')
+    assert first.endswith(r'error="bad\n12:00:00 INFO  run.succeeded" key="\u001b[31mred[U+202E]" name="a=b"')
     assert second.endswith("celery bad")
     assert third == r"    12:00:00 INFO  run.succeeded\x1b[2J"
 
