@@ -26,7 +26,7 @@ def started(task: Task) -> Iterator[Score]:
 
 
 METHOD = None
-"""One INSERT, which SQLAlchemy's dialect sends for up to 1,000 rows at once: faster here than `method="multi"`."""
+"""SQLAlchemy's dialect sends one INSERT for up to 1,000 rows at once."""
 
 if __name__ == "__main__":
     serve(started, ("pandas", "SQLAlchemy", "psycopg2-binary"))
