@@ -67,7 +67,7 @@ def test_a_wrong_or_missing_prediction_fails_the_benchmark(
         right.check(empty_database, TARGET, 3, "a peer")
 
 
-@pytest.mark.slow
+@pytest.mark.wide(slow=4)
 @pytest.mark.parametrize("name", ["pandas_adbc", "pandas_sqlalchemy", "row_by_row", "celery_rows"])
 def test_a_peer_stores_the_models_prediction_of_every_row(
     name: str, connection: Connection, empty_database: str, broker: str, tmp_path: Path

@@ -9,7 +9,7 @@ import pytest
 
 from tests.docs.pages import REPOSITORY
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.wide
 
 TINY = (
     "--workers 2 --clients 1 --batches 400 --batches-a-run 20 --idle 20 --jobs 3 --real-batches 0"
