@@ -19,7 +19,7 @@ WIDE = 10_000
 """Width in characters without a terminal: a pipe gets each row on one line."""
 NAMES = frozenset({"id", "run", "number", "model_version", "attempt"})
 """Columns whose numbers are names, and have no thousands separator."""
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 

@@ -31,7 +31,7 @@ def test_durations_are_written_as_people_write_them(seconds: float, words: str) 
 
 
 def test_a_value_stays_on_its_line_and_controls_no_terminal() -> None:
-    assert output.cell("red\x1b[31m\nnext\x9b") == "red [31m next "
+    assert output.cell("red\x1b[31m\nnext\u2028line\x9b") == "red [31m next line "
     assert output.cell("right\u2069\u202eleft") == "right[U+2069][U+202E]left"
     assert output.cell(1204) == "1,204"
 
