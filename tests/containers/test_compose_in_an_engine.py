@@ -44,10 +44,10 @@ BEGIN
     RETURN true;
 END $$;
 """
-"""Asks again and again: a fetch that waits for a lock gives up early."""
+"""It tries again and again: a fetch that waits for a lock gives up early."""
 SERVICES = ("cpu-worker", "control", "beat", "flower", "api", "broker", "database")
 LEFT_TO_DRAIN = 3.0
-"""Seconds that a batch goes on after its worker was told to stop."""
+"""Seconds that a batch goes on after the signal to its worker."""
 NO_API_AT_MOST = 1.0
 
 
@@ -162,7 +162,7 @@ def until_healthy(system: Composed) -> None:
 
 @dataclass
 class Probe:
-    """Asks the API for its runs every 50 ms, as a proxy with both of its ports would."""
+    """Requests the runs from the API every 50 ms, as a proxy with both of its ports would."""
 
     system: Composed
     longest: float = 0.0
@@ -170,7 +170,7 @@ class Probe:
     requests: int = 0
     _stop: threading.Event = field(default_factory=threading.Event)
 
-    def ask(self) -> None:
+    def watch(self) -> None:
         good = time.monotonic()
         while not self._stop.wait(0.05):
             response = self.system.request("GET", "/runs?limit=1")
@@ -181,8 +181,8 @@ class Probe:
             self.requests += 1
 
     @contextmanager
-    def asking(self) -> Iterator[None]:
-        thread = threading.Thread(target=self.ask)
+    def watching(self) -> Iterator[None]:
+        thread = threading.Thread(target=self.watch)
         thread.start()
         try:
             yield
@@ -200,7 +200,7 @@ def test_a_new_image_replaces_an_old_one_in_mid_run_and_the_api_goes_on(earlier:
     (worker,) = earlier.containers("cpu-worker")
     probe = Probe(earlier)
 
-    with in_the_middle(earlier) as middle, probe.asking():
+    with in_the_middle(earlier) as middle, probe.watching():
         assert before[0] == "docker compose build"
         earlier.use("new")
         for command in before[1:]:
@@ -259,7 +259,7 @@ def test_a_worker_that_is_cut_from_the_broker_commits_what_it_has(system: Compos
 
 
 @pytest.mark.parametrize("servers", [("database",), ("database", "broker")], ids="+".join)
-def test_a_worker_that_is_cut_from_the_database_loses_its_claims_and_commits_nothing_twice(
+def test_a_worker_cut_from_the_database_loses_its_claims_and_doubles_nothing(
     system: Composed, servers: tuple[str, ...]
 ) -> None:
     with in_the_middle(system) as middle:
