@@ -259,9 +259,7 @@ def test_a_worker_that_is_cut_from_the_broker_commits_what_it_has(system: Compos
 
 
 @pytest.mark.parametrize("servers", [("database",), ("database", "broker")], ids="+".join)
-def test_a_worker_cut_from_the_database_loses_its_claims_and_doubles_nothing(
-    system: Composed, servers: tuple[str, ...]
-) -> None:
+def test_a_worker_cut_off_from_the_database_loses_its_claims(system: Composed, servers: tuple[str, ...]) -> None:
     with in_the_middle(system) as middle:
         system.cut("cpu-worker", *servers)
         wait_for(lambda: batches(system, middle.run) == (BEFORE_THE_GATE, 0), 60, every=0.5)
@@ -318,7 +316,7 @@ def test_everything_goes_down_in_mid_run_and_comes_up_with_its_data(system: Comp
     require_right(system, middle.run)
 
 
-def test_what_was_backed_up_scores_again_in_an_empty_system(system: Composed) -> None:
+def test_an_empty_system_goes_on_from_a_backup(system: Composed) -> None:
     with in_the_middle(system) as middle:
         for command in page_commands("pg_dump"):
             system.shell(command)
