@@ -8,7 +8,7 @@ PACKAGES := chromium chromium-driver pgbouncer postgresql-15
 
 .PHONY: install packages demo demo-drift test test-slow test-all test-fast test-postgres-15 test-recipes test-containers check docs bench bench-api \
   bench-forecast \
-  bench-gpu bench-text recovery soak screenshots lock audit release-check clean
+  bench-batches bench-gpu bench-ledger bench-peers bench-text recovery soak screenshots lock audit sbom release-check clean
 
 install: $(VENV)/.installed $(VENV)/axe/.installed
 
@@ -69,8 +69,8 @@ LOCKED  := tests/recipes/requirements
 test-recipes: install $(TOOLS:%=$(RECIPES)/%/.installed)
 	$(BIN)/python -m pytest --recipes $(RECIPES) tests/recipes -k '$(subst $() , or ,$(TOOLS))'
 
-# docker-compose.yml from top to bottom, on this machine's Docker Engine or, as root on Debian, on one that is unpacked
-# into .engine and runs meanwhile; skipped, with the reason, where there is none
+# docker-compose.yml and Kubernetes' pods from top to bottom, on this machine's Docker Engine or, as root on Debian, on
+# one that is unpacked into .engine and runs meanwhile; skipped, with the reason, where there is none
 test-containers: install
 	tests/containers/with-engine.sh $(BIN)/python -m pytest -n 0 tests/containers
 
@@ -95,11 +95,30 @@ docs: install
 bench: install
 	$(BIN)/python -m benchmarks.spine
 
+# batches a second when a batch has few rows, and which process uses the processors for it; two minutes
+bench-batches: install
+	$(BIN)/python -m benchmarks.small_batches
+
 # documents a second: the whole path, the limit, the model alone by both engines; PROCESSES=2 for two of each.
 # ROWS=1582045 PROCESSES=2 ROUNDS=3 is the size of the pattern's own example, 1.6 GB of texts
 bench-text: ROWS = 20000
 bench-text: install
 	$(BIN)/python -m benchmarks.text --rows $(ROWS) --processes $(or $(PROCESSES),1) --rounds $(or $(ROUNDS),5)
+
+# what people would use instead, on the same server and rows, installed in .peers with the versions of
+# benchmarks/peers/requirements.txt (1.7 GB, some minutes); about a quarter of an hour. MOST=1000 ROUNDS=1 only tries the code
+PEERS := .peers
+bench-peers: install $(PEERS)/.installed
+	$(BIN)/python -m benchmarks.peers --environment $(PEERS) --rounds $(or $(ROUNDS),3) \
+	  $(if $(WORKLOADS),--workloads $(WORKLOADS)) $(if $(ONLY),--peers $(ONLY)) $(if $(MOST),--most $(MOST))
+
+# Spark needs a Java of your own, too, and Debian's JDBC driver; without them it is left out
+$(PEERS)/.installed: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv --clear $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	cd $(PEERS) && apt-get download -qq libpostgresql-jdbc-java && dpkg-deb -x libpostgresql-jdbc-java_*.deb jdbc || \
+	  echo "the JDBC driver cannot be downloaded by apt-get: Spark will be left out"
+	touch $@
 
 # one GPU: how busy it is kept; DEVICE=cpu ROWS=2000 LAYERS=1 WIDTH=64 only tries the code
 DEVICE ?= cuda:0
@@ -112,6 +131,13 @@ bench-gpu: install
 # from each fault to the work going on, beside its bound; ten minutes, most of them a row that hangs
 recovery: install
 	$(BIN)/python -m benchmarks.recovery
+
+# what the ledger and the broker carry and cost, without models, over a million old batches, for WORKERS scoring
+# processes one after the other; six minutes. BATCHES=20000 WORKERS=4,16 for a short one
+WORKERS ?= 8,64,512
+BATCHES ?= 1000000
+bench-ledger: install
+	$(BIN)/python -m benchmarks.ledger --workers $(WORKERS) --batches $(BATCHES)
 
 # one stored prediction by its key: the HTTP API beside plain psycopg2
 bench-api: install
@@ -133,7 +159,7 @@ screenshots: install
 
 # writes constraints.txt anew from the newest versions that pyproject.toml admits: what tests install, then what only
 # images do, which is worked out but not installed; then requirements/*.txt, what images install, with the files'
-# hashes, and tests/recipes/requirements/*.txt
+# hashes, tests/recipes/requirements/*.txt and benchmarks/peers/requirements.txt
 lock:
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
@@ -149,6 +175,8 @@ lock:
 	$(BIN)/python -m tests.deploy.hashed .lock/bin/uv
 	for tool in $(TOOLS); do .lock/bin/uv --no-config pip compile pyproject.toml $(LOCKED)/$$tool.in --universal \
 	  --python-version 3.11.9 --no-header --no-annotate --quiet --upgrade -o $(LOCKED)/$$tool.txt || exit 1; done
+	.lock/bin/uv --no-config pip compile benchmarks/peers/requirements.in -c constraints.txt --universal \
+	  --python-version 3.11.9 --no-header --no-annotate --quiet --upgrade -o benchmarks/peers/requirements.txt
 	touch $(VENV)/.installed
 
 # the locked versions beside the public list of known weaknesses. One that does not concern us is named here by
@@ -158,9 +186,22 @@ audit:
 	.audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9,<3'
 	.audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r constraints.txt
 
+# what an image installs beside its base, as CycloneDX: the files that its build reads, each package at its version and with
+# its files' hashes. IMAGE_EXTRAS=s3,lightgbm for an image that is built with these EXTRAS
+IMAGE_EXTRAS ?=
+SBOM ?= dist/scorebeat.cdx.json
+comma := ,
+sbom:
+	$(PYTHON) -m venv .sbom
+	.sbom/bin/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7.5,<8'
+	mkdir -p $(dir $(SBOM))
+	cat requirements/base.txt $(patsubst %,requirements/%.txt,$(subst $(comma), ,$(IMAGE_EXTRAS))) > .sbom/installed.txt
+	PYTHONWARNINGS=ignore::UserWarning .sbom/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+	  --sv 1.6 --of JSON -o $(SBOM) .sbom/installed.txt
+
 # what would be uploaded: built from a clean tree, checked, installed alone, its demo run to the end; some minutes
 release-check:
 	$(PYTHON) -m tests.deploy.release
 
 clean:
-	rm -rf $(VENV) .audit .engine .lock .recipes dist .scorebeat .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .audit .engine .lock .peers .recipes .sbom dist .scorebeat .mypy_cache .ruff_cache .pytest_cache

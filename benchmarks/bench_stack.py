@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,20 +50,29 @@ def bench(rows: int, job: Job = ITEMS) -> Iterator[Bench]:
 
 
 @contextmanager
-def system(prepare: Callable[[Producer, Path], Artifact], processes: int = 2) -> Iterator[Bench]:
+def system(
+    prepare: Callable[[Producer, Path], Artifact], processes: int = 2, postgres: Mapping[str, str] | None = None
+) -> Iterator[Bench]:
     """Servers, what `prepare` makes in the migrated database, and workers; `processes` of them score."""
+    with servers(postgres) as (p, folder):
+        artifact = prepare(p, folder)
+        with workers(p.settings, folder, processes) as started:
+            yield Bench(p, artifact, started)
+
+
+@contextmanager
+def servers(postgres_settings: Mapping[str, str] | None = None) -> Iterator[tuple[Producer, Path]]:
+    """Servers with an empty ledger, and the folder whose `data` is theirs."""
     with tempfile.TemporaryDirectory(prefix="scorebeat-bench-") as name:
         folder = Path(name)
-        with embedded(folder / "data") as urls:
+        with embedded(folder / "data", postgres_settings=postgres_settings) as urls:
             settings = Settings(
                 database_url=urls.database_url, broker_url=urls.broker_url, artifacts=folder / "artifacts"
             )
             p = Producer(settings, "benchmark")
             with p.engine.begin() as connection:
                 migrate.migrate(connection)
-            artifact = prepare(p, folder)
-            with _workers(settings, folder, processes) as workers:
-                yield Bench(p, artifact, workers)
+            yield p, folder
             p.close()
 
 
@@ -101,18 +110,24 @@ def fill_items(engine: Engine, rows: int) -> None:
 
 
 def train(folder: Path) -> Path:
+    """The classifier's file."""
+    path = folder / "linear.skops"
+    skops.io.dump(classifier(), path)
+    return path
+
+
+def classifier() -> LogisticRegression:
     """A logistic regression with three classes: label and three probabilities."""
     random = np.random.default_rng(7)
     features = random.random((1_000, 4))
     classes = np.array(["x", "y", "z"])[np.digitize(features.sum(axis=1), [1.8, 2.2])]
-    path = folder / "linear.skops"
-    skops.io.dump(LogisticRegression().fit(features, classes), path)
-    return path
+    return LogisticRegression().fit(features, classes)
 
 
-def _workers(
+def workers(
     settings: Settings, folder: Path, processes: int
 ) -> AbstractContextManager[dict[str, "subprocess.Popen[bytes]"]]:
+    """Beat, control, plan and a worker of so many processes."""
     environment = os.environ | {
         "SCOREBEAT_DATABASE_URL": settings.database(),
         "SCOREBEAT_BROKER_URL": settings.broker(),

@@ -33,6 +33,7 @@ _WARNINGS = frozenset(
         "tick.missed",
         "tick.skipped",
         "tick.unknown",
+        "worker.little_memory",
     }
 )
 _OF_STATES = {

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -102,33 +103,37 @@ class RunsPage(Page):
         if state and state not in FILTERS:
             self.bad_parameter("state", " or ".join(FILTERS))
         before, idle = self.whole_number("before"), bool(self.get_query_argument("idle", ""))
-        chosen = {"job": job, "state": state, "idle": idle, "before": before, "filters": FILTERS}
+        await self.show("runs.html", lambda connection: list_of_runs(connection, job, state, before, idle=idle))
 
-        def look(connection: Connection) -> dict[str, Any]:
-            lines = run_pages.runs(
-                connection, job=job, states=FILTERS.get(state, ()), before=before, limit=A_PAGE + 1, with_idle=idle
-            )
-            now = database_clock.now(connection)
-            runs = shown(connection, lines[:A_PAGE], now)
-            older = runs[-1].line.id if len(lines) > A_PAGE else None
-            # the first thing that a person wants to know, on the page that opens first
-            asks = job is None and not state and before is None
-            seen = mornings.listing(connection) if asks else []
-            listed = [one.line for one in seen] if asks else job_lines.listing(connection)
-            listed.sort(key=lambda line: line.name)
-            of_runs, of_jobs = unserved.of_runs(connection, lines[:A_PAGE]), unserved.of_jobs(connection, listed)
-            notes = list(dict.fromkeys(of_runs + of_jobs))  # both may report that there is no control worker
-            return {
-                "runs": runs,
-                "older": older,
-                "jobs": listed,
-                "mornings": seen,
-                "notes": notes,
-                "now": now,
-                **chosen,
-            }
 
-        await self.show("runs.html", look)
+def list_of_runs(
+    connection: Connection, job: str | None = None, state: str = "", before: int | None = None, *, idle: bool = False
+) -> dict[str, Any]:
+    """What `/runs` shows with these parameters."""
+    lines = run_pages.runs(
+        connection, job=job, states=FILTERS.get(state, ()), before=before, limit=A_PAGE + 1, with_idle=idle
+    )
+    now = database_clock.now(connection)
+    runs = shown(connection, lines[:A_PAGE], now)
+    # the first thing that a person wants to know, on the page that opens first
+    asks = job is None and not state and before is None
+    seen = mornings.listing(connection) if asks else []
+    listed = [one.line for one in seen] if asks else job_lines.listing(connection)
+    listed.sort(key=lambda line: line.name)
+    of_runs, of_jobs = unserved.of_runs(connection, lines[:A_PAGE]), unserved.of_jobs(connection, listed)
+    return {
+        "runs": runs,
+        "older": runs[-1].line.id if len(lines) > A_PAGE else None,
+        "jobs": listed,
+        "mornings": seen,
+        "notes": list(dict.fromkeys(of_runs + of_jobs)),  # both may report that there is no control worker
+        "now": now,
+        "job": job,
+        "state": state,
+        "idle": idle,
+        "before": before,
+        "filters": FILTERS,
+    }
 
 
 class RunPage(Page):
@@ -143,45 +148,9 @@ class RunPage(Page):
         groups_after, wanted = self._group("groups_after"), self.get_query_argument("batches", "")
         if wanted and wanted not in BATCHES:
             self.bad_parameter("batches", " or ".join(BATCHES))
-        most_batches = A_PAGE if wanted or after else FEW_BATCHES
-        most_groups, most_rows = 20 if groups_after else FEW_GROUPS, 20 if rows_after > (0, 0) else FEW_ROWS
-
-        def look(connection: Connection) -> dict[str, Any]:
-            line = status.get(connection, int(run))
-            groups = failure_groups.page(connection, line.id, limit=most_groups + 1, after=groups_after)
-            has_failed = bool(run_pages.failed(connection, line.id, limit=1))
-            shown_filter = wanted or (FAILED if has_failed and not after else ALL)
-            batches = _batches(connection, line.id, shown_filter, after, most_batches, by_number=bool(wanted))
-            states = status.batch_states(connection, line.id)
-            rows = batch_pages.quarantined_rows(connection, line.id, after=rows_after, limit=most_rows + 1)
-            # several batches in each bar of the chart, or it would show when one was committed and not how fast
-            bars = min(60, max(12, (line.batches - line.batches_open) // 3))
-            return {
-                "run": shown(connection, [line], database_clock.now(connection))[0],
-                "job": _job(connection, line.job),
-                "notes": unserved.of_runs(connection, [line]),
-                "compared": drift.of_run(connection, line.id) if line.is_final else None,
-                "compared_in_words": drift.in_words,
-                "points": run_pages.throughput(connection, line.id, bars),
-                "states": states,
-                "cost": cost_report.of_run(connection, line.id),
-                "groups": groups[:most_groups],
-                "more_groups": groups[most_groups - 1].place if len(groups) > most_groups else None,
-                "batches": batches[:most_batches],
-                "more_batches": _next_batches(batches, most_batches, shown_filter, wanted),
-                "batch_filter": shown_filter,
-                "batch_filters": _filters(line, states, has_failed),
-                "rows": rows[:most_rows],
-                "more_rows": f"{rows[most_rows - 1]['number']}-{rows[most_rows - 1]['id']}"
-                if len(rows) > most_rows
-                else None,
-                "actions": batch_pages.actions(connection, f"run {line.id}"),
-                "after": after,
-                "rows_after": rows_after > (0, 0),
-                "groups_after": groups_after,
-            }
-
-        await self.show("run.html", look, unknown=f"There is no run {int(run)}.")
+        where = Where(after, rows_after, groups_after, wanted)
+        show = partial(details_of_run, run_id=int(run), where=where)
+        await self.show("run.html", show, unknown=f"There is no run {int(run)}.")
 
     def _row(self, name: str) -> tuple[int, int]:
         """A batch's number and a row's id, as `120-9001`; the beginning if the parameter is absent."""
@@ -197,6 +166,55 @@ class RunPage(Page):
         if text and found is None:
             self.bad_parameter(name, "the position of a group of failures, such as 12-r9001")
         return found
+
+
+@dataclass(frozen=True)
+class Where:
+    """Which page of its batches, failed rows and errors the page of a run shows; the first of each by default."""
+
+    after: int = 0
+    rows_after: tuple[int, int] = (0, 0)
+    groups_after: Place | None = None
+    batches: str = ""
+    """One of BATCHES, or empty: the failed ones if there are any."""
+
+
+def details_of_run(connection: Connection, run_id: int, where: Where) -> dict[str, Any]:
+    """What `/runs/3` shows. Raises UnknownName."""
+    after, wanted = where.after, where.batches
+    most_batches = A_PAGE if wanted or after else FEW_BATCHES
+    most_groups, most_rows = 20 if where.groups_after else FEW_GROUPS, 20 if where.rows_after > (0, 0) else FEW_ROWS
+    line = status.get(connection, run_id)
+    groups = failure_groups.page(connection, line.id, limit=most_groups + 1, after=where.groups_after)
+    has_failed = bool(run_pages.failed(connection, line.id, limit=1))
+    shown_filter = wanted or (FAILED if has_failed and not after else ALL)
+    batches = _batches(connection, line.id, shown_filter, after, most_batches, by_number=bool(wanted))
+    states = status.batch_states(connection, line.id)
+    rows = batch_pages.quarantined_rows(connection, line.id, after=where.rows_after, limit=most_rows + 1)
+    # several batches in each bar of the chart, or it would show when one was committed and not how fast
+    bars = min(60, max(12, (line.batches - line.batches_open) // 3))
+    return {
+        "run": shown(connection, [line], database_clock.now(connection))[0],
+        "job": _job(connection, line.job),
+        "notes": unserved.of_runs(connection, [line]),
+        "compared": drift.of_run(connection, line.id) if line.is_final else None,
+        "compared_in_words": drift.in_words,
+        "points": run_pages.throughput(connection, line.id, bars),
+        "states": states,
+        "cost": cost_report.of_run(connection, line.id),
+        "groups": groups[:most_groups],
+        "more_groups": groups[most_groups - 1].place if len(groups) > most_groups else None,
+        "batches": batches[:most_batches],
+        "more_batches": _next_batches(batches, most_batches, shown_filter, wanted),
+        "batch_filter": shown_filter,
+        "batch_filters": _filters(line, states, has_failed),
+        "rows": rows[:most_rows],
+        "more_rows": f"{rows[most_rows - 1]['number']}-{rows[most_rows - 1]['id']}" if len(rows) > most_rows else None,
+        "actions": batch_pages.actions(connection, f"run {line.id}"),
+        "after": after,
+        "rows_after": where.rows_after > (0, 0),
+        "groups_after": where.groups_after,
+    }
 
 
 def _batches(

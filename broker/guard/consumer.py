@@ -1,7 +1,9 @@
 """Celery's consumer without three faults that end or stall a worker: docs/decisions/0003-celery-5-7-with-a-shim.md."""
 
 import logging
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from logging import Logger, getLogger
 from typing import Any, TypeAlias
@@ -17,6 +19,8 @@ from scorebeat.core.events import emit
 
 LONGEST_REASON = 300
 """Characters of an error that are logged; redis-py quotes the whole command."""
+EVENTS_EVERY = 0.2
+"""Seconds in which events of tasks are collected to be sent in one message; Celery would send each by itself."""
 
 Errors: TypeAlias = tuple[type[Exception], ...]
 
@@ -42,6 +46,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery publishes no typ
     def __init__(self, *args: Any, worker_options: Mapping[str, Any] | None = None, **options: Any) -> None:
         no_events = {"without_gossip": True, "without_mingle": True}
         super().__init__(*args, worker_options={**(worker_options or {}), **no_events}, **options)
+        self._events_due = 0.0
 
     def connection_for_read(self, heartbeat: float | None = None) -> Any:
         made = self.app.connection_for_read(heartbeat=heartbeat)
@@ -54,6 +59,20 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery publishes no typ
         if self.connection is not None:
             self.connection.close = lambda: None  # it is broken, and its socket was collected
         super().on_connection_error_after_connected(exc)
+
+    def on_send_event_buffered(self) -> None:
+        """Send the event together with those of the next moments.
+
+        By the clock, not a flag: the hub forgets its timers when a connection breaks.
+        """
+        if self.hub and time.monotonic() >= self._events_due:
+            self._events_due = time.monotonic() + EVENTS_EVERY
+            self.hub.call_later(EVENTS_EVERY, self._flush_events)
+
+    def shutdown(self) -> None:
+        with suppress(*self.connection_errors):
+            self._flush_events()
+        super().shutdown()
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Message], None]:
         handle = super().create_task_handler(*args, **options)

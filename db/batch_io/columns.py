@@ -21,7 +21,7 @@ from scorebeat.db.connect.database_errors import sqlstate
 from scorebeat.db.connect.engine import autocommit, begin, data_connection, forget, run
 from scorebeat.db.connect.sql import KeyColumn, ident, literal
 from scorebeat.db.ledger import profiles, quarantine
-from scorebeat.db.ledger.batches import Claim
+from scorebeat.db.ledger.batches import IS_CLAIMED, Claim
 from scorebeat.db.ledger.quarantine import BadRow, RowId
 from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.predictions.table_types import TableTypes, require_as_made, stamp_sql
@@ -305,7 +305,7 @@ def _fence(held: Claim, more: str = "") -> str:
     """A statement that locks the batch if this attempt still holds it. It has only numbers, and needs no parameters."""
     return (
         f"SELECT id FROM scorebeat.batches WHERE id = {held.batch_id:d} AND attempt = {held.attempt:d}"
-        f" AND state = 'claimed'{more} FOR UPDATE"
+        f" AND {IS_CLAIMED}{more} FOR UPDATE"
     )
 
 

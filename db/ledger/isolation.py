@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 
 from scorebeat.db.connect.sql import Key, KeyColumn
 from scorebeat.db.ledger import quarantine
-from scorebeat.db.ledger.batches import Claim
+from scorebeat.db.ledger.batches import IS_CLAIMED, Claim
 from scorebeat.db.ledger.quarantine import RowId
 from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.schema import functions
@@ -35,7 +35,7 @@ def probe(connection: Connection, held: Claim, row: RowId) -> bool:
             "UPDATE scorebeat.batches SET probe_key = CAST(:key AS jsonb), probe_row = CAST(:row AS jsonb),"
             " probe_attempt = attempt, care = 2,"
             " probe_expiries = CASE WHEN probe_key = CAST(:key AS jsonb) THEN probe_expiries ELSE 0 END"
-            " WHERE id = :id AND attempt = :attempt AND state = 'claimed'"
+            f" WHERE id = :id AND attempt = :attempt AND {IS_CLAIMED}"
         ),
         {
             "id": held.batch_id,
@@ -58,7 +58,7 @@ def quarantine_probe(
     seen = connection.execute(
         text(
             "SELECT CAST(probe_row ->> 'seen' AS jsonb) FROM scorebeat.batches WHERE id = :id AND attempt = :attempt"
-            " AND state = 'claimed' AND probe_key IS NOT NULL AND probe_row ->> 'seen' IS NOT NULL FOR UPDATE"
+            f" AND {IS_CLAIMED} AND probe_key IS NOT NULL AND probe_row ->> 'seen' IS NOT NULL FOR UPDATE"
         ),
         {"id": held.batch_id, "attempt": held.attempt},
     ).scalar_one_or_none()
@@ -68,7 +68,7 @@ def quarantine_probe(
         text(
             "WITH held AS (SELECT id, probe_key, CAST(probe_row ->> 'changed_at' AS numeric) AS changed_at, error"
             " FROM scorebeat.batches WHERE id = :id"
-            " AND attempt = :attempt AND state = 'claimed' AND probe_key IS NOT NULL FOR UPDATE),"
+            f" AND attempt = :attempt AND {IS_CLAIMED} AND probe_key IS NOT NULL FOR UPDATE),"
             " aside AS (INSERT INTO scorebeat.quarantine"
             " (prediction_set_id, batch_id, key, error_type, error, changed_at)"
             " SELECT :set_id, id, probe_key, 'ProcessDied',"
@@ -90,7 +90,7 @@ def calm_down(connection: Connection, held: Claim) -> None:
     connection.execute(
         text(
             "UPDATE scorebeat.batches SET care = 1, probe_key = NULL"
-            " WHERE id = :id AND attempt = :attempt AND state = 'claimed'"
+            f" WHERE id = :id AND attempt = :attempt AND {IS_CLAIMED}"
         ),
         {"id": held.batch_id, "attempt": held.attempt},
     )

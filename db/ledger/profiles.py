@@ -9,8 +9,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from scorebeat.core.errors import one_line
+from scorebeat.db.ledger import runs
 from scorebeat.db.ledger.batches import Claim
 from scorebeat.db.ledger.runs import Run
+from scorebeat.drift import sampled_batches
 from scorebeat.drift.finding import Finding
 from scorebeat.drift.profile import Profile
 
@@ -80,11 +82,15 @@ class Reference:
 
 
 def to_merge(connection: Connection, more_than: int) -> list[int]:
-    """Runs with more than so many profiles of batches that are not merged yet, and ended runs with any."""
+    """Planned runs with more than so many profiles of batches that are not merged yet, and ended runs with any.
+
+    While a run is planned nobody knows which of its batches will be left out.
+    """
     rows = connection.execute(
         text(
             "SELECT p.run_id FROM scorebeat.batch_profiles p JOIN scorebeat.runs r ON r.id = p.run_id"
-            " GROUP BY p.run_id, r.finished_at HAVING count(*) > :most OR r.finished_at IS NOT NULL ORDER BY p.run_id"
+            " GROUP BY p.run_id, r.planned_at, r.finished_at HAVING r.finished_at IS NOT NULL"
+            " OR (count(*) > :most AND r.planned_at IS NOT NULL) ORDER BY p.run_id"
         ),
         {"most": more_than},
     )
@@ -138,26 +144,30 @@ def _is_locked(connection: Connection, run_id: int, unless: str = "") -> bool:
 def _merge_piece(connection: Connection, run_id: int) -> bool:
     """Merge profiles of batches into that of the run, which is locked; False if there was none.
 
-    One that cannot be read or merged is counted as a failure.
+    One that cannot be read or merged is counted as a failure. Of batches that a long run leaves out only failures are.
     """
-    taken = list(
-        connection.execute(
-            text(
-                "DELETE FROM scorebeat.batch_profiles WHERE batch_id IN (SELECT batch_id FROM scorebeat.batch_profiles"
-                " WHERE run_id = :run ORDER BY batch_id LIMIT :piece) RETURNING profile"
-            ),
-            {"run": run_id, "piece": PIECE},
-        ).scalars()
-    )
+    taken = connection.execute(
+        text(
+            "WITH taken AS (DELETE FROM scorebeat.batch_profiles WHERE batch_id IN (SELECT batch_id"
+            " FROM scorebeat.batch_profiles WHERE run_id = :run ORDER BY batch_id LIMIT :piece)"
+            " RETURNING batch_id, profile) SELECT taken.profile, b.number FROM taken JOIN scorebeat.batches b"
+            " ON b.id = taken.batch_id ORDER BY b.number"
+        ),
+        {"run": run_id, "piece": PIECE},
+    ).all()
     if not taken:
         return False
     stored = connection.execute(
         text("SELECT profile FROM scorebeat.run_profiles WHERE run_id = :run"), {"run": run_id}
     ).scalar_one()
     whole = Profile.from_bytes(bytes(stored))
+    kept = _step(connection, run_id)
     for one in taken:
         try:
-            whole.merge(Profile.from_bytes(bytes(one)))
+            profile = Profile.from_bytes(bytes(one.profile))
+            whole.merge(
+                profile if one.number % kept == 0 else Profile(failures=profile.failures, failure=profile.failure)
+            )
         except Exception as error:  # noqa: BLE001 -- the predictions are right; whoever closes the run looks at failures
             whole.failures += 1
             whole.failure = whole.failure or f"it could not be merged: {one_line(error)}"
@@ -166,6 +176,14 @@ def _merge_piece(connection: Connection, run_id: int) -> bool:
         {"run": run_id, "profile": whole.to_bytes(), "rows": whole.rows},
     )
     return True
+
+
+def _step(connection: Connection, run_id: int) -> int:
+    """The run keeps what was seen in each so many-th of its batches."""
+    last = connection.execute(
+        text("SELECT max(number) FROM scorebeat.batches WHERE run_id = :run"), {"run": run_id}
+    ).scalar_one()
+    return sampled_batches.step(last, runs.get(connection, run_id).job.batch_rows)
 
 
 def of_run(connection: Connection, run_id: int) -> Profile | None:

@@ -10,7 +10,7 @@ from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
 from scorebeat.db.connect import database_clock
 from scorebeat.db.ledger import jobs
-from scorebeat.db.ledger.runs import IS_TICK
+from scorebeat.db.ledger.runs import BEAT, IS_TICK
 
 COMPLETE = "(state = 'succeeded' OR (state = 'partial' AND reason IS NULL))"
 """SQL condition: the run left out only rows that it quarantined."""
@@ -79,6 +79,8 @@ class JobLine:
         return None if self.held_run is None else f"run {self.held_run} of job {self.name} is {self.held_reason}"
 
 
+IS_BY_HAND = f"r.due_at IS NOT NULL AND r.created_by <> '{BEAT}'"
+"""SQL condition: run r was made by hand for a due time; in the words of the index of such runs."""
 _LINES = text(
     "SELECT j.name, j.applied_at, (SELECT version FROM scorebeat.model_versions WHERE published_at IS NOT NULL"
     " AND retired_at IS NULL AND name = split_part(j.spec ->> 'model', '/', 1)) AS published,"
@@ -91,7 +93,7 @@ _LINES = text(
     f" AND (r.due_at IS NULL OR {IS_TICK}) ORDER BY r.id DESC LIMIT 1) s ON true"
     # made by hand for a due time: it proves nothing about later ones
     f" LEFT JOIN LATERAL (SELECT max(r.due_at) AS due_at, max(r.finished_at) AS finished_at FROM scorebeat.runs r"
-    f" WHERE r.job = j.name AND {COMPLETE} AND r.due_at IS NOT NULL AND NOT {IS_TICK}) f ON true"
+    f" WHERE r.job = j.name AND {COMPLETE} AND {IS_BY_HAND}) f ON true"
     " LEFT JOIN LATERAL (SELECT max(id) AS id FROM scorebeat.runs WHERE job = j.name"
     " AND state IN ('planning', 'running')) o ON true"
     " LEFT JOIN LATERAL (SELECT id, state, finished_at, reason FROM scorebeat.runs WHERE job = j.name"

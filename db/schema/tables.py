@@ -172,6 +172,8 @@ Index(
 Index("runs_job_id", runs.c.job, runs.c.id)
 Index("runs_set_finished", runs.c.prediction_set_id, runs.c.finished_at)
 Index("runs_held", runs.c.job, runs.c.id, postgresql_where=text("state = 'held'"))
+Index("runs_failed_due", runs.c.job, runs.c.due_at, postgresql_where=text("state = 'failed'"))
+Index("runs_filled", runs.c.job, postgresql_where=text("due_at IS NOT NULL AND created_by <> 'beat'"))
 Index(
     "runs_to_note",
     runs.c.id,

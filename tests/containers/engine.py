@@ -1,4 +1,4 @@
-"""Compose on a real engine: one project with images and volumes of its own, of this tree and of an earlier one."""
+"""A real engine: images of this tree and of an earlier one, and Compose projects with volumes of their own."""
 
 import io
 import json
@@ -11,6 +11,7 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from tests.support.fixtures import free_port, wait_for
 
 BASES = ("python:3.11-slim-trixie", "postgres:18-trixie", "redis:8.2-bookworm")
 DOCKER, NSENTER, IPTABLES = TOOLS = ("docker", "nsenter", "iptables")
+IMAGE = os.environ.get("SCOREBEAT_TEST_IMAGE", "scorebeat-under-test:cpu")
+"""What the tests build of this tree: a system that runs on this machine keeps its own `scorebeat:cpu`."""
 LONGEST = 900.0
 """Seconds of one command; a build on a slow machine takes minutes."""
 GATE = 7
@@ -41,12 +44,41 @@ def unavailable() -> str | None:
         (("compose", "version"), "docker has no Compose here"),
         (("info",), "no engine runs here"),
     ):
-        if _run(*arguments).returncode:
+        if run(*arguments).returncode:
             return reason
     for image in BASES:
-        if _run("image", "inspect", image).returncode and _run("pull", image).returncode:
+        if run("image", "inspect", image).returncode and run("pull", image).returncode:
             return f"{image} can be neither found nor pulled"
     return None
+
+
+def run(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [DOCKER, *arguments], input=stdin, capture_output=True, text=True, check=False, timeout=LONGEST
+    )
+
+
+def docker(*arguments: str) -> str:
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def inspect(one: str, wanted: str) -> str:
+    """One fact about a container or an image, by the engine's template."""
+    return docker("inspect", "--format", wanted, one)
+
+
+def address(container: str) -> str:
+    """In its network, if it has only one."""
+    return inspect(container, "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
+
+
+@cache
+def build(tree: Path = REPOSITORY, tag: str = IMAGE) -> str:
+    """The tag of the image of this tree, built once for all tests of one process."""
+    docker("build", "--network", "host", "--target", "cpu", "--tag", tag, str(tree))
+    return tag
 
 
 def earlier_tree(folder: Path) -> Path | None:
@@ -71,49 +103,35 @@ def page_commands(word: str) -> list[str]:
     return [line.removeprefix("$ ") for line in block.lines]
 
 
-def _run(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [DOCKER, *arguments], input=stdin, capture_output=True, text=True, check=False, timeout=LONGEST
-    )
-
-
-def _docker(*arguments: str) -> str:
-    done = _run(*arguments)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
 @dataclass(frozen=True)
 class Composed:
     """The whole system in containers."""
 
     folder: Path
     name: str
-    """Of the project and of its images: others on the same engine are not touched."""
-    api_ports: tuple[int, int]
-    """Where its API may be published."""
 
     @property
     def image(self) -> str:
+        """The tag that its containers start from, its own: other projects on the same engine keep theirs."""
         return f"{self.name}:cpu"
 
-    def build(self, tree: Path, tag: str) -> None:
-        _docker("build", "--network", "host", "--target", "cpu", "--tag", f"{self.name}:{tag}", str(tree))
+    def use(self, built: str) -> None:
+        """Makes the built image the one that containers start from, as `docker compose build` would."""
+        docker("tag", built, self.image)
 
-    def use(self, tag: str) -> None:
-        """Makes this the image that containers start from, as `docker compose build` would."""
-        _docker("tag", f"{self.name}:{tag}", self.image)
+    def runs(self, built: str, service: str) -> bool:
+        """Whether the service's container was started from the built image."""
+        return inspect(self.containers(service)[0], "{{.Image}}") == inspect(built, "{{.Id}}")
 
-    def image_id(self, tag: str) -> str:
-        return _docker("image", "inspect", "--format", "{{.Id}}", f"{self.name}:{tag}")
-
-    def image_of(self, service: str) -> str:
-        """The id of the image that its container runs."""
-        return _docker("inspect", "--format", "{{.Image}}", self.containers(service)[0])
+    @property
+    def variables(self) -> dict[str, str]:
+        """Those of its `.env`."""
+        lines = (self.folder / ".env").read_text("utf-8").splitlines()
+        return dict(line.split("=", 1) for line in lines if line[:1].isupper())
 
     def compose(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
         """What `docker compose` prints. Raises AssertionError with all that it printed if it fails."""
-        done = _run(*self._project, *arguments, stdin=stdin)
+        done = run(*self._project, *arguments, stdin=stdin)
         assert not check or done.returncode == 0, f"{' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
@@ -165,14 +183,12 @@ class Composed:
             gate.open()
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response | None:
-        """What the API returns, at whichever of its ports it is; None if it is at neither."""
-        (token,) = (line[10:] for line in (self.folder / ".env").read_text().splitlines() if line[:10] == "API_TOKEN=")
-        for port in self.api_ports:
+        """What the API returns, at whichever of its two ports it is; None if it is at neither."""
+        variables = self.variables
+        headers = {"Authorization": f"Bearer {variables['API_TOKEN']}"}
+        for port in variables["API_PORT"].split("-"):
             with suppress(httpx.TransportError):
-                return httpx.request(
-                    method, f"http://127.0.0.1:{port}{path}", headers={"Authorization": f"Bearer {token}"}, timeout=10,
-                    **options,
-                )  # fmt: skip
+                return httpx.request(method, f"http://127.0.0.1:{port}{path}", headers=headers, timeout=10, **options)
         return None
 
     def containers(self, service: str) -> list[str]:
@@ -192,17 +208,14 @@ class Composed:
     def signalled(self, container: str) -> bool:
         """Whether the engine has sent the container a signal."""
         filters = ("--filter", f"container={container}", "--filter", "event=kill", "--since", "1h", "--until", "0s")
-        return bool(_docker("events", *filters))
+        return bool(docker("events", *filters))
 
     def cut(self, service: str, *servers: str) -> None:
         """From now on no packet passes between the service and these servers, in its own network namespace."""
         for server in servers:
-            address = _docker(
-                "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}",
-                self.containers(server)[0],
-            )  # fmt: skip
-            self._firewall(service, "--append", "OUTPUT", "--destination", address, "--jump", "DROP")
-            self._firewall(service, "--append", "INPUT", "--source", address, "--jump", "DROP")
+            to = address(self.containers(server)[0])
+            self._firewall(service, "--append", "OUTPUT", "--destination", to, "--jump", "DROP")
+            self._firewall(service, "--append", "INPUT", "--source", to, "--jump", "DROP")
 
     def heal(self, service: str) -> None:
         self._firewall(service, "--flush")
@@ -212,7 +225,7 @@ class Composed:
         subprocess.run((*inside, IPTABLES, *rule), check=True, capture_output=True)
 
     def _pid(self, service: str) -> int:
-        return int(_docker("inspect", "--format", "{{.State.Pid}}", self.containers(service)[0]))
+        return int(inspect(self.containers(service)[0], "{{.State.Pid}}"))
 
     @property
     def _project(self) -> tuple[str, ...]:
@@ -235,31 +248,37 @@ class Gate:
 
 @contextmanager
 def composed(folder: Path) -> Iterator[Composed]:
-    """A project in this folder, not started; at the end nothing is left of it but the cache of its builds."""
-    name = f"scorebeat-{secrets.token_hex(4)}"
+    """A project of this tree, not started; at the end its containers, networks, volumes and tags are removed."""
+    one = Composed(folder, f"scorebeat-{secrets.token_hex(4)}")
     api_ports = wait_for(_two_ports)
     assert api_ports is not None
-    ports = {"FLOWER_PORT": free_port(), "API_PORT": "{}-{}".format(*api_ports)}
     filled = EXAMPLE.read_text("utf-8")
     for variable in ("OWNER_PASSWORD", "RUN_PASSWORD", "BROKER_PASSWORD", "API_TOKEN"):
         filled = filled.replace(f"\n{variable}=\n", f"\n{variable}={secrets.token_hex(24)}\n")
     filled = filled.replace("\nFLOWER_LOGIN=\n", f"\nFLOWER_LOGIN=admin:{secrets.token_hex(12)}\n")
-    filled += "".join(f"\n{variable}={value}" for variable, value in ports.items())
+    filled += "FLOWER_PORT={}\nAPI_PORT={}-{}\n".format(free_port(), *api_ports)
     (folder / ".env").write_text(filled)
-    file = (REPOSITORY / "docker-compose.yml").read_text("utf-8")
-    assert file.count("image: scorebeat:cpu\n") == 1
-    (folder / "docker-compose.yml").write_text(file.replace("image: scorebeat:cpu\n", f"image: {name}:cpu\n"))
+    copy_compose_files(folder, one.image)
     limit = f"services: {{ cpu-worker: {{ cpus: {PROCESSES} }} }}\n"
     (folder / "docker-compose.override.yml").write_text(limit)
     (folder / "project").mkdir()
     (folder / "certificates").mkdir()
-    one = Composed(folder, name, api_ports)
+    one.use(build())
     try:
         yield one
     finally:
         one.compose("--profile", "cli", "down", "--volumes", "--timeout", "10", check=False)
-        if images := _docker("images", "--quiet", "--filter", f"reference={name}:*").split():
-            _run("image", "rm", "--force", *set(images))
+        tags = docker("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference={one.name}:*").split()
+        docker("image", "rm", "--force", *tags)
+
+
+def copy_compose_files(folder: Path, image: str) -> None:
+    """docker-compose.yml with this image, and the file that docs add to it."""
+    text = (REPOSITORY / "docker-compose.yml").read_text("utf-8")
+    assert text.count("image: scorebeat:cpu\n") == 1
+    (folder / "docker-compose.yml").write_text(text.replace("image: scorebeat:cpu\n", f"image: {image}\n"), "utf-8")
+    (folder / "deploy").mkdir()
+    shutil.copy(REPOSITORY / "deploy/compose.servers.yml", folder / "deploy")
 
 
 def _two_ports() -> tuple[int, int] | None:

@@ -16,8 +16,17 @@ import pytest
 import skops.io
 from sklearn.linear_model import LogisticRegression
 
-from tests.containers.engine import GATE, PROCESSES, Composed, Gate, composed, earlier_tree, page_commands, unavailable
-from tests.deploy.compose import REPOSITORY
+from tests.containers.engine import (
+    GATE,
+    PROCESSES,
+    Composed,
+    Gate,
+    build,
+    composed,
+    earlier_tree,
+    page_commands,
+    unavailable,
+)
 from tests.support.fixtures import wait_for
 
 pytestmark = pytest.mark.wide
@@ -57,10 +66,8 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
     if (reason := unavailable()) is not None:
         pytest.skip(reason)
     with composed(tmp_path_factory.mktemp("compose")) as made:
-        made.build(REPOSITORY, "new")
         if tree := earlier_tree(made.folder / "earlier"):
-            made.build(tree, "old")
-        made.use("old" if tree else "new")
+            made.use(build(tree, f"{made.name}:earlier"))
         made.compose("up", "--no-build", "--detach", "--wait")
         load(made)
         yield made
@@ -70,7 +77,7 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
 def system(earlier: Composed) -> Composed:
     """The system from the image of this tree, healthy."""
     if not is_new(earlier):
-        earlier.use("new")
+        earlier.use(build())
         earlier.compose("up", "--no-build", "--detach", "--wait")
     until_healthy(earlier)
     return earlier
@@ -153,7 +160,7 @@ def require_right(system: Composed, run: int, within: float = 240) -> None:
 
 
 def is_new(system: Composed) -> bool:
-    return system.image_of("api") == system.image_id("new")
+    return system.runs(build(), "api")
 
 
 def until_healthy(system: Composed) -> None:
@@ -202,7 +209,7 @@ def test_a_new_image_replaces_an_old_one_in_mid_run_and_the_api_goes_on(earlier:
 
     with in_the_middle(earlier) as middle, probe.watching():
         assert before[0] == "docker compose build"
-        earlier.use("new")
+        earlier.use(build())
         for command in before[1:]:
             earlier.shell(command)
         assert batches(earlier, middle.run) == (BEFORE_THE_GATE, PROCESSES)

@@ -1,11 +1,14 @@
 """The shapes of deploy/kubernetes, and the parts of their objects that tests use."""
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import yaml  # type: ignore[import-untyped]  # publishes no types
 
 from tests.deploy.kustomize import Resource, render
 
@@ -34,6 +37,20 @@ class Pod:
 @cache
 def shape(name: str) -> tuple[Resource, ...]:
     return tuple(render(ROOT / name))
+
+
+def with_volume(name: str, folder: Path) -> tuple[Resource, ...]:
+    """The shape as a folder of one's own makes it that adds the component."""
+    shutil.copytree(ROOT, folder / "kubernetes")
+    own = folder / "own"
+    own.mkdir()
+    wanted = {
+        "namespace": "scorebeat",
+        "resources": [f"../kubernetes/{name}"],
+        "components": ["../kubernetes/components/models-volume"],
+    }
+    (own / "kustomization.yaml").write_text(yaml.safe_dump(wanted), "utf-8")
+    return tuple(render(own))
 
 
 def of_kind(objects: tuple[Resource, ...], *kinds: str) -> list[Resource]:

@@ -54,6 +54,19 @@ def test_the_databases_indexes_outlive_an_update_of_the_image(file: File) -> Non
     assert {"--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"} < set(options)
 
 
+def test_no_container_can_take_the_whole_machines_memory(file: File) -> None:
+    sizes = {one.name: one.definition.get("mem_limit", "") for one in file.services.values()}
+    page = PAGE.read_text("utf-8").split("\n## Memory\n")[1].split("\n## ")[0]
+
+    assert [name for name, size in sizes.items() if not re.fullmatch(r"\d+[mg]", size)] == []
+    for name, size in sizes.items():
+        if name not in ("roles", "migrate"):
+            number, unit = (size[:-1], "MiB") if size[-1] == "m" else (size[:-1], "GiB")
+            shown = "1.5 GiB" if size == "1536m" else f"{number} {unit}"
+            variable = "WORKER_MEMORY" if name in ("cpu-worker", "remote-worker") else f"{name.upper()}_MEMORY"
+            assert re.search(f"`{name}`.* \\| {shown} \\| .*`{variable.replace('-', '_')}` \\|", page), name
+
+
 def test_logs_do_not_fill_the_disk(file: File) -> None:
     assert [one.name for one in file.services.values() if one.definition["logging"] != {"driver": "local"}] == []
 
@@ -69,7 +82,10 @@ def test_only_who_uses_a_secret_has_it_and_by_the_name_that_is_looked_for(file: 
 
 def test_each_service_is_checked_by_itself(file: File) -> None:
     health = {one.name: " ".join(one.health or []) for one in file.services.values()}
-    own = {"beat": "beat", "control": "control", "cpu-worker": "worker", "gpu-worker": "worker"}
+    own = dict.fromkeys(("cpu-worker", "remote-worker", "gpu-worker"), "worker") | {
+        "beat": "beat",
+        "control": "control",
+    }
 
     assert {name: health[name] for name in own} == {name: f"scorebeat health {which}" for name, which in own.items()}
     assert "//127.0.0.1:8000/ready'" in health["api"], "/health is 200 also while the database is away"
@@ -88,7 +104,7 @@ def test_every_service_of_ours_can_mount_the_certificates(file: File) -> None:
 def test_exactly_the_services_that_read_models_have_a_buckets_credentials(file: File) -> None:
     readers = {one.name for one in file.services.values() if MODELS in one.mounts}
 
-    assert readers == {"cpu-worker", "gpu-worker", "api", "cli"}
+    assert readers == {"cpu-worker", "remote-worker", "gpu-worker", "api", "cli"}
     assert {one.name: one.env_files for one in file.services.values() if one.env_files} == {
         name: {STORE: False} for name in readers
     }, "False: without the file all starts as well"

@@ -1,7 +1,6 @@
 """Models on a volume or in a bucket: every shape's workers can read them, and the pod of the page can add them."""
 
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # publishes no types
 
 from tests.deploy.known import unknown
-from tests.deploy.kustomize import Resource, render
-from tests.deploy.manifests import PAGE, ROOT, named, of_kind, ours, shape
+from tests.deploy.manifests import PAGE, named, of_kind, ours, shape, with_volume
 from tests.docs.pages import Page
 
 FOLDER = "/models"
@@ -19,20 +17,6 @@ READ_ONLY = {"name": "models", "mountPath": FOLDER, "readOnly": True}
 CREDENTIALS = {"secretRef": {"name": "scorebeat-store", "optional": True}}
 """Of a bucket."""
 OLDEST = "1.29"
-
-
-def with_volume(name: str, folder: Path) -> tuple[Resource, ...]:
-    """The shape as a folder of one's own makes it that adds the component."""
-    shutil.copytree(ROOT, folder / "kubernetes")
-    own = folder / "own"
-    own.mkdir()
-    wanted = {
-        "namespace": "scorebeat",
-        "resources": [f"../kubernetes/{name}"],
-        "components": ["../kubernetes/components/models-volume"],
-    }
-    (own / "kustomization.yaml").write_text(yaml.safe_dump(wanted), "utf-8")
-    return tuple(render(own))
 
 
 each_shape = pytest.mark.parametrize(

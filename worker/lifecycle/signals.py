@@ -17,7 +17,7 @@ from scorebeat.core.identity import become, worker_name
 from scorebeat.core.queues import CONTROL, CONTROL_QUEUE, PLAN_QUEUE, SCORE
 from scorebeat.core.settings import load_settings
 from scorebeat.db.ledger import batches
-from scorebeat.worker.lifecycle import deadlines, device, standstill
+from scorebeat.worker.lifecycle import deadlines, device, memory_limit, standstill
 from scorebeat.worker.lifecycle.connection import ledger
 from scorebeat.worker.lifecycle.pin import bind_processes, is_bound, pin_to_core, shares_cores
 from scorebeat.worker.lifecycle.request import lost_process
@@ -43,12 +43,15 @@ def begin_worker(sender: str, options: dict[str, Any], **_: Any) -> None:
     """In the parent, before it starts its processes."""
     become(sender)
     deadlines.share()
+    memory_limit.begin()
     queues = options.get("queues") or []
     names = queues.split(",") if isinstance(queues, str) else queues
     scores = not names or bool(set(names) - {CONTROL_QUEUE, PLAN_QUEUE})
     # planning, control and processes that feed a GPU use any free core
     if scores and not device.current().is_gpu and not shares_cores():
         bind_processes()
+    if scores and (lacking := memory_limit.too_little(options.get("concurrency") or 1)):
+        emit("worker.little_memory", worker=worker_name(), reason=lacking)
 
 
 def _begin_process(**_: Any) -> None:
@@ -66,8 +69,9 @@ def _free_claim(sender: Any, exception: BaseException, args: Any, **_: Any) -> N
     try:
         with ledger() as connection:
             pid = lost_process()
-            state = batches.fail_lost(connection, args[0], worker_name(), pid, cause_of_death(exception, pid))
-        emit("process.died", batch=args[0], worker=worker_name(), state=state)
+            cause = cause_of_death(exception, pid)
+            state = batches.fail_lost(connection, args[0], worker_name(), pid, cause)
+        emit("process.died", batch=args[0], worker=worker_name(), state=state, reason=cause)
     except DBAPIError as error:
         emit("failure.not_recorded", batch=args[0], reason=one_line(error.orig))
 
@@ -77,6 +81,8 @@ def cause_of_death(exception: BaseException, pid: int | None) -> str:
     cause = f"{type(exception).__name__}: {exception}"
     if killed := standstill.reason(pid):
         return f"{cause} It was killed because {killed}."
+    if "SIGKILL" in cause and (met := memory_limit.reason()):
+        return f"{cause} It was killed because {met}."
     shared = deadlines.shared()
     limit = shared.of(pid) if shared is not None and pid is not None else None
     code = re.search(r"\bexitcode (\d+)", cause)

@@ -10,6 +10,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from scorebeat.core.errors import one_line
 from scorebeat.core.events import emit
 from scorebeat.drift.profile import SAMPLE, Profile
+from scorebeat.drift.sampled_batches import is_looked_at
 from scorebeat.worker.scoring.attempt import Attempt
 from scorebeat.worker.scoring.isolate import Scored
 
@@ -33,7 +34,7 @@ class Profiler:
     def look_at(self, rows: pa.RecordBatch, scored: Scored) -> None:
         """Add a sample of the rows that were scored. A profile that fails costs no prediction: it says so instead."""
         run = self.attempt.job.run
-        if run.job.drift is None:
+        if run.job.drift is None or not is_looked_at(self.attempt.claim.number, run.job.batch_rows):
             return
         if run.id in self.attempt.runtime.without_profile:
             self._fail(self.attempt.runtime.without_profile[run.id])

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from sqlalchemy import text
 
 from scorebeat.core.jobs.job import Job
 from scorebeat.db.ledger import profiles
+from scorebeat.drift import sampled_batches
 from scorebeat.drift.profile import Profile
 from tests.support.poison_fixtures import Points, points
 
@@ -37,6 +39,48 @@ def compared(points: Points, run_id: int) -> profiles.Compared:
         found = profiles.compared(connection, run_id)
     assert found is not None
     return found
+
+
+def test_of_a_long_run_each_row_has_the_same_chance_to_be_looked_at(
+    points: Points, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampled_batches, "ENOUGH_ROWS", 400)
+    points.sql("CREATE TABLE points AS SELECT i::bigint AS id, i::float8 AS x FROM generate_series(1, 6400) i")
+    points.sql("ALTER TABLE points ADD PRIMARY KEY (id)")
+    points.model({})
+
+    run = points.scored(points.job(**ANEW, batch_rows=50))
+
+    with points.engine.connect() as connection:
+        profile = profiles.of_run(connection, run)
+        left = connection.execute(text("SELECT count(*) FROM scorebeat.batch_profiles")).scalar_one()
+    assert profile is not None
+    assert (profile.rows, left) == (8 * 50, 0), "of 128 batches each sixteenth is kept"
+    assert profile.inputs["x"].mean == pytest.approx(np.mean([i for i in range(1, 6401) if -(-i // 50) % 16 == 0]))
+
+
+def test_a_failed_profile_of_a_batch_that_is_left_out_is_still_a_failure(
+    points: Points, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    normal(points, 200)
+    points.model({})
+    of = Profile.of
+    monkeypatch.setattr(sampled_batches, "ENOUGH_ROWS", 100)
+    seen: list[int] = []
+
+    def fails_first(*rows: pa.RecordBatch) -> Profile:
+        seen.append(1)
+        if len(seen) == 1:
+            raise RuntimeError("no profile")
+        return of(*rows)
+
+    monkeypatch.setattr(Profile, "of", fails_first)
+    run = points.scored(points.job(**ANEW, batch_rows=50))
+
+    with points.engine.connect() as connection:
+        found = profiles.of_run(connection, run)
+    assert found is not None
+    assert found.failures == 3, "the first, and what its process did not look at after it"
 
 
 def test_a_shift_is_reported_and_the_same_data_are_not(points: Points, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,17 +6,17 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine
 
 from scorebeat.core.jobs.job import Job
 from scorebeat.db.closing import run_ends
-from scorebeat.db.connect.engine import make_engine
 from scorebeat.db.connect.sql import Key, KeyRange
 from scorebeat.db.ledger import batches, outbox
 from scorebeat.db.source import source
 from scorebeat.db.source.pending import PendingRows
 from tests.support.ledger_fixtures import FILL, ITEMS, shared_engine
 from tests.support.ledger_rows import a_job, add_run
+from tests.support.query_plans import explaining, plan_of
 
 __all__ = ["shared_engine"]
 
@@ -42,41 +42,13 @@ def engine(shared_engine: Engine) -> Iterator[Engine]:
             scored = f"SELECT {keys}, a AS p, 1 AS batch_id FROM {name} WHERE id % 9 > 0"
             _copy(connection, f"predictions.of_{name}", keys, scored)
         connection.exec_driver_sql("ANALYZE")
-    made = make_engine(shared_engine.url.render_as_string(hide_password=False))
-    event.listen(made, "before_cursor_execute", _explained, retval=True)
-    yield made
-    made.dispose()
+    with explaining(shared_engine) as made:
+        yield made
 
 
 def _copy(connection: Connection, name: str, keys: str, query: str) -> None:
     connection.exec_driver_sql(f"CREATE TABLE {name} AS {query}")
     connection.exec_driver_sql(f"ALTER TABLE {name} ADD PRIMARY KEY ({keys})")
-
-
-def _explained(_c: Any, _cursor: Any, statement: str, values: Any, _context: Any, _many: bool) -> tuple[str, Any]:
-    return (f"EXPLAIN {statement}" if "scorebeat." in statement else statement), values
-
-
-def plan_of(engine: Engine, run: Callable[[Connection], Any]) -> str:
-    """PostgreSQL's plan for the statement of a function of `db`; the function's result is not used."""
-    plans: list[str] = []
-
-    def keep(_c: Any, cursor: Any, statement: str, *_: Any) -> None:
-        if statement.startswith("EXPLAIN"):
-            plan = "\n".join(row[0] for row in cursor.fetchall())
-            if "on counters" not in plan:  # first comes the lock of whoever does it alone
-                plans.append(plan)
-                raise _Seen
-
-    with engine.connect() as connection:
-        event.listen(connection, "after_cursor_execute", keep)
-        with pytest.raises(_Seen):
-            run(connection)
-    return plans[0]
-
-
-class _Seen(Exception):
-    pass
 
 
 def test_a_claim_finds_its_batch_by_primary_key(engine: Engine) -> None:

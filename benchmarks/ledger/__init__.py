@@ -1,0 +1,1 @@
+"""What the ledger and the broker carry and cost, played without models."""

@@ -1,0 +1,1 @@
+"""What people would use instead of Scorebeat, on the same server and rows: `make bench-peers`."""

@@ -1,0 +1,264 @@
+"""Every container of deploy/kubernetes runs from the image, under its own rights and limits, with its own probes."""
+
+import os
+import re
+import secrets
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.containers.engine import inspect, unavailable
+from tests.containers.pods import Node, RunningPod, amount, may_reach, node, pod_of
+from tests.deploy.kustomize import Resource
+from tests.deploy.manifests import ours, pods, shape, with_volume
+from tests.support.fixtures import wait_for
+
+pytestmark = pytest.mark.wide
+
+DATABASE, BROKER, TOKEN = (secrets.token_hex(16) for _ in range(3))
+RUN_PASSWORD = secrets.token_hex(16)
+SECRETS = {
+    "scorebeat-servers": {"POSTGRES_PASSWORD": DATABASE, "REDIS_PASSWORD": BROKER},
+    "scorebeat-owner": {"SCOREBEAT_DATABASE_URL": f"postgresql://scorebeat_owner:{DATABASE}@database:5432/scorebeat"},
+    "scorebeat": {
+        "SCOREBEAT_DATABASE_URL": f"postgresql://scorebeat_owner:{DATABASE}@database:5432/scorebeat",
+        "SCOREBEAT_BROKER_URL": f"redis://:{BROKER}@broker:6379/0",
+        "SCOREBEAT_API_TOKEN": TOKEN,
+        "FLOWER_BASIC_AUTH": "ann:secret",
+    },
+}
+DEPLOYED = ("control", "beat", "worker-cpu", "api", "flower")
+SERVERS = ("database", "broker")
+MORE = 3_000
+"""Rows that come between one shape and the next."""
+
+System = dict[str, RunningPod]
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    if (reason := unavailable()) is not None:
+        pytest.skip(reason)
+    with node(tmp_path_factory.mktemp("pods"), SECRETS) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def servers(machine: Node) -> System:
+    return started(machine, shape("overlays/trial"), SERVERS)
+
+
+@pytest.fixture(scope="module")
+def trial(machine: Node, servers: System) -> System:
+    """The database is made ready, and everything runs."""
+    migrated(machine, shape("overlays/trial"))
+    return {**servers, **started(machine, shape("overlays/trial"), DEPLOYED)}
+
+
+def started(machine: Node, objects: tuple[Resource, ...], owners: tuple[str, ...]) -> System:
+    made = {name: RunningPod(machine, pod_of(objects, name), objects, name) for name in owners}
+    for pod in made.values():
+        pod.start()
+    for pod in made.values():
+        pod.until_ready()
+    return made
+
+
+def migrated(machine: Node, objects: tuple[Resource, ...]) -> None:
+    job = RunningPod(machine, pod_of(objects, "migrate"), objects, "migrate")
+    job.start()
+    assert job.exit_code("apply") == 0, job.log("apply")
+    job.remove()
+
+
+def sql(servers: System, statement: str) -> str:
+    done = servers["database"].exec(
+        "database", "psql", "-U", "scorebeat_owner", "-At", "-v", "ON_ERROR_STOP=1", "scorebeat", "-c", statement
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def require_each_row_once(servers: System) -> None:
+    rows = int(sql(servers, "SELECT count(*) FROM items"))
+    assert sql(servers, "SELECT count(*), count(DISTINCT id) FROM predictions.iris") == f"{rows}|{rows}"
+
+
+def add_rows(servers: System) -> None:
+    sql(
+        servers,
+        "INSERT INTO items (id, values) SELECT m.id + row_number() OVER (), i.values"
+        f" FROM (SELECT max(id) AS id FROM items) AS m, (SELECT * FROM items ORDER BY id LIMIT {MORE}) AS i",
+    )
+
+
+def enqueue(pod: RunningPod) -> None:
+    """A run of the schedule may be open: then that one scores the rows."""
+    done = pod.exec("control", "scorebeat", "enqueue", "iris", "--wait")
+    assert done.returncode == 0 or "open run already" in done.stderr, done.stdout + done.stderr
+
+
+def test_the_trial_scores_every_row_once(trial: System) -> None:
+    enqueue(trial["control"])
+
+    wait_for(lambda: sql(trial, "SELECT count(*) FROM scorebeat.runs WHERE state = 'succeeded'") != "0", 240, every=1)
+    require_each_row_once(trial)
+
+
+def test_each_process_has_only_the_rights_of_its_security_context(trial: System) -> None:
+    for pod in trial.values():
+        wanted = pod.pod.spec["securityContext"]
+        for name, one in pod.ids.items():
+            status = Path(f"/proc/{inspect(one, '{{.State.Pid}}')}/status").read_text("ascii")
+            found = dict(re.findall(r"^(\w+):\t(.*)$", status, re.MULTILINE))
+            assert found["Uid"].split() == [str(wanted["runAsUser"])] * 4, name
+            assert found["Gid"].split() == [str(wanted["runAsGroup"])] * 4, name
+            assert {found[which] for which in ("CapEff", "CapPrm", "CapBnd", "CapInh", "CapAmb")} == {"0" * 16}, name
+            assert (found["NoNewPrivs"], found["Seccomp"]) == ("1", "2"), name
+            assert "Read-only file system" in pod.exec(name, "touch", "/file").stderr, name
+
+
+def test_every_connection_of_a_pod_is_one_that_the_policies_allow(trial: System) -> None:
+    objects = shape("overlays/trial")
+    addresses = {pod.address: name for name, pod in trial.items()}
+    seen = set()
+    for name, pod in trial.items():
+        pid = inspect(next(iter(pod.ids.values())), "{{.State.Pid}}")
+        for line in Path(f"/proc/{pid}/net/tcp").read_text("ascii").splitlines()[1:]:
+            _, _, remote, state = line.split()[:4]
+            to = addresses.get(".".join(str(byte) for byte in reversed(bytes.fromhex(remote[:8]))))
+            if state == "01" and to in SERVERS and int(remote[9:], 16) in (5432, 6379):
+                seen.add((name, to))
+
+    assert {name for name, _ in seen} == {*DEPLOYED}, "each has its connections"
+    for name, to in seen:
+        assert may_reach(objects, trial[to].pod, "server", trial[name].pod.labels), (name, to)
+    assert not may_reach(objects, trial["database"].pod, "server", {"app.kubernetes.io/name": "stranger"})
+    assert not may_reach(objects, trial["worker-cpu"].pod, "server", trial["control"].pod.labels)
+
+
+def test_each_container_took_less_memory_than_it_requests(trial: System) -> None:
+    table = []
+    for pod in trial.values():
+        for container in pod.pod.spec["containers"]:
+            sizes = container["resources"]
+            took = memory(pod, container["name"])
+            requested, most = (amount(sizes[which]["memory"]) for which in ("requests", "limits"))
+            table.append(
+                f"{container['name']}: {took / 2**20:.0f} MiB of {requested / 2**20:.0f}, {most / 2**20:.0f} at most"
+            )
+            assert took < requested, table[-1]
+    print("\n".join(table))  # noqa: T201 -- the page's figures
+
+
+def memory(pod: RunningPod, container: str) -> float:
+    """Bytes of its processes, shared ones counted once, as the kernel counts them for the limit."""
+    pids = [inspect(pod.ids[container], "{{.State.Pid}}")]
+    total = 0.0
+    while pids:
+        pid = pids.pop()
+        kept = Path(f"/proc/{pid}/smaps_rollup").read_text("ascii")
+        total += int(re.search(r"^Pss:\s+(\d+) kB", kept, re.MULTILINE)[1]) * 1024  # type: ignore[index]  # always there
+        pids += Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()
+    return total
+
+
+@pytest.mark.parametrize("name", ["api", "flower"])
+def test_a_stuck_server_fails_its_liveness_probe_and_no_other_does(trial: System, name: str) -> None:
+    pod = trial[name]
+    (container,) = pod.pod.spec["containers"]
+    pid = int(inspect(pod.ids[name], "{{.State.Pid}}"))
+
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert not pod.passes(container, "livenessProbe")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+    assert pod.passes(container, "livenessProbe")
+
+
+def test_an_api_without_a_database_is_alive_and_not_ready(trial: System) -> None:
+    (container,) = trial["api"].pod.spec["containers"]
+    database = int(inspect(trial["database"].ids["database"], "{{.State.Pid}}"))
+    os.kill(database, signal.SIGKILL)  # the kubelet starts it again, and so does the engine
+
+    wait_for(lambda: trial["api"].passes(container, "readinessProbe"), 120, every=1.0)
+    assert trial["api"].passes(container, "livenessProbe")
+    page = f"http://{trial['api'].address}:8000/runs"
+    wait_for(lambda: httpx.get(page, headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200, 60, every=1.0)
+    assert httpx.get(page).status_code == 401
+
+
+def test_a_pod_that_is_deleted_ends_by_itself_within_its_grace(trial: System) -> None:
+    for name in DEPLOYED:
+        began = time.monotonic()
+
+        ended = trial[name].stop()
+
+        assert ended == {name: 0}, "137 would be a kill after the grace period"
+        assert time.monotonic() - began < trial[name].pod.spec["terminationGracePeriodSeconds"]
+
+
+def test_base_and_keda_score_with_two_roles(machine: Node, trial: System, tmp_path: Path) -> None:
+    """The trial has ended, its servers go on; KEDA's pods are the base's, in another number."""
+    base = with_volume("base", tmp_path)
+    assert [(pod.owner, pod.spec) for pod in pods(shape("overlays/keda"))] == [
+        (pod.owner, pod.spec) for pod in pods(shape("base"))
+    ]
+    sql(trial, f"CREATE ROLE scorebeat_run LOGIN PASSWORD '{RUN_PASSWORD}'")
+    sql(trial, "GRANT SELECT ON items TO scorebeat_run")
+    url = f"postgresql://scorebeat_run:{RUN_PASSWORD}@database:5432/scorebeat"
+    machine.secrets["scorebeat"]["SCOREBEAT_DATABASE_URL"] = url
+    migrated(machine, base)
+    add_rows(trial)
+
+    made = started(machine, base, DEPLOYED)
+
+    enqueue(made["control"])
+    rows = sql(trial, "SELECT count(*) FROM items")
+    wait_for(lambda: sql(trial, "SELECT count(*) FROM predictions.iris") == rows, 240, every=1.0)
+    require_each_row_once(trial)
+    for name in DEPLOYED:
+        assert made[name].stop() == {name: 0}
+
+
+def test_a_gpu_worker_without_a_gpu_names_what_is_missing(machine: Node, trial: System) -> None:  # noqa: ARG001 -- its ledger
+    gpu = RunningPod(machine, pod_of(shape("base"), "worker-gpu"), shape("base"), "worker-gpu")
+    gpu.start()
+    wait_for(lambda: "cuda" in gpu.log("worker-gpu").lower(), 120, every=1.0)
+
+    assert re.search(r"error: .*(GPU|CUDA|cuda)", gpu.log("worker-gpu"))
+    gpu.remove()
+
+
+def test_a_burst_scores_every_row_once_and_leaves_nothing_running(machine: Node, trial: System, tmp_path: Path) -> None:
+    burst = with_volume("overlays/burst", tmp_path)
+    migrated(machine, burst)
+    add_rows(trial)
+    run, *workers = [RunningPod(machine, pod_of(burst, owner), burst, f"{owner}-{number}", f"{owner}-29400000")
+                     for number, owner in enumerate(("iris-run", "iris-workers", "iris-workers"))]  # fmt: skip
+
+    for pod in (run, *workers):
+        pod.start()
+
+    assert run.exit_code("enqueue") == 0, run.log("enqueue")
+    assert [pod.exit_code("worker") for pod in workers] == [0, 0]
+    assert {"control": 0, "beat": 0}.items() <= run.stop().items(), "the kubelet ends them after the main container"
+    for pod in workers:
+        pod.remove()
+    require_each_row_once(trial)
+    assert sql(trial, "SELECT count(*) FROM scorebeat.runs WHERE run_key LIKE 'iris-%'") == "1", "one key, one run"
+
+
+def test_every_container_of_every_shape_was_run_here() -> None:
+    """Those of the base are the trial's as well, in sizes of their own."""
+    run = {*SERVERS, *DEPLOYED, "migrate", "worker-gpu", "iris-run", "iris-workers"}
+
+    for name in ("base", "overlays/keda", "overlays/trial", "overlays/burst"):
+        assert {pod.owner for pod in pods(shape(name))} <= run
+    assert {pod.owner for pod in ours(shape("base"))} == {*DEPLOYED, "migrate", "worker-gpu"}
