@@ -163,6 +163,21 @@ def is_new(system: Composed) -> bool:
     return system.runs(build(), "api")
 
 
+def revision(system: Composed) -> str:
+    """Of the ledger."""
+    return system.sql("SELECT version_num FROM scorebeat.alembic_version")[0][0]
+
+
+def makes_an_index(system: Composed) -> bool:
+    """Whether a migration waits for the batches that are being fetched, as one does that blocks none of them."""
+    return system.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'virtualxid'") != []
+
+
+def words(command: str) -> list[str]:
+    """Of a command of the page, behind `docker compose`."""
+    return command.split()[2:]
+
+
 def until_healthy(system: Composed) -> None:
     wait_for(lambda: set(system.health().values()) == {"healthy"} and set(system.health()) == set(SERVICES), 240)
 
@@ -201,25 +216,28 @@ class Probe:
 def test_a_new_image_replaces_an_old_one_in_mid_run_and_the_api_goes_on(earlier: Composed) -> None:
     if is_new(earlier):
         pytest.skip("the history of this repository is not here, or no image of it is older")
-    revision = "SELECT version_num FROM scorebeat.alembic_version"
-    old = earlier.sql(revision)
-    *before, last = page_commands("--scale api=2")
+    old = revision(earlier)
+    built, migrate, beside, last = page_commands("--scale api=2")
     (worker,) = earlier.containers("cpu-worker")
     probe = Probe(earlier)
 
-    with in_the_middle(earlier) as middle, probe.watching():
-        assert before[0] == "docker compose build"
+    with probe.watching():
+        assert built == "docker compose build"
         earlier.use(build())
-        for command in before[1:]:
-            earlier.shell(command)
-        assert batches(earlier, middle.run) == (BEFORE_THE_GATE, PROCESSES)
-        with earlier.beside(*last.split()[2:]):
-            wait_for(lambda: earlier.signalled(worker))
+        with in_the_middle(earlier) as middle, earlier.beside(*words(migrate)):
+            wait_for(lambda: revision(earlier) > old or makes_an_index(earlier))
             middle.gate.open()
         require_right(earlier, middle.run)
+        assert revision(earlier) > old
+        with in_the_middle(earlier) as middle:
+            earlier.shell(beside)
+            assert batches(earlier, middle.run) == (BEFORE_THE_GATE, PROCESSES)
+            with earlier.beside(*words(last)):
+                wait_for(lambda: earlier.signalled(worker))
+                middle.gate.open()
+            require_right(earlier, middle.run)
 
     assert probe.longest < NO_API_AT_MOST
-    assert earlier.sql(revision) > old
     assert is_new(earlier)
     assert max(attempts(earlier, middle.run)) == 1
     assert workers(earlier, middle.run) == 2
