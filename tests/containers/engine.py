@@ -52,9 +52,9 @@ def unavailable() -> str | None:
     return None
 
 
-def run(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, stdin: str | None = None, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [DOCKER, *arguments], input=stdin, capture_output=True, text=True, check=False, timeout=LONGEST
+        [DOCKER, *arguments], cwd=folder, input=stdin, capture_output=True, text=True, check=False, timeout=LONGEST
     )
 
 
@@ -130,8 +130,9 @@ class Composed:
         return dict(line.split("=", 1) for line in lines if line[:1].isupper())
 
     def compose(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
-        """What `docker compose` prints. Raises AssertionError with all that it printed if it fails."""
-        done = run(*self._project, *arguments, stdin=stdin)
+        """What `docker compose` prints, run in the folder, where paths of COMPOSE_FILE begin. Raises AssertionError
+        with all that it printed if it fails."""
+        done = run(*self._project, *arguments, stdin=stdin, folder=self.folder)
         assert not check or done.returncode == 0, f"{' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
@@ -139,8 +140,9 @@ class Composed:
     def beside(self, *arguments: str) -> Iterator[None]:
         """`docker compose` with these arguments, which must succeed, beside what the block does."""
         process = subprocess.Popen(
-            [DOCKER, *self._project, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+            [DOCKER, *self._project, *arguments],
+            cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
         try:
             yield
         finally:
@@ -169,8 +171,9 @@ class Composed:
     def closed_gate(self) -> Iterator["Gate"]:
         """The gate, closed until it is opened, at the latest at the end, or by the end of the database."""
         session = subprocess.Popen(
-            [DOCKER, *self._project, *_PSQL], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+            [DOCKER, *self._project, *_PSQL],
+            cwd=self.folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
         gate = Gate(session)
         try:
             assert session.stdin is not None
