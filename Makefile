@@ -69,9 +69,10 @@ LOCKED  := tests/recipes/requirements
 test-recipes: install $(TOOLS:%=$(RECIPES)/%/.installed)
 	$(BIN)/python -m pytest --recipes $(RECIPES) tests/recipes -k '$(subst $() , or ,$(TOOLS))'
 
-# docker-compose.yml from top to bottom on this machine's Docker Engine; skipped, with the reason, where none runs
+# docker-compose.yml and Kubernetes' pods from top to bottom, on this machine's Docker Engine or, as root on Debian, on
+# one that is unpacked into .engine and runs meanwhile; skipped, with the reason, where there is none
 test-containers: install
-	$(BIN)/python -m pytest -n 0 tests/containers
+	tests/containers/with-engine.sh $(BIN)/python -m pytest -n 0 tests/containers
 
 $(RECIPES)/%/.installed: $(LOCKED)/%.txt pyproject.toml
 	$(PYTHON) -m venv --clear $(RECIPES)/$*
@@ -203,4 +204,4 @@ release-check:
 	$(PYTHON) -m tests.deploy.release
 
 clean:
-	rm -rf $(VENV) .audit .lock .peers .recipes .sbom dist .scorebeat .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .audit .engine .lock .peers .recipes .sbom dist .scorebeat .mypy_cache .ruff_cache .pytest_cache

@@ -12,9 +12,9 @@ from typing import Any
 
 import httpx
 
-from tests.containers.engine import IMAGE, docker, inspect, run
+from tests.containers.engine import IMAGE, address, build, docker, inspect, run
 from tests.deploy.kustomize import Resource
-from tests.deploy.manifests import REPOSITORY, Pod, named, of_kind, pods
+from tests.deploy.manifests import Pod, named, of_kind, pods
 from tests.support.fixtures import wait_for
 
 LABEL = "scorebeat-under-test"
@@ -105,7 +105,7 @@ class RunningPod:
 
     @property
     def address(self) -> str:
-        return inspect(self._sandbox, "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
+        return address(self._sandbox)
 
     def passes(self, container: Container, kind: str) -> bool:
         """Whether the probe ends well within its time."""
@@ -236,7 +236,7 @@ def _selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
 @contextmanager
 def node(folder: Path, known: dict[str, dict[str, str]]) -> Iterator[Node]:
     """With the image of this tree; at the end nothing is left of it but the image."""
-    docker("build", "--network", "host", "--target", "cpu", "--tag", IMAGE, str(REPOSITORY))
+    build()
     made = Node(folder, known)
     docker("network", "create", "--label", f"{LABEL}={made.name}", made.name)
     try:

@@ -10,9 +10,19 @@ import psycopg2
 import pytest
 import redis
 
-from tests.containers.engine import Composed, composed, copy_compose_files, docker, inspect, run, unavailable
-from tests.deploy.compose import REPOSITORY, SECRETS, read
-from tests.docs.pages import Page
+from tests.containers.engine import (
+    PAGE,
+    Composed,
+    address,
+    composed,
+    copy_compose_files,
+    docker,
+    inspect,
+    page_commands,
+    run,
+    unavailable,
+)
+from tests.deploy.compose import SECRETS, read
 
 pytestmark = pytest.mark.wide
 
@@ -60,6 +70,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
     if (reason := unavailable()) is not None:
         pytest.skip(reason)
     with composed(tmp_path_factory.mktemp("compose")) as made:
+        made.compose("up", "--no-build", "--detach", "--wait")
         (made.folder / "project/hungry.py").write_text(HUNGRY)
         (made.folder / "project/jobs.toml").write_text(JOBS)
         made.sql(
@@ -137,9 +148,8 @@ def test_a_command_and_more_workers_start_neither_migrate_nor_a_worker_anew(syst
 
 def documented(part: str) -> list[str]:
     """The words of the page's command with this part."""
-    page = Page.read(REPOSITORY / "docs/how-to/docker-compose.md")
-    (line,) = (line for block in page.blocks for line in block.lines if part in line)
-    return line.removeprefix("$ ").split()
+    (command,) = (command for command in page_commands(part) if part in command)
+    return command.split()
 
 
 def test_a_worker_beyond_its_memory_limit_is_killed_and_a_person_sees_why(system: Composed) -> None:
@@ -158,13 +168,12 @@ def test_a_worker_beyond_its_memory_limit_is_killed_and_a_person_sees_why(system
 
 
 def test_the_machine_needs_a_password_and_containers_have_no_way_out(system: Composed) -> None:
-    address = {name: inspect(system.containers(name)[0], "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
-               for name in ("database", "broker")}  # fmt: skip
+    database, broker = (address(system.containers(name)[0]) for name in ("database", "broker"))
 
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
-        psycopg2.connect(host=address["database"], user="scorebeat_run", password="guessed", dbname="scorebeat")
-    with redis.Redis(host=address["broker"]) as broker, pytest.raises(redis.AuthenticationError):
-        broker.ping()
+        psycopg2.connect(host=database, user="scorebeat_run", password="guessed", dbname="scorebeat")
+    with redis.Redis(host=broker) as client, pytest.raises(redis.AuthenticationError):
+        client.ping()
     for service in ("database", "broker", "cpu-worker", "beat"):
         routes = run("exec", system.containers(service)[0], "cat", "/proc/net/route").stdout.splitlines()[1:]
         assert routes
@@ -177,14 +186,11 @@ def test_a_second_machine_runs_workers_alone_against_the_servers_of_the_first(sy
     configure(system, "COMPOSE_FILE=docker-compose.yml:deploy/compose.servers.yml", f"SERVERS_ADDRESS={bridge}",
               "DATABASE_PORT=25432", "BROKER_PORT=26379")  # fmt: skip
     system.compose("up", "--detach", "--wait", "--no-build")
-    lines = (system.folder / ".env").read_text().splitlines()
-    secrets = dict(line.split("=", 1) for line in lines if line[:1].isupper())
-    (shown,) = (block for block in Page.read(REPOSITORY / "docs/how-to/docker-compose.md").blocks
-                if block.file == ".env" and "RUN_URL" in block.text)  # fmt: skip
-    filled = shown.text.replace("RUN_PASSWORD_OF_THE_FIRST", secrets["RUN_PASSWORD"])
-    filled = filled.replace("BROKER_PASSWORD_OF_THE_FIRST", secrets["BROKER_PASSWORD"])
+    (shown,) = (block for block in PAGE.blocks if block.file == ".env" and "RUN_URL" in block.text)
+    filled = shown.text.replace("RUN_PASSWORD_OF_THE_FIRST", system.variables["RUN_PASSWORD"])
+    filled = filled.replace("BROKER_PASSWORD_OF_THE_FIRST", system.variables["BROKER_PASSWORD"])
     filled = filled.replace("10.0.0.5:5432", f"{bridge}:25432").replace("10.0.0.5:6379", f"{bridge}:26379")
-    copy_compose_files(tmp_path)
+    copy_compose_files(tmp_path, system.image)
     (tmp_path / ".env").write_text(filled)
     (tmp_path / "docker-compose.override.yml").write_text(
         'services: {remote-worker: {command: ["worker", "--device", "cpu", "--queue", "there"]}}\n'
