@@ -95,7 +95,7 @@ docs: install
 bench: install
 	$(BIN)/python -m benchmarks.spine
 
-# batches a second when a batch has few rows, and which process uses the processors for it; two minutes
+# batches a second when a batch has few rows, and which process uses the processors for it; eight minutes
 bench-batches: install
 	$(BIN)/python -m benchmarks.small_batches
 

@@ -1,8 +1,10 @@
 """Timing runs through the ledger: one clock, the database's."""
 
+import json
 import statistics
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
@@ -14,6 +16,7 @@ from scorebeat.producer.requests.enqueue import Request, enqueue
 
 PATIENCE_SECONDS = 300
 ITEMS_SET = "items__linear_v1"
+RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True)
@@ -92,3 +95,10 @@ def median(values: list[float]) -> float:
 
 def spread(values: list[float]) -> dict[str, Any]:
     return {"median": median(values), "least": min(values), "most": max(values), "all": values}
+
+
+def keep(result: dict[str, Any], file: Path) -> None:
+    """Write the results as JSON, and print where."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(result, indent=2))
+    print(f"written to {file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file}")

@@ -1,7 +1,6 @@
 """`make bench-batches`: batches a second when a batch has few rows, and where the time of one goes."""
 
 import argparse
-import json
 import os
 import time
 from collections import defaultdict
@@ -11,12 +10,10 @@ from typing import Any
 from sqlalchemy import text
 
 from benchmarks.bench_stack import ITEMS, Bench, bench
-from benchmarks.measure import Timed, empty_set, median, spread, timed_run
+from benchmarks.measure import RESULTS, Timed, empty_set, keep, median, spread, timed_run
 from benchmarks.spine import show, wait_for_workers
 from scorebeat.broker.send import send_batches, waiting
 from scorebeat.db.ledger import jobs
-
-RESULTS = Path(__file__).parent / "results" / "small_batches.json"
 
 
 def main() -> None:
@@ -32,8 +29,7 @@ def main() -> None:
             result |= rounds(b, rows, chosen.batches, chosen.rounds)
         result |= messages(b, chosen.batches, chosen.rounds)
     show(result)
-    RESULTS.write_text(json.dumps(result, indent=2))
-    print(f"written to {RESULTS.relative_to(Path.cwd())}" if RESULTS.is_relative_to(Path.cwd()) else RESULTS)
+    keep(result, RESULTS / "small_batches.json")
 
 
 def rounds(b: Bench, batch_rows: int, batches: int, count: int) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import os
 import platform
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
@@ -15,13 +14,12 @@ from benchmarks import limit
 from benchmarks.bench_stack import ITEMS, Bench, bench, peak_megabytes
 from benchmarks.changed_rows import changed_rows
 from benchmarks.late_rows import late_rows
-from benchmarks.measure import Timed, checkpoint, empty_set, median, spread, timed_run
+from benchmarks.measure import RESULTS, Timed, checkpoint, empty_set, keep, median, spread, timed_run
 from scorebeat.core.jobs.job import Job
 from scorebeat.db.ledger import jobs
 from scorebeat.db.processes import workers
 
 EVERY = ITEMS.model_copy(update={"name": "items_every", "rescore": "every-run", "keep": 1})
-RESULTS = Path(__file__).parent / "results" / "spine.json"
 
 
 def main() -> None:
@@ -42,9 +40,7 @@ def main() -> None:
         result["1,000 new and 1,000 changed rows"] = changed_rows(50_000, chosen.late_rows)
     result["machine"] = {"python": platform.python_version(), "at": datetime.now(UTC).isoformat(timespec="seconds")}
     show(result)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=2))
-    print(f"written to {RESULTS.relative_to(Path.cwd())}" if RESULTS.is_relative_to(Path.cwd()) else RESULTS)
+    keep(result, RESULTS / "spine.json")
 
 
 def wait_for_workers(b: Bench) -> None:

@@ -1,7 +1,6 @@
 """`make bench-text`: documents a second of the whole path, beside the limit and the model alone, by both engines."""
 
 import argparse
-import json
 import platform
 import resource
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ import pyarrow as pa
 
 from benchmarks import limit
 from benchmarks.bench_stack import Bench, add, peak_megabytes, system
-from benchmarks.measure import Timed, empty_set, median, spread, timed_run
+from benchmarks.measure import RESULTS, Timed, empty_set, keep, median, spread, timed_run
 from benchmarks.programs import CONTEXT, seconds_of
 from benchmarks.spine import show, wait_for_workers
 from scorebeat.core.jobs.job import Job
@@ -30,7 +29,6 @@ from scorebeat.models.store.cache import HOME
 from scorebeat.producer.context import Producer
 from scorebeat.worker.lifecycle.pin import one_math_thread, pin_to_core
 
-RESULTS = Path(__file__).parent / "results" / "text.json"
 SET = "complaints__sentiment_v1"
 LIMIT = limit.Job(
     "SELECT id, consumer_complaint_narrative AS review FROM complaints"
@@ -57,9 +55,7 @@ def main() -> None:
     result["engine"] = b.artifact.engine.to_json()
     result["machine"] = {"python": platform.python_version(), "at": datetime.now(UTC).isoformat(timespec="seconds")}
     show(result)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=2))
-    print(f"written to {RESULTS}")
+    keep(result, RESULTS / "text.json")
 
 
 def rounds(b: Bench, job: Job, rows: int, processes: int, count: int) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """`make bench-ledger`: what the ledger and the broker carry and cost, without models, over a million old batches."""
 
 import argparse
-import json
 import math
 import multiprocessing
 import os
@@ -24,7 +23,7 @@ from benchmarks.ledger.costs import PRELOAD, Meter, spent
 from benchmarks.ledger.history import History, fill
 from benchmarks.ledger.others import Others, control, look, open_run, plan
 from benchmarks.ledger.workers import QUEUE, Played, Sample, play
-from benchmarks.measure import empty_set, timed_run
+from benchmarks.measure import RESULTS, empty_set, keep, timed_run
 from benchmarks.spine import wait_for_workers
 from scorebeat.broker.send import waiting
 from scorebeat.core.jobs.job import Job
@@ -40,7 +39,6 @@ from scorebeat.producer.dispatch import dispatch
 from scorebeat.producer.versions import prediction_tables
 
 CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")
-RESULTS = Path(__file__).parents[1] / "results" / "ledger.json"
 MODEL = "linear"
 IMPORTED_ONCE = ["benchmarks.ledger.others", "benchmarks.ledger.workers", "benchmarks.spine"]
 """What the processes need takes seconds to import; it is done while the history is made."""
@@ -66,16 +64,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--full-seconds", type=float, default=12.0, help="that are measured without a pause")
     options.add_argument("--clients", type=int, default=4, help="operating system processes that play the workers")
     options.add_argument("--real-batches", type=int, default=500, help="that real workers score in the end; 0: none")
-    options.add_argument("--results", type=Path, default=RESULTS)
+    options.add_argument("--results", type=Path, default=RESULTS / "ledger.json")
     chosen = options.parse_args(arguments)
     result = measure(chosen)
     result["machine"] = {
         "python": platform.python_version(), "cores": os.cpu_count(), "load before": os.getloadavg()[2],
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
-    chosen.results.parent.mkdir(parents=True, exist_ok=True)
-    chosen.results.write_text(json.dumps(result, indent=1))
-    print(f"written to {chosen.results}")
+    keep(result, chosen.results)
     for fault in result["faults"]:
         print(f"FAULT: {fault}")
     return 1 if result["faults"] else 0

@@ -1,7 +1,6 @@
 """`make bench-peers`: rows a second of Scorebeat and of what people would use instead, in alternating rounds."""
 
 import argparse
-import json
 import os
 import platform
 import shutil
@@ -9,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure import RESULTS, keep
 from benchmarks.peers.catalogue import PEERS
 from benchmarks.peers.report import markdown
 from benchmarks.peers.rounds import JDBC_JAR, Size, measure
@@ -16,7 +16,6 @@ from benchmarks.peers.running import REPOSITORY
 from benchmarks.peers.workloads import WORKLOADS
 
 SPARK = "spark_jdbc"
-RESULTS = REPOSITORY / "benchmarks" / "results" / "peers.json"
 
 
 def main() -> None:
@@ -43,12 +42,11 @@ def main() -> None:
         "rounds": chosen.rounds,
         "workloads": {},
     }
-    RESULTS.parent.mkdir(exist_ok=True)
     for name in chosen.workloads:
         size = Size(min(rows[name], chosen.most), chosen.most)
         result["workloads"][name] = measure(WORKLOADS[name], size, peers, chosen.rounds, environment)
-        RESULTS.write_text(json.dumps(result, indent=2))
-    print(f"\n{markdown(result)}\nwritten to {RESULTS}")
+        keep(result, RESULTS / "peers.json")
+    print(f"\n{markdown(result)}")
 
 
 def _java(environment: Path) -> bool:

@@ -103,7 +103,7 @@ def explained(rows_from: str, cost: str, advice: Sequence[str]) -> None:
 
 def note(message: str) -> None:
     """Print a note to standard error, so that a program that reads our output is not disturbed."""
-    click.echo(f"note: {visible(_CONTROL.sub(' ', message))}", err=True)
+    click.echo(f"note: {cell(message)}", err=True)
 
 
 def _json(value: object) -> object:
