@@ -8,6 +8,7 @@ from celery import Celery
 from celery.app.amqp import AMQP
 from kombu.connection import Connection, ConnectionPool, PooledConnection
 
+from scorebeat.broker.events import InstallationEvents
 from scorebeat.core.errors import PrefixUnknown
 
 OPTION = "global_keyprefix"
@@ -32,7 +33,7 @@ class InstallationApp(Celery):  # type: ignore[misc]  # Celery publishes no type
     read_prefix: ReadPrefix = staticmethod(_unreadable)
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **{**options, "amqp": InstallationAmqp})
+        super().__init__(*args, **{**options, "amqp": InstallationAmqp, "events": InstallationEvents})
 
     def take_prefix(self, prefix: str | None, read: ReadPrefix) -> None:
         """Use this prefix, or if it is None have `read` called when one is needed, with an unused prefix until then.

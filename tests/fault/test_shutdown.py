@@ -116,6 +116,24 @@ def test_a_second_signal_releases_the_batch_at_once(points: Points, start: Start
     finished_by_another(points, start, job, run)
 
 
+@pytest.mark.parametrize("harm", ["raise", "raise long"])
+def test_a_worker_that_is_stopped_ends_although_its_batch_fails(points: Points, start: Start, harm: str) -> None:
+    """Its process writes the failure to a parent that does not read."""
+    worker = start(60)
+    points.fill(100)
+    calls = points.folder / "calls"
+    points.model({harm: range(1, 101)}, first_pause=3, calls=str(calls))
+    job = points.job()
+    before = calls.read_text()  # of the trial when it was added
+    run = points.planned(job)
+    wait_for(lambda: calls.read_text() != before)
+
+    os.kill(worker.pid, signal.SIGTERM)
+
+    worker.wait(30)
+    assert batch(points, run) == ("pending", 1, BUDGET - 1, 0)
+
+
 def finished_by_another(points: Points, start: Start, job: Job, run: int) -> None:
     assert points.view(job) == {}
     start(1)

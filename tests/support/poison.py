@@ -3,10 +3,11 @@
 The file is JSON: {"raise": [...], "exit": [...], "segfault": [...], "hang": [...], "nan": [...], "seconds_a_row": 0},
 each list the values of `x` for which the model does so, and so do "mute" (an error without a readable message),
 "cancelled" (asyncio.CancelledError), "leave" (SystemExit) and "leak" (an error with secrets in its text). "stop" stops
-the process as SIGSTOP does, "close" closes its descriptors, "replace" puts others at their numbers, "exit 1" ends it
-with the exit code of a watchdog. For every other row `value` is 2 x. With "calls", a path, each call leaves a line
-there: its time, and the values of `x`. With "out_of_memory_above", so many rows fit at once; "out of memory" lists rows
-that never fit. With "placed", a path, the process that loads it leaves a line there: where it is and what it sees.
+the process as SIGSTOP does, "raise long" has an error with a long message, "close" closes its descriptors, "replace"
+puts others at their numbers, "exit 1" ends it with the exit code of a watchdog. For every other row `value` is 2 x.
+With "calls", a path, each call leaves a line there: its time, and the values of `x`. With "out_of_memory_above", so
+many rows fit at once; "out of memory" lists rows that never fit. With "first_pause", the first call takes so many
+seconds longer. With "placed", a path, the process that loads it leaves a line there: where it is and what it sees.
 """
 
 import asyncio
@@ -80,6 +81,7 @@ RAISED: dict[str, Callable[[], BaseException]] = {
     "mute": MuteError,
     "cancelled": lambda: asyncio.CancelledError("the model's own task"),
     "leave": lambda: SystemExit("the model wants no more"),
+    "raise long": lambda: ValueError("the model dislikes a row " * 10_000),
     "leak": lambda: ValueError(
         "no answer from postgresql://ann:s3cr3t@db/app with api_key=s3cr3t and Bearer s3cr3ts3cr3t"
     ),
@@ -95,12 +97,15 @@ class Poison:
         self._calls = poison.get("calls")
         self._fits = int(poison.get("out_of_memory_above", 1_000_000))
         self._pause = float(poison.get("seconds_a_row", 0))
+        self._first_pause = float(poison.get("first_pause", 0))
 
     def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         x = rows.column(0).to_numpy(zero_copy_only=False)
         if self._calls:
             _leave(self._calls, [time.time(), x.tolist()])
         self._require_memory(x)
+        time.sleep(self._first_pause)
+        self._first_pause = 0.0
         if error := self._error(x):
             raise error
         self._harm(x)

@@ -17,7 +17,7 @@ from scorebeat.core.identity import become, worker_name
 from scorebeat.core.queues import CONTROL, CONTROL_QUEUE, PLAN_QUEUE, SCORE
 from scorebeat.core.settings import load_settings
 from scorebeat.db.ledger import batches
-from scorebeat.worker.lifecycle import deadlines, device, memory_limit, standstill
+from scorebeat.worker.lifecycle import deadlines, device, memory_limit, results, standstill
 from scorebeat.worker.lifecycle.connection import ledger
 from scorebeat.worker.lifecycle.pin import bind_processes, is_bound, pin_to_core, shares_cores
 from scorebeat.worker.lifecycle.request import lost_process
@@ -55,6 +55,7 @@ def begin_worker(sender: str, options: dict[str, Any], **_: Any) -> None:
 
 
 def _begin_process(**_: Any) -> None:
+    results.keep_small()
     here = device.current()
     if here.is_gpu:
         emit("process.placed", worker=worker_name(), device=here.name, model=here.model, visible=here.visible)

@@ -11,6 +11,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import (
+    LONGEST,
     ModelError,
     RepeatedKey,
     ScorebeatError,
@@ -119,8 +120,8 @@ def readable_errors() -> Iterator[None]:
     """Errors leave the block in a form that the worker's parent and Flower can show: ours and Python's own as they are.
 
     The parent cannot unpickle an exception of a driver or a model, nor one of Python's that holds another object. Such
-    an exception becomes a BatchFailed with its message, and without its traceback if that holds a secret or a row's
-    values.
+    an exception becomes a BatchFailed with its message, and without its traceback if that holds a secret, a row's
+    values, or a message that is too long for a log.
     """
     try:
         yield
@@ -130,10 +131,11 @@ def readable_errors() -> Iterator[None]:
         is_plain = type(error).__module__ == "builtins" and all(
             isinstance(each, str | int | None) for each in error.args
         )
-        is_confidential = database_errors.quotes_values(error) or redact(text(error)) != text(error)
-        if is_plain and not is_confidential:
+        words = text(error)
+        is_hidden = database_errors.quotes_values(error) or redact(words) != words or len(words) > LONGEST
+        if is_plain and not is_hidden:
             raise
-        raise BatchFailed(describe(error)) from (None if is_confidential else error)
+        raise BatchFailed(describe(error)) from (None if is_hidden else error)
 
 
 def backoff(settings: Settings, attempt: int) -> timedelta:

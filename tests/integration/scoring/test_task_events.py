@@ -5,6 +5,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from celery.events import EventReceiver
 from scorebeat.core.queues import SCORE
 from scorebeat.core.states import RunState
 from tests.support.fixtures import wait_for
+from tests.support.proxy import proxy_to
 from tests.support.system import System, own_system
 
 BATCHES = 40
@@ -38,6 +40,14 @@ class Messages(EventReceiver):  # type: ignore[misc]  # Celery publishes no type
     def tasks(self) -> set[str]:
         """Those that score."""
         return {event["uuid"] for message in self.seen for event in message if event.get("name") == SCORE}
+
+    def have_ended(self, count: int) -> bool:
+        """Whether so many of them were a success."""
+        return len(self.of_type("task-succeeded") & self.tasks) >= count
+
+    def of_type(self, kind: str) -> set[str]:
+        """Tasks with such an event."""
+        return {event["uuid"] for message in self.seen for event in message if event["type"] == kind}
 
 
 @contextmanager
@@ -78,3 +88,20 @@ def test_events_of_many_tasks_travel_together(tmp_path_factory: pytest.TempPathF
     assert of_worker == dict.fromkeys(("task-received", "task-started", "task-succeeded"), BATCHES)
     messages = [m for m in receiver.seen if m[0]["type"] != "task-sent" and m[0].get("uuid") in receiver.tasks]
     assert len(messages) <= 1.5 * BATCHES, "of three events at least two travel together, on however slow a machine"
+
+
+def test_a_task_that_ended_when_the_broker_was_lost_is_not_shown_as_running(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with own_system(tmp_path_factory.mktemp("system")) as system, proxy_to(system.servers.broker_socket) as broker:
+        system.programs.control()
+        through = f"redis://127.0.0.1:{broker.port}/0"
+        system.programs.worker("cpu", name="scores", SCOREBEAT_BROKER_URL=through)
+        job = system.job("cut", rows=2_000, batch_rows=2_000 // (2 * BATCHES))
+        with listening(system) as receiver:
+            run = system.enqueue(job)
+            for ended in (10, 25, 40, 55, 70):
+                wait_for(partial(receiver.have_ended, ended))
+                broker.drop()
+            assert system.until_finished(run) is RunState.SUCCEEDED
+            wait_for(lambda: receiver.of_type("task-started") <= receiver.of_type("task-succeeded"))

@@ -6,7 +6,7 @@ import adbc_driver_manager
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from scorebeat.core.errors import ModelError
+from scorebeat.core.errors import LONGEST, ModelError
 from scorebeat.worker.scoring.recover import BatchFailed, readable_errors
 
 
@@ -42,3 +42,12 @@ def test_an_error_of_a_known_class_is_raised_unchanged(error: Exception) -> None
         raise error
 
     assert raised.value is error
+
+
+def test_a_long_message_is_cut_and_its_traceback_which_repeats_it_is_left_out() -> None:
+    with pytest.raises(BatchFailed, match=r"^ValueError: no{1000}") as raised, readable_errors():
+        raise ValueError("n" + "o" * 100_000)
+
+    assert len(str(raised.value)) <= LONGEST
+    assert raised.value.__suppress_context__
+    assert raised.value.__cause__ is None
