@@ -25,12 +25,13 @@ $(VENV)/axe/.installed: tests/browser/axe.txt $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
 	  --target $(@D) -r $< && touch $@ || echo "axe-core cannot be had: tests that need it will be skipped"
 
-# Debian's, which some tests run: a browser, PostgreSQL 15 (built with TLS), a pooler. Without them those tests are
-# skipped, each with its reason. None is needed to use Scorebeat.
+# Debian's, which some tests run: a browser, PostgreSQL 15 (built with TLS), a pooler; and Compose and Kustomize, unpacked
+# into .deploy. Without them those tests are skipped, each with its reason. None is needed to use Scorebeat.
 packages:
 	@command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] || { echo "not root on Debian; install yourself: $(PACKAGES)"; exit 1; }
 	dpkg-query --show $(PACKAGES) >/dev/null 2>&1 || { apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES); }
+	[ -d .deploy ] || tests/deploy/unpack.sh .deploy docker-compose kustomize
 
 demo: install
 	$(BIN)/scorebeat demo

@@ -6,26 +6,16 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 here=tests/containers
-release=forky # the first with PostgreSQL's and Compose's versions of today; only the engine's programs come from it
 tools="iptables mmdebstrap runc tini" # installed, of this machine's release
 engine=$PWD/.engine
 
-# of the mirror that apt uses here
 unpack() {
-    mkdir -p "$engine"/{debs,bin,docker/cli-plugins,lists/partial}
-    local mirror; mirror=$(debian)
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $release main" > "$engine/sources.list"
-    local apt=(apt-get -qq -o "Dir::Etc::SourceList=$engine/sources.list" -o Dir::Etc::SourceParts=/dev/null
-        -o "Dir::State::Lists=$engine/lists" -o Acquire::Check-Valid-Until=false)
-    "${apt[@]}" update || return
-    (cd "$engine/debs" && "${apt[@]}" download docker.io docker-cli docker-compose docker-buildx containerd) || return
-    local deb
-    for deb in "$engine"/debs/*.deb; do dpkg-deb --extract "$deb" "$engine/unpacked" || return; done
+    mkdir -p "$engine"/{bin,docker/cli-plugins}
+    tests/deploy/unpack.sh "$engine/unpacked" docker.io docker-cli docker-compose docker-buildx containerd || return
     dpkg-query --show $tools > /dev/null 2>&1 || { apt-get update -qq &&
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $tools > /dev/null; } || return
-    ln -sf "$engine"/unpacked/usr/{bin,sbin}/* "$engine/bin"
     ln -sf "$engine"/unpacked/usr/libexec/docker/cli-plugins/* "$engine/docker/cli-plugins"
-    rm -rf "$engine/debs" "$engine/lists"
+    ln -sf "$engine"/unpacked/usr/{bin,sbin}/* "$engine/bin"
 }
 
 debian() {

@@ -1,6 +1,5 @@
 """Kustomize's result for a folder of deploy/kubernetes: the parts of it that they use, for machines without it."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from re import fullmatch
@@ -11,10 +10,6 @@ import yaml  # type: ignore[import-untyped]  # publishes no types
 Resource = dict[str, Any]
 Generator = dict[str, Any]
 KNOWN = {"apiVersion", "kind", "namespace", "resources", "components", "configMapGenerator", "patches"}
-KUSTOMIZE = next(
-    (found.split() for found in ("kustomize build", "kubectl kustomize") if shutil.which(found.split()[0])), []
-)
-"""The program itself, for machines that have it."""
 
 
 def render(folder: Path) -> list[Resource]:

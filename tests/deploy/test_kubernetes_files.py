@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +12,9 @@ import yaml  # type: ignore[import-untyped]  # publishes no types
 from pydantic import BaseModel, ConfigDict, Field
 
 from scorebeat.core.jobs.jobs_file import read_jobs
-from tests.deploy.kustomize import KUSTOMIZE, render
+from tests.deploy.kustomize import render
 from tests.deploy.manifests import REPOSITORY, ROOT, SHAPES, named, of_kind, option, ours, pods, shape
+from tests.deploy.packages import KUSTOMIZE, WANTING, kustomized
 
 OLDEST = "1.29"
 """The first Kubernetes that runs containers beside others of a Job by default."""
@@ -71,11 +71,11 @@ def test_a_misspelt_field_fits_no_schema() -> None:
         kubernetes_validate.validate(beat, OLDEST, strict=True)
 
 
-@pytest.mark.skipif(not KUSTOMIZE, reason="neither kustomize nor kubectl is here")
+@pytest.mark.skipif(not KUSTOMIZE, reason=WANTING)
 @each_shape
 def test_kustomize_makes_the_same_of_each_shape_as_these_tests(name: str) -> None:
-    built = subprocess.run([*KUSTOMIZE, str(ROOT / name)], capture_output=True, text=True, check=True, timeout=60)
-    without_hashes = re.sub(r"\b(scorebeat-(?:jobs|settings))-[a-z0-9]{10}\b", r"\1", built.stdout)
+    built = kustomized(ROOT / name)
+    without_hashes = re.sub(r"\b(scorebeat-(?:jobs|settings))-[a-z0-9]{10}\b", r"\1", built)
 
     assert _by_name(yaml.safe_load_all(without_hashes)) == _by_name(shape(name))
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]  # publishes no types
 
-from tests.deploy.kustomize import KUSTOMIZE, render
+from tests.deploy.kustomize import render
 from tests.deploy.manifests import PAGE, ROOT, named, of_kind, ours
+from tests.deploy.packages import KUSTOMIZE, WANTING, kustomized
 from tests.docs.pages import Page, commands
 
 JOBS = """
@@ -46,9 +47,9 @@ def test_a_burst_of_ones_own_runs_its_own_job_and_no_other(own: Path) -> None:
     assert "iris" not in yaml.safe_dump_all(objects)
 
 
-@pytest.mark.skipif(not KUSTOMIZE, reason="neither kustomize nor kubectl is here")
+@pytest.mark.skipif(not KUSTOMIZE, reason=WANTING)
 def test_kustomize_leaves_nothing_of_the_example_either(own: Path) -> None:
-    built = subprocess.run([*KUSTOMIZE, str(own)], capture_output=True, text=True, check=True, timeout=60).stdout
+    built = kustomized(own)
 
     made: list[Any] = list(yaml.safe_load_all(built))
     assert {one["metadata"]["name"] for one in made if one["kind"] == "CronJob"} == {"churn-run", "churn-workers"}

@@ -7,22 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.deploy import packages
 from tests.deploy.compose import COMPOSE, SECRETS, read
 
-DOCKER = shutil.which("docker")
 ENVIRONMENT = {name: f"secret-of-{name.lower()}" for name in SECRETS}
-pytestmark = pytest.mark.skipif(
-    DOCKER is None or subprocess.run([DOCKER, "compose", "version"], capture_output=True, check=False).returncode != 0,
-    reason="no Docker Compose here",
-)
+pytestmark = pytest.mark.skipif(not packages.COMPOSE, reason=packages.WANTING)
 
 
 def config(folder: Path, environment: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
     (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in environment.items()))
     shutil.copy(COMPOSE, folder)
-    assert DOCKER is not None
     every = ("--profile", "*", "--project-directory", str(folder), "config", *options)
-    return subprocess.run([DOCKER, "compose", *every], capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run([*packages.COMPOSE, *every], capture_output=True, text=True, check=False, timeout=60)
 
 
 def test_compose_reads_the_file_without_a_warning(tmp_path: Path) -> None:
