@@ -29,7 +29,7 @@ def events(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixtur
 
 def works(code: Any) -> bool:
     grams = np.full((2, 2), -1, np.int64)
-    code["fill_grams"](grams, np.array([[1, 2, 3]]))
+    code["fill_grams"](grams, np.zeros(4, np.uint8), np.array([[1, 2, 3]]))
     return sorted(grams[:, 1].tolist()) == [-1, 3]
 
 

@@ -81,11 +81,12 @@ class _Block:
         words = np.full((slots_for(len(known.numbers)), 2), EMPTY, np.int64)
         grams = np.full((slots_for(len(known.grams)), 2), EMPTY, np.int64)
         code.fill_words(words, known.numbers, known.starts, known.letters)
-        code.fill_grams(grams, known.grams)
+        sketch = np.zeros(max(1, len(grams) // 2), np.uint8)
+        code.fill_grams(grams, sketch, known.grams)
         self._column, self._run = block.column, code.add_scores
         self._tables = (
             block.characters.kinds, block.characters.lower, block.characters.least, block.characters.is_bounded,
-            *block.grams, words, known.starts, known.letters, known.first_stop_word, grams,
+            *block.grams, words, known.starts, known.letters, known.first_stop_word, grams, sketch,
             block.is_hashed, block.is_signed, block.is_binary, block.first_norm, block.is_sublinear, block.last_norm,
             block.weights,
         )  # fmt: skip

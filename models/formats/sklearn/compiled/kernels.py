@@ -71,10 +71,17 @@ def find_word(text: Any, begin: int, end: int, key: int, words: Any, starts: Any
 
 
 @njit  # type: ignore[untyped-decorator]
-def find_gram(shorter: int, word: int, grams: Any) -> Any:
-    """The number of the n-gram of a shorter one and one more word."""
-    mask = grams.shape[0] - 1
+def find_gram(shorter: int, word: int, grams: Any, sketch: Any) -> Any:
+    """The number of the n-gram of a shorter one and one more word.
+
+    Most pairs of words are in no table. `sketch` says so of nearly all of them, and fits a cache that is faster: a bit
+    for each key, which several keys may share (Bloom's filter with one hash).
+    """
     key = (shorter << 32) | word
+    bit = slot_of(key, 8 * sketch.shape[0] - 1)
+    if not (sketch[bit >> 3] >> (bit & 7)) & 1:
+        return np.int64(UNKNOWN)
+    mask = grams.shape[0] - 1
     slot = slot_of(key, mask)
     while grams[slot, 1] != EMPTY:
         if grams[slot, 0] == key:
@@ -98,8 +105,8 @@ def fill_words(words: Any, numbers: Any, starts: Any, letters: Any) -> None:
         words[slot, 0], words[slot, 1] = key, (numbers[index] << 32) | index
 
 
-def fill_grams(grams: Any, entries: Any) -> None:
-    """Put all n-grams into empty slots: of each its key and its number."""
+def fill_grams(grams: Any, sketch: Any, entries: Any) -> None:
+    """Put all n-grams into empty slots, of each its key and its number, and set the bits of their keys."""
     mask = grams.shape[0] - 1
     for index in range(entries.shape[0]):
         key = (entries[index, 0] << 32) | entries[index, 1]
@@ -107,6 +114,8 @@ def fill_grams(grams: Any, entries: Any) -> None:
         while grams[slot, 1] != EMPTY:
             slot = (slot + 1) & mask
         grams[slot, 0], grams[slot, 1] = key, entries[index, 2]
+        bit = slot_of(key, 8 * sketch.shape[0] - 1)
+        sketch[bit >> 3] |= 1 << (bit & 7)
 
 
 @njit  # type: ignore[untyped-decorator]
@@ -189,22 +198,6 @@ def encoded(character: int, text: Any, at: int) -> Any:
     return at + 4
 
 
-@njit  # type: ignore[untyped-decorator]
-def scaled(values: Any, count: int, norm: int) -> None:
-    """Divide the values by their L1 or L2 norm, unless that is 0; norm 0 changes nothing."""
-    if norm == 0:
-        return
-    total = 0.0
-    for at in range(count):
-        total += values[at] * values[at] if norm == 2 else abs(values[at])
-    if total == 0.0:
-        return
-    if norm == 2:
-        total = np.sqrt(total)
-    for at in range(count):
-        values[at] /= total
-
-
 def add_scores(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 -- one pass, whose state is in registers
     data: Any,
     offsets: Any,
@@ -219,6 +212,7 @@ def add_scores(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 -- one pass, w
     letters: Any,
     first_stop_word: int,
     grams: Any,
+    sketch: Any,
     is_hashed: bool,
     is_signed: bool,
     is_binary: bool,
@@ -241,10 +235,14 @@ def add_scores(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 -- one pass, w
     text = np.empty(2 * longest + 8, np.uint8)
     counts = np.zeros((features, 2), np.int32)  # of each feature: the number of the text that has it, and how often
     found = np.empty(features, np.int32)
-    values = np.empty(features, np.float64)
     nodes = np.full(longest_gram + 1, UNKNOWN, np.int64)
     begins = np.zeros(longest_gram + 1, np.int64)
     row_scores = np.empty(outputs, np.float64)
+    plain = np.zeros(256, np.uint8)  # of each byte that is a character of a token by itself: its lower case; else 0
+    for byte in range(0x80):
+        bits = np.int64(kinds[byte])
+        if bits & IS_TOKEN and not bits & NEEDS_PYTHON:
+            plain[byte] = lower[byte] if bits & CHANGES else byte
     logarithms = np.ones(256, np.float64)
     for times in range(1, 256):
         logarithms[times] = np.log(float(times)) + 1.0
@@ -276,8 +274,29 @@ def add_scores(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 -- one pass, w
                 break
             # through it
             begin = written
-            key = length = np.int64(0)
+            key = further = np.int64(0)  # bytes of the token beyond one for each character
             while at < end:
+                # characters of one byte, which most are: a loop for the key of a short word, one for that of a long one
+                folded = np.int64(1)
+                short_end = min(end, at + _SHORT - (written - begin))
+                while at < short_end:
+                    folded = np.int64(plain[data[at]])
+                    if folded == 0:
+                        break
+                    key = (key << 8) | folded
+                    text[written] = folded
+                    written += 1
+                    at += 1
+                while folded and at < end:
+                    folded = np.int64(plain[data[at]])
+                    if folded == 0:
+                        break
+                    key = (key ^ folded) * _PRIME
+                    text[written] = folded
+                    written += 1
+                    at += 1
+                if at >= end:
+                    break
                 character = np.int64(data[at])
                 size = np.int64(1)
                 if character >= 0x80:
@@ -288,7 +307,6 @@ def add_scores(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 -- one pass, w
                 if not kind & IS_TOKEN:
                     break
                 at += size
-                length += 1
                 if kind & CHANGES:
                     character = np.int64(lower[character])
                 if character < 0x80:
@@ -298,13 +316,14 @@ def add_scores(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 -- one pass, w
                 else:
                     start = written
                     written = encoded(character, text, written)
+                    further += written - start - 1
                     for byte in range(start, written):
                         key = longer(key, byte - begin, np.int64(text[byte]))
             if character < 0 or kind & NEEDS_PYTHON:
                 unscored[row] = True
                 break
             after = np.int64(0) if at >= end else kind
-            if length < least or (is_bounded and (before | after) & IS_WORD):
+            if written - begin - further < least or (is_bounded and (before | after) & IS_WORD):
                 written = begin
                 continue
             word = find_word(text, begin, written, key, words, starts, letters)
@@ -330,7 +349,7 @@ def add_scores(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 -- one pass, w
                     elif word == UNKNOWN or nodes[gram - 1] == UNKNOWN:
                         nodes[gram] = UNKNOWN
                     else:
-                        nodes[gram] = find_gram(nodes[gram - 1], word, grams)
+                        nodes[gram] = find_gram(nodes[gram - 1], word, grams, sketch)
                     column = nodes[gram]
                     if gram < shortest_gram or column == UNKNOWN or column >= features:
                         continue
@@ -349,20 +368,39 @@ def add_scores(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 -- one pass, w
         if unscored[row]:
             continue
 
-        for index in range(count):
-            values[index] = 1.0 if is_binary else float(counts[found[index], 1])
-        scaled(values, count, first_norm)
-        for index in range(count):
-            if is_sublinear:
-                times = counts[found[index], 1]
-                is_common = not is_binary and times < 256
-                values[index] = logarithms[times] if is_common else np.log(values[index]) + 1.0
-            values[index] *= weights[found[index], 0]
-        scaled(values, count, last_norm)
+        # the norm of a text divides all its values: its scores are divided instead, and an earlier norm cancels out
+        norm, total = last_norm or first_norm, 0.0
         row_scores[:] = 0.0
+        first = second = third = 0.0  # of most models all scores: registers are faster than memory
         for index in range(count):
-            value, column = values[index], found[index]
-            for output in range(outputs):
+            column = np.int64(found[index])
+            often = np.int64(counts[column, 1])
+            value = 1.0
+            if not is_binary:
+                value = float(often)
+                if is_sublinear:
+                    value = logarithms[often] if often < 256 else np.log(value) + 1.0
+            measured = value
+            value *= weights[column, 0]
+            if last_norm:
+                measured = value
+            total += measured * measured if norm == 2 else abs(measured)
+            first += value * weights[column, 1]
+            if outputs > 1:
+                second += value * weights[column, 2]
+            if outputs > 2:
+                third += value * weights[column, 3]
+            for output in range(3, outputs):
                 row_scores[output] += value * weights[column, output + 1]
+        row_scores[0] = first
+        if outputs > 1:
+            row_scores[1] = second
+        if outputs > 2:
+            row_scores[2] = third
+        if norm == 2:
+            total = np.sqrt(total)
+        if norm and total:
+            for output in range(outputs):
+                row_scores[output] /= total
         for output in range(outputs):
             scores[row, output] += row_scores[output]

@@ -31,12 +31,12 @@ _READ_BYTES = numba.types.Array(numba.uint8, 1, "C", readonly=True)
 _SIGNATURES = {
     "add_scores": numba.void(
         _READ_BYTES, _NUMBERS, _BYTES, numba.int32[::1], numba.int64, numba.boolean, numba.int64, numba.int64,
-        numba.int64[:, ::1], _NUMBERS, _READ_BYTES, numba.int64, numba.int64[:, ::1],
+        numba.int64[:, ::1], _NUMBERS, _READ_BYTES, numba.int64, numba.int64[:, ::1], _BYTES,
         numba.boolean, numba.boolean, numba.boolean, numba.int64, numba.boolean, numba.int64,
         _FLOATS, _FLOATS, numba.boolean[::1],
     ),
     "fill_words": numba.void(numba.int64[:, ::1], _NUMBERS, _NUMBERS, _READ_BYTES),
-    "fill_grams": numba.void(numba.int64[:, ::1], numba.int64[:, ::1]),
+    "fill_grams": numba.void(numba.int64[:, ::1], _BYTES, numba.int64[:, ::1]),
 }  # fmt: skip
 
 
