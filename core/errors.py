@@ -1,5 +1,7 @@
 """The errors that Scorebeat raises on purpose; each message has what happened, and what to do."""
 
+import signal
+import threading
 from difflib import get_close_matches
 
 LONGEST = 2_000
@@ -181,8 +183,23 @@ def text(error: object) -> str:
     own = raised(error)
     try:
         return str(own)
-    except BaseException as failed:  # noqa: BLE001 -- the error's own code, which may raise anything
+    except BaseException as failed:  # the error's own code may raise anything
+        if is_of_a_signal(failed):
+            raise
         return f"(its message cannot be read: str() raised {type(failed).__name__})"
+
+
+def is_of_a_signal(error: BaseException) -> bool:
+    """Whether a signal to this process raised it, and not the code that ran."""
+    if isinstance(error, KeyboardInterrupt):  # Ctrl-C raises it in the main thread, unless another handler is set
+        is_main = threading.current_thread() is threading.main_thread()
+        return is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    # the pool's own handler of SIGTERM ends the process by sys.exit(): it is the innermost frame
+    module, traceback = "", error.__traceback__
+    while traceback is not None:
+        module = str(traceback.tb_frame.f_globals.get("__name__", ""))
+        traceback = traceback.tb_next
+    return isinstance(error, SystemExit) and module.startswith("billiard.")
 
 
 def one_line(error: object) -> str:

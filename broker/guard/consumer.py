@@ -69,6 +69,12 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery publishes no typ
             self._events_due = time.monotonic() + EVENTS_EVERY
             self.hub.call_later(EVENTS_EVERY, self._flush_events)
 
+    def cancel_active_requests(self) -> None:
+        """The worker stops, and nothing else sends the events of the tasks that it gives up."""
+        super().cancel_active_requests()
+        with suppress(*self.connection_errors):
+            self._flush_events()
+
     def shutdown(self) -> None:
         with suppress(*self.connection_errors):
             self._flush_events()

@@ -5,7 +5,7 @@ set -euo pipefail
 if [ "$1" = postgres ] && [ ! -e "$PGDATA/PG_VERSION" ]; then
     mkdir -p "$PGDATA"
     initdb --pgdata "$PGDATA" --username "$POSTGRES_USER" --pwfile <(echo "$POSTGRES_PASSWORD") \
-        --auth-local trust --auth-host scram-sha-256 $POSTGRES_INITDB_ARGS
+        --auth-local trust --auth-host scram-sha-256 ${POSTGRES_INITDB_ARGS:-}
     echo "host all all all scram-sha-256" >> "$PGDATA/pg_hba.conf"
     echo "listen_addresses = '*'" >> "$PGDATA/postgresql.conf"
     pg_ctl --wait -o "-c listen_addresses=" start # by its socket only, until there is a database

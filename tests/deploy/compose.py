@@ -111,19 +111,6 @@ class File:
         """The services that run Scorebeat."""
         return [one for one in self.services.values() if one.target]
 
-    def in_order(self) -> list[Service]:
-        """Each service after those that it waits for."""
-        ordered: dict[str, Service] = {}
-
-        def visit(name: str) -> None:
-            for before in self.services[name].needs:
-                visit(before)
-            ordered.setdefault(name, self.services[name])
-
-        for name in self.services:
-            visit(name)
-        return list(ordered.values())
-
 
 def read(variables: Mapping[str, str], folder: Path | None = None) -> File:
     """The file with these variables, and with the `env_file`s that are in the folder. Raises Unset."""

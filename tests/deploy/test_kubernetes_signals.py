@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from tests.deploy import processes
 from tests.deploy.kubelet import Node
 from tests.deploy.manifests import SHAPES, named, ours, shape
 from tests.support.fixtures import wait_for
@@ -57,11 +56,16 @@ def test_a_container_that_has_just_started_ends_by_a_signal(which: tuple[str, st
     process = node.start({**container, "command": command}, "log", "iris-run-1")
     first = wait_for(lambda: _child(process.pid))
     program = wait_for(lambda: _child(first)) if shares else first
-    wait_for(lambda: (title := processes.title(program)) and not any(word in title for word in (FIRST[0], PAUSE[-1])))
+    wait_for(lambda: (title := _title(program)) and not any(word in title for word in (FIRST[0], PAUSE[-1])))
 
     os.kill(program, signal.SIGTERM)
 
     assert process.wait(20) == TERMINATED, node.logs()
+
+
+def _title(pid: int) -> str:
+    """Program and arguments, as everybody on the machine may read them."""
+    return Path(f"/proc/{pid}/cmdline").read_text("utf-8")
 
 
 def _child(pid: int) -> int:

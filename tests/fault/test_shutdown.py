@@ -134,6 +134,26 @@ def test_a_worker_that_is_stopped_ends_although_its_batch_fails(points: Points, 
     assert batch(points, run) == ("pending", 1, BUDGET - 1, 0)
 
 
+@pytest.mark.parametrize("harm", ["hang deaf", "slow words"])
+def test_a_process_that_ignores_the_signal_is_killed_and_its_batch_costs_nothing(
+    points: Points, start: Start, harm: str, programs: Programs
+) -> None:
+    worker = start(2)
+    points.fill(100)
+    calls = points.folder / "calls"
+    points.model({harm: range(1, 101)}, calls=str(calls))
+    job = points.job()
+    before = calls.read_text()  # of the trial when it was added
+    run = points.planned(job)
+    wait_for(lambda: calls.read_text() != before)
+
+    os.kill(worker.pid, signal.SIGTERM)
+
+    worker.wait(30)
+    assert batch(points, run) == ("pending", 1, BUDGET, 0)
+    assert ("process.killed" in programs.log(worker)) == (harm == "hang deaf")
+
+
 def finished_by_another(points: Points, start: Start, job: Job, run: int) -> None:
     assert points.view(job) == {}
     start(1)

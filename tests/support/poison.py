@@ -3,11 +3,12 @@
 The file is JSON: {"raise": [...], "exit": [...], "segfault": [...], "hang": [...], "nan": [...], "seconds_a_row": 0},
 each list the values of `x` for which the model does so, and so do "mute" (an error without a readable message),
 "cancelled" (asyncio.CancelledError), "leave" (SystemExit) and "leak" (an error with secrets in its text). "stop" stops
-the process as SIGSTOP does, "raise long" has an error with a long message, "close" closes its descriptors, "replace"
-puts others at their numbers, "exit 1" ends it with the exit code of a watchdog. For every other row `value` is 2 x.
-With "calls", a path, each call leaves a line there: its time, and the values of `x`. With "out_of_memory_above", so
-many rows fit at once; "out of memory" lists rows that never fit. With "first_pause", the first call takes so many
-seconds longer. With "placed", a path, the process that loads it leaves a line there: where it is and what it sees.
+the process as SIGSTOP does, "raise long" has an error with a long message, "slow words" one that takes for ever to
+print, "hang deaf" hangs and hears no signal, "close" closes its descriptors, "replace" puts others at their numbers,
+"exit 1" ends it with the exit code of a watchdog. For every other row `value` is 2 x. With "calls", a path, each call
+leaves a line there: its time, and the values of `x`. With "out_of_memory_above", so many rows fit at once; "out of
+memory" lists rows that never fit. With "first_pause", the first call takes so many seconds longer. With "placed", a
+path, the process that loads it leaves a line there: where it is and what it sees.
 """
 
 import asyncio
@@ -75,12 +76,21 @@ class MuteError(Exception):
     __repr__ = __str__
 
 
+class SlowWordsError(Exception):
+    """An error whose message takes longer than anybody waits."""
+
+    def __str__(self) -> str:
+        time.sleep(100_000)
+        return ""
+
+
 WITH_SECRETS = "no answer from postgresql://ann:s3cr3t@db/app with api_key=s3cr3t and Bearer s3cr3ts3cr3t"
 RAISED: dict[str, Callable[[], BaseException]] = {
     "raise": lambda: ValueError("the model does not like a row"),
     "mute": MuteError,
     "cancelled": lambda: asyncio.CancelledError("the model's own task"),
     "leave": lambda: SystemExit("the model wants no more"),
+    "slow words": SlowWordsError,
     "raise long": lambda: ValueError("the model dislikes a row " * 10_000),
     "leak": lambda: ValueError(
         "no answer from postgresql://ann:s3cr3t@db/app with api_key=s3cr3t and Bearer s3cr3ts3cr3t"
@@ -135,6 +145,9 @@ class Poison:
             threading.Event().wait()
         if self._holds("hang holding the lock", x):
             ctypes.PyDLL(None).pause()
+        if self._holds("hang deaf", x):
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            threading.Event().wait()
 
     def _take_time(self, x: np.ndarray) -> None:
         if self._pause:  # a sleep of no time yields the core, for as long as others like

@@ -1,6 +1,13 @@
 """A worker that is asked to stop ends when its batches are done, not when their time limit is over."""
 
+import logging
+import os
+import signal
+import threading
 import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from celery import bootsteps
@@ -12,11 +19,15 @@ from scorebeat.core.events import emit
 from scorebeat.core.identity import worker_name
 from scorebeat.core.queues import SCORE
 from scorebeat.db.ledger import batches
+from scorebeat.worker.lifecycle import standstill
 from scorebeat.worker.lifecycle.connection import ledger
+from scorebeat.worker.lifecycle.heartbeat import release
 
 CLAIMED_WITHIN = 1.0
 """Seconds that a process may take from a message to its claim; before that the ledger is not read."""
 LOOK_EVERY = 0.5
+OBEYS_WITHIN = 5.0
+"""Seconds that a process may take to end after the drain."""
 
 
 class Drain(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery publishes no types
@@ -30,7 +41,12 @@ class Drain(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery publishes 
 
     def start(self, parent: Any) -> None:
         seconds = parent.app.conf.worker_soft_shutdown_timeout
-        parent.wait_for_soft_shutdown = lambda: wait(seconds)
+
+        def wait_for_soft_shutdown() -> None:
+            wait(seconds)
+            threading.Thread(target=end_those_left, args=(standstill.processes(parent),), daemon=True).start()
+
+        parent.wait_for_soft_shutdown = wait_for_soft_shutdown
 
 
 def wait(seconds: float) -> None:
@@ -57,3 +73,30 @@ def _is_busy() -> bool:
     except DBAPIError as error:
         emit("heartbeat.database_away", reason=one_line(error.orig))
         return True
+
+
+def end_those_left(pids: Iterable[int]) -> None:
+    """Kill the processes that Celery's signal does not end, as one whose model is in native code or catches all.
+
+    Celery waits for them without an end, and renews no claims meanwhile. Their batches are released first: they cost
+    no attempt.
+    """
+    time.sleep(OBEYS_WITHIN)
+    left = [pid for pid in pids if _is_child(pid)]
+    if not left:
+        return
+    release()
+    for pid in left:
+        reason = f"it did not end within {OBEYS_WITHIN:g} s of the signal to stop"
+        emit("process.killed", logging.WARNING, worker=worker_name(), pid=pid, reason=reason)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _is_child(pid: int) -> bool:
+    """Whether the process is one of this one's, and has not ended."""
+    try:
+        state_, parent = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[:2]
+    except (OSError, ValueError):
+        return False
+    return state_ not in "ZX" and int(parent) == os.getpid()

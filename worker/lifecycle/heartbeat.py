@@ -53,7 +53,7 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery publis
     def terminate(self, parent: Any) -> None:  # noqa: ARG002 -- the bootstep's signature
         """Shut down at once: the batches in progress are pending again."""
         self._stop.set()
-        _release()
+        release()
 
     def _stop_thread(self, **_: Any) -> None:
         self._stop.set()
@@ -64,10 +64,10 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery publis
 def _release_if_cold(how: str, **_: Any) -> None:
     """In a cold shutdown Celery has ended its processes."""
     if how == "Cold":
-        _release()
+        release()
 
 
-def _release() -> None:
+def release() -> None:
     """Make this worker's batches pending again, because it finishes none of them."""
     try:
         with ledger() as connection:

@@ -5,17 +5,28 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from celery.worker.request import Request
 
 _lost: ContextVar[int | None] = ContextVar("lost", default=None)
 
 
 class ScoreRequest(Request):  # type: ignore[misc]  # Celery publishes no types
-    """Celery's signal of a failed task lacks its process; only the request knows it."""
+    """Celery's signal of a failed task lacks its process; only the request knows it.
 
-    def on_failure(self, *args: Any, **kwargs: Any) -> None:
+    Events are such that Flower shows how each task ended.
+    """
+
+    def on_failure(self, exc_info: ExceptionInfo, *args: Any, **kwargs: Any) -> None:
+        if isinstance(exc_info.exception, ExceptionWithTraceback):  # of a process that died: it has no words
+            exc_info.exception = exc_info.exception.exc
         with _as_lost(self.worker_pid):
-            super().on_failure(*args, **kwargs)
+            super().on_failure(exc_info, *args, **kwargs)
+
+    def cancel(self, *args: Any, **kwargs: Any) -> None:
+        """The worker stops. Its own event of that is none that Flower knows."""
+        super().cancel(*args, **kwargs)
+        self.send_event("task-revoked", terminated=True, signum=None, expired=False)
 
     def on_timeout(self, *args: Any, **kwargs: Any) -> None:
         with _as_lost(self.worker_pid):

@@ -46,7 +46,7 @@ def _info(kind: type[BaseException], error: BaseException, traceback: str, inter
 
 def _shortened(words: str, most: int) -> str:
     """At most so many bytes: the beginning, an ellipsis and the end, where a traceback has its error."""
-    content = words.encode(errors="replace")
+    content = words.encode(errors="surrogatepass")  # as pickle writes them
     if len(content) <= most:
         return words
     begin, end = content[: most // 4], content[len(content) - most * 3 // 4 + 3 :]

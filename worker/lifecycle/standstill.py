@@ -40,6 +40,15 @@ def reason(pid: int | None) -> str:
     return _ended.get(pid, "") if pid is not None else ""
 
 
+def processes(parent: Any) -> tuple[int, ...]:
+    """Ids of the processes of the worker's pool but for this one; none of a pool that has stopped."""
+    try:
+        found = parent.pool.info.get("processes", ())
+    except AttributeError:
+        return ()
+    return tuple(pid for pid in found if pid != os.getpid())
+
+
 class Standstill(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery publishes no types
     """A thread of the parent: a process that stands still cannot watch itself."""
 
@@ -50,9 +59,7 @@ class Standstill(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery publi
         self._stop = threading.Event()
 
     def start(self, parent: Any) -> None:
-        watch = Watch(
-            lambda: parent.pool.info.get("processes", ()), max(LEAST_PATIENCE, load_settings().row_time_limit)
-        )
+        watch = Watch(lambda: processes(parent), max(LEAST_PATIENCE, load_settings().row_time_limit))
         threading.Thread(target=watch.run, args=(self._stop,), name="standstill", daemon=True).start()
 
     def terminate(self, parent: Any) -> None:  # noqa: ARG002 -- the bootstep's signature
@@ -90,7 +97,7 @@ class Watch:
         if now - self._looked_at > 5 * LOOK_EVERY:  # this process stood still itself
             self._standing.clear()
         self._looked_at = now
-        present = {pid for pid in self._processes() if pid != os.getpid()}
+        present = set(self._processes())
         self._standing = {pid: seen for pid, seen in self._standing.items() if pid in present}
         for pid in present - self._killed.keys():
             if why := self._reason(pid, now):

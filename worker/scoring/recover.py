@@ -2,6 +2,7 @@
 
 import logging
 import random
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -38,6 +39,8 @@ from scorebeat.worker.scoring.runtime import Runtime
 FIRST_WAIT = timedelta(seconds=1)
 LONGEST_WAIT = timedelta(seconds=10)
 """Time between two attempts at a batch that waits for a lock, or until the database takes writes."""
+LONGEST_TRACEBACK = 20_000
+"""Characters of a traceback that is logged; one through scikit-learn has some thousands."""
 HELD_BACK = timedelta(seconds=30)
 """Time that the other batches of a run wait if one waits for a lock; a batch that commits ends the wait."""
 
@@ -121,7 +124,7 @@ def readable_errors() -> Iterator[None]:
 
     The parent cannot unpickle an exception of a driver or a model, nor one of Python's that holds another object. Such
     an exception becomes a BatchFailed with its message, and without its traceback if that holds a secret, a row's
-    values, or a message that is too long for a log.
+    values, or is too long for a log.
     """
     try:
         yield
@@ -131,11 +134,19 @@ def readable_errors() -> Iterator[None]:
         is_plain = type(error).__module__ == "builtins" and all(
             isinstance(each, str | int | None) for each in error.args
         )
-        words = text(error)
-        is_hidden = database_errors.quotes_values(error) or redact(words) != words or len(words) > LONGEST
+        is_hidden = database_errors.quotes_values(error) or len(text(error)) > LONGEST or not _is_fit_to_print(error)
         if is_plain and not is_hidden:
             raise
         raise BatchFailed(describe(error)) from (None if is_hidden else error)
+
+
+def _is_fit_to_print(error: BaseException) -> bool:
+    """Whether its traceback, with all errors before it, can be printed, is no book and holds no secret."""
+    try:
+        printed = "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001 -- code of the error's own class, which may raise anything
+        return False
+    return len(printed) <= LONGEST_TRACEBACK and redact(printed) == printed
 
 
 def backoff(settings: Settings, attempt: int) -> timedelta:

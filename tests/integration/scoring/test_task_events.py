@@ -15,7 +15,7 @@ from scorebeat.core.queues import SCORE
 from scorebeat.core.states import RunState
 from tests.support.fixtures import wait_for
 from tests.support.proxy import proxy_to
-from tests.support.system import System, own_system
+from tests.support.system import GATED, System, own_system
 
 BATCHES = 40
 
@@ -105,3 +105,18 @@ def test_a_task_that_ended_when_the_broker_was_lost_is_not_shown_as_running(
                 broker.drop()
             assert system.until_finished(run) is RunState.SUCCEEDED
             wait_for(lambda: receiver.of_type("task-started") <= receiver.of_type("task-succeeded"))
+
+
+def test_a_task_that_a_stopping_worker_gives_up_is_shown_as_revoked(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with own_system(tmp_path_factory.mktemp("system")) as system:
+        system.programs.control()
+        worker = system.programs.worker("cpu", name="stops")
+        job = system.job("given_up", batch_rows=200, where=GATED)
+        with listening(system) as receiver, system.closed_gate():
+            system.enqueue(job)
+            wait_for(system.at_the_gate)
+            worker.send_signal(signal.SIGQUIT)
+            wait_for(lambda: "worker.drains" in system.programs.log(worker))
+            worker.send_signal(signal.SIGQUIT)
+            worker.wait(30)
+            wait_for(lambda: receiver.tasks and receiver.tasks <= receiver.of_type("task-revoked"))

@@ -51,3 +51,22 @@ def test_a_long_message_is_cut_and_its_traceback_which_repeats_it_is_left_out() 
     assert len(str(raised.value)) <= LONGEST
     assert raised.value.__suppress_context__
     assert raised.value.__cause__ is None
+
+
+class Unprintable(Exception):
+    __cause__ = property(lambda _: 1 / 0)
+
+
+def test_an_error_that_cannot_be_printed_is_raised_without_its_traceback() -> None:
+    with pytest.raises(BatchFailed, match="Unprintable: odd") as raised, readable_errors():
+        raise Unprintable("odd")
+
+    assert raised.value.__cause__ is None
+
+
+@pytest.mark.parametrize("before", [KeyError("c" * 1_000_000), ValueError("postgresql://ann:s3cr3t@db/app")])
+def test_an_earlier_error_is_left_out_if_it_is_long_or_secret(before: Exception) -> None:
+    with pytest.raises(BatchFailed, match=r"^ValueError: short$") as raised, readable_errors():
+        raise ValueError("short") from before
+
+    assert raised.value.__cause__ is None

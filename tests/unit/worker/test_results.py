@@ -53,6 +53,8 @@ def written(info: ExceptionInfo) -> bytes:
         ValueError("long " * 100_000),
         ValueError("\N{SNOWMAN}" * 100_000),
         ValueError("\ud800" * 100_000),
+        ValueError("\ud800" * 533),
+        ModelError("\ud800" * 795),
         ValueError(*range(10_000)),
         ModelError("m" * LONGEST),
         MuteError("x" * 100_000),

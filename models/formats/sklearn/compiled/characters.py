@@ -42,7 +42,7 @@ def characters(pattern: str, *, is_lowercase: bool) -> Characters:
     found = _PATTERN.fullmatch(pattern)
     classes = re.findall(_CLASS, found["classes"]) if found is not None else []
     if found is None or len(set(classes)) != 1:
-        raise Unfit(f"its token_pattern {pattern!r} is more than one class of characters, repeated")
+        raise Unfit(f"its token_pattern {pattern!r} is not one class of characters, repeated by + or {{n,}}")
     more = 1 if found["more"] == "+" else int(found["more"][1:-2])
     least, word = len(classes) - 1 + more, _matched(r"\w")
     token = word if classes[0] == r"\w" else _matched(classes[0])

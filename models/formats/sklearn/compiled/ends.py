@@ -86,6 +86,8 @@ class LinearEnd:
             return made
         self._around.append(made)
         if kind is CalibratedClassifierCV:
+            if model.method == "isotonic":
+                raise Unfit("isotonic calibration has steps, at which rounding shows")
             made.calibrated_classifiers_ = [copy.copy(each) for each in model.calibrated_classifiers_]
             for each in made.calibrated_classifiers_:
                 each.estimator = self._taking_scores(each.estimator)

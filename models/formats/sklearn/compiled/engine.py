@@ -18,7 +18,7 @@ Call = Callable[[str, pa.RecordBatch], Any]
 """Calls a method of a model for rows, and returns what the model returns."""
 _Scored = tuple[NDArray[np.float64], NDArray[np.bool_]]
 _TIE = 1e-9
-"""Two scores so near may be in another order after other rounding."""
+"""Scores so near may be in another order after other rounding; with weights above 1, so many times as near."""
 
 
 class CompiledTexts:
@@ -29,6 +29,8 @@ class CompiledTexts:
         code = machine_code(cache)
         self._plan, self._feed, self._native = plan, feed, native
         self._of_others = {name for other in plan.others for name in other.inputs}
+        weights = [np.abs(each.weights[:, 1:] * each.weights[:, :1]).max(initial=0.0) for each in plan.texts]
+        self._tie = _TIE * max(1.0, *weights)
         self._blocks = [_Block(each, code) for each in plan.texts]
         self._last: tuple[pa.RecordBatch, str, _Scored] | None = None
 
@@ -68,9 +70,9 @@ class CompiledTexts:
         end = self._plan.end
         decided = end.decision_function(scores) if hasattr(end, "decision_function") else end.predict_proba(scores)
         if decided.ndim == 1:
-            return np.asarray(np.abs(decided) <= _TIE)
+            return np.asarray(np.abs(decided) <= self._tie)
         best = np.sort(decided, axis=1)[:, -2:]
-        return np.asarray(best[:, 1] - best[:, 0] <= _TIE * np.maximum(1.0, np.abs(best[:, 1])))
+        return np.asarray(best[:, 1] - best[:, 0] <= self._tie * np.maximum(1.0, np.abs(best[:, 1])))
 
 
 class _Block:
@@ -94,6 +96,8 @@ class _Block:
     def add_scores(self, rows: pa.RecordBatch, scores: NDArray[np.float64], unscored: NDArray[np.bool_]) -> None:
         """Add each text's scores; sets `unscored` for NULL, and for a text that the pass leaves to scikit-learn."""
         texts = rows.column(self._column)
+        if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type)):
+            raise TypeError(f"{texts.type} has no buffers that the pass reads")
         if texts.null_count:
             unscored |= texts.is_null().to_numpy(zero_copy_only=False)
         _, offsets, data = texts.buffers()

@@ -82,7 +82,7 @@ def make_plan(model: Any, fed_as: str, inputs: Sequence[Input]) -> CompiledPlan:
         raise Unfit(f"it is a {type(model).__name__}, and no pipeline from texts to a linear model")
     if runs_own_code(model):
         raise Unfit("it has a class or function of its author")
-    if any(getattr(part, "_sklearn_output_config", None) for part in parts(model)):
+    if any(_changes_output(part) for part in parts(model)):
         raise Unfit("a part of it has set_output")
     if fed_as not in (TEXTS, FRAME):
         raise Unfit("its columns have no names")
@@ -92,10 +92,18 @@ def make_plan(model: Any, fed_as: str, inputs: Sequence[Input]) -> CompiledPlan:
         raise Unfit("it has several labels a row")
     if not first:
         raise Unfit("its vectorizer is not in a pipeline with its linear model")
-    if len(first) == 1 and type(first[0]) is ColumnTransformer:
+    if type(first[0]) is ColumnTransformer:
+        if len(first) > 1:
+            raise Unfit(f"{type(first[1]).__name__} is between its ColumnTransformer and the linear model")
         return _of_columns(first[0], end, model, inputs)
     blocks = _blocks(first, inputs[0].name, end.weights)
     return CompiledPlan(tuple(blocks), (), end.model, end.weights.shape[1])
+
+
+def _changes_output(part: Any) -> bool:
+    """Whether it returns DataFrames. A ColumnTransformer sets `default` for columns that it passes through."""
+    config: dict[str, str] = getattr(part, "_sklearn_output_config", {})
+    return config.get("transform", "default") != "default"
 
 
 def _has_several_labels(model: Any) -> bool:
@@ -213,5 +221,6 @@ def _require_plain(vectorizer: Any, idf: Any) -> None:
         raise Unfit(f"a method of its {kind.__name__} was replaced")
     dtype = np.dtype(vectorizer.dtype)
     is_exact = dtype == np.float64 or (kind is CountVectorizer and dtype == np.int64)
+    expected = "int64 or float64" if kind is CountVectorizer else "float64"
     if not is_exact or (idf is not None and idf.dtype != np.float64):
-        raise Unfit(f"its {kind.__name__} computes in {dtype}, and not in float64")
+        raise Unfit(f"its {kind.__name__} computes in {dtype}, and not in {expected}")

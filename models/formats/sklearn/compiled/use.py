@@ -105,4 +105,5 @@ def _probe(loaded: Loaded, plan: CompiledPlan) -> pa.RecordBatch:
 
 
 def _text(draw: np.random.Generator, words: Sequence[str]) -> str:
-    return " ".join(draw.choice(words or ["word", "Other", "WORDS"], 30))
+    text = " ".join(draw.choice(words or ["word", "Other", "WORDS"], 30))
+    return text.encode("utf-8", "ignore").decode()  # a vocabulary may have surrogates alone, which no column holds
