@@ -20,7 +20,8 @@ def contained() -> Iterator[None]:
     ran = True
     try:
         yield
-    except Exception:
+    except Exception as error:
+        text(error)  # while somebody watches the time: the model's own words may take for ever
         raise
     except BaseException as error:
         if is_of_a_signal(error):
