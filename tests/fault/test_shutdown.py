@@ -47,11 +47,11 @@ def start(programs: Programs) -> Iterator[Start]:
         kill_group(process)
 
 
-def begun(points: Points, seconds: float) -> tuple[Job, int]:
-    """A run of one batch that takes so long to score; returned when a worker scores it."""
+def begun(points: Points, harm: str = "", **options: float) -> tuple[Job, int]:
+    """A run of one batch whose rows all do this harm; returned when a worker scores it."""
     points.fill(100)
     calls = points.folder / "calls"
-    points.model({}, seconds_a_row=seconds / 100, calls=str(calls))
+    points.model({harm: range(1, 101)}, calls=str(calls), **options)
     job = points.job()
     before = calls.read_text()  # of the trial when it was added
     run = points.planned(job)
@@ -80,7 +80,7 @@ def until_finished(points: Points, run: int) -> RunState:
 
 def test_a_worker_that_is_stopped_finishes_its_batch(points: Points, start: Start) -> None:
     worker = start(60)
-    job, run = begun(points, 3)
+    job, run = begun(points, seconds_a_row=0.03)
 
     os.kill(worker.pid, signal.SIGTERM)
 
@@ -92,7 +92,7 @@ def test_a_worker_that_is_stopped_finishes_its_batch(points: Points, start: Star
 
 def test_a_batch_that_is_not_finished_in_time_is_pending_and_keeps_its_budget(points: Points, start: Start) -> None:
     worker = start(1)
-    job, run = begun(points, 4)
+    job, run = begun(points, seconds_a_row=0.04)
 
     os.kill(worker.pid, signal.SIGTERM)
     worker.wait(30)
@@ -104,7 +104,7 @@ def test_a_batch_that_is_not_finished_in_time_is_pending_and_keeps_its_budget(po
 @pytest.mark.wide
 def test_a_second_signal_releases_the_batch_at_once(points: Points, start: Start, programs: Programs) -> None:
     worker = start(60)
-    job, run = begun(points, 4)
+    job, run = begun(points, seconds_a_row=0.04)
 
     os.kill(worker.pid, signal.SIGTERM)
     wait_for(lambda: "worker.drains" in programs.log(worker))
@@ -120,13 +120,7 @@ def test_a_second_signal_releases_the_batch_at_once(points: Points, start: Start
 def test_a_worker_that_is_stopped_ends_although_its_batch_fails(points: Points, start: Start, harm: str) -> None:
     """Its process writes the failure to a parent that does not read."""
     worker = start(60)
-    points.fill(100)
-    calls = points.folder / "calls"
-    points.model({harm: range(1, 101)}, first_pause=3, calls=str(calls))
-    job = points.job()
-    before = calls.read_text()  # of the trial when it was added
-    run = points.planned(job)
-    wait_for(lambda: calls.read_text() != before)
+    _, run = begun(points, harm, first_pause=3)
 
     os.kill(worker.pid, signal.SIGTERM)
 
@@ -139,13 +133,7 @@ def test_a_process_that_ignores_the_signal_is_killed_and_its_batch_costs_nothing
     points: Points, start: Start, harm: str, programs: Programs
 ) -> None:
     worker = start(2)
-    points.fill(100)
-    calls = points.folder / "calls"
-    points.model({harm: range(1, 101)}, calls=str(calls))
-    job = points.job()
-    before = calls.read_text()  # of the trial when it was added
-    run = points.planned(job)
-    wait_for(lambda: calls.read_text() != before)
+    _, run = begun(points, harm)
 
     os.kill(worker.pid, signal.SIGTERM)
 
