@@ -124,9 +124,7 @@ def test_flower_shows_the_runs_to_those_who_log_in_and_nobody_else(system: Compo
 def test_check_finds_nothing_wrong(system: Composed) -> None:
     warnings = [line for line in system.cli("check").splitlines() if line.startswith("warning")]
 
-    assert [line for line in warnings if " TLS: " not in line] == [], (
-        "in the engine's own network there is no TLS"
-    )
+    assert [line for line in warnings if " TLS: " not in line] == [], "in the engine's own network there is no TLS"
 
 
 def test_the_broker_writes_down_what_it_holds_and_throws_nothing_away(system: Composed) -> None:
