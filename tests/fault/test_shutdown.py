@@ -116,7 +116,7 @@ def test_a_second_signal_releases_the_batch_at_once(points: Points, start: Start
     finished_by_another(points, start, job, run)
 
 
-@pytest.mark.parametrize("harm", ["raise", "raise long"])
+@pytest.mark.parametrize("harm", ["raise", pytest.param("raise long", marks=pytest.mark.wide)])
 def test_a_worker_that_is_stopped_ends_although_its_batch_fails(points: Points, start: Start, harm: str) -> None:
     """Its process writes the failure to a parent that does not read."""
     worker = start(60)
@@ -128,7 +128,7 @@ def test_a_worker_that_is_stopped_ends_although_its_batch_fails(points: Points, 
     assert batch(points, run) == ("pending", 1, BUDGET - 1, 0)
 
 
-@pytest.mark.parametrize("harm", ["hang deaf", "slow words"])
+@pytest.mark.parametrize("harm", ["hang deaf", pytest.param("slow words", marks=pytest.mark.wide)])
 def test_a_process_that_ignores_the_signal_is_killed_and_its_batch_costs_nothing(
     points: Points, start: Start, harm: str, programs: Programs
 ) -> None:

@@ -11,7 +11,7 @@ from scorebeat.core.data_folder import StackUrls
 from tests.recipes.churn_shop import ChurnShop, churn_shop
 from tests.support.fixtures import wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.wide
 
 MODELS = '''"""The application's own module, of a name that many have."""
 
