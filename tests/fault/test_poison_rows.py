@@ -142,7 +142,7 @@ def test_a_row_that_stops_its_process_is_found_and_each_death_has_its_cause(poin
     assert_accounted(points.engine, job, dict.fromkeys([400, 700, 1500], DIED))
 
 
-@pytest.mark.wide
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("worker")
 def test_a_row_whose_prediction_closes_the_processs_connections_costs_only_itself(points: Points) -> None:
