@@ -132,9 +132,13 @@ class Composed:
     def compose(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
         """What `docker compose` prints, run in the folder, where paths of COMPOSE_FILE begin. Raises AssertionError
         with all that it printed if it fails."""
-        done = run(*self._project, *arguments, stdin=stdin, folder=self.folder)
+        done = self.attempt(*arguments, stdin=stdin)
         assert not check or done.returncode == 0, f"{' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
         return done.stdout
+
+    def attempt(self, *arguments: str, stdin: str | None = None) -> "subprocess.CompletedProcess[str]":
+        """`docker compose`, whether or not it succeeds."""
+        return run(*self._project, *arguments, stdin=stdin, folder=self.folder)
 
     @contextmanager
     def beside(self, *arguments: str) -> Iterator[None]:

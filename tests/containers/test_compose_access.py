@@ -75,8 +75,7 @@ def login(system: Composed, user: str, password: str) -> str:
 def roles(system: Composed, **variables: str) -> tuple[int, str]:
     """Exit code and output of the service that makes the roles, with other variables."""
     options = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
-    project = ("compose", "--project-name", system.name, "--project-directory", str(system.folder))
-    done = run(*project, "run", "--rm", "--no-deps", "-T", *options, "roles", folder=system.folder)
+    done = system.attempt("run", "--rm", "--no-deps", "-T", *options, "roles")
     return done.returncode, done.stdout + done.stderr
 
 

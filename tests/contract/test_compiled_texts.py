@@ -329,7 +329,7 @@ def test_large_weights_make_more_labels_near_each_other(cache: Path) -> None:
     model = make_pipeline(CountVectorizer(), LinearSVC(fit_intercept=False)).fit(CORPUS[:6], [0, 1, 0, 1, 0, 1])
     weights = model[-1].coef_
     weights[:] = 1e4 / 3
-    weights[0, model[0].vocabulary_["the"]] *= -1 + 1e-13
+    weights[0, model[0].vocabulary_["the"]] *= -1 + 1e-11
     one = Engines(model, cache)
 
     assert one.by_scikit_learn(["the bank", "the the bank"]) == 1

@@ -2,11 +2,9 @@
 
 import logging
 import os
-import signal
 import threading
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +85,7 @@ def end_those_left(pids: Iterable[int]) -> None:
         return
     release()
     for pid in left:
-        reason = f"it did not end within {OBEYS_WITHIN:g} s of the signal to stop"
-        emit("process.killed", logging.WARNING, worker=worker_name(), pid=pid, reason=reason)
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        standstill.kill(pid, f"it did not end within {OBEYS_WITHIN:g} s of the signal to stop", logging.WARNING)
 
 
 def _is_child(pid: int) -> bool:

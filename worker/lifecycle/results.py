@@ -23,7 +23,7 @@ TRACEBACK_BYTES = 1_600
 
 
 def keep_small() -> None:
-    """From now on this process sends its failures without frames and without long texts; its own log has them whole."""
+    """From now on this process sends its failures without frames and without long texts; its log has more."""
     copyreg.pickle(ExceptionInfo, _in_short)
 
 

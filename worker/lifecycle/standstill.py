@@ -40,6 +40,14 @@ def reason(pid: int | None) -> str:
     return _ended.get(pid, "") if pid is not None else ""
 
 
+def kill(pid: int, why: str, level: int = logging.ERROR) -> None:
+    """End the process by SIGKILL, in the log and in the ledger for this reason."""
+    _ended[pid] = why
+    emit("process.killed", level, worker=worker_name(), pid=pid, reason=why)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
 def processes(parent: Any) -> tuple[int, ...]:
     """Ids of the processes of the worker's pool but for this one; none of a pool that has stopped."""
     try:
@@ -101,10 +109,8 @@ class Watch:
         self._standing = {pid: seen for pid, seen in self._standing.items() if pid in present}
         for pid in present - self._killed.keys():
             if why := self._reason(pid, now):
-                _ended[pid], self._killed[pid] = why, now
-                emit("process.killed", logging.ERROR, worker=worker_name(), pid=pid, reason=why)
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                self._killed[pid] = now
+                kill(pid, why)
         for pid, killed_at in [*self._killed.items()]:
             if now - killed_at > GRACE:
                 del self._killed[pid]
