@@ -31,11 +31,10 @@ QUICK, SLOW, WIDE = SPEEDS = ("quick", "slow", "wide")
 """The speeds of tests, and the names of their marks. CONTRIBUTING.md describes them."""
 
 BEGUN_FIRST = (
-    "docs/test_commands.py", "contract/test_openapi.py", "deploy/test_kubernetes_burst.py",
-    "deploy/test_compose_runs.py", "integration/stack/test_iris.py", "integration/roles/test_secrets.py",
-    "contract/test_boosters.py", "fault/test_wrong_night.py", "fault/test_poison_rows.py",
-    "integration/scoring/test_devices.py", "integration/stack/test_complaints.py",
-    "integration/stack/test_postgres_15.py", "fault/test_read_only_database.py", "deploy/test_kubernetes_setup.py",
+    "docs/test_commands.py", "contract/test_openapi.py", "integration/stack/test_iris.py",
+    "integration/roles/test_secrets.py", "contract/test_boosters.py", "fault/test_wrong_night.py",
+    "fault/test_poison_rows.py", "integration/scoring/test_devices.py", "integration/stack/test_complaints.py",
+    "integration/stack/test_postgres_15.py", "fault/test_read_only_database.py",
     "fault/test_commit_faults.py", "fault/test_writers_beside_ticks.py", "fault/test_network.py",
 )  # fmt: skip
 """Files of more than a minute and few tests: one that begins last keeps a process at work when all others are done."""

@@ -31,7 +31,7 @@ def job(s: System) -> str:
     return "moved"
 
 
-@pytest.mark.slow
+@pytest.mark.wide
 def test_the_morning_leads_to_what_drifted_and_how_by_keyboard_alone(
     flower: Flower, browser: Browser, job: str
 ) -> None:

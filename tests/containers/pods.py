@@ -60,17 +60,21 @@ class RunningPod:
 
     def start(self) -> None:
         """All its containers; those that run before the others are waited for."""
-        self._sandbox = docker(
-            "run", "--detach", "--init", "--label", f"{LABEL}={self.node.name}", "--network", self.node.name,
-            "--network-alias", self.pod.owner, "--user", "10001:10001", "--read-only", "--cap-drop", "ALL",
-            "--hostname", self.name, "--no-healthcheck", "--entrypoint", "sleep", IMAGE, "infinity",
-        )  # fmt: skip
+        self.open()
         for container in self.pod.spec.get("initContainers", ()):
             self.begin(container)
             if container.get("restartPolicy") != "Always":
                 assert self.exit_code(container["name"]) == 0, self.log(container["name"])
         for container in self.pod.spec["containers"]:
             self.begin(container)
+
+    def open(self) -> None:
+        """Its network and, if its containers share one, its space of processes; its first process is no container's."""
+        self._sandbox = docker(
+            "run", "--detach", "--init", "--label", f"{LABEL}={self.node.name}", "--network", self.node.name,
+            "--network-alias", self.pod.owner, "--user", "10001:10001", "--read-only", "--cap-drop", "ALL",
+            "--hostname", self.name, "--no-healthcheck", "--entrypoint", "sleep", IMAGE, "infinity",
+        )  # fmt: skip
 
     def begin(self, container: Container) -> None:
         again = "on-failure:20" if self.pod.spec.get("restartPolicy") == "OnFailure" else "unless-stopped"
@@ -96,7 +100,14 @@ class RunningPod:
     def state(self, container: str) -> str:
         return inspect(self.ids[container], "{{.State.Status}}")
 
+    def restarts(self) -> dict[str, int]:
+        """How often each container was started again after it failed."""
+        return {name: int(inspect(one, "{{.RestartCount}}")) for name, one in self.ids.items()}
+
     def log(self, container: str) -> str:
+        """Empty before the container has started."""
+        if container not in self.ids:
+            return ""
         done = run("logs", self.ids[container])
         return done.stdout + done.stderr
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import secrets
 import signal
 import time
 from collections.abc import Iterator
@@ -11,39 +10,34 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.containers.cluster import (
+    SERVERS,
+    TOKEN,
+    System,
+    add_rows,
+    migrated,
+    require_each_row_once,
+    secrets_of_one_role,
+    sql,
+    started,
+    use_two_roles,
+)
 from tests.containers.engine import inspect, unavailable
 from tests.containers.pods import Node, RunningPod, amount, may_reach, node, pod_of
-from tests.deploy.kustomize import Resource
+from tests.containers.test_kubernetes_burst import BURST
 from tests.deploy.manifests import ours, pods, shape, with_volume
 from tests.support.fixtures import wait_for
 
 pytestmark = pytest.mark.wide
 
-DATABASE, BROKER, TOKEN = (secrets.token_hex(16) for _ in range(3))
-RUN_PASSWORD = secrets.token_hex(16)
-SECRETS = {
-    "scorebeat-servers": {"POSTGRES_PASSWORD": DATABASE, "REDIS_PASSWORD": BROKER},
-    "scorebeat-owner": {"SCOREBEAT_DATABASE_URL": f"postgresql://scorebeat_owner:{DATABASE}@database:5432/scorebeat"},
-    "scorebeat": {
-        "SCOREBEAT_DATABASE_URL": f"postgresql://scorebeat_owner:{DATABASE}@database:5432/scorebeat",
-        "SCOREBEAT_BROKER_URL": f"redis://:{BROKER}@broker:6379/0",
-        "SCOREBEAT_API_TOKEN": TOKEN,
-        "FLOWER_BASIC_AUTH": "ann:secret",
-    },
-}
 DEPLOYED = ("control", "beat", "worker-cpu", "api", "flower")
-SERVERS = ("database", "broker")
-MORE = 3_000
-"""Rows that come between one shape and the next."""
-
-System = dict[str, RunningPod]
 
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     if (reason := unavailable()) is not None:
         pytest.skip(reason)
-    with node(tmp_path_factory.mktemp("pods"), SECRETS) as made:
+    with node(tmp_path_factory.mktemp("pods"), secrets_of_one_role()) as made:
         yield made
 
 
@@ -57,43 +51,6 @@ def trial(machine: Node, servers: System) -> System:
     """The database is made ready, and everything runs."""
     migrated(machine, shape("overlays/trial"))
     return {**servers, **started(machine, shape("overlays/trial"), DEPLOYED)}
-
-
-def started(machine: Node, objects: tuple[Resource, ...], owners: tuple[str, ...]) -> System:
-    made = {name: RunningPod(machine, pod_of(objects, name), objects, name) for name in owners}
-    for pod in made.values():
-        pod.start()
-    for pod in made.values():
-        pod.until_ready()
-    return made
-
-
-def migrated(machine: Node, objects: tuple[Resource, ...]) -> None:
-    job = RunningPod(machine, pod_of(objects, "migrate"), objects, "migrate")
-    job.start()
-    assert job.exit_code("apply") == 0, job.log("apply")
-    job.remove()
-
-
-def sql(servers: System, statement: str) -> str:
-    done = servers["database"].exec(
-        "database", "psql", "-U", "scorebeat_owner", "-At", "-v", "ON_ERROR_STOP=1", "scorebeat", "-c", statement
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-def require_each_row_once(servers: System) -> None:
-    rows = int(sql(servers, "SELECT count(*) FROM items"))
-    assert sql(servers, "SELECT count(*), count(DISTINCT id) FROM predictions.iris") == f"{rows}|{rows}"
-
-
-def add_rows(servers: System) -> None:
-    sql(
-        servers,
-        "INSERT INTO items (id, values) SELECT m.id + row_number() OVER (), i.values"
-        f" FROM (SELECT max(id) AS id FROM items) AS m, (SELECT * FROM items ORDER BY id LIMIT {MORE}) AS i",
-    )
 
 
 def enqueue(pod: RunningPod) -> None:
@@ -210,12 +167,9 @@ def test_base_and_keda_score_with_two_roles(machine: Node, trial: System, tmp_pa
     assert [(pod.owner, pod.spec) for pod in pods(shape("overlays/keda"))] == [
         (pod.owner, pod.spec) for pod in pods(shape("base"))
     ]
-    sql(trial, f"CREATE ROLE scorebeat_run LOGIN PASSWORD '{RUN_PASSWORD}'")
-    sql(trial, "GRANT SELECT ON items TO scorebeat_run")
-    url = f"postgresql://scorebeat_run:{RUN_PASSWORD}@database:5432/scorebeat"
-    machine.secrets["scorebeat"]["SCOREBEAT_DATABASE_URL"] = url
+    use_two_roles(machine, trial)
     migrated(machine, base)
-    add_rows(trial)
+    add_rows(trial, 3_000)
 
     made = started(machine, base, DEPLOYED)
 
@@ -236,28 +190,9 @@ def test_a_gpu_worker_without_a_gpu_names_what_is_missing(machine: Node, trial: 
     gpu.remove()
 
 
-def test_a_burst_scores_every_row_once_and_leaves_nothing_running(machine: Node, trial: System, tmp_path: Path) -> None:
-    burst = with_volume("overlays/burst", tmp_path)
-    migrated(machine, burst)
-    add_rows(trial)
-    run, *workers = [RunningPod(machine, pod_of(burst, owner), burst, f"{owner}-{number}", f"{owner}-29400000")
-                     for number, owner in enumerate(("iris-run", "iris-workers", "iris-workers"))]  # fmt: skip
-
-    for pod in (run, *workers):
-        pod.start()
-
-    assert run.exit_code("enqueue") == 0, run.log("enqueue")
-    assert [pod.exit_code("worker") for pod in workers] == [0, 0]
-    assert {"control": 0, "beat": 0}.items() <= run.stop().items(), "the kubelet ends them after the main container"
-    for pod in workers:
-        pod.remove()
-    require_each_row_once(trial)
-    assert sql(trial, "SELECT count(*) FROM scorebeat.runs WHERE run_key LIKE 'iris-%'") == "1", "one key, one run"
-
-
 def test_every_container_of_every_shape_was_run_here() -> None:
     """Those of the base are the trial's as well, in sizes of their own."""
-    run = {*SERVERS, *DEPLOYED, "migrate", "worker-gpu", "iris-run", "iris-workers"}
+    run = {*SERVERS, *DEPLOYED, "migrate", "worker-gpu", *BURST}
 
     for name in ("base", "overlays/keda", "overlays/trial", "overlays/burst"):
         assert {pod.owner for pod in pods(shape(name))} <= run

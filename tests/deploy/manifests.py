@@ -25,8 +25,6 @@ class Pod:
     owner: str
     labels: dict[str, str]
     spec: dict[str, Any]
-    backoff_limit: int = 6
-    """Of a Job: restarts of all its containers at which it fails."""
 
     @property
     def containers(self) -> list[dict[str, Any]]:
@@ -64,10 +62,9 @@ def named(objects: tuple[Resource, ...], kind: str, name: str) -> Resource:
 def pods(objects: tuple[Resource, ...]) -> Iterator[Pod]:
     for one in objects:
         spec = one.get("spec", {})
-        job = spec.get("jobTemplate", {}).get("spec", spec)
-        template, limit = job.get("template"), job.get("backoffLimit", 6)
+        template = spec.get("jobTemplate", {}).get("spec", spec).get("template")
         if template is not None:
-            yield Pod(one["metadata"]["name"], template["metadata"]["labels"], template["spec"], limit)
+            yield Pod(one["metadata"]["name"], template["metadata"]["labels"], template["spec"])
 
 
 def ours(objects: tuple[Resource, ...]) -> list[Pod]:

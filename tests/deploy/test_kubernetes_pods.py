@@ -68,6 +68,12 @@ def test_a_pod_has_few_rights_and_bounds(name: str) -> None:
 
 
 @each_shape
+def test_no_program_of_ours_is_the_first_process_of_its_space(name: str) -> None:
+    """A first process ignores each signal that it has no handler for, so it could not be ended while it starts."""
+    assert [pod.owner for pod in ours(shape(name)) if pod.spec.get("shareProcessNamespace") is not True] == []
+
+
+@each_shape
 def test_a_pod_of_ours_is_as_the_image_is_made_and_writes_to_its_own_folder_alone(name: str) -> None:
     for pod in ours(shape(name)):
         made = pod.spec["securityContext"]
@@ -76,6 +82,27 @@ def test_a_pod_of_ours_is_as_the_image_is_made_and_writes_to_its_own_folder_alon
             writable = [mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")]
             assert writable == [SCRATCH] + ["/models"] * (container["name"] == "example")
             assert container["workingDir"] == SCRATCH
+
+
+def test_both_jobs_of_a_burst_start_at_the_same_minute_never_twice_and_use_the_same_key(tmp_path: Path) -> None:
+    burst = shape("overlays/burst")
+    run, workers = (next(pod for pod in pods(burst) if pod.owner == name) for name in ("iris-run", "iris-workers"))
+    crons = [named(burst, "CronJob", pod.owner)["spec"] for pod in (run, workers)]
+    typed = [
+        call
+        for pod in (run, workers)
+        for container in pod.containers
+        for call in calls(container, tmp_path, JOB_NAME=f"{pod.owner}-{MINUTE}")
+        if call[1] == "enqueue"
+    ]
+
+    assert len({(c["schedule"], c["timeZone"], c["startingDeadlineSeconds"]) for c in crons}) == 1
+    assert {c["concurrencyPolicy"] for c in crons} == {"Forbid"}
+    assert [call[:3] for call in typed] == [["scorebeat", "enqueue", "iris"]] * 2
+    assert {option(call, "--run-key") for call in typed} == {f"iris-{MINUTE}"}
+    assert ["--wait" in call for call in typed] == [True, False]
+    assert [c["name"] for c in run.containers if c.get("restartPolicy") == "Always"] == ["control", "beat"]
+    assert "completions" not in crons[1]["jobTemplate"]["spec"], "one that ends well means that the work is done"
 
 
 @each_shape

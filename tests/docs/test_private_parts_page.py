@@ -41,17 +41,20 @@ class Found(NamedTuple):
     name: str
 
 
+Nodes = list[ast.AST]
+"""All of a file's."""
+
+
 @cache
-def trees() -> dict[str, ast.Module]:
-    """By file; read when a test needs them, and not by each process that collects tests."""
-    return {str(path.relative_to(REPOSITORY)): ast.parse(path.read_text("utf-8")) for path in PRODUCT}
+def files() -> dict[str, Nodes]:
+    """By name; read when a test needs them, and not by each process that collects tests."""
+    return {str(path.relative_to(REPOSITORY)): list(ast.walk(ast.parse(path.read_text("utf-8")))) for path in PRODUCT}
 
 
 @pytest.mark.slow
 def test_every_private_part_that_the_code_uses_is_on_the_page() -> None:
-    found = {one for file, tree in trees().items() for one in (*_attributes(file, tree), *_imports(file, tree))}
-    found |= {one for file, tree in trees().items() for one in (*_replaced(file, tree), *_overridden(file, tree))}
-    found |= {one for file, tree in trees().items() for one in _by_text(file, tree)}
+    looks = (_attributes, _imports, _replaced, _overridden, _by_text)
+    found = {one for file, nodes in files().items() for look in looks for one in look(file, nodes)}
     missing = [f"{one.name} in {one.file}" for one in sorted(found) if not any(_is_named(row, one) for row in ROWS)]
 
     assert len(found) > 50
@@ -82,18 +85,18 @@ def _is_named(row: Row, found: Found) -> bool:
     return is_here and any(found.name in re.findall(r"\w+", name) for name in row.names)
 
 
-def _attributes(file: str, tree: ast.Module) -> Iterator[Found]:
+def _attributes(file: str, nodes: Nodes) -> Iterator[Found]:
     """Private attributes that no class, function or module of the product defines."""
-    others = _imported(tree)
-    for node in ast.walk(tree):
+    others = _imported(nodes)
+    for node in nodes:
         if isinstance(node, ast.Attribute) and PRIVATE.fullmatch(node.attr) and node.attr not in PYTHONS:
             is_super = isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "super"
             if is_super or node.attr not in own_names() or _root(node) in others:
                 yield Found(file, node.attr)
 
 
-def _imports(file: str, tree: ast.Module) -> Iterator[Found]:
-    for node in ast.walk(tree):
+def _imports(file: str, nodes: Nodes) -> Iterator[Found]:
+    for node in nodes:
         names: list[str] = []
         if isinstance(node, ast.ImportFrom) and node.module and not node.module.startswith("scorebeat"):
             names = [*node.module.split("."), *(alias.name for alias in node.names)]
@@ -102,12 +105,12 @@ def _imports(file: str, tree: ast.Module) -> Iterator[Found]:
         yield from (Found(file, name) for name in names if PRIVATE.fullmatch(name))
 
 
-def _replaced(file: str, tree: ast.Module) -> Iterator[Found]:
+def _replaced(file: str, nodes: Nodes) -> Iterator[Found]:
     """Something put into a module or class of others: an attribute, an item, or the result of `update` and its like."""
     others = {
-        name for name, origin in _imported(tree).items() if origin.partition(".")[0] not in sys.stdlib_module_names
+        name for name, origin in _imported(nodes).items() if origin.partition(".")[0] not in sys.stdlib_module_names
     }
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del) and _root(node) in others:
             yield Found(file, node.attr)
         elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del) and _root(node) in others:
@@ -123,10 +126,10 @@ def _replaced(file: str, tree: ast.Module) -> Iterator[Found]:
             yield Found(file, ast.literal_eval(node.args[1]))
 
 
-def _overridden(file: str, tree: ast.Module) -> Iterator[Found]:
+def _overridden(file: str, nodes: Nodes) -> Iterator[Found]:
     """Methods of a class of others that one of ours has too."""
-    imported = _imported(tree)
-    for node in ast.walk(tree):
+    imported = _imported(nodes)
+    for node in nodes:
         if not isinstance(node, ast.ClassDef):
             continue
         own = [each.name for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)]
@@ -140,10 +143,10 @@ def _overridden(file: str, tree: ast.Module) -> Iterator[Found]:
             yield from (Found(file, name) for name in named if is_internal or name.startswith("_"))
 
 
-def _by_text(file: str, tree: ast.Module) -> Iterator[Found]:
+def _by_text(file: str, nodes: Nodes) -> Iterator[Found]:
     """Private names in texts, by which getattr finds them."""
-    parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
-    for node in ast.walk(tree):
+    parts = {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in nodes:
         if id(node) in parts:
             continue
         if (
@@ -155,10 +158,10 @@ def _by_text(file: str, tree: ast.Module) -> Iterator[Found]:
             yield Found(file, node.value)
 
 
-def _imported(tree: ast.Module) -> dict[str, str]:
+def _imported(nodes: Nodes) -> dict[str, str]:
     """Names in a file, and where they come from, of what is not ours."""
     found: dict[str, str] = {}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.ImportFrom) and node.module:
             found |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
@@ -187,9 +190,9 @@ def _resolved(origin: str, written: str) -> object:
     return found
 
 
-def _own(tree: ast.Module) -> Iterator[str]:
+def _own(nodes: Nodes) -> Iterator[str]:
     """Names that a file of ours defines."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -202,4 +205,4 @@ def _own(tree: ast.Module) -> Iterator[str]:
 
 @cache
 def own_names() -> set[str]:
-    return {name for tree in trees().values() for name in _own(tree)}
+    return {name for nodes in files().values() for name in _own(nodes)}

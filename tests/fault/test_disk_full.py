@@ -196,6 +196,7 @@ def test_a_generation_whose_key_finds_no_disk_is_shown_when_there_is_space(syste
     assert_scored_once(system, job)
 
 
+@pytest.mark.wide
 def test_a_run_outlives_a_disk_on_which_the_database_cannot_even_write_its_log(tmp_path: Path) -> None:
     with own_system(tmp_path) as system, _log_on_a_small_disk(system) as disk:
         system.programs.control()

@@ -82,6 +82,7 @@ def second(network: Network) -> Iterator[Process]:
     kill_group(process)
 
 
+@pytest.mark.wide
 def test_a_connection_that_is_reset_during_a_copy_leaves_nothing_half_written(network: Network) -> None:
     system, proxy = network.system, network.database
     job = system.job("cut_copy", rows=2_000, batch_rows=2_000)

@@ -41,6 +41,7 @@ def test_a_worker_without_the_model_leaves_its_batches_to_those_that_have_it(sys
     kill_group(blind)
 
 
+@pytest.mark.wide
 def test_a_worker_that_is_alone_reports_why_nothing_can_be_scored(system: System, tmp_path: Path) -> None:
     alone = system.programs.worker("cpu", name="alone", SCOREBEAT_ARTIFACTS=str(tmp_path / "empty"))
     wait_for(lambda: system.query("SELECT 1 FROM scorebeat.workers WHERE name LIKE 'alone%'"))

@@ -70,6 +70,7 @@ def test_a_locked_table_is_named_by_who_locks_it_and_scored_when_it_is_free(nigh
     assert_scored_once(night.system, job)
 
 
+@pytest.mark.wide
 def test_a_table_changed_under_its_lock_fails_the_waiting_run_with_a_next_step(night: Night) -> None:
     job = night.job("altered")
     night.is_due(job)
@@ -167,6 +168,7 @@ def test_a_worker_that_lost_the_database_is_missed_and_goes_on_once_it_is_back(n
     night.system.until_served("cpu")
 
 
+@pytest.mark.wide
 def test_a_night_while_the_system_is_off_is_made_up_or_reported_as_missed(night: Night) -> None:
     made_up, missed = night.job("made_up"), night.job("missed", deadline=timedelta(hours=1))
     night.off()

@@ -74,6 +74,7 @@ def call(folder: Path, environment: dict[str, str], day: str) -> subprocess.Pope
     )  # fmt: skip
 
 
+@pytest.mark.wide
 def test_a_task_that_celery_tries_again_waits_for_the_one_run(
     shop: ChurnShop, folder: Path, application: Path, environment: dict[str, str]
 ) -> None:
