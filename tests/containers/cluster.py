@@ -1,4 +1,4 @@
-"""What tests of pods share: passwords, the trial's servers, and what is asked of the ledger in them."""
+"""What tests of pods share: passwords, the trial's servers, and queries of the ledger in them."""
 
 import secrets
 

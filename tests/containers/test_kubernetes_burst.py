@@ -122,9 +122,7 @@ def runs(servers: System) -> list[str]:
     return sql(servers, "SELECT run_key, state FROM scorebeat.runs ORDER BY id DESC").splitlines()
 
 
-def test_a_burst_scores_each_row_once_and_ends_and_jobs_that_are_retried_request_no_second_run(
-    minute: Minute, servers: System
-) -> None:
+def test_a_burst_scores_each_row_once_and_a_retry_makes_no_second_run(minute: Minute, servers: System) -> None:
     before = len(runs(servers))
     run, workers = minute.start()
     minute.require_good_end(run, workers)

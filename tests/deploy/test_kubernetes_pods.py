@@ -84,7 +84,7 @@ def test_a_pod_of_ours_is_as_the_image_is_made_and_writes_to_its_own_folder_alon
             assert container["workingDir"] == SCRATCH
 
 
-def test_both_jobs_of_a_burst_start_at_the_same_minute_never_twice_and_use_the_same_key(tmp_path: Path) -> None:
+def test_both_jobs_of_a_burst_start_at_one_minute_never_twice_with_one_key(tmp_path: Path) -> None:
     burst = shape("overlays/burst")
     run, workers = (next(pod for pod in pods(burst) if pod.owner == name) for name in ("iris-run", "iris-workers"))
     crons = [named(burst, "CronJob", pod.owner)["spec"] for pod in (run, workers)]
