@@ -205,4 +205,4 @@ release-check:
 	$(PYTHON) -m tests.deploy.release
 
 clean:
-	rm -rf $(VENV) .audit .engine .lock .peers .recipes .sbom dist .scorebeat .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .audit .deploy .engine .lock .peers .recipes .sbom dist .scorebeat .mypy_cache .ruff_cache .pytest_cache

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.deploy.compose import EXAMPLE, REPOSITORY
 from tests.docs.pages import Page
@@ -34,8 +35,16 @@ PROCESSES = 2
 PAGE = Page.read(REPOSITORY / "docs/how-to/docker-compose.md")
 
 
-def unavailable() -> str | None:
-    """Why nothing can be run in containers here; None if it can."""
+def require_engine() -> None:
+    """Skips the test where nothing can be run in containers; fails it if SCOREBEAT_REQUIRE_ENGINE is set."""
+    reason = _unavailable()
+    if reason is not None and os.environ.get("SCOREBEAT_REQUIRE_ENGINE"):
+        pytest.fail(reason)
+    if reason is not None:
+        pytest.skip(reason)
+
+
+def _unavailable() -> str | None:
     if missing := [name for name in TOOLS if shutil.which(name) is None]:
         return f"no {missing[0]} here: as root on Debian, make test-containers gets an engine"
     if os.geteuid():

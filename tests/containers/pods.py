@@ -24,6 +24,9 @@ _UNITS = {"m": 0.001, "Mi": 2**20, "Gi": 2**30}
 
 Container = dict[str, Any]
 
+BEGUN: set[tuple[str, str]] = set()
+"""Owner and name of each container that was started."""
+
 
 @dataclass
 class Node:
@@ -77,7 +80,8 @@ class RunningPod:
         )  # fmt: skip
 
     def begin(self, container: Container) -> None:
-        again = "on-failure:20" if self.pod.spec.get("restartPolicy") == "OnFailure" else "unless-stopped"
+        fails_end = self.pod.spec.get("restartPolicy") == "OnFailure" and container.get("restartPolicy") != "Always"
+        again = "on-failure:20" if fails_end else "unless-stopped"
         words = ["run", "--detach", "--no-healthcheck", "--label", f"{LABEL}={self.node.name}", "--restart", again,
                  "--network", f"container:{self._sandbox}", *self._rights(container), *self._bounds(container),
                  *self._mounts(container)]  # fmt: skip
@@ -90,6 +94,7 @@ class RunningPod:
         program = container.get("command", ())
         if program:
             words += ["--entrypoint", program[0]]
+        BEGUN.add((self.pod.owner, container["name"]))
         self.ids[container["name"]] = docker(*words, self.node.image(container["image"]), *program[1:])
 
     def exit_code(self, container: str, within: float = ENDS) -> int:

@@ -12,7 +12,7 @@ import psycopg2
 import pytest
 from psycopg2.errors import InsufficientPrivilege
 
-from tests.containers.engine import Composed, address, composed, docker, inspect, run, unavailable
+from tests.containers.engine import Composed, address, composed, docker, inspect, require_engine, run
 from tests.deploy.compose import SECRETS, read
 from tests.support.fixtures import wait_for
 
@@ -51,8 +51,7 @@ OURS = ("flower", "api", "beat", "control", "cpu-worker")
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
     """All services, and a job that beat starts."""
-    if (reason := unavailable()) is not None:
-        pytest.skip(reason)
+    require_engine()
     with composed(tmp_path_factory.mktemp("compose")) as made:
         (made.folder / "store.env").write_text("".join(f"{name}={value}\n" for name, value in CREDENTIALS.items()))
         made.compose("up", "--no-build", "--detach", "--wait")

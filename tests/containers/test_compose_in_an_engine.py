@@ -25,7 +25,7 @@ from tests.containers.engine import (
     composed,
     earlier_tree,
     page_commands,
-    unavailable,
+    require_engine,
 )
 from tests.support.fixtures import wait_for
 
@@ -63,8 +63,7 @@ NO_API_AT_MOST = 1.0
 @pytest.fixture(scope="module")
 def earlier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
     """The system, from the image of an earlier commit if there is one."""
-    if (reason := unavailable()) is not None:
-        pytest.skip(reason)
+    require_engine()
     with composed(tmp_path_factory.mktemp("compose")) as made:
         if tree := earlier_tree(made.folder / "earlier"):
             made.use(build(tree, f"{made.name}:earlier"))

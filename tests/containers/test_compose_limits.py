@@ -12,6 +12,7 @@ import redis
 
 from tests.containers.engine import (
     PAGE,
+    PROCESSES,
     Composed,
     address,
     composed,
@@ -19,10 +20,10 @@ from tests.containers.engine import (
     docker,
     inspect,
     page_commands,
+    require_engine,
     run,
-    unavailable,
 )
-from tests.deploy.compose import SECRETS, read
+from tests.deploy.compose import REPOSITORY, SECRETS, read
 
 pytestmark = pytest.mark.wide
 
@@ -67,8 +68,7 @@ LIMITS = {
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
-    if (reason := unavailable()) is not None:
-        pytest.skip(reason)
+    require_engine()
     with composed(tmp_path_factory.mktemp("compose")) as made:
         made.compose("up", "--no-build", "--detach", "--wait")
         (made.folder / "project/hungry.py").write_text(HUNGRY)
@@ -183,9 +183,13 @@ def test_the_machine_needs_a_password_and_containers_have_no_way_out(system: Com
 def test_a_second_machine_runs_workers_alone_against_the_servers_of_the_first(system: Composed, tmp_path: Path) -> None:
     """The second machine is another project: its networks reach the first one's only by the published ports."""
     bridge = docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}")
-    configure(system, "COMPOSE_FILE=docker-compose.yml:deploy/compose.servers.yml", f"SERVERS_ADDRESS={bridge}",
+    files = "COMPOSE_FILE=docker-compose.yml:deploy/compose.servers.yml:docker-compose.override.yml"
+    assert f"`{files}`" in (REPOSITORY / "docs/how-to/docker-compose.md").read_text("utf-8")
+    configure(system, files, f"SERVERS_ADDRESS={bridge}",
               "DATABASE_PORT=25432", "BROKER_PORT=26379")  # fmt: skip
     system.compose("up", "--detach", "--wait", "--no-build")
+    worker = system.containers("cpu-worker")[0]
+    assert int(inspect(worker, "{{.HostConfig.NanoCpus}}")) == PROCESSES * 10**9, "the override is read, too"
     (shown,) = (block for block in PAGE.blocks if block.file == ".env" and "RUN_URL" in block.text)
     filled = shown.text.replace("RUN_PASSWORD_OF_THE_FIRST", system.variables["RUN_PASSWORD"])
     filled = filled.replace("BROKER_PASSWORD_OF_THE_FIRST", system.variables["BROKER_PASSWORD"])

@@ -21,7 +21,7 @@ from tests.containers.cluster import (
     started,
     use_two_roles,
 )
-from tests.containers.engine import docker, inspect, unavailable
+from tests.containers.engine import docker, inspect, require_engine
 from tests.containers.pods import Node, RunningPod, node, pod_of
 from tests.deploy.kustomize import Resource
 from tests.deploy.manifests import SHAPES, named, ours, shape, with_volume
@@ -39,8 +39,7 @@ TERMINATED = 128 + signal.SIGTERM
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    if (reason := unavailable()) is not None:
-        pytest.skip(reason)
+    require_engine()
     with node(tmp_path_factory.mktemp("pods"), secrets_of_one_role()) as made:
         yield made
 
@@ -174,6 +173,22 @@ def test_a_database_that_is_away_costs_no_restart(minute: Minute, servers: Syste
     require_each_row_once(servers)
 
 
+def test_a_broker_that_is_away_restarts_control_alone(minute: Minute, servers: System) -> None:
+    """A Job fails at some restarts of all its containers together, so each that need not end must not."""
+    docker("stop", servers["broker"].ids["broker"])
+
+    def it_comes_back(run: RunningPod) -> None:
+        wait_for(lambda: run.restarts()["control"] >= 2, WITHIN, every=0.3)
+        assert {name for name, times in run.restarts().items() if times} == {"control"}
+        docker("start", servers["broker"].ids["broker"])
+        servers["broker"].until_ready()
+
+    run, workers = minute.start(it_comes_back)
+
+    minute.require_good_end(run, workers, restarts=run.restarts()["control"])
+    require_each_row_once(servers)
+
+
 def test_a_worker_that_is_killed_starts_again_and_everything_is_scored_once(minute: Minute, servers: System) -> None:
     add_rows(servers, 200_000)
     claims = "SELECT claimed_by FROM scorebeat.batches WHERE state = 'claimed' LIMIT 1"
@@ -195,11 +210,18 @@ CONTAINERS = {
 }
 
 
-@pytest.mark.parametrize("which", CONTAINERS)
-def test_a_container_that_has_just_started_ends_by_a_signal(which: str, machine: Node) -> None:
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """No server is there, so that what waits for one goes on waiting."""
+    require_engine()
+    with node(tmp_path_factory.mktemp("alone"), secrets_of_one_role()) as made:
+        yield made
+
+
+@pytest.mark.parametrize("which", CONTAINERS)
+def test_a_container_that_has_just_started_ends_by_a_signal(which: str, alone: Node) -> None:
     objects, owner, name = shape(CONTAINERS[which][0]), *CONTAINERS[which][1:]
-    pod = RunningPod(machine, pod_of(objects, owner), objects, f"{owner}-alone", f"{owner}-1")
+    pod = RunningPod(alone, pod_of(objects, owner), objects, f"{owner}-alone", f"{owner}-1")
     pod.open()
     pod.begin(next(one for one in pod.pod.containers if one["name"] == name))
 

@@ -5,6 +5,7 @@ import re
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -22,10 +23,10 @@ from tests.containers.cluster import (
     started,
     use_two_roles,
 )
-from tests.containers.engine import inspect, unavailable
-from tests.containers.pods import Node, RunningPod, amount, may_reach, node, pod_of
+from tests.containers.engine import docker, inspect, require_engine
+from tests.containers.pods import BEGUN, Node, RunningPod, amount, may_reach, node, pod_of
 from tests.containers.test_kubernetes_burst import BURST
-from tests.deploy.manifests import ours, pods, shape, with_volume
+from tests.deploy.manifests import pods, shape, with_volume
 from tests.support.fixtures import wait_for
 
 pytestmark = pytest.mark.wide
@@ -35,8 +36,7 @@ DEPLOYED = ("control", "beat", "worker-cpu", "api", "flower")
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    if (reason := unavailable()) is not None:
-        pytest.skip(reason)
+    require_engine()
     with node(tmp_path_factory.mktemp("pods"), secrets_of_one_role()) as made:
         yield made
 
@@ -48,7 +48,8 @@ def servers(machine: Node) -> System:
 
 @pytest.fixture(scope="module")
 def trial(machine: Node, servers: System) -> System:
-    """The database is made ready, and everything runs."""
+    """The database is made ready, by a Job that may be applied again, and everything runs."""
+    migrated(machine, shape("overlays/trial"))
     migrated(machine, shape("overlays/trial"))
     return {**servers, **started(machine, shape("overlays/trial"), DEPLOYED)}
 
@@ -126,26 +127,46 @@ def memory(pod: RunningPod, container: str) -> float:
 
 @pytest.mark.parametrize("name", ["api", "flower"])
 def test_a_stuck_server_fails_its_liveness_probe_and_no_other_does(trial: System, name: str) -> None:
-    pod = trial[name]
-    (container,) = pod.pod.spec["containers"]
-    pid = int(inspect(pod.ids[name], "{{.State.Pid}}"))
+    pod, other = trial[name], trial["flower" if name == "api" else "api"]
 
+    with stopped(pod):
+        assert not pod.passes(pod.pod.spec["containers"][0], "livenessProbe")
+        assert other.passes(other.pod.spec["containers"][0], "livenessProbe")
+
+    assert pod.passes(pod.pod.spec["containers"][0], "livenessProbe")
+
+
+@pytest.mark.parametrize("name", ["beat", "control", "worker-cpu"])
+def test_a_stuck_program_is_not_ready(trial: System, name: str) -> None:
+    (container,) = trial[name].pod.spec["containers"]
+
+    with stopped(trial[name]):
+        wait_for(lambda: not trial[name].passes(container, "readinessProbe"), 120, every=2.0)
+
+    wait_for(lambda: trial[name].passes(container, "readinessProbe"), 60, every=1.0)
+
+
+@contextmanager
+def stopped(pod: RunningPod) -> Iterator[None]:
+    """The pod's program goes on after the block."""
+    pid = int(inspect(pod.ids[pod.pod.owner], "{{.State.Pid}}"))
     os.kill(pid, signal.SIGSTOP)
     try:
-        assert not pod.passes(container, "livenessProbe")
+        yield
     finally:
         os.kill(pid, signal.SIGCONT)
-
-    assert pod.passes(container, "livenessProbe")
 
 
 def test_an_api_without_a_database_is_alive_and_not_ready(trial: System) -> None:
     (container,) = trial["api"].pod.spec["containers"]
-    database = int(inspect(trial["database"].ids["database"], "{{.State.Pid}}"))
-    os.kill(database, signal.SIGKILL)  # the kubelet starts it again, and so does the engine
+    database = trial["database"].ids["database"]
+
+    docker("stop", database)
+    assert not trial["api"].passes(container, "readinessProbe")
+    assert trial["api"].passes(container, "livenessProbe")
+    docker("start", database)
 
     wait_for(lambda: trial["api"].passes(container, "readinessProbe"), 120, every=1.0)
-    assert trial["api"].passes(container, "livenessProbe")
     page = f"http://{trial['api'].address}:8000/runs"
     wait_for(lambda: httpx.get(page, headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200, 60, every=1.0)
     assert httpx.get(page).status_code == 401
@@ -191,9 +212,12 @@ def test_a_gpu_worker_without_a_gpu_names_what_is_missing(machine: Node, trial: 
 
 
 def test_every_container_of_every_shape_was_run_here() -> None:
-    """Those of the base are the trial's as well, in sizes of their own."""
-    run = {*SERVERS, *DEPLOYED, "migrate", "worker-gpu", *BURST}
+    """The trial has those of the base, in sizes of its own; those of the burst are started by tests in another file."""
+    of_burst = {(owner, name) for owner, name in containers("overlays/burst") if owner in BURST}
 
     for name in ("base", "overlays/keda", "overlays/trial", "overlays/burst"):
-        assert {pod.owner for pod in pods(shape(name))} <= run
-    assert {pod.owner for pod in ours(shape("base"))} == {*DEPLOYED, "migrate", "worker-gpu"}
+        assert containers(name) - of_burst <= BEGUN
+
+
+def containers(name: str) -> set[tuple[str, str]]:
+    return {(pod.owner, container["name"]) for pod in pods(shape(name)) for container in pod.containers}

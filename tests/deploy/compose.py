@@ -30,13 +30,11 @@ class Service:
 
     name: str
     definition: Mapping[str, Any]
-    folder: Path | None = None
-    """The folder of its `env_file`s; None: they are not read."""
 
     @property
     def environment(self) -> dict[str, str]:
-        """The service's variables, over those of the existing files that it names."""
-        return {**self._from_files(), **self.definition.get("environment", {})}
+        """The service's variables, without those of its `env_file`s."""
+        return dict(self.definition.get("environment", {}))
 
     @property
     def env_files(self) -> dict[str, bool]:
@@ -79,12 +77,6 @@ class Service:
         """Volumes and folders that it may write."""
         return {source for source, _, mode in self._volumes if mode != "ro"}
 
-    def _from_files(self) -> dict[str, str]:
-        files = [self.folder / name for name in self.env_files] if self.folder else []
-        texts = [file.read_text("utf-8") for file in files if file.exists()]
-        lines = [line for text in texts for line in text.splitlines() if line and line[0] != "#"]
-        return dict(line.split("=", 1) for line in lines)
-
     @property
     def _volumes(self) -> list[tuple[str, str, str]]:
         found = (one.split(":") for one in self.definition.get("volumes", []))
@@ -96,11 +88,10 @@ class File:
     """The whole file, its variables filled in."""
 
     content: Mapping[str, Any]
-    folder: Path | None = None
 
     @cached_property
     def services(self) -> dict[str, Service]:
-        return {name: Service(name, definition, self.folder) for name, definition in self.content["services"].items()}
+        return {name: Service(name, definition) for name, definition in self.content["services"].items()}
 
     @property
     def long_running(self) -> list[Service]:
@@ -112,9 +103,9 @@ class File:
         return [one for one in self.services.values() if one.target]
 
 
-def read(variables: Mapping[str, str], folder: Path | None = None) -> File:
-    """The file with these variables, and with the `env_file`s that are in the folder. Raises Unset."""
-    return File(_filled(_document(), variables), folder)
+def read(variables: Mapping[str, str]) -> File:
+    """The file with these variables. Raises Unset."""
+    return File(_filled(_document(), variables))
 
 
 def fill(text: str, variables: Mapping[str, str]) -> str:

@@ -27,6 +27,7 @@ from tests.deploy.known import unknown
 from tests.deploy.patience import SERVED_TO_THE_END
 
 ENVIRONMENT = {name: f"secret-of-{name.lower()}" for name in SECRETS}
+SERVERS = REPOSITORY / "deploy/compose.servers.yml"
 VARIABLES = list(variables_of(COMPOSE.read_text("utf-8")))
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|LOGIN|AUTH")
 ENDING = ("roles", "migrate", "cli")
@@ -95,8 +96,11 @@ def test_the_example_names_every_variable_with_its_default_and_no_other() -> Non
     lines = [line for line in EXAMPLE.read_text("utf-8").splitlines() if re.match(r"#?[A-Z_]+=", line)]
     listed = dict(line.removeprefix("#").split("=", 1) for line in lines)
     defaults = {name: text if "$" not in text else "" for name, how, text in VARIABLES if how == "-"}
+    of_servers = variables_of(SERVERS.read_text("utf-8"))
+    defaults |= {name: text if how == "-" else "" for name, how, text in of_servers}
 
     assert listed.pop("COMPOSE_PROFILES") == "gpu", "Compose's own"
+    assert listed.pop("COMPOSE_FILE") == "docker-compose.yml:deploy/compose.servers.yml", "Compose's own"
     assert listed == {**dict.fromkeys(SECRETS, ""), **defaults}
     assert {line.split("=")[0] for line in lines if line[0] != "#"} == set(SECRETS)
 

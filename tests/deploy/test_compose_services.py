@@ -1,7 +1,6 @@
 """How each service of docker-compose.yml is stopped, watched and trusted, and what it leaves behind."""
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -108,17 +107,6 @@ def test_exactly_the_services_that_read_models_have_a_buckets_credentials(file: 
     assert {one.name: one.env_files for one in file.services.values() if one.env_files} == {
         name: {STORE: False} for name in readers
     }, "False: without the file all starts as well"
-
-
-def test_the_pages_credentials_reach_the_containers_and_change_nothing_else(file: File, tmp_path: Path) -> None:
-    (shown,) = (block for block in Page.read(PAGE).blocks if block.file == STORE)
-    (tmp_path / STORE).write_text(f"# of ours\n\n{shown.text}SCOREBEAT_LOG_FORMAT=other\n", "utf-8")
-    credentials = dict(line.split("=", 1) for line in shown.lines)
-
-    assert set(credentials) == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"}
-    for name, service in read(ENVIRONMENT, tmp_path).services.items():
-        usual = file.services[name]
-        assert service.environment == usual.environment | (credentials if usual.env_files else {}), name
 
 
 def test_the_credentials_file_is_its_owners_and_in_no_commit_or_image() -> None:

@@ -9,7 +9,7 @@ LONGEST_START = 60
 """Seconds that the API takes at most to listen on a busy machine, with every model's package to import."""
 LONGEST_PAUSE = 30
 """Seconds that a server may be too busy to respond."""
-ROLLED_OUT = ("control", "worker-cpu", "worker-gpu", "api", "flower")
+ROLLED_OUT = ("beat", "control", "worker-cpu", "worker-gpu", "api", "flower")
 """Those whose update waits until the new pod does its work."""
 
 
@@ -17,10 +17,10 @@ def test_an_update_waits_until_a_new_pod_does_its_work() -> None:
     assert {pod.owner for pod in ours(shape("base")) if "readinessProbe" in pod.containers[0]} == set(ROLLED_OUT)
 
 
-def test_a_probe_checks_the_worker_itself_and_not_the_ledger() -> None:
-    for pod in _of("base", "control", "worker-cpu", "worker-gpu"):
+def test_a_probe_checks_the_program_itself_and_a_busy_ledger_ends_none() -> None:
+    for pod in _of("base", "beat", "control", "worker-cpu", "worker-gpu"):
         (container,) = pod.containers
-        which = "control" if pod.owner == "control" else "worker"
+        which = pod.owner.partition("-")[0]
         assert container["readinessProbe"]["exec"]["command"] == ["scorebeat", "health", which]
         assert not {"livenessProbe", "startupProbe"} & container.keys(), pod.owner
 

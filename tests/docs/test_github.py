@@ -22,7 +22,7 @@ def test_the_workflow_ends_with_the_projects_own_run_and_every_command_of_it_exi
 
     assert commands["checks-and-tests"][-1] == ".ci/run"
     assert commands["all-tests"][-1] == "make test-all"
-    assert commands["containers"] == ['sudo env "PATH=$PATH" make test-containers']
+    assert commands["containers"] == ['sudo env "PATH=$PATH" SCOREBEAT_REQUIRE_ENGINE=1 make test-containers']
     assert os.access(ROOT / ".ci/run", os.X_OK)
     assert (
         set(re.findall(r"\bmake ([a-z-]+)", " ".join(command for job in commands.values() for command in job)))
