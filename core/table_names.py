@@ -2,6 +2,8 @@
 
 from hashlib import sha256
 
+from scorebeat.core.identifiers import LONGEST_IDENTIFIER
+
 SCHEMA = "scorebeat"
 PREDICTIONS = "predictions"
 """Schema of the prediction tables and of the published views."""
@@ -11,8 +13,8 @@ WORK = "scorebeat_work"
 CHANGED_AT = "scorebeat_changed_at"
 """Column of a prediction table: the value of the job's `changed_at` column that the prediction was computed from."""
 
-LONGEST = 63
-"""Bytes of a PostgreSQL identifier; PostgreSQL would cut longer ones silently."""
+RESERVED_COLUMNS = frozenset({"batch_id", "scored_at", CHANGED_AT})
+"""Columns of every prediction table."""
 
 
 def prediction_table(job: str, model: str, version: int, generation: int | None = None) -> str:
@@ -24,20 +26,20 @@ def prediction_table(job: str, model: str, version: int, generation: int | None 
     """
     tail = f"_v{version}" if generation is None else f"_v{version}_g{generation}"
     name = f"{job}__{model}{tail}"
-    if len(name) <= LONGEST:
+    if len(name) <= LONGEST_IDENTIFIER:
         return name
     digest = sha256(name.encode()).hexdigest()[:12]
-    head = f"{job}__{model}"[: LONGEST - len(tail) - len(digest) - 1]
+    head = f"{job}__{model}"[: LONGEST_IDENTIFIER - len(tail) - len(digest) - 1]
     return f"{head}_{digest}{tail}"
 
 
 def history_table(table_name: str) -> str:
     """Table beside a prediction table, with the predictions that were replaced: `<table>__history`."""
     tail = "__history"
-    if len(table_name) + len(tail) <= LONGEST:
+    if len(table_name) + len(tail) <= LONGEST_IDENTIFIER:
         return table_name + tail
     digest = sha256(table_name.encode()).hexdigest()[:12]
-    return f"{table_name[: LONGEST - len(tail) - len(digest) - 1]}_{digest}{tail}"
+    return f"{table_name[: LONGEST_IDENTIFIER - len(tail) - len(digest) - 1]}_{digest}{tail}"
 
 
 def snapshot_table(run_id: int, attempt: int | None = None) -> str:

@@ -8,7 +8,8 @@ from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from scorebeat.core.errors import ServiceDown, UnknownName, UsageError, near
+from scorebeat.core.errors import ServiceDown, UnknownName, near
+from scorebeat.core.identifiers import parse_model
 from scorebeat.db.connect.engine import reachable
 from scorebeat.db.ledger import model_versions
 from scorebeat.db.ledger.model_versions import Version
@@ -90,12 +91,10 @@ class Predictor:
 
     def version(self, model: str) -> Version:
         """The version that `model` names now. Raises UnknownName with similar names."""
-        name, slash, number = model.partition("/")
-        if slash and not (number.isascii() and number.isdecimal() and len(number) <= 9):
-            raise UsageError(f"{model!r} is neither a model nor a version of one; expected one such as iris or iris/4")
+        name, number = parse_model(model)
         with reachable(self.producer.url), self.producer.engine.connect() as connection:
-            if slash:
-                return model_versions.get(connection, name, int(number))
+            if number is not None:
+                return model_versions.get(connection, name, number)
             found = model_versions.published(connection, name)
             known = sorted({v.name for v in model_versions.listing(connection)})
         if found is None and name in known:

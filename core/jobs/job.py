@@ -8,6 +8,14 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationInfo
 
 from scorebeat.core.durations import format_duration, parse_duration
+from scorebeat.core.errors import UsageError
+from scorebeat.core.identifiers import (
+    LONGEST_IDENTIFIER,
+    LONGEST_MODEL_NAME,
+    MODEL_NAME,
+    MODEL_NAME_RULE,
+    parse_model,
+)
 from scorebeat.core.jobs import query_names
 from scorebeat.core.jobs.canary import Canary, as_canary
 from scorebeat.core.jobs.drift_limits import DriftLimits, as_float, drift_limits
@@ -15,14 +23,11 @@ from scorebeat.core.jobs.gate import Gate, as_gate
 from scorebeat.core.jobs.parameters import DUE_AT, OF_EVERY_RUN, Parameter, as_parameter, require_few, require_name
 from scorebeat.core.jobs.schedule import Schedule, find_zone, require_steps_within
 from scorebeat.core.queues import DEFAULT_QUEUE, RESERVED_QUEUES
-from scorebeat.core.table_names import CHANGED_AT
+from scorebeat.core.table_names import RESERVED_COLUMNS
 
 JOB_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-MODEL_NAME = re.compile(r"[a-z][a-z0-9_]*")
 QUEUE_NAME = re.compile(r"[a-z][a-z0-9_-]*")
 LONGEST_JOB_NAME = 40
-LONGEST_IDENTIFIER = 63
-"""Bytes of a PostgreSQL identifier."""
 LONGEST_QUERY = 1_000_000
 """Bytes; a query travels with each batch's fetch."""
 LONGEST_URL = 2000
@@ -35,7 +40,6 @@ MOST_NUMBERS_BACK = 1_000_000_000
 DAILY = timedelta(days=1)
 """The time between two runs that compare every key, by default."""
 NOTIFY_ON_BY_DEFAULT: tuple[str, ...] = ("finished", "failed", "late", "late.expected", "drift", "held")
-RESERVED_COLUMNS = frozenset({"batch_id", "scored_at", CHANGED_AT})
 """Columns of every prediction table beside key and outputs."""
 
 
@@ -80,19 +84,21 @@ def _key(key: tuple[str, ...]) -> tuple[str, ...]:
     return key
 
 
-def _model(model: str) -> str:
-    name, slash, version = model.partition("/")
-    good_version = not slash or re.fullmatch(r"[1-9][0-9]{0,8}", version)
-    if not MODEL_NAME.fullmatch(name) or len(name) > LONGEST_IDENTIFIER or not good_version:
-        raise ValueError(
-            f"{model!r} cannot name a model; expected a name of small letters, digits and underscores, such "
-            "as 'iris', or 'iris/3' to pin version 3"
-        )
-    return model
-
-
 NEW = {"is_new": True}
 """Context of a validation: a person writes the job now. A job that the ledger has stored skips the newer checks."""
+
+
+def _model(model: str, info: ValidationInfo) -> str:
+    longest = LONGEST_MODEL_NAME if info.context == NEW else LONGEST_IDENTIFIER
+    try:
+        name, _ = parse_model(model)
+    except UsageError:
+        name = ""
+    if not MODEL_NAME.fullmatch(name) or len(name) > longest:
+        raise ValueError(
+            f"{model!r} cannot name a model; expected {MODEL_NAME_RULE}, such as 'iris', or 'iris/3' to pin version 3"
+        )
+    return model
 
 
 def _schedule(text: str, info: ValidationInfo) -> str:
@@ -407,12 +413,11 @@ class Job(BaseModel):
 
     @property
     def model_name(self) -> str:
-        return self.model.partition("/")[0]
+        return parse_model(self.model)[0]
 
     @property
     def pinned_version(self) -> int | None:
-        version = self.model.partition("/")[2]
-        return int(version) if version else None
+        return parse_model(self.model)[1]
 
     @property
     def is_by_due_time(self) -> bool:

@@ -8,11 +8,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationInfo
 
 from scorebeat.core.errors import LONGEST_SHOWN, UsageError, near, shortened
+from scorebeat.core.identifiers import LONGEST_IDENTIFIER
 
 DUE_AT, RUN_ID = "due_at", "run_id"
 OF_EVERY_RUN = (DUE_AT, RUN_ID)
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-LONGEST_NAME = 63
 MOST = 100
 LONGEST_TEXT = 100_000
 EXPECTED = "a string, a number, true, false, a date or a date-time"
@@ -90,10 +90,10 @@ def as_parameter(value: object, info: ValidationInfo) -> object:
 
 
 def require_name(name: str) -> str:
-    if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+    if not NAME.fullmatch(name) or len(name) > LONGEST_IDENTIFIER:
         raise ValueError(
             f"{name!r} cannot name a parameter; expected small letters, digits and underscores, a letter first, at "
-            f"most {LONGEST_NAME} characters"
+            f"most {LONGEST_IDENTIFIER} characters"
         )
     if name in OF_EVERY_RUN:
         raise ValueError(f"{name!r} has a value in every run; expected another name")

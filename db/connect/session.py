@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import URL
+from sqlalchemy import URL, Connection
 
 from scorebeat.core.errors import ServiceDown
 from scorebeat.db.connect.sql import literal
@@ -80,6 +80,11 @@ _SET_BY = {
     "client": "set when the session began",
     "session": "set within the session",
 }
+
+
+def may_pause(connection: Connection, longest: str) -> None:
+    """This transaction may do nothing for so long, such as `10min`, while work goes on elsewhere."""
+    connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{longest}'")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine
 
-from scorebeat.db.connect import read_only, user_sql
+from scorebeat.db.connect import read_only, session, user_sql
 from scorebeat.db.connect.sql import Key, KeyRange, columns, subquery, texts
 from scorebeat.db.source.pending import PendingRows
 from scorebeat.db.source.source import Source, estimated_rows
@@ -23,7 +23,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
             # set in the transaction: the driver's options would stay in the session and override the database's own
             connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             # a plan may pause for longer than other transactions while batches are stored
-            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '10min'")
+            session.may_pause(connection, "10min")
             yield connection
             transaction.rollback()  # a query can set a session's settings, and a commit would keep them
 

@@ -6,21 +6,19 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from scorebeat.core.errors import StoreError
+from scorebeat.core.identifiers import LONGEST_IDENTIFIER
+from scorebeat.core.table_names import RESERVED_COLUMNS
 from scorebeat.models.arrow_types import is_text
 
 LABEL = "label"
-NAME_BYTES = 63
-"""PostgreSQL truncates longer names silently."""
 MOST = 1_597
 """PostgreSQL's 1,600 columns of a table, less a key and two of every prediction table."""
 ROOM = 8_000
 """Most bytes of a row: PostgreSQL moves long values out of a page of 8 KiB, but not numbers."""
 _OUT_OF_LINE = 18
 """Bytes that a long value which was moved out still takes."""
-RESERVED = frozenset(
-    {"batch_id", "scored_at", "scorebeat_changed_at"}  # columns of every prediction table
-    | {"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"}  # PostgreSQL's own columns of every table
-)
+RESERVED = RESERVED_COLUMNS | {"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"}
+"""Of every prediction table, and PostgreSQL's own of every table."""
 
 
 def output_schema(fields: Sequence[tuple[str, pa.DataType]], names: Sequence[str], model: str) -> pa.Schema:
@@ -67,6 +65,6 @@ def _reason(name: str, twice: set[str]) -> str | None:
         return "is the name of a column that every prediction table has"
     if "\0" in name:
         return "holds a NUL character"
-    if len(name.encode("utf-8", "surrogatepass")) > NAME_BYTES:
-        return f"is longer than {NAME_BYTES} bytes"
+    if len(name.encode("utf-8", "surrogatepass")) > LONGEST_IDENTIFIER:
+        return f"is longer than {LONGEST_IDENTIFIER} bytes"
     return None

@@ -1,6 +1,5 @@
 """The store of model versions, a folder or any fsspec URL: adds, opens, verifies, copies and removes versions."""
 
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from scorebeat.core import watched_command
 from scorebeat.core.errors import ModelError, StoreError
+from scorebeat.core.identifiers import LONGEST_MODEL_NAME, MODEL_NAME, MODEL_NAME_RULE
 from scorebeat.models.artifact import MANIFEST, Artifact, digest, manifest
 from scorebeat.models.contract import NOTHING, AddOptions
 from scorebeat.models.formats import registry
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 Location = Path | str
 """A folder, or a URL such as `s3://bucket/models`."""
-MODEL_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
 def add(
@@ -124,11 +123,8 @@ def _remote(store: Location, cache: Path) -> "RemoteStore | None":
 
 def require_name(name: str) -> None:
     """Raises StoreError if no model can have the name."""
-    if not MODEL_NAME.fullmatch(name):
-        raise StoreError(
-            f"{name!r} is not a model's name: use a lower-case letter, then letters, digits and "
-            "underscores, at most 40 characters"
-        )
+    if not MODEL_NAME.fullmatch(name) or len(name) > LONGEST_MODEL_NAME:
+        raise StoreError(f"{name!r} is not a model's name: use {MODEL_NAME_RULE}")
 
 
 def _tried(draft: Path, source: str, name: str, add_options: AddOptions, cache: Path) -> Artifact:

@@ -35,8 +35,6 @@ class BatchFit:
     smallest: int
     """Rows of the smallest batch."""
     largest: int
-    predict_share: float
-    """Share of the batches' time in which the model predicted."""
 
     def share_fixed(self, rows: float) -> float:
         """Share of a batch's time that does not depend on its rows."""
@@ -76,7 +74,6 @@ def fit(times: Sequence[BatchTime]) -> BatchFit | str:
         batches=int(kept.sum()),
         smallest=int(good_rows.min()),
         largest=int(good_rows.max()),
-        predict_share=share_of_predict(times),
     )
 
 

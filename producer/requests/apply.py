@@ -12,6 +12,7 @@ from scorebeat.core.errors import QueryError, ScorebeatError, UnknownName, Usage
 from scorebeat.core.events import emit
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.jobs.jobs_file import OWNER, JobsFile
+from scorebeat.db.connect import session
 from scorebeat.db.connect.engine import reachable
 from scorebeat.db.connect.sql import subquery
 from scorebeat.db.ledger import jobs, model_versions
@@ -98,7 +99,7 @@ def apply_files(p: Producer, files: Sequence[JobsFile], by: str, options: ApplyO
     wanted = [job for file in files for job in file.jobs]
     with reachable(p.url), p.engine.begin() as connection:
         # checks of keys and truths read the user's tables in a session of their own, for as long as that takes
-        connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{CHECKS_TAKE}'")
+        session.may_pause(connection, CHECKS_TAKE)
         found = _examine(p, connection, files, options)
         applied = jobs.apply(connection, wanted, by, found.removed)
         if ownership.is_owner(connection):  # a run role may change no job
@@ -118,7 +119,7 @@ def apply_files(p: Producer, files: Sequence[JobsFile], by: str, options: ApplyO
 def difference(p: Producer, files: Sequence[JobsFile], options: ApplyOptions = NO_OPTIONS) -> Applied:
     """What `apply_files` would do; nothing is changed. Raises what `apply_files` raises."""
     with reachable(p.url), planning_cursor.reading(p.engine) as reader:
-        reader.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{CHECKS_TAKE}'")
+        session.may_pause(reader, CHECKS_TAKE)
         found = _examine(p, reader, files, options)
     wanted = [job for file in files for job in file.jobs]
     changed = [job for job in wanted if job.name in found.known and not found.is_same(job)]

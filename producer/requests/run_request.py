@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from scorebeat.core.errors import UsageError
+from scorebeat.core.identifiers import version_of
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.jobs.schedule import find_zone
 from scorebeat.core.timestamps import parse_time
@@ -59,15 +60,16 @@ def checked_version(
 
 def version_number(text: str, job: Job, labels: Labels = PLAIN_LABELS) -> int:
     """The number in `iris/4` or `4`. Raises UsageError."""
-    name, slash, number = text.rpartition("/")
     model = f"{labels.prefix}model {text!r}"
-    if not number.isascii() or not number.isdecimal() or len(number) > 9 or (slash and not name):
-        raise UsageError(f"{model} is not a version; expected one such as {job.model_name}/4, or 4")
-    if slash and name != job.model_name:
+    try:
+        name, number = version_of(text if "/" in text else f"{job.model_name}/{text}")
+    except UsageError:
+        raise UsageError(f"{model} is not a version; expected one such as {job.model_name}/4, or 4") from None
+    if name != job.model_name:
         raise UsageError(
             f"{model} is another model: job {job.name!r} uses {job.model_name!r}. Change `model` in the jobs file"
         )
-    return int(number)
+    return number
 
 
 def time_of_job(p: Producer, job: str, name: str, text: str) -> datetime:

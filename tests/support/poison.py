@@ -84,7 +84,6 @@ class SlowWordsError(Exception):
         return ""
 
 
-WITH_SECRETS = "no answer from postgresql://ann:s3cr3t@db/app with api_key=s3cr3t and Bearer s3cr3ts3cr3t"
 RAISED: dict[str, Callable[[], BaseException]] = {
     "raise": lambda: ValueError("the model does not like a row"),
     "mute": MuteError,

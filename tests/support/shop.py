@@ -59,10 +59,6 @@ class Shop:
         url = make_url(self.url).update_query_dict(query).render_as_string(hide_password=False)
         return Shop(self.settings.model_copy(update={"database_url": url}))
 
-    def as_role(self, name: str) -> "Shop":
-        url = make_url(self.url).set(username=name).render_as_string(hide_password=False)
-        return Shop(self.settings.model_copy(update={"database_url": url}))
-
     @contextmanager
     def producer(self) -> Iterator[Producer]:
         made = Producer(self.settings, "test")

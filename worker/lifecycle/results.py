@@ -8,7 +8,6 @@ has no end of file. A write of at most PIPE_BUF bytes is never there in part (PO
 
 import copyreg
 import pickle
-import select
 from typing import Any
 
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
@@ -16,10 +15,9 @@ from celery.utils.serialization import UnpickleableExceptionWrapper
 
 from scorebeat.core.errors import text
 
-LARGEST = select.PIPE_BUF
-"""Bytes of a whole result."""
 ERROR_BYTES = 1_600
 TRACEBACK_BYTES = 1_600
+"""Both, with what pickle adds, are less than PIPE_BUF."""
 
 
 def keep_small() -> None:

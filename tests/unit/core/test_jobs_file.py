@@ -134,8 +134,8 @@ def test_every_mistake_of_every_job_is_reported_at_once(file: Path) -> None:
         "line 14, jobs.Big__Job.query: is empty; expected a SELECT",
         "line 15, jobs.Big__Job.key: names 'id' twice; expected each column once",
         (
-            "line 16, jobs.Big__Job.model: 'Iris' cannot name a model; expected a name of small letters, digits and "
-            "underscores, such as 'iris', or 'iris/3' to pin version 3"
+            "line 16, jobs.Big__Job.model: 'Iris' cannot name a model; expected a lower-case letter, then letters, "
+            "digits and underscores, at most 40 characters, such as 'iris', or 'iris/3' to pin version 3"
         ),
         (
             "line 17, jobs.Big__Job.timezone: 'Europe/Berln' is not a time zone; expected a name such as 'UTC' or "

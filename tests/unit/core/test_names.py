@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scorebeat.core.jobs.job import JOB_NAME, LONGEST_JOB_NAME, MODEL_NAME
+from scorebeat.core.identifiers import LONGEST_IDENTIFIER, MODEL_NAME
+from scorebeat.core.jobs.job import JOB_NAME, LONGEST_JOB_NAME
 from scorebeat.core.table_names import prediction_table
 
 pytestmark = pytest.mark.wide(slow=4)
 
 JOBS = st.from_regex(JOB_NAME, fullmatch=True).filter(lambda name: len(name) <= LONGEST_JOB_NAME)
-MODELS = st.from_regex(MODEL_NAME, fullmatch=True).filter(lambda name: len(name) <= 63)
+MODELS = st.from_regex(MODEL_NAME, fullmatch=True).filter(lambda name: len(name) <= LONGEST_IDENTIFIER)
 NUMBERS = st.integers(1, 2**31 - 1)
 SETS = st.tuples(JOBS, MODELS, NUMBERS, st.none() | NUMBERS)
 
