@@ -28,6 +28,7 @@ from tests.containers.pods import BEGUN, Node, RunningPod, amount, may_reach, no
 from tests.containers.test_kubernetes_burst import BURST
 from tests.deploy.manifests import pods, shape, with_volume
 from tests.support.fixtures import wait_for
+from tests.support.system import children
 
 pytestmark = pytest.mark.wide
 
@@ -148,13 +149,16 @@ def test_a_stuck_program_is_not_ready(trial: System, name: str) -> None:
 
 @contextmanager
 def stopped(pod: RunningPod) -> Iterator[None]:
-    """The pod's program goes on after the block."""
-    pid = int(inspect(pod.ids[pod.pod.owner], "{{.State.Pid}}"))
-    os.kill(pid, signal.SIGSTOP)
+    """The pod's program and its processes go on after the block."""
+    pids = [int(inspect(pod.ids[pod.pod.owner], "{{.State.Pid}}"))]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+        pids += children(pid)
     try:
         yield
     finally:
-        os.kill(pid, signal.SIGCONT)
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 def test_an_api_without_a_database_is_alive_and_not_ready(trial: System) -> None:
