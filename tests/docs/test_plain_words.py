@@ -13,7 +13,11 @@ from tests.docs.pages import REPOSITORY
 INSTEAD = {
     r"\bputs? aside\b|\bputting aside\b": "quarantine",
     r"\bin hand\b": "claimed, in progress",
-    r"\b(not|was|is) to be had\b": "cannot be reached, unavailable",
+    r"\b(not|was|is) to be had\b|\bcan(not)? be had\b|\bcannot be asked\b": "cannot be reached, unavailable",
+    r"\b[Tt]ells? (of|that|people)\b": "describes, shows",
+    r"\btells? nothing\b": "too few to compare",
+    r"\banswers what\b|\banswered with the\b": "finishes; gets, returns",
+    r"\bgives? signals\b": "passes signals on",
     r"\bdue[ _]moments?\b": "due time",
     r"; answers (?!/)": "returns",
     r"\b[Nn]one where\b": "None if",
@@ -24,6 +28,10 @@ FOLDERS = (
     "api", "benchmarks", "broker", "client", "core", "db", "docs", "drift", "examples", "models", "monitor", "online",
     "ops", "producer", "src", "tests", "worker",
 )  # fmt: skip
+KINDS = {".py", ".md", ".html", ".js", ".css", ".sql", ".sh", ".yml", ".yaml", ".toml"}
+WHOLE_FOLDERS = ("deploy", ".github", ".ci")
+"""Each of their files is read, whatever its kind."""
+WHOLE_FILES = ("Makefile", "Dockerfile", ".env.example", "tests/containers/bases.Dockerfile")
 KEPT = ("docs/decisions/", "db/schema/migrations/versions/", "tests/docs/test_plain_words.py")
 """Records of their time, migrations whose bytes are released, and this list."""
 IN_TESTS = {
@@ -72,11 +80,14 @@ def test_a_title_is_a_guarantee_in_under_80_characters() -> None:
 def _texts() -> dict[str, str]:
     """Of all files that are read for their words, by their path."""
     files = [
-        file for folder in FOLDERS for kind in ("py", "md", "html") for file in (REPOSITORY / folder).rglob(f"*.{kind}")
+        *(file for folder in FOLDERS for file in (REPOSITORY / folder).rglob("*") if file.suffix in KINDS),
+        *(file for folder in WHOLE_FOLDERS for file in (REPOSITORY / folder).rglob("*") if file.is_file()),
+        *(REPOSITORY / name for name in WHOLE_FILES),
+        *(file for file in REPOSITORY.iterdir() if file.suffix in KINDS),
     ]
     return {
         name: file.read_text("utf-8")
-        for file in [*files, *REPOSITORY.glob("*.md")]
+        for file in files
         if not (name := str(file.relative_to(REPOSITORY))).startswith(KEPT) and name != "CHANGELOG.md"
     }
 
