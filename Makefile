@@ -23,7 +23,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 # tries again
 $(VENV)/axe/.installed: tests/browser/axe.txt $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
-	  --target $(@D) -r $< && touch $@ || echo "axe-core cannot be had: tests that need it will be skipped"
+	  --target $(@D) -r $< && touch $@ || echo "axe-core cannot be downloaded: tests that need it will be skipped"
 
 # Debian's, which some tests run: a browser, PostgreSQL 15 (built with TLS), a pooler; and Compose and Kustomize, unpacked
 # into .deploy. Without them those tests are skipped, each with its reason. None is needed to use Scorebeat.
@@ -181,7 +181,7 @@ lock:
 	touch $(VENV)/.installed
 
 # the locked versions beside the public list of known weaknesses. One that does not concern us is named here by
-# --ignore-vuln, with the reason; none is. Fails, too, where the list cannot be asked
+# --ignore-vuln, with the reason; none is. Fails, too, if the list cannot be reached
 audit:
 	$(PYTHON) -m venv .audit
 	.audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9,<3'

@@ -17,8 +17,8 @@ BINDING = "_kombu.binding."
 """In one key of each exchange, between the prefix and the exchange's name."""
 LOOK_FOR = 5.0
 """Seconds; a large database has millions of keys."""
-ANSWER_WITHIN = 1.0
-"""Seconds that workers have to answer."""
+REPLY_WITHIN = 1.0
+"""Seconds that workers have to reply."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def neighbours(app: InstallationApp) -> list[Neighbour] | None:
             return None
 
 
-def answering(app: InstallationApp) -> set[str]:
-    """Names of the workers that answer under our prefix. Raises ServiceDown."""
+def responding(app: InstallationApp) -> set[str]:
+    """Names of the workers that reply under our prefix. Raises ServiceDown."""
     with reaching(app):
-        answers = app.control.ping(timeout=ANSWER_WITHIN)
-    return {name for answer in answers for name in answer}
+        replies = app.control.ping(timeout=REPLY_WITHIN)
+    return {name for reply in replies for name in reply}

@@ -77,9 +77,9 @@ def _pairs(before: Profile, now: Profile) -> list[_Pair]:
 def why_not(before: Profile, now: Profile, limits: DriftLimits) -> str | None:
     """Why these profiles cannot be compared; None if they can."""
     if now.rows < limits.min_rows:
-        return f"the sample has {now.rows:,} rows, and fewer than min_rows = {limits.min_rows:,} tell nothing"
+        return f"the sample has {now.rows:,} rows, too few to compare: min_rows = {limits.min_rows:,}"
     if before.rows < limits.min_rows:
-        return f"the reference has {before.rows:,} rows, and fewer than min_rows = {limits.min_rows:,} tell nothing"
+        return f"the reference has {before.rows:,} rows, too few to compare: min_rows = {limits.min_rows:,}"
     if not _pairs(before, now):
         return "the reference has none of its inputs and outputs"
     return None

@@ -31,7 +31,7 @@ class Evidence:
         return not self.error and not self.unsure
 
     @property
-    def is_of_rows_given(self) -> bool:
+    def is_of_supplied_rows(self) -> bool:
         """Whether the rows are a person's."""
         return self.source != INVENTED
 
@@ -46,7 +46,7 @@ class Evidence:
 
     def __str__(self) -> str:
         whose = f"{self.rows:,} row{'s' * (self.rows != 1)} of {self.source}"
-        tried = whose if self.is_of_rows_given else f"{self.rows} invented rows"
+        tried = whose if self.is_of_supplied_rows else f"{self.rows} invented rows"
         if self.error:
             return f"none: {tried} raised {self.error}"
         agreement = "scored, with nothing to compare with"

@@ -12,7 +12,7 @@ from scorebeat.core.directions import visible
 from scorebeat.core.durations import from_now
 from scorebeat.core.prices.price_list import money as money  # noqa: PLC0414 -- for the templates
 from scorebeat.core.states import RunState
-from scorebeat.db.ledger.failure_groups import ASIDE, DEAD
+from scorebeat.db.ledger.failure_groups import DEAD, QUARANTINED
 
 NOTHING = "\N{EN DASH}"
 
@@ -102,7 +102,7 @@ def plural(number: int, one: str, many: str | None = None) -> str:
 
 def failed(kind: str, number: int) -> str:
     """`1 dead batch`, `1,204 quarantined rows`."""
-    return plural(number, {DEAD: "dead batch", ASIDE: "quarantined row"}[kind], kind)
+    return plural(number, {DEAD: "dead batch", QUARANTINED: "quarantined row"}[kind], kind)
 
 
 def fields(**values: str | int | None) -> str:

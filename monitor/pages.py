@@ -116,9 +116,9 @@ def list_of_runs(
     now = database_clock.now(connection)
     runs = shown(connection, lines[:A_PAGE], now)
     # the first thing that a person wants to know, on the page that opens first
-    asks = job is None and not state and before is None
-    seen = mornings.listing(connection) if asks else []
-    listed = [one.line for one in seen] if asks else job_lines.listing(connection)
+    is_first = job is None and not state and before is None
+    seen = mornings.listing(connection) if is_first else []
+    listed = [one.line for one in seen] if is_first else job_lines.listing(connection)
     listed.sort(key=lambda line: line.name)
     of_runs, of_jobs = unserved.of_runs(connection, lines[:A_PAGE]), unserved.of_jobs(connection, listed)
     return {

@@ -72,9 +72,10 @@ class BatchPart(Page):
     async def get(self, batch: str) -> None:
         def look(connection: Connection) -> dict[str, Any]:
             found = batch_pages.batch(connection, int(batch))
-            aside = batch_pages.quarantined_rows(connection, found["run_id"], batch_id=found["id"], limit=_SHOWN + 1)
+            run_id, batch_id = found["run_id"], found["id"]
+            quarantined = batch_pages.quarantined_rows(connection, run_id, batch_id=batch_id, limit=_SHOWN + 1)
             state = RunState(found["run_state"])
             in_part = state is not RunState.CANCELLED and not comes_back_whole(state, found["on_failure"])
-            return {"batch": found, "aside": aside, "most": _SHOWN, "in_part": in_part}
+            return {"batch": found, "quarantined": quarantined, "most": _SHOWN, "in_part": in_part}
 
         await self.show("batch.html", look, unknown=f"There is no batch {int(batch)}; it may have been pruned.")

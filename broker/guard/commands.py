@@ -12,8 +12,8 @@ from scorebeat.core.jobs.job import BROKERS_OWN, LONGEST_IDENTIFIER, QUEUE_NAME
 
 MAILBOX = "celery.pidbox"
 """The end of the name of the broker's channel for commands."""
-ANSWERS = f".reply.{MAILBOX}"
-"""The end of the name of a queue for their answers."""
+REPLIES = f".reply.{MAILBOX}"
+"""The end of the name of a queue for their replies."""
 SIGNALS = frozenset(("TERM", "KILL", "QUIT", "INT", "USR1"))
 MOST_IDS = 1000
 MOST_PROCESSES = 4 * (os.cpu_count() or 1)
@@ -54,13 +54,13 @@ def command_fault(headers: Mapping[str, Any], body: Any) -> str | None:
     return _clock_fault(headers) or _addresses_fault(body)
 
 
-def answer_fault(headers: Mapping[str, Any], body: Any) -> str | None:
-    """Why this is not a worker's answer to a command; None if it is.
+def reply_fault(headers: Mapping[str, Any], body: Any) -> str | None:
+    """Why this is not a worker's reply to a command; None if it is.
 
-    Celery would return an answer without a ticket to any caller.
+    Celery would return a reply without a ticket to any caller.
     """
     if not isinstance(body, dict) or not is_word(headers.get("ticket")):
-        return "it is no worker's answer"
+        return "it is no worker's reply"
     return _clock_fault(headers)
 
 
@@ -73,18 +73,18 @@ def _clock_fault(headers: Mapping[str, Any]) -> str | None:
 def _addresses_fault(body: Mapping[str, Any]) -> str | None:
     if body.get("pattern") is not None or body.get("matcher") is not None:
         return "it is addressed by a pattern, which we never send"
-    to, answer = body.get("destination"), body.get("reply_to")
+    to, reply_to = body.get("destination"), body.get("reply_to")
     if to is not None and not (isinstance(to, list) and all(map(is_word, to))):
         return "it is addressed to no list of workers"
-    if answer is not None and not (
-        isinstance(answer, dict) and answer.keys() == _ANSWER and all(map(is_word, answer.values()))
+    if reply_to is not None and not (
+        isinstance(reply_to, dict) and reply_to.keys() == _REPLY_TO and all(map(is_word, reply_to.values()))
     ):
-        return "its answer would go nowhere"
+        return "its reply would go nowhere"
     return None if body.get("ticket") is None or is_word(body["ticket"]) else "its ticket is no word"
 
 
 def _bounded(command: Callable[..., Any], fault: Callable[..., str | None]) -> Callable[..., Any]:
-    """The command; instead of a traceback in the log, a fault becomes its answer, which Flower shows."""
+    """The command; instead of a traceback in the log, a fault becomes its reply, which Flower shows."""
 
     def bounded(state: Any, **arguments: Any) -> Any:
         reason = fault(state, **arguments)
@@ -140,7 +140,7 @@ def _is_signal(value: object) -> bool:
 
 
 _PARTS = frozenset(("method", "arguments", "destination", "pattern", "matcher", "ticket", "reply_to"))
-_ANSWER = {"exchange", "routing_key"}
+_REPLY_TO = {"exchange", "routing_key"}
 _TAKES_NOTHING = ("active_queues", "clock", "disable_events", "enable_events", "heartbeat", "ping", "report",
                   "reserved", "revoked", "scheduled", "shutdown", "stats")  # fmt: skip
 _ARGUMENTS: Mapping[str, Mapping[str, Check]] = {name: {} for name in _TAKES_NOTHING} | {
@@ -160,7 +160,7 @@ _ARGUMENTS: Mapping[str, Mapping[str, Check]] = {name: {} for name in _TAKES_NOT
 """The arguments of each command. Flower's buttons send those of the pool and of queues; batches that they take from a
 worker come back through the ledger."""
 _NOT_TAKEN = frozenset(("rate_limit", "time_limit", "pool_restart"))
-"""Refused with an answer, which Flower shows, because it has buttons for them."""
+"""Refused with a reply, which Flower shows, because it has buttons for them."""
 KEPT = _NOT_TAKEN | frozenset(_ARGUMENTS)
 """The other commands lift time limits, stop tasks by rate limits, import modules or write files."""
 _NEEDED = {

@@ -118,7 +118,7 @@ def _parts_fault(parsed: Mapping[str, Any]) -> str | None:
     if not isinstance(delivery, dict) or not all(_is_short(delivery.get(name)) for name in ("exchange", "routing_key")):
         return "it has no exchange and routing key"
     if not all(_is_short(properties.get(name) or "") for name in ("reply_to", "correlation_id")):
-        return "its answer would go nowhere"
+        return "its reply would go nowhere"
     return None if isinstance(properties.get("priority") or 0, int) else "its priority is no number"
 
 

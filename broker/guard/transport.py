@@ -6,7 +6,7 @@ from typing import Any
 from kombu.transport import redis
 from kombu.utils.encoding import bytes_to_str
 
-from scorebeat.broker.guard.commands import ANSWERS, MAILBOX, answer_fault, command_fault
+from scorebeat.broker.guard.commands import MAILBOX, REPLIES, command_fault, reply_fault
 from scorebeat.broker.guard.envelope import envelope_fault, kept_fault, opened
 from scorebeat.core.events import emit
 
@@ -44,7 +44,7 @@ class Channel(redis.Channel):
         reason = envelope_fault(raw)
         if reason is not None or not source.endswith(MAILBOX):
             return reason
-        return (answer_fault if source.endswith(ANSWERS) else command_fault)(*opened(raw))
+        return (reply_fault if source.endswith(REPLIES) else command_fault)(*opened(raw))
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         made = super()._create_client(asynchronous)  # type: ignore[no-untyped-call]  # kombu publishes no types
@@ -52,15 +52,15 @@ class Channel(redis.Channel):
             made.set_response_callback("BRPOP", self._popped)
         return made
 
-    def _popped(self, answer: Any, **_: Any) -> Any:
+    def _popped(self, popped: Any, **_: Any) -> Any:
         """The popped message; None if it is refused, as if none had come in time."""
-        if answer is None:
+        if popped is None:
             return None
-        queue, raw = answer
+        queue, raw = popped
         source = bytes_to_str(queue)
         reason = self.fault(source, raw)
         if reason is None:
-            return answer
+            return popped
         refuse(source, reason)
         return None
 

@@ -14,7 +14,7 @@ from scorebeat.db.records.counters import ENDED
 
 OVERDUE = "results.overdue"
 """The action that is recorded once for each time by which results were needed, with the run that failed."""
-TOLD_WITHIN = timedelta(days=1)
+NOTICED_WITHIN = timedelta(days=1)
 """No notice is made for an older end: it was recorded late, or `notify` is new."""
 
 
@@ -24,7 +24,7 @@ class Noted:
 
     ends: int
     untold: dict[str, int]
-    """Number of ends without a notice because they are older than `TOLD_WITHIN`, by job."""
+    """Number of ends without a notice because they are older than `NOTICED_WITHIN`, by job."""
 
 
 _URL = "j.spec ->> 'notify' IS NOT NULL AND j.removed_at IS NULL"
@@ -75,7 +75,7 @@ _NOTE = (
     " FROM ended GROUP BY job, state ORDER BY job, state"
     " ON CONFLICT (name, job) DO UPDATE SET value = counters.value + EXCLUDED.value),"
     # a tick that found nothing to score is `empty`
-    f" news AS (SELECT e.*, e.finished_at > now() - :told_within AS is_young, {NOTIFIED_EVENTS} ?"
+    f" news AS (SELECT e.*, e.finished_at > now() - :noticed_within AS is_young, {NOTIFIED_EVENTS} ?"
     " CASE WHEN e.state IN ('failed', 'held') THEN e.state WHEN e.state = 'succeeded' AND e.is_tick"
     " AND NOT EXISTS (SELECT FROM scorebeat.batches b WHERE b.run_id = e.id) THEN 'empty' ELSE 'finished' END"
     f" AS is_notified, {NOTIFIED_EVENTS} ? 'late' AS is_notified_late, {NOTIFIED_EVENTS} ? 'drift' AS is_notified_drift"
@@ -110,7 +110,7 @@ def note(connection: Connection, limit: int = 200) -> Noted:
     A run that a requeue opened again ends once more: its sums are replaced, but its first end decides whether it was
     late. Safe to call twice at once.
     """
-    rows = connection.execute(text(_NOTE), {"limit": limit, "told_within": TOLD_WITHIN}).all()
+    rows = connection.execute(text(_NOTE), {"limit": limit, "noticed_within": NOTICED_WITHIN}).all()
     return Noted(sum(ends for _, ends, _ in rows), {job: untold for job, _, untold in rows if untold})
 
 

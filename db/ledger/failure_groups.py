@@ -7,12 +7,12 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 DEAD = "dead batches"
-ASIDE = "quarantined rows"
+QUARANTINED = "quarantined rows"
 PLACE = "[0-9]{1,18}-[br][0-9]{1,18}"
 """Pattern of a position as text."""
 GROUP = "[0-9a-f]{32}"
 """Pattern of a group's id."""
-_LETTERS = {DEAD: "b", ASIDE: "r"}
+_LETTERS = {DEAD: "b", QUARANTINED: "r"}
 _KINDS = {letter: kind for kind, letter in _LETTERS.items()}
 _BEYOND = " WHERE (-count, kind, example_id) > (-CAST(:count AS bigint), :kind, :example_id)"
 
@@ -70,7 +70,7 @@ def of_dead(batch: str) -> str:
 
 def of_quarantined(row: str) -> str:
     """SQL: the id of a quarantined row's group; `row` is the table's name in the statement."""
-    return f"md5(jsonb_build_array('{ASIDE}', {row}.error_type, left({row}.error, 100))::text)"
+    return f"md5(jsonb_build_array('{QUARANTINED}', {row}.error_type, left({row}.error, 100))::text)"
 
 
 _GROUPS = (
@@ -79,7 +79,7 @@ _GROUPS = (
     " sum(b.rows_planned) AS rows, left(b.error, 100) AS match, min(b.finished_at) AS first_at,"
     " max(b.finished_at) AS last_at FROM scorebeat.batches b WHERE b.state = 'dead' AND b.run_id = :run_id"
     " GROUP BY left(b.error, 100)"
-    f" UNION ALL SELECT '{ASIDE}', min(z.id), count(*), count(*),"
+    f" UNION ALL SELECT '{QUARANTINED}', min(z.id), count(*), count(*),"
     " z.error_type || ': ' || left(z.error, 100), min(z.quarantined_at), max(z.quarantined_at)"
     # the range is for the index: the rows of all other runs are not read
     " FROM scorebeat.quarantine z JOIN mine ON mine.id = z.batch_id"
@@ -89,7 +89,7 @@ _GROUPS = (
 """A common table expression of all groups of a run."""
 _EXAMPLES = (
     f" LEFT JOIN scorebeat.batches d ON g.kind = '{DEAD}' AND d.id = g.example_id"
-    f" LEFT JOIN scorebeat.quarantine z ON g.kind = '{ASIDE}' AND z.id = g.example_id"
+    f" LEFT JOIN scorebeat.quarantine z ON g.kind = '{QUARANTINED}' AND z.id = g.example_id"
 )
 """Joins the example of each group `g`: a dead batch `d` or a row `z` in quarantine."""
 _ID = f"CASE WHEN g.kind = '{DEAD}' THEN {of_dead('d')} ELSE {of_quarantined('z')} END"

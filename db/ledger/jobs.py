@@ -34,7 +34,7 @@ class JobRow:
 
 @dataclass(frozen=True)
 class MissedTick:
-    """A due time of a replaced schedule that nobody answered: it is lost."""
+    """A due time of a replaced schedule that nobody handled: it is lost."""
 
     job: str
     due_at: datetime
@@ -72,7 +72,7 @@ def apply(
         if old != job:
             _store(connection, job, old)
         if row is not None and row.job.due != job.due:
-            applied.missed.extend(_record_unanswered(connection, row))
+            applied.missed.extend(_record_unhandled(connection, row))
     for name in before if removed is None else removed:
         connection.execute(update(jobs).where(jobs.c.name == name).values(removed_at=func.now()))
         applied.removed.append(name)
@@ -82,11 +82,11 @@ def apply(
     return applied
 
 
-def _record_unanswered(connection: Connection, row: JobRow) -> Iterator[MissedTick]:
-    """Record the newest due time of the replaced schedule, if nobody answered it yet."""
+def _record_unhandled(connection: Connection, row: JobRow) -> Iterator[MissedTick]:
+    """Record the newest due time of the replaced schedule, if nobody handled it yet."""
     due_at = row.job.due.latest_due(database_clock.now(connection)) if row.job.due is not None else row.last_due_at
     if due_at > row.last_due_at and row.paused_at is None:
-        reason = f"the schedule was changed before the due time {due_at.isoformat(' ', 'seconds')} was answered"
+        reason = f"the schedule was changed before the due time {due_at.isoformat(' ', 'seconds')} was handled"
         details = {"due_at": due_at.isoformat(), "moments": 1, "reason": reason}
         audit.record(connection, "scorebeat", "tick.missed", f"job {row.job.name}", **details)
         counters.add_to_job(connection, counters.TICKS_MISSED, row.job.name, 1)
@@ -175,8 +175,8 @@ def get_locked(connection: Connection, name: str) -> Job | None:
     return _read(row).job if row is not None else None
 
 
-def answered(connection: Connection, name: str, due_at: datetime) -> bool:
-    """Mark the tick as answered; False if it already was, so that the second of two beats loses."""
+def mark_handled(connection: Connection, name: str, due_at: datetime) -> bool:
+    """Mark the tick as handled; False if it already was, so that the second of two beats loses."""
     moved = connection.execute(
         update(jobs)
         .where(jobs.c.name == name, jobs.c.removed_at.is_(None), jobs.c.last_due_at < due_at)
@@ -187,7 +187,7 @@ def answered(connection: Connection, name: str, due_at: datetime) -> bool:
 
 
 def pause(connection: Connection, name: str, by: str, reason: str) -> bool:
-    """Answer no ticks until the job is resumed. False if it was paused already.
+    """Handle no ticks until the job is resumed. False if it was paused already.
 
     Raises UsageError for a reason that is too long.
     """

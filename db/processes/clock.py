@@ -46,7 +46,7 @@ _BRING_BACK = text(
 def bring_back(connection: Connection, claim_ttl: timedelta, backoff_cap: timedelta) -> dict[str, int]:
     """Replace timestamps that are further ahead than possible by the current time. Returns how many of each kind.
 
-    A due time that was answered before the clock went back is answered again when it comes again.
+    A due time that was handled before the clock went back is handled again when it comes again.
     """
     found = connection.execute(
         _BRING_BACK,

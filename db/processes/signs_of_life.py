@@ -14,8 +14,8 @@ from scorebeat.core.urls import redact
 
 SEEN_WITHIN = timedelta(seconds=20)
 """A worker that was not seen for this long counts as gone: five heartbeats."""
-ANSWER_WITHIN = 5
-"""Seconds that PostgreSQL has to answer a health check, whatever it is silent in: the connection or a statement."""
+RESPONSE_WITHIN = 5
+"""Seconds that PostgreSQL has to respond to a health check, whatever it is silent in: the connection or a statement."""
 BEAT = "scorebeat beat"
 """The name of beat's sessions; it reads the schedule again every few seconds."""
 # psycopg2's placeholders, which SQLAlchemy's driver takes as well: `db.processes.health` runs the same queries
@@ -31,28 +31,28 @@ SERVED = (
 _T = TypeVar("_T")
 
 
-def in_time(url: str, ask: Callable[[], _T]) -> _T:
-    """What `ask` returns or raises. Raises ServiceDown where that takes too long, and leaves it to itself."""
-    answers: list[_T] = []
+def in_time(url: str, query: Callable[[], _T]) -> _T:
+    """What `query` returns or raises. Raises ServiceDown if that takes too long, and abandons the query."""
+    results: list[_T] = []
     errors: list[BaseException] = []
 
     def run() -> None:
         try:
-            answers.append(ask())
+            results.append(query())
         except BaseException as error:  # noqa: BLE001 -- raised below, in the thread that waits
             errors.append(error)
 
-    asking = Thread(target=run, daemon=True)  # nothing else bounds a server that is silent after it took us
-    asking.start()
-    asking.join(ANSWER_WITHIN)
+    thread = Thread(target=run, daemon=True)  # nothing else bounds a server that is silent after it took us
+    thread.start()
+    thread.join(RESPONSE_WITHIN)
     if errors:
         raise errors[0]
-    if not answers:
+    if not results:
         raise ServiceDown(
-            f"PostgreSQL at {redact(url)} gave no answer within {ANSWER_WITHIN} s. Check that the server runs and is "
+            f"PostgreSQL at {redact(url)} gave no answer within {RESPONSE_WITHIN} s. Check that the server runs and is "
             "not overloaded; nothing was changed."
         )
-    return answers[0]
+    return results[0]
 
 
 def is_certain(url: str, process: str, host: str) -> bool:

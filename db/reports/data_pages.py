@@ -11,7 +11,7 @@ from scorebeat.core.errors import QueryError
 from scorebeat.db.closing import closed_runs
 from scorebeat.db.connect.sql import Key, KeyColumn, after, among, columns, ident, literal, same_key, subquery, texts
 from scorebeat.db.connect.user_sql import page
-from scorebeat.db.reports.results import Shape, ask, published_set, require_key
+from scorebeat.db.reports.results import Shape, published_set, query_rows, require_key
 from scorebeat.db.source import source
 from scorebeat.db.source.parameter_values import of_no_run
 from scorebeat.db.source.pending import PendingRows
@@ -72,7 +72,7 @@ def everything(connection: Connection, shown: Shape, beyond: Key | None, limit: 
     else:
         what = ", ".join(filter(None, (_texts("q", names), _texts("p", outputs))))
     what = f"{_is_bad(keys)}, {texts(keys, 'q')}, {what}"
-    found = ask(connection, shown, page(connection, rows, what, f"{scored} ORDER BY {columns(keys, 'q')}"))
+    found = query_rows(connection, shown, page(connection, rows, what, f"{scored} ORDER BY {columns(keys, 'q')}"))
     _require_good_keys(queried, found)
     if beyond is not None and len(found) <= limit:
         _require_no_null_left(connection, shown, queried)
@@ -97,7 +97,7 @@ def unpredicted(connection: Connection, shown: Shape, beyond: Key | None, limit:
         again=closed_runs.with_rows(connection, target.id) if target else (),
     )
     stream = f"{pending.key_stream(anti_join=target is not None)} LIMIT {limit + 1:d}"
-    wanted = ask(connection, shown, stream)
+    wanted = query_rows(connection, shown, stream)
     _require_good_keys(queried, [(True, *key) for key in wanted if None in key])
     if beyond is not None and len(wanted) <= limit:
         _require_no_null_left(connection, shown, queried)
@@ -107,7 +107,7 @@ def unpredicted(connection: Connection, shown: Shape, beyond: Key | None, limit:
     what = _object(queried.keys, "q", row="row_to_json(q)") if form is Form.JSON else _texts("q", names)
     rows = f"SELECT * FROM {subquery(queried.query)} WHERE {among(queried.keys, 'q', wanted)}"
     what = f"{_is_bad(queried.keys)}, {texts(queried.keys, 'q')}, {what}"
-    found = ask(connection, shown, page(connection, rows, what, f" ORDER BY {columns(queried.keys, 'q')}"))
+    found = query_rows(connection, shown, page(connection, rows, what, f" ORDER BY {columns(queried.keys, 'q')}"))
     _require_good_keys(queried, found)
     return _page(shown, names, [row[1:] for row in found], limit)
 
@@ -162,7 +162,7 @@ def _require_no_null_left(connection: Connection, shown: Shape, queried: Source)
     if not source.is_unique(connection, queried):
         keys, query = queried.keys, subquery(queried.query)
         nulls = f"SELECT true, {texts(keys, 'q')} FROM {query} WHERE {_is_null(keys)} LIMIT 1"
-        _require_good_keys(queried, ask(connection, shown, nulls))
+        _require_good_keys(queried, query_rows(connection, shown, nulls))
 
 
 def _page(shown: Shape, names: list[str], rows: Sequence[tuple[Any, ...]], limit: int) -> Page:

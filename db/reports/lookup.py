@@ -61,10 +61,10 @@ class Lookup:
             shown = self._shapes.get(job) or results.shape(connection, job)
             if not shown.columns:
                 return shown, None
-            answer = _read_prediction(connection, job, shown, key)
-            if answer is not None:
+            found = _read_prediction(connection, job, shown, key)
+            if found is not None:
                 self._shapes[job] = shown
-                return shown, answer[0]
+                return shown, found[0]
             self._shapes.pop(job, None)
         raise ScorebeatError(f"what is published changed {TRIES} times while a key was read; ask again")
 
@@ -95,7 +95,7 @@ def _without_prediction(engine: Engine, shown: Shape, key: Key) -> Found:
     with results.reading(engine) as connection:
         queried = source.read_columns(connection, shown.job, of_no_run(connection))
         results.require_key(connection, queried.keys, key)
-        there = results.ask(
+        there = results.query_rows(
             connection,
             shown,
             f"SELECT {texts(queried.keys, 'q')} FROM {subquery(queried.query)}"

@@ -89,7 +89,7 @@ def not_a_key(keys: Sequence[KeyColumn], key: Key, error: DBAPIError) -> UsageEr
     return UsageError(f"{list(key)} is not a key, which is {_named(keys)}: {reason}")
 
 
-def ask(connection: Connection, shown: Shape, statement: str) -> list[tuple[Any, ...]]:
+def query_rows(connection: Connection, shown: Shape, statement: str) -> list[tuple[Any, ...]]:
     """Rows of a statement with the job's own query, which may fail on a row. Raises QueryError."""
     try:
         return user_sql.rows(connection, statement)

@@ -44,7 +44,7 @@ jobs = Table(
     Column("spec", JSONB, nullable=False, comment="the checked block of jobs.toml"),
     timestamp("applied_at", now=True, null=False),
     timestamp("removed_at"),  # the job left jobs.toml; its runs and predictions stay
-    timestamp("last_due_at", null=False, now=True),  # the newest tick that was answered
+    timestamp("last_due_at", null=False, now=True),  # the newest tick that was handled
     timestamp("paused_at"),
     Column("paused_by", Text),
     Column("paused_reason", Text),

@@ -78,11 +78,11 @@ class Stored:
 
         It names the very version of the prediction's row, so that no other is ever deleted for it.
         """
-        aside = "a.scorebeat_aside" if quarantine else "NULL::bigint"
-        nothing = f"s.{_key(0)} IS NULL" + (f" AND {aside} IS NULL" if quarantine else "")
+        quarantined = "a.scorebeat_aside" if quarantine else "NULL::bigint"
+        nothing = f"s.{_key(0)} IS NULL" + (f" AND {quarantined} IS NULL" if quarantine else "")
         return (
             f"CASE WHEN {nothing} THEN NULL ELSE"
-            f" jsonb_build_array(s.scorebeat_tid::text, s.scorebeat_xid::text, {aside})::text END"
+            f" jsonb_build_array(s.scorebeat_tid::text, s.scorebeat_xid::text, {quarantined})::text END"
         )
 
     def _of_another(self, batch: str) -> str:

@@ -8,7 +8,7 @@
   const patience = 15000; // milliseconds; the server gives up earlier
   const kept = ["open", "data-whole"]; // attributes that the page itself sets
   let timer = null;
-  let asking = null; // the request that is under way
+  let request = null; // the one that is under way
 
   if (live.dataset.into) {
     document.querySelector(live.dataset.into).prepend(away, live);
@@ -79,19 +79,19 @@
 
   async function look() {
     clearTimeout(timer);
-    if (asking) { asking.abort(); }
-    const mine = asking = new AbortController();
+    if (request) { request.abort(); }
+    const mine = request = new AbortController();
     const limit = setTimeout(() => mine.abort(), patience);
     try {
       const response = await fetch(live.dataset.from || location.href, { signal: mine.signal, credentials: "same-origin" });
       const page = new DOMParser().parseFromString(await response.text(), "text/html");
-      if (mine === asking) { take(response, page); }
+      if (mine === request) { take(response, page); }
     } catch (error) {
-      if (mine === asking) { showStatus("Flower does not answer. What you see may be old; this page goes on trying."); }
+      if (mine === request) { showStatus("Flower does not answer. What you see may be old; this page goes on trying."); }
     } finally {
       clearTimeout(limit);
-      if (mine === asking) {
-        asking = null;
+      if (mine === request) {
+        request = null;
         timer = document.hidden ? null : setTimeout(look, Number(live.dataset.every));
       }
     }

@@ -39,7 +39,7 @@ def note_ends(p: Producer) -> bool:
     for line, why in zip(waiting, whys, strict=True):
         emit("run.late", run=line.id, job=line.job, reason=why)
     for job, runs in noted.untold.items():
-        emit("notices.left_out", logging.WARNING, job=job, runs=runs, older_than=run_totals.TOLD_WITHIN)
+        emit("notices.left_out", logging.WARNING, job=job, runs=runs, older_than=run_totals.NOTICED_WITHIN)
     return due
 
 

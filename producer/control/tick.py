@@ -70,7 +70,7 @@ def _take(connection: Connection, name: str) -> tuple[Job, datetime | None]:
     row = jobs.get(connection, name, lock=True)
     now = database_clock.now(connection)
     found = due.find(row.job, row.last_due_at, now + EARLY, now)
-    if found is None or not jobs.answered(connection, name, found.newest):
+    if found is None or not jobs.mark_handled(connection, name, found.newest):
         return row.job, None
     if row.paused_at is not None:
         missed.skip(connection, row.job, found.newest, PAUSED, f"paused by {row.paused_by}: {row.paused_reason}")

@@ -73,7 +73,7 @@ def evidence(connection: Connection) -> dict[str, Evidence]:
     found: dict[str, Evidence] = {}
     for subject, noted in audit.details(connection, ADDED):
         version, seen = subject.removeprefix("model "), Evidence.from_json(noted.get("evidence", {"rows": 0}))
-        if version not in found or seen.is_of_rows_given or not found[version].is_of_rows_given:
+        if version not in found or seen.is_of_supplied_rows or not found[version].is_of_supplied_rows:
             found[version] = seen
     return found
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs a command with a Docker Engine: with the one that runs here, or with one that lasts as long as the command does.
 # That one is Debian's, unpacked into .engine and not installed. Base images that no registry hands out are made of
-# Debian's packages, by bases.Dockerfile. Where none of it can be had, the command runs all the same, and skips its tests.
+# Debian's packages, by bases.Dockerfile. If there is no engine, the command runs all the same, and skips its tests.
 #   usage: with-engine.sh COMMAND...
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -61,6 +61,6 @@ bases() {
 if ! docker info > /dev/null 2>&1 && [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
     export PATH=$engine/bin:$PATH DOCKER_HOST=unix://$engine/socket DOCKER_CONFIG=$engine/docker
     { [ -x "$engine/bin/dockerd" ] || unpack; } && start && bases ||
-        echo "no engine for containers can be had here: their tests are skipped" >&2
+        echo "no engine for containers is available here: their tests are skipped" >&2
 fi
 "$@"

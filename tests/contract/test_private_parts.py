@@ -216,8 +216,8 @@ def test_a_command_and_its_reply_travel_as_we_look_for_them(within: Any, broker:
     mailbox._publish_reply({"a@b": "ok"}, mailbox.reply_exchange.name, replies.routing_key, "a ticket", channel=broker)
 
     raw = json.dumps(broker._get(replies.name))
-    assert replies.name.endswith(commands.ANSWERS)
-    assert commands.answer_fault(*envelope.opened(raw)) is None
+    assert replies.name.endswith(commands.REPLIES)
+    assert commands.reply_fault(*envelope.opened(raw)) is None
 
 
 def test_each_command_that_is_kept_is_one_of_celerys_and_takes_those_arguments() -> None:

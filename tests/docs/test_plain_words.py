@@ -13,7 +13,11 @@ from tests.docs.pages import REPOSITORY
 INSTEAD = {
     r"\bputs? aside\b|\bputting aside\b": "quarantine",
     r"\bin hand\b": "claimed, in progress",
-    r"\b(not|was|is) to be had\b": "cannot be reached, unavailable",
+    r"\b(not|was|is) to be had\b|\bcan(not)? be had\b|\bcannot be asked\b": "cannot be reached, unavailable",
+    r"\b[Tt]ells? (of|that|people)\b": "describes, shows",
+    r"\btells? nothing\b": "too few to compare",
+    r"\banswers what\b|\banswered with the\b": "finishes; gets, returns",
+    r"\bgives? signals\b": "passes signals on",
     r"\bdue[ _]moments?\b": "due time",
     r"; answers (?!/)": "returns",
     r"\b[Nn]one where\b": "None if",
@@ -24,6 +28,10 @@ FOLDERS = (
     "api", "benchmarks", "broker", "client", "core", "db", "docs", "drift", "examples", "models", "monitor", "online",
     "ops", "producer", "src", "tests", "worker",
 )  # fmt: skip
+KINDS = {".py", ".md", ".html", ".js", ".css", ".sql", ".sh", ".yml", ".yaml", ".toml"}
+WHOLE_FOLDERS = ("deploy", ".github", ".ci")
+"""Each of their files is read, whatever its kind."""
+WHOLE_FILES = ("Makefile", "Dockerfile", ".env.example", "tests/containers/bases.Dockerfile")
 KEPT = ("docs/decisions/", "db/schema/migrations/versions/", "tests/docs/test_plain_words.py")
 """Records of their time, migrations whose bytes are released, and this list."""
 IN_TESTS = {
@@ -34,8 +42,14 @@ IN_TESTS = {
     "moments?": "time, timestamp",
     "aside": "quarantined",
 }
-NAMES = {"ANSWERS", "ASIDE", "answer_fault", "answering", "says"}
-"""Four of the product, and a module of the parity suite."""
+NAMES = {"says"}
+"""A module of the parity suite."""
+PRODUCT = (
+    "api/", "broker/", "core/", "db/", "drift/", "models/", "monitor/", "online/", "ops/", "producer/", "worker/",
+)  # fmt: skip
+WIRE_NAMES = {
+    "moments",  # a field of the event tick.missed
+}
 HYPOTHESIS = re.compile(r"@given\(|from hypothesis import ")
 BEFORE_A_DOCSTRING = {tokenize.ENCODING, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
 
@@ -61,6 +75,14 @@ def test_a_word_of_the_dialect_is_in_no_name_or_docstring_of_a_test(words: str) 
     assert found == [], f"write: {IN_TESTS[words]}"
 
 
+@pytest.mark.parametrize("words", IN_TESTS)
+def test_a_word_of_the_dialect_is_in_no_name_of_the_product(words: str) -> None:
+    banned = re.compile(f"(?<![a-z])(?:{words})(?![a-z])", re.IGNORECASE)
+    found = [f"{where}: {name}" for where, name in _names_of_the_product() if banned.search(name)]
+
+    assert found == [], f"write: {IN_TESTS[words]}"
+
+
 def test_a_title_is_a_guarantee_in_under_80_characters() -> None:
     titles = {title for text in _texts().values() for title in re.findall(r"def (test_\w+)", text)}
 
@@ -72,11 +94,14 @@ def test_a_title_is_a_guarantee_in_under_80_characters() -> None:
 def _texts() -> dict[str, str]:
     """Of all files that are read for their words, by their path."""
     files = [
-        file for folder in FOLDERS for kind in ("py", "md", "html") for file in (REPOSITORY / folder).rglob(f"*.{kind}")
+        *(file for folder in FOLDERS for file in (REPOSITORY / folder).rglob("*") if file.suffix in KINDS),
+        *(file for folder in WHOLE_FOLDERS for file in (REPOSITORY / folder).rglob("*") if file.is_file()),
+        *(REPOSITORY / name for name in WHOLE_FILES),
+        *(file for file in REPOSITORY.iterdir() if file.suffix in KINDS),
     ]
     return {
         name: file.read_text("utf-8")
-        for file in [*files, *REPOSITORY.glob("*.md")]
+        for file in files
         if not (name := str(file.relative_to(REPOSITORY))).startswith(KEPT) and name != "CHANGELOG.md"
     }
 
@@ -91,6 +116,21 @@ def _of_tests() -> list[tuple[str, str]]:
         if name.startswith(("tests/", "benchmarks/")) and name.endswith(".py") and banned.search(whole)
         for line, text in _prose(REPOSITORY / name)
     ]
+
+
+@cache
+def _names_of_the_product() -> list[tuple[str, str]]:
+    """All that its code names, without what programs outside of it read."""
+    found = []
+    for name in _texts():
+        if name.startswith(PRODUCT) and name.endswith(".py"):
+            with (REPOSITORY / name).open("rb") as opened:
+                found += [
+                    (f"{name}:{token.start[0]}", token.string)
+                    for token in tokenize.tokenize(opened.readline)
+                    if token.type == tokenize.NAME and token.string not in WIRE_NAMES
+                ]
+    return found
 
 
 def _prose(file: Path) -> Iterator[tuple[int, str]]:

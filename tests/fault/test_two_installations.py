@@ -10,7 +10,7 @@ import pytest
 import redis
 from sqlalchemy import create_engine, make_url
 
-from scorebeat.broker.neighbours import answering
+from scorebeat.broker.neighbours import responding
 from scorebeat.broker.send import waiting
 from scorebeat.core.settings import Settings
 from scorebeat.core.states import RunState
@@ -91,9 +91,9 @@ def test_neither_takes_the_others_messages(one: System, other: System) -> None:
 def test_a_broadcast_reaches_its_own_workers_and_check_names_the_others(one: System, other: System) -> None:
     one.programs.worker("cpu", name="ours")
     other.programs.worker("cpu", name="theirs")
-    wait_for(lambda: answering(one.p.app) and answering(other.p.app))
+    wait_for(lambda: responding(one.p.app) and responding(other.p.app))
 
-    assert {name.partition("@")[0].rstrip("0123456789") for name in answering(one.p.app)} == {"ours"}
+    assert {name.partition("@")[0].rstrip("0123456789") for name in responding(one.p.app)} == {"ours"}
     (line,) = check(one.settings)
     assert line.startswith("ok neighbours: another installation of Scorebeat")
     assert f"keys {other.p.app.prefix()}*, 1 worker listening" in line
@@ -102,7 +102,7 @@ def test_a_broadcast_reaches_its_own_workers_and_check_names_the_others(one: Sys
 def test_two_ledgers_with_one_prefix_are_a_problem_that_check_names(one: System, other: System) -> None:
     copied = other.settings.model_copy(update={"broker_prefix": one.p.app.prefix()})
     other.programs.worker("cpu", name="copied", SCOREBEAT_BROKER_PREFIX=one.p.app.prefix())
-    wait_for(lambda: answering(one.p.app))
+    wait_for(lambda: responding(one.p.app))
 
     lines = check(one.settings)
 
@@ -114,7 +114,7 @@ def test_a_worker_of_our_ledger_that_listens_elsewhere_is_named_by_check(one: Sy
     one.programs.worker("apart", name="elsewhere", SCOREBEAT_BROKER_PREFIX="foo:")
     one.programs.worker("cpu", name="near")
     wait_for(lambda: one.query("SELECT 1 FROM scorebeat.workers WHERE name LIKE 'elsewhere%'"))
-    wait_for(lambda: answering(one.p.app))
+    wait_for(lambda: responding(one.p.app))
 
     lines = [" ".join(line.split()) for line in typed(one.settings, "check").stdout.splitlines()]
 
@@ -134,7 +134,7 @@ def test_a_run_in_progress_goes_on_when_its_programs_get_a_prefix(one: System) -
         wait_for(lambda: waiting(before.p.app, "cpu") == 4)
     with reached(one, broker_prefix=OF_BEFORE) as before:
         before.programs.worker("elsewhere", name="old")
-        wait_for(lambda: answering(before.p.app))
+        wait_for(lambda: responding(before.p.app))
 
         one.programs.control()
         one.programs.worker("cpu")
@@ -165,7 +165,7 @@ def test_programs_that_start_without_the_ledger_wait_for_their_prefix(one: Syste
         one.servers.start("database")
 
     one.until_served("cpu", "control")
-    wait_for(lambda: len(answering(one.p.app)) == 2)
+    wait_for(lambda: len(responding(one.p.app)) == 2)
     run = one.enqueue(one.job("after_the_dark", rows=40))
     assert one.until_finished(run, 120) is RunState.SUCCEEDED
     assert worker.poll() is None

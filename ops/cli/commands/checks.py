@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from scorebeat.broker.app import make_app
 from scorebeat.broker.installation_app import UNREAD_PREFIX
-from scorebeat.broker.neighbours import answering, neighbours
+from scorebeat.broker.neighbours import neighbours, responding
 from scorebeat.broker.permissions import require_rights
 from scorebeat.broker.send import require_broker
 from scorebeat.core.errors import ScorebeatError, ServiceDown
@@ -172,7 +172,7 @@ def _twice(look: Callable[[], _Result]) -> _Result:
 def _of_neighbours(p: Producer) -> Iterator[Finding]:
     with p.engine.connect() as connection:
         own, nodes, alive = installation.own_prefix(connection), workers.nodes(connection), workers.alive(connection)
-    heard = _twice(lambda: answering(p.app))
+    heard = _twice(lambda: responding(p.app))
     yield from _of_silent(p, {workers.node(worker["name"]): worker["queues"] for worker in alive}, heard)
     strangers = sorted(heard - nodes)
     if strangers:
@@ -202,7 +202,7 @@ def _of_neighbours(p: Producer) -> Iterator[Finding]:
 def _of_silent(p: Producer, serving: dict[str, list[str]], heard: set[str]) -> Iterator[Finding]:
     """Workers that the ledger takes for servers of a queue, and that no message of ours reaches."""
     if serving.keys() - heard:
-        heard = heard | _twice(lambda: answering(p.app))  # a busy machine may be slow to answer
+        heard = heard | _twice(lambda: responding(p.app))  # a busy machine may be slow to answer
     silent = sorted(serving.keys() - heard)
     if silent:
         queues = ", ".join(sorted({queue for node in silent for queue in serving[node]}))

@@ -28,7 +28,7 @@ def drop(name: str, yes: bool) -> None:
         tables = f"{lost.predictions:,} predictions in {len(lost.tables)} table{'s' * (len(lost.tables) != 1)}"
         click.echo(f"Readers lose {view}{tables} of job {name}.")
         if not yes:
-            confirm.ask(f"Drop job {name}?")
+            confirm.require_yes(f"Drop job {name}?")
         gone = change_job.drop(p, name, whoami())
     click.echo(f"job {name} is dropped, and {gone.predictions:,} predictions with it")
     if gone.owner is not None:
@@ -55,7 +55,7 @@ def rename(old: str, new: str, yes: bool) -> None:
         if at_stake.view is not None:
             click.echo(f"Readers of predictions.{old} find nothing there any more: it is predictions.{new} then.")
         if not yes:
-            confirm.ask(f"Rename job {old} to {new}?", "Nothing was renamed.")
+            confirm.require_yes(f"Rename job {old} to {new}?", "Nothing was renamed.")
         moved = change_job.rename(p, old, new, whoami())
     click.echo(f"job {old} is {new} now, with {moved.predictions:,} predictions")
     if moved.owner is not None:

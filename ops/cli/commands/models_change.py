@@ -34,7 +34,7 @@ def drop(model: str, yes: bool) -> None:
 def _drop_version(p: Producer, name: str, number: int, *, yes: bool) -> None:
     goes = dropping.look(p, name, number)
     if not yes:
-        confirm.ask(f"Drop model {goes.version} with {goes.predictions:,} predictions?")
+        confirm.require_yes(f"Drop model {goes.version} with {goes.predictions:,} predictions?")
     gone = dropping.drop(p, name, number, whoami())
     click.echo(f"model {gone.version} is dropped, and {gone.predictions:,} predictions with it")
     if gone.note:
@@ -45,7 +45,7 @@ def _drop_model(p: Producer, name: str, *, yes: bool) -> None:
     goes = change_model.look(p, name)
     change_model.require_unused(goes, name)
     if not yes:
-        confirm.ask(f"Drop model {name} with {_versions(goes)} and {goes.predictions:,} predictions?")
+        confirm.require_yes(f"Drop model {name} with {_versions(goes)} and {goes.predictions:,} predictions?")
     gone = change_model.drop(p, name, whoami())
     click.echo(f"model {name} is dropped, and {_versions(gone)} and {gone.predictions:,} predictions with it")
     for line in gone.notes:
@@ -71,7 +71,7 @@ def rename(old: str, new: str, yes: bool) -> None:
             f"Readers of tables such as predictions.JOB__{old}_v1 find them under the new name; the jobs' views stay."
         )
         if not yes:
-            confirm.ask(f"Rename model {old}, {_versions(at_stake)}, to {new}?", "Nothing was renamed.")
+            confirm.require_yes(f"Rename model {old}, {_versions(at_stake)}, to {new}?", "Nothing was renamed.")
         moved = change_model.rename(p, old, new, whoami())
     click.echo(f"model {old} is {new} now, with {_versions(moved)}")
     if moved.jobs:

@@ -6,7 +6,7 @@ from scorebeat.core.errors import UnknownName, UsageError
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
 from scorebeat.db.ledger import failure_groups
-from scorebeat.db.ledger.failure_groups import ASIDE, DEAD, FailureGroup
+from scorebeat.db.ledger.failure_groups import DEAD, QUARANTINED, FailureGroup
 from scorebeat.producer.requests.requeue import requeue
 from tests.integration.requeue.test_requeue import kill_batches
 from tests.support.cli_fixtures import Cli, refused
@@ -77,7 +77,7 @@ def test_a_group_is_of_one_kind_though_rows_and_batches_have_the_same_error(poin
     run = kill_batches(points, job, 2, DISLIKED)
     points.mend()
     dead, quarantined = groups(points, run)
-    assert (dead.kind, dead.match, quarantined.kind, quarantined.match) == (DEAD, DISLIKED, ASIDE, DISLIKED)
+    assert (dead.kind, dead.match, quarantined.kind, quarantined.match) == (DEAD, DISLIKED, QUARANTINED, DISLIKED)
 
     assert requeue(points.producer, run, "ann", group=quarantined.id) == 1
     assert points.batches(run, "state") == ["dead", "dead", "committed", "committed", "pending"]
@@ -147,7 +147,7 @@ def test_the_user_who_requeued_a_group_is_recorded_with_its_error(points: Points
     requeue(points.producer, run, "ann", group=one.id)
 
     assert points.sql("SELECT by, details ->> 'error', details ->> 'rows_from_quarantine' FROM scorebeat.actions"
-                      " WHERE action = 'run.requeued'") == [("ann", f"{ASIDE}: {DISLIKED}", "4")]  # fmt: skip
+                      " WHERE action = 'run.requeued'") == [("ann", f"{QUARANTINED}: {DISLIKED}", "4")]  # fmt: skip
 
 
 def stopped(points: Points) -> tuple[Job, int]:

@@ -267,7 +267,7 @@ def test_a_column_of_every_type_has_a_profile_and_equals_itself(values: pa.Array
 
 def test_too_few_rows_are_not_compared_and_the_reason_names_the_limit() -> None:
     few, enough = profile([1.0] * 999), profile([1.0] * 1000)
-    assert why_not(enough, few, LIMITS) == "the sample has 999 rows, and fewer than min_rows = 1,000 tell nothing"
+    assert why_not(enough, few, LIMITS) == "the sample has 999 rows, too few to compare: min_rows = 1,000"
     assert "the reference has 999 rows" in str(why_not(few, enough, LIMITS))
     with pytest.raises(ValueError, match="min_rows"):
         compare(enough, few, LIMITS)
