@@ -24,7 +24,7 @@ from tests.support.system import System, own_system
 ROWS = pd.DataFrame({"a": [1.5, -2.0, 40.25, 0.5], "b": [3.0, 0.1, -7.5, 2.0], "note": ["w", "x", "y", "z"]})
 SUM = LinearRegression().fit(ROWS[["a", "b"]], ROWS["a"] * 2 + ROWS["b"])
 
-LISTED = scorebeat.Job(name="listed", query="SELECT 1 AS id", key="id", model="sums")
+LISTED = scorebeat.Job(name="listed", query="SELECT 1 AS id", key=("id",), model="sums")
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +253,7 @@ def test_listed_jobs_remove_those_of_their_owner_and_of_no_file(
         table(system, name, ROWS)
     client.apply(jobs_file(tmp_path, "of_file"))
     first, second = (
-        scorebeat.Job(name=name, query=f"SELECT id, a, b FROM {name}", key="id", model=model.partition("/")[0])
+        scorebeat.Job(name=name, query=f"SELECT id, a, b FROM {name}", key=("id",), model=model.partition("/")[0])
         for name in ("first", "second")
     )
 
@@ -262,6 +262,8 @@ def test_listed_jobs_remove_those_of_their_owner_and_of_no_file(
 
     assert (applied.removed, applied.same) == (["first"], ["second"])
     assert {"of_file", "second"} <= {line.name for line in client.jobs()}
+    adopted = client.apply(jobs_file(tmp_path, "of_file", "second"), adopt=True)  # other tests own all jobs
+    assert adopted.same == ["of_file", "second"]
 
 
 @pytest.mark.parametrize(
@@ -332,8 +334,8 @@ def refusing(system: System) -> str:
         ({"due_at": "yesterday"}, "due_at"),
         ({"parameters": {"least": object()}}, "parameters.least is"),
         ({"run_key": " "}, "the run key is blank"),
-        ({"limit": 0}, "a limit of 0 means no row"),
-        ({"limit": -5}, "a limit of -5 means no row"),
+        ({"limit": 0}, "limit is 0; expected a number of rows, 1 or more"),
+        ({"limit": -5}, "limit is -5; expected a number of rows, 1 or more"),
         ({"keys": []}, "the list of keys is empty"),
         ({"keys": "42"}, r"keys is '42'; expected several keys, such as \['42'\]"),
         ({"keys": [None]}, "keys.0 is 'None', a NoneType"),
@@ -381,4 +383,4 @@ def test_every_public_name_is_there_and_importing_them_loads_nothing() -> None:
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert [name for name in loaded if name.startswith("scorebeat")] == ["scorebeat"]
     with pytest.raises(AttributeError, match="no attribute 'conect'"):
-        scorebeat.conect  # noqa: B018 -- the look itself
+        scorebeat.conect  # type: ignore[attr-defined]  # noqa: B018 -- the look itself; a checker finds it too
