@@ -7,14 +7,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from scorebeat.client.models import Models
+from scorebeat.client.own_errors import own_errors, with_own_errors
 from scorebeat.client.run import Run
-from scorebeat.client.values import key_of, parameters_of
+from scorebeat.client.values import count_of, jobs_of, key_of, parameters_of
 from scorebeat.core.data_folder import joined
 from scorebeat.core.errors import UsageError
 from scorebeat.core.jobs.job import Job
-from scorebeat.core.jobs.jobs_file import OWNER, JobsFile, read_files
+from scorebeat.core.jobs.jobs_file import read_files
 from scorebeat.core.settings import load_settings
-from scorebeat.db.connect.engine import reachable
 from scorebeat.db.ledger import quality
 from scorebeat.db.ledger.quality import JobQuality
 from scorebeat.db.ledger.runs import Selection
@@ -36,6 +36,7 @@ Key = Any
 """A key: one value, or a sequence of one value a key column."""
 
 
+@with_own_errors
 class Client:
     """Jobs, runs, models and predictions of one installation. Threads may share it; close it when done."""
 
@@ -51,7 +52,7 @@ class Client:
         loaded = load_settings(own_settings)
         client = cls(Producer(loaded if "database_url" in own_settings else joined(loaded), "client"))
         try:
-            with reachable(client._p.url), client._p.engine.connect() as connection:
+            with own_errors(client._p.url), client._p.engine.connect() as connection:
                 revisions.require_usable(connection)
         except BaseException:
             client.close()
@@ -91,7 +92,8 @@ class Client:
         can be retried. `due_at` and `parameters` are values of the query; a time without a zone is in the job's time
         zone. `rescore` scores every row anew.
 
-        Raises UnknownName, RunOpen while the job has an open run, QueryError, SignatureError, UsageError for a wrong
+        Raises UnknownName, RunOpen while the job has an open run, RunHeld while a run of it waits for `release` or
+        `discard`, SourceLocked while a table of the query is locked, QueryError, SignatureError, UsageError for a wrong
         argument, or ServiceDown; then nothing was enqueued.
         """
         from scorebeat.broker.send import require_broker  # noqa: PLC0415 -- Celery, which readers do not need
@@ -100,6 +102,8 @@ class Client:
             raise UsageError(
                 f"keys is {keys[:60]!r}; expected several keys, such as [{keys[:60]!r}]. Nothing was enqueued"
             )
+        if limit is not None:
+            limit = count_of("limit", limit, "a number of rows", least=1)
         wanted_keys = None if keys is None else tuple(key_of(key, position) for position, key in enumerate(keys))
         require_broker(self._p.app)
         version = checked_version(self._p, job, model, where, wanted_keys)
@@ -111,25 +115,27 @@ class Client:
         return Run(self._p, made.run_id, is_new=made.is_new)
 
     def run(self, number: int) -> Run:
-        """The run of that number. Raises UnknownName."""
-        found = Run(self._p, number)
+        """The run of that number. Raises UnknownName, or UsageError if it is no number."""
+        found = Run(self._p, count_of("number", number, "the number of a run", least=1))
         found.status()
         return found
 
     def runs(self, job: str | None = None, *, limit: int = 50) -> list[RunLine]:
-        """The newest runs first, of one job or of all."""
-        with reachable(self._p.url), results.reading(self._p.engine) as connection:
+        """The newest runs first, of one job or of all, at most `limit` of them. Raises UsageError for a wrong limit."""
+        limit = count_of("limit", limit, "a number of runs", least=1)
+        with results.reading(self._p.engine) as connection:
             return run_pages.runs(connection, job=job, states=[], before=None, limit=limit)
 
     def jobs(self) -> list[JobLine]:
         """The jobs by name: when each is due, how its last run ended, why it was last skipped."""
-        with reachable(self._p.url), results.reading(self._p.engine) as connection:
+        with results.reading(self._p.engine) as connection:
             return job_lines.listing(connection)
 
     def apply(
         self,
         jobs: str | Path | Sequence[Job] | None = None,
         *,
+        owner: str | None = None,
         dry_run: bool = False,
         prune: bool = False,
         adopt: bool = False,
@@ -137,16 +143,19 @@ class Client:
     ) -> Applied:
         """Apply a jobs file, a folder of them, or these jobs to the ledger, all or nothing; None is SCOREBEAT_JOBS.
 
-        `dry_run` changes nothing. `prune` removes jobs that the file owns and no longer names. `adopt` takes over jobs
-        of another file. `force` applies a change by which readers lose predictions.
+        A list needs `owner`, the name under which the ledger keeps whose jobs they are; a file has one of its own.
+        `dry_run` changes nothing. `prune` removes jobs that the owner has in the ledger and not here. `adopt` takes
+        over jobs of another owner. `force` applies a change by which readers lose predictions.
 
         Raises JobsFileError, or UsageError with all mistakes together.
         """
         options = ApplyOptions(prune, adopt, force)
         if jobs is None or isinstance(jobs, str | Path):
+            if owner is not None:
+                raise UsageError("owner is for a list of jobs; a jobs file has it at its top. Nothing was applied")
             files = read_files(self._p.settings.jobs if jobs is None else Path(jobs))
         else:
-            files = [JobsFile(Path(OWNER), OWNER, tuple(jobs))]
+            files = [jobs_of(jobs, owner)]
         if dry_run:
             return applying.difference(self._p, files, options)
         return applying.apply_files(self._p, files, whoami(), options)
@@ -160,7 +169,7 @@ class Client:
 
         Raises UnknownName.
         """
-        with reachable(self._p.url), results.reading(self._p.engine) as connection:
+        with results.reading(self._p.engine) as connection:
             return quality.of_job(connection, job)
 
     def predictions(self, job: str) -> "pa.Table":
@@ -173,8 +182,7 @@ class Client:
         """
         from scorebeat.db.reports import published  # noqa: PLC0415 -- loads Arrow
 
-        with reachable(self._p.url):
-            return published.table(self._p.engine, self._p.url, job)
+        return published.table(self._p.engine, self._p.url, job)
 
     def predict(self, model: str, rows: Any) -> Any:
         """Score rows now, in this process, by `iris`, the published version, or `iris/3`; nothing is stored.

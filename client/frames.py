@@ -1,12 +1,15 @@
 """A caller's rows as Arrow, and predictions in the same kind of table as the rows."""
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
 
 from scorebeat.core.errors import SignatureError
 from scorebeat.models.inputs.own_rows import plain_types
+
+EXPECTED = "expected a DataFrame, a pyarrow.Table, or a list of dicts with a value by the name of each input"
 
 
 def columns(rows: Any) -> pa.RecordBatch:
@@ -44,9 +47,12 @@ def _table(rows: Any) -> pa.Table:
         return rows
     if isinstance(rows, pa.RecordBatch):
         return pa.Table.from_batches([rows])
-    if isinstance(rows, list):
-        return pa.Table.from_pylist(rows)
-    raise TypeError(f"a {type(rows).__name__} was given; expected a DataFrame, a pyarrow.Table or a list of dicts")
+    if not isinstance(rows, list):
+        raise TypeError(f"a {type(rows).__name__} was given; {EXPECTED}")
+    for position, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise TypeError(f"row {position} is a {type(row).__name__}; {EXPECTED}")
+    return pa.Table.from_pylist(rows)
 
 
 def _is(rows: Any, library: str) -> bool:

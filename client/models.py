@@ -3,18 +3,19 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from scorebeat.client.own_errors import with_own_errors
 from scorebeat.core.errors import UsageError
 from scorebeat.core.identifiers import version_of
-from scorebeat.db.connect.engine import reachable
 from scorebeat.db.ledger import model_versions as versions
 from scorebeat.db.ledger.model_versions import Version
 from scorebeat.db.reports import results
 from scorebeat.producer.context import Producer, whoami
 from scorebeat.producer.versions import publish as publishing
-from scorebeat.producer.versions.comparison import Compared, compare
+from scorebeat.producer.versions.comparison import VersionComparison, compare
 from scorebeat.producer.versions.publish import Added
 
 
+@with_own_errors
 class Models:
     """`client.models`."""
 
@@ -23,7 +24,7 @@ class Models:
 
     def versions(self) -> list[Version]:
         """All versions, by model and number."""
-        with reachable(self._p.url), results.reading(self._p.engine) as connection:
+        with results.reading(self._p.engine) as connection:
             return versions.listing(connection)
 
     def add(  # noqa: PLR0913 -- each is a keyword
@@ -73,7 +74,7 @@ class Models:
         of_job = SampleJob(self._p, sample_job, MOST) if sample_job is not None else None
         return publishing.add(self._p, source, name, whoami(), options, rows or of_job)
 
-    def compare(self, version: str, with_version: str | None = None) -> list[Compared]:
+    def compare(self, version: str, with_version: str | None = None) -> list[VersionComparison]:
         """Compare two versions, one entry for each job that uses the model; None is the published version.
 
         Raises UnknownName, or UsageError if there is nothing to compare.

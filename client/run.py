@@ -4,13 +4,14 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from scorebeat.client.own_errors import with_own_errors
+from scorebeat.client.values import count_of
 from scorebeat.core.errors import RunNotSucceeded, RunStillOpen, UsageError
 from scorebeat.core.states import RunState
 from scorebeat.db.connect import database_clock
-from scorebeat.db.connect.engine import reachable
 from scorebeat.db.ledger import failure_groups
 from scorebeat.db.ledger.failure_groups import FailureGroup
-from scorebeat.db.ledger.profiles import Compared
+from scorebeat.db.ledger.profiles import RunDrift
 from scorebeat.db.reports import drift, forecasts, results, run_pages, status
 from scorebeat.db.reports.status import RunLine
 from scorebeat.producer.context import Producer, whoami
@@ -44,6 +45,7 @@ class Progress:
     """Why no end of an open run is forecast."""
 
 
+@with_own_errors
 class Run:
     """A run of the ledger. Only its number is kept: each call reads the ledger anew."""
 
@@ -58,13 +60,13 @@ class Run:
 
     def status(self) -> RunLine:
         """Its line in the list of runs. Raises UnknownName."""
-        with reachable(self._p.url), results.reading(self._p.engine) as connection:
+        with results.reading(self._p.engine) as connection:
             return status.get(connection, self.id)
 
     @property
     def progress(self) -> Progress:
         """How far it is now."""
-        with reachable(self._p.url), results.reading(self._p.engine) as connection:
+        with results.reading(self._p.engine) as connection:
             line = status.get(connection, self.id)
             pace = run_pages.pace(connection, line)
             found = forecasts.of_runs(connection, [line])[self.id]
@@ -90,8 +92,7 @@ class Run:
         `check` is False; RunStillOpen when the time is over: the run goes on. A `partial` run that left no more out
         than `max_quarantined` quarantined rows passes the check, too.
         """
-        if max_quarantined < 0:
-            raise UsageError(f"max_quarantined is {max_quarantined}; expected a number of rows, 0 or more")
+        max_quarantined = count_of("max_quarantined", max_quarantined, "a number of rows", least=0)
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
         deadline = None if seconds is None else time.monotonic() + seconds
         while not (line := self.status()).is_final:
@@ -124,7 +125,7 @@ class Run:
     def failures(self) -> list[FailureGroup]:
         """What failed, grouped by error, the most frequent first."""
         found: list[FailureGroup] = []
-        with reachable(self._p.url), results.reading(self._p.engine) as connection:
+        with results.reading(self._p.engine) as connection:
             status.get(connection, self.id)
             while not found or len(found) % GROUPS == 0:
                 after = found[-1].place if found else None
@@ -149,9 +150,9 @@ class Run:
         """Stop it: what it scored stays, the rest is pending for the next run. False if it had ended already."""
         return by_hand.cancel(self._p, self.id, whoami())
 
-    def drift(self) -> Compared:
+    def drift(self) -> RunDrift:
         """How far its inputs and outputs are from the reference, by column; without a comparison, why not."""
-        with reachable(self._p.url), results.reading(self._p.engine) as connection:
+        with results.reading(self._p.engine) as connection:
             return drift.of_run(connection, self.id)
 
     def release(self, why: str = "") -> RunLine:

@@ -13,7 +13,7 @@ from scorebeat.db.connect import database_clock
 from scorebeat.db.ledger import jobs, profiles
 from scorebeat.db.ledger import quality as readings
 from scorebeat.db.ledger.jobs import JobRow
-from scorebeat.db.ledger.profiles import Compared
+from scorebeat.db.ledger.profiles import RunDrift
 from scorebeat.db.ledger.quality import JobQuality
 from scorebeat.db.reports import job_history, mornings, status
 from scorebeat.db.reports.job_history import RunOutputs
@@ -52,7 +52,7 @@ class JobReport:
     durations: Chart
     speeds: Chart
     outputs: tuple[Chart, ...]
-    compared: tuple[Compared, ...]
+    compared: tuple[RunDrift, ...]
     heat_map: HeatMap
     distributions: tuple[Chart, ...]
     not_drawn: tuple[str, ...]
@@ -109,7 +109,7 @@ def job_report(connection: Connection, name: str, chosen: Measure | None = None)
     )
 
 
-def _of_interest(compared: Sequence[Compared]) -> list[Measure]:
+def _of_interest(compared: Sequence[RunDrift]) -> list[Measure]:
     """What drifted in the newest run; else the measure that is farthest from its reference."""
     if not compared or not compared[-1].findings:
         return []

@@ -8,7 +8,8 @@ from typing import Any
 from celery.worker.control import Panel
 
 from scorebeat.broker.guard.envelope import is_count, is_word
-from scorebeat.core.jobs.job import BROKERS_OWN, LONGEST_IDENTIFIER, QUEUE_NAME
+from scorebeat.core.identifiers import LONGEST_IDENTIFIER
+from scorebeat.core.jobs.job import BROKERS_OWN, QUEUE_NAME
 
 MAILBOX = "celery.pidbox"
 """The end of the name of the broker's channel for commands."""

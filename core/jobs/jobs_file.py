@@ -27,6 +27,12 @@ class JobsFile:
     """Read together with all files of its folder."""
 
 
+def is_owner(name: object) -> bool:
+    """Whether it can name the owner of jobs."""
+    is_name = isinstance(name, str) and name.strip() == name and name.isprintable()
+    return is_name and 0 < len(str(name)) <= LONGEST_OWNER
+
+
 def read_files(path: Path) -> list[JobsFile]:
     """The jobs file, or each `*.toml` of a folder. Raises JobsFileError, also if two files have one owner or job."""
     if not path.is_dir():
@@ -69,8 +75,7 @@ def read_file(path: Path) -> JobsFile:
             if job is not None:
                 jobs.append(job)
     owner = documents[0].data.get("owner", path.name)
-    is_name = isinstance(owner, str) and owner.strip() == owner and owner.isprintable()
-    if not is_name or not 0 < len(owner) <= LONGEST_OWNER:
+    if not is_owner(owner):
         what = f"is {shown(owner)}; expected a name in quotes of at most {LONGEST_OWNER} characters, such as 'team-a'"
         mistakes.append(Mistake(documents[0].line(("owner",)), "owner", what))
     if mistakes:

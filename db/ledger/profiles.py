@@ -49,7 +49,7 @@ def store_sql(held: Claim, profile: bytes) -> str:
 
 
 @dataclass(frozen=True)
-class Compared:
+class RunDrift:
     """A run's profile, and what the comparison with the reference found."""
 
     run: int
@@ -318,13 +318,13 @@ _COMPARED = (
 )
 
 
-def compared(connection: Connection, run_id: int) -> Compared | None:
+def compared(connection: Connection, run_id: int) -> RunDrift | None:
     """What the comparison of the run found; None if it has no profile."""
     found = connection.execute(text(f"{_COMPARED} WHERE p.run_id = :run"), {"run": run_id}).one_or_none()
     return None if found is None else _compared(found)
 
 
-def newest_compared(connection: Connection, job: str, limit: int) -> list[Compared]:
+def newest_compared(connection: Connection, job: str, limit: int) -> list[RunDrift]:
     """The newest runs of the job that were compared with a reference, the oldest first."""
     found = connection.execute(
         text(f"{_COMPARED} WHERE p.job = :job AND p.findings IS NOT NULL ORDER BY p.run_id DESC LIMIT :limit"),
@@ -333,9 +333,9 @@ def newest_compared(connection: Connection, job: str, limit: int) -> list[Compar
     return [_compared(row) for row in found][::-1]
 
 
-def _compared(row: Row[Any]) -> Compared:
+def _compared(row: Row[Any]) -> RunDrift:
     findings = None if row.findings is None else tuple(Finding.from_json(data) for data in row.findings)
-    return Compared(**{**row._mapping, "findings": findings})
+    return RunDrift(**{**row._mapping, "findings": findings})
 
 
 def newest(connection: Connection, job: str) -> int | None:

@@ -5,10 +5,10 @@ from sqlalchemy import Connection
 from scorebeat.core.errors import UsageError
 from scorebeat.core.states import FINAL_RUN
 from scorebeat.db.ledger import profiles, runs
-from scorebeat.db.ledger.profiles import Compared
+from scorebeat.db.ledger.profiles import RunDrift
 
 
-def of_run(connection: Connection, run_id: int) -> Compared:
+def of_run(connection: Connection, run_id: int) -> RunDrift:
     """The comparison of the run; if there is none, why not. Raises UnknownName."""
     run = runs.get(connection, run_id)
     found = profiles.compared(connection, run_id)
@@ -20,10 +20,10 @@ def of_run(connection: Connection, run_id: int) -> Compared:
         why_not = "the run is open; it is compared when it has ended"
     else:
         why_not = f"the run is {run.state}, and no row that it scored was looked at"
-    return Compared(run_id, found.rows if found is not None else 0, None, why_not, None, None)
+    return RunDrift(run_id, found.rows if found is not None else 0, None, why_not, None, None)
 
 
-def of_job(connection: Connection, job: str) -> Compared:
+def of_job(connection: Connection, job: str) -> RunDrift:
     """Of the newest run that was compared; if none was, of the newest that has a profile. Raises UsageError."""
     run_id = profiles.newest(connection, job)
     if run_id is None:
@@ -31,7 +31,7 @@ def of_job(connection: Connection, job: str) -> Compared:
     return of_run(connection, run_id)
 
 
-def in_words(compared: Compared) -> str:
+def in_words(compared: RunDrift) -> str:
     """`compared with run 3: 2 of 10 columns too far`, or why nothing was compared."""
     if compared.findings is None:
         return f"nothing was compared: {compared.why_not}"

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from scorebeat.core.jobs.drift_limits import DriftLimits
-from scorebeat.db.ledger.profiles import Compared
+from scorebeat.db.ledger.profiles import RunDrift
 from scorebeat.db.reports.job_history import MeasureHistogram, RunOutputs
 from scorebeat.drift.finding import Finding
 from scorebeat.monitor import formatting
@@ -119,7 +119,7 @@ class HeatMap:
     """Measures beyond `MEASURES`, all of them without drift unless `MEASURES` have drifted."""
 
 
-def heat_map(found: Sequence[Compared], limits: DriftLimits) -> HeatMap:
+def heat_map(found: Sequence[RunDrift], limits: DriftLimits) -> HeatMap:
     """A line for each measure, a column for each run; those that drifted in most runs come first."""
     by_run = [{(one.side, one.name): one for one in run.findings or ()} for run in found]
     both = list(zip(found, by_run, strict=True))

@@ -25,7 +25,7 @@ CONSTANT_FROM = 100
 
 
 @dataclass(frozen=True)
-class Compared:
+class VersionComparison:
     """The comparison of two versions for one job."""
 
     job: str
@@ -39,7 +39,7 @@ class Compared:
     """The versions, of the two, without predictions for the job."""
 
 
-def compare(p: Producer, name: str, version: int, other: int | None = None) -> list[Compared]:
+def compare(p: Producer, name: str, version: int, other: int | None = None) -> list[VersionComparison]:
     """Compare the versions, one entry for each job that uses the model; by default `other` is the published version.
 
     Changes nothing. Raises UnknownName, UsageError if there is nothing to compare, SignatureError if predictions are
@@ -156,15 +156,15 @@ def _covered(reader: Connection, job: Job, mine: PredictionSet | None, theirs: P
     return agreement.covered(reader, now, mine, theirs, of_all_runs=parameter_values.differ_by_run(reader, job))
 
 
-def _compared(reader: Connection, job: Job, candidate: Version, beside: Version) -> Compared:
+def _compared(reader: Connection, job: Job, candidate: Version, beside: Version) -> VersionComparison:
     mine, theirs = (prediction_sets.shown(reader, job, v.version) for v in (candidate, beside))
     both = (mine, str(candidate)), (theirs, str(beside))
     empty = tuple(version for one, version in both if one is None or not agreement.has_rows(reader, one))
     if theirs is None:
-        return Compared(job.name, str(candidate), str(beside), None, None, empty)
+        return VersionComparison(job.name, str(candidate), str(beside), None, None, empty)
     rows, scored = _covered(reader, job, mine, theirs)
     found = agreement.compare(reader, mine, theirs) if mine is not None else None
-    return Compared(job.name, str(candidate), str(beside), scored / rows if rows else None, found, empty)
+    return VersionComparison(job.name, str(candidate), str(beside), scored / rows if rows else None, found, empty)
 
 
 def unscored(p: Producer, name: str, version: int) -> list[str]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scorebeat.client.client import Client
+    from scorebeat.client.models import Models
     from scorebeat.client.run import Progress, Run
     from scorebeat.core.errors import (
         InputError,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         NotPermitted,
         OutputError,
         QueryError,
+        RunHeld,
         RunNotSucceeded,
         RunOpen,
         RunStillOpen,
@@ -31,14 +33,29 @@ if TYPE_CHECKING:
         ServiceDown,
         SettingsError,
         SignatureError,
+        SourceLocked,
         StoreError,
         UnknownName,
         UsageError,
     )
+    from scorebeat.core.jobs.job import Job
+    from scorebeat.core.states import RunState
+    from scorebeat.db.ledger.failure_groups import FailureGroup
+    from scorebeat.db.ledger.model_versions import Version
+    from scorebeat.db.ledger.profiles import RunDrift
+    from scorebeat.db.ledger.quality import JobQuality, QualityWeek
+    from scorebeat.db.predictions.comparison import Agreement
+    from scorebeat.db.reports.job_lines import JobLine
+    from scorebeat.db.reports.status import RunLine
+    from scorebeat.drift.finding import Finding
+    from scorebeat.producer.requests.apply import Applied
+    from scorebeat.producer.versions.comparison import VersionComparison
+    from scorebeat.producer.versions.publish import Added
 
 _ERRORS = "scorebeat.core.errors"
 _MODULES = {
     "Client": "scorebeat.client.client",
+    "Models": "scorebeat.client.models",
     "Progress": "scorebeat.client.run",
     "Run": "scorebeat.client.run",
     "InputError": _ERRORS,
@@ -47,6 +64,7 @@ _MODULES = {
     "NotPermitted": _ERRORS,
     "OutputError": _ERRORS,
     "QueryError": _ERRORS,
+    "RunHeld": _ERRORS,
     "RunNotSucceeded": _ERRORS,
     "RunOpen": _ERRORS,
     "RunStillOpen": _ERRORS,
@@ -54,32 +72,64 @@ _MODULES = {
     "ServiceDown": _ERRORS,
     "SettingsError": _ERRORS,
     "SignatureError": _ERRORS,
+    "SourceLocked": _ERRORS,
     "StoreError": _ERRORS,
     "UnknownName": _ERRORS,
     "UsageError": _ERRORS,
+    "Job": "scorebeat.core.jobs.job",
+    "RunState": "scorebeat.core.states",
+    "FailureGroup": "scorebeat.db.ledger.failure_groups",
+    "Version": "scorebeat.db.ledger.model_versions",
+    "RunDrift": "scorebeat.db.ledger.profiles",
+    "JobQuality": "scorebeat.db.ledger.quality",
+    "QualityWeek": "scorebeat.db.ledger.quality",
+    "Agreement": "scorebeat.db.predictions.comparison",
+    "JobLine": "scorebeat.db.reports.job_lines",
+    "RunLine": "scorebeat.db.reports.status",
+    "Finding": "scorebeat.drift.finding",
+    "Applied": "scorebeat.producer.requests.apply",
+    "VersionComparison": "scorebeat.producer.versions.comparison",
+    "Added": "scorebeat.producer.versions.publish",
 }
 """Loaded at first use: a worker's start does not pay for them."""
 
 __all__ = [
+    "Added",
+    "Agreement",
+    "Applied",
     "Client",
+    "FailureGroup",
+    "Finding",
     "InputError",
+    "Job",
+    "JobLine",
+    "JobQuality",
     "JobsFileError",
     "ModelError",
+    "Models",
     "NotPermitted",
     "OutputError",
     "Progress",
+    "QualityWeek",
     "QueryError",
     "Run",
+    "RunDrift",
+    "RunHeld",
+    "RunLine",
     "RunNotSucceeded",
     "RunOpen",
+    "RunState",
     "RunStillOpen",
     "ScorebeatError",
     "ServiceDown",
     "SettingsError",
     "SignatureError",
+    "SourceLocked",
     "StoreError",
     "UnknownName",
     "UsageError",
+    "Version",
+    "VersionComparison",
     "connect",
 ]
 
@@ -99,10 +149,12 @@ def connect(database_url: str | None = None, **settings: Any) -> "Client":
     return Client.connect(database_url, **settings)
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(import_module(_MODULES[name]), name)
-    raise AttributeError(f"module 'scorebeat' has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker must find a misspelt name
+
+    def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            return getattr(import_module(_MODULES[name]), name)
+        raise AttributeError(f"module 'scorebeat' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -6,7 +6,7 @@ import click
 
 from scorebeat.core.errors import UsageError
 from scorebeat.db.ledger import jobs
-from scorebeat.db.ledger.profiles import Compared
+from scorebeat.db.ledger.profiles import RunDrift
 from scorebeat.db.reports import drift as comparisons
 from scorebeat.db.reports import status
 from scorebeat.ops.cli import output as out
@@ -84,7 +84,7 @@ def discard(run: int, why: str) -> None:
     click.echo(f"run {run} of job {line.job} is {line.state}: {out.cell(line.reason)}")
 
 
-def _json(compared: Compared, state: str) -> dict[str, Any]:
+def _json(compared: RunDrift, state: str) -> dict[str, Any]:
     """The names are a promise to programs, the same as over HTTP."""
     findings = None if compared.findings is None else [finding.columns for finding in compared.findings]
     return {

@@ -14,7 +14,7 @@ from scorebeat.ops.cli.context import database
 from scorebeat.producer.context import whoami
 from scorebeat.producer.versions import comparison
 from scorebeat.producer.versions import publish as publishing
-from scorebeat.producer.versions.comparison import Compared, share
+from scorebeat.producer.versions.comparison import VersionComparison, share
 
 OUTPUT_COLUMNS = ("output", "equal", "largest_difference", "mean_difference")
 
@@ -110,7 +110,7 @@ def _note_unscored(version: str, jobs: list[str]) -> None:
         )
 
 
-def _print(compared: Compared) -> None:
+def _print(compared: VersionComparison) -> None:
     found = compared.agreement
     for version in compared.never_scored:
         click.echo(
@@ -143,7 +143,7 @@ def _print(compared: Compared) -> None:
             click.echo(f"{words} {', '.join(names)}")
 
 
-def _json(compared: Compared) -> dict[str, Any]:
+def _json(compared: VersionComparison) -> dict[str, Any]:
     """The comparison in JSON. JSON has no NaN, so a difference that is not finite is null."""
     head = asdict(compared)
     found: dict[str, Any] = head.pop("agreement") or {field.name: None for field in fields(Agreement)}

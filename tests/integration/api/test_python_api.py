@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,18 @@ import pyarrow as pa
 import pytest
 import skops.io
 from sklearn.linear_model import LinearRegression
+from sqlalchemy import Connection
 
 import scorebeat
 from scorebeat.core.queues import CONTROL_QUEUE, PLAN_QUEUE
+from scorebeat.db.reports import results, run_pages
 from tests.support.source_tables import KEYS
 from tests.support.system import System, own_system
 
 ROWS = pd.DataFrame({"a": [1.5, -2.0, 40.25, 0.5], "b": [3.0, 0.1, -7.5, 2.0], "note": ["w", "x", "y", "z"]})
 SUM = LinearRegression().fit(ROWS[["a", "b"]], ROWS["a"] * 2 + ROWS["b"])
+
+LISTED = scorebeat.Job(name="listed", query="SELECT 1 AS id", key=("id",), model="sums")
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +187,105 @@ def test_rows_are_predicted_as_a_batch_would_be(client: scorebeat.Client, model:
         client.predict("sum", frame)
 
 
+@pytest.mark.parametrize(
+    ("rows", "wrong"),
+    [
+        ([1, 2], "row 0 is a int"),
+        ([{"a": 1.0, "b": 2.0}, None], "row 1 is a NoneType"),
+        ([("a", 1)], "row 0 is a tuple"),
+        ("a", "a str was given"),
+    ],
+)
+def test_rows_that_are_no_table_are_refused_with_the_expected_kinds(
+    client: scorebeat.Client, model: str, rows: Any, wrong: str
+) -> None:
+    with pytest.raises(scorebeat.SignatureError, match=rf"{wrong}; expected a DataFrame, .* list of dicts .* input"):
+        client.predict(model, rows)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda client: client.runs(limit=-1), "limit is -1; expected a number of runs, 1 or more"),
+        (lambda client: client.runs(limit="5"), "limit is '5'; expected a number of runs"),
+        (lambda client: client.runs(limit=10**19), "limit is 10000000000000000000; expected"),
+        (lambda client: client.run("seven"), "number is 'seven'; expected the number of a run"),
+        (lambda client: client.enqueue("any", limit=1.5), "limit is 1.5; expected a number of rows"),
+    ],
+)
+def test_a_wrong_count_is_refused_by_its_name(
+    client: scorebeat.Client, call: Callable[[scorebeat.Client], object], message: str
+) -> None:
+    with pytest.raises(scorebeat.UsageError, match=message):
+        call(client)
+
+
+def test_a_statement_past_its_time_limit_raises_an_error_of_the_product(
+    system: System, client: scorebeat.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "PATIENCE", "50ms")
+    with system.engine.begin() as connection:
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '60s'")
+        connection.exec_driver_sql("LOCK TABLE scorebeat.runs IN ACCESS EXCLUSIVE MODE")
+
+        with pytest.raises(scorebeat.ScorebeatError, match=r"ended a statement: .*timeout.*undone; try again"):
+            client.runs()
+
+
+def test_an_error_of_the_database_shows_no_value_of_a_row(
+    client: scorebeat.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(connection: Connection, **_: object) -> None:
+        connection.exec_driver_sql("SELECT CAST('secret' AS int)")
+
+    monkeypatch.setattr(run_pages, "runs", fails)
+
+    with pytest.raises(scorebeat.ScorebeatError, match="PostgreSQL refused a statement: ") as caught:
+        client.runs()
+
+    assert "secret" not in str(caught.value)
+
+
+def test_listed_jobs_remove_those_of_their_owner_and_of_no_file(
+    system: System, client: scorebeat.Client, model: str, tmp_path: Path
+) -> None:
+    for name in ("of_file", "first", "second"):
+        table(system, name, ROWS)
+    client.apply(jobs_file(tmp_path, "of_file"))
+    first, second = (
+        scorebeat.Job(name=name, query=f"SELECT id, a, b FROM {name}", key=("id",), model=model.partition("/")[0])
+        for name in ("first", "second")
+    )
+
+    assert client.apply([first, second], owner="notebook").added == ["first", "second"]
+    applied = client.apply([second], owner="notebook", prune=True)
+
+    assert (applied.removed, applied.same) == (["first"], ["second"])
+    assert {"of_file", "second"} <= {line.name for line in client.jobs()}
+    adopted = client.apply(jobs_file(tmp_path, "of_file", "second"), adopt=True)  # other tests own all jobs
+    assert adopted.same == ["of_file", "second"]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "options", "message"),
+    [
+        (["jobs.toml"], {"owner": "notebook"}, r"jobs.0 is 'jobs.toml', a str; expected a scorebeat.Job"),
+        (7, {}, "jobs is a int; expected the path of a jobs file"),
+        ([LISTED], {}, "name their owner, such as owner='notebook'"),
+        ([LISTED], {"prune": True}, "name their owner, such as owner='notebook'"),
+        (LISTED, {"owner": "notebook"}, "jobs is a Job; expected .* a list of scorebeat.Job"),
+        ([LISTED], {"owner": " "}, "owner is ' '; expected a name"),
+        ([LISTED, LISTED], {"owner": "notebook"}, "jobs has listed twice"),
+        ("jobs.toml", {"owner": "notebook"}, "owner is for a list of jobs"),
+    ],
+)
+def test_jobs_that_cannot_be_applied_are_refused_with_the_reason(
+    client: scorebeat.Client, jobs: Any, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(scorebeat.UsageError, match=message):
+        client.apply(jobs, **options)
+
+
 @pytest.mark.parametrize("keys", ["uuid", "text", "two columns"])
 def test_predictions_of_every_kind_of_key_are_an_arrow_table(
     system: System, client: scorebeat.Client, keys: str
@@ -231,8 +334,8 @@ def refusing(system: System) -> str:
         ({"due_at": "yesterday"}, "due_at"),
         ({"parameters": {"least": object()}}, "parameters.least is"),
         ({"run_key": " "}, "the run key is blank"),
-        ({"limit": 0}, "a limit of 0 means no row"),
-        ({"limit": -5}, "a limit of -5 means no row"),
+        ({"limit": 0}, "limit is 0; expected a number of rows, 1 or more"),
+        ({"limit": -5}, "limit is -5; expected a number of rows, 1 or more"),
         ({"keys": []}, "the list of keys is empty"),
         ({"keys": "42"}, r"keys is '42'; expected several keys, such as \['42'\]"),
         ({"keys": [None]}, "keys.0 is 'None', a NoneType"),
@@ -280,4 +383,4 @@ def test_every_public_name_is_there_and_importing_them_loads_nothing() -> None:
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert [name for name in loaded if name.startswith("scorebeat")] == ["scorebeat"]
     with pytest.raises(AttributeError, match="no attribute 'conect'"):
-        scorebeat.conect  # noqa: B018 -- the look itself
+        scorebeat.conect  # type: ignore[attr-defined]  # noqa: B018 -- the look itself; a checker finds it too

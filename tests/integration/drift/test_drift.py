@@ -32,7 +32,7 @@ def normal(points: Points, rows: int, mean: float = 0.0, seed: float = 0.1) -> N
     points.sql("ANALYZE points")
 
 
-def compared(points: Points, run_id: int) -> profiles.Compared:
+def compared(points: Points, run_id: int) -> profiles.RunDrift:
     with points.engine.connect() as connection:
         found = profiles.compared(connection, run_id)
     assert found is not None

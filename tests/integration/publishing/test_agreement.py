@@ -13,7 +13,7 @@ from scorebeat.core.errors import UnknownName, UsageError
 from scorebeat.db.predictions.comparison import OutputAgreement
 from scorebeat.models.contract import Input, Signature
 from scorebeat.producer.versions import comparison
-from scorebeat.producer.versions.comparison import Compared
+from scorebeat.producer.versions.comparison import VersionComparison
 from tests.support.cli_fixtures import Cli, scorebeat
 from tests.support.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.support.ledger_rows import MODEL, a_job
@@ -32,7 +32,7 @@ def with_outputs(**outputs: pa.DataType) -> dict[str, Any]:
     return Signature(inputs, pa.schema(list(outputs.items()))).to_json()
 
 
-def compared(ledger: Ledger, version: int = 2, other: int | None = None) -> Compared:
+def compared(ledger: Ledger, version: int = 2, other: int | None = None) -> VersionComparison:
     (found,) = comparison.compare(ledger.producer, MODEL, version, other)
     return found
 

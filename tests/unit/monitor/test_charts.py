@@ -7,7 +7,7 @@ import pytest
 
 from scorebeat.core.jobs.drift_limits import DriftLimits
 from scorebeat.core.states import RunState
-from scorebeat.db.ledger.profiles import Compared
+from scorebeat.db.ledger.profiles import RunDrift
 from scorebeat.db.ledger.quality import QualityWeek
 from scorebeat.db.reports.job_history import Day, RunOutputs
 from scorebeat.db.reports.status import RunLine
@@ -114,8 +114,8 @@ def finding(name: str, psi: float | None, *reasons: str) -> Finding:
     return Finding("input", name, psi, None, (0, 0), (None, None), (None, None), reasons)
 
 
-def compared(number: int, *findings: Finding) -> Compared:
-    return Compared(number, 1000, findings, None, NOON, "run 1")
+def compared(number: int, *findings: Finding) -> RunDrift:
+    return RunDrift(number, 1000, findings, None, NOON, "run 1")
 
 
 def test_the_measure_that_drifted_most_comes_first_and_each_level_has_its_limit() -> None:
