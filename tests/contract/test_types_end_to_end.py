@@ -135,7 +135,7 @@ def scored(rows: TypedRows) -> Callable[[str], tuple[Job, Run]]:
     return once
 
 
-@pytest.mark.slow(quick=4)
+@pytest.mark.wide(quick=4)
 @pytest.mark.parametrize("name", INPUTS)
 def test_a_model_gets_postgresqls_own_value_or_the_row_is_refused(
     rows: TypedRows, scored: Callable[[str], tuple[Job, Run]], name: str

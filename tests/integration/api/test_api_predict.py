@@ -42,7 +42,7 @@ def test_the_published_version_scores_unless_one_is_named(client: Client, scored
     assert predict(client, [{"a": 5, "b": 3}], "flowers/1").json()["model"] == "flowers/1"
 
 
-@pytest.mark.slow(quick=6)
+@pytest.mark.wide(quick=6)
 @pytest.mark.usefixtures("scored")
 @pytest.mark.parametrize(
     ("model", "rows", "status", "expected"),

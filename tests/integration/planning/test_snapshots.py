@@ -50,7 +50,7 @@ def stored(ledger: Ledger, run_id: int) -> list[int]:
     return ledger.sql(f"SELECT id FROM scorebeat_work.run_{run_id} ORDER BY scorebeat_row")
 
 
-@pytest.mark.slow(quick=5)
+@pytest.mark.wide(quick=5)
 @pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
 def test_any_query_gives_each_row_that_was_stored_the_prediction_of_a_plain_loop(ledger: Ledger, query: str) -> None:
     fill(ledger, 100)
@@ -285,7 +285,7 @@ LOSSES = {
 }
 
 
-@pytest.mark.slow(quick=6)
+@pytest.mark.wide(quick=6)
 @pytest.mark.parametrize("is_known", [False, True], ids=["before", "in the middle"])
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 def test_a_snapshot_that_lost_rows_fails_their_batches_with_what_to_do(

@@ -90,7 +90,7 @@ def test_a_tick_begins_at_the_watermark_and_finds_new_and_changed_rows(points: P
     assert_accounted(points.engine, job, {})
 
 
-@pytest.mark.slow(quick=4)
+@pytest.mark.wide(quick=4)
 @pytest.mark.parametrize(
     ("kind", "options"), [(KINDS[0], {}), (KINDS[1], {}), (KINDS[2], {}), (NOW, NUMBERS)], ids=[*KINDS, "numbers"]
 )
@@ -130,7 +130,7 @@ def test_a_transaction_that_commits_just_before_the_snapshot_is_not_lost(
     assert_accounted(points.engine, job, {})
 
 
-@pytest.mark.slow(quick=3)
+@pytest.mark.wide(quick=3)
 @pytest.mark.parametrize(
     "options", [{}, {"lookback": timedelta(seconds=1)}, NUMBERS], ids=["times", "with lookback", "numbers"]
 )
@@ -155,7 +155,7 @@ def test_while_a_transaction_is_prepared_the_watermark_stays(
     assert_accounted(points.engine, job, {})
 
 
-@pytest.mark.slow(quick=3)
+@pytest.mark.wide(quick=3)
 @pytest.mark.parametrize("value", ["NULL", "'-infinity'", "'infinity'"])
 def test_a_row_without_a_value_is_found_by_each_tick(points: Points, value: str) -> None:
     job = watched(points)
@@ -193,7 +193,7 @@ def _is_requeued_and_cancelled(points: Points, job: Job) -> None:
     points.mend()
 
 
-@pytest.mark.slow(quick=4)
+@pytest.mark.wide(quick=4)
 @pytest.mark.parametrize("ends", [_is_cancelled, _has_a_dead_batch, _is_cut, _is_requeued_and_cancelled])
 def test_rows_that_a_run_left_pending_are_found_below_its_watermark(
     points: Points, ends: Callable[[Points, Job], None], monkeypatch: pytest.MonkeyPatch
@@ -237,7 +237,7 @@ def test_a_watermark_in_the_future_is_not_believed(points: Points) -> None:
     assert ticked(points, job) == 0
 
 
-@pytest.mark.slow(quick=2)
+@pytest.mark.wide(quick=2)
 @pytest.mark.parametrize(
     "change",
     [{"query": "SELECT id, x, at FROM points WHERE id > 0"}, {"cursor": "number", "query": "SELECT * FROM points"}],

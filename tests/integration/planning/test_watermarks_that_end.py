@@ -63,7 +63,7 @@ def _it_is_truncated_and_filled_again(points: Points) -> Callable[[], Any]:
     return lambda: [points.sql("TRUNCATE points"), points.sql("INSERT INTO points SELECT * FROM copy")]
 
 
-@pytest.mark.slow(quick=3)
+@pytest.mark.wide(quick=3)
 @pytest.mark.parametrize(
     "change", [_a_table_takes_its_place, _a_table_becomes_its_child, _it_is_truncated_and_filled_again]
 )
@@ -114,7 +114,7 @@ LATE = {
 }
 
 
-@pytest.mark.slow(quick=3)
+@pytest.mark.wide(quick=3)
 @pytest.mark.parametrize(("made", "name", "reason"), LATE.values(), ids=LATE)
 def test_a_query_whose_rows_appear_late_needs_a_lookback(points: Points, made: str, name: str, reason: str) -> None:
     watched(points)
@@ -204,7 +204,7 @@ def test_no_rows_are_left_to_the_next_run_while_one_is_open(points: Points) -> N
     assert points.quarantined(job) == ["5"]
 
 
-@pytest.mark.slow(quick=6)
+@pytest.mark.wide(quick=6)
 @pytest.mark.parametrize("later", ["SELECT 1", "SELECT pg_sleep(0.01)"])
 @pytest.mark.parametrize(
     "options", [{}, {"lookback": timedelta(minutes=1)}, NUMBERS], ids=["time", "lookback", "number"]
@@ -282,7 +282,7 @@ def test_an_index_is_named_only_if_a_tick_reads_by_it(points: Points, index: str
     assert found.advice == (() if helps else ("CREATE INDEX ON points (at)",))
 
 
-@pytest.mark.slow(quick=2)
+@pytest.mark.wide(quick=2)
 @pytest.mark.parametrize("analyzed", [False, True], ids=["old statistics", "new statistics"])
 def test_a_tick_reads_few_rows_of_a_large_table(points: Points, analyzed: bool) -> None:
     points.fill(100_000)

@@ -60,7 +60,7 @@ def test_an_input_that_the_model_accepts_is_scored(points: Points, lacking: str)
     assert str(points.view(job)[50]) == "nan"
 
 
-@pytest.mark.slow(quick=6)
+@pytest.mark.wide(quick=6)
 @pytest.mark.parametrize("care", [0, 1, 2], ids=["whole", "in chunks", "row by row"])
 @pytest.mark.parametrize("query", QUERIES)
 @pytest.mark.parametrize("lacking", LACKING)
