@@ -17,7 +17,7 @@ from tests.support.flower_fixtures import flower, s
 from tests.support.flower_program import Flower
 from tests.support.system import System
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(installed() is None, reason=MISSING)]
+pytestmark = [pytest.mark.wide, pytest.mark.skipif(installed() is None, reason=MISSING)]
 
 __all__ = ["browser", "flower", "s", "window"]
 
@@ -137,7 +137,6 @@ def test_axe_finds_nothing_on_any_page_in_any_state_in_light_or_dark(at_desk: di
 
 
 @needs_axe
-@pytest.mark.wide
 def test_axe_finds_nothing_on_a_telephone_either(s: System, flower: Flower, browser: Browser, runs: Runs) -> None:
     with browser.telephone(TELEPHONE):
         seen = looks(s, flower, browser, runs)

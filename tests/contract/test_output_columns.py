@@ -100,7 +100,7 @@ def write(data: DataConnection, to: Target, values: pa.Array) -> None:
     columns.commit(data, to.held, to.set, Part(table), Timing(0, 0))
 
 
-@pytest.mark.slow(quick=4)
+@pytest.mark.wide(quick=4)
 @pytest.mark.parametrize("output", TYPES, ids=str)
 def test_every_output_type_is_stored_as_it_was_with_nulls(
     engine: Engine, data: DataConnection, output: pa.DataType
@@ -112,7 +112,7 @@ def test_every_output_type_is_stored_as_it_was_with_nulls(
     assert to.kept() == values
 
 
-@pytest.mark.slow(quick=4)
+@pytest.mark.wide(quick=4)
 @pytest.mark.parametrize("output", TYPES, ids=str)
 def test_every_wrong_output_type_is_refused_before_anything_is_written(
     engine: Engine, data: DataConnection, output: pa.DataType

@@ -62,7 +62,7 @@ def wanted(artifact: Artifact) -> list[str]:
     return [*map(str, artifact.signature.inputs)]
 
 
-@pytest.mark.slow
+@pytest.mark.wide
 def test_columns_have_the_names_and_types_of_training_without_dropped_ones(tmp_path: Path) -> None:
     plain = make_pipeline(by_name(OneHotEncoder(handle_unknown="ignore")), RandomForestClassifier(3, random_state=0))
     search = GridSearchCV(CalibratedClassifierCV(plain, cv=2), {"ensemble": [True]}, cv=2)
@@ -83,7 +83,7 @@ def test_a_column_that_is_kept_is_required_and_may_have_a_declared_type(tmp_path
     assert wanted(artifact) == ["number int64", "age float64", "city string", "visits float64"]
 
 
-@pytest.mark.slow(quick=4)
+@pytest.mark.wide(quick=4)
 @pytest.mark.parametrize("absent", [None, np.nan])
 @pytest.mark.parametrize("words", [OneHotEncoder(), SimpleImputer(strategy="most_frequent")], ids=["known", "imputed"])
 def test_null_is_what_it_was_in_training(tmp_path: Path, absent: Any, words: Any) -> None:

@@ -16,7 +16,7 @@ from scorebeat.core.errors import ModelError
 from scorebeat.models.formats import registry
 from tests.contract.test_torch import added, program, refused
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.wide
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 __all__ = ["program"]

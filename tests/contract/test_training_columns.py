@@ -47,7 +47,7 @@ from scorebeat.models.scoring import score_rows
 from scorebeat.models.store import store
 from tests.contract.format_cases import CASES
 
-pytestmark = pytest.mark.wide(slow=20, quick=80)
+pytestmark = pytest.mark.wide(quick=80)
 
 ROWS = 300
 RNG = np.random.default_rng(5)

@@ -82,7 +82,7 @@ def test_a_file_of_the_installed_version_has_no_note_and_others_no_version(tmp_p
     assert written_by.of_skops(tmp_path / "empty.pkl") is None
 
 
-@pytest.mark.slow
+@pytest.mark.wide
 @pytest.mark.parametrize("suffix", [".ubj", ".json"])
 def test_an_xgboost_file_of_a_newer_version_is_reported(tmp_path: Path, suffix: str) -> None:
     xgboost = pytest.importorskip("xgboost")

@@ -37,7 +37,7 @@ def test_two_who_add_a_models_first_versions_publish_one_of_them(producer: Produ
         assert other.result(timeout=20) is False
 
 
-@pytest.mark.slow
+@pytest.mark.wide
 @pytest.mark.usefixtures("two")
 def test_a_file_that_is_added_again_restores_its_lost_version(
     producer: Producer, adder: Path, twice: Path, scorebeat: Cli
@@ -78,7 +78,7 @@ def test_concurrent_adders_get_different_numbers_and_every_number_its_own_file(
         p.close()
 
 
-@pytest.mark.slow
+@pytest.mark.wide
 @pytest.mark.usefixtures("pairs")
 def test_a_job_runs_on_a_store_behind_a_url_from_add_to_drop(
     scorebeat: Cli, twice: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Engine
