@@ -119,7 +119,8 @@ def test_a_worker_that_slept_past_its_claim_writes_nothing(system: System, start
         system.at_the_gate()
         os.killpg(late.pid, signal.SIGSTOP)
         prompt = start()
-        wait_for(lambda: system.batches(run)[0][:2] == ("claimed", 2))
+        # frozen while it renews its claim, it keeps the row locked until PostgreSQL ends its session, after 60 seconds
+        wait_for(lambda: system.batches(run)[0][:2] == ("claimed", 2), 100)
 
     assert system.until_finished(run) is RunState.SUCCEEDED
     os.killpg(late.pid, signal.SIGCONT)
