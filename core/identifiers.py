@@ -1,6 +1,7 @@
 """The rules of names: of PostgreSQL's identifiers, and of models and their versions as people type them."""
 
 import re
+from contextlib import suppress
 
 from scorebeat.core.errors import UsageError
 
@@ -22,7 +23,8 @@ def parse_model(text: str) -> tuple[str, int | None]:
 
 def version_of(text: str) -> tuple[str, int]:
     """Name and number of a version such as `iris/4`. Raises UsageError."""
-    name, number = parse_model(text) if "/" in text else (text, None)
-    if number is None:
-        raise UsageError(f"{text!r} is not a version of a model; expected one such as iris/4")
-    return name, number
+    with suppress(UsageError):
+        name, number = parse_model(text)
+        if number is not None:
+            return name, number
+    raise UsageError(f"{text!r} is not a version of a model; expected one such as iris/4")

@@ -14,7 +14,7 @@ CHANGED_AT = "scorebeat_changed_at"
 """Column of a prediction table: the value of the job's `changed_at` column that the prediction was computed from."""
 
 RESERVED_COLUMNS = frozenset({"batch_id", "scored_at", CHANGED_AT})
-"""Columns of every prediction table."""
+"""Columns of every prediction table beside key and outputs."""
 
 
 def prediction_table(job: str, model: str, version: int, generation: int | None = None) -> str:

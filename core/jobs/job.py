@@ -40,7 +40,6 @@ MOST_NUMBERS_BACK = 1_000_000_000
 DAILY = timedelta(days=1)
 """The time between two runs that compare every key, by default."""
 NOTIFY_ON_BY_DEFAULT: tuple[str, ...] = ("finished", "failed", "late", "late.expected", "drift", "held")
-"""Columns of every prediction table beside key and outputs."""
 
 
 def _job_name(name: str) -> str:

@@ -29,8 +29,7 @@ class JobsFile:
 
 def is_owner(name: object) -> bool:
     """Whether it can name the owner of jobs."""
-    is_name = isinstance(name, str) and name.strip() == name and name.isprintable()
-    return is_name and 0 < len(str(name)) <= LONGEST_OWNER
+    return isinstance(name, str) and 0 < len(name) <= LONGEST_OWNER and name.strip() == name and name.isprintable()
 
 
 def read_files(path: Path) -> list[JobsFile]:

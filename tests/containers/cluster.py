@@ -8,6 +8,7 @@ from tests.deploy.kustomize import Resource
 DATABASE, BROKER, TOKEN = (secrets.token_hex(16) for _ in range(3))
 RUN_PASSWORD = secrets.token_hex(16)
 SERVERS = ("database", "broker")
+BURST = RUN, WORKERS = ("iris-run", "iris-workers")
 
 System = dict[str, RunningPod]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from tests.containers.engine import IMAGE, address, build, docker, inspect, run
+from tests.containers.engine import IMAGE, address, build, docker, inspect, require_engine, run
 from tests.deploy.kustomize import Resource
 from tests.deploy.manifests import Pod, named, of_kind, pods
 from tests.support.fixtures import wait_for
@@ -251,7 +251,8 @@ def _selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
 
 @contextmanager
 def node(folder: Path, known: dict[str, dict[str, str]]) -> Iterator[Node]:
-    """With the image of this tree; at the end nothing is left of it but the image."""
+    """With the image of this tree; at the end nothing is left of it but the image. Skips where no engine is."""
+    require_engine()
     build()
     made = Node(folder, known)
     docker("network", "create", "--label", f"{LABEL}={made.name}", made.name)

@@ -11,7 +11,9 @@ from itertools import count
 import pytest
 
 from tests.containers.cluster import (
+    RUN,
     SERVERS,
+    WORKERS,
     System,
     add_rows,
     migrated,
@@ -21,7 +23,7 @@ from tests.containers.cluster import (
     started,
     use_two_roles,
 )
-from tests.containers.engine import docker, inspect, require_engine
+from tests.containers.engine import docker, inspect
 from tests.containers.pods import Node, RunningPod, node, pod_of
 from tests.deploy.kustomize import Resource
 from tests.deploy.manifests import SHAPES, named, ours, shape, with_volume
@@ -29,19 +31,11 @@ from tests.support.fixtures import wait_for
 
 pytestmark = pytest.mark.wide
 
-BURST = RUN, WORKERS = ("iris-run", "iris-workers")
 PARALLEL = named(shape("overlays/burst"), "CronJob", WORKERS)["spec"]["jobTemplate"]["spec"]["parallelism"]
 WITHIN = 120.0
 ROWS = 3_000
 """Pending when a test begins."""
 TERMINATED = 128 + signal.SIGTERM
-
-
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    require_engine()
-    with node(tmp_path_factory.mktemp("pods"), secrets_of_one_role()) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +207,6 @@ CONTAINERS = {
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """No server is there, so that what waits for one goes on waiting."""
-    require_engine()
     with node(tmp_path_factory.mktemp("alone"), secrets_of_one_role()) as made:
         yield made
 

@@ -12,20 +12,19 @@ import httpx
 import pytest
 
 from tests.containers.cluster import (
+    BURST,
     SERVERS,
     TOKEN,
     System,
     add_rows,
     migrated,
     require_each_row_once,
-    secrets_of_one_role,
     sql,
     started,
     use_two_roles,
 )
-from tests.containers.engine import docker, inspect, require_engine
-from tests.containers.pods import BEGUN, Node, RunningPod, amount, may_reach, node, pod_of
-from tests.containers.test_kubernetes_burst import BURST
+from tests.containers.engine import docker, inspect
+from tests.containers.pods import BEGUN, Node, RunningPod, amount, may_reach, pod_of
 from tests.deploy.manifests import pods, shape, with_volume
 from tests.support.fixtures import wait_for
 from tests.support.system import children
@@ -33,13 +32,6 @@ from tests.support.system import children
 pytestmark = pytest.mark.wide
 
 DEPLOYED = ("control", "beat", "worker-cpu", "api", "flower")
-
-
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    require_engine()
-    with node(tmp_path_factory.mktemp("pods"), secrets_of_one_role()) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +207,7 @@ def test_a_gpu_worker_without_a_gpu_names_what_is_missing(machine: Node, trial: 
     gpu.remove()
 
 
+@pytest.mark.usefixtures("machine")
 def test_every_container_of_every_shape_was_run_here() -> None:
     """The trial has those of the base, in sizes of its own; those of the burst are started by tests in another file."""
     of_burst = {(owner, name) for owner, name in containers("overlays/burst") if owner in BURST}

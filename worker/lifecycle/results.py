@@ -17,7 +17,7 @@ from scorebeat.core.errors import text
 
 ERROR_BYTES = 1_600
 TRACEBACK_BYTES = 1_600
-"""Both, with what pickle adds, are less than PIPE_BUF."""
+"""Bytes; both, with what pickle adds, are less than PIPE_BUF."""
 
 
 def keep_small() -> None:
