@@ -7,10 +7,11 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from scorebeat.api import costs, data, errors, health, jobs, metrics, predict, runs
+from scorebeat.api import errors
 from scorebeat.api.auth import Gate, token_needed
 from scorebeat.api.bodies import body_known
 from scorebeat.api.queries import query_known
+from scorebeat.api.routes import costs, data, health, jobs, metrics, predict, runs
 from scorebeat.api.service import Service
 from scorebeat.core.events import emit
 from scorebeat.core.settings import PREFIX, Settings

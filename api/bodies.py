@@ -7,7 +7,7 @@ from fastapi import Depends, HTTPException, Request, Response
 from fastapi.routing import APIRoute
 
 from scorebeat.api.queries import described
-from scorebeat.core.json_input import RepeatedKey, read_json
+from scorebeat.core.text.json_input import RepeatedKey, read_json
 
 
 class JsonRequest(Request):

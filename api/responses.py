@@ -10,7 +10,7 @@ import pyarrow.csv as pa_csv
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 
-from scorebeat.db.reports.data_pages import Form, Page
+from scorebeat.db.reports.pages.data_pages import Form, Page
 
 CHUNK_ROWS = 500
 JSON = "application/json"

@@ -10,7 +10,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from scorebeat.api.keys import Part, PlainText, whole
 from scorebeat.core.states import BatchState, RunState
-from scorebeat.db.ledger.failure_groups import GROUP
+from scorebeat.db.ledger.failures.failure_groups import GROUP
 from scorebeat.db.reports.lookup import KeyState
 from scorebeat.producer.costs import cost_report
 from scorebeat.producer.requests.enqueue import LONGEST_RUN_KEY

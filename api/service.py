@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from sqlalchemy import Engine
 
 from scorebeat.api.slots import Slots
-from scorebeat.core.descriptors import Sentinel
+from scorebeat.core.process.descriptors import Sentinel
 from scorebeat.core.settings import Settings
 from scorebeat.db.connect.engine import make_engine
 from scorebeat.db.reports import results

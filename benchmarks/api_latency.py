@@ -28,7 +28,7 @@ from scorebeat.db.ledger import jobs, model_versions
 from scorebeat.db.ledger.model_versions import NewVersion
 from scorebeat.db.schema import migrate
 from scorebeat.models.contract import Input, Signature
-from scorebeat.ops.local.embedded import embedded
+from scorebeat.ops.local.servers.embedded import embedded
 from scorebeat.producer.versions import prediction_tables
 
 CONNECTIONS = 16

@@ -22,7 +22,7 @@ from scorebeat.db.schema import migrate
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import AddOptions
 from scorebeat.models.store import store
-from scorebeat.ops.local.embedded import embedded
+from scorebeat.ops.local.servers.embedded import embedded
 from scorebeat.producer.context import Producer
 from scorebeat.producer.versions import prediction_tables
 

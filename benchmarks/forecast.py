@@ -21,7 +21,8 @@ from benchmarks.measure import median, wait_until_final
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
 from scorebeat.db.ledger import jobs as ledger_jobs
-from scorebeat.db.reports import forecasts, status
+from scorebeat.db.reports import status
+from scorebeat.db.reports.forecasts import forecasts
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import AddOptions
 from scorebeat.producer.context import Producer

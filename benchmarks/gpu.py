@@ -17,8 +17,8 @@ from benchmarks.measure import timed_run, wait_until_final
 from scorebeat.core.errors import UsageError
 from scorebeat.db.ledger.runs import Selection
 from scorebeat.producer.requests.enqueue import Request, enqueue
-from scorebeat.worker.lifecycle import device as devices
-from scorebeat.worker.lifecycle.device import Device
+from scorebeat.worker.lifecycle.devices import device as devices
+from scorebeat.worker.lifecycle.devices.device import Device
 
 AIM = 0.9
 """Share of the time that the GPU is to be busy."""

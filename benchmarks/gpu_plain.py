@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.formats import registry
-from scorebeat.worker.lifecycle import device as devices
+from scorebeat.worker.lifecycle.devices import device as devices
 
 
 def main() -> None:

@@ -18,12 +18,12 @@ from scorebeat.core.settings import Settings
 from scorebeat.db.processes import workers
 from scorebeat.db.schema import migrate
 from scorebeat.models.contract import AddOptions
-from scorebeat.ops.local.embedded import embedded
+from scorebeat.ops.local.servers.embedded import embedded
 from scorebeat.ops.local.up import child_environment
 from scorebeat.producer.context import Producer
 from scorebeat.producer.requests.apply import apply
 from scorebeat.producer.versions import publish
-from scorebeat.worker.lifecycle.device import Device
+from scorebeat.worker.lifecycle.devices.device import Device
 
 HEAVY = "items"
 _HOLD = (

@@ -6,7 +6,7 @@ from benchmarks.bench_stack import ITEMS, Bench, bench
 from benchmarks.measure import checkpoint, timed_run
 from scorebeat.db.predictions import prediction_sets
 from scorebeat.db.source import source
-from scorebeat.db.source.pending import PendingRows
+from scorebeat.db.source.selection.pending import PendingRows
 
 NEW = 1_000
 

@@ -10,7 +10,7 @@ from scorebeat.db.connect.engine import data_connection
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.formats import registry
 from scorebeat.models.store.cache import HOME
-from scorebeat.worker.lifecycle.pin import one_math_thread, pin_to_core
+from scorebeat.worker.lifecycle.devices.pin import one_math_thread, pin_to_core
 
 TABLE = "limit_predictions"
 

@@ -17,7 +17,7 @@ from scorebeat.core.jobs.job import Job
 from scorebeat.core.settings import Settings
 from scorebeat.core.states import FINAL_RUN
 from scorebeat.db.schema import migrate
-from scorebeat.ops.local.embedded import embedded
+from scorebeat.ops.local.servers.embedded import embedded
 from scorebeat.producer.context import Producer
 from scorebeat.producer.requests.apply import apply
 from scorebeat.producer.requests.enqueue import Request, enqueue

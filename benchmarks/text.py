@@ -27,7 +27,7 @@ from scorebeat.models.formats import registry
 from scorebeat.models.scoring import score_rows
 from scorebeat.models.store.cache import HOME
 from scorebeat.producer.context import Producer
-from scorebeat.worker.lifecycle.pin import one_math_thread, pin_to_core
+from scorebeat.worker.lifecycle.devices.pin import one_math_thread, pin_to_core
 
 SET = "complaints__sentiment_v1"
 LIMIT = limit.Job(

@@ -15,11 +15,12 @@ from scorebeat.core.errors import UsageError
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.jobs.jobs_file import read_files
 from scorebeat.core.settings import load_settings
-from scorebeat.db.ledger import quality
-from scorebeat.db.ledger.quality import JobQuality
+from scorebeat.db.ledger.evidence import quality
+from scorebeat.db.ledger.evidence.quality import JobQuality
 from scorebeat.db.ledger.runs import Selection
-from scorebeat.db.reports import job_lines, results, run_pages
-from scorebeat.db.reports.job_lines import JobLine
+from scorebeat.db.reports import results
+from scorebeat.db.reports.pages import job_lines, run_pages
+from scorebeat.db.reports.pages.job_lines import JobLine
 from scorebeat.db.reports.status import RunLine
 from scorebeat.db.schema import revisions
 from scorebeat.online.predictor import Predictor

@@ -9,10 +9,12 @@ from scorebeat.client.values import count_of
 from scorebeat.core.errors import RunNotSucceeded, RunStillOpen, UsageError
 from scorebeat.core.states import RunState
 from scorebeat.db.connect import database_clock
-from scorebeat.db.ledger import failure_groups
-from scorebeat.db.ledger.failure_groups import FailureGroup
-from scorebeat.db.ledger.profiles import RunDrift
-from scorebeat.db.reports import drift, forecasts, results, run_pages, status
+from scorebeat.db.ledger.evidence.profiles import RunDrift
+from scorebeat.db.ledger.failures import failure_groups
+from scorebeat.db.ledger.failures.failure_groups import FailureGroup
+from scorebeat.db.reports import drift, results, status
+from scorebeat.db.reports.forecasts import forecasts
+from scorebeat.db.reports.pages import run_pages
 from scorebeat.db.reports.status import RunLine
 from scorebeat.producer.context import Producer, whoami
 from scorebeat.producer.requests import release as decisions

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from scorebeat.core.paths import shown
+from scorebeat.core.process.paths import shown
 from scorebeat.core.urls import parameters
 
 TLS_SCHEME = "rediss"

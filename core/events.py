@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, TextIO
 
-from scorebeat.core.directions import visible
 from scorebeat.core.event_levels import level_of
+from scorebeat.core.text.directions import visible
 from scorebeat.core.urls import redact
 
 LOGGER = "scorebeat"

@@ -14,8 +14,8 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from scorebeat.core.broker_url import TlsFiles, tls_mistakes
-from scorebeat.core.durations import format_duration, parse_duration
 from scorebeat.core.errors import SettingsError
+from scorebeat.core.text.durations import format_duration, parse_duration
 from scorebeat.core.urls import BROKER_URL, DATABASE_URL, broker_url, database_url, redact
 
 PREFIX = "SCOREBEAT_"

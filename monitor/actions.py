@@ -7,10 +7,10 @@ from typing import Any
 
 from tornado.web import HTTPError, authenticated
 
-from scorebeat.core.directions import visible
 from scorebeat.core.errors import ScorebeatError, UnknownName
+from scorebeat.core.text.directions import visible
 from scorebeat.db.ledger import jobs
-from scorebeat.db.ledger.failure_groups import GROUP
+from scorebeat.db.ledger.failures.failure_groups import GROUP
 from scorebeat.monitor.formatting import plural
 from scorebeat.monitor.handlers import LedgerHandler
 from scorebeat.monitor.ledger import is_away

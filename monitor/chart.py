@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from scorebeat.db.reports.run_pages import Point
+from scorebeat.db.reports.pages.run_pages import Point
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from typing import Any
 
 from tornado.escape import xhtml_escape
 
-from scorebeat.core.directions import visible
-from scorebeat.core.durations import from_now
 from scorebeat.core.prices.price_list import money as money  # noqa: PLC0414 -- for the templates
 from scorebeat.core.states import RunState
-from scorebeat.db.ledger.failure_groups import DEAD, QUARANTINED
+from scorebeat.core.text.directions import visible
+from scorebeat.core.text.durations import from_now
+from scorebeat.db.ledger.failures.failure_groups import DEAD, QUARANTINED
 
 NOTHING = "\N{EN DASH}"
 

@@ -5,7 +5,8 @@ from typing import Any
 from sqlalchemy import Connection
 from tornado.web import authenticated
 
-from scorebeat.db.reports import forecasts, status
+from scorebeat.db.reports import status
+from scorebeat.db.reports.forecasts import forecasts
 from scorebeat.monitor.handlers import Page
 from scorebeat.monitor.job_report import Measure, job_report
 

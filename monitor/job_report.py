@@ -10,14 +10,17 @@ from sqlalchemy import Connection
 from scorebeat.core.jobs.drift_limits import DriftLimits
 from scorebeat.core.jobs.job import Job
 from scorebeat.db.connect import database_clock
-from scorebeat.db.ledger import jobs, profiles
-from scorebeat.db.ledger import quality as readings
+from scorebeat.db.ledger import jobs
+from scorebeat.db.ledger.evidence import profiles
+from scorebeat.db.ledger.evidence import quality as readings
+from scorebeat.db.ledger.evidence.profiles import RunDrift
+from scorebeat.db.ledger.evidence.quality import JobQuality
 from scorebeat.db.ledger.jobs import JobRow
-from scorebeat.db.ledger.profiles import RunDrift
-from scorebeat.db.ledger.quality import JobQuality
-from scorebeat.db.reports import job_history, mornings, status
-from scorebeat.db.reports.job_history import RunOutputs
-from scorebeat.db.reports.mornings import Morning
+from scorebeat.db.reports import status
+from scorebeat.db.reports.forecasts import mornings
+from scorebeat.db.reports.forecasts.mornings import Morning
+from scorebeat.db.reports.pages import job_history
+from scorebeat.db.reports.pages.job_history import RunOutputs
 from scorebeat.monitor.charts import costs, drift, quality, runs
 from scorebeat.monitor.charts.chart import Chart
 from scorebeat.monitor.charts.drift import HeatMap

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from scorebeat.core.errors import ScorebeatError, ServiceDown
 from scorebeat.core.settings import Settings
 from scorebeat.db.connect.engine import reachable
-from scorebeat.db.reports import run_pages
+from scorebeat.db.reports.pages import run_pages
 from scorebeat.producer.context import Producer
 
 THREADS = 4

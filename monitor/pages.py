@@ -13,13 +13,16 @@ from scorebeat.core.errors import UnknownName
 from scorebeat.core.forecasts.forecast import Forecast
 from scorebeat.core.states import FINAL_RUN, BatchState, RunState
 from scorebeat.db.connect import database_clock
-from scorebeat.db.ledger import failure_groups, jobs
-from scorebeat.db.ledger.failure_groups import Place
+from scorebeat.db.ledger import jobs
+from scorebeat.db.ledger.failures import failure_groups
+from scorebeat.db.ledger.failures.failure_groups import Place
 from scorebeat.db.ledger.jobs import JobRow
-from scorebeat.db.reports import batch_pages, drift, forecasts, job_lines, mornings, run_pages, status
+from scorebeat.db.reports import drift, status
+from scorebeat.db.reports.forecasts import forecasts, mornings
+from scorebeat.db.reports.pages import batch_pages, job_lines, run_pages
 from scorebeat.db.reports.status import RunLine
 from scorebeat.monitor.handlers import Page
-from scorebeat.producer.control import unserved
+from scorebeat.producer.control.notices import unserved
 from scorebeat.producer.costs import cost_report
 from scorebeat.producer.requests.requeue import comes_back_whole
 

@@ -12,7 +12,7 @@ from scorebeat.broker.guard.flower_events import shown
 from scorebeat.core.errors import ScorebeatError
 from scorebeat.core.queues import SCORE
 from scorebeat.core.states import RunState
-from scorebeat.db.reports import batch_pages
+from scorebeat.db.reports.pages import batch_pages
 from scorebeat.monitor.handlers import Page, Unframed
 from scorebeat.monitor.ledger import Ledger
 from scorebeat.producer.requests.requeue import comes_back_whole

@@ -9,8 +9,9 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Engine
 
 from scorebeat.core.states import FINAL_RUN, AttemptEnd, BatchState, RunState
-from scorebeat.db.reports import metrics, run_pages, usage
+from scorebeat.db.reports import metrics, usage
 from scorebeat.db.reports.metrics import Numbers
+from scorebeat.db.reports.pages import run_pages
 from scorebeat.producer.costs import cost_report
 from scorebeat.producer.costs.cost_report import REASONS, Cost
 

@@ -9,10 +9,10 @@ from functools import partial
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core.durations import format_duration
 from scorebeat.core.errors import QueryError, ScorebeatError, one_line
 from scorebeat.core.events import emit
 from scorebeat.core.jobs.job import Job
+from scorebeat.core.text.durations import format_duration
 from scorebeat.db.closing import old_snapshots
 from scorebeat.db.connect import database_clock
 from scorebeat.db.connect.engine import reachable
@@ -20,7 +20,9 @@ from scorebeat.db.ledger import jobs
 from scorebeat.db.predictions import history, orphans, set_drops
 from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.records import audit, retention
-from scorebeat.db.source import parameter_values, planning_cursor, source
+from scorebeat.db.source import source
+from scorebeat.db.source.selection import planning_cursor
+from scorebeat.db.source.values import parameter_values
 from scorebeat.producer.context import Producer
 
 GENERATIONS = "generations"

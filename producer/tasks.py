@@ -7,11 +7,14 @@ from celery import shared_task
 from scorebeat.core.data_folder import joined
 from scorebeat.core.errors import UnknownName, one_line
 from scorebeat.core.events import emit
-from scorebeat.core.identity import worker_name
+from scorebeat.core.process.identity import worker_name
 from scorebeat.core.queues import CONTROL, FOLLOW, KEYS, NOTIFY, PLAN, QUALITY, TICK
 from scorebeat.core.settings import load_settings
 from scorebeat.producer.context import Producer
-from scorebeat.producer.control import control_round, follow_deletes, notify, plan, quality, settle, tick
+from scorebeat.producer.control import control_round, plan
+from scorebeat.producer.control.notices import notify
+from scorebeat.producer.control.ticks import tick
+from scorebeat.producer.control.upkeep import follow_deletes, quality, settle
 
 A_DAY = 24 * 3600
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from scorebeat.core.import_path import search_working_folder_last
+from scorebeat.core.process.import_path import search_working_folder_last
 
 if __name__ == "__main__":
     search_working_folder_last()

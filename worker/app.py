@@ -18,10 +18,10 @@ from scorebeat.core.errors import UsageError
 from scorebeat.core.settings import Settings, load_settings
 from scorebeat.db.connect.engine import make_engine
 from scorebeat.db.schema.installation import broker_prefix
-from scorebeat.worker.lifecycle import device
 from scorebeat.worker.lifecycle import signals as _connected  # noqa: F401 -- connected before Celery sends its first signal
 from scorebeat.worker.lifecycle.burst import Burst
 from scorebeat.worker.lifecycle.clock import BoundedClock
+from scorebeat.worker.lifecycle.devices import device
 from scorebeat.worker.lifecycle.drain import Drain
 from scorebeat.worker.lifecycle.heartbeat import Heartbeat
 from scorebeat.worker.lifecycle.preload import Preload

@@ -5,8 +5,8 @@
 
 import sys
 
-from scorebeat.core.import_path import search_working_folder_last
-from scorebeat.worker.lifecycle.pin import one_math_thread
+from scorebeat.core.process.import_path import search_working_folder_last
+from scorebeat.worker.lifecycle.devices.pin import one_math_thread
 
 search_working_folder_last()  # before anything imports a library
 one_math_thread()  # before anything imports a numeric library

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 
 from benchmarks.ledger.workers import QUEUE, Sample
-from scorebeat.api import runs as api_runs
+from scorebeat.api.routes import runs as api_runs
 from scorebeat.api.service import Service
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.settings import Settings
@@ -18,7 +18,8 @@ from scorebeat.db.ledger import batches, plan_lease, runs
 from scorebeat.db.ledger.batches import NewBatch
 from scorebeat.db.predictions import prediction_sets
 from scorebeat.db.processes import workers
-from scorebeat.db.reports import metrics, results, run_pages, status
+from scorebeat.db.reports import metrics, results, status
+from scorebeat.db.reports.pages import run_pages
 from scorebeat.monitor import pages
 from scorebeat.producer.context import Producer
 from scorebeat.producer.control import control_round

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from statistics import median
 
-from scorebeat.core.durations import in_words
 from scorebeat.core.forecasts import costs
 from scorebeat.core.forecasts.costs import Part, Range
 from scorebeat.core.forecasts.evidence import Evidence, History, OpenRun
+from scorebeat.core.text.durations import in_words
 
 FEWEST_BATCHES = 2
 """Committed batches from which a run is forecast by itself: the first may have one row, and loads the model."""

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
-from scorebeat.core.durations import format_duration, parse_duration
 from scorebeat.core.jobs.drift_limits import checked_table
+from scorebeat.core.text.durations import format_duration, parse_duration
 
 SHORTEST = timedelta(minutes=1)
 MOST_ROWS = 10_000

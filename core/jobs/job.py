@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationInfo
 
-from scorebeat.core.durations import format_duration, parse_duration
 from scorebeat.core.errors import UsageError
 from scorebeat.core.identifiers import (
     LONGEST_IDENTIFIER,
@@ -24,6 +23,7 @@ from scorebeat.core.jobs.parameters import DUE_AT, OF_EVERY_RUN, Parameter, as_p
 from scorebeat.core.jobs.schedule import Schedule, find_zone, require_steps_within
 from scorebeat.core.queues import DEFAULT_QUEUE, RESERVED_QUEUES
 from scorebeat.core.table_names import RESERVED_COLUMNS
+from scorebeat.core.text.durations import format_duration, parse_duration
 
 JOB_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 QUEUE_NAME = re.compile(r"[a-z][a-z0-9_-]*")

@@ -8,8 +8,8 @@ from scorebeat.db.connect import user_sql
 from scorebeat.db.connect.sql import Key, KeyRange, columns, texts, within
 from scorebeat.db.ledger.runs import Run
 from scorebeat.db.predictions.prediction_sets import PredictionSet
-from scorebeat.db.source import snapshot
-from scorebeat.db.source.pending import PendingRows
+from scorebeat.db.source.selection import snapshot
+from scorebeat.db.source.selection.pending import PendingRows
 from scorebeat.db.source.source import Source
 
 

@@ -20,9 +20,10 @@ from scorebeat.db.connect import locks
 from scorebeat.db.connect.database_errors import sqlstate
 from scorebeat.db.connect.engine import autocommit, begin, data_connection, forget, run
 from scorebeat.db.connect.sql import KeyColumn, ident, literal
-from scorebeat.db.ledger import profiles, quarantine
 from scorebeat.db.ledger.batches import IS_CLAIMED, Claim
-from scorebeat.db.ledger.quarantine import BadRow, RowId
+from scorebeat.db.ledger.evidence import profiles
+from scorebeat.db.ledger.failures import quarantine
+from scorebeat.db.ledger.failures.quarantine import BadRow, RowId
 from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.predictions.table_types import TableTypes, require_as_made, stamp_sql
 from scorebeat.db.records import usage
@@ -40,7 +41,7 @@ from scorebeat.db.source.fetched_values import (
     without_changes,
 )
 from scorebeat.db.source.source import Source
-from scorebeat.db.source.types import THROUGH_TEXT
+from scorebeat.db.source.values.types import THROUGH_TEXT
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection as DataConnection

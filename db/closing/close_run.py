@@ -12,7 +12,8 @@ from scorebeat.core.states import RunState
 from scorebeat.db.closing import atomic_runs, error_threshold, gates, run_ends, run_profiles
 from scorebeat.db.closing.run_ends import Tally
 from scorebeat.db.closing.run_profiles import NOTHING, Judged
-from scorebeat.db.ledger import batches, jobs, model_versions, next_step, profiles, runs
+from scorebeat.db.ledger import batches, jobs, model_versions, next_step, runs
+from scorebeat.db.ledger.evidence import profiles
 from scorebeat.db.ledger.runs import Run
 from scorebeat.db.predictions import comparison, generation_keys, prediction_sets, set_drops, views
 from scorebeat.db.records import audit

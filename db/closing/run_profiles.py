@@ -10,7 +10,7 @@ from scorebeat.core.errors import one_line
 from scorebeat.core.events import emit
 from scorebeat.core.jobs.drift_limits import DriftLimits
 from scorebeat.db.closing.run_ends import Tally
-from scorebeat.db.ledger import profiles
+from scorebeat.db.ledger.evidence import profiles
 from scorebeat.db.ledger.runs import EVERYTHING, Run
 from scorebeat.drift.finding import Finding
 from scorebeat.drift.profile import Profile

@@ -13,7 +13,7 @@ from scorebeat.core.states import Rank, RunState
 from scorebeat.db.connect.sql import Key
 from scorebeat.db.records import audit, usage
 from scorebeat.db.schema.tables import runs
-from scorebeat.db.source.parameter_values import RunValues
+from scorebeat.db.source.values.parameter_values import RunValues
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from scorebeat.db.connect.sql import ident, same_key, subquery
 from scorebeat.db.predictions import prediction_sets, views
 from scorebeat.db.predictions.prediction_sets import RESERVED, PredictionSet
 from scorebeat.db.source.source import Source
-from scorebeat.db.source.types import column_type
+from scorebeat.db.source.values.types import column_type
 
 _NUMBERS = frozenset({"int2", "int4", "int8", "float4", "float8"})
 _LISTS = frozenset({"_float4", "_float8"})

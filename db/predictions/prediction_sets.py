@@ -18,7 +18,7 @@ from scorebeat.db.connect.sql import ident, subquery
 from scorebeat.db.schema import functions, ownership
 from scorebeat.db.schema.tables import prediction_sets as sets
 from scorebeat.db.source.source import Source
-from scorebeat.db.source.types import column_type
+from scorebeat.db.source.values.types import column_type
 
 RESERVED = ("batch_id", "scored_at", CHANGED_AT)
 

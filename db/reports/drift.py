@@ -4,8 +4,9 @@ from sqlalchemy import Connection
 
 from scorebeat.core.errors import UsageError
 from scorebeat.core.states import FINAL_RUN
-from scorebeat.db.ledger import profiles, runs
-from scorebeat.db.ledger.profiles import RunDrift
+from scorebeat.db.ledger import runs
+from scorebeat.db.ledger.evidence import profiles
+from scorebeat.db.ledger.evidence.profiles import RunDrift
 
 
 def of_run(connection: Connection, run_id: int) -> RunDrift:

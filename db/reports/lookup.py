@@ -12,7 +12,7 @@ from scorebeat.db.connect.sql import Key, KeyColumn, as_text, literal, row, subq
 from scorebeat.db.reports import results
 from scorebeat.db.reports.results import Shape
 from scorebeat.db.source import source
-from scorebeat.db.source.parameter_values import of_no_run
+from scorebeat.db.source.values.parameter_values import of_no_run
 
 TRIES = 3
 """A publication while one key is read is rare, and twice in a row hardly happens."""

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, text
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.queues import CONTROL_QUEUE, PLAN_QUEUE
 from scorebeat.db.connect import database_clock
-from scorebeat.db.ledger import canaries, profiles, quality
-from scorebeat.db.ledger.profiles import KEEPS_PROFILES
+from scorebeat.db.ledger.evidence import canaries, profiles, quality
+from scorebeat.db.ledger.evidence.profiles import KEEPS_PROFILES
 from scorebeat.db.processes import unloadable, workers
 from scorebeat.db.records.counters import (
     CLAIMS_EXPIRED,
@@ -23,8 +23,9 @@ from scorebeat.db.records.counters import (
     TICKS_MISSED,
     TICKS_SKIPPED,
 )
-from scorebeat.db.reports import forecasts, job_lines
-from scorebeat.db.reports.job_lines import JobLine
+from scorebeat.db.reports.forecasts import forecasts
+from scorebeat.db.reports.pages import job_lines
+from scorebeat.db.reports.pages.job_lines import JobLine
 
 WEEKS_BEFORE = 4
 """The newest week is compared with so many before it."""

@@ -9,8 +9,8 @@ from scorebeat.db.connect import database_errors
 from scorebeat.db.connect.engine import data_connection
 from scorebeat.db.connect.sql import ident
 from scorebeat.db.reports import results
-from scorebeat.db.source import types
 from scorebeat.db.source.fetched_values import find_out_of_range
+from scorebeat.db.source.values import types
 
 
 def table(engine: Engine, url: str, job: str) -> pa.Table:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 from scorebeat.core.errors import UnknownName
 from scorebeat.core.states import FINAL_RUN, RunState
 from scorebeat.db.connect.locks import WAITS
-from scorebeat.db.ledger.profiles import IS_NOT_COMPARED
+from scorebeat.db.ledger.evidence.profiles import IS_NOT_COMPARED
 from scorebeat.db.ledger.runs import IS_TICK
 from scorebeat.db.predictions.generation_keys import IS_MISSING
 

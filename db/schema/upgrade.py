@@ -11,9 +11,9 @@ from alembic import command
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core.durations import format_duration
 from scorebeat.core.errors import MigrationFailed, one_line
 from scorebeat.core.table_names import SCHEMA
+from scorebeat.core.text.durations import format_duration
 from scorebeat.db.schema import migrate, revisions
 from scorebeat.db.schema.migrations.indexes import CONCURRENTLY
 

@@ -11,7 +11,7 @@ from scorebeat.core.errors import InputError, SourceChanged
 from scorebeat.core.table_names import CHANGED_AT
 from scorebeat.db.source.changes import SEEN
 from scorebeat.db.source.source import Source
-from scorebeat.db.source.types import FLOATS
+from scorebeat.db.source.values.types import FLOATS
 
 SENT, TEXT = "sent", "text"
 """Fields of a key that is stored as PostgreSQL sends it: those bytes, and the value's text."""

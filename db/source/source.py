@@ -13,11 +13,11 @@ from scorebeat.core.errors import QueryError, SourceLocked
 from scorebeat.core.jobs.job import Job
 from scorebeat.db.connect import database_errors, engine, locks, user_sql
 from scorebeat.db.connect.sql import KeyColumn, KeyRange, as_text, ident, subquery, within
-from scorebeat.db.source import parameter_values, types
 from scorebeat.db.source.changes import TYPES, ChangeColumn
 from scorebeat.db.source.cursor import TYPES as CURSOR_TYPES
 from scorebeat.db.source.cursor import Cursor
-from scorebeat.db.source.parameter_values import RunValues
+from scorebeat.db.source.values import parameter_values, types
+from scorebeat.db.source.values.parameter_values import RunValues
 
 
 @dataclass(frozen=True)

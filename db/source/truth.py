@@ -13,8 +13,9 @@ from scorebeat.core.jobs import query_names
 from scorebeat.core.jobs.job import Job
 from scorebeat.db.connect import user_sql
 from scorebeat.db.connect.sql import as_text, columns, ident, same_key, subquery
-from scorebeat.db.source import parameter_values, source
+from scorebeat.db.source import source
 from scorebeat.db.source.source import Source
+from scorebeat.db.source.values import parameter_values
 
 LABEL, KNOWN_AT = "label", "known_at"
 

@@ -12,7 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from scorebeat.core.errors import UsageError, near, one_line
-from scorebeat.core.json_input import RepeatedKey, read_json
+from scorebeat.core.text.json_input import RepeatedKey, read_json
 from scorebeat.models.arrow_types import is_text
 from scorebeat.models.contract import Input, Signature
 from scorebeat.models.inputs.own_rows import plain_types

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from scorebeat.core.descriptors import Sentinel, file_of
 from scorebeat.core.events import emit
+from scorebeat.core.process.descriptors import Sentinel, file_of
 
 Snapshot = dict[str, Any]
 

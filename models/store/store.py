@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scorebeat.core import watched_command
 from scorebeat.core.errors import ModelError, StoreError
 from scorebeat.core.identifiers import LONGEST_MODEL_NAME, MODEL_NAME, MODEL_NAME_RULE
+from scorebeat.core.process import watched_command
 from scorebeat.models.artifact import MANIFEST, Artifact, digest, manifest
 from scorebeat.models.contract import NOTHING, AddOptions
 from scorebeat.models.formats import registry

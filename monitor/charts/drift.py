@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from scorebeat.core.jobs.drift_limits import DriftLimits
-from scorebeat.db.ledger.profiles import RunDrift
-from scorebeat.db.reports.job_history import MeasureHistogram, RunOutputs
+from scorebeat.db.ledger.evidence.profiles import RunDrift
+from scorebeat.db.reports.pages.job_history import MeasureHistogram, RunOutputs
 from scorebeat.drift.finding import Finding
 from scorebeat.monitor import formatting
 from scorebeat.monitor.charts.chart import COLOURS, Bar, Chart, Mark, Row, Series, bars, colours, lines

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from scorebeat.db.ledger.quality import QualityWeek
+from scorebeat.db.ledger.evidence.quality import QualityWeek
 from scorebeat.monitor import formatting
 from scorebeat.monitor.charts.chart import Chart, Row, Series, Stroke, colours, lines
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 
 from scorebeat.core.states import RunState
-from scorebeat.db.reports.job_history import Day
+from scorebeat.db.reports.pages.job_history import Day
 from scorebeat.db.reports.status import RunLine
 from scorebeat.monitor import formatting
 from scorebeat.monitor.charts.chart import Bar, Chart, Mark, Row, bars

@@ -5,7 +5,7 @@ import socket
 import sys
 from contextlib import suppress
 
-from scorebeat.core.import_path import search_working_folder_last
+from scorebeat.core.process.import_path import search_working_folder_last
 from scorebeat.ops.cli.ending import end
 
 INTERRUPTED = 130
@@ -20,7 +20,7 @@ def main() -> None:
     if sys.argv[1:2] == ["health"] and _is_alive(sys.argv[2:]):
         return
     if sys.argv[1:3] == ["models", "add"] or sys.argv[1:2] == ["predict"]:  # they run a model's code
-        from scorebeat.core import watched_command  # noqa: PLC0415 -- for these commands alone: `health` must be fast
+        from scorebeat.core.process import watched_command  # noqa: PLC0415 -- for these commands alone: `health` must be fast
 
         watched_command.watched(_run)
     _run()

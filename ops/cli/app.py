@@ -10,8 +10,8 @@ import click
 from click_didyoumean import DYMGroup
 from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core.directions import visible
 from scorebeat.core.errors import ScorebeatError, SettingsError, UsageError
+from scorebeat.core.text.directions import visible
 from scorebeat.core.urls import redact
 from scorebeat.ops.cli import INTERRUPTED
 
@@ -19,27 +19,27 @@ BROKEN_PIPE = 141
 """Exit code after a broken pipe on standard output, as shells expect it."""
 
 _COMMANDS = {
-    "scorebeat.ops.cli.commands.up": ("up", "demo"),
-    "scorebeat.ops.cli.commands.worker": ("worker",),
-    "scorebeat.ops.cli.commands.setup": ("migrate", "apply", "check"),
-    "scorebeat.ops.cli.commands.enqueue": ("plan", "enqueue"),
-    "scorebeat.ops.cli.commands.backfill": ("backfill",),
-    "scorebeat.ops.cli.commands.jobs": ("jobs",),
-    "scorebeat.ops.cli.commands.runs": ("runs", "show", "failures"),
-    "scorebeat.ops.cli.commands.drift": ("drift", "release", "discard"),
-    "scorebeat.ops.cli.commands.watch": ("watch",),
-    "scorebeat.ops.cli.commands.metrics": ("metrics",),
-    "scorebeat.ops.cli.commands.cost": ("cost", "prices"),
-    "scorebeat.ops.cli.commands.quality": ("quality",),
-    "scorebeat.ops.cli.commands.report": ("report",),
-    "scorebeat.ops.cli.commands.prune": ("prune",),
-    "scorebeat.ops.cli.commands.act": ("requeue", "cancel", "pause", "resume"),
-    "scorebeat.ops.cli.commands.models": ("models",),
-    "scorebeat.ops.cli.commands.versions": ("publish", "rollback"),
-    "scorebeat.ops.cli.commands.predict": ("predict",),
-    "scorebeat.ops.cli.commands.psql": ("psql",),
-    "scorebeat.ops.cli.commands.api": ("api",),
-    "scorebeat.ops.cli.commands.health": ("health",),
+    "scorebeat.ops.cli.commands.installation.up": ("up", "demo"),
+    "scorebeat.ops.cli.commands.installation.worker": ("worker",),
+    "scorebeat.ops.cli.commands.installation.setup": ("migrate", "apply", "check"),
+    "scorebeat.ops.cli.commands.runs.enqueue": ("plan", "enqueue"),
+    "scorebeat.ops.cli.commands.runs.backfill": ("backfill",),
+    "scorebeat.ops.cli.commands.jobs.jobs": ("jobs",),
+    "scorebeat.ops.cli.commands.runs.runs": ("runs", "show", "failures"),
+    "scorebeat.ops.cli.commands.runs.drift": ("drift", "release", "discard"),
+    "scorebeat.ops.cli.commands.runs.watch": ("watch",),
+    "scorebeat.ops.cli.commands.reports.metrics": ("metrics",),
+    "scorebeat.ops.cli.commands.reports.cost": ("cost", "prices"),
+    "scorebeat.ops.cli.commands.reports.quality": ("quality",),
+    "scorebeat.ops.cli.commands.reports.report": ("report",),
+    "scorebeat.ops.cli.commands.jobs.prune": ("prune",),
+    "scorebeat.ops.cli.commands.runs.corrections": ("requeue", "cancel", "pause", "resume"),
+    "scorebeat.ops.cli.commands.models.models": ("models",),
+    "scorebeat.ops.cli.commands.models.versions": ("publish", "rollback"),
+    "scorebeat.ops.cli.commands.models.predict": ("predict",),
+    "scorebeat.ops.cli.commands.installation.psql": ("psql",),
+    "scorebeat.ops.cli.commands.installation.api": ("api",),
+    "scorebeat.ops.cli.commands.reports.health": ("health",),
 }
 _HOMES = {name: home for home, names in _COMMANDS.items() for name in names}
 

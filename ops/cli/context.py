@@ -28,7 +28,7 @@ def unmigrated() -> Iterator[Producer]:
     settings = found_settings()
     with ExitStack() as stack:
         if settings.database_url is None:
-            from scorebeat.ops.local.embedded import database_only  # noqa: PLC0415 -- the servers' own modules
+            from scorebeat.ops.local.servers.embedded import database_only  # noqa: PLC0415 -- the servers' own modules
 
             url = stack.enter_context(database_only(settings.data))
             settings = settings.model_copy(update={"database_url": url})

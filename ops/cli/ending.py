@@ -15,7 +15,7 @@ def end(code: int) -> None:
     its exit handlers: the command might never end.
     """
     containment = sys.modules.get("scorebeat.models.scoring.containment")
-    witness = sys.modules.get("scorebeat.core.watched_command")
+    witness = sys.modules.get("scorebeat.core.process.watched_command")
 
     def report() -> None:
         if witness is not None:  # else the process has no parent that waits for its exit code

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from scorebeat.core.directions import visible
+from scorebeat.core.text.directions import visible
 
 WIDE = 10_000
 """Width in characters without a terminal: a pipe gets each row on one line."""

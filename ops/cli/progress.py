@@ -17,7 +17,9 @@ from sqlalchemy import Connection
 from scorebeat.core.forecasts.forecast import Forecast
 from scorebeat.core.states import RunState
 from scorebeat.db.connect import database_clock
-from scorebeat.db.reports import forecasts, run_pages, status
+from scorebeat.db.reports import status
+from scorebeat.db.reports.forecasts import forecasts
+from scorebeat.db.reports.pages import run_pages
 from scorebeat.db.reports.status import RunLine
 from scorebeat.ops.cli.output import cell, duration
 from scorebeat.producer.context import Producer

@@ -6,7 +6,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from scorebeat.core.errors import NotPermitted, WouldRemoveAll, one_line
 from scorebeat.core.jobs.jobs_file import read_files
-from scorebeat.core.paths import shown
+from scorebeat.core.process.paths import shown
 from scorebeat.core.settings import Settings
 from scorebeat.db.connect.engine import reachable, require_version
 from scorebeat.db.schema import ownership, revisions, roles

@@ -18,7 +18,7 @@ from scorebeat.ops.local.interrupts import Interrupts
 from scorebeat.ops.local.log import Log
 from scorebeat.ops.local.privileges import for_servers
 from scorebeat.ops.local.processes import Process
-from scorebeat.ops.local.servers import Chooser, prepare, wait_until_ready
+from scorebeat.ops.local.servers.readiness import Chooser, prepare, wait_until_ready
 from scorebeat.ops.local.supervisor import Supervisor
 
 FLOWER_PORT = 5555

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scorebeat.core.queues import CONTROL_QUEUE, PLAN_QUEUE
-from scorebeat.worker.lifecycle import pin
-from scorebeat.worker.lifecycle.device import CPU, GPU_PROCESSES
+from scorebeat.worker.lifecycle.devices import pin
+from scorebeat.worker.lifecycle.devices.device import CPU, GPU_PROCESSES
 
 
 def cores() -> int:

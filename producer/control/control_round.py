@@ -9,12 +9,13 @@ from scorebeat.core.events import emit
 from scorebeat.core.queues import FOLLOW, KEYS, NOTIFY, QUALITY
 from scorebeat.db.processes import clock, workers
 from scorebeat.producer.context import Producer
-from scorebeat.producer.control import canaries, follow_deletes, notify, profiles, quality, snapshots
-from scorebeat.producer.control.late_expected import note_late_expected
-from scorebeat.producer.control.overdue import note_overdue
-from scorebeat.producer.control.rescue import rescue
-from scorebeat.producer.control.settle import keys_are_due, settle_all
-from scorebeat.producer.control.tick import begin_again, make_up
+from scorebeat.producer.control.notices import notify
+from scorebeat.producer.control.ticks.late_expected import note_late_expected
+from scorebeat.producer.control.ticks.overdue import note_overdue
+from scorebeat.producer.control.ticks.tick import begin_again, make_up
+from scorebeat.producer.control.upkeep import canaries, follow_deletes, profiles, quality, snapshots
+from scorebeat.producer.control.upkeep.rescue import rescue
+from scorebeat.producer.control.upkeep.settle import keys_are_due, settle_all
 from scorebeat.producer.dispatch import dispatch_all
 from scorebeat.producer.keep_going import log_failure
 

@@ -21,13 +21,14 @@ from scorebeat.db.ledger.batches import NewBatch
 from scorebeat.db.ledger.runs import EVERYTHING, Run
 from scorebeat.db.ledger.watermarks import Planned
 from scorebeat.db.records import counters, usage
-from scorebeat.db.source import key_range, planning_cursor, source
-from scorebeat.db.source.open_transactions import OpenTransactions
-from scorebeat.db.source.pending import PendingRows
-from scorebeat.db.source.planning_cursor import KeyCursor
+from scorebeat.db.source import source
+from scorebeat.db.source.selection import key_range, planning_cursor
+from scorebeat.db.source.selection.open_transactions import OpenTransactions
+from scorebeat.db.source.selection.pending import PendingRows
+from scorebeat.db.source.selection.planning_cursor import KeyCursor
 from scorebeat.producer.context import Producer
-from scorebeat.producer.control import snapshots
-from scorebeat.producer.control.settle import settle
+from scorebeat.producer.control.upkeep import snapshots
+from scorebeat.producer.control.upkeep.settle import settle
 from scorebeat.producer.dispatch import dispatch
 from scorebeat.producer.planning import begin_at, planned_rows
 from scorebeat.producer.versions.prediction_tables import Fit

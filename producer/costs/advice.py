@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 
 from scorebeat.core.jobs.job import Job
 from scorebeat.db.ledger import jobs
-from scorebeat.db.reports import batch_times
-from scorebeat.db.reports.batch_times import BatchTime, RunTime
+from scorebeat.db.reports.forecasts import batch_times
+from scorebeat.db.reports.forecasts.batch_times import BatchTime, RunTime
 from scorebeat.producer.costs.batch_fit import BatchFit, fit, share_of_predict
 
 SMALL_SHARE = 0.10

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scorebeat.db.reports.batch_times import BatchTime
+from scorebeat.db.reports.forecasts.batch_times import BatchTime
 
 LEAST_BATCHES = 10
 LEAST_SMALL = 3

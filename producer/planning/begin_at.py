@@ -12,12 +12,14 @@ from scorebeat.db.connect import database_clock, user_sql
 from scorebeat.db.ledger import jobs, watermarks
 from scorebeat.db.ledger.runs import Run
 from scorebeat.db.ledger.watermarks import Planned, Watermark
-from scorebeat.db.source import open_transactions, parameter_values, relations, source
+from scorebeat.db.source import relations, source
 from scorebeat.db.source.cursor import Cursor
-from scorebeat.db.source.open_transactions import OpenTransactions
-from scorebeat.db.source.pending import PendingRows
 from scorebeat.db.source.relations import Relations
+from scorebeat.db.source.selection import open_transactions
+from scorebeat.db.source.selection.open_transactions import OpenTransactions
+from scorebeat.db.source.selection.pending import PendingRows
 from scorebeat.db.source.source import Source
+from scorebeat.db.source.values import parameter_values
 from scorebeat.producer.context import Producer
 
 

@@ -5,10 +5,11 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from scorebeat.core.durations import format_duration
 from scorebeat.core.jobs.job import DAILY, Job
-from scorebeat.db.source import cursor, key_range
-from scorebeat.db.source.open_transactions import OpenTransactions
+from scorebeat.core.text.durations import format_duration
+from scorebeat.db.source import cursor
+from scorebeat.db.source.selection import key_range
+from scorebeat.db.source.selection.open_transactions import OpenTransactions
 from scorebeat.db.source.source import Source
 from scorebeat.producer.planning import begin_at
 from scorebeat.producer.planning.begin_at import Beginning

@@ -5,8 +5,8 @@ from sqlalchemy import Connection
 from scorebeat.db.ledger import model_versions
 from scorebeat.db.ledger.runs import Run
 from scorebeat.db.predictions import prediction_sets, stored_keys
-from scorebeat.db.source import pending
-from scorebeat.db.source.pending import PendingRows
+from scorebeat.db.source.selection import pending
+from scorebeat.db.source.selection.pending import PendingRows
 from scorebeat.producer.versions import prediction_tables
 from scorebeat.producer.versions.prediction_tables import Fit
 

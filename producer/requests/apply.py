@@ -19,7 +19,8 @@ from scorebeat.db.ledger import jobs, model_versions
 from scorebeat.db.ledger.jobs import JobRow
 from scorebeat.db.predictions import old_queries, prediction_sets, stored_keys
 from scorebeat.db.schema import ownership
-from scorebeat.db.source import planning_cursor, source, truth
+from scorebeat.db.source import source, truth
+from scorebeat.db.source.selection import planning_cursor
 from scorebeat.producer.context import Producer
 from scorebeat.producer.requests import measure_quality
 from scorebeat.producer.requests.preview import require_good_keys

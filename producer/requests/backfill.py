@@ -12,9 +12,9 @@ from scorebeat.db.connect import database_clock
 from scorebeat.db.connect.engine import reachable
 from scorebeat.db.ledger import jobs, model_versions, runs
 from scorebeat.db.ledger.model_versions import Version
-from scorebeat.db.reports import due_times
-from scorebeat.db.reports.due_times import RunOfDueTime
-from scorebeat.db.source import parameter_values
+from scorebeat.db.reports.forecasts import due_times
+from scorebeat.db.reports.forecasts.due_times import RunOfDueTime
+from scorebeat.db.source.values import parameter_values
 from scorebeat.producer.context import Producer
 from scorebeat.producer.requests.enqueue import Request, enqueue
 

@@ -10,7 +10,8 @@ from scorebeat.core.events import emit
 from scorebeat.core.jobs.job import Job
 from scorebeat.db.closing import run_totals
 from scorebeat.db.connect.engine import reachable
-from scorebeat.db.ledger import jobs, profiles, quality, renames, runs
+from scorebeat.db.ledger import jobs, renames, runs
+from scorebeat.db.ledger.evidence import profiles, quality
 from scorebeat.db.predictions import prediction_sets, set_drops, views
 from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.records import audit, retention, usage

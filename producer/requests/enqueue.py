@@ -20,8 +20,8 @@ from scorebeat.db.ledger.model_versions import Version
 from scorebeat.db.ledger.runs import EVERYTHING, Selection, Start
 from scorebeat.db.predictions import prediction_sets
 from scorebeat.db.predictions.prediction_sets import PredictionSet
-from scorebeat.db.source import parameter_values as parameters
-from scorebeat.db.source.parameter_values import RunValues, of_no_run
+from scorebeat.db.source.values import parameter_values as parameters
+from scorebeat.db.source.values.parameter_values import RunValues, of_no_run
 from scorebeat.producer.context import Producer
 from scorebeat.producer.versions import prediction_tables
 

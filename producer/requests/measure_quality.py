@@ -15,11 +15,13 @@ from scorebeat.db.batch_io import truth_rows
 from scorebeat.db.batch_io.truth_rows import Joined, Week
 from scorebeat.db.connect import database_clock, database_errors
 from scorebeat.db.connect.engine import reachable
-from scorebeat.db.ledger import jobs, model_versions, quality
-from scorebeat.db.ledger.quality import JobQuality
+from scorebeat.db.ledger import jobs, model_versions
+from scorebeat.db.ledger.evidence import quality
+from scorebeat.db.ledger.evidence.quality import JobQuality
 from scorebeat.db.predictions import prediction_sets, views
 from scorebeat.db.predictions.prediction_sets import PredictionSet
-from scorebeat.db.source import planning_cursor, truth
+from scorebeat.db.source import truth
+from scorebeat.db.source.selection import planning_cursor
 from scorebeat.db.source.truth import LABEL, Truth
 from scorebeat.models.contract import Signature
 from scorebeat.models.outputs import quality as metrics

@@ -14,11 +14,12 @@ from scorebeat.db.connect import user_sql
 from scorebeat.db.connect.engine import reachable
 from scorebeat.db.ledger import jobs, model_versions, runs
 from scorebeat.db.predictions import old_queries, prediction_sets, stored_changes
-from scorebeat.db.reports import forecasts
-from scorebeat.db.source import key_range, pending, planning_cursor, source
-from scorebeat.db.source.open_transactions import OpenTransactions
-from scorebeat.db.source.pending import PendingRows
-from scorebeat.db.source.planning_cursor import KeyCursor
+from scorebeat.db.reports.forecasts import forecasts
+from scorebeat.db.source import source
+from scorebeat.db.source.selection import key_range, pending, planning_cursor
+from scorebeat.db.source.selection.open_transactions import OpenTransactions
+from scorebeat.db.source.selection.pending import PendingRows
+from scorebeat.db.source.selection.planning_cursor import KeyCursor
 from scorebeat.producer.context import Producer
 from scorebeat.producer.costs import advice
 from scorebeat.producer.planning import begin_at, explanation

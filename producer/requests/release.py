@@ -10,7 +10,8 @@ from scorebeat.core.states import RunState
 from scorebeat.db.closing import atomic_runs, close_run, run_profiles
 from scorebeat.db.closing.close_run import Settled
 from scorebeat.db.connect.engine import reachable
-from scorebeat.db.ledger import next_step, profiles, runs
+from scorebeat.db.ledger import next_step, runs
+from scorebeat.db.ledger.evidence import profiles
 from scorebeat.db.ledger.runs import Run
 from scorebeat.db.predictions import prediction_sets, set_drops
 from scorebeat.db.records import audit

@@ -13,26 +13,17 @@ from scorebeat.db.closing import atomic_runs, closed_runs
 from scorebeat.db.connect import database_errors
 from scorebeat.db.connect.engine import reachable
 from scorebeat.db.connect.sql import Key, KeyRange
-from scorebeat.db.ledger import (
-    batches,
-    failure_groups,
-    jobs,
-    model_versions,
-    next_step,
-    profiles,
-    quarantine,
-    requeued,
-    runs,
-    watermarks,
-)
+from scorebeat.db.ledger import batches, jobs, model_versions, next_step, runs, watermarks
 from scorebeat.db.ledger.batches import NewBatch
-from scorebeat.db.ledger.requeued import EVERYTHING, Part
+from scorebeat.db.ledger.evidence import profiles
+from scorebeat.db.ledger.failures import failure_groups, quarantine, requeued
+from scorebeat.db.ledger.failures.requeued import EVERYTHING, Part
 from scorebeat.db.ledger.runs import Run
 from scorebeat.db.predictions import generation_keys, prediction_sets, set_drops
 from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.records import audit, counters
 from scorebeat.db.reports import status
-from scorebeat.db.source import snapshot
+from scorebeat.db.source.selection import snapshot
 from scorebeat.producer.context import Producer
 from scorebeat.producer.dispatch import dispatch
 

@@ -8,12 +8,13 @@ from scorebeat.core.errors import UsageError
 from scorebeat.core.identifiers import version_of
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.jobs.schedule import find_zone
-from scorebeat.core.timestamps import parse_time
+from scorebeat.core.text.timestamps import parse_time
 from scorebeat.db.connect import locks
 from scorebeat.db.connect.engine import reachable
 from scorebeat.db.connect.sql import Key
 from scorebeat.db.ledger import jobs, model_versions
-from scorebeat.db.source import filters, planning_cursor, source
+from scorebeat.db.source import filters, source
+from scorebeat.db.source.selection import planning_cursor
 from scorebeat.producer.context import Producer
 
 

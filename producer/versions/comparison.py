@@ -15,7 +15,9 @@ from scorebeat.db.predictions import comparison as agreement
 from scorebeat.db.predictions import prediction_sets, stored_keys, views
 from scorebeat.db.predictions.comparison import Agreement
 from scorebeat.db.predictions.prediction_sets import PredictionSet
-from scorebeat.db.source import parameter_values, planning_cursor, source
+from scorebeat.db.source import source
+from scorebeat.db.source.selection import planning_cursor
+from scorebeat.db.source.values import parameter_values
 from scorebeat.models.contract import Signature
 from scorebeat.producer.context import Producer
 

@@ -10,7 +10,7 @@ from scorebeat.db.connect.engine import reachable
 from scorebeat.db.ledger import jobs, model_versions, runs
 from scorebeat.db.ledger.model_versions import Version
 from scorebeat.db.predictions import prediction_sets, set_drops
-from scorebeat.db.source import planning_cursor
+from scorebeat.db.source.selection import planning_cursor
 from scorebeat.models.store import store
 from scorebeat.producer.context import Producer
 

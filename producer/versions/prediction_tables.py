@@ -19,9 +19,10 @@ from scorebeat.db.predictions import (
 )
 from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.processes import workers
-from scorebeat.db.source import snapshot, source
-from scorebeat.db.source.parameter_values import RunValues
+from scorebeat.db.source import source
+from scorebeat.db.source.selection import snapshot
 from scorebeat.db.source.source import Source
+from scorebeat.db.source.values.parameter_values import RunValues
 from scorebeat.models.contract import Signature
 from scorebeat.models.inputs.binding import Binding, bind
 

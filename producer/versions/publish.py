@@ -10,11 +10,12 @@ from scorebeat.core.errors import ModelError, ScorebeatError, UnknownName, Usage
 from scorebeat.core.events import emit
 from scorebeat.core.jobs.job import Job
 from scorebeat.db.connect.engine import reachable
-from scorebeat.db.ledger import jobs, model_versions, profiles
+from scorebeat.db.ledger import jobs, model_versions
+from scorebeat.db.ledger.evidence import profiles
 from scorebeat.db.ledger.model_versions import NewVersion, Version, VersionTaken
 from scorebeat.db.records import audit
 from scorebeat.db.schema import ownership
-from scorebeat.db.source import planning_cursor
+from scorebeat.db.source.selection import planning_cursor
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.contract import NOTHING, AddOptions
 from scorebeat.models.evidence import Evidence

@@ -9,8 +9,10 @@ from scorebeat.db.batch_io import columns
 from scorebeat.db.connect.engine import reachable
 from scorebeat.db.connect.sql import numbered
 from scorebeat.db.ledger import jobs
-from scorebeat.db.source import notebook_rows, planning_cursor, source
-from scorebeat.db.source.pending import PendingRows
+from scorebeat.db.source import source
+from scorebeat.db.source.selection import planning_cursor
+from scorebeat.db.source.selection.pending import PendingRows
+from scorebeat.db.source.values import notebook_rows
 from scorebeat.models.contract import Signature
 from scorebeat.models.inputs.binding import bind
 from scorebeat.models.inputs.samples import Sampled

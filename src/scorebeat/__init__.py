@@ -40,12 +40,12 @@ if TYPE_CHECKING:
     )
     from scorebeat.core.jobs.job import Job
     from scorebeat.core.states import RunState
-    from scorebeat.db.ledger.failure_groups import FailureGroup
+    from scorebeat.db.ledger.failures.failure_groups import FailureGroup
     from scorebeat.db.ledger.model_versions import Version
-    from scorebeat.db.ledger.profiles import RunDrift
-    from scorebeat.db.ledger.quality import JobQuality, QualityWeek
+    from scorebeat.db.ledger.evidence.profiles import RunDrift
+    from scorebeat.db.ledger.evidence.quality import JobQuality, QualityWeek
     from scorebeat.db.predictions.comparison import Agreement
-    from scorebeat.db.reports.job_lines import JobLine
+    from scorebeat.db.reports.pages.job_lines import JobLine
     from scorebeat.db.reports.status import RunLine
     from scorebeat.drift.finding import Finding
     from scorebeat.producer.requests.apply import Applied
@@ -78,13 +78,13 @@ _MODULES = {
     "UsageError": _ERRORS,
     "Job": "scorebeat.core.jobs.job",
     "RunState": "scorebeat.core.states",
-    "FailureGroup": "scorebeat.db.ledger.failure_groups",
+    "FailureGroup": "scorebeat.db.ledger.failures.failure_groups",
     "Version": "scorebeat.db.ledger.model_versions",
-    "RunDrift": "scorebeat.db.ledger.profiles",
-    "JobQuality": "scorebeat.db.ledger.quality",
-    "QualityWeek": "scorebeat.db.ledger.quality",
+    "RunDrift": "scorebeat.db.ledger.evidence.profiles",
+    "JobQuality": "scorebeat.db.ledger.evidence.quality",
+    "QualityWeek": "scorebeat.db.ledger.evidence.quality",
     "Agreement": "scorebeat.db.predictions.comparison",
-    "JobLine": "scorebeat.db.reports.job_lines",
+    "JobLine": "scorebeat.db.reports.pages.job_lines",
     "RunLine": "scorebeat.db.reports.status",
     "Finding": "scorebeat.drift.finding",
     "Applied": "scorebeat.producer.requests.apply",

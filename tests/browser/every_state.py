@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 
 from scorebeat.core.queues import SCORE
-from scorebeat.db.ledger import profiles
+from scorebeat.db.ledger.evidence import profiles
 from scorebeat.db.processes import workers
 from scorebeat.drift.finding import Finding
 from scorebeat.drift.profile import Profile

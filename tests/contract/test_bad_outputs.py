@@ -8,14 +8,14 @@ import pyarrow as pa
 import pytest
 
 from scorebeat.core.errors import EscapedError, kind, one_line, text
-from scorebeat.db.ledger import quarantine
+from scorebeat.db.ledger.failures import quarantine
 from scorebeat.models.artifact import Artifact
 from scorebeat.models.formats import registry
 from scorebeat.models.scoring.containment import contained
 from scorebeat.models.scoring.micro_batches import MicroBatches
 from scorebeat.worker.scoring import isolate
-from scorebeat.worker.scoring.bad_rows import bad_row
 from scorebeat.worker.scoring.recover import describe
+from scorebeat.worker.scoring.refused_rows.bad_rows import bad_row
 from tests.contract.python_files import Write
 
 CLASS = """

@@ -16,9 +16,10 @@ from scorebeat.db.batch_io import columns
 from scorebeat.db.batch_io.columns import Fetched
 from scorebeat.db.connect.engine import data_connection
 from scorebeat.db.connect.sql import KeyRange
-from scorebeat.db.source import source, types
-from scorebeat.db.source.pending import PendingRows
+from scorebeat.db.source import source
+from scorebeat.db.source.selection.pending import PendingRows
 from scorebeat.db.source.source import Source
+from scorebeat.db.source.values import types
 from tests.support.ledger_fixtures import shared_engine
 from tests.support.ledger_rows import a_job
 

@@ -8,9 +8,9 @@ import pytest
 from scorebeat.core.states import RunState
 from scorebeat.db.ledger.runs import Selection
 from scorebeat.db.reports import results
-from scorebeat.db.reports.data_pages import Form, Page, everything, predicted, unpredicted
 from scorebeat.db.reports.lookup import KeyState, Lookup
-from scorebeat.db.source import types
+from scorebeat.db.reports.pages.data_pages import Form, Page, everything, predicted, unpredicted
+from scorebeat.db.source.values import types
 from scorebeat.producer.requests import requeue
 from scorebeat.producer.requests.preview import preview
 from tests.contract.typed_rows import TypedRows, rows

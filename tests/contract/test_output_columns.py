@@ -19,7 +19,8 @@ from scorebeat.db.connect.sql import KeyRange
 from scorebeat.db.ledger.batches import Claim
 from scorebeat.db.predictions import prediction_sets, table_types
 from scorebeat.db.predictions.prediction_sets import PredictionSet
-from scorebeat.db.source import source, types
+from scorebeat.db.source import source
+from scorebeat.db.source.values import types
 from scorebeat.models.arrow_types import TYPES
 from tests.support.ledger_fixtures import shared_engine
 from tests.support.ledger_rows import a_job, add_batch, add_run

@@ -58,7 +58,7 @@ from scorebeat.models.formats.sklearn.outputs import estimator_kind
 from scorebeat.monitor.handlers import FLOWERS_OWN
 from scorebeat.monitor.templates import OURS, PLAIN, templates
 from scorebeat.ops.cli.output import _Console
-from scorebeat.ops.local import postgres, valkey
+from scorebeat.ops.local.servers import postgres, valkey
 from tests.docs.private_parts import ROWS
 
 NO_KEY = Source("job", "", (), pa.schema([]))

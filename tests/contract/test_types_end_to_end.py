@@ -15,7 +15,7 @@ from scorebeat.core.errors import SignatureError
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
 from scorebeat.db.ledger.runs import Run
-from scorebeat.db.source import types
+from scorebeat.db.source.values import types
 from scorebeat.models.arrow_types import _NAMED
 from scorebeat.online.predictor import Predictor
 from tests.contract.typed_rows import TypedRows, rows

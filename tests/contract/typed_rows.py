@@ -17,8 +17,8 @@ from scorebeat.core.jobs.job import Job
 from scorebeat.core.settings import Settings
 from scorebeat.db.ledger import jobs, runs
 from scorebeat.producer.context import Producer
-from scorebeat.producer.control import settle
 from scorebeat.producer.control.plan import plan
+from scorebeat.producer.control.upkeep import settle
 from scorebeat.producer.requests.enqueue import Request, enqueue
 from scorebeat.producer.versions import publish
 from scorebeat.worker.scoring.runtime import Runtime

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from scorebeat.ops.local import valkey
+from scorebeat.ops.local.servers import valkey
 
 REDIS_SERVER = """#!/bin/sh
 exec {server} "$@" --port {port} --bind 127.0.0.1

@@ -9,7 +9,7 @@ import pytest
 from fastapi.routing import APIRoute
 from flower.urls import handlers
 
-from scorebeat.api.health import router
+from scorebeat.api.routes.health import router
 from scorebeat.core.jobs.schedule import Schedule
 from tests.deploy.manifests import PAGE, SHAPES, Pod, named, of_kind, ours, pods, shape
 from tests.deploy.patience import COMMAND_SECONDS

@@ -9,7 +9,7 @@ import pytest
 
 from scorebeat.core.settings import PREFIX, Settings
 from scorebeat.db.schema.tables import metadata
-from scorebeat.db.source import types
+from scorebeat.db.source.values import types
 from scorebeat.ops.cli.app import cli
 from tests.docs.pages import REPOSITORY, Page, every_page
 

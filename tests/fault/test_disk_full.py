@@ -14,7 +14,7 @@ from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
 from scorebeat.db.reports import status
 from scorebeat.producer.control import control_round, plan
-from scorebeat.producer.control.settle import build_keys
+from scorebeat.producer.control.upkeep.settle import build_keys
 from scorebeat.producer.requests.requeue import requeue
 from tests.support.fixtures import wait_for
 from tests.support.system import MODEL, SLOW, System, assert_scored_once, own_system

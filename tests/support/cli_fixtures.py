@@ -20,7 +20,7 @@ from scorebeat.db.reports import status
 from scorebeat.ops.cli.app import cli
 from scorebeat.producer.context import Producer
 from scorebeat.producer.control.plan import plan
-from scorebeat.producer.control.settle import settle_all
+from scorebeat.producer.control.upkeep.settle import settle_all
 from scorebeat.worker.scoring.runtime import Runtime
 from scorebeat.worker.scoring.score import score_batch
 from tests.support.fixtures import environment

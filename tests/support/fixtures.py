@@ -20,8 +20,8 @@ import redis
 from sqlalchemy import Engine, make_url
 
 from scorebeat.core.data_folder import StackUrls
-from scorebeat.core.durations import format_duration
 from scorebeat.core.settings import PREFIX, Settings
+from scorebeat.core.text.durations import format_duration
 from scorebeat.db.connect.engine import make_engine
 from scorebeat.db.schema import migrate
 from scorebeat.producer.context import Producer

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from scorebeat.core.data_folder import StackUrls
 from scorebeat.ops.local.data_folder import locked
 from scorebeat.ops.local.processes import Child, Process
-from scorebeat.ops.local.servers import Servers, prepare, wait_until_ready
+from scorebeat.ops.local.servers.readiness import Servers, prepare, wait_until_ready
 from tests.support.fixtures import wait_for
 from tests.support.in_memory import in_memory, new_folder
 from tests.support.stack_fixtures import UNSAFE_BUT_FAST

@@ -16,8 +16,8 @@ from scorebeat.core.states import RunState
 from scorebeat.db.ledger import runs
 from scorebeat.models.formats import registry
 from scorebeat.producer.context import Producer
-from scorebeat.producer.control import settle
 from scorebeat.producer.control.plan import plan
+from scorebeat.producer.control.upkeep import settle
 from scorebeat.producer.requests.apply import apply
 from scorebeat.producer.requests.enqueue import Request, enqueue
 from scorebeat.producer.versions import publish

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from scorebeat.ops.local import postgres
 from scorebeat.ops.local.data_folder import DataFolder
 from scorebeat.ops.local.privileges import Identity, launcher, own
+from scorebeat.ops.local.servers import postgres
 
 VERSION = "15"
 BINARIES = Path("/usr/lib/postgresql") / VERSION / "bin"

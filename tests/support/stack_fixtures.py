@@ -8,7 +8,7 @@ from psycopg2 import sql
 from sqlalchemy import make_url
 
 from scorebeat.core.data_folder import StackUrls
-from scorebeat.ops.local.embedded import embedded
+from scorebeat.ops.local.servers.embedded import embedded
 from tests.support.in_memory import in_memory
 
 UNSAFE_BUT_FAST = {

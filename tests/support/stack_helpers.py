@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from scorebeat.core.data_folder import StackUrls
-from scorebeat.ops.local.embedded import embedded
+from scorebeat.ops.local.servers.embedded import embedded
 from tests.support.stack_fixtures import UNSAFE_BUT_FAST
 
 PATIENCE = 20.0

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from scorebeat.core.data_folder import joined
 from scorebeat.core.errors import one_line
 from scorebeat.core.events import emit
-from scorebeat.core.identity import worker_name
+from scorebeat.core.process.identity import worker_name
 from scorebeat.core.queues import CONTROL_QUEUE, PLAN_QUEUE
 from scorebeat.core.settings import load_settings
 from scorebeat.db.closing import open_runs

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from sqlalchemy import Connection
 
 from scorebeat.core.data_folder import joined
-from scorebeat.core.identity import worker_name
+from scorebeat.core.process.identity import worker_name
 from scorebeat.core.settings import load_settings
 from scorebeat.db.connect.engine import make_engine
 

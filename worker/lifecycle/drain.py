@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import one_line
 from scorebeat.core.events import emit
-from scorebeat.core.identity import worker_name
+from scorebeat.core.process.identity import worker_name
 from scorebeat.core.queues import SCORE
 from scorebeat.db.ledger import batches
 from scorebeat.worker.lifecycle import standstill

@@ -13,14 +13,14 @@ from sqlalchemy.exc import DBAPIError
 from scorebeat.core.data_folder import joined
 from scorebeat.core.errors import one_line
 from scorebeat.core.events import emit
-from scorebeat.core.identity import worker_name
+from scorebeat.core.process.identity import worker_name
 from scorebeat.core.queues import PLAN, SCORE
 from scorebeat.core.settings import Settings, load_settings
 from scorebeat.db.connect.engine import make_engine
 from scorebeat.db.ledger import batches, plan_lease
 from scorebeat.db.processes import workers
-from scorebeat.worker.lifecycle import device
 from scorebeat.worker.lifecycle.connection import ledger
+from scorebeat.worker.lifecycle.devices import device
 
 POOLS = ("prefork", "solo")
 """Solo is for debugging; pools of threads would share one connection."""

@@ -11,8 +11,8 @@ from scorebeat.core.errors import ScorebeatError, one_line
 from scorebeat.core.events import emit
 from scorebeat.db.ledger import model_versions
 from scorebeat.models.formats import registry
-from scorebeat.worker.lifecycle import device
 from scorebeat.worker.lifecycle.connection import ledger
+from scorebeat.worker.lifecycle.devices import device
 
 SHARED = ("skops",)
 """Formats whose library runs no user's code, starts no thread and uses no GPU: after its import a process may fork."""

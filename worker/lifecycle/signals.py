@@ -10,16 +10,17 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import signals
 from sqlalchemy.exc import DBAPIError
 
-from scorebeat.core import descriptors
 from scorebeat.core.errors import one_line
 from scorebeat.core.events import configure_logging, emit
-from scorebeat.core.identity import become, worker_name
+from scorebeat.core.process import descriptors
+from scorebeat.core.process.identity import become, worker_name
 from scorebeat.core.queues import CONTROL, CONTROL_QUEUE, PLAN_QUEUE, SCORE
 from scorebeat.core.settings import load_settings
 from scorebeat.db.ledger import batches
-from scorebeat.worker.lifecycle import deadlines, device, memory_limit, results, standstill
+from scorebeat.worker.lifecycle import deadlines, results, standstill
 from scorebeat.worker.lifecycle.connection import ledger
-from scorebeat.worker.lifecycle.pin import bind_processes, is_bound, pin_to_core, shares_cores
+from scorebeat.worker.lifecycle.devices import device, memory_limit
+from scorebeat.worker.lifecycle.devices.pin import bind_processes, is_bound, pin_to_core, shares_cores
 from scorebeat.worker.lifecycle.request import lost_process
 
 WATCHDOGS_EXIT = "1"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from scorebeat.db.connect.sql import KeyColumn
 from scorebeat.db.ledger.batches import Claim
-from scorebeat.db.source.pending import PendingRows
+from scorebeat.db.source.selection.pending import PendingRows
 from scorebeat.models.scoring.micro_batches import MicroBatches
 from scorebeat.worker.scoring.isolate import ALIKE_FROM
 from scorebeat.worker.scoring.runtime import Job, Runtime

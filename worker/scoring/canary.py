@@ -17,24 +17,27 @@ from scorebeat.db.batch_io import columns
 from scorebeat.db.batch_io.columns import Fetched
 from scorebeat.db.connect import locks
 from scorebeat.db.connect.sql import Key, KeyRange
-from scorebeat.db.ledger import canaries, jobs, model_versions, quarantine
-from scorebeat.db.ledger.canaries import Canary
+from scorebeat.db.ledger import jobs, model_versions
+from scorebeat.db.ledger.evidence import canaries
+from scorebeat.db.ledger.evidence.canaries import Canary
+from scorebeat.db.ledger.failures import quarantine
 from scorebeat.db.ledger.model_versions import Version
 from scorebeat.db.predictions import prediction_sets
 from scorebeat.db.predictions.prediction_sets import PredictionSet
-from scorebeat.db.source import planning_cursor, source
-from scorebeat.db.source.parameter_values import of_no_run
-from scorebeat.db.source.pending import PendingRows
+from scorebeat.db.source import source
+from scorebeat.db.source.selection import planning_cursor
+from scorebeat.db.source.selection.pending import PendingRows
 from scorebeat.db.source.source import Source
+from scorebeat.db.source.values.parameter_values import of_no_run
 from scorebeat.models.contract import Signature
 from scorebeat.models.inputs.binding import Binding, bind
 from scorebeat.models.outputs import checks
 from scorebeat.models.trial import likeness
 from scorebeat.worker.scoring.isolate import predict_isolating_failures
-from scorebeat.worker.scoring.null_inputs import without_nulls
 from scorebeat.worker.scoring.recover import describe
+from scorebeat.worker.scoring.refused_rows.null_inputs import without_nulls
+from scorebeat.worker.scoring.refused_rows.unfit import without_unfit
 from scorebeat.worker.scoring.runtime import Runtime
-from scorebeat.worker.scoring.unfit import without_unfit
 from scorebeat.worker.scoring.watchdog import within
 
 MOST_DIFFERING = 0.5

@@ -13,13 +13,13 @@ from scorebeat.db.batch_io import columns
 from scorebeat.db.batch_io.columns import Part, Timing, TypesChanged
 from scorebeat.db.closing import error_threshold
 from scorebeat.db.connect import database_errors
-from scorebeat.db.ledger import quarantine
-from scorebeat.db.ledger.quarantine import BadRow
+from scorebeat.db.ledger.failures import quarantine
+from scorebeat.db.ledger.failures.quarantine import BadRow
 from scorebeat.db.predictions.table_types import TableTypes
 from scorebeat.db.source.changes import SEEN
 from scorebeat.db.source.fetched_values import without_changes
 from scorebeat.worker.scoring.attempt import Attempt
-from scorebeat.worker.scoring.bad_rows import bad_row
+from scorebeat.worker.scoring.refused_rows.bad_rows import bad_row
 
 NO_SUCH_CHARACTER = "22P05"
 """The database is not UTF-8, and its encoding lacks a character."""

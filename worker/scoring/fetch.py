@@ -14,15 +14,15 @@ from scorebeat.db.batch_io import columns
 from scorebeat.db.batch_io.columns import Fetched
 from scorebeat.db.connect import database_errors
 from scorebeat.db.connect.sql import Key
-from scorebeat.db.ledger.isolation import CHUNK_ROWS
-from scorebeat.db.ledger.quarantine import BadRow
-from scorebeat.db.source import snapshot
-from scorebeat.db.source.pending import PendingRows
+from scorebeat.db.ledger.failures.isolation import CHUNK_ROWS
+from scorebeat.db.ledger.failures.quarantine import BadRow
+from scorebeat.db.source.selection import snapshot
+from scorebeat.db.source.selection.pending import PendingRows
 from scorebeat.worker.scoring.attempt import Attempt
-from scorebeat.worker.scoring.bad_rows import bad_row
 from scorebeat.worker.scoring.isolate import sample_positions
-from scorebeat.worker.scoring.null_inputs import without_nulls
-from scorebeat.worker.scoring.unfit import without_unfit
+from scorebeat.worker.scoring.refused_rows.bad_rows import bad_row
+from scorebeat.worker.scoring.refused_rows.null_inputs import without_nulls
+from scorebeat.worker.scoring.refused_rows.unfit import without_unfit
 
 _LOST = {"42P01": "is gone", "42703": snapshot.OTHER_COLUMNS}
 """What happened to a snapshot that is read, by SQLSTATE: no such table, no such column."""

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from scorebeat.core.descriptors import EXIT
+from scorebeat.core.process.descriptors import EXIT
 from scorebeat.models.scoring.surroundings import Surroundings
 from scorebeat.worker.lifecycle import deadlines
 

@@ -31,8 +31,9 @@ from scorebeat.core.settings import Settings
 from scorebeat.core.urls import redact
 from scorebeat.db.closing import close_run
 from scorebeat.db.connect import database_errors, locks
-from scorebeat.db.ledger import batches, next_step, quarantine, runs
+from scorebeat.db.ledger import batches, next_step, runs
 from scorebeat.db.ledger.batches import Claim
+from scorebeat.db.ledger.failures import quarantine
 from scorebeat.db.predictions import prediction_sets
 from scorebeat.worker.scoring.runtime import Runtime
 

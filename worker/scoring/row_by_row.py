@@ -7,14 +7,14 @@ import pyarrow as pa
 from scorebeat.core.errors import ClaimLost
 from scorebeat.core.events import emit
 from scorebeat.db.batch_io.columns import Fetched
-from scorebeat.db.ledger import isolation, quarantine
-from scorebeat.db.ledger.quarantine import BadRow
+from scorebeat.db.ledger.failures import isolation, quarantine
+from scorebeat.db.ledger.failures.quarantine import BadRow
 from scorebeat.worker.scoring import predict
 from scorebeat.worker.scoring.attempt import Attempt
-from scorebeat.worker.scoring.bad_rows import bad_row
 from scorebeat.worker.scoring.commit import Stored, stop_if_too_many, store
 from scorebeat.worker.scoring.isolate import Scored, predict_isolating_failures
 from scorebeat.worker.scoring.profile import Profiler
+from scorebeat.worker.scoring.refused_rows.bad_rows import bad_row
 from scorebeat.worker.scoring.watchdog import within
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import SignatureError, one_line
 from scorebeat.core.events import emit
-from scorebeat.core.identity import worker_name
+from scorebeat.core.process.identity import worker_name
 from scorebeat.core.settings import Settings
 from scorebeat.db.batch_io import columns
 from scorebeat.db.connect import locks
@@ -22,7 +22,8 @@ from scorebeat.db.predictions import generation_keys, prediction_sets, stored_ke
 from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.predictions.table_types import TableTypes
 from scorebeat.db.records import device_limits
-from scorebeat.db.source import pending, session_leftovers, snapshot, source
+from scorebeat.db.source import session_leftovers, source
+from scorebeat.db.source.selection import pending, snapshot
 from scorebeat.db.source.source import Source
 from scorebeat.models.contract import Signature
 from scorebeat.models.engines import NATIVE
@@ -32,8 +33,8 @@ from scorebeat.models.scoring.micro_batches import MicroBatches
 from scorebeat.models.scoring.surroundings import Surroundings
 from scorebeat.models.store import store
 from scorebeat.models.trial import golden
-from scorebeat.worker.lifecycle import device
-from scorebeat.worker.lifecycle.device import Device
+from scorebeat.worker.lifecycle.devices import device
+from scorebeat.worker.lifecycle.devices.device import Device
 from scorebeat.worker.scoring import lost_descriptors
 
 if TYPE_CHECKING:

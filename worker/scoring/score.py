@@ -17,20 +17,21 @@ from scorebeat.core.states import AttemptEnd
 from scorebeat.db.batch_io.columns import Fetched, Timing
 from scorebeat.db.closing import keyed_runs
 from scorebeat.db.connect.engine import one_statement
-from scorebeat.db.ledger import batches, quarantine
+from scorebeat.db.ledger import batches
 from scorebeat.db.ledger.batches import BatchId, Claim
-from scorebeat.db.ledger.isolation import CHUNK_ROWS, Care
-from scorebeat.db.ledger.quarantine import BadRow
+from scorebeat.db.ledger.failures import quarantine
+from scorebeat.db.ledger.failures.isolation import CHUNK_ROWS, Care
+from scorebeat.db.ledger.failures.quarantine import BadRow
 from scorebeat.db.records import usage
-from scorebeat.worker.lifecycle import device
+from scorebeat.worker.lifecycle.devices import device
 from scorebeat.worker.scoring import load_model, predict
 from scorebeat.worker.scoring.attempt import Attempt
-from scorebeat.worker.scoring.bad_rows import bad_row
 from scorebeat.worker.scoring.commit import AlreadyThere, Stored, store
 from scorebeat.worker.scoring.fetch import fetch
 from scorebeat.worker.scoring.isolate import predict_isolating_failures
 from scorebeat.worker.scoring.profile import Profiler
 from scorebeat.worker.scoring.recover import is_wait, may_heal, postpone, record_failure
+from scorebeat.worker.scoring.refused_rows.bad_rows import bad_row
 from scorebeat.worker.scoring.row_by_row import quarantine_deadly_row, score_row_by_row
 from scorebeat.worker.scoring.runtime import Runtime
 from scorebeat.worker.scoring.watchdog import within

@@ -6,9 +6,9 @@ import pytest
 
 from scorebeat.core.jobs.parameters import Parameter
 from scorebeat.core.states import RunState
-from scorebeat.ops.cli.commands.jobs import PROMISED
+from scorebeat.ops.cli.commands.jobs.jobs import PROMISED
 from scorebeat.producer.control.plan import plan
-from scorebeat.producer.control.settle import settle_all
+from scorebeat.producer.control.upkeep.settle import settle_all
 from tests.support.api_fixtures import Client, Opener, client, opened, scored
 from tests.support.ledger_fixtures import Ledger, ledger, trained
 from tests.support.ledger_rows import a_job, add_batch, add_run

@@ -17,7 +17,8 @@ from sqlalchemy import Connection
 
 import scorebeat
 from scorebeat.core.queues import CONTROL_QUEUE, PLAN_QUEUE
-from scorebeat.db.reports import results, run_pages
+from scorebeat.db.reports import results
+from scorebeat.db.reports.pages import run_pages
 from tests.support.source_tables import KEYS
 from tests.support.system import System, own_system
 

@@ -14,7 +14,7 @@ from scorebeat.db.ledger import batches, runs
 from scorebeat.db.processes import workers
 from scorebeat.ops.cli.app import cli
 from scorebeat.producer.context import Producer
-from scorebeat.producer.control import notify, unserved
+from scorebeat.producer.control.notices import notify, unserved
 from tests.support.cli_fixtures import ROWS, Cli, refused, score_all, scoring
 
 pytestmark = pytest.mark.wide(quick=10)

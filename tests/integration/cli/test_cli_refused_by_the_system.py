@@ -12,7 +12,7 @@ from scorebeat.core.settings import Settings
 from scorebeat.core.states import RunState
 from scorebeat.db.ledger import batches
 from scorebeat.db.ledger.batches import BatchId
-from scorebeat.ops.cli.commands.demo import look_at
+from scorebeat.ops.cli.commands.installation.demo import look_at
 from scorebeat.producer.context import Producer
 from scorebeat.producer.control.plan import plan
 from tests.support.cli_fixtures import Cli, refused

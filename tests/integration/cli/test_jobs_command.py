@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 from scorebeat.core.settings import Settings
 from scorebeat.db.ledger import jobs
 from scorebeat.producer.context import Producer
-from scorebeat.producer.control.tick import tick
+from scorebeat.producer.control.ticks.tick import tick
 from tests.support.cli_fixtures import JOB, Cli, score_all
 
 SCHEDULED = f'{JOB}schedule = "0 2 * * *"\ntimezone = "Europe/Berlin"\n'

@@ -10,10 +10,10 @@ from scorebeat.core.errors import LONGEST, UsageError
 from scorebeat.core.jobs.parameters import Parameter
 from scorebeat.db.records import notices
 from scorebeat.db.records.notices import Notice
-from scorebeat.db.reports import job_lines
-from scorebeat.producer.control.notify import body
+from scorebeat.db.reports.pages import job_lines
+from scorebeat.producer.control.notices.notify import body
 from scorebeat.producer.control.plan import plan
-from scorebeat.producer.control.rescue import rescue
+from scorebeat.producer.control.upkeep.rescue import rescue
 from scorebeat.producer.requests.enqueue import Request, enqueue
 from tests.support.cli_fixtures import Cli, refused, scorebeat
 from tests.support.poison_fixtures import Points, points

@@ -14,7 +14,7 @@ from scorebeat.core.jobs.parameters import Parameter
 from scorebeat.core.states import RunState
 from scorebeat.db.ledger import batches
 from scorebeat.producer.control.plan import plan
-from scorebeat.producer.control.rescue import rescue
+from scorebeat.producer.control.upkeep.rescue import rescue
 from scorebeat.producer.requests.enqueue import Request, enqueue
 from scorebeat.producer.requests.requeue import requeue
 from scorebeat.worker.scoring.recover import record_failure

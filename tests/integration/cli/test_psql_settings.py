@@ -17,7 +17,7 @@ from scorebeat.core.data_folder import StackUrls
 from scorebeat.core.settings import Settings
 from scorebeat.db.connect import session
 from scorebeat.db.connect.engine import address
-from scorebeat.ops.local import postgres
+from scorebeat.ops.local.servers import postgres
 from tests.support.fixtures import _execute, _other
 from tests.support.shop import Shop
 

@@ -6,8 +6,8 @@ import pytest
 
 from scorebeat.core.settings import Settings
 from scorebeat.producer.context import Producer
-from scorebeat.producer.control import snapshots
 from scorebeat.producer.control.plan import plan
+from scorebeat.producer.control.upkeep import snapshots
 from tests.support.cli_fixtures import Cli, adder, pairs, refused, score_all, scorebeat
 
 __all__ = ["adder", "pairs", "scorebeat"]

@@ -6,10 +6,10 @@ from unittest.mock import ANY
 import pytest
 
 from scorebeat.core.states import RunState
-from scorebeat.db.ledger import canaries
-from scorebeat.db.reports import mornings
+from scorebeat.db.ledger.evidence import canaries
+from scorebeat.db.reports.forecasts import mornings
 from scorebeat.models.trial import golden
-from scorebeat.producer.control import canaries as control
+from scorebeat.producer.control.upkeep import canaries as control
 from scorebeat.worker.scoring.canary import look
 from tests.support import scrape
 from tests.support.poison_fixtures import Points, points

@@ -7,7 +7,7 @@ import pytest
 import scorebeat as public
 from scorebeat.core.errors import UsageError
 from scorebeat.core.states import RunState
-from scorebeat.producer.control.overdue import note_overdue
+from scorebeat.producer.control.ticks.overdue import note_overdue
 from tests.integration.drift.test_gates import WHOLE, mean_of_readers, shifted
 from tests.support.api_fixtures import Client, client, opened
 from tests.support.cli_fixtures import Cli, scorebeat

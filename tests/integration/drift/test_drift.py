@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from scorebeat.core.jobs.job import Job
-from scorebeat.db.ledger import profiles
+from scorebeat.db.ledger.evidence import profiles
 from scorebeat.drift.profile import Profile
 from tests.support.poison_fixtures import Points, points
 

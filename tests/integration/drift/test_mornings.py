@@ -1,8 +1,8 @@
 """The question of the morning: each job has one light, with what is to be looked at, the worst first."""
 
 from scorebeat.core.states import RunState
-from scorebeat.db.reports import mornings
-from scorebeat.db.reports.mornings import Morning
+from scorebeat.db.reports.forecasts import mornings
+from scorebeat.db.reports.forecasts.mornings import Morning
 from tests.integration.drift.test_drift import normal
 from tests.support.poison_fixtures import Points, points
 

@@ -8,8 +8,9 @@ import pytest
 
 from scorebeat.core.states import RunState
 from scorebeat.db.closing import run_profiles
-from scorebeat.db.ledger import profiles
-from scorebeat.db.reports import mornings, status
+from scorebeat.db.ledger.evidence import profiles
+from scorebeat.db.reports import status
+from scorebeat.db.reports.forecasts import mornings
 from scorebeat.drift import comparison
 from scorebeat.drift.profile import Profile
 from scorebeat.producer.requests.release import release

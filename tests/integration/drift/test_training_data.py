@@ -12,7 +12,7 @@ from sklearn.linear_model import LinearRegression
 from sqlalchemy import Engine, text
 
 from scorebeat.core.settings import Settings
-from scorebeat.db.ledger import profiles
+from scorebeat.db.ledger.evidence import profiles
 from scorebeat.producer.context import Producer
 from tests.support.cli_fixtures import JOB, Cli, score_all
 

@@ -6,7 +6,7 @@ from html import unescape
 import pytest
 
 from scorebeat.db.processes import workers
-from scorebeat.producer.control import unserved
+from scorebeat.producer.control.notices import unserved
 from tests.support.flower_fixtures import a_run, flower, s
 from tests.support.flower_program import Flower
 from tests.support.system import System

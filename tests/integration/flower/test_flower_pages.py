@@ -12,7 +12,7 @@ from flower.urls import handlers
 from sqlalchemy import text
 
 from scorebeat.core.settings import Settings
-from scorebeat.db.reports import job_lines
+from scorebeat.db.reports.pages import job_lines
 from scorebeat.monitor import flower as wiring
 from tests.support.fixtures import wait_for
 from tests.support.flower_fixtures import a_run, flower, guarded, s

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from scorebeat.core.jobs.drift_limits import DriftLimits
-from scorebeat.db.ledger import profiles
+from scorebeat.db.ledger.evidence import profiles
 from scorebeat.drift.comparison import compare
 from scorebeat.drift.profile import Profile
 from tests.support.cli_fixtures import Cli, scorebeat

@@ -10,9 +10,10 @@ from sqlalchemy.exc import DBAPIError
 
 from scorebeat.core.errors import UnknownName
 from scorebeat.core.states import BatchState, RunState
-from scorebeat.db.ledger import failure_groups
-from scorebeat.db.ledger.failure_groups import Place
-from scorebeat.db.reports import batch_pages, run_pages, status
+from scorebeat.db.ledger.failures import failure_groups
+from scorebeat.db.ledger.failures.failure_groups import Place
+from scorebeat.db.reports import status
+from scorebeat.db.reports.pages import batch_pages, run_pages
 from tests.support.ledger_fixtures import connection, shared_engine
 from tests.support.ledger_rows import add_batch, add_run
 

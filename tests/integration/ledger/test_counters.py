@@ -9,7 +9,8 @@ from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
 from scorebeat.db.closing import atomic_runs, close_run, run_totals
 from scorebeat.db.closing.close_run import BegunAgain
-from scorebeat.db.ledger import batches, requeued, runs
+from scorebeat.db.ledger import batches, runs
+from scorebeat.db.ledger.failures import requeued
 from tests.support.cli_fixtures import Cli
 from tests.support.ledger_fixtures import Ledger, ledger, trained
 from tests.support.ledger_rows import add_batch, add_run

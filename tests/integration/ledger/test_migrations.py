@@ -14,7 +14,7 @@ from scorebeat.core.table_names import PREDICTIONS, SCHEMA, WORK
 from scorebeat.db.connect.engine import make_engine
 from scorebeat.db.schema import migrate, revisions
 from scorebeat.db.schema.tables import metadata
-from scorebeat.ops.local.postgres import binaries
+from scorebeat.ops.local.servers.postgres import binaries
 from tests.support.ledger_fixtures import migrated
 from tests.support.ledger_rows import add_batch, add_run
 

@@ -18,8 +18,9 @@ from scorebeat.db.batch_io.columns import Part, Timing
 from scorebeat.db.closing import atomic_runs, run_ends
 from scorebeat.db.connect.engine import data_connection
 from scorebeat.db.connect.sql import KeyRange
-from scorebeat.db.ledger import batches, plan_lease, quarantine, requeued, runs
+from scorebeat.db.ledger import batches, plan_lease, runs
 from scorebeat.db.ledger.batches import Claim, NewBatch
+from scorebeat.db.ledger.failures import quarantine, requeued
 from scorebeat.db.predictions.prediction_sets import PredictionSet
 from tests.support.ledger_fixtures import connection, shared_engine
 from tests.support.ledger_rows import a_job, add_batch, add_run

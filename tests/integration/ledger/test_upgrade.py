@@ -15,8 +15,8 @@ from scorebeat.db.connect.engine import make_engine
 from scorebeat.db.schema import migrate, revisions, upgrade
 from scorebeat.db.schema.migrations import releases
 from scorebeat.producer.context import Producer
-from scorebeat.producer.control.rescue import rescue
-from scorebeat.producer.control.settle import settle_all
+from scorebeat.producer.control.upkeep.rescue import rescue
+from scorebeat.producer.control.upkeep.settle import settle_all
 from scorebeat.producer.requests.requeue import requeue
 from scorebeat.worker.scoring.score import Outcome
 from tests.support.cli_fixtures import Cli

@@ -18,8 +18,8 @@ from scorebeat.db.processes import workers
 from scorebeat.db.records import retention
 from scorebeat.db.reports import usage
 from scorebeat.db.reports.usage import Usage
-from scorebeat.producer.control.rescue import rescue
-from scorebeat.producer.control.settle import settle
+from scorebeat.producer.control.upkeep.rescue import rescue
+from scorebeat.producer.control.upkeep.settle import settle
 from scorebeat.producer.costs import cost_report
 from scorebeat.producer.costs.cost_report import Cost
 from scorebeat.producer.requests.release import release

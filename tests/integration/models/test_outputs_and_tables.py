@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from scorebeat.core.settings import Settings
-from scorebeat.db.source.types import column_type
+from scorebeat.db.source.values.types import column_type
 from scorebeat.models.outputs.column_names import MOST, ROOM, output_schema
 from tests.support.cli_fixtures import JOB, Cli, refused, write_adder
 

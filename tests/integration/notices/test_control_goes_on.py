@@ -14,9 +14,12 @@ from scorebeat.db.closing.close_run import BegunAgain, Settled
 from scorebeat.db.ledger import batches
 from scorebeat.db.ledger import outbox as marks
 from scorebeat.db.processes import workers
-from scorebeat.producer.control import control_round, notify, rescue, tick
+from scorebeat.producer.control import control_round
 from scorebeat.producer.control.control_round import run_once
-from scorebeat.producer.control.settle import settle
+from scorebeat.producer.control.notices import notify
+from scorebeat.producer.control.ticks import tick
+from scorebeat.producer.control.upkeep import rescue
+from scorebeat.producer.control.upkeep.settle import settle
 from scorebeat.producer.requests.requeue import requeue
 from tests.support.ledger_rows import add_batch, add_run
 from tests.support.poison_fixtures import Points, assert_accounted, points

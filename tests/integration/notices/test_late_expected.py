@@ -13,11 +13,13 @@ import scorebeat as scorebeat_api
 from scorebeat.core.forecasts.forecast import Forecast
 from scorebeat.db.closing import run_totals
 from scorebeat.db.processes import workers
-from scorebeat.db.reports import forecasts, status
+from scorebeat.db.reports import status
+from scorebeat.db.reports.forecasts import forecasts
 from scorebeat.ops.cli import progress
-from scorebeat.producer.control import control_round, notify
-from scorebeat.producer.control.late_expected import note_late_expected
-from scorebeat.producer.control.webhooks import Post
+from scorebeat.producer.control import control_round
+from scorebeat.producer.control.notices import notify
+from scorebeat.producer.control.notices.webhooks import Post
+from scorebeat.producer.control.ticks.late_expected import note_late_expected
 from tests.support.api_fixtures import Opener, opened
 from tests.support.cli_fixtures import Cli, scorebeat
 from tests.support.ledger_fixtures import Ledger, ledger, trained

@@ -5,13 +5,14 @@ import time
 from sqlalchemy import Engine, text
 
 from scorebeat.db.closing import run_totals
-from scorebeat.db.ledger import batches, requeued, runs
+from scorebeat.db.ledger import batches, runs
+from scorebeat.db.ledger.failures import requeued
 from scorebeat.db.processes import workers
 from scorebeat.db.reports import metrics as metrics_db
 from scorebeat.producer import metrics
 from scorebeat.producer.context import Producer
 from scorebeat.producer.control.plan import plan
-from scorebeat.producer.control.rescue import rescue
+from scorebeat.producer.control.upkeep.rescue import rescue
 from tests.support.cli_fixtures import ROWS, Cli, score_all
 from tests.support.ledger_rows import add_batch, add_run
 from tests.support.scrape import of, samples, types

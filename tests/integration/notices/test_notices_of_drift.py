@@ -7,7 +7,7 @@ import pytest
 from scorebeat.db.closing import run_totals
 from scorebeat.db.records import notices
 from scorebeat.db.reports import drift
-from scorebeat.producer.control import notify
+from scorebeat.producer.control.notices import notify
 from scorebeat.producer.requests.release import discard, release
 from tests.integration.drift.test_drift import normal
 from tests.support.poison_fixtures import Points, points

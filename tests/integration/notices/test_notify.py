@@ -13,7 +13,8 @@ from sqlalchemy import Engine, text
 from scorebeat.core.settings import Settings
 from scorebeat.db.ledger import batches, runs
 from scorebeat.producer.context import Producer
-from scorebeat.producer.control import control_round, notify
+from scorebeat.producer.control import control_round
+from scorebeat.producer.control.notices import notify
 from scorebeat.producer.control.plan import plan
 from tests.support.cli_fixtures import JOB, ROWS, Cli, score_all
 from tests.support.fixtures import Programs, wait_for

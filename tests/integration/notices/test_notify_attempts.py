@@ -15,8 +15,8 @@ from sqlalchemy import Engine, text
 from scorebeat.db.records import notices
 from scorebeat.db.records.notices import Notice
 from scorebeat.producer.context import Producer
-from scorebeat.producer.control import notify, webhooks
-from scorebeat.producer.control.webhooks import Post
+from scorebeat.producer.control.notices import notify, webhooks
+from scorebeat.producer.control.notices.webhooks import Post
 from tests.support.cli_fixtures import Cli, score_all
 from tests.support.receiver import Receiver, due_now, logged_events, notified, receiver, rows_of
 

@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from scorebeat.producer.context import Producer
-from scorebeat.producer.control import control_round, notify
+from scorebeat.producer.control import control_round
+from scorebeat.producer.control.notices import notify
 from tests.support.cli_fixtures import Cli, score_all
 from tests.support.receiver import Receiver, due_now, notified, receiver, rows_of, status
 

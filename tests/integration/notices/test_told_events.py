@@ -13,9 +13,10 @@ from scorebeat.core.jobs.job import Job
 from scorebeat.db.closing import run_totals
 from scorebeat.db.ledger import jobs, runs
 from scorebeat.db.records import notices
-from scorebeat.producer.control import control_round, notify
-from scorebeat.producer.control.overdue import note_overdue
-from scorebeat.producer.control.webhooks import Post
+from scorebeat.producer.control import control_round
+from scorebeat.producer.control.notices import notify
+from scorebeat.producer.control.notices.webhooks import Post
+from scorebeat.producer.control.ticks.overdue import note_overdue
 from tests.support.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.support.ledger_rows import a_job
 from tests.support.receiver import logged_events

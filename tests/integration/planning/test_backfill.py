@@ -9,10 +9,10 @@ from sqlalchemy import Engine, text
 
 from scorebeat.core.settings import Settings
 from scorebeat.db.connect import database_clock
-from scorebeat.db.reports import job_lines
+from scorebeat.db.reports.pages import job_lines
 from scorebeat.ops.cli import progress
 from scorebeat.producer.context import Producer
-from scorebeat.producer.control.tick import tick
+from scorebeat.producer.control.ticks.tick import tick
 from scorebeat.producer.requests.enqueue import Request, enqueue
 from tests.support.cli_fixtures import JOB, Cli, refused, score_all, scoring
 

@@ -13,7 +13,7 @@ from scorebeat.core.states import RunState
 from scorebeat.db.connect import database_clock
 from scorebeat.db.ledger import jobs
 from scorebeat.producer.context import Producer
-from scorebeat.producer.control import tick
+from scorebeat.producer.control.ticks import tick
 from scorebeat.producer.requests.enqueue import Request, enqueue
 from tests.support.fixtures import wait_for
 from tests.support.system import System, assert_scored_once, own_system

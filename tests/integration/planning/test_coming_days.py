@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from scorebeat.db.processes import workers
-from scorebeat.db.reports import coming_days
-from scorebeat.db.reports.coming_days import QueueDay
-from scorebeat.ops.cli.commands import checks
-from scorebeat.ops.cli.commands.checks import Finding
+from scorebeat.db.reports.forecasts import coming_days
+from scorebeat.db.reports.forecasts.coming_days import QueueDay
+from scorebeat.ops.cli.commands.installation import checks
+from scorebeat.ops.cli.commands.installation.checks import Finding
 from tests.support.ledger_fixtures import Ledger, ledger, trained
 from tests.support.ledger_rows import a_job, add_run
 

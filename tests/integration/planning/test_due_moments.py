@@ -11,10 +11,11 @@ from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
 from scorebeat.db.closing import run_totals
 from scorebeat.db.ledger import jobs
-from scorebeat.db.reports import job_lines, status
+from scorebeat.db.reports import status
+from scorebeat.db.reports.pages import job_lines
 from scorebeat.producer.control.control_round import run_once
 from scorebeat.producer.control.plan import plan
-from scorebeat.producer.control.tick import tick
+from scorebeat.producer.control.ticks.tick import tick
 from scorebeat.producer.requests.requeue import requeue
 from tests.support.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.support.ledger_rows import a_job

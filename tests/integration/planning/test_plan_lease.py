@@ -13,7 +13,7 @@ from scorebeat.core.states import RunState
 from scorebeat.db.ledger import plan_lease
 from scorebeat.producer.control import plan as planner
 from scorebeat.producer.control.plan import plan
-from scorebeat.producer.control.rescue import rescue
+from scorebeat.producer.control.upkeep.rescue import rescue
 from tests.support.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.support.ledger_rows import a_job
 

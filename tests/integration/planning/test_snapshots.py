@@ -8,9 +8,9 @@ from scorebeat.core.errors import QueryError
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
 from scorebeat.db.ledger.runs import Selection
-from scorebeat.producer.control import snapshots
 from scorebeat.producer.control.plan import plan
-from scorebeat.producer.control.settle import settle_all
+from scorebeat.producer.control.upkeep import snapshots
+from scorebeat.producer.control.upkeep.settle import settle_all
 from scorebeat.producer.requests.requeue import cancel
 from tests.support.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.support.ledger_rows import a_job

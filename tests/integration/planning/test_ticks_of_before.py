@@ -7,7 +7,7 @@ import pytest
 from scorebeat.core.jobs.job import Job
 from scorebeat.db.ledger import jobs
 from scorebeat.producer.control.control_round import run_once
-from scorebeat.producer.control.tick import tick
+from scorebeat.producer.control.ticks.tick import tick
 from tests.support.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.support.ledger_rows import a_job
 

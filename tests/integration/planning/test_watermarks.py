@@ -13,7 +13,7 @@ from scorebeat.core.errors import UsageError
 from scorebeat.core.jobs.job import Job
 from scorebeat.db.connect.engine import make_engine
 from scorebeat.db.ledger.runs import Selection
-from scorebeat.db.source import open_transactions
+from scorebeat.db.source.selection import open_transactions
 from scorebeat.producer.control.plan import plan
 from scorebeat.producer.planning import explanation, planned_rows
 from scorebeat.producer.requests.enqueue import Request, enqueue

@@ -12,8 +12,8 @@ from sqlalchemy import text
 from scorebeat.core.errors import UsageError
 from scorebeat.core.jobs.job import Job
 from scorebeat.db.ledger import runs
-from scorebeat.db.source import open_transactions, planning_cursor
-from scorebeat.db.source.planning_cursor import KeyCursor
+from scorebeat.db.source.selection import open_transactions, planning_cursor
+from scorebeat.db.source.selection.planning_cursor import KeyCursor
 from scorebeat.producer.control.plan import plan
 from scorebeat.producer.planning import begin_at, planned_rows
 from scorebeat.producer.requests.enqueue import Request, enqueue

@@ -18,7 +18,7 @@ from scorebeat.db.predictions import generation_keys
 from scorebeat.db.reports import status
 from scorebeat.db.schema import migrate
 from scorebeat.producer.control.control_round import run_once
-from scorebeat.producer.control.settle import build_keys
+from scorebeat.producer.control.upkeep.settle import build_keys
 from scorebeat.producer.requests.requeue import requeue
 from scorebeat.worker.scoring.runtime import Runtime
 from scorebeat.worker.scoring.score import score_batch

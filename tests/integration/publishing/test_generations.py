@@ -6,7 +6,7 @@ from scorebeat.core.jobs.job import Job
 from scorebeat.db.ledger.runs import Selection
 from scorebeat.db.predictions import views
 from scorebeat.producer.control.control_round import run_once
-from scorebeat.producer.control.settle import build_keys
+from scorebeat.producer.control.upkeep.settle import build_keys
 from scorebeat.producer.requests.requeue import cancel
 from scorebeat.producer.versions.publish import publish_anyway
 from scorebeat.worker.scoring.score import score_batch

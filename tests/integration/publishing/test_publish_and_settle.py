@@ -11,7 +11,7 @@ from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
 from scorebeat.db.ledger import jobs
 from scorebeat.db.predictions import views
-from scorebeat.producer.control.settle import settle
+from scorebeat.producer.control.upkeep.settle import settle
 from scorebeat.producer.requests.apply import ApplyOptions, apply
 from scorebeat.producer.requests.enqueue import Request, enqueue
 from scorebeat.producer.versions import prediction_tables, publish

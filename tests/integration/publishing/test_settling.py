@@ -10,12 +10,13 @@ from scorebeat.core.errors import UsageError
 from scorebeat.core.states import RunState
 from scorebeat.db.closing import run_ends
 from scorebeat.db.connect.sql import KeyRange
-from scorebeat.db.ledger import batches, requeued, runs
+from scorebeat.db.ledger import batches, runs
 from scorebeat.db.ledger.batches import Claim
+from scorebeat.db.ledger.failures import requeued
 from scorebeat.producer.context import Producer
 from scorebeat.producer.control.control_round import run_once
-from scorebeat.producer.control.rescue import rescue
-from scorebeat.producer.control.settle import settle
+from scorebeat.producer.control.upkeep.rescue import rescue
+from scorebeat.producer.control.upkeep.settle import settle
 from scorebeat.producer.requests.requeue import cancel, requeue
 from scorebeat.worker.scoring.score import Outcome, score_batch
 from tests.support.ledger_fixtures import FILL, Ledger, ledger, trained

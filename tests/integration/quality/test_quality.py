@@ -21,11 +21,11 @@ from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
 from scorebeat.db.batch_io import truth_rows
 from scorebeat.db.connect import session
-from scorebeat.db.ledger import quality
-from scorebeat.db.ledger.quality import JobQuality, QualityWeek
+from scorebeat.db.ledger.evidence import quality
+from scorebeat.db.ledger.evidence.quality import JobQuality, QualityWeek
 from scorebeat.producer.context import Producer
-from scorebeat.producer.control import quality as nightly
 from scorebeat.producer.control.plan import plan
+from scorebeat.producer.control.upkeep import quality as nightly
 from scorebeat.producer.requests import change_job
 from scorebeat.producer.requests.enqueue import Request, enqueue
 from scorebeat.producer.requests.measure_quality import measure

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scorebeat.producer.control import quality as nightly
+from scorebeat.producer.control.upkeep import quality as nightly
 from tests.support.roles_fixtures import LockedPoints, locked, roles
 
 __all__ = ["locked", "roles"]

@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy import Connection, text
 
 from scorebeat.db.connect.sql import Key, KeyColumn
-from scorebeat.db.ledger import batches, isolation, quarantine
+from scorebeat.db.ledger import batches
 from scorebeat.db.ledger.batches import Claim
-from scorebeat.db.ledger.quarantine import RowId
+from scorebeat.db.ledger.failures import isolation, quarantine
+from scorebeat.db.ledger.failures.quarantine import RowId
 from scorebeat.db.predictions import prediction_sets
 from tests.support.ledger_fixtures import connection, shared_engine
 from tests.support.ledger_rows import add_batch, add_run

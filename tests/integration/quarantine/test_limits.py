@@ -6,7 +6,7 @@ from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
 from scorebeat.db.ledger import jobs
 from scorebeat.producer.control.plan import plan
-from scorebeat.producer.control.tick import tick
+from scorebeat.producer.control.ticks.tick import tick
 from scorebeat.producer.requests.requeue import requeue
 from tests.support.poison_fixtures import Points, assert_accounted, points
 

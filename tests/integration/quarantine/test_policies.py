@@ -17,7 +17,7 @@ from scorebeat.db.batch_io.columns import Part
 from scorebeat.db.closing import close_run
 from scorebeat.db.ledger import batches
 from scorebeat.db.predictions import prediction_sets, table_types
-from scorebeat.producer.control.settle import settle
+from scorebeat.producer.control.upkeep.settle import settle
 from scorebeat.producer.requests.apply import apply
 from scorebeat.producer.requests.requeue import cancel, requeue
 from tests.support.poison_fixtures import Points, assert_accounted, points

@@ -7,7 +7,7 @@ import pytest
 from scorebeat.core.states import RunState
 from scorebeat.producer.control import plan as planner
 from scorebeat.producer.control.plan import plan
-from scorebeat.producer.control.settle import settle
+from scorebeat.producer.control.upkeep.settle import settle
 from scorebeat.producer.requests.enqueue import Request, enqueue
 from scorebeat.producer.requests.requeue import requeue
 from scorebeat.worker.scoring import commit

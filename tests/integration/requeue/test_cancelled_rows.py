@@ -7,7 +7,7 @@ import pytest
 from scorebeat.core.errors import UsageError
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
-from scorebeat.producer.control import settle
+from scorebeat.producer.control.upkeep import settle
 from scorebeat.producer.requests.preview import preview
 from scorebeat.producer.requests.requeue import cancel, requeue
 from tests.support.poison_fixtures import Points, assert_accounted, points

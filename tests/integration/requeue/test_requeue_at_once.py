@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from scorebeat.api.app import make
-from scorebeat.db.ledger import failure_groups
+from scorebeat.db.ledger.failures import failure_groups
 from tests.support.api_fixtures import BEARER, TOKEN, served
 from tests.support.fixtures import wait_for
 from tests.support.flower_fixtures import NUMBERS, a_run, s

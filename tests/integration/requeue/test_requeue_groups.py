@@ -5,8 +5,8 @@ import pytest
 from scorebeat.core.errors import UnknownName, UsageError
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
-from scorebeat.db.ledger import failure_groups
-from scorebeat.db.ledger.failure_groups import DEAD, QUARANTINED, FailureGroup
+from scorebeat.db.ledger.failures import failure_groups
+from scorebeat.db.ledger.failures.failure_groups import DEAD, QUARANTINED, FailureGroup
 from scorebeat.producer.requests.requeue import requeue
 from tests.integration.requeue.test_requeue import kill_batches
 from tests.support.cli_fixtures import Cli, refused

@@ -1,7 +1,8 @@
 """A run's plan stays the same, however often a part of it is requeued."""
 
 from scorebeat.core.states import RunState
-from scorebeat.db.reports import run_pages, status
+from scorebeat.db.reports import status
+from scorebeat.db.reports.pages import run_pages
 from scorebeat.producer.requests.requeue import requeue
 from tests.support.poison_fixtures import Points, assert_accounted, points
 

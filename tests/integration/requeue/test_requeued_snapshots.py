@@ -10,8 +10,8 @@ from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
 from scorebeat.db.ledger.runs import Selection
 from scorebeat.producer import retention
-from scorebeat.producer.control import snapshots
 from scorebeat.producer.control.plan import plan
+from scorebeat.producer.control.upkeep import snapshots
 from scorebeat.producer.requests import change_job
 from scorebeat.producer.requests.apply import remove_all
 from scorebeat.producer.requests.enqueue import Request, enqueue

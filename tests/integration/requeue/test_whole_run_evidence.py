@@ -4,9 +4,10 @@ import pytest
 
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
-from scorebeat.db.ledger import failure_groups
-from scorebeat.db.reports import data_pages, results
-from scorebeat.db.reports.data_pages import Form
+from scorebeat.db.ledger.failures import failure_groups
+from scorebeat.db.reports import results
+from scorebeat.db.reports.pages import data_pages
+from scorebeat.db.reports.pages.data_pages import Form
 from scorebeat.producer.requests.preview import preview
 from scorebeat.producer.requests.requeue import requeue
 from tests.integration.requeue.test_requeue import kill_batches

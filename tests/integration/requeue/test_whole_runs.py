@@ -11,8 +11,8 @@ from scorebeat.db.closing import close_run
 from scorebeat.db.ledger.runs import Selection
 from scorebeat.producer.control import plan as planner
 from scorebeat.producer.control.plan import plan
-from scorebeat.producer.control.rescue import rescue
-from scorebeat.producer.control.settle import settle
+from scorebeat.producer.control.upkeep.rescue import rescue
+from scorebeat.producer.control.upkeep.settle import settle
 from scorebeat.producer.requests.enqueue import Request, enqueue
 from scorebeat.producer.requests.requeue import requeue
 from tests.support.poison_fixtures import Points, assert_accounted, points

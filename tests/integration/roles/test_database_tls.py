@@ -9,7 +9,7 @@ from sqlalchemy import text
 from scorebeat.core.errors import ServiceDown
 from scorebeat.core.states import RunState
 from scorebeat.db.connect.engine import data_connection, make_engine, reachable
-from scorebeat.ops.cli.commands.checks import transport
+from scorebeat.ops.cli.commands.installation.checks import transport
 from tests.support.certificates import certificates
 from tests.support.postgres_tls import CERTIFIED, PASSWORD, TlsServer, tls_server
 from tests.support.system import assert_scored_once, own_system

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from scorebeat.core.states import RunState
 from scorebeat.ops.cli.app import cli
 from scorebeat.producer import retention
-from scorebeat.producer.control import snapshots
+from scorebeat.producer.control.upkeep import snapshots
 from scorebeat.producer.requests.requeue import requeue
 from tests.support.fixtures import environment
 from tests.support.poison_fixtures import assert_accounted

@@ -4,7 +4,7 @@ import pytest
 
 from scorebeat.core.settings import PREFIX
 from scorebeat.db.source import row_security
-from scorebeat.ops.cli.commands import checks
+from scorebeat.ops.cli.commands.installation import checks
 from tests.support.fixtures import environment
 from tests.support.roles_fixtures import LockedPoints, locked, roles
 

@@ -11,7 +11,8 @@ import pytest
 from scorebeat.core.errors import UsageError
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
-from scorebeat.db.ledger import batches, isolation, quarantine
+from scorebeat.db.ledger import batches
+from scorebeat.db.ledger.failures import isolation, quarantine
 from scorebeat.producer.requests.requeue import requeue
 from scorebeat.worker.scoring import predict, score
 from scorebeat.worker.scoring.attempt import Attempt

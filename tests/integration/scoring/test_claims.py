@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import Connection, Engine
 
 from scorebeat.db.batch_io import columns
-from scorebeat.db.ledger import batches, requeued
+from scorebeat.db.ledger import batches
 from scorebeat.db.ledger.batches import BatchId, Claim
+from scorebeat.db.ledger.failures import requeued
 from tests.support.ledger_fixtures import ledger, trained
 from tests.support.ledger_rows import add_batch, add_run
 

@@ -8,7 +8,7 @@ import pytest
 from scorebeat.core.errors import OutputError, RepeatedKey
 from scorebeat.core.states import RunState
 from scorebeat.db.batch_io import columns
-from scorebeat.db.source.pending import PendingRows
+from scorebeat.db.source.selection.pending import PendingRows
 from scorebeat.models.scoring import score_rows
 from scorebeat.worker.scoring.score import Outcome, score_batch
 from tests.support.ledger_fixtures import FILL, Ledger, ledger, trained

@@ -19,7 +19,7 @@ from scorebeat.core.states import FINAL_RUN, RunState
 from scorebeat.producer.context import Producer
 from scorebeat.producer.control import control_round
 from scorebeat.producer.versions import publish
-from scorebeat.worker.lifecycle import gpus
+from scorebeat.worker.lifecycle.devices import gpus
 from tests.support import poison
 from tests.support.cli_fixtures import Cli, adder, job, pairs, refused, scorebeat, write_adder
 from tests.support.fixtures import Programs, wait_for

@@ -13,7 +13,7 @@ from scorebeat.db.connect.engine import make_engine
 from scorebeat.db.ledger import plan_lease
 from scorebeat.producer.control import plan as planner
 from scorebeat.producer.control.plan import plan
-from scorebeat.producer.control.rescue import rescue
+from scorebeat.producer.control.upkeep.rescue import rescue
 from scorebeat.producer.requests.enqueue import Request, enqueue
 from scorebeat.worker.scoring.runtime import Runtime
 from tests.support.poison_fixtures import Points, assert_accounted, points

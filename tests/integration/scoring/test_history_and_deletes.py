@@ -13,8 +13,8 @@ from scorebeat.core.jobs.job import Job
 from scorebeat.core.states import RunState
 from scorebeat.db.ledger import followed_runs
 from scorebeat.producer import retention
-from scorebeat.producer.control import follow_deletes
 from scorebeat.producer.control.plan import plan
+from scorebeat.producer.control.upkeep import follow_deletes
 from scorebeat.producer.requests.enqueue import Request, enqueue
 from scorebeat.producer.requests.preview import preview
 from scorebeat.producer.requests.requeue import cancel

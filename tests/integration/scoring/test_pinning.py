@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from scorebeat.broker.app import queue
-from scorebeat.worker.lifecycle.pin import MATH_THREADS
+from scorebeat.worker.lifecycle.devices.pin import MATH_THREADS
 from tests.support.fixtures import wait_for
 from tests.support.system import System, children, own_system
 

@@ -10,7 +10,8 @@ from sqlalchemy.exc import DBAPIError
 from scorebeat.api.service import Service
 from scorebeat.core.settings import Settings
 from scorebeat.db.connect.engine import LOCK_TIMEOUT
-from scorebeat.db.reports import results, run_pages
+from scorebeat.db.reports import results
+from scorebeat.db.reports.pages import run_pages
 from tests.support.api_fixtures import Opener, opened, scored
 from tests.support.ledger_fixtures import Ledger, ledger, trained
 

@@ -14,12 +14,12 @@ from scorebeat.core.states import RunState
 from scorebeat.db.connect import read_only
 from scorebeat.db.connect.engine import make_engine
 from scorebeat.db.reports import status
-from scorebeat.db.source import planning_cursor
+from scorebeat.db.source.selection import planning_cursor
 from scorebeat.producer.context import Producer
-from scorebeat.producer.control import settle
 from scorebeat.producer.control.plan import plan
-from scorebeat.producer.control.rescue import rescue
-from scorebeat.producer.control.tick import tick
+from scorebeat.producer.control.ticks.tick import tick
+from scorebeat.producer.control.upkeep import settle
+from scorebeat.producer.control.upkeep.rescue import rescue
 from scorebeat.producer.requests.enqueue import Request, enqueue
 from scorebeat.worker.scoring import commit
 from scorebeat.worker.scoring.attempt import Attempt

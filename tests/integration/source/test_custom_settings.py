@@ -8,7 +8,8 @@ import pytest
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.settings import Settings
 from scorebeat.db.ledger.runs import Selection
-from scorebeat.db.source import parameter_values, session_leftovers, source
+from scorebeat.db.source import session_leftovers, source
+from scorebeat.db.source.values import parameter_values
 from scorebeat.producer.context import Producer
 from scorebeat.producer.control.plan import plan
 from scorebeat.producer.requests.apply import apply

@@ -9,7 +9,7 @@ from scorebeat.core.jobs.job import Job
 from scorebeat.db.connect.sql import KeyRange
 from scorebeat.db.ledger.runs import Selection
 from scorebeat.db.source import source
-from scorebeat.db.source.pending import PendingRows
+from scorebeat.db.source.selection.pending import PendingRows
 from scorebeat.producer.control.plan import plan
 from tests.support.ledger_fixtures import Ledger, ledger, trained
 from tests.support.ledger_rows import a_job

@@ -13,9 +13,10 @@ from sqlalchemy import Connection, Engine
 
 from scorebeat.db.batch_io import columns
 from scorebeat.db.connect.sql import KeyRange
-from scorebeat.db.ledger import batches, isolation
+from scorebeat.db.ledger import batches
 from scorebeat.db.ledger.batches import Claim
-from scorebeat.db.ledger.quarantine import RowId
+from scorebeat.db.ledger.failures import isolation
+from scorebeat.db.ledger.failures.quarantine import RowId
 from tests.support.ledger_fixtures import shared_engine
 from tests.support.ledger_rows import add_run
 from tests.support.query_plans import explaining, plan_of

@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy import Connection, Engine
 
 from scorebeat.core.states import RunState
-from scorebeat.db.reports import job_lines, run_pages, status
+from scorebeat.db.reports import status
+from scorebeat.db.reports.pages import job_lines, run_pages
 from tests.support.ledger_fixtures import shared_engine
 from tests.support.ledger_rows import add_run
 from tests.support.query_plans import explaining, plan_of

@@ -13,7 +13,7 @@ from scorebeat.db.closing import run_ends
 from scorebeat.db.connect.sql import Key, KeyRange
 from scorebeat.db.ledger import batches, outbox
 from scorebeat.db.source import source
-from scorebeat.db.source.pending import PendingRows
+from scorebeat.db.source.selection.pending import PendingRows
 from tests.support.ledger_fixtures import FILL, ITEMS, shared_engine
 from tests.support.ledger_rows import a_job, add_run
 from tests.support.query_plans import explaining, plan_of

@@ -9,7 +9,8 @@ from sqlalchemy.exc import DBAPIError
 from scorebeat.core.errors import ScorebeatError
 from scorebeat.core.jobs.job import Job
 from scorebeat.db.ledger.runs import Selection
-from scorebeat.db.source import filters, planning_cursor, source
+from scorebeat.db.source import filters, source
+from scorebeat.db.source.selection import planning_cursor
 from scorebeat.producer.requests.apply import apply
 from scorebeat.producer.requests.preview import preview
 from scorebeat.worker.scoring.score import score_batch

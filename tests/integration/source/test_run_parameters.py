@@ -14,7 +14,7 @@ from scorebeat.core.jobs.jobs_file import JobsFile
 from scorebeat.core.settings import Settings
 from scorebeat.producer.context import Producer
 from scorebeat.producer.control.plan import plan
-from scorebeat.producer.control.tick import tick
+from scorebeat.producer.control.ticks.tick import tick
 from scorebeat.producer.requests import requeue
 from scorebeat.producer.requests.apply import NO_OPTIONS, apply, difference
 from scorebeat.producer.requests.enqueue import Request, enqueue

@@ -13,8 +13,9 @@ from scorebeat.core.settings import Settings
 from scorebeat.db.connect.engine import data_connection, make_engine, reachable
 from scorebeat.db.ledger import model_versions, outbox
 from scorebeat.db.records import turns
-from scorebeat.db.reports import data_pages, results
-from scorebeat.db.reports.data_pages import Form, Page
+from scorebeat.db.reports import results
+from scorebeat.db.reports.pages import data_pages
+from scorebeat.db.reports.pages.data_pages import Form, Page
 from scorebeat.producer.requests.apply import apply
 from scorebeat.producer.requests.enqueue import Request, enqueue
 from scorebeat.producer.requests.preview import preview

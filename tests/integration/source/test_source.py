@@ -9,7 +9,8 @@ from sqlalchemy import Connection, Engine
 
 from scorebeat.core.errors import QueryError
 from scorebeat.core.jobs.job import Job
-from scorebeat.db.source import key_range, planning_cursor, source
+from scorebeat.db.source import source
+from scorebeat.db.source.selection import key_range, planning_cursor
 from scorebeat.db.source.source import Source
 from tests.support.ledger_fixtures import FILL, ITEMS, Ledger, ledger, shared_engine, trained
 from tests.support.ledger_rows import a_job

@@ -14,9 +14,9 @@ import sqlalchemy
 
 from scorebeat.core.data_folder import STATE_FILE, StackUrls, running_stack
 from scorebeat.core.errors import SettingsError
-from scorebeat.ops.local import postgres
 from scorebeat.ops.local.data_folder import locked
-from scorebeat.ops.local.embedded import database_only, embedded
+from scorebeat.ops.local.servers import postgres
+from scorebeat.ops.local.servers.embedded import database_only, embedded
 from tests.support.stack_helpers import broker, fast, mode, query_value, servers_of
 
 pytestmark = pytest.mark.wide

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from scorebeat.core.errors import UsageError
-from scorebeat.ops.local import postgres
+from scorebeat.ops.local.servers import postgres
 from tests.support.stack_helpers import broker, fast, mode, query_value, running_up, wait_for
 
 pytestmark = pytest.mark.wide

@@ -61,7 +61,7 @@ class TestAsRoot:
             pytest.skip(f"no {OTHER_PYTHON} that a plain user may run has the packages' version of Python")
         public.chmod(0o777)
         program = (
-            "import sys; from pathlib import Path; from scorebeat.ops.local.embedded import embedded\n"
+            "import sys; from pathlib import Path; from scorebeat.ops.local.servers.embedded import embedded\n"
             "with embedded(Path(sys.argv[1])) as urls: print(urls.broker_url)"
         )
         (public / "async_timeout.py").write_text("from asyncio import timeout")  # redis wants it before 3.11.3

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scorebeat.core.durations import format_duration, from_now, parse_duration
+from scorebeat.core.text.durations import format_duration, from_now, parse_duration
 
 
 @given(st.integers(1, 10**14).map(lambda us: timedelta(microseconds=us)))

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from scorebeat.core.timestamps import parse_time
+from scorebeat.core.text.timestamps import parse_time
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

@@ -5,8 +5,8 @@ from sqlalchemy import Engine
 
 from scorebeat.db.connect.engine import data_connection
 from scorebeat.db.connect.sql import KeyColumn, literal, texts
-from scorebeat.db.ledger import quarantine
-from scorebeat.db.source.types import KEYS
+from scorebeat.db.ledger.failures import quarantine
+from scorebeat.db.source.values.types import KEYS
 
 pytestmark = pytest.mark.wide(quick=5)
 

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from scorebeat.core.errors import QueryError
-from scorebeat.db.source import snapshot
+from scorebeat.db.source.selection import snapshot
 from scorebeat.db.source.source import Source
 from tests.support.ledger_rows import a_job
 

@@ -7,9 +7,9 @@ import pytest
 
 from scorebeat.core.jobs.drift_limits import DriftLimits
 from scorebeat.core.states import RunState
-from scorebeat.db.ledger.profiles import RunDrift
-from scorebeat.db.ledger.quality import QualityWeek
-from scorebeat.db.reports.job_history import Day, RunOutputs
+from scorebeat.db.ledger.evidence.profiles import RunDrift
+from scorebeat.db.ledger.evidence.quality import QualityWeek
+from scorebeat.db.reports.pages.job_history import Day, RunOutputs
 from scorebeat.db.reports.status import RunLine
 from scorebeat.drift.finding import Finding
 from scorebeat.monitor.charts import drift, quality, runs

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scorebeat.core.jobs.job import Job
-from scorebeat.db.reports.batch_times import BatchTime, RunTime
+from scorebeat.db.reports.forecasts.batch_times import BatchTime, RunTime
 from scorebeat.producer.costs.advice import advise
 from scorebeat.producer.costs.batch_fit import BatchFit, fit
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from scorebeat.core.errors import UsageError
-from scorebeat.worker.lifecycle import device, gpus
-from scorebeat.worker.lifecycle.device import Device
+from scorebeat.worker.lifecycle.devices import device, gpus
+from scorebeat.worker.lifecycle.devices.device import Device
 from tests.support.gpus import MODEL, pretend
 
 MIG = """GPU 0: NVIDIA H200 (UUID: GPU-1111)

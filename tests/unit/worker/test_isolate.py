@@ -8,8 +8,9 @@ import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 
 from scorebeat.core.errors import InputError, NonsenseError, OutputError
-from scorebeat.worker.scoring import bad_rows, isolate
+from scorebeat.worker.scoring import isolate
 from scorebeat.worker.scoring.isolate import ALIKE_FROM, Scored
+from scorebeat.worker.scoring.refused_rows import bad_rows
 
 SCHEMA = pa.schema([("value", pa.float64())])
 

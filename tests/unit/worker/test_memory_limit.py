@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from billiard.exceptions import WorkerLostError
 
-from scorebeat.worker.lifecycle import memory_limit
+from scorebeat.worker.lifecycle.devices import memory_limit
 from scorebeat.worker.lifecycle.signals import cause_of_death
 
 KILLED = WorkerLostError("Worker exited prematurely: signal 9 (SIGKILL) Job: 6.")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from scorebeat.worker.lifecycle import pin, signals
+from scorebeat.worker.lifecycle import signals
+from scorebeat.worker.lifecycle.devices import pin
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,1 @@
+"""What is known about the predictions of a version: profiles, measured quality, canaries."""

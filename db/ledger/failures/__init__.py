@@ -1,0 +1,1 @@
+"""Failed rows and batches: narrowed, quarantined, grouped, requeued."""

@@ -1,0 +1,1 @@
+"""When runs are expected to end, and what the coming days hold."""

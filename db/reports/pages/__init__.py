@@ -1,0 +1,1 @@
+"""Pages of lists: jobs, runs, batches, and results over HTTP."""

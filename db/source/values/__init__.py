@@ -1,0 +1,1 @@
+"""Types of columns, values of parameters, and rows that a notebook shows."""

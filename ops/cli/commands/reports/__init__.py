@@ -1,0 +1,1 @@
+"""Commands that report what was done, how well, and for how much."""

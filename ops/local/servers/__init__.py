@@ -1,0 +1,1 @@
+"""PostgreSQL and Valkey without an installation of either."""

@@ -1,0 +1,1 @@
+"""Notices to people: which are due, and webhooks."""

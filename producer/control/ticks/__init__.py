@@ -1,0 +1,1 @@
+"""Ticks: which jobs are due, missed or overdue."""

@@ -1,0 +1,1 @@
+"""What each control round does once: rescue, settle, drop, compare, measure."""
