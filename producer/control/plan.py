@@ -178,13 +178,17 @@ def _ranged(cursor: KeyCursor, number: int, size: int) -> NewBatch | None:
 
 
 def _groups(cut: Iterator[NewBatch]) -> Iterator[list[NewBatch]]:
-    """The first batch alone, so that a worker starts at once; then groups by number and time."""
+    """Groups that double: the first batch alone, so that a worker starts at once, and soon one for each other worker.
+
+    A group ends at a number of batches and at a time.
+    """
     group: list[NewBatch] = []
-    began = 0.0
+    made, began = 0, 0.0
     for batch in cut:
         group.append(batch)
-        if len(group) >= GROUP_ROWS or time.monotonic() - began >= GROUP_SECONDS:
+        if len(group) >= min(max(made, 1), GROUP_ROWS) or time.monotonic() - began >= GROUP_SECONDS:
             yield group
+            made += len(group)
             group, began = [], time.monotonic()
     if group:
         yield group

@@ -8,6 +8,7 @@ import pytest
 from scorebeat.core.errors import UsageError
 from scorebeat.db.ledger.runs import Selection
 from scorebeat.db.source import filters, source
+from scorebeat.producer.control import plan as planner
 from scorebeat.producer.control.plan import plan
 from tests.support.ledger_fixtures import FILL, Ledger, ledger, trained
 from tests.support.ledger_rows import a_job
@@ -57,6 +58,20 @@ def test_very_small_batches_are_cut_right(ledger: Ledger, batch_rows: int) -> No
     assert sum(sizes(ledger, run_id)) == 7
     assert set(sizes(ledger, run_id)[:-1]) == {batch_rows}
     assert [key for first, last in spans(ledger, run_id) for key in range(first, last + 1)] == list(range(1, 8))
+
+
+def test_a_plan_has_work_for_a_second_worker_as_soon_as_for_the_first(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planner, "GROUP_SECONDS", 60.0)  # however slow the machine is
+    fill(ledger, 100)
+
+    run_id = ledger.planned(a_job())
+
+    sent_together = ledger.sql(
+        f"SELECT count(*) FROM scorebeat.batches WHERE run_id = {run_id} GROUP BY xmin ORDER BY min(number)"
+    )
+    assert sent_together == [1, 1, 2, 4, 2]
 
 
 def test_a_table_without_rows_makes_a_run_that_succeeds_at_once(ledger: Ledger) -> None:
