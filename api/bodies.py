@@ -31,7 +31,7 @@ class JsonRoute(APIRoute):
         return read_and_handle
 
 
-async def _none_unknown(request: Request) -> None:
+async def _refuse_ignored_body(request: Request) -> None:
     """Async, so that it costs no thread."""
     body = await request.body()
     if not body or "requestBody" in described(request.scope["route"]):
@@ -44,7 +44,7 @@ async def _none_unknown(request: Request) -> None:
         raise HTTPException(422, f"body: {request.method} {request.url.path} takes none. Nothing was done")
 
 
-body_known = Depends(_none_unknown)
+body_known = Depends(_refuse_ignored_body)
 
 
 def _json(body: bytes) -> Any:

@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from scorebeat.core.errors import near
 
 
-async def _known(request: Request) -> None:
+async def _refuse_unknown_parameters(request: Request) -> None:
     """Async, so that it costs no thread."""
     parameters = described(request.scope["route"]).get("parameters", ())
     # each name, with whether the parameter may be repeated
@@ -26,7 +26,7 @@ async def _known(request: Request) -> None:
             raise HTTPException(422, f"query.{name} stands {times} times; {request.url.path} takes it once")
 
 
-query_known = Depends(_known)
+query_known = Depends(_refuse_unknown_parameters)
 
 
 _of_endpoints: dict[Callable[..., Any], dict[str, Any]] = {}

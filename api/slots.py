@@ -36,7 +36,14 @@ class Slots:
     async def run(self, what: str, work: Callable[[], T]) -> T:
         """The result of `work`, from a thread. Raises what `work` raises, or HTTPException 503 if it is late."""
         deadline = asyncio.get_running_loop().time() + self.seconds
-        await self._take_slot(what, deadline)
+        if self._all_taken_for(self.seconds):  # waiting is of no use
+            raise self._late(what, f"has no slot: all {SLOTS} predictions hang for longer than {self.seconds:g} s")
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._free.acquire()
+        except TimeoutError:
+            raise self._late(what, f"found none of {SLOTS} slots free within {self.seconds:g} s") from None
+
         done = self._start(work)
         try:
             async with asyncio.timeout_at(deadline):
@@ -52,15 +59,6 @@ class Slots:
 
     def _all_taken_for(self, seconds: float) -> bool:
         return len(self._since) >= SLOTS and monotonic() - max(self._since.values()) > seconds
-
-    async def _take_slot(self, what: str, deadline: float) -> None:
-        if self._all_taken_for(self.seconds):  # waiting is of no use
-            raise self._late(what, f"has no slot: all {SLOTS} predictions hang for longer than {self.seconds:g} s")
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self._free.acquire()
-        except TimeoutError:
-            raise self._late(what, f"found none of {SLOTS} slots free within {self.seconds:g} s") from None
 
     def _start(self, work: Callable[[], T]) -> "asyncio.Future[T]":
         task: Task[T] = Task()

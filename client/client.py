@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, Self
 from scorebeat.client.models import Models
 from scorebeat.client.own_errors import own_errors, with_own_errors
 from scorebeat.client.run import Run
-from scorebeat.client.values import count_of, jobs_of, key_of, parameters_of
+from scorebeat.client.values import (
+    count_of,
+    jobs_of,
+    keys_of,
+    parameters_of,
+    require_flags,
+    require_texts,
+    require_texts_or_none,
+    require_time,
+)
 from scorebeat.core.data_folder import joined
 from scorebeat.core.errors import UsageError
 from scorebeat.core.jobs.job import Job
@@ -42,18 +51,19 @@ class Client:
     """Jobs, runs, models and predictions of one installation. Threads may share it; close it when done."""
 
     def __init__(self, producer: Producer) -> None:
-        self._p = producer
+        self._producer = producer
         self._predictor: Predictor | None = None
         self.models = Models(producer)
 
     @classmethod
     def connect(cls, database_url: str | None = None, **settings: Any) -> Self:
         """What `scorebeat.connect` does."""
+        require_texts_or_none(database_url=database_url)
         own_settings = settings if database_url is None else {"database_url": database_url, **settings}
         loaded = load_settings(own_settings)
         client = cls(Producer(loaded if "database_url" in own_settings else joined(loaded), "client"))
         try:
-            with own_errors(client._p.url), client._p.engine.connect() as connection:
+            with own_errors(client._producer.url), client._producer.engine.connect() as connection:
                 revisions.require_usable(connection)
         except BaseException:
             client.close()
@@ -62,7 +72,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections."""
-        self._p.close()
+        self._producer.close()
 
     def __enter__(self) -> Self:
         return self
@@ -99,37 +109,39 @@ class Client:
         """
         from scorebeat.broker.send import require_broker  # noqa: PLC0415 -- Celery, which readers do not need
 
-        if isinstance(keys, str | bytes):
-            raise UsageError(
-                f"keys is {keys[:60]!r}; expected several keys, such as [{keys[:60]!r}]. Nothing was enqueued"
-            )
+        require_texts(job=job)
+        require_texts_or_none(where=where, model=model, run_key=run_key)
+        require_flags(rescore=rescore)
+        if due_at is not None:
+            require_time("due_at", due_at)
         if limit is not None:
             limit = count_of("limit", limit, "a number of rows", least=1)
-        wanted_keys = None if keys is None else tuple(key_of(key, position) for position, key in enumerate(keys))
-        require_broker(self._p.app)
-        version = checked_version(self._p, job, model, where, wanted_keys)
-        due = due_at if due_at is None else time_of_job(self._p, job, "due_at", str(due_at))
-        selection = Selection(limit, where, wanted_keys)
+        wanted_keys = None if keys is None else keys_of(keys)
         values = parameters_of(parameters)
+        require_broker(self._producer.app)
+        version = checked_version(self._producer, job, model, where, wanted_keys)
+        due = due_at if due_at is None else time_of_job(self._producer, job, "due_at", str(due_at))
+        selection = Selection(limit, where, wanted_keys)
         request = Request(job, whoami(), version, selection, run_key, due, values, anew=rescore)
-        made = enqueue(self._p, request)
-        return Run(self._p, made.run_id, is_new=made.is_new)
+        made = enqueue(self._producer, request)
+        return Run(self._producer, made.run_id, is_new=made.is_new)
 
     def run(self, number: int) -> Run:
         """The run of that number. Raises UnknownName, or UsageError if it is no number."""
-        found = Run(self._p, count_of("number", number, "the number of a run", least=1))
+        found = Run(self._producer, count_of("number", number, "the number of a run", least=1))
         found.status()
         return found
 
     def runs(self, job: str | None = None, *, limit: int = 50) -> list[RunLine]:
         """The newest runs first, of one job or of all, at most `limit` of them. Raises UsageError for a wrong limit."""
+        require_texts_or_none(job=job)
         limit = count_of("limit", limit, "a number of runs", least=1)
-        with results.reading(self._p.engine) as connection:
+        with results.reading(self._producer.engine) as connection:
             return run_pages.runs(connection, job=job, states=[], before=None, limit=limit)
 
     def jobs(self) -> list[JobLine]:
         """The jobs by name: when each is due, how its last run ended, why it was last skipped."""
-        with results.reading(self._p.engine) as connection:
+        with results.reading(self._producer.engine) as connection:
             return job_lines.listing(connection)
 
     def apply(
@@ -150,16 +162,18 @@ class Client:
 
         Raises JobsFileError, or UsageError with all mistakes together.
         """
+        require_texts_or_none(owner=owner)
+        require_flags(dry_run=dry_run, prune=prune, adopt=adopt, force=force)
         options = ApplyOptions(prune, adopt, force)
         if jobs is None or isinstance(jobs, str | Path):
             if owner is not None:
                 raise UsageError("owner is for a list of jobs; a jobs file has it at its top. Nothing was applied")
-            files = read_files(self._p.settings.jobs if jobs is None else Path(jobs))
+            files = read_files(self._producer.settings.jobs if jobs is None else Path(jobs))
         else:
             files = [jobs_of(jobs, owner)]
         if dry_run:
-            return applying.difference(self._p, files, options)
-        return applying.apply_files(self._p, files, whoami(), options)
+            return applying.difference(self._producer, files, options)
+        return applying.apply_files(self._producer, files, whoami(), options)
 
     def publish(self, version: str, *, force: bool = False) -> list[str]:
         """What `models.publish` does."""
@@ -170,7 +184,8 @@ class Client:
 
         Raises UnknownName.
         """
-        with results.reading(self._p.engine) as connection:
+        require_texts(job=job)
+        with results.reading(self._producer.engine) as connection:
             return quality.of_job(connection, job)
 
     def predictions(self, job: str) -> "pa.Table":
@@ -183,7 +198,8 @@ class Client:
         """
         from scorebeat.db.reports import published  # noqa: PLC0415 -- loads Arrow
 
-        return published.table(self._p.engine, self._p.url, job)
+        require_texts(job=job)
+        return published.table(self._producer.engine, self._producer.url, job)
 
     def predict(self, model: str, rows: Any) -> Any:
         """Score rows now, in this process, by `iris`, the published version, or `iris/3`; nothing is stored.
@@ -197,6 +213,7 @@ class Client:
         """
         from scorebeat.client import frames  # noqa: PLC0415 -- loads Arrow
 
+        require_texts(model=model)
         if self._predictor is None:
-            self._predictor = Predictor(self._p)
+            self._predictor = Predictor(self._producer)
         return frames.like(rows, self._predictor.predict_columns(model, frames.columns(rows)))

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scorebeat.client.own_errors import with_own_errors
+from scorebeat.client.values import path_of, paths_of, require_flags, require_texts, require_texts_or_none, texts_of
 from scorebeat.core.errors import UsageError
 from scorebeat.core.identifiers import version_of
 from scorebeat.db.ledger import model_versions as versions
@@ -14,17 +16,20 @@ from scorebeat.producer.versions import publish as publishing
 from scorebeat.producer.versions.comparison import VersionComparison, compare
 from scorebeat.producer.versions.publish import Added
 
+if TYPE_CHECKING:
+    from scorebeat.models.inputs.samples import Sample
+
 
 @with_own_errors
 class Models:
     """`client.models`."""
 
-    def __init__(self, p: Producer) -> None:
-        self._p = p
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
 
     def versions(self) -> list[Version]:
         """All versions, by model and number."""
-        with results.reading(self._p.engine) as connection:
+        with results.reading(self._producer.engine) as connection:
             return versions.listing(connection)
 
     def add(  # noqa: PLR0913 -- each is a keyword
@@ -55,51 +60,67 @@ class Models:
         Raises StoreError with the reason if the source cannot become a model, ModelError, UsageError.
         """
         from scorebeat.models.contract import AddOptions  # noqa: PLC0415 -- loads Arrow
+        from scorebeat.models.engines import ENGINES  # noqa: PLC0415 -- likewise
         from scorebeat.models.inputs.sample_file import MOST, SampleFile  # noqa: PLC0415 -- likewise
         from scorebeat.models.trial.reference import MOST as MOST_OF_REFERENCE  # noqa: PLC0415 -- likewise
         from scorebeat.producer.versions.sample_job import SampleJob, SampleQuery  # noqa: PLC0415 -- likewise
 
+        require_texts(name=name)
+        require_texts_or_none(sample_job=sample_job, reference_query=reference_query, engine=engine)
+        require_flags(allow_unsteady=allow_unsteady)
+        if engine is not None and engine not in ENGINES:
+            raise UsageError(f"{engine!r} is no engine: expected {' or '.join(ENGINES)}, or None for the fastest")
         if sample is not None and sample_job is not None:
             raise UsageError("a model is tried on one sample: give `sample` or `sample_job`")
         if reference is not None and reference_query is not None:
             raise UsageError("a model has one reference: give `reference` or `reference_query`")
-        by_query = SampleQuery(self._p, reference_query, MOST_OF_REFERENCE) if reference_query is not None else None
-        by_file = SampleFile(Path(reference), MOST_OF_REFERENCE, "reference") if reference is not None else None
+        training: Sample | None = None
+        if reference is not None:
+            training = SampleFile(path_of("reference", reference), MOST_OF_REFERENCE, "reference")
+        elif reference_query is not None:
+            training = SampleQuery(self._producer, reference_query, MOST_OF_REFERENCE)
+        rows: Sample | None = None
+        if sample is not None:
+            rows = SampleFile(path_of("sample", sample))
+        elif sample_job is not None:
+            rows = SampleJob(self._producer, sample_job, MOST)
         options = AddOptions(
-            tuple(inputs), tuple(outputs), tuple(classes), frozenset(trust), frozenset(allow),
-            tuple(map(str, files)), reference=by_file or by_query,
-            golden=None if golden is None else Path(golden), engine=_engine(engine), unsteady=allow_unsteady,
-        )  # fmt: skip
-        rows = SampleFile(Path(sample)) if sample is not None else None
-        of_job = SampleJob(self._p, sample_job, MOST) if sample_job is not None else None
-        return publishing.add(self._p, source, name, whoami(), options, rows or of_job)
+            texts_of("inputs", inputs),
+            texts_of("outputs", outputs),
+            texts_of("classes", classes),
+            frozenset(texts_of("trust", trust)),
+            frozenset(texts_of("allow", allow)),
+            paths_of("files", files),
+            reference=training,
+            golden=None if golden is None else path_of("golden", golden),
+            engine=engine or "",
+            unsteady=allow_unsteady,
+        )
+        if not isinstance(source, str):  # `module:Class` is no path
+            source = path_of("source", source)
+        return publishing.add(self._producer, source, name, whoami(), options, rows)
 
     def compare(self, version: str, with_version: str | None = None) -> list[VersionComparison]:
         """Compare two versions, one entry for each job that uses the model; None is the published version.
 
         Raises UnknownName, or UsageError if there is nothing to compare.
         """
+        require_texts(version=version)
+        require_texts_or_none(with_version=with_version)
         name, number = version_of(version)
         other = None if with_version is None else version_of(with_version)
         if other is not None and other[0] != name:
             raise UsageError(f"{with_version} is another model; expected a version of {name}")
-        return compare(self._p, name, number, other[1] if other is not None else None)
+        return compare(self._producer, name, number, other[1] if other is not None else None)
 
     def publish(self, version: str, *, force: bool = False) -> list[str]:
         """Show a version such as `iris/4` to readers, and score with it from now on. Returns the jobs that show it.
 
         Raises UsageError with the reasons if readers would lose by it; `force` publishes it anyway.
         """
+        require_texts(version=version)
+        require_flags(force=force)
         name, number = version_of(version)
         if force:
-            return publishing.publish_anyway(self._p, name, number, whoami())
-        return publishing.publish(self._p, name, number, whoami())
-
-
-def _engine(name: str | None) -> str:
-    """Raises UsageError for a name that is no engine's."""
-    from scorebeat.models.engines import ENGINES  # noqa: PLC0415 -- loads Arrow
-
-    if name is not None and name not in ENGINES:
-        raise UsageError(f"{name!r} is no engine: expected {' or '.join(ENGINES)}, or None for the fastest")
-    return name or ""
+            return publishing.publish_anyway(self._producer, name, number, whoami())
+        return publishing.publish(self._producer, name, number, whoami())

@@ -38,7 +38,7 @@ def own_errors(url: str) -> Iterator[None]:
 
 
 def with_own_errors(public: type[C]) -> type[C]:
-    """The class, with `own_errors` around its public methods and properties. Its objects have a producer, `_p`."""
+    """The class, with `own_errors` around its public methods and properties. Its objects have a `_producer`."""
     for name, member in list(vars(public).items()):
         if name.startswith("_"):
             continue
@@ -52,7 +52,7 @@ def with_own_errors(public: type[C]) -> type[C]:
 def _mapped(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def mapped(self: Any, *args: Any, **more: Any) -> Any:
-        with own_errors(self._p.url):
+        with own_errors(self._producer.url):
             return method(self, *args, **more)
 
     return mapped

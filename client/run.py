@@ -3,9 +3,10 @@
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from numbers import Real
 
 from scorebeat.client.own_errors import with_own_errors
-from scorebeat.client.values import count_of
+from scorebeat.client.values import count_of, require_flags, require_texts, require_texts_or_none, wrong_type
 from scorebeat.core.errors import RunNotSucceeded, RunStillOpen, UsageError
 from scorebeat.core.states import RunState
 from scorebeat.db.connect import database_clock
@@ -51,8 +52,8 @@ class Progress:
 class Run:
     """A run of the ledger. Only its number is kept: each call reads the ledger anew."""
 
-    def __init__(self, p: Producer, number: int, *, is_new: bool = False) -> None:
-        self._p = p
+    def __init__(self, producer: Producer, number: int, *, is_new: bool = False) -> None:
+        self._producer = producer
         self.id = number
         self.is_new = is_new
         """Whether the call that returned this run also made it; False if its run key had made it before."""
@@ -62,13 +63,13 @@ class Run:
 
     def status(self) -> RunLine:
         """Its line in the list of runs. Raises UnknownName."""
-        with results.reading(self._p.engine) as connection:
+        with results.reading(self._producer.engine) as connection:
             return status.get(connection, self.id)
 
     @property
     def progress(self) -> Progress:
         """How far it is now."""
-        with results.reading(self._p.engine) as connection:
+        with results.reading(self._producer.engine) as connection:
             line = status.get(connection, self.id)
             pace = run_pages.pace(connection, line)
             found = forecasts.of_runs(connection, [line])[self.id]
@@ -94,7 +95,10 @@ class Run:
         `check` is False; RunStillOpen when the time is over: the run goes on. A `partial` run that left no more out
         than `max_quarantined` quarantined rows passes the check, too.
         """
+        require_flags(check=check)
         max_quarantined = count_of("max_quarantined", max_quarantined, "a number of rows", least=0)
+        if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, Real | timedelta)):
+            raise wrong_type("timeout", timeout, "a number of seconds, a timedelta, or None for no limit")
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
         deadline = None if seconds is None else time.monotonic() + seconds
         while not (line := self.status()).is_final:
@@ -127,7 +131,7 @@ class Run:
     def failures(self) -> list[FailureGroup]:
         """What failed, grouped by error, the most frequent first."""
         found: list[FailureGroup] = []
-        with results.reading(self._p.engine) as connection:
+        with results.reading(self._producer.engine) as connection:
             status.get(connection, self.id)
             while not found or len(found) % GROUPS == 0:
                 after = found[-1].place if found else None
@@ -143,18 +147,21 @@ class Run:
         Returns how many batches were put back; workers score them now. Safe to repeat. Raises UsageError if the run
         cannot go on, or only as a whole.
         """
+        require_texts_or_none(error=error)
+        if group is not None and not isinstance(group, FailureGroup | str):
+            raise wrong_type("group", group, "an entry of failures(), or its id")
         if group is not None and error is not None:
             raise UsageError("requeue takes a group or a text of the error, not both")
         chosen = group.id if isinstance(group, FailureGroup) else group
-        return by_hand.requeue(self._p, self.id, whoami(), error=error, group=chosen)
+        return by_hand.requeue(self._producer, self.id, whoami(), error=error, group=chosen)
 
     def cancel(self) -> bool:
         """Stop it: what it scored stays, the rest is pending for the next run. False if it had ended already."""
-        return by_hand.cancel(self._p, self.id, whoami())
+        return by_hand.cancel(self._producer, self.id, whoami())
 
     def drift(self) -> RunDrift:
         """How far its inputs and outputs are from the reference, by column; without a comparison, why not."""
-        with results.reading(self._p.engine) as connection:
+        with results.reading(self._producer.engine) as connection:
             return drift.of_run(connection, self.id)
 
     def release(self, why: str = "") -> RunLine:
@@ -162,10 +169,12 @@ class Run:
 
         Raises UsageError if it is not held, or if readers see a newer run by now: then nothing was changed.
         """
-        decisions.release(self._p, self.id, whoami(), why)
+        require_texts(why=why)
+        decisions.release(self._producer, self.id, whoami(), why)
         return self.status()
 
     def discard(self, why: str = "") -> RunLine:
         """Drop what it scored while it is held; readers keep what they see. Raises as `release`."""
-        decisions.discard(self._p, self.id, whoami(), why)
+        require_texts(why=why)
+        decisions.discard(self._producer, self.id, whoami(), why)
         return self.status()

@@ -1,6 +1,7 @@
-"""Python values as the ledger takes them: texts that PostgreSQL reads."""
+"""A caller's arguments: checked, and as the ledger takes them. A wrong one raises UsageError, which names it."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from numbers import Integral
@@ -10,26 +11,116 @@ from uuid import UUID
 
 from scorebeat.core.errors import LONGEST_SHOWN, UsageError, shortened
 from scorebeat.core.jobs.job import Job
+from scorebeat.core.jobs.job_block import mistakes_of
 from scorebeat.core.jobs.jobs_file import LONGEST_OWNER, JobsFile, is_owner
+from scorebeat.core.urls import redact
 from scorebeat.db.connect.sql import Key
 
 MOST = 2**63 - 1
 """The largest number that a bigint holds."""
+EXPECTED = {
+    "database_url": "a URL, such as 'postgresql://user:password@host:5432/database'",
+    "engine": "the name of an engine",
+    "error": "a text that the error contains",
+    "job": "the name of a job, such as 'iris'",
+    "model": "the name of a model or a version of it, such as 'iris' or 'iris/3'",
+    "name": "the name of a model, such as 'iris'",
+    "owner": "the name of the jobs' owner, such as 'notebook'",
+    "reference_query": "a query, such as 'SELECT ...'",
+    "run_key": "a text that names the run",
+    "sample_job": "the name of a job, such as 'iris'",
+    "version": "a version, such as 'iris/4'",
+    "where": "an SQL condition, such as 'id > 1000'",
+    "why": "the reason, a text",
+    "with_version": "a version, such as 'iris/3'",
+}
+"""What an argument that is a text stands for."""
 
 
-def key_of(key: Any, position: int) -> Key:
-    """A key as texts. Raises UsageError, which names its position."""
-    parts = list(key) if isinstance(key, Sequence) and not isinstance(key, str | bytes) else [key]
-    return tuple(_text(part, f"keys.{position}") for part in parts)
+def wrong_type(name: str, value: object, expected: str) -> UsageError:
+    """The error for an argument of a wrong type; it shows no password."""
+    shown = shortened(redact(repr(value)), LONGEST_SHOWN)
+    return UsageError(f"{name} is {shown}, a {type(value).__name__}; expected {expected}. Nothing was done")
 
 
-def parameters_of(parameters: Mapping[str, Any] | None) -> dict[str, str]:
-    """Parameters of a query as texts, as a person types them. Raises UsageError."""
-    return {name: _text(value, f"parameters.{name}", floats=True) for name, value in (parameters or {}).items()}
+def require_texts(**arguments: object) -> None:
+    """Each of these arguments is a text."""
+    for name, value in arguments.items():
+        if not isinstance(value, str):
+            raise wrong_type(name, value, EXPECTED[name])
+
+
+def require_texts_or_none(**arguments: object) -> None:
+    require_texts(**{name: value for name, value in arguments.items() if value is not None})
+
+
+def require_flags(**arguments: object) -> None:
+    """Each of these arguments is True or False, also of NumPy: a text such as 'no' would count as True."""
+    for name, value in arguments.items():
+        if not isinstance(_plain(value), bool):
+            raise wrong_type(name, value, "True or False")
+
+
+def path_of(name: str, value: Any) -> Path:
+    if not isinstance(value, str | os.PathLike):
+        raise wrong_type(name, value, "the path of a file, a text or a Path")
+    return Path(value)
+
+
+def texts_of(name: str, values: Any) -> tuple[str, ...]:
+    """Several texts. One text is refused: its characters would be taken for them."""
+    listed = _several(name, values, "a list of texts")
+    for position, value in enumerate(listed):
+        if not isinstance(value, str):
+            raise wrong_type(f"{name}.{position}", value, "a text")
+    return tuple(listed)
+
+
+def paths_of(name: str, values: Any) -> tuple[str, ...]:
+    """Several paths, as texts; not one, as `texts_of`."""
+    listed = _several(name, values, "a list of paths")
+    for position, value in enumerate(listed):
+        path_of(f"{name}.{position}", value)
+    return tuple(map(os.fspath, listed))
+
+
+def _several(name: str, values: Any, expected: str) -> Sequence[Any]:
+    if isinstance(values, str | bytes | os.PathLike) or not isinstance(values, Iterable):
+        raise wrong_type(name, values, expected)
+    return list(values)
+
+
+def keys_of(keys: Any) -> tuple[Key, ...]:
+    """Keys as texts: each a value, or a sequence of one value a key column."""
+    if isinstance(keys, str | bytes):
+        raise UsageError(f"keys is {keys[:60]!r}; expected several keys, such as [{keys[:60]!r}]. Nothing was enqueued")
+    found = []
+    for position, key in enumerate(_several("keys", keys, "several keys, such as [42]")):
+        parts = list(key) if isinstance(key, Sequence) and not isinstance(key, str | bytes) else [key]
+        found.append(tuple(_text(part, f"keys.{position}") for part in parts))
+    return tuple(found)
+
+
+def parameters_of(parameters: Any) -> dict[str, str]:
+    """Parameters of a query as texts, as a person types them."""
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, Mapping):
+        raise wrong_type("parameters", parameters, "a dict with a value for each name")
+    for name in parameters:
+        if not isinstance(name, str):
+            raise wrong_type("a name in parameters", name, "a text")
+    return {name: _text(value, f"parameters.{name}", floats=True) for name, value in parameters.items()}
+
+
+def require_time(name: str, value: object) -> None:
+    """A time as a text, a datetime, a date, or one of NumPy."""
+    if not isinstance(_plain(value), str | date):
+        raise wrong_type(name, value, "a time, such as '2026-07-01T02:30', or a datetime")
 
 
 def count_of(name: str, value: Any, expected: str, least: int) -> int:
-    """A whole number, also one of NumPy. Raises UsageError, which names the argument and what it counts."""
+    """A whole number, also one of NumPy; `expected` is what it counts."""
     if not isinstance(value, Integral) or isinstance(value, bool) or not least <= int(value) <= MOST:
         shown = shortened(repr(value), LONGEST_SHOWN)
         raise UsageError(f"{name} is {shown}; expected {expected}, {least} or more")
@@ -37,7 +128,7 @@ def count_of(name: str, value: Any, expected: str, least: int) -> int:
 
 
 def jobs_of(jobs: Any, owner: str | None) -> JobsFile:
-    """A caller's jobs as if a file of that owner had them. Raises UsageError."""
+    """A caller's jobs as if a file of that owner had them, checked as a file's are."""
     if not isinstance(jobs, Sequence) or isinstance(jobs, bytes):
         raise UsageError(
             f"jobs is a {type(jobs).__name__}; expected the path of a jobs file or a folder, or a list of "
@@ -63,12 +154,14 @@ def jobs_of(jobs: Any, owner: str | None) -> JobsFile:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(f"jobs has {', '.join(twice)} twice; expected one Job for each name. Nothing was applied")
+    mistakes = [f"jobs.{position}.{mistake}" for position, job in enumerate(jobs) for mistake in mistakes_of(job)]
+    if mistakes:
+        raise UsageError("\n  ".join(["jobs cannot be applied, and nothing was:", *mistakes]))
     return JobsFile(Path(owner), owner, tuple(jobs))
 
 
 def _text(value: Any, where: str, *, floats: bool = False) -> str:
-    if hasattr(value, "item") and not isinstance(value, type):  # a scalar of NumPy
-        value = value.item()
+    value = _plain(value)
     match value:
         case bool():
             return "true" if value else "false"
@@ -86,3 +179,9 @@ def _text(value: Any, where: str, *, floats: bool = False) -> str:
         f"{where} is {str(value)[:60]!r}, a {type(value).__name__}; expected a text, a whole number, a truth value, a "
         "UUID, a Decimal, bytes, a date or a time"
     )
+
+
+def _plain(value: Any) -> Any:
+    """A scalar of NumPy as Python's own; everything else as it is."""
+    is_scalar = hasattr(value, "item") and not isinstance(value, type) and getattr(value, "ndim", 0) == 0
+    return value.item() if is_scalar else value

@@ -30,7 +30,7 @@ _FIELDS = frozenset({"batch", "group", "_xsrf"})
 
 
 class Action(LedgerHandler):
-    """A request that changes something; its response is JSON with one sentence, `said`."""
+    """A request that changes something; its response is JSON with one sentence, `message`."""
 
     def prepare(self) -> None:
         if self.request.method == "POST" and self.current_user and self.refusal is not None:
@@ -43,7 +43,7 @@ class Action(LedgerHandler):
             return
         error = details["exc_info"][1]
         reason = error.get_message() if isinstance(error, HTTPError) else None
-        self.finish({"said": reason or f"{HTTPStatus(status_code).phrase}; nothing is known to have been changed."})
+        self.finish({"message": reason or f"{HTTPStatus(status_code).phrase}; nothing is known to have been changed."})
 
     async def do(self, work: Callable[[Producer], str]) -> None:
         try:
@@ -51,7 +51,7 @@ class Action(LedgerHandler):
         except ScorebeatError as error:
             self.set_status(503 if is_away(error) else 404 if isinstance(error, UnknownName) else 409)
             message = str(error)
-        self.write({"said": visible(message)})
+        self.write({"message": visible(message)})
 
 
 class RunAction(Action):
@@ -62,8 +62,8 @@ class RunAction(Action):
         run_id, by = int(run), self.actor
         if what == "cancel":
 
-            def cancel(p: Producer) -> str:
-                moved = by_hand.cancel(p, run_id, by)
+            def cancel(producer: Producer) -> str:
+                moved = by_hand.cancel(producer, run_id, by)
                 return (
                     f"Run {run_id} is cancelled." if moved else f"Run {run_id} was over already; nothing was changed."
                 )
@@ -74,8 +74,8 @@ class RunAction(Action):
             decide, done = DECISIONS[what]
             why = self.get_body_argument("reason", "")
 
-            def decision(p: Producer) -> str:
-                decide(p, run_id, by, why)
+            def decision(producer: Producer) -> str:
+                decide(producer, run_id, by, why)
                 return f"Run {run_id} is {done}."
 
             await self.do(decision)
@@ -86,8 +86,8 @@ class RunAction(Action):
         batch = self._field("batch", _BATCH, "the id of a batch")
         group = self._field("group", _GROUP, "a group's id")
 
-        def requeue(p: Producer) -> str:
-            put_back = by_hand.requeue(p, run_id, by, batch_id=int(batch) if batch else None, group=group)
+        def requeue(producer: Producer) -> str:
+            put_back = by_hand.requeue(producer, run_id, by, batch_id=int(batch) if batch else None, group=group)
             if not put_back:
                 return (
                     f"Nothing of that is left to put back in run {run_id}: it never failed, or was put back before. "
@@ -113,16 +113,16 @@ class JobAction(Action):
             raise HTTPError(404, f"no job is named {job!r}: a name holds no NUL")
         by, reason = self.actor, self.get_body_argument("reason", "") or "by hand"
 
-        def run(p: Producer) -> str:
-            return f"Run {enqueue(p, Request(job, by)).run_id} of job {job} is enqueued."
+        def run(producer: Producer) -> str:
+            return f"Run {enqueue(producer, Request(job, by)).run_id} of job {job} is enqueued."
 
-        def pause(p: Producer) -> str:
-            with p.engine.begin() as connection:
+        def pause(producer: Producer) -> str:
+            with producer.engine.begin() as connection:
                 moved = jobs.pause(connection, job, by, reason)
             return f"Job {job} is paused." if moved else f"Job {job} was paused before; nothing was changed."
 
-        def resume(p: Producer) -> str:
-            with p.engine.begin() as connection:
+        def resume(producer: Producer) -> str:
+            with producer.engine.begin() as connection:
                 moved = jobs.resume(connection, job, by)
             return f"Job {job} is resumed." if moved else f"Job {job} was not paused; nothing was changed."
 

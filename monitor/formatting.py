@@ -11,7 +11,7 @@ from tornado.escape import xhtml_escape
 from scorebeat.core.prices.price_list import money as money  # noqa: PLC0414 -- for the templates
 from scorebeat.core.states import RunState
 from scorebeat.core.text.directions import visible
-from scorebeat.core.text.durations import from_now
+from scorebeat.core.text.durations import from_now, in_two_units
 from scorebeat.db.ledger.failures.failure_groups import DEAD, QUARANTINED
 
 NOTHING = "\N{EN DASH}"
@@ -48,20 +48,11 @@ def speed(rows_a_second: float | None) -> str:
 
 
 def duration(value: timedelta | float | None) -> str:
-    """`40 ms`, `1.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`, `3 d 4 h`; a dash for None."""
+    """`40 ms`, `1.4 s`, `12 s`, `3 min 5 s`; a dash for None."""
     if value is None:
         return NOTHING
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if seconds < 10:
-        return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 120:
-        return f"{whole} s"
-    big, small, size, part = next(unit for unit in _UNITS if whole >= unit[2] * 2)
-    return f"{whole // size} {big} {whole % size // part} {small}"
-
-
-_UNITS = (("d", "h", 86_400, 3600), ("h", "min", 3600, 60), ("min", "s", 60, 1))
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else in_two_units(seconds)
 
 
 def timestamp(at: datetime | None) -> str:

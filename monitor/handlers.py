@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from tornado.web import HTTPError, RequestHandler, authenticated
 
 from scorebeat.core.errors import ScorebeatError, UnknownName
-from scorebeat.monitor import chart, formatting, permissions
+from scorebeat.monitor import formatting, permissions
 from scorebeat.monitor.ledger import Ledger, is_away
 
 EVERY = 2000
@@ -100,7 +100,7 @@ class Page(LedgerHandler):
                 raise
             self.set_status(503)
             template, values = "away.html", {"reason": str(error)}
-        common = {"reason": None, "every": EVERY, "refusal": self.refusal, "formatting": formatting, "chart": chart}
+        common = {"reason": None, "every": EVERY, "refusal": self.refusal, "formatting": formatting}
         self.render(template, **common | values)
 
     def write_error(self, status_code: int, **details: Any) -> None:

@@ -8,7 +8,7 @@ from tornado.web import authenticated
 from scorebeat.db.reports import status
 from scorebeat.db.reports.forecasts import forecasts
 from scorebeat.monitor.handlers import Page
-from scorebeat.monitor.job_report import Measure, job_report
+from scorebeat.monitor.job_report import job_report
 
 EVERY = 30_000
 """Milliseconds after which an open page of a job loads itself again: most of it changes with a run, not within one."""
@@ -20,7 +20,15 @@ class JobPage(Page):
 
     @authenticated
     async def get(self, name: str) -> None:
-        chosen = self._chosen()
+        run, side, measure = (
+            self.whole_number("run"),
+            self.get_query_argument("side", ""),
+            # Flower's own `get_argument` would escape quotes and `<`; a name may begin with a space
+            self.get_query_argument("measure", "", strip=False),
+        )
+        if run is not None and side not in SIDES:
+            self.bad_parameter("side", " or ".join(SIDES))
+        chosen = (run, side, measure) if run is not None else None
         if "\0" in name:
             self.bad_parameter("job", "a name without NUL")
 
@@ -38,16 +46,3 @@ class JobPage(Page):
             }
 
         await self.show("job.html", look, unknown=f"There is no job {name}.")
-
-    def _chosen(self) -> Measure | None:
-        run, side, measure = (
-            self.whole_number("run"),
-            self.get_query_argument("side", ""),
-            # Flower's own `get_argument` would escape quotes and `<`; a name may begin with a space
-            self.get_query_argument("measure", "", strip=False),
-        )
-        if run is None:
-            return None
-        if side not in SIDES:
-            self.bad_parameter("side", " or ".join(SIDES))
-        return run, side, measure

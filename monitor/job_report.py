@@ -59,7 +59,7 @@ class JobReport:
     heat_map: HeatMap
     distributions: tuple[Chart, ...]
     not_drawn: tuple[str, ...]
-    """Why measures that were asked for have no distribution."""
+    """Why chosen measures have no distribution."""
     is_newer_reference: bool
     """The reference of what is drawn was replaced since the run was compared with it."""
     quality: JobQuality

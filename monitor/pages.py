@@ -21,6 +21,7 @@ from scorebeat.db.reports import drift, status
 from scorebeat.db.reports.forecasts import forecasts, mornings
 from scorebeat.db.reports.pages import batch_pages, job_lines, run_pages
 from scorebeat.db.reports.status import RunLine
+from scorebeat.monitor.charts import throughput
 from scorebeat.monitor.handlers import Page
 from scorebeat.producer.control.notices import unserved
 from scorebeat.producer.costs import cost_report
@@ -39,6 +40,7 @@ ALL, FAILED, SLOWEST = "all", "failed", "slowest"
 BATCHES = (ALL, FAILED, *BatchState, SLOWEST)
 """Filters of a run's batches, by name."""
 _ROW = re.compile(r"([0-9]{1,9})-([0-9]{1,18})")
+"""A batch's number and a row's id."""
 
 
 @dataclass(frozen=True)
@@ -147,28 +149,20 @@ class RunPage(Page):
 
     @authenticated
     async def get(self, run: str) -> None:
-        after, rows_after = self.whole_number("after") or 0, self._row("rows_after")
-        groups_after, wanted = self._group("groups_after"), self.get_query_argument("batches", "")
+        after = self.whole_number("after") or 0
+        row = _ROW.fullmatch(self.get_query_argument("rows_after", "") or "0-0")
+        if row is None:
+            self.bad_parameter("rows_after", "the number of a batch and the id of a row, such as 120-9001")
+        group = self.get_query_argument("groups_after", "")
+        groups_after = Place.of(group) if group else None
+        if group and groups_after is None:
+            self.bad_parameter("groups_after", "the position of a group of failures, such as 12-r9001")
+        wanted = self.get_query_argument("batches", "")
         if wanted and wanted not in BATCHES:
             self.bad_parameter("batches", " or ".join(BATCHES))
-        where = Where(after, rows_after, groups_after, wanted)
+        where = Where(after, (int(row[1]), int(row[2])), groups_after, wanted)
         show = partial(details_of_run, run_id=int(run), where=where)
         await self.show("run.html", show, unknown=f"There is no run {int(run)}.")
-
-    def _row(self, name: str) -> tuple[int, int]:
-        """A batch's number and a row's id, as `120-9001`; the beginning if the parameter is absent."""
-        found = _ROW.fullmatch(self.get_query_argument(name, "") or "0-0")
-        if found is None:
-            self.bad_parameter(name, "the number of a batch and the id of a row, such as 120-9001")
-        return int(found[1]), int(found[2])
-
-    def _group(self, name: str) -> Place | None:
-        """Where the previous page ended; None, for the beginning, if the parameter is absent."""
-        text = self.get_query_argument(name, "")
-        found = Place.of(text) if text else None
-        if text and found is None:
-            self.bad_parameter(name, "the position of a group of failures, such as 12-r9001")
-        return found
 
 
 @dataclass(frozen=True)
@@ -192,25 +186,37 @@ def details_of_run(connection: Connection, run_id: int, where: Where) -> dict[st
     has_failed = bool(run_pages.failed(connection, line.id, limit=1))
     shown_filter = wanted or (FAILED if has_failed and not after else ALL)
     batches = _batches(connection, line.id, shown_filter, after, most_batches, by_number=bool(wanted))
+    more_batches = None
+    if shown_filter != SLOWEST and len(batches) > most_batches:
+        # 0 if the page shows the dead first: the next one lists those that failed by number, from the first
+        more_batches = 0 if shown_filter == FAILED and not wanted else int(batches[most_batches - 1]["number"])
     states = status.batch_states(connection, line.id)
+    filters: list[tuple[str, int | None]] = [(ALL, line.batches)]
+    filters += [(FAILED, None)] if has_failed else []
+    filters += [(row["state"], row["batches"]) for row in states]
+    filters.append((SLOWEST, None))
     rows = batch_pages.quarantined_rows(connection, line.id, after=where.rows_after, limit=most_rows + 1)
+    try:
+        job: JobRow | None = jobs.get(connection, line.job)
+    except UnknownName:  # it is no longer in jobs.toml
+        job = None
     # several batches in each bar of the chart, or it would show when one was committed and not how fast
     bars = min(60, max(12, (line.batches - line.batches_open) // 3))
     return {
         "run": shown(connection, [line], database_clock.now(connection))[0],
-        "job": _job(connection, line.job),
+        "job": job,
         "notes": unserved.of_runs(connection, [line]),
         "compared": drift.of_run(connection, line.id) if line.is_final else None,
         "compared_in_words": drift.in_words,
-        "points": run_pages.throughput(connection, line.id, bars),
+        "throughput": throughput.draw(run_pages.throughput(connection, line.id, bars)),
         "states": states,
         "cost": cost_report.of_run(connection, line.id),
         "groups": groups[:most_groups],
         "more_groups": groups[most_groups - 1].place if len(groups) > most_groups else None,
         "batches": batches[:most_batches],
-        "more_batches": _next_batches(batches, most_batches, shown_filter, wanted),
+        "more_batches": more_batches,
         "batch_filter": shown_filter,
-        "batch_filters": _filters(line, states, has_failed),
+        "batch_filters": filters,
         "rows": rows[:most_rows],
         "more_rows": f"{rows[most_rows - 1]['number']}-{rows[most_rows - 1]['id']}" if len(rows) > most_rows else None,
         "actions": batch_pages.actions(connection, f"run {line.id}"),
@@ -232,28 +238,3 @@ def _batches(
         return run_pages.failed_by_number(connection, run_id, after=after, limit=most + 1)
     states = () if chosen == ALL else (BatchState(chosen),)
     return run_pages.batches(connection, run_id, states=states, after=after, limit=most + 1)
-
-
-def _next_batches(batches: list[dict[str, Any]], most: int, chosen: str, wanted: str) -> int | None:
-    """The number after which the next page begins; None if there is none.
-
-    0 if the page shows the dead first: the next one lists those that failed by number, from the first.
-    """
-    if chosen == SLOWEST or len(batches) <= most:
-        return None
-    return 0 if chosen == FAILED and not wanted else int(batches[most - 1]["number"])
-
-
-def _filters(line: RunLine, states: list[dict[str, Any]], has_failed: bool) -> list[tuple[str, int | None]]:
-    """The filters that find something, with the number of batches that each finds, if it is known."""
-    of_states: list[tuple[str, int | None]] = [(row["state"], row["batches"]) for row in states]
-    failed: list[tuple[str, int | None]] = [(FAILED, None)] if has_failed else []
-    return [(ALL, line.batches), *failed, *of_states, (SLOWEST, None)]
-
-
-def _job(connection: Connection, name: str) -> JobRow | None:
-    """The job of a run; None if it is no longer in jobs.toml."""
-    try:
-        return jobs.get(connection, name)
-    except UnknownName:
-        return None

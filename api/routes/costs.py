@@ -29,10 +29,10 @@ class CostsQuery(BaseModel):
 
 
 @reading.get("", responses=documented(404))
-def listing(s: Served, wanted: Annotated[CostsQuery, Query()]) -> schemas.Costs:
+def listing(service: Served, wanted: Annotated[CostsQuery, Query()]) -> schemas.Costs:
     """What runs cost, by job and month, the newest month first; and of all jobs, how long workers were idle."""
     month = date.fromisoformat(f"{wanted.month}-01") if wanted.month is not None else None
-    with results.reading(s.engine) as connection:
+    with results.reading(service.engine) as connection:
         found = cost_report.report(connection, wanted.job, month)
     return schemas.Costs(
         months=[

@@ -37,21 +37,21 @@ class PageQuery(BaseModel):
 
 
 @router.get("/all", response_model=schemas.AllPage, responses={200: responses.CSV_TOO})
-def everything(s: Served, request: Request, query: Annotated[PageQuery, Query()]) -> Response:
+def everything(service: Served, request: Request, query: Annotated[PageQuery, Query()]) -> Response:
     """Rows of the job's query, each with its published prediction or null; JSON or CSV."""
-    return _page(s, request, query, data_pages.everything)
+    return _page(service, request, query, data_pages.everything)
 
 
 @router.get("/predicted", response_model=schemas.PredictedPage, responses={200: responses.CSV_TOO})
-def predicted(s: Served, request: Request, query: Annotated[PageQuery, Query()]) -> Response:
+def predicted(service: Served, request: Request, query: Annotated[PageQuery, Query()]) -> Response:
     """Rows of the view `predictions.<job>`; JSON or CSV."""
-    return _page(s, request, query, data_pages.predicted)
+    return _page(service, request, query, data_pages.predicted)
 
 
 @router.get("/unpredicted", response_model=schemas.UnpredictedPage, responses={200: responses.CSV_TOO})
-def unpredicted(s: Served, request: Request, query: Annotated[PageQuery, Query()]) -> Response:
+def unpredicted(service: Served, request: Request, query: Annotated[PageQuery, Query()]) -> Response:
     """Rows that wait for a prediction of the published version, without those in quarantine; JSON or CSV."""
-    return _page(s, request, query, data_pages.unpredicted)
+    return _page(service, request, query, data_pages.unpredicted)
 
 
 class _AnyText(StringConvertor):
@@ -65,20 +65,20 @@ register_url_convertor("any_text", _AnyText())
 
 @router.get("/{key:any_text}", response_model=schemas.OneKey)
 def one(
-    s: Served,
+    service: Served,
     key: Annotated[str, Path(description="The key: plain text, or a JSON list of one element a key column.")],
     job: Annotated[JobName | None, Query(description=OF_JOB)] = None,
 ) -> Response:
     """The stored prediction of one key, or why there is none; 404 for a key that the job's query does not return."""
     parsed = keys.parse(key)
-    found = s.lookup.find(job, parsed)
+    found = service.lookup.find(job, parsed)
     values = {"job": found.job, "key": parsed, "state": found.state, "reason": found.reason}
     return responses.raw(values, prediction=found.prediction or "null")
 
 
-def _page(s: Service, request: Request, query: PageQuery, read: Reader) -> Response:
+def _page(service: Service, request: Request, query: PageQuery, read: Reader) -> Response:
     beyond = keys.parse(query.after) if query.after is not None else None
     form = responses.requested_form(request)
-    with results.reading(s.engine) as connection:
+    with results.reading(service.engine) as connection:
         page = read(connection, results.shape(connection, query.job), beyond, query.limit, form)
     return responses.respond(request, page, form)

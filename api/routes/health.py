@@ -16,18 +16,18 @@ router = APIRouter(tags=["health"])
 
 
 @router.get("/health", response_model=Health, responses=documented(503))
-async def health(s: Served) -> object:
+async def health(service: Served) -> object:
     """The process is alive; 503 if only a restart brings predictions back."""
-    if s.slots.all_stuck():
+    if service.slots.all_stuck():
         return error_response(503, STUCK, RETRY_AFTER)
     return Health(status="ok")
 
 
 @router.get("/ready", response_model=Health, responses=documented(503))
-def ready(s: Served) -> object:
+def ready(service: Served) -> object:
     """The database answers, and this version can use its ledger."""
     try:
-        with s.engine.connect() as connection:
+        with service.engine.connect() as connection:
             revisions.require_usable(connection)
     except UsageError as error:
         return error_response(503, str(error), RETRY_AFTER)

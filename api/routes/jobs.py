@@ -18,16 +18,16 @@ reading = APIRouter(prefix="/jobs", tags=["jobs"])
 
 
 @reading.get("")
-def listing(s: Served) -> schemas.Jobs:
+def listing(service: Served) -> schemas.Jobs:
     """The jobs, by name."""
-    with results.reading(s.engine) as connection:
+    with results.reading(service.engine) as connection:
         lines = job_lines.listing(connection)
         notes = unserved.of_jobs(connection, lines)
     return schemas.Jobs(jobs=[schemas.Job.model_validate(line) for line in lines], notes=notes)
 
 
 @reading.get("/{job}/quality", responses=documented(400, 404))
-def of_quality(s: Served, job: Annotated[PlainText, Path(max_length=100)]) -> schemas.JobQuality:
+def of_quality(service: Served, job: Annotated[PlainText, Path(max_length=100)]) -> schemas.JobQuality:
     """How well the job's predictions fit what really happened, by model version and week; the newest week first."""
-    with results.reading(s.engine) as connection:
+    with results.reading(service.engine) as connection:
         return schemas.JobQuality.model_validate(quality.of_job(connection, job))

@@ -11,6 +11,6 @@ _TEXT = {"content": {"text/plain": {"schema": {"type": "string"}}}, "description
 
 
 @router.get("/metrics", response_class=Response, responses={200: _TEXT})
-def metrics(s: Served) -> Response:
+def metrics(service: Served) -> Response:
     """What `scorebeat metrics` prints; each scrape reads the ledger anew."""
-    return Response(exposition(s.engine), media_type=CONTENT_TYPE)
+    return Response(exposition(service.engine), media_type=CONTENT_TYPE)

@@ -20,7 +20,7 @@ router = APIRouter(prefix="/predict", tags=["predict"], route_class=JsonRoute)
 
 @router.post("/{model:path}", response_model=Scored, responses=documented(400, 404, 415))
 async def predict(
-    s: Served,
+    service: Served,
     model: Annotated[
         str, Path(pattern=r"^[^\x00]*$", description="A model, for its published version, or a version such as iris/4.")
     ],
@@ -29,11 +29,11 @@ async def predict(
     """Score the rows, in their order, with the published version; nothing is stored. 503 when it takes too long."""
 
     def score() -> Response:
-        version = str(s.online.version(model))
+        version = str(service.online.version(model))
         try:
-            predictions = s.online.predict(version, body.rows)
+            predictions = service.online.predict(version, body.rows)
         finally:
-            if s.sentinel.is_lost():
+            if service.sentinel.is_lost():
                 # the process would live on with nothing to listen on, and no supervisor would start it again
                 reason = "its code closed descriptors that it did not open, as os.closerange does"
                 emit("api.descriptors_closed", logging.ERROR, model=version, reason=reason)
@@ -42,4 +42,4 @@ async def predict(
         return Response(scored.model_dump_json(), media_type=JSON)
 
     # async: it waits without using a thread of the pool that all other endpoints share
-    return await s.slots.run(repr(model), score)
+    return await service.slots.run(repr(model), score)

@@ -53,9 +53,9 @@ class FailuresQuery(BaseModel):
 
 
 @reading.get("")
-def listing(s: Served, wanted: Annotated[RunsQuery, Query()]) -> schemas.Runs:
+def listing(service: Served, wanted: Annotated[RunsQuery, Query()]) -> schemas.Runs:
     """Runs, the newest first."""
-    with results.reading(s.engine) as connection:
+    with results.reading(service.engine) as connection:
         found = run_pages.runs(
             connection, job=wanted.job, states=wanted.state, before=wanted.before, limit=wanted.limit + 1
         )
@@ -64,31 +64,31 @@ def listing(s: Served, wanted: Annotated[RunsQuery, Query()]) -> schemas.Runs:
 
 
 @closed.post("", status_code=201, responses={200: _SAME, **documented(400, 403, 404, 409, 415)})
-def new(s: Served, wanted: NewRun, response: Response) -> schemas.Enqueued:
+def new(service: Served, wanted: NewRun, response: Response) -> schemas.Enqueued:
     """Score the rows of a job that have no prediction yet. 200 when the run_key had made this run before."""
-    if wanted.where is not None and not s.producer.settings.api_where:
+    if wanted.where is not None and not service.producer.settings.api_where:
         raise NotAllowed(
             "`where` is SQL, which reads whatever the server's role may read: it is taken over HTTP only where "
             f"{PREFIX}API_WHERE=true is set for the server. Name the rows by `keys`, or run "
             "`scorebeat enqueue --where` there; nothing was enqueued"
         )
     wanted_keys = tuple(keys.of_body(key) for key in wanted.keys) if wanted.keys is not None else None
-    version = run_request.checked_version(s.producer, wanted.job, wanted.model, wanted.where, wanted_keys)
+    version = run_request.checked_version(service.producer, wanted.job, wanted.model, wanted.where, wanted_keys)
     selection = Selection(wanted.limit, wanted.where, wanted_keys)
     due_at = None
     if wanted.due_at is not None:
-        due_at = run_request.time_of_job(s.producer, wanted.job, "due_at", wanted.due_at)
+        due_at = run_request.time_of_job(service.producer, wanted.job, "due_at", wanted.due_at)
     request = enqueue.Request(wanted.job, BY, version, selection, wanted.run_key, due_at, wanted.parameters or {})
-    made = enqueue.enqueue(s.producer, request)
+    made = enqueue.enqueue(service.producer, request)
     response.headers["Location"] = f"/runs/{made.run_id}"
     response.status_code = 201 if made.is_new else 200
     return schemas.Enqueued(run=made.run_id, is_new=made.is_new)
 
 
 @reading.get("/{run}", responses=documented(404))
-def one(s: Served, run: RunId) -> schemas.RunDetails:
+def one(service: Served, run: RunId) -> schemas.RunDetails:
     """A run, its speed, and its batches by state."""
-    with results.reading(s.engine) as connection:
+    with results.reading(service.engine) as connection:
         line = status.get(connection, run)
         pace = run_pages.pace(connection, line)
         forecast = forecasts.of_runs(connection, [line])[run]
@@ -109,9 +109,9 @@ def one(s: Served, run: RunId) -> schemas.RunDetails:
 
 
 @closed.get("/{run}/drift", responses=documented(404))
-def compared(s: Served, run: RunId) -> schemas.Compared:
+def compared(service: Served, run: RunId) -> schemas.Compared:
     """How far the run's inputs and outputs are from the reference, by column, or why nothing was compared."""
-    with results.reading(s.engine) as connection:
+    with results.reading(service.engine) as connection:
         found = drift.of_run(connection, run)
     findings = None
     if found.findings is not None:
@@ -127,9 +127,9 @@ def compared(s: Served, run: RunId) -> schemas.Compared:
 
 
 @closed.get("/{run}/failures", responses=documented(404))
-def failures(s: Served, run: RunId, query: Annotated[FailuresQuery, Query()]) -> schemas.Failures:
+def failures(service: Served, run: RunId, query: Annotated[FailuresQuery, Query()]) -> schemas.Failures:
     """What failed in a run, grouped by error, the most frequent first."""
-    with results.reading(s.engine) as connection:
+    with results.reading(service.engine) as connection:
         status.get(connection, run)
         beyond = Place.of(query.after) if query.after is not None else None
         found = failure_groups.page(connection, run, limit=query.limit + 1, after=beyond)
@@ -138,7 +138,7 @@ def failures(s: Served, run: RunId, query: Annotated[FailuresQuery, Query()]) ->
     return schemas.Failures(groups=groups, next=following)
 
 
-async def _not_null(request: Request) -> None:
+async def _refuse_null_body(request: Request) -> None:
     """FastAPI takes a body `null` for no body, which means the whole run. The caller did not mean that."""
     try:
         body = await request.json() if await request.body() else {}
@@ -159,9 +159,9 @@ def _conflicts() -> Iterator[None]:
         raise conflict(error) from None
 
 
-@closed.post("/{run}/requeue", responses=documented(400, 404, 409, 415), dependencies=[Depends(_not_null)])
+@closed.post("/{run}/requeue", responses=documented(400, 404, 409, 415), dependencies=[Depends(_refuse_null_body)])
 def requeue(
-    s: Served, run: RunId, what: Annotated[WhatToRequeue, Body(default_factory=WhatToRequeue)]
+    service: Served, run: RunId, what: Annotated[WhatToRequeue, Body(default_factory=WhatToRequeue)]
 ) -> schemas.Requeued:
     """Put dead batches and quarantined rows back: all, or those that match every field in the body.
 
@@ -169,30 +169,32 @@ def requeue(
     the body has a field.
     """
     with _conflicts():
-        count = by_hand.requeue(s.producer, run, BY, batch_id=what.batch, error=what.error, group=what.group)
+        count = by_hand.requeue(service.producer, run, BY, batch_id=what.batch, error=what.error, group=what.group)
     return schemas.Requeued(run=run, batches=count)
 
 
 @closed.post("/{run}/cancel", responses=documented(404))
-def cancel(s: Served, run: RunId) -> schemas.Cancelled:
+def cancel(service: Served, run: RunId) -> schemas.Cancelled:
     """Stop an open run: what it scored stays, the rest is pending for the next run."""
-    return schemas.Cancelled(run=run, cancelled=by_hand.cancel(s.producer, run, BY))
+    return schemas.Cancelled(run=run, cancelled=by_hand.cancel(service.producer, run, BY))
 
 
 @closed.post("/{run}/release", responses=documented(400, 404, 409, 415))
-def show(s: Served, run: RunId, decision: Annotated[Decision, Body(default_factory=Decision)]) -> schemas.Decided:
+def show(service: Served, run: RunId, decision: Annotated[Decision, Body(default_factory=Decision)]) -> schemas.Decided:
     """Show a held run to readers, although it did not pass the gate of its job. Recorded with `by` and `why`."""
     with _conflicts():
-        release.release(s.producer, run, _by(decision), decision.why or "")
-    return _decided(s, run)
+        release.release(service.producer, run, _by(decision), decision.why or "")
+    return _decided(service, run)
 
 
 @closed.post("/{run}/discard", responses=documented(400, 404, 409, 415))
-def discard(s: Served, run: RunId, decision: Annotated[Decision, Body(default_factory=Decision)]) -> schemas.Decided:
+def discard(
+    service: Served, run: RunId, decision: Annotated[Decision, Body(default_factory=Decision)]
+) -> schemas.Decided:
     """Drop what a held run scored; readers keep what they see. Recorded with `by` and `why`."""
     with _conflicts():
-        release.discard(s.producer, run, _by(decision), decision.why or "")
-    return _decided(s, run)
+        release.discard(service.producer, run, _by(decision), decision.why or "")
+    return _decided(service, run)
 
 
 def _by(decision: Decision) -> str:
@@ -200,7 +202,7 @@ def _by(decision: Decision) -> str:
     return f"{decision.by} ({BY})" if decision.by is not None else BY
 
 
-def _decided(s: Served, run: int) -> schemas.Decided:
-    with results.reading(s.engine) as connection:
+def _decided(service: Served, run: int) -> schemas.Decided:
+    with results.reading(service.engine) as connection:
         line = status.get(connection, run)
     return schemas.Decided(run=run, state=line.state, reason=line.reason)

@@ -1,4 +1,4 @@
-"""Durations as people write them: `90s`, `45m`, `2h`, `1 day`."""
+"""Durations as people write them, `90s`, `45m`, `2h`, `1 day`, and as messages show them, `2 h 10 min`."""
 
 import re
 from datetime import timedelta
@@ -35,6 +35,20 @@ def in_words(seconds: float) -> str:
     """`12 min`: whole days, hours, minutes or seconds."""
     size, unit = next(((s, u) for s, u in ((86_400, "d"), (3600, "h"), (60, "min")) if seconds >= s), (1, "s"))
     return f"{seconds // size:.0f} {unit}"
+
+
+def in_two_units(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`, `3 d 4 h`; a unit begins at two of it."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    big, small, size, part = next(unit for unit in _TWO_UNITS if whole >= unit[2] * 2)
+    return f"{whole // size} {big} {whole % size // part} {small}"
+
+
+_TWO_UNITS = (("d", "h", 86_400, 3600), ("h", "min", 3600, 60), ("min", "s", 60, 1))
 
 
 def from_now(distance: timedelta) -> str:

@@ -1,10 +1,11 @@
-"""All published predictions of a job as an Arrow table."""
+"""The published predictions of a job as readers see them: all of them as an Arrow table, or the share of a label."""
 
 import adbc_driver_manager
 import pyarrow as pa
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from scorebeat.core.errors import UsageError
+from scorebeat.core.table_names import PREDICTIONS
 from scorebeat.db.connect import database_errors
 from scorebeat.db.connect.engine import data_connection
 from scorebeat.db.connect.sql import ident
@@ -45,6 +46,14 @@ def table(engine: Engine, url: str, job: str) -> pa.Table:
                 f"view {shape.view} by SQL, with {ident(name)}::text"
             )
     return found.replace_schema_metadata(None)
+
+
+def share_of_label(connection: Connection, job: str, label: str) -> float:
+    """The share of a classifier's published predictions that have this label, from 0 to 1."""
+    share = connection.execute(
+        text(f"SELECT avg((label = :label)::int) FROM {PREDICTIONS}.{ident(job)}"), {"label": label}
+    ).scalar_one()
+    return float(share)
 
 
 def _cast(type_name: str, kind: str) -> str:

@@ -1,4 +1,4 @@
-"""Charts of what runs were given and predicted: outputs over runs, drift by measure, and two distributions."""
+"""Charts of the inputs and predictions of runs: outputs over runs, drift by measure, and two distributions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,8 +21,7 @@ def labels(runs: Sequence[RunOutputs], output: str, name: str) -> Chart:
     kinds = colours(values)
     found = [
         Bar(
-            f"run {run.run}: "
-            + ", ".join(f"{_named(n)} {formatting.percent(s)}" for n, s in run.labels[output].items()),
+            f"run {run.run}: {_shares(run.labels[output])}",
             tuple((kinds[value], run.labels[output].get(value, 0.0)) for value in values),
         )
         for run in there

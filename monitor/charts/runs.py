@@ -61,7 +61,12 @@ def _states(day: Day) -> str:
 def durations(runs: Sequence[RunLine]) -> Chart:
     """How long each run that ended took, and until its deadline; the oldest on the left."""
     ended = [run for run in runs if run.seconds is not None]
-    found = [Bar(_title(run), ((run.state.value, run.seconds or 0.0),), _limit(run)) for run in ended]
+    found = []
+    for run in ended:
+        limit = _limit(run)
+        until = "" if limit is None else f", deadline after {formatting.duration(limit)}"
+        title = f"run {run.id}, {run.state}{', late' * _was_late(run)}: took {formatting.duration(run.seconds)}{until}"
+        found.append(Bar(title, ((run.state.value, run.seconds or 0.0),), limit))
     marks, strokes, highest = bars(found)
     return Chart(
         "durations",
@@ -102,12 +107,6 @@ def _limit(run: RunLine) -> float | None:
     """Seconds from its request to its deadline; None if there is none, or it had passed by then."""
     left = None if run.deadline_at is None else (run.deadline_at - run.created_at).total_seconds()
     return left if left is not None and left > 0 else None
-
-
-def _title(run: RunLine) -> str:
-    limit = _limit(run)
-    until = "" if limit is None else f", deadline after {formatting.duration(limit)}"
-    return f"run {run.id}, {run.state}{', late' * _was_late(run)}: took {formatting.duration(run.seconds)}{until}"
 
 
 def speeds(runs: Sequence[RunLine]) -> Chart:

@@ -1,10 +1,10 @@
-// The Runs tab: a page that renews itself, and buttons that ask first.
+// The Runs tab: a page that renews itself, and buttons that confirm first.
 (function () {
   "use strict";
 
   const live = document.getElementById("live");
   const away = document.getElementById("away");
-  const ask = document.getElementById("ask");
+  const confirmation = document.getElementById("confirm");
   const patience = 15000; // milliseconds; the server gives up earlier
   const kept = ["open", "data-whole"]; // attributes that the page itself sets
   let timer = null;
@@ -148,18 +148,18 @@
 
   // Resolves to the reason that the person typed, if they agreed; else to null.
   function agreed(button) {
-    document.getElementById("ask-title").textContent = button.dataset.verb;
-    document.getElementById("ask-text").textContent = button.dataset.ask;
-    document.getElementById("ask-yes").textContent = button.dataset.verb;
-    document.getElementById("ask-reason").hidden = !button.dataset.reason;
-    document.getElementById("ask-for").textContent = button.dataset.reason || "";
-    document.getElementById("ask-why").value = "";
-    ask.returnValue = "no";
-    ask.showModal();
-    if (button.dataset.reason) { document.getElementById("ask-why").focus(); }
+    document.getElementById("confirm-title").textContent = button.dataset.verb;
+    document.getElementById("confirm-text").textContent = button.dataset.question;
+    document.getElementById("confirm-yes").textContent = button.dataset.verb;
+    document.getElementById("confirm-reason").hidden = !button.dataset.reason;
+    document.getElementById("confirm-for").textContent = button.dataset.reason || "";
+    document.getElementById("confirm-why").value = "";
+    confirmation.returnValue = "no";
+    confirmation.showModal();
+    if (button.dataset.reason) { document.getElementById("confirm-why").focus(); }
     return new Promise((resolve) => {
-      ask.addEventListener("close", () => {
-        resolve(ask.returnValue === "yes" ? { reason: document.getElementById("ask-why").value } : null);
+      confirmation.addEventListener("close", () => {
+        resolve(confirmation.returnValue === "yes" ? { reason: document.getElementById("confirm-why").value } : null);
       }, { once: true });
     });
   }
@@ -178,7 +178,7 @@
         body: new URLSearchParams(fields),
       });
       const type = response.headers.get("Content-Type") || "";
-      const message = type.includes("json") ? (await response.json()).said : "Flower asks you to log in again; nothing was changed.";
+      const message = type.includes("json") ? (await response.json()).message : "Flower asks you to log in again; nothing was changed.";
       toast(message, response.ok);
     } catch (error) {
       toast("Flower does not answer. Whether it was done, the page shows when it is back.", false);
@@ -188,12 +188,12 @@
 
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button[data-act]");
-    if (button && !ask.open) { act(button); }
+    if (button && !confirmation.open) { act(button); }
   });
-  document.getElementById("ask-why").addEventListener("keydown", (event) => {
+  document.getElementById("confirm-why").addEventListener("keydown", (event) => {
     if (event.key === "Enter") { // by itself it would press the first button, which is "no"
       event.preventDefault();
-      ask.close("yes");
+      confirmation.close("yes");
     }
   });
   document.addEventListener("visibilitychange", () => {

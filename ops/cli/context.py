@@ -38,34 +38,34 @@ def unmigrated() -> Iterator[Producer]:
 @contextmanager
 def database() -> Iterator[Producer]:
     """For commands that need the ledger, and no broker. Raises UsageError if it was never migrated."""
-    with unmigrated() as p:
-        require_ledger(p)
-        yield p
+    with unmigrated() as producer:
+        require_ledger(producer)
+        yield producer
 
 
 @contextmanager
-def both() -> Iterator[Producer]:
+def database_and_broker() -> Iterator[Producer]:
     """For commands that send messages. Raises SettingsError, or ServiceDown if either server does not answer."""
     from scorebeat.broker.send import require_broker  # noqa: PLC0415 -- loads Celery, which few commands need
 
     settings = found_settings()
     settings.database(), settings.broker()
-    with _producer(settings) as p:
-        require_ledger(p)
-        require_broker(p.app)
-        yield p
+    with _producer(settings) as producer:
+        require_ledger(producer)
+        require_broker(producer.app)
+        yield producer
 
 
-def require_ledger(p: Producer) -> None:
-    with p.engine.connect() as connection:
+def require_ledger(producer: Producer) -> None:
+    with producer.engine.connect() as connection:
         revisions.require_usable(connection)
 
 
 @contextmanager
 def _producer(settings: Settings) -> Iterator[Producer]:
-    p = Producer(settings, "command")
+    producer = Producer(settings, "command")
     try:
-        with reachable(p.url):
-            yield p
+        with reachable(producer.url):
+            yield producer
     finally:
-        p.close()
+        producer.close()

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scorebeat.core.text.directions import visible
+from scorebeat.core.text.durations import in_two_units
 
 WIDE = 10_000
 """Width in characters without a terminal: a pipe gets each row on one line."""
@@ -67,7 +68,7 @@ def cell(value: object) -> str:
     if isinstance(value, datetime):
         return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, timedelta):
-        return duration(value.total_seconds())
+        return in_two_units(value.total_seconds())
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return visible(_CONTROL.sub(" ", str(value)))
@@ -75,18 +76,6 @@ def cell(value: object) -> str:
 
 def _cell(name: str, value: object) -> str:
     return str(value) if name in NAMES and value is not None else cell(value)
-
-
-def duration(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 120:
-        return f"{whole} s"
-    if whole < 7200:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def print_json(value: object) -> None:

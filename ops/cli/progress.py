@@ -16,12 +16,13 @@ from sqlalchemy import Connection
 
 from scorebeat.core.forecasts.forecast import Forecast
 from scorebeat.core.states import RunState
+from scorebeat.core.text.durations import in_two_units
 from scorebeat.db.connect import database_clock
 from scorebeat.db.reports import status
 from scorebeat.db.reports.forecasts import forecasts
 from scorebeat.db.reports.pages import run_pages
 from scorebeat.db.reports.status import RunLine
-from scorebeat.ops.cli.output import cell, duration
+from scorebeat.ops.cli.output import cell
 from scorebeat.producer.context import Producer
 
 LOOK_EVERY = 0.3
@@ -113,11 +114,11 @@ def display() -> Display:
     return Bars() if sys.stdout.isatty() else Lines()
 
 
-def follow(p: Producer, run_id: int) -> RunLine:
+def follow(producer: Producer, run_id: int) -> RunLine:
     """Show the run until it is final; returns it as it ended. Raises UnknownName."""
     with display() as shown:
         while True:
-            with p.engine.connect() as connection:
+            with producer.engine.connect() as connection:
                 line = status.get(connection, run_id)
                 present = now(connection, line)
             shown.show(line, present)
@@ -133,7 +134,7 @@ def summary(line: RunLine) -> str:
         return (
             f"run {line.id}: nothing is pending: job {line.job}'s query gave no row that model {model} has not handled"
         )
-    took = f" in {duration(line.seconds or 0)}"
+    took = f" in {in_two_units(line.seconds or 0)}"
     rate = f", {line.speed:,.0f} rows/s" if line.speed else ""
     failed = f", {line.rows_failed:,} quarantined" if line.rows_failed else ""
     reason = f": {cell(line.reason)}" if line.reason else ""
@@ -154,12 +155,12 @@ def _how(line: RunLine, now: Now | None) -> list[str]:
         parts.append(f"{now.rows_a_second:,.0f} rows/s")
     left = now.forecast.left(now.at)
     if left is not None:
-        parts.append(f"{duration(left.total_seconds())} left")
+        parts.append(f"{in_two_units(left.total_seconds())} left")
     elif now.forecast.unknown is not None:
         parts.append(f"no end is forecast: {now.forecast.unknown}")
     if line.deadline_at is not None:
         seconds = (line.deadline_at - now.at).total_seconds()
-        parts.append(f"late by {duration(-seconds)}" if seconds < 0 else f"due in {duration(seconds)}")
+        parts.append(f"late by {in_two_units(-seconds)}" if seconds < 0 else f"due in {in_two_units(seconds)}")
         if seconds >= 0 and now.forecast.passes(line.deadline_at):
             parts.append("will be late")
     if line.reason:

@@ -59,12 +59,32 @@ class DataFolder:
 
 @contextmanager
 def locked(data: Path) -> Iterator[DataFolder]:
-    """The data folder, made if necessary, locked while we run servers on it.
+    """The data folder, made if necessary, closed to other users, locked while we run servers on it.
 
     Raises UsageError if another process runs servers there (its id is in the message), or if the folder is
     not ours or holds other things.
     """
-    path = _ready(data)
+    with usable(data):
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = data.resolve()
+        owner = path.stat().st_uid
+        if os.geteuid() not in (0, owner):
+            raise UsageError(
+                f"{path} belongs to user {owner}, we are user {os.geteuid()}: set SCOREBEAT_DATA to a folder of your "
+                "own"
+            )
+        if not (path / LOCK_FILE).exists() and any(path.iterdir()):
+            raise UsageError(
+                f"{path} holds other things and is not a Scorebeat data folder; nothing in it was changed. "
+                "Set SCOREBEAT_DATA to a new or empty folder"
+            )
+        path.chmod(0o700)
+        if stat.S_IMODE(path.stat().st_mode) != 0o700:
+            raise UsageError(
+                f"{path}: this file system cannot close a folder to other users; set SCOREBEAT_DATA to a "
+                "folder on another one"
+            )
+
     with _held(path / LOCK_FILE, LOCK_PATIENCE, _taken) as lock:
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
@@ -103,31 +123,6 @@ def usable(data: Path) -> Iterator[None]:
             f"{data}: cannot be the folder of the embedded servers ({error.strerror}); set SCOREBEAT_DATA "
             "to a folder that you may write"
         ) from None
-
-
-def _ready(data: Path) -> Path:
-    """The folder, made if necessary, and closed to other users. Raises UsageError if it is not ours."""
-    with usable(data):
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = data.resolve()
-        owner = path.stat().st_uid
-        if os.geteuid() not in (0, owner):
-            raise UsageError(
-                f"{path} belongs to user {owner}, we are user {os.geteuid()}: set SCOREBEAT_DATA to a folder of your "
-                "own"
-            )
-        if not (path / LOCK_FILE).exists() and any(path.iterdir()):
-            raise UsageError(
-                f"{path} holds other things and is not a Scorebeat data folder; nothing in it was changed. "
-                "Set SCOREBEAT_DATA to a new or empty folder"
-            )
-        path.chmod(0o700)
-        if stat.S_IMODE(path.stat().st_mode) != 0o700:
-            raise UsageError(
-                f"{path}: this file system cannot close a folder to other users; set SCOREBEAT_DATA to a "
-                "folder on another one"
-            )
-    return path
 
 
 @contextmanager

@@ -24,10 +24,7 @@ REFUSED = 125
 def main(arguments: list[str]) -> int:
     if arguments[0] == "reach":
         return _reach(arguments[1], arguments[2:])
-    return _run(int(arguments[1]), int(arguments[2]), arguments[3], arguments[4:])
-
-
-def _run(signal_number: int, parent: int, identity: str, command: list[str]) -> int:
+    signal_number, parent, identity, command = int(arguments[1]), int(arguments[2]), arguments[3], arguments[4:]
     if not _taken(identity):
         return REFUSED
     if sys.platform == "linux":  # nothing like it elsewhere; after the identity: a change of user forgets it

@@ -18,31 +18,31 @@ from scorebeat.producer.requests.apply import Applied, ApplyRefused, apply_files
 def prepare(settings: Settings) -> None:
     """Migrate, then apply the jobs file; a file without jobs removes none. Raises UsageError; then a database that was
     ready is not changed."""
-    p = Producer(settings, "prepare")
+    producer = Producer(settings, "prepare")
     try:
-        migrate(p)
+        migrate(producer)
         file = shown(settings.jobs)
         if not settings.jobs.exists():
             click.echo(f"there is no {file}: write one, then `scorebeat apply`")
             return
         try:
-            print_applied(apply_files(p, read_files(file), "scorebeat up"))
+            print_applied(apply_files(producer, read_files(file), "scorebeat up"))
         except (WouldRemoveAll, ApplyRefused) as error:  # there may be nobody to confirm it
             _report(f"warning: {file}: {error}")
     finally:
-        p.close()
+        producer.close()
 
 
-def migrate(p: Producer, run_role: str | None = None) -> Upgraded:
+def migrate(producer: Producer, run_role: str | None = None) -> Upgraded:
     """Bring the ledger to this program's version, while others work with it; reports what it waits for.
 
     Run roles, this one and those of earlier calls, get the rights that this version needs, and no more. If the ledger
     is of a newer version, they keep the rights which that version granted. Raises UsageError, ServiceDown,
     MigrationFailed, and NotPermitted if the ledger belongs to another role.
     """
-    with reachable(p.url):
-        require_version(p.engine)
-        with turn(p.engine, _report) as connection:
+    with reachable(producer.url):
+        require_version(producer.engine)
+        with turn(producer.engine, _report) as connection:
             with connection.begin():
                 _act_as_owner(connection)
             if run_role is not None:  # checked before anything is migrated

@@ -55,8 +55,19 @@ def for_servers(data: Path, programs: Sequence[Path], namespaces: Callable[[], b
         identity = Identity("namespace", our_uid, os.getegid())
     else:
         identity = _unprivileged() if our_uid == 0 else ourselves()
-    _require_reach(identity, [*programs, data.parent])
-    return identity
+    probe = _reach(identity.word, [*programs, data.parent])
+    if probe.returncode == 0:
+        return identity
+    evidence = probe.stdout.strip() or probe.stderr.strip()
+    if identity.word == "namespace":
+        who = "root without its privileges"
+    else:
+        who = f"user {pwd.getpwuid(identity.uid).pw_name if _has_name(identity.uid) else identity.uid}"
+    raise UsageError(
+        f"PostgreSQL would run as {who}, who cannot enter {evidence}. Nothing was started. "
+        "Set SCOREBEAT_DATA to a folder that everyone may reach, such as /var/lib/scorebeat, with Scorebeat "
+        "installed in such a folder too; or run as a plain user"
+    )
 
 
 def own(path: Path, owner: Identity) -> None:
@@ -75,22 +86,6 @@ def _unprivileged() -> Identity:
     raise UsageError(
         "PostgreSQL does not run as root, user namespaces are forbidden here, and there is no user "
         f"{' or '.join(UNPRIVILEGED)} to run it as: run Scorebeat as a plain user"
-    )
-
-
-def _require_reach(identity: Identity, reach: Sequence[Path]) -> None:
-    probe = _reach(identity.word, reach)
-    if probe.returncode == 0:
-        return
-    evidence = probe.stdout.strip() or probe.stderr.strip()
-    if identity.word == "namespace":
-        who = "root without its privileges"
-    else:
-        who = f"user {pwd.getpwuid(identity.uid).pw_name if _has_name(identity.uid) else identity.uid}"
-    raise UsageError(
-        f"PostgreSQL would run as {who}, who cannot enter {evidence}. Nothing was started. "
-        "Set SCOREBEAT_DATA to a folder that everyone may reach, such as /var/lib/scorebeat, with Scorebeat "
-        "installed in such a folder too; or run as a plain user"
     )
 
 

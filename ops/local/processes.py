@@ -11,7 +11,7 @@ from typing import IO
 from scorebeat.ops.local.privileges import Identity, launcher, ourselves
 
 POLL = 0.02
-"""Seconds between two looks at a child that was asked to stop."""
+"""Seconds between two looks at a child that got a signal to stop."""
 HURRY = 2.0
 """Seconds that a step of a stop lasts at most, if the operator is in a hurry."""
 AFTER_KILL = 10.0

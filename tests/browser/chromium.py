@@ -85,8 +85,8 @@ class Browser:
     def press(self, css: str) -> None:
         """Click a button that opens a question, and agree."""
         self.click(css)
-        wait_for(lambda: self.find("#ask").is_displayed())
-        self.find("#ask-yes").click()
+        wait_for(lambda: self.find("#confirm").is_displayed())
+        self.find("#confirm-yes").click()
 
 
 @contextmanager

@@ -26,8 +26,8 @@ def held_run(s: System, name: str) -> int:
 def decide(browser: Browser, button: str, why: str) -> None:
     """Press the button, and agree with a reason."""
     browser.find(button).click()
-    browser.find("#ask-why").send_keys(why)
-    browser.find("#ask-yes").click()
+    browser.find("#confirm-why").send_keys(why)
+    browser.find("#confirm-yes").click()
 
 
 def test_a_held_run_is_released_by_a_click_with_a_reason(s: System, flower: Flower, browser: Browser) -> None:

@@ -33,11 +33,11 @@ def test_a_question_that_is_declined_changes_nothing(s: System, flower: Flower, 
     browser.js(COUNT)
 
     browser.find("#requeue-run").send_keys(Keys.ENTER)
-    wait_for(lambda: browser.find("#ask").is_displayed())
+    wait_for(lambda: browser.find("#confirm").is_displayed())
     focused = browser.driver.switch_to.active_element
     assert focused.text == "No, leave it"
     focused.send_keys(Keys.ESCAPE)
-    wait_for(lambda: not browser.find("#ask").is_displayed())
+    wait_for(lambda: not browser.find("#confirm").is_displayed())
 
     assert browser.driver.switch_to.active_element.get_attribute("id") == "requeue-run"
     until_renewed(browser, 2)
@@ -50,7 +50,7 @@ def test_a_job_is_paused_by_keyboard_with_its_reason(s: System, flower: Flower, 
     browser.open(f"{flower.url}/runs?job=tired")
 
     browser.find("#pause-tired").send_keys(Keys.ENTER)
-    wait_for(lambda: browser.find("#ask-why").is_displayed())
+    wait_for(lambda: browser.find("#confirm-why").is_displayed())
     browser.driver.switch_to.active_element.send_keys("being <rebuilt>", Keys.ENTER)
 
     browser.until("by flower: being <rebuilt>", "#job-tired")
@@ -62,9 +62,9 @@ def test_everything_is_done_by_the_keyboard_alone(s: System, flower: Flower, bro
     browser.open(f"{flower.url}/runs/{run}")
 
     browser.find("#requeue-run").send_keys(Keys.SPACE)
-    wait_for(lambda: browser.find("#ask").is_displayed())
+    wait_for(lambda: browser.find("#confirm").is_displayed())
     browser.driver.switch_to.active_element.send_keys(Keys.TAB)
-    assert browser.driver.switch_to.active_element.get_attribute("id") == "ask-yes"
+    assert browser.driver.switch_to.active_element.get_attribute("id") == "confirm-yes"
     browser.driver.switch_to.active_element.send_keys(Keys.ENTER)
 
     browser.until("1 batch of run", "#toast-container")
@@ -79,11 +79,11 @@ def test_markup_in_an_error_is_text_in_the_page_and_in_the_question(
     browser.open(f"{flower.url}/runs/{run}")
     browser.click("#groups button")
 
-    wait_for(lambda: browser.find("#ask").is_displayed())
+    wait_for(lambda: browser.find("#confirm").is_displayed())
 
-    assert "<script>" in browser.text("#ask-text")
+    assert "<script>" in browser.text("#confirm-text")
     assert evil in browser.text("#groups")
-    assert browser.all("#live img") == browser.all("#ask img") == []
+    assert browser.all("#live img") == browser.all("#confirm img") == []
     assert browser.driver.title == f"Run {run} · Flower"
 
 

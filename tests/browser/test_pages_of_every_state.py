@@ -209,8 +209,8 @@ def test_a_message_covers_no_button_and_leaves_by_its_cross(flower: Flower, brow
         browser.js("window.scrollBy(0, arguments[0].getBoundingClientRect().top - arguments[1])", button, top)
         assert cast(int, browser.js(REMEMBER)) > 2
         browser.js("arguments[0].click()", button)
-        wait_for(lambda: browser.find("#ask").is_displayed())
-        browser.js("document.getElementById('ask-yes').click()")
+        wait_for(lambda: browser.find("#confirm").is_displayed())
+        browser.js("document.getElementById('confirm-yes').click()")
         browser.until(done, "#toast-container")
 
         assert browser.js(COVERED) == []

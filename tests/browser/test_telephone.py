@@ -56,7 +56,7 @@ def test_a_key_and_a_time_are_not_broken_in_the_middle(s: System, flower: Flower
 
     assert telephone.text("#rows tbody td") == "123456789012"
     assert telephone.js(LINES, "#rows tbody td .row-key .clamped") == 1
-    assert telephone.js(LINES, "#rows tbody td.moment") == 1
+    assert telephone.js(LINES, "#rows tbody td.timestamp") == 1
 
 
 def test_a_key_that_is_long_does_not_push_its_error_out_of_sight(s: System, flower: Flower, telephone: Browser) -> None:

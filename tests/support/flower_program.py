@@ -43,7 +43,7 @@ class Flower:
 
 def message_of(response: httpx.Response) -> str:
     """The message of an action's response."""
-    return str(response.json()["said"])
+    return str(response.json()["message"])
 
 
 def start_flower(s: System, *, login: str | None = None, address: str = "127.0.0.1", **options: str) -> Flower:

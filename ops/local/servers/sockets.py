@@ -26,8 +26,13 @@ def open_sockets(folder: DataFolder, owner: Identity) -> Path:
     if usable(sockets):
         shutil.rmtree(sockets, ignore_errors=True)  # we hold the servers' lock: nobody listens there
         sockets.mkdir(mode=0o700)
+    elif (recorded := _recorded(folder, owner)) is not None:
+        sockets = recorded
     else:
-        sockets = _recorded(folder, owner) or _private(folder)
+        preferred = tempfile.gettempdir()
+        parent = preferred if usable(Path(preferred) / "scorebeat-12345678") else SHORT
+        sockets = Path(tempfile.mkdtemp(prefix="scorebeat-", dir=parent))
+        write_private(folder.path / RECORD, f"{sockets}\n")
     sockets.chmod(0o700)
     own(sockets, owner)
     return sockets
@@ -55,12 +60,4 @@ def _recorded(folder: DataFolder, owner: Identity) -> Path | None:
         return None
     for socket in sockets.iterdir():
         socket.unlink()
-    return sockets
-
-
-def _private(folder: DataFolder) -> Path:
-    preferred = tempfile.gettempdir()
-    parent = preferred if usable(Path(preferred) / "scorebeat-12345678") else SHORT
-    sockets = Path(tempfile.mkdtemp(prefix="scorebeat-", dir=parent))
-    write_private(folder.path / RECORD, f"{sockets}\n")
     return sockets

@@ -1,5 +1,6 @@
 """The public Python API, as a notebook and a scheduler's task use it."""
 
+import inspect
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -26,6 +27,17 @@ ROWS = pd.DataFrame({"a": [1.5, -2.0, 40.25, 0.5], "b": [3.0, 0.1, -7.5, 2.0], "
 SUM = LinearRegression().fit(ROWS[["a", "b"]], ROWS["a"] * 2 + ROWS["b"])
 
 LISTED = scorebeat.Job(name="listed", query="SELECT 1 AS id", key=("id",), model="sums")
+LONG_NAMED = LISTED.model_copy(update={"name": "long_named", "model": "m" * 41})
+USUAL = {"job": "iris", "model": "iris", "rows": [], "version": "iris/1", "source": "m.skops", "name": "m", "number": 1}
+"""Values of the arguments that a call needs."""
+ARGUMENTS = [
+    (api, method, parameter)
+    for api in (scorebeat.Client, scorebeat.Models, scorebeat.Run)
+    for method, called in vars(api).items()
+    if inspect.isfunction(called) and not method.startswith("_")
+    for parameter in inspect.signature(called).parameters
+    if parameter != "self"
+]
 
 
 @pytest.fixture(scope="module")
@@ -221,6 +233,39 @@ def test_a_wrong_count_is_refused_by_its_name(
         call(client)
 
 
+@pytest.mark.parametrize(("api", "method", "parameter"), ARGUMENTS)
+def test_an_argument_of_a_wrong_type_is_refused_by_its_name(
+    client: scorebeat.Client, api: type, method: str, parameter: str
+) -> None:
+    of = {scorebeat.Client: client, scorebeat.Models: client.models, scorebeat.Run: scorebeat.Run(client._producer, 1)}
+    called = getattr(of[api], method)
+    needed = [name for name, one in inspect.signature(called).parameters.items() if one.default is one.empty]
+
+    with pytest.raises(scorebeat.UsageError, match=rf"\b{parameter} (is|are) .*\bobject\b.*; expected"):
+        called(**{name: USUAL[name] for name in needed} | {parameter: object()})
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda client: client.predict(7, [{"a": 1.0}]), "model is 7, a int; expected the name of a model"),
+        (lambda client: client.enqueue("any", keys=np.ones((2, 2))), "keys.0 is .* a ndarray; expected"),
+        (lambda client: client.enqueue("any", keys=5), r"keys is 5, a int; expected several keys, such as \[42\]"),
+        (lambda client: client.enqueue("any", rescore="no"), "rescore is 'no', a str; expected True or False"),
+        (lambda client: client.enqueue("any", parameters={3: "x"}), "a name in parameters is 3, a int"),
+        (lambda client: client.models.add("m.skops", "m", inputs="a,b"), "inputs is 'a,b', a str; expected a list"),
+        (lambda client: client.models.add("m.skops", "m", trust=["a", 1]), "trust.1 is 1, a int; expected a text"),
+        (lambda client: client.models.add("m.skops", "m", files=[b"f"]), "files.0 is b'f', a bytes; expected the path"),
+        (lambda _client: scorebeat.connect(5), "database_url is 5, a int; expected a URL"),  # type: ignore[arg-type]  # on purpose
+    ],
+)
+def test_a_value_of_a_wrong_type_is_refused_before_anything_is_done(
+    client: scorebeat.Client, call: Callable[[Any], object], message: str
+) -> None:
+    with pytest.raises(scorebeat.UsageError, match=message):
+        call(client)
+
+
 def test_a_statement_past_its_time_limit_raises_an_error_of_the_product(
     system: System, client: scorebeat.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,6 +323,11 @@ def test_listed_jobs_remove_those_of_their_owner_and_of_no_file(
         ([LISTED], {"owner": " "}, "owner is ' '; expected a name"),
         ([LISTED, LISTED], {"owner": "notebook"}, "jobs has listed twice"),
         ("jobs.toml", {"owner": "notebook"}, "owner is for a list of jobs"),
+        (
+            [LISTED, LONG_NAMED],
+            {"owner": "notebook"},
+            "jobs.1.model: 'm+' cannot name a model; .* at most 40 char",
+        ),
     ],
 )
 def test_jobs_that_cannot_be_applied_are_refused_with_the_reason(

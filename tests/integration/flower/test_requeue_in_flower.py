@@ -26,7 +26,7 @@ def test_a_requeue_of_one_batch_or_of_one_error_leaves_the_others(s: System, flo
     s.execute("UPDATE scorebeat.batches SET error = 'OSError: <away> & gone' WHERE id = :id", id=ids[2])
 
     flower.post(f"/runs/{run}/requeue", batch=str(ids[0]))
-    assert f'data-ask="Put all that failed in run {run} back' in flower.get(f"/runs/{run}").text
+    assert f'data-question="Put all that failed in run {run} back' in flower.get(f"/runs/{run}").text
     assert states(s, run) == ["pending", "dead", "dead"]
     flower.post(f"/runs/{run}/requeue", group=group(flower, run, "OSError: <away> &"))
 
@@ -77,7 +77,7 @@ def test_a_failed_run_that_is_shown_whole_has_one_button_and_comes_back_whole(s:
 
     assert page.count('data-verb="Requeue"') == 1
     assert "shown whole or not at all" in page
-    assert f'data-ask="Score all of run {run} again?' in page
+    assert f'data-question="Score all of run {run} again?' in page
     assert "Put all that failed" not in page
     assert "requeue-batch" not in part
     assert (refused.status_code, "requeue the whole run" in message_of(refused)) == (409, True)

@@ -39,7 +39,7 @@ def days(ledger: Ledger) -> list[QueueDay]:
 
 
 def findings(ledger: Ledger) -> list[Finding]:
-    return [checks._coming_day(found) for found in days(ledger)]
+    return [checks.coming_day(found) for found in days(ledger)]
 
 
 def test_two_jobs_of_a_queue_that_cannot_both_end_in_time_are_named(ledger: Ledger) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scorebeat.core.text.durations import format_duration, from_now, parse_duration
+from scorebeat.core.text.durations import format_duration, from_now, in_two_units, parse_duration
 
 
 @given(st.integers(1, 10**14).map(lambda us: timedelta(microseconds=us)))
@@ -26,6 +26,17 @@ def test_a_duration_is_read_back_as_it_was(duration: timedelta) -> None:
 )
 def test_a_duration_is_written_in_its_largest_whole_unit(duration: timedelta, text: str) -> None:
     assert format_duration(duration) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"), (9.94, "9.9 s"), (12, "12 s"), (119, "119 s"), (120, "2 min 0 s"), (185, "3 min 5 s"),
+        (7199, "119 min 59 s"), (7800, "2 h 10 min"), (172_799, "47 h 59 min"), (3 * 86_400 + 14_400, "3 d 4 h"),
+    ],
+)  # fmt: skip
+def test_a_length_of_time_is_shown_in_two_units_at_most(seconds: float, text: str) -> None:
+    assert in_two_units(seconds) == text
 
 
 @pytest.mark.parametrize("text", ["", "45", "m", "-5m", "0m", "1.5.2s", "5 weeks", "1e3s", "99999999d", "\u0665m"])

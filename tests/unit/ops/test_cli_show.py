@@ -27,7 +27,7 @@ def ended(state: RunState, **changes: object) -> RunLine:
     ("seconds", "words"), [(0.04, "0.0 s"), (9.96, "10.0 s"), (12, "12 s"), (185, "3 min 5 s"), (7800, "2 h 10 min")]
 )
 def test_durations_are_written_as_people_write_them(seconds: float, words: str) -> None:
-    assert output.duration(seconds) == words
+    assert output.cell(timedelta(seconds=seconds)) == words
 
 
 def test_a_value_stays_on_its_line_and_controls_no_terminal() -> None:

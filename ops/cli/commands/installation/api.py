@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import sys
-from types import FrameType
 
 import click
 import uvicorn
@@ -37,7 +36,8 @@ def api(host: str, port: int) -> None:
         name, open_port = listener.getsockname()[:2]
         click.echo(f"serving http://{f'[{name}]' if ':' in name else name}:{open_port}")
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _ended)
+            # uvicorn finishes open requests, then raises the signal again: a stop is no failure
+            signal.signal(number, lambda _number, _frame: sys.exit(0))
         config = uvicorn.Config(
             make(settings),
             http="scorebeat.api.slow_clients:Patient",
@@ -47,11 +47,6 @@ def api(host: str, port: int) -> None:
             timeout_graceful_shutdown=30,
         )
         uvicorn.Server(config).run(sockets=[listener])
-
-
-def _ended(_number: int, _frame: FrameType | None) -> None:
-    """uvicorn finishes open requests, then raises the signal again: a stop is no failure."""
-    sys.exit(0)
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -13,7 +13,6 @@ from scorebeat.broker.neighbours import neighbours, responding
 from scorebeat.broker.permissions import require_rights
 from scorebeat.broker.send import require_broker
 from scorebeat.core.errors import ScorebeatError, ServiceDown
-from scorebeat.core.forecasts.day import Miss
 from scorebeat.core.jobs.job import Job
 from scorebeat.core.jobs.jobs_file import read_files
 from scorebeat.core.process.paths import shown
@@ -35,7 +34,6 @@ from scorebeat.db.reports.pages import job_lines
 from scorebeat.db.schema import installation, ownership, revisions, roles
 from scorebeat.db.source import row_security
 from scorebeat.db.source.selection import planning_cursor, snapshot
-from scorebeat.db.source.selection.open_transactions import OpenTransactions
 from scorebeat.models.store import store
 from scorebeat.ops.cli.context import unmigrated
 from scorebeat.producer.context import Producer
@@ -43,7 +41,6 @@ from scorebeat.producer.control.notices.unserved import no_control, no_worker
 from scorebeat.producer.planning import begin_at, explanation
 from scorebeat.producer.requests import apply as applying
 from scorebeat.producer.requests.preview import require_good_keys
-from scorebeat.producer.versions.prediction_tables import Fit
 
 _Result = TypeVar("_Result")
 
@@ -60,57 +57,60 @@ class Finding:
 
 def check_all() -> list[Finding]:
     """All findings, in the order in which a person would fix them. Raises only if the settings cannot be read."""
-    with unmigrated() as p:
-        return list(_all(p))
+    with unmigrated() as producer:
+        urls = redact(f"database {producer.url}, broker {producer.settings.broker_url or 'none'}")
+        findings = [Finding("settings", "ok", urls)]
+        findings.append(_try("database", lambda: _database(producer)))
+        findings += transport("database", producer.url)
+        ledger = _try("ledger", lambda: _ledger(producer))
+        findings.append(ledger)
+        is_usable = ledger.verdict == "ok"
+        broker = _try("broker", lambda: _broker(producer, is_usable=is_usable))
+        findings.append(broker)
+        findings += transport("broker", producer.settings.broker_url or "")
+        if is_usable and broker.verdict == "ok":
+            try:
+                findings.extend(_of_neighbours(producer))
+            except ScorebeatError as error:  # after those that it had found
+                findings.append(Finding("neighbours", "problem", redact(str(error))))
+        if is_usable:
+            findings.extend(_of_ledger(producer))
+        return findings
 
 
-def check_job(p: Producer, name: str) -> Finding:
+def check_job(producer: Producer, name: str) -> Finding:
     """The finding of one job. Raises UnknownName."""
-    with p.engine.connect() as connection:
+    with producer.engine.connect() as connection:
         job = jobs.get(connection, name).job
-    return _try(f"job {name}", lambda: _job(p, job))
+    return _try(f"job {name}", lambda: _job(producer, job))
 
 
-def _all(p: Producer) -> Iterator[Finding]:
-    yield Finding("settings", "ok", redact(f"database {p.url}, broker {p.settings.broker_url or 'none'}"))
-    yield _try("database", lambda: _database(p))
-    yield from transport("database", p.url)
-    ledger = _try("ledger", lambda: _ledger(p))
-    yield ledger
-    is_usable = ledger.verdict == "ok"
-    broker = _try("broker", lambda: _broker(p, is_usable=is_usable))
-    yield broker
-    yield from transport("broker", p.settings.broker_url or "")
-    if is_usable and broker.verdict == "ok":
-        try:
-            yield from _of_neighbours(p)
-        except ScorebeatError as error:
-            yield Finding("neighbours", "problem", redact(str(error)))
-    if is_usable:
-        yield from _of_ledger(p)
-
-
-def _of_ledger(p: Producer) -> Iterator[Finding]:
-    yield _try("role", lambda: _role(p))
-    with p.engine.connect() as connection:
+def _of_ledger(producer: Producer) -> Iterator[Finding]:
+    yield _try("role", lambda: _role(producer))
+    with producer.engine.connect() as connection:
         rows = jobs.listing(connection)
         models = model_versions.listing(connection)
         held = [note for line in job_lines.listing(connection) if (note := line.held_note) is not None]
-    yield _try("jobs file", lambda: _file(p, rows))
+    yield _try("jobs file", lambda: _file(producer, rows))
     listed = [row.job for row in rows]
     for job in listed:
-        yield _try(f"job {job.name}", lambda job=job: _job(p, job))  # type: ignore[misc]  # bound now, on purpose
+        yield _try(f"job {job.name}", lambda job=job: _job(producer, job))  # type: ignore[misc]  # bound now, on purpose
     for note in held:
         yield Finding("held run", "warning", note)
     for version in models:
-        yield _try(f"model {version}", lambda version=version: _model(p, version))  # type: ignore[misc]  # as above
-    with p.engine.connect() as connection:
+        yield _try(f"model {version}", lambda version=version: _model(producer, version))  # type: ignore[misc]  # as above
+    with producer.engine.connect() as connection:
         yield from _workers(connection, listed)
         for queue_day in coming_days.read(connection):
-            yield _coming_day(queue_day)
+            yield coming_day(queue_day)
         for name, failure in quality.failures(connection).items():
             yield Finding(f"quality of {name}", "warning", failure)
-        yield from _snapshots(connection)
+        use = old_snapshots.disk_use(connection)
+        if use.tables:
+            text = f"{use.tables} in the schema {WORK}, {use.size / 2**20:,.1f} MiB"
+            if use.foreign:
+                text += f"; {use.foreign} of another role's, which ours cannot drop when no run needs them"
+            yield Finding("snapshots", "warning" if use.foreign else "ok", text)
 
 
 def _try(subject: str, look: Callable[[], str | Finding]) -> Finding:
@@ -123,24 +123,24 @@ def _try(subject: str, look: Callable[[], str | Finding]) -> Finding:
     return found if isinstance(found, Finding) else Finding(subject, "ok", found)
 
 
-def _database(p: Producer) -> str | Finding:
-    require_version(p.engine)
-    pooler.require_sessions(p.engine)
-    with p.engine.connect() as connection:
+def _database(producer: Producer) -> str | Finding:
+    require_version(producer.engine)
+    pooler.require_sessions(producer.engine)
+    with producer.engine.connect() as connection:
         takes_no_writes = read_only.why(connection)
         if takes_no_writes is not None:
             return Finding("database", "problem", takes_no_writes)
         return f"PostgreSQL {status.server_version(connection)}"
 
 
-def _ledger(p: Producer) -> str:
-    with p.engine.connect() as connection:
+def _ledger(producer: Producer) -> str:
+    with producer.engine.connect() as connection:
         revisions.require_usable(connection)
         return f"revision {revisions.revision(connection)}"
 
 
-def _role(p: Producer) -> str | Finding:
-    with p.engine.connect() as connection:
+def _role(producer: Producer) -> str | Finding:
+    with producer.engine.connect() as connection:
         name, owner, missing = ownership.current(connection), ownership.owner(connection), roles.missing(connection)
         owns = ownership.is_owner(connection)
     if missing:
@@ -153,11 +153,11 @@ def _role(p: Producer) -> str | Finding:
     return f"{name} owns the ledger; what only runs needs less" if owns else f"{name} may run all, and owns nothing"
 
 
-def _broker(p: Producer, *, is_usable: bool) -> str | Finding:
+def _broker(producer: Producer, *, is_usable: bool) -> str | Finding:
     """Check the broker. Without a usable ledger the prefix is unknown, so one that nobody uses is taken."""
-    if p.settings.broker_url is None:  # an embedded database that was started for this command
+    if producer.settings.broker_url is None:  # an embedded database that was started for this command
         return Finding("broker", "warning", "the embedded stack does not run; start it with `scorebeat up`")
-    app = p.app if is_usable else make_app(p.settings, lambda: UNREAD_PREFIX)
+    app = producer.app if is_usable else make_app(producer.settings, lambda: UNREAD_PREFIX)
     require_broker(app)
     require_rights(app)
     if not is_usable:
@@ -173,21 +173,36 @@ def _twice(look: Callable[[], _Result]) -> _Result:
         return look()
 
 
-def _of_neighbours(p: Producer) -> Iterator[Finding]:
-    with p.engine.connect() as connection:
+def _of_neighbours(producer: Producer) -> Iterator[Finding]:
+    with producer.engine.connect() as connection:
         own, nodes, alive = installation.own_prefix(connection), workers.nodes(connection), workers.alive(connection)
-    heard = _twice(lambda: responding(p.app))
-    yield from _of_silent(p, {workers.node(worker["name"]): worker["queues"] for worker in alive}, heard)
+    heard = _twice(lambda: responding(producer.app))
+
+    serving = {workers.node(worker["name"]): worker["queues"] for worker in alive}
+    reached = heard
+    if serving.keys() - heard:
+        reached = heard | _twice(lambda: responding(producer.app))  # a busy machine may be slow to answer
+    silent = sorted(serving.keys() - reached)
+    if silent:
+        queues = ", ".join(sorted({queue for node in silent for queue in serving[node]}))
+        yield Finding(
+            "workers",
+            "warning",
+            f"{', '.join(silent)} would serve {queues}, and no message from here gets an answer: where they have "
+            "another SCOREBEAT_BROKER_URL or SCOREBEAT_BROKER_PREFIX, they take none of our batches. All programs of "
+            "one ledger need the same",
+        )
+
     strangers = sorted(heard - nodes)
     if strangers:
         yield Finding(
             "neighbours",
             "problem",
-            f"{', '.join(strangers)} answer under our prefix {p.app.prefix()} and never served this ledger: another "
-            "installation has the same prefix, and each takes the other's messages. Is one database a copy of the "
-            "other? docs/how-to/own-servers.md gives one of them a prefix of its own",
+            f"{', '.join(strangers)} answer under our prefix {producer.app.prefix()} and never served this ledger: "
+            "another installation has the same prefix, and each takes the other's messages. Is one database a copy of "
+            "the other? docs/how-to/own-servers.md gives one of them a prefix of its own",
         )
-    for neighbour in _twice(lambda: neighbours(p.app)) or []:
+    for neighbour in _twice(lambda: neighbours(producer.app)) or []:
         if neighbour.prefix.startswith(UNREAD_PREFIX):
             continue
         if neighbour.prefix == own:
@@ -203,30 +218,14 @@ def _of_neighbours(p: Producer) -> Iterator[Finding]:
             yield Finding("neighbours", "ok", f"{neighbour} uses the same database; the prefixes keep us apart")
 
 
-def _of_silent(p: Producer, serving: dict[str, list[str]], heard: set[str]) -> Iterator[Finding]:
-    """Workers that the ledger takes for servers of a queue, and that no message of ours reaches."""
-    if serving.keys() - heard:
-        heard = heard | _twice(lambda: responding(p.app))  # a busy machine may be slow to answer
-    silent = sorted(serving.keys() - heard)
-    if silent:
-        queues = ", ".join(sorted({queue for node in silent for queue in serving[node]}))
-        yield Finding(
-            "workers",
-            "warning",
-            f"{', '.join(silent)} would serve {queues}, and no message from here gets an answer: where they have "
-            "another SCOREBEAT_BROKER_URL or SCOREBEAT_BROKER_PREFIX, they take none of our batches. All programs of "
-            "one ledger need the same",
-        )
-
-
 def transport(service: str, url: str) -> list[Finding]:
     """A warning if somebody between us and the service could read the traffic."""
     why = exposed(url)
     return [Finding(f"{service} TLS", "warning", f"{why} (docs/how-to/tls.md)")] if why else []
 
 
-def _file(p: Producer, listed: list[JobRow]) -> str | Finding:
-    path = shown(p.settings.jobs)
+def _file(producer: Producer, listed: list[JobRow]) -> str | Finding:
+    path = shown(producer.settings.jobs)
     if not path.exists():
         return Finding("jobs file", "warning", f"there is no {path}; jobs come from the database")
     files = read_files(path)
@@ -248,36 +247,33 @@ def _file(p: Producer, listed: list[JobRow]) -> str | Finding:
     return f"{path}, {len(wanted)} jobs, all applied" + f"; {others} of other files" * bool(others)
 
 
-def _job(p: Producer, job: Job) -> str | Finding:
-    opened = begin_at.read_open(p, job)
-    with planning_cursor.reading(p.engine) as reader:
-        found = applying.check(reader, p.url, job)
+def _job(producer: Producer, job: Job) -> str | Finding:
+    subject = f"job {job.name}"
+    opened = begin_at.read_open(producer, job)
+    with planning_cursor.reading(producer.engine) as reader:
+        found = applying.check(reader, producer.url, job)
         if isinstance(found, str):
-            return Finding(f"job {job.name}", "warning", found)
+            return Finding(subject, "warning", found)
         whole = require_good_keys(reader, found)
         problem = row_security.hides_all(reader) or (snapshot.why_forbidden(reader) if job.snapshot else None)
         if problem is not None:
-            return Finding(f"job {job.name}", "problem", problem)
-        warning = _wider(reader, found) or whole or _sooner(reader, found, opened)
-        if warning is not None:
-            return Finding(f"job {job.name}", "warning", warning)
+            return Finding(subject, "problem", problem)
+
+        target = prediction_sets.shown(reader, found.job, found.version.version)
+        wider = stored_keys.change(reader, found.source, target) if target is not None else None
+        if wider is not None:
+            return Finding(subject, "warning", f"{wider}; `scorebeat apply` under the ledger's owner widens it")
+        if whole is not None:
+            return Finding(subject, "warning", whole)
+        if found.source.cursor is not None:
+            advice = explanation.explain(reader, found.job, found.source, None, opened).advice
+            if advice:
+                return Finding(subject, "warning", f"its runs could find their rows sooner: {'; '.join(advice)}")
         return f"the query gives what model {found.version} wants; its SQL runs in {user_sql.settings_in_words(reader)}"
 
 
-def _wider(reader: Connection, found: Fit) -> str | None:
-    target = prediction_sets.shown(reader, found.job, found.version.version)
-    wider = stored_keys.change(reader, found.source, target) if target is not None else None
-    return None if wider is None else f"{wider}; `scorebeat apply` under the ledger's owner widens it"
-
-
-def _sooner(reader: Connection, found: Fit, opened: OpenTransactions | None) -> str | None:
-    if found.source.cursor is None:
-        return None
-    advice = explanation.explain(reader, found.job, found.source, None, opened).advice
-    return f"its runs could find their rows sooner: {'; '.join(advice)}" if advice else None
-
-
-def _coming_day(found: QueueDay) -> Finding:
+def coming_day(found: QueueDay) -> Finding:
+    """Whether a queue's processes can do what is due within a day."""
     subject = f"queue {found.queue}, the coming day"
     by = f"by the last runs of {', '.join(found.jobs)}"
     share = f"{found.day.share_busy:.0%} of what {found.processes} process{'es' * (found.processes != 1)} can do, {by}"
@@ -285,28 +281,16 @@ def _coming_day(found: QueueDay) -> Finding:
         return Finding(subject, "warning", f"its schedules need {share}: its runs wait longer and longer")
     if not found.day.misses:
         return Finding(subject, "ok", f"its schedules need {share}")
-    late = "; ".join(map(_miss, found.day.misses))
-    return Finding(subject, "warning", f"its schedules need {share}, and {late}")
+    late = []
+    for miss in found.day.misses:
+        times = f"due at {miss.due_at:%Y-%m-%d %H:%M} UTC would end at {miss.ends_at:%H:%M} and is needed by"
+        why = f"behind {', '.join(miss.behind)}" if miss.behind else "even alone"
+        late.append(f"job {miss.job} {times} {miss.needed_at:%H:%M}, {why}")
+    return Finding(subject, "warning", f"its schedules need {share}, and {'; '.join(late)}")
 
 
-def _miss(found: Miss) -> str:
-    times = f"due at {found.due_at:%Y-%m-%d %H:%M} UTC would end at {found.ends_at:%H:%M} and is needed by"
-    why = f"behind {', '.join(found.behind)}" if found.behind else "even alone"
-    return f"job {found.job} {times} {found.needed_at:%H:%M}, {why}"
-
-
-def _snapshots(connection: Connection) -> Iterator[Finding]:
-    use = old_snapshots.disk_use(connection)
-    if use.tables:
-        text = f"{use.tables} in the schema {WORK}, {use.size / 2**20:,.1f} MiB"
-        foreign = f"; {use.foreign} of another role's, which ours cannot drop when no run needs them" * bool(
-            use.foreign
-        )
-        yield Finding("snapshots", "warning" if use.foreign else "ok", text + foreign)
-
-
-def _model(p: Producer, version: Version) -> str:
-    artifacts, cache = p.settings.artifacts, p.settings.cache
+def _model(producer: Producer, version: Version) -> str:
+    artifacts, cache = producer.settings.artifacts, producer.settings.cache
     store.open_artifact(artifacts, version.name, version.version, version.digest, cache=cache)
     return f"{version.format}, digest {version.digest[:12]}{', published' * version.published}"
 

@@ -18,6 +18,7 @@ from scorebeat.core.errors import ScorebeatError
 from scorebeat.core.jobs.jobs_file import read_file
 from scorebeat.core.process.paths import shown
 from scorebeat.core.settings import PREFIX, Settings
+from scorebeat.core.text.durations import in_two_units
 from scorebeat.db.reports import status
 from scorebeat.db.reports.status import RunLine
 from scorebeat.examples.iris import items
@@ -53,9 +54,32 @@ class DemoFailed(ScorebeatError):
 def demo(settings: Settings) -> int:
     """Run the demo; returns 0. Raises DemoFailed, or UsageError if the folder cannot be used."""
     began = time.monotonic()
-    with running(settings) as (p, supervisor):
-        line = _score(p, supervisor, began + MOST_SECONDS)
-        _report(p, line)
+    with running(settings) as (producer, supervisor):
+        click.echo(f"table items: {iris.fill(producer):,} flowers")
+        iris.add_model(producer, DEMO)
+        click.echo("model iris/1: a support-vector machine, trained and added")
+        file = read_file(iris.JOBS)
+        ticking = [job.model_copy(update={"schedule": SCHEDULE}) for job in file.jobs]
+        apply(producer, ticking, DEMO, owner=file.owner)
+        click.echo(f"job iris: {ticking[0].query}; beat ticks {SCHEDULE}")
+        start_beat(producer, supervisor)
+        line = follow(producer, supervisor, began + MOST_SECONDS)
+        if progress.exit_code(line) or not line.rows_scored:
+            raise DemoFailed(progress.summary(line))
+
+        click.echo(f"\n{progress.summary(line)}")
+        click.echo(f"begun by {line.created_by}, {line.batches} batches\n")
+        with producer.engine.connect() as connection:
+            classes = [dict(row._mapping) for row in connection.execute(items.classes())]
+            best = [dict(row._mapping) for row in connection.execute(items.top("virginica"))]
+        for row in classes:
+            row["mean_probability"] = f"{row['mean_probability']:.3f}"
+        output.table(classes, ("label", "rows", "mean_probability"), "")
+        click.echo("\nthe surest virginicas: SELECT * FROM predictions.iris ORDER BY virginica DESC LIMIT 5")
+        for row in best:
+            row["virginica"] = f"{row['virginica']:.6f}"
+        output.table(best, ("id", "values", "virginica"), "")
+        click.echo()
     ended(settings, began, "runs", "show 1", "models list")
     return 0
 
@@ -67,80 +91,59 @@ def running(settings: Settings) -> Iterator[tuple[Producer, Supervisor]]:
     Raises DemoFailed, with the end of the log, for what fails in the block; UsageError if the folder cannot be used.
     """
     folder = shown(settings.data) / FOLDER
-    _fresh(folder)
+    with usable(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if not any(folder.parent.iterdir()):  # so that `scorebeat up` still takes it for a data folder
+            (folder.parent / LOCK_FILE).touch(mode=0o600)
+    with locked(folder) as ours:
+        for old in ("postgres", "valkey", "artifacts"):
+            shutil.rmtree(ours.path / old, ignore_errors=True)
+
     with Interrupts() as interrupts, interrupts.raising():
         click.echo(f"starting PostgreSQL and Valkey in {folder}")
         with embedded(folder) as urls, (folder / LOG_FILE).open("w", encoding="utf-8") as log:
             data = folder.absolute()
             own = {"data": data, "artifacts": data / "artifacts", **asdict(urls)}
-            p = Producer(settings.model_copy(update=own), DEMO)
+            producer = Producer(settings.model_copy(update=own), DEMO)
             try:
-                with Supervisor(Log(log), interrupts) as supervisor, _explained(p):
-                    migrate(p)
+                with Supervisor(Log(log), interrupts) as supervisor, _explained(producer):
+                    migrate(producer)
                     commands = {
                         "control": worker_commands.control_worker(),
                         "plan": worker_commands.plan_worker(),
                         "worker": worker_commands.celery_worker(["cpu"], worker_commands.cores(), "cpu"),
                     }
                     for name, command in commands.items():  # they start up while the model is trained
-                        supervisor.start(Process(name, command, _environment(p), stop=STOP))
-                    yield p, supervisor
+                        supervisor.start(Process(name, command, _environment(producer), stop=STOP))
+                    yield producer, supervisor
                     click.echo("stopping")
             finally:
-                p.close()
+                producer.close()
 
 
-def start_beat(p: Producer, supervisor: Supervisor) -> None:
+def start_beat(producer: Producer, supervisor: Supervisor) -> None:
     """Start the process that sends ticks, and wakes control each second."""
-    supervisor.start(Process("beat", worker_commands.celery_beat(), _environment(p), stop=STOP))
+    supervisor.start(Process("beat", worker_commands.celery_beat(), _environment(producer), stop=STOP))
 
 
-def _environment(p: Producer) -> dict[str, str]:
+def _environment(producer: Producer) -> dict[str, str]:
     """The environment of the demo's processes."""
-    folders = {f"{PREFIX}DATA": str(p.settings.data), f"{PREFIX}ARTIFACTS": str(p.settings.artifacts)}
-    return child_environment(p.settings) | folders
+    folders = {f"{PREFIX}DATA": str(producer.settings.data), f"{PREFIX}ARTIFACTS": str(producer.settings.artifacts)}
+    return child_environment(producer.settings) | folders
 
 
 def ended(settings: Settings, began: float, *commands: str) -> None:
     """The last lines: how long it took, and commands that show what there is."""
-    click.echo(f"done in {output.duration(time.monotonic() - began)}; everything is stopped")
+    click.echo(f"done in {in_two_units(time.monotonic() - began)}; everything is stopped")
     click.echo("\n".join(look_at(shown(settings.data) / FOLDER, settings, *commands)))
 
 
-def _fresh(folder: Path) -> None:
-    """Empty the demo's folder. Raises UsageError if a demo runs there, or if the folder cannot be written."""
-    parent = folder.parent
-    with usable(parent):
-        parent.mkdir(parents=True, exist_ok=True)
-        if not any(parent.iterdir()):  # so that `scorebeat up` still takes it for a data folder
-            (parent / LOCK_FILE).touch(mode=0o600)
-    with locked(folder) as ours:
-        for old in ("postgres", "valkey", "artifacts"):
-            shutil.rmtree(ours.path / old, ignore_errors=True)
-
-
-def _score(p: Producer, supervisor: Supervisor, deadline: float) -> RunLine:
-    """Do everything from the first table to the last prediction, with the processes that `up` runs too."""
-    click.echo(f"table items: {iris.fill(p):,} flowers")
-    iris.add_model(p, DEMO)
-    click.echo("model iris/1: a support-vector machine, trained and added")
-    file = read_file(iris.JOBS)
-    ticking = [job.model_copy(update={"schedule": SCHEDULE}) for job in file.jobs]
-    apply(p, ticking, DEMO, owner=file.owner)
-    click.echo(f"job iris: {ticking[0].query}; beat ticks {SCHEDULE}")
-    start_beat(p, supervisor)
-    line = follow(p, supervisor, deadline)
-    if progress.exit_code(line) or not line.rows_scored:
-        raise DemoFailed(progress.summary(line))
-    return line
-
-
-def follow(p: Producer, supervisor: Supervisor, deadline: float, after: int = 0) -> RunLine:
+def follow(producer: Producer, supervisor: Supervisor, deadline: float, after: int = 0) -> RunLine:
     """Show the first run with a number above `after` until it is over."""
     with progress.display() as shown:
         while time.monotonic() < deadline:
             supervisor.tend()
-            with p.engine.connect() as connection:
+            with producer.engine.connect() as connection:
                 lines = status.after(connection, after)
             if lines:
                 shown.show(lines[0])
@@ -151,28 +154,14 @@ def follow(p: Producer, supervisor: Supervisor, deadline: float, after: int = 0)
 
 
 @contextmanager
-def _explained(p: Producer) -> Iterator[None]:
+def _explained(producer: Producer) -> Iterator[None]:
     """A failure shows the end of the log."""
-    log = shown(p.settings.data) / LOG_FILE
+    log = shown(producer.settings.data) / LOG_FILE
     try:
         yield
     except (ScorebeatError, DBAPIError) as error:
         tail = "\n".join(log.read_text("utf-8", "replace").splitlines()[-LAST_LINES:])
         raise DemoFailed(f"{error}\nThe end of {log}:\n{tail}") from error
-
-
-def _report(p: Producer, line: RunLine) -> None:
-    click.echo(f"\n{progress.summary(line)}")
-    click.echo(f"begun by {line.created_by}, {line.batches} batches\n")
-    with p.engine.connect() as connection:
-        classes = [dict(row._mapping) for row in connection.execute(items.classes())]
-        best = [dict(row._mapping) for row in connection.execute(items.top("virginica"))]
-    for row in classes:
-        row["mean_probability"] = f"{row['mean_probability']:.3f}"
-    output.table(classes, ("label", "rows", "mean_probability"), "")
-    click.echo("\nthe surest virginicas: SELECT * FROM predictions.iris ORDER BY virginica DESC LIMIT 5")
-    output.table([{**row, "virginica": f"{row['virginica']:.6f}"} for row in best], ("id", "values", "virginica"), "")
-    click.echo()
 
 
 def look_at(folder: Path, settings: Settings, *typed: str) -> list[str]:
@@ -183,6 +172,6 @@ def look_at(folder: Path, settings: Settings, *typed: str) -> list[str]:
     if settings.database_url is not None:
         folder = folder.absolute()
         how = f", where neither the environment nor .env sets {PREFIX}DATABASE_URL and {PREFIX}BROKER_URL"
-    commands = [f"  {PREFIX}DATA={quote(str(folder))} {program} {c}" for c in typed]
+    commands = [f"  {PREFIX}DATA={quote(str(folder))} {program} {command}" for command in typed]
     last = f"The log is in {folder / LOG_FILE}. Next: `{program} up`, and examples/iris/README.md"
     return [f"its data is in {folder}. Look at it{how}:", "", *commands, "", last]

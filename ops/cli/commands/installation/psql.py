@@ -21,8 +21,8 @@ def psql(arguments: tuple[str, ...]) -> int:
     Example:
         scorebeat psql -c "SELECT * FROM predictions.iris LIMIT 5"
     """
-    with unmigrated() as p:
-        url = make_url(p.url)
+    with unmigrated() as producer:
+        url = make_url(producer.url)
         # the password goes into the environment: anybody can read a process' arguments
         environment = os.environ | ({"PGPASSWORD": url.password} if url.password else {})
         needs_tls = url.query.get("sslmode") in ("require", "verify-ca", "verify-full")

@@ -5,11 +5,11 @@ from pathlib import Path
 import click
 
 from scorebeat.core.errors import UsageError
-from scorebeat.core.jobs.jobs_file import JobsFile, read_files
+from scorebeat.core.jobs.jobs_file import read_files
 from scorebeat.core.process.paths import shown
 from scorebeat.ops.cli import output
-from scorebeat.ops.cli.context import both, database, found_settings, unmigrated
-from scorebeat.producer.context import Producer, whoami
+from scorebeat.ops.cli.context import database, database_and_broker, found_settings, unmigrated
+from scorebeat.producer.context import whoami
 from scorebeat.producer.requests import apply as applying
 from scorebeat.producer.requests.apply import ApplyOptions
 from scorebeat.producer.requests.enqueue import Request, enqueue
@@ -31,8 +31,8 @@ def migrate(run_role: str | None) -> None:
     """
     from scorebeat.ops.local.prepare import migrate as bring_up  # noqa: PLC0415 -- the migrations' library loads slowly
 
-    with unmigrated() as p:
-        done = bring_up(p, run_role)
+    with unmigrated() as producer:
+        done = bring_up(producer, run_role)
     if done.is_newer:
         click.echo(f"the ledger is of a newer version (revision {done.now}) and serves this one; nothing was changed")
         return
@@ -67,41 +67,31 @@ def apply(file: Path | None, dry_run: bool, rescore: bool, remove_all: bool, **m
     file = file or shown(found_settings().jobs)
     files = read_files(file)
     options = ApplyOptions(**more)
-    with both() if rescore else database() as p:
+    with database_and_broker() if rescore else database() as producer:
         if remove_all:
-            _remove_all(p, files, dry_run=dry_run)
-        elif dry_run:
-            print_difference(applying.difference(p, files, options))
-        else:
-            done = applying.apply_files(p, files, whoami(), options)
-            print_applied(done)
-            return _rescore(p, done.of_old_query) if rescore else 0
-    return 0
+            names = ", ".join(job.name for file in files for job in file.jobs)
+            if names or len(files) != 1:
+                held = f"{files[0].path} holds {names}" if names else f"{files[0].path.parent} is a folder"
+                raise UsageError(f"--remove-all is for a jobs file without jobs, and {held}. Nothing was removed")
+            if dry_run:
+                raise UsageError("--remove-all and --dry-run do not go together. Nothing was removed")
+            print_applied(applying.remove_all(producer, whoami(), files[0].owner))
+            return 0
+        if dry_run:
+            print_difference(applying.difference(producer, files, options))
+            return 0
 
-
-def _rescore(p: Producer, jobs: list[str]) -> int:
-    """Returns exit code 1 if a job could not be enqueued; the job is applied nevertheless."""
-    code = 0
-    for job in jobs:
-        try:
-            made = enqueue(p, Request(job, whoami(), anew=True))
-            click.echo(f"run {made.run_id} of job {job} is enqueued, and scores every row anew")
-        except UsageError as error:
-            code = 1
-            output.note(f"job {job} is applied, and its rows were not enqueued: {error}")
-    return code
-
-
-def _remove_all(p: Producer, files: list[JobsFile], *, dry_run: bool) -> None:
-    from scorebeat.ops.local.prepare import print_applied  # noqa: PLC0415
-
-    names = ", ".join(job.name for file in files for job in file.jobs)
-    if names or len(files) != 1:
-        held = f"{files[0].path} holds {names}" if names else f"{files[0].path.parent} is a folder"
-        raise UsageError(f"--remove-all is for a jobs file without jobs, and {held}. Nothing was removed")
-    if dry_run:
-        raise UsageError("--remove-all and --dry-run do not go together. Nothing was removed")
-    print_applied(applying.remove_all(p, whoami(), files[0].owner))
+        done = applying.apply_files(producer, files, whoami(), options)
+        print_applied(done)
+        code = 0
+        for job in done.of_old_query if rescore else ():
+            try:
+                made = enqueue(producer, Request(job, whoami(), anew=True))
+                click.echo(f"run {made.run_id} of job {job} is enqueued, and scores every row anew")
+            except UsageError as error:  # the job is applied nevertheless
+                code = 1
+                output.note(f"job {job} is applied, and its rows were not enqueued: {error}")
+        return code
 
 
 @click.command()
@@ -124,9 +114,9 @@ def check(job: str | None, as_json: bool) -> int:
     if job is None:
         findings = check_all()
     else:
-        with database() as p:
-            findings = [check_job(p, job)]
-            found = preview(p, job) if findings[0].verdict != "problem" else None
+        with database() as producer:
+            findings = [check_job(producer, job)]
+            found = preview(producer, job) if findings[0].verdict != "problem" else None
     if as_json:
         output.print_json(findings)
     else:

@@ -11,7 +11,7 @@ from scorebeat.core.errors import UsageError
 from scorebeat.core.jobs.job import BROKERS_OWN, QUEUE_NAME
 from scorebeat.core.queues import RESERVED_QUEUES
 from scorebeat.core.settings import Settings
-from scorebeat.ops.cli.context import both
+from scorebeat.ops.cli.context import database_and_broker
 from scorebeat.ops.cli.options import Whole
 from scorebeat.ops.local import worker_commands
 from scorebeat.ops.local.interrupts import Interrupts
@@ -68,7 +68,13 @@ def worker(
     if control:
         if device or queues or processes or burst or renewal != worker_commands.NEVER:
             raise click.UsageError("--control goes without any other option")
-        _run_control(_checked())
+        # at SIGQUIT a worker finishes its batches, within its soft time-out
+        environment = child_environment(_checked()) | {"REMAP_SIGTERM": "SIGQUIT"}
+        stop = ((SIGTERM, DRAIN),)
+        with Interrupts() as interrupts, Supervisor(_PlainLog(sys.stderr), interrupts) as supervisor:
+            supervisor.start(Process("control", worker_commands.control_worker(), environment, stop=stop))
+            supervisor.start(Process("plan", worker_commands.plan_worker(), environment, stop=stop))
+            supervisor.run()
         return
     if device is None:
         raise click.UsageError("choose what the worker is for: --device cuda:0, --device cpu, or --control")
@@ -90,8 +96,8 @@ def worker(
 
 def _checked() -> Settings:
     """The settings. Raises if a server does not answer, or if there is no usable ledger."""
-    with both() as p:
-        return p.settings
+    with database_and_broker() as producer:
+        return producer.settings
 
 
 class _PlainLog(Log):
@@ -100,13 +106,3 @@ class _PlainLog(Log):
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
         self._line = lambda name, line: line  # noqa: ARG005 -- as `Log` calls it
-
-
-def _run_control(settings: Settings) -> None:
-    # at SIGQUIT a worker finishes its batches, within its soft time-out
-    environment = child_environment(settings) | {"REMAP_SIGTERM": "SIGQUIT"}
-    stop = ((SIGTERM, DRAIN),)
-    with Interrupts() as interrupts, Supervisor(_PlainLog(sys.stderr), interrupts) as supervisor:
-        supervisor.start(Process("control", worker_commands.control_worker(), environment, stop=stop))
-        supervisor.start(Process("plan", worker_commands.plan_worker(), environment, stop=stop))
-        supervisor.run()

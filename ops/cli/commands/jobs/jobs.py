@@ -7,7 +7,6 @@ import click
 from scorebeat.core.text.durations import from_now
 from scorebeat.db.connect import database_clock
 from scorebeat.db.reports.pages import job_lines
-from scorebeat.db.reports.pages.job_lines import JobLine
 from scorebeat.ops.cli import output
 from scorebeat.ops.cli.commands.jobs.jobs_change import drop, rename
 from scorebeat.ops.cli.context import database
@@ -33,14 +32,32 @@ def jobs(ctx: click.Context, as_json: bool) -> None:
     """
     if ctx.invoked_subcommand is not None:
         return
-    with database() as p, p.engine.connect() as connection:
+    with database() as producer, producer.engine.connect() as connection:
         lines, now = job_lines.listing(connection), database_clock.now(connection)
         notes = unserved.of_jobs(connection, lines)
     if as_json:
         output.print_json([{name: getattr(line, name) for name in PROMISED} for line in lines])
         return
-    none = "there are no jobs yet; write jobs.toml and run `scorebeat apply`"
-    output.table([_row(line, now) for line in lines], COLUMNS, none)
+    rows = []
+    for line in lines:
+        job, zone = line.job, f" {line.job.timezone}" if line.job.timezone != "UTC" else ""
+        ended = f"run {line.last_run} {line.last_state}, {_at(line.last_end_at, now)}" if line.last_end_at else None
+        skipped = f"{output.cell(line.last_skip_at)}: {line.last_skip_reason}" if line.last_skip_at else None
+        version = f"/{line.model_version}" if line.model_version else ", not published"
+        rows.append(
+            {
+                "job": job.name,
+                "schedule": f"{job.schedule}{zone}" if job.schedule else "by hand",
+                "next_due": _at(line.next_due_at, now),
+                "last_success": _at(line.last_success_at, now),
+                "last_end": ended,
+                "last_skip": skipped,
+                "paused": f"by {line.paused_by}: {line.paused_reason}" if line.paused_at else None,
+                "queue": job.queue,
+                "model": f"{line.model}{version}",
+            }
+        )
+    output.table(rows, COLUMNS, "there are no jobs yet; write jobs.toml and run `scorebeat apply`")
     for line in lines:
         if line.is_overdue and line.needed_by is not None:
             output.note(
@@ -48,24 +65,6 @@ def jobs(ctx: click.Context, as_json: bool) -> None:
             )
     for note in notes:
         output.note(note)
-
-
-def _row(line: JobLine, now: datetime) -> dict[str, str | None]:
-    job, skip = line.job, line.last_skip_at
-    zone = f" {job.timezone}" if job.timezone != "UTC" else ""
-    ended = f"{line.last_state}, {_at(line.last_end_at, now)}" if line.last_end_at else None
-    paused = f"by {line.paused_by}: {line.paused_reason}" if line.paused_at else None
-    return {
-        "job": job.name,
-        "schedule": f"{job.schedule}{zone}" if job.schedule else "by hand",
-        "next_due": _at(line.next_due_at, now),
-        "last_success": _at(line.last_success_at, now),
-        "last_end": f"run {line.last_run} {ended}" if ended else None,
-        "last_skip": f"{output.cell(skip)}: {line.last_skip_reason}" if skip else None,
-        "paused": paused,
-        "queue": job.queue,
-        "model": f"{line.model}/{line.model_version}" if line.model_version else f"{line.model}, not published",
-    }
 
 
 def _at(at: datetime | None, now: datetime) -> str | None:

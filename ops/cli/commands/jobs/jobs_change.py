@@ -22,14 +22,14 @@ def drop(name: str, yes: bool) -> None:
     """
     from scorebeat.producer.requests import change_job  # noqa: PLC0415 -- what changes views loads Arrow, `jobs` alone does not
 
-    with database() as p:
-        lost = change_job.look(p, name)
+    with database() as producer:
+        lost = change_job.look(producer, name)
         view = f"the view {lost.view} and " if lost.view is not None else ""
         tables = f"{lost.predictions:,} predictions in {len(lost.tables)} table{'s' * (len(lost.tables) != 1)}"
         click.echo(f"Readers lose {view}{tables} of job {name}.")
         if not yes:
             confirm.require_yes(f"Drop job {name}?")
-        gone = change_job.drop(p, name, whoami())
+        gone = change_job.drop(producer, name, whoami())
     click.echo(f"job {name} is dropped, and {gone.predictions:,} predictions with it")
     if gone.owner is not None:
         click.echo(f"take it out of {gone.owner}: the next `scorebeat apply` makes it anew while it is there")
@@ -50,13 +50,13 @@ def rename(old: str, new: str, yes: bool) -> None:
     """
     from scorebeat.producer.requests import change_job  # noqa: PLC0415 -- as above
 
-    with database() as p:
-        at_stake = change_job.look(p, old, new)
+    with database() as producer:
+        at_stake = change_job.look(producer, old, new)
         if at_stake.view is not None:
             click.echo(f"Readers of predictions.{old} find nothing there any more: it is predictions.{new} then.")
         if not yes:
             confirm.require_yes(f"Rename job {old} to {new}?", "Nothing was renamed.")
-        moved = change_job.rename(p, old, new, whoami())
+        moved = change_job.rename(producer, old, new, whoami())
     click.echo(f"job {old} is {new} now, with {moved.predictions:,} predictions")
     if moved.owner is not None:
         click.echo(f"rename it in {moved.owner}, too: the next `scorebeat apply` makes a new job {old} else")

@@ -33,11 +33,11 @@ def prune(older_than: timedelta, dry_run: bool, even_most: bool, job: str | None
     Example:
         scorebeat prune --older-than 90d --dry-run
     """
-    with database() as p:
+    with database() as producer:
         if dry_run:
-            done = pruning.preview(p, older_than, even_most=even_most, job=job)
+            done = pruning.preview(producer, older_than, even_most=even_most, job=job)
         else:
-            done = pruning.run(p, older_than, whoami(), even_most=even_most, job=job)
+            done = pruning.run(producer, older_than, whoami(), even_most=even_most, job=job)
     rows = [{"kind": name, "count": number} for name, number in done.counts.items()]
     if as_json:
         output.print_json(rows)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from sqlalchemy import Connection
 
 from scorebeat.core.errors import UsageError
 from scorebeat.db.ledger import jobs, model_versions
@@ -62,8 +61,39 @@ def list_versions(name: str | None, as_json: bool) -> None:
     Example:
         scorebeat models list --name iris
     """
-    with database() as p, planning_cursor.reading(p.engine) as connection:
-        rows = _listed(connection, name)
+    with database() as producer, planning_cursor.reading(producer.engine) as connection:
+        found = model_versions.listing(connection, name)
+        names = {version.name for version in found}
+        users = [row.job for row in jobs.listing(connection) if row.job.model_name in names]
+        counts = {
+            job.name: shares.rows_of(connection, job)
+            for job in users
+            if not parameter_values.differ_by_run(connection, job)  # else the number of all rows is unknown
+        }
+        for job, count in counts.items():
+            if count is None:
+                output.note(f"the rows of job {job} cannot be counted now; `scorebeat check` shows why")
+        counted = {job: count for job, count in counts.items() if count is not None}
+        scored = status.rows_scored_by(connection)
+        seen = publishing.evidence(connection)
+        rows: list[dict[str, Any]] = [
+            {
+                "model": str(version),
+                "name": version.name,
+                "version": version.version,
+                "format": version.format,
+                "engine": version.engine,
+                "engine_choice": version.engine_choice,
+                "published_at": version.published_at if version.published else None,
+                "digest": version.digest,
+                "rows_scored": scored.get((version.name, version.version), 0),
+                "done": shares.done(connection, version.name, version.version, users, counted),
+                "added_at": version.added_at,
+                "added_by": version.added_by,
+                "evidence": seen[str(version)].to_json() if str(version) in seen else None,
+            }
+            for version in found
+        ]
     if as_json:
         output.print_json(rows)
         return
@@ -72,38 +102,6 @@ def list_versions(name: str | None, as_json: bool) -> None:
         for row in rows
     ]
     output.table(shown, COLUMNS, "there are no models yet; `scorebeat models add FILE --name NAME` adds one")
-
-
-def _listed(connection: Connection, name: str | None) -> list[dict[str, Any]]:
-    found = model_versions.listing(connection, name)
-    names = {version.name for version in found}
-    users = [row.job for row in jobs.listing(connection) if row.job.model_name in names]
-    # for other jobs the number of all rows is unknown
-    same = [job for job in users if not parameter_values.differ_by_run(connection, job)]
-    counted = {job.name: shares.rows_of(connection, job) for job in same}
-    for job in (job for job, count in counted.items() if count is None):
-        output.note(f"the rows of job {job} cannot be counted now; `scorebeat check` shows why")
-    rows = {job: count for job, count in counted.items() if count is not None}
-    scored = status.rows_scored_by(connection)
-    seen = publishing.evidence(connection)
-    return [
-        {
-            "model": str(version),
-            "name": version.name,
-            "version": version.version,
-            "format": version.format,
-            "engine": version.engine,
-            "engine_choice": version.engine_choice,
-            "published_at": version.published_at if version.published else None,
-            "digest": version.digest,
-            "rows_scored": scored.get((version.name, version.version), 0),
-            "done": shares.done(connection, version.name, version.version, users, rows),
-            "added_at": version.added_at,
-            "added_by": version.added_by,
-            "evidence": seen[str(version)].to_json() if str(version) in seen else None,
-        }
-        for version in found
-    ]
 
 
 @models.command("add")
@@ -173,7 +171,7 @@ def add_version(
     Example:
         scorebeat models add model.skops --name iris --inputs a,b,c,d --sample iris.csv
     """
-    with leaving_nothing(), database() as p:
+    with leaving_nothing(), database() as producer:
         inputs, outputs, classes = (_names(f"--{option}", options[option]) for option in NAMED)
         add_options = AddOptions(
             inputs,
@@ -182,18 +180,19 @@ def add_version(
             trusted=frozenset(trust),
             code=frozenset(allow_code),
             files=files,
-            reference=_reference(p, options),
+            reference=_reference(producer, options),
             golden=options["golden"],
             engine=options["engine"] or "",
             unsteady=options["allow_unsteady"],
         )
-        added = publishing.add(p, source, name, whoami(), add_options, _sample(p, options))
+        added = publishing.add(producer, source, name, whoami(), add_options, _sample(producer, options))
     version = added.version
     existing = "has its files back" if added.artifact.put_back else "is there already"
     how = "added" if added.artifact.is_new else existing
     click.echo(f"model {version} {how}{' and published' * version.published} (digest {version.digest[:12]})")
-    click.echo(f"inputs   {_listing([str(i) for i in added.artifact.signature.inputs])}")
-    click.echo(f"outputs  {_listing([f'{o.name} {o.type}' for o in added.artifact.signature.outputs])}")
+    signature = added.artifact.signature
+    click.echo(f"inputs   {_listing([str(column) for column in signature.inputs])}")
+    click.echo(f"outputs  {_listing([f'{column.name} {column.type}' for column in signature.outputs])}")
     if added.artifact.evidence is not None:
         click.echo(f"evidence {added.artifact.evidence}")
     engine = EngineChoice.from_json(version.engine_choice)
@@ -209,22 +208,22 @@ def add_version(
         )
 
 
-def _reference(p: Producer, options: dict[str, Any]) -> Sample | None:
+def _reference(producer: Producer, options: dict[str, Any]) -> Sample | None:
     file, query = options["reference"], options["reference_query"]
     if file is not None and query is not None:
         raise UsageError("--reference and --reference-query each name the training data: give one of them")
     if file is not None:
         return SampleFile(file, MOST_OF_REFERENCE, "--reference")
-    return SampleQuery(p, query, MOST_OF_REFERENCE) if query is not None else None
+    return SampleQuery(producer, query, MOST_OF_REFERENCE) if query is not None else None
 
 
-def _sample(p: Producer, options: dict[str, Any]) -> Sample | None:
+def _sample(producer: Producer, options: dict[str, Any]) -> Sample | None:
     file, job = options["sample_file"], options["sample_job"]
     if file is not None and job is not None:
         raise UsageError("--sample and --sample-job each name the rows to try the model on: give one of them")
     if file is not None:
         return SampleFile(file, options["sample_rows"])
-    return SampleJob(p, job, options["sample_rows"]) if job is not None else None
+    return SampleJob(producer, job, options["sample_rows"]) if job is not None else None
 
 
 def _listing(columns: list[str]) -> str:

@@ -5,7 +5,7 @@ import click
 from scorebeat.core.identifiers import version_of
 from scorebeat.ops.cli import confirm, output
 from scorebeat.ops.cli.context import database
-from scorebeat.producer.context import Producer, whoami
+from scorebeat.producer.context import whoami
 from scorebeat.producer.versions import change_model
 from scorebeat.producer.versions import drop as dropping
 
@@ -24,32 +24,25 @@ def drop(model: str, yes: bool) -> None:
         scorebeat models drop iris/2
         scorebeat models drop iris
     """
-    with database() as p:
+    with database() as producer:
         if "/" in model:
-            _drop_version(p, *version_of(model), yes=yes)
+            name, number = version_of(model)
+            at_stake = dropping.look(producer, name, number)
+            if not yes:
+                confirm.require_yes(f"Drop model {at_stake.version} with {at_stake.predictions:,} predictions?")
+            dropped = dropping.drop(producer, name, number, whoami())
+            click.echo(f"model {dropped.version} is dropped, and {dropped.predictions:,} predictions with it")
+            notes: tuple[str, ...] = (dropped.note,) if dropped.note else ()
         else:
-            _drop_model(p, model, yes=yes)
-
-
-def _drop_version(p: Producer, name: str, number: int, *, yes: bool) -> None:
-    goes = dropping.look(p, name, number)
-    if not yes:
-        confirm.require_yes(f"Drop model {goes.version} with {goes.predictions:,} predictions?")
-    gone = dropping.drop(p, name, number, whoami())
-    click.echo(f"model {gone.version} is dropped, and {gone.predictions:,} predictions with it")
-    if gone.note:
-        output.note(gone.note)
-
-
-def _drop_model(p: Producer, name: str, *, yes: bool) -> None:
-    goes = change_model.look(p, name)
-    change_model.require_unused(goes, name)
-    if not yes:
-        confirm.require_yes(f"Drop model {name} with {_versions(goes)} and {goes.predictions:,} predictions?")
-    gone = change_model.drop(p, name, whoami())
-    click.echo(f"model {name} is dropped, and {_versions(gone)} and {gone.predictions:,} predictions with it")
-    for line in gone.notes:
-        output.note(line)
+            goes = change_model.look(producer, model)
+            change_model.require_unused(goes, model)
+            if not yes:
+                confirm.require_yes(f"Drop model {model} with {_versions(goes)} and {goes.predictions:,} predictions?")
+            gone = change_model.drop(producer, model, whoami())
+            click.echo(f"model {model} is dropped, and {_versions(gone)} and {gone.predictions:,} predictions with it")
+            notes = gone.notes
+        for line in notes:
+            output.note(line)
 
 
 @click.command()
@@ -65,14 +58,14 @@ def rename(old: str, new: str, yes: bool) -> None:
     Example:
         scorebeat models rename iris flowers
     """
-    with database() as p:
-        at_stake = change_model.look(p, old, new)
+    with database() as producer:
+        at_stake = change_model.look(producer, old, new)
         click.echo(
             f"Readers of tables such as predictions.JOB__{old}_v1 find them under the new name; the jobs' views stay."
         )
         if not yes:
             confirm.require_yes(f"Rename model {old}, {_versions(at_stake)}, to {new}?", "Nothing was renamed.")
-        moved = change_model.rename(p, old, new, whoami())
+        moved = change_model.rename(producer, old, new, whoami())
     click.echo(f"model {old} is {new} now, with {_versions(moved)}")
     if moved.jobs:
         click.echo(f'write model = "{new}" in the file of {", ".join(moved.jobs)} before the next `scorebeat apply`')

@@ -1,7 +1,6 @@
 """`predict`: score rows from the command line at once, with a model of the ledger."""
 
 import sys
-from typing import Any
 
 import click
 
@@ -28,24 +27,23 @@ def predict(model: str, text: str) -> None:
     Example:
         scorebeat predict sentiment --json '[{"review": "this was very well done"}]'
     """
-    rows = _rows(text)
-    with database() as p, watched_command.model_code(f"model {model} scored nothing"), Surroundings(model).entered():
-        predictions = Predictor(p).predict(model, rows)
-    output.print_json(predictions)
-
-
-def _rows(text: str) -> list[Any]:
     try:
-        value = read_json(sys.stdin.buffer.read().decode("utf-8") if text == "-" else text, _refuse)
+        rows = read_json(sys.stdin.buffer.read().decode("utf-8") if text == "-" else text, _refuse)
     except RepeatedKey as error:
         raise UsageError(f"--json: {error}") from None
     except ValueError as error:
         raise UsageError(f"--json is not JSON: {error}") from None
-    if isinstance(value, dict):
-        return [value]
-    if not isinstance(value, list):
+    if isinstance(rows, dict):
+        rows = [rows]
+    if not isinstance(rows, list):
         raise UsageError('--json: expected a list of objects, such as [{"review": "well done"}], or one object')
-    return value
+    with (
+        database() as producer,
+        watched_command.model_code(f"model {model} scored nothing"),
+        Surroundings(model).entered(),
+    ):
+        predictions = Predictor(producer).predict(model, rows)
+    output.print_json(predictions)
 
 
 def _refuse(constant: str) -> None:

@@ -9,7 +9,7 @@ import click
 from scorebeat.core.errors import UsageError
 from scorebeat.core.identifiers import version_of
 from scorebeat.db.predictions.comparison import Agreement
-from scorebeat.ops.cli import output as show
+from scorebeat.ops.cli import output
 from scorebeat.ops.cli.context import database
 from scorebeat.producer.context import whoami
 from scorebeat.producer.versions import comparison
@@ -22,7 +22,7 @@ OUTPUT_COLUMNS = ("output", "equal", "largest_difference", "mean_difference")
 @click.command()
 @click.argument("version", metavar="NAME/V")
 @click.option("--with", "other", metavar="NAME/W", help="Compare with this version instead of the published one.")
-@show.as_json
+@output.as_json
 def compare(version: str, other: str | None, as_json: bool) -> None:
     """Show how far the predictions of version V agree with the published ones, a job at a time.
 
@@ -38,10 +38,10 @@ def compare(version: str, other: str | None, as_json: bool) -> None:
         other_name, beside = version_of(other)
         if other_name != name:
             raise UsageError(f"--with {other!r} is another model; expected a version of {name!r}, such as {name}/1")
-    with database() as p:
-        found = comparison.compare(p, name, number, beside)
+    with database() as producer:
+        found = comparison.compare(producer, name, number, beside)
     if as_json:
-        show.print_json([_json(compared) for compared in found])
+        output.print_json([_json(compared) for compared in found])
         return
     for index, compared in enumerate(found):
         click.echo("\n" * bool(index), nl=False)
@@ -69,12 +69,12 @@ def publish(version: str, min_coverage: float, force: bool) -> None:
         scorebeat publish iris/4
     """
     name, number = version_of(version)
-    with database() as p:
+    with database() as producer:
         if force:
-            switched = publishing.publish_anyway(p, name, number, whoami())
+            switched = publishing.publish_anyway(producer, name, number, whoami())
         else:
-            switched = publishing.publish(p, name, number, whoami(), min_coverage)
-        unscored = comparison.unscored(p, name, number)
+            switched = publishing.publish(producer, name, number, whoami(), min_coverage)
+        unscored = comparison.unscored(producer, name, number)
     click.echo(f"model {name}/{number} is published; {_switched(switched)}")
     _note_unscored(f"{name}/{number}", unscored)
 
@@ -91,10 +91,10 @@ def rollback(name: str, force: bool) -> None:
     Example:
         scorebeat rollback iris
     """
-    with database() as p:
+    with database() as producer:
         go_back = publishing.rollback_anyway if force else publishing.rollback
-        version, switched = go_back(p, name, whoami())
-        unscored = comparison.unscored(p, name, version.version)
+        version, switched = go_back(producer, name, whoami())
+        unscored = comparison.unscored(producer, name, version.version)
     click.echo(f"model {version} is published again; {_switched(switched)}")
     _note_unscored(str(version), unscored)
 
@@ -105,7 +105,7 @@ def _switched(jobs: list[str]) -> str:
 
 def _note_unscored(version: str, jobs: list[str]) -> None:
     for job in jobs:
-        show.note(
+        output.note(
             f"{version} was never scored for {job}, so readers see nothing of it; `scorebeat enqueue {job}` scores it"
         )
 
@@ -128,11 +128,11 @@ def _print(compared: VersionComparison) -> None:
             f"both {found.rows_both:,}{covers}"
         )
         rows = [
-            {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in asdict(output).items()}
-            | {"equal": None if output.equal is None else share(output.equal)}
-            for output in found.outputs
+            {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in asdict(column).items()}
+            | {"equal": None if column.equal is None else share(column.equal)}
+            for column in found.outputs
         ]
-        show.table(rows, OUTPUT_COLUMNS, "")
+        output.table(rows, OUTPUT_COLUMNS, "")
     for words, names in (
         (f"the same in all {found.rows:,} rows of {compared.model}:", found.constant),
         (f"only {compared.model} gives", found.only),
@@ -150,7 +150,10 @@ def _json(compared: VersionComparison) -> dict[str, Any]:
     if compared.never_scored:
         found["outputs"] = []
     found["outputs"] = [
-        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in output.items()}
-        for output in found["outputs"]
+        {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in column.items()
+        }
+        for column in found["outputs"]
     ]
     return head | found

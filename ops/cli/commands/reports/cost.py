@@ -9,10 +9,10 @@ import click
 from scorebeat.core.prices.price_list import PriceList, money
 from scorebeat.core.prices.prices_file import read_prices
 from scorebeat.db.records import price_list
-from scorebeat.ops.cli import output as out
+from scorebeat.ops.cli import output
 from scorebeat.ops.cli.context import database
 from scorebeat.producer.context import whoami
-from scorebeat.producer.costs.cost_report import NO_PRICES, Cost, Idle, JobMonth, Report, report
+from scorebeat.producer.costs.cost_report import NO_PRICES, Cost, Report, report
 
 COLUMNS = ("job", "month", "runs", "rows", "device_seconds", "gpu_seconds", "cpu_seconds", "planning_seconds",
            "wasted_seconds", "cost", "a_million_rows", "wasted_cost")  # fmt: skip
@@ -33,7 +33,7 @@ def _month(_context: click.Context, _option: click.Parameter, value: str | None)
 @click.command()
 @click.argument("job", required=False)
 @click.option("--month", metavar="YYYY-MM", callback=_month, help="Runs that began in this month only, in UTC.")
-@out.as_json
+@output.as_json
 def cost(job: str | None, month: date | None, as_json: bool) -> None:
     """Show what runs cost, by job and month: seconds of devices and CPUs, money, and what of it was waste.
 
@@ -46,11 +46,22 @@ def cost(job: str | None, month: date | None, as_json: bool) -> None:
     """
     from scorebeat.producer.costs import advice  # noqa: PLC0415 -- loads NumPy
 
-    with database() as p, p.engine.connect() as connection:
+    with database() as producer, producer.engine.connect() as connection:
         found = report(connection, job, month)
         learned = advice.of_job(connection, job) if job is not None else None
     if as_json:
-        out.print_json(_json(found) | ({"advice": learned} if learned is not None else {}))
+        months = [
+            {"job": one.job, "month": f"{one.month:%Y-%m}", "runs": one.runs, "unmeasured_runs": one.unmeasured,
+             "rows": one.cost.rows, **run_json(one.cost)}
+            for one in found.months
+        ]  # fmt: skip
+        idle = [
+            {"month": f"{one.month:%Y-%m}", "device": one.device, "alive_seconds": one.alive_seconds,
+             "idle_seconds": one.idle_seconds, "cost": one.cost}
+            for one in found.idle
+        ]  # fmt: skip
+        advised = {"advice": learned} if learned is not None else {}
+        output.print_json({"months": months, "idle": idle} | _prices_json(found.prices) | advised)
         return
     _print_report(found)
     if learned is not None:
@@ -63,7 +74,24 @@ def cost(job: str | None, month: date | None, as_json: bool) -> None:
 
 
 def _print_report(found: Report) -> None:
-    out.table([_row(one) for one in found.months], COLUMNS, "no run began then")
+    months = [
+        {
+            "job": one.job,
+            "month": f"{one.month:%Y-%m}",
+            "runs": one.runs,
+            "rows": one.cost.rows,
+            "device_seconds": _number(one.cost.device_seconds),
+            "gpu_seconds": _number(one.cost.gpu_seconds) if one.cost.gpu_seconds else None,
+            "cpu_seconds": _number(one.cost.cpu_seconds),
+            "planning_seconds": _number(one.cost.planning_seconds),
+            "wasted_seconds": _number(one.cost.wasted_seconds),
+            "cost": _money(one.cost.cost),
+            "a_million_rows": _money(one.cost.a_million_rows),
+            "wasted_cost": _money(one.cost.wasted_cost),
+        }
+        for one in found.months
+    ]
+    output.table(months, COLUMNS, "no run began then")
     waste = [
         {"month": f"{one.month:%Y-%m}", "waste": f"{one.job}: {part.reason}", "attempts": part.attempts,
          "rows": part.rows, "device_seconds": _number(part.device_seconds), "cost": _money(part.cost)}
@@ -72,52 +100,38 @@ def _print_report(found: Report) -> None:
     ]  # fmt: skip
     if waste:
         click.echo()
-        out.table(waste, WASTE_COLUMNS, "")
+        output.table(waste, WASTE_COLUMNS, "")
     if found.idle:
         click.echo("\nworkers, of all jobs:")
-        out.table([_idle_row(one) for one in found.idle], IDLE_COLUMNS, "")
+        idle_rows = [
+            {
+                "month": f"{one.month:%Y-%m}",
+                "device": one.device,
+                "alive_seconds": _number(one.alive_seconds),
+                "idle_seconds": None if one.idle_seconds is None else _number(one.idle_seconds),
+                "cost": _money(one.cost),
+            }
+            for one in found.idle
+        ]
+        output.table(idle_rows, IDLE_COLUMNS, "")
     if found.prices.prices:
         click.echo(f"\nprices in {found.prices.currency}; the first that fits counts, by the day on which a run began:")
         for price in found.prices.prices:
             click.echo(f"  {price}")
     else:
-        out.note(NO_PRICES)
+        output.note(NO_PRICES)
     for one in found.months:
         if one.cost.unpriced:
-            out.note(f"job {one.job}, {one.month:%Y-%m}: without a price, and left out: {', '.join(one.cost.unpriced)}")
+            output.note(
+                f"job {one.job}, {one.month:%Y-%m}: without a price, and left out: {', '.join(one.cost.unpriced)}"
+            )
         if one.unmeasured:
-            out.note(f"job {one.job}, {one.month:%Y-%m}: {one.unmeasured} runs of an older version measured no time")
+            output.note(f"job {one.job}, {one.month:%Y-%m}: {one.unmeasured} runs of an older version measured no time")
     for idle in found.idle:
         if idle.idle_seconds is None:
-            out.note(f"{idle.device}, {idle.month:%Y-%m}: idle time is not known, workers of an older version ran too")
-
-
-def _row(one: JobMonth) -> dict[str, Any]:
-    of = one.cost
-    return {
-        "job": one.job,
-        "month": f"{one.month:%Y-%m}",
-        "runs": one.runs,
-        "rows": of.rows,
-        "device_seconds": _number(of.device_seconds),
-        "gpu_seconds": _number(of.gpu_seconds) if of.gpu_seconds else None,
-        "cpu_seconds": _number(of.cpu_seconds),
-        "planning_seconds": _number(of.planning_seconds),
-        "wasted_seconds": _number(of.wasted_seconds),
-        "cost": _money(of.cost),
-        "a_million_rows": _money(of.a_million_rows),
-        "wasted_cost": _money(of.wasted_cost),
-    }
-
-
-def _idle_row(one: Idle) -> dict[str, Any]:
-    return {
-        "month": f"{one.month:%Y-%m}",
-        "device": one.device,
-        "alive_seconds": _number(one.alive_seconds),
-        "idle_seconds": None if one.idle_seconds is None else _number(one.idle_seconds),
-        "cost": _money(one.cost),
-    }
+            output.note(
+                f"{idle.device}, {idle.month:%Y-%m}: idle time is not known, workers of an older version ran too"
+            )
 
 
 def of_run(of: Cost) -> dict[str, str]:
@@ -151,27 +165,11 @@ def run_json(of: Cost) -> dict[str, Any]:
     }
 
 
-def _json(found: Report) -> dict[str, Any]:
-    return {
-        "months": [
-            {"job": one.job, "month": f"{one.month:%Y-%m}", "runs": one.runs, "unmeasured_runs": one.unmeasured,
-             "rows": one.cost.rows, **run_json(one.cost)}
-            for one in found.months
-        ],
-        "idle": [
-            {"month": f"{one.month:%Y-%m}", "device": one.device, "alive_seconds": one.alive_seconds,
-             "idle_seconds": one.idle_seconds, "cost": one.cost}
-            for one in found.idle
-        ],
-        **_prices_json(found.prices),
-    }  # fmt: skip
-
-
 @click.command()
 @click.option("--file", "path", type=click.Path(path_type=Path), help="[default: SCOREBEAT_PRICES, or prices.toml]")
 @click.option("--apply", "applies", is_flag=True, help="Store the prices of the file in the ledger.")
 @click.option("--rewrite", is_flag=True, help="With --apply: also if runs of the past get another cost.")
-@out.as_json
+@output.as_json
 def prices(path: Path | None, applies: bool, rewrite: bool, as_json: bool) -> None:
     """Show the prices in the ledger, or store those of prices.toml.
 
@@ -184,37 +182,37 @@ def prices(path: Path | None, applies: bool, rewrite: bool, as_json: bool) -> No
         raise click.UsageError("--rewrite goes with --apply")
     from scorebeat.producer.costs.apply_prices import apply  # noqa: PLC0415 -- only here
 
-    with database() as p:
-        file = path or p.settings.prices
+    with database() as producer:
+        file = path or producer.settings.prices
         if applies:
-            done = apply(p, file, whoami(), rewrite=rewrite)
+            done = apply(producer, file, whoami(), rewrite=rewrite)
             stored, is_different = done.prices, False
         else:
-            with p.engine.connect() as connection:
+            with producer.engine.connect() as connection:
                 stored = price_list.read(connection)
             is_different = file.exists() and read_prices(file) != stored
     if as_json:
-        out.print_json(_prices_json(stored))
+        output.print_json(_prices_json(stored))
     else:
-        out.table([_price_row(price) for price in _prices_json(stored)["prices"]], PRICE_COLUMNS, "there are no prices")
+        rows = [
+            price | {"price": f"{price['price']:g}", "unit": f"a {price['unit'].replace('_', '-')}"}
+            for price in _prices_json(stored)["prices"]
+        ]
+        output.table(rows, PRICE_COLUMNS, "there are no prices")
         if stored.prices:
             click.echo(f"in {stored.currency}; the first that fits counts, by the day on which a run began")
     if applies:
-        out.note("stored" if done.is_new else "the ledger has these prices already")
+        output.note("stored" if done.is_new else "the ledger has these prices already")
         if done.rewritten:
             days = len({one.day for one in done.rewritten})
-            out.note(f"what runs of {days} day{'s' * (days != 1)} of the past cost was changed; the audit has it")
+            output.note(f"what runs of {days} day{'s' * (days != 1)} of the past cost was changed; the audit has it")
     elif is_different:
-        out.note(f"{file} has other prices; `scorebeat prices --apply` stores them")
+        output.note(f"{file} has other prices; `scorebeat prices --apply` stores them")
 
 
 def _prices_json(of: PriceList) -> dict[str, Any]:
     found = [{name: getattr(price, name) for name in PRICE_COLUMNS} for price in of.prices]
     return {"currency": of.currency or None, "prices": [one | {"since": one["since"].isoformat()} for one in found]}
-
-
-def _price_row(price: dict[str, Any]) -> dict[str, Any]:
-    return price | {"price": f"{price['price']:g}", "unit": f"a {price['unit'].replace('_', '-')}"}
 
 
 def _money(amount: float | None) -> str | None:

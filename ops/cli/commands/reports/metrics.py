@@ -17,6 +17,6 @@ def metrics() -> None:
     """
     from scorebeat.producer.metrics import exposition  # noqa: PLC0415 -- only here; other commands start without the client
 
-    with database() as p:
-        text = exposition(p.engine)
+    with database() as producer:
+        text = exposition(producer.engine)
     click.echo(text.decode(), nl=False)

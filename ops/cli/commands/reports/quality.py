@@ -7,8 +7,8 @@ import click
 
 from scorebeat.db.ledger import jobs
 from scorebeat.db.ledger.evidence import quality as readings
-from scorebeat.db.ledger.evidence.quality import JobQuality, QualityWeek
-from scorebeat.ops.cli import output as show
+from scorebeat.db.ledger.evidence.quality import QualityWeek
+from scorebeat.ops.cli import output
 from scorebeat.ops.cli.context import database
 
 METRICS = ("accuracy", "roc_auc", "log_loss", "rmse", "mae", "r2")
@@ -20,7 +20,7 @@ BINS = ("model", "of", "probability", "rows", "predicted", "happened")
 @click.argument("job")
 @click.option("--now", is_flag=True, help="Read the truth now, in this process, and compute the newest weeks anew.")
 @click.option("--calibration", is_flag=True, help="Also the calibration of each version in its newest week.")
-@show.as_json
+@output.as_json
 def quality(job: str, now: bool, calibration: bool, as_json: bool) -> None:
     """Show how well the predictions of JOB fit what really happened: the newest week first, versions side by side.
 
@@ -33,35 +33,31 @@ def quality(job: str, now: bool, calibration: bool, as_json: bool) -> None:
     # what computes loads Arrow
     from scorebeat.producer.requests import measure_quality  # noqa: PLC0415
 
-    with database() as p:
+    with database() as producer:
         if now:
-            found = measure_quality.measure(p, job)
+            found = measure_quality.measure(producer, job)
         else:
-            with p.engine.connect() as connection:
+            with producer.engine.connect() as connection:
                 found = readings.of_job(connection, job)
                 if not found.weeks:
                     measure_quality.require_truth(jobs.get_any(connection, job))
     if as_json:
-        show.print_json(asdict(found))
+        output.print_json(asdict(found))
     else:
-        _print(found, calibration=calibration)
+        output.table(
+            [_row(week) for week in found.weeks],
+            COLUMNS,
+            f"no week is computed yet; `scorebeat quality {found.job} --now` reads the truth at once",
+        )
+        for week in found.weeks:
+            for note in week.metrics.get("notes", ()):
+                output.note(f"{week.week} {week.model}/{week.version}: {note}")
+        if calibration:
+            newest = {(week.model, week.version): week for week in reversed(found.weeks)}
+            click.echo()
+            output.table([row for week in newest.values() for row in _bins(week)], BINS, "no version has probabilities")
     if found.failure is not None:
-        show.note(f"the last reading failed: {found.failure}")
-
-
-def _print(found: JobQuality, *, calibration: bool) -> None:
-    show.table(
-        [_row(week) for week in found.weeks],
-        COLUMNS,
-        f"no week is computed yet; `scorebeat quality {found.job} --now` reads the truth at once",
-    )
-    for week in found.weeks:
-        for note in week.metrics.get("notes", ()):
-            show.note(f"{week.week} {week.model}/{week.version}: {note}")
-    if calibration:
-        newest = {(week.model, week.version): week for week in reversed(found.weeks)}
-        click.echo()
-        show.table([row for week in newest.values() for row in _bins(week)], BINS, "no version has probabilities")
+        output.note(f"the last reading failed: {found.failure}")
 
 
 def _row(week: QualityWeek) -> dict[str, Any]:

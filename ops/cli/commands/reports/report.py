@@ -34,7 +34,7 @@ def report(job: str, path: str) -> None:
     from scorebeat.monitor.job_report import job_report  # noqa: PLC0415
     from scorebeat.monitor.report_file import as_html  # noqa: PLC0415
 
-    with database() as p, run_pages.reading(p.engine) as connection:
+    with database() as producer, run_pages.reading(producer.engine) as connection:
         page = as_html(job_report(connection, job))
     if path == STANDARD_OUTPUT:
         sys.stdout.write(page)

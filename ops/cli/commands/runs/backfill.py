@@ -12,7 +12,7 @@ from scorebeat.db.connect import database_clock
 from scorebeat.db.ledger import jobs
 from scorebeat.db.reports.pages.job_lines import is_complete
 from scorebeat.ops.cli import output, progress
-from scorebeat.ops.cli.context import both, database
+from scorebeat.ops.cli.context import database, database_and_broker
 from scorebeat.producer.context import Producer, whoami
 from scorebeat.producer.control.notices import unserved
 from scorebeat.producer.requests import backfill as by_due_time
@@ -43,24 +43,21 @@ def backfill(job: str, first: str, before: str | None, model: str | None, **how:
     """
     if how["as_json"] and not how["dry_run"]:
         raise click.UsageError("--json goes with --dry-run")
-    with database() if how["dry_run"] else both() as p:
-        wanted = _wanted(p, job, first, before, model)
-        found = by_due_time.with_runs(p, wanted)
+    with database() if how["dry_run"] else database_and_broker() as producer:
+        with producer.engine.connect() as connection:
+            now = database_clock.now(connection)
+            version = None if model is None else version_number(model, jobs.get(connection, job).job, Labels("--"))
+        start = time_of_job(producer, job, "--from", first)
+        end = now if before is None else time_of_job(producer, job, "--to", before)
+        if start >= end:
+            until = "now" if before is None else f"--to {before}"
+            raise UsageError(f"--from {first} is not before {until}. Nothing was enqueued")
+        wanted = Backfill(job, version, start, end)
+        found = by_due_time.with_runs(producer, wanted)
         if how["dry_run"]:
             _show(found, as_json=how["as_json"])
             return 0
-        return _Filling(p, wanted, found).run()
-
-
-def _wanted(p: Producer, job: str, first: str, before: str | None, model: str | None) -> Backfill:
-    with p.engine.connect() as connection:
-        now = database_clock.now(connection)
-        version = None if model is None else version_number(model, jobs.get(connection, job).job, Labels("--"))
-    start = time_of_job(p, job, "--from", first)
-    end = now if before is None else time_of_job(p, job, "--to", before)
-    if start >= end:
-        raise UsageError(f"--from {first} is not before {f'--to {before}' if before else 'now'}. Nothing was enqueued")
-    return Backfill(job, version, start, end)
+        return _Filling(producer, wanted, found).run()
 
 
 def _show(found: Sequence[DueTime], *, as_json: bool) -> None:
@@ -85,15 +82,15 @@ def _show(found: Sequence[DueTime], *, as_json: bool) -> None:
 class _Filling:
     """A backfill in progress: the run that it waits for, and the due times that are left."""
 
-    def __init__(self, p: Producer, wanted: Backfill, found: Sequence[DueTime]) -> None:
-        self.p, self.wanted = p, wanted
+    def __init__(self, producer: Producer, wanted: Backfill, found: Sequence[DueTime]) -> None:
+        self.producer, self.wanted = producer, wanted
         self.left = list(found)
         self.run_id: int | None = None
         """The run that the command waits for."""
         self.code = 0
 
     def run(self) -> int:
-        with self.p.engine.connect() as connection:
+        with self.producer.engine.connect() as connection:
             began = database_clock.now(connection)
             for line in unserved.of_queues(connection, {jobs.get(connection, self.wanted.job).job.queue}):
                 output.note(line)
@@ -108,8 +105,8 @@ class _Filling:
             output.note(f"{len(self.left):,} due times are left, from {first} on; the same command goes on there")
             raise
         # the schedule skipped these while a run of this backfill was open, and the backfill did not cover them
-        done = {due.due_at for due in by_due_time.with_runs(self.p, self.wanted) if due.is_done}
-        for due_at in by_due_time.skipped(self.p, self.wanted.job, began):
+        done = {due.due_at for due in by_due_time.with_runs(self.producer, self.wanted) if due.is_done}
+        for due_at in by_due_time.skipped(self.producer, self.wanted.job, began):
             if due_at not in done:
                 end = _text(due_at + timedelta(seconds=1))
                 output.note(
@@ -128,9 +125,9 @@ class _Filling:
             )
             return True
         while True:
-            self.run_id, is_its_own = by_due_time.begin(self.p, self.wanted, due_time.due_at, whoami())
+            self.run_id, is_its_own = by_due_time.begin(self.producer, self.wanted, due_time.due_at, whoami())
             click.echo(f"{due}: run {self.run_id}" if is_its_own else f"{due}: waits for run {self.run_id} to end")
-            line = progress.follow(self.p, self.run_id)
+            line = progress.follow(self.producer, self.run_id)
             if is_its_own:
                 break
         self.run_id = None

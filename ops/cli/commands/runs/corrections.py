@@ -4,7 +4,7 @@ import click
 
 from scorebeat.db.ledger import jobs
 from scorebeat.ops.cli import output
-from scorebeat.ops.cli.context import both, database
+from scorebeat.ops.cli.context import database, database_and_broker
 from scorebeat.producer.context import whoami
 from scorebeat.producer.requests import requeue as by_hand
 
@@ -23,8 +23,8 @@ def requeue(run: int, batch: int | None, error: str | None) -> None:
     Example:
         scorebeat requeue 3 --error "connection refused"
     """
-    with both() as p:
-        count = by_hand.requeue(p, run, whoami(), batch_id=batch, error=error)
+    with database_and_broker() as producer:
+        count = by_hand.requeue(producer, run, whoami(), batch_id=batch, error=error)
     click.echo(
         f"{count} batch{'es' * (count != 1)} of run {run} put back; `scorebeat watch {run}` shows it"
         if count
@@ -41,8 +41,8 @@ def cancel(run: int) -> None:
     Example:
         scorebeat cancel 3
     """
-    with database() as p:
-        moved = by_hand.cancel(p, run, whoami())
+    with database() as producer:
+        moved = by_hand.cancel(producer, run, whoami())
     click.echo(f"run {run} is cancelled" if moved else f"run {run} was over already; nothing was changed")
 
 
@@ -56,7 +56,7 @@ def pause(job: str, reason: str) -> None:
     Example:
         scorebeat pause iris --reason "the table is being rebuilt"
     """
-    with database() as p, p.engine.begin() as connection:
+    with database() as producer, producer.engine.begin() as connection:
         moved = jobs.pause(connection, job, whoami(), reason)
         row = jobs.get(connection, job)
     if moved:
@@ -74,6 +74,6 @@ def resume(job: str) -> None:
     Example:
         scorebeat resume iris
     """
-    with database() as p, p.engine.begin() as connection:
+    with database() as producer, producer.engine.begin() as connection:
         moved = jobs.resume(connection, job, whoami())
     click.echo(f"job {job} is resumed" if moved else f"job {job} was not paused; nothing was changed")

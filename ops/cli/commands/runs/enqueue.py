@@ -1,7 +1,6 @@
 """`plan` and `enqueue`: preview and open a run."""
 
 import csv
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from scorebeat.db.connect.sql import Key
 from scorebeat.db.ledger import jobs, runs
 from scorebeat.db.ledger.runs import Selection
 from scorebeat.ops.cli import output, progress
-from scorebeat.ops.cli.context import both, database
+from scorebeat.ops.cli.context import database, database_and_broker
 from scorebeat.ops.cli.options import Whole
 from scorebeat.producer.context import Producer, whoami
 from scorebeat.producer.control.notices import unserved
@@ -35,8 +34,8 @@ def plan(job: str, as_json: bool) -> None:
     Example:
         scorebeat plan iris
     """
-    with database() as p:
-        found = preview(p, job)
+    with database() as producer:
+        found = preview(producer, job)
     if as_json:
         output.print_json(found)
         return
@@ -121,37 +120,31 @@ def enqueue(
         scorebeat enqueue iris --due-at 2026-07-01T02:30 --parameter least=5
     """
     parameters = _parameters(more["parameters"])
-    with both() as p:
+    with database_and_broker() as producer:
         keys = _read_keys(keys_file) if keys_file is not None else None
         wanted_keys = tuple(key for _, key in keys) if keys is not None else None
         labels = Labels("--", lambda position: f"--keys {keys_file}: line {keys[position][0] if keys else position}")
-        version = checked_version(p, job, model, where, wanted_keys, labels)
+        version = checked_version(producer, job, model, where, wanted_keys, labels)
         selection = Selection(limit, where, wanted_keys)
-        due_at = None if more["due_at"] is None else time_of_job(p, job, "--due-at", more["due_at"])
+        due_at = None if more["due_at"] is None else time_of_job(producer, job, "--due-at", more["due_at"])
         if more["values_of"] is not None:
-            before, parameters = _values_of(p, job, more["values_of"], parameters)
-            due_at = due_at or before
+            with producer.engine.connect() as connection:
+                earlier = runs.get(connection, more["values_of"])
+            if earlier.job.name != job:
+                raise UsageError(
+                    f"--values-of {earlier.id}: that is a run of job {earlier.job.name!r}. Nothing was enqueued"
+                )
+            due_at = due_at or (earlier.values.due_at if earlier.job.is_by_due_time else None)
+            parameters = {name: value.text for name, value in earlier.job.parameters.items()} | parameters
         made = open_run(
-            p, Request(job, whoami(), version, selection, run_key, due_at, parameters, anew=more["rescore"])
+            producer, Request(job, whoami(), version, selection, run_key, due_at, parameters, anew=more["rescore"])
         )
         outcome = "is enqueued" if made.is_new else f"was enqueued before by run key {run_key!r}"
         click.echo(f"run {made.run_id} of job {job} {outcome}")
-        with p.engine.connect() as connection:
+        with producer.engine.connect() as connection:
             for line in unserved.of_queues(connection, {jobs.get(connection, job).job.queue}):
                 output.note(line)
-        return wait(p, made.run_id) if more["wait"] else 0
-
-
-def _values_of(
-    p: Producer, job: str, run_id: int, parameters: dict[str, str]
-) -> tuple[datetime | None, dict[str, str]]:
-    """The `:due_at` of that run, and its parameters, overridden by `parameters`. Raises UsageError."""
-    with p.engine.connect() as connection:
-        run = runs.get(connection, run_id)
-    if run.job.name != job:
-        raise UsageError(f"--values-of {run_id}: that is a run of job {run.job.name!r}. Nothing was enqueued")
-    due_at = run.values.due_at if run.job.is_by_due_time else None
-    return due_at, {name: value.text for name, value in run.job.parameters.items()} | parameters
+        return wait(producer, made.run_id) if more["wait"] else 0
 
 
 def _parameters(texts: tuple[str, ...]) -> dict[str, str]:
@@ -165,10 +158,10 @@ def _parameters(texts: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def wait(p: Producer, run_id: int) -> int:
+def wait(producer: Producer, run_id: int) -> int:
     """Follow the run to its end; returns the exit code."""
     try:
-        line = progress.follow(p, run_id)
+        line = progress.follow(producer, run_id)
     except KeyboardInterrupt:
         output.note(f"run {run_id} goes on; `scorebeat watch {run_id}` shows it, `scorebeat cancel {run_id}` stops it")
         raise

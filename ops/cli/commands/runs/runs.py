@@ -3,10 +3,10 @@
 from typing import Any
 
 import click
-from sqlalchemy import Connection
 
 from scorebeat.core.forecasts.forecast import Forecast
 from scorebeat.core.table_names import snapshot_table
+from scorebeat.core.text.durations import in_two_units
 from scorebeat.db.closing import old_snapshots
 from scorebeat.db.ledger import followed_runs, jobs, watermarks
 from scorebeat.db.ledger import runs as run_rows
@@ -14,7 +14,7 @@ from scorebeat.db.reports import drift, status
 from scorebeat.db.reports.forecasts import forecasts
 from scorebeat.db.reports.forecasts.forecasts import forecast_fields
 from scorebeat.db.reports.status import RunLine
-from scorebeat.ops.cli import output as out
+from scorebeat.ops.cli import output
 from scorebeat.ops.cli.commands.reports import cost
 from scorebeat.ops.cli.context import database
 from scorebeat.ops.cli.options import Whole
@@ -31,7 +31,7 @@ FAILURE_COLUMNS = ("kind", "run", "count", "rows", "example", "error")
 @click.option("--job", help="Runs of this job only, also of one that left jobs.toml.")
 @click.option("--limit", type=Whole(min=1), default=20, show_default=True, help="The newest so many.")
 @click.option("--all", "with_idle", is_flag=True, help="Also the ticks that found nothing to score and were not late.")
-@out.as_json
+@output.as_json
 def runs(job: str | None, limit: int, with_idle: bool, as_json: bool) -> None:
     """List runs, the newest first; without the ticks that found nothing to score.
 
@@ -39,29 +39,29 @@ def runs(job: str | None, limit: int, with_idle: bool, as_json: bool) -> None:
     Example:
         scorebeat runs --job iris --limit 5
     """
-    with database() as p, p.engine.connect() as connection:
+    with database() as producer, producer.engine.connect() as connection:
         if job is not None:
             jobs.require_known(connection, job)
         lines = status.newest(connection, limit, job, with_idle=with_idle)
         found = forecasts.of_runs(connection, lines)
         warnings = unserved.of_runs(connection, lines)
     if as_json:
-        out.print_json([_run(line) | forecast_fields(found[line.id]) for line in lines])
+        output.print_json([_run(line) | forecast_fields(found[line.id]) for line in lines])
     else:
-        out.table(
+        output.table(
             [_run(line) | {"expected_end": _between(found[line.id])} for line in lines],
             RUN_COLUMNS,
             "there are no runs yet; `scorebeat enqueue JOB` makes one",
         )
     for line in warnings:
-        out.note(line)
+        output.note(line)
 
 
 @click.command()
 @click.argument("run", type=int)
 @click.option("--batch", type=int, help="This batch of the run, with its first and last keys.")
 @click.option("--keys", "keys_only", is_flag=True, help="With --batch: its keys and nothing else, as CSV.")
-@out.as_json
+@output.as_json
 def show(run: int, batch: int | None, keys_only: bool, as_json: bool) -> None:
     """Show a RUN and its batches, or one batch and the rows that it stands for.
 
@@ -74,18 +74,18 @@ def show(run: int, batch: int | None, keys_only: bool, as_json: bool) -> None:
     """
     if keys_only and batch is None:
         raise click.UsageError("--keys goes with --batch")
-    with database() as p:
+    with database() as producer:
         if batch is None:
-            _show_run(p, run, as_json=as_json)
+            _show_run(producer, run, as_json=as_json)
         else:
             from scorebeat.ops.cli.commands.runs.show_batch import show_batch  # noqa: PLC0415 -- what reads keys loads Arrow
 
-            show_batch(p, run, batch, keys_only=keys_only, as_json=as_json)
+            show_batch(producer, run, batch, keys_only=keys_only, as_json=as_json)
 
 
 @click.command()
 @click.argument("run", type=int, required=False)
-@out.as_json
+@output.as_json
 def failures(run: int | None, as_json: bool) -> None:
     """Show dead batches, quarantined rows and runs that failed as a whole, of one RUN or of all, by their error.
 
@@ -93,20 +93,20 @@ def failures(run: int | None, as_json: bool) -> None:
     Example:
         scorebeat failures 3
     """
-    with database() as p, p.engine.connect() as connection:
+    with database() as producer, producer.engine.connect() as connection:
         if run is not None:
             status.get(connection, run)
         found = status.failures(connection, run)
     if as_json:
-        out.print_json([{**row, "rows": int(row["rows"])} for row in found])
+        output.print_json([{**row, "rows": int(row["rows"])} for row in found])
         return
-    out.table(
+    output.table(
         [{**row, "rows": int(row["rows"])} for row in found],
         FAILURE_COLUMNS,
         "no run failed, no batch is dead and no row is in quarantine",
     )
     if any(row["rows"] for row in found):
-        out.note("`scorebeat requeue RUN` puts all of it back, `--error TEXT` what has TEXT in its error")
+        output.note("`scorebeat requeue RUN` puts all of it back, `--error TEXT` what has TEXT in its error")
 
 
 def _run(line: RunLine) -> dict[str, Any]:
@@ -120,63 +120,53 @@ def _between(found: Forecast) -> str | None:
     """`2026-11-22 02:10:00 (02:08:12 to 02:13:40)`; None without a forecast."""
     if found.likely is None or found.earliest is None or found.latest is None:
         return None
-    return f"{out.cell(found.likely)} ({found.earliest.astimezone():%H:%M:%S} to {found.latest.astimezone():%H:%M:%S})"
+    return (
+        f"{output.cell(found.likely)} ({found.earliest.astimezone():%H:%M:%S} to {found.latest.astimezone():%H:%M:%S})"
+    )
 
 
-def _snapshot(connection: Connection, run: int) -> dict[str, str]:
-    """What the run stored, and what it takes on disk; empty for a run that reads its query."""
-    rows = run_rows.get(connection, run).snapshot_rows
-    if rows is None:
-        return {}
-    size = old_snapshots.size_of(connection, run)
-    kept = "dropped, because no batch needs it" if size is None else f"{size / 2**20:,.1f} MiB"
-    return {"snapshot": f"{rows:,} rows in {snapshot_table(run)}, {kept}"}
-
-
-def _compared(connection: Connection, run: int) -> dict[str, str]:
-    """How the plan of a job with a cursor found its rows; empty for another."""
-    found = watermarks.compared(connection, run)
-    if found is None:
-        return {}
-    missed = f", of which {found.missed:,} had been missed" if found.missed else ""
-    return {"compared": ("every key" if found.since is None else f"rows since {found.since}") + missed}
-
-
-def _show_run(p: Producer, run: int, *, as_json: bool) -> None:
-    with p.engine.connect() as connection:
+def _show_run(producer: Producer, run: int, *, as_json: bool) -> None:
+    with producer.engine.connect() as connection:
         line = status.get(connection, run)
         removed = followed_runs.removed(connection, run)
         spent = cost_report.of_run(connection, run)
+        size = old_snapshots.size_of(connection, run)
+        found = watermarks.compared(connection, run)
         if as_json:
-            size = old_snapshots.size_of(connection, run)
-            found = watermarks.compared(connection, run)
             compared = {"compared_since": found and found.since, "rows_missed": found and found.missed}
             more = {"batches": status.batches(connection, run), "snapshot_bytes": size, "rows_removed": removed}
             more |= cost.run_json(spent) | forecast_fields(forecasts.of_runs(connection, [line])[run])
-            out.print_json(_run(line) | compared | more)
+            output.print_json(_run(line) | compared | more)
             return
         drifted = drift.in_words(drift.of_run(connection, run)) if line.is_final else None
         states = status.batch_states(connection, run)
         last = status.last_error(connection, run)
         warnings = unserved.of_runs(connection, [line])
-        stored = _snapshot(connection, run) | _compared(connection, run)
+        details: dict[str, str] = {}
+        stored_rows = run_rows.get(connection, run).snapshot_rows
+        if stored_rows is not None:
+            kept = "dropped, because no batch needs it" if size is None else f"{size / 2**20:,.1f} MiB"
+            details["snapshot"] = f"{stored_rows:,} rows in {snapshot_table(run)}, {kept}"
+        if found is not None:
+            missed = f", of which {found.missed:,} had been missed" if found.missed else ""
+            details["compared"] = ("every key" if found.since is None else f"rows since {found.since}") + missed
         if not line.is_final:
             forecast = forecasts.of_runs(connection, [line])[run]
-            stored["expected_end"] = _between(forecast) or f"not forecast: {forecast.unknown}"
+            details["expected_end"] = _between(forecast) or f"not forecast: {forecast.unknown}"
     if removed is not None:
-        stored["rows_removed"] = f"{removed:,}"
+        details["rows_removed"] = f"{removed:,}"
     if spent.device_seconds:
-        stored |= cost.of_run(spent)
-    took = None if line.seconds is None else out.duration(line.seconds)
-    out.fields(_run(line) | {"took": took} | stored | {"drift": drifted})
+        details |= cost.of_run(spent)
+    took = None if line.seconds is None else in_two_units(line.seconds)
+    output.fields(_run(line) | {"took": took} | details | {"drift": drifted})
     click.echo()
     columns = ("state", "batches", "rows_planned", "rows_scored", "rows_failed", "attempts", "fetch_seconds",
                "predict_seconds", "commit_seconds")  # fmt: skip
     counts = [{**row, **{name: int(row[name]) for name in columns[2:5]}} for row in states]
-    out.table(counts, columns, "no batches: nothing was pending" if line.is_final else "no batches yet")
+    output.table(counts, columns, "no batches: nothing was pending" if line.is_final else "no batches yet")
     if last is not None:
         again = f"{last['batches']} batch{'es' * (last['batches'] != 1)}, to be tried again"
         click.echo(f"\nfailed before: {again}; the last error, of batch {last['id']}, attempt {last['attempt']}:")
-        click.echo(f"  {out.cell(last['error'])}")
+        click.echo(f"  {output.cell(last['error'])}")
     for warning in warnings:
-        out.note(warning)
+        output.note(warning)

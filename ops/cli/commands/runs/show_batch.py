@@ -5,19 +5,16 @@ import sys
 from itertools import islice
 
 import click
-from sqlalchemy import Connection
 
 from scorebeat.core.errors import UnknownName, UsageError
 from scorebeat.db.batch_io import batch_keys
 from scorebeat.db.ledger import model_versions
 from scorebeat.db.ledger import runs as run_rows
-from scorebeat.db.ledger.runs import Run
 from scorebeat.db.predictions import prediction_sets, set_drops
-from scorebeat.db.predictions.prediction_sets import PredictionSet
 from scorebeat.db.reports import status
 from scorebeat.db.source import filters, source
 from scorebeat.db.source.selection import planning_cursor
-from scorebeat.ops.cli import output as out
+from scorebeat.ops.cli import output
 from scorebeat.producer.context import Producer
 
 COLUMNS = ("id", "number", "state", "rows_planned", "rows_scored", "rows_failed", "attempt", "claimed_by",
@@ -25,24 +22,33 @@ COLUMNS = ("id", "number", "state", "rows_planned", "rows_scored", "rows_failed"
 FIRST_KEYS = 10
 
 
-def show_batch(p: Producer, run: int, batch: int, *, keys_only: bool, as_json: bool) -> None:
-    """Print the batch with its first keys, or with all of them."""
-    with planning_cursor.reading(p.engine) as connection:
+def show_batch(producer: Producer, run: int, batch: int, *, keys_only: bool, as_json: bool) -> None:
+    """Print the batch with its first keys, or with all of them. Raises UnknownName, also for a batch that is a range of
+    keys if its predictions were dropped."""
+    with planning_cursor.reading(producer.engine) as connection:
         status.get(connection, run)
         found = status.batches(connection, run, batch)
         if not found:
             raise UnknownName(f"run {run} has no batch {batch}; `scorebeat show {run} --json` lists its batches")
         its_run = run_rows.get(connection, run)
-        described = source.describe(connection, p.url, its_run.job, its_run.values)
+        described = source.describe(connection, producer.url, its_run.job, its_run.values)
         if its_run.selection.where is not None:
             # the role of a run may store any condition, and ours may have more rights
-            filters.require_filter(connection, p.url, described, its_run.selection.where)
+            filters.require_filter(connection, producer.url, described, its_run.selection.where)
         target = prediction_sets.get(connection, its_run.prediction_set_id)
         if not found[0]["is_list"]:
-            _require_predictions(connection, its_run, target)
+            # only the predictions show which rows of its range a batch scored
+            model_versions.get(connection, its_run.model, its_run.model_version)
+            try:
+                set_drops.require_table(connection, target)
+            except UsageError:
+                raise UnknownName(
+                    f"{target.table} was dropped, so nobody knows any more which rows the batches of run {run} scored; "
+                    f"`scorebeat show {run}` has their counts"
+                ) from None
         keys = batch_keys.of_batch(connection, described, its_run, target, batch)
         if as_json:
-            out.print_json(found[0] | {"keys": [list(key) for key in keys]})
+            output.print_json(found[0] | {"keys": [list(key) for key in keys]})
         elif keys_only:
             # `csv` quotes a carriage return only if lines end with it, and a reader takes it for the end of a line
             usual = csv.writer(sys.stdout, lineterminator="\n")
@@ -53,21 +59,9 @@ def show_batch(p: Producer, run: int, batch: int, *, keys_only: bool, as_json: b
             first = list(islice(keys, FIRST_KEYS + 1))
             kind = "list of keys" if found[0]["is_list"] else "range of keys"
             ends = {"from": ", ".join(found[0]["first_key"]), "to": ", ".join(found[0]["last_key"])}
-            out.fields({name: found[0][name] for name in COLUMNS} | {"kind": kind} | ends)
+            output.fields({name: found[0][name] for name in COLUMNS} | {"kind": kind} | ends)
             click.echo()
             for key in first[:FIRST_KEYS]:
-                click.echo(", ".join(out.cell(text) for text in key))
+                click.echo(", ".join(output.cell(text) for text in key))
             if len(first) > FIRST_KEYS:
                 click.echo("...  (all by --keys)")
-
-
-def _require_predictions(connection: Connection, run: Run, target: PredictionSet) -> None:
-    """Raises UnknownName if the predictions were dropped: only they show which rows of its range a batch scored."""
-    model_versions.get(connection, run.model, run.model_version)
-    try:
-        set_drops.require_table(connection, target)
-    except UsageError:
-        raise UnknownName(
-            f"{target.table} was dropped, so nobody knows any more which rows the batches of run {run.id} scored; "
-            f"`scorebeat show {run.id}` has their counts"
-        ) from None

@@ -22,18 +22,18 @@ def watch(run: int | None) -> int:
     Example:
         scorebeat watch 3
     """
-    with database() as p:
+    with database() as producer:
         if run is None:
-            _watch_all(p)
+            _watch_all(producer)
             return 0
-        line = progress.follow(p, run)
+        line = progress.follow(producer, run)
         click.echo(progress.summary(line))
         return progress.exit_code(line)
 
 
-def _watch_all(p: Producer) -> None:
+def _watch_all(producer: Producer) -> None:
     """Watch the runs that are open now and new ones; the end of each is shown once."""
-    with p.engine.connect() as connection:
+    with producer.engine.connect() as connection:
         newest = status.newest_id(connection)
         seen = {line.id for line in status.after(connection, newest)}
     if not seen:
@@ -41,7 +41,7 @@ def _watch_all(p: Producer) -> None:
     ended: set[int] = set()
     with progress.display() as shown:
         while True:
-            with p.engine.connect() as connection:
+            with producer.engine.connect() as connection:
                 lines = status.after(connection, newest)
                 lines += [status.get(connection, i) for i in seen - ended - {line.id for line in lines}]
                 present = [(line, progress.now(connection, line)) for line in lines if line.id not in ended]

@@ -8,7 +8,9 @@ from scorebeat.db.reports.pages.run_pages import Point
 
 
 @dataclass(frozen=True)
-class Bar:
+class Interval:
+    """The bar of one interval of the run's time."""
+
     at: datetime
     rows_a_second: float
     left: float
@@ -18,18 +20,18 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Chart:
-    bars: list[Bar]
+class Throughput:
+    bars: list[Interval]
     highest: float
     """Rows a second of the highest bar; 0 when nothing was committed yet."""
 
 
-def of(points: Sequence[Point]) -> Chart:
+def draw(points: Sequence[Point]) -> Throughput:
     """A bar for each interval of the run's time."""
     highest = max((point.rows_a_second for point in points), default=0.0)
     step = 100.0 / max(1, len(points))
     bars = [
-        Bar(point.at, point.rows_a_second, i * step, step * 0.8, 100.0 * point.rows_a_second / (highest or 1.0))
+        Interval(point.at, point.rows_a_second, i * step, step * 0.8, 100.0 * point.rows_a_second / (highest or 1.0))
         for i, point in enumerate(points)
     ]
-    return Chart(bars, highest)
+    return Throughput(bars, highest)
