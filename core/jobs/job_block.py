@@ -110,18 +110,15 @@ class Block:
             job = Job.model_validate({**whole, "name": self.name}, context=NEW)
         except ValidationError as error:
             for one in error.errors():
-                self._add_error(one, has_file=file is not None)
+                if one["type"] == "missing" and ("jobs", self.name) in self.document.damaged:
+                    continue
+                location = tuple(str(part) for part in one["loc"])
+                key = location[:2] if location[0] == PARAMETERS else location[:1]
+                if key == (QUERY,) and file is not None:
+                    key = (QUERY_FILE,)
+                self._add(() if key == ("name",) else key, _message(one))
             return None
         return None if self.mistakes else job
-
-    def _add_error(self, error: ErrorDetails, *, has_file: bool) -> None:
-        if error["type"] == "missing" and ("jobs", self.name) in self.document.damaged:
-            return
-        location = tuple(str(part) for part in error["loc"])
-        key = location[:2] if location[0] == PARAMETERS else location[:1]
-        if key == (QUERY,) and has_file:
-            key = (QUERY_FILE,)
-        self._add(() if key == ("name",) else key, _message(error))
 
     def _add(self, key: Keys, what: str) -> None:
         """Add a mistake at the key: in the block itself, or in [defaults] if only they have the key."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from scorebeat.core.errors import PricesFileError, near
 from scorebeat.core.jobs.job_block import shown
-from scorebeat.core.jobs.toml_lines import Document, Mistake, read
+from scorebeat.core.jobs.toml_lines import Document, Mistake, read, read_text, report
 from scorebeat.core.prices.price_list import ANY, UNITS, Price, PriceList, Unit
 
 PRICES, CURRENCY = "prices", "currency"
@@ -20,7 +20,8 @@ EXAMPLE = 'currency = "EUR" and a block such as [prices.cores] with core_hour = 
 
 def read_prices(path: Path) -> PriceList:
     """The prices of the file, in its order. Raises PricesFileError with all mistakes."""
-    documents, mistakes = read(_text(path))
+    text = read_text(path, PricesFileError, f"write one with {EXAMPLE}, or name another by --file or SCOREBEAT_PRICES")
+    documents, mistakes = read(text)
     first = documents[0]
     currency = first.data.get(CURRENCY)
     if not isinstance(currency, str) or not re.fullmatch(r"[A-Z]{3}", currency):
@@ -37,26 +38,8 @@ def read_prices(path: Path) -> PriceList:
         mistakes.append(Mistake(1, PRICES, f"there is no price; expected {EXAMPLE}"))
     mistakes += _unreached(prices)
     if mistakes:
-        lines = [
-            f"  line {m.line}{', ' * bool(m.where)}{m.where}: {m.what}" for m in sorted(mistakes, key=lambda m: m.line)
-        ]
-        count = f"{len(mistakes)} mistake{'s' * (len(mistakes) != 1)}"
-        raise PricesFileError("\n".join([f"{path}: {count}", *lines]))
+        raise PricesFileError(report(path, mistakes))
     return PriceList(str(currency), tuple(price for price, _ in prices.values()))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise PricesFileError(
-            f"{path}: no such file; write one with {EXAMPLE}, or name another by --file or SCOREBEAT_PRICES"
-        ) from None
-    except OSError as error:
-        raise PricesFileError(f"{path}: cannot be read ({error.strerror}); expected a TOML file") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise PricesFileError(f"{path}: line {line} is not UTF-8; save the file as UTF-8") from None
 
 
 def _blocks(document: Document, mistakes: list[Mistake]) -> dict[str, Mapping[str, Any]]:
