@@ -31,12 +31,21 @@ def read_prices(path: Path) -> PriceList:
     prices: dict[str, tuple[Price, int]] = {}
     for document in documents:
         for name, block in _blocks(document, mistakes).items():
-            price = _price(document, name, block, mistakes)
-            if price is not None:
-                prices[name] = price, document.line((PRICES, name))
+            checked = _price(document, name, block, mistakes)
+            if checked is not None:
+                prices[name] = checked, document.line((PRICES, name))
     if not prices and not mistakes:
         mistakes.append(Mistake(1, PRICES, f"there is no price; expected {EXAMPLE}"))
-    mistakes += _unreached(prices)
+    above: list[Price] = []
+    for price, line in prices.values():
+        hiding = next((one for one in above if one.hides(price)), None)
+        if hiding is not None:
+            what = (
+                f"is never reached: the first price that fits counts, and [prices.{hiding.name}] above it fits the "
+                "same and begins no later; put the newer or narrower one above"
+            )
+            mistakes.append(Mistake(line, f"{PRICES}.{price.name}", what))
+        above.append(price)
     if mistakes:
         raise PricesFileError(report(path, mistakes))
     return PriceList(str(currency), tuple(price for price, _ in prices.values()))
@@ -102,18 +111,3 @@ def _mistakes_of_keys(block: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 yield key, f"is {shown(value)}; expected {_SINCE}"
         elif not isinstance(value, str) or not value.strip() or "\0" in value:
             yield key, f"is {shown(value)}; expected a pattern in quotes, such as '*H200*'"
-
-
-def _unreached(prices: Mapping[str, tuple[Price, int]]) -> list[Mistake]:
-    """A mistake for each price that is never reached, because the first that fits counts."""
-    mistakes, above = [], list[Price]()
-    for price, line in prices.values():
-        hiding = next((one for one in above if one.hides(price)), None)
-        if hiding is not None:
-            what = (
-                f"is never reached: the first price that fits counts, and [prices.{hiding.name}] above it fits the "
-                "same and begins no later; put the newer or narrower one above"
-            )
-            mistakes.append(Mistake(line, f"{PRICES}.{price.name}", what))
-        above.append(price)
-    return mistakes
