@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from scorebeat.core.errors import near
 from scorebeat.core.jobs import query_names
 from scorebeat.core.jobs.job import LONGEST_QUERY, NEW, Job
-from scorebeat.core.jobs.toml_lines import Document, Keys, Mistake
+from scorebeat.core.jobs.toml_lines import Document, Keys, Mistake, shown
 
 DEFAULTS, QUERY, QUERY_FILE, PARAMETERS = "defaults", "query", "query_file", "parameters"
 KEYS = [QUERY, QUERY_FILE, *(name for name in Job.model_fields if name not in ("name", QUERY))]
@@ -171,16 +171,3 @@ def _message(error: ErrorDetails) -> str:
     if len(error["loc"]) > 1 and kind == "string_type":
         return f"holds {shown(got)}; expected column names in quotes"
     return f"is {shown(got)}; expected {expected}"
-
-
-def shown(value: object) -> str:
-    """A value of the file, as a message shows it."""
-    if isinstance(value, str):
-        return repr(value if len(value) <= 60 else f"{value[:57]}...")
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, list | tuple):
-        return "a list"
-    return "a table" if isinstance(value, dict) else "a date or time"

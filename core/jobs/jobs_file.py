@@ -7,8 +7,8 @@ from typing import Any
 
 from scorebeat.core.errors import JobsFileError, did_you_mean
 from scorebeat.core.jobs.job import Job
-from scorebeat.core.jobs.job_block import DEFAULTS, Block, read_defaults, shown
-from scorebeat.core.jobs.toml_lines import Document, Mistake, read, read_text, report
+from scorebeat.core.jobs.job_block import DEFAULTS, Block, read_defaults
+from scorebeat.core.jobs.toml_lines import Document, Mistake, read, read_text, report, shown
 
 OWNER = "jobs.toml"
 """The owner of jobs that no file of another name has."""

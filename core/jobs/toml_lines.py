@@ -134,6 +134,19 @@ def report(path: Path, mistakes: Sequence[Mistake]) -> str:
     return "\n".join([f"{path}: {len(mistakes)} mistake{'s' * (len(mistakes) != 1)}", *lines])
 
 
+def shown(value: object) -> str:
+    """A value of the file, as a message shows it."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= 60 else f"{value[:57]}...")
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return "a list"
+    return "a table" if isinstance(value, dict) else "a date or time"
+
+
 def read(text: str) -> tuple[list[Document], list[Mistake]]:
     """The documents in `text` (one, and one more for each repeated table), and what is not TOML."""
     lines, reader = text.replace("\r\n", "\n").split("\n"), _Reader()

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scorebeat.core.errors import PricesFileError, near
-from scorebeat.core.jobs.job_block import shown
-from scorebeat.core.jobs.toml_lines import Document, Mistake, read, read_text, report
+from scorebeat.core.jobs.toml_lines import Document, Mistake, read, read_text, report, shown
 from scorebeat.core.prices.price_list import ANY, UNITS, Price, PriceList, Unit
 
 PRICES, CURRENCY = "prices", "currency"
